@@ -1,0 +1,21 @@
+"""Distributed training of joint music-text embeddings.
+
+``mulan.MuLan`` loads a trained model and embeds audio and text. It is imported at first use, so that commands that only
+read a recipe do not wait for torch.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mulan.model.pretrained import MuLan
+
+__version__ = "0.1.0"
+__all__ = ["MuLan", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "MuLan":
+        from mulan.model.pretrained import MuLan
+
+        return MuLan
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

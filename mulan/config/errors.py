@@ -1,0 +1,22 @@
+"""The errors a user can mend. Everything else that is raised is a defect of mulan."""
+
+from collections.abc import Sequence
+
+
+class MulanError(Exception):
+    """A fault outside the program: its message names the thing and the remedy. Commands print it alone and exit."""
+
+    exit_code = 2
+    """2: the request cannot be met as given. 1: a run began and failed."""
+
+
+class RecipeError(MulanError, ValueError):
+    """A recipe that cannot be run. Lists every fault found, not only the first."""
+
+    def __init__(self, recipe: str, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__(f"recipe {recipe}: " + "; ".join(faults) if len(faults) == 1 else _listed(recipe, faults))
+
+
+def _listed(recipe: str, faults: Sequence[str]) -> str:
+    return f"recipe {recipe} has {len(faults)} faults:\n" + "\n".join(f"  - {fault}" for fault in faults)
