@@ -1,0 +1,149 @@
+"""Audio files to int16 mono samples at the model's rate: the whole recording, or one window without decoding the rest.
+
+soundfile first: its bundled libsndfile seeks to the exact sample in FLAC, OGG, MP3 and WAV. PyAV reads what libsndfile
+does not (M4A, WebM, AAC); it decodes from the start, so a window costs it the whole file.
+"""
+
+import io
+from dataclasses import dataclass
+
+import av
+import numpy as np
+import soundfile
+import soxr
+
+from mulan.data.errors import DecodeError
+
+_FRAMES_LOST_AT_END = 0.01
+"""Share of the announced frames that may be missing: MP3 headers promise a little more than the decoder yields."""
+
+
+def decode_window(audio: bytes, *, draw: float, window_samples: int, sample_rate_hz: int) -> np.ndarray:
+    """A window of a recording.
+
+    Args:
+        audio: an encoded file.
+        draw: in [0, 1): which of all possible windows, from the first to the last.
+        window_samples: length at ``sample_rate_hz``; a shorter recording is followed by silence.
+
+    Returns:
+        int16 [window_samples], mono.
+
+    Raises:
+        DecodeError: undecodable, cut off, empty, or with samples that are not numbers.
+    """
+    frames, rate_hz, file = _open(audio)
+    needed = -(-window_samples * rate_hz // sample_rate_hz)
+    start = int(draw * (max(0, frames - needed) + 1))
+    samples = _read(file, start, min(needed, frames), announced=frames)
+    window = to_mono_int16(samples, rate_hz, sample_rate_hz)[:window_samples]
+    return np.pad(window, (0, window_samples - len(window)))
+
+
+def decode_recording(audio: bytes | str, *, sample_rate_hz: int) -> np.ndarray:
+    """A whole recording, from an encoded file or its path, as int16 [samples], mono.
+
+    Raises:
+        DecodeError: as :func:`decode_window`, and for a path that cannot be read.
+    """
+    frames, rate_hz, file = _open(_read_file(audio) if isinstance(audio, str) else audio)
+    return to_mono_int16(_read(file, 0, frames, announced=frames), rate_hz, sample_rate_hz)
+
+
+def duration_s(audio: bytes) -> float:
+    """Length of an encoded file."""
+    frames, rate_hz, _ = _open(audio)
+    return frames / rate_hz
+
+
+def to_mono_int16(samples: np.ndarray, from_rate_hz: int, to_rate_hz: int) -> np.ndarray:
+    """Channel mean at another rate.
+
+    Args:
+        samples: [frames, channels], int16 or float in [-1, 1].
+
+    Returns:
+        int16 [frames * to_rate_hz / from_rate_hz].
+    """
+    frames, channels = samples.shape
+    if channels == 1 and samples.dtype == np.int16 and from_rate_hz == to_rate_hz:
+        return samples[:, 0]
+    mono = np.zeros(frames, np.float32)
+    for channel in range(channels):  # an eighth of the time of samples.mean(axis=1)
+        mono += samples[:, channel]
+    mono /= channels * (32768.0 if samples.dtype == np.int16 else 1.0)
+    if from_rate_hz != to_rate_hz:
+        mono = soxr.resample(mono, from_rate_hz, to_rate_hz)
+    scaled = np.rint(mono * 32768.0)
+    return np.clip(scaled, -32768, 32767).astype(np.int16)
+
+
+def evenly_spaced_windows(samples: int, window_samples: int) -> np.ndarray:
+    """Starts (int64) of the fewest windows that cover a recording, the first at 0 and the last at its end."""
+    count = max(1, -(-samples // window_samples))
+    return np.linspace(0, max(0, samples - window_samples), count).round().astype(np.int64)
+
+
+def _read_file(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise DecodeError("missing file", f"{path}: {error.strerror}") from error
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """What PyAV made of a whole file: float32 [frames, channels]."""
+
+    samples: np.ndarray
+
+
+def _open(audio: bytes) -> tuple[int, int, soundfile.SoundFile | _Decoded]:
+    """Frames, rate in Hz, and what :func:`_read` reads from."""
+    try:
+        file = soundfile.SoundFile(io.BytesIO(audio))
+    except soundfile.LibsndfileError as error:
+        samples, rate_hz = _decode_with_pyav(audio, why=error.error_string)
+        return len(samples), rate_hz, _Decoded(samples)
+    if file.frames <= 0:
+        raise DecodeError("no samples", f"{file.format} file without frames")
+    return file.frames, file.samplerate, file
+
+
+def _read(file: soundfile.SoundFile | _Decoded, start: int, count: int, *, announced: int) -> np.ndarray:
+    """[count, channels]; int16 where the file holds that, float32 otherwise."""
+    if isinstance(file, _Decoded):
+        return file.samples[start : start + count]
+    dtype = "int16" if file.subtype == "PCM_16" else "float32"
+    try:
+        file.seek(start)
+        samples: np.ndarray = file.read(count, dtype=dtype, always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise DecodeError("truncated audio", f"{file.format}: {error.error_string}") from error
+    if len(samples) < count - _FRAMES_LOST_AT_END * announced:
+        raise DecodeError("truncated audio", f"{file.format} ends {count - len(samples)} frames early")
+    if samples.dtype != np.int16 and not np.isfinite(samples).all():
+        raise DecodeError("samples not finite", f"{file.format} with NaN or infinite samples")
+    return samples
+
+
+def _decode_with_pyav(audio: bytes, *, why: str) -> tuple[np.ndarray, int]:
+    try:
+        with av.open(io.BytesIO(audio), "r") as container:
+            stream = container.streams.audio[0]
+            resampler = av.AudioResampler(format="fltp")
+            parts = [
+                resampled.to_ndarray()
+                for frame in [*container.decode(stream), None]  # None flushes the resampler
+                for resampled in resampler.resample(frame)
+            ]
+            rate_hz = stream.rate
+    except (av.FFmpegError, IndexError, ValueError) as error:
+        raise DecodeError("undecodable audio", f"{why}; {error}") from error
+    samples = np.concatenate(parts, axis=1).T if parts else np.zeros((0, 1), np.float32)
+    if not len(samples):
+        raise DecodeError("no samples", "a file without audio frames")
+    if not np.isfinite(samples).all():
+        raise DecodeError("samples not finite", "NaN or infinite samples")
+    return samples, rate_hz

@@ -1,0 +1,35 @@
+"""What can be wrong with data: a corpus that cannot be used, and a single recording that is skipped."""
+
+from collections.abc import Sequence
+
+from mulan.config.errors import MulanError
+
+
+class CorpusError(MulanError, ValueError):
+    """A corpus (index, shards or their location) that cannot be used. Lists every fault found."""
+
+    def __init__(self, uri: str, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__(f"corpus {uri}: " + "; ".join(faults))
+
+
+class BadRecording(MulanError, ValueError):
+    """One recording that cannot be used. The reason is a short phrase that is counted; the detail says more.
+
+    Training replaces such a recording and goes on (see :mod:`mulan.data.examples`).
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        self.reason, self.detail = reason, detail
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+
+    def __reduce__(self) -> tuple[type["BadRecording"], tuple[str, str]]:
+        return type(self), (self.reason, self.detail)
+
+
+class DecodeError(BadRecording):
+    """Audio that no decoder reads, that is cut off, or that holds no usable samples."""
+
+
+class TooManyBadRecordings(MulanError):
+    """More recordings had to be replaced than ``data.max_bad_share`` allows."""

@@ -1,0 +1,107 @@
+"""From the plan to a batch: read, decode and tokenize one micro-batch, replacing what cannot be used."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mulan.config import sections
+from mulan.config.sections import Data, TextTower, Train
+from mulan.data import shards, storage
+from mulan.data.audio import decode_window
+from mulan.data.batch import Batch, Replaced
+from mulan.data.errors import BadRecording, TooManyBadRecordings
+from mulan.data.index import Corpus
+from mulan.data.plan import Example, Plan
+from mulan.data.schedule import Item, Phase
+from mulan.data.text import tokenize
+
+MAX_REPLACEMENTS = 16
+"""Replacements in a row for one pair; when all are bad, so is the corpus."""
+
+
+@dataclass(frozen=True)
+class MicroBatchReader:
+    """Makes the batch of any item of the run. Holds no state: the same item gives the same batch."""
+
+    corpus: Corpus
+    plans: dict[Phase, Plan]
+    data: Data
+    text_tower: TextTower
+
+    def __call__(self, item: Item) -> Batch:
+        """
+        Raises:
+            TooManyBadRecordings: a pair could not be filled.
+        """
+        # every validation uses the pairs of its plan's step 0, so that its figures can be compared
+        step = item.step if item.phase is Phase.TRAIN else 0
+        plan = self.plans[item.phase]
+        wanted = dict(enumerate(plan.micro_batch(step, item.micro_batch)))
+        pairs: dict[int, tuple[int, np.ndarray, str]] = {}
+        replaced: list[Replaced] = []
+        for attempt in range(1, MAX_REPLACEMENTS + 2):
+            for (position, example), result in zip(wanted.items(), self._read(list(wanted.values())), strict=True):
+                if isinstance(result, BadRecording):
+                    name = self.corpus.recording_ids([example.row])[0]
+                    replaced.append(Replaced(name, result.reason, result.detail))
+                else:
+                    pairs[position] = (example.row, *result)
+            wanted = {
+                position: plan.replacement(step, item.micro_batch, position, example.source, attempt)
+                for position, example in wanted.items()
+                if position not in pairs
+            }
+            if not wanted:
+                return self._batch(item, [pairs[position] for position in sorted(pairs)], replaced)
+        last = replaced[-1]
+        raise TooManyBadRecordings(
+            f"corpus {self.corpus.uri}: {MAX_REPLACEMENTS} recordings in a row cannot be used; "
+            f"the last: {last.recording_id}: {last.reason}: {last.detail}"
+        )
+
+    def _read(self, examples: list[Example]) -> list[tuple[np.ndarray, str] | BadRecording]:
+        """Window and text of each example, or what is wrong with it."""
+        reads = storage.read_ranges(*self.corpus.byte_ranges([example.row for example in examples]))
+        return [self._use(example, read) for example, read in zip(examples, reads, strict=True)]
+
+    def _use(self, example: Example, read: bytes | Exception) -> tuple[np.ndarray, str] | BadRecording:
+        try:
+            record = shards.parse_read(read)
+            texts = record.texts(example.source)
+            window = decode_window(
+                record.audio,
+                draw=example.window_draw,
+                window_samples=self.data.window_samples,
+                sample_rate_hz=self.data.sample_rate_hz,
+            )
+        except BadRecording as error:
+            return error
+        return window, texts[int(example.text_draw * len(texts))]
+
+    def _batch(self, item: Item, pairs: list[tuple[int, np.ndarray, str]], replaced: list[Replaced]) -> Batch:
+        rows, windows, texts = zip(*pairs, strict=True)
+        token_ids, attention_mask = tokenize(list(texts), self.text_tower)
+        return Batch(
+            item=item,
+            waveform=np.stack(windows)[:, None, :],
+            token_ids=token_ids,
+            attention_mask=attention_mask,
+            recording_id=tuple(self.corpus.recording_ids(rows)),
+            replaced=tuple(replaced),
+        )
+
+
+def plans(corpus: Corpus, data: Data, batch: sections.Batch, train: Train) -> dict[Phase, Plan]:
+    """The plan of each phase.
+
+    Raises:
+        PlanError: the corpus lacks a text source, or a split, that the recipe asks for.
+    """
+    validation = batch.model_copy(update={"micro_batches": train.validation_micro_batches})
+    batches = {Phase.TRAIN: ("train", batch)}
+    if train.validation_micro_batches:
+        batches[Phase.VALIDATE] = ("validation", validation)
+    return {
+        phase: Plan(corpus.rows_by_source(split), ratio=data.source_ratio, batch=size, seed=train.seed, split=split)
+        for phase, (split, size) in batches.items()
+    }

@@ -1,0 +1,241 @@
+"""Shards: plain WebDataset tars. A recording is two adjacent members, ``ID.flac`` (or another codec) and ``ID.json``.
+
+Any WebDataset reader reads them; the index adds the byte range of every recording, so that one recording is one ranged
+read. Tars made elsewhere are adopted by indexing alone (:func:`index_shards`).
+"""
+
+import io
+import json
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from mulan.config.sections import SOURCES
+from mulan.data import audio, storage
+from mulan.data.errors import BadRecording, CorpusError
+from mulan.data.index import INDEX_NAME, SCHEMA, SPLITS, Corpus, write_index
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """A recording to be written."""
+
+    recording_id: str
+    """Unique in the corpus; no dot or slash (it is the member's name in the tar)."""
+    audio: bytes
+    """One encoded audio file; 16 kHz mono FLAC is read fastest."""
+    extension: str
+    """Of the audio file, without the dot: ``flac``."""
+    duration_s: float
+    split: str
+    """``train``, ``validation`` or ``test``."""
+    texts: Mapping[str, Sequence[str]]
+    """Texts by source: ``short_form``, ``long_form``, ``playlist``, ``audioset``; a source may be missing."""
+    tags: Sequence[str]
+    """``category:text``, as in ``genre:jazz``; the text is the zero-shot query."""
+    provenance: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """A recording as read back."""
+
+    recording_id: str
+    audio: bytes
+    extension: str
+    metadata: Mapping[str, Any]
+
+    def texts(self, source: str) -> list[str]:
+        """The texts of a source.
+
+        Raises:
+            BadRecording: the source is not a list with at least one string.
+        """
+        texts = self.metadata.get("texts")
+        found = texts.get(source) if isinstance(texts, Mapping) else None
+        if not (isinstance(found, list) and found and all(isinstance(text, str) for text in found)):
+            raise BadRecording("text of the wrong type", f"texts.{source} is {found!r:.80}, not a list of strings")
+        return found
+
+
+def write_corpus(recordings: Iterable[Recording], uri: str, *, recordings_per_shard: int = 256) -> None:
+    """Writes ``URI/shards/NNNNN.tar`` and, last, ``URI/index.parquet``; recordings are taken one at a time.
+
+    Raises:
+        CorpusError: a recording with an unusable id, split or source, or an id given twice. Shards already written
+            stay, but without an index they are no corpus.
+    """
+    rows: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    storage.remove(storage.join(uri, INDEX_NAME))  # an older index must not stand over shards that are half new
+    for number, part in enumerate(_parts(recordings, recordings_per_shard)):
+        name = f"shards/{number:05d}.tar"
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as tar:
+            for recording in part:
+                _check(recording, seen, uri)
+                offset = tar.offset
+                metadata = {k: v for k, v in asdict(recording).items() if k not in ("audio", "extension")}
+                _add(tar, f"{recording.recording_id}.{recording.extension}", recording.audio)
+                _add(tar, f"{recording.recording_id}.json", json.dumps(metadata, ensure_ascii=False).encode())
+                rows.append(_index_row(recording.recording_id, name, offset, tar.offset - offset, metadata))
+        storage.write_atomically(storage.join(uri, name), buffer.getvalue())
+    write_index(pa.Table.from_pylist(rows, SCHEMA), uri)
+
+
+def index_shards(shard_uris: Sequence[str], corpus_uri: str) -> None:
+    """Adopts existing WebDataset tars: writes ``CORPUS_URI/index.parquet`` over them and leaves them where they are.
+
+    Each recording needs adjacent members ``KEY.EXT`` (audio) and ``KEY.json`` with ``texts`` by source; ``split``
+    (default ``train``), ``tags`` (default none) and ``duration_s`` (default: read from the audio) may be there too.
+
+    Raises:
+        CorpusError: naming the shards that cannot be read and the recordings that lack a member or a text.
+    """
+    rows, faults = [], []
+    for shard_uri in shard_uris:
+        try:
+            opened = storage.filesystem(shard_uri)[0].open(shard_uri, "rb")
+            with opened as file, tarfile.open(fileobj=file, mode="r:") as tar:
+                for key, start, end in _member_groups(tar):
+                    file.seek(start)
+                    try:
+                        record = parse_record(file.read(end - start))
+                        metadata = dict(record.metadata)
+                        if "duration_s" not in metadata:
+                            metadata["duration_s"] = audio.duration_s(record.audio)
+                        rows.append(_index_row(key, shard_uri, start, end - start, metadata))
+                    except BadRecording as error:
+                        faults.append(f"{shard_uri}: {key}: {error}")
+        except (OSError, tarfile.TarError) as error:
+            faults.append(f"{shard_uri} cannot be read: {error}")
+    if faults:
+        raise CorpusError(corpus_uri, faults)
+    write_index(pa.Table.from_pylist(rows, SCHEMA), corpus_uri)
+
+
+def read_record(corpus: Corpus, row: int) -> Record:
+    """One recording of a corpus by its row number.
+
+    Raises:
+        BadRecording: the bytes are not there or are not a recording.
+    """
+    return parse_read(storage.read_ranges(*corpus.byte_ranges([row]))[0])
+
+
+def parse_read(read: bytes | Exception) -> Record:
+    """The recording in one result of :func:`mulan.data.storage.read_ranges`."""
+    if isinstance(read, FileNotFoundError):
+        raise BadRecording("missing shard", str(read)) from read
+    if isinstance(read, Exception):
+        raise BadRecording("unreadable shard", f"{type(read).__name__}: {read}") from read
+    return parse_record(read)
+
+
+def parse_record(fragment: bytes) -> Record:
+    """The recording whose tar members (headers included) these bytes are.
+
+    Raises:
+        BadRecording: cut off, not a tar, or without an audio member and a JSON object.
+    """
+    found: dict[str, bytes] = {}
+    key = ""
+    try:
+        with tarfile.open(fileobj=io.BytesIO(fragment), mode="r:") as tar:
+            for member in tar:
+                file = tar.extractfile(member)
+                if file is None:
+                    continue
+                content = file.read()
+                if len(content) != member.size:
+                    raise BadRecording("truncated shard", f"{member.name} has {len(content)} of {member.size} bytes")
+                key, _, extension = member.name.rpartition("/")[2].partition(".")
+                found[extension] = content
+    except tarfile.TarError as error:
+        raise BadRecording("truncated shard", f"no tar members at the indexed bytes: {error}") from error
+    try:
+        metadata = json.loads(found.pop("json"))
+    except (KeyError, ValueError) as error:
+        raise BadRecording("no metadata", f"{key} has no readable .json member") from error
+    if not isinstance(metadata, dict) or len(found) != 1:
+        raise BadRecording("no metadata", f"{key} needs one audio member and a JSON object")
+    extension, content = found.popitem()
+    return Record(key, content, extension, metadata)
+
+
+def _parts(recordings: Iterable[Recording], size: int) -> Iterator[list[Recording]]:
+    part: list[Recording] = []
+    for recording in recordings:
+        part.append(recording)
+        if len(part) == size:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def _check(recording: Recording, seen: set[str], uri: str) -> None:
+    faults = []
+    if not recording.recording_id or set(recording.recording_id) & set("./"):
+        faults.append(f"recording id {recording.recording_id!r} is empty or has a dot or slash")
+    if recording.recording_id in seen:
+        faults.append(f"recording id {recording.recording_id!r} is given twice")
+    if recording.split not in SPLITS:
+        faults.append(f"{recording.recording_id}: split {recording.split!r} is not one of {', '.join(SPLITS)}")
+    unknown = sorted(set(recording.texts) - set(SOURCES))
+    if unknown:
+        faults.append(f"{recording.recording_id}: text sources {unknown} are not among {', '.join(SOURCES)}")
+    if faults:
+        raise CorpusError(uri, faults)
+    seen.add(recording.recording_id)
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    tar.addfile(member, io.BytesIO(content))
+
+
+def _index_row(key: str, uri: str, offset: int, length: int, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    texts, duration_s = metadata.get("texts"), metadata["duration_s"]
+    split, tags = metadata.get("split", "train"), metadata.get("tags", [])
+    typed = {
+        "texts by source": isinstance(texts, Mapping),
+        "duration_s (a number)": isinstance(duration_s, int | float),
+        "split (a string)": isinstance(split, str),
+        "tags (a list of strings)": isinstance(tags, list | tuple) and all(isinstance(tag, str) for tag in tags),
+    }
+    if not all(typed.values()):
+        wrong = ", ".join(name for name, right in typed.items() if not right)
+        raise BadRecording("unusable metadata", f"{key}.json has no {wrong}")
+    assert isinstance(texts, Mapping)
+    return {
+        "recording_id": key,
+        "uri": uri,
+        "offset": offset,
+        "length": length,
+        "duration_s": float(duration_s),
+        "split": split,
+        "sources": [source for source in SOURCES if texts.get(source)],
+        "tags": list(tags),
+    }
+
+
+def _member_groups(tar: tarfile.TarFile) -> Iterator[tuple[str, int, int]]:
+    """Key, first and one-past-last byte of each run of adjacent members with one key."""
+    key, start, end = "", 0, 0
+    for member in tar:
+        if not member.isfile():
+            continue
+        name = member.name.rpartition("/")[2].partition(".")[0]
+        if name != key:
+            if key:
+                yield key, start, end
+            key, start = name, member.offset
+        end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+    if key:
+        yield key, start, end

@@ -1,0 +1,66 @@
+"""Fixtures that several rooms share: one Ray for the whole run, a small corpus of tones, and pairs of processes."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# before anything imports DeepSpeed or starts a worker
+os.environ.setdefault("DS_ACCELERATOR", "cpu")
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["RAY_AUTH_MODE"] = "disabled"
+
+from mulan.config.sections import Scale
+from mulan.data.shards import Recording, write_corpus
+from mulan.training.cluster import connect
+from tests.sounds import flac, tone
+
+PITCHES = {"low": 110.0, "middle": 440.0, "high": 1760.0, "very high": 3520.0}
+"""What one can hear in the corpus of tones."""
+
+
+def tone_recording(number: int, split: str) -> Recording:
+    names = list(PITCHES)
+    name = names[number % len(names)]
+    seconds = 2.0 + number % 3
+    return Recording(
+        recording_id=f"tone-{number:03d}",
+        audio=flac(tone(PITCHES[name] * (1 + 0.01 * (number % 7)), seconds, seed=number)),
+        extension="flac",
+        duration_s=seconds,
+        split=split,
+        texts={
+            "short_form": [f"{name} tone", name],
+            "long_form": [f"A steady {name} tone with a little noise, take {number}."],
+            "playlist": [f"{name} tones for testing"],
+            "audioset": ["Sine wave", name.capitalize()],
+        },
+        tags=[f"pitch:{name}", "genre:tone" if number % 2 else "genre:drone"],
+        provenance=f"synthesized, seed {number}",
+        licence="CC0-1.0",
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """URI of a corpus of 48 tones: 32 for training, 8 for validation, 8 for test."""
+    uri = str(tmp_path_factory.mktemp("tones") / "corpus")
+    splits = ["train"] * 32 + ["validation"] * 8 + ["test"] * 8
+    write_corpus((tone_recording(i, split) for i, split in enumerate(splits)), uri, recordings_per_shard=20)
+    return uri
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """Ray, on this machine, for the whole test run."""
+    import ray
+
+    connect(Scale(workers=2, data_cpus=2))
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> str:
+    return str(tmp_path / "runs")

@@ -1,0 +1,117 @@
+import io
+
+import av
+import numpy as np
+import pytest
+import scipy.signal
+import soundfile
+
+from mulan.data.audio import decode_recording, decode_window, duration_s, evenly_spaced_windows, to_mono_int16
+from mulan.data.errors import DecodeError
+from tests.sounds import flac, tone
+
+RATE_HZ = 16_000
+
+
+def encode(samples: np.ndarray, rate_hz: int, container: str, subtype: str | None = None) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, rate_hz, format=container, subtype=subtype)
+    return buffer.getvalue()
+
+
+def encode_aac(samples: np.ndarray, rate_hz: int) -> bytes:
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="adts") as container:
+        stream = container.add_stream("aac", rate=rate_hz, layout="mono")
+        frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
+        frame.sample_rate = rate_hz
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            container.mux(packet)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("container", "subtype"), [("FLAC", "PCM_16"), ("WAV", "FLOAT"), ("OGG", "VORBIS"), ("MP3", None)]
+)
+@pytest.mark.parametrize("draw", [0.0, 0.37, 0.999999])
+def test_a_window_is_a_slice_of_the_whole(container: str, subtype: str | None, draw: float) -> None:
+    audio = encode(tone(440, 5.0), RATE_HZ, container, subtype)
+    whole = decode_recording(audio, sample_rate_hz=RATE_HZ)
+    window = decode_window(audio, draw=draw, window_samples=20_000, sample_rate_hz=RATE_HZ)
+    start = int(draw * (len(whole) - 20_000 + 1))
+    assert window.dtype == np.int16
+    assert np.abs(window.astype(int) - whole[start : start + 20_000]).max() <= 1
+
+
+def test_stereo_is_averaged_and_resampled() -> None:
+    left, right = tone(440, 2.0, rate_hz=44_100), tone(880, 2.0, rate_hz=44_100, seed=1)
+    audio = encode(np.stack([left, right], axis=1), 44_100, "FLAC", "PCM_16")
+    ours = decode_recording(audio, sample_rate_hz=RATE_HZ) / 32768
+    reference = scipy.signal.resample_poly((left.astype(np.float64) + right) / 2, 160, 441)
+    assert len(ours) == len(reference) == 32_000
+    inner = slice(500, -500)  # the filters differ at the ends
+    assert np.sqrt(np.mean((ours - reference)[inner] ** 2)) < 0.005 * np.sqrt(np.mean(reference**2)) + 0.003
+
+
+def test_a_short_recording_is_followed_by_silence() -> None:
+    window = decode_window(flac(tone(440, 0.5)), draw=0.9, window_samples=16_000, sample_rate_hz=RATE_HZ)
+    assert len(window) == 16_000
+    assert np.abs(window[:8000]).max() > 1000
+    assert not window[8000:].any()
+
+
+def test_every_window_length_is_exact_at_awkward_rates() -> None:
+    for rate_hz in (11_025, 22_050, 44_100, 48_000):
+        audio = encode(tone(440, 1.5, rate_hz=rate_hz), rate_hz, "WAV", "PCM_16")
+        for draw in (0.0, 0.5, 0.99):
+            assert len(decode_window(audio, draw=draw, window_samples=15_999, sample_rate_hz=RATE_HZ)) == 15_999
+
+
+def test_what_libsndfile_does_not_read_falls_to_pyav() -> None:
+    samples = tone(440, 2.0)
+    audio = encode_aac(samples, RATE_HZ)
+    with pytest.raises(soundfile.LibsndfileError):
+        soundfile.SoundFile(io.BytesIO(audio))
+    decoded = decode_recording(audio, sample_rate_hz=RATE_HZ)
+    assert abs(len(decoded) - len(samples)) <= 3 * 1024
+    spectrum = np.abs(np.fft.rfft(decoded[4000:20_000].astype(float)))
+    assert np.argmax(spectrum) * RATE_HZ / 16_000 == pytest.approx(440, abs=2)
+    assert len(decode_window(audio, draw=0.5, window_samples=8000, sample_rate_hz=RATE_HZ)) == 8000
+    assert duration_s(audio) == pytest.approx(2.0, abs=0.2)
+
+
+def test_loud_samples_are_clipped_and_not_wrapped() -> None:
+    assert to_mono_int16(np.array([[2.0], [-2.0], [0.5]]), 1, 1).tolist() == [32767, -32768, 16384]
+
+
+def _with_nan() -> bytes:
+    return encode(np.array([0.0, np.nan, 0.5], np.float32), RATE_HZ, "WAV", "FLOAT")
+
+
+@pytest.mark.parametrize(
+    ("audio", "reason"),
+    [
+        (b"", "undecodable audio"),
+        (b"not audio at all" * 100, "undecodable audio"),
+        (flac(tone(440, 5.0))[:20_000], "truncated audio"),
+        (encode(np.zeros((0, 1), np.float32), RATE_HZ, "WAV"), "no samples"),
+        (_with_nan(), "samples not finite"),
+    ],
+    ids=["empty", "noise", "cut off", "no samples", "nan"],
+)
+def test_bad_audio_has_a_reason(audio: bytes, reason: str) -> None:
+    with pytest.raises(DecodeError) as caught:
+        decode_window(audio, draw=0.99, window_samples=16_000, sample_rate_hz=RATE_HZ)
+    assert caught.value.reason == reason
+
+
+def test_a_missing_file_is_named() -> None:
+    with pytest.raises(DecodeError, match=r"missing file: /nowhere/song\.mp3: No such file"):
+        decode_recording("/nowhere/song.mp3", sample_rate_hz=RATE_HZ)
+
+
+@pytest.mark.parametrize(
+    ("samples", "expected"), [(10, [0]), (100, [0]), (101, [0, 1]), (250, [0, 75, 150]), (300, [0, 100, 200])]
+)
+def test_windows_cover_a_recording_evenly(samples: int, expected: list[int]) -> None:
+    assert evenly_spaced_windows(samples, 100).tolist() == expected

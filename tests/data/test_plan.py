@@ -1,0 +1,106 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from mulan.config.sections import SOURCES, Batch, Source, SourceRatio
+from mulan.data.plan import Plan, PlanError
+
+ROWS: dict[Source, np.ndarray] = {
+    "short_form": np.arange(0, 100),
+    "long_form": np.arange(50, 90),
+    "playlist": np.arange(10, 17),
+    "audioset": np.arange(0, 100, 3),
+}
+
+
+def plan(batch: Batch | None = None, ratio: SourceRatio | None = None, seed: int = 1) -> Plan:
+    return Plan(
+        ROWS, ratio=ratio or SourceRatio(), batch=batch or Batch(micro_batches=4, pairs_per_micro_batch=6), seed=seed,
+        split="train",
+    )  # fmt: skip
+
+
+def global_batch(plan: Plan, step: int, micro_batches: int = 4) -> list:
+    return [example for k in range(micro_batches) for example in plan.micro_batch(step, k)]
+
+
+def test_every_batch_has_the_papers_proportions() -> None:
+    for step in range(20):
+        counts = Counter(example.source for example in global_batch(plan(), step))
+        assert counts == {"short_form": 8, "long_form": 8, "playlist": 4, "audioset": 4}
+
+
+def test_the_paper_s_batch_splits_evenly() -> None:
+    paper = Plan(
+        ROWS, ratio=SourceRatio(), batch=Batch(micro_batches=96, pairs_per_micro_batch=64), seed=0, split="train"
+    )
+    assert paper.pairs_by_source == {"short_form": 2048, "long_form": 2048, "playlist": 1024, "audioset": 1024}
+
+
+def test_an_uneven_batch_is_apportioned_to_the_nearest_pair() -> None:
+    uneven = plan(Batch(micro_batches=2, pairs_per_micro_batch=32))
+    assert uneven.pairs_by_source == {"short_form": 21, "long_form": 21, "playlist": 11, "audioset": 11}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_each_epoch_of_a_source_visits_each_of_its_recordings_once(source: Source) -> None:
+    a_step = plan().pairs_by_source[source]
+    size = len(ROWS[source])
+    whole = np.lcm(size, a_step)  # where the end of a step is the end of an epoch
+    stream = [e.row for step in range(whole // a_step) for e in global_batch(plan(), step) if e.source == source]
+    assert Counter(stream) == dict.fromkeys(ROWS[source].tolist(), whole // size)
+
+
+def test_epochs_have_different_orders() -> None:
+    only = SourceRatio(short_form=0, long_form=0, playlist=1, audioset=0)
+    seven = plan(Batch(micro_batches=1, pairs_per_micro_batch=7), only)
+    epochs = [frozenset(enumerate(e.row for e in seven.micro_batch(step, 0))) for step in range(20)]
+    assert all(len({row for _, row in epoch}) == 7 for epoch in epochs)
+    assert len(set(epochs)) > 15
+
+
+def test_a_plan_remembers_nothing() -> None:
+    one, other = plan(), plan()
+    forwards = [one.micro_batch(step, k) for step in range(5) for k in range(4)]
+    backwards = [other.micro_batch(step, k) for step in reversed(range(5)) for k in reversed(range(4))]
+    assert forwards == backwards[::-1]
+    assert plan(seed=2).micro_batch(0, 0) != forwards[0]
+
+
+def test_micro_batches_are_shares_of_one_global_batch() -> None:
+    """Splitting a global batch into more micro-batches changes neither its rows nor their order."""
+    coarse = plan(Batch(micro_batches=2, pairs_per_micro_batch=12))
+    fine = plan(Batch(micro_batches=4, pairs_per_micro_batch=6))
+    assert [(e.row, e.source) for e in global_batch(coarse, 3, 2)] == [
+        (e.row, e.source) for e in global_batch(fine, 3, 4)
+    ]
+
+
+def test_sources_are_mixed_within_micro_batches() -> None:
+    first = [Counter(e.source for e in plan().micro_batch(step, 0))["short_form"] for step in range(200)]
+    assert min(first) < 2 < max(first)
+    assert np.mean(first) == pytest.approx(2.0, abs=0.2)
+
+
+def test_replacements_are_of_the_same_source_and_differ_by_attempt() -> None:
+    chosen = plan()
+    for source in SOURCES:
+        found = [chosen.replacement(5, 1, position, source, 1).row for position in range(6)]
+        assert set(found) <= set(ROWS[source].tolist())
+    attempts = [chosen.replacement(5, 1, 0, "short_form", attempt) for attempt in range(1, 30)]
+    assert len({example.row for example in attempts}) > 15
+    assert chosen.replacement(5, 1, 0, "short_form", 2) == attempts[1]
+
+
+def test_all_that_a_corpus_lacks_is_named() -> None:
+    rows = ROWS | {"playlist": np.array([], np.int64), "audioset": np.array([], np.int64)}
+    with pytest.raises(PlanError) as caught:
+        Plan(rows, ratio=SourceRatio(), batch=Batch(), seed=0, split="validation")
+    assert "no validation recording has playlist texts; set data.source_ratio.playlist=0" in str(caught.value)
+    assert "audioset" in str(caught.value)
+
+
+def test_a_batch_too_small_for_a_source_is_refused() -> None:
+    with pytest.raises(PlanError, match="no place for playlist"):
+        plan(Batch(micro_batches=1, pairs_per_micro_batch=2))

@@ -1,0 +1,228 @@
+"""The corpus format: what is written is read back, by mulan and by the webdataset library."""
+
+import io
+import json
+import random
+import tarfile
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import webdataset
+
+from mulan.data import storage
+from mulan.data.errors import BadRecording, CorpusError
+from mulan.data.index import INDEX_NAME, Corpus
+from mulan.data.shards import Recording, index_shards, parse_record, read_record, write_corpus
+from tests.conftest import tone_recording
+from tests.sounds import flac, tone
+
+SPLITS = ["train"] * 5 + ["validation", "test"]
+RECORDINGS = [tone_recording(number, split) for number, split in enumerate(SPLITS)]
+METADATA = {"texts": {"short_form": ["a tone"]}, "split": "test", "tags": ["genre:drone"], "licence": "CC0-1.0"}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("written")
+    write_corpus(iter(RECORDINGS), str(folder), recordings_per_shard=3)
+    return folder
+
+
+def shards_of(folder: Path) -> list[str]:
+    return sorted(str(path) for path in (folder / "shards").iterdir())
+
+
+def write_tar(path: Path, members: dict[str, bytes]) -> str:
+    with tarfile.open(path, "w") as tar:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return str(path)
+
+
+def test_a_corpus_is_read_back_as_it_was_written(written: Path) -> None:
+    corpus = Corpus.open(str(written))
+    assert [Path(shard).name for shard in shards_of(written)] == ["00000.tar", "00001.tar", "00002.tar"]
+    assert corpus.table["recording_id"].to_pylist() == [recording.recording_id for recording in RECORDINGS]
+    for row, recording in enumerate(RECORDINGS):
+        record = read_record(corpus, row)
+        assert (record.recording_id, record.audio, record.extension) == (
+            recording.recording_id,
+            recording.audio,
+            recording.extension,
+        )
+        indexed = corpus.table.slice(row, 1).to_pylist()[0]
+        for field in ("duration_s", "split", "tags"):
+            assert record.metadata[field] == indexed[field] == getattr(recording, field)
+        assert indexed["sources"] == list(recording.texts)
+        for source, texts in recording.texts.items():
+            assert record.texts(source) == list(texts)
+        assert record.metadata["provenance"] == recording.provenance
+        assert record.metadata["licence"] == recording.licence
+
+
+def assert_ranges_are_those_of_the_tars(corpus: Corpus, members_per_recording: int = 2) -> None:
+    """Each range starts where the first member's header starts and ends where the next recording's starts."""
+    uris, offsets, lengths = corpus.byte_ranges(range(corpus.table.num_rows))
+    by_shard: dict[str, list[tuple[int, int]]] = {}
+    for uri, offset, length in zip(uris, offsets, lengths, strict=True):
+        by_shard.setdefault(uri, []).append((offset, length))
+    for uri, ranges in by_shard.items():
+        with tarfile.open(uri) as tar:
+            starts = [member.offset for member in tar.getmembers()][::members_per_recording]
+            end = tar.offset  # of the last member's data, rounded up to whole blocks
+        assert ranges == [(start, after - start) for start, after in zip(starts, [*starts[1:], end], strict=True)]
+
+
+def test_the_index_has_the_exact_byte_ranges(written: Path) -> None:
+    assert_ranges_are_those_of_the_tars(Corpus.open(str(written)))
+
+
+def test_the_webdataset_library_reads_the_shards(written: Path) -> None:
+    samples = list(webdataset.WebDataset(shards_of(written), shardshuffle=False))
+    assert [sample["__key__"] for sample in samples] == [recording.recording_id for recording in RECORDINGS]
+    for sample, recording in zip(samples, RECORDINGS, strict=True):
+        assert sample["flac"] == recording.audio
+        expected = {name: value for name, value in asdict(recording).items() if name not in ("audio", "extension")}
+        assert json.loads(sample["json"]) == expected
+
+
+def test_any_id_that_is_a_file_name_will_do(tmp_path: Path) -> None:
+    names = ["Für Elise (1810)", "夜曲", "n" * 200]
+    write_corpus((replace(RECORDINGS[0], recording_id=name) for name in names), str(tmp_path))
+    corpus = Corpus.open(str(tmp_path))
+    assert [read_record(corpus, row).recording_id for row in range(3)] == names
+    assert [sample["__key__"] for sample in webdataset.WebDataset(shards_of(tmp_path), shardshuffle=False)] == names
+
+
+def test_tars_of_the_webdataset_library_are_adopted_where_they_are(tmp_path: Path) -> None:
+    audio = {f"song{number}": flac(tone(220.0 * (number + 1), 0.5 + number)) for number in range(4)}
+    long_key = "set/" + "k" * 120  # longer than a tar header: such a member has an extended header in front
+    audio[long_key] = flac(tone(99.0, 1.0))
+    with webdataset.TarWriter(str(tmp_path / "theirs.tar")) as writer:
+        for key, content in audio.items():
+            writer.write({"__key__": key, "flac": content, "json": METADATA})
+    before = (tmp_path / "theirs.tar").read_bytes()
+    index_shards([str(tmp_path / "theirs.tar")], str(tmp_path / "corpus"))
+    assert (tmp_path / "theirs.tar").read_bytes() == before
+    assert [path.name for path in (tmp_path / "corpus").iterdir()] == [INDEX_NAME]
+    corpus = Corpus.open(str(tmp_path / "corpus"))
+    assert corpus.table["duration_s"].to_pylist() == pytest.approx([0.5, 1.5, 2.5, 3.5, 1.0])
+    assert set(corpus.table["split"].to_pylist()) == {"test"}
+    for row, (key, content) in enumerate(audio.items()):
+        record = read_record(corpus, row)
+        assert (record.recording_id, record.audio) == (key.rpartition("/")[2], content)
+        assert record.texts("short_form") == ["a tone"]
+    assert_ranges_are_those_of_the_tars(corpus)
+
+
+def test_adopting_written_shards_gives_the_written_index(written: Path, tmp_path: Path) -> None:
+    index_shards(shards_of(written), str(tmp_path))
+    ours, adopted = Corpus.open(str(written)), Corpus.open(str(tmp_path))
+    assert adopted.byte_ranges(range(len(RECORDINGS))) == ours.byte_ranges(range(len(RECORDINGS)))
+    assert adopted.table.drop_columns("uri").equals(ours.table.drop_columns("uri"))
+
+
+def test_a_recording_without_a_split_is_for_training(tmp_path: Path) -> None:
+    members = {"one.flac": RECORDINGS[0].audio, "one.json": b'{"texts": {"playlist": ["x"]}}'}
+    shard = write_tar(tmp_path / "a.tar", members)
+    index_shards([shard], str(tmp_path))
+    row = Corpus.open(str(tmp_path)).table.to_pylist()[0]
+    assert (row["split"], row["sources"], row["tags"], row["duration_s"]) == ("train", ["playlist"], [], 2.0)
+
+
+def test_all_faults_of_adopted_shards_are_listed_at_once(tmp_path: Path) -> None:
+    audio, good = RECORDINGS[0].audio, json.dumps(METADATA).encode()
+    shard = write_tar(
+        tmp_path / "faulty.tar",
+        {
+            "good.flac": audio, "good.json": good,
+            "silent.json": good,
+            "mute.flac": audio,
+            "broken.flac": audio, "broken.json": b'{"texts": ',
+            "list.flac": audio, "list.json": b"[]",
+            "textless.flac": audio, "textless.json": b"{}",
+            "noise.flac": b"not audio at all" * 99, "noise.json": good,
+            "endless.flac": audio, "endless.json": json.dumps(METADATA | {"duration_s": "long"}).encode(),
+            "tagged.flac": audio, "tagged.json": json.dumps(METADATA | {"tags": "genre:jazz"}).encode(),
+            "divided.flac": audio, "divided.json": json.dumps(METADATA | {"split": 7}).encode(),
+        },
+    )  # fmt: skip
+    cut = tmp_path / "cut.tar"
+    cut.write_bytes(Path(shard).read_bytes()[:-12_000])
+    with pytest.raises(CorpusError) as caught:
+        index_shards([shard, str(tmp_path / "absent.tar"), str(cut)], str(tmp_path / "corpus"))
+    listed = "\n".join(caught.value.faults)
+    bad = ["silent", "mute", "broken", "list", "textless", "noise", "endless", "tagged", "divided"]
+    assert [name for name in bad if f"{shard}: {name}: " not in listed] == []
+    assert f"{shard}: good" not in listed
+    assert f"{tmp_path}/absent.tar cannot be read" in listed
+    assert str(cut) in listed
+    assert all(fault in str(caught.value) for fault in caught.value.faults)
+    assert not (tmp_path / "corpus").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "faults"),
+    [
+        ({"recording_id": ""}, ["recording id '' is empty"]),
+        ({"recording_id": "a.b"}, ["'a.b'", "dot or slash"]),
+        ({"recording_id": "a/b"}, ["'a/b'", "dot or slash"]),
+        ({"recording_id": "tone-001"}, ["'tone-001' is given twice"]),
+        ({"split": "training"}, ["'training'", "train, validation, test"]),
+        ({"texts": {"lyrics": ["la"], "title": ["x"]}}, ["['lyrics', 'title']", "short_form, long_form, playlist"]),
+        ({"recording_id": ".", "split": "", "texts": {"lyrics": ["la"]}}, ["dot or slash", "split ''", "['lyrics']"]),
+    ],
+)
+def test_unusable_recordings_are_refused(changes: dict[str, Any], faults: list[str], tmp_path: Path) -> None:
+    with pytest.raises(CorpusError) as caught:
+        write_corpus([RECORDINGS[0], RECORDINGS[1], replace(RECORDINGS[2], **changes)], str(tmp_path))
+    assert [fault for fault in faults if fault not in str(caught.value)] == []
+    assert not (tmp_path / INDEX_NAME).exists()
+
+
+def fragment(written: Path, row: int) -> bytes:
+    (part,) = storage.read_ranges(*Corpus.open(str(written)).byte_ranges([row]))
+    assert isinstance(part, bytes)
+    return part
+
+
+def test_a_cut_off_fragment_is_a_bad_recording_wherever_it_is_cut(written: Path) -> None:
+    whole = fragment(written, 1)
+    assert parse_record(whole).recording_id == RECORDINGS[1].recording_id
+    with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
+        sound, words = tar.getmembers()
+    edges = (sound.offset_data, sound.offset_data + sound.size, words.offset, words.offset_data)
+    cuts = {edge + shift for edge in edges for shift in (-1, 0, 1)} | set(range(0, 1025, 64))
+    cuts |= set(range(0, words.offset_data + words.size, 1499)) | {words.offset_data + words.size - 1}
+    for cut in sorted(cuts):
+        with pytest.raises(BadRecording):
+            parse_record(whole[:cut])
+
+
+def test_bytes_that_are_no_recording_are_a_bad_recording(written: Path) -> None:
+    whole, rng = fragment(written, 0), random.Random(0)
+    strays = [b"", b"\0" * 4096, rng.randbytes(4096), whole[300:], whole[512:], b"\x1f\x8b\x08" + rng.randbytes(999)]
+    for _ in range(200):  # one damaged byte in the first member's header
+        place = rng.randrange(500)
+        strays.append(whole[:place] + bytes([whole[place] ^ rng.randrange(1, 256)]) + whole[place + 1 :])
+    for stray in strays:
+        with pytest.raises(BadRecording) as caught:
+            parse_record(stray)
+        assert "\n" not in str(caught.value)
+
+
+def test_an_interrupted_corpus_is_no_corpus(tmp_path: Path) -> None:
+    def interrupted() -> Iterator[Recording]:
+        yield from RECORDINGS[:4]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_corpus(interrupted(), str(tmp_path), recordings_per_shard=3)
+    assert [Path(shard).name for shard in shards_of(tmp_path)] == ["00000.tar"]
+    with pytest.raises(CorpusError, match="no index"):
+        Corpus.open(str(tmp_path))

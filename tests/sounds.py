@@ -1,0 +1,18 @@
+"""Sounds to test with."""
+
+import io
+
+import numpy as np
+import soundfile
+
+
+def tone(frequency_hz: float, seconds: float, *, rate_hz: int = 16_000, seed: int = 0) -> np.ndarray:
+    """float32 [samples]: a tone in a little noise."""
+    noise = np.random.default_rng(seed).normal(0, 0.01, round(seconds * rate_hz))
+    return (0.3 * np.sin(2 * np.pi * frequency_hz * np.arange(len(noise)) / rate_hz) + noise).astype(np.float32)
+
+
+def flac(samples: np.ndarray, *, rate_hz: int = 16_000) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, rate_hz, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()
