@@ -1,0 +1,71 @@
+"""Audio towers: a log-mel spectrogram becomes one vector (MuLan §3.2)."""
+
+from torch import Tensor, nn
+from transformers import ASTConfig, ASTModel, ResNetConfig, ResNetModel
+
+from mulan.config.sections import AstTower, ResNetTower
+from mulan.model.attention import drop_key_biases
+
+
+class ResNetAudioTower(nn.Module):
+    """A residual network over the spectrogram as a grey image, averaged over mel channels and time (M-Resnet)."""
+
+    def __init__(self, section: ResNetTower) -> None:
+        super().__init__()
+        self.output_dim: int = section.stage_channels[-1]
+        self.network = ResNetModel(
+            ResNetConfig(
+                num_channels=1,
+                embedding_size=section.stem_channels,
+                hidden_sizes=list(section.stage_channels),
+                depths=list(section.stage_depths),
+                layer_type=section.layer,
+            )
+        )
+        stem = self.network.embedder.embedder.convolution
+        stem.stride = (section.stem_stride, section.stem_stride)  # transformers' own is always 2
+
+    def forward(self, spectrogram: Tensor) -> Tensor:
+        """float32 [B, mel_channels, frames] to [B, output_dim]."""
+        pooled: Tensor = self.network(spectrogram.unsqueeze(1)).pooler_output
+        return pooled.flatten(1)
+
+
+class AstAudioTower(nn.Module):
+    """An Audio Spectrogram Transformer, read at its [CLS] position (Gong et al. 2021, M-AST)."""
+
+    def __init__(self, section: AstTower, *, mel_channels: int, frames: int) -> None:
+        """``mel_channels`` and ``frames``: shape of the only spectrograms the position embeddings are for."""
+        super().__init__()
+        self.output_dim: int = section.hidden_size
+        config = ASTConfig(
+            hidden_size=section.hidden_size,
+            num_hidden_layers=section.layers,
+            num_attention_heads=section.heads,
+            intermediate_size=section.feed_forward_size,
+            hidden_dropout_prob=section.dropout,
+            attention_probs_dropout_prob=section.dropout,
+            patch_size=section.patch_size,
+            frequency_stride=section.patch_stride,
+            time_stride=section.patch_stride,
+            max_length=frames,
+            num_mel_bins=mel_channels,
+        )
+        self.network = ASTModel(config)
+        drop_key_biases(self.network)
+        embeddings = self.network.embeddings
+        for parameter in (embeddings.cls_token, embeddings.distillation_token, embeddings.position_embeddings):
+            # transformers leaves these at zero, where the first layer norm multiplies gradients by a million
+            nn.init.trunc_normal_(parameter, std=config.initializer_range)
+
+    def forward(self, spectrogram: Tensor) -> Tensor:
+        """float32 [B, mel_channels, frames] to [B, output_dim]."""
+        output: Tensor = self.network(spectrogram.mT).last_hidden_state
+        return output[:, 0]
+
+
+def audio_tower(section: ResNetTower | AstTower, *, mel_channels: int, frames: int) -> ResNetAudioTower | AstAudioTower:
+    """The tower of a recipe, with fresh weights, for spectrograms [B, mel_channels, frames]."""
+    if isinstance(section, AstTower):
+        return AstAudioTower(section, mel_channels=mel_channels, frames=frames)
+    return ResNetAudioTower(section)

@@ -1,0 +1,294 @@
+"""Trained models: written to a folder, loaded from a path or URI, and used to embed audio and text."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from mulan.config import sections
+from mulan.config.errors import MulanError
+from mulan.config.pretrained import pretrained_folder
+from mulan.config.recipe import Recipe
+from mulan.data import storage
+from mulan.data.audio import decode_recording, evenly_spaced_windows, to_mono_int16
+from mulan.model.joint import JointModel
+from mulan.model.text_tower import TextTower
+
+CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer"
+"""What a model folder holds: two files and a folder."""
+
+_WINDOWS_AT_ONCE = 16
+
+
+class ModelFolderError(MulanError, ValueError):
+    """A model folder that cannot be loaded. Lists every fault found."""
+
+    def __init__(self, uri: str, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__(f"model {uri}: {'; '.join(faults)}. Name a folder written by mulan's export.")
+
+
+class EmbeddingInputError(MulanError, ValueError):
+    """Audio or text that cannot be embedded as it was given. Lists every fault found."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("; ".join(faults))
+
+
+class ModelConfig(sections.Section):
+    """``config.json``: all that is needed to build the model again before its weights are loaded."""
+
+    format: Literal["mulan-1"] = "mulan-1"
+    sample_rate_hz: sections.Count
+    window_samples: sections.Count
+    front_end: sections.FrontEnd
+    audio_tower: sections.AudioTower
+    text_encoder: dict[str, Any]
+    """Configuration of ``transformers``."""
+    max_tokens: sections.Count
+    embedding_dim: sections.Count
+
+
+def export_model(model: JointModel, recipe: Recipe, folder: Path) -> None:
+    """Writes ``config.json``, ``model.safetensors`` and ``tokenizer/`` for :meth:`MuLan.from_pretrained`.
+
+    Args:
+        model: built from ``recipe``, whole in memory.
+        folder: created if need be.
+
+    Raises:
+        PretrainedError: the recipe's text encoder, whose tokenizer is copied, is not there any more.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(pretrained_folder(recipe.text_tower.pretrained), local_files_only=True)
+    config = ModelConfig(
+        sample_rate_hz=recipe.data.sample_rate_hz,
+        window_samples=recipe.data.window_samples,
+        front_end=recipe.front_end,
+        audio_tower=recipe.audio_tower,
+        text_encoder=model.text_tower.config,
+        max_tokens=recipe.text_tower.max_tokens,
+        embedding_dim=recipe.embedding_dim,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save_pretrained(folder / TOKENIZER)
+    weights = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
+    save_file(weights, folder / WEIGHTS)
+    (folder / CONFIG).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+class MuLan:
+    """A trained model. Embeds in float32 and without randomness: the same input gives the same vector, always.
+
+    Every recording and every text passes through the network by itself, so its vector does not depend on what else is
+    in the call, to the last bit.
+    """
+
+    def __init__(self, model: JointModel, tokenizer: PreTrainedTokenizerBase, config: ModelConfig) -> None:
+        self._model, self._tokenizer, self._config = model.eval(), tokenizer, config
+        self._device = model.text_projection.weight.device
+
+    @classmethod
+    def from_pretrained(cls, path_or_uri: str | Path, *, device: str | torch.device | None = None) -> "MuLan":
+        """Loads a folder that :func:`export_model` wrote.
+
+        Args:
+            path_or_uri: a local path, or any fsspec URI such as ``s3://bucket/run/model``.
+            device: a CUDA device if there is one, otherwise the CPU, if None.
+
+        Raises:
+            ModelFolderError: the folder is missing, incomplete, or does not fit this version of mulan.
+        """
+        uri = str(path_or_uri)
+        with tempfile.TemporaryDirectory() as download:
+            folder = _local_copy(uri, Path(download))
+            absent = [name for name in (CONFIG, WEIGHTS, TOKENIZER) if not (folder / name).exists()]
+            if absent:
+                raise ModelFolderError(uri, [f"{name} is missing" for name in absent])
+            config = _read_config(uri, folder / CONFIG)
+            model = _load_model(uri, folder / WEIGHTS, config)
+            try:
+                tokenizer = AutoTokenizer.from_pretrained(folder / TOKENIZER, local_files_only=True)
+            except (OSError, ValueError) as error:
+                raise ModelFolderError(uri, [f"{TOKENIZER} cannot be loaded: {error}"]) from error
+        return cls(model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")), tokenizer, config)
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Rate of the audio that the network sees."""
+        return self._config.sample_rate_hz
+
+    @property
+    def window_samples(self) -> int:
+        """Length of its context window."""
+        return self._config.window_samples
+
+    @property
+    def embedding_dim(self) -> int:
+        """d, the length of a vector."""
+        return self._config.embedding_dim
+
+    def embed_audio(
+        self, paths_or_arrays: Sequence[str | Path | np.ndarray], sample_rate_hz: int | None = None
+    ) -> np.ndarray:
+        """One vector a recording: the mean over its windows (MuLan §4.1.1), normalised again.
+
+        Args:
+            paths_or_arrays: audio files, or arrays [samples] or [channels, samples], int16 or float in [-1, 1].
+            sample_rate_hz: of the arrays; files know their own.
+
+        Returns:
+            float32 [N, d], unit rows.
+
+        Raises:
+            EmbeddingInputError: an array that is not audio, or no ``sample_rate_hz`` with arrays.
+            DecodeError: a file that cannot be decoded.
+        """
+        if isinstance(paths_or_arrays, str | Path | np.ndarray):
+            raise EmbeddingInputError(["embed_audio takes a list of paths or arrays; put a single one in a list"])
+        faults = [fault for place, item in enumerate(paths_or_arrays) for fault in _faults(place, item, sample_rate_hz)]
+        if faults:
+            raise EmbeddingInputError(faults)
+        return self._stack([self._embed_recording(item, sample_rate_hz) for item in paths_or_arrays])
+
+    def embed_text(self, texts: Sequence[str]) -> np.ndarray:
+        """One vector a text, cut to the number of tokens that the model was trained with.
+
+        Returns:
+            float32 [N, d], unit rows.
+
+        Raises:
+            EmbeddingInputError: not a list of strings.
+        """
+        if isinstance(texts, str):
+            raise EmbeddingInputError(["embed_text takes a list of strings; put a single one in a list"])
+        faults = [
+            f"texts[{place}] is a {type(text).__name__}"
+            for place, text in enumerate(texts)
+            if not isinstance(text, str)
+        ]
+        if faults:
+            raise EmbeddingInputError(faults)
+        return self._stack([self._embed_sentence(text) for text in texts])
+
+    def windows(self, recording: np.ndarray) -> np.ndarray:
+        """The windows that stand for a recording.
+
+        Args:
+            recording: int16 [samples] at :attr:`sample_rate_hz`.
+
+        Returns:
+            int16 [windows, window_samples]: the fewest that cover it, evenly spaced from its first sample to its last.
+            A shorter recording is one window, followed by silence.
+        """
+        padded = np.pad(recording, (0, max(0, self.window_samples - len(recording))))
+        starts = evenly_spaced_windows(len(padded), self.window_samples)
+        return np.stack([padded[start : start + self.window_samples] for start in starts])
+
+    def embed_windows(self, waveform: np.ndarray) -> np.ndarray:
+        """int16 [n, window_samples] to unit rows, float32 [n, d].
+
+        Windows share passes through the network, which moves a row by about 1e-6 depending on its neighbours.
+        """
+        parts = [np.zeros((0, self.embedding_dim), np.float32)]
+        for start in range(0, len(waveform), _WINDOWS_AT_ONCE):
+            windows = torch.tensor(waveform[start : start + _WINDOWS_AT_ONCE], device=self._device)
+            with torch.inference_mode():
+                parts.append(self._model.embed_audio(windows).cpu().numpy())
+        return np.concatenate(parts)
+
+    def _embed_recording(self, item: str | Path | np.ndarray, sample_rate_hz: int | None) -> np.ndarray:
+        if isinstance(item, np.ndarray):
+            assert sample_rate_hz is not None
+            recording = to_mono_int16(np.atleast_2d(item).T, sample_rate_hz, self.sample_rate_hz)
+        else:
+            recording = decode_recording(str(item), sample_rate_hz=self.sample_rate_hz)
+        mean = self.embed_windows(self.windows(recording)).mean(axis=0, dtype=np.float64)
+        unit: np.ndarray = mean / np.linalg.norm(mean)
+        return unit
+
+    def _embed_sentence(self, text: str) -> np.ndarray:
+        tokens = self._tokenizer(text, truncation=True, max_length=self._config.max_tokens, return_tensors="pt")
+        with torch.inference_mode():
+            row = self._model.embed_text(
+                tokens["input_ids"].to(self._device), tokens["attention_mask"].to(self._device)
+            )
+        vector: np.ndarray = row[0].cpu().numpy()
+        return vector
+
+    def _stack(self, vectors: list[np.ndarray]) -> np.ndarray:
+        return np.array(vectors, np.float32).reshape(len(vectors), self.embedding_dim)
+
+
+def _local_copy(uri: str, download: Path) -> Path:
+    try:
+        filesystem, path = storage.filesystem(uri)
+        found = filesystem.isdir(path)
+    except (OSError, ValueError, ImportError) as error:
+        raise ModelFolderError(uri, [f"cannot be reached: {error}"]) from error
+    if not found:
+        raise ModelFolderError(uri, ["there is no such folder"])
+    if storage.is_local(uri):
+        return Path(path)
+    filesystem.get(path, str(download / "model"), recursive=True)
+    return download / "model"
+
+
+def _read_config(uri: str, file: Path) -> ModelConfig:
+    try:
+        return ModelConfig.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        faults = [f"{CONFIG}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
+        raise ModelFolderError(uri, faults) from error
+
+
+def _load_model(uri: str, file: Path, config: ModelConfig) -> JointModel:
+    with torch.random.fork_rng(devices=[]):  # first weights are drawn only to be overwritten
+        try:
+            text_tower = TextTower.from_config(config.text_encoder)
+        except (ValueError, TypeError, KeyError) as error:
+            raise ModelFolderError(uri, [f"{CONFIG}: text_encoder: {error}"]) from error
+        model = JointModel(
+            sample_rate_hz=config.sample_rate_hz,
+            window_samples=config.window_samples,
+            front_end=config.front_end,
+            audio_tower=config.audio_tower,
+            text_tower=text_tower,
+            embedding_dim=config.embedding_dim,
+            temperature_init=0.5,
+        )
+    try:
+        weights = load_file(file)
+    except SafetensorError as error:
+        raise ModelFolderError(uri, [f"{WEIGHTS} cannot be read: {error}"]) from error
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ModelFolderError(uri, [f"{WEIGHTS} does not fit {CONFIG}: {error}"]) from error
+    return model
+
+
+def _faults(place: int, item: object, sample_rate_hz: int | None) -> list[str]:
+    """What keeps an item of ``paths_or_arrays`` from being audio."""
+    name = f"paths_or_arrays[{place}]"
+    if isinstance(item, str | Path):
+        return []
+    if not isinstance(item, np.ndarray):
+        return [f"{name} is a {type(item).__name__}, neither a path nor a numpy array"]
+    faults = []
+    if sample_rate_hz is None:
+        faults.append(f"{name} is an array: give its sample_rate_hz")
+    if item.dtype != np.int16 and not np.issubdtype(item.dtype, np.floating):
+        faults.append(f"{name} has dtype {item.dtype}; int16 or floating point in [-1, 1] is needed")
+    elif not np.isfinite(item).all():
+        faults.append(f"{name} holds NaN or infinite samples")
+    if item.ndim not in (1, 2) or not item.size:
+        faults.append(f"{name} has shape {item.shape}; [samples] or [channels, samples] is needed")
+    return faults

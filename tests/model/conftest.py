@@ -1,0 +1,30 @@
+import pytest
+import torch
+
+from mulan.config.recipe import Recipe
+from mulan.model.joint import JointModel, build_joint_model
+from tests.model.small import AST, RESNET, small_recipe
+
+
+@pytest.fixture(params=[RESNET, AST], ids=["resnet", "ast"])
+def recipe(request: pytest.FixtureRequest) -> Recipe:
+    return small_recipe(request.param)
+
+
+@pytest.fixture
+def model(recipe: Recipe) -> JointModel:
+    torch.manual_seed(0)
+    return build_joint_model(recipe)
+
+
+@pytest.fixture
+def pairs() -> dict[str, torch.Tensor]:
+    """Five recordings with two windows of 0.5 s each, and five texts, the last two padded."""
+    generator = torch.Generator().manual_seed(1)
+    mask = torch.ones(5, 6, dtype=torch.int64)
+    mask[3:, 4:] = 0
+    return {
+        "waveform": torch.randint(-20_000, 20_000, (5, 2, 8000), dtype=torch.int16, generator=generator),
+        "token_ids": torch.randint(1000, 30_000, (5, 6), generator=generator) * mask,
+        "attention_mask": mask,
+    }

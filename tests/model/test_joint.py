@@ -1,0 +1,153 @@
+import math
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mulan.config.pretrained import PretrainedError, pretrained_folder
+from mulan.config.recipe import Recipe
+from mulan.config.recipes import MINILM
+from mulan.model.joint import JointModel, Temperature, build_joint_model
+
+Pairs = dict[str, torch.Tensor]
+
+
+def test_embeddings_are_unit_rows_of_the_joint_space(model: JointModel, pairs: Pairs) -> None:
+    audio, text, temperature = model(**pairs)
+    assert audio.shape == (5, 2, 24)
+    assert text.shape == (5, 24)
+    assert temperature.shape == ()
+    assert {audio.dtype, text.dtype, temperature.dtype} == {torch.float32}
+    torch.testing.assert_close(audio.norm(dim=-1), torch.ones(5, 2))
+    torch.testing.assert_close(text.norm(dim=-1), torch.ones(5))
+
+
+def test_embeddings_are_the_normalised_projections_of_the_towers(model: JointModel, pairs: Pairs) -> None:
+    model.eval()
+    audio, text, _ = model(**pairs)
+    for recording in range(5):
+        for view in range(2):
+            spectrogram = model.log_mel(pairs["waveform"][recording, view])
+            row = model.audio_projection(model.audio_tower(spectrogram[None]))[0]
+            torch.testing.assert_close(audio[recording, view], row / row.norm(), atol=1e-5, rtol=1e-4)
+        sentence = model.text_tower(pairs["token_ids"][recording, None], pairs["attention_mask"][recording, None])
+        row = model.text_projection(sentence)[0]
+        torch.testing.assert_close(text[recording], row / row.norm(), atol=1e-5, rtol=1e-4)
+
+
+def test_audio_and_text_can_be_embedded_alone(model: JointModel, pairs: Pairs) -> None:
+    model.eval()
+    together = model(**pairs)
+    torch.testing.assert_close(model.embed_audio(pairs["waveform"][:, 0]), together.audio[:, 0])
+    assert torch.equal(model.embed_text(pairs["token_ids"], pairs["attention_mask"]), together.text)
+    assert torch.equal(model.temperature, together.temperature)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_every_parameter_gets_a_gradient_after_a_forward_without_one(
+    recipe: Recipe, precision: str, pairs: Pairs
+) -> None:
+    model = build_joint_model(
+        recipe.model_copy(update={"train": recipe.train.model_copy(update={"precision": precision})})
+    )
+    with torch.no_grad():
+        model(**pairs)
+    audio, text, temperature = model(**pairs)
+    ((audio * torch.randn_like(audio)).sum() + (text * torch.randn_like(text)).sum() / temperature).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 0, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+def test_all_randomness_is_that_of_the_default_generator(model: JointModel, pairs: Pairs) -> None:
+    model.train()
+    torch.manual_seed(3)
+    first, second = model(**pairs), model(**pairs)
+    torch.manual_seed(3)
+    again = model(**pairs)
+    assert torch.equal(first.audio, again.audio)
+    assert torch.equal(first.text, again.text)
+    assert not torch.equal(first.audio, second.audio)  # SpecAugment
+    assert not torch.equal(first.text, second.text)  # dropout
+
+
+def test_nothing_is_random_in_evaluation(model: JointModel, pairs: Pairs) -> None:
+    model.eval()
+    assert torch.equal(model(**pairs).audio, model(**pairs).audio)
+    assert torch.equal(model(**pairs).text, model(**pairs).text)
+
+
+def test_first_weights_follow_from_the_seed_and_the_pretrained_file(recipe: Recipe) -> None:
+    def weights(seed: int) -> dict[str, torch.Tensor]:
+        torch.manual_seed(seed)
+        return build_joint_model(recipe).state_dict()
+
+    one, same, other = weights(0), weights(0), weights(1)
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not torch.equal(one["audio_projection.weight"], other["audio_projection.weight"])
+    pretrained = load_file(pretrained_folder(MINILM) / "model.safetensors")
+    prefix = "text_tower.encoder."
+    text_weights = {name.removeprefix(prefix): tensor for name, tensor in one.items() if name.startswith(prefix)}
+    assert text_weights
+    assert all(torch.equal(tensor, pretrained[name]) for name, tensor in text_weights.items())
+
+
+def test_recipe_without_a_text_encoder() -> None:
+    with pytest.raises(PretrainedError, match=r"text_tower\.pretrained"):
+        build_joint_model(Recipe())
+
+
+@pytest.mark.parametrize("initial", [1e-4, 0.1, 0.5, 0.99])
+def test_temperature_starts_as_told(initial: float) -> None:
+    assert math.isclose(Temperature(initial)().item(), initial, rel_tol=1e-5)
+
+
+@pytest.mark.parametrize("direction", [1.0, -1.0])
+def test_temperature_stays_between_0_and_1(direction: float) -> None:
+    temperature = Temperature(0.1)
+    optimizer = torch.optim.SGD(temperature.parameters(), lr=1e4)
+    for _ in range(5):
+        before = temperature().item()
+        optimizer.zero_grad()
+        (-direction * temperature()).backward()
+        optimizer.step()
+        assert 0 < temperature().item() < 1
+        assert direction * (temperature().item() - before) >= 0
+    assert temperature().item() == pytest.approx(1.0 if direction > 0 else 0.0, abs=1e-5)
+
+
+def test_temperature_has_the_gradient_of_a_sigmoid() -> None:
+    temperature = Temperature(0.1)
+    temperature().backward()
+    assert temperature.logit.grad is not None
+    assert temperature.logit.grad.item() == pytest.approx(0.1 * 0.9, rel=1e-5)
+
+
+def test_bf16_is_for_the_towers_only(recipe: Recipe, pairs: Pairs) -> None:
+    torch.manual_seed(0)
+    exact = build_joint_model(recipe).eval()
+    rounded = build_joint_model(
+        recipe.model_copy(update={"train": recipe.train.model_copy(update={"precision": "bf16"})})
+    )
+    rounded.load_state_dict(exact.state_dict())
+    rounded.eval()
+    seen: dict[str, torch.dtype] = {}
+
+    def record(name: str, module: torch.nn.Module) -> None:
+        module.register_forward_hook(lambda _, args, output: seen.update({name: output.dtype}))
+
+    for name in ("log_mel", "audio_tower", "audio_projection", "text_projection"):
+        record(name, getattr(rounded, name))
+    record("text matrix product", rounded.text_tower.encoder.encoder.layer[0].intermediate.dense)
+    audio, text, _ = rounded(**pairs)
+
+    assert seen.pop("text matrix product") == torch.bfloat16
+    assert seen.pop("log_mel") == seen.pop("audio_projection") == seen.pop("text_projection") == torch.float32
+    assert {parameter.dtype for parameter in rounded.parameters()} == {torch.float32}
+    assert audio.dtype == text.dtype == torch.float32
+    expected = exact(**pairs)
+    for computed, reference in ((audio, expected.audio), (text, expected.text)):
+        assert not torch.equal(computed, reference)
+        assert (computed * reference).sum(dim=-1).min() > 0.999
+        torch.testing.assert_close(computed.norm(dim=-1), torch.ones(computed.shape[:-1]))
