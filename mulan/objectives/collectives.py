@@ -1,0 +1,37 @@
+"""Collectives that also work in a single process, where there is no process group and nothing to gather."""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.distributed.nn.functional import all_gather
+
+
+def world() -> tuple[int, int]:
+    """This process's rank and the number of processes."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def gather_with_gradient(rows: torch.Tensor) -> torch.Tensor:
+    """The rows of all processes, in rank order: [n, ...] of each becomes [W n, ...] on all.
+
+    The gradient of a process's own rows is the *sum* of what all processes' losses send back to them, so that each
+    process may compute its own part of a sum over the global batch. Every process must give the same n.
+    """
+    return torch.cat(all_gather(rows)) if world()[1] > 1 else rows  # type: ignore[no-untyped-call]
+
+
+def sum_over_workers(values: torch.Tensor) -> torch.Tensor:
+    """Sum over the processes, without gradient."""
+    total = values.detach().clone()
+    if world()[1] > 1:
+        dist.all_reduce(total)
+    return total
+
+
+def gather_objects(value: Any) -> list[Any]:
+    """One picklable value of every process, in rank order, on all of them. Small things only."""
+    values = [value] * world()[1]
+    if world()[1] > 1:
+        dist.all_gather_object(values, value)
+    return values

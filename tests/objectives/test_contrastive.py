@@ -1,0 +1,160 @@
+"""The loss against its formula, written as loops over single numbers; and shared by processes against one process."""
+
+import decimal
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from mulan.objectives.contrastive import contrastive_loss, sharded_contrastive_loss
+from tests.processes import run_in_processes
+
+
+class Result(NamedTuple):
+    """A loss and its gradients."""
+
+    value: torch.Tensor
+    audio: torch.Tensor
+    text: torch.Tensor
+    temperature: torch.Tensor
+
+
+Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def the_formula(audio: torch.Tensor, text: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
+    """L = 1/B sum_i -log( h(a_i, t_i) / sum_{j != i} [h(a_i, t_j) + h(a_j, t_i)] ), h = exp(a . t / temperature)."""
+    total = torch.zeros((), dtype=torch.float64)
+    for i in range(len(audio)):
+        positive, negatives = torch.exp(audio[i] @ text[i] / temperature), torch.zeros((), dtype=torch.float64)
+        for j in range(len(audio)):
+            if j != i:
+                negatives = negatives + torch.exp(audio[i] @ text[j] / temperature)
+                negatives = negatives + torch.exp(audio[j] @ text[i] / temperature)
+        total = total - torch.log(positive / negatives)
+    return total / len(audio)
+
+
+def positive_in_the_denominator(audio: torch.Tensor, text: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
+    h = torch.exp(audio @ text.T / temperature)
+    return (torch.log(h.sum(0) + h.sum(1) - h.diagonal()) - torch.log(h.diagonal())).mean()
+
+
+def two_logarithms_averaged(audio: torch.Tensor, text: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
+    h = torch.exp(audio @ text.T / temperature)
+    others = h - torch.diag(h.diagonal())
+    return (0.5 * torch.log(others.sum(0)) + 0.5 * torch.log(others.sum(1)) - torch.log(h.diagonal())).mean()
+
+
+def one_direction(audio: torch.Tensor, text: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
+    h = torch.exp(audio @ text.T / temperature)
+    return (torch.log(2 * (h.sum(1) - h.diagonal())) - torch.log(h.diagonal())).mean()
+
+
+def unit_rows(count: int, *, seed: int, dim: int = 8) -> torch.Tensor:
+    """float64 [count, dim]."""
+    rows = torch.randn(count, dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.nn.functional.normalize(rows, dim=1)
+
+
+def with_gradients(loss: Loss, audio: torch.Tensor, text: torch.Tensor, temperature: float) -> Result:
+    audio, text = audio.clone().requires_grad_(), text.clone().requires_grad_()
+    warmth = torch.tensor(temperature, dtype=audio.dtype, requires_grad=True)
+    value = loss(audio, text, warmth)
+    value.backward()
+    assert audio.grad is not None
+    assert text.grad is not None
+    assert warmth.grad is not None
+    return Result(value.detach(), audio.grad, text.grad, warmth.grad)
+
+
+def errors(ours: Result, reference: Result) -> list[float]:
+    """Relative norm of the difference in each of the four."""
+    return [
+        float((one.double() - other.double()).norm() / other.double().norm())
+        for one, other in zip(ours, reference, strict=True)
+    ]
+
+
+TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-6}
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize(("pairs", "temperature"), [(2, 0.5), (3, 0.5), (7, 1.0), (16, 0.1), (16, 0.03)])
+def test_value_and_gradients_are_those_of_the_formula(pairs: int, temperature: float, dtype: torch.dtype) -> None:
+    # both sides see the same numbers: those that float32 can hold
+    audio, text = (unit_rows(pairs, seed=seed).float().to(dtype) for seed in (pairs, 100 + pairs))
+    temperature = float(torch.tensor(temperature, dtype=torch.float32))
+    ours = with_gradients(contrastive_loss, audio, text, temperature)
+    reference = with_gradients(the_formula, audio.double(), text.double(), temperature)
+    assert ours.value.dtype == dtype
+    assert max(errors(ours, reference)) < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("wrong", [positive_in_the_denominator, two_logarithms_averaged, one_direction])
+def test_losses_that_are_not_the_paper_s_are_told_apart(wrong: Loss) -> None:
+    audio, text = unit_rows(16, seed=1), unit_rows(16, seed=2)
+    reference = with_gradients(the_formula, audio, text, 0.1)
+    assert min(errors(with_gradients(wrong, audio, text, 0.1), reference)) > 1000 * TOLERANCE[torch.float32]
+
+
+@pytest.mark.parametrize("pairs", [2, 3, 64, 6144])
+def test_equal_similarities_give_the_logarithm_of_the_number_of_negatives(pairs: int) -> None:
+    rows = torch.tensor([[0.6, 0.8]]).expand(pairs, 2)
+    with torch.no_grad():
+        loss = contrastive_loss(rows, rows, 0.1)
+    assert loss.item() == pytest.approx(math.log(2 * (pairs - 1)), rel=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [0.001, 0.01])
+def test_nothing_overflows_at_a_low_temperature(temperature: float) -> None:
+    """exp(1 / 0.001) is beyond float64; decimal numbers have no such bound."""
+    audio, text = unit_rows(6, seed=3).float(), unit_rows(6, seed=4).float()
+    audio[0] = text[1]  # the largest possible similarity, between things that do not belong together
+    ours = with_gradients(contrastive_loss, audio, text, temperature)
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in ours)
+    warmth = decimal.Decimal(float(torch.tensor(temperature)))
+    h = [[(decimal.Decimal(float(a.double() @ t.double())) / warmth).exp() for t in text] for a in audio]
+    total = sum((sum(h[i][j] + h[j][i] for j in range(6) if j != i) / h[i][i]).ln() for i in range(6))
+    assert ours.value.item() == pytest.approx(float(total) / 6, rel=1e-6)
+
+
+def test_the_modalities_are_alike() -> None:
+    audio, text = unit_rows(9, seed=5), unit_rows(9, seed=6)
+    one, other = with_gradients(contrastive_loss, audio, text, 0.2), with_gradients(contrastive_loss, text, audio, 0.2)
+    assert max(errors(one, Result(other.value, other.text, other.audio, other.temperature))) < 1e-14
+
+
+def test_bfloat16_embeddings_are_compared_in_float32() -> None:
+    audio, text = unit_rows(9, seed=5).bfloat16(), unit_rows(9, seed=6).bfloat16()
+    loss = contrastive_loss(audio, text, 0.05)
+    assert loss.dtype == torch.float32
+    assert loss.item() == contrastive_loss(audio.float(), text.float(), 0.05).item()
+
+
+def sharded(audio: torch.Tensor, text: torch.Tensor, temperature: float) -> Result:
+    """What one process of a group gets for its consecutive share of the rows."""
+    share = len(audio) // dist.get_world_size()
+    mine = slice(dist.get_rank() * share, (dist.get_rank() + 1) * share)
+    return with_gradients(sharded_contrastive_loss, audio[mine], text[mine], temperature)
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_processes_share_the_loss_of_one(workers: int, tmp_path: Path) -> None:
+    audio, text = unit_rows(12, seed=7).float(), unit_rows(12, seed=8).float()
+    alone = with_gradients(contrastive_loss, audio, text, 0.1)
+    ranks: list[Result] = run_in_processes(sharded, workers, audio, text, 0.1, folder=tmp_path)
+    audio_gradient, text_gradient = torch.cat([r.audio for r in ranks]), torch.cat([r.text for r in ranks])
+    for rank in ranks:
+        together = Result(rank.value, audio_gradient, text_gradient, sum(r.temperature for r in ranks))
+        assert max(errors(together, alone)) < TOLERANCE[torch.float32]
+
+
+def test_a_single_process_needs_no_group() -> None:
+    audio, text = unit_rows(5, seed=9), unit_rows(5, seed=10)
+    alone = with_gradients(contrastive_loss, audio, text, 0.1)
+    assert max(errors(with_gradients(sharded_contrastive_loss, audio, text, 0.1), alone)) < TOLERANCE[torch.float64]
