@@ -1,0 +1,239 @@
+"""Builds the demo corpus: labels in balance, compositions rendered in worker processes, texts with known noise."""
+
+import itertools
+import json
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import TimeoutError as RenderTimeout
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from pebble import ProcessExpired, ProcessFuture, ProcessPool
+
+from mulan.data import storage
+from mulan.data.index import INDEX_NAME
+from mulan.data.shards import Recording, write_corpus
+from mulan.demo.annotations import CURATED, IN_THE_WILD, NoiseCounts, noisy_texts
+from mulan.demo.composition import Composition, Labels, compose
+from mulan.demo.errors import DemoCorpusError, RenderError
+from mulan.demo.genres import GENRES
+from mulan.demo.rendering import render_flac
+
+MANIFEST_NAME = "corpus.json"
+FORMAT = 5
+"""Raised whenever the same parameters give other recordings."""
+SPLIT_SHARES = {"train": 0.8, "validation": 0.08, "test": 0.12}
+NOISE = {"train": IN_THE_WILD, "validation": IN_THE_WILD, "test": CURATED}
+RENDER_LIMIT_S = 60.0
+"""Hundreds of times what a render takes, so that a busy machine does not change the corpus."""
+MAX_ATTEMPTS = 4
+LICENCE = "CC0-1.0 (composition and recording; samples of the TimGM6mb soundfont as shipped with pretty_midi)"
+
+Render = Callable[[Composition], bytes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """A place in the corpus.
+
+    Attempt `n` at filling it uses composition seed `seed + n * stride`, and its decoy the one after the last attempt:
+    no two slots share a seed.
+    """
+
+    number: int
+    split: str
+    labels: Labels
+    seed: int
+    stride: int
+
+    def composition(self, attempt: int) -> Composition:
+        return compose(self.labels, seed=self.seed + attempt * self.stride)
+
+    def decoy(self, rng: np.random.Generator) -> Composition:
+        """A composition of another genre, which lends its attributes to wrong texts and is never rendered."""
+        name = str(rng.choice([name for name in GENRES if name != self.labels.genre]))
+        labels = Labels(genre=name, mood=str(rng.choice(GENRES[name].moods)), tempo=str(rng.choice(GENRES[name].tempi)))
+        return compose(labels, seed=self.seed + MAX_ATTEMPTS * self.stride)
+
+
+@dataclass
+class BuildReport:
+    """What happened during a build."""
+
+    failed_renders: list[str] = field(default_factory=list)
+    noise: dict[str, NoiseCounts] = field(default_factory=lambda: {split: NoiseCounts() for split in SPLIT_SHARES})
+
+
+def build_corpus(
+    uri: str,
+    *,
+    tracks: int,
+    seed: int,
+    workers: int,
+    on_progress: Callable[[int, int], None] | None = None,
+    render: Render = render_flac,
+    render_limit_s: float = RENDER_LIMIT_S,
+) -> None:
+    """Writes a corpus of `tracks` recordings and its manifest, `corpus.json`, below `uri`.
+
+    Returns at once if a complete corpus with the same parameters is there. What an interrupted build left is replaced.
+
+    Args:
+        uri: folder of the corpus, on any file system that fsspec knows.
+        workers: processes that render.
+        on_progress: called with (recordings done, recordings wanted) after each.
+        render: from a composition to an audio file; picklable.
+        render_limit_s: a render that takes longer is killed, and the slot tried again with its next seed.
+
+    Raises:
+        DemoCorpusError: another corpus is there, or a slot failed `MAX_ATTEMPTS` times.
+    """
+    parameters = {"format": FORMAT, "tracks": tracks, "seed": seed}
+    if _is_complete(uri, parameters):
+        return
+    _clear(uri)
+    _write_manifest(uri, {"parameters": parameters})
+    report = BuildReport()
+    slots = draw_slots(tracks, seed)
+    write_corpus(_recordings(slots, seed, workers, render, render_limit_s, report, on_progress), uri)
+    _write_manifest(uri, _manifest(parameters, report))
+
+
+def draw_slots(tracks: int, seed: int) -> list[Slot]:
+    """Splits with every genre in proportion; within a genre of a split, moods and tempi take turns."""
+    rng = np.random.default_rng([seed, 0])
+    ends = np.round(np.cumsum(list(SPLIT_SHARES.values())) * tracks).astype(int)
+    slots: list[Slot] = []
+    for split, start, end in zip(SPLIT_SHARES, [0, *ends], ends, strict=False):
+        turns = {name: itertools.cycle(_shuffled_labels(name, rng)) for name in GENRES}
+        names = list(itertools.islice(itertools.cycle(rng.permutation(list(GENRES)).tolist()), end - start))
+        for number, name in enumerate(rng.permutation(names).tolist(), start=int(start)):
+            labels = next(turns[name])
+            slots.append(Slot(number=number, split=split, labels=labels, seed=seed * 10**6 + number, stride=tracks))
+    return slots
+
+
+def _shuffled_labels(genre: str, rng: np.random.Generator) -> list[Labels]:
+    pairs = list(itertools.product(GENRES[genre].moods, GENRES[genre].tempi))
+    return [Labels(genre=genre, mood=pairs[i][0], tempo=pairs[i][1]) for i in rng.permutation(len(pairs))]
+
+
+def _recordings(
+    slots: list[Slot],
+    seed: int,
+    workers: int,
+    render: Render,
+    render_limit_s: float,
+    report: BuildReport,
+    on_progress: Callable[[int, int], None] | None,
+) -> Iterator[Recording]:
+    for done, (slot, composition, audio) in enumerate(_rendered(slots, workers, render, render_limit_s, report), 1):
+        rng = np.random.default_rng([seed, 1, slot.number])
+        texts, counts = noisy_texts(composition, slot.decoy(rng), NOISE[slot.split], rng)
+        report.noise[slot.split].add(counts)
+        yield Recording(
+            recording_id=f"demo-{slot.number:05d}",
+            audio=audio,
+            extension="flac",
+            duration_s=composition.duration_s,
+            split=slot.split,
+            texts=texts,
+            tags=composition.tags,
+            provenance=f"mulan demo corpus, composition seed {composition.seed}",
+            licence=LICENCE,
+        )
+        if on_progress is not None:
+            on_progress(done, len(slots))
+
+
+def _rendered(
+    slots: list[Slot], workers: int, render: Render, render_limit_s: float, report: BuildReport
+) -> Iterator[tuple[Slot, Composition, bytes]]:
+    """Slots in order, filled; only a few finished files wait in memory.
+
+    The renderer is native code, which no signal handler interrupts: a process that exceeds the limit is killed.
+    Processes are spawned, since the caller may hold threads (Ray, PyTorch) that a fork would not carry over.
+    """
+    with ProcessPool(max_workers=workers, context=multiprocessing.get_context("spawn")) as pool:
+
+        def submit(slot: Slot, attempt: int) -> ProcessFuture:
+            return pool.schedule(_render_slot, args=[slot, attempt, render], timeout=render_limit_s)
+
+        try:
+            upcoming = iter(slots)
+            waiting = deque((slot, submit(slot, 0)) for slot in itertools.islice(upcoming, 4 * workers))
+            while waiting:
+                slot, future = waiting.popleft()
+                filled = _first_success(slot, future, submit, report)
+                waiting.extend((slot, submit(slot, 0)) for slot in itertools.islice(upcoming, 1))
+                yield slot, *filled
+        finally:
+            pool.stop()  # type: ignore[no-untyped-call]
+
+
+def _first_success(
+    slot: Slot, future: ProcessFuture, submit: Callable[[Slot, int], ProcessFuture], report: BuildReport
+) -> tuple[Composition, bytes]:
+    """Waits for attempt 0, and after each failure for the next one."""
+    for attempt in range(MAX_ATTEMPTS):
+        try:
+            return slot.composition(attempt), future.result()
+        except (RenderTimeout, ProcessExpired, RenderError) as error:
+            name = f"composition seed {slot.composition(attempt).seed}"
+            report.failed_renders.append(f"{name}: {type(error).__name__}: {error}")
+        if attempt + 1 < MAX_ATTEMPTS:
+            future = submit(slot, attempt + 1)
+    raise DemoCorpusError(
+        f"demo recording {slot.number} could not be rendered; try another seed: "
+        + "; ".join(report.failed_renders[-MAX_ATTEMPTS:])
+    )
+
+
+def _render_slot(slot: Slot, attempt: int, render: Render) -> bytes:
+    return render(slot.composition(attempt))
+
+
+def _is_complete(uri: str, parameters: dict[str, int]) -> bool:
+    """Whether this very corpus is there already.
+
+    Raises:
+        DemoCorpusError: something else is there.
+    """
+    manifest_uri, has_index = storage.join(uri, MANIFEST_NAME), storage.exists(storage.join(uri, INDEX_NAME))
+    if not storage.exists(manifest_uri):
+        if has_index:
+            raise DemoCorpusError(f"{uri} holds a corpus that is not a demo corpus; choose another folder")
+        return False
+    manifest = json.loads(storage.read_bytes(manifest_uri))
+    if manifest["parameters"] != parameters:
+        raise DemoCorpusError(
+            f"{uri} holds a demo corpus made with {manifest['parameters']}, not {parameters}; "
+            "delete it or choose another folder"
+        )
+    return has_index and "noise" in manifest
+
+
+def _clear(uri: str) -> None:
+    """Removes what an interrupted build left."""
+    for name in (INDEX_NAME, "shards"):
+        fs, path = storage.filesystem(storage.join(uri, name))
+        if fs.exists(path):
+            fs.rm(path, recursive=True)
+
+
+def _manifest(parameters: dict[str, int], report: BuildReport) -> dict[str, Any]:
+    return {
+        "parameters": parameters,
+        "licence": LICENCE,
+        "noise": {
+            split: {"stated": asdict(NOISE[split]), "found": asdict(report.noise[split].shares())}
+            for split in SPLIT_SHARES
+        },
+        "failed_renders": report.failed_renders,
+    }
+
+
+def _write_manifest(uri: str, manifest: dict[str, Any]) -> None:
+    storage.write_atomically(storage.join(uri, MANIFEST_NAME), json.dumps(manifest, indent=2).encode())
