@@ -1,0 +1,1 @@
+"""After training: zero-shot tagging, text-to-music retrieval, the control that must fail, and the report."""

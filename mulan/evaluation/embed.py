@@ -1,0 +1,191 @@
+"""Embeds a split of a corpus with Ray Data: tasks read and decode, others embed."""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+import ray.data
+from ray.data import DataContext
+
+from mulan import MuLan
+from mulan.data import storage
+from mulan.data.audio import decode_recording
+from mulan.data.errors import BadRecording, TooManyBadRecordings
+from mulan.data.index import Corpus
+from mulan.data.shards import parse_read
+from mulan.evaluation.errors import EvaluationError
+
+_RECORDINGS_PER_BLOCK = 16
+_FAULTS_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class EmbeddedSplit:
+    """The readable recordings of a split, in the order of their ids."""
+
+    recording_ids: tuple[str, ...]
+    embeddings: np.ndarray
+    """Unit vectors, float32 [recordings, d]."""
+    texts: tuple[tuple[str, ...], ...]
+    """Each recording's texts of one source; none for a recording without any."""
+    tags: tuple[tuple[str, ...], ...]
+    """Each recording's tags, ``category:text``."""
+    unreadable: dict[str, str]
+    """Id of each recording that was left out, and why."""
+
+
+def embed_split(
+    corpus: Corpus,
+    split: str,
+    *,
+    model_uri: str,
+    sample_rate_hz: int,
+    text_source: str,
+    max_bad_share: float,
+    use_gpu: bool = False,
+) -> EmbeddedSplit:
+    """One unit vector a recording, the same as :meth:`mulan.MuLan.embed_audio` gives.
+
+    Args:
+        corpus: where the recordings are.
+        split: ``train``, ``validation`` or ``test``.
+        model_uri: of an exported model.
+        sample_rate_hz: rate of the model's input.
+        text_source: whose texts are returned with the recordings.
+        max_bad_share: share of unreadable recordings, in [0, 1], above which nothing is returned.
+        use_gpu: one GPU for each task that embeds.
+
+    Raises:
+        EvaluationError: the split has no recordings, or the model gives vectors that are not finite.
+        TooManyBadRecordings: naming them.
+    """
+    rows = corpus.rows(split)
+    if not len(rows):
+        raise EvaluationError(f"corpus {corpus.uri} has no recordings in the split {split!r}")
+    with _quiet_ray_data():
+        embedded = (
+            ray.data.from_arrow(_blocks(corpus, rows, text_source))
+            .map_batches(_ReadRecordings(sample_rate_hz, text_source), batch_size=None)
+            .map_batches(
+                _EmbedRecordings(model_uri, _fingerprint(model_uri), "cuda" if use_gpu else "cpu"),
+                batch_size=None,
+                num_gpus=1 if use_gpu else 0,
+            )
+            .take_all()
+        )
+    return _collect(corpus, split, embedded, max_bad_share)
+
+
+class _ReadRecordings:
+    """Rows of the index to the samples and texts of their recordings, or what is wrong with them."""
+
+    def __init__(self, sample_rate_hz: int, text_source: str) -> None:
+        self._sample_rate_hz, self._text_source = sample_rate_hz, text_source
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
+        reads = storage.read_ranges(list(batch["uri"]), batch["offset"].tolist(), batch["length"].tolist())
+        samples, texts, faults = [], [], []
+        for read, has_texts in zip(reads, batch["has_texts"], strict=True):
+            audio, of_recording, fault = np.zeros(0, np.int16), [], ""
+            try:
+                record = parse_read(read)
+                of_recording = record.texts(self._text_source) if has_texts else []
+                audio = decode_recording(record.audio, sample_rate_hz=self._sample_rate_hz)
+            except BadRecording as error:
+                fault = str(error)
+            samples.append(audio)
+            texts.append(json.dumps(of_recording))
+            faults.append(fault)
+        return {"row": batch["row"], "samples": samples, "texts": texts, "fault": faults}
+
+
+class _EmbedRecordings:
+    """Samples to vectors, by the very method that users call; zeros for a recording without samples."""
+
+    def __init__(self, model_uri: str, fingerprint: str, device: str) -> None:
+        self._model_uri, self._fingerprint, self._device = model_uri, fingerprint, device
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        model = _model(self._model_uri, self._fingerprint, self._device)
+        embeddings = np.zeros((len(batch["row"]), model.embedding_dim), np.float32)
+        readable = np.array([fault == "" for fault in batch["fault"]])
+        recordings = [samples for samples, usable in zip(batch["samples"], readable, strict=True) if usable]
+        embeddings[readable] = model.embed_audio(recordings, sample_rate_hz=model.sample_rate_hz)
+        return {"row": batch["row"], "texts": batch["texts"], "fault": batch["fault"], "embedding": embeddings}
+
+
+@lru_cache(maxsize=1)
+def _model(model_uri: str, fingerprint: str, device: str) -> MuLan:
+    """Loaded once in each worker process; anew when another model is exported to the same place."""
+    return MuLan.from_pretrained(model_uri, device=device)
+
+
+def _fingerprint(model_uri: str) -> str:
+    """Changes when the model's weights are written anew."""
+    fs, path = storage.filesystem(storage.join(model_uri, "model.safetensors"))
+    return str(fs.checksum(path))
+
+
+def _blocks(corpus: Corpus, rows: np.ndarray, text_source: str) -> list[pa.Table]:
+    """What the tasks need of the index, a table for each of them."""
+    uris, offsets, lengths = corpus.byte_ranges(rows.tolist())
+    sources = corpus.table["sources"].take(pa.array(rows)).to_pylist()
+    table = pa.table(
+        {
+            "row": rows,
+            "uri": uris,
+            "offset": offsets,
+            "length": lengths,
+            "has_texts": [text_source in of_recording for of_recording in sources],
+        }
+    )
+    return [table.slice(start, _RECORDINGS_PER_BLOCK) for start in range(0, len(rows), _RECORDINGS_PER_BLOCK)]
+
+
+def _collect(corpus: Corpus, split: str, embedded: Sequence[Mapping[str, Any]], max_bad_share: float) -> EmbeddedSplit:
+    part = corpus.table.select(["recording_id", "tags"]).take(pa.array([item["row"] for item in embedded], pa.int64()))
+    ids = dict(zip((item["row"] for item in embedded), part["recording_id"].to_pylist(), strict=True))
+    tags = dict(zip(ids, part["tags"].to_pylist(), strict=True))
+    embedded = sorted(embedded, key=lambda item: ids[item["row"]])
+    good = [item for item in embedded if not item["fault"]]
+    unreadable = {ids[item["row"]]: item["fault"] for item in embedded if item["fault"]}
+    if not good or len(unreadable) > max_bad_share * len(embedded):
+        listed = "\n".join(f"  - {name}: {fault}" for name, fault in list(unreadable.items())[:_FAULTS_SHOWN])
+        more = len(unreadable) - _FAULTS_SHOWN
+        raise TooManyBadRecordings(
+            f"{len(unreadable)} of the {len(embedded)} recordings in the split {split!r} of {corpus.uri} cannot be "
+            f"read; a share of {max_bad_share:g} is allowed:\n{listed}" + (f"\n  and {more} more" if more > 0 else "")
+        )
+    embeddings = np.stack([item["embedding"] for item in good]).astype(np.float32)
+    if not np.isfinite(embeddings).all():
+        raise EvaluationError("the model gives audio embeddings that are not finite; did its training diverge?")
+    return EmbeddedSplit(
+        recording_ids=tuple(ids[item["row"]] for item in good),
+        embeddings=embeddings,
+        texts=tuple(tuple(json.loads(item["texts"])) for item in good),
+        tags=tuple(tuple(tags[item["row"]]) for item in good),
+        unreadable=unreadable,
+    )
+
+
+@contextmanager
+def _quiet_ray_data() -> Iterator[None]:
+    """No progress bars and nothing but errors in the log, for this one dataset."""
+    context = DataContext.get_current().copy()
+    context.enable_progress_bars = False
+    context.enable_operator_progress_bars = False
+    log = logging.getLogger("ray.data")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with DataContext.current(context):
+            yield
+    finally:
+        log.setLevel(level)

@@ -1,0 +1,157 @@
+"""One evaluation of an exported model on a split: zero-shot tagging, retrieval, control and example queries."""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from mulan import MuLan
+from mulan.data.index import Corpus
+from mulan.evaluation.control import Control, mean_over_categories, shuffled_control
+from mulan.evaluation.embed import EmbeddedSplit, embed_split
+from mulan.evaluation.errors import EvaluationError
+from mulan.evaluation.examples import ExampleQuery, best_hits, typical_queries
+from mulan.evaluation.metrics import RetrievalScores, TaggingScores
+from mulan.evaluation.retrieval import QUERY_SOURCE, queries_and_gold, text_to_music
+from mulan.evaluation.zero_shot import vocabulary, zero_shot_tagging
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What was measured, and the embeddings it was measured on."""
+
+    model_uri: str
+    data_uri: str
+    split: str
+    sample_rate_hz: int
+    window_samples: int
+    recordings: EmbeddedSplit
+    prompts: dict[str, dict[str, np.ndarray]]
+    """Category to tag text, which is the prompt, to its unit vector [d]."""
+    queries: tuple[str, ...]
+    """Distinct texts of the split's recordings, searched in retrieval."""
+    query_embeddings: np.ndarray
+    """Unit vectors [queries, d]."""
+    query_gold: tuple[tuple[int, ...], ...]
+    """For each query, the positions of its recordings."""
+    zero_shot: dict[str, TaggingScores]
+    """By category."""
+    retrieval: RetrievalScores | None
+    """None where no recording has a text of the query source."""
+    control: Control
+    examples: tuple[ExampleQuery, ...]
+
+    @property
+    def roc_auc(self) -> float:
+        """Mean over categories: what ``control.roc_auc`` is to be compared with."""
+        return mean_over_categories(self.zero_shot)
+
+    def summary(self) -> dict[str, Any]:
+        """All but the embeddings, ready for JSON; numbers that are not defined are None."""
+        ids = self.recordings.recording_ids
+        summary: dict[str, Any] = _without_nan(
+            {
+                "model": self.model_uri,
+                "data": self.data_uri,
+                "split": self.split,
+                "n_recordings": len(ids),
+                "recordings_sha256": hashlib.sha256("\n".join(ids).encode()).hexdigest(),
+                "unreadable": self.recordings.unreadable,
+                "audio_embedding": {
+                    "sample_rate_hz": self.sample_rate_hz,
+                    "window_samples": self.window_samples,
+                    "rule": "mean over the fewest evenly spaced windows that cover the recording, normalised",
+                },
+                "roc_auc": self.roc_auc,
+                "zero_shot": {category: asdict(scores) for category, scores in self.zero_shot.items()},
+                "prompts": {category: list(texts) for category, texts in self.prompts.items()},
+                "retrieval": None if self.retrieval is None else {"source": QUERY_SOURCE} | asdict(self.retrieval),
+                "control": asdict(self.control),
+                "examples": [asdict(example) for example in self.examples],
+            }
+        )
+        return summary
+
+
+def evaluate(
+    model_uri: str,
+    data_uri: str,
+    *,
+    split: str = "test",
+    example_queries: Sequence[str] | None = None,
+    max_bad_share: float = 0.01,
+    use_gpu: bool = False,
+) -> Evaluation:
+    """Embeds a split on the Ray cluster and measures the model on it.
+
+    Args:
+        model_uri: of an exported model.
+        data_uri: folder of a prepared corpus.
+        split: ``train``, ``validation`` or ``test``.
+        example_queries: whose best hits are shown; made of the split's own tags if None.
+        max_bad_share: share of unreadable recordings, in [0, 1], above which the evaluation fails.
+        use_gpu: embed on GPUs, one for each copy of the model.
+
+    Raises:
+        MulanError: no such corpus, split or model; too many unreadable recordings; embeddings that are not finite.
+    """
+    model = MuLan.from_pretrained(model_uri, device=None if use_gpu else "cpu")
+    recordings = embed_split(
+        Corpus.open(data_uri),
+        split,
+        model_uri=model_uri,
+        sample_rate_hz=model.sample_rate_hz,
+        text_source=QUERY_SOURCE,
+        max_bad_share=max_bad_share,
+        use_gpu=use_gpu,
+    )
+    gold = queries_and_gold(recordings.texts)
+    if example_queries is None:
+        example_queries = typical_queries(recordings.tags, recordings.texts)
+    tag_texts = vocabulary(recordings.tags)
+    vector = _embed_texts(model, [*gold, *example_queries, *(text for texts in tag_texts.values() for text in texts)])
+    dim = recordings.embeddings.shape[1]
+
+    def stack(texts: Sequence[str]) -> np.ndarray:
+        return np.stack([vector[text] for text in texts]) if texts else np.zeros((0, dim), np.float32)
+
+    audio, queries, golds = recordings.embeddings, stack(tuple(gold)), tuple(gold.values())
+    prompts = {category: {text: vector[text] for text in texts} for category, texts in tag_texts.items()}
+    return Evaluation(
+        model_uri=model_uri,
+        data_uri=data_uri,
+        split=split,
+        sample_rate_hz=model.sample_rate_hz,
+        window_samples=model.window_samples,
+        recordings=recordings,
+        prompts=prompts,
+        queries=tuple(gold),
+        query_embeddings=queries,
+        query_gold=golds,
+        zero_shot=zero_shot_tagging(audio, recordings.tags, prompts),
+        retrieval=text_to_music(queries, audio, golds) if golds else None,
+        control=shuffled_control(audio, recordings.tags, prompts, queries, golds),
+        examples=best_hits(example_queries, stack(example_queries), audio, recordings.recording_ids, recordings.tags),
+    )
+
+
+def _embed_texts(model: MuLan, texts: Sequence[str]) -> dict[str, np.ndarray]:
+    distinct = sorted(set(texts))
+    if not distinct:
+        return {}
+    embeddings = model.embed_text(distinct)
+    if not np.isfinite(embeddings).all():
+        raise EvaluationError("the model gives text embeddings that are not finite; was its training stable?")
+    return dict(zip(distinct, embeddings, strict=True))
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,121 @@
+"""The report of a run: ``report.json`` for programs and ``report.html``, one self-contained page, for people."""
+
+import base64
+import json
+import math
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+import jinja2
+
+from mulan.config.recipe import Recipe, recipe_from_toml
+from mulan.data import storage
+from mulan.evaluation.evaluate import Evaluation
+from mulan.evaluation.figures import Picture, caption_similarity, curve, embedding_map, tag_similarity
+from mulan.evaluation.zero_shot import split_tag
+
+JSON_NAME, HTML_NAME = "report.json", "report.html"
+
+_FEWEST_ON_MAP = 5
+"""Recordings below which a map shows nothing."""
+
+
+def write_report(
+    run_uri: str,
+    evaluation: Evaluation,
+    *,
+    steps: Sequence[Mapping[str, Any]],
+    seconds: Mapping[str, float],
+    recipe_toml: str,
+) -> None:
+    """Writes ``RUN_URI/report.json`` and ``RUN_URI/report.html``; a reader never sees half a file.
+
+    Args:
+        run_uri: the run's folder, any fsspec URI.
+        evaluation: what was measured.
+        steps: lines of ``metrics.jsonl``: ``step``, ``loss``, ``temperature``, ``gradient_norm``, ``pairs_per_s`` and
+            ``data_wait_s`` of each training step, and among them ``step`` and ``validation`` of each validation.
+        seconds: duration of each part of the run, by name.
+        recipe_toml: the resolved recipe.
+
+    Raises:
+        RecipeError: ``recipe_toml`` is no recipe.
+    """
+    recipe = recipe_from_toml(recipe_toml, name="of the run")
+    summary = evaluation.summary() | {"training": _training(steps, recipe), "seconds": dict(seconds)}
+    page = render_page(summary, _curves(steps, recipe), _pictures(evaluation), recipe_toml)
+    content = json.dumps(summary, indent=2, allow_nan=False, ensure_ascii=False)
+    storage.write_atomically(storage.join(run_uri, HTML_NAME), page.encode())
+    storage.write_atomically(storage.join(run_uri, JSON_NAME), content.encode() + b"\n")
+
+
+def render_page(
+    summary: Mapping[str, Any], curves: Sequence[Picture], pictures: Mapping[str, Picture], recipe_toml: str
+) -> str:
+    """The page of a summary as it stands in ``report.json``; figures are inlined and nothing is fetched."""
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.filters |= {"fixed": _fixed, "data_uri": _data_uri, "duration": _duration, "tag_text": _tag_text}
+    template = resources.files("mulan.evaluation").joinpath("report_template.html").read_text(encoding="utf-8")
+    return environment.from_string(template).render(
+        summary=summary, curves=curves, pictures=pictures, recipe_toml=recipe_toml
+    )
+
+
+def _training(steps: Sequence[Mapping[str, Any]], recipe: Recipe) -> dict[str, Any]:
+    """Where training ended, and the loss of a model that tells nothing apart (MuLan §3.1 with equal similarities)."""
+    newest = next((line for line in reversed(steps) if "loss" in line), None)
+    validation = next((line["validation"] for line in reversed(steps) if "validation" in line), None)
+    return {
+        "steps": newest["step"] if newest else 0,
+        "pairs_per_batch": recipe.batch.pairs,
+        "loss": newest["loss"] if newest else None,
+        "loss_of_chance": recipe.loss.weights.contrastive * math.log(2 * (recipe.batch.pairs - 1)),
+        "temperature": newest["temperature"] if newest else None,
+        "validation": validation,
+    }
+
+
+def _curves(steps: Sequence[Mapping[str, Any]], recipe: Recipe) -> list[Picture]:
+    trained = [line for line in steps if "loss" in line]
+    validated = [{"step": line["step"]} | line["validation"] for line in steps if "validation" in line]
+    pictures = []
+    if trained:
+        chance = (_training(steps, recipe)["loss_of_chance"], "all similarities equal")
+        pictures += [
+            curve(trained, "loss", title="Training loss", unit="nats", level=chance),
+            curve(trained, "temperature", title="Temperature", unit="temperature (no unit)"),
+            curve(trained, "gradient_norm", title="Gradient norm before clipping", unit="L2 norm"),
+            curve(trained, "pairs_per_s", title="Throughput", unit="pairs / s"),
+        ]
+    if validated:
+        pictures.append(curve(validated, "recall10", title="Validation recall@10", unit="share of texts"))
+    return pictures
+
+
+def _pictures(evaluation: Evaluation) -> dict[str, Picture]:
+    pictures = {}
+    if evaluation.prompts:
+        pictures["tags"] = tag_similarity(evaluation)
+    if evaluation.queries:
+        pictures["captions"] = caption_similarity(evaluation)
+    if len(evaluation.recordings.recording_ids) >= _FEWEST_ON_MAP:
+        pictures["map"] = embedding_map(evaluation)
+    return pictures
+
+
+def _data_uri(picture: Picture) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(picture.svg).decode()
+
+
+def _tag_text(tag: str) -> str:
+    return split_tag(tag)[1]
+
+
+def _fixed(value: float | None, digits: int = 3) -> str:
+    return "\N{EN DASH}" if value is None else f"{value:.{digits}f}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from mulan.evaluation.control import mean_over_categories, shuffled_control
+from mulan.evaluation.zero_shot import split_tag, vocabulary, zero_shot_tagging
+from tests.evaluation.planted import VOCABULARY, planted_evaluation
+
+EAST, NORTH = np.array([1.0, 0.0]), np.array([0.0, 1.0])
+NORTH_EAST = (EAST + NORTH) / np.sqrt(2)
+
+
+def test_the_prompt_is_the_text_of_the_tag_verbatim() -> None:
+    assert split_tag("genre:hard rock") == ("genre", "hard rock")
+    assert split_tag("era:1990: late") == ("era", "1990: late")
+    assert split_tag("piano") == ("tag", "piano")
+
+
+def test_the_vocabulary_is_what_the_recordings_bear_sorted() -> None:
+    tags = [["mood:sad", "genre:rock"], [], ["genre:jazz", "mood:sad"]]
+    assert vocabulary(tags) == {"genre": ("jazz", "rock"), "mood": ("sad",)}
+    assert list(vocabulary(tags)) == ["genre", "mood"]
+
+
+def test_scores_follow_the_cosine_of_recording_and_prompt() -> None:
+    audio = np.stack([EAST, NORTH_EAST, NORTH])
+    tags = [["way:east"], ["way:north"], ["way:north"]]
+    scores = zero_shot_tagging(audio, tags, {"way": {"east": EAST, "north": NORTH}})["way"]
+    assert scores.roc_auc == 1.0
+    swapped = zero_shot_tagging(audio, tags, {"way": {"east": NORTH, "north": EAST}})["way"]
+    assert swapped.roc_auc == 0.0
+
+
+def test_a_category_judges_only_the_recordings_that_bear_one_of_its_tags() -> None:
+    audio = np.stack([EAST, NORTH, EAST, EAST])
+    tags = [["way:east"], ["way:north"], [], ["mood:sad"]]
+    scores = zero_shot_tagging(audio, tags, {"way": {"east": EAST, "north": NORTH}})["way"]
+    assert scores.n_recordings == 2
+    assert [score.n_positives for score in scores.per_tag] == [1, 1]
+
+
+def test_planted_skill_is_measured_as_scikit_learn_measures_it() -> None:
+    evaluation = planted_evaluation(recordings=60, noise=3.0)
+    audio, tags = evaluation.recordings.embeddings, evaluation.recordings.tags
+    for category, names in VOCABULARY.items():
+        truth = np.array([[f"{category}:{text}" in of_recording for text in names] for of_recording in tags])
+        similarity = audio.astype(np.float64) @ np.stack([evaluation.prompts[category][text] for text in names]).T
+        scores = evaluation.zero_shot[category]
+        assert 0.55 < scores.roc_auc < 0.95
+        assert scores.roc_auc == pytest.approx(roc_auc_score(truth, similarity, average="macro"), abs=1e-6)
+
+
+def test_the_shuffled_control_is_at_chance_although_the_model_is_perfect() -> None:
+    evaluation = planted_evaluation(noise=0.0)
+    assert evaluation.roc_auc > 0.95
+    assert evaluation.retrieval is not None
+    assert evaluation.retrieval.median_rank == 1
+    control = evaluation.control
+    assert control.roc_auc == pytest.approx(0.5, abs=0.02)
+    assert control.lowest < control.roc_auc < control.highest
+    assert set(control.per_category) == set(VOCABULARY)
+    assert list(control.per_category.values()) == pytest.approx([0.5] * 4, abs=0.03)
+    assert control.median_rank == pytest.approx(60.5, abs=8)
+    assert control.recall10 == pytest.approx(10 / 120, abs=0.03)
+
+
+def test_the_control_is_seeded() -> None:
+    one = planted_evaluation(recordings=30)
+    arguments = (one.recordings.embeddings, one.recordings.tags, one.prompts, one.query_embeddings, one.query_gold)
+    assert shuffled_control(*arguments, seed=3) == shuffled_control(*arguments, seed=3)
+    assert shuffled_control(*arguments, seed=3) != shuffled_control(*arguments, seed=4)
+
+
+def test_categories_without_a_score_do_not_enter_the_mean() -> None:
+    tags = [["way:east", "kind:same"], ["way:north", "kind:same"]]
+    prompts = {"way": {"east": EAST, "north": NORTH}, "kind": {"same": EAST}}
+    scores = zero_shot_tagging(np.stack([EAST, NORTH]), tags, prompts)
+    assert scores["kind"].skipped == ("same",)
+    assert mean_over_categories(scores) == 1.0
