@@ -1,0 +1,1 @@
+"""Training: the step, the engine (DeepSpeed), the loop, checkpoints, and the fit (Ray Train)."""

@@ -1,0 +1,50 @@
+"""Evaluate a run's exported model and leave the results in the run's folder."""
+
+import time
+
+from rich.console import Console
+
+from mulan.data import storage
+from mulan.data.index import Corpus
+from mulan.evaluation.evaluate import Evaluation, evaluate
+from mulan.evaluation.report import write_report
+from mulan.evaluation.summary import print_summary
+from mulan.training.errors import RunError
+from mulan.training.run import Run
+
+
+def check_model(run: Run, data_uri: str) -> None:
+    """Makes sure, before a cluster is started, that there are a model and a corpus to evaluate it on.
+
+    Raises:
+        RunError, CorpusError: there are not.
+    """
+    if not storage.exists(storage.join(run.model_uri, "model.safetensors")):
+        raise RunError(f"run {run.uri} has no exported model; python -m jobs.export makes one of its newest checkpoint")
+    Corpus.open(data_uri)
+
+
+def assess_run(run: Run, console: Console, *, data_uri: str, split: str = "test", use_gpu: bool = False) -> Evaluation:
+    """Writes ``report.json`` and ``report.html``, and prints the results.
+
+    Args:
+        data_uri: of the corpus.
+        split: ``train``, ``validation`` or ``test``.
+        use_gpu: embed on GPUs.
+
+    Raises:
+        MulanError: no such run, model, corpus or split, or too many unreadable recordings.
+    """
+    recipe = run.recipe()
+    begun = time.monotonic()
+    evaluation = evaluate(
+        run.model_uri,
+        data_uri,
+        split=split,
+        max_bad_share=recipe.data.max_bad_share,
+        use_gpu=use_gpu,
+    )
+    seconds = run.seconds() | {"evaluate": time.monotonic() - begun}
+    write_report(run.uri, evaluation, steps=run.metrics(), seconds=seconds, recipe_toml=recipe.to_toml())
+    print_summary(evaluation, storage.join(run.uri, "report.html"), console)
+    return evaluation

@@ -1,0 +1,19 @@
+"""What ends a run."""
+
+from mulan.config.errors import MulanError
+
+
+class NonFiniteLoss(MulanError):
+    """The loss of a step is not a number. The weights are those of the step before."""
+
+    exit_code = 1
+
+
+class RunError(MulanError):
+    """A run that cannot be started, resumed or read."""
+
+
+class TrainingFailed(MulanError):
+    """Training ended before its last step; the run resumes under the same name once the cause is mended."""
+
+    exit_code = 1

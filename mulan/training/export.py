@@ -1,0 +1,42 @@
+"""From a run's newest checkpoint to a model folder that :meth:`mulan.MuLan.from_pretrained` loads."""
+
+import tempfile
+from pathlib import Path
+
+from mulan.data import storage
+from mulan.model.joint import build_joint_model
+from mulan.model.pretrained import export_model
+from mulan.training.checkpoint import Progress, latest_checkpoint, read_state, weights
+from mulan.training.errors import RunError
+from mulan.training.run import Run
+
+
+def export_run(run: Run) -> int:
+    """Writes ``RUN/model/`` and returns the number of steps that the weights were trained for.
+
+    Raises:
+        RunError: there is no such run, or it has no checkpoint.
+    """
+    recipe = run.recipe()
+    checkpoint_uri, progress = checkpoint_to_export(run)
+    model = build_joint_model(recipe)
+    model.load_state_dict(weights(read_state(checkpoint_uri)))
+    with tempfile.TemporaryDirectory() as folder:
+        export_model(model, recipe, Path(folder))
+        for file in sorted(Path(folder).rglob("*")):
+            if file.is_file():
+                target = storage.join(run.model_uri, file.relative_to(folder).as_posix())
+                storage.write_atomically(target, file.read_bytes())
+    return progress.steps_done
+
+
+def checkpoint_to_export(run: Run) -> tuple[str, Progress]:
+    """The run's newest checkpoint.
+
+    Raises:
+        RunError: it has none.
+    """
+    found = latest_checkpoint(run.uri)
+    if found is None:
+        raise RunError(f"run {run.uri} has no checkpoint yet; nothing to export")
+    return found

@@ -1,0 +1,89 @@
+"""Live progress of a run, read from its metrics; plain lines where the output is no terminal."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from mulan.config.recipe import Recipe
+from mulan.data.storage import is_local
+from mulan.training.run import JsonLinesTail, Run
+
+_RECENT_STEPS = 20
+"""Speed and time left are those of this many newest steps."""
+_PLAIN_PERIOD_S = 10.0
+
+
+@contextmanager
+def show_progress(run: Run, recipe: Recipe) -> Iterator[None]:
+    """Shows step, loss, pairs/s and time left of a run while the block lasts."""
+    console = Console(highlight=False)
+    stop = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(run, recipe, console, stop), daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        watcher.join()
+
+
+def _watch(run: Run, recipe: Recipe, console: Console, stop: threading.Event) -> None:
+    period_s = 1.0 if is_local(run.uri) else 15.0
+    begun, shown = time.monotonic(), -1
+    last_plain = 0.0
+    tail = JsonLinesTail(run.metrics_uri)
+    recent: deque[dict[str, Any]] = deque(maxlen=_RECENT_STEPS)
+    validated: list[dict[str, Any]] = []
+    with Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else _nothing() as live:
+        while True:
+            stopping = stop.wait(period_s)
+            for line in tail.new_lines():
+                recent.append(line)
+                if "validation" in line:
+                    validated = [line]
+            status = status_line([*validated, *recent], recipe, seconds=time.monotonic() - begun)
+            if live is not None:
+                live.update(Text(status), refresh=True)
+            step = recent[-1]["step"] if recent else 0
+            now = time.monotonic()
+            due = now - last_plain >= _PLAIN_PERIOD_S
+            if (live is None or stopping) and step != shown and (due or stopping):
+                console.print(status, soft_wrap=True)
+                shown, last_plain = step, now
+            if stopping:
+                return
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield None
+
+
+def status_line(metrics: list[dict[str, Any]], recipe: Recipe, *, seconds: float) -> str:
+    """What to tell of a run with these lines of metrics, ``seconds`` after it was started."""
+    if not metrics:
+        return f"train  starting workers ({seconds:.0f} s)"
+    newest, recent = metrics[-1], metrics[-_RECENT_STEPS:]
+    seconds_a_step = sum(line["step_s"] for line in recent) / len(recent)
+    left = seconds_a_step * (recipe.train.steps - newest["step"])
+    validations = [line["validation"] for line in metrics if "validation" in line]
+    shown = [
+        f"train  step {newest['step']}/{recipe.train.steps}",
+        f"loss {newest['loss']:.3f}",
+        f"temperature {newest['temperature']:.4f}",
+        f"{recipe.batch.pairs / seconds_a_step:.1f} pairs/s",
+        f"waiting for data {sum(line['data_wait_s'] for line in recent) / sum(line['step_s'] for line in recent):.0%}",
+        f"{int(left // 60)}:{int(left % 60):02d} left",
+    ]
+    if validations:
+        shown.append(f"recall@10 {validations[-1]['recall10']:.3f}")
+    if newest["replaced"]:
+        shown.append(f"{newest['replaced']} recordings skipped")
+    return "  ".join(shown)

@@ -1,0 +1,186 @@
+"""A run's folder, ``STORAGE/NAME/``: its recipe, its metrics, its checkpoints, its model and its report."""
+
+import json
+import re
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from mulan.config.recipe import Recipe, differing_fields, recipe_from_toml
+from mulan.data import storage
+from mulan.training.errors import RunError
+
+
+@dataclass(frozen=True)
+class Run:
+    """Names the files of a run."""
+
+    storage_uri: str
+    name: str
+
+    @property
+    def uri(self) -> str:
+        return storage.join(self.storage_uri, self.name)
+
+    @property
+    def recipe_uri(self) -> str:
+        return storage.join(self.uri, "recipe.toml")
+
+    @property
+    def metrics_uri(self) -> str:
+        return storage.join(self.uri, "metrics.jsonl")
+
+    @property
+    def skipped_uri(self) -> str:
+        return storage.join(self.uri, "skipped.jsonl")
+
+    @property
+    def model_uri(self) -> str:
+        return storage.join(self.uri, "model")
+
+    @classmethod
+    def at(cls, storage_uri: str, name: str) -> "Run":
+        """
+        Raises:
+            RunError: the name cannot be that of a folder.
+        """
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.=-]*", name):
+            raise RunError(f"--name {name!r}: use letters, digits and _ . = - only")
+        return cls(storage.absolute(storage_uri), name)
+
+    def check(self, recipe: Recipe) -> None:
+        """Makes sure that a run of this name, if there is one, has this recipe; ``scale`` may differ.
+
+        Raises:
+            RunError: it has another; lists the differing fields.
+        """
+        if not storage.exists(self.recipe_uri):
+            return
+        changes = {k: v for k, v in differing_fields(self.recipe(), recipe).items() if not k.startswith("scale.")}
+        if changes:
+            listed = "\n".join(f"  - {key}: {old!r} there, {new!r} here" for key, (old, new) in changes.items())
+            raise RunError(f"run {self.uri} has another recipe; give this one another --name\n{listed}")
+
+    def begin(self, recipe: Recipe) -> None:
+        """Checks and writes the recipe.
+
+        Raises:
+            RunError: see :meth:`check`; or the folder cannot be written.
+        """
+        self.check(recipe)
+        try:
+            storage.write_atomically(self.recipe_uri, recipe.to_toml().encode())
+        except OSError as error:
+            raise RunError(f"run {self.uri} cannot be written: {error}") from error
+
+    def recipe(self) -> Recipe:
+        """
+        Raises:
+            RunError: there is no such run.
+        """
+        try:
+            text = storage.read_bytes(self.recipe_uri).decode()
+        except FileNotFoundError as error:
+            raise RunError(f"there is no run {self.uri} (no recipe.toml in it); check --storage and --name") from error
+        return recipe_from_toml(text, name=self.recipe_uri)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Adds the time that the block takes to that of earlier blocks of the same stage of this run."""
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            seconds = self.seconds()
+            seconds[stage] = seconds.get(stage, 0.0) + time.monotonic() - begun
+            with suppress(OSError):  # a lost time must not hide what ended the block
+                storage.write_atomically(self._seconds_uri, json.dumps(seconds).encode())
+
+    def seconds(self) -> dict[str, float]:
+        """What each timed stage took, over all of its attempts."""
+        if not storage.exists(self._seconds_uri):
+            return {}
+        seconds: dict[str, float] = json.loads(storage.read_bytes(self._seconds_uri))
+        return seconds
+
+    @property
+    def _seconds_uri(self) -> str:
+        return storage.join(self.uri, "seconds.json")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of ``metrics.jsonl``."""
+        return read_lines(self.metrics_uri)
+
+
+def read_lines(uri: str) -> list[dict[str, Any]]:
+    """The whole lines of a JSON-lines file, or none where there is no file."""
+    if not storage.exists(uri):
+        return []
+    lines = storage.read_bytes(uri).split(b"\n")
+    return [json.loads(line) for line in lines[:-1]]  # what follows the last newline is a line being written
+
+
+class JsonLinesTail:
+    """Reads what is new in a JSON-lines file, again and again."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri, self._read = uri, 0
+
+    def new_lines(self) -> list[dict[str, Any]]:
+        """The whole lines since the last call; all lines anew where the file was cut back in between."""
+        fs, path = storage.filesystem(self._uri)
+        fs.invalidate_cache()
+        if not fs.exists(path):
+            return []
+        size = fs.size(path)
+        if size < self._read:
+            self._read = 0
+        content = bytes(fs.cat_file(path, start=self._read, end=size)) if size > self._read else b""
+        whole = content[: content.rfind(b"\n") + 1]
+        try:
+            lines = [json.loads(line) for line in whole.splitlines()]
+        except ValueError:  # cut back and grown again: this is the middle of a line
+            self._read = 0
+            return []
+        self._read += len(whole)
+        return lines
+
+
+class JsonLinesLog:
+    """A JSON-lines file that is appended to during a run and cut back to where the run resumes.
+
+    A local file is written line by line. Object stores cannot append: there the file is written whole at every
+    :meth:`flush`, and otherwise every half minute.
+    """
+
+    _PERIOD_S = 30.0
+
+    def __init__(self, uri: str, *, keep_steps: int) -> None:
+        """Lines with a ``step`` above ``keep_steps`` are dropped."""
+        self._uri = uri
+        kept = [line for line in read_lines(uri) if line["step"] <= keep_steps]
+        self._text = "".join(_line(line) for line in kept)
+        storage.write_atomically(uri, self._text.encode())
+        self._written = time.monotonic()
+        self._path = storage.filesystem(uri)[1] if storage.is_local(uri) else None
+
+    def append(self, lines: Iterable[dict[str, Any]]) -> None:
+        text = "".join(map(_line, lines))
+        if self._path is None:
+            self._text += text
+            if time.monotonic() - self._written > self._PERIOD_S:
+                self.flush()
+        elif text:
+            with open(self._path, "a", encoding="utf-8") as file:
+                file.write(text)
+
+    def flush(self) -> None:
+        if self._path is None:
+            storage.write_atomically(self._uri, self._text.encode())
+            self._written = time.monotonic()
+
+
+def _line(values: dict[str, Any]) -> str:
+    return json.dumps(values) + "\n"

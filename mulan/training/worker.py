@@ -1,0 +1,50 @@
+"""What each training process does: build the model, restore it, train. Runs under any launcher."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.distributed as dist
+
+from mulan.config.recipe import Recipe
+from mulan.data.batch import Batch
+from mulan.data.schedule import Schedule
+from mulan.model.joint import build_joint_model
+from mulan.training.checkpoint import Progress, latest_checkpoint, read_state, weights
+from mulan.training.engine import Engine
+from mulan.training.loop import Reports, train
+
+
+def train_worker(
+    recipe: Recipe,
+    run_uri: str,
+    batches: Iterator[Batch],
+    schedule: Schedule,
+    reports: Callable[[Engine], Reports],
+    device: torch.device,
+) -> None:
+    """Continues a run from its newest checkpoint to its end. Collective; needs an initialised process group.
+
+    Args:
+        batches: this worker's micro-batches from the schedule's first step on.
+        schedule: its ``first_step`` is the step that the checkpoint stands at.
+        reports: given the engine, what to do with results.
+    """
+    torch.manual_seed(recipe.train.seed)  # equal first weights on every worker
+    model = build_joint_model(recipe)
+    found = latest_checkpoint(run_uri)
+    progress = found[1] if found else Progress(steps_done=0, replaced=0)
+    assert progress.steps_done == schedule.first_step, f"data starts at {schedule.first_step}, weights at {progress}"
+    state = read_state(found[0]) if found else {}
+    if state:
+        model.load_state_dict(weights(state))
+    engine = Engine(
+        model,
+        optim=recipe.optim,
+        batch=recipe.batch,
+        zero_stage=recipe.train.zero_stage,
+        workers=dist.get_world_size(),
+        device=device,
+    )
+    if state:
+        engine.restore_optimizer(state, progress.steps_done, window_samples=recipe.data.window_samples)
+    train(recipe, engine, batches, schedule, progress, reports(engine))

@@ -1,0 +1,64 @@
+"""Training without Ray: the same worker, engine and loop, with batches made in the training process itself."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mulan.config.recipe import Recipe
+from mulan.data.examples import MicroBatchReader, plans
+from mulan.data.index import Corpus
+from mulan.data.schedule import Schedule
+from mulan.objectives.collectives import world
+from mulan.training.checkpoint import Progress, checkpoint_name, latest_checkpoint, write_checkpoint
+from mulan.training.engine import Engine
+from mulan.training.loop import Reports
+from mulan.training.worker import train_worker
+
+
+def reader(recipe: Recipe) -> MicroBatchReader:
+    corpus = Corpus.open(recipe.data.uri)
+    return MicroBatchReader(
+        corpus, plans(corpus, recipe.data, recipe.batch, recipe.train), recipe.data, recipe.text_tower
+    )
+
+
+def train_inline(
+    recipe: Recipe, run_uri: str, *, watch: Callable[[Engine, dict[str, Any]], None] | None = None
+) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
+    """Trains in this process group from the run's newest checkpoint: the lines of metrics, and the final state."""
+    torch.set_num_threads(1)
+    rank, workers = world()
+    found = latest_checkpoint(run_uri)
+    schedule = Schedule(recipe.train, recipe.batch, rank, workers, first_step=found[1].steps_done if found else 0)
+    make = reader(recipe)
+    batches = (make(schedule[number]) for number in range(len(schedule)))
+    lines: list[dict[str, Any]] = []
+    final: dict[str, torch.Tensor] = {}
+
+    def reports(engine: Engine) -> Reports:
+        def milestone(_: dict[str, Any], progress: Progress, checkpoint_due: bool) -> None:
+            if not checkpoint_due:
+                return
+            state = engine.state()
+            if rank == 0:
+                folder = Path(run_uri, checkpoint_name(progress.steps_done))
+                with tempfile.TemporaryDirectory() as aside:
+                    write_checkpoint(Path(aside), state, progress)
+                    folder.mkdir(parents=True)
+                    for file in Path(aside).iterdir():
+                        (folder / file.name).write_bytes(file.read_bytes())
+            if progress.steps_done == recipe.train.steps:
+                final.update(state)
+
+        def step(line: dict[str, Any]) -> None:
+            lines.append(line)
+            if watch is not None:
+                watch(engine, line)
+
+        return Reports(step=step, skipped=lambda _: None, milestone=milestone)
+
+    train_worker(recipe, run_uri, batches, schedule, reports, torch.device("cpu"))
+    return lines, final

@@ -1,0 +1,149 @@
+"""The fit through Ray Train, Ray Data and DeepSpeed: two real workers on this machine."""
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from rich.console import Console
+
+import mulan
+from mulan.config.recipe import Recipe, load_recipe
+from mulan.config.recipes import named_recipes
+from mulan.data.index import Corpus
+from mulan.data.shards import Recording, write_corpus
+from mulan.training.assess import assess_run
+from mulan.training.checkpoint import latest_checkpoint
+from mulan.training.errors import RunError, TrainingFailed
+from mulan.training.export import export_run
+from mulan.training.fit import fit
+from mulan.training.run import Run, read_lines
+from tests.conftest import tone_recording
+from tests.processes import run_in_processes
+from tests.training.inline import train_inline
+from tests.training.test_invariance import assert_same_validations
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+def miniature(uri: str, *settings: str) -> Recipe:
+    return load_recipe("miniature", named_recipes(), settings, data_uri=uri)
+
+
+def losses(lines: list[dict[str, Any]]) -> list[float]:
+    return [line["loss"] for line in lines]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_corpus: str, tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Run:
+    run = Run(str(tmp_path_factory.mktemp("runs")), "undisturbed")
+    fit(miniature(tiny_corpus), run)
+    return run
+
+
+def test_two_ray_workers_train_what_one_process_trains(undisturbed: Run, tiny_corpus: str, tmp_path: Path) -> None:
+    recipe = miniature(tiny_corpus)
+    alone = run_in_processes(train_inline, 1, recipe, str(tmp_path / "run"), folder=tmp_path / "out")[0][0]
+    lines = undisturbed.metrics()
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert losses(lines) == pytest.approx(losses(alone), rel=1e-5)
+    assert_same_validations(lines, alone)
+    assert [line["step"] for line in lines if "validation" in line] == [3, 6]
+    expected = {"step", "loss", "temperature", "learning_rate", "pairs_per_s", "data_wait_s", "gradient_norm"}
+    assert all(expected <= line.keys() for line in lines)
+
+
+def test_the_folder_of_a_run(undisturbed: Run) -> None:
+    found = latest_checkpoint(undisturbed.uri)
+    assert found is not None
+    assert found[1].steps_done == 6
+    assert export_run(undisturbed) == 6
+    console = Console(record=True, width=120)
+    evaluation = assess_run(undisturbed, console, data_uri=undisturbed.recipe().data.uri)
+    report = json.loads(Path(undisturbed.uri, "report.json").read_text())
+    assert report["zero_shot"]["pitch"]["n_recordings"] == 8
+    assert report["zero_shot"]["pitch"]["roc_auc"] == pytest.approx(evaluation.zero_shot["pitch"].roc_auc)
+    assert {"map10", "recall10", "median_rank"} <= report["retrieval"].keys()
+    assert 0 <= report["control"]["roc_auc"] <= 1
+    assert report["seconds"]["evaluate"] > 0
+    page = Path(undisturbed.uri, "report.html").read_text()
+    assert "very high" in page
+    assert "report.html" in console.export_text()
+    embedded = mulan.MuLan.from_pretrained(undisturbed.model_uri).embed_text(["a low tone", "a high tone"])
+    assert embedded.shape == (2, 32)
+
+
+def test_a_killed_worker_is_replaced_and_the_run_is_the_same(
+    undisturbed: Run, tiny_corpus: str, tmp_path: Path
+) -> None:
+    run = Run(str(tmp_path), "killed")
+    killed: list[int] = []
+
+    def kill_one_worker() -> None:
+        while not killed:
+            time.sleep(0.05)
+            if len(losses(run.metrics())) >= 4:  # one step after the checkpoint
+                killed.append(_training_workers()[0].pid)
+                os.kill(killed[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_one_worker, daemon=True)
+    killer.start()
+    fit(miniature(tiny_corpus), run)
+    killer.join(timeout=1)
+    assert killed
+    assert losses(run.metrics()) == losses(undisturbed.metrics())
+    assert [line["step"] for line in run.metrics()] == [1, 2, 3, 4, 5, 6]
+
+    # a checkpoint that was cut off does not count: the same name goes on from the one before it
+    os.truncate(Path(run.uri, "checkpoint_000000006", "state.safetensors"), 1000)
+    found = latest_checkpoint(run.uri)
+    assert found is not None
+    assert found[1].steps_done == 3
+    fit(miniature(tiny_corpus), run)
+    assert losses(run.metrics()) == losses(undisturbed.metrics())
+
+
+def test_a_finished_run_is_left_alone_and_another_recipe_refused(undisturbed: Run, tiny_corpus: str) -> None:
+    written = Path(undisturbed.metrics_uri).stat().st_mtime_ns
+    fit(miniature(tiny_corpus, "scale.workers=1"), undisturbed)
+    assert Path(undisturbed.metrics_uri).stat().st_mtime_ns == written
+    with pytest.raises(RunError, match=r"another recipe(.|\n)*optim\.lr: 0\.001 there, 0\.5 here"):
+        fit(miniature(tiny_corpus, "optim.lr=0.5"), undisturbed)
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run_at_its_step(tiny_corpus: str, tmp_path: Path) -> None:
+    run = Run(str(tmp_path), "diverged")
+    with pytest.raises(TrainingFailed, match=r"the loss of step 2 is nan; recordings here: tone-"):
+        fit(miniature(tiny_corpus, "optim.lr=1e37", "optim.warmup_steps=0"), run)
+    assert [line["step"] for line in run.metrics()] == [1]
+
+
+def test_bad_recordings_are_skipped_by_name_until_there_are_too_many(tiny_corpus: str, tmp_path: Path) -> None:
+    def spoiled(number: int, bad: set[int]) -> Recording:
+        good = tone_recording(number, "train" if number < 32 else "validation")
+        return Recording(**(vars(good) | {"audio": good.audio[:2000]})) if number in bad else good
+
+    one, many = str(tmp_path / "one"), str(tmp_path / "many")
+    write_corpus((spoiled(number, {3}) for number in range(40)), one)
+    write_corpus((spoiled(number, set(range(20))) for number in range(40)), many)
+    run = Run(str(tmp_path), "one-bad")
+    fit(miniature(one), run)
+    skipped = read_lines(run.skipped_uri)
+    assert {line["recording_id"] for line in skipped} == {"tone-003"}
+    assert {line["reason"] for line in skipped} == {"truncated audio"}
+    assert run.metrics()[-1]["replaced"] == len(skipped) > 0
+    with pytest.raises(TrainingFailed, match=r"data.max_bad_share = 0.01(.|\n)*truncated audio"):
+        fit(miniature(many), Run(str(tmp_path), "many-bad"))
+    assert Corpus.open(many)
+
+
+def _training_workers() -> list[psutil.Process]:
+    ours = psutil.Process().children(recursive=True)
+    named = [process for process in ours if "RayTrainWorker" in " ".join(process.cmdline())]
+    assert named, [process.cmdline()[:1] for process in ours]
+    return named

@@ -1,0 +1,64 @@
+"""What a run tells of itself while it trains."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mulan.config.recipe import Recipe, load_recipe
+from mulan.config.recipes import named_recipes
+from mulan.training.progress import show_progress, status_line
+from mulan.training.run import JsonLinesLog, Run
+
+
+def recipe() -> Recipe:
+    return load_recipe("miniature", named_recipes(), ["train.steps=400"])  # 16 pairs a step
+
+
+def line(step: int, *, step_s: float = 2.0, wait_s: float = 0.5, replaced: int = 0) -> dict[str, Any]:
+    return {
+        "step": step,
+        "loss": 3.0 + step / 1000,
+        "temperature": 0.09876,
+        "step_s": step_s,
+        "data_wait_s": wait_s,
+        "replaced": replaced,
+    }
+
+
+def test_before_the_first_step() -> None:
+    assert status_line([], recipe(), seconds=12.4) == "train  starting workers (12 s)"
+
+
+def test_a_line_says_where_the_run_stands() -> None:
+    said = status_line([line(number) for number in range(1, 51)], recipe(), seconds=100)
+    assert said.split("  ") == [
+        "train",
+        "step 50/400",
+        "loss 3.050",
+        "temperature 0.0988",
+        "8.0 pairs/s",
+        "waiting for data 25%",
+        "11:40 left",
+    ]
+
+
+def test_speed_is_that_of_the_newest_twenty_steps() -> None:
+    slow = [line(number, step_s=100.0, wait_s=100.0) for number in range(1, 100)]
+    fast = [line(number, step_s=1.0, wait_s=0.0) for number in range(100, 120)]
+    said = status_line(slow + fast, recipe(), seconds=100)
+    assert "16.0 pairs/s  waiting for data 0%  4:41 left" in said
+
+
+def test_the_newest_validation_and_what_was_skipped() -> None:
+    metrics = [line(step) | {"validation": {"recall10": recall}} for step, recall in ((1, 0.1), (2, 0.25))]
+    assert status_line(metrics, recipe(), seconds=1).endswith("left  recall@10 0.250")
+    metrics.append(line(3, replaced=7))
+    assert status_line(metrics, recipe(), seconds=1).endswith("recall@10 0.250  7 recordings skipped")
+
+
+def test_where_there_is_no_terminal_a_plain_line_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = Run.at(str(tmp_path), "demo")
+    with show_progress(run, recipe()):
+        JsonLinesLog(run.metrics_uri, keep_steps=0).append([line(1), line(2)])
+    assert capsys.readouterr().out == status_line([line(1), line(2)], recipe(), seconds=0) + "\n"
