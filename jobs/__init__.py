@@ -1,0 +1,1 @@
+"""What is submitted to a cluster: ``python -m jobs.NAME``."""

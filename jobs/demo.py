@@ -1,0 +1,45 @@
+"""The whole of mulan on this machine: make a corpus of real sound, train on it, evaluate: python -m jobs.demo
+
+Leaves everything in runs/demo. A second call goes on where the first one stopped.
+"""
+
+import argparse
+import os
+
+from rich.console import Console
+
+from jobs import arguments
+from jobs.train import train
+from mulan.data import storage
+from mulan.demo.corpus import build_corpus
+from mulan.demo.progress import CorpusProgress
+from mulan.training.assess import assess_run
+from mulan.training.cluster import connect
+
+TRACKS = 1200
+SEED = 2022
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="jobs.demo", description=__doc__.split("\n")[0])
+    arguments.add_recipe(parser, default="demo")
+    arguments.add_run(parser, name="demo")
+    parser.add_argument("--data", metavar="URI", help="folder of the corpus (default: STORAGE/RUN/corpus)")
+    parser.add_argument("--tracks", type=int, default=TRACKS, help="recordings in the corpus (default: %(default)s)")
+    given = parser.parse_args()
+    run = arguments.run_of(given)
+    data_uri = given.data or storage.join(run.uri, "corpus")
+    recipe = arguments.recipe_of(given, data_uri=data_uri)
+    run.check(recipe)
+    if given.dry_run:
+        print(recipe.to_toml(), end="")
+        return
+    with run.timed("corpus"), CorpusProgress(Console(highlight=False)) as progress:
+        build_corpus(data_uri, tracks=given.tracks, seed=SEED, workers=os.cpu_count() or 1, on_progress=progress)
+    connect(recipe.scale)
+    train(recipe, run)
+    assess_run(run, Console(highlight=False), data_uri=data_uri, use_gpu=recipe.scale.use_gpu)
+
+
+if __name__ == "__main__":
+    arguments.end(main)

@@ -1,0 +1,35 @@
+"""Evaluate a run's model on a held-out split: python -m jobs.evaluate --storage URI --name RUN
+
+Zero-shot tagging and retrieval by text alone, with a control that must fail; writes report.json and report.html.
+"""
+
+import argparse
+
+from rich.console import Console
+
+from jobs import arguments
+from mulan.data.index import SPLITS
+from mulan.training.assess import assess_run, check_model
+from mulan.training.cluster import connect
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="jobs.evaluate", description=__doc__.split("\n")[0])
+    arguments.add_recipe(parser, of_run=True)
+    arguments.add_run(parser)
+    parser.add_argument("--data", metavar="URI", help="folder of a prepared corpus (default: the one trained on)")
+    parser.add_argument("--split", choices=SPLITS, default="test", help="default: %(default)s")
+    given = parser.parse_args()
+    run = arguments.run_of(given)
+    recipe = arguments.recipe_of_run(given, run)
+    data_uri = given.data or recipe.data.uri
+    check_model(run, data_uri)
+    if given.dry_run:
+        print(recipe.to_toml(), end="")
+        return
+    connect(recipe.scale)
+    assess_run(run, Console(highlight=False), data_uri=data_uri, split=given.split, use_gpu=recipe.scale.use_gpu)
+
+
+if __name__ == "__main__":
+    arguments.end(main)

@@ -1,0 +1,25 @@
+"""Export a run's newest checkpoint as a model: python -m jobs.export --storage URI --name RUN"""
+
+import argparse
+
+from jobs import arguments
+from mulan.training.export import checkpoint_to_export, export_run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="jobs.export", description=__doc__)
+    arguments.add_recipe(parser, of_run=True)
+    arguments.add_run(parser)
+    given = parser.parse_args()
+    run = arguments.run_of(given)
+    recipe = arguments.recipe_of_run(given, run)
+    if given.dry_run:
+        checkpoint_to_export(run)
+        print(recipe.to_toml(), end="")
+        return
+    steps_done = export_run(run)
+    print(f"export  model of step {steps_done}: {run.model_uri}")
+
+
+if __name__ == "__main__":
+    arguments.end(main)

@@ -1,0 +1,166 @@
+"""The jobs as they are called: one readable message and exit code 2 for what cannot be met; dry runs do nothing."""
+
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mulan.config.recipe import load_recipe, recipe_from_toml
+from mulan.config.recipes import named_recipes
+from mulan.training.run import Run
+
+ROOT = Path(__file__).parents[2]
+
+
+Job = Callable[..., tuple[int, str, str]]
+"""Job and arguments to exit code, standard output and standard error."""
+
+
+@pytest.fixture
+def job(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Job:
+    """Runs jobs in an empty folder and in this process: their imports take longer than all that is tested here."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(name: str, *arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        monkeypatch.delitem(sys.modules, f"jobs.{name}", raising=False)  # runpy warns of a module that is there twice
+        code = 0
+        try:
+            runpy.run_module(f"jobs.{name}", run_name="__main__")
+        except SystemExit as exited:
+            code = int(exited.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def assert_refused(result: tuple[int, str, str], *named: str) -> None:
+    """One message on standard error that names everything, and nothing left behind."""
+    code, out, err = result
+    assert code == 2
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("error: ") == 1
+    assert "Traceback" not in err
+    assert [name for name in named if name not in err] == []
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_a_refused_job_prints_one_message_and_exits_with_2(tmp_path: Path) -> None:
+    """In a process of its own: all that a user sees."""
+    faults = [
+        "--set",
+        "optim.lrr=1",
+        "--set",
+        "embedding_dim=0",
+        "--set",
+        "train.precision=float16",
+        "--set",
+        "novalue",
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "jobs.train",
+        "--recipe",
+        "miniature",
+        "--name",
+        "x",
+        "--storage",
+        str(tmp_path),
+        *faults,
+    ]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    lines = ended.stderr.strip().split("\n")
+    assert lines[0] == "error: recipe miniature has 4 faults:"
+    assert len(lines) == 5
+    assert all(line.startswith("  - ") for line in lines[1:])
+    for place, told in {
+        "optim.lrr is not a field": "did you mean lr?",
+        "embedding_dim = 0": "greater than or equal to 1",
+        "train.precision = 'float16'": "'float32' or 'bf16'",
+        "--set novalue": "section.field=value",
+    }.items():
+        assert [line for line in lines if place in line and told in line], place
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_needs_no_storage_and_starts_no_cluster(job: Job) -> None:
+    for name in ("demo", "train", "evaluate", "export"):
+        code, out, err = job(name, "--help")
+        assert (code, err) == (0, "")
+        assert out.startswith(f"usage: jobs.{name} ")
+        assert "--storage URI" in out
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_unknown_and_missing_arguments_are_named(job: Job) -> None:
+    for name in ("train", "evaluate", "export"):
+        code, out, err = job(name)
+        assert (code, out) == (2, "")
+        assert "--name" in err.split("\n")[-2]
+    code, _, err = job("demo", "--steps", "3")
+    assert code == 2
+    assert "unrecognized arguments: --steps 3" in err
+
+
+@pytest.mark.parametrize("name", ["train", "demo"])
+def test_workers_that_cannot_share_the_batch_are_refused(name: str, job: Job) -> None:
+    arguments = ["--recipe", "miniature", "--name", "x", "--set", "batch.micro_batches=4", "--set", "scale.workers=8"]
+    arguments += ["--set", "front_end.mel_high_hz=9000"]
+    told = ("scale.workers = 8 cannot share batch.micro_batches = 4", "one of 1, 2, 4", "front_end.mel_high_hz = 9000")
+    assert_refused(job(name, *arguments), *told)
+
+
+def test_a_recipe_that_is_not_there_is_refused(job: Job) -> None:
+    assert_refused(job("train", "--recipe", "absent.toml", "--name", "x"), "absent.toml", "No such file")
+    assert_refused(job("train", "--recipe", "minature", "--name", "x"), "minature", "demo, miniature", ".toml file")
+
+
+def test_a_corpus_that_is_not_there_is_refused(job: Job) -> None:
+    arguments = ("--recipe", "miniature", "--name", "x", "--data", "/nowhere/tones", "--dry-run")
+    assert_refused(job("train", *arguments), "corpus /nowhere/tones: there is no index.parquet")
+
+
+def test_a_corpus_that_lacks_what_the_recipe_asks_for_is_refused(job: Job, tiny_corpus: str) -> None:
+    arguments = ["--recipe", "miniature", "--name", "x", "--data", tiny_corpus, "--dry-run"]
+    arguments += ["--set", "text_tower.pretrained=/nowhere/bert"]
+    assert_refused(job("train", *arguments), "there is no folder /nowhere/bert")
+    arguments[-1] = "batch.pairs_per_micro_batch=2"
+    assert_refused(job("train", *arguments, "--set", "batch.micro_batches=1", "--set", "scale.workers=1"), "playlist")
+
+
+def test_a_name_or_a_run_that_cannot_be_is_refused(job: Job) -> None:
+    assert_refused(job("train", "--recipe", "miniature", "--name", "../x"), "--name '../x'")
+    for name in ("evaluate", "export"):
+        assert_refused(job(name, "--name", "absent"), "there is no run", "runs/absent", "--storage")
+
+
+@pytest.mark.parametrize("name", ["train", "demo"])
+def test_a_dry_run_prints_the_resolved_recipe_and_does_nothing(name: str, job: Job, tiny_corpus: str) -> None:
+    arguments = ("--recipe", "miniature", "--name", "x", "--data", tiny_corpus, "--set", "optim.lr=0.25", "--dry-run")
+    code, out, err = job(name, *arguments)
+    assert (code, err) == (0, "")
+    expected = load_recipe("miniature", named_recipes(), ["optim.lr=0.25"], data_uri=tiny_corpus)
+    assert recipe_from_toml(out, name="printed") == expected
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_a_printed_recipe_can_be_given_back(job: Job, tiny_corpus: str) -> None:
+    _, printed, _ = job("train", "--recipe", "miniature", "--name", "x", "--data", tiny_corpus, "--dry-run")
+    Path("mine.toml").write_text(printed)
+    assert job("train", "--recipe", "mine.toml", "--name", "x", "--dry-run") == (0, printed, "")
+
+
+def test_a_dry_run_refuses_a_run_of_another_recipe(job: Job, tiny_corpus: str, tmp_path: Path) -> None:
+    Run.at("runs", "x").begin(load_recipe("miniature", named_recipes(), data_uri=tiny_corpus))
+    arguments = ["--recipe", "miniature", "--name", "x", "--data", tiny_corpus, "--dry-run", "--set", "optim.lr=0.25"]
+    code, out, err = job("train", *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: run {tmp_path}/runs/x has another recipe")
+    assert "optim.lr: 0.001 there, 0.25 here" in err

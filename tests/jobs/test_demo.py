@@ -1,0 +1,36 @@
+"""A miniature of the whole job, as a person runs it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+MISSING_FROM_A_PLAIN_TERMINAL = ("Warning", "WARNING", "Traceback", "INFO")
+
+
+def run_demo(folder: Path) -> str:
+    command = [sys.executable, "-m", "jobs.demo", "--recipe", "miniature", "--tracks", "40", "--storage", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stdout + done.stderr
+    output = done.stdout + done.stderr
+    assert not [word for word in MISSING_FROM_A_PLAIN_TERMINAL if word in output], output
+    return output
+
+
+def test_the_demo_in_miniature(tmp_path: Path) -> None:
+    output = run_demo(tmp_path)
+    assert "corpus  40/40 recordings" in output
+    assert "train  step 6/6" in output
+    assert "loss" in output
+    assert "pairs/s" in output
+    assert str(tmp_path / "demo" / "report.html") in output
+    report = json.loads((tmp_path / "demo" / "report.json").read_text())
+    assert {"genre", "instrument", "mood", "tempo"} <= report["zero_shot"].keys()
+    assert {"corpus", "train", "evaluate"} <= report["seconds"].keys()
+    metrics = (tmp_path / "demo" / "metrics.jsonl").read_text()
+    checkpoints = sorted(path.name for path in (tmp_path / "demo").glob("checkpoint_0*"))
+
+    again = run_demo(tmp_path)
+    assert "corpus  already there" in again
+    assert (tmp_path / "demo" / "metrics.jsonl").read_text() == metrics
+    assert sorted(path.name for path in (tmp_path / "demo").glob("checkpoint_0*")) == checkpoints
