@@ -1,0 +1,65 @@
+"""A real sweep of two trials on this machine."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mulan.config.recipe import load_recipe
+from mulan.config.recipes import named_recipes
+from mulan.training.run import Run
+from tune.space import settings, temperature_and_learning_rate
+from tune.sweep import SweepError, for_sweep
+
+
+def sweep(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tune.sweep", "--recipe", "miniature", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+
+
+def test_a_sweep_trains_compares_and_says_how_to_train_the_best(tiny_corpus: str, tmp_path: Path) -> None:
+    where = ["--data", tiny_corpus, "--storage", str(tmp_path), "--name", "s"]
+    done = sweep("--trials", "2", *where, "--set", "train.steps=4", "--set", "train.validate_every_steps=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 trials, best first" in done.stdout
+    best = re.search(r"^best: (.*)$", done.stdout, re.MULTILINE)
+    assert best
+    words = shlex.split(best[1])
+    assert words[::2] == ["--set", "--set"]
+    recipe = load_recipe("miniature", named_recipes(), words[1::2])
+    trials = {
+        path.name: Run(str(tmp_path / "s" / "trials"), path.name) for path in (tmp_path / "s" / "trials").iterdir()
+    }
+    assert len(trials) == 2
+    trained = {run.recipe().optim.lr: run for run in trials.values()}
+    assert len(trained) == 2
+    recalls = {lr: max(line["validation"]["recall10"] for line in run.metrics()[-1:]) for lr, run in trained.items()}
+    assert recalls[recipe.optim.lr] == max(recalls.values())
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_what_cannot_be_swept_is_refused(tmp_path: Path) -> None:
+    recipe = load_recipe("miniature", named_recipes(), ["train.validation_micro_batches=0"])
+    with pytest.raises(SweepError, match=r"--trials 0: at least 1 is needed; train.validation_micro_batches = 0"):
+        for_sweep(recipe, 0)
+    done = sweep("--trials", "1", "--data", str(tmp_path / "nothing"))
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: corpus")
+    assert "Traceback" not in done.stderr
+
+
+def test_the_space_is_made_of_recipe_fields() -> None:
+    recipe = named_recipes()["demo"]
+    for _ in range(20):
+        point = {field: domain.sample() for field, domain in temperature_and_learning_rate(recipe).items()}
+        swept = load_recipe("demo", named_recipes(), settings(point))
+        assert swept.loss.temperature_init == pytest.approx(point["loss.temperature_init"], rel=1e-5)
+        assert recipe.optim.lr / 10 <= swept.optim.lr * 1.001
+        assert swept.optim.lr <= recipe.optim.lr * 10.001

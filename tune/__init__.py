@@ -1,0 +1,1 @@
+"""Sweeps: search spaces, the trial, and the sweep over Ray Tune."""
