@@ -159,7 +159,7 @@ class Engine:
 
         DeepSpeed's own setters of whole tensors do not pad: they fail on the temperature, which is one number.
         """
-        size = parameter.ds_tensor.ds_numel
+        size = parameter.ds_tensor.numel()
         padded = torch.nn.functional.pad(value.flatten(), (0, size * self._workers - value.numel()))
         return padded[size * dist.get_rank() :][:size].to(self.device)
 
