@@ -1,17 +1,18 @@
 """Promises: the number of workers and the ZeRO stage change the speed, never the result; a resumed run is the run."""
 
-import itertools
-from pathlib import Path
-from typing import Any
+import hashlib
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import pytest
 import torch
+from safetensors.torch import save
 from torch import nn
 
 from mulan.config.recipe import Recipe, load_recipe
 from mulan.config.recipes import named_recipes
 from mulan.model.joint import JointModel, build_joint_model
+from mulan.objectives.collectives import world
 from tests.processes import run_in_processes
 from tests.training.inline import train_inline
 
@@ -38,39 +39,81 @@ def without_kinks(recipe: Recipe) -> JointModel:
 def recipe(uri: str, *settings: str) -> Recipe:
     common = ["train.steps=6", "train.checkpoint_every_steps=3", "batch.micro_batches=4", "scale.workers=1"]
     common += ["batch.pairs_per_micro_batch=6", "train.validation_micro_batches=4"]
+    common += ["optim.epsilon=1e-6"]  # above the rounding of gradients, of which Adam would make whole steps
     return load_recipe("miniature", named_recipes(), [*common, *settings], data_uri=uri)
+
+
+class Trained(NamedTuple):
+    """What one process has at the end of a run."""
+
+    lines: list[dict[str, Any]]
+    """Of metrics."""
+    digest: str
+    """Of the final state."""
+    state: dict[str, torch.Tensor]
+    """Itself, in the first process only."""
+
+
+def trained(one: Recipe, run_uri: str) -> Trained:
+    lines, state = train_inline(one, run_uri)
+    return Trained(lines, hashlib.sha256(save(state)).hexdigest(), state if world()[0] == 0 else {})
+
+
+def train_all(smooth: dict[str, Recipe], as_they_are: dict[str, Recipe], folder: str) -> dict[str, Trained]:
+    """Several runs, one after another, in one process group; the first ones without kinks."""
+    with patch("mulan.training.worker.build_joint_model", without_kinks):
+        ended = {name: trained(one, f"{folder}/{name}") for name, one in smooth.items()}
+    return ended | {name: trained(one, f"{folder}/{name}") for name, one in as_they_are.items()}
+
+
+Runs = dict[str, list[list[Trained]]]
+"""By name: for each time that the run was begun or resumed, what every process has."""
+
+HALF = ["train.steps=3"]
+STAGE = [[f"train.zero_stage={stage}"] for stage in range(4)]
+BF16 = ["train.precision=bf16", "text_tower.layers=2", "text_tower.frozen_layers=1", "text_tower.length_groups=2"]
+
+
+@pytest.fixture(scope="module")
+def runs(tiny_corpus: str, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """All the runs that are compared here, in few processes: these take longer to start than to train."""
+    folder = str(tmp_path_factory.mktemp("runs"))
+    found: Runs = {}
+
+    def train(workers: int, smooth: dict[str, list[str]], as_they_are: dict[str, list[str]] | None = None) -> None:
+        recipes = [
+            {name: recipe(tiny_corpus, *settings) for name, settings in some.items()}
+            for some in (smooth, as_they_are or {})
+        ]
+        ranks = run_in_processes(train_all, workers, *recipes, folder, folder=tmp_path_factory.mktemp("results"))
+        for name in ranks[0]:
+            found.setdefault(name, []).append([rank[name] for rank in ranks])
+
+    train(1, {"alone": [], "grown": HALF, "as before": HALF}, {"float32": [], "bf16": BF16})
+    train(
+        2,
+        {f"2 at stage {stage}": STAGE[stage] for stage in range(4)} | {"grown": STAGE[3], "shrunk": [*HALF, *STAGE[1]]},
+        {"float32 on 2": STAGE[2], "bf16 on 2": [*BF16, *STAGE[3]]},
+    )
+    train(1, {"shrunk": [], "as before": []})
+    train(4, {f"4 at stage {stage}": STAGE[stage] for stage in (0, 2)})
+    return found
 
 
 def losses(lines: list[dict[str, Any]]) -> list[float]:
     return [line["loss"] for line in lines]
 
 
-def train_all(
-    recipes: dict[str, Recipe], folder: str
-) -> dict[str, tuple[list[dict[str, Any]], dict[str, torch.Tensor]]]:
-    """Several runs, one after another, in one process group."""
-    return {name: train_inline(one, f"{folder}/{name}") for name, one in recipes.items()}
-
-
-def train_all_without_kinks(
-    recipes: dict[str, Recipe], folder: str
-) -> dict[str, tuple[list[dict[str, Any]], dict[str, torch.Tensor]]]:
-    with patch("mulan.training.worker.build_joint_model", without_kinks):
-        return train_all(recipes, folder)
-
-
-def assert_same_result(
-    ours: tuple[list[dict[str, Any]], dict[str, torch.Tensor]],
-    reference: tuple[list[dict[str, Any]], dict[str, torch.Tensor]],
-) -> None:
-    assert losses(ours[0]) == pytest.approx(losses(reference[0]), rel=1e-5)
-    norms = [[line["gradient_norm"] for line in lines] for lines in (ours[0], reference[0])]
+def assert_same_result(lines: list[dict[str, Any]], state: dict[str, torch.Tensor], reference: Trained) -> None:
+    assert [line["step"] for line in lines] == [line["step"] for line in reference.lines]
+    assert losses(lines) == pytest.approx(losses(reference.lines), rel=1e-5)
+    norms = [[line["gradient_norm"] for line in some] for some in (lines, reference.lines)]
     assert norms[0] == pytest.approx(norms[1], rel=1e-4)
-    assert_same_validations(ours[0], reference[0])
-    assert ours[1].keys() == reference[1].keys()
-    for name, tensor in ours[1].items():
+    assert_same_validations(lines, reference.lines)
+    assert state.keys() == reference.state.keys()
+    for name, tensor in state.items():
         kind = name.partition(".")[0]
-        expected = reference[1][name]
+        expected = reference.state[name]
         scale = max(float(expected.abs().max()), 0.1 if kind == "weights" else 0.0)
         assert float((tensor - expected).abs().max()) <= TOLERANCE[kind] * scale, name
 
@@ -83,66 +126,48 @@ def assert_same_validations(ours: list[dict[str, Any]], reference: list[dict[str
         assert one["validation"]["mrr"] == pytest.approx(other["validation"]["mrr"], abs=0.02)
 
 
-STAGES = (0, 1, 2, 3)
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", [*(f"2 at stage {stage}" for stage in range(4)), "4 at stage 0", "4 at stage 2"])
+def test_workers_and_stages_train_the_same_model(name: str, runs: Runs) -> None:
+    (ranks,) = runs[name]
+    assert len(ranks) == int(name[0])
+    assert_same_result(ranks[0].lines, ranks[0].state, runs["alone"][0][0])
+    assert {losses(rank.lines)[-1] for rank in ranks} == {losses(ranks[0].lines)[-1]}
+    assert {rank.digest for rank in ranks} == {ranks[0].digest}
 
 
-@pytest.fixture(scope="module")
-def alone(tiny_corpus: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The undisturbed run of one worker."""
-    folder = tmp_path_factory.mktemp("alone")
-    return run_in_processes(train_all_without_kinks, 1, {"run": recipe(tiny_corpus)}, str(folder), folder=folder)[0][
-        "run"
-    ]
+@pytest.mark.parametrize("name", ["grown", "shrunk"])
+def test_a_run_resumed_by_other_workers_at_another_stage_is_the_run(name: str, runs: Runs) -> None:
+    """From one worker at stage 0 to two at stage 3, and from two at stage 1 to one at stage 0."""
+    begun, resumed = runs[name]
+    assert [line["step"] for line in resumed[0].lines] == [4, 5, 6]
+    assert_same_result(begun[0].lines + resumed[0].lines, resumed[0].state, runs["alone"][0][0])
 
 
-def test_two_and_four_workers_at_every_stage_train_the_same_model(tiny_corpus: str, tmp_path: Path, alone: Any) -> None:
-    for workers, stages in ((2, STAGES), (4, (0, 2))):
-        recipes = {str(stage): recipe(tiny_corpus, f"train.zero_stage={stage}") for stage in stages}
-        folder = tmp_path / str(workers)
-        ranks = run_in_processes(train_all_without_kinks, workers, recipes, str(folder), folder=folder)
-        for stage, rank in itertools.product(stages, range(workers)):
-            assert_same_result(ranks[rank][str(stage)], alone)
+def test_resuming_with_the_same_workers_is_exact(runs: Runs) -> None:
+    begun, resumed = runs["as before"]
+    ((alone,),) = runs["alone"]
+    assert losses(begun[0].lines + resumed[0].lines) == losses(alone.lines)
+    for name, tensor in resumed[0].state.items():
+        assert torch.equal(tensor, alone.state[name]), name
 
 
-@pytest.mark.parametrize(("first", "second"), [((2, 1), (1, 0)), ((1, 0), (2, 3))])
-def test_a_resumed_run_is_the_run(
-    first: tuple[int, int], second: tuple[int, int], tiny_corpus: str, tmp_path: Path, alone: Any
-) -> None:
-    """Three steps on some workers at one ZeRO stage, then three on others at another."""
-    parts = []
-    for (workers, stage), steps in ((first, 3), (second, 6)):
-        recipes = {"run": recipe(tiny_corpus, f"train.steps={steps}", f"train.zero_stage={stage}")}
-        ranks = run_in_processes(train_all_without_kinks, workers, recipes, str(tmp_path), folder=tmp_path)
-        parts.append(ranks[0]["run"])
-    begun, ended = parts
-    assert [line["step"] for line in ended[0]] == [4, 5, 6]
-    assert_same_result((begun[0] + ended[0], ended[1]), alone)
-
-
-def test_resuming_with_the_same_workers_is_exact(tiny_corpus: str, tmp_path: Path, alone: Any) -> None:
-    for steps in (3, 6):
-        recipes = {"run": recipe(tiny_corpus, f"train.steps={steps}")}
-        ranks = run_in_processes(train_all_without_kinks, 1, recipes, str(tmp_path), folder=tmp_path)
-    lines, state = ranks[0]["run"]
-    assert losses(lines) == losses(alone[0])[3:]
-    for name, tensor in state.items():
-        assert torch.equal(tensor, alone[1][name]), name
-
-
-def test_recipes_as_they_are_lose_the_same_on_two_workers(tiny_corpus: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bf16", 1e-3)])
+def test_recipes_as_they_are_lose_the_same_on_two_workers(precision: str, tolerance: float, runs: Runs) -> None:
     """ReLU and all; and bf16, where the same micro-batches give the same roundings wherever they run."""
-    bf16 = ("train.precision=bf16", "text_tower.layers=2", "text_tower.frozen_layers=1", "text_tower.length_groups=2")
-    settings: dict[str, tuple[str, ...]] = {"float32": (), "bf16": bf16}
-    recipes = {precision: recipe(tiny_corpus, *chosen) for precision, chosen in settings.items()}
-    alone = run_in_processes(train_all, 1, recipes, str(tmp_path / "alone"), folder=tmp_path / "alone")[0]
-    shared = {
-        f"{precision} {stage}": recipe(tiny_corpus, *settings[precision], f"train.zero_stage={stage}")
-        for precision, stage in (("float32", 0), ("float32", 2), ("bf16", 2), ("bf16", 3))
-    }
-    found = run_in_processes(train_all, 2, shared, str(tmp_path / "shared"), folder=tmp_path / "shared")[0]
-    for name, (lines, state) in found.items():
-        precision = name.partition(" ")[0]
-        assert losses(lines) == pytest.approx(losses(alone[precision][0]), rel=1e-5 if precision == "float32" else 1e-3)
-        assert all(tensor.dtype == torch.float32 for name, tensor in state.items() if not name.endswith("_tracked"))
-        frozen = [name for name in state if name.startswith("exp_avg.text_tower.encoder.embeddings")]
-        assert bool(frozen) == (precision == "float32")
+    ((alone,),) = runs[precision]
+    ((ours, _),) = runs[f"{precision} on 2"]
+    assert losses(ours.lines) == pytest.approx(losses(alone.lines), rel=tolerance)
+    assert all(tensor.dtype == torch.float32 for name, tensor in ours.state.items() if not name.endswith("_tracked"))
+
+
+def test_precision_and_kinks_matter(runs: Runs) -> None:
+    """Or the comparisons above would compare nothing."""
+    found = {name: tuple(losses(runs[name][0][0].lines)) for name in ("alone", "float32", "bf16")}
+    assert len(set(found.values())) == len(found)
+
+
+def test_frozen_layers_have_no_moments(runs: Runs) -> None:
+    moments = {name for name in runs["bf16 on 2"][0][0].state if name.startswith("exp_avg.")}
+    assert not [name for name in moments if name.startswith("exp_avg.text_tower.encoder.embeddings")]
+    assert any(name.startswith("exp_avg.text_tower.encoder.encoder.layer.1") for name in moments)
