@@ -9,8 +9,8 @@ INSTALLED := .venv/installed
 demo: $(INSTALLED)  ## make the corpus, train, evaluate; results in runs/demo
 	@$(BIN)/python -m jobs.demo
 
-test: $(INSTALLED)  ## all tests
-	@$(BIN)/python -m pytest
+test: $(INSTALLED)  ## all tests, two files at a time
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(INSTALLED)  ## style, format, types
 	@$(BIN)/ruff check .

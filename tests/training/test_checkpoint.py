@@ -1,7 +1,5 @@
 """Checkpoints: read back as written, and passed over when anything of them is missing."""
 
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
@@ -30,16 +28,9 @@ def state_of(steps: int) -> dict[str, torch.Tensor]:
     }
 
 
-@pytest.fixture(params=["local", "memory"])
-def run_uri(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "local":
-        yield str(tmp_path / "run")
-        return
-    uri = f"memory://runs-{uuid.uuid4().hex}"
-    yield uri
-    fs, path = fsspec.core.url_to_fs(uri)
-    if fs.exists(path):
-        fs.rm(path, recursive=True)
+@pytest.fixture
+def run_uri(storage_uri: str) -> str:
+    return f"{storage_uri}/run"
 
 
 def put_checkpoint(run_uri: str, steps: int, aside: Path) -> str:

@@ -4,10 +4,8 @@ import json
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
-import fsspec
 import pytest
 
 from mulan.config.recipe import Recipe, load_recipe
@@ -19,18 +17,6 @@ from mulan.training.run import JsonLinesLog, JsonLinesTail, Run, read_lines
 
 def recipe(*settings: str) -> Recipe:
     return load_recipe("miniature", named_recipes(), settings, data_uri="/data/tones")
-
-
-@pytest.fixture(params=["local", "memory"])
-def storage_uri(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "local":
-        yield str(tmp_path / "runs")
-        return
-    uri = f"memory://runs-{uuid.uuid4().hex}"
-    yield uri
-    fs, path = fsspec.core.url_to_fs(uri)
-    if fs.exists(path):
-        fs.rm(path, recursive=True)
 
 
 @pytest.mark.parametrize("name", ["demo", "2024-05-01", "lr=0.1_seed=3", "_trial", "v1.2"])
