@@ -24,9 +24,9 @@ def demo() -> Recipe:
         ),
         text_tower=TextTower(pretrained=MINILM, max_tokens=32, frozen_layers=4, length_groups=4),
         batch=Batch(micro_batches=2, pairs_per_micro_batch=32),
-        optim=Optim(lr=1.5e-3, pretrained_lr_scale=0.2, warmup_steps=20, decay_factor=0.7, decay_every_steps=150),
+        optim=Optim(lr=1.5e-3, pretrained_lr_scale=0.2, warmup_steps=20, decay_factor=0.7, decay_every_steps=130),
         train=Train(
-            steps=1200,
+            steps=1040,
             checkpoint_every_steps=200,
             validate_every_steps=200,
             validation_micro_batches=4,

@@ -133,7 +133,8 @@ class TextTower(Section):
     layers: CountOrNone = 0
     """Keep only the first layers of the encoder; 0 keeps all."""
     frozen_layers: CountOrNone = 0
-    """Leave this many first layers, and the token embeddings below them, as they are pretrained; 0 trains all."""
+    """Leave this many first layers, and the token embeddings below them, as they are pretrained, without dropout; 0
+    trains all."""
     length_groups: Count = 1
     """Encode the texts of a micro-batch in this many groups of like length, each padded to its own longest: the same
     result, and less work where lengths differ much and the device is a CPU."""

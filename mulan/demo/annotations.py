@@ -86,7 +86,7 @@ class NoiseShares:
     irrelevant: float
 
 
-IN_THE_WILD = NoiseShares(missing=0.15, wrong=0.08, irrelevant=0.07)
+IN_THE_WILD = NoiseShares(missing=0.15, wrong=0.05, irrelevant=0.05)
 CURATED = NoiseShares(missing=0.0, wrong=0.0, irrelevant=0.0)
 
 

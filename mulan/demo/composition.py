@@ -19,7 +19,7 @@ BEATS_PER_BAR = 4
 MIN_DURATION_S = 21.0
 ROLE_LEVEL_DB: dict[Role, float] = {"bass": -1.0, "chords": 3.0, "lead": 0.0, "figure": 1.0}
 """Chords are many notes of one timbre under a moving lead: they need more level to be heard as an instrument."""
-FIGURE_SHARE = 0.55
+FIGURE_SHARE = 0.5
 """Share of compositions with a fourth pitched instrument."""
 CROSSOVER_SHARE = 0.15
 """Share of parts given to any instrument that can play the role, rather than to one typical of the genre."""

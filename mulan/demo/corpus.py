@@ -22,7 +22,7 @@ from mulan.demo.genres import GENRES
 from mulan.demo.rendering import render_flac
 
 MANIFEST_NAME = "corpus.json"
-FORMAT = 5
+FORMAT = 6
 """Raised whenever the same parameters give other recordings."""
 SPLIT_SHARES = {"train": 0.8, "validation": 0.08, "test": 0.12}
 NOISE = {"train": IN_THE_WILD, "validation": IN_THE_WILD, "test": CURATED}

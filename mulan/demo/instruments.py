@@ -44,7 +44,7 @@ PITCHED: dict[str, Instrument] = {
         registers={"chords": (52, 74), "lead": (64, 88), "figure": (57, 81)},
         audioset_label="Piano",
         decay_s=1.6,
-        trim_db=4.0,
+        trim_db=5.0,
         aliases=("grand piano", "keys"),
     ),
     "harpsichord": Instrument(
@@ -59,7 +59,7 @@ PITCHED: dict[str, Instrument] = {
         registers={"bass": (36, 52), "chords": (50, 72), "lead": (62, 84)},
         audioset_label="Organ",
         tremolo_hz=6.8,
-        trim_db=1.0,
+        trim_db=2.5,
         aliases=("hammond organ",),
     ),
     "accordion": Instrument(
@@ -86,6 +86,7 @@ PITCHED: dict[str, Instrument] = {
         programs=(30,),
         registers={"chords": (40, 58), "lead": (59, 81)},
         audioset_label="Electric guitar",
+        trim_db=1.0,
         aliases=("electric guitar", "overdriven guitar"),
     ),
     "banjo": Instrument(
@@ -137,13 +138,14 @@ PITCHED: dict[str, Instrument] = {
         programs=(42,),
         registers={"bass": (38, 54), "lead": (50, 69), "figure": (48, 66)},
         audioset_label="Cello",
-        trim_db=2.0,
+        trim_db=3.0,
         aliases=("violoncello",),
     ),
     "violin": Instrument(
         programs=(40,),
         registers={"lead": (65, 91), "figure": (60, 84)},
         audioset_label="Violin, fiddle",
+        trim_db=1.5,
         aliases=("fiddle",),
     ),
     "string orchestra": Instrument(
@@ -200,6 +202,7 @@ PITCHED: dict[str, Instrument] = {
         programs=(81,),
         registers={"chords": (50, 74), "lead": (60, 84), "figure": (55, 84)},
         audioset_label="Synthesizer",
+        trim_db=1.0,
         aliases=("synth", "synth lead"),
     ),
 }

@@ -28,6 +28,7 @@ class TextTower(nn.Module):
         """
         super().__init__()
         self._length_groups = length_groups
+        self._frozen: tuple[nn.Module, ...] = ()
         if getattr(encoder, "pooler", None) is not None:
             encoder.pooler = None
         drop_key_biases(encoder)
@@ -58,6 +59,13 @@ class TextTower(nn.Module):
         config: dict[str, Any] = self.encoder.config.to_diff_dict()
         return config
 
+    def train(self, mode: bool = True) -> "TextTower":
+        """Frozen layers stay in evaluation mode: they learn nothing that dropout could help to generalize."""
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
+
     def forward(self, token_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """int64 [B, L] and its mask (1 for tokens, 0 for padding) to [B, output_dim]."""
         groups = min(self._length_groups, len(token_ids))
@@ -82,7 +90,8 @@ class TextTower(nn.Module):
             raise PretrainedError(
                 spec, [f"text_tower.frozen_layers = {layers}, but it has {has}"], "Freeze fewer, or 0 to train all."
             )
-        for module in (self.encoder.embeddings, *stack[:layers]):
+        self._frozen = (self.encoder.embeddings, *stack[:layers])
+        for module in self._frozen:
             module.requires_grad_(False)
 
 

@@ -55,6 +55,7 @@ class Engine:
             betas=(optim.beta1, optim.beta2),
             eps=optim.epsilon,
             weight_decay=optim.weight_decay,
+            fused=True,
         )
         self._engine, *_ = deepspeed.initialize(
             model=model.to(device),
