@@ -1,7 +1,7 @@
 """Keeps Ray Data's scheduler from spinning while training is slower than the data.
 
-When every running task waits for room in the output, the scheduler of Ray 2.60 asks again at once, without end: a third
-of a core for every training worker.
+When every running task waits for room in the output, the scheduler of Ray 2.60 asks again at once, without end, on the
+cores that the training workers need.
 """
 
 import time

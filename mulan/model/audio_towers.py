@@ -28,7 +28,7 @@ class ResNetAudioTower(nn.Module):
 
     def forward(self, spectrogram: Tensor) -> Tensor:
         """float32 [B, mel_channels, frames] to [B, output_dim]."""
-        # channels last: all convolutions follow, and are a third faster so on a CPU; tensor cores want it too
+        # channels last: all convolutions follow their input; the order that CPU kernels and tensor cores work in
         image = spectrogram.unsqueeze(1).clone(memory_format=torch.channels_last)
         pooled: Tensor = self.network(image).pooler_output
         return pooled.flatten(1)

@@ -131,5 +131,11 @@ def test_frozen_layers_stay_as_they_are_pretrained() -> None:
     trained = {name for name, parameter in tower.named_parameters() if parameter.requires_grad}
     assert trained
     assert all(name.startswith("encoder.encoder.layer.2.") for name in trained)
+    dropouts = {name: module for name, module in tower.train().named_modules() if isinstance(module, torch.nn.Dropout)}
+    active = {name for name, module in dropouts.items() if module.training}
+    assert active == {name for name in dropouts if name.startswith("encoder.encoder.layer.2.")}
+    assert active < dropouts.keys()
+    assert active
+    assert not any(module.training for module in tower.eval().modules())
     with pytest.raises(PretrainedError, match="frozen_layers = 4, but it has 3 layers"):
         TextTower.from_section(TextSection(pretrained=MINILM, layers=3, frozen_layers=4))

@@ -91,10 +91,11 @@ def runs(tiny_corpus: str, tmp_path_factory: pytest.TempPathFactory) -> Runs:
         for name in ranks[0]:
             found.setdefault(name, []).append([rank[name] for rank in ranks])
 
-    train(1, {"alone": [], "grown": HALF, "as before": HALF}, {"float32": WHOLE, "bf16": BF16})
+    train(1, {"alone": [], "grown": HALF, "sharded": HALF, "as before": HALF}, {"float32": WHOLE, "bf16": BF16})
     train(
         2,
-        {f"2 at stage {stage}": STAGE[stage] for stage in range(4)} | {"grown": STAGE[3], "shrunk": [*HALF, *STAGE[1]]},
+        {f"2 at stage {stage}": STAGE[stage] for stage in range(4)}
+        | {"grown": STAGE[3], "sharded": STAGE[2], "shrunk": [*HALF, *STAGE[1]]},
         {"float32 on 2": [*WHOLE, *STAGE[2]], "bf16 on 2": [*BF16, *STAGE[3]]},
     )
     train(1, {"shrunk": [], "as before": []})
@@ -138,9 +139,9 @@ def test_workers_and_stages_train_the_same_model(name: str, runs: Runs) -> None:
     assert {rank.digest for rank in ranks} == {ranks[0].digest}
 
 
-@pytest.mark.parametrize("name", ["grown", "shrunk"])
+@pytest.mark.parametrize("name", ["grown", "sharded", "shrunk"])
 def test_a_run_resumed_by_other_workers_at_another_stage_is_the_run(name: str, runs: Runs) -> None:
-    """From one worker at stage 0 to two at stage 3, and from two at stage 1 to one at stage 0."""
+    """From one worker at stage 0 to two at stages 3 and 2, and from two at stage 1 to one at stage 0."""
     begun, resumed = runs[name]
     assert [line["step"] for line in resumed[0].lines] == [4, 5, 6]
     assert_same_result(begun[0].lines + resumed[0].lines, resumed[0].state, runs["alone"][0][0])
