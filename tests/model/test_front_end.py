@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from mulan.config.sections import FrontEnd
+from mulan.config.sections import VggishFrontEnd
 from mulan.model.front_end import LogMel, SpecAugment
 
 
-def reference_log_mel(waveform: np.ndarray, section: FrontEnd, sample_rate_hz: int) -> np.ndarray:
+def reference_log_mel(waveform: np.ndarray, section: VggishFrontEnd, sample_rate_hz: int) -> np.ndarray:
     """float64 [samples] to [mel_channels, frames], written from the formulas."""
     window_samples = round(section.window_ms * sample_rate_hz / 1000)
     hop_samples = round(section.hop_ms * sample_rate_hz / 1000)
@@ -23,7 +23,7 @@ def reference_log_mel(waveform: np.ndarray, section: FrontEnd, sample_rate_hz: i
     return (np.log(np.array(columns).T + section.log_offset) - section.mean) / section.deviation
 
 
-def reference_filters(section: FrontEnd, fft_size: int, sample_rate_hz: int) -> list[list[float]]:
+def reference_filters(section: VggishFrontEnd, fft_size: int, sample_rate_hz: int) -> list[list[float]]:
     """HTK: mel = 2595 log10(1 + f / 700); triangles between edges that are equally spaced in mel."""
     low, high = (2595 * math.log10(1 + f / 700) for f in (section.mel_low_hz, section.mel_high_hz))
     count = section.mel_channels
@@ -38,13 +38,13 @@ def reference_filters(section: FrontEnd, fft_size: int, sample_rate_hz: int) -> 
 @pytest.mark.parametrize(
     ("section", "sample_rate_hz"),
     [
-        (FrontEnd(), 16_000),
-        (FrontEnd(mel_channels=30, window_ms=31.3, hop_ms=12.5, mel_low_hz=0, mel_high_hz=4000, mean=2.0), 8000),
-        (FrontEnd(mel_channels=24, window_ms=32.0), 16_000),  # the window fills the whole FFT
-        (FrontEnd(mel_channels=24, window_ms=24.9375), 16_000),  # an odd number of samples
+        (VggishFrontEnd(), 16_000),
+        (VggishFrontEnd(mel_channels=30, window_ms=31.3, hop_ms=12.5, mel_low_hz=0, mel_high_hz=4000, mean=2.0), 8000),
+        (VggishFrontEnd(mel_channels=24, window_ms=32.0), 16_000),  # the window fills the whole FFT
+        (VggishFrontEnd(mel_channels=24, window_ms=24.9375), 16_000),  # an odd number of samples
     ],
 )
-def test_log_mel_is_that_of_the_formulas(section: FrontEnd, sample_rate_hz: int) -> None:
+def test_log_mel_is_that_of_the_formulas(section: VggishFrontEnd, sample_rate_hz: int) -> None:
     samples = np.random.default_rng(0).normal(0, 3000, sample_rate_hz // 2 + 17).astype(np.int16)
     samples[: len(samples) // 3] //= 1000  # near silence, where the offset decides
     expected = reference_log_mel(samples / 32768.0, section, sample_rate_hz)
@@ -57,21 +57,21 @@ def test_log_mel_is_that_of_the_formulas(section: FrontEnd, sample_rate_hz: int)
 
 
 def test_ten_seconds_are_998_frames_as_in_the_original_network() -> None:
-    log_mel = LogMel(FrontEnd(), sample_rate_hz=16_000)
+    log_mel = LogMel(VggishFrontEnd(), sample_rate_hz=16_000)
     assert log_mel.frames(160_000) == 998
     assert log_mel(torch.zeros(160_000)).shape == (64, 998)
 
 
 @pytest.mark.parametrize("samples", [0, 399, 400, 559, 560, 561, 4000])
 def test_number_of_frames_is_announced(samples: int) -> None:
-    log_mel = LogMel(FrontEnd(), sample_rate_hz=16_000)
+    log_mel = LogMel(VggishFrontEnd(), sample_rate_hz=16_000)
     assert log_mel.frames(samples) == len(range(0, samples - 400 + 1, 160))
     if samples >= 400:
         assert log_mel(torch.zeros(samples)).shape[-1] == log_mel.frames(samples)
 
 
 def test_int16_and_float_waveforms_and_leading_dimensions_agree() -> None:
-    log_mel = LogMel(FrontEnd(mel_channels=20), sample_rate_hz=16_000)
+    log_mel = LogMel(VggishFrontEnd(mel_channels=20), sample_rate_hz=16_000)
     waveform = torch.randint(-32768, 32767, (2, 3, 4000), dtype=torch.int16)
     together = log_mel(waveform)
     assert together.shape == (2, 3, 20, log_mel.frames(4000))
@@ -80,7 +80,7 @@ def test_int16_and_float_waveforms_and_leading_dimensions_agree() -> None:
 
 
 def test_stays_float32_under_autocast() -> None:
-    log_mel = LogMel(FrontEnd(), sample_rate_hz=16_000)
+    log_mel = LogMel(VggishFrontEnd(), sample_rate_hz=16_000)
     waveform = torch.randint(-999, 999, (2, 8000), dtype=torch.int16)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         under_autocast = log_mel(waveform)
@@ -88,10 +88,10 @@ def test_stays_float32_under_autocast() -> None:
 
 
 def test_holds_nothing_that_a_checkpoint_would_have_to_keep() -> None:
-    assert LogMel(FrontEnd(), sample_rate_hz=16_000).state_dict() == {}
+    assert LogMel(VggishFrontEnd(), sample_rate_hz=16_000).state_dict() == {}
 
 
-def masked_examples(section: FrontEnd, *, examples: int, bins: int, frames: int) -> torch.Tensor:
+def masked_examples(section: VggishFrontEnd, *, examples: int, bins: int, frames: int) -> torch.Tensor:
     """[examples, bins, frames], True where masked."""
     return SpecAugment(section).train()(torch.ones(examples, bins, frames)) == 0
 
@@ -99,7 +99,7 @@ def masked_examples(section: FrontEnd, *, examples: int, bins: int, frames: int)
 def test_masks_are_one_band_and_one_stretch_with_uniform_widths() -> None:
     torch.manual_seed(0)
     examples, widest_band, widest_stretch = 6000, 5, 8
-    section = FrontEnd(frequency_mask_bins=widest_band, time_mask_frames=widest_stretch)
+    section = VggishFrontEnd(frequency_mask_bins=widest_band, time_mask_frames=widest_stretch)
     masked = masked_examples(section, examples=examples, bins=16, frames=30)
     bands, stretches = masked.all(dim=2), masked.all(dim=1)
 
@@ -118,7 +118,7 @@ def test_masks_are_one_band_and_one_stretch_with_uniform_widths() -> None:
 
 
 def test_masks_depend_on_the_seed_alone() -> None:
-    augment, spectrogram = SpecAugment(FrontEnd()).train(), torch.randn(4, 2, 64, 100)
+    augment, spectrogram = SpecAugment(VggishFrontEnd()).train(), torch.randn(4, 2, 64, 100)
     torch.manual_seed(7)
     first, second = augment(spectrogram), augment(spectrogram)
     torch.manual_seed(7)
@@ -129,8 +129,8 @@ def test_masks_depend_on_the_seed_alone() -> None:
 
 def test_nothing_is_masked_in_evaluation_or_with_width_0() -> None:
     spectrogram = torch.randn(4, 64, 100)
-    assert torch.equal(SpecAugment(FrontEnd()).eval()(spectrogram), spectrogram)
-    no_masks = FrontEnd(frequency_mask_bins=0, time_mask_frames=0)
+    assert torch.equal(SpecAugment(VggishFrontEnd()).eval()(spectrogram), spectrogram)
+    no_masks = VggishFrontEnd(frequency_mask_bins=0, time_mask_frames=0)
     assert torch.equal(SpecAugment(no_masks).train()(spectrogram), spectrogram)
-    only_time = FrontEnd(frequency_mask_bins=0, time_mask_frames=50)
+    only_time = VggishFrontEnd(frequency_mask_bins=0, time_mask_frames=50)
     assert not masked_examples(only_time, examples=50, bins=16, frames=100).all(dim=2).any()
