@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 
 from mulan.config.errors import MulanError
-from mulan.config.recipe import Recipe, load_recipe
+from mulan.config.recipe import Recipe, known_names, load_recipe
 from mulan.config.recipes import named_recipes
 from mulan.data import storage
 from mulan.training.run import Run
@@ -13,7 +13,7 @@ from mulan.training.run import Run
 
 def add_recipe(parser: argparse.ArgumentParser, *, default: str | None = None, of_run: bool = False) -> None:
     """``of_run``: the job is about a run that has a recipe, which ``--recipe`` need not repeat."""
-    known = f"{', '.join(sorted(named_recipes()))}, or a TOML file"
+    known = f"{known_names(named_recipes())}; or a TOML file"
     parser.add_argument(
         "--recipe",
         metavar="NAME|FILE.toml",

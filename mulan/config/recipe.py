@@ -94,6 +94,10 @@ _FAMILIES: dict[str, tuple[type[BaseModel], ...]] = {
 """Sections of several families, each with fields of its own."""
 
 
+MINIATURE = "_miniature"
+"""Ends the name of the small twin of a recipe."""
+
+
 def load_recipe(
     name_or_file: str, named: Mapping[str, Recipe], settings: Iterable[str] = (), *, data_uri: str | None = None
 ) -> Recipe:
@@ -121,6 +125,12 @@ def load_recipe(
     return _build(name_or_file, values, faults)
 
 
+def known_names(named: Iterable[str]) -> str:
+    """The names of recipes as a person reads them: a twin is not listed beside the recipe it is the twin of."""
+    whole = [name for name in sorted(named) if not name.endswith(MINIATURE)]
+    return f"{', '.join(whole)}, and each with {MINIATURE} at its end"
+
+
 def recipe_from_toml(text: str, *, name: str) -> Recipe:
     """Inverse of :meth:`Recipe.to_toml`; ``name`` is for messages."""
     try:
@@ -143,7 +153,9 @@ def _read(name_or_file: str, named: Mapping[str, Recipe]) -> dict[str, Any]:
     if name_or_file in named:
         return named[name_or_file].model_dump(mode="json")
     if not name_or_file.endswith(".toml"):
-        raise RecipeError(name_or_file, [f"no such recipe; there are {', '.join(sorted(named))}, or name a .toml file"])
+        near = difflib.get_close_matches(name_or_file, named, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise RecipeError(name_or_file, [f"no such recipe; {hint}there are {known_names(named)}, or name a .toml file"])
     try:
         return tomllib.loads(Path(name_or_file).read_text(encoding="utf-8"))
     except OSError as error:

@@ -114,7 +114,7 @@ def execute(command: Sequence[str]) -> subprocess.CompletedProcess:
 @pytest.mark.timeout(900)
 def test_a_submitted_training_job_runs_to_its_end(cluster: str, tiny_corpus: str, run_folder: str) -> None:
     done = submit(
-        *(cluster, "python", "-m", "jobs.train", "--recipe", "miniature", "--data", tiny_corpus),
+        *(cluster, "python", "-m", "jobs.train", "--recipe", "demo_miniature", "--data", tiny_corpus),
         *("--storage", run_folder, "--name", "submitted"),
         *("--set", "train.steps=2", "--set", "train.validation_micro_batches=0"),
     )
@@ -126,7 +126,7 @@ def test_a_submitted_training_job_runs_to_its_end(cluster: str, tiny_corpus: str
 
 def test_a_wrong_setting_fails_the_job_with_its_message(cluster: str, tiny_corpus: str, run_folder: str) -> None:
     failed = submit(
-        *(cluster, "python", "-m", "jobs.train", "--recipe", "miniature", "--data", tiny_corpus),
+        *(cluster, "python", "-m", "jobs.train", "--recipe", "demo_miniature", "--data", tiny_corpus),
         *("--storage", run_folder, "--name", "refused", "--set", "train.stepz=2"),
     )
     assert failed.returncode == 1

@@ -66,7 +66,7 @@ def planted_corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
 def recipe(uri: str, *settings: str) -> Recipe:
     common = ["data.window_s=2.0", "batch.micro_batches=3", "batch.pairs_per_micro_batch=6", "train.steps=12"]
     common += ["scale.workers=1", "text_tower.max_tokens=12", "train.validation_micro_batches=2"]
-    return load_recipe("miniature", named_recipes(), [*common, *settings], data_uri=uri)
+    return load_recipe("demo_miniature", named_recipes(), [*common, *settings], data_uri=uri)
 
 
 def reader_of(recipe: Recipe) -> MicroBatchReader:

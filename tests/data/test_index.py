@@ -179,7 +179,7 @@ def s3_bucket() -> Iterator[str]:
 
 def batches(uri: str) -> Iterator[dict[str, Any]]:
     """All micro-batches of a short run, as they would travel to its worker."""
-    recipe = load_recipe("miniature", named_recipes(), ["train.steps=3", "train.validate_every_steps=0"], data_uri=uri)
+    recipe = load_recipe("demo_miniature", named_recipes(), ["train.steps=3", "train.validate_every_steps=0"], data_uri=uri)
     corpus = Corpus.open(uri)
     read = MicroBatchReader(
         corpus, plans(corpus, recipe.data, recipe.batch, recipe.train), recipe.data, recipe.text_tower

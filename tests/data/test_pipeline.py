@@ -62,7 +62,7 @@ def test_columns_lose_nothing_but_padding(lengths: list[int], max_tokens: int, k
 
 def short_recipe(uri: str) -> Recipe:
     settings = ["train.steps=4", "train.validate_every_steps=3", "batch.micro_batches=4", "data.window_s=0.5"]
-    return load_recipe("miniature", named_recipes(), settings, data_uri=uri)
+    return load_recipe("demo_miniature", named_recipes(), settings, data_uri=uri)
 
 
 @pytest.fixture(scope="module")

@@ -67,7 +67,7 @@ def test_a_refused_job_prints_one_message_and_exits_with_2(tmp_path: Path) -> No
         "-m",
         "jobs.train",
         "--recipe",
-        "miniature",
+        "demo_miniature",
         "--name",
         "x",
         "--storage",
@@ -77,7 +77,7 @@ def test_a_refused_job_prints_one_message_and_exits_with_2(tmp_path: Path) -> No
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (2, "")
     lines = ended.stderr.strip().split("\n")
-    assert lines[0] == "error: recipe miniature has 4 faults:"
+    assert lines[0] == "error: recipe demo_miniature has 4 faults:"
     assert len(lines) == 5
     assert all(line.startswith("  - ") for line in lines[1:])
     for place, told in {
@@ -111,7 +111,16 @@ def test_unknown_and_missing_arguments_are_named(job: Job) -> None:
 
 @pytest.mark.parametrize("name", ["train", "demo"])
 def test_workers_that_cannot_share_the_batch_are_refused(name: str, job: Job) -> None:
-    arguments = ["--recipe", "miniature", "--name", "x", "--set", "batch.micro_batches=4", "--set", "scale.workers=8"]
+    arguments = [
+        "--recipe",
+        "demo_miniature",
+        "--name",
+        "x",
+        "--set",
+        "batch.micro_batches=4",
+        "--set",
+        "scale.workers=8",
+    ]
     arguments += ["--set", "front_end.mel_high_hz=9000"]
     told = ("scale.workers = 8 cannot share batch.micro_batches = 4", "one of 1, 2, 4", "front_end.mel_high_hz = 9000")
     assert_refused(job(name, *arguments), *told)
@@ -119,16 +128,18 @@ def test_workers_that_cannot_share_the_batch_are_refused(name: str, job: Job) ->
 
 def test_a_recipe_that_is_not_there_is_refused(job: Job) -> None:
     assert_refused(job("train", "--recipe", "absent.toml", "--name", "x"), "absent.toml", "No such file")
-    assert_refused(job("train", "--recipe", "minature", "--name", "x"), "minature", "demo, miniature", ".toml file")
+    assert_refused(
+        job("train", "--recipe", "demo_minature", "--name", "x"), "did you mean demo_miniature", ".toml file"
+    )
 
 
 def test_a_corpus_that_is_not_there_is_refused(job: Job) -> None:
-    arguments = ("--recipe", "miniature", "--name", "x", "--data", "/nowhere/tones", "--dry-run")
+    arguments = ("--recipe", "demo_miniature", "--name", "x", "--data", "/nowhere/tones", "--dry-run")
     assert_refused(job("train", *arguments), "corpus /nowhere/tones: there is no index.parquet")
 
 
 def test_a_corpus_that_lacks_what_the_recipe_asks_for_is_refused(job: Job, tiny_corpus: str) -> None:
-    arguments = ["--recipe", "miniature", "--name", "x", "--data", tiny_corpus, "--dry-run"]
+    arguments = ["--recipe", "demo_miniature", "--name", "x", "--data", tiny_corpus, "--dry-run"]
     arguments += ["--set", "text_tower.pretrained=/nowhere/bert"]
     assert_refused(job("train", *arguments), "there is no folder /nowhere/bert")
     arguments[-1] = "batch.pairs_per_micro_batch=2"
@@ -136,30 +147,50 @@ def test_a_corpus_that_lacks_what_the_recipe_asks_for_is_refused(job: Job, tiny_
 
 
 def test_a_name_or_a_run_that_cannot_be_is_refused(job: Job) -> None:
-    assert_refused(job("train", "--recipe", "miniature", "--name", "../x"), "--name '../x'")
+    assert_refused(job("train", "--recipe", "demo_miniature", "--name", "../x"), "--name '../x'")
     for name in ("evaluate", "export"):
         assert_refused(job(name, "--name", "absent"), "there is no run", "runs/absent", "--storage")
 
 
 @pytest.mark.parametrize("name", ["train", "demo"])
 def test_a_dry_run_prints_the_resolved_recipe_and_does_nothing(name: str, job: Job, tiny_corpus: str) -> None:
-    arguments = ("--recipe", "miniature", "--name", "x", "--data", tiny_corpus, "--set", "optim.lr=0.25", "--dry-run")
+    arguments = (
+        "--recipe",
+        "demo_miniature",
+        "--name",
+        "x",
+        "--data",
+        tiny_corpus,
+        "--set",
+        "optim.lr=0.25",
+        "--dry-run",
+    )
     code, out, err = job(name, *arguments)
     assert (code, err) == (0, "")
-    expected = load_recipe("miniature", named_recipes(), ["optim.lr=0.25"], data_uri=tiny_corpus)
+    expected = load_recipe("demo_miniature", named_recipes(), ["optim.lr=0.25"], data_uri=tiny_corpus)
     assert recipe_from_toml(out, name="printed") == expected
     assert list(Path.cwd().iterdir()) == []
 
 
 def test_a_printed_recipe_can_be_given_back(job: Job, tiny_corpus: str) -> None:
-    _, printed, _ = job("train", "--recipe", "miniature", "--name", "x", "--data", tiny_corpus, "--dry-run")
+    _, printed, _ = job("train", "--recipe", "demo_miniature", "--name", "x", "--data", tiny_corpus, "--dry-run")
     Path("mine.toml").write_text(printed)
     assert job("train", "--recipe", "mine.toml", "--name", "x", "--dry-run") == (0, printed, "")
 
 
 def test_a_dry_run_refuses_a_run_of_another_recipe(job: Job, tiny_corpus: str, tmp_path: Path) -> None:
-    Run.at("runs", "x").begin(load_recipe("miniature", named_recipes(), data_uri=tiny_corpus))
-    arguments = ["--recipe", "miniature", "--name", "x", "--data", tiny_corpus, "--dry-run", "--set", "optim.lr=0.25"]
+    Run.at("runs", "x").begin(load_recipe("demo_miniature", named_recipes(), data_uri=tiny_corpus))
+    arguments = [
+        "--recipe",
+        "demo_miniature",
+        "--name",
+        "x",
+        "--data",
+        tiny_corpus,
+        "--dry-run",
+        "--set",
+        "optim.lr=0.25",
+    ]
     code, out, err = job("train", *arguments)
     assert (code, out) == (2, "")
     assert err.startswith(f"error: run {tmp_path}/runs/x has another recipe")

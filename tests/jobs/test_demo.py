@@ -9,7 +9,17 @@ MISSING_FROM_A_PLAIN_TERMINAL = ("Warning", "WARNING", "Traceback", "INFO")
 
 
 def run_demo(folder: Path) -> str:
-    command = [sys.executable, "-m", "jobs.demo", "--recipe", "miniature", "--tracks", "40", "--storage", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "jobs.demo",
+        "--recipe",
+        "demo_miniature",
+        "--tracks",
+        "40",
+        "--storage",
+        str(folder),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
     output = done.stdout + done.stderr

@@ -48,10 +48,10 @@ def test_the_same_numbers_on_s3_and_on_disk(tiny_corpus: str, tmp_path: Path, s3
     s3.put(f"{tiny_corpus}/", "jobs-corpora/tones/", recursive=True)
     where = ["--storage", "s3://jobs-runs/all", "--name", "first"]
     settings = [word for setting in SETTINGS for word in ("--set", setting)]
-    trained = job("train", "--recipe", "miniature", "--data", "s3://jobs-corpora/tones", *where, *settings)
+    trained = job("train", "--recipe", "demo_miniature", "--data", "s3://jobs-corpora/tones", *where, *settings)
     assert trained.returncode == 0, trained.stdout + trained.stderr
 
-    recipe = load_recipe("miniature", named_recipes(), SETTINGS, data_uri=tiny_corpus)
+    recipe = load_recipe("demo_miniature", named_recipes(), SETTINGS, data_uri=tiny_corpus)
     local, _ = run_in_processes(train_inline, 1, recipe, str(tmp_path / "run"), folder=tmp_path / "out")[0]
     losses = [line["loss"] for line in Run("s3://jobs-runs/all", "first").metrics()]
     assert len(losses) == 4
@@ -66,7 +66,7 @@ def test_the_same_numbers_on_s3_and_on_disk(tiny_corpus: str, tmp_path: Path, s3
 @pytest.mark.usefixtures("s3")
 def test_a_bucket_that_is_not_there_is_one_readable_error(tiny_corpus: str) -> None:
     where = ["--storage", "s3://nowhere/runs", "--name", "first"]
-    done = job("train", "--recipe", "miniature", "--data", tiny_corpus, *where)
+    done = job("train", "--recipe", "demo_miniature", "--data", tiny_corpus, *where)
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stderr.startswith("error: ")
     assert "nowhere" in done.stderr

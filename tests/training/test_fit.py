@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
 def miniature(uri: str, *settings: str) -> Recipe:
-    return load_recipe("miniature", named_recipes(), settings, data_uri=uri)
+    return load_recipe("demo_miniature", named_recipes(), settings, data_uri=uri)
 
 
 def losses(lines: list[dict[str, Any]]) -> list[float]:

@@ -12,7 +12,7 @@ from mulan.training.run import JsonLinesLog, Run
 
 
 def recipe() -> Recipe:
-    return load_recipe("miniature", named_recipes(), ["train.steps=400"])  # 16 pairs a step
+    return load_recipe("demo_miniature", named_recipes(), ["train.steps=400"])  # 16 pairs a step
 
 
 def line(step: int, *, step_s: float = 2.0, wait_s: float = 0.5, replaced: int = 0) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from mulan.training.run import JsonLinesLog, JsonLinesTail, Run, read_lines
 
 
 def recipe(*settings: str) -> Recipe:
-    return load_recipe("miniature", named_recipes(), settings, data_uri="/data/tones")
+    return load_recipe("demo_miniature", named_recipes(), settings, data_uri="/data/tones")
 
 
 @pytest.mark.parametrize("name", ["demo", "2024-05-01", "lr=0.1_seed=3", "_trial", "v1.2"])

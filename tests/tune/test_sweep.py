@@ -17,7 +17,7 @@ from tune.sweep import SweepError, for_sweep
 
 def sweep(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "tune.sweep", "--recipe", "miniature", *arguments],
+        [sys.executable, "-m", "tune.sweep", "--recipe", "demo_miniature", *arguments],
         capture_output=True,
         text=True,
         timeout=500,
@@ -33,7 +33,7 @@ def test_a_sweep_trains_compares_and_says_how_to_train_the_best(tiny_corpus: str
     assert best
     words = shlex.split(best[1])
     assert words[::2] == ["--set", "--set"]
-    recipe = load_recipe("miniature", named_recipes(), words[1::2])
+    recipe = load_recipe("demo_miniature", named_recipes(), words[1::2])
     trials = {
         path.name: Run(str(tmp_path / "s" / "trials"), path.name) for path in (tmp_path / "s" / "trials").iterdir()
     }
@@ -46,7 +46,7 @@ def test_a_sweep_trains_compares_and_says_how_to_train_the_best(tiny_corpus: str
 
 
 def test_what_cannot_be_swept_is_refused(tmp_path: Path) -> None:
-    recipe = load_recipe("miniature", named_recipes(), ["train.validation_micro_batches=0"])
+    recipe = load_recipe("demo_miniature", named_recipes(), ["train.validation_micro_batches=0"])
     with pytest.raises(SweepError, match=r"--trials 0: at least 1 is needed; train.validation_micro_batches = 0"):
         for_sweep(recipe, 0)
     done = sweep("--trials", "1", "--data", str(tmp_path / "nothing"))
