@@ -29,8 +29,10 @@ class Batch:
     Attributes:
         item: which micro-batch of the run this is.
         waveform: int16 [m, views, samples], mono; views is 1 unless an objective compares several windows.
-        token_ids: int64 [m, L], null-padded; L is the same function of the texts wherever it is computed.
+        token_ids: int64 [m, L], null-padded; L is the same function of the texts wherever it is computed. L is 0 where
+            no text is wanted.
         attention_mask: int64 [m, L], 1 for tokens and 0 for padding.
+        tags: uint8 [m, C], 1 where the recording bears the tag; C is 0 where no objective asks for tags.
         recording_id: m names.
         replaced: recordings in whose place others stand here.
     """
@@ -39,6 +41,7 @@ class Batch:
     waveform: np.ndarray
     token_ids: np.ndarray
     attention_mask: np.ndarray
+    tags: np.ndarray
     recording_id: tuple[str, ...]
     replaced: tuple[Replaced, ...]
 
@@ -49,6 +52,7 @@ class Batch:
         )
         assert self.token_ids.dtype == self.attention_mask.dtype == np.int64
         assert self.token_ids.shape == self.attention_mask.shape and len(self.token_ids) == m
+        assert self.tags.dtype == np.uint8 and self.tags.ndim == 2 and len(self.tags) == m
 
     @property
     def pairs(self) -> int:
@@ -61,6 +65,7 @@ class Batch:
             "waveform": self.waveform[None],
             "token_ids": self.token_ids[None],
             "attention_mask": self.attention_mask[None],
+            "tags": self.tags[None],
             "about": [json.dumps(about)],
         }
 
@@ -77,6 +82,7 @@ class Batch:
             np.asarray(columns["waveform"][0]),
             token_ids[:, :kept],
             attention_mask[:, :kept],
+            np.asarray(columns["tags"][0]),
             tuple(about["recording_id"]),
             tuple(Replaced(*fields) for fields in about["replaced"]),
         )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mulan.config import sections
+from mulan.config.recipe import Recipe
 from mulan.config.sections import Data, TextTower, Train
 from mulan.data import shards, storage
 from mulan.data.audio import decode_window
@@ -13,6 +14,7 @@ from mulan.data.errors import BadRecording, TooManyBadRecordings
 from mulan.data.index import Corpus
 from mulan.data.plan import Example, Plan
 from mulan.data.schedule import Item, Phase
+from mulan.data.tags import class_names, multi_hot
 from mulan.data.text import tokenize
 
 MAX_REPLACEMENTS = 16
@@ -27,6 +29,24 @@ class MicroBatchReader:
     plans: dict[Phase, Plan]
     data: Data
     text_tower: TextTower
+    classes: tuple[str, ...] = ()
+    """Tags that the batches tell of each recording."""
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> "MicroBatchReader":
+        """The reader of a recipe's corpus.
+
+        Raises:
+            CorpusError, PlanError: the corpus is not there, or lacks what the recipe asks for.
+        """
+        corpus = Corpus.open(recipe.data.uri)
+        return cls(
+            corpus,
+            plans(corpus, recipe.data, recipe.batch, recipe.train),
+            recipe.data,
+            recipe.text_tower,
+            class_names(corpus, recipe.tagging) if recipe.loss.weights.tagging else (),
+        )
 
     def __call__(self, item: Item) -> Batch:
         """
@@ -86,6 +106,7 @@ class MicroBatchReader:
             waveform=np.stack(windows)[:, None, :],
             token_ids=token_ids,
             attention_mask=attention_mask,
+            tags=multi_hot(self.corpus, rows, self.classes),
             recording_id=tuple(self.corpus.recording_ids(rows)),
             replaced=tuple(replaced),
         )

@@ -16,7 +16,12 @@ def _tokenizer(pretrained: str) -> Any:
 
 
 def tokenize(texts: list[str], section: TextTower) -> tuple[np.ndarray, np.ndarray]:
-    """Token ids and attention mask, both int64 [len(texts), max_tokens], cut or null-padded (MuLan §3.1)."""
+    """Token ids and attention mask, both int64 [len(texts), max_tokens], cut or null-padded (MuLan §3.1).
+
+    Where the recipe has no text tower they are [len(texts), 0].
+    """
+    if not section.pretrained:
+        return np.zeros((len(texts), 0), np.int64), np.zeros((len(texts), 0), np.int64)
     encoded = _tokenizer(section.pretrained)(
         texts, truncation=True, max_length=section.max_tokens, padding="max_length", return_tensors="np"
     )

@@ -18,8 +18,7 @@ from mulan.config.pretrained import pretrained_folder
 from mulan.config.recipe import Recipe
 from mulan.data import storage
 from mulan.data.batch import Batch
-from mulan.data.examples import MicroBatchReader, plans
-from mulan.data.index import Corpus
+from mulan.data.examples import MicroBatchReader
 from mulan.data.pipeline import batches, planned_dataset, quiet_data_context
 from mulan.data.schedule import Schedule
 from mulan.training.checkpoint import Progress, checkpoint_name, latest_checkpoint, write_checkpoint
@@ -42,11 +41,7 @@ class PlannedData(ray.train.DataConfig):
 
     def configure(self, datasets: Any, world_size: int, *_: Any, **__: Any) -> list[dict[str, ray.data.DataIterator]]:
         recipe = self._recipe
-        corpus = Corpus.open(recipe.data.uri)
-        reader = MicroBatchReader(
-            corpus, plans(corpus, recipe.data, recipe.batch, recipe.train), recipe.data, recipe.text_tower
-        )
-        in_store = ray.put(reader)
+        in_store = ray.put(MicroBatchReader.of(recipe))
         cpus = max(1.0, recipe.scale.data_cpus / world_size)
         return [
             {DATASET: planned_dataset(schedule, in_store, cpus=cpus).streaming_split(1, equal=False)[0]}
@@ -91,9 +86,9 @@ def check_corpus(recipe: Recipe) -> None:
     Raises:
         CorpusError, PlanError, PretrainedError: it has not, or the text encoder is not there.
     """
-    pretrained_folder(recipe.text_tower.pretrained)
-    corpus = Corpus.open(recipe.data.uri)
-    plans(corpus, recipe.data, recipe.batch, recipe.train)
+    if recipe.loss.weights.contrastive:
+        pretrained_folder(recipe.text_tower.pretrained)
+    MicroBatchReader.of(recipe)
 
 
 def _train_on_worker(config: dict[str, Any]) -> str | None:

@@ -17,7 +17,7 @@ from mulan.config.recipes import MINILM, named_recipes
 from mulan.data.audio import decode_window
 from mulan.data.batch import Replaced
 from mulan.data.errors import TooManyBadRecordings
-from mulan.data.examples import MAX_REPLACEMENTS, MicroBatchReader, plans
+from mulan.data.examples import MAX_REPLACEMENTS, MicroBatchReader
 from mulan.data.index import INDEX_NAME, Corpus, write_index
 from mulan.data.plan import Example, PlanError
 from mulan.data.schedule import Item, Phase
@@ -70,10 +70,7 @@ def recipe(uri: str, *settings: str) -> Recipe:
 
 
 def reader_of(recipe: Recipe) -> MicroBatchReader:
-    corpus = Corpus.open(recipe.data.uri)
-    return MicroBatchReader(
-        corpus, plans(corpus, recipe.data, recipe.batch, recipe.train), recipe.data, recipe.text_tower
-    )
+    return MicroBatchReader.of(recipe)
 
 
 def is_bad(name: str, source: str) -> bool:

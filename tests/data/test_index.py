@@ -17,7 +17,7 @@ from mulan.config.recipe import load_recipe
 from mulan.config.recipes import named_recipes
 from mulan.config.sections import SOURCES
 from mulan.data.errors import CorpusError
-from mulan.data.examples import MicroBatchReader, plans
+from mulan.data.examples import MicroBatchReader
 from mulan.data.index import INDEX_NAME, SCHEMA, SPLITS, Corpus, write_index
 from mulan.data.schedule import Schedule
 from mulan.data.shards import read_record
@@ -179,11 +179,10 @@ def s3_bucket() -> Iterator[str]:
 
 def batches(uri: str) -> Iterator[dict[str, Any]]:
     """All micro-batches of a short run, as they would travel to its worker."""
-    recipe = load_recipe("demo_miniature", named_recipes(), ["train.steps=3", "train.validate_every_steps=0"], data_uri=uri)
-    corpus = Corpus.open(uri)
-    read = MicroBatchReader(
-        corpus, plans(corpus, recipe.data, recipe.batch, recipe.train), recipe.data, recipe.text_tower
+    recipe = load_recipe(
+        "demo_miniature", named_recipes(), ["train.steps=3", "train.validate_every_steps=0"], data_uri=uri
     )
+    read = MicroBatchReader.of(recipe)
     schedule = Schedule(recipe.train, recipe.batch, 0, 1)
     return (read(schedule[number]).to_columns() for number in range(len(schedule)))
 

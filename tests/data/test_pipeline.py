@@ -22,6 +22,7 @@ def batch_of(lengths: list[int], max_tokens: int) -> Batch:
         waveform=rng.integers(-(2**15), 2**15, (len(lengths), 1, 50)).astype(np.int16),
         token_ids=rng.integers(1, 30_000, mask.shape) * mask,
         attention_mask=mask,
+        tags=rng.integers(0, 2, (len(lengths), 3)).astype(np.uint8),
         recording_id=tuple(f"夜曲 {number}" for number in range(len(lengths))),
         replaced=(Replaced("a", "missing shard", "shards/\n'9'.tar"), Replaced("b", "no samples", "")),
     )
@@ -30,7 +31,7 @@ def batch_of(lengths: list[int], max_tokens: int) -> Batch:
 def assert_equal(ours: Batch, reference: Batch) -> None:
     assert (ours.item, ours.recording_id, ours.replaced) == (reference.item, reference.recording_id, reference.replaced)
     assert isinstance(ours.item.phase, Phase)
-    for name in ("waveform", "token_ids", "attention_mask"):
+    for name in ("waveform", "token_ids", "attention_mask", "tags"):
         one, other = getattr(ours, name), getattr(reference, name)
         assert one.dtype == other.dtype
         assert np.array_equal(one, other), name
@@ -53,6 +54,7 @@ def test_columns_lose_nothing_but_padding(lengths: list[int], max_tokens: int, k
         whole.waveform,
         whole.token_ids[:, :kept],
         whole.attention_mask[:, :kept],
+        whole.tags,
         whole.recording_id,
         whole.replaced,
     )

@@ -11,6 +11,8 @@ ROWS: dict[Source, np.ndarray] = {
     "long_form": np.arange(50, 90),
     "playlist": np.arange(10, 17),
     "audioset": np.arange(0, 100, 3),
+    "short_form_unfiltered": np.arange(0, 100, 2),
+    "long_form_unfiltered": np.arange(20, 61),
 }
 
 
@@ -35,20 +37,22 @@ def test_the_paper_s_batch_splits_evenly() -> None:
     paper = Plan(
         ROWS, ratio=SourceRatio(), batch=Batch(micro_batches=96, pairs_per_micro_batch=64), seed=0, split="train"
     )
-    assert paper.pairs_by_source == {"short_form": 2048, "long_form": 2048, "playlist": 1024, "audioset": 1024}
+    shares = {"short_form": 2048, "long_form": 2048, "playlist": 1024, "audioset": 1024}
+    assert paper.pairs_by_source == shares | {"short_form_unfiltered": 0, "long_form_unfiltered": 0}
 
 
 def test_an_uneven_batch_is_apportioned_to_the_nearest_pair() -> None:
     uneven = plan(Batch(micro_batches=2, pairs_per_micro_batch=32))
-    assert uneven.pairs_by_source == {"short_form": 21, "long_form": 21, "playlist": 11, "audioset": 11}
+    assert list(uneven.pairs_by_source.values()) == [21, 21, 11, 11, 0, 0]
 
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_each_epoch_of_a_source_visits_each_of_its_recordings_once(source: Source) -> None:
-    a_step = plan().pairs_by_source[source]
+    mixed = plan(ratio=SourceRatio(short_form_unfiltered=1, long_form_unfiltered=1))
+    a_step = mixed.pairs_by_source[source]
     size = len(ROWS[source])
     whole = np.lcm(size, a_step)  # where the end of a step is the end of an epoch
-    stream = [e.row for step in range(whole // a_step) for e in global_batch(plan(), step) if e.source == source]
+    stream = [e.row for step in range(whole // a_step) for e in global_batch(mixed, step) if e.source == source]
     assert Counter(stream) == dict.fromkeys(ROWS[source].tolist(), whole // size)
 
 

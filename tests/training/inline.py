@@ -8,21 +8,13 @@ from typing import Any
 import torch
 
 from mulan.config.recipe import Recipe
-from mulan.data.examples import MicroBatchReader, plans
-from mulan.data.index import Corpus
+from mulan.data.examples import MicroBatchReader
 from mulan.data.schedule import Schedule
 from mulan.objectives.collectives import world
 from mulan.training.checkpoint import Progress, checkpoint_name, latest_checkpoint, write_checkpoint
 from mulan.training.engine import Engine
 from mulan.training.loop import Reports
 from mulan.training.worker import train_worker
-
-
-def reader(recipe: Recipe) -> MicroBatchReader:
-    corpus = Corpus.open(recipe.data.uri)
-    return MicroBatchReader(
-        corpus, plans(corpus, recipe.data, recipe.batch, recipe.train), recipe.data, recipe.text_tower
-    )
 
 
 def train_inline(
@@ -33,7 +25,7 @@ def train_inline(
     rank, workers = world()
     found = latest_checkpoint(run_uri)
     schedule = Schedule(recipe.train, recipe.batch, rank, workers, first_step=found[1].steps_done if found else 0)
-    make = reader(recipe)
+    make = MicroBatchReader.of(recipe)
     batches = (make(schedule[number]) for number in range(len(schedule)))
     lines: list[dict[str, Any]] = []
     final: dict[str, torch.Tensor] = {}
