@@ -20,10 +20,11 @@ PITCHES = {"low": 110.0, "middle": 440.0, "high": 1760.0, "very high": 3520.0}
 """What one can hear in the corpus of tones."""
 
 
-def tone_recording(number: int, split: str) -> Recording:
+def tone_recording(number: int, split: str, *, unfiltered: bool = False) -> Recording:
     names = list(PITCHES)
     name = names[number % len(names)]
     seconds = 2.0 + number % 3
+    noise = {f"{form}_unfiltered": [f"{name} tone, subscribe!", name] for form in ("short_form", "long_form")}
     return Recording(
         recording_id=f"tone-{number:03d}",
         audio=flac(tone(PITCHES[name] * (1 + 0.01 * (number % 7)), seconds, seed=number)),
@@ -35,6 +36,7 @@ def tone_recording(number: int, split: str) -> Recording:
             "long_form": [f"A steady {name} tone with a little noise, take {number}."],
             "playlist": [f"{name} tones for testing"],
             "audioset": ["Sine wave", name.capitalize()],
+            **(noise if unfiltered else {}),
         },
         tags=[f"pitch:{name}", "genre:tone" if number % 2 else "genre:drone"],
         provenance=f"synthesized, seed {number}",
@@ -48,6 +50,14 @@ def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
     uri = str(tmp_path_factory.mktemp("tones") / "corpus")
     splits = ["train"] * 32 + ["validation"] * 8 + ["test"] * 8
     write_corpus((tone_recording(i, split) for i, split in enumerate(splits)), uri, recordings_per_shard=20)
+    return uri
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus_with_unfiltered_texts(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """URI of a corpus of 32 tones for training that has texts of all sources."""
+    uri = str(tmp_path_factory.mktemp("tones") / "unfiltered")
+    write_corpus((tone_recording(i, "train", unfiltered=True) for i in range(32)), uri)
     return uri
 
 

@@ -36,17 +36,18 @@ TEXT_ABLATIONS = {
     "aset_sf_lf": SourceRatio(playlist=0),
     "unfiltered": SourceRatio(short_form=0, long_form=0, short_form_unfiltered=2, long_form_unfiltered=2),
 }
-"""Table 4b: which texts are used; the sources that are left keep their proportions. All of them is the recipe itself."""
+"""Table 4b: which texts are used; those that are left keep their proportions. The recipe itself uses all."""
 
 
 def m_resnet50() -> Recipe:
     """M-Resnet-50 with all texts: batches of 6,144 pairs, 14 epochs (§4).
 
-    Memory on one GPU at bf16. What a step holds besides activations: 134 M parameters in float32, their gradients and
-    Adam's two moments, 16 bytes each: 2.1 GB. Activations are those of one micro-batch of 64 pairs at a time, whatever
-    the batch: 64 windows of 10 s at 0.35 GB and 64 texts of 512 tokens at 0.29 GB, 41 GB at the most (shorter texts are
-    padded to their group's longest only). The loss holds the embeddings of the batch, two of 128 numbers a pair, with
-    their gradients, and tiles: 13 MB and a few tiles. So it fits a GPU of 80 GB, and more GPUs change only the time.
+    Memory of one GPU, derived for bf16. Held all the time: 133 M parameters in float32, their gradients and Adam's two
+    moments, 16 bytes each: 2.1 GB. Activations are those of one micro-batch of 64 pairs, whatever the batch: 0.22 GB a
+    window of 10 s and 0.21 GB a text of 512 tokens (:mod:`mulan.benchmarks.memory` counts them; groups of shorter texts
+    take less), 28 GB at the most. The waveforms of the batch lie there once, 2.0 GB in int16. The loss holds two
+    embeddings of 128 numbers a pair with their gradients, 13 MB, and tiles. So the step fits a GPU of 80 GB, and one of
+    40 GB with micro-batches of 32; more GPUs change only the time.
     """
     return Recipe(
         front_end=VggishFrontEnd(frequency_mask_bins=48, time_mask_frames=192),
@@ -62,9 +63,9 @@ def m_resnet50() -> Recipe:
 def m_ast() -> Recipe:
     """M-AST with all texts: batches of 5,120 pairs, 14 epochs, from the public AudioSet checkpoint (§3.2, §4).
 
-    Memory on one GPU at bf16. Besides activations: 196 M parameters at 16 bytes: 3.1 GB. A micro-batch of 64 pairs: 64
-    windows of 1,190 patches at 0.56 GB and 64 texts of 512 tokens at 0.29 GB, 54 GB at the most. The loss: 10 MB and a
-    few tiles. So it fits a GPU of 80 GB.
+    Memory of one GPU, derived for bf16 as for :func:`m_resnet50`: 195 M parameters at 16 bytes, 3.1 GB; a micro-batch of
+    64 windows (1,190 tokens each, 0.44 GB) and 64 texts of 512 tokens (0.21 GB), 42 GB at the most; waveforms 1.6 GB;
+    the loss 10 MB and tiles. So the step fits a GPU of 80 GB.
     """
     return m_resnet50().model_copy(
         update={
@@ -80,8 +81,7 @@ def m_resnet50_audioset() -> Recipe:
     """The pretraining of M-Resnet-50: logistic regression over AudioSet's 527 classes (§3.2).
 
     A run of ``m_resnet50`` takes its trunk: ``--set audio_tower.pretrained=STORAGE/RUN/model``. The paper gives no more;
-    learning rate (Adam, 1e-3) and epochs (30 over the 2 M clips) are those of PSLA (Gong et al. 2021b) for all of
-    AudioSet.
+    learning rate (Adam, 1e-3) and epochs (30 over the 2 M clips) are PSLA's for all of AudioSet (Gong et al. 2021b).
     """
     pairs = 512
     return m_resnet50().model_copy(

@@ -1,23 +1,18 @@
-"""Where pretrained weights are. Only local files: nothing here or behind it asks a model hub."""
+"""Where pretrained weights are: in a folder, inside an installed Python package, or on the Hugging Face hub."""
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+import huggingface_hub
 
 from mulan.config.errors import MulanError
 
-_PACKAGE_SCHEME = "python:"
-_NEEDED = {
-    "configuration": ("config.json",),
-    "weights": (
-        "model.safetensors",
-        "model.safetensors.index.json",
-        "pytorch_model.bin",
-        "pytorch_model.bin.index.json",
-    ),
-    "tokenizer": ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model"),
-}
-"""Parts of a folder that ``transformers`` loads, each with the files of which one must be there."""
+_PACKAGE_SCHEME, _HUB_SCHEME = "python:", "hub:"
+_SAFE_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+_PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+_CONFIGURATION_AND_WEIGHTS = {"configuration": ("config.json",), "weights": _SAFE_WEIGHTS + _PICKLED_WEIGHTS}
 
 
 class PretrainedError(MulanError, ValueError):
@@ -28,40 +23,76 @@ class PretrainedError(MulanError, ValueError):
         super().__init__(f"pretrained {spec!r}: {'; '.join(faults)}. {remedy}")
 
 
-def pretrained_folder(spec: str) -> Path:
-    """The folder that a recipe's ``text_tower.pretrained`` names.
+@dataclass(frozen=True)
+class Needed:
+    """What a folder must hold for a field of the recipe."""
+
+    field: str
+    """``section.field``, for messages."""
+    parts: Mapping[str, tuple[str, ...]]
+    """Parts that ``transformers`` loads, each with the files of which one must be there."""
+    companions: tuple[str, ...]
+    """Files that are fetched from the hub as well, where it has them."""
+
+
+TEXT_ENCODER = Needed(
+    "text_tower.pretrained",
+    _CONFIGURATION_AND_WEIGHTS
+    | {"tokenizer": ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")},
+    ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt"),
+)
+AST_CHECKPOINT = Needed("audio_tower.pretrained", _CONFIGURATION_AND_WEIGHTS, ("preprocessor_config.json",))
+
+
+def pretrained_folder(spec: str, needed: Needed = TEXT_ENCODER) -> Path:
+    """The folder that a field of the recipe names.
 
     Args:
-        spec: a folder's path, or ``python:PACKAGE/FOLDER`` for a folder inside an installed package, which is found
-            without being imported.
+        spec: a folder's path; ``python:PACKAGE/FOLDER`` for a folder inside an installed package, which is found
+            without being imported; or ``hub:OWNER/NAME`` for a model of the Hugging Face hub. The hub is asked for its
+            newest version and only files that are not in the local cache are downloaded; where ``HF_HUB_OFFLINE`` is
+            set, or the hub cannot be reached, the cache below ``HF_HOME`` is all there is.
+        needed: what the folder is for.
 
     Raises:
-        PretrainedError: there is no such package or folder, or it lacks a configuration, weights or a tokenizer.
+        PretrainedError: there is no such package, folder or model, or it lacks a part.
     """
     if not spec:
         raise PretrainedError(
-            spec, ["names nothing"], "Set text_tower.pretrained to a folder or to python:PACKAGE/FOLDER."
+            spec, ["names nothing"], f"Set {needed.field} to a folder, hub:OWNER/NAME or python:PACKAGE/FOLDER."
         )
-    folder = _inside_package(spec) if spec.startswith(_PACKAGE_SCHEME) else Path(spec).expanduser()
+    if spec.startswith(_HUB_SCHEME):
+        folder = _from_hub(spec, needed)
+    elif spec.startswith(_PACKAGE_SCHEME):
+        folder = _inside_package(spec, needed)
+    else:
+        folder = Path(spec).expanduser()
     if not folder.is_dir():
         raise PretrainedError(
             spec,
             [f"there is no folder {folder}"],
-            "Download the model beforehand and name its folder; nothing is fetched from a hub.",
+            f"Set {needed.field} to the folder of a model, or to hub:OWNER/NAME for a model of the Hugging Face hub.",
         )
     faults = [
         f"no {part} in {folder} (looked for {' or '.join(files)})"
-        for part, files in _NEEDED.items()
-        if not any((folder / file).is_file() for file in files)
+        for part, files in needed.parts.items()
+        if not _any_file(folder, files)
     ]
     if faults:
         raise PretrainedError(
-            spec, faults, "Save the model and its tokenizer there with transformers' save_pretrained."
+            spec,
+            faults,
+            f"Set {needed.field} to a folder with {', '.join(needed.parts)} as transformers' save_pretrained "
+            "writes them.",
         )
     return folder
 
 
-def _inside_package(spec: str) -> Path:
+def _any_file(folder: Path, names: Sequence[str]) -> bool:
+    return any((folder / name).is_file() for name in names)
+
+
+def _inside_package(spec: str, needed: Needed) -> Path:
     package, _, folder = spec.removeprefix(_PACKAGE_SCHEME).partition("/")
     try:
         found = importlib.util.find_spec(package)
@@ -71,6 +102,30 @@ def _inside_package(spec: str) -> Path:
         raise PretrainedError(
             spec,
             [f"no Python package {package!r} is installed here"],
-            "Install the package that brings it, on every machine of the cluster, or name a folder.",
+            f"Install the package that brings it, on every machine of the cluster, or name a folder in {needed.field}.",
         )
     return Path(found.submodule_search_locations[0]) / folder
+
+
+def _from_hub(spec: str, needed: Needed) -> Path:
+    """The folder of the local cache with the files needed, and no others: repositories hold the same weights in many
+    formats."""
+    name = spec.removeprefix(_HUB_SCHEME)
+    files = {file for names in needed.parts.values() for file in names} - {*_SAFE_WEIGHTS, *_PICKLED_WEIGHTS}
+    wanted = [*sorted(files), *needed.companions]
+    try:
+        folder = _snapshot(name, [*wanted, *_SAFE_WEIGHTS, "model-*.safetensors"])
+        if not _any_file(folder, needed.parts["weights"]):
+            folder = _snapshot(name, [*wanted, *_PICKLED_WEIGHTS, "pytorch_model-*.bin"])
+    except Exception as error:  # the errors of the HTTP library that the hub's client happens to use are among them
+        raise PretrainedError(
+            spec,
+            [f"not to be had from the Hugging Face hub or its local cache: {type(error).__name__}: {error}"],
+            f"Download it where there is a network (hf download {name}) into the HF_HOME of every machine of the "
+            f"cluster, or name a folder in {needed.field}.",
+        ) from error
+    return folder
+
+
+def _snapshot(name: str, patterns: Sequence[str]) -> Path:
+    return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(patterns)))

@@ -58,6 +58,8 @@ def _disagreements(recipe: Recipe) -> Iterable[str]:
             f"train.validation_micro_batches = {recipe.train.validation_micro_batches} cannot be shared evenly among "
             f"scale.workers = {scale.workers}; make it a multiple"
         )
+    if recipe.train.compile and recipe.train.zero_stage == 3:
+        yield "train.compile cannot be used at train.zero_stage = 3, where weights come and go; use stage 1 or 2"
     if front_end.mel_high_hz > data.sample_rate_hz / 2:
         yield (
             f"front_end.mel_high_hz = {front_end.mel_high_hz:g} is above half of "

@@ -2,6 +2,9 @@
 
 from torch import nn
 
+ATTENTION = "sdpa"
+"""The implementation asked of ``transformers``: torch's ``scaled_dot_product_attention``."""
+
 _KEY_PROJECTIONS = ("key", "k_proj", "k_lin")
 """What ``transformers`` calls the projection to keys in BERT, in AST and in DistilBERT."""
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from transformers import ASTConfig, ASTModel, ResNetConfig, ResNetModel
 
 from mulan.config.sections import AstTower, ResNetTower
-from mulan.model.attention import drop_key_biases
+from mulan.model.attention import ATTENTION, drop_key_biases
 
 
 class ResNetAudioTower(nn.Module):
@@ -53,6 +53,7 @@ class AstAudioTower(nn.Module):
             time_stride=section.patch_stride,
             max_length=frames,
             num_mel_bins=mel_channels,
+            attn_implementation=ATTENTION,
         )
         self.network = ASTModel(config)
         drop_key_biases(self.network)

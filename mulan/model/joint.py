@@ -1,18 +1,15 @@
 """The joint model: two towers that end in the same space of unit vectors (MuLan §3.1)."""
 
-from contextlib import AbstractContextManager
-from typing import Literal, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from mulan.config import sections
 from mulan.config.recipe import Recipe
-from mulan.model.audio_towers import audio_tower as build_audio_tower
-from mulan.model.front_end import LogMel, SpecAugment
-from mulan.model.text_tower import TextTower
-
-Precision = Literal["float32", "bf16"]
+from mulan.model.audio_encoder import AudioEncoder
+from mulan.model.precision import Precision, tower_autocast
+from mulan.model.text_tower import LengthGroup, TextTower
 
 
 class Embeddings(NamedTuple):
@@ -49,59 +46,61 @@ class JointModel(nn.Module):
     def __init__(
         self,
         *,
-        sample_rate_hz: int,
-        window_samples: int,
-        front_end: sections.FrontEnd,
-        audio_tower: sections.AudioTower,
+        audio_encoder: AudioEncoder,
         text_tower: TextTower,
         embedding_dim: int,
         temperature_init: float,
         precision: Precision = "float32",
     ) -> None:
-        """Draws all weights but the text tower's from torch's default generator.
+        """Draws the projections from torch's default generator.
 
         Args:
-            sample_rate_hz: rate of the waveforms.
-            window_samples: their length.
             temperature_init: in (0, 1).
-            precision: ``bf16`` runs the towers under autocast.
+            precision: ``bf16`` runs the text tower under autocast; the audio encoder has a precision of its own.
         """
         super().__init__()
-        self.log_mel = LogMel(front_end, sample_rate_hz=sample_rate_hz)
-        self.spec_augment = SpecAugment(front_end)
-        self.audio_tower = build_audio_tower(
-            audio_tower, mel_channels=front_end.mel_channels, frames=self.log_mel.frames(window_samples)
-        )
+        self.audio_encoder = audio_encoder
         self.text_tower = text_tower
-        self.audio_projection = nn.Linear(self.audio_tower.output_dim, embedding_dim)
+        self.audio_projection = nn.Linear(audio_encoder.output_dim, embedding_dim)
         self.text_projection = nn.Linear(text_tower.output_dim, embedding_dim)
         self.temperature_scale = Temperature(temperature_init)
-        self.precision = precision
+        self._precision: Precision = precision
 
-    def forward(self, waveform: Tensor, token_ids: Tensor, attention_mask: Tensor) -> Embeddings:
-        """Embeds m pairs.
+    def forward(
+        self,
+        waveform: Tensor,
+        token_ids: Tensor,
+        attention_mask: Tensor,
+        groups: Sequence[LengthGroup] | None = None,
+    ) -> Embeddings:
+        """Embeds m pairs. Never waits for the device.
 
         Args:
             waveform: int16 or float in [-1, 1], [m, views, window_samples].
             token_ids: int64 [m, L].
             attention_mask: int64 [m, L], 1 for tokens and 0 for padding.
+            groups: of :func:`mulan.model.text_tower.length_groups`, their rows on the device of the token ids.
         """
         pairs, views, _ = waveform.shape
         audio = self.embed_audio(waveform.flatten(0, 1)).view(pairs, views, -1)
-        return Embeddings(audio, self.embed_text(token_ids, attention_mask), self.temperature)
+        return Embeddings(audio, self.embed_text(token_ids, attention_mask, groups), self.temperature)
 
     def embed_audio(self, waveform: Tensor) -> Tensor:
         """Waveforms [n, window_samples] to unit rows, float32 [n, d]."""
-        spectrogram = self.spec_augment(self.log_mel(waveform))
-        with self._autocast(waveform.device):
-            pooled = self.audio_tower(spectrogram)
-        return _unit(self.audio_projection(pooled.float()))
+        return _unit(self.audio_projection(self.audio_encoder(waveform)))
 
-    def embed_text(self, token_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Token ids and mask [n, L] to unit rows, float32 [n, d]."""
-        with self._autocast(token_ids.device):
-            sentence = self.text_tower(token_ids, attention_mask)
+    def embed_text(
+        self, token_ids: Tensor, attention_mask: Tensor, groups: Sequence[LengthGroup] | None = None
+    ) -> Tensor:
+        """Token ids and mask [n, L] to unit rows, float32 [n, d]; ``groups`` as in :meth:`forward`."""
+        with tower_autocast(token_ids.device, self._precision):
+            sentence = self.text_tower(token_ids, attention_mask, groups)
         return _unit(self.text_projection(sentence.float()))
+
+    def warm_started_parameters(self) -> Iterator[nn.Parameter]:
+        """Parameters whose first values were trained before: the text encoder's, and a warm-started audio tower's."""
+        yield from self.text_tower.parameters()
+        yield from self.audio_encoder.warm_started_parameters()
 
     @property
     def temperature(self) -> Tensor:
@@ -109,23 +108,18 @@ class JointModel(nn.Module):
         temperature: Tensor = self.temperature_scale()
         return temperature
 
-    def _autocast(self, device: torch.device) -> AbstractContextManager[None]:
-        # no cache of cast weights: each is used once, and under ZeRO stage 3 its storage is gone after its layer
-        return torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16", cache_enabled=False)
-
 
 def build_joint_model(recipe: Recipe) -> JointModel:
-    """A recipe's model: pretrained text encoder, everything else drawn from torch's default generator.
+    """A recipe's model: pretrained text encoder, audio tower pretrained or not, the rest drawn from torch's default
+    generator.
 
     Raises:
-        PretrainedError: the recipe's text encoder cannot be loaded.
+        PretrainedError: the recipe's text encoder or its pretrained audio tower cannot be used.
     """
+    text_tower = TextTower.from_section(recipe.text_tower)
     return JointModel(
-        sample_rate_hz=recipe.data.sample_rate_hz,
-        window_samples=recipe.data.window_samples,
-        front_end=recipe.front_end,
-        audio_tower=recipe.audio_tower,
-        text_tower=TextTower.from_section(recipe.text_tower),
+        audio_encoder=AudioEncoder.from_recipe(recipe),
+        text_tower=text_tower,
         embedding_dim=recipe.embedding_dim,
         temperature_init=recipe.loss.temperature_init,
         precision=recipe.train.precision,

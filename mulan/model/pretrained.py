@@ -1,38 +1,37 @@
 """Trained models: written to a folder, loaded from a path or URI, and used to embed audio and text."""
 
+import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from mulan.config import sections
 from mulan.config.errors import MulanError
 from mulan.config.pretrained import pretrained_folder
 from mulan.config.recipe import Recipe
 from mulan.data import storage
 from mulan.data.audio import decode_recording, evenly_spaced_windows, to_mono_int16
+from mulan.model.audio_encoder import AudioEncoder
+from mulan.model.folder import (
+    CONFIG,
+    TOKENIZER,
+    WEIGHTS,
+    ModelConfig,
+    ModelFolderError,
+    TaggerConfig,
+    config_faults,
+    write_model,
+)
 from mulan.model.joint import JointModel
 from mulan.model.text_tower import TextTower
 
-CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer"
-"""What a model folder holds: two files and a folder."""
-
 _WINDOWS_AT_ONCE = 16
-
-
-class ModelFolderError(MulanError, ValueError):
-    """A model folder that cannot be loaded. Lists every fault found."""
-
-    def __init__(self, uri: str, faults: Sequence[str]) -> None:
-        self.faults = tuple(faults)
-        super().__init__(f"model {uri}: {'; '.join(faults)}. Name a folder written by mulan's export.")
 
 
 class EmbeddingInputError(MulanError, ValueError):
@@ -41,20 +40,6 @@ class EmbeddingInputError(MulanError, ValueError):
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = tuple(faults)
         super().__init__("; ".join(faults))
-
-
-class ModelConfig(sections.Section):
-    """``config.json``: all that is needed to build the model again before its weights are loaded."""
-
-    format: Literal["mulan-1"] = "mulan-1"
-    sample_rate_hz: sections.Count
-    window_samples: sections.Count
-    front_end: sections.FrontEnd
-    audio_tower: sections.AudioTower
-    text_encoder: dict[str, Any]
-    """Configuration of ``transformers``."""
-    max_tokens: sections.Count
-    embedding_dim: sections.Count
 
 
 def export_model(model: JointModel, recipe: Recipe, folder: Path) -> None:
@@ -72,16 +57,13 @@ def export_model(model: JointModel, recipe: Recipe, folder: Path) -> None:
         sample_rate_hz=recipe.data.sample_rate_hz,
         window_samples=recipe.data.window_samples,
         front_end=recipe.front_end,
-        audio_tower=recipe.audio_tower,
+        audio_tower=recipe.audio_tower.model_copy(update={"pretrained": ""}),
         text_encoder=model.text_tower.config,
         max_tokens=recipe.text_tower.max_tokens,
         embedding_dim=recipe.embedding_dim,
     )
-    folder.mkdir(parents=True, exist_ok=True)
+    write_model(model, config, folder)
     tokenizer.save_pretrained(folder / TOKENIZER)
-    weights = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(weights, folder / WEIGHTS)
-    (folder / CONFIG).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 class MuLan:
@@ -109,6 +91,14 @@ class MuLan:
         uri = str(path_or_uri)
         with tempfile.TemporaryDirectory() as download:
             folder = _local_copy(uri, Path(download))
+            if _is_tagger(folder / CONFIG):
+                raise ModelFolderError(
+                    uri,
+                    [
+                        "it is a tagger, trained without texts, and embeds none; it can be the audio_tower.pretrained "
+                        "of a run with texts"
+                    ],
+                )
             absent = [name for name in (CONFIG, WEIGHTS, TOKENIZER) if not (folder / name).exists()]
             if absent:
                 raise ModelFolderError(uri, [f"{name} is missing" for name in absent])
@@ -241,12 +231,19 @@ def _local_copy(uri: str, download: Path) -> Path:
     return download / "model"
 
 
+def _is_tagger(file: Path) -> bool:
+    try:
+        values = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(values, dict) and values.get("format") == TaggerConfig.model_fields["format"].default
+
+
 def _read_config(uri: str, file: Path) -> ModelConfig:
     try:
         return ModelConfig.model_validate_json(file.read_bytes())
     except ValidationError as error:
-        faults = [f"{CONFIG}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-        raise ModelFolderError(uri, faults) from error
+        raise ModelFolderError(uri, config_faults(error)) from error
 
 
 def _load_model(uri: str, file: Path, config: ModelConfig) -> JointModel:
@@ -255,11 +252,14 @@ def _load_model(uri: str, file: Path, config: ModelConfig) -> JointModel:
             text_tower = TextTower.from_config(config.text_encoder)
         except (ValueError, TypeError, KeyError) as error:
             raise ModelFolderError(uri, [f"{CONFIG}: text_encoder: {error}"]) from error
-        model = JointModel(
+        audio_encoder = AudioEncoder(
             sample_rate_hz=config.sample_rate_hz,
             window_samples=config.window_samples,
             front_end=config.front_end,
             audio_tower=config.audio_tower,
+        )
+        model = JointModel(
+            audio_encoder=audio_encoder,
             text_tower=text_tower,
             embedding_dim=config.embedding_dim,
             temperature_init=0.5,

@@ -1,39 +1,65 @@
 """The text tower: a pretrained BERT-type encoder whose [CLS] output is the sentence (MuLan §3.3)."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
-from transformers.utils import logging
 
 from mulan.config import sections
 from mulan.config.pretrained import PretrainedError, pretrained_folder
-from mulan.model.attention import drop_key_biases
+from mulan.model.attention import ATTENTION, drop_key_biases
+from mulan.model.loading import LOADING_ERRORS, load_network
+
+
+class LengthGroup(NamedTuple):
+    """Texts of like length within a micro-batch."""
+
+    rows: Tensor
+    """int64 [k], their places in the micro-batch, ascending; on the device of the token ids."""
+    longest: int
+    """Tokens of the longest of them."""
+
+
+def length_groups(attention_mask: np.ndarray | Tensor, groups: int) -> tuple[LengthGroup, ...]:
+    """Texts in groups of like length, each to be padded to its own longest only.
+
+    Always ``min(groups, m)`` groups, whatever the lengths: under ZeRO 3 every worker must gather the same weights in
+    the same order.
+
+    Args:
+        attention_mask: int64 [m, L] on the host, where it can be looked at without waiting for a device; padding
+            follows the tokens.
+        groups: at least 1.
+
+    Returns:
+        Groups from short texts to long ones; their ``rows`` are on the host.
+    """
+    lengths = np.asarray(attention_mask).sum(axis=1)
+    by_length = np.argsort(lengths, kind="stable")
+    return tuple(
+        LengthGroup(torch.from_numpy(np.sort(rows)), int(lengths[rows].max()))
+        for rows in np.array_split(by_length, min(groups, len(lengths)))
+    )
 
 
 class TextTower(nn.Module):
     """Token ids to the encoder's [CLS] output. Holds no parameter that this output does not depend on."""
 
-    def __init__(self, encoder: PreTrainedModel, *, length_groups: int = 1) -> None:
-        """
-        Args:
-            encoder: one whose outputs have a ``last_hidden_state``; it is changed in place.
-            length_groups: see :class:`mulan.config.sections.TextTower`.
-        """
+    def __init__(self, encoder: PreTrainedModel) -> None:
+        """``encoder``: one whose outputs have a ``last_hidden_state``; it is changed in place."""
         super().__init__()
-        self._length_groups = length_groups
         self._frozen: tuple[nn.Module, ...] = ()
         if getattr(encoder, "pooler", None) is not None:
             encoder.pooler = None
         drop_key_biases(encoder)
         self.encoder = encoder
         self.output_dim: int = encoder.config.hidden_size
+        kinds = getattr(encoder.config, "layer_types", None) or ()
+        self._windowed = any(kind != "full_attention" for kind in kinds)
 
     @classmethod
     def from_section(cls, section: sections.TextTower) -> "TextTower":
@@ -43,7 +69,7 @@ class TextTower(nn.Module):
             PretrainedError: no such folder, not a text encoder, weights missing, or fewer layers than asked for.
         """
         folder = pretrained_folder(section.pretrained)
-        tower = cls(_load_encoder(section.pretrained, folder, section.layers), length_groups=section.length_groups)
+        tower = cls(_load_encoder(section.pretrained, folder, section.layers))
         if section.frozen_layers:
             tower._freeze(section.pretrained, section.frozen_layers)
         return tower
@@ -51,7 +77,7 @@ class TextTower(nn.Module):
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "TextTower":
         """The encoder that :attr:`config` describes, with fresh weights."""
-        return cls(AutoModel.from_config(AutoConfig.for_model(**config)))
+        return cls(AutoModel.from_config(AutoConfig.for_model(**config), attn_implementation=ATTENTION))
 
     @property
     def config(self) -> dict[str, Any]:
@@ -66,21 +92,28 @@ class TextTower(nn.Module):
             module.eval()
         return self
 
-    def forward(self, token_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """int64 [B, L] and its mask (1 for tokens, 0 for padding) to [B, output_dim]."""
-        groups = min(self._length_groups, len(token_ids))
-        if groups == 1:
+    def forward(self, token_ids: Tensor, attention_mask: Tensor, groups: Sequence[LengthGroup] | None = None) -> Tensor:
+        """Sentences of m texts. Never waits for the device.
+
+        Args:
+            token_ids: int64 [m, L].
+            attention_mask: int64 [m, L], 1 for tokens and 0 for padding.
+            groups: of :func:`length_groups`, with their rows on the device of the token ids: the same result for less
+                work. None encodes all rows at once, as they are.
+
+        Returns:
+            [m, output_dim].
+        """
+        if groups is None:
             return self._encode(token_ids, attention_mask)
-        # always the same number of groups: under ZeRO 3 every worker must gather the same weights in the same order
-        by_length = attention_mask.sum(dim=1).argsort(stable=True)
-        parts = [self._encode(token_ids[rows], attention_mask[rows]) for rows in by_length.tensor_split(groups)]
-        return torch.cat(parts)[by_length.argsort()]
+        parts = [self._encode(token_ids[rows, :longest], attention_mask[rows, :longest]) for rows, longest in groups]
+        joined = torch.cat(parts)
+        return torch.zeros_like(joined).index_copy(0, torch.cat([group.rows for group in groups]), joined)
 
     def _encode(self, token_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        longest = int(attention_mask.sum(dim=1).max()) if self._length_groups > 1 else token_ids.shape[1]
-        output: Tensor = self.encoder(
-            input_ids=token_ids[:, :longest], attention_mask=attention_mask[:, :longest]
-        ).last_hidden_state
+        # transformers asks the device whether a mask [m, L] masks anything at all; one that is ready it takes as it is
+        ready = attention_mask if self._windowed else attention_mask[:, None, None, :].bool()
+        output: Tensor = self.encoder(input_ids=token_ids, attention_mask=ready).last_hidden_state
         return output[:, 0]
 
     def _freeze(self, spec: str, layers: int) -> None:
@@ -96,45 +129,15 @@ class TextTower(nn.Module):
 
 
 def _load_encoder(spec: str, folder: Path, layers: int) -> PreTrainedModel:
-    remedy = "Name a BERT-type encoder saved by transformers."
+    remedy = "Set text_tower.pretrained to a BERT-type encoder saved by transformers."
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         available = config.num_hidden_layers
-        if layers > available:
-            raise PretrainedError(
-                spec,
-                [f"text_tower.layers = {layers}, but it has {available}"],
-                f"Ask for 1 to {available}, or 0 for all.",
-            )
-        config.num_hidden_layers = layers or available
-        with _quiet_loading():
-            encoder, loading = AutoModel.from_pretrained(
-                folder,
-                config=config,
-                local_files_only=True,
-                trust_remote_code=False,
-                dtype=torch.float32,
-                output_loading_info=True,
-            )
-    except PretrainedError:
-        raise
-    except (OSError, ValueError, RuntimeError, AttributeError, UnpicklingError, SafetensorError) as error:
+    except LOADING_ERRORS as error:
         raise PretrainedError(spec, [f"cannot be loaded: {error}"], remedy) from error
-    missing = sorted(name for name in loading["missing_keys"] if not name.startswith("pooler."))
-    if missing:
-        raise PretrainedError(spec, [f"has no weights for {', '.join(missing)}"], remedy)
-    return encoder
-
-
-@contextmanager
-def _quiet_loading() -> Iterator[None]:
-    """Without a progress bar, and without a report on what is left out on purpose (layers above those asked for)."""
-    verbosity, progress_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if progress_bar:
-            logging.enable_progress_bar()
+    if layers > available:
+        raise PretrainedError(
+            spec, [f"text_tower.layers = {layers}, but it has {available}"], f"Ask for 1 to {available}, or 0 for all."
+        )
+    config.num_hidden_layers = layers or available
+    return load_network(AutoModel, spec, folder, config, remedy=remedy)

@@ -12,6 +12,19 @@ def world() -> tuple[int, int]:
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
+def gather(rows: torch.Tensor) -> torch.Tensor:
+    """The rows of all processes, in rank order and without gradient: [n, ...] of each becomes [W n, ...] on all.
+
+    Every process must give the same n.
+    """
+    workers = world()[1]
+    if workers == 1:
+        return rows.detach()
+    everyone = rows.new_empty((workers * len(rows), *rows.shape[1:]))
+    dist.all_gather_into_tensor(everyone, rows.detach().contiguous())
+    return everyone
+
+
 def gather_with_gradient(rows: torch.Tensor) -> torch.Tensor:
     """The rows of all processes, in rank order: [n, ...] of each becomes [W n, ...] on all.
 

@@ -19,6 +19,11 @@ def check_model(run: Run, data_uri: str) -> None:
     Raises:
         RunError, CorpusError: there are not.
     """
+    if run.recipe().loss.weights.tagging:
+        raise RunError(
+            f"run {run.uri} trained a tagger, which knows no text; its scores are the validations in "
+            f"{run.metrics_uri}, and another run takes it up by --set audio_tower.pretrained={run.model_uri}"
+        )
     if not storage.exists(storage.join(run.model_uri, "model.safetensors")):
         raise RunError(f"run {run.uri} has no exported model; python -m jobs.export makes one of its newest checkpoint")
     Corpus.open(data_uri)

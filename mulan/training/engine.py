@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import deepspeed
+import numpy as np
 import torch
 import torch.distributed as dist
 from deepspeed.utils import logger as deepspeed_logger
@@ -21,72 +22,53 @@ from deepspeed.utils import (
     safe_set_local_optimizer_state,
 )
 
-from mulan.config.sections import Batch as BatchSection
-from mulan.config.sections import Optim
+from mulan.config.recipe import Recipe
 from mulan.data.batch import Batch
-from mulan.model.joint import Embeddings, JointModel
-from mulan.training.learning_rate import learning_rate
+from mulan.data.schedule import Item, Phase
+from mulan.training.optimizer import adam, set_learning_rate
+from mulan.training.transfer import DeviceBatch, to_device
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """Adam's two moments, by their names in torch and DeepSpeed."""
 
 
 class Engine:
-    """A joint model under Adam, sharded over the workers by ZeRO."""
+    """A model under Adam, sharded over the workers by ZeRO; see :class:`mulan.training.step.Engine`."""
 
-    def __init__(
-        self,
-        model: JointModel,
-        *,
-        optim: Optim,
-        batch: BatchSection,
-        zero_stage: int,
-        workers: int,
-        device: torch.device,
-    ) -> None:
-        """Every worker must pass a model with equal weights. Collective."""
+    def __init__(self, model: Any, recipe: Recipe, *, device: torch.device) -> None:
+        """Every worker must pass a model with equal weights. Collective; needs an initialised process group."""
         deepspeed_logger.setLevel(logging.ERROR)
-        self._optim, self._workers, self._stage, self.device = optim, workers, zero_stage, device
-        self.micro_batches = batch.micro_batches
+        self._recipe, self._stage, self.device = recipe, recipe.train.zero_stage, device
+        self._workers = dist.get_world_size()
+        self.micro_batches = recipe.batch.micro_batches
+        self.share = self.micro_batches // self._workers
         self._steps_done = 0
-        adam = torch.optim.AdamW(  # equals Adam at weight decay 0
-            _parameter_groups(model, optim),
-            lr=optim.lr,
-            betas=(optim.beta1, optim.beta2),
-            eps=optim.epsilon,
-            weight_decay=optim.weight_decay,
-            fused=True,
-        )
         self._engine, *_ = deepspeed.initialize(
             model=model.to(device),
-            optimizer=adam,
-            config=deepspeed_config(optim=optim, batch=batch, zero_stage=zero_stage, workers=workers),
+            optimizer=adam(model, recipe.optim),
+            config=deepspeed_config(recipe, workers=self._workers),
             dist_init_required=False,
         )
         self._engine.train()
 
     @property
-    def module(self) -> JointModel:
-        module: JointModel = self._engine.module
+    def module(self) -> torch.nn.Module:
+        module: torch.nn.Module = self._engine.module
         return module
 
-    def forward(self, batch: Batch) -> Embeddings:
-        waveform, token_ids, attention_mask = (
-            torch.tensor(array, device=self.device) for array in (batch.waveform, batch.token_ids, batch.attention_mask)
-        )
-        embeddings: Embeddings = self._engine(waveform, token_ids, attention_mask)
-        return embeddings
+    def to_device(self, batch: Batch) -> DeviceBatch:
+        return to_device(batch, self.device, text_groups=self._recipe.text_tower.length_groups)
+
+    def forward(self, batch: DeviceBatch) -> Any:
+        return self._engine(*batch.inputs)
 
     def backward(self, scalar: torch.Tensor) -> None:
-        """Adds the gradient of a scalar; the *sum* over workers and calls is what :meth:`step` takes."""
         self._engine.backward(scalar * self._workers, scale_wrt_gas=False)  # ZeRO averages over the workers
         if not self._engine.is_gradient_accumulation_boundary():
             self._engine.step()  # only counts the micro-batch
 
     def step(self) -> float:
-        """Clips, updates, and forgets the gradient. Returns its norm before clipping."""
-        for group in self._engine.optimizer.param_groups:
-            group["lr"] = learning_rate(self._optim, self._steps_done) * group["lr_scale"]
+        set_learning_rate(self._engine.optimizer.param_groups, self._recipe.optim, self._steps_done)
         norm = self._plain_gradient_norm() if self._stage == 0 else None
         self._engine.step()
         self._steps_done += 1
@@ -108,9 +90,9 @@ class Engine:
                 state[f"{moment}.{name}"] = torch.zeros_like(weight) if full is None else full.detach().float().cpu()
         return {name: tensor.contiguous().clone() for name, tensor in state.items()}
 
-    def restore_optimizer(self, state: Mapping[str, torch.Tensor], steps_done: int, *, window_samples: int) -> None:
+    def restore_optimizer(self, state: Mapping[str, torch.Tensor], steps_done: int) -> None:
         """Continues from :meth:`state`; its weights must have been loaded into the model before. Collective."""
-        self._create_optimizer_state(window_samples)
+        self._create_optimizer_state()
         self._link_moments()
         trained = ((name, p) for name, p in self.module.named_parameters() if p.requires_grad)
         for name, parameter in trained:
@@ -164,16 +146,16 @@ class Engine:
         padded = torch.nn.functional.pad(value.flatten(), (0, size * self._workers - value.numel()))
         return padded[size * dist.get_rank() :][:size].to(self.device)
 
-    def _create_optimizer_state(self, window_samples: int) -> None:
+    def _create_optimizer_state(self) -> None:
         """One step with a zero gradient at learning rate 0: ZeRO makes the moments at the first step."""
-        silence = torch.zeros(2, 1, window_samples, dtype=torch.int16, device=self.device)
-        tokens = torch.ones(2, 1, dtype=torch.int64, device=self.device)
         for group in self._engine.optimizer.param_groups:
             group["lr"] = 0.0
         self.evaluation_mode(True)  # leaves the batch-norm statistics alone
-        for _ in range(self.micro_batches // self._workers):
-            embeddings = self._engine(silence, tokens, tokens)
-            self._engine.backward(sum(tensor.sum() for tensor in embeddings) * 0.0)
+        silence = self.to_device(_silence(self._recipe))
+        for _ in range(self.share):
+            outputs = self.forward(silence)
+            tensors = outputs if isinstance(outputs, tuple) else (outputs,)
+            self._engine.backward(sum(tensor.sum() for tensor in tensors) * 0.0)
             self._engine.step()
         self.evaluation_mode(False)
 
@@ -196,25 +178,29 @@ class Engine:
                 state["step"] = steps_done
 
 
-def _parameter_groups(model: JointModel, optim: Optim) -> list[dict[str, Any]]:
-    """Pretrained weights and fresh ones, each with the multiple of the learning rate that it trains at."""
-    pretrained = {id(parameter) for parameter in model.text_tower.parameters()}
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if id(p) in pretrained], "lr_scale": optim.pretrained_lr_scale},
-        {"params": [p for p in trained if id(p) not in pretrained], "lr_scale": 1.0},
-    ]
-    return [group for group in groups if group["params"]]
+def _silence(recipe: Recipe) -> Batch:
+    """The smallest batch that the recipe's model takes."""
+    tokens = np.ones((2, 1 if recipe.text_tower.pretrained else 0), np.int64)
+    return Batch(
+        item=Item(Phase.TRAIN, 0, 0),
+        waveform=np.zeros((2, 1, recipe.data.window_samples), np.int16),
+        token_ids=tokens,
+        attention_mask=tokens,
+        tags=np.zeros((2, 0), np.uint8),
+        recording_id=("silence", "silence"),
+        replaced=(),
+    )
 
 
-def deepspeed_config(*, optim: Optim, batch: BatchSection, zero_stage: int, workers: int) -> dict[str, Any]:
+def deepspeed_config(recipe: Recipe, *, workers: int) -> dict[str, Any]:
     """DeepSpeed's own configuration of a run."""
+    batch = recipe.batch
     return {
         "train_batch_size": batch.pairs,
         "train_micro_batch_size_per_gpu": batch.pairs_per_micro_batch,
         "gradient_accumulation_steps": batch.micro_batches // workers,
-        "gradient_clipping": optim.max_gradient_norm,
-        "zero_optimization": {"stage": zero_stage},
+        "gradient_clipping": recipe.optim.max_gradient_norm,
+        "zero_optimization": {"stage": recipe.train.zero_stage},
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": 1_000_000_000,

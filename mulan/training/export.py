@@ -4,8 +4,11 @@ import tempfile
 from pathlib import Path
 
 from mulan.data import storage
-from mulan.model.joint import build_joint_model
+from mulan.data.index import Corpus
+from mulan.data.tags import class_names
+from mulan.model.build import build_model
 from mulan.model.pretrained import export_model
+from mulan.model.tagging import TaggingModel, export_tagger
 from mulan.training.checkpoint import Progress, latest_checkpoint, read_state, weights
 from mulan.training.errors import RunError
 from mulan.training.run import Run
@@ -14,20 +17,31 @@ from mulan.training.run import Run
 def export_run(run: Run) -> int:
     """Writes ``RUN/model/`` and returns the number of steps that the weights were trained for.
 
+    A joint model is for :meth:`mulan.MuLan.from_pretrained`, a tagger for ``audio_tower.pretrained`` of another run.
+
     Raises:
         RunError: there is no such run, or it has no checkpoint.
+        CorpusError, PlanError: a tagging run's corpus, which names the classes, is not there any more or is another.
     """
     recipe = run.recipe()
     checkpoint_uri, progress = checkpoint_to_export(run)
-    model = build_joint_model(recipe)
+    model = build_model(drawn(recipe))
     model.load_state_dict(weights(read_state(checkpoint_uri)))
     with tempfile.TemporaryDirectory() as folder:
-        export_model(model, recipe, Path(folder))
+        if isinstance(model, TaggingModel):
+            export_tagger(model, recipe, class_names(Corpus.open(recipe.data.uri), recipe.tagging), Path(folder))
+        else:
+            export_model(model, recipe, Path(folder))
         for file in sorted(Path(folder).rglob("*")):
             if file.is_file():
                 target = storage.join(run.model_uri, file.relative_to(folder).as_posix())
                 storage.write_atomically(target, file.read_bytes())
     return progress.steps_done
+
+
+def drawn(recipe: Recipe) -> Recipe:
+    """The recipe without the audio tower's first weights, which may be gone when a checkpoint replaces them."""
+    return recipe.model_copy(update={"audio_tower": recipe.audio_tower.model_copy(update={"pretrained": ""})})
 
 
 def checkpoint_to_export(run: Run) -> tuple[str, Progress]:

@@ -2,23 +2,20 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
-
-import numpy as np
-import torch
 
 from mulan.config.recipe import Recipe
 from mulan.data.batch import Batch
 from mulan.data.errors import TooManyBadRecordings
-from mulan.data.schedule import Phase, Schedule
-from mulan.evaluation.metrics import RetrievalScores, gold_ranks, retrieval_scores
-from mulan.objectives.collectives import gather_objects, gather_with_gradient
+from mulan.data.schedule import Schedule
+from mulan.objectives.collectives import gather_objects
 from mulan.training.batch_norm import RunningStatistics
 from mulan.training.checkpoint import Progress
 from mulan.training.engine import Engine
 from mulan.training.learning_rate import learning_rate
 from mulan.training.step import training_step
+from mulan.training.validation import validate
 
 BAD_SHARE_JUDGED_FROM = 1000
 """Examples after which a share of bad recordings means something."""
@@ -46,26 +43,23 @@ class _BatchSource:
     waited_s: float = 0.0
     names: list[tuple[str, str, str]] = field(default_factory=list)
 
-    def take(self, count: int) -> list[Batch]:
-        begun = time.perf_counter()
-        taken = []
+    def take(self, count: int) -> Iterator[Batch]:
+        """The next batches, each when it is asked for: until then the device has work of the earlier ones."""
         for _ in range(count):
+            begun = time.perf_counter()
             batch = next(self.batches)
             expected = self.schedule[self.taken]
             assert batch.item == expected, f"got {batch.item}, the schedule says {expected}"
             self.taken += 1
             self.names += [(bad.recording_id, bad.reason, bad.detail) for bad in batch.replaced]
-            taken.append(batch)
-        self.waited_s += time.perf_counter() - begun
-        return taken
+            self.waited_s += time.perf_counter() - begun
+            yield batch
 
-    def reset(self) -> None:
+    def told(self) -> tuple[float, list[tuple[str, str, str]]]:
+        """Since the last call: the longest wait of a worker, in seconds, and what all workers lacked. Collective."""
+        waits, names = zip(*gather_objects((self.waited_s, self.names)), strict=True)
         self.waited_s, self.names = 0.0, []
-
-    def skipped(self) -> list[tuple[str, str, str]]:
-        """What all workers' batches lacked since the last call. Collective."""
-        names, self.names = self.names, []
-        return [bad for of_worker in gather_objects(names) for bad in of_worker]
+        return max(waits), [bad for of_worker in names for bad in of_worker]
 
 
 def train(
@@ -82,34 +76,30 @@ def train(
     replaced = progress.replaced
     for steps_done in range(progress.steps_done + 1, recipe.train.steps + 1):
         begun = time.perf_counter()
-        source.reset()
-        result = training_step(
+        measured = training_step(
             engine,
             source.take(schedule.training_share),
             statistics,
             weights=recipe.loss.weights,
             seed=recipe.train.seed,
         )
-        skipped = source.skipped()
+        waited_s, skipped = source.told()
         replaced += len(skipped)
         seconds = time.perf_counter() - begun
         line: dict[str, Any] = {
             "step": steps_done,
-            "loss": result.loss,
-            **{f"loss_{name}": value for name, value in result.terms.items()},
-            "temperature": result.temperature,
+            **measured,
             "learning_rate": learning_rate(recipe.optim, steps_done - 1),
-            "gradient_norm": result.gradient_norm,
             "pairs_per_s": recipe.batch.pairs / seconds,
             "step_s": seconds,
-            "data_wait_s": max(gather_objects(source.waited_s)),
+            "data_wait_s": waited_s,
             "replaced": replaced,
         }
         validated = schedule.validates_after(steps_done)
         if validated:
-            line["validation"] = asdict(_validate(engine, source.take(schedule.validation_share)))
+            line["validation"] = validate(recipe, engine, source.take(schedule.validation_share))
         reports.step(line)
-        named = [*skipped, *(source.skipped() if validated else ())]  # of validation: named, and not counted every time
+        named = [*skipped, *(source.told()[1] if validated else ())]  # of validation: named, and not counted every time
         reports.skipped([dict(zip(_SKIPPED, (steps_done, *bad), strict=True)) for bad in named])
         _check_bad_share(replaced, steps_done * recipe.batch.pairs, recipe.data.max_bad_share, skipped)
         checkpoint_due = steps_done % recipe.train.checkpoint_every_steps == 0 or steps_done == recipe.train.steps
@@ -133,26 +123,3 @@ def _check_bad_share(replaced: int, examples: int, allowed: float, newest: list[
             f"{replaced} of {examples} examples could not be used, more than data.max_bad_share = {allowed:g} allows "
             f"(of {BAD_SHARE_JUDGED_FROM} examples at least). All: skipped.jsonl. The last: {name}: {reason}: {detail}"
         )
-
-
-def _validate(engine: Engine, batches: list[Batch]) -> RetrievalScores:
-    """Text-to-music retrieval among the validation micro-batches of all workers. Collective.
-
-    Unlike the loss it does not depend on the temperature or the batch, so runs can be compared by it. The items are the
-    pairs' windows; those of the same recording are all right for its texts.
-    """
-    assert all(batch.item.phase is Phase.VALIDATE for batch in batches)
-    engine.evaluation_mode(True)
-    with torch.no_grad():
-        parts = [engine.forward(batch) for batch in batches]
-        audio = gather_with_gradient(torch.cat([part.audio[:, 0] for part in parts]))
-        text = gather_with_gradient(torch.cat([part.text for part in parts]))
-    engine.evaluation_mode(False)
-    names = np.array(
-        [name for of_worker in gather_objects([b.recording_id for b in batches]) for b in of_worker for name in b]
-    )
-    similarity = (text @ audio.T).cpu().numpy()
-    ranks = [
-        gold_ranks(row, np.flatnonzero(names == name).tolist()) for row, name in zip(similarity, names, strict=True)
-    ]
-    return retrieval_scores(ranks, n_items=len(names))

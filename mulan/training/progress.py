@@ -77,13 +77,14 @@ def status_line(metrics: list[dict[str, Any]], recipe: Recipe, *, seconds: float
     shown = [
         f"train  step {newest['step']}/{recipe.train.steps}",
         f"loss {newest['loss']:.3f}",
-        f"temperature {newest['temperature']:.4f}",
+        *([f"temperature {newest['temperature']:.4f}"] if "temperature" in newest else []),
         f"{recipe.batch.pairs / seconds_a_step:.1f} pairs/s",
         f"waiting for data {sum(line['data_wait_s'] for line in recent) / sum(line['step_s'] for line in recent):.0%}",
         f"{int(left // 60)}:{int(left % 60):02d} left",
     ]
     if validations:
-        shown.append(f"recall@10 {validations[-1]['recall10']:.3f}")
+        name, shown_as = ("recall10", "recall@10") if "recall10" in validations[-1] else ("map", "mAP")
+        shown.append(f"{shown_as} {validations[-1][name]:.3f}")
     if newest["replaced"]:
         shown.append(f"{newest['replaced']} recordings skipped")
     return "  ".join(shown)

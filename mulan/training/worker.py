@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator
 
 import torch
-import torch.distributed as dist
 
 from mulan.config.recipe import Recipe
 from mulan.data.batch import Batch
 from mulan.data.schedule import Schedule
-from mulan.model.joint import build_joint_model
+from mulan.model.build import build_model
 from mulan.training.checkpoint import Progress, latest_checkpoint, read_state, weights
+from mulan.training.compiled import compile_towers
 from mulan.training.engine import Engine
 from mulan.training.loop import Reports, train
 
@@ -30,21 +30,16 @@ def train_worker(
         reports: given the engine, what to do with results.
     """
     torch.manual_seed(recipe.train.seed)  # equal first weights on every worker
-    model = build_joint_model(recipe)
+    model = build_model(recipe)
     found = latest_checkpoint(run_uri)
     progress = found[1] if found else Progress(steps_done=0, replaced=0)
     assert progress.steps_done == schedule.first_step, f"data starts at {schedule.first_step}, weights at {progress}"
     state = read_state(found[0]) if found else {}
     if state:
         model.load_state_dict(weights(state))
-    engine = Engine(
-        model,
-        optim=recipe.optim,
-        batch=recipe.batch,
-        zero_stage=recipe.train.zero_stage,
-        workers=dist.get_world_size(),
-        device=device,
-    )
+    if recipe.train.compile:
+        compile_towers(model)
+    engine = Engine(model, recipe, device=device)
     if state:
-        engine.restore_optimizer(state, progress.steps_done, window_samples=recipe.data.window_samples)
+        engine.restore_optimizer(state, progress.steps_done)
     train(recipe, engine, batches, schedule, progress, reports(engine))

@@ -103,7 +103,9 @@ def test_a_fault_names_the_field_and_the_remedy(setting: str, said: str) -> None
 
 
 def test_unknown_names_and_unreadable_files(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"no such recipe; did you mean demo\? there are demo, m_ast, .*, and each with"):
+    with pytest.raises(
+        RecipeError, match=r"no such recipe; did you mean demo\? there are demo, m_ast, .*, and each with"
+    ):
         load_recipe("dmeo", named_recipes())
     with pytest.raises(RecipeError, match="cannot be read: No such file"):
         load_recipe(str(tmp_path / "absent.toml"), named_recipes())

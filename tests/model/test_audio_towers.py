@@ -1,7 +1,10 @@
+from unittest.mock import patch
+
 import pytest
 import torch
-from torch import nn
-from transformers import ASTConfig, ASTModel
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import ASTConfig, ASTModel, ResNetConfig
 
 from mulan.config.sections import AstTower, ResNetTower
 from mulan.model.audio_towers import AstAudioTower, ResNetAudioTower, audio_tower
@@ -45,6 +48,52 @@ def test_stem_stride(stem_stride: int, stem_shape: tuple[int, int]) -> None:
     assert shapes == [(2, RESNET.stem_channels, *stem_shape)]
 
 
+def convolved(image: Tensor, weights: dict[str, Tensor], name: str, *, stride: int = 1, padding: int = 0) -> Tensor:
+    """A convolution without bias and the batch norm after it, in evaluation."""
+    image = functional.conv2d(image, weights[f"{name}.convolution.weight"], stride=stride, padding=padding)
+    norm = (weights[f"{name}.normalization.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
+    return functional.batch_norm(image, *norm)
+
+
+def reference_resnet50(image: Tensor, weights: dict[str, Tensor]) -> Tensor:
+    """He et al. 2016, table 1, but for the stride of the first convolution; strides stand in the 3 x 3 convolutions."""
+    image = convolved(image, weights, "network.embedder.embedder", padding=3).relu()
+    image = functional.max_pool2d(image, 3, stride=2, padding=1)
+    for stage, depth in enumerate((3, 4, 6, 3)):
+        for block in range(depth):
+            name = f"network.encoder.stages.{stage}.layers.{block}"
+            stride = 2 if block == 0 and stage > 0 else 1
+            inner = convolved(image, weights, f"{name}.layer.0").relu()
+            inner = convolved(inner, weights, f"{name}.layer.1", stride=stride, padding=1).relu()
+            inner = convolved(inner, weights, f"{name}.layer.2")
+            shortcut = convolved(image, weights, f"{name}.shortcut", stride=stride) if block == 0 else image
+            image = (inner + shortcut).relu()
+    return image
+
+
+def test_the_default_is_resnet50_over_one_channel_without_the_first_stride() -> None:
+    torch.manual_seed(0)
+    tower = ResNetAudioTower(ResNetTower()).eval()
+    for norm in (module for module in tower.modules() if isinstance(module, nn.BatchNorm2d)):
+        nn.init.uniform_(norm.running_mean, -0.1, 0.1)
+        nn.init.uniform_(norm.running_var, 0.9, 1.1)
+        nn.init.uniform_(norm.weight, 0.5, 1.0)
+    resnet50 = ResNetConfig()  # that of microsoft/resnet-50
+    ours = tower.network.config
+    assert (ours.embedding_size, ours.layer_type) == (resnet50.embedding_size, resnet50.layer_type)
+    assert (list(ours.hidden_sizes), list(ours.depths)) == (list(resnet50.hidden_sizes), list(resnet50.depths))
+    # ResNet-50 has 25,557,032 parameters, 2,049,000 of them in its classifier
+    without_two_channels = 25_557_032 - 2_049_000 - 2 * 64 * 7 * 7
+    assert sum(parameter.numel() for parameter in tower.parameters()) == without_two_channels
+
+    spectrogram = torch.randn(1, 64, 998)
+    with torch.inference_mode():
+        image = reference_resnet50(spectrogram[:, None], tower.state_dict())
+        assert image.shape == (1, 2048, 4, 63)  # 64 x 998 halved by the pooling and by three of the four stages
+        torch.testing.assert_close(tower(spectrogram), image.mean(dim=(2, 3)), atol=1e-4, rtol=1e-3)
+        assert tower.output_dim == 2048
+
+
 def test_resnet_is_pooled_over_mel_channels_and_time() -> None:
     tower = ResNetAudioTower(BOTTLENECK).eval()
     spectrogram = torch.randn(2, MEL_CHANNELS, FRAMES)
@@ -82,6 +131,14 @@ def test_ast_is_the_transformer_read_at_its_cls_position() -> None:
     spectrogram = torch.randn(3, MEL_CHANNELS, FRAMES)
     expected = reference(spectrogram.transpose(1, 2)).last_hidden_state[:, 0]
     torch.testing.assert_close(tower(spectrogram), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_ast_attends_by_the_fused_kernel_of_torch() -> None:
+    tower = AstAudioTower(AST.model_copy(update={"layers": 3}), mel_channels=MEL_CHANNELS, frames=FRAMES)
+    fused = functional.scaled_dot_product_attention
+    with patch.object(functional, "scaled_dot_product_attention", side_effect=fused) as attention:
+        tower(torch.randn(2, MEL_CHANNELS, FRAMES))
+    assert attention.call_count == 3
 
 
 def test_ast_depends_on_where_a_patch_stands() -> None:

@@ -3,9 +3,15 @@ import math
 import numpy as np
 import pytest
 import torch
+from transformers import ASTFeatureExtractor
+from transformers.models.audio_spectrogram_transformer import feature_extraction_audio_spectrogram_transformer
 
-from mulan.config.sections import VggishFrontEnd
-from mulan.model.front_end import LogMel, SpecAugment
+from mulan.config.sections import FrontEnd, KaldiFrontEnd, VggishFrontEnd
+from mulan.model.front_end import KaldiLogMel, LogMel, SpecAugment, front_end
+from tests.sounds import tone
+
+SECTIONS = [VggishFrontEnd(), KaldiFrontEnd()]
+IDS = ["vggish", "kaldi"]
 
 
 def reference_log_mel(waveform: np.ndarray, section: VggishFrontEnd, sample_rate_hz: int) -> np.ndarray:
@@ -56,39 +62,79 @@ def test_log_mel_is_that_of_the_formulas(section: VggishFrontEnd, sample_rate_hz
     np.testing.assert_allclose(computed.numpy(), expected, atol=2e-5)
 
 
-def test_ten_seconds_are_998_frames_as_in_the_original_network() -> None:
-    log_mel = LogMel(VggishFrontEnd(), sample_rate_hz=16_000)
+@pytest.fixture
+def recording() -> np.ndarray:
+    """int16 [160000]: silence, noise at the last bit, a loud tone with noise, all with a constant offset."""
+    generator = np.random.default_rng(0)
+    loud = tone(440.0, 10.0, seed=1) * 30_000
+    loud[:16_000] = 0
+    loud[16_000:48_000] = generator.normal(0, 1, 32_000)
+    return np.rint(loud + 100).astype(np.int16)
+
+
+@pytest.mark.filterwarnings("ignore:At least one mel filter has all zero values")
+@pytest.mark.parametrize("has_torchaudio", [True, False])
+@pytest.mark.parametrize("section", [KaldiFrontEnd(), KaldiFrontEnd(mel_channels=40, mean=-1.0, deviation=3.0)])
+def test_kaldi_log_mel_is_that_of_the_feature_extractor(
+    section: KaldiFrontEnd, has_torchaudio: bool, recording: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of ``transformers``, which computes with torchaudio or, without it, in float64 with numpy."""
+    monkeypatch.setattr(feature_extraction_audio_spectrogram_transformer, "is_speech_available", lambda: has_torchaudio)
+    form = {"num_mel_bins": section.mel_channels, "mean": section.mean, "std": section.deviation / 2}
+    computed = KaldiLogMel(section, sample_rate_hz=16_000)(torch.from_numpy(recording))
+    assert computed.dtype == torch.float32
+    assert computed.shape == (section.mel_channels, 998)
+    for max_length in (998, 1024):  # the second pads with zeros, which are not ours
+        extractor = ASTFeatureExtractor(max_length=max_length, **form)
+        expected = extractor(recording / np.float32(32768), sampling_rate=16_000)["input_values"][0]
+        np.testing.assert_allclose(computed.T, expected[:998], atol=1e-4)
+
+
+def test_kaldi_filters_peak_at_the_frequency_of_a_tone() -> None:
+    """The mel scale by its formula, 1127 ln(1 + f / 700), in equal steps from 20 to 8000 Hz."""
+    low, high, at = (1127 * math.log(1 + f / 700) for f in (20, 8000, 1000))
+    spectrogram = KaldiLogMel(KaldiFrontEnd(), sample_rate_hz=16_000)(torch.from_numpy(tone(1000.0, 0.5)))
+    assert spectrogram.mean(dim=1).argmax() == round((at - low) / ((high - low) / 129)) - 1
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=IDS)
+def test_ten_seconds_are_998_frames_as_in_the_original_networks(section: FrontEnd) -> None:
+    log_mel = front_end(section, sample_rate_hz=16_000)
     assert log_mel.frames(160_000) == 998
-    assert log_mel(torch.zeros(160_000)).shape == (64, 998)
+    assert log_mel(torch.zeros(160_000)).shape == (section.mel_channels, 998)
 
 
+@pytest.mark.parametrize("section", SECTIONS, ids=IDS)
 @pytest.mark.parametrize("samples", [0, 399, 400, 559, 560, 561, 4000])
-def test_number_of_frames_is_announced(samples: int) -> None:
-    log_mel = LogMel(VggishFrontEnd(), sample_rate_hz=16_000)
+def test_number_of_frames_is_announced(section: FrontEnd, samples: int) -> None:
+    log_mel = front_end(section, sample_rate_hz=16_000)
     assert log_mel.frames(samples) == len(range(0, samples - 400 + 1, 160))
     if samples >= 400:
         assert log_mel(torch.zeros(samples)).shape[-1] == log_mel.frames(samples)
 
 
-def test_int16_and_float_waveforms_and_leading_dimensions_agree() -> None:
-    log_mel = LogMel(VggishFrontEnd(mel_channels=20), sample_rate_hz=16_000)
+@pytest.mark.parametrize("section", SECTIONS, ids=IDS)
+def test_int16_and_float_waveforms_and_leading_dimensions_agree(section: FrontEnd) -> None:
+    log_mel = front_end(section, sample_rate_hz=16_000)
     waveform = torch.randint(-32768, 32767, (2, 3, 4000), dtype=torch.int16)
     together = log_mel(waveform)
-    assert together.shape == (2, 3, 20, log_mel.frames(4000))
+    assert together.shape == (2, 3, section.mel_channels, log_mel.frames(4000))
     torch.testing.assert_close(together, log_mel(waveform.double() / 32768))
     torch.testing.assert_close(together[1, 2], log_mel(waveform[1, 2]))
 
 
-def test_stays_float32_under_autocast() -> None:
-    log_mel = LogMel(VggishFrontEnd(), sample_rate_hz=16_000)
+@pytest.mark.parametrize("section", SECTIONS, ids=IDS)
+def test_stays_float32_under_autocast(section: FrontEnd) -> None:
+    log_mel = front_end(section, sample_rate_hz=16_000)
     waveform = torch.randint(-999, 999, (2, 8000), dtype=torch.int16)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         under_autocast = log_mel(waveform)
     assert torch.equal(under_autocast, log_mel(waveform))
 
 
-def test_holds_nothing_that_a_checkpoint_would_have_to_keep() -> None:
-    assert LogMel(VggishFrontEnd(), sample_rate_hz=16_000).state_dict() == {}
+@pytest.mark.parametrize("section", SECTIONS, ids=IDS)
+def test_holds_nothing_that_a_checkpoint_would_have_to_keep(section: FrontEnd) -> None:
+    assert front_end(section, sample_rate_hz=16_000).state_dict() == {}
 
 
 def masked_examples(section: VggishFrontEnd, *, examples: int, bins: int, frames: int) -> torch.Tensor:
@@ -117,8 +163,9 @@ def test_masks_are_one_band_and_one_stretch_with_uniform_widths() -> None:
     assert abs(torch.corrcoef(torch.stack([bands.sum(1), stretches.sum(1)]).float())[0, 1]) < 0.05
 
 
-def test_masks_depend_on_the_seed_alone() -> None:
-    augment, spectrogram = SpecAugment(VggishFrontEnd()).train(), torch.randn(4, 2, 64, 100)
+@pytest.mark.parametrize("section", SECTIONS, ids=IDS)
+def test_masks_depend_on_the_seed_alone(section: FrontEnd) -> None:
+    augment, spectrogram = SpecAugment(section).train(), torch.randn(4, 2, section.mel_channels, 200)
     torch.manual_seed(7)
     first, second = augment(spectrogram), augment(spectrogram)
     torch.manual_seed(7)

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -7,7 +8,11 @@ from safetensors.torch import load_file
 from mulan.config.pretrained import PretrainedError, pretrained_folder
 from mulan.config.recipe import Recipe
 from mulan.config.recipes import MINILM
+from mulan.config.sections import AstTower, ResNetTower
 from mulan.model.joint import JointModel, Temperature, build_joint_model
+from mulan.model.text_tower import length_groups
+from tests.model.small import AST, RESNET, small_recipe
+from tests.model.waits import HostWaits
 
 Pairs = dict[str, torch.Tensor]
 
@@ -27,8 +32,7 @@ def test_embeddings_are_the_normalised_projections_of_the_towers(model: JointMod
     audio, text, _ = model(**pairs)
     for recording in range(5):
         for view in range(2):
-            spectrogram = model.log_mel(pairs["waveform"][recording, view])
-            row = model.audio_projection(model.audio_tower(spectrogram[None]))[0]
+            row = model.audio_projection(model.audio_encoder(pairs["waveform"][recording, view, None]))[0]
             torch.testing.assert_close(audio[recording, view], row / row.norm(), atol=1e-5, rtol=1e-4)
         sentence = model.text_tower(pairs["token_ids"][recording, None], pairs["attention_mask"][recording, None])
         row = model.text_projection(sentence)[0]
@@ -137,13 +141,14 @@ def test_bf16_is_for_the_towers_only(recipe: Recipe, pairs: Pairs) -> None:
     def record(name: str, module: torch.nn.Module) -> None:
         module.register_forward_hook(lambda _, args, output: seen.update({name: output.dtype}))
 
-    for name in ("log_mel", "audio_tower", "audio_projection", "text_projection"):
+    record("front end", rounded.audio_encoder.front_end)
+    for name in ("audio_encoder", "audio_projection", "text_projection"):
         record(name, getattr(rounded, name))
     record("text matrix product", rounded.text_tower.encoder.encoder.layer[0].intermediate.dense)
     audio, text, _ = rounded(**pairs)
 
     assert seen.pop("text matrix product") == torch.bfloat16
-    assert seen.pop("log_mel") == seen.pop("audio_projection") == seen.pop("text_projection") == torch.float32
+    assert set(seen.values()) == {torch.float32}
     assert {parameter.dtype for parameter in rounded.parameters()} == {torch.float32}
     assert audio.dtype == text.dtype == torch.float32
     expected = exact(**pairs)
@@ -151,3 +156,53 @@ def test_bf16_is_for_the_towers_only(recipe: Recipe, pairs: Pairs) -> None:
         assert not torch.equal(computed, reference)
         assert (computed * reference).sum(dim=-1).min() > 0.999
         torch.testing.assert_close(computed.norm(dim=-1), torch.ones(computed.shape[:-1]))
+
+
+def test_texts_in_groups_of_like_length_are_the_same_texts(model: JointModel, pairs: Pairs) -> None:
+    model.eval()
+    groups = length_groups(pairs["attention_mask"], 3)
+    grouped = model(**pairs, groups=groups)
+    torch.testing.assert_close(grouped.text, model(**pairs).text, atol=1e-5, rtol=1e-4)
+    assert {longest for _, longest in groups} == {4, 6}
+
+
+@pytest.mark.parametrize("groups", [None, 3])
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_training_never_makes_the_host_wait_for_the_device(
+    recipe: Recipe, precision: str, groups: int | None, pairs: Pairs
+) -> None:
+    train = recipe.train.model_copy(update={"precision": precision})
+    model = build_joint_model(recipe.model_copy(update={"train": train})).train()
+    grouped = None if groups is None else length_groups(pairs["attention_mask"], groups)
+    with HostWaits() as waits:
+        audio, text, temperature = model(**pairs, groups=grouped)
+        ((audio.sum(dim=1) @ text.T) / temperature).sum().backward()
+    assert waits.found == []
+    assert ("index_copy" in waits.operators) == (groups is not None)
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda numbers: bool(numbers.all()),
+        lambda numbers: int(numbers.max()),
+        lambda numbers: numbers[numbers > 0],
+        lambda numbers: torch.where(numbers > 0),
+        lambda numbers: torch.equal(numbers, numbers),
+        lambda numbers: numbers + torch.tensor(1.0),
+    ],
+)
+def test_what_makes_the_host_wait_is_noticed(wait: Callable[[torch.Tensor], object]) -> None:
+    numbers = torch.ones(3)
+    with HostWaits() as waits:
+        wait(numbers)
+    assert len(waits.found) == 1
+
+
+@pytest.mark.parametrize("tower", [RESNET, AST], ids=["resnet", "ast"])
+def test_warm_started_parameters_are_those_of_the_text_encoder(tower: ResNetTower | AstTower) -> None:
+    model = build_joint_model(small_recipe(tower))
+    warm_started = {id(parameter) for parameter in model.warm_started_parameters()}
+    names = {name for name, parameter in model.named_parameters() if id(parameter) in warm_started}
+    assert names == {name for name, _ in model.named_parameters() if name.startswith("text_tower.")}
+    assert names

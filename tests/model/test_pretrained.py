@@ -19,8 +19,9 @@ from mulan.config.pretrained import pretrained_folder
 from mulan.config.recipe import Recipe
 from mulan.config.recipes import MINILM
 from mulan.data.errors import DecodeError
+from mulan.model.folder import ModelFolderError
 from mulan.model.joint import JointModel, build_joint_model
-from mulan.model.pretrained import EmbeddingInputError, ModelFolderError, MuLan, export_model
+from mulan.model.pretrained import EmbeddingInputError, MuLan, export_model
 from tests.model.small import RESNET, small_recipe
 from tests.sounds import flac, tone
 
@@ -74,6 +75,14 @@ def test_loaded_model_embeds_as_the_exported_one(recipe: Recipe, tmp_path: Path)
         tokens = tokenizer(text, truncation=True, max_length=12, return_tensors="pt")
         expected = model.embed_text(tokens["input_ids"], tokens["attention_mask"])
         np.testing.assert_array_equal(vector, expected[0].detach())
+
+
+def test_loading_needs_no_checkpoint_that_training_began_with(tmp_path: Path) -> None:
+    model, folder = export_untrained(small_recipe(RESNET), tmp_path)
+    tower = RESNET.model_copy(update={"pretrained": "/gone/by/now"})
+    export_model(model, small_recipe(tower), folder)
+    assert json.loads((folder / "config.json").read_text())["audio_tower"]["pretrained"] == ""
+    MuLan.from_pretrained(folder, device="cpu")
 
 
 def test_loads_from_a_uri(loaded: MuLan, folder: Path) -> None:

@@ -3,17 +3,19 @@ import shutil
 import socket
 from pathlib import Path
 from typing import Any, NoReturn
+from unittest.mock import patch
 
 import huggingface_hub.constants
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel
+from torch.nn import functional
+from transformers import AutoModel, ModernBertConfig, ModernBertModel
 
 from mulan.config.pretrained import PretrainedError, pretrained_folder
 from mulan.config.recipes import MINILM
 from mulan.config.sections import TextTower as TextSection
-from mulan.model.text_tower import TextTower
+from mulan.model.text_tower import TextTower, length_groups
 
 TOKEN_IDS = torch.tensor([[101, 6517, 3682, 102, 0], [101, 3435, 3153, 2189, 102]])
 MASK = torch.tensor([[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]])
@@ -108,22 +110,74 @@ def test_damaged_folder(minilm: Path, file: str, content: str) -> None:
         TextTower.from_section(TextSection(pretrained=str(minilm), layers=1))
 
 
-@pytest.mark.parametrize("groups", [2, 3, 4, 9])
+LENGTHS = torch.tensor([3, 12, 5, 4, 12, 7])
+
+
+def texts_of(lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random tokens and their mask."""
+    token_ids = torch.randint(1000, 2000, (len(lengths), 12), generator=torch.Generator().manual_seed(0))
+    return token_ids, (torch.arange(12) < lengths[:, None]).long()
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3, 4, 9])
 def test_grouping_by_length_changes_no_output_and_no_gradient(groups: int) -> None:
-    lengths = torch.tensor([3, 12, 5, 4, 12, 7])
-    token_ids = torch.randint(1000, 2000, (6, 12), generator=torch.Generator().manual_seed(0))
-    mask = (torch.arange(12) < lengths[:, None]).long()
-    section = TextSection(pretrained=MINILM, layers=1)
-    whole, grouped = (
-        TextTower.from_section(section.model_copy(update={"length_groups": count})).eval() for count in (1, groups)
-    )
-    outputs = [tower(token_ids, mask) for tower in (whole, grouped)]
+    token_ids, mask = texts_of(LENGTHS)
+    whole, grouped = (TextTower.from_section(TextSection(pretrained=MINILM, layers=1)).eval() for _ in range(2))
+    outputs = [whole(token_ids, mask), grouped(token_ids, mask, length_groups(mask, groups))]
     torch.testing.assert_close(outputs[1], outputs[0], atol=1e-5, rtol=1e-4)
     for output in outputs:
         output.square().sum().backward()
     for (name, one), other in zip(whole.named_parameters(), grouped.parameters(), strict=True):
         assert one.grad is not None and other.grad is not None
         assert float((one.grad - other.grad).norm()) <= 1e-4 * float(one.grad.norm()) + 1e-6, name
+
+
+def test_groups_hold_every_text_once_and_are_padded_to_their_own_longest() -> None:
+    _, mask = texts_of(LENGTHS)
+    groups = length_groups(mask.numpy(), 3)
+    assert [group.rows.tolist() for group in groups] == [[0, 3], [2, 5], [1, 4]]
+    assert [group.longest for group in groups] == [4, 7, 12]
+    assert {group.rows.dtype for group in groups} == {torch.int64}
+    assert len(length_groups(mask, 9)) == len(LENGTHS)
+    for lengths in (torch.full((5,), 12), torch.arange(1, 6)):
+        assert len(length_groups(texts_of(lengths)[1], 4)) == 4
+
+
+def test_groups_save_work() -> None:
+    token_ids, mask = texts_of(LENGTHS)
+    tower = TextTower.from_section(TextSection(pretrained=MINILM, layers=1)).eval()
+    shapes: list[tuple[int, ...]] = []
+    tower.encoder.embeddings.register_forward_hook(lambda _, args, output: shapes.append(output.shape[:2]))
+    tower(token_ids, mask, length_groups(mask, 3))
+    assert shapes == [(2, 4), (2, 7), (2, 12)]
+
+
+@pytest.mark.parametrize("groups", [None, 2])
+def test_attends_by_the_fused_kernel_of_torch(groups: int | None) -> None:
+    token_ids, mask = texts_of(LENGTHS)
+    tower = TextTower.from_section(TextSection(pretrained=MINILM, layers=2))
+    fused = functional.scaled_dot_product_attention
+    for built in (tower, TextTower.from_config(tower.config)):
+        with patch.object(functional, "scaled_dot_product_attention", side_effect=fused) as attention:
+            built(token_ids, mask, None if groups is None else length_groups(mask, groups))
+        assert attention.call_count == 2 * (groups or 1)
+
+
+def test_an_encoder_with_a_sliding_window_keeps_it() -> None:
+    """It makes a mask of its own for those layers, from one for the tokens."""
+    config = ModernBertConfig(
+        vocab_size=2000,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        local_attention=4,
+        pad_token_id=0,
+    )
+    encoder = ModernBertModel(config).eval()
+    token_ids, mask = texts_of(LENGTHS)
+    expected = encoder(input_ids=token_ids, attention_mask=mask).last_hidden_state[:, 0]
+    torch.testing.assert_close(TextTower(encoder)(token_ids, mask), expected)
 
 
 def test_frozen_layers_stay_as_they_are_pretrained() -> None:

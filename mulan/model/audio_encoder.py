@@ -1,0 +1,80 @@
+"""Waveforms to one vector each: front end, SpecAugment and an audio tower (MuLan §3.2)."""
+
+from collections.abc import Iterator
+
+from torch import Tensor, nn
+
+from mulan.config import sections
+from mulan.config.recipe import Recipe
+from mulan.model.audio_towers import audio_tower as build_audio_tower
+from mulan.model.front_end import SpecAugment
+from mulan.model.front_end import front_end as build_front_end
+from mulan.model.precision import Precision, tower_autocast
+from mulan.model.warm_start import warm_start
+
+
+class AudioEncoder(nn.Module):
+    """All of a model's audio side but its last linear layer. Weights and front end are float32 in any precision."""
+
+    def __init__(
+        self,
+        *,
+        sample_rate_hz: int,
+        window_samples: int,
+        front_end: sections.FrontEnd,
+        audio_tower: sections.AudioTower,
+        precision: Precision = "float32",
+    ) -> None:
+        """Draws all weights from torch's default generator; loads none, whatever the tower's section names.
+
+        Args:
+            sample_rate_hz: rate of the waveforms.
+            window_samples: their length.
+            precision: ``bf16`` runs the tower under autocast.
+        """
+        super().__init__()
+        self.front_end = build_front_end(front_end, sample_rate_hz=sample_rate_hz)
+        self.spec_augment = SpecAugment(front_end)
+        self.tower = build_audio_tower(
+            audio_tower, mel_channels=front_end.mel_channels, frames=self.front_end.frames(window_samples)
+        )
+        self.output_dim: int = self.tower.output_dim
+        self._precision: Precision = precision
+        self._warm_started = bool(audio_tower.pretrained)
+
+    @classmethod
+    def from_recipe(cls, recipe: Recipe) -> "AudioEncoder":
+        """The encoder of a recipe, warm-started if its tower's section says so.
+
+        The same random numbers are drawn with a warm start and without.
+
+        Raises:
+            PretrainedError: the tower's pretrained weights cannot be used.
+        """
+        encoder = cls(
+            sample_rate_hz=recipe.data.sample_rate_hz,
+            window_samples=recipe.data.window_samples,
+            front_end=recipe.front_end,
+            audio_tower=recipe.audio_tower,
+            precision=recipe.train.precision,
+        )
+        if recipe.audio_tower.pretrained:
+            warm_start(
+                encoder.tower,
+                recipe.audio_tower,
+                front_end=recipe.front_end,
+                sample_rate_hz=recipe.data.sample_rate_hz,
+            )
+        return encoder
+
+    def warm_started_parameters(self) -> Iterator[nn.Parameter]:
+        """The tower's, if it has a warm start."""
+        if self._warm_started:
+            yield from self.tower.parameters()
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """int16 or float in [-1, 1], [n, window_samples], to float32 [n, output_dim]."""
+        spectrogram = self.spec_augment(self.front_end(waveform))
+        with tower_autocast(waveform.device, self._precision):
+            pooled: Tensor = self.tower(spectrogram)
+        return pooled.float()

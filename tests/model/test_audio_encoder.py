@@ -1,0 +1,67 @@
+import pytest
+import torch
+
+from mulan.config.recipe import Recipe
+from mulan.config.sections import KaldiFrontEnd
+from mulan.model.audio_encoder import AudioEncoder
+from mulan.model.front_end import KaldiLogMel, LogMel
+
+KALDI = KaldiFrontEnd(mel_channels=20, frequency_mask_bins=5, time_mask_frames=10)
+
+
+@pytest.fixture
+def waveform() -> torch.Tensor:
+    return torch.randint(-20_000, 20_000, (4, 8000), dtype=torch.int16, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.mark.parametrize("kaldi", [False, True])
+def test_is_the_tower_over_the_spectrogram_of_the_recipe(recipe: Recipe, kaldi: bool, waveform: torch.Tensor) -> None:
+    section = KALDI if kaldi else recipe.front_end
+    encoder = AudioEncoder.from_recipe(recipe.model_copy(update={"front_end": section})).eval()
+    front_end = KaldiLogMel(KALDI, sample_rate_hz=16_000) if kaldi else LogMel(recipe.front_end, sample_rate_hz=16_000)
+    expected = encoder.tower(front_end(waveform))
+    assert expected.shape == (4, encoder.output_dim)
+    assert torch.equal(encoder(waveform), expected)
+
+
+def test_spectrograms_are_masked_in_training_only(recipe: Recipe, waveform: torch.Tensor) -> None:
+    encoder = AudioEncoder.from_recipe(recipe).train()
+    seen: list[torch.Tensor] = []
+    encoder.tower.register_forward_hook(lambda _, args, output: seen.append(args[0]))
+    for mode in (True, False):
+        encoder.train(mode)(waveform)
+    whole = encoder.front_end(waveform)
+    masked = seen[0] != whole
+    assert masked.any()
+    assert (seen[0][masked] == 0).all()
+    assert torch.equal(seen[1], whole)
+
+
+def test_bf16_is_for_the_tower_only(recipe: Recipe, waveform: torch.Tensor) -> None:
+    train = recipe.train.model_copy(update={"precision": "bf16"})
+    rounded = AudioEncoder.from_recipe(recipe.model_copy(update={"train": train})).eval()
+    exact = AudioEncoder.from_recipe(recipe).eval()
+    exact.load_state_dict(rounded.state_dict())
+    inside: set[torch.dtype] = set()
+    for module in rounded.tower.modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+            module.register_forward_hook(lambda _, args, output: inside.add(output.dtype))
+    vectors, expected = rounded(waveform), exact(waveform)
+    assert inside == {torch.bfloat16}
+    assert vectors.dtype == expected.dtype == torch.float32
+    assert not torch.equal(vectors, expected)
+    assert torch.cosine_similarity(vectors, expected).min() > 0.999
+
+
+def test_weights_follow_from_the_seed_and_bear_the_tower_s_name(recipe: Recipe) -> None:
+    def weights() -> dict[str, torch.Tensor]:
+        torch.manual_seed(5)
+        return AudioEncoder.from_recipe(recipe).state_dict()
+
+    one, same = weights(), weights()
+    assert all(name.startswith("tower.") for name in one)
+    assert all(torch.equal(one[name], same[name]) for name in one)
+
+
+def test_without_a_pretrained_tower_no_parameter_is_warm_started(recipe: Recipe) -> None:
+    assert list(AudioEncoder.from_recipe(recipe).warm_started_parameters()) == []

@@ -1,0 +1,293 @@
+import json
+import math
+import uuid
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
+
+from mulan.config.pretrained import PretrainedError
+from mulan.config.recipe import Recipe
+from mulan.config.sections import AstTower, Data, KaldiFrontEnd, ResNetTower
+from mulan.model.audio_encoder import AudioEncoder
+from mulan.model.joint import build_joint_model
+from mulan.model.tagging import build_tagging_model, export_tagger
+from mulan.model.warm_start import resized_positions
+from tests.model.small import AST, RESNET, small_recipe
+
+FRAMES = 48  # of half a second
+KALDI = KaldiFrontEnd(mel_channels=20, frequency_mask_bins=5, time_mask_frames=10)
+
+
+def checkpoint(folder: Path, *, max_length: int = FRAMES, **changes: Any) -> ASTForAudioClassification:
+    """Saves a public checkpoint in small, with its feature extractor; no weight is 0."""
+    config = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "patch_size": 8,
+        "frequency_stride": 6,
+        "time_stride": 6,
+        "num_mel_bins": 20,
+        "max_length": max_length,
+        "num_labels": 5,
+    }
+    model = ASTForAudioClassification(ASTConfig(**(config | changes))).eval()
+    generator = torch.Generator().manual_seed(3)
+    for parameter in model.parameters():
+        parameter.data.normal_(std=0.3, generator=generator)
+    model.save_pretrained(folder)
+    ASTFeatureExtractor(num_mel_bins=config["num_mel_bins"], max_length=max_length).save_pretrained(folder)
+    return model
+
+
+def ast_recipe(folder: Path | str, **changes: Any) -> Recipe:
+    tower = AST.model_copy(update={"pretrained": str(folder), **changes})
+    return small_recipe(tower).model_copy(update={"front_end": KALDI})
+
+
+def windows(count: int = 3) -> np.ndarray:
+    """int16 [count, 8000]."""
+    return np.random.default_rng(4).normal(0, 3000, (count, 8000)).astype(np.int16)
+
+
+def test_a_public_ast_checkpoint_reads_sound_as_transformers_does(tmp_path: Path) -> None:
+    theirs = checkpoint(tmp_path)
+    encoder = AudioEncoder.from_recipe(ast_recipe(tmp_path)).eval()
+    sounds = [window / np.float32(32768) for window in windows()]
+    features = ASTFeatureExtractor.from_pretrained(tmp_path)(sounds, sampling_rate=16_000, return_tensors="pt")
+    expected = theirs.audio_spectrogram_transformer(**features).last_hidden_state[:, 0]
+    torch.testing.assert_close(encoder(torch.from_numpy(windows())), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_file_names_are_those_of_the_published_checkpoints(tmp_path: Path) -> None:
+    """So that the test above is one of MIT/ast-finetuned-audioset-10-10-0.4593, too."""
+    checkpoint(tmp_path)
+    names = load_file(tmp_path / "model.safetensors").keys()
+    prefix = "audio_spectrogram_transformer."
+    assert f"{prefix}encoder.layer.0.attention.attention.query.weight" in names
+    assert f"{prefix}embeddings.position_embeddings" in names
+
+
+def bilinear(image: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """[F, T] at the centres of rows x columns equal cells, by the formula; beyond the outer centres it is constant."""
+    result = np.empty((rows, columns))
+    for row in range(rows):
+        for column in range(columns):
+            y = min(max((row + 0.5) * image.shape[0] / rows - 0.5, 0), image.shape[0] - 1)
+            x = min(max((column + 0.5) * image.shape[1] / columns - 0.5, 0), image.shape[1] - 1)
+            top, left = math.floor(y), math.floor(x)
+            bottom, right = min(top + 1, image.shape[0] - 1), min(left + 1, image.shape[1] - 1)
+            above = image[top, left] * (1 - (x - left)) + image[top, right] * (x - left)
+            below = image[bottom, left] * (1 - (x - left)) + image[bottom, right] * (x - left)
+            result[row, column] = above * (1 - (y - top)) + below * (y - top)
+    return result
+
+
+@pytest.mark.parametrize(("grid", "wanted"), [((12, 101), (12, 99)), ((3, 7), (5, 4)), ((2, 3), (4, 9))])
+def test_positions_are_interpolated_bilinearly(grid: tuple[int, int], wanted: tuple[int, int]) -> None:
+    embeddings = torch.randn(1, 2 + grid[0] * grid[1], 3, generator=torch.Generator().manual_seed(0))
+    resized = resized_positions(embeddings, grid, wanted)
+    assert resized.shape == (1, 2 + wanted[0] * wanted[1], 3)
+    assert torch.equal(resized[:, :2], embeddings[:, :2])
+    for dimension in range(3):
+        image = embeddings[0, 2:, dimension].reshape(grid).double().numpy()
+        np.testing.assert_allclose(resized[0, 2:, dimension].reshape(wanted), bilinear(image, *wanted), atol=5e-5)
+
+
+def test_positions_of_an_equal_grid_are_untouched_and_a_constant_stays_one() -> None:
+    embeddings = torch.randn(1, 2 + 12, 5)
+    assert resized_positions(embeddings, (3, 4), (3, 4)) is embeddings
+    constant = torch.ones(1, 2 + 12, 5) * torch.arange(5)
+    torch.testing.assert_close(resized_positions(constant, (3, 4), (7, 2)), constant[:, :1].expand(1, 16, 5))
+
+
+def test_positions_of_a_longer_checkpoint_are_resized_to_our_window(tmp_path: Path) -> None:
+    """As in the published one: 1024 frames there, 998 here."""
+    theirs = checkpoint(tmp_path, max_length=60).audio_spectrogram_transformer.embeddings.position_embeddings
+    tower = AudioEncoder.from_recipe(ast_recipe(tmp_path)).tower
+    expected = resized_positions(theirs, (3, 9), (3, 7))
+    assert torch.equal(tower.network.embeddings.position_embeddings, expected)
+
+
+def test_every_difference_from_the_recipe_is_named(tmp_path: Path) -> None:
+    checkpoint(tmp_path, time_stride=5, hidden_act="relu")
+    recipe = ast_recipe(tmp_path, hidden_size=24, layers=2, heads=3, feed_forward_size=48, patch_size=7)
+    front_end = KALDI.model_copy(update={"mel_channels": 24, "mean": 0.0, "deviation": 1.0, "hop_ms": 11.0})
+    with pytest.raises(PretrainedError) as caught:
+        AudioEncoder.from_recipe(
+            recipe.model_copy(update={"front_end": front_end, "data": Data(sample_rate_hz=22_050)})
+        )
+    assert set(caught.value.faults) == {
+        "audio_tower.hidden_size: 16 there, 24 here",
+        "audio_tower.layers: 1 there, 2 here",
+        "audio_tower.heads: 2 there, 3 here",
+        "audio_tower.feed_forward_size: 32 there, 48 here",
+        "audio_tower.patch_size: 8 there, 7 here",
+        "audio_tower.patch_stride: 6 by 5 there, 6 here",
+        "hidden_act: relu there, always gelu here",
+        "front_end.mel_channels: 20 there, 24 here",
+        "front_end.mean: -4.2677393 there, 0.0 here",
+        "front_end.deviation: 9.1379948 there, 1.0 here",
+        "front_end.hop_ms: 10.0 there, 11.0 here",
+        "data.sample_rate_hz: 16000 there, 22050 here",
+    }
+
+
+def test_another_front_end_is_refused_where_the_checkpoint_tells_its_own(tmp_path: Path) -> None:
+    checkpoint(tmp_path)
+    recipe = small_recipe(AST.model_copy(update={"pretrained": str(tmp_path)}))
+    with pytest.raises(PretrainedError, match=r"front_end\.family: kaldi there, vggish here"):
+        AudioEncoder.from_recipe(recipe)
+    (tmp_path / "preprocessor_config.json").unlink()
+    AudioEncoder.from_recipe(recipe)
+
+
+def test_features_without_normalisation(tmp_path: Path) -> None:
+    checkpoint(tmp_path)
+    ASTFeatureExtractor(num_mel_bins=20, do_normalize=False).save_pretrained(tmp_path)
+    with pytest.raises(PretrainedError, match=r"front_end\.deviation: 1\.0 there"):
+        AudioEncoder.from_recipe(ast_recipe(tmp_path))
+
+
+def test_missing_weights_are_named(tmp_path: Path) -> None:
+    checkpoint(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights["audio_spectrogram_transformer.embeddings.cls_token"], weights["classifier.dense.bias"]
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(PretrainedError, match=r"has no weights for embeddings\.cls_token\."):
+        AudioEncoder.from_recipe(ast_recipe(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("config.json", '{"model_type": "bert"}', "that of bert, not audio-spectrogram-transformer"),
+        ("config.json", '{"format": "mulan-tagger-1"}', "that of no model of transformers"),
+        ("config.json", "{", "cannot be loaded"),
+        ("config.json", "[]", "cannot be loaded"),
+        ("config.json", '{"model_type": "audio-spectrogram-transformer", "hidden_size": "wide"}', "hidden_size"),
+        ("model.safetensors", "not tensors", "cannot be loaded"),
+        ("preprocessor_config.json", "{", r"preprocessor_config\.json cannot be read"),
+    ],
+)
+def test_what_is_not_an_ast_checkpoint(tmp_path: Path, file: str, content: str, words: str) -> None:
+    checkpoint(tmp_path)
+    (tmp_path / file).write_text(content)
+    with pytest.raises(PretrainedError, match=words):
+        AudioEncoder.from_recipe(ast_recipe(tmp_path))
+
+
+def test_no_checkpoint_there(tmp_path: Path) -> None:
+    with pytest.raises(PretrainedError, match=r"audio_tower\.pretrained"):
+        AudioEncoder.from_recipe(ast_recipe(tmp_path / "nowhere"))
+    with pytest.raises(PretrainedError) as caught:
+        AudioEncoder.from_recipe(ast_recipe(tmp_path))
+    assert len(caught.value.faults) == 2  # configuration and weights; no tokenizer is needed
+
+
+@pytest.fixture
+def tagger(tmp_path: Path) -> tuple[Path, dict[str, torch.Tensor]]:
+    """A folder that a tagging run exported, with batch norm away from where it starts, and the trunk's weights."""
+    recipe = small_recipe(RESNET)
+    model = build_tagging_model(recipe).train()
+    model(torch.from_numpy(windows())[:, None])
+    export_tagger(model, recipe, [f"tag {number}" for number in range(527)], tmp_path / "tagger")
+    return tmp_path / "tagger", model.audio_encoder.state_dict()
+
+
+def resnet_recipe(pretrained: Path | str, **changes: Any) -> Recipe:
+    return small_recipe(RESNET.model_copy(update={"pretrained": str(pretrained), **changes}))
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_the_trunk_of_a_tagger_begins_a_joint_model(tagger: tuple[Path, dict[str, torch.Tensor]], remote: bool) -> None:
+    folder, trunk = tagger
+    uri = str(folder)
+    if remote:
+        uri = f"memory://{uuid.uuid4().hex}/run/model"
+        fsspec.filesystem("memory").put(f"{folder}/", f"{uri}/", recursive=True)
+    model = build_joint_model(resnet_recipe(uri))
+    loaded = model.audio_encoder.state_dict()
+    assert loaded.keys() == trunk.keys()
+    assert all(torch.equal(loaded[name], trunk[name]) for name in trunk)
+    assert float(loaded["tower.network.embedder.embedder.normalization.running_var"].std()) > 0
+    warm_started = {id(parameter) for parameter in model.warm_started_parameters()}
+    fresh = {name for name, parameter in model.named_parameters() if id(parameter) not in warm_started}
+    assert {name.partition(".")[0] for name in fresh} == {"audio_projection", "text_projection", "temperature_scale"}
+
+
+def test_a_warm_start_draws_the_same_random_numbers(
+    tagger: tuple[Path, dict[str, torch.Tensor]], tmp_path: Path
+) -> None:
+    checkpoint(tmp_path / "ast")
+    for recipe in (resnet_recipe(tagger[0]), ast_recipe(tmp_path / "ast")):
+        cold = recipe.model_copy(update={"audio_tower": recipe.audio_tower.model_copy(update={"pretrained": ""})})
+        projections = []
+        for one in (recipe, cold):
+            torch.manual_seed(0)
+            projections.append(build_joint_model(one).audio_projection.weight)
+        assert torch.equal(*projections)
+
+
+def test_every_difference_from_the_tagging_run_is_named(tagger: tuple[Path, dict[str, torch.Tensor]]) -> None:
+    recipe = resnet_recipe(tagger[0], stem_stride=1, stage_depths=(1, 2))
+    changes = {"mel_channels": 24, "log_offset": 0.5, "time_mask_frames": 3}  # masks change no output
+    front_end = recipe.front_end.model_copy(update=changes)
+    with pytest.raises(PretrainedError) as caught:
+        AudioEncoder.from_recipe(
+            recipe.model_copy(update={"front_end": front_end, "data": Data(sample_rate_hz=22_050)})
+        )
+    assert set(caught.value.faults) == {
+        "audio_tower.stem_stride: 2 there, 1 here",
+        "audio_tower.stage_depths: (1, 1) there, (1, 2) here",
+        "front_end.mel_channels: 20 there, 24 here",
+        "front_end.log_offset: 0.01 there, 0.5 here",
+        "data.sample_rate_hz: 16000 there, 22050 here",
+    }
+    with pytest.raises(PretrainedError, match=r"front_end\.family: vggish there, kaldi here"):
+        AudioEncoder.from_recipe(resnet_recipe(tagger[0]).model_copy(update={"front_end": KALDI}))
+
+
+def test_a_window_of_another_length_is_no_difference_to_a_residual_network(
+    tagger: tuple[Path, dict[str, torch.Tensor]],
+) -> None:
+    AudioEncoder.from_recipe(resnet_recipe(tagger[0]).model_copy(update={"data": Data(window_s=2.0)}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        ({"format": "mulan-1"}, "format"),
+        ({"audio_tower": AstTower().model_dump()}, r"audio_tower\.family: ast there, resnet here"),
+        ({"audio_tower": ResNetTower().model_dump()}, r"audio_tower\.stage_channels"),
+    ],
+)
+def test_what_is_not_a_tagger_for_this_tower(
+    tagger: tuple[Path, dict[str, torch.Tensor]], damage: dict[str, Any], words: str
+) -> None:
+    file = tagger[0] / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | damage))
+    with pytest.raises(PretrainedError, match=words):
+        AudioEncoder.from_recipe(resnet_recipe(tagger[0]))
+
+
+def test_a_tagger_that_cannot_be_read(tagger: tuple[Path, dict[str, torch.Tensor]]) -> None:
+    folder = tagger[0]
+    for spec in ("/no/such/tagger", "memory://no/such/tagger", "nosuchscheme://tagger"):
+        with pytest.raises(PretrainedError, match=r"cannot be read.*audio_tower\.pretrained"):
+            AudioEncoder.from_recipe(resnet_recipe(spec))
+    weights = load_file(folder / "model.safetensors")
+    del weights["audio_encoder.tower.network.embedder.embedder.convolution.weight"]
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(PretrainedError, match=r"(?s)does not fit config\.json.*embedder\.convolution\.weight"):
+        AudioEncoder.from_recipe(resnet_recipe(folder))
+    (folder / "model.safetensors").write_text("not tensors")
+    with pytest.raises(PretrainedError, match="cannot be read"):
+        AudioEncoder.from_recipe(resnet_recipe(folder))

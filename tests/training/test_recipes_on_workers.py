@@ -1,0 +1,120 @@
+"""Promise: the number of workers and the ZeRO stage change the speed of a recipe, never its result."""
+
+import hashlib
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from mulan.config.recipe import MINIATURE, Recipe, load_recipe
+from mulan.config.recipes import named_recipes
+from mulan.objectives.collectives import world
+from mulan.training.engine import Engine
+from tests.processes import run_in_processes
+from tests.training.inline import train_inline
+from tests.training.same import assert_same_norms, assert_same_state, losses, without_kinks
+
+RECIPES = tuple(name for name in named_recipes() if name.endswith(MINIATURE))
+STEPS = 20
+TEXTS = tuple(name for name in RECIPES if "_aset" in name or "unfiltered" in name)
+"""Recipes that differ from another one by their texts alone."""
+LAYOUTS = tuple((workers, stage) for workers in (2, 4) for stage in range(4))
+CASES = tuple(
+    (name, *layout)
+    for name in RECIPES
+    for layout in (LAYOUTS if name not in TEXTS else [LAYOUTS[TEXTS.index(name) % len(LAYOUTS)]])
+)
+"""Name, workers and ZeRO stage; recipes that differ by their texts alone take one layout each, all of them together."""
+
+
+class Trained(NamedTuple):
+    """What one process has at the end of a run."""
+
+    lines: list[dict[str, Any]]
+    """Of metrics."""
+    digest: str
+    """Of the final state."""
+    state: dict[str, torch.Tensor]
+    """Itself, in the first process only."""
+    first_gradient: dict[str, torch.Tensor]
+    """Of every parameter at the first step; in the first process only."""
+
+
+def recipe(name: str, uri: str, *, stage: int) -> Recipe:
+    settings = [f"train.steps={STEPS}", f"train.checkpoint_every_steps={STEPS}", "train.validation_micro_batches=0"]
+    settings += ["batch.micro_batches=4", "batch.pairs_per_micro_batch=4", "scale.workers=1"]
+    settings += [f"train.zero_stage={stage}", "optim.weight_decay=0.01", "optim.pretrained_lr_scale=0.5"]
+    settings += ["optim.epsilon=1e-6"]  # above the rounding of gradients, of which Adam would make whole steps
+    settings += ["optim.max_gradient_norm=1e9"]  # the first moment shows the gradient as it is
+    if "audioset" not in name:  # the token embeddings would take most of the time
+        settings += ["text_tower.layers=2", "text_tower.frozen_layers=1", "text_tower.length_groups=2"]
+    return load_recipe(name, named_recipes(), settings, data_uri=uri)
+
+
+def trained(one: Recipe, run_uri: str) -> Trained:
+    first: dict[str, torch.Tensor] = {}
+
+    def watch(engine: Engine, line: dict[str, Any]) -> None:
+        if line["step"] == 1:
+            moments = {name: tensor for name, tensor in engine.state().items() if name.startswith("exp_avg.")}
+            first.update({name: moment / (1 - one.optim.beta1) for name, moment in moments.items()})
+
+    lines, state = train_inline(one, run_uri, watch=watch)
+    leads = world()[0] == 0
+    return Trained(lines, hashlib.sha256(save(state)).hexdigest(), state if leads else {}, first if leads else {})
+
+
+def train_all(recipes: dict[str, Recipe], folder: str) -> dict[str, Trained]:
+    """Several runs, one after another, in one process group."""
+    with patch("mulan.training.worker.build_model", without_kinks):
+        return {name: trained(one, f"{folder}/{name}") for name, one in recipes.items()}
+
+
+@pytest.fixture(scope="module")
+def runs(tiny_corpus_with_unfiltered_texts: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Trained]]:
+    """By recipe, workers and stage, what every process has; in few processes: these take longer to start than to train."""
+    uri, folder = tiny_corpus_with_unfiltered_texts, str(tmp_path_factory.mktemp("runs"))
+    found: dict[str, list[Trained]] = {}
+    for workers in (1, 2, 4):
+        cases = [case for case in CASES if case[1] == workers] if workers > 1 else [(name, 1, 0) for name in RECIPES]
+        recipes = {key(*case): recipe(case[0], uri, stage=case[2]) for case in cases}
+        ranks = run_in_processes(train_all, workers, recipes, folder, folder=Path(folder, f"of {workers}"))
+        found |= {name: [rank[name] for rank in ranks] for name in recipes}
+    return found
+
+
+def key(name: str, workers: int, stage: int) -> str:
+    return f"{name} on {workers} at stage {stage}"
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("name", "workers", "stage"), CASES)
+def test_workers_and_stages_train_the_same_model(
+    name: str, workers: int, stage: int, runs: dict[str, list[Trained]]
+) -> None:
+    ranks, (alone,) = runs[key(name, workers, stage)], runs[key(name, 1, 0)]
+    assert len(ranks) == workers
+    assert losses(ranks[0].lines) == pytest.approx(losses(alone.lines), rel=1e-5)
+    assert len(ranks[0].lines) == STEPS
+    assert_same_norms(ranks[0].lines, alone.lines)
+    assert_same_state(ranks[0].state, alone.state)
+    assert {rank.digest for rank in ranks} == {ranks[0].digest}
+
+
+@pytest.mark.parametrize(("name", "workers", "stage"), CASES)
+def test_the_first_gradient_is_the_same(name: str, workers: int, stage: int, runs: dict[str, list[Trained]]) -> None:
+    (ours, *_), (alone,) = runs[key(name, workers, stage)], runs[key(name, 1, 0)]
+    assert ours.first_gradient.keys() == alone.first_gradient.keys()
+    for parameter, gradient in ours.first_gradient.items():
+        expected = alone.first_gradient[parameter]
+        assert float((gradient - expected).norm()) <= 1e-6 * float(expected.norm()), parameter
+
+
+def test_every_recipe_is_another_one(runs: dict[str, list[Trained]]) -> None:
+    """Or the comparisons above would compare less than they seem to."""
+    curves = {name: tuple(losses(runs[key(name, 1, 0)][0].lines)) for name in RECIPES}
+    assert len(set(curves.values())) == len(RECIPES)
+    assert all(curve[-1] < curve[0] for curve in curves.values())
