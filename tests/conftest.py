@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 # before anything imports DeepSpeed or starts a worker
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -15,6 +16,14 @@ from mulan.config.sections import Scale
 from mulan.data.shards import Recording, write_corpus
 from mulan.training.cluster import connect
 from tests.sounds import flac, tone
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not torch.cuda.is_available():
+        for item in items:
+            if "gpu" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="there is no GPU here"))
+
 
 PITCHES = {"low": 110.0, "middle": 440.0, "high": 1760.0, "very high": 3520.0}
 """What one can hear in the corpus of tones."""

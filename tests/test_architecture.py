@@ -19,8 +19,9 @@ ROOMS: dict[str, set[str]] = {
     "mulan.evaluation": {"mulan", "mulan.config", "mulan.data", "mulan.model"},
     "mulan.demo": {"mulan.config", "mulan.data"},
     "mulan.training": {"mulan.config", "mulan.data", "mulan.model", "mulan.objectives", "mulan.evaluation"},
+    "mulan.benchmarks": {"mulan.config", "mulan.data", "mulan.model", "mulan.objectives", "mulan.training"},
     "mulan": {"mulan.model"},
-    "jobs": {"mulan.config", "mulan.data", "mulan.demo", "mulan.training"},
+    "jobs": {"mulan.benchmarks", "mulan.config", "mulan.data", "mulan.demo", "mulan.training"},
     "tune": {"mulan.config", "mulan.data", "mulan.training", "jobs"},
 }
 """Each room with the rooms it may import from; "mulan" alone is the package's own file, which offers MuLan."""
@@ -29,7 +30,7 @@ KEPT_TO: dict[str, tuple[str, ...]] = {
     "ray.data": ("mulan/data/", "mulan/evaluation/", "mulan/training/fit.py"),
     "ray.train": ("mulan/training/fit.py",),
     "ray.tune": ("tune/",),
-    "deepspeed": ("mulan/training/engine.py",),
+    "deepspeed": ("mulan/training/deepspeed_engine.py",),
 }
 """Libraries that only these files may know."""
 

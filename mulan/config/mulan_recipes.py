@@ -63,9 +63,9 @@ def m_resnet50() -> Recipe:
 def m_ast() -> Recipe:
     """M-AST with all texts: batches of 5,120 pairs, 14 epochs, from the public AudioSet checkpoint (§3.2, §4).
 
-    Memory of one GPU, derived for bf16 as for :func:`m_resnet50`: 195 M parameters at 16 bytes, 3.1 GB; a micro-batch of
-    64 windows (1,190 tokens each, 0.44 GB) and 64 texts of 512 tokens (0.21 GB), 42 GB at the most; waveforms 1.6 GB;
-    the loss 10 MB and tiles. So the step fits a GPU of 80 GB.
+    Memory of one GPU, derived for bf16 as for :func:`m_resnet50`: 195 M parameters at 16 bytes, 3.1 GB; a micro-batch
+    of 64 windows (1,190 tokens each, 0.44 GB) and 64 texts of 512 tokens (0.21 GB), 42 GB at the most; waveforms
+    1.6 GB; the loss 10 MB and tiles. So the step fits a GPU of 80 GB.
     """
     return m_resnet50().model_copy(
         update={
@@ -80,8 +80,8 @@ def m_ast() -> Recipe:
 def m_resnet50_audioset() -> Recipe:
     """The pretraining of M-Resnet-50: logistic regression over AudioSet's 527 classes (§3.2).
 
-    A run of ``m_resnet50`` takes its trunk: ``--set audio_tower.pretrained=STORAGE/RUN/model``. The paper gives no more;
-    learning rate (Adam, 1e-3) and epochs (30 over the 2 M clips) are PSLA's for all of AudioSet (Gong et al. 2021b).
+    A run of ``m_resnet50`` takes its trunk: ``--set audio_tower.pretrained=STORAGE/RUN/model``. The paper gives no
+    more; the learning rate of Adam, 1e-3, and 30 epochs over 2 M clips are PSLA's for AudioSet (Gong et al. 2021b).
     """
     pairs = 512
     return m_resnet50().model_copy(

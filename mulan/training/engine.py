@@ -1,207 +1,45 @@
-"""The engine: DeepSpeed, and nothing else of it anywhere.
+"""What training asks of an engine: a model under an optimizer, on one of the workers."""
 
-Compute in bf16 is the model's own autocast, so weights, gradients and optimizer states are float32 at every ZeRO
-stage, and a checkpoint is the same whichever stage wrote it.
-"""
-
-import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
-import deepspeed
-import numpy as np
 import torch
-import torch.distributed as dist
-from deepspeed.utils import logger as deepspeed_logger
-from deepspeed.utils import (
-    safe_get_full_fp32_param,
-    safe_get_full_optimizer_state,
-    safe_set_full_fp32_param,
-    safe_set_full_optimizer_state,
-    safe_set_local_fp32_param,
-    safe_set_local_optimizer_state,
-)
 
-from mulan.config.recipe import Recipe
 from mulan.data.batch import Batch
-from mulan.data.schedule import Item, Phase
-from mulan.training.optimizer import adam, set_learning_rate
-from mulan.training.transfer import DeviceBatch, to_device
-
-MOMENTS = ("exp_avg", "exp_avg_sq")
-"""Adam's two moments, by their names in torch and DeepSpeed."""
+from mulan.training.transfer import DeviceBatch
 
 
-class Engine:
-    """A model under Adam, sharded over the workers by ZeRO; see :class:`mulan.training.step.Engine`."""
+class Engine(Protocol):
+    """A model under Adam. All workers call the same methods in the same order."""
 
-    def __init__(self, model: Any, recipe: Recipe, *, device: torch.device) -> None:
-        """Every worker must pass a model with equal weights. Collective; needs an initialised process group."""
-        deepspeed_logger.setLevel(logging.ERROR)
-        self._recipe, self._stage, self.device = recipe, recipe.train.zero_stage, device
-        self._workers = dist.get_world_size()
-        self.micro_batches = recipe.batch.micro_batches
-        self.share = self.micro_batches // self._workers
-        self._steps_done = 0
-        self._engine, *_ = deepspeed.initialize(
-            model=model.to(device),
-            optimizer=adam(model, recipe.optim),
-            config=deepspeed_config(recipe, workers=self._workers),
-            dist_init_required=False,
-        )
-        self._engine.train()
+    micro_batches: int
+    """Of the global batch."""
+    share: int
+    """Of which so many are this worker's."""
 
     @property
-    def module(self) -> torch.nn.Module:
-        module: torch.nn.Module = self._engine.module
-        return module
+    def module(self) -> torch.nn.Module: ...
 
-    def to_device(self, batch: Batch) -> DeviceBatch:
-        return to_device(batch, self.device, text_groups=self._recipe.text_tower.length_groups)
+    def to_device(self, batch: Batch) -> DeviceBatch: ...
 
     def forward(self, batch: DeviceBatch) -> Any:
-        return self._engine(*batch.inputs)
+        """What the model makes of a micro-batch: :class:`mulan.model.joint.Embeddings`, or logits [m, C]."""
 
     def backward(self, scalar: torch.Tensor) -> None:
-        self._engine.backward(scalar * self._workers, scale_wrt_gas=False)  # ZeRO averages over the workers
-        if not self._engine.is_gradient_accumulation_boundary():
-            self._engine.step()  # only counts the micro-batch
+        """Adds the gradient of a scalar; the *sum* over workers and calls is what :meth:`step` takes."""
 
     def step(self) -> float:
-        set_learning_rate(self._engine.optimizer.param_groups, self._recipe.optim, self._steps_done)
-        norm = self._plain_gradient_norm() if self._stage == 0 else None
-        self._engine.step()
-        self._steps_done += 1
-        return float(norm if norm is not None else self._engine.get_global_grad_norm())
+        """Clips, updates, and forgets the gradient. Returns its norm before clipping."""
 
     def evaluation_mode(self, on: bool) -> None:
-        self._engine.train(not on)
+        """Without dropout, masks and statistics of the micro-batch; or with them again."""
+
+
+class CheckpointedEngine(Engine, Protocol):
+    """One whose state can be taken and given back."""
 
     def state(self) -> dict[str, torch.Tensor]:
         """Weights, buffers (``weights.NAME``) and Adam's moments (``exp_avg.NAME``), whole, on the CPU. Collective."""
-        self._link_moments()
-        persistent = self.module.state_dict().keys()
-        buffers = {name: buffer for name, buffer in self.module.named_buffers() if name in persistent}
-        state = {f"weights.{name}": buffer.detach().cpu() for name, buffer in buffers.items()}
-        for name, parameter in self.module.named_parameters():
-            weight = state[f"weights.{name}"] = self._full_weight(parameter)
-            for moment in MOMENTS if parameter.requires_grad else ():
-                full = self._full_moment(parameter, moment)
-                state[f"{moment}.{name}"] = torch.zeros_like(weight) if full is None else full.detach().float().cpu()
-        return {name: tensor.contiguous().clone() for name, tensor in state.items()}
 
     def restore_optimizer(self, state: Mapping[str, torch.Tensor], steps_done: int) -> None:
         """Continues from :meth:`state`; its weights must have been loaded into the model before. Collective."""
-        self._create_optimizer_state()
-        self._link_moments()
-        trained = ((name, p) for name, p in self.module.named_parameters() if p.requires_grad)
-        for name, parameter in trained:
-            for moment in MOMENTS:
-                self._set_moment(parameter, moment, state[f"{moment}.{name}"])
-            if self._stage > 0:  # the step that created the state has left rounding in the master weights
-                self._set_weight(parameter, state[f"weights.{name}"])
-        self._set_adam_steps(steps_done)
-        self._steps_done = steps_done
-
-    def _plain_gradient_norm(self) -> torch.Tensor:
-        gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
-        return torch.nn.utils.get_total_norm(gradients)
-
-    def _full_weight(self, parameter: torch.nn.Parameter) -> torch.Tensor:
-        if self._stage > 0 and parameter.requires_grad:
-            master = safe_get_full_fp32_param(parameter)
-            assert master is not None
-            return master.detach().cpu()
-        with deepspeed.zero.GatheredParameters([parameter], enabled=self._stage == 3):
-            return parameter.detach().clone().cpu()
-
-    def _full_moment(self, parameter: torch.nn.Parameter, moment: str) -> torch.Tensor | None:
-        full: torch.Tensor | None
-        if self._stage == 0:
-            full = self._engine.optimizer.state[parameter].get(moment)
-        else:
-            full = safe_get_full_optimizer_state(parameter, moment)
-        return full
-
-    def _set_moment(self, parameter: torch.nn.Parameter, moment: str, value: torch.Tensor) -> None:
-        if self._stage == 0:
-            self._engine.optimizer.state[parameter][moment].copy_(value)
-        elif self._stage == 3:
-            safe_set_local_optimizer_state(parameter, self._own_part(parameter, value), moment)
-        else:
-            safe_set_full_optimizer_state(parameter, value, moment)
-
-    def _set_weight(self, parameter: torch.nn.Parameter, value: torch.Tensor) -> None:
-        if self._stage == 3:
-            safe_set_local_fp32_param(parameter, self._own_part(parameter, value))
-        else:
-            safe_set_full_fp32_param(parameter, value)
-
-    def _own_part(self, parameter: Any, value: torch.Tensor) -> torch.Tensor:
-        """This worker's slice of a whole tensor at stage 3, padded as ZeRO pads it.
-
-        DeepSpeed's own setters of whole tensors do not pad: they fail on the temperature, which is one number.
-        """
-        size = parameter.ds_tensor.numel()
-        padded = torch.nn.functional.pad(value.flatten(), (0, size * self._workers - value.numel()))
-        return padded[size * dist.get_rank() :][:size].to(self.device)
-
-    def _create_optimizer_state(self) -> None:
-        """One step with a zero gradient at learning rate 0: ZeRO makes the moments at the first step."""
-        for group in self._engine.optimizer.param_groups:
-            group["lr"] = 0.0
-        self.evaluation_mode(True)  # leaves the batch-norm statistics alone
-        silence = self.to_device(_silence(self._recipe))
-        for _ in range(self.share):
-            outputs = self.forward(silence)
-            tensors = outputs if isinstance(outputs, tuple) else (outputs,)
-            self._engine.backward(sum(tensor.sum() for tensor in tensors) * 0.0)
-            self._engine.step()
-        self.evaluation_mode(False)
-
-    def _link_moments(self) -> None:
-        """Tells DeepSpeed anew where the moments of every parameter are.
-
-        At stages 1 and 2 it does so once, after the first step of the *first* parameter group, when the others have
-        none yet.
-        """
-        if self._stage in (1, 2):
-            self._engine.optimizer._hp_optimizer_states_linked = False
-            self._engine.optimizer._lazy_init_hp_params_optimizer_state()
-
-    def _set_adam_steps(self, steps_done: int) -> None:
-        optimizer = self._engine.optimizer
-        for state in getattr(optimizer, "optimizer", optimizer).state.values():
-            if isinstance(state.get("step"), torch.Tensor):
-                state["step"].fill_(float(steps_done))
-            elif "step" in state:
-                state["step"] = steps_done
-
-
-def _silence(recipe: Recipe) -> Batch:
-    """The smallest batch that the recipe's model takes."""
-    tokens = np.ones((2, 1 if recipe.text_tower.pretrained else 0), np.int64)
-    return Batch(
-        item=Item(Phase.TRAIN, 0, 0),
-        waveform=np.zeros((2, 1, recipe.data.window_samples), np.int16),
-        token_ids=tokens,
-        attention_mask=tokens,
-        tags=np.zeros((2, 0), np.uint8),
-        recording_id=("silence", "silence"),
-        replaced=(),
-    )
-
-
-def deepspeed_config(recipe: Recipe, *, workers: int) -> dict[str, Any]:
-    """DeepSpeed's own configuration of a run."""
-    batch = recipe.batch
-    return {
-        "train_batch_size": batch.pairs,
-        "train_micro_batch_size_per_gpu": batch.pairs_per_micro_batch,
-        "gradient_accumulation_steps": batch.micro_batches // workers,
-        "gradient_clipping": recipe.optim.max_gradient_norm,
-        "zero_optimization": {"stage": recipe.train.zero_stage},
-        "zero_allow_untested_optimizer": True,
-        "zero_force_ds_cpu_optimizer": False,
-        "steps_per_print": 1_000_000_000,
-    }

@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 
+from mulan.config.recipe import Recipe
 from mulan.data import storage
 from mulan.data.index import Corpus
 from mulan.data.tags import class_names
@@ -25,7 +26,7 @@ def export_run(run: Run) -> int:
     """
     recipe = run.recipe()
     checkpoint_uri, progress = checkpoint_to_export(run)
-    model = build_model(drawn(recipe))
+    model = build_model(_drawn(recipe))
     model.load_state_dict(weights(read_state(checkpoint_uri)))
     with tempfile.TemporaryDirectory() as folder:
         if isinstance(model, TaggingModel):
@@ -39,7 +40,7 @@ def export_run(run: Run) -> int:
     return progress.steps_done
 
 
-def drawn(recipe: Recipe) -> Recipe:
+def _drawn(recipe: Recipe) -> Recipe:
     """The recipe without the audio tower's first weights, which may be gone when a checkpoint replaces them."""
     return recipe.model_copy(update={"audio_tower": recipe.audio_tower.model_copy(update={"pretrained": ""})})
 

@@ -14,14 +14,16 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig,
 from ray.train.torch import TorchTrainer
 
 from mulan.config.errors import MulanError
-from mulan.config.pretrained import pretrained_folder
+from mulan.config.pretrained import AST_CHECKPOINT, pretrained_folder
 from mulan.config.recipe import Recipe
+from mulan.config.sections import AstTower
 from mulan.data import storage
 from mulan.data.batch import Batch
 from mulan.data.examples import MicroBatchReader
 from mulan.data.pipeline import batches, planned_dataset, quiet_data_context
 from mulan.data.schedule import Schedule
 from mulan.training.checkpoint import Progress, checkpoint_name, latest_checkpoint, write_checkpoint
+from mulan.training.engine import CheckpointedEngine
 from mulan.training.errors import TrainingFailed
 from mulan.training.run import JsonLinesLog, Run
 
@@ -84,17 +86,18 @@ def check_corpus(recipe: Recipe) -> None:
     """Makes sure that the recipe's corpus is there and has what the recipe asks for.
 
     Raises:
-        CorpusError, PlanError, PretrainedError: it has not, or the text encoder is not there.
+        CorpusError, PlanError, PretrainedError: it has not, or a pretrained tower is not there.
     """
     if recipe.loss.weights.contrastive:
         pretrained_folder(recipe.text_tower.pretrained)
+    if isinstance(recipe.audio_tower, AstTower) and recipe.audio_tower.pretrained:
+        pretrained_folder(recipe.audio_tower.pretrained, AST_CHECKPOINT)
     MicroBatchReader.of(recipe)
 
 
 def _train_on_worker(config: dict[str, Any]) -> str | None:
     """Returns why training stopped, if it stopped for a reason that another attempt would meet again."""
     # DeepSpeed chooses its accelerator when imported, from the environment that only the worker has
-    from mulan.training.engine import Engine
     from mulan.training.loop import Reports
     from mulan.training.worker import train_worker
 
@@ -104,7 +107,7 @@ def _train_on_worker(config: dict[str, Any]) -> str | None:
     schedule = _schedule(recipe, run.uri, rank, context.get_world_size())
     listener = _Listener(run, first_step=schedule.first_step) if rank == 0 else None
 
-    def reports(engine: Engine) -> Reports:
+    def reports(engine: CheckpointedEngine) -> Reports:
         def milestone(metrics: dict[str, Any], progress: Progress, checkpoint_due: bool) -> None:
             if listener is not None:
                 listener.flush()
@@ -148,7 +151,7 @@ def _ignore(_: object) -> None:
     pass
 
 
-def _report(engine: Any, metrics: dict[str, Any], progress: Progress, rank: int) -> None:
+def _report(engine: CheckpointedEngine | None, metrics: dict[str, Any], progress: Progress, rank: int) -> None:
     """Tells Ray Train the metrics, with a checkpoint if there is an engine to make one of. Collective."""
     if engine is None:
         ray.train.report(metrics)

@@ -11,7 +11,7 @@ micro-batches meanwhile.
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -20,31 +20,12 @@ from mulan.data.batch import Batch
 from mulan.data.draws import torch_seed
 from mulan.model.joint import Embeddings
 from mulan.objectives.collectives import sum_over_workers
-from mulan.objectives.objective import objective
 from mulan.objectives.logistic_regression import tagging_loss
+from mulan.objectives.objective import objective
 from mulan.training.batch_norm import RunningStatistics
+from mulan.training.engine import Engine
 from mulan.training.errors import NonFiniteLoss
 from mulan.training.transfer import DeviceBatch
-
-
-class Engine(Protocol):
-    """A model under an optimizer, on this worker."""
-
-    micro_batches: int
-    """Of the global batch."""
-    share: int
-    """Of which so many are this worker's."""
-
-    def to_device(self, batch: Batch) -> DeviceBatch: ...
-
-    def forward(self, batch: DeviceBatch) -> Any:
-        """What the model makes of a micro-batch: :class:`Embeddings`, or logits."""
-
-    def backward(self, scalar: torch.Tensor) -> None:
-        """Adds the gradient of a scalar; the *sum* over workers and calls is what :meth:`step` takes."""
-
-    def step(self) -> float:
-        """Clips, updates, and forgets the gradient. Returns its norm before clipping."""
 
 
 def training_step(

@@ -13,7 +13,7 @@ from mulan.training.transfer import DeviceBatch, to_device
 
 
 class TorchEngine:
-    """A model under Adam, whole on every worker; see :class:`mulan.training.step.Engine`."""
+    """A model under Adam, whole on every worker; see :class:`mulan.training.engine.Engine`."""
 
     def __init__(self, model: Any, recipe: Recipe, *, device: torch.device) -> None:
         """Every worker must pass a model with equal weights."""
@@ -43,6 +43,9 @@ class TorchEngine:
         self._adam.zero_grad()
         self._steps_done += 1
         return float(norm)
+
+    def evaluation_mode(self, on: bool) -> None:
+        self.module.train(not on)
 
 
 def _sum_over_workers(gradients: list[torch.Tensor]) -> None:

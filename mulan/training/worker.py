@@ -10,7 +10,8 @@ from mulan.data.schedule import Schedule
 from mulan.model.build import build_model
 from mulan.training.checkpoint import Progress, latest_checkpoint, read_state, weights
 from mulan.training.compiled import compile_towers
-from mulan.training.engine import Engine
+from mulan.training.deepspeed_engine import DeepSpeedEngine
+from mulan.training.engine import CheckpointedEngine
 from mulan.training.loop import Reports, train
 
 
@@ -19,7 +20,7 @@ def train_worker(
     run_uri: str,
     batches: Iterator[Batch],
     schedule: Schedule,
-    reports: Callable[[Engine], Reports],
+    reports: Callable[[CheckpointedEngine], Reports],
     device: torch.device,
 ) -> None:
     """Continues a run from its newest checkpoint to its end. Collective; needs an initialised process group.
@@ -39,7 +40,7 @@ def train_worker(
         model.load_state_dict(weights(state))
     if recipe.train.compile:
         compile_towers(model)
-    engine = Engine(model, recipe, device=device)
+    engine = DeepSpeedEngine(model, recipe, device=device)
     if state:
         engine.restore_optimizer(state, progress.steps_done)
     train(recipe, engine, batches, schedule, progress, reports(engine))

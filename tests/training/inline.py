@@ -12,13 +12,13 @@ from mulan.data.examples import MicroBatchReader
 from mulan.data.schedule import Schedule
 from mulan.objectives.collectives import world
 from mulan.training.checkpoint import Progress, checkpoint_name, latest_checkpoint, write_checkpoint
-from mulan.training.engine import Engine
+from mulan.training.engine import CheckpointedEngine
 from mulan.training.loop import Reports
 from mulan.training.worker import train_worker
 
 
 def train_inline(
-    recipe: Recipe, run_uri: str, *, watch: Callable[[Engine, dict[str, Any]], None] | None = None
+    recipe: Recipe, run_uri: str, *, watch: Callable[[CheckpointedEngine, dict[str, Any]], None] | None = None
 ) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
     """Trains in this process group from the run's newest checkpoint: the lines of metrics, and the final state."""
     torch.set_num_threads(1)
@@ -30,7 +30,7 @@ def train_inline(
     lines: list[dict[str, Any]] = []
     final: dict[str, torch.Tensor] = {}
 
-    def reports(engine: Engine) -> Reports:
+    def reports(engine: CheckpointedEngine) -> Reports:
         def milestone(_: dict[str, Any], progress: Progress, checkpoint_due: bool) -> None:
             if not checkpoint_due:
                 return

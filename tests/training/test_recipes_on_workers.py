@@ -1,6 +1,7 @@
 """Promise: the number of workers and the ZeRO stage change the speed of a recipe, never its result."""
 
 import hashlib
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -12,7 +13,7 @@ from safetensors.torch import save
 from mulan.config.recipe import MINIATURE, Recipe, load_recipe
 from mulan.config.recipes import named_recipes
 from mulan.objectives.collectives import world
-from mulan.training.engine import Engine
+from mulan.training.engine import CheckpointedEngine
 from tests.processes import run_in_processes
 from tests.training.inline import train_inline
 from tests.training.same import assert_same_norms, assert_same_state, losses, without_kinks
@@ -47,7 +48,7 @@ def recipe(name: str, uri: str, *, stage: int) -> Recipe:
     settings = [f"train.steps={STEPS}", f"train.checkpoint_every_steps={STEPS}", "train.validation_micro_batches=0"]
     settings += ["batch.micro_batches=4", "batch.pairs_per_micro_batch=4", "scale.workers=1"]
     settings += [f"train.zero_stage={stage}", "optim.weight_decay=0.01", "optim.pretrained_lr_scale=0.5"]
-    settings += ["optim.epsilon=1e-6"]  # above the rounding of gradients, of which Adam would make whole steps
+    settings += ["optim.epsilon=1e-5"]  # above the rounding of gradients, of which Adam would make whole steps
     settings += ["optim.max_gradient_norm=1e9"]  # the first moment shows the gradient as it is
     if "audioset" not in name:  # the token embeddings would take most of the time
         settings += ["text_tower.layers=2", "text_tower.frozen_layers=1", "text_tower.length_groups=2"]
@@ -57,7 +58,7 @@ def recipe(name: str, uri: str, *, stage: int) -> Recipe:
 def trained(one: Recipe, run_uri: str) -> Trained:
     first: dict[str, torch.Tensor] = {}
 
-    def watch(engine: Engine, line: dict[str, Any]) -> None:
+    def watch(engine: CheckpointedEngine, line: dict[str, Any]) -> None:
         if line["step"] == 1:
             moments = {name: tensor for name, tensor in engine.state().items() if name.startswith("exp_avg.")}
             first.update({name: moment / (1 - one.optim.beta1) for name, moment in moments.items()})
@@ -75,7 +76,7 @@ def train_all(recipes: dict[str, Recipe], folder: str) -> dict[str, Trained]:
 
 @pytest.fixture(scope="module")
 def runs(tiny_corpus_with_unfiltered_texts: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Trained]]:
-    """By recipe, workers and stage, what every process has; in few processes: these take longer to start than to train."""
+    """What every process has, by recipe, workers and stage. In few processes, which are slow to start."""
     uri, folder = tiny_corpus_with_unfiltered_texts, str(tmp_path_factory.mktemp("runs"))
     found: dict[str, list[Trained]] = {}
     for workers in (1, 2, 4):
@@ -108,9 +109,12 @@ def test_workers_and_stages_train_the_same_model(
 def test_the_first_gradient_is_the_same(name: str, workers: int, stage: int, runs: dict[str, list[Trained]]) -> None:
     (ours, *_), (alone,) = runs[key(name, workers, stage)], runs[key(name, 1, 0)]
     assert ours.first_gradient.keys() == alone.first_gradient.keys()
-    for parameter, gradient in ours.first_gradient.items():
-        expected = alone.first_gradient[parameter]
-        assert float((gradient - expected).norm()) <= 1e-6 * float(expected.norm()), parameter
+    differences, sizes = [], []
+    for parameter, expected in alone.first_gradient.items():
+        differences.append(float((ours.first_gradient[parameter] - expected).norm()))
+        sizes.append(float(expected.norm()))
+        assert differences[-1] <= 1e-5 * sizes[-1], parameter
+    assert math.hypot(*differences) <= 1e-6 * math.hypot(*sizes)
 
 
 def test_every_recipe_is_another_one(runs: dict[str, list[Trained]]) -> None:

@@ -1,0 +1,45 @@
+"""The loop that one would write first: the same towers, PyTorch's own data parallelism and optimizer, no more."""
+
+from typing import Any
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from mulan.benchmarks.untiled import untiled_loss
+from mulan.config.recipe import Recipe
+from mulan.data.batch import Batch
+from mulan.objectives.collectives import world
+from mulan.objectives.logistic_regression import tagging_loss
+from mulan.training.optimizer import adam
+from mulan.training.transfer import DeviceBatch, to_device
+
+
+class BareLoop:
+    """One optimizer step a call. No gradient caching, no checks, no metrics but the loss.
+
+    With several micro-batches a worker their gradients are accumulated, each with the loss of its own pairs (and its
+    peers' on the other workers): less work than the exact step, which needs a second forward.
+    """
+
+    def __init__(self, model: Any, recipe: Recipe, device: torch.device) -> None:
+        self._recipe, self._device = recipe, device
+        model = model.to(device).train()
+        self._adam = adam(model, recipe.optim)
+        self._module = DistributedDataParallel(model) if world()[1] > 1 else model
+
+    def __call__(self, batches: list[Batch]) -> float:
+        for batch in batches:
+            on_device = to_device(batch, self._device, text_groups=self._recipe.text_tower.length_groups)
+            loss = self._loss(on_device)
+            torch.autograd.backward(loss / len(batches))
+        torch.nn.utils.clip_grad_norm_(self._module.parameters(), self._recipe.optim.max_gradient_norm)
+        self._adam.step()
+        self._adam.zero_grad()
+        return float(loss.detach())
+
+    def _loss(self, batch: DeviceBatch) -> torch.Tensor:
+        outputs = self._module(*batch.inputs)
+        if self._recipe.loss.weights.tagging:
+            return tagging_loss(outputs, batch.tags)
+        # data parallelism takes the mean of the workers' gradients, the loss wants their sum
+        return untiled_loss(outputs.audio[:, 0], outputs.text, outputs.temperature) * world()[1]
