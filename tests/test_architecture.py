@@ -35,6 +35,7 @@ KEPT_TO: dict[str, tuple[str, ...]] = {
 """Libraries that only these files may know."""
 
 IMPORTED_LATE = {
+    "jobs/bench.py": "a kind's libraries are loaded only for it",
     "mulan/__init__.py": "commands that only read a recipe do not wait for torch",
     "mulan/training/fit.py": "DeepSpeed chooses its accelerator when imported, from the environment of the worker",
     "tests/conftest.py": "Ray reads its environment when imported",

@@ -25,13 +25,15 @@ class BareLoop:
         self._recipe, self._device = recipe, device
         model = model.to(device).train()
         self._adam = adam(model, recipe.optim)
+        # data parallelism takes the mean of the workers' gradients; of a loss over all workers' pairs it must be the sum
+        self._scale = 1 if recipe.loss.weights.tagging else world()[1]
         self._module = DistributedDataParallel(model) if world()[1] > 1 else model
 
     def __call__(self, batches: list[Batch]) -> float:
         for batch in batches:
             on_device = to_device(batch, self._device, text_groups=self._recipe.text_tower.length_groups)
             loss = self._loss(on_device)
-            torch.autograd.backward(loss / len(batches))
+            torch.autograd.backward(loss * self._scale / len(batches))
         torch.nn.utils.clip_grad_norm_(self._module.parameters(), self._recipe.optim.max_gradient_norm)
         self._adam.step()
         self._adam.zero_grad()
@@ -41,5 +43,4 @@ class BareLoop:
         outputs = self._module(*batch.inputs)
         if self._recipe.loss.weights.tagging:
             return tagging_loss(outputs, batch.tags)
-        # data parallelism takes the mean of the workers' gradients, the loss wants their sum
-        return untiled_loss(outputs.audio[:, 0], outputs.text, outputs.temperature) * world()[1]
+        return untiled_loss(outputs.audio[:, 0], outputs.text, outputs.temperature)

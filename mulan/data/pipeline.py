@@ -1,16 +1,25 @@
-"""The Ray Data pipeline: a range of micro-batch numbers, one block each, turned into batches on CPU workers."""
+"""The Ray Data pipeline: the schedule in groups of micro-batches, one task and one block each, made on CPU workers."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import ray
 import ray.data
 from ray.data import DataContext, Dataset, ExecutionOptions, ExecutionResources
 
+from mulan.config import sections
 from mulan.data.batch import Batch
 from mulan.data.examples import MicroBatchReader
-from mulan.data.pacing import PauseUnderBackpressure
+from mulan.data.memory import keep_freed_memory
+from mulan.data.pacing import PauseWhileAhead
 from mulan.data.schedule import Schedule
+
+GROUP_BYTES = 2**26
+"""Most waveform that one task makes, unless a single micro-batch is more.
+
+A task and its block cost Ray tens of milliseconds of CPU however small they are: too much for every micro-batch. The
+first batch waits for its whole group, and every CPU at work holds one."""
 
 
 def quiet_data_context() -> DataContext:
@@ -18,28 +27,32 @@ def quiet_data_context() -> DataContext:
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.enable_operator_progress_bars = False
-    context.target_max_block_size = None  # a block is a micro-batch, however large
+    context.target_max_block_size = None  # a block is a group, however large
     context.execution_no_progress_timeout_s = -1  # a long validation or checkpoint must not end the run
-    if PauseUnderBackpressure not in context.custom_execution_callback_classes:
-        context.custom_execution_callback_classes.append(PauseUnderBackpressure)
+    if PauseWhileAhead not in context.custom_execution_callback_classes:
+        context.custom_execution_callback_classes.append(PauseWhileAhead)
     return context
 
 
 def planned_dataset(schedule: Schedule, reader: "ray.ObjectRef[MicroBatchReader]", *, cpus: float) -> Dataset:
-    """One worker's micro-batches in order, each a block of one row (see :meth:`Batch.to_columns`).
+    """One worker's micro-batches in order: blocks of some rows, each a micro-batch (see :meth:`Batch.to_columns`).
 
     Args:
         reader: lies once per node in the object store, with the index in it.
         cpus: this worker's share of the CPUs that read and decode.
     """
     quiet_data_context()
-    count = len(schedule)
+    count, size = len(schedule), group_size(schedule.batch, ray.get(reader).data)
+    groups = -(-count // size)
 
     def read(block: Mapping[str, Any]) -> dict[str, Any]:
+        keep_freed_memory()
         found: MicroBatchReader = ray.get(reader)
-        return found(schedule[int(block["id"][0])]).to_columns()
+        first = int(block["id"][0]) * size
+        items = [schedule[number] for number in range(first, min(first + size, count))]
+        return _joined((found(item).to_columns() for item in items), len(items))
 
-    dataset = ray.data.range(count, override_num_blocks=max(1, count)).map_batches(
+    dataset = ray.data.range(groups, override_num_blocks=max(1, groups)).map_batches(
         read, batch_size=None, zero_copy_batch=True
     )
     dataset.context.execution_options = ExecutionOptions(
@@ -48,6 +61,27 @@ def planned_dataset(schedule: Schedule, reader: "ray.ObjectRef[MicroBatchReader]
     return dataset
 
 
+def group_size(batch: sections.Batch, data: sections.Data) -> int:
+    """Micro-batches that a task makes: as many as :data:`GROUP_BYTES` holds, and at least one."""
+    waveform_bytes = batch.pairs_per_micro_batch * data.window_samples * np.dtype(np.int16).itemsize
+    return max(1, GROUP_BYTES // waveform_bytes)
+
+
 def batches(blocks: Iterable[Mapping[str, Any]]) -> Iterator[Batch]:
     """The batches in a dataset's blocks."""
-    return map(Batch.from_columns, blocks)
+    for block in blocks:
+        for row in range(len(block["about"])):
+            yield Batch.from_columns({name: column[row : row + 1] for name, column in block.items()})
+
+
+def _joined(rows: Iterator[Mapping[str, Any]], count: int) -> dict[str, np.ndarray]:
+    """Tables of one row, equal in shape, as one table; only one of them is held beside it."""
+    table: dict[str, np.ndarray] = {}
+    for number, row in enumerate(rows):
+        for name, column in row.items():
+            value = column[0]
+            if name not in table:
+                shape, dtype = (value.shape, value.dtype) if isinstance(value, np.ndarray) else ((), object)
+                table[name] = np.empty((count, *shape), dtype)
+            table[name][number] = value
+    return table

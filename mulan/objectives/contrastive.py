@@ -14,8 +14,9 @@ once for n and again for the gradient, and is never whole. Once the n of all pai
 gradient of its own rows from its own tiles: the backward pass communicates nothing.
 """
 
+import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.autograd.function import once_differentiable
@@ -23,11 +24,11 @@ from torch.autograd.function import once_differentiable
 from mulan.objectives.collectives import gather, world
 
 TILE = 1024
-"""Rows and columns of a tile at most: 4 MiB in float32, of which about four are alive at a time.
+"""Rows and columns of a tile at most: 4 MiB in float32, of which three are alive at a time.
 
-Of 256 to 2,048, on a CPU, 512 and more differ by less than the readings do and 256 is slower by a fifth. Larger tiles
-only take memory; smaller ones are more calls, which a GPU notices. A constant, so that the order of sums is the same
-on every machine.
+Measured on a CPU with 2 cores, of 128 to 2,048: 512 to 1,536 take about the same time, 256 and 2,048 a fifth more.
+Of the former, larger ones make fewer calls, which a GPU notices, and smaller ones take less memory than the gradients
+do. It is a constant, so that the order of sums is the same on every machine.
 """
 
 
@@ -75,12 +76,12 @@ class _InOneProcess(torch.autograd.Function):
     def forward(ctx: Any, audio: torch.Tensor, text: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
         assert len(audio) >= 2, "a contrastive loss needs a negative"
         row, column = (audio.new_full((len(audio),), -torch.inf) for _ in range(2))
-        for rows, columns, similarity in _tiles(audio, text, temperature):
+        for rows, columns, similarity, _ in _tiles(audio, text, temperature):
             row[rows] = torch.logaddexp(row[rows], similarity.logsumexp(dim=1))
             column[columns] = torch.logaddexp(column[columns], similarity.logsumexp(dim=0))
         negatives = torch.logaddexp(row, column)
         ctx.save_for_backward(audio, text, temperature, negatives)
-        return (negatives - _positives(audio, text, temperature)).mean()
+        return (negatives - _products(audio, text) / temperature).mean()
 
     @staticmethod
     @once_differentiable
@@ -88,10 +89,10 @@ class _InOneProcess(torch.autograd.Function):
         audio, text, temperature, negatives = ctx.saved_tensors
         with _as_they_are(audio):
             of_audio, of_text = -text, -audio  # what the positives pull
-            for rows, columns, similarity in _tiles(audio, text, temperature):
-                push = _push(similarity, negatives[rows], negatives[columns])
-                of_audio[rows].addmm_(push, text[columns])
-                of_text[columns].addmm_(push.T, audio[rows])
+            for tile in _tiles(audio, text, temperature):
+                push = _push(tile, negatives[tile.rows], negatives[tile.columns])
+                of_audio[tile.rows].addmm_(push, text[tile.columns])
+                of_text[tile.columns].addmm_(push.T, audio[tile.rows])
             return _scaled(of_audio, of_text, audio, temperature, of_loss / len(audio))
 
 
@@ -104,7 +105,7 @@ class _AcrossProcesses(torch.autograd.Function):
         row = _log_sums(audio, all_text, temperature, first=first)
         column = _log_sums(text, all_audio, temperature, first=first)
         negatives = torch.logaddexp(row, column)
-        losses = negatives - _positives(audio, text, temperature)
+        losses = negatives - _products(audio, text) / temperature
         all_negatives, all_losses = gather(torch.stack((negatives, losses), dim=1)).unbind(dim=1)
         ctx.save_for_backward(all_audio, all_text, temperature, all_negatives)
         ctx.own = slice(first, first + len(audio))
@@ -120,32 +121,42 @@ class _AcrossProcesses(torch.autograd.Function):
             return _scaled(of_audio, of_text, all_audio[ctx.own], temperature, of_loss / len(all_audio))
 
 
+class _Tile(NamedTuple):
+    """Similarities of some anchors to some others."""
+
+    rows: slice
+    """The anchors."""
+    columns: slice
+    similarity: torch.Tensor
+    """Over the temperature; -inf where an anchor meets its own partner. It may be overwritten."""
+    spare: torch.Tensor
+    """As much memory again, with anything in it."""
+
+
 def _tiles(
     anchors: torch.Tensor, others: torch.Tensor, temperature: torch.Tensor, *, first: int = 0
-) -> Iterator[tuple[slice, slice, torch.Tensor]]:
-    """Similarities of [b, d] anchors, which are pairs ``first`` and following, to [B, d] others, by tiles.
+) -> Iterator[_Tile]:
+    """All tiles of [b, d] anchors, which are pairs ``first`` and following, against [B, d] others, in the same memory.
 
-    Yields:
-        The anchors and the others of a tile, and their similarities over the temperature, -inf where an anchor meets
-        its own partner. The similarities may be overwritten.
+    If each had memory of its own, small tensors made in between would keep what is freed in pieces, and the process
+    would grow from tile to tile.
     """
-    memory = anchors.new_empty(TILE * min(TILE, len(others)))  # one tile's; freshly allocated ones pile up
+    memory = anchors.new_empty(2, min(TILE, len(anchors)) * min(TILE, len(others)))
     for row in range(0, len(anchors), TILE):
-        rows = slice(row, row + TILE)
-        scaled = anchors[rows] / temperature
+        scaled = anchors[row : row + TILE] / temperature
         for column in range(0, len(others), TILE):
-            columns = slice(column, column + TILE)
-            partners = others[columns]
-            size = len(scaled) * len(partners)
-            similarity = torch.mm(scaled, partners.T, out=memory[:size].view(len(scaled), len(partners)))
+            partners = others[column : column + TILE]
+            shape = (len(scaled), len(partners))
+            similarity, spare = (part[: math.prod(shape)].view(shape) for part in memory)
+            torch.mm(scaled, partners.T, out=similarity)
             similarity.diagonal(first + row - column).fill_(-torch.inf)  # empty where it does not cross the tile
-            yield rows, columns, similarity
+            yield _Tile(slice(row, row + TILE), slice(column, column + TILE), similarity, spare)
 
 
 def _log_sums(anchors: torch.Tensor, others: torch.Tensor, temperature: torch.Tensor, *, first: int) -> torch.Tensor:
     """[b]: the logarithm of each anchor's sum over the others that are not its partner."""
     sums = anchors.new_full((len(anchors),), -torch.inf)
-    for rows, _, similarity in _tiles(anchors, others, temperature, first=first):
+    for rows, _, similarity, _ in _tiles(anchors, others, temperature, first=first):
         sums[rows] = torch.logaddexp(sums[rows], similarity.logsumexp(dim=1))
     return sums
 
@@ -155,19 +166,26 @@ def _gradient(
 ) -> torch.Tensor:
     """[b, d]: the gradient of this process's anchors, before :func:`_scaled`; the rest are [B, d] and [B]."""
     gradient = -others[own]  # what the positives pull
-    for rows, columns, similarity in _tiles(all_anchors[own], others, temperature, first=own.start):
-        gradient[rows].addmm_(_push(similarity, negatives[own][rows], negatives[columns]), others[columns])
+    for tile in _tiles(all_anchors[own], others, temperature, first=own.start):
+        push = _push(tile, negatives[own][tile.rows], negatives[tile.columns])
+        gradient[tile.rows].addmm_(push, others[tile.columns])
     return gradient
 
 
-def _push(similarity: torch.Tensor, of_rows: torch.Tensor, of_columns: torch.Tensor) -> torch.Tensor:
-    """How strongly negatives push each other apart: B dL/dS of a tile [r, c], 0 for pairs. Overwrites the tile."""
-    push = (similarity - of_rows[:, None]).exp_()
-    return push.add_(similarity.sub_(of_columns).exp_())
+def _push(tile: _Tile, of_rows: torch.Tensor, of_columns: torch.Tensor) -> torch.Tensor:
+    """[r, c]: how strongly negatives push each other apart, B dL/dS; 0 for partners. The tile is overwritten.
+
+    Args:
+        of_rows: [r] logarithms of the denominators of the tile's rows.
+        of_columns: [c] likewise.
+    """
+    torch.sub(tile.similarity, of_rows[:, None], out=tile.spare).exp_()
+    return tile.spare.add_(tile.similarity.sub_(of_columns).exp_())
 
 
-def _positives(audio: torch.Tensor, text: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
-    return torch.linalg.vecdot(audio, text) / temperature
+def _products(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """[n]: scalar products of rows; (one * other).sum(dim=1) and vecdot first make another [n, d]."""
+    return torch.einsum("nd,nd->n", one, other)
 
 
 def _scaled(
@@ -184,7 +202,7 @@ def _scaled(
     """
     of_audio.mul_(of_pair / temperature)
     of_text.mul_(of_pair / temperature)
-    return of_audio, of_text, -torch.linalg.vecdot(audio, of_audio).sum() / temperature
+    return of_audio, of_text, -_products(audio, of_audio).sum() / temperature
 
 
 def _as_they_are(rows: torch.Tensor) -> torch.autocast:

@@ -6,7 +6,7 @@ import pytest
 import ray.data
 from ray.data import DataContext, ExecutionOptions, ExecutionResources
 
-from mulan.data.pacing import PauseUnderBackpressure
+from mulan.data.pacing import PauseWhileAhead
 
 SECONDS = 2.0
 
@@ -15,7 +15,7 @@ def steps_of_the_scheduler(callbacks: list[type[Any]]) -> int:
     """How often Ray Data's scheduler turns while nobody takes what is ready."""
     turns: list[float] = []
 
-    class Count(PauseUnderBackpressure.__base__):  # type: ignore[misc, name-defined]
+    class Count(PauseWhileAhead.__base__):  # type: ignore[misc, name-defined]
         def on_execution_step(self, executor: Any) -> None:
             turns.append(time.monotonic())
 
@@ -42,4 +42,4 @@ def steps_of_the_scheduler(callbacks: list[type[Any]]) -> int:
 @pytest.mark.usefixtures("ray_cluster")
 def test_the_scheduler_rests_while_its_output_is_full() -> None:
     """If the first count falls, Ray no longer spins and the pause can go."""
-    assert steps_of_the_scheduler([]) > 5 * steps_of_the_scheduler([PauseUnderBackpressure])
+    assert steps_of_the_scheduler([]) > 5 * steps_of_the_scheduler([PauseWhileAhead])

@@ -6,10 +6,11 @@ import ray
 
 from mulan.config.recipe import Recipe, load_recipe
 from mulan.config.recipes import named_recipes
+from mulan.data import pipeline
 from mulan.data.batch import TOKEN_MULTIPLE, Batch, Replaced
 from mulan.data.examples import MicroBatchReader, plans
 from mulan.data.index import Corpus
-from mulan.data.pipeline import batches, planned_dataset
+from mulan.data.pipeline import GROUP_BYTES, batches, group_size, planned_dataset
 from mulan.data.schedule import Item, Phase, Schedule
 
 
@@ -75,16 +76,56 @@ def reader(tiny_corpus: str) -> MicroBatchReader:
     )
 
 
+GROUPS = {1: [1] * 10, 3: [3, 3, 3, 1], 4: [4, 4, 2], 1000: [10]}
+"""Micro-batches of a task, and of each block of a worker's 10; the validations are the 7th and the 10th."""
+
+
 @pytest.mark.usefixtures("ray_cluster")
-@pytest.mark.parametrize("first_step", [0, 2])
-def test_ray_data_gives_each_worker_its_batches_in_order(first_step: int, reader: MicroBatchReader) -> None:
+@pytest.mark.parametrize("size", GROUPS)
+def test_ray_data_gives_each_worker_its_batches_in_order(
+    size: int, reader: MicroBatchReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = short_recipe(reader.corpus.uri)
+    monkeypatch.setattr(pipeline, "GROUP_BYTES", size * waveform_bytes(reader(Item(Phase.TRAIN, 0, 0))))
     in_store = ray.put(reader)
     for rank in range(2):
-        schedule = Schedule(recipe.train, recipe.batch, rank, 2, first_step)
-        dataset = planned_dataset(schedule, in_store, cpus=2)
-        streamed = list(batches(dataset.iter_batches(batch_size=None, batch_format="numpy")))
+        schedule = Schedule(recipe.train, recipe.batch, rank, 2)
+        blocks = list(planned_dataset(schedule, in_store, cpus=2).iter_batches(batch_size=None, batch_format="numpy"))
+        assert [len(block["about"]) for block in blocks] == GROUPS[size]
+        streamed = list(batches(blocks))
         assert [batch.item for batch in streamed] == [schedule[number] for number in range(len(schedule))]
-        assert len(streamed) == (4 - first_step) * 2 + 2 * 1
+        assert [number for number, batch in enumerate(streamed) if batch.item.phase is Phase.VALIDATE] == [6, 9]
         for batch in streamed:
             assert_equal(batch, Batch.from_columns(reader(batch.item).to_columns()))
+
+
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.parametrize("first_step", [1, 2, 3])
+def test_a_resumed_run_gets_the_rest_of_the_batches(
+    first_step: int, reader: MicroBatchReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = short_recipe(reader.corpus.uri)
+    monkeypatch.setattr(pipeline, "GROUP_BYTES", 3 * waveform_bytes(reader(Item(Phase.TRAIN, 0, 0))))
+    whole = Schedule(recipe.train, recipe.batch, rank=1, workers=2)
+    rest = Schedule(recipe.train, recipe.batch, rank=1, workers=2, first_step=first_step)
+    dataset = planned_dataset(rest, ray.put(reader), cpus=1)
+    streamed = list(batches(dataset.iter_batches(batch_size=None, batch_format="numpy")))
+    assert [batch.item for batch in streamed] == [whole[number] for number in range(len(whole))][-len(rest) :]
+    for batch in streamed:
+        assert_equal(batch, Batch.from_columns(reader(batch.item).to_columns()))
+
+
+@pytest.mark.parametrize(
+    ("pairs", "window_s", "size"),
+    [(64, 10.0, 3), (32, 10.0, 6), (32, 3.0, 21), (2**12, 10.0, 1)],
+)
+def test_a_task_makes_as_much_as_its_bound_allows(pairs: int, window_s: float, size: int) -> None:
+    recipe = named_recipes()["demo"]
+    batch = recipe.batch.model_copy(update={"pairs_per_micro_batch": pairs})
+    data = recipe.data.model_copy(update={"window_s": window_s})
+    assert group_size(batch, data) == size
+    assert size == 1 or size * pairs * data.window_samples * 2 <= GROUP_BYTES
+
+
+def waveform_bytes(batch: Batch) -> int:
+    return batch.waveform.nbytes

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from mulan.objectives.collectives import gather_objects, gather_with_gradient, sum_over_workers, world
+from mulan.objectives.collectives import gather, gather_objects, gather_with_gradient, sum_over_workers, world
 from tests.processes import run_in_processes
 
 WORKERS = 2
@@ -28,6 +28,8 @@ def test_a_single_process_gathers_itself() -> None:
     assert torch.equal(gathered, rows)
     (gathered * pull_of(0)[:3]).sum().backward()
     assert torch.equal(rows.grad, pull_of(0)[:3])  # type: ignore[arg-type]
+    assert torch.equal(gather(rows), rows)
+    assert not gather(rows).requires_grad
     assert world() == (0, 1)
     assert gather_objects({"step": 3}) == [{"step": 3}]
 
@@ -47,9 +49,12 @@ def collect() -> dict[str, Any]:
     gathered = gather_with_gradient(rows)
     (gathered * pull_of(rank)).sum().backward()
     values = torch.tensor([1.0 + rank])
+    plain = gather(rows), gather(rows.T.contiguous().T)  # the second's numbers lie in another order
     return {
         "world": world(),
         "gathered": gathered.detach(),
+        "plain": [tensor.tolist() for tensor in plain],
+        "plain has gradient": any(tensor.requires_grad for tensor in plain),
         "gradient": rows.grad,
         "sum": sum_over_workers(values).item(),
         "summed": values.item(),
@@ -64,6 +69,8 @@ def test_processes_gather_in_rank_order_and_sum_gradients(tmp_path: Path) -> Non
     for rank, found in enumerate(run_in_processes(collect, WORKERS, folder=tmp_path)):
         assert found["world"] == (rank, WORKERS)
         assert torch.equal(found["gathered"], everything)
+        assert found["plain"] == [everything.tolist()] * 2
+        assert not found["plain has gradient"]
         torch.testing.assert_close(found["gradient"], pull[3 * rank : 3 * rank + 3], rtol=1e-15, atol=0)
         assert found["sum"] == 3.0
         assert found["summed"] == 1.0 + rank

@@ -1,15 +1,20 @@
-"""The loss against its formula, written as loops over single numbers; and shared by processes against one process."""
+"""The loss against its formula, written as loops over single numbers; in tiles, shared by processes, and frugal."""
 
 import decimal
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 import torch.distributed as dist
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+from mulan.benchmarks.untiled import untiled_loss
+from mulan.objectives import contrastive
 from mulan.objectives.contrastive import contrastive_loss, sharded_contrastive_loss
 from tests.processes import run_in_processes
 
@@ -85,7 +90,11 @@ TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-6}
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize(("pairs", "temperature"), [(2, 0.5), (3, 0.5), (7, 1.0), (16, 0.1), (16, 0.03)])
-def test_value_and_gradients_are_those_of_the_formula(pairs: int, temperature: float, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("tile", [1, 3, 5, 1024])
+def test_value_and_gradients_are_those_of_the_formula(
+    pairs: int, temperature: float, tile: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contrastive, "TILE", tile)
     # both sides see the same numbers: those that float32 can hold
     audio, text = (unit_rows(pairs, seed=seed).float().to(dtype) for seed in (pairs, 100 + pairs))
     temperature = float(torch.tensor(temperature, dtype=torch.float32))
@@ -111,8 +120,10 @@ def test_equal_similarities_give_the_logarithm_of_the_number_of_negatives(pairs:
 
 
 @pytest.mark.parametrize("temperature", [0.001, 0.01])
-def test_nothing_overflows_at_a_low_temperature(temperature: float) -> None:
+@pytest.mark.parametrize("tile", [1, 4, 1024])
+def test_nothing_overflows_at_a_low_temperature(temperature: float, tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """exp(1 / 0.001) is beyond float64; decimal numbers have no such bound."""
+    monkeypatch.setattr(contrastive, "TILE", tile)
     audio, text = unit_rows(6, seed=3).float(), unit_rows(6, seed=4).float()
     audio[0] = text[1]  # the largest possible similarity, between things that do not belong together
     ours = with_gradients(contrastive_loss, audio, text, temperature)
@@ -136,22 +147,129 @@ def test_bfloat16_embeddings_are_compared_in_float32() -> None:
     assert loss.item() == contrastive_loss(audio.float(), text.float(), 0.05).item()
 
 
-def sharded(audio: torch.Tensor, text: torch.Tensor, temperature: float) -> Result:
-    """What one process of a group gets for its consecutive share of the rows."""
+def test_what_the_loss_is_multiplied_with_reaches_the_gradients() -> None:
+    audio, text = unit_rows(5, seed=9), unit_rows(5, seed=10)
+    once = with_gradients(contrastive_loss, audio, text, 0.1)
+    thrice = with_gradients(lambda *rows: 3 * contrastive_loss(*rows), audio, text, 0.1)
+    assert max(errors(thrice, Result(*(3 * tensor for tensor in once)))) < TOLERANCE[torch.float64]
+
+
+def test_a_temperature_may_be_a_plain_number() -> None:
+    audio, text = unit_rows(5, seed=9).float(), unit_rows(5, seed=10).float()
+    assert torch.equal(contrastive_loss(audio, text, 0.1), contrastive_loss(audio, text, torch.tensor(0.1)))
+
+
+def test_autocast_changes_nothing() -> None:
+    audio, text = unit_rows(32, seed=9).float(), unit_rows(32, seed=10).float()
+    plain = with_gradients(contrastive_loss, audio, text, 0.1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        under_autocast = with_gradients(contrastive_loss, audio, text, 0.1)
+        wrong = with_gradients(untiled_loss, audio, text, 0.1)
+    assert all(torch.equal(one, other) for one, other in zip(under_autocast, plain, strict=True))
+    assert min(errors(wrong, plain)) > 100 * TOLERANCE[torch.float32]
+
+
+class Watch(TorchDispatchMode):
+    """Sees every operation, and how many numbers the memory of its largest result has room for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: set[str] = set()
+        self.largest = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        self.operations.add(function.name().partition(".")[0])
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor):
+                self.largest = max(self.largest, tensor.untyped_storage().nbytes() // tensor.itemsize)
+        return result
+
+
+WAITS = {"aten::_local_scalar_dense", "aten::nonzero", "aten::equal", "aten::is_nonzero", "aten::masked_select"}
+"""Operations for whose result the host waits."""
+
+DIM, TILE = 8, 16
+
+
+def watched(loss: Loss, pairs: int) -> tuple[int, set[str]]:
+    """The largest memory and the operations of forward and backward on this process's share of a batch."""
+    contrastive.TILE = TILE
+    share = pairs // (dist.get_world_size() if dist.is_initialized() else 1)
+    rows = unit_rows(share, seed=1, dim=DIM).float(), unit_rows(share, seed=2, dim=DIM).float()
+    with Watch() as watch:
+        with_gradients(loss, *rows, 0.1)
+    return watch.largest, watch.operations
+
+
+@pytest.mark.parametrize("pairs", [128, 200, 256, 512])
+def test_the_largest_tensor_is_embeddings(pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contrastive, "TILE", TILE)
+    largest, operations = watched(contrastive_loss, pairs)
+    assert largest == pairs * DIM
+    assert not operations & WAITS
+    assert watched(untiled_loss, pairs)[0] == pairs**2
+
+
+def test_the_host_waits_for_nothing() -> None:
+    """Fake tensors have no numbers, and refuse whatever would read one."""
+    with FakeTensorMode(), torch.device("cpu"):
+        audio, text = (torch.empty(50, DIM) for _ in range(2))
+        with_gradients(contrastive_loss, audio, text, 0.1)
+        contrastive_loss(audio, text, 0.1)
+        with pytest.raises(DataDependentOutputException):
+            with_gradients(lambda *rows: contrastive_loss(*rows) * contrastive_loss(*rows).item(), audio, text, 0.1)
+
+
+TILES = (2, 5, 1024)
+
+
+def sharded(audio: torch.Tensor, text: torch.Tensor, temperature: float) -> list[Result]:
+    """What one process of a group gets for its consecutive share of the rows, with each size of tiles."""
     share = len(audio) // dist.get_world_size()
     mine = slice(dist.get_rank() * share, (dist.get_rank() + 1) * share)
-    return with_gradients(sharded_contrastive_loss, audio[mine], text[mine], temperature)
+    results = []
+    for contrastive.TILE in TILES:
+        results.append(with_gradients(sharded_contrastive_loss, audio[mine], text[mine], temperature))
+    return results
 
 
-@pytest.mark.parametrize("workers", [2, 4])
-def test_processes_share_the_loss_of_one(workers: int, tmp_path: Path) -> None:
-    audio, text = unit_rows(12, seed=7).float(), unit_rows(12, seed=8).float()
-    alone = with_gradients(contrastive_loss, audio, text, 0.1)
-    ranks: list[Result] = run_in_processes(sharded, workers, audio, text, 0.1, folder=tmp_path)
-    audio_gradient, text_gradient = torch.cat([r.audio for r in ranks]), torch.cat([r.text for r in ranks])
-    for rank in ranks:
-        together = Result(rank.value, audio_gradient, text_gradient, sum(r.temperature for r in ranks))
-        assert max(errors(together, alone)) < TOLERANCE[torch.float32]
+def together(ranks: list[Result]) -> list[Result]:
+    """The value of each rank with the gradients of all."""
+    audio, text = torch.cat([rank.audio for rank in ranks]), torch.cat([rank.text for rank in ranks])
+    temperature = torch.stack([rank.temperature for rank in ranks]).sum()
+    return [Result(rank.value, audio, text, temperature) for rank in ranks]
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_processes_share_the_loss_of_one(workers: int, dtype: torch.dtype, tmp_path: Path) -> None:
+    audio, text = (unit_rows(12, seed=seed).float().to(dtype) for seed in (7, 8))
+    reference = with_gradients(the_formula, audio.double(), text.double(), 0.125)
+    ranks: list[list[Result]] = run_in_processes(sharded, workers, audio, text, 0.125, folder=tmp_path)
+    for of_a_tile in zip(*ranks, strict=True):
+        assert all(max(errors(one, reference)) < TOLERANCE[dtype] for one in together(list(of_a_tile)))
+        assert len({one.value.item() for one in of_a_tile}) == 1
+    shuffled = [Result(rank.value, *reversed(rank[1:3]), rank.temperature) for rank in (one[0] for one in ranks)]
+    assert max(errors(together(shuffled)[0], reference)) > 0.1
+
+
+def test_a_process_holds_embeddings_of_all_and_waits_for_nothing(tmp_path: Path) -> None:
+    pairs = 512
+    for largest, operations in run_in_processes(watched, 2, sharded_contrastive_loss, pairs, folder=tmp_path / "tiled"):
+        assert largest == pairs * DIM
+        assert not operations & WAITS
+        assert any(name.startswith("c10d::") for name in operations)
+    for largest, _ in run_in_processes(watched, 2, untiled_loss, pairs, folder=tmp_path / "untiled"):
+        assert largest == pairs * pairs // 2
+
+
+def test_rows_may_lie_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one window of several does in the embeddings of a batch."""
+    monkeypatch.setattr(contrastive, "TILE", 2)
+    audio, text = unit_rows(5, seed=9), unit_rows(5, seed=10)
+    apart = torch.stack((audio, text), dim=1)
+    assert torch.equal(contrastive_loss(apart[:, 0], apart[:, 1], 0.1), contrastive_loss(audio, text, 0.1))
 
 
 def test_a_single_process_needs_no_group() -> None:

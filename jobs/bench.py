@@ -1,0 +1,114 @@
+"""Measure the loss, the step or the data path against its twin and its peers: python -m jobs.bench loss|step|data
+
+Prints progress and a table, and writes the same as JSON with --json FILE. Candidates take turns; figures are medians
+with their ranges.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from jobs import arguments
+from mulan.benchmarks.report import Report
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="jobs.bench", description=__doc__.split("\n")[0])
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    for name, (add, _) in KINDS.items():
+        kind = kinds.add_parser(name)
+        kind.add_argument("--rounds", type=int, default=7, help="readings of each candidate (default: %(default)s)")
+        kind.add_argument("--json", type=Path, metavar="FILE", help="write the report there as well")
+        add(kind)
+    given = parser.parse_args()
+    console = Console(highlight=False)
+    report = KINDS[given.kind][1](given, lambda text: console.print(text, style="dim"))
+    report.print(console)
+    if given.json:
+        report.write(given.json)
+
+
+Progress = Callable[[str], None]
+
+
+def _add_loss(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--pairs", type=int, default=6144, help="B of the timing (default: %(default)s)")
+    parser.add_argument("--memory-pairs", type=int, default=32_768, help="B of the memory (default: %(default)s)")
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda where there is one")
+
+
+def _loss(given: argparse.Namespace, progress: Progress) -> Report:
+    from mulan.benchmarks.loss import bench_loss
+
+    return bench_loss(
+        pairs=given.pairs,
+        memory_pairs=given.memory_pairs,
+        rounds=given.rounds,
+        device=given.device,
+        progress=progress,
+    )
+
+
+def _add_step(parser: argparse.ArgumentParser) -> None:
+    arguments.add_recipe(parser, default="demo")
+    parser.add_argument("--data", metavar="URI", help="folder of a prepared corpus; without one, batches are noise")
+    parser.add_argument(
+        "--engine",
+        choices=["torch", "deepspeed", "ray"],
+        default="torch",
+        help="measure up to this one; torch needs neither Ray nor DeepSpeed, ray needs --data (default: %(default)s)",
+    )
+    parser.add_argument("--steps", type=int, default=30, help="timed in each reading (default: %(default)s)")
+    parser.add_argument("--tokens", type=int, default=0, help="of every text of noise (default: lengths are drawn)")
+
+
+def _step(given: argparse.Namespace, progress: Progress) -> Report:
+    from mulan.benchmarks.step import bench_step
+
+    recipe = arguments.recipe_of(given, data_uri=given.data)
+    return bench_step(
+        recipe,
+        engine=given.engine,
+        rounds=given.rounds,
+        steps=given.steps,
+        tokens=given.tokens,
+        progress=progress,
+    )
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data", metavar="URI", default="", help="folder of a prepared corpus; without one, one is made"
+    )
+    parser.add_argument("--workers", type=int, default=0, help="processes that decode (default: one a core)")
+    parser.add_argument("--pairs", type=int, default=32, help="of a micro-batch (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of a window (default: %(default)s)")
+    parser.add_argument("--windows", type=int, default=4096, help="timed in each reading (default: %(default)s)")
+
+
+def _data(given: argparse.Namespace, progress: Progress) -> Report:
+    from mulan.benchmarks.data import bench_data
+
+    return bench_data(
+        rounds=given.rounds,
+        workers=given.workers,
+        pairs=given.pairs,
+        seconds=given.seconds,
+        windows=given.windows,
+        data_uri=given.data,
+        progress=progress,
+    )
+
+
+KINDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace, Progress], Report]]] = {
+    "loss": (_add_loss, _loss),
+    "step": (_add_step, _step),
+    "data": (_add_data, _data),
+}
+"""Each kind's arguments, and what it measures; a kind's libraries are loaded only for it."""
+
+
+if __name__ == "__main__":
+    arguments.end(main)

@@ -1,0 +1,140 @@
+"""The data path: windows a second through all of Ray Data, against the decode function alone and other loaders."""
+
+import importlib.util
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+
+from mulan.benchmarks.chords import write_chords
+from mulan.benchmarks.data_process import ALONE, LOADERS, Job, Reading
+from mulan.benchmarks.measure import Figure, in_fresh_process, interleaved, ratios
+from mulan.benchmarks.report import Goal, Report, Row
+from mulan.config.recipe import Recipe
+from mulan.config.recipes import demo
+from mulan.config.sections import Scale, Train
+from mulan.data.pipeline import group_size
+
+RECORDINGS = 128
+"""Of the corpus made for the benchmark: about 70 MB, which stay in memory after the first reading."""
+
+GOALS = {"decode alone": 0.8, "DataLoader": 1.0, "WebDataset": 1.0}
+"""Least speed of the Ray Data path, as a multiple of each of these."""
+
+_REMARKS = {
+    "decode alone": "the decode function on bytes in memory: the ceiling",
+    "reader alone": "our plan, ranged reads, decoding and tokens, without Ray",
+    "Ray Data": "the whole path of a training worker",
+    "DataLoader": "torch, the same ranged reads, decoding and tokens",
+    "WebDataset": "whole shards in a row, shuffle buffer, the same decoding and tokens",
+}
+
+_NOTES = (
+    "Every stream ends in one process, the two alone excepted; as many processes decode for each of them.",
+    "All but the decode function also read and tokenize, as training does, and none is given that back.",
+    "On a busy machine look at the CPU a window: how much of a core each of them gets is then the kernel's choice.",
+    "Timed after warm-up over whole rounds of tasks; delivered windows are compared with the decode function's.",
+)
+
+
+def bench_data(
+    *,
+    rounds: int,
+    workers: int,
+    pairs: int,
+    seconds: float,
+    windows: int,
+    data_uri: str,
+    progress: Callable[[str], None],
+) -> Report:
+    """Measures every candidate in fresh processes, in turn.
+
+    Args:
+        workers: processes that decode; 0 for one a core.
+        pairs: windows of a micro-batch.
+        seconds: length of a window.
+        windows: timed in each reading, at least.
+        data_uri: folder of a prepared corpus without bad recordings; empty to make one of 30 s FLAC recordings at 16 kHz.
+    """
+    workers = workers or len(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory() as folder:
+        if not data_uri:
+            progress(f"making {RECORDINGS} recordings")
+            write_chords(folder, recordings=RECORDINGS)
+        recipe = _recipe(data_uri or folder, pairs, seconds)
+        cycle = workers * group_size(recipe.batch, recipe.data)  # the micro-batches of a task in every process
+        measured = -(-windows // (pairs * cycle)) * cycle
+        readings = _readings(recipe, workers, cycle, measured, rounds, progress)
+    rows = [_row(name, readings) for name in readings]
+    if "WebDataset" not in readings:
+        rows.append(Row("WebDataset", {}, "not installed"))
+    settings = {
+        "processes": workers,
+        "window": f"{seconds:g} s",
+        "pairs a micro-batch": pairs,
+        "windows a reading": measured * pairs,
+        "corpus": data_uri or f"{RECORDINGS} x 30 s FLAC, 16 kHz mono",
+        "tokenizer": f"{recipe.text_tower.pretrained}, {recipe.text_tower.max_tokens} tokens",
+    }
+    goals = [
+        Goal(f"Ray Data / {peer}, median of rounds", _ratios("Ray Data", peer, readings).median, bound, at_most=False)
+        for peer, bound in GOALS.items()
+        if peer in readings
+    ]
+    return Report("data", settings, rows, goals, _NOTES)
+
+
+def _recipe(uri: str, pairs: int, seconds: float) -> Recipe:
+    """The demo's text and sources, and one micro-batch a step."""
+    whole = demo()
+    data = whole.data.model_copy(update={"uri": uri, "window_s": seconds})
+    batch = whole.batch.model_copy(update={"micro_batches": 1, "pairs_per_micro_batch": pairs})
+    return whole.model_copy(update={"data": data, "batch": batch, "train": Train(), "scale": Scale()})
+
+
+def _readings(
+    recipe: Recipe, workers: int, cycle: int, measured: int, rounds: int, progress: Callable[[str], None]
+) -> dict[str, list[Reading]]:
+    # twice the warm-up beyond what is timed: the last tasks of a run have nothing to run beside
+    steps = measured + 4 * cycle
+    toml = recipe.model_copy(update={"train": Train(steps=steps)}).to_toml()
+    readings: dict[str, list[Reading]] = {}
+
+    def candidate(name: str) -> Callable[[], float]:
+        def take() -> float:
+            job = Job(name, toml, workers, warmup=2 * cycle, measured=measured)
+            said = in_fresh_process("mulan.benchmarks.data_process", [json.dumps(asdict(job))], timeout_s=3600)
+            readings.setdefault(name, []).append(Reading(**json.loads(said.splitlines()[-1])))
+            return readings[name][-1].windows_per_s
+
+        return take
+
+    names = [name for name in (*ALONE, *LOADERS) if name != "WebDataset" or importlib.util.find_spec("webdataset")]
+    interleaved(
+        {name: candidate(name) for name in names},
+        rounds=rounds,
+        unit="windows/s",
+        on_reading=lambda name, number, rate: progress(f"round {number}/{rounds}  {name}: {rate:.0f} windows/s"),
+    )
+    return {name: readings[name] for name in names}
+
+
+def _row(name: str, readings: Mapping[str, Sequence[Reading]]) -> Row:
+    taken = readings[name]
+    figures = {
+        "windows/s": _rates(taken),
+        "/ decode alone": _ratios(name, "decode alone", readings),
+        "CPU a window": Figure(tuple(reading.cpu_ms_per_window for reading in taken), "ms"),
+    }
+    if name in LOADERS:
+        figures["first micro-batch"] = Figure(tuple(reading.first_s for reading in taken), "s")
+    return Row(name, figures, _REMARKS[name])
+
+
+def _ratios(of: str, to: str, readings: Mapping[str, Sequence[Reading]]) -> Figure:
+    return ratios(_rates(readings[of]), _rates(readings[to]))
+
+
+def _rates(taken: Sequence[Reading]) -> Figure:
+    return Figure(tuple(reading.windows_per_s for reading in taken), "")

@@ -1,0 +1,190 @@
+"""One reading of the data benchmark in a process of its own: ``python -m mulan.benchmarks.data_process JOB_JSON``."""
+
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+import numpy as np
+import ray
+import torch
+
+from mulan.benchmarks.data_streams import (
+    Loaded,
+    decode_alone,
+    draw_of,
+    ray_data,
+    reader_alone,
+    torch_dataloader,
+    webdataset,
+)
+from mulan.config.recipe import Recipe, recipe_from_toml
+from mulan.config.sections import Scale
+from mulan.data.audio import decode_window
+from mulan.data.examples import MicroBatchReader, plans
+from mulan.data.index import Corpus
+from mulan.data.shards import read_record
+from mulan.training.cluster import connect
+
+ALONE: dict[str, Callable[[Recipe, MicroBatchReader], Iterator[Loaded]]] = {
+    "decode alone": decode_alone,
+    "reader alone": reader_alone,
+}
+LOADERS: dict[str, Callable[[Recipe, MicroBatchReader, int], Iterator[Loaded]]] = {
+    "Ray Data": ray_data,
+    "DataLoader": torch_dataloader,
+    "WebDataset": webdataset,
+}
+
+CHECKED = 2
+"""Micro-batches compared with the decode function after the timing."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to read. Numbers of micro-batches are of all processes together."""
+
+    candidate: str
+    recipe_toml: str
+    processes: int
+    warmup: int
+    measured: int
+
+
+@dataclass(frozen=True)
+class Reading:
+    windows_per_s: float
+    cpu_ms_per_window: float
+    """Of all processes of the candidate."""
+    first_s: float
+    """From the first call to the first micro-batch, libraries already imported."""
+
+
+def read(job: Job) -> Reading:
+    """Takes the reading, and makes sure that what was delivered is right.
+
+    Raises:
+        AssertionError: a window is not the decode function's.
+    """
+    torch.set_num_threads(1)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    recipe = recipe_from_toml(job.recipe_toml, name="benchmark")
+    corpus = Corpus.open(recipe.data.uri)
+    reader = MicroBatchReader(
+        corpus, plans(corpus, recipe.data, recipe.batch, recipe.train), recipe.data, recipe.text_tower
+    )
+    if job.candidate in ALONE:
+        return _alone(job, recipe, reader)
+    if job.candidate == "Ray Data":
+        connect(Scale(data_cpus=job.processes))
+    try:
+        begun = time.perf_counter()
+        return _taken(job, recipe, reader, LOADERS[job.candidate](recipe, reader, job.processes), begun)
+    finally:
+        ray.shutdown()
+
+
+def _taken(job: Job, recipe: Recipe, reader: MicroBatchReader, stream: Iterator[Loaded], begun: float) -> Reading:
+    """A reading of a stream that ends in this process."""
+    next(stream)
+    first_s = time.perf_counter() - begun
+    _skip(stream, job.warmup)
+    cpu_s, begun = _cpu_s(), time.perf_counter()
+    _skip(stream, job.measured)
+    seconds, cpu_s = time.perf_counter() - begun, _cpu_s() - cpu_s
+    windows = job.measured * recipe.batch.pairs_per_micro_batch
+    _check_next(stream, recipe, reader)
+    return Reading(windows / seconds, 1000 * cpu_s / windows, first_s)
+
+
+def _alone(job: Job, recipe: Recipe, reader: MicroBatchReader) -> Reading:
+    """A reading of processes that share nothing but the clock's start and end."""
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(job.processes + 1)
+    workers = [context.Process(target=_work, args=(job, recipe, reader, barrier)) for _ in range(job.processes)]
+    begun = time.perf_counter()
+    for worker in workers:
+        worker.start()
+    barrier.wait()
+    first_s = time.perf_counter() - begun
+    barrier.wait()
+    cpu_s, begun = _cpu_s(), time.perf_counter()
+    barrier.wait()
+    seconds, cpu_s = time.perf_counter() - begun, _cpu_s() - cpu_s
+    for worker in workers:
+        worker.join()
+    assert not any(worker.exitcode for worker in workers), "a window is not the decode function's"
+    windows = job.measured // job.processes * job.processes * recipe.batch.pairs_per_micro_batch
+    return Reading(windows / seconds, 1000 * cpu_s / windows, first_s)
+
+
+def _work(job: Job, recipe: Recipe, reader: MicroBatchReader, barrier: Barrier) -> None:
+    try:
+        stream = ALONE[job.candidate](recipe, reader)
+        next(stream)
+        barrier.wait()
+        _skip(stream, job.warmup // job.processes)
+        barrier.wait()
+        _skip(stream, job.measured // job.processes)
+        barrier.wait()
+        _check_next(stream, recipe, reader)
+    except BaseException:
+        barrier.abort()
+        raise
+
+
+def _skip(stream: Iterator[Loaded], count: int) -> None:
+    for _ in range(count):
+        next(stream)
+
+
+def _check_next(stream: Iterator[Loaded], recipe: Recipe, reader: MicroBatchReader) -> None:
+    for _ in range(CHECKED):
+        check(next(stream), recipe, reader)
+
+
+def check(loaded: Loaded, recipe: Recipe, reader: MicroBatchReader) -> None:
+    """Compares every window of a micro-batch with the decode function's of the recording it is named after.
+
+    Raises:
+        AssertionError: one differs.
+    """
+    draws = [draw_of(name) for name in loaded.recording_id]
+    if loaded.item is not None:
+        plan = reader.plans[loaded.item.phase]
+        draws = [pair.window_draw for pair in plan.micro_batch(loaded.item.step, loaded.item.micro_batch)]
+    assert len(loaded.recording_id) == recipe.batch.pairs_per_micro_batch
+    rows = {name: row for row, name in enumerate(reader.corpus.table["recording_id"].to_pylist())}
+    for name, draw, window in zip(loaded.recording_id, draws, loaded.windows, strict=True):
+        assert np.array_equal(np.asarray(window), _decoded(reader, rows[name], draw, recipe)), name
+
+
+def _decoded(reader: MicroBatchReader, row: int, draw: float, recipe: Recipe) -> np.ndarray:
+    samples, rate_hz = recipe.data.window_samples, recipe.data.sample_rate_hz
+    audio = read_record(reader.corpus, row).audio
+    return decode_window(audio, draw=draw, window_samples=samples, sample_rate_hz=rate_hz)
+
+
+def _cpu_s() -> float:
+    """CPU seconds of this process and all its descendants, with those that have ended and were waited for."""
+    parents, ticks = {}, {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            process = int(stat.parent.name)
+            parents[process], ticks[process] = int(fields[1]), sum(map(int, fields[11:15]))
+    ours, more = {os.getpid()}, True
+    while more:
+        found = {process for process, parent in parents.items() if parent in ours} - ours
+        ours, more = ours | found, bool(found)
+    return sum(ticks[process] for process in ours) / os.sysconf("SC_CLK_TCK")
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(read(Job(**json.loads(sys.argv[1]))))))

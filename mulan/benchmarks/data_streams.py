@@ -1,0 +1,155 @@
+"""The ways to get windows and tokens from a corpus that the data benchmark compares, each an endless stream.
+
+All use the same decode function, the same tokenizer and the same bytes. The two alone run in every process by
+themselves; the rest bring their micro-batches to one process, as training takes them.
+"""
+
+import importlib
+import json
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+from torch.utils.data import DataLoader, Dataset, RandomSampler
+
+from mulan.config.recipe import Recipe
+from mulan.config.sections import SOURCES
+from mulan.data import storage
+from mulan.data.audio import decode_window
+from mulan.data.batch import Batch
+from mulan.data.examples import MicroBatchReader
+from mulan.data.pipeline import batches, planned_dataset
+from mulan.data.schedule import Item, Phase, Schedule
+from mulan.data.shards import read_record
+from mulan.data.text import tokenize
+
+WEBDATASET_SHUFFLE = 100
+"""Recordings that each WebDataset worker holds, still encoded, to draw from."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A micro-batch as any of the candidates delivers it."""
+
+    recording_id: Sequence[str]
+    windows: Any
+    """int16 [m, samples], or m arrays [samples]."""
+    token_ids: Any = None
+    """int64 [m, L], null-padded; None of the decode function alone."""
+    item: Item | None = None
+    """Of the plan, where that said which windows to take; otherwise :func:`draw_of` did."""
+
+
+def draw_of(recording_id: str) -> float:
+    """In [0, 1): where a loader without a plan takes its window."""
+    return zlib.crc32(recording_id.encode()) / 2**32
+
+
+def window_of(audio: bytes, recording_id: str, recipe: Recipe) -> np.ndarray:
+    """int16 [samples]."""
+    samples, rate_hz = recipe.data.window_samples, recipe.data.sample_rate_hz
+    return decode_window(audio, draw=draw_of(recording_id), window_samples=samples, sample_rate_hz=rate_hz)
+
+
+def decode_alone(recipe: Recipe, reader: MicroBatchReader) -> Iterator[Loaded]:
+    """The decode function on recordings that are in memory: the ceiling of every other stream."""
+    pairs = recipe.batch.pairs_per_micro_batch
+    rows = np.resize(reader.corpus.rows("train"), pairs).tolist()
+    recordings = [read_record(reader.corpus, row) for row in rows]
+    names = [recording.recording_id for recording in recordings]
+    while True:
+        windows = [window_of(recording.audio, recording.recording_id, recipe) for recording in recordings]
+        yield Loaded(names, windows)
+
+
+def reader_alone(recipe: Recipe, reader: MicroBatchReader) -> Iterator[Loaded]:
+    """Our reader without Ray: plan, ranged reads, decoding, tokens."""
+    for step in range(recipe.train.steps):
+        yield _of_batch(reader(Item(Phase.TRAIN, step, 0)))
+
+
+def ray_data(recipe: Recipe, reader: MicroBatchReader, processes: int) -> Iterator[Loaded]:
+    """The whole path, as Ray Train hands it to a training worker (``mulan/training/fit.py``)."""
+    schedule = Schedule(recipe.train, recipe.batch, rank=0, workers=1)
+    dataset = planned_dataset(schedule, ray.put(reader), cpus=float(processes))
+    shard = dataset.streaming_split(1, equal=False)[0]
+    blocks = shard.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=2)
+    return map(_of_batch, batches(blocks))
+
+
+def torch_dataloader(recipe: Recipe, reader: MicroBatchReader, processes: int) -> Iterator[Loaded]:
+    """PyTorch's loader: recordings drawn at random, read by their byte ranges, collated in its workers."""
+    recordings = _Recordings(recipe, reader)
+    return iter(
+        DataLoader(
+            recordings,
+            batch_size=recipe.batch.pairs_per_micro_batch,
+            sampler=RandomSampler(recordings, replacement=True, num_samples=recipe.train.steps * recipe.batch.pairs),
+            num_workers=processes,
+            collate_fn=_Collate(recipe),
+        )
+    )
+
+
+def webdataset(recipe: Recipe, reader: MicroBatchReader, processes: int) -> Iterator[Loaded]:
+    """WebDataset: shards drawn at random and read in a row, a shuffle buffer, then the same work in its workers."""
+    wds = importlib.import_module("webdataset")
+    uri = reader.corpus.uri
+    shards = [storage.resolve(uri, shard) for shard in reader.corpus.table["uri"].unique().to_pylist()]
+    samples = wds.WebDataset(shards, resampled=True, shardshuffle=False).shuffle(WEBDATASET_SHUFFLE)
+    pairs = samples.map(_Decode(recipe)).batched(recipe.batch.pairs_per_micro_batch, collation_fn=_Collate(recipe))
+    return iter(wds.WebLoader(pairs, batch_size=None, num_workers=processes))
+
+
+def _of_batch(batch: Batch) -> Loaded:
+    return Loaded(batch.recording_id, batch.waveform[:, 0], batch.token_ids, batch.item)
+
+
+_Pair = tuple[str, np.ndarray, str]
+"""Name, window and text."""
+
+
+class _Recordings(Dataset[_Pair]):
+    def __init__(self, recipe: Recipe, reader: MicroBatchReader) -> None:
+        self._recipe, self._corpus, self._rows = recipe, reader.corpus, reader.corpus.rows("train")
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, number: int) -> _Pair:
+        record = read_record(self._corpus, int(self._rows[number]))
+        window = window_of(record.audio, record.recording_id, self._recipe)
+        return record.recording_id, window, _text_of(record.metadata)
+
+
+@dataclass(frozen=True)
+class _Decode:
+    """A WebDataset sample, member contents by extension, as a pair."""
+
+    recipe: Recipe
+
+    def __call__(self, sample: Mapping[str, Any]) -> _Pair:
+        audio = next(content for name, content in sample.items() if name != "json" and not name.startswith("__"))
+        metadata = json.loads(sample["json"])
+        return sample["__key__"], window_of(audio, sample["__key__"], self.recipe), _text_of(metadata)
+
+
+@dataclass(frozen=True)
+class _Collate:
+    """Pairs as the tensors of a micro-batch, made in the worker."""
+
+    recipe: Recipe
+
+    def __call__(self, pairs: Sequence[_Pair]) -> Loaded:
+        names, windows, texts = zip(*pairs, strict=True)
+        token_ids, _ = tokenize(list(texts), self.recipe.text_tower)
+        return Loaded(names, torch.from_numpy(np.stack(windows)), torch.from_numpy(token_ids))
+
+
+def _text_of(metadata: Mapping[str, Any]) -> str:
+    texts = next(metadata["texts"][source] for source in SOURCES if metadata["texts"].get(source))
+    return str(texts[0])

@@ -1,0 +1,263 @@
+"""The loss in tiles against the loss with whole matrices and against open_clip's: time, memory and gradients.
+
+Every reading is taken in fresh processes, ``python -m mulan.benchmarks.loss REQUEST``, which load neither Ray nor
+DeepSpeed. What one process did before, to its allocator and its threads, is not in the next reading.
+"""
+
+import importlib
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import NamedTuple
+
+import torch
+import torch.distributed as dist
+
+from mulan.benchmarks.measure import Figure, in_fresh_process, interleaved, ratios
+from mulan.benchmarks.peak import extra_memory_mb, free_memory_mb
+from mulan.benchmarks.report import Goal, Report, Row
+from mulan.benchmarks.untiled import untiled_loss
+from mulan.objectives.collectives import sum_over_workers, world
+from mulan.objectives.contrastive import sharded_contrastive_loss
+
+DIM = 128
+"""The paper's."""
+
+TEMPERATURE = 0.1
+
+SMALL = 256
+"""Pairs of a first run, in which libraries load and threads start."""
+
+WHOLE_MATRICES = {"untiled": 8, "open_clip": 4}
+"""How many matrices of B by B / W numbers a form holds at its peak, as measured at 6,144 and 12,288 pairs."""
+
+REMARKS = {"open_clip": "another loss: two logarithms, each with the positive in its denominator"}
+
+TIMEOUT_S = 3600.0
+
+Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+class Rows(NamedTuple):
+    """What a loss is a function of: [b, DIM] unit rows twice, and a scalar."""
+
+    audio: torch.Tensor
+    text: torch.Tensor
+    temperature: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Request:
+    """What processes are asked to read."""
+
+    reading: str
+    """A name in :data:`READINGS`."""
+    forms: tuple[str, ...]
+    pairs: int
+    """Of the whole batch."""
+    device: str
+    workers: int = 1
+    rounds: int = 1
+
+
+def bench_loss(
+    *, pairs: int, memory_pairs: int, rounds: int, device: str | None, progress: Callable[[str], None]
+) -> Report:
+    """Forward and backward of every form, in one process and, on a CPU, in two joined by gloo.
+
+    Args:
+        pairs: B of times and gradients, even.
+        memory_pairs: B of a second reading of memory, even; forms that would not fit are not run.
+        rounds: readings of time.
+        device: cpu or cuda; None: cuda where there is one.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    forms = ("tiled", "untiled", *(["open_clip"] if _has_open_clip() else []))
+    rows: list[Row] = []
+    for workers in (1, 2) if device == "cpu" else (1,):
+        progress(f"processes: {workers}; {pairs:,} pairs; {rounds} rounds of {', '.join(forms)}")
+        request = Request("seconds", forms, pairs, device, workers, rounds)
+        rows += _rows(request, memory_pairs, progress)
+    if "open_clip" not in forms:
+        rows.append(Row("open_clip", {}, "not installed: pip install open-clip-torch"))
+    return Report(
+        title="Contrastive loss",
+        settings={"dimensions": DIM, "temperature": TEMPERATURE, "rounds": rounds, "device": device},
+        rows=rows,
+        goals=_goals(rows[0], pairs, memory_pairs),
+        notes=[
+            "Time is of forward and backward. Memory is the peak of a process over what it held with its rows; "
+            "gradients count.",
+            "Of two processes each has half of the rows and of the threads; the slower and the larger counts.",
+        ],
+    )
+
+
+def _rows(request: Request, memory_pairs: int, progress: Callable[[str], None]) -> list[Row]:
+    """A row for each form at one number of processes."""
+    seconds = {form: Figure(values, "s") for form, values in in_processes(request).items()}
+    differences = in_processes(replace(request, reading="difference", forms=("tiled",)))
+    rows = []
+    for form, taken in seconds.items():
+        name = form if request.workers == 1 else f"{form}, {request.workers} processes"
+        progress(f"{name}: {taken.median:.3g} s")
+        figures, remarks = {"time": taken}, [REMARKS[form]] if form in REMARKS else []
+        if form != "untiled":
+            figures["time to untiled"] = ratios(taken, seconds["untiled"])
+        if form in differences:
+            figures["gradients to untiled"] = Figure(differences[form], "")
+        for count in dict.fromkeys((request.pairs, memory_pairs)):
+            needed_mb = WHOLE_MATRICES.get(form, 0) * 4e-6 * count**2  # of all processes together
+            if needed_mb > free_memory_mb(device=request.device):
+                remarks.append(f"{count:,} pairs would need {needed_mb / 1e3:.0f} GB")
+                continue
+            asked = replace(request, reading="memory", forms=(form,), pairs=count)
+            figures[_memory_of(count)] = Figure(in_processes(asked)[form], "MB")
+            progress(f"{name}: {figures[_memory_of(count)].median:.3g} MB for {count:,} pairs")
+        rows.append(Row(name, figures, "; ".join(remarks)))
+    return rows
+
+
+def _memory_of(pairs: int) -> str:
+    """The name of a column."""
+    return f"memory, {pairs:,} pairs"
+
+
+def _goals(tiled: Row, pairs: int, memory_pairs: int) -> list[Goal]:
+    """The bounds are for 6,144 and 32,768 pairs."""
+    median = {column: figure.median for column, figure in tiled.figures.items()}
+    return [
+        Goal(f"{_memory_of(memory_pairs)}, MB", median[_memory_of(memory_pairs)], 64, at_most=True),
+        Goal(f"time to untiled, {pairs:,} pairs", median["time to untiled"], 1.3, at_most=True),
+        Goal("gradients to untiled, norm of the difference", median["gradients to untiled"], 1e-6, at_most=True),
+    ]
+
+
+def in_processes(request: Request) -> dict[str, tuple[float, ...]]:
+    """The readings of each form; of several processes the greatest."""
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(request.workers) as pool:
+        asked = json.dumps(asdict(request))
+        outputs = pool.map(
+            lambda rank: in_fresh_process(__name__, [asked, str(rank), f"{folder}/store"], timeout_s=TIMEOUT_S),
+            range(request.workers),
+        )
+        readings = [json.loads(output.splitlines()[-1]) for output in outputs]
+    return {form: tuple(map(max, zip(*(one[form] for one in readings), strict=True))) for form in request.forms}
+
+
+def _process(request: Request, rank: int, store: str) -> dict[str, list[float]]:
+    """What one of the processes reads."""
+    if request.workers > 1:
+        # as torchrun does; with all threads in each process, they wait for each other more than they compute
+        torch.set_num_threads(max(1, torch.get_num_threads() // request.workers))
+        dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=request.workers)
+    try:
+        return READINGS[request.reading](request)
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _seconds(request: Request) -> dict[str, list[float]]:
+    """Time of forward and backward, the forms in turn; each has run once before."""
+    rows = unit_rows(request.pairs, request.device)
+    candidates = {
+        form: partial(_timed, partial(gradients, FORMS[form](), rows), request.device) for form in request.forms
+    }
+    for candidate in candidates.values():
+        candidate()
+    figures = interleaved(candidates, rounds=request.rounds, unit="s", on_reading=lambda *_: None)
+    return {form: list(figure.values) for form, figure in figures.items()}
+
+
+def _memory(request: Request) -> dict[str, list[float]]:
+    """Extra memory in MB of forward and backward, of the only form."""
+    (form,) = request.forms
+    loss = FORMS[form]()
+    gradients(loss, unit_rows(SMALL, request.device))
+    rows = unit_rows(request.pairs, request.device)
+    return {form: [extra_memory_mb(lambda: gradients(loss, rows), device=request.device)]}
+
+
+def _difference(request: Request) -> dict[str, list[float]]:
+    """The largest relative difference to the untiled form in the gradients of audio, text and temperature."""
+    rows = unit_rows(request.pairs, request.device)
+    reference = gradients(untiled_loss, rows)
+    return {form: [relative_difference(gradients(FORMS[form](), rows), reference)] for form in request.forms}
+
+
+def relative_difference(ours: Rows, reference: Rows) -> float:
+    """Of gradients, by their norms; the temperature's is a sum over the processes."""
+    ours, reference = (rows._replace(temperature=sum_over_workers(rows.temperature)) for rows in (ours, reference))
+    return max(((a - b).norm() / b.norm()).item() for a, b in zip(ours, reference, strict=True))
+
+
+def gradients(loss: Loss, rows: Rows) -> Rows:
+    """Of forward and backward."""
+    leaves = Rows(*(tensor.detach().requires_grad_() for tensor in rows))
+    loss(*leaves).backward()  # type: ignore[no-untyped-call]
+    found = [leaf.grad for leaf in leaves]
+    return Rows(*(gradient for gradient in found if gradient is not None))
+
+
+def _timed(run: Callable[[], object], device: str) -> float:
+    """Seconds that ``run`` takes, on the GPU's own clock where there is one; all processes begin together."""
+    if world()[1] > 1:
+        dist.barrier()
+    if device == "cpu":
+        start = time.perf_counter()
+        run()
+        return time.perf_counter() - start
+    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+    first.record()
+    run()
+    last.record()
+    torch.cuda.synchronize()
+    return first.elapsed_time(last) / 1e3
+
+
+def unit_rows(pairs: int, device: str) -> Rows:
+    """This process's part of a batch of which partners are alike, as in the course of training."""
+    rank, workers = world()
+    generator = torch.Generator().manual_seed(rank)
+    noise = torch.randn(2, pairs // workers, DIM, generator=generator)
+    audio, text = torch.nn.functional.normalize(noise + noise[:1], dim=-1).to(device).unbind()
+    return Rows(audio, text, torch.tensor(TEMPERATURE, device=device))
+
+
+def _has_open_clip() -> bool:
+    try:
+        importlib.import_module("open_clip.loss")
+    except ImportError:
+        return False
+    return True
+
+
+def _open_clip() -> Loss:
+    """Its form for many processes: each computes its own rows and columns, with gradient through the gathering."""
+    rank, workers = world()
+    loss = importlib.import_module("open_clip.loss").ClipLoss(
+        local_loss=True, gather_with_grad=True, rank=rank, world_size=workers
+    )
+    return lambda audio, text, temperature: loss(audio, text, 1 / temperature)
+
+
+FORMS: dict[str, Callable[[], Loss]] = {
+    "tiled": lambda: sharded_contrastive_loss,
+    "untiled": lambda: untiled_loss,
+    "open_clip": _open_clip,
+}
+
+READINGS: dict[str, Callable[[Request], dict[str, list[float]]]] = {
+    "seconds": _seconds,
+    "memory": _memory,
+    "difference": _difference,
+}
+
+if __name__ == "__main__":
+    print(json.dumps(_process(Request(**json.loads(sys.argv[1])), int(sys.argv[2]), sys.argv[3])))

@@ -1,0 +1,103 @@
+"""A benchmark's results, as a table to read and as JSON to keep."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from mulan.benchmarks.machine import machine
+from mulan.benchmarks.measure import Figure
+
+
+@dataclass(frozen=True)
+class Row:
+    """One candidate and what was read of it."""
+
+    name: str
+    figures: Mapping[str, Figure]
+    """By the name of the column; the same columns need not be in every row."""
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A bound that the project sets itself, and what was measured."""
+
+    what: str
+    measured: float
+    bound: float
+    at_most: bool
+    """Whether the bound is the most that is allowed, or the least."""
+
+    @property
+    def met(self) -> bool:
+        return self.measured <= self.bound if self.at_most else self.measured >= self.bound
+
+    def __str__(self) -> str:
+        sign = "≤" if self.at_most else "≥"
+        return f"{'met   ' if self.met else 'MISSED'}  {self.what}: {self.measured:.3g} (goal {sign} {self.bound:g})"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What ``python -m jobs.bench`` prints and writes."""
+
+    title: str
+    settings: Mapping[str, Any]
+    rows: Sequence[Row]
+    goals: Sequence[Goal] = ()
+    notes: Sequence[str] = ()
+    machine: Mapping[str, str] = field(default_factory=machine)
+
+    def print(self, console: Console) -> None:
+        console.print(f"[bold]{self.title}[/bold]  " + "  ".join(f"{k} {v}" for k, v in self.settings.items()))
+        console.print("  ".join(f"{k}: {v}" for k, v in self.machine.items()), style="dim")
+        columns = list(dict.fromkeys(column for row in self.rows for column in row.figures))
+        table = Table()
+        table.add_column("")
+        for column in columns:
+            table.add_column(column, justify="right")
+        for row in self.rows:
+            table.add_row(
+                row.name, *(_cell(row.figures[column]) if column in row.figures else "" for column in columns)
+            )
+        console.print(table)
+        remarks = [f"{row.name}: {row.remark}" for row in self.rows if row.remark]
+        for line in [*remarks, *self.notes, *map(str, self.goals)]:
+            console.print(line)
+
+    def write(self, file: Path) -> None:
+        """As JSON, every reading included."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(self.to_json(), indent=2) + "\n", encoding="utf-8")
+
+    def to_json(self) -> dict[str, Any]:
+        rows = [
+            {
+                "name": row.name,
+                "remark": row.remark,
+                "figures": {
+                    column: {"median": figure.median, "low": figure.low, "high": figure.high, **asdict(figure)}
+                    for column, figure in row.figures.items()
+                },
+            }
+            for row in self.rows
+        ]
+        return {
+            "title": self.title,
+            "settings": dict(self.settings),
+            "machine": dict(self.machine),
+            "rows": rows,
+            "goals": [{**asdict(goal), "met": goal.met} for goal in self.goals],
+            "notes": list(self.notes),
+        }
+
+
+def _cell(figure: Figure) -> str:
+    """Median and range, to three digits."""
+    middle = f"{figure.median:.3g} {figure.unit}"
+    return middle if len(figure.values) == 1 else f"{middle} ({figure.low:.3g} to {figure.high:.3g})"

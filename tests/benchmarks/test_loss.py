@@ -1,0 +1,81 @@
+"""The benchmark of the loss, on few pairs; and the loss's memory, on many. Times are no matter of tests."""
+
+import json
+
+import pytest
+import torch
+
+from mulan.benchmarks import loss as bench
+from mulan.benchmarks.loss import Request, Rows, bench_loss, gradients, in_processes, relative_difference, unit_rows
+from mulan.benchmarks.measure import in_fresh_process
+from mulan.benchmarks.untiled import untiled_loss
+from mulan.objectives import contrastive
+from mulan.objectives.contrastive import contrastive_loss
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the processes that read: with two on busy cores, threads wait for each other."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def test_a_report_has_every_form_alone_and_in_two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "free_memory_mb", lambda *, device: 1.0)
+    monkeypatch.setattr(bench, "_has_open_clip", lambda: False)
+    said: list[str] = []
+    report = bench_loss(pairs=64, memory_pairs=1024, rounds=2, device="cpu", progress=said.append)
+    rows = {row.name: row for row in report.rows}
+    names = ["tiled", "untiled", "tiled, 2 processes", "untiled, 2 processes", "open_clip"]
+    assert list(rows) == names
+    for name in names[:4]:
+        of_tiled = (
+            {"time to untiled", "gradients to untiled", "memory, 1,024 pairs"} if name.startswith("tiled") else set()
+        )
+        assert rows[name].figures.keys() == {"time", "memory, 64 pairs"} | of_tiled
+        assert len(rows[name].figures["time"].values) == 2
+        assert rows[name].figures["time"].low > 0
+        assert rows[name].remark == ("" if of_tiled else "1,024 pairs would need 0 GB")
+    assert "pip install open-clip-torch" in rows["open_clip"].remark
+    assert [goal.bound for goal in report.goals] == [64, 1.3, 1e-6]
+    assert rows["tiled"].figures["gradients to untiled"].median < 1e-6
+    assert 0 < rows["tiled, 2 processes"].figures["gradients to untiled"].median < 1e-6
+    assert said
+    json.dumps(report.to_json())
+
+
+def test_the_loss_of_32_768_pairs_takes_no_more_than_64_mb_over_its_input() -> None:
+    """32 MiB of them are the gradients; one matrix of similarities would be 4,096 MiB."""
+    found = in_processes(Request("memory", ("tiled",), 32_768, "cpu"))["tiled"][0]
+    assert 2 * 32_768 * bench.DIM * 4e-6 < found <= 64
+
+
+def test_memory_of_whole_matrices_is_seen() -> None:
+    found = in_processes(Request("memory", ("untiled",), 2048, "cpu"))["untiled"][0]
+    assert found == pytest.approx(bench.WHOLE_MATRICES["untiled"] * 2048**2 * 4e-6, rel=0.25)
+
+
+def test_gradients_of_both_forms_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contrastive, "TILE", 128)
+    rows = unit_rows(600, "cpu")
+    reference = gradients(untiled_loss, rows)
+    assert relative_difference(gradients(contrastive_loss, rows), reference) < 1e-6
+    assert relative_difference(Rows(reference[0], reference[1] * 1.001, reference[2]), reference) > 1e-4
+    assert relative_difference(Rows(reference[0], reference[1], reference[2] * 1.001), reference) > 1e-4
+
+
+def test_what_a_process_reads_is_the_same_batch_every_time() -> None:
+    audio, text, temperature = unit_rows(64, "cpu")
+    assert torch.equal(audio, unit_rows(64, "cpu").audio)
+    torch.testing.assert_close(text.norm(dim=1), torch.ones(64))
+    partners, strangers = (audio * text).sum(dim=1), (audio * text.roll(1, 0)).sum(dim=1)
+    assert partners.mean() > strangers.mean() + 0.3
+    assert temperature.item() == pytest.approx(bench.TEMPERATURE)
+
+
+def test_neither_ray_nor_deepspeed_is_loaded() -> None:
+    """A machine with a GPU may have neither."""
+    loaded = in_fresh_process(
+        "timeit", ["-n1", "-r1", "import mulan.benchmarks.loss, sys; print(*sys.modules)"], timeout_s=300
+    )
+    assert "mulan.objectives.contrastive" in loaded.split()
+    assert not {"ray", "deepspeed"} & set(loaded.split())

@@ -1,0 +1,37 @@
+"""Counted activations against a graph whose size is known, and the figures that the recipes' docstrings state."""
+
+import re
+
+import pytest
+import torch
+
+from mulan.benchmarks.memory import activation_bytes, kept_bytes
+from mulan.config import mulan_recipes
+from mulan.config.recipes import named_recipes
+
+
+def test_what_a_graph_keeps_is_counted_once_and_without_weights() -> None:
+    layer = torch.nn.Linear(10, 20, bias=False)
+    rows = torch.randn(7, 10)
+    assert kept_bytes(lambda: layer(rows)) == 7 * 10 * 4
+    assert kept_bytes(lambda: layer(rows) + layer(rows)) == 7 * 10 * 4
+    assert kept_bytes(lambda: torch.relu(layer(rows))) == 7 * 10 * 4 + 7 * 20 * 4
+    with torch.no_grad():
+        assert kept_bytes(lambda: layer(rows)) == 0
+
+
+def test_the_slope_is_that_of_one_more_pair() -> None:
+    """Twice the window is about twice the memory; a tagger has no text."""
+    recipe = named_recipes()["m_resnet50_miniature"]
+    longer = recipe.model_copy(update={"data": recipe.data.model_copy(update={"window_s": 2.0})})
+    one, two = activation_bytes(recipe), activation_bytes(longer)
+    assert two["audio"] / one["audio"] == pytest.approx(2, rel=0.1)
+    assert two["text"] == one["text"]
+    assert activation_bytes(named_recipes()["m_resnet50_audioset_miniature"]).keys() == {"audio"}
+
+
+@pytest.mark.parametrize("name", ["m_resnet50", "m_ast"])
+def test_recipes_state_what_is_counted(name: str) -> None:
+    told = re.findall(r"(\d\.\d\d)\s+GB", getattr(mulan_recipes, name).__doc__ or "")
+    counted = activation_bytes(named_recipes()[name])
+    assert [f"{counted['audio'] / 1e9:.2f}", f"{counted['text'] / 1e9:.2f}"] == told

@@ -1,0 +1,86 @@
+"""The step's benchmark in small: what it measures trains, and its plain engines need neither Ray nor DeepSpeed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mulan.benchmarks.step import ENGINES, bench_step, flops_of_a_pair
+from mulan.benchmarks.step_process import Job, read
+from mulan.config.recipe import Recipe, load_recipe
+from mulan.config.recipes import named_recipes
+
+
+def miniature(name: str, *settings: str, uri: str | None = None) -> Recipe:
+    return load_recipe(f"{name}_miniature", named_recipes(), settings, data_uri=uri)
+
+
+def test_readings_of_all_engines_end_at_the_same_loss() -> None:
+    """Bare loop, our step, and our step on DeepSpeed do the same thing: same batches, same weights."""
+    recipe = miniature("m_ast", "optim.lr=1e-5")
+    losses = []
+    for engine in ("bare", "torch", "deepspeed"):
+        reading = read(Job(recipe.to_toml(), engine, steps=1, warmup_steps=1, tokens=0, corpus=False))
+        assert reading.step_s > 0
+        assert reading.peak_bytes > 2**20
+        losses.append(reading.loss)
+    # masks and dropout differ between the bare loop and the others, whose random numbers are the plan's
+    assert losses[1] == pytest.approx(losses[2], rel=1e-5)
+    assert losses[0] == pytest.approx(losses[1], rel=0.1)
+
+
+def test_the_report_tells_every_reading(tmp_path: Path) -> None:
+    told: list[str] = []
+    recipe = miniature("m_resnet50_audioset")
+    report = bench_step(recipe, engine="torch", rounds=2, steps=2, tokens=0, progress=told.append)
+    assert [row.name for row in report.rows] == ["bare", "torch"]
+    assert all(len(row.figures["step"].values) == 2 for row in report.rows)
+    assert report.rows[0].figures["/ bare"].values == (1.0, 1.0)
+    (goal,) = report.goals
+    assert goal.measured == report.rows[1].figures["/ bare"].median
+    assert len(told) == 4
+    report.write(tmp_path / "step.json")
+    assert json.loads((tmp_path / "step.json").read_text())["settings"]["pairs"] == 16
+
+
+def test_the_whole_runs_on_ray(tiny_corpus: str) -> None:
+    recipe = miniature("demo", uri=tiny_corpus)
+    report = bench_step(recipe, engine=ENGINES[-1], rounds=1, steps=3, tokens=0, progress=lambda _: None)
+    assert [row.name for row in report.rows] == list(ENGINES)
+    assert report.rows[-1].figures["step"].median > 0
+
+
+BLOCKED = """
+import sys
+for name in {blocked}:
+    sys.modules[name] = None  # an import of it fails
+sys.argv = ["jobs.bench", *{arguments}]
+from jobs.bench import main
+main()
+found = sorted(name for name in sys.modules if name.partition(".")[0] in {blocked} and sys.modules[name] is not None)
+assert not found, found
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["step", "--recipe", "m_resnet50_audioset_miniature", "--rounds", "1", "--steps", "1"],
+        ["loss", "--pairs", "32", "--memory-pairs", "64", "--rounds", "1"],
+    ],
+    ids=lambda arguments: str(arguments[0]),
+)
+def test_without_ray_deepspeed_and_decoders(arguments: list[str]) -> None:
+    blocked = ["ray", "deepspeed", "av", "soundfile", "soxr", "s3fs"]
+    code = BLOCKED.format(blocked=blocked, arguments=arguments)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "goal" in done.stdout
+
+
+def test_operations_of_a_pair_grow_with_the_window() -> None:
+    short = miniature("m_resnet50_audioset")
+    long = short.model_copy(update={"data": short.data.model_copy(update={"window_s": 2.0})})
+    assert flops_of_a_pair(long) / flops_of_a_pair(short) == pytest.approx(2, rel=0.15)
