@@ -55,7 +55,7 @@ def bench_data(
         pairs: windows of a micro-batch.
         seconds: length of a window.
         windows: timed in each reading, at least.
-        data_uri: folder of a prepared corpus without bad recordings; empty to make one of 30 s FLAC recordings at 16 kHz.
+        data_uri: folder of a prepared corpus, all of it good; empty to make one by :mod:`mulan.benchmarks.chords`.
     """
     workers = workers or len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:

@@ -44,5 +44,5 @@ def test_a_fresh_process_gives_its_output() -> None:
 
 
 def test_a_fresh_process_that_fails_says_why() -> None:
-    with pytest.raises(RuntimeError, match="calendar no-year failed: .*invalid int value"):
+    with pytest.raises(RuntimeError, match=r"(?s)calendar no-year failed: .*invalid int value"):
         in_fresh_process("calendar", ["no-year"], timeout_s=60)

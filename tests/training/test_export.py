@@ -1,0 +1,69 @@
+"""A tagging run's model is what another run's audio tower starts from."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mulan.config.recipe import load_recipe
+from mulan.config.recipes import named_recipes
+from mulan.model.build import build_model
+from mulan.training.assess import check_model
+from mulan.training.checkpoint import read_state
+from mulan.training.errors import RunError
+from mulan.training.export import checkpoint_to_export, export_run
+from mulan.training.run import Run
+from tests.processes import run_in_processes
+from tests.training.inline import train_inline
+
+TRUNK = "audio_encoder.tower."
+
+
+@pytest.fixture(scope="module")
+def tagger(tiny_corpus: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, list[dict[str, Any]]]:
+    """A run of the pretraining on tags, and its metrics."""
+    folder = tmp_path_factory.mktemp("taggers")
+    run = Run.at(str(folder), "tagger")
+    settings = ["train.steps=4", "train.validate_every_steps=2", "scale.workers=1"]
+    recipe = load_recipe("m_resnet50_audioset_miniature", named_recipes(), settings, data_uri=tiny_corpus)
+    run.begin(recipe)
+    ((lines, _),) = run_in_processes(train_inline, 1, recipe, run.uri, folder=folder / "results")
+    assert export_run(run) == 4
+    return run, lines
+
+
+def test_its_trunk_is_taken_and_its_last_layer_dropped(tagger: tuple[Run, list[dict[str, Any]]]) -> None:
+    run, _ = tagger
+    trained = read_state(checkpoint_to_export(run)[0])
+    recipe = load_recipe("m_resnet50_miniature", named_recipes(), [f"audio_tower.pretrained={run.model_uri}"])
+    model = build_model(recipe)
+    weights = model.state_dict()
+    taken = [name for name in weights if name.startswith(TRUNK)]
+    assert taken
+    for name in taken:
+        assert torch.equal(weights[name], trained[f"weights.{name}"]), name
+    warm = {id(parameter) for parameter in model.warm_started_parameters()}
+    for name, parameter in model.named_parameters():
+        assert (id(parameter) in warm) == name.startswith((TRUNK, "text_tower.")), name
+
+
+def test_a_tagger_is_validated_by_its_tags_and_has_no_zero_shot_evaluation(
+    tagger: tuple[Run, list[dict[str, Any]]],
+) -> None:
+    run, lines = tagger
+    validations = [line["validation"] for line in lines if "validation" in line]
+    assert len(validations) == 2
+    for scores in validations:
+        assert 0 <= scores["roc_auc"] <= 1
+        assert scores["n_tags"] == 2
+        assert scores["n_items"] == 16
+    with pytest.raises(RunError, match=r"trained a tagger, which knows no text.*--set audio_tower.pretrained="):
+        check_model(run, "/nowhere")
+
+
+def test_a_run_without_a_checkpoint_has_nothing_to_export(tmp_path: Path) -> None:
+    run = Run.at(str(tmp_path), "empty")
+    run.begin(named_recipes()["demo_miniature"])
+    with pytest.raises(RunError, match="no checkpoint yet"):
+        export_run(run)
