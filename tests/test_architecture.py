@@ -27,7 +27,7 @@ ROOMS: dict[str, set[str]] = {
 """Each room with the rooms it may import from; "mulan" alone is the package's own file, which offers MuLan."""
 
 KEPT_TO: dict[str, tuple[str, ...]] = {
-    "ray.data": ("mulan/data/", "mulan/evaluation/", "mulan/training/fit.py"),
+    "ray.data": ("mulan/data/", "mulan/evaluation/"),
     "ray.train": ("mulan/training/fit.py",),
     "ray.tune": ("tune/",),
     "deepspeed": ("mulan/training/deepspeed_engine.py",),

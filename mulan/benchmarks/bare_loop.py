@@ -25,7 +25,7 @@ class BareLoop:
         self._recipe, self._device = recipe, device
         model = model.to(device).train()
         self._adam = adam(model, recipe.optim)
-        # data parallelism takes the mean of the workers' gradients; of a loss over all workers' pairs it must be the sum
+        # data parallelism takes the mean of the workers' gradients; a loss over all of their pairs needs the sum
         self._scale = 1 if recipe.loss.weights.tagging else world()[1]
         self._module = DistributedDataParallel(model) if world()[1] > 1 else model
 

@@ -22,7 +22,7 @@ from mulan.data import storage
 from mulan.data.audio import decode_window
 from mulan.data.batch import Batch
 from mulan.data.examples import MicroBatchReader
-from mulan.data.pipeline import batches, planned_dataset
+from mulan.data.pipeline import planned_batches
 from mulan.data.schedule import Item, Phase, Schedule
 from mulan.data.shards import read_record
 from mulan.data.text import tokenize
@@ -75,10 +75,7 @@ def reader_alone(recipe: Recipe, reader: MicroBatchReader) -> Iterator[Loaded]:
 def ray_data(recipe: Recipe, reader: MicroBatchReader, processes: int) -> Iterator[Loaded]:
     """The whole path, as Ray Train hands it to a training worker (``mulan/training/fit.py``)."""
     schedule = Schedule(recipe.train, recipe.batch, rank=0, workers=1)
-    dataset = planned_dataset(schedule, ray.put(reader), cpus=float(processes))
-    shard = dataset.streaming_split(1, equal=False)[0]
-    blocks = shard.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=2)
-    return map(_of_batch, batches(blocks))
+    return map(_of_batch, planned_batches(schedule, ray.put(reader), cpus=float(processes)))
 
 
 def torch_dataloader(recipe: Recipe, reader: MicroBatchReader, processes: int) -> Iterator[Loaded]:

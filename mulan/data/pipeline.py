@@ -1,12 +1,14 @@
 """The Ray Data pipeline: the schedule in groups of micro-batches, one task and one block each, made on CPU workers."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import ray
 import ray.data
-from ray.data import DataContext, Dataset, ExecutionOptions, ExecutionResources
+from ray.data import DataContext, ExecutionOptions, ExecutionResources
 
 from mulan.config import sections
 from mulan.data.batch import Batch
@@ -14,6 +16,10 @@ from mulan.data.examples import MicroBatchReader
 from mulan.data.memory import keep_freed_memory
 from mulan.data.pacing import PauseWhileAhead
 from mulan.data.schedule import Schedule
+
+SEGMENT_GROUPS = 1024
+"""Groups of one execution of Ray Data, which makes all of its tasks, milliseconds each, before the first one runs: a
+run of weeks would take hours to begin."""
 
 GROUP_BYTES = 2**26
 """Most waveform that one task makes, unless a single micro-batch is more.
@@ -34,31 +40,62 @@ def quiet_data_context() -> DataContext:
     return context
 
 
-def planned_dataset(schedule: Schedule, reader: "ray.ObjectRef[MicroBatchReader]", *, cpus: float) -> Dataset:
-    """One worker's micro-batches in order: blocks of some rows, each a micro-batch (see :meth:`Batch.to_columns`).
+def planned_batches(schedule: Schedule, reader: "ray.ObjectRef[MicroBatchReader]", *, cpus: float) -> Iterator[Batch]:
+    """One worker's micro-batches in order, however long the run.
+
+    The schedule is executed in segments; the next one begins while the last quarter of the present one is consumed.
 
     Args:
         reader: lies once per node in the object store, with the index in it.
         cpus: this worker's share of the CPUs that read and decode.
     """
+    size = group_size(schedule.batch, ray.get(reader).data)
+    length = SEGMENT_GROUPS * size
+    segments = [range(first, min(first + length, len(schedule))) for first in range(0, len(schedule), length)]
+    with ThreadPoolExecutor(max_workers=1) as ahead:
+
+        def begin(number: int) -> Future[Iterator[Batch]]:
+            return ahead.submit(_execute, schedule, segments[number], reader, size=size, cpus=cpus)
+
+        upcoming = begin(0) if segments else None
+        for number, segment in enumerate(segments):
+            assert upcoming is not None
+            present, upcoming = upcoming.result(), None
+            for position, batch in enumerate(present):
+                if upcoming is None and number + 1 < len(segments) and position >= len(segment) * 3 // 4:
+                    upcoming = begin(number + 1)
+                yield batch
+
+
+def _execute(
+    schedule: Schedule,
+    numbers: range,
+    reader: "ray.ObjectRef[MicroBatchReader]",
+    *,
+    size: int,
+    cpus: float,
+) -> Iterator[Batch]:
+    """The batches of a part of a schedule, the first of them made: blocks of ``size`` rows, each a micro-batch."""
     quiet_data_context()
-    count, size = len(schedule), group_size(schedule.batch, ray.get(reader).data)
-    groups = -(-count // size)
+    groups = -(-len(numbers) // size)
 
     def read(block: Mapping[str, Any]) -> dict[str, Any]:
         keep_freed_memory()
         found: MicroBatchReader = ray.get(reader)
         first = int(block["id"][0]) * size
-        items = [schedule[number] for number in range(first, min(first + size, count))]
+        items = [schedule[number] for number in numbers[first : first + size]]
         return _joined((found(item).to_columns() for item in items), len(items))
 
-    dataset = ray.data.range(groups, override_num_blocks=max(1, groups)).map_batches(
+    dataset = ray.data.range(groups, override_num_blocks=groups).map_batches(
         read, batch_size=None, zero_copy_batch=True
     )
     dataset.context.execution_options = ExecutionOptions(
         preserve_order=True, resource_limits=ExecutionResources(cpu=cpus)
     )
-    return dataset
+    # a split of one runs the execution in a process of its own, not in that of the training worker
+    (shard,) = dataset.streaming_split(1, equal=False)
+    blocks = iter(shard.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=2))
+    return batches(chain([next(blocks)], blocks))
 
 
 def group_size(batch: sections.Batch, data: sections.Data) -> int:

@@ -1,12 +1,10 @@
 """The fit: a recipe trained by Ray Train on a cluster. All that is Ray Train's is in this file."""
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import ray
-import ray.data
 import ray.train
 import ray.train.torch
 from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
@@ -18,37 +16,13 @@ from mulan.config.pretrained import AST_CHECKPOINT, pretrained_folder
 from mulan.config.recipe import Recipe
 from mulan.config.sections import AstTower
 from mulan.data import storage
-from mulan.data.batch import Batch
 from mulan.data.examples import MicroBatchReader
-from mulan.data.pipeline import batches, planned_dataset, quiet_data_context
+from mulan.data.pipeline import planned_batches
 from mulan.data.schedule import Schedule
 from mulan.training.checkpoint import Progress, checkpoint_name, latest_checkpoint, write_checkpoint
 from mulan.training.engine import CheckpointedEngine
 from mulan.training.errors import TrainingFailed
 from mulan.training.run import JsonLinesLog, Run
-
-DATASET = "train"
-
-
-class PlannedData(ray.train.DataConfig):
-    """Gives each worker its own planned dataset, from the newest checkpoint's step on.
-
-    Ray Train calls :meth:`configure` at every start of the worker group, with that group's size: after a failure the
-    data starts where the weights do.
-    """
-
-    def __init__(self, recipe: Recipe, run_uri: str) -> None:
-        super().__init__()
-        self._recipe, self._run_uri = recipe, run_uri
-
-    def configure(self, datasets: Any, world_size: int, *_: Any, **__: Any) -> list[dict[str, ray.data.DataIterator]]:
-        recipe = self._recipe
-        in_store = ray.put(MicroBatchReader.of(recipe))
-        cpus = max(1.0, recipe.scale.data_cpus / world_size)
-        return [
-            {DATASET: planned_dataset(schedule, in_store, cpus=cpus).streaming_split(1, equal=False)[0]}
-            for schedule in (_schedule(recipe, self._run_uri, rank, world_size) for rank in range(world_size))
-        ]
 
 
 def fit(recipe: Recipe, run: Run, *, callbacks: list[UserCallback] | None = None) -> None:
@@ -65,14 +39,11 @@ def fit(recipe: Recipe, run: Run, *, callbacks: list[UserCallback] | None = None
     found = latest_checkpoint(run.uri)
     if found and found[1].steps_done >= recipe.train.steps:
         return
-    quiet_data_context()
     trainer = TorchTrainer(
         _train_on_worker,
-        train_loop_config={"recipe": recipe, "run": run},
+        train_loop_config={"recipe": recipe, "run": run, "reader": ray.put(MicroBatchReader.of(recipe))},
         scaling_config=_scaling(recipe),
         run_config=_run_config(recipe, run, callbacks or []),
-        datasets={DATASET: ray.data.range(1)},  # stands for the datasets that PlannedData makes
-        dataset_config=PlannedData(recipe, run.uri),
     )
     try:
         result = trainer.fit()
@@ -120,7 +91,9 @@ def _train_on_worker(config: dict[str, Any]) -> str | None:
         )
 
     try:
-        train_worker(recipe, run.uri, _batches(), schedule, reports, ray.train.torch.get_device())
+        cpus = max(1.0, recipe.scale.data_cpus / schedule.workers)
+        batches = planned_batches(schedule, config["reader"], cpus=cpus)
+        train_worker(recipe, run.uri, batches, schedule, reports, ray.train.torch.get_device())
     except MulanError as error:  # raised on all workers alike
         return str(error)
     finally:
@@ -163,11 +136,6 @@ def _report(engine: CheckpointedEngine | None, metrics: dict[str, Any], progress
             write_checkpoint(Path(folder), state, progress)
             checkpoint = ray.train.Checkpoint.from_directory(folder)
         ray.train.report(metrics, checkpoint=checkpoint, checkpoint_dir_name=checkpoint_name(progress.steps_done))
-
-
-def _batches() -> Iterator[Batch]:
-    shard = ray.train.get_dataset_shard(DATASET)
-    return batches(shard.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=2))
 
 
 def _schedule(recipe: Recipe, run_uri: str, rank: int, workers: int) -> Schedule:

@@ -10,7 +10,7 @@ from mulan.data import pipeline
 from mulan.data.batch import TOKEN_MULTIPLE, Batch, Replaced
 from mulan.data.examples import MicroBatchReader, plans
 from mulan.data.index import Corpus
-from mulan.data.pipeline import GROUP_BYTES, batches, group_size, planned_dataset
+from mulan.data.pipeline import GROUP_BYTES, group_size, planned_batches
 from mulan.data.schedule import Item, Phase, Schedule
 
 
@@ -76,23 +76,19 @@ def reader(tiny_corpus: str) -> MicroBatchReader:
     )
 
 
-GROUPS = {1: [1] * 10, 3: [3, 3, 3, 1], 4: [4, 4, 2], 1000: [10]}
-"""Micro-batches of a task, and of each block of a worker's 10; the validations are the 7th and the 10th."""
-
-
 @pytest.mark.usefixtures("ray_cluster")
-@pytest.mark.parametrize("size", GROUPS)
+@pytest.mark.parametrize(("size", "segment"), [(1, 4), (3, 2), (4, 1), (1000, 1)])
 def test_ray_data_gives_each_worker_its_batches_in_order(
-    size: int, reader: MicroBatchReader, monkeypatch: pytest.MonkeyPatch
+    size: int, segment: int, reader: MicroBatchReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """In tasks of ``size`` micro-batches, executed ``segment`` at a time; of a worker's 10, two are of validations."""
     recipe = short_recipe(reader.corpus.uri)
+    monkeypatch.setattr(pipeline, "SEGMENT_GROUPS", segment)
     monkeypatch.setattr(pipeline, "GROUP_BYTES", size * waveform_bytes(reader(Item(Phase.TRAIN, 0, 0))))
     in_store = ray.put(reader)
     for rank in range(2):
         schedule = Schedule(recipe.train, recipe.batch, rank, 2)
-        blocks = list(planned_dataset(schedule, in_store, cpus=2).iter_batches(batch_size=None, batch_format="numpy"))
-        assert [len(block["about"]) for block in blocks] == GROUPS[size]
-        streamed = list(batches(blocks))
+        streamed = list(planned_batches(schedule, in_store, cpus=2))
         assert [batch.item for batch in streamed] == [schedule[number] for number in range(len(schedule))]
         assert [number for number, batch in enumerate(streamed) if batch.item.phase is Phase.VALIDATE] == [6, 9]
         for batch in streamed:
@@ -108,8 +104,7 @@ def test_a_resumed_run_gets_the_rest_of_the_batches(
     monkeypatch.setattr(pipeline, "GROUP_BYTES", 3 * waveform_bytes(reader(Item(Phase.TRAIN, 0, 0))))
     whole = Schedule(recipe.train, recipe.batch, rank=1, workers=2)
     rest = Schedule(recipe.train, recipe.batch, rank=1, workers=2, first_step=first_step)
-    dataset = planned_dataset(rest, ray.put(reader), cpus=1)
-    streamed = list(batches(dataset.iter_batches(batch_size=None, batch_format="numpy")))
+    streamed = list(planned_batches(rest, ray.put(reader), cpus=1))
     assert [batch.item for batch in streamed] == [whole[number] for number in range(len(whole))][-len(rest) :]
     for batch in streamed:
         assert_equal(batch, Batch.from_columns(reader(batch.item).to_columns()))
