@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from jobs import arguments
-from mulan.benchmarks.report import Report
+from mulan.benchmarks.results import Report
 
 
 def main() -> None:

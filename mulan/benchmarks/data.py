@@ -10,7 +10,7 @@ from dataclasses import asdict
 from mulan.benchmarks.chords import write_chords
 from mulan.benchmarks.data_process import ALONE, LOADERS, Job, Reading
 from mulan.benchmarks.measure import Figure, in_fresh_process, interleaved, ratios
-from mulan.benchmarks.report import Goal, Report, Row
+from mulan.benchmarks.results import Goal, Report, Row
 from mulan.config.recipe import Recipe
 from mulan.config.recipes import demo
 from mulan.config.sections import Scale, Train

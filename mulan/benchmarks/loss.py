@@ -20,7 +20,7 @@ import torch.distributed as dist
 
 from mulan.benchmarks.measure import Figure, in_fresh_process, interleaved, ratios
 from mulan.benchmarks.peak import extra_memory_mb, free_memory_mb
-from mulan.benchmarks.report import Goal, Report, Row
+from mulan.benchmarks.results import Goal, Report, Row
 from mulan.benchmarks.untiled import untiled_loss
 from mulan.objectives.collectives import sum_over_workers, world
 from mulan.objectives.contrastive import sharded_contrastive_loss

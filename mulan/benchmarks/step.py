@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mulan.benchmarks.drawn import drawn_batch, model_to_measure
 from mulan.benchmarks.measure import Figure, in_fresh_process, interleaved, ratios
-from mulan.benchmarks.report import Goal, Report, Row
+from mulan.benchmarks.results import Goal, Report, Row
 from mulan.benchmarks.step_process import Job
 from mulan.config.recipe import Recipe
 from mulan.training.transfer import to_device

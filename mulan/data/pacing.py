@@ -1,16 +1,19 @@
-"""Keeps Ray Data's scheduler from spinning while training is slower than the data.
+"""Keeps data tasks and Ray Data's scheduler out of the way of training while they are ahead of it.
 
 The scheduler of Ray 2.60 takes a step ten times a second, a few milliseconds of CPU each; when every running task waits
 for room in the output it steps without end. These are the cores that the training workers need.
 """
 
+import os
 import time
+from functools import cache
 from typing import Any
 
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 _PAUSE_S = 0.25
 """Far less than training takes for the batches that wait."""
+_NICE = 15
 
 
 class PauseWhileAhead(ExecutionCallback):
@@ -19,3 +22,9 @@ class PauseWhileAhead(ExecutionCallback):
     def on_execution_step(self, executor: Any) -> None:
         if not executor._consumer_idling():
             time.sleep(_PAUSE_S)
+
+
+@cache
+def give_way() -> None:
+    """Puts this process behind training workers on the same cores, at the nice value that Ray gives its own; once."""
+    os.setpriority(os.PRIO_PROCESS, 0, max(_NICE, os.getpriority(os.PRIO_PROCESS, 0)))

@@ -13,8 +13,8 @@ from ray.data import DataContext, ExecutionOptions, ExecutionResources
 from mulan.config import sections
 from mulan.data.batch import Batch
 from mulan.data.examples import MicroBatchReader
-from mulan.data.memory import keep_freed_memory
-from mulan.data.pacing import PauseWhileAhead
+from mulan.data.freed_memory import keep_freed_memory
+from mulan.data.pacing import PauseWhileAhead, give_way
 from mulan.data.schedule import Schedule
 
 SEGMENT_GROUPS = 1024
@@ -81,6 +81,7 @@ def _execute(
 
     def read(block: Mapping[str, Any]) -> dict[str, Any]:
         keep_freed_memory()
+        give_way()
         found: MicroBatchReader = ray.get(reader)
         first = int(block["id"][0]) * size
         items = [schedule[number] for number in numbers[first : first + size]]

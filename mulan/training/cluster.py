@@ -25,4 +25,6 @@ def connect(scale: Scale) -> None:
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,
+        # at Ray's own 15, training stands behind every other process of the machine; data tasks step back by themselves
+        _system_config={"worker_niceness": 0},
     )

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -43,3 +46,11 @@ def steps_of_the_scheduler(callbacks: list[type[Any]]) -> int:
 def test_the_scheduler_rests_while_its_output_is_full() -> None:
     """If the first count falls, Ray no longer spins and the pause can go."""
     assert steps_of_the_scheduler([]) > 5 * steps_of_the_scheduler([PauseWhileAhead])
+
+
+def test_data_tasks_step_back_behind_training() -> None:
+    """Once is enough, and a process that stands further back already stays there."""
+    code = "import os; {}; from mulan.data.pacing import give_way; give_way(); give_way(); print(os.nice(0))"
+    for before, after in (("pass", 15), ("os.nice(18)", 18)):
+        done = subprocess.run([sys.executable, "-c", code.format(before)], capture_output=True, text=True, check=True)
+        assert int(done.stdout) == max(after, os.nice(0))

@@ -7,7 +7,7 @@ import pytest
 
 PAGES_FAULTED = """
 import resource, sys
-from mulan.data.memory import keep_freed_memory
+from mulan.data.freed_memory import keep_freed_memory
 if sys.argv[1] == "kept":
     keep_freed_memory()
 def fill():

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from mulan.benchmarks.measure import Figure
-from mulan.benchmarks.report import Goal, Report, Row
+from mulan.benchmarks.results import Goal, Report, Row
 
 REPORT = Report(
     title="Some loss",
