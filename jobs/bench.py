@@ -65,7 +65,7 @@ def _add_step(parser: argparse.ArgumentParser) -> None:
 
 
 def _step(given: argparse.Namespace, progress: Progress) -> Report:
-    from mulan.benchmarks.step import bench_step
+    from mulan.benchmarks.steps import bench_step
 
     recipe = arguments.recipe_of(given, data_uri=given.data)
     return bench_step(

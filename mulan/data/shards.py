@@ -147,10 +147,11 @@ def parse_record(fragment: bytes) -> Record:
     try:
         with tarfile.open(fileobj=io.BytesIO(fragment), mode="r:") as tar:
             for member in tar:
-                file = tar.extractfile(member)
-                if file is None:
+                if not member.isfile():
                     continue
-                content = file.read()
+                content = fragment[
+                    member.offset_data : member.offset_data + member.size
+                ]  # one copy; tarfile makes more
                 if len(content) != member.size:
                     raise BadRecording("truncated shard", f"{member.name} has {len(content)} of {member.size} bytes")
                 key, _, extension = member.name.rpartition("/")[2].partition(".")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mulan.benchmarks.step import ENGINES, bench_step, flops_of_a_pair
 from mulan.benchmarks.step_process import Job, read
+from mulan.benchmarks.steps import ENGINES, bench_step, flops_of_a_pair
 from mulan.config.recipe import Recipe, load_recipe
 from mulan.config.recipes import named_recipes
 
