@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from jobs import arguments
+from mulan.benchmarks.measure import BenchmarkFailed
 from mulan.benchmarks.results import Report
 
 
@@ -23,6 +24,9 @@ def main() -> None:
         kind.add_argument("--json", type=Path, metavar="FILE", help="write the report there as well")
         add(kind)
     given = parser.parse_args()
+    if getattr(given, "dry_run", False):
+        print(arguments.recipe_of(given, data_uri=given.data).to_toml(), end="")
+        return
     console = Console(highlight=False)
     report = KINDS[given.kind][1](given, lambda text: console.print(text, style="dim"))
     report.print(console)
@@ -68,6 +72,8 @@ def _step(given: argparse.Namespace, progress: Progress) -> Report:
     from mulan.benchmarks.steps import bench_step
 
     recipe = arguments.recipe_of(given, data_uri=given.data)
+    if given.engine == "ray" and not recipe.data.uri:
+        raise BenchmarkFailed("--engine ray trains on a corpus: name one by --data")
     return bench_step(
         recipe,
         engine=given.engine,

@@ -7,6 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mulan.config.errors import MulanError
+
+
+class BenchmarkFailed(MulanError, RuntimeError):
+    """A reading that could not be taken."""
+
+    exit_code = 1
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -64,12 +72,12 @@ def in_fresh_process(module: str, arguments: Sequence[str], *, timeout_s: float)
     """Standard output of ``python -m MODULE ARGUMENTS``: for readings that an earlier one would spoil.
 
     Raises:
-        RuntimeError: it failed; with the end of what it said.
+        BenchmarkFailed: with the end of what it said.
     """
     root = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments], capture_output=True, text=True, timeout=timeout_s, cwd=root
     )
     if done.returncode:
-        raise RuntimeError(f"{module} {' '.join(arguments)} failed: {done.stderr[-2000:]}")
+        raise BenchmarkFailed(f"{module} {' '.join(arguments)} failed: {done.stderr[-2000:]}")
     return done.stdout
