@@ -55,7 +55,8 @@ def sharded_contrastive_loss(
     global loss on every process; the gradient of ``audio`` and ``text`` is that of the global loss; the gradients of
     ``temperature`` must be summed over the processes.
     """
-    return _apply(_AcrossProcesses if world()[1] > 1 else _InOneProcess, audio, text, temperature)
+    # also for a single process: sums in the same order, whatever the number of processes
+    return _apply(_AcrossProcesses, audio, text, temperature)
 
 
 def _apply(

@@ -20,7 +20,7 @@ def recipe(uri: str, *settings: str) -> Recipe:
     common = ["train.steps=6", "train.checkpoint_every_steps=6", "batch.micro_batches=4", "scale.workers=1"]
     common += ["batch.pairs_per_micro_batch=6", "train.validation_micro_batches=4"]
     common += ["text_tower.layers=2", "text_tower.frozen_layers=1"]  # the token embeddings would take most of the time
-    common += ["optim.epsilon=1e-6"]  # above the rounding of gradients, of which Adam would make whole steps
+    common += ["optim.epsilon=1e-5"]  # above the rounding of gradients, of which Adam would make whole steps
     return load_recipe("demo_miniature", named_recipes(), [*common, *settings], data_uri=uri)
 
 
