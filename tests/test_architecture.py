@@ -37,6 +37,7 @@ KEPT_TO: dict[str, tuple[str, ...]] = {
 IMPORTED_LATE = {
     "jobs/bench.py": "a kind's libraries are loaded only for it",
     "mulan/__init__.py": "commands that only read a recipe do not wait for torch",
+    "mulan/benchmarks/step_process.py": "DeepSpeed and decoders may not be installed where a plain step is measured",
     "mulan/training/fit.py": "DeepSpeed chooses its accelerator when imported, from the environment of the worker",
     "tests/conftest.py": "Ray reads its environment when imported",
 }

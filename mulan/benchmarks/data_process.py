@@ -27,8 +27,7 @@ from mulan.benchmarks.data_streams import (
 from mulan.config.recipe import Recipe, recipe_from_toml
 from mulan.config.sections import Scale
 from mulan.data.audio import decode_window
-from mulan.data.examples import MicroBatchReader, plans
-from mulan.data.index import Corpus
+from mulan.data.examples import MicroBatchReader
 from mulan.data.shards import read_record
 from mulan.training.cluster import connect
 
@@ -75,10 +74,7 @@ def read(job: Job) -> Reading:
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     recipe = recipe_from_toml(job.recipe_toml, name="benchmark")
-    corpus = Corpus.open(recipe.data.uri)
-    reader = MicroBatchReader(
-        corpus, plans(corpus, recipe.data, recipe.batch, recipe.train), recipe.data, recipe.text_tower
-    )
+    reader = MicroBatchReader.of(recipe)
     if job.candidate in ALONE:
         return _alone(job, recipe, reader)
     if job.candidate == "Ray Data":

@@ -3,7 +3,6 @@
 Imports neither Ray nor, unless it is the engine to be measured, DeepSpeed.
 """
 
-import importlib
 import json
 import os
 import resource
@@ -118,8 +117,9 @@ def _step(recipe: Recipe, job: Job, device: torch.device) -> Callable[[list[Batc
     if job.engine == "torch":
         engine: Any = TorchEngine(model, recipe, device=device)
     else:  # DeepSpeed may not be installed, and chooses its accelerator when imported
-        deepspeed_engine = importlib.import_module("mulan.training.deepspeed_engine")
-        engine = deepspeed_engine.DeepSpeedEngine(model, recipe, device=device)
+        from mulan.training.deepspeed_engine import DeepSpeedEngine
+
+        engine = DeepSpeedEngine(model, recipe, device=device)
     statistics = RunningStatistics(engine.module)
 
     def step(batches: list[Batch]) -> float:
@@ -134,7 +134,9 @@ def _preloaded(recipe: Recipe, job: Job) -> list[list[Batch]]:
     share = recipe.batch.micro_batches // workers
     places = [(step, rank * share + number) for step in range(PRELOADED_STEPS) for number in range(share)]
     if job.corpus:  # its decoders may not be installed where batches are drawn
-        reader = importlib.import_module("mulan.data.examples").MicroBatchReader.of(recipe)
+        from mulan.data.examples import MicroBatchReader
+
+        reader = MicroBatchReader.of(recipe)
         found = [Batch.from_columns(reader(Item(Phase.TRAIN, *place)).to_columns()) for place in places]
     else:
         found = [drawn_batch(recipe, step=step, micro_batch=number, tokens=job.tokens) for step, number in places]

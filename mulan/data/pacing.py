@@ -1,7 +1,7 @@
 """Keeps data tasks and Ray Data's scheduler out of the way of training while they are ahead of it.
 
-The scheduler of Ray 2.60 takes a step ten times a second, a few milliseconds of CPU each; when every running task waits
-for room in the output it steps without end. These are the cores that the training workers need.
+The scheduler of Ray 2.60 steps also when there is nothing to do, and without end when every running task waits for room
+in the output. These are the cores that the training workers need.
 """
 
 import os

@@ -18,13 +18,13 @@ from mulan.data.pacing import PauseWhileAhead, give_way
 from mulan.data.schedule import Schedule
 
 SEGMENT_GROUPS = 1024
-"""Groups of one execution of Ray Data, which makes all of its tasks, milliseconds each, before the first one runs: a
-run of weeks would take hours to begin."""
+"""Groups of one execution of Ray Data, which makes all of its tasks before the first one runs: the start of a run must
+not take longer the longer the run."""
 
 GROUP_BYTES = 2**26
 """Most waveform that one task makes, unless a single micro-batch is more.
 
-A task and its block cost Ray tens of milliseconds of CPU however small they are: too much for every micro-batch. The
+A task and its block cost Ray the same however small they are: too much for every micro-batch. The
 first batch waits for its whole group, and every CPU at work holds one."""
 
 

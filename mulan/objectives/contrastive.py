@@ -26,9 +26,8 @@ from mulan.objectives.collectives import gather, world
 TILE = 1024
 """Rows and columns of a tile at most: 4 MiB in float32, of which three are alive at a time.
 
-Measured on a CPU with 2 cores, of 128 to 2,048: 512 to 1,536 take about the same time, 256 and 2,048 a fifth more.
-Of the former, larger ones make fewer calls, which a GPU notices, and smaller ones take less memory than the gradients
-do. It is a constant, so that the order of sums is the same on every machine.
+Larger ones make fewer calls, smaller ones stay in the processor's caches and take less memory than the gradients do. It
+is a constant, so that the order of sums is the same on every machine.
 """
 
 

@@ -8,8 +8,7 @@ from mulan.config.recipe import Recipe, load_recipe
 from mulan.config.recipes import named_recipes
 from mulan.data import pipeline
 from mulan.data.batch import TOKEN_MULTIPLE, Batch, Replaced
-from mulan.data.examples import MicroBatchReader, plans
-from mulan.data.index import Corpus
+from mulan.data.examples import MicroBatchReader
 from mulan.data.pipeline import GROUP_BYTES, group_size, planned_batches
 from mulan.data.schedule import Item, Phase, Schedule
 
@@ -70,10 +69,7 @@ def short_recipe(uri: str) -> Recipe:
 
 @pytest.fixture(scope="module")
 def reader(tiny_corpus: str) -> MicroBatchReader:
-    recipe, corpus = short_recipe(tiny_corpus), Corpus.open(tiny_corpus)
-    return MicroBatchReader(
-        corpus, plans(corpus, recipe.data, recipe.batch, recipe.train), recipe.data, recipe.text_tower
-    )
+    return MicroBatchReader.of(short_recipe(tiny_corpus))
 
 
 @pytest.mark.usefixtures("ray_cluster")
