@@ -23,7 +23,7 @@ from mulan.benchmarks.peak import extra_memory_mb, free_memory_mb
 from mulan.benchmarks.results import Goal, Report, Row
 from mulan.benchmarks.untiled import untiled_loss
 from mulan.objectives.collectives import sum_over_workers, world
-from mulan.objectives.contrastive import sharded_contrastive_loss
+from mulan.objectives.contrastive import contrastive_loss
 
 DIM = 128
 """The paper's."""
@@ -248,7 +248,7 @@ def _open_clip() -> Loss:
 
 
 FORMS: dict[str, Callable[[], Loss]] = {
-    "tiled": lambda: sharded_contrastive_loss,
+    "tiled": lambda: contrastive_loss,
     "untiled": lambda: untiled_loss,
     "open_clip": _open_clip,
 }

@@ -4,7 +4,7 @@ import torch
 
 from mulan.config.sections import LossWeights
 from mulan.model.joint import Embeddings
-from mulan.objectives.contrastive import sharded_contrastive_loss
+from mulan.objectives.contrastive import contrastive_loss
 
 
 def objective(embeddings: Embeddings, weights: LossWeights) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -14,10 +14,10 @@ def objective(embeddings: Embeddings, weights: LossWeights) -> tuple[torch.Tenso
         embeddings: this worker's rows of the global batch.
 
     Returns:
-        The global loss, whose gradients are as :func:`sharded_contrastive_loss` says, and detached global terms.
+        The global loss, whose gradients are as :func:`contrastive_loss` says, and detached global terms.
     """
     terms: dict[str, torch.Tensor] = {}
     if weights.contrastive > 0:
-        terms["contrastive"] = sharded_contrastive_loss(embeddings.audio[:, 0], embeddings.text, embeddings.temperature)
+        terms["contrastive"] = contrastive_loss(embeddings.audio[:, 0], embeddings.text, embeddings.temperature)
     loss = torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()
     return loss, {name: term.detach() for name, term in terms.items()}

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from mulan.benchmarks.untiled import untiled_loss
 from mulan.objectives import contrastive
-from mulan.objectives.contrastive import contrastive_loss, sharded_contrastive_loss
+from mulan.objectives.contrastive import contrastive_loss
 from tests.processes import run_in_processes
 
 
@@ -85,7 +85,8 @@ def errors(ours: Result, reference: Result) -> list[float]:
     ]
 
 
-TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-6}
+TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-7}
+"""In float32 a result is the right one, rounded."""
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
@@ -230,7 +231,7 @@ def sharded(audio: torch.Tensor, text: torch.Tensor, temperature: float) -> list
     mine = slice(dist.get_rank() * share, (dist.get_rank() + 1) * share)
     results = []
     for contrastive.TILE in TILES:
-        results.append(with_gradients(sharded_contrastive_loss, audio[mine], text[mine], temperature))
+        results.append(with_gradients(contrastive_loss, audio[mine], text[mine], temperature))
     return results
 
 
@@ -254,9 +255,20 @@ def test_processes_share_the_loss_of_one(workers: int, dtype: torch.dtype, tmp_p
     assert max(errors(together(shuffled)[0], reference)) > 0.1
 
 
+def test_gradients_have_the_same_bits_on_any_number_of_processes(tmp_path: Path) -> None:
+    audio, text = (unit_rows(64, seed=seed, dim=128).float() for seed in (7, 8))
+    found = []
+    for workers in (1, 2, 4):
+        ranks = run_in_processes(sharded, workers, audio, text, 0.05, folder=tmp_path / str(workers))
+        found.append(together([rank[0] for rank in ranks])[0])
+    for other in found[1:]:
+        assert all(torch.equal(one, same) for one, same in zip(found[0][:3], other[:3], strict=True))
+        assert max(errors(other, found[0])) < TOLERANCE[torch.float32]
+
+
 def test_a_process_holds_embeddings_of_all_and_waits_for_nothing(tmp_path: Path) -> None:
     pairs = 512
-    for largest, operations in run_in_processes(watched, 2, sharded_contrastive_loss, pairs, folder=tmp_path / "tiled"):
+    for largest, operations in run_in_processes(watched, 2, contrastive_loss, pairs, folder=tmp_path / "tiled"):
         assert largest == pairs * DIM
         assert not operations & WAITS
         assert any(name.startswith("c10d::") for name in operations)
@@ -270,9 +282,3 @@ def test_rows_may_lie_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     audio, text = unit_rows(5, seed=9), unit_rows(5, seed=10)
     apart = torch.stack((audio, text), dim=1)
     assert torch.equal(contrastive_loss(apart[:, 0], apart[:, 1], 0.1), contrastive_loss(audio, text, 0.1))
-
-
-def test_a_single_process_needs_no_group() -> None:
-    audio, text = unit_rows(5, seed=9), unit_rows(5, seed=10)
-    alone = with_gradients(contrastive_loss, audio, text, 0.1)
-    assert max(errors(with_gradients(sharded_contrastive_loss, audio, text, 0.1), alone)) < TOLERANCE[torch.float64]
