@@ -75,7 +75,7 @@ def reader_alone(recipe: Recipe, reader: MicroBatchReader) -> Iterator[Loaded]:
 def ray_data(recipe: Recipe, reader: MicroBatchReader, processes: int) -> Iterator[Loaded]:
     """The whole path, as Ray Train hands it to a training worker (``mulan/training/fit.py``)."""
     schedule = Schedule(recipe.train, recipe.batch, rank=0, workers=1)
-    return map(_of_batch, planned_batches(schedule, ray.put(reader), cpus=float(processes)))
+    return map(_of_batch, planned_batches(schedule, ray.put(reader), cpus=processes))
 
 
 def torch_dataloader(recipe: Recipe, reader: MicroBatchReader, processes: int) -> Iterator[Loaded]:

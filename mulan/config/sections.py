@@ -273,6 +273,7 @@ class Scale(Section):
     """One GPU a worker (NCCL); otherwise CPU workers (gloo)."""
     cpus_per_worker: Count = 1
     data_cpus: Count = 1
-    """CPUs that Ray Data may use to read, decode and tokenize."""
+    """CPUs that read, decode and tokenize: a process each, shared out among the workers, of which each has at least
+    one."""
     max_failures: CountOrNone = 3
     """Lost workers survived before the run gives up."""

@@ -1,5 +1,6 @@
-"""The Ray Data pipeline: the schedule in groups of micro-batches, one task and one block each, made on CPU workers."""
+"""The Ray Data pipeline: the schedule in groups of micro-batches, one task and one block each, made by CPU actors."""
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
@@ -14,18 +15,23 @@ from mulan.config import sections
 from mulan.data.batch import Batch
 from mulan.data.examples import MicroBatchReader
 from mulan.data.freed_memory import keep_freed_memory
-from mulan.data.pacing import PauseWhileAhead, give_way
+from mulan.data.pacing import PauseBetweenSteps, give_way
 from mulan.data.schedule import Schedule
 
 SEGMENT_GROUPS = 1024
-"""Groups of one execution of Ray Data, which makes all of its tasks before the first one runs: the start of a run must
-not take longer the longer the run."""
+"""Groups of the first execution of Ray Data, which makes all of its tasks before the first one runs: the start of a run
+must not take longer the longer the run. Each execution starts its own processes, so that later ones are longer."""
+
+LONGEST_SEGMENT_GROUPS = 2**14
 
 GROUP_BYTES = 2**26
 """Most waveform that one task makes, unless a single micro-batch is more.
 
 A task and its block cost Ray the same however small they are: too much for every micro-batch. The
 first batch waits for its whole group, and every CPU at work holds one."""
+
+_TASKS_AHEAD = 4
+"""Tasks that each reading process is given at a time, so that it need not wait for the scheduler between two."""
 
 
 def quiet_data_context() -> DataContext:
@@ -35,23 +41,22 @@ def quiet_data_context() -> DataContext:
     context.enable_operator_progress_bars = False
     context.target_max_block_size = None  # a block is a group, however large
     context.execution_no_progress_timeout_s = -1  # a long validation or checkpoint must not end the run
-    if PauseWhileAhead not in context.custom_execution_callback_classes:
-        context.custom_execution_callback_classes.append(PauseWhileAhead)
+    if PauseBetweenSteps not in context.custom_execution_callback_classes:
+        context.custom_execution_callback_classes.append(PauseBetweenSteps)
     return context
 
 
-def planned_batches(schedule: Schedule, reader: "ray.ObjectRef[MicroBatchReader]", *, cpus: float) -> Iterator[Batch]:
+def planned_batches(schedule: Schedule, reader: "ray.ObjectRef[MicroBatchReader]", *, cpus: int) -> Iterator[Batch]:
     """One worker's micro-batches in order, however long the run.
 
-    The schedule is executed in segments; the next one begins while the last quarter of the present one is consumed.
+    The schedule is executed in segments; the next one is begun while the last quarter of the present one is consumed.
 
     Args:
         reader: lies once per node in the object store, with the index in it.
-        cpus: this worker's share of the CPUs that read and decode.
+        cpus: this worker's share of the CPUs that read and decode; a process each.
     """
     size = group_size(schedule.batch, ray.get(reader).data)
-    length = SEGMENT_GROUPS * size
-    segments = [range(first, min(first + length, len(schedule))) for first in range(0, len(schedule), length)]
+    segments = _segments(len(schedule), size)
     with ThreadPoolExecutor(max_workers=1) as ahead:
 
         def begin(number: int) -> Future[Iterator[Batch]]:
@@ -67,28 +72,34 @@ def planned_batches(schedule: Schedule, reader: "ray.ObjectRef[MicroBatchReader]
                 yield batch
 
 
+def _segments(micro_batches: int, size: int) -> list[range]:
+    """Micro-batches of each execution, in groups of ``size``; twice as many as of the one before, up to a bound."""
+    found: list[range] = []
+    groups = SEGMENT_GROUPS
+    while (first := found[-1].stop if found else 0) < micro_batches:
+        found.append(range(first, min(first + groups * size, micro_batches)))
+        groups = min(2 * groups, LONGEST_SEGMENT_GROUPS)
+    return found
+
+
 def _execute(
     schedule: Schedule,
     numbers: range,
     reader: "ray.ObjectRef[MicroBatchReader]",
     *,
     size: int,
-    cpus: float,
+    cpus: int,
 ) -> Iterator[Batch]:
     """The batches of a part of a schedule, the first of them made: blocks of ``size`` rows, each a micro-batch."""
     quiet_data_context()
     groups = -(-len(numbers) // size)
-
-    def read(block: Mapping[str, Any]) -> dict[str, Any]:
-        keep_freed_memory()
-        give_way()
-        found: MicroBatchReader = ray.get(reader)
-        first = int(block["id"][0]) * size
-        items = [schedule[number] for number in numbers[first : first + size]]
-        return _joined((found(item).to_columns() for item in items), len(items))
-
     dataset = ray.data.range(groups, override_num_blocks=groups).map_batches(
-        read, batch_size=None, zero_copy_batch=True
+        _GroupReader,
+        fn_constructor_args=(schedule, numbers, reader, size),
+        compute=ray.data.ActorPoolStrategy(size=cpus, max_tasks_in_flight_per_actor=_TASKS_AHEAD),
+        num_cpus=1,
+        batch_size=None,
+        zero_copy_batch=True,
     )
     dataset.context.execution_options = ExecutionOptions(
         preserve_order=True, resource_limits=ExecutionResources(cpu=cpus)
@@ -97,6 +108,24 @@ def _execute(
     (shard,) = dataset.streaming_split(1, equal=False)
     blocks = iter(shard.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=2))
     return batches(chain([next(blocks)], blocks))
+
+
+class _GroupReader:
+    """Makes groups of micro-batches, in an actor of one CPU."""
+
+    def __init__(
+        self, schedule: Schedule, numbers: range, reader: "ray.ObjectRef[MicroBatchReader]", size: int
+    ) -> None:
+        keep_freed_memory()
+        give_way()
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads would take other processes' CPUs
+        self._schedule, self._numbers, self._size = schedule, numbers, size
+        self._reader: MicroBatchReader = ray.get(reader)
+
+    def __call__(self, block: Mapping[str, Any]) -> dict[str, Any]:
+        first = int(block["id"][0]) * self._size
+        items = [self._schedule[number] for number in self._numbers[first : first + self._size]]
+        return _joined((self._reader(item).to_columns() for item in items), len(items))
 
 
 def group_size(batch: sections.Batch, data: sections.Data) -> int:

@@ -1,9 +1,9 @@
 """Texts to token ids, by the tokenizer that belongs to the text tower."""
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
+from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from mulan.config.pretrained import pretrained_folder
@@ -11,8 +11,13 @@ from mulan.config.sections import TextTower
 
 
 @lru_cache(maxsize=2)
-def _tokenizer(pretrained: str) -> Any:
-    return AutoTokenizer.from_pretrained(pretrained_folder(pretrained), local_files_only=True)
+def _tokenizer(pretrained: str, max_tokens: int) -> Tokenizer:
+    """Without its wrapping in ``transformers``, which takes as long again as it does for texts of a sentence."""
+    whole = AutoTokenizer.from_pretrained(pretrained_folder(pretrained), local_files_only=True)
+    tokenizer: Tokenizer = whole.backend_tokenizer
+    tokenizer.enable_truncation(max_tokens)
+    tokenizer.enable_padding(length=max_tokens, pad_id=whole.pad_token_id, pad_token=whole.pad_token)
+    return tokenizer
 
 
 def tokenize(texts: list[str], section: TextTower) -> tuple[np.ndarray, np.ndarray]:
@@ -22,7 +27,6 @@ def tokenize(texts: list[str], section: TextTower) -> tuple[np.ndarray, np.ndarr
     """
     if not section.pretrained:
         return np.zeros((len(texts), 0), np.int64), np.zeros((len(texts), 0), np.int64)
-    encoded = _tokenizer(section.pretrained)(
-        texts, truncation=True, max_length=section.max_tokens, padding="max_length", return_tensors="np"
-    )
-    return encoded["input_ids"].astype(np.int64), encoded["attention_mask"].astype(np.int64)
+    encoded = _tokenizer(section.pretrained, section.max_tokens).encode_batch_fast(texts)
+    token_ids = np.array([text.ids for text in encoded], np.int64)
+    return token_ids, np.array([text.attention_mask for text in encoded], np.int64)

@@ -91,7 +91,7 @@ def _train_on_worker(config: dict[str, Any]) -> str | None:
         )
 
     try:
-        cpus = max(1.0, recipe.scale.data_cpus / schedule.workers)
+        cpus = max(1, recipe.scale.data_cpus // schedule.workers)
         batches = planned_batches(schedule, config["reader"], cpus=cpus)
         train_worker(recipe, run.uri, batches, schedule, reports, ray.train.torch.get_device())
     except MulanError as error:  # raised on all workers alike

@@ -9,7 +9,7 @@ import pytest
 import ray.data
 from ray.data import DataContext, ExecutionOptions, ExecutionResources
 
-from mulan.data.pacing import PauseWhileAhead
+from mulan.data.pacing import PauseBetweenSteps
 
 SECONDS = 2.0
 
@@ -18,7 +18,7 @@ def steps_of_the_scheduler(callbacks: list[type[Any]]) -> int:
     """How often Ray Data's scheduler turns while nobody takes what is ready."""
     turns: list[float] = []
 
-    class Count(PauseWhileAhead.__base__):  # type: ignore[misc, name-defined]
+    class Count(PauseBetweenSteps.__base__):  # type: ignore[misc, name-defined]
         def on_execution_step(self, executor: Any) -> None:
             turns.append(time.monotonic())
 
@@ -45,7 +45,7 @@ def steps_of_the_scheduler(callbacks: list[type[Any]]) -> int:
 @pytest.mark.usefixtures("ray_cluster")
 def test_the_scheduler_rests_while_its_output_is_full() -> None:
     """If the first count falls, Ray no longer spins and the pause can go."""
-    assert steps_of_the_scheduler([]) > 5 * steps_of_the_scheduler([PauseWhileAhead])
+    assert steps_of_the_scheduler([]) > 5 * steps_of_the_scheduler([PauseBetweenSteps])
 
 
 def test_data_tasks_step_back_behind_training() -> None:

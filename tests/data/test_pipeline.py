@@ -9,7 +9,7 @@ from mulan.config.recipes import named_recipes
 from mulan.data import pipeline
 from mulan.data.batch import TOKEN_MULTIPLE, Batch, Replaced
 from mulan.data.examples import MicroBatchReader
-from mulan.data.pipeline import GROUP_BYTES, group_size, planned_batches
+from mulan.data.pipeline import GROUP_BYTES, LONGEST_SEGMENT_GROUPS, _segments, group_size, planned_batches
 from mulan.data.schedule import Item, Phase, Schedule
 
 
@@ -73,22 +73,23 @@ def reader(tiny_corpus: str) -> MicroBatchReader:
 
 
 @pytest.mark.usefixtures("ray_cluster")
-@pytest.mark.parametrize(("size", "segment"), [(1, 4), (3, 2), (4, 1), (1000, 1)])
+@pytest.mark.parametrize(("size", "segment", "rank"), [(1, 4, 0), (3, 2, 1), (4, 1, 1), (1000, 1, 0)])
 def test_ray_data_gives_each_worker_its_batches_in_order(
-    size: int, segment: int, reader: MicroBatchReader, monkeypatch: pytest.MonkeyPatch
+    size: int, segment: int, rank: int, reader: MicroBatchReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In tasks of ``size`` micro-batches, executed ``segment`` at a time; of a worker's 10, two are of validations."""
+    """In tasks of ``size`` micro-batches, the first ``segment`` of them executed by themselves.
+
+    Of a worker's 10 micro-batches two are of validations.
+    """
     recipe = short_recipe(reader.corpus.uri)
     monkeypatch.setattr(pipeline, "SEGMENT_GROUPS", segment)
     monkeypatch.setattr(pipeline, "GROUP_BYTES", size * waveform_bytes(reader(Item(Phase.TRAIN, 0, 0))))
-    in_store = ray.put(reader)
-    for rank in range(2):
-        schedule = Schedule(recipe.train, recipe.batch, rank, 2)
-        streamed = list(planned_batches(schedule, in_store, cpus=2))
-        assert [batch.item for batch in streamed] == [schedule[number] for number in range(len(schedule))]
-        assert [number for number, batch in enumerate(streamed) if batch.item.phase is Phase.VALIDATE] == [6, 9]
-        for batch in streamed:
-            assert_equal(batch, Batch.from_columns(reader(batch.item).to_columns()))
+    schedule = Schedule(recipe.train, recipe.batch, rank, 2)
+    streamed = list(planned_batches(schedule, ray.put(reader), cpus=2))
+    assert [batch.item for batch in streamed] == [schedule[number] for number in range(len(schedule))]
+    assert [number for number, batch in enumerate(streamed) if batch.item.phase is Phase.VALIDATE] == [6, 9]
+    for batch in streamed:
+        assert_equal(batch, Batch.from_columns(reader(batch.item).to_columns()))
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -116,6 +117,16 @@ def test_a_task_makes_as_much_as_its_bound_allows(pairs: int, window_s: float, s
     data = recipe.data.model_copy(update={"window_s": window_s})
     assert group_size(batch, data) == size
     assert size == 1 or size * pairs * data.window_samples * 2 <= GROUP_BYTES
+
+
+def test_a_run_begins_in_short_executions_and_goes_on_in_long_ones() -> None:
+    size = 3
+    segments = _segments(10**6, size)
+    assert [number for segment in segments for number in segment] == list(range(10**6))
+    groups = [-(-len(segment) // size) for segment in segments]
+    assert groups[:5] == [1024, 2048, 4096, 8192, 16384]
+    assert set(groups[5:-1]) == {LONGEST_SEGMENT_GROUPS}
+    assert _segments(0, size) == []
 
 
 def waveform_bytes(batch: Batch) -> int:
