@@ -23,5 +23,8 @@ class PauseBetweenSteps(ExecutionCallback):
 
 
 def give_way() -> None:
-    """Puts this process behind training workers on the same cores, at the nice value that Ray gives its own."""
+    """Puts this thread behind training workers on the same cores, at the nice value that Ray gives its own.
+
+    Linux keeps the value for each thread; an actor is made in one and called in another.
+    """
     os.setpriority(os.PRIO_PROCESS, 0, max(_NICE, os.getpriority(os.PRIO_PROCESS, 0)))

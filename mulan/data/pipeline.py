@@ -117,12 +117,12 @@ class _GroupReader:
         self, schedule: Schedule, numbers: range, reader: "ray.ObjectRef[MicroBatchReader]", size: int
     ) -> None:
         keep_freed_memory()
-        give_way()
         os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads would take other processes' CPUs
         self._schedule, self._numbers, self._size = schedule, numbers, size
         self._reader: MicroBatchReader = ray.get(reader)
 
     def __call__(self, block: Mapping[str, Any]) -> dict[str, Any]:
+        give_way()
         first = int(block["id"][0]) * self._size
         items = [self._schedule[number] for number in self._numbers[first : first + self._size]]
         return _joined((self._reader(item).to_columns() for item in items), len(items))
