@@ -7,7 +7,7 @@ from typing import Any
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 _PAUSE_S = 0.25
-"""Less than the shortest task takes: every process that reads has its next tasks waiting in it."""
+"""No process that reads waits for it: each has its next tasks waiting in it."""
 _NICE = 15
 
 

@@ -27,8 +27,8 @@ LONGEST_SEGMENT_GROUPS = 2**14
 GROUP_BYTES = 2**26
 """Most waveform that one task makes, unless a single micro-batch is more.
 
-A task and its block cost Ray the same however small they are: too much for every micro-batch. The
-first batch waits for its whole group, and every CPU at work holds one."""
+A task and its block cost Ray the same however small they are: too much for every micro-batch. The first batch waits for
+its whole group, and every CPU at work holds one."""
 
 _TASKS_AHEAD = 4
 """Tasks that each reading process is given at a time, so that it need not wait for the scheduler between two."""

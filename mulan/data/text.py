@@ -12,7 +12,7 @@ from mulan.config.sections import TextTower
 
 @lru_cache(maxsize=2)
 def _tokenizer(pretrained: str, max_tokens: int) -> Tokenizer:
-    """Without its wrapping in ``transformers``, which takes as long again as it does for texts of a sentence."""
+    """Without its wrapping in ``transformers``, whose other results nobody needs."""
     whole = AutoTokenizer.from_pretrained(pretrained_folder(pretrained), local_files_only=True)
     tokenizer: Tokenizer = whole.backend_tokenizer
     tokenizer.enable_truncation(max_tokens)
