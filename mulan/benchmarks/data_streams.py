@@ -9,6 +9,7 @@ import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 from typing import Any
 
 import numpy as np
@@ -56,14 +57,13 @@ def window_of(audio: bytes, recording_id: str, recipe: Recipe) -> np.ndarray:
 
 
 def decode_alone(recipe: Recipe, reader: MicroBatchReader) -> Iterator[Loaded]:
-    """The decode function on recordings that are in memory: the ceiling of every other stream."""
-    pairs = recipe.batch.pairs_per_micro_batch
-    rows = np.resize(reader.corpus.rows("train"), pairs).tolist()
-    recordings = [read_record(reader.corpus, row) for row in rows]
-    names = [recording.recording_id for recording in recordings]
+    """The decode function on recordings that are in memory, the ceiling of every other stream."""
+    recordings = [read_record(reader.corpus, row) for row in reader.corpus.rows("train").tolist()]
+    endless = cycle(recordings)  # all of them, as the others decode all: a few would lie in the processor's cache
     while True:
-        windows = [window_of(recording.audio, recording.recording_id, recipe) for recording in recordings]
-        yield Loaded(names, windows)
+        part = list(islice(endless, recipe.batch.pairs_per_micro_batch))
+        windows = [window_of(recording.audio, recording.recording_id, recipe) for recording in part]
+        yield Loaded([recording.recording_id for recording in part], windows)
 
 
 def reader_alone(recipe: Recipe, reader: MicroBatchReader) -> Iterator[Loaded]:

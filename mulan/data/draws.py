@@ -4,6 +4,7 @@ Only raw words of counter-based generators are used, whose streams NumPy guarant
 """
 
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -31,29 +32,51 @@ class Permutation:
     def __init__(self, size: int, *, seed: int, purpose: str, key: tuple[int, ...]) -> None:
         assert size >= 1
         self.size = size
-        self._half_bits = np.uint64(max(1, (max(1, size - 1).bit_length() + 1) // 2))
-        self._mask = (np.uint64(1) << self._half_bits) - np.uint64(1)
-        self._round_keys = _sequence(seed, purpose, key).generate_state(self._ROUNDS, np.uint64)
+        self.half_bits = max(1, (max(1, size - 1).bit_length() + 1) // 2)
+        self.round_keys = _sequence(seed, purpose, key).generate_state(self._ROUNDS, np.uint64)
 
     def __call__(self, positions: np.ndarray) -> np.ndarray:
         """int64 [n] of distinct values for int64 [n] of distinct positions, all in ``range(size)``."""
-        values = self._network(positions.astype(np.uint64))
-        while (outside := values >= self.size).any():
-            values[outside] = self._network(values[outside])
-        return values.astype(np.int64)
+        return permute([self], np.zeros(len(positions), np.int64), positions)
 
-    def _network(self, values: np.ndarray) -> np.ndarray:
-        left, right = values >> self._half_bits, values & self._mask
-        for round_key in self._round_keys:
-            left, right = right, left ^ (_mix(right ^ round_key) & self._mask)
-        return (left << self._half_bits) | right
+
+def permute(permutations: Sequence[Permutation], which: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Values of several permutations at the cost of one, since it is the number of array operations that counts.
+
+    Args:
+        which: int64 [n], the permutation that is applied to each position.
+        positions: int64 [n].
+
+    Returns:
+        int64 [n].
+    """
+    sizes = np.array([permutation.size for permutation in permutations], np.uint64)[which]
+    half_bits = np.array([permutation.half_bits for permutation in permutations], np.uint64)[which]
+    round_keys = np.array([permutation.round_keys for permutation in permutations], np.uint64)[which]
+    values = _network(positions.astype(np.uint64), half_bits, round_keys)
+    while len(outside := np.flatnonzero(values >= sizes)):
+        values[outside] = _network(values[outside], half_bits[outside], round_keys[outside])
+    return values.astype(np.int64)
+
+
+def _network(values: np.ndarray, half_bits: np.ndarray, round_keys: np.ndarray) -> np.ndarray:
+    mask = (np.uint64(1) << half_bits) - np.uint64(1)
+    left, right = values >> half_bits, values & mask
+    for round_key in round_keys.T:
+        left, right = right, left ^ (_mix(right ^ round_key) & mask)
+    return (left << half_bits) | right
+
+
+_SHIFTS = [np.array(bits, np.uint64) for bits in (30, 27, 31)]
+_FACTORS = [np.array(factor, np.uint64) for factor in (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)]
+"""Arrays, because NumPy takes as long to make an array of a number as to mix a micro-batch's words."""
 
 
 def _mix(words: np.ndarray) -> np.ndarray:
     """The finaliser of SplitMix64 (Steele et al. 2014): every input bit changes half of the output bits."""
-    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return words ^ (words >> np.uint64(31))
+    words = (words ^ (words >> _SHIFTS[0])) * _FACTORS[0]
+    words = (words ^ (words >> _SHIFTS[1])) * _FACTORS[1]
+    return words ^ (words >> _SHIFTS[2])
 
 
 def _sequence(seed: int, purpose: str, key: tuple[int, ...]) -> np.random.SeedSequence:

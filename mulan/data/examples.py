@@ -48,8 +48,16 @@ class MicroBatchReader:
             class_names(corpus, recipe.tagging) if recipe.loss.weights.tagging else (),
         )
 
-    def __call__(self, item: Item) -> Batch:
+    @property
+    def waveform_shape(self) -> tuple[int, int, int]:
+        """[m, views, samples] of every batch."""
+        return self.plans[Phase.TRAIN].pairs_per_micro_batch, 1, self.data.window_samples
+
+    def __call__(self, item: Item, *, waveform: np.ndarray | None = None) -> Batch:
         """
+        Args:
+            waveform: int16 of :attr:`waveform_shape`, to be filled and kept by the batch; a new one if not given.
+
         Raises:
             TooManyBadRecordings: a pair could not be filled.
         """
@@ -57,7 +65,9 @@ class MicroBatchReader:
         step = item.step if item.phase is Phase.TRAIN else 0
         plan = self.plans[item.phase]
         wanted = dict(enumerate(plan.micro_batch(step, item.micro_batch)))
-        pairs: dict[int, tuple[int, np.ndarray, str]] = {}
+        if waveform is None:
+            waveform = np.empty(self.waveform_shape, np.int16)
+        pairs: dict[int, tuple[int, str]] = {}
         replaced: list[Replaced] = []
         for attempt in range(1, MAX_REPLACEMENTS + 2):
             for (position, example), result in zip(wanted.items(), self._read(list(wanted.values())), strict=True):
@@ -65,14 +75,15 @@ class MicroBatchReader:
                     name = self.corpus.recording_ids([example.row])[0]
                     replaced.append(Replaced(name, result.reason, result.detail))
                 else:
-                    pairs[position] = (example.row, *result)
+                    waveform[position, 0], text = result
+                    pairs[position] = example.row, text
             wanted = {
                 position: plan.replacement(step, item.micro_batch, position, example.source, attempt)
                 for position, example in wanted.items()
                 if position not in pairs
             }
             if not wanted:
-                return self._batch(item, [pairs[position] for position in sorted(pairs)], replaced)
+                return self._batch(item, waveform, [pairs[position] for position in sorted(pairs)], replaced)
         last = replaced[-1]
         raise TooManyBadRecordings(
             f"corpus {self.corpus.uri}: {MAX_REPLACEMENTS} recordings in a row cannot be used; "
@@ -82,7 +93,7 @@ class MicroBatchReader:
     def _read(self, examples: list[Example]) -> list[tuple[np.ndarray, str] | BadRecording]:
         """Window and text of each example, or what is wrong with it."""
         reads = storage.read_ranges(*self.corpus.byte_ranges([example.row for example in examples]))
-        return [self._use(example, read) for example, read in zip(examples, reads, strict=True)]
+        return (self._use(example, read) for example, read in zip(examples, reads, strict=True))
 
     def _use(self, example: Example, read: bytes | Exception) -> tuple[np.ndarray, str] | BadRecording:
         try:
@@ -98,12 +109,12 @@ class MicroBatchReader:
             return error
         return window, texts[int(example.text_draw * len(texts))]
 
-    def _batch(self, item: Item, pairs: list[tuple[int, np.ndarray, str]], replaced: list[Replaced]) -> Batch:
-        rows, windows, texts = zip(*pairs, strict=True)
+    def _batch(self, item: Item, waveform: np.ndarray, pairs: list[tuple[int, str]], replaced: list[Replaced]) -> Batch:
+        rows, texts = zip(*pairs, strict=True)
         token_ids, attention_mask = tokenize(list(texts), self.text_tower)
         return Batch(
             item=item,
-            waveform=np.stack(windows)[:, None, :],
+            waveform=waveform,
             token_ids=token_ids,
             attention_mask=attention_mask,
             tags=multi_hot(self.corpus, rows, self.classes),

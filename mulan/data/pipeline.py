@@ -125,7 +125,11 @@ class _GroupReader:
         give_way()
         first = int(block["id"][0]) * self._size
         items = [self._schedule[number] for number in self._numbers[first : first + self._size]]
-        return _joined((self._reader(item).to_columns() for item in items), len(items))
+        # each fills its part of what Ray takes: joining afterwards would copy it all
+        waveform = np.empty((len(items), *self._reader.waveform_shape), np.int16)
+        rows = [self._reader(item, waveform=part).to_columns() for item, part in zip(items, waveform, strict=True)]
+        joined = {name: np.concatenate([row[name] for row in rows]) for name in rows[0] if name != "waveform"}
+        return {"waveform": waveform, **joined}
 
 
 def group_size(batch: sections.Batch, data: sections.Data) -> int:
@@ -139,16 +143,3 @@ def batches(blocks: Iterable[Mapping[str, Any]]) -> Iterator[Batch]:
     for block in blocks:
         for row in range(len(block["about"])):
             yield Batch.from_columns({name: column[row : row + 1] for name, column in block.items()})
-
-
-def _joined(rows: Iterator[Mapping[str, Any]], count: int) -> dict[str, np.ndarray]:
-    """Tables of one row, equal in shape, as one table; only one of them is held beside it."""
-    table: dict[str, np.ndarray] = {}
-    for number, row in enumerate(rows):
-        for name, column in row.items():
-            value = column[0]
-            if name not in table:
-                shape, dtype = (value.shape, value.dtype) if isinstance(value, np.ndarray) else ((), object)
-                table[name] = np.empty((count, *shape), dtype)
-            table[name][number] = value
-    return table

@@ -11,7 +11,7 @@ import numpy as np
 
 from mulan.config.errors import MulanError
 from mulan.config.sections import SOURCES, Batch, Source, SourceRatio
-from mulan.data.draws import Permutation, uniforms
+from mulan.data.draws import Permutation, permute, uniforms
 
 
 class PlanError(MulanError, ValueError):
@@ -50,6 +50,7 @@ class Plan:
             PlanError: a source with a share in the ratio has no recording, or no pair in so small a batch.
         """
         self._rows, self._batch, self._seed, self._split = rows_by_source, batch, seed, split
+        self.pairs_per_micro_batch = batch.pairs_per_micro_batch
         self.pairs_by_source = _apportion(batch.pairs, ratio)
         faults = [
             f"no {split} recording has {source} texts; set data.source_ratio.{source}=0"
@@ -64,23 +65,24 @@ class Plan:
         ]
         if faults:
             raise PlanError("; ".join(faults))
-        self._slot_source = np.repeat(np.arange(len(SOURCES)), [self.pairs_by_source[s] for s in SOURCES])
-        self._slot_ordinal = np.concatenate([np.arange(self.pairs_by_source[s]) for s in SOURCES])
+        self._sizes = np.array([len(rows_by_source[source]) for source in SOURCES])
+        self._pairs = np.array([self.pairs_by_source[source] for source in SOURCES])
+        self._slot_source = np.repeat(np.arange(len(SOURCES)), self._pairs)
+        self._slot_ordinal = np.concatenate([np.arange(pairs) for pairs in self._pairs])
 
     def micro_batch(self, step: int, micro_batch: int) -> list[Example]:
         """The ``pairs_per_micro_batch`` examples of micro-batch ``micro_batch`` of step ``step`` (both from 0)."""
-        size = self._batch.pairs_per_micro_batch
+        size = self.pairs_per_micro_batch
         deal = Permutation(self._batch.pairs, seed=self._seed, purpose=f"{self._split} deal", key=(step,))
         slots = deal(np.arange(micro_batch * size, (micro_batch + 1) * size))
-        draws = self._draws(step, micro_batch, 0)
-        examples: list[Example | None] = [None] * size
-        for number, source in enumerate(SOURCES):
-            places = np.flatnonzero(self._slot_source[slots] == number)
-            rows = self._stream(source, step * self.pairs_by_source[source] + self._slot_ordinal[slots[places]])
-            for place, row in zip(places, rows, strict=True):
-                examples[place] = Example(int(row), source, float(draws[place, 0]), float(draws[place, 1]))
-        assert None not in examples
-        return examples  # type: ignore[return-value]
+        sources = self._slot_source[slots]
+        places = self._places(sources, step * self._pairs[sources] + self._slot_ordinal[slots])
+        return [
+            Example(int(self._rows[SOURCES[source]][place]), SOURCES[source], window, text)
+            for source, place, (window, text, _) in zip(
+                sources, places, self._draws(step, micro_batch, 0).tolist(), strict=True
+            )
+        ]
 
     def replacement(self, step: int, micro_batch: int, position: int, source: Source, attempt: int) -> Example:
         """What stands in for a pair that cannot be read: a random recording of the same source.
@@ -95,21 +97,26 @@ class Plan:
 
     def _draws(self, step: int, micro_batch: int, attempt: int) -> np.ndarray:
         """float64 [pairs, 3] in [0, 1)."""
-        pairs = self._batch.pairs_per_micro_batch
+        pairs = self.pairs_per_micro_batch
         key = (step, micro_batch, attempt)
         return uniforms(pairs * 3, seed=self._seed, purpose=f"{self._split} pair", key=key).reshape(pairs, 3)
 
-    def _stream(self, source: Source, positions: np.ndarray) -> np.ndarray:
-        """Rows at some positions of a source's endless stream."""
-        rows = self._rows[source]
-        if not len(positions):
-            return positions
-        epochs, places = np.divmod(positions, len(rows))
-        found = np.empty_like(positions)
-        for epoch in np.unique(epochs):
-            order = Permutation(len(rows), seed=self._seed, purpose=f"{self._split} {source}", key=(int(epoch),))
-            found[epochs == epoch] = rows[order(places[epochs == epoch])]
-        return found
+    def _places(self, sources: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """Which of its source's recordings stands at each position of its source's endless stream, int64 [n].
+
+        Args:
+            sources: int64 [n], by number.
+            positions: int64 [n].
+        """
+        epochs, within = np.divmod(positions, self._sizes[sources])
+        walks, which = np.unique(np.stack([sources, epochs], axis=1), axis=0, return_inverse=True)
+        orders = [
+            Permutation(
+                int(self._sizes[source]), seed=self._seed, purpose=f"{self._split} {SOURCES[source]}", key=(int(epoch),)
+            )
+            for source, epoch in walks
+        ]
+        return permute(orders, which, within)
 
 
 def _apportion(pairs: int, ratio: SourceRatio) -> dict[Source, int]:

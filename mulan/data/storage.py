@@ -57,10 +57,8 @@ def read_ranges(uris: Sequence[str], offsets: Sequence[int], lengths: Sequence[i
     """Byte ranges of many files of one file system, concurrently where it can; a failed range is its exception."""
     if not uris:
         return []
-    paths = []
-    for uri in uris:
-        fs, path = filesystem(uri)
-        paths.append(path)
+    found = {uri: filesystem(uri) for uri in set(uris)}  # a shard is asked for many times
+    fs, paths = found[uris[0]][0], [found[uri][1] for uri in uris]
     if isinstance(fs, LocalFileSystem):  # fsspec wraps a file in more than a small read costs
         return [_read_local(*part) for part in zip(paths, offsets, lengths, strict=True)]
     ends = [offset + length for offset, length in zip(offsets, lengths, strict=True)]

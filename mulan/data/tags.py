@@ -29,6 +29,8 @@ def class_names(corpus: Corpus, tagging: Tagging) -> tuple[str, ...]:
 
 def multi_hot(corpus: Corpus, rows: Sequence[int], classes: Sequence[str]) -> np.ndarray:
     """uint8 [len(rows), len(classes)]: 1 where the recording of a row of the index bears the tag."""
+    if not classes:
+        return np.zeros((len(rows), 0), np.uint8)
     borne = corpus.table["tags"].take(pa.array(rows, pa.int64())).to_pylist()
     place = {name: number for number, name in enumerate(classes)}
     matrix = np.zeros((len(rows), len(classes)), np.uint8)
