@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import ray
 import torch
+from tokenizers import Tokenizer
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from mulan.config.recipe import Recipe
@@ -87,7 +88,7 @@ def torch_dataloader(recipe: Recipe, reader: MicroBatchReader, processes: int) -
             batch_size=recipe.batch.pairs_per_micro_batch,
             sampler=RandomSampler(recordings, replacement=True, num_samples=recipe.train.steps * recipe.batch.pairs),
             num_workers=processes,
-            collate_fn=_Collate(recipe),
+            collate_fn=_Collate(reader.tokenizer),
         )
     )
 
@@ -98,7 +99,9 @@ def webdataset(recipe: Recipe, reader: MicroBatchReader, processes: int) -> Iter
     uri = reader.corpus.uri
     shards = [storage.resolve(uri, shard) for shard in reader.corpus.table["uri"].unique().to_pylist()]
     samples = wds.WebDataset(shards, resampled=True, shardshuffle=False).shuffle(WEBDATASET_SHUFFLE)
-    pairs = samples.map(_Decode(recipe)).batched(recipe.batch.pairs_per_micro_batch, collation_fn=_Collate(recipe))
+    pairs = samples.map(_Decode(recipe)).batched(
+        recipe.batch.pairs_per_micro_batch, collation_fn=_Collate(reader.tokenizer)
+    )
     return iter(wds.WebLoader(pairs, batch_size=None, num_workers=processes))
 
 
@@ -139,11 +142,11 @@ class _Decode:
 class _Collate:
     """Pairs as the tensors of a micro-batch, made in the worker."""
 
-    recipe: Recipe
+    tokenizer: Tokenizer | None
 
     def __call__(self, pairs: Sequence[_Pair]) -> Loaded:
         names, windows, texts = zip(*pairs, strict=True)
-        token_ids, _ = tokenize(list(texts), self.recipe.text_tower)
+        token_ids, _ = tokenize(list(texts), self.tokenizer)
         return Loaded(names, torch.from_numpy(np.stack(windows)), torch.from_numpy(token_ids))
 
 

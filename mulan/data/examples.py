@@ -1,12 +1,14 @@
 """From the plan to a batch: read, decode and tokenize one micro-batch, replacing what cannot be used."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from mulan.config import sections
 from mulan.config.recipe import Recipe
-from mulan.config.sections import Data, TextTower, Train
+from mulan.config.sections import Data, Train
 from mulan.data import shards, storage
 from mulan.data.audio import decode_window
 from mulan.data.batch import Batch, Replaced
@@ -15,7 +17,7 @@ from mulan.data.index import Corpus
 from mulan.data.plan import Example, Plan
 from mulan.data.schedule import Item, Phase
 from mulan.data.tags import class_names, multi_hot
-from mulan.data.text import tokenize
+from mulan.data.text import load_tokenizer, tokenize
 
 MAX_REPLACEMENTS = 16
 """Replacements in a row for one pair; when all are bad, so is the corpus."""
@@ -28,7 +30,8 @@ class MicroBatchReader:
     corpus: Corpus
     plans: dict[Phase, Plan]
     data: Data
-    text_tower: TextTower
+    tokenizer: Tokenizer | None
+    """None where the recipe has no text tower."""
     classes: tuple[str, ...] = ()
     """Tags that the batches tell of each recording."""
 
@@ -44,7 +47,7 @@ class MicroBatchReader:
             corpus,
             plans(corpus, recipe.data, recipe.batch, recipe.train),
             recipe.data,
-            recipe.text_tower,
+            load_tokenizer(recipe.text_tower),
             class_names(corpus, recipe.tagging) if recipe.loss.weights.tagging else (),
         )
 
@@ -90,7 +93,7 @@ class MicroBatchReader:
             f"the last: {last.recording_id}: {last.reason}: {last.detail}"
         )
 
-    def _read(self, examples: list[Example]) -> list[tuple[np.ndarray, str] | BadRecording]:
+    def _read(self, examples: list[Example]) -> Iterator[tuple[np.ndarray, str] | BadRecording]:
         """Window and text of each example, or what is wrong with it."""
         reads = storage.read_ranges(*self.corpus.byte_ranges([example.row for example in examples]))
         return (self._use(example, read) for example, read in zip(examples, reads, strict=True))
@@ -111,7 +114,7 @@ class MicroBatchReader:
 
     def _batch(self, item: Item, waveform: np.ndarray, pairs: list[tuple[int, str]], replaced: list[Replaced]) -> Batch:
         rows, texts = zip(*pairs, strict=True)
-        token_ids, attention_mask = tokenize(list(texts), self.text_tower)
+        token_ids, attention_mask = tokenize(list(texts), self.tokenizer)
         return Batch(
             item=item,
             waveform=waveform,

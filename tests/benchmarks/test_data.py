@@ -11,8 +11,7 @@ from mulan.benchmarks.data_process import ALONE, LOADERS, check
 from mulan.benchmarks.data_streams import decode_alone, reader_alone
 from mulan.config.recipe import Recipe, load_recipe
 from mulan.config.recipes import named_recipes
-from mulan.data.examples import MicroBatchReader, plans
-from mulan.data.index import Corpus
+from mulan.data.examples import MicroBatchReader
 from tests.sounds import flac
 
 
@@ -24,10 +23,7 @@ def recipe(tiny_corpus: str) -> Recipe:
 
 @pytest.fixture(scope="module")
 def reader(recipe: Recipe) -> MicroBatchReader:
-    corpus = Corpus.open(recipe.data.uri)
-    return MicroBatchReader(
-        corpus, plans(corpus, recipe.data, recipe.batch, recipe.train), recipe.data, recipe.text_tower
-    )
+    return MicroBatchReader.of(recipe)
 
 
 @pytest.mark.parametrize("stream", [decode_alone, reader_alone])
