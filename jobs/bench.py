@@ -91,7 +91,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=0, help="processes that decode (default: one a core)")
     parser.add_argument("--pairs", type=int, default=32, help="of a micro-batch (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=10.0, help="of a window (default: %(default)s)")
-    parser.add_argument("--windows", type=int, default=4096, help="timed in each reading (default: %(default)s)")
+    parser.add_argument("--windows", type=int, default=12288, help="timed in each reading (default: %(default)s)")
 
 
 def _data(given: argparse.Namespace, progress: Progress) -> Report:

@@ -9,7 +9,6 @@ import argparse
 from jobs import arguments
 from mulan.config.recipe import Recipe
 from mulan.training.cluster import connect
-from mulan.training.export import export_run
 from mulan.training.fit import check_corpus, fit
 from mulan.training.progress import show_progress
 from mulan.training.run import Run
@@ -34,6 +33,8 @@ def main() -> None:
 
 def train(recipe: Recipe, run: Run) -> None:
     """Trains to the last step, showing progress, and exports the model."""
+    from mulan.training.export import export_run
+
     with show_progress(run, recipe), run.timed("train"):
         fit(recipe, run)
     steps_done = export_run(run)

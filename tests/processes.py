@@ -1,5 +1,6 @@
 """Real processes joined by gloo."""
 
+import multiprocessing
 import os
 import pickle
 import socket
@@ -11,6 +12,11 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 
+from mulan.data.freed_memory import keep_freed_memory
+
+_SLOW_TO_IMPORT = ["mulan.training.worker", "deepspeed.runtime.zero.muon.muon_optimizer"]
+"""Imported once, in a process that all the others are forked from. DeepSpeed imports the last when an engine starts."""
+
 
 def run_in_processes(function: Callable[..., Any], workers: int, *arguments: Any, folder: Path) -> list[Any]:
     """Calls ``function(*arguments)`` in that many processes of one gloo group; their results in rank order.
@@ -21,7 +27,10 @@ def run_in_processes(function: Callable[..., Any], workers: int, *arguments: Any
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     folder.mkdir(parents=True, exist_ok=True)
-    torch.multiprocessing.spawn(_process, (function, workers, port, arguments, str(folder)), nprocs=workers)
+    multiprocessing.set_forkserver_preload(_SLOW_TO_IMPORT)
+    torch.multiprocessing.start_processes(
+        _process, (function, workers, port, arguments, str(folder)), nprocs=workers, start_method="forkserver"
+    )
     return [pickle.loads((folder / f"{rank}.pickle").read_bytes()) for rank in range(workers)]
 
 
@@ -37,6 +46,7 @@ def _process(
         "WORLD_SIZE": str(workers),
     }
     torch.set_num_threads(1)
+    keep_freed_memory()  # several processes at work at once keep the kernel busy with clearing pages
     dist.init_process_group("gloo", rank=rank, world_size=workers)
     try:
         Path(folder, f"{rank}.pickle").write_bytes(pickle.dumps(function(*arguments)))

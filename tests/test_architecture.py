@@ -36,8 +36,10 @@ KEPT_TO: dict[str, tuple[str, ...]] = {
 
 IMPORTED_LATE = {
     "jobs/bench.py": "a kind's libraries are loaded only for it",
+    "jobs/train.py": "a refused job does not wait for the libraries of models",
     "mulan/__init__.py": "commands that only read a recipe do not wait for torch",
     "mulan/benchmarks/step_process.py": "DeepSpeed and decoders may not be installed where a plain step is measured",
+    "mulan/data/text.py": "processes that read do not wait for transformers",
     "mulan/training/fit.py": "DeepSpeed chooses its accelerator when imported, from the environment of the worker",
     "tests/conftest.py": "Ray reads its environment when imported",
 }

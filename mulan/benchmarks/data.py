@@ -37,6 +37,9 @@ _NOTES = (
     "Timed after warm-up over whole rounds of tasks; delivered windows are compared with the decode function's.",
 )
 
+_WARMUP_CYCLES = 6
+"""Tasks of every process before the clock starts: what had been made while the stream was started must be consumed."""
+
 
 def bench_data(
     *,
@@ -96,14 +99,14 @@ def _recipe(uri: str, pairs: int, seconds: float) -> Recipe:
 def _readings(
     recipe: Recipe, workers: int, cycle: int, measured: int, rounds: int, progress: Callable[[str], None]
 ) -> dict[str, list[Reading]]:
-    # twice the warm-up beyond what is timed: the last tasks of a run have nothing to run beside
-    steps = measured + 4 * cycle
+    warmup = _WARMUP_CYCLES * cycle
+    steps = warmup + measured + 2 * cycle  # the last tasks of a run have nothing to run beside
     toml = recipe.model_copy(update={"train": Train(steps=steps)}).to_toml()
     readings: dict[str, list[Reading]] = {}
 
     def candidate(name: str) -> Callable[[], float]:
         def take() -> float:
-            job = Job(name, toml, workers, warmup=2 * cycle, measured=measured)
+            job = Job(name, toml, workers, warmup=warmup, measured=measured)
             said = in_fresh_process("mulan.benchmarks.data_process", [json.dumps(asdict(job))], timeout_s=3600)
             readings.setdefault(name, []).append(Reading(**json.loads(said.splitlines()[-1])))
             return readings[name][-1].windows_per_s

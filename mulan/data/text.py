@@ -14,7 +14,6 @@ def load_tokenizer(section: TextTower) -> Tokenizer | None:
     """
     if not section.pretrained:
         return None
-    # here, as those processes import this module and would wait for it for seconds
     from transformers import AutoTokenizer
 
     whole = AutoTokenizer.from_pretrained(pretrained_folder(section.pretrained), local_files_only=True)

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from mulan.config.recipe import Recipe
 from mulan.model.audio_encoder import AudioEncoder
 from mulan.model.precision import Precision, tower_autocast
-from mulan.model.text_tower import LengthGroup, TextTower
+from mulan.model.text_lengths import LengthGroup
+from mulan.model.text_tower import TextTower
 
 
 class Embeddings(NamedTuple):
@@ -79,7 +80,7 @@ class JointModel(nn.Module):
             waveform: int16 or float in [-1, 1], [m, views, window_samples].
             token_ids: int64 [m, L].
             attention_mask: int64 [m, L], 1 for tokens and 0 for padding.
-            groups: of :func:`mulan.model.text_tower.length_groups`, their rows on the device of the token ids.
+            groups: of :func:`mulan.model.text_lengths.length_groups`, their rows on the device of the token ids.
         """
         pairs, views, _ = waveform.shape
         audio = self.embed_audio(waveform.flatten(0, 1)).view(pairs, views, -1)

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
@@ -13,37 +12,7 @@ from mulan.config import sections
 from mulan.config.pretrained import PretrainedError, pretrained_folder
 from mulan.model.attention import ATTENTION, drop_key_biases
 from mulan.model.loading import LOADING_ERRORS, load_network
-
-
-class LengthGroup(NamedTuple):
-    """Texts of like length within a micro-batch."""
-
-    rows: Tensor
-    """int64 [k], their places in the micro-batch, ascending; on the device of the token ids."""
-    longest: int
-    """Tokens of the longest of them."""
-
-
-def length_groups(attention_mask: np.ndarray | Tensor, groups: int) -> tuple[LengthGroup, ...]:
-    """Texts in groups of like length, each to be padded to its own longest only.
-
-    Always ``min(groups, m)`` groups, whatever the lengths: under ZeRO 3 every worker must gather the same weights in
-    the same order.
-
-    Args:
-        attention_mask: int64 [m, L] on the host, where it can be looked at without waiting for a device; padding
-            follows the tokens.
-        groups: at least 1.
-
-    Returns:
-        Groups from short texts to long ones; their ``rows`` are on the host.
-    """
-    lengths = np.asarray(attention_mask).sum(axis=1)
-    by_length = np.argsort(lengths, kind="stable")
-    return tuple(
-        LengthGroup(torch.from_numpy(np.sort(rows)), int(lengths[rows].max()))
-        for rows in np.array_split(by_length, min(groups, len(lengths)))
-    )
+from mulan.model.text_lengths import LengthGroup
 
 
 class TextTower(nn.Module):
@@ -98,8 +67,8 @@ class TextTower(nn.Module):
         Args:
             token_ids: int64 [m, L].
             attention_mask: int64 [m, L], 1 for tokens and 0 for padding.
-            groups: of :func:`length_groups`, with their rows on the device of the token ids: the same result for less
-                work. None encodes all rows at once, as they are.
+            groups: of :func:`mulan.model.text_lengths.length_groups`, with their rows on the device of the token ids:
+                the same result for less work. None encodes all rows at once, as they are.
 
         Returns:
             [m, output_dim].

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from mulan.data.batch import Batch
-from mulan.model.text_tower import LengthGroup, length_groups
+from mulan.model.text_lengths import LengthGroup, length_groups
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class DeviceBatch:
     tags: torch.Tensor
     """uint8 [m, C]."""
     groups: Sequence[LengthGroup]
-    """Texts of like length; see :func:`mulan.model.text_tower.length_groups`."""
+    """Texts of like length; see :func:`mulan.model.text_lengths.length_groups`."""
 
     @property
     def inputs(self) -> tuple[Any, ...]:

@@ -43,10 +43,12 @@ def test_a_report_has_every_form_alone_and_in_two_processes(monkeypatch: pytest.
     json.dumps(report.to_json())
 
 
-def test_the_loss_of_32_768_pairs_takes_no_more_than_64_mb_over_its_input() -> None:
-    """32 MiB of them are the gradients; one matrix of similarities would be 4,096 MiB."""
-    found = in_processes(Request("memory", ("tiled",), 32_768, "cpu"))["tiled"][0]
-    assert 2 * 32_768 * bench.DIM * 4e-6 < found <= 64
+def test_the_loss_takes_24_mb_over_its_input_and_its_gradients() -> None:
+    """A matrix of similarities would be 1,074 MB. The benchmark reads the same at 32,768 pairs, of which it takes long."""
+    pairs = 16_384
+    found = in_processes(Request("memory", ("tiled",), pairs, "cpu"))["tiled"][0]
+    gradients_mb = 2 * pairs * bench.DIM * 4e-6
+    assert gradients_mb < found <= gradients_mb + 24
 
 
 def test_memory_of_whole_matrices_is_seen() -> None:

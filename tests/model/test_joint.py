@@ -10,7 +10,7 @@ from mulan.config.recipe import Recipe
 from mulan.config.recipes import MINILM
 from mulan.config.sections import AstTower, ResNetTower
 from mulan.model.joint import JointModel, Temperature, build_joint_model
-from mulan.model.text_tower import length_groups
+from mulan.model.text_lengths import length_groups
 from tests.model.small import AST, RESNET, small_recipe
 from tests.model.waits import HostWaits
 

@@ -15,7 +15,8 @@ from transformers import AutoModel, ModernBertConfig, ModernBertModel
 from mulan.config.pretrained import PretrainedError, pretrained_folder
 from mulan.config.recipes import MINILM
 from mulan.config.sections import TextTower as TextSection
-from mulan.model.text_tower import TextTower, length_groups
+from mulan.model.text_lengths import length_groups
+from mulan.model.text_tower import TextTower
 
 TOKEN_IDS = torch.tensor([[101, 6517, 3682, 102, 0], [101, 3435, 3153, 2189, 102]])
 MASK = torch.tensor([[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]])
@@ -130,17 +131,6 @@ def test_grouping_by_length_changes_no_output_and_no_gradient(groups: int) -> No
     for (name, one), other in zip(whole.named_parameters(), grouped.parameters(), strict=True):
         assert one.grad is not None and other.grad is not None
         assert float((one.grad - other.grad).norm()) <= 1e-4 * float(one.grad.norm()) + 1e-6, name
-
-
-def test_groups_hold_every_text_once_and_are_padded_to_their_own_longest() -> None:
-    _, mask = texts_of(LENGTHS)
-    groups = length_groups(mask.numpy(), 3)
-    assert [group.rows.tolist() for group in groups] == [[0, 3], [2, 5], [1, 4]]
-    assert [group.longest for group in groups] == [4, 7, 12]
-    assert {group.rows.dtype for group in groups} == {torch.int64}
-    assert len(length_groups(mask, 9)) == len(LENGTHS)
-    for lengths in (torch.full((5,), 12), torch.arange(1, 6)):
-        assert len(length_groups(texts_of(lengths)[1], 4)) == 4
 
 
 def test_groups_save_work() -> None:
