@@ -38,7 +38,7 @@ _NOTES = (
 )
 
 _WARMUP_CYCLES = 6
-"""Tasks of every process before the clock starts: what had been made while the stream was started must be consumed."""
+"""Tasks of every process before the clock starts: what was made while the stream was started must be consumed."""
 
 
 def bench_data(
@@ -100,7 +100,7 @@ def _readings(
     recipe: Recipe, workers: int, cycle: int, measured: int, rounds: int, progress: Callable[[str], None]
 ) -> dict[str, list[Reading]]:
     warmup = _WARMUP_CYCLES * cycle
-    steps = warmup + measured + 2 * cycle  # the last tasks of a run have nothing to run beside
+    steps = warmup + measured + warmup  # as much again, since processes that have no more tasks are gone
     toml = recipe.model_copy(update={"train": Train(steps=steps)}).to_toml()
     readings: dict[str, list[Reading]] = {}
 

@@ -44,7 +44,7 @@ def test_a_report_has_every_form_alone_and_in_two_processes(monkeypatch: pytest.
 
 
 def test_the_loss_takes_24_mb_over_its_input_and_its_gradients() -> None:
-    """A matrix of similarities would be 1,074 MB. The benchmark reads the same at 32,768 pairs, of which it takes long."""
+    """A matrix of similarities would be 1,074 MB. The benchmark reads the same at 32,768 pairs."""
     pairs = 16_384
     found = in_processes(Request("memory", ("tiled",), pairs, "cpu"))["tiled"][0]
     gradients_mb = 2 * pairs * bench.DIM * 4e-6
