@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mulan.data.draws import Permutation, torch_seed, uniforms
+from mulan.data.draws import Permutation, permute, torch_seed, uniforms
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 16, 17, 100, 1000, 4097])
@@ -15,6 +15,15 @@ def test_a_permutation_of_44_million_costs_no_memory_and_answers_anywhere() -> N
     positions = np.array([0, 1, 43_999_999])
     assert order(positions).tolist() == [order(np.array([p]))[0] for p in positions]
     assert len(set(order(np.arange(100_000)).tolist())) == 100_000
+
+
+def test_several_permutations_at_once_are_each_by_itself() -> None:
+    several = [Permutation(size, seed=3, purpose="test", key=(size,)) for size in (1, 7, 300, 44_000_000)]
+    rng = np.random.default_rng(0)
+    which = rng.integers(len(several), size=200)
+    positions = np.array([rng.integers(several[number].size) for number in which])
+    alone = [int(several[number](np.array([at]))[0]) for number, at in zip(which, positions, strict=True)]
+    assert permute(several, which, positions).tolist() == alone
 
 
 def test_permutations_look_random() -> None:

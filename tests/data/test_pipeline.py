@@ -1,5 +1,8 @@
 """Batches on their way through Ray Data: the same batches in the same order as without it."""
 
+import os
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import ray
@@ -105,6 +108,23 @@ def test_a_resumed_run_gets_the_rest_of_the_batches(
     assert [batch.item for batch in streamed] == [whole[number] for number in range(len(whole))][-len(rest) :]
     for batch in streamed:
         assert_equal(batch, Batch.from_columns(reader(batch.item).to_columns()))
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_reading_stands_behind_training(reader: MicroBatchReader) -> None:
+    class Watched(MicroBatchReader):
+        def __call__(self, item: Item, *, waveform: np.ndarray | None = None) -> Batch:
+            batch = super().__call__(item, waveform=waveform)
+            return replace(batch, recording_id=(str(os.getpriority(os.PRIO_PROCESS, 0)),) * batch.pairs)
+
+    recipe = short_recipe(reader.corpus.uri)
+    schedule = Schedule(recipe.train, recipe.batch, rank=0, workers=2)
+    found = {
+        name
+        for batch in planned_batches(schedule, ray.put(Watched(**vars(reader))), cpus=1)
+        for name in batch.recording_id
+    }
+    assert found == {"15"}
 
 
 @pytest.mark.parametrize(

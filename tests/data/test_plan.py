@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mulan.config.sections import SOURCES, Batch, Source, SourceRatio
+from mulan.data.draws import Permutation
 from mulan.data.plan import Plan, PlanError
 
 ROWS: dict[Source, np.ndarray] = {
@@ -31,6 +32,19 @@ def test_every_batch_has_the_papers_proportions() -> None:
     for step in range(20):
         counts = Counter(example.source for example in global_batch(plan(), step))
         assert counts == {"short_form": 8, "long_form": 8, "playlist": 4, "audioset": 4}
+
+
+def test_each_pair_is_where_its_source_s_own_stream_says() -> None:
+    """Pair by pair, from the definition."""
+    pairs, one = 24, plan(seed=5)
+    for step in range(6):
+        deal = Permutation(pairs, seed=5, purpose="train deal", key=(step,))(np.arange(pairs))
+        slots = [(source, n) for source, count in one.pairs_by_source.items() for n in range(count)]
+        for slot, example in zip(deal, global_batch(one, step), strict=True):
+            source, ordinal = slots[slot]
+            epoch, within = divmod(step * one.pairs_by_source[source] + ordinal, len(ROWS[source]))
+            order = Permutation(len(ROWS[source]), seed=5, purpose=f"train {source}", key=(epoch,))
+            assert (example.source, example.row) == (source, ROWS[source][order(np.array([within]))[0]])
 
 
 def test_the_paper_s_batch_splits_evenly() -> None:
