@@ -84,7 +84,7 @@ def bench_loss(
         request = Request("seconds", forms, pairs, device, workers, rounds)
         rows += _rows(request, memory_pairs, progress)
     if "open_clip" not in forms:
-        rows.append(Row("open_clip", {}, "not installed: pip install open-clip-torch"))
+        rows.append(Row("open_clip", {}, "not installed: pip install -e '.[peers]'"))
     return Report(
         title="Contrastive loss",
         settings={"dimensions": DIM, "temperature": TEMPERATURE, "rounds": rounds, "device": device},

@@ -109,13 +109,11 @@ class Plan:
             positions: int64 [n].
         """
         epochs, within = np.divmod(positions, self._sizes[sources])
-        walks, which = np.unique(np.stack([sources, epochs], axis=1), axis=0, return_inverse=True)
-        orders = [
-            Permutation(
-                int(self._sizes[source]), seed=self._seed, purpose=f"{self._split} {SOURCES[source]}", key=(int(epoch),)
-            )
-            for source, epoch in walks
-        ]
+        streams, which = np.unique(epochs * len(SOURCES) + sources, return_inverse=True)
+        orders = []
+        for epoch, number in zip(*np.divmod(streams, len(SOURCES)), strict=True):
+            size, purpose = int(self._sizes[number]), f"{self._split} {SOURCES[number]}"
+            orders.append(Permutation(size, seed=self._seed, purpose=purpose, key=(int(epoch),)))
         return permute(orders, which, within)
 
 

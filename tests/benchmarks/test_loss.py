@@ -35,7 +35,7 @@ def test_a_report_has_every_form_alone_and_in_two_processes(monkeypatch: pytest.
         assert len(rows[name].figures["time"].values) == 2
         assert rows[name].figures["time"].low > 0
         assert rows[name].remark == ("" if of_tiled else "1,024 pairs would need 0 GB")
-    assert "pip install open-clip-torch" in rows["open_clip"].remark
+    assert "pip install" in rows["open_clip"].remark
     assert [goal.bound for goal in report.goals] == [64, 1.3, 1e-6]
     assert rows["tiled"].figures["gradients to untiled"].median < 1e-6
     assert 0 < rows["tiled, 2 processes"].figures["gradients to untiled"].median < 1e-6
