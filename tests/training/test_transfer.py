@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mulan.model.text_tower import length_groups
+from mulan.model.text_lengths import length_groups
 from mulan.training.transfer import to_device
 from tests.training.small import batches_of, small
 
