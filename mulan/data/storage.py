@@ -68,9 +68,11 @@ def read_ranges(uris: Sequence[str], offsets: Sequence[int], lengths: Sequence[i
 
 def _read_local(path: str, offset: int, length: int) -> bytes | OSError:
     try:
-        with open(path, "rb") as file:
-            file.seek(offset)
-            return file.read(length)
+        file = os.open(path, os.O_RDONLY)
+        try:
+            return os.pread(file, length, offset)
+        finally:
+            os.close(file)
     except OSError as error:
         return error
 
