@@ -26,7 +26,7 @@ def connect(scale: Scale) -> None:
         log_to_driver=False,
         logging_level=logging.ERROR,
         _system_config={
-            # at Ray's own 15, training stands behind every other process of the machine; data tasks step back themselves
+            # at Ray's own 15, training stands behind every other process of the machine; reading steps back by itself
             "worker_niceness": 0,
             # without a dashboard nobody looks at them
             "enable_metrics_collection": False,
