@@ -68,11 +68,9 @@ def read_ranges(uris: Sequence[str], offsets: Sequence[int], lengths: Sequence[i
 
 def _read_local(path: str, offset: int, length: int) -> bytes | OSError:
     try:
-        file = os.open(path, os.O_RDONLY)
-        try:
-            return os.pread(file, length, offset)
-        finally:
-            os.close(file)
+        with open(path, "rb") as file:
+            file.seek(offset)
+            return file.read(length)
     except OSError as error:
         return error
 

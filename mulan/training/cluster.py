@@ -25,11 +25,6 @@ def connect(scale: Scale) -> None:
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,
-        _system_config={
-            # at Ray's own 15, training stands behind every other process of the machine; reading steps back by itself
-            "worker_niceness": 0,
-            # without a dashboard nobody looks at them
-            "enable_metrics_collection": False,
-            "task_events_report_interval_ms": 0,
-        },
+        # at Ray's own 15, training stands behind every other process of the machine; data tasks step back by themselves
+        _system_config={"worker_niceness": 0},
     )

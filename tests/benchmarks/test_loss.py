@@ -35,7 +35,7 @@ def test_a_report_has_every_form_alone_and_in_two_processes(monkeypatch: pytest.
         assert len(rows[name].figures["time"].values) == 2
         assert rows[name].figures["time"].low > 0
         assert rows[name].remark == ("" if of_tiled else "1,024 pairs would need 0 GB")
-    assert "pip install" in rows["open_clip"].remark
+    assert "pip install -e '.[peers]'" in rows["open_clip"].remark
     assert [goal.bound for goal in report.goals] == [64, 1.3, 1e-6]
     assert rows["tiled"].figures["gradients to untiled"].median < 1e-6
     assert 0 < rows["tiled, 2 processes"].figures["gradients to untiled"].median < 1e-6
@@ -43,12 +43,10 @@ def test_a_report_has_every_form_alone_and_in_two_processes(monkeypatch: pytest.
     json.dumps(report.to_json())
 
 
-def test_the_loss_takes_24_mb_over_its_input_and_its_gradients() -> None:
-    """A matrix of similarities would be 1,074 MB. The benchmark reads the same at 32,768 pairs."""
-    pairs = 16_384
-    found = in_processes(Request("memory", ("tiled",), pairs, "cpu"))["tiled"][0]
-    gradients_mb = 2 * pairs * bench.DIM * 4e-6
-    assert gradients_mb < found <= gradients_mb + 24
+def test_the_loss_of_32_768_pairs_takes_no_more_than_64_mb_over_its_input() -> None:
+    """32 MiB of them are the gradients; one matrix of similarities would be 4,096 MiB."""
+    found = in_processes(Request("memory", ("tiled",), 32_768, "cpu"))["tiled"][0]
+    assert 2 * 32_768 * bench.DIM * 4e-6 < found <= 64
 
 
 def test_memory_of_whole_matrices_is_seen() -> None:
