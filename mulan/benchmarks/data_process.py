@@ -162,9 +162,10 @@ def check(loaded: Loaded, recipe: Recipe, reader: MicroBatchReader) -> None:
 
 
 def _decoded(reader: MicroBatchReader, row: int, draw: float, recipe: Recipe) -> np.ndarray:
-    samples, rate_hz = recipe.data.window_samples, recipe.data.sample_rate_hz
+    window = np.empty(recipe.data.window_samples, np.int16)
     audio = read_record(reader.corpus, row).audio
-    return decode_window(audio, draw=draw, window_samples=samples, sample_rate_hz=rate_hz)
+    decode_window(audio, window, draw=draw, sample_rate_hz=recipe.data.sample_rate_hz)
+    return window
 
 
 def _cpu_s() -> float:

@@ -53,8 +53,9 @@ def draw_of(recording_id: str) -> float:
 
 def window_of(audio: bytes, recording_id: str, recipe: Recipe) -> np.ndarray:
     """int16 [samples]."""
-    samples, rate_hz = recipe.data.window_samples, recipe.data.sample_rate_hz
-    return decode_window(audio, draw=draw_of(recording_id), window_samples=samples, sample_rate_hz=rate_hz)
+    window = np.empty(recipe.data.window_samples, np.int16)
+    decode_window(audio, window, draw=draw_of(recording_id), sample_rate_hz=recipe.data.sample_rate_hz)
+    return window
 
 
 def decode_alone(recipe: Recipe, reader: MicroBatchReader) -> Iterator[Loaded]:

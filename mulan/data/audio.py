@@ -18,26 +18,29 @@ _FRAMES_LOST_AT_END = 0.01
 """Share of the announced frames that may be missing: MP3 headers promise a little more than the decoder yields."""
 
 
-def decode_window(audio: bytes, *, draw: float, window_samples: int, sample_rate_hz: int) -> np.ndarray:
-    """A window of a recording.
+def decode_window(audio: bytes, window: np.ndarray, *, draw: float, sample_rate_hz: int) -> None:
+    """Fills a window with a part of a recording, mono.
 
     Args:
         audio: an encoded file.
+        window: int16 [samples], contiguous, to be filled; a shorter recording is followed by silence. After an error it
+            holds anything.
         draw: in [0, 1): which of all possible windows, from the first to the last.
-        window_samples: length at ``sample_rate_hz``; a shorter recording is followed by silence.
-
-    Returns:
-        int16 [window_samples], mono.
+        sample_rate_hz: of the window.
 
     Raises:
         DecodeError: undecodable, cut off, empty, or with samples that are not numbers.
     """
     frames, rate_hz, file = _open(audio)
-    needed = -(-window_samples * rate_hz // sample_rate_hz)
-    start = int(draw * (max(0, frames - needed) + 1))
-    samples = _read(file, start, min(needed, frames), announced=frames)
-    window = to_mono_int16(samples, rate_hz, sample_rate_hz)[:window_samples]
-    return np.pad(window, (0, window_samples - len(window)))
+    needed = -(-len(window) * rate_hz // sample_rate_hz)
+    start, count = int(draw * (max(0, frames - needed) + 1)), min(needed, frames)
+    # samples that need no conversion are decoded into their place: a copy would cost as much as reading the file
+    out = window[:count, None] if _holds_mono_int16(file) and rate_hz == sample_rate_hz else None
+    samples = _read(file, start, count, announced=frames, out=out)
+    mono = to_mono_int16(samples, rate_hz, sample_rate_hz)[: len(window)]
+    if out is None:
+        window[: len(mono)] = mono
+    window[len(mono) :] = 0
 
 
 def decode_recording(audio: bytes | str, *, sample_rate_hz: int) -> np.ndarray:
@@ -111,14 +114,20 @@ def _open(audio: bytes) -> tuple[int, int, soundfile.SoundFile | _Decoded]:
     return file.frames, file.samplerate, file
 
 
-def _read(file: soundfile.SoundFile | _Decoded, start: int, count: int, *, announced: int) -> np.ndarray:
-    """[count, channels]; int16 where the file holds that, float32 otherwise."""
+def _holds_mono_int16(file: soundfile.SoundFile | _Decoded) -> bool:
+    return isinstance(file, soundfile.SoundFile) and file.subtype == "PCM_16" and file.channels == 1
+
+
+def _read(
+    file: soundfile.SoundFile | _Decoded, start: int, count: int, *, announced: int, out: np.ndarray | None = None
+) -> np.ndarray:
+    """[count, channels], the beginning of ``out`` if given; int16 where the file holds that, float32 otherwise."""
     if isinstance(file, _Decoded):
         return file.samples[start : start + count]
     dtype = "int16" if file.subtype == "PCM_16" else "float32"
     try:
         file.seek(start)
-        samples: np.ndarray = file.read(count, dtype=dtype, always_2d=True)
+        samples: np.ndarray = file.read(count, dtype=dtype, always_2d=True, out=out)
     except soundfile.LibsndfileError as error:
         raise DecodeError("truncated audio", f"{file.format}: {error.error_string}") from error
     if len(samples) < count - _FRAMES_LOST_AT_END * announced:

@@ -1,6 +1,5 @@
 """From the plan to a batch: read, decode and tokenize one micro-batch, replacing what cannot be used."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,13 +72,13 @@ class MicroBatchReader:
         pairs: dict[int, tuple[int, str]] = {}
         replaced: list[Replaced] = []
         for attempt in range(1, MAX_REPLACEMENTS + 2):
-            for (position, example), result in zip(wanted.items(), self._read(list(wanted.values())), strict=True):
-                if isinstance(result, BadRecording):
+            reads = storage.read_ranges(*self.corpus.byte_ranges([example.row for example in wanted.values()]))
+            for (position, example), read in zip(wanted.items(), reads, strict=True):
+                try:
+                    pairs[position] = example.row, self._use(example, read, waveform[position, 0])
+                except BadRecording as error:
                     name = self.corpus.recording_ids([example.row])[0]
-                    replaced.append(Replaced(name, result.reason, result.detail))
-                else:
-                    waveform[position, 0], text = result
-                    pairs[position] = example.row, text
+                    replaced.append(Replaced(name, error.reason, error.detail))
             wanted = {
                 position: plan.replacement(step, item.micro_batch, position, example.source, attempt)
                 for position, example in wanted.items()
@@ -93,24 +92,12 @@ class MicroBatchReader:
             f"the last: {last.recording_id}: {last.reason}: {last.detail}"
         )
 
-    def _read(self, examples: list[Example]) -> Iterator[tuple[np.ndarray, str] | BadRecording]:
-        """Window and text of each example, or what is wrong with it."""
-        reads = storage.read_ranges(*self.corpus.byte_ranges([example.row for example in examples]))
-        return (self._use(example, read) for example, read in zip(examples, reads, strict=True))
-
-    def _use(self, example: Example, read: bytes | Exception) -> tuple[np.ndarray, str] | BadRecording:
-        try:
-            record = shards.parse_read(read)
-            texts = record.texts(example.source)
-            window = decode_window(
-                record.audio,
-                draw=example.window_draw,
-                window_samples=self.data.window_samples,
-                sample_rate_hz=self.data.sample_rate_hz,
-            )
-        except BadRecording as error:
-            return error
-        return window, texts[int(example.text_draw * len(texts))]
+    def _use(self, example: Example, read: bytes | Exception, window: np.ndarray) -> str:
+        """Fills the window of an example and gives its text."""
+        record = shards.parse_read(read)
+        texts = record.texts(example.source)
+        decode_window(record.audio, window, draw=example.window_draw, sample_rate_hz=self.data.sample_rate_hz)
+        return texts[int(example.text_draw * len(texts))]
 
     def _batch(self, item: Item, waveform: np.ndarray, pairs: list[tuple[int, str]], replaced: list[Replaced]) -> Batch:
         rows, texts = zip(*pairs, strict=True)

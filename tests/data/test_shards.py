@@ -15,7 +15,7 @@ import webdataset
 from mulan.data import storage
 from mulan.data.errors import BadRecording, CorpusError
 from mulan.data.index import INDEX_NAME, Corpus
-from mulan.data.shards import Recording, index_shards, parse_record, read_record, write_corpus
+from mulan.data.shards import Record, Recording, index_shards, parse_record, read_record, write_corpus
 from tests.conftest import tone_recording
 from tests.sounds import flac, tone
 
@@ -202,6 +202,42 @@ def test_a_cut_off_fragment_is_a_bad_recording_wherever_it_is_cut(written: Path)
     for cut in sorted(cuts):
         with pytest.raises(BadRecording):
             parse_record(whole[:cut])
+
+
+FORMATS = {"ustar": tarfile.USTAR_FORMAT, "GNU": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
+
+
+def recording_in_tar(stem: str, form: int, **header: object) -> bytes:
+    """The tar members of a recording, as the end of the last one leaves them."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=form) as tar:
+        for extension, content in (("flac", b"sound" * 300), ("json", b'{"texts": {}}')):
+            member = tarfile.TarInfo(f"{stem}.{extension}")
+            member.size = len(content)
+            for name, value in header.items():
+                setattr(member, name, value)
+            tar.addfile(member, io.BytesIO(content))
+        return buffer.getvalue()[: tar.offset]
+
+
+@pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
+def test_a_plain_recording_is_read_without_tarfile(form: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = recording_in_tar("a/b/track-1", form, uname="someone", mtime=1_600_000_000)
+    folder = tarfile.TarInfo("a")
+    folder.type = tarfile.DIRTYPE
+    by_tarfile = parse_record(folder.tobuf(form) + plain)
+    monkeypatch.setattr(tarfile, "open", lambda **_: pytest.fail("tarfile was asked"))
+    assert parse_record(plain) == by_tarfile == Record("track-1", b"sound" * 300, "flac", {"texts": {}})
+
+
+@pytest.mark.parametrize(
+    ("form", "stem"),
+    [(form, stem) for form in FORMATS for stem in ("folder/" * 20 + "track", "t" * 95, "piste-é", "トラック")]
+    + [(form, "t" * 150) for form in ("GNU", "pax")],
+)
+def test_names_that_need_more_than_a_plain_header_are_read(form: str, stem: str) -> None:
+    read = parse_record(recording_in_tar(stem, FORMATS[form]))
+    assert read == Record(stem.rpartition("/")[2], b"sound" * 300, "flac", {"texts": {}})
 
 
 def test_bytes_that_are_no_recording_are_a_bad_recording(written: Path) -> None:
