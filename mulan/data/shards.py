@@ -190,7 +190,7 @@ def _plain_members(fragment: bytes) -> list[_Member]:
         if not (genuine and kind == tarfile.REGTYPE and _OCTAL.issuperset(digits[:11])):  # larger sizes are not octal
             return []
         size = int(digits[:11], 8)
-        members.append((name.rstrip(b"\0").decode(errors="surrogateescape"), offset + _HEADER.size, size))
+        members.append((name.partition(b"\0")[0].decode(errors="surrogateescape"), offset + _HEADER.size, size))
         offset += _HEADER.size + _padded(size)
     return members
 
