@@ -95,6 +95,16 @@ def _read_file(path: str) -> bytes:
         raise DecodeError("missing file", f"{path}: {error.strerror}") from error
 
 
+class _OnePart(soundfile.SoundFile):
+    """A file of which one part is read.
+
+    A seekable one is sought anew after each read, for the next; in FLAC that takes as long as opening it.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
 @dataclass(frozen=True)
 class _Decoded:
     """What PyAV made of a whole file: float32 [frames, channels]."""
@@ -102,10 +112,10 @@ class _Decoded:
     samples: np.ndarray
 
 
-def _open(audio: bytes) -> tuple[int, int, soundfile.SoundFile | _Decoded]:
+def _open(audio: bytes) -> tuple[int, int, _OnePart | _Decoded]:
     """Frames, rate in Hz, and what :func:`_read` reads from."""
     try:
-        file = soundfile.SoundFile(io.BytesIO(audio))
+        file = _OnePart(io.BytesIO(audio))
     except soundfile.LibsndfileError as error:
         samples, rate_hz = _decode_with_pyav(audio, why=error.error_string)
         return len(samples), rate_hz, _Decoded(samples)
@@ -114,12 +124,12 @@ def _open(audio: bytes) -> tuple[int, int, soundfile.SoundFile | _Decoded]:
     return file.frames, file.samplerate, file
 
 
-def _holds_mono_int16(file: soundfile.SoundFile | _Decoded) -> bool:
-    return isinstance(file, soundfile.SoundFile) and file.subtype == "PCM_16" and file.channels == 1
+def _holds_mono_int16(file: _OnePart | _Decoded) -> bool:
+    return isinstance(file, _OnePart) and file.subtype == "PCM_16" and file.channels == 1
 
 
 def _read(
-    file: soundfile.SoundFile | _Decoded, start: int, count: int, *, announced: int, out: np.ndarray | None = None
+    file: _OnePart | _Decoded, start: int, count: int, *, announced: int, out: np.ndarray | None = None
 ) -> np.ndarray:
     """[count, channels], the beginning of ``out`` if given; int16 where the file holds that, float32 otherwise."""
     if isinstance(file, _Decoded):

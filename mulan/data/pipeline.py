@@ -96,7 +96,7 @@ def _execute(
     dataset = ray.data.range(groups, override_num_blocks=groups).map_batches(
         _GroupReader,
         fn_constructor_args=(schedule, numbers, reader, size),
-        compute=ray.data.ActorPoolStrategy(size=cpus, max_tasks_in_flight_per_actor=_TASKS_AHEAD),
+        compute=ray.data.ActorPoolStrategy(size=min(cpus, groups), max_tasks_in_flight_per_actor=_TASKS_AHEAD),
         num_cpus=1,
         batch_size=None,
         zero_copy_batch=True,
@@ -104,9 +104,8 @@ def _execute(
     dataset.context.execution_options = ExecutionOptions(
         preserve_order=True, resource_limits=ExecutionResources(cpu=cpus)
     )
-    # a split of one runs the execution in a process of its own, not in that of the training worker
-    (shard,) = dataset.streaming_split(1, equal=False)
-    blocks = iter(shard.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=2))
+    # not by way of streaming_split: its coordinator is one more process, which takes the CPU that training needs
+    blocks = iter(dataset.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=2))
     return batches(chain([next(blocks)], blocks))
 
 
