@@ -22,6 +22,7 @@ from mulan.benchmarks.bare_loop import BareLoop
 from mulan.benchmarks.drawn import drawn_batch, model_to_measure
 from mulan.config.recipe import Recipe, recipe_from_toml
 from mulan.data.batch import Batch
+from mulan.data.freed_memory import keep_freed_memory
 from mulan.data.schedule import Item, Phase
 from mulan.objectives.collectives import sum_over_workers, world
 from mulan.training.batch_norm import RunningStatistics
@@ -114,6 +115,7 @@ def _step(recipe: Recipe, job: Job, device: torch.device) -> Callable[[list[Batc
         compile_towers(model)
     if job.engine == "bare":
         return BareLoop(model, recipe, device)
+    keep_freed_memory()  # as every training worker of ours
     if job.engine == "torch":
         engine: Any = TorchEngine(model, recipe, device=device)
     else:  # DeepSpeed may not be installed, and chooses its accelerator when imported

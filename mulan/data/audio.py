@@ -98,7 +98,7 @@ def _read_file(path: str) -> bytes:
 class _OnePart(soundfile.SoundFile):
     """A file of which one part is read.
 
-    A seekable one is sought anew after each read, for the next; in FLAC that takes as long as opening it.
+    A seekable one is sought anew after each read, for the next one, which in FLAC means to decode again.
     """
 
     def seekable(self) -> bool:

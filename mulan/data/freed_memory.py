@@ -1,4 +1,4 @@
-"""Memory that a process reads and decodes into, kept from one micro-batch to the next."""
+"""Memory that a process decodes into or computes in, kept from one micro-batch to the next."""
 
 import ctypes
 from functools import cache

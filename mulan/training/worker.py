@@ -6,6 +6,7 @@ import torch
 
 from mulan.config.recipe import Recipe
 from mulan.data.batch import Batch
+from mulan.data.freed_memory import keep_freed_memory
 from mulan.data.schedule import Schedule
 from mulan.model.build import build_model
 from mulan.training.checkpoint import Progress, latest_checkpoint, read_state, weights
@@ -30,6 +31,7 @@ def train_worker(
         schedule: its ``first_step`` is the step that the checkpoint stands at.
         reports: given the engine, what to do with results.
     """
+    keep_freed_memory()  # on CPUs every step allocates all of its activations
     torch.manual_seed(recipe.train.seed)  # equal first weights on every worker
     model = build_model(recipe)
     found = latest_checkpoint(run_uri)
