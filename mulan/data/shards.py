@@ -27,7 +27,7 @@ class Recording:
     recording_id: str
     """Unique in the corpus; no dot or slash (it is the member's name in the tar)."""
     audio: bytes
-    """One encoded audio file, best at the model's rate and mono: FLAC is small, 16-bit WAV is read with the least CPU."""
+    """One encoded audio file, best mono at the model's rate: FLAC is small, 16-bit WAV takes the least CPU to read."""
     extension: str
     """Of the audio file, without the dot: ``flac``."""
     duration_s: float
