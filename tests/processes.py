@@ -31,7 +31,15 @@ def run_in_processes(function: Callable[..., Any], workers: int, *arguments: Any
     torch.multiprocessing.start_processes(
         _process, (function, workers, port, arguments, str(folder)), nprocs=workers, start_method="forkserver"
     )
-    return [pickle.loads((folder / f"{rank}.pickle").read_bytes()) for rank in range(workers)]
+    return [_taken(folder / f"{rank}.pickle") for rank in range(workers)]
+
+
+def _taken(file: Path) -> Any:
+    """Its content; the file is gone then: whole models are sent this way, and all the tests share one disk."""
+    try:
+        return pickle.loads(file.read_bytes())
+    finally:
+        file.unlink()
 
 
 def _process(

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -65,6 +66,8 @@ def trained(one: Recipe, run_uri: str) -> Trained:
 
     lines, state = train_inline(one, run_uri, watch=watch)
     leads = world()[0] == 0
+    if leads:
+        shutil.rmtree(run_uri)  # never resumed, and the checkpoints of all cases are 4 GB
     return Trained(lines, hashlib.sha256(save(state)).hexdigest(), state if leads else {}, first if leads else {})
 
 
