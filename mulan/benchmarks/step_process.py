@@ -93,6 +93,7 @@ def _worker(rank: int, workers: int, job: Job, results: Any) -> None:
 
 
 def _measure(recipe: Recipe, job: Job, device: torch.device) -> Reading:
+    keep_freed_memory()  # as our training workers; the bare loop too, since it saves a CPU as much there
     batches = _preloaded(recipe, job)
     step = _step(recipe, job, device)
     loss = 0.0
@@ -115,7 +116,6 @@ def _step(recipe: Recipe, job: Job, device: torch.device) -> Callable[[list[Batc
         compile_towers(model)
     if job.engine == "bare":
         return BareLoop(model, recipe, device)
-    keep_freed_memory()  # as every training worker of ours
     if job.engine == "torch":
         engine: Any = TorchEngine(model, recipe, device=device)
     else:  # DeepSpeed may not be installed, and chooses its accelerator when imported
