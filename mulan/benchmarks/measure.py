@@ -3,6 +3,7 @@
 import statistics
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,5 +80,6 @@ def in_fresh_process(module: str, arguments: Sequence[str], *, timeout_s: float)
         [sys.executable, "-m", module, *arguments], capture_output=True, text=True, timeout=timeout_s, cwd=root
     )
     if done.returncode:
-        raise BenchmarkFailed(f"{module} {' '.join(arguments)} failed: {done.stderr[-2000:]}")
+        measured = textwrap.shorten(" ".join([module, *arguments]), 120)  # a whole recipe may be among them
+        raise BenchmarkFailed(f"{measured} failed: {done.stderr[-2000:]}")
     return done.stdout

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch.multiprocessing import get_context
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing.spawn import start_processes
 
 from mulan.benchmarks.bare_loop import BareLoop
 from mulan.benchmarks.drawn import drawn_batch, model_to_measure
@@ -32,6 +32,9 @@ from mulan.training.torch_engine import TorchEngine
 
 PRELOADED_STEPS = 4
 """Global batches that are made beforehand and used in turn."""
+_START_METHOD = "forkserver"
+"""Its processes end without Python's teardown. Spawned ones, in which DeepSpeed keeps the process group alive, now and
+then abort in theirs: a thread of gloo lets go of its last tensor and asks for an interpreter that is gone."""
 
 
 @dataclass(frozen=True)
@@ -67,18 +70,20 @@ def read(job: Job) -> Reading:
     workers = recipe.scale.workers
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if not recipe.scale.use_gpu:
-        os.environ["DS_ACCELERATOR"] = "cpu"
-    results = get_context("spawn").SimpleQueue()
-    spawn(_worker, (workers, job, results), nprocs=workers)  # type: ignore[no-untyped-call]
+        port: int = probe.getsockname()[1]
+    results = get_context(_START_METHOD).SimpleQueue()
+    start_processes(  # type: ignore[no-untyped-call]
+        _worker, (workers, port, job, results), nprocs=workers, start_method=_START_METHOD
+    )
     return Reading(**results.get())
 
 
-def _worker(rank: int, workers: int, job: Job, results: Any) -> None:
+def _worker(rank: int, workers: int, port: int, job: Job, results: Any) -> None:
     recipe = recipe_from_toml(job.recipe_toml, name="benchmark")
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(workers)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TOKENIZERS_PARALLELISM": "false"}
+    if not recipe.scale.use_gpu:
+        os.environ["DS_ACCELERATOR"] = "cpu"
     torch.set_num_threads(recipe.scale.cpus_per_worker)
     device = torch.device("cuda", rank) if recipe.scale.use_gpu else torch.device("cpu")
     if device.type == "cuda":
