@@ -43,7 +43,7 @@ class Job:
 
     recipe_toml: str
     engine: str
-    """``bare``, ``torch`` or ``deepspeed``."""
+    """``bare``, ``bare_kept``, ``torch`` or ``deepspeed``."""
     steps: int
     warmup_steps: int
     tokens: int
@@ -98,7 +98,8 @@ def _worker(rank: int, workers: int, port: int, job: Job, results: Any) -> None:
 
 
 def _measure(recipe: Recipe, job: Job, device: torch.device) -> Reading:
-    keep_freed_memory()  # as our training workers; the bare loop too, since it saves a CPU as much there
+    if job.engine != "bare":
+        keep_freed_memory()  # as all our training workers do
     batches = _preloaded(recipe, job)
     step = _step(recipe, job, device)
     loss = 0.0
@@ -119,7 +120,7 @@ def _step(recipe: Recipe, job: Job, device: torch.device) -> Callable[[list[Batc
     model = model_to_measure(recipe)
     if recipe.train.compile:
         compile_towers(model)
-    if job.engine == "bare":
+    if job.engine in ("bare", "bare_kept"):
         return BareLoop(model, recipe, device)
     if job.engine == "torch":
         engine: Any = TorchEngine(model, recipe, device=device)
