@@ -73,5 +73,5 @@ def end(main: Callable[[], None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the newest checkpoint", file=sys.stderr)
+        print("interrupted; a run goes on from its newest checkpoint by the same command", file=sys.stderr)
         sys.exit(130)

@@ -11,8 +11,9 @@ from pathlib import Path
 from rich.console import Console
 
 from jobs import arguments
-from mulan.benchmarks.measure import BenchmarkFailed
 from mulan.benchmarks.results import Report
+from mulan.config.errors import MulanError
+from mulan.config.recipe import Recipe
 
 
 def main() -> None:
@@ -25,7 +26,7 @@ def main() -> None:
         add(kind)
     given = parser.parse_args()
     if getattr(given, "dry_run", False):
-        print(arguments.recipe_of(given, data_uri=given.data).to_toml(), end="")
+        print(_recipe_to_step(given).to_toml(), end="")
         return
     console = Console(highlight=False)
     report = KINDS[given.kind][1](given, lambda text: console.print(text, style="dim"))
@@ -35,6 +36,10 @@ def main() -> None:
 
 
 Progress = Callable[[str], None]
+
+
+class BenchmarkRefused(MulanError, ValueError):
+    """A reading that was asked for cannot be taken as it is described."""
 
 
 def _add_loss(parser: argparse.ArgumentParser) -> None:
@@ -71,17 +76,25 @@ def _add_step(parser: argparse.ArgumentParser) -> None:
 def _step(given: argparse.Namespace, progress: Progress) -> Report:
     from mulan.benchmarks.steps import bench_step
 
-    recipe = arguments.recipe_of(given, data_uri=given.data)
-    if given.engine == "ray" and not recipe.data.uri:
-        raise BenchmarkFailed("--engine ray trains on a corpus: name one by --data")
     return bench_step(
-        recipe,
+        _recipe_to_step(given),
         engine=given.engine,
         rounds=given.rounds,
         steps=given.steps,
         tokens=given.tokens,
         progress=progress,
     )
+
+
+def _recipe_to_step(given: argparse.Namespace) -> Recipe:
+    recipe = arguments.recipe_of(given, data_uri=given.data)
+    if recipe.data.uri:  # a fault of the corpus is told now, and not by a process of the first reading
+        from mulan.data.examples import MicroBatchReader
+
+        MicroBatchReader.of(recipe)
+    elif given.engine == "ray":
+        raise BenchmarkRefused("--engine ray trains on a corpus: name one by --data")
+    return recipe
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:

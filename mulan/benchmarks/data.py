@@ -14,6 +14,7 @@ from mulan.benchmarks.results import Goal, Report, Row
 from mulan.config.recipe import Recipe
 from mulan.config.recipes import demo
 from mulan.config.sections import Scale, Train
+from mulan.data.examples import MicroBatchReader
 from mulan.data.pipeline import group_size
 
 RECORDINGS = 128
@@ -59,6 +60,9 @@ def bench_data(
         seconds: length of a window.
         windows: timed in each reading, at least.
         data_uri: folder of a prepared corpus, all of it good; empty to make one by :mod:`mulan.benchmarks.chords`.
+
+    Raises:
+        CorpusError, PlanError: the corpus is not there, or has not what the demo's sources need.
     """
     workers = workers or len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:
@@ -66,6 +70,7 @@ def bench_data(
             progress(f"making {RECORDINGS} recordings")
             write_chords(folder, recordings=RECORDINGS)
         recipe = _recipe(data_uri or folder, pairs, seconds)
+        MicroBatchReader.of(recipe)  # raises here, and not in a process of the first reading
         cycle = workers * group_size(recipe.batch, recipe.data)  # the micro-batches of a task in every process
         measured = -(-windows // (pairs * cycle)) * cycle
         readings = _readings(recipe, workers, cycle, measured, rounds, progress)

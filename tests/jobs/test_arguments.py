@@ -146,6 +146,13 @@ def test_a_corpus_that_lacks_what_the_recipe_asks_for_is_refused(job: Job, tiny_
     assert_refused(job("train", *arguments, "--set", "batch.micro_batches=1", "--set", "scale.workers=1"), "playlist")
 
 
+def test_a_benchmark_tells_its_faults_before_the_first_reading(job: Job) -> None:
+    for arguments in (["step"], ["step", "--dry-run"], ["step", "--engine", "ray"], ["data"]):
+        refused = job("bench", *arguments, "--data", "/nowhere/tones")
+        assert_refused(refused, "corpus /nowhere/tones: there is no index.parquet")
+    assert_refused(job("bench", "step", "--engine", "ray"), "--engine ray", "--data")
+
+
 def test_a_name_or_a_run_that_cannot_be_is_refused(job: Job) -> None:
     assert_refused(job("train", "--recipe", "demo_miniature", "--name", "../x"), "--name '../x'")
     for name in ("evaluate", "export"):
