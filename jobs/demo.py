@@ -10,11 +10,17 @@ from rich.console import Console
 
 from jobs import arguments
 from jobs.train import train
+from mulan.config.errors import MulanError
 from mulan.data import storage
 from mulan.demo.corpus import build_corpus
 from mulan.demo.progress import CorpusProgress
 from mulan.training.assess import assess_run
 from mulan.training.cluster import connect
+
+
+class DemoRefused(MulanError, ValueError):
+    """A recipe that cannot be shown from end to end."""
+
 
 TRACKS = 1200
 SEED = 2022
@@ -30,6 +36,11 @@ def main() -> None:
     run = arguments.run_of(given)
     data_uri = given.data or storage.join(run.uri, "corpus")
     recipe = arguments.recipe_of(given, data_uri=data_uri)
+    if not recipe.loss.weights.contrastive:
+        raise DemoRefused(
+            f"--recipe {given.recipe} has no contrastive term, and without one nothing can be evaluated by text; build "
+            f"the corpus by a demo of another recipe, and train this one on it by jobs.train --data {data_uri}"
+        )
     run.check(recipe)
     if given.dry_run:
         print(recipe.to_toml(), end="")

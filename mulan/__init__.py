@@ -1,16 +1,17 @@
 """Distributed training of joint music-text embeddings.
 
-``mulan.MuLan`` loads a trained model and embeds audio and text. It is imported at first use, so that commands that only
-read a recipe do not wait for torch.
+``mulan.MuLan`` loads a trained model and embeds audio and text; ``mulan.AudioBackbone`` loads a trained audio encoder
+without texts. They are imported at first use, so that commands that only read a recipe do not wait for torch.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mulan.model.backbone import AudioBackbone
     from mulan.model.pretrained import MuLan
 
 __version__ = "0.1.0"
-__all__ = ["MuLan", "__version__"]
+__all__ = ["AudioBackbone", "MuLan", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
@@ -18,4 +19,8 @@ def __getattr__(name: str) -> Any:
         from mulan.model.pretrained import MuLan
 
         return MuLan
+    if name == "AudioBackbone":
+        from mulan.model.backbone import AudioBackbone
+
+        return AudioBackbone
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

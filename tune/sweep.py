@@ -1,6 +1,7 @@
-"""Sweep temperature and learning rate: python -m tune.sweep --recipe demo --data URI --trials N
+"""Sweep temperatures, learning rate and loss weights: python -m tune.sweep --recipe demo --data URI --trials N
 
-ASHA stops the trials that lag behind; they are compared by retrieval on the validation split. The same name resumes.
+ASHA stops the trials that lag behind; they are compared by a score of the validation split, retrieval where there are
+texts. The same name resumes.
 """
 
 import argparse
@@ -21,9 +22,10 @@ from mulan.config.recipe import Recipe
 from mulan.data import storage
 from mulan.training.cluster import connect
 from mulan.training.fit import check_corpus, ray_storage
+from mulan.training.headline import headline
 from mulan.training.run import Run
-from tune.space import settings, temperature_and_learning_rate
-from tune.trial import METRIC, trial
+from tune.space import search_space, settings
+from tune.trial import metric, trial
 
 DRIVER_CPUS = 0.01
 """Of a trial's driver, which only waits; its workers ask for their own."""
@@ -53,7 +55,7 @@ def main() -> None:
     console = Console(highlight=False)
     concurrent = given.concurrent or _room_for_trials(recipe)
     results = sweep(recipe, run, trials=given.trials, concurrent=concurrent)
-    show(results, console)
+    show(results, recipe, console)
 
 
 def for_sweep(recipe: Recipe, trials: int) -> Recipe:
@@ -86,9 +88,9 @@ def sweep(recipe: Recipe, run: Run, *, trials: int, concurrent: int) -> ResultGr
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     tuner = Tuner(
         trainable,
-        param_space=temperature_and_learning_rate(recipe),
+        param_space=search_space(recipe),
         tune_config=TuneConfig(
-            metric=METRIC,
+            metric=metric(recipe),
             mode="max",
             num_samples=trials,
             max_concurrent_trials=concurrent,
@@ -100,34 +102,34 @@ def sweep(recipe: Recipe, run: Run, *, trials: int, concurrent: int) -> ResultGr
             ),
         ),
         run_config=RunConfig(
-            name=run.name, storage_path=path, storage_filesystem=filesystem, verbose=0, callbacks=[_Lines()]
+            name=run.name, storage_path=path, storage_filesystem=filesystem, verbose=0, callbacks=[_Lines(recipe)]
         ),
     )
     return tuner.fit()
 
 
-def show(results: ResultGrid, console: Console) -> None:
+def show(results: ResultGrid, recipe: Recipe, console: Console) -> None:
     """Prints the trials, best first, and how to train with the best one's values.
 
     Raises:
         SweepError: no trial came to a validation.
     """
-    found = [result for result in results if result.metrics and METRIC in result.metrics]
+    score, heading = metric(recipe), headline(recipe)[1]
+    found = [result for result in results if result.metrics and score in result.metrics]
     if not found:
         errors = "; ".join(sorted({str(error) for error in results.errors})) or "no error was reported"
         raise SweepError(f"no trial came to a validation: {errors}")
-    found.sort(key=lambda result: -float((result.metrics or {})[METRIC]))
+    found.sort(key=lambda result: -float((result.metrics or {})[score]))
     fields = sorted((found[0].config or {}).keys())
     table = Table(title=f"{len(found)} trials, best first", title_justify="left")
-    for heading in (*fields, "step", "recall@10", "mAP@10"):
-        table.add_column(heading, justify="right")
+    for column in (*fields, "step", heading):
+        table.add_column(column, justify="right")
     for result in found:
         metrics, config = result.metrics or {}, result.config or {}
         table.add_row(
             *(f"{config[field]:.4g}" for field in fields),
             str(metrics["step"]),
-            f"{metrics[METRIC]:.3f}",
-            f"{metrics['validation_map10']:.3f}",
+            f"{metrics[score]:.3f}",
         )
     console.print(table)
     best = " ".join(f"--set {setting}" for setting in settings(found[0].config or {}))
@@ -139,13 +141,15 @@ def show(results: ResultGrid, console: Console) -> None:
 class _Lines(Callback):
     """A line for every validation of every trial."""
 
+    def __init__(self, recipe: Recipe) -> None:
+        self._score, self._heading = metric(recipe), headline(recipe)[1]
+
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        if METRIC in result:
-            values = "  ".join(settings(trial.config))
-            said = f"tune  trial {trial.trial_id}  step {result['step']}  recall@10 {result[METRIC]:.3f}  {values}"
-            print(said, flush=True)
+        if self._score in result:
+            values, score = "  ".join(settings(trial.config)), f"{self._heading} {result[self._score]:.3f}"
+            print(f"tune  trial {trial.trial_id}  step {result['step']}  {score}  {values}", flush=True)
 
 
 def _room_for_trials(recipe: Recipe) -> int:

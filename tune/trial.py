@@ -7,11 +7,15 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from mulan.config.recipe import Recipe, load_recipe
 from mulan.training.fit import fit
+from mulan.training.headline import headline
 from mulan.training.run import Run
 from tune.space import settings
 
-METRIC = "validation_recall10"
-"""Trials are compared by retrieval: losses at different temperatures cannot be compared."""
+
+def metric(recipe: Recipe) -> str:
+    """What trials are compared by: a score of the validation, since losses at different temperatures or weights cannot
+    be compared."""
+    return f"validation_{headline(recipe)[0]}"
 
 
 def trial(values: dict[str, Any], *, base: Recipe, runs_uri: str) -> None:

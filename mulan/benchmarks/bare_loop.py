@@ -9,8 +9,10 @@ from mulan.benchmarks.untiled import untiled_loss
 from mulan.config.recipe import Recipe
 from mulan.data.batch import Batch
 from mulan.objectives.collectives import world
-from mulan.objectives.logistic_regression import tagging_loss
+from mulan.objectives.objective import weighted_sum
+from mulan.objectives.semisupcon import Labels, semisupcon_loss
 from mulan.training.optimizer import adam
+from mulan.training.step import micro_batch_terms
 from mulan.training.transfer import DeviceBatch, to_device
 
 
@@ -26,7 +28,8 @@ class BareLoop:
         model = model.to(device).train()
         self._adam = adam(model, recipe.optim)
         # data parallelism takes the mean of the workers' gradients; a loss over all of their pairs needs the sum
-        self._scale = 1 if recipe.loss.weights.tagging else world()[1]
+        weights = recipe.loss.weights
+        self._scale = world()[1] if weights.contrastive or weights.semisupcon else 1
         self._module = DistributedDataParallel(model) if world()[1] > 1 else model
 
     def __call__(self, batches: list[Batch]) -> float:
@@ -40,7 +43,13 @@ class BareLoop:
         return float(loss.detach())
 
     def _loss(self, batch: DeviceBatch) -> torch.Tensor:
-        outputs = self._module(*batch.inputs)
-        if self._recipe.loss.weights.tagging:
-            return tagging_loss(outputs, batch.tags)
-        return untiled_loss(outputs.audio[:, 0], outputs.text, outputs.temperature)
+        outputs, weights = self._module(*batch.inputs), self._recipe.loss.weights
+        if not weights.contrastive and not weights.semisupcon:
+            return weighted_sum(micro_batch_terms(outputs, batch, weights), weights)
+        terms = {}
+        if weights.contrastive:
+            terms["contrastive"] = untiled_loss(outputs.audio, outputs.text, outputs.temperature)
+        if weights.semisupcon:
+            labels = Labels(batch.recordings, batch.tags)
+            terms["semisupcon"] = semisupcon_loss(outputs.views, labels, self._recipe.semisupcon)
+        return weighted_sum(terms, weights)

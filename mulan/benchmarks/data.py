@@ -70,8 +70,8 @@ def bench_data(
             progress(f"making {RECORDINGS} recordings")
             write_chords(folder, recordings=RECORDINGS)
         recipe = _recipe(data_uri or folder, pairs, seconds)
-        MicroBatchReader.of(recipe)  # raises here, and not in a process of the first reading
-        cycle = workers * group_size(recipe.batch, recipe.data)  # the micro-batches of a task in every process
+        reader = MicroBatchReader.of(recipe)  # raises here, and not in a process of the first reading
+        cycle = workers * group_size(reader.waveform_shape)  # the micro-batches of a task in every process
         measured = -(-windows // (pairs * cycle)) * cycle
         readings = _readings(recipe, workers, cycle, measured, rounds, progress)
     rows = [_row(name, readings) for name in readings]

@@ -6,13 +6,13 @@ from transformers import BertConfig, BertModel
 
 from mulan.config.mulan_recipes import BERT
 from mulan.config.recipe import Recipe
-from mulan.data.batch import Batch
+from mulan.data.batch import NOT_PREDICTED, Batch, Masks
 from mulan.data.schedule import Item, Phase
-from mulan.model.audio_encoder import AudioEncoder
-from mulan.model.build import build_model
-from mulan.model.joint import JointModel
-from mulan.model.tagging import TaggingModel
+from mulan.model.build import Model, build_model
 from mulan.model.text_tower import TextTower
+
+DRAWN_TAGS = 50
+"""As many as the most used tags of MagnaTagATune."""
 
 
 def without_checkpoints(recipe: Recipe) -> Recipe:
@@ -20,19 +20,14 @@ def without_checkpoints(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"audio_tower": recipe.audio_tower.model_copy(update={"pretrained": ""})})
 
 
-def model_to_measure(recipe: Recipe) -> JointModel | TaggingModel:
+def model_to_measure(recipe: Recipe) -> Model:
     """The recipe's model; BERT-base-uncased is drawn at its own size, other text encoders are the recipe's."""
     recipe = without_checkpoints(recipe)
     torch.manual_seed(recipe.train.seed)
     if recipe.text_tower.pretrained != BERT:
         return build_model(recipe)
-    return JointModel(
-        audio_encoder=AudioEncoder.from_recipe(recipe),
-        text_tower=TextTower(BertModel(BertConfig(), add_pooling_layer=False)),
-        embedding_dim=recipe.embedding_dim,
-        temperature_init=recipe.loss.temperature_init,
-        precision=recipe.train.precision,
-    )
+    config = BertConfig(num_hidden_layers=recipe.text_tower.layers or BertConfig().num_hidden_layers)
+    return build_model(recipe, TextTower(BertModel(config, add_pooling_layer=False)))
 
 
 def drawn_batch(recipe: Recipe, *, step: int, micro_batch: int, tokens: int) -> Batch:
@@ -43,7 +38,7 @@ def drawn_batch(recipe: Recipe, *, step: int, micro_batch: int, tokens: int) -> 
     """
     rng = np.random.default_rng((recipe.train.seed, step, micro_batch))
     m, widest = recipe.batch.pairs_per_micro_batch, recipe.text_tower.max_tokens
-    if not recipe.text_tower.pretrained:
+    if not recipe.loss.weights.read_text:
         lengths, widest = np.zeros(m, np.int64), 0
     elif tokens:
         lengths, widest = np.full(m, tokens), tokens
@@ -51,12 +46,29 @@ def drawn_batch(recipe: Recipe, *, step: int, micro_batch: int, tokens: int) -> 
         lengths = np.exp(rng.uniform(np.log(3), np.log(widest + 1), m)).astype(np.int64)
     mask = (np.arange(widest) < lengths[:, None]).astype(np.int64)
     classes = recipe.tagging.classes if recipe.loss.weights.tagging else 0
+    if recipe.loss.weights.semisupcon:
+        classes = DRAWN_TAGS
+    waveform = rng.integers(-8000, 8000, (m, recipe.views, recipe.data.window_samples), np.int16)
+    token_ids = rng.integers(1000, 20_000, mask.shape) * mask
     return Batch(
         item=Item(Phase.TRAIN, step, micro_batch),
-        waveform=rng.integers(-8000, 8000, (m, 1, recipe.data.window_samples), np.int16),
-        token_ids=rng.integers(1000, 20_000, mask.shape) * mask,
+        waveform=waveform,
+        token_ids=token_ids,
         attention_mask=mask,
         tags=(rng.random((m, classes)) < 0.01).astype(np.uint8),
-        recording_id=tuple(f"noise {number}" for number in range(m)),
+        recording_id=tuple(f"noise {micro_batch * m + number}" for number in range(m)),
         replaced=(),
+        masks=_drawn_masks(recipe, rng, token_ids) if recipe.loss.weights.of_mulap else None,
+    )
+
+
+def _drawn_masks(recipe: Recipe, rng: np.random.Generator, token_ids: np.ndarray) -> Masks:
+    m, mulap, weights = len(token_ids), recipe.mulap, recipe.loss.weights
+    matched = rng.random(m) >= (mulap.mismatch_probability if weights.atm else 0)
+    predicted = (rng.random(token_ids.shape) < mulap.token_mask_probability) & (token_ids > 0) & matched[:, None]
+    hidden = rng.random((m, recipe.segments)) < mulap.segment_mask_probability
+    return Masks(
+        np.where(predicted, token_ids, NOT_PREDICTED)[:, : token_ids.shape[1] if weights.mlm else 0],
+        (hidden if weights.mam else np.zeros_like(hidden)).astype(np.uint8),
+        matched.astype(np.uint8),
     )

@@ -131,8 +131,7 @@ def _step(recipe: Recipe, job: Job, device: torch.device) -> Callable[[list[Batc
     statistics = RunningStatistics(engine.module)
 
     def step(batches: list[Batch]) -> float:
-        weights, seed = recipe.loss.weights, recipe.train.seed
-        return training_step(engine, batches, statistics, weights=weights, seed=seed)["loss"]
+        return training_step(engine, batches, statistics, recipe)["loss"]
 
     return step
 

@@ -4,23 +4,9 @@ Section numbers are those of Huang et al. 2022. What the paper does not say is a
 :mod:`mulan.config.sections`, or the function here, says where the value comes from.
 """
 
+from mulan.config.audio_sections import AstTower, KaldiFrontEnd, ResNetTower, VggishFrontEnd
 from mulan.config.recipe import Recipe
-from mulan.config.sections import (
-    AstTower,
-    Batch,
-    Data,
-    KaldiFrontEnd,
-    Loss,
-    LossWeights,
-    Optim,
-    ResNetTower,
-    Scale,
-    SourceRatio,
-    Tagging,
-    TextTower,
-    Train,
-    VggishFrontEnd,
-)
+from mulan.config.sections import Batch, Data, Loss, LossWeights, Optim, Scale, SourceRatio, Tagging, TextTower, Train
 
 BERT = "hub:google-bert/bert-base-uncased"
 AST_ON_AUDIOSET = "hub:MIT/ast-finetuned-audioset-10-10-0.4593"

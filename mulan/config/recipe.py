@@ -9,21 +9,25 @@ from typing import Any
 import tomli_w
 from pydantic import BaseModel, ValidationError, model_validator
 
-from mulan.config import sections
+from mulan.config import audio_sections, sections
+from mulan.config.agreement import audio_faults, sharing_faults, term_faults
 from mulan.config.errors import RecipeError
+from mulan.config.section import Count, Section
 
 
-class Recipe(sections.Section):
+class Recipe(Section):
     """Everything that determines a run's result, and nothing else (but ``scale``, which determines its speed)."""
 
     data: sections.Data = sections.Data()
-    front_end: sections.FrontEnd = sections.VggishFrontEnd()
-    audio_tower: sections.AudioTower = sections.ResNetTower()
+    front_end: audio_sections.FrontEnd = audio_sections.VggishFrontEnd()
+    audio_tower: audio_sections.AudioTower = audio_sections.ResNetTower()
     text_tower: sections.TextTower = sections.TextTower()
-    embedding_dim: sections.Count = 128
+    embedding_dim: Count = 128
     """Dimension of the joint space (MuLan §3.1: 128)."""
     loss: sections.Loss = sections.Loss()
     tagging: sections.Tagging = sections.Tagging()
+    semisupcon: sections.SemiSupCon = sections.SemiSupCon()
+    mulap: sections.Mulap = sections.Mulap()
     batch: sections.Batch = sections.Batch()
     optim: sections.Optim = sections.Optim()
     train: sections.Train = sections.Train()
@@ -31,67 +35,50 @@ class Recipe(sections.Section):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> "Recipe":
-        faults = list(_disagreements(self))
+        window_s = self.encoder_window_samples / self.data.sample_rate_hz
+        faults = [
+            *term_faults(self.loss.weights, self.mulap, self.data, self.text_tower),
+            *sharing_faults(self.batch, self.train, self.scale),
+            *audio_faults(self.front_end, self.audio_tower, sample_rate_hz=self.data.sample_rate_hz, window_s=window_s),
+        ]
         if faults:
             raise ValueError("; ".join(faults))
         return self
+
+    @property
+    def views(self) -> int:
+        """Windows taken of each recording."""
+        return self.semisupcon.views if self.loss.weights.semisupcon else 1
+
+    @property
+    def encoder_window_samples(self) -> int:
+        """What the audio encoder takes at a time: the window, or one of the segments that MuLaP cuts it into."""
+        if self.loss.weights.of_mulap:
+            return round(self.mulap.segment_s * self.data.sample_rate_hz)
+        return self.data.window_samples
+
+    @property
+    def segments(self) -> int:
+        """Segments of a window; what is left of it is not used."""
+        return self.data.window_samples // self.encoder_window_samples
 
     def to_toml(self) -> str:
         return tomli_w.dumps(self.model_dump(mode="json"))
 
 
-def _disagreements(recipe: Recipe) -> Iterable[str]:
-    weights = recipe.loss.weights
-    if weights.contrastive and weights.tagging:
-        yield "loss.weights.contrastive and loss.weights.tagging cannot be trained together; set one of them to 0"
-    if not weights.contrastive and not weights.tagging:
-        yield "loss.weights are all 0; give one term a weight"
-    batch, scale, data, front_end = recipe.batch, recipe.scale, recipe.data, recipe.front_end
-    if batch.micro_batches % scale.workers:
-        fitting = [str(n) for n in range(1, batch.micro_batches + 1) if batch.micro_batches % n == 0]
-        yield (
-            f"scale.workers = {scale.workers} cannot share batch.micro_batches = {batch.micro_batches}; "
-            f"it must be one of {', '.join(fitting)}"
-        )
-    if recipe.train.validation_micro_batches % scale.workers:
-        yield (
-            f"train.validation_micro_batches = {recipe.train.validation_micro_batches} cannot be shared evenly among "
-            f"scale.workers = {scale.workers}; make it a multiple"
-        )
-    if recipe.train.compile and recipe.train.zero_stage == 3:
-        yield "train.compile cannot be used at train.zero_stage = 3, where weights come and go; use stage 1 or 2"
-    if front_end.mel_high_hz > data.sample_rate_hz / 2:
-        yield (
-            f"front_end.mel_high_hz = {front_end.mel_high_hz:g} is above half of "
-            f"data.sample_rate_hz = {data.sample_rate_hz}"
-        )
-    if front_end.mel_low_hz >= front_end.mel_high_hz:
-        yield f"front_end.mel_low_hz = {front_end.mel_low_hz:g} is not below mel_high_hz = {front_end.mel_high_hz:g}"
-    for name in ("window_ms", "hop_ms"):
-        if round(getattr(front_end, name) * data.sample_rate_hz / 1000) < 1:
-            yield f"front_end.{name} = {getattr(front_end, name):g} is less than a sample"
-    frames = (data.window_s * 1000 - front_end.window_ms) / front_end.hop_ms + 1
-    if frames < 16:
-        yield f"data.window_s = {data.window_s:g} holds {max(0, int(frames))} frames of the front end; 16 are needed"
-    if isinstance(recipe.audio_tower, sections.AstTower):
-        patch = recipe.audio_tower.patch_size
-        if patch > min(front_end.mel_channels, frames):
-            yield (
-                f"audio_tower.patch_size = {patch} does not fit {front_end.mel_channels} mel channels "
-                f"by {int(frames)} frames"
-            )
-    if front_end.frequency_mask_bins > front_end.mel_channels:
-        yield (
-            f"front_end.frequency_mask_bins = {front_end.frequency_mask_bins} is above "
-            f"mel_channels = {front_end.mel_channels}"
-        )
-    if front_end.time_mask_frames > frames:
-        yield f"front_end.time_mask_frames = {front_end.time_mask_frames} is above the window's {int(frames)} frames"
-
-
 _FAMILIES: dict[str, tuple[type[BaseModel], ...]] = {
-    "audio_tower": (sections.ResNetTower, sections.AstTower),
-    "front_end": (sections.VggishFrontEnd, sections.KaldiFrontEnd),
+    "audio_tower": (
+        audio_sections.ResNetTower,
+        audio_sections.AstTower,
+        audio_sections.MusicnnTower,
+        audio_sections.SampleCnnTower,
+    ),
+    "front_end": (
+        audio_sections.VggishFrontEnd,
+        audio_sections.KaldiFrontEnd,
+        audio_sections.DecibelFrontEnd,
+        audio_sections.WaveformFrontEnd,
+    ),
 }
 """Sections of several families, each with fields of its own."""
 

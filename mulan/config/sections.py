@@ -6,24 +6,15 @@ section and never the whole recipe.
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import Field, PlainValidator, model_validator
+
+from mulan.config.audio_sections import Augmentation
+from mulan.config.section import Count, CountOrNone, NonNegative, Positive, Section, Share
 
 Source = Literal["short_form", "long_form", "playlist", "audioset", "short_form_unfiltered", "long_form_unfiltered"]
 """The four kinds of text of MuLan §3.4, SF, LF, PL and ASET; and SF and LF as they were before filtering."""
 
 SOURCES: tuple[Source, ...] = get_args(Source)
-
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-CountOrNone = Annotated[int, Field(ge=0)]
-
-
-class Section(BaseModel):
-    """Frozen; unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class SourceRatio(Section):
@@ -61,127 +52,13 @@ class Data(Section):
         return round(self.window_s * self.sample_rate_hz)
 
 
-class _AnyFrontEnd(Section):
-    """What all front ends have: a log-mel spectrogram in float32 on the training device, and SpecAugment."""
-
-    mel_channels: Count
-    window_ms: Positive = 25.0
-    hop_ms: Positive = 10.0
-    mel_low_hz: NonNegative
-    mel_high_hz: Positive
-    mean: float
-    """Subtracted from the log-mel values."""
-    deviation: Positive
-    """Divides them afterwards, so that towers see values of about unit size."""
-    frequency_mask_bins: CountOrNone
-    """Widest SpecAugment mask over mel channels; its width is uniform in [0, this)."""
-    time_mask_frames: CountOrNone
-    """Widest SpecAugment mask over frames; its width is uniform in [0, this)."""
-
-
-class VggishFrontEnd(_AnyFrontEnd):
-    """The front end of the ResNet-50 that M-Resnet-50 adapts (Hershey et al. 2017, known as VGGish's).
-
-    Mel channels, window and hop are MuLan's (§3.2). Its band edges and log offset are not published; the defaults are
-    those of the network it adapts.
-    """
-
-    family: Literal["vggish"] = "vggish"
-    mel_channels: Count = 64
-    mel_low_hz: NonNegative = 125.0
-    mel_high_hz: Positive = 7500.0
-    log_offset: Positive = 0.01
-    mean: float = -1.0
-    deviation: Positive = 1.5
-    frequency_mask_bins: CountOrNone = 12
-    time_mask_frames: CountOrNone = 50
-
-
-class KaldiFrontEnd(_AnyFrontEnd):
-    """The front end of the public AST checkpoints: Kaldi's filter banks (Gong et al. 2021).
-
-    All defaults are those of ``ASTFeatureExtractor`` for the AudioSet checkpoints, and AST's SpecAugment for AudioSet.
-    """
-
-    family: Literal["kaldi"] = "kaldi"
-    mel_channels: Count = 128
-    mel_low_hz: NonNegative = 20.0
-    mel_high_hz: Positive = 8000.0
-    preemphasis: Share = 0.97
-    """Share of each sample's predecessor that is subtracted from it."""
-    mean: float = -4.2677393
-    deviation: Positive = 2 * 4.5689974
-    frequency_mask_bins: CountOrNone = 48
-    time_mask_frames: CountOrNone = 192
-
-
-def _family(default: str) -> Discriminator:
-    """A section that does not name its family is of the default one."""
-    return Discriminator(
-        lambda value: value.get("family", default) if isinstance(value, dict) else getattr(value, "family", None)
-    )
-
-
-FrontEnd = Annotated[
-    Annotated[VggishFrontEnd, Tag("vggish")] | Annotated[KaldiFrontEnd, Tag("kaldi")], _family("vggish")
-]
-
-
-class ResNetTower(Section):
-    """A residual network over the log-mel spectrogram taken as a grey image (MuLan §3.2, M-Resnet)."""
-
-    family: Literal["resnet"] = "resnet"
-    layer: Literal["basic", "bottleneck"] = "bottleneck"
-    stem_channels: Count = 64
-    stem_stride: Literal[1, 2] = 1
-    """Stride of the first convolution; MuLan removes the usual 2."""
-    stage_channels: tuple[Count, ...] = (256, 512, 1024, 2048)
-    stage_depths: tuple[Count, ...] = (3, 4, 6, 3)
-    pretrained: str = ""
-    """Folder or URI of a model that a tagging run exported; its trunk is the first weights, its last layer is dropped
-    (MuLan §3.2). Empty: weights are drawn."""
-
-    @model_validator(mode="after")
-    def _one_depth_a_stage(self) -> "ResNetTower":
-        if len(self.stage_channels) != len(self.stage_depths):
-            raise ValueError(
-                f"stage_channels has {len(self.stage_channels)} stages and stage_depths {len(self.stage_depths)}"
-            )
-        return self
-
-
-class AstTower(Section):
-    """An Audio Spectrogram Transformer (Gong et al. 2021; MuLan §3.2, M-AST)."""
-
-    family: Literal["ast"] = "ast"
-    hidden_size: Count = 768
-    layers: Count = 12
-    heads: Count = 12
-    feed_forward_size: Count = 3072
-    patch_size: Count = 16
-    patch_stride: Count = 10
-    dropout: Share = 0.0
-    pretrained: str = ""
-    """Folder of a public AST checkpoint in the layout of ``transformers``, or ``hub:OWNER/NAME``; its position
-    embeddings are interpolated to our window, its classifier is dropped (MuLan §3.2). Empty: weights are drawn."""
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> "AstTower":
-        if self.hidden_size % self.heads:
-            raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of heads {self.heads}")
-        return self
-
-
-AudioTower = Annotated[Annotated[ResNetTower, Tag("resnet")] | Annotated[AstTower, Tag("ast")], _family("resnet")]
-
-
 class TextTower(Section):
     """A pretrained BERT-type encoder; its [CLS] output is the sentence (MuLan §3.3)."""
 
     pretrained: str = ""
     """Folder in the layout of ``transformers`` (``config.json``, weights, tokenizer), ``hub:OWNER/NAME`` for a model of
     the Hugging Face hub or its local cache, or ``python:PACKAGE/FOLDER`` for a folder inside an installed Python
-    package. Empty: no text tower; for tagging alone."""
+    package. Empty: no text tower; for terms that read no text."""
     layers: CountOrNone = 0
     """Keep only the first layers of the encoder; 0 keeps all."""
     frozen_layers: CountOrNone = 0
@@ -199,8 +76,26 @@ class LossWeights(Section):
 
     contrastive: NonNegative = 1.0
     """MuLan's batch-wise contrastive multiview coding (§3.1)."""
+    semisupcon: NonNegative = 0.0
+    """Semi-supervised contrastive learning of windows (Guinot et al. 2024); alone, or beside ``contrastive``."""
+    mlm: NonNegative = 0.0
+    """Masked language modelling (MuLaP §2.2, equation 2)."""
+    mam: NonNegative = 0.0
+    """Masked audio modelling (MuLaP §2.2, equation 3)."""
+    atm: NonNegative = 0.0
+    """Audio-text matching (MuLaP §2.2, equation 4)."""
     tagging: NonNegative = 0.0
     """Logistic regression over the classes of ``tagging`` (MuLan §3.2, pretraining on AudioSet)."""
+
+    @property
+    def of_mulap(self) -> bool:
+        """Whether any of MuLaP's terms is trained."""
+        return self.mlm > 0 or self.mam > 0 or self.atm > 0
+
+    @property
+    def read_text(self) -> bool:
+        """Whether any term reads texts."""
+        return self.contrastive > 0 or self.of_mulap
 
 
 class Loss(Section):
@@ -215,6 +110,71 @@ class Tagging(Section):
     prefix: str = "audioset:"
     classes: Count = 527
     """Their number, so that a corpus with other tags is noticed; AudioSet has 527."""
+
+
+def _share_or_as_found(value: object) -> object:
+    """A validator of its own: that of a union would tell a fault once for each of its kinds."""
+    if value == "as_found" or (isinstance(value, int | float) and 0 <= value <= 1):
+        return value
+    raise ValueError("give a share from 0 to 1, or as_found")
+
+
+class SemiSupCon(Section):
+    """Contrastive learning of windows, with and without labels (Guinot et al. 2024); used where its weight is above 0.
+
+    Labels are the tags that begin with a prefix. Windows of one recording are positives of each other, and so are those
+    of recordings that share labels.
+    """
+
+    views: Annotated[int, Field(ge=2)] = 2
+    """Adjacent windows of each recording; in a shorter recording they overlap."""
+    temperature: Annotated[float, Field(gt=0, le=1)] = 0.1
+    tag_prefix: str = ""
+    """Empty: all tags of the corpus are labels."""
+    labelled_share: Annotated[float | Literal["as_found"], PlainValidator(_share_or_as_found)] = 0.5
+    """Of each training batch: recordings with labels. 1 where all are labelled, 0 to learn without; ``as_found`` takes
+    recordings as they come, and their labels where there are any."""
+    labels_used: Share = 1.0
+    """Of the labelled training recordings; the others count as unlabelled."""
+    min_shared_tags: Count = 1
+    """Recordings with fewer in common are no positives."""
+    weighting: Literal["equal", "dice"] = "equal"
+    """Of positives with shared tags: all alike, or by the Dice coefficient of the two sets of tags."""
+    head_hidden_size: Count = 512
+    head_dim: Count = 128
+    """The term's projection head, two linear layers without bias, is no part of the exported model."""
+    augmentation: Augmentation = Augmentation()
+
+
+class Mulap(Section):
+    """The fusion model and the masks of MuLaP (Manco et al. 2022); used where one of its terms has a weight.
+
+    The text branch is ``text_tower``, whose ``layers`` are the plain ones, L - N = 4. What the paper does not say has
+    the values of the code that its authors published.
+    """
+
+    segment_s: Positive = 3.0
+    """The window is cut into segments of this length, of which the audio tower makes a feature each (§2.1)."""
+    fusion_layers: Count = 2
+    """N, of queries of one modality and keys and values of the other."""
+    fusion_size: Count = 1024
+    """Of queries, keys and values, over all heads."""
+    fusion_heads: Count = 8
+    audio_size: Count = 256
+    """Of the audio stream."""
+    audio_feed_forward_size: Count = 1024
+    dropout: Share = 0.1
+    token_mask_probability: Share = 0.15
+    """Of a token to be predicted; of those, 80 % become [MASK], 10 % a random token, and 10 % stay (BERT §3.1)."""
+    segment_mask_probability: Share = 0.15
+    mismatch_probability: Share = 0.5
+    """Of a caption to be replaced by another one of its micro-batch."""
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "Mulap":
+        if self.fusion_size % self.fusion_heads:
+            raise ValueError(f"fusion_size {self.fusion_size} is not a multiple of fusion_heads {self.fusion_heads}")
+        return self
 
 
 class Batch(Section):

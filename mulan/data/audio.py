@@ -18,8 +18,8 @@ _FRAMES_LOST_AT_END = 0.01
 """Share of the announced frames that may be missing: MP3 headers promise a little more than the decoder yields."""
 
 
-def decode_window(audio: bytes, window: np.ndarray, *, draw: float, sample_rate_hz: int) -> None:
-    """Fills a window with a part of a recording, mono.
+def decode_window(audio: bytes, window: np.ndarray, *, draw: float, sample_rate_hz: int) -> int:
+    """Fills a window with a part of a recording, mono, and returns how many of its samples are the recording's.
 
     Args:
         audio: an encoded file.
@@ -41,6 +41,30 @@ def decode_window(audio: bytes, window: np.ndarray, *, draw: float, sample_rate_
     if out is None:
         window[: len(mono)] = mono
     window[len(mono) :] = 0
+    return len(mono)
+
+
+def decode_views(audio: bytes, views: np.ndarray, *, draw: float, sample_rate_hz: int) -> None:
+    """Fills adjacent windows of a recording (SemiSupCon's views), mono.
+
+    In a recording shorter than all of them together they are evenly spaced from its start to its end, and overlap; one
+    that is shorter than a window is in all of them, followed by silence.
+
+    Args:
+        audio: an encoded file.
+        views: int16 [views, samples], contiguous, to be filled. After an error it holds anything.
+        draw: in [0, 1): which part of the recording.
+        sample_rate_hz: of the windows.
+
+    Raises:
+        DecodeError: as :func:`decode_window`.
+    """
+    count, samples = views.shape
+    filled = decode_window(audio, views.reshape(-1), draw=draw, sample_rate_hz=sample_rate_hz)
+    if filled < views.size and count > 1:
+        excerpt = views.reshape(-1)[: max(filled, samples)].copy()
+        for view, start in zip(views, np.linspace(0, len(excerpt) - samples, count).round().astype(int), strict=True):
+            view[:] = excerpt[start : start + samples]
 
 
 def decode_recording(audio: bytes | str, *, sample_rate_hz: int) -> np.ndarray:

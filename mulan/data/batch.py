@@ -13,6 +13,30 @@ TOKEN_MULTIPLE = 8
 """Padding beyond the longest text of a micro-batch is dropped, down to a multiple of this."""
 
 
+NOT_PREDICTED = -100
+"""A target that is none, by the field's convention."""
+
+
+@dataclass(frozen=True)
+class Masks:
+    """What is hidden of m pairs, of which a masked model is to predict it (MuLaP §2.2).
+
+    Attributes:
+        token_targets: int64 [m, L], the id where a token is to be predicted and -100 elsewhere; L is 0 where none is.
+        segment_hidden: uint8 [m, segments], 1 where a segment's feature is hidden.
+        matched: uint8 [m], 0 where the caption is that of another recording.
+    """
+
+    token_targets: np.ndarray
+    segment_hidden: np.ndarray
+    matched: np.ndarray
+
+    def __post_init__(self) -> None:
+        m = len(self.matched)
+        assert self.token_targets.dtype == np.int64 and len(self.token_targets) == m
+        assert self.segment_hidden.dtype == self.matched.dtype == np.uint8 and len(self.segment_hidden) == m
+
+
 @dataclass(frozen=True)
 class Replaced:
     """A recording that could not be used, and why."""
@@ -35,6 +59,8 @@ class Batch:
         tags: uint8 [m, C], 1 where the recording bears the tag; C is 0 where no objective asks for tags.
         recording_id: m names.
         replaced: recordings in whose place others stand here.
+        masks: what is hidden; None where no objective asks for it. Token ids and captions are then as they are given
+            to the model: with hidden tokens, and some of them of other recordings.
     """
 
     item: Item
@@ -44,6 +70,7 @@ class Batch:
     tags: np.ndarray
     recording_id: tuple[str, ...]
     replaced: tuple[Replaced, ...]
+    masks: Masks | None = None
 
     def __post_init__(self) -> None:
         m = len(self.recording_id)
@@ -53,6 +80,7 @@ class Batch:
         assert self.token_ids.dtype == self.attention_mask.dtype == np.int64
         assert self.token_ids.shape == self.attention_mask.shape and len(self.token_ids) == m
         assert self.tags.dtype == np.uint8 and self.tags.ndim == 2 and len(self.tags) == m
+        assert self.masks is None or len(self.masks.matched) == m
 
     @property
     def pairs(self) -> int:
@@ -67,6 +95,7 @@ class Batch:
             "attention_mask": self.attention_mask[None],
             "tags": self.tags[None],
             "about": [json.dumps(about)],
+            **({name: array[None] for name, array in vars(self.masks).items()} if self.masks else {}),
         }
 
     @classmethod
@@ -85,4 +114,14 @@ class Batch:
             np.asarray(columns["tags"][0]),
             tuple(about["recording_id"]),
             tuple(Replaced(*fields) for fields in about["replaced"]),
+            _masks(columns, kept),
         )
+
+
+def _masks(columns: Mapping[str, Any], kept: int) -> Masks | None:
+    if "matched" not in columns:
+        return None
+    token_targets, segment_hidden, matched = (
+        np.asarray(columns[name][0]) for name in ("token_targets", "segment_hidden", "matched")
+    )
+    return Masks(token_targets[:, :kept], segment_hidden, matched)

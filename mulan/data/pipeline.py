@@ -1,5 +1,6 @@
 """The Ray Data pipeline: the schedule in groups of micro-batches, one task and one block each, made by CPU actors."""
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,7 +12,6 @@ import ray
 import ray.data
 from ray.data import DataContext, ExecutionOptions, ExecutionResources
 
-from mulan.config import sections
 from mulan.data.batch import Batch
 from mulan.data.examples import MicroBatchReader
 from mulan.data.freed_memory import keep_freed_memory
@@ -55,7 +55,7 @@ def planned_batches(schedule: Schedule, reader: "ray.ObjectRef[MicroBatchReader]
         reader: lies once per node in the object store, with the index in it.
         cpus: this worker's share of the CPUs that read and decode; a process each.
     """
-    size = group_size(schedule.batch, ray.get(reader).data)
+    size = group_size(ray.get(reader).waveform_shape)
     segments = _segments(len(schedule), size)
     with ThreadPoolExecutor(max_workers=1) as ahead:
 
@@ -131,9 +131,12 @@ class _GroupReader:
         return {"waveform": waveform, **joined}
 
 
-def group_size(batch: sections.Batch, data: sections.Data) -> int:
-    """Micro-batches that a task makes: as many as :data:`GROUP_BYTES` holds, and at least one."""
-    waveform_bytes = batch.pairs_per_micro_batch * data.window_samples * np.dtype(np.int16).itemsize
+def group_size(waveform_shape: tuple[int, int, int]) -> int:
+    """Micro-batches that a task makes: as many as :data:`GROUP_BYTES` holds, and at least one.
+
+    ``waveform_shape``: [m, views, samples] of each.
+    """
+    waveform_bytes = math.prod(waveform_shape) * np.dtype(np.int16).itemsize
     return max(1, GROUP_BYTES // waveform_bytes)
 
 

@@ -1,9 +1,11 @@
 """Texts to token ids, by the tokenizer that belongs to the text tower."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from tokenizers import Tokenizer
 
-from mulan.config.pretrained import pretrained_folder
+from mulan.config.pretrained import PretrainedError, pretrained_folder
 from mulan.config.sections import TextTower
 
 
@@ -21,6 +23,36 @@ def load_tokenizer(section: TextTower) -> Tokenizer | None:
     tokenizer.enable_truncation(section.max_tokens)
     tokenizer.enable_padding(length=section.max_tokens, pad_id=whole.pad_token_id, pad_token=whole.pad_token)
     return tokenizer
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What masking asks of a tokenizer."""
+
+    size: int
+    mask_id: int
+    """Of [MASK]."""
+    special_ids: tuple[int, ...]
+    """Of tokens that are no part of a text: [CLS], [SEP], padding and the like."""
+
+
+def load_vocabulary(section: TextTower) -> Vocabulary:
+    """
+    Raises:
+        PretrainedError: the text tower's tokenizer has no [MASK].
+    """
+    from transformers import AutoTokenizer
+
+    whole = AutoTokenizer.from_pretrained(pretrained_folder(section.pretrained), local_files_only=True)
+    if whole.mask_token_id is None:
+        raise PretrainedError(
+            section.pretrained,
+            ["its tokenizer has no [MASK]"],
+            "Masked terms need a BERT-type encoder; name one in text_tower.pretrained.",
+        )
+    unknown = whole.unk_token_id  # a word that the vocabulary lacks is a part of its text all the same
+    special = tuple(sorted(number for number in whole.all_special_ids if number != unknown))
+    return Vocabulary(len(whole), whole.mask_token_id, special)
 
 
 def tokenize(texts: list[str], tokenizer: Tokenizer | None) -> tuple[np.ndarray, np.ndarray]:

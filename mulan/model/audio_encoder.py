@@ -1,12 +1,14 @@
-"""Waveforms to one vector each: front end, SpecAugment and an audio tower (MuLan §3.2)."""
+"""Waveforms to one vector each: augmentation, front end, SpecAugment and an audio tower (MuLan §3.2)."""
 
 from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-from mulan.config import sections
+from mulan.config import audio_sections
+from mulan.config.audio_sections import MelFrontEnd
 from mulan.config.recipe import Recipe
 from mulan.model.audio_towers import audio_tower as build_audio_tower
+from mulan.model.augmentation import WaveformAugmentation
 from mulan.model.front_end import SpecAugment
 from mulan.model.front_end import front_end as build_front_end
 from mulan.model.precision import Precision, tower_autocast
@@ -21,8 +23,9 @@ class AudioEncoder(nn.Module):
         *,
         sample_rate_hz: int,
         window_samples: int,
-        front_end: sections.FrontEnd,
-        audio_tower: sections.AudioTower,
+        front_end: audio_sections.FrontEnd,
+        audio_tower: audio_sections.AudioTower,
+        augmentation: audio_sections.Augmentation | None = None,
         precision: Precision = "float32",
     ) -> None:
         """Draws all weights from torch's default generator; loads none, whatever the tower's section names.
@@ -30,13 +33,17 @@ class AudioEncoder(nn.Module):
         Args:
             sample_rate_hz: rate of the waveforms.
             window_samples: their length.
+            augmentation: of waveforms, in training only; None for none.
             precision: ``bf16`` runs the tower under autocast.
         """
         super().__init__()
+        self.augmentation = WaveformAugmentation(augmentation, sample_rate_hz=sample_rate_hz) if augmentation else None
         self.front_end = build_front_end(front_end, sample_rate_hz=sample_rate_hz)
-        self.spec_augment = SpecAugment(front_end)
+        self.spec_augment = SpecAugment(front_end) if isinstance(front_end, MelFrontEnd) else nn.Identity()
         self.tower = build_audio_tower(
-            audio_tower, mel_channels=front_end.mel_channels, frames=self.front_end.frames(window_samples)
+            audio_tower,
+            mel_channels=front_end.mel_channels if isinstance(front_end, MelFrontEnd) else 0,
+            frames=self.front_end.frames(window_samples),
         )
         self.output_dim: int = self.tower.output_dim
         self._precision: Precision = precision
@@ -53,9 +60,10 @@ class AudioEncoder(nn.Module):
         """
         encoder = cls(
             sample_rate_hz=recipe.data.sample_rate_hz,
-            window_samples=recipe.data.window_samples,
+            window_samples=recipe.encoder_window_samples,
             front_end=recipe.front_end,
             audio_tower=recipe.audio_tower,
+            augmentation=recipe.semisupcon.augmentation if recipe.loss.weights.semisupcon else None,
             precision=recipe.train.precision,
         )
         if recipe.audio_tower.pretrained:
@@ -74,6 +82,8 @@ class AudioEncoder(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         """int16 or float in [-1, 1], [n, window_samples], to float32 [n, output_dim]."""
+        if self.augmentation is not None:
+            waveform = self.augmentation(waveform)
         spectrogram = self.spec_augment(self.front_end(waveform))
         with tower_autocast(waveform.device, self._precision):
             pooled: Tensor = self.tower(spectrogram)

@@ -1,11 +1,13 @@
-"""Audio towers: a log-mel spectrogram becomes one vector (MuLan §3.2)."""
+"""Audio towers: a spectrogram or a waveform becomes one vector (MuLan §3.2)."""
 
 import torch
 from torch import Tensor, nn
 from transformers import ASTConfig, ASTModel, ResNetConfig, ResNetModel
 
-from mulan.config.sections import AstTower, ResNetTower
+from mulan.config.audio_sections import AstTower, AudioTower, MusicnnTower, ResNetTower, SampleCnnTower
 from mulan.model.attention import ATTENTION, drop_key_biases
+from mulan.model.musicnn import MusicnnAudioTower
+from mulan.model.sample_cnn import SampleCnnAudioTower
 
 
 class ResNetAudioTower(nn.Module):
@@ -68,8 +70,20 @@ class AstAudioTower(nn.Module):
         return output[:, 0]
 
 
-def audio_tower(section: ResNetTower | AstTower, *, mel_channels: int, frames: int) -> ResNetAudioTower | AstAudioTower:
-    """The tower of a recipe, with fresh weights, for spectrograms [B, mel_channels, frames]."""
+AnyAudioTower = ResNetAudioTower | AstAudioTower | MusicnnAudioTower | SampleCnnAudioTower
+
+
+def audio_tower(section: AudioTower, *, mel_channels: int, frames: int) -> AnyAudioTower:
+    """The tower of a recipe, with fresh weights.
+
+    Args:
+        mel_channels, frames: shape of the spectrograms [B, mel_channels, frames] that it will see; anything, say 0, for
+            SampleCNN, which takes waveforms.
+    """
+    if isinstance(section, SampleCnnTower):
+        return SampleCnnAudioTower(section)
+    if isinstance(section, MusicnnTower):
+        return MusicnnAudioTower(section, mel_channels=mel_channels)
     if isinstance(section, AstTower):
         return AstAudioTower(section, mel_channels=mel_channels, frames=frames)
     return ResNetAudioTower(section)

@@ -1,15 +1,16 @@
-"""Exported models as files: what the folders of joint models and of taggers hold."""
+"""Exported models as files: what the folders of joint models, taggers and audio encoders hold."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ValidationError
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor
 
-from mulan.config import sections
+from mulan.config import audio_sections, section
 from mulan.config.errors import MulanError
+from mulan.data import storage
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer"
 """Two files and, for joint models, a folder."""
@@ -23,13 +24,13 @@ class ModelFolderError(MulanError, ValueError):
         super().__init__(f"model {uri}: {'; '.join(faults)}. Name a folder written by mulan's export.")
 
 
-class _Exported(sections.Section):
+class _Exported(section.Section):
     """What the configurations of all exported models say, so that their waveforms can be prepared."""
 
-    sample_rate_hz: sections.Count
-    window_samples: sections.Count
-    front_end: sections.FrontEnd
-    audio_tower: sections.AudioTower
+    sample_rate_hz: section.Count
+    window_samples: section.Count
+    front_end: audio_sections.FrontEnd
+    audio_tower: audio_sections.AudioTower
     """Its ``pretrained`` is empty: the weights are those of the folder."""
 
 
@@ -39,8 +40,8 @@ class ModelConfig(_Exported):
     format: Literal["mulan-1"] = "mulan-1"
     text_encoder: dict[str, Any]
     """Configuration of ``transformers``."""
-    max_tokens: sections.Count
-    embedding_dim: sections.Count
+    max_tokens: section.Count
+    embedding_dim: section.Count
 
 
 class TaggerConfig(_Exported):
@@ -51,16 +52,41 @@ class TaggerConfig(_Exported):
     """Tags, in the order of the logits."""
 
 
-def write_model(model: nn.Module, config: ModelConfig | TaggerConfig, folder: Path) -> None:
+class EncoderConfig(_Exported):
+    """``config.json`` of an audio encoder."""
+
+    format: Literal["mulan-encoder-1"] = "mulan-encoder-1"
+
+
+def write_model(weights: Mapping[str, Tensor], config: _Exported, folder: Path) -> None:
     """Writes ``config.json`` and ``model.safetensors``.
 
     Args:
-        model: whole in memory, on any device.
+        weights: by name, whole in memory, on any device.
         folder: created if need be.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}, folder / WEIGHTS)
+    save_file({name: tensor.cpu().contiguous() for name, tensor in weights.items()}, folder / WEIGHTS)
     (folder / CONFIG).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def local_copy(uri: str, download: Path) -> Path:
+    """A model's folder on this machine: itself, or copied below ``download``.
+
+    Raises:
+        ModelFolderError: there is none, or it cannot be reached.
+    """
+    try:
+        filesystem, path = storage.filesystem(uri)
+        found = filesystem.isdir(path)
+    except (OSError, ValueError, ImportError) as error:
+        raise ModelFolderError(uri, [f"cannot be reached: {error}"]) from error
+    if not found:
+        raise ModelFolderError(uri, ["there is no such folder"])
+    if storage.is_local(uri):
+        return Path(path)
+    filesystem.get(path, str(download / "model"), recursive=True)
+    return download / "model"
 
 
 def config_faults(error: ValidationError) -> list[str]:

@@ -1,15 +1,24 @@
-"""Log-mel spectrograms and SpecAugment, on the device of the model and always in float32."""
+"""What audio towers see of a waveform, and SpecAugment: on the device of the model and always in float32."""
 
 import torch
 import torchaudio.compliance.kaldi as kaldi
 import torchaudio.functional as audio
 from torch import Tensor, nn
 
-from mulan.config.sections import FrontEnd, KaldiFrontEnd, VggishFrontEnd
+from mulan.config.audio_sections import (
+    DecibelFrontEnd,
+    FrontEnd,
+    KaldiFrontEnd,
+    MelFrontEnd,
+    VggishFrontEnd,
+    WaveformFrontEnd,
+)
 
 _INT16_SCALE = 32768.0
 _KALDI_FLOOR = torch.finfo(torch.float32).eps
 """Kaldi's least energy of a mel channel, 1.1920929e-07."""
+_DECIBEL_FLOOR = 1e-10
+"""Least power that is told from silence: -100 dB."""
 
 
 class _Frames(nn.Module):
@@ -20,7 +29,7 @@ class _Frames(nn.Module):
     filters: Tensor
     """float32 [fft_size / 2 + 1, mel_channels]."""
 
-    def __init__(self, section: FrontEnd, *, sample_rate_hz: int) -> None:
+    def __init__(self, section: MelFrontEnd, *, sample_rate_hz: int) -> None:
         super().__init__()
         self.window_samples = round(section.window_ms * sample_rate_hz / 1000)
         self.hop_samples = round(section.hop_ms * sample_rate_hz / 1000)
@@ -31,16 +40,11 @@ class _Frames(nn.Module):
         return max(0, (samples - self.window_samples) // self.hop_samples + 1)
 
 
-class LogMel(_Frames):
-    """Normalised log-mel spectrogram (MuLan §3.2; the defaults are those of Hershey et al. 2017).
+class _HtkMel(_Frames):
+    """Periodic Hann window, FFT of the next power of two, and triangular filters of height 1 on the HTK mel scale."""
 
-    Periodic Hann window, FFT of the next power of two, magnitude, triangular filters on the HTK mel scale,
-    ``(log(mel + log_offset) - mean) / deviation``.
-    """
-
-    def __init__(self, section: VggishFrontEnd, *, sample_rate_hz: int) -> None:
+    def __init__(self, section: VggishFrontEnd | DecibelFrontEnd, *, sample_rate_hz: int) -> None:
         super().__init__(section, sample_rate_hz=sample_rate_hz)
-        self.section = section
         filters = audio.melscale_fbanks(
             self.fft_size // 2 + 1,
             section.mel_low_hz,
@@ -54,6 +58,36 @@ class LogMel(_Frames):
         self.register_buffer("window", torch.hann_window(self.window_samples), persistent=False)
         self.register_buffer("filters", filters, persistent=False)
 
+    def _mel(self, waveform: Tensor, *, power: float) -> Tensor:
+        """Waveform [..., samples] to float32 [..., mel_channels, frames], of magnitudes to the power of ``power``."""
+        # the transform wants fft_size samples a frame, with the window in their middle
+        left = (self.fft_size - self.window_samples) // 2
+        right = self.fft_size - self.window_samples - left
+        spectrum = audio.spectrogram(
+            nn.functional.pad(_scaled(waveform), (left, right)),
+            pad=0,
+            window=self.window,
+            n_fft=self.fft_size,
+            hop_length=self.hop_samples,
+            win_length=self.window_samples,
+            power=power,
+            normalized=False,
+            center=False,
+        )
+        mel: Tensor = (spectrum.mT @ self.filters).mT
+        return mel
+
+
+class LogMel(_HtkMel):
+    """Normalised log-mel spectrogram (MuLan §3.2; the defaults are those of Hershey et al. 2017).
+
+    Of magnitudes: ``(log(mel + log_offset) - mean) / deviation``.
+    """
+
+    def __init__(self, section: VggishFrontEnd, *, sample_rate_hz: int) -> None:
+        super().__init__(section, sample_rate_hz=sample_rate_hz)
+        self.section = section
+
     def forward(self, waveform: Tensor) -> Tensor:
         """Waveform to spectrogram.
 
@@ -65,22 +99,37 @@ class LogMel(_Frames):
         """
         # the logarithm of a magnitude rounded to bfloat16 would lose all that is near the floor
         with torch.autocast(waveform.device.type, enabled=False):
-            # the transform wants fft_size samples a frame, with the window in their middle
-            left = (self.fft_size - self.window_samples) // 2
-            right = self.fft_size - self.window_samples - left
-            magnitude = audio.spectrogram(
-                nn.functional.pad(_scaled(waveform), (left, right)),
-                pad=0,
-                window=self.window,
-                n_fft=self.fft_size,
-                hop_length=self.hop_samples,
-                win_length=self.window_samples,
-                power=1.0,
-                normalized=False,
-                center=False,
-            )
-            mel = (magnitude.mT @ self.filters).mT
+            mel = self._mel(waveform, power=1.0)
             normalised: Tensor = (torch.log(mel + self.section.log_offset) - self.section.mean) / self.section.deviation
+            return normalised
+
+
+class DecibelMel(_HtkMel):
+    """Power mel spectrogram in decibels, the front end of musicnn (Pons et al. 2016; MuLaP §3.1).
+
+    ``10 log10(max(mel, 1e-10))``, raised to ``range_db`` below the loudest value of its own waveform, then
+    ``(decibels - mean) / deviation``.
+    """
+
+    def __init__(self, section: DecibelFrontEnd, *, sample_rate_hz: int) -> None:
+        super().__init__(section, sample_rate_hz=sample_rate_hz)
+        self.section = section
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Waveform to spectrogram.
+
+        Args:
+            waveform: [..., samples], int16 or floating point in [-1, 1].
+
+        Returns:
+            float32 [..., mel_channels, frames].
+        """
+        with torch.autocast(waveform.device.type, enabled=False):
+            mel = self._mel(waveform, power=2.0)
+            decibels = audio.amplitude_to_DB(mel, multiplier=10.0, amin=_DECIBEL_FLOOR, db_multiplier=0.0)
+            # torchaudio's own top_db takes one maximum over a whole batch of spectrograms
+            quietest = decibels.amax(dim=(-2, -1), keepdim=True) - self.section.range_db
+            normalised: Tensor = (torch.maximum(decibels, quietest) - self.section.mean) / self.section.deviation
             return normalised
 
 
@@ -129,10 +178,26 @@ class KaldiLogMel(_Frames):
             return normalised.mT
 
 
-def front_end(section: FrontEnd, *, sample_rate_hz: int) -> LogMel | KaldiLogMel:
+class Waveform(nn.Module):
+    """The waveform itself, for towers that need no spectrogram (Lee et al. 2017)."""
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """[..., samples], int16 or floating point in [-1, 1], to float32 [..., samples] in [-1, 1]."""
+        return _scaled(waveform)
+
+    def frames(self, samples: int) -> int:
+        """None, of any waveform."""
+        return 0
+
+
+def front_end(section: FrontEnd, *, sample_rate_hz: int) -> LogMel | KaldiLogMel | DecibelMel | Waveform:
     """The front end of a recipe."""
+    if isinstance(section, WaveformFrontEnd):
+        return Waveform()
     if isinstance(section, KaldiFrontEnd):
         return KaldiLogMel(section, sample_rate_hz=sample_rate_hz)
+    if isinstance(section, DecibelFrontEnd):
+        return DecibelMel(section, sample_rate_hz=sample_rate_hz)
     return LogMel(section, sample_rate_hz=sample_rate_hz)
 
 
@@ -144,7 +209,7 @@ class SpecAugment(nn.Module):
     Draws come from torch's default generator of the spectrogram's device.
     """
 
-    def __init__(self, section: FrontEnd) -> None:
+    def __init__(self, section: MelFrontEnd) -> None:
         super().__init__()
         self.frequency_mask_bins = section.frequency_mask_bins
         self.time_mask_frames = section.time_mask_frames

@@ -11,17 +11,20 @@ from mulan.model.audio_encoder import AudioEncoder
 from mulan.model.precision import Precision, tower_autocast
 from mulan.model.text_lengths import LengthGroup
 from mulan.model.text_tower import TextTower
+from mulan.model.view_head import ViewHead, unit_rows
 
 
 class Embeddings(NamedTuple):
-    """What the objective sees of m pairs."""
+    """What terms over the global batch see of m pairs; None where no term reads it."""
 
-    audio: Tensor
-    """float32 [m, views, d], unit rows."""
-    text: Tensor
+    audio: Tensor | None
+    """float32 [m, d], unit rows: the first view of each recording in the space that it shares with texts."""
+    text: Tensor | None
     """float32 [m, d], unit rows."""
-    temperature: Tensor
-    """float32 scalar in (0, 1)."""
+    temperature: Tensor | None
+    """Of audio against text; float32 scalar in (0, 1)."""
+    views: Tensor | None = None
+    """float32 [m, views, p], unit rows: every view in the space of the views' own projection head."""
 
 
 class Temperature(nn.Module):
@@ -51,12 +54,14 @@ class JointModel(nn.Module):
         text_tower: TextTower,
         embedding_dim: int,
         temperature_init: float,
+        view_head: ViewHead | None = None,
         precision: Precision = "float32",
     ) -> None:
         """Draws the projections from torch's default generator.
 
         Args:
             temperature_init: in (0, 1).
+            view_head: for views of the same recording; None where they are not compared.
             precision: ``bf16`` runs the text tower under autocast; the audio encoder has a precision of its own.
         """
         super().__init__()
@@ -65,6 +70,7 @@ class JointModel(nn.Module):
         self.audio_projection = nn.Linear(audio_encoder.output_dim, embedding_dim)
         self.text_projection = nn.Linear(text_tower.output_dim, embedding_dim)
         self.temperature_scale = Temperature(temperature_init)
+        self.view_head = view_head
         self._precision: Precision = precision
 
     def forward(
@@ -77,18 +83,19 @@ class JointModel(nn.Module):
         """Embeds m pairs. Never waits for the device.
 
         Args:
-            waveform: int16 or float in [-1, 1], [m, views, window_samples].
+            waveform: int16 or float in [-1, 1], [m, views, window_samples]. Without a head for views there is one.
             token_ids: int64 [m, L].
             attention_mask: int64 [m, L], 1 for tokens and 0 for padding.
             groups: of :func:`mulan.model.text_lengths.length_groups`, their rows on the device of the token ids.
         """
-        pairs, views, _ = waveform.shape
-        audio = self.embed_audio(waveform.flatten(0, 1)).view(pairs, views, -1)
-        return Embeddings(audio, self.embed_text(token_ids, attention_mask, groups), self.temperature)
+        pooled = self.audio_encoder(waveform.flatten(0, 1)).unflatten(0, waveform.shape[:2])
+        audio = unit_rows(self.audio_projection(pooled[:, 0]))
+        views = self.view_head(pooled) if self.view_head is not None else None
+        return Embeddings(audio, self.embed_text(token_ids, attention_mask, groups), self.temperature, views)
 
     def embed_audio(self, waveform: Tensor) -> Tensor:
         """Waveforms [n, window_samples] to unit rows, float32 [n, d]."""
-        return _unit(self.audio_projection(self.audio_encoder(waveform)))
+        return unit_rows(self.audio_projection(self.audio_encoder(waveform)))
 
     def embed_text(
         self, token_ids: Tensor, attention_mask: Tensor, groups: Sequence[LengthGroup] | None = None
@@ -96,7 +103,7 @@ class JointModel(nn.Module):
         """Token ids and mask [n, L] to unit rows, float32 [n, d]; ``groups`` as in :meth:`forward`."""
         with tower_autocast(token_ids.device, self._precision):
             sentence = self.text_tower(token_ids, attention_mask, groups)
-        return _unit(self.text_projection(sentence.float()))
+        return unit_rows(self.text_projection(sentence.float()))
 
     def warm_started_parameters(self) -> Iterator[nn.Parameter]:
         """Parameters whose first values were trained before: the text encoder's, and a warm-started audio tower's."""
@@ -110,22 +117,23 @@ class JointModel(nn.Module):
         return temperature
 
 
-def build_joint_model(recipe: Recipe) -> JointModel:
+def build_joint_model(recipe: Recipe, text_tower: TextTower | None = None) -> JointModel:
     """A recipe's model: pretrained text encoder, audio tower pretrained or not, the rest drawn from torch's default
     generator.
+
+    Args:
+        text_tower: in place of the recipe's.
 
     Raises:
         PretrainedError: the recipe's text encoder or its pretrained audio tower cannot be used.
     """
-    text_tower = TextTower.from_section(recipe.text_tower)
+    text_tower = text_tower or TextTower.from_section(recipe.text_tower)
+    audio_encoder = AudioEncoder.from_recipe(recipe)
     return JointModel(
-        audio_encoder=AudioEncoder.from_recipe(recipe),
+        audio_encoder=audio_encoder,
         text_tower=text_tower,
         embedding_dim=recipe.embedding_dim,
         temperature_init=recipe.loss.temperature_init,
+        view_head=ViewHead(audio_encoder.output_dim, recipe.semisupcon) if recipe.loss.weights.semisupcon else None,
         precision=recipe.train.precision,
     )
-
-
-def _unit(rows: Tensor) -> Tensor:
-    return nn.functional.normalize(rows, dim=-1)

@@ -12,34 +12,26 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from mulan.config.errors import MulanError
 from mulan.config.pretrained import pretrained_folder
 from mulan.config.recipe import Recipe
-from mulan.data import storage
-from mulan.data.audio import decode_recording, evenly_spaced_windows, to_mono_int16
 from mulan.model.audio_encoder import AudioEncoder
+from mulan.model.audio_inputs import AudioInput, EmbeddingInputError, check_audio, covering_windows, recording_of
 from mulan.model.folder import (
     CONFIG,
     TOKENIZER,
     WEIGHTS,
+    EncoderConfig,
     ModelConfig,
     ModelFolderError,
     TaggerConfig,
     config_faults,
+    local_copy,
     write_model,
 )
 from mulan.model.joint import JointModel
 from mulan.model.text_tower import TextTower
 
 _WINDOWS_AT_ONCE = 16
-
-
-class EmbeddingInputError(MulanError, ValueError):
-    """Audio or text that cannot be embedded as it was given. Lists every fault found."""
-
-    def __init__(self, faults: Sequence[str]) -> None:
-        self.faults = tuple(faults)
-        super().__init__("; ".join(faults))
 
 
 def export_model(model: JointModel, recipe: Recipe, folder: Path) -> None:
@@ -62,7 +54,9 @@ def export_model(model: JointModel, recipe: Recipe, folder: Path) -> None:
         max_tokens=recipe.text_tower.max_tokens,
         embedding_dim=recipe.embedding_dim,
     )
-    write_model(model, config, folder)
+    # views are compared in training only
+    weights = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("view_head.")}
+    write_model(weights, config, folder)
     tokenizer.save_pretrained(folder / TOKENIZER)
 
 
@@ -90,15 +84,10 @@ class MuLan:
         """
         uri = str(path_or_uri)
         with tempfile.TemporaryDirectory() as download:
-            folder = _local_copy(uri, Path(download))
-            if _is_tagger(folder / CONFIG):
-                raise ModelFolderError(
-                    uri,
-                    [
-                        "it is a tagger, trained without texts, and embeds none; it can be the audio_tower.pretrained "
-                        "of a run with texts"
-                    ],
-                )
+            folder = local_copy(uri, Path(download))
+            kind = _audio_only(folder / CONFIG)
+            if kind:
+                raise ModelFolderError(uri, [kind])
             absent = [name for name in (CONFIG, WEIGHTS, TOKENIZER) if not (folder / name).exists()]
             if absent:
                 raise ModelFolderError(uri, [f"{name} is missing" for name in absent])
@@ -125,9 +114,7 @@ class MuLan:
         """d, the length of a vector."""
         return self._config.embedding_dim
 
-    def embed_audio(
-        self, paths_or_arrays: Sequence[str | Path | np.ndarray], sample_rate_hz: int | None = None
-    ) -> np.ndarray:
+    def embed_audio(self, paths_or_arrays: Sequence[AudioInput], sample_rate_hz: int | None = None) -> np.ndarray:
         """One vector a recording: the mean over its windows (MuLan §4.1.1), normalised again.
 
         Args:
@@ -141,11 +128,7 @@ class MuLan:
             EmbeddingInputError: an array that is not audio, or no ``sample_rate_hz`` with arrays.
             DecodeError: a file that cannot be decoded.
         """
-        if isinstance(paths_or_arrays, str | Path | np.ndarray):
-            raise EmbeddingInputError(["embed_audio takes a list of paths or arrays; put a single one in a list"])
-        faults = [fault for place, item in enumerate(paths_or_arrays) for fault in _faults(place, item, sample_rate_hz)]
-        if faults:
-            raise EmbeddingInputError(faults)
+        check_audio(paths_or_arrays, sample_rate_hz)
         return self._stack([self._embed_recording(item, sample_rate_hz) for item in paths_or_arrays])
 
     def embed_text(self, texts: Sequence[str]) -> np.ndarray:
@@ -169,18 +152,15 @@ class MuLan:
         return self._stack([self._embed_sentence(text) for text in texts])
 
     def windows(self, recording: np.ndarray) -> np.ndarray:
-        """The windows that stand for a recording.
+        """The windows that stand for a recording; see :func:`mulan.model.audio_inputs.covering_windows`.
 
         Args:
             recording: int16 [samples] at :attr:`sample_rate_hz`.
 
         Returns:
-            int16 [windows, window_samples]: the fewest that cover it, evenly spaced from its first sample to its last.
-            A shorter recording is one window, followed by silence.
+            int16 [windows, window_samples].
         """
-        padded = np.pad(recording, (0, max(0, self.window_samples - len(recording))))
-        starts = evenly_spaced_windows(len(padded), self.window_samples)
-        return np.stack([padded[start : start + self.window_samples] for start in starts])
+        return covering_windows(recording, self.window_samples)
 
     def embed_windows(self, waveform: np.ndarray) -> np.ndarray:
         """int16 [n, window_samples] to unit rows, float32 [n, d].
@@ -194,12 +174,8 @@ class MuLan:
                 parts.append(self._model.embed_audio(windows).cpu().numpy())
         return np.concatenate(parts)
 
-    def _embed_recording(self, item: str | Path | np.ndarray, sample_rate_hz: int | None) -> np.ndarray:
-        if isinstance(item, np.ndarray):
-            assert sample_rate_hz is not None
-            recording = to_mono_int16(np.atleast_2d(item).T, sample_rate_hz, self.sample_rate_hz)
-        else:
-            recording = decode_recording(str(item), sample_rate_hz=self.sample_rate_hz)
+    def _embed_recording(self, item: AudioInput, sample_rate_hz: int | None) -> np.ndarray:
+        recording = recording_of(item, sample_rate_hz=sample_rate_hz, wanted_hz=self.sample_rate_hz)
         mean = self.embed_windows(self.windows(recording)).mean(axis=0, dtype=np.float64)
         unit: np.ndarray = mean / np.linalg.norm(mean)
         return unit
@@ -217,26 +193,23 @@ class MuLan:
         return np.array(vectors, np.float32).reshape(len(vectors), self.embedding_dim)
 
 
-def _local_copy(uri: str, download: Path) -> Path:
-    try:
-        filesystem, path = storage.filesystem(uri)
-        found = filesystem.isdir(path)
-    except (OSError, ValueError, ImportError) as error:
-        raise ModelFolderError(uri, [f"cannot be reached: {error}"]) from error
-    if not found:
-        raise ModelFolderError(uri, ["there is no such folder"])
-    if storage.is_local(uri):
-        return Path(path)
-    filesystem.get(path, str(download / "model"), recursive=True)
-    return download / "model"
+_TAGGER, _ENCODER = (config.model_fields["format"].default for config in (TaggerConfig, EncoderConfig))
+_AUDIO_ONLY = {
+    _TAGGER: "it is a tagger, trained without texts, and embeds none; it can be the audio_tower.pretrained of a run "
+    "with texts",
+    _ENCODER: "it is an audio encoder alone, which embeds no texts; load it with mulan.AudioBackbone, or make it the "
+    "audio_tower.pretrained of a run with texts",
+}
+"""What a folder of another format is."""
 
 
-def _is_tagger(file: Path) -> bool:
+def _audio_only(file: Path) -> str | None:
+    """What a folder is that holds no joint model, if it is one of ours."""
     try:
         values = json.loads(file.read_bytes())
     except (OSError, ValueError):
-        return False
-    return isinstance(values, dict) and values.get("format") == TaggerConfig.model_fields["format"].default
+        return None
+    return _AUDIO_ONLY.get(values.get("format")) if isinstance(values, dict) else None
 
 
 def _read_config(uri: str, file: Path) -> ModelConfig:
@@ -273,22 +246,3 @@ def _load_model(uri: str, file: Path, config: ModelConfig) -> JointModel:
     except RuntimeError as error:
         raise ModelFolderError(uri, [f"{WEIGHTS} does not fit {CONFIG}: {error}"]) from error
     return model
-
-
-def _faults(place: int, item: object, sample_rate_hz: int | None) -> list[str]:
-    """What keeps an item of ``paths_or_arrays`` from being audio."""
-    name = f"paths_or_arrays[{place}]"
-    if isinstance(item, str | Path):
-        return []
-    if not isinstance(item, np.ndarray):
-        return [f"{name} is a {type(item).__name__}, neither a path nor a numpy array"]
-    faults = []
-    if sample_rate_hz is None:
-        faults.append(f"{name} is an array: give its sample_rate_hz")
-    if item.dtype != np.int16 and not np.issubdtype(item.dtype, np.floating):
-        faults.append(f"{name} has dtype {item.dtype}; int16 or floating point in [-1, 1] is needed")
-    elif not np.isfinite(item).all():
-        faults.append(f"{name} holds NaN or infinite samples")
-    if item.ndim not in (1, 2) or not item.size:
-        faults.append(f"{name} has shape {item.shape}; [samples] or [channels, samples] is needed")
-    return faults

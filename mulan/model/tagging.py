@@ -66,4 +66,4 @@ def export_tagger(model: TaggingModel, recipe: Recipe, classes: Sequence[str], f
         audio_tower=recipe.audio_tower.model_copy(update={"pretrained": ""}),
         classes=tuple(classes),
     )
-    write_model(model, config, folder)
+    write_model(model.state_dict(), config, folder)

@@ -16,7 +16,7 @@ from mulan.model.text_lengths import LengthGroup
 
 
 class TextTower(nn.Module):
-    """Token ids to the encoder's [CLS] output. Holds no parameter that this output does not depend on."""
+    """Token ids to the encoder's [CLS] output, or to all outputs. Holds no parameter that they do not depend on."""
 
     def __init__(self, encoder: PreTrainedModel) -> None:
         """``encoder``: one whose outputs have a ``last_hidden_state``; it is changed in place."""
@@ -74,16 +74,19 @@ class TextTower(nn.Module):
             [m, output_dim].
         """
         if groups is None:
-            return self._encode(token_ids, attention_mask)
-        parts = [self._encode(token_ids[rows, :longest], attention_mask[rows, :longest]) for rows, longest in groups]
+            return self.tokens(token_ids, attention_mask)[:, 0]
+        parts = [
+            self.tokens(token_ids[rows, :longest], attention_mask[rows, :longest])[:, 0] for rows, longest in groups
+        ]
         joined = torch.cat(parts)
         return torch.zeros_like(joined).index_copy(0, torch.cat([group.rows for group in groups]), joined)
 
-    def _encode(self, token_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def tokens(self, token_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """All positions of m texts, [m, L, output_dim]; ``forward`` gives the first ones."""
         # transformers asks the device whether a mask [m, L] masks anything at all; one that is ready it takes as it is
         ready = attention_mask if self._windowed else attention_mask[:, None, None, :].bool()
         output: Tensor = self.encoder(input_ids=token_ids, attention_mask=ready).last_hidden_state
-        return output[:, 0]
+        return output
 
     def _freeze(self, spec: str, layers: int) -> None:
         stack = getattr(getattr(self.encoder, "encoder", None), "layer", None)

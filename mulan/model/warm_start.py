@@ -12,11 +12,12 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
 
+from mulan.config.audio_sections import AstTower, AudioTower, FrontEnd, KaldiFrontEnd
 from mulan.config.pretrained import AST_CHECKPOINT, PretrainedError, pretrained_folder
-from mulan.config.sections import AstTower, AudioTower, FrontEnd, KaldiFrontEnd, ResNetTower, Section
+from mulan.config.section import Section
 from mulan.data import storage
-from mulan.model.audio_towers import AstAudioTower, ResNetAudioTower
-from mulan.model.folder import CONFIG, WEIGHTS, TaggerConfig, config_faults
+from mulan.model.audio_towers import AnyAudioTower, AstAudioTower
+from mulan.model.folder import CONFIG, WEIGHTS, EncoderConfig, TaggerConfig, config_faults
 from mulan.model.loading import LOADING_ERRORS, load_network
 
 TRUNK = "audio_encoder.tower."
@@ -37,13 +38,13 @@ _AST_CONSTANTS = ("hidden_act", "layer_norm_eps", "qkv_bias")
 _CHANGES_NO_OUTPUT = {"pretrained", "dropout", "frequency_mask_bins", "time_mask_frames"}
 """Fields in which two runs may differ and still compute the same in evaluation."""
 
+_TRUNK_REMEDY = "Set audio_tower.pretrained to a folder in which a run exported a tagger or an audio encoder."
+
 Grid = tuple[int, int]
 """Patches along mel channels and along time."""
 
 
-def warm_start(
-    tower: AstAudioTower | ResNetAudioTower, section: AudioTower, *, front_end: FrontEnd, sample_rate_hz: int
-) -> None:
+def warm_start(tower: AnyAudioTower, section: AudioTower, *, front_end: FrontEnd, sample_rate_hz: int) -> None:
     """Loads what the section's ``pretrained`` names into a tower of that section.
 
     Raises:
@@ -54,7 +55,6 @@ def warm_start(
         assert isinstance(section, AstTower)
         _load_ast(tower, section, front_end, sample_rate_hz)
     else:
-        assert isinstance(section, ResNetTower)
         _load_trunk(tower, section, front_end, sample_rate_hz)
 
 
@@ -145,15 +145,15 @@ def _ast_front_end(spec: str, folder: Path, front_end: FrontEnd, sample_rate_hz:
         yield f"data.sample_rate_hz: {extractor.sampling_rate} there, {sample_rate_hz} here"
 
 
-def _load_trunk(tower: ResNetAudioTower, section: ResNetTower, front_end: FrontEnd, sample_rate_hz: int) -> None:
-    spec, remedy = section.pretrained, "Set audio_tower.pretrained to a folder that a tagging run exported."
+def _load_trunk(tower: AnyAudioTower, section: AudioTower, front_end: FrontEnd, sample_rate_hz: int) -> None:
+    spec = section.pretrained
     try:
-        config = TaggerConfig.model_validate_json(storage.read_bytes(storage.join(spec, CONFIG)))
+        config = _exported_config(storage.read_bytes(storage.join(spec, CONFIG)))
         weights = safetensors.torch.load(storage.read_bytes(storage.join(spec, WEIGHTS)))
     except ValidationError as error:
-        raise PretrainedError(spec, config_faults(error), remedy) from error
+        raise PretrainedError(spec, config_faults(error), _TRUNK_REMEDY) from error
     except (OSError, ValueError, ImportError, SafetensorError) as error:
-        raise PretrainedError(spec, [f"cannot be read: {error}"], remedy) from error
+        raise PretrainedError(spec, [f"cannot be read: {error}"], _TRUNK_REMEDY) from error
     faults = [
         *_differences("front_end", config.front_end, front_end),
         *_differences("audio_tower", config.audio_tower, section),
@@ -161,12 +161,21 @@ def _load_trunk(tower: ResNetAudioTower, section: ResNetTower, front_end: FrontE
     if config.sample_rate_hz != sample_rate_hz:
         faults.append(f"data.sample_rate_hz: {config.sample_rate_hz} there, {sample_rate_hz} here")
     if faults:
-        raise PretrainedError(spec, faults, "Give the recipe the values of the tagging run.")
+        raise PretrainedError(spec, faults, "Give the recipe the values of the run that exported it.")
     trunk = {name.removeprefix(TRUNK): tensor for name, tensor in weights.items() if name.startswith(TRUNK)}
     try:
         tower.load_state_dict(trunk)
     except RuntimeError as error:
-        raise PretrainedError(spec, [f"{WEIGHTS} does not fit {CONFIG}: {error}"], remedy) from error
+        raise PretrainedError(spec, [f"{WEIGHTS} does not fit {CONFIG}: {error}"], _TRUNK_REMEDY) from error
+
+
+def _exported_config(content: bytes) -> TaggerConfig | EncoderConfig:
+    values = json.loads(content)
+    written = values.get("format") if isinstance(values, dict) else None
+    for kind in (TaggerConfig, EncoderConfig):
+        if kind.model_fields["format"].default == written:
+            return kind.model_validate(values)
+    raise ValueError(f"{CONFIG} has format {written!r}, neither that of a tagger nor that of an audio encoder")
 
 
 def _differences(name: str, theirs: Section, ours: Section) -> Iterator[str]:

@@ -19,10 +19,12 @@ def check_model(run: Run, data_uri: str) -> None:
     Raises:
         RunError, CorpusError: there are not.
     """
-    if run.recipe().loss.weights.tagging:
+    weights = run.recipe().loss.weights
+    if not weights.contrastive:
+        what = "a tagger" if weights.tagging else "an audio encoder"
         raise RunError(
-            f"run {run.uri} trained a tagger, which knows no text; its scores are the validations in "
-            f"{run.metrics_uri}, and another run takes it up by --set audio_tower.pretrained={run.model_uri}"
+            f"run {run.uri} trained {what}, which knows no text; its scores are the validations in {run.metrics_uri}, "
+            f"and another run takes it up by --set audio_tower.pretrained={run.model_uri}"
         )
     if not storage.exists(storage.join(run.model_uri, "model.safetensors")):
         raise RunError(f"run {run.uri} has no exported model; python -m jobs.export makes one of its newest checkpoint")

@@ -2,11 +2,12 @@
 
 import torch._inductor.config
 
+from mulan.model.build import Model
+from mulan.model.fusion import FusionModel
 from mulan.model.joint import JointModel
-from mulan.model.tagging import TaggingModel
 
 
-def compile_towers(model: JointModel | TaggingModel) -> None:
+def compile_towers(model: Model) -> None:
     """Compiles, in place and at their first use, the audio network and the text encoder; names of weights stay.
 
     Random numbers stay torch's own: gradient caching runs a micro-batch again and must meet the same dropout, and the
@@ -14,5 +15,5 @@ def compile_towers(model: JointModel | TaggingModel) -> None:
     """
     torch._inductor.config.fallback_random = True
     model.audio_encoder.tower.compile()
-    if isinstance(model, JointModel):
+    if isinstance(model, JointModel | FusionModel):
         model.text_tower.encoder.compile()

@@ -23,7 +23,7 @@ from deepspeed.utils import (
 )
 
 from mulan.config.recipe import Recipe
-from mulan.data.batch import Batch
+from mulan.data.batch import Batch, Masks
 from mulan.data.schedule import Item, Phase
 from mulan.training.optimizer import adam, set_learning_rate
 from mulan.training.transfer import DeviceBatch, to_device
@@ -153,7 +153,7 @@ class DeepSpeedEngine:
         for _ in range(self.share):
             outputs = self.forward(silence)
             tensors = outputs if isinstance(outputs, tuple) else (outputs,)
-            self._engine.backward(sum(tensor.sum() for tensor in tensors) * 0.0)
+            self._engine.backward(sum(tensor.sum() for tensor in tensors if tensor is not None) * 0.0)
             self._engine.step()
         self.evaluation_mode(False)
 
@@ -177,16 +177,18 @@ class DeepSpeedEngine:
 
 
 def _silence(recipe: Recipe) -> Batch:
-    """The smallest batch that the recipe's model takes."""
-    tokens = np.ones((2, 1 if recipe.text_tower.pretrained else 0), np.int64)
+    """The smallest batch that the recipe's model takes, and that asks for all of its outputs."""
+    tokens = np.ones((2, 1 if recipe.loss.weights.read_text else 0), np.int64)
+    masks = Masks(tokens, np.ones((2, recipe.segments), np.uint8), np.ones(2, np.uint8))
     return Batch(
         item=Item(Phase.TRAIN, 0, 0),
-        waveform=np.zeros((2, 1, recipe.data.window_samples), np.int16),
+        waveform=np.zeros((2, recipe.views, recipe.data.window_samples), np.int16),
         token_ids=tokens,
         attention_mask=tokens,
         tags=np.zeros((2, 0), np.uint8),
         recording_id=("silence", "silence"),
         replaced=(),
+        masks=masks if recipe.loss.weights.of_mulap else None,
     )
 
 

@@ -7,7 +7,9 @@ from mulan.config.recipe import Recipe
 from mulan.data import storage
 from mulan.data.index import Corpus
 from mulan.data.tags import class_names
+from mulan.model.backbone import export_encoder
 from mulan.model.build import build_model
+from mulan.model.joint import JointModel
 from mulan.model.pretrained import export_model
 from mulan.model.tagging import TaggingModel, export_tagger
 from mulan.training.checkpoint import Progress, latest_checkpoint, read_state, weights
@@ -18,7 +20,9 @@ from mulan.training.run import Run
 def export_run(run: Run) -> int:
     """Writes ``RUN/model/`` and returns the number of steps that the weights were trained for.
 
-    A joint model is for :meth:`mulan.MuLan.from_pretrained`, a tagger for ``audio_tower.pretrained`` of another run.
+    A joint model is for :meth:`mulan.MuLan.from_pretrained`; a tagger for ``audio_tower.pretrained`` of another run; of
+    a model that is trained for its audio encoder alone, that encoder is written, for
+    :meth:`mulan.AudioBackbone.from_pretrained` and for other runs.
 
     Raises:
         RunError: there is no such run, or it has no checkpoint.
@@ -31,8 +35,10 @@ def export_run(run: Run) -> int:
     with tempfile.TemporaryDirectory() as folder:
         if isinstance(model, TaggingModel):
             export_tagger(model, recipe, class_names(Corpus.open(recipe.data.uri), recipe.tagging), Path(folder))
-        else:
+        elif isinstance(model, JointModel):
             export_model(model, recipe, Path(folder))
+        else:
+            export_encoder(model.audio_encoder, recipe, Path(folder))
         for file in sorted(Path(folder).rglob("*")):
             if file.is_file():
                 target = storage.join(run.model_uri, file.relative_to(folder).as_posix())

@@ -11,10 +11,10 @@ from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchTrainer
 
+from mulan.config.audio_sections import AstTower
 from mulan.config.errors import MulanError
 from mulan.config.pretrained import AST_CHECKPOINT, pretrained_folder
 from mulan.config.recipe import Recipe
-from mulan.config.sections import AstTower
 from mulan.data import storage
 from mulan.data.examples import MicroBatchReader
 from mulan.data.pipeline import planned_batches
@@ -59,7 +59,7 @@ def check_corpus(recipe: Recipe) -> None:
     Raises:
         CorpusError, PlanError, PretrainedError: it has not, or a pretrained tower is not there.
     """
-    if recipe.loss.weights.contrastive:
+    if recipe.loss.weights.read_text:
         pretrained_folder(recipe.text_tower.pretrained)
     if isinstance(recipe.audio_tower, AstTower) and recipe.audio_tower.pretrained:
         pretrained_folder(recipe.audio_tower.pretrained, AST_CHECKPOINT)

@@ -76,13 +76,7 @@ def train(
     replaced = progress.replaced
     for steps_done in range(progress.steps_done + 1, recipe.train.steps + 1):
         begun = time.perf_counter()
-        measured = training_step(
-            engine,
-            source.take(schedule.training_share),
-            statistics,
-            weights=recipe.loss.weights,
-            seed=recipe.train.seed,
-        )
+        measured = training_step(engine, source.take(schedule.training_share), statistics, recipe)
         waited_s, skipped = source.told()
         replaced += len(skipped)
         seconds = time.perf_counter() - begun

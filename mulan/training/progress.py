@@ -1,5 +1,6 @@
 """Live progress of a run, read from its metrics; plain lines where the output is no terminal."""
 
+import math
 import threading
 import time
 from collections import deque
@@ -13,6 +14,7 @@ from rich.text import Text
 
 from mulan.config.recipe import Recipe
 from mulan.data.storage import is_local
+from mulan.training.headline import headline
 from mulan.training.run import JsonLinesTail, Run
 
 _RECENT_STEPS = 20
@@ -83,8 +85,8 @@ def status_line(metrics: list[dict[str, Any]], recipe: Recipe, *, seconds: float
         f"{int(left // 60)}:{int(left % 60):02d} left",
     ]
     if validations:
-        name, shown_as = ("recall10", "recall@10") if "recall10" in validations[-1] else ("map", "mAP")
-        shown.append(f"{shown_as} {validations[-1][name]:.3f}")
+        name, shown_as = headline(recipe)
+        shown.append(f"{shown_as} {validations[-1].get(name, math.nan):.3f}")
     if newest["replaced"]:
         shown.append(f"{newest['replaced']} recordings skipped")
     return "  ".join(shown)

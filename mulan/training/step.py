@@ -10,18 +10,21 @@ micro-batches meanwhile.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 
+from mulan.config.recipe import Recipe
 from mulan.config.sections import LossWeights
 from mulan.data.batch import Batch
 from mulan.data.draws import torch_seed
 from mulan.model.joint import Embeddings
 from mulan.objectives.collectives import sum_over_workers
 from mulan.objectives.logistic_regression import tagging_loss
-from mulan.objectives.objective import objective
+from mulan.objectives.mulap import mulap_terms
+from mulan.objectives.objective import global_terms, weighted_sum
+from mulan.objectives.semisupcon import Labels
 from mulan.training.batch_norm import RunningStatistics
 from mulan.training.engine import Engine
 from mulan.training.errors import NonFiniteLoss
@@ -29,7 +32,7 @@ from mulan.training.transfer import DeviceBatch
 
 
 def training_step(
-    engine: Engine, batches: Iterable[Batch], statistics: RunningStatistics, *, weights: LossWeights, seed: int
+    engine: Engine, batches: Iterable[Batch], statistics: RunningStatistics, recipe: Recipe
 ) -> dict[str, float]:
     """Updates the weights once.
 
@@ -44,7 +47,7 @@ def training_step(
         NonFiniteLoss: on all workers alike, before anything is updated.
     """
     taken: list[Batch] = []
-    measured = queue_gradients(engine, _noted(batches, taken), statistics, weights=weights, seed=seed)
+    measured = queue_gradients(engine, _noted(batches, taken), statistics, recipe)
     # the one place where the host waits for the device: all that the update needs is queued
     values = torch.stack(list(measured.values())).tolist()
     result: dict[str, float] = dict(zip(measured, values, strict=True))
@@ -57,7 +60,7 @@ def training_step(
 
 
 def queue_gradients(
-    engine: Engine, batches: Iterable[Batch], statistics: RunningStatistics, *, weights: LossWeights, seed: int
+    engine: Engine, batches: Iterable[Batch], statistics: RunningStatistics, recipe: Recipe
 ) -> dict[str, torch.Tensor]:
     """Forward and backward of a step, without waiting for the device.
 
@@ -66,9 +69,10 @@ def queue_gradients(
     """
     statistics.begin_step()
     on_device = map(engine.to_device, batches)
-    if weights.tagging:
-        return _tagging_gradients(engine, on_device, statistics, weights, seed)
-    return _contrastive_gradients(engine, on_device, statistics, weights, seed)
+    weights = recipe.loss.weights
+    if weights.contrastive or weights.semisupcon:
+        return _cached_gradients(engine, on_device, statistics, recipe)
+    return _micro_batch_gradients(engine, on_device, statistics, weights, recipe.train.seed)
 
 
 def _noted(batches: Iterable[Batch], taken: list[Batch]) -> Iterable[Batch]:
@@ -77,53 +81,80 @@ def _noted(batches: Iterable[Batch], taken: list[Batch]) -> Iterable[Batch]:
         yield batch
 
 
-def _contrastive_gradients(
-    engine: Engine, batches: Iterable[DeviceBatch], statistics: RunningStatistics, weights: LossWeights, seed: int
+def _cached_gradients(
+    engine: Engine, batches: Iterable[DeviceBatch], statistics: RunningStatistics, recipe: Recipe
 ) -> dict[str, torch.Tensor]:
-    first, pairs, second_forward = _first_forwards(engine, batches, statistics, seed)
-    leaves = Embeddings(*(tensor.detach().requires_grad_() for tensor in first))
-    loss, terms = objective(leaves, weights)
+    first, kept, second_forward = _first_forwards(engine, batches, statistics, recipe.train.seed)
+    leaves = Embeddings(*(None if tensor is None else tensor.detach().requires_grad_() for tensor in first))
+    labels = Labels(torch.cat([batch.recordings for batch in kept]), torch.cat([batch.tags for batch in kept]))
+    weights = recipe.loss.weights
+    terms = global_terms(leaves, labels, weights, recipe.semisupcon)
+    loss = weighted_sum(terms, weights)
     loss.backward()  # type: ignore[no-untyped-call]
     row = 0
-    for number, count in enumerate(pairs):
+    for number, batch in enumerate(kept):
+        pairs = batch.batch.pairs
         embeddings = second_forward(number)
-        engine.backward(_driven_by(embeddings, leaves, slice(row, row + count), share=1 / len(pairs)))
-        row += count
-    named = {f"loss_{name}": term for name, term in terms.items()}
-    return {"loss": loss.detach(), **named, "temperature": leaves.temperature.detach()}
+        engine.backward(_driven_by(embeddings, leaves, slice(row, row + pairs), share=1 / len(kept)))
+        row += pairs
+    measured = {"loss": loss.detach(), **_named(terms)}
+    return measured if leaves.temperature is None else {**measured, "temperature": leaves.temperature.detach()}
 
 
 def _first_forwards(
     engine: Engine, batches: Iterable[DeviceBatch], statistics: RunningStatistics, seed: int
-) -> tuple[Embeddings, list[int], Callable[[int], Embeddings]]:
-    """Embeddings of all of this worker's pairs, pairs of each micro-batch, and its embeddings with their graph."""
+) -> tuple[Embeddings, list[DeviceBatch], Callable[[int], Embeddings]]:
+    """Embeddings of all of this worker's pairs, its micro-batches, and the embeddings of each with their graph."""
     if engine.share == 1:
         (batch,) = batches
         embeddings = _forward(engine, batch, seed)
         statistics.add_micro_batch()
-        return embeddings, [batch.batch.pairs], lambda _: embeddings
+        return embeddings, [batch], lambda _: embeddings
     kept, parts = [], []
     for batch in batches:
         with torch.no_grad():
             parts.append(_forward(engine, batch, seed))
         statistics.add_micro_batch()
         kept.append(batch)
-    audio, text, temperatures = zip(*parts, strict=True)
-    whole = Embeddings(torch.cat(audio), torch.cat(text), temperatures[0])
-    return whole, [batch.batch.pairs for batch in kept], lambda number: _forward(engine, kept[number], seed)
+    audio, text, temperatures, views = zip(*parts, strict=True)
+    whole = Embeddings(_joined(audio), _joined(text), temperatures[0], _joined(views))
+    return whole, kept, lambda number: _forward(engine, kept[number], seed)
 
 
-def _tagging_gradients(
+def _joined(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
+    there = [part for part in parts if part is not None]
+    return torch.cat(there) if there else None
+
+
+def _micro_batch_gradients(
     engine: Engine, batches: Iterable[DeviceBatch], statistics: RunningStatistics, weights: LossWeights, seed: int
 ) -> dict[str, torch.Tensor]:
-    own = []
+    sums: dict[str, torch.Tensor] = {}
     for batch in batches:
-        loss = tagging_loss(_forward(engine, batch, seed), batch.tags) / engine.micro_batches
+        found = micro_batch_terms(_forward(engine, batch, seed), batch, weights)
+        terms = {name: term / engine.micro_batches for name, term in found.items()}
         statistics.add_micro_batch()
-        engine.backward(weights.tagging * loss)
-        own.append(loss.detach())
-    term = sum_over_workers(torch.stack(own).sum())
-    return {"loss": weights.tagging * term, "loss_tagging": term}
+        engine.backward(weighted_sum(terms, weights))
+        sums = {name: sums.get(name, 0) + term.detach() for name, term in terms.items()}
+    whole = sum_over_workers(torch.stack(list(sums.values())))
+    terms = dict(zip(sums, whole.unbind(), strict=True))
+    return {"loss": weighted_sum(terms, weights), **_named(terms)}
+
+
+def micro_batch_terms(outputs: Any, batch: DeviceBatch, weights: LossWeights) -> dict[str, torch.Tensor]:
+    """The terms of one micro-batch that have a weight, by name.
+
+    Args:
+        outputs: of a tagger or of MuLaP's fusion model.
+    """
+    if batch.masks is None:
+        return {"tagging": tagging_loss(outputs, batch.tags)}
+    masks = batch.masks
+    return mulap_terms(outputs, token_targets=masks.token_targets, matched=masks.matched, weights=weights)
+
+
+def _named(terms: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {f"loss_{name}": term.detach() for name, term in terms.items()}
 
 
 def _forward(engine: Engine, batch: DeviceBatch, seed: int) -> Any:
@@ -138,9 +169,9 @@ def _driven_by(embeddings: Embeddings, leaves: Embeddings, part: slice, *, share
 
     The temperature is one output of every micro-batch, so each takes its share of the gradient.
     """
-    assert leaves.audio.grad is not None and leaves.text.grad is not None and leaves.temperature.grad is not None
-    return (
-        (embeddings.audio * leaves.audio.grad[part]).sum()
-        + (embeddings.text * leaves.text.grad[part]).sum()
-        + embeddings.temperature * leaves.temperature.grad * share
-    )
+    products = []
+    for name, output, leaf in zip(Embeddings._fields, embeddings, leaves, strict=True):
+        if output is not None:
+            assert leaf is not None and leaf.grad is not None, f"no term reads {name}"
+            products.append(output * leaf.grad * share if name == "temperature" else (output * leaf.grad[part]).sum())
+    return torch.stack(products).sum()

@@ -9,7 +9,7 @@ from mulan.benchmarks import loss as bench
 from mulan.benchmarks.loss import Request, Rows, bench_loss, gradients, in_processes, relative_difference, unit_rows
 from mulan.benchmarks.measure import in_fresh_process
 from mulan.benchmarks.untiled import untiled_loss
-from mulan.objectives import contrastive
+from mulan.objectives import tiles
 from mulan.objectives.contrastive import contrastive_loss
 
 
@@ -56,7 +56,7 @@ def test_memory_of_whole_matrices_is_seen() -> None:
 
 
 def test_gradients_of_both_forms_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contrastive, "TILE", 128)
+    monkeypatch.setattr(tiles, "TILE", 128)
     rows = unit_rows(600, "cpu")
     reference = gradients(untiled_loss, rows)
     assert relative_difference(gradients(contrastive_loss, rows), reference) < 1e-6

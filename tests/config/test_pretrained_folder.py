@@ -8,8 +8,8 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
+from mulan.config.miniature import MINILM
 from mulan.config.pretrained import AST_CHECKPOINT, TEXT_ENCODER, Needed, PretrainedError, pretrained_folder
-from mulan.config.recipes import MINILM
 
 
 def test_folder_inside_an_installed_package_is_found_without_importing_it() -> None:

@@ -1,4 +1,5 @@
 import io
+from itertools import pairwise
 
 import av
 import numpy as np
@@ -6,7 +7,14 @@ import pytest
 import scipy.signal
 import soundfile
 
-from mulan.data.audio import decode_recording, decode_window, duration_s, evenly_spaced_windows, to_mono_int16
+from mulan.data.audio import (
+    decode_recording,
+    decode_views,
+    decode_window,
+    duration_s,
+    evenly_spaced_windows,
+    to_mono_int16,
+)
 from mulan.data.errors import DecodeError
 from tests.sounds import flac, tone
 
@@ -73,6 +81,74 @@ def test_every_window_is_filled_to_its_end_at_awkward_rates() -> None:
             level = np.abs(window.astype(int)).max()
             assert 1000 < level < 12_345  # nothing is left of what was there
             assert all(np.abs(end.astype(int)).max() > 0.9 * level for end in (window[:40], window[-40:]))
+
+
+@pytest.mark.parametrize("rate_hz", [RATE_HZ, 22_050, 48_000])
+@pytest.mark.parametrize(("seconds", "filled"), [(0.5, 8000), (1.0, 16_000), (1.5, 16_000)])
+def test_the_samples_filled_are_told(seconds: float, filled: int, rate_hz: int) -> None:
+    audio = encode(tone(440, seconds, rate_hz=rate_hz), rate_hz, "WAV", "PCM_16")
+    assert decode_window(audio, np.empty(16_000, np.int16), draw=0.5, sample_rate_hz=RATE_HZ) == filled
+
+
+def views_of(audio: bytes, count: int, samples: int, *, draw: float) -> np.ndarray:
+    views = np.full((count, samples), 12_345, np.int16)  # memory that was used before
+    decode_views(audio, views, draw=draw, sample_rate_hz=RATE_HZ)
+    return views
+
+
+FORMATS = {
+    "flac": encode(tone(440, 3.0), RATE_HZ, "FLAC", "PCM_16"),
+    "at 48 kHz": encode(tone(440, 3.0, rate_hz=48_000), 48_000, "WAV", "PCM_16"),
+    "stereo at 22 kHz": encode(np.stack([tone(440, 3.0, rate_hz=22_050)] * 2, axis=1), 22_050, "OGG", "VORBIS"),
+    "aac": encode_aac(tone(440, 3.0), RATE_HZ),
+}
+"""Three seconds each."""
+
+
+@pytest.mark.parametrize("audio", FORMATS.values(), ids=FORMATS)
+@pytest.mark.parametrize("draw", [0.0, 0.37, 0.999999])
+def test_views_of_a_long_recording_are_adjacent(audio: bytes, draw: float) -> None:
+    for count, samples in ((2, 20_001), (3, 14_000), (2, 1000)):
+        views = views_of(audio, count, samples, draw=draw)
+        assert views.reshape(-1).tolist() == window_of(audio, count * samples, draw=draw).tolist()
+
+
+@pytest.mark.parametrize("draw", [0.0, 0.999999])
+def test_views_of_a_recording_as_long_as_all_of_them_are_all_of_it(draw: float) -> None:
+    views = views_of(FORMATS["flac"], 2, 24_000, draw=draw)
+    assert np.array_equal(views.reshape(-1), decode_recording(FORMATS["flac"], sample_rate_hz=RATE_HZ))
+
+
+@pytest.mark.parametrize("audio", FORMATS.values(), ids=FORMATS)
+@pytest.mark.parametrize("draw", [0.0, 0.999999])
+@pytest.mark.parametrize(("count", "samples"), [(2, 25_000), (2, 40_001), (3, 20_000), (4, 30_001)])
+def test_views_of_a_shorter_recording_overlap_from_its_start_to_its_end(
+    audio: bytes, draw: float, count: int, samples: int
+) -> None:
+    whole = decode_recording(audio, sample_rate_hz=RATE_HZ)
+    views = views_of(audio, count, samples, draw=draw)
+    starts = [round(number * (len(whole) - samples) / (count - 1)) for number in range(count)]
+    assert starts[0] == 0 and starts[-1] == len(whole) - samples
+    assert 0 < max(after - before for before, after in pairwise(starts)) < samples  # none is left out
+    for view, start in zip(views, starts, strict=True):
+        assert np.array_equal(view, whole[start : start + samples])
+
+
+@pytest.mark.parametrize("audio", FORMATS.values(), ids=FORMATS)
+@pytest.mark.parametrize("samples", [48_000 + 3 * 1024, 70_000])
+def test_a_recording_shorter_than_a_view_is_in_all_of_them(audio: bytes, samples: int) -> None:
+    whole = decode_recording(audio, sample_rate_hz=RATE_HZ)
+    views = views_of(audio, 3, samples, draw=0.9)
+    for view in views:
+        assert np.array_equal(view[: len(whole)], whole)
+        assert not view[len(whole) :].any()
+
+
+@pytest.mark.parametrize("samples", [10_000, 48_000, 60_000])
+def test_a_single_view_is_a_window(samples: int) -> None:
+    for audio in FORMATS.values():
+        views = views_of(audio, 1, samples, draw=0.7)
+        assert np.array_equal(views[0], window_of(audio, samples, draw=0.7))
 
 
 def test_what_libsndfile_does_not_read_falls_to_pyav() -> None:

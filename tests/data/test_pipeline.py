@@ -10,24 +10,34 @@ import ray
 from mulan.config.recipe import Recipe, load_recipe
 from mulan.config.recipes import named_recipes
 from mulan.data import pipeline
-from mulan.data.batch import TOKEN_MULTIPLE, Batch, Replaced
+from mulan.data.batch import TOKEN_MULTIPLE, Batch, Masks, Replaced
 from mulan.data.examples import MicroBatchReader
 from mulan.data.pipeline import GROUP_BYTES, LONGEST_SEGMENT_GROUPS, _segments, group_size, planned_batches
 from mulan.data.schedule import Item, Phase, Schedule
 
 
-def batch_of(lengths: list[int], max_tokens: int) -> Batch:
+def batch_of(lengths: list[int], max_tokens: int, *, views: int = 1, masks: Masks | None = None) -> Batch:
     """A batch whose texts have these numbers of tokens."""
     rng = np.random.default_rng(0)
     mask = (np.arange(max_tokens) < np.array(lengths)[:, None]).astype(np.int64)
     return Batch(
         item=Item(Phase.VALIDATE, 7, 3),
-        waveform=rng.integers(-(2**15), 2**15, (len(lengths), 1, 50)).astype(np.int16),
+        waveform=rng.integers(-(2**15), 2**15, (len(lengths), views, 50)).astype(np.int16),
         token_ids=rng.integers(1, 30_000, mask.shape) * mask,
         attention_mask=mask,
         tags=rng.integers(0, 2, (len(lengths), 3)).astype(np.uint8),
         recording_id=tuple(f"夜曲 {number}" for number in range(len(lengths))),
         replaced=(Replaced("a", "missing shard", "shards/\n'9'.tar"), Replaced("b", "no samples", "")),
+        masks=masks,
+    )
+
+
+def masks_of(pairs: int, max_tokens: int) -> Masks:
+    rng = np.random.default_rng(1)
+    return Masks(
+        token_targets=rng.integers(-100, 30_000, (pairs, max_tokens)),
+        segment_hidden=rng.integers(0, 2, (pairs, 5)).astype(np.uint8),
+        matched=rng.integers(0, 2, pairs).astype(np.uint8),
     )
 
 
@@ -35,9 +45,16 @@ def assert_equal(ours: Batch, reference: Batch) -> None:
     assert (ours.item, ours.recording_id, ours.replaced) == (reference.item, reference.recording_id, reference.replaced)
     assert isinstance(ours.item.phase, Phase)
     for name in ("waveform", "token_ids", "attention_mask", "tags"):
-        one, other = getattr(ours, name), getattr(reference, name)
-        assert one.dtype == other.dtype
-        assert np.array_equal(one, other), name
+        assert_same(getattr(ours, name), getattr(reference, name))
+    assert (ours.masks is None) == (reference.masks is None)
+    if ours.masks and reference.masks:
+        for name in ("token_targets", "segment_hidden", "matched"):
+            assert_same(getattr(ours.masks, name), getattr(reference.masks, name))
+
+
+def assert_same(one: np.ndarray, other: np.ndarray) -> None:
+    assert one.dtype == other.dtype
+    assert np.array_equal(one, other)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +80,23 @@ def test_columns_lose_nothing_but_padding(lengths: list[int], max_tokens: int, k
     )
     assert_equal(back, cut)
     assert_equal(Batch.from_columns(back.to_columns()), back)
+
+
+@pytest.mark.parametrize("targets", [32, 0])
+def test_columns_carry_views_and_masks(targets: int) -> None:
+    """Targets are cut like the tokens that they are of; there are none where no token is to be predicted."""
+    whole = batch_of([9, 3, 12], 32, views=2, masks=masks_of(3, targets))
+    columns = whole.to_columns()
+    assert {len(column) for column in columns.values()} == {1}
+    back = Batch.from_columns(columns)
+    assert back.waveform.shape == (3, 2, 50)
+    assert back.masks is not None and back.masks.token_targets.shape == (3, min(16, targets))
+    assert whole.masks is not None
+    kept = replace(whole.masks, token_targets=whole.masks.token_targets[:, :16])
+    cut = replace(whole, token_ids=whole.token_ids[:, :16], attention_mask=whole.attention_mask[:, :16], masks=kept)
+    assert_equal(back, cut)
+    assert_equal(Batch.from_columns(back.to_columns()), back)
+    assert Batch.from_columns(batch_of([3], 8).to_columns()).masks is None
 
 
 def short_recipe(uri: str) -> Recipe:
@@ -92,6 +126,19 @@ def test_ray_data_gives_each_worker_its_batches_in_order(
     assert [batch.item for batch in streamed] == [schedule[number] for number in range(len(schedule))]
     assert [number for number, batch in enumerate(streamed) if batch.item.phase is Phase.VALIDATE] == [6, 9]
     for batch in streamed:
+        assert_equal(batch, Batch.from_columns(reader(batch.item).to_columns()))
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_ray_data_carries_views_and_masks(tiny_corpus: str) -> None:
+    recipe = load_recipe("mulap_miniature", named_recipes(), ["train.steps=2"], data_uri=tiny_corpus)
+    reader = replace(MicroBatchReader.of(recipe), views=2)
+    schedule = Schedule(recipe.train, recipe.batch, rank=0, workers=1)
+    streamed = list(planned_batches(schedule, ray.put(reader), cpus=1))
+    assert [batch.item for batch in streamed] == [schedule[number] for number in range(len(schedule))]
+    for batch in streamed:
+        assert batch.waveform.shape == (8, 2, 48_000)
+        assert batch.masks is not None and batch.masks.token_targets.shape == batch.token_ids.shape
         assert_equal(batch, Batch.from_columns(reader(batch.item).to_columns()))
 
 
@@ -128,15 +175,12 @@ def test_reading_stands_behind_training(reader: MicroBatchReader) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pairs", "window_s", "size"),
-    [(64, 10.0, 3), (32, 10.0, 6), (32, 3.0, 21), (2**12, 10.0, 1)],
+    ("pairs", "views", "samples", "size"),
+    [(64, 1, 160_000, 3), (32, 1, 160_000, 6), (32, 2, 160_000, 3), (32, 1, 48_000, 21), (2**12, 1, 160_000, 1)],
 )
-def test_a_task_makes_as_much_as_its_bound_allows(pairs: int, window_s: float, size: int) -> None:
-    recipe = named_recipes()["demo"]
-    batch = recipe.batch.model_copy(update={"pairs_per_micro_batch": pairs})
-    data = recipe.data.model_copy(update={"window_s": window_s})
-    assert group_size(batch, data) == size
-    assert size == 1 or size * pairs * data.window_samples * 2 <= GROUP_BYTES
+def test_a_task_makes_as_much_as_its_bound_allows(pairs: int, views: int, samples: int, size: int) -> None:
+    assert group_size((pairs, views, samples)) == size
+    assert size == 1 or size * pairs * views * samples * 2 <= GROUP_BYTES
 
 
 def test_a_run_begins_in_short_executions_and_goes_on_in_long_ones() -> None:

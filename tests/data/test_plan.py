@@ -6,6 +6,7 @@ import pytest
 from mulan.config.sections import SOURCES, Batch, Source, SourceRatio
 from mulan.data.draws import Permutation
 from mulan.data.plan import Plan, PlanError
+from mulan.data.streams import Mix, Stream
 
 ROWS: dict[Source, np.ndarray] = {
     "short_form": np.arange(0, 100),
@@ -17,11 +18,18 @@ ROWS: dict[Source, np.ndarray] = {
 }
 
 
+def mixed(ratio: SourceRatio | None = None, rows: dict[Source, np.ndarray] = ROWS) -> Mix:
+    shares = {Stream(source): float(getattr(ratio or SourceRatio(), source)) for source in SOURCES}
+    return Mix({Stream(source): of_source for source, of_source in rows.items()}, shares)
+
+
 def plan(batch: Batch | None = None, ratio: SourceRatio | None = None, seed: int = 1) -> Plan:
-    return Plan(
-        ROWS, ratio=ratio or SourceRatio(), batch=batch or Batch(micro_batches=4, pairs_per_micro_batch=6), seed=seed,
-        split="train",
-    )  # fmt: skip
+    batch = batch or Batch(micro_batches=4, pairs_per_micro_batch=6)
+    return Plan(mixed(ratio), batch=batch, seed=seed, split="train")
+
+
+def pairs_by_source(plan: Plan) -> dict[str, int]:
+    return {str(stream): pairs for stream, pairs in plan.pairs_by_stream.items()}
 
 
 def global_batch(plan: Plan, step: int, micro_batches: int = 4) -> list:
@@ -30,7 +38,7 @@ def global_batch(plan: Plan, step: int, micro_batches: int = 4) -> list:
 
 def test_every_batch_has_the_papers_proportions() -> None:
     for step in range(20):
-        counts = Counter(example.source for example in global_batch(plan(), step))
+        counts = Counter(example.stream.source for example in global_batch(plan(), step))
         assert counts == {"short_form": 8, "long_form": 8, "playlist": 4, "audioset": 4}
 
 
@@ -39,34 +47,32 @@ def test_each_pair_is_where_its_source_s_own_stream_says() -> None:
     pairs, one = 24, plan(seed=5)
     for step in range(6):
         deal = Permutation(pairs, seed=5, purpose="train deal", key=(step,))(np.arange(pairs))
-        slots = [(source, n) for source, count in one.pairs_by_source.items() for n in range(count)]
+        slots = [(source, n) for source, count in pairs_by_source(one).items() for n in range(count)]
         for slot, example in zip(deal, global_batch(one, step), strict=True):
             source, ordinal = slots[slot]
-            epoch, within = divmod(step * one.pairs_by_source[source] + ordinal, len(ROWS[source]))
+            epoch, within = divmod(step * pairs_by_source(one)[source] + ordinal, len(ROWS[source]))
             order = Permutation(len(ROWS[source]), seed=5, purpose=f"train {source}", key=(epoch,))
-            assert (example.source, example.row) == (source, ROWS[source][order(np.array([within]))[0]])
+            assert (example.stream.source, example.row) == (source, ROWS[source][order(np.array([within]))[0]])
 
 
 def test_the_paper_s_batch_splits_evenly() -> None:
-    paper = Plan(
-        ROWS, ratio=SourceRatio(), batch=Batch(micro_batches=96, pairs_per_micro_batch=64), seed=0, split="train"
-    )
+    paper = plan(Batch(micro_batches=96, pairs_per_micro_batch=64))
     shares = {"short_form": 2048, "long_form": 2048, "playlist": 1024, "audioset": 1024}
-    assert paper.pairs_by_source == shares | {"short_form_unfiltered": 0, "long_form_unfiltered": 0}
+    assert pairs_by_source(paper) == shares | {"short_form_unfiltered": 0, "long_form_unfiltered": 0}
 
 
 def test_an_uneven_batch_is_apportioned_to_the_nearest_pair() -> None:
     uneven = plan(Batch(micro_batches=2, pairs_per_micro_batch=32))
-    assert list(uneven.pairs_by_source.values()) == [21, 21, 11, 11, 0, 0]
+    assert list(uneven.pairs_by_stream.values()) == [21, 21, 11, 11, 0, 0]
 
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_each_epoch_of_a_source_visits_each_of_its_recordings_once(source: Source) -> None:
-    mixed = plan(ratio=SourceRatio(short_form_unfiltered=1, long_form_unfiltered=1))
-    a_step = mixed.pairs_by_source[source]
+    every = plan(ratio=SourceRatio(short_form_unfiltered=1, long_form_unfiltered=1))
+    a_step = pairs_by_source(every)[source]
     size = len(ROWS[source])
     whole = np.lcm(size, a_step)  # where the end of a step is the end of an epoch
-    stream = [e.row for step in range(whole // a_step) for e in global_batch(mixed, step) if e.source == source]
+    stream = [e.row for step in range(whole // a_step) for e in global_batch(every, step) if e.stream.source == source]
     assert Counter(stream) == dict.fromkeys(ROWS[source].tolist(), whole // size)
 
 
@@ -90,13 +96,13 @@ def test_micro_batches_are_shares_of_one_global_batch() -> None:
     """Splitting a global batch into more micro-batches changes neither its rows nor their order."""
     coarse = plan(Batch(micro_batches=2, pairs_per_micro_batch=12))
     fine = plan(Batch(micro_batches=4, pairs_per_micro_batch=6))
-    assert [(e.row, e.source) for e in global_batch(coarse, 3, 2)] == [
-        (e.row, e.source) for e in global_batch(fine, 3, 4)
+    assert [(e.row, e.stream) for e in global_batch(coarse, 3, 2)] == [
+        (e.row, e.stream) for e in global_batch(fine, 3, 4)
     ]
 
 
 def test_sources_are_mixed_within_micro_batches() -> None:
-    first = [Counter(e.source for e in plan().micro_batch(step, 0))["short_form"] for step in range(200)]
+    first = [Counter(e.stream.source for e in plan().micro_batch(step, 0))["short_form"] for step in range(200)]
     assert min(first) < 2 < max(first)
     assert np.mean(first) == pytest.approx(2.0, abs=0.2)
 
@@ -104,17 +110,17 @@ def test_sources_are_mixed_within_micro_batches() -> None:
 def test_replacements_are_of_the_same_source_and_differ_by_attempt() -> None:
     chosen = plan()
     for source in SOURCES:
-        found = [chosen.replacement(5, 1, position, source, 1).row for position in range(6)]
+        found = [chosen.replacement(5, 1, position, Stream(source), 1).row for position in range(6)]
         assert set(found) <= set(ROWS[source].tolist())
-    attempts = [chosen.replacement(5, 1, 0, "short_form", attempt) for attempt in range(1, 30)]
+    attempts = [chosen.replacement(5, 1, 0, Stream("short_form"), attempt) for attempt in range(1, 30)]
     assert len({example.row for example in attempts}) > 15
-    assert chosen.replacement(5, 1, 0, "short_form", 2) == attempts[1]
+    assert chosen.replacement(5, 1, 0, Stream("short_form"), 2) == attempts[1]
 
 
 def test_all_that_a_corpus_lacks_is_named() -> None:
     rows = ROWS | {"playlist": np.array([], np.int64), "audioset": np.array([], np.int64)}
     with pytest.raises(PlanError) as caught:
-        Plan(rows, ratio=SourceRatio(), batch=Batch(), seed=0, split="validation")
+        Plan(mixed(rows=rows), batch=Batch(), seed=0, split="validation")
     assert "no validation recording has playlist texts; set data.source_ratio.playlist=0" in str(caught.value)
     assert "audioset" in str(caught.value)
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from mulan import MuLan
+from mulan.config.audio_sections import ResNetTower, VggishFrontEnd
+from mulan.config.miniature import MINILM
 from mulan.config.recipe import Recipe
-from mulan.config.recipes import MINILM
-from mulan.config.sections import Data, ResNetTower, TextTower, VggishFrontEnd
+from mulan.config.sections import Data, TextTower
 from mulan.data.errors import TooManyBadRecordings
 from mulan.data.index import Corpus
 from mulan.data.shards import read_record, write_corpus

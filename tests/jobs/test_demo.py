@@ -44,3 +44,12 @@ def test_the_demo_in_miniature(tmp_path: Path) -> None:
     assert "corpus  already there" in again
     assert (tmp_path / "demo" / "metrics.jsonl").read_text() == metrics
     assert sorted(path.name for path in (tmp_path / "demo").glob("checkpoint_0*")) == checkpoints
+
+
+def test_a_recipe_that_cannot_be_evaluated_by_text_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "jobs.demo", "--recipe", "semisupcon", "--storage", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --recipe semisupcon has no contrastive term")
+    assert "jobs.train --data" in done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -25,6 +25,6 @@ def pairs() -> dict[str, torch.Tensor]:
     mask[3:, 4:] = 0
     return {
         "waveform": torch.randint(-20_000, 20_000, (5, 2, 8000), dtype=torch.int16, generator=generator),
-        "token_ids": torch.randint(1000, 30_000, (5, 6), generator=generator) * mask,
+        "token_ids": torch.randint(1000, 20_000, (5, 6), generator=generator) * mask,
         "attention_mask": mask,
     }

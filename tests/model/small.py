@@ -1,8 +1,17 @@
-"""Small models: one layer of a real pretrained text encoder, and audio towers of either family."""
+"""Small models: one layer of a real pretrained text encoder or a tiny one that is drawn, and audio towers."""
 
-from mulan.config.recipe import Recipe
-from mulan.config.recipes import MINILM
-from mulan.config.sections import AstTower, Data, ResNetTower, TextTower, VggishFrontEnd
+import torch
+from transformers import BertConfig, BertModel
+
+from mulan.benchmarks.drawn import drawn_batch
+from mulan.config.audio_sections import AstTower, ResNetTower, VggishFrontEnd
+from mulan.config.miniature import MINILM
+from mulan.config.recipe import Recipe, load_recipe
+from mulan.config.recipes import named_recipes
+from mulan.config.sections import Data, TextTower
+from mulan.model.fusion import FusionModel, build_fusion_model
+from mulan.model.text_tower import TextTower as TextEncoder
+from mulan.training.transfer import DeviceBatch, to_device
 
 RESNET = ResNetTower(layer="basic", stem_channels=4, stem_stride=2, stage_channels=(4, 8), stage_depths=(1, 1))
 AST = AstTower(hidden_size=16, layers=1, heads=2, feed_forward_size=32, patch_size=8, patch_stride=6)
@@ -17,3 +26,46 @@ def small_recipe(audio_tower: ResNetTower | AstTower) -> Recipe:
         text_tower=TextTower(pretrained=MINILM, layers=1, max_tokens=12),
         embedding_dim=24,
     )
+
+
+def small_mulap(*settings: str) -> Recipe:
+    """Three segments of 0.25 s, five pairs, and about half of all segments and tokens hidden."""
+    small = (
+        "data.window_s=0.75",
+        "mulap.segment_s=0.25",
+        "mulap.token_mask_probability=0.5",
+        "mulap.segment_mask_probability=0.6",
+        "mulap.audio_size=10",
+        "mulap.fusion_size=12",
+        "mulap.fusion_heads=2",
+        "mulap.audio_feed_forward_size=14",
+        "front_end.mel_channels=16",
+        "audio_tower.vertical_channels=3",
+        "audio_tower.horizontal_channels=2",
+        "audio_tower.dense_channels=3",
+        "batch.pairs_per_micro_batch=5",
+    )
+    return load_recipe("mulap_miniature", named_recipes(), [*small, *settings])
+
+
+def tiny_text_tower() -> TextEncoder:
+    """Of one layer and 8 features, drawn from torch's default generator."""
+    config = BertConfig(
+        vocab_size=20_000, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=18
+    )
+    return TextEncoder(BertModel(config, add_pooling_layer=False))
+
+
+def small_fusion_model(recipe: Recipe) -> FusionModel:
+    """In evaluation, with a tiny text encoder; every weight has a value that shows."""
+    torch.manual_seed(0)
+    model = build_fusion_model(recipe, tiny_text_tower()).eval()
+    for name, parameter in model.named_parameters():
+        if not name.startswith(("audio_encoder", "text_tower")):
+            parameter.data += 0.2 * torch.randn_like(parameter)
+    return model
+
+
+def noise(recipe: Recipe) -> DeviceBatch:
+    """A micro-batch on the CPU."""
+    return to_device(drawn_batch(recipe, step=1, micro_batch=0, tokens=0), torch.device("cpu"), text_groups=1)

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from mulan.config.audio_sections import KaldiFrontEnd
 from mulan.config.recipe import Recipe
-from mulan.config.sections import KaldiFrontEnd
 from mulan.model.audio_encoder import AudioEncoder
 from mulan.model.front_end import KaldiLogMel, LogMel
 

@@ -6,31 +6,54 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import ASTConfig, ASTModel, ResNetConfig
 
-from mulan.config.sections import AstTower, ResNetTower
+from mulan.config.audio_sections import AudioTower, MusicnnTower, ResNetTower, SampleCnnTower
 from mulan.model.audio_towers import AstAudioTower, ResNetAudioTower, audio_tower
+from mulan.model.musicnn import MusicnnAudioTower
+from mulan.model.sample_cnn import SampleCnnAudioTower
 from tests.model.small import AST, RESNET
 
 BOTTLENECK = ResNetTower(stem_channels=4, stage_channels=(8, 16, 32), stage_depths=(2, 1, 1))
+MUSICNN = MusicnnTower(
+    vertical_channels=3, horizontal_channels=2, horizontal_frames=(9, 4), dense_channels=4, dense_layers=2
+)
+SAMPLE_CNN = SampleCnnTower(stem_channels=4, block_channels=(4, 6, 8))
 MEL_CHANNELS, FRAMES = 20, 48
+SAMPLES = 600
+
+
+def inputs(section: AudioTower, count: int) -> Tensor:
+    """What a tower of that section takes."""
+    shape = (SAMPLES,) if isinstance(section, SampleCnnTower) else (MEL_CHANNELS, FRAMES)
+    return torch.randn(count, *shape)
 
 
 @pytest.mark.parametrize(
     ("section", "kind", "output_dim"),
-    [(RESNET, ResNetAudioTower, 8), (BOTTLENECK, ResNetAudioTower, 32), (AST, AstAudioTower, 16)],
+    [
+        (RESNET, ResNetAudioTower, 8),
+        (BOTTLENECK, ResNetAudioTower, 32),
+        (AST, AstAudioTower, 16),
+        (MUSICNN, MusicnnAudioTower, 2 * (2 * 3 + 2 * 2 + 2 * 4)),
+        (SAMPLE_CNN, SampleCnnAudioTower, 8),
+    ],
 )
-def test_a_spectrogram_becomes_one_vector(section: ResNetTower | AstTower, kind: type, output_dim: int) -> None:
+def test_a_spectrogram_or_a_waveform_becomes_one_vector(section: AudioTower, kind: type, output_dim: int) -> None:
     tower = audio_tower(section, mel_channels=MEL_CHANNELS, frames=FRAMES)
     assert isinstance(tower, kind)
     assert tower.output_dim == output_dim
-    assert tower(torch.randn(3, MEL_CHANNELS, FRAMES)).shape == (3, output_dim)
+    assert tower(inputs(section, 3)).shape == (3, output_dim)
 
 
-@pytest.mark.parametrize("section", [RESNET, BOTTLENECK, AST], ids=["basic", "bottleneck", "ast"])
-def test_every_parameter_has_a_true_gradient_of_usual_size(section: ResNetTower | AstTower) -> None:
+@pytest.mark.parametrize(
+    "section",
+    [RESNET, BOTTLENECK, AST, MUSICNN, SAMPLE_CNN],
+    ids=["basic", "bottleneck", "ast", "musicnn", "samplecnn"],
+)
+def test_every_parameter_has_a_true_gradient_of_usual_size(section: AudioTower) -> None:
     """In float64 a gradient that is zero in exact arithmetic is rounding noise of 1e-16 or so."""
     torch.manual_seed(0)
     tower = audio_tower(section, mel_channels=MEL_CHANNELS, frames=FRAMES).double().train()
-    output = tower(torch.randn(4, MEL_CHANNELS, FRAMES, dtype=torch.float64))
+    output = tower(inputs(section, 4).double())
     (output * torch.randn_like(output)).sum().backward()
     for name, parameter in tower.named_parameters():
         assert parameter.grad is not None, name

@@ -1,19 +1,45 @@
 import pytest
 
-from mulan.config.recipe import Recipe
-from mulan.config.sections import Loss, LossWeights, TextTower
-from mulan.model.build import build_model
+from mulan.config.recipe import Recipe, load_recipe
+from mulan.config.recipes import named_recipes
+from mulan.config.sections import TextTower
+from mulan.model.build import Model, build_model
+from mulan.model.fusion import FusionModel
 from mulan.model.joint import JointModel
 from mulan.model.tagging import TaggingModel
+from mulan.model.view_model import ViewModel
+from tests.model.small import tiny_text_tower
 
 
-def test_the_objective_decides(recipe: Recipe) -> None:
-    assert isinstance(build_model(recipe), JointModel)
-    tagging = Loss(weights=LossWeights(contrastive=0, tagging=1))
-    changes = {"loss": tagging, "text_tower": TextTower()}
-    assert isinstance(build_model(recipe.model_copy(update=changes)), TaggingModel)
+@pytest.mark.parametrize(
+    ("name", "settings", "kind"),
+    [
+        ("m_resnet50", (), JointModel),
+        ("mulan_semi", (), JointModel),
+        ("semisupcon", (), ViewModel),
+        ("mulap", (), FusionModel),
+        ("mulap", ("loss.weights.mam=0", "loss.weights.atm=0"), FusionModel),
+        ("mulap", ("loss.weights.mlm=0", "loss.weights.atm=0"), FusionModel),
+        ("mulap", ("loss.weights.mlm=0", "loss.weights.mam=0"), FusionModel),
+        ("m_resnet50_audioset", (), TaggingModel),
+    ],
+)
+def test_the_terms_of_a_recipe_decide(name: str, settings: tuple[str, ...], kind: type[Model]) -> None:
+    recipe = load_recipe(f"{name}_miniature", named_recipes(), settings)
+    assert type(build_model(recipe, tiny_text_tower())) is kind
 
 
-def test_a_joint_model_needs_a_text_encoder(recipe: Recipe) -> None:
+@pytest.mark.parametrize("name", ["m_resnet50_miniature", "mulap_miniature"])
+def test_a_text_encoder_that_is_given_stands_in_place_of_the_pretrained_one(name: str) -> None:
+    recipe = load_recipe(name, named_recipes(), ["text_tower.pretrained=/no/such/folder"])
+    given = tiny_text_tower()
+    model = build_model(recipe, given)
+    assert isinstance(model, JointModel | FusionModel)
+    assert model.text_tower is given
+    with pytest.raises(ValueError, match="/no/such/folder"):
+        build_model(recipe)
+
+
+def test_a_model_of_texts_needs_a_text_encoder(recipe: Recipe) -> None:
     with pytest.raises(ValueError, match=r"text_tower\.pretrained"):
         build_model(recipe.model_copy(update={"text_tower": TextTower()}))

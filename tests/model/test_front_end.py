@@ -3,18 +3,21 @@ import math
 import numpy as np
 import pytest
 import torch
+import torchaudio.transforms
 from transformers import ASTFeatureExtractor
 from transformers.models.audio_spectrogram_transformer import feature_extraction_audio_spectrogram_transformer
 
-from mulan.config.sections import FrontEnd, KaldiFrontEnd, VggishFrontEnd
-from mulan.model.front_end import KaldiLogMel, LogMel, SpecAugment, front_end
+from mulan.config.audio_sections import DecibelFrontEnd, KaldiFrontEnd, MelFrontEnd, VggishFrontEnd, WaveformFrontEnd
+from mulan.model.front_end import DecibelMel, KaldiLogMel, LogMel, SpecAugment, Waveform, front_end
 from tests.sounds import tone
 
-SECTIONS = [VggishFrontEnd(), KaldiFrontEnd()]
-IDS = ["vggish", "kaldi"]
+SECTIONS = [VggishFrontEnd(), KaldiFrontEnd(), DecibelFrontEnd()]
+IDS = ["vggish", "kaldi", "decibel"]
 
 
-def reference_log_mel(waveform: np.ndarray, section: VggishFrontEnd, sample_rate_hz: int) -> np.ndarray:
+def reference_mel(
+    waveform: np.ndarray, section: VggishFrontEnd | DecibelFrontEnd, sample_rate_hz: int, *, power: int
+) -> np.ndarray:
     """float64 [samples] to [mel_channels, frames], written from the formulas."""
     window_samples = round(section.window_ms * sample_rate_hz / 1000)
     hop_samples = round(section.hop_ms * sample_rate_hz / 1000)
@@ -24,12 +27,16 @@ def reference_log_mel(waveform: np.ndarray, section: VggishFrontEnd, sample_rate
     start = 0
     while start + window_samples <= len(waveform):
         magnitude = np.abs(np.fft.rfft(waveform[start : start + window_samples] * hann, n=fft_size))
-        columns.append([np.dot(weights, magnitude) for weights in reference_filters(section, fft_size, sample_rate_hz)])
+        columns.append(
+            [np.dot(weights, magnitude**power) for weights in reference_filters(section, fft_size, sample_rate_hz)]
+        )
         start += hop_samples
-    return (np.log(np.array(columns).T + section.log_offset) - section.mean) / section.deviation
+    return np.array(columns).T
 
 
-def reference_filters(section: VggishFrontEnd, fft_size: int, sample_rate_hz: int) -> list[list[float]]:
+def reference_filters(
+    section: VggishFrontEnd | DecibelFrontEnd, fft_size: int, sample_rate_hz: int
+) -> list[list[float]]:
     """HTK: mel = 2595 log10(1 + f / 700); triangles between edges that are equally spaced in mel."""
     low, high = (2595 * math.log10(1 + f / 700) for f in (section.mel_low_hz, section.mel_high_hz))
     count = section.mel_channels
@@ -53,13 +60,58 @@ def reference_filters(section: VggishFrontEnd, fft_size: int, sample_rate_hz: in
 def test_log_mel_is_that_of_the_formulas(section: VggishFrontEnd, sample_rate_hz: int) -> None:
     samples = np.random.default_rng(0).normal(0, 3000, sample_rate_hz // 2 + 17).astype(np.int16)
     samples[: len(samples) // 3] //= 1000  # near silence, where the offset decides
-    expected = reference_log_mel(samples / 32768.0, section, sample_rate_hz)
+    mel = reference_mel(samples / 32768.0, section, sample_rate_hz, power=1)
+    expected = (np.log(mel + section.log_offset) - section.mean) / section.deviation
 
     computed = LogMel(section, sample_rate_hz=sample_rate_hz)(torch.from_numpy(samples))
 
     assert computed.dtype == torch.float32
     assert computed.shape == expected.shape
     np.testing.assert_allclose(computed.numpy(), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("section", "sample_rate_hz"),
+    [
+        (DecibelFrontEnd(), 16_000),
+        (DecibelFrontEnd(range_db=30.0, mean=-40.0, deviation=20.0), 16_000),
+        (DecibelFrontEnd(mel_channels=24, window_ms=31.3, hop_ms=12.5, mel_low_hz=50, mel_high_hz=4000), 8000),
+    ],
+)
+def test_decibels_are_those_of_the_formulas(section: DecibelFrontEnd, sample_rate_hz: int) -> None:
+    samples = np.random.default_rng(0).normal(0, 3000, sample_rate_hz // 2 + 17).astype(np.int16)
+    samples[: len(samples) // 3] //= 1000  # 60 dB below the rest
+    decibels = 10 * np.log10(np.maximum(reference_mel(samples / 32768.0, section, sample_rate_hz, power=2), 1e-10))
+    expected = (np.maximum(decibels, decibels.max() - section.range_db) - section.mean) / section.deviation
+
+    computed = DecibelMel(section, sample_rate_hz=sample_rate_hz)(torch.from_numpy(samples))
+
+    assert computed.dtype == torch.float32
+    assert computed.shape == expected.shape
+    np.testing.assert_allclose(computed.numpy(), expected, atol=2e-3)
+
+
+def test_decibels_are_those_of_torchaudio_with_one_example_at_a_time(recording: np.ndarray) -> None:
+    mel = torchaudio.transforms.MelSpectrogram(
+        n_fft=512, hop_length=256, n_mels=96, f_min=0.0, f_max=8000.0, center=False
+    )
+    decibels = torchaudio.transforms.AmplitudeToDB(stype="power", top_db=80.0)
+    waveforms = torch.from_numpy(recording / np.float32(32768)) * torch.tensor([[1.0], [0.1], [1e-4], [0.0]])
+    computed = DecibelMel(DecibelFrontEnd(), sample_rate_hz=16_000)(waveforms)
+    assert computed.shape == (4, 96, 624)
+    for one, waveform in zip(computed, waveforms, strict=True):
+        torch.testing.assert_close(one, decibels(mel(waveform)), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("views", [(), (2,)])
+def test_an_example_in_decibels_does_not_depend_on_its_neighbours(views: tuple[int, ...]) -> None:
+    decibels = DecibelMel(DecibelFrontEnd(range_db=20.0), sample_rate_hz=16_000)
+    noise = torch.randn(3, *views, 4000, generator=torch.Generator().manual_seed(0))
+    scales = torch.tensor([1e-3, 0.0, 1.0]).view(3, *(1 for _ in views), 1)
+    beside_loud, beside_silence = decibels(noise * scales), decibels(noise * scales * (scales < 1))
+    assert torch.equal(beside_loud[:2], beside_silence[:2])
+    torch.testing.assert_close(beside_loud[0], decibels(noise[0] * 1e-3))
+    assert torch.equal(beside_loud[1], torch.full_like(beside_loud[1], -100.0))  # silence
 
 
 @pytest.fixture
@@ -97,24 +149,26 @@ def test_kaldi_filters_peak_at_the_frequency_of_a_tone() -> None:
     assert spectrogram.mean(dim=1).argmax() == round((at - low) / ((high - low) / 129)) - 1
 
 
-@pytest.mark.parametrize("section", SECTIONS, ids=IDS)
-def test_ten_seconds_are_998_frames_as_in_the_original_networks(section: FrontEnd) -> None:
+@pytest.mark.parametrize("section", [VggishFrontEnd(), KaldiFrontEnd()], ids=["vggish", "kaldi"])
+def test_ten_seconds_are_998_frames_as_in_the_original_networks(section: MelFrontEnd) -> None:
     log_mel = front_end(section, sample_rate_hz=16_000)
     assert log_mel.frames(160_000) == 998
     assert log_mel(torch.zeros(160_000)).shape == (section.mel_channels, 998)
 
 
-@pytest.mark.parametrize("section", SECTIONS, ids=IDS)
-@pytest.mark.parametrize("samples", [0, 399, 400, 559, 560, 561, 4000])
-def test_number_of_frames_is_announced(section: FrontEnd, samples: int) -> None:
+@pytest.mark.parametrize(
+    ("section", "window", "hop"), [*zip(SECTIONS, (400, 400, 512), (160, 160, 256), strict=True)], ids=IDS
+)
+def test_number_of_frames_is_announced(section: MelFrontEnd, window: int, hop: int) -> None:
     log_mel = front_end(section, sample_rate_hz=16_000)
-    assert log_mel.frames(samples) == len(range(0, samples - 400 + 1, 160))
-    if samples >= 400:
-        assert log_mel(torch.zeros(samples)).shape[-1] == log_mel.frames(samples)
+    for samples in (0, window - 1, window, window + hop - 1, window + hop, window + hop + 1, 4000):
+        assert log_mel.frames(samples) == len(range(0, samples - window + 1, hop))
+        if samples >= window:
+            assert log_mel(torch.zeros(samples)).shape[-1] == log_mel.frames(samples)
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=IDS)
-def test_int16_and_float_waveforms_and_leading_dimensions_agree(section: FrontEnd) -> None:
+def test_int16_and_float_waveforms_and_leading_dimensions_agree(section: MelFrontEnd) -> None:
     log_mel = front_end(section, sample_rate_hz=16_000)
     waveform = torch.randint(-32768, 32767, (2, 3, 4000), dtype=torch.int16)
     together = log_mel(waveform)
@@ -124,7 +178,7 @@ def test_int16_and_float_waveforms_and_leading_dimensions_agree(section: FrontEn
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=IDS)
-def test_stays_float32_under_autocast(section: FrontEnd) -> None:
+def test_stays_float32_under_autocast(section: MelFrontEnd) -> None:
     log_mel = front_end(section, sample_rate_hz=16_000)
     waveform = torch.randint(-999, 999, (2, 8000), dtype=torch.int16)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -132,8 +186,20 @@ def test_stays_float32_under_autocast(section: FrontEnd) -> None:
     assert torch.equal(under_autocast, log_mel(waveform))
 
 
+def test_a_waveform_stays_one_of_float32() -> None:
+    waveform = front_end(WaveformFrontEnd(), sample_rate_hz=22_050)
+    assert isinstance(waveform, Waveform)
+    samples = torch.tensor([[-32768, 0, 16384]], dtype=torch.int16)
+    expected = torch.tensor([[-1.0, 0.0, 0.5]])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        for given in (samples, samples.double() / 32768):
+            assert waveform(given).dtype == torch.float32
+            assert torch.equal(waveform(given), expected)
+    assert waveform.state_dict() == {}
+
+
 @pytest.mark.parametrize("section", SECTIONS, ids=IDS)
-def test_holds_nothing_that_a_checkpoint_would_have_to_keep(section: FrontEnd) -> None:
+def test_holds_nothing_that_a_checkpoint_would_have_to_keep(section: MelFrontEnd) -> None:
     assert front_end(section, sample_rate_hz=16_000).state_dict() == {}
 
 
@@ -163,8 +229,8 @@ def test_masks_are_one_band_and_one_stretch_with_uniform_widths() -> None:
     assert abs(torch.corrcoef(torch.stack([bands.sum(1), stretches.sum(1)]).float())[0, 1]) < 0.05
 
 
-@pytest.mark.parametrize("section", SECTIONS, ids=IDS)
-def test_masks_depend_on_the_seed_alone(section: FrontEnd) -> None:
+@pytest.mark.parametrize("section", [VggishFrontEnd(), KaldiFrontEnd()], ids=["vggish", "kaldi"])
+def test_masks_depend_on_the_seed_alone(section: MelFrontEnd) -> None:
     augment, spectrogram = SpecAugment(section).train(), torch.randn(4, 2, section.mel_channels, 200)
     torch.manual_seed(7)
     first, second = augment(spectrogram), augment(spectrogram)

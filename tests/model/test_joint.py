@@ -5,44 +5,98 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from mulan.config.audio_sections import AstTower, ResNetTower
+from mulan.config.miniature import MINILM
 from mulan.config.pretrained import PretrainedError, pretrained_folder
 from mulan.config.recipe import Recipe
-from mulan.config.recipes import MINILM
-from mulan.config.sections import AstTower, ResNetTower
+from mulan.config.sections import Loss, LossWeights, SemiSupCon
 from mulan.model.joint import JointModel, Temperature, build_joint_model
 from mulan.model.text_lengths import length_groups
-from tests.model.small import AST, RESNET, small_recipe
+from tests.model.small import AST, RESNET, small_recipe, tiny_text_tower
 from tests.model.waits import HostWaits
 
 Pairs = dict[str, torch.Tensor]
 
 
+@pytest.fixture
+def recipe_of_views(recipe: Recipe) -> Recipe:
+    """With a term that compares a recording's two windows."""
+    changes = {
+        "loss": Loss(weights=LossWeights(contrastive=1, semisupcon=0.5)),
+        "semisupcon": SemiSupCon(head_hidden_size=32, head_dim=6),
+    }
+    return recipe.model_copy(update=changes)
+
+
+@pytest.fixture
+def model_of_views(recipe_of_views: Recipe) -> JointModel:
+    torch.manual_seed(0)
+    return build_joint_model(recipe_of_views, tiny_text_tower())
+
+
+def in_precision(recipe: Recipe, precision: str) -> Recipe:
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"precision": precision})})
+
+
+def assert_true_gradients(model: JointModel) -> None:
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 0, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
 def test_embeddings_are_unit_rows_of_the_joint_space(model: JointModel, pairs: Pairs) -> None:
-    audio, text, temperature = model(**pairs)
-    assert audio.shape == (5, 2, 24)
-    assert text.shape == (5, 24)
+    audio, text, temperature, views = model(**pairs)
+    assert audio.shape == text.shape == (5, 24)
     assert temperature.shape == ()
+    assert views is None
     assert {audio.dtype, text.dtype, temperature.dtype} == {torch.float32}
-    torch.testing.assert_close(audio.norm(dim=-1), torch.ones(5, 2))
+    torch.testing.assert_close(audio.norm(dim=-1), torch.ones(5))
     torch.testing.assert_close(text.norm(dim=-1), torch.ones(5))
 
 
-def test_embeddings_are_the_normalised_projections_of_the_towers(model: JointModel, pairs: Pairs) -> None:
-    model.eval()
-    audio, text, _ = model(**pairs)
+def test_embeddings_are_the_normalised_projections_of_the_towers(model_of_views: JointModel, pairs: Pairs) -> None:
+    model = model_of_views.eval()
+    audio, text, _, views = model(**pairs)
+    assert model.view_head is not None
+    assert views.shape == (5, 2, 6)
     for recording in range(5):
         for view in range(2):
-            row = model.audio_projection(model.audio_encoder(pairs["waveform"][recording, view, None]))[0]
-            torch.testing.assert_close(audio[recording, view], row / row.norm(), atol=1e-5, rtol=1e-4)
+            pooled = model.audio_encoder(pairs["waveform"][recording, view, None])
+            row = model.view_head.layers(pooled)[0]
+            torch.testing.assert_close(views[recording, view], row / row.norm(), atol=1e-5, rtol=1e-4)
+            if view == 0:
+                row = model.audio_projection(pooled)[0]
+                torch.testing.assert_close(audio[recording], row / row.norm(), atol=1e-5, rtol=1e-4)
         sentence = model.text_tower(pairs["token_ids"][recording, None], pairs["attention_mask"][recording, None])
         row = model.text_projection(sentence)[0]
         torch.testing.assert_close(text[recording], row / row.norm(), atol=1e-5, rtol=1e-4)
 
 
+def test_the_audio_tower_learns_from_every_view(model_of_views: JointModel, pairs: Pairs) -> None:
+    for view in range(2):
+        model_of_views.zero_grad()
+        views = model_of_views.eval()(**pairs).views[:, view]
+        (views * torch.randn_like(views)).sum().backward()
+        for name, parameter in model_of_views.named_parameters():
+            read = name.startswith(("audio_encoder.", "view_head."))
+            assert (parameter.grad is not None) == read, name
+            assert parameter.grad is None or parameter.grad.abs().max() > 0, name
+
+
+def test_there_is_a_head_for_views_only_where_they_are_compared(recipe: Recipe, model_of_views: JointModel) -> None:
+    without = build_joint_model(recipe, tiny_text_tower())
+    names, of_views = set(without.state_dict()), {"view_head.layers.0.weight", "view_head.layers.2.weight"}
+    assert set(model_of_views.state_dict()) == names | of_views
+    assert not names & of_views
+    assert (without.view_head, without.audio_encoder.augmentation) == (None, None)
+    assert model_of_views.audio_encoder.augmentation is not None
+
+
 def test_audio_and_text_can_be_embedded_alone(model: JointModel, pairs: Pairs) -> None:
     model.eval()
     together = model(**pairs)
-    torch.testing.assert_close(model.embed_audio(pairs["waveform"][:, 0]), together.audio[:, 0])
+    torch.testing.assert_close(model.embed_audio(pairs["waveform"][:, 0]), together.audio)
     assert torch.equal(model.embed_text(pairs["token_ids"], pairs["attention_mask"]), together.text)
     assert torch.equal(model.temperature, together.temperature)
 
@@ -51,17 +105,24 @@ def test_audio_and_text_can_be_embedded_alone(model: JointModel, pairs: Pairs) -
 def test_every_parameter_gets_a_gradient_after_a_forward_without_one(
     recipe: Recipe, precision: str, pairs: Pairs
 ) -> None:
-    model = build_joint_model(
-        recipe.model_copy(update={"train": recipe.train.model_copy(update={"precision": precision})})
-    )
+    model = build_joint_model(in_precision(recipe, precision))
     with torch.no_grad():
         model(**pairs)
-    audio, text, temperature = model(**pairs)
+    audio, text, temperature, _ = model(**pairs)
     ((audio * torch.randn_like(audio)).sum() + (text * torch.randn_like(text)).sum() / temperature).backward()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.abs().max() > 0, name
-        assert torch.isfinite(parameter.grad).all(), name
+    assert_true_gradients(model)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_every_parameter_gets_a_gradient_where_views_are_compared(
+    recipe_of_views: Recipe, precision: str, pairs: Pairs
+) -> None:
+    torch.manual_seed(0)
+    model = build_joint_model(in_precision(recipe_of_views, precision), tiny_text_tower())
+    audio, text, temperature, views = model(**pairs)
+    parts = [(part * torch.randn_like(part)).sum() for part in (audio, text, views)]
+    (sum(parts) / temperature).backward()
+    assert_true_gradients(model)
 
 
 def test_all_randomness_is_that_of_the_default_generator(model: JointModel, pairs: Pairs) -> None:
@@ -128,12 +189,10 @@ def test_temperature_has_the_gradient_of_a_sigmoid() -> None:
     assert temperature.logit.grad.item() == pytest.approx(0.1 * 0.9, rel=1e-5)
 
 
-def test_bf16_is_for_the_towers_only(recipe: Recipe, pairs: Pairs) -> None:
+def test_bf16_is_for_the_towers_only(recipe_of_views: Recipe, pairs: Pairs) -> None:
     torch.manual_seed(0)
-    exact = build_joint_model(recipe).eval()
-    rounded = build_joint_model(
-        recipe.model_copy(update={"train": recipe.train.model_copy(update={"precision": "bf16"})})
-    )
+    exact = build_joint_model(recipe_of_views, tiny_text_tower()).eval()
+    rounded = build_joint_model(in_precision(recipe_of_views, "bf16"), tiny_text_tower())
     rounded.load_state_dict(exact.state_dict())
     rounded.eval()
     seen: dict[str, torch.dtype] = {}
@@ -144,15 +203,17 @@ def test_bf16_is_for_the_towers_only(recipe: Recipe, pairs: Pairs) -> None:
     record("front end", rounded.audio_encoder.front_end)
     for name in ("audio_encoder", "audio_projection", "text_projection"):
         record(name, getattr(rounded, name))
+    for layer in (0, 2):
+        record(f"view head {layer}", rounded.view_head.layers[layer])  # type: ignore[union-attr]
     record("text matrix product", rounded.text_tower.encoder.encoder.layer[0].intermediate.dense)
-    audio, text, _ = rounded(**pairs)
+    audio, text, _, views = rounded(**pairs)
 
     assert seen.pop("text matrix product") == torch.bfloat16
     assert set(seen.values()) == {torch.float32}
     assert {parameter.dtype for parameter in rounded.parameters()} == {torch.float32}
-    assert audio.dtype == text.dtype == torch.float32
+    assert audio.dtype == text.dtype == views.dtype == torch.float32
     expected = exact(**pairs)
-    for computed, reference in ((audio, expected.audio), (text, expected.text)):
+    for computed, reference in ((audio, expected.audio), (text, expected.text), (views, expected.views)):
         assert not torch.equal(computed, reference)
         assert (computed * reference).sum(dim=-1).min() > 0.999
         torch.testing.assert_close(computed.norm(dim=-1), torch.ones(computed.shape[:-1]))
@@ -171,12 +232,11 @@ def test_texts_in_groups_of_like_length_are_the_same_texts(model: JointModel, pa
 def test_training_never_makes_the_host_wait_for_the_device(
     recipe: Recipe, precision: str, groups: int | None, pairs: Pairs
 ) -> None:
-    train = recipe.train.model_copy(update={"precision": precision})
-    model = build_joint_model(recipe.model_copy(update={"train": train})).train()
+    model = build_joint_model(in_precision(recipe, precision)).train()
     grouped = None if groups is None else length_groups(pairs["attention_mask"], groups)
     with HostWaits() as waits:
-        audio, text, temperature = model(**pairs, groups=grouped)
-        ((audio.sum(dim=1) @ text.T) / temperature).sum().backward()
+        audio, text, temperature, _ = model(**pairs, groups=grouped)
+        ((audio @ text.T) / temperature).sum().backward()
     assert waits.found == []
     assert ("index_copy" in waits.operators) == (groups is not None)
 

@@ -15,13 +15,15 @@ from transformers import AutoTokenizer
 
 import mulan
 from mulan.config.errors import MulanError
+from mulan.config.miniature import MINILM
 from mulan.config.pretrained import pretrained_folder
 from mulan.config.recipe import Recipe
-from mulan.config.recipes import MINILM
+from mulan.config.sections import Loss, LossWeights, SemiSupCon
 from mulan.data.errors import DecodeError
+from mulan.model.audio_inputs import EmbeddingInputError
 from mulan.model.folder import ModelFolderError
 from mulan.model.joint import JointModel, build_joint_model
-from mulan.model.pretrained import EmbeddingInputError, MuLan, export_model
+from mulan.model.pretrained import MuLan, export_model
 from tests.model.small import RESNET, small_recipe
 from tests.sounds import flac, tone
 
@@ -75,6 +77,21 @@ def test_loaded_model_embeds_as_the_exported_one(recipe: Recipe, tmp_path: Path)
         tokens = tokenizer(text, truncation=True, max_length=12, return_tensors="pt")
         expected = model.embed_text(tokens["input_ids"], tokens["attention_mask"])
         np.testing.assert_array_equal(vector, expected[0].detach())
+
+
+def test_the_head_that_compares_views_is_for_training_only(tmp_path: Path) -> None:
+    weights = LossWeights(contrastive=1, semisupcon=0.5)
+    model, folder = export_untrained(
+        small_recipe(RESNET).model_copy(update={"loss": Loss(weights=weights), "semisupcon": SemiSupCon(head_dim=6)}),
+        tmp_path,
+    )
+    names = load_file(folder / "model.safetensors").keys()
+    assert names == {name for name in model.state_dict() if not name.startswith("view_head.")}
+    assert names < set(model.state_dict())
+    windows = np.stack([recording(0.5, seed=seed) for seed in range(2)])
+    loaded = MuLan.from_pretrained(folder, device="cpu")
+    expected = model.eval().embed_audio(torch.from_numpy(windows)).detach()  # nothing is augmented in evaluation
+    np.testing.assert_array_equal(loaded.embed_windows(windows), expected)
 
 
 def test_loading_needs_no_checkpoint_that_training_began_with(tmp_path: Path) -> None:
@@ -155,12 +172,6 @@ def test_files_and_arrays_in_any_form_are_the_same_recording(loaded: MuLan, tmp_
     for row in loaded.embed_audio(forms, RATE_HZ):
         np.testing.assert_array_equal(row, expected)
     np.testing.assert_array_equal(loaded.embed_audio([tmp_path / "mono.wav"])[0], expected)
-
-
-def test_channels_are_averaged(loaded: MuLan) -> None:
-    left, right = tone(300, 1.0, seed=1), tone(800, 1.0, seed=2)
-    stereo = loaded.embed_audio([np.stack([left, right])], RATE_HZ)
-    np.testing.assert_allclose(stereo, loaded.embed_audio([(left + right) / 2], RATE_HZ), atol=1e-4)
 
 
 def test_other_sample_rates_are_resampled(loaded: MuLan, tmp_path: Path) -> None:
@@ -248,20 +259,9 @@ def test_damaged_tokenizer(damaged: Path) -> None:
         MuLan.from_pretrained(damaged)
 
 
-def test_arrays_that_are_not_audio_are_all_named(loaded: MuLan) -> None:
-    items: list[Any] = [
-        np.zeros(100, np.int32),
-        np.zeros((2, 3, 4), np.float32),
-        np.zeros(0, np.int16),
-        np.array([0.0, np.nan]),
-        [0.0, 0.1],
-        np.zeros(100, np.int16),
-    ]
-    with pytest.raises(EmbeddingInputError) as caught:
-        loaded.embed_audio(items, RATE_HZ)
-    assert [fault.split(" ")[0] for fault in caught.value.faults] == [f"paths_or_arrays[{i}]" for i in range(5)]
-    with pytest.raises(EmbeddingInputError, match=r"paths_or_arrays\[0\] is an array: give its sample_rate_hz"):
-        loaded.embed_audio([np.zeros(100, np.int16)])
+def test_what_is_not_audio_is_told_before_anything_is_read(loaded: MuLan) -> None:
+    with pytest.raises(EmbeddingInputError, match=r"paths_or_arrays\[1\] is an array: give its sample_rate_hz"):
+        loaded.embed_audio(["/no/such/file.wav", np.zeros(100, np.int16)])
 
 
 def test_single_items_must_be_in_a_list(loaded: MuLan) -> None:

@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional
 from transformers import AutoModel, ModernBertConfig, ModernBertModel
 
+from mulan.config.miniature import MINILM
 from mulan.config.pretrained import PretrainedError, pretrained_folder
-from mulan.config.recipes import MINILM
 from mulan.config.sections import TextTower as TextSection
 from mulan.model.text_lengths import length_groups
 from mulan.model.text_tower import TextTower

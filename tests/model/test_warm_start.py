@@ -9,15 +9,30 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
 
+from mulan.config.audio_sections import (
+    AstTower,
+    AudioTower,
+    DecibelFrontEnd,
+    FrontEnd,
+    KaldiFrontEnd,
+    MusicnnTower,
+    ResNetTower,
+    SampleCnnTower,
+    VggishFrontEnd,
+    WaveformFrontEnd,
+)
 from mulan.config.pretrained import PretrainedError
 from mulan.config.recipe import Recipe
-from mulan.config.sections import AstTower, Data, KaldiFrontEnd, ResNetTower
+from mulan.config.sections import Data
 from mulan.model.audio_encoder import AudioEncoder
+from mulan.model.audio_towers import audio_tower
+from mulan.model.folder import EncoderConfig, TaggerConfig, write_model
 from mulan.model.joint import build_joint_model
 from mulan.model.tagging import build_tagging_model, export_tagger
-from mulan.model.warm_start import resized_positions
+from mulan.model.warm_start import resized_positions, warm_start
 from tests.model.small import AST, RESNET, small_recipe
 
 FRAMES = 48  # of half a second
@@ -264,12 +279,13 @@ def test_a_window_of_another_length_is_no_difference_to_a_residual_network(
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        ({"format": "mulan-1"}, "format"),
+        ({"format": "mulan-1"}, "'mulan-1', neither that of a tagger nor that of an audio encoder"),
+        ({"format": "mulan-encoder-1"}, r"config\.json: classes: Extra inputs"),
         ({"audio_tower": AstTower().model_dump()}, r"audio_tower\.family: ast there, resnet here"),
         ({"audio_tower": ResNetTower().model_dump()}, r"audio_tower\.stage_channels"),
     ],
 )
-def test_what_is_not_a_tagger_for_this_tower(
+def test_what_has_no_trunk_for_this_tower(
     tagger: tuple[Path, dict[str, torch.Tensor]], damage: dict[str, Any], words: str
 ) -> None:
     file = tagger[0] / "config.json"
@@ -291,3 +307,36 @@ def test_a_tagger_that_cannot_be_read(tagger: tuple[Path, dict[str, torch.Tensor
     (folder / "model.safetensors").write_text("not tensors")
     with pytest.raises(PretrainedError, match="cannot be read"):
         AudioEncoder.from_recipe(resnet_recipe(folder))
+
+
+TRUNKS: list[tuple[AudioTower, FrontEnd]] = [
+    (RESNET, VggishFrontEnd(mel_channels=20)),
+    (MusicnnTower(vertical_channels=3, horizontal_channels=2, dense_channels=4), DecibelFrontEnd(mel_channels=20)),
+    (SampleCnnTower(stem_channels=4, block_channels=(4, 6)), WaveformFrontEnd()),
+]
+
+
+@pytest.mark.parametrize("kind", [TaggerConfig, EncoderConfig])
+@pytest.mark.parametrize(("section", "front_end"), TRUNKS, ids=["resnet", "musicnn", "samplecnn"])
+def test_towers_of_every_family_take_the_trunk_of_a_tagger_or_an_audio_encoder(
+    section: AudioTower, front_end: FrontEnd, kind: type[TaggerConfig | EncoderConfig], tmp_path: Path
+) -> None:
+    theirs, ours = (audio_tower(section, mel_channels=20, frames=48) for _ in range(2))
+    for tensor in theirs.state_dict().values():
+        tensor.copy_(torch.randint(1, 9, tensor.shape))  # batch norm's statistics, too, away from where they start
+    common = {"sample_rate_hz": 16_000, "window_samples": 8000, "front_end": front_end, "audio_tower": section}
+    config = kind(**common, **({"classes": ("one", "two")} if kind is TaggerConfig else {}))
+    encoder = nn.ModuleDict({"tower": theirs, "beside the tower": nn.Linear(2, 2)})
+    whole = nn.ModuleDict({"audio_encoder": encoder, "classifier": nn.Linear(2, 2)})
+    write_model(whole.state_dict(), config, tmp_path)
+    named = section.model_copy(update={"pretrained": str(tmp_path)})
+
+    warm_start(ours, named, front_end=front_end, sample_rate_hz=16_000)
+    loaded = ours.state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in theirs.state_dict().items())
+    with pytest.raises(PretrainedError) as caught:
+        warm_start(ours, named, front_end=KALDI, sample_rate_hz=22_050)
+    assert caught.value.faults == (
+        f"front_end.family: {front_end.family} there, kaldi here",
+        "data.sample_rate_hz: 16000 there, 22050 here",
+    )

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from mulan.benchmarks.untiled import untiled_loss
-from mulan.objectives import contrastive
+from mulan.objectives import tiles
 from mulan.objectives.contrastive import contrastive_loss
 from tests.processes import run_in_processes
 
@@ -95,7 +95,7 @@ TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-7}
 def test_value_and_gradients_are_those_of_the_formula(
     pairs: int, temperature: float, tile: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contrastive, "TILE", tile)
+    monkeypatch.setattr(tiles, "TILE", tile)
     # both sides see the same numbers: those that float32 can hold
     audio, text = (unit_rows(pairs, seed=seed).float().to(dtype) for seed in (pairs, 100 + pairs))
     temperature = float(torch.tensor(temperature, dtype=torch.float32))
@@ -124,7 +124,7 @@ def test_equal_similarities_give_the_logarithm_of_the_number_of_negatives(pairs:
 @pytest.mark.parametrize("tile", [1, 4, 1024])
 def test_nothing_overflows_at_a_low_temperature(temperature: float, tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """exp(1 / 0.001) is beyond float64; decimal numbers have no such bound."""
-    monkeypatch.setattr(contrastive, "TILE", tile)
+    monkeypatch.setattr(tiles, "TILE", tile)
     audio, text = unit_rows(6, seed=3).float(), unit_rows(6, seed=4).float()
     audio[0] = text[1]  # the largest possible similarity, between things that do not belong together
     ours = with_gradients(contrastive_loss, audio, text, temperature)
@@ -195,7 +195,7 @@ DIM, TILE = 8, 16
 
 def watched(loss: Loss, pairs: int) -> tuple[int, set[str]]:
     """The largest memory and the operations of forward and backward on this process's share of a batch."""
-    contrastive.TILE = TILE
+    tiles.TILE = TILE
     share = pairs // (dist.get_world_size() if dist.is_initialized() else 1)
     rows = unit_rows(share, seed=1, dim=DIM).float(), unit_rows(share, seed=2, dim=DIM).float()
     with Watch() as watch:
@@ -205,7 +205,7 @@ def watched(loss: Loss, pairs: int) -> tuple[int, set[str]]:
 
 @pytest.mark.parametrize("pairs", [128, 200, 256, 512])
 def test_the_largest_tensor_is_embeddings(pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contrastive, "TILE", TILE)
+    monkeypatch.setattr(tiles, "TILE", TILE)
     largest, operations = watched(contrastive_loss, pairs)
     assert largest == pairs * DIM
     assert not operations & WAITS
@@ -230,7 +230,7 @@ def sharded(audio: torch.Tensor, text: torch.Tensor, temperature: float) -> list
     share = len(audio) // dist.get_world_size()
     mine = slice(dist.get_rank() * share, (dist.get_rank() + 1) * share)
     results = []
-    for contrastive.TILE in TILES:
+    for tiles.TILE in TILES:
         results.append(with_gradients(contrastive_loss, audio[mine], text[mine], temperature))
     return results
 
@@ -278,7 +278,7 @@ def test_a_process_holds_embeddings_of_all_and_waits_for_nothing(tmp_path: Path)
 
 def test_rows_may_lie_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """As one window of several does in the embeddings of a batch."""
-    monkeypatch.setattr(contrastive, "TILE", 2)
+    monkeypatch.setattr(tiles, "TILE", 2)
     audio, text = unit_rows(5, seed=9), unit_rows(5, seed=10)
     apart = torch.stack((audio, text), dim=1)
     assert torch.equal(contrastive_loss(apart[:, 0], apart[:, 1], 0.1), contrastive_loss(audio, text, 0.1))

@@ -1,5 +1,6 @@
 """What it takes to compare two trainings of one model: a smooth model, and how near is the same."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -7,27 +8,44 @@ import torch
 from torch import nn
 
 from mulan.config.recipe import Recipe
-from mulan.model.build import build_model
-from mulan.model.joint import JointModel
-from mulan.model.tagging import TaggingModel
+from mulan.model.build import Model, build_model
 
 TOLERANCE = {"weights": 1e-5, "exp_avg": 1e-4, "exp_avg_sq": 1e-4}
 """Relative to the largest of the tensor, or to 0.1 for weights that are all smaller (biases start at 0)."""
 
 
-def without_kinks(recipe: Recipe) -> JointModel | TaggingModel:
-    """The model, with softplus for ReLU and mean pooling for max pooling, so that its gradient is continuous.
+class SmoothPeak(nn.Module):
+    """The maximum over a whole dimension as a sum of exponentials: of a mean of many softplus, which is almost linear,
+    the batch norms in front and behind would leave next to no gradient, and of that mostly rounding."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return values.logsumexp(self.dim, keepdim=True)
+
+
+_SMOOTH: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
+    nn.ReLU: lambda _: nn.Softplus(),
+    nn.MaxPool1d: lambda layer: nn.AvgPool1d(layer.kernel_size, layer.stride, layer.padding),
+    nn.MaxPool2d: lambda layer: nn.AvgPool2d(layer.kernel_size, layer.stride, layer.padding),
+    nn.AdaptiveMaxPool1d: lambda _: SmoothPeak(dim=-1),
+    nn.AdaptiveMaxPool2d: lambda _: SmoothPeak(dim=-2),
+}
+
+
+def without_kinks(recipe: Recipe) -> Model:
+    """The model, with softplus for ReLU and smooth pooling for max pooling, so that its gradient is continuous.
 
     Sums in another order differ by rounding. Where that puts a single input of a ReLU on the other side of zero, the
     gradient of a small layer jumps by parts in a thousand, and both are right: such weights cannot be compared.
     """
     model = build_model(recipe)
-    for parent in list(model.audio_encoder.tower.modules()):
+    for parent in list(model.modules()):
         for name, layer in list(parent.named_children()):
-            if isinstance(layer, nn.ReLU):
-                setattr(parent, name, nn.Softplus())
-            elif isinstance(layer, nn.MaxPool2d):
-                setattr(parent, name, nn.AvgPool2d(layer.kernel_size, layer.stride, layer.padding))
+            if type(layer) in _SMOOTH:
+                setattr(parent, name, _SMOOTH[type(layer)](layer))
     return model
 
 

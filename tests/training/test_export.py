@@ -1,18 +1,22 @@
-"""A tagging run's model is what another run's audio tower starts from."""
+"""What runs leave: models of audio and text, taggers, and audio encoders that other runs and tasks start from."""
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from mulan import AudioBackbone, MuLan
 from mulan.config.recipe import load_recipe
 from mulan.config.recipes import named_recipes
 from mulan.model.build import build_model
+from mulan.model.folder import ModelFolderError
 from mulan.training.assess import check_model
-from mulan.training.checkpoint import read_state
+from mulan.training.checkpoint import read_state, weights
 from mulan.training.errors import RunError
 from mulan.training.export import checkpoint_to_export, export_run
+from mulan.training.headline import headline
 from mulan.training.run import Run
 from tests.processes import run_in_processes
 from tests.training.inline import train_inline
@@ -38,11 +42,11 @@ def test_its_trunk_is_taken_and_its_last_layer_dropped(tagger: tuple[Run, list[d
     trained = read_state(checkpoint_to_export(run)[0])
     recipe = load_recipe("m_resnet50_miniature", named_recipes(), [f"audio_tower.pretrained={run.model_uri}"])
     model = build_model(recipe)
-    weights = model.state_dict()
-    taken = [name for name in weights if name.startswith(TRUNK)]
+    ours = model.state_dict()
+    taken = [name for name in ours if name.startswith(TRUNK)]
     assert taken
     for name in taken:
-        assert torch.equal(weights[name], trained[f"weights.{name}"]), name
+        assert torch.equal(ours[name], trained[f"weights.{name}"]), name
     warm = {id(parameter) for parameter in model.warm_started_parameters()}
     for name, parameter in model.named_parameters():
         assert (id(parameter) in warm) == name.startswith((TRUNK, "text_tower.")), name
@@ -67,3 +71,26 @@ def test_a_run_without_a_checkpoint_has_nothing_to_export(tmp_path: Path) -> Non
     run.begin(named_recipes()["demo_miniature"])
     with pytest.raises(RunError, match="no checkpoint yet"):
         export_run(run)
+
+
+@pytest.mark.parametrize("name", ["semisupcon", "mulap"])
+def test_an_encoder_is_what_was_trained(name: str, tiny_corpus: str, tmp_path: Path) -> None:
+    run = Run.at(str(tmp_path), name)
+    settings = ["train.steps=2", "train.validate_every_steps=2", "scale.workers=1"]
+    recipe = load_recipe(f"{name}_miniature", named_recipes(), settings, data_uri=tiny_corpus)
+    run.begin(recipe)
+    ((lines, _),) = run_in_processes(train_inline, 1, recipe, run.uri, folder=tmp_path / "results")
+    assert headline(recipe)[0] in lines[-1]["validation"]
+    assert export_run(run) == 2
+    model = build_model(recipe)
+    model.load_state_dict(weights(read_state(checkpoint_to_export(run)[0])))
+    backbone = AudioBackbone.from_pretrained(run.model_uri, device="cpu")
+    window = np.random.default_rng(0).normal(0, 0.1, backbone.window_samples).astype(np.float32)
+    with torch.no_grad():
+        expected = model.audio_encoder.eval()(torch.from_numpy(np.rint(window * 32768).astype(np.int16))[None])
+    features = backbone.embed_audio([window], sample_rate_hz=recipe.data.sample_rate_hz)
+    np.testing.assert_allclose(features, expected.numpy(), rtol=1e-5, atol=1e-6)
+    with pytest.raises(RunError, match=r"trained an audio encoder, which knows no text.*--set audio_tower.pretrained="):
+        check_model(run, "/nowhere")
+    with pytest.raises(ModelFolderError, match=r"it is an audio encoder alone.*mulan\.AudioBackbone"):
+        MuLan.from_pretrained(run.model_uri)

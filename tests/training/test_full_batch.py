@@ -6,11 +6,12 @@ import pytest
 import torch
 from transformers import AutoTokenizer, BertConfig, BertModel
 
+from mulan.config.audio_sections import AstTower, AudioTower, ResNetTower
+from mulan.config.miniature import MINILM
 from mulan.config.mulan_recipes import m_ast, m_resnet50
 from mulan.config.pretrained import pretrained_folder
 from mulan.config.recipe import Recipe
-from mulan.config.recipes import MINILM
-from mulan.config.sections import AstTower, AudioTower, ResNetTower, TextTower
+from mulan.config.sections import TextTower
 from mulan.model.build import build_model
 from mulan.training.batch_norm import RunningStatistics
 from mulan.training.step import training_step
@@ -61,9 +62,7 @@ def test_a_step_of_the_paper_s_batch(whole: Recipe, pairs: int, narrow_bert: str
     torch.manual_seed(0)
     engine = TorchEngine(build_model(recipe), recipe, device=torch.device("cpu"))
     before = {name: parameter.detach().clone() for name, parameter in engine.module.named_parameters()}
-    measured = training_step(
-        engine, batches_of(recipe, 0), RunningStatistics(engine.module), weights=recipe.loss.weights, seed=0
-    )
+    measured = training_step(engine, batches_of(recipe, 0), RunningStatistics(engine.module), recipe)
     with torch.no_grad():  # at the first step all similarities are about equal
         assert measured["loss"] == pytest.approx(torch.log(torch.tensor(2.0 * (pairs - 1))).item(), abs=1.0)
     assert all(not torch.equal(parameter, before[name]) for name, parameter in engine.module.named_parameters())

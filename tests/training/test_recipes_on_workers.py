@@ -49,10 +49,13 @@ def recipe(name: str, uri: str, *, stage: int) -> Recipe:
     settings = [f"train.steps={STEPS}", f"train.checkpoint_every_steps={STEPS}", "train.validation_micro_batches=0"]
     settings += ["batch.micro_batches=4", "batch.pairs_per_micro_batch=4", "scale.workers=1"]
     settings += [f"train.zero_stage={stage}", "optim.weight_decay=0.01", "optim.pretrained_lr_scale=0.5"]
-    settings += ["optim.epsilon=1e-5"]  # above the rounding of gradients, of which Adam would make whole steps
+    # above the rounding of gradients, of which Adam would make whole steps; two terms have more of it
+    epsilon = 1e-4 if name.startswith("mulan_semi") else 1e-5
+    settings += [f"optim.epsilon={epsilon}"]
     settings += ["optim.max_gradient_norm=1e9"]  # the first moment shows the gradient as it is
-    if "audioset" not in name:  # the token embeddings would take most of the time
-        settings += ["text_tower.layers=2", "text_tower.frozen_layers=1", "text_tower.length_groups=2"]
+    if named_recipes()[name].loss.weights.read_text:  # the token embeddings would take most of the time
+        groups = 1 if named_recipes()[name].loss.weights.of_mulap else 2
+        settings += ["text_tower.layers=2", "text_tower.frozen_layers=1", f"text_tower.length_groups={groups}"]
     return load_recipe(name, named_recipes(), settings, data_uri=uri)
 
 

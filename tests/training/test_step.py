@@ -1,6 +1,7 @@
 """The step against one graph over the whole batch, and what it must not do: forward twice in vain, or wait."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,16 +11,20 @@ from mulan.benchmarks.untiled import untiled_loss
 from mulan.config.recipe import Recipe
 from mulan.data.batch import Batch
 from mulan.data.draws import torch_seed
+from mulan.model.fusion import Predictions
+from mulan.objectives.collectives import world
 from mulan.objectives.logistic_regression import tagging_loss
+from mulan.objectives.semisupcon import Labels, semisupcon_loss
 from mulan.training.batch_norm import RunningStatistics
 from mulan.training.errors import NonFiniteLoss
-from mulan.training.step import queue_gradients, training_step
+from mulan.training.step import micro_batch_terms, queue_gradients, training_step
 from mulan.training.torch_engine import TorchEngine
 from mulan.training.transfer import DeviceBatch
 from tests.model.waits import HostWaits
+from tests.processes import run_in_processes
 from tests.training.small import batches_of, small, torch_engine
 
-NAMES = ["demo", "m_resnet50", "m_ast", "m_resnet50_audioset"]
+NAMES = ["demo", "m_resnet50", "m_ast", "m_resnet50_audioset", "mulap", "semisupcon", "mulan_semi"]
 
 
 def in_one_graph(engine: TorchEngine, recipe: Recipe, step: int) -> torch.Tensor:
@@ -29,13 +34,30 @@ def in_one_graph(engine: TorchEngine, recipe: Recipe, step: int) -> torch.Tensor
     for number, batch in enumerate(on_device):
         torch.manual_seed(torch_seed(seed=recipe.train.seed, purpose="forward", key=(step, number)))
         parts.append(engine.forward(batch))
-    if recipe.loss.weights.tagging:
-        loss = tagging_loss(torch.cat(parts), torch.cat([batch.tags for batch in on_device]))
-    else:
-        audio, text = torch.cat([part.audio[:, 0] for part in parts]), torch.cat([part.text for part in parts])
-        loss = untiled_loss(audio, text, parts[0].temperature)
-    loss.backward()
+    loss = whole_loss(recipe, parts, on_device)
+    loss.backward()  # type: ignore[no-untyped-call]
     return loss.detach()
+
+
+def whole_loss(recipe: Recipe, parts: list[Any], batches: list[DeviceBatch]) -> torch.Tensor:
+    weights, loss = recipe.loss.weights, torch.zeros(())
+    if weights.tagging:
+        return weights.tagging * tagging_loss(torch.cat(parts), torch.cat([batch.tags for batch in batches]))
+    if weights.of_mulap:
+        terms = [micro_batch_terms(part, batch, weights) for part, batch in zip(parts, batches, strict=True)]
+        return sum(getattr(weights, name) * term for of_one in terms for name, term in of_one.items()) / len(terms)  # type: ignore[return-value]
+    if weights.contrastive:
+        audio, text = torch.cat([part.audio for part in parts]), torch.cat([part.text for part in parts])
+        # in float64, as the tiles are
+        whole = untiled_loss(audio.double(), text.double(), parts[0].temperature.double())
+        loss = loss + weights.contrastive * whole
+    if weights.semisupcon:
+        labels = Labels(
+            torch.cat([batch.recordings for batch in batches]), torch.cat([batch.tags for batch in batches])
+        )
+        views = torch.cat([part.views for part in parts])
+        loss = loss + weights.semisupcon * semisupcon_loss(views, labels, recipe.semisupcon)
+    return loss
 
 
 def gradients(engine: TorchEngine) -> dict[str, torch.Tensor]:
@@ -44,11 +66,12 @@ def gradients(engine: TorchEngine) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_are_those_of_one_graph_over_the_whole_batch(name: str) -> None:
-    recipe = small(name, "front_end.time_mask_frames=20")
+    masks = [] if name in ("mulap", "semisupcon") else ["front_end.time_mask_frames=20"]
+    recipe = small(name, *masks)
     twin, engine = torch_engine(recipe), torch_engine(recipe)
     expected = in_one_graph(twin, recipe, 3)
     statistics = RunningStatistics(engine.module)
-    measured = queue_gradients(engine, batches_of(recipe, 3), statistics, weights=recipe.loss.weights, seed=0)
+    measured = queue_gradients(engine, batches_of(recipe, 3), statistics, recipe)
     assert measured["loss"].item() == pytest.approx(expected.item(), rel=1e-6)
     ours, reference = gradients(engine), gradients(twin)
     assert ours.keys() == reference.keys()
@@ -76,14 +99,22 @@ class Watched:
 
 
 @pytest.mark.parametrize(
-    ("name", "micro_batches", "forwards"), [("m_ast", 1, 1), ("m_ast", 4, 8), ("m_resnet50_audioset", 4, 4)]
+    ("name", "micro_batches", "forwards"),
+    [
+        ("m_ast", 1, 1),
+        ("m_ast", 4, 8),
+        ("mulan_semi", 4, 8),
+        ("semisupcon", 1, 1),
+        ("m_resnet50_audioset", 4, 4),
+        ("mulap", 4, 4),
+    ],
 )
 def test_no_forward_is_done_in_vain(name: str, micro_batches: int, forwards: int) -> None:
     """With one micro-batch there is no second forward, and never for terms of single micro-batches."""
     recipe = small(name, f"batch.micro_batches={micro_batches}")
     batches = batches_of(recipe, 0)
     engine = Watched(torch_engine(recipe), batches)
-    training_step(engine, batches, RunningStatistics(engine.module), weights=recipe.loss.weights, seed=0)
+    training_step(engine, batches, RunningStatistics(engine.module), recipe)
     assert engine.forwards == forwards
 
 
@@ -95,7 +126,7 @@ def test_nothing_waits_for_the_device_until_all_is_queued(name: str, micro_batch
     engine = Watched(torch_engine(recipe), batches)  # on a GPU, copies are queued: see the transfer's own test
     statistics = RunningStatistics(engine.module)
     with HostWaits() as waits:
-        queue_gradients(engine, batches, statistics, weights=recipe.loss.weights, seed=0)
+        queue_gradients(engine, batches, statistics, recipe)
     assert "convolution_backward" in waits.operators
     assert waits.found == []
     with HostWaits() as waits:
@@ -112,9 +143,7 @@ def test_a_loss_that_is_no_number_changes_no_weight(name: str) -> None:
         poisoned.view(-1)[0] = torch.nan
     before = {key: parameter.detach().clone() for key, parameter in engine.module.named_parameters()}
     with pytest.raises(NonFiniteLoss, match=r"the loss of step 3 is nan; recordings here: noise 0, noise 1"):
-        training_step(
-            engine, batches_of(recipe, 2), RunningStatistics(engine.module), weights=recipe.loss.weights, seed=0
-        )
+        training_step(engine, batches_of(recipe, 2), RunningStatistics(engine.module), recipe)
     for key, parameter in engine.module.named_parameters():
         torch.testing.assert_close(parameter.detach(), before[key], rtol=0, atol=0, equal_nan=True)
 
@@ -123,10 +152,71 @@ def test_what_is_measured() -> None:
     for name, keys in {
         "demo": {"loss", "loss_contrastive", "temperature", "gradient_norm"},
         "m_resnet50_audioset": {"loss", "loss_tagging", "gradient_norm"},
+        "mulap": {"loss", "loss_mlm", "loss_mam", "loss_atm", "gradient_norm"},
+        "semisupcon": {"loss", "loss_semisupcon", "gradient_norm"},
+        "mulan_semi": {"loss", "loss_contrastive", "loss_semisupcon", "temperature", "gradient_norm"},
     }.items():
         recipe = small(name)
         engine = torch_engine(recipe)
         statistics = RunningStatistics(engine.module)
-        measured = training_step(engine, batches_of(recipe, 0), statistics, weights=recipe.loss.weights, seed=0)
+        measured = training_step(engine, batches_of(recipe, 0), statistics, recipe)
         assert measured.keys() == keys
         assert all(type(value) is float for value in measured.values())
+
+
+def naive_terms(predictions: Predictions, batch: DeviceBatch) -> dict[str, torch.Tensor]:
+    """MuLaP's terms of a micro-batch in float64 and loops."""
+    masks = batch.masks
+    assert masks is not None and predictions.token_logits is not None and predictions.match_logits is not None
+    assert predictions.segments is not None and predictions.segment_features is not None
+    targets = masks.token_targets.tolist()
+    words = [-row.double().log_softmax(0)[word] for row, word in zip(predictions.token_logits, targets, strict=True)]
+    segments = zip(predictions.segments, predictions.segment_features, strict=True)
+    squares = [((one.double() - other.double()) ** 2).sum() / len(one) for one, other in segments]
+    pairs = [
+        -(torch.sigmoid(logit.double()) if same else 1 - torch.sigmoid(logit.double())).log()
+        for logit, same in zip(predictions.match_logits, masks.matched.tolist(), strict=True)
+    ]
+    nothing = torch.zeros((), dtype=torch.float64)
+    return {
+        name: sum(found, nothing) / max(len(found), 1)
+        for name, found in (("mlm", words), ("mam", squares), ("atm", pairs))
+    }
+
+
+def mulap_by_loops(recipe: Recipe) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
+    """Terms of the global batch and the gradient of their weighted sum, one micro-batch after another."""
+    engine, weights = torch_engine(recipe), recipe.loss.weights
+    sums = dict.fromkeys(("mlm", "mam", "atm"), 0.0)
+    for number, host in enumerate(batches_of(recipe, 3)):
+        batch = engine.to_device(host)
+        torch.manual_seed(torch_seed(seed=recipe.train.seed, purpose="forward", key=(3, number)))
+        terms = naive_terms(engine.forward(batch), batch)
+        loss = sum(getattr(weights, name) * term for name, term in terms.items()) / recipe.batch.micro_batches
+        loss.backward()  # type: ignore[union-attr]
+        sums = {name: sums[name] + float(term.detach()) / recipe.batch.micro_batches for name, term in terms.items()}
+    return sums, gradients(engine)
+
+
+def mulap_of_a_share(recipe: Recipe) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
+    """What a process of a group measures, and the gradient that it adds."""
+    rank, workers = world()
+    engine, share = torch_engine(recipe), recipe.batch.micro_batches // workers
+    own = batches_of(recipe, 3)[rank * share : (rank + 1) * share]
+    measured = queue_gradients(engine, own, RunningStatistics(engine.module), recipe)
+    return {name: float(value) for name, value in measured.items()}, gradients(engine)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_mulap_s_terms_are_those_of_loops_over_the_micro_batches(workers: int, tmp_path: Path) -> None:
+    recipe = small("mulap", "text_tower.frozen_layers=1", "text_tower.layers=2")
+    expected, reference = mulap_by_loops(recipe)
+    assert all(value > 0 for value in expected.values())
+    ranks = run_in_processes(mulap_of_a_share, workers, recipe, folder=tmp_path)
+    total = math.hypot(*(float(gradient.norm()) for gradient in reference.values()))
+    for measured, _ in ranks:
+        for name, value in expected.items():
+            assert measured[f"loss_{name}"] == pytest.approx(value, rel=1e-6)
+    for parameter, gradient in reference.items():
+        together = sum(found[parameter] for _, found in ranks)
+        assert float((together - gradient).norm()) <= 2e-6 * total, parameter

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from mulan.config.recipe import Recipe
-from mulan.model.joint import JointModel
-from mulan.model.tagging import TaggingModel
+from mulan.model.build import Model
 from mulan.objectives.collectives import world
 from mulan.training.batch_norm import RunningStatistics
 from mulan.training.deepspeed_engine import DeepSpeedEngine
@@ -28,11 +27,11 @@ def train(engine: TorchEngine | DeepSpeedEngine, recipe: Recipe) -> Curve:
     lines = []
     for step in range(STEPS):
         own = batches_of(recipe, step)[rank * share : (rank + 1) * share]
-        lines.append(training_step(engine, own, statistics, weights=recipe.loss.weights, seed=0))
+        lines.append(training_step(engine, own, statistics, recipe))
     return lines
 
 
-def model(recipe: Recipe) -> JointModel | TaggingModel:
+def model(recipe: Recipe) -> Model:
     torch.manual_seed(0)
     return without_kinks(recipe)
 
@@ -56,6 +55,9 @@ def test_both_train_the_same_model(workers: int, tmp_path: Path) -> None:
     settings += ["optim.max_gradient_norm=0.5", "optim.pretrained_lr_scale=0.3"]
     recipes = [small("m_resnet50", *settings, "train.zero_stage=2"), small("m_ast", *settings, "train.zero_stage=3")]
     recipes.append(small("m_resnet50_audioset", "optim.epsilon=1e-5", "train.zero_stage=1"))
+    recipes.append(small("mulap", *settings, "train.zero_stage=3"))
+    recipes.append(small("semisupcon", "optim.epsilon=1e-5", "train.zero_stage=3"))
+    recipes.append(small("mulan_semi", *settings, "train.zero_stage=3"))
     ranks = run_in_processes(with_both, workers, recipes, folder=tmp_path)
     for results in ranks:
         for plain, sharded, weights, state in results:

@@ -1,5 +1,7 @@
 """Batches on the device are the batches on the host."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -28,6 +30,33 @@ def assert_carried(device: torch.device) -> None:
 
 def test_nothing_is_lost_on_the_way() -> None:
     assert_carried(torch.device("cpu"))
+
+
+def test_what_is_hidden_is_found_on_the_host() -> None:
+    for batch in batches_of(small("mulap"), 0):
+        masks, carried = batch.masks, to_device(batch, torch.device("cpu"), text_groups=1)
+        assert masks is not None
+        assert carried.masks is not None
+        assert len(carried.inputs) == 4
+        hidden = carried.masks.hidden
+        assert hidden.segments.tolist() == masks.segment_hidden.tolist()
+        width = masks.token_targets.shape[1]
+        predicted = [
+            (pair, place) for pair in range(6) for place in range(width) if masks.token_targets[pair, place] >= 0
+        ]
+        assert hidden.token_places.tolist() == [pair * width + place for pair, place in predicted]
+        assert carried.masks.token_targets.tolist() == [masks.token_targets[one] for one in predicted]
+        segments = [(pair, place) for pair in range(6) for place in range(3) if masks.segment_hidden[pair, place]]
+        assert hidden.segment_places.tolist() == [pair * 3 + place for pair, place in segments]
+        assert carried.masks.matched.tolist() == masks.matched.tolist()
+
+
+def test_recordings_have_numbers_of_their_own() -> None:
+    (batch, *_) = batches_of(small("semisupcon"), 0)
+    renamed = replace(batch, recording_id=("a", "b", "a", "a ", "ä", ""))
+    numbers = to_device(renamed, torch.device("cpu"), text_groups=1).recordings.tolist()
+    assert numbers[0] == numbers[2]
+    assert len(set(numbers)) == 5
 
 
 def test_a_batch_without_text_is_waveforms_alone() -> None:

@@ -5,14 +5,16 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mulan.config.recipe import load_recipe
 from mulan.config.recipes import named_recipes
 from mulan.training.run import Run
-from tune.space import settings, temperature_and_learning_rate
+from tune.space import search_space, settings
 from tune.sweep import SweepError, for_sweep
+from tune.trial import metric
 
 
 def sweep(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -55,11 +57,31 @@ def test_what_cannot_be_swept_is_refused(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_the_space_is_made_of_recipe_fields() -> None:
-    recipe = named_recipes()["demo"]
+@pytest.mark.parametrize(
+    ("name", "fields", "score"),
+    [
+        ("demo", {"optim.lr", "loss.temperature_init"}, "validation_recall10"),
+        ("semisupcon", {"optim.lr", "semisupcon.temperature"}, "validation_recall10"),
+        ("mulap", {"optim.lr", "loss.weights.mam", "loss.weights.atm"}, "validation_atm_accuracy"),
+        (
+            "mulan_semi",
+            {"optim.lr", "loss.temperature_init", "semisupcon.temperature", "loss.weights.semisupcon"},
+            "validation_recall10",
+        ),
+        ("m_resnet50_audioset", {"optim.lr"}, "validation_map"),
+    ],
+)
+def test_the_space_is_made_of_the_fields_that_count(name: str, fields: set[str], score: str) -> None:
+    recipe = named_recipes()[name]
+    assert search_space(recipe).keys() == fields
+    assert metric(recipe) == score
     for _ in range(20):
-        point = {field: domain.sample() for field, domain in temperature_and_learning_rate(recipe).items()}
-        swept = load_recipe("demo", named_recipes(), settings(point))
-        assert swept.loss.temperature_init == pytest.approx(point["loss.temperature_init"], rel=1e-5)
+        point = {field: domain.sample() for field, domain in search_space(recipe).items()}
+        swept = load_recipe(name, named_recipes(), settings(point))
+        for field, value in point.items():
+            section: Any = swept
+            for part in field.split("."):
+                section = getattr(section, part)
+            assert section == pytest.approx(value, rel=1e-5)
         assert recipe.optim.lr / 10 <= swept.optim.lr * 1.001
         assert swept.optim.lr <= recipe.optim.lr * 10.001

@@ -1,0 +1,93 @@
+"""The streams that batches are mixed of: recordings by the kind of text they have, and by whether they are labelled."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow.compute as pc
+
+from mulan.config.recipe import Recipe
+from mulan.config.sections import SOURCES, SemiSupCon, Source
+from mulan.data.draws import Permutation
+from mulan.data.index import Corpus
+
+TRAIN = "train"
+"""The split whose labels count."""
+
+
+class Stream(NamedTuple):
+    """What the recordings of a stream have in common."""
+
+    source: Source | None
+    """Texts of this source; None where no text is read."""
+    labelled: bool | None = None
+    """Whether labels are used; None where no objective asks for them."""
+
+    def __str__(self) -> str:
+        """As it stands in messages and, never to be changed, in the keys of draws."""
+        kind = {None: "", True: "labelled", False: "unlabelled"}[self.labelled]
+        return " ".join(filter(None, (self.source, kind)))
+
+
+@dataclass(frozen=True, eq=False)
+class Mix:
+    """The streams of one split and what they contribute to every batch."""
+
+    rows: Mapping[Stream, np.ndarray]
+    """Index rows of each stream, int64."""
+    shares: Mapping[Stream, float]
+    """In any unit; 0 leaves a stream out."""
+
+
+def mix(corpus: Corpus, recipe: Recipe, split: str) -> Mix:
+    """The streams of a recipe: one for each source of texts; where only audio is compared, one of all recordings; and
+    with semi-supervised learning, each divided into labelled and unlabelled recordings."""
+    weights, ratio = recipe.loss.weights, recipe.data.source_ratio
+    if weights.read_text or weights.tagging:
+        rows = {Stream(source): of_source for source, of_source in corpus.rows_by_source(split).items()}
+        shares = {Stream(source): float(getattr(ratio, source)) for source in SOURCES}
+    else:
+        rows, shares = {Stream(None): corpus.rows(split)}, {Stream(None): 1.0}
+    share = recipe.semisupcon.labelled_share
+    if not weights.semisupcon or share == "as_found" or split != TRAIN:
+        return Mix(rows, shares)
+    used = labels_used(corpus, recipe.semisupcon, seed=recipe.train.seed)
+    return Mix(
+        {
+            Stream(stream.source, labelled): of_stream[used[of_stream] == labelled]
+            for stream, of_stream in rows.items()
+            for labelled in (True, False)
+        },
+        {
+            Stream(stream.source, labelled): of_stream * (share if labelled else 1 - share)
+            for stream, of_stream in shares.items()
+            for labelled in (True, False)
+        },
+    )
+
+
+def labels_used(corpus: Corpus, section: SemiSupCon, *, seed: int) -> np.ndarray:
+    """bool [rows of the index]: training recordings that bear a label which is used.
+
+    A smaller share of labels used is a part of a larger one, so that runs with more labels have all that those with
+    fewer have.
+    """
+    tags = corpus.table["tags"].combine_chunks()
+    is_label = pc.starts_with(tags.flatten(), section.tag_prefix)
+    bears = np.zeros(corpus.table.num_rows, bool)
+    bears[pc.filter(pc.list_parent_indices(tags), is_label).to_numpy()] = True
+    rows = corpus.rows(TRAIN)
+    labelled = rows[bears[rows]]
+    used = np.zeros_like(bears)
+    if len(labelled):
+        order = Permutation(len(labelled), seed=seed, purpose="labels used", key=())(np.arange(len(labelled)))
+        used[labelled[order[: round(section.labels_used * len(labelled))]]] = True
+    return used
+
+
+def label_names(corpus: Corpus, section: SemiSupCon) -> tuple[str, ...]:
+    """The corpus's labels, of all splits, in alphabetical order."""
+    tags = pc.unique(corpus.table["tags"].combine_chunks().flatten())
+    names: list[str] = pc.filter(tags, pc.starts_with(tags, section.tag_prefix)).to_pylist() if len(tags) else []
+    return tuple(sorted(names))

@@ -1,0 +1,121 @@
+"""MuLaP's terms against the formulas in loops and float64."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from mulan.config.sections import LossWeights
+from mulan.model.fusion import Predictions
+from mulan.objectives.mulap import masked_audio_loss, masked_language_loss, matching_loss, mulap_terms
+
+TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-6}
+
+
+def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) * 3
+
+
+def masked_language_formula(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Equation 2, a token at a time."""
+    total = torch.zeros((), dtype=torch.float64)
+    for row, word in zip(logits, targets.tolist(), strict=True):
+        total = total - torch.log(torch.exp(row[word]) / sum(torch.exp(value) for value in row))
+    return total / len(targets)
+
+
+def masked_audio_formula(predictions: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+    """Equation 3, a number at a time; the features are data."""
+    total = torch.zeros((), dtype=torch.float64)
+    for row, true in zip(predictions, features.tolist(), strict=True):
+        for value, expected in zip(row, true, strict=True):
+            total = total + (value - expected) ** 2
+    return total / predictions.numel()
+
+
+def matching_formula(logits: torch.Tensor, matched: torch.Tensor) -> torch.Tensor:
+    """Equation 4, a pair at a time."""
+    total = torch.zeros((), dtype=torch.float64)
+    for logit, y in zip(logits, matched.tolist(), strict=True):
+        score = 1 / (1 + torch.exp(-logit))
+        total = total - (y * torch.log(score) + (1 - y) * torch.log(1 - score))
+    return total / len(matched)
+
+
+Term = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+CASES: dict[str, tuple[Term, Term, torch.Tensor, torch.Tensor]] = {
+    "mlm": (masked_language_loss, masked_language_formula, drawn(5, 11), torch.tensor([0, 10, 3, 3, 7])),
+    "mam": (masked_audio_loss, masked_audio_formula, drawn(4, 6), drawn(4, 6, seed=1)),
+    "atm": (matching_loss, matching_formula, drawn(8), torch.tensor([1, 0, 0, 1, 1, 1, 0, 0], dtype=torch.uint8)),
+}
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("name", CASES)
+def test_value_and_gradient_are_those_of_the_formula(name: str, dtype: torch.dtype) -> None:
+    term, formula, outputs, truth = CASES[name]
+    results = []
+    for function, rows in ((term, outputs.to(dtype)), (formula, outputs.to(dtype).double())):
+        leaf = rows.clone().requires_grad_()
+        value = function(leaf, truth.to(dtype) if truth.is_floating_point() else truth)
+        value.backward()
+        assert leaf.grad is not None
+        results.append((value.detach().double(), leaf.grad.double()))
+    for ours, expected in zip(*results, strict=True):
+        assert float((ours - expected).norm()) < TOLERANCE[dtype] * float(expected.norm())
+
+
+def test_half_precision_is_summed_in_float32() -> None:
+    for term, formula, outputs, truth in CASES.values():
+        low = outputs.bfloat16()
+        value = term(low, truth.bfloat16() if truth.is_floating_point() else truth)
+        assert value.dtype == torch.float32
+        rounded = truth.bfloat16().double() if truth.is_floating_point() else truth
+        assert value.item() == pytest.approx(formula(low.double(), rounded).item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("term", "outputs", "truth"),
+    [
+        (masked_language_loss, torch.zeros(0, 11), torch.zeros(0, dtype=torch.int64)),
+        (masked_audio_loss, torch.zeros(0, 6), torch.zeros(0, 6)),
+    ],
+)
+def test_nothing_hidden_is_no_loss_and_no_gradient(term: Term, outputs: torch.Tensor, truth: torch.Tensor) -> None:
+    weight = torch.ones(outputs.shape[1], requires_grad=True)
+    loss = term(outputs * weight, truth)
+    loss.backward()
+    assert loss.item() == 0
+    assert weight.grad is not None
+    assert weight.grad.abs().max() == 0
+
+
+def test_no_gradient_reaches_the_features_that_are_to_be_predicted() -> None:
+    """Or the encoder would learn to be predictable."""
+    predictions, features = (drawn(4, 6, seed=seed).requires_grad_() for seed in (0, 1))
+    masked_audio_loss(predictions, features).backward()
+    assert predictions.grad is not None
+    assert features.grad is None
+
+
+def test_values_of_chance() -> None:
+    assert masked_language_loss(torch.zeros(3, 100), torch.arange(3)).item() == pytest.approx(math.log(100))
+    assert matching_loss(torch.zeros(4), torch.tensor([1, 0, 1, 1])).item() == pytest.approx(math.log(2))
+
+
+def test_only_terms_with_a_weight_are_computed() -> None:
+    whole = Predictions(drawn(5, 11), drawn(4, 6), drawn(4, 6, seed=1), drawn(8))
+    for names in ({"mlm"}, {"mam"}, {"atm"}, {"mlm", "atm"}, {"mlm", "mam", "atm"}):
+        weights = LossWeights(contrastive=0, **dict.fromkeys(names, 0.5))
+        kept = Predictions(
+            whole.token_logits if "mlm" in names else None,
+            whole.segments if "mam" in names else None,
+            whole.segment_features if "mam" in names else None,
+            whole.match_logits if "atm" in names else None,
+        )
+        found = mulap_terms(kept, token_targets=CASES["mlm"][3], matched=CASES["atm"][3], weights=weights)
+        assert found.keys() == names
+        for name, term in found.items():
+            function, _, outputs, truth = CASES[name]
+            torch.testing.assert_close(term, function(outputs, truth))
