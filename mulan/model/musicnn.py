@@ -13,13 +13,15 @@ class MusicnnAudioTower(nn.Module):
     """Filters as tall as timbres and as long as rhythms, dense convolutions on top, two poolings over time.
 
     The filters' outputs and those of all dense layers keep the frames; they are 753 channels by default, each with its
-    maximum and its mean over time in the vector. Windows may have any number of frames.
+    maximum and its mean over time in the vector. A batch norm follows every ReLU, as in its authors' code: in front of
+    it, no feature would be negative, and those of all windows would be much alike. Windows may have any number of
+    frames.
     """
 
     def __init__(self, section: MusicnnTower, *, mel_channels: int) -> None:
         """``mel_channels``: of the spectrograms; the vertical filters span shares of them."""
         super().__init__()
-        # no scale and shift: the filters' own batch norms take them away again, and there is no true gradient for Adam
+        # no scale and shift, which the filters have
         self.norm = nn.BatchNorm2d(1, affine=False)
         self.vertical = nn.ModuleList(
             _Vertical(section.vertical_channels, int(height * mel_channels), section.vertical_frames)
@@ -60,16 +62,15 @@ class _Vertical(nn.Module):
 
     def __init__(self, channels: int, height: int, length: int) -> None:
         super().__init__()
-        # no bias: the batch norm takes it away again, and its gradient would be rounding noise
-        self.convolution = nn.Conv2d(1, channels, (height, length), padding=(0, length // 2), bias=False)
-        self.norm = nn.BatchNorm2d(channels)
+        self.convolution = nn.Conv2d(1, channels, (height, length), padding=(0, length // 2))
         self.activation = nn.ReLU()
+        self.norm = nn.BatchNorm2d(channels)
         self.peak = nn.AdaptiveMaxPool2d((1, None))
 
     def forward(self, image: Tensor) -> Tensor:
         """[B, 1, mel_channels, frames] to [B, channels, frames]."""
         convolved = self.convolution(image)[..., : image.shape[-1]]  # an even length gives a frame too many
-        pooled: Tensor = self.peak(self.activation(self.norm(convolved)))
+        pooled: Tensor = self.peak(self.norm(self.activation(convolved)))
         return pooled.squeeze(2)
 
 
@@ -78,12 +79,12 @@ class _Temporal(nn.Module):
 
     def __init__(self, inputs: int, channels: int, length: int) -> None:
         super().__init__()
-        self.convolution = nn.Conv1d(inputs, channels, length, padding=length // 2, bias=False)
-        self.norm = nn.BatchNorm1d(channels)
+        self.convolution = nn.Conv1d(inputs, channels, length, padding=length // 2)
         self.activation = nn.ReLU()
+        self.norm = nn.BatchNorm1d(channels)
 
     def forward(self, sequence: Tensor) -> Tensor:
         """[B, inputs, frames] to [B, channels, frames]."""
         convolved = self.convolution(sequence)[..., : sequence.shape[-1]]
-        activated: Tensor = self.activation(self.norm(convolved))
-        return activated
+        normalised: Tensor = self.norm(self.activation(convolved))
+        return normalised

@@ -27,7 +27,7 @@ class SmoothPeak(nn.Module):
 
 
 _SMOOTH: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
-    nn.ReLU: lambda _: nn.Softplus(),
+    nn.ReLU: lambda _: nn.GELU(),
     nn.MaxPool1d: lambda layer: nn.AvgPool1d(layer.kernel_size, layer.stride, layer.padding),
     nn.MaxPool2d: lambda layer: nn.AvgPool2d(layer.kernel_size, layer.stride, layer.padding),
     nn.AdaptiveMaxPool1d: lambda _: SmoothPeak(dim=-1),
