@@ -104,10 +104,12 @@ def semisupcon(corpus_uri: str, *, labels_used: float) -> Recipe:
     """Nothing but the labels depends on how many there are: recordings and windows are the same."""
     settings = [
         *("semisupcon.tag_prefix=instrument:", "semisupcon.labelled_share=as_found", "semisupcon.weighting=dice"),
-        *("semisupcon.min_shared_tags=2", f"semisupcon.labels_used={labels_used}"),
-        *("batch.micro_batches=2", "batch.pairs_per_micro_batch=24"),
-        *("optim.lr=1e-3", "optim.warmup_steps=10"),
-        *("train.steps=400", "train.checkpoint_every_steps=400", "train.validation_micro_batches=0"),
+        *("semisupcon.min_shared_tags=3", f"semisupcon.labels_used={labels_used}"),
+        # shifts of pitch take most of the time
+        *("semisupcon.augmentation.pitch_probability=0", "semisupcon.augmentation.probability=0.5"),
+        *("batch.micro_batches=2", "batch.pairs_per_micro_batch=48"),
+        *("data.sample_rate_hz=16000", "optim.lr=1e-3", "optim.warmup_steps=10"),
+        *("train.steps=700", "train.checkpoint_every_steps=700", "train.validation_micro_batches=0"),
     ]
     return load_recipe("semisupcon_miniature", named_recipes(), settings, data_uri=corpus_uri)
 
