@@ -15,8 +15,8 @@ TOLERANCE = {"weights": 1e-5, "exp_avg": 1e-4, "exp_avg_sq": 1e-4}
 
 
 class SmoothPeak(nn.Module):
-    """The maximum over a whole dimension as a sum of exponentials: of a mean of many softplus, which is almost linear,
-    the batch norms in front and behind would leave next to no gradient, and of that mostly rounding."""
+    """The maximum over a whole dimension as a sum of exponentials. A mean is linear; of its gradient the batch norms in
+    front and behind would leave next to nothing, and of that mostly rounding."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class SmoothPeak(nn.Module):
 
 
 _SMOOTH: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
-    nn.ReLU: lambda _: nn.GELU(),
+    nn.ReLU: lambda _: nn.GELU(),  # softplus is almost linear too
     nn.MaxPool1d: lambda layer: nn.AvgPool1d(layer.kernel_size, layer.stride, layer.padding),
     nn.MaxPool2d: lambda layer: nn.AvgPool2d(layer.kernel_size, layer.stride, layer.padding),
     nn.AdaptiveMaxPool1d: lambda _: SmoothPeak(dim=-1),
@@ -36,7 +36,7 @@ _SMOOTH: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
 
 
 def without_kinks(recipe: Recipe) -> Model:
-    """The model, with softplus for ReLU and smooth pooling for max pooling, so that its gradient is continuous.
+    """The model, with GELU for ReLU and smooth pooling for max pooling, so that its gradient is continuous.
 
     Sums in another order differ by rounding. Where that puts a single input of a ReLU on the other side of zero, the
     gradient of a small layer jumps by parts in a thousand, and both are right: such weights cannot be compared.
