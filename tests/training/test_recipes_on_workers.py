@@ -103,7 +103,7 @@ def runs(
     return found
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_workers_and_stages_train_the_same_model(runs: Runs) -> None:
     (alone,) = runs[1, 0]
     assert len(alone.lines) == STEPS
@@ -130,11 +130,19 @@ def test_the_first_gradient_is_the_same(runs: Runs) -> None:
 
 
 def test_the_loss_falls(runs: Runs) -> None:
-    """Or the comparisons above would compare models that hardly change."""
+    """Or the comparisons above would compare models that hardly change. Masks and labels make single steps uneven."""
     curve = losses(runs[1, 0][0].lines)
     assert sum(curve[-5:]) < sum(curve[:5])
 
 
-def test_every_recipe_is_another_one() -> None:
+@pytest.fixture(scope="module")
+def curves() -> set[tuple[float, ...]]:
+    """Of the recipes so far."""
+    return set()
+
+
+def test_every_recipe_is_another_one(runs: Runs, curves: set[tuple[float, ...]]) -> None:
     """Or the comparisons above would compare less than they seem to."""
-    assert len({recipe(name, "corpus", stage=0).to_toml() for name in RECIPES}) == len(RECIPES)
+    curve = tuple(losses(runs[1, 0][0].lines))
+    assert curve not in curves
+    curves.add(curve)
