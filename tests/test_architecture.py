@@ -51,6 +51,7 @@ TESTS_OF_NO_ONE_MODULE = {
     "tests/cluster/test_submit.py": "of jobs.train on a cluster of the shape of cluster/",
     "tests/config/test_pretrained_folder.py": "of mulan.config.pretrained; mulan.model has a module of the same name",
     "tests/jobs/test_s3.py": "of the jobs with their corpus and storage on S3",
+    "tests/training/test_further_objectives_learn.py": "of what whole trainings come to",
     "tests/training/test_full_batch.py": "of a step of the paper's recipes",
     "tests/training/test_invariance.py": "of promises that all of training keeps together",
     "tests/training/test_recipes_on_workers.py": "of a promise that all of training keeps together",
