@@ -68,7 +68,7 @@ def trained(one: Recipe, folder: Path) -> tuple[Run, list[dict[str, Any]]]:
 
 
 def tagger(corpus_uri: str) -> Recipe:
-    """Of all tags of the corpus, to begin with: from nothing, matching takes several times the steps."""
+    """Of all tags of the corpus, to begin with: a tower from nothing learns matching too, more slowly."""
     settings = [
         *(DECIBELS, MUSICNN, 'tagging.prefix=""', "tagging.classes=45"),
         *("batch.micro_batches=1", "batch.pairs_per_micro_batch=64", "scale.workers=1"),
@@ -125,8 +125,8 @@ def test_mulap_learns_its_three_terms(corpus_uri: str, tmp_path: Path) -> None:
 
 
 def semisupcon(corpus_uri: str, *, labels_used: float) -> Recipe:
-    """On spectrograms, of which a small tower learns more in minutes than of waveforms. Nothing but the labels depends
-    on how many there are: recordings and windows are the same."""
+    """On spectrograms: in minutes, a SampleCNN this small gains less over its untrained self. Nothing but the labels
+    depends on how many there are: recordings and windows are the same."""
     settings = [
         'front_end={family="vggish", mel_channels=32, hop_ms=20.0, frequency_mask_bins=0, time_mask_frames=0}',
         'audio_tower={family="resnet", layer="basic", stem_stride=2, stem_channels=8, stage_channels=[8, 16, 32], '
@@ -134,7 +134,7 @@ def semisupcon(corpus_uri: str, *, labels_used: float) -> Recipe:
         *("semisupcon.tag_prefix=instrument:", "semisupcon.labelled_share=as_found", "semisupcon.weighting=dice"),
         *("semisupcon.min_shared_tags=3", f"semisupcon.labels_used={labels_used}"),
         *("semisupcon.head_hidden_size=128", "semisupcon.head_dim=64"),
-        # shifts of pitch take most of the time
+        # shifts of pitch take most of augmentation's time
         *("semisupcon.augmentation.pitch_probability=0", "semisupcon.augmentation.probability=0.25"),
         *("batch.micro_batches=2", "batch.pairs_per_micro_batch=48", "data.sample_rate_hz=16000"),
         *("optim.lr=5e-3", "optim.warmup_steps=10", "optim.decay_every_steps=170", "optim.decay_factor=0.7"),
