@@ -122,6 +122,7 @@ def test_mulap_learns_its_three_terms(corpus_uri: str, tmp_path: Path) -> None:
     assert last["atm"] < 0.8 * first["atm"]
     assert scores["atm_accuracy"] > 0.7
     assert scores["mlm_accuracy"] > guess
+    assert scores["mam_r2"] > 0.2  # the loss alone would fall with the features' size
 
 
 def semisupcon(corpus_uri: str, *, labels_used: float) -> Recipe:
