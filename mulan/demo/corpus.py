@@ -13,6 +13,7 @@ import numpy as np
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
 from mulan.data import storage
+from mulan.data.freed_memory import keep_freed_memory
 from mulan.data.index import INDEX_NAME
 from mulan.data.shards import Recording, write_corpus
 from mulan.demo.annotations import CURATED, IN_THE_WILD, NoiseCounts, noisy_texts
@@ -156,7 +157,8 @@ def _rendered(
     The renderer is native code, which no signal handler interrupts: a process that exceeds the limit is killed.
     Processes are spawned, since the caller may hold threads (Ray, PyTorch) that a fork would not carry over.
     """
-    with ProcessPool(max_workers=workers, context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPool(max_workers=workers, context=context, initializer=keep_freed_memory) as pool:
 
         def submit(slot: Slot, attempt: int) -> ProcessFuture:
             return pool.schedule(_render_slot, args=[slot, attempt, render], timeout=render_limit_s)
