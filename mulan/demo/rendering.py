@@ -83,7 +83,7 @@ def _synthesizer() -> Synthesizer:
 
 def _stem(part: Part, composition: Composition, length: int) -> Samples:
     stereo = _synthesizer().render(to_score(part, composition.bpm), True)
-    mono = (stereo[0] + stereo[1]) / 2  # numpy's mean takes ten times as long over channels that lie interleaved
+    mono = (stereo[0] + stereo[1]) / 2  # numpy's mean is slow where channels lie interleaved
     raw = soxr.resample(mono, RENDER_RATE_HZ, SAMPLE_RATE_HZ)[:length]
     if not 0 < np.abs(raw).max(initial=0) < DIVERGED_PEAK:  # false for NaN as well
         raise RenderError(f"composition {composition.seed}: the part of {part.instrument} is silent or diverged")
@@ -100,7 +100,7 @@ def _gain_curve(part: Part, bpm: float, length: int) -> Samples:
         velocities[onset] = max(note.velocity, velocities.get(onset, 0.0))
     onsets = np.array([onset for onset in sorted(velocities) if onset < length])
     levels = np.array([velocities[int(onset)] for onset in onsets], np.float32)
-    index = np.repeat(np.arange(len(onsets)), np.diff([0, *onsets[1:], length]))
+    index = np.repeat(np.arange(len(onsets)), np.diff([0, *onsets[1:], length]))  # of the onset before each sample
     gain = levels[index]
     if part.decay_s is not None:
         since_onset_s = (np.arange(length) - onsets[index]) / SAMPLE_RATE_HZ

@@ -230,23 +230,14 @@ LABELLED: list[Row] = [("train", ["short_form"], ["a"])] * 6
 UNLABELLED: list[Row] = [("train", ["short_form"], [])] * 6
 ONLY_SHORT = "data.source_ratio={short_form=1, long_form=0, playlist=0, audioset=0}"
 ALL_USED = "semisupcon.labels_used=1"
+NO_LABEL = "no train recording bears a label that is used; set semisupcon.labelled_share=0"
 
 
 @pytest.mark.parametrize(
     ("name", "rows", "settings", "said"),
     [
-        (
-            "semisupcon_miniature",
-            UNLABELLED,
-            [],
-            "no train recording bears a label that is used; set semisupcon.labelled_share=0",
-        ),
-        (
-            "semisupcon_miniature",
-            LABELLED,
-            ["semisupcon.labels_used=0"],
-            "no train recording bears a label that is used; set semisupcon.labelled_share=0",
-        ),
+        ("semisupcon_miniature", UNLABELLED, [], NO_LABEL),
+        ("semisupcon_miniature", LABELLED, ["semisupcon.labels_used=0"], NO_LABEL),
         (
             "semisupcon_miniature",
             LABELLED,

@@ -1,3 +1,5 @@
+"""MuLaP's fusion of audio and text: against its parts, applied by hand to one segment and one token at a time."""
+
 from typing import Any
 
 import pytest
@@ -10,17 +12,12 @@ from transformers.models.bert.modeling_bert import BertLMPredictionHead
 from mulan.config.miniature import MINILM
 from mulan.config.pretrained import pretrained_folder
 from mulan.config.recipe import Recipe
-from mulan.config.sections import Mulap
-from mulan.model.fusion import FusionModel, Hidden, Predictions, SegmentEmbedding, build_fusion_model
+from mulan.model.fusion import FusionModel, Hidden, Predictions, build_fusion_model
 from tests.model.small import noise, small_fusion_model, small_mulap, tiny_text_tower
 from tests.model.waits import HostWaits
 
 Inputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor, Hidden]
 SUBSETS = [(mlm, mam, atm) for mlm in (0, 1) for mam in (0, 2) for atm in (0, 3) if mlm or mam or atm]
-
-
-def weighted(mlm: int, mam: int, atm: int) -> tuple[str, ...]:
-    return (f"loss.weights.mlm={mlm}", f"loss.weights.mam={mam}", f"loss.weights.atm={atm}")
 
 
 def hidden_places(segments: torch.Tensor, token_places: torch.Tensor) -> Hidden:
@@ -58,47 +55,6 @@ def fusion(recipe: Recipe) -> FusionModel:
 @pytest.fixture
 def inputs(recipe: Recipe) -> Inputs:
     return noise(recipe).inputs
-
-
-def segment_embedding() -> SegmentEmbedding:
-    torch.manual_seed(0)
-    embedding = SegmentEmbedding(Mulap(audio_size=6, fusion_size=8), features=4, segments=3).eval()
-    for parameter in embedding.parameters():
-        parameter.data.normal_()
-    return embedding
-
-
-def test_segments_stand_behind_the_mean_of_those_that_are_not_hidden() -> None:
-    embedding = segment_embedding()
-    features, hidden = torch.randn(4, 3, 4), torch.tensor([[0, 0, 0], [0, 1, 0], [1, 0, 1], [1, 1, 1]])
-    stream = embedding(features, hidden.to(torch.uint8))
-    for pair in range(4):
-        seen = [features[pair, place] for place in range(3) if not hidden[pair, place]]
-        tokens = [sum(seen) / len(seen) if seen else torch.zeros(4)]
-        tokens += [torch.zeros(4) if hidden[pair, place] else features[pair, place] for place in range(3)]
-        for place, token in enumerate(tokens):
-            row = embedding.projection.weight @ token + embedding.projection.bias + embedding.positions[place]
-            row = (row - row.mean()) / (row.var(unbiased=False) + 1e-5).sqrt()
-            expected = row * embedding.norm.weight + embedding.norm.bias
-            torch.testing.assert_close(stream[pair, place], expected, atol=1e-5, rtol=1e-4)
-
-
-def test_the_embedded_segments_have_dropout_in_training_alone() -> None:
-    embedding = segment_embedding()
-    features, hidden = torch.randn(2, 3, 4), torch.zeros(2, 3, dtype=torch.uint8)
-    whole, dropped = embedding(features, hidden), embedding.train()(features, hidden)
-    kept = dropped != 0
-    assert 0 < kept.sum() < kept.numel()
-    torch.testing.assert_close(dropped[kept], whole[kept] / 0.9)
-
-
-@pytest.mark.parametrize("hidden", [[[1, 0, 1], [0, 1, 0]], [[1, 1, 1], [1, 1, 1]]])
-def test_no_gradient_reaches_a_hidden_segment(hidden: list[list[int]]) -> None:
-    features = torch.randn(2, 3, 4, requires_grad=True)
-    stream = segment_embedding()(features, torch.tensor(hidden, dtype=torch.uint8))
-    (stream * torch.randn_like(stream)).sum().backward()
-    assert features.grad is not None
-    assert torch.equal(features.grad.abs().amax(dim=2) == 0, torch.tensor(hidden) == 1)
 
 
 def test_predictions_are_as_many_as_what_is_hidden(fusion: FusionModel, inputs: Inputs) -> None:
@@ -154,9 +110,8 @@ def test_tokens_are_predicted_by_berts_head_over_the_word_embeddings(fusion: Fus
     predicted = fusion(*inputs).token_logits
     head, words = fusion.token_head, fusion.text_tower.encoder.embeddings.word_embeddings.weight
     assert head is not None
-    theirs = BertLMPredictionHead(
-        BertConfig(vocab_size=20_000, hidden_size=8, hidden_act="gelu", layer_norm_eps=1e-5)
-    ).eval()
+    config = BertConfig(vocab_size=20_000, hidden_size=8, hidden_act="gelu", layer_norm_eps=1e-5)
+    theirs = BertLMPredictionHead(config).eval()
     dense, _, norm = head.transform
     theirs.transform.dense.load_state_dict(dense.state_dict())
     theirs.transform.LayerNorm.load_state_dict(norm.state_dict())
@@ -164,12 +119,8 @@ def test_tokens_are_predicted_by_berts_head_over_the_word_embeddings(fusion: Fus
     length = inputs[1].shape[1]
     tokens = torch.stack([last[0][1][place // length, place % length] for place in inputs[3].token_places.tolist()])
     torch.testing.assert_close(predicted, theirs(tokens), atol=1e-5, rtol=1e-4)
-    assert [
-        name for name, weight in fusion.state_dict().items() if len(weight.shape) and weight.shape[0] == 20_000
-    ] == [
-        "text_tower.encoder.embeddings.word_embeddings.weight",
-        "token_head.bias",
-    ]
+    of_vocabulary = [name for name, weight in fusion.state_dict().items() if weight.shape[:1] == (20_000,)]
+    assert of_vocabulary == ["text_tower.encoder.embeddings.word_embeddings.weight", "token_head.bias"]
 
 
 def test_a_match_is_told_from_the_product_of_both_summaries(fusion: FusionModel, inputs: Inputs) -> None:
@@ -257,7 +208,8 @@ def test_windows_of_one_segment_and_captions_of_one_token(length: int) -> None:
     [(weights, layers) for weights in SUBSETS for layers in (1, 2) if (weights, layers) != ((0, 2, 0), 1)],
 )
 def test_there_is_nothing_that_no_term_reads(weights: tuple[int, int, int], layers: int) -> None:
-    recipe = small_mulap(*weighted(*weights), f"mulap.fusion_layers={layers}")
+    settings = [f"loss.weights.{name}={weight}" for name, weight in zip(("mlm", "mam", "atm"), weights, strict=True)]
+    recipe = small_mulap(*settings, f"mulap.fusion_layers={layers}")
     model = small_fusion_model(recipe).train()
     predictions = model(*noise(small_mulap()).inputs)
     mlm, mam, atm = map(bool, weights)

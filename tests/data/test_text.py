@@ -1,0 +1,66 @@
+"""Texts as a recipe's own tokenizer reads them: its vocabulary, and which of a caption's tokens may be hidden."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import PreTrainedTokenizerFast
+
+from mulan.config.pretrained import PretrainedError
+from mulan.config.recipe import load_recipe
+from mulan.config.recipes import named_recipes
+from mulan.config.sections import Batch
+from mulan.data.masking import Masking
+from mulan.data.plan import Plan
+from mulan.data.streams import Mix, Stream
+from mulan.data.text import load_tokenizer, tokenize
+
+
+def of_miniature(*settings: str) -> tuple[Masking, Any]:
+    recipe = load_recipe("mulap_miniature", named_recipes(), settings)
+    made = Masking.of(recipe)
+    assert made is not None
+    return made, load_tokenizer(recipe.text_tower)
+
+
+def test_the_vocabulary_is_the_text_tower_s() -> None:
+    made, tokenizer = of_miniature()
+    assert made.segments == 3
+    assert made.vocabulary.size == tokenizer.get_vocab_size() == 30_522
+    assert made.vocabulary.mask_id == tokenizer.token_to_id("[MASK]")
+    special = {tokenizer.token_to_id(name) for name in ("[PAD]", "[CLS]", "[SEP]", "[MASK]")}
+    assert set(made.vocabulary.special_ids) == special
+
+
+@pytest.mark.parametrize(
+    ("caption", "words"),
+    [("", 0), ("   ", 0), ("[SEP][MASK] [PAD]", 0), ("jazz", 1), ("𓂀", 1), ("a calm koto " * 9, 14)],
+    ids=["empty", "blank", "special tokens", "one word", "an unknown word", "too long"],
+)
+def test_of_a_real_caption_only_its_words_are_predicted(caption: str, words: int) -> None:
+    made, tokenizer = of_miniature("mulap.token_mask_probability=1")
+    token_ids, attention_mask = tokenize([caption, "another one"], tokenizer)
+    stream, batch = Stream("long_form"), Batch(micro_batches=2, pairs_per_micro_batch=2)
+    plan = Plan(Mix({stream: np.arange(50)}, {stream: 1.0}), batch=batch, seed=0, split="train")
+    hidden, masks = made(plan, 0, 0, token_ids=token_ids, attention_mask=attention_mask, matched=np.ones(2, bool))
+    predicted = masks.token_targets[0] != -100
+    assert predicted.sum() == words
+    assert masks.token_targets[0][predicted].tolist() == token_ids[0, 1 : 1 + words].tolist()
+    assert np.array_equal(hidden[0][~predicted], token_ids[0][~predicted])
+    assert (masks.token_targets[1] != -100).sum() == 2
+
+
+def test_a_vocabulary_without_a_mask_is_refused_by_name(tmp_path: Path) -> None:
+    words = Tokenizer(WordLevel({"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "jazz": 4}, unk_token="[UNK]"))
+    PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]", pad_token="[PAD]").save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(PretrainedError) as caught:
+        of_miniature(f"text_tower.pretrained={tmp_path}")
+    assert str(caught.value) == (
+        f"pretrained '{tmp_path}': its tokenizer has no [MASK]. "
+        "Masked terms need a BERT-type encoder; name one in text_tower.pretrained."
+    )
