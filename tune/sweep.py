@@ -156,8 +156,8 @@ def _room_for_trials(recipe: Recipe) -> int:
     """Trials that the cluster, as it is now, can run at once."""
     have, scale = ray.cluster_resources(), recipe.scale
     if scale.use_gpu:
-        return max(1, int(have.get("GPU", 0) // scale.workers))
-    return max(1, math.floor(have.get("CPU", 1) // (scale.workers * scale.cpus_per_worker + scale.data_cpus)))
+        return max(1, int(have.get("GPU", 0) // scale.most_workers))
+    return max(1, math.floor(have.get("CPU", 1) // (scale.most_workers * scale.cpus_per_worker + scale.data_cpus)))
 
 
 if __name__ == "__main__":

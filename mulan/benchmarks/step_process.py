@@ -67,7 +67,7 @@ class Reading:
 def read(job: Job) -> Reading:
     """Takes the reading with the recipe's number of workers: processes of gloo, or of NCCL with a GPU each."""
     recipe = recipe_from_toml(job.recipe_toml, name="benchmark")
-    workers = recipe.scale.workers
+    workers = recipe.scale.most_workers
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -80,15 +80,14 @@ def bench_step(
     settings = {
         "pairs": recipe.batch.pairs,
         "micro-batches": recipe.batch.micro_batches,
-        "workers": recipe.scale.workers,
+        "workers": recipe.scale.most_workers,
         "precision": recipe.train.precision,
         "zero stage": recipe.train.zero_stage,
         "batches": "of the corpus" if recipe.data.uri else "of noise",
         "steps a reading": steps,
     }
-    return Report(
-        "step", settings, rows, goals, [_REMARK_ON_SHARE] if recipe.batch.micro_batches > recipe.scale.workers else []
-    )
+    remarks = [_REMARK_ON_SHARE] if recipe.batch.micro_batches > recipe.scale.most_workers else []
+    return Report("step", settings, rows, goals, remarks)
 
 
 _REMARK_ON_SHARE = (
@@ -106,7 +105,7 @@ def _row(name: str, times: dict[str, Figure], peaks: dict[str, list[float]], rec
     if name in peaks:
         figures["peak memory of a worker"] = Figure(tuple(peaks[name]), "GiB")
     if recipe.scale.use_gpu:
-        peak = _peak_flops() * recipe.scale.workers
+        peak = _peak_flops() * recipe.scale.most_workers
         work = 3 * flops_of_a_pair(recipe) * pairs  # backward is twice the forward; the second forward is our own cost
         figures["share of peak arithmetic"] = Figure(tuple(work / seconds / peak for seconds in times[name].values), "")
     return Row(name, figures, _REMARKS[name])

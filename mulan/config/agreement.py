@@ -52,19 +52,31 @@ def term_faults(weights: LossWeights, mulap: Mulap, data: Data, text_tower: Text
 
 def sharing_faults(batch: Batch, train: Train, scale: Scale) -> Iterator[str]:
     """Work that the workers cannot share."""
-    if batch.micro_batches % scale.workers:
+    allowed = range(scale.least_workers, scale.most_workers + 1)
+    sharing = [n for n in allowed if batch.micro_batches % n == 0]
+    if not sharing:
         fitting = [str(n) for n in range(1, batch.micro_batches + 1) if batch.micro_batches % n == 0]
         yield (
-            f"scale.workers = {scale.workers} cannot share batch.micro_batches = {batch.micro_batches}; "
+            f"scale.workers = {_shown(scale)} cannot share batch.micro_batches = {batch.micro_batches}; "
             f"it must be one of {', '.join(fitting)}"
         )
-    if train.validation_micro_batches % scale.workers:
+    if all(train.validation_micro_batches % n for n in sharing or allowed):
         yield (
             f"train.validation_micro_batches = {train.validation_micro_batches} cannot be shared evenly among "
-            f"scale.workers = {scale.workers}; make it a multiple"
+            f"scale.workers = {_shown(scale)}; make it a multiple"
         )
     if train.compile and train.zero_stage == 3:
         yield "train.compile cannot be used at train.zero_stage = 3, where weights come and go; use stage 1 or 2"
+
+
+def worker_counts(batch: Batch, train: Train, scale: Scale) -> list[int]:
+    """Numbers of workers that a run may have: those of ``scale.workers`` that share all work evenly."""
+    counts = range(scale.least_workers, scale.most_workers + 1)
+    return [n for n in counts if batch.micro_batches % n == 0 and train.validation_micro_batches % n == 0]
+
+
+def _shown(scale: Scale) -> str:
+    return str(scale.workers) if isinstance(scale.workers, int) else str(list(scale.workers))
 
 
 def audio_faults(front_end: FrontEnd, tower: AudioTower, *, sample_rate_hz: int, window_s: float) -> Iterator[str]:

@@ -218,6 +218,9 @@ class Train(Section):
     """DeepSpeed ZeRO stage: what is sharded over the workers (nothing, optimizer, gradients, weights)."""
     checkpoint_every_steps: Count = 500
     checkpoints_kept: Count = 2
+    """The newest so many."""
+    best_checkpoints_kept: CountOrNone = 1
+    """And so many more, of those that a validation stands beside: the ones with the highest scores."""
     validate_every_steps: CountOrNone = 0
     """Steps between validations; 0 for none but the last."""
     validation_micro_batches: CountOrNone = 0
@@ -227,8 +230,10 @@ class Train(Section):
 class Scale(Section):
     """What the run takes of the cluster. Changes the speed, never the result."""
 
-    workers: Count = 1
-    """Training processes; must divide ``batch.micro_batches``."""
+    workers: Count | tuple[Count, Count] = 1
+    """Training processes, or the least and the most of them (``workers=[2, 8]``): as many as the cluster has room for,
+    more or fewer as machines come and go. A number must divide ``batch.micro_batches``; of a range, those that do are
+    used."""
     use_gpu: bool = False
     """One GPU a worker (NCCL); otherwise CPU workers (gloo)."""
     cpus_per_worker: Count = 1
@@ -236,4 +241,21 @@ class Scale(Section):
     """CPUs that read, decode and tokenize: a process each, shared out among the workers, of which each has at least
     one."""
     max_failures: CountOrNone = 3
-    """Lost workers survived before the run gives up."""
+    """Lost workers survived before the run gives up; machines that were taken back after a notice do not count."""
+    collective_timeout_s: Positive = 600.0
+    """A worker that others wait for longer than this is taken for lost, and all start again from the newest
+    checkpoint."""
+
+    @property
+    def most_workers(self) -> int:
+        return self.workers if isinstance(self.workers, int) else self.workers[1]
+
+    @property
+    def least_workers(self) -> int:
+        return self.workers if isinstance(self.workers, int) else self.workers[0]
+
+    @model_validator(mode="after")
+    def _range_in_order(self) -> "Scale":
+        if self.least_workers > self.most_workers:
+            raise ValueError(f"workers = [{self.least_workers}, {self.most_workers}]: the least come first")
+        return self

@@ -1,15 +1,18 @@
 """Checkpoints: named whole tensors that know neither the number of workers nor the ZeRO stage that wrote them.
 
-A folder holds ``state.safetensors`` (see :meth:`mulan.training.engine.Engine.state`), ``progress.json`` and
-``manifest.json``, which names the size of every other file. A folder whose files do not all have those sizes is not a
-checkpoint: it was cut off, and the one before it counts.
+A folder holds ``state.safetensors`` (see :meth:`mulan.training.engine.Engine.state`), ``progress.json`` and, written
+last, ``manifest.json``, which names the size and the SHA-256 of every other file. A folder without a manifest, or with
+files that are not those of its manifest, is not a checkpoint: it was cut off or spoiled, and the one before it counts.
 """
 
+import hashlib
 import json
 import re
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -24,43 +27,86 @@ class Progress:
     """Where a run stands, besides its tensors."""
 
     steps_done: int
-    replaced: int
-    """Recordings replaced so far because they could not be used."""
+    replaced: Mapping[str, int] = field(default_factory=dict)
+    """Recordings replaced so far because they could not be used, by reason."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One that has been read and is what was written."""
+
+    uri: str
+    progress: Progress
+    state: dict[str, torch.Tensor]
+    """On the CPU."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One in a run's folder that has all of its files, in their sizes."""
+
+    uri: str
+    steps_done: int
+    files: Mapping[str, Mapping[str, Any]]
+    """``bytes`` and ``sha256`` by name."""
+    score: float | None
+    """Of the validation at its step, by the recipe's headline; None where there was none."""
 
 
 def checkpoint_name(steps_done: int) -> str:
     return f"checkpoint_{steps_done:09d}"
 
 
-def write_checkpoint(folder: Path, state: dict[str, torch.Tensor], progress: Progress) -> None:
-    save_file(state, folder / STATE)
-    (folder / PROGRESS).write_text(json.dumps(asdict(progress)))
-    sizes = {name: (folder / name).stat().st_size for name in (STATE, PROGRESS)}
-    (folder / MANIFEST).write_text(json.dumps(sizes))
+def write_checkpoint(
+    run_uri: str, state: dict[str, torch.Tensor], progress: Progress, *, score: float | None = None
+) -> str:
+    """Writes a checkpoint into a run's folder, in place of what may be there of the same step; its URI.
+
+    Raises:
+        OSError, StorageError: it could not be written; there is none then.
+    """
+    uri = storage.join(run_uri, checkpoint_name(progress.steps_done))
+    storage.remove(storage.join(uri, MANIFEST))
+    with tempfile.TemporaryDirectory() as folder:
+        save_file(state, Path(folder, STATE))
+        Path(folder, PROGRESS).write_text(json.dumps(asdict(progress)))
+        files = {name: _seal(Path(folder, name)) for name in (STATE, PROGRESS)}
+        for name in files:
+            storage.upload(str(Path(folder, name)), storage.join(uri, name))
+    storage.write_atomically(storage.join(uri, MANIFEST), json.dumps({"files": files, "score": score}).encode())
+    return uri
 
 
-def latest_checkpoint(run_uri: str) -> tuple[str, Progress] | None:
-    """URI and progress of a run's newest complete checkpoint, or None."""
-    fs, path = storage.filesystem(run_uri)
-    fs.invalidate_cache()
-    if not fs.isdir(path):
-        return None
-    names = (entry.rstrip("/").rpartition("/")[2] for entry in fs.ls(path, detail=False))
-    for name in sorted((name for name in names if re.fullmatch(r"checkpoint_\d{9}", name)), reverse=True):
-        uri = storage.join(run_uri, name)
-        if _is_complete(uri):
-            return uri, Progress(**json.loads(storage.read_bytes(storage.join(uri, PROGRESS))))
+def checkpoints(run_uri: str) -> list[Listed]:
+    """A run's, newest first, as far as their sizes tell."""
+    found = (_listed(run_uri, name) for name in sorted(checkpoint_names(run_uri), reverse=True))
+    return [one for one in found if one is not None]
+
+
+def checkpoint_names(run_uri: str) -> list[str]:
+    """Folders that are checkpoints, or shall be, or were."""
+    return [name for name in storage.names_in(run_uri) if re.fullmatch(r"checkpoint_\d{9}", name)]
+
+
+def read_newest(run_uri: str, *, passed_over: Callable[[str], None]) -> Checkpoint | None:
+    """A run's newest checkpoint that is what was written, or None.
+
+    Args:
+        passed_over: told of each newer one that is not, in words.
+    """
+    for listed in checkpoints(run_uri):
+        found = _read(listed)
+        if found is not None:
+            return found
+        passed_over(f"{listed.uri} is spoiled (its files are not those of its manifest); the one before it is used")
     return None
 
 
-def read_state(checkpoint_uri: str) -> dict[str, torch.Tensor]:
-    """The tensors of a checkpoint, on the CPU."""
-    fs, path = storage.filesystem(storage.join(checkpoint_uri, STATE))
-    if storage.is_local(checkpoint_uri):
-        return load_file(path)
-    with tempfile.TemporaryDirectory() as folder:
-        fs.get_file(path, f"{folder}/{STATE}")
-        return load_file(f"{folder}/{STATE}")
+def remove_checkpoint(uri: str) -> None:
+    """Its manifest first: what is left when this is cut off is no checkpoint."""
+    for name in (MANIFEST, PROGRESS, STATE):
+        storage.remove(storage.join(uri, name))
+    storage.remove_empty_folder(uri)
 
 
 def weights(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -68,10 +114,29 @@ def weights(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name.removeprefix("weights."): tensor for name, tensor in state.items() if name.startswith("weights.")}
 
 
-def _is_complete(uri: str) -> bool:
-    fs, path = storage.filesystem(uri)
+def _listed(run_uri: str, name: str) -> Listed | None:
+    uri = storage.join(run_uri, name)
     try:
-        sizes = json.loads(fs.cat_file(f"{path}/{MANIFEST}"))
-        return all(fs.size(f"{path}/{name}") == size for name, size in sizes.items())
+        manifest = json.loads(storage.read_bytes(storage.join(uri, MANIFEST)))
+        files = manifest["files"]
+        whole = all(storage.size(storage.join(uri, file)) == about["bytes"] for file, about in files.items())
     except (FileNotFoundError, NotADirectoryError, ValueError):
-        return False
+        return None
+    return Listed(uri, int(name.rpartition("_")[2]), files, manifest["score"]) if whole else None
+
+
+def _read(listed: Listed) -> Checkpoint | None:
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {}
+        for name, about in listed.files.items():
+            paths[name] = storage.local_copy(storage.join(listed.uri, name), folder)
+            if _seal(Path(paths[name])) != about:
+                return None
+        progress = Progress(**json.loads(Path(paths[PROGRESS]).read_text()))
+        return Checkpoint(listed.uri, progress, load_file(paths[STATE]))
+
+
+def _seal(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"bytes": path.stat().st_size, "sha256": digest}

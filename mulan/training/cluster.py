@@ -19,7 +19,7 @@ def connect(scale: Scale) -> None:
     if os.environ.get("RAY_ADDRESS"):
         ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
         return
-    wanted = scale.workers * scale.cpus_per_worker + max(scale.data_cpus, scale.workers) + 1
+    wanted = scale.most_workers * scale.cpus_per_worker + max(scale.data_cpus, scale.most_workers) + 1
     ray.init(
         num_cpus=max(wanted, os.cpu_count() or 1),
         include_dashboard=False,

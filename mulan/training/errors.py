@@ -9,6 +9,12 @@ class NonFiniteLoss(MulanError):
     exit_code = 1
 
 
+class CheckpointFailed(MulanError):
+    """A checkpoint could not be written. The one before it stands."""
+
+    exit_code = 1
+
+
 class RunError(MulanError):
     """A run that cannot be started, resumed or read."""
 

@@ -1,5 +1,6 @@
 """From a run's newest checkpoint to a model folder that :meth:`mulan.MuLan.from_pretrained` loads."""
 
+import logging
 import tempfile
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from mulan.model.build import build_model
 from mulan.model.joint import JointModel
 from mulan.model.pretrained import export_model
 from mulan.model.tagging import TaggingModel, export_tagger
-from mulan.training.checkpoint import Progress, latest_checkpoint, read_state, weights
+from mulan.training.checkpoint import Checkpoint, read_newest, weights
 from mulan.training.errors import RunError
 from mulan.training.run import Run
+
+log = logging.getLogger(__name__)
 
 
 def export_run(run: Run) -> int:
@@ -29,9 +32,9 @@ def export_run(run: Run) -> int:
         CorpusError, PlanError: a tagging run's corpus, which names the classes, is not there any more or is another.
     """
     recipe = run.recipe()
-    checkpoint_uri, progress = checkpoint_to_export(run)
+    found = checkpoint_to_export(run)
     model = build_model(_drawn(recipe))
-    model.load_state_dict(weights(read_state(checkpoint_uri)))
+    model.load_state_dict(weights(found.state))
     with tempfile.TemporaryDirectory() as folder:
         if isinstance(model, TaggingModel):
             export_tagger(model, recipe, class_names(Corpus.open(recipe.data.uri), recipe.tagging), Path(folder))
@@ -43,7 +46,7 @@ def export_run(run: Run) -> int:
             if file.is_file():
                 target = storage.join(run.model_uri, file.relative_to(folder).as_posix())
                 storage.write_atomically(target, file.read_bytes())
-    return progress.steps_done
+    return found.progress.steps_done
 
 
 def _drawn(recipe: Recipe) -> Recipe:
@@ -51,13 +54,13 @@ def _drawn(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"audio_tower": recipe.audio_tower.model_copy(update={"pretrained": ""})})
 
 
-def checkpoint_to_export(run: Run) -> tuple[str, Progress]:
+def checkpoint_to_export(run: Run) -> Checkpoint:
     """The run's newest checkpoint.
 
     Raises:
         RunError: it has none.
     """
-    found = latest_checkpoint(run.uri)
+    found = read_newest(run.uri, passed_over=log.warning)
     if found is None:
         raise RunError(f"run {run.uri} has no checkpoint yet; nothing to export")
     return found

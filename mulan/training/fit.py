@@ -1,16 +1,19 @@
 """The fit: a recipe trained by Ray Train on a cluster. All that is Ray Train's is in this file."""
 
-import tempfile
-from pathlib import Path
+import logging
+import math
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import ray
 import ray.train
 import ray.train.torch
 from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
-from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, UserCallback
-from ray.train.torch import TorchTrainer
+from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
+from ray.train.torch import TorchConfig
 
+from mulan.config.agreement import worker_counts
 from mulan.config.audio_sections import AstTower
 from mulan.config.errors import MulanError
 from mulan.config.pretrained import AST_CHECKPOINT, pretrained_folder
@@ -19,10 +22,16 @@ from mulan.data import storage
 from mulan.data.examples import MicroBatchReader
 from mulan.data.pipeline import planned_batches
 from mulan.data.schedule import Schedule
-from mulan.training.checkpoint import Progress, checkpoint_name, latest_checkpoint, write_checkpoint
+from mulan.objectives.collectives import gather_objects
+from mulan.training.checkpoint import Checkpoint, Progress, checkpoints, read_newest
+from mulan.training.elastic import ElasticTrainer
 from mulan.training.engine import CheckpointedEngine
 from mulan.training.errors import TrainingFailed
-from mulan.training.run import JsonLinesLog, Run
+from mulan.training.recorder import Recorder
+from mulan.training.reports import Reports
+from mulan.training.run import Run
+
+log = logging.getLogger(__name__)
 
 
 def fit(recipe: Recipe, run: Run, *, callbacks: list[UserCallback] | None = None) -> None:
@@ -36,14 +45,15 @@ def fit(recipe: Recipe, run: Run, *, callbacks: list[UserCallback] | None = None
     """
     check_corpus(recipe)
     run.begin(recipe)
-    found = latest_checkpoint(run.uri)
-    if found and found[1].steps_done >= recipe.train.steps:
+    if stands_at_the_end(recipe, run):
         return
-    trainer = TorchTrainer(
+    trainer = ElasticTrainer(
         _train_on_worker,
+        worker_counts=worker_counts(recipe.batch, recipe.train, recipe.scale),
         train_loop_config={"recipe": recipe, "run": run, "reader": ray.put(MicroBatchReader.of(recipe))},
         scaling_config=_scaling(recipe),
         run_config=_run_config(recipe, run, callbacks or []),
+        torch_config=TorchConfig(timeout_s=math.ceil(recipe.scale.collective_timeout_s)),
     )
     try:
         result = trainer.fit()
@@ -66,87 +76,83 @@ def check_corpus(recipe: Recipe) -> None:
     MicroBatchReader.of(recipe)
 
 
+def stands_at_the_end(recipe: Recipe, run: Run) -> bool:
+    """Whether nothing is left to be trained."""
+    newest = checkpoints(run.uri)[:1]
+    if not newest or newest[0].steps_done < recipe.train.steps:
+        return False
+    found = read_newest(run.uri, passed_over=log.warning)
+    return found is not None and found.progress.steps_done >= recipe.train.steps
+
+
 def _train_on_worker(config: dict[str, Any]) -> str | None:
     """Returns why training stopped, if it stopped for a reason that another attempt would meet again."""
     # DeepSpeed chooses its accelerator when imported, from the environment that only the worker has
-    from mulan.training.loop import Reports
     from mulan.training.worker import train_worker
 
     recipe, run = config["recipe"], config["run"]
     context = ray.train.get_context()
-    rank = context.get_world_rank()
-    schedule = _schedule(recipe, run.uri, rank, context.get_world_size())
-    listener = _Listener(run, first_step=schedule.first_step) if rank == 0 else None
-
-    def reports(engine: CheckpointedEngine) -> Reports:
-        def milestone(metrics: dict[str, Any], progress: Progress, checkpoint_due: bool) -> None:
-            if listener is not None:
-                listener.flush()
-            _report(engine if checkpoint_due else None, metrics, progress, rank)
-
-        return Reports(
-            step=listener.step if listener else _ignore,
-            skipped=listener.skip if listener else _ignore,
-            milestone=milestone,
-        )
-
+    rank, workers = context.get_world_rank(), context.get_world_size()
+    passed_over: list[str] = []
+    found = read_newest(run.uri, passed_over=passed_over.append)
+    first_step = _agreed(found)
+    schedule = Schedule(recipe.train, recipe.batch, rank, workers, first_step=first_step)
+    recorder = Recorder(run, recipe, first_step=first_step) if rank == 0 else None
     try:
-        cpus = max(1, recipe.scale.data_cpus // schedule.workers)
-        batches = planned_batches(schedule, config["reader"], cpus=cpus)
-        train_worker(recipe, run.uri, batches, schedule, reports, ray.train.torch.get_device())
+        with recorder or nullcontext():
+            if recorder is not None:
+                for text in (*passed_over, f"{workers} workers go on from step {first_step}"):
+                    recorder.event(text)
+            cpus = max(1, recipe.scale.data_cpus // workers)
+            batches = planned_batches(schedule, config["reader"], cpus=cpus)
+            reports = partial(_reports, recorder)
+            train_worker(recipe, found, batches, schedule, reports, ray.train.torch.get_device())
     except MulanError as error:  # raised on all workers alike
         return str(error)
-    finally:
-        if listener is not None:
-            listener.flush()
     return None
 
 
-class _Listener:
-    """Writes a run's logs; on one worker."""
+def _agreed(found: Checkpoint | None) -> int:
+    """The step from which all workers go on. Collective."""
+    steps = gather_objects(found.progress.steps_done if found else 0)
+    if len(set(steps)) > 1:  # another attempt was still writing
+        raise RuntimeError(f"workers found different checkpoints, of steps {steps}; they start again")
+    return int(steps[0])
 
-    def __init__(self, run: Run, *, first_step: int) -> None:
-        self._metrics = JsonLinesLog(run.metrics_uri, keep_steps=first_step)
-        self._skipped = JsonLinesLog(run.skipped_uri, keep_steps=first_step)
 
-    def step(self, line: dict[str, Any]) -> None:
-        self._metrics.append([line])
+def _reports(recorder: Recorder | None, engine: CheckpointedEngine) -> Reports:
+    def milestone(metrics: dict[str, Any], progress: Progress, checkpoint_due: bool) -> None:
+        state = engine.state() if checkpoint_due else None
+        if recorder is not None:
+            recorder.flush()
+            if state is not None:
+                recorder.checkpoint(state, metrics, progress)
+        ray.train.report(metrics)
 
-    def skip(self, lines: list[dict[str, Any]]) -> None:
-        self._skipped.append(lines)
+    def leaving() -> frozenset[str]:
+        info = ray.train.get_preemption_info()
+        return frozenset(info.preempted_node_ids if info else ())
 
-    def flush(self) -> None:
-        self._metrics.flush()
-        self._skipped.flush()
+    if recorder is None:
+        return Reports(step=_ignore, skipped=_ignore_both, milestone=milestone, leaving=leaving)
+    return Reports(
+        step=recorder.step, skipped=recorder.skipped, milestone=milestone, fault=recorder.fault, leaving=leaving
+    )
 
 
 def _ignore(_: object) -> None:
     pass
 
 
-def _report(engine: CheckpointedEngine | None, metrics: dict[str, Any], progress: Progress, rank: int) -> None:
-    """Tells Ray Train the metrics, with a checkpoint if there is an engine to make one of. Collective."""
-    if engine is None:
-        ray.train.report(metrics)
-        return
-    state = engine.state()
-    with tempfile.TemporaryDirectory() as folder:
-        checkpoint = None
-        if rank == 0:
-            write_checkpoint(Path(folder), state, progress)
-            checkpoint = ray.train.Checkpoint.from_directory(folder)
-        ray.train.report(metrics, checkpoint=checkpoint, checkpoint_dir_name=checkpoint_name(progress.steps_done))
-
-
-def _schedule(recipe: Recipe, run_uri: str, rank: int, workers: int) -> Schedule:
-    found = latest_checkpoint(run_uri)
-    return Schedule(recipe.train, recipe.batch, rank, workers, first_step=found[1].steps_done if found else 0)
+def _ignore_both(_: object, __: object) -> None:
+    pass
 
 
 def _scaling(recipe: Recipe) -> ScalingConfig:
     scale = recipe.scale
     resources = {"CPU": float(scale.cpus_per_worker)} | ({"GPU": 1.0} if scale.use_gpu else {})
-    return ScalingConfig(num_workers=scale.workers, use_gpu=scale.use_gpu, resources_per_worker=resources)
+    workers = scale.workers if scale.least_workers < scale.most_workers else scale.most_workers
+    return ScalingConfig(num_workers=workers, use_gpu=scale.use_gpu, resources_per_worker=resources)
 
 
 def _run_config(recipe: Recipe, run: Run, callbacks: list[UserCallback]) -> RunConfig:
@@ -159,7 +165,6 @@ def _run_config(recipe: Recipe, run: Run, callbacks: list[UserCallback]) -> RunC
         storage_path=path,
         storage_filesystem=filesystem,
         failure_config=FailureConfig(max_failures=recipe.scale.max_failures),
-        checkpoint_config=CheckpointConfig(num_to_keep=recipe.train.checkpoints_kept),
         callbacks=callbacks,
         worker_runtime_env={"env_vars": environment},
     )

@@ -40,12 +40,15 @@ def _watch(run: Run, recipe: Recipe, console: Console, stop: threading.Event) ->
     period_s = 1.0 if is_local(run.uri) else 15.0
     begun, shown = time.monotonic(), -1
     last_plain = 0.0
-    tail = JsonLinesTail(run.metrics_uri)
+    tail, events = JsonLinesTail(run.metrics_uri), JsonLinesTail(run.events_uri)
+    events.new_lines()  # of earlier times
     recent: deque[dict[str, Any]] = deque(maxlen=_RECENT_STEPS)
     validated: list[dict[str, Any]] = []
     with Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else _nothing() as live:
         while True:
             stopping = stop.wait(period_s)
+            for event in events.new_lines():
+                console.print(f"train  {event['event']}", soft_wrap=True)
             for line in tail.new_lines():
                 recent.append(line)
                 if "validation" in line:
@@ -88,5 +91,6 @@ def status_line(metrics: list[dict[str, Any]], recipe: Recipe, *, seconds: float
         name, shown_as = headline(recipe)
         shown.append(f"{shown_as} {validations[-1].get(name, math.nan):.3f}")
     if newest["replaced"]:
-        shown.append(f"{newest['replaced']} recordings skipped")
+        reasons = ", ".join(f"{reason} {count}" for reason, count in newest["replaced"].items())
+        shown.append(f"{sum(newest['replaced'].values())} recordings skipped ({reasons})")
     return "  ".join(shown)

@@ -33,8 +33,12 @@ class Run:
         return storage.join(self.uri, "metrics.jsonl")
 
     @property
-    def skipped_uri(self) -> str:
-        return storage.join(self.uri, "skipped.jsonl")
+    def events_uri(self) -> str:
+        return storage.join(self.uri, "events.jsonl")
+
+    @property
+    def quarantine_uri(self) -> str:
+        return storage.join(self.uri, "quarantine.parquet")
 
     @property
     def model_uri(self) -> str:
@@ -157,10 +161,10 @@ class JsonLinesLog:
 
     _PERIOD_S = 30.0
 
-    def __init__(self, uri: str, *, keep_steps: int) -> None:
-        """Lines with a ``step`` above ``keep_steps`` are dropped."""
+    def __init__(self, uri: str, *, keep_steps: int | None = None) -> None:
+        """Continues a file that is there; lines with a ``step`` above ``keep_steps`` are dropped."""
         self._uri = uri
-        kept = [line for line in read_lines(uri) if line["step"] <= keep_steps]
+        kept = [line for line in read_lines(uri) if keep_steps is None or line["step"] <= keep_steps]
         self._text = "".join(_line(line) for line in kept)
         storage.write_atomically(uri, self._text.encode())
         self._written = time.monotonic()

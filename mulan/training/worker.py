@@ -9,24 +9,26 @@ from mulan.data.batch import Batch
 from mulan.data.freed_memory import keep_freed_memory
 from mulan.data.schedule import Schedule
 from mulan.model.build import build_model
-from mulan.training.checkpoint import Progress, latest_checkpoint, read_state, weights
+from mulan.training.checkpoint import Checkpoint, Progress, weights
 from mulan.training.compiled import compile_towers
 from mulan.training.deepspeed_engine import DeepSpeedEngine
 from mulan.training.engine import CheckpointedEngine
-from mulan.training.loop import Reports, train
+from mulan.training.loop import train
+from mulan.training.reports import Reports
 
 
 def train_worker(
     recipe: Recipe,
-    run_uri: str,
+    found: Checkpoint | None,
     batches: Iterator[Batch],
     schedule: Schedule,
     reports: Callable[[CheckpointedEngine], Reports],
     device: torch.device,
 ) -> None:
-    """Continues a run from its newest checkpoint to its end. Collective; needs an initialised process group.
+    """Continues a run from a checkpoint, or begins it, to its end. Collective; needs an initialised process group.
 
     Args:
+        found: the same on all workers.
         batches: this worker's micro-batches from the schedule's first step on.
         schedule: its ``first_step`` is the step that the checkpoint stands at.
         reports: given the engine, what to do with results.
@@ -34,15 +36,13 @@ def train_worker(
     keep_freed_memory()  # on CPUs every step allocates all of its activations
     torch.manual_seed(recipe.train.seed)  # equal first weights on every worker
     model = build_model(recipe)
-    found = latest_checkpoint(run_uri)
-    progress = found[1] if found else Progress(steps_done=0, replaced=0)
+    progress = found.progress if found else Progress(steps_done=0)
     assert progress.steps_done == schedule.first_step, f"data starts at {schedule.first_step}, weights at {progress}"
-    state = read_state(found[0]) if found else {}
-    if state:
-        model.load_state_dict(weights(state))
+    if found:
+        model.load_state_dict(weights(found.state))
     if recipe.train.compile:
         compile_towers(model)
     engine = DeepSpeedEngine(model, recipe, device=device)
-    if state:
-        engine.restore_optimizer(state, progress.steps_done)
+    if found:
+        engine.restore_optimizer(found.state, progress.steps_done)
     train(recipe, engine, batches, schedule, progress, reports(engine))

@@ -70,6 +70,11 @@ def refused(recipe: str, *settings: str) -> tuple[str, ...]:
             "train.validation_micro_batches = 5 cannot be shared evenly among scale.workers = 2; make it a multiple",
         ),
         (
+            "semisupcon",
+            ["scale.workers=[3, 5]"],
+            "scale.workers = [3, 5] cannot share batch.micro_batches = 2; it must be one of 1, 2",
+        ),
+        (
             "mulan_semi",
             ["train.compile=true", "train.zero_stage=3"],
             "train.compile cannot be used at train.zero_stage = 3, where weights come and go; use stage 1 or 2",

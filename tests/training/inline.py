@@ -1,8 +1,6 @@
 """Training without Ray: the same worker, engine and loop, with batches made in the training process itself."""
 
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,9 +9,9 @@ from mulan.config.recipe import Recipe
 from mulan.data.examples import MicroBatchReader
 from mulan.data.schedule import Schedule
 from mulan.objectives.collectives import world
-from mulan.training.checkpoint import Progress, checkpoint_name, latest_checkpoint, write_checkpoint
+from mulan.training.checkpoint import Progress, read_newest, write_checkpoint
 from mulan.training.engine import CheckpointedEngine
-from mulan.training.loop import Reports
+from mulan.training.reports import Reports
 from mulan.training.worker import train_worker
 
 
@@ -23,8 +21,9 @@ def train_inline(
     """Trains in this process group from the run's newest checkpoint: the lines of metrics, and the final state."""
     torch.set_num_threads(1)
     rank, workers = world()
-    found = latest_checkpoint(run_uri)
-    schedule = Schedule(recipe.train, recipe.batch, rank, workers, first_step=found[1].steps_done if found else 0)
+    found = read_newest(run_uri, passed_over=lambda text: None)
+    first_step = found.progress.steps_done if found else 0
+    schedule = Schedule(recipe.train, recipe.batch, rank, workers, first_step=first_step)
     make = MicroBatchReader.of(recipe)
     batches = (make(schedule[number]) for number in range(len(schedule)))
     lines: list[dict[str, Any]] = []
@@ -36,12 +35,7 @@ def train_inline(
                 return
             state = engine.state()
             if rank == 0:
-                folder = Path(run_uri, checkpoint_name(progress.steps_done))
-                with tempfile.TemporaryDirectory() as aside:
-                    write_checkpoint(Path(aside), state, progress)
-                    folder.mkdir(parents=True)
-                    for file in Path(aside).iterdir():
-                        (folder / file.name).write_bytes(file.read_bytes())
+                write_checkpoint(run_uri, state, progress)
             if progress.steps_done == recipe.train.steps:
                 final.update(state)
 
@@ -50,7 +44,7 @@ def train_inline(
             if watch is not None:
                 watch(engine, line)
 
-        return Reports(step=step, skipped=lambda _: None, milestone=milestone)
+        return Reports(step=step, skipped=lambda step, recordings: None, milestone=milestone)
 
-    train_worker(recipe, run_uri, batches, schedule, reports, torch.device("cpu"))
+    train_worker(recipe, found, batches, schedule, reports, torch.device("cpu"))
     return lines, final

@@ -1,6 +1,4 @@
-"""Checkpoints: read back as written, and passed over when anything of them is missing."""
-
-from pathlib import Path
+"""Checkpoints: read back as written, and passed over when anything of them is missing or spoiled."""
 
 import fsspec
 import pytest
@@ -9,8 +7,9 @@ import torch
 from mulan.training.checkpoint import (
     Progress,
     checkpoint_name,
-    latest_checkpoint,
-    read_state,
+    checkpoints,
+    read_newest,
+    remove_checkpoint,
     weights,
     write_checkpoint,
 )
@@ -33,65 +32,76 @@ def run_uri(storage_uri: str) -> str:
     return f"{storage_uri}/run"
 
 
-def put_checkpoint(run_uri: str, steps: int, aside: Path) -> str:
-    """Writes a whole checkpoint into a run; its URI."""
-    folder = aside / f"{steps}"
-    folder.mkdir(parents=True)
-    write_checkpoint(folder, state_of(steps), Progress(steps_done=steps, replaced=steps // 2))
-    uri = f"{run_uri}/{checkpoint_name(steps)}"
-    fs, path = fsspec.core.url_to_fs(uri)
-    fs.makedirs(path, exist_ok=True)
-    for file in folder.iterdir():
-        fs.pipe_file(f"{path}/{file.name}", file.read_bytes())
-    return uri
+def put(run_uri: str, steps: int) -> str:
+    return write_checkpoint(run_uri, state_of(steps), Progress(steps, {"silent": steps // 2}))
 
 
-def test_the_newest_is_found_and_read_back(run_uri: str, tmp_path: Path) -> None:
-    assert latest_checkpoint(run_uri) is None
-    uris = [put_checkpoint(run_uri, steps, tmp_path / "aside") for steps in (900, 1000, 20)]
-    found = latest_checkpoint(run_uri)
-    assert found == (uris[1], Progress(steps_done=1000, replaced=500))
-    state, expected = read_state(uris[1]), state_of(1000)
-    assert state.keys() == expected.keys()
-    assert all(torch.equal(state[name], expected[name]) and state[name].dtype == expected[name].dtype for name in state)
-    assert weights(state).keys() == {"tower.weight", "tower.count"}
-    assert torch.equal(weights(state)["tower.weight"], expected["weights.tower.weight"])
+def newest(run_uri: str) -> tuple[str | None, list[str]]:
+    """URI of the checkpoint that is read, and what is told of others."""
+    told: list[str] = []
+    found = read_newest(run_uri, passed_over=told.append)
+    if found is not None:
+        expected = state_of(found.progress.steps_done)
+        assert found.state.keys() == expected.keys()
+        for name, tensor in found.state.items():
+            assert torch.equal(tensor, expected[name]) and tensor.dtype == expected[name].dtype
+    return (found and found.uri), told
 
 
-def test_what_is_no_checkpoint_is_passed_over(run_uri: str, tmp_path: Path) -> None:
-    uri = put_checkpoint(run_uri, 5, tmp_path / "aside")
+def test_the_newest_is_found_and_read_back(run_uri: str) -> None:
+    assert newest(run_uri) == (None, [])
+    uris = [put(run_uri, steps) for steps in (900, 1000, 20)]
+    assert newest(run_uri) == (uris[1], [])
+    found = read_newest(run_uri, passed_over=pytest.fail)
+    assert found is not None
+    assert found.progress == Progress(steps_done=1000, replaced={"silent": 500})
+    assert weights(found.state).keys() == {"tower.weight", "tower.count"}
+    assert [one.steps_done for one in checkpoints(run_uri)] == [1000, 900, 20]
+
+
+def test_what_is_no_checkpoint_is_passed_over(run_uri: str) -> None:
+    uri = put(run_uri, 5)
     fs, path = fsspec.core.url_to_fs(run_uri)
     for name in ("checkpoint_7", "checkpoint_000000008.part", "checkpoint_manager", "model", "xcheckpoint_000000009"):
         for file in FILES:
             fs.makedirs(f"{path}/{name}", exist_ok=True)
             fs.pipe_file(f"{path}/{name}/{file}", fs.cat_file(f"{fsspec.core.url_to_fs(uri)[1]}/{file}"))
-    assert latest_checkpoint(run_uri) == (uri, Progress(steps_done=5, replaced=2))
+    assert newest(run_uri) == (uri, [])
 
 
-def test_a_checkpoint_cut_off_at_any_byte_is_passed_over(run_uri: str, tmp_path: Path) -> None:
-    before, newest = (put_checkpoint(run_uri, steps, tmp_path / "aside") for steps in (3, 6))
-    fs, path = fsspec.core.url_to_fs(newest)
+def test_a_checkpoint_cut_off_or_spoiled_at_any_byte_is_passed_over(run_uri: str) -> None:
+    before, after = put(run_uri, 3), put(run_uri, 6)
+    fs, path = fsspec.core.url_to_fs(after)
     for file in FILES:
         content = fs.cat_file(f"{path}/{file}")
         for length in range(len(content)):
             fs.pipe_file(f"{path}/{file}", content[:length])
-            found = latest_checkpoint(run_uri)
-            assert found is not None
-            assert found[0] == before, f"{file} cut to {length} of {len(content)} bytes"
+            assert newest(run_uri)[0] == before, f"{file} cut to {length} of {len(content)} bytes"
+            if file != "manifest.json":
+                flipped = bytes([content[length] ^ 1])
+                fs.pipe_file(f"{path}/{file}", content[:length] + flipped + content[length + 1 :])
+                uri, told = newest(run_uri)
+                assert uri == before, f"{file}, byte {length} changed"
+                assert len(told) == 1 and after in told[0]
         fs.pipe_file(f"{path}/{file}", content)
-        assert latest_checkpoint(run_uri) == (newest, Progress(steps_done=6, replaced=3))
+        assert newest(run_uri) == (after, [])
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_a_checkpoint_that_lacks_a_file_is_passed_over(file: str, run_uri: str, tmp_path: Path) -> None:
-    before, newest = (put_checkpoint(run_uri, steps, tmp_path / "aside") for steps in (3, 6))
-    fs, path = fsspec.core.url_to_fs(newest)
+def test_a_checkpoint_that_lacks_a_file_is_passed_over(file: str, run_uri: str) -> None:
+    before, after = put(run_uri, 3), put(run_uri, 6)
+    fs, path = fsspec.core.url_to_fs(after)
     fs.rm_file(f"{path}/{file}")
-    found = latest_checkpoint(run_uri)
-    assert found is not None
-    assert found[0] == before
-    fs.rm(fsspec.core.url_to_fs(before)[1], recursive=True)
-    assert latest_checkpoint(run_uri) is None
+    assert newest(run_uri)[0] == before
+    remove_checkpoint(before)
+    assert newest(run_uri)[0] is None
+    assert not fs.find(fsspec.core.url_to_fs(before)[1])
+
+
+def test_one_is_written_in_place_of_another_of_its_step(run_uri: str) -> None:
+    uri = write_checkpoint(run_uri, state_of(7), Progress(9))
+    assert put(run_uri, 9) == uri
+    assert newest(run_uri) == (uri, [])
 
 
 def test_the_folders_sort_by_step() -> None:

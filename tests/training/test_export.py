@@ -13,7 +13,7 @@ from mulan.config.recipes import named_recipes
 from mulan.model.build import build_model
 from mulan.model.folder import ModelFolderError
 from mulan.training.assess import check_model
-from mulan.training.checkpoint import read_state, weights
+from mulan.training.checkpoint import weights
 from mulan.training.errors import RunError
 from mulan.training.export import checkpoint_to_export, export_run
 from mulan.training.headline import headline
@@ -39,7 +39,7 @@ def tagger(tiny_corpus: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 
 def test_its_trunk_is_taken_and_its_last_layer_dropped(tagger: tuple[Run, list[dict[str, Any]]]) -> None:
     run, _ = tagger
-    trained = read_state(checkpoint_to_export(run)[0])
+    trained = checkpoint_to_export(run).state
     recipe = load_recipe("m_resnet50_miniature", named_recipes(), [f"audio_tower.pretrained={run.model_uri}"])
     model = build_model(recipe)
     ours = model.state_dict()
@@ -83,7 +83,7 @@ def test_an_encoder_is_what_was_trained(name: str, tiny_corpus: str, tmp_path: P
     assert headline(recipe)[0] in lines[-1]["validation"]
     assert export_run(run) == 2
     model = build_model(recipe)
-    model.load_state_dict(weights(read_state(checkpoint_to_export(run)[0])))
+    model.load_state_dict(weights(checkpoint_to_export(run).state))
     backbone = AudioBackbone.from_pretrained(run.model_uri, device="cpu")
     window = np.random.default_rng(0).normal(0, 0.1, backbone.window_samples).astype(np.float32)
     with torch.no_grad():

@@ -18,10 +18,11 @@ from mulan.config.recipe import Recipe, load_recipe
 from mulan.config.recipes import named_recipes
 from mulan.data.shards import Recording, write_corpus
 from mulan.training.assess import assess_run
-from mulan.training.checkpoint import latest_checkpoint
+from mulan.training.checkpoint import checkpoints
 from mulan.training.errors import RunError, TrainingFailed
 from mulan.training.export import export_run
 from mulan.training.fit import fit
+from mulan.training.quarantine import read_quarantine
 from mulan.training.run import Run, read_lines
 from tests.conftest import tone_recording
 from tests.processes import run_in_processes
@@ -59,9 +60,7 @@ def test_two_ray_workers_train_what_one_process_trains(undisturbed: Run, tiny_co
 
 
 def test_the_folder_of_a_run(undisturbed: Run) -> None:
-    found = latest_checkpoint(undisturbed.uri)
-    assert found is not None
-    assert found[1].steps_done == 6
+    assert [one.steps_done for one in checkpoints(undisturbed.uri)] == [6, 3]
     assert export_run(undisturbed) == 6
     console = Console(record=True, width=120)
     evaluation = assess_run(undisturbed, console, data_uri=undisturbed.recipe().data.uri)
@@ -99,13 +98,15 @@ def test_a_killed_worker_is_replaced_and_the_run_is_the_same(
     assert losses(run.metrics()) == losses(undisturbed.metrics())
     assert [line["step"] for line in run.metrics()] == [1, 2, 3, 4, 5, 6]
 
-    # a checkpoint that was cut off does not count: the same name goes on from the one before it
-    os.truncate(Path(run.uri, "checkpoint_000000006", "state.safetensors"), 1000)
-    found = latest_checkpoint(run.uri)
-    assert found is not None
-    assert found[1].steps_done == 3
+    # a checkpoint that is spoiled does not count: the same name goes on from the one before it, and says so
+    state = Path(run.uri, "checkpoint_000000006", "state.safetensors")
+    content = bytearray(state.read_bytes())
+    content[-1] ^= 1
+    state.write_bytes(content)
     fit(miniature(tiny_corpus), run)
     assert losses(run.metrics()) == losses(undisturbed.metrics())
+    events = [line["event"] for line in read_lines(run.events_uri)]
+    assert any("checkpoint_000000006 is spoiled" in event for event in events)
 
 
 def test_a_finished_run_is_left_alone_and_another_recipe_refused(undisturbed: Run, tiny_corpus: str) -> None:
@@ -133,10 +134,11 @@ def test_bad_recordings_are_skipped_by_name_until_there_are_too_many(tiny_corpus
     write_corpus((spoiled(number, set(range(20))) for number in range(40)), many)
     run = Run(str(tmp_path), "one-bad")
     fit(miniature(one), run)
-    skipped = read_lines(run.skipped_uri)
-    assert {line["recording_id"] for line in skipped} == {"tone-003"}
-    assert {line["reason"] for line in skipped} == {"truncated audio"}
-    assert run.metrics()[-1]["replaced"] == len(skipped) > 0
+    (row,) = read_quarantine(run.quarantine_uri)
+    assert (row["recording_id"], row["reason"]) == ("tone-003", "truncated audio")
+    replaced = run.metrics()[-1]["replaced"]
+    assert replaced.keys() == {"truncated audio"}
+    assert replaced["truncated audio"] > 0
     with pytest.raises(ProcessRaisedException, match=r"data.max_bad_share = 0.01(.|\n)*truncated audio"):
         run_in_processes(train_inline, 1, miniature(many), str(tmp_path / "many-bad"), folder=tmp_path / "out")
 

@@ -15,14 +15,16 @@ def recipe() -> Recipe:
     return load_recipe("demo_miniature", named_recipes(), ["train.steps=400"])  # 16 pairs a step
 
 
-def line(step: int, *, step_s: float = 2.0, wait_s: float = 0.5, replaced: int = 0) -> dict[str, Any]:
+def line(
+    step: int, *, step_s: float = 2.0, wait_s: float = 0.5, replaced: dict[str, int] | None = None
+) -> dict[str, Any]:
     return {
         "step": step,
         "loss": 3.0 + step / 1000,
         "temperature": 0.09876,
         "step_s": step_s,
         "data_wait_s": wait_s,
-        "replaced": replaced,
+        "replaced": replaced or {},
     }
 
 
@@ -53,8 +55,10 @@ def test_speed_is_that_of_the_newest_twenty_steps() -> None:
 def test_the_newest_validation_and_what_was_skipped() -> None:
     metrics = [line(step) | {"validation": {"recall10": recall}} for step, recall in ((1, 0.1), (2, 0.25))]
     assert status_line(metrics, recipe(), seconds=1).endswith("left  recall@10 0.250")
-    metrics.append(line(3, replaced=7))
-    assert status_line(metrics, recipe(), seconds=1).endswith("recall@10 0.250  7 recordings skipped")
+    metrics.append(line(3, replaced={"silent": 5, "no samples": 2}))
+    assert status_line(metrics, recipe(), seconds=1).endswith(
+        "recall@10 0.250  7 recordings skipped (silent 5, no samples 2)"
+    )
 
 
 def test_where_there_is_no_terminal_a_plain_line_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

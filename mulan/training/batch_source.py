@@ -1,0 +1,85 @@
+"""Where the loop takes its batches from, and what it learns of them on all workers."""
+
+import hashlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from mulan.data.batch import Batch
+from mulan.data.schedule import Schedule
+from mulan.objectives.collectives import gather_objects
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A recording in whose place another one was used."""
+
+    recording_id: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the workers tell each other of the batches since the last time; the same on all of them."""
+
+    waited_s: float
+    """The longest wait of a worker for its batches."""
+    skipped: list[Skipped]
+    recordings: str
+    """A checksum of which recordings were consumed in which places of the global batch, whoever read them."""
+    fault: str | None
+    """Why one of the workers cannot go on."""
+    clock_s: float
+    """Of the first worker: what is done every so many seconds must be done by all in the same step."""
+
+
+@dataclass
+class BatchSource:
+    """Takes batches off the iterator, measures the wait, and insists on the schedule's order."""
+
+    batches: Iterator[Batch]
+    schedule: Schedule
+    _taken: int = 0
+    _waited_s: float = 0.0
+    _skipped: list[Skipped] = field(default_factory=list)
+    _checksum: int = 0
+
+    def take(self, count: int) -> Iterator[Batch]:
+        """The next batches, each when it is asked for: until then the device has work of the earlier ones."""
+        for _ in range(count):
+            begun = time.perf_counter()
+            batch = next(self.batches)
+            expected = self.schedule[self._taken]
+            assert batch.item == expected, f"got {batch.item}, the schedule says {expected}"
+            self._taken += 1
+            self._skipped += [Skipped(bad.recording_id, bad.reason, bad.detail) for bad in batch.replaced]
+            self._checksum ^= consumed_checksum(batch.item.micro_batch, batch.recording_id)
+            self._waited_s += time.perf_counter() - begun
+            yield batch
+
+    def told(self, fault: str | None = None) -> Told:
+        """Collective.
+
+        Args:
+            fault: why this worker cannot go on.
+        """
+        own = (self._waited_s, self._skipped, self._checksum, fault, time.monotonic())
+        waits, skipped, checksums, faults, clocks = zip(*gather_objects(own), strict=True)
+        self._waited_s, self._skipped, self._checksum = 0.0, [], 0
+        checksum = 0
+        for part in checksums:
+            checksum ^= part
+        return Told(
+            waited_s=max(waits),
+            skipped=[bad for of_worker in skipped for bad in of_worker],
+            recordings=f"{checksum:016x}",
+            fault=next((one for one in faults if one is not None), None),
+            clock_s=clocks[0],
+        )
+
+
+def consumed_checksum(micro_batch: int, recording_ids: tuple[str, ...]) -> int:
+    """64 bits of a micro-batch's recordings and their places; those of a step are joined by exclusive or."""
+    named = "\n".join((str(micro_batch), *recording_ids)).encode()
+    return int.from_bytes(hashlib.blake2b(named, digest_size=8).digest())
