@@ -28,7 +28,7 @@ ROOMS: dict[str, set[str]] = {
 
 KEPT_TO: dict[str, tuple[str, ...]] = {
     "ray.data": ("mulan/data/", "mulan/evaluation/"),
-    "ray.train": ("mulan/training/fit.py", "mulan/training/elastic.py"),
+    "ray.train": ("mulan/training/fit.py", "mulan/training/trainer.py"),
     "ray.tune": ("tune/",),
     "deepspeed": ("mulan/training/deepspeed_engine.py",),
 }

@@ -241,7 +241,8 @@ class Scale(Section):
     """CPUs that read, decode and tokenize: a process each, shared out among the workers, of which each has at least
     one."""
     max_failures: CountOrNone = 3
-    """Lost workers survived before the run gives up; machines that were taken back after a notice do not count."""
+    """Failures of workers survived in a row, without a new checkpoint between them; machines that were taken back after
+    a notice do not count."""
     collective_timeout_s: Positive = 600.0
     """A worker that others wait for longer than this is taken for lost, and all start again from the newest
     checkpoint."""

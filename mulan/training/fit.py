@@ -2,6 +2,8 @@
 
 import logging
 import math
+import os
+import time
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -12,6 +14,7 @@ import ray.train.torch
 from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
 from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig
+from ray.train.v2._internal.constants import WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR
 
 from mulan.config.agreement import worker_counts
 from mulan.config.audio_sections import AstTower
@@ -24,12 +27,12 @@ from mulan.data.pipeline import planned_batches
 from mulan.data.schedule import Schedule
 from mulan.objectives.collectives import gather_objects
 from mulan.training.checkpoint import Checkpoint, Progress, checkpoints, read_newest
-from mulan.training.elastic import ElasticTrainer
 from mulan.training.engine import CheckpointedEngine
 from mulan.training.errors import TrainingFailed
 from mulan.training.recorder import Recorder
 from mulan.training.reports import Reports
-from mulan.training.run import Run
+from mulan.training.run import JsonLinesLog, Run
+from mulan.training.trainer import Trainer, in_words
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +50,13 @@ def fit(recipe: Recipe, run: Run, *, callbacks: list[UserCallback] | None = None
     run.begin(recipe)
     if stands_at_the_end(recipe, run):
         return
-    trainer = ElasticTrainer(
+    # the controller takes this from the environment alone: how long a worker that does not answer is waited for
+    os.environ[WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR] = str(recipe.scale.collective_timeout_s)
+    trainer = Trainer(
         _train_on_worker,
         worker_counts=worker_counts(recipe.batch, recipe.train, recipe.scale),
+        steps_saved=partial(_steps_saved, run),
+        failed=partial(_failed, run),
         train_loop_config={"recipe": recipe, "run": run, "reader": ray.put(MicroBatchReader.of(recipe))},
         scaling_config=_scaling(recipe),
         run_config=_run_config(recipe, run, callbacks or []),
@@ -58,7 +65,7 @@ def fit(recipe: Recipe, run: Run, *, callbacks: list[UserCallback] | None = None
     try:
         result = trainer.fit()
     except ray.train.TrainingFailedError as error:
-        raise TrainingFailed(f"run {run.uri} failed: {_root_cause(error)}") from error
+        raise TrainingFailed(f"run {run.uri} failed: {in_words(error)}") from error
     if result.return_value is not None:
         raise TrainingFailed(f"run {run.uri} stopped: {result.return_value}")
 
@@ -78,11 +85,21 @@ def check_corpus(recipe: Recipe) -> None:
 
 def stands_at_the_end(recipe: Recipe, run: Run) -> bool:
     """Whether nothing is left to be trained."""
-    newest = checkpoints(run.uri)[:1]
-    if not newest or newest[0].steps_done < recipe.train.steps:
+    if _steps_saved(run) < recipe.train.steps:
         return False
     found = read_newest(run.uri, passed_over=log.warning)
     return found is not None and found.progress.steps_done >= recipe.train.steps
+
+
+def _steps_saved(run: Run) -> int:
+    newest = checkpoints(run.uri)[:1]
+    return newest[0].steps_done if newest else 0
+
+
+def _failed(run: Run, text: str) -> None:
+    failures = JsonLinesLog(run.failures_uri)
+    failures.append([{"time": time.time(), "event": text}])
+    failures.flush()
 
 
 def _train_on_worker(config: dict[str, Any]) -> str | None:
@@ -174,10 +191,3 @@ def ray_storage(uri: str) -> tuple[str, FileSystem | None]:
     """Ray's way to name a storage: a path, and a pyarrow file system unless it is local."""
     fs, path = storage.filesystem(uri)
     return (path, None) if storage.is_local(uri) else (path, PyFileSystem(FSSpecHandler(fs)))
-
-
-def _root_cause(error: BaseException) -> str:
-    failures = getattr(error, "worker_failures", None) or {}
-    for failure in failures.values():
-        return f"worker: {failure}"
-    return str(error)

@@ -1,5 +1,6 @@
 """Live progress of a run, read from its metrics; plain lines where the output is no terminal."""
 
+import itertools
 import math
 import threading
 import time
@@ -40,14 +41,16 @@ def _watch(run: Run, recipe: Recipe, console: Console, stop: threading.Event) ->
     period_s = 1.0 if is_local(run.uri) else 15.0
     begun, shown = time.monotonic(), -1
     last_plain = 0.0
-    tail, events = JsonLinesTail(run.metrics_uri), JsonLinesTail(run.events_uri)
-    events.new_lines()  # of earlier times
+    tail = JsonLinesTail(run.metrics_uri)
+    told = [JsonLinesTail(run.failures_uri), JsonLinesTail(run.events_uri)]
+    for each in told:
+        each.new_lines()  # of earlier times
     recent: deque[dict[str, Any]] = deque(maxlen=_RECENT_STEPS)
     validated: list[dict[str, Any]] = []
     with Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else _nothing() as live:
         while True:
             stopping = stop.wait(period_s)
-            for event in events.new_lines():
+            for event in itertools.chain.from_iterable(each.new_lines() for each in told):
                 console.print(f"train  {event['event']}", soft_wrap=True)
             for line in tail.new_lines():
                 recent.append(line)

@@ -37,6 +37,10 @@ class Run:
         return storage.join(self.uri, "events.jsonl")
 
     @property
+    def failures_uri(self) -> str:
+        return storage.join(self.uri, "failures.jsonl")
+
+    @property
     def quarantine_uri(self) -> str:
         return storage.join(self.uri, "quarantine.parquet")
 
