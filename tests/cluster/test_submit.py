@@ -1,104 +1,26 @@
 """`ray job submit` of `jobs.train` to a cluster of the shape of cluster/: a head without work, and a worker node."""
 
-import os
 import re
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
-import time
 import tomllib
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 import yaml
 
 from mulan.training.run import Run
-
-ROOT = Path(__file__).parents[2]
-RAY = str(Path(sys.executable).with_name("ray"))
-START_LIMIT_S = 120
-
-# As in the image: the package can be imported, and nothing is fetched. Other Rays on this machine are none of ours.
-ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {
-    "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    "PYTHONPATH": str(ROOT),
-    "HF_HUB_OFFLINE": "1",
-    "DS_ACCELERATOR": "cpu",
-    "OMP_NUM_THREADS": "1",
-    "RAY_AUTH_MODE": "disabled",
-    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-}
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback that nobody listens on; all are held until the last is found, so that they differ."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
-@contextmanager
-def node(*options: str) -> Iterator[subprocess.Popen]:
-    """A Ray node of this machine. `ray start --block` ends the processes that it started when it is told to end."""
-    process = subprocess.Popen(
-        [
-            *(RAY, "start", "--block", "--node-ip-address=127.0.0.1", "--disable-usage-stats"),
-            *("--object-store-memory=150000000", "--min-worker-port=0", "--max-worker-port=0"),
-            *options,
-        ],
-        env=ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
+from tests import nodes
+from tests.nodes import ENVIRONMENT, RAY, ROOT
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
     """Address of the cluster's job server."""
-    port, dashboard, client, head_agent, worker_agent = free_ports(5)
-    address = f"http://127.0.0.1:{dashboard}"
-    folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # the paths of Ray's sockets must stay below 107 bytes
-    head_options = (
-        *("--head", "--num-cpus=0", f"--port={port}", f"--temp-dir={folder}", f"--ray-client-server-port={client}"),
-        *(f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={head_agent}"),
-    )
-    worker_options = (
-        *(f"--address=127.0.0.1:{port}", "--num-cpus=4", "--labels=pool=cpu"),
-        f"--dashboard-agent-listen-port={worker_agent}",
-    )
-    try:
-        with node(*head_options) as head:
-            wait_until_it_answers(f"{address}/api/gcs_healthz", head)
-            with node(*worker_options):
-                yield address
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def wait_until_it_answers(url: str, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + START_LIMIT_S
-    while time.monotonic() < deadline:
-        assert process.poll() is None, f"ray start ended with {process.returncode}"
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    raise TimeoutError(f"{url} did not answer within {START_LIMIT_S} s")
+    with nodes.cluster() as started:
+        started.add_node(cpus=4)
+        yield started.dashboard
 
 
 def submit(cluster: str, *command: str) -> subprocess.CompletedProcess:
