@@ -48,6 +48,7 @@ class Node:
 
     def __init__(self, *options: str) -> None:
         """`ray start --block` ends the processes that it started when it is told to end."""
+        self.node_id = ""
         self.process = subprocess.Popen(
             [
                 *(RAY, "start", "--block", "--node-ip-address=127.0.0.1", "--disable-usage-stats"),
@@ -90,14 +91,16 @@ class Cluster:
         options = (f"--address={self.address}", f"--num-cpus={cpus}", f"--labels={labels}")
         before = self.alive()
         self.nodes.append(Node(*options, f"--dashboard-agent-listen-port={agent}"))
-        self.wait_for_another(before)  # nodes of one machine that start at once take each other's ports
+        self.nodes[-1].node_id = self.joined_since(before)  # those that start at once take each other's ports
         return self.nodes[-1]
 
-    def wait_for_another(self, before: set[str]) -> None:
+    def joined_since(self, before: set[str]) -> str:
+        """Waits for a node that was not there, and returns its id."""
         deadline = time.monotonic() + START_LIMIT_S
-        while not self.alive() - before:
+        while not (new := self.alive() - before):
             assert time.monotonic() < deadline, f"a node did not join within {START_LIMIT_S} s"
             time.sleep(0.2)
+        return new.pop()
 
     def alive(self) -> set[str]:
         """Ids of the nodes that Ray takes to be alive."""
@@ -123,7 +126,7 @@ def cluster() -> Iterator[Cluster]:
     started = Cluster(f"127.0.0.1:{port}", url, head)
     try:
         wait_until_it_answers(f"{url}/api/gcs_healthz", head.process)
-        started.wait_for_another(set())
+        head.node_id = started.joined_since(set())
         yield started
     finally:
         started.end()

@@ -148,7 +148,10 @@ def _reports(recorder: Recorder | None, engine: CheckpointedEngine) -> Reports:
 
     def leaving() -> frozenset[str]:
         info = ray.train.get_preemption_info()
-        return frozenset(info.preempted_node_ids if info else ())
+        nodes = frozenset(info.preempted_node_ids if info else ())
+        if recorder is not None and nodes:
+            recorder.event(f"about to be taken away: {', '.join(sorted(nodes))}")
+        return nodes
 
     if recorder is None:
         return Reports(step=_ignore, skipped=_ignore_both, milestone=milestone, leaving=leaving)

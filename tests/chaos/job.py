@@ -103,8 +103,9 @@ class Watch:
         self._stop.set()
         self._thread.join()
 
-    def newest_step(self) -> int:
-        return self.steps[-1][1] if self.steps else 0
+    def most_steps(self) -> int:
+        """The most that were ever done, be they lost since."""
+        return max((step for _, step in self.steps), default=0)
 
     def _look(self) -> None:
         metrics, events = JsonLinesTail(self._run.metrics_uri), JsonLinesTail(self._run.events_uri)

@@ -1,0 +1,83 @@
+"""The long disturbed runs, and what they cost: `make chaos`. Prints the tables of the README's part on reliability."""
+
+import argparse
+import random
+import sys
+import tempfile
+from pathlib import Path
+
+from mulan.data.shards import write_corpus
+from mulan.training.run import Run
+from tests.chaos.growth import Growth
+from tests.chaos.scenarios import (
+    assert_nothing_lost,
+    disturbed,
+    machine_taken_and_given_back,
+    two_nodes,
+    undisturbed,
+)
+from tests.chaos.strikes import Cost, planned_strikes
+from tests.conftest import tone_recording
+
+STEPS = 60
+SOAK_STEPS = 500
+VICTIMS = [
+    "training worker",
+    "training worker",
+    "data worker",
+    "data coordinator",
+    "controller",
+    "driver",
+    "node",
+    "stopped worker",
+]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="tests.chaos", description=__doc__.split("\n")[0])
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of victims and moments")
+    seed = parser.parse_args().seed
+    print(f"seed {seed}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="chaos") as name:
+        folder = Path(name)
+        corpus_uri = str(folder / "corpus")
+        write_corpus((tone_recording(number, "train") for number in range(32)), corpus_uri)
+        runs = folder / "runs"
+        runs.mkdir()
+        with two_nodes() as nodes:
+            twin = Run(str(runs), "undisturbed")
+            undisturbed(nodes, corpus_uri, twin, STEPS)
+            run = Run(str(runs), "disturbed")
+            strikes = planned_strikes(VICTIMS, steps=STEPS, seed=seed)
+            print_costs(disturbed(nodes, corpus_uri, run, strikes, steps=STEPS, seed=seed))
+            assert_nothing_lost(run, twin)
+            print(f"{len(strikes)} strikes in {STEPS} steps: every loss has the same bits, every recording its place\n")
+            grown = undisturbed(nodes, corpus_uri, Run(str(runs), "soak"), SOAK_STEPS)
+            print_growth(grown)
+        for what, seconds in machine_taken_and_given_back(corpus_uri, Run(str(runs), "elastic"), folder, STEPS):
+            print(f"{seconds:6.0f} s  {what}")
+        print("every loss within 1e-5 of one worker's, every recording in its place")
+    return 0 if all(each.within for each in grown) else 1
+
+
+def print_costs(costs: list[Cost]) -> None:
+    print("| struck | at step | s to the next step | noticed | joined | first step | steps again |")
+    print("|---|---|---|---|---|---|---|")
+    for cost in costs:
+        victim = cost.strike.victim + (", writing a checkpoint" if cost.strike.during_checkpoint else "")
+        parts = (cost.noticed_s, cost.joined_s, cost.first_step_s, cost.again_s)
+        shown = " | ".join("" if part is None else f"{part:.0f}" for part in parts)
+        print(f"| {victim} | {cost.at_step} | {cost.in_all_s:.1f} | {shown} |", flush=True)
+    print()
+
+
+def print_growth(grown: list[Growth]) -> None:
+    print("| held | second quarter | last quarter | bound of growth |")
+    print("|---|---|---|---|")
+    for each in grown:
+        print(f"| {each.held} | {each.before:.0f} | {each.after:.0f} | {each.bound:.0f} |", flush=True)
+    print()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
