@@ -77,8 +77,9 @@ def in_words(error: TrainingFailedError) -> str:
     """What went wrong, a line for each worker that it went wrong on."""
     failures: Mapping[int, BaseException] = getattr(error, "worker_failures", None) or {}
     told = [f"worker {rank}: {_first_line(failure)}" for rank, failure in sorted(failures.items())]
-    return "; ".join(told) or _first_line(error)
+    return "; ".join(told) or _first_line(getattr(error, "controller_failure", error))
 
 
 def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
+    cause = getattr(error, "cause", None) or error  # Ray wraps what a worker raised in its own traceback
+    return f"{type(cause).__name__}: {str(cause).strip()}".splitlines()[0]

@@ -74,7 +74,8 @@ class Samples:
                 for number, process in enumerate(sorted(self._job.processes(kind), key=lambda each: each.pid)):
                     with suppress(psutil.Error):
                         memory = process.memory_info()
-                        self._add(f"{kind} {number}: private memory, MiB", MOST_MEMORY_MIB, step, _mib(memory))
+                        private_mib = (memory.rss - memory.shared) / 2**20  # the object store is shared
+                        self._add(f"{kind} {number}: private memory, MiB", MOST_MEMORY_MIB, step, private_mib)
                         self._add(f"{kind} {number}: files", MOST_FILES, step, process.num_fds())
             self._add("object stores, MiB", MOST_OBJECT_STORE_MIB, step, self._object_stores_mib())
 
@@ -85,8 +86,3 @@ class Samples:
         with urllib.request.urlopen(f"{self._job.cluster.dashboard}/nodes?view=summary", timeout=10) as answer:
             nodes = json.load(answer)["data"]["summary"]
         return sum(node["raylet"].get("objectStoreUsedMemory", 0) for node in nodes) / 2**20
-
-
-def _mib(memory: psutil._common.pmem) -> float:
-    """Less what is shared with other processes, the object store before all."""
-    return (memory.rss - memory.shared) / 2**20
