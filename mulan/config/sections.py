@@ -43,9 +43,11 @@ class Data(Section):
     """Rate at which audio reaches the model; other rates are resampled."""
     window_s: Positive = 10.0
     """Length of the context window (MuLan §3.2: 10 s)."""
+    least_s: NonNegative = 0.5
+    """A recording with less sound than this is not used; 0 takes any."""
     source_ratio: SourceRatio = SourceRatio()
     max_bad_share: Share = 0.01
-    """Share of examples replaced because they could not be read above which the run stops."""
+    """Share of examples replaced because they could not be used above which the run stops."""
 
     @property
     def window_samples(self) -> int:

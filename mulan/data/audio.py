@@ -6,6 +6,7 @@ does not (M4A, WebM, AAC); it decodes from the start, so a window costs it the w
 
 import io
 from dataclasses import dataclass
+from itertools import chain
 
 import av
 import numpy as np
@@ -17,8 +18,19 @@ from mulan.data.errors import DecodeError
 _FRAMES_LOST_AT_END = 0.01
 """Share of the announced frames that may be missing: MP3 headers promise a little more than the decoder yields."""
 
+_RATES_HZ = (1000, 1_000_000)
+"""What a header may say; a rate outside would make a window a few samples, or gigabytes."""
 
-def decode_window(audio: bytes, window: np.ndarray, *, draw: float, sample_rate_hz: int) -> int:
+_UNKNOWN_FRAMES = 2**63 - 1
+"""libsndfile's length of a FLAC stream that was written before its length was known."""
+
+_SAMPLES_AT_ONCE = 2**22
+"""Of all channels together, between decoding and mixing down: memory must not depend on what a header promises."""
+
+
+def decode_window(
+    audio: bytes, window: np.ndarray, *, draw: float, sample_rate_hz: int, least_s: float = 0.0
+) -> int:
     """Fills a window with a part of a recording, mono, and returns how many of its samples are the recording's.
 
     Args:
@@ -27,24 +39,27 @@ def decode_window(audio: bytes, window: np.ndarray, *, draw: float, sample_rate_
             holds anything.
         draw: in [0, 1): which of all possible windows, from the first to the last.
         sample_rate_hz: of the window.
+        least_s: a recording with less sound than this is refused, before it is decoded.
 
     Raises:
-        DecodeError: undecodable, cut off, empty, or with samples that are not numbers.
+        DecodeError: undecodable, cut off, empty or too short, of an impossible rate, or with samples that are not
+            numbers.
     """
-    frames, rate_hz, file = _open(audio)
+    frames, rate_hz, file = _open(audio, least_s=least_s)
     needed = -(-len(window) * rate_hz // sample_rate_hz)
     start, count = int(draw * (max(0, frames - needed) + 1)), min(needed, frames)
     # samples that need no conversion are decoded into their place: a copy would cost as much as reading the file
     out = window[:count, None] if _holds_mono_int16(file) and rate_hz == sample_rate_hz else None
-    samples = _read(file, start, count, announced=frames, out=out)
-    mono = to_mono_int16(samples, rate_hz, sample_rate_hz)[: len(window)]
+    mono = _to_int16(_read(file, start, count, announced=frames, out=out), rate_hz, sample_rate_hz)[: len(window)]
     if out is None:
         window[: len(mono)] = mono
     window[len(mono) :] = 0
     return len(mono)
 
 
-def decode_views(audio: bytes, views: np.ndarray, *, draw: float, sample_rate_hz: int) -> None:
+def decode_views(
+    audio: bytes, views: np.ndarray, *, draw: float, sample_rate_hz: int, least_s: float = 0.0
+) -> None:
     """Fills adjacent windows of a recording (SemiSupCon's views), mono.
 
     In a recording shorter than all of them together they are evenly spaced from its start to its end, and overlap; one
@@ -55,12 +70,13 @@ def decode_views(audio: bytes, views: np.ndarray, *, draw: float, sample_rate_hz
         views: int16 [views, samples], contiguous, to be filled. After an error it holds anything.
         draw: in [0, 1): which part of the recording.
         sample_rate_hz: of the windows.
+        least_s: as of :func:`decode_window`.
 
     Raises:
         DecodeError: as :func:`decode_window`.
     """
     count, samples = views.shape
-    filled = decode_window(audio, views.reshape(-1), draw=draw, sample_rate_hz=sample_rate_hz)
+    filled = decode_window(audio, views.reshape(-1), draw=draw, sample_rate_hz=sample_rate_hz, least_s=least_s)
     if filled < views.size and count > 1:
         excerpt = views.reshape(-1)[: max(filled, samples)].copy()
         for view, start in zip(views, np.linspace(0, len(excerpt) - samples, count).round().astype(int), strict=True):
@@ -74,11 +90,15 @@ def decode_recording(audio: bytes | str, *, sample_rate_hz: int) -> np.ndarray:
         DecodeError: as :func:`decode_window`, and for a path that cannot be read.
     """
     frames, rate_hz, file = _open(_read_file(audio) if isinstance(audio, str) else audio)
-    return to_mono_int16(_read(file, 0, frames, announced=frames), rate_hz, sample_rate_hz)
+    return _to_int16(_read(file, 0, frames, announced=frames), rate_hz, sample_rate_hz)
 
 
 def duration_s(audio: bytes) -> float:
-    """Length of an encoded file."""
+    """Length of an encoded file.
+
+    Raises:
+        DecodeError: a file that cannot be opened, without samples, or of an impossible rate.
+    """
     frames, rate_hz, _ = _open(audio)
     return frames / rate_hz
 
@@ -92,17 +112,7 @@ def to_mono_int16(samples: np.ndarray, from_rate_hz: int, to_rate_hz: int) -> np
     Returns:
         int16 [frames * to_rate_hz / from_rate_hz].
     """
-    frames, channels = samples.shape
-    if channels == 1 and samples.dtype == np.int16 and from_rate_hz == to_rate_hz:
-        return samples[:, 0]
-    mono = np.zeros(frames, np.float32)
-    for channel in range(channels):  # whole columns: NumPy is slow at the mean of many short rows
-        mono += samples[:, channel]
-    mono /= channels * (32768.0 if samples.dtype == np.int16 else 1.0)
-    if from_rate_hz != to_rate_hz:
-        mono = soxr.resample(mono, from_rate_hz, to_rate_hz)
-    scaled = np.rint(mono * 32768.0)
-    return np.clip(scaled, -32768, 32767).astype(np.int16)
+    return _to_int16(_mix_down(samples), from_rate_hz, to_rate_hz)
 
 
 def evenly_spaced_windows(samples: int, window_samples: int) -> np.ndarray:
@@ -131,20 +141,30 @@ class _OnePart(soundfile.SoundFile):
 
 @dataclass(frozen=True)
 class _Decoded:
-    """What PyAV made of a whole file: float32 [frames, channels]."""
+    """What PyAV made of a whole file: float32 [frames], mono."""
 
     samples: np.ndarray
 
 
-def _open(audio: bytes) -> tuple[int, int, _OnePart | _Decoded]:
+def _open(audio: bytes, *, least_s: float = 0.0) -> tuple[int, int, _OnePart | _Decoded]:
     """Frames, rate in Hz, and what :func:`_read` reads from."""
+    frames, rate_hz, file = _opened(audio)
+    if not _RATES_HZ[0] <= rate_hz <= _RATES_HZ[1]:
+        raise DecodeError("impossible sample rate", f"{rate_hz} Hz is not from {_RATES_HZ[0]} to {_RATES_HZ[1]} Hz")
+    if frames <= 0:
+        raise DecodeError("no samples", "a file without audio frames")
+    if frames < least_s * rate_hz:
+        raise DecodeError("too short", f"{frames / rate_hz:.3g} s of sound, less than {least_s:g} s")
+    return frames, rate_hz, file
+
+
+def _opened(audio: bytes) -> tuple[int, int, _OnePart | _Decoded]:
     try:
         file = _OnePart(io.BytesIO(audio))
     except soundfile.LibsndfileError as error:
-        samples, rate_hz = _decode_with_pyav(audio, why=error.error_string)
-        return len(samples), rate_hz, _Decoded(samples)
-    if file.frames <= 0:
-        raise DecodeError("no samples", f"{file.format} file without frames")
+        return _decode_with_pyav(audio, why=error.error_string)
+    if file.frames == _UNKNOWN_FRAMES:
+        return _decode_with_pyav(audio, why=f"{file.format} of unknown length")
     return file.frames, file.samplerate, file
 
 
@@ -155,38 +175,69 @@ def _holds_mono_int16(file: _OnePart | _Decoded) -> bool:
 def _read(
     file: _OnePart | _Decoded, start: int, count: int, *, announced: int, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """[count, channels], the beginning of ``out`` if given; int16 where the file holds that, float32 otherwise."""
+    """[count], mono, in ``out`` [count, 1] if given; int16 where the file holds that in mono, float32 otherwise."""
     if isinstance(file, _Decoded):
         return file.samples[start : start + count]
-    dtype = "int16" if file.subtype == "PCM_16" else "float32"
+    most = count if out is not None else max(1, _SAMPLES_AT_ONCE // file.channels)
+    parts, missing, ended = [], count, False
     try:
         file.seek(start)
-        samples: np.ndarray = file.read(count, dtype=dtype, always_2d=True, out=out)
+        while missing and not ended:
+            wanted = min(missing, most)
+            part = file.read(wanted, "int16" if file.subtype == "PCM_16" else "float32", always_2d=True, out=out)
+            parts.append(_mix_down(part))
+            missing, ended = missing - len(part), len(part) < wanted
     except soundfile.LibsndfileError as error:
         raise DecodeError("truncated audio", f"{file.format}: {error.error_string}") from error
-    if len(samples) < count - _FRAMES_LOST_AT_END * announced:
-        raise DecodeError("truncated audio", f"{file.format} ends {count - len(samples)} frames early")
+    if missing == count or missing > _FRAMES_LOST_AT_END * announced:
+        raise DecodeError("truncated audio", f"{file.format} ends {missing} frames early")
+    return _finite(parts, file.format)
+
+
+def _decode_with_pyav(audio: bytes, *, why: str) -> tuple[int, int, _Decoded]:
+    parts, rate_hz = [], 0
+    try:
+        with av.open(io.BytesIO(audio), "r") as container:
+            resampler = av.AudioResampler(format="fltp")
+            for frame in chain(container.decode(container.streams.audio[0]), [None]):  # None flushes the resampler
+                for resampled in resampler.resample(frame):
+                    parts.append(_mix_down(resampled.to_ndarray().T))
+                    rate_hz = resampled.sample_rate
+    except (av.FFmpegError, IndexError, ValueError) as error:
+        raise DecodeError("undecodable audio", f"{why}; {error}") from error
+    if not parts:
+        raise DecodeError("no samples", "a file without audio frames")
+    samples = _finite(parts, "file")
+    return len(samples), rate_hz, _Decoded(samples)
+
+
+def _mix_down(samples: np.ndarray) -> np.ndarray:
+    """Channel mean [frames] of [frames, channels]: int16 of mono int16, float32 otherwise."""
+    frames, channels = samples.shape
+    if channels == 1 and samples.dtype == np.int16:
+        return samples[:, 0]
+    mono = np.zeros(frames, np.float32)
+    for channel in range(channels):  # whole columns: NumPy is slow at the mean of many short rows
+        mono += samples[:, channel]
+    mono /= channels * (32768.0 if samples.dtype == np.int16 else 1.0)
+    return mono
+
+
+def _finite(parts: list[np.ndarray], name: str) -> np.ndarray:
+    """Joined."""
+    samples = parts[0] if len(parts) == 1 else np.concatenate(parts)
     if samples.dtype != np.int16 and not np.isfinite(samples).all():
-        raise DecodeError("samples not finite", f"{file.format} with NaN or infinite samples")
+        raise DecodeError("samples not finite", f"{name} with NaN or infinite samples")
     return samples
 
 
-def _decode_with_pyav(audio: bytes, *, why: str) -> tuple[np.ndarray, int]:
-    try:
-        with av.open(io.BytesIO(audio), "r") as container:
-            stream = container.streams.audio[0]
-            resampler = av.AudioResampler(format="fltp")
-            parts = [
-                resampled.to_ndarray()
-                for frame in [*container.decode(stream), None]  # None flushes the resampler
-                for resampled in resampler.resample(frame)
-            ]
-            rate_hz = stream.rate
-    except (av.FFmpegError, IndexError, ValueError) as error:
-        raise DecodeError("undecodable audio", f"{why}; {error}") from error
-    samples = np.concatenate(parts, axis=1).T if parts else np.zeros((0, 1), np.float32)
-    if not len(samples):
-        raise DecodeError("no samples", "a file without audio frames")
-    if not np.isfinite(samples).all():
-        raise DecodeError("samples not finite", "NaN or infinite samples")
-    return samples, rate_hz
+def _to_int16(mono: np.ndarray, from_rate_hz: int, to_rate_hz: int) -> np.ndarray:
+    """int16 [frames * to_rate_hz / from_rate_hz] of [frames], int16 or float in [-1, 1]."""
+    if mono.dtype == np.int16:
+        if from_rate_hz == to_rate_hz:
+            return mono
+        mono = mono.astype(np.float32) / np.float32(32768)
+    if from_rate_hz != to_rate_hz:
+        mono = soxr.resample(mono, from_rate_hz, to_rate_hz)
+    scaled = np.rint(mono * 32768.0)
+    return np.clip(scaled, -32768, 32767).astype(np.int16)

@@ -13,14 +13,22 @@ class CorpusError(MulanError, ValueError):
         super().__init__(f"corpus {uri}: " + "; ".join(faults))
 
 
+_LONGEST_DETAIL = 500
+"""In characters: names in tars and decoders' messages may have any length."""
+
+
 class BadRecording(MulanError, ValueError):
     """One recording that cannot be used. The reason is a short phrase that is counted; the detail says more.
+
+    The detail is one line of valid Unicode, whatever names and texts it was made of, so that it can be written anywhere.
 
     Training replaces such a recording and goes on (see :mod:`mulan.data.examples`).
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
-        self.reason, self.detail = reason, detail
+        self.reason = reason
+        one_line = " ".join(detail[:_LONGEST_DETAIL].split())
+        self.detail = detail = one_line.encode(errors="backslashreplace").decode()
         super().__init__(f"{reason}: {detail}" if detail else reason)
 
     def __reduce__(self) -> tuple[type["BadRecording"], tuple[str, str]]:
@@ -28,7 +36,7 @@ class BadRecording(MulanError, ValueError):
 
 
 class DecodeError(BadRecording):
-    """Audio that no decoder reads, that is cut off, or that holds no usable samples."""
+    """Audio that no decoder reads, that is cut off, or that holds no usable samples or too few."""
 
 
 class TooManyBadRecordings(MulanError):

@@ -107,7 +107,16 @@ class MicroBatchReader:
         """Fills the windows of an example and gives its text."""
         record, source = shards.parse_read(read), example.stream.source
         texts = record.texts(source) if source else [""]
-        decode_views(record.audio, views, draw=example.window_draw, sample_rate_hz=self.data.sample_rate_hz)
+        decode_views(
+            record.audio,
+            views,
+            draw=example.window_draw,
+            sample_rate_hz=self.data.sample_rate_hz,
+            least_s=self.data.least_s,
+        )
+        if not views.any():
+            taken_s = len(views) * self.data.window_s
+            raise BadRecording("silent", f"nothing but zeros in {taken_s:g} s from {example.window_draw:.0%} on")
         return texts[int(example.text_draw * len(texts))]
 
     def _batch(

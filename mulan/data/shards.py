@@ -4,12 +4,14 @@ Any WebDataset reader reads them; the index adds the byte range of every recordi
 read. Tars made elsewhere are adopted by indexing alone (:func:`index_shards`).
 """
 
+import errno
 import io
 import json
 import struct
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -18,6 +20,7 @@ from mulan.config.sections import SOURCES
 from mulan.data import audio, storage
 from mulan.data.errors import BadRecording, CorpusError
 from mulan.data.index import INDEX_NAME, SCHEMA, SPLITS, Corpus, write_index
+from mulan.data.text import is_blank, is_unicode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,16 +54,23 @@ class Record:
     metadata: Mapping[str, Any]
 
     def texts(self, source: str) -> list[str]:
-        """The texts of a source.
+        """The texts of a source, less those in which there is nothing to read.
 
         Raises:
-            BadRecording: the source is not a list with at least one string.
+            BadRecording: no text is left, one is not Unicode, or the source is not a list of strings.
         """
-        texts = self.metadata.get("texts")
-        found = texts.get(source) if isinstance(texts, Mapping) else None
-        if not (isinstance(found, list) and found and all(isinstance(text, str) for text in found)):
+        texts = self.metadata.get("texts", {})
+        if not isinstance(texts, Mapping):
+            raise BadRecording("text of the wrong type", f"texts is {texts!r:.80}, not lists by source")
+        found = texts.get(source, [])
+        if not (isinstance(found, list) and all(isinstance(text, str) for text in found)):
             raise BadRecording("text of the wrong type", f"texts.{source} is {found!r:.80}, not a list of strings")
-        return found
+        if not all(map(is_unicode, found)):
+            raise BadRecording("text not Unicode", f"texts.{source} has half of a surrogate pair: {found!r:.80}")
+        readable = [text for text in found if not is_blank(text)]
+        if not readable:
+            raise BadRecording("empty text", f"there is nothing to read in texts.{source}: {found!r:.80}")
+        return readable
 
 
 def write_corpus(recordings: Iterable[Recording], uri: str, *, recordings_per_shard: int = 256) -> None:
@@ -132,6 +142,8 @@ def parse_read(read: bytes | Exception) -> Record:
     """The recording in one result of :func:`mulan.data.storage.read_ranges`."""
     if isinstance(read, FileNotFoundError):
         raise BadRecording("missing shard", str(read)) from read
+    if isinstance(read, OSError) and read.errno == errno.EINVAL:  # S3's answer; a local file gives no bytes
+        raise BadRecording("truncated shard", f"it ends before the indexed bytes: {read}") from read
     if isinstance(read, Exception):
         raise BadRecording("unreadable shard", f"{type(read).__name__}: {read}") from read
     return parse_record(read)
@@ -143,6 +155,8 @@ def parse_record(fragment: bytes) -> Record:
     Raises:
         BadRecording: cut off, not a tar, or without an audio member and a JSON object.
     """
+    if not fragment:
+        raise BadRecording("truncated shard", "it ends before the indexed bytes")
     found: dict[str, bytes] = {}
     key = ""
     try:
@@ -157,8 +171,10 @@ def parse_record(fragment: bytes) -> Record:
         found[extension] = content
     try:
         metadata = json.loads(found.pop("json"))
-    except (KeyError, ValueError) as error:
-        raise BadRecording("no metadata", f"{key} has no readable .json member") from error
+    except KeyError as error:
+        raise BadRecording("no metadata", f"{key} has no .json member") from error
+    except (ValueError, RecursionError) as error:  # the latter of lists in lists, without end
+        raise BadRecording("unreadable metadata", f"{key}.json: {error}") from error
     if not isinstance(metadata, dict) or len(found) != 1:
         raise BadRecording("no metadata", f"{key} needs one audio member and a JSON object")
     extension, content = found.popitem()
@@ -227,6 +243,9 @@ def _check(recording: Recording, seen: set[str], uri: str) -> None:
     unknown = sorted(set(recording.texts) - set(SOURCES))
     if unknown:
         faults.append(f"{recording.recording_id}: text sources {unknown} are not among {', '.join(SOURCES)}")
+    for text in chain(recording.tags, *recording.texts.values()):
+        if not is_unicode(text):
+            faults.append(f"{recording.recording_id}: {text!r:.80} has half of a surrogate pair")
     if faults:
         raise CorpusError(uri, faults)
     seen.add(recording.recording_id)
@@ -245,7 +264,8 @@ def _index_row(key: str, uri: str, offset: int, length: int, metadata: Mapping[s
         "texts by source": isinstance(texts, Mapping),
         "duration_s (a number)": isinstance(duration_s, int | float),
         "split (a string)": isinstance(split, str),
-        "tags (a list of strings)": isinstance(tags, list | tuple) and all(isinstance(tag, str) for tag in tags),
+        "tags (a list of strings)": isinstance(tags, list | tuple)
+        and all(isinstance(tag, str) and is_unicode(tag) for tag in tags),
     }
     if not all(typed.values()):
         wrong = ", ".join(name for name, right in typed.items() if not right)

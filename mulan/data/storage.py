@@ -105,7 +105,7 @@ def _read_local(path: str, offset: int, length: int) -> bytes | OSError:
     try:
         with open(path, "rb") as file:
             file.seek(offset)
-            return file.read(length)
+            return file.read(min(length, max(0, os.fstat(file.fileno()).st_size - offset)))  # it takes memory for all
     except OSError as error:
         return error
 

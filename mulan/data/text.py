@@ -8,6 +8,23 @@ from tokenizers import Tokenizer
 from mulan.config.pretrained import PretrainedError, pretrained_folder
 from mulan.config.sections import TextTower
 
+MOST_CHARACTERS = 20_000
+"""Read of a text, since a tokenizer reads all of it before it cuts: 512 tokens are some 2,500 characters of English."""
+
+
+def is_blank(text: str) -> bool:
+    """Whether there is nothing to read in a text: it is empty, or all space, control characters and the like."""
+    return not any(char.isprintable() and char not in " \N{REPLACEMENT CHARACTER}" for char in text[:MOST_CHARACTERS])
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be encoded; one with half of a surrogate pair, which JSON lets through, cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
 
 def load_tokenizer(section: TextTower) -> Tokenizer | None:
     """The text tower's tokenizer, which cuts or null-pads to ``max_tokens``; None where the recipe has no text tower.
@@ -56,9 +73,12 @@ def load_vocabulary(section: TextTower) -> Vocabulary:
 
 
 def tokenize(texts: list[str], tokenizer: Tokenizer | None) -> tuple[np.ndarray, np.ndarray]:
-    """Token ids and attention mask, both int64 [len(texts), max_tokens] (MuLan §3.1); [len(texts), 0] without any."""
+    """Token ids and attention mask, both int64 [len(texts), max_tokens] (MuLan §3.1); [len(texts), 0] without any.
+
+    Of each text the first :data:`MOST_CHARACTERS` are read; all must be Unicode (:func:`is_unicode`).
+    """
     if tokenizer is None:
         return np.zeros((len(texts), 0), np.int64), np.zeros((len(texts), 0), np.int64)
-    encoded = tokenizer.encode_batch_fast(texts)
+    encoded = tokenizer.encode_batch_fast([text[:MOST_CHARACTERS] for text in texts])
     token_ids = np.array([text.ids for text in encoded], np.int64)
     return token_ids, np.array([text.attention_mask for text in encoded], np.int64)

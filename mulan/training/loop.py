@@ -81,11 +81,12 @@ def _flat(line: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_bad_share(replaced: Counter[str], examples: int, allowed: float, newest: list[Skipped]) -> None:
-    if replaced.total() > allowed * max(examples, BAD_SHARE_JUDGED_FROM):
-        last = newest[-1]
-        reasons = ", ".join(f"{reason} {count}" for reason, count in replaced.most_common())
+    judged = max(examples, BAD_SHARE_JUDGED_FROM)
+    if replaced.total() > allowed * judged:
+        listed = "\n".join(f"  - {reason}: {count}" for reason, count in replaced.most_common())
+        last = "".join(f"\nthe last: {bad.recording_id}: {bad.reason}: {bad.detail}" for bad in newest[-1:])
         raise TooManyBadRecordings(
-            f"{replaced.total()} of {examples} examples could not be used ({reasons}), more than data.max_bad_share = "
-            f"{allowed:g} allows (of {BAD_SHARE_JUDGED_FROM} examples at least). All: quarantine.parquet. "
-            f"The last: {last.recording_id}: {last.reason}: {last.detail}"
+            f"{replaced.total()} recordings could not be used in the first {examples} examples; data.max_bad_share = "
+            f"{allowed:g} allows {math.floor(allowed * judged)} in {judged}\n{listed}{last}\n"
+            "quarantine.parquet in the run's folder names them all; mend them, leave them out, or allow more"
         )
