@@ -50,6 +50,7 @@ TESTS_OF_NO_ONE_MODULE = {
     "tests/cluster/test_manifests.py": "of the files in cluster/, which are not Python",
     "tests/cluster/test_submit.py": "of jobs.train on a cluster of the shape of cluster/",
     "tests/config/test_pretrained_folder.py": "of mulan.config.pretrained; mulan.model has a module of the same name",
+    "tests/data/test_bad_data.py": "of every kind of bad recording, from the shard to the batch",
     "tests/jobs/test_s3.py": "of the jobs with their corpus and storage on S3",
     "tests/training/test_further_objectives_learn.py": "of what whole trainings come to",
     "tests/training/test_full_batch.py": "of a step of the paper's recipes",

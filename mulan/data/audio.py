@@ -24,6 +24,9 @@ _RATES_HZ = (1000, 1_000_000)
 _UNKNOWN_FRAMES = 2**63 - 1
 """libsndfile's length of a FLAC stream that was written before its length was known."""
 
+_MOST_PLANES = 7
+"""Of a frame with more, PyAV reads memory that is none of its planes."""
+
 _SAMPLES_AT_ONCE = 2**22
 """Of all channels together, between decoding and mixing down: memory must not depend on what a header promises."""
 
@@ -198,27 +201,41 @@ def _decode_with_pyav(audio: bytes, *, why: str) -> tuple[int, int, _Decoded]:
     parts, rate_hz = [], 0
     try:
         with av.open(io.BytesIO(audio), "r") as container:
-            resampler = av.AudioResampler(format="fltp")
-            for frame in chain(container.decode(container.streams.audio[0]), [None]):  # None flushes the resampler
+            stream = container.streams.audio[0]
+            if stream.codec_context is None:
+                raise ValueError("there is no decoder for it")
+            # planes are what most decoders yield
+            resampler = av.AudioResampler(format="fltp" if stream.layout.nb_channels <= _MOST_PLANES else "flt")
+            for frame in chain(container.decode(stream), [None]):  # None flushes the resampler
                 for resampled in resampler.resample(frame):
-                    parts.append(_mix_down(resampled.to_ndarray().T))
+                    parts.append(_samples_of(resampled))
                     rate_hz = resampled.sample_rate
+        samples = np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
     except (av.FFmpegError, IndexError, ValueError) as error:
         raise DecodeError("undecodable audio", f"{why}; {error}") from error
-    if not parts:
+    if not len(samples):
         raise DecodeError("no samples", "a file without audio frames")
-    samples = _finite(parts, "file")
-    return len(samples), rate_hz, _Decoded(samples)
+    return len(samples), rate_hz, _Decoded(_finite([_mix_down(samples)], "a file"))
+
+
+def _samples_of(frame: av.AudioFrame) -> np.ndarray:
+    """[frames, channels] of what PyAV decoded."""
+    if not frame.format.is_planar:
+        return frame.to_ndarray().reshape(frame.samples, -1)
+    if frame.layout.nb_channels > _MOST_PLANES:
+        raise ValueError(f"{frame.layout.nb_channels} channels from the middle on")
+    return frame.to_ndarray().T
 
 
 def _mix_down(samples: np.ndarray) -> np.ndarray:
-    """Channel mean [frames] of [frames, channels]: int16 of mono int16, float32 otherwise."""
+    """Channel mean [frames] of [frames, channels]: int16 of mono int16, float32 in [-1, 1] otherwise."""
     frames, channels = samples.shape
-    if channels == 1 and samples.dtype == np.int16:
+    if channels == 1 and samples.dtype in (np.int16, np.float32):
         return samples[:, 0]
     mono = np.zeros(frames, np.float32)
-    for channel in range(channels):  # whole columns: NumPy is slow at the mean of many short rows
-        mono += samples[:, channel]
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite afterwards is refused
+        for channel in range(channels):  # whole columns: NumPy is slow at the mean of many short rows
+            mono += samples[:, channel]
     mono /= channels * (32768.0 if samples.dtype == np.int16 else 1.0)
     return mono
 
@@ -239,5 +256,5 @@ def _to_int16(mono: np.ndarray, from_rate_hz: int, to_rate_hz: int) -> np.ndarra
         mono = mono.astype(np.float32) / np.float32(32768)
     if from_rate_hz != to_rate_hz:
         mono = soxr.resample(mono, from_rate_hz, to_rate_hz)
-    scaled = np.rint(mono * 32768.0)
-    return np.clip(scaled, -32768, 32767).astype(np.int16)
+    scaled = np.rint(np.clip(mono, -1.0, 1.0) * 32768.0)
+    return np.minimum(scaled, 32767).astype(np.int16)

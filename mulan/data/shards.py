@@ -4,7 +4,6 @@ Any WebDataset reader reads them; the index adds the byte range of every recordi
 read. Tars made elsewhere are adopted by indexing alone (:func:`index_shards`).
 """
 
-import errno
 import io
 import json
 import struct
@@ -142,8 +141,6 @@ def parse_read(read: bytes | Exception) -> Record:
     """The recording in one result of :func:`mulan.data.storage.read_ranges`."""
     if isinstance(read, FileNotFoundError):
         raise BadRecording("missing shard", str(read)) from read
-    if isinstance(read, OSError) and read.errno == errno.EINVAL:  # S3's answer; a local file gives no bytes
-        raise BadRecording("truncated shard", f"it ends before the indexed bytes: {read}") from read
     if isinstance(read, Exception):
         raise BadRecording("unreadable shard", f"{type(read).__name__}: {read}") from read
     return parse_record(read)
@@ -153,7 +150,7 @@ def parse_record(fragment: bytes) -> Record:
     """The recording whose tar members (headers included) these bytes are.
 
     Raises:
-        BadRecording: cut off, not a tar, or without an audio member and a JSON object.
+        BadRecording: cut off, not a tar, of several recordings, or without an audio member and a JSON object.
     """
     if not fragment:
         raise BadRecording("truncated shard", "it ends before the indexed bytes")
@@ -167,7 +164,9 @@ def parse_record(fragment: bytes) -> Record:
         content = fragment[start : start + size]  # one copy; tarfile makes more
         if len(content) != size:
             raise BadRecording("truncated shard", f"{name} has {len(content)} of {size} bytes")
-        key, _, extension = name.rpartition("/")[2].partition(".")
+        before, (key, _, extension) = key, name.rpartition("/")[2].partition(".")
+        if before not in ("", key):
+            raise BadRecording("not one recording", f"the indexed bytes hold {before} and {key}")
         found[extension] = content
     try:
         metadata = json.loads(found.pop("json"))

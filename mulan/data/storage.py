@@ -62,7 +62,8 @@ def read_bytes(uri: str) -> bytes:
 def read_ranges(uris: Sequence[str], offsets: Sequence[int], lengths: Sequence[int]) -> list[bytes | Exception]:
     """Byte ranges of many files of one file system, concurrently where it can.
 
-    A range whose file is not there, or may not be read, is its exception: whether a recording can be used must not
+    A range that goes past its file's end has the bytes that are there. One whose file is not there, or may not be read,
+    is its exception: whether a recording can be used must not
     depend on when it is asked for.
 
     Raises:
@@ -97,15 +98,24 @@ def _read_once(fs: fsspec.AbstractFileSystem, parts: Sequence[tuple[str, int, in
         return [_read_local(*part) for part in parts]
     paths, starts, lengths = zip(*parts, strict=True)
     ends = [start + length for start, length in zip(starts, lengths, strict=True)]
-    result: list[bytes | Exception] = fs.cat_ranges(list(paths), list(starts), ends, on_error="return")
-    return result
+    results: list[bytes | Exception] = fs.cat_ranges(list(paths), list(starts), ends, on_error="return")
+    return [b"" if _is_past_the_end(result) else result for result in results]
+
+
+def _is_past_the_end(result: bytes | Exception) -> bool:
+    """S3's answer to a range of which nothing is there; other storage gives no bytes."""
+    answer = getattr(result.__cause__, "response", {}) if isinstance(result, OSError) else {}
+    return answer.get("Error", {}).get("Code") in ("InvalidRange", "416")
 
 
 def _read_local(path: str, offset: int, length: int) -> bytes | OSError:
     try:
         with open(path, "rb") as file:
+            there = os.fstat(file.fileno()).st_size - offset
+            if there <= 0:
+                return b""
             file.seek(offset)
-            return file.read(min(length, max(0, os.fstat(file.fileno()).st_size - offset)))  # it takes memory for all
+            return file.read(min(length, there))  # it takes memory for all that is asked for
     except OSError as error:
         return error
 

@@ -1,4 +1,5 @@
 import io
+import tracemalloc
 from itertools import pairwise
 
 import av
@@ -163,6 +164,89 @@ def test_what_libsndfile_does_not_read_falls_to_pyav() -> None:
     start = (len(decoded) - 8000 + 1) // 2
     assert np.array_equal(window_of(audio, 8000, draw=0.5), decoded[start : start + 8000])
     assert duration_s(audio) == pytest.approx(2.0, abs=0.2)
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 11_025, 22_050, 44_100, 48_000, 96_000, 192_000])
+def test_a_tone_keeps_its_pitch_at_every_rate(rate_hz: int) -> None:
+    window = window_of(encode(tone(440, 2.0, rate_hz=rate_hz), rate_hz, "WAV", "PCM_16"), 16_000, draw=0.6)
+    spectrum = np.abs(np.fft.rfft(window.astype(float)))
+    assert np.argmax(spectrum) == 440  # a second: a bin is a hertz
+    assert spectrum[440] == pytest.approx(0.3 * 32_768 * 8000, rel=0.01)
+
+
+@pytest.mark.parametrize("rate_hz", [1, 999, 1_000_001, 100_000_000, 2**31 - 1])
+def test_a_rate_that_no_sound_has_is_refused(rate_hz: int) -> None:
+    audio = encode(tone(440, 1.0), rate_hz, "WAV", "PCM_16")
+    for read in (
+        lambda: window_of(audio, 16_000, draw=0.5),
+        lambda: decode_recording(audio, sample_rate_hz=RATE_HZ),
+        lambda: duration_s(audio),
+    ):
+        with pytest.raises(DecodeError, match=f"impossible sample rate: {rate_hz} Hz"):
+            read()
+
+
+@pytest.mark.parametrize("channels", [2, 8, 64, 1000])
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
+def test_any_number_of_channels_is_mixed_down(channels: int, subtype: str) -> None:
+    """The last of them are more than what is read at once."""
+    samples = np.random.default_rng(channels).integers(-32_768, 32_768, (5000, channels))
+    given = samples.astype(np.int16) if subtype == "PCM_16" else samples / 32_768
+    audio = encode(given, RATE_HZ, "WAV", subtype)
+    decoded = decode_recording(audio, sample_rate_hz=RATE_HZ)
+    assert np.abs(decoded - samples.mean(axis=1)).max() < 0.51
+    assert np.array_equal(window_of(audio, 2000, draw=0.999999), decoded[3000:])
+
+
+@pytest.mark.parametrize("channels", [1, 2, 7, 8, 46])
+@pytest.mark.parametrize("codec", ["pcm_f32le", "pcm_s16le_planar"])
+def test_any_number_of_channels_of_pyav_is_mixed_down(channels: int, codec: str) -> None:
+    """Of samples in planes PyAV itself reads more than there are, beyond 7 channels."""
+    samples = np.random.default_rng(channels).uniform(-1, 1, (channels, 5000)).astype(np.float32)
+    buffer, layout = io.BytesIO(), f"{channels} channels"
+    with av.open(buffer, "w", format="nut") as container:
+        stream = container.add_stream(codec, rate=RATE_HZ, layout=layout)
+        frame = av.AudioFrame.from_ndarray(samples.T.reshape(1, -1), format="flt", layout=layout)
+        frame.sample_rate = RATE_HZ
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            container.mux(packet)
+    decoded = decode_recording(buffer.getvalue(), sample_rate_hz=RATE_HZ)
+    assert np.abs(decoded - samples.mean(axis=0, dtype=float) * 32_768).max() < 1.1
+
+
+@pytest.mark.parametrize("audio", FORMATS.values(), ids=FORMATS)
+def test_less_sound_than_is_asked_for_is_refused(audio: bytes) -> None:
+    held_s, window = duration_s(audio), np.empty(1000, np.int16)
+    decode_window(audio, window, draw=0.5, sample_rate_hz=RATE_HZ, least_s=held_s)
+    for decode, into in ((decode_window, window), (decode_views, window.reshape(2, 500))):
+        with pytest.raises(DecodeError, match=r"too short: 3(\.\d+)? s of sound, less than 3\.\d+ s"):
+            decode(audio, into, draw=0.5, sample_rate_hz=RATE_HZ, least_s=held_s + 1e-4)
+
+
+def with_frames(audio: bytes, frames: int) -> bytes:
+    """A FLAC file whose header promises so many."""
+    fields = int.from_bytes(audio[18:26])  # rate, channels, bits, and in the last 36 bits the frames
+    return audio[:18] + (fields >> 36 << 36 | frames).to_bytes(8) + audio[26:]
+
+
+def test_a_flac_stream_of_unknown_length_is_read() -> None:
+    stream = with_frames(FORMATS["flac"], 0)
+    whole = decode_recording(FORMATS["flac"], sample_rate_hz=RATE_HZ)
+    assert np.array_equal(decode_recording(stream, sample_rate_hz=RATE_HZ), whole)
+    assert np.array_equal(window_of(stream, 8000, draw=0.5), window_of(FORMATS["flac"], 8000, draw=0.5))
+
+
+@pytest.mark.parametrize("frames", [60_000, 2**31, 2**36 - 1])
+def test_memory_is_not_taken_for_frames_that_are_only_promised(frames: int) -> None:
+    audio = with_frames(FORMATS["flac"], frames)
+    tracemalloc.start()
+    try:
+        for read in (lambda: decode_recording(audio, sample_rate_hz=RATE_HZ), lambda: window_of(audio, 16_000, draw=1)):
+            with pytest.raises(DecodeError, match="truncated audio"):
+                read()
+        assert tracemalloc.get_traced_memory()[1] < 2**25
+    finally:
+        tracemalloc.stop()
 
 
 def test_loud_samples_are_clipped_and_not_wrapped() -> None:

@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from mulan.config.pretrained import PretrainedError
+from mulan.config.miniature import MINILM
+from mulan.config.pretrained import PretrainedError, pretrained_folder
 from mulan.config.recipe import load_recipe
 from mulan.config.recipes import named_recipes
 from mulan.config.sections import Batch
 from mulan.data.masking import Masking
 from mulan.data.plan import Plan
 from mulan.data.streams import Mix, Stream
-from mulan.data.text import load_tokenizer, tokenize
+from mulan.data.text import MOST_CHARACTERS, is_blank, is_unicode, load_tokenizer, tokenize
 
 
 def of_miniature(*settings: str) -> tuple[Masking, Any]:
@@ -51,6 +52,44 @@ def test_of_a_real_caption_only_its_words_are_predicted(caption: str, words: int
     assert masks.token_targets[0][predicted].tolist() == token_ids[0, 1 : 1 + words].tolist()
     assert np.array_equal(hidden[0][~predicted], token_ids[0][~predicted])
     assert (masks.token_targets[1] != -100).sum() == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "blank"),
+    [
+        ("", True), (" \t\r\n", True), ("\u00a0\u3000\u2028", True), ("\0\x07\x1b", True), ("\u200b\u200f\ufeff", True),
+        ("\ufffd", True), ("\ue000", True), ("a", False), (" . ", False), ("\0a", False), ("🎵", False),
+        ("موسيقى", False), ("音", False),
+    ],
+)  # fmt: skip
+def test_a_blank_text_is_one_without_tokens(text: str, blank: bool) -> None:
+    _, tokenizer = of_miniature()
+    _, mask = tokenize([text], tokenizer)
+    assert (mask.sum() == 2) == is_blank(text) == blank
+
+
+def test_half_of_a_surrogate_pair_is_not_unicode() -> None:
+    assert [is_unicode(text) for text in ("", "jazz 🎵", "\ud83c", "jazz \udfb5")] == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["a calm koto ", "🎵 🎹 ", "🎵", "موسيقى هادئة ", "音楽", "a\0b\x07 ", "a\u0301", "!?", "\u202eabc\u202c ", "x"],
+)
+def test_of_a_long_text_the_first_tokens_are_read(part: str) -> None:
+    _, tokenizer = of_miniature("text_tower.max_tokens=128")
+    whole = part * (100_000 // len(part))
+    (ids,), (mask,) = tokenize([whole], tokenizer)
+    reference = AutoTokenizer.from_pretrained(pretrained_folder(MINILM))(whole, truncation=True, max_length=128)
+    assert ids[mask == 1].tolist() == reference["input_ids"]
+
+
+def test_what_is_read_of_a_text_is_bounded() -> None:
+    """A word after 20,000 spaces is not: otherwise a tokenizer would read on and on."""
+    _, tokenizer = of_miniature()
+    texts = [" " * spaces + "jazz" for spaces in (MOST_CHARACTERS - 4, MOST_CHARACTERS)]
+    assert tokenize(texts, tokenizer)[1].sum(axis=1).tolist() == [3, 2]
+    assert [is_blank(text) for text in texts] == [False, True]
 
 
 def test_a_vocabulary_without_a_mask_is_refused_by_name(tmp_path: Path) -> None:
