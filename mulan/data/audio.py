@@ -31,9 +31,7 @@ _SAMPLES_AT_ONCE = 2**22
 """Of all channels together, between decoding and mixing down: memory must not depend on what a header promises."""
 
 
-def decode_window(
-    audio: bytes, window: np.ndarray, *, draw: float, sample_rate_hz: int, least_s: float = 0.0
-) -> int:
+def decode_window(audio: bytes, window: np.ndarray, *, draw: float, sample_rate_hz: int, least_s: float = 0.0) -> int:
     """Fills a window with a part of a recording, mono, and returns how many of its samples are the recording's.
 
     Args:
@@ -60,9 +58,7 @@ def decode_window(
     return len(mono)
 
 
-def decode_views(
-    audio: bytes, views: np.ndarray, *, draw: float, sample_rate_hz: int, least_s: float = 0.0
-) -> None:
+def decode_views(audio: bytes, views: np.ndarray, *, draw: float, sample_rate_hz: int, least_s: float = 0.0) -> None:
     """Fills adjacent windows of a recording (SemiSupCon's views), mono.
 
     In a recording shorter than all of them together they are evenly spaced from its start to its end, and overlap; one

@@ -131,13 +131,13 @@ def write_shard(path: Path, recordings: dict[str, tuple[bytes, bytes]]) -> list[
 def corpus_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("bad-data")
     sound, words = flac(SOUND), text("a tone")
-    contents = {name: (sound, words) for name in PLAIN}
+    contents = dict.fromkeys(PLAIN, (sound, words))
     contents |= {name: (content, words) for name, (_, content) in BAD_AUDIO.items()}
     contents |= {name: (content, words) for name, content in GOOD_AUDIO.items()}
     contents |= {name: (sound, content) for name, (_, content) in BAD_METADATA.items()}
     contents |= {name: (sound, content) for name, content in GOOD_METADATA.items()}
     contents |= {"validation-silent": (flac(0 * SOUND), words), "validation-short": (flac(SOUND[:100]), words)}
-    contents |= {name: (sound, words) for name in ("past-the-end", "far-past-the-end", "two-in-one", "row-too-long")}
+    contents |= dict.fromkeys(("past-the-end", "far-past-the-end", "two-in-one", "row-too-long"), (sound, words))
     rows = write_shard(folder / "whole.tar", contents)
     for row in rows:
         match row["recording_id"]:

@@ -149,6 +149,7 @@ def test_all_faults_of_adopted_shards_are_listed_at_once(tmp_path: Path) -> None
             "noise.flac": b"not audio at all" * 99, "noise.json": good,
             "endless.flac": audio, "endless.json": json.dumps(METADATA | {"duration_s": "long"}).encode(),
             "tagged.flac": audio, "tagged.json": json.dumps(METADATA | {"tags": "genre:jazz"}).encode(),
+            "halved.flac": audio, "halved.json": json.dumps(METADATA | {"tags": ["\ud83c"]}).encode(),
             "divided.flac": audio, "divided.json": json.dumps(METADATA | {"split": 7}).encode(),
         },
     )  # fmt: skip
@@ -157,7 +158,7 @@ def test_all_faults_of_adopted_shards_are_listed_at_once(tmp_path: Path) -> None
     with pytest.raises(CorpusError) as caught:
         index_shards([shard, str(tmp_path / "absent.tar"), str(cut)], str(tmp_path / "corpus"))
     listed = "\n".join(caught.value.faults)
-    bad = ["silent", "mute", "broken", "list", "textless", "noise", "endless", "tagged", "divided"]
+    bad = ["silent", "mute", "broken", "list", "textless", "noise", "endless", "tagged", "halved", "divided"]
     assert [name for name in bad if f"{shard}: {name}: " not in listed] == []
     assert f"{shard}: good" not in listed
     assert f"{tmp_path}/absent.tar cannot be read" in listed
@@ -175,6 +176,10 @@ def test_all_faults_of_adopted_shards_are_listed_at_once(tmp_path: Path) -> None
         ({"recording_id": "tone-001"}, ["'tone-001' is given twice"]),
         ({"split": "training"}, ["'training'", "train, validation, test"]),
         ({"texts": {"lyrics": ["la"], "title": ["x"]}}, ["['lyrics', 'title']", "short_form, long_form, playlist"]),
+        (
+            {"texts": {"playlist": ["ok", "cut \ud83c"]}, "tags": ["\udfb5"]},
+            ["'cut \\ud83c' has half", "'\\udfb5' has half"],
+        ),
         ({"recording_id": ".", "split": "", "texts": {"lyrics": ["la"]}}, ["dot or slash", "split ''", "['lyrics']"]),
     ],
 )

@@ -1,0 +1,102 @@
+"""Where the loop takes its batches from: in the schedule's order, and told of alike on all workers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mulan.config.sections import Batch as BatchSection
+from mulan.config.sections import Train
+from mulan.data.batch import Batch, Replaced
+from mulan.data.schedule import Item, Phase, Schedule
+from mulan.objectives.collectives import world
+from mulan.training.batch_source import BatchSource, Skipped, Told
+from tests.processes import run_in_processes
+
+SECTION = BatchSection(micro_batches=4, pairs_per_micro_batch=2)
+TRAIN = Train(steps=2)
+NAMES = [["a", "b"], ["c", "d"], ["e", "f"], ["g", "h"]]
+"""Of the micro-batches of each step."""
+
+
+def batch_of(item: Item, names: Sequence[str]) -> Batch:
+    nothing = np.zeros((2, 0), np.int64)
+    return Batch(
+        item=item,
+        waveform=np.zeros((2, 1, 4), np.int16),
+        token_ids=nothing,
+        attention_mask=nothing,
+        tags=nothing.astype(np.uint8),
+        recording_id=tuple(names),
+        replaced=(Replaced(f"bad-{item.step}-{item.micro_batch}", "silent", "why"),) if item.micro_batch % 2 else (),
+    )
+
+
+def told_of_steps(names: list[list[str]]) -> list[Told]:
+    """What is told after each of two steps, in this process group."""
+    rank, workers = world()
+    schedule = Schedule(TRAIN, SECTION, rank, workers)
+    items = [schedule[number] for number in range(len(schedule))]
+    source = BatchSource(iter([batch_of(item, names[item.micro_batch]) for item in items]), schedule)
+    told = []
+    for step in range(2):
+        taken = [batch.item for batch in source.take(schedule.training_share)]
+        assert taken == items[step * len(taken) : (step + 1) * len(taken)]
+        told.append(source.told("worker 1 has no disk" if step and rank == 1 else None))
+    return told
+
+
+def test_two_workers_tell_what_one_tells(tmp_path: Path) -> None:
+    (alone,) = run_in_processes(told_of_steps, 1, NAMES, folder=tmp_path / "one")
+    first, second = run_in_processes(told_of_steps, 2, NAMES, folder=tmp_path / "two")
+    assert first == second
+    for step, (one, two) in enumerate(zip(alone, first, strict=True)):
+        assert two.recordings == one.recordings
+        assert two.skipped == one.skipped == [Skipped(f"bad-{step}-{k}", "silent", "why") for k in (1, 3)]
+    assert [told.fault for told in first] == [None, "worker 1 has no disk"]
+    assert [told.fault for told in alone] == [None, None]
+    assert alone[0].recordings == alone[1].recordings  # nothing is left of the step before
+
+
+def test_the_checksum_is_of_which_recordings_stand_in_which_places() -> None:
+    def checksum(names: list[list[str]]) -> str:
+        return told_of_steps(names)[0].recordings
+
+    told = [
+        checksum(names)
+        for names in (
+            NAMES,
+            [["a", "b"], ["c", "x"], *NAMES[2:]],  # another one
+            [["b", "a"], *NAMES[1:]],  # two change places in a micro-batch,
+            [["c", "b"], ["a", "d"], *NAMES[2:]],  # or between two,
+            [NAMES[1], NAMES[0], *NAMES[2:]],  # or whole micro-batches do
+            [["a", "a"], ["a", "a"], *NAMES[2:]],
+            [["ab", ""], *NAMES[1:]],
+        )
+    ]
+    assert len(set(told)) == len(told)
+    assert all(len(one) == 16 for one in told)
+    assert checksum([list(names) for names in NAMES]) == told[0]
+
+
+@pytest.mark.parametrize("wrong", [Item(Phase.TRAIN, 0, 1), Item(Phase.TRAIN, 1, 0), Item(Phase.VALIDATE, 0, 0)])
+def test_batches_out_of_order_are_not_trained_on(wrong: Item) -> None:
+    schedule = Schedule(TRAIN, SECTION, rank=0, workers=1)
+    source = BatchSource(iter([batch_of(wrong, NAMES[0])]), schedule)
+    with pytest.raises(AssertionError, match="the schedule says"):
+        next(source.take(1))
+
+
+def test_a_batch_is_asked_for_only_when_it_is_taken() -> None:
+    schedule = Schedule(TRAIN, SECTION, rank=0, workers=1)
+    made: list[Item] = []
+
+    def make(number: int) -> Batch:
+        made.append(schedule[number])
+        return batch_of(schedule[number], NAMES[number % 4])
+
+    source = BatchSource(map(make, range(len(schedule))), schedule)
+    for count, batch in enumerate(source.take(3), start=1):
+        assert len(made) == count and batch.item == made[-1]
+    assert [batch.item for batch in source.take(2)] == [schedule[3], schedule[4]]
