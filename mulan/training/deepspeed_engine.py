@@ -5,7 +5,7 @@ stage, and a checkpoint is the same whichever stage wrote it.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import deepspeed
@@ -77,17 +77,13 @@ class DeepSpeedEngine:
     def evaluation_mode(self, on: bool) -> None:
         self._engine.train(not on)
 
-    def state(self) -> dict[str, torch.Tensor]:
-        self._link_moments()
-        persistent = self.module.state_dict().keys()
-        buffers = {name: buffer for name, buffer in self.module.named_buffers() if name in persistent}
-        state = {f"weights.{name}": buffer.detach().cpu() for name, buffer in buffers.items()}
-        for name, parameter in self.module.named_parameters():
-            weight = state[f"weights.{name}"] = self._full_weight(parameter)
-            for moment in MOMENTS if parameter.requires_grad else ():
-                full = self._full_moment(parameter, moment)
-                state[f"{moment}.{name}"] = torch.zeros_like(weight) if full is None else full.detach().float().cpu()
-        return {name: tensor.contiguous().clone() for name, tensor in state.items()}
+    def state(self, *, kept: bool = True) -> dict[str, torch.Tensor]:
+        whole = self._whole_tensors()
+        if kept:
+            return {name: t.detach().to("cpu", copy=True, memory_format=torch.contiguous_format) for name, t in whole}
+        for _ in whole:  # takes part in the gathering
+            pass
+        return {}
 
     def restore_optimizer(self, state: Mapping[str, torch.Tensor], steps_done: int) -> None:
         self._create_optimizer_state()
@@ -105,13 +101,29 @@ class DeepSpeedEngine:
         gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
         return torch.nn.utils.get_total_norm(gradients)
 
+    def _whole_tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """What a checkpoint holds, gathered one after another: no more than one need be in memory. Collective."""
+        self._link_moments()
+        persistent = self.module.state_dict().keys()
+        for name, buffer in self.module.named_buffers():
+            if name in persistent:
+                yield f"weights.{name}", buffer
+        for name, parameter in self.module.named_parameters():
+            weight = self._full_weight(parameter)
+            yield f"weights.{name}", weight
+            for moment in MOMENTS if parameter.requires_grad else ():
+                full = self._full_moment(parameter, moment)
+                yield f"{moment}.{name}", torch.zeros_like(weight) if full is None else full
+
     def _full_weight(self, parameter: torch.nn.Parameter) -> torch.Tensor:
         if self._stage > 0 and parameter.requires_grad:
-            master = safe_get_full_fp32_param(parameter)
+            master: torch.Tensor | None = safe_get_full_fp32_param(parameter)
             assert master is not None
-            return master.detach().cpu()
-        with deepspeed.zero.GatheredParameters([parameter], enabled=self._stage == 3):
-            return parameter.detach().clone().cpu()
+            return master
+        if self._stage < 3:
+            return parameter
+        with deepspeed.zero.GatheredParameters([parameter]):
+            return parameter.detach().clone()
 
     def _full_moment(self, parameter: torch.nn.Parameter, moment: str) -> torch.Tensor | None:
         full: torch.Tensor | None

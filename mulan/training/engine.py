@@ -38,8 +38,12 @@ class Engine(Protocol):
 class CheckpointedEngine(Engine, Protocol):
     """One whose state can be taken and given back."""
 
-    def state(self) -> dict[str, torch.Tensor]:
-        """Weights, buffers (``weights.NAME``) and Adam's moments (``exp_avg.NAME``), whole, on the CPU. Collective."""
+    def state(self, *, kept: bool = True) -> dict[str, torch.Tensor]:
+        """Weights, buffers (``weights.NAME``) and Adam's moments (``exp_avg.NAME``), whole, on the CPU. Collective.
+
+        Args:
+            kept: whether this worker wants them; one that does not holds one tensor at a time, and gets none.
+        """
 
     def restore_optimizer(self, state: Mapping[str, torch.Tensor], steps_done: int) -> None:
         """Continues from :meth:`state`; its weights must have been loaded into the model before. Collective."""

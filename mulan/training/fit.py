@@ -139,7 +139,7 @@ def _agreed(found: Checkpoint | None) -> int:
 
 def _reports(recorder: Recorder | None, engine: CheckpointedEngine) -> Reports:
     def milestone(metrics: dict[str, Any], progress: Progress, checkpoint_due: bool) -> None:
-        state = engine.state() if checkpoint_due else None
+        state = engine.state(kept=recorder is not None) if checkpoint_due else None
         if recorder is not None:
             recorder.flush()
             if state is not None:

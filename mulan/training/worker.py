@@ -28,7 +28,7 @@ def train_worker(
     """Continues a run from a checkpoint, or begins it, to its end. Collective; needs an initialised process group.
 
     Args:
-        found: the same on all workers.
+        found: the same on all workers. Its tensors are let go of once they are restored.
         batches: this worker's micro-batches from the schedule's first step on.
         schedule: its ``first_step`` is the step that the checkpoint stands at.
         reports: given the engine, what to do with results.
@@ -45,4 +45,5 @@ def train_worker(
     engine = DeepSpeedEngine(model, recipe, device=device)
     if found:
         engine.restore_optimizer(found.state, progress.steps_done)
+        found.state.clear()  # mapped from a file, which would take up memory and disk for as long as the run lasts
     train(recipe, engine, batches, schedule, progress, reports(engine))
