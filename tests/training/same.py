@@ -9,6 +9,7 @@ from torch import nn
 
 from mulan.config.recipe import Recipe
 from mulan.model.build import Model, build_model
+from mulan.model.text_tower import TextTower
 
 TOLERANCE = {"weights": 1e-5, "exp_avg": 1e-4, "exp_avg_sq": 1e-4}
 """Relative to the largest of the tensor, or to 0.1 for weights that are all smaller (biases start at 0)."""
@@ -35,13 +36,13 @@ _SMOOTH: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
 }
 
 
-def without_kinks(recipe: Recipe) -> Model:
+def without_kinks(recipe: Recipe, text_tower: TextTower | None = None) -> Model:
     """The model, with GELU for ReLU and smooth pooling for max pooling, so that its gradient is continuous.
 
     Sums in another order differ by rounding. Where that puts a single input of a ReLU on the other side of zero, the
     gradient of a small layer jumps by parts in a thousand, and both are right: such weights cannot be compared.
     """
-    model = build_model(recipe)
+    model = build_model(recipe, text_tower)
     for parent in list(model.modules()):
         for name, layer in list(parent.named_children()):
             if type(layer) in _SMOOTH:
