@@ -1,4 +1,4 @@
-"""Measure the loss, the step or the data path against its twin and its peers: python -m jobs.bench loss|step|data
+"""Measure the loss, the step, the data path or checkpoints: python -m jobs.bench loss|step|data|checkpoint
 
 Prints progress and a table, and writes the same as JSON with --json FILE. Candidates take turns; figures are medians
 with their ranges.
@@ -26,7 +26,7 @@ def main() -> None:
         add(kind)
     given = parser.parse_args()
     if getattr(given, "dry_run", False):
-        print(_recipe_to_step(given).to_toml(), end="")
+        print(RECIPES[given.kind](given).to_toml(), end="")
         return
     console = Console(highlight=False)
     report = KINDS[given.kind][1](given, lambda text: console.print(text, style="dim"))
@@ -121,10 +121,28 @@ def _data(given: argparse.Namespace, progress: Progress) -> Report:
     )
 
 
+def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    arguments.add_recipe(parser, default="m_resnet50")
+
+
+def _checkpoint(given: argparse.Namespace, progress: Progress) -> Report:
+    from mulan.benchmarks.checkpoints import bench_checkpoint
+
+    return bench_checkpoint(_recipe_to_save(given), rounds=given.rounds, progress=progress)
+
+
+def _recipe_to_save(given: argparse.Namespace) -> Recipe:
+    return arguments.recipe_of(given, data_uri=None)
+
+
+RECIPES = {"step": _recipe_to_step, "checkpoint": _recipe_to_save}
+"""Of the kinds that have one."""
+
 KINDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace, Progress], Report]]] = {
     "loss": (_add_loss, _loss),
     "step": (_add_step, _step),
     "data": (_add_data, _data),
+    "checkpoint": (_add_checkpoint, _checkpoint),
 }
 """Each kind's arguments, and what it measures; a kind's libraries are loaded only for it."""
 

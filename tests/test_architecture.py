@@ -38,6 +38,7 @@ IMPORTED_LATE = {
     "jobs/bench.py": "a kind's libraries are loaded only for it",
     "jobs/train.py": "a refused job does not wait for the libraries of models",
     "mulan/__init__.py": "commands that only read a recipe do not wait for torch",
+    "mulan/benchmarks/checkpoint_process.py": "DeepSpeed chooses its accelerator from the environment of the worker",
     "mulan/benchmarks/step_process.py": "DeepSpeed and decoders may not be installed where a plain step is measured",
     "mulan/data/text.py": "processes that read do not wait for transformers",
     "mulan/training/fit.py": "DeepSpeed chooses its accelerator when imported, from the environment of the worker",

@@ -21,11 +21,17 @@ def extra_memory_mb(run: Callable[[], object], *, device: str) -> float:
         run()
         torch.cuda.synchronize()
         return (torch.cuda.max_memory_allocated() - before) / 1e6
-    ctypes.CDLL(None).malloc_trim(0)
+    _hand_back()
     Path("/proc/self/clear_refs").write_text("5")  # the peak so far becomes what is held now (man 5 proc)
     before = _kilobytes("/proc/self/status", "VmHWM")
     run()
     return (_kilobytes("/proc/self/status", "VmHWM") - before) * 1024 / 1e6
+
+
+def held_memory_mb() -> float:
+    """This process's resident memory, without what it has let go of, in MB."""
+    _hand_back()
+    return _kilobytes("/proc/self/status", "VmRSS") * 1024 / 1e6
 
 
 def free_memory_mb(*, device: str) -> float:
@@ -33,6 +39,10 @@ def free_memory_mb(*, device: str) -> float:
     if device == "cuda":
         return torch.cuda.mem_get_info()[0] / 1e6
     return _kilobytes("/proc/meminfo", "MemAvailable") * 1024 / 1e6
+
+
+def _hand_back() -> None:
+    ctypes.CDLL(None).malloc_trim(0)
 
 
 def _kilobytes(file: str, name: str) -> int:

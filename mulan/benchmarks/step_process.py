@@ -4,9 +4,7 @@ Imports neither Ray nor, unless it is the engine to be measured, DeepSpeed.
 """
 
 import json
-import os
 import resource
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -14,12 +12,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-import torch.distributed as dist
-from torch.multiprocessing import get_context
-from torch.multiprocessing.spawn import start_processes
 
 from mulan.benchmarks.bare_loop import BareLoop
 from mulan.benchmarks.drawn import drawn_batch, model_to_measure
+from mulan.benchmarks.worker_group import read_in_workers
 from mulan.config.recipe import Recipe, recipe_from_toml
 from mulan.data.batch import Batch
 from mulan.data.freed_memory import keep_freed_memory
@@ -32,9 +28,6 @@ from mulan.training.torch_engine import TorchEngine
 
 PRELOADED_STEPS = 4
 """Global batches that are made beforehand and used in turn."""
-_START_METHOD = "forkserver"
-"""Its processes end without Python's teardown. Spawned ones, in which DeepSpeed keeps the process group alive, now and
-then abort in theirs: a thread of gloo lets go of its last tensor and asks for an interpreter that is gone."""
 
 
 @dataclass(frozen=True)
@@ -65,39 +58,14 @@ class Reading:
 
 
 def read(job: Job) -> Reading:
-    """Takes the reading with the recipe's number of workers: processes of gloo, or of NCCL with a GPU each."""
+    """Takes the reading with the recipe's number of workers."""
+    scale = recipe_from_toml(job.recipe_toml, name="benchmark").scale
+    found: dict[str, Any] = read_in_workers(_measure, scale, job)[0]
+    return Reading(**found)
+
+
+def _measure(job: Job, device: torch.device) -> dict[str, float]:
     recipe = recipe_from_toml(job.recipe_toml, name="benchmark")
-    workers = recipe.scale.most_workers
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    results = get_context(_START_METHOD).SimpleQueue()
-    start_processes(  # type: ignore[no-untyped-call]
-        _worker, (workers, port, job, results), nprocs=workers, start_method=_START_METHOD
-    )
-    return Reading(**results.get())
-
-
-def _worker(rank: int, workers: int, port: int, job: Job, results: Any) -> None:
-    recipe = recipe_from_toml(job.recipe_toml, name="benchmark")
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(workers)}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TOKENIZERS_PARALLELISM": "false"}
-    if not recipe.scale.use_gpu:
-        os.environ["DS_ACCELERATOR"] = "cpu"
-    torch.set_num_threads(recipe.scale.cpus_per_worker)
-    device = torch.device("cuda", rank) if recipe.scale.use_gpu else torch.device("cpu")
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", rank=rank, world_size=workers)
-    try:
-        reading = _measure(recipe, job, device)
-        if rank == 0:
-            results.put(asdict(reading))
-    finally:
-        dist.destroy_process_group()
-
-
-def _measure(recipe: Recipe, job: Job, device: torch.device) -> Reading:
     if job.engine != "bare":
         keep_freed_memory()  # as all our training workers do
     batches = _preloaded(recipe, job)
@@ -112,7 +80,7 @@ def _measure(recipe: Recipe, job: Job, device: torch.device) -> Reading:
     _wait(device)
     seconds = time.perf_counter() - begun
     peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else _process_peak_bytes()
-    return Reading(seconds / job.steps, peak, loss)
+    return asdict(Reading(seconds / job.steps, peak, loss))
 
 
 def _step(recipe: Recipe, job: Job, device: torch.device) -> Callable[[list[Batch]], float]:

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from mulan.benchmarks.peak import extra_memory_mb, free_memory_mb
+from mulan.benchmarks.peak import extra_memory_mb, free_memory_mb, held_memory_mb
 
 
 def blocks(megabytes: int, *, numbers: int) -> list[torch.Tensor]:
@@ -27,6 +27,14 @@ def test_what_is_held_before_does_not_count() -> None:
 def test_a_peak_before_does_not_count() -> None:
     blocks(100, numbers=25_000_000)
     assert extra_memory_mb(lambda: None, device="cpu") < 10
+
+
+def test_what_is_let_go_of_is_not_held() -> None:
+    before = held_memory_mb()
+    held = blocks(100, numbers=10_000)
+    assert held_memory_mb() - before == pytest.approx(100, abs=10)
+    held.clear()
+    assert held_memory_mb() - before < 10
 
 
 def test_free_memory_is_some_of_the_machine_s() -> None:

@@ -1,0 +1,125 @@
+"""One reading of saving or restoring, in processes of its own: ``python -m mulan.benchmarks.checkpoint_process JSON``
+prints what every worker read as JSON.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from mulan.benchmarks.drawn import drawn_batch, model_to_measure
+from mulan.benchmarks.peak import extra_memory_mb, held_memory_mb
+from mulan.benchmarks.worker_group import Reading, read_in_workers
+from mulan.config.recipe import Recipe, recipe_from_toml
+from mulan.data.freed_memory import keep_freed_memory
+from mulan.model.build import Model
+from mulan.objectives.collectives import gather_objects, world
+from mulan.training.batch_norm import RunningStatistics
+from mulan.training.checkpoint import Checkpoint, Progress, checkpoints, read_newest, weights, write_checkpoint
+from mulan.training.engine import CheckpointedEngine
+from mulan.training.step import training_step
+
+TOKENS = 8
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to read."""
+
+    recipe_toml: str
+    """With its workers, ZeRO stage, and a batch of the size of the only step."""
+    part: str
+    """``save``, which leaves a checkpoint of step 1, or ``restore``, which needs one."""
+    run_uri: str
+
+
+def read(request: Request) -> list[Reading]:
+    """What every worker read."""
+    recipe = recipe_from_toml(request.recipe_toml, name="benchmark")
+    return read_in_workers({"save": _save, "restore": _restore}[request.part], recipe.scale, request)
+
+
+def _save(request: Request, device: torch.device) -> Reading:
+    """``gather_s`` while training stands still and ``write_s`` beside it, the extra memory of each, and ``size_mb``."""
+    keep_freed_memory()
+    recipe, (rank, _) = recipe_from_toml(request.recipe_toml, name="benchmark"), world()
+    engine = _engine(recipe, model_to_measure(recipe), device)
+    places = range(rank * engine.share, (rank + 1) * engine.share)
+    batches = [drawn_batch(recipe, step=0, micro_batch=place, tokens=TOKENS) for place in places]
+    training_step(engine, batches, RunningStatistics(engine.module), recipe)  # moments are made by a step
+    state: dict[str, torch.Tensor] = {}
+    found = _measured("gather", lambda: state.update(engine.state(kept=rank == 0)))
+    if rank == 0:
+        found |= _measured("write", lambda: write_checkpoint(request.run_uri, state, Progress(steps_done=1)))
+        found["size_mb"] = sum(about["bytes"] for about in checkpoints(request.run_uri)[0].files.values()) / 1e6
+    gather_objects(rank)  # nobody leaves before all are done
+    return found
+
+
+def _restore(request: Request, device: torch.device) -> Reading:
+    """``read_s`` of reading and verifying, and ``restore_s`` of giving all to model and engine.
+
+    ``peak_mb`` is the most memory in between, ``mapped_mb`` of it the checkpoint's file, and ``held_mb`` what is left,
+    all over the model alone. ``differing`` tensors have other bits in the end than in the file.
+    """
+    keep_freed_memory()
+    recipe = recipe_from_toml(request.recipe_toml, name="benchmark")
+    model = model_to_measure(recipe)
+    found: Reading = {}
+    engines: list[CheckpointedEngine] = []
+
+    def restore() -> None:
+        gather_objects(None)
+        begun = time.perf_counter()
+        checkpoint = _newest(request)
+        was_read = time.perf_counter()
+        model.load_state_dict(weights(checkpoint.state))
+        loaded = time.perf_counter()
+        engines.append(_engine(recipe, model, device))
+        built = time.perf_counter()
+        engines[0].restore_optimizer(checkpoint.state, checkpoint.progress.steps_done)
+        found["read_s"] = was_read - begun
+        found["restore_s"] = (loaded - was_read) + (time.perf_counter() - built)
+        found["mapped_mb"] = held_memory_mb()
+        checkpoint.state.clear()
+        found["mapped_mb"] -= held_memory_mb()
+
+    before_mb = held_memory_mb()
+    found["peak_mb"] = extra_memory_mb(restore, device="cpu")
+    found["held_mb"] = held_memory_mb() - before_mb
+    state, expected = engines[0].state(), _newest(request).state
+    assert state.keys() == expected.keys()
+    found["differing"] = float(sum(not torch.equal(state[name], tensor) for name, tensor in expected.items()))
+    return found
+
+
+def _engine(recipe: Recipe, model: Model, device: torch.device) -> CheckpointedEngine:
+    # DeepSpeed chooses its accelerator when imported, from the environment that only the worker has
+    from mulan.training.deepspeed_engine import DeepSpeedEngine
+
+    return DeepSpeedEngine(model, recipe, device=device)
+
+
+def _newest(request: Request) -> Checkpoint:
+    found = read_newest(request.run_uri, passed_over=lambda _: None)
+    assert found is not None, f"no checkpoint in {request.run_uri}"
+    return found
+
+
+def _measured(name: str, run: Callable[[], object]) -> Reading:
+    """``NAME_s`` that it takes, and ``NAME_mb`` of extra memory at its peak."""
+    found: Reading = {}
+
+    def timed() -> None:
+        begun = time.perf_counter()
+        run()
+        found[f"{name}_s"] = time.perf_counter() - begun
+
+    return {f"{name}_mb": extra_memory_mb(timed, device="cpu"), **found}
+
+
+if __name__ == "__main__":
+    print(json.dumps(read(Request(**json.loads(sys.argv[1])))))

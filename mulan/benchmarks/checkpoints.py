@@ -1,0 +1,123 @@
+"""Checkpoints at full size: how long training stands still, what is written beside it, what a restart costs."""
+
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import NamedTuple
+
+from mulan.benchmarks.checkpoint_process import Request
+from mulan.benchmarks.measure import Figure, in_fresh_process
+from mulan.benchmarks.results import Goal, Report, Row
+from mulan.benchmarks.worker_group import Reading
+from mulan.config.recipe import Recipe
+
+GOAL_WRITER, GOAL_OTHERS, GOAL_RESTORED = 1.1, 0.1, 1.2
+"""Extra memory of a worker, in sizes of the checkpoint."""
+
+
+class Place(NamedTuple):
+    """Where a part is measured."""
+
+    part: str
+    """See :class:`mulan.benchmarks.checkpoint_process.Request`."""
+    workers: int
+    stage: int
+
+    def __str__(self) -> str:
+        return f"{self.part}, {self.workers} process{'es' if self.workers > 1 else ''}, stage {self.stage}"
+
+
+def bench_checkpoint(recipe: Recipe, *, rounds: int, progress: Callable[[str], None]) -> Report:
+    """Saves from two CPU processes joined by gloo; restores in two, and in one at another ZeRO stage.
+
+    The model is the recipe's with drawn weights, after one step on four pairs of noise. Each reading is taken in
+    fresh processes.
+
+    Args:
+        recipe: ``train.zero_stage`` is the stage that saves.
+    """
+    stage = recipe.train.zero_stage
+    places = (Place("save", 2, stage), Place("restore", 2, stage), Place("restore", 1, (stage + 2) % 4))
+    readings: dict[Place, list[list[Reading]]] = {place: [] for place in places}
+    for number in range(rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            for place in places:
+                readings[place].append(_read(place, recipe, folder))
+                seconds = {name: f"{most:.2f} s" for name, most in _greatest(readings[place][-1], "_s").items()}
+                told = "  ".join(f"{name.removesuffix('_s')} {value}" for name, value in seconds.items())
+                progress(f"round {number + 1}/{rounds}  {place}: {told}")
+    size_mb = readings[places[0]][0][0]["size_mb"]
+    rows = [_saved(places[0], readings[places[0]], size_mb)]
+    rows += [_restored(place, readings[place], size_mb) for place in places[1:]]
+    differing = max(one["differing"] for place in places[1:] for ranks in readings[place] for one in ranks)
+    return Report(
+        "Checkpoint",
+        {"size": f"{size_mb:,.1f} MB", "rounds": rounds},
+        rows,
+        [
+            Goal(f"{place}, {column}", row.figures[column].median, bound, at_most=True)
+            for place, row in zip(places, rows, strict=True)
+            for column, bound in _BOUNDS.items()
+            if column in row.figures
+        ]
+        + [Goal("restored tensors that differ from the saved ones", differing, 0, at_most=True)],
+        [
+            "Memory is the peak of a process, in sizes of the checkpoint: while saving over what it held before, while "
+            "restarting over what it holds afterwards. The mapped file the kernel can drop, and the processes of a "
+            "machine share it.",
+            "Of several processes the slowest and the largest counts. What was written lies in the page cache.",
+        ],
+    )
+
+
+_WRITER, _OTHERS, _OVER = "writer's memory", "others' memory", "restart's memory"
+_BOUNDS = {_WRITER: GOAL_WRITER, _OTHERS: GOAL_OTHERS, _OVER: GOAL_RESTORED}
+
+
+def _read(place: Place, recipe: Recipe, folder: str) -> list[Reading]:
+    settled = recipe.model_copy(
+        update={
+            "batch": recipe.batch.model_copy(update={"micro_batches": 2, "pairs_per_micro_batch": 2}),
+            "train": recipe.train.model_copy(update={"zero_stage": place.stage}),
+            "scale": recipe.scale.model_copy(update={"workers": place.workers, "use_gpu": False, "cpus_per_worker": 1}),
+        }
+    )
+    request = json.dumps(asdict(Request(settled.to_toml(), place.part, folder)))
+    output = in_fresh_process("mulan.benchmarks.checkpoint_process", [request], timeout_s=3600)
+    found: list[Reading] = json.loads(output.splitlines()[-1])
+    return found
+
+
+def _saved(place: Place, readings: Sequence[Sequence[Reading]], size_mb: float) -> Row:
+    writers, others = [ranks[0] for ranks in readings], [ranks[1] for ranks in readings]
+    return Row(
+        str(place),
+        {
+            "stands still": Figure(tuple(_greatest(ranks, "gather_s")["gather_s"] for ranks in readings), "s"),
+            "written beside": Figure(tuple(one["write_s"] for one in writers), "s"),
+            _WRITER: Figure(tuple(one["gather_mb"] / size_mb for one in writers), "x"),
+            _OTHERS: Figure(tuple(one["gather_mb"] / size_mb for one in others), "x"),
+            "writing's own memory": Figure(tuple(one["write_mb"] / size_mb for one in writers), "x"),
+        },
+    )
+
+
+def _restored(place: Place, readings: Sequence[Sequence[Reading]], size_mb: float) -> Row:
+    greatest = [_greatest(ranks, "_s") for ranks in readings]
+    over = [max(one["peak_mb"] - one["held_mb"] for one in ranks) for ranks in readings]
+    return Row(
+        str(place),
+        {
+            "read, verified": Figure(tuple(one["read_s"] for one in greatest), "s"),
+            "restored": Figure(tuple(one["restore_s"] for one in greatest), "s"),
+            _OVER: Figure(tuple(mb / size_mb for mb in over), "x"),
+            "of it mapped": Figure(tuple(ranks[0]["mapped_mb"] / size_mb for ranks in readings), "x"),
+        },
+    )
+
+
+def _greatest(ranks: Sequence[Reading], ending: str) -> Reading:
+    """The greatest of the workers, of every quantity whose name has that ending."""
+    names = {name for one in ranks for name in one if name.endswith(ending)}
+    return {name: max(one[name] for one in ranks if name in one) for name in sorted(names)}

@@ -1,0 +1,26 @@
+"""The checkpoints' benchmark in small: every part is read, and what is restored elsewhere is what was saved."""
+
+import json
+from pathlib import Path
+
+from mulan.benchmarks.checkpoints import bench_checkpoint
+from mulan.config.recipe import load_recipe
+from mulan.config.recipes import named_recipes
+
+
+def test_a_report_has_what_saving_and_restarting_take(tmp_path: Path) -> None:
+    recipe = load_recipe("m_resnet50_audioset_miniature", named_recipes(), ["train.zero_stage=1"])
+    told: list[str] = []
+    report = bench_checkpoint(recipe, rounds=1, progress=told.append)
+    names = ["save, 2 processes, stage 1", "restore, 2 processes, stage 1", "restore, 1 process, stage 3"]
+    assert [row.name for row in report.rows] == names
+    assert len(told) == 3
+    saved, *restored = (row.figures for row in report.rows)
+    for figures, columns in [(saved, ("stands still", "written beside"))] + [
+        (figures, ("read, verified", "restored")) for figures in restored
+    ]:
+        assert all(figures[column].low > 0 for column in columns)
+    *_, differing = report.goals
+    assert (differing.measured, differing.bound) == (0, 0)
+    report.write(tmp_path / "report.json")
+    assert json.loads((tmp_path / "report.json").read_text())["title"] == "Checkpoint"
