@@ -1,10 +1,13 @@
 """Fixtures that several rooms share: one Ray for the whole run, a small corpus of tones, and pairs of processes."""
 
 import os
+import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import s3fs
 import torch
 
 # before anything imports DeepSpeed or starts a worker
@@ -15,6 +18,7 @@ os.environ["RAY_AUTH_MODE"] = "disabled"
 from mulan.config.sections import Scale
 from mulan.data.shards import Recording, write_corpus
 from mulan.training.cluster import connect
+from tests.s3_proxy import FaultyS3
 from tests.sounds import flac, tone
 
 
@@ -83,3 +87,41 @@ def ray_cluster() -> Iterator[None]:
 @pytest.fixture
 def run_folder(tmp_path: Path) -> str:
     return str(tmp_path / "runs")
+
+
+@dataclass(frozen=True)
+class S3:
+    """A bucket of an S3 API on this machine, behind a proxy that can make it fail."""
+
+    uri: str
+    proxy: FaultyS3
+    files: s3fs.S3FileSystem
+    """Around the proxy."""
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[tuple[str, int]]:
+    """Host and port of an S3 API in this process."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield server.get_host_and_port()
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
+    """An empty bucket; what asks for S3 in this process, or in one started from it, asks by way of the proxy."""
+    host, port = s3_server
+    with FaultyS3(host, port) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        s3fs.S3FileSystem.clear_instance_cache()
+        files = s3fs.S3FileSystem(endpoint_url=f"http://{host}:{port}", use_listings_cache=False)
+        bucket = f"bucket-{uuid.uuid4().hex}"
+        files.mkdir(bucket)
+        yield S3(f"s3://{bucket}", proxy, files)
+        s3fs.S3FileSystem.clear_instance_cache()

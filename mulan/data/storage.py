@@ -1,27 +1,62 @@
 """Files by URI. Local paths, ``s3://``, ``memory://`` and whatever else fsspec knows behave alike.
 
-Whatever passes by itself is tried again (:mod:`mulan.data.retries`). S3 takes its credentials, region and endpoint from
+Whatever passes by itself is tried again (:mod:`mulan.data.retries`); whatever lasts is told with its remedy
+(:mod:`mulan.data.storage_errors`). Nothing is answered from a cache. S3 takes its credentials, region and endpoint from
 the usual environment variables (``AWS_ENDPOINT_URL`` and so on).
 """
 
 import os
 import posixpath
 import shutil
+import socket
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 import fsspec
+import fsspec.config
 import fsspec.core
 from fsspec.implementations.local import LocalFileSystem
 
-from mulan.data.retries import passes_by_itself, patiently
+from mulan.data.retries import patiently
+from mulan.data.storage_errors import concerns_all, passes_by_itself, refusal
+
+CONNECT_TIMEOUT_S = 5.0
+SILENCE_TIMEOUT_S = 15.0
+"""After which a server of S3 that neither takes nor sends a byte is taken for gone."""
+S3_ATTEMPTS = 3
+"""Of one request, in short succession: a part of a large upload that fails now and then must not begin it anew."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """The file system of a URI and the path within it."""
-    return fsspec.core.url_to_fs(uri)
+    of_s3 = uri.startswith(("s3://", "s3a://"))
+    fs, path = fsspec.core.url_to_fs(uri, use_listings_cache=False, **(_s3_options() if of_s3 else {}))
+    if of_s3:
+        fs.retries = 1  # botocore's attempts and our patience are enough
+    return fs, path
+
+
+def _s3_options() -> dict[str, Any]:
+    own = {
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "read_timeout": SILENCE_TIMEOUT_S,
+        "retries": {"mode": "standard", "total_max_attempts": S3_ATTEMPTS},
+        "connector_args": {"socket_factory": _socket},
+    }
+    return {"config_kwargs": own | fsspec.config.conf.get("s3", {}).get("config_kwargs", {})}
+
+
+def _socket(address: tuple[Any, ...]) -> socket.socket:
+    """One that also notices a peer that takes no more bytes; reading has its own timeout."""
+    made = socket.socket(*address[:3])
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * SILENCE_TIMEOUT_S))
+    return made
 
 
 def is_local(uri: str) -> bool:
@@ -43,20 +78,47 @@ def resolve(base_uri: str, uri: str) -> str:
 
 
 def exists(uri: str) -> bool:
-    fs, path = filesystem(uri)
-    return bool(patiently(fs.exists, path))
+    try:
+        _read(uri, "info")
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def remove(uri: str) -> None:
     """Removes a file, if it is there."""
     fs, path = filesystem(uri)
     with suppress(FileNotFoundError):
-        patiently(fs.rm_file, path)
+        patiently(f"{uri} cannot be removed", fs.rm_file, path)
 
 
 def read_bytes(uri: str) -> bytes:
+    """
+    Raises:
+        FileNotFoundError, NotADirectoryError, IsADirectoryError: there is no such file.
+    """
+    return bytes(_read(uri, "cat_file"))
+
+
+def read_new(uri: str, start: int) -> tuple[bytes, int]:
+    """The bytes of a file from ``start`` on, and its size; none of a file that is not there.
+
+    Raises:
+        OSError, StorageRefused: it cannot be read now. Tried once: for those who ask again in any case.
+    """
     fs, path = filesystem(uri)
-    return bytes(patiently(fs.cat_file, path))
+    try:
+        size = int(fs.size(path))
+        return (bytes(fs.cat_file(path, start=start, end=size)) if size > start else b""), size
+    except FileNotFoundError:
+        return b"", 0
+    except Exception as error:
+        raise refusal(f"{uri} cannot be read", error) or error from error
+
+
+def _read(uri: str, method: str, **named: Any) -> Any:
+    fs, path = filesystem(uri)
+    return patiently(f"{uri} cannot be read", getattr(fs, method), path, **named)
 
 
 def read_ranges(uris: Sequence[str], offsets: Sequence[int], lengths: Sequence[int]) -> list[bytes | Exception]:
@@ -68,6 +130,7 @@ def read_ranges(uris: Sequence[str], offsets: Sequence[int], lengths: Sequence[i
 
     Raises:
         StorageError: a range could not be read for longer than our patience lasts.
+        StorageRefused: none could be: the credentials have expired, or nobody knows the server.
     """
     if not uris:
         return []
@@ -85,7 +148,10 @@ def read_ranges(uris: Sequence[str], offsets: Sequence[int], lengths: Sequence[i
             if failed:
                 raise cast(Exception, results[failed[0]])
 
-        patiently(try_again)
+        patiently(f"{uris[failed[0]]} cannot be read", try_again)
+    for uri, result in zip(uris, results, strict=True):
+        if isinstance(result, Exception) and concerns_all(result):
+            raise refusal(f"{uri} cannot be read", result) or result
     return results
 
 
@@ -121,49 +187,76 @@ def _read_local(path: str, offset: int, length: int) -> bytes | OSError:
 
 
 def write_atomically(uri: str, content: bytes) -> None:
-    """Writes a whole file; a reader sees the old content or the new, never a part, and a full disk leaves the old."""
+    """Writes a whole file; a reader sees the old content or the new, never a part.
+
+    Raises:
+        StorageError, StorageRefused: it could not be; what was there is still there.
+    """
     fs, path = filesystem(uri)
-    if not isinstance(fs, LocalFileSystem):
-        patiently(fs.pipe_file, path, content)  # an object store shows an object only when it is whole
-        return
-    fs.makedirs(posixpath.dirname(path), exist_ok=True)
+    if isinstance(fs, LocalFileSystem):
+        _write(uri, _write_local, fs, path, content)
+    else:
+        _write(uri, fs.pipe_file, path, content)  # an object store shows an object only when it is whole
+
+
+def upload(path: str, uri: str) -> None:
+    """Moves a local file to a URI; a reader there sees it whole or not at all.
+
+    Raises:
+        StorageError, StorageRefused: as :func:`write_atomically`.
+    """
+    fs, target = filesystem(uri)
+    if isinstance(fs, LocalFileSystem):
+        _write(uri, _move_local, fs, path, target)
+    else:
+        _write(uri, fs.put_file, path, target)
+
+
+def _write(uri: str, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> None:
+    what = f"{uri} cannot be written"
+    try:
+        patiently(what, function, *arguments, **named)
+    except OSError as error:  # no bucket, or a file in the place of a folder
+        raise refusal(what, error) or error from error
+
+
+def _write_local(fs: LocalFileSystem, path: str, content: bytes) -> None:
     with _aside(fs, path) as aside, open(aside, "wb") as file:
         file.write(content)
 
 
-def upload(path: str, uri: str) -> None:
-    """Moves a local file to a URI; a reader there sees it whole or not at all."""
-    fs, target = filesystem(uri)
-    if not isinstance(fs, LocalFileSystem):
-        patiently(fs.put_file, path, target)
-        return
-    fs.makedirs(posixpath.dirname(target), exist_ok=True)
+def _move_local(fs: LocalFileSystem, path: str, target: str) -> None:
     with _aside(fs, target) as aside:
         shutil.move(path, aside)
 
 
 def local_copy(uri: str, folder: str) -> str:
-    """Path of a file's content: the file itself if it is local, otherwise a copy in ``folder``."""
+    """Path of a file's content: the file itself if it is local, otherwise a copy in ``folder``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
     fs, path = filesystem(uri)
     if isinstance(fs, LocalFileSystem):
         return path
     copy = posixpath.join(folder, posixpath.basename(path))
-    patiently(fs.get_file, path, copy)
+    patiently(f"{uri} cannot be copied to {folder}", fs.get_file, path, copy)
     return copy
 
 
 def size(uri: str) -> int:
-    """In bytes."""
-    fs, path = filesystem(uri)
-    return int(patiently(fs.size, path))
+    """In bytes.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: there is no such file.
+    """
+    return int(_read(uri, "size"))
 
 
 def names_in(uri: str) -> list[str]:
     """Names of the files and folders in a folder; none where there is no folder."""
-    fs, path = filesystem(uri)
-    fs.invalidate_cache()
     try:
-        entries = patiently(fs.ls, path, detail=False)
+        entries = _read(uri, "ls", detail=False)
     except FileNotFoundError:
         return []
     return [entry.rstrip("/").rpartition("/")[2] for entry in entries]
@@ -179,7 +272,11 @@ def remove_empty_folder(uri: str) -> None:
 
 @contextmanager
 def _aside(fs: LocalFileSystem, path: str) -> Iterator[str]:
-    """A name beside a file, that takes its place when the block ends well and is removed when it does not."""
+    """A name beside a file, that takes its place when the block ends well and is removed when it does not.
+
+    The folder is made if need be.
+    """
+    fs.makedirs(posixpath.dirname(path), exist_ok=True)
     aside = f"{path}.{uuid.uuid4().hex}.part"
     try:
         yield aside

@@ -9,15 +9,20 @@ import hashlib
 import json
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from mulan.data import storage
+from mulan.data.storage_errors import StorageRefused
+
+_ROOM = "make room there, or name another folder by TMPDIR; then the same command goes on"
 
 STATE, PROGRESS, MANIFEST = "state.safetensors", "progress.json", "manifest.json"
 
@@ -63,13 +68,16 @@ def write_checkpoint(
     """Writes a checkpoint into a run's folder, in place of what may be there of the same step; its URI.
 
     Raises:
-        OSError, StorageError: it could not be written; there is none then.
+        StorageError: it could not be written; there is none then.
     """
     uri = storage.join(run_uri, checkpoint_name(progress.steps_done))
     storage.remove(storage.join(uri, MANIFEST))
-    with tempfile.TemporaryDirectory() as folder:
-        save_file(state, Path(folder, STATE))
-        Path(folder, PROGRESS).write_text(json.dumps(asdict(progress)))
+    with _temporary_folder() as folder:
+        try:
+            save_file(state, Path(folder, STATE))
+            Path(folder, PROGRESS).write_text(json.dumps(asdict(progress)))
+        except (OSError, SafetensorError) as error:
+            raise StorageRefused(f"{folder}, where checkpoints are made, takes none: {error}; {_ROOM}") from error
         files = {name: _seal(Path(folder, name)) for name in (STATE, PROGRESS)}
         for name in files:
             storage.upload(str(Path(folder, name)), storage.join(uri, name))
@@ -125,8 +133,18 @@ def _listed(run_uri: str, name: str) -> Listed | None:
     return Listed(uri, int(name.rpartition("_")[2]), files, manifest["score"]) if whole else None
 
 
+@contextmanager
+def _temporary_folder() -> Iterator[str]:
+    try:
+        made = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+    except OSError as error:
+        raise StorageRefused(f"there is no place for temporary files: {error}; {_ROOM}") from error
+    with made as folder:
+        yield folder
+
+
 def _read(listed: Listed) -> Checkpoint | None:
-    with tempfile.TemporaryDirectory() as folder:
+    with _temporary_folder() as folder:
         paths = {}
         for name, about in listed.files.items():
             paths[name] = storage.local_copy(storage.join(listed.uri, name), folder)

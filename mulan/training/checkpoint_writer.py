@@ -1,6 +1,7 @@
 """Checkpoints are written beside training, one at a time; older ones go when a newer one stands."""
 
 import logging
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
@@ -48,14 +49,24 @@ class CheckpointWriter:
         if error is None:
             self.wait()
 
-    def write(self, state: dict[str, torch.Tensor], progress: Progress, *, score: float | None) -> None:
-        """Begins to write a checkpoint, after the one before is written.
+    def write(
+        self,
+        state: dict[str, torch.Tensor],
+        progress: Progress,
+        *,
+        score: float | None,
+        after: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Begins to write a checkpoint, after the one before is written. If that could not be, nor is this one.
 
-        Raises:
-            CheckpointFailed: that one could not be.
+        Only one of several workers writes: that it failed is for all of them to hear at once, by :meth:`fault`.
+
+        Args:
+            after: waits for what must be written before the checkpoint counts.
         """
-        self.wait()
-        self._writing = self._thread.submit(self._write, state, progress, score)
+        if self._writing is not None and self._writing.exception() is not None:  # waits
+            return
+        self._writing = self._thread.submit(self._write, state, progress, score, after)
 
     def wait(self) -> None:
         """Until what was begun is written.
@@ -71,13 +82,15 @@ class CheckpointWriter:
         error = self._writing.exception() if self._writing is not None and self._writing.done() else None
         return None if error is None else str(error)
 
-    def _write(self, state: dict[str, torch.Tensor], progress: Progress, score: float | None) -> None:
+    def _write(
+        self, state: dict[str, torch.Tensor], progress: Progress, score: float | None, after: Callable[[], None]
+    ) -> None:
         try:
+            after()
             write_checkpoint(self._run_uri, state, progress, score=score)
         except (OSError, MulanError) as error:
             raise CheckpointFailed(
-                f"the checkpoint of step {progress.steps_done} could not be written to {self._run_uri}: {error}; "
-                "the one before it stands, and the run goes on from it by the same command"
+                f"the checkpoint of step {progress.steps_done} could not be written; the one before it stands: {error}"
             ) from error
         try:
             self._remove_older(progress.steps_done)

@@ -1,6 +1,7 @@
 """What ends a run."""
 
 from mulan.config.errors import MulanError
+from mulan.data.storage_errors import StorageError
 
 
 class NonFiniteLoss(MulanError):
@@ -9,10 +10,8 @@ class NonFiniteLoss(MulanError):
     exit_code = 1
 
 
-class CheckpointFailed(MulanError):
+class CheckpointFailed(StorageError):
     """A checkpoint could not be written. The one before it stands."""
-
-    exit_code = 1
 
 
 class RunError(MulanError):

@@ -4,9 +4,10 @@ import logging
 import math
 import os
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import ray
 import ray.train
@@ -25,6 +26,7 @@ from mulan.data import storage
 from mulan.data.examples import MicroBatchReader
 from mulan.data.pipeline import planned_batches
 from mulan.data.schedule import Schedule
+from mulan.data.storage_errors import StorageError
 from mulan.objectives.collectives import gather_objects
 from mulan.training.checkpoint import Checkpoint, Progress, checkpoints, read_newest
 from mulan.training.engine import CheckpointedEngine
@@ -34,6 +36,7 @@ from mulan.training.reports import Reports
 from mulan.training.run import JsonLinesLog, Run
 from mulan.training.trainer import Trainer, in_words
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -43,7 +46,7 @@ def fit(recipe: Recipe, run: Run, *, callbacks: list[UserCallback] | None = None
     Ray must be initialised. Afterwards the newest checkpoint of the run stands at ``train.steps``.
 
     Raises:
-        CorpusError, PlanError, RunError: before anything is started.
+        CorpusError, PlanError, RunError, StorageError: before anything is started.
         TrainingFailed: the run stopped; it can be resumed.
     """
     check_corpus(recipe)
@@ -111,11 +114,11 @@ def _train_on_worker(config: dict[str, Any]) -> str | None:
     context = ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
     passed_over: list[str] = []
-    found = read_newest(run.uri, passed_over=passed_over.append)
-    first_step = _agreed(found)
-    schedule = Schedule(recipe.train, recipe.batch, rank, workers, first_step=first_step)
-    recorder = Recorder(run, recipe, first_step=first_step) if rank == 0 else None
     try:
+        found = _alike(lambda: read_newest(run.uri, passed_over=passed_over.append))
+        first_step = _agreed(found)
+        schedule = Schedule(recipe.train, recipe.batch, rank, workers, first_step=first_step)
+        recorder = _alike(lambda: Recorder(run, recipe, first_step=first_step) if rank == 0 else None)
         with recorder or nullcontext():
             if recorder is not None:
                 for text in (*passed_over, f"{workers} workers go on from step {first_step}"):
@@ -127,6 +130,20 @@ def _train_on_worker(config: dict[str, Any]) -> str | None:
     except MulanError as error:  # raised on all workers alike
         return str(error)
     return None
+
+
+def _alike(function: Callable[[], T]) -> T:
+    """What a function of storage gives on this worker; a fault of one worker is raised on all of them. Collective."""
+    result: T | None = None
+    fault: str | None = None
+    try:
+        result = function()
+    except StorageError as error:
+        fault = str(error)
+    for told in gather_objects(fault):
+        if told is not None:
+            raise StorageError(told)
+    return cast(T, result)
 
 
 def _agreed(found: Checkpoint | None) -> int:
@@ -141,8 +158,9 @@ def _reports(recorder: Recorder | None, engine: CheckpointedEngine) -> Reports:
     def milestone(metrics: dict[str, Any], progress: Progress, checkpoint_due: bool) -> None:
         state = engine.state(kept=recorder is not None) if checkpoint_due else None
         if recorder is not None:
-            recorder.flush()
-            if state is not None:
+            if state is None:
+                recorder.flush()
+            else:
                 recorder.checkpoint(state, metrics, progress)
         ray.train.report(metrics)
 

@@ -10,11 +10,11 @@ from mulan.config.recipe import Recipe
 from mulan.data.batch import Batch
 from mulan.data.errors import TooManyBadRecordings
 from mulan.data.schedule import Schedule
+from mulan.data.storage_errors import StorageError
 from mulan.training.batch_norm import RunningStatistics
 from mulan.training.batch_source import BatchSource, Skipped
 from mulan.training.checkpoint import Progress
 from mulan.training.engine import Engine
-from mulan.training.errors import CheckpointFailed
 from mulan.training.learning_rate import learning_rate
 from mulan.training.reports import Reports
 from mulan.training.step import training_step
@@ -34,7 +34,7 @@ def train(
 
     Raises:
         NonFiniteLoss: the weights are those of the step before.
-        CheckpointFailed: storage took no checkpoint; the one before it stands.
+        StorageError: storage took no checkpoint, or no record of the run; the last checkpoint written stands.
         TooManyBadRecordings: more were replaced than ``data.max_bad_share`` allows.
     """
     source = BatchSource(batches, schedule)
@@ -46,7 +46,7 @@ def train(
         measured = training_step(engine, source.take(schedule.training_share), statistics, recipe)
         told = source.told(reports.fault())
         if told.fault is not None:
-            raise CheckpointFailed(told.fault)
+            raise StorageError(told.fault)
         replaced.update(bad.reason for bad in told.skipped)
         seconds = time.perf_counter() - begun
         line: dict[str, Any] = {

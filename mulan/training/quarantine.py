@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mulan.data import storage
+from mulan.data.storage_errors import StorageError
 from mulan.training.batch_source import Skipped
 
 SCHEMA = pa.schema(
@@ -31,13 +32,21 @@ class Quarantine:
                 self._changed = True
 
     def flush(self) -> None:
-        """Writes the file if there is anything new."""
+        """Writes the file if there is anything new. Another thread may add rows meanwhile.
+
+        Raises:
+            StorageError: it could not be written; what was there still is.
+        """
         if not self._changed:
             return
+        self._changed = False  # what is added from here on is for the next time
         buffer = io.BytesIO()
         pq.write_table(pa.Table.from_pylist(list(self._rows.values()), SCHEMA), buffer)
-        storage.write_atomically(self._uri, buffer.getvalue())
-        self._changed = False
+        try:
+            storage.write_atomically(self._uri, buffer.getvalue())
+        except StorageError:
+            self._changed = True
+            raise
 
 
 def read_quarantine(uri: str) -> list[dict[str, Any]]:

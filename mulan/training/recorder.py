@@ -1,6 +1,9 @@
 """What a run leaves in its folder while it is trained: metrics, events, quarantine and checkpoints."""
 
+import logging
 import time
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
@@ -8,6 +11,7 @@ from typing import Any
 import torch
 
 from mulan.config.recipe import Recipe
+from mulan.data.storage_errors import StorageError
 from mulan.training.batch_source import Skipped
 from mulan.training.checkpoint import Progress
 from mulan.training.checkpoint_writer import CheckpointWriter
@@ -15,11 +19,25 @@ from mulan.training.headline import headline
 from mulan.training.quarantine import Quarantine
 from mulan.training.run import JsonLinesLog, Run
 
+log = logging.getLogger(__name__)
+
 
 class Recorder(AbstractContextManager["Recorder"]):
-    """Of one worker, for all of them. At its end everything is written."""
+    """Of one worker, for all of them. At its end everything is written.
+
+    Nothing here waits for storage but the end, and a checkpoint for the one before it: records are written in a thread,
+    so that no other worker waits in a collective while storage is asked again. That storage failed is told by
+    :meth:`fault`, for all workers to end alike.
+    """
+
+    _PERIOD_S = 30.0
+    """Between two writings of the records, besides those before each checkpoint."""
 
     def __init__(self, run: Run, recipe: Recipe, *, first_step: int) -> None:
+        """
+        Raises:
+            StorageError: the run's folder cannot be read or written.
+        """
         self._metrics = JsonLinesLog(run.metrics_uri, keep_steps=first_step)
         self._events = JsonLinesLog(run.events_uri)
         self._quarantine = Quarantine(run.quarantine_uri, keep_steps=first_step)
@@ -27,7 +45,12 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._checkpoints = CheckpointWriter(
             run.uri, newest_kept=recipe.train.checkpoints_kept, best_kept=recipe.train.best_checkpoints_kept
         )
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="records")
+        self._flushed_s = time.monotonic()
         self._step = first_step
+        self._run_uri = run.uri
+        self._fault: str | None = None
+        self._flushing: Future[None] | None = None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -35,27 +58,60 @@ class Recorder(AbstractContextManager["Recorder"]):
         try:
             self._checkpoints.__exit__(kind, error, trace)
         finally:
-            self.flush()
+            if self._fault is None:
+                self.flush()
+            self._thread.shutdown(wait=True)
+            if self._fault is not None:
+                log.error("%s", self._fault)
+        if error is None and self._fault is not None:
+            raise StorageError(self._fault)
 
     def step(self, line: dict[str, Any]) -> None:
         self._step = line["step"]
-        self._metrics.append([line])
+        self._append(self._metrics, [line])
+        if time.monotonic() - self._flushed_s > self._PERIOD_S:
+            self.flush()
 
     def skipped(self, step: int, recordings: list[Skipped]) -> None:
         self._quarantine.add(step, recordings)
 
     def event(self, text: str) -> None:
         """Something that whoever watches the run should know."""
-        self._events.append([{"time": time.time(), "step": self._step, "event": text}])
+        self._append(self._events, [{"time": time.time(), "step": self._step, "event": text}])
 
     def checkpoint(self, state: dict[str, torch.Tensor], metrics: dict[str, Any], progress: Progress) -> None:
-        self._checkpoints.write(state, progress, score=metrics.get(f"validation_{self._score}"))
+        """Begins to write one, with the records of all steps up to it: a run that resumes there has them."""
+        score, records = metrics.get(f"validation_{self._score}"), self.flush()
+        self._checkpoints.write(state, progress, score=score, after=records.result)
 
     def fault(self) -> str | None:
-        """Why the newest checkpoint could not be written."""
-        return self._checkpoints.fault()
+        """Why the records or the newest checkpoint could not be written."""
+        return self._fault or self._checkpoints.fault()
 
-    def flush(self) -> None:
-        self._metrics.flush()
-        self._events.flush()
-        self._quarantine.flush()
+    def flush(self) -> Future[None]:
+        """Begins to write all records so far."""
+        self._flushed_s = time.monotonic()
+        begun = self._flushing
+        if begun is None or begun.running() or begun.done():  # one that only waits will write these too
+            begun = self._flushing = self._thread.submit(self._flush)
+        return begun
+
+    def _flush(self) -> None:
+        if self._fault is not None:
+            raise StorageError(self._fault)
+        try:
+            self._metrics.flush()
+            self._events.flush()
+            self._quarantine.flush()
+        except StorageError as error:
+            self._fault = str(error)
+            raise
+
+    def _append(self, records: JsonLinesLog, lines: Iterable[dict[str, Any]]) -> None:
+        try:
+            records.append(lines)
+        except OSError as error:
+            self._fault = self._fault or (
+                f"the records of {self._run_uri} take no more lines: {error.strerror}; make room there; then the same "
+                "command goes on from the newest checkpoint"
+            )

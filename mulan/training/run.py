@@ -10,6 +10,7 @@ from typing import Any
 
 from mulan.config.recipe import Recipe, differing_fields, recipe_from_toml
 from mulan.data import storage
+from mulan.data.storage_errors import StorageError
 from mulan.training.errors import RunError
 
 
@@ -75,13 +76,11 @@ class Run:
         """Checks and writes the recipe.
 
         Raises:
-            RunError: see :meth:`check`; or the folder cannot be written.
+            RunError: see :meth:`check`.
+            StorageError: the folder cannot be written.
         """
         self.check(recipe)
-        try:
-            storage.write_atomically(self.recipe_uri, recipe.to_toml().encode())
-        except OSError as error:
-            raise RunError(f"run {self.uri} cannot be written: {error}") from error
+        storage.write_atomically(self.recipe_uri, recipe.to_toml().encode())
 
     def recipe(self) -> Recipe:
         """
@@ -101,10 +100,11 @@ class Run:
         try:
             yield
         finally:
-            seconds = self.seconds()
-            seconds[stage] = seconds.get(stage, 0.0) + time.monotonic() - begun
-            with suppress(OSError):  # a lost time must not hide what ended the block
-                storage.write_atomically(self._seconds_uri, json.dumps(seconds).encode())
+            seconds = time.monotonic() - begun
+            with suppress(StorageError):  # a lost time must not hide what ended the block
+                earlier = self.seconds()
+                whole = earlier | {stage: earlier.get(stage, 0.0) + seconds}
+                storage.write_atomically(self._seconds_uri, json.dumps(whole).encode())
 
     def seconds(self) -> dict[str, float]:
         """What each timed stage took, over all of its attempts."""
@@ -138,14 +138,13 @@ class JsonLinesTail:
 
     def new_lines(self) -> list[dict[str, Any]]:
         """The whole lines since the last call; all lines anew where the file was cut back in between."""
-        fs, path = storage.filesystem(self._uri)
-        fs.invalidate_cache()
-        if not fs.exists(path):
+        try:
+            content, size = storage.read_new(self._uri, self._read)
+            if size < self._read:
+                self._read = 0
+                content, size = storage.read_new(self._uri, 0)
+        except (OSError, StorageError):  # whoever watches a run asks again soon
             return []
-        size = fs.size(path)
-        if size < self._read:
-            self._read = 0
-        content = bytes(fs.cat_file(path, start=self._read, end=size)) if size > self._read else b""
         whole = content[: content.rfind(b"\n") + 1]
         try:
             lines = [json.loads(line) for line in whole.splitlines()]
@@ -160,10 +159,8 @@ class JsonLinesLog:
     """A JSON-lines file that is appended to during a run and cut back to where the run resumes.
 
     A local file is written line by line. Object stores cannot append: there the file is written whole at every
-    :meth:`flush`, and otherwise every half minute.
+    :meth:`flush`, for which another thread may be used.
     """
-
-    _PERIOD_S = 30.0
 
     def __init__(self, uri: str, *, keep_steps: int | None = None) -> None:
         """Continues a file that is there; lines with a ``step`` above ``keep_steps`` are dropped."""
@@ -171,23 +168,27 @@ class JsonLinesLog:
         kept = [line for line in read_lines(uri) if keep_steps is None or line["step"] <= keep_steps]
         self._text = "".join(_line(line) for line in kept)
         storage.write_atomically(uri, self._text.encode())
-        self._written = time.monotonic()
         self._path = storage.filesystem(uri)[1] if storage.is_local(uri) else None
 
     def append(self, lines: Iterable[dict[str, Any]]) -> None:
+        """
+        Raises:
+            OSError: a local file takes no more.
+        """
         text = "".join(map(_line, lines))
         if self._path is None:
             self._text += text
-            if time.monotonic() - self._written > self._PERIOD_S:
-                self.flush()
         elif text:
             with open(self._path, "a", encoding="utf-8") as file:
                 file.write(text)
 
     def flush(self) -> None:
+        """
+        Raises:
+            StorageError: it could not be written; what was there still is.
+        """
         if self._path is None:
             storage.write_atomically(self._uri, self._text.encode())
-            self._written = time.monotonic()
 
 
 def _line(values: dict[str, Any]) -> str:

@@ -1,0 +1,281 @@
+"""Files by URI while S3 fails for a while, for good, or for longer than anyone waits; and on a disk that is full."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mulan.data import retries, storage
+from mulan.data.storage_errors import StorageError, StorageRefused
+from tests.conftest import S3
+from tests.s3_proxy import (
+    ACCESS_DENIED,
+    EXPIRED_TOKEN,
+    INTERNAL_ERROR,
+    NO_SUCH_BUCKET,
+    SLOW_DOWN,
+    Answer,
+    Cut,
+    Delay,
+    Fault,
+    Silence,
+)
+
+CONTENT = bytes(range(256)) * 64
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retries, "LONGEST_PAUSE_S", 0.01)
+    monkeypatch.setattr(storage, "SILENCE_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(storage, "S3_ATTEMPTS", 1)
+
+
+def _upload(uri: str, folder: Path) -> object:
+    (folder / "local").write_bytes(CONTENT)
+    return storage.upload(str(folder / "local"), f"{uri}/new")
+
+
+OPERATIONS: dict[str, tuple[Callable[[str, Path], object], object]] = {
+    "exists": (lambda uri, _: (storage.exists(f"{uri}/there"), storage.exists(f"{uri}/absent")), (True, False)),
+    "remove": (lambda uri, _: storage.remove(f"{uri}/there"), None),
+    "read_bytes": (lambda uri, _: storage.read_bytes(f"{uri}/there"), CONTENT),
+    "read_ranges": (
+        lambda uri, _: storage.read_ranges([f"{uri}/there"] * 3, [0, 7, 100], [5, 300, 1]),
+        [CONTENT[:5], CONTENT[7:307], CONTENT[100:101]],
+    ),
+    "write_atomically": (lambda uri, _: storage.write_atomically(f"{uri}/new", CONTENT), None),
+    "upload": (_upload, None),
+    "local_copy": (lambda uri, to: Path(storage.local_copy(f"{uri}/there", str(to))).read_bytes(), CONTENT),
+    "size": (lambda uri, _: storage.size(f"{uri}/there"), len(CONTENT)),
+    "names_in": (lambda uri, _: storage.names_in(uri), ["folder", "there"]),
+}
+PASSING: dict[str, Fault] = {
+    "500": INTERNAL_ERROR,
+    "503": SLOW_DOWN,
+    "a code that nobody knows": Answer(507, "XMinioStorageFull", "Storage backend has reached its minimum free drive"),
+    "reset before": Cut.BEFORE,
+    "reset within": Cut.WITHIN,
+    "reset after": Cut.AFTER,
+    "silence": Silence.NO_ANSWER,
+}
+LASTING: dict[str, tuple[Fault, str]] = {
+    "token": (EXPIRED_TOKEN, "AWS_SESSION_TOKEN"),
+    "denied": (ACCESS_DENIED, "access is denied"),
+}
+
+
+@pytest.fixture
+def uri(s3: S3) -> str:
+    """A folder with a file and a folder in it, on S3."""
+    s3.files.pipe_file(f"{s3.uri}/data/there", CONTENT)
+    s3.files.pipe_file(f"{s3.uri}/data/folder/below", b"")
+    return f"{s3.uri}/data"
+
+
+def check_left(operation: str, uri: str, s3: S3) -> None:
+    left = {
+        "remove": {"folder"},
+        "write_atomically": {"folder", "there", "new"},
+        "upload": {"folder", "there", "new"},
+    }.get(operation, {"folder", "there"})
+    assert {name.rpartition("/")[2] for name in s3.files.ls(uri, detail=False)} == left
+    if "new" in left:
+        assert s3.files.cat_file(f"{uri}/new") == CONTENT
+
+
+@pytest.mark.parametrize("fault", PASSING)
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_what_passes_is_waited_for(operation: str, fault: str, uri: str, s3: S3, tmp_path: Path) -> None:
+    function, expected = OPERATIONS[operation]
+    s3.proxy.fail(PASSING[fault], times=2)
+    assert function(uri, tmp_path) == expected
+    check_left(operation, uri, s3)
+
+
+@pytest.mark.parametrize("fault", LASTING)
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_what_lasts_is_told_at_once(operation: str, fault: str, uri: str, s3: S3, tmp_path: Path) -> None:
+    function, _ = OPERATIONS[operation]
+    answer, remedy = LASTING[fault]
+    s3.proxy.fail(answer)
+    if (operation, fault) == ("read_ranges", "denied"):  # of each recording: others may be readable
+        results = storage.read_ranges([f"{uri}/there"] * 2, [0, 1], [1, 1])
+        assert [type(result) for result in results] == [PermissionError] * 2
+    else:
+        with pytest.raises(StorageRefused, match=rf"{uri}.* cannot be .*{remedy}.*the same command goes on"):
+            function(uri, tmp_path)
+    assert len(s3.proxy.asked) <= 2
+    s3.proxy.heal()
+    s3.files.pipe_file(f"{uri}/there", CONTENT)
+    assert storage.read_bytes(f"{uri}/there") == CONTENT
+
+
+def test_a_bucket_that_is_not_there_is_named_by_what_is_written(s3: S3, tmp_path: Path) -> None:
+    nowhere = "s3://nowhere-at-all/run"
+    (tmp_path / "file").write_bytes(CONTENT)
+    for write in (
+        lambda: storage.write_atomically(f"{nowhere}/x", CONTENT),
+        lambda: storage.upload(str(tmp_path / "file"), f"{nowhere}/x"),
+    ):
+        with pytest.raises(StorageRefused, match=f"{nowhere}/x cannot be written: .*there is no such bucket: create"):
+            write()
+    assert not storage.exists(f"{nowhere}/x")
+    assert storage.names_in(nowhere) == []
+    with pytest.raises(FileNotFoundError):
+        storage.read_bytes(f"{nowhere}/x")
+    s3.proxy.fail(NO_SUCH_BUCKET)  # it was removed meanwhile
+    with pytest.raises(StorageRefused, match="there is no such bucket"):
+        storage.write_atomically(f"{s3.uri}/x", CONTENT)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("AWS_ENDPOINT_URL", "http://no-such-host.invalid", "no such server is known: check AWS_ENDPOINT_URL"),
+        ("AWS_ENDPOINT_URL", "localhost:9000", "no such server is known: check AWS_ENDPOINT_URL"),
+        ("AWS_ACCESS_KEY_ID", "", "the credentials are refused: renew"),
+    ],
+)
+def test_a_wrong_environment_is_told_at_once(
+    variable: str, value: str, told: str, s3: S3, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    storage.filesystem(s3.uri)[0].clear_instance_cache()
+    for operation in (
+        lambda: storage.exists(f"{s3.uri}/x"),
+        lambda: storage.read_ranges([f"{s3.uri}/x"], [0], [1]),
+        lambda: storage.write_atomically(f"{s3.uri}/x", b""),
+    ):
+        with pytest.raises(StorageRefused, match=rf"{s3.uri}/x cannot be .*{told}"):
+            operation()
+
+
+def test_patience_ends_in_an_error_that_says_how_long(uri: str, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retries, "PATIENCE_S", 0.3)
+    s3.proxy.fail(SLOW_DOWN)
+    told = rf"{uri}/there cannot be read: \d+ attempts in \d+ s failed, .*reduce your request rate.*same command"
+    for operation in (
+        lambda: storage.read_bytes(f"{uri}/there"),
+        lambda: storage.read_ranges([f"{uri}/absent", f"{uri}/there"], [0, 0], [1, 1]),
+    ):
+        with pytest.raises(StorageError, match=told) as caught:
+            operation()
+        assert not isinstance(caught.value, StorageRefused)
+        s3.proxy.heal()
+        s3.proxy.fail(SLOW_DOWN, "/there")
+    assert len(s3.proxy.asked) > 4
+
+
+def test_an_outage_of_some_time_is_sat_out(uri: str, s3: S3) -> None:
+    s3.proxy.fail(INTERNAL_ERROR, seconds=0.5)
+    s3.proxy.fail(Cut.BEFORE, seconds=1.0)
+    s3.proxy.fail(Delay(0.05), seconds=1.5)
+    storage.write_atomically(f"{uri}/new", CONTENT)
+    check_left("write_atomically", uri, s3)
+
+
+def test_a_server_that_takes_no_bytes_is_given_up(uri: str, s3: S3) -> None:
+    """Of more bytes than the sockets on the way hold."""
+    s3.proxy.fail(Silence.NO_READING, "PUT", times=1)
+    large = bytes(2**26)
+    storage.write_atomically(f"{uri}/new", large)
+    assert s3.files.size(f"{uri}/new") == len(large)
+
+
+def test_a_large_file_goes_in_parts_of_which_each_may_fail(uri: str, s3: S3, tmp_path: Path) -> None:
+    content = np.random.default_rng(0).bytes(101 * 2**20)
+    (tmp_path / "large").write_bytes(content)
+    s3.proxy.fail(SLOW_DOWN, "POST", "uploads", times=1)
+    s3.proxy.fail(Cut.WITHIN, "partNumber=2", times=1)
+    s3.proxy.fail(Cut.AFTER, "POST", "uploadId=", times=1)  # it is whole, and nobody has heard
+    storage.upload(str(tmp_path / "large"), f"{uri}/new")
+    assert s3.files.cat_file(f"{uri}/new") == content
+    s3.proxy.fail(Cut.WITHIN, "GET", times=2)
+    assert Path(storage.local_copy(f"{uri}/new", str(tmp_path))).read_bytes() == content
+
+
+def test_a_request_is_repeated_before_its_upload_is(
+    uri: str, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "S3_ATTEMPTS", 3)
+    (tmp_path / "large").write_bytes(bytes(101 * 2**20))
+    s3.proxy.fail(INTERNAL_ERROR, "partNumber=2", times=1)
+    storage.upload(str(tmp_path / "large"), f"{uri}/new")
+    parts = [number for number in "123" for one in s3.proxy.asked if f"partNumber={number}" in one]
+    assert parts == ["1", "2", "2", "3"]
+
+
+def test_attempts_do_not_multiply(uri: str, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of botocore, of s3fs and ours."""
+    monkeypatch.setattr(storage, "S3_ATTEMPTS", 3)
+    monkeypatch.setattr(retries, "PATIENCE_S", 0.0)
+    for fault in (INTERNAL_ERROR, SLOW_DOWN, Cut.BEFORE):
+        s3.proxy.asked.clear()
+        s3.proxy.fail(fault)
+        with pytest.raises(StorageError, match="1 attempts"):
+            storage.write_atomically(f"{uri}/new", CONTENT)
+        assert len(s3.proxy.asked) == 3
+        s3.proxy.heal()
+
+
+def test_what_others_did_is_seen(uri: str, s3: S3) -> None:
+    assert storage.names_in(uri) == ["folder", "there"]
+    s3.files.pipe_file(f"{uri}/there", b"short")
+    s3.files.pipe_file(f"{uri}/new", b"")
+    assert storage.size(f"{uri}/there") == 5
+    assert storage.exists(f"{uri}/new")
+    assert storage.names_in(uri) == ["folder", "new", "there"]
+    s3.files.rm_file(f"{uri}/there")
+    assert not storage.exists(f"{uri}/there")
+    assert storage.names_in(uri) == ["folder", "new"]
+
+
+def test_new_bytes_are_asked_for_once(uri: str, s3: S3) -> None:
+    assert storage.read_new(f"{uri}/there", 100) == (CONTENT[100:], len(CONTENT))
+    assert storage.read_new(f"{uri}/there", len(CONTENT) + 1) == (b"", len(CONTENT))
+    assert storage.read_new(f"{uri}/absent", 0) == (b"", 0)
+    asked = len(s3.proxy.asked)
+    s3.proxy.fail(Cut.BEFORE)
+    with pytest.raises(StorageRefused, match=f"{uri}/there cannot be read"):
+        storage.read_new(f"{uri}/there", 0)
+    assert len(s3.proxy.asked) == asked + 1
+
+
+ON_A_FULL_DISK = """
+import resource, sys
+from mulan.data import storage
+from mulan.data.storage_errors import StorageRefused
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+for write in (lambda: storage.write_atomically(sys.argv[1], bytes(5000)), lambda: storage.upload(sys.argv[2], sys.argv[1])):
+    try:
+        write()
+    except StorageRefused as error:
+        print(error)
+"""
+
+
+def test_a_file_that_may_not_grow_leaves_the_old_one(tmp_path: Path) -> None:
+    """``/dev/shm`` is another file system, from which a file cannot just be renamed."""
+    target = tmp_path / "runs" / "old"
+    storage.write_atomically(str(target), b"old")
+    moved = Path("/dev/shm") / f"mulan-{tmp_path.name}-{id(target)}"
+    moved.write_bytes(bytes(5000))
+    try:
+        arguments = [sys.executable, "-c", ON_A_FULL_DISK, str(target), str(moved)]
+        said = subprocess.run(arguments, check=True, capture_output=True, text=True).stdout.splitlines()
+    finally:
+        assert moved.stat().st_size == 5000
+        moved.unlink()
+    assert len(said) == 2
+    for line in said:
+        assert re.fullmatch(rf"{target} cannot be written: File too large; allow larger files .*", line), line
+    assert [path.name for path in target.parent.iterdir()] == ["old"]
+    assert target.read_bytes() == b"old"

@@ -1,0 +1,213 @@
+"""A proxy on loopback between S3's clients and an S3 API, that makes what can go wrong go wrong."""
+
+import http.client
+import socket
+import struct
+import threading
+import time
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from enum import Enum
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import assert_never
+
+
+@dataclass(frozen=True)
+class Answer:
+    """S3's own answer of an error; its codes: docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html"""
+
+    status: int
+    code: str
+    message: str
+
+    def xml(self) -> bytes:
+        text = f"<Error><Code>{self.code}</Code><Message>{self.message}</Message><RequestId>1</RequestId></Error>"
+        return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'.encode()
+
+
+INTERNAL_ERROR = Answer(500, "InternalError", "We encountered an internal error. Please try again.")
+SLOW_DOWN = Answer(503, "SlowDown", "Please reduce your request rate.")
+EXPIRED_TOKEN = Answer(400, "ExpiredToken", "The provided token has expired.")
+ACCESS_DENIED = Answer(403, "AccessDenied", "Access Denied")
+NO_SUCH_BUCKET = Answer(404, "NoSuchBucket", "The specified bucket does not exist")
+
+
+@dataclass(frozen=True)
+class Delay:
+    """Answered as it should be, so much later."""
+
+    seconds: float
+
+
+class Cut(Enum):
+    """The connection is reset,"""
+
+    BEFORE = "before anything is done"
+    WITHIN = "in the middle of the body: the request's if it has one, otherwise the answer's"
+    AFTER = "after all is done, but before the answer"
+
+
+class Silence(Enum):
+    """The connection stays open, and"""
+
+    NO_ANSWER = "nothing is answered"
+    NO_READING = "the request's body is not taken either"
+
+
+Fault = Answer | Delay | Cut | Silence
+
+
+@dataclass
+class _Plan:
+    fault: Fault
+    times: float
+    until_s: float
+    matching: tuple[str, ...]
+
+
+class FaultyS3(AbstractContextManager["FaultyS3"]):
+    """The proxy; a context, with which it ends.
+
+    Attributes:
+        url: where it listens.
+        asked: the requests so far, each as ``METHOD path?query``.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        """``host``, ``port``: of the S3 API behind it."""
+        self._upstream = (host, port)
+        self._plans: list[_Plan] = []
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self.asked: list[str] = []
+
+        class Handler(_Handler):
+            proxy = self
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads, self._server.block_on_close = True, False
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+
+    def __enter__(self) -> "FaultyS3":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def fail(self, fault: Fault, *matching: str, times: float = float("inf"), seconds: float = float("inf")) -> None:
+        """Makes the next requests fail: so many of them, and for so long.
+
+        Args:
+            matching: only requests whose ``METHOD path?query`` has all of these in it.
+        """
+        with self._lock:
+            self._plans.append(_Plan(fault, times, time.monotonic() + seconds, matching))
+
+    def heal(self) -> None:
+        with self._lock:
+            self._plans.clear()
+
+    def _fault_of(self, request: str) -> Fault | None:
+        with self._lock:
+            self.asked.append(request)
+            self._plans = [one for one in self._plans if one.times > 0 and time.monotonic() < one.until_s]
+            for plan in self._plans:
+                if all(part in request for part in plan.matching):
+                    plan.times -= 1
+                    return plan.fault
+        return None
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    proxy: FaultyS3
+
+    def _do(self) -> None:
+        fault = self.proxy._fault_of(f"{self.command} {self.path}")
+        if fault is Silence.NO_READING:
+            self.proxy._stopping.wait()
+            return self._reset()
+        length = int(self.headers.get("Content-Length", 0))
+        if fault is Cut.WITHIN and length > 1:
+            self.rfile.read(length // 2)
+            return self._reset()
+        body = self.rfile.read(length)
+        match fault:
+            case None:
+                return self._send(*self._forward(body))
+            case Answer():
+                content = fault.xml()
+                return self._send(fault.status, {"Content-Type": "application/xml"}, content, len(content))
+            case Delay():
+                self.proxy._stopping.wait(fault.seconds)
+                return self._send(*self._forward(body))
+            case Cut.BEFORE:
+                return self._reset()
+            case Cut.WITHIN:
+                status, headers, content, size = self._forward(body)
+                if len(content) > 1:
+                    self._send(status, headers, content[: len(content) // 2], size)
+                    time.sleep(0.05)  # a reset overtakes what is still on its way
+                return self._reset()
+            case Cut.AFTER:
+                self._forward(body)
+                return self._reset()
+            case Silence.NO_ANSWER:
+                self.proxy._stopping.wait()
+                return self._reset()
+        assert_never(fault)
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _do
+
+    def _forward(self, body: bytes) -> tuple[int, dict[str, str], bytes, int]:
+        """Status, headers, content and its length as told, which is more for an answer to HEAD."""
+        upstream = http.client.HTTPConnection(*self.proxy._upstream, timeout=60)
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in ("expect", "connection")}
+        upstream.request(self.command, self.path, body or None, headers)
+        answer = upstream.getresponse()
+        content = answer.read()
+        size = int(answer.headers.get("Content-Length", len(content)))
+        unsent = ("connection", "content-length", "transfer-encoding", "server", "date")
+        kept = {name: value for name, value in answer.headers.items() if name.lower() not in unsent}
+        upstream.close()
+        return answer.status, kept, content, size
+
+    def _send(self, status: int, headers: dict[str, str], content: bytes, size: int) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(size))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+        self.wfile.flush()
+
+    def _reset(self) -> None:
+        """RST instead of FIN."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
+        self.connection.close()
+
+    def handle(self) -> None:
+        try:
+            super().handle()
+        except (OSError, ValueError):  # the client or we have closed the connection
+            self.close_connection = True
+
+    def finish(self) -> None:
+        try:
+            super().finish()
+        except (OSError, ValueError):
+            self.close_connection = True
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
