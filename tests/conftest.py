@@ -100,28 +100,28 @@ class S3:
 
 
 @pytest.fixture(scope="session")
-def s3_server() -> Iterator[tuple[str, int]]:
-    """Host and port of an S3 API in this process."""
+def faulty_s3() -> Iterator[tuple[FaultyS3, s3fs.S3FileSystem]]:
+    """An S3 API in this process, behind its proxy, and around it."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
-    yield server.get_host_and_port()
+    host, port = server.get_host_and_port()
+    with FaultyS3((host, port)) as proxy:
+        yield proxy, s3fs.S3FileSystem(endpoint_url=f"http://{host}:{port}", use_listings_cache=False)
     server.stop()
 
 
 @pytest.fixture
-def s3(s3_server: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
+def s3(faulty_s3: tuple[FaultyS3, s3fs.S3FileSystem], monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
     """An empty bucket; what asks for S3 in this process, or in one started from it, asks by way of the proxy."""
-    host, port = s3_server
-    with FaultyS3(host, port) as proxy:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        s3fs.S3FileSystem.clear_instance_cache()
-        files = s3fs.S3FileSystem(endpoint_url=f"http://{host}:{port}", use_listings_cache=False)
-        bucket = f"bucket-{uuid.uuid4().hex}"
-        files.mkdir(bucket)
-        yield S3(f"s3://{bucket}", proxy, files)
-        s3fs.S3FileSystem.clear_instance_cache()
+    proxy, files = faulty_s3
+    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    bucket = f"bucket-{uuid.uuid4().hex}"
+    files.mkdir(bucket)
+    proxy.asked.clear()
+    yield S3(f"s3://{bucket}", proxy, files)
+    proxy.heal()

@@ -5,7 +5,7 @@ import socket
 import struct
 import threading
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -70,24 +70,31 @@ class FaultyS3(AbstractContextManager["FaultyS3"]):
     """The proxy; a context, with which it ends.
 
     Attributes:
-        url: where it listens.
+        url, port: where it listens.
+        upstream: host and port of the S3 API behind it.
         asked: the requests so far, each as ``METHOD path?query``.
     """
 
-    def __init__(self, host: str, port: int) -> None:
-        """``host``, ``port``: of the S3 API behind it."""
-        self._upstream = (host, port)
+    def __init__(self, upstream: tuple[str, int], *, port: int = 0) -> None:
+        """
+        Args:
+            upstream: host and port of the S3 API behind it.
+            port: its own; any that is free if not given.
+        """
+        self.upstream = upstream
         self._plans: list[_Plan] = []
         self._lock = threading.Lock()
-        self._stopping = threading.Event()
+        self._healed = threading.Event()
         self.asked: list[str] = []
+        self.connections: set[socket.socket] = set()
 
         class Handler(_Handler):
             proxy = self
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads, self._server.block_on_close = True, False
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.port = self._server.server_port
+        self.url = f"http://127.0.0.1:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
     def __enter__(self) -> "FaultyS3":
@@ -97,10 +104,13 @@ class FaultyS3(AbstractContextManager["FaultyS3"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stopping.set()
+        self.heal()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+        for connection in list(self.connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def fail(self, fault: Fault, *matching: str, times: float = float("inf"), seconds: float = float("inf")) -> None:
         """Makes the next requests fail: so many of them, and for so long.
@@ -112,8 +122,11 @@ class FaultyS3(AbstractContextManager["FaultyS3"]):
             self._plans.append(_Plan(fault, times, time.monotonic() + seconds, matching))
 
     def heal(self) -> None:
+        """Ends all faults, also those that a request is held by."""
         with self._lock:
             self._plans.clear()
+            self._healed.set()
+            self._healed = threading.Event()
 
     def _fault_of(self, request: str) -> Fault | None:
         with self._lock:
@@ -134,7 +147,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _do(self) -> None:
         fault = self.proxy._fault_of(f"{self.command} {self.path}")
         if fault is Silence.NO_READING:
-            self.proxy._stopping.wait()
+            self.proxy._healed.wait()
             return self._reset()
         length = int(self.headers.get("Content-Length", 0))
         if fault is Cut.WITHIN and length > 1:
@@ -148,7 +161,7 @@ class _Handler(BaseHTTPRequestHandler):
                 content = fault.xml()
                 return self._send(fault.status, {"Content-Type": "application/xml"}, content, len(content))
             case Delay():
-                self.proxy._stopping.wait(fault.seconds)
+                self.proxy._healed.wait(fault.seconds)
                 return self._send(*self._forward(body))
             case Cut.BEFORE:
                 return self._reset()
@@ -162,7 +175,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._forward(body)
                 return self._reset()
             case Silence.NO_ANSWER:
-                self.proxy._stopping.wait()
+                self.proxy._healed.wait()
                 return self._reset()
         assert_never(fault)
 
@@ -170,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _forward(self, body: bytes) -> tuple[int, dict[str, str], bytes, int]:
         """Status, headers, content and its length as told, which is more for an answer to HEAD."""
-        upstream = http.client.HTTPConnection(*self.proxy._upstream, timeout=60)
+        upstream = http.client.HTTPConnection(*self.proxy.upstream, timeout=60)
         headers = {name: value for name, value in self.headers.items() if name.lower() not in ("expect", "connection")}
         upstream.request(self.command, self.path, body or None, headers)
         answer = upstream.getresponse()
@@ -203,7 +216,12 @@ class _Handler(BaseHTTPRequestHandler):
         except (OSError, ValueError):  # the client or we have closed the connection
             self.close_connection = True
 
+    def setup(self) -> None:
+        super().setup()
+        self.proxy.connections.add(self.connection)
+
     def finish(self) -> None:
+        self.proxy.connections.discard(self.connection)
         try:
             super().finish()
         except (OSError, ValueError):

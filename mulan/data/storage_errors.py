@@ -94,7 +94,8 @@ def passes_by_itself(error: BaseException) -> bool:
 
 def concerns_all(error: BaseException) -> bool:
     """Whether an operation on any other file would fail in the same way: credentials, or a server that is not there."""
-    return s3_code(error) in _CREDENTIAL_CODES or "BotoCoreError" in _class_names(error)
+    unreachable = "BotoCoreError" in _class_names(error) or _is_endpoint_fault(error)
+    return unreachable or s3_code(error) in _CREDENTIAL_CODES
 
 
 def refusal(what: str, error: Exception) -> StorageRefused | None:
