@@ -1,40 +1,25 @@
-"""A run whose corpus and storage are a real S3 API, on loopback."""
+"""A run whose corpus and storage are a real S3 API, on loopback, that fails now and then."""
 
+import itertools
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import s3fs
-from moto.server import ThreadedMotoServer
 
 from mulan.config.recipe import load_recipe
 from mulan.config.recipes import named_recipes
 from mulan.data import storage
 from mulan.training.run import Run
+from tests.conftest import S3
 from tests.processes import run_in_processes
+from tests.s3_proxy import INTERNAL_ERROR, SLOW_DOWN, Cut, Delay, FaultyS3
 from tests.training.inline import train_inline
 
 SETTINGS = ["train.steps=4", "train.checkpoint_every_steps=2", "train.validation_micro_batches=0"]
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[s3fs.S3FileSystem]:
-    """A file system on an S3 API of this process, which is also that of processes started from here."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    s3fs.S3FileSystem.clear_instance_cache()
-    try:
-        yield s3fs.S3FileSystem()
-    finally:
-        server.stop()
-        s3fs.S3FileSystem.clear_instance_cache()
 
 
 def job(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -43,25 +28,48 @@ def job(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_same_numbers_on_s3_and_on_disk(tiny_corpus: str, tmp_path: Path, s3: s3fs.S3FileSystem) -> None:
-    s3.mkdir("jobs-corpora")
-    s3.mkdir("jobs-runs")
-    s3.put(f"{tiny_corpus}/", "jobs-corpora/tones/", recursive=True)
-    where = ["--storage", "s3://jobs-runs/all", "--name", "first"]
+@contextmanager
+def bursts_of_faults(proxy: FaultyS3) -> Iterator[None]:
+    """Every three seconds one of another kind."""
+    faults = itertools.cycle([INTERNAL_ERROR, Cut.BEFORE, SLOW_DOWN, Delay(0.5), Cut.WITHIN, Cut.AFTER])
+    over = threading.Event()
+
+    def burst() -> None:
+        while not over.wait(2.0):
+            proxy.fail(next(faults), seconds=1.0)
+
+    thread = threading.Thread(target=burst, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        proxy.heal()
+
+
+def test_the_same_numbers_on_s3_that_now_and_then_fails_and_on_disk(tiny_corpus: str, tmp_path: Path, s3: S3) -> None:
+    s3.files.put(f"{tiny_corpus}/", f"{s3.uri}/tones/", recursive=True)
+    where = ["--storage", f"{s3.uri}/all", "--name", "first"]
     settings = [word for setting in SETTINGS for word in ("--set", setting)]
-    trained = job("train", "--recipe", "demo_miniature", "--data", "s3://jobs-corpora/tones", *where, *settings)
+    # each of these fails at the first two requests as well, however long the start takes
+    for file in ("index.parquet", ".tar", "metrics.jsonl", "events.jsonl", "state.safetensors", "manifest.json"):
+        s3.proxy.fail(INTERNAL_ERROR, file, times=2)
+        s3.proxy.fail(Cut.WITHIN, file, times=2)
+    with bursts_of_faults(s3.proxy):
+        trained = job("train", "--recipe", "demo_miniature", "--data", f"{s3.uri}/tones", *where, *settings)
     assert trained.returncode == 0, trained.stdout + trained.stderr
 
     recipe = load_recipe("demo_miniature", named_recipes(), SETTINGS, data_uri=tiny_corpus)
     local, _ = run_in_processes(train_inline, 1, recipe, str(tmp_path / "run"), folder=tmp_path / "out")[0]
-    losses = [line["loss"] for line in Run("s3://jobs-runs/all", "first").metrics()]
+    losses = [line["loss"] for line in Run(f"{s3.uri}/all", "first").metrics()]
     assert len(losses) == 4
     assert losses == pytest.approx([line["loss"] for line in local], rel=1e-5)
 
     evaluated = job("evaluate", *where)
     assert evaluated.returncode == 0, evaluated.stdout + evaluated.stderr
     for name in ("model/model.safetensors", "report.json", "report.html", "checkpoint_000000004/manifest.json"):
-        assert s3.exists(f"jobs-runs/all/first/{name}"), name
+        assert s3.files.exists(f"{s3.uri}/all/first/{name}"), name
 
 
 @pytest.mark.usefixtures("s3")

@@ -1,9 +1,18 @@
 """Checkpoints: read back as written, and passed over when anything of them is missing or spoiled."""
 
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
 import fsspec
 import pytest
 import torch
 
+from mulan.data import retries, storage
+from mulan.data.storage_errors import StorageError
 from mulan.training.checkpoint import (
     Progress,
     checkpoint_name,
@@ -13,6 +22,8 @@ from mulan.training.checkpoint import (
     weights,
     write_checkpoint,
 )
+from tests.conftest import S3
+from tests.s3_proxy import SLOW_DOWN, Cut, Silence
 
 FILES = ("state.safetensors", "progress.json", "manifest.json")
 
@@ -107,3 +118,91 @@ def test_one_is_written_in_place_of_another_of_its_step(run_uri: str) -> None:
 def test_the_folders_sort_by_step() -> None:
     names = [checkpoint_name(steps) for steps in (0, 9, 10, 99_999, 100_000, 44_000_000)]
     assert names == sorted(names)
+
+
+@pytest.fixture
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retries, "LONGEST_PAUSE_S", 0.01)
+    monkeypatch.setattr(storage, "S3_ATTEMPTS", 1)
+
+
+@pytest.mark.usefixtures("_short_pauses")
+def test_storage_that_fails_now_and_then_gets_it_whole(s3: S3) -> None:
+    for fault in (SLOW_DOWN, Cut.BEFORE, Cut.WITHIN, Cut.AFTER):
+        s3.proxy.fail(fault, "DELETE", times=1)
+        for file in FILES:
+            s3.proxy.fail(fault, "PUT", file, times=1)
+            s3.proxy.fail(fault, "GET", file, times=1)
+    uri = put(s3.uri, 4)
+    assert newest(s3.uri) == (uri, [])
+
+
+@pytest.mark.usefixtures("_short_pauses")
+@pytest.mark.parametrize("file", FILES)
+def test_storage_that_fails_for_longer_leaves_the_one_before(
+    file: str, s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = put(s3.uri, 4)
+    monkeypatch.setattr(retries, "PATIENCE_S", 0.1)
+    s3.proxy.fail(Cut.WITHIN, "PUT", file)
+    with pytest.raises(StorageError, match=rf"{s3.uri}/checkpoint_000000008/{file} cannot be written: \d+ attempts"):
+        put(s3.uri, 8)
+    s3.proxy.heal()
+    assert newest(s3.uri) == (before, [])
+    after = put(s3.uri, 8)
+    assert newest(s3.uri) == (after, [])
+
+
+WRITE = """
+import sys, torch
+from mulan.training.checkpoint import Progress, write_checkpoint
+write_checkpoint(sys.argv[1], {"weights.a": torch.ones(1000)}, Progress(8))
+"""
+
+
+def test_one_whose_writer_is_killed_is_none(s3: S3) -> None:
+    before = put(s3.uri, 4)
+    s3.proxy.asked.clear()
+    s3.proxy.fail(Silence.NO_READING, "PUT", "state.safetensors")
+    with subprocess.Popen([sys.executable, "-c", WRITE, s3.uri]) as writer:
+        try:
+            wait_until(lambda: any(one.startswith("PUT") for one in s3.proxy.asked))
+        finally:
+            writer.kill()
+    s3.proxy.heal()
+    assert newest(s3.uri) == (before, [])
+    after = put(s3.uri, 8)
+    assert newest(s3.uri) == (after, [])
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if true():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it did not come to pass within a minute")
+
+
+ON_A_FULL_DISK = """
+import resource, sys, torch
+from mulan.data.storage_errors import StorageRefused
+from mulan.training.checkpoint import Progress, write_checkpoint
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    write_checkpoint(sys.argv[1], {"weights.a": torch.ones(1000)}, Progress(8))
+except StorageRefused as error:
+    print(error)
+"""
+
+
+def test_a_temporary_folder_without_room_is_named(tmp_path: Path) -> None:
+    run_uri, folder = str(tmp_path / "run"), tmp_path / "temporary"
+    before = put(run_uri, 4)
+    folder.mkdir()
+    environment = os.environ | {"TMPDIR": str(folder)}
+    said = subprocess.run(
+        [sys.executable, "-c", ON_A_FULL_DISK, run_uri], check=True, capture_output=True, text=True, env=environment
+    ).stdout
+    assert said.startswith(f"{folder}/") and "File too large" in said and "TMPDIR" in said
+    assert not list(folder.iterdir())
+    assert newest(run_uri) == (before, [])

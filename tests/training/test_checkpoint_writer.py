@@ -1,16 +1,19 @@
 """The writer: beside training, one at a time, never without a whole checkpoint, and none too many."""
 
+import re
 import threading
 from unittest.mock import patch
 
 import pytest
 import torch
 
-from mulan.data import storage
+from mulan.data import retries, storage
 from mulan.training import checkpoint_writer
 from mulan.training.checkpoint import Progress, checkpoints, read_newest, write_checkpoint
 from mulan.training.checkpoint_writer import CheckpointWriter
 from mulan.training.errors import CheckpointFailed
+from tests.conftest import S3
+from tests.s3_proxy import SLOW_DOWN, Cut
 
 STATE = {"weights.a": torch.ones(2)}
 
@@ -79,3 +82,26 @@ def test_a_full_disk_is_told_and_the_one_before_stands(run_uri: str) -> None:
     found = read_newest(run_uri, passed_over=pytest.fail)
     assert found is not None
     assert found.progress.steps_done == 1
+
+
+def test_an_outage_is_sat_out_or_told_and_the_one_before_stands(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retries, "LONGEST_PAUSE_S", 0.01)
+    monkeypatch.setattr(storage, "S3_ATTEMPTS", 1)
+    s3.proxy.fail(SLOW_DOWN, times=7)
+    s3.proxy.fail(Cut.WITHIN, "PUT", times=7)
+    with CheckpointWriter(s3.uri, newest_kept=1, best_kept=0) as writer:
+        writer.write(STATE, Progress(1), score=None)
+    assert steps(s3.uri) == [1]
+    monkeypatch.setattr(retries, "PATIENCE_S", 0.2)
+    s3.proxy.fail(SLOW_DOWN)
+    writer = CheckpointWriter(s3.uri, newest_kept=1, best_kept=0)
+    writer.write(STATE, Progress(2), score=None)
+    writer.write(STATE, Progress(3), score=None)  # after one that failed there is none: all workers hear of it first
+    assert re.search(r"step 2 .* one before it stands: .*attempts in", writer.fault() or "")
+    with pytest.raises(CheckpointFailed, match="step 2"):
+        writer.wait()
+    s3.proxy.heal()
+    assert steps(s3.uri) == [1]
+    with CheckpointWriter(s3.uri, newest_kept=1, best_kept=0) as writer:
+        writer.write(STATE, Progress(2), score=None)
+    assert steps(s3.uri) == [2]

@@ -119,15 +119,16 @@ def test_the_end_tells_what_could_not_be_written(run: Run, s3: S3, monkeypatch: 
 
 ON_A_FULL_DISK = """
 import resource, sys
+from mulan.config.recipe import load_recipe
+from mulan.config.recipes import named_recipes
 from mulan.data.storage_errors import StorageError
 from mulan.training.recorder import Recorder
 from mulan.training.run import Run
-from tests.training.test_recorder import recipe, record
 
-recorder = Recorder(Run(sys.argv[1], "first"), recipe(), first_step=0)
+recorder = Recorder(Run(sys.argv[1], "first"), load_recipe("demo_miniature", named_recipes(), []), first_step=0)
 resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50))
 for step in range(1, 9):
-    record(recorder, step)
+    recorder.step({"step": step})
 print(recorder.fault())
 try:
     with recorder:
