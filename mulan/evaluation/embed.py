@@ -19,6 +19,7 @@ from mulan.data import storage
 from mulan.data.audio import decode_recording
 from mulan.data.errors import BadRecording, TooManyBadRecordings
 from mulan.data.index import Corpus
+from mulan.data.retries import patiently
 from mulan.data.shards import parse_read
 from mulan.evaluation.errors import EvaluationError
 
@@ -129,8 +130,9 @@ def _model(model_uri: str, fingerprint: str, device: str) -> MuLan:
 
 def _fingerprint(model_uri: str) -> str:
     """Changes when the model's weights are written anew."""
-    fs, path = storage.filesystem(storage.join(model_uri, "model.safetensors"))
-    return str(fs.checksum(path))
+    uri = storage.join(model_uri, "model.safetensors")
+    fs, path = storage.filesystem(uri)
+    return str(patiently(f"{uri} cannot be read", fs.checksum, path))
 
 
 def _blocks(corpus: Corpus, rows: np.ndarray, text_source: str) -> list[pa.Table]:

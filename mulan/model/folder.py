@@ -11,6 +11,7 @@ from torch import Tensor
 from mulan.config import audio_sections, section
 from mulan.config.errors import MulanError
 from mulan.data import storage
+from mulan.data.retries import patiently
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer"
 """Two files and, for joint models, a folder."""
@@ -78,14 +79,14 @@ def local_copy(uri: str, download: Path) -> Path:
     """
     try:
         filesystem, path = storage.filesystem(uri)
-        found = filesystem.isdir(path)
+        found = patiently(f"{uri} cannot be reached", filesystem.isdir, path)
     except (OSError, ValueError, ImportError) as error:
         raise ModelFolderError(uri, [f"cannot be reached: {error}"]) from error
     if not found:
         raise ModelFolderError(uri, ["there is no such folder"])
     if storage.is_local(uri):
         return Path(path)
-    filesystem.get(path, str(download / "model"), recursive=True)
+    patiently(f"{uri} cannot be copied", filesystem.get, path, str(download / "model"), recursive=True)
     return download / "model"
 
 
