@@ -16,7 +16,8 @@ from mulan.config.section import Count, Section
 
 
 class Recipe(Section):
-    """Everything that determines a run's result, and nothing else (but ``scale``, which determines its speed)."""
+    """Everything that determines a run's result, and nothing else (but ``scale``, which determines its speed, and
+    ``health``, which determines whether it stops)."""
 
     data: sections.Data = sections.Data()
     front_end: audio_sections.FrontEnd = audio_sections.VggishFrontEnd()
@@ -31,6 +32,7 @@ class Recipe(Section):
     batch: sections.Batch = sections.Batch()
     optim: sections.Optim = sections.Optim()
     train: sections.Train = sections.Train()
+    health: sections.Health = sections.Health()
     scale: sections.Scale = sections.Scale()
 
     @model_validator(mode="after")

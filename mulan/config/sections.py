@@ -229,6 +229,18 @@ class Train(Section):
     """Micro-batches of the validation split used each time; 0 for no validation."""
 
 
+class Health(Section):
+    """What is done when the numbers of a run go wrong; it may differ when a run is resumed."""
+
+    non_finite: Literal["stop", "warn"] = "stop"
+    """Where the loss or the gradient of a step is not finite: stop, or leave out the update of this step and go on."""
+    collapse: Literal["stop", "warn"] = "warn"
+    """Where the contrastive term stays within 1 % of ln(2 (B - 1)), its value when all B pairs have the same embedding:
+    stop, or say so. Other terms have no such value, or one that depends on the labels of the batch."""
+    collapse_steps: Count = 200
+    """It stays there for so many steps in a row, all after the warm-up."""
+
+
 class Scale(Section):
     """What the run takes of the cluster. Changes the speed, never the result."""
 

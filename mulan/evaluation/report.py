@@ -64,10 +64,10 @@ def render_page(
 
 def _training(steps: Sequence[Mapping[str, Any]], recipe: Recipe) -> dict[str, Any]:
     """Where training ended, and the loss of a model that tells nothing apart (MuLan §3.1 with equal similarities)."""
-    newest = next((line for line in reversed(steps) if "loss" in line), None)
+    newest = next(reversed(_updates(steps)), None)
     validation = next((line["validation"] for line in reversed(steps) if "validation" in line), None)
     return {
-        "steps": newest["step"] if newest else 0,
+        "steps": max((line["step"] for line in steps if "loss" in line), default=0),
         "pairs_per_batch": recipe.batch.pairs,
         "loss": newest["loss"] if newest else None,
         "loss_of_chance": recipe.loss.weights.contrastive * math.log(2 * (recipe.batch.pairs - 1)),
@@ -76,8 +76,13 @@ def _training(steps: Sequence[Mapping[str, Any]], recipe: Recipe) -> dict[str, A
     }
 
 
+def _updates(steps: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those of the steps that updated the weights: of the others, something is not finite, and null."""
+    return [line for line in steps if "loss" in line and None not in line.values()]
+
+
 def _curves(steps: Sequence[Mapping[str, Any]], recipe: Recipe) -> list[Picture]:
-    trained = [line for line in steps if "loss" in line]
+    trained = _updates(steps)
     validated = [{"step": line["step"]} | line["validation"] for line in steps if "validation" in line]
     pictures = []
     if trained:

@@ -36,7 +36,15 @@ class RunningStatistics:
         """Moves the running statistics; ``micro_batches`` is their number in the global batch."""
         if self._before is None or self._sum is None:
             return
-        mean = sum_over_workers(self._sum) / micro_batches
+        self._move(sum_over_workers(self._sum) / micro_batches)
+
+    def undo_step(self) -> None:
+        """Leaves the running statistics as they were before the step."""
+        if self._before is not None:
+            self._move(self._before)
+
+    def _move(self, mean: torch.Tensor) -> None:
+        assert self._before is not None
         place = 0
         for layer, momentum in zip(self._layers, self._momentum, strict=True):
             for buffer in (layer.running_mean, layer.running_var):

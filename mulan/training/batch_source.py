@@ -32,6 +32,8 @@ class Told:
     """Why one of the workers cannot go on."""
     clock_s: float
     """Of the first worker: what is done every so many seconds must be done by all in the same step."""
+    measured: dict[str, float]
+    """By the first worker: what is decided by it must be decided by all alike."""
 
 
 @dataclass
@@ -44,9 +46,11 @@ class BatchSource:
     _waited_s: float = 0.0
     _skipped: list[Skipped] = field(default_factory=list)
     _checksum: int = 0
+    _newest: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
     def take(self, count: int) -> Iterator[Batch]:
         """The next batches, each when it is asked for: until then the device has work of the earlier ones."""
+        self._newest = {}
         for _ in range(count):
             begun = time.perf_counter()
             batch = next(self.batches)
@@ -55,17 +59,24 @@ class BatchSource:
             self._taken += 1
             self._skipped += [Skipped(bad.recording_id, bad.reason, bad.detail) for bad in batch.replaced]
             self._checksum ^= consumed_checksum(batch.item.micro_batch, batch.recording_id)
+            self._newest[batch.item.micro_batch] = batch.recording_id
             self._waited_s += time.perf_counter() - begun
             yield batch
 
-    def told(self, fault: str | None = None) -> Told:
+    def recordings(self) -> list[tuple[str, ...]]:
+        """Those of each micro-batch of the newest step or validation, in the order of the global batch. Collective."""
+        of_all = {number: names for of_worker in gather_objects(self._newest) for number, names in of_worker.items()}
+        return [of_all[number] for number in sorted(of_all)]
+
+    def told(self, fault: str | None = None, measured: dict[str, float] | None = None) -> Told:
         """Collective.
 
         Args:
             fault: why this worker cannot go on.
+            measured: what it measured in the newest step.
         """
-        own = (self._waited_s, self._skipped, self._checksum, fault, time.monotonic())
-        waits, skipped, checksums, faults, clocks = zip(*gather_objects(own), strict=True)
+        own = (self._waited_s, self._skipped, self._checksum, fault, time.monotonic(), measured or {})
+        waits, skipped, checksums, faults, clocks, by_workers = zip(*gather_objects(own), strict=True)
         self._waited_s, self._skipped, self._checksum = 0.0, [], 0
         checksum = 0
         for part in checksums:
@@ -76,6 +87,7 @@ class BatchSource:
             recordings=f"{checksum:016x}",
             fault=next((one for one in faults if one is not None), None),
             clock_s=clocks[0],
+            measured=by_workers[0],
         )
 
 

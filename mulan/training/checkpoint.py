@@ -34,6 +34,12 @@ class Progress:
     steps_done: int
     replaced: Mapping[str, int] = field(default_factory=dict)
     """Recordings replaced so far because they could not be used, by reason."""
+    updates_skipped: int = 0
+    """Steps that updated nothing, because their loss or gradient was not finite."""
+    collapsed_steps: int = 0
+    """The newest steps in a row whose embeddings seem to be all the same."""
+    findings: int = 0
+    """How often numbers that went wrong have been told of."""
 
 
 @dataclass(frozen=True)
@@ -96,13 +102,16 @@ def checkpoint_names(run_uri: str) -> list[str]:
     return [name for name in storage.names_in(run_uri) if re.fullmatch(r"checkpoint_\d{9}", name)]
 
 
-def read_newest(run_uri: str, *, passed_over: Callable[[str], None]) -> Checkpoint | None:
+def read_newest(run_uri: str, *, passed_over: Callable[[str], None], at_most: int | None = None) -> Checkpoint | None:
     """A run's newest checkpoint that is what was written, or None.
 
     Args:
         passed_over: told of each newer one that is not, in words.
+        at_most: only checkpoints of so many steps or fewer.
     """
     for listed in checkpoints(run_uri):
+        if at_most is not None and listed.steps_done > at_most:
+            continue
         found = _read(listed)
         if found is not None:
             return found

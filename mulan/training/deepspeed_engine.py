@@ -5,6 +5,7 @@ stage, and a checkpoint is the same whichever stage wrote it.
 """
 
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -25,6 +26,7 @@ from deepspeed.utils import (
 from mulan.config.recipe import Recipe
 from mulan.data.batch import Batch, Masks
 from mulan.data.schedule import Item, Phase
+from mulan.objectives.collectives import sum_over_workers
 from mulan.training.optimizer import adam, set_learning_rate
 from mulan.training.transfer import DeviceBatch, to_device
 
@@ -70,9 +72,14 @@ class DeepSpeedEngine:
     def step(self) -> float:
         set_learning_rate(self._engine.optimizer.param_groups, self._recipe.optim, self._steps_done)
         norm = self._plain_gradient_norm() if self._stage == 0 else None
-        self._engine.step()
+        if norm is None or math.isfinite(norm):
+            self._engine.step()  # ZeRO looks at the norm itself before it updates
+        else:
+            self._skip_update()
         self._steps_done += 1
-        return float(norm if norm is not None else self._engine.get_global_grad_norm())
+        norm = norm if norm is not None else float(self._engine.get_global_grad_norm())
+        assert self._engine.was_step_applied() == math.isfinite(norm), f"updated by a gradient of norm {norm}"
+        return norm
 
     def evaluation_mode(self, on: bool) -> None:
         self._engine.train(not on)
@@ -85,7 +92,7 @@ class DeepSpeedEngine:
             pass
         return {}
 
-    def restore_optimizer(self, state: Mapping[str, torch.Tensor], steps_done: int) -> None:
+    def restore_optimizer(self, state: Mapping[str, torch.Tensor], steps_done: int, *, updates: int) -> None:
         self._create_optimizer_state()
         self._link_moments()
         trained = ((name, p) for name, p in self.module.named_parameters() if p.requires_grad)
@@ -94,12 +101,20 @@ class DeepSpeedEngine:
                 self._set_moment(parameter, moment, state[f"{moment}.{name}"])
             if self._stage > 0:  # the step that created the state has left rounding in the master weights
                 self._set_weight(parameter, state[f"weights.{name}"])
-        self._set_adam_steps(steps_done)
+        self._set_adam_steps(updates)
         self._steps_done = steps_done
 
-    def _plain_gradient_norm(self) -> torch.Tensor:
+    def _skip_update(self) -> None:
+        """What DeepSpeed does at a step of stage 0 besides updating: it counts the micro-batch."""
+        self.module.zero_grad()
+        self._engine.set_gradient_accumulation_boundary(False)
+        self._engine.step()
+        self._engine.set_gradient_accumulation_boundary(None)  # by the count again
+
+    def _plain_gradient_norm(self) -> float:
         gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
-        return torch.nn.utils.get_total_norm(gradients)
+        # every worker has the whole gradient; asked of all, none can take for finite what is not so for another
+        return float(sum_over_workers(torch.nn.utils.get_total_norm(gradients)) / self._workers)
 
     def _whole_tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
         """What a checkpoint holds, gathered one after another: no more than one need be in memory. Collective."""
@@ -179,13 +194,13 @@ class DeepSpeedEngine:
             self._engine.optimizer._hp_optimizer_states_linked = False
             self._engine.optimizer._lazy_init_hp_params_optimizer_state()
 
-    def _set_adam_steps(self, steps_done: int) -> None:
+    def _set_adam_steps(self, updates: int) -> None:
         optimizer = self._engine.optimizer
         for state in getattr(optimizer, "optimizer", optimizer).state.values():
             if isinstance(state.get("step"), torch.Tensor):
-                state["step"].fill_(float(steps_done))
+                state["step"].fill_(float(updates))
             elif "step" in state:
-                state["step"] = steps_done
+                state["step"] = updates
 
 
 def _silence(recipe: Recipe) -> Batch:

@@ -29,7 +29,10 @@ class Engine(Protocol):
         """Adds the gradient of a scalar; the *sum* over workers and calls is what :meth:`step` takes."""
 
     def step(self) -> float:
-        """Clips, updates, and forgets the gradient. Returns its norm before clipping."""
+        """Clips, updates, and forgets the gradient. Returns its norm before clipping.
+
+        Where the norm is not finite, which it then is on no worker, nothing is updated; the learning rate goes on.
+        """
 
     def evaluation_mode(self, on: bool) -> None:
         """Without dropout, masks and statistics of the micro-batch; or with them again."""
@@ -45,5 +48,9 @@ class CheckpointedEngine(Engine, Protocol):
             kept: whether this worker wants them; one that does not holds one tensor at a time, and gets none.
         """
 
-    def restore_optimizer(self, state: Mapping[str, torch.Tensor], steps_done: int) -> None:
-        """Continues from :meth:`state`; its weights must have been loaded into the model before. Collective."""
+    def restore_optimizer(self, state: Mapping[str, torch.Tensor], steps_done: int, *, updates: int) -> None:
+        """Continues from :meth:`state`; its weights must have been loaded into the model before. Collective.
+
+        Args:
+            updates: how many of the steps updated the weights.
+        """

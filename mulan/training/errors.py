@@ -4,8 +4,14 @@ from mulan.config.errors import MulanError
 from mulan.data.storage_errors import StorageError
 
 
-class NonFiniteLoss(MulanError):
-    """The loss of a step is not a number. The weights are those of the step before."""
+class NonFiniteStep(MulanError):
+    """The loss or the gradient of a step is not finite. The weights are those of the step before."""
+
+    exit_code = 1
+
+
+class EmbeddingsCollapsed(MulanError):
+    """The contrastive term stays where it is when all embeddings are the same."""
 
     exit_code = 1
 
@@ -16,6 +22,10 @@ class CheckpointFailed(StorageError):
 
 class RunError(MulanError):
     """A run that cannot be started, resumed or read."""
+
+
+class ReplayError(MulanError):
+    """A step that cannot be replayed."""
 
 
 class TrainingFailed(MulanError):

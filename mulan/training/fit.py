@@ -31,6 +31,7 @@ from mulan.objectives.collectives import gather_objects
 from mulan.training.checkpoint import Checkpoint, Progress, checkpoints, read_newest
 from mulan.training.engine import CheckpointedEngine
 from mulan.training.errors import TrainingFailed
+from mulan.training.findings import Finding
 from mulan.training.recorder import Recorder
 from mulan.training.reports import Reports
 from mulan.training.run import JsonLinesLog, Run
@@ -125,7 +126,7 @@ def _train_on_worker(config: dict[str, Any]) -> str | None:
                     recorder.event(text)
             cpus = max(1, recipe.scale.data_cpus // workers)
             batches = planned_batches(schedule, config["reader"], cpus=cpus)
-            reports = partial(_reports, recorder)
+            reports = partial(_reports, run, recorder)
             train_worker(recipe, found, batches, schedule, reports, ray.train.torch.get_device())
     except MulanError as error:  # raised on all workers alike
         return str(error)
@@ -154,7 +155,7 @@ def _agreed(found: Checkpoint | None) -> int:
     return int(steps[0])
 
 
-def _reports(recorder: Recorder | None, engine: CheckpointedEngine) -> Reports:
+def _reports(run: Run, recorder: Recorder | None, engine: CheckpointedEngine) -> Reports:
     def milestone(metrics: dict[str, Any], progress: Progress, checkpoint_due: bool) -> None:
         state = engine.state(kept=recorder is not None) if checkpoint_due else None
         if recorder is not None:
@@ -171,10 +172,20 @@ def _reports(recorder: Recorder | None, engine: CheckpointedEngine) -> Reports:
             recorder.event(f"about to be taken away: {', '.join(sorted(nodes))}")
         return nodes
 
+    def found(finding: Finding) -> str:
+        if recorder is not None:
+            recorder.found(finding)
+        return f"Its recordings: {run.finding_uri(finding.step)}. See: {run.replay_command(finding.step)}. "
+
     if recorder is None:
-        return Reports(step=_ignore, skipped=_ignore_both, milestone=milestone, leaving=leaving)
+        return Reports(step=_ignore, skipped=_ignore_both, milestone=milestone, found=found, leaving=leaving)
     return Reports(
-        step=recorder.step, skipped=recorder.skipped, milestone=milestone, fault=recorder.fault, leaving=leaving
+        step=recorder.step,
+        skipped=recorder.skipped,
+        milestone=milestone,
+        fault=recorder.fault,
+        found=found,
+        leaving=leaving,
     )
 
 

@@ -15,6 +15,7 @@ from mulan.training.batch_norm import RunningStatistics
 from mulan.training.batch_source import BatchSource, Skipped
 from mulan.training.checkpoint import Progress
 from mulan.training.engine import Engine
+from mulan.training.health import HealthWatch
 from mulan.training.learning_rate import learning_rate
 from mulan.training.reports import Reports
 from mulan.training.step import training_step
@@ -33,25 +34,27 @@ def train(
     """Trains from ``progress`` to the recipe's last step. Collective: every worker calls it with its own batches.
 
     Raises:
-        NonFiniteLoss: the weights are those of the step before.
+        NonFiniteStep, EmbeddingsCollapsed: where the recipe's ``health`` says that this ends a run.
         StorageError: storage took no checkpoint, or no record of the run; the last checkpoint written stands.
         TooManyBadRecordings: more were replaced than ``data.max_bad_share`` allows.
     """
     source = BatchSource(batches, schedule)
     statistics = RunningStatistics(engine.module)
     replaced = Counter(progress.replaced)
+    health = HealthWatch(recipe, progress, reports.found)
     asked_s, leaving = -math.inf, frozenset[str]()
     for steps_done in range(progress.steps_done + 1, recipe.train.steps + 1):
         begun = time.perf_counter()
         measured = training_step(engine, source.take(schedule.training_share), statistics, recipe)
-        told = source.told(reports.fault())
+        told = source.told(reports.fault(), measured)
         if told.fault is not None:
             raise StorageError(told.fault)
+        health.judge(steps_done, told.measured, source.recordings)
         replaced.update(bad.reason for bad in told.skipped)
         seconds = time.perf_counter() - begun
         line: dict[str, Any] = {
             "step": steps_done,
-            **measured,
+            **{name: value if math.isfinite(value) else None for name, value in told.measured.items()},
             "learning_rate": learning_rate(recipe.optim, steps_done - 1),
             "pairs_per_s": recipe.batch.pairs / seconds,
             "step_s": seconds,
@@ -71,7 +74,8 @@ def train(
             asked_s, known, leaving = told.clock_s, leaving, reports.leaving()
             checkpoint_due = checkpoint_due or bool(leaving - known)  # once for each machine, and training goes on
         if validated or checkpoint_due:
-            reports.milestone(_flat(line), Progress(steps_done, dict(replaced)), checkpoint_due)
+            progress = Progress(steps_done, dict(replaced), **health.counts())
+            reports.milestone(_flat(line), progress, checkpoint_due)
 
 
 def _flat(line: dict[str, Any]) -> dict[str, Any]:

@@ -84,8 +84,8 @@ def status_line(metrics: list[dict[str, Any]], recipe: Recipe, *, seconds: float
     validations = [line["validation"] for line in metrics if "validation" in line]
     shown = [
         f"train  step {newest['step']}/{recipe.train.steps}",
-        f"loss {newest['loss']:.3f}",
-        *([f"temperature {newest['temperature']:.4f}"] if "temperature" in newest else []),
+        f"loss {_fixed(newest['loss'], 3)}",
+        *([f"temperature {_fixed(newest['temperature'], 4)}"] if "temperature" in newest else []),
         f"{recipe.batch.pairs / seconds_a_step:.1f} pairs/s",
         f"waiting for data {sum(line['data_wait_s'] for line in recent) / sum(line['step_s'] for line in recent):.0%}",
         f"{int(left // 60)}:{int(left % 60):02d} left",
@@ -97,3 +97,8 @@ def status_line(metrics: list[dict[str, Any]], recipe: Recipe, *, seconds: float
         reasons = ", ".join(f"{reason} {count}" for reason, count in newest["replaced"].items())
         shown.append(f"{sum(newest['replaced'].values())} recordings skipped ({reasons})")
     return "  ".join(shown)
+
+
+def _fixed(value: float | None, places: int) -> str:
+    """None: it was not finite."""
+    return "not finite" if value is None else f"{value:.{places}f}"

@@ -10,11 +10,14 @@ from typing import Any
 
 import torch
 
+from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe
+from mulan.data import storage
 from mulan.data.storage_errors import StorageError
 from mulan.training.batch_source import Skipped
 from mulan.training.checkpoint import Progress
 from mulan.training.checkpoint_writer import CheckpointWriter
+from mulan.training.findings import Finding
 from mulan.training.headline import headline
 from mulan.training.quarantine import Quarantine
 from mulan.training.run import JsonLinesLog, Run
@@ -38,6 +41,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         Raises:
             StorageError: the run's folder cannot be read or written.
         """
+        self._run = run
         self._metrics = JsonLinesLog(run.metrics_uri, keep_steps=first_step)
         self._events = JsonLinesLog(run.events_uri)
         self._quarantine = Quarantine(run.quarantine_uri, keep_steps=first_step)
@@ -78,6 +82,16 @@ class Recorder(AbstractContextManager["Recorder"]):
     def event(self, text: str) -> None:
         """Something that whoever watches the run should know."""
         self._append(self._events, [{"time": time.time(), "step": self._step, "event": text}])
+
+    def found(self, finding: Finding) -> None:
+        """Numbers that went wrong: an event, and a file that names the recordings."""
+        uri, text = self._run.finding_uri(finding.step), finding.sentence
+        try:
+            storage.write_atomically(uri, finding.to_json().encode())
+            text += f"; its recordings: {uri}; to look into it: {self._run.replay_command(finding.step)}"
+        except (OSError, MulanError) as error:  # must not hide what was found
+            text += f"; its recordings could not be written to {uri}: {error}"
+        self._events.append([{"time": time.time(), "step": finding.step, "event": text}])
 
     def checkpoint(self, state: dict[str, torch.Tensor], metrics: dict[str, Any], progress: Progress) -> None:
         """Begins to write one, with the records of all steps up to it: a run that resumes there has them."""

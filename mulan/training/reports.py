@@ -6,6 +6,7 @@ from typing import Any
 
 from mulan.training.batch_source import Skipped
 from mulan.training.checkpoint import Progress
+from mulan.training.findings import Finding
 
 
 @dataclass(frozen=True)
@@ -20,5 +21,7 @@ class Reports:
     """After a validation, when a checkpoint is due (the flag), or both: newest metrics and progress. Collective."""
     fault: Callable[[], str | None] = lambda: None
     """Why this worker cannot go on. Asked after every step."""
+    found: Callable[[Finding], str] = lambda finding: ""
+    """Numbers that went wrong; how to look into it, in words, the same on all workers."""
     leaving: Callable[[], frozenset[str]] = frozenset
     """Machines that are about to be taken away. Collective; asked every few seconds."""

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -45,6 +46,15 @@ class Run:
     def quarantine_uri(self) -> str:
         return storage.join(self.uri, "quarantine.parquet")
 
+    def finding_uri(self, step: int) -> str:
+        """Where the recordings of a step stand whose numbers went wrong."""
+        return storage.join(self.uri, "faults", f"step_{step:09d}.json")
+
+    def replay_command(self, step: int) -> str:
+        """What looks into a step."""
+        place = f"--storage {shlex.quote(self.storage_uri)} --name {shlex.quote(self.name)}"
+        return f"python -m jobs.train {place} --replay-step {step}"
+
     @property
     def model_uri(self) -> str:
         return storage.join(self.uri, "model")
@@ -60,14 +70,16 @@ class Run:
         return cls(storage.absolute(storage_uri), name)
 
     def check(self, recipe: Recipe) -> None:
-        """Makes sure that a run of this name, if there is one, has this recipe; ``scale`` may differ.
+        """Makes sure that a run of this name, if there is one, has this recipe; ``scale`` and ``health``
+        may differ.
 
         Raises:
             RunError: it has another; lists the differing fields.
         """
         if not storage.exists(self.recipe_uri):
             return
-        changes = {k: v for k, v in differing_fields(self.recipe(), recipe).items() if not k.startswith("scale.")}
+        differing = differing_fields(self.recipe(), recipe)
+        changes = {key: both for key, both in differing.items() if not key.startswith(("scale.", "health."))}
         if changes:
             listed = "\n".join(f"  - {key}: {old!r} there, {new!r} here" for key, (old, new) in changes.items())
             raise RunError(f"run {self.uri} has another recipe; give this one another --name\n{listed}")

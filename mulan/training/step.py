@@ -27,7 +27,6 @@ from mulan.objectives.objective import global_terms, weighted_sum
 from mulan.objectives.semisupcon import Labels
 from mulan.training.batch_norm import RunningStatistics
 from mulan.training.engine import Engine
-from mulan.training.errors import NonFiniteLoss
 from mulan.training.transfer import DeviceBatch
 
 
@@ -41,21 +40,18 @@ def training_step(
 
     Returns:
         ``loss``, each unweighted term as ``loss_TERM``, ``gradient_norm`` and, if there is one, ``temperature``; all of
-        the global batch.
-
-    Raises:
-        NonFiniteLoss: on all workers alike, before anything is updated.
+        the global batch. Where the loss is not finite the norm is not either, and then nothing was updated, on any
+        worker: no weight, no moment, no running statistic.
     """
-    taken: list[Batch] = []
-    measured = queue_gradients(engine, _noted(batches, taken), statistics, recipe)
+    measured = queue_gradients(engine, batches, statistics, recipe)
     # the one place where the host waits for the device: all that the update needs is queued
     values = torch.stack(list(measured.values())).tolist()
     result: dict[str, float] = dict(zip(measured, values, strict=True))
-    if not math.isfinite(result["loss"]):
-        names = ", ".join(name for batch in taken for name in batch.recording_id)
-        raise NonFiniteLoss(f"the loss of step {taken[0].item.step + 1} is {result['loss']}; recordings here: {names}")
     result["gradient_norm"] = engine.step()
-    statistics.end_step(engine.micro_batches)
+    if math.isfinite(result["gradient_norm"]):
+        statistics.end_step(engine.micro_batches)
+    else:
+        statistics.undo_step()
     return result
 
 
@@ -75,12 +71,6 @@ def queue_gradients(
     return _micro_batch_gradients(engine, on_device, statistics, weights, recipe.train.seed)
 
 
-def _noted(batches: Iterable[Batch], taken: list[Batch]) -> Iterable[Batch]:
-    for batch in batches:
-        taken.append(batch)
-        yield batch
-
-
 def _cached_gradients(
     engine: Engine, batches: Iterable[DeviceBatch], statistics: RunningStatistics, recipe: Recipe
 ) -> dict[str, torch.Tensor]:
@@ -95,7 +85,8 @@ def _cached_gradients(
     for number, batch in enumerate(kept):
         pairs = batch.batch.pairs
         embeddings = second_forward(number)
-        engine.backward(_driven_by(embeddings, leaves, slice(row, row + pairs), share=1 / len(kept)))
+        scalar = _driven_by(embeddings, leaves, slice(row, row + pairs), share=1 / len(kept))
+        engine.backward(_as_finite_as(loss, scalar))
         row += pairs
     measured = {"loss": loss.detach(), **_named(terms)}
     return measured if leaves.temperature is None else {**measured, "temperature": leaves.temperature.detach()}
@@ -134,7 +125,8 @@ def _micro_batch_gradients(
         found = micro_batch_terms(_forward(engine, batch, seed), batch, weights)
         terms = {name: term / engine.micro_batches for name, term in found.items()}
         statistics.add_micro_batch()
-        engine.backward(weighted_sum(terms, weights))
+        loss = weighted_sum(terms, weights)
+        engine.backward(_as_finite_as(loss, loss))
         sums = {name: sums.get(name, 0) + term.detach() for name, term in terms.items()}
     whole = sum_over_workers(torch.stack(list(sums.values())))
     terms = dict(zip(sums, whole.unbind(), strict=True))
@@ -151,6 +143,11 @@ def micro_batch_terms(outputs: Any, batch: DeviceBatch, weights: LossWeights) ->
         return {"tagging": tagging_loss(outputs, batch.tags)}
     masks = batch.masks
     return mulap_terms(outputs, token_targets=masks.token_targets, matched=masks.matched, weights=weights)
+
+
+def _as_finite_as(loss: torch.Tensor, scalar: torch.Tensor) -> torch.Tensor:
+    """The scalar; where the loss is not finite neither is its gradient, and no engine updates by it."""
+    return scalar * (1 + 0 * loss.detach())
 
 
 def _named(terms: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

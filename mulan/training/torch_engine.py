@@ -1,5 +1,6 @@
 """The engine in plain PyTorch: no sharding, nothing to install. The twin that the DeepSpeed engine is held against."""
 
+import math
 from typing import Any
 
 import torch
@@ -39,7 +40,8 @@ class TorchEngine:
         optim = self._recipe.optim
         set_learning_rate(self._adam.param_groups, optim, self._steps_done)
         norm = torch.nn.utils.clip_grad_norm_(trained, optim.max_gradient_norm)
-        self._adam.step()
+        if math.isfinite(norm):
+            self._adam.step()
         self._adam.zero_grad()
         self._steps_done += 1
         return float(norm)

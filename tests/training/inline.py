@@ -11,12 +11,21 @@ from mulan.data.schedule import Schedule
 from mulan.objectives.collectives import world
 from mulan.training.checkpoint import Progress, read_newest, write_checkpoint
 from mulan.training.engine import CheckpointedEngine
+from mulan.training.findings import Finding
 from mulan.training.reports import Reports
 from mulan.training.worker import train_worker
 
 
+def _untold(_: Finding) -> str:
+    return ""
+
+
 def train_inline(
-    recipe: Recipe, run_uri: str, *, watch: Callable[[CheckpointedEngine, dict[str, Any]], None] | None = None
+    recipe: Recipe,
+    run_uri: str,
+    *,
+    watch: Callable[[CheckpointedEngine, dict[str, Any]], None] | None = None,
+    tell: Callable[[Finding], str] = _untold,
 ) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
     """Trains in this process group from the run's newest checkpoint: the lines of metrics, and the final state."""
     torch.set_num_threads(1)
@@ -44,7 +53,7 @@ def train_inline(
             if watch is not None:
                 watch(engine, line)
 
-        return Reports(step=step, skipped=lambda step, recordings: None, milestone=milestone)
+        return Reports(step=step, skipped=lambda step, recordings: None, milestone=milestone, found=tell)
 
     train_worker(recipe, found, batches, schedule, reports, torch.device("cpu"))
     return lines, final

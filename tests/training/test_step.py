@@ -16,7 +16,6 @@ from mulan.objectives.collectives import world
 from mulan.objectives.logistic_regression import tagging_loss
 from mulan.objectives.semisupcon import Labels, semisupcon_loss
 from mulan.training.batch_norm import RunningStatistics
-from mulan.training.errors import NonFiniteLoss
 from mulan.training.step import micro_batch_terms, queue_gradients, training_step
 from mulan.training.torch_engine import TorchEngine
 from mulan.training.transfer import DeviceBatch
@@ -134,18 +133,34 @@ def test_nothing_waits_for_the_device_until_all_is_queued(name: str, micro_batch
     assert waits.found != []  # the norm is told at the end: the test can see a wait
 
 
-@pytest.mark.parametrize("name", ["demo", "m_resnet50_audioset"])
-def test_a_loss_that_is_no_number_changes_no_weight(name: str) -> None:
+@pytest.mark.parametrize("name", ["demo", "m_resnet50_audioset", "mulap", "semisupcon"])
+def test_a_loss_that_is_no_number_changes_nothing(name: str) -> None:
     recipe = small(name)
     engine = torch_engine(recipe)
+    statistics = RunningStatistics(engine.module)
+    training_step(engine, batches_of(recipe, 0), statistics, recipe)
     poisoned = next(p for p in engine.module.parameters() if p.requires_grad)
     with torch.no_grad():
         poisoned.view(-1)[0] = torch.nan
-    before = {key: parameter.detach().clone() for key, parameter in engine.module.named_parameters()}
-    with pytest.raises(NonFiniteLoss, match=r"the loss of step 3 is nan; recordings here: noise 0, noise 1"):
-        training_step(engine, batches_of(recipe, 2), RunningStatistics(engine.module), recipe)
-    for key, parameter in engine.module.named_parameters():
-        torch.testing.assert_close(parameter.detach(), before[key], rtol=0, atol=0, equal_nan=True)
+    before = {key: tensor.clone() for key, tensor in engine.module.state_dict().items()}
+    measured = training_step(engine, batches_of(recipe, 2), statistics, recipe)
+    assert math.isnan(measured["loss"])
+    assert not math.isfinite(measured["gradient_norm"])
+    for key, tensor in engine.module.state_dict().items():
+        torch.testing.assert_close(tensor, before[key], rtol=0, atol=0, equal_nan=True)
+
+
+def test_an_infinite_loss_leaves_no_finite_gradient() -> None:
+    """The gradient of an infinite sum may well be finite."""
+    recipe = small("m_resnet50_audioset")
+    engine = torch_engine(recipe)
+    with torch.no_grad():
+        for parameter in engine.module.parameters():
+            parameter.mul_(1e3)
+        list(engine.module.parameters())[-1].fill_(-torch.inf)
+    measured = training_step(engine, batches_of(recipe, 0), RunningStatistics(engine.module), recipe)
+    assert measured["loss"] == math.inf
+    assert not math.isfinite(measured["gradient_norm"])
 
 
 def test_what_is_measured() -> None:

@@ -1,0 +1,94 @@
+"""Watches the numbers of a run: a loss or a gradient that is not finite, and embeddings that have become all the same.
+
+Every worker is given the same numbers, those of the first one, so that all of them decide alike.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from mulan.config.recipe import Recipe
+from mulan.training.checkpoint import Progress
+from mulan.training.errors import EmbeddingsCollapsed, NonFiniteStep
+from mulan.training.findings import Finding
+
+COLLAPSE_MARGIN = 0.01
+"""Of the term's value when all embeddings are the same: how near to it a term counts as collapsed."""
+
+MOST_TOLD = 20
+"""Of a run that goes on. Each has a file; where every step goes wrong, these say as much as a million."""
+
+Recordings = Sequence[Sequence[str]]
+"""Ids, of each micro-batch of the global batch."""
+
+
+def collapsed_loss(pairs: int) -> float:
+    """The contrastive term when the embeddings of all pairs are the same: ln(2 (B - 1))."""
+    return math.log(2 * (pairs - 1))
+
+
+class HealthWatch:
+    """Judges every step of a run, and counts; goes on counting where a checkpoint stood."""
+
+    def __init__(self, recipe: Recipe, progress: Progress, tell: Callable[[Finding], str]) -> None:
+        """
+        Args:
+            tell: what is found; gives back how to look into it, in words.
+        """
+        self._section, self._warmup_steps, self._tell = recipe.health, recipe.optim.warmup_steps, tell
+        self._collapsed_loss = collapsed_loss(recipe.batch.pairs)
+        self._skipped, self._collapsed = progress.updates_skipped, progress.collapsed_steps
+        self._told = progress.findings
+
+    def judge(self, step: int, measured: Mapping[str, float], recordings: Callable[[], Recordings]) -> None:
+        """Collective where something is found.
+
+        Args:
+            step: from 1.
+            measured: see :func:`mulan.training.step.training_step`; the same on all workers.
+            recordings: of the step. Collective.
+
+        Raises:
+            NonFiniteStep, EmbeddingsCollapsed: where the recipe says that this ends a run.
+        """
+
+        def found(fault: str, then: str, *, stops: bool) -> str:
+            return self._found(Finding(step, f"{fault}{then}", measured, ()), recordings, stops=stops)
+
+        if not math.isfinite(measured["gradient_norm"]):
+            self._skipped += 1
+            name = "loss" if not math.isfinite(measured["loss"]) else "gradient_norm"
+            fault = f"the {name.replace('_', ' ')} of step {step} is {measured[name]}"
+            if self._section.non_finite == "stop":
+                hint = found(fault, "", stops=True)
+                raise NonFiniteStep(
+                    f"{fault}; the weights are those of step {step - 1}. {hint}To leave out the updates of such steps "
+                    "and go on, resume with --set health.non_finite=warn"
+                )
+            found(fault, "; its update is left out", stops=False)
+        if self._collapsed_steps(step, measured) == self._section.collapse_steps:
+            fault = (
+                f"embeddings seem to be all the same: in the {self._collapsed} steps up to {step} the contrastive loss "
+                f"was within {COLLAPSE_MARGIN:.0%} of {self._collapsed_loss:.3f}"
+            )
+            if self._section.collapse == "stop":
+                hint = found(fault, "", stops=True)
+                raise EmbeddingsCollapsed(f"{fault}. {hint}To go on, resume with --set health.collapse=warn")
+            found(fault, "", stops=False)
+
+    def counts(self) -> dict[str, int]:
+        """As they stand in :class:`mulan.training.checkpoint.Progress`."""
+        return {"updates_skipped": self._skipped, "collapsed_steps": self._collapsed, "findings": self._told}
+
+    def _collapsed_steps(self, step: int, measured: Mapping[str, float]) -> int:
+        distance = abs(measured.get("loss_contrastive", math.inf) - self._collapsed_loss)
+        collapsed = step > self._warmup_steps and distance <= COLLAPSE_MARGIN * self._collapsed_loss
+        self._collapsed = self._collapsed + 1 if collapsed else 0
+        return self._collapsed
+
+    def _found(self, finding: Finding, recordings: Callable[[], Recordings], *, stops: bool) -> str:
+        if self._told >= MOST_TOLD and not stops:
+            return ""
+        self._told += 1
+        last = "; more of this is not told" if self._told == MOST_TOLD and not stops else ""
+        return self._tell(dataclasses.replace(finding, sentence=finding.sentence + last, recordings=recordings()))
