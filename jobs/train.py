@@ -2,9 +2,13 @@
 
 Submit it to a cluster with ``ray job submit``, or run it anywhere: without a cluster it starts one on this machine.
 The run's folder, STORAGE/RUN, holds the recipe, metrics, checkpoints and, at the end, the exported model.
+
+With ``--replay-step S`` nothing is trained or written: a step of a run is done once more, in this process, and shown.
 """
 
 import argparse
+
+from rich.console import Console
 
 from jobs import arguments
 from mulan.config.recipe import Recipe
@@ -16,10 +20,18 @@ from mulan.training.run import Run
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="jobs.train", description=__doc__.split("\n")[0])
-    arguments.add_recipe(parser)
+    arguments.add_recipe(parser, of_run=True)
     parser.add_argument("--data", metavar="URI", help="folder of a prepared corpus (default: the recipe's data.uri)")
     arguments.add_run(parser)
+    parser.add_argument(
+        "--replay-step", metavar="S", type=int, help="show what a step of this run is made of, and stop"
+    )
     given = parser.parse_args()
+    if given.replay_step is not None:
+        replay_step(given)
+        return
+    if given.recipe is None:
+        parser.error("the following arguments are required: --recipe")
     recipe = arguments.recipe_of(given, data_uri=given.data)
     run = arguments.run_of(given)
     check_corpus(recipe)
@@ -39,6 +51,22 @@ def train(recipe: Recipe, run: Run) -> None:
         fit(recipe, run)
     steps_done = export_run(run)
     print(f"export  model of step {steps_done}: {run.model_uri}")
+
+
+def replay_step(given: argparse.Namespace) -> None:
+    """Shows a step of a run, whose recipe need not be named."""
+    from mulan.training.replay import check_replay, replay
+
+    run = arguments.run_of(given)
+    recipe = arguments.recipe_of_run(given, run)
+    if given.data is not None:
+        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"uri": given.data})})
+    check_corpus(recipe)
+    check_replay(run, given.replay_step)
+    if given.dry_run:
+        print(recipe.to_toml(), end="")
+        return
+    replay(recipe, run, given.replay_step, Console(highlight=False))
 
 
 if __name__ == "__main__":

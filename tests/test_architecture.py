@@ -42,6 +42,7 @@ IMPORTED_LATE = {
     "mulan/benchmarks/step_process.py": "DeepSpeed and decoders may not be installed where a plain step is measured",
     "mulan/data/text.py": "processes that read do not wait for transformers",
     "mulan/training/fit.py": "DeepSpeed chooses its accelerator when imported, from the environment of the worker",
+    "mulan/training/replay.py": "DeepSpeed chooses its accelerator when imported, and this process has chosen a device",
     "tests/conftest.py": "Ray reads its environment when imported",
 }
 """Files with imports inside functions, and why."""

@@ -170,3 +170,12 @@ def test_the_summary_is_plain_text_where_there_is_no_terminal(evaluation: Evalua
         assert all(hit.recording_id in printed for hit in example.hits)
     assert "rec-broken" in printed
     assert np.isclose(evaluation.control.roc_auc, 0.5, atol=0.1)
+
+
+def test_steps_that_updated_nothing_are_left_out_of_the_curves(tmp_path: Path, evaluation: Evaluation) -> None:
+    lines = training_lines(12)
+    lines[4] |= {"gradient_norm": None}
+    lines[11] |= {"loss": None, "temperature": None, "gradient_norm": None}
+    write_report(str(tmp_path), evaluation, steps=lines, seconds={}, recipe_toml=Recipe().to_toml())
+    training = json.loads((tmp_path / "report.json").read_text())["training"]
+    assert (training["steps"], training["loss"]) == (12, lines[10]["loss"])

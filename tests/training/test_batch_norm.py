@@ -93,3 +93,19 @@ def test_a_module_without_batch_norm_is_left_alone() -> None:
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     step(module, RunningStatistics(module), 0)
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+
+
+def test_a_step_that_is_undone_moves_nothing() -> None:
+    torch.manual_seed(0)
+    module = network()
+    statistics = RunningStatistics(module)
+    step(module, statistics, 0)
+    before = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    statistics.begin_step()
+    for part in range(MICRO_BATCHES):
+        module(micro_batch(1, part) * torch.inf if part else micro_batch(1, part))
+        statistics.add_micro_batch()
+    statistics.undo_step()
+    assert all(torch.equal(buffer, before[name]) for name, buffer in module.named_buffers())
+    step(module, statistics, 1)
+    assert not any(torch.equal(buffer, before[name]) for name, buffer in module.named_buffers() if buffer.ndim)

@@ -119,9 +119,13 @@ def test_a_finished_run_is_left_alone_and_another_recipe_refused(undisturbed: Ru
 
 def test_a_loss_that_is_not_a_number_stops_the_run_at_its_step(tiny_corpus: str, tmp_path: Path) -> None:
     run = Run(str(tmp_path), "diverged")
-    with pytest.raises(TrainingFailed, match=r"the loss of step 2 is nan; recordings here: tone-"):
+    with pytest.raises(TrainingFailed, match=r"the loss of step 2 is nan; the weights are those of step 1\.") as failed:
         fit(miniature(tiny_corpus, "optim.lr=1e37", "optim.warmup_steps=0"), run)
+    assert f"{run.finding_uri(2)}. See: {run.replay_command(2)}. " in str(failed.value)
     assert [line["step"] for line in run.metrics()] == [1]
+    recordings = json.loads(Path(run.finding_uri(2)).read_text())["recordings"]
+    assert [len(names) for names in recordings] == [8, 8]
+    assert sum("the loss of step 2 is nan" in line["event"] for line in read_lines(run.events_uri)) == 1
 
 
 def test_bad_recordings_are_skipped_by_name_until_there_are_too_many(tiny_corpus: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Numbers that go wrong: no worker updates by them, everyone hears of it, and the run goes on as if it never stopped."""
+"""Numbers that go wrong: no worker updates by them, everyone is told, and the run goes on as if it never stopped."""
 
 import json
 import math

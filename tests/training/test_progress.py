@@ -45,6 +45,11 @@ def test_a_line_says_where_the_run_stands() -> None:
     ]
 
 
+def test_a_step_whose_loss_is_not_finite() -> None:
+    said = status_line([line(1), line(2) | {"loss": None, "temperature": None}], recipe(), seconds=100)
+    assert "step 2/400  loss not finite  temperature not finite  8.0 pairs/s" in said
+
+
 def test_speed_is_that_of_the_newest_twenty_steps() -> None:
     slow = [line(number, step_s=100.0, wait_s=100.0) for number in range(1, 100)]
     fast = [line(number, step_s=1.0, wait_s=0.0) for number in range(100, 120)]

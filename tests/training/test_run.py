@@ -50,6 +50,13 @@ def test_the_same_recipe_resumes_with_any_scale(storage_uri: str) -> None:
     assert run.recipe() == elsewhere
 
 
+def test_what_is_done_about_bad_numbers_may_differ(storage_uri: str) -> None:
+    run = Run.at(storage_uri, "demo")
+    run.begin(recipe())
+    run.begin(recipe("health.non_finite=warn", "health.collapse_steps=7"))
+    assert run.recipe().health.non_finite == "warn"
+
+
 def test_another_recipe_is_refused_with_all_that_differs(storage_uri: str) -> None:
     run = Run.at(storage_uri, "demo")
     run.begin(recipe())

@@ -1,0 +1,93 @@
+"""A step taken apart: its parts are those of the step, and what is planted in one of them is found there."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from mulan.model.build import Model
+from mulan.training.batch_norm import RunningStatistics
+from mulan.training.dissection import dissect, show
+from mulan.training.step import training_step
+from tests.training.small import batches_of, small, torch_engine
+
+
+@pytest.mark.parametrize("name", ["demo", "mulan_semi", "mulap", "m_resnet50_audioset", "semisupcon"])
+def test_its_parts_are_those_of_the_step(name: str) -> None:
+    recipe = small(name)
+    before = {key: value.clone() for key, value in torch_engine(recipe).module.named_parameters()}
+    engine = torch_engine(recipe)
+    found = dissect(engine, batches_of(recipe, 1), recipe)
+    assert all(torch.equal(value, before[key]) for key, value in engine.module.named_parameters())
+    twin = torch_engine(recipe)
+    expected = training_step(twin, batches_of(recipe, 1), RunningStatistics(twin.module), recipe)
+    assert found.measured == pytest.approx(expected, rel=1e-5)
+    assert [part.recordings for part in found.parts] == [batch.recording_id for batch in batches_of(recipe, 1)]
+    assert sum(part.outputs + part.output_gradients + part.gradients for part in found.parts) == 0
+    assert math.hypot(*(one.gradient_norm for one in found.parameters)) == pytest.approx(expected["gradient_norm"])
+    norms = [one.gradient_norm for one in found.parameters]
+    assert norms == sorted(norms, reverse=True)
+    for term in found.parts[0].terms:
+        mean = sum(part.terms[term] for part in found.parts) / len(found.parts)
+        assert mean == pytest.approx(expected[f"loss_{term}"], rel=1e-5)
+
+
+def planted(model: Model, kind: str) -> None:
+    """In the second micro-batch's first forward, of six pairs, or in its second: an embedding or a slope."""
+    calls = {"without gradient": 0, "with": 0}
+
+    def plant(_: torch.nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
+        way = "with" if torch.is_grad_enabled() else "without gradient"
+        calls[way] += 1
+        if calls[way] != 2:
+            return output
+        if kind == "slope":
+            return output + (output - output.detach()).sqrt()
+        return output.index_fill(0, torch.tensor([4]), torch.nan)
+
+    model.audio_projection.register_forward_hook(plant)  # type: ignore[union-attr]
+
+
+def test_a_gradient_that_is_not_finite_is_found_where_it_arises() -> None:
+    recipe = small("demo")
+    engine = torch_engine(recipe)
+    planted(engine.module, "slope")
+    found = dissect(engine, batches_of(recipe, 0), recipe)
+    assert math.isfinite(found.measured["loss"])
+    assert not math.isfinite(found.measured["gradient_norm"])
+    assert [part.gradients > 0 for part in found.parts] == [False, True, False, False]
+    assert [part.outputs + part.output_gradients for part in found.parts] == [0, 0, 0, 0]
+    first = found.parameters[0]
+    assert first.gradients > 0 and first.weights == 0
+    assert not any(one.gradients for one in found.parameters if one.name.startswith("text_tower"))
+
+
+def test_recordings_whose_embeddings_are_not_finite_are_named() -> None:
+    recipe = small("demo")
+    engine = torch_engine(recipe)
+    planted(engine.module, "embedding")
+    batches = batches_of(recipe, 0)
+    found = dissect(engine, batches, recipe)
+    assert [part.spoiled for part in found.parts] == [[], [batches[1].recording_id[4]], [], []]
+    assert found.parts[1].outputs == recipe.embedding_dim
+    console = Console(record=True, width=200)
+    show(found, console)
+    assert f"micro-batch 1: embeddings not finite: {batches[1].recording_id[4]}\n" in console.export_text()
+
+
+def test_embeddings_that_are_all_the_same_have_a_cosine_of_1() -> None:
+    recipe = small("demo")
+    engine = torch_engine(recipe)
+    healthy = dissect(engine, batches_of(recipe, 0), recipe)
+    engine.module.text_projection.register_forward_hook(lambda _, __, output: output * 0 + 1)  # type: ignore[operator, union-attr]
+    flat = dissect(engine, batches_of(recipe, 0), recipe)
+    for part, other in zip(flat.parts, healthy.parts, strict=True):
+        assert part.cosines["text"] == pytest.approx(1, abs=1e-6)
+        assert other.cosines["text"] < 0.99
+    # by the definition, in a loop
+    rows = engine.forward(engine.to_device(batches_of(recipe, 0)[0])).audio.detach().double()
+    pairs = [float(rows[i] @ rows[j]) for i in range(6) for j in range(6) if i != j]
+    assert len(pairs) == 30
+    assert -1 <= sum(pairs) / 30 <= 1

@@ -1,0 +1,121 @@
+"""A step of a run done once more: the same numbers, nothing written, and refused where it would be another step."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mulan.config.recipe import Recipe, load_recipe
+from mulan.config.recipes import named_recipes
+from mulan.data.shards import write_corpus
+from mulan.training.checkpoint import checkpoints, remove_checkpoint
+from mulan.training.errors import NonFiniteStep, ReplayError
+from mulan.training.findings import Finding
+from mulan.training.recorder import Recorder
+from mulan.training.replay import check_replay
+from mulan.training.run import Run, read_lines
+from tests.conftest import tone_recording
+from tests.processes import run_in_processes
+from tests.training.inline import train_inline
+
+
+def recipe(uri: str, *settings: str) -> Recipe:
+    common = ["train.checkpoint_every_steps=3", "batch.micro_batches=4", "train.validation_micro_batches=4"]
+    return load_recipe("demo_miniature", named_recipes(), [*common, *settings], data_uri=uri)
+
+
+def train_recorded(run: Run, one: Recipe) -> str | None:
+    """In this process alone, with a run's folder; why it stopped."""
+    run.begin(one)
+    with Recorder(run, one, first_step=0) as recorder:
+
+        def tell(finding: Finding) -> str:
+            recorder.found(finding)
+            return ""
+
+        try:
+            train_inline(one, run.uri, watch=lambda _, line: recorder.step(line), tell=tell)
+        except NonFiniteStep as error:
+            return str(error)
+    return None
+
+
+def train_both(healthy: tuple[Run, Recipe], diverged: tuple[Run, Recipe]) -> list[str | None]:
+    return [train_recorded(*healthy), train_recorded(*diverged)]
+
+
+@pytest.fixture(scope="module")
+def runs(tiny_corpus: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
+    """One that is well, of six steps with checkpoints of 3 and 6, and one whose second step stopped it."""
+    folder = str(tmp_path_factory.mktemp("runs"))
+    healthy, diverged = Run(folder, "healthy"), Run(folder, "diverged")
+    recipes = recipe(tiny_corpus), recipe(tiny_corpus, "optim.lr=1e37", "optim.warmup_steps=0")
+    both = ((healthy, recipes[0]), (diverged, recipes[1]))
+    ((ended, stopped),) = run_in_processes(train_both, 1, *both, folder=tmp_path_factory.mktemp("out"))
+    assert ended is None
+    assert stopped.startswith("the loss of step 2 is nan; the weights are those of step 1. ")
+    return healthy, diverged
+
+
+def replayed(run: Run, step: int, *more: str) -> subprocess.CompletedProcess[str]:
+    place = ["--storage", run.storage_uri, "--name", run.name, "--replay-step", str(step)]
+    return subprocess.run(
+        [sys.executable, "-m", "jobs.train", *place, *more], capture_output=True, text=True, timeout=500
+    )
+
+
+def files(run: Run) -> dict[str, tuple[int, int]]:
+    paths = [path for path in Path(run.uri).rglob("*") if path.is_file()]
+    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in paths}
+
+
+def test_a_step_in_the_middle_of_a_run_is_that_step(runs: tuple[Run, Run]) -> None:
+    run, before = runs[0], files(runs[0])
+    done = replayed(run, 5)
+    assert done.returncode == 0, done.stderr
+    assert files(run) == before
+    assert "replay  from the checkpoint of step 3: 1 steps to run before step 5" in done.stdout
+    assert "replay  1 steps had the run's recordings; losses differ by 0.0e+00 at most" in done.stdout
+    then = run.metrics()[4]
+    for name in ("loss", "temperature", "gradient_norm"):
+        (now,) = re.findall(rf"replay  step 5 .* {name} ([0-9.]+)", done.stdout)
+        assert float(now) == pytest.approx(then[name], rel=5e-6)  # six digits are shown
+    assert "mean cosine" in done.stdout
+
+
+def test_the_step_that_stopped_a_run_is_shown(runs: tuple[Run, Run]) -> None:
+    run = runs[1]
+    (event,) = [line for line in read_lines(run.events_uri) if "loss" in line["event"]]
+    assert event["step"] == 2
+    assert run.finding_uri(2) in event["event"]
+    assert run.replay_command(2) in event["event"]
+    stored = json.loads(Path(run.finding_uri(2)).read_text())
+    assert [len(names) for names in stored["recordings"]] == [8, 8, 8, 8]
+    done = replayed(run, 2)
+    assert done.returncode == 0, done.stderr
+    assert "replay  from the first weights: 1 steps to run before step 2" in done.stdout
+    assert re.search(r"replay  step 2  loss nan ", done.stdout)
+    assert re.search(rf"micro-batch 0: embeddings not finite: {stored['recordings'][0][0]}, ", done.stdout)
+
+
+@pytest.mark.parametrize(("step", "told"), [(0, "steps 1 to 6"), (-1, "steps 1 to 6"), (7, "steps 1 to 6")])
+def test_a_step_that_the_run_has_not_is_refused(step: int, told: str, runs: tuple[Run, Run]) -> None:
+    with pytest.raises(ReplayError, match=told):
+        check_replay(runs[0], step)
+    check_replay(runs[0], 6)
+    with pytest.raises(ReplayError, match="steps 1 to 1"):
+        check_replay(runs[1], 3)
+
+
+def test_another_corpus_is_noticed_and_step_0_always_possible(runs: tuple[Run, Run], tmp_path: Path) -> None:
+    run, other = runs[0], str(tmp_path / "other")
+    for one in checkpoints(run.uri):
+        remove_checkpoint(one.uri)
+    write_corpus((tone_recording(i + 1, "train" if i < 36 else "validation") for i in range(44)), other)
+    done = replayed(run, 2, "--data", other)
+    assert done.returncode == 2
+    assert "replay  from the first weights: 1 steps to run before step 2" in done.stdout
+    assert done.stderr.splitlines()[-1].startswith("error: step 1 had other recordings")
