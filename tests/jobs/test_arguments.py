@@ -202,3 +202,15 @@ def test_a_dry_run_refuses_a_run_of_another_recipe(job: Job, tiny_corpus: str, t
     assert (code, out) == (2, "")
     assert err.startswith(f"error: run {tmp_path}/runs/x has another recipe")
     assert "optim.lr: 0.001 there, 0.25 here" in err
+
+
+def test_a_replay_needs_a_run_and_a_step_of_it_and_no_recipe(job: Job, tiny_corpus: str) -> None:
+    code, _, err = job("train", "--name", "x")
+    assert code == 2
+    assert "required: --recipe" in err
+    assert_refused(job("train", "--name", "x", "--replay-step", "3"), "there is no run", "runs/x")
+    run = Run.at("runs", "x")
+    run.begin(load_recipe("demo_miniature", named_recipes(), data_uri=tiny_corpus))
+    code, out, err = job("train", "--name", "x", "--replay-step", "3")
+    assert (code, out) == (2, "")
+    assert err == f"error: --replay-step 3: run {run.uri} has no steps yet\n"

@@ -27,13 +27,13 @@ from tests.processes import run_in_processes
 from tests.training.inline import train_inline
 from tests.training.same import assert_same_state, without_kinks
 
-MICRO_BATCHES = 4
+MICRO_BATCHES = 2
 
 
 def recipe(uri: str, *settings: str) -> Recipe:
     common = [f"batch.micro_batches={MICRO_BATCHES}", "batch.pairs_per_micro_batch=6", "scale.workers=1"]
     common += ["text_tower.layers=2", "text_tower.frozen_layers=1", "train.validation_micro_batches=0"]
-    common += ["optim.epsilon=1e-5", "health.non_finite=warn"]
+    common += ["optim.epsilon=1e-5"]
     return load_recipe("demo_miniature", named_recipes(), [*common, *settings], data_uri=uri)
 
 
@@ -112,34 +112,29 @@ def train_all(runs: list[tuple[str, Recipe, Planted]], folder: str) -> list[Trai
     return [trained(one, build, f"{folder}/{name}") for name, one, build in runs]
 
 
-STEEP = Planted(with_steep_places, [(1, 3), (3, 2)])
-"""In steps 1 and 3, in micro-batches that are the second worker's, where there are two."""
-STAGES = [0, 1, 2, 3]
+STEEP = Planted(with_steep_places, [(1, 1), (3, 1)])
+"""In steps 1 and 3, in the micro-batch that is the second worker's, where there are two."""
+RUNS = [(1, 0), *((2, stage) for stage in range(4))]
+"""Workers and ZeRO stage."""
 
 
 @pytest.fixture(scope="module")
 def skipping(tiny_corpus: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Trained]]:
-    """Runs of five steps of which two are skipped, whole and in two parts, by workers and stage; in every process."""
+    """Runs of four steps of which two are skipped, whole and resumed after each of these; in every process."""
     found: dict[str, list[Trained]] = {}
     for workers in (1, 2):
         runs = []
-        for stage in STAGES if workers == 2 else [0, 1]:
-            for name, steps in (("whole", 5), ("parts", 3), ("parts", 5)):
-                settings = (f"train.zero_stage={stage}", f"train.steps={steps}", "train.checkpoint_every_steps=3")
-                runs.append((f"{name} {workers} {stage}", recipe(tiny_corpus, *settings), STEEP))
-            settings = (f"train.zero_stage={stage}", "train.steps=1")
-            runs.append((f"first {workers} {stage}", recipe(tiny_corpus, *settings), STEEP))
-            runs.append((f"first {workers} {stage}", recipe(tiny_corpus, settings[0], "train.steps=2"), STEEP))
-            runs.append((f"stop {workers} {stage}", recipe(tiny_corpus, settings[0], "health.non_finite=stop"), STEEP))
+        for stage in (stage for count, stage in RUNS if count == workers):
+            settings = [f"train.zero_stage={stage}", "health.non_finite=warn"]
+            for name, steps in (("whole", 4), ("parts", 1), ("parts", 3), ("parts", 4)):
+                one = recipe(tiny_corpus, *settings, f"train.steps={steps}")
+                runs.append((f"{name} {workers} {stage}", one, STEEP))
+        runs.append((f"stop {workers}", recipe(tiny_corpus), STEEP))
         folder = tmp_path_factory.mktemp("runs")
         ranks = run_in_processes(train_all, workers, runs, str(folder), folder=tmp_path_factory.mktemp("results"))
         for number, (name, *_) in enumerate(runs):
-            again = name in found
-            found[f"{name} resumed" if again else name] = [rank[number] for rank in ranks]
+            found[name] = [rank[number] for rank in ranks]  # of parts, the last
     return found
-
-
-RUNS = [(1, 0), (1, 1), *((2, stage) for stage in STAGES)]
 
 
 @pytest.mark.timeout(900)
@@ -149,15 +144,15 @@ def test_a_gradient_that_is_not_finite_updates_nothing(
 ) -> None:
     ranks = skipping[f"whole {workers} {stage}"]
     for rank in ranks:
-        assert [line["step"] for line in rank.lines] == [1, 2, 3, 4, 5]
-        assert [line["gradient_norm"] is None for line in rank.lines] == [True, False, True, False, False]
+        assert [line["step"] for line in rank.lines] == [1, 2, 3, 4]
+        assert [line["gradient_norm"] is None for line in rank.lines] == [True, False, True, False]
         assert all(math.isfinite(line["loss"]) for line in rank.lines)
         assert [one.step for one in rank.found] == [1, 3]
     states = ranks[0].states
-    assert same(states[3], states[2])
-    assert not same(states[4], states[3])
+    assert differing(states[3], states[2]) == []
+    assert differing(states[4], states[3]) != []
     assert not any(tensor.any() for name, tensor in states[1].items() if name.startswith("exp_avg"))
-    assert_same_state(states[5], skipping["whole 1 0"][0].states[5])
+    assert_same_state(states[4], skipping["whole 1 0"][0].states[4])
 
 
 @pytest.mark.parametrize(("workers", "stage"), RUNS)
@@ -165,21 +160,17 @@ def test_a_run_that_skipped_updates_resumes_as_if_it_never_stopped(
     workers: int, stage: int, skipping: dict[str, list[Trained]]
 ) -> None:
     """Adam corrects its moments by the number of updates, which is not that of steps."""
-    whole = skipping[f"whole {workers} {stage}"][0]
-    resumed = skipping[f"parts {workers} {stage} resumed"][0]
-    assert [line["loss"] for line in resumed.lines] == [line["loss"] for line in whole.lines[3:]]
-    assert same(resumed.states[5], whole.states[5])
-    assert same(skipping[f"first {workers} {stage} resumed"][0].states[2], whole.states[2])
+    whole, resumed = (skipping[f"{name} {workers} {stage}"][0] for name in ("whole", "parts"))
+    assert [line["loss"] for line in resumed.lines] == [whole.lines[3]["loss"]]
+    assert differing(resumed.states[4], whole.states[4]) == []
 
 
-@pytest.mark.parametrize(("workers", "stage"), RUNS)
-def test_all_workers_stop_by_the_same_words(
-    workers: int, stage: int, tiny_corpus: str, skipping: dict[str, list[Trained]]
-) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_all_workers_stop_by_the_same_words(workers: int, tiny_corpus: str, skipping: dict[str, list[Trained]]) -> None:
     make = MicroBatchReader.of(recipe(tiny_corpus))
     expected = [make(Item(Phase.TRAIN, 0, number)).recording_id for number in range(MICRO_BATCHES)]
     told = set()
-    for rank in skipping[f"stop {workers} {stage}"]:
+    for rank in skipping[f"stop {workers}"]:
         assert rank.lines == []
         told.add(str(rank.error))
         (finding,) = rank.found
@@ -191,8 +182,10 @@ def test_all_workers_stop_by_the_same_words(
     assert "--set health.non_finite=warn" in words
 
 
-def same(state: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return state.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in state.items())
+def differing(state: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> list[str]:
+    """Names of tensors that have not the same bits."""
+    assert state.keys() == other.keys()
+    return [name for name, tensor in state.items() if not torch.equal(tensor, other[name])]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -207,7 +200,7 @@ def test_collapse_is_counted_after_the_warm_up_from_the_last_good_step_on(
     runs = [("whole", whole, flat), ("parts", half, flat), ("parts", whole, flat), ("stop", stopping, flat)]
     for rank in run_in_processes(train_all, workers, runs, str(tmp_path / "runs"), folder=tmp_path / "out"):
         once, before, after, stopped = rank
-        near = [abs(line["loss_contrastive"] / collapsed_loss(24) - 1) < 0.01 for line in once.lines]
+        near = [abs(line["loss_contrastive"] / collapsed_loss(12) - 1) < 0.01 for line in once.lines]
         assert near == [True, True, True, False, True, True, True, True]
         assert [finding.step for finding in once.found] == [7]
         assert (before.found, [finding.step for finding in after.found]) == ([], [7])
