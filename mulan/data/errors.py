@@ -20,7 +20,7 @@ _LONGEST_DETAIL = 500
 class BadRecording(MulanError, ValueError):
     """One recording that cannot be used. The reason is a short phrase that is counted; the detail says more.
 
-    The detail is one line of valid Unicode, whatever names and texts it was made of, so that it can be written anywhere.
+    The detail is one line of valid Unicode, whatever names and texts it was made of: it can be written anywhere.
 
     Training replaces such a recording and goes on (see :mod:`mulan.data.examples`).
     """

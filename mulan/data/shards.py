@@ -242,9 +242,8 @@ def _check(recording: Recording, seen: set[str], uri: str) -> None:
     unknown = sorted(set(recording.texts) - set(SOURCES))
     if unknown:
         faults.append(f"{recording.recording_id}: text sources {unknown} are not among {', '.join(SOURCES)}")
-    for text in chain(recording.tags, *recording.texts.values()):
-        if not is_unicode(text):
-            faults.append(f"{recording.recording_id}: {text!r:.80} has half of a surrogate pair")
+    halved = (text for text in chain(recording.tags, *recording.texts.values()) if not is_unicode(text))
+    faults += [f"{recording.recording_id}: {text!r:.80} has half of a surrogate pair" for text in halved]
     if faults:
         raise CorpusError(uri, faults)
     seen.add(recording.recording_id)

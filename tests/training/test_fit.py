@@ -144,9 +144,7 @@ def test_bad_recordings_are_skipped_by_name_until_there_are_too_many(tiny_corpus
     assert replaced.keys() == {"truncated audio"}
     assert replaced["truncated audio"] > 0
     summary = r"could not be used in the first \d+ examples; data.max_bad_share = 0.01 allows 10 in 1000\n"
-    summary += (
-        r"  - truncated audio: \d+\nthe last: tone-0\d\d: truncated audio: .+\nquarantine.parquet in the run's folder"
-    )
+    summary += r"  - truncated audio: \d+\nthe last: tone-0\d\d: truncated audio: .+\nquarantine.parquet in the run's"
     with pytest.raises(ProcessRaisedException, match=summary):
         run_in_processes(train_inline, 1, miniature(many), str(tmp_path / "many-bad"), folder=tmp_path / "out")
 
