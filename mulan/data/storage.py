@@ -262,12 +262,11 @@ def names_in(uri: str) -> list[str]:
     return [entry.rstrip("/").rpartition("/")[2] for entry in entries]
 
 
-def remove_empty_folder(uri: str) -> None:
-    """Where folders are more than parts of names."""
+def remove_folder(uri: str) -> None:
+    """Removes a folder and all that is in it, if it is there."""
     fs, path = filesystem(uri)
     with suppress(FileNotFoundError):
-        if isinstance(fs, LocalFileSystem) and not os.listdir(path):
-            os.rmdir(path)
+        patiently(f"{uri} cannot be removed", fs.rm, path, recursive=True)
 
 
 @contextmanager

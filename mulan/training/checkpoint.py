@@ -7,7 +7,9 @@ files that are not those of its manifest, is not a checkpoint: it was cut off or
 
 import hashlib
 import json
+import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +26,7 @@ from mulan.data.storage_errors import StorageRefused
 
 _ROOM = "make room there, or name another folder by TMPDIR; then the same command goes on"
 
+_TEMPORARY = "mulan_checkpoint_"
 STATE, PROGRESS, MANIFEST = "state.safetensors", "progress.json", "manifest.json"
 
 
@@ -121,9 +124,8 @@ def read_newest(run_uri: str, *, passed_over: Callable[[str], None], at_most: in
 
 def remove_checkpoint(uri: str) -> None:
     """Its manifest first: what is left when this is cut off is no checkpoint."""
-    for name in (MANIFEST, PROGRESS, STATE):
-        storage.remove(storage.join(uri, name))
-    storage.remove_empty_folder(uri)
+    storage.remove(storage.join(uri, MANIFEST))
+    storage.remove_folder(uri)
 
 
 def weights(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -144,12 +146,26 @@ def _listed(run_uri: str, name: str) -> Listed | None:
 
 @contextmanager
 def _temporary_folder() -> Iterator[str]:
+    """One that is named after this process: what a process that was killed has left is as large as a checkpoint."""
     try:
-        made = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        for left in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY}*_*"):
+            if not _is_alive(int(left.name.removeprefix(_TEMPORARY).partition("_")[0])):
+                shutil.rmtree(left, ignore_errors=True)
+        made = tempfile.TemporaryDirectory(prefix=f"{_TEMPORARY}{os.getpid()}_", ignore_cleanup_errors=True)
     except OSError as error:
         raise StorageRefused(f"there is no place for temporary files: {error}; {_ROOM}") from error
     with made as folder:
         yield folder
+
+
+def _is_alive(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def _read(listed: Listed) -> Checkpoint | None:

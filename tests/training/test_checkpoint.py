@@ -115,6 +115,26 @@ def test_one_is_written_in_place_of_another_of_its_step(run_uri: str) -> None:
     assert newest(run_uri) == (uri, [])
 
 
+def test_what_a_killed_process_has_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with subprocess.Popen(["sleep", "600"]) as dead:
+        dead.kill()
+    folders = {pid: tmp_path / f"mulan_checkpoint_{pid}_x" for pid in (dead.pid, os.getpid())}
+    for folder in folders.values():
+        folder.mkdir()
+        (folder / "state.safetensors").write_bytes(b"as large as a model")
+    put(str(tmp_path / "run"), 3)
+    assert not folders[dead.pid].exists()
+    assert folders[os.getpid()].exists()
+
+
+def test_what_an_upload_has_left_goes_with_its_checkpoint(tmp_path: Path) -> None:
+    uri = put(str(tmp_path), 3)
+    Path(uri, "state.safetensors.0123.part").write_bytes(b"moved in part")
+    remove_checkpoint(uri)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_folders_sort_by_step() -> None:
     names = [checkpoint_name(steps) for steps in (0, 9, 10, 99_999, 100_000, 44_000_000)]
     assert names == sorted(names)
