@@ -318,3 +318,14 @@ def test_a_file_that_may_not_grow_leaves_the_old_one(tmp_path: Path) -> None:
         assert re.fullmatch(rf"{target} cannot be written: File too large; allow larger files .*", line), line
     assert [path.name for path in target.parent.iterdir()] == ["old"]
     assert target.read_bytes() == b"old"
+
+
+def test_a_range_past_the_end_is_what_it_is_on_disk(s3: S3, tmp_path: Path) -> None:
+    content = bytes(range(100))
+    s3.files.pipe_file(f"{s3.uri}/shard.tar", content)
+    (tmp_path / "shard.tar").write_bytes(content)
+    for uri in (f"{s3.uri}/shard.tar", str(tmp_path / "shard.tar")):
+        reads = storage.read_ranges([uri] * 5, [0, 90, 100, 10**9, 10], [10, 20, 10, 512, 2**60])
+        assert reads == [content[:10], content[90:], b"", b"", content[10:]]
+        (absent,) = storage.read_ranges([uri + "s"], [0], [1])
+        assert isinstance(absent, FileNotFoundError)

@@ -12,7 +12,6 @@ import pytest
 
 from mulan.config.recipe import load_recipe
 from mulan.config.recipes import named_recipes
-from mulan.data import storage
 from mulan.training.run import Run
 from tests.conftest import S3
 from tests.processes import run_in_processes
@@ -73,18 +72,6 @@ def test_the_same_numbers_on_s3_that_now_and_then_fails_and_on_disk(tiny_corpus:
 
 
 @pytest.mark.usefixtures("s3")
-def test_a_range_past_the_end_is_what_it_is_on_disk(s3: s3fs.S3FileSystem, tmp_path: Path) -> None:
-    s3.mkdir("bucket")
-    content = bytes(range(100))
-    s3.pipe_file("bucket/shard.tar", content)
-    (tmp_path / "shard.tar").write_bytes(content)
-    for uri in ("s3://bucket/shard.tar", str(tmp_path / "shard.tar")):
-        reads = storage.read_ranges([uri] * 5, [0, 90, 100, 10**9, 10], [10, 20, 10, 512, 2**60])
-        assert reads == [content[:10], content[90:], b"", b"", content[10:]]
-        (absent,) = storage.read_ranges([uri + "s"], [0], [1])
-        assert isinstance(absent, FileNotFoundError)
-
-
 def test_a_bucket_that_is_not_there_is_one_readable_error(tiny_corpus: str) -> None:
     where = ["--storage", "s3://nowhere/runs", "--name", "first"]
     done = job("train", "--recipe", "demo_miniature", "--data", tiny_corpus, *where)

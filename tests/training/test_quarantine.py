@@ -5,6 +5,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from mulan.data.storage_errors import StorageRefused
 from mulan.training.batch_source import Skipped
 from mulan.training.quarantine import SCHEMA, Quarantine, read_quarantine
 
@@ -65,7 +66,7 @@ def test_the_file_is_whole_whenever_it_is_read(uri: str, monkeypatch: pytest.Mon
     quarantine.add(3, [OTHER])
     with monkeypatch.context() as full_disk:
         full_disk.setattr("os.replace", _full_disk)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(StorageRefused, match="No space left"):
             quarantine.flush()
     assert listed(uri) == [("tone-0", 1)]
     quarantine.flush()
