@@ -44,6 +44,11 @@ class Progress:
     findings: int = 0
     """How often numbers that went wrong have been told of."""
 
+    @property
+    def updates(self) -> int:
+        """Of the weights."""
+        return self.steps_done - self.updates_skipped
+
 
 @dataclass(frozen=True)
 class Checkpoint:

@@ -44,8 +44,6 @@ def train_worker(
         compile_towers(model)
     engine = DeepSpeedEngine(model, recipe, device=device)
     if found:
-        engine.restore_optimizer(
-            found.state, progress.steps_done, updates=progress.steps_done - progress.updates_skipped
-        )
+        engine.restore_optimizer(found.state, progress.steps_done, updates=progress.updates)
         found.state.clear()  # mapped from a file, which would take up memory and disk for as long as the run lasts
     train(recipe, engine, batches, schedule, progress, reports(engine))

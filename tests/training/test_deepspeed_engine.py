@@ -62,7 +62,7 @@ def engine_after(found: State, one: Recipe, steps_done: int) -> DeepSpeedEngine:
         model.load_state_dict(weights(found))
     engine = DeepSpeedEngine(model, one, device=torch.device("cpu"))
     if found:
-        engine.restore_optimizer(found, steps_done)
+        engine.restore_optimizer(found, steps_done, updates=steps_done)
     return engine
 
 
