@@ -80,7 +80,8 @@ def _restore(request: Request, device: torch.device) -> Reading:
         loaded = time.perf_counter()
         engines.append(_engine(recipe, model, device))
         built = time.perf_counter()
-        engines[0].restore_optimizer(checkpoint.state, checkpoint.progress.steps_done, updates=checkpoint.progress.updates)
+        progress = checkpoint.progress
+        engines[0].restore_optimizer(checkpoint.state, progress.steps_done, updates=progress.updates)
         found["read_s"] = was_read - begun
         found["restore_s"] = (loaded - was_read) + (time.perf_counter() - built)
         found["mapped_mb"] = held_memory_mb()
