@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import deepspeed
+import deepspeed.ops
 import numpy as np
 import torch
 import torch.distributed as dist
@@ -29,6 +30,10 @@ from mulan.data.schedule import Item, Phase
 from mulan.objectives.collectives import sum_over_workers
 from mulan.training.optimizer import adam, set_learning_rate
 from mulan.training.transfer import DeviceBatch, to_device
+
+# On CPUs DeepSpeed would compile this op, for inference alone; a process that is killed meanwhile leaves a lock behind,
+# for which all that are started later wait without end.
+deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """Adam's two moments, by their names in torch and DeepSpeed."""
