@@ -49,7 +49,7 @@ class DeepSpeedEngine:
         self._workers = dist.get_world_size()
         self.micro_batches = recipe.batch.micro_batches
         self.share = self.micro_batches // self._workers
-        self._steps_done = 0
+        self._steps_done, self._has_moments = 0, False
         self._engine, *_ = deepspeed.initialize(
             model=model.to(device),
             optimizer=adam(model, recipe.optim),
@@ -83,7 +83,9 @@ class DeepSpeedEngine:
             self._skip_update()
         self._steps_done += 1
         norm = norm if norm is not None else float(self._engine.get_global_grad_norm())
-        assert self._engine.was_step_applied() == math.isfinite(norm), f"updated by a gradient of norm {norm}"
+        updated = self._engine.was_step_applied()
+        assert updated == math.isfinite(norm), f"updated by a gradient of norm {norm}"
+        self._has_moments = self._has_moments or updated
         return norm
 
     def evaluation_mode(self, on: bool) -> None:
@@ -107,7 +109,7 @@ class DeepSpeedEngine:
             if self._stage > 0:  # the step that created the state has left rounding in the master weights
                 self._set_weight(parameter, state[f"weights.{name}"])
         self._set_adam_steps(updates)
-        self._steps_done = steps_done
+        self._steps_done, self._has_moments = steps_done, True
 
     def _skip_update(self) -> None:
         """What DeepSpeed does at a step of stage 0 besides updating: it counts the micro-batch."""
@@ -147,6 +149,8 @@ class DeepSpeedEngine:
 
     def _full_moment(self, parameter: torch.nn.Parameter, moment: str) -> torch.Tensor | None:
         full: torch.Tensor | None
+        if not self._has_moments:  # Adam makes them at its first update
+            return None
         if self._stage == 0:
             full = self._engine.optimizer.state[parameter].get(moment)
         else:

@@ -9,6 +9,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe, load_recipe
@@ -94,6 +95,7 @@ def trained(one: Recipe, build: Callable[[Recipe], Model], run_uri: str) -> Trai
             train_inline(one, run_uri, watch=result.watch, tell=result.tell)
         except MulanError as error:
             result.error = error
+    dist.barrier()  # the checkpoint is written, and whoever resumes finds it
     return result
 
 
