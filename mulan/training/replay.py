@@ -57,7 +57,7 @@ def replay(recipe: Recipe, run: Run, step: int, console: Console) -> None:
     found = read_newest(run.uri, passed_over=lambda text: console.print(f"replay  {text}"), at_most=step - 1)
     first_step = found.progress.steps_done if found else 0
     origin = f"the checkpoint of step {first_step}" if found else "the first weights"
-    console.print(f"replay  from {origin}: {step - 1 - first_step} steps to run before step {step}", soft_wrap=True)
+    console.print(f"replay  from {origin}; steps to run before step {step}: {step - 1 - first_step}", soft_wrap=True)
     schedule = Schedule(alone.train, alone.batch, 0, 1, first_step=first_step)
     record = _Record({line["step"]: line for line in run.metrics()})
     engines: list[CheckpointedEngine] = []
@@ -75,8 +75,8 @@ def replay(recipe: Recipe, run: Run, step: int, console: Console) -> None:
         train_worker(alone, found, (make(item) for item in _items(schedule)), schedule, reports, device)
         if record.compared:
             console.print(
-                f"replay  {record.compared} steps had the run's recordings; losses differ by {record.difference:.1e} "
-                "at most",
+                f"replay  steps with the run's recordings: {record.compared}; their losses differ by at most "
+                f"{record.difference:.1e}",
                 soft_wrap=True,
             )
         batches = [make(Item(Phase.TRAIN, step - 1, number)) for number in range(recipe.batch.micro_batches)]
