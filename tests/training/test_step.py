@@ -151,13 +151,10 @@ def test_a_loss_that_is_no_number_changes_nothing(name: str) -> None:
 
 
 def test_an_infinite_loss_leaves_no_finite_gradient() -> None:
-    """The gradient of an infinite sum may well be finite."""
+    """Also where its own would be finite: here it is 0."""
     recipe = small("m_resnet50_audioset")
     engine = torch_engine(recipe)
-    with torch.no_grad():
-        for parameter in engine.module.parameters():
-            parameter.mul_(1e3)
-        list(engine.module.parameters())[-1].fill_(-torch.inf)
+    engine.module.register_forward_hook(lambda _, __, logits: logits * 0 + 3e38)  # their sum is beyond float32
     measured = training_step(engine, batches_of(recipe, 0), RunningStatistics(engine.module), recipe)
     assert measured["loss"] == math.inf
     assert not math.isfinite(measured["gradient_norm"])
