@@ -125,8 +125,7 @@ def read_ranges(uris: Sequence[str], offsets: Sequence[int], lengths: Sequence[i
     """Byte ranges of many files of one file system, concurrently where it can.
 
     A range that goes past its file's end has the bytes that are there. One whose file is not there, or may not be read,
-    is its exception: whether a recording can be used must not
-    depend on when it is asked for.
+    is its exception: whether a recording can be used must not depend on when it is asked for.
 
     Raises:
         StorageError: a range could not be read for longer than our patience lasts.

@@ -165,11 +165,14 @@ def _reports(run: Run, recorder: Recorder | None, engine: CheckpointedEngine) ->
                 recorder.checkpoint(state, metrics, progress)
         ray.train.report(metrics)
 
+    told: set[str] = set()
+
     def leaving() -> frozenset[str]:
         info = ray.train.get_preemption_info()
         nodes = frozenset(info.preempted_node_ids if info else ())
-        if recorder is not None and nodes:
-            recorder.event(f"about to be taken away: {', '.join(sorted(nodes))}")
+        if recorder is not None and nodes - told:
+            recorder.event(f"about to be taken away: {', '.join(sorted(nodes - told))}")
+        told.update(nodes)
         return nodes
 
     def found(finding: Finding) -> str:

@@ -52,7 +52,6 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="records")
         self._flushed_s = time.monotonic()
         self._step = first_step
-        self._run_uri = run.uri
         self._fault: str | None = None
         self._flushing: Future[None] | None = None
 
@@ -91,7 +90,7 @@ class Recorder(AbstractContextManager["Recorder"]):
             text += f"; its recordings: {uri}; to look into it: {self._run.replay_command(finding.step)}"
         except (OSError, MulanError) as error:  # must not hide what was found
             text += f"; its recordings could not be written to {uri}: {error}"
-        self._events.append([{"time": time.time(), "step": finding.step, "event": text}])
+        self._append(self._events, [{"time": time.time(), "step": finding.step, "event": text}])
 
     def checkpoint(self, state: dict[str, torch.Tensor], metrics: dict[str, Any], progress: Progress) -> None:
         """Begins to write one, with the records of all steps up to it: a run that resumes there has them."""
@@ -126,6 +125,6 @@ class Recorder(AbstractContextManager["Recorder"]):
             records.append(lines)
         except OSError as error:
             self._fault = self._fault or (
-                f"the records of {self._run_uri} take no more lines: {error.strerror}; make room there; then the same "
+                f"the records of {self._run.uri} take no more lines: {error.strerror}; make room there; then the same "
                 "command goes on from the newest checkpoint"
             )
