@@ -5,18 +5,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from mulan.data.batch import Batch
+from mulan.data.batch import Batch, Replaced
 from mulan.data.schedule import Schedule
 from mulan.objectives.collectives import gather_objects
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A recording in whose place another one was used."""
-
-    recording_id: str
-    reason: str
-    detail: str
 
 
 @dataclass(frozen=True)
@@ -25,7 +16,7 @@ class Told:
 
     waited_s: float
     """The longest wait of a worker for its batches."""
-    skipped: list[Skipped]
+    skipped: list[Replaced]
     recordings: str
     """A checksum of which recordings were consumed in which places of the global batch, whoever read them."""
     fault: str | None
@@ -44,7 +35,7 @@ class BatchSource:
     schedule: Schedule
     _taken: int = 0
     _waited_s: float = 0.0
-    _skipped: list[Skipped] = field(default_factory=list)
+    _skipped: list[Replaced] = field(default_factory=list)
     _checksum: int = 0
     _newest: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
@@ -57,7 +48,7 @@ class BatchSource:
             expected = self.schedule[self._taken]
             assert batch.item == expected, f"got {batch.item}, the schedule says {expected}"
             self._taken += 1
-            self._skipped += [Skipped(bad.recording_id, bad.reason, bad.detail) for bad in batch.replaced]
+            self._skipped += batch.replaced
             self._checksum ^= consumed_checksum(batch.item.micro_batch, batch.recording_id)
             self._newest[batch.item.micro_batch] = batch.recording_id
             self._waited_s += time.perf_counter() - begun

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from mulan.config.recipe import Recipe
-from mulan.data.batch import Batch
+from mulan.data.batch import Batch, Replaced
 from mulan.data.errors import TooManyBadRecordings
 from mulan.data.schedule import Schedule
 from mulan.data.storage_errors import StorageError
 from mulan.training.batch_norm import RunningStatistics
-from mulan.training.batch_source import BatchSource, Skipped
+from mulan.training.batch_source import BatchSource
 from mulan.training.checkpoint import Progress
 from mulan.training.engine import Engine
 from mulan.training.health import HealthWatch
@@ -84,7 +84,7 @@ def _flat(line: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in line.items() if k != "validation"} | {f"validation_{k}": v for k, v in scores.items()}
 
 
-def _check_bad_share(replaced: Counter[str], examples: int, allowed: float, newest: list[Skipped]) -> None:
+def _check_bad_share(replaced: Counter[str], examples: int, allowed: float, newest: list[Replaced]) -> None:
     judged = max(examples, BAD_SHARE_JUDGED_FROM)
     if replaced.total() > allowed * judged:
         listed = "\n".join(f"  - {reason}: {count}" for reason, count in replaced.most_common())

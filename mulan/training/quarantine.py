@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mulan.data import storage
+from mulan.data.batch import Replaced
 from mulan.data.storage_errors import StorageError
-from mulan.training.batch_source import Skipped
 
 SCHEMA = pa.schema(
     [("recording_id", pa.string()), ("reason", pa.string()), ("detail", pa.string()), ("first_step", pa.int64())]
@@ -25,7 +25,7 @@ class Quarantine:
         self._rows = {row["recording_id"]: row for row in read_quarantine(uri) if row["first_step"] <= keep_steps}
         self._changed = True
 
-    def add(self, step: int, skipped: Iterable[Skipped]) -> None:
+    def add(self, step: int, skipped: Iterable[Replaced]) -> None:
         for bad in skipped:
             if bad.recording_id not in self._rows:
                 self._rows[bad.recording_id] = {**vars(bad), "first_step": step}

@@ -13,8 +13,8 @@ import torch
 from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe
 from mulan.data import storage
+from mulan.data.batch import Replaced
 from mulan.data.storage_errors import StorageError
-from mulan.training.batch_source import Skipped
 from mulan.training.checkpoint import Progress
 from mulan.training.checkpoint_writer import CheckpointWriter
 from mulan.training.findings import Finding
@@ -75,7 +75,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         if time.monotonic() - self._flushed_s > self._PERIOD_S:
             self.flush()
 
-    def skipped(self, step: int, recordings: list[Skipped]) -> None:
+    def skipped(self, step: int, recordings: list[Replaced]) -> None:
         self._quarantine.add(step, recordings)
 
     def event(self, text: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mulan.training.batch_source import Skipped
+from mulan.data.batch import Replaced
 from mulan.training.checkpoint import Progress
 from mulan.training.findings import Finding
 
@@ -15,7 +15,7 @@ class Reports:
 
     step: Callable[[dict[str, Any]], None]
     """A line of ``metrics.jsonl``, after every step; with the scores of a validation where one follows."""
-    skipped: Callable[[int, list[Skipped]], None]
+    skipped: Callable[[int, list[Replaced]], None]
     """The step, and the recordings replaced in it."""
     milestone: Callable[[dict[str, Any], Progress, bool], None]
     """After a validation, when a checkpoint is due (the flag), or both: newest metrics and progress. Collective."""

@@ -11,7 +11,7 @@ from mulan.config.sections import Train
 from mulan.data.batch import Batch, Replaced
 from mulan.data.schedule import Item, Phase, Schedule
 from mulan.objectives.collectives import world
-from mulan.training.batch_source import BatchSource, Skipped, Told
+from mulan.training.batch_source import BatchSource, Told
 from tests.processes import run_in_processes
 
 SECTION = BatchSection(micro_batches=4, pairs_per_micro_batch=2)
@@ -53,7 +53,7 @@ def test_two_workers_tell_what_one_tells(tmp_path: Path) -> None:
     assert first == second
     for step, (one, two) in enumerate(zip(alone, first, strict=True)):
         assert two.recordings == one.recordings
-        assert two.skipped == one.skipped == [Skipped(f"bad-{step}-{k}", "silent", "why") for k in (1, 3)]
+        assert two.skipped == one.skipped == [Replaced(f"bad-{step}-{k}", "silent", "why") for k in (1, 3)]
     assert [told.fault for told in first] == [None, "worker 1 has no disk"]
     assert [told.fault for told in alone] == [None, None]
     assert alone[0].recordings == alone[1].recordings  # nothing is left of the step before

@@ -5,11 +5,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from mulan.data.batch import Replaced
 from mulan.data.storage_errors import StorageRefused
-from mulan.training.batch_source import Skipped
 from mulan.training.quarantine import SCHEMA, Quarantine, read_quarantine
 
-ONE, OTHER, THIRD = (Skipped(f"tone-{number}", "silent", f"detail {number}") for number in range(3))
+ONE, OTHER, THIRD = (Replaced(f"tone-{number}", "silent", f"detail {number}") for number in range(3))
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def listed(uri: str) -> list[tuple[str, int]]:
 def test_a_recording_has_one_row_from_its_first_step(uri: str) -> None:
     quarantine = Quarantine(uri, keep_steps=0)
     quarantine.add(1, [ONE, OTHER, ONE])
-    quarantine.add(2, [Skipped("tone-0", "missing shard", "by now")])
+    quarantine.add(2, [Replaced("tone-0", "missing shard", "by now")])
     quarantine.add(3, [THIRD])
     quarantine.flush()
     assert listed(uri) == [("tone-0", 1), ("tone-1", 1), ("tone-2", 3)]
@@ -81,6 +81,6 @@ def _full_disk(*_: object) -> None:
 def test_any_detail_can_be_listed(uri: str) -> None:
     quarantine = Quarantine(uri, keep_steps=0)
     details = ["", "two\nlines", "🎵 موسيقى \0", "x" * 100_000]
-    quarantine.add(1, [Skipped(f"tone-{number}", "empty text", detail) for number, detail in enumerate(details)])
+    quarantine.add(1, [Replaced(f"tone-{number}", "empty text", detail) for number, detail in enumerate(details)])
     quarantine.flush()
     assert [row["detail"] for row in read_quarantine(uri)] == details

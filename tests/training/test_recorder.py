@@ -12,8 +12,8 @@ import torch
 from mulan.config.recipe import Recipe, load_recipe
 from mulan.config.recipes import named_recipes
 from mulan.data import retries, storage
+from mulan.data.batch import Replaced
 from mulan.data.storage_errors import StorageError
-from mulan.training.batch_source import Skipped
 from mulan.training.checkpoint import Progress, checkpoints
 from mulan.training.errors import CheckpointFailed
 from mulan.training.quarantine import read_quarantine
@@ -42,7 +42,7 @@ def recipe() -> Recipe:
 
 def record(recorder: Recorder, step: int) -> None:
     recorder.step({"step": step})
-    recorder.skipped(step, [Skipped(f"bad-{step}", "silent", "")])
+    recorder.skipped(step, [Replaced(f"bad-{step}", "silent", "")])
     recorder.event(f"event {step}")
 
 
