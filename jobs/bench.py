@@ -8,9 +8,8 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from rich.console import Console
-
 from jobs import arguments
+from jobs.console import CONSOLE
 from mulan.benchmarks.results import Report
 from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe
@@ -28,9 +27,8 @@ def main() -> None:
     if getattr(given, "dry_run", False):
         print(RECIPES[given.kind](given).to_toml(), end="")
         return
-    console = Console(highlight=False)
-    report = KINDS[given.kind][1](given, lambda text: console.print(text, style="dim"))
-    report.print(console)
+    report = KINDS[given.kind][1](given, lambda text: CONSOLE.print(text, style="dim"))
+    report.print(CONSOLE)
     if given.json:
         report.write(given.json)
 

@@ -6,9 +6,8 @@ Leaves everything in runs/demo. A second call goes on where the first one stoppe
 import argparse
 import os
 
-from rich.console import Console
-
 from jobs import arguments
+from jobs.console import CONSOLE
 from jobs.train import train
 from mulan.config.errors import MulanError
 from mulan.data import storage
@@ -45,11 +44,11 @@ def main() -> None:
     if given.dry_run:
         print(recipe.to_toml(), end="")
         return
-    with run.timed("corpus"), CorpusProgress(Console(highlight=False)) as progress:
+    with run.timed("corpus"), CorpusProgress(CONSOLE) as progress:
         build_corpus(data_uri, tracks=given.tracks, seed=SEED, workers=os.cpu_count() or 1, on_progress=progress)
     connect(recipe.scale)
     train(recipe, run)
-    assess_run(run, Console(highlight=False), data_uri=data_uri, use_gpu=recipe.scale.use_gpu)
+    assess_run(run, CONSOLE, data_uri=data_uri, use_gpu=recipe.scale.use_gpu)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,8 @@ Zero-shot tagging and retrieval by text alone, with a control that must fail; wr
 
 import argparse
 
-from rich.console import Console
-
 from jobs import arguments
+from jobs.console import CONSOLE
 from mulan.data.index import SPLITS
 from mulan.training.assess import assess_run, check_model
 from mulan.training.cluster import connect
@@ -28,7 +27,7 @@ def main() -> None:
         print(recipe.to_toml(), end="")
         return
     connect(recipe.scale)
-    assess_run(run, Console(highlight=False), data_uri=data_uri, split=given.split, use_gpu=recipe.scale.use_gpu)
+    assess_run(run, CONSOLE, data_uri=data_uri, split=given.split, use_gpu=recipe.scale.use_gpu)
 
 
 if __name__ == "__main__":

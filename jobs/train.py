@@ -8,9 +8,8 @@ With ``--replay-step S`` nothing is trained or written: a step of a run is done 
 
 import argparse
 
-from rich.console import Console
-
 from jobs import arguments
+from jobs.console import CONSOLE
 from mulan.config.recipe import Recipe
 from mulan.training.cluster import connect
 from mulan.training.fit import check_corpus, fit
@@ -47,7 +46,7 @@ def train(recipe: Recipe, run: Run) -> None:
     """Trains to the last step, showing progress, and exports the model."""
     from mulan.training.export import export_run
 
-    with show_progress(run, recipe), run.timed("train"):
+    with show_progress(run, recipe, CONSOLE), run.timed("train"):
         fit(recipe, run)
     steps_done = export_run(run)
     print(f"export  model of step {steps_done}: {run.model_uri}")
@@ -66,7 +65,7 @@ def replay_step(given: argparse.Namespace) -> None:
     if given.dry_run:
         print(recipe.to_toml(), end="")
         return
-    replay(recipe, run, given.replay_step, Console(highlight=False))
+    replay(recipe, run, given.replay_step, CONSOLE)
 
 
 if __name__ == "__main__":

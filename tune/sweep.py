@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs import arguments
+from jobs.console import CONSOLE
 from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe
 from mulan.data import storage
@@ -52,10 +53,9 @@ def main() -> None:
         return
     connect(recipe.scale)
     run.begin(recipe)
-    console = Console(highlight=False)
     concurrent = given.concurrent or _room_for_trials(recipe)
     results = sweep(recipe, run, trials=given.trials, concurrent=concurrent)
-    show(results, recipe, console)
+    show(results, recipe, CONSOLE)
 
 
 def for_sweep(recipe: Recipe, trials: int) -> Recipe:

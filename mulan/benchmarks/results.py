@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from mulan.benchmarks.machine import machine
 from mulan.benchmarks.measure import Figure
@@ -54,7 +55,8 @@ class Report:
     machine: Mapping[str, str] = field(default_factory=machine)
 
     def print(self, console: Console) -> None:
-        console.print(f"[bold]{self.title}[/bold]  " + "  ".join(f"{k} {v}" for k, v in self.settings.items()))
+        settings = "  ".join(f"{k} {v}" for k, v in self.settings.items())
+        console.print(Text.assemble((self.title, "bold"), "  ", settings))
         console.print("  ".join(f"{k}: {v}" for k, v in self.machine.items()), style="dim")
         columns = list(dict.fromkeys(column for row in self.rows for column in row.figures))
         table = Table()

@@ -5,7 +5,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,11 +24,13 @@ _PLAIN_PERIOD_S = 10.0
 
 
 @contextmanager
-def show_progress(run: Run, recipe: Recipe) -> Iterator[None]:
+def show_progress(run: Run, recipe: Recipe, console: Console) -> Iterator[None]:
     """Shows step, loss, pairs/s and time left of a run while the block lasts."""
-    console = Console(highlight=False)
+    told = [JsonLinesTail(run.failures_uri), JsonLinesTail(run.events_uri)]
+    for each in told:
+        each.new_lines()  # of earlier times: read here, for what is written in the block is to be told
     stop = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(run, recipe, console, stop), daemon=True)
+    watcher = threading.Thread(target=_watch, args=(run, recipe, console, told, stop), daemon=True)
     watcher.start()
     try:
         yield
@@ -37,14 +39,13 @@ def show_progress(run: Run, recipe: Recipe) -> Iterator[None]:
         watcher.join()
 
 
-def _watch(run: Run, recipe: Recipe, console: Console, stop: threading.Event) -> None:
+def _watch(
+    run: Run, recipe: Recipe, console: Console, told: Sequence[JsonLinesTail], stop: threading.Event
+) -> None:
     period_s = 1.0 if is_local(run.uri) else 15.0
     begun, shown = time.monotonic(), -1
     last_plain = 0.0
     tail = JsonLinesTail(run.metrics_uri)
-    told = [JsonLinesTail(run.failures_uri), JsonLinesTail(run.events_uri)]
-    for each in told:
-        each.new_lines()  # of earlier times
     recent: deque[dict[str, Any]] = deque(maxlen=_RECENT_STEPS)
     validated: list[dict[str, Any]] = []
     with Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else _nothing() as live:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from jobs.console import CONSOLE
 from mulan.config.recipe import Recipe, load_recipe
 from mulan.config.recipes import named_recipes
 from mulan.training.progress import show_progress, status_line
@@ -68,6 +69,13 @@ def test_the_newest_validation_and_what_was_skipped() -> None:
 
 def test_where_there_is_no_terminal_a_plain_line_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = Run.at(str(tmp_path), "demo")
-    with show_progress(run, recipe()):
+    with show_progress(run, recipe(), CONSOLE):
         JsonLinesLog(run.metrics_uri, keep_steps=0).append([line(1), line(2)])
     assert capsys.readouterr().out == status_line([line(1), line(2)], recipe(), seconds=0) + "\n"
+
+
+def test_events_are_told_as_they_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = Run.at(str(tmp_path), "demo")
+    with show_progress(run, recipe(), CONSOLE):
+        JsonLinesLog(run.failures_uri).append([{"event": "worker 1: [/gloo/transport/tcp/pair.cc:547] [bold]closed"}])
+    assert "train  worker 1: [/gloo/transport/tcp/pair.cc:547] [bold]closed\n" in capsys.readouterr().out
