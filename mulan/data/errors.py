@@ -39,5 +39,11 @@ class DecodeError(BadRecording):
     """Audio that no decoder reads, that is cut off, or that holds no usable samples or too few."""
 
 
+class ReadingFailed(MulanError):
+    """What a process that reads has met, in its words: another one would meet it again."""
+
+    exit_code = 1
+
+
 class TooManyBadRecordings(MulanError):
     """More recordings had to be replaced than ``data.max_bad_share`` allows."""

@@ -12,7 +12,9 @@ import ray
 import ray.data
 from ray.data import DataContext, ExecutionOptions, ExecutionResources
 
+from mulan.config.errors import MulanError
 from mulan.data.batch import Batch
+from mulan.data.errors import ReadingFailed
 from mulan.data.examples import MicroBatchReader
 from mulan.data.freed_memory import keep_freed_memory
 from mulan.data.pacing import PauseBetweenSteps, give_way
@@ -122,6 +124,12 @@ class _GroupReader:
 
     def __call__(self, block: Mapping[str, Any]) -> dict[str, Any]:
         give_way()
+        try:
+            return self._group(block)
+        except MulanError as error:  # as a value: of what is raised here, Ray Data tells its own text alone
+            return {"error": [str(error)]}
+
+    def _group(self, block: Mapping[str, Any]) -> dict[str, Any]:
         first = int(block["id"][0]) * self._size
         items = [self._schedule[number] for number in self._numbers[first : first + self._size]]
         # each fills its part of what Ray takes: joining afterwards would copy it all
@@ -141,7 +149,13 @@ def group_size(waveform_shape: tuple[int, int, int]) -> int:
 
 
 def batches(blocks: Iterable[Mapping[str, Any]]) -> Iterator[Batch]:
-    """The batches in a dataset's blocks."""
+    """The batches in a dataset's blocks.
+
+    Raises:
+        ReadingFailed: in the place of the first that could not be made.
+    """
     for block in blocks:
+        if "error" in block:
+            raise ReadingFailed(str(block["error"][0]))
         for row in range(len(block["about"])):
             yield Batch.from_columns({name: column[row : row + 1] for name, column in block.items()})

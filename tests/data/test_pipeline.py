@@ -11,9 +11,11 @@ from mulan.config.recipe import Recipe, load_recipe
 from mulan.config.recipes import named_recipes
 from mulan.data import pipeline
 from mulan.data.batch import TOKEN_MULTIPLE, Batch, Masks, Replaced
+from mulan.data.errors import ReadingFailed
 from mulan.data.examples import MicroBatchReader
 from mulan.data.pipeline import GROUP_BYTES, LONGEST_SEGMENT_GROUPS, _segments, group_size, planned_batches
 from mulan.data.schedule import Item, Phase, Schedule
+from mulan.data.storage_errors import StorageRefused
 
 
 def batch_of(lengths: list[int], max_tokens: int, *, views: int = 1, masks: Masks | None = None) -> Batch:
@@ -155,6 +157,25 @@ def test_a_resumed_run_gets_the_rest_of_the_batches(
     assert [batch.item for batch in streamed] == [whole[number] for number in range(len(whole))][-len(rest) :]
     for batch in streamed:
         assert_equal(batch, Batch.from_columns(reader(batch.item).to_columns()))
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_what_a_reading_process_meets_is_told_in_its_words_and_in_its_place(reader: MicroBatchReader) -> None:
+    class Failing(MicroBatchReader):
+        def __call__(self, item: Item, *, waveform: np.ndarray | None = None) -> Batch:
+            if item.step == 2:
+                raise StorageRefused("s3://bucket/shard.tar cannot be read: credentials")
+            return super().__call__(item, waveform=waveform)
+
+    recipe = short_recipe(reader.corpus.uri)
+    schedule = Schedule(recipe.train, recipe.batch, rank=0, workers=2, first_step=1)
+    failing = Failing(**vars(reader))
+    with pytest.MonkeyPatch.context() as one_a_task:
+        one_a_task.setattr(pipeline, "GROUP_BYTES", 1)
+        batches = planned_batches(schedule, ray.put(failing), cpus=1)
+        assert [next(batches).item.step for _ in range(schedule.training_share)] == [1] * schedule.training_share
+        with pytest.raises(ReadingFailed, match=r"^s3://bucket/shard.tar cannot be read: credentials$"):
+            next(batches)
 
 
 @pytest.mark.usefixtures("ray_cluster")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch.distributed as dist
 
 from mulan.config.recipe import Recipe, load_recipe
 from mulan.config.recipes import named_recipes
@@ -41,6 +42,14 @@ def train_recorded(run: Run, one: Recipe) -> str | None:
         except NonFiniteStep as error:
             return str(error)
     return None
+
+
+def train_of_two(run: Run, one: Recipe) -> None:
+    """The same with two workers, the first of which records."""
+    if dist.get_rank() == 0:
+        train_recorded(run, one)
+    else:
+        train_inline(one, run.uri)
 
 
 def train_both(healthy: tuple[Run, Recipe], diverged: tuple[Run, Recipe]) -> list[str | None]:
@@ -84,6 +93,19 @@ def test_a_step_in_the_middle_of_a_run_is_that_step(runs: tuple[Run, Run]) -> No
         (now,) = re.findall(rf"replay  step 5 .* {name} ([0-9.]+)", done.stdout)
         assert float(now) == pytest.approx(then[name], rel=5e-6)  # six digits are shown
     assert "cosine," in done.stdout
+
+
+def test_a_step_of_two_workers_with_sharded_weights_is_that_step(tiny_corpus: str, tmp_path: Path) -> None:
+    run = Run(str(tmp_path), "sharded")
+    sharded = recipe(tiny_corpus, "train.zero_stage=3")
+    run_in_processes(train_of_two, 2, run, sharded, folder=tmp_path / "out")
+    done = replayed(run, 5)
+    assert done.returncode == 0, done.stderr
+    assert "replay  from the checkpoint of step 3; steps to run before step 5: 1" in done.stdout
+    (difference,) = re.findall(r"recordings: 1; their losses differ by at most (\S+)", done.stdout)
+    assert float(difference) <= 1e-5
+    (now,) = re.findall(r"replay  step 5 .* loss ([0-9.]+)", done.stdout)
+    assert float(now) == pytest.approx(run.metrics()[4]["loss"], rel=1e-5)
 
 
 def test_the_step_that_stopped_a_run_is_shown(runs: tuple[Run, Run]) -> None:
