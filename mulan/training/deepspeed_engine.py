@@ -181,16 +181,21 @@ class DeepSpeedEngine:
         return padded[size * dist.get_rank() :][:size].to(self.device)
 
     def _create_optimizer_state(self) -> None:
-        """One step with a zero gradient at learning rate 0: ZeRO makes the moments at the first step."""
+        """One step with a zero gradient at learning rate 0: ZeRO makes the moments at the first step.
+
+        Of a single micro-batch, for a real batch has any number of them.
+        """
         for group in self._engine.optimizer.param_groups:
             group["lr"] = 0.0
         self.evaluation_mode(True)  # leaves the batch-norm statistics alone
         silence = self.to_device(_silence(self._recipe))
-        for _ in range(self.share):
-            outputs = self.forward(silence)
-            tensors = outputs if isinstance(outputs, tuple) else (outputs,)
-            self._engine.backward(sum(tensor.sum() for tensor in tensors if tensor is not None) * 0.0)
-            self._engine.step()
+        self._engine.set_gradient_accumulation_boundary(True)
+        outputs = self.forward(silence)
+        tensors = outputs if isinstance(outputs, tuple) else (outputs,)
+        self._engine.backward(sum(tensor.sum() for tensor in tensors if tensor is not None) * 0.0)
+        self._engine.step()
+        self._engine.set_gradient_accumulation_boundary(None)  # by the count again, which begins with the next one
+        self._engine.micro_steps = 0
         self.evaluation_mode(False)
 
     def _link_moments(self) -> None:

@@ -13,6 +13,7 @@ import ray
 import ray.train
 import ray.train.torch
 from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
+from ray.exceptions import RayActorError
 from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig
 from ray.train.v2._internal.constants import WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR
@@ -36,6 +37,9 @@ from mulan.training.recorder import Recorder
 from mulan.training.reports import Reports
 from mulan.training.run import JsonLinesLog, Run
 from mulan.training.trainer import Trainer, in_words
+
+ROOM_PERIOD_S = 10.0
+"""Between two looks at whether there is room for more workers, which are taken at the next checkpoint."""
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -67,11 +71,11 @@ def fit(recipe: Recipe, run: Run, *, callbacks: list[UserCallback] | None = None
         torch_config=TorchConfig(timeout_s=math.ceil(recipe.scale.collective_timeout_s)),
     )
     try:
-        result = trainer.fit()
+        trainer.fit()
     except ray.train.TrainingFailedError as error:
-        raise TrainingFailed(f"run {run.uri} failed: {in_words(error)}") from error
-    if result.return_value is not None:
-        raise TrainingFailed(f"run {run.uri} stopped: {result.return_value}")
+        raise TrainingFailed(f"run {run.uri} stopped: {in_words(error)}") from error
+    except RayActorError as error:
+        raise TrainingFailed(f"run {run.uri} stopped with Ray Train's controller: {in_words(error)}") from error
 
 
 def check_corpus(recipe: Recipe) -> None:
@@ -106,8 +110,11 @@ def _failed(run: Run, text: str) -> None:
     failures.flush()
 
 
-def _train_on_worker(config: dict[str, Any]) -> str | None:
-    """Returns why training stopped, if it stopped for a reason that another attempt would meet again."""
+def _train_on_worker(config: dict[str, Any]) -> None:
+    """
+    Raises:
+        TrainingFailed: for a reason that another attempt would meet again.
+    """
     # DeepSpeed chooses its accelerator when imported, from the environment that only the worker has
     from mulan.training.worker import train_worker
 
@@ -128,9 +135,8 @@ def _train_on_worker(config: dict[str, Any]) -> str | None:
             batches = planned_batches(schedule, config["reader"], cpus=cpus)
             reports = partial(_reports, run, recorder)
             train_worker(recipe, found, batches, schedule, reports, ray.train.torch.get_device())
-    except MulanError as error:  # raised on all workers alike
-        return str(error)
-    return None
+    except MulanError as error:
+        raise TrainingFailed(str(error)) from error
 
 
 def _alike(function: Callable[[], T]) -> T:
@@ -204,7 +210,12 @@ def _scaling(recipe: Recipe) -> ScalingConfig:
     scale = recipe.scale
     resources = {"CPU": float(scale.cpus_per_worker)} | ({"GPU": 1.0} if scale.use_gpu else {})
     workers = scale.workers if scale.least_workers < scale.most_workers else scale.most_workers
-    return ScalingConfig(num_workers=workers, use_gpu=scale.use_gpu, resources_per_worker=resources)
+    return ScalingConfig(
+        num_workers=workers,
+        use_gpu=scale.use_gpu,
+        resources_per_worker=resources,
+        elastic_resize_monitor_interval_s=ROOM_PERIOD_S,
+    )
 
 
 def _run_config(recipe: Recipe, run: Run, callbacks: list[UserCallback]) -> RunConfig:

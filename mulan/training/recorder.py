@@ -83,7 +83,11 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._append(self._events, [{"time": time.time(), "step": self._step, "event": text}])
 
     def found(self, finding: Finding) -> None:
-        """Numbers that went wrong: an event, and a file that names the recordings."""
+        """Numbers that went wrong: begins to write an event, and a file that names the recordings."""
+        self._thread.submit(self._found, finding)
+        self._flushing = None  # one that waits already would be before it
+
+    def _found(self, finding: Finding) -> None:
         uri, text = self._run.finding_uri(finding.step), finding.sentence
         try:
             storage.write_atomically(uri, finding.to_json().encode())

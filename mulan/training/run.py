@@ -178,8 +178,8 @@ class JsonLinesLog:
         """Continues a file that is there; lines with a ``step`` above ``keep_steps`` are dropped."""
         self._uri = uri
         kept = [line for line in read_lines(uri) if keep_steps is None or line["step"] <= keep_steps]
-        self._text = "".join(_line(line) for line in kept)
-        storage.write_atomically(uri, self._text.encode())
+        self._lines = [_line(line) for line in kept]
+        storage.write_atomically(uri, "".join(self._lines).encode())
         self._path = storage.filesystem(uri)[1] if storage.is_local(uri) else None
 
     def append(self, lines: Iterable[dict[str, Any]]) -> None:
@@ -187,12 +187,12 @@ class JsonLinesLog:
         Raises:
             OSError: a local file takes no more.
         """
-        text = "".join(map(_line, lines))
+        new = [_line(line) for line in lines]
         if self._path is None:
-            self._text += text
-        elif text:
+            self._lines += new
+        elif new:
             with open(self._path, "a", encoding="utf-8") as file:
-                file.write(text)
+                file.write("".join(new))
 
     def flush(self) -> None:
         """
@@ -200,7 +200,7 @@ class JsonLinesLog:
             StorageError: it could not be written; what was there still is.
         """
         if self._path is None:
-            storage.write_atomically(self._uri, self._text.encode())
+            storage.write_atomically(self._uri, "".join(self._lines).encode())
 
 
 def _line(values: dict[str, Any]) -> str:

@@ -1,15 +1,12 @@
 """The fit through Ray Train, Ray Data and DeepSpeed: two real workers on this machine."""
 
 import json
-import os
-import signal
-import threading
-import time
+import shutil
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
+import torch.distributed as dist
 from rich.console import Console
 from torch.multiprocessing import ProcessRaisedException
 
@@ -17,11 +14,12 @@ import mulan
 from mulan.config.recipe import Recipe, load_recipe
 from mulan.config.recipes import named_recipes
 from mulan.data.shards import Recording, write_corpus
+from mulan.data.storage_errors import StorageError
 from mulan.training.assess import assess_run
 from mulan.training.checkpoint import checkpoints
 from mulan.training.errors import RunError, TrainingFailed
 from mulan.training.export import export_run
-from mulan.training.fit import fit
+from mulan.training.fit import _alike, fit
 from mulan.training.quarantine import read_quarantine
 from mulan.training.run import Run, read_lines
 from tests.conftest import tone_recording
@@ -77,36 +75,19 @@ def test_the_folder_of_a_run(undisturbed: Run) -> None:
     assert embedded.shape == (2, 32)
 
 
-def test_a_killed_worker_is_replaced_and_the_run_is_the_same(
-    undisturbed: Run, tiny_corpus: str, tmp_path: Path
-) -> None:
-    run = Run(str(tmp_path), "killed")
-    killed: list[int] = []
-
-    def kill_one_worker() -> None:
-        while not killed:
-            time.sleep(0.05)
-            if len(losses(run.metrics())) >= 4:  # one step after the checkpoint
-                killed.append(_training_workers()[0].pid)
-                os.kill(killed[0], signal.SIGKILL)
-
-    killer = threading.Thread(target=kill_one_worker, daemon=True)
-    killer.start()
-    fit(miniature(tiny_corpus), run)
-    killer.join(timeout=1)
-    assert killed
-    assert losses(run.metrics()) == losses(undisturbed.metrics())
-    assert [line["step"] for line in run.metrics()] == [1, 2, 3, 4, 5, 6]
-
-    # a checkpoint that is spoiled does not count: the same name goes on from the one before it, and says so
+def test_a_spoiled_checkpoint_is_passed_over(undisturbed: Run, tiny_corpus: str, tmp_path: Path) -> None:
+    run = Run(str(tmp_path), undisturbed.name)
+    shutil.copytree(undisturbed.uri, run.uri)
     state = Path(run.uri, "checkpoint_000000006", "state.safetensors")
     content = bytearray(state.read_bytes())
     content[-1] ^= 1
     state.write_bytes(content)
     fit(miniature(tiny_corpus), run)
+    assert [line["step"] for line in run.metrics()] == [1, 2, 3, 4, 5, 6]
     assert losses(run.metrics()) == losses(undisturbed.metrics())
     events = [line["event"] for line in read_lines(run.events_uri)]
     assert any("checkpoint_000000006 is spoiled" in event for event in events)
+    assert events[-1] == "2 workers go on from step 3"
 
 
 def test_a_finished_run_is_left_alone_and_another_recipe_refused(undisturbed: Run, tiny_corpus: str) -> None:
@@ -128,6 +109,22 @@ def test_a_loss_that_is_not_a_number_stops_the_run_at_its_step(tiny_corpus: str,
     assert sum("the loss of step 2 is nan" in line["event"] for line in read_lines(run.events_uri)) == 1
 
 
+def fault_of_the_second() -> str:
+    def read() -> int:
+        if dist.get_rank() == 1:
+            raise StorageError("s3://bucket does not answer")
+        return 1
+
+    with pytest.raises(StorageError) as raised:
+        _alike(read)
+    assert _alike(lambda: dist.get_rank()) == dist.get_rank()
+    return str(raised.value)
+
+
+def test_a_fault_of_one_workers_storage_ends_all_of_them_alike(tmp_path: Path) -> None:
+    assert run_in_processes(fault_of_the_second, 2, folder=tmp_path) == ["s3://bucket does not answer"] * 2
+
+
 def test_bad_recordings_are_skipped_by_name_until_there_are_too_many(tiny_corpus: str, tmp_path: Path) -> None:
     def spoiled(number: int, bad: set[int]) -> Recording:
         good = tone_recording(number, "train" if number < 32 else "validation")
@@ -147,10 +144,3 @@ def test_bad_recordings_are_skipped_by_name_until_there_are_too_many(tiny_corpus
     summary += r"  - truncated audio: \d+\nthe last: tone-0\d\d: truncated audio: .+\nquarantine.parquet in the run's"
     with pytest.raises(ProcessRaisedException, match=summary):
         run_in_processes(train_inline, 1, miniature(many), str(tmp_path / "many-bad"), folder=tmp_path / "out")
-
-
-def _training_workers() -> list[psutil.Process]:
-    ours = psutil.Process().children(recursive=True)
-    named = [process for process in ours if "RayTrainWorker" in " ".join(process.cmdline())]
-    assert named, [process.cmdline()[:1] for process in ours]
-    return named
