@@ -4,13 +4,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: demo test lint format lock clean
+.PHONY: demo test chaos lint format lock clean
 
 demo: $(INSTALLED)  ## make the corpus, train, evaluate; results in runs/demo
 	@$(BIN)/python -m jobs.demo
 
 test: $(INSTALLED)  ## all tests, two files at a time
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+chaos: $(INSTALLED)  ## runs whose processes are killed at random, and a long one; what each of it costs
+	@$(BIN)/python -m tests.chaos
 
 lint: $(INSTALLED)  ## style, format, types
 	@$(BIN)/ruff check .

@@ -1,0 +1,130 @@
+"""A training job of its own process, what it has got done, and the processes that work for it."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import psutil
+
+from mulan.training.run import JsonLinesTail, Run
+from tests.nodes import ENVIRONMENT, Cluster
+
+KINDS = {
+    "training worker": "ray::RayTrainWorker",
+    "data worker": "ray::MapWorker",
+    "controller": "ray::TrainController",
+}
+"""Processes of a job that may die, by how Ray titles them."""
+
+
+class Job:
+    """`jobs.train` under one name, as often as it must be started; a context, which ends it."""
+
+    def __init__(self, cluster: Cluster, run: Run, corpus_uri: str, settings: Sequence[str], *, log: Path) -> None:
+        self.cluster, self.run, self._log = cluster, run, log
+        self._command = [
+            *(sys.executable, "-m", "jobs.train", "--recipe", "demo_miniature", "--data", corpus_uri),
+            *("--storage", run.storage_uri, "--name", run.name),
+            *(word for setting in settings for word in ("--set", setting)),
+        ]
+        self._driver: subprocess.Popen | None = None
+
+    def __enter__(self) -> "Job":
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._driver is not None and self._driver.poll() is None:
+            self._driver.kill()
+            self._driver.wait()
+
+    def start(self) -> None:
+        """The same command, again or for the first time."""
+        with self._log.open("ab") as log:
+            self._driver = subprocess.Popen(
+                self._command,
+                env=ENVIRONMENT | {"RAY_ADDRESS": self.cluster.address},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def exit_code(self) -> int | None:
+        assert self._driver is not None
+        return self._driver.poll()
+
+    def output(self) -> str:
+        return self._log.read_text()
+
+    def processes(self, kind: str) -> list[psutil.Process]:
+        """Those of a kind that are alive, on all nodes."""
+        if kind == "driver":
+            assert self._driver is not None
+            return [psutil.Process(self._driver.pid)] if self._driver.poll() is None else []
+        found = []
+        for node in [self.cluster.head, *self.cluster.nodes]:
+            for process in node.processes():
+                with suppress(psutil.Error):
+                    if KINDS[kind] in " ".join(process.cmdline()):
+                        found.append(process)
+        return found
+
+
+class Watch:
+    """Notes when each line of a run's metrics and events appeared; a context."""
+
+    PERIOD_S = 0.02
+
+    def __init__(self, run: Run) -> None:
+        self.steps: list[tuple[float, int]] = []
+        """When, and which; a step that was done again stands here again."""
+        self.events: list[tuple[float, dict[str, Any]]] = []
+        self._run = run
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> "Watch":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def most_steps(self) -> int:
+        """The most that were ever done, be they lost since."""
+        return max((step for _, step in self.steps), default=0)
+
+    def first_time(self, step: int) -> float:
+        """When so many steps were done for the first time."""
+        return min(when for when, done in self.steps if done >= step)
+
+    @property
+    def joined_s(self) -> float:
+        """When training processes had last found each other, and the checkpoint to go on from."""
+        return max((when for when, event in self.events if "go on from step" in event["event"]), default=0.0)
+
+    def _look(self) -> None:
+        metrics, events = JsonLinesTail(self._run.metrics_uri), JsonLinesTail(self._run.events_uri)
+        while not self._stop.wait(self.PERIOD_S):
+            now = time.time()
+            self.steps += [(now, line["step"]) for line in metrics.new_lines()]
+            self.events += [(now, line) for line in events.new_lines()]
+
+
+def wait_until(true: Callable[[], bool], *, limit_s: float, what: str, period_s: float = 0.02) -> None:
+    deadline = time.monotonic() + limit_s
+    while not true():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not within {limit_s:g} s")
+        time.sleep(period_s)

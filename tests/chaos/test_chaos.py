@@ -1,0 +1,65 @@
+"""Short forms of `make chaos`: runs that are struck, and one that is left alone."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from mulan.training.run import Run, read_lines
+from tests.chaos.scenarios import (
+    Size,
+    assert_nothing_lost,
+    disturbed,
+    machine_taken_and_given_back,
+    two_nodes,
+    undisturbed,
+)
+from tests.chaos.strikes import Strike
+from tests.nodes import Cluster
+
+pytestmark = pytest.mark.timeout(1500)
+
+SHORT = Size(steps=60, pairs_per_micro_batch=16, window_s=10)
+STRIKES = [
+    Strike("data worker", after_step=0),  # so few steps' data may all be made before the first step is done
+    Strike("training worker", after_step=8, during_checkpoint=True),
+    Strike("driver", after_step=21),
+]
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Cluster]:
+    with two_nodes() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def twin(nodes: Cluster, tiny_corpus: str, runs: str) -> Run:
+    """The run that is left alone."""
+    run = Run(runs, "undisturbed")
+    grown = undisturbed(nodes, tiny_corpus, run, SHORT)
+    assert [each for each in grown if not each.within] == []
+    assert {each.held.partition(":")[0] for each in grown} >= {"training worker 0", "training worker 1", "driver 0"}
+    return run
+
+
+def test_a_struck_run_is_the_run_that_was_left_alone(nodes: Cluster, twin: Run, tiny_corpus: str, runs: str) -> None:
+    run = Run(runs, "disturbed")
+    costs = list(disturbed(nodes, tiny_corpus, run, SHORT, STRIKES, seed=0))
+    assert_nothing_lost(run, twin)
+    assert [cost.noticed_s is None for cost in costs] == [True, False, False]  # a data worker stops nobody
+    (failure,) = read_lines(run.failures_uri)  # a driver that is gone tells nothing
+    assert "ActorDiedError: The actor is dead because its worker process has died" in failure["event"]
+
+
+def test_a_machine_that_is_taken_and_given_back_changes_no_result(
+    nodes: Cluster, twin: Run, tiny_corpus: str, runs: str
+) -> None:
+    run = Run(runs, "elastic")
+    for _ in machine_taken_and_given_back(nodes, tiny_corpus, run, SHORT):
+        pass
+    assert_nothing_lost(run, twin, rel=1e-5)
