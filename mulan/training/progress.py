@@ -39,9 +39,7 @@ def show_progress(run: Run, recipe: Recipe, console: Console) -> Iterator[None]:
         watcher.join()
 
 
-def _watch(
-    run: Run, recipe: Recipe, console: Console, told: Sequence[JsonLinesTail], stop: threading.Event
-) -> None:
+def _watch(run: Run, recipe: Recipe, console: Console, told: Sequence[JsonLinesTail], stop: threading.Event) -> None:
     period_s = 1.0 if is_local(run.uri) else 15.0
     begun, shown = time.monotonic(), -1
     last_plain = 0.0
