@@ -1,5 +1,7 @@
 """Audio towers: a spectrogram or a waveform becomes one vector (MuLan §3.2)."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from transformers import ASTConfig, ASTModel, ResNetConfig, ResNetModel
@@ -8,6 +10,10 @@ from mulan.config.audio_sections import AstTower, AudioTower, MusicnnTower, ResN
 from mulan.model.attention import ATTENTION, drop_key_biases
 from mulan.model.musicnn import MusicnnAudioTower
 from mulan.model.sample_cnn import SampleCnnAudioTower
+
+_ONEDNN_BLOCK = 16
+"""Channels. On CPUs, a strided 1x1 convolution of fewer, with channels last, writes past its workspace, which spoils
+memory or ends the process (oneDNN issue 6035)."""
 
 
 class ResNetAudioTower(nn.Module):
@@ -27,6 +33,10 @@ class ResNetAudioTower(nn.Module):
         )
         stem = self.network.embedder.embedder.convolution
         stem.stride = (section.stem_stride, section.stem_stride)  # transformers' own is always 2
+        for module in self.network.modules():
+            if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.in_channels < _ONEDNN_BLOCK:
+                module.register_forward_pre_hook(partial(_strided, module.stride))
+                module.stride = (1, 1)
 
     def forward(self, spectrogram: Tensor) -> Tensor:
         """float32 [B, mel_channels, frames] to [B, output_dim]."""
@@ -34,6 +44,11 @@ class ResNetAudioTower(nn.Module):
         image = spectrogram.unsqueeze(1).clone(memory_format=torch.channels_last)
         pooled: Tensor = self.network(image).pooler_output
         return pooled.flatten(1)
+
+
+def _strided(stride: tuple[int, ...], module: nn.Module, image: tuple[Tensor]) -> Tensor:
+    """All that a 1x1 convolution of that stride sees."""
+    return image[0][:, :, :: stride[0], :: stride[1]]
 
 
 class AstAudioTower(nn.Module):

@@ -131,6 +131,24 @@ def test_resnet_takes_windows_of_any_length() -> None:
     assert tower(torch.randn(2, 64, 998)).shape == tower(torch.randn(2, 32, 16)).shape
 
 
+@pytest.mark.parametrize("stage_channels", [(4, 8), (8, 16), (12, 24), (16, 32)])
+@pytest.mark.parametrize("length", [50, 500])
+def test_shortcuts_of_few_channels_have_true_gradients(stage_channels: tuple[int, int], length: int) -> None:
+    """A kernel that writes past its workspace ends the process at some shapes."""
+    section = ResNetTower(layer="basic", stem_channels=8, stage_channels=stage_channels, stage_depths=(1, 1))
+    torch.manual_seed(0)
+    shortcut = ResNetAudioTower(section).network.encoder.stages[1].layers[0].shortcut.convolution
+    image = torch.randn(2, stage_channels[0], 8, length).to(memory_format=torch.channels_last)
+    output = shortcut(image)
+    direction = torch.randn_like(output)
+    (output * direction).sum().backward()
+    seen = image[:, :, ::2, ::2].double()
+    true = torch.einsum("bohw, bihw -> oi", direction.double(), seen)
+    torch.testing.assert_close(shortcut.weight.grad[:, :, 0, 0].double(), true, rtol=1e-4, atol=1e-4)
+    expected = torch.einsum("oi, bihw -> bohw", shortcut.weight[:, :, 0, 0].double(), seen)
+    torch.testing.assert_close(output.double(), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_ast_is_the_transformer_read_at_its_cls_position() -> None:
     tower = AstAudioTower(AST, mel_channels=MEL_CHANNELS, frames=FRAMES).eval()
     reference = ASTModel(
