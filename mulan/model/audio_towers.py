@@ -13,7 +13,7 @@ from mulan.model.sample_cnn import SampleCnnAudioTower
 
 _ONEDNN_BLOCK = 16
 """Channels. On CPUs, a strided 1x1 convolution of fewer, with channels last, writes past its workspace, which spoils
-memory or ends the process (oneDNN issue 6035)."""
+memory or ends the process: https://github.com/uxlfoundation/oneDNN/issues/6035"""
 
 
 class ResNetAudioTower(nn.Module):
