@@ -3,14 +3,30 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
+# two files at a time; a process has one thread, see tests/conftest.py
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-.PHONY: demo test chaos lint format lock clean
+.PHONY: demo check test test-all test-long test-due chaos lint format lock clean
 
 demo: $(INSTALLED)  ## make the corpus, train, evaluate; results in runs/demo
 	@$(BIN)/python -m jobs.demo
 
-test: $(INSTALLED)  ## all tests, two files at a time
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+check: lint  ## style, types, and every test that starts neither Ray nor another process
+	@$(PYTEST) -m "not long" --in-process
+
+test: $(INSTALLED)  ## all tests but the long ones
+	@$(PYTEST) -m "not long"
+
+test-all: $(INSTALLED)  ## all tests
+	@$(PYTEST)
+
+test-long: $(INSTALLED)  ## groups of long tests: GROUP="learning chaos whole", or some of them
+	@$(PYTEST) --long "$(GROUP)"
+
+test-due: $(INSTALLED)  ## the groups of long tests whose turn it is, or whose folders have changed
+	@groups="$$($(BIN)/python -m tests.long_groups)" && \
+		echo "to repeat: make test-long GROUP=\"$$groups\"" && \
+		$(MAKE) --no-print-directory test-long GROUP="$$groups"
 
 chaos: $(INSTALLED)  ## runs whose processes are killed at random, and a long one; what each of it costs
 	@$(BIN)/python -m tests.chaos

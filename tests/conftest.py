@@ -7,19 +7,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import s3fs
-import torch
 
 # before anything imports DeepSpeed or starts a worker
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
+# before torch is imported, for all processes of tests: on busy cores, threads of one process spin while they wait for
+# another one that is not running
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["RAY_AUTH_MODE"] = "disabled"
+
+import s3fs
+import torch
 
 from mulan.config.sections import Scale
 from mulan.data.shards import Recording, write_corpus
 from mulan.training.cluster import connect
 from tests.s3_proxy import FaultyS3
 from tests.sounds import flac, tone
+
+pytest_plugins = ["tests.selection", "tests.summary"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,10 +1,14 @@
-"""Real processes joined by gloo."""
+"""Real processes, alone or joined by gloo, forked from one that has imported what is slow to import."""
 
+import io
 import multiprocessing
 import os
 import pickle
+import runpy
 import socket
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +31,32 @@ def run_in_processes(function: Callable[..., Any], workers: int, *arguments: Any
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     folder.mkdir(parents=True, exist_ok=True)
-    multiprocessing.set_forkserver_preload(_SLOW_TO_IMPORT)
-    torch.multiprocessing.start_processes(
-        _process, (function, workers, port, arguments, str(folder)), nprocs=workers, start_method="forkserver"
-    )
+    _start(_process, (function, workers, port, arguments, str(folder)), workers)
     return [_taken(folder / f"{rank}.pickle") for rank in range(workers)]
+
+
+def run_job(module: str, *arguments: str, folder: Path) -> tuple[int, str, str]:
+    """Runs ``python -m module arguments`` in a process that has imported most of it; exit code, output and errors."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _start(_job, (module, arguments, str(folder / "job.pickle")), 1)
+    ended: tuple[int, str, str] = _taken(folder / "job.pickle")
+    return ended
+
+
+def _start(function: Callable[..., None], arguments: tuple[Any, ...], count: int) -> None:
+    multiprocessing.set_forkserver_preload(_SLOW_TO_IMPORT)
+    torch.multiprocessing.start_processes(function, arguments, nprocs=count, start_method="forkserver")
+
+
+def _job(_: int, module: str, arguments: tuple[str, ...], result: str) -> None:
+    sys.argv = [module, *arguments]
+    code, out, err = 0, io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            runpy.run_module(module, run_name="__main__")
+        except SystemExit as exited:
+            code = int(exited.code or 0)
+    Path(result).write_bytes(pickle.dumps((code, out.getvalue(), err.getvalue())))
 
 
 def _taken(file: Path) -> Any:

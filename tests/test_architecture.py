@@ -49,6 +49,7 @@ IMPORTED_LATE = {
 
 TESTS_OF_NO_ONE_MODULE = {
     "tests/test_architecture.py": "of the whole",
+    "tests/test_long_groups.py": "of the tests themselves",
     "tests/chaos/test_chaos.py": "of whole runs that are disturbed",
     "tests/cluster/test_manifests.py": "of the files in cluster/, which are not Python",
     "tests/cluster/test_submit.py": "of jobs.train on a cluster of the shape of cluster/",
@@ -58,6 +59,7 @@ TESTS_OF_NO_ONE_MODULE = {
     "tests/training/test_further_objectives_learn.py": "of what whole trainings come to",
     "tests/training/test_full_batch.py": "of a step of the paper's recipes",
     "tests/training/test_invariance.py": "of promises that all of training keeps together",
+    "tests/training/test_recipes_at_all_layouts.py": "of a promise that all of training keeps together",
     "tests/training/test_recipes_on_workers.py": "of a promise that all of training keeps together",
 }
 

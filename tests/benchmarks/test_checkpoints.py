@@ -3,11 +3,15 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from mulan.benchmarks.checkpoints import bench_checkpoint
 from mulan.config.recipe import load_recipe
 from mulan.config.recipes import named_recipes
 
 
+@pytest.mark.long(group="whole")
+@pytest.mark.processes
 def test_a_report_has_what_saving_and_restarting_take(tmp_path: Path) -> None:
     recipe = load_recipe("m_resnet50_audioset_miniature", named_recipes(), ["train.zero_stage=1"])
     told: list[str] = []

@@ -38,6 +38,8 @@ def test_a_wrong_window_is_found(stream: type, recipe: Recipe, reader: MicroBatc
         check(replace(loaded, recording_id=loaded.recording_id[:5], windows=loaded.windows[:5]), recipe, reader)
 
 
+@pytest.mark.long(group="whole")
+@pytest.mark.processes
 def test_all_candidates_are_read(tiny_corpus: str) -> None:
     said: list[str] = []
     windows = 1320  # so many that the CPU taken is not nought, which is counted in hundredths of a second

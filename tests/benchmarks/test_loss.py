@@ -13,12 +13,8 @@ from mulan.objectives import tiles
 from mulan.objectives.contrastive import contrastive_loss
 
 
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the processes that read: with two on busy cores, threads wait for each other."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-
-
+@pytest.mark.long(group="whole")
+@pytest.mark.processes
 def test_a_report_has_every_form_alone_and_in_two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "free_memory_mb", lambda *, device: 1.0)
     monkeypatch.setattr(bench, "_has_open_clip", lambda: False)
@@ -43,12 +39,15 @@ def test_a_report_has_every_form_alone_and_in_two_processes(monkeypatch: pytest.
     json.dumps(report.to_json())
 
 
+@pytest.mark.long(group="whole")
+@pytest.mark.processes
 def test_the_loss_of_32_768_pairs_takes_no_more_than_64_mb_over_its_input() -> None:
     """32 MiB of them are the gradients; one matrix of similarities would be 4,096 MiB."""
     found = in_processes(Request("memory", ("tiled",), 32_768, "cpu"))["tiled"][0]
     assert 2 * 32_768 * bench.DIM * 4e-6 < found <= 64
 
 
+@pytest.mark.processes
 def test_memory_of_whole_matrices_is_seen() -> None:
     pairs = 4096  # a matrix is then so large that malloc hands it back as soon as it is freed
     found = in_processes(Request("memory", ("untiled",), pairs, "cpu"))["untiled"][0]
@@ -73,6 +72,7 @@ def test_what_a_process_reads_is_the_same_batch_every_time() -> None:
     assert temperature.item() == pytest.approx(bench.TEMPERATURE)
 
 
+@pytest.mark.processes
 def test_neither_ray_nor_deepspeed_is_loaded() -> None:
     """A machine with a GPU may have neither."""
     loaded = in_fresh_process(

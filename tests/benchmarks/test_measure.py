@@ -39,10 +39,12 @@ def test_ratios_are_taken_round_by_round() -> None:
         ratios(Figure((1.0,), "s"), Figure((1.0,), "MB"))
 
 
+@pytest.mark.processes
 def test_a_fresh_process_gives_its_output() -> None:
     assert "January 2024" in in_fresh_process("calendar", ["2024", "1"], timeout_s=60)
 
 
+@pytest.mark.processes
 def test_a_fresh_process_that_fails_says_why() -> None:
     with pytest.raises(RuntimeError, match=r"(?s)calendar no-year failed: .*invalid int value"):
         in_fresh_process("calendar", ["no-year"], timeout_s=60)

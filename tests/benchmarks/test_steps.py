@@ -17,6 +17,8 @@ def miniature(name: str, *settings: str, uri: str | None = None) -> Recipe:
     return load_recipe(f"{name}_miniature", named_recipes(), settings, data_uri=uri)
 
 
+@pytest.mark.long(group="whole")
+@pytest.mark.processes
 def test_readings_of_all_engines_end_at_the_same_loss() -> None:
     """Bare loop, our step, and our step on DeepSpeed do the same thing: same batches, same weights."""
     recipe = miniature("m_ast", "optim.lr=1e-5")
@@ -33,6 +35,8 @@ def test_readings_of_all_engines_end_at_the_same_loss() -> None:
     assert kept == pytest.approx(bare, rel=1e-5)
 
 
+@pytest.mark.long(group="whole")
+@pytest.mark.processes
 def test_the_report_tells_every_reading(tmp_path: Path) -> None:
     told: list[str] = []
     recipe = miniature("m_resnet50_audioset")
@@ -47,6 +51,8 @@ def test_the_report_tells_every_reading(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "step.json").read_text())["settings"]["pairs"] == 16
 
 
+@pytest.mark.long(group="whole")
+@pytest.mark.processes
 def test_the_whole_runs_on_ray(tiny_corpus: str) -> None:
     recipe = miniature("demo", uri=tiny_corpus)
     report = bench_step(recipe, engine=ENGINES[-1], rounds=1, steps=3, tokens=0, progress=lambda _: None)
@@ -66,6 +72,8 @@ assert not found, found
 """
 
 
+@pytest.mark.long(group="whole")
+@pytest.mark.processes
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -122,9 +122,12 @@ class Watch:
             self.events += [(now, line) for line in events.new_lines()]
 
 
-def wait_until(true: Callable[[], bool], *, limit_s: float, what: str, period_s: float = 0.02) -> None:
+def wait_until(
+    true: Callable[[], bool], *, limit_s: float, what: str | Callable[[], str], period_s: float = 0.02
+) -> None:
+    """Polls until it is true. ``what`` is waited for; as a function, it also tells what was seen instead."""
     deadline = time.monotonic() + limit_s
     while not true():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{what}: not within {limit_s:g} s")
+            raise TimeoutError(f"{what if isinstance(what, str) else what()}: not within {limit_s:g} s")
         time.sleep(period_s)

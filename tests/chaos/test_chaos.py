@@ -16,7 +16,7 @@ from tests.chaos.scenarios import (
 from tests.chaos.strikes import Strike
 from tests.nodes import Cluster
 
-pytestmark = pytest.mark.timeout(1500)
+pytestmark = [pytest.mark.processes, pytest.mark.long(group="chaos"), pytest.mark.timeout(1500)]
 
 SHORT = Size(steps=60, pairs_per_micro_batch=16, window_s=10)
 STRIKES = [

@@ -14,6 +14,8 @@ from mulan.training.run import Run
 from tests import nodes
 from tests.nodes import ENVIRONMENT, RAY, ROOT
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
@@ -34,6 +36,7 @@ def execute(command: Sequence[str]) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.long(group="whole")
 def test_a_submitted_training_job_runs_to_its_end(cluster: str, tiny_corpus: str, run_folder: str) -> None:
     done = submit(
         *(cluster, "python", "-m", "jobs.train", "--recipe", "demo_miniature", "--data", tiny_corpus),
@@ -46,6 +49,7 @@ def test_a_submitted_training_job_runs_to_its_end(cluster: str, tiny_corpus: str
     assert Path(run.model_uri, "config.json").exists()
 
 
+@pytest.mark.long(group="whole")
 def test_a_wrong_setting_fails_the_job_with_its_message(cluster: str, tiny_corpus: str, run_folder: str) -> None:
     failed = submit(
         *(cluster, "python", "-m", "jobs.train", "--recipe", "demo_miniature", "--data", tiny_corpus),

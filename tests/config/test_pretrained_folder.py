@@ -12,6 +12,7 @@ from mulan.config.miniature import MINILM
 from mulan.config.pretrained import AST_CHECKPOINT, TEXT_ENCODER, Needed, PretrainedError, pretrained_folder
 
 
+@pytest.mark.processes
 def test_folder_inside_an_installed_package_is_found_without_importing_it() -> None:
     code = (
         "import sys; from mulan.config.pretrained import pretrained_folder; "
@@ -170,6 +171,7 @@ def test_only_what_is_needed_is_fetched(
     assert sorted(file.name for file in folder.iterdir()) == sorted(fetched)
 
 
+@pytest.mark.processes
 def test_importing_does_not_load_the_hubs_client() -> None:
     code = "import sys, mulan.config.pretrained; assert 'httpx2' not in sys.modules and 'httpx' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

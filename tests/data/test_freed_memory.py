@@ -24,6 +24,7 @@ def faults(mode: str) -> int:
     return int(subprocess.run([sys.executable, "-c", PAGES_FAULTED, mode], capture_output=True, check=True).stdout)
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
 def test_memory_is_not_cleared_anew_for_every_micro_batch() -> None:
     """If the second count falls, the C library has changed its ways and the switch can go."""

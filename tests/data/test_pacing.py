@@ -48,6 +48,7 @@ def test_the_scheduler_rests_while_its_output_is_full() -> None:
     assert steps_of_the_scheduler([]) > 5 * steps_of_the_scheduler([PauseBetweenSteps])
 
 
+@pytest.mark.processes
 def test_data_tasks_step_back_behind_training() -> None:
     """Once is enough, and a process that stands further back already stays there."""
     code = "import os; {}; from mulan.data.pacing import give_way; give_way(); give_way(); print(os.nice(0))"

@@ -301,6 +301,7 @@ for write in (lambda: storage.write_atomically(target, bytes(5000)), lambda: sto
 """
 
 
+@pytest.mark.processes
 def test_a_file_that_may_not_grow_leaves_the_old_one(tmp_path: Path) -> None:
     """``/dev/shm`` is another file system, from which a file cannot just be renamed."""
     target = tmp_path / "runs" / "old"

@@ -50,6 +50,7 @@ def assert_refused(result: tuple[int, str, str], *named: str) -> None:
     assert list(Path.cwd().iterdir()) == []
 
 
+@pytest.mark.processes
 def test_a_refused_job_prints_one_message_and_exits_with_2(tmp_path: Path) -> None:
     """In a process of its own: all that a user sees."""
     faults = [

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 MISSING_FROM_A_PLAIN_TERMINAL = ("Warning", "WARNING", "Traceback", "INFO")
 
 
@@ -27,6 +29,8 @@ def run_demo(folder: Path) -> str:
     return output
 
 
+@pytest.mark.long(group="whole")
+@pytest.mark.processes
 def test_the_demo_in_miniature(tmp_path: Path) -> None:
     output = run_demo(tmp_path)
     assert "corpus  40/40 recordings" in output
@@ -46,6 +50,7 @@ def test_the_demo_in_miniature(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "demo").glob("checkpoint_0*")) == checkpoints
 
 
+@pytest.mark.processes
 def test_a_recipe_that_cannot_be_evaluated_by_text_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "jobs.demo", "--recipe", "semisupcon", "--storage", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)

@@ -18,6 +18,8 @@ from tests.processes import run_in_processes
 from tests.s3_proxy import INTERNAL_ERROR, SLOW_DOWN, Cut, Delay, FaultyS3
 from tests.training.inline import train_inline
 
+pytestmark = pytest.mark.processes
+
 SETTINGS = ["train.steps=4", "train.checkpoint_every_steps=2", "train.validation_micro_batches=0"]
 
 
@@ -47,6 +49,7 @@ def bursts_of_faults(proxy: FaultyS3) -> Iterator[None]:
         proxy.heal()
 
 
+@pytest.mark.long(group="whole")
 def test_the_same_numbers_on_s3_that_now_and_then_fails_and_on_disk(tiny_corpus: str, tmp_path: Path, s3: S3) -> None:
     s3.files.put(f"{tiny_corpus}/", f"{s3.uri}/tones/", recursive=True)
     where = ["--storage", f"{s3.uri}/all", "--name", "first"]

@@ -198,6 +198,7 @@ def test_loading_leaves_the_random_numbers_of_the_caller_alone(folder: Path) -> 
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.processes
 def test_one_import_for_users_that_does_not_load_torch_before_it_is_needed() -> None:
     assert mulan.MuLan is MuLan
     with pytest.raises(AttributeError, match="NoSuchName"):

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import torch.distributed as dist
 
@@ -62,6 +63,7 @@ def collect() -> dict[str, Any]:
     }
 
 
+@pytest.mark.processes
 def test_processes_gather_in_rank_order_and_sum_gradients(tmp_path: Path) -> None:
     everything = torch.cat([rows_of(rank) for rank in range(WORKERS)])
     pull = sum(pull_of(rank) for rank in range(WORKERS))

@@ -242,6 +242,7 @@ def together(ranks: list[Result]) -> list[Result]:
     return [Result(rank.value, audio, text, temperature) for rank in ranks]
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_processes_share_the_loss_of_one(workers: int, dtype: torch.dtype, tmp_path: Path) -> None:
@@ -255,6 +256,7 @@ def test_processes_share_the_loss_of_one(workers: int, dtype: torch.dtype, tmp_p
     assert max(errors(together(shuffled)[0], reference)) > 0.1
 
 
+@pytest.mark.processes
 def test_gradients_have_the_same_bits_on_any_number_of_processes(tmp_path: Path) -> None:
     audio, text = (unit_rows(64, seed=seed, dim=128).float() for seed in (7, 8))
     found = []
@@ -266,6 +268,7 @@ def test_gradients_have_the_same_bits_on_any_number_of_processes(tmp_path: Path)
         assert max(errors(other, found[0])) < TOLERANCE[torch.float32]
 
 
+@pytest.mark.processes
 def test_a_process_holds_embeddings_of_all_and_waits_for_nothing(tmp_path: Path) -> None:
     pairs = 512
     for largest, operations in run_in_processes(watched, 2, contrastive_loss, pairs, folder=tmp_path / "tiled"):

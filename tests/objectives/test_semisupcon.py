@@ -224,6 +224,7 @@ def sharded(views: torch.Tensor, names: tuple[int, ...]) -> list[Result]:
     return results
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("workers", [1, 2])
 def test_processes_share_the_loss_of_one(workers: int, tmp_path: Path) -> None:
     views, names = unit_views(6, seed=5), (0, 1, 2, 3, 1, 5)

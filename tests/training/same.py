@@ -67,3 +67,11 @@ def assert_same_state(state: dict[str, torch.Tensor], reference: dict[str, torch
 def assert_same_norms(lines: list[dict[str, Any]], reference: list[dict[str, Any]]) -> None:
     norms = [[line["gradient_norm"] for line in some] for some in (lines, reference)]
     assert norms[0] == pytest.approx(norms[1], rel=1e-4)
+
+
+def assert_same_validations(ours: list[dict[str, Any]], reference: list[dict[str, Any]]) -> None:
+    """Ranks are whole numbers: among windows of one steady tone, rounding decides who comes first."""
+    found, expected = ([line for line in lines if "validation" in line] for lines in (ours, reference))
+    assert [line["step"] for line in found] == [line["step"] for line in expected]
+    for one, other in zip(found, expected, strict=True):
+        assert one["validation"]["mrr"] == pytest.approx(other["validation"]["mrr"], abs=0.02)

@@ -47,6 +47,7 @@ def told_of_steps(names: list[list[str]]) -> list[Told]:
     return told
 
 
+@pytest.mark.processes
 def test_two_workers_tell_what_one_tells(tmp_path: Path) -> None:
     (alone,) = run_in_processes(told_of_steps, 1, NAMES, folder=tmp_path / "one")
     first, second = run_in_processes(told_of_steps, 2, NAMES, folder=tmp_path / "two")

@@ -115,6 +115,7 @@ def test_one_is_written_in_place_of_another_of_its_step(run_uri: str) -> None:
     assert newest(run_uri) == (uri, [])
 
 
+@pytest.mark.processes
 def test_what_a_killed_process_has_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with subprocess.Popen(["sleep", "600"]) as dead:
@@ -180,6 +181,7 @@ write_checkpoint(sys.argv[1], {"weights.a": torch.ones(1000)}, Progress(8))
 """
 
 
+@pytest.mark.processes
 def test_one_whose_writer_is_killed_is_none(s3: S3) -> None:
     before = put(s3.uri, 4)
     s3.proxy.asked.clear()
@@ -215,6 +217,7 @@ except StorageRefused as error:
 """
 
 
+@pytest.mark.processes
 def test_a_temporary_folder_without_room_is_named(tmp_path: Path) -> None:
     run_uri, folder = str(tmp_path / "run"), tmp_path / "temporary"
     before = put(run_uri, 4)

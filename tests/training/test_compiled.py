@@ -10,6 +10,7 @@ from tests.training.small import batches_of, small, torch_engine
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.long(group="whole")
 def test_steps_of_compiled_towers_are_those_of_plain_ones() -> None:
     smaller = ["batch.micro_batches=2", "audio_tower.stage_channels=[8]", "audio_tower.stage_depths=[1]"]
     recipe = small("m_resnet50", *smaller)

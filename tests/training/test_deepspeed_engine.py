@@ -19,6 +19,8 @@ from tests.processes import run_in_processes
 from tests.training.same import assert_same_state, without_kinks
 from tests.training.small import batches_of, small
 
+pytestmark = pytest.mark.processes
+
 STAGES = range(4)
 PRECISIONS = ("float32", "bf16")
 STEPS = 4

@@ -37,6 +37,7 @@ def tagger(tiny_corpus: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     return run, lines
 
 
+@pytest.mark.processes
 def test_its_trunk_is_taken_and_its_last_layer_dropped(tagger: tuple[Run, list[dict[str, Any]]]) -> None:
     run, _ = tagger
     trained = checkpoint_to_export(run).state
@@ -52,6 +53,7 @@ def test_its_trunk_is_taken_and_its_last_layer_dropped(tagger: tuple[Run, list[d
         assert (id(parameter) in warm) == name.startswith((TRUNK, "text_tower.")), name
 
 
+@pytest.mark.processes
 def test_a_tagger_is_validated_by_its_tags_and_has_no_zero_shot_evaluation(
     tagger: tuple[Run, list[dict[str, Any]]],
 ) -> None:
@@ -73,6 +75,7 @@ def test_a_run_without_a_checkpoint_has_nothing_to_export(tmp_path: Path) -> Non
         export_run(run)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("name", ["semisupcon", "mulap"])
 def test_an_encoder_is_what_was_trained(name: str, tiny_corpus: str, tmp_path: Path) -> None:
     run = Run.at(str(tmp_path), name)

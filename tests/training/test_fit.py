@@ -2,9 +2,12 @@
 
 import json
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch.distributed as dist
 from rich.console import Console
@@ -22,12 +25,14 @@ from mulan.training.export import export_run
 from mulan.training.fit import _alike, fit
 from mulan.training.quarantine import read_quarantine
 from mulan.training.run import Run, read_lines
+from tests.chaos.job import KINDS, Watch, wait_until
 from tests.conftest import tone_recording
 from tests.processes import run_in_processes
 from tests.training.inline import train_inline
-from tests.training.test_invariance import assert_same_validations
+from tests.training.same import assert_same_validations
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
+whole = pytest.mark.long(group="whole")
 
 
 def miniature(uri: str, *settings: str) -> Recipe:
@@ -75,6 +80,46 @@ def test_the_folder_of_a_run(undisturbed: Run) -> None:
     assert embedded.shape == (2, 32)
 
 
+STRUCK_AFTER = 8
+
+
+def kill_a_worker_of(run: Run) -> float:
+    """Once so many steps are done and a checkpoint stands; when that was."""
+
+    def reached() -> bool:
+        return len(run.metrics()) >= STRUCK_AFTER and bool(checkpoints(run.uri))
+
+    wait_until(reached, limit_s=300, what=lambda: f"step {STRUCK_AFTER} and a checkpoint: {len(run.metrics())} steps")
+    ours = psutil.Process().children(recursive=True)
+    (victim, *_) = [process for process in ours if KINDS["training worker"] in " ".join(process.cmdline())]
+    victim.kill()
+    return time.time()
+
+
+def test_a_run_whose_worker_is_killed_is_what_one_process_trains(tiny_corpus: str, tmp_path: Path) -> None:
+    """Prints what the kill costs: the seconds to the next step that had not been done."""
+    steps = 40
+    settings = [f"train.steps={steps}", "train.checkpoint_every_steps=5", "train.validation_micro_batches=0"]
+    recipe, run = miniature(tiny_corpus, *settings), Run(str(tmp_path), "struck")
+    with ThreadPoolExecutor() as pool, Watch(run) as watch:
+        killing = pool.submit(kill_a_worker_of, run)
+        fit(recipe, run)
+        killed = killing.result()
+    before = max(step for when, step in watch.steps if when <= killed)
+    print(f"{watch.first_time(before + 1) - killed:.1f} s from the kill to the next step")
+    lines = run.metrics()
+    assert [line["step"] for line in lines] == list(range(1, steps + 1))
+    begun, resumed = [line["event"] for line in read_lines(run.events_uri) if "workers go on" in line["event"]]
+    assert begun == "2 workers go on from step 0"
+    step = int(resumed.removeprefix("2 workers go on from step "))
+    assert 5 <= step < steps and step % 5 == 0
+    (failure,) = read_lines(run.failures_uri)
+    assert "worker" in failure["event"]
+    alone = run_in_processes(train_inline, 1, recipe, str(tmp_path / "run"), folder=tmp_path / "out")[0][0]
+    assert losses(lines) == pytest.approx(losses(alone), rel=1e-5)
+
+
+@whole
 def test_a_spoiled_checkpoint_is_passed_over(undisturbed: Run, tiny_corpus: str, tmp_path: Path) -> None:
     run = Run(str(tmp_path), undisturbed.name)
     shutil.copytree(undisturbed.uri, run.uri)
@@ -98,6 +143,7 @@ def test_a_finished_run_is_left_alone_and_another_recipe_refused(undisturbed: Ru
         fit(miniature(tiny_corpus, "optim.lr=0.5"), undisturbed)
 
 
+@whole
 def test_a_loss_that_is_not_a_number_stops_the_run_at_its_step(tiny_corpus: str, tmp_path: Path) -> None:
     run = Run(str(tmp_path), "diverged")
     with pytest.raises(TrainingFailed, match=r"the loss of step 2 is nan; the weights are those of step 1\.") as failed:
@@ -125,6 +171,7 @@ def test_a_fault_of_one_workers_storage_ends_all_of_them_alike(tmp_path: Path) -
     assert run_in_processes(fault_of_the_second, 2, folder=tmp_path) == ["s3://bucket does not answer"] * 2
 
 
+@whole
 def test_bad_recordings_are_skipped_by_name_until_there_are_too_many(tiny_corpus: str, tmp_path: Path) -> None:
     def spoiled(number: int, bad: set[int]) -> Recording:
         good = tone_recording(number, "train" if number < 32 else "validation")

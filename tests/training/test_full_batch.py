@@ -4,31 +4,26 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoTokenizer, BertConfig, BertModel
 
 from mulan.config.audio_sections import AstTower, AudioTower, ResNetTower
-from mulan.config.miniature import MINILM
 from mulan.config.mulan_recipes import m_ast, m_resnet50
-from mulan.config.pretrained import pretrained_folder
 from mulan.config.recipe import Recipe
 from mulan.config.sections import TextTower
 from mulan.model.build import build_model
 from mulan.training.batch_norm import RunningStatistics
 from mulan.training.step import training_step
 from mulan.training.torch_engine import TorchEngine
+from tests.training.conftest import save_bert
 from tests.training.small import batches_of
 
 WIDTH = 64
 
 
 @pytest.fixture(scope="module")
-def narrow_bert(tmp_path_factory: pytest.TempPathFactory) -> str:
+def narrow_bert_base(tmp_path_factory: pytest.TempPathFactory) -> str:
     """BERT-base-uncased with its 12 layers, of 12 numbers instead of 768."""
-    folder = tmp_path_factory.mktemp("bert")
     sizes = {"hidden_size": 768 // WIDTH, "intermediate_size": 3072 // WIDTH, "num_attention_heads": 12}
-    BertModel(BertConfig(**sizes)).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(pretrained_folder(MINILM), local_files_only=True).save_pretrained(folder)
-    return str(folder)
+    return save_bert(tmp_path_factory.mktemp("bert"), **sizes)
 
 
 def narrow(recipe: Recipe, bert: str) -> Recipe:
@@ -55,8 +50,9 @@ def narrow(recipe: Recipe, bert: str) -> Recipe:
 
 
 @pytest.mark.parametrize(("whole", "pairs"), [(m_resnet50(), 6144), (m_ast(), 5120)], ids=["m_resnet50", "m_ast"])
-def test_a_step_of_the_paper_s_batch(whole: Recipe, pairs: int, narrow_bert: str) -> None:
-    recipe = narrow(whole, narrow_bert)
+@pytest.mark.long(group="whole")
+def test_a_step_of_the_paper_s_batch(whole: Recipe, pairs: int, narrow_bert_base: str) -> None:
+    recipe = narrow(whole, narrow_bert_base)
     assert recipe.batch == whole.batch
     assert recipe.batch.pairs == pairs
     torch.manual_seed(0)
@@ -68,8 +64,8 @@ def test_a_step_of_the_paper_s_batch(whole: Recipe, pairs: int, narrow_bert: str
     assert all(not torch.equal(parameter, before[name]) for name, parameter in engine.module.named_parameters())
 
 
-def test_a_narrow_model_has_the_paper_s_layers(narrow_bert: str, tmp_path: Path) -> None:
+def test_a_narrow_model_has_the_paper_s_layers(narrow_bert_base: str, tmp_path: Path) -> None:
     for whole, layers in ((m_resnet50(), 53), (m_ast(), 1)):
-        model = build_model(narrow(whole, narrow_bert))
+        model = build_model(narrow(whole, narrow_bert_base))
         assert sum(isinstance(module, torch.nn.Conv2d) for module in model.modules()) == layers
     assert len(model.audio_encoder.tower.network.layers) == 12

@@ -43,7 +43,7 @@ MUSICNN = (
 )
 """The tower of ``mulap_miniature``, for frames that are twice as far apart."""
 
-pytestmark = pytest.mark.timeout(3000)
+pytestmark = [pytest.mark.processes, pytest.mark.long(group="learning"), pytest.mark.timeout(3000)]
 
 
 @pytest.fixture(scope="module")

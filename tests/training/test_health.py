@@ -31,10 +31,10 @@ from tests.training.same import assert_same_state, without_kinks
 MICRO_BATCHES = 2
 
 
-def recipe(uri: str, *settings: str) -> Recipe:
+def recipe(uri: str, bert: str, *settings: str) -> Recipe:
     common = [f"batch.micro_batches={MICRO_BATCHES}", "batch.pairs_per_micro_batch=6", "scale.workers=1"]
-    common += ["text_tower.layers=2", "text_tower.frozen_layers=1", "train.validation_micro_batches=0"]
-    common += ["optim.epsilon=1e-5"]
+    common += [f"text_tower.pretrained={bert}", "text_tower.layers=2", "text_tower.frozen_layers=1"]
+    common += ["train.validation_micro_batches=0", "optim.epsilon=1e-5"]
     return load_recipe("demo_miniature", named_recipes(), [*common, *settings], data_uri=uri)
 
 
@@ -121,7 +121,7 @@ RUNS = [(1, 0), *((2, stage) for stage in range(4))]
 
 
 @pytest.fixture(scope="module")
-def skipping(tiny_corpus: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Trained]]:
+def skipping(tiny_corpus: str, narrow_bert: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Trained]]:
     """Runs of four steps of which two are skipped, whole and resumed after each of these; in every process."""
     found: dict[str, list[Trained]] = {}
     for workers in (1, 2):
@@ -129,9 +129,9 @@ def skipping(tiny_corpus: str, tmp_path_factory: pytest.TempPathFactory) -> dict
         for stage in (stage for count, stage in RUNS if count == workers):
             settings = [f"train.zero_stage={stage}", "health.non_finite=warn"]
             for name, steps in (("whole", 4), ("parts", 1), ("parts", 3), ("parts", 4)):
-                one = recipe(tiny_corpus, *settings, f"train.steps={steps}")
+                one = recipe(tiny_corpus, narrow_bert, *settings, f"train.steps={steps}")
                 runs.append((f"{name} {workers} {stage}", one, STEEP))
-        runs.append((f"stop {workers}", recipe(tiny_corpus), STEEP))
+        runs.append((f"stop {workers}", recipe(tiny_corpus, narrow_bert), STEEP))
         folder = tmp_path_factory.mktemp("runs")
         ranks = run_in_processes(train_all, workers, runs, str(folder), folder=tmp_path_factory.mktemp("results"))
         for number, (name, *_) in enumerate(runs):
@@ -139,6 +139,7 @@ def skipping(tiny_corpus: str, tmp_path_factory: pytest.TempPathFactory) -> dict
     return found
 
 
+@pytest.mark.processes
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("workers", "stage"), RUNS)
 def test_a_gradient_that_is_not_finite_updates_nothing(
@@ -157,6 +158,7 @@ def test_a_gradient_that_is_not_finite_updates_nothing(
     assert_same_state(states[4], skipping["whole 1 0"][0].states[4])
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(("workers", "stage"), RUNS)
 def test_a_run_that_skipped_updates_resumes_as_if_it_never_stopped(
     workers: int, stage: int, skipping: dict[str, list[Trained]]
@@ -167,9 +169,12 @@ def test_a_run_that_skipped_updates_resumes_as_if_it_never_stopped(
     assert differing(resumed.states[4], whole.states[4]) == []
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("workers", [1, 2])
-def test_all_workers_stop_by_the_same_words(workers: int, tiny_corpus: str, skipping: dict[str, list[Trained]]) -> None:
-    make = MicroBatchReader.of(recipe(tiny_corpus))
+def test_all_workers_stop_by_the_same_words(
+    workers: int, tiny_corpus: str, narrow_bert: str, skipping: dict[str, list[Trained]]
+) -> None:
+    make = MicroBatchReader.of(recipe(tiny_corpus, narrow_bert))
     expected = [make(Item(Phase.TRAIN, 0, number)).recording_id for number in range(MICRO_BATCHES)]
     told = set()
     for rank in skipping[f"stop {workers}"]:
@@ -190,15 +195,16 @@ def differing(state: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) ->
     return [name for name, tensor in state.items() if not torch.equal(tensor, other[name])]
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("workers", [1, 2])
 def test_collapse_is_counted_after_the_warm_up_from_the_last_good_step_on(
-    workers: int, tiny_corpus: str, tmp_path: Path
+    workers: int, tiny_corpus: str, narrow_bert: str, tmp_path: Path
 ) -> None:
     flat = Planted(collapsing, [1, 2, 3, 5, 6, 7, 8])
     settings = ["optim.warmup_steps=1", "health.collapse_steps=3", "train.steps=8"]
-    whole = recipe(tiny_corpus, *settings)
-    half = recipe(tiny_corpus, *settings, "train.steps=6")
-    stopping = recipe(tiny_corpus, *settings, "health.collapse=stop")
+    whole = recipe(tiny_corpus, narrow_bert, *settings)
+    half = recipe(tiny_corpus, narrow_bert, *settings, "train.steps=6")
+    stopping = recipe(tiny_corpus, narrow_bert, *settings, "health.collapse=stop")
     runs = [("whole", whole, flat), ("parts", half, flat), ("parts", whole, flat), ("stop", stopping, flat)]
     for rank in run_in_processes(train_all, workers, runs, str(tmp_path / "runs"), folder=tmp_path / "out"):
         once, before, after, stopped = rank

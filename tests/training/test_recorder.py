@@ -138,6 +138,7 @@ except StorageError as error:
 """
 
 
+@pytest.mark.processes
 def test_a_full_disk_is_a_fault(tmp_path: Path) -> None:
     arguments = [sys.executable, "-c", ON_A_FULL_DISK, str(tmp_path)]
     said = subprocess.run(arguments, check=True, capture_output=True, text=True).stdout.splitlines()

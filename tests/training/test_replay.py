@@ -19,8 +19,10 @@ from mulan.training.recorder import Recorder
 from mulan.training.replay import check_replay
 from mulan.training.run import Run, read_lines
 from tests.conftest import tone_recording
-from tests.processes import run_in_processes
+from tests.processes import run_in_processes, run_job
 from tests.training.inline import train_inline
+
+pytestmark = pytest.mark.processes
 
 
 def recipe(uri: str, *settings: str) -> Recipe:
@@ -69,11 +71,8 @@ def runs(tiny_corpus: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ru
     return healthy, diverged
 
 
-def replayed(run: Run, step: int, *more: str) -> subprocess.CompletedProcess[str]:
-    place = ["--storage", run.storage_uri, "--name", run.name, "--replay-step", str(step)]
-    return subprocess.run(
-        [sys.executable, "-m", "jobs.train", *place, *more], capture_output=True, text=True, timeout=500
-    )
+def words(run: Run, step: int) -> list[str]:
+    return ["--storage", run.storage_uri, "--name", run.name, "--replay-step", str(step)]
 
 
 def files(run: Run) -> dict[str, tuple[int, int]]:
@@ -82,8 +81,10 @@ def files(run: Run) -> dict[str, tuple[int, int]]:
 
 
 def test_a_step_in_the_middle_of_a_run_is_that_step(runs: tuple[Run, Run]) -> None:
+    """In a process of its own: a user's."""
     run, before = runs[0], files(runs[0])
-    done = replayed(run, 5)
+    command = [sys.executable, "-m", "jobs.train", *words(run, 5)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
     assert files(run) == before
     assert "replay  from the checkpoint of step 3; steps to run before step 5: 1" in done.stdout
@@ -99,16 +100,16 @@ def test_a_step_of_two_workers_with_sharded_weights_is_that_step(tiny_corpus: st
     run = Run(str(tmp_path), "sharded")
     sharded = recipe(tiny_corpus, "train.zero_stage=3")
     run_in_processes(train_of_two, 2, run, sharded, folder=tmp_path / "out")
-    done = replayed(run, 5)
-    assert done.returncode == 0, done.stderr
-    assert "replay  from the checkpoint of step 3; steps to run before step 5: 1" in done.stdout
-    (difference,) = re.findall(r"recordings: 1; their losses differ by at most (\S+)", done.stdout)
+    code, out, err = run_job("jobs.train", *words(run, 5), folder=tmp_path / "job")
+    assert code == 0, err
+    assert "replay  from the checkpoint of step 3; steps to run before step 5: 1" in out
+    (difference,) = re.findall(r"recordings: 1; their losses differ by at most (\S+)", out)
     assert float(difference) <= 1e-5
-    (now,) = re.findall(r"replay  step 5 .* loss ([0-9.]+)", done.stdout)
+    (now,) = re.findall(r"replay  step 5 .* loss ([0-9.]+)", out)
     assert float(now) == pytest.approx(run.metrics()[4]["loss"], rel=1e-5)
 
 
-def test_the_step_that_stopped_a_run_is_shown(runs: tuple[Run, Run]) -> None:
+def test_the_step_that_stopped_a_run_is_shown(runs: tuple[Run, Run], tmp_path: Path) -> None:
     run = runs[1]
     (event,) = [line for line in read_lines(run.events_uri) if "loss" in line["event"]]
     assert event["step"] == 2
@@ -116,11 +117,11 @@ def test_the_step_that_stopped_a_run_is_shown(runs: tuple[Run, Run]) -> None:
     assert run.replay_command(2) in event["event"]
     stored = json.loads(Path(run.finding_uri(2)).read_text())
     assert [len(names) for names in stored["recordings"]] == [8, 8, 8, 8]
-    done = replayed(run, 2)
-    assert done.returncode == 0, done.stderr
-    assert "replay  from the first weights; steps to run before step 2: 1" in done.stdout
-    assert re.search(r"replay  step 2  loss nan ", done.stdout)
-    assert re.search(rf"micro-batch 0: embeddings not finite: {stored['recordings'][0][0]}, ", done.stdout)
+    code, out, err = run_job("jobs.train", *words(run, 2), folder=tmp_path)
+    assert code == 0, err
+    assert "replay  from the first weights; steps to run before step 2: 1" in out
+    assert re.search(r"replay  step 2  loss nan ", out)
+    assert re.search(rf"micro-batch 0: embeddings not finite: {stored['recordings'][0][0]}, ", out)
 
 
 @pytest.mark.parametrize(("step", "told"), [(0, "steps 1 to 6"), (-1, "steps 1 to 6"), (7, "steps 1 to 6")])
@@ -137,7 +138,7 @@ def test_another_corpus_is_noticed_and_step_0_always_possible(runs: tuple[Run, R
     for one in checkpoints(run.uri):
         remove_checkpoint(one.uri)
     write_corpus((tone_recording(i + 1, "train" if i < 36 else "validation") for i in range(44)), other)
-    done = replayed(run, 2, "--data", other)
-    assert done.returncode == 2
-    assert "replay  from the first weights; steps to run before step 2: 1" in done.stdout
-    assert done.stderr.splitlines()[-1].startswith("error: step 1 had other recordings")
+    code, out, err = run_job("jobs.train", *words(run, 2), "--data", other, folder=tmp_path / "job")
+    assert code == 2
+    assert "replay  from the first weights; steps to run before step 2: 1" in out
+    assert err.splitlines()[-1].startswith("error: step 1 had other recordings")

@@ -107,6 +107,7 @@ except StorageRefused as error:
 """
 
 
+@pytest.mark.processes
 def test_a_full_disk_leaves_the_old_recipe(tmp_path: Path) -> None:
     """No file may grow beyond 200 bytes: the write fails in the middle of the recipe."""
     run = Run.at(str(tmp_path), "demo")

@@ -219,6 +219,7 @@ def mulap_of_a_share(recipe: Recipe) -> tuple[dict[str, float], dict[str, torch.
     return {name: float(value) for name, value in measured.items()}, gradients(engine)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("workers", [1, 2])
 def test_mulap_s_terms_are_those_of_loops_over_the_micro_batches(workers: int, tmp_path: Path) -> None:
     recipe = small("mulap", "text_tower.frozen_layers=1", "text_tower.layers=2")

@@ -49,10 +49,11 @@ def with_both(recipes: list[Recipe]) -> list[tuple[Curve, Curve, dict[str, torch
     return found
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("workers", [1, 2])
-def test_both_train_the_same_model(workers: int, tmp_path: Path) -> None:
+def test_both_train_the_same_model(workers: int, narrow_bert: str, tmp_path: Path) -> None:
     settings = ["text_tower.layers=2", "text_tower.frozen_layers=1", "optim.weight_decay=0.01", "optim.epsilon=1e-5"]
-    settings += ["optim.max_gradient_norm=0.5", "optim.pretrained_lr_scale=0.3"]
+    settings += ["optim.max_gradient_norm=0.5", "optim.pretrained_lr_scale=0.3", f"text_tower.pretrained={narrow_bert}"]
     recipes = [small("m_resnet50", *settings, "train.zero_stage=2"), small("m_ast", *settings, "train.zero_stage=3")]
     recipes.append(small("m_resnet50_audioset", "optim.epsilon=1e-5", "train.zero_stage=1"))
     recipes.append(small("mulap", *settings, "train.zero_stage=3"))

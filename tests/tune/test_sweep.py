@@ -26,6 +26,8 @@ def sweep(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.long(group="whole")
+@pytest.mark.processes
 def test_a_sweep_trains_compares_and_says_how_to_train_the_best(tiny_corpus: str, tmp_path: Path) -> None:
     where = ["--data", tiny_corpus, "--storage", str(tmp_path), "--name", "s"]
     done = sweep("--trials", "2", *where, "--set", "train.steps=4", "--set", "train.validate_every_steps=2")
@@ -49,6 +51,7 @@ def test_a_sweep_trains_compares_and_says_how_to_train_the_best(tiny_corpus: str
     assert "Traceback" not in done.stderr + done.stdout
 
 
+@pytest.mark.processes
 def test_what_cannot_be_swept_is_refused(tmp_path: Path) -> None:
     recipe = load_recipe("demo_miniature", named_recipes(), ["train.validation_micro_batches=0"])
     with pytest.raises(SweepError, match=r"--trials 0: at least 1 is needed; train.validation_micro_batches = 0"):

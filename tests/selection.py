@@ -1,0 +1,108 @@
+"""Which tests run, in what order, and where: a pytest plugin.
+
+Of two test processes one runs all tests that need Ray, so that they share one cluster, and the other begins with the
+files that take longest.
+"""
+
+import functools
+import resource
+from pathlib import Path
+
+import psutil
+import pytest
+from xdist.scheduler import LoadFileScheduling
+
+from tests.long_groups import GROUPS
+
+ROOT = Path(__file__).parents[1]
+IN_PROCESS, LONG = "--in-process", "--long"
+CLUSTER = "ray_cluster"
+"""The fixture of tests that need Ray."""
+
+LONGEST_FIRST = ()
+"""Files that would keep one process at work when the other has nothing left. All others follow as they are found."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        IN_PROCESS,
+        action="store_true",
+        help="leave out tests that start Ray or a process, and fail those that do and are not marked so",
+    )
+    parser.addoption(LONG, metavar="GROUPS", help=f"run only these groups of long tests: some of {' '.join(GROUPS)}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    kept = items[:]
+    if (names := config.getoption(LONG)) is not None:
+        if not set(names.split()) or not set(names.split()) <= set(GROUPS):
+            raise pytest.UsageError(f"{LONG} {names!r}: name one or several of {' '.join(GROUPS)}")
+        kept = [item for item in kept if group_of(item) in names.split()]
+    if config.getoption(IN_PROCESS):
+        kept = [item for item in kept if not _starts_processes(item)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    items[:] = sorted(kept, key=_turn)
+
+
+def group_of(item: pytest.Item) -> str | None:
+    """The group of a long test; None for all others.
+
+    Raises:
+        pytest.UsageError: it is marked as long and names no group that there is.
+    """
+    mark = item.get_closest_marker("long")
+    if mark is None:
+        return None
+    group = mark.kwargs.get("group")
+    if mark.args or group not in GROUPS:
+        raise pytest.UsageError(f"{item.nodeid}: pytest.mark.long(group=...) takes one of {', '.join(GROUPS)}")
+    return str(group)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadFileScheduling:
+    config.option.loadscopereorder = False  # by the number of tests, of which the longest files have few
+    return OneCluster(config, log)
+
+
+class OneCluster(LoadFileScheduling):
+    """A process takes one file after another, and one process all files that need Ray."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return CLUSTER if _needs_ray(file) else file
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> object:
+    result = yield
+    if item.config.getoption(IN_PROCESS):
+        started = _started_processes()
+        if started != item.session.stash.setdefault(_STARTED, (0, ())):
+            item.session.stash[_STARTED] = started
+            pytest.fail("this test has started a process: mark it with pytest.mark.processes")
+    return result
+
+
+_STARTED = pytest.StashKey[tuple[int, tuple[int, ...]]]()
+
+
+def _started_processes() -> tuple[int, tuple[int, ...]]:
+    """Pages that processes which have ended had asked for, and the processes that run. Neither changes by itself."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt
+    return ended, tuple(process.pid for process in psutil.Process().children())
+
+
+def _starts_processes(item: pytest.Item) -> bool:
+    return item.get_closest_marker("processes") is not None or CLUSTER in getattr(item, "fixturenames", ())
+
+
+def _turn(item: pytest.Item) -> tuple[bool, int]:
+    file = item.nodeid.partition("::")[0]
+    return not _needs_ray(file), LONGEST_FIRST.index(file) if file in LONGEST_FIRST else len(LONGEST_FIRST)
+
+
+@functools.cache
+def _needs_ray(file: str) -> bool:
+    """Asked where nothing is imported too: only its path is known where tests are handed out."""
+    return CLUSTER in (ROOT / file).read_text(encoding="utf-8")
