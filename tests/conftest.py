@@ -25,7 +25,7 @@ from mulan.training.cluster import connect
 from tests.s3_proxy import FaultyS3
 from tests.sounds import flac, tone
 
-pytest_plugins = ["tests.selection", "tests.summary"]
+pytest_plugins = ["tests.selection", "tests.summary", "pytester"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,12 +14,22 @@ from xdist.scheduler import LoadFileScheduling
 
 from tests.long_groups import GROUPS
 
-ROOT = Path(__file__).parents[1]
 IN_PROCESS, LONG = "--in-process", "--long"
 CLUSTER = "ray_cluster"
 """The fixture of tests that need Ray."""
 
-LONGEST_FIRST = ()
+LONGEST_FIRST = (
+    "tests/training/test_further_objectives_learn.py",
+    "tests/chaos/test_chaos.py",
+    "tests/training/test_recipes_at_all_layouts.py",
+    "tests/training/test_recipes_on_workers.py",
+    "tests/training/test_invariance.py",
+    "tests/training/test_deepspeed_engine.py",
+    "tests/training/test_replay.py",
+    "tests/benchmarks/test_steps.py",
+    "tests/jobs/test_s3.py",
+    "tests/jobs/test_demo.py",
+)
 """Files that would keep one process at work when the other has nothing left. All others follow as they are found."""
 
 
@@ -34,11 +44,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    kept = items[:]
+    kept, groups = items[:], {item: group_of(item) for item in items}
     if (names := config.getoption(LONG)) is not None:
         if not set(names.split()) or not set(names.split()) <= set(GROUPS):
             raise pytest.UsageError(f"{LONG} {names!r}: name one or several of {' '.join(GROUPS)}")
-        kept = [item for item in kept if group_of(item) in names.split()]
+        kept = [item for item in kept if groups[item] in names.split()]
     if config.getoption(IN_PROCESS):
         kept = [item for item in kept if not _starts_processes(item)]
     config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
@@ -70,16 +80,19 @@ class OneCluster(LoadFileScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file = super()._split_scope(nodeid)
-        return CLUSTER if _needs_ray(file) else file
+        return CLUSTER if _needs_ray(self.config.rootpath / file) else file
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    session.stash[_STARTED] = _started_processes()  # libraries ask other programs what machine this is
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> object:
     result = yield
     if item.config.getoption(IN_PROCESS):
-        started = _started_processes()
-        if started != item.session.stash.setdefault(_STARTED, (0, ())):
-            item.session.stash[_STARTED] = started
+        before, item.session.stash[_STARTED] = item.session.stash[_STARTED], _started_processes()
+        if item.session.stash[_STARTED] != before:
             pytest.fail("this test has started a process: mark it with pytest.mark.processes")
     return result
 
@@ -99,10 +112,10 @@ def _starts_processes(item: pytest.Item) -> bool:
 
 def _turn(item: pytest.Item) -> tuple[bool, int]:
     file = item.nodeid.partition("::")[0]
-    return not _needs_ray(file), LONGEST_FIRST.index(file) if file in LONGEST_FIRST else len(LONGEST_FIRST)
+    return not _needs_ray(item.path), LONGEST_FIRST.index(file) if file in LONGEST_FIRST else len(LONGEST_FIRST)
 
 
 @functools.cache
-def _needs_ray(file: str) -> bool:
-    """Asked where nothing is imported too: only its path is known where tests are handed out."""
-    return CLUSTER in (ROOT / file).read_text(encoding="utf-8")
+def _needs_ray(file: Path) -> bool:
+    """Tests are handed out by a process that has not imported them."""
+    return CLUSTER in file.read_text(encoding="utf-8")

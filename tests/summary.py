@@ -43,7 +43,7 @@ class Summary:
 
 
 def _package(file: str) -> str:
-    return file.rpartition("/")[0]
+    return file.rpartition("/")[0] or "."
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -49,7 +49,6 @@ IMPORTED_LATE = {
 
 TESTS_OF_NO_ONE_MODULE = {
     "tests/test_architecture.py": "of the whole",
-    "tests/test_long_groups.py": "of the tests themselves",
     "tests/chaos/test_chaos.py": "of whole runs that are disturbed",
     "tests/cluster/test_manifests.py": "of the files in cluster/, which are not Python",
     "tests/cluster/test_submit.py": "of jobs.train on a cluster of the shape of cluster/",

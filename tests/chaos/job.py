@@ -4,7 +4,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -120,14 +120,3 @@ class Watch:
             now = time.time()
             self.steps += [(now, line["step"]) for line in metrics.new_lines()]
             self.events += [(now, line) for line in events.new_lines()]
-
-
-def wait_until(
-    true: Callable[[], bool], *, limit_s: float, what: str | Callable[[], str], period_s: float = 0.02
-) -> None:
-    """Polls until it is true. ``what`` is waited for; as a function, it also tells what was seen instead."""
-    deadline = time.monotonic() + limit_s
-    while not true():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{what if isinstance(what, str) else what()}: not within {limit_s:g} s")
-        time.sleep(period_s)

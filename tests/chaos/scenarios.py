@@ -17,9 +17,10 @@ from mulan.training.batch_source import consumed_checksum
 from mulan.training.checkpoint import checkpoints
 from mulan.training.run import Run
 from tests.chaos.growth import Growth, Samples
-from tests.chaos.job import Job, Watch, wait_until
+from tests.chaos.job import Job, Watch
 from tests.chaos.strikes import STEP_LIMIT_S, Cost, Strike, run_under
 from tests.nodes import ENVIRONMENT, RAY, Cluster, Node, cluster
+from tests.waiting import wait_until
 
 NODE_CPUS = 3
 """Of a machine: room for a training worker and a data worker."""

@@ -12,7 +12,8 @@ from pathlib import Path
 import psutil
 
 from mulan.training.checkpoint import _TEMPORARY
-from tests.chaos.job import Job, Watch, wait_until
+from tests.chaos.job import Job, Watch
+from tests.waiting import wait_until
 
 STEP_LIMIT_S = 600
 """For one more step, whatever happens."""

@@ -98,6 +98,7 @@ def in_a_process(spec: str, **environment: str) -> str:
     return run.stdout.strip()
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin"])
 @pytest.mark.parametrize("name", ["google-bert/bert-base-uncased", "bert-base-uncased"])
 def test_a_model_of_the_hub_is_found_in_the_local_cache(tmp_path: Path, name: str, weights: str) -> None:
@@ -105,6 +106,7 @@ def test_a_model_of_the_hub_is_found_in_the_local_cache(tmp_path: Path, name: st
     assert in_a_process(f"hub:{name}", HF_HOME=str(tmp_path), HF_HUB_OFFLINE="1") == str(snapshot)
 
 
+@pytest.mark.processes
 def test_a_cache_without_the_model_or_without_a_part_of_it(tmp_path: Path) -> None:
     hub_cache(tmp_path, "some/encoder", ["config.json", "vocab.txt"])
     offline = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
@@ -115,6 +117,7 @@ def test_a_cache_without_the_model_or_without_a_part_of_it(tmp_path: Path) -> No
         assert word in message
 
 
+@pytest.mark.processes
 def test_without_a_network_the_cache_is_used_if_it_has_the_model(tmp_path: Path) -> None:
     snapshot = hub_cache(tmp_path, "some/encoder", ["config.json", "model.safetensors", "vocab.txt"])
     nowhere = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9"}

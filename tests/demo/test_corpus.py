@@ -18,6 +18,8 @@ from mulan.demo.corpus import MAX_ATTEMPTS, build_corpus, draw_slots
 from mulan.demo.errors import DemoCorpusError, RenderError
 from mulan.demo.rendering import render_flac
 
+pytestmark = pytest.mark.processes
+
 TRACKS, SEED = 12, 5
 HUNG_SEED = SEED * 10**6 + 3
 

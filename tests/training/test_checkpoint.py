@@ -3,8 +3,6 @@
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import fsspec
@@ -24,6 +22,7 @@ from mulan.training.checkpoint import (
 )
 from tests.conftest import S3
 from tests.s3_proxy import SLOW_DOWN, Cut, Silence
+from tests.waiting import wait_until
 
 FILES = ("state.safetensors", "progress.json", "manifest.json")
 
@@ -188,21 +187,16 @@ def test_one_whose_writer_is_killed_is_none(s3: S3) -> None:
     s3.proxy.fail(Silence.NO_READING, "PUT", "state.safetensors")
     with subprocess.Popen([sys.executable, "-c", WRITE, s3.uri]) as writer:
         try:
-            wait_until(lambda: any(one.startswith("PUT") for one in s3.proxy.asked))
+            wait_until(
+                lambda: any(one.startswith("PUT") for one in s3.proxy.asked),
+                what=lambda: f"a PUT; asked were {s3.proxy.asked}",
+            )
         finally:
             writer.kill()
     s3.proxy.heal()
     assert newest(s3.uri) == (before, [])
     after = put(s3.uri, 8)
     assert newest(s3.uri) == (after, [])
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    for _ in range(600):
-        if true():
-            return
-        time.sleep(0.1)
-    raise AssertionError("it did not come to pass within a minute")
 
 
 ON_A_FULL_DISK = """

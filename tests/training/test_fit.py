@@ -25,11 +25,12 @@ from mulan.training.export import export_run
 from mulan.training.fit import _alike, fit
 from mulan.training.quarantine import read_quarantine
 from mulan.training.run import Run, read_lines
-from tests.chaos.job import KINDS, Watch, wait_until
+from tests.chaos.job import KINDS, Watch
 from tests.conftest import tone_recording
 from tests.processes import run_in_processes
 from tests.training.inline import train_inline
 from tests.training.same import assert_same_validations
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 whole = pytest.mark.long(group="whole")

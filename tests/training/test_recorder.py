@@ -2,8 +2,6 @@
 
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +19,7 @@ from mulan.training.recorder import Recorder
 from mulan.training.run import Run, read_lines
 from tests.conftest import S3
 from tests.s3_proxy import EXPIRED_TOKEN, INTERNAL_ERROR, Answer
+from tests.waiting import wait_until
 
 STATE = {"weights.a": torch.ones(2)}
 
@@ -50,14 +49,6 @@ def recorded(run: Run) -> list[int]:
     return [line["step"] for line in run.metrics()]
 
 
-def wait_until(true: Callable[[], bool]) -> None:
-    for _ in range(300):
-        if true():
-            return
-        time.sleep(0.1)
-    raise AssertionError("it did not come to pass within half a minute")
-
-
 def test_an_outage_holds_up_no_step_and_loses_no_line(run: Run, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Recorder, "_PERIOD_S", -1.0)  # written after every step
     with Recorder(run, recipe(), first_step=0) as recorder:
@@ -66,7 +57,7 @@ def test_an_outage_holds_up_no_step_and_loses_no_line(run: Run, s3: S3, monkeypa
             record(recorder, step)  # an outage without an end: a step that waited would wait forever
         recorder.checkpoint(STATE, {}, Progress(5))
         assert recorder.fault() is None
-        wait_until(lambda: len(s3.proxy.asked) > 20)
+        wait_until(lambda: len(s3.proxy.asked) > 20, what=lambda: f"20 requests; asked were {s3.proxy.asked}")
         s3.proxy.heal()
     assert recorded(run) == [1, 2, 3, 4, 5]
     assert [line["event"] for line in read_lines(run.events_uri)] == [f"event {step}" for step in range(1, 6)]
@@ -86,7 +77,7 @@ def test_storage_that_stays_away_is_a_fault_and_the_run_resumes(
     s3.proxy.fail(fault, "metrics.jsonl")
     record(recorder, 2)
     recorder.checkpoint(STATE, {}, Progress(2))
-    wait_until(lambda: recorder.fault() is not None)
+    wait_until(lambda: recorder.fault() is not None, what=lambda: f"a fault; asked were {s3.proxy.asked}")
     assert told in (recorder.fault() or "") and run.metrics_uri in (recorder.fault() or "")
     asked = len(s3.proxy.asked)
     with pytest.raises(CheckpointFailed, match=f"step 2 .*{told}"):

@@ -1,0 +1,82 @@
+"""Tests of which tests run, on files that are not the project's."""
+
+import subprocess
+
+import pytest
+
+PLUGINS = ("-p", "xdist.plugin", "-p", "tests.selection", "-p", "tests.summary")
+PLAIN = "def test_plain(): pass\n"
+LONG = "import pytest\n@pytest.mark.long(group={group!r})\ndef test_{name}(): pass\n"
+STARTING = "import subprocess\ndef test_starts(): subprocess.run(['true'])\ndef test_next(): pass\n"
+MARKED = "import pytest, subprocess\n@pytest.mark.processes\ndef test_marked(): subprocess.run(['true'])\n"
+NEEDING_RAY = "import pytest\n@pytest.fixture\ndef ray_cluster(): pass\ndef test_ray(ray_cluster): pass\n"
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> "Run":
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    pytester.makeini("[pytest]\nmarkers =\n  long(group): l\n  processes: p")
+    return Run(pytester)
+
+
+class Run:
+    """Runs pytest in this process and an empty folder, where these files stay."""
+
+    def __init__(self, pytester: pytest.Pytester) -> None:
+        self._pytester = pytester
+
+    def __call__(self, *arguments: str, **files: str) -> pytest.RunResult:
+        if files:
+            self._pytester.makepyfile(**files)
+        return self._pytester.runpytest_inprocess(*PLUGINS, "-v", *arguments)
+
+
+def ran(result: pytest.RunResult) -> list[str]:
+    return [line.split("::")[1].split()[0] for line in result.outlines if "::" in line and " PASSED " in line]
+
+
+def test_groups_of_long_tests_are_chosen_by_name(run: Run) -> None:
+    files = {"test_a": PLAIN, **{f"test_{group}": LONG.format(group=group, name=group) for group in ("chaos", "whole")}}
+    assert ran(run("--long", "chaos", **files)) == ["test_chaos"]
+    assert ran(run("--long", "whole chaos")) == ["test_chaos", "test_whole"]
+    assert ran(run("-m", "not long")) == ["test_plain"]
+    assert ran(run()) == ["test_plain", "test_chaos", "test_whole"]
+
+
+@pytest.mark.parametrize("names", ["", "chaoss", "chaos,whole"])
+def test_a_group_that_there_is_not_is_refused_with_those_that_there_are(names: str, run: Run) -> None:
+    result = run("--long", names, test_a=PLAIN)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(f"ERROR: --long '{names}': name one or several of learning chaos whole")
+
+
+@pytest.mark.parametrize("mark", ["long", "long()", "long('chaos')", "long(group='chaoss')"])
+def test_a_long_mark_without_a_group_ends_the_run(mark: str, run: Run) -> None:
+    result = run(test_a=f"import pytest\n@pytest.mark.{mark}\ndef test_it(): pass\n")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines("ERROR: test_a.py::test_it: pytest.mark.long(group=...) takes one of *")
+
+
+@pytest.mark.processes
+def test_a_test_that_starts_a_process_and_is_not_marked_fails_in_process(run: Run) -> None:
+    subprocess.run(["true"], check=True)  # one that was there before is nobody's fault
+    result = run("--in-process", test_a=STARTING, test_b=MARKED, test_c=NEEDING_RAY)
+    result.assert_outcomes(passed=2, errors=1, deselected=2)
+    result.stdout.fnmatch_lines("*this test has started a process: mark it with pytest.mark.processes*")
+    assert run().ret == pytest.ExitCode.OK
+
+
+def test_tests_that_need_ray_come_first(run: Run) -> None:
+    assert ran(run(test_a=PLAIN, test_c=NEEDING_RAY)) == ["test_ray", "test_plain"]
+
+
+def test_the_summary_counts_by_package_and_tells_the_longest_files(pytester: pytest.Pytester, run: Run) -> None:
+    failing = "import time\ndef test_fails():\n    time.sleep(0.6)\n    assert False\n"
+    for folder, text in (("one", PLAIN), ("other", failing)):
+        pytester.mkdir(folder).joinpath(f"test_{folder}.py").write_text(text)
+    lines = run("one", "other").outlines
+    start = next(number for number, line in enumerate(lines) if "by package" in line)
+    told = [line.split() for line in lines[start + 1 :]]
+    assert told[0] == ["other", "1", "s", "100%", "1", "failed"]
+    assert told[1] == ["one", "0", "s", "0%", "1", "passed"]
+    assert told[4] == ["other/test_other.py", "1", "s", "100%"]
