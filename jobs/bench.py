@@ -7,12 +7,15 @@ with their ranges.
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jobs import arguments
 from jobs.console import CONSOLE
-from mulan.benchmarks.results import Report
 from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe
+
+if TYPE_CHECKING:
+    from mulan.benchmarks.results import Report
 
 
 def main() -> None:
@@ -46,7 +49,7 @@ def _add_loss(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda where there is one")
 
 
-def _loss(given: argparse.Namespace, progress: Progress) -> Report:
+def _loss(given: argparse.Namespace, progress: Progress) -> "Report":
     from mulan.benchmarks.loss import bench_loss
 
     return bench_loss(
@@ -71,11 +74,12 @@ def _add_step(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokens", type=int, default=0, help="of every text of noise (default: lengths are drawn)")
 
 
-def _step(given: argparse.Namespace, progress: Progress) -> Report:
+def _step(given: argparse.Namespace, progress: Progress) -> "Report":
+    recipe = _recipe_to_step(given)
     from mulan.benchmarks.steps import bench_step
 
     return bench_step(
-        _recipe_to_step(given),
+        recipe,
         engine=given.engine,
         rounds=given.rounds,
         steps=given.steps,
@@ -105,7 +109,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--windows", type=int, default=12288, help="timed in each reading (default: %(default)s)")
 
 
-def _data(given: argparse.Namespace, progress: Progress) -> Report:
+def _data(given: argparse.Namespace, progress: Progress) -> "Report":
     from mulan.benchmarks.data import bench_data
 
     return bench_data(
@@ -123,10 +127,11 @@ def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
     arguments.add_recipe(parser, default="m_resnet50")
 
 
-def _checkpoint(given: argparse.Namespace, progress: Progress) -> Report:
+def _checkpoint(given: argparse.Namespace, progress: Progress) -> "Report":
+    recipe = _recipe_to_save(given)
     from mulan.benchmarks.checkpoints import bench_checkpoint
 
-    return bench_checkpoint(_recipe_to_save(given), rounds=given.rounds, progress=progress)
+    return bench_checkpoint(recipe, rounds=given.rounds, progress=progress)
 
 
 def _recipe_to_save(given: argparse.Namespace) -> Recipe:
@@ -136,7 +141,9 @@ def _recipe_to_save(given: argparse.Namespace) -> Recipe:
 RECIPES = {"step": _recipe_to_step, "checkpoint": _recipe_to_save}
 """Of the kinds that have one."""
 
-KINDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace, Progress], Report]]] = {
+Add = Callable[[argparse.ArgumentParser], None]
+Measure = Callable[[argparse.Namespace, Progress], "Report"]
+KINDS: dict[str, tuple[Add, Measure]] = {
     "loss": (_add_loss, _loss),
     "step": (_add_step, _step),
     "data": (_add_data, _data),

@@ -8,12 +8,12 @@ import os
 
 from jobs import arguments
 from jobs.console import CONSOLE
+from jobs.evaluate import assess
 from jobs.train import train
 from mulan.config.errors import MulanError
 from mulan.data import storage
 from mulan.demo.corpus import build_corpus
 from mulan.demo.progress import CorpusProgress
-from mulan.training.assess import assess_run
 from mulan.training.cluster import connect
 
 
@@ -48,7 +48,7 @@ def main() -> None:
         build_corpus(data_uri, tracks=given.tracks, seed=SEED, workers=os.cpu_count() or 1, on_progress=progress)
     connect(recipe.scale)
     train(recipe, run)
-    assess_run(run, CONSOLE, data_uri=data_uri, use_gpu=recipe.scale.use_gpu)
+    assess(run, recipe, data_uri=data_uri)
 
 
 if __name__ == "__main__":

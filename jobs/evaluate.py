@@ -7,9 +7,11 @@ import argparse
 
 from jobs import arguments
 from jobs.console import CONSOLE
+from mulan.config.recipe import Recipe
 from mulan.data.index import SPLITS
-from mulan.training.assess import assess_run, check_model
+from mulan.training.checks import check_model
 from mulan.training.cluster import connect
+from mulan.training.run import Run
 
 
 def main() -> None:
@@ -27,7 +29,14 @@ def main() -> None:
         print(recipe.to_toml(), end="")
         return
     connect(recipe.scale)
-    assess_run(run, CONSOLE, data_uri=data_uri, split=given.split, use_gpu=recipe.scale.use_gpu)
+    assess(run, recipe, data_uri=data_uri, split=given.split)
+
+
+def assess(run: Run, recipe: Recipe, *, data_uri: str, split: str = "test") -> None:
+    """Evaluates a run's model, leaves the results in its folder, and shows them."""
+    from mulan.training.assess import assess_run
+
+    assess_run(run, CONSOLE, data_uri=data_uri, split=split, use_gpu=recipe.scale.use_gpu)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 import argparse
 
 from jobs import arguments
-from mulan.training.export import checkpoint_to_export, export_run
+from mulan.training.checks import check_checkpoint
+from mulan.training.run import Run
 
 
 def main() -> None:
@@ -13,9 +14,18 @@ def main() -> None:
     given = parser.parse_args()
     run = arguments.run_of(given)
     recipe = arguments.recipe_of_run(given, run)
+    check_checkpoint(run)
+    export(run, dry_run=given.dry_run)
     if given.dry_run:
-        checkpoint_to_export(run)
         print(recipe.to_toml(), end="")
+
+
+def export(run: Run, *, dry_run: bool = False) -> None:
+    """Exports a run's newest checkpoint and says so; a dry run only reads it."""
+    from mulan.training.export import checkpoint_to_export, export_run
+
+    if dry_run:
+        checkpoint_to_export(run)
         return
     steps_done = export_run(run)
     print(f"export  model of step {steps_done}: {run.model_uri}")

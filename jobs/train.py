@@ -10,9 +10,10 @@ import argparse
 
 from jobs import arguments
 from jobs.console import CONSOLE
+from jobs.export import export
 from mulan.config.recipe import Recipe
+from mulan.training.checks import check_corpus, check_replay
 from mulan.training.cluster import connect
-from mulan.training.fit import check_corpus, fit
 from mulan.training.progress import show_progress
 from mulan.training.run import Run
 
@@ -27,14 +28,14 @@ def main() -> None:
     )
     given = parser.parse_args()
     if given.replay_step is not None:
-        replay_step(given)
+        replay_asked_for(given)
         return
     if given.recipe is None:
         parser.error("the following arguments are required: --recipe")
     recipe = arguments.recipe_of(given, data_uri=given.data)
     run = arguments.run_of(given)
-    check_corpus(recipe)
     run.check(recipe)
+    check_corpus(recipe)
     if given.dry_run:
         print(recipe.to_toml(), end="")
         return
@@ -44,28 +45,32 @@ def main() -> None:
 
 def train(recipe: Recipe, run: Run) -> None:
     """Trains to the last step, showing progress, and exports the model."""
-    from mulan.training.export import export_run
+    from mulan.training.fit import fit
 
     with show_progress(run, recipe, CONSOLE), run.timed("train"):
         fit(recipe, run)
-    steps_done = export_run(run)
-    print(f"export  model of step {steps_done}: {run.model_uri}")
+    export(run)
 
 
-def replay_step(given: argparse.Namespace) -> None:
+def replay_asked_for(given: argparse.Namespace) -> None:
     """Shows a step of a run, whose recipe need not be named."""
-    from mulan.training.replay import check_replay, replay
-
     run = arguments.run_of(given)
     recipe = arguments.recipe_of_run(given, run)
     if given.data is not None:
         recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"uri": given.data})})
-    check_corpus(recipe)
     check_replay(run, given.replay_step)
+    check_corpus(recipe)
     if given.dry_run:
         print(recipe.to_toml(), end="")
         return
-    replay(recipe, run, given.replay_step, CONSOLE)
+    replay_step(recipe, run, given.replay_step)
+
+
+def replay_step(recipe: Recipe, run: Run, step: int) -> None:
+    """Shows what a step of a run is made of."""
+    from mulan.training.replay import replay
+
+    replay(recipe, run, step, CONSOLE)
 
 
 if __name__ == "__main__":

@@ -36,14 +36,19 @@ KEPT_TO: dict[str, tuple[str, ...]] = {
 
 IMPORTED_LATE = {
     "jobs/bench.py": "a kind's libraries are loaded only for it",
+    "jobs/evaluate.py": "a refused job does not wait for the libraries of models",
+    "jobs/export.py": "a refused job does not wait for the libraries of models",
     "jobs/train.py": "a refused job does not wait for the libraries of models",
     "mulan/__init__.py": "commands that only read a recipe do not wait for torch",
     "mulan/benchmarks/checkpoint_process.py": "DeepSpeed chooses its accelerator from the environment of the worker",
     "mulan/benchmarks/step_process.py": "DeepSpeed and decoders may not be installed where a plain step is measured",
     "mulan/data/text.py": "processes that read do not wait for transformers",
+    "mulan/evaluation/metrics.py": "workers that train without tags do not wait for scikit-learn",
+    "mulan/training/cluster.py": "a refused job does not wait for Ray",
     "mulan/training/fit.py": "DeepSpeed chooses its accelerator when imported, from the environment of the worker",
     "mulan/training/replay.py": "DeepSpeed chooses its accelerator when imported, and this process has chosen a device",
     "tests/conftest.py": "Ray reads its environment when imported",
+    "tune/sweep.py": "a refused sweep does not wait for Ray",
 }
 """Files with imports inside functions, and why."""
 
@@ -51,6 +56,7 @@ TESTS_OF_NO_ONE_MODULE = {
     "tests/test_architecture.py": "of the whole",
     "tests/chaos/test_chaos.py": "of whole runs that are disturbed",
     "tests/cluster/test_manifests.py": "of the files in cluster/, which are not Python",
+    "tests/test_imports.py": "of what whole commands and processes load",
     "tests/cluster/test_submit.py": "of jobs.train on a cluster of the shape of cluster/",
     "tests/config/test_pretrained_folder.py": "of mulan.config.pretrained; mulan.model has a module of the same name",
     "tests/data/test_bad_data.py": "of every kind of bad recording, from the shard to the batch",

@@ -18,7 +18,8 @@ from mulan.data.freed_memory import keep_freed_memory
 from mulan.model.build import Model
 from mulan.objectives.collectives import gather_objects, world
 from mulan.training.batch_norm import RunningStatistics
-from mulan.training.checkpoint import Checkpoint, Progress, checkpoints, read_newest, weights, write_checkpoint
+from mulan.training.checkpoint import Checkpoint, Progress, read_newest, weights, write_checkpoint
+from mulan.training.checkpoint_list import checkpoints
 from mulan.training.engine import CheckpointedEngine
 from mulan.training.step import training_step
 

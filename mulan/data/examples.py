@@ -49,16 +49,17 @@ class MicroBatchReader:
             CorpusError, PlanError: the corpus is not there, or lacks what the recipe asks for.
             PretrainedError: the text tower cannot tokenize as the recipe asks for.
         """
-        corpus = Corpus.open(recipe.data.uri)
+        corpus, weights = Corpus.open(recipe.data.uri), recipe.loss.weights
         return cls(
-            corpus,
-            plans(corpus, recipe),
-            recipe.data,
-            load_tokenizer(recipe.text_tower) if recipe.loss.weights.read_text else None,
-            _classes(corpus, recipe),
-            labels_used(corpus, recipe.semisupcon, seed=recipe.train.seed) if recipe.loss.weights.semisupcon else None,
-            recipe.views,
-            Masking.of(recipe),
+            corpus=corpus,
+            plans=plans(corpus, recipe),
+            data=recipe.data,
+            classes=_classes(corpus, recipe),
+            labelled=labels_used(corpus, recipe.semisupcon, seed=recipe.train.seed) if weights.semisupcon else None,
+            views=recipe.views,
+            # last, since these load transformers: a fault of the corpus is told at once
+            tokenizer=load_tokenizer(recipe.text_tower) if weights.read_text else None,
+            masking=Masking.of(recipe),
         )
 
     @property

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 CUTOFF = 10
 """Hits counted by ``map10`` and ``recall10``."""
@@ -69,6 +68,8 @@ def tagging_scores(similarity: np.ndarray, borne: np.ndarray, tags: Sequence[str
         borne: bool [recordings, tags], whether the recording bears the tag.
         tags: names of the columns.
     """
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
     assert similarity.shape == borne.shape == (len(similarity), len(tags)), (similarity.shape, borne.shape, len(tags))
     similarity = similarity.astype(np.float64)
     per_tag, skipped = [], []

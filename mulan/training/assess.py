@@ -5,30 +5,10 @@ import time
 from rich.console import Console
 
 from mulan.data import storage
-from mulan.data.index import Corpus
 from mulan.evaluation.evaluate import Evaluation, evaluate
 from mulan.evaluation.report import write_report
 from mulan.evaluation.summary import print_summary
-from mulan.training.errors import RunError
 from mulan.training.run import Run
-
-
-def check_model(run: Run, data_uri: str) -> None:
-    """Makes sure, before a cluster is started, that there are a model and a corpus to evaluate it on.
-
-    Raises:
-        RunError, CorpusError: there are not.
-    """
-    weights = run.recipe().loss.weights
-    if not weights.contrastive:
-        what = "a tagger" if weights.tagging else "an audio encoder"
-        raise RunError(
-            f"run {run.uri} trained {what}, which knows no text; its scores are the validations in {run.metrics_uri}, "
-            f"and another run takes it up by --set audio_tower.pretrained={run.model_uri}"
-        )
-    if not storage.exists(storage.join(run.model_uri, "model.safetensors")):
-        raise RunError(f"run {run.uri} has no exported model; python -m jobs.export makes one of its newest checkpoint")
-    Corpus.open(data_uri)
 
 
 def assess_run(run: Run, console: Console, *, data_uri: str, split: str = "test", use_gpu: bool = False) -> Evaluation:

@@ -1,14 +1,13 @@
 """Checkpoints: named whole tensors that know neither the number of workers nor the ZeRO stage that wrote them.
 
 A folder holds ``state.safetensors`` (see :meth:`mulan.training.engine.Engine.state`), ``progress.json`` and, written
-last, ``manifest.json``, which names the size and the SHA-256 of every other file. A folder without a manifest, or with
-files that are not those of its manifest, is not a checkpoint: it was cut off or spoiled, and the one before it counts.
+last, its manifest (:mod:`mulan.training.checkpoint_list`). A folder without one, or with files that are not those of
+its manifest, is not a checkpoint: it was cut off or spoiled, and the one before it counts.
 """
 
 import hashlib
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -23,11 +22,12 @@ from safetensors.torch import load_file, save_file
 
 from mulan.data import storage
 from mulan.data.storage_errors import StorageRefused
+from mulan.training.checkpoint_list import MANIFEST, Listed, checkpoint_name, checkpoints
 
 _ROOM = "make room there, or name another folder by TMPDIR; then the same command goes on"
 
 _TEMPORARY = "mulan_checkpoint_"
-STATE, PROGRESS, MANIFEST = "state.safetensors", "progress.json", "manifest.json"
+STATE, PROGRESS = "state.safetensors", "progress.json"
 
 
 @dataclass(frozen=True)
@@ -60,22 +60,6 @@ class Checkpoint:
     """On the CPU."""
 
 
-@dataclass(frozen=True)
-class Listed:
-    """One in a run's folder that has all of its files, in their sizes."""
-
-    uri: str
-    steps_done: int
-    files: Mapping[str, Mapping[str, Any]]
-    """``bytes`` and ``sha256`` by name."""
-    score: float | None
-    """Of the validation at its step, by the recipe's headline; None where there was none."""
-
-
-def checkpoint_name(steps_done: int) -> str:
-    return f"checkpoint_{steps_done:09d}"
-
-
 def write_checkpoint(
     run_uri: str, state: dict[str, torch.Tensor], progress: Progress, *, score: float | None = None
 ) -> str:
@@ -99,17 +83,6 @@ def write_checkpoint(
     return uri
 
 
-def checkpoints(run_uri: str) -> list[Listed]:
-    """A run's, newest first, as far as their sizes tell."""
-    found = (_listed(run_uri, name) for name in sorted(checkpoint_names(run_uri), reverse=True))
-    return [one for one in found if one is not None]
-
-
-def checkpoint_names(run_uri: str) -> list[str]:
-    """Folders that are checkpoints, or shall be, or were."""
-    return [name for name in storage.names_in(run_uri) if re.fullmatch(r"checkpoint_\d{9}", name)]
-
-
 def read_newest(run_uri: str, *, passed_over: Callable[[str], None], at_most: int | None = None) -> Checkpoint | None:
     """A run's newest checkpoint that is what was written, or None.
 
@@ -127,26 +100,9 @@ def read_newest(run_uri: str, *, passed_over: Callable[[str], None], at_most: in
     return None
 
 
-def remove_checkpoint(uri: str) -> None:
-    """Its manifest first: what is left when this is cut off is no checkpoint."""
-    storage.remove(storage.join(uri, MANIFEST))
-    storage.remove_folder(uri)
-
-
 def weights(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The model's state dict within a checkpoint's tensors."""
     return {name.removeprefix("weights."): tensor for name, tensor in state.items() if name.startswith("weights.")}
-
-
-def _listed(run_uri: str, name: str) -> Listed | None:
-    uri = storage.join(run_uri, name)
-    try:
-        manifest = json.loads(storage.read_bytes(storage.join(uri, MANIFEST)))
-        files = manifest["files"]
-        whole = all(storage.size(storage.join(uri, file)) == about["bytes"] for file, about in files.items())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
-    return Listed(uri, int(name.rpartition("_")[2]), files, manifest["score"]) if whole else None
 
 
 @contextmanager

@@ -9,14 +9,8 @@ import torch
 
 from mulan.config.errors import MulanError
 from mulan.data import storage
-from mulan.training.checkpoint import (
-    Progress,
-    checkpoint_name,
-    checkpoint_names,
-    checkpoints,
-    remove_checkpoint,
-    write_checkpoint,
-)
+from mulan.training.checkpoint import Progress, write_checkpoint
+from mulan.training.checkpoint_list import checkpoint_name, checkpoint_names, checkpoints, remove_checkpoint
 from mulan.training.errors import CheckpointFailed
 
 log = logging.getLogger(__name__)

@@ -3,8 +3,6 @@
 import logging
 import os
 
-import ray
-
 from mulan.config.sections import Scale
 
 
@@ -14,6 +12,8 @@ def connect(scale: Scale) -> None:
     A local cluster offers the CPUs that the recipe asks for, whether or not the machine has so many: two workers and
     their data tasks share two cores well.
     """
+    import ray
+
     if ray.is_initialized():
         return
     if os.environ.get("RAY_ADDRESS"):

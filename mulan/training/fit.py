@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import ray
 import ray.train
@@ -19,9 +19,7 @@ from ray.train.torch import TorchConfig
 from ray.train.v2._internal.constants import WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR
 
 from mulan.config.agreement import worker_counts
-from mulan.config.audio_sections import AstTower
 from mulan.config.errors import MulanError
-from mulan.config.pretrained import AST_CHECKPOINT, pretrained_folder
 from mulan.config.recipe import Recipe
 from mulan.data import storage
 from mulan.data.examples import MicroBatchReader
@@ -29,14 +27,18 @@ from mulan.data.pipeline import planned_batches
 from mulan.data.schedule import Schedule
 from mulan.data.storage_errors import StorageError
 from mulan.objectives.collectives import gather_objects
-from mulan.training.checkpoint import Checkpoint, Progress, checkpoints, read_newest
-from mulan.training.engine import CheckpointedEngine
+from mulan.training.checkpoint import Checkpoint, Progress, read_newest
+from mulan.training.checkpoint_list import checkpoints
+from mulan.training.checks import check_corpus
 from mulan.training.errors import TrainingFailed
 from mulan.training.findings import Finding
 from mulan.training.recorder import Recorder
 from mulan.training.reports import Reports
 from mulan.training.run import JsonLinesLog, Run
 from mulan.training.trainer import Trainer, in_words
+
+if TYPE_CHECKING:
+    from mulan.training.engine import CheckpointedEngine
 
 ROOM_PERIOD_S = 10.0
 """Between two looks at whether there is room for more workers, which are taken at the next checkpoint."""
@@ -76,19 +78,6 @@ def fit(recipe: Recipe, run: Run, *, callbacks: list[UserCallback] | None = None
         raise TrainingFailed(f"run {run.uri} stopped: {in_words(error)}") from error
     except RayActorError as error:
         raise TrainingFailed(f"run {run.uri} stopped with Ray Train's controller: {in_words(error)}") from error
-
-
-def check_corpus(recipe: Recipe) -> None:
-    """Makes sure that the recipe's corpus is there and has what the recipe asks for.
-
-    Raises:
-        CorpusError, PlanError, PretrainedError: it has not, or a pretrained tower is not there.
-    """
-    if recipe.loss.weights.read_text:
-        pretrained_folder(recipe.text_tower.pretrained)
-    if isinstance(recipe.audio_tower, AstTower) and recipe.audio_tower.pretrained:
-        pretrained_folder(recipe.audio_tower.pretrained, AST_CHECKPOINT)
-    MicroBatchReader.of(recipe)
 
 
 def stands_at_the_end(recipe: Recipe, run: Run) -> bool:
@@ -161,7 +150,7 @@ def _agreed(found: Checkpoint | None) -> int:
     return int(steps[0])
 
 
-def _reports(run: Run, recorder: Recorder | None, engine: CheckpointedEngine) -> Reports:
+def _reports(run: Run, recorder: Recorder | None, engine: "CheckpointedEngine") -> Reports:
     def milestone(metrics: dict[str, Any], progress: Progress, checkpoint_due: bool) -> None:
         state = engine.state(kept=recorder is not None) if checkpoint_due else None
         if recorder is not None:

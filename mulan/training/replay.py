@@ -21,22 +21,11 @@ from mulan.data.examples import MicroBatchReader
 from mulan.data.schedule import Item, Phase, Schedule
 from mulan.training.batch_source import consumed_checksum
 from mulan.training.checkpoint import read_newest
+from mulan.training.checks import check_replay
 from mulan.training.engine import CheckpointedEngine
 from mulan.training.errors import ReplayError
 from mulan.training.reports import Reports
 from mulan.training.run import Run
-
-
-def check_replay(run: Run, step: int) -> None:
-    """
-    Raises:
-        ReplayError: the run has no such step.
-    """
-    newest = max((line["step"] for line in run.metrics()), default=0)
-    # the step that stopped a run has no line of metrics
-    if not (1 <= step <= newest or (step >= 1 and storage.exists(run.finding_uri(step)))):
-        there = f"steps 1 to {newest}" if newest else "no steps yet"
-        raise ReplayError(f"--replay-step {step}: run {run.uri} has {there}")
 
 
 def replay(recipe: Recipe, run: Run, step: int, console: Console) -> None:

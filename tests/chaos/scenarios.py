@@ -14,7 +14,7 @@ from mulan.config.recipe import Recipe
 from mulan.data.examples import MicroBatchReader
 from mulan.data.schedule import Phase
 from mulan.training.batch_source import consumed_checksum
-from mulan.training.checkpoint import checkpoints
+from mulan.training.checkpoint_list import checkpoints
 from mulan.training.run import Run
 from tests.chaos.growth import Growth, Samples
 from tests.chaos.job import Job, Watch

@@ -11,15 +11,8 @@ import torch
 
 from mulan.data import retries, storage
 from mulan.data.storage_errors import StorageError
-from mulan.training.checkpoint import (
-    Progress,
-    checkpoint_name,
-    checkpoints,
-    read_newest,
-    remove_checkpoint,
-    weights,
-    write_checkpoint,
-)
+from mulan.training.checkpoint import Progress, read_newest, weights, write_checkpoint
+from mulan.training.checkpoint_list import checkpoint_name, checkpoints, remove_checkpoint
 from tests.conftest import S3
 from tests.s3_proxy import SLOW_DOWN, Cut, Silence
 from tests.waiting import wait_until

@@ -9,7 +9,8 @@ import torch
 
 from mulan.data import retries, storage
 from mulan.training import checkpoint_writer
-from mulan.training.checkpoint import Progress, checkpoints, read_newest, write_checkpoint
+from mulan.training.checkpoint import Progress, read_newest, write_checkpoint
+from mulan.training.checkpoint_list import checkpoints
 from mulan.training.checkpoint_writer import CheckpointWriter
 from mulan.training.errors import CheckpointFailed
 from tests.conftest import S3

@@ -12,8 +12,8 @@ from mulan.config.recipe import load_recipe
 from mulan.config.recipes import named_recipes
 from mulan.model.build import build_model
 from mulan.model.folder import ModelFolderError
-from mulan.training.assess import check_model
 from mulan.training.checkpoint import weights
+from mulan.training.checks import check_model
 from mulan.training.errors import RunError
 from mulan.training.export import checkpoint_to_export, export_run
 from mulan.training.headline import headline

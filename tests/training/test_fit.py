@@ -19,7 +19,7 @@ from mulan.config.recipes import named_recipes
 from mulan.data.shards import Recording, write_corpus
 from mulan.data.storage_errors import StorageError
 from mulan.training.assess import assess_run
-from mulan.training.checkpoint import checkpoints
+from mulan.training.checkpoint_list import checkpoints
 from mulan.training.errors import RunError, TrainingFailed
 from mulan.training.export import export_run
 from mulan.training.fit import _alike, fit

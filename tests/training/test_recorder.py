@@ -12,7 +12,8 @@ from mulan.config.recipes import named_recipes
 from mulan.data import retries, storage
 from mulan.data.batch import Replaced
 from mulan.data.storage_errors import StorageError
-from mulan.training.checkpoint import Progress, checkpoints
+from mulan.training.checkpoint import Progress
+from mulan.training.checkpoint_list import checkpoints
 from mulan.training.errors import CheckpointFailed
 from mulan.training.quarantine import read_quarantine
 from mulan.training.recorder import Recorder

@@ -12,11 +12,11 @@ import torch.distributed as dist
 from mulan.config.recipe import Recipe, load_recipe
 from mulan.config.recipes import named_recipes
 from mulan.data.shards import write_corpus
-from mulan.training.checkpoint import checkpoints, remove_checkpoint
+from mulan.training.checkpoint_list import checkpoints, remove_checkpoint
+from mulan.training.checks import check_replay
 from mulan.training.errors import NonFiniteStep, ReplayError
 from mulan.training.findings import Finding
 from mulan.training.recorder import Recorder
-from mulan.training.replay import check_replay
 from mulan.training.run import Run, read_lines
 from tests.conftest import tone_recording
 from tests.processes import run_in_processes, run_job

@@ -12,8 +12,9 @@ import pytest
 from mulan.config.recipe import load_recipe
 from mulan.config.recipes import named_recipes
 from mulan.training.run import Run
+from tune.errors import SweepError
 from tune.space import search_space, settings
-from tune.sweep import SweepError, for_sweep
+from tune.sweep import for_sweep
 from tune.trial import metric
 
 

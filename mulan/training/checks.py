@@ -1,0 +1,64 @@
+"""What is made sure of before anything is started. Needs neither torch nor Ray: who is refused is told so at once."""
+
+from mulan.config.audio_sections import AstTower
+from mulan.config.pretrained import AST_CHECKPOINT, pretrained_folder
+from mulan.config.recipe import Recipe
+from mulan.data import storage
+from mulan.data.examples import MicroBatchReader
+from mulan.data.index import Corpus
+from mulan.training.checkpoint_list import checkpoints
+from mulan.training.errors import ReplayError, RunError
+from mulan.training.run import Run
+
+
+def check_corpus(recipe: Recipe) -> None:
+    """Makes sure that the recipe's corpus is there and has what the recipe asks for.
+
+    Raises:
+        CorpusError, PlanError, PretrainedError: it has not, or a pretrained tower is not there.
+    """
+    if recipe.loss.weights.read_text:
+        pretrained_folder(recipe.text_tower.pretrained)
+    if isinstance(recipe.audio_tower, AstTower) and recipe.audio_tower.pretrained:
+        pretrained_folder(recipe.audio_tower.pretrained, AST_CHECKPOINT)
+    MicroBatchReader.of(recipe)
+
+
+def check_checkpoint(run: Run) -> None:
+    """Makes sure that there is a checkpoint to export.
+
+    Raises:
+        RunError: there is none.
+    """
+    if not checkpoints(run.uri):
+        raise RunError(f"run {run.uri} has no checkpoint yet; nothing to export")
+
+
+def check_model(run: Run, data_uri: str) -> None:
+    """Makes sure that there are a model and a corpus to evaluate it on.
+
+    Raises:
+        RunError, CorpusError: there are not.
+    """
+    weights = run.recipe().loss.weights
+    if not weights.contrastive:
+        what = "a tagger" if weights.tagging else "an audio encoder"
+        raise RunError(
+            f"run {run.uri} trained {what}, which knows no text; its scores are the validations in {run.metrics_uri}, "
+            f"and another run takes it up by --set audio_tower.pretrained={run.model_uri}"
+        )
+    if not storage.exists(storage.join(run.model_uri, "model.safetensors")):
+        raise RunError(f"run {run.uri} has no exported model; python -m jobs.export makes one of its newest checkpoint")
+    Corpus.open(data_uri)
+
+
+def check_replay(run: Run, step: int) -> None:
+    """
+    Raises:
+        ReplayError: the run has no such step.
+    """
+    newest = max((line["step"] for line in run.metrics()), default=0)
+    # the step that stopped a run has no line of metrics
+    if not (1 <= step <= newest or (step >= 1 and storage.exists(run.finding_uri(step)))):
+        there = f"steps 1 to {newest}" if newest else "no steps yet"
+        raise ReplayError(f"--replay-step {step}: run {run.uri} has {there}")
