@@ -1,6 +1,7 @@
 """The arguments that the jobs share, and how a job ends: 0, 1 for a failed run, 2 for a request that cannot be met."""
 
 import argparse
+import gc
 import sys
 from collections.abc import Callable
 
@@ -75,3 +76,5 @@ def end(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted; a run goes on from its newest checkpoint by the same command", file=sys.stderr)
         sys.exit(130)
+    finally:
+        gc.freeze()  # else the end of the interpreter looks for garbage in all of torch and transformers, for a second

@@ -25,6 +25,13 @@ def connect(scale: Scale) -> None:
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,
-        # at Ray's own 15, training stands behind every other process of the machine; data tasks step back by themselves
-        _system_config={"worker_niceness": 0},
+        # this machine is not taken away before its driver is; each run would start a process that watches for that
+        runtime_env={"env_vars": {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}},
+        _system_config={
+            # at Ray's own 15, training stands behind every other process of the machine; data tasks step back by
+            # themselves
+            "worker_niceness": 0,
+            # processes of a job have the environment above, which one that was started in advance has not
+            "prestart_worker_first_driver": False,
+        },
     )

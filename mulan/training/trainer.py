@@ -1,6 +1,6 @@
-"""Ray Train's trainer, with two decisions of our own: how many workers to take, and when to give up.
+"""Ray Train's trainer, with decisions of our own: how many workers to take, when to give up, and what to start.
 
-Ray Train has no public place for either.
+Ray Train has no public place for them.
 """
 
 import re
@@ -10,6 +10,7 @@ from typing import Any
 
 from ray.train import FailureConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.callbacks import DatasetsCallback
 from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision
 from ray.train.v2._internal.execution.scaling_policy import (
     ElasticScalingPolicy,
@@ -42,6 +43,10 @@ class Trainer(TorchTrainer):
         """
         super().__init__(*arguments, **named)
         self._worker_counts, self._steps_saved, self._failed = worker_counts, steps_saved, failed
+
+    def _create_default_callbacks(self) -> list[Any]:
+        # this one starts a process that hands out the trainer's datasets, of which there are none
+        return [one for one in super()._create_default_callbacks() if not isinstance(one, DatasetsCallback)]
 
     def _initialize_and_run_controller(self, **parts: Any) -> Any:
         parts["failure_policy"] = _FailuresInARow(self.run_config.failure_config, self._steps_saved, self._failed)

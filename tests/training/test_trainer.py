@@ -12,10 +12,17 @@ from ray.train.v2._internal.execution.worker_group import WorkerGroupPollStatus,
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
 from mulan.training.errors import TrainingFailed
-from mulan.training.trainer import _EvenShares, _FailuresInARow, in_words
+from mulan.training.trainer import Trainer, _EvenShares, _FailuresInARow, in_words
 
 SCALING = ScalingConfig(num_workers=(1, 8), resources_per_worker={"CPU": 2}, elastic_resize_monitor_interval_s=0.0)
 ONE_WORKER = WorkerGroupState(0.0, cast(Any, None), [cast(Any, None)], cast(Any, None))
+
+
+def test_no_process_is_started_for_datasets_that_there_are_not() -> None:
+    trainer = Trainer(print, worker_counts=[1], steps_saved=lambda: 0, failed=print, scaling_config=SCALING)
+    started = {type(callback).__name__ for callback in trainer._create_default_callbacks()}
+    assert started >= {"BackendSetupCallback", "PlacementGroupCleanerCallback"}
+    assert "DatasetsCallback" not in started
 
 
 def room(cpus: Sequence[int]) -> dict[str, dict[str, float]]:
