@@ -1,10 +1,11 @@
-"""Measure the loss, the step, the data path or checkpoints: python -m jobs.bench loss|step|data|checkpoint
+"""Measure a part of the whole against its peers and goals: python -m jobs.bench loss|step|data|checkpoint|start
 
 Prints progress and a table, and writes the same as JSON with --json FILE. Candidates take turns; figures are medians
 with their ranges.
 """
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -138,6 +139,18 @@ def _recipe_to_save(given: argparse.Namespace) -> Recipe:
     return arguments.recipe_of(given, data_uri=None)
 
 
+def _add_start(parser: argparse.ArgumentParser) -> None:
+    """It has no settings."""
+
+
+def _start(given: argparse.Namespace, progress: Progress) -> "Report":
+    if os.environ.get("RAY_ADDRESS"):
+        raise BenchmarkRefused("RAY_ADDRESS is set; what a start takes is measured where it starts a Ray of its own")
+    from mulan.benchmarks.start import bench_start
+
+    return bench_start(rounds=given.rounds, progress=progress)
+
+
 RECIPES = {"step": _recipe_to_step, "checkpoint": _recipe_to_save}
 """Of the kinds that have one."""
 
@@ -148,6 +161,7 @@ KINDS: dict[str, tuple[Add, Measure]] = {
     "step": (_add_step, _step),
     "data": (_add_data, _data),
     "checkpoint": (_add_checkpoint, _checkpoint),
+    "start": (_add_start, _start),
 }
 """Each kind's arguments, and what it measures; a kind's libraries are loaded only for it."""
 

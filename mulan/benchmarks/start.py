@@ -1,0 +1,87 @@
+"""What it takes to start: help, a request that is refused, and Ray Train with two workers that make two steps."""
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+
+from mulan.benchmarks.chords import write_chords
+from mulan.benchmarks.measure import Figure, in_fresh_process
+from mulan.benchmarks.process_tree import PERIOD_S, Reading
+from mulan.benchmarks.results import Goal, Report, Row
+
+GOAL_HELP_S = 2.0
+"""Most seconds until a command has shown its help, or refused a request."""
+GOAL_TRAIN_CPU_S = 40.0
+
+RECORDINGS = 24
+"""Of the corpus made for the benchmark: three micro-batches of the recipe."""
+
+HELP, REFUSED, TRAIN = "help", "refused", "Ray Train, two workers, two steps"
+
+_TRAIN = ["--recipe", "demo_miniature", "--set", "train.steps=2", "--set", "train.validation_micro_batches=0"]
+_TIMEOUT_S = 600.0
+
+
+def bench_start(*, rounds: int, progress: Callable[[str], None]) -> Report:
+    """Calls ``jobs.train`` for each, in turn, and takes the times of all processes that it starts."""
+    readings: dict[str, list[Reading]] = {name: [] for name in (HELP, REFUSED, TRAIN)}
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = os.path.join(folder, "corpus")
+        write_chords(corpus, recordings=RECORDINGS)
+        for number in range(rounds):
+            for name, (arguments, exit_code) in _commands(folder, corpus, f"run{number}").items():
+                reading = read([sys.executable, "-m", "jobs.train", *arguments], exit_code=exit_code)
+                readings[name].append(reading)
+                progress(f"round {number + 1}/{rounds}  {name}: {reading.wall_s:.2f} s, {reading.cpu_s:.2f} CPU-s")
+    rows = [_row(name, taken) for name, taken in readings.items()]
+    return Report(
+        "Start",
+        {"rounds": rounds, "recipe": "demo_miniature"},
+        rows,
+        [
+            Goal("help, wall seconds", rows[0].figures[_WALL].median, GOAL_HELP_S, at_most=True),
+            Goal("refused, wall seconds", rows[1].figures[_WALL].median, GOAL_HELP_S, at_most=True),
+            Goal("Ray Train, CPU seconds", rows[2].figures[_CPU].median, GOAL_TRAIN_CPU_S, at_most=True),
+        ],
+        [
+            "CPU time is that of all processes, Ray's own and those that end in between included. What a process does "
+            f"in its last {PERIOD_S:g} s may be missing.",
+        ],
+    )
+
+
+def read(command: Sequence[str], *, exit_code: int) -> Reading:
+    """Runs a command in a fresh process, with all that it starts.
+
+    Raises:
+        BenchmarkFailed: it ended with another exit code, or did not end.
+    """
+    arguments = [str(_TIMEOUT_S), str(exit_code), *command]
+    said = in_fresh_process("mulan.benchmarks.process_tree", arguments, timeout_s=_TIMEOUT_S + 60)
+    return Reading(**json.loads(said.splitlines()[-1]))
+
+
+_WALL, _CPU = "wall", "CPU, all processes"
+
+
+def _commands(folder: str, corpus: str, run: str) -> dict[str, tuple[list[str], int]]:
+    """Arguments of jobs.train, and how it must end."""
+    place = ["--storage", folder, "--name", run]
+    return {
+        HELP: (["--help"], 0),
+        REFUSED: ([*_TRAIN, *place, "--data", os.path.join(folder, "nowhere")], 2),
+        TRAIN: ([*_TRAIN, *place, "--data", corpus], 0),
+    }
+
+
+def _row(name: str, taken: Sequence[Reading]) -> Row:
+    return Row(
+        name,
+        {
+            _WALL: Figure(tuple(reading.wall_s for reading in taken), "s"),
+            _CPU: Figure(tuple(reading.cpu_s for reading in taken), "s"),
+            "processes": Figure(tuple(float(reading.processes) for reading in taken), ""),
+        },
+    )

@@ -1,0 +1,60 @@
+"""CPU time that is planted in processes of all kinds is found, all of it."""
+
+import json
+import sys
+
+import pytest
+
+from mulan.benchmarks.measure import BenchmarkFailed, in_fresh_process
+from mulan.benchmarks.process_tree import PERIOD_S, Reading
+
+BURN = """
+import os, signal, sys, time
+def burn(seconds):
+    begun = time.process_time()
+    while time.process_time() - begun < seconds:
+        pass
+def child(work):
+    if not os.fork():
+        work()
+        os._exit(0)
+"""
+
+
+def read(program: str, *, exit_code: int = 0) -> Reading:
+    arguments = ["60", str(exit_code), sys.executable, "-c", BURN + program]
+    return Reading(**json.loads(in_fresh_process("mulan.benchmarks.process_tree", arguments, timeout_s=90)))
+
+
+def test_processes_that_come_and_go_between_two_looks() -> None:
+    """Of those that their parent waits for, the kernel knows all."""
+    taken = read("[(child(lambda: burn(0.02)), os.wait()) for _ in range(20)]")
+    assert 0.4 <= taken.cpu_s < 0.8
+
+
+def test_children_whose_parent_ignores_their_end() -> None:
+    """So does Ray's raylet; the kernel adds them up nowhere."""
+    program = """
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+for _ in range(3):
+    child(lambda: burn(0.5))
+try:
+    os.wait()
+except ChildProcessError:
+    pass
+"""
+    taken = read(program)
+    assert 1.5 - 3 * 3 * PERIOD_S < taken.cpu_s < 2.0
+    assert taken.processes == 4
+
+
+def test_orphans_that_outlive_the_command() -> None:
+    taken = read("child(lambda: (os.setsid(), child(lambda: (time.sleep(0.5), burn(0.4)))))")
+    assert 0.4 <= taken.cpu_s < 0.7
+    assert taken.wall_s < 0.5
+    assert taken.processes == 3
+
+
+def test_a_command_that_ends_otherwise_is_no_reading() -> None:
+    with pytest.raises(BenchmarkFailed, match=r"(?s)no such thing.*ended with 3, not with 0"):
+        read("print('no such thing', file=sys.stderr)\nsys.exit(3)")

@@ -1,0 +1,36 @@
+"""The start's benchmark: its commands end as they must, and a report tells what they took."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from unittest.mock import patch
+
+from mulan.benchmarks import start
+from mulan.benchmarks.process_tree import Reading
+from mulan.benchmarks.start import bench_start, read
+
+
+def test_help_is_read_with_its_times() -> None:
+    taken = read([sys.executable, "-m", "jobs.train", "--help"], exit_code=0)
+    assert taken.cpu_s > 0 and taken.wall_s > 0
+
+
+def test_a_report_has_what_each_start_takes(tmp_path: Path) -> None:
+    """Help and the refusal are real; Ray is not started here."""
+
+    def without_ray(command: Sequence[str], *, exit_code: int) -> Reading:
+        if exit_code or "--help" in command:
+            return read(command, exit_code=exit_code)
+        assert Path(command[-1], "index.parquet").exists()
+        return Reading(wall_s=20.0, cpu_s=39.0, processes=20, exit_code=0)
+
+    told: list[str] = []
+    with patch.object(start, "read", without_ray):
+        report = bench_start(rounds=1, progress=told.append)
+    assert [row.name for row in report.rows] == ["help", "refused", "Ray Train, two workers, two steps"]
+    assert len(told) == 3
+    assert [goal.bound for goal in report.goals] == [2, 2, 40]
+    assert report.goals[-1].met
+    report.write(tmp_path / "report.json")
+    assert json.loads((tmp_path / "report.json").read_text())["title"] == "Start"
