@@ -13,6 +13,8 @@ from mulan.config.recipe import load_recipe
 from mulan.config.recipes import named_recipes
 from mulan.data.examples import MicroBatchReader
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parents[1]
 
 OF_EVALUATION = ("sklearn", "scipy.stats", "matplotlib")

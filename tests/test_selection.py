@@ -76,7 +76,6 @@ def test_the_summary_counts_by_package_and_tells_the_longest_files(pytester: pyt
         pytester.mkdir(folder).joinpath(f"test_{folder}.py").write_text(text)
     lines = run("one", "other").outlines
     start = next(number for number, line in enumerate(lines) if "by package" in line)
-    told = [line.split() for line in lines[start + 1 :]]
-    assert told[0] == ["other", "1", "s", "100%", "1", "failed"]
-    assert told[1] == ["one", "0", "s", "0%", "1", "passed"]
-    assert told[4] == ["other/test_other.py", "1", "s", "100%"]
+    told = [[word for word in line.split() if word != "s" and not word[0].isdigit()] for line in lines[start + 1 :]]
+    assert told[:2] == [["other", "failed"], ["one", "passed"]]
+    assert told[4:6] == [["other/test_other.py"], ["one/test_one.py"]]

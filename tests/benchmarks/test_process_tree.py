@@ -8,6 +8,8 @@ import pytest
 from mulan.benchmarks.measure import BenchmarkFailed, in_fresh_process
 from mulan.benchmarks.process_tree import PERIOD_S, Reading
 
+pytestmark = pytest.mark.processes
+
 BURN = """
 import os, signal, sys, time
 def burn(seconds):
@@ -49,9 +51,9 @@ except ChildProcessError:
 
 
 def test_orphans_that_outlive_the_command() -> None:
-    taken = read("child(lambda: (os.setsid(), child(lambda: (time.sleep(0.5), burn(0.4)))))")
+    taken = read("child(lambda: (os.setsid(), child(lambda: (time.sleep(3.0), burn(0.4)))))")
     assert 0.4 <= taken.cpu_s < 0.7
-    assert taken.wall_s < 0.5
+    assert taken.wall_s < 3.0
     assert taken.processes == 3
 
 

@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from unittest.mock import patch
 
+import pytest
+
 from mulan.benchmarks import start
 from mulan.benchmarks.process_tree import Reading
 from mulan.benchmarks.start import bench_start, read
+
+pytestmark = pytest.mark.processes
 
 
 def test_help_is_read_with_its_times() -> None:
