@@ -1,6 +1,7 @@
 """The arguments that the jobs share, and how a job ends: 0, 1 for a failed run, 2 for a request that cannot be met."""
 
 import argparse
+import atexit
 import gc
 import sys
 from collections.abc import Callable
@@ -68,6 +69,7 @@ def run_of(arguments: argparse.Namespace) -> Run:
 
 def end(main: Callable[[], None]) -> None:
     """Runs a job's main function and exits with its code; a user's fault is printed as its message alone."""
+    atexit.register(gc.freeze)  # else the end looks for garbage in all of torch and transformers, which takes a second
     try:
         main()
     except MulanError as error:
@@ -76,5 +78,3 @@ def end(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted; a run goes on from its newest checkpoint by the same command", file=sys.stderr)
         sys.exit(130)
-    finally:
-        gc.freeze()  # else the end of the interpreter looks for garbage in all of torch and transformers, for a second

@@ -5,6 +5,14 @@ import os
 
 from mulan.config.sections import Scale
 
+_started: set[int] = set()
+"""Number of this process, once it has started a Ray of its own; a process forked from it has another."""
+
+
+def ends_with_this_process() -> bool:
+    """Whether Ray was started here by :func:`connect`, so that nothing of it outlives this process."""
+    return os.getpid() in _started
+
 
 def connect(scale: Scale) -> None:
     """Joins the cluster of ``RAY_ADDRESS`` (set within submitted jobs), or starts one in this machine's own processes.
@@ -19,6 +27,7 @@ def connect(scale: Scale) -> None:
     if os.environ.get("RAY_ADDRESS"):
         ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
         return
+    _started.add(os.getpid())
     wanted = scale.most_workers * scale.cpus_per_worker + max(scale.data_cpus, scale.most_workers) + 1
     ray.init(
         num_cpus=max(wanted, os.cpu_count() or 1),

@@ -1,5 +1,6 @@
 """The fit: a recipe trained by Ray Train on a cluster. All that is Ray Train's is in this file."""
 
+import gc
 import logging
 import math
 import os
@@ -104,9 +105,13 @@ def _train_on_worker(config: dict[str, Any]) -> None:
     Raises:
         TrainingFailed: for a reason that another attempt would meet again.
     """
+    # what is imported stays: to look through it for garbage takes a second meanwhile, and pauses in training afterwards
+    gc.disable()
     # DeepSpeed chooses its accelerator when imported, from the environment that only the worker has
     from mulan.training.worker import train_worker
 
+    gc.freeze()
+    gc.enable()
     recipe, run = config["recipe"], config["run"]
     context = ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()

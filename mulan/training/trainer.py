@@ -11,6 +11,7 @@ from typing import Any
 from ray.train import FailureConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.callbacks import DatasetsCallback
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision
 from ray.train.v2._internal.execution.scaling_policy import (
     ElasticScalingPolicy,
@@ -21,6 +22,7 @@ from ray.train.v2._internal.execution.scaling_policy import (
 from ray.train.v2._internal.execution.worker_group import WorkerGroupPollStatus, WorkerGroupState
 
 from mulan.config.errors import MulanError
+from mulan.training.cluster import ends_with_this_process
 from mulan.training.errors import TrainingFailed
 
 
@@ -45,8 +47,12 @@ class Trainer(TorchTrainer):
         self._worker_counts, self._steps_saved, self._failed = worker_counts, steps_saved, failed
 
     def _create_default_callbacks(self) -> list[Any]:
-        # this one starts a process that hands out the trainer's datasets, of which there are none
-        return [one for one in super()._create_default_callbacks() if not isinstance(one, DatasetsCallback)]
+        # each of these starts a process: to hand out the trainer's datasets, of which there are none, and to give back
+        # what is reserved if the controller is killed, which the end of a Ray of our own does as well
+        needless: tuple[type, ...] = (DatasetsCallback,)
+        if ends_with_this_process():
+            needless += (PlacementGroupCleanerCallback,)
+        return [one for one in super()._create_default_callbacks() if not isinstance(one, needless)]
 
     def _initialize_and_run_controller(self, **parts: Any) -> Any:
         parts["failure_policy"] = _FailuresInARow(self.run_config.failure_config, self._steps_saved, self._failed)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any, cast
+from unittest.mock import patch
 
 import pytest
 from ray.train import FailureConfig, ScalingConfig
@@ -18,11 +19,14 @@ SCALING = ScalingConfig(num_workers=(1, 8), resources_per_worker={"CPU": 2}, ela
 ONE_WORKER = WorkerGroupState(0.0, cast(Any, None), [cast(Any, None)], cast(Any, None))
 
 
-def test_no_process_is_started_for_datasets_that_there_are_not() -> None:
+@pytest.mark.parametrize("own_ray", [False, True])
+def test_no_process_is_started_that_has_nothing_to_do(own_ray: bool) -> None:
     trainer = Trainer(print, worker_counts=[1], steps_saved=lambda: 0, failed=print, scaling_config=SCALING)
-    started = {type(callback).__name__ for callback in trainer._create_default_callbacks()}
-    assert started >= {"BackendSetupCallback", "PlacementGroupCleanerCallback"}
+    with patch("mulan.training.trainer.ends_with_this_process", return_value=own_ray):
+        started = {type(callback).__name__ for callback in trainer._create_default_callbacks()}
+    assert "BackendSetupCallback" in started
     assert "DatasetsCallback" not in started
+    assert ("PlacementGroupCleanerCallback" in started) is not own_ray
 
 
 def room(cpus: Sequence[int]) -> dict[str, dict[str, float]]:
