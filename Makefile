@@ -48,9 +48,5 @@ clean:  ## forget the environment; runs stay
 	rm -rf .venv
 
 $(INSTALLED): requirements.lock pyproject.toml
-	@echo "installing into .venv (once; a few minutes)"
-	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "mulan needs Python 3.11 or newer; set PYTHON=")'
-	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip install -qq --requirement requirements.lock
-	@$(BIN)/pip install -qq --no-deps --editable .
-	@touch $@
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not here; name a Python: make PYTHON=..."; exit 1; }
+	@$(PYTHON) .make/install.py
