@@ -1,5 +1,8 @@
 """Compiled towers compute the same, dropout and all, in the forward with and in the one without gradient."""
 
+import os
+import shutil
+
 import pytest
 import torch
 
@@ -9,6 +12,7 @@ from mulan.training.step import training_step
 from tests.training.small import batches_of, small, torch_engine
 
 
+@pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "g++")), reason="torch.compile needs a C++ compiler")
 @pytest.mark.timeout(900)
 @pytest.mark.long(group="whole")
 def test_steps_of_compiled_towers_are_those_of_plain_ones() -> None:
