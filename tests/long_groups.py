@@ -44,11 +44,12 @@ def due(hour: int, changed: Iterable[str]) -> dict[str, str]:
     """The groups to be run, at most two, each with the reason.
 
     Args:
-        hour: counted from any beginning; in as many hours as there are groups, each of them has its turn.
+        hour: counted from a midnight. Each group has its turn in every five hours, and, asked for at the same hour of
+            every day, in every three days.
         changed: paths of files with recent commits.
     """
     names, files = list(GROUPS), list(changed)
-    first = hour % len(names)
+    first = (hour + hour // 24) % len(names)  # a day has a multiple of three hours
     turn, *others = names[first:] + names[:first]
     found = {turn: "its turn"}
     for name in others:
