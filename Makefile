@@ -6,7 +6,7 @@ INSTALLED := .venv/installed
 # two files at a time; a process has one thread, see tests/conftest.py
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-.PHONY: demo check test test-all test-long test-due chaos lint format lock clean
+.PHONY: FORCE demo check test test-all test-long test-due chaos lint format lock clean
 
 demo: $(INSTALLED)  ## make the corpus, train, evaluate; results in runs/demo
 	@$(BIN)/python -m jobs.demo
@@ -47,6 +47,9 @@ lock:  ## pin anew what pyproject.toml asks for (needs uv)
 clean:  ## forget the environment; runs stay
 	rm -rf .venv
 
-$(INSTALLED): requirements.lock pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not here; name a Python: make PYTHON=..."; exit 1; }
-	@$(PYTHON) .make/install.py
+FORCE:
+
+$(INSTALLED): FORCE  # it asks itself whether there is anything to do
+	@command -v "$(PYTHON)" >/dev/null || { echo "$(PYTHON) is not here; name a Python: make PYTHON=..."; exit 1; }
+	@"$(PYTHON)" -c "import sys; sys.exit(sys.version_info < (3, 7) and 'mulan needs Python 3.11, 3.12 or 3.13')"
+	@"$(PYTHON)" .make/install.py

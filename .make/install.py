@@ -25,6 +25,8 @@ VENV = ROOT / ".venv"
 INSTALLED = VENV / "installed"
 PYTHON = VENV / "bin" / "python"
 LOG = VENV / "install.log"
+IN_USE = ROOT / ".make" / "in_use"
+"""Locked by whoever makes the environment; a file of its own, which git does not replace."""
 DOWNLOADS = VENV / "downloads"
 """Not /tmp: it may be small, or in memory."""
 
@@ -103,7 +105,7 @@ def is_newest() -> bool:
 @contextmanager
 def alone() -> Iterator[int]:
     """Two at once would delete each other's work. Children hold on to it too, should this process be killed."""
-    with LOCK.open() as file:
+    with IN_USE.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -149,7 +151,10 @@ def check_room() -> None:
 
 
 def make_anew(progress: Progress, held: int) -> None:
+    if VENV.is_symlink():
+        raise Failure(f"{VENV} is a link to {VENV.resolve()}, which is not to be made anew from here; remove the link.")
     progress.show("making the environment")
+    INSTALLED.unlink(missing_ok=True)  # before anything else of it is gone
     command = [sys.executable, "-m", "venv", "--clear", str(VENV)]
     made = subprocess.run(command, capture_output=True, text=True, check=False, pass_fds=[held])
     if made.returncode:
@@ -188,7 +193,7 @@ def main() -> None:
     try:
         check_python()
         with alone() as held:
-            if is_newest():
+            if is_newest() or (VENV.is_symlink() and is_whole()):  # another folder's has that folder's mulan
                 return
             if not is_whole():
                 make_anew(progress, held)
@@ -199,7 +204,7 @@ def main() -> None:
             shutil.rmtree(DOWNLOADS)
             INSTALLED.write_text(what_is_installed())
             progress.show("done")
-    except Failure as failure:
+    except (Failure, OSError) as failure:
         progress.end()
         sys.exit(f"{failure}")
     except KeyboardInterrupt:

@@ -28,6 +28,8 @@ def main() -> None:
         kind.add_argument("--json", type=Path, metavar="FILE", help="write the report there as well")
         add(kind)
     given = parser.parse_args()
+    if given.rounds < 1:
+        raise BenchmarkRefused(f"--rounds {given.rounds}: at least 1 is needed")
     if getattr(given, "dry_run", False):
         print(RECIPES[given.kind](given).to_toml(), end="")
         return

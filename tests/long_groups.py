@@ -1,6 +1,6 @@
 """Groups of long tests: what each proves, which folders it stands for, and which are due: python -m tests.long_groups
 
-One group is due each hour, in turn, and one more whose folders have commits of the last hours.
+One group is due each hour, in turn, and one more that the changes of the last hours may have broken.
 """
 
 import subprocess
@@ -13,6 +13,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 RECENT_HOURS = 4
 MOST_DUE = 2
+EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+"""To git, what a repository holds before its first commit."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +22,8 @@ class Group:
     """Long tests that are run together."""
 
     proves: str
-    folders: tuple[str, ...]
-    """A commit to one of these may break what the group proves."""
+    places: tuple[str, ...]
+    """Folders and files. A change to one of these may break what the group proves."""
 
 
 GROUPS = {
@@ -35,7 +37,11 @@ GROUPS = {
     ),
     "whole": Group(
         "whole jobs, every recipe at every layout of workers and ZeRO stages, and the benchmarks' readings",
-        ("cluster/", "jobs/", "mulan/benchmarks/", "mulan/config/", "requirements.lock", "tests/processes.py", "tune/"),
+        (
+            *("cluster/", "jobs/", "mulan/benchmarks/", "mulan/config/", "mulan/model/", "mulan/objectives/"),
+            *("mulan/training/", "pyproject.toml", "requirements.lock", "tests/conftest.py", "tests/processes.py"),
+            "tune/",
+        ),
     ),
 }
 
@@ -46,25 +52,46 @@ def due(hour: int, changed: Iterable[str]) -> dict[str, str]:
     Args:
         hour: counted from a midnight. Each group has its turn in every five hours, and, asked for at the same hour of
             every day, in every three days.
-        changed: paths of files with recent commits.
+        changed: paths of files that were changed of late.
     """
     names, files = list(GROUPS), list(changed)
     first = (hour + hour // 24) % len(names)  # a day has a multiple of three hours
     turn, *others = names[first:] + names[:first]
     found = {turn: "its turn"}
     for name in others:
-        touched = next(
-            (folder for folder in GROUPS[name].folders if any(file.startswith(folder) for file in files)), ""
-        )
+        touched = next((file for file in files if _concerns(file, name)), None)
         if touched and len(found) < MOST_DUE:
-            found[name] = f"recent commits to {touched}"
+            found[name] = f"recent changes, of {touched} and perhaps others"
     return found
 
 
-def recently_changed() -> list[str]:
-    """Paths of the files that commits of the last hours changed."""
-    command = ["git", "log", f"--since={RECENT_HOURS} hours ago", "--format=", "--name-only", "HEAD"]
-    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\n")
+def _concerns(file: str, name: str) -> bool:
+    """Whether a file is one of a group's places, or holds tests of the group."""
+    if file.startswith(GROUPS[name].places):
+        return True
+    path = ROOT / file
+    return file.startswith("tests/") and path.is_file() and f'long(group="{name}")' in path.read_text(encoding="utf-8")
+
+
+def recently_changed(folder: Path = ROOT) -> list[str]:
+    """Paths of the files that differ from what the branch held some hours ago; merges count when they are made.
+
+    Where the history does not reach back so far, all files do. Where there is none, none do, and that is told.
+    """
+
+    def git(*words: str) -> str:
+        command = ["git", "-c", "core.quotePath=false", *words]
+        return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+
+    try:
+        then = git("rev-list", "-1", "--first-parent", f"--before={RECENT_HOURS} hours ago", "HEAD").strip()
+        return git("diff", "--name-only", "--no-renames", "-z", then or EMPTY_TREE, "HEAD").split("\0")[:-1]
+    except FileNotFoundError:
+        reason = "there is no git"
+    except subprocess.CalledProcessError as error:
+        reason = error.stderr.strip()
+    print(f"what was changed of late is not known: {reason}", file=sys.stderr)
+    return []
 
 
 def main() -> None:

@@ -55,7 +55,7 @@ def _job(_: int, module: str, arguments: tuple[str, ...], result: str) -> None:
         try:
             runpy.run_module(module, run_name="__main__")
         except SystemExit as exited:
-            code = int(exited.code or 0)
+            code = exited.code if isinstance(exited.code, int) else int(exited.code is not None)
     Path(result).write_bytes(pickle.dumps((code, out.getvalue(), err.getvalue())))
 
 

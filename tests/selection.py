@@ -42,12 +42,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(LONG, metavar="GROUPS", help=f"run only these groups of long tests: some of {' '.join(GROUPS)}")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    names = config.getoption(LONG)
+    if names is not None and not set() < set(names.split()) <= set(GROUPS):
+        raise pytest.UsageError(f"{LONG} {names!r}: name one or several of {' '.join(GROUPS)}")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     kept, groups = items[:], {item: group_of(item) for item in items}
     if (names := config.getoption(LONG)) is not None:
-        if not set(names.split()) or not set(names.split()) <= set(GROUPS):
-            raise pytest.UsageError(f"{LONG} {names!r}: name one or several of {' '.join(GROUPS)}")
         kept = [item for item in kept if groups[item] in names.split()]
     if config.getoption(IN_PROCESS):
         kept = [item for item in kept if not _starts_processes(item)]
@@ -70,7 +74,10 @@ def group_of(item: pytest.Item) -> str | None:
     return str(group)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadFileScheduling:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadFileScheduling | None:
+    if config.getoption("dist") != "loadfile":
+        return None
     config.option.loadscopereorder = False  # by the number of tests, of which the longest files have few
     return OneCluster(config, log)
 
@@ -89,12 +96,20 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> object:
-    result = yield
-    if item.config.getoption(IN_PROCESS):
-        before, item.session.stash[_STARTED] = item.session.stash[_STARTED], _started_processes()
-        if item.session.stash[_STARTED] != before:
-            pytest.fail("this test has started a process: mark it with pytest.mark.processes")
-    return result
+    try:
+        return (yield)
+    finally:
+        if item.config.getoption(IN_PROCESS):
+            _refuse_processes(item)
+
+
+def _refuse_processes(item: pytest.Item) -> None:
+    before, after = item.session.stash[_STARTED], _started_processes()
+    item.session.stash[_STARTED] = after
+    if after != before:
+        new = sorted(set(after[1]) - set(before[1]))
+        told = f", of which {new} still run" if new else ""
+        pytest.fail(f"this test has started processes{told}: mark it with pytest.mark.processes")
 
 
 _STARTED = pytest.StashKey[tuple[int, tuple[int, ...]]]()

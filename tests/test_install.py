@@ -87,7 +87,7 @@ def test_a_half_made_environment_is_not_taken_for_a_whole_one(tmp_path: Path) ->
     made = subprocess.run(
         ["make", f"PYTHON={sys.executable}", ".venv/installed"],
         cwd=tmp_path,
-        env={**os.environ, **nowhere},
+        env={name: value for name, value in os.environ.items() if not name.startswith("PIP_")} | nowhere,
         capture_output=True,
         text=True,
         check=False,

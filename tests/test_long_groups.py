@@ -1,11 +1,13 @@
 """Long tests stand aside, and none is forgotten: each names a group, and each group has its turn."""
 
 import ast
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.long_groups import GROUPS, MOST_DUE, due
+from tests.long_groups import GROUPS, MOST_DUE, RECENT_HOURS, due, recently_changed
 
 ROOT = Path(__file__).parents[1]
 HOURS = range(24 * 100, 24 * 103)
@@ -32,28 +34,83 @@ def test_every_group_has_its_turn_whatever_was_changed() -> None:
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_a_group_whose_folders_have_changed_is_due_at_any_hour(group: str) -> None:
-    for folder in GROUPS[group].folders:
+def test_a_group_is_soon_due_where_one_of_its_places_has_changed(group: str) -> None:
+    for place in GROUPS[group].places:
+        concerned = {name for name in GROUPS if place in GROUPS[name].places}
         for hour in HOURS:
-            assert group in due(hour, [f"{folder}new.py"])
+            found = due(hour, [f"{place}new.py" if place.endswith("/") else place])
+            assert group in found or (len(found) == MOST_DUE and set(found) <= concerned | {next(iter(found))})
+        assert any(group in due(hour, [place]) for hour in HOURS[:2])
+
+
+@pytest.mark.parametrize(
+    ("file", "group"),
+    [
+        ("tests/training/test_further_objectives_learn.py", "learning"),
+        ("tests/training/test_compiled.py", "whole"),
+        ("tests/chaos/test_chaos.py", "chaos"),
+    ],
+)
+def test_a_group_is_due_where_its_tests_have_changed(file: str, group: str) -> None:
+    assert [group in due(hour, [file]) for hour in HOURS] == [True] * len(HOURS)
 
 
 def test_no_more_than_two_groups_are_due_at_once() -> None:
-    everything = [folder for group in GROUPS.values() for folder in group.folders]
+    everything = [place for group in GROUPS.values() for place in group.places]
     assert [len(due(hour, everything)) for hour in HOURS] == [MOST_DUE] * len(HOURS)
     assert [len(due(hour, ["README.md", "tests/data/test_audio.py"])) for hour in HOURS] == [1] * len(HOURS)
 
 
 def test_every_folder_of_code_belongs_to_a_group() -> None:
     folders = {f"mulan/{path.name}/" for path in (ROOT / "mulan").iterdir() if (path / "__init__.py").exists()}
-    folders |= {"cluster/", "jobs/", "tune/"}
-    listed = [folder for group in GROUPS.values() for folder in group.folders]
-    assert folders <= set(listed)
-    assert len(listed) == len(set(listed))
-    assert [path for path in listed if not (ROOT / path).exists()] == []
+    listed = {place for group in GROUPS.values() for place in group.places}
+    assert folders | {"cluster/", "jobs/", "tune/"} <= listed
+    assert [place for place in listed if not (ROOT / place).exists()] == []
 
 
 def test_the_gate_is_style_the_fast_tests_and_the_long_ones_that_are_due() -> None:
     lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if line.startswith("make ")] == ["make lint", "make test", "make test-due"]
     assert "set -euo pipefail" in lines
+
+
+def git(folder: Path, *words: str, hours_ago: float = 0.0) -> None:
+    date = subprocess.run(["date", "-d", f"{hours_ago * 60:.0f} minutes ago", "-R"], capture_output=True, text=True)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environment |= {f"GIT_{who}_{what}": "x" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    environment |= {"GIT_AUTHOR_DATE": date.stdout.strip(), "GIT_COMMITTER_DATE": date.stdout.strip()}
+    subprocess.run(["git", *words], cwd=folder, env=environment, check=True, capture_output=True)
+
+
+def commit(folder: Path, file: str, *, hours_ago: float) -> None:
+    (folder / file).parent.mkdir(parents=True, exist_ok=True)
+    (folder / file).write_text(file)
+    git(folder, "add", ".")
+    git(folder, "commit", "-qm", file, hours_ago=hours_ago)
+
+
+@pytest.mark.processes
+def test_recent_changes_are_found_in_branches_that_were_merged_and_renames(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q", "-b", "main")
+    for file in ("old.py", "mulan/data/moved.py"):
+        commit(tmp_path, file, hours_ago=2 * RECENT_HOURS)
+    assert recently_changed(tmp_path) == []
+    git(tmp_path, "checkout", "-qb", "branch")
+    commit(tmp_path, "merged/wärme.py", hours_ago=1.5 * RECENT_HOURS)
+    git(tmp_path, "checkout", "-q", "main")
+    git(tmp_path, "mv", "mulan/data/moved.py", "moved.py")
+    git(tmp_path, "commit", "-qm", "Move", hours_ago=0.5 * RECENT_HOURS)
+    git(tmp_path, "merge", "-q", "--no-ff", "--no-edit", "branch")
+    assert recently_changed(tmp_path) == ["merged/wärme.py", "moved.py", "mulan/data/moved.py"]
+
+
+@pytest.mark.processes
+def test_without_a_history_everything_or_nothing_is_recent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "none").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+        assert recently_changed(tmp_path / "none") == []
+    assert "not known: fatal: not a git repository" in capsys.readouterr().err
+    git(tmp_path, "init", "-q")
+    commit(tmp_path, "only.py", hours_ago=0.0)
+    assert recently_changed(tmp_path) == ["only.py"]

@@ -4,12 +4,14 @@ import subprocess
 
 import pytest
 
+from tests.selection import CLUSTER
+
 PLUGINS = ("-p", "xdist.plugin", "-p", "tests.selection", "-p", "tests.summary")
 PLAIN = "def test_plain(): pass\n"
 LONG = "import pytest\n@pytest.mark.long(group={group!r})\ndef test_{name}(): pass\n"
 STARTING = "import subprocess\ndef test_starts(): subprocess.run(['true'])\ndef test_next(): pass\n"
 MARKED = "import pytest, subprocess\n@pytest.mark.processes\ndef test_marked(): subprocess.run(['true'])\n"
-NEEDING_RAY = "import pytest\n@pytest.fixture\ndef ray_cluster(): pass\ndef test_ray(ray_cluster): pass\n"
+NEEDING_RAY = f"import pytest\n@pytest.fixture\ndef {CLUSTER}(): pass\ndef test_ray({CLUSTER}): pass\n"
 
 
 @pytest.fixture
@@ -50,6 +52,11 @@ def test_a_group_that_there_is_not_is_refused_with_those_that_there_are(names: s
     result.stderr.fnmatch_lines(f"ERROR: --long '{names}': name one or several of learning chaos whole")
 
 
+def test_without_xdist_all_is_in_one_process(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "PLUGINS", ("-p", "no:xdist", *PLUGINS[2:]))
+    assert ran(run(test_a=PLAIN)) == ["test_plain"]
+
+
 @pytest.mark.parametrize("mark", ["long", "long()", "long('chaos')", "long(group='chaoss')"])
 def test_a_long_mark_without_a_group_ends_the_run(mark: str, run: Run) -> None:
     result = run(test_a=f"import pytest\n@pytest.mark.{mark}\ndef test_it(): pass\n")
@@ -62,7 +69,7 @@ def test_a_test_that_starts_a_process_and_is_not_marked_fails_in_process(run: Ru
     subprocess.run(["true"], check=True)  # one that was there before is nobody's fault
     result = run("--in-process", test_a=STARTING, test_b=MARKED, test_c=NEEDING_RAY)
     result.assert_outcomes(passed=2, errors=1, deselected=2)
-    result.stdout.fnmatch_lines("*this test has started a process: mark it with pytest.mark.processes*")
+    result.stdout.fnmatch_lines("*this test has started processes: mark it with pytest.mark.processes*")
     assert run().ret == pytest.ExitCode.OK
 
 

@@ -152,6 +152,8 @@ def test_a_benchmark_tells_its_faults_before_the_first_reading(job: Job) -> None
         refused = job("bench", *arguments, "--data", "/nowhere/tones")
         assert_refused(refused, "corpus /nowhere/tones: there is no index.parquet")
     assert_refused(job("bench", "step", "--engine", "ray"), "--engine ray", "--data")
+    for kind in ("loss", "start"):
+        assert_refused(job("bench", kind, "--rounds", "0"), "--rounds 0: at least 1")
 
 
 def test_a_name_or_a_run_that_cannot_be_is_refused(job: Job) -> None:

@@ -39,5 +39,7 @@ def save_bert(folder: Path, **sizes: int) -> str:
 def narrow_bert(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Folder of a text encoder of two layers of 12 features. Most of the time of a step of the pretrained one goes into
     its token embeddings, which are copied and added up between workers whatever is trained."""
-    sizes = {"hidden_size": 12, "intermediate_size": 24, "num_attention_heads": 2, "num_hidden_layers": 2}
+    # a matrix of each layer is larger than what DeepSpeed at stage 3 keeps whole, 100,000 numbers: it is gathered for
+    # every use and given up again
+    sizes = {"hidden_size": 12, "intermediate_size": 8400, "num_attention_heads": 2, "num_hidden_layers": 2}
     return save_bert(tmp_path_factory.mktemp("bert"), **sizes)

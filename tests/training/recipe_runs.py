@@ -36,6 +36,8 @@ class Trained(NamedTuple):
     """Itself, in the first process only."""
     first_gradient: dict[str, torch.Tensor]
     """Of every parameter at the first step; in the first process only."""
+    first_weights: dict[str, torch.Tensor]
+    """Every trained parameter after the first step; in the first process only."""
 
 
 def recipe(name: str, uri: str, *, bert: str, stage: int, steps: int) -> Recipe:
@@ -55,18 +57,22 @@ def recipe(name: str, uri: str, *, bert: str, stage: int, steps: int) -> Recipe:
 
 
 def trained(one: Recipe, run_uri: str) -> Trained:
-    first: dict[str, torch.Tensor] = {}
+    gradient: dict[str, torch.Tensor] = {}
+    weights: dict[str, torch.Tensor] = {}
 
     def watch(engine: CheckpointedEngine, line: dict[str, Any]) -> None:
         if line["step"] == 1:
-            moments = {name: tensor for name, tensor in engine.state().items() if name.startswith("exp_avg.")}
-            first.update({name: moment / (1 - one.optim.beta1) for name, moment in moments.items()})
+            state = engine.state()
+            for name in (key.removeprefix("exp_avg.") for key in state if key.startswith("exp_avg.")):
+                gradient[name] = state[f"exp_avg.{name}"] / (1 - one.optim.beta1)
+                weights[name] = state[f"weights.{name}"].clone()
 
     lines, state = train_inline(one, run_uri, watch=watch)
     leads = world()[0] == 0
     if leads:
         shutil.rmtree(run_uri)  # never resumed, and the checkpoints of all cases are 4 GB
-    return Trained(lines, hashlib.sha256(save(state)).hexdigest(), state if leads else {}, first if leads else {})
+    digest = hashlib.sha256(save(state)).hexdigest()
+    return Trained(lines, digest, state, gradient, weights) if leads else Trained(lines, digest, {}, {}, {})
 
 
 def train_in_processes(workers: int, recipes: dict[Hashable, Recipe], folder: Path) -> dict[Hashable, list[Trained]]:
