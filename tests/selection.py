@@ -50,13 +50,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    kept, groups = items[:], {item: group_of(item) for item in items}
-    if (names := config.getoption(LONG)) is not None:
-        kept = [item for item in kept if groups[item] in names.split()]
-    if config.getoption(IN_PROCESS):
-        kept = [item for item in kept if not _starts_processes(item)]
-    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
-    items[:] = sorted(kept, key=_turn)
+    groups = {item: group_of(item) for item in items}
+    names = config.getoption(LONG)
+
+    def runs(item: pytest.Item) -> bool:
+        chosen = names is None or groups[item] in names.split()
+        return chosen and not (config.getoption(IN_PROCESS) and _starts_processes(item))
+
+    config.hook.pytest_deselected(items=[item for item in items if not runs(item)])
+    items[:] = sorted(filter(runs, items), key=_turn)
 
 
 def group_of(item: pytest.Item) -> str | None:
