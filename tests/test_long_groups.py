@@ -3,6 +3,7 @@
 import ast
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -75,10 +76,10 @@ def test_the_gate_is_style_the_fast_tests_and_the_long_ones_that_are_due() -> No
 
 
 def git(folder: Path, *words: str, hours_ago: float = 0.0) -> None:
-    date = subprocess.run(["date", "-d", f"{hours_ago * 60:.0f} minutes ago", "-R"], capture_output=True, text=True)
+    date = f"@{time.time() - hours_ago * 3600:.0f} +0000"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     environment |= {f"GIT_{who}_{what}": "x" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    environment |= {"GIT_AUTHOR_DATE": date.stdout.strip(), "GIT_COMMITTER_DATE": date.stdout.strip()}
+    environment |= {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
     subprocess.run(["git", *words], cwd=folder, env=environment, check=True, capture_output=True)
 
 

@@ -20,7 +20,7 @@ from tune.space import search_space, settings
 from tune.trial import metric, trial
 
 DRIVER_CPUS = 0.01
-"""Of a trial's driver, which only waits; its workers ask for their own."""
+"""CPUs of a trial's driver, which only waits; its workers ask for their own."""
 
 
 def run_trials(recipe: Recipe, run: Run, *, trials: int, concurrent: int) -> ResultGrid:

@@ -29,11 +29,11 @@ class Reading:
     """What a command took."""
 
     wall_s: float
-    """Until it ended itself."""
+    """Seconds until the command itself ended."""
     cpu_s: float
-    """Of all of its processes, until the last of them ended."""
+    """CPU seconds of all its processes, until the last of them ended."""
     processes: int
-    """That were seen."""
+    """How many processes were seen."""
     exit_code: int
 
 
@@ -74,8 +74,11 @@ class _Process:
     children: list["_Process"] = field(default_factory=list)
 
     def ticks_of_children(self) -> int:
-        """And of theirs. The kernel forgets a child whose parent ignores its end, as Ray's raylet does; looks miss what
-        comes and goes in between. Whichever knows more is taken."""
+        """Ticks of CPU time of all processes below this one.
+
+        The kernel forgets a child whose parent ignores its end, as Ray's raylet does; looks miss what comes and goes in
+        between. Whichever knows more is taken.
+        """
         return max(self.waited_for, sum(child.own + child.ticks_of_children() for child in self.children))
 
 
@@ -85,7 +88,7 @@ class _Tree:
     def __init__(self) -> None:
         self._here = _Process()
         self._seen: dict[tuple[int, int], _Process] = {}
-        """By number and time of start: numbers are given anew."""
+        """Processes by number and time of start: numbers are given anew."""
 
     @property
     def cpu_s(self) -> float:
@@ -111,7 +114,7 @@ class _Tree:
     def _note(
         self, number: int, process: _Process, table: Mapping[int, Sequence[str]], numbers: Mapping[int, Sequence[int]]
     ) -> list[int]:
-        """``numbers``: of the children of each."""
+        """Notes the times of one process and of all below it; ``numbers`` has the children of each."""
         times = [int(ticks) for ticks in table[number][11:15]]
         process.own, process.waited_for = sum(times[:2]), sum(times[2:])
         found = []

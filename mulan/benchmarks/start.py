@@ -16,7 +16,7 @@ GOAL_HELP_S = 2.0
 GOAL_TRAIN_CPU_S = 40.0
 
 RECORDINGS = 24
-"""Of the corpus made for the benchmark: three micro-batches of the recipe."""
+"""Size of the corpus that is made for the benchmark: three micro-batches of the recipe."""
 
 HELP, REFUSED, TRAIN = "help", "refused", "Ray Train, two workers, two steps"
 

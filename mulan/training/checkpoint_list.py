@@ -23,7 +23,7 @@ class Listed:
     files: Mapping[str, Mapping[str, Any]]
     """``bytes`` and ``sha256`` by name."""
     score: float | None
-    """Of the validation at its step, by the recipe's headline; None where there was none."""
+    """Score of the validation at its step, by the recipe's headline; None where there was none."""
 
 
 def checkpoint_name(steps_done: int) -> str:

@@ -29,15 +29,15 @@ class Trained(NamedTuple):
     """What one process has at the end of a run."""
 
     lines: list[dict[str, Any]]
-    """Of metrics."""
+    """The lines of metrics."""
     digest: str
-    """Of the final state."""
+    """SHA-256 of the final state."""
     state: dict[str, torch.Tensor]
-    """Itself, in the first process only."""
+    """The final state, in the first process only."""
     first_gradient: dict[str, torch.Tensor]
-    """Of every parameter at the first step; in the first process only."""
+    """The gradient of every parameter at the first step, in the first process only."""
     first_weights: dict[str, torch.Tensor]
-    """Every trained parameter after the first step; in the first process only."""
+    """Every trained parameter after the first step, in the first process only."""
 
 
 def recipe(name: str, uri: str, *, bert: str, stage: int, steps: int) -> Recipe:
