@@ -1,0 +1,189 @@
+"""libsndfile and FFmpeg (by PyAV), each decoding a file from its start to its end, whatever the file says of itself.
+
+Neither reads all that the other does. Nothing in a file makes FFmpeg open another one: it reads from a file object, and
+no format is allowed that names files or addresses (playlists, DASH, concat scripts).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import BinaryIO
+
+import av
+import numpy as np
+import soundfile
+
+from mulan.data.encoded import Encoded
+from mulan.data.errors import DecodeError
+from mulan.data.samples import Block, check_rate, checked, mix_down
+
+SAMPLES_AT_ONCE = 2**22
+"""Of all channels together, between decoding and mixing down: memory must not depend on what a header promises."""
+
+_FRAMES_AT_ONCE = 2**17
+"""What is read at a time where all of a file is."""
+
+_MOST_PLANES = 7
+"""Of a frame with more, PyAV reads memory that is none of its planes."""
+
+_MOST_LOST = 0.01
+"""Share of FFmpeg's packets that may be damaged in the middle of a file."""
+
+_FORMATS = (
+    "aa,aac,aax,ac3,ac4,aea,aiff,amr,amrnb,amrwb,ape,asf,ast,au,avi,avr,caf,dsf,dts,dtshd,eac3,flac,flv,gsm,iff,ilbc,"
+    "ircam,latm,loas,matroska,mlp,mmf,mov,mp3,mp4,mpc,mpc8,mpeg,mpegts,nistsphere,nut,ogg,oma,osq,pvf,qcp,qoa,rm,rso,sds,"
+    "shn,sln,sol,sox,spdif,tak,truehd,tta,voc,vqf,w64,wav,wsaud,wsd,wv,wve,xa,xwma"
+)
+"""Of FFmpeg's demuxers those of sound, and of films with sound."""
+
+_SCALES = {"u8": 2.0**-7, "s16": 2.0**-15, "s32": 2.0**-31, "s64": 2.0**-63, "flt": 1.0, "dbl": 1.0}
+"""What a sample of FFmpeg's formats is multiplied with to be in [-1, 1]."""
+
+
+@dataclass
+class Decoding:
+    """How a file's decoding ended; told while its blocks are taken."""
+
+    seconds: float = 0.0
+    """Of sound."""
+    fault: str = ""
+    """What kept it from going on; empty where it came to the end without a fault."""
+    damaged: bool = False
+    """Whether more is lost in the middle than can be passed over."""
+
+
+Decoder = Callable[[Encoded, Decoding], Iterator[Block]]
+"""Blocks of a file. What is wrong with the file ends them and stands in the Decoding; samples that are not numbers and
+rates that no sound has are raised as a DecodeError."""
+
+
+class OnePart(soundfile.SoundFile):
+    """A file of which one part is read.
+
+    A seekable one is sought anew after each read, for the next one, which in FLAC means to decode again.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
+def open_with_libsndfile(file: BinaryIO) -> OnePart:
+    """
+    Raises:
+        soundfile.LibsndfileError: it does not read such files.
+    """
+    return OnePart(file)
+
+
+def read_mono(file: OnePart, count: int, *, out: np.ndarray | None = None) -> np.ndarray:
+    """Up to so many frames from where the file stands, [frames]; in ``out`` [count, 1] if given.
+
+    int16 where the file holds that in mono, float32 otherwise.
+
+    Raises:
+        soundfile.LibsndfileError: it cannot go on.
+    """
+    dtype = "int16" if file.subtype == "PCM_16" else "float32"
+    most = count if out is not None else max(1, SAMPLES_AT_ONCE // file.channels)
+    parts, missing, ended = [], count, False
+    while missing and not ended:
+        wanted = min(missing, most)
+        part = file.read(wanted, dtype, always_2d=True, out=out)
+        parts.append(mix_down(part))
+        missing, ended = missing - len(part), len(part) < wanted
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def by_libsndfile(file: Encoded, decoding: Decoding) -> Iterator[Block]:
+    """A :data:`Decoder`."""
+    with file.open() as content:
+        try:
+            opened = open_with_libsndfile(content)
+        except (soundfile.LibsndfileError, OSError) as error:
+            decoding.fault = getattr(error, "error_string", None) or str(error)
+            return
+        with opened:
+            check_rate(opened.samplerate)
+            while True:
+                try:
+                    mono = read_mono(opened, max(1, min(_FRAMES_AT_ONCE, SAMPLES_AT_ONCE // opened.channels)))
+                except soundfile.LibsndfileError as error:
+                    decoding.fault = f"{opened.format}: {error.error_string}"
+                    return
+                if not len(mono):
+                    return
+                decoding.seconds += len(mono) / opened.samplerate
+                yield checked(mono, opened.samplerate)
+
+
+def by_ffmpeg(file: Encoded, decoding: Decoding) -> Iterator[Block]:
+    """A :data:`Decoder`."""
+    with file.open() as content:
+        try:
+            yield from _joined(_frames(content, len(file), decoding), decoding)
+        except DecodeError:
+            raise
+        except (av.FFmpegError, IndexError, ValueError, MemoryError, OverflowError) as error:
+            decoding.fault = decoding.fault or str(error)
+
+
+def _frames(content: BinaryIO, size: int, decoding: Decoding) -> Iterator[av.AudioFrame]:
+    """All frames that can be decoded: one damaged packet does not end a file."""
+    packets, lost, lost_last = 0, 0, 0
+    options = {"format_whitelist": _FORMATS, "protocol_whitelist": "none"}
+    with av.open(content, "r", options=options, metadata_errors="ignore") as container:
+        stream = next((one for one in container.streams.audio if one.codec_context is not None), None)
+        if stream is None:
+            raise ValueError("there is no decoder for it" if container.streams.audio else "there is no sound in it")
+        _check_not_cut(stream, size)
+        for packet in container.demux(stream):
+            packets += packet.size > 0
+            try:
+                frames = packet.decode()
+            except av.InvalidDataError as error:
+                lost_last += 1
+                decoding.fault = str(error)
+                continue
+            if frames:
+                lost, lost_last = lost + lost_last, 0
+            yield from frames
+    decoding.damaged = lost > _MOST_LOST * packets
+
+
+def _check_not_cut(stream: av.AudioStream, size: int) -> None:
+    """An MP4 lists its packets; one whose packets are not all there would else be taken for a shorter one."""
+    if stream.container.format.name.startswith("mov") and len(stream.index_entries):
+        last = stream.index_entries[-1]
+        if last.pos + last.size > size:
+            raise DecodeError("truncated audio", f"MP4 whose last packet ends at byte {last.pos + last.size} of {size}")
+
+
+def _joined(frames: Iterator[av.AudioFrame], decoding: Decoding) -> Iterator[Block]:
+    """Frames as blocks of some length: what is done with a block has its price."""
+    parts: list[np.ndarray] = []
+    held, of_hz = 0, 0
+    for frame in chain(frames, [None]):
+        if parts and (frame is None or frame.sample_rate != of_hz or held >= _FRAMES_AT_ONCE):
+            decoding.seconds += held / of_hz
+            yield checked(np.concatenate(parts), of_hz)
+            parts, held = [], 0
+        if frame is not None:
+            check_rate(frame.sample_rate)
+            parts.append(_mono(frame))
+            held, of_hz = held + frame.samples, frame.sample_rate
+
+
+def _mono(frame: av.AudioFrame) -> np.ndarray:
+    """float32 [frames]."""
+    channels = frame.layout.nb_channels
+    if frame.format.is_planar and channels > _MOST_PLANES:
+        (frame,) = av.AudioResampler(format=frame.format.packed).resample(frame)
+    samples: np.ndarray = frame.to_ndarray()
+    columns = samples.T if frame.format.is_planar else samples.reshape(frame.samples, channels)
+    kind = frame.format.name.removesuffix("p")
+    if kind == "flt":
+        return mix_down(columns)
+    centred = columns.astype(np.float64 if kind in ("s32", "s64", "dbl") else np.float32)
+    if kind == "u8":
+        centred -= 128
+    return mix_down((centred * _SCALES[kind]).astype(np.float32))
