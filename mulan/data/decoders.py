@@ -7,7 +7,7 @@ no format is allowed that names files or addresses (playlists, DASH, concat scri
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
@@ -124,7 +124,7 @@ def by_ffmpeg(file: Encoded, decoding: Decoding) -> Iterator[Block]:
         except DecodeError:
             raise
         except (av.FFmpegError, IndexError, ValueError, MemoryError, OverflowError) as error:
-            decoding.fault = decoding.fault or str(error)
+            decoding.fault = decoding.fault or _words_of(error)
 
 
 def _frames(content: BinaryIO, size: int, decoding: Decoding) -> Iterator[av.AudioFrame]:
@@ -142,12 +142,17 @@ def _frames(content: BinaryIO, size: int, decoding: Decoding) -> Iterator[av.Aud
                 frames = packet.decode()
             except av.InvalidDataError as error:
                 lost_last += 1
-                decoding.fault = str(error)
+                decoding.fault = _words_of(error)
                 continue
             if frames:
                 lost, lost_last = lost + lost_last, 0
             yield from frames
     decoding.damaged = lost > _MOST_LOST * packets
+
+
+def _words_of(error: Exception) -> str:
+    """Without the number and the file name that FFmpeg's errors have, of a file that has no name."""
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _check_not_cut(stream: av.AudioStream, size: int) -> None:
@@ -178,7 +183,7 @@ def _mono(frame: av.AudioFrame) -> np.ndarray:
     channels = frame.layout.nb_channels
     if frame.format.is_planar and channels > _MOST_PLANES:
         (frame,) = av.AudioResampler(format=frame.format.packed).resample(frame)
-    samples: np.ndarray = frame.to_ndarray()
+    samples: Any = frame.to_ndarray()
     columns = samples.T if frame.format.is_planar else samples.reshape(frame.samples, channels)
     kind = frame.format.name.removesuffix("p")
     if kind == "flt":

@@ -85,11 +85,11 @@ def _first_frame(file: Encoded) -> int | None:
 
 def _count(file: Encoded, start: int, sizes: dict[bytes, int]) -> int | None:
     """Frames from a place to the end; None where something else is among them."""
-    place, count = start, 0
+    place, count, size_of = start, 0, sizes.get
     while place < len(file):
         data, begin = file.piece(place)
         at = begin
-        while size := sizes.get(data[at : at + 4]):
+        while size := size_of(data[at : at + 4]):
             at += size
             count += 1
         if at == begin:

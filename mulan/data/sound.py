@@ -16,7 +16,8 @@ import soxr
 from mulan.data.decoders import Decoder, Decoding, OnePart, by_ffmpeg, by_libsndfile, open_with_libsndfile, read_mono
 from mulan.data.encoded import Encoded, joined_files
 from mulan.data.errors import DecodeError
-from mulan.data.frame_count import flac_told_s, known_frames
+from mulan.data.flac_frames import flac_told_s
+from mulan.data.frame_count import known_frames
 from mulan.data.samples import as_float32, at_rate, check_rate, checked, round_to_int16, samples_at
 
 _MOST_KEPT = 2**22
@@ -125,8 +126,6 @@ def seekable_sound(file: Encoded, rate_hz: int) -> SeekableSound | None:
     Raises:
         DecodeError: a rate that no sound has.
     """
-    if len(joined_files(file)) > 1:
-        return None
     try:
         opened = open_with_libsndfile(file.open())
     except (soundfile.LibsndfileError, OSError):
