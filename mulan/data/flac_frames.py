@@ -15,7 +15,7 @@ _START = b"fLaC\0\0\0\x22"
 _SEARCHED_BYTES = 2**16
 """In which a frame is looked for: one of noise in many channels, and behind the last one perhaps tags."""
 
-_PROBES = 7
+_PROBES = 3
 """Frames that are looked at between the first and the last."""
 
 
