@@ -5,6 +5,7 @@ Each frame says its place in the stream, so that the truth is seen without decod
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from mulan.data.encoded import Encoded
 from mulan.data.mpeg_frames import size_of_id3
@@ -40,7 +41,7 @@ def is_one_flac_stream(file: Encoded, frames: int) -> bool:
         return False
     places = [len(file) * probe // (_PROBES + 1) for probe in range(1, _PROBES + 1)]
     ends = [end for place in places if (end := _next_end(file, place, fixed)) is not None]
-    return all(one < other for one, other in zip(ends, [*ends[1:], frames + 1], strict=True))
+    return all(one <= other for one, other in pairwise([*ends, frames]))
 
 
 def _header(file: Encoded) -> bytes:
