@@ -1,7 +1,8 @@
 """Where pretrained weights are: in a folder, inside an installed Python package, or on the Hugging Face hub."""
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,9 @@ _SAFE_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 _CONFIGURATION_AND_WEIGHTS = {"configuration": ("config.json",), "weights": _SAFE_WEIGHTS + _PICKLED_WEIGHTS}
 
+_MOST_SAID = 300
+"""Characters of another library's message."""
+
 
 class PretrainedError(MulanError, ValueError):
     """Pretrained weights that are not there or cannot be used. Lists every fault found."""
@@ -21,6 +25,26 @@ class PretrainedError(MulanError, ValueError):
     def __init__(self, spec: str, faults: Sequence[str], remedy: str) -> None:
         self.faults = tuple(faults)
         super().__init__(f"pretrained {spec!r}: {'; '.join(faults)}. {remedy}")
+
+
+@contextmanager
+def loading(spec: str, fault: str, remedy: str) -> Iterator[None]:
+    """Turns all that a library raises while it reads files into a :class:`PretrainedError` of one line.
+
+    Args:
+        spec: what the recipe names.
+        fault: what is then wrong: ``the tokenizer cannot be loaded``.
+        remedy: a sentence or more.
+    """
+    try:
+        yield
+    except MulanError:
+        raise
+    except Exception as error:  # what libraries raise for files of any content cannot be listed
+        kind = "" if isinstance(error, OSError | ValueError) and str(error) else f"{type(error).__name__}: "
+        said = " ".join(f"{kind}{error}".split()).rstrip(" .:")
+        shown = said if len(said) <= _MOST_SAID else f"{said[:_MOST_SAID]} ..."
+        raise PretrainedError(spec, [f"{fault}: {shown}"], remedy) from error
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,26 @@
 """Texts to token ids, by the tokenizer that belongs to the text tower."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tokenizers import Tokenizer
 
-from mulan.config.pretrained import PretrainedError, pretrained_folder
+from mulan.config.pretrained import PretrainedError, loading, pretrained_folder
 from mulan.config.sections import TextTower
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 MOST_CHARACTERS = 20_000
 """Read of a text, since a tokenizer reads all of it before it cuts: 512 tokens are some 2,500 characters of English."""
+
+FIT_ENCODERS = (
+    "Set text_tower.pretrained to a bidirectional encoder whose tokenizer begins every text with a special token and "
+    "pads it: BERT, RoBERTa, DistilBERT, MPNet, ELECTRA, ALBERT, DeBERTa, ModernBERT and their kin, network and "
+    "tokenizer saved in one folder by save_pretrained."
+)
+"""What to do about an encoder that cannot be a text tower."""
 
 
 def is_blank(text: str) -> bool:
@@ -30,16 +41,56 @@ def load_tokenizer(section: TextTower) -> Tokenizer | None:
     """The text tower's tokenizer, which cuts or null-pads to ``max_tokens``; None where the recipe has no text tower.
 
     It can be pickled: the processes that read need neither the pretrained model's files nor ``transformers``.
+
+    Raises:
+        PretrainedError: it cannot be loaded, cannot pad, or begins a text with something else than a special token.
     """
     if not section.pretrained:
         return None
+    spec, whole = section.pretrained, whole_tokenizer(section.pretrained)
+    tokenizer = getattr(whole, "backend_tokenizer", None)
+    if not isinstance(tokenizer, Tokenizer):
+        fault = f"its tokenizer, {type(whole).__name__}, is written in Python and has no fast form"
+        raise PretrainedError(spec, [fault], FIT_ENCODERS)
+    if whole.pad_token_id is None:
+        raise PretrainedError(
+            spec,
+            ["its tokenizer has no token to pad with"],
+            'Load it with transformers, name one, tokenizer.add_special_tokens({"pad_token": "[PAD]"}), and save it '
+            "again, and so the network after network.resize_token_embeddings(len(tokenizer)).",
+        )
+    with loading(spec, "its tokenizer cannot be loaded", FIT_ENCODERS):
+        # texts are cut and padded behind, whatever the files say: the sentence's token is the first
+        tokenizer.enable_truncation(section.max_tokens, direction="right")
+        tokenizer.enable_padding(
+            direction="right", length=section.max_tokens, pad_id=whole.pad_token_id, pad_token=whole.pad_token
+        )
+        encoded = tokenizer.encode("music")
+    if not encoded.special_tokens_mask[0]:
+        fault = "its tokenizer puts no special token before a text: the first position would be that of a word"
+        raise PretrainedError(spec, [fault], FIT_ENCODERS)
+    return tokenizer
+
+
+def whole_tokenizer(spec: str) -> "PreTrainedTokenizerBase":
+    """A text encoder's tokenizer as ``transformers`` has it, cutting and padding behind the text.
+
+    Asks no hub beyond :func:`mulan.config.pretrained.pretrained_folder`, and runs no code of the folder's.
+
+    Args:
+        spec: as in ``text_tower.pretrained``.
+
+    Raises:
+        PretrainedError: it is not there or cannot be loaded.
+    """
+    folder = pretrained_folder(spec)
     from transformers import AutoTokenizer
 
-    whole = AutoTokenizer.from_pretrained(pretrained_folder(section.pretrained), local_files_only=True)
-    tokenizer: Tokenizer = whole.backend_tokenizer
-    tokenizer.enable_truncation(section.max_tokens)
-    tokenizer.enable_padding(length=section.max_tokens, pad_id=whole.pad_token_id, pad_token=whole.pad_token)
-    return tokenizer
+    with loading(spec, "its tokenizer cannot be loaded", FIT_ENCODERS):
+        whole: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, truncation_side="right", padding_side="right"
+        )
+    return whole
 
 
 @dataclass(frozen=True)
@@ -56,11 +107,9 @@ class Vocabulary:
 def load_vocabulary(section: TextTower) -> Vocabulary:
     """
     Raises:
-        PretrainedError: the text tower's tokenizer has no [MASK].
+        PretrainedError: the text tower's tokenizer cannot be loaded, or has no [MASK].
     """
-    from transformers import AutoTokenizer
-
-    whole = AutoTokenizer.from_pretrained(pretrained_folder(section.pretrained), local_files_only=True)
+    whole = whole_tokenizer(section.pretrained)
     if whole.mask_token_id is None:
         raise PretrainedError(
             section.pretrained,

@@ -3,58 +3,62 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from transformers import PreTrainedModel
 from transformers.utils import logging
 
-from mulan.config.pretrained import PretrainedError
-from mulan.model.attention import ATTENTION
+from mulan.config.pretrained import PretrainedError, loading
+from mulan.model.attention import attention_of
 
-LOADING_ERRORS = (
-    OSError,
-    ValueError,
-    RuntimeError,
-    AttributeError,
-    UnpicklingError,
-    SafetensorError,
-    StrictDataclassError,
-)
-"""What ``transformers`` raises for folders that are damaged or of another kind."""
+_MOST_NAMED = 20
+"""Missing weights in one message; the others are counted."""
 
 
-def load_network(network_class: Any, spec: str, folder: Path, config: Any, *, remedy: str) -> PreTrainedModel:
-    """A network with all of its weights, in float32. Asks no hub and prints nothing.
+def load_network(
+    network_class: type[PreTrainedModel], spec: str, folder: Path, config: Any, *, remedy: str
+) -> PreTrainedModel:
+    """A network with all of its weights, in float32. Asks no hub, prints nothing and runs no code of the folder's.
 
     Args:
-        network_class: has ``from_pretrained``.
         spec: what the recipe names, for messages.
         config: of ``transformers``; the folder's own or one with fewer layers.
 
     Raises:
         PretrainedError: cannot be loaded, or weights are missing (those of a pooler may be).
     """
-    try:
+    with loading(spec, "cannot be loaded", remedy):
+        _check_size(network_class, spec, folder, config, remedy)
         with _quiet_loading():
-            network, loading = network_class.from_pretrained(
+            network, found = network_class.from_pretrained(
                 folder,
                 config=config,
                 local_files_only=True,
+                weights_only=True,
                 dtype=torch.float32,
-                attn_implementation=ATTENTION,
+                attn_implementation=attention_of(network_class),
                 output_loading_info=True,
             )
-    except LOADING_ERRORS as error:
-        raise PretrainedError(spec, [f"cannot be loaded: {error}"], remedy) from error
-    missing = sorted(name for name in loading["missing_keys"] if not name.startswith("pooler."))
+    missing = sorted(name for name in found["missing_keys"] if not name.startswith("pooler."))
     if missing:
-        raise PretrainedError(spec, [f"has no weights for {', '.join(missing)}"], remedy)
+        more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
+        raise PretrainedError(spec, [f"has no weights for {', '.join(missing[:_MOST_NAMED])}{more}"], remedy)
     loaded: PreTrainedModel = network
     return loaded
+
+
+def _check_size(network_class: type[PreTrainedModel], spec: str, folder: Path, config: Any, remedy: str) -> None:
+    """Before memory is taken for weights that are not there: a configuration may ask for any number of them."""
+    with torch.device("meta"):
+        skeleton = network_class(config)
+    described = sum(parameter.numel() for parameter in skeleton.parameters())
+    held = sum(file.stat().st_size for kind in ("*.safetensors", "*.bin") for file in folder.glob(kind))
+    if described > held:
+        fault = (
+            f"cannot be loaded: config.json describes {described:,} weights, its files of weights hold {held:,} bytes"
+        )
+        raise PretrainedError(spec, [fault], remedy)
 
 
 @contextmanager

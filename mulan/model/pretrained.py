@@ -12,8 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from mulan.config.pretrained import pretrained_folder
 from mulan.config.recipe import Recipe
+from mulan.data.text import MOST_CHARACTERS, whole_tokenizer
 from mulan.model.audio_encoder import AudioEncoder
 from mulan.model.audio_inputs import AudioInput, EmbeddingInputError, check_audio, covering_windows, recording_of
 from mulan.model.folder import (
@@ -44,7 +44,7 @@ def export_model(model: JointModel, recipe: Recipe, folder: Path) -> None:
     Raises:
         PretrainedError: the recipe's text encoder, whose tokenizer is copied, is not there any more.
     """
-    tokenizer = AutoTokenizer.from_pretrained(pretrained_folder(recipe.text_tower.pretrained), local_files_only=True)
+    tokenizer = whole_tokenizer(recipe.text_tower.pretrained)
     config = ModelConfig(
         sample_rate_hz=recipe.data.sample_rate_hz,
         window_samples=recipe.data.window_samples,
@@ -181,7 +181,8 @@ class MuLan:
         return unit
 
     def _embed_sentence(self, text: str) -> np.ndarray:
-        tokens = self._tokenizer(text, truncation=True, max_length=self._config.max_tokens, return_tensors="pt")
+        read = text[:MOST_CHARACTERS]  # as in training
+        tokens = self._tokenizer(read, truncation=True, max_length=self._config.max_tokens, return_tensors="pt")
         with torch.inference_mode():
             row = self._model.embed_text(
                 tokens["input_ids"].to(self._device), tokens["attention_mask"].to(self._device)

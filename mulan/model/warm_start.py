@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
 
 from mulan.config.audio_sections import AstTower, AudioTower, FrontEnd, KaldiFrontEnd
-from mulan.config.pretrained import AST_CHECKPOINT, PretrainedError, pretrained_folder
+from mulan.config.pretrained import AST_CHECKPOINT, PretrainedError, loading, pretrained_folder
 from mulan.config.section import Section
 from mulan.data import storage
 from mulan.model.audio_towers import AnyAudioTower, AstAudioTower
 from mulan.model.folder import CONFIG, WEIGHTS, EncoderConfig, TaggerConfig, config_faults
-from mulan.model.loading import LOADING_ERRORS, load_network
+from mulan.model.loading import load_network
 
 TRUNK = "audio_encoder.tower."
 """What the names of the audio tower's weights begin with in an exported model."""
@@ -38,6 +38,7 @@ _AST_CONSTANTS = ("hidden_act", "layer_norm_eps", "qkv_bias")
 _CHANGES_NO_OUTPUT = {"pretrained", "dropout", "frequency_mask_bins", "time_mask_frames"}
 """Fields in which two runs may differ and still compute the same in evaluation."""
 
+_AST_REMEDY = "Set audio_tower.pretrained to an AST checkpoint saved by transformers."
 _TRUNK_REMEDY = "Set audio_tower.pretrained to a folder in which a run exported a tagger or an audio encoder."
 
 Grid = tuple[int, int]
@@ -86,8 +87,7 @@ def _load_ast(tower: AstAudioTower, section: AstTower, front_end: FrontEnd, samp
     ]
     if faults:
         raise PretrainedError(spec, faults, "Give the recipe the values of the checkpoint.")
-    remedy = "Set audio_tower.pretrained to an AST checkpoint saved by transformers."
-    network = load_network(ASTModel, spec, folder, config, remedy=remedy)
+    network = load_network(ASTModel, spec, folder, config, remedy=_AST_REMEDY)
     weights = network.state_dict()
     positions = "embeddings.position_embeddings"
     shape = network.embeddings.get_shape
@@ -97,18 +97,12 @@ def _load_ast(tower: AstAudioTower, section: AstTower, front_end: FrontEnd, samp
 
 
 def _ast_config(spec: str, folder: Path) -> ASTConfig:
-    try:
-        values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        kind = values.get("model_type")
+    with loading(spec, "cannot be loaded", _AST_REMEDY):
+        values = json.loads((folder / CONFIG).read_bytes())
+        kind = values.get("model_type") if isinstance(values, dict) else None
         if kind != ASTConfig.model_type:
             raise ValueError(f"{CONFIG} is that of {kind or 'no model of transformers'}, not {ASTConfig.model_type}")
         return ASTConfig.from_dict(values)
-    except LOADING_ERRORS as error:
-        raise PretrainedError(
-            spec,
-            [f"cannot be loaded: {error}"],
-            "Set audio_tower.pretrained to an AST checkpoint in the layout of transformers.",
-        ) from error
 
 
 def _ast_structure(theirs: ASTConfig, section: AstTower, ours: ASTConfig) -> Iterator[str]:
@@ -128,7 +122,7 @@ def _ast_front_end(spec: str, folder: Path, front_end: FrontEnd, sample_rate_hz:
     """How the front end differs from the one that the checkpoint's own feature extractor is."""
     if not (folder / "preprocessor_config.json").is_file():
         return
-    try:
+    with loading(spec, "preprocessor_config.json cannot be read", "Restore it, or remove it to do without."):
         extractor = ASTFeatureExtractor.from_pretrained(folder, local_files_only=True)
         theirs = KaldiFrontEnd(
             mel_channels=extractor.num_mel_bins,
@@ -136,10 +130,6 @@ def _ast_front_end(spec: str, folder: Path, front_end: FrontEnd, sample_rate_hz:
             mean=extractor.mean if extractor.do_normalize else 0.0,
             deviation=2 * extractor.std if extractor.do_normalize else 1.0,
         )
-    except LOADING_ERRORS as error:
-        raise PretrainedError(
-            spec, [f"preprocessor_config.json cannot be read: {error}"], "Restore it, or remove it to do without."
-        ) from error
     yield from _differences("front_end", theirs, front_end)
     if extractor.sampling_rate != sample_rate_hz:
         yield f"data.sample_rate_hz: {extractor.sampling_rate} there, {sample_rate_hz} here"

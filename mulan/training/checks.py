@@ -1,4 +1,7 @@
-"""What is made sure of before anything is started. Needs neither torch nor Ray: who is refused is told so at once."""
+"""What is made sure of before anything is started. Needs no Ray, and torch for the last of it alone: who is refused
+for anything else is told so at once."""
+
+from contextlib import nullcontext
 
 from mulan.config.audio_sections import AstTower
 from mulan.config.pretrained import AST_CHECKPOINT, pretrained_folder
@@ -12,16 +15,31 @@ from mulan.training.run import Run
 
 
 def check_corpus(recipe: Recipe) -> None:
-    """Makes sure that the recipe's corpus is there and has what the recipe asks for.
+    """Makes sure that the recipe's corpus has what the recipe asks for, and that its model can be built.
 
     Raises:
-        CorpusError, PlanError, PretrainedError: it has not, or a pretrained tower is not there.
+        CorpusError, PlanError, PretrainedError: it has not, or a pretrained tower is not there or cannot be used.
     """
     if recipe.loss.weights.read_text:
         pretrained_folder(recipe.text_tower.pretrained)
     if isinstance(recipe.audio_tower, AstTower) and recipe.audio_tower.pretrained:
         pretrained_folder(recipe.audio_tower.pretrained, AST_CHECKPOINT)
     MicroBatchReader.of(recipe)
+    _build(recipe)
+
+
+def _build(recipe: Recipe) -> None:
+    """Builds what every worker will build. What has no pretrained weights takes no memory."""
+    import torch
+
+    from mulan.model.build import build_model
+    from mulan.model.text_tower import TextTower
+
+    # the caller's random numbers stay as they are
+    with torch.random.fork_rng(devices=[]):
+        text_tower = TextTower.from_section(recipe.text_tower) if recipe.loss.weights.read_text else None
+        with nullcontext() if recipe.audio_tower.pretrained else torch.device("meta"):
+            build_model(recipe, text_tower)
 
 
 def check_checkpoint(run: Run) -> None:
