@@ -15,6 +15,8 @@ _SAFE_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 _CONFIGURATION_AND_WEIGHTS = {"configuration": ("config.json",), "weights": _SAFE_WEIGHTS + _PICKLED_WEIGHTS}
 
+_PANIC = "PanicException"
+"""Of the tokenizers library, which gives its class no name to import and no kinship with ``Exception``."""
 _MOST_SAID = 300
 """Characters of another library's message."""
 
@@ -40,7 +42,9 @@ def loading(spec: str, fault: str, remedy: str) -> Iterator[None]:
         yield
     except MulanError:
         raise
-    except Exception as error:  # what libraries raise for files of any content cannot be listed
+    except BaseException as error:  # what libraries raise for files of any content cannot be listed
+        if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
+            raise
         kind = "" if isinstance(error, OSError | ValueError) and str(error) else f"{type(error).__name__}: "
         said = " ".join(f"{kind}{error}".split()).rstrip(" .:")
         shown = said if len(said) <= _MOST_SAID else f"{said[:_MOST_SAID]} ..."

@@ -1,6 +1,6 @@
 """Networks of ``transformers`` from a local folder, with errors that name the recipe's field."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from mulan.config.pretrained import PretrainedError, loading
 from mulan.model.attention import attention_of
 
 _MOST_NAMED = 20
-"""Missing weights in one message; the others are counted."""
+"""Weights in one message; the others are counted."""
 
 
 def load_network(
@@ -29,23 +29,35 @@ def load_network(
         PretrainedError: cannot be loaded, or weights are missing (those of a pooler may be).
     """
     with loading(spec, "cannot be loaded", remedy):
+        config._attn_implementation = attention_of(network_class)
         _check_size(network_class, spec, folder, config, remedy)
-        with _quiet_loading():
+        with quietly():
             network, found = network_class.from_pretrained(
                 folder,
                 config=config,
                 local_files_only=True,
                 weights_only=True,
                 dtype=torch.float32,
-                attn_implementation=attention_of(network_class),
+                ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
     missing = sorted(name for name in found["missing_keys"] if not name.startswith("pooler."))
-    if missing:
-        more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
-        raise PretrainedError(spec, [f"has no weights for {', '.join(missing[:_MOST_NAMED])}{more}"], remedy)
+    misfits = sorted(
+        f"{name} is {list(there)} in its file, and {list(here)} by config.json"
+        for name, there, here in found["mismatched_keys"]
+    )
+    faults = [f"has no weights for {_some(missing)}"] if missing else []
+    if misfits:
+        faults.append(_some(misfits))
+    if faults:
+        raise PretrainedError(spec, faults, remedy)
     loaded: PreTrainedModel = network
     return loaded
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"{', '.join(names[:_MOST_NAMED])}{more}"
 
 
 def _check_size(network_class: type[PreTrainedModel], spec: str, folder: Path, config: Any, remedy: str) -> None:
@@ -62,7 +74,7 @@ def _check_size(network_class: type[PreTrainedModel], spec: str, folder: Path, c
 
 
 @contextmanager
-def _quiet_loading() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Without a progress bar, and without a report on what is left out on purpose (layers above those asked for)."""
     verbosity, progress_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

@@ -6,19 +6,27 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
-from transformers import MODEL_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
+    MODEL_MAPPING,
+    AutoConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 from mulan.config import sections
 from mulan.config.pretrained import PretrainedError, loading, pretrained_folder
 from mulan.data.text import FIT_ENCODERS, load_tokenizer
 from mulan.model.attention import attention_of
-from mulan.model.loading import load_network
+from mulan.model.loading import load_network, quietly
 from mulan.model.text_probe import ProbeTokens, ignores_padding, is_finite, longest_text, reads_ahead, takes_ready_mask
 
 _MOST_LAYERS = 1000
 """A damaged ``config.json`` may ask for any number; the largest encoders have some 100."""
 _FEWEST_TOKENS = 3
 """What stands before a text, a word, and what stands behind it."""
+_WORDS = 8
+"""To make texts of: the last of a vocabulary, which begins with special tokens."""
 
 
 def load_encoder(section: sections.TextTower) -> PreTrainedModel:
@@ -31,8 +39,9 @@ def load_encoder(section: sections.TextTower) -> PreTrainedModel:
     spec, folder = section.pretrained, pretrained_folder(section.pretrained)
     config = _read_config(spec, folder, section.layers)
     network_class = _network_class(config)
-    if network_class is None or config.is_encoder_decoder:
-        what = "an encoder with a decoder" if config.is_encoder_decoder else "no text encoder"
+    decodes = config.is_encoder_decoder or type(config) in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
+    if network_class is None or decodes:
+        what = "an encoder with a decoder" if decodes else "no text encoder"
         raise PretrainedError(spec, [f"it is of kind {config.model_type!r}, {what}"], FIT_ENCODERS)
     encoder = load_network(network_class, spec, folder, config, remedy=FIT_ENCODERS)
     tokenizer = load_tokenizer(section)
@@ -64,7 +73,10 @@ def _read_config(spec: str, folder: Path, layers: int) -> PreTrainedConfig:
         for name, value in values.items():
             if "layer" in name and isinstance(value, int) and value > _MOST_LAYERS:
                 raise ValueError(f"{name} = {value}; no encoder has more than {_MOST_LAYERS}")
-        config: PreTrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        with quietly():
+            config: PreTrainedConfig = AutoConfig.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
         if not hasattr(config, "num_hidden_layers"):  # one of several networks
             raise ValueError(f"it is of kind {config.model_type!r}, which has no layers of its own")
         available = config.num_hidden_layers
@@ -94,18 +106,19 @@ def _check(spec: str, encoder: PreTrainedModel, tokenizer: Tokenizer, max_tokens
         remedy = "Save the network after network.resize_token_embeddings(len(tokenizer)), or its own tokenizer with it."
         raise PretrainedError(spec, [fault], remedy)
     longest = longest_text(encoder, tokens, max_tokens)
-    if longest < max_tokens:
-        if longest < _FEWEST_TOKENS:
-            raise PretrainedError(spec, ["the network cannot be run on token ids and a mask alone"], FIT_ENCODERS)
-        fault = f"text_tower.max_tokens = {max_tokens}, but it has positions for {longest} tokens"
-        raise PretrainedError(spec, [fault], f"Set text_tower.max_tokens to {longest} or less.")
+    if longest < _FEWEST_TOKENS:
+        raise PretrainedError(spec, ["it cannot be run on token ids and their mask alone"], FIT_ENCODERS)
     if not is_finite(encoder, tokens):
         raise PretrainedError(spec, ["its weights give outputs that are not finite"], "Restore the file of weights.")
     faults = []
-    if not reads_ahead(encoder, tokens):
+    if not reads_ahead(encoder, tokens, longest):
         faults.append("its first position does not depend on the tokens that follow (the network is causal)")
-    if not ignores_padding(encoder, tokens, ready_mask=takes_ready_mask(encoder)):
+    if not ignores_padding(encoder, tokens, longest, ready_mask=takes_ready_mask(encoder)):
         faults.append("its output depends on how far a text is padded")
+    if longest < max_tokens:
+        few = f"text_tower.max_tokens = {max_tokens}, but it has positions for {longest} tokens"
+        remedy = FIT_ENCODERS if faults else f"Set text_tower.max_tokens to {longest} or less."
+        raise PretrainedError(spec, [*faults, few], remedy)
     if faults:
         raise PretrainedError(spec, faults, FIT_ENCODERS)
 
@@ -117,7 +130,3 @@ def _probe_tokens(tokenizer: Tokenizer) -> tuple[ProbeTokens, int]:
     ids = set(tokenizer.get_vocab().values())
     words = sorted(ids.difference(empty, [padding]) or ids)
     return ProbeTokens(empty[0], words[-_WORDS:], padding), max(*ids, padding)
-
-
-_WORDS = 8
-"""To make texts of: the last of a vocabulary, which begins with special tokens."""

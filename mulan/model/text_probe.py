@@ -79,22 +79,23 @@ def is_finite(encoder: PreTrainedModel, tokens: ProbeTokens) -> bool:
         return bool(_outputs(encoder, text, torch.ones_like(text)).isfinite().all())
 
 
-def reads_ahead(encoder: PreTrainedModel, tokens: ProbeTokens) -> bool:
+def reads_ahead(encoder: PreTrainedModel, tokens: ProbeTokens, longest: int) -> bool:
     """Whether the output at the first position depends on the tokens that follow, as the network itself computes it."""
-    texts = torch.cat([tokens.text(_WORDS), tokens.text(_WORDS, turn=1)])
+    length = min(_WORDS, longest)
+    texts = torch.cat([tokens.text(length), tokens.text(length, turn=1)])
     with _only_asked(encoder):
         one, other = _outputs(encoder, texts, torch.ones_like(texts))[:, 0]
     return _apart(one, other) > _LEAST_SEEN
 
 
-def ignores_padding(encoder: PreTrainedModel, tokens: ProbeTokens, *, ready_mask: bool) -> bool:
+def ignores_padding(encoder: PreTrainedModel, tokens: ProbeTokens, longest: int, *, ready_mask: bool) -> bool:
     """Whether the output at the first position is the same with padding behind the text and without.
 
     Args:
         ready_mask: whether the mask is handed over as :func:`takes_ready_mask` has it.
     """
     text = tokens.text(_SHORT)
-    padded = torch.cat([text, torch.full((1, _PADDING), tokens.padding)], dim=1)
+    padded = torch.cat([text, torch.full((1, min(_PADDING, longest - _SHORT)), tokens.padding)], dim=1)
     outputs = []
     with _only_asked(encoder):
         for token_ids in (text, padded):

@@ -1,8 +1,6 @@
 """What is made sure of before anything is started. Needs no Ray, and torch for the last of it alone: who is refused
 for anything else is told so at once."""
 
-from contextlib import nullcontext
-
 from mulan.config.audio_sections import AstTower
 from mulan.config.pretrained import AST_CHECKPOINT, pretrained_folder
 from mulan.config.recipe import Recipe
@@ -29,17 +27,13 @@ def check_corpus(recipe: Recipe) -> None:
 
 
 def _build(recipe: Recipe) -> None:
-    """Builds what every worker will build. What has no pretrained weights takes no memory."""
+    """Builds what every worker will build, and lets go of it: what cannot be built is refused before workers start."""
     import torch
 
     from mulan.model.build import build_model
-    from mulan.model.text_tower import TextTower
 
-    # the caller's random numbers stay as they are
-    with torch.random.fork_rng(devices=[]):
-        text_tower = TextTower.from_section(recipe.text_tower) if recipe.loss.weights.read_text else None
-        with nullcontext() if recipe.audio_tower.pretrained else torch.device("meta"):
-            build_model(recipe, text_tower)
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
+        build_model(recipe)
 
 
 def check_checkpoint(run: Run) -> None:
