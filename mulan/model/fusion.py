@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mulan.config.pretrained import PretrainedError
 from mulan.config.recipe import Recipe
 from mulan.config.sections import LossWeights, Mulap
 from mulan.model.audio_encoder import AudioEncoder
@@ -160,6 +161,9 @@ def build_fusion_model(recipe: Recipe, text_tower: TextTower | None = None) -> F
         PretrainedError: the recipe's text encoder or its pretrained audio tower cannot be used.
     """
     text_tower = text_tower or TextTower.from_section(recipe.text_tower)
+    faults = list(_unfit(text_tower, recipe.loss.weights))
+    if faults:
+        raise PretrainedError(recipe.text_tower.pretrained, faults, "Set text_tower.pretrained to a BERT or a RoBERTa.")
     return FusionModel(
         audio_encoder=AudioEncoder.from_recipe(recipe),
         text_tower=text_tower,
@@ -169,6 +173,16 @@ def build_fusion_model(recipe: Recipe, text_tower: TextTower | None = None) -> F
         segment_samples=recipe.encoder_window_samples,
         precision=recipe.train.precision,
     )
+
+
+def _unfit(text_tower: TextTower, weights: LossWeights) -> Iterator[str]:
+    """What the model needs of a text encoder and this one has not."""
+    encoder, size = text_tower.encoder, text_tower.output_dim
+    if not hasattr(encoder.config, "intermediate_size"):
+        yield f"a {encoder.config.model_type} does not say how wide its feed-forward layers are"
+    width = encoder.get_input_embeddings().weight.shape[1]
+    if weights.mlm and width != size:
+        yield f"its token embeddings are {width} wide and its outputs {size}, so that they cannot predict tokens"
 
 
 def _block(section: Mulap, text_tower: TextTower, *, audio: bool, text: bool) -> CoAttentionBlock:

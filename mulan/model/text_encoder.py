@@ -129,4 +129,4 @@ def _probe_tokens(tokenizer: Tokenizer) -> tuple[ProbeTokens, int]:
     empty, padding = tokenizer.encode("").ids, tokenizer.padding["pad_id"]
     ids = set(tokenizer.get_vocab().values())
     words = sorted(ids.difference(empty, [padding]) or ids)
-    return ProbeTokens(empty[0], words[-_WORDS:], padding), max(*ids, padding)
+    return ProbeTokens(empty[0], words[-_WORDS:], padding), max(*ids, *empty, padding)

@@ -1,0 +1,66 @@
+"""Tiny text encoders of many kinds, drawn and saved with a tokenizer as transformers saves them."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoConfig, AutoModel, PreTrainedModel, PreTrainedTokenizerFast
+
+POSITIONS = 24
+_WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{number}" for number in range(35))]
+_SIZES: dict[str, Any] = {
+    "vocab_size": len(_WORDS),
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": POSITIONS,
+    "pad_token_id": 0,
+    "bos_token_id": 2,
+    "eos_token_id": 3,
+}
+_ALL_SIZES: dict[str, dict[str, Any]] = {
+    "t5": {"vocab_size": len(_WORDS), "d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 1, "num_heads": 2},
+    "xlnet": {"vocab_size": len(_WORDS), "d_model": 16, "n_layer": 2, "n_head": 2, "d_inner": 24},
+}
+_OTHER_SIZES: dict[str, dict[str, Any]] = {
+    "albert": {"embedding_size": 8},
+    "deberta-v2": {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "share_att_key": True},
+    "distilbert": {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24},
+    "electra": {"embedding_size": 8},
+    "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 2},
+    "modernbert": {"local_attention": 4},
+}
+
+
+def drawn(kind: str, **settings: Any) -> PreTrainedModel:
+    """In evaluation; biases, too, have values that show."""
+    sizes = _ALL_SIZES.get(kind) or _SIZES | _OTHER_SIZES.get(kind, {})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network: PreTrainedModel = AutoModel.from_config(AutoConfig.for_model(kind, **(sizes | settings))).eval()
+        for name, parameter in network.named_parameters():
+            if name.endswith("bias"):
+                torch.nn.init.normal_(parameter, std=0.3)
+    return network
+
+
+def saved(network: PreTrainedModel, folder: Path, **tokenizer: Any) -> str:
+    """The folder, with a tokenizer beside the network."""
+    network.save_pretrained(folder)
+    save_tokenizer(folder, **tokenizer)
+    return str(folder)
+
+
+def save_tokenizer(folder: Path, *, template: str = "[CLS] $A [SEP]", words: int = len(_WORDS), **special: Any) -> None:
+    """Of 40 words; ``special``: of transformers, in place of its own special tokens and sides."""
+    tokenizer = Tokenizer(WordLevel({word: place for place, word in enumerate(_WORDS[:words])}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.post_processor = TemplateProcessing(single=template, special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    names = {f"{name.lower()}_token": f"[{name}]" for name in ("PAD", "UNK", "CLS", "SEP", "MASK")}
+    given = {name: value for name, value in (names | special).items() if value is not None}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **given).save_pretrained(folder)
