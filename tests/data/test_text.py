@@ -1,5 +1,6 @@
 """Texts as a recipe's own tokenizer reads them: its vocabulary, and which of a caption's tokens may be hidden."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,20 @@ from mulan.config.miniature import MINILM
 from mulan.config.pretrained import PretrainedError, pretrained_folder
 from mulan.config.recipe import load_recipe
 from mulan.config.recipes import named_recipes
-from mulan.config.sections import Batch
+from mulan.config.sections import Batch, TextTower
 from mulan.data.masking import Masking
 from mulan.data.plan import Plan
 from mulan.data.streams import Mix, Stream
-from mulan.data.text import MOST_CHARACTERS, is_blank, is_unicode, load_tokenizer, tokenize
+from mulan.data.text import (
+    MOST_CHARACTERS,
+    is_blank,
+    is_unicode,
+    load_tokenizer,
+    load_vocabulary,
+    tokenize,
+    whole_tokenizer,
+)
+from tests.model.encoders import save_tokenizer
 
 
 def of_miniature(*settings: str) -> tuple[Masking, Any]:
@@ -103,3 +113,80 @@ def test_a_vocabulary_without_a_mask_is_refused_by_name(tmp_path: Path) -> None:
         f"pretrained '{tmp_path}': its tokenizer has no [MASK]. "
         "Masked terms need a BERT-type encoder; name one in text_tower.pretrained."
     )
+
+
+def section_with(folder: Path, **tokenizer: Any) -> TextTower:
+    """Of 8 tokens; nothing of the network but what is looked for."""
+    (folder / "config.json").write_text('{"model_type": "bert"}')
+    (folder / "model.safetensors").touch()
+    save_tokenizer(folder, **tokenizer)
+    return TextTower(pretrained=str(folder), max_tokens=8)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_the_sentence_s_token_is_the_first_whatever_side_is_cut_or_padded(side: str, tmp_path: Path) -> None:
+    section = section_with(tmp_path, padding_side=side, truncation_side=side)
+    token_ids, mask = tokenize(["w1 w2", "w1 w2 w3 w4 w5 w6 w7 w8"], load_tokenizer(section))
+    assert token_ids.tolist() == [[2, 6, 7, 3, 0, 0, 0, 0], [2, 6, 7, 8, 9, 10, 11, 3]]
+    assert mask.sum(axis=1).tolist() == [4, 8]
+    assert whole_tokenizer(section.pretrained).truncation_side == "right"
+
+
+def test_a_tokenizer_that_cannot_pad(tmp_path: Path) -> None:
+    with pytest.raises(PretrainedError, match=r"no token to pad with\. .*add_special_tokens"):
+        load_tokenizer(section_with(tmp_path, pad_token=None))
+
+
+@pytest.mark.parametrize("template", ["$A [SEP] [CLS]", "$A"])
+def test_a_tokenizer_that_begins_with_a_word(template: str, tmp_path: Path) -> None:
+    with pytest.raises(PretrainedError, match=r"no special token before a text.* BERT, RoBERTa"):
+        load_tokenizer(section_with(tmp_path, template=template))
+
+
+def test_a_tokenizer_in_python_alone(tmp_path: Path) -> None:
+    section = section_with(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "CanineTokenizer"}')
+    with pytest.raises(PretrainedError, match="CanineTokenizer, is written in Python"):
+        load_tokenizer(section)
+
+
+@pytest.mark.parametrize("load", [load_tokenizer, load_vocabulary])
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("tokenizer.json", "{"),
+        ("tokenizer.json", "{}"),
+        ("tokenizer.json", ""),
+        ("tokenizer.json", "\0\0"),
+        ("tokenizer_config.json", "[]"),
+        ("tokenizer_config.json", '{"tokenizer_class": 5}'),
+        ("config.json", "[1]"),
+        ("config.json", "[" * 100_000),
+    ],
+)
+def test_files_of_a_tokenizer_that_cannot_be_read(load: Any, file: str, content: str, tmp_path: Path) -> None:
+    section = section_with(tmp_path)
+    (tmp_path / file).write_text(content)
+    with pytest.raises(PretrainedError, match="its tokenizer cannot be loaded: ") as caught:
+        load(section)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_tokenizer_that_panics(tmp_path: Path) -> None:
+    """Its template names a token that it does not explain: the library's code in Rust gives up."""
+    section = section_with(tmp_path)
+    file = tmp_path / "tokenizer.json"
+    values = json.loads(file.read_text())
+    values["post_processor"]["special_tokens"] = {}
+    file.write_text(json.dumps(values))
+    with pytest.raises(PretrainedError, match="its tokenizer cannot be loaded: PanicException"):
+        load_tokenizer(section)
+
+
+def test_code_of_a_folder_is_not_run(tmp_path: Path) -> None:
+    section = section_with(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text(
+        '{"tokenizer_class": "Mine", "pad_token": "[PAD]", "auto_map": {"AutoTokenizer": [null, "mine.Mine"]}}'
+    )
+    (tmp_path / "mine.py").write_text("raise SystemExit('code of the folder is run')")
+    assert load_tokenizer(section) is not None

@@ -24,13 +24,20 @@ _SIZES: dict[str, Any] = {
     "eos_token_id": 3,
 }
 _ALL_SIZES: dict[str, dict[str, Any]] = {
+    "distilbert": {
+        "vocab_size": len(_WORDS),
+        "dim": 16,
+        "n_layers": 2,
+        "n_heads": 2,
+        "hidden_dim": 24,
+        "max_position_embeddings": POSITIONS,
+    },
     "t5": {"vocab_size": len(_WORDS), "d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 1, "num_heads": 2},
     "xlnet": {"vocab_size": len(_WORDS), "d_model": 16, "n_layer": 2, "n_head": 2, "d_inner": 24},
 }
 _OTHER_SIZES: dict[str, dict[str, Any]] = {
     "albert": {"embedding_size": 8},
     "deberta-v2": {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "share_att_key": True},
-    "distilbert": {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24},
     "electra": {"embedding_size": 8},
     "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 2},
     "modernbert": {"local_attention": 4},

@@ -20,6 +20,7 @@ from mulan.config.pretrained import pretrained_folder
 from mulan.config.recipe import Recipe
 from mulan.config.sections import Loss, LossWeights, SemiSupCon
 from mulan.data.errors import DecodeError
+from mulan.data.text import MOST_CHARACTERS
 from mulan.model.audio_inputs import EmbeddingInputError
 from mulan.model.folder import ModelFolderError
 from mulan.model.joint import JointModel, build_joint_model
@@ -281,3 +282,9 @@ def test_files_that_are_not_audio(loaded: MuLan, tmp_path: Path) -> None:
         with pytest.raises(DecodeError) as caught:
             loaded.embed_audio([path])
         assert isinstance(caught.value, MulanError)
+
+
+def test_of_a_long_text_as_much_is_read_as_in_training(model: MuLan) -> None:
+    blank, beyond = " " * MOST_CHARACTERS, " " * MOST_CHARACTERS + "jazz"
+    assert np.array_equal(*model.embed_text([blank, beyond]))
+    assert not np.array_equal(*model.embed_text([blank, beyond[4:]]))
