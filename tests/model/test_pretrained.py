@@ -284,7 +284,7 @@ def test_files_that_are_not_audio(loaded: MuLan, tmp_path: Path) -> None:
         assert isinstance(caught.value, MulanError)
 
 
-def test_of_a_long_text_as_much_is_read_as_in_training(model: MuLan) -> None:
+def test_of_a_long_text_as_much_is_read_as_in_training(loaded: MuLan) -> None:
     blank, beyond = " " * MOST_CHARACTERS, " " * MOST_CHARACTERS + "jazz"
-    assert np.array_equal(*model.embed_text([blank, beyond]))
-    assert not np.array_equal(*model.embed_text([blank, beyond[4:]]))
+    assert np.array_equal(*loaded.embed_text([blank, beyond]))
+    assert not np.array_equal(*loaded.embed_text([blank, beyond[4:]]))
