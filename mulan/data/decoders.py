@@ -103,17 +103,41 @@ def by_libsndfile(file: Encoded, decoding: Decoding) -> Iterator[Block]:
             decoding.fault = getattr(error, "error_string", None) or str(error)
             return
         with opened:
-            check_rate(opened.samplerate)
-            while True:
-                try:
-                    mono = read_mono(opened, max(1, min(_FRAMES_AT_ONCE, SAMPLES_AT_ONCE // opened.channels)))
-                except soundfile.LibsndfileError as error:
-                    decoding.fault = f"{opened.format}: {error.error_string}"
-                    return
-                if not len(mono):
-                    return
-                decoding.seconds += len(mono) / opened.samplerate
-                yield checked(mono, opened.samplerate)
+            yield from _all_blocks(opened, decoding)
+
+
+def as_plain_samples(start: int, file: Encoded, decoding: Decoding) -> Iterator[Block]:
+    """All from a place on, as samples of the kind that the file's are. A :data:`Decoder`, but for the place."""
+    with file.open() as content, file.part(start, len(file)).open() as samples:
+        try:
+            told = open_with_libsndfile(content)
+            kind = {"samplerate": told.samplerate, "channels": told.channels, "subtype": told.subtype}
+            opened = OnePart(samples, format="RAW", endian=_byte_order(told), **kind)
+        except (soundfile.LibsndfileError, OSError, ValueError) as error:
+            decoding.fault = getattr(error, "error_string", None) or str(error)
+            return
+        with opened:
+            yield from _all_blocks(opened, decoding)
+
+
+def _byte_order(opened: OnePart) -> str:
+    if opened.endian != "FILE":
+        return str(opened.endian)
+    return "LITTLE" if opened.format in ("WAV", "WAVEX", "RF64") else "BIG"
+
+
+def _all_blocks(opened: OnePart, decoding: Decoding) -> Iterator[Block]:
+    check_rate(opened.samplerate)
+    while True:
+        try:
+            mono = read_mono(opened, max(1, min(_FRAMES_AT_ONCE, SAMPLES_AT_ONCE // opened.channels)))
+        except soundfile.LibsndfileError as error:
+            decoding.fault = f"{opened.format}: {error.error_string}"
+            return
+        if not len(mono):
+            return
+        decoding.seconds += len(mono) / opened.samplerate
+        yield checked(mono, opened.samplerate)
 
 
 def by_ffmpeg(file: Encoded, decoding: Decoding) -> Iterator[Block]:

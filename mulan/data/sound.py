@@ -6,6 +6,7 @@ start, by the decoder that gets most out of it; memory does not depend on how lo
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from math import gcd
 
@@ -13,11 +14,21 @@ import numpy as np
 import soundfile
 import soxr
 
-from mulan.data.decoders import Decoder, Decoding, OnePart, by_ffmpeg, by_libsndfile, open_with_libsndfile, read_mono
+from mulan.data.decoders import (
+    Decoder,
+    Decoding,
+    OnePart,
+    as_plain_samples,
+    by_ffmpeg,
+    by_libsndfile,
+    open_with_libsndfile,
+    read_mono,
+)
 from mulan.data.encoded import Encoded, joined_files
 from mulan.data.errors import DecodeError
 from mulan.data.flac_frames import flac_told_s
 from mulan.data.frame_count import known_frames
+from mulan.data.plain_samples import start_of_longer_samples
 from mulan.data.samples import as_float32, at_rate, check_rate, checked, round_to_int16, samples_at
 
 _MOST_KEPT = 2**22
@@ -159,7 +170,10 @@ def streamed_sound(file: Encoded, rate_hz: int) -> StreamedSound:
 def _best_sound(file: Encoded, rate_hz: int) -> StreamedSound:
     """That of the first decoder that comes to the end without a fault; failing that, of the one that gets farthest."""
     known_s = _known_s(file)
-    decoders: list[Decoder] = [*([by_libsndfile] if known_s else []), by_ffmpeg, by_libsndfile]
+    first: list[Decoder] = [by_libsndfile] if known_s else []
+    if not known_s and (start := start_of_longer_samples(file)) is not None:
+        first = [partial(as_plain_samples, start)]
+    decoders = [*first, by_ffmpeg, by_libsndfile]
     best, best_decoding, faults = None, Decoding(), []
     for decoder in decoders:
         decoding = Decoding()
@@ -167,7 +181,7 @@ def _best_sound(file: Encoded, rate_hz: int) -> StreamedSound:
         if best is None or decoding.seconds > best_decoding.seconds:
             best, best_decoding = sound, decoding
         faults.append(decoding.fault)
-        if not decoding.fault and decoding.seconds and (decoder is by_ffmpeg or decoding.seconds == known_s):
+        if not decoding.fault and decoding.seconds and (decoder is not by_libsndfile or decoding.seconds == known_s):
             break
     assert best is not None
     if not best.samples:

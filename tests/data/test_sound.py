@@ -62,10 +62,32 @@ def test_flac_that_says_too_little_is_decoded_whole(frames: int) -> None:
     check(with_flac_frames(by_libsndfile(tone(440, 5.0), RATE_HZ, "FLAC"), frames), 5.0)
 
 
-def test_a_header_of_wav_that_forgets_most_of_its_sound_is_not_believed() -> None:
-    au = bytearray(by_libsndfile(tone(440, 5.0), RATE_HZ, "AU"))
-    au[8:12] = (3200).to_bytes(4)
-    check(bytes(au), 5.0)
+LENGTHS = {
+    "WAV": (b"data", 4, 4, "little"),
+    "AIFF": (b"SSND", 4, 4, "big"),
+    "CAF": (b"data", 4, 8, "big"),
+    "RF64": (b"ds64", 16, 8, "little"),
+    "AU": (b".snd", 8, 4, "big"),
+}
+"""Where a header says the bytes of its sound: how far behind which name, in how many bytes, and their order."""
+
+
+@pytest.mark.parametrize("container", LENGTHS)
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+@pytest.mark.parametrize("said", [0, 1200, 120_000, 2**31, 2**32 - 1])
+def test_plain_samples_are_read_to_their_end_whatever_the_header_says(container: str, subtype: str, said: int) -> None:
+    audio = by_libsndfile(np.stack([tone(440, 5.0), tone(550, 5.0)], axis=1), RATE_HZ, container, subtype)
+    name, behind, size, order = LENGTHS[container]
+    place = audio.rindex(name, 0, 5000) + behind
+    wrong = audio[:place] + said.to_bytes(size, order) + audio[place + size :]  # type: ignore[arg-type]
+    assert np.array_equal(check(wrong, 5.0, within_s=0), decode_recording(audio, sample_rate_hz=RATE_HZ))
+
+
+def test_what_follows_plain_samples_is_no_sound() -> None:
+    """Chunks with a picture, and a tag that belongs to another format."""
+    audio = by_libsndfile(tone(440, 1.0), RATE_HZ, "WAV")
+    for behind in (b"id3 " + (40_000).to_bytes(4, "little") + bytes(40_000), b"TAG" + bytes(125), bytes(20_000)):
+        assert len(check(audio + behind, 1.0, within_s=0)) == RATE_HZ
 
 
 def mono_and_stereo(one_hz: int, other_hz: int, encode: Callable[[np.ndarray, int], bytes]) -> Iterator[bytes]:
