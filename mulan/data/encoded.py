@@ -26,7 +26,7 @@ class InMemory:
 
     def open(self) -> BinaryIO:
         """A file object, to be closed."""
-        return io.BytesIO(self.content)
+        return _AllOfMemory(self.content)
 
     def piece(self, at: int) -> tuple[bytes, int]:
         """Bytes among which byte ``at`` and at least some that follow it are, and its place among them."""
@@ -149,8 +149,21 @@ def _starts_by_length(file: Encoded, kind: bytes, form: bytes) -> list[int]:
         starts.append(at)
 
 
+class _AllOfMemory(io.BytesIO):
+    """Bytes as a file object that stays where it is when a spoilt file sends a decoder to a place before the start.
+
+    An error would not reach the decoder through C, but be printed with its traceback.
+    """
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        try:
+            return super().seek(offset, whence)
+        except (ValueError, OverflowError):
+            return self.tell()
+
+
 class _PartOfFile(io.RawIOBase):
-    """Some bytes of a file as a file object."""
+    """Some bytes of a file as a file object that stays where it is as :class:`_AllOfMemory` does."""
 
     def __init__(self, part: OnDisk) -> None:
         self._file, self._part = open(part.path, "rb", buffering=0), part  # noqa: SIM115 - closed by close()
@@ -168,8 +181,8 @@ class _PartOfFile(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         origin = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: len(self._part)}[whence]
-        if origin + offset < 0:
-            raise OSError(22, "a place before the start")
+        if not 0 <= origin + offset < 2**62:
+            return self.tell()
         return self._file.seek(self._part.start + origin + offset) - self._part.start
 
     def tell(self) -> int:

@@ -14,20 +14,13 @@ import numpy as np
 import soundfile
 import soxr
 
-from mulan.data.decoders import (
-    Decoder,
-    Decoding,
-    OnePart,
-    as_plain_samples,
-    by_ffmpeg,
-    by_libsndfile,
-    open_with_libsndfile,
-    read_mono,
-)
+from mulan.data.decoding import Decoder, Decoding
 from mulan.data.encoded import Encoded, joined_files
 from mulan.data.errors import DecodeError
+from mulan.data.ffmpeg import by_ffmpeg
 from mulan.data.flac_frames import flac_told_s
 from mulan.data.frame_count import known_frames
+from mulan.data.libsndfile import NotOpened, OnePart, as_plain_samples, by_libsndfile, open_one_part, read_mono
 from mulan.data.plain_samples import start_of_longer_samples
 from mulan.data.samples import as_float32, at_rate, check_rate, checked, round_to_int16, samples_at
 
@@ -138,12 +131,23 @@ def seekable_sound(file: Encoded, rate_hz: int) -> SeekableSound | None:
         DecodeError: a rate that no sound has.
     """
     try:
-        opened = open_with_libsndfile(file.open())
-    except (soundfile.LibsndfileError, OSError):
+        opened = open_one_part(file, file.open())
+    except NotOpened:
         return None
     check_rate(opened.samplerate)
     frames = known_frames(file, opened)
-    return SeekableSound(opened, frames, rate_hz) if frames else None
+    if not frames or (opened.format == "OGG" and not _can_be_read(file)):
+        return None
+    return SeekableSound(opened, frames, rate_hz)
+
+
+def _can_be_read(file: Encoded) -> bool:
+    """Whether there are samples; in Ogg whose headers are spoilt there are none, and to seek there ends the process."""
+    with file.open() as content, open_one_part(file, content) as opened:
+        try:
+            return len(read_mono(opened, 1)) > 0
+        except soundfile.LibsndfileError:
+            return False
 
 
 def streamed_sound(file: Encoded, rate_hz: int) -> StreamedSound:
@@ -199,9 +203,9 @@ def _best_sound(file: Encoded, rate_hz: int) -> StreamedSound:
 def _known_s(file: Encoded) -> float:
     """Seconds of a file that libsndfile knows the length of; 0 for any other."""
     try:
-        with file.open() as content, open_with_libsndfile(content) as opened:
+        with file.open() as content, open_one_part(file, content) as opened:
             return (known_frames(file, opened) or 0) / opened.samplerate
-    except (soundfile.LibsndfileError, OSError):
+    except NotOpened:
         return 0.0
 
 

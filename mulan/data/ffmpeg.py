@@ -1,27 +1,20 @@
-"""libsndfile and FFmpeg (by PyAV), each decoding a file from its start to its end, whatever the file says of itself.
+"""FFmpeg (by PyAV): files decoded from their start to their end.
 
-Neither reads all that the other does. Nothing in a file makes FFmpeg open another one: it reads from a file object, and
-no format is allowed that names files or addresses (playlists, DASH, concat scripts).
+Nothing in a file makes it open another one: it reads from a file object, and no format is allowed that names files or
+addresses (playlists, DASH, concat scripts).
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import chain
 from typing import Any, BinaryIO
 
 import av
 import numpy as np
-import soundfile
 
+from mulan.data.decoding import FRAMES_AT_ONCE, Decoding
 from mulan.data.encoded import Encoded
 from mulan.data.errors import DecodeError
 from mulan.data.samples import Block, check_rate, checked, mix_down
-
-SAMPLES_AT_ONCE = 2**22
-"""Of all channels together, between decoding and mixing down: memory must not depend on what a header promises."""
-
-_FRAMES_AT_ONCE = 2**17
-"""What is read at a time where all of a file is."""
 
 _MOST_PLANES = 7
 """Of a frame with more, PyAV reads memory that is none of its planes."""
@@ -38,106 +31,6 @@ _FORMATS = (
 
 _SCALES = {"u8": 2.0**-7, "s16": 2.0**-15, "s32": 2.0**-31, "s64": 2.0**-63, "flt": 1.0, "dbl": 1.0}
 """What a sample of FFmpeg's formats is multiplied with to be in [-1, 1]."""
-
-
-@dataclass
-class Decoding:
-    """How a file's decoding ended; told while its blocks are taken."""
-
-    seconds: float = 0.0
-    """Of sound."""
-    fault: str = ""
-    """What kept it from going on; empty where it came to the end without a fault."""
-    damaged: bool = False
-    """Whether more is lost in the middle than can be passed over."""
-
-
-Decoder = Callable[[Encoded, Decoding], Iterator[Block]]
-"""Blocks of a file. What is wrong with the file ends them and stands in the Decoding; samples that are not numbers and
-rates that no sound has are raised as a DecodeError."""
-
-
-class OnePart(soundfile.SoundFile):
-    """A file of which one part is read.
-
-    A seekable one is sought anew after each read, for the next one, which in FLAC means to decode again.
-    """
-
-    def seekable(self) -> bool:
-        return False
-
-
-def open_with_libsndfile(file: BinaryIO) -> OnePart:
-    """
-    Raises:
-        soundfile.LibsndfileError: it does not read such files.
-    """
-    return OnePart(file)
-
-
-def read_mono(file: OnePart, count: int, *, out: np.ndarray | None = None) -> np.ndarray:
-    """Up to so many frames from where the file stands, [frames]; in ``out`` [count, 1] if given.
-
-    int16 where the file holds that in mono, float32 otherwise.
-
-    Raises:
-        soundfile.LibsndfileError: it cannot go on.
-    """
-    dtype = "int16" if file.subtype == "PCM_16" else "float32"
-    most = count if out is not None else max(1, SAMPLES_AT_ONCE // file.channels)
-    parts, missing, ended = [], count, False
-    while missing and not ended:
-        wanted = min(missing, most)
-        part = file.read(wanted, dtype, always_2d=True, out=out)
-        parts.append(mix_down(part))
-        missing, ended = missing - len(part), len(part) < wanted
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def by_libsndfile(file: Encoded, decoding: Decoding) -> Iterator[Block]:
-    """A :data:`Decoder`."""
-    with file.open() as content:
-        try:
-            opened = open_with_libsndfile(content)
-        except (soundfile.LibsndfileError, OSError) as error:
-            decoding.fault = getattr(error, "error_string", None) or str(error)
-            return
-        with opened:
-            yield from _all_blocks(opened, decoding)
-
-
-def as_plain_samples(start: int, file: Encoded, decoding: Decoding) -> Iterator[Block]:
-    """All from a place on, as samples of the kind that the file's are. A :data:`Decoder`, but for the place."""
-    with file.open() as content, file.part(start, len(file)).open() as samples:
-        try:
-            told = open_with_libsndfile(content)
-            kind = {"samplerate": told.samplerate, "channels": told.channels, "subtype": told.subtype}
-            opened = OnePart(samples, format="RAW", endian=_byte_order(told), **kind)
-        except (soundfile.LibsndfileError, OSError, ValueError) as error:
-            decoding.fault = getattr(error, "error_string", None) or str(error)
-            return
-        with opened:
-            yield from _all_blocks(opened, decoding)
-
-
-def _byte_order(opened: OnePart) -> str:
-    if opened.endian != "FILE":
-        return str(opened.endian)
-    return "LITTLE" if opened.format in ("WAV", "WAVEX", "RF64") else "BIG"
-
-
-def _all_blocks(opened: OnePart, decoding: Decoding) -> Iterator[Block]:
-    check_rate(opened.samplerate)
-    while True:
-        try:
-            mono = read_mono(opened, max(1, min(_FRAMES_AT_ONCE, SAMPLES_AT_ONCE // opened.channels)))
-        except soundfile.LibsndfileError as error:
-            decoding.fault = f"{opened.format}: {error.error_string}"
-            return
-        if not len(mono):
-            return
-        decoding.seconds += len(mono) / opened.samplerate
-        yield checked(mono, opened.samplerate)
 
 
 def by_ffmpeg(file: Encoded, decoding: Decoding) -> Iterator[Block]:
@@ -192,7 +85,7 @@ def _joined(frames: Iterator[av.AudioFrame], decoding: Decoding) -> Iterator[Blo
     parts: list[np.ndarray] = []
     held, of_hz = 0, 0
     for frame in chain(frames, [None]):
-        if parts and (frame is None or frame.sample_rate != of_hz or held >= _FRAMES_AT_ONCE):
+        if parts and (frame is None or frame.sample_rate != of_hz or held >= FRAMES_AT_ONCE):
             decoding.seconds += held / of_hz
             yield checked(np.concatenate(parts), of_hz)
             parts, held = [], 0
