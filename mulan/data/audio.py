@@ -4,6 +4,7 @@ A file may be anything that libsndfile or FFmpeg reads. How it is read: :mod:`mu
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import soxr
@@ -83,12 +84,13 @@ def decode_recording(audio: bytes | str, *, sample_rate_hz: int) -> np.ndarray:
     Raises:
         DecodeError: as :func:`decode_window`, and for a path that cannot be read.
     """
-    sound = streamed_sound(encoded(audio), sample_rate_hz)
-    if sound.kept is not None:
-        return sound.kept
-    recording = np.empty(sound.samples, np.int16)
-    sound.fill(recording, 0)
-    return recording
+    with _named(audio):
+        sound = streamed_sound(encoded(audio), sample_rate_hz)
+        if sound.kept is not None:
+            return sound.kept
+        recording = np.empty(sound.samples, np.int16)
+        sound.fill(recording, 0)
+        return recording
 
 
 def covering_windows(audio: bytes | str, window_samples: int, *, sample_rate_hz: int) -> Iterator[np.ndarray]:
@@ -106,7 +108,8 @@ def covering_windows(audio: bytes | str, window_samples: int, *, sample_rate_hz:
     Raises:
         DecodeError: as :func:`decode_recording`, before the first window.
     """
-    sound = streamed_sound(encoded(audio), sample_rate_hz)
+    with _named(audio):
+        sound = streamed_sound(encoded(audio), sample_rate_hz)
     blocks, held, first = sound.blocks(), np.zeros(0, np.int16), 0
     for start in evenly_spaced_windows(sound.samples, window_samples).tolist():
         after = min(start + window_samples, sound.samples)
@@ -126,8 +129,20 @@ def duration_s(audio: bytes | str) -> float:
     Raises:
         DecodeError: as :func:`decode_recording`; what decodes but in part may be told by that alone.
     """
-    file = encoded(audio)
-    return (seekable_sound(file, _ANY_RATE_HZ) or streamed_sound(file, _ANY_RATE_HZ)).seconds
+    with _named(audio):
+        file = encoded(audio)
+        return (seekable_sound(file, _ANY_RATE_HZ) or streamed_sound(file, _ANY_RATE_HZ)).seconds
+
+
+@contextmanager
+def _named(audio: bytes | str) -> Iterator[None]:
+    """What is wrong with a file is told with its path."""
+    try:
+        yield
+    except DecodeError as error:
+        if isinstance(audio, str) and error.reason != "missing file":
+            raise DecodeError(error.reason, f"{audio}: {error.detail}") from error
+        raise
 
 
 def to_mono_int16(samples: np.ndarray, from_rate_hz: int, to_rate_hz: int) -> np.ndarray:
@@ -139,7 +154,7 @@ def to_mono_int16(samples: np.ndarray, from_rate_hz: int, to_rate_hz: int) -> np
     Returns:
         int16 [frames * to_rate_hz / from_rate_hz].
     """
-    mono = mix_down(samples)
+    mono = mix_down(np.asarray(samples, samples.dtype.newbyteorder("=")))
     if from_rate_hz != to_rate_hz:
         mono = soxr.resample(as_float32(mono), from_rate_hz, to_rate_hz)
     return round_to_int16(mono)

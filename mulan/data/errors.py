@@ -1,8 +1,16 @@
 """What can be wrong with data: a corpus that cannot be used, and a single recording that is skipped."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from mulan.config.errors import MulanError
+
+MOST_FAULTS = 20
+"""Named in a message; of more, the number is told."""
+
+OnError = Literal["raise", "skip"]
+"""What becomes of work on many when some of them cannot be used: it is refused, or done for the rest."""
 
 
 class CorpusError(MulanError, ValueError):
@@ -37,6 +45,18 @@ class BadRecording(MulanError, ValueError):
 
 class DecodeError(BadRecording):
     """Audio that no decoder reads, that is cut off, or that holds no usable samples or too few."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """What was left out, because it cannot be used, while the rest was done."""
+
+    name: str
+    """Of the recording, shard or file: its id, URI or path; what is not Unicode in it is escaped by backslashes."""
+    reason: str
+    """A short phrase, the same for all that are wrong in one way."""
+    detail: str
+    """One line that says more."""
 
 
 class ReadingFailed(MulanError):

@@ -1,8 +1,9 @@
 """Trained audio encoders without their heads: written to a folder, loaded from a path or URI, and used for features."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal, overload
 
 import numpy as np
 import torch
@@ -12,8 +13,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from mulan.config.recipe import Recipe
+from mulan.data.errors import OnError, Skipped
 from mulan.model.audio_encoder import AudioEncoder
-from mulan.model.audio_inputs import AudioInput, check_audio, covering_windows, recording_of
+from mulan.model.audio_inputs import AudioInput, embedded, in_batches, windows_of
 from mulan.model.folder import (
     CONFIG,
     WEIGHTS,
@@ -91,29 +93,57 @@ class AudioBackbone:
         """Length of a vector."""
         return self._encoder.output_dim
 
-    def embed_audio(self, paths_or_arrays: Sequence[AudioInput], sample_rate_hz: int | None = None) -> np.ndarray:
+    @overload
+    def embed_audio(
+        self,
+        paths_or_arrays: Iterable[AudioInput],
+        sample_rate_hz: int | None = None,
+        *,
+        on_error: Literal["raise"] = "raise",
+    ) -> np.ndarray: ...
+
+    @overload
+    def embed_audio(
+        self,
+        paths_or_arrays: Iterable[AudioInput],
+        sample_rate_hz: int | None = None,
+        *,
+        on_error: Literal["skip"],
+    ) -> tuple[np.ndarray, list[Skipped]]: ...
+
+    def embed_audio(
+        self,
+        paths_or_arrays: Iterable[AudioInput],
+        sample_rate_hz: int | None = None,
+        *,
+        on_error: OnError = "raise",
+    ) -> np.ndarray | tuple[np.ndarray, list[Skipped]]:
         """One vector a recording: the mean over its windows. Features of a network; their length says something.
 
         Args:
-            paths_or_arrays: audio files, or arrays [samples] or [channels, samples], int16 or float in [-1, 1].
-            sample_rate_hz: of the arrays; files know their own.
+            paths_or_arrays: audio files, or arrays [samples] or [channels, samples], int16 or float in [-1, 1]; any
+                iterable of them. Of a file, no more than some windows are in memory at a time.
+            sample_rate_hz: of the arrays, in Hz; files know their own.
+            on_error: ``"raise"`` embeds all or none; ``"skip"`` passes over what cannot be embedded.
 
         Returns:
-            float32 [N, output_dim].
+            float32 [N, output_dim]; with ``"skip"`` also a list of what was passed over, whose rows are missing.
 
         Raises:
             EmbeddingInputError: an array that is not audio, or no ``sample_rate_hz`` with arrays.
-            DecodeError: a file that cannot be decoded.
+            DecodeError: a file that cannot be decoded; names it.
         """
-        check_audio(paths_or_arrays, sample_rate_hz)
-        rows = [self._embed_recording(item, sample_rate_hz) for item in paths_or_arrays]
-        return np.array(rows, np.float32).reshape(len(rows), self.output_dim)
+        vectors, skipped = embedded(paths_or_arrays, sample_rate_hz, on_error=on_error, embed=self._embed_recording)
+        rows = np.array(vectors, np.float32).reshape(len(vectors), self.output_dim)
+        return rows if on_error == "raise" else (rows, skipped)
 
     def _embed_recording(self, item: AudioInput, sample_rate_hz: int | None) -> np.ndarray:
-        recording = recording_of(item, sample_rate_hz=sample_rate_hz, wanted_hz=self.sample_rate_hz)
-        windows = torch.from_numpy(covering_windows(recording, self.window_samples))
+        windows = windows_of(item, self.window_samples, sample_rate_hz=sample_rate_hz, wanted_hz=self.sample_rate_hz)
         with torch.inference_mode():
-            parts = [self._encoder(part.to(self._device)).cpu() for part in torch.split(windows, _WINDOWS_AT_ONCE)]
+            parts = [
+                self._encoder(torch.from_numpy(batch).to(self._device)).cpu()
+                for batch in in_batches(windows, _WINDOWS_AT_ONCE)
+            ]
         mean: np.ndarray = torch.cat(parts).double().mean(dim=0).numpy()
         return mean
 

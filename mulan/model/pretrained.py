@@ -2,8 +2,9 @@
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal, overload
 
 import numpy as np
 import torch
@@ -13,9 +14,11 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from mulan.config.recipe import Recipe
+from mulan.data.errors import OnError, Skipped
 from mulan.data.text import MOST_CHARACTERS, whole_tokenizer
 from mulan.model.audio_encoder import AudioEncoder
-from mulan.model.audio_inputs import AudioInput, EmbeddingInputError, check_audio, covering_windows, recording_of
+from mulan.model.audio_inputs import AudioInput, embedded, in_batches, windows_of
+from mulan.model.embedding_inputs import checked_texts
 from mulan.model.folder import (
     CONFIG,
     TOKENIZER,
@@ -114,53 +117,62 @@ class MuLan:
         """d, the length of a vector."""
         return self._config.embedding_dim
 
-    def embed_audio(self, paths_or_arrays: Sequence[AudioInput], sample_rate_hz: int | None = None) -> np.ndarray:
+    @overload
+    def embed_audio(
+        self,
+        paths_or_arrays: Iterable[AudioInput],
+        sample_rate_hz: int | None = None,
+        *,
+        on_error: Literal["raise"] = "raise",
+    ) -> np.ndarray: ...
+
+    @overload
+    def embed_audio(
+        self,
+        paths_or_arrays: Iterable[AudioInput],
+        sample_rate_hz: int | None = None,
+        *,
+        on_error: Literal["skip"],
+    ) -> tuple[np.ndarray, list[Skipped]]: ...
+
+    def embed_audio(
+        self,
+        paths_or_arrays: Iterable[AudioInput],
+        sample_rate_hz: int | None = None,
+        *,
+        on_error: OnError = "raise",
+    ) -> np.ndarray | tuple[np.ndarray, list[Skipped]]:
         """One vector a recording: the mean over its windows (MuLan §4.1.1), normalised again.
 
         Args:
-            paths_or_arrays: audio files, or arrays [samples] or [channels, samples], int16 or float in [-1, 1].
-            sample_rate_hz: of the arrays; files know their own.
+            paths_or_arrays: audio files, or arrays [samples] or [channels, samples], int16 or float in [-1, 1]; any
+                iterable of them. Of a file, no more than some windows are in memory at a time.
+            sample_rate_hz: of the arrays, in Hz; files know their own.
+            on_error: ``"raise"`` embeds all or none; ``"skip"`` passes over what cannot be embedded.
 
         Returns:
-            float32 [N, d], unit rows.
+            float32 [N, d], unit rows; with ``"skip"`` also a list of what was passed over, whose rows are missing.
 
         Raises:
             EmbeddingInputError: an array that is not audio, or no ``sample_rate_hz`` with arrays.
-            DecodeError: a file that cannot be decoded.
+            DecodeError: a file that cannot be decoded; names it.
         """
-        check_audio(paths_or_arrays, sample_rate_hz)
-        return self._stack([self._embed_recording(item, sample_rate_hz) for item in paths_or_arrays])
+        vectors, skipped = embedded(paths_or_arrays, sample_rate_hz, on_error=on_error, embed=self._embed_recording)
+        return self._stack(vectors) if on_error == "raise" else (self._stack(vectors), skipped)
 
-    def embed_text(self, texts: Sequence[str]) -> np.ndarray:
+    def embed_text(self, texts: Iterable[str]) -> np.ndarray:
         """One vector a text, cut to the number of tokens that the model was trained with.
+
+        Args:
+            texts: any iterable of strings. Of each, the first :data:`mulan.data.text.MOST_CHARACTERS` are read.
 
         Returns:
             float32 [N, d], unit rows.
 
         Raises:
-            EmbeddingInputError: not a list of strings.
+            EmbeddingInputError: not a number of strings, or one that is not Unicode.
         """
-        if isinstance(texts, str):
-            raise EmbeddingInputError(["embed_text takes a list of strings; put a single one in a list"])
-        faults = [
-            f"texts[{place}] is a {type(text).__name__}"
-            for place, text in enumerate(texts)
-            if not isinstance(text, str)
-        ]
-        if faults:
-            raise EmbeddingInputError(faults)
-        return self._stack([self._embed_sentence(text) for text in texts])
-
-    def windows(self, recording: np.ndarray) -> np.ndarray:
-        """The windows that stand for a recording; see :func:`mulan.model.audio_inputs.covering_windows`.
-
-        Args:
-            recording: int16 [samples] at :attr:`sample_rate_hz`.
-
-        Returns:
-            int16 [windows, window_samples].
-        """
-        return covering_windows(recording, self.window_samples)
+        return self._stack([self._embed_sentence(text) for text in checked_texts(texts)])
 
     def embed_windows(self, waveform: np.ndarray) -> np.ndarray:
         """int16 [n, window_samples] to unit rows, float32 [n, d].
@@ -175,8 +187,9 @@ class MuLan:
         return np.concatenate(parts)
 
     def _embed_recording(self, item: AudioInput, sample_rate_hz: int | None) -> np.ndarray:
-        recording = recording_of(item, sample_rate_hz=sample_rate_hz, wanted_hz=self.sample_rate_hz)
-        mean = self.embed_windows(self.windows(recording)).mean(axis=0, dtype=np.float64)
+        windows = windows_of(item, self.window_samples, sample_rate_hz=sample_rate_hz, wanted_hz=self.sample_rate_hz)
+        rows = [self.embed_windows(batch) for batch in in_batches(windows, _WINDOWS_AT_ONCE)]
+        mean = np.concatenate(rows).mean(axis=0, dtype=np.float64)
         unit: np.ndarray = mean / np.linalg.norm(mean)
         return unit
 

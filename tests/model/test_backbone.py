@@ -17,9 +17,9 @@ from mulan.config.recipe import Recipe, load_recipe
 from mulan.config.recipes import named_recipes
 from mulan.data.errors import DecodeError
 from mulan.model.audio_encoder import AudioEncoder
-from mulan.model.audio_inputs import EmbeddingInputError
 from mulan.model.backbone import AudioBackbone, export_encoder
 from mulan.model.build import build_model
+from mulan.model.embedding_inputs import EmbeddingInputError
 from mulan.model.folder import ModelFolderError
 from mulan.model.joint import build_joint_model
 from mulan.model.pretrained import export_model

@@ -21,7 +21,7 @@ from mulan.config.recipe import Recipe
 from mulan.config.sections import Loss, LossWeights, SemiSupCon
 from mulan.data.errors import DecodeError
 from mulan.data.text import MOST_CHARACTERS
-from mulan.model.audio_inputs import EmbeddingInputError
+from mulan.model.embedding_inputs import EmbeddingInputError
 from mulan.model.folder import ModelFolderError
 from mulan.model.joint import JointModel, build_joint_model
 from mulan.model.pretrained import MuLan, export_model
