@@ -16,12 +16,14 @@ from ray.data import DataContext
 
 from mulan import MuLan
 from mulan.data import storage
-from mulan.data.audio import decode_recording
+from mulan.data.audio import covering_windows
 from mulan.data.errors import BadRecording, TooManyBadRecordings
 from mulan.data.index import Corpus
 from mulan.data.retries import patiently
 from mulan.data.shards import parse_read
 from mulan.evaluation.errors import EvaluationError
+from mulan.model.audio_inputs import in_batches
+from mulan.model.pretrained import WINDOWS_AT_ONCE, unit_mean
 
 _RECORDINGS_PER_BLOCK = 16
 _FAULTS_SHOWN = 20
@@ -48,6 +50,7 @@ def embed_split(
     *,
     model_uri: str,
     sample_rate_hz: int,
+    window_samples: int,
     text_source: str,
     max_bad_share: float,
     use_gpu: bool = False,
@@ -59,6 +62,7 @@ def embed_split(
         split: ``train``, ``validation`` or ``test``.
         model_uri: of an exported model.
         sample_rate_hz: rate of the model's input.
+        window_samples: length of the model's window.
         text_source: whose texts are returned with the recordings.
         max_bad_share: share of unreadable recordings, in [0, 1], above which nothing is returned.
         use_gpu: one GPU for each task that embeds.
@@ -73,7 +77,7 @@ def embed_split(
     with _quiet_ray_data():
         embedded = (
             ray.data.from_arrow(_blocks(corpus, rows, text_source))
-            .map_batches(_ReadRecordings(sample_rate_hz, text_source), batch_size=None)
+            .map_batches(_ReadRecordings(sample_rate_hz, window_samples, text_source), batch_size=None)
             .map_batches(
                 _EmbedRecordings(model_uri, _fingerprint(model_uri), "cuda" if use_gpu else "cpu"),
                 batch_size=None,
@@ -81,45 +85,54 @@ def embed_split(
             )
             .take_all()
         )
-    return _collect(corpus, split, embedded, max_bad_share)
+    return _collect(corpus, split, _joined(embedded), max_bad_share)
 
 
 class _ReadRecordings:
-    """Rows of the index to the samples and texts of their recordings, or what is wrong with them."""
+    """Rows of the index to the windows and texts of their recordings, or what is wrong with them.
 
-    def __init__(self, sample_rate_hz: int, text_source: str) -> None:
-        self._sample_rate_hz, self._text_source = sample_rate_hz, text_source
+    A recording is one row, or, if it is long, several, so that none is whole in memory.
+    """
 
-    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
+    def __init__(self, sample_rate_hz: int, window_samples: int, text_source: str) -> None:
+        self._sample_rate_hz, self._window_samples, self._text_source = sample_rate_hz, window_samples, text_source
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> Iterator[dict[str, list[Any]]]:
         reads = storage.read_ranges(list(batch["uri"]), batch["offset"].tolist(), batch["length"].tolist())
-        samples, texts, faults = [], [], []
-        for read, has_texts in zip(reads, batch["has_texts"], strict=True):
-            audio, of_recording, fault = np.zeros(0, np.int16), [], ""
+        for row, read, has_texts in zip(batch["row"], reads, batch["has_texts"], strict=True):
+            texts: list[str] = []
             try:
                 record = parse_read(read)
-                of_recording = record.texts(self._text_source) if has_texts else []
-                audio = decode_recording(record.audio, sample_rate_hz=self._sample_rate_hz)
+                texts = record.texts(self._text_source) if has_texts else []
+                windows = covering_windows(record.audio, self._window_samples, sample_rate_hz=self._sample_rate_hz)
+                for part, some in enumerate(in_batches(windows, WINDOWS_AT_ONCE)):
+                    yield self._row(row, part, texts, windows=some.tobytes())
             except BadRecording as error:
-                fault = str(error)
-            samples.append(audio)
-            texts.append(json.dumps(of_recording))
-            faults.append(fault)
-        return {"row": batch["row"], "samples": samples, "texts": texts, "fault": faults}
+                yield self._row(row, 0, texts, fault=str(error))
+
+    def _row(
+        self, row: int, part: int, texts: list[str], *, windows: bytes = b"", fault: str = ""
+    ) -> dict[str, list[Any]]:
+        return {"row": [row], "part": [part], "windows": [windows], "texts": [json.dumps(texts)], "fault": [fault]}
 
 
 class _EmbedRecordings:
-    """Samples to vectors, by the very method that users call; zeros for a recording without samples."""
+    """Windows to vectors; none for a recording without."""
 
     def __init__(self, model_uri: str, fingerprint: str, device: str) -> None:
         self._model_uri, self._fingerprint, self._device = model_uri, fingerprint, device
 
-    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
         model = _model(self._model_uri, self._fingerprint, self._device)
-        embeddings = np.zeros((len(batch["row"]), model.embedding_dim), np.float32)
-        readable = np.array([fault == "" for fault in batch["fault"]])
-        recordings = [samples for samples, usable in zip(batch["samples"], readable, strict=True) if usable]
-        embeddings[readable] = model.embed_audio(recordings, sample_rate_hz=model.sample_rate_hz)
-        return {"row": batch["row"], "texts": batch["texts"], "fault": batch["fault"], "embedding": embeddings}
+        vectors = [
+            model.embed_windows(np.frombuffer(windows, np.int16).reshape(-1, model.window_samples))
+            for windows in batch["windows"]
+        ]
+        return {
+            **{name: batch[name] for name in ("row", "part", "texts", "fault")},
+            "count": [len(some) for some in vectors],
+            "vectors": [some.tobytes() for some in vectors],
+        }
 
 
 @lru_cache(maxsize=1)
@@ -149,6 +162,22 @@ def _blocks(corpus: Corpus, rows: np.ndarray, text_source: str) -> list[pa.Table
         }
     )
     return [table.slice(start, _RECORDINGS_PER_BLOCK) for start in range(0, len(rows), _RECORDINGS_PER_BLOCK)]
+
+
+def _joined(parts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One item for each recording, with the vector of all of its windows."""
+    of_row: dict[int, list[Mapping[str, Any]]] = {}
+    for part in sorted(parts, key=lambda part: part["part"]):
+        of_row.setdefault(part["row"], []).append(part)
+    joined = []
+    for row, some in of_row.items():
+        fault = next((part["fault"] for part in some if part["fault"]), "")
+        item = {"row": row, "texts": some[0]["texts"], "fault": fault}
+        if not fault:
+            vectors = np.frombuffer(b"".join(part["vectors"] for part in some), np.float32)
+            item["embedding"] = unit_mean(vectors.reshape(sum(part["count"] for part in some), -1))
+        joined.append(item)
+    return joined
 
 
 def _collect(corpus: Corpus, split: str, embedded: Sequence[Mapping[str, Any]], max_bad_share: float) -> EmbeddedSplit:

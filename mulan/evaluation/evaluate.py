@@ -104,6 +104,7 @@ def evaluate(
         split,
         model_uri=model_uri,
         sample_rate_hz=model.sample_rate_hz,
+        window_samples=model.window_samples,
         text_source=QUERY_SOURCE,
         max_bad_share=max_bad_share,
         use_gpu=use_gpu,

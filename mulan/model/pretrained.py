@@ -34,7 +34,8 @@ from mulan.model.folder import (
 from mulan.model.joint import JointModel
 from mulan.model.text_tower import TextTower
 
-_WINDOWS_AT_ONCE = 16
+WINDOWS_AT_ONCE = 16
+"""That share a pass through the network: a row moves by some 1e-6 with the number."""
 
 
 def export_model(model: JointModel, recipe: Recipe, folder: Path) -> None:
@@ -180,18 +181,16 @@ class MuLan:
         Windows share passes through the network, which moves a row by about 1e-6 depending on its neighbours.
         """
         parts = [np.zeros((0, self.embedding_dim), np.float32)]
-        for start in range(0, len(waveform), _WINDOWS_AT_ONCE):
-            windows = torch.tensor(waveform[start : start + _WINDOWS_AT_ONCE], device=self._device)
+        for start in range(0, len(waveform), WINDOWS_AT_ONCE):
+            windows = torch.tensor(waveform[start : start + WINDOWS_AT_ONCE], device=self._device)
             with torch.inference_mode():
                 parts.append(self._model.embed_audio(windows).cpu().numpy())
         return np.concatenate(parts)
 
     def _embed_recording(self, item: AudioInput, sample_rate_hz: int | None) -> np.ndarray:
         windows = windows_of(item, self.window_samples, sample_rate_hz=sample_rate_hz, wanted_hz=self.sample_rate_hz)
-        rows = [self.embed_windows(batch) for batch in in_batches(windows, _WINDOWS_AT_ONCE)]
-        mean = np.concatenate(rows).mean(axis=0, dtype=np.float64)
-        unit: np.ndarray = mean / np.linalg.norm(mean)
-        return unit
+        rows = [self.embed_windows(batch) for batch in in_batches(windows, WINDOWS_AT_ONCE)]
+        return unit_mean(np.concatenate(rows))
 
     def _embed_sentence(self, text: str) -> np.ndarray:
         read = text[:MOST_CHARACTERS]  # as in training
@@ -205,6 +204,13 @@ class MuLan:
 
     def _stack(self, vectors: list[np.ndarray]) -> np.ndarray:
         return np.array(vectors, np.float32).reshape(len(vectors), self.embedding_dim)
+
+
+def unit_mean(rows: np.ndarray) -> np.ndarray:
+    """The vector of a recording, float64 [d] of length 1, from those of its windows, float32 [windows, d]."""
+    mean = rows.mean(axis=0, dtype=np.float64)
+    unit: np.ndarray = mean / np.linalg.norm(mean)
+    return unit
 
 
 _TAGGER, _ENCODER = (config.model_fields["format"].default for config in (TaggerConfig, EncoderConfig))

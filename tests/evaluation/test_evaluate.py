@@ -67,6 +67,7 @@ def embed(corpus_uri: str, model_uri: str, *, split: str = "test", max_bad_share
         split,
         model_uri=model_uri,
         sample_rate_hz=16_000,
+        window_samples=RECIPE.data.window_samples,
         text_source="long_form",
         max_bad_share=max_bad_share,
     )
