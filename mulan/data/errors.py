@@ -1,5 +1,6 @@
 """What can be wrong with data: a corpus that cannot be used, and a single recording that is skipped."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -9,20 +10,44 @@ from mulan.config.errors import MulanError
 MOST_FAULTS = 20
 """Named in a message; of more, the number is told."""
 
+_LONGEST_DETAIL = 500
+_LONGEST_FAULT = 1000
+"""In characters: names in tars and decoders' messages may have any length."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
 OnError = Literal["raise", "skip"]
 """What becomes of work on many when some of them cannot be used: it is refused, or done for the rest."""
 
 
+def one_line(text: str, longest: int = _LONGEST_DETAIL) -> str:
+    """A text as one line of valid Unicode that can be written anywhere, of the first ``longest`` characters."""
+    line = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", " ".join(text[:longest].split()))
+    return line.encode(errors="backslashreplace").decode()
+
+
 class CorpusError(MulanError, ValueError):
-    """A corpus (index, shards or their location) that cannot be used. Lists every fault found."""
+    """A corpus (index, shards or their location) that cannot be used.
 
-    def __init__(self, uri: str, faults: Sequence[str]) -> None:
-        self.faults = tuple(faults)
-        super().__init__(f"corpus {uri}: " + "; ".join(faults))
+    Lists every fault found, one a line: the first :data:`MOST_FAULTS` (``faults``), and how many there are in all
+    (``count``; by default as many as are given).
+    """
 
+    def __init__(self, uri: str, faults: Sequence[str], count: int | None = None) -> None:
+        self.uri = uri
+        self.faults = tuple(one_line(fault, _LONGEST_FAULT) for fault in faults[:MOST_FAULTS])
+        self.count = len(faults) if count is None else count
+        named = f"corpus {one_line(uri)}"
+        if self.count == 1:
+            message = f"{named}: {self.faults[0]}"
+        else:
+            message = "\n".join([f"{named} has {self.count} faults:", *(f"  - {fault}" for fault in self.faults)])
+        if self.count > len(self.faults):
+            message += f"\n  and {self.count - len(self.faults)} more"
+        super().__init__(message)
 
-_LONGEST_DETAIL = 500
-"""In characters: names in tars and decoders' messages may have any length."""
+    def __reduce__(self) -> tuple[type["CorpusError"], tuple[str, tuple[str, ...], int]]:
+        return type(self), (self.uri, self.faults, self.count)
 
 
 class BadRecording(MulanError, ValueError):
@@ -35,8 +60,7 @@ class BadRecording(MulanError, ValueError):
 
     def __init__(self, reason: str, detail: str = "") -> None:
         self.reason = reason
-        one_line = " ".join(detail[:_LONGEST_DETAIL].split())
-        self.detail = detail = one_line.encode(errors="backslashreplace").decode()
+        self.detail = detail = one_line(detail)
         super().__init__(f"{reason}: {detail}" if detail else reason)
 
     def __reduce__(self) -> tuple[type["BadRecording"], tuple[str, str]]:
@@ -49,7 +73,7 @@ class DecodeError(BadRecording):
 
 @dataclass(frozen=True)
 class Skipped:
-    """What was left out, because it cannot be used, while the rest was done."""
+    """What was left out, because it cannot be used, while the rest was done. As a string it is one line."""
 
     name: str
     """Of the recording, shard or file: its id, URI or path; what is not Unicode in it is escaped by backslashes."""
@@ -57,6 +81,61 @@ class Skipped:
     """A short phrase, the same for all that are wrong in one way."""
     detail: str
     """One line that says more."""
+
+    def __str__(self) -> str:
+        return one_line(f"{self.name}: {self.reason}: {self.detail}", _LONGEST_FAULT)
+
+
+class Rejected:
+    """Collects the recordings and shards of a corpus that cannot be used.
+
+    Where they are skipped all of them are kept (``skipped``), otherwise no more than a message names.
+    """
+
+    def __init__(self, uri: str, on_error: OnError) -> None:
+        """
+        Raises:
+            CorpusError: ``on_error`` is neither.
+        """
+        if on_error not in ("raise", "skip"):
+            raise CorpusError(uri, [f"on_error is {on_error!r}, which is neither 'raise' nor 'skip'"])
+        self._uri, self._on_error = uri, on_error
+        self._faults: list[str] = []
+        self._count = 0
+        self.skipped: list[Skipped] = []
+
+    @property
+    def refuses(self) -> bool:
+        """Whether nothing will be written."""
+        return self._on_error == "raise" and self._count > 0
+
+    def add(self, name: str, error: BadRecording, *, shard: str = "") -> None:
+        """
+        Args:
+            shard: URI of the tar that holds what is named.
+        """
+        self._count += 1
+        if len(self._faults) < MOST_FAULTS:
+            short = name if len(name) <= 200 else f"{name[:200]}..."
+            self._faults.append(": ".join(part for part in (shard, short, str(error)) if part))
+        if self._on_error == "skip":
+            written = name.encode(errors="backslashreplace").decode()
+            self.skipped.append(
+                Skipped(written, error.reason, one_line(f"in {shard}: " if shard else "") + error.detail)
+            )
+
+    def settle(self, left: int) -> None:
+        """
+        Args:
+            left: recordings that can be used.
+
+        Raises:
+            CorpusError: there are none, or something was wrong and is not to be skipped.
+        """
+        if self.refuses or (self._count and not left):
+            raise CorpusError(self._uri, self._faults, self._count)
+        if not left:
+            raise CorpusError(self._uri, ["there are no recordings to be written"])
 
 
 class ReadingFailed(MulanError):

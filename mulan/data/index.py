@@ -1,9 +1,10 @@
 """The index of a corpus: a Parquet file with one row a recording, saying which bytes of which shard hold it."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,9 +14,11 @@ import pyarrow.parquet as pq
 from mulan.config.sections import SOURCES, Source
 from mulan.data import storage
 from mulan.data.errors import CorpusError
+from mulan.data.metadata import SPLITS as SPLITS
 
 INDEX_NAME = "index.parquet"
-SPLITS = ("train", "validation", "test")
+_MOST_BYTES = 2**62
+"""Larger offsets and lengths overflow where they are added."""
 
 SCHEMA = pa.schema(
     [
@@ -45,22 +48,14 @@ class Corpus:
         Raises:
             CorpusError: no index there, or one that lacks columns or has impossible rows; names all that is wrong.
         """
-        index_uri = storage.join(uri, INDEX_NAME)
+        uri = storage.absolute(uri)  # it is told to processes that are in other folders
         try:
-            table = pq.read_table(io.BytesIO(storage.read_bytes(index_uri)))
+            content = storage.read_bytes(storage.join(uri, INDEX_NAME))
         except FileNotFoundError as error:
             raise CorpusError(uri, [f"there is no {INDEX_NAME}; is this the folder of a prepared corpus?"]) from error
-        except pa.ArrowInvalid as error:
-            raise CorpusError(uri, [f"{INDEX_NAME} is not a Parquet file: {error}"]) from error
         except (OSError, ImportError, ValueError) as error:
             raise CorpusError(uri, [f"{INDEX_NAME} cannot be read: {error}"]) from error
-        missing = [name for name in SCHEMA.names if name not in table.column_names]
-        if missing:
-            raise CorpusError(uri, [f"{INDEX_NAME} lacks the columns {', '.join(missing)}"])
-        try:
-            table = table.select(SCHEMA.names).cast(SCHEMA)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
-            raise CorpusError(uri, [f"{INDEX_NAME} has a column of the wrong type: {error}"]) from error
+        table = _read_table(uri, content)
         faults = _impossible_rows(table)
         if faults:
             raise CorpusError(uri, faults)
@@ -94,11 +89,60 @@ class Corpus:
         return [storage.resolve(self.uri, uri) for uri in part["uri"]], part["offset"], part["length"]
 
 
+def index_row(recording_id: str, uri: str, offset: int, length: int, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of a recording, as :data:`SCHEMA` has it.
+
+    Args:
+        recording_id: unique in the corpus.
+        uri: of its shard.
+        offset: first byte of it there.
+        length: in bytes.
+        metadata: checked by :func:`mulan.data.metadata.check_metadata`.
+    """
+    return {
+        "recording_id": recording_id,
+        "uri": uri,
+        "offset": offset,
+        "length": length,
+        "duration_s": float(metadata["duration_s"]),
+        "split": metadata.get("split", "train"),
+        "sources": [source for source in SOURCES if metadata["texts"].get(source)],
+        "tags": list(metadata.get("tags", [])),
+    }
+
+
 def write_index(table: pa.Table, corpus_uri: str) -> None:
     """Writes ``CORPUS_URI/index.parquet`` in one step: a corpus with an index is complete."""
     buffer = io.BytesIO()
     pq.write_table(table.cast(SCHEMA), buffer, compression="zstd")
     storage.write_atomically(storage.join(corpus_uri, INDEX_NAME), buffer.getvalue())
+
+
+def _read_table(uri: str, content: bytes) -> pa.Table:
+    """The columns of an index, with nothing in them that cannot be read."""
+    try:
+        table = pq.read_table(io.BytesIO(content))
+        missing = [name for name in SCHEMA.names if name not in table.column_names]
+        if not missing:
+            table = table.select(SCHEMA.names)
+            table.validate(full=True)
+    except Exception as error:  # of a damaged file, pyarrow raises many kinds
+        raise CorpusError(uri, [f"{INDEX_NAME} is not a Parquet file, or is damaged: {error}"]) from error
+    if missing:
+        raise CorpusError(uri, [f"{INDEX_NAME} lacks the columns {', '.join(missing)}"])
+    try:
+        cast = table.cast(SCHEMA)
+        cast.validate(full=True)
+    except Exception as error:
+        raise CorpusError(uri, [f"{INDEX_NAME} has a column of the wrong type: {error}"]) from error
+    empty = [name for name in SCHEMA.names if cast[name].null_count or _has_null_items(cast[name])]
+    if empty:
+        raise CorpusError(uri, [f"{INDEX_NAME} has rows without {', '.join(empty)}"])
+    return cast
+
+
+def _has_null_items(column: pa.ChunkedArray) -> bool:
+    return pa.types.is_list(column.type) and any(chunk.flatten().null_count for chunk in column.chunks)
 
 
 def _impossible_rows(table: pa.Table) -> list[str]:
@@ -111,8 +155,11 @@ def _impossible_rows(table: pa.Table) -> list[str]:
             faults.append(f"{len(rows)} recordings {what} ({', '.join(names)}{', ...' if len(rows) > 3 else ''})")
 
     check(pc.less(table["offset"], 0), "have a negative offset")
+    check(pc.greater(table["offset"], _MOST_BYTES), "have an impossible offset")
     check(pc.less_equal(table["length"], 0), "have no bytes")
+    check(pc.greater(table["length"], _MOST_BYTES), "have an impossible length")
     check(pc.invert(pc.greater(table["duration_s"], 0)), "have no duration")
+    check(pc.is_inf(table["duration_s"]), "have an endless duration")
     check(pc.invert(pc.is_in(table["split"], pa.array(SPLITS))), f"are in no split of {', '.join(SPLITS)}")
     counts = pc.value_counts(table["recording_id"])
     twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist()

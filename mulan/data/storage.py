@@ -67,9 +67,10 @@ def join(uri: str, *parts: str) -> str:
     return posixpath.join(uri, *parts)
 
 
-def absolute(uri: str) -> str:
+def absolute(uri: str | os.PathLike[str]) -> str:
     """A local path from the root on; anything else, the empty path too, as it is."""
-    return uri if "://" in uri or not uri else os.path.abspath(uri)
+    uri = os.fspath(uri)
+    return uri if "://" in uri or not uri else os.path.abspath(os.path.expanduser(uri))
 
 
 def resolve(base_uri: str, uri: str) -> str:

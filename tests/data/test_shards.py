@@ -7,7 +7,6 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import webdataset
@@ -91,12 +90,38 @@ def test_the_webdataset_library_reads_the_shards(written: Path) -> None:
         assert json.loads(sample["json"]) == expected
 
 
-def test_any_id_that_is_a_file_name_will_do(tmp_path: Path) -> None:
-    names = ["Für Elise (1810)", "夜曲", "n" * 200]
+PLAIN_IDS = ["Für Elise (1810)", "夜曲", "n" * 200, "rock/01", "jazz/01", "a_b", "two words"]
+ODD_IDS = {
+    "02. Intro": "02%2E Intro",
+    "a.b.c": "a%2Eb%2Ec",
+    "../../etc/passwd": "%2E%2E/%2E%2E/etc/passwd",
+    "/root": "%2Froot",
+    "a//b": "a%2F%2Fb",
+    "a/": "a%2F",
+    "._a": "%2E_a",
+    "50%": "50%25",
+    "50%25": "50%2525",
+    "line\nbreak": "line%0Abreak",
+    "c:\\music": "c:%5Cmusic",
+    "__key__": "%5F_key__",
+}
+"""Ids that are no keys of WebDataset, and the keys that they are written under."""
+
+
+def test_any_id_will_do_and_is_read_back(tmp_path: Path) -> None:
+    names = [*PLAIN_IDS, *ODD_IDS]
     write_corpus((replace(RECORDINGS[0], recording_id=name) for name in names), str(tmp_path))
     corpus = Corpus.open(str(tmp_path))
-    assert [read_record(corpus, row).recording_id for row in range(3)] == names
-    assert [sample["__key__"] for sample in webdataset.WebDataset(shards_of(tmp_path), shardshuffle=False)] == names
+    assert corpus.table["recording_id"].to_pylist() == names
+    assert [read_record(corpus, row).recording_id for row in range(len(names))] == names
+    keys = [sample["__key__"] for sample in webdataset.WebDataset(shards_of(tmp_path), shardshuffle=False)]
+    assert keys == [*PLAIN_IDS, *(key for key in ODD_IDS.values())]
+    (tmp_path / "out").mkdir()
+    with tarfile.open(shards_of(tmp_path)[0]) as tar:
+        tar.extractall(tmp_path / "out", filter="fully_trusted")
+    assert sum(path.suffix == ".json" for path in (tmp_path / "out").rglob("*")) == len(names)
+    index_shards(shards_of(tmp_path), str(tmp_path / "again"))
+    assert Corpus.open(str(tmp_path / "again")).table["recording_id"].to_pylist() == names
 
 
 def test_tars_of_the_webdataset_library_are_adopted_where_they_are(tmp_path: Path) -> None:
@@ -115,7 +140,7 @@ def test_tars_of_the_webdataset_library_are_adopted_where_they_are(tmp_path: Pat
     assert set(corpus.table["split"].to_pylist()) == {"test"}
     for row, (key, content) in enumerate(audio.items()):
         record = read_record(corpus, row)
-        assert (record.recording_id, record.audio) == (key.rpartition("/")[2], content)
+        assert (record.recording_id, record.audio) == (key, content)
         assert record.texts("short_form") == ["a tone"]
     assert_ranges_are_those_of_the_tars(corpus)
 
@@ -133,61 +158,6 @@ def test_a_recording_without_a_split_is_for_training(tmp_path: Path) -> None:
     index_shards([shard], str(tmp_path))
     row = Corpus.open(str(tmp_path)).table.to_pylist()[0]
     assert (row["split"], row["sources"], row["tags"], row["duration_s"]) == ("train", ["playlist"], [], 2.0)
-
-
-def test_all_faults_of_adopted_shards_are_listed_at_once(tmp_path: Path) -> None:
-    audio, good = RECORDINGS[0].audio, json.dumps(METADATA).encode()
-    shard = write_tar(
-        tmp_path / "faulty.tar",
-        {
-            "good.flac": audio, "good.json": good,
-            "silent.json": good,
-            "mute.flac": audio,
-            "broken.flac": audio, "broken.json": b'{"texts": ',
-            "list.flac": audio, "list.json": b"[]",
-            "textless.flac": audio, "textless.json": b"{}",
-            "noise.flac": b"not audio at all" * 99, "noise.json": good,
-            "endless.flac": audio, "endless.json": json.dumps(METADATA | {"duration_s": "long"}).encode(),
-            "tagged.flac": audio, "tagged.json": json.dumps(METADATA | {"tags": "genre:jazz"}).encode(),
-            "halved.flac": audio, "halved.json": json.dumps(METADATA | {"tags": ["\ud83c"]}).encode(),
-            "divided.flac": audio, "divided.json": json.dumps(METADATA | {"split": 7}).encode(),
-        },
-    )  # fmt: skip
-    cut = tmp_path / "cut.tar"
-    cut.write_bytes(Path(shard).read_bytes()[:-12_000])
-    with pytest.raises(CorpusError) as caught:
-        index_shards([shard, str(tmp_path / "absent.tar"), str(cut)], str(tmp_path / "corpus"))
-    listed = "\n".join(caught.value.faults)
-    bad = ["silent", "mute", "broken", "list", "textless", "noise", "endless", "tagged", "halved", "divided"]
-    assert [name for name in bad if f"{shard}: {name}: " not in listed] == []
-    assert f"{shard}: good" not in listed
-    assert f"{tmp_path}/absent.tar cannot be read" in listed
-    assert str(cut) in listed
-    assert all(fault in str(caught.value) for fault in caught.value.faults)
-    assert not (tmp_path / "corpus").exists()
-
-
-@pytest.mark.parametrize(
-    ("changes", "faults"),
-    [
-        ({"recording_id": ""}, ["recording id '' is empty"]),
-        ({"recording_id": "a.b"}, ["'a.b'", "dot or slash"]),
-        ({"recording_id": "a/b"}, ["'a/b'", "dot or slash"]),
-        ({"recording_id": "tone-001"}, ["'tone-001' is given twice"]),
-        ({"split": "training"}, ["'training'", "train, validation, test"]),
-        ({"texts": {"lyrics": ["la"], "title": ["x"]}}, ["['lyrics', 'title']", "short_form, long_form, playlist"]),
-        (
-            {"texts": {"playlist": ["ok", "cut \ud83c"]}, "tags": ["\udfb5"]},
-            ["'cut \\ud83c' has half", "'\\udfb5' has half"],
-        ),
-        ({"recording_id": ".", "split": "", "texts": {"lyrics": ["la"]}}, ["dot or slash", "split ''", "['lyrics']"]),
-    ],
-)
-def test_unusable_recordings_are_refused(changes: dict[str, Any], faults: list[str], tmp_path: Path) -> None:
-    with pytest.raises(CorpusError) as caught:
-        write_corpus([RECORDINGS[0], RECORDINGS[1], replace(RECORDINGS[2], **changes)], str(tmp_path))
-    assert [fault for fault in faults if fault not in str(caught.value)] == []
-    assert not (tmp_path / INDEX_NAME).exists()
 
 
 def fragment(written: Path, row: int) -> bytes:
@@ -232,7 +202,7 @@ def test_a_plain_recording_is_read_without_tarfile(form: int, monkeypatch: pytes
     folder.type = tarfile.DIRTYPE
     by_tarfile = parse_record(folder.tobuf(form) + plain)
     monkeypatch.setattr(tarfile, "open", lambda **_: pytest.fail("tarfile was asked"))
-    assert parse_record(plain) == by_tarfile == Record("track-1", b"sound" * 300, "flac", {"texts": {}})
+    assert parse_record(plain) == by_tarfile == Record("a/b/track-1", b"sound" * 300, "flac", {"texts": {}})
 
 
 @pytest.mark.parametrize(
@@ -242,7 +212,7 @@ def test_a_plain_recording_is_read_without_tarfile(form: int, monkeypatch: pytes
 )
 def test_names_that_need_more_than_a_plain_header_are_read(form: str, stem: str) -> None:
     read = parse_record(recording_in_tar(stem, FORMATS[form]))
-    assert read == Record(stem.rpartition("/")[2], b"sound" * 300, "flac", {"texts": {}})
+    assert read == Record(stem, b"sound" * 300, "flac", {"texts": {}})
 
 
 def test_bytes_that_are_no_recording_are_a_bad_recording(written: Path) -> None:

@@ -1,0 +1,193 @@
+"""Recordings are written as a corpus: tars, and last the index over them."""
+
+import io
+import json
+import os
+import tarfile
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from mulan.data import audio, storage
+from mulan.data.errors import BadRecording, CorpusError, OnError, Rejected, Skipped
+from mulan.data.index import INDEX_NAME, SCHEMA, Corpus, index_row, write_index
+from mulan.data.metadata import check_metadata
+from mulan.data.tar_members import key_of
+from mulan.data.text import is_unicode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """A recording to be written."""
+
+    recording_id: str
+    """Unique in the corpus. Slashes make folders in the tar."""
+    audio: bytes
+    """One encoded audio file, best mono at the model's rate: FLAC is small, 16-bit WAV takes the least CPU to read."""
+    extension: str
+    """Of the audio file, without the dot: ``flac``."""
+    split: str
+    """``train``, ``validation`` or ``test``."""
+    texts: Mapping[str, Sequence[str]]
+    """Texts by source: ``short_form``, ``long_form``, ``playlist``, ``audioset``; a source may be missing."""
+    tags: Sequence[str]
+    """``category:text``, as in ``genre:jazz``; the text is the zero-shot query."""
+    provenance: str
+    licence: str
+    duration_s: float | None = None
+    """Length of the audio in seconds; read from it if None."""
+
+
+def write_corpus(
+    recordings: Iterable[Recording], uri: str, *, recordings_per_shard: int = 256, on_error: OnError = "raise"
+) -> list[Skipped]:
+    """Writes a corpus: ``URI/shards/NNNNN.tar`` and, last, ``URI/index.parquet``.
+
+    Recordings are taken and written one at a time; memory does not depend on their number in a shard. A corpus that is
+    there already is replaced when the new one is whole, and stays if that fails.
+
+    Args:
+        recordings: any iterable.
+        uri: a folder, on this machine or on any storage that fsspec knows.
+        recordings_per_shard: recordings in a tar.
+        on_error: ``"raise"`` looks at all recordings, and writes no index if one of them cannot be used; ``"skip"``
+            writes the others.
+
+    Returns:
+        The recordings that were skipped; none with ``"raise"``.
+
+    Raises:
+        CorpusError: recordings that cannot be used, by id (``"raise"``), or none that can.
+    """
+    uri = storage.absolute(uri)
+    rejected = Rejected(uri, on_error)
+    rows: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    with _ShardWriter(uri, recordings_per_shard) as shards:
+        for recording in recordings:
+            try:
+                metadata = _checked(recording, seen)
+            except BadRecording as error:
+                rejected.add(str(getattr(recording, "recording_id", recording))[:200], error)
+                continue
+            if not rejected.refuses:  # else the others are only looked at
+                name, offset, length = shards.add(recording, metadata)
+                rows.append(index_row(recording.recording_id, name, offset, length, metadata))
+    rejected.settle(len(rows))
+    _replace_index(rows, uri)
+    return rejected.skipped
+
+
+class _ShardWriter:
+    """Writes one shard after the other: on this machine, and when it is full to where it belongs."""
+
+    def __init__(self, corpus_uri: str, recordings_per_shard: int) -> None:
+        if recordings_per_shard < 1:
+            raise CorpusError(corpus_uri, [f"recordings_per_shard is {recordings_per_shard}; at least 1 is needed"])
+        self._corpus_uri, self._most = corpus_uri, recordings_per_shard
+        self._folder = _free_folder(corpus_uri)
+        self._aside = tempfile.TemporaryDirectory(prefix="mulan-shard-")
+        self._tar: tarfile.TarFile | None = None
+        self._shards = self._recordings = 0
+
+    def __enter__(self) -> "_ShardWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._finish()
+            elif self._tar is not None:
+                self._tar.close()
+        finally:
+            self._aside.cleanup()
+
+    def add(self, recording: Recording, metadata: Mapping[str, Any]) -> tuple[str, int, int]:
+        """Name of the shard, first byte of the recording in it, and its bytes."""
+        if self._recordings == self._most:
+            self._finish()
+        if self._tar is None:
+            self._tar = tarfile.open(self._path, mode="w")  # noqa: SIM115 - closed by _finish() and __exit__()
+        offset, key = self._tar.offset, key_of(recording.recording_id)
+        _add(self._tar, f"{key}.{recording.extension}", recording.audio)
+        _add(self._tar, f"{key}.json", json.dumps(metadata, ensure_ascii=False).encode())
+        self._recordings += 1
+        return self._name, offset, self._tar.offset - offset
+
+    @property
+    def _name(self) -> str:
+        return f"{self._folder}/{self._shards:05d}.tar"
+
+    @property
+    def _path(self) -> str:
+        return os.path.join(self._aside.name, "shard.tar")
+
+    def _finish(self) -> None:
+        if self._tar is not None:
+            self._tar.close()
+            storage.upload(self._path, storage.join(self._corpus_uri, self._name))
+            self._tar, self._recordings, self._shards = None, 0, self._shards + 1
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    tar.addfile(member, io.BytesIO(content))
+
+
+def _free_folder(corpus_uri: str) -> str:
+    """Where shards can be written without touching those of a corpus that is there."""
+    if not storage.exists(storage.join(corpus_uri, INDEX_NAME)):
+        return "shards"
+    names, number = set(storage.names_in(corpus_uri)), 1
+    while f"shards-{number}" in names:
+        number += 1
+    return f"shards-{number}" if "shards" in names else "shards"
+
+
+def _replace_index(rows: list[dict[str, Any]], uri: str) -> None:
+    """Writes the index, and removes the shards that the one before had below its folder."""
+    before: set[str] = set()
+    with suppress(CorpusError):  # none, or not to be read
+        before = set(Corpus.open(uri).table["uri"].unique().to_pylist())
+    write_index(pa.Table.from_pylist(rows, SCHEMA), uri)
+    for shard in before - {row["uri"] for row in rows}:
+        if "://" not in shard and not shard.startswith("/") and ".." not in shard.split("/"):
+            storage.remove(storage.join(uri, shard))
+
+
+def _checked(recording: Recording, seen: set[str]) -> dict[str, Any]:
+    """The metadata of a recording that can be written, as its JSON holds it.
+
+    Raises:
+        BadRecording: it cannot be; says all that is wrong.
+    """
+    if not isinstance(recording, Recording):
+        raise BadRecording("not a recording", f"a {type(recording).__name__}, not a mulan.data.shards.Recording")
+    faults = []
+    name = recording.recording_id
+    if not (isinstance(name, str) and name and is_unicode(name)):
+        faults.append(f"its id is {name!r:.80}, not some Unicode text")
+    elif name in seen:
+        faults.append("its id is given twice")
+    if not isinstance(recording.audio, bytes) or not recording.audio:
+        what = "empty" if isinstance(recording.audio, bytes) else f"a {type(recording.audio).__name__}, not bytes"
+        faults.append(f"its audio is {what}")
+    extension = recording.extension
+    if not (isinstance(extension, str) and extension.isascii() and extension.isalnum() and extension.lower() != "json"):
+        faults.append(f"its extension is {extension!r:.80}; write it as 'flac', 'mp3' and so on")
+    metadata = {field: value for field, value in asdict(recording).items() if field not in ("audio", "extension")}
+    if metadata["duration_s"] is None:
+        metadata["duration_s"] = 1.0 if faults else audio.duration_s(recording.audio)
+    try:
+        check_metadata(metadata)
+    except BadRecording as error:
+        faults.append(error.detail)
+    if faults:
+        raise BadRecording("unusable", "; ".join(faults))
+    seen.add(name)
+    return metadata | {"duration_s": float(metadata["duration_s"])}
