@@ -150,7 +150,7 @@ def test_what_cannot_be_read_by_its_places_is_refused(mode: str, tmp_path: Path)
     path = tmp_path / "a.tar"
     with tarfile.open(path, f"w:{mode}") as tar:  # type: ignore[call-overload]
         tar.addfile(tarfile.TarInfo("a.flac"))
-    with pytest.raises(CorpusError, match="compressed shard: it is compressed .*; unpack it"):
+    with pytest.raises(CorpusError, match=r"compressed shard: it is compressed .*; unpack it"):
         index_shards([str(path)], str(tmp_path))
 
 

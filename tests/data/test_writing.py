@@ -71,10 +71,10 @@ def test_twenty_faults_are_listed_and_the_others_counted(tmp_path: Path) -> None
 
 
 def test_what_is_no_recording_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match="song.mp3: not a recording: a str"):
+    with pytest.raises(CorpusError, match=r"song\.mp3: not a recording: a str"):
         write_corpus(["song.mp3"], str(tmp_path))  # type: ignore[list-item]
     for nothing in ([], [replace(GOOD[0], audio=b"")]):
-        with pytest.raises(CorpusError, match="no recordings|its audio is empty"):
+        with pytest.raises(CorpusError, match=r"no recordings|its audio is empty"):
             write_corpus(nothing, str(tmp_path), on_error="skip")
     with pytest.raises(CorpusError, match="neither 'raise' nor 'skip'"):
         write_corpus(GOOD, str(tmp_path), on_error="ignore")  # type: ignore[arg-type]
