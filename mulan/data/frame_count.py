@@ -4,6 +4,8 @@ A window is drawn from the whole length, so a wrong one would hide sound, or pro
 be told here is found by decoding all of it (:mod:`mulan.data.sound`), which takes longer and is never wrong.
 """
 
+from dataclasses import dataclass
+
 import soundfile
 
 from mulan.data.encoded import Encoded, joined_files
@@ -26,26 +28,38 @@ _SAMPLE_BYTES = {
 }
 
 
-def known_frames(file: Encoded, opened: soundfile.SoundFile) -> int | None:
-    """Frames of a file that libsndfile has opened, if what it says is the truth; None where that cannot be told."""
+@dataclass(frozen=True)
+class KnownLength:
+    """What libsndfile rightly says of a file."""
+
+    frames: int
+    seeks: bool
+    """Whether it comes to the very frame that it is sent to, without decoding those before."""
+
+
+def known_length(file: Encoded, opened: soundfile.SoundFile) -> KnownLength | None:
+    """The length of a file that libsndfile has opened, if what it says is the truth; None where that cannot be told."""
     told = int(opened.frames)
     if not 0 < told < 2**62:
         return None
     if opened.subtype.startswith("MPEG"):
         found = mpeg_frames(file)
-        return _told_of_mpeg(told, found) if found else None
+        frames = _told_of_mpeg(told, found) if found else None
+        # among frames of many sizes it goes by a table that is coarse
+        return KnownLength(frames, found.constant) if found and frames else None
     if opened.format == "FLAC":
-        return told if is_one_flac_stream(file, told) else None
+        return KnownLength(told, seeks=True) if is_one_flac_stream(file, told) else None
     if len(joined_files(file)) > 1:
         return None
     sound = told * opened.channels * _SAMPLE_BYTES.get(opened.subtype, 0)
     unexplained = len(file) - sound if sound else 0
-    return None if unexplained > max(4096, _MOST_UNEXPLAINED * len(file)) else told
+    return KnownLength(told, seeks=True) if unexplained <= max(4096, _MOST_UNEXPLAINED * len(file)) else None
 
 
 def _told_of_mpeg(told: int, found: MpegFrames) -> int | None:
     whole = found.count * found.samples_per_frame
     if not found.told:  # an estimate, beyond which libsndfile does not read
-        return min(told, whole) if abs(told - whole) < 2 * found.samples_per_frame else None
+        lost = max(0, whole - told)
+        return min(told, whole) if lost <= min(found.samples_per_frame, whole // 100) else None
     whole -= found.samples_per_frame  # the frame that tells is no sound
     return told if told in (whole, whole - found.padding) else None

@@ -57,7 +57,10 @@ def open_one_part(file: Encoded, content: BinaryIO) -> OnePart:
     if not (mpeg or htk or head.startswith(_BEGINNINGS) or _is_sample_dump(data[begin:])):
         raise NotOpened("Format not recognised.")
     try:
-        return OnePart(content)
+        opened = OnePart(content)
+        if opened.format == "SD2":  # which is in two files: it has taken one of the working folder for the other
+            raise NotOpened("Format not recognised.")
+        return opened
     except (soundfile.LibsndfileError, OSError) as error:
         raise NotOpened(getattr(error, "error_string", None) or str(error)) from error
 

@@ -30,6 +30,8 @@ class MpegFrames:
     count: int
     """Of whole frames, with the one that tells their number, if there is one."""
     samples_per_frame: int
+    constant: bool
+    """Whether all but the first have one bit rate."""
     told: bool
     """Whether the first frame is a Xing or Info frame."""
     padding: int
@@ -46,9 +48,17 @@ def mpeg_frames(file: Encoded) -> MpegFrames | None:
     first = data[begin : begin + sizes[data[begin : begin + 4]]]
     if first[36:40] == b"VBRI":  # which libsndfile plays
         return None
-    count = _count(file, start, sizes)
+    second = start + len(first)
+    header = file.piece(second)[0][file.piece(second)[1] :][:4] if second < len(file) else first[:4]
+    count, place = _walk(file, second, _sizes_of_rate(*(header if header in sizes else first[:4])[1:]))
+    constant = _is_end(file, place)
+    if not constant:
+        further, place = _walk(file, place, sizes)
+        count += further
+    if not _is_end(file, place):
+        return None
     xing = max(first.find(name, 0, 64) for name in (b"Xing", b"Info"))
-    return MpegFrames(count, samples, xing >= 0, _padding(first, xing) if xing >= 0 else 0) if count else None
+    return MpegFrames(1 + count, samples, constant, xing >= 0, _padding(first, xing) if xing >= 0 else 0)
 
 
 def size_of_id3(data: bytes, at: int) -> int:
@@ -83,9 +93,9 @@ def _first_frame(file: Encoded) -> int | None:
     return None
 
 
-def _count(file: Encoded, start: int, sizes: dict[bytes, int]) -> int | None:
-    """Frames from a place to the end; None where something else is among them."""
-    place, count, size_of = start, 0, sizes.get
+def _walk(file: Encoded, place: int, sizes: dict[bytes, int]) -> tuple[int, int]:
+    """How many frames of some sizes follow each other from a place on, and the place behind them."""
+    count, size_of = 0, sizes.get
     while place < len(file):
         data, begin = file.piece(place)
         at = begin
@@ -93,23 +103,27 @@ def _count(file: Encoded, start: int, sizes: dict[bytes, int]) -> int | None:
             at += size
             count += 1
         if at == begin:
-            return count if _is_tags_only(file, place) else None
+            break
         place += at - begin
-    return count if place == len(file) else None  # the last one is cut off
+    return count, place
 
 
-def _is_tags_only(file: Encoded, place: int) -> bool:
-    """Whether nothing but tags and zeros follows."""
-    data, begin = file.piece(place)
-    rest = len(file) - place
-    if rest < _HEADER_BYTES or (rest == 128 and data[begin : begin + 3] == b"TAG"):
-        return True
-    if data[begin : begin + 8] == b"APETAGEX":
-        size = 32 + int.from_bytes(data[begin + 12 : begin + 16], "little")
-        return rest <= size or _is_tags_only(file, place + size)
-    if size := size_of_id3(data, begin):
-        return rest <= size or _is_tags_only(file, place + size)
-    return rest <= len(data) - begin and not any(data[begin:])
+def _is_end(file: Encoded, place: int) -> bool:
+    """Whether nothing but tags and zeros follows, and no frame is cut off."""
+    while place < len(file):
+        data, begin = file.piece(place)
+        rest = len(file) - place
+        if rest < _HEADER_BYTES or (rest == 128 and data[begin : begin + 3] == b"TAG"):
+            return True
+        if data[begin : begin + 8] == b"APETAGEX":
+            place += 32 + int.from_bytes(data[begin + 12 : begin + 16], "little")
+        elif size := size_of_id3(data, begin):
+            place += size
+        else:
+            return rest <= len(data) - begin and not any(data[begin:])
+        if place > len(file):
+            return True
+    return place == len(file)
 
 
 def _padding(first: bytes, xing: int) -> int:
@@ -126,6 +140,13 @@ def _frame_sizes(second: int, third: int, fourth: int) -> tuple[dict[bytes, int]
     The arguments are the bytes of its header but the first, which is 255.
     """
     return _sizes_of_kind(second, third >> 2 & 3, fourth >= 0xC0)
+
+
+@lru_cache(maxsize=256)
+def _sizes_of_rate(second: int, third: int, fourth: int) -> dict[bytes, int]:
+    """Those of :func:`_frame_sizes` that have the bit rate of one frame."""
+    sizes, _ = _frame_sizes(second, third, fourth)
+    return {header: size for header, size in sizes.items() if header[2] >> 4 == third >> 4}
 
 
 @lru_cache(maxsize=64)

@@ -1,5 +1,6 @@
 """Decoded samples: mixed down to mono, brought to another rate, and rounded to int16."""
 
+import math
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -69,8 +70,8 @@ def at_rate(blocks: Iterable[Block], rate_hz: int) -> Iterator[np.ndarray]:
 
 
 def samples_at(frames: int, from_rate_hz: int, to_rate_hz: int) -> int:
-    """How many samples so many frames are at another rate."""
-    return (2 * frames * to_rate_hz + from_rate_hz) // (2 * from_rate_hz)
+    """How many samples so many frames are at another rate, rounded as soxr does it."""
+    return math.floor(frames / (from_rate_hz / to_rate_hz) + 0.5)
 
 
 def as_float32(mono: np.ndarray) -> np.ndarray:

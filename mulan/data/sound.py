@@ -14,12 +14,12 @@ import numpy as np
 import soundfile
 import soxr
 
-from mulan.data.decoding import Decoder, Decoding
+from mulan.data.decoding import FRAMES_AT_ONCE, Decoder, Decoding
 from mulan.data.encoded import Encoded, joined_files
 from mulan.data.errors import DecodeError
 from mulan.data.ffmpeg import by_ffmpeg
 from mulan.data.flac_frames import flac_told_s
-from mulan.data.frame_count import known_frames
+from mulan.data.frame_count import KnownLength, known_length
 from mulan.data.libsndfile import NotOpened, OnePart, as_plain_samples, by_libsndfile, open_one_part, read_mono
 from mulan.data.plain_samples import start_of_longer_samples
 from mulan.data.samples import as_float32, at_rate, check_rate, checked, round_to_int16, samples_at
@@ -43,18 +43,18 @@ class SeekableSound:
     """A file whose length libsndfile knows. Its parts are read by seeking."""
 
     opened: OnePart
-    frames: int
+    length: KnownLength
     rate_hz: int
     """Of :attr:`samples`."""
 
     @property
     def seconds(self) -> float:
-        return self.frames / self.opened.samplerate
+        return self.length.frames / self.opened.samplerate
 
     @property
     def samples(self) -> int:
         """Of the whole, at :attr:`rate_hz`."""
-        return samples_at(self.frames, self.opened.samplerate, self.rate_hz)
+        return samples_at(self.length.frames, self.opened.samplerate, self.rate_hz)
 
     def fill(self, window: np.ndarray, start: int) -> None:
         """Reads the samples from ``start`` on that a window, int16 [samples], has room for; all must be there.
@@ -75,7 +75,7 @@ class SeekableSound:
         # from a frame on that is also a sample, so that these are the samples of the whole
         step = own_hz // gcd(own_hz, self.rate_hz)
         first = max(0, (start * own_hz // self.rate_hz - int(_MARGIN_S * own_hz)) // step * step)
-        last = min(self.frames, -(-(start + len(window)) * own_hz // self.rate_hz) + int(_MARGIN_S * own_hz))
+        last = min(self.length.frames, -(-(start + len(window)) * own_hz // self.rate_hz) + int(_MARGIN_S * own_hz))
         mono = self._read(first, last - first)
         before = start - first * self.rate_hz // own_hz
         resampled = soxr.resample(as_float32(mono), own_hz, self.rate_hz)[before : before + len(window)]
@@ -83,8 +83,11 @@ class SeekableSound:
 
     def _read(self, start: int, count: int, *, out: np.ndarray | None = None) -> np.ndarray:
         try:
-            if start:
+            if self.length.seeks and start:
                 self.opened.seek(start)
+            elif start:
+                for passed in range(0, start, FRAMES_AT_ONCE):
+                    read_mono(self.opened, min(FRAMES_AT_ONCE, start - passed))
             mono = read_mono(self.opened, count, out=out)
         except soundfile.LibsndfileError as error:
             raise CannotSeek(error.error_string) from error
@@ -135,10 +138,10 @@ def seekable_sound(file: Encoded, rate_hz: int) -> SeekableSound | None:
     except NotOpened:
         return None
     check_rate(opened.samplerate)
-    frames = known_frames(file, opened)
-    if not frames or (opened.format == "OGG" and not _can_be_read(file)):
+    length = known_length(file, opened)
+    if not length or (opened.format == "OGG" and not _can_be_read(file)):
         return None
-    return SeekableSound(opened, frames, rate_hz)
+    return SeekableSound(opened, length, rate_hz)
 
 
 def _can_be_read(file: Encoded) -> bool:
@@ -204,7 +207,8 @@ def _known_s(file: Encoded) -> float:
     """Seconds of a file that libsndfile knows the length of; 0 for any other."""
     try:
         with file.open() as content, open_one_part(file, content) as opened:
-            return (known_frames(file, opened) or 0) / opened.samplerate
+            length = known_length(file, opened)
+            return length.frames / opened.samplerate if length else 0.0
     except NotOpened:
         return 0.0
 
