@@ -12,6 +12,12 @@ from mulan.data.encoded import Encoded, joined_files
 from mulan.data.flac_frames import is_one_flac_stream
 from mulan.data.mpeg_frames import MpegFrames, mpeg_frames
 
+_READ_AHEAD = 4
+"""Frames of MPEG audio that libsndfile decodes by itself before the place that it is sent to."""
+
+_DECODER_DELAY = 529
+"""Samples that are left out in front besides those that the encoder tells of."""
+
 _MOST_UNEXPLAINED = 0.1
 """Share of a file of plain samples that may be something else: tags, pictures, markers."""
 
@@ -33,8 +39,17 @@ class KnownLength:
     """What libsndfile rightly says of a file."""
 
     frames: int
-    seeks: bool
-    """Whether it comes to the very frame that it is sent to, without decoding those before."""
+    mpeg: MpegFrames | None = None
+    """What it consists of, if it is MPEG audio."""
+
+    def needed_before(self, start: int) -> int:
+        """Samples before one that libsndfile must have read before it reads this one rightly."""
+        if self.mpeg is None:
+            return 0
+        size, (front, _) = self.mpeg.samples_per_frame, self.mpeg.padding
+        in_front = (size if self.mpeg.told else 0) + (front + _DECODER_DELAY if front else 0)
+        needed = self.mpeg.needed_before((in_front + start) // size)
+        return min(start, needed * size) if needed > _READ_AHEAD else 0
 
 
 def known_length(file: Encoded, opened: soundfile.SoundFile) -> KnownLength | None:
@@ -45,15 +60,14 @@ def known_length(file: Encoded, opened: soundfile.SoundFile) -> KnownLength | No
     if opened.subtype.startswith("MPEG"):
         found = mpeg_frames(file)
         frames = _told_of_mpeg(told, found) if found else None
-        # among frames of many sizes it goes by a table that is coarse
-        return KnownLength(frames, found.constant) if found and frames else None
+        return KnownLength(frames, found) if frames else None
     if opened.format == "FLAC":
-        return KnownLength(told, seeks=True) if is_one_flac_stream(file, told) else None
+        return KnownLength(told) if is_one_flac_stream(file, told) else None
     if len(joined_files(file)) > 1:
         return None
     sound = told * opened.channels * _SAMPLE_BYTES.get(opened.subtype, 0)
     unexplained = len(file) - sound if sound else 0
-    return KnownLength(told, seeks=True) if unexplained <= max(4096, _MOST_UNEXPLAINED * len(file)) else None
+    return KnownLength(told) if unexplained <= max(4096, _MOST_UNEXPLAINED * len(file)) else None
 
 
 def _told_of_mpeg(told: int, found: MpegFrames) -> int | None:
@@ -62,4 +76,4 @@ def _told_of_mpeg(told: int, found: MpegFrames) -> int | None:
         lost = max(0, whole - told)
         return min(told, whole) if lost <= min(found.samples_per_frame, whole // 100) else None
     whole -= found.samples_per_frame  # the frame that tells is no sound
-    return told if told in (whole, whole - found.padding) else None
+    return told if told in (whole, whole - sum(found.padding)) else None

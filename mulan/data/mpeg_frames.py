@@ -4,6 +4,7 @@ What a Xing, Info or VBRI frame says of their number is a claim: files are cut, 
 it as it is. A frame's header says where the next one begins, so that they can be counted without being decoded.
 """
 
+from array import array
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -11,6 +12,10 @@ from itertools import product
 from mulan.data.encoded import Encoded
 
 _HEADER_BYTES = 4
+_SIDE_BYTES = 38
+"""Of a frame, its header, checksum and side information: in them is no data of others."""
+_RESERVOIR_BYTES = 511
+"""How far before its frame the data of layer III may begin, at most."""
 _FARTHEST_START = 2**16
 """Bytes of something else in front of the first frame."""
 
@@ -27,15 +32,29 @@ _KILOBITS = {(1, 1): _V1_L1, (1, 2): _V1_L2, (1, 3): _V1_L3, (2, 1): _V2_L1, (2,
 class MpegFrames:
     """What a file of MPEG audio is made of."""
 
-    count: int
-    """Of whole frames, with the one that tells their number, if there is one."""
+    places: "array[int]"
+    """First bytes of all frames, and the end of the last one."""
     samples_per_frame: int
-    constant: bool
-    """Whether all but the first have one bit rate."""
     told: bool
-    """Whether the first frame is a Xing or Info frame."""
-    padding: int
-    """Samples at both ends that it says are the encoder's."""
+    """Whether the first frame is a Xing or Info frame, which tells the number of the others."""
+    padding: tuple[int, int] = (0, 0)
+    """Samples in front and behind that it says are the encoder's."""
+
+    @property
+    def count(self) -> int:
+        """Of frames, with the one that tells their number, if there is one."""
+        return len(self.places) - 1
+
+    def needed_before(self, frame: int) -> int:
+        """How many frames must be decoded for one to be decoded rightly: data of a frame may begin in those before it.
+
+        A frame is added to those of the one before, into which its sound overlaps.
+        """
+        first, data = min(frame, self.count) - 1, 0
+        while first > 0 and data < _RESERVOIR_BYTES:
+            first -= 1
+            data += max(0, self.places[first + 1] - self.places[first] - _SIDE_BYTES)
+        return max(0, frame - first)
 
 
 def mpeg_frames(file: Encoded) -> MpegFrames | None:
@@ -48,17 +67,11 @@ def mpeg_frames(file: Encoded) -> MpegFrames | None:
     first = data[begin : begin + sizes[data[begin : begin + 4]]]
     if first[36:40] == b"VBRI":  # which libsndfile plays
         return None
-    second = start + len(first)
-    header = file.piece(second)[0][file.piece(second)[1] :][:4] if second < len(file) else first[:4]
-    count, place = _walk(file, second, _sizes_of_rate(*(header if header in sizes else first[:4])[1:]))
-    constant = _is_end(file, place)
-    if not constant:
-        further, place = _walk(file, place, sizes)
-        count += further
-    if not _is_end(file, place):
+    places = _walk(file, start, sizes)
+    if places is None:
         return None
     xing = max(first.find(name, 0, 64) for name in (b"Xing", b"Info"))
-    return MpegFrames(1 + count, samples, constant, xing >= 0, _padding(first, xing) if xing >= 0 else 0)
+    return MpegFrames(places, samples, xing >= 0, _padding(first, xing) if xing >= 0 else (0, 0))
 
 
 def size_of_id3(data: bytes, at: int) -> int:
@@ -93,19 +106,21 @@ def _first_frame(file: Encoded) -> int | None:
     return None
 
 
-def _walk(file: Encoded, place: int, sizes: dict[bytes, int]) -> tuple[int, int]:
-    """How many frames of some sizes follow each other from a place on, and the place behind them."""
-    count, size_of = 0, sizes.get
+def _walk(file: Encoded, place: int, sizes: dict[bytes, int]) -> "array[int] | None":
+    """The places of all frames from one on, and of the end; None where something else is among them."""
+    places, size_of = array("Q"), sizes.get
+    add = places.append
     while place < len(file):
         data, begin = file.piece(place)
-        at = begin
+        at, shift = begin, place - begin
         while size := size_of(data[at : at + 4]):
+            add(at + shift)
             at += size
-            count += 1
         if at == begin:
             break
         place += at - begin
-    return count, place
+    add(place)
+    return places if _is_end(file, place) else None
 
 
 def _is_end(file: Encoded, place: int) -> bool:
@@ -126,12 +141,12 @@ def _is_end(file: Encoded, place: int) -> bool:
     return place == len(file)
 
 
-def _padding(first: bytes, xing: int) -> int:
+def _padding(first: bytes, xing: int) -> tuple[int, int]:
     """Samples that an encoder put in front and behind, by its extension of the Xing frame."""
     flags = int.from_bytes(first[xing + 4 : xing + 8])
     lame = xing + 8 + sum(size for bit, size in enumerate((4, 4, 100, 4)) if flags >> bit & 1)
     both = int.from_bytes(first[lame + 21 : lame + 24])
-    return (both >> 12) + (both & 0xFFF)
+    return both >> 12, both & 0xFFF
 
 
 def _frame_sizes(second: int, third: int, fourth: int) -> tuple[dict[bytes, int], int]:
@@ -140,13 +155,6 @@ def _frame_sizes(second: int, third: int, fourth: int) -> tuple[dict[bytes, int]
     The arguments are the bytes of its header but the first, which is 255.
     """
     return _sizes_of_kind(second, third >> 2 & 3, fourth >= 0xC0)
-
-
-@lru_cache(maxsize=256)
-def _sizes_of_rate(second: int, third: int, fourth: int) -> dict[bytes, int]:
-    """Those of :func:`_frame_sizes` that have the bit rate of one frame."""
-    sizes, _ = _frame_sizes(second, third, fourth)
-    return {header: size for header, size in sizes.items() if header[2] >> 4 == third >> 4}
 
 
 @lru_cache(maxsize=64)

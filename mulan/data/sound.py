@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from mulan.data.decoding import FRAMES_AT_ONCE, Decoder, Decoding
+from mulan.data.decoding import Decoder, Decoding
 from mulan.data.encoded import Encoded, joined_files
 from mulan.data.errors import DecodeError
 from mulan.data.ffmpeg import by_ffmpeg
@@ -83,11 +83,11 @@ class SeekableSound:
 
     def _read(self, start: int, count: int, *, out: np.ndarray | None = None) -> np.ndarray:
         try:
-            if self.length.seeks and start:
-                self.opened.seek(start)
-            elif start:
-                for passed in range(0, start, FRAMES_AT_ONCE):
-                    read_mono(self.opened, min(FRAMES_AT_ONCE, start - passed))
+            if start:
+                before = self.length.needed_before(start)
+                self.opened.seek(start - before)
+                if before:
+                    read_mono(self.opened, before)
             mono = read_mono(self.opened, count, out=out)
         except soundfile.LibsndfileError as error:
             raise CannotSeek(error.error_string) from error

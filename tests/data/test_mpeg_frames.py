@@ -1,11 +1,13 @@
 import io
+from array import array
+from dataclasses import replace
 
 import av
 import numpy as np
 import pytest
 
 from mulan.data.encoded import encoded
-from mulan.data.mpeg_frames import mpeg_frames
+from mulan.data.mpeg_frames import MpegFrames, mpeg_frames
 from tests.encodings import by_ffmpeg, by_libsndfile, vbr_mp3, without_xing
 from tests.sounds import tone
 
@@ -27,14 +29,14 @@ def test_frames_of_layer_3_are_counted(rate_hz: int, channels: int) -> None:
     assert found.count == packets(audio) + 1
     assert found.samples_per_frame == (1152 if rate_hz >= 32_000 else 576)
     assert found.told
-    assert found.count * found.samples_per_frame - found.samples_per_frame - found.padding == 2 * rate_hz
+    assert found.count * found.samples_per_frame - found.samples_per_frame - sum(found.padding) == 2 * rate_hz
 
 
 def test_without_a_count_there_is_none() -> None:
     audio = without_xing(vbr_mp3(SOUND[44_100], 44_100))
     found = mpeg_frames(encoded(audio))
     assert found is not None
-    assert (found.count, found.told, found.padding) == (packets(audio), False, 0)
+    assert (found.count, found.told, found.padding) == (packets(audio), False, (0, 0))
 
 
 @pytest.mark.parametrize("rate_hz", [22_050, 44_100, 48_000])
@@ -56,7 +58,19 @@ APE = b"APETAGEX" + (2000).to_bytes(4, "little") + (40).to_bytes(4, "little") + 
 @pytest.mark.parametrize("behind", [b"", b"TAG" + bytes(125), APE, bytes(3000), id3(9)])
 def test_tags_in_front_and_behind_are_no_frames(front: bytes, behind: bytes) -> None:
     audio = vbr_mp3(SOUND[44_100], 44_100)
-    assert mpeg_frames(encoded(front + audio + behind)) == mpeg_frames(encoded(audio))
+    plain, tagged = mpeg_frames(encoded(audio)), mpeg_frames(encoded(front + audio + behind))
+    assert plain is not None
+    assert tagged is not None
+    assert [place - len(front) for place in tagged.places] == list(plain.places)
+    assert replace(tagged, places=plain.places) == plain
+
+
+def test_data_may_begin_frames_before() -> None:
+    """Frames of 138 bytes have 100 of data: six hold the most that one refers to, and each overlaps the next."""
+    places = array("Q", range(0, 138 * 101, 138))
+    frames = MpegFrames(places, 1152, told=False)
+    assert frames.count == 100
+    assert [frames.needed_before(frame) for frame in (0, 1, 2, 6, 7, 8, 50, 100)] == [1, 1, 2, 6, 7, 7, 7, 7]
 
 
 def test_a_file_on_disk_is_counted_piece_by_piece(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -57,6 +57,17 @@ def test_a_count_that_is_wrong_is_not_believed(times: float) -> None:
     check(with_xing_count(vbr_mp3(UNEVEN["loud late"], 44_100), times), 10.0)
 
 
+@pytest.mark.parametrize("rate_hz", [8000, 16_000, 44_100, 48_000])
+def test_a_window_among_small_frames_of_mp3_is_a_slice_of_the_whole(rate_hz: int) -> None:
+    """A frame's data begins in frames before it: in many, where these are small."""
+    samples = np.concatenate([tone(440, 1.0, rate_hz=rate_hz), noise(1, rate_hz, loud=0.3), np.zeros(rate_hz)])
+    audio = vbr_mp3(np.tile(samples, 2), rate_hz)
+    whole, window = decode_recording(audio, sample_rate_hz=rate_hz), np.empty(3000, np.int16)
+    for start in range(0, len(whole) - 3000, 2777):
+        decode_window(audio, window, draw=(start + 0.5) / (len(whole) - 2999), sample_rate_hz=rate_hz)
+        assert np.abs(window.astype(int) - whole[start : start + 3000]).max() <= 1
+
+
 @pytest.mark.parametrize("frames", [0, 1, 20_000, 79_000])
 def test_flac_that_says_too_little_is_decoded_whole(frames: int) -> None:
     check(with_flac_frames(by_libsndfile(tone(440, 5.0), RATE_HZ, "FLAC"), frames), 5.0)
