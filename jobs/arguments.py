@@ -3,13 +3,16 @@
 import argparse
 import atexit
 import gc
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from mulan.config.errors import MulanError
+from mulan.config.pretrained import absolute_spec
 from mulan.config.recipe import Recipe, known_names, load_recipe
 from mulan.config.recipes import named_recipes
 from mulan.data import storage
+from mulan.data.storage_errors import StorageRefused, location_fault
 from mulan.training.run import Run
 
 
@@ -43,11 +46,20 @@ def add_run(parser: argparse.ArgumentParser, *, storage: str | None = None, name
     )
 
 
+def add_data(parser: argparse.ArgumentParser, *, default: str) -> None:
+    """``default``: which corpus it is if none is named, for the help."""
+    parser.add_argument("--data", metavar="URI", help=f"folder of a prepared corpus (default: {default})")
+
+
 def recipe_of(arguments: argparse.Namespace, *, data_uri: str | None) -> Recipe:
-    recipe = load_recipe(arguments.recipe, named_recipes(), arguments.settings, data_uri=data_uri)
-    # a run remembers its corpus: the path must mean the same from another folder
-    whole = recipe.data.model_copy(update={"uri": storage.absolute(recipe.data.uri)})
-    return recipe.model_copy(update={"data": whole})
+    """The recipe that is asked for. Its paths mean the same from every folder and on every machine.
+
+    Raises:
+        RecipeError: there is no such recipe, or it has faults.
+        StorageRefused: ``--data`` names nothing that can be.
+    """
+    recipe = load_recipe(arguments.recipe, named_recipes(), arguments.settings, data_uri=_checked(data_uri))
+    return _with_absolute_paths(recipe)
 
 
 def recipe_of_run(arguments: argparse.Namespace, run: Run) -> Recipe:
@@ -58,23 +70,64 @@ def recipe_of_run(arguments: argparse.Namespace, run: Run) -> Recipe:
     """
     own = run.recipe()
     name, named = arguments.recipe or run.recipe_uri, named_recipes() | {run.recipe_uri: own}
-    recipe = load_recipe(name, named, arguments.settings, data_uri=own.data.uri)
+    recipe = _with_absolute_paths(load_recipe(name, named, arguments.settings, data_uri=own.data.uri))
     run.check(recipe)
     return recipe
+
+
+def data_of(arguments: argparse.Namespace, recipe: Recipe) -> str:
+    """The corpus of ``--data`` or, where it is not given, the recipe's.
+
+    Raises:
+        StorageRefused: ``--data`` names nothing that can be.
+    """
+    return recipe.data.uri if arguments.data is None else storage.absolute(_checked(arguments.data) or "")
+
+
+def _checked(data_uri: str | None) -> str | None:
+    if data_uri is not None:
+        fault = location_fault(storage.absolute(data_uri))
+        if fault:
+            raise StorageRefused(f"--data {storage.printable(data_uri)!r}: {fault}")
+    return data_uri
+
+
+def _with_absolute_paths(recipe: Recipe) -> Recipe:
+    data = recipe.data.model_copy(update={"uri": storage.absolute(recipe.data.uri)})
+    text, audio = (
+        tower.model_copy(update={"pretrained": absolute_spec(tower.pretrained)})
+        for tower in (recipe.text_tower, recipe.audio_tower)
+    )
+    return recipe.model_copy(update={"data": data, "text_tower": text, "audio_tower": audio})
 
 
 def run_of(arguments: argparse.Namespace) -> Run:
     return Run.at(arguments.storage, arguments.name)
 
 
+class UnusableArgument(MulanError, ValueError):
+    """An argument that no job could pass on: it is not Unicode text."""
+
+
 def end(main: Callable[[], None]) -> None:
     """Runs a job's main function and exits with its code; a user's fault is printed as its message alone."""
     atexit.register(gc.freeze)  # else the end looks for garbage in all of torch and transformers, which takes a second
     try:
+        _check_unicode(sys.argv[1:])
         main()
+        sys.stdout.flush()
     except MulanError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("interrupted; a run goes on from its newest checkpoint by the same command", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:  # whoever read what is printed has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+def _check_unicode(arguments: Sequence[str]) -> None:
+    for argument in arguments:
+        if not argument.isascii() and any("\ud800" <= letter <= "\udfff" for letter in argument):
+            raise UnusableArgument(f"argument {argument!a} is not UTF-8; give what it names another name")

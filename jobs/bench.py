@@ -14,6 +14,7 @@ from jobs import arguments
 from jobs.console import CONSOLE
 from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe
+from mulan.data import storage
 
 if TYPE_CHECKING:
     from mulan.benchmarks.results import Report
@@ -30,6 +31,10 @@ def main() -> None:
     given = parser.parse_args()
     if given.rounds < 1:
         raise BenchmarkRefused(f"--rounds {given.rounds}: at least 1 is needed")
+    if given.json:
+        storage.try_writing(given.json.parent)
+        if given.json.is_dir():
+            raise BenchmarkRefused(f"--json {given.json}: is a folder; name a file")
     if getattr(given, "dry_run", False):
         print(RECIPES[given.kind](given).to_toml(), end="")
         return

@@ -12,6 +12,7 @@ from jobs.evaluate import assess
 from jobs.train import train
 from mulan.config.errors import MulanError
 from mulan.data import storage
+from mulan.data.index import INDEX_NAME
 from mulan.demo.corpus import build_corpus
 from mulan.demo.progress import CorpusProgress
 from mulan.training.cluster import connect
@@ -29,18 +30,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="jobs.demo", description=__doc__.split("\n")[0])
     arguments.add_recipe(parser, default="demo")
     arguments.add_run(parser, name="demo")
-    parser.add_argument("--data", metavar="URI", help="folder of the corpus (default: STORAGE/RUN/corpus)")
+    arguments.add_data(parser, default="STORAGE/RUN/corpus")
     parser.add_argument("--tracks", type=int, default=TRACKS, help="recordings in the corpus (default: %(default)s)")
     given = parser.parse_args()
     run = arguments.run_of(given)
-    data_uri = given.data or storage.join(run.uri, "corpus")
-    recipe = arguments.recipe_of(given, data_uri=data_uri)
+    if given.tracks < 1:
+        raise DemoRefused(f"--tracks {given.tracks}: at least 1 is needed")
+    recipe = arguments.recipe_of(given, data_uri=storage.join(run.uri, "corpus") if given.data is None else given.data)
+    data_uri = recipe.data.uri
     if not recipe.loss.weights.contrastive:
         raise DemoRefused(
             f"--recipe {given.recipe} has no contrastive term, and without one nothing can be evaluated by text; build "
             f"the corpus by a demo of another recipe, and train this one on it by jobs.train --data {data_uri}"
         )
     run.check(recipe)
+    run.check_writable()
+    if not storage.exists(storage.join(data_uri, INDEX_NAME)):
+        storage.try_writing(data_uri)
     if given.dry_run:
         print(recipe.to_toml(), end="")
         return

@@ -18,13 +18,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="jobs.evaluate", description=__doc__.split("\n")[0])
     arguments.add_recipe(parser, of_run=True)
     arguments.add_run(parser)
-    parser.add_argument("--data", metavar="URI", help="folder of a prepared corpus (default: the one trained on)")
+    arguments.add_data(parser, default="the one trained on")
     parser.add_argument("--split", choices=SPLITS, default="test", help="default: %(default)s")
     given = parser.parse_args()
     run = arguments.run_of(given)
     recipe = arguments.recipe_of_run(given, run)
-    data_uri = given.data or recipe.data.uri
+    data_uri = arguments.data_of(given, recipe)
     check_model(run, data_uri)
+    run.metrics()  # the report shows them; whether they can be read is told before the model is run
+    run.check_writable()
     if given.dry_run:
         print(recipe.to_toml(), end="")
         return

@@ -15,6 +15,7 @@ def main() -> None:
     run = arguments.run_of(given)
     recipe = arguments.recipe_of_run(given, run)
     check_checkpoint(run)
+    run.check_writable()
     export(run, dry_run=given.dry_run)
     if given.dry_run:
         print(recipe.to_toml(), end="")

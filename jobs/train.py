@@ -21,7 +21,7 @@ from mulan.training.run import Run
 def main() -> None:
     parser = argparse.ArgumentParser(prog="jobs.train", description=__doc__.split("\n")[0])
     arguments.add_recipe(parser, of_run=True)
-    parser.add_argument("--data", metavar="URI", help="folder of a prepared corpus (default: the recipe's data.uri)")
+    arguments.add_data(parser, default="the recipe's data.uri")
     arguments.add_run(parser)
     parser.add_argument(
         "--replay-step", metavar="S", type=int, help="show what a step of this run is made of, and stop"
@@ -36,6 +36,7 @@ def main() -> None:
     run = arguments.run_of(given)
     run.check(recipe)
     check_corpus(recipe)
+    run.check_writable()
     if given.dry_run:
         print(recipe.to_toml(), end="")
         return
@@ -56,8 +57,8 @@ def replay_asked_for(given: argparse.Namespace) -> None:
     """Shows a step of a run, whose recipe need not be named."""
     run = arguments.run_of(given)
     recipe = arguments.recipe_of_run(given, run)
-    if given.data is not None:
-        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"uri": given.data})})
+    uri = arguments.data_of(given, recipe)
+    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"uri": uri})})
     check_replay(run, given.replay_step)
     check_corpus(recipe)
     if given.dry_run:

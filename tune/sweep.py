@@ -19,7 +19,7 @@ from tune.errors import SweepError
 def main() -> None:
     parser = argparse.ArgumentParser(prog="tune.sweep", description=__doc__.split("\n")[0])
     arguments.add_recipe(parser)
-    parser.add_argument("--data", metavar="URI", help="folder of a prepared corpus (default: the recipe's data.uri)")
+    arguments.add_data(parser, default="the recipe's data.uri")
     arguments.add_run(parser, name="sweep")
     parser.add_argument("--trials", type=int, required=True, help="points of the search space to try")
     parser.add_argument("--concurrent", type=int, help="trials at a time (default: what the cluster has room for now)")

@@ -9,6 +9,7 @@ from pathlib import Path
 import huggingface_hub
 
 from mulan.config.errors import MulanError
+from mulan.config.paths import absolute
 
 _PACKAGE_SCHEME, _HUB_SCHEME = "python:", "hub:"
 _SAFE_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -72,6 +73,11 @@ TEXT_ENCODER = Needed(
 AST_CHECKPOINT = Needed("audio_tower.pretrained", _CONFIGURATION_AND_WEIGHTS, ("preprocessor_config.json",))
 
 
+def absolute_spec(spec: str) -> str:
+    """A field of the recipe that names pretrained weights, the same from every folder: a path in it is absolute."""
+    return spec if spec.startswith((_HUB_SCHEME, _PACKAGE_SCHEME)) else absolute(spec)
+
+
 def pretrained_folder(spec: str, needed: Needed = TEXT_ENCODER) -> Path:
     """The folder that a field of the recipe names.
 
@@ -94,7 +100,7 @@ def pretrained_folder(spec: str, needed: Needed = TEXT_ENCODER) -> Path:
     elif spec.startswith(_PACKAGE_SCHEME):
         folder = _inside_package(spec, needed)
     else:
-        folder = Path(spec).expanduser()
+        folder = Path(absolute(spec).removeprefix("file://"))
     if not folder.is_dir():
         raise PretrainedError(
             spec,

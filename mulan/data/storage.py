@@ -7,20 +7,30 @@ the usual environment variables (``AWS_ENDPOINT_URL`` and so on).
 
 import os
 import posixpath
-import shutil
 import socket
+import textwrap
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar, cast
 
 import fsspec
 import fsspec.config
-import fsspec.core
 from fsspec.implementations.local import LocalFileSystem
 
+from mulan.config.paths import LOCAL_SCHEMES, scheme_of
+from mulan.config.paths import absolute as absolute
+from mulan.data import local_files
 from mulan.data.retries import patiently
-from mulan.data.storage_errors import concerns_all, passes_by_itself, refusal
+from mulan.data.storage_errors import (
+    SCHEMES_THAT_WORK,
+    StorageRefused,
+    concerns_all,
+    location_fault,
+    passes_by_itself,
+    refusal,
+)
+from mulan.data.trees import remove_tree
 
 CONNECT_TIMEOUT_S = 5.0
 SILENCE_TIMEOUT_S = 15.0
@@ -32,13 +42,44 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The file system of a URI and the path within it."""
-    of_s3 = uri.startswith(("s3://", "s3a://"))
-    fs, path = fsspec.core.url_to_fs(uri, use_listings_cache=False, **(_s3_options() if of_s3 else {}))
+def filesystem(uri: str | os.PathLike[str]) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The file system of a URI and the path within it. A local path need not be absolute.
+
+    No letter of a path has a meaning of its own, as long as the file system's methods for one file or folder are used:
+    ``info``, ``ls``, ``find``, ``open``, ``cat_file``, ``pipe_file``, ``get_file``, ``put_file``, ``cp_file`` and
+    ``rm_file``. fsspec's others (``rm``, ``get``, ``copy``, ``glob``) take ``[``, ``?`` and ``*`` for patterns.
+
+    Raises:
+        StorageRefused: nothing can be stored at such a URI, or a package that it takes is not installed.
+    """
+    where = absolute(uri)
+    fault = location_fault(where)
+    if fault:
+        raise StorageRefused(f"{printable(where) or 'storage'}: {fault}")
+    scheme = scheme_of(where)
+    if not scheme or scheme in LOCAL_SCHEMES:
+        return LocalFileSystem(), where.removeprefix(f"{scheme}://")
+    of_s3 = scheme in ("s3", "s3a")
+    try:
+        kind = fsspec.get_filesystem_class(scheme)
+        given = kind._get_kwargs_from_urls(where) | (_s3_options() if of_s3 else {})
+        fs, path = kind(use_listings_cache=False, **given), kind._strip_protocol(where)
+    except ImportError as error:
+        raise StorageRefused(f"{where}: {scheme}:// takes a package that is not installed: {error}") from error
+    except Exception as error:  # whatever the package of that scheme raises
+        raise StorageRefused(f"{where}: cannot be used: {_reason(error)}; {SCHEMES_THAT_WORK}") from error
     if of_s3:
         fs.retries = 1  # botocore's attempts and our patience are enough
     return fs, path
+
+
+def printable(path: str) -> str:
+    """A path as it can be shown: letters that are no Unicode, and line ends, are written as escapes."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in path)
+
+
+def _reason(error: Exception) -> str:
+    return textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
 
 
 def _s3_options() -> dict[str, Any]:
@@ -67,15 +108,9 @@ def join(uri: str, *parts: str) -> str:
     return posixpath.join(uri, *parts)
 
 
-def absolute(uri: str | os.PathLike[str]) -> str:
-    """A local path from the root on; anything else, the empty path too, as it is."""
-    uri = os.fspath(uri)
-    return uri if "://" in uri or not uri else os.path.abspath(os.path.expanduser(uri))
-
-
 def resolve(base_uri: str, uri: str) -> str:
     """``uri`` itself if it is absolute, otherwise ``uri`` below ``base_uri``."""
-    return uri if "://" in uri or uri.startswith("/") else join(base_uri, uri)
+    return uri if scheme_of(uri) or uri.startswith("/") else join(base_uri, uri)
 
 
 def exists(uri: str) -> bool:
@@ -161,7 +196,7 @@ def _may_pass(result: bytes | Exception) -> bool:
 
 def _read_once(fs: fsspec.AbstractFileSystem, parts: Sequence[tuple[str, int, int]]) -> list[bytes | Exception]:
     if isinstance(fs, LocalFileSystem):  # fsspec wraps a file in more than a small read costs
-        return [_read_local(*part) for part in parts]
+        return [local_files.read_range(*part) for part in parts]
     paths, starts, lengths = zip(*parts, strict=True)
     ends = [start + length for start, length in zip(starts, lengths, strict=True)]
     results: list[bytes | Exception] = fs.cat_ranges(list(paths), list(starts), ends, on_error="return")
@@ -174,18 +209,6 @@ def _is_past_the_end(result: bytes | Exception) -> bool:
     return answer.get("Error", {}).get("Code") in ("InvalidRange", "416")
 
 
-def _read_local(path: str, offset: int, length: int) -> bytes | OSError:
-    try:
-        with open(path, "rb") as file:
-            there = os.fstat(file.fileno()).st_size - offset
-            if there <= 0:
-                return b""
-            file.seek(offset)
-            return file.read(min(length, there))  # it takes memory for all that is asked for
-    except OSError as error:
-        return error
-
-
 def write_atomically(uri: str, content: bytes) -> None:
     """Writes a whole file; a reader sees the old content or the new, never a part.
 
@@ -194,9 +217,30 @@ def write_atomically(uri: str, content: bytes) -> None:
     """
     fs, path = filesystem(uri)
     if isinstance(fs, LocalFileSystem):
-        _write(uri, _write_local, fs, path, content)
+        _write(uri, local_files.write, path, content)
     else:
         _write(uri, fs.pipe_file, path, content)  # an object store shows an object only when it is whole
+
+
+def try_writing(uri: str | os.PathLike[str]) -> None:
+    """Makes sure that a folder can be written, whether or not it is there; leaves nothing, and touches nothing there.
+
+    A small object is written and removed: in the folder or, on a disk where it is not there yet, in the one in which it
+    would be made.
+
+    Raises:
+        StorageError, StorageRefused: it cannot be.
+    """
+    fs, path = filesystem(uri)
+    where, probe = absolute(uri), f".writable-{uuid.uuid4().hex}"
+    what = f"{where} cannot be written"
+    if scheme_of(where) in ("http", "https"):
+        raise StorageRefused(f"{what}: a web server can only be read; {SCHEMES_THAT_WORK}")
+    if isinstance(fs, LocalFileSystem):
+        _write(where, local_files.try_writing, path, probe)
+    else:
+        _write(where, fs.pipe_file, f"{path}/{probe}", b"-")
+        patiently(what, fs.rm_file, f"{path}/{probe}")
 
 
 def upload(path: str, uri: str) -> None:
@@ -207,7 +251,7 @@ def upload(path: str, uri: str) -> None:
     """
     fs, target = filesystem(uri)
     if isinstance(fs, LocalFileSystem):
-        _write(uri, _move_local, fs, path, target)
+        _write(uri, local_files.move, path, target)
     else:
         _write(uri, fs.put_file, path, target)
 
@@ -218,16 +262,8 @@ def _write(uri: str, function: Callable[P, T], *arguments: P.args, **named: P.kw
         patiently(what, function, *arguments, **named)
     except OSError as error:  # no bucket, or a file in the place of a folder
         raise refusal(what, error) or error from error
-
-
-def _write_local(fs: LocalFileSystem, path: str, content: bytes) -> None:
-    with _aside(fs, path) as aside, open(aside, "wb") as file:
-        file.write(content)
-
-
-def _move_local(fs: LocalFileSystem, path: str, target: str) -> None:
-    with _aside(fs, target) as aside:
-        shutil.move(path, aside)
+    except NotImplementedError as error:
+        raise StorageRefused(f"{what}: such a storage can only be read; {SCHEMES_THAT_WORK}") from error
 
 
 def local_copy(uri: str, folder: str) -> str:
@@ -257,7 +293,7 @@ def names_in(uri: str) -> list[str]:
     """Names of the files and folders in a folder; none where there is no folder."""
     try:
         entries = _read(uri, "ls", detail=False)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     return [entry.rstrip("/").rpartition("/")[2] for entry in entries]
 
@@ -265,22 +301,20 @@ def names_in(uri: str) -> list[str]:
 def remove_folder(uri: str) -> None:
     """Removes a folder and all that is in it, if it is there."""
     fs, path = filesystem(uri)
-    with suppress(FileNotFoundError):
-        patiently(f"{uri} cannot be removed", fs.rm, path, recursive=True)
+    with suppress(FileNotFoundError, NotADirectoryError):
+        patiently(f"{uri} cannot be removed", remove_tree, fs, path)
 
 
-@contextmanager
-def _aside(fs: LocalFileSystem, path: str) -> Iterator[str]:
-    """A name beside a file, that takes its place when the block ends well and is removed when it does not.
+def copy_folder(uri: str, folder: str) -> None:
+    """Copies all that is in a folder into a local one, which is made.
 
-    The folder is made if need be.
+    Raises:
+        StorageError: it could not be copied.
     """
-    fs.makedirs(posixpath.dirname(path), exist_ok=True)
-    aside = f"{path}.{uuid.uuid4().hex}.part"
-    try:
-        yield aside
-        os.replace(aside, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.remove(aside)
-        raise
+    fs, path = filesystem(uri)
+    names = _read(uri, "find")
+    os.makedirs(folder, exist_ok=True)
+    for name in names:
+        copy = os.path.join(folder, os.path.relpath(name, path))
+        os.makedirs(os.path.dirname(copy), exist_ok=True)
+        patiently(f"{name} cannot be copied to {folder}", fs.get_file, name, copy)

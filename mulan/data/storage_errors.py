@@ -5,7 +5,10 @@ import socket
 import ssl
 from collections.abc import Iterator
 
+import fsspec
+
 from mulan.config.errors import MulanError
+from mulan.config.paths import LOCAL_SCHEMES, is_mistyped, scheme_of
 
 _LASTING = frozenset(
     {
@@ -63,6 +66,14 @@ _CONNECTION_ERRORS = frozenset(
 _RENEW = "renew the credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, a profile or a role)"
 
 
+SCHEMES_THAT_WORK = "name a folder, s3://BUCKET/FOLDER, or another URI that fsspec knows"
+
+_BUCKETS = frozenset(
+    {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "http", "https", "ftp", "sftp", "ssh", "smb"}
+)
+"""Schemes of which a URI begins with the name of a bucket, a container or a server."""
+
+
 class StorageError(MulanError):
     """Storage that failed for longer than our patience lasts, or that refused (:class:`StorageRefused`)."""
 
@@ -109,6 +120,31 @@ def refusal(what: str, error: Exception) -> StorageRefused | None:
         return None
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return StorageRefused(f"{what}: {reason}; {_remedy(error)}; then the same command goes on")
+
+
+def location_fault(path: str) -> str | None:
+    """Why nothing can be at such a path or URI, with the remedy; None where something may be."""
+    scheme = scheme_of(path)
+    rest = path[len(scheme) + len("://") :] if scheme else path
+    if not path:
+        return f"the path is empty; {SCHEMES_THAT_WORK}"
+    if "\0" in path or any("\ud800" <= letter <= "\udfff" for letter in path):
+        return "the path is not Unicode text; give the folder another name"
+    if is_mistyped(path):
+        return f"it is neither a URI nor clearly a path; {SCHEMES_THAT_WORK}; a folder of that name here is ./{path}"
+    if not scheme:
+        return None
+    if scheme not in fsspec.available_protocols():
+        return f"there is no storage of scheme {scheme}://; {SCHEMES_THAT_WORK}"
+    if scheme in LOCAL_SCHEMES and not rest.startswith("/"):
+        return f"a local path behind {scheme}:// begins at the root; write {scheme}:///FOLDER"
+    if scheme in _BUCKETS and not rest.partition("/")[0]:
+        return f"it names no bucket or server; write {scheme}://BUCKET/FOLDER"
+    if scheme in ("s3", "s3a") and "?versionId=" in path:
+        return "versions of an object cannot be named; leave out ?versionId="
+    if "::" in path:
+        return "URIs cannot be chained, and a folder in this storage cannot have :: in its name; choose another name"
+    return None
 
 
 def s3_code(error: BaseException) -> str:

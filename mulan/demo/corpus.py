@@ -208,10 +208,14 @@ def _is_complete(uri: str, parameters: dict[str, int]) -> bool:
         if has_index:
             raise DemoCorpusError(f"{uri} holds a corpus that is not a demo corpus; choose another folder")
         return False
-    manifest = json.loads(storage.read_bytes(manifest_uri))
-    if manifest["parameters"] != parameters:
+    try:
+        manifest = json.loads(storage.read_bytes(manifest_uri))
+        made_with = manifest["parameters"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DemoCorpusError(f"{manifest_uri} is damaged; delete {uri} or choose another folder") from error
+    if made_with != parameters:
         raise DemoCorpusError(
-            f"{uri} holds a demo corpus made with {manifest['parameters']}, not {parameters}; "
+            f"{uri} holds a demo corpus made with {made_with}, not {parameters}; "
             "delete it or choose another folder"
         )
     return has_index and "noise" in manifest
@@ -219,10 +223,8 @@ def _is_complete(uri: str, parameters: dict[str, int]) -> bool:
 
 def _clear(uri: str) -> None:
     """Removes what an interrupted build left."""
-    for name in (INDEX_NAME, "shards"):
-        fs, path = storage.filesystem(storage.join(uri, name))
-        if fs.exists(path):
-            fs.rm(path, recursive=True)
+    storage.remove(storage.join(uri, INDEX_NAME))
+    storage.remove_folder(storage.join(uri, "shards"))
 
 
 def _manifest(parameters: dict[str, int], report: BuildReport) -> dict[str, Any]:

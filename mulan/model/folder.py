@@ -86,7 +86,7 @@ def local_copy(uri: str, download: Path) -> Path:
         raise ModelFolderError(uri, ["there is no such folder"])
     if storage.is_local(uri):
         return Path(path)
-    patiently(f"{uri} cannot be copied", filesystem.get, path, str(download / "model"), recursive=True)
+    storage.copy_folder(uri, str(download / "model"))
     return download / "model"
 
 

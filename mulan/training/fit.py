@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import ray
 import ray.train
 import ray.train.torch
-from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
+from pyarrow.fs import FileSystem, PyFileSystem
 from ray.exceptions import RayActorError
 from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig
@@ -27,6 +27,7 @@ from mulan.data.examples import MicroBatchReader
 from mulan.data.pipeline import planned_batches
 from mulan.data.schedule import Schedule
 from mulan.data.storage_errors import StorageError
+from mulan.data.trees import LiteralHandler
 from mulan.objectives.collectives import gather_objects
 from mulan.training.checkpoint import Checkpoint, Progress, read_newest
 from mulan.training.checkpoint_list import checkpoints
@@ -230,4 +231,4 @@ def _run_config(recipe: Recipe, run: Run, callbacks: list[UserCallback]) -> RunC
 def ray_storage(uri: str) -> tuple[str, FileSystem | None]:
     """Ray's way to name a storage: a path, and a pyarrow file system unless it is local."""
     fs, path = storage.filesystem(uri)
-    return (path, None) if storage.is_local(uri) else (path, PyFileSystem(FSSpecHandler(fs)))
+    return (path, None) if storage.is_local(uri) else (path, PyFileSystem(LiteralHandler(fs)))

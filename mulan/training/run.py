@@ -1,6 +1,7 @@
 """A run's folder, ``STORAGE/NAME/``: its recipe, its metrics, its checkpoints, its model and its report."""
 
 import json
+import os
 import re
 import shlex
 import time
@@ -9,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from mulan.config.errors import RecipeError
 from mulan.config.recipe import Recipe, differing_fields, recipe_from_toml
 from mulan.data import storage
 from mulan.data.storage_errors import StorageError
@@ -60,11 +62,14 @@ class Run:
         return storage.join(self.uri, "model")
 
     @classmethod
-    def at(cls, storage_uri: str, name: str) -> "Run":
-        """
+    def at(cls, storage_uri: str | os.PathLike[str], name: str) -> "Run":
+        """The run of that name in a folder of runs, which is made absolute.
+
         Raises:
-            RunError: the name cannot be that of a folder.
+            RunError: the name cannot be that of a folder, or no storage is named.
         """
+        if not os.fspath(storage_uri):
+            raise RunError("--storage names nothing; name a folder of runs")
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.=-]*", name):
             raise RunError(f"--name {name!r}: use letters, digits and _ . = - only")
         return cls(storage.absolute(storage_uri), name)
@@ -84,6 +89,14 @@ class Run:
             listed = "\n".join(f"  - {key}: {old!r} there, {new!r} here" for key, (old, new) in changes.items())
             raise RunError(f"run {self.uri} has another recipe; give this one another --name\n{listed}")
 
+    def check_writable(self) -> None:
+        """Makes sure that the run's folder can be written, whether or not it is there; changes nothing in it.
+
+        Raises:
+            StorageError: it cannot be.
+        """
+        storage.try_writing(self.uri)
+
     def begin(self, recipe: Recipe) -> None:
         """Checks and writes the recipe.
 
@@ -98,11 +111,16 @@ class Run:
         """
         Raises:
             RunError: there is no such run.
+            RecipeError: its recipe is damaged.
         """
         try:
-            text = storage.read_bytes(self.recipe_uri).decode()
-        except FileNotFoundError as error:
+            content = storage.read_bytes(self.recipe_uri)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise RunError(f"there is no run {self.uri} (no recipe.toml in it); check --storage and --name") from error
+        try:
+            text = content.decode()
+        except UnicodeDecodeError as error:
+            raise RecipeError(self.recipe_uri, [f"is not TOML: {error}"]) from error
         return recipe_from_toml(text, name=self.recipe_uri)
 
     @contextmanager
@@ -119,27 +137,51 @@ class Run:
                 storage.write_atomically(self._seconds_uri, json.dumps(whole).encode())
 
     def seconds(self) -> dict[str, float]:
-        """What each timed stage took, over all of its attempts."""
+        """What each timed stage took, over all of its attempts; nothing where that file is not there, or damaged."""
         if not storage.exists(self._seconds_uri):
             return {}
-        seconds: dict[str, float] = json.loads(storage.read_bytes(self._seconds_uri))
-        return seconds
+        try:
+            values = json.loads(storage.read_bytes(self._seconds_uri))
+            return {str(stage): float(seconds) for stage, seconds in values.items()}
+        except (ValueError, TypeError, AttributeError):
+            return {}
 
     @property
     def _seconds_uri(self) -> str:
         return storage.join(self.uri, "seconds.json")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of ``metrics.jsonl``."""
-        return read_lines(self.metrics_uri)
+        """The lines of ``metrics.jsonl``.
+
+        Raises:
+            RunError: one is damaged.
+        """
+        return read_lines(self.metrics_uri, of_steps=True)
 
 
-def read_lines(uri: str) -> list[dict[str, Any]]:
-    """The whole lines of a JSON-lines file, or none where there is no file."""
+def read_lines(uri: str, *, of_steps: bool = False) -> list[dict[str, Any]]:
+    """The whole lines of a JSON-lines file, or none where there is no file.
+
+    Args:
+        of_steps: each has a whole number ``step``.
+
+    Raises:
+        RunError: a line is damaged.
+    """
     if not storage.exists(uri):
         return []
-    lines = storage.read_bytes(uri).split(b"\n")
-    return [json.loads(line) for line in lines[:-1]]  # what follows the last newline is a line being written
+    lines = storage.read_bytes(uri).split(b"\n")[:-1]  # what follows the last newline is a line being written
+    return [_parsed(line, f"line {number} of {uri}", of_steps) for number, line in enumerate(lines, 1)]
+
+
+def _parsed(line: bytes, name: str, of_step: bool) -> dict[str, Any]:
+    try:
+        values = json.loads(line)
+    except ValueError:
+        values = None
+    if not isinstance(values, dict) or (of_step and not isinstance(values.get("step"), int)):
+        raise RunError(f"{name} is damaged; restore that file, or remove the line")
+    return values
 
 
 class JsonLinesTail:
@@ -177,7 +219,8 @@ class JsonLinesLog:
     def __init__(self, uri: str, *, keep_steps: int | None = None) -> None:
         """Continues a file that is there; lines with a ``step`` above ``keep_steps`` are dropped."""
         self._uri = uri
-        kept = [line for line in read_lines(uri) if keep_steps is None or line["step"] <= keep_steps]
+        of_steps = keep_steps is not None
+        kept = [line for line in read_lines(uri, of_steps=of_steps) if keep_steps is None or line["step"] <= keep_steps]
         self._lines = [_line(line) for line in kept]
         storage.write_atomically(uri, "".join(self._lines).encode())
         self._path = storage.filesystem(uri)[1] if storage.is_local(uri) else None

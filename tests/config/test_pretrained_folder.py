@@ -58,7 +58,7 @@ def test_the_field_to_mend_is_named(spec: str, needed: Needed) -> None:
     [
         ("", ["text_tower.pretrained"]),
         ("/no/such/folder", ["/no/such/folder", "hub"]),
-        ("bert-base-uncased", ["no folder bert-base-uncased", "hub"]),
+        ("bert-base-uncased", ["'bert-base-uncased': there is no folder /", "hub"]),
         ("python:no_such_package/model", ["no_such_package", "Install"]),
         ("python:no_such_package.inner/model", ["no_such_package.inner", "Install"]),
         ("python:", ["Install"]),
