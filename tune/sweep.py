@@ -1,7 +1,8 @@
 """Sweep temperatures, learning rate and loss weights: python -m tune.sweep --recipe demo --data URI --trials N
 
 ASHA stops the trials that lag behind; they are compared by a score of the validation split, retrieval where there are
-texts. The same name resumes.
+texts. The same name resumes: trials that are over stay as they are, others go on from their newest checkpoints, and a
+larger --trials adds to them.
 """
 
 import argparse
@@ -21,26 +22,42 @@ def main() -> None:
     arguments.add_recipe(parser)
     arguments.add_data(parser, default="the recipe's data.uri")
     arguments.add_run(parser, name="sweep")
-    parser.add_argument("--trials", type=int, required=True, help="points of the search space to try")
+    parser.add_argument(
+        "--trials", type=int, required=True, help="points of the search space to try, all calls together"
+    )
     parser.add_argument("--concurrent", type=int, help="trials at a time (default: what the cluster has room for now)")
     given = parser.parse_args()
+    if given.concurrent is not None and given.concurrent < 1:
+        raise SweepError(f"--concurrent {given.concurrent}: at least 1 is needed")
     recipe = for_sweep(arguments.recipe_of(given, data_uri=given.data), given.trials)
     run = arguments.run_of(given)
     run.check(recipe)
     check_corpus(recipe)
+    run.check_writable()
     if given.dry_run:
         print(recipe.to_toml(), end="")
         return
-    connect(recipe.scale)
     run.begin(recipe)
     sweep(recipe, run, trials=given.trials, concurrent=given.concurrent)
 
 
 def sweep(recipe: Recipe, run: Run, *, trials: int, concurrent: int | None) -> None:
-    """Runs the trials and shows them, best first."""
+    """Runs what is left of the trials, and shows all that there are, best first.
+
+    Raises:
+        RunError: what is there of a trial is damaged.
+        SweepError: no trial came to a validation.
+    """
+    from tune.plan import planned
     from tune.trials import room_for_trials, run_trials, show
 
-    show(run_trials(recipe, run, trials=trials, concurrent=concurrent or room_for_trials(recipe)), recipe, CONSOLE)
+    all_trials = planned(recipe, run, trials)
+    failures: list[str] = []
+    if not all(one.is_over(recipe) for one in all_trials[:trials]):
+        connect(recipe.scale)
+        room = concurrent or room_for_trials(recipe)
+        failures = run_trials(recipe, run, all_trials, asked_for=trials, concurrent=room)
+    show(all_trials, failures, recipe, CONSOLE)
 
 
 def for_sweep(recipe: Recipe, trials: int) -> Recipe:

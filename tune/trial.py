@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from ray.tune import get_context
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from mulan.config.recipe import Recipe, load_recipe
@@ -18,8 +17,8 @@ def metric(recipe: Recipe) -> str:
     return f"validation_{headline(recipe)[0]}"
 
 
-def trial(values: dict[str, Any], *, base: Recipe, runs_uri: str) -> None:
-    """Trains the recipe with ``values`` laid over it, in a run named after the trial, so that a retry resumes it."""
-    recipe = load_recipe("sweep", {"sweep": base}, settings(values))
-    run = Run(runs_uri, str(get_context().get_trial_id()))
-    fit(recipe, run, callbacks=[TuneReportCallback()])
+def trial(config: dict[str, Any], *, base: Recipe, runs_uri: str) -> None:
+    """Trains the recipe with the values of ``config["trial"]`` laid over it, in the run of its name, from the newest
+    checkpoint if that has one."""
+    recipe = load_recipe("sweep", {"sweep": base}, settings(config["trial"]["values"]))
+    fit(recipe, Run(runs_uri, config["trial"]["name"]), callbacks=[TuneReportCallback()])

@@ -215,8 +215,7 @@ def _is_complete(uri: str, parameters: dict[str, int]) -> bool:
         raise DemoCorpusError(f"{manifest_uri} is damaged; delete {uri} or choose another folder") from error
     if made_with != parameters:
         raise DemoCorpusError(
-            f"{uri} holds a demo corpus made with {made_with}, not {parameters}; "
-            "delete it or choose another folder"
+            f"{uri} holds a demo corpus made with {made_with}, not {parameters}; delete it or choose another folder"
         )
     return has_index and "noise" in manifest
 

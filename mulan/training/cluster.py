@@ -2,7 +2,12 @@
 
 import logging
 import os
+import secrets
+import textwrap
+from pathlib import Path
+from typing import Any
 
+from mulan.config.errors import MulanError
 from mulan.config.sections import Scale
 
 _started: set[int] = set()
@@ -14,20 +19,44 @@ def ends_with_this_process() -> bool:
     return os.getpid() in _started
 
 
+class ClusterRefused(MulanError):
+    """No Ray can be started or joined as the environment says, and another attempt would find the same."""
+
+
+class ClusterFailed(MulanError):
+    """Ray could not be started or joined, for a reason that may pass."""
+
+    exit_code = 1
+
+
 def connect(scale: Scale) -> None:
     """Joins the cluster of ``RAY_ADDRESS`` (set within submitted jobs), or starts one in this machine's own processes.
 
     A local cluster offers the CPUs that the recipe asks for, whether or not the machine has so many: two workers and
     their data tasks share two cores well.
+
+    Raises:
+        ClusterRefused, ClusterFailed: there is none to be had; says why, and what to do.
     """
+    address = os.environ.get("RAY_ADDRESS")
+    if not address:
+        _do_without_home()
     import ray
 
     if ray.is_initialized():
         return
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
-        return
-    _started.add(os.getpid())
+    try:
+        if address:
+            ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
+        else:
+            _started.add(os.getpid())
+            _start(ray, scale)
+    except Exception as error:  # ray.init raises what it meets, of every kind
+        _started.discard(os.getpid())
+        raise not_to_be_had(error, address) from error
+
+
+def _start(ray: Any, scale: Scale) -> None:
     wanted = scale.most_workers * scale.cpus_per_worker + max(scale.data_cpus, scale.most_workers) + 1
     ray.init(
         num_cpus=max(wanted, os.cpu_count() or 1),
@@ -44,3 +73,41 @@ def connect(scale: Scale) -> None:
             "prestart_worker_first_driver": False,
         },
     )
+
+
+def not_to_be_had(error: Exception, address: str | None) -> ClusterRefused | ClusterFailed:
+    """An error of ``ray.init`` as the user is told it, with the remedy.
+
+    Args:
+        address: of the cluster that should have been joined; None if one should have been started here.
+    """
+    reason = textwrap.shorten(str(error) or type(error).__name__, 300, placeholder=" ...")
+    what = f"the Ray cluster {address} cannot be joined" if address else "Ray cannot be started here"
+    if "AF_UNIX" in reason:
+        remedy = "set RAY_TMPDIR to a folder with a shorter path, of some 40 letters at most"
+    elif isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError) and error.filename:
+        remedy = f"let this user write {error.filename}, or set HOME and RAY_TMPDIR to folders that can be written"
+    elif "ersion mismatch" in reason:
+        remedy = "install the same versions of Python and Ray here and there"
+    elif "uthentication" in reason or "token" in reason:
+        remedy = "give this user the cluster's token (RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH), or set RAY_AUTH_MODE"
+    elif address:
+        remedy = "check RAY_ADDRESS and that the cluster is up; without RAY_ADDRESS a Ray is started here"
+    else:
+        remedy = "its logs are in RAY_TMPDIR or /tmp/ray; the same command tries again"
+        return ClusterFailed(f"{what}: {reason}; {remedy}")
+    return ClusterRefused(f"{what}: {reason}; {remedy}")
+
+
+def _do_without_home() -> None:
+    """A Ray that is started here keeps a token in the user's home, which a container's user may not have."""
+    if {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+        return
+    try:
+        folder = Path("~/.ray").expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK | os.X_OK) or (folder / "auth_token").is_file():
+            return
+    except (OSError, RuntimeError):  # RuntimeError: nobody knows this user's home
+        pass
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)

@@ -1,0 +1,75 @@
+"""The trials of a sweep as they are planned, and what has become of them: all of it read from the sweep's folder.
+
+A sweep that is started again is the sweep that never stopped: which point a trial tries depends on the recipe, the
+sweep's name and the trial's number alone, and what it came to stands in its run.
+"""
+
+import json
+import re
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from mulan.config.recipe import Recipe
+from mulan.data import storage
+from mulan.training.checkpoint_list import checkpoints
+from mulan.training.headline import headline
+from mulan.training.run import Run
+from tune.space import search_space
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A point of the search space, and the run that tries it."""
+
+    values: dict[str, float]
+    """By field of the recipe, as in ``--set``."""
+    run: Run
+
+    @property
+    def _over_uri(self) -> str:
+        return storage.join(self.run.uri, "over.json")
+
+    def end(self, step: int) -> None:
+        """Writes down that the trial has come to its last step, or was stopped at this one for good.
+
+        Raises:
+            StorageError: it could not be written.
+        """
+        storage.write_atomically(self._over_uri, json.dumps({"step": step}).encode())
+
+    def is_over(self, recipe: Recipe) -> bool:
+        """Whether nothing is left to be trained; not of a trial that failed or was interrupted."""
+        newest = checkpoints(self.run.uri)[:1]
+        return storage.exists(self._over_uri) or (bool(newest) and newest[0].steps_done >= recipe.train.steps)
+
+    def scores(self, recipe: Recipe) -> list[tuple[int, float]]:
+        """Steps and scores (:func:`mulan.training.headline.headline`) of its validations until now.
+
+        Raises:
+            RunError: its metrics are damaged.
+        """
+        name = headline(recipe)[0]
+        validated = [(line["step"], line["validation"]) for line in self.run.metrics() if "validation" in line]
+        return [(step, scores[name]) for step, scores in validated if name in scores]
+
+
+def planned(recipe: Recipe, sweep: Run, trials: int) -> list[Trial]:
+    """The trials of a sweep: those asked for, and those that are there."""
+    uri = runs_uri(sweep)
+    there = [int(name[1]) + 1 for one in storage.names_in(uri) if (name := re.fullmatch(r"trial_(\d{4,9})", one))]
+    return [
+        Trial(_point(recipe, sweep, number), Run(uri, f"trial_{number:04d}")) for number in range(max([trials, *there]))
+    ]
+
+
+def runs_uri(sweep: Run) -> str:
+    """The folder of a sweep's runs."""
+    return storage.join(sweep.uri, "trials")
+
+
+def _point(recipe: Recipe, sweep: Run, number: int) -> dict[str, float]:
+    draws = np.random.default_rng([recipe.train.seed, zlib.crc32(sweep.name.encode()), number])
+    space = search_space(recipe)
+    return {field: float(f"{space[field].sample(random_state=draws):.6g}") for field in sorted(space)}
