@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from mulan.config.errors import MulanError
+from mulan.config.errors import MulanError, RecipeError
 from mulan.config.pretrained import absolute_spec
 from mulan.config.recipe import Recipe, known_names, load_recipe
 from mulan.config.recipes import named_recipes
@@ -62,6 +62,18 @@ def recipe_of(arguments: argparse.Namespace, *, data_uri: str | None) -> Recipe:
     return _with_absolute_paths(recipe)
 
 
+def recipe_to_train(arguments: argparse.Namespace) -> Recipe:
+    """The recipe that is asked for, which must name a corpus.
+
+    Raises:
+        RecipeError, StorageRefused: as :func:`recipe_of`, or it names none.
+    """
+    recipe = recipe_of(arguments, data_uri=arguments.data)
+    if not recipe.data.uri:
+        raise RecipeError(arguments.recipe, ["names no corpus (data.uri is empty): name the folder of one by --data"])
+    return recipe
+
+
 def recipe_of_run(arguments: argparse.Namespace, run: Run) -> Recipe:
     """The recipe of a run that is there, with ``--set`` laid over it.
 
@@ -85,10 +97,9 @@ def data_of(arguments: argparse.Namespace, recipe: Recipe) -> str:
 
 
 def _checked(data_uri: str | None) -> str | None:
-    if data_uri is not None:
-        fault = location_fault(storage.absolute(data_uri))
-        if fault:
-            raise StorageRefused(f"--data {storage.printable(data_uri)!r}: {fault}")
+    fault = None if data_uri is None else location_fault(storage.absolute(data_uri))
+    if fault:
+        raise StorageRefused(f"--data {data_uri!r}: {fault}")
     return data_uri
 
 
@@ -102,6 +113,13 @@ def _with_absolute_paths(recipe: Recipe) -> Recipe:
 
 
 def run_of(arguments: argparse.Namespace) -> Run:
+    """
+    Raises:
+        RunError, StorageRefused: ``--name`` is no name, or ``--storage`` names nothing that can be.
+    """
+    fault = location_fault(storage.absolute(arguments.storage))
+    if fault:
+        raise StorageRefused(f"--storage {arguments.storage!r}: {fault}")
     return Run.at(arguments.storage, arguments.name)
 
 

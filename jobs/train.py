@@ -32,7 +32,7 @@ def main() -> None:
         return
     if given.recipe is None:
         parser.error("the following arguments are required: --recipe")
-    recipe = arguments.recipe_of(given, data_uri=given.data)
+    recipe = arguments.recipe_to_train(given)
     run = arguments.run_of(given)
     run.check(recipe)
     check_corpus(recipe)

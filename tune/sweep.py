@@ -29,7 +29,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.concurrent is not None and given.concurrent < 1:
         raise SweepError(f"--concurrent {given.concurrent}: at least 1 is needed")
-    recipe = for_sweep(arguments.recipe_of(given, data_uri=given.data), given.trials)
+    recipe = for_sweep(arguments.recipe_to_train(given), given.trials)
     run = arguments.run_of(given)
     run.check(recipe)
     check_corpus(recipe)

@@ -45,6 +45,9 @@ def try_writing(folder: str, name: str) -> None:
             os.lstat(there)  # raises what is wrong with the name
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), there)
         there = os.path.dirname(there)
+    for part in os.path.relpath(folder, there).split(os.sep):
+        if len(os.fsencode(part)) > os.pathconf(there, "PC_NAME_MAX"):
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), folder)
     file = os.path.join(there, name)
     try:
         with open(file, "xb") as opened:

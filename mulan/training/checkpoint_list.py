@@ -51,8 +51,10 @@ def _listed(run_uri: str, name: str) -> Listed | None:
     uri = storage.join(run_uri, name)
     try:
         manifest = json.loads(storage.read_bytes(storage.join(uri, MANIFEST)))
-        files = manifest["files"]
+        files, score = manifest["files"], manifest["score"]
         whole = all(storage.size(storage.join(uri, file)) == about["bytes"] for file, about in files.items())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
-    return Listed(uri, int(name.rpartition("_")[2]), files, manifest["score"]) if whole else None
+    except (ValueError, TypeError, KeyError, AttributeError):  # a manifest that is damaged
+        return None
+    return Listed(uri, int(name.rpartition("_")[2]), files, score) if whole else None

@@ -97,10 +97,12 @@ def _items(schedule: Schedule) -> Iterator[Item]:
 
 def _stored(run: Run, step: int) -> Sequence[Sequence[str]] | None:
     uri = run.finding_uri(step)
-    stored: Sequence[Sequence[str]] | None = None
-    if storage.exists(uri):
-        stored = json.loads(storage.read_bytes(uri))["recordings"]
-    return stored
+    if not storage.exists(uri):
+        return None
+    try:
+        return [[str(name) for name in names] for names in json.loads(storage.read_bytes(uri))["recordings"]]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ReplayError(f"{uri} is damaged; restore it, or remove it to do without") from error
 
 
 @dataclass
@@ -133,7 +135,7 @@ class _Record:
             raise _other_recordings(step)
 
     def _check(self, step: int, checksum: str) -> None:
-        if step in self.lines and self.lines[step]["recordings"] != checksum:
+        if step in self.lines and self.lines[step].get("recordings") != checksum:
             raise _other_recordings(step)
 
 

@@ -53,6 +53,7 @@ OPERATIONS: dict[str, tuple[Callable[[str, Path], object], object]] = {
     ),
     "write_atomically": (lambda uri, _: storage.write_atomically(f"{uri}/new", CONTENT), None),
     "upload": (_upload, None),
+    "try_writing": (lambda uri, _: storage.try_writing(uri), None),
     "local_copy": (lambda uri, to: Path(storage.local_copy(f"{uri}/there", str(to))).read_bytes(), CONTENT),
     "size": (lambda uri, _: storage.size(f"{uri}/there"), len(CONTENT)),
     "names_in": (lambda uri, _: storage.names_in(uri), ["folder", "there"]),
@@ -124,6 +125,7 @@ def test_a_bucket_that_is_not_there_is_named_by_what_is_written(s3: S3, tmp_path
     for write in (
         lambda: storage.write_atomically(f"{nowhere}/x", CONTENT),
         lambda: storage.upload(str(tmp_path / "file"), f"{nowhere}/x"),
+        lambda: storage.try_writing(f"{nowhere}/x"),
     ):
         with pytest.raises(StorageRefused, match=f"{nowhere}/x cannot be written: .*there is no such bucket: create"):
             write()

@@ -4,27 +4,33 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from mulan.config.recipe import load_recipe
 from mulan.config.recipes import named_recipes
-from mulan.training.run import Run
+from mulan.training.checkpoint_list import checkpoints
+from mulan.training.run import Run, read_lines
+from tests.waiting import wait_until
 from tune.errors import SweepError
 from tune.space import search_space, settings
 from tune.sweep import for_sweep
 from tune.trial import metric
 
+COMMAND = [sys.executable, "-m", "tune.sweep", "--recipe", "demo_miniature"]
+
 
 def sweep(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tune.sweep", "--recipe", "demo_miniature", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=500)
+
+
+def table(output: str) -> str:
+    return output[output.index("trials, best first") - 2 :]
 
 
 @pytest.mark.long(group="whole")
@@ -52,6 +58,49 @@ def test_a_sweep_trains_compares_and_says_how_to_train_the_best(tiny_corpus: str
     assert "Traceback" not in done.stderr + done.stdout
 
 
+def kill_when(process: "subprocess.Popen[str]", reached: Callable[[], bool]) -> None:
+    """Ends a command and all that it has started, as the end of its machine would."""
+    try:
+        wait_until(lambda: reached() or process.poll() is not None, what="a checkpoint", limit_s=300)
+        assert process.poll() is None
+    finally:
+        for one in [*psutil.Process(process.pid).children(recursive=True), process]:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+        process.wait()
+
+
+@pytest.mark.long(group="whole")
+@pytest.mark.processes
+def test_a_sweep_that_was_killed_goes_on_under_its_name(tiny_corpus: str, tmp_path: Path) -> None:
+    settings = ["train.steps=40", "train.validate_every_steps=10", "scale.workers=1", "scale.data_cpus=1"]
+    call = ["--data", tiny_corpus, "--storage", str(tmp_path), "--name", "s", "--concurrent", "1", "--trials", "2"]
+    call += [word for setting in settings for word in ("--set", setting)]
+    first, second = (Run(str(tmp_path / "s" / "trials"), f"trial_000{number}") for number in (0, 1))
+    begun = subprocess.Popen([*COMMAND, *call], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    kill_when(begun, lambda: any(one.steps_done >= 10 for one in checkpoints(first.uri)))
+    assert len(first.metrics()) < 40
+
+    done = sweep(*call)
+    assert done.returncode == 0, done.stdout + done.stderr
+    events = [line["event"] for line in read_lines(first.events_uri)]
+    assert re.fullmatch(r"1 workers go on from step [123]0", events[-1])
+    assert [line["step"] for line in first.metrics()] == list(range(1, 41))
+    assert len(second.metrics()) >= 10
+    assert {path.name for path in Path(first.storage_uri).iterdir()} == {"trial_0000", "trial_0001"}
+    assert {"trial_0000", "trial_0001"} <= set(table(done.stdout).split())
+
+    written = [Path(run.metrics_uri).stat().st_mtime_ns for run in (first, second)]
+    again = sweep(*call)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert again.stdout == table(done.stdout)
+    assert [Path(run.metrics_uri).stat().st_mtime_ns for run in (first, second)] == written
+
+    other = sweep(*call, "--set", "optim.warmup_steps=1")
+    assert other.returncode == 2
+    assert "has another recipe" in other.stderr
+
+
 @pytest.mark.processes
 def test_what_cannot_be_swept_is_refused(tmp_path: Path) -> None:
     recipe = load_recipe("demo_miniature", named_recipes(), ["train.validation_micro_batches=0"])
@@ -61,6 +110,8 @@ def test_what_cannot_be_swept_is_refused(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("error: corpus")
     assert "Traceback" not in done.stderr
+    done = sweep("--trials", "1", "--concurrent", "0")
+    assert (done.returncode, done.stderr) == (2, "error: --concurrent 0: at least 1 is needed\n")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,71 @@
+"""Which points a sweep tries, and what is known of its trials from the sweep's folder alone."""
+
+import json
+
+import pytest
+
+from mulan.config.recipe import Recipe, load_recipe
+from mulan.config.recipes import named_recipes
+from mulan.data import storage
+from mulan.training.checkpoint import checkpoint_name
+from mulan.training.errors import RunError
+from mulan.training.run import JsonLinesLog, Run
+from tune.plan import Trial, planned
+from tune.space import search_space
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    return load_recipe("demo_miniature", named_recipes(), ["train.steps=6"])
+
+
+@pytest.fixture
+def sweep(run_folder: str) -> Run:
+    return Run(run_folder, "s")
+
+
+def validated(trial: Trial, *scores: float) -> None:
+    lines = [{"step": 2 * number, "validation": {"recall10": score}} for number, score in enumerate(scores, 1)]
+    JsonLinesLog(trial.run.metrics_uri).append([{"step": 1, "loss": 3.0}, *lines])
+
+
+def test_a_trial_is_the_same_in_every_call(recipe: Recipe, sweep: Run) -> None:
+    two, four = planned(recipe, sweep, 2), planned(recipe, sweep, 4)
+    assert four[:2] == two
+    assert [trial.run.uri for trial in two] == [f"{sweep.uri}/trials/trial_000{number}" for number in (0, 1)]
+    points = {tuple(trial.values.values()) for trial in four}
+    assert len(points) == 4
+    assert four[0].values.keys() == search_space(recipe).keys()
+
+
+def test_other_sweeps_and_other_seeds_try_other_points(recipe: Recipe, sweep: Run) -> None:
+    seed = recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": 1})})
+    (own,), (other,) = planned(recipe, sweep, 1), planned(recipe, Run(sweep.storage_uri, "t"), 1)
+    (seeded,) = planned(seed, sweep, 1)
+    assert own.values != other.values
+    assert own.values != seeded.values
+
+
+def test_trials_that_are_there_belong_to_the_sweep(recipe: Recipe, sweep: Run) -> None:
+    for trial in planned(recipe, sweep, 3):
+        validated(trial, 0.5)
+    assert [trial.run.name for trial in planned(recipe, sweep, 1)] == ["trial_0000", "trial_0001", "trial_0002"]
+
+
+def test_what_has_become_of_a_trial(recipe: Recipe, sweep: Run) -> None:
+    begun, stopped, trained, waiting = planned(recipe, sweep, 4)
+    validated(begun, 0.25, 0.5)
+    stopped.end(2)
+    manifest = json.dumps({"files": {}, "score": 0.5}).encode()
+    storage.write_atomically(f"{trained.run.uri}/{checkpoint_name(6)}/manifest.json", manifest)
+    storage.write_atomically(f"{begun.run.uri}/{checkpoint_name(4)}/manifest.json", manifest)
+    assert [trial.is_over(recipe) for trial in (begun, stopped, trained, waiting)] == [False, True, True, False]
+    assert begun.scores(recipe) == [(2, 0.25), (4, 0.5)]
+    assert waiting.scores(recipe) == []
+
+
+def test_a_damaged_trial_is_named(recipe: Recipe, sweep: Run) -> None:
+    (trial,) = planned(recipe, sweep, 1)
+    storage.write_atomically(trial.run.metrics_uri, b'{"step": 1}\n\x00\x00\n')
+    with pytest.raises(RunError, match=r"line 2 of .*trial_0000/metrics\.jsonl is damaged"):
+        trial.scores(recipe)
