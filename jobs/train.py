@@ -32,8 +32,8 @@ def main() -> None:
         return
     if given.recipe is None:
         parser.error("the following arguments are required: --recipe")
-    recipe = arguments.recipe_to_train(given)
     run = arguments.run_of(given)
+    recipe = arguments.recipe_to_train(given)
     run.check(recipe)
     check_corpus(recipe)
     run.check_writable()

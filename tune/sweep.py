@@ -29,8 +29,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.concurrent is not None and given.concurrent < 1:
         raise SweepError(f"--concurrent {given.concurrent}: at least 1 is needed")
-    recipe = for_sweep(arguments.recipe_to_train(given), given.trials)
     run = arguments.run_of(given)
+    recipe = for_sweep(arguments.recipe_to_train(given), given.trials)
     run.check(recipe)
     check_corpus(recipe)
     run.check_writable()
@@ -48,7 +48,7 @@ def sweep(recipe: Recipe, run: Run, *, trials: int, concurrent: int | None) -> N
         RunError: what is there of a trial is damaged.
         SweepError: no trial came to a validation.
     """
-    from tune.plan import planned
+    from tune.planned import planned
     from tune.trials import room_for_trials, run_trials, show
 
     all_trials = planned(recipe, run, trials)

@@ -19,7 +19,7 @@ from mulan.training.headline import headline
 from mulan.training.run import Run
 from tune.asha import ResumedAsha
 from tune.errors import SweepError
-from tune.plan import Trial, runs_uri
+from tune.planned import Trial, runs_uri
 from tune.space import settings
 from tune.trial import metric, trial
 

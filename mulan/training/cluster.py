@@ -3,12 +3,16 @@
 import logging
 import os
 import secrets
+import socket
 import textwrap
 from pathlib import Path
 from typing import Any
 
 from mulan.config.errors import MulanError
 from mulan.config.sections import Scale
+
+ANSWER_TIMEOUT_S = 20.0
+"""In which a cluster that is to be joined must take a connection."""
 
 _started: set[int] = set()
 """Number of this process, once it has started a Ray of its own; a process forked from it has another."""
@@ -47,6 +51,7 @@ def connect(scale: Scale) -> None:
         return
     try:
         if address:
+            _ask(address)
             ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
         else:
             _started.add(os.getpid())
@@ -73,6 +78,17 @@ def _start(ray: Any, scale: Scale) -> None:
             "prestart_worker_first_driver": False,
         },
     )
+
+
+def _ask(address: str) -> None:
+    """Whether anybody listens at a cluster's ``HOST:PORT``: Ray itself asks for minutes.
+
+    Raises:
+        OSError: nobody does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_TIMEOUT_S).close()
 
 
 def not_to_be_had(error: Exception, address: str | None) -> ClusterRefused | ClusterFailed:

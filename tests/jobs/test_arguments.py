@@ -1,5 +1,6 @@
 """The jobs as they are called: one readable message and exit code 2 for what cannot be met; dry runs do nothing."""
 
+import os
 import runpy
 import subprocess
 import sys
@@ -217,3 +218,94 @@ def test_a_replay_needs_a_run_and_a_step_of_it_and_no_recipe(job: Job, tiny_corp
     code, out, err = job("train", "--name", "x", "--replay-step", "3")
     assert (code, out) == (2, "")
     assert err == f"error: --replay-step 3: run {run.uri} has no steps yet\n"
+
+
+@pytest.mark.parametrize(
+    ("flag", "uri", "told"),
+    [
+        ("--storage", "gs://bucket/runs", "gcsfs"),
+        ("--storage", "S3:/bucket", "--storage 'S3:/bucket': it is neither a URI nor clearly a path"),
+        ("--storage", "://", "neither a URI nor clearly a path"),
+        ("--storage", "s3://", "no bucket"),
+        ("--storage", "", "--storage '': the path is empty"),
+        ("--storage", "https://example.invalid/runs", "can only be read"),
+        ("--storage", "/proc/nope", "/proc/nope/x cannot be written"),
+        ("--data", "abfs://container/tones", "adlfs"),
+        ("--data", "s3:/bucket", "--data 's3:/bucket': it is neither"),
+        ("--data", "", "--data '': the path is empty"),
+    ],
+)
+def test_storage_that_cannot_be_is_refused_by_every_job(
+    flag: str, uri: str, told: str, job: Job, tiny_corpus: str
+) -> None:
+    for name in ("train", "demo"):
+        arguments = ["--recipe", "demo_miniature", "--name", "x", "--data", tiny_corpus, "--dry-run"]
+        assert_refused(job(name, *arguments, flag, uri), told)
+    if flag == "--storage" and uri not in ("https://example.invalid/runs", "/proc/nope"):  # there is no run to be read
+        for name in ("evaluate", "export"):
+            assert_refused(job(name, "--name", "x", flag, uri), told)
+
+
+def test_every_path_of_a_recipe_is_absolute(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    tower = '[audio_tower]\nfamily = "resnet"\npretrained = "../towers/resnet/"\n'
+    Path("mine.toml").write_text(f'[data]\nuri = "~/corpus/"\n{tower}')
+    code, out, err = job("bench", "checkpoint", "--recipe", "mine.toml", "--dry-run")
+    assert (code, err) == (0, "")
+    recipe = recipe_from_toml(out, name="printed")
+    assert recipe.data.uri == "/home/someone/corpus"
+    assert recipe.audio_tower.pretrained == f"{tmp_path.parent}/towers/resnet"
+
+
+def test_pretrained_weights_are_named_from_the_root_on_where_they_are_in_a_folder(job: Job) -> None:
+    for spec, meant in {
+        "python:json/model": "python:json/model",
+        "hub:a/b": "hub:a/b",
+        "text": f"{Path.cwd()}/text",
+    }.items():
+        code, out, err = job("bench", "checkpoint", "--dry-run", "--set", f"text_tower.pretrained={spec}")
+        assert (code, err) == (0, "")
+        assert recipe_from_toml(out, name="printed").text_tower.pretrained == meant
+
+
+def test_what_is_damaged_in_a_run_is_named_by_every_job(job: Job, tiny_corpus: str) -> None:
+    run = Run.at("runs", "x")
+    run.begin(load_recipe("demo_miniature", named_recipes(), data_uri=tiny_corpus))
+    Path(run.model_uri).mkdir()
+    Path(run.model_uri, "model.safetensors").write_bytes(b"")
+    Path(run.metrics_uri).write_bytes(b'{"step": 1}\n\x00\n')
+    for arguments in (["evaluate"], ["evaluate", "--dry-run"], ["train", "--replay-step", "1"]):
+        code, out, err = job(*arguments, "--name", "x")
+        assert (code, out, err) == (
+            2,
+            "",
+            f"error: line 2 of {run.metrics_uri} is damaged; restore that file, or remove the line\n",
+        )
+    Path(run.recipe_uri).write_bytes(b"\xff")
+    for arguments in (
+        ["evaluate"],
+        ["export"],
+        ["train", "--replay-step", "1"],
+        ["demo", "--recipe", "demo_miniature"],
+    ):
+        code, out, err = job(*arguments, "--name", "x")
+        assert (code, out) == (2, "")
+        assert err.startswith(f"error: recipe {run.recipe_uri}: is not TOML")
+
+
+def test_odd_arguments_are_refused_in_words(job: Job, tiny_corpus: str) -> None:
+    train = ("train", "--recipe", "demo_miniature", "--name", "x", "--dry-run")
+    assert_refused(job(*train), "names no corpus", "--data")
+    assert_refused(job(*train, "--data", "caf\udce9"), r"argument 'caf\udce9' is not UTF-8")
+    assert_refused(job("demo", "--tracks", "0", "--dry-run"), "--tracks 0: at least 1")
+    assert_refused(job("bench", "loss", "--json", "/proc/nope/x"), "/proc/nope cannot be written")
+
+
+@pytest.mark.processes
+def test_a_reader_that_has_gone_is_no_fault(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "jobs.bench", "checkpoint", "--dry-run"]
+    ended = subprocess.run(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (141, "")

@@ -10,7 +10,7 @@ from mulan.data import storage
 from mulan.training.checkpoint import checkpoint_name
 from mulan.training.errors import RunError
 from mulan.training.run import JsonLinesLog, Run
-from tune.plan import Trial, planned
+from tune.planned import Trial, planned
 from tune.space import search_space
 
 
