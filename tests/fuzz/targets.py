@@ -1,0 +1,198 @@
+"""What is fuzzed: how an input is made, what reads it, which errors are documented, and what then must hold."""
+
+import io
+import math
+import random
+import tarfile
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mulan.config.sections import SOURCES
+from mulan.data.audio import decode_recording, decode_window, duration_s
+from mulan.data.errors import BadRecording, CorpusError, DecodeError
+from mulan.data.index import INDEX_NAME, SPLITS, Corpus
+from mulan.data.shards import Record, index_shards, parse_record, read_record
+from tests.fuzz import seeds
+from tests.fuzz.checksums import mend_ogg, mend_tar
+from tests.fuzz.mutations import mutated
+
+RATE_HZ = 16_000
+WINDOW_SAMPLES = 1600
+MOST_DISAGREEMENT_S = 0.05
+"""Between a recording's length as told and as decoded: what a codec adds in front, and part of a frame."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A function under test."""
+
+    make: Callable[[random.Random], bytes]
+    """An input, the same for the same draws."""
+    read: Callable[[bytes], object]
+    """Reads an input and checks what came of it: AssertionError is a finding, too."""
+    refusals: tuple[type[Exception], ...]
+    """The errors that are documented."""
+
+
+def decoding() -> Target:
+    """One window, the whole, and the length, of audio files."""
+    files = seeds.audio_files()
+    words = [b"RIFF", b"RIFX", b"data", b"fmt ", b"LIST", b"fLaC", b"OggS", b"ID3\4", b"TAG", b"APETAGEX", b"Xing"]
+    words += [b"Info", b"VBRI", b"moov", b"mdat", b"stsz", b"\xff\xfb\x90\x64", b"ffconcat version 1.0\n", b"#EXTM3U\n"]
+
+    def make(draw: random.Random) -> bytes:
+        content = mutated(draw, files, words=words)
+        return mend_ogg(content) if draw.random() < 0.7 else content
+
+    return Target(make, _decode, (DecodeError,))
+
+
+def _decode(audio: bytes) -> None:
+    window = np.full(WINDOW_SAMPLES, 12_345, np.int16)
+    outcomes: dict[str, str] = {}
+    filled, whole, seconds = 0, np.zeros(0, np.int16), 0.0
+    try:
+        filled = decode_window(audio, window, draw=0.7, sample_rate_hz=RATE_HZ)
+    except DecodeError as error:
+        outcomes["window"] = error.reason
+    try:
+        whole = decode_recording(audio, sample_rate_hz=RATE_HZ)
+    except DecodeError as error:
+        outcomes["recording"] = error.reason
+    try:
+        seconds = duration_s(audio)
+    except DecodeError as error:
+        outcomes["duration"] = error.reason
+    if "window" not in outcomes:
+        assert 0 < filled <= WINDOW_SAMPLES, "a window without samples"
+        assert not window[filled:].any(), "no silence after a short recording"
+    if "recording" not in outcomes:
+        assert whole.dtype == np.int16 and whole.ndim == 1 and len(whole), "a recording without samples"
+        assert "window" not in outcomes, "a recording that is decoded, and a window of it that is refused"
+        assert filled == min(WINDOW_SAMPLES, len(whole)), "a window that is shorter than the recording"
+        assert "duration" not in outcomes, "a recording that is decoded and has no duration"
+        assert abs(seconds - len(whole) / RATE_HZ) < MOST_DISAGREEMENT_S, "a duration that is not the recording's"
+    if outcomes:
+        raise DecodeError(outcomes.popitem()[1])
+
+
+def records() -> Target:
+    """The bytes of one recording in a shard."""
+
+    def read(fragment: bytes) -> None:
+        _read_texts(parse_record(fragment))
+
+    return Target(_tars_of(seeds.records()), read, (BadRecording,))
+
+
+def _read_texts(record: Record) -> None:
+    for source in SOURCES:
+        try:
+            texts = record.texts(source)
+        except BadRecording:
+            continue
+        assert texts and all(isinstance(text, str) for text in texts), "texts that are none"
+    assert record.recording_id, "a recording without a name"
+
+
+_Members = list[tuple[str, bytes]]
+
+JSON_WORDS = [b"null", b"[]", b"{}", b"true", b"-1", b"1e999", b"NaN", b'"\\ud800"', b'""', b"9" * 5000, b"[" * 5000]
+JSON_WORDS += [b'"texts":', b'"split":', b'"duration_s":', b'"tags":', b'"train"', b'"long_form":', b",", b'"']
+
+
+def _tars_of(recordings: list[_Members]) -> Callable[[random.Random], bytes]:
+    """Makes tars that are spoilt, or valid ones of members that are."""
+    valid = [seeds.tar(members, form=form) for members in recordings for form in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)]
+    fragments = [archive[: -(-_content_bytes(archive) // 512) * 512] for archive in valid]
+
+    def make(draw: random.Random) -> bytes:
+        if draw.random() < 0.5:
+            content = mutated(draw, [*valid, *fragments], words=JSON_WORDS)
+            return mend_tar(content) if draw.random() < 0.7 else content
+        members = list(draw.choice(recordings))
+        for _ in range(draw.choice((1, 1, 2))):
+            _spoil_member(members, draw)
+        archive = seeds.tar(members, form=draw.choice((tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)))
+        return archive[: _content_bytes(archive)] if draw.random() < 0.7 else archive
+
+    return make
+
+
+def _content_bytes(archive: bytes) -> int:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
+        opened.getmembers()
+        return opened.offset
+
+
+def _spoil_member(members: _Members, draw: random.Random) -> None:
+    number = draw.randrange(len(members))
+    name, content = members[number]
+    kind = draw.randrange(5)
+    if kind == 0:
+        members.append(members[number])
+    elif kind == 1 and len(members) > 1:
+        del members[number]
+    elif kind == 2:
+        spoilt = mutated(draw, [name.encode(errors="surrogateescape")], words=[b"/", b".", b"../", b"._", b".json", b".JSON"])
+        members[number] = spoilt.replace(b"\0", b"").decode(errors="surrogateescape")[:90] or "x", content
+    else:
+        members[number] = name, mutated(draw, [content], words=JSON_WORDS)
+
+
+def tars() -> Target:
+    """A shard that is adopted as a corpus, with all the recordings in it."""
+    alone = seeds.records()
+    folder = tempfile.TemporaryDirectory(prefix="fuzz")
+    shard = Path(folder.name, "shard.tar")
+
+    def read(archive: bytes) -> None:
+        shard.write_bytes(archive)
+        Path(folder.name, INDEX_NAME).unlink(missing_ok=True)
+        index_shards([str(shard)], folder.name)
+        try:
+            corpus = Corpus.open(folder.name)
+            for row in range(corpus.table.num_rows):
+                record = read_record(corpus, row)
+                assert record.recording_id, "a recording without a name"
+        except (CorpusError, BadRecording) as error:
+            raise AssertionError("what was adopted cannot be read") from error
+
+    return Target(_tars_of([*alone, alone[0] + alone[1], alone[1] + alone[2] + alone[0]]), read, (CorpusError,))
+
+
+def indices() -> Target:
+    """The index of a corpus, and what is asked of it."""
+    valid = seeds.indices()
+    folder = tempfile.TemporaryDirectory(prefix="fuzz")
+    index = Path(folder.name, INDEX_NAME)
+
+    def make(draw: random.Random) -> bytes:
+        return mutated(draw, valid, words=[b"PAR1", b"PARE", b"train", b"\xff\xfe", b"\xed\xa0\x80"])
+
+    def read(content: bytes) -> None:
+        index.write_bytes(content)
+        corpus = Corpus.open(folder.name)
+        rows = range(corpus.table.num_rows)
+        assert sum(len(corpus.rows(split)) for split in SPLITS) == len(rows), "rows that are in no split"
+        for split in SPLITS:
+            corpus.rows_by_source(split)
+        assert len(set(corpus.recording_ids(rows))) == len(rows), "recordings of one name"
+        _, offsets, lengths = corpus.byte_ranges(rows)
+        assert min(offsets) >= 0 and min(lengths) > 0, "bytes that no file has"
+        assert all(0 < seconds < math.inf for seconds in corpus.table["duration_s"].to_pylist()), "no duration"
+
+    return Target(make, read, (CorpusError,))
+
+
+TARGETS: dict[str, Callable[[], Target]] = {
+    "decode_window": decoding,
+    "parse_record": records,
+    "index_shards": tars,
+    "Corpus.open": indices,
+}
+"""By the name of the function that reads an input first."""

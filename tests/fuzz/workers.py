@@ -1,0 +1,160 @@
+"""Processes that read inputs: one that dies or hangs is replaced, and the input that it read is known."""
+
+import ctypes
+import faulthandler
+import multiprocessing
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
+
+import psutil
+
+from tests.fuzz.attempts import MIB, Bounds, Finding, Tally, attempts
+from tests.fuzz.targets import Target
+
+GRACE_S = 5.0
+"""For an input that is stuck where Python raises nothing, beyond the seconds that it has."""
+
+MOST_ADDRESSES_MIB = 2048
+"""That a process may take for inputs: more is refused to it, and ends in MemoryError."""
+
+MOST_DEATHS = 20
+"""Of one target's processes; the inputs that are left are not tried then."""
+
+REPORT_S = 0.5
+
+_SPAWN = multiprocessing.get_context("spawn")
+
+
+@dataclass
+class _Worker:
+    """A process and the inputs that it still has to read."""
+
+    target: Callable[[], Target]
+    seed: int
+    numbers: range
+    bounds: Bounds
+    notes: Path
+    """What it and its libraries write to stdout and stderr."""
+    connection: Connection = field(init=False)
+    process: multiprocessing.process.BaseProcess = field(init=False)
+    at: "Synchronized[int]" = field(init=False)
+    """Number of the input that it reads."""
+    seen: tuple[int, float] = field(init=False)
+    """That number, and since when."""
+
+    def __post_init__(self) -> None:
+        self.connection, other = _SPAWN.Pipe(duplex=False)
+        self.at = _SPAWN.Value("q", -1, lock=False)
+        self.seen = (-1, time.monotonic())
+        arguments = (self.target, self.seed, self.numbers, self.bounds, self.notes, self.at, other)
+        self.process = _SPAWN.Process(target=_work, args=arguments, daemon=True)
+        self.process.start()
+        other.close()
+
+    def stuck(self) -> bool:
+        """It has been reading one input for longer than Python could."""
+        if self.at.value != self.seen[0]:
+            self.seen = (self.at.value, time.monotonic())
+        return self.at.value >= 0 and time.monotonic() - self.seen[1] > self.bounds.seconds + GRACE_S
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+
+
+def run(
+    target: Callable[[], Target], *, inputs: int, seed: int, jobs: int, bounds: Bounds, folder: Path
+) -> Iterator[Tally]:
+    """Reads inputs in so many processes, and tells part by part what has become of them.
+
+    Args:
+        target: importable; makes the target in each process.
+        folder: for what the processes write to stdout and stderr.
+    """
+    edges = [inputs * job // jobs for job in range(jobs + 1)]
+    parts = [range(start, stop) for start, stop in zip(edges, edges[1:], strict=False) if start < stop]
+    notes = (folder / f"output-{number}.txt" for number in range(len(parts) + MOST_DEATHS))
+    workers = [_Worker(target, seed, part, bounds, next(notes)) for part in parts]
+    deaths = 0
+    try:
+        while workers:
+            wait([worker.connection for worker in workers], timeout=REPORT_S)
+            for worker in list(workers):
+                ended = yield from _reports(worker)
+                death = None if ended else _death(worker)
+                if ended or death:
+                    workers.remove(worker)
+                    worker.end()
+                if death:
+                    deaths += 1
+                    yield Tally(inputs=1, findings=[death])
+                    left = range(death.number + 1, worker.numbers.stop)
+                    if left and deaths < MOST_DEATHS:
+                        workers.append(_Worker(target, seed, left, bounds, next(notes)))
+    finally:
+        for worker in workers:
+            worker.end()
+
+
+def _reports(worker: _Worker) -> Iterator[Tally]:
+    """What it has sent; returns whether it has read all of its inputs."""
+    try:
+        while worker.connection.poll():
+            number, done = worker.connection.recv()
+            yield done
+            if number == worker.numbers.stop:
+                return True
+    except EOFError:
+        worker.process.join()
+    return False
+
+
+def _death(worker: _Worker) -> Finding | None:
+    number = worker.at.value
+    if worker.process.is_alive():
+        return Finding(number, "hang", "killed: no signal stopped it") if worker.stuck() else None
+    if number < 0:
+        raise RuntimeError(f"a process ended before its first input:\n{worker.notes.read_text(errors='replace')}")
+    code = worker.process.exitcode or 0
+    lines = [line.strip() for line in worker.notes.read_text(errors="replace").splitlines()]
+    if code >= 0:
+        return Finding(number, "crash", f"exit code {code}, {lines[-1] if lines else 'no message'}")
+    frames = [line for line in lines if line.startswith("File ")]
+    return Finding(number, "crash", f"{signal.Signals(-code).name}, {frames[0] if frames else 'no Python frame'}")
+
+
+def _work(
+    target: Callable[[], Target],
+    seed: int,
+    numbers: range,
+    bounds: Bounds,
+    notes: Path,
+    at: "Synchronized[int]",
+    connection: Connection,
+) -> None:
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it does not outlive the process that started it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    output = os.open(notes, os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_WRONLY)
+    os.dup2(output, 1)  # libsndfile tells of the faults of an SDS file there
+    os.dup2(output, 2)
+    faulthandler.enable()
+    made = target()
+    addresses = psutil.Process().memory_info().vms + MOST_ADDRESSES_MIB * MIB
+    resource.setrlimit(resource.RLIMIT_AS, (addresses, addresses))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    unsent, sent_at = Tally(), time.monotonic()
+    for number, done in attempts(made, seed=seed, numbers=numbers, bounds=bounds):
+        unsent.add(done)
+        if number == numbers.stop or done.findings or time.monotonic() - sent_at > REPORT_S:
+            connection.send((number, unsent))
+            os.ftruncate(output, 0)  # libraries complain of every input
+            unsent, sent_at = Tally(), time.monotonic()
+        at.value = number
