@@ -31,6 +31,8 @@ class Bounds:
     """What one input may cost, and what all together may leave behind."""
 
     seconds: float = 10.0
+    grace_s: float = 5.0
+    """For an input that is stuck where Python raises nothing, beyond the seconds that it has."""
     peak_mib: float = 256.0
     """Above what the process held before the input; the largest is 256 KiB."""
     growth_mib: float = 24.0
@@ -137,7 +139,7 @@ def _fault_of_message(message: str) -> str | None:
 
 def _origin(error: BaseException) -> str:
     """The innermost lines of the package and of all."""
-    frames = traceback.extract_tb(error.__traceback__)
+    frames = traceback.extract_tb(error.__traceback__)[: -1 if isinstance(error, Hang) else None]  # less the alarm's
     ours = [frame for frame in frames if "/mulan/" in frame.filename]
     lines = (f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in [*ours[-1:], frames[-1]])
     return " > ".join(dict.fromkeys(lines))

@@ -139,7 +139,7 @@ def _spoil_member(members: _Members, draw: random.Random) -> None:
         del members[number]
     elif kind == 2:
         spoilt = mutated(draw, [name.encode(errors="surrogateescape")], words=[b"/", b".", b"../", b"._", b".json", b".JSON"])
-        members[number] = spoilt.replace(b"\0", b"").decode(errors="surrogateescape")[:90] or "x", content
+        members[number] = spoilt.replace(b"\0", b"")[:90].decode(errors="surrogateescape") or "x", content
     else:
         members[number] = name, mutated(draw, [content], words=JSON_WORDS)
 
@@ -160,7 +160,8 @@ def tars() -> Target:
                 record = read_record(corpus, row)
                 assert record.recording_id, "a recording without a name"
         except (CorpusError, BadRecording) as error:
-            raise AssertionError("what was adopted cannot be read") from error
+            why = error.reason if isinstance(error, BadRecording) else error.faults[0].partition("(")[0]
+            raise AssertionError(f"what was adopted cannot be read: {why}") from error
 
     return Target(_tars_of([*alone, alone[0] + alone[1], alone[1] + alone[2] + alone[0]]), read, (CorpusError,))
 
@@ -183,6 +184,7 @@ def indices() -> Target:
             corpus.rows_by_source(split)
         assert len(set(corpus.recording_ids(rows))) == len(rows), "recordings of one name"
         _, offsets, lengths = corpus.byte_ranges(rows)
+        corpus.table.to_pylist()
         assert min(offsets) >= 0 and min(lengths) > 0, "bytes that no file has"
         assert all(0 < seconds < math.inf for seconds in corpus.table["duration_s"].to_pylist()), "no duration"
 

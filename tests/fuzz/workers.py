@@ -18,9 +18,6 @@ import psutil
 from tests.fuzz.attempts import MIB, Bounds, Finding, Tally, attempts
 from tests.fuzz.targets import Target
 
-GRACE_S = 5.0
-"""For an input that is stuck where Python raises nothing, beyond the seconds that it has."""
-
 MOST_ADDRESSES_MIB = 2048
 """That a process may take for inputs: more is refused to it, and ends in MemoryError."""
 
@@ -62,7 +59,7 @@ class _Worker:
         """It has been reading one input for longer than Python could."""
         if self.at.value != self.seen[0]:
             self.seen = (self.at.value, time.monotonic())
-        return self.at.value >= 0 and time.monotonic() - self.seen[1] > self.bounds.seconds + GRACE_S
+        return self.at.value >= 0 and time.monotonic() - self.seen[1] > self.bounds.seconds + self.bounds.grace_s
 
     def end(self) -> None:
         self.process.kill()
