@@ -6,7 +6,7 @@ INSTALLED := .venv/installed
 # two files at a time; a process has one thread, see tests/conftest.py
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-.PHONY: FORCE demo check test test-all test-long test-due chaos lint format lock clean
+.PHONY: FORCE demo check test test-all test-long test-due chaos fuzz lint format lock clean
 
 demo: $(INSTALLED)  ## make the corpus, train, evaluate; results in runs/demo
 	@$(BIN)/python -m jobs.demo
@@ -30,6 +30,9 @@ test-due: $(INSTALLED)  ## the groups of long tests whose turn it is, or whose f
 
 chaos: $(INSTALLED)  ## runs whose processes are killed at random, and a long one; what each of it costs
 	@$(BIN)/python -m tests.chaos
+
+fuzz: $(INSTALLED)  ## 20,000 mutated files for each reader of files; those that show a fault are kept in runs/fuzz
+	@$(BIN)/python -m tests.fuzz
 
 lint: $(INSTALLED)  ## style, format, types
 	@$(BIN)/ruff check .

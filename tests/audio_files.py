@@ -22,6 +22,7 @@ def by_ffmpeg(samples: np.ndarray, rate_hz: int, container: str, codec: str) -> 
     buffer, layout = io.BytesIO(), LAYOUTS[samples.shape[1]]
     with av.open(buffer, "w", format=container, options={"fflags": "bitexact"}) as muxer:  # no random identifiers
         stream = muxer.add_stream(codec, rate=rate_hz, layout=layout)
+        assert isinstance(stream, av.AudioStream)
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples.T), format="fltp", layout=layout)
         frame.sample_rate, frame.pts = rate_hz, 0
         for packet in [*stream.encode(frame), *stream.encode(None)]:
@@ -59,6 +60,8 @@ def id3v1() -> bytes:
 def apev2() -> bytes:
     """A tag to stand behind a file."""
     item = (5).to_bytes(4, "little") + bytes(4) + b"Title\0" + b"title"
+
     def end(flags: int) -> bytes:
         return b"APETAGEX" + b"".join(n.to_bytes(4, "little") for n in (2000, len(item) + 32, 1, flags)) + bytes(8)
+
     return end(0xA0000000) + item + end(0x80000000)

@@ -23,7 +23,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of the inputs (default: any)")
     parser.add_argument("--target", action="append", choices=TARGETS, help="only this one; may be given several times")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default: 2)")
-    parser.add_argument("--repeat", type=Path, metavar="FILE", help="read this input of --target alone, in this process")
+    parser.add_argument(
+        "--repeat", type=Path, metavar="FILE", help="read this input of --target alone, in this process"
+    )
     options = parser.parse_args()
     names = options.target or list(TARGETS)
     if options.repeat:
@@ -61,7 +63,7 @@ def fuzz(name: str, inputs: int, seed: int, jobs: int) -> Tally:
                 printed_at = time.monotonic()
                 print(f"{name}: {total.inputs} of {inputs} inputs", flush=True)
     for (kind, what), count in met.items():
-        print(f"{name}: {count} × {kind}: {what}", flush=True)
+        print(f"{name}: {count} times {kind}: {what}", flush=True)
     return total
 
 

@@ -41,7 +41,7 @@ def _table() -> tuple[int, ...]:
 _OGG_TABLE = _table()
 
 
-def _ogg_crc(page: bytes) -> int:
+def _ogg_crc(page: bytearray) -> int:
     value = 0
     for byte in page:
         value = (value << 8 & 0xFFFFFFFF) ^ _OGG_TABLE[value >> 24 ^ byte]

@@ -103,7 +103,7 @@ def _ever_the_same(content: bytes) -> bytes:
 
 METADATA: tuple[Mapping[str, object], ...] = (
     {"texts": {"long_form": ["a low tone"], "playlist": ["tones", "quiet"]}, "split": "test", "duration_s": 0.05},
-    {"texts": {"short_form": ["ein tiefer Ton – leise"]}, "tags": ["genre:jazz", "mood:calm"]},
+    {"texts": {"short_form": ["ein tiefer Ton, überaus leise"]}, "tags": ["genre:jazz", "mood:calm"]},
     {"texts": {}, "split": "validation", "duration_s": 3, "tags": [], "provenance": "here", "licence": "CC0"},
 )
 

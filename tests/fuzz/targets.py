@@ -107,7 +107,9 @@ JSON_WORDS += [b'"texts":', b'"split":', b'"duration_s":', b'"tags":', b'"train"
 
 def _tars_of(recordings: list[_Members]) -> Callable[[random.Random], bytes]:
     """Makes tars that are spoilt, or valid ones of members that are."""
-    valid = [seeds.tar(members, form=form) for members in recordings for form in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)]
+    valid = [
+        seeds.tar(members, form=form) for members in recordings for form in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
+    ]
     fragments = [archive[: -(-_content_bytes(archive) // 512) * 512] for archive in valid]
 
     def make(draw: random.Random) -> bytes:
@@ -138,7 +140,9 @@ def _spoil_member(members: _Members, draw: random.Random) -> None:
     elif kind == 1 and len(members) > 1:
         del members[number]
     elif kind == 2:
-        spoilt = mutated(draw, [name.encode(errors="surrogateescape")], words=[b"/", b".", b"../", b"._", b".json", b".JSON"])
+        spoilt = mutated(
+            draw, [name.encode(errors="surrogateescape")], words=[b"/", b".", b"../", b"._", b".json", b".JSON"]
+        )
         members[number] = spoilt.replace(b"\0", b"")[:90].decode(errors="surrogateescape") or "x", content
     else:
         members[number] = name, mutated(draw, [content], words=JSON_WORDS)

@@ -7,8 +7,9 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from multiprocessing.connection import Connection, wait
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
@@ -77,7 +78,7 @@ def run(
         folder: for what the processes write to stdout and stderr.
     """
     edges = [inputs * job // jobs for job in range(jobs + 1)]
-    parts = [range(start, stop) for start, stop in zip(edges, edges[1:], strict=False) if start < stop]
+    parts = [range(start, stop) for start, stop in pairwise(edges) if start < stop]
     notes = (folder / f"output-{number}.txt" for number in range(len(parts) + MOST_DEATHS))
     workers = [_Worker(target, seed, part, bounds, next(notes)) for part in parts]
     deaths = 0
@@ -101,7 +102,7 @@ def run(
             worker.end()
 
 
-def _reports(worker: _Worker) -> Iterator[Tally]:
+def _reports(worker: _Worker) -> Generator[Tally, None, bool]:
     """What it has sent; returns whether it has read all of its inputs."""
     try:
         while worker.connection.poll():
