@@ -31,7 +31,7 @@ test-due: $(INSTALLED)  ## the groups of long tests whose turn it is, or whose f
 chaos: $(INSTALLED)  ## runs whose processes are killed at random, and a long one; what each of it costs
 	@$(BIN)/python -m tests.chaos
 
-fuzz: $(INSTALLED)  ## 20,000 mutated files for each reader of files; those that show a fault are kept in runs/fuzz
+fuzz: $(INSTALLED)  ## 50,000 mutated files for each reader of files; those that show a fault are kept in runs/fuzz
 	@$(BIN)/python -m tests.fuzz
 
 lint: $(INSTALLED)  ## style, format, types

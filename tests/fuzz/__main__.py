@@ -19,7 +19,7 @@ PROGRESS_S = 10.0
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.fuzz", description=__doc__.split("\n")[0])
-    parser.add_argument("--inputs", type=int, default=20_000, help="of each target (default: 20000)")
+    parser.add_argument("--inputs", type=int, default=50_000, help="of each target (default: 50000)")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of the inputs (default: any)")
     parser.add_argument("--target", action="append", choices=TARGETS, help="only this one; may be given several times")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default: 2)")
