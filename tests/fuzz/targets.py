@@ -126,7 +126,7 @@ def _tars_of(recordings: list[_Members]) -> Callable[[random.Random], bytes]:
 
 
 def _content_bytes(archive: bytes) -> int:
-    with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
+    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as opened:
         opened.getmembers()
         return opened.offset
 

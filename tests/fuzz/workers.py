@@ -19,8 +19,8 @@ import psutil
 from tests.fuzz.attempts import MIB, Bounds, Finding, Tally, attempts
 from tests.fuzz.targets import Target
 
-MOST_ADDRESSES_MIB = 2048
-"""That a process may take for inputs: more is refused to it, and ends in MemoryError."""
+MOST_ADDRESSES_MIB = 4096
+"""That a process may take for inputs: more is refused to it, and ends in MemoryError. Arrow alone reserves one GiB."""
 
 MOST_DEATHS = 20
 """Of one target's processes; the inputs that are left are not tried then."""
