@@ -142,4 +142,4 @@ def test_checksums_are_mended() -> None:
 def test_a_few_inputs_show_no_fault(name: str) -> None:
     tally = tally_of(TARGETS[name](), inputs=200, bounds=Bounds())
     assert tally.findings == []
-    assert min(tally.refused, tally.accepted) > 10
+    assert min(tally.refused, tally.accepted) > 3
