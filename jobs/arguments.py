@@ -12,7 +12,7 @@ from mulan.config.pretrained import absolute_spec
 from mulan.config.recipe import Recipe, known_names, load_recipe
 from mulan.config.recipes import named_recipes
 from mulan.data import storage
-from mulan.data.storage_errors import StorageRefused, location_fault
+from mulan.data.storage_errors import NoSuchStorage, location_fault
 from mulan.training.run import Run
 
 
@@ -56,7 +56,7 @@ def recipe_of(arguments: argparse.Namespace, *, data_uri: str | None) -> Recipe:
 
     Raises:
         RecipeError: there is no such recipe, or it has faults.
-        StorageRefused: ``--data`` names nothing that can be.
+        NoSuchStorage: ``--data`` names nothing that can be.
     """
     recipe = load_recipe(arguments.recipe, named_recipes(), arguments.settings, data_uri=_checked(data_uri))
     return _with_absolute_paths(recipe)
@@ -66,7 +66,7 @@ def recipe_to_train(arguments: argparse.Namespace) -> Recipe:
     """The recipe that is asked for, which must name a corpus.
 
     Raises:
-        RecipeError, StorageRefused: as :func:`recipe_of`, or it names none.
+        RecipeError, NoSuchStorage: as :func:`recipe_of`, or it names none.
     """
     recipe = recipe_of(arguments, data_uri=arguments.data)
     if not recipe.data.uri:
@@ -91,7 +91,7 @@ def data_of(arguments: argparse.Namespace, recipe: Recipe) -> str:
     """The corpus of ``--data`` or, where it is not given, the recipe's.
 
     Raises:
-        StorageRefused: ``--data`` names nothing that can be.
+        NoSuchStorage: ``--data`` names nothing that can be.
     """
     return recipe.data.uri if arguments.data is None else storage.absolute(_checked(arguments.data) or "")
 
@@ -99,7 +99,7 @@ def data_of(arguments: argparse.Namespace, recipe: Recipe) -> str:
 def _checked(data_uri: str | None) -> str | None:
     fault = None if data_uri is None else location_fault(storage.absolute(data_uri))
     if fault:
-        raise StorageRefused(f"--data {data_uri!r}: {fault}")
+        raise NoSuchStorage(f"--data {data_uri!r}: {fault}")
     return data_uri
 
 
@@ -115,11 +115,11 @@ def _with_absolute_paths(recipe: Recipe) -> Recipe:
 def run_of(arguments: argparse.Namespace) -> Run:
     """
     Raises:
-        RunError, StorageRefused: ``--name`` is no name, or ``--storage`` names nothing that can be.
+        RunError, NoSuchStorage: ``--name`` is no name, or ``--storage`` names nothing that can be.
     """
     fault = location_fault(storage.absolute(arguments.storage))
     if fault:
-        raise StorageRefused(f"--storage {arguments.storage!r}: {fault}")
+        raise NoSuchStorage(f"--storage {arguments.storage!r}: {fault}")
     return Run.at(arguments.storage, arguments.name)
 
 

@@ -24,6 +24,7 @@ from mulan.data import local_files
 from mulan.data.retries import patiently
 from mulan.data.storage_errors import (
     SCHEMES_THAT_WORK,
+    NoSuchStorage,
     StorageRefused,
     concerns_all,
     location_fault,
@@ -50,12 +51,12 @@ def filesystem(uri: str | os.PathLike[str]) -> tuple[fsspec.AbstractFileSystem, 
     ``rm_file``. fsspec's others (``rm``, ``get``, ``copy``, ``glob``) take ``[``, ``?`` and ``*`` for patterns.
 
     Raises:
-        StorageRefused: nothing can be stored at such a URI, or a package that it takes is not installed.
+        NoSuchStorage: nothing can be stored at such a URI, or a package that it takes is not installed.
     """
     where = absolute(uri)
     fault = location_fault(where)
     if fault:
-        raise StorageRefused(f"{printable(where) or 'storage'}: {fault}")
+        raise NoSuchStorage(f"{printable(where) or 'storage'}: {fault}")
     scheme = scheme_of(where)
     if not scheme or scheme in LOCAL_SCHEMES:
         return LocalFileSystem(), where.removeprefix(f"{scheme}://")
@@ -65,9 +66,9 @@ def filesystem(uri: str | os.PathLike[str]) -> tuple[fsspec.AbstractFileSystem, 
         given = kind._get_kwargs_from_urls(where) | (_s3_options() if of_s3 else {})
         fs, path = kind(use_listings_cache=False, **given), kind._strip_protocol(where)
     except ImportError as error:
-        raise StorageRefused(f"{where}: {scheme}:// takes a package that is not installed: {error}") from error
+        raise NoSuchStorage(f"{where}: {scheme}:// takes a package that is not installed: {error}") from error
     except Exception as error:  # whatever the package of that scheme raises
-        raise StorageRefused(f"{where}: cannot be used: {_reason(error)}; {SCHEMES_THAT_WORK}") from error
+        raise NoSuchStorage(f"{where}: cannot be used: {_reason(error)}; {SCHEMES_THAT_WORK}") from error
     if of_s3:
         fs.retries = 1  # botocore's attempts and our patience are enough
     return fs, path

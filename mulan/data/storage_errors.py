@@ -86,6 +86,10 @@ class StorageRefused(StorageError):
     exit_code = 2
 
 
+class NoSuchStorage(StorageRefused, ValueError):
+    """A path or URI at which nothing can be, or of a scheme for which a package is missing."""
+
+
 def passes_by_itself(error: BaseException) -> bool:
     """Whether an operation that failed so may succeed when tried again.
 

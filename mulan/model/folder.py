@@ -80,7 +80,7 @@ def local_copy(uri: str, download: Path) -> Path:
     try:
         filesystem, path = storage.filesystem(uri)
         found = patiently(f"{uri} cannot be reached", filesystem.isdir, path)
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError) as error:
         raise ModelFolderError(uri, [f"cannot be reached: {error}"]) from error
     if not found:
         raise ModelFolderError(uri, ["there is no such folder"])
