@@ -15,7 +15,6 @@ from mulan.config.sections import SOURCES, Source
 from mulan.data import storage
 from mulan.data.errors import CorpusError
 from mulan.data.metadata import SPLITS as SPLITS
-from mulan.data.storage_errors import StorageRefused
 
 INDEX_NAME = "index.parquet"
 _MOST_BYTES = 2**62
@@ -50,10 +49,6 @@ class Corpus:
             CorpusError: no index there, or one that lacks columns or has impossible rows; names all that is wrong.
         """
         uri = storage.absolute(uri)  # it is told to processes that are in other folders
-        try:
-            storage.filesystem(uri)
-        except StorageRefused as error:
-            raise CorpusError(uri, [str(error)]) from error
         try:
             content = storage.read_bytes(storage.join(uri, INDEX_NAME))
         except FileNotFoundError as error:
