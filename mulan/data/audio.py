@@ -46,6 +46,8 @@ def decode_window(audio: bytes, window: np.ndarray, *, draw: float, sample_rate_
 
 
 def _fill(sound: Sound, window: np.ndarray, *, draw: float, least_s: float) -> int:
+    if not sound.samples:
+        raise DecodeError("no samples", f"{sound.seconds:.3g} s are less than one")
     if sound.seconds < least_s:
         raise DecodeError("too short", f"{sound.seconds:.3g} s of sound, less than {least_s:g} s")
     start, count = int(draw * (max(0, sound.samples - len(window)) + 1)), min(len(window), sound.samples)

@@ -31,7 +31,7 @@ _MARGIN_S = 0.02
 """Decoded on both sides of a part that is brought to another rate: many times what the filter reaches."""
 
 _FRAMES_LOST_AT_END = 0.01
-"""Share of a FLAC file's frames that may be missing."""
+"""Share of a file's frames that may be missing, where their number is known or FLAC tells it."""
 
 
 class CannotSeek(Exception):
@@ -195,9 +195,9 @@ def _best_sound(file: Encoded, rate_hz: int) -> StreamedSound:
         if all(faults):
             raise DecodeError("undecodable audio", "; ".join(dict.fromkeys(faults)))
         raise DecodeError("no samples", "a file without audio frames")
-    told_s = flac_told_s(file)
+    told_s = max(known_s, flac_told_s(file))
     if best.seconds < (1 - _FRAMES_LOST_AT_END) * told_s:
-        raise DecodeError("truncated audio", f"FLAC ends after {best.seconds:.3g} s of {told_s:.3g} s")
+        raise DecodeError("truncated audio", f"it ends after {best.seconds:.3g} s of {told_s:.3g} s")
     if best_decoding.damaged:
         raise DecodeError("damaged audio", f"{best_decoding.fault}, in the middle of {best.seconds:.3g} s")
     return best
