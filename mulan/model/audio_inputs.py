@@ -1,6 +1,7 @@
 """Recordings as users give them to be embedded, and the windows that stand for them."""
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from numbers import Real
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mulan.data.audio import covering_windows, evenly_spaced_windows, to_mono_int16
-from mulan.data.errors import DecodeError, OnError, Skipped
+from mulan.data.errors import DecodeError, OnError, Skipped, one_line
 from mulan.data.samples import RATES_HZ
 from mulan.model.embedding_inputs import EmbeddingInputError, as_list
 
@@ -17,6 +18,8 @@ AudioInput = str | os.PathLike[str] | np.ndarray
 """A file's path, or an array [samples] or [channels, samples], int16 or float in [-1, 1]."""
 
 _MOST_CHANNELS = 64
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]+:/")
+"""How a URI begins; of its two slashes ``Path`` leaves one."""
 _LOUDEST = 4.0
 """Of float samples: what is mixed or decoded from MP3 goes beyond 1 by some decibels, int16 in floats by 90."""
 
@@ -41,26 +44,28 @@ def embedded(
             not audio, all of which are named before anything is read.
         DecodeError: with ``"raise"``, a file that cannot be decoded.
     """
-    if on_error not in ("raise", "skip"):
-        raise EmbeddingInputError([f"on_error = {on_error!r}: it is 'raise' or 'skip'"])
-    items = as_list(inputs, "embed_audio", "paths or arrays")
-    rate_hz = _rate(sample_rate_hz, needed_for=[place for place, item in enumerate(items) if _is_array(item)])
+    if not isinstance(on_error, str) or on_error not in ("raise", "skip"):
+        raise EmbeddingInputError([f"on_error = {on_error!r:.40}: it is 'raise' or 'skip'"])
+    items = as_list(inputs, "embed_audio", "paths or numpy arrays")
+    arrays = [place for place, item in enumerate(items) if isinstance(item, np.ndarray)]
+    told = list(_faults_of_rate(sample_rate_hz, arrays)) if arrays else []
     faults = {place: found for place, item in enumerate(items) if (found := list(_faults(item)))}
-    named = {place: f"paths_or_arrays[{place}]" for place in faults}
-    if faults and on_error == "raise":
-        raise EmbeddingInputError([f"{named[place]} {fault}" for place, found in faults.items() for fault in found])
+    if on_error == "raise":
+        told += [f"{_place(place)} {fault}" for place, found in faults.items() for fault in found]
+    if told:
+        raise EmbeddingInputError(told)
+    rate_hz = int(sample_rate_hz) if arrays and sample_rate_hz is not None else None
     vectors, skipped = [], []
     for place, item in enumerate(items):
         if place in faults:
-            skipped.append(Skipped(named[place], "not audio", "; ".join(faults[place])))
+            skipped.append(Skipped(_name(item) or _place(place), "not audio", one_line("; ".join(faults[place]))))
             continue
         try:
             vectors.append(embed(item, rate_hz))
         except DecodeError as error:
             if on_error == "raise":
                 raise
-            name = os.fsdecode(item).encode(errors="backslashreplace").decode()
-            skipped.append(Skipped(name, error.reason, error.detail))
+            skipped.append(Skipped(_name(item), error.reason, error.detail))
     return vectors, skipped
 
 
@@ -85,7 +90,7 @@ def windows_of(
         assert sample_rate_hz is not None
         recording = to_mono_int16(np.atleast_2d(item).T, sample_rate_hz, wanted_hz)
         return windows_of_samples(recording, window_samples)
-    return covering_windows(_path(item), window_samples, sample_rate_hz=wanted_hz)
+    return covering_windows(os.path.expanduser(os.fsdecode(item)), window_samples, sample_rate_hz=wanted_hz)
 
 
 def windows_of_samples(recording: np.ndarray, window_samples: int) -> Iterator[np.ndarray]:
@@ -101,44 +106,66 @@ def in_batches(windows: Iterator[np.ndarray], most: int) -> Iterator[np.ndarray]
         yield np.stack(batch)
 
 
-def _is_array(item: object) -> bool:
-    return isinstance(item, np.ndarray)
+def check_windows(waveform: np.ndarray, window_samples: int) -> None:
+    """
+    Raises:
+        EmbeddingInputError: something other than windows, int16 [n, window_samples].
+    """
+    is_array = isinstance(waveform, np.ndarray)
+    if not is_array or waveform.dtype != np.int16 or waveform.ndim != 2 or waveform.shape[1] != window_samples:
+        given = f"{waveform.dtype} {list(waveform.shape)}" if is_array else f"a {type(waveform).__name__}"
+        raise EmbeddingInputError([f"embed_windows takes an int16 array [n, {window_samples}], not {given}"])
 
 
-def _path(item: str | os.PathLike[str]) -> str:
-    return os.path.expanduser(os.fsdecode(item))
+def _place(place: int) -> str:
+    return f"paths_or_arrays[{place}]"
 
 
-def _rate(sample_rate_hz: Any, *, needed_for: list[int]) -> int | None:
-    if not needed_for:
-        return None
+def _name(item: object) -> str:
+    """A path as it was given, for messages; empty of anything else."""
+    return os.fsdecode(item).encode(errors="backslashreplace").decode() if isinstance(item, str | os.PathLike) else ""
+
+
+def _faults_of_rate(sample_rate_hz: Any, arrays: list[int]) -> Iterator[str]:
+    """What keeps a rate from being that of the arrays at these places."""
     if sample_rate_hz is None:
-        raise EmbeddingInputError(
-            [f"paths_or_arrays[{place}] is an array: give its sample_rate_hz" for place in needed_for]
-        )
-    number = isinstance(sample_rate_hz, Real) and not isinstance(sample_rate_hz, bool | np.bool_)
-    if not number or not RATES_HZ[0] <= sample_rate_hz <= RATES_HZ[1] or sample_rate_hz != int(sample_rate_hz):
-        raise EmbeddingInputError(
-            [f"sample_rate_hz = {sample_rate_hz!r:.40} is no rate of audio, {RATES_HZ[0]} to {RATES_HZ[1]} Hz"]
-        )
-    return int(sample_rate_hz)
+        yield from (f"{_place(place)} is an array: give its sample_rate_hz" for place in arrays)
+        return
+    # NumPy's smallest floats cannot be compared with the highest rate
+    rate_hz = sample_rate_hz.item() if isinstance(sample_rate_hz, np.generic) else sample_rate_hz
+    number = isinstance(rate_hz, Real) and not isinstance(rate_hz, bool)
+    if not number or not RATES_HZ[0] <= rate_hz <= RATES_HZ[1] or rate_hz != int(rate_hz):
+        bounds = f"a whole number of Hz from {RATES_HZ[0]} to {RATES_HZ[1]}"
+        yield f"sample_rate_hz = {sample_rate_hz!r:.40} is no rate of audio, which is {bounds}"
 
 
 def _faults(item: object) -> Iterator[str]:
     """What keeps an input from being embedded, in words that follow its name."""
     if isinstance(item, np.ndarray):
         yield from _faults_of_array(item)
-    elif not isinstance(item, str | os.PathLike):
-        yield f"is a {type(item).__name__}, neither a path nor a numpy array"
-    elif "://" in os.fsdecode(item):
-        yield f"is the address {os.fsdecode(item)!r:.200}, and only local files are read here; copy it first"
+    elif isinstance(item, str | os.PathLike):
+        yield from _faults_of_path(os.fsdecode(item))
+    else:
+        remedy = ""
+        if isinstance(item, bytes | bytearray | memoryview) or hasattr(item, "readline"):
+            remedy = "; encoded audio is read from files alone: give the path of one"
+        elif isinstance(item, list | tuple) or hasattr(item, "__array__"):
+            remedy = "; make samples one by numpy.asarray"
+        yield f"is a {type(item).__name__}, neither a path nor a numpy array{remedy}"
+
+
+def _faults_of_path(path: str) -> Iterator[str]:
+    if not path:
+        yield "is an empty path"
+    elif _ADDRESS.match(path) and not os.path.lexists(path):
+        remedy = "give its path alone" if path.lower().startswith(("file:", "local:")) else "copy it first"
+        yield f"is the address {path!r:.200}, and only local files are read here; {remedy}"
 
 
 def _faults_of_array(array: np.ndarray) -> Iterator[str]:
     floats = np.issubdtype(array.dtype, np.floating)
     if array.dtype.newbyteorder("=") != np.int16 and not floats:
-        whole = f"; divide by {np.iinfo(array.dtype).max + 1:.0f}.0" if array.dtype.kind == "i" else ""
-        yield f"has dtype {array.dtype}; int16 or floating point in [-1, 1] is needed{whole}"
+        yield f"has dtype {array.dtype}; int16 or floating point in [-1, 1] is needed{_scaling(array.dtype)}"
     elif np.ma.is_masked(array):
         yield "has samples that are masked; fill them"
     elif floats and array.size:
@@ -149,5 +176,21 @@ def _faults_of_array(array: np.ndarray) -> Iterator[str]:
             yield f"reaches {loudest:.5g}, and floats are samples in [-1, 1]; divide int16 in floats by 32768"
     if array.ndim not in (1, 2) or not array.size:
         yield f"has shape {array.shape}; [samples] or [channels, samples] is needed"
-    elif array.ndim == 2 and len(array) > min(_MOST_CHANNELS, array.shape[1]):
+    elif array.ndim == 2 and len(array) > array.shape[1]:
         yield f"has shape {array.shape}, which is {len(array)} channels; [channels, samples] is needed: turn it by .T"
+    elif array.ndim == 2 and len(array) > _MOST_CHANNELS:
+        yield (
+            f"has shape {array.shape}, which is {len(array)} channels, and {_MOST_CHANNELS} are the most; "
+            "make a list of several recordings"
+        )
+
+
+def _scaling(dtype: np.dtype) -> str:
+    """How integers become samples, in words that follow what is wanted."""
+    if dtype.kind == "u":
+        half = np.iinfo(dtype).max // 2 + 1
+        return f"; divide by {half}.0 and subtract 1"
+    if dtype.kind == "i":  # whose own range says nothing: int64 mostly holds samples of 16 bits
+        ranges = "128.0 of 8 bits, 32768.0 of 16, 8388608.0 of 24, 2147483648.0 of 32"
+        return f"; divide by the range of its samples: {ranges}"
+    return ""

@@ -121,17 +121,23 @@ class AudioBackbone:
         """One vector a recording: the mean over its windows. Features of a network; their length says something.
 
         Args:
-            paths_or_arrays: audio files, or arrays [samples] or [channels, samples], int16 or float in [-1, 1]; any
-                iterable of them. Of a file, no more than some windows are in memory at a time.
-            sample_rate_hz: of the arrays, in Hz; files know their own.
-            on_error: ``"raise"`` embeds all or none; ``"skip"`` passes over what cannot be embedded.
+            paths_or_arrays: any iterable of local audio files (``~`` is expanded), and of arrays [samples] or
+                [channels, samples] of at most 64 channels, int16 or floating point in [-1, 1]. It must come to an
+                end and have an order, and its items are all held until the last is embedded. A file may be of any
+                length: some windows of it are in memory at a time.
+            sample_rate_hz: of the arrays, a whole number of Hz from 1000 to 1,000,000; files know their own.
+            on_error: ``"raise"`` embeds all or none: faults of arrays and addresses are told together before any file
+                is read, and the first file that cannot be decoded ends the call. ``"skip"`` passes over such items.
 
         Returns:
-            float32 [N, output_dim]; with ``"skip"`` also a list of what was passed over, whose rows are missing.
+            float32 [N, output_dim], in the order of the items. With ``"skip"`` a pair: the rows of what was not passed
+            over, and a list of what was: a path as it was given, or ``paths_or_arrays[3]``, and the reason.
 
         Raises:
-            EmbeddingInputError: an array that is not audio, or no ``sample_rate_hz`` with arrays.
-            DecodeError: a file that cannot be decoded; names it.
+            EmbeddingInputError: no such iterable, ``on_error`` or ``sample_rate_hz``, whatever ``on_error`` says; an
+                item that is neither a local path nor an array of sound, such as one that is turned round, in another
+                range, or with samples that are not numbers.
+            DecodeError: a file that is not there or cannot be decoded; names it.
         """
         vectors, skipped = embedded(paths_or_arrays, sample_rate_hz, on_error=on_error, embed=self._embed_recording)
         rows = np.array(vectors, np.float32).reshape(len(vectors), self.output_dim)

@@ -17,7 +17,7 @@ from mulan.config.recipe import Recipe
 from mulan.data.errors import OnError, Skipped
 from mulan.data.text import MOST_CHARACTERS, whole_tokenizer
 from mulan.model.audio_encoder import AudioEncoder
-from mulan.model.audio_inputs import AudioInput, embedded, in_batches, windows_of
+from mulan.model.audio_inputs import AudioInput, check_windows, embedded, in_batches, windows_of
 from mulan.model.embedding_inputs import checked_texts
 from mulan.model.folder import (
     CONFIG,
@@ -146,17 +146,23 @@ class MuLan:
         """One vector a recording: the mean over its windows (MuLan §4.1.1), normalised again.
 
         Args:
-            paths_or_arrays: audio files, or arrays [samples] or [channels, samples], int16 or float in [-1, 1]; any
-                iterable of them. Of a file, no more than some windows are in memory at a time.
-            sample_rate_hz: of the arrays, in Hz; files know their own.
-            on_error: ``"raise"`` embeds all or none; ``"skip"`` passes over what cannot be embedded.
+            paths_or_arrays: any iterable of local audio files (``~`` is expanded), and of arrays [samples] or
+                [channels, samples] of at most 64 channels, int16 or floating point in [-1, 1]. It must come to an
+                end and have an order, and its items are all held until the last is embedded. A file may be of any
+                length: some windows of it are in memory at a time.
+            sample_rate_hz: of the arrays, a whole number of Hz from 1000 to 1,000,000; files know their own.
+            on_error: ``"raise"`` embeds all or none: faults of arrays and addresses are told together before any file
+                is read, and the first file that cannot be decoded ends the call. ``"skip"`` passes over such items.
 
         Returns:
-            float32 [N, d], unit rows; with ``"skip"`` also a list of what was passed over, whose rows are missing.
+            float32 [N, d], unit rows, in the order of the items. With ``"skip"`` a pair: the rows of what was not
+            passed over, and a list of what was: a path as it was given, or ``paths_or_arrays[3]``, and the reason.
 
         Raises:
-            EmbeddingInputError: an array that is not audio, or no ``sample_rate_hz`` with arrays.
-            DecodeError: a file that cannot be decoded; names it.
+            EmbeddingInputError: no such iterable, ``on_error`` or ``sample_rate_hz``, whatever ``on_error`` says; an
+                item that is neither a local path nor an array of sound, such as one that is turned round, in another
+                range, or with samples that are not numbers.
+            DecodeError: a file that is not there or cannot be decoded; names it.
         """
         vectors, skipped = embedded(paths_or_arrays, sample_rate_hz, on_error=on_error, embed=self._embed_recording)
         return self._stack(vectors) if on_error == "raise" else (self._stack(vectors), skipped)
@@ -165,13 +171,14 @@ class MuLan:
         """One vector a text, cut to the number of tokens that the model was trained with.
 
         Args:
-            texts: any iterable of strings. Of each, the first :data:`mulan.data.text.MOST_CHARACTERS` are read.
+            texts: any iterable of strings that comes to an end and has an order. Of each, the first
+                :data:`mulan.data.text.MOST_CHARACTERS` are read. A blank one has a vector as well.
 
         Returns:
-            float32 [N, d], unit rows.
+            float32 [N, d], unit rows, in the order of the texts.
 
         Raises:
-            EmbeddingInputError: not a number of strings, or one that is not Unicode.
+            EmbeddingInputError: no such iterable, or items that are no strings or not Unicode, all of which are named.
         """
         return self._stack([self._embed_sentence(text) for text in checked_texts(texts)])
 
@@ -179,7 +186,11 @@ class MuLan:
         """int16 [n, window_samples] to unit rows, float32 [n, d].
 
         Windows share passes through the network, which moves a row by about 1e-6 depending on its neighbours.
+
+        Raises:
+            EmbeddingInputError: an array of another type or shape.
         """
+        check_windows(waveform, self.window_samples)
         parts = [np.zeros((0, self.embedding_dim), np.float32)]
         for start in range(0, len(waveform), WINDOWS_AT_ONCE):
             windows = torch.tensor(waveform[start : start + WINDOWS_AT_ONCE], device=self._device)

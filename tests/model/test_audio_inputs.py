@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from mulan.data.errors import DecodeError
-from mulan.model.audio_inputs import AudioInput, embedded, in_batches, windows_of, windows_of_samples
+from mulan.model.audio_inputs import AudioInput, check_windows, embedded, in_batches, windows_of, windows_of_samples
 from mulan.model.embedding_inputs import EmbeddingInputError
 from tests.sounds import flac, tone
 
@@ -116,31 +117,80 @@ def test_everything_that_is_not_audio_is_named_at_once() -> None:
         np.array([True]),
         np.ma.masked_array([0.1, 0.2], [True, False]),
         np.array([1j]),
+        np.zeros(9, np.uint8),
+        "",
+        Path("s3://bucket/song.wav"),
+        "file:///music/song.wav",
+        torch.zeros(9),
     ]
     with pytest.raises(EmbeddingInputError) as caught:
         check_audio(items, RATE_HZ)
     assert caught.value.faults == (
-        "paths_or_arrays[0] has dtype int32; int16 or floating point in [-1, 1] is needed; divide by 2147483648.0",
+        "paths_or_arrays[0] has dtype int32; int16 or floating point in [-1, 1] is needed; divide by the range of its "
+        "samples: 128.0 of 8 bits, 32768.0 of 16, 8388608.0 of 24, 2147483648.0 of 32",
         "paths_or_arrays[1] has shape (2, 3, 4); [samples] or [channels, samples] is needed",
         "paths_or_arrays[2] has shape (0,); [samples] or [channels, samples] is needed",
         "paths_or_arrays[3] holds NaN or infinite samples",
-        "paths_or_arrays[4] is a list, neither a path nor a numpy array",
-        "paths_or_arrays[5] has dtype uint8; int16 or floating point in [-1, 1] is needed",
+        "paths_or_arrays[4] is a list, neither a path nor a numpy array; make samples one by numpy.asarray",
+        "paths_or_arrays[5] has dtype uint8; int16 or floating point in [-1, 1] is needed; "
+        "divide by 128.0 and subtract 1",
         "paths_or_arrays[5] has shape (2, 2, 2); [samples] or [channels, samples] is needed",
-        "paths_or_arrays[8] is a bytes, neither a path nor a numpy array",
+        "paths_or_arrays[8] is a bytes, neither a path nor a numpy array; "
+        "encoded audio is read from files alone: give the path of one",
         "paths_or_arrays[9] is a NoneType, neither a path nor a numpy array",
         "paths_or_arrays[10] is the address 's3://bucket/song.wav', and only local files are read here; copy it first",
         "paths_or_arrays[11] has dtype bool; int16 or floating point in [-1, 1] is needed",
         "paths_or_arrays[12] has samples that are masked; fill them",
         "paths_or_arrays[13] has dtype complex128; int16 or floating point in [-1, 1] is needed",
+        "paths_or_arrays[14] has dtype uint8; int16 or floating point in [-1, 1] is needed; "
+        "divide by 128.0 and subtract 1",
+        "paths_or_arrays[15] is an empty path",
+        "paths_or_arrays[16] is the address 's3:/bucket/song.wav', and only local files are read here; copy it first",
+        "paths_or_arrays[17] is the address 'file:///music/song.wav', and only local files are read here; "
+        "give its path alone",
+        "paths_or_arrays[18] is a Tensor, neither a path nor a numpy array; make samples one by numpy.asarray",
     )
-    assert all(fault in str(caught.value) for fault in caught.value.faults)
+    assert all(fault in str(caught.value) for fault in caught.value.faults[:20])
+    with pytest.raises(EmbeddingInputError) as also:
+        check_audio(items, 0)
+    assert also.value.faults == (
+        "sample_rate_hz = 0 is no rate of audio, which is a whole number of Hz from 1000 to 1000000",
+        *caught.value.faults,
+    )
 
 
-@pytest.mark.parametrize("shape", [(352_800, 2), (3, 2), (65, 100_000), (2, 1)])
+@pytest.mark.parametrize(("dtype", "half"), [(np.uint8, 128.0), (np.uint16, 32_768.0)])
+def test_unsigned_samples_become_floats_as_it_is_told(dtype: type, half: float) -> None:
+    samples = np.array([0, half, 2 * half - 1], dtype)
+    with pytest.raises(EmbeddingInputError, match=rf"divide by {half} and subtract 1$"):
+        check_audio([samples], RATE_HZ)
+    assert (samples / half - 1).tolist() == [-1, 0, pytest.approx(1, abs=0.01)]
+
+
+def test_a_local_folder_may_look_like_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("s3:").mkdir()
+    Path("s3:/song.wav").touch()
+    assert check_audio(["s3:/song.wav", "C:/song.wav", "song: live.wav"], None) == 3
+
+
+def test_windows_are_int16_and_of_the_length_of_the_model() -> None:
+    check_windows(np.zeros((0, 8), np.int16), 8)
+    for wrong, given in (
+        (np.zeros((2, 8), np.float32), r"float32 \[2, 8\]"),
+        (np.zeros((2, 9), np.int16), r"int16 \[2, 9\]"),
+        (np.zeros(8, np.int16), r"int16 \[8\]"),
+        ([[0] * 8], "a list"),
+    ):
+        with pytest.raises(EmbeddingInputError, match=rf"takes an int16 array \[n, 8\], not {given}"):
+            check_windows(wrong, 8)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", [(352_800, 2), (3, 2), (65, 100_000), (2, 1), (70, 3)])
 def test_more_channels_than_there_can_be_are_refused(shape: tuple[int, int]) -> None:
     """The first is what soundfile gives of eight seconds of a stereo file."""
-    with pytest.raises(EmbeddingInputError, match=rf"{shape[0]} channels.*turn it by \.T"):
+    remedy = r"turn it by \.T" if shape[0] > shape[1] else "make a list of several recordings"
+    with pytest.raises(EmbeddingInputError, match=rf"{shape[0]} channels.*{remedy}"):
         check_audio([np.zeros(shape, np.float32)], RATE_HZ)
 
 
@@ -176,7 +226,8 @@ def test_a_rate_that_no_sound_has_is_refused(rate_hz: Any) -> None:
     assert check_audio(["song.wav"], rate_hz) == 1
 
 
-@pytest.mark.parametrize("rate_hz", [44_100, 44_100.0, np.int32(44_100), np.float32(44_100)])
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("rate_hz", [44_100, 44_100.0, np.int32(44_100), np.float32(44_100), np.float16(8000)])
 def test_a_rate_may_be_any_number(rate_hz: Any) -> None:
     assert check_audio([np.zeros(3, np.int16)], rate_hz) == 1
 
@@ -187,7 +238,17 @@ def test_what_cannot_be_embedded_is_skipped_and_named(tmp_path: Path, monkeypatc
     (tmp_path / "good.flac").write_bytes(flac(tone(440, 0.1)))
     odd = str(tmp_path / "caf\udce9.mp3")
     last = np.full(9, 0.5)
-    items: list[Any] = ["~/good.flac", tmp_path / "empty.mp3", np.zeros((9, 2)), odd, None, last, tmp_path, "a\0b"]
+    items: list[Any] = [
+        "~/good.flac",
+        tmp_path / "empty.mp3",
+        np.zeros((9, 2)),
+        odd,
+        None,
+        last,
+        tmp_path,
+        "a\0b",
+        "s3://b/c.mp3",
+    ]
 
     def loudest(item: AudioInput, rate_hz: int | None) -> np.ndarray:
         return np.array([recording_of(item, sample_rate_hz=rate_hz, wanted_hz=RATE_HZ).max()])
@@ -201,12 +262,14 @@ def test_what_cannot_be_embedded_is_skipped_and_named(tmp_path: Path, monkeypatc
         ("paths_or_arrays[4]", "not audio"),
         (str(tmp_path), "missing file"),
         ("a\0b", "missing file"),
+        ("s3://b/c.mp3", "not audio"),
     ]
     for place in (1, 3, 6):
         with pytest.raises(DecodeError, match=r"empty\.mp3|caf|regular file"):
             embedded([items[0], items[place]], None, on_error="raise", embed=loudest)
-    with pytest.raises(EmbeddingInputError, match="'raise' or 'skip'"):
-        embedded([], None, on_error="ignore", embed=loudest)  # type: ignore[arg-type]
+    for other in ("ignore", None, True, np.array([1, 2])):
+        with pytest.raises(EmbeddingInputError, match="'raise' or 'skip'"):
+            embedded([], None, on_error=other, embed=loudest)  # type: ignore[arg-type]
 
 
 def test_windows_are_stacked_in_batches() -> None:

@@ -130,6 +130,16 @@ def test_the_same_recording_gives_the_same_bits_whatever_else_is_in_the_call(
     np.testing.assert_array_equal(again.embed_audio([str(tmp_path / "sound.wav")])[0], together[1])
 
 
+def test_any_iterable_is_embedded_and_bad_files_are_skipped_when_asked(exported: Exported, tmp_path: Path) -> None:
+    sounds = [exported.sound(1.2, seed=seed) for seed in range(2)]
+    rows = exported.backbone.embed_audio(sounds, exported.rate_hz)
+    np.testing.assert_array_equal(exported.backbone.embed_audio(iter(sounds), exported.rate_hz), rows)
+    given: list[Any] = [sounds[0], tmp_path / "missing.wav", sounds[1]]
+    others, skipped = exported.backbone.embed_audio(given, exported.rate_hz, on_error="skip")
+    np.testing.assert_array_equal(others, rows)
+    assert [(item.name, item.reason) for item in skipped] == [(str(tmp_path / "missing.wav"), "missing file")]
+
+
 def test_other_sample_rates_are_resampled(exported: Exported) -> None:
     def clean(rate_hz: int) -> np.ndarray:
         return np.sin(2 * np.pi * 440 * np.arange(rate_hz) / rate_hz) / 3

@@ -261,6 +261,27 @@ def test_damaged_tokenizer(damaged: Path) -> None:
         MuLan.from_pretrained(damaged)
 
 
+def test_any_iterable_is_embedded_and_bad_files_are_skipped_when_asked(loaded: MuLan, tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / f"{number}.flac").write_bytes(flac(tone(200.0 * (number + 1), 0.3)))
+    files = sorted(tmp_path.glob("*.flac"))
+    rows = loaded.embed_audio(files)
+    np.testing.assert_array_equal(loaded.embed_audio(file for file in files), rows)
+    np.testing.assert_array_equal(loaded.embed_text(text for text in TEXTS), loaded.embed_text(TEXTS))
+    (tmp_path / "empty.mp3").touch()
+    given = [*files[:2], tmp_path / "empty.mp3", files[2]]
+    others, skipped = loaded.embed_audio(given, on_error="skip")
+    np.testing.assert_array_equal(others, rows)
+    assert [(item.name, item.reason) for item in skipped] == [(str(tmp_path / "empty.mp3"), "undecodable audio")]
+    with pytest.raises(DecodeError, match=r"empty\.mp3"):
+        loaded.embed_audio(given)
+
+
+def test_windows_of_another_type_are_refused(loaded: MuLan) -> None:
+    with pytest.raises(EmbeddingInputError, match=rf"int16 array \[n, {WINDOW}\], not float32"):
+        loaded.embed_windows(np.zeros((1, WINDOW), np.float32))
+
+
 def test_what_is_not_audio_is_told_before_anything_is_read(loaded: MuLan) -> None:
     with pytest.raises(EmbeddingInputError, match=r"paths_or_arrays\[1\] is an array: give its sample_rate_hz"):
         loaded.embed_audio(["/no/such/file.wav", np.zeros(100, np.int16)])
