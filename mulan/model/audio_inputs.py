@@ -1,7 +1,6 @@
 """Recordings as users give them to be embedded, and the windows that stand for them."""
 
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from numbers import Real
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mulan.config.paths import LOCAL_SCHEMES, is_mistyped, scheme_of
 from mulan.data.audio import covering_windows, evenly_spaced_windows, to_mono_int16
 from mulan.data.errors import DecodeError, OnError, Skipped, one_line
 from mulan.data.samples import RATES_HZ
@@ -18,8 +18,6 @@ AudioInput = str | os.PathLike[str] | np.ndarray
 """A file's path, or an array [samples] or [channels, samples], int16 or float in [-1, 1]."""
 
 _MOST_CHANNELS = 64
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]+:/")
-"""How a URI begins; of its two slashes ``Path`` leaves one."""
 _LOUDEST = 4.0
 """Of float samples: what is mixed or decoded from MP3 goes beyond 1 by some decibels, int16 in floats by 90."""
 
@@ -90,7 +88,7 @@ def windows_of(
         assert sample_rate_hz is not None
         recording = to_mono_int16(np.atleast_2d(item).T, sample_rate_hz, wanted_hz)
         return windows_of_samples(recording, window_samples)
-    return covering_windows(os.path.expanduser(os.fsdecode(item)), window_samples, sample_rate_hz=wanted_hz)
+    return covering_windows(_local_path(os.fsdecode(item)), window_samples, sample_rate_hz=wanted_hz)
 
 
 def windows_of_samples(recording: np.ndarray, window_samples: int) -> Iterator[np.ndarray]:
@@ -155,11 +153,18 @@ def _faults(item: object) -> Iterator[str]:
 
 
 def _faults_of_path(path: str) -> Iterator[str]:
-    if not path:
+    local = _local_path(path)
+    # of the two slashes of an address Path leaves one, and it looks mistyped
+    if not local:
         yield "is an empty path"
-    elif _ADDRESS.match(path) and not os.path.lexists(path):
-        remedy = "give its path alone" if path.lower().startswith(("file:", "local:")) else "copy it first"
-        yield f"is the address {path!r:.200}, and only local files are read here; {remedy}"
+    elif (scheme_of(local) or is_mistyped(local)) and not os.path.lexists(local):
+        yield f"is the address {path!r:.200}, and only local files are read here; copy it first"
+
+
+def _local_path(path: str) -> str:
+    """A path without ``file://``, and with ``~`` expanded; any other address as it is."""
+    scheme = scheme_of(path)
+    return os.path.expanduser(path[len(f"{scheme}://") :] if scheme in LOCAL_SCHEMES else path)
 
 
 def _faults_of_array(array: np.ndarray) -> Iterator[str]:

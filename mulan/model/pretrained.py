@@ -146,10 +146,10 @@ class MuLan:
         """One vector a recording: the mean over its windows (MuLan §4.1.1), normalised again.
 
         Args:
-            paths_or_arrays: any iterable of local audio files (``~`` is expanded), and of arrays [samples] or
-                [channels, samples] of at most 64 channels, int16 or floating point in [-1, 1]. It must come to an
-                end and have an order, and its items are all held until the last is embedded. A file may be of any
-                length: some windows of it are in memory at a time.
+            paths_or_arrays: any iterable of local audio files (``~`` is expanded, ``file://`` is taken off), and of
+                arrays [samples] or [channels, samples] of at most 64 channels, int16 or floating point in [-1, 1]. It
+                must come to an end and have an order, and its items are all held until the last is embedded. A file
+                may be of any length: memory does not depend on it.
             sample_rate_hz: of the arrays, a whole number of Hz from 1000 to 1,000,000; files know their own.
             on_error: ``"raise"`` embeds all or none: faults of arrays and addresses are told together before any file
                 is read, and the first file that cannot be decoded ends the call. ``"skip"`` passes over such items.
