@@ -1,4 +1,4 @@
-"""Measure a part of the whole against its peers and goals: python -m jobs.bench loss|step|data|checkpoint|start
+"""Measure a part of the whole against its peers and goals: python -m jobs.bench loss|step|data|decode|checkpoint|start
 
 Prints progress and a table, and writes the same as JSON with --json FILE. Candidates take turns; figures are medians
 with their ranges.
@@ -131,6 +131,21 @@ def _data(given: argparse.Namespace, progress: Progress) -> "Report":
     )
 
 
+def _add_decode(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--against", type=Path, metavar="FOLDER", help="of another version of mulan, to be compared with"
+    )
+
+
+def _decode(given: argparse.Namespace, progress: Progress) -> "Report":
+    if given.against and not (given.against / "mulan" / "data" / "audio.py").is_file():
+        raise BenchmarkRefused(f"--against {given.against}: there is no mulan; name a folder that git checked out")
+    from mulan.benchmarks.decode import bench_decode
+
+    against = given.against.resolve() if given.against else None
+    return bench_decode(rounds=given.rounds, against=against, progress=progress)
+
+
 def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
     arguments.add_recipe(parser, default="m_resnet50")
 
@@ -167,6 +182,7 @@ KINDS: dict[str, tuple[Add, Measure]] = {
     "loss": (_add_loss, _loss),
     "step": (_add_step, _step),
     "data": (_add_data, _data),
+    "decode": (_add_decode, _decode),
     "checkpoint": (_add_checkpoint, _checkpoint),
     "start": (_add_start, _start),
 }

@@ -1,0 +1,88 @@
+"""One window of a recording: what finding its true length costs, beside a decoder that believes headers."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+from mulan.benchmarks import decode_process
+from mulan.benchmarks.decode_process import FORMATS, SECONDS, WINDOW_S, WINDOWS_A_READING
+from mulan.benchmarks.measure import BenchmarkFailed, Figure, interleaved, ratios
+from mulan.benchmarks.results import Goal, Report, Row
+
+OURS, PLAIN, OTHER = "decode_window", "soundfile alone", "the other version"
+GOAL = 1.03
+"""Most that a window may take of what it took in another version, for the formats of a corpus."""
+GOAL_FORMATS = ("FLAC, 16 kHz", "MP3, 44.1 kHz")
+
+
+def bench_decode(*, rounds: int, against: Path | None, progress: Callable[[str], None]) -> Report:
+    """Times windows of each format by turns, each candidate in a process of its own.
+
+    Args:
+        rounds: readings of each candidate and format, after one that warms up.
+        against: a folder with another version of mulan, whose ``decode_window`` is timed as well.
+    """
+    here = Path(__file__).parents[2]
+    candidates = {OURS: ("decode_window", here), PLAIN: ("soundfile", here)}
+    if against is not None:
+        candidates[OTHER] = ("decode_window", against)
+    rows, goals = [], []
+    with ExitStack() as stack:
+        asked = {name: stack.enter_context(_asked(*how)) for name, how in candidates.items()}
+        for form in FORMATS:
+            figures = _readings({name: partial(ask, form) for name, ask in asked.items()}, rounds)
+            told = ", ".join(f"{name} {figure.median:.2f} ms" for name, figure in figures.items())
+            progress(f"{form}: {told}")
+            columns = {**figures, "/ soundfile": ratios(figures[OURS], figures[PLAIN])}
+            if against is not None:
+                columns["/ the other"] = ratios(figures[OURS], figures[OTHER])
+                if form in GOAL_FORMATS:
+                    goals.append(Goal(f"{form}, / the other", columns["/ the other"].median, GOAL, at_most=True))
+            rows.append(Row(form, columns))
+    return Report(
+        "Decode",
+        {"rounds": rounds, "recordings, s": SECONDS, "window, s": WINDOW_S, "windows a reading": WINDOWS_A_READING},
+        rows,
+        goals,
+        ["CPU milliseconds of a window, decoded from memory to 16 kHz mono."],
+    )
+
+
+def _readings(candidates: dict[str, Callable[[], float]], rounds: int) -> dict[str, Figure]:
+    figures = interleaved(candidates, rounds=rounds + 1, unit="ms", on_reading=lambda *_: None)
+    return {name: Figure(figure.values[1:], figure.unit) for name, figure in figures.items()}
+
+
+@contextmanager
+def _asked(kind: str, folder: Path) -> Iterator[Callable[[str], float]]:
+    """A process that tells what a window of a format takes."""
+    script = str(Path(decode_process.__file__))
+    environment = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+    # -P: else the script's own folder is searched before the other version's
+    with subprocess.Popen(
+        [sys.executable, "-P", script, kind],
+        env=environment,
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        asking, answers = process.stdin, process.stdout
+
+        def ask(form: str) -> float:
+            try:
+                print(form, file=asking, flush=True)
+                return float(answers.readline())
+            except (BrokenPipeError, ValueError) as error:
+                raise BenchmarkFailed(f"{folder}: the process that decodes by {kind} ended") from error
+
+        try:
+            yield ask
+        finally:
+            process.kill()
