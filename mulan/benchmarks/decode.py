@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -86,3 +86,5 @@ def _asked(kind: str, folder: Path) -> Iterator[Callable[[str], float]]:
             yield ask
         finally:
             process.kill()
+            with suppress(BrokenPipeError):
+                asking.close()

@@ -30,9 +30,9 @@ FORMATS = {
 Decode = Callable[[bytes, np.ndarray, float], None]
 
 
-def encoded(container: str, rate_hz: int, channels: int) -> bytes:
+def encoded(container: str, rate_hz: int, channels: int, *, seconds: int = SECONDS) -> bytes:
     """Swelling harmonics in a little noise."""
-    times = np.arange(SECONDS * rate_hz) / rate_hz
+    times = np.arange(seconds * rate_hz) / rate_hz
     sound = np.random.default_rng(0).normal(0, 0.01, (len(times), channels))
     for number, pitch_hz in enumerate((220, 330, 440, 880, 1760)):
         swell = 0.5 + 0.5 * np.sin(2 * np.pi * (0.2 + 0.1 * number) * times)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mulan.benchmarks import decode
 from mulan.benchmarks.decode import bench_decode
 from mulan.benchmarks.decode_process import FORMATS, RATE_HZ, by_mulan, by_soundfile, encoded
 from mulan.benchmarks.measure import BenchmarkFailed
@@ -13,7 +14,7 @@ from mulan.benchmarks.measure import BenchmarkFailed
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_both_ways_decode_the_same_window(form: str) -> None:
-    audio = encoded(*FORMATS[form])
+    audio = encoded(*FORMATS[form], seconds=3)
     ours, plain = np.zeros(RATE_HZ, np.int16), np.zeros(RATE_HZ, np.int16)
     by_mulan(audio, ours, 0.37)
     by_soundfile(audio, plain, 0.37)
@@ -24,13 +25,14 @@ def test_both_ways_decode_the_same_window(form: str) -> None:
 
 
 @pytest.mark.processes  # what is compared are the packages that two processes find on their paths
-def test_a_report_compares_two_versions(tmp_path: Path) -> None:
+def test_a_report_compares_two_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
+    monkeypatch.setattr(decode, "FORMATS", ["FLAC, 16 kHz"])
     report = bench_decode(rounds=1, against=Path(__file__).parents[2], progress=told.append)
-    assert len(told) == len(report.rows) == len(FORMATS)
+    assert len(told) == len(report.rows) == 1
     assert {"decode_window", "soundfile alone", "the other version", "/ the other"} < set(report.rows[0].figures)
     assert all(0.3 < row.figures["/ the other"].median < 3 for row in report.rows)
-    assert len(report.goals) == 2
+    assert len(report.goals) == 1
     report.write(tmp_path / "report.json")
     assert json.loads((tmp_path / "report.json").read_text())["title"] == "Decode"
     (tmp_path / "mulan").mkdir()
