@@ -30,6 +30,9 @@ _MOST_KEPT = 2**22
 _MARGIN_S = 0.02
 """Decoded on both sides of a part that is brought to another rate: many times what the filter reaches."""
 
+_ROUNDING_S = 1e-6
+"""Of a sum of seconds: less than a frame."""
+
 _FRAMES_LOST_AT_END = 0.01
 """Share of a file's frames that may be missing, where their number is known or FLAC tells it."""
 
@@ -188,7 +191,8 @@ def _best_sound(file: Encoded, rate_hz: int) -> StreamedSound:
         if best is None or decoding.seconds > best_decoding.seconds:
             best, best_decoding = sound, decoding
         faults.append(decoding.fault)
-        if not decoding.fault and decoding.seconds and (decoder is not by_libsndfile or decoding.seconds == known_s):
+        complete = decoder is not by_libsndfile or 0 < known_s <= decoding.seconds + _ROUNDING_S
+        if complete and decoding.seconds and not decoding.fault:
             break
     assert best is not None
     if not best.samples:
