@@ -1,7 +1,8 @@
 """WebDataset tars that were made elsewhere become a corpus where they are: only an index over them is written."""
 
 import os
-from collections.abc import Iterable
+import posixpath
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -10,8 +11,9 @@ from mulan.data import audio, storage
 from mulan.data.errors import BadRecording, CorpusError, OnError, Rejected, Skipped
 from mulan.data.index import SCHEMA, index_row, write_index
 from mulan.data.metadata import check_metadata
-from mulan.data.records import parse_record
-from mulan.data.storage_errors import StorageError
+from mulan.data.records import AUDIO_EXTENSIONS, parse_record
+from mulan.data.retries import patiently
+from mulan.data.storage_errors import StorageRefused, concerns_all
 from mulan.data.tar_members import Sample, samples_in
 from mulan.data.text import is_unicode
 
@@ -32,7 +34,8 @@ def index_shards(
     Args:
         shard_uris: paths and URIs of uncompressed tars.
         corpus_uri: folder of the index.
-        keys_restart: whether shards use the same keys anew; ids are then ``SHARD/KEY``, by the shard's name.
+        keys_restart: whether shards use the same keys anew; ids are then ``SHARD/KEY``, by the shard's name, with those
+            of its folders that not all shards share.
         on_error: ``"raise"`` looks at all shards, and writes nothing if anything in them cannot be used; ``"skip"``
             leaves it out.
 
@@ -41,6 +44,7 @@ def index_shards(
 
     Raises:
         CorpusError: shards that cannot be read and recordings that cannot be used (``"raise"``), or none that can.
+        StorageError: storage fails for longer than our patience lasts, or would refuse any shard.
     """
     corpus_uri = storage.absolute(corpus_uri)
     if isinstance(shard_uris, str | bytes | os.PathLike):
@@ -48,34 +52,63 @@ def index_shards(
     rejected = Rejected(corpus_uri, on_error)
     rows: list[dict[str, Any]] = []
     shard_of: dict[str, str] = {}
-    for shard_uri in map(storage.absolute, shard_uris):
-        prefix = f"{shard_uri.rpartition('/')[2].removesuffix('.tar')}/" if keys_restart else ""
-        try:
-            fs, path = storage.filesystem(shard_uri)
-            with fs.open(path, "rb") as file:
-                for sample in samples_in(file):
-                    file.seek(sample.start)
-                    content = file.read(sample.end - sample.start)
-                    try:
-                        row = _row(sample, content, shard_uri, prefix)
-                        _check_new(row["recording_id"], shard_uri, shard_of)
-                        rows.append(row)
-                    except BadRecording as error:
-                        rejected.add(sample.key, error, shard=shard_uri)
-        except BadRecording as error:
-            rejected.add(shard_uri, error)
-        except (OSError, ValueError, StorageError) as error:
-            rejected.add(shard_uri, BadRecording("unreadable shard", f"cannot be read: {error}"))
+    uris = [storage.absolute(uri) for uri in shard_uris]
+    prefixes = _prefixes(uris) if keys_restart else [""] * len(uris)
+    for shard_uri, prefix in zip(uris, prefixes, strict=True):
+        for name, outcome in _examined(shard_uri, prefix):
+            try:
+                if isinstance(outcome, BadRecording):
+                    raise outcome
+                _check_new(outcome["recording_id"], shard_uri, shard_of, keys_restart)
+                rows.append(outcome)
+            except BadRecording as error:
+                rejected.add(name, error, shard="" if name == shard_uri else shard_uri)
     rejected.settle(len(rows))
     write_index(pa.Table.from_pylist(rows, SCHEMA), corpus_uri)
     return rejected.skipped
 
 
+_Outcomes = list[tuple[str, dict[str, Any] | BadRecording]]
+"""By key, or by the shard's URI where it is of the shard: a row of the index, or what is wrong."""
+
+
+def _examined(shard_uri: str, prefix: str) -> _Outcomes:
+    try:
+        return patiently(f"{shard_uri} cannot be read", _examined_once, shard_uri, prefix)
+    except (OSError, StorageRefused) as error:
+        if error.__cause__ is not None and concerns_all(error.__cause__):
+            raise
+        return [(shard_uri, BadRecording("unreadable shard", f"cannot be read: {error}"))]
+
+
+def _examined_once(shard_uri: str, prefix: str) -> _Outcomes:
+    outcomes: _Outcomes = []
+    fs, path = storage.filesystem(shard_uri)
+    try:
+        with fs.open(path, "rb") as file:
+            for sample in samples_in(file):
+                file.seek(sample.start)
+                content = file.read(sample.end - sample.start)
+                try:
+                    outcomes.append((sample.key, _row(sample, content, shard_uri, prefix)))
+                except BadRecording as error:
+                    outcomes.append((sample.key, error))
+    except BadRecording as error:
+        outcomes.append((shard_uri, error))
+    if not outcomes:
+        outcomes.append((shard_uri, BadRecording("no recordings", "no member has a name and an extension")))
+    return outcomes
+
+
 def _row(sample: Sample, content: bytes, shard_uri: str, prefix: str) -> dict[str, Any]:
     record = parse_record(content)
     metadata = dict(record.metadata)
+    if not record.audio:
+        raise BadRecording("undecodable audio", "the audio file is empty")
     if "duration_s" not in metadata:
         metadata["duration_s"] = audio.duration_s(record.audio)
+    elif record.extension not in AUDIO_EXTENSIONS:
+        audio.duration_s(record.audio)  # it may be anything
     check_metadata(metadata)
     recording_id = prefix + record.recording_id
     if not is_unicode(recording_id):
@@ -83,12 +116,20 @@ def _row(sample: Sample, content: bytes, shard_uri: str, prefix: str) -> dict[st
     return index_row(recording_id, shard_uri, sample.start, sample.end - sample.start, metadata)
 
 
-def _check_new(recording_id: str, shard_uri: str, shard_of: dict[str, str]) -> None:
-    if recording_id not in shard_of:
+def _check_new(recording_id: str, shard_uri: str, shard_of: dict[str, str], keys_restart: bool) -> None:
+    other = shard_of.get(recording_id)
+    if other is None:
         shard_of[recording_id] = shard_uri
-        return
-    other = shard_of[recording_id]
-    if other == shard_uri:
-        raise BadRecording("id given twice", "its members are not adjacent, or another recording has its key")
-    remedy = "where keys restart in every shard, pass keys_restart=True"
-    raise BadRecording("id given twice", f"{recording_id} is in {other} as well; {remedy}")
+    elif other == shard_uri:
+        said = "its members are not adjacent, another recording has its key, or the shard is given twice"
+        raise BadRecording("id given twice", said)
+    else:
+        remedy = "" if keys_restart else "; where keys restart in every shard, pass keys_restart=True"
+        raise BadRecording("id given twice", f"{recording_id} is in {other} as well{remedy}")
+
+
+def _prefixes(shard_uris: Sequence[str]) -> list[str]:
+    """What tells the shards' keys apart."""
+    parts = [uri.removesuffix(".tar").split("/") for uri in shard_uris]
+    shared = len(posixpath.commonprefix([of_shard[:-1] for of_shard in parts]))
+    return ["/".join([*of_shard[shared:], ""]) for of_shard in parts]

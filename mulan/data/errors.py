@@ -121,7 +121,7 @@ class Rejected:
         if self._on_error == "skip":
             written = name.encode(errors="backslashreplace").decode()
             self.skipped.append(
-                Skipped(written, error.reason, one_line(f"in {shard}: " if shard else "") + error.detail)
+                Skipped(written, error.reason, (f"in {one_line(shard)}: " if shard else "") + error.detail)
             )
 
     def settle(self, left: int) -> None:

@@ -93,9 +93,18 @@ def _faults_of_scalars(metadata: Mapping[str, Any]) -> Iterator[str]:
     if split not in SPLITS:
         near = difflib.get_close_matches(str(split), SPLITS, n=1)
         yield f"split is {split!r:.80}, not one of {', '.join(SPLITS)}" + (f"; did you mean {near[0]}?" if near else "")
-    if not isinstance(duration_s, Real) or isinstance(duration_s, bool) or not 0 < float(duration_s) < math.inf:
+    if not _is_length(duration_s):
         yield f"duration_s is {duration_s!r:.80}, not a number of seconds above 0"
     for name in ("provenance", "licence"):
         value = metadata.get(name, "")
         if name in metadata and not (isinstance(value, str) and is_unicode(value)):
             yield f"{name} is {value!r:.80}, not Unicode text"
+
+
+def _is_length(duration_s: Any) -> bool:
+    if not isinstance(duration_s, Real) or isinstance(duration_s, bool):
+        return False
+    try:
+        return 0 < float(duration_s) < math.inf
+    except OverflowError:  # of an integer, which JSON lets have hundreds of digits
+        return False

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mulan.data import storage
@@ -11,7 +11,7 @@ from mulan.data.index import Corpus
 from mulan.data.metadata import texts_of
 from mulan.data.tar_members import key_of, members_in, split_name
 
-_AUDIO_EXTENSIONS = frozenset({
+AUDIO_EXTENSIONS = frozenset({
     "3gp", "aac", "ac3", "aif", "aifc", "aiff", "alac", "amr", "ape", "au", "avi", "avr", "caf", "dsf", "dts", "eac3",
     "flac", "flv", "gsm", "iff", "ircam", "m4a", "m4b", "mka", "mkv", "mov", "mp1", "mp2", "mp3", "mp4", "mpc",
     "mpga", "nist", "nut", "oga", "ogg", "opus", "paf", "pvf", "qoa", "ra", "rf64", "rm", "sds", "snd", "sph", "spx",
@@ -39,12 +39,13 @@ class Record:
 
 
 def read_record(corpus: Corpus, row: int) -> Record:
-    """One recording of a corpus by its row number.
+    """One recording of a corpus by its row number, with its id in the index.
 
     Raises:
         BadRecording: the bytes are not there or are not a recording.
     """
-    return parse_read(storage.read_ranges(*corpus.byte_ranges([row]))[0])
+    record = parse_read(storage.read_ranges(*corpus.byte_ranges([row]))[0])
+    return replace(record, recording_id=corpus.recording_ids([row])[0])  # the shard's name may be a part of it
 
 
 def parse_read(read: bytes | Exception) -> Record:
@@ -102,7 +103,7 @@ def _metadata(key: str, found: dict[str, bytes]) -> dict[str, Any]:
 
 
 def _audio_extension(key: str, found: dict[str, bytes]) -> str:
-    names = [name for name in found if name.rpartition(".")[2] in _AUDIO_EXTENSIONS]
+    names = [name for name in found if name.rpartition(".")[2] in AUDIO_EXTENSIONS]
     if not names and len(found) == 1:
         names = list(found)
     if len(names) != 1:

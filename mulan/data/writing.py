@@ -3,21 +3,26 @@
 import io
 import json
 import os
+import re
 import tarfile
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from mulan.data import audio, storage
 from mulan.data.errors import BadRecording, CorpusError, OnError, Rejected, Skipped
-from mulan.data.index import INDEX_NAME, SCHEMA, Corpus, index_row, write_index
+from mulan.data.index import SCHEMA, Corpus, index_row, write_index
 from mulan.data.metadata import check_metadata
+from mulan.data.storage_errors import StorageError, refusal
 from mulan.data.tar_members import key_of
 from mulan.data.text import is_unicode
+
+_WRITTEN_HERE = re.compile(r"shards(-\d+)?/\d+\.tar")
+"""Shards that may be removed: any other that an index names may be somebody's only copy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +52,11 @@ def write_corpus(
 ) -> list[Skipped]:
     """Writes a corpus: ``URI/shards/NNNNN.tar`` and, last, ``URI/index.parquet``.
 
+    Where ``shards`` is there already, the folder is ``shards-1`` or the next that is not.
+
     Recordings are taken and written one at a time; memory does not depend on their number in a shard. A corpus that is
-    there already is replaced when the new one is whole, and stays if that fails.
+    there already is replaced when the new one is whole, and stays if that fails. Shards of a call that is interrupted
+    stay as well, for :func:`mulan.data.adoption.index_shards` to adopt.
 
     Args:
         recordings: any iterable.
@@ -62,6 +70,7 @@ def write_corpus(
 
     Raises:
         CorpusError: recordings that cannot be used, by id (``"raise"``), or none that can.
+        StorageError: the corpus could not be written.
     """
     uri = storage.absolute(uri)
     rejected = Rejected(uri, on_error)
@@ -71,26 +80,34 @@ def write_corpus(
         for recording in recordings:
             try:
                 metadata = _checked(recording, seen)
+                if not rejected.refuses:  # else the others are only looked at
+                    name, offset, length = shards.add(recording, metadata)
+                    rows.append(index_row(recording.recording_id, name, offset, length, metadata))
             except BadRecording as error:
                 rejected.add(str(getattr(recording, "recording_id", recording))[:200], error)
-                continue
-            if not rejected.refuses:  # else the others are only looked at
-                name, offset, length = shards.add(recording, metadata)
-                rows.append(index_row(recording.recording_id, name, offset, length, metadata))
-    rejected.settle(len(rows))
+            del recording  # before the next one is made: there is memory for one
+    try:
+        rejected.settle(len(rows))
+    except CorpusError:
+        with suppress(StorageError):
+            shards.remove()
+        raise
     _replace_index(rows, uri)
     return rejected.skipped
 
 
 class _ShardWriter:
-    """Writes one shard after the other: on this machine, and when it is full to where it belongs."""
+    """Writes one shard after the other: on this machine, and when it is full to where it belongs.
+
+    If that is this machine too, it is made beside the corpus: temporary files may be kept in memory.
+    """
 
     def __init__(self, corpus_uri: str, recordings_per_shard: int) -> None:
         if recordings_per_shard < 1:
             raise CorpusError(corpus_uri, [f"recordings_per_shard is {recordings_per_shard}; at least 1 is needed"])
         self._corpus_uri, self._most = corpus_uri, recordings_per_shard
         self._folder = _free_folder(corpus_uri)
-        self._aside = tempfile.TemporaryDirectory(prefix="mulan-shard-")
+        self._aside: tempfile.TemporaryDirectory[str] | None = None
         self._tar: tarfile.TarFile | None = None
         self._shards = self._recordings = 0
 
@@ -102,21 +119,45 @@ class _ShardWriter:
             if kind is None:
                 self._finish()
             elif self._tar is not None:
-                self._tar.close()
+                with suppress(OSError):  # of a full disk, which has been told
+                    self._tar.close()
         finally:
-            self._aside.cleanup()
+            if self._aside is not None:
+                self._aside.cleanup()
 
     def add(self, recording: Recording, metadata: Mapping[str, Any]) -> tuple[str, int, int]:
         """Name of the shard, first byte of the recording in it, and its bytes."""
         if self._recordings == self._most:
             self._finish()
-        if self._tar is None:
-            self._tar = tarfile.open(self._path, mode="w")  # noqa: SIM115 - closed by _finish() and __exit__()
-        offset, key = self._tar.offset, key_of(recording.recording_id)
-        _add(self._tar, f"{key}.{recording.extension}", recording.audio)
-        _add(self._tar, f"{key}.json", json.dumps(metadata, ensure_ascii=False).encode())
+        with self._told():
+            if self._tar is None:
+                self._tar = self._begin()
+            offset, key = self._tar.offset, key_of(recording.recording_id)
+            _add(self._tar, f"{key}.{recording.extension}", recording.audio)
+            _add(self._tar, f"{key}.json", json.dumps(metadata, ensure_ascii=False).encode())
         self._recordings += 1
         return self._name, offset, self._tar.offset - offset
+
+    def remove(self) -> None:
+        """Removes all shards that were written."""
+        if self._shards:
+            storage.remove_folder(storage.join(self._corpus_uri, self._folder))
+
+    def _begin(self) -> tarfile.TarFile:
+        if self._aside is None:
+            folder = storage.filesystem(self._corpus_uri)[1] if storage.is_local(self._corpus_uri) else None
+            if folder is not None:
+                os.makedirs(folder, exist_ok=True)
+            self._aside = tempfile.TemporaryDirectory(prefix=".being-written-", dir=folder)
+        return tarfile.open(self._path, mode="w", encoding="utf-8")
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Tells what the machine answers as storage does."""
+        try:
+            yield
+        except OSError as error:
+            raise refusal(f"{self._corpus_uri} cannot be written", error) or error from error
 
     @property
     def _name(self) -> str:
@@ -124,11 +165,13 @@ class _ShardWriter:
 
     @property
     def _path(self) -> str:
+        assert self._aside is not None
         return os.path.join(self._aside.name, "shard.tar")
 
     def _finish(self) -> None:
         if self._tar is not None:
-            self._tar.close()
+            with self._told():
+                self._tar.close()
             storage.upload(self._path, storage.join(self._corpus_uri, self._name))
             self._tar, self._recordings, self._shards = None, 0, self._shards + 1
 
@@ -140,9 +183,7 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
 
 
 def _free_folder(corpus_uri: str) -> str:
-    """Where shards can be written without touching those of a corpus that is there."""
-    if not storage.exists(storage.join(corpus_uri, INDEX_NAME)):
-        return "shards"
+    """Where shards can be written without touching any that are there: an index elsewhere may name them."""
     names, number = set(storage.names_in(corpus_uri)), 1
     while f"shards-{number}" in names:
         number += 1
@@ -150,14 +191,17 @@ def _free_folder(corpus_uri: str) -> str:
 
 
 def _replace_index(rows: list[dict[str, Any]], uri: str) -> None:
-    """Writes the index, and removes the shards that the one before had below its folder."""
+    """Writes the index, and removes the shards that were written here for the one before."""
     before: set[str] = set()
     with suppress(CorpusError):  # none, or not to be read
         before = set(Corpus.open(uri).table["uri"].unique().to_pylist())
     write_index(pa.Table.from_pylist(rows, SCHEMA), uri)
     for shard in before - {row["uri"] for row in rows}:
-        if "://" not in shard and not shard.startswith("/") and ".." not in shard.split("/"):
+        if _WRITTEN_HERE.fullmatch(shard):
             storage.remove(storage.join(uri, shard))
+    for folder in {shard.partition("/")[0] for shard in before if _WRITTEN_HERE.fullmatch(shard)}:
+        if not storage.names_in(storage.join(uri, folder)):
+            storage.remove_folder(storage.join(uri, folder))
 
 
 def _checked(recording: Recording, seen: set[str]) -> dict[str, Any]:
@@ -180,7 +224,7 @@ def _checked(recording: Recording, seen: set[str]) -> dict[str, Any]:
     extension = recording.extension
     if not (isinstance(extension, str) and extension.isascii() and extension.isalnum() and extension.lower() != "json"):
         faults.append(f"its extension is {extension!r:.80}; write it as 'flac', 'mp3' and so on")
-    metadata = {field: value for field, value in asdict(recording).items() if field not in ("audio", "extension")}
+    metadata = {field: value for field, value in vars(recording).items() if field not in ("audio", "extension")}
     if metadata["duration_s"] is None:
         metadata["duration_s"] = 1.0 if faults else audio.duration_s(recording.audio)
     try:
@@ -190,4 +234,4 @@ def _checked(recording: Recording, seen: set[str]) -> dict[str, Any]:
     if faults:
         raise BadRecording("unusable", "; ".join(faults))
     seen.add(name)
-    return metadata | {"duration_s": float(metadata["duration_s"])}
+    return metadata | {"duration_s": float(metadata["duration_s"]), "texts": dict(recording.texts)}

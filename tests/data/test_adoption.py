@@ -1,21 +1,24 @@
 import io
 import json
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import webdataset
 
+from mulan.data import adoption
 from mulan.data.errors import CorpusError
 from mulan.data.index import INDEX_NAME, Corpus
 from mulan.data.shards import index_shards, read_record
+from mulan.data.tar_members import Sample
 from tests.sounds import flac, tone
 
 AUDIO = flac(tone(440, 0.5))
 METADATA = {"texts": {"short_form": ["a tone"]}, "split": "test", "tags": ["genre:drone"], "licence": "CC0-1.0"}
 GOOD = json.dumps(METADATA).encode()
+OF_3_S = json.dumps(METADATA | {"duration_s": 3.0}).encode()
 APPLE_DOUBLE = b"\0\5\x16\7\0\2\0\0Mac OS X"
 
 
@@ -128,6 +131,51 @@ def test_keys_that_restart_in_every_shard(tmp_path: Path) -> None:
     corpus = Corpus.open(str(tmp_path))
     assert corpus.table["recording_id"].to_pylist() == ["0/0000", "1/0000"]
     assert read_record(corpus, 1).audio == AUDIO
+
+
+def test_shards_of_one_name_in_two_folders_have_ids_of_their_own(tmp_path: Path) -> None:
+    for folder in ("train", "validation"):
+        (tmp_path / folder).mkdir()
+        write_tar(tmp_path / folder / "0.tar", [("k.flac", AUDIO), ("k.json", GOOD)])
+    index_shards([tmp_path / "train" / "0.tar", tmp_path / "validation" / "0.tar"], str(tmp_path), keys_restart=True)
+    corpus = Corpus.open(str(tmp_path))
+    assert [read_record(corpus, row).recording_id for row in range(2)] == ["train/0/k", "validation/0/k"]
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        ([("a.mp3", b""), ("a.json", OF_3_S)], r"b\.tar: a: undecodable audio: the audio file is empty"),
+        ([("a.txt", b"words"), ("a.json", OF_3_S)], r"b\.tar: a: undecodable audio"),
+        ([("a.flac", AUDIO), ("a.json", b'{"texts": {}, "duration_s": 1' + b"0" * 400 + b"}")], "duration_s is 1000"),
+        ([("README", b"words")], r"b\.tar: no recordings"),
+    ],
+    ids=["empty audio", "a text for audio", "a length beyond floats", "no recordings"],
+)
+def test_what_has_no_sound_is_refused_whatever_its_length_is_said_to_be(
+    members: list[tuple[str, bytes]], words: str, tmp_path: Path
+) -> None:
+    good = write_tar(tmp_path / "a.tar", [("good.flac", AUDIO), ("good.json", GOOD)])
+    shards = [good, write_tar(tmp_path / "b.tar", members)]
+    with pytest.raises(CorpusError, match=words):
+        index_shards(shards, str(tmp_path))
+    (skipped,) = index_shards(shards, str(tmp_path), on_error="skip")
+    assert skipped.detail.startswith(f"in {shards[1]}: ") or skipped.name == shards[1]
+
+
+def test_storage_that_fails_for_a_while_makes_no_shard_bad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shard = write_tar(tmp_path / "a.tar", [("a.flac", AUDIO), ("a.json", GOOD)])
+    real, calls = adoption.samples_in, []
+
+    def failing_once(file: BinaryIO) -> Iterator[Sample]:
+        yield from real(file)
+        calls.append(file)
+        if len(calls) == 1:
+            raise ConnectionResetError("by the server")
+
+    monkeypatch.setattr(adoption, "samples_in", failing_once)
+    assert index_shards([shard], str(tmp_path), on_error="skip") == []
+    assert (len(calls), Corpus.open(str(tmp_path)).table.num_rows) == (2, 1)
 
 
 def test_paths_are_written_down_as_they_are_from_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
