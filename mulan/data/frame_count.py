@@ -18,6 +18,11 @@ _READ_AHEAD = 4
 _DECODER_DELAY = 529
 """Samples that are left out in front besides those that the encoder tells of."""
 
+_LARGEST_PAGE = 65_307
+"""Bytes of Ogg."""
+_OVERLAP = 8192
+"""Samples of a block of Vorbis, at most."""
+
 _MOST_UNEXPLAINED = 0.1
 """Share of a file of plain samples that may be something else: tags, pictures, markers."""
 
@@ -41,9 +46,14 @@ class KnownLength:
     frames: int
     mpeg: MpegFrames | None = None
     """What it consists of, if it is MPEG audio."""
+    last_page: int | None = None
+    """The sample with which the last page begins, if it is Ogg."""
 
     def needed_before(self, start: int) -> int:
         """Samples before one that libsndfile must have read before it reads this one rightly."""
+        if self.last_page is not None and start >= self.last_page - _OVERLAP:
+            # in the last page libsndfile counts from where the sound is cut, and not from where the page begins
+            return start - max(0, self.last_page - 2 * _OVERLAP)
         if self.mpeg is None:
             return 0
         size, (front, _) = self.mpeg.samples_per_frame, self.mpeg.padding
@@ -65,9 +75,23 @@ def known_length(file: Encoded, opened: soundfile.SoundFile) -> KnownLength | No
         return KnownLength(told) if is_one_flac_stream(file, told) else None
     if len(joined_files(file)) > 1:
         return None
+    if opened.format == "OGG" and opened.subtype == "VORBIS":
+        return KnownLength(told, last_page=_start_of_last_page(file))
     sound = told * opened.channels * _SAMPLE_BYTES.get(opened.subtype, 0)
     unexplained = len(file) - sound if sound else 0
     return KnownLength(told) if unexplained <= max(4096, _MOST_UNEXPLAINED * len(file)) else None
+
+
+def _start_of_last_page(file: Encoded) -> int:
+    """The samples of an Ogg Vorbis stream that are complete before its last page begins."""
+    data, begin = file.piece(max(0, len(file) - 2 * _LARGEST_PAGE))
+    pages, at = 0, len(data)
+    while (at := data.rfind(b"OggS\0", begin, at)) >= 0:
+        samples = int.from_bytes(data[at + 6 : at + 14], "little", signed=True)
+        pages += 1
+        if pages > 1 and samples >= 0:  # -1: no packet ends on the page
+            return samples
+    return 0
 
 
 def _told_of_mpeg(told: int, found: MpegFrames) -> int | None:

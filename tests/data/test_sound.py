@@ -68,6 +68,17 @@ def test_a_window_among_small_frames_of_mp3_is_a_slice_of_the_whole(rate_hz: int
         assert np.abs(window.astype(int) - whole[start : start + 3000]).max() <= 1
 
 
+@pytest.mark.parametrize("seconds", [0.2, 1.0, 7.0])
+@pytest.mark.parametrize("rate_hz", [16_000, 44_100])
+def test_a_window_at_the_end_of_vorbis_is_a_slice_of_the_whole(seconds: float, rate_hz: int) -> None:
+    """In the last page of Ogg, which is cut where the sound ends."""
+    audio = by_libsndfile(noise(seconds, rate_hz, loud=0.2), rate_hz, "OGG", "VORBIS")
+    whole, window = decode_recording(audio, sample_rate_hz=rate_hz), np.empty(1000, np.int16)
+    for start in [*range(max(0, len(whole) - 30_000), len(whole) - 1000, 1777), len(whole) - 1000]:
+        decode_window(audio, window, draw=(start + 0.5) / (len(whole) - 999), sample_rate_hz=rate_hz)
+        assert np.abs(window.astype(int) - whole[start : start + 1000]).max() <= 1
+
+
 @pytest.mark.parametrize("frames", [0, 1, 20_000, 79_000])
 def test_flac_that_says_too_little_is_decoded_whole(frames: int) -> None:
     check(with_flac_frames(by_libsndfile(tone(440, 5.0), RATE_HZ, "FLAC"), frames), 5.0)
