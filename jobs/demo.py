@@ -15,6 +15,7 @@ from mulan.data import storage
 from mulan.data.index import INDEX_NAME
 from mulan.demo.corpus import build_corpus
 from mulan.demo.progress import CorpusProgress
+from mulan.training.checks import check_buildable
 from mulan.training.cluster import connect
 
 
@@ -45,6 +46,7 @@ def main() -> None:
         )
     run.check(recipe)
     run.check_writable()
+    check_buildable(recipe)
     if not storage.exists(storage.join(data_uri, INDEX_NAME)):
         storage.try_writing(data_uri)
     if given.dry_run:

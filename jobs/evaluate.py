@@ -9,7 +9,7 @@ from jobs import arguments
 from jobs.console import CONSOLE
 from mulan.config.recipe import Recipe
 from mulan.data.index import SPLITS
-from mulan.training.checks import check_model
+from mulan.training.checks import check_loadable, check_model
 from mulan.training.cluster import connect
 from mulan.training.run import Run
 
@@ -24,9 +24,10 @@ def main() -> None:
     run = arguments.run_of(given)
     recipe = arguments.recipe_of_run(given, run)
     data_uri = arguments.data_of(given, recipe)
-    check_model(run, data_uri)
+    check_model(run, data_uri, given.split)
     run.metrics()  # the report shows them; whether they can be read is told before the model is run
     run.check_writable()
+    check_loadable(run)
     if given.dry_run:
         print(recipe.to_toml(), end="")
         return

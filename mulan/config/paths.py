@@ -27,8 +27,12 @@ def is_mistyped(path: str) -> bool:
 
 
 def absolute(path: str | os.PathLike[str]) -> str:
-    """A local path from the root on, with ``~`` expanded; a URI with its scheme in lower case; neither with a slash at
-    its end. The empty path, and what is probably a mistyped URI (:func:`is_mistyped`), stay as they are."""
+    """A path or URI as it is written down, so that it means the same from every folder.
+
+    A local path, also behind ``file://``, is one from the root on, with ``~`` expanded; a URI has its scheme in lower
+    case; neither has a slash at its end. The empty path, and what is probably a mistyped URI (:func:`is_mistyped`),
+    stay as they are.
+    """
     text = os.fspath(path)
     if not text or (isinstance(path, str) and is_mistyped(text)):
         return text
@@ -36,5 +40,6 @@ def absolute(path: str | os.PathLike[str]) -> str:
     if not scheme or not isinstance(path, str):
         return os.path.abspath(os.path.expanduser(text))
     rest = text[len(scheme) + len("://") :]
-    root = "/" if scheme in LOCAL_SCHEMES and rest.startswith("/") else ""
-    return f"{scheme}://{rest.rstrip('/') or root}"
+    if scheme in LOCAL_SCHEMES and rest:
+        return os.path.abspath(os.path.expanduser(rest))
+    return f"{scheme}://{rest.rstrip('/')}"

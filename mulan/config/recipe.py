@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 from mulan.config import audio_sections, sections
 from mulan.config.agreement import audio_faults, sharing_faults, term_faults
 from mulan.config.errors import RecipeError
+from mulan.config.paths import absolute, scheme_of
 from mulan.config.section import Count, Section
 
 
@@ -147,8 +148,11 @@ def _read(name_or_file: str, named: Mapping[str, Recipe]) -> dict[str, Any]:
         near = difflib.get_close_matches(name_or_file, named, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise RecipeError(name_or_file, [f"no such recipe; {hint}there are {known_names(named)}, or name a .toml file"])
+    path = absolute(name_or_file)
+    if scheme_of(path):
+        raise RecipeError(name_or_file, ["is in another storage; copy the file to this machine"])
     try:
-        return tomllib.loads(Path(name_or_file).read_text(encoding="utf-8"))
+        return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise RecipeError(name_or_file, [f"cannot be read: {error.strerror}"]) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -52,7 +52,12 @@ def index_shards(
     rejected = Rejected(corpus_uri, on_error)
     rows: list[dict[str, Any]] = []
     shard_of: dict[str, str] = {}
-    uris = [storage.absolute(uri) for uri in shard_uris]
+    given = list(shard_uris)
+    wrong = sorted({type(uri).__name__ for uri in given if not isinstance(uri, str | os.PathLike)})
+    if wrong or not corpus_uri:
+        faults = [f"a shard is named by its path or URI, not by a {kind}" for kind in wrong]
+        raise CorpusError(corpus_uri, faults or ["the corpus is named by nothing; name a folder"])
+    uris = [storage.absolute(uri) for uri in given]
     prefixes = _prefixes(uris) if keys_restart else [""] * len(uris)
     for shard_uri, prefix in zip(uris, prefixes, strict=True):
         for name, outcome in _examined(shard_uri, prefix):

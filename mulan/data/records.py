@@ -12,10 +12,11 @@ from mulan.data.metadata import texts_of
 from mulan.data.tar_members import key_of, members_in, split_name
 
 AUDIO_EXTENSIONS = frozenset({
-    "3gp", "aac", "ac3", "aif", "aifc", "aiff", "alac", "amr", "ape", "au", "avi", "avr", "caf", "dsf", "dts", "eac3",
-    "flac", "flv", "gsm", "iff", "ircam", "m4a", "m4b", "mka", "mkv", "mov", "mp1", "mp2", "mp3", "mp4", "mpc",
-    "mpga", "nist", "nut", "oga", "ogg", "opus", "paf", "pvf", "qoa", "ra", "rf64", "rm", "sds", "snd", "sph", "spx",
-    "svx", "tak", "tta", "ts", "voc", "w64", "wav", "wave", "weba", "webm", "wma", "wv", "xi"
+    "3gp", "aac", "ac3", "adts", "aif", "aifc", "aiff", "alac", "amr", "ape", "au", "avi", "avr", "caf", "dsf", "dts",
+    "eac3", "flac", "flv", "gsm", "iff", "ircam", "m2ts", "m4a", "m4b", "m4r", "mka", "mkv", "mov", "mp1", "mp2",
+    "mp3", "mp4", "mpa", "mpc", "mpeg", "mpg", "mpga", "nist", "nut", "oga", "ogg", "opus", "paf", "pvf", "qoa", "ra",
+    "rf64", "rm", "sds", "snd", "sph", "spx", "svx", "tak", "ts", "tta", "voc", "w64", "wav", "wave", "weba", "webm",
+    "wma", "wmv", "wv", "xi"
 })  # fmt: skip
 """What is taken for the audio where a recording has further members."""
 

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -31,8 +32,9 @@ class Recording:
 
     recording_id: str
     """Unique in the corpus. Slashes make folders in the tar."""
-    audio: bytes
-    """One encoded audio file, best mono at the model's rate: FLAC is small, 16-bit WAV takes the least CPU to read."""
+    audio: bytes | os.PathLike[str]
+    """One encoded audio file or its path, best mono at the model's rate: FLAC is small, 16-bit WAV takes the least CPU
+    to read."""
     extension: str
     """Of the audio file, without the dot: ``flac``."""
     split: str
@@ -48,7 +50,11 @@ class Recording:
 
 
 def write_corpus(
-    recordings: Iterable[Recording], uri: str, *, recordings_per_shard: int = 256, on_error: OnError = "raise"
+    recordings: Iterable[Recording],
+    uri: str | os.PathLike[str],
+    *,
+    recordings_per_shard: int = 256,
+    on_error: OnError = "raise",
 ) -> list[Skipped]:
     """Writes a corpus: ``URI/shards/NNNNN.tar`` and, last, ``URI/index.parquet``.
 
@@ -73,18 +79,22 @@ def write_corpus(
         StorageError: the corpus could not be written.
     """
     uri = storage.absolute(uri)
+    if not uri:
+        raise CorpusError("", ["the corpus is named by nothing; name a folder"])
     rejected = Rejected(uri, on_error)
     rows: list[dict[str, Any]] = []
     seen: set[str] = set()
     with _ShardWriter(uri, recordings_per_shard) as shards:
         for recording in recordings:
             try:
-                metadata = _checked(recording, seen)
+                content = _audio(recording)
+                metadata = _checked(recording, content, seen)
                 if not rejected.refuses:  # else the others are only looked at
-                    name, offset, length = shards.add(recording, metadata)
+                    name, offset, length = shards.add(recording, content, metadata)
                     rows.append(index_row(recording.recording_id, name, offset, length, metadata))
             except BadRecording as error:
                 rejected.add(str(getattr(recording, "recording_id", recording))[:200], error)
+            content = b""
             del recording  # before the next one is made: there is memory for one
     try:
         rejected.settle(len(rows))
@@ -125,7 +135,7 @@ class _ShardWriter:
             if self._aside is not None:
                 self._aside.cleanup()
 
-    def add(self, recording: Recording, metadata: Mapping[str, Any]) -> tuple[str, int, int]:
+    def add(self, recording: Recording, content: bytes, metadata: Mapping[str, Any]) -> tuple[str, int, int]:
         """Name of the shard, first byte of the recording in it, and its bytes."""
         if self._recordings == self._most:
             self._finish()
@@ -133,7 +143,7 @@ class _ShardWriter:
             if self._tar is None:
                 self._tar = self._begin()
             offset, key = self._tar.offset, key_of(recording.recording_id)
-            _add(self._tar, f"{key}.{recording.extension}", recording.audio)
+            _add(self._tar, f"{key}.{recording.extension}", content)
             _add(self._tar, f"{key}.json", json.dumps(metadata, ensure_ascii=False).encode())
         self._recordings += 1
         return self._name, offset, self._tar.offset - offset
@@ -204,29 +214,44 @@ def _replace_index(rows: list[dict[str, Any]], uri: str) -> None:
             storage.remove_folder(storage.join(uri, folder))
 
 
-def _checked(recording: Recording, seen: set[str]) -> dict[str, Any]:
+def _audio(recording: Recording) -> bytes:
+    """The encoded audio of a recording.
+
+    Raises:
+        BadRecording: it is no recording, it has none, or its file cannot be read.
+    """
+    if not isinstance(recording, Recording):
+        raise BadRecording("not a recording", f"a {type(recording).__name__}, not a mulan.data.shards.Recording")
+    if isinstance(recording.audio, bytes):
+        return recording.audio
+    if not isinstance(recording.audio, os.PathLike):
+        raise BadRecording("unusable", f"its audio is a {type(recording.audio).__name__}, neither bytes nor a path")
+    try:
+        return Path(recording.audio).expanduser().read_bytes()
+    except (OSError, ValueError) as error:  # the latter of a name with a null character
+        raise BadRecording("missing file", f"{recording.audio}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _checked(recording: Recording, content: bytes, seen: set[str]) -> dict[str, Any]:
     """The metadata of a recording that can be written, as its JSON holds it.
 
     Raises:
         BadRecording: it cannot be; says all that is wrong.
     """
-    if not isinstance(recording, Recording):
-        raise BadRecording("not a recording", f"a {type(recording).__name__}, not a mulan.data.shards.Recording")
     faults = []
     name = recording.recording_id
     if not (isinstance(name, str) and name and is_unicode(name)):
         faults.append(f"its id is {name!r:.80}, not some Unicode text")
     elif name in seen:
         faults.append("its id is given twice")
-    if not isinstance(recording.audio, bytes) or not recording.audio:
-        what = "empty" if isinstance(recording.audio, bytes) else f"a {type(recording.audio).__name__}, not bytes"
-        faults.append(f"its audio is {what}")
+    if not content:
+        faults.append("its audio is empty")
     extension = recording.extension
     if not (isinstance(extension, str) and extension.isascii() and extension.isalnum() and extension.lower() != "json"):
         faults.append(f"its extension is {extension!r:.80}; write it as 'flac', 'mp3' and so on")
     metadata = {field: value for field, value in vars(recording).items() if field not in ("audio", "extension")}
     if metadata["duration_s"] is None:
-        metadata["duration_s"] = 1.0 if faults else audio.duration_s(recording.audio)
+        metadata["duration_s"] = 1.0 if faults else audio.duration_s(content)
     try:
         check_metadata(metadata)
     except BadRecording as error:

@@ -44,6 +44,8 @@ def load_encoder(section: sections.TextTower) -> PreTrainedModel:
         what = "an encoder with a decoder" if decodes else "no text encoder"
         raise PretrainedError(spec, [f"it is of kind {config.model_type!r}, {what}"], FIT_ENCODERS)
     encoder = load_network(network_class, spec, folder, config, remedy=FIT_ENCODERS)
+    if getattr(encoder, "pooler", None) is not None:
+        encoder.pooler = None  # before it is tried out: the tower has none, and some networks cannot do without
     tokenizer = load_tokenizer(section)
     assert tokenizer is not None
     with loading(spec, "cannot be run on its tokenizer's tokens", FIT_ENCODERS):

@@ -1,10 +1,13 @@
-"""What is made sure of before anything is started. Needs no Ray, and torch for the last of it alone: who is refused
-for anything else is told so at once."""
+"""What is made sure of before anything is started.
+
+Needs no Ray, and torch for the last of it alone: who is refused for anything else is told so at once.
+"""
 
 from mulan.config.audio_sections import AstTower
 from mulan.config.pretrained import AST_CHECKPOINT, pretrained_folder
 from mulan.config.recipe import Recipe
 from mulan.data import storage
+from mulan.data.errors import CorpusError
 from mulan.data.examples import MicroBatchReader
 from mulan.data.index import Corpus
 from mulan.training.checkpoint_list import checkpoints
@@ -23,11 +26,15 @@ def check_corpus(recipe: Recipe) -> None:
     if isinstance(recipe.audio_tower, AstTower) and recipe.audio_tower.pretrained:
         pretrained_folder(recipe.audio_tower.pretrained, AST_CHECKPOINT)
     MicroBatchReader.of(recipe)
-    _build(recipe)
+    check_buildable(recipe)
 
 
-def _build(recipe: Recipe) -> None:
-    """Builds what every worker will build, and lets go of it: what cannot be built is refused before workers start."""
+def check_buildable(recipe: Recipe) -> None:
+    """Builds the model that every worker will build, and lets go of it.
+
+    Raises:
+        PretrainedError: a pretrained tower is not there or cannot be used.
+    """
     import torch
 
     from mulan.model.build import build_model
@@ -46,8 +53,8 @@ def check_checkpoint(run: Run) -> None:
         raise RunError(f"run {run.uri} has no checkpoint yet; nothing to export")
 
 
-def check_model(run: Run, data_uri: str) -> None:
-    """Makes sure that there are a model and a corpus to evaluate it on.
+def check_model(run: Run, data_uri: str, split: str) -> None:
+    """Makes sure that there are a model and recordings to evaluate it on.
 
     Raises:
         RunError, CorpusError: there are not.
@@ -61,7 +68,19 @@ def check_model(run: Run, data_uri: str) -> None:
         )
     if not storage.exists(storage.join(run.model_uri, "model.safetensors")):
         raise RunError(f"run {run.uri} has no exported model; python -m jobs.export makes one of its newest checkpoint")
-    Corpus.open(data_uri)
+    if not len(Corpus.open(data_uri).rows(split)):
+        raise CorpusError(data_uri, [f"it has no recordings in the split {split!r}"])
+
+
+def check_loadable(run: Run) -> None:
+    """Loads the exported model of a run, and lets go of it.
+
+    Raises:
+        ModelFolderError: it cannot be loaded.
+    """
+    from mulan.model.pretrained import MuLan
+
+    MuLan.from_pretrained(run.model_uri, device="cpu")
 
 
 def check_replay(run: Run, step: int) -> None:

@@ -37,7 +37,7 @@ def ids(folder: Path) -> list[str]:
         ({"recording_id": "caf\udce9"}, r"caf\\udce9: unusable: its id is 'caf\\udce9', not some Unicode text"),
         ({"recording_id": "tone-001"}, "tone-001: unusable: its id is given twice"),
         ({"audio": b""}, "tone-002: unusable: its audio is empty"),
-        ({"audio": "song.mp3"}, "its audio is a str, not bytes"),
+        ({"audio": "song.mp3"}, "its audio is a str, neither bytes nor a path"),
         ({"extension": ".mp3"}, "its extension is '.mp3'; write it as 'flac', 'mp3' and so on"),
         ({"extension": "json"}, "its extension is 'json'"),
         ({"extension": ""}, "its extension is ''"),
@@ -92,6 +92,23 @@ def test_a_duration_is_read_from_the_audio_where_none_is_given(tmp_path: Path) -
     write_corpus([replace(GOOD[0], audio=audio, extension="mp3", duration_s=None)], str(tmp_path))
     corpus = Corpus.open(str(tmp_path))
     assert corpus.table["duration_s"].to_pylist() == [read_record(corpus, 0).metadata["duration_s"]] == [2.5]
+
+
+def test_audio_may_be_named_by_its_path(tmp_path: Path) -> None:
+    (tmp_path / "02. good.flac").write_bytes(GOOD[0].audio if isinstance(GOOD[0].audio, bytes) else b"")
+    (tmp_path / "empty.flac").touch()
+    (tmp_path / "folder.flac").mkdir()
+    (tmp_path / "gone.flac").symlink_to(tmp_path / "nowhere")
+    named = [
+        replace(GOOD[0], recording_id=path.stem, audio=path, duration_s=None) for path in sorted(tmp_path.iterdir())
+    ]
+    skipped = write_corpus(named, tmp_path / "corpus", on_error="skip")
+    assert [(item.name, item.reason) for item in skipped] == [
+        ("empty", "unusable"),
+        ("folder", "missing file"),
+        ("gone", "missing file"),
+    ]
+    assert ids(tmp_path / "corpus") == ["02. good"]
 
 
 def test_recordings_are_taken_and_kept_one_at_a_time(tmp_path: Path) -> None:
