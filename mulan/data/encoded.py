@@ -3,6 +3,7 @@
 import io
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import BinaryIO
@@ -90,7 +91,8 @@ def joined_files(file: Encoded) -> list[Encoded]:
     """The files that one was put together from (``cat one.ogg two.ogg``), in their order; most often it is one.
 
     Decoders either stop at the end of the first, or take its rate and its channels for those of all. Looked for in Ogg,
-    FLAC, WAV and AIFF. MPEG audio and AAC have no beginning that could be looked for, and need none.
+    FLAC, WAV, AIFF, AU and MP4, each joined to its like. MPEG audio and AAC have no beginning that could be looked for,
+    and need none.
     """
     data, at = file.piece(0)
     head = data[at : at + 12]
@@ -99,7 +101,11 @@ def joined_files(file: Encoded) -> list[Encoded]:
     elif head[:4] == b"fLaC" or head[:3] == b"ID3":
         starts = _places(file, b"fLaC\0\0\0\x22")  # with the length of the first block of metadata
     elif head[:4] in (b"RIFF", b"FORM"):
-        starts = _starts_by_length(file, head[:4], head[8:12])
+        starts = _starts_by_length(file, lambda at: _chunk_end(file, at), (0, head[:4]), (8, head[8:12]))
+    elif head[:4] == b".snd":
+        starts = _starts_by_length(file, lambda at: _au_end(file, at), (0, b".snd"))
+    elif head[4:8] == b"ftyp":
+        starts = [0, *_later_movies(file)]
     else:
         return [file]
     bounds = [0, *starts[1:], len(file)]
@@ -136,17 +142,49 @@ def _starts_of_chains(starts: list[int]) -> list[int]:
     return [start for number, start in enumerate(starts) if number == 0 or start - starts[number - 1] > 512]
 
 
-def _starts_by_length(file: Encoded, kind: bytes, form: bytes) -> list[int]:
-    """Where chunks begin that are files themselves, one after the other."""
-    starts, at = [0], 0
-    while True:
-        data, begin = file.piece(at)
-        length = int.from_bytes(data[begin + 4 : begin + 8], "little" if kind == b"RIFF" else "big")
-        at += 8 + length + length % 2
-        data, begin = file.piece(at) if at < len(file) else (b"", 0)
-        if data[begin : begin + 4] != kind or data[begin + 8 : begin + 12] != form:
-            return starts
+def _starts_by_length(file: Encoded, end_of: Callable[[int], int], *marks: tuple[int, bytes]) -> list[int]:
+    """Where files begin of which each is as long as it says, one after the other.
+
+    Args:
+        end_of: where the file ends that begins at a place.
+        marks: what stands where in the beginning of each.
+    """
+    starts, at = [0], end_of(0)
+    while starts[-1] < at < len(file) and all(_bytes(file, at + place, len(mark)) == mark for place, mark in marks):
         starts.append(at)
+        at = end_of(at)
+    return starts
+
+
+def _chunk_end(file: Encoded, at: int) -> int:
+    header = _bytes(file, at, 8)
+    length = int.from_bytes(header[4:], "little" if header[:4] == b"RIFF" else "big")
+    return at + 8 + length + length % 2
+
+
+def _au_end(file: Encoded, at: int) -> int:
+    header = _bytes(file, at, 12)
+    return at + int.from_bytes(header[4:8]) + int.from_bytes(header[8:12])
+
+
+def _later_movies(file: Encoded) -> list[int]:
+    """Where the boxes of an MP4 begin anew."""
+    starts, at = [], 0
+    while at < len(file):
+        header = _bytes(file, at, 16)
+        if at and header[4:8] == b"ftyp":
+            starts.append(at)
+        length = int.from_bytes(header[:4])
+        length = int.from_bytes(header[8:]) if length == 1 else length
+        if length < 8:
+            break
+        at += length
+    return starts
+
+
+def _bytes(file: Encoded, at: int, count: int) -> bytes:
+    data, begin = file.piece(at) if at < len(file) else (b"", 0)
+    return data[begin : begin + count]
 
 
 class _AllOfMemory(io.BytesIO):

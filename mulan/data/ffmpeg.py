@@ -6,7 +6,7 @@ addresses (playlists, DASH, concat scripts).
 
 from collections.abc import Iterator
 from itertools import chain
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import av
 import numpy as np
@@ -18,6 +18,9 @@ from mulan.data.samples import Block, check_rate, checked, mix_down
 
 _MOST_PLANES = 7
 """Of a frame with more, PyAV reads memory that is none of its planes."""
+
+_FAULTS = (av.FFmpegError, IndexError, ValueError, MemoryError, OverflowError)
+"""What PyAV raises of files that are damaged, or of another kind than they seem."""
 
 _MOST_LOST = 0.01
 """Share of FFmpeg's packets that may be damaged in the middle of a file."""
@@ -40,7 +43,7 @@ def by_ffmpeg(file: Encoded, decoding: Decoding) -> Iterator[Block]:
             yield from _joined(_frames(content, len(file), decoding), decoding)
         except DecodeError:
             raise
-        except (av.FFmpegError, IndexError, ValueError, MemoryError, OverflowError) as error:
+        except _FAULTS as error:
             decoding.fault = decoding.fault or _words_of(error)
 
 
@@ -53,11 +56,11 @@ def _frames(content: BinaryIO, size: int, decoding: Decoding) -> Iterator[av.Aud
         if stream is None:
             raise ValueError("there is no decoder for it" if container.streams.audio else "there is no sound in it")
         _check_not_cut(stream, size)
-        for packet in container.demux(stream):
+        for packet in _packets(container, stream, decoding):
             packets += packet.size > 0
             try:
-                frames = packet.decode()
-            except av.InvalidDataError as error:
+                frames = cast(list[av.AudioFrame], packet.decode())
+            except _FAULTS as error:  # what was decoded before is kept, and what comes after may be sound
                 lost_last += 1
                 decoding.fault = _words_of(error)
                 continue
@@ -65,6 +68,20 @@ def _frames(content: BinaryIO, size: int, decoding: Decoding) -> Iterator[av.Aud
                 lost, lost_last = lost + lost_last, 0
             yield from frames
     decoding.damaged = lost > _MOST_LOST * packets
+
+
+def _packets(container: av.container.InputContainer, stream: av.AudioStream, decoding: Decoding) -> Iterator[av.Packet]:
+    """All packets up to the end, or to where the file cannot be read on."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            return
+        except _FAULTS as error:
+            decoding.fault = _words_of(error)
+            return
+        yield packet
 
 
 def _words_of(error: Exception) -> str:

@@ -10,13 +10,16 @@ import soundfile
 
 from mulan.data.encoded import Encoded, joined_files
 from mulan.data.flac_frames import is_one_flac_stream
-from mulan.data.mpeg_frames import MpegFrames, mpeg_frames
+from mulan.data.mpeg_frames import MpegFrames, mpeg_frames, size_of_id3
 
 _READ_AHEAD = 4
 """Frames of MPEG audio that libsndfile decodes by itself before the place that it is sent to."""
 
 _DECODER_DELAY = 529
 """Samples that are left out in front besides those that the encoder tells of."""
+
+_OPUS_SETTLES_S = 1.0
+"""Of speech at low bit rates, which is predicted from what was before; of music less."""
 
 _LARGEST_PAGE = 65_307
 """Bytes of Ogg."""
@@ -46,11 +49,15 @@ class KnownLength:
     frames: int
     mpeg: MpegFrames | None = None
     """What it consists of, if it is MPEG audio."""
+    settles: int = 0
+    """Samples that its decoder needs until what it gives no longer depends on where it began."""
     last_page: int | None = None
     """The sample with which the last page begins, if it is Ogg."""
 
     def needed_before(self, start: int) -> int:
         """Samples before one that libsndfile must have read before it reads this one rightly."""
+        if self.settles:
+            return min(start, self.settles)
         if self.last_page is not None and start >= self.last_page - _OVERLAP:
             # in the last page libsndfile counts from where the sound is cut, and not from where the page begins
             return start - max(0, self.last_page - 2 * _OVERLAP)
@@ -73,9 +80,12 @@ def known_length(file: Encoded, opened: soundfile.SoundFile) -> KnownLength | No
         return KnownLength(frames, found) if frames else None
     if opened.format == "FLAC":
         return KnownLength(told) if is_one_flac_stream(file, told) else None
-    if len(joined_files(file)) > 1:
+    data, begin = file.piece(0)
+    if size_of_id3(data, begin) or len(joined_files(file)) > 1:  # libsndfile counts from the tag, which is not its own
         return None
-    if opened.format == "OGG" and opened.subtype == "VORBIS":
+    if opened.subtype == "OPUS":
+        return KnownLength(told, settles=int(_OPUS_SETTLES_S * opened.samplerate))
+    if opened.subtype == "VORBIS":
         return KnownLength(told, last_page=_start_of_last_page(file))
     sound = told * opened.channels * _SAMPLE_BYTES.get(opened.subtype, 0)
     unexplained = len(file) - sound if sound else 0

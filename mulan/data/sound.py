@@ -27,8 +27,8 @@ from mulan.data.samples import as_float32, at_rate, check_rate, checked, round_t
 _MOST_KEPT = 2**22
 """Samples of a recording that are kept when its length is found, so that it need not be decoded again: 4 minutes."""
 
-_MARGIN_S = 0.02
-"""Decoded on both sides of a part that is brought to another rate: many times what the filter reaches."""
+_MARGIN = 320
+"""Samples of the lower rate, on both sides of a part that is brought to another: many times what the filter reaches."""
 
 _ROUNDING_S = 1e-6
 """Of a sum of seconds: less than a frame."""
@@ -76,9 +76,9 @@ class SeekableSound:
                 window[:] = round_to_int16(mono)
             return
         # from a frame on that is also a sample, so that these are the samples of the whole
-        step = own_hz // gcd(own_hz, self.rate_hz)
-        first = max(0, (start * own_hz // self.rate_hz - int(_MARGIN_S * own_hz)) // step * step)
-        last = min(self.length.frames, -(-(start + len(window)) * own_hz // self.rate_hz) + int(_MARGIN_S * own_hz))
+        step, margin = own_hz // gcd(own_hz, self.rate_hz), _MARGIN * own_hz // min(own_hz, self.rate_hz)
+        first = max(0, (start * own_hz // self.rate_hz - margin) // step * step)
+        last = min(self.length.frames, -(-(start + len(window)) * own_hz // self.rate_hz) + margin)
         mono = self._read(first, last - first)
         before = start - first * self.rate_hz // own_hz
         resampled = soxr.resample(as_float32(mono), own_hz, self.rate_hz)[before : before + len(window)]

@@ -147,6 +147,30 @@ def test_the_same_file_twice_is_twice_as_long() -> None:
         check(once + once, 4.0, within_s=0.15, tolerance=60)
 
 
+def test_mp4_that_is_joined_is_decoded_whole() -> None:
+    one, other = (by_ffmpeg(tone(440, 2.0, rate_hz=rate_hz), rate_hz, "ipod", "aac") for rate_hz in (44_100, 22_050))
+    whole = check(one + other, 4.0, within_s=0.15)
+    assert [pitch_hz(whole, from_s) for from_s in (0.5, 2.5)] == [440, 440]
+
+
+@pytest.mark.parametrize(
+    ("container", "codec"), [("wv", "wavpack"), ("ac3", "ac3"), ("tta", "tta"), ("mp3", "libmp3lame")]
+)
+def test_what_is_decoded_before_a_fault_is_kept(container: str, codec: str) -> None:
+    """A tag of another format behind the sound, at which FFmpeg's demuxers and decoders fail in many ways."""
+    audio = by_ffmpeg(tone(440, 4.0, rate_hz=44_100), 44_100, container, codec)
+    check(audio + b"TAG" + bytes(125), 4.0)
+
+
+@pytest.mark.parametrize("container", ["AU", "AIFF", "WAV"])
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
+def test_a_tag_in_front_shifts_nothing(container: str, subtype: str) -> None:
+    audio = by_libsndfile(noise(3, RATE_HZ, loud=0.2), RATE_HZ, container, subtype)
+    whole = check(b"ID3\3\0\0\0\0\7\x68" + bytes(1000) + audio, 3.0, within_s=0.04)
+    plain = decode_recording(audio, sample_rate_hz=RATE_HZ)
+    assert np.abs(whole.astype(int) - plain[: len(whole)]).max() <= 1
+
+
 def test_a_chain_of_ogg_may_change_its_codec() -> None:
     vorbis = by_libsndfile(tone(440, 3.0, rate_hz=44_100), 44_100, "OGG", "VORBIS")
     opus = by_libsndfile(tone(440, 3.0, rate_hz=48_000), 48_000, "OGG", "OPUS")
