@@ -107,7 +107,8 @@ def _start_of_last_page(file: Encoded) -> int:
 def _told_of_mpeg(told: int, found: MpegFrames) -> int | None:
     whole = found.count * found.samples_per_frame
     if not found.told:  # an estimate, beyond which libsndfile does not read
-        lost = max(0, whole - told)
-        return min(told, whole) if lost <= min(found.samples_per_frame, whole // 100) else None
+        lost = min(found.samples_per_frame, whole // 100)
+        too_many = max(2 * found.samples_per_frame, whole // 20)  # else these are not the frames that it reads
+        return min(told, whole) if whole - lost <= told <= whole + too_many else None
     whole -= found.samples_per_frame  # the frame that tells is no sound
     return told if told in (whole, whole - sum(found.padding)) else None
