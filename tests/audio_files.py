@@ -1,43 +1,13 @@
-"""Audio files of every format that can be written here."""
+"""MP3 files of every kind, and tags to stand in front of audio files and behind them."""
 
-import io
-
-import av
 import numpy as np
-import soundfile
 
-LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1"}
-"""Of channels, in FFmpeg's words."""
-
-
-def by_libsndfile(samples: np.ndarray, rate_hz: int, container: str, subtype: str) -> bytes:
-    """A file of float32 [frames, channels]."""
-    buffer = io.BytesIO()
-    soundfile.write(buffer, samples, rate_hz, format=container, subtype=subtype)
-    return buffer.getvalue()
-
-
-def by_ffmpeg(samples: np.ndarray, rate_hz: int, container: str, codec: str) -> bytes:
-    """A file of float32 [frames, channels]."""
-    buffer, layout = io.BytesIO(), LAYOUTS[samples.shape[1]]
-    with av.open(buffer, "w", format=container, options={"fflags": "bitexact"}) as muxer:  # no random identifiers
-        stream = muxer.add_stream(codec, rate=rate_hz, layout=layout)
-        assert isinstance(stream, av.AudioStream)
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples.T), format="fltp", layout=layout)
-        frame.sample_rate, frame.pts = rate_hz, 0
-        for packet in [*stream.encode(frame), *stream.encode(None)]:
-            muxer.mux(packet)
-    return buffer.getvalue()
+from tests.encodings import cbr_mp3, vbr_mp3
 
 
 def mp3(samples: np.ndarray, rate_hz: int, *, variable: bool, announced: bool) -> bytes:
     """An MP3 file of constant or variable bit rate, with or without the frame that tells its length."""
-    buffer = io.BytesIO()
-    mode = "VARIABLE" if variable else "CONSTANT"
-    soundfile.write(
-        buffer, samples, rate_hz, format="MP3", subtype="MPEG_LAYER_III", bitrate_mode=mode, compression_level=0.5
-    )
-    content = buffer.getvalue()
+    content = vbr_mp3(samples, rate_hz) if variable else cbr_mp3(samples, rate_hz)
     if announced:
         return content
     second = content.index(content[:2], 4)  # frames of one file begin alike

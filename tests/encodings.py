@@ -9,6 +9,9 @@ import av
 import numpy as np
 import soundfile
 
+LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1"}
+"""Of channels, in FFmpeg's words."""
+
 
 def by_libsndfile(samples: np.ndarray, rate_hz: int, container: str, subtype: str | None = None, **how: float) -> bytes:
     """[frames] or [frames, channels], float in [-1, 1], as a file of one of libsndfile's formats."""
@@ -18,12 +21,12 @@ def by_libsndfile(samples: np.ndarray, rate_hz: int, container: str, subtype: st
 
 
 def by_ffmpeg(samples: np.ndarray, rate_hz: int, container: str, codec: str, **options: str) -> bytes:
-    """[frames] or [frames, 2], float in [-1, 1], as a file of one of FFmpeg's formats."""
+    """[frames] or [frames, channels], float in [-1, 1], as a file of one of FFmpeg's formats; always the same."""
     channels = samples.reshape(len(samples), -1).T.astype(np.float32)
-    layout = {1: "mono", 2: "stereo"}[len(channels)]
+    layout = LAYOUTS[len(channels)]
     with tempfile.TemporaryDirectory() as folder:  # to move the index to the front, FFmpeg opens the file once more
         path = Path(folder) / "file"
-        with av.open(str(path), "w", format=container, options=options) as output:
+        with av.open(str(path), "w", format=container, options={"fflags": "bitexact"} | options) as output:
             stream = output.add_stream(codec, rate=rate_hz, layout=layout)
             frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(channels), format="fltp", layout=layout)
             frame.sample_rate, frame.pts, frame.time_base = rate_hz, 0, Fraction(1, rate_hz)
@@ -34,6 +37,11 @@ def by_ffmpeg(samples: np.ndarray, rate_hz: int, container: str, codec: str, **o
                 output.mux(stream.encode(part))
             output.mux(stream.encode(None))
         return path.read_bytes()
+
+
+def cbr_mp3(samples: np.ndarray, rate_hz: int) -> bytes:
+    """An MP3 of constant bit rate, the first frame of which (Info) tells the number of the others."""
+    return by_libsndfile(samples, rate_hz, "MP3", bitrate_mode="CONSTANT", compression_level=0.5)
 
 
 def vbr_mp3(samples: np.ndarray, rate_hz: int) -> bytes:

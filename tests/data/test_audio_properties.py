@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from mulan.data.audio import decode_recording, decode_window, duration_s
 from mulan.data.errors import DecodeError
-from tests.audio_files import apev2, by_ffmpeg, by_libsndfile, id3v1, id3v2, mp3
+from tests.audio_files import apev2, id3v1, id3v2, mp3
+from tests.encodings import by_ffmpeg, by_libsndfile
 
 RATE_HZ = 16_000
 LEAST_HZ, MOST_HZ = 8000, 96_000

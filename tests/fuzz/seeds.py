@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mulan.data.index import SCHEMA
-from tests.audio_files import apev2, by_ffmpeg, by_libsndfile, id3v1, id3v2, mp3
+from tests.audio_files import apev2, id3v1, id3v2, mp3
+from tests.encodings import by_ffmpeg, by_libsndfile
 from tests.fuzz.checksums import mend_ogg
 from tests.sounds import flac, tone
 
