@@ -53,7 +53,7 @@ def check_checkpoint(run: Run) -> None:
         raise RunError(f"run {run.uri} has no checkpoint yet; nothing to export")
 
 
-def check_model(run: Run, data_uri: str, split: str) -> None:
+def check_model(run: Run, data_uri: str, split: str = "test") -> None:
     """Makes sure that there are a model and recordings to evaluate it on.
 
     Raises:

@@ -24,7 +24,7 @@ IMPOSSIBLE = {
     "simplecache::s3://bucket/runs": "neither a URI nor clearly a path",
     "s3://bucket/a::b": "::",
     "s3://bucket/a?versionId=1/b": "versionId",
-    "file://runs": "file:///FOLDER",
+    "file://": "file:///FOLDER",
     "": "the path is empty",
     "caf\udce9": "not Unicode",
     "a\0b": "not Unicode",
