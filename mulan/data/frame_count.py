@@ -76,7 +76,8 @@ def known_length(file: Encoded, opened: soundfile.SoundFile) -> KnownLength | No
         return None
     if opened.subtype.startswith("MPEG"):
         found = mpeg_frames(file)
-        frames = _told_of_mpeg(told, found) if found else None
+        same = found is not None and found.rate_hz == opened.samplerate  # else libsndfile reads other frames
+        frames = _told_of_mpeg(told, found) if found and same else None
         return KnownLength(frames, found) if frames else None
     if opened.format == "FLAC":
         return KnownLength(told) if is_one_flac_stream(file, told) else None

@@ -35,6 +35,7 @@ class MpegFrames:
     places: "array[int]"
     """First bytes of all frames, and the end of the last one."""
     samples_per_frame: int
+    rate_hz: int
     told: bool
     """Whether the first frame is a Xing or Info frame, which tells the number of the others."""
     padding: tuple[int, int] = (0, 0)
@@ -63,7 +64,7 @@ def mpeg_frames(file: Encoded) -> MpegFrames | None:
     if start is None:
         return None
     data, begin = file.piece(start)
-    sizes, samples = _frame_sizes(*data[begin + 1 : begin + 4])
+    sizes, samples, rate_hz = _frame_sizes(*data[begin + 1 : begin + 4])
     first = data[begin : begin + sizes[data[begin : begin + 4]]]
     if first[36:40] == b"VBRI":  # which libsndfile plays
         return None
@@ -71,7 +72,7 @@ def mpeg_frames(file: Encoded) -> MpegFrames | None:
     if places is None:
         return None
     xing = max(first.find(name, 0, 64) for name in (b"Xing", b"Info"))
-    return MpegFrames(places, samples, xing >= 0, _padding(first, xing) if xing >= 0 else (0, 0))
+    return MpegFrames(places, samples, rate_hz, xing >= 0, _padding(first, xing) if xing >= 0 else (0, 0))
 
 
 def size_of_id3(data: bytes, at: int) -> int:
@@ -98,7 +99,7 @@ def _first_frame(file: Encoded) -> int | None:
     data, begin = file.piece(start)
     at = data.find(b"\xff", begin)
     while 0 <= at < begin + _FARTHEST_START and at + _HEADER_BYTES <= len(data):
-        sizes, _ = _frame_sizes(*data[at + 1 : at + 4])
+        sizes, _, _ = _frame_sizes(*data[at + 1 : at + 4])
         size = sizes.get(data[at : at + 4], 0)
         if size and (data[at + size : at + size + 4] in sizes or start + at - begin + size == len(file)):
             return start + at - begin
@@ -149,8 +150,8 @@ def _padding(first: bytes, xing: int) -> tuple[int, int]:
     return both >> 12, both & 0xFFF
 
 
-def _frame_sizes(second: int, third: int, fourth: int) -> tuple[dict[bytes, int], int]:
-    """Bytes of a frame by its header, for all frames of the kind of one, and the samples of each.
+def _frame_sizes(second: int, third: int, fourth: int) -> tuple[dict[bytes, int], int, int]:
+    """Bytes of a frame by its header, for all frames of the kind of one, and the samples of each, and their rate in Hz.
 
     The arguments are the bytes of its header but the first, which is 255.
     """
@@ -158,10 +159,10 @@ def _frame_sizes(second: int, third: int, fourth: int) -> tuple[dict[bytes, int]
 
 
 @lru_cache(maxsize=64)
-def _sizes_of_kind(second: int, rate_code: int, mono: bool) -> tuple[dict[bytes, int], int]:
+def _sizes_of_kind(second: int, rate_code: int, mono: bool) -> tuple[dict[bytes, int], int, int]:
     version, layer = 1 if second >> 3 & 3 == 3 else 2, 4 - (second >> 1 & 3)
     if second & 0xE0 != 0xE0 or second >> 3 & 3 == 1 or layer == 4 or rate_code == 3:
-        return {}, 0
+        return {}, 0, 0
     rate_hz = (44_100, 48_000, 32_000)[rate_code] >> {3: 0, 2: 1, 0: 2}[second >> 3 & 3]
     samples = 384 if layer == 1 else 576 if (version, layer) == (2, 3) else 1152
     slot = 4 if layer == 1 else 1  # bytes
@@ -172,4 +173,4 @@ def _sizes_of_kind(second: int, rate_code: int, mono: bool) -> tuple[dict[bytes,
             third = code << 4 | rate_code << 2 | padding << 1 | private
             for fourth in range(0xC0, 256) if mono else range(0xC0):
                 sizes[bytes((0xFF, second, third, fourth))] = size
-    return sizes, samples
+    return sizes, samples, rate_hz

@@ -28,6 +28,7 @@ def test_frames_of_layer_3_are_counted(rate_hz: int, channels: int) -> None:
     assert found is not None
     assert found.count == packets(audio) + 1
     assert found.samples_per_frame == (1152 if rate_hz >= 32_000 else 576)
+    assert found.rate_hz == rate_hz
     assert found.told
     assert found.count * found.samples_per_frame - found.samples_per_frame - sum(found.padding) == 2 * rate_hz
 
@@ -68,7 +69,7 @@ def test_tags_in_front_and_behind_are_no_frames(front: bytes, behind: bytes) -> 
 def test_data_may_begin_frames_before() -> None:
     """Frames of 138 bytes have 100 of data: six hold the most that one refers to, and each overlaps the next."""
     places = array("Q", range(0, 138 * 101, 138))
-    frames = MpegFrames(places, 1152, told=False)
+    frames = MpegFrames(places, 1152, 44_100, told=False)
     assert frames.count == 100
     assert [frames.needed_before(frame) for frame in (0, 1, 2, 6, 7, 8, 50, 100)] == [1, 1, 2, 6, 7, 7, 7, 7]
 
