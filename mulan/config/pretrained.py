@@ -17,7 +17,7 @@ _PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 _CONFIGURATION_AND_WEIGHTS = {"configuration": ("config.json",), "weights": _SAFE_WEIGHTS + _PICKLED_WEIGHTS}
 
 _PANIC = "PanicException"
-"""Of the tokenizers library, which gives its class no name to import and no kinship with ``Exception``."""
+"""The panic of the tokenizers library, which gives its class no name to import and no kinship with ``Exception``."""
 _MOST_SAID = 300
 """Characters of another library's message."""
 

@@ -15,7 +15,7 @@ class Decoding:
     """How a file's decoding ended; told while its blocks are taken."""
 
     seconds: float = 0.0
-    """Of sound."""
+    """Seconds of sound that were decoded until now."""
     fault: str = ""
     """What kept it from going on; empty where it came to the end without a fault."""
     damaged: bool = False

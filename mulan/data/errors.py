@@ -76,7 +76,7 @@ class Skipped:
     """What was left out, because it cannot be used, while the rest was done. As a string it is one line."""
 
     name: str
-    """Of the recording, shard or file: its id, URI or path; what is not Unicode in it is escaped by backslashes."""
+    """The id, URI or path of the recording, shard or file; what is not Unicode in it is escaped by backslashes."""
     reason: str
     """A short phrase, the same for all that are wrong in one way."""
     detail: str

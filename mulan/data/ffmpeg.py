@@ -17,7 +17,7 @@ from mulan.data.errors import DecodeError
 from mulan.data.samples import Block, check_rate, checked, mix_down
 
 _MOST_PLANES = 7
-"""Of a frame with more, PyAV reads memory that is none of its planes."""
+"""The most planes of a frame that PyAV reads; of more, it reads memory that is none of them."""
 
 _FAULTS = (av.FFmpegError, IndexError, ValueError, MemoryError, OverflowError)
 """What PyAV raises of files that are damaged, or of another kind than they seem."""
@@ -30,7 +30,7 @@ _FORMATS = (
     "ircam,latm,loas,matroska,mlp,mmf,mov,mp3,mp4,mpc,mpc8,mpeg,mpegts,nistsphere,nut,ogg,oma,osq,pvf,qcp,qoa,rm,rso,sds,"
     "shn,sln,sol,sox,spdif,tak,truehd,tta,voc,vqf,w64,wav,wsaud,wsd,wv,wve,xa,xwma"
 )
-"""Of FFmpeg's demuxers those of sound, and of films with sound."""
+"""The demuxers of FFmpeg that are allowed: those of sound, and of films with sound."""
 
 _SCALES = {"u8": 2.0**-7, "s16": 2.0**-15, "s32": 2.0**-31, "s64": 2.0**-63, "flt": 1.0, "dbl": 1.0}
 """What a sample of FFmpeg's formats is multiplied with to be in [-1, 1]."""

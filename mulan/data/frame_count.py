@@ -19,7 +19,7 @@ _DECODER_DELAY = 529
 """Samples that are left out in front besides those that the encoder tells of."""
 
 _OPUS_SETTLES_S = 1.0
-"""Of speech at low bit rates, which is predicted from what was before; of music less."""
+"""Seconds until Opus no longer depends on where it began: it predicts speech at low bit rates from what was before."""
 
 _LARGEST_PAGE = 65_307
 """Bytes of Ogg."""

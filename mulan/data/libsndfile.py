@@ -15,7 +15,7 @@ from mulan.data.encoded import Encoded
 from mulan.data.samples import Block, check_rate, checked, mix_down
 
 _SAMPLES_AT_ONCE = 2**22
-"""Of all channels together, between decoding and mixing down: memory must not depend on what a header promises."""
+"""Samples of all channels together, between decoding and mixing down: memory must not depend on what a header promises."""
 
 _BEGINNINGS = (
     *(b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b"caff", b".snd", b"dns.", b"fLaC", b"OggS", b"ID3"),
@@ -24,7 +24,7 @@ _BEGINNINGS = (
     *(bytes((0x64, 0xA3, machine, 0)) for machine in range(8)),
     *(bytes((0, machine, 0xA3, 0x64)) for machine in range(8)),
 )
-"""Of the formats that are known by their first bytes."""
+"""The first bytes of the formats that are known by them."""
 
 
 class NotOpened(Exception):
