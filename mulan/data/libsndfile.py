@@ -15,7 +15,7 @@ from mulan.data.encoded import Encoded
 from mulan.data.samples import Block, check_rate, checked, mix_down
 
 _SAMPLES_AT_ONCE = 2**22
-"""Samples of all channels together, between decoding and mixing down: memory must not depend on what a header promises."""
+"""Samples of all channels together that are not yet mixed down: memory must not depend on what a header promises."""
 
 _BEGINNINGS = (
     *(b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b"caff", b".snd", b"dns.", b"fLaC", b"OggS", b"ID3"),
