@@ -105,8 +105,8 @@ def test_networks_that_read_the_padding(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["layoutlm", "squeezebert"])
 def test_networks_that_cannot_do_without_their_pooler(kind: str, tmp_path: Path) -> None:
     """They are run as the tower runs them, which has no pooler."""
-    with pytest.raises(PretrainedError, match="cannot be run on token ids and their mask alone"):
-        TextTower.from_section(section_of(saved(drawn(kind), tmp_path)))
+    with pytest.raises(PretrainedError, match="cannot be run on"):
+        TextTower.from_section(section_of(saved(drawn(kind, embedding_size=16), tmp_path)))
 
 
 @pytest.mark.parametrize("whole", [True, False])
