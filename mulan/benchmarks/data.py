@@ -15,7 +15,7 @@ from mulan.config.recipe import Recipe
 from mulan.config.recipes import demo
 from mulan.config.sections import Scale, Train
 from mulan.data.examples import MicroBatchReader
-from mulan.data.pipeline import group_size
+from mulan.data.groups import group_size
 
 RECORDINGS = 128
 """Of the corpus made for the benchmark: about 70 MB, which stay in memory after the first reading."""

@@ -24,7 +24,7 @@ from mulan.data import storage
 from mulan.data.audio import decode_window
 from mulan.data.batch import Batch
 from mulan.data.examples import MicroBatchReader
-from mulan.data.pipeline import planned_batches
+from mulan.data.planned_batches import planned_batches, start_source
 from mulan.data.schedule import Item, Phase, Schedule
 from mulan.data.shards import read_record
 from mulan.data.text import tokenize
@@ -77,7 +77,8 @@ def reader_alone(recipe: Recipe, reader: MicroBatchReader) -> Iterator[Loaded]:
 def ray_data(recipe: Recipe, reader: MicroBatchReader, processes: int) -> Iterator[Loaded]:
     """The whole path, as Ray Train hands it to a training worker (``mulan/training/fit.py``)."""
     schedule = Schedule(recipe.train, recipe.batch, rank=0, workers=1)
-    return map(_of_batch, planned_batches(schedule, ray.put(reader), cpus=processes))
+    source = start_source(ray.put(reader), cpus=processes)
+    return map(_of_batch, planned_batches(source, source.begin(schedule), schedule))
 
 
 def torch_dataloader(recipe: Recipe, reader: MicroBatchReader, processes: int) -> Iterator[Loaded]:

@@ -252,8 +252,11 @@ class Scale(Section):
     """One GPU a worker (NCCL); otherwise CPU workers (gloo)."""
     cpus_per_worker: Count = 1
     data_cpus: Count = 1
-    """CPUs that read, decode and tokenize: a process each, shared out among the workers, of which each has at least
-    one."""
+    """CPUs that read, decode and tokenize, a process each, for all workers together. Where the cluster has fewer of
+    them, or none, training goes on more slowly: a worker without batches reads for itself, on its own node."""
+    data_label: Annotated[str, Field(pattern=r"^(auto|[^=\s]+=[^=\s]+)?$")] = "auto"
+    """Label of the nodes that read and decode, ``name=value``; empty for any node. ``auto`` is ``pool=cpu`` where the
+    cluster has such nodes, so that readers keep off GPU nodes, and any node elsewhere."""
     max_failures: CountOrNone = 3
     """Failures of workers survived in a row, without a new checkpoint between them; machines that were taken back after
     a notice do not count."""

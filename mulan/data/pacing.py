@@ -6,8 +6,8 @@ from typing import Any
 
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
-_PAUSE_S = 0.25
-"""No process that reads waits for it: each has its next tasks waiting in it."""
+_PAUSE_S = 0.05
+"""Each reader waits for half of it between two groups, which take seconds."""
 _NICE = 15
 
 

@@ -1,39 +1,40 @@
-"""The Ray Data pipeline: the schedule in groups of micro-batches, one task and one block each, made by CPU actors."""
+"""The Ray Data pipeline: groups of micro-batches in order, a read task and a block each.
 
-import math
-import os
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import chain
-from typing import Any
+Tasks, and not a pool of actors: what is running on a node that is lost is read again on another one, as many run as
+there are CPUs for, and the next execution runs in the processes of the one before.
+"""
 
-import numpy as np
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache, partial
+from typing import Any, Protocol
+
 import ray
 import ray.data
-from ray.data import DataContext, ExecutionOptions, ExecutionResources
+from ray.data import DataContext, Datasource, ExecutionOptions, ExecutionResources, ReadTask
+from ray.data.block import BlockAccessor, BlockMetadata
 
-from mulan.config.errors import MulanError
-from mulan.data.batch import Batch
-from mulan.data.errors import ReadingFailed
 from mulan.data.examples import MicroBatchReader
 from mulan.data.freed_memory import keep_freed_memory
+from mulan.data.groups import Groups, make_group
 from mulan.data.pacing import PauseBetweenSteps, give_way
-from mulan.data.schedule import Schedule
 
-SEGMENT_GROUPS = 1024
-"""Groups of the first execution of Ray Data, which makes all of its tasks before the first one runs: the start of a run
-must not take longer the longer the run. Each execution starts its own processes, so that later ones are longer."""
+SEGMENT_GROUPS = 256
+"""Groups of the first execution of Ray Data, which makes all of its tasks before the first one runs, 1,000 a second:
+the start of a run must not take longer the longer the run. Later ones are longer: between two, readers rest."""
 
-LONGEST_SEGMENT_GROUPS = 2**14
+LONGEST_SEGMENT_GROUPS = 2**13
 
-GROUP_BYTES = 2**26
-"""Most waveform that one task makes, unless a single micro-batch is more.
+READERS_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+"""A reader has one CPU. Processes with an environment of their own are not used again for training, either."""
 
-A task and its block cost Ray the same however small they are: too much for every micro-batch. The first batch waits for
-its whole group, and every CPU at work holds one."""
 
-_TASKS_AHEAD = 4
-"""Tasks that each reading process is given at a time, so that it need not wait for the scheduler between two."""
+class Watched(Protocol):
+    """Whoever hands the groups out is asked before each, and told after it. Called in the reading processes."""
+
+    def begins(self, number: int) -> bool:
+        """Returns whether the group is still wanted."""
+
+    def ends(self, number: int) -> None: ...
 
 
 def quiet_data_context() -> DataContext:
@@ -48,114 +49,84 @@ def quiet_data_context() -> DataContext:
     return context
 
 
-def planned_batches(schedule: Schedule, reader: "ray.ObjectRef[MicroBatchReader]", *, cpus: int) -> Iterator[Batch]:
-    """One worker's micro-batches in order, however long the run.
-
-    The schedule is executed in segments; the next one is begun while the last quarter of the present one is consumed.
-
-    Args:
-        reader: lies once per node in the object store, with the index in it.
-        cpus: this worker's share of the CPUs that read and decode; a process each.
-    """
-    size = group_size(ray.get(reader).waveform_shape)
-    segments = _segments(len(schedule), size)
-    with ThreadPoolExecutor(max_workers=1) as ahead:
-
-        def begin(number: int) -> Future[Iterator[Batch]]:
-            return ahead.submit(_execute, schedule, segments[number], reader, size=size, cpus=cpus)
-
-        upcoming = begin(0) if segments else None
-        for number, segment in enumerate(segments):
-            assert upcoming is not None
-            present, upcoming = upcoming.result(), None
-            for position, batch in enumerate(present):
-                if upcoming is None and number + 1 < len(segments) and position >= len(segment) * 3 // 4:
-                    upcoming = begin(number + 1)
-                yield batch
-
-
-def _segments(micro_batches: int, size: int) -> list[range]:
-    """Micro-batches of each execution, in groups of ``size``; twice as many as of the one before, up to a bound."""
+def segments(groups: int, first_groups: int = SEGMENT_GROUPS) -> list[range]:
+    """Returns the groups of each execution: twice as many as in the one before, up to a bound."""
     found: list[range] = []
-    groups = SEGMENT_GROUPS
-    while (first := found[-1].stop if found else 0) < micro_batches:
-        found.append(range(first, min(first + groups * size, micro_batches)))
-        groups = min(2 * groups, LONGEST_SEGMENT_GROUPS)
+    longest = first_groups
+    while (first := found[-1].stop if found else 0) < groups:
+        found.append(range(first, min(first + longest, groups)))
+        longest = min(2 * longest, LONGEST_SEGMENT_GROUPS)
     return found
 
 
-def _execute(
-    schedule: Schedule,
-    numbers: range,
+def execute(
+    groups: Groups,
+    segment: range,
     reader: "ray.ObjectRef[MicroBatchReader]",
+    watched: Watched,
     *,
-    size: int,
     cpus: int,
-) -> Iterator[Batch]:
-    """The batches of a part of a schedule, the first of them made: blocks of ``size`` rows, each a micro-batch."""
+    label_selector: Mapping[str, str],
+) -> Iterator["ray.ObjectRef[Any]"]:
+    """Yields the blocks of a segment in order, without fetching them.
+
+    Args:
+        reader: lies once per node in the object store, with the index in it.
+        watched: pickled once for all tasks.
+        cpus: most tasks at a time, of one CPU each.
+        label_selector: labels of the nodes that may read.
+    """
     quiet_data_context()
-    groups = -(-len(numbers) // size)
-    dataset = ray.data.range(groups, override_num_blocks=groups).map_batches(
-        _GroupReader,
-        fn_constructor_args=(schedule, numbers, reader, size),
-        compute=ray.data.ActorPoolStrategy(size=min(cpus, groups), max_tasks_in_flight_per_actor=_TASKS_AHEAD),
-        num_cpus=1,
-        batch_size=None,
-        zero_copy_batch=True,
+    work = ray.put((groups, [reader], watched))  # in a list, so that it is fetched where it is used
+    arguments: dict[str, Any] = {"num_cpus": 1, "runtime_env": {"env_vars": READERS_ENVIRONMENT}}
+    if label_selector:
+        arguments["label_selector"] = dict(label_selector)
+    dataset = ray.data.read_datasource(
+        _Tasks([partial(_read_group, [work], number) for number in segment]),
+        override_num_blocks=len(segment),
+        ray_remote_args=arguments,
     )
     dataset.context.execution_options = ExecutionOptions(
         preserve_order=True, resource_limits=ExecutionResources(cpu=cpus)
     )
-    # not by way of streaming_split: its coordinator is one more process, which takes the CPU that training needs
-    blocks = iter(dataset.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=2))
-    return batches(chain([next(blocks)], blocks))
+    for bundle in dataset.iter_internal_ref_bundles():
+        for entry in bundle.blocks:
+            yield entry.ref
 
 
-class _GroupReader:
-    """Makes groups of micro-batches, in an actor of one CPU."""
+class _Tasks(Datasource):
+    """Read tasks that are known beforehand, one block each."""
 
-    def __init__(
-        self, schedule: Schedule, numbers: range, reader: "ray.ObjectRef[MicroBatchReader]", size: int
-    ) -> None:
-        keep_freed_memory()
-        os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads would take other processes' CPUs
-        self._schedule, self._numbers, self._size = schedule, numbers, size
-        self._reader: MicroBatchReader = ray.get(reader)
+    def __init__(self, tasks: list[Callable[[], list[Any]]]) -> None:
+        super().__init__()
+        self._tasks = tasks
 
-    def __call__(self, block: Mapping[str, Any]) -> dict[str, Any]:
-        give_way()
-        try:
-            return self._group(block)
-        except MulanError as error:  # as a value: of what is raised here, Ray Data tells its own text alone
-            return {"error": [str(error)]}
+    def estimate_inmemory_data_size(self) -> int | None:
+        return None
 
-    def _group(self, block: Mapping[str, Any]) -> dict[str, Any]:
-        first = int(block["id"][0]) * self._size
-        items = [self._schedule[number] for number in self._numbers[first : first + self._size]]
-        # each fills its part of what Ray takes: joining afterwards would copy it all
-        waveform = np.empty((len(items), *self._reader.waveform_shape), np.int16)
-        rows = [self._reader(item, waveform=part).to_columns() for item, part in zip(items, waveform, strict=True)]
-        joined = {name: np.concatenate([row[name] for row in rows]) for name in rows[0] if name != "waveform"}
-        return {"waveform": waveform, **joined}
+    def get_read_tasks(self, parallelism: int, *_: Any, **__: Any) -> list[ReadTask]:
+        nothing_known = BlockMetadata(num_rows=None, size_bytes=None, exec_stats=None, input_files=None)
+        return [ReadTask(task, nothing_known) for task in self._tasks]
 
 
-def group_size(waveform_shape: tuple[int, int, int]) -> int:
-    """Micro-batches that a task makes: as many as :data:`GROUP_BYTES` holds, and at least one.
+def _read_group(work: list["ray.ObjectRef[Any]"], number: int) -> list[Any]:
+    groups, reader, watched = _work(work[0])
+    give_way()
+    if not watched.begins(number):
+        return [BlockAccessor.batch_to_block({"unwanted": [True]})]
+    group = make_group(reader, groups.items(number))
+    watched.ends(number)
+    return [BlockAccessor.batch_to_block(group)]
 
-    ``waveform_shape``: [m, views, samples] of each.
-    """
-    waveform_bytes = math.prod(waveform_shape) * np.dtype(np.int16).itemsize
-    return max(1, GROUP_BYTES // waveform_bytes)
+
+@lru_cache(maxsize=1)
+def _work(work: "ray.ObjectRef[Any]") -> tuple[Groups, MicroBatchReader, Watched]:
+    """What a process needs for all groups of an execution."""
+    keep_freed_memory()
+    groups, (reader,), watched = ray.get(work)
+    return groups, ray.get(reader), watched
 
 
-def batches(blocks: Iterable[Mapping[str, Any]]) -> Iterator[Batch]:
-    """The batches in a dataset's blocks.
-
-    Raises:
-        ReadingFailed: in the place of the first that could not be made.
-    """
-    for block in blocks:
-        if "error" in block:
-            raise ReadingFailed(str(block["error"][0]))
-        for row in range(len(block["about"])):
-            yield Batch.from_columns({name: column[row : row + 1] for name, column in block.items()})
+def columns(block: Any) -> dict[str, Any]:
+    """The columns of a block as NumPy arrays, without a copy where that can be."""
+    return dict(BlockAccessor.for_block(block).to_numpy())

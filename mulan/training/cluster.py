@@ -62,7 +62,7 @@ def connect(scale: Scale) -> None:
 
 
 def _start(ray: Any, scale: Scale) -> None:
-    wanted = scale.most_workers * scale.cpus_per_worker + max(scale.data_cpus, scale.most_workers) + 1
+    wanted = scale.most_workers * scale.cpus_per_worker + scale.data_cpus + 1
     ray.init(
         num_cpus=max(wanted, os.cpu_count() or 1),
         include_dashboard=False,

@@ -24,7 +24,7 @@ from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe
 from mulan.data import storage
 from mulan.data.examples import MicroBatchReader
-from mulan.data.pipeline import planned_batches
+from mulan.data.planned_batches import Source, planned_batches, start_source
 from mulan.data.schedule import Schedule
 from mulan.data.storage_errors import StorageError
 from mulan.data.trees import LiteralHandler
@@ -32,8 +32,10 @@ from mulan.objectives.collectives import gather_objects
 from mulan.training.checkpoint import Checkpoint, Progress, read_newest
 from mulan.training.checkpoint_list import checkpoints
 from mulan.training.checks import check_corpus
+from mulan.training.data_nodes import data_nodes
 from mulan.training.errors import TrainingFailed
 from mulan.training.findings import Finding
+from mulan.training.readers_watch import ReadersWatch
 from mulan.training.recorder import Recorder
 from mulan.training.reports import Reports
 from mulan.training.run import JsonLinesLog, Run
@@ -41,6 +43,9 @@ from mulan.training.trainer import Trainer, in_words
 
 if TYPE_CHECKING:
     from mulan.training.engine import CheckpointedEngine
+
+_WAIT_FOR_DATA = 0.8
+"""Part of ``scale.collective_timeout_s``."""
 
 ROOM_PERIOD_S = 10.0
 """Between two looks at whether there is room for more workers, which are taken at the next checkpoint."""
@@ -69,7 +74,7 @@ def fit(recipe: Recipe, run: Run, *, callbacks: list[UserCallback] | None = None
         worker_counts=worker_counts(recipe.batch, recipe.train, recipe.scale),
         steps_saved=partial(_steps_saved, run),
         failed=partial(_failed, run),
-        train_loop_config={"recipe": recipe, "run": run, "reader": ray.put(MicroBatchReader.of(recipe))},
+        train_loop_config={"recipe": recipe, "run": run, "source": _source(recipe)},
         scaling_config=_scaling(recipe),
         run_config=_run_config(recipe, run, callbacks or []),
         torch_config=TorchConfig(timeout_s=math.ceil(recipe.scale.collective_timeout_s)),
@@ -88,6 +93,19 @@ def stands_at_the_end(recipe: Recipe, run: Run) -> bool:
         return False
     found = read_newest(run.uri, passed_over=log.warning)
     return found is not None and found.progress.steps_done >= recipe.train.steps
+
+
+def _source(recipe: Recipe) -> Source:
+    """Where all workers of the run take their batches from."""
+    scale = recipe.scale
+    return start_source(
+        ray.put(MicroBatchReader.of(recipe)),
+        cpus=scale.data_cpus,
+        label_selector=data_nodes(scale),
+        most_workers=scale.most_workers,
+        # before the other workers give up in a collective, which would not say what they waited for
+        limit_s=_WAIT_FOR_DATA * scale.collective_timeout_s,
+    )
 
 
 def _steps_saved(run: Run) -> int:
@@ -113,7 +131,7 @@ def _train_on_worker(config: dict[str, Any]) -> None:
 
     gc.freeze()
     gc.enable()
-    recipe, run = config["recipe"], config["run"]
+    recipe, run, source = config["recipe"], config["run"], config["source"]
     context = ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
     passed_over: list[str] = []
@@ -126,10 +144,12 @@ def _train_on_worker(config: dict[str, Any]) -> None:
             if recorder is not None:
                 for text in (*passed_over, f"{workers} workers go on from step {first_step}"):
                     recorder.event(text)
-            cpus = max(1, recipe.scale.data_cpus // workers)
-            batches = planned_batches(schedule, config["reader"], cpus=cpus)
-            reports = partial(_reports, run, recorder)
-            train_worker(recipe, found, batches, schedule, reports, ray.train.torch.get_device())
+            # begun by one, and known to all once it is
+            attempt = gather_objects(source.begin(schedule) if rank == 0 else "")[0]
+            batches = planned_batches(source, attempt, schedule)
+            with ReadersWatch(source, told=recorder.event) if recorder else nullcontext() as watch:
+                reports = partial(_reports, run, recorder, watch)
+                train_worker(recipe, found, batches, schedule, reports, ray.train.torch.get_device())
     except MulanError as error:
         raise TrainingFailed(str(error)) from error
 
@@ -156,7 +176,11 @@ def _agreed(found: Checkpoint | None) -> int:
     return int(steps[0])
 
 
-def _reports(run: Run, recorder: Recorder | None, engine: "CheckpointedEngine") -> Reports:
+def _reports(run: Run, recorder: Recorder | None, watch: ReadersWatch | None, engine: "CheckpointedEngine") -> Reports:
+    def step(line: dict[str, Any]) -> None:
+        assert recorder is not None and watch is not None
+        recorder.step(line | {"data_cpus": watch.cpus()})
+
     def milestone(metrics: dict[str, Any], progress: Progress, checkpoint_due: bool) -> None:
         state = engine.state(kept=recorder is not None) if checkpoint_due else None
         if recorder is not None:
@@ -184,7 +208,7 @@ def _reports(run: Run, recorder: Recorder | None, engine: "CheckpointedEngine") 
     if recorder is None:
         return Reports(step=_ignore, skipped=_ignore_both, milestone=milestone, found=found, leaving=leaving)
     return Reports(
-        step=recorder.step,
+        step=step,
         skipped=recorder.skipped,
         milestone=milestone,
         fault=recorder.fault,

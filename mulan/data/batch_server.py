@@ -1,0 +1,268 @@
+"""The batch server: an actor that has Ray Data read for all training workers, and hands each the groups that it needs.
+
+One pool of readers serves all workers, in the order in which they need their groups. However few CPUs there are for it,
+no worker goes without while others have plenty; and what a worker has made for itself, the pool leaves out.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from mulan.data.examples import MicroBatchReader
+from mulan.data.groups import Groups
+from mulan.data.pipeline import execute, segments
+
+_ANSWER_S = 2.0
+"""Longest that a call waits here: whoever asks must notice in between that nobody needs the answer any more."""
+
+
+class Readers(NamedTuple):
+    """Who reads at the moment, and who waits for it."""
+
+    at_work: int
+    """CPUs of the pool that read now."""
+    asked_for: int
+    waiting: tuple[int, ...]
+    """Ranks of the workers that have no batches."""
+    reading: tuple[int, ...]
+    """Those of them that read for themselves."""
+
+    def __str__(self) -> str:
+        short = bool(self.waiting) and self.at_work < self.asked_for
+        said = [f"data: {self.at_work} of {self.asked_for} CPUs{', waiting for nodes' if short else ''}"]
+        if self.reading:
+            said.append(_told_of(self.reading, "reads for itself", "read for themselves"))
+        if idle := sorted({*self.waiting} - {*self.reading}):
+            said.append(_told_of(idle, "waits", "wait"))
+        return "; ".join(said)
+
+
+def _told_of(ranks: Sequence[int], one: str, several: str) -> str:
+    named = ", ".join(map(str, ranks))
+    return f"worker {named} {one}" if len(ranks) == 1 else f"workers {named} {several}"
+
+
+class Answer(NamedTuple):
+    """What is known of a group that is asked for."""
+
+    block: "list[ray.ObjectRef[Any]]"
+    """The block, or nothing if it is not there yet."""
+    unwanted: bool = False
+    """Its worker makes it, so that it never comes."""
+
+
+class UnknownAttempt(RuntimeError):
+    """The server serves another attempt of the run: it, or all workers, have started again."""
+
+
+@dataclass(frozen=True)
+class _Reading:
+    process: str
+    node_id: str
+
+
+class BatchServer:
+    """The actor's class; :func:`start_batch_server` starts it."""
+
+    def __init__(
+        self,
+        reader: "list[ray.ObjectRef[MicroBatchReader]]",
+        cpus: int,
+        label_selector: Mapping[str, str],
+        segment_groups: int,
+    ) -> None:
+        self._reader, self._cpus, self._labels = reader[0], cpus, label_selector
+        self._segment_groups = segment_groups
+        self._changed = threading.Condition()
+        self._attempt = ""
+        self._forget()
+
+    def _forget(self) -> None:
+        self._found: dict[int, ray.ObjectRef[Any]] = {}
+        self._unwanted: set[int] = set()
+        self._wanted = 0
+        self._begun = 0
+        self._reading: dict[int, _Reading] = {}
+        self._arrived: set[int] = set()
+        self._waiting: set[int] = set()
+        self._own: set[int] = set()
+        self._left = 0
+        self._fault: str | None = None
+
+    def begin(self, attempt: str, groups: Groups, me: "list[Any]") -> None:
+        """Serves another attempt from now on, in the place of the one before.
+
+        ``me``: this actor's handle.
+        """
+        with self._changed:
+            self._forget()
+            self._attempt = attempt
+            self._left = len(groups)
+            self._changed.notify_all()
+        threading.Thread(target=self._read, args=(attempt, groups, Pool(me, attempt)), daemon=True).start()
+
+    def _read(self, attempt: str, groups: Groups, pool: "Pool") -> None:
+        try:
+            for segment in segments(len(groups), self._segment_groups):
+                blocks = execute(groups, segment, self._reader, pool, cpus=self._cpus, label_selector=self._labels)
+                for number, block in zip(segment, blocks, strict=True):
+                    if not self._keep(attempt, number, block, last=segment.stop - 1):
+                        return
+        except Exception as error:  # all that Ray raises; each worker that asks is told
+            with self._changed:
+                if attempt == self._attempt:
+                    self._fault = f"{type(error).__name__}: {error}"
+                    self._changed.notify_all()
+
+    def _keep(self, attempt: str, number: int, block: "ray.ObjectRef[Any]", *, last: int) -> bool:
+        """Keeps a block for its worker, and waits until another one is needed; False if none will be.
+
+        Blocks that are not taken off Ray Data hold its readers back, as they should. But once the last group of an
+        execution is begun, the rest is taken, for the next execution to begin.
+        """
+        with self._changed:
+            if attempt != self._attempt:
+                return False
+            self._left -= 1
+            self._reading.pop(number, None)
+            if number not in self._unwanted:
+                self._found[number] = block
+                self._changed.notify_all()
+            self._changed.wait_for(lambda: attempt != self._attempt or self._wanted > number + 1 or self._begun >= last)
+            return attempt == self._attempt
+
+    def take(self, attempt: str, number: int) -> Answer:
+        """Returns a group to the worker that it is for, or, after some seconds, that it is not there yet.
+
+        Raises:
+            UnknownAttempt: another attempt is served.
+            RuntimeError: Ray Data has failed.
+        """
+        with self._changed:
+            self._check(attempt)
+            self._wanted = max(self._wanted, number + 1)
+            self._changed.notify_all()
+            self._changed.wait_for(
+                lambda: attempt != self._attempt or self._fault or number in self._found or number in self._unwanted,
+                timeout=_ANSWER_S,
+            )
+            self._check(attempt)
+            if number in self._found:
+                return Answer([self._found.pop(number)])
+            if self._fault:
+                raise RuntimeError(f"Ray Data has failed: {self._fault}")
+            return Answer([], number in self._unwanted)
+
+    def leave_out(self, attempt: str, number: int, rank: int) -> None:
+        """Tells that a worker makes this group for itself; one that a reader has begun is made twice."""
+        with self._changed:
+            if attempt == self._attempt:
+                self._own.add(rank)
+                if number not in self._reading:
+                    self._unwanted.add(number)
+                    self._changed.notify_all()
+
+    def waits(self, attempt: str, rank: int) -> None:
+        """Tells that a worker has been without batches for a while."""
+        with self._changed:
+            if attempt == self._attempt:
+                self._waiting.add(rank)
+
+    def goes_on(self, attempt: str, rank: int) -> None:
+        """Tells that a worker has batches again, and none of its own making."""
+        with self._changed:
+            if attempt == self._attempt:
+                self._waiting.discard(rank)
+                self._own.discard(rank)
+
+    def arrives(self, attempt: str, rank: int, workers: int) -> bool:
+        """Tells that a worker has its first batches; returns, after some seconds, whether all workers have."""
+        with self._changed:
+            self._check(attempt)
+            self._arrived.add(rank)
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: attempt != self._attempt or len(self._arrived) == workers, timeout=_ANSWER_S)
+            self._check(attempt)
+            return len(self._arrived) == workers
+
+    def _check(self, attempt: str) -> None:
+        if attempt != self._attempt:
+            raise UnknownAttempt("the batch server has started again, or serves other workers; these start again too")
+
+    def begins(self, attempt: str, number: int, process: str, node_id: str) -> bool:
+        """Called by readers: returns whether a group is still wanted, and counts the reader as at work."""
+        with self._changed:
+            if attempt != self._attempt:
+                return False
+            self._begun = max(self._begun, number)
+            self._changed.notify_all()
+            if number in self._unwanted:
+                return False
+            self._reading[number] = _Reading(process, node_id)
+            return True
+
+    def ends(self, attempt: str, number: int) -> None:
+        """Called by readers: a group is made."""
+        with self._changed:
+            if attempt == self._attempt:
+                self._reading.pop(number, None)
+
+    def readers(self) -> Readers:
+        """Returns who reads at the moment, and who waits."""
+        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+        with self._changed:
+            at_work = {one.process for one in self._reading.values() if one.node_id in alive}
+            return Readers(
+                at_work=len(at_work),
+                asked_for=min(self._cpus, max(self._left, 1)),
+                waiting=tuple(sorted(self._waiting)),
+                reading=tuple(sorted(self._own)),
+            )
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What readers know of the server; see :class:`mulan.data.pipeline.Watched`."""
+
+    server: list[Any]
+    """Its handle."""
+    attempt: str
+
+    def begins(self, number: int) -> bool:
+        context = ray.get_runtime_context()
+        asked = self.server[0].begins.remote(self.attempt, number, context.get_worker_id(), context.get_node_id())
+        return bool(ray.get(asked))
+
+    def ends(self, number: int) -> None:
+        self.server[0].ends.remote(self.attempt, number)
+
+
+def start_batch_server(
+    reader: "ray.ObjectRef[MicroBatchReader]",
+    *,
+    cpus: int,
+    label_selector: Mapping[str, str],
+    most_workers: int,
+    segment_groups: int,
+) -> Any:
+    """Starts the server of a run beside this process, and returns its handle. It ends with this process.
+
+    Args:
+        reader: lies once per node in the object store.
+        cpus: most CPUs that read at a time.
+        label_selector: labels of the nodes that may read; none for any.
+        most_workers: training workers that it may have to serve.
+        segment_groups: groups of the first execution of Ray Data; see :mod:`mulan.data.pipeline`.
+    """
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    options = ray.remote(BatchServer).options(
+        num_cpus=0,
+        max_restarts=-1,
+        max_concurrency=4 * most_workers + 16,  # calls that wait, and those of readers in between
+        scheduling_strategy=here,
+    )
+    return options.remote([reader], cpus, dict(label_selector), segment_groups)

@@ -1,0 +1,121 @@
+"""Batches on their way through Ray Data: the same batches in the same order as without it, whoever reads them."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+
+from mulan.config.recipe import Recipe, load_recipe
+from mulan.config.recipes import named_recipes
+from mulan.data import groups
+from mulan.data.batch import Batch
+from mulan.data.errors import ReadingFailed
+from mulan.data.examples import MicroBatchReader
+from mulan.data.planned_batches import planned_batches, start_source
+from mulan.data.schedule import Item, Phase, Schedule
+from mulan.data.storage_errors import StorageRefused
+from tests.data.same_batches import assert_equal
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+def streamed_to(schedule: Schedule, reader: MicroBatchReader, **how: Any) -> Iterator[Batch]:
+    """The batches of one worker, from a server that serves no other: the others are there already."""
+    source = start_source(ray.put(reader), **how)
+    attempt = source.begin(schedule)
+    for rank in range(schedule.workers):
+        if rank != schedule.rank:
+            source.server.arrives.remote(attempt, rank, schedule.workers)
+    return planned_batches(source, attempt, schedule)
+
+
+def short_recipe(uri: str) -> Recipe:
+    settings = ["train.steps=4", "train.validate_every_steps=3", "batch.micro_batches=4", "data.window_s=0.5"]
+    return load_recipe("demo_miniature", named_recipes(), settings, data_uri=uri)
+
+
+@pytest.fixture(scope="module")
+def reader(tiny_corpus: str) -> MicroBatchReader:
+    return MicroBatchReader.of(short_recipe(tiny_corpus))
+
+
+@pytest.mark.parametrize(("size", "segment", "rank"), [(1, 4, 0), (3, 2, 1), (4, 1, 1), (1000, 1, 0)])
+def test_ray_data_gives_each_worker_its_batches_in_order(
+    size: int, segment: int, rank: int, reader: MicroBatchReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In tasks of ``size`` micro-batches, the first ``segment`` of them executed by themselves.
+
+    Of a worker's 10 micro-batches two are of validations.
+    """
+    recipe = short_recipe(reader.corpus.uri)
+    monkeypatch.setattr(groups, "GROUP_BYTES", size * waveform_bytes(reader(Item(Phase.TRAIN, 0, 0))))
+    schedule = Schedule(recipe.train, recipe.batch, rank, 2)
+    streamed = list(streamed_to(schedule, reader, cpus=2, segment_groups=segment))
+    assert [batch.item for batch in streamed] == [schedule[number] for number in range(len(schedule))]
+    assert [number for number, batch in enumerate(streamed) if batch.item.phase is Phase.VALIDATE] == [6, 9]
+    for batch in streamed:
+        assert_equal(batch, Batch.from_columns(reader(batch.item).to_columns()))
+
+
+def test_ray_data_carries_views_and_masks(tiny_corpus: str) -> None:
+    recipe = load_recipe("mulap_miniature", named_recipes(), ["train.steps=2"], data_uri=tiny_corpus)
+    reader = replace(MicroBatchReader.of(recipe), views=2)
+    schedule = Schedule(recipe.train, recipe.batch, rank=0, workers=1)
+    streamed = list(streamed_to(schedule, reader, cpus=1))
+    assert [batch.item for batch in streamed] == [schedule[number] for number in range(len(schedule))]
+    for batch in streamed:
+        assert batch.waveform.shape == (8, 2, 48_000)
+        assert batch.masks is not None and batch.masks.token_targets.shape == batch.token_ids.shape
+        assert_equal(batch, Batch.from_columns(reader(batch.item).to_columns()))
+
+
+@pytest.mark.parametrize("first_step", [1, 2, 3])
+def test_a_resumed_run_gets_the_rest_of_the_batches(
+    first_step: int, reader: MicroBatchReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = short_recipe(reader.corpus.uri)
+    monkeypatch.setattr(groups, "GROUP_BYTES", 3 * waveform_bytes(reader(Item(Phase.TRAIN, 0, 0))))
+    whole = Schedule(recipe.train, recipe.batch, rank=1, workers=2)
+    rest = Schedule(recipe.train, recipe.batch, rank=1, workers=2, first_step=first_step)
+    streamed = list(streamed_to(rest, reader, cpus=1))
+    assert [batch.item for batch in streamed] == [whole[number] for number in range(len(whole))][-len(rest) :]
+    for batch in streamed:
+        assert_equal(batch, Batch.from_columns(reader(batch.item).to_columns()))
+
+
+def test_what_a_reading_process_meets_is_told_in_its_words_and_in_its_place(reader: MicroBatchReader) -> None:
+    class Failing(MicroBatchReader):
+        def __call__(self, item: Item, *, waveform: np.ndarray | None = None) -> Batch:
+            if item.step == 2:
+                raise StorageRefused("s3://bucket/shard.tar cannot be read: credentials")
+            return super().__call__(item, waveform=waveform)
+
+    recipe = short_recipe(reader.corpus.uri)
+    schedule = Schedule(recipe.train, recipe.batch, rank=0, workers=2, first_step=1)
+    failing = Failing(**vars(reader))
+    with pytest.MonkeyPatch.context() as one_a_task:
+        one_a_task.setattr(groups, "GROUP_BYTES", 1)
+        batches = streamed_to(schedule, failing, cpus=1)
+        assert [next(batches).item.step for _ in range(schedule.training_share)] == [1] * schedule.training_share
+        with pytest.raises(ReadingFailed, match=r"^s3://bucket/shard.tar cannot be read: credentials$"):
+            next(batches)
+
+
+def test_reading_stands_behind_training(reader: MicroBatchReader) -> None:
+    class Watched(MicroBatchReader):
+        def __call__(self, item: Item, *, waveform: np.ndarray | None = None) -> Batch:
+            batch = super().__call__(item, waveform=waveform)
+            return replace(batch, recording_id=(str(os.getpriority(os.PRIO_PROCESS, 0)),) * batch.pairs)
+
+    recipe = short_recipe(reader.corpus.uri)
+    schedule = Schedule(recipe.train, recipe.batch, rank=0, workers=2)
+    found = {name for batch in streamed_to(schedule, Watched(**vars(reader)), cpus=1) for name in batch.recording_id}
+    assert found == {"15"}
+
+
+def waveform_bytes(batch: Batch) -> int:
+    return batch.waveform.nbytes
