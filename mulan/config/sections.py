@@ -254,7 +254,9 @@ class Scale(Section):
     data_cpus: Count = 1
     """CPUs that read, decode and tokenize, a process each, for all workers together. Where the cluster has fewer of
     them, or none, training goes on more slowly: a worker without batches reads for itself, on its own node."""
-    data_label: Annotated[str, Field(pattern=r"^(auto|[^=\s]+=[^=\s]+)?$")] = "auto"
+    data_label: Annotated[
+        str, Field(pattern=r"^(auto|[A-Za-z0-9./_-]+=[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$")
+    ] = "auto"
     """Label of the nodes that read and decode, ``name=value``; empty for any node. ``auto`` is ``pool=cpu`` where the
     cluster has such nodes, so that readers keep off GPU nodes, and any node elsewhere."""
     max_failures: CountOrNone = 3

@@ -27,12 +27,12 @@ class Readers(NamedTuple):
     """CPUs of the pool that read now."""
     asked_for: int
     waiting: tuple[int, ...]
-    """Ranks of the workers that have no batches."""
+    """Ranks of the workers that have been without batches for a while."""
     reading: tuple[int, ...]
-    """Those of them that read for themselves."""
+    """Ranks of those that read for themselves."""
 
     def __str__(self) -> str:
-        short = bool(self.waiting) and self.at_work < self.asked_for
+        short = bool(self.waiting or self.reading) and self.at_work < self.asked_for
         said = [f"data: {self.at_work} of {self.asked_for} CPUs{', waiting for nodes' if short else ''}"]
         if self.reading:
             said.append(_told_of(self.reading, "reads for itself", "read for themselves"))
@@ -68,15 +68,8 @@ class _Reading:
 class BatchServer:
     """The actor's class; :func:`start_batch_server` starts it."""
 
-    def __init__(
-        self,
-        reader: "list[ray.ObjectRef[MicroBatchReader]]",
-        cpus: int,
-        label_selector: Mapping[str, str],
-        segment_groups: int,
-    ) -> None:
-        self._reader, self._cpus, self._labels = reader[0], cpus, label_selector
-        self._segment_groups = segment_groups
+    def __init__(self, cpus: int, label_selector: Mapping[str, str], segment_groups: int) -> None:
+        self._cpus, self._labels, self._segment_groups = cpus, label_selector, segment_groups
         self._changed = threading.Condition()
         self._attempt = ""
         self._forget()
@@ -93,22 +86,28 @@ class BatchServer:
         self._left = 0
         self._fault: str | None = None
 
-    def begin(self, attempt: str, groups: Groups, me: "list[Any]") -> None:
+    def begin(
+        self, attempt: str, groups: Groups, reader: "list[ray.ObjectRef[MicroBatchReader]]", me: list[Any]
+    ) -> None:
         """Serves another attempt from now on, in the place of the one before.
 
-        ``me``: this actor's handle.
+        Args:
+            attempt: its name.
+            groups: those of all its workers.
+            reader: lies once per node in the object store.
+            me: this actor's handle.
         """
         with self._changed:
             self._forget()
             self._attempt = attempt
             self._left = len(groups)
             self._changed.notify_all()
-        threading.Thread(target=self._read, args=(attempt, groups, Pool(me, attempt)), daemon=True).start()
+        threading.Thread(target=self._read, args=(attempt, groups, reader[0], Pool(me, attempt)), daemon=True).start()
 
-    def _read(self, attempt: str, groups: Groups, pool: "Pool") -> None:
+    def _read(self, attempt: str, groups: Groups, reader: "ray.ObjectRef[MicroBatchReader]", pool: "Pool") -> None:
         try:
             for segment in segments(len(groups), self._segment_groups):
-                blocks = execute(groups, segment, self._reader, pool, cpus=self._cpus, label_selector=self._labels)
+                blocks = execute(groups, segment, reader, pool, cpus=self._cpus, label_selector=self._labels)
                 for number, block in zip(segment, blocks, strict=True):
                     if not self._keep(attempt, number, block, last=segment.stop - 1):
                         return
@@ -242,7 +241,6 @@ class Pool:
 
 
 def start_batch_server(
-    reader: "ray.ObjectRef[MicroBatchReader]",
     *,
     cpus: int,
     label_selector: Mapping[str, str],
@@ -252,7 +250,6 @@ def start_batch_server(
     """Starts the server of a run beside this process, and returns its handle. It ends with this process.
 
     Args:
-        reader: lies once per node in the object store.
         cpus: most CPUs that read at a time.
         label_selector: labels of the nodes that may read; none for any.
         most_workers: training workers that it may have to serve.
@@ -265,4 +262,4 @@ def start_batch_server(
         max_concurrency=4 * most_workers + 16,  # calls that wait, and those of readers in between
         scheduling_strategy=here,
     )
-    return options.remote([reader], cpus, dict(label_selector), segment_groups)
+    return options.remote(cpus, dict(label_selector), segment_groups)

@@ -56,7 +56,7 @@ class Source:
         ``schedule``: any worker's.
         """
         attempt = uuid.uuid4().hex
-        ray.get(self.server.begin.remote(attempt, Groups(schedule, self.size), [self.server]))
+        ray.get(self.server.begin.remote(attempt, Groups(schedule, self.size), [self.reader], [self.server]))
         return attempt
 
 
@@ -80,7 +80,6 @@ def start_source(
         segment_groups: groups of the first execution of Ray Data; see :mod:`mulan.data.pipeline`.
     """
     server = start_batch_server(
-        reader,
         cpus=cpus,
         label_selector=label_selector or {},
         most_workers=most_workers,
@@ -204,6 +203,7 @@ class _Blocks:
         """Has the own reader make a place, unless it does already."""
         if place in self._making:
             return
+        self._told = True
         number = self._groups.number(self._rank, place)
         self._source.server.leave_out.remote(self._attempt, number, self._rank)
         self._own = self._own or _start_own_reader(self._source.reader)

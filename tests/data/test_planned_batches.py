@@ -1,7 +1,9 @@
 """Batches on their way through Ray Data: the same batches in the same order as without it, whoever reads them."""
 
 import os
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +17,7 @@ from mulan.data import groups
 from mulan.data.batch import Batch
 from mulan.data.errors import ReadingFailed
 from mulan.data.examples import MicroBatchReader
-from mulan.data.planned_batches import planned_batches, start_source
+from mulan.data.planned_batches import NoData, Source, planned_batches, start_source
 from mulan.data.schedule import Item, Phase, Schedule
 from mulan.data.storage_errors import StorageRefused
 from tests.data.same_batches import assert_equal
@@ -119,3 +121,83 @@ def test_reading_stands_behind_training(reader: MicroBatchReader) -> None:
 
 def waveform_bytes(batch: Batch) -> int:
     return batch.waveform.nbytes
+
+
+class OneAtATime(MicroBatchReader):
+    """Tells in its batches which process made them."""
+
+    def __call__(self, item: Item, *, waveform: np.ndarray | None = None) -> Batch:
+        batch = super().__call__(item, waveform=waveform)
+        return replace(batch, recording_id=(str(os.getpid()),) * batch.pairs)
+
+
+def starved(reader: MicroBatchReader, **how: Any) -> Source:
+    """A source for which no node may read."""
+    source = start_source(ray.put(reader), cpus=3, label_selector={"pool": "nowhere"}, **how)
+    return replace(source, patience_s=0.2)
+
+
+def test_workers_that_no_cpu_reads_for_read_for_themselves_and_say_so(reader: MicroBatchReader) -> None:
+    recipe = short_recipe(reader.corpus.uri)
+    schedules = [Schedule(recipe.train, recipe.batch, rank, workers=2) for rank in range(2)]
+    source = starved(reader, most_workers=2)
+    attempt = source.begin(schedules[0])
+    with ThreadPoolExecutor(max_workers=2) as workers:
+        given = list(workers.map(lambda schedule: list(planned_batches(source, attempt, schedule)), schedules))
+    for schedule, streamed in zip(schedules, given, strict=True):
+        assert [batch.item for batch in streamed] == [schedule[number] for number in range(len(schedule))]
+        for batch in streamed:
+            assert_equal(batch, Batch.from_columns(reader(batch.item).to_columns()))
+    readers = ray.get(source.server.readers.remote())
+    assert (readers.at_work, readers.reading) == (0, (0, 1))
+
+
+def test_the_pool_takes_over_once_it_has_cpus_and_leaves_out_what_is_made(
+    reader: MicroBatchReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = load_recipe(
+        "demo_miniature",
+        named_recipes(),
+        ["train.steps=1000", "train.validation_micro_batches=0", "batch.micro_batches=1", "scale.workers=1"],
+        data_uri=reader.corpus.uri,
+    )
+    monkeypatch.setattr(groups, "GROUP_BYTES", 1)
+    cpus = int(ray.cluster_resources()["CPU"])
+    in_the_way = ray.remote(num_cpus=cpus)(Sleeper).remote()
+    ray.get(in_the_way.ready.remote())
+    watched = OneAtATime(**vars(MicroBatchReader.of(recipe)))
+    source = replace(start_source(ray.put(watched), cpus=1), patience_s=0.2)
+    schedule = Schedule(recipe.train, recipe.batch, rank=0, workers=1)
+    streamed = planned_batches(source, source.begin(schedule), schedule)
+    own = [next(streamed) for _ in range(5)]
+    (process,) = {name for batch in own for name in batch.recording_id}
+    ray.kill(in_the_way)
+    rest: list[Batch] = []
+    while len(rest) < 3 or any(process in batch.recording_id for batch in rest[-3:]):
+        rest.append(next(streamed))
+        time.sleep(0.2)  # a step takes longer than a group: the pool can get ahead
+    assert [batch.item.step for batch in [*own, *rest]] == list(range(5 + len(rest)))
+    assert ray.get(source.server.readers.remote()).reading == ()
+
+
+class Sleeper:
+    def ready(self) -> None:
+        pass
+
+
+def test_a_worker_ends_before_the_others_take_it_for_lost_and_names_data(
+    reader: MicroBatchReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(MicroBatchReader):
+        def __call__(self, item: Item, *, waveform: np.ndarray | None = None) -> Batch:
+            time.sleep(1.5 if item.step == 0 else 30)
+            return super().__call__(item, waveform=waveform)
+
+    recipe = short_recipe(reader.corpus.uri)
+    monkeypatch.setattr(groups, "GROUP_BYTES", 1)
+    schedule = Schedule(recipe.train, recipe.batch, rank=0, workers=1)
+    source = starved(Slow(**vars(reader)), limit_s=1)
+    batches = planned_batches(source, source.begin(schedule), replace(schedule))
+    next(batches)  # the first may take longer than the limit
+    with pytest.raises(NoData, match=r"^no batches for 1 s; data: 0 of 3 CPUs, waiting for nodes; worker 0 reads for"):
+        list(batches)
