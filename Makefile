@@ -6,7 +6,7 @@ INSTALLED := .venv/installed
 # two files at a time; a process has one thread, see tests/conftest.py
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-.PHONY: FORCE demo check test test-all test-long test-due chaos fuzz lint format lock clean
+.PHONY: FORCE demo check test test-all test-long test-due chaos fuzz test-ray lint format lock clean
 
 demo: $(INSTALLED)  ## make the corpus, train, evaluate; results in runs/demo
 	@$(BIN)/python -m jobs.demo
@@ -33,6 +33,14 @@ chaos: $(INSTALLED)  ## runs whose processes are killed at random, and a long on
 
 fuzz: $(INSTALLED)  ## 50,000 mutated files for each reader of files; those that show a fault are kept in runs/fuzz
 	@$(BIN)/python -m tests.fuzz
+
+TESTS ?= tests/private_ray/test_contract.py
+
+test-ray: $(INSTALLED)  ## what mulan needs of Ray beyond its public interface, of another one: RAY=2.59.0 (TESTS=... more)
+	@test -n "$(RAY)" || { echo "name a Ray: make test-ray RAY=2.59.0"; exit 1; }
+	@folder="$$(mktemp -d)" && trap 'rm -rf "$$folder"' EXIT && \
+		$(BIN)/python -m pip install --quiet --no-deps --target "$$folder" "ray==$(RAY)" && \
+		PYTHONPATH="$$folder" $(BIN)/python -m pytest --quiet $(TESTS)
 
 lint: $(INSTALLED)  ## style, format, types
 	@$(BIN)/ruff check .

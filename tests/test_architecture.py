@@ -13,12 +13,20 @@ ROOT = Path(__file__).parents[1]
 
 ROOMS: dict[str, set[str]] = {
     "mulan.config": set(),
-    "mulan.data": {"mulan.config"},
+    "mulan.private_ray": set(),
+    "mulan.data": {"mulan.config", "mulan.private_ray"},
     "mulan.model": {"mulan.config", "mulan.data"},
     "mulan.objectives": {"mulan.config", "mulan.model"},
     "mulan.evaluation": {"mulan", "mulan.config", "mulan.data", "mulan.model"},
     "mulan.demo": {"mulan.config", "mulan.data"},
-    "mulan.training": {"mulan.config", "mulan.data", "mulan.model", "mulan.objectives", "mulan.evaluation"},
+    "mulan.training": {
+        "mulan.config",
+        "mulan.data",
+        "mulan.model",
+        "mulan.objectives",
+        "mulan.evaluation",
+        "mulan.private_ray",
+    },
     "mulan.benchmarks": {"mulan.config", "mulan.data", "mulan.model", "mulan.objectives", "mulan.training"},
     "mulan": {"mulan.model"},
     "jobs": {"mulan.benchmarks", "mulan.config", "mulan.data", "mulan.demo", "mulan.training"},
@@ -27,12 +35,20 @@ ROOMS: dict[str, set[str]] = {
 """Each room with the rooms it may import from; "mulan" alone is the package's own file, which offers MuLan."""
 
 KEPT_TO: dict[str, tuple[str, ...]] = {
-    "ray.data": ("mulan/data/", "mulan/evaluation/"),
-    "ray.train": ("mulan/training/fit.py", "mulan/training/trainer.py"),
+    "ray.data": ("mulan/data/", "mulan/evaluation/", "mulan/private_ray/execution.py"),
+    "ray.train": (
+        "mulan/training/fit.py",
+        "mulan/private_ray/controller.py",
+        "mulan/private_ray/failures.py",
+        "mulan/private_ray/scaling.py",
+    ),
     "ray.tune": ("tune/",),
     "deepspeed": ("mulan/training/deepspeed_engine.py",),
 }
 """Libraries that only these files may know."""
+
+PRIVATE_RAY = ("mulan/private_ray/", "tests/private_ray/")
+USING_RAYS_OWN_CHECKS = {"tests/cluster/test_manifests.py": "Ray's own check of a launcher's file has no public place"}
 
 IMPORTED_LATE = {
     "jobs/bench.py": "a kind's libraries are loaded only for it",
@@ -65,6 +81,7 @@ TESTS_OF_NO_ONE_MODULE = {
     "tests/data/test_audio_properties.py": "of mulan.data.audio, with files of every format",
     "tests/data/test_odd_audio_files.py": "of mulan.data.audio, with files that are no part of the project",
     "tests/fuzz/test_fuzz.py": "of fuzzing, which is no part of the package",
+    "tests/private_ray/test_contract.py": "of Ray, as mulan.private_ray needs it",
     "tests/jobs/test_s3.py": "of the jobs with their corpus and storage on S3",
     "tests/training/test_further_objectives_learn.py": "of what whole trainings come to",
     "tests/training/test_full_batch.py": "of a step of the paper's recipes",
@@ -158,6 +175,24 @@ def test_libraries_are_kept_to_their_place(library: str) -> None:
     users = {file for file in CODE if any(is_within(module, library) for module, _ in imported(file))}
     assert {file for file in users if not file.startswith(KEPT_TO[library])} == set()
     assert {place for place in KEPT_TO[library] if not any(file.startswith(place) for file in users)} == set()
+
+
+def is_private_of_ray(module: str) -> bool:
+    """Also what is private by a name within, and ``ray.train.v2``, which ``ray.train`` offers what is public of."""
+    first, *rest = module.split(".")
+    return first == "ray" and (rest[:2] == ["train", "v2"] or any(part.startswith("_") for part in rest))
+
+
+def arguments_named(file: str) -> set[str]:
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"), file)
+    return {node.arg for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg is not None}
+
+
+def test_what_is_private_of_ray_is_kept_to_its_adapter() -> None:
+    files = [file for file in [*CODE, *python_files("tests")] if not file.startswith(PRIVATE_RAY)]
+    users = {file for file in files if any(is_private_of_ray(module) for module, _ in imported(file))}
+    assert users == set(USING_RAYS_OWN_CHECKS)
+    assert {file for file in files if any(name.startswith("_") for name in arguments_named(file))} == set()
 
 
 def test_imports_stand_at_the_top() -> None:

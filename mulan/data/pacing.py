@@ -4,21 +4,21 @@ import os
 import time
 from typing import Any
 
-from ray.data._internal.execution.execution_callback import ExecutionCallback
+from mulan.private_ray.execution import AtEachStep
 
 _PAUSE_S = 0.05
 """Each reader waits for half of it between two groups, which take seconds."""
 _NICE = 15
 
 
-class PauseBetweenSteps(ExecutionCallback):
+class PauseBetweenSteps(AtEachStep):
     """A pause after each step of the scheduler.
 
     That of Ray 2.60 steps also when there is nothing to do, and without end when every running task waits for room in
     the output. These are the cores that the training workers need.
     """
 
-    def on_execution_step(self, executor: Any) -> None:
+    def step(self, executor: Any) -> None:
         time.sleep(_PAUSE_S)
 
 

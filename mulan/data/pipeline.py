@@ -17,6 +17,7 @@ from mulan.data.examples import MicroBatchReader
 from mulan.data.freed_memory import keep_freed_memory
 from mulan.data.groups import Groups, make_group
 from mulan.data.pacing import PauseBetweenSteps, give_way
+from mulan.private_ray.execution import call_at_each_step
 
 SEGMENT_GROUPS = 256
 """Groups of the first execution of Ray Data, which makes all of its tasks before the first one runs, 1,000 a second:
@@ -44,8 +45,7 @@ def quiet_data_context() -> DataContext:
     context.enable_operator_progress_bars = False
     context.target_max_block_size = None  # a block is a group, however large
     context.execution_no_progress_timeout_s = -1  # a long validation or checkpoint must not end the run
-    if PauseBetweenSteps not in context.custom_execution_callback_classes:
-        context.custom_execution_callback_classes.append(PauseBetweenSteps)
+    call_at_each_step(context, PauseBetweenSteps)
     return context
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from mulan.config.errors import MulanError
 from mulan.config.sections import Scale
+from mulan.private_ray import own_cluster
 
 ANSWER_TIMEOUT_S = 20.0
 """In which a cluster that is to be joined must take a connection."""
@@ -68,15 +69,8 @@ def _start(ray: Any, scale: Scale) -> None:
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,
-        # this machine is not taken away before its driver is; each run would start a process that watches for that
-        runtime_env={"env_vars": {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}},
-        _system_config={
-            # at Ray's own 15, training stands behind every other process of the machine; data tasks step back by
-            # themselves
-            "worker_niceness": 0,
-            # processes of a job have the environment above, which one that was started in advance has not
-            "prestart_worker_first_driver": False,
-        },
+        runtime_env={"env_vars": own_cluster.ENVIRONMENT},
+        **own_cluster.PRIVATE_SETTINGS,
     )
 
 

@@ -3,7 +3,6 @@
 import gc
 import logging
 import math
-import os
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -17,7 +16,6 @@ from pyarrow.fs import FileSystem, PyFileSystem
 from ray.exceptions import RayActorError
 from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig
-from ray.train.v2._internal.constants import WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR
 
 from mulan.config.agreement import worker_counts
 from mulan.config.errors import MulanError
@@ -29,6 +27,7 @@ from mulan.data.schedule import Schedule
 from mulan.data.storage_errors import StorageError
 from mulan.data.trees import LiteralHandler
 from mulan.objectives.collectives import gather_objects
+from mulan.private_ray.controller import wait_for_answers
 from mulan.training.checkpoint import Checkpoint, Progress, read_newest
 from mulan.training.checkpoint_list import checkpoints
 from mulan.training.checks import check_corpus
@@ -67,8 +66,7 @@ def fit(recipe: Recipe, run: Run, *, callbacks: list[UserCallback] | None = None
     run.begin(recipe)
     if stands_at_the_end(recipe, run):
         return
-    # the controller takes this from the environment alone: how long a worker that does not answer is waited for
-    os.environ[WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR] = str(recipe.scale.collective_timeout_s)
+    wait_for_answers(recipe.scale.collective_timeout_s)
     trainer = Trainer(
         _train_on_worker,
         worker_counts=worker_counts(recipe.batch, recipe.train, recipe.scale),

@@ -1,32 +1,19 @@
-"""Ray Train's trainer, with decisions of our own: how many workers to take, when to give up, and what to start.
-
-Ray Train has no public place for them.
-"""
+"""The trainer of a run: how many workers it takes, when it gives up, and what it tells of failures."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from ray.train import FailureConfig, ScalingConfig, TrainingFailedError
-from ray.train.torch import TorchTrainer
-from ray.train.v2._internal.callbacks import DatasetsCallback
-from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
-from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision
-from ray.train.v2._internal.execution.scaling_policy import (
-    ElasticScalingPolicy,
-    NoopDecision,
-    ResizeDecision,
-    ScalingDecision,
-)
-from ray.train.v2._internal.execution.worker_group import WorkerGroupPollStatus, WorkerGroupState
-
 from mulan.config.errors import MulanError
+from mulan.private_ray.controller import DecidedTrainer
+from mulan.private_ray.decisions import Verdict
+from mulan.private_ray.failures import controller_cause, worker_causes
 from mulan.training.cluster import ends_with_this_process
 from mulan.training.errors import TrainingFailed
 
 
-class Trainer(TorchTrainer):
+class Trainer(DecidedTrainer):
     """Takes only numbers of workers that share the work evenly, and counts failures anew whenever there is progress."""
 
     def __init__(
@@ -43,102 +30,70 @@ class Trainer(TorchTrainer):
             steps_saved: the step of the newest checkpoint; called in Ray Train's controller, as is
             failed: told of each failure of the workers, in words.
         """
-        super().__init__(*arguments, **named)
-        self._worker_counts, self._steps_saved, self._failed = worker_counts, steps_saved, failed
-
-    def _create_default_callbacks(self) -> list[Any]:
-        # each of these starts a process: to hand out the trainer's datasets, of which there are none, and to give back
-        # what is reserved if the controller is killed, which the end of a Ray of our own does as well
-        needless: tuple[type, ...] = (DatasetsCallback,)
-        if ends_with_this_process():
-            needless += (PlacementGroupCleanerCallback,)
-        return [one for one in super()._create_default_callbacks() if not isinstance(one, needless)]
-
-    def _initialize_and_run_controller(self, **parts: Any) -> Any:
-        parts["failure_policy"] = _FailuresInARow(self.run_config.failure_config, self._steps_saved, self._failed)
-        if self.scaling_config.elasticity_enabled:
-            parts["scaling_policy"] = _EvenShares(self.scaling_config, self._worker_counts, self._steps_saved)
-        return super()._initialize_and_run_controller(**parts)
+        super().__init__(
+            *arguments,
+            counts=EvenShares(worker_counts, steps_saved),
+            verdict=FailuresInARow(steps_saved, failed),
+            ends_with_driver=ends_with_this_process(),
+            **named,
+        )
 
 
-class _EvenShares(ElasticScalingPolicy):
-    """Ray's own takes every number of workers that there is room for, and ends those that are at work at any moment.
+class EvenShares:
+    """Takes the largest of the given numbers of workers, and ends those at work when a checkpoint has just been
+    written, so that next to nothing is done again."""
 
-    This one does so when a checkpoint has just been written, so that next to nothing is done again.
-    """
-
-    def __init__(self, scaling_config: ScalingConfig, worker_counts: list[int], steps_saved: Callable[[], int]) -> None:
-        super().__init__(scaling_config)
+    def __init__(self, worker_counts: list[int], steps_saved: Callable[[], int]) -> None:
         self._worker_counts, self._steps_saved = worker_counts, steps_saved
-        self._resize: ResizeDecision | None = None
-        self._steps_before = 0
+        self._steps_before: int | None = None
+        """The newest checkpoint's when the offer was made."""
 
-    def _count_possible_workers(self, reserved_resources: Any) -> int:
-        room = super()._count_possible_workers(reserved_resources)
+    def workers_for(self, room: int) -> int:
         return max((count for count in self._worker_counts if count <= room), default=0)
 
-    def make_decision_for_non_running_worker_group(self) -> ScalingDecision:
-        self._resize = None
-        return super().make_decision_for_non_running_worker_group()
-
-    def make_decision_for_running_worker_group(
-        self, worker_group_state: WorkerGroupState, worker_group_status: WorkerGroupPollStatus
-    ) -> ScalingDecision:
-        looked = self._latest_monitor_time
-        decision = super().make_decision_for_running_worker_group(worker_group_state, worker_group_status)
+    def change_now(self, offer: int | None) -> bool:
+        if offer is None:
+            self._steps_before = None
+            return False
         try:
-            if self._latest_monitor_time != looked:  # it has looked again: the room may have gone since
-                if self._resize is None:
-                    self._steps_before = self._steps_saved()
-                self._resize = decision if isinstance(decision, ResizeDecision) else None
-            if self._resize is not None and self._steps_saved() > self._steps_before:
-                decision, self._resize = self._resize, None
-                return decision
+            steps = self._steps_saved()
         except (OSError, MulanError):  # storage that fails for a while must not end the run
-            pass
-        return NoopDecision()
+            return False
+        if self._steps_before is None:
+            self._steps_before = steps
+        if steps > self._steps_before:
+            self._steps_before = None
+            return True
+        return False
 
 
-class _FailuresInARow(DefaultFailurePolicy):
-    """Ray's own counts the failures of weeks together, and a run on machines that come and go would end by them."""
+class FailuresInARow:
+    """Lets failures count only until there is progress: a run on machines that come and go would end by those of weeks
+    together."""
 
-    def __init__(
-        self, failure_config: FailureConfig, steps_saved: Callable[[], int], failed: Callable[[str], None]
-    ) -> None:
-        super().__init__(failure_config)
+    def __init__(self, steps_saved: Callable[[], int], failed: Callable[[str], None]) -> None:
         self._steps_saved, self._failed = steps_saved, failed
         self._steps_before = 0
 
-    def make_decision(self, training_failed_error: TrainingFailedError) -> FailureDecision:
+    def __call__(self, error: Exception) -> Verdict:
+        progress = False
         with suppress(OSError, MulanError):  # storage that fails must not keep the workers from starting again
-            self._failed(in_words(training_failed_error))
+            self._failed(in_words(error))
             steps = self._steps_saved()
-            if steps > self._steps_before:
-                self._steps_before, self._worker_group_failures = steps, 0
-        if any(isinstance(_cause(failure), TrainingFailed) for failure in _failures(training_failed_error).values()):
-            return FailureDecision.RAISE
-        return super().make_decision(training_failed_error)
+            progress, self._steps_before = steps > self._steps_before, max(steps, self._steps_before)
+        if any(isinstance(cause, TrainingFailed) for cause in worker_causes(error).values()):
+            return Verdict.GIVE_UP
+        return Verdict.COUNT_ANEW if progress else Verdict.COUNT
 
 
 def in_words(error: Exception) -> str:
     """What went wrong: in our own words where it was found out, otherwise in a line for each worker."""
-    causes = {rank: _cause(failure) for rank, failure in sorted(_failures(error).items())}
+    causes = worker_causes(error)
     for cause in causes.values():
         if isinstance(cause, TrainingFailed):
             return str(cause)
     told = [f"worker {rank}: {_first_line(cause)}" for rank, cause in causes.items()]
-    return "; ".join(told) or _first_line(getattr(error, "controller_failure", error))
-
-
-def _failures(error: Exception) -> Mapping[int, BaseException]:
-    return getattr(error, "worker_failures", None) or {}
-
-
-def _cause(failure: BaseException) -> BaseException:
-    """What a worker raised, or what became of it, which Ray wraps."""
-    for name in ("health_check_failure", "_base_exc", "cause"):
-        failure = getattr(failure, name, None) or failure
-    return failure
+    return "; ".join(told) or _first_line(controller_cause(error))
 
 
 def _first_line(error: BaseException) -> str:

@@ -12,6 +12,7 @@ import ray.data
 from ray.data import DataContext, ExecutionOptions, ExecutionResources
 
 from mulan.data.pacing import PauseBetweenSteps
+from mulan.private_ray.execution import AtEachStep
 from tests.waiting import wait_until
 
 SECONDS = 2.0
@@ -34,8 +35,8 @@ def steps_of_the_scheduler(callbacks: list[type[Any]], folder: Path) -> int:
             made.append((time.monotonic(), count))
         return count > 1 and time.monotonic() - made[-1][0] > SECONDS
 
-    class Count(PauseBetweenSteps.__base__):  # type: ignore[misc, name-defined]
-        def on_execution_step(self, executor: Any) -> None:
+    class Count(AtEachStep):
+        def step(self, executor: Any) -> None:
             turns.append(time.monotonic())
 
     context = DataContext.get_current().copy()

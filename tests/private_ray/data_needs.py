@@ -1,0 +1,88 @@
+"""What ``mulan/private_ray`` needs of Ray Data and of Ray itself."""
+
+import mmap
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import ray
+from ray.data import DataContext
+
+from mulan.private_ray import own_cluster
+from tests.private_ray.contract import Differs, Need, found, mentions, takes
+
+EXECUTION = "ray.data._internal.execution"
+EXECUTOR = f"{EXECUTION}.streaming_executor:StreamingExecutor"
+OPERATOR = f"{EXECUTION}.interfaces.physical_operator:PhysicalOperator"
+
+
+def is_called_at_each_step(callback: Any) -> None:
+    takes(callback, "self", "executor", exactly=True)
+    executor = found(EXECUTOR)
+    mentions(executor, ".on_execution_step(self)", "is no longer called by the StreamingExecutor, with itself")
+
+
+def is_made_for_each_execution(_: Any) -> None:
+    context, kind = DataContext(), type("Kind", (found(f"{EXECUTION}.execution_callback:ExecutionCallback"),), {})
+    context.custom_execution_callback_classes.append(kind)
+    if kind not in context.execution_callback_classes:
+        raise Differs("is no longer where an execution looks for its callbacks")
+
+
+def has_operators(executor: Any) -> None:
+    mentions(executor, "for op in self._topology", "no longer has its operators there")
+
+
+def counts_actors(operator: Any) -> None:
+    takes(operator.get_actor_info, "self", exactly=True)
+    pool = found(f"{EXECUTION}.operators.actor_pool_map_operator:ActorPoolMapOperator")
+    if pool.get_actor_info is operator.get_actor_info:
+        raise Differs("is no longer told by a pool of actors: ActorPoolMapOperator has none of its own")
+    none = operator.get_actor_info(SimpleNamespace())
+    if (none.running, none.pending, none.restarting) != (0, 0, 0):
+        raise Differs(f"is not 0 running, 0 pending, 0 restarting where there is no pool, but {none}")
+
+
+def is_known(init: Any) -> None:
+    mentions(init, '"_system_config"', "no longer takes it")
+    with (Path(ray.__file__).parent / "_raylet.so").open("rb") as file:
+        library = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        settings = own_cluster.PRIVATE_SETTINGS["_system_config"]
+        if unknown := [name for name in settings if library.find(name.encode()) < 0]:
+            raise Differs(f"does not know {' and '.join(unknown)}, and ends with any setting that it does not know")
+
+
+def is_the_watchers(name: str) -> None:
+    if {name} != own_cluster.ENVIRONMENT.keys():
+        raise Differs(f"is now {name}")
+
+
+DATA_NEEDS = [
+    Need(
+        f"{EXECUTION}.execution_callback:ExecutionCallback.on_execution_step",
+        "execution",
+        "Ray Data's scheduler takes a core from the training workers, and nothing is told of readers that wait",
+        is_called_at_each_step,
+    ),
+    Need(
+        "ray.data:DataContext.execution_callback_classes",
+        "execution",
+        "Ray Data's scheduler takes a core from the training workers, and nothing is told of readers that wait",
+        is_made_for_each_execution,
+    ),
+    Need(EXECUTOR, "execution", "nothing is told of readers that wait", has_operators, ("_topology",)),
+    Need(OPERATOR, "execution", "nothing is told of readers that wait", counts_actors, ("get_actor_info",)),
+    Need(
+        "ray:init",
+        "own_cluster",
+        "no command can start a Ray of its own: take the setting out",
+        is_known,
+        ("_system_config",),
+    ),
+    Need(
+        "ray.train.v2._internal.constants:ENABLE_PREEMPTION_WATCHER_ENV_VAR",
+        "own_cluster",
+        "each run on this machine starts a process that waits for its preemption",
+        is_the_watchers,
+    ),
+]

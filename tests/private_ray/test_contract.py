@@ -1,0 +1,77 @@
+"""That this Ray has what ``mulan/private_ray`` needs of it, and that nothing else private of it is used there.
+
+``make test-ray RAY=2.59.0`` asks another Ray.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.private_ray.contract import Need, mentions, takes
+from tests.private_ray.data_needs import DATA_NEEDS
+from tests.private_ray.train_needs import TRAIN_NEEDS
+
+ADAPTER = Path(__file__).parents[2] / "mulan/private_ray"
+CONTRACT = {need.place: need for need in [*TRAIN_NEEDS, *DATA_NEEDS]}
+
+
+@pytest.mark.parametrize("place", CONTRACT)
+def test_ray_has_what_is_needed(place: str) -> None:
+    if difference := CONTRACT[place].difference():
+        pytest.fail(difference, pytrace=False)
+
+
+def private_names(file: Path) -> Iterator[str]:
+    """What a file imports of Ray's private modules, and the private names that it uses and does not make itself."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    nodes = list(ast.walk(tree))
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and re.match(r"ray\b.*\._", str(node.module)):
+            yield from (alias.name for alias in node.names)
+    made = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    made |= {node.attr for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)}
+    used = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    used |= {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+    used |= {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    yield from (name for name in used - made if re.fullmatch(r"_[a-z]\w*", name))
+
+
+@pytest.mark.parametrize("file", sorted(ADAPTER.glob("*.py")), ids=lambda file: file.stem)
+def test_whatever_is_private_is_in_the_contract(file: Path) -> None:
+    needs = [need for need in CONTRACT.values() if need.user == file.stem]
+    listed = {part for need in needs for part in (*re.split(r"[:.]", need.place), *need.parts)}
+    assert set(private_names(file)) - listed == set()
+
+
+class Thing:
+    def work(self, node: str) -> str:
+        return node
+
+
+def told(check: Any, place: str = "tests.private_ray.test_contract:Thing.work") -> str | None:
+    return Need(place, "scaling", "nothing is scaled", check).difference()
+
+
+def test_a_difference_is_told_in_words() -> None:
+    assert told(lambda work: takes(work, "self", "node", exactly=True)) is None
+    for check, place, words in [
+        (
+            lambda work: takes(work, "self", "nodes"),
+            "Thing.work",
+            r"takes \(self, node\), and no longer \(self, nodes\)",
+        ),
+        (lambda work: mentions(work, "nodes", "asks no nodes"), "Thing.work", "asks no nodes"),
+        (lambda work: work(1), "Thing.work", "can no longer be used as mulan does: TypeError: .*'node'"),
+        (lambda _: None, "Thing.rest", "is gone: Thing has no rest"),
+    ]:
+        line = told(check, f"tests.private_ray.test_contract:{place}")
+        assert re.fullmatch(
+            rf"Ray [\d.]+: {place} {words}\. Without it nothing is scaled\. "
+            rf"It was tests\.private_ray\.test_contract:{place} in Ray 2\.60\.0; see mulan/private_ray/scaling\.py",
+            str(line),
+        )
+    assert "is gone, with its module ray.nowhere (No module named" in str(told(print, "ray.nowhere:Thing"))
