@@ -2,7 +2,6 @@
 
 import os
 import time
-from typing import Any
 
 from mulan.private_ray.execution import AtEachStep
 
@@ -18,7 +17,7 @@ class PauseBetweenSteps(AtEachStep):
     the output. These are the cores that the training workers need.
     """
 
-    def step(self, executor: Any) -> None:
+    def step(self) -> None:
         time.sleep(_PAUSE_S)
 
 

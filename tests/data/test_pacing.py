@@ -36,7 +36,7 @@ def steps_of_the_scheduler(callbacks: list[type[Any]], folder: Path) -> int:
         return count > 1 and time.monotonic() - made[-1][0] > SECONDS
 
     class Count(AtEachStep):
-        def step(self, executor: Any) -> None:
+        def step(self) -> None:
             turns.append(time.monotonic())
 
     context = DataContext.get_current().copy()
