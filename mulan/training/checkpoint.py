@@ -7,11 +7,7 @@ its manifest, is not a checkpoint: it was cut off or spoiled, and the one before
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,10 +19,8 @@ from safetensors.torch import load_file, save_file
 from mulan.data import storage
 from mulan.data.storage_errors import StorageRefused
 from mulan.training.checkpoint_list import MANIFEST, Listed, checkpoint_name, checkpoints
+from mulan.training.temporary import PLACE, temporary_folder
 
-_ROOM = "make room there, or name another folder by TMPDIR; then the same command goes on"
-
-_TEMPORARY = "mulan_checkpoint_"
 STATE, PROGRESS = "state.safetensors", "progress.json"
 
 
@@ -70,12 +64,17 @@ def write_checkpoint(
     """
     uri = storage.join(run_uri, checkpoint_name(progress.steps_done))
     storage.remove(storage.join(uri, MANIFEST))
-    with _temporary_folder() as folder:
+    with temporary_folder() as folder:
         try:
             save_file(state, Path(folder, STATE))
             Path(folder, PROGRESS).write_text(json.dumps(asdict(progress)))
         except (OSError, SafetensorError) as error:
-            raise StorageRefused(f"{folder}, where checkpoints are made, takes none: {error}; {_ROOM}") from error
+            # what the library says of a file is a text without an errno
+            remedy = "make room there, or" if Path(folder).is_dir() else "it was removed while it was in use:"
+            raise StorageRefused(
+                f"{folder}, where checkpoints are made, takes none: {error}; {remedy} {PLACE}; "
+                "then the same command goes on"
+            ) from error
         files = {name: _seal(Path(folder, name)) for name in (STATE, PROGRESS)}
         for name in files:
             storage.upload(str(Path(folder, name)), storage.join(uri, name))
@@ -105,32 +104,8 @@ def weights(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name.removeprefix("weights."): tensor for name, tensor in state.items() if name.startswith("weights.")}
 
 
-@contextmanager
-def _temporary_folder() -> Iterator[str]:
-    """One that is named after this process: what a process that was killed has left is as large as a checkpoint."""
-    try:
-        for left in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY}*_*"):
-            if not _is_alive(int(left.name.removeprefix(_TEMPORARY).partition("_")[0])):
-                shutil.rmtree(left, ignore_errors=True)
-        made = tempfile.TemporaryDirectory(prefix=f"{_TEMPORARY}{os.getpid()}_", ignore_cleanup_errors=True)
-    except OSError as error:
-        raise StorageRefused(f"there is no place for temporary files: {error}; {_ROOM}") from error
-    with made as folder:
-        yield folder
-
-
-def _is_alive(process_id: int) -> bool:
-    try:
-        os.kill(process_id, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # somebody else's
-        return True
-    return True
-
-
 def _read(listed: Listed) -> Checkpoint | None:
-    with _temporary_folder() as folder:
+    with temporary_folder() as folder:
         paths = {}
         for name, about in listed.files.items():
             paths[name] = storage.local_copy(storage.join(listed.uri, name), folder)

@@ -8,9 +8,10 @@ from pathlib import Path
 import fsspec
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from mulan.data import retries, storage
-from mulan.data.storage_errors import StorageError
+from mulan.data.storage_errors import StorageError, StorageRefused
 from mulan.training.checkpoint import Progress, read_newest, weights, write_checkpoint
 from mulan.training.checkpoint_list import checkpoint_name, checkpoints, remove_checkpoint
 from tests.conftest import S3
@@ -107,20 +108,6 @@ def test_one_is_written_in_place_of_another_of_its_step(run_uri: str) -> None:
     assert newest(run_uri) == (uri, [])
 
 
-@pytest.mark.processes
-def test_what_a_killed_process_has_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with subprocess.Popen(["sleep", "600"]) as dead:
-        dead.kill()
-    folders = {pid: tmp_path / f"mulan_checkpoint_{pid}_x" for pid in (dead.pid, os.getpid())}
-    for folder in folders.values():
-        folder.mkdir()
-        (folder / "state.safetensors").write_bytes(b"as large as a model")
-    put(str(tmp_path / "run"), 3)
-    assert not folders[dead.pid].exists()
-    assert folders[os.getpid()].exists()
-
-
 def test_what_an_upload_has_left_goes_with_its_checkpoint(tmp_path: Path) -> None:
     uri = put(str(tmp_path), 3)
     Path(uri, "state.safetensors.0123.part").write_bytes(b"moved in part")
@@ -202,6 +189,23 @@ try:
 except StorageRefused as error:
     print(error)
 """
+
+
+def test_a_temporary_folder_that_was_removed_is_not_told_to_be_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+
+    def remove_and_save(state: dict[str, torch.Tensor], path: Path) -> None:
+        path.parent.rmdir()
+        save_file(state, path)
+
+    monkeypatch.setattr("mulan.training.checkpoint.save_file", remove_and_save)
+    with pytest.raises(StorageRefused, match=r"takes none: .*; it was removed while it was in use: name .* TMPDIR"):
+        put(str(tmp_path / "run"), 3)
+    assert not list(folder.iterdir())
 
 
 @pytest.mark.processes
