@@ -27,6 +27,18 @@ def write(path: str, content: bytes) -> None:
         file.write(content)
 
 
+def create(path: str, content: bytes) -> bool:
+    """Makes a file unless it is there; whether it was made. Its folder is made if need be.
+
+    Another process may see it while it is still empty.
+    """
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with suppress(FileExistsError), open(path, "xb") as file:  # atomic on NFS as well, from version 3 on
+        file.write(content)
+        return True
+    return False
+
+
 def move(path: str, target: str) -> None:
     """Moves a file, from another disk too; its folder is made if need be."""
     with _aside(target) as aside:

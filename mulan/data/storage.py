@@ -218,9 +218,9 @@ def write_atomically(uri: str, content: bytes) -> None:
     """
     fs, path = filesystem(uri)
     if isinstance(fs, LocalFileSystem):
-        _write(uri, local_files.write, path, content)
+        write_by(uri, local_files.write, path, content)
     else:
-        _write(uri, fs.pipe_file, path, content)  # an object store shows an object only when it is whole
+        write_by(uri, fs.pipe_file, path, content)  # an object store shows an object only when it is whole
 
 
 def try_writing(uri: str | os.PathLike[str]) -> None:
@@ -238,9 +238,9 @@ def try_writing(uri: str | os.PathLike[str]) -> None:
     if scheme_of(where) in ("http", "https"):
         raise StorageRefused(f"{what}: a web server can only be read; {SCHEMES_THAT_WORK}")
     if isinstance(fs, LocalFileSystem):
-        _write(where, local_files.try_writing, path, probe)
+        write_by(where, local_files.try_writing, path, probe)
     else:
-        _write(where, fs.pipe_file, f"{path}/{probe}", b"-")
+        write_by(where, fs.pipe_file, f"{path}/{probe}", b"-")
         patiently(what, fs.rm_file, f"{path}/{probe}")
 
 
@@ -252,12 +252,17 @@ def upload(path: str, uri: str) -> None:
     """
     fs, target = filesystem(uri)
     if isinstance(fs, LocalFileSystem):
-        _write(uri, local_files.move, path, target)
+        write_by(uri, local_files.move, path, target)
     else:
-        _write(uri, fs.put_file, path, target)
+        write_by(uri, fs.put_file, path, target)
 
 
-def _write(uri: str, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> None:
+def write_by(uri: str, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> None:
+    """Calls what writes at a URI until it succeeds.
+
+    Raises:
+        StorageError, StorageRefused: it does not.
+    """
     what = f"{uri} cannot be written"
     try:
         patiently(what, function, *arguments, **named)
