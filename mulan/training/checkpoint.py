@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from mulan.data import storage
 from mulan.data.storage_errors import StorageRefused
 from mulan.training.checkpoint_list import MANIFEST, Listed, checkpoint_name, checkpoints
+from mulan.training.lease import Fence
 from mulan.training.temporary import PLACE, temporary_folder
 
 STATE, PROGRESS = "state.safetensors", "progress.json"
@@ -55,13 +56,24 @@ class Checkpoint:
 
 
 def write_checkpoint(
-    run_uri: str, state: dict[str, torch.Tensor], progress: Progress, *, score: float | None = None
+    run_uri: str,
+    state: dict[str, torch.Tensor],
+    progress: Progress,
+    *,
+    score: float | None = None,
+    fence: Fence | None = None,
 ) -> str:
     """Writes a checkpoint into a run's folder, in place of what may be there of the same step; its URI.
 
+    Args:
+        fence: of the driver for which it is written; its generation stands in the manifest.
+
     Raises:
         StorageError: it could not be written; there is none then.
+        RunTakenOver: the run has another driver now.
     """
+    if fence is not None:
+        fence.check()
     uri = storage.join(run_uri, checkpoint_name(progress.steps_done))
     storage.remove(storage.join(uri, MANIFEST))
     with temporary_folder() as folder:
@@ -78,7 +90,10 @@ def write_checkpoint(
         files = {name: _seal(Path(folder, name)) for name in (STATE, PROGRESS)}
         for name in files:
             storage.upload(str(Path(folder, name)), storage.join(uri, name))
-    storage.write_atomically(storage.join(uri, MANIFEST), json.dumps({"files": files, "score": score}).encode())
+    manifest = {"files": files, "score": score, "generation": None if fence is None else fence.generation}
+    if fence is not None:
+        fence.check()  # once more: what is written above takes minutes
+    storage.write_atomically(storage.join(uri, MANIFEST), json.dumps(manifest).encode())
     return uri
 
 

@@ -12,6 +12,7 @@ from mulan.data import storage
 from mulan.training.checkpoint import Progress, write_checkpoint
 from mulan.training.checkpoint_list import checkpoint_name, checkpoint_names, checkpoints, remove_checkpoint
 from mulan.training.errors import CheckpointFailed
+from mulan.training.lease import Fence
 
 log = logging.getLogger(__name__)
 
@@ -23,12 +24,14 @@ class CheckpointWriter:
     removed before a newer checkpoint is whole.
     """
 
-    def __init__(self, run_uri: str, *, newest_kept: int, best_kept: int) -> None:
+    def __init__(self, run_uri: str, *, newest_kept: int, best_kept: int, fence: Fence | None = None) -> None:
         """
         Args:
             newest_kept: the newest so many stay,
             best_kept: and so many besides, those with the highest scores.
+            fence: of the driver for which they are written, if that holds the run's lease.
         """
+        self._fence = fence
         self._run_uri, self._newest_kept, self._best_kept = run_uri, newest_kept, best_kept
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
@@ -81,7 +84,7 @@ class CheckpointWriter:
     ) -> None:
         try:
             after()
-            write_checkpoint(self._run_uri, state, progress, score=score)
+            write_checkpoint(self._run_uri, state, progress, score=score, fence=self._fence)
         except (OSError, MulanError) as error:
             raise CheckpointFailed(
                 f"the checkpoint of step {progress.steps_done} could not be written; the one before it stands: {error}"

@@ -32,3 +32,11 @@ class TrainingFailed(MulanError):
     """Training ended before its last step; the run resumes under the same name once the cause is mended."""
 
     exit_code = 1
+
+
+class RunHeld(MulanError):
+    """A run, or a sweep, that another driver has, which is alive."""
+
+
+class RunTakenOver(MulanError):
+    """A run, or a sweep, that another driver has taken since; this one must write nothing more."""

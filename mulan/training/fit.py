@@ -5,7 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -34,6 +34,7 @@ from mulan.training.checks import check_corpus
 from mulan.training.data_nodes import data_nodes
 from mulan.training.errors import TrainingFailed
 from mulan.training.findings import Finding
+from mulan.training.lease import Fence, held
 from mulan.training.readers_watch import ReadersWatch
 from mulan.training.recorder import Recorder
 from mulan.training.reports import Reports
@@ -56,30 +57,39 @@ log = logging.getLogger(__name__)
 def fit(recipe: Recipe, run: Run, *, callbacks: list[UserCallback] | None = None) -> None:
     """Trains a run to its last step, from its newest checkpoint if it has one.
 
-    Ray must be initialised. Afterwards the newest checkpoint of the run stands at ``train.steps``.
+    Ray must be initialised. Afterwards the newest checkpoint of the run stands at ``train.steps``. The run's lease is
+    held meanwhile: whoever else would train it is refused.
 
     Raises:
-        CorpusError, PlanError, RunError, StorageError: before anything is started.
+        CorpusError, PlanError, RunError, RunHeld, StorageError: before anything is started.
         TrainingFailed: the run stopped; it can be resumed.
+        RunTakenOver: another driver has the run since.
     """
     check_corpus(recipe)
-    run.begin(recipe)
-    if stands_at_the_end(recipe, run):
-        return
+    run.check(recipe)
+    with held(run.uri, progress=partial(_last_step, run)) as fence:
+        run.begin(recipe)
+        if not stands_at_the_end(recipe, run):
+            _train(recipe, run, fence, callbacks or [])
+
+
+def _train(recipe: Recipe, run: Run, fence: Fence, callbacks: list[UserCallback]) -> None:
     wait_for_answers(recipe.scale.collective_timeout_s)
     trainer = Trainer(
         _train_on_worker,
         worker_counts=worker_counts(recipe.batch, recipe.train, recipe.scale),
         steps_saved=partial(_steps_saved, run),
-        failed=partial(_failed, run),
-        train_loop_config={"recipe": recipe, "run": run, "source": _source(recipe)},
+        failed=partial(_failed, run, fence),
+        train_loop_config={"recipe": recipe, "run": run, "fence": fence, "source": _source(recipe)},
         scaling_config=_scaling(recipe),
-        run_config=_run_config(recipe, run, callbacks or []),
+        run_config=_run_config(recipe, run, callbacks),
         torch_config=TorchConfig(timeout_s=math.ceil(recipe.scale.collective_timeout_s)),
     )
     try:
         trainer.fit()
     except ray.train.TrainingFailedError as error:
+        with suppress(StorageError):  # what ended the run is told in any case
+            fence.check()
         raise TrainingFailed(f"run {run.uri} stopped: {in_words(error)}") from error
     except RayActorError as error:
         raise TrainingFailed(f"run {run.uri} stopped with Ray Train's controller: {in_words(error)}") from error
@@ -111,7 +121,13 @@ def _steps_saved(run: Run) -> int:
     return newest[0].steps_done if newest else 0
 
 
-def _failed(run: Run, text: str) -> None:
+def _last_step(run: Run) -> str:
+    lines = run.metrics()
+    return f"its last step is {lines[-1]['step']}" if lines else "no step is done yet"
+
+
+def _failed(run: Run, fence: Fence, text: str) -> None:
+    fence.check()
     failures = JsonLinesLog(run.failures_uri)
     failures.append([{"time": time.time(), "event": text}])
     failures.flush()
@@ -137,7 +153,9 @@ def _train_on_worker(config: dict[str, Any]) -> None:
         found = _alike(lambda: read_newest(run.uri, passed_over=passed_over.append))
         first_step = _agreed(found)
         schedule = Schedule(recipe.train, recipe.batch, rank, workers, first_step=first_step)
-        recorder = _alike(lambda: Recorder(run, recipe, first_step=first_step) if rank == 0 else None)
+        recorder = _alike(
+            lambda: Recorder(run, recipe, first_step=first_step, fence=config["fence"]) if rank == 0 else None
+        )
         with recorder or nullcontext():
             if recorder is not None:
                 for text in (*passed_over, f"{workers} workers go on from step {first_step}"):

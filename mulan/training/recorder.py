@@ -1,6 +1,7 @@
 """What a run leaves in its folder while it is trained: metrics, events, quarantine and checkpoints."""
 
 import logging
+import math
 import time
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,8 +18,10 @@ from mulan.data.batch import Replaced
 from mulan.data.storage_errors import StorageError
 from mulan.training.checkpoint import Progress
 from mulan.training.checkpoint_writer import CheckpointWriter
+from mulan.training.errors import RunTakenOver
 from mulan.training.findings import Finding
 from mulan.training.headline import headline
+from mulan.training.lease import Fence
 from mulan.training.quarantine import Quarantine
 from mulan.training.run import JsonLinesLog, Run
 
@@ -35,19 +38,30 @@ class Recorder(AbstractContextManager["Recorder"]):
 
     _PERIOD_S = 30.0
     """Between two writings of the records, besides those before each checkpoint."""
+    _LOCAL_PERIOD_S = 1.0
+    """Between two looks at whether the run is still ours, where each line is written at once."""
 
-    def __init__(self, run: Run, recipe: Recipe, *, first_step: int) -> None:
+    def __init__(self, run: Run, recipe: Recipe, *, first_step: int, fence: Fence | None = None) -> None:
         """
+        Args:
+            fence: of the driver for which is recorded, if that holds the run's lease.
+
         Raises:
             StorageError: the run's folder cannot be read or written.
+            RunTakenOver: the run has another driver now.
         """
-        self._run = run
+        self._run, self._fence, self._is_local = run, fence, storage.is_local(run.uri)
+        self._looked_s = -math.inf
+        self._make_sure_it_is_ours()
         self._metrics = JsonLinesLog(run.metrics_uri, keep_steps=first_step)
         self._events = JsonLinesLog(run.events_uri)
         self._quarantine = Quarantine(run.quarantine_uri, keep_steps=first_step)
         self._score = headline(recipe)[0]
         self._checkpoints = CheckpointWriter(
-            run.uri, newest_kept=recipe.train.checkpoints_kept, best_kept=recipe.train.best_checkpoints_kept
+            run.uri,
+            newest_kept=recipe.train.checkpoints_kept,
+            best_kept=recipe.train.best_checkpoints_kept,
+            fence=fence,
         )
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="records")
         self._flushed_s = time.monotonic()
@@ -90,6 +104,7 @@ class Recorder(AbstractContextManager["Recorder"]):
     def _found(self, finding: Finding) -> None:
         uri, text = self._run.finding_uri(finding.step), finding.sentence
         try:
+            self._make_sure_it_is_ours()
             storage.write_atomically(uri, finding.to_json().encode())
             text += f"; its recordings: {uri}; to look into it: {self._run.replay_command(finding.step)}"
         except (OSError, MulanError) as error:  # must not hide what was found
@@ -117,18 +132,28 @@ class Recorder(AbstractContextManager["Recorder"]):
         if self._fault is not None:
             raise StorageError(self._fault)
         try:
+            self._make_sure_it_is_ours()
             self._metrics.flush()
             self._events.flush()
             self._quarantine.flush()
-        except StorageError as error:
+        except (StorageError, RunTakenOver) as error:
             self._fault = str(error)
             raise
 
     def _append(self, records: JsonLinesLog, lines: Iterable[dict[str, Any]]) -> None:
         try:
+            if self._is_local and time.monotonic() - self._looked_s > self._LOCAL_PERIOD_S:
+                self._make_sure_it_is_ours()
             records.append(lines)
+        except (StorageError, RunTakenOver) as error:
+            self._fault = self._fault or str(error)
         except OSError as error:
             self._fault = self._fault or (
                 f"the records of {self._run.uri} take no more lines: {error.strerror}; make room there; then the same "
                 "command goes on from the newest checkpoint"
             )
+
+    def _make_sure_it_is_ours(self) -> None:
+        if self._fence is not None:
+            self._fence.check()
+        self._looked_s = time.monotonic()

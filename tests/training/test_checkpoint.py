@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import fsspec
@@ -14,6 +15,8 @@ from mulan.data import retries, storage
 from mulan.data.storage_errors import StorageError, StorageRefused
 from mulan.training.checkpoint import Progress, read_newest, weights, write_checkpoint
 from mulan.training.checkpoint_list import checkpoint_name, checkpoints, remove_checkpoint
+from mulan.training.errors import RunTakenOver
+from mulan.training.lease import held
 from tests.conftest import S3
 from tests.s3_proxy import SLOW_DOWN, Cut, Silence
 from tests.waiting import wait_until
@@ -118,6 +121,24 @@ def test_what_an_upload_has_left_goes_with_its_checkpoint(tmp_path: Path) -> Non
 def test_the_folders_sort_by_step() -> None:
     names = [checkpoint_name(steps) for steps in (0, 9, 10, 99_999, 100_000, 44_000_000)]
     assert names == sorted(names)
+
+
+def test_a_driver_that_is_taken_over_while_it_writes_one_writes_no_manifest(
+    run_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload, others = storage.upload, ExitStack()
+
+    def upload_meanwhile(path: str, uri: str) -> None:
+        upload(path, uri)
+        if uri.endswith("progress.json"):
+            others.enter_context(held(run_uri))
+
+    with held(run_uri) as fence:
+        write_checkpoint(run_uri, state_of(3), Progress(3), fence=fence)
+    monkeypatch.setattr(storage, "upload", upload_meanwhile)
+    with others, pytest.raises(RunTakenOver):
+        write_checkpoint(run_uri, state_of(6), Progress(6), fence=fence)
+    assert [one.steps_done for one in checkpoints(run_uri)] == [3]
 
 
 @pytest.fixture

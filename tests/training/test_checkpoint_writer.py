@@ -2,6 +2,7 @@
 
 import re
 import threading
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -47,10 +48,10 @@ def test_what_was_never_whole_goes_too(run_uri: str) -> None:
 def test_training_goes_on_meanwhile_and_the_next_one_waits(run_uri: str) -> None:
     go, order = threading.Event(), []
 
-    def slow(uri: str, state: dict[str, torch.Tensor], progress: Progress, *, score: float | None) -> str:
+    def slow(uri: str, state: dict[str, torch.Tensor], progress: Progress, **named: Any) -> str:
         assert go.wait(timeout=30)
         order.append(progress.steps_done)
-        return write_checkpoint(uri, state, progress, score=score)
+        return write_checkpoint(uri, state, progress, **named)
 
     with (
         patch.object(checkpoint_writer, "write_checkpoint", slow),

@@ -1,6 +1,7 @@
 """The fit through Ray Train, Ray Data and DeepSpeed: two real workers on this machine."""
 
 import json
+import os
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,13 +17,17 @@ from torch.multiprocessing import ProcessRaisedException
 import mulan
 from mulan.config.recipe import Recipe, load_recipe
 from mulan.config.recipes import named_recipes
+from mulan.data import storage
 from mulan.data.shards import Recording, write_corpus
 from mulan.data.storage_errors import StorageError
+from mulan.training import lease
 from mulan.training.assess import assess_run
 from mulan.training.checkpoint_list import checkpoints
-from mulan.training.errors import RunError, TrainingFailed
+from mulan.training.errors import RunError, RunHeld, RunTakenOver, TrainingFailed
 from mulan.training.export import export_run
 from mulan.training.fit import _alike, fit
+from mulan.training.lease_file import Holder, file_uri
+from mulan.training.process_identity import ProcessIdentity
 from mulan.training.quarantine import read_quarantine
 from mulan.training.run import Run, read_lines
 from tests.chaos.job import KINDS, Watch
@@ -118,6 +123,28 @@ def test_a_run_whose_worker_is_killed_is_what_one_process_trains(tiny_corpus: st
     assert "worker" in failure["event"]
     alone = run_in_processes(train_inline, 1, recipe, str(tmp_path / "run"), folder=tmp_path / "out")[0][0]
     assert losses(lines) == pytest.approx(losses(alone), rel=1e-5)
+
+
+def test_a_second_driver_is_refused_and_one_that_was_taken_over_ends(
+    tiny_corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "RENEWED_EVERY_S", 0.1)
+    recipe, run = (
+        miniature(tiny_corpus, "train.steps=5000", "train.validation_micro_batches=0"),
+        Run(str(tmp_path), "r"),
+    )
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(fit, recipe, run)
+        wait_until(lambda: first.done() or len(run.metrics()) > 2, limit_s=300, what="a first driver's steps")
+        with pytest.raises(RunHeld, match=rf"process {os.getpid()} on .*, its last step is \d+; "):
+            fit(recipe, run)
+        other = Holder(ProcessIdentity("node-7", 4242, "", 0))
+        storage.write_atomically(file_uri(f"{run.uri}/lease", 2), other.content())
+        with pytest.raises(RunTakenOver, match="taken over by process 4242 on node-7"):
+            first.result(timeout=300)
+    lines = run.metrics()
+    assert [line["step"] for line in lines] == list(range(1, len(lines) + 1))
+    assert read_lines(run.failures_uri) == []  # what is there belongs to the other one
 
 
 @whole

@@ -1,5 +1,7 @@
 """What a run records while its storage fails: training does not wait for it, and no line is lost."""
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +16,9 @@ from mulan.data.batch import Replaced
 from mulan.data.storage_errors import StorageError
 from mulan.training.checkpoint import Progress
 from mulan.training.checkpoint_list import checkpoints
-from mulan.training.errors import CheckpointFailed
+from mulan.training.errors import CheckpointFailed, RunTakenOver
+from mulan.training.findings import Finding
+from mulan.training.lease import held
 from mulan.training.quarantine import read_quarantine
 from mulan.training.recorder import Recorder
 from mulan.training.run import Run, read_lines
@@ -107,6 +111,38 @@ def test_the_end_tells_what_could_not_be_written(run: Run, s3: S3, monkeypatch: 
     s3.proxy.fail(INTERNAL_ERROR)
     with pytest.raises(KeyError, match="what ended the run is not hidden"), recorder:
         raise KeyError("what ended the run is not hidden")
+
+
+@pytest.mark.parametrize("kind", ["local", "s3"])
+def test_a_driver_that_was_taken_over_writes_nothing_more(
+    kind: str, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Recorder, "_LOCAL_PERIOD_S", -1.0)
+    run = Run(s3.uri if kind == "s3" else str(tmp_path), "first")
+    with held(run.uri) as fence, Recorder(run, recipe(), first_step=0, fence=fence) as recorder:
+        record(recorder, 1)
+        recorder.checkpoint(STATE, {}, Progress(1))
+    manifest = json.loads(storage.read_bytes(f"{run.uri}/checkpoint_000000001/manifest.json"))
+    assert manifest["generation"] == 1
+    recorder = Recorder(run, recipe(), first_step=1, fence=fence)
+    with held(run.uri) as second:
+        before = {uri: storage.read_bytes(uri) for uri in (run.metrics_uri, run.events_uri, run.quarantine_uri)}
+        record(recorder, 2)
+        recorder.found(Finding(2, "a finding", {}, []))
+        recorder.checkpoint(STATE, {}, Progress(2))
+        wait_until(lambda: recorder.fault() is not None, what="a fault")
+        assert f"taken over by process {os.getpid()}" in (recorder.fault() or "")
+        with pytest.raises(CheckpointFailed, match="taken over"):
+            recorder.__exit__(None, None, None)
+        assert {uri: storage.read_bytes(uri) for uri in before} == before
+        assert [one.steps_done for one in checkpoints(run.uri)] == [1]
+        assert not storage.exists(run.finding_uri(2))
+        with pytest.raises(RunTakenOver):  # nor does a worker that starts again
+            Recorder(run, recipe(), first_step=0, fence=fence)
+        assert storage.read_bytes(run.metrics_uri) == before[run.metrics_uri]
+        with Recorder(run, recipe(), first_step=1, fence=second) as recorder:
+            record(recorder, 2)
+    assert recorded(run) == [1, 2]
 
 
 ON_A_FULL_DISK = """
