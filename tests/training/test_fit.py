@@ -4,12 +4,15 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+import ray.train
 import torch.distributed as dist
 from rich.console import Console
 from torch.multiprocessing import ProcessRaisedException
@@ -20,16 +23,18 @@ from mulan.config.recipes import named_recipes
 from mulan.data import storage
 from mulan.data.shards import Recording, write_corpus
 from mulan.data.storage_errors import StorageError
+from mulan.training import fit as fit_module
 from mulan.training import lease
 from mulan.training.assess import assess_run
 from mulan.training.checkpoint_list import checkpoints
 from mulan.training.errors import RunError, RunHeld, RunTakenOver, TrainingFailed
 from mulan.training.export import export_run
 from mulan.training.fit import _alike, fit
-from mulan.training.lease_file import Holder, file_uri
+from mulan.training.lease import held
+from mulan.training.lease_file import Holder, file_uri, newest
 from mulan.training.process_identity import ProcessIdentity
 from mulan.training.quarantine import read_quarantine
-from mulan.training.run import Run, read_lines
+from mulan.training.run import JsonLinesLog, Run, read_lines
 from tests.chaos.job import KINDS, Watch
 from tests.conftest import tone_recording
 from tests.processes import run_in_processes
@@ -125,26 +130,43 @@ def test_a_run_whose_worker_is_killed_is_what_one_process_trains(tiny_corpus: st
     assert losses(lines) == pytest.approx(losses(alone), rel=1e-5)
 
 
-def test_a_second_driver_is_refused_and_one_that_was_taken_over_ends(
+def test_a_driver_holds_the_lease_and_its_checkpoints_say_so(undisturbed: Run) -> None:
+    seen = newest(f"{undisturbed.uri}/lease")
+    assert seen is not None and seen.holder is not None and seen.holder.released
+    manifest = json.loads(Path(checkpoints(undisturbed.uri)[0].uri, "manifest.json").read_text())
+    assert manifest["generation"] == 1
+
+
+def test_a_second_driver_is_refused(tiny_corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "RENEWED_EVERY_S", 0.05)
+    run = Run(str(tmp_path), "twice")
+    JsonLinesLog(run.metrics_uri).append([{"step": 119}, {"step": 120}])
+    with held(run.uri), pytest.raises(RunHeld, match=rf"process {os.getpid()} on .*, its last step is 120; "):
+        fit(miniature(tiny_corpus), run)
+    assert not Path(run.recipe_uri).exists()
+
+
+def test_a_driver_that_was_taken_over_says_so(
     tiny_corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease, "RENEWED_EVERY_S", 0.1)
-    recipe, run = (
-        miniature(tiny_corpus, "train.steps=5000", "train.validation_micro_batches=0"),
-        Run(str(tmp_path), "r"),
-    )
-    with ThreadPoolExecutor() as pool:
-        first = pool.submit(fit, recipe, run)
-        wait_until(lambda: first.done() or len(run.metrics()) > 2, limit_s=300, what="a first driver's steps")
-        with pytest.raises(RunHeld, match=rf"process {os.getpid()} on .*, its last step is \d+; "):
-            fit(recipe, run)
-        other = Holder(ProcessIdentity("node-7", 4242, "", 0))
-        storage.write_atomically(file_uri(f"{run.uri}/lease", 2), other.content())
-        with pytest.raises(RunTakenOver, match="taken over by process 4242 on node-7"):
-            first.result(timeout=300)
-    lines = run.metrics()
-    assert [line["step"] for line in lines] == list(range(1, len(lines) + 1))
-    assert read_lines(run.failures_uri) == []  # what is there belongs to the other one
+    """Whatever its workers ended by; and it writes nothing of it, for what is there belongs to the other one."""
+    run = Run(str(tmp_path), "taken-over")
+
+    class Overtaken:
+        def __init__(self, *_: object, failed: Callable[[str], None], **__: object) -> None:
+            self._failed = failed
+
+        def fit(self) -> None:
+            other = Holder(ProcessIdentity("node-7", 4242, "", 0))
+            storage.write_atomically(file_uri(f"{run.uri}/lease", 2), other.content())
+            with suppress(RunTakenOver):
+                self._failed("a worker was lost")
+            raise ray.train.TrainingFailedError
+
+    monkeypatch.setattr(fit_module, "Trainer", Overtaken)
+    with pytest.raises(RunTakenOver, match="taken over by process 4242 on node-7"):
+        fit(miniature(tiny_corpus), run)
+    assert not Path(run.failures_uri).exists()
 
 
 @whole
