@@ -13,6 +13,7 @@ from jobs.console import CONSOLE
 from mulan.config.recipe import Recipe
 from mulan.training.checks import check_corpus
 from mulan.training.cluster import connect
+from mulan.training.lease import held
 from mulan.training.run import Run
 from tune.errors import SweepError
 
@@ -37,8 +38,9 @@ def main() -> None:
     if given.dry_run:
         print(recipe.to_toml(), end="")
         return
-    run.begin(recipe)
-    sweep(recipe, run, trials=given.trials, concurrent=given.concurrent)
+    with held(run.uri):
+        run.begin(recipe)
+        sweep(recipe, run, trials=given.trials, concurrent=given.concurrent)
 
 
 def sweep(recipe: Recipe, run: Run, *, trials: int, concurrent: int | None) -> None:
