@@ -59,6 +59,10 @@ class Source:
         ray.get(self.server.begin.remote(attempt, Groups(schedule, self.size), [self.reader], [self.server]))
         return attempt
 
+    def end(self) -> None:
+        """Ends the server and its readers."""
+        ray.kill(self.server)
+
 
 def start_source(
     reader: "ray.ObjectRef[MicroBatchReader]",

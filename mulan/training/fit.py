@@ -75,12 +75,13 @@ def fit(recipe: Recipe, run: Run, *, callbacks: list[UserCallback] | None = None
 
 def _train(recipe: Recipe, run: Run, fence: Fence, callbacks: list[UserCallback]) -> None:
     wait_for_answers(recipe.scale.collective_timeout_s)
+    source = _source(recipe)
     trainer = Trainer(
         _train_on_worker,
         worker_counts=worker_counts(recipe.batch, recipe.train, recipe.scale),
         steps_saved=partial(_steps_saved, run),
         failed=partial(_failed, run, fence),
-        train_loop_config={"recipe": recipe, "run": run, "fence": fence, "source": _source(recipe)},
+        train_loop_config={"recipe": recipe, "run": run, "fence": fence, "source": source},
         scaling_config=_scaling(recipe),
         run_config=_run_config(recipe, run, callbacks),
         torch_config=TorchConfig(timeout_s=math.ceil(recipe.scale.collective_timeout_s)),
@@ -93,6 +94,8 @@ def _train(recipe: Recipe, run: Run, fence: Fence, callbacks: list[UserCallback]
         raise TrainingFailed(f"run {run.uri} stopped: {in_words(error)}") from error
     except RayActorError as error:
         raise TrainingFailed(f"run {run.uri} stopped with Ray Train's controller: {in_words(error)}") from error
+    finally:
+        source.end()
 
 
 def stands_at_the_end(recipe: Recipe, run: Run) -> bool:

@@ -3,7 +3,8 @@
 import os
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -32,7 +33,9 @@ def streamed_to(schedule: Schedule, reader: MicroBatchReader, **how: Any) -> Ite
     for rank in range(schedule.workers):
         if rank != schedule.rank:
             source.server.arrives.remote(attempt, rank, schedule.workers)
-    return planned_batches(source, attempt, schedule)
+    with closing(planned_batches(source, attempt, schedule)) as streamed:
+        yield from streamed
+    source.end()
 
 
 def short_recipe(uri: str) -> Recipe:
@@ -150,6 +153,7 @@ def test_workers_that_no_cpu_reads_for_read_for_themselves_and_say_so(reader: Mi
             assert_equal(batch, Batch.from_columns(reader(batch.item).to_columns()))
     readers = ray.get(source.server.readers.remote())
     assert (readers.at_work, readers.reading) == (0, (0, 1))
+    source.end()
 
 
 def test_the_pool_takes_over_once_it_has_cpus_and_leaves_out_what_is_made(
@@ -178,6 +182,7 @@ def test_the_pool_takes_over_once_it_has_cpus_and_leaves_out_what_is_made(
         time.sleep(0.2)  # a step takes longer than a group: the pool can get ahead
     assert [batch.item.step for batch in [*own, *rest]] == list(range(5 + len(rest)))
     assert ray.get(source.server.readers.remote()).reading == ()
+    source.end()
 
 
 class Sleeper:
@@ -201,3 +206,31 @@ def test_a_worker_ends_before_the_others_take_it_for_lost_and_names_data(
     next(batches)  # the first may take longer than the limit
     with pytest.raises(NoData, match=r"^no batches for 1 s; data: 0 of 3 CPUs, waiting for nodes; worker 0 reads for"):
         list(batches)
+    source.end()
+
+
+def test_each_execution_runs_in_the_processes_of_the_one_before(
+    reader: MicroBatchReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(groups, "GROUP_BYTES", 1)
+    recipe = short_recipe(reader.corpus.uri)
+    schedule = Schedule(recipe.train, recipe.batch, rank=0, workers=2)
+    streamed = streamed_to(schedule, OneAtATime(**vars(reader)), cpus=1, segment_groups=2)
+    assert len({name for batch in streamed for name in batch.recording_id}) == 1
+
+
+def test_no_worker_goes_on_before_all_have_their_first_batches(reader: MicroBatchReader) -> None:
+    """Where one waits for the others in a collective, its timeout would count the wait for data."""
+    recipe = short_recipe(reader.corpus.uri)
+    first, second = (Schedule(recipe.train, recipe.batch, rank, workers=2) for rank in range(2))
+    source = start_source(ray.put(reader), cpus=1, most_workers=2)
+    attempt = source.begin(first)
+    streamed = [planned_batches(source, attempt, schedule) for schedule in (first, second)]
+    with ThreadPoolExecutor(max_workers=2) as workers:
+        waiting = workers.submit(next, streamed[0])
+        assert wait([waiting], timeout=5).not_done
+        given = workers.submit(next, streamed[1])
+        assert [one.result(timeout=60).item for one in (waiting, given)] == [first[0], second[0]]
+    for each in streamed:
+        each.close()
+    source.end()
