@@ -101,6 +101,9 @@ class _Tasks(Datasource):
         super().__init__()
         self._tasks = tasks
 
+    def get_name(self) -> str:
+        return "Groups"  # so that processes, and the dashboard, show ReadGroups
+
     def estimate_inmemory_data_size(self) -> int | None:
         return None
 
