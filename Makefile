@@ -38,9 +38,9 @@ TESTS ?= tests/private_ray/test_contract.py
 
 test-ray: $(INSTALLED)  ## what mulan needs of Ray beyond its public interface, of another one: RAY=2.59.0 (TESTS=... more)
 	@test -n "$(RAY)" || { echo "name a Ray: make test-ray RAY=2.59.0"; exit 1; }
-	@folder="$$(mktemp -d)" && trap 'rm -rf "$$folder"' EXIT && \
+	@folder="$$(mktemp -d)" && trap 'rm -rf "$$folder"' EXIT INT TERM && \
 		$(BIN)/python -m pip install --quiet --no-deps --target "$$folder" "ray==$(RAY)" && \
-		PYTHONPATH="$$folder" $(BIN)/python -m pytest --quiet $(TESTS)
+		PYTHONPATH="$$folder" $(BIN)/python -m pytest --quiet $(TESTS) || exit 1
 
 lint: $(INSTALLED)  ## style, format, types
 	@$(BIN)/ruff check .

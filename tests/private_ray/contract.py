@@ -5,11 +5,16 @@ Nothing of Ray is imported before it is looked for, so that a Ray without it is 
 
 import importlib
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
+
+ROOT = Path(__file__).parents[2]
+PINNED = re.findall(r"ray\[.*\]==([\d.]+)", (ROOT / "pyproject.toml").read_text(encoding="utf-8"))[0]
 
 
 class Differs(Exception):
@@ -38,13 +43,13 @@ class Need:
         except Differs as differs:
             what = str(differs)
         except Exception as error:  # whatever a changed Ray raises when it is used as before
-            what = f"can no longer be used as mulan does: {type(error).__name__}: {error}"
+            what = f"cannot be used as mulan does: {type(error).__name__}: {error}"
         else:
             return None
         name = self.place.partition(":")[2] + (f" ({', '.join(self.parts)})" if self.parts else "")
         return (
             f"Ray {ray.__version__}: {name} {what}. Without it {self.without}. "
-            f"It was {self.place} in Ray 2.60.0; see mulan/private_ray/{self.user}.py"
+            f"It is {self.place} in Ray {PINNED}; see mulan/private_ray/{self.user}.py"
         )
 
 
@@ -58,12 +63,12 @@ def found(place: str) -> Any:
     try:
         thing: Any = importlib.import_module(module)
     except ImportError as error:
-        raise Differs(f"is gone, with its module {module} ({error})") from error
+        raise Differs(f"is not there, nor its module {module} ({error})") from error
     for part in name.split("."):
         try:
             thing = getattr(thing, part)
         except AttributeError as error:
-            raise Differs(f"is gone: {getattr(thing, '__name__', thing)} has no {part}") from error
+            raise Differs(f"is not there: {getattr(thing, '__name__', thing)} has no {part}") from error
     return thing
 
 
@@ -75,7 +80,7 @@ def takes(thing: Any, *needed: str, exactly: bool = False) -> None:
     """
     parameters = list(inspect.signature(thing).parameters)
     if parameters != list(needed) if exactly else not set(needed) <= set(parameters):
-        raise Differs(f"takes ({', '.join(parameters)}), and no longer ({', '.join(needed)})")
+        raise Differs(f"takes ({', '.join(parameters)}), not ({', '.join(needed)})")
 
 
 def mentions(thing: Any, word: str, what: str) -> None:

@@ -17,18 +17,18 @@ EXECUTOR = f"{EXECUTION}.streaming_executor:StreamingExecutor"
 def is_called_at_each_step(callback: Any) -> None:
     takes(callback, "self", "executor", exactly=True)
     executor = found(EXECUTOR)
-    mentions(executor, ".on_execution_step(self)", "is no longer called by the StreamingExecutor, with itself")
+    mentions(executor, ".on_execution_step(self)", "is not called by the StreamingExecutor, with itself")
 
 
 def is_made_for_each_execution(_: Any) -> None:
     context, kind = DataContext(), type("Kind", (found(f"{EXECUTION}.execution_callback:ExecutionCallback"),), {})
     context.custom_execution_callback_classes.append(kind)
     if kind not in context.execution_callback_classes:
-        raise Differs("is no longer where an execution looks for its callbacks")
+        raise Differs("is not where an execution looks for its callbacks")
 
 
 def is_known(init: Any) -> None:
-    mentions(init, '"_system_config"', "no longer takes it")
+    mentions(init, '"_system_config"', "does not take it")
     with (Path(ray.__file__).parent / "_raylet.so").open("rb") as file:
         library = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         settings = own_cluster.PRIVATE_SETTINGS["_system_config"]
@@ -38,7 +38,7 @@ def is_known(init: Any) -> None:
 
 def is_the_watchers(name: str) -> None:
     if name not in own_cluster.ENVIRONMENT:
-        raise Differs(f"is now {name}")
+        raise Differs(f"is {name}, which is not set")
 
 
 DATA_NEEDS = [
@@ -64,7 +64,7 @@ DATA_NEEDS = [
     Need(
         "ray.train.v2._internal.constants:ENABLE_PREEMPTION_WATCHER_ENV_VAR",
         "own_cluster",
-        "each run on this machine starts a process that waits for its preemption",
+        "a run on this machine starts whatever process waits for its preemption",
         is_the_watchers,
     ),
 ]

@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from tests.private_ray.contract import Need, mentions, takes
+from tests.private_ray.contract import PINNED, Need, mentions, takes
 from tests.private_ray.data_needs import DATA_NEEDS
 from tests.private_ray.train_needs import TRAIN_NEEDS
 
 ADAPTER = Path(__file__).parents[2] / "mulan/private_ray"
-CONTRACT = {need.place: need for need in [*TRAIN_NEEDS, *DATA_NEEDS]}
+CONTRACT = [*TRAIN_NEEDS, *DATA_NEEDS]
 
 
-@pytest.mark.parametrize("place", CONTRACT)
-def test_ray_has_what_is_needed(place: str) -> None:
-    if difference := CONTRACT[place].difference():
+@pytest.mark.parametrize("need", CONTRACT, ids=lambda need: need.check.__name__)
+def test_ray_has_what_is_needed(need: Need) -> None:
+    if difference := need.difference():
         pytest.fail(difference, pytrace=False)
 
 
@@ -42,7 +42,7 @@ def private_names(file: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("file", sorted(ADAPTER.glob("*.py")), ids=lambda file: file.stem)
 def test_whatever_is_private_is_in_the_contract(file: Path) -> None:
-    needs = [need for need in CONTRACT.values() if need.user == file.stem]
+    needs = [need for need in CONTRACT if need.user == file.stem]
     listed = {part for need in needs for part in (*re.split(r"[:.]", need.place), *need.parts)}
     assert set(private_names(file)) - listed == set()
 
@@ -62,16 +62,16 @@ def test_a_difference_is_told_in_words() -> None:
         (
             lambda work: takes(work, "self", "nodes"),
             "Thing.work",
-            r"takes \(self, node\), and no longer \(self, nodes\)",
+            r"takes \(self, node\), not \(self, nodes\)",
         ),
         (lambda work: mentions(work, "nodes", "asks no nodes"), "Thing.work", "asks no nodes"),
-        (lambda work: work(1), "Thing.work", "can no longer be used as mulan does: TypeError: .*'node'"),
-        (lambda _: None, "Thing.rest", "is gone: Thing has no rest"),
+        (lambda work: work(1), "Thing.work", "cannot be used as mulan does: TypeError: .*'node'"),
+        (lambda _: None, "Thing.rest", "is not there: Thing has no rest"),
     ]:
-        line = told(check, f"tests.private_ray.test_contract:{place}")
+        at = f"tests.private_ray.test_contract:{place}"
         assert re.fullmatch(
             rf"Ray [\d.]+: {place} {words}\. Without it nothing is scaled\. "
-            rf"It was tests\.private_ray\.test_contract:{place} in Ray 2\.60\.0; see mulan/private_ray/scaling\.py",
-            str(line),
+            rf"It is {at} in Ray {re.escape(PINNED)}; see mulan/private_ray/scaling\.py",
+            str(told(check, at)),
         )
-    assert "is gone, with its module ray.nowhere (No module named" in str(told(print, "ray.nowhere:Thing"))
+    assert "is not there, nor its module ray.nowhere (No module named" in str(told(print, "ray.nowhere:Thing"))
