@@ -7,7 +7,8 @@ its manifest, is not a checkpoint: it was cut off or spoiled, and the one before
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,19 @@ class Checkpoint:
     progress: Progress
     state: dict[str, torch.Tensor]
     """On the CPU."""
+
+
+@dataclass(frozen=True)
+class CheckpointCopy:
+    """One whose tensors are in a file of this machine, for as long as that is there."""
+
+    uri: str
+    progress: Progress
+    state_path: str
+
+    def read(self) -> Checkpoint:
+        """The checkpoint; its tensors are mapped from the file, which may be removed afterwards."""
+        return Checkpoint(self.uri, self.progress, load_file(self.state_path))
 
 
 def write_checkpoint(
@@ -104,14 +118,29 @@ def read_newest(run_uri: str, *, passed_over: Callable[[str], None], at_most: in
         passed_over: told of each newer one that is not, in words.
         at_most: only checkpoints of so many steps or fewer.
     """
+    with newest_copy(run_uri, passed_over=passed_over, at_most=at_most) as copy:
+        return None if copy is None else copy.read()
+
+
+@contextmanager
+def newest_copy(
+    run_uri: str, *, passed_over: Callable[[str], None], at_most: int | None = None
+) -> Iterator[CheckpointCopy | None]:
+    """Makes local files of a run's newest checkpoint for the block, having made sure that they are what was written.
+
+    Where the run is on a disk they are its own. None if there is no such checkpoint. The arguments are those of
+    :func:`read_newest`.
+    """
     for listed in checkpoints(run_uri):
         if at_most is not None and listed.steps_done > at_most:
             continue
-        found = _read(listed)
-        if found is not None:
-            return found
+        with temporary_folder() as folder:
+            copy = _copied(listed, folder)
+            if copy is not None:
+                yield copy
+                return
         passed_over(f"{listed.uri} is spoiled (its files are not those of its manifest); the one before it is used")
-    return None
+    yield None
 
 
 def weights(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -119,15 +148,14 @@ def weights(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name.removeprefix("weights."): tensor for name, tensor in state.items() if name.startswith("weights.")}
 
 
-def _read(listed: Listed) -> Checkpoint | None:
-    with temporary_folder() as folder:
-        paths = {}
-        for name, about in listed.files.items():
-            paths[name] = storage.local_copy(storage.join(listed.uri, name), folder)
-            if _seal(Path(paths[name])) != about:
-                return None
-        progress = Progress(**json.loads(Path(paths[PROGRESS]).read_text()))
-        return Checkpoint(listed.uri, progress, load_file(paths[STATE]))
+def _copied(listed: Listed, folder: str) -> CheckpointCopy | None:
+    paths = {}
+    for name, about in listed.files.items():
+        paths[name] = storage.local_copy(storage.join(listed.uri, name), folder)
+        if _seal(Path(paths[name])) != about:
+            return None
+    progress = Progress(**json.loads(Path(paths[PROGRESS]).read_text()))
+    return CheckpointCopy(listed.uri, progress, paths[STATE])
 
 
 def _seal(path: Path) -> dict[str, Any]:

@@ -4,10 +4,9 @@ import gc
 import logging
 import math
 import time
-from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
 import ray
 import ray.train
@@ -28,7 +27,7 @@ from mulan.data.storage_errors import StorageError
 from mulan.data.trees import LiteralHandler
 from mulan.objectives.collectives import gather_objects
 from mulan.private_ray.controller import wait_for_answers
-from mulan.training.checkpoint import Checkpoint, Progress, read_newest
+from mulan.training.checkpoint import Progress, read_newest
 from mulan.training.checkpoint_list import checkpoints
 from mulan.training.checks import check_corpus
 from mulan.training.data_nodes import data_nodes
@@ -39,6 +38,7 @@ from mulan.training.readers_watch import ReadersWatch
 from mulan.training.recorder import Recorder
 from mulan.training.reports import Reports
 from mulan.training.run import JsonLinesLog, Run
+from mulan.training.together import alike, read_newest_together
 from mulan.training.trainer import Trainer, in_words
 
 if TYPE_CHECKING:
@@ -50,7 +50,6 @@ _WAIT_FOR_DATA = 0.8
 ROOM_PERIOD_S = 10.0
 """Between two looks at whether there is room for more workers, which are taken at the next checkpoint."""
 
-T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -153,10 +152,11 @@ def _train_on_worker(config: dict[str, Any]) -> None:
     rank, workers = context.get_world_rank(), context.get_world_size()
     passed_over: list[str] = []
     try:
-        found = _alike(lambda: read_newest(run.uri, passed_over=passed_over.append))
-        first_step = _agreed(found)
+        node = ray.get_runtime_context().get_node_id()
+        found = read_newest_together(run.uri, place=node, passed_over=passed_over.append)
+        first_step = found.progress.steps_done if found else 0
         schedule = Schedule(recipe.train, recipe.batch, rank, workers, first_step=first_step)
-        recorder = _alike(
+        recorder = alike(
             lambda: Recorder(run, recipe, first_step=first_step, fence=config["fence"]) if rank == 0 else None
         )
         with recorder or nullcontext():
@@ -171,28 +171,6 @@ def _train_on_worker(config: dict[str, Any]) -> None:
                 train_worker(recipe, found, batches, schedule, reports, ray.train.torch.get_device())
     except MulanError as error:
         raise TrainingFailed(str(error)) from error
-
-
-def _alike(function: Callable[[], T]) -> T:
-    """What a function of storage gives on this worker; a fault of one worker is raised on all of them. Collective."""
-    result: T | None = None
-    fault: str | None = None
-    try:
-        result = function()
-    except StorageError as error:
-        fault = str(error)
-    for told in gather_objects(fault):
-        if told is not None:
-            raise StorageError(told)
-    return cast(T, result)
-
-
-def _agreed(found: Checkpoint | None) -> int:
-    """The step from which all workers go on. Collective."""
-    steps = gather_objects(found.progress.steps_done if found else 0)
-    if len(set(steps)) > 1:  # another attempt was still writing
-        raise RuntimeError(f"workers found different checkpoints, of steps {steps}; they start again")
-    return int(steps[0])
 
 
 def _reports(run: Run, recorder: Recorder | None, watch: ReadersWatch | None, engine: "CheckpointedEngine") -> Reports:

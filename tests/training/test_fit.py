@@ -13,7 +13,6 @@ from typing import Any
 import psutil
 import pytest
 import ray.train
-import torch.distributed as dist
 from rich.console import Console
 from torch.multiprocessing import ProcessRaisedException
 
@@ -22,14 +21,13 @@ from mulan.config.recipe import Recipe, load_recipe
 from mulan.config.recipes import named_recipes
 from mulan.data import storage
 from mulan.data.shards import Recording, write_corpus
-from mulan.data.storage_errors import StorageError
 from mulan.training import fit as fit_module
 from mulan.training import lease
 from mulan.training.assess import assess_run
 from mulan.training.checkpoint_list import checkpoints
 from mulan.training.errors import RunError, RunHeld, RunTakenOver, TrainingFailed
 from mulan.training.export import export_run
-from mulan.training.fit import _alike, fit
+from mulan.training.fit import fit
 from mulan.training.lease import held
 from mulan.training.lease_file import Holder, file_uri, newest
 from mulan.training.process_identity import ProcessIdentity
@@ -203,22 +201,6 @@ def test_a_loss_that_is_not_a_number_stops_the_run_at_its_step(tiny_corpus: str,
     recordings = json.loads(Path(run.finding_uri(2)).read_text())["recordings"]
     assert [len(names) for names in recordings] == [8, 8]
     assert sum("the loss of step 2 is nan" in line["event"] for line in read_lines(run.events_uri)) == 1
-
-
-def fault_of_the_second() -> str:
-    def read() -> int:
-        if dist.get_rank() == 1:
-            raise StorageError("s3://bucket does not answer")
-        return 1
-
-    with pytest.raises(StorageError) as raised:
-        _alike(read)
-    assert _alike(lambda: dist.get_rank()) == dist.get_rank()
-    return str(raised.value)
-
-
-def test_a_fault_of_one_workers_storage_ends_all_of_them_alike(tmp_path: Path) -> None:
-    assert run_in_processes(fault_of_the_second, 2, folder=tmp_path) == ["s3://bucket does not answer"] * 2
 
 
 @whole
