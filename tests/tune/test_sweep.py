@@ -14,12 +14,15 @@ import pytest
 
 from mulan.config.recipe import load_recipe
 from mulan.config.recipes import named_recipes
+from mulan.training import lease
 from mulan.training.checkpoint_list import checkpoints
+from mulan.training.errors import RunHeld
+from mulan.training.lease import held
 from mulan.training.run import Run, read_lines
 from tests.waiting import wait_until
 from tune.errors import SweepError
 from tune.space import search_space, settings
-from tune.sweep import for_sweep
+from tune.sweep import for_sweep, main
 from tune.trial import metric
 
 COMMAND = [sys.executable, "-m", "tune.sweep", "--recipe", "demo_miniature"]
@@ -56,6 +59,17 @@ def test_a_sweep_trains_compares_and_says_how_to_train_the_best(tiny_corpus: str
     recalls = {lr: of_run[-1]["recall10"] for lr, of_run in scores.items()}
     assert recalls[recipe.optim.lr] == max(recalls.values())
     assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_a_sweep_that_is_under_way_is_not_started_twice(
+    tiny_corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "RENEWED_EVERY_S", 0.05)
+    arguments = ["--recipe", "demo_miniature", "--data", tiny_corpus, "--storage", str(tmp_path), "--name", "s"]
+    monkeypatch.setattr(sys, "argv", ["tune.sweep", *arguments, "--trials", "1"])
+    with held(str(tmp_path / "s")), pytest.raises(RunHeld, match=rf"{tmp_path}/s has a driver already"):
+        main()
+    assert [one.name for one in (tmp_path / "s").iterdir()] == ["lease"]
 
 
 def kill_when(process: "subprocess.Popen[str]", reached: Callable[[], bool]) -> None:
