@@ -7,15 +7,21 @@ With ``--replay-step S`` nothing is trained or written: a step of a run is done 
 """
 
 import argparse
+from typing import TYPE_CHECKING
 
 from jobs import arguments
 from jobs.console import CONSOLE
 from jobs.export import export
 from mulan.config.recipe import Recipe
 from mulan.training.checks import check_corpus, check_replay
-from mulan.training.cluster import connect
+from mulan.training.cluster import connect, shared
 from mulan.training.progress import show_progress
 from mulan.training.run import Run
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+
+    from mulan.data.examples import MicroBatchReader
 
 
 def main() -> None:
@@ -35,21 +41,26 @@ def main() -> None:
     run = arguments.run_of(given)
     recipe = arguments.recipe_to_train(given)
     run.check(recipe)
-    check_corpus(recipe)
+    reader = check_corpus(recipe)
     run.check_writable()
     if given.dry_run:
         print(recipe.to_toml(), end="")
         return
     connect(recipe.scale)
-    train(recipe, run)
+    in_store = shared(reader)
+    del reader  # an index may take gigabytes, and training goes on for weeks
+    train(recipe, run, reader=in_store)
 
 
-def train(recipe: Recipe, run: Run) -> None:
-    """Trains to the last step, showing progress, and exports the model."""
+def train(recipe: Recipe, run: Run, *, reader: "ObjectRef[MicroBatchReader] | None" = None) -> None:
+    """Trains to the last step, showing progress, and exports the model.
+
+    ``reader``: see :func:`mulan.training.fit.fit`.
+    """
     from mulan.training.fit import fit
 
     with show_progress(run, recipe, CONSOLE), run.timed("train"):
-        fit(recipe, run)
+        fit(recipe, run, reader=reader)
     export(run)
 
 

@@ -15,8 +15,11 @@ from mulan.training.errors import ReplayError, RunError
 from mulan.training.run import Run
 
 
-def check_corpus(recipe: Recipe) -> None:
+def check_corpus(recipe: Recipe) -> MicroBatchReader:
     """Makes sure that the recipe's corpus has what the recipe asks for, and that its model can be built.
+
+    Returns:
+        what reads the corpus; to load its index takes minutes where there are millions of recordings.
 
     Raises:
         CorpusError, PlanError, PretrainedError: it has not, or a pretrained tower is not there or cannot be used.
@@ -25,8 +28,9 @@ def check_corpus(recipe: Recipe) -> None:
         pretrained_folder(recipe.text_tower.pretrained)
     if isinstance(recipe.audio_tower, AstTower) and recipe.audio_tower.pretrained:
         pretrained_folder(recipe.audio_tower.pretrained, AST_CHECKPOINT)
-    MicroBatchReader.of(recipe)
+    reader = MicroBatchReader.of(recipe)
     check_buildable(recipe)
+    return reader
 
 
 def check_buildable(recipe: Recipe) -> None:

@@ -6,11 +6,16 @@ import secrets
 import socket
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mulan.config.errors import MulanError
 from mulan.config.sections import Scale
 from mulan.private_ray import own_cluster
+
+if TYPE_CHECKING:
+    import ray
+
+T = TypeVar("T")
 
 ANSWER_TIMEOUT_S = 20.0
 """In which a cluster that is to be joined must take a connection."""
@@ -60,6 +65,13 @@ def connect(scale: Scale) -> None:
     except Exception as error:  # ray.init raises what it meets, of every kind
         _started.discard(os.getpid())
         raise not_to_be_had(error, address) from error
+
+
+def shared(value: T) -> "ray.ObjectRef[T]":
+    """Puts a value where every process of the cluster can have it, once a node; :func:`connect` comes first."""
+    import ray
+
+    return ray.put(value)
 
 
 def _start(ray: Any, scale: Scale) -> None:

@@ -34,6 +34,10 @@ class TrainingFailed(MulanError):
     exit_code = 1
 
 
+class ControllerLost(TrainingFailed):
+    """The process that watched over a run's workers is gone, and they with it; the same run can be started again."""
+
+
 class RunHeld(MulanError):
     """A run, or a sweep, that another driver has, which is alive."""
 

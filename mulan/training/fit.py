@@ -31,7 +31,7 @@ from mulan.training.checkpoint import Progress, read_newest
 from mulan.training.checkpoint_list import checkpoints
 from mulan.training.checks import check_corpus
 from mulan.training.data_nodes import data_nodes
-from mulan.training.errors import TrainingFailed
+from mulan.training.errors import ControllerLost, TrainingFailed
 from mulan.training.findings import Finding
 from mulan.training.lease import Fence, held
 from mulan.training.readers_watch import ReadersWatch
@@ -53,28 +53,44 @@ ROOM_PERIOD_S = 10.0
 log = logging.getLogger(__name__)
 
 
-def fit(recipe: Recipe, run: Run, *, callbacks: list[UserCallback] | None = None) -> None:
+def fit(
+    recipe: Recipe,
+    run: Run,
+    *,
+    reader: "ray.ObjectRef[MicroBatchReader] | None" = None,
+    callbacks: list[UserCallback] | None = None,
+) -> None:
     """Trains a run to its last step, from its newest checkpoint if it has one.
 
     Ray must be initialised. Afterwards the newest checkpoint of the run stands at ``train.steps``. The run's lease is
     held meanwhile: whoever else would train it is refused.
 
+    Args:
+        reader: what ``check_corpus`` made of the recipe, in Ray's object store; it is made here if not given.
+
     Raises:
         CorpusError, PlanError, RunError, RunHeld, StorageError: before anything is started.
-        TrainingFailed: the run stopped; it can be resumed.
+        ControllerLost, TrainingFailed: the run stopped; it can be resumed.
         RunTakenOver: another driver has the run since.
     """
-    check_corpus(recipe)
+    if reader is None:
+        reader = ray.put(check_corpus(recipe))
     run.check(recipe)
     with held(run.uri, progress=partial(_last_step, run)) as fence:
         run.begin(recipe)
         if not stands_at_the_end(recipe, run):
-            _train(recipe, run, fence, callbacks or [])
+            _train(recipe, run, fence, reader, callbacks or [])
 
 
-def _train(recipe: Recipe, run: Run, fence: Fence, callbacks: list[UserCallback]) -> None:
+def _train(
+    recipe: Recipe,
+    run: Run,
+    fence: Fence,
+    reader: "ray.ObjectRef[MicroBatchReader]",
+    callbacks: list[UserCallback],
+) -> None:
     wait_for_answers(recipe.scale.collective_timeout_s)
-    source = _source(recipe)
+    source = _source(recipe, reader)
     trainer = Trainer(
         _train_on_worker,
         worker_counts=worker_counts(recipe.batch, recipe.train, recipe.scale),
@@ -92,7 +108,7 @@ def _train(recipe: Recipe, run: Run, fence: Fence, callbacks: list[UserCallback]
             fence.check()
         raise TrainingFailed(f"run {run.uri} stopped: {in_words(error)}") from error
     except RayActorError as error:
-        raise TrainingFailed(f"run {run.uri} stopped with Ray Train's controller: {in_words(error)}") from error
+        raise ControllerLost(f"run {run.uri} stopped with Ray Train's controller: {in_words(error)}") from error
     finally:
         source.end()
 
@@ -105,11 +121,11 @@ def stands_at_the_end(recipe: Recipe, run: Run) -> bool:
     return found is not None and found.progress.steps_done >= recipe.train.steps
 
 
-def _source(recipe: Recipe) -> Source:
+def _source(recipe: Recipe, reader: "ray.ObjectRef[MicroBatchReader]") -> Source:
     """Where all workers of the run take their batches from."""
     scale = recipe.scale
     return start_source(
-        ray.put(MicroBatchReader.of(recipe)),
+        reader,
         cpus=scale.data_cpus,
         label_selector=data_nodes(scale),
         most_workers=scale.most_workers,
