@@ -4,6 +4,8 @@ import argparse
 import atexit
 import gc
 import os
+import shlex
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -138,11 +140,24 @@ def end(main: Callable[[], None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("interrupted; a run goes on from its newest checkpoint by the same command", file=sys.stderr)
-        sys.exit(130)
+        _tell_how_to_go_on()
+        sys.exit(128 + signal.SIGINT)
+    except SystemExit as end:
+        if end.code != signal.SIGTERM:  # which Ray takes, and makes an exit of
+            raise
+        _tell_how_to_go_on()
+        sys.exit(128 + signal.SIGTERM)
     except BrokenPipeError:  # whoever read what is printed has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+
+
+def _tell_how_to_go_on() -> None:
+    command = shlex.join(sys.orig_argv)
+    print(
+        f"interrupted; what was begun goes on from its newest checkpoint by the same command: {command}",
+        file=sys.stderr,
+    )
 
 
 def _check_unicode(arguments: Sequence[str]) -> None:

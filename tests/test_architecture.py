@@ -30,7 +30,7 @@ ROOMS: dict[str, set[str]] = {
     "mulan.benchmarks": {"mulan.config", "mulan.data", "mulan.model", "mulan.objectives", "mulan.training"},
     "mulan": {"mulan.model"},
     "jobs": {"mulan.benchmarks", "mulan.config", "mulan.data", "mulan.demo", "mulan.training"},
-    "tune": {"mulan.config", "mulan.data", "mulan.training", "jobs"},
+    "tune": {"mulan.config", "mulan.data", "mulan.private_ray", "mulan.training", "jobs"},
 }
 """Each room with the rooms it may import from; "mulan" alone is the package's own file, which offers MuLan."""
 

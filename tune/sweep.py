@@ -11,11 +11,12 @@ import os
 from jobs import arguments
 from jobs.console import CONSOLE
 from mulan.config.recipe import Recipe
+from mulan.data.examples import MicroBatchReader
 from mulan.training.checks import check_corpus
-from mulan.training.cluster import connect
+from mulan.training.cluster import connect, own_resources, shared
 from mulan.training.lease import held
 from mulan.training.run import Run
-from tune.errors import SweepError
+from tune.errors import SweepError, SweepUnfinished
 
 
 def main() -> None:
@@ -26,40 +27,66 @@ def main() -> None:
     parser.add_argument(
         "--trials", type=int, required=True, help="points of the search space to try, all calls together"
     )
-    parser.add_argument("--concurrent", type=int, help="trials at a time (default: what the cluster has room for now)")
+    parser.add_argument(
+        "--concurrent", type=int, help="trials at a time (default: what the cluster's nodes have room for)"
+    )
     given = parser.parse_args()
     if given.concurrent is not None and given.concurrent < 1:
         raise SweepError(f"--concurrent {given.concurrent}: at least 1 is needed")
     run = arguments.run_of(given)
     recipe = for_sweep(arguments.recipe_to_train(given), given.trials)
     run.check(recipe)
-    check_corpus(recipe)
+    reader = check_corpus(recipe)
     run.check_writable()
     if given.dry_run:
         print(recipe.to_toml(), end="")
+        describe(recipe, run, trials=given.trials, concurrent=given.concurrent)
         return
     with held(run.uri):
         run.begin(recipe)
-        sweep(recipe, run, trials=given.trials, concurrent=given.concurrent)
+        sweep(recipe, run, reader, trials=given.trials, concurrent=given.concurrent)
 
 
-def sweep(recipe: Recipe, run: Run, *, trials: int, concurrent: int | None) -> None:
+def sweep(recipe: Recipe, run: Run, reader: MicroBatchReader, *, trials: int, concurrent: int | None) -> None:
     """Runs what is left of the trials, and shows all that there are, best first.
+
+    ``reader``: of the recipe.
 
     Raises:
         RunError: what is there of a trial is damaged.
         SweepError: no trial came to a validation.
+        SweepUnfinished: trials were given up that another call may bring to their end.
     """
     from tune.planned import planned
-    from tune.trials import room_for_trials, run_trials, show
+    from tune.room import nodes_now, trials_at_once
+    from tune.table import show
+    from tune.trials import run_trials
 
     all_trials = planned(recipe, run, trials)
-    failures: list[str] = []
+    faults: list[str] = []
+    lost: list[str] = []
     if not all(one.is_over(recipe) for one in all_trials[:trials]):
         connect(recipe.scale)
-        room = concurrent or room_for_trials(recipe)
-        failures = run_trials(recipe, run, all_trials, asked_for=trials, concurrent=room)
-    show(all_trials, failures, recipe, CONSOLE)
+        room = concurrent or trials_at_once(recipe.scale, nodes_now())
+        faults, lost = run_trials(recipe, run, all_trials, asked_for=trials, concurrent=room, reader=shared(reader))
+    show(all_trials, [*faults, *lost], recipe, CONSOLE)
+    if lost:
+        raise SweepUnfinished(f"{len(lost)} trials were given up, and go on by the same command: {lost[0]}")
+
+
+def describe(recipe: Recipe, run: Run, *, trials: int, concurrent: int | None) -> None:
+    """Prints what the sweep would do, as comments of TOML, so that what is printed remains a recipe."""
+    from tune.planned import planned
+    from tune.preview import preview
+    from tune.room import Nodes, nodes_now
+
+    if os.environ.get("RAY_ADDRESS"):
+        connect(recipe.scale)
+        nodes = nodes_now()
+    else:
+        nodes = [Nodes(own_resources(recipe.scale))]
+    for line in preview(recipe, planned(recipe, run, trials), asked_for=trials, concurrent=concurrent, nodes=nodes):
+        print(f"# {line}")
 
 
 def for_sweep(recipe: Recipe, trials: int) -> Recipe:

@@ -74,10 +74,21 @@ def shared(value: T) -> "ray.ObjectRef[T]":
     return ray.put(value)
 
 
-def _start(ray: Any, scale: Scale) -> None:
+def own_resources(scale: Scale) -> dict[str, float]:
+    """What a Ray that is started on this machine offers, by Ray's names."""
+    import torch
+
+    return {"CPU": float(_own_cpus(scale)), "GPU": float(torch.cuda.device_count())}
+
+
+def _own_cpus(scale: Scale) -> int:
     wanted = scale.most_workers * scale.cpus_per_worker + scale.data_cpus + 1
+    return max(wanted, os.cpu_count() or 1)
+
+
+def _start(ray: Any, scale: Scale) -> None:
     ray.init(
-        num_cpus=max(wanted, os.cpu_count() or 1),
+        num_cpus=_own_cpus(scale),
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,

@@ -41,7 +41,33 @@ def is_the_watchers(name: str) -> None:
         raise Differs(f"is {name}, which is not set")
 
 
+def lists_groups(state: Any) -> None:
+    mentions(type(state).placement_group_table, "self._connect_and_get_accessor()", "no longer gives access there")
+    found("ray._raylet:GlobalStateAccessor.get_placement_group_table")
+
+
+def tells_the_maker(table: Any) -> None:
+    needed = {"placement_group_id", "creator_job_id", "creator_actor_id", "creator_actor_dead", "is_detached", "state"}
+    if missing := needed - {field.name for field in table.DESCRIPTOR.fields}:
+        raise Differs(f"no longer tells {' and '.join(sorted(missing))}")
+    if not isinstance(table.REMOVED, int):
+        raise Differs("no longer knows removed groups")
+
+
 DATA_NEEDS = [
+    Need(
+        "ray._private.state:state",
+        "placement_groups",
+        "a trial that is stopped keeps its workers' resources until the sweep ends",
+        lists_groups,
+        ("_connect_and_get_accessor",),
+    ),
+    Need(
+        "ray.core.generated.gcs_pb2:PlacementGroupTableData",
+        "placement_groups",
+        "a trial that is stopped keeps its workers' resources until the sweep ends",
+        tells_the_maker,
+    ),
     Need(
         f"{EXECUTION}.execution_callback:ExecutionCallback.on_execution_step",
         "execution",

@@ -22,7 +22,8 @@ def recipe_of(corpus: str, *settings: str, name: str = "demo_miniature") -> Reci
 def test_what_can_be_built_passes_and_leaves_random_numbers_alone(tiny_corpus: str, tmp_path: Path) -> None:
     spec = saved(drawn("mpnet"), tmp_path)
     state = torch.get_rng_state()
-    check_corpus(recipe_of(tiny_corpus, f"text_tower.pretrained={spec}", "text_tower.layers=0"))
+    reader = check_corpus(recipe_of(tiny_corpus, f"text_tower.pretrained={spec}", "text_tower.layers=0"))
+    assert reader.corpus.uri == tiny_corpus
     assert torch.equal(torch.get_rng_state(), state)
 
 

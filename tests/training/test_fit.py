@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psutil
 import pytest
@@ -25,6 +26,8 @@ from mulan.training import fit as fit_module
 from mulan.training import lease
 from mulan.training.assess import assess_run
 from mulan.training.checkpoint_list import checkpoints
+from mulan.training.checks import check_corpus
+from mulan.training.cluster import shared
 from mulan.training.errors import RunError, RunHeld, RunTakenOver, TrainingFailed
 from mulan.training.export import export_run
 from mulan.training.fit import fit
@@ -54,8 +57,10 @@ def losses(lines: list[dict[str, Any]]) -> list[float]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tiny_corpus: str, tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Run:
-    run = Run(str(tmp_path_factory.mktemp("runs")), "undisturbed")
-    fit(miniature(tiny_corpus), run)
+    run, recipe = Run(str(tmp_path_factory.mktemp("runs")), "undisturbed"), miniature(tiny_corpus)
+    reader = shared(check_corpus(recipe))
+    with patch("mulan.data.index.Corpus.open", side_effect=AssertionError("the index is loaded once")):
+        fit(recipe, run, reader=reader)
     return run
 
 

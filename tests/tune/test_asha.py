@@ -46,3 +46,14 @@ def test_without_earlier_calls_it_is_asha() -> None:
         scheduler.on_trial_add(None, one)
     assert decision(scheduler, first, 2, 0.5) == TrialScheduler.CONTINUE
     assert decision(scheduler, second, 2, 0.4) == TrialScheduler.STOP
+
+
+def test_a_trial_that_was_lost_and_goes_on_is_not_judged_twice_at_one_step() -> None:
+    scheduler = asha({"a": [(2, 0.5), (6, 0.6)]}, {})
+    lost = trial("b")
+    scheduler.on_trial_add(None, lost)
+    assert decision(scheduler, lost, 2, 0.5) == TrialScheduler.CONTINUE
+    scheduler.on_trial_error(None, lost)  # as Tune does with a trial that it tries again
+    scheduler.on_trial_add(None, lost)
+    assert decision(scheduler, lost, 2, 0.1) == TrialScheduler.CONTINUE
+    assert decision(scheduler, lost, 6, 0.1) == TrialScheduler.STOP

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from mulan.config.recipe import load_recipe
+from mulan.config.recipe import load_recipe, recipe_from_toml
 from mulan.config.recipes import named_recipes
 from mulan.training import lease
 from mulan.training.checkpoint_list import checkpoints
@@ -113,6 +113,22 @@ def test_a_sweep_that_was_killed_goes_on_under_its_name(tiny_corpus: str, tmp_pa
     other = sweep(*call, "--set", "optim.warmup_steps=1")
     assert other.returncode == 2
     assert "has another recipe" in other.stderr
+
+
+def test_a_dry_run_prints_a_recipe_and_what_would_be_tried(
+    tiny_corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    words = ["--data", tiny_corpus, "--storage", str(tmp_path / "runs"), "--trials", "2", "--dry-run"]
+    monkeypatch.setattr(sys, "argv", ["sweep.py", "--recipe", "demo_miniature", *words])
+    main()
+    printed = capsys.readouterr().out
+    recipe = recipe_from_toml(printed, name="printed")
+    assert recipe == for_sweep(load_recipe("demo_miniature", named_recipes(), [], data_uri=tiny_corpus), 2)
+    comments = [line for line in printed.splitlines() if line.startswith("#")]
+    assert comments[0] == "# search space"
+    assert sum("  trial_000" in line for line in comments) == 2
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.processes

@@ -1,0 +1,62 @@
+"""What --dry-run tells of a sweep."""
+
+import json
+
+import pytest
+
+from mulan.config.recipe import Recipe, load_recipe
+from mulan.config.recipes import named_recipes
+from mulan.data import storage
+from mulan.training.checkpoint import checkpoint_name
+from mulan.training.run import JsonLinesLog, Run
+from tune.planned import Trial, planned
+from tune.preview import preview
+from tune.room import Nodes
+from tune.space import settings
+
+NODES = [Nodes({"CPU": 6.0}, 2)]
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    return load_recipe("demo_miniature", named_recipes(), ["train.steps=10", "scale.data_cpus=1"])
+
+
+def lines(recipe: Recipe, trials: list[Trial], concurrent: int | None = None) -> list[str]:
+    return list(preview(recipe, trials, asked_for=3, concurrent=concurrent, nodes=NODES))
+
+
+def test_space_points_room_and_cost_before_anything_has_run(recipe: Recipe, run_folder: str) -> None:
+    trials = planned(recipe, Run(run_folder, "s"), 3)
+    told = lines(recipe, trials)
+    lr = recipe.optim.lr
+    assert told[:3] == [
+        "search space",
+        "  loss.temperature_init  0.02 to 0.5, log-uniform",
+        f"  optim.lr  {lr / 10:g} to {lr * 10:g}, log-uniform",
+    ]
+    assert told[3] == "3 trials, of which 0 are over; the next"
+    words = " ".join(f"--set {setting}" for setting in settings(trials[0].values))
+    assert told[4] == f"  trial_0000  {words}"
+    assert [line.split()[0] for line in told[4:7]] == ["trial_0000", "trial_0001", "trial_0002"]
+    assert told[7:] == [
+        "4 at once (what the nodes have room for), each with at most 2 workers of 1 CPUs, and 1 CPUs that read",
+        "at most 30 steps in all, 60 worker-steps",
+        "CPU-hours are not known before a trial of this sweep has run",
+    ]
+
+
+def test_what_is_left_of_a_sweep_that_has_begun(recipe: Recipe, run_folder: str) -> None:
+    trials = planned(recipe, Run(run_folder, "s"), 3)
+    trials[0].end(4)
+    JsonLinesLog(trials[0].run.metrics_uri).append({"step": step, "step_s": 360.0} for step in range(1, 5))
+    manifest = json.dumps({"files": {}, "score": 0.5}).encode()
+    storage.write_atomically(f"{trials[1].run.uri}/{checkpoint_name(4)}/manifest.json", manifest)
+    told = lines(recipe, trials, concurrent=2)
+    assert told[3] == "3 trials, of which 1 are over; the next"
+    assert told[6].startswith("2 at once (as asked for), ")
+    assert told[7:] == [
+        "at most 16 steps in all, 32 worker-steps",
+        "at most 4.8 CPU-hours, and 0.8 hours if as many run all the time",
+        "  at the 360 s a step of this sweep's trials until now; starts and validations come on top",
+    ]

@@ -1,0 +1,72 @@
+"""What a sweep would do, in words: ``--dry-run``."""
+
+import statistics
+from collections.abc import Iterable, Iterator, Sequence
+
+from ray.tune.search.sample import Float, LogUniform
+
+from mulan.config.recipe import Recipe
+from mulan.config.sections import Scale
+from mulan.training.checkpoint_list import checkpoints
+from tune.planned import Trial
+from tune.room import Nodes, trials_at_once
+from tune.space import search_space, settings
+
+FIRST_POINTS = 5
+
+
+def preview(
+    recipe: Recipe, trials: Sequence[Trial], *, asked_for: int, concurrent: int | None, nodes: Iterable[Nodes]
+) -> Iterator[str]:
+    """The lines that tell what would be tried, what of it at once, and what it costs at most.
+
+    Args:
+        trials: all of the sweep's, of which the first ``asked_for`` would come to their end.
+        concurrent: as asked for; None to follow ``nodes``, which are those that there may be.
+
+    Raises:
+        RunError: what is there of a trial is damaged.
+    """
+    yield "search space"
+    for field, domain in sorted(search_space(recipe).items()):
+        yield f"  {field}  {_described(domain)}"
+    left = [one for one in trials[:asked_for] if not one.is_over(recipe)]
+    yield f"{asked_for} trials, of which {asked_for - len(left)} are over; the next"
+    for one in left[:FIRST_POINTS]:
+        yield f"  {one.run.name}  " + " ".join(f"--set {setting}" for setting in settings(one.values))
+    room = trials_at_once(recipe.scale, nodes)
+    at_once, why = (concurrent, "as asked for") if concurrent else (room, "what the nodes have room for")
+    yield f"{at_once} at once ({why}), each with {_needs(recipe.scale)}"
+    yield from _cost(recipe, trials, left, at_once)
+
+
+def _described(domain: Float) -> str:
+    how = "log-uniform" if isinstance(domain.get_sampler(), LogUniform) else "uniform"
+    return f"{domain.lower:.6g} to {domain.upper:.6g}, {how}"
+
+
+def _needs(scale: Scale) -> str:
+    of_each = f"{'1 GPU and ' if scale.use_gpu else ''}{scale.cpus_per_worker} CPUs"
+    return f"at most {scale.most_workers} workers of {of_each}, and {scale.data_cpus} CPUs that read"
+
+
+def _cost(recipe: Recipe, trials: Sequence[Trial], left: Sequence[Trial], at_once: int) -> Iterator[str]:
+    """At most: trials that ASHA stops cost less."""
+    scale, steps = recipe.scale, sum(_steps_left(recipe, one) for one in left)
+    device = "GPU" if scale.use_gpu else "CPU"
+    yield f"at most {steps} steps in all, {steps * scale.most_workers} worker-steps"
+    seconds = [line["step_s"] for one in trials for line in one.run.metrics()]
+    if not seconds:
+        yield f"{device}-hours are not known before a trial of this sweep has run"
+        return
+    step_s = statistics.median(seconds)
+    devices = scale.most_workers if scale.use_gpu else scale.most_workers * scale.cpus_per_worker + scale.data_cpus
+    hours = steps * step_s / 3600
+    rounds = max(1, min(at_once, len(left)))
+    yield f"at most {hours * devices:.2g} {device}-hours, and {hours / rounds:.2g} hours if as many run all the time"
+    yield f"  at the {step_s:.3g} s a step of this sweep's trials until now; starts and validations come on top"
+
+
+def _steps_left(recipe: Recipe, trial: Trial) -> int:
+    newest = checkpoints(trial.run.uri)[:1]
+    return recipe.train.steps - (newest[0].steps_done if newest else 0)
