@@ -13,10 +13,11 @@ import pytest
 
 from tests.private_ray.contract import PINNED, Need, mentions, takes
 from tests.private_ray.data_needs import DATA_NEEDS
+from tests.private_ray.node_needs import NODE_NEEDS
 from tests.private_ray.train_needs import TRAIN_NEEDS
 
 ADAPTER = Path(__file__).parents[2] / "mulan/private_ray"
-CONTRACT = [*TRAIN_NEEDS, *DATA_NEEDS]
+CONTRACT = [*TRAIN_NEEDS, *DATA_NEEDS, *NODE_NEEDS]
 
 
 @pytest.mark.parametrize("need", CONTRACT, ids=lambda need: need.check.__name__)

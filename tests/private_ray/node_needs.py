@@ -1,0 +1,95 @@
+"""What ``mulan/private_ray`` needs of Ray to tell what nodes a cluster may have."""
+
+from typing import Any
+
+from ray.core.generated import autoscaler_pb2
+
+from mulan.private_ray import node_types
+from tests.private_ray.contract import Differs, Need, mentions, takes
+
+KUBERAY = "ray.autoscaler._private.kuberay"
+WITHOUT = "a job waits for ever for nodes that its cluster can never have"
+
+RAY_CLUSTER: dict[str, Any] = {
+    "metadata": {"name": "run1", "namespace": "default"},
+    "spec": {
+        "headGroupSpec": {
+            "rayStartParams": {"num-cpus": "0"},
+            "template": {"spec": {"containers": [{"resources": {"limits": {"cpu": "4", "memory": "24Gi"}}}]}},
+        },
+        "workerGroupSpecs": [
+            {
+                "groupName": "gpu",
+                "minReplicas": 0,
+                "maxReplicas": 8,
+                "labels": {"pool": "gpu"},
+                "rayStartParams": {},
+                "template": {"spec": {"containers": [{"resources": {"limits": {"cpu": "14", "nvidia.com/gpu": "1"}}}]}},
+            }
+        ],
+    },
+}
+"""As Kubernetes gives it."""
+
+
+def makes_a_configuration(derive: Any) -> None:
+    told = node_types.of_config(derive(RAY_CLUSTER))
+    if told != node_types.NodeTypes((node_types.NodeType("gpu", {"CPU": 14.0, "GPU": 1.0}, {"pool": "gpu"}, 8),), 8):
+        raise Differs(f"makes {told} of a RayCluster with 8 pods of 14 CPUs and a GPU")
+
+
+def asks_kubernetes(client: Any) -> None:
+    takes(client.__init__, "self", "namespace")
+    takes(client.get, "self", "path", exactly=True)
+
+
+def has_groups(get: Any) -> None:
+    takes(get, exactly=True)
+    fields = {field.name for field in autoscaler_pb2.NodeGroupConfig.DESCRIPTOR.fields}
+    if missing := {"name", "resources", "max_count"} - fields:
+        raise Differs(f"tells of each group no {' and '.join(sorted(missing))}")
+
+
+def names_its_file(start: Any) -> None:
+    for word in ("--autoscaling-config=", "--gcs-address="):
+        mentions(start, word, f"gives the autoscaler's process no {word}")
+
+
+def is_the_heads(resource: str) -> None:
+    if resource != node_types.HEAD_RESOURCE:
+        raise Differs(f"is {resource}")
+
+
+def is_the_types(label: str) -> None:
+    if label != node_types.TYPE_LABEL:
+        raise Differs(f"is {label}")
+
+
+NODE_NEEDS = [
+    Need(
+        f"{KUBERAY}.autoscaling_config:_derive_autoscaling_config_from_ray_cr",
+        "node_types",
+        f"on Kubernetes {WITHOUT}",
+        makes_a_configuration,
+    ),
+    Need(
+        f"{KUBERAY}.node_provider:KubernetesHttpApiClient",
+        "node_types",
+        f"on Kubernetes {WITHOUT}",
+        asks_kubernetes,
+    ),
+    Need("ray._private.state:state.get_cluster_config", "node_types", f"on a managed cluster {WITHOUT}", has_groups),
+    Need("ray._private.services:start_monitor", "node_types", f"on machines of the launcher {WITHOUT}", names_its_file),
+    Need(
+        "ray._common.constants:HEAD_NODE_RESOURCE_NAME",
+        "node_types",
+        "what the autoscaler may start cannot be asked, since the head is not found",
+        is_the_heads,
+    ),
+    Need(
+        "ray._raylet:RAY_NODE_GROUP_KEY",
+        "node_types",
+        "nodes that are there are counted once more as nodes to come",
+        is_the_types,
+    ),
+]
