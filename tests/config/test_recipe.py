@@ -102,6 +102,13 @@ def test_a_fault_names_the_field_and_the_remedy(setting: str, said: str) -> None
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize(("name", "pairs"), [("m_resnet50", 6144), ("m_ast", 5120), ("mulan_semi", 6144)])
+@pytest.mark.parametrize("workers", [8, 16, 32, 64, 128])
+def test_the_paper_s_batches_are_shared_by_the_usual_numbers_of_gpus(name: str, pairs: int, workers: int) -> None:
+    recipe = load_recipe(name, named_recipes(), [f"scale.workers={workers}"])
+    assert recipe.batch.pairs == pairs
+
+
 def test_unknown_names_and_unreadable_files(tmp_path: Path) -> None:
     with pytest.raises(
         RecipeError, match=r"no such recipe; did you mean demo\? there are demo, m_ast, .*, and each with"

@@ -56,7 +56,7 @@ def test_each_pair_is_where_its_source_s_own_stream_says() -> None:
 
 
 def test_the_paper_s_batch_splits_evenly() -> None:
-    paper = plan(Batch(micro_batches=96, pairs_per_micro_batch=64))
+    paper = plan(Batch(micro_batches=128, pairs_per_micro_batch=48))
     shares = {"short_form": 2048, "long_form": 2048, "playlist": 1024, "audioset": 1024}
     assert pairs_by_source(paper) == shares | {"short_form_unfiltered": 0, "long_form_unfiltered": 0}
 
