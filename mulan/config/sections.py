@@ -9,6 +9,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, PlainValidator, model_validator
 
 from mulan.config.audio_sections import Augmentation
+from mulan.config.environment import Variables
 from mulan.config.section import Count, CountOrNone, NonNegative, Positive, Section, Share
 
 Source = Literal["short_form", "long_form", "playlist", "audioset", "short_form_unfiltered", "long_form_unfiltered"]
@@ -265,6 +266,9 @@ class Scale(Section):
     collective_timeout_s: Positive = 600.0
     """A worker that others wait for longer than this is taken for lost, and all start again from the newest
     checkpoint."""
+    env: Variables = Field(default_factory=dict)
+    """Environment variables of training workers, for NCCL and the network: ``scale.env.NCCL_SOCKET_IFNAME=eth0``. They
+    are kept with the recipe in the run's folder, where secrets do not belong."""
 
     @property
     def most_workers(self) -> int:

@@ -19,6 +19,7 @@ from ray.train.torch import TorchConfig
 from mulan.config.agreement import worker_counts
 from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe
+from mulan.config.sections import Scale
 from mulan.data import storage
 from mulan.data.examples import MicroBatchReader
 from mulan.data.planned_batches import Source, planned_batches, start_source
@@ -250,10 +251,13 @@ def _scaling(recipe: Recipe) -> ScalingConfig:
     )
 
 
+def worker_environment(scale: Scale) -> dict[str, str]:
+    """Environment variables of the training workers, beside those of their node."""
+    own = {"TOKENIZERS_PARALLELISM": "false"} | ({} if scale.use_gpu else {"DS_ACCELERATOR": "cpu"})
+    return scale.env | own
+
+
 def _run_config(recipe: Recipe, run: Run, callbacks: list[UserCallback]) -> RunConfig:
-    environment = {"TOKENIZERS_PARALLELISM": "false"}
-    if not recipe.scale.use_gpu:
-        environment["DS_ACCELERATOR"] = "cpu"
     path, filesystem = ray_storage(run.storage_uri)
     return RunConfig(
         name=run.name,
@@ -261,7 +265,7 @@ def _run_config(recipe: Recipe, run: Run, callbacks: list[UserCallback]) -> RunC
         storage_filesystem=filesystem,
         failure_config=FailureConfig(max_failures=recipe.scale.max_failures),
         callbacks=callbacks,
-        worker_runtime_env={"env_vars": environment},
+        worker_runtime_env={"env_vars": worker_environment(recipe.scale)},
     )
 
 

@@ -30,7 +30,7 @@ from mulan.training.checks import check_corpus
 from mulan.training.cluster import shared
 from mulan.training.errors import RunError, RunHeld, RunTakenOver, TrainingFailed
 from mulan.training.export import export_run
-from mulan.training.fit import fit
+from mulan.training.fit import fit, worker_environment
 from mulan.training.lease import held
 from mulan.training.lease_file import Holder, file_uri, newest
 from mulan.training.process_identity import ProcessIdentity
@@ -228,3 +228,13 @@ def test_bad_recordings_are_skipped_by_name_until_there_are_too_many(tiny_corpus
     summary += r"  - truncated audio: \d+\nthe last: tone-0\d\d: truncated audio: .+\nquarantine.parquet in the run's"
     with pytest.raises(ProcessRaisedException, match=summary):
         run_in_processes(train_inline, 1, miniature(many), str(tmp_path / "many-bad"), folder=tmp_path / "out")
+
+
+def test_workers_have_the_recipe_s_variables_beside_those_that_are_ours(tiny_corpus: str) -> None:
+    scale = miniature(tiny_corpus, "scale.env.NCCL_DEBUG=INFO").scale
+    assert worker_environment(scale) == {
+        "NCCL_DEBUG": "INFO",
+        "TOKENIZERS_PARALLELISM": "false",
+        "DS_ACCELERATOR": "cpu",
+    }
+    assert "DS_ACCELERATOR" not in worker_environment(scale.model_copy(update={"use_gpu": True}))
