@@ -30,10 +30,13 @@ class Readers(NamedTuple):
     """Ranks of the workers that have been without batches for a while."""
     reading: tuple[int, ...]
     """Ranks of those that read for themselves."""
+    no_more_nodes: bool
+    """Whether the nodes that there are have no more CPUs for reading."""
 
     def __str__(self) -> str:
-        short = bool(self.waiting or self.reading) and self.at_work < self.asked_for
-        said = [f"data: {self.at_work} of {self.asked_for} CPUs{', waiting for nodes' if short else ''}"]
+        said = [f"data: {self.at_work} of {self.asked_for} CPUs"]
+        if (self.waiting or self.reading) and self.at_work < self.asked_for:
+            said[0] += ", waiting for nodes" if self.no_more_nodes else ", starting"
         if self.reading:
             said.append(_told_of(self.reading, "reads for itself", "read for themselves"))
         if idle := sorted({*self.waiting} - {*self.reading}):
@@ -212,7 +215,11 @@ class BatchServer:
 
     def readers(self) -> Readers:
         """Returns who reads at the moment, and who waits."""
-        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        alive = {node["NodeID"] for node in nodes}
+        of_pool = [node for node in nodes if self._labels.items() <= node.get("Labels", {}).items()]
+        cpus = sum(node["Resources"].get("CPU", 0) for node in of_pool)
+        free = ray.available_resources().get("CPU", 0)
         with self._changed:
             at_work = {one.process for one in self._reading.values() if one.node_id in alive}
             return Readers(
@@ -220,6 +227,7 @@ class BatchServer:
                 asked_for=min(self._cpus, max(self._left, 1)),
                 waiting=tuple(sorted(self._waiting)),
                 reading=tuple(sorted(self._own)),
+                no_more_nodes=free < 1 or cpus <= len(at_work),
             )
 
 

@@ -28,7 +28,7 @@ GROUPS_AHEAD = 2
 PATIENCE_S = 30.0
 """After which a worker without batches reads for itself: longer than a reader takes to start, shorter than a node."""
 
-_TOLD_AFTER_S = 5.0
+_TOLD_AFTER_S = 10.0
 _POLL_S = 0.1
 
 

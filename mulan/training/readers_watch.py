@@ -70,4 +70,4 @@ class Telling:
         if waits == self._waited and (not waits or text == self._newest or since_s < _TOLD_AGAIN_S):
             return None
         self._waited, self._newest = waits, text
-        return text if waits else f"{text}; no worker waits any more"
+        return text if waits else "data: no worker waits any more"
