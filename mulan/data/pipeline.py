@@ -78,16 +78,15 @@ def execute(
     """
     quiet_data_context()
     work = ray.put((groups, [reader], watched))  # in a list, so that it is fetched where it is used
-    arguments: dict[str, Any] = {"num_cpus": 1, "runtime_env": {"env_vars": READERS_ENVIRONMENT}}
-    if label_selector:
-        arguments["label_selector"] = dict(label_selector)
     dataset = ray.data.read_datasource(
         _Tasks([partial(_read_group, [work], number) for number in segment]),
         override_num_blocks=len(segment),
-        ray_remote_args=arguments,
+        ray_remote_args={"num_cpus": 1, "runtime_env": {"env_vars": READERS_ENVIRONMENT}},
     )
     dataset.context.execution_options = ExecutionOptions(
-        preserve_order=True, resource_limits=ExecutionResources(cpu=cpus)
+        preserve_order=True,
+        resource_limits=ExecutionResources(cpu=cpus),
+        label_selector=dict(label_selector) or None,  # also of the nodes that Ray Data asks the autoscaler for
     )
     for bundle in dataset.iter_internal_ref_bundles():
         for entry in bundle.blocks:
