@@ -1,4 +1,15 @@
-"""The arguments that the jobs share, and how a job ends: 0, 1 for a failed run, 2 for a request that cannot be met."""
+"""The arguments that the jobs share, and how a job ends.
+
+Its exit code tells whoever started it what to do:
+
+* 0: done.
+* 1: a machine, the network or the storage failed, or something was met that nobody foresaw, with a traceback. The same
+  command may do better, and goes on from the newest checkpoint.
+* 2: the same command would meet it again: a setting, a corpus, credentials, resources that the cluster can never have,
+  another driver that has the run, a loss that is not finite. The message says what to mend first; do not retry.
+* 130: interrupted (SIGINT).
+* 141: whoever read what is printed has gone.
+"""
 
 import argparse
 import atexit

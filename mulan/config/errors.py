@@ -7,7 +7,7 @@ class MulanError(Exception):
     """A fault outside the program: its message names the thing and the remedy. Commands print it alone and exit."""
 
     exit_code = 2
-    """2: the request cannot be met as given. 1: a run began and failed."""
+    """2: another attempt would meet it again, until somebody mends it. 1: another attempt may go well."""
 
 
 class RecipeError(MulanError, ValueError):

@@ -141,7 +141,10 @@ class Rejected:
 class ReadingFailed(MulanError):
     """What a process that reads has met, in its words: another one would meet it again."""
 
-    exit_code = 1
+    def __init__(self, message: str, *, exit_code: int = 1) -> None:
+        """``exit_code``: of what it has met."""
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class TooManyBadRecordings(MulanError):

@@ -63,15 +63,15 @@ class Groups:
 def make_group(reader: MicroBatchReader, items: list[Item]) -> dict[str, Any]:
     """Makes micro-batches as the columns of a block, a row each.
 
-    What a reader of data tells users is returned as a value, in a column ``error``: of what is raised in a task, Ray
-    Data tells its own text alone.
+    What a reader of data tells users is returned as values, in columns ``error`` and ``exit_code``: of what is raised
+    in a task, Ray Data tells its own text alone.
     """
     # each fills its part of what Ray takes: joining afterwards would copy it all
     waveform = np.empty((len(items), *reader.waveform_shape), np.int16)
     try:
         rows = [reader(item, waveform=part).to_columns() for item, part in zip(items, waveform, strict=True)]
     except MulanError as error:
-        return {"error": [str(error)]}
+        return {"error": [str(error)], "exit_code": [error.exit_code]}
     joined = {name: np.concatenate([row[name] for row in rows]) for name in rows[0] if name != "waveform"}
     return {"waveform": waveform, **joined}
 
@@ -84,6 +84,6 @@ def batches(blocks: Iterable[Mapping[str, Any]]) -> Iterator[Batch]:
     """
     for block in blocks:
         if "error" in block:
-            raise ReadingFailed(str(block["error"][0]))
+            raise ReadingFailed(str(block["error"][0]), exit_code=int(block["exit_code"][0]))
         for row in range(len(block["about"])):
             yield Batch.from_columns({name: column[row : row + 1] for name, column in block.items()})

@@ -7,13 +7,9 @@ from mulan.data.storage_errors import StorageError
 class NonFiniteStep(MulanError):
     """The loss or the gradient of a step is not finite. The weights are those of the step before."""
 
-    exit_code = 1
-
 
 class EmbeddingsCollapsed(MulanError):
     """The contrastive term stays where it is when all embeddings are the same."""
-
-    exit_code = 1
 
 
 class CheckpointFailed(StorageError):
@@ -31,7 +27,10 @@ class ReplayError(MulanError):
 class TrainingFailed(MulanError):
     """Training ended before its last step; the run resumes under the same name once the cause is mended."""
 
-    exit_code = 1
+    def __init__(self, message: str, *, exit_code: int = 1) -> None:
+        """``exit_code``: of what ended it, which may be another error of a worker."""
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class ControllerLost(TrainingFailed):

@@ -40,7 +40,7 @@ from mulan.training.recorder import Recorder
 from mulan.training.reports import Reports
 from mulan.training.run import JsonLinesLog, Run
 from mulan.training.together import alike, read_newest_together
-from mulan.training.trainer import Trainer, in_words
+from mulan.training.trainer import Trainer, final_cause, in_words
 
 if TYPE_CHECKING:
     from mulan.training.engine import CheckpointedEngine
@@ -107,7 +107,9 @@ def _train(
     except ray.train.TrainingFailedError as error:
         with suppress(StorageError):  # what ended the run is told in any case
             fence.check()
-        raise TrainingFailed(f"run {run.uri} stopped: {in_words(error)}") from error
+        final = final_cause(error)
+        stopped = f"run {run.uri} stopped: {in_words(error)}"
+        raise TrainingFailed(stopped, exit_code=final.exit_code if final else 1) from error
     except RayActorError as error:
         raise ControllerLost(f"run {run.uri} stopped with Ray Train's controller: {in_words(error)}") from error
     finally:
@@ -187,7 +189,7 @@ def _train_on_worker(config: dict[str, Any]) -> None:
                 reports = partial(_reports, run, recorder, watch)
                 train_worker(recipe, found, batches, schedule, reports, ray.train.torch.get_device())
     except MulanError as error:
-        raise TrainingFailed(str(error)) from error
+        raise TrainingFailed(str(error), exit_code=error.exit_code) from error
 
 
 def _reports(run: Run, recorder: Recorder | None, watch: ReadersWatch | None, engine: "CheckpointedEngine") -> Reports:

@@ -19,14 +19,15 @@ def alike(function: Callable[[], T]) -> T:
         TrainingFailed: a worker met it; says what it met.
     """
     result: T | None = None
-    fault: str | None = None
+    fault: tuple[str, int] | None = None
     try:
         result = function()
     except MulanError as error:
-        fault = str(error)
+        fault = str(error), error.exit_code
     for told in gather_objects(fault):
         if told is not None:
-            raise TrainingFailed(told)
+            text, exit_code = told
+            raise TrainingFailed(text, exit_code=exit_code)
     return cast(T, result)
 
 

@@ -81,18 +81,21 @@ class FailuresInARow:
             self._failed(in_words(error))
             steps = self._steps_saved()
             progress, self._steps_before = steps > self._steps_before, max(steps, self._steps_before)
-        if any(isinstance(cause, TrainingFailed) for cause in worker_causes(error).values()):
+        if final_cause(error) is not None:
             return Verdict.GIVE_UP
         return Verdict.COUNT_ANEW if progress else Verdict.COUNT
 
 
+def final_cause(error: Exception) -> TrainingFailed | None:
+    """What a worker has found out that another attempt would meet again; None if none has."""
+    return next((cause for cause in worker_causes(error).values() if isinstance(cause, TrainingFailed)), None)
+
+
 def in_words(error: Exception) -> str:
     """What went wrong: in our own words where it was found out, otherwise in a line for each worker."""
-    causes = worker_causes(error)
-    for cause in causes.values():
-        if isinstance(cause, TrainingFailed):
-            return str(cause)
-    told = [f"worker {rank}: {_first_line(cause)}" for rank, cause in causes.items()]
+    if final := final_cause(error):
+        return str(final)
+    told = [f"worker {rank}: {_first_line(cause)}" for rank, cause in worker_causes(error).items()]
     return "; ".join(told) or _first_line(controller_cause(error))
 
 

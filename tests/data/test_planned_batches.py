@@ -106,8 +106,9 @@ def test_what_a_reading_process_meets_is_told_in_its_words_and_in_its_place(read
         one_a_task.setattr(groups, "GROUP_BYTES", 1)
         batches = streamed_to(schedule, failing, cpus=1)
         assert [next(batches).item.step for _ in range(schedule.training_share)] == [1] * schedule.training_share
-        with pytest.raises(ReadingFailed, match=r"^s3://bucket/shard.tar cannot be read: credentials$"):
+        with pytest.raises(ReadingFailed, match=r"^s3://bucket/shard.tar cannot be read: credentials$") as failed:
             next(batches)
+        assert failed.value.exit_code == StorageRefused.exit_code
 
 
 def test_reading_stands_behind_training(reader: MicroBatchReader) -> None:

@@ -202,6 +202,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run_at_its_step(tiny_corpus: str,
     with pytest.raises(TrainingFailed, match=r"the loss of step 2 is nan; the weights are those of step 1\.") as failed:
         fit(miniature(tiny_corpus, "optim.lr=1e37", "optim.warmup_steps=0"), run)
     assert f"{run.finding_uri(2)}. See: {run.replay_command(2)}. " in str(failed.value)
+    assert failed.value.exit_code == 2  # another attempt would come to the same
     assert [line["step"] for line in run.metrics()] == [1]
     recordings = json.loads(Path(run.finding_uri(2)).read_text())["recordings"]
     assert [len(names) for names in recordings] == [8, 8]

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from mulan.data.storage_errors import StorageError
+from mulan.data.storage_errors import StorageError, StorageRefused
 from mulan.training.checkpoint import Progress, write_checkpoint
 from mulan.training.errors import TrainingFailed
 from mulan.training.together import alike, read_newest_together
@@ -55,7 +55,7 @@ def test_a_checkpoint_is_downloaded_once_for_each_machine(
         assert sum(one.startswith("GET") and file in one for one in s3.proxy.asked) == downloads
 
 
-def disagree(uris: list[str]) -> tuple[str, str]:
+def disagree(uris: list[str]) -> tuple[str, int, str, int, str]:
     rank = dist.get_rank()
 
     def ask() -> int:
@@ -63,12 +63,19 @@ def disagree(uris: list[str]) -> tuple[str, str]:
             raise StorageError("s3://bucket does not answer")
         return 1
 
+    def ask_as_nobody() -> int:
+        if rank == 0:
+            raise StorageRefused("s3://bucket: access is denied")
+        return 1
+
     with pytest.raises(TrainingFailed) as failed:
         alike(ask)
+    with pytest.raises(TrainingFailed) as refused:
+        alike(ask_as_nobody)
     assert alike(lambda: rank) == rank
     with pytest.raises(RuntimeError) as differ:
         read_newest_together(uris[rank], place=f"node-{rank}", passed_over=pytest.fail)
-    return str(failed.value), str(differ.value)
+    return str(failed.value), failed.value.exit_code, str(refused.value), refused.value.exit_code, str(differ.value)
 
 
 @pytest.mark.processes
@@ -77,4 +84,4 @@ def test_all_workers_end_alike_by_a_fault_of_one_or_what_they_find_different(tmp
     write_checkpoint(uris[0], {"weights.a": torch.ones(3)}, Progress(3))
     different = "workers found different checkpoints, of steps [3, 0]; they start again"
     told = run_in_processes(disagree, 2, uris, folder=tmp_path / "out")
-    assert told == [("s3://bucket does not answer", different)] * 2
+    assert told == [("s3://bucket does not answer", 1, "s3://bucket: access is denied", 2, different)] * 2

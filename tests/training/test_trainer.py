@@ -1,11 +1,13 @@
 """How many workers are taken, when a run is given up, and what is told of failures."""
 
+import pickle
+
 import pytest
 from ray.train import ControllerError, WorkerGroupError
 
 from mulan.private_ray.decisions import Verdict
 from mulan.training.errors import TrainingFailed
-from mulan.training.trainer import EvenShares, FailuresInARow, in_words
+from mulan.training.trainer import EvenShares, FailuresInARow, final_cause, in_words
 
 
 @pytest.mark.parametrize(("room", "workers"), [(16, 8), (8, 8), (7, 4), (4, 4), (3, 2), (1, 1), (0, 0)])
@@ -61,6 +63,14 @@ def test_what_another_attempt_would_meet_again_is_not_tried_again() -> None:
         "failed", {0: RuntimeError("Connection closed by peer"), 1: TrainingFailed("no such shard")}
     )
     assert verdict(final) is Verdict.GIVE_UP
+    assert final_cause(final) is final.worker_failures[1]
+    assert final_cause(lost("gone")) is None
+
+
+def test_whether_to_retry_a_run_is_told_by_what_ended_it() -> None:
+    assert TrainingFailed("two workers were lost too often").exit_code == 1
+    refused = pickle.loads(pickle.dumps(TrainingFailed("credentials", exit_code=2)))
+    assert (str(refused), refused.exit_code) == ("credentials", 2)
 
 
 def test_a_failure_counts_where_storage_does_not_tell_of_progress() -> None:
