@@ -20,6 +20,7 @@ import s3fs
 import torch
 
 from mulan.config.sections import Scale
+from mulan.data import weights_cache
 from mulan.data.shards import Recording, write_corpus
 from mulan.training.cluster import connect
 from tests.s3_proxy import FaultyS3
@@ -61,6 +62,12 @@ def tone_recording(number: int, split: str, *, unfiltered: bool = False) -> Reco
         provenance=f"synthesized, seed {number}",
         licence="CC0-1.0",
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _weights_kept_apart(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Weights from other storage are copied to a folder of the test run, by processes that it starts, too."""
+    os.environ[weights_cache.PLACE] = str(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="session")

@@ -133,8 +133,9 @@ class AstTower(Section):
     patch_stride: Count = 10
     dropout: Share = 0.0
     pretrained: str = ""
-    """Folder of a public AST checkpoint in the layout of ``transformers``, or ``hub:OWNER/NAME``; its position
-    embeddings are interpolated to our window, its classifier is dropped (MuLan §3.2). Empty: weights are drawn."""
+    """Folder, or its URI, of a public AST checkpoint in the layout of ``transformers``, or ``hub:OWNER/NAME``; its
+    position embeddings are interpolated to our window, its classifier is dropped (MuLan §3.2). Empty: weights are
+    drawn."""
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "AstTower":

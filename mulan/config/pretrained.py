@@ -1,9 +1,13 @@
-"""Where pretrained weights are: in a folder, inside an installed Python package, or on the Hugging Face hub."""
+"""Where pretrained weights are: in a folder, inside an installed Python package, or on the Hugging Face hub.
+
+What lies in other storage is first copied to this machine, by :mod:`mulan.data.weights_cache`.
+"""
 
 import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import huggingface_hub
@@ -61,7 +65,20 @@ class Needed:
     parts: Mapping[str, tuple[str, ...]]
     """Parts that ``transformers`` loads, each with the files of which one must be there."""
     companions: tuple[str, ...]
-    """Files that are fetched from the hub as well, where it has them."""
+    """Files that are fetched as well, from the hub or from other storage, where they are there."""
+
+    def patterns(self, *, pickled: bool) -> list[str]:
+        """Names of the files to fetch, with ``*``; of the weights those in pickles, or those in safetensors."""
+        files = {file for names in self.parts.values() for file in names} - {*_SAFE_WEIGHTS, *_PICKLED_WEIGHTS}
+        weights = [*_PICKLED_WEIGHTS, "pytorch_model-*.bin"] if pickled else [*_SAFE_WEIGHTS, "model-*.safetensors"]
+        return [*sorted(files), *self.companions, *weights]
+
+    def chosen(self, names: Iterable[str]) -> list[str]:
+        """The files to fetch of a folder that holds these: folders hold the same weights in many formats."""
+        offered = sorted(names)
+        pickled = not {*offered} & {*_SAFE_WEIGHTS}
+        patterns = self.patterns(pickled=pickled)
+        return [name for name in offered if any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 
 TEXT_ENCODER = Needed(
@@ -93,7 +110,9 @@ def pretrained_folder(spec: str, needed: Needed = TEXT_ENCODER) -> Path:
     """
     if not spec:
         raise PretrainedError(
-            spec, ["names nothing"], f"Set {needed.field} to a folder, hub:OWNER/NAME or python:PACKAGE/FOLDER."
+            spec,
+            ["names nothing"],
+            f"Set {needed.field} to a folder, its URI, hub:OWNER/NAME or python:PACKAGE/FOLDER.",
         )
     if spec.startswith(_HUB_SCHEME):
         folder = _from_hub(spec, needed)
@@ -107,6 +126,15 @@ def pretrained_folder(spec: str, needed: Needed = TEXT_ENCODER) -> Path:
             [f"there is no folder {folder}"],
             f"Set {needed.field} to the folder of a model, or to hub:OWNER/NAME for a model of the Hugging Face hub.",
         )
+    return whole_folder(spec, folder, needed)
+
+
+def whole_folder(spec: str, folder: Path, needed: Needed) -> Path:
+    """The folder itself, which is what ``spec`` names.
+
+    Raises:
+        PretrainedError: it lacks a part.
+    """
     faults = [
         f"no {part} in {folder} (looked for {' or '.join(files)})"
         for part, files in needed.parts.items()
@@ -145,21 +173,19 @@ def _from_hub(spec: str, needed: Needed) -> Path:
     """The folder of the local cache with the files needed, and no others: repositories hold the same weights in many
     formats."""
     name = spec.removeprefix(_HUB_SCHEME)
-    files = {file for names in needed.parts.values() for file in names} - {*_SAFE_WEIGHTS, *_PICKLED_WEIGHTS}
-    wanted = [*sorted(files), *needed.companions]
     try:
-        folder = _snapshot(name, [*wanted, *_SAFE_WEIGHTS, "model-*.safetensors"])
+        folder = _snapshot(name, needed.patterns(pickled=False))
         if not _any_file(folder, needed.parts["weights"]):
-            folder = _snapshot(name, [*wanted, *_PICKLED_WEIGHTS, "pytorch_model-*.bin"])
+            folder = _snapshot(name, needed.patterns(pickled=True))
     except Exception as error:  # the errors of the HTTP library that the hub's client happens to use are among them
         raise PretrainedError(
             spec,
             [f"not to be had from the Hugging Face hub or its local cache: {type(error).__name__}: {error}"],
             f"Download it where there is a network (hf download {name}) into the HF_HOME of every machine of the "
-            f"cluster, or name a folder in {needed.field}.",
+            f"cluster, or name a folder or its URI, such as s3://..., in {needed.field}.",
         ) from error
     return folder
 
 
-def _snapshot(name: str, patterns: Sequence[str]) -> Path:
-    return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(patterns)))
+def _snapshot(name: str, patterns: list[str]) -> Path:
+    return Path(huggingface_hub.snapshot_download(name, allow_patterns=patterns))

@@ -59,9 +59,9 @@ class TextTower(Section):
     """A pretrained BERT-type encoder; its [CLS] output is the sentence (MuLan §3.3)."""
 
     pretrained: str = ""
-    """Folder in the layout of ``transformers`` (``config.json``, weights, tokenizer), ``hub:OWNER/NAME`` for a model of
-    the Hugging Face hub or its local cache, or ``python:PACKAGE/FOLDER`` for a folder inside an installed Python
-    package. Empty: no text tower; for terms that read no text."""
+    """Folder, or its URI (``s3://...``), in the layout of ``transformers`` (``config.json``, weights, tokenizer);
+    ``hub:OWNER/NAME`` for a model of the Hugging Face hub or its local cache; or ``python:PACKAGE/FOLDER`` for a folder
+    inside an installed Python package. Empty: no text tower; for terms that read no text."""
     layers: CountOrNone = 0
     """Keep only the first layers of the encoder; 0 keeps all."""
     frozen_layers: CountOrNone = 0

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tokenizers import Tokenizer
 
-from mulan.config.pretrained import PretrainedError, loading, pretrained_folder
+from mulan.config.pretrained import PretrainedError, loading
 from mulan.config.sections import TextTower
+from mulan.data.weights_cache import weights_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -75,7 +76,7 @@ def load_tokenizer(section: TextTower) -> Tokenizer | None:
 def whole_tokenizer(spec: str) -> "PreTrainedTokenizerBase":
     """A text encoder's tokenizer as ``transformers`` has it, cutting and padding behind the text.
 
-    Asks no hub beyond :func:`mulan.config.pretrained.pretrained_folder`, and runs no code of the folder's.
+    Asks no hub beyond :func:`mulan.data.weights_cache.weights_folder`, and runs no code of the folder's.
 
     Args:
         spec: as in ``text_tower.pretrained``.
@@ -83,7 +84,7 @@ def whole_tokenizer(spec: str) -> "PreTrainedTokenizerBase":
     Raises:
         PretrainedError: it is not there or cannot be loaded.
     """
-    folder = pretrained_folder(spec)
+    folder = weights_folder(spec)
     from transformers import AutoTokenizer
 
     with loading(spec, "its tokenizer cannot be loaded", FIT_ENCODERS):

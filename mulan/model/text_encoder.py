@@ -15,8 +15,9 @@ from transformers import (
 )
 
 from mulan.config import sections
-from mulan.config.pretrained import PretrainedError, loading, pretrained_folder
+from mulan.config.pretrained import PretrainedError, loading
 from mulan.data.text import FIT_ENCODERS, load_tokenizer
+from mulan.data.weights_cache import weights_folder
 from mulan.model.attention import attention_of
 from mulan.model.loading import load_network, quietly
 from mulan.model.text_probe import ProbeTokens, ignores_padding, is_finite, longest_text, reads_ahead, takes_ready_mask
@@ -36,7 +37,7 @@ def load_encoder(section: sections.TextTower) -> PreTrainedModel:
         PretrainedError: no such folder, not a text encoder, weights missing, or fewer layers or positions than asked
             for; its first position is not the whole sentence; or its tokenizer is that of another network.
     """
-    spec, folder = section.pretrained, pretrained_folder(section.pretrained)
+    spec, folder = section.pretrained, weights_folder(section.pretrained)
     config = _read_config(spec, folder, section.layers)
     network_class = _network_class(config)
     decodes = config.is_encoder_decoder or type(config) in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING

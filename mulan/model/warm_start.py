@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
 
 from mulan.config.audio_sections import AstTower, AudioTower, FrontEnd, KaldiFrontEnd
-from mulan.config.pretrained import AST_CHECKPOINT, PretrainedError, loading, pretrained_folder
+from mulan.config.pretrained import AST_CHECKPOINT, Needed, PretrainedError, loading
 from mulan.config.section import Section
 from mulan.data import storage
+from mulan.data.weights_cache import on_this_machine, weights_folder
 from mulan.model.audio_towers import AnyAudioTower, AstAudioTower
 from mulan.model.folder import CONFIG, WEIGHTS, EncoderConfig, TaggerConfig, config_faults
 from mulan.model.loading import load_network
@@ -39,6 +40,7 @@ _CHANGES_NO_OUTPUT = {"pretrained", "dropout", "frequency_mask_bins", "time_mask
 """Fields in which two runs may differ and still compute the same in evaluation."""
 
 _AST_REMEDY = "Set audio_tower.pretrained to an AST checkpoint saved by transformers."
+_EXPORTED = Needed("audio_tower.pretrained", {"configuration": (CONFIG,), "weights": (WEIGHTS,)}, ())
 _TRUNK_REMEDY = "Set audio_tower.pretrained to a folder in which a run exported a tagger or an audio encoder."
 
 Grid = tuple[int, int]
@@ -78,7 +80,7 @@ def resized_positions(embeddings: Tensor, grid: Grid, wanted: Grid) -> Tensor:
 
 def _load_ast(tower: AstAudioTower, section: AstTower, front_end: FrontEnd, sample_rate_hz: int) -> None:
     spec = section.pretrained
-    folder = pretrained_folder(spec, AST_CHECKPOINT)
+    folder = weights_folder(spec, AST_CHECKPOINT)
     config = _ast_config(spec, folder)
     ours: ASTConfig = tower.network.config
     faults = [
@@ -138,10 +140,13 @@ def _ast_front_end(spec: str, folder: Path, front_end: FrontEnd, sample_rate_hz:
 def _load_trunk(tower: AnyAudioTower, section: AudioTower, front_end: FrontEnd, sample_rate_hz: int) -> None:
     spec = section.pretrained
     try:
-        config = _exported_config(storage.read_bytes(storage.join(spec, CONFIG)))
-        weights = safetensors.torch.load(storage.read_bytes(storage.join(spec, WEIGHTS)))
+        folder = on_this_machine(spec, _EXPORTED)
+        config = _exported_config(storage.read_bytes(storage.join(folder, CONFIG)))
+        weights = safetensors.torch.load(storage.read_bytes(storage.join(folder, WEIGHTS)))
     except ValidationError as error:
         raise PretrainedError(spec, config_faults(error), _TRUNK_REMEDY) from error
+    except PretrainedError:
+        raise
     except (OSError, ValueError, ImportError, SafetensorError) as error:
         raise PretrainedError(spec, [f"cannot be read: {error}"], _TRUNK_REMEDY) from error
     faults = [

@@ -4,12 +4,13 @@ Needs no Ray, and torch for the last of it alone: who is refused for anything el
 """
 
 from mulan.config.audio_sections import AstTower
-from mulan.config.pretrained import AST_CHECKPOINT, pretrained_folder
+from mulan.config.pretrained import AST_CHECKPOINT
 from mulan.config.recipe import Recipe
 from mulan.data import storage
 from mulan.data.errors import CorpusError
 from mulan.data.examples import MicroBatchReader
 from mulan.data.index import Corpus
+from mulan.data.weights_cache import weights_folder
 from mulan.training.checkpoint_list import checkpoints
 from mulan.training.errors import ReplayError, RunError
 from mulan.training.run import Run
@@ -25,9 +26,9 @@ def check_corpus(recipe: Recipe) -> MicroBatchReader:
         CorpusError, PlanError, PretrainedError: it has not, or a pretrained tower is not there or cannot be used.
     """
     if recipe.loss.weights.read_text:
-        pretrained_folder(recipe.text_tower.pretrained)
+        weights_folder(recipe.text_tower.pretrained)
     if isinstance(recipe.audio_tower, AstTower) and recipe.audio_tower.pretrained:
-        pretrained_folder(recipe.audio_tower.pretrained, AST_CHECKPOINT)
+        weights_folder(recipe.audio_tower.pretrained, AST_CHECKPOINT)
     reader = MicroBatchReader.of(recipe)
     check_buildable(recipe)
     return reader

@@ -62,6 +62,13 @@ def checkpoint(folder: Path, *, max_length: int = FRAMES, **changes: Any) -> AST
     return model
 
 
+def in_other_storage(folder: Path) -> str:
+    """URI of a copy."""
+    uri = f"memory://{uuid.uuid4().hex}/run/model"
+    fsspec.filesystem("memory").put(f"{folder}/", f"{uri}/", recursive=True)
+    return uri
+
+
 def ast_recipe(folder: Path | str, **changes: Any) -> Recipe:
     tower = AST.model_copy(update={"pretrained": str(folder), **changes})
     return small_recipe(tower).model_copy(update={"front_end": KALDI})
@@ -72,9 +79,10 @@ def windows(count: int = 3) -> np.ndarray:
     return np.random.default_rng(4).normal(0, 3000, (count, 8000)).astype(np.int16)
 
 
-def test_a_public_ast_checkpoint_reads_sound_as_transformers_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_public_ast_checkpoint_reads_sound_as_transformers_does(tmp_path: Path, remote: bool) -> None:
     theirs = checkpoint(tmp_path)
-    encoder = AudioEncoder.from_recipe(ast_recipe(tmp_path)).eval()
+    encoder = AudioEncoder.from_recipe(ast_recipe(in_other_storage(tmp_path) if remote else tmp_path)).eval()
     sounds = [window / np.float32(32768) for window in windows()]
     features = ASTFeatureExtractor.from_pretrained(tmp_path)(sounds, sampling_rate=16_000, return_tensors="pt")
     expected = theirs.audio_spectrogram_transformer(**features).last_hidden_state[:, 0]
@@ -224,11 +232,7 @@ def resnet_recipe(pretrained: Path | str, **changes: Any) -> Recipe:
 @pytest.mark.parametrize("remote", [False, True])
 def test_the_trunk_of_a_tagger_begins_a_joint_model(tagger: tuple[Path, dict[str, torch.Tensor]], remote: bool) -> None:
     folder, trunk = tagger
-    uri = str(folder)
-    if remote:
-        uri = f"memory://{uuid.uuid4().hex}/run/model"
-        fsspec.filesystem("memory").put(f"{folder}/", f"{uri}/", recursive=True)
-    model = build_joint_model(resnet_recipe(uri))
+    model = build_joint_model(resnet_recipe(in_other_storage(folder) if remote else folder))
     loaded = model.audio_encoder.state_dict()
     assert loaded.keys() == trunk.keys()
     assert all(torch.equal(loaded[name], trunk[name]) for name in trunk)
