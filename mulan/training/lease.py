@@ -90,12 +90,12 @@ def held(
 def _taken(
     uri: str, progress: Callable[[], str], clock: Callable[[], float], pause: Callable[[float], None]
 ) -> tuple[int, Holder]:
-    folder, mine = _folder(uri), Holder(ProcessIdentity.of_this_one())
+    folder = _folder(uri)
     first = seen = newest(folder)
     looked, unchanged_s = clock(), 0.0
     while True:
         if seen is None or _is_over(seen) or unchanged_s >= STALE_AFTER_S:
-            generation = 1 if seen is None else seen.generation + 1
+            generation, mine = 1 if seen is None else seen.generation + 1, Holder(ProcessIdentity.of_this_one())
             create(file_uri(folder, generation), mine.content())
             seen = newest(folder)  # what it says counts: the answer to what was written may have been lost
             if seen is not None and seen.holder is not None and seen.holder.driver == mine.driver:

@@ -14,7 +14,7 @@ from mulan.config.errors import RecipeError
 from mulan.config.recipe import Recipe, differing_fields, recipe_from_toml
 from mulan.data import storage
 from mulan.data.storage_errors import StorageError
-from mulan.training.errors import RunError
+from mulan.training.errors import RunError, RunHeld, RunTakenOver
 
 
 @dataclass(frozen=True)
@@ -125,16 +125,23 @@ class Run:
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Adds the time that the block takes to that of earlier blocks of the same stage of this run."""
-        begun = time.monotonic()
+        """Adds the time that the block takes to that of earlier blocks of the same stage of this run.
+
+        Not where the block finds that the run is another driver's.
+        """
+        begun, is_ours = time.monotonic(), True
         try:
             yield
+        except (RunHeld, RunTakenOver):
+            is_ours = False
+            raise
         finally:
             seconds = time.monotonic() - begun
             with suppress(StorageError):  # a lost time must not hide what ended the block
-                earlier = self.seconds()
-                whole = earlier | {stage: earlier.get(stage, 0.0) + seconds}
-                storage.write_atomically(self._seconds_uri, json.dumps(whole).encode())
+                if is_ours:
+                    earlier = self.seconds()
+                    whole = earlier | {stage: earlier.get(stage, 0.0) + seconds}
+                    storage.write_atomically(self._seconds_uri, json.dumps(whole).encode())
 
     def seconds(self) -> dict[str, float]:
         """What each timed stage took, over all of its attempts; nothing where that file is not there, or damaged."""

@@ -12,7 +12,7 @@ from mulan.config.recipe import Recipe, load_recipe
 from mulan.config.recipes import named_recipes
 from mulan.data import storage
 from mulan.data.storage_errors import StorageRefused
-from mulan.training.errors import RunError
+from mulan.training.errors import RunError, RunHeld, RunTakenOver
 from mulan.training.run import JsonLinesLog, JsonLinesTail, Run, read_lines
 
 
@@ -131,6 +131,14 @@ def test_the_times_of_all_attempts_are_added(storage_uri: str) -> None:
         pass
     assert run.seconds().keys() == {"train", "corpus"}
     assert run.seconds()["train"] > first > 0
+
+
+@pytest.mark.parametrize("error", [RunHeld, RunTakenOver])
+def test_a_driver_that_does_not_have_the_run_adds_no_time(error: type[Exception], storage_uri: str) -> None:
+    run = Run.at(storage_uri, "demo")
+    with pytest.raises(error), run.timed("train"):
+        raise error
+    assert not run.seconds()
 
 
 def steps(*numbers: int) -> list[dict[str, object]]:
