@@ -51,9 +51,12 @@ format: $(INSTALLED)
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-lock:  ## pin anew what pyproject.toml asks for (needs uv)
-	uv pip compile --quiet pyproject.toml --extra demo --extra dev --universal --python-version 3.11 \
-		--no-emit-index-url --no-header --no-annotate --output-file requirements.lock
+COMPILE = uv pip compile --quiet pyproject.toml --universal --python-version 3.11 \
+	--no-emit-index-url --no-header --no-annotate
+
+lock:  ## pin anew what pyproject.toml asks for: all of it, and what the image needs (needs uv)
+	$(COMPILE) --extra cluster --extra demo --extra dev --output-file requirements.lock
+	$(COMPILE) --extra cluster --constraint requirements.lock --output-file requirements-runtime.lock
 
 clean:  ## forget the environment; runs stay
 	rm -rf .venv

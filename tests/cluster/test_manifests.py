@@ -1,11 +1,10 @@
-"""What can be known of cluster/ without a cloud: Ray's own checks, EC2 as moto plays it, and that the files agree."""
+"""What can be known of launchers and the RayJob without a cloud: Ray's own checks, a played EC2, KubeRay's schema."""
 
 import copy
 import importlib.metadata
+import inspect
 import json
 import re
-import shlex
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,31 +15,42 @@ import pytest
 import ray.autoscaler
 import yaml
 from moto import mock_aws
-from packaging.specifiers import SpecifierSet
 from ray._private.ray_constants import RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S
 from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 from ray.autoscaler._private.util import prepare_config, validate_config
-from ray.train.v2._internal.constants import ENV_VARS_TO_PROPAGATE
+from ray.autoscaler.v2.instance_manager.config import InstanceReconcileConfig
 
+from jobs.attempt import USERS_FAULT
+from mulan.config.errors import MulanError
 from mulan.config.recipe import load_recipe
 from mulan.config.recipes import named_recipes
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "cluster"
-DOCKERFILE = (CLUSTER / "Dockerfile").read_text(encoding="utf-8")
+SCHEMA = ROOT / "tests" / "golden" / "rayjob_schema.json"
+LAUNCHERS = ("launcher.yaml", "launcher-gcp.yaml")
 POOLS = ("cpu", "gpu")
+TYPES = {"cpu": "cpu", "gpu": "gpu", "gpu-on-demand": "gpu"}
+"""The kinds of nodes that work, each with its pool."""
+SPOT, ON_DEMAND = "SPOT", "ON_DEMAND"
 
 Manifest = dict[str, Any]
 
 
+@pytest.fixture(params=LAUNCHERS)
+def launcher(request: pytest.FixtureRequest) -> Manifest:
+    return manifest(request.param)
+
+
 @pytest.fixture
-def launcher() -> Manifest:
-    return yaml.safe_load((CLUSTER / "launcher.yaml").read_text(encoding="utf-8"))
+def aws_launcher() -> Manifest:
+    return manifest("launcher.yaml")
 
 
 @pytest.fixture
 def rayjob() -> Manifest:
-    return yaml.safe_load((CLUSTER / "rayjob.yaml").read_text(encoding="utf-8"))
+    """As it is given to Kubernetes, with the run's name in it."""
+    return manifest("rayjob.yaml", run="run1")
 
 
 @pytest.fixture
@@ -55,10 +65,19 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
         yield
 
 
-def instruction_arguments(instruction: str) -> list[list[str]]:
-    """The words after each occurrence of an instruction in the Dockerfile, continued lines joined."""
-    joined = DOCKERFILE.replace("\\\n", " ")
-    return [shlex.split(line)[1:] for line in joined.splitlines() if line.startswith(f"{instruction} ")]
+def manifest(file: str, run: str = "") -> Manifest:
+    return yaml.safe_load(re.sub(r"\bRUN\b", run, (CLUSTER / file).read_text(encoding="utf-8")))
+
+
+def groups(rayjob: Manifest) -> list[Manifest]:
+    """The head's group and those of the workers."""
+    return [rayjob["spec"]["rayClusterSpec"]["headGroupSpec"], *worker_groups(rayjob).values()]
+
+
+def pods(rayjob: Manifest) -> list[Manifest]:
+    """The specification of every pod: the submitter's, the head's and the workers'."""
+    templates = [rayjob["spec"]["submitterPodTemplate"], *(group["template"] for group in groups(rayjob))]
+    return [template["spec"] for template in templates]
 
 
 def worker_groups(rayjob: Manifest) -> dict[str, Manifest]:
@@ -70,8 +89,14 @@ def only_container(group: Manifest) -> Manifest:
     return container
 
 
+def is_spot(node_config: Manifest) -> bool:
+    """Of a node of either launcher."""
+    market = node_config.get("InstanceMarketOptions", {}).get("MarketType", "")
+    return market == "spot" or node_config.get("scheduling", {}).get("provisioningModel") == SPOT
+
+
 def environment(container: Manifest) -> dict[str, str]:
-    return {variable["name"]: variable["value"] for variable in container["env"]}
+    return {variable["name"]: variable["value"] for variable in container.get("env", [])}
 
 
 class TestLauncher:
@@ -82,49 +107,84 @@ class TestLauncher:
     def test_passes_the_preparation_and_validation_of_ray_up(self, launcher: Manifest) -> None:
         prepared = prepare_config(copy.deepcopy(launcher))
         validate_config(prepared)
-        assert prepared["max_workers"] == sum(launcher["available_node_types"][pool]["max_workers"] for pool in POOLS)
+        assert prepared["max_workers"] == sum(launcher["available_node_types"][name]["max_workers"] for name in TYPES)
         assert prepared["setup_commands"] == []  # nothing of Ray's defaults is installed into the container
 
-    def test_declares_the_processors_that_the_machines_have(self, launcher: Manifest, aws: None) -> None:
-        undeclared = copy.deepcopy(launcher)
+    def test_declares_the_processors_that_the_machines_have(self, aws_launcher: Manifest, aws: None) -> None:
+        undeclared = copy.deepcopy(aws_launcher)
         for node_type in undeclared["available_node_types"].values():
             node_type["resources"] = {}
         filled = AWSNodeProvider.fillout_available_node_types_resources(undeclared)["available_node_types"]
-        for pool in POOLS:
-            declared = launcher["available_node_types"][pool]["resources"]
-            assert declared == {name: filled[pool]["resources"][name] for name in declared}
+        for name in TYPES:
+            declared = aws_launcher["available_node_types"][name]["resources"]
+            assert declared == {resource: filled[name]["resources"][resource] for resource in declared}
         assert "GPU" in filled["gpu"]["resources"]
 
     def test_the_head_does_no_work(self, launcher: Manifest) -> None:
         assert launcher["available_node_types"][launcher["head_node_type"]]["resources"] == {"CPU": 0}
 
     def test_both_pools_grow_from_nothing_and_carry_their_label(self, launcher: Manifest) -> None:
-        for pool in POOLS:
-            node_type = launcher["available_node_types"][pool]
-            assert node_type["min_workers"] == 0 < node_type["max_workers"]
+        for name, pool in TYPES.items():
+            node_type = launcher["available_node_types"][name]
+            assert node_type["min_workers"] == 0
             assert node_type["labels"] == {"pool": pool}
+            assert (node_type["max_workers"] > 0) == (name in POOLS)
 
-    def test_ec2_takes_its_machines_head_on_demand_and_pools_on_spot(self, launcher: Manifest, aws: None) -> None:
+    def test_gpus_on_demand_are_like_those_on_spot_and_come_second(self, launcher: Manifest) -> None:
+        spot, on_demand = (launcher["available_node_types"][name] for name in ("gpu", "gpu-on-demand"))
+        assert spot["resources"] == on_demand["resources"]
+        assert spot["priority"] > on_demand.get("priority", 0)
+        purchase = {"InstanceMarketOptions", "scheduling"}
+        machines = [
+            {name: value for name, value in node_type["node_config"].items() if name not in purchase}
+            for node_type in (spot, on_demand)
+        ]
+        assert machines[0] == machines[1]
+
+    def test_the_head_is_on_demand_and_the_pools_are_on_spot(self, launcher: Manifest) -> None:
+        spot = {name for name, node in launcher["available_node_types"].items() if is_spot(node["node_config"])}
+        assert spot == set(POOLS)
+
+    def test_all_nodes_are_in_one_zone(self, launcher: Manifest) -> None:
+        zone = launcher["provider"]["availability_zone"]
+        assert re.fullmatch(rf"{launcher['provider']['region']}(-?[a-z])", zone)
+
+    def test_ec2_takes_its_machines(self, aws_launcher: Manifest, aws: None) -> None:
         for profile in ("mulan-head", "mulan-worker"):
             boto3.client("iam").create_instance_profile(InstanceProfileName=profile)
-        config = AWSNodeProvider.bootstrap_config(prepare_config(copy.deepcopy(launcher)))
+        config = AWSNodeProvider.bootstrap_config(prepare_config(copy.deepcopy(aws_launcher)))
         provider = AWSNodeProvider(config["provider"], config["cluster_name"])
         lifecycles = {}
         for name, node_type in config["available_node_types"].items():
             (instance,) = provider.create_node(node_type["node_config"], {}, 1).values()
-            assert instance.instance_type == launcher["available_node_types"][name]["node_config"]["InstanceType"]
+            assert instance.instance_type == aws_launcher["available_node_types"][name]["node_config"]["InstanceType"]
             lifecycles[name] = instance.instance_lifecycle
-        assert lifecycles == {"head": None, "cpu": "spot", "gpu": "spot"}
+        assert lifecycles == {"head": None, "cpu": "spot", "gpu": "spot", "gpu-on-demand": None}
 
 
 class TestRayJob:
+    def test_satisfies_kuberays_schema(self, rayjob: Manifest) -> None:
+        """The schema has the fields that are used, and refuses others: see :mod:`tests.cluster.kuberay`."""
+        jsonschema.validate(rayjob, json.loads(SCHEMA.read_text(encoding="utf-8")))
+
+    def test_is_named_in_one_place(self, rayjob: Manifest) -> None:
+        assert rayjob["metadata"]["name"] == "mulan-run1"
+        assert "--name run1 " in rayjob["spec"]["entrypoint"]
+        assert re.fullmatch(r"[a-z]([-a-z0-9]{0,45}[a-z0-9])?", rayjob["metadata"]["name"])  # KubeRay: at most 47
+        unnamed = manifest("rayjob.yaml", run="RUN")["metadata"]["name"]
+        assert not re.fullmatch(r"[-a-z0-9.]+", unnamed)  # Kubernetes refuses it
+
     def test_is_a_retried_job_that_cleans_up(self, rayjob: Manifest) -> None:
         assert (rayjob["apiVersion"], rayjob["kind"]) == ("ray.io/v1", "RayJob")
-        assert re.fullmatch(r"[a-z]([-a-z0-9]{0,45}[a-z0-9])?", rayjob["metadata"]["name"])  # KubeRay: at most 47
         spec = rayjob["spec"]
         assert spec["shutdownAfterJobFinishes"] is True  # without it ttlSecondsAfterFinished is refused
-        assert min(spec["backoffLimit"], spec["ttlSecondsAfterFinished"]) > 0
+        assert min(spec["backoffLimit"], spec["submitterConfig"]["backoffLimit"], spec["ttlSecondsAfterFinished"]) > 0
         assert spec["activeDeadlineSeconds"] > spec["preRunningDeadlineSeconds"] > 0
+
+    def test_a_users_fault_is_not_retried(self, rayjob: Manifest) -> None:
+        """KubeRay retries whatever failed; :mod:`jobs.attempt` makes an exit code of 2 a job that was stopped."""
+        assert rayjob["spec"]["entrypoint"].startswith("python -m jobs.attempt jobs.train ")
+        assert MulanError.exit_code == USERS_FAULT
 
     def test_the_cluster_is_autoscaled_by_the_installed_ray(self, rayjob: Manifest) -> None:
         cluster = rayjob["spec"]["rayClusterSpec"]
@@ -133,34 +193,73 @@ class TestRayJob:
         assert cluster["autoscalerOptions"]["version"] == "v2"
         assert cluster["headGroupSpec"]["rayStartParams"] == {"num-cpus": "0"}
 
-    def test_both_groups_grow_from_nothing_on_spot_and_carry_their_label(self, rayjob: Manifest) -> None:
-        groups = worker_groups(rayjob)
-        assert tuple(groups) == POOLS
-        for pool, group in groups.items():
-            assert group["minReplicas"] == group["replicas"] == 0 < group["maxReplicas"]
-            assert group["labels"] == {"pool": pool}
-            assert group["template"]["spec"]["nodeSelector"] == {"eks.amazonaws.com/capacityType": "SPOT"}
+    def test_a_spot_machine_that_does_not_come_is_given_up_for_one_on_demand(self, rayjob: Manifest) -> None:
+        """Ray's autoscaler forgets a pod that is not running after a time of its settings, and tries another group."""
+        (given_up,) = rayjob["spec"]["rayClusterSpec"]["autoscalerOptions"]["env"]
+        assert given_up["name"] in inspect.getsource(InstanceReconcileConfig)
+        assert 300 < float(given_up["value"]) < InstanceReconcileConfig().allocate_status_timeout_s
+        spot, on_demand = (worker_groups(rayjob)[name] for name in ("gpu", "gpu-on-demand"))
+        assert spot["priority"] > on_demand["priority"]
+        assert only_container(spot) == only_container(on_demand)
 
-    def test_only_the_gpu_group_asks_for_gpus_and_tolerates_their_taint(self, rayjob: Manifest) -> None:
-        groups = worker_groups(rayjob)
-        assert "nvidia.com/gpu" not in only_container(groups["cpu"])["resources"]["limits"]
-        assert only_container(groups["gpu"])["resources"]["limits"]["nvidia.com/gpu"] == "1"
-        assert [t["key"] for t in groups["gpu"]["template"]["spec"]["tolerations"]] == ["nvidia.com/gpu"]
+    def test_all_groups_grow_from_nothing_and_carry_their_label(self, rayjob: Manifest) -> None:
+        assert worker_groups(rayjob).keys() == TYPES.keys()
+        for name, group in worker_groups(rayjob).items():
+            assert group["minReplicas"] == group["replicas"] == 0 < group["maxReplicas"]
+            assert group["labels"] == {"pool": TYPES[name]}
+
+    def test_head_and_submitter_are_on_demand_and_all_are_in_one_zone(self, rayjob: Manifest) -> None:
+        selectors = [pod["nodeSelector"] for pod in pods(rayjob)]
+        capacity = [selector["eks.amazonaws.com/capacityType"] for selector in selectors]
+        assert capacity == [ON_DEMAND, ON_DEMAND, SPOT, SPOT, ON_DEMAND]  # submitter, head, cpu, gpu, gpu-on-demand
+        assert len({selector["topology.kubernetes.io/zone"] for selector in selectors}) == 1
+
+    def test_only_the_gpu_groups_ask_for_gpus_see_them_and_tolerate_their_taint(self, rayjob: Manifest) -> None:
+        for group in groups(rayjob):
+            container, pod = only_container(group), group["template"]["spec"]
+            of_gpus = group.get("labels") == {"pool": "gpu"}
+            assert container["resources"]["limits"].get("nvidia.com/gpu") == ("1" if of_gpus else None)
+            # the image's own value shows all GPUs; of a pod with GPUs the device plugin sets it
+            assert environment(container).get("NVIDIA_VISIBLE_DEVICES") == (None if of_gpus else "void")
+            assert [t["key"] for t in pod.get("tolerations", [])] == (["nvidia.com/gpu"] if of_gpus else [])
 
     def test_the_job_fits_its_cluster(self, rayjob: Manifest) -> None:
         entrypoint = rayjob["spec"]["entrypoint"]
         (recipe,) = re.findall(r"--recipe (\S+)", entrypoint)
         scale = load_recipe(recipe, named_recipes(), re.findall(r"--set (\S+)", entrypoint)).scale
-        groups = worker_groups(rayjob)
-        cpus = {pool: int(only_container(group)["resources"]["limits"]["cpu"]) for pool, group in groups.items()}
+        cpus = {
+            name: int(only_container(group)["resources"]["limits"]["cpu"])
+            for name, group in worker_groups(rayjob).items()
+        }
+        most = {name: group["maxReplicas"] for name, group in worker_groups(rayjob).items()}
         assert scale.use_gpu
-        assert scale.workers <= groups["gpu"]["maxReplicas"]
+        assert scale.workers <= min(most["gpu"], most["gpu-on-demand"])
         assert scale.cpus_per_worker <= cpus["gpu"]
-        assert scale.data_cpus <= cpus["cpu"] * groups["cpu"]["maxReplicas"]
+        assert scale.data_cpus <= cpus["cpu"] * most["cpu"]
+
+    def test_no_pod_runs_as_root_or_with_privileges(self, rayjob: Manifest) -> None:
+        autoscaler = rayjob["spec"]["rayClusterSpec"]["autoscalerOptions"]["securityContext"]
+        for pod in pods(rayjob):
+            assert pod["securityContext"]["runAsNonRoot"] is True
+            assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+            (container,) = pod["containers"]
+            assert container["securityContext"] == autoscaler
+        assert autoscaler == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+
+    def test_ray_s_pods_have_an_account_and_are_watched(self, rayjob: Manifest) -> None:
+        for group in groups(rayjob):
+            assert group["template"]["spec"]["serviceAccountName"] == "mulan"
+            (port,) = (p["containerPort"] for p in only_container(group)["ports"] if p["name"] == "metrics")
+            annotations = group["template"]["metadata"]["annotations"]
+            assert annotations == {"prometheus.io/scrape": "true", "prometheus.io/port": str(port)}
+
+    def test_every_pod_asks_for_room_on_its_disk(self, rayjob: Manifest) -> None:
+        for pod in pods(rayjob):
+            assert pod["containers"][0]["resources"]["requests"]["ephemeral-storage"].endswith("Gi")
 
     def test_requests_are_limits(self, rayjob: Manifest) -> None:
-        for group in [rayjob["spec"]["rayClusterSpec"]["headGroupSpec"], *worker_groups(rayjob).values()]:
-            resources = only_container(group)["resources"]
+        for pod in pods(rayjob):
+            resources = pod["containers"][0]["resources"]
             assert resources["requests"] == resources["limits"]
 
     def test_a_pod_drains_before_it_is_killed_and_within_the_spot_notice(self, rayjob: Manifest) -> None:
@@ -170,41 +269,5 @@ class TestRayJob:
             assert drain_s < group["template"]["spec"]["terminationGracePeriodSeconds"] < 120
 
     def test_every_pod_reads_the_storage_credentials_from_the_secret(self, rayjob: Manifest) -> None:
-        for group in [rayjob["spec"]["rayClusterSpec"]["headGroupSpec"], *worker_groups(rayjob).values()]:
+        for group in groups(rayjob):
             assert only_container(group)["envFrom"] == [{"secretRef": {"name": "mulan-storage"}}]
-
-
-class TestImage:
-    def test_everything_runs_the_image_that_the_dockerfile_names(self, launcher: Manifest, rayjob: Manifest) -> None:
-        (tag,) = re.findall(r"--tag (\S+)", DOCKERFILE)
-        groups = [rayjob["spec"]["rayClusterSpec"]["headGroupSpec"], *worker_groups(rayjob).values()]
-        assert {only_container(group)["image"] for group in groups} == {tag}
-        assert launcher["docker"]["image"] == tag
-        assert tag.rpartition(":")[2] == pyproject()["version"]
-
-    def test_copies_what_exists_and_nothing_by_the_way(self) -> None:
-        sources = {source for arguments in instruction_arguments("COPY") for source in arguments[:-1]}
-        assert {"requirements.lock", "pyproject.toml", "mulan", "jobs", "tune"} <= sources
-        assert {source for source in sources if not (ROOT / source).exists()} == set()
-
-    def test_has_the_python_of_the_package(self) -> None:
-        ((base, *_),) = instruction_arguments("FROM")
-        name, version = re.fullmatch(r"(\w+):([\d.]+)-slim-\w+", base).groups()
-        assert name == "python"
-        assert version in SpecifierSet(pyproject()["requires-python"])
-
-    @pytest.mark.parametrize("package", ["ray", "boto3"])  # boto3: the launcher's autoscaler starts machines with it
-    def test_installs_the_version_that_is_tested_here(self, package: str) -> None:
-        assert any("requirements.lock" in words for words in instruction_arguments("RUN"))
-        lock = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
-        assert f"{package}=={importlib.metadata.version(package)}" in lock
-
-    def test_runs_offline_as_a_user_without_privileges(self) -> None:
-        assert instruction_arguments("USER")[-1] == ["ray"]
-        settings = dict(word.split("=") for words in instruction_arguments("ENV") for word in words)
-        assert settings.pop("HF_HUB_OFFLINE") == "1"
-        assert settings.keys() <= set(ENV_VARS_TO_PROPAGATE)  # Ray Train knows them and hands them to its controller
-
-
-def pyproject() -> Manifest:
-    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -1,20 +1,25 @@
 """`ray job submit` of `jobs.train` to a cluster of the shape of cluster/: a head without work, and a worker node."""
 
+import json
 import re
 import subprocess
 import sys
 import tomllib
+import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 import yaml
 
+from mulan.config.miniature import MINILM
 from mulan.training.run import Run
 from tests import nodes
 from tests.nodes import ENVIRONMENT, RAY, ROOT
 
 pytestmark = pytest.mark.processes
+
+REFUSED = ["--recipe", "none", "--data", "/nowhere", "--storage", "/nowhere", "--name", "refused"]
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +65,17 @@ def test_a_wrong_setting_fails_the_job_with_its_message(cluster: str, tiny_corpu
     assert not Path(run_folder, "refused").exists()
 
 
+@pytest.mark.long(group="whole")
+def test_an_attempt_that_none_can_follow_is_a_job_that_was_stopped(cluster: str) -> None:
+    """Which is what KubeRay does not retry; Ray's client is content with it."""
+    attempt = submit(cluster, "python", "-m", "jobs.attempt", "jobs.train", *REFUSED)
+    assert attempt.returncode == 0, attempt.stdout
+    assert "no such recipe" in attempt.stdout
+    with urllib.request.urlopen(f"{cluster}/api/jobs/", timeout=60) as answer:
+        (status,) = [job["status"] for job in json.load(answer) if "jobs.attempt" in job["entrypoint"]]
+    assert status == "STOPPED"
+
+
 def commands() -> dict[str, str]:
     """The commands of cluster/ that train, by where they stand."""
     rayjob = yaml.safe_load((ROOT / "cluster" / "rayjob.yaml").read_text(encoding="utf-8"))
@@ -72,8 +88,8 @@ def commands() -> dict[str, str]:
 def test_the_documented_command_is_a_valid_one(file: str, tiny_corpus: str, run_folder: str) -> None:
     program, *words = commands()[file].split()
     assert program == "python"
-    # argparse takes the last of a repeated option: the corpus and the storage of the example are not there
-    here = ["--data", tiny_corpus, "--storage", run_folder, "--dry-run"]
+    # argparse takes the last of a repeated option: corpus, storage and weights of the example are not there
+    here = ["--data", tiny_corpus, "--storage", run_folder, "--set", f"text_tower.pretrained={MINILM}", "--dry-run"]
     assert {"--data", "--storage", "--name"} <= set(words)
     checked = execute([sys.executable, *words, *here])
     assert checked.returncode == 0, checked.stdout

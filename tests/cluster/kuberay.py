@@ -1,0 +1,63 @@
+"""The part of KubeRay's definition of a RayJob that cluster/rayjob.yaml uses, as a JSON schema; the whole is 1.4 MB.
+
+From a KubeRay of another version, or after the manifest has come to use further fields:
+
+    git clone --depth 1 --branch v1.7.0 https://github.com/ray-project/kuberay /tmp/kuberay
+    .venv/bin/python -m tests.cluster.kuberay \\
+        /tmp/kuberay/helm-chart/kuberay-operator/crds/ray.io_rayjobs.yaml > tests/golden/rayjob_schema.json
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Schema = dict[str, Any]
+
+MANIFEST = Path(__file__).parents[2] / "cluster" / "rayjob.yaml"
+_CHECKED = ("type", "enum", "required", "pattern", "minimum", "maximum", "minItems", "maxLength", "format", "anyOf")
+
+
+def pruned(schema: Schema, used: Any) -> Schema:
+    """What a JSON schema says of a value's fields and no others, so that other fields are faults.
+
+    Raises:
+        KeyError: the value has a field that the schema lacks.
+    """
+    kept = {name: schema[name] for name in _CHECKED if name in schema}
+    if schema.get("x-kubernetes-int-or-string"):
+        kept.pop("type", None)
+    if schema.get("x-kubernetes-preserve-unknown-fields") and "properties" not in schema:
+        return kept
+    if isinstance(used, dict) and "properties" in schema:
+        kept["properties"] = {name: pruned(schema["properties"][name], value) for name, value in sorted(used.items())}
+        kept["additionalProperties"] = False
+    elif isinstance(used, dict) and "additionalProperties" in schema:
+        kept["additionalProperties"] = pruned(schema["additionalProperties"], next(iter(used.values()), None))
+    elif isinstance(used, list) and "items" in schema:
+        kept["items"] = pruned(schema["items"], _together(used))
+    return kept
+
+
+def _together(values: list[Any]) -> Any:
+    """One value with the fields of all."""
+    if all(isinstance(value, dict) for value in values):
+        names = {name for value in values for name in value}
+        return {name: _together([value[name] for value in values if name in value]) for name in names}
+    if all(isinstance(value, list) for value in values):
+        return [item for value in values for item in value]
+    return values[0]
+
+
+def main() -> None:
+    definition = yaml.load(Path(sys.argv[1]).read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+    (schema,) = [v["schema"]["openAPIV3Schema"] for v in definition["spec"]["versions"] if v["name"] == "v1"]
+    schema["properties"]["metadata"] = {"type": "object", "additionalProperties": {"type": "string"}}
+    manifest = yaml.safe_load(MANIFEST.read_text(encoding="utf-8"))
+    print(json.dumps(pruned(schema, manifest), indent=1))
+
+
+if __name__ == "__main__":
+    main()

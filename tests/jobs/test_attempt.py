@@ -1,0 +1,82 @@
+"""An attempt ends with its job's code, but for the one that no other attempt could better: then Ray ends it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs.attempt import USERS_FAULT
+from tests.nodes import ROOT
+
+pytestmark = pytest.mark.processes
+
+STOPPED = 143
+JOB = """
+import signal, sys, time
+if sys.argv[1] == "wait":
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
+    print("waits", flush=True)
+    time.sleep(60)
+sys.exit(int(sys.argv[1]))
+"""
+RAY_S_CLIENT = f"""#!{sys.executable}
+import os, signal, sys
+print("asked:", *sys.argv[1:], flush=True)
+os.kill(os.getppid(), signal.SIGTERM)
+"""
+"""What Ray does when it is asked to stop a job: its processes are told to end."""
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """A job that ends with the code it is given, or waits, and a client of Ray."""
+    (tmp_path / "ends.py").write_text(JOB)
+    (tmp_path / "ray").write_text(RAY_S_CLIENT)
+    (tmp_path / "ray").chmod(0o755)
+    ours = {"PYTHONPATH": f"{ROOT}:{tmp_path}", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | ours
+
+
+def attempt(environment: dict[str, str], argument: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "jobs.attempt", "ends", argument], env=environment, stdout=subprocess.PIPE, text=True
+    )
+
+
+def submitted(environment: dict[str, str]) -> dict[str, str]:
+    """The environment that Ray gives to the entrypoint of a job."""
+    return environment | {"RAY_JOB_CONFIG_JSON_ENV_VAR": json.dumps({"metadata": {"job_submission_id": "run1-abc"}})}
+
+
+@pytest.mark.parametrize("code", [0, 1, 130])
+def test_what_another_attempt_may_better_ends_as_it_does(environment: dict[str, str], code: int) -> None:
+    process = attempt(submitted(environment), str(code))
+    printed, _ = process.communicate(timeout=60)
+    assert (process.returncode, printed) == (code, "")
+
+
+def test_a_users_fault_is_stopped_by_ray(environment: dict[str, str]) -> None:
+    process = attempt(submitted(environment), str(USERS_FAULT))
+    printed, _ = process.communicate(timeout=60)
+    assert "asked: job stop --no-wait run1-abc" in printed
+    assert process.returncode < 0  # ended by Ray, not by itself: an exit is a failure to Ray, whatever its code
+
+
+def test_a_users_fault_outside_of_ray_s_jobs_is_its_code(environment: dict[str, str]) -> None:
+    process = attempt(environment, str(USERS_FAULT))
+    printed, _ = process.communicate(timeout=60)
+    assert (process.returncode, printed) == (USERS_FAULT, "")
+
+
+def test_an_attempt_that_is_stopped_waits_for_its_job(environment: dict[str, str]) -> None:
+    process = attempt(submitted(environment), "wait")
+    assert process.stdout and process.stdout.readline() == "waits\n"
+    process.terminate()  # Ray tells all processes of a job; the job itself has not heard of it yet
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=0.3)
+    (job,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(job), 15)
+    assert process.wait(timeout=60) == STOPPED
