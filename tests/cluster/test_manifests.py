@@ -66,7 +66,7 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 
 
 def manifest(file: str, run: str = "") -> Manifest:
-    return yaml.safe_load(re.sub(r"\bRUN\b", run, (CLUSTER / file).read_text(encoding="utf-8")))
+    return yaml.safe_load(re.sub("RUN", run, (CLUSTER / file).read_text(encoding="utf-8")))
 
 
 def groups(rayjob: Manifest) -> list[Manifest]:
