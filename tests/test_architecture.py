@@ -65,6 +65,7 @@ IMPORTED_LATE = {
     "mulan/evaluation/metrics.py": "workers that train without tags do not wait for scikit-learn",
     "mulan/training/checks.py": "a refused job does not wait for the libraries of models",
     "mulan/training/cluster.py": "a refused job does not wait for Ray",
+    "mulan/training/progress.py": "a refused job does not wait for Ray",
     "mulan/training/fit.py": "DeepSpeed chooses its accelerator when imported, from the environment of the worker",
     "mulan/training/replay.py": "DeepSpeed chooses its accelerator when imported, and this process has chosen a device",
     "tests/conftest.py": "Ray reads its environment when imported",

@@ -1,13 +1,12 @@
 """Live progress of a run, read from its metrics; plain lines where the output is no terminal."""
 
-import itertools
 import math
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.live import Live
@@ -18,6 +17,9 @@ from mulan.data.storage import is_local
 from mulan.training.headline import headline
 from mulan.training.run import JsonLinesTail, Run
 
+if TYPE_CHECKING:
+    from mulan.training.heartbeat import Heartbeat
+
 _RECENT_STEPS = 20
 """Speed and time left are those of this many newest steps."""
 _PLAIN_PERIOD_S = 10.0
@@ -25,10 +27,13 @@ _PLAIN_PERIOD_S = 10.0
 
 @contextmanager
 def show_progress(run: Run, recipe: Recipe, console: Console) -> Iterator[None]:
-    """Shows step, loss, pairs/s and time left of a run while the block lasts."""
-    told = [JsonLinesTail(run.failures_uri), JsonLinesTail(run.events_uri)]
-    for each in told:
-        each.new_lines()  # of earlier times: read here, for what is written in the block is to be told
+    """Shows step, loss, pairs/s and time left of a run while the block lasts, and what its workers wait for.
+
+    Ray must be initialised.
+    """
+    from mulan.training.heartbeat import Heartbeat
+
+    told = Told(run, Heartbeat(recipe.scale))
     stop = threading.Event()
     watcher = threading.Thread(target=_watch, args=(run, recipe, console, told, stop), daemon=True)
     watcher.start()
@@ -39,7 +44,32 @@ def show_progress(run: Run, recipe: Recipe, console: Console) -> Iterator[None]:
         watcher.join()
 
 
-def _watch(run: Run, recipe: Recipe, console: Console, told: Sequence[JsonLinesTail], stop: threading.Event) -> None:
+class Told:
+    """What is told of a run beside its steps: how its workers come and go, and what they wait for."""
+
+    def __init__(self, run: Run, heartbeat: "Heartbeat") -> None:
+        self._failures, self._events = JsonLinesTail(run.failures_uri), JsonLinesTail(run.events_uri)
+        for each in (self._failures, self._events):
+            each.new_lines()  # of earlier times
+        self._heartbeat = heartbeat
+
+    def news(self) -> list[str]:
+        """Takes what was written since the last call, in order."""
+        failures, events = self._failures.new_lines(), self._events.new_lines()  # the first by Ray Train's controller
+        lines = sorted([*failures, *events], key=lambda line: float(line.get("time", 0)))
+        if lines:
+            if lines[-1] in failures:
+                self._heartbeat.lost()
+            else:
+                self._heartbeat.at_work()
+        return [f"train  {line['event']}" for line in lines]
+
+    def waiting(self) -> str | None:
+        """Returns what the workers wait for, if it is time to tell it again."""
+        return self._heartbeat.beat()
+
+
+def _watch(run: Run, recipe: Recipe, console: Console, told: Told, stop: threading.Event) -> None:
     period_s = 1.0 if is_local(run.uri) else 15.0
     begun, shown = time.monotonic(), -1
     last_plain = 0.0
@@ -49,8 +79,10 @@ def _watch(run: Run, recipe: Recipe, console: Console, told: Sequence[JsonLinesT
     with Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else _nothing() as live:
         while True:
             stopping = stop.wait(period_s)
-            for event in itertools.chain.from_iterable(each.new_lines() for each in told):
-                console.print(f"train  {event['event']}", soft_wrap=True)
+            for news in told.news():
+                console.print(news, soft_wrap=True)
+            if not stopping and (waiting := told.waiting()) is not None:
+                console.print(waiting, soft_wrap=True)
             for line in tail.new_lines():
                 recent.append(line)
                 if "validation" in line:

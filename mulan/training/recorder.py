@@ -93,8 +93,10 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._quarantine.add(step, recordings)
 
     def event(self, text: str) -> None:
-        """Something that whoever watches the run should know."""
+        """Something that whoever watches the run should know, now: there may be no step for long."""
         self._append(self._events, [{"time": time.time(), "step": self._step, "event": text}])
+        if not self._is_local:
+            self.flush()
 
     def found(self, finding: Finding) -> None:
         """Numbers that went wrong: begins to write an event, and a file that names the recordings."""

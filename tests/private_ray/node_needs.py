@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ray.autoscaler.v2 import schema
 from ray.core.generated import autoscaler_pb2
 
 from mulan.private_ray import node_types
@@ -55,6 +56,19 @@ def names_its_file(start: Any) -> None:
         mentions(start, word, f"gives the autoscaler's process no {word}")
 
 
+def tells_what_waits(get: Any) -> None:
+    takes(get, "gcs_address", "timeout")
+    for kind, needed in {
+        schema.ClusterStatus: ("pending_nodes", "pending_launches", "failed_launches", "resource_demands"),
+        schema.LaunchRequest: ("ray_node_type_name", "count", "details", "failed_ts_s"),
+        schema.NodeInfo: ("ray_node_type_name",),
+        schema.ResourceDemandSummary: ("placement_group_demand",),
+        schema.PlacementGroupResourceDemand: ("bundles_by_count",),
+        schema.ResourceRequestByCount: ("bundle", "count"),
+    }.items():
+        takes(kind, *needed)
+
+
 def is_the_heads(resource: str) -> None:
     if resource != node_types.HEAD_RESOURCE:
         raise Differs(f"is {resource}")
@@ -80,6 +94,12 @@ NODE_NEEDS = [
     ),
     Need("ray._private.state:state.get_cluster_config", "node_types", f"on a managed cluster {WITHOUT}", has_groups),
     Need("ray._private.services:start_monitor", "node_types", f"on machines of the launcher {WITHOUT}", names_its_file),
+    Need(
+        "ray.autoscaler.v2.sdk:get_cluster_status",
+        "demand",
+        "a job does not say why it waits",
+        tells_what_waits,
+    ),
     Need(
         "ray._common.constants:HEAD_NODE_RESOURCE_NAME",
         "node_types",

@@ -1,14 +1,17 @@
 """What a run tells of itself while it trains."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 
 from jobs.console import CONSOLE
 from mulan.config.recipe import Recipe, load_recipe
 from mulan.config.recipes import named_recipes
-from mulan.training.progress import show_progress, status_line
+from mulan.training.heartbeat import Heartbeat
+from mulan.training.progress import Told, show_progress, status_line
 from mulan.training.run import JsonLinesLog, Run
 
 
@@ -79,3 +82,24 @@ def test_events_are_told_as_they_are_written(tmp_path: Path, capsys: pytest.Capt
     with show_progress(run, recipe(), CONSOLE):
         JsonLinesLog(run.failures_uri).append([{"event": "worker 1: [/gloo/transport/tcp/pair.cc:547] [bold]closed"}])
     assert "train  worker 1: [/gloo/transport/tcp/pair.cc:547] [bold]closed\n" in capsys.readouterr().out
+
+
+def test_workers_are_waited_for_from_their_loss_until_they_tell_of_themselves(tmp_path: Path) -> None:
+    run = Run.at(str(tmp_path), "demo")
+    failures, events = JsonLinesLog(run.failures_uri), JsonLinesLog(run.events_uri)
+    failures.append([{"time": 1.0, "event": "of an earlier call"}])
+    states: list[str] = []
+    noting = create_autospec(Heartbeat, instance=True)
+    noting.lost.side_effect, noting.at_work.side_effect = partial(states.append, "lost"), partial(states.append, "work")
+    told = Told(run, noting)
+    assert (told.news(), states) == ([], [])
+    events.append([{"time": 2.0, "event": "1 workers go on"}])
+    assert (told.news(), states) == (["train  1 workers go on"], ["work"])
+    events.append([{"time": 3.0, "event": "about to be taken away"}])
+    failures.append([{"time": 4.0, "event": "worker 0: gone"}])
+    assert told.news() == ["train  about to be taken away", "train  worker 0: gone"]
+    assert states == ["work", "lost"]
+    failures.append([{"time": 5.0, "event": "worker 1: gone"}])
+    events.append([{"time": 6.0, "event": "1 workers go on"}])
+    assert len(told.news()) == 2
+    assert states == ["work", "lost", "work"]

@@ -70,6 +70,12 @@ def test_an_outage_holds_up_no_step_and_loses_no_line(run: Run, s3: S3, monkeypa
     assert [one.steps_done for one in checkpoints(run.uri)] == [5]
 
 
+def test_what_a_watcher_should_know_does_not_wait_for_a_step(run: Run, s3: S3) -> None:
+    with Recorder(run, recipe(), first_step=0) as recorder:
+        recorder.event("3 of 8 CPUs read")
+        wait_until(lambda: read_lines(run.events_uri), what="the event is written")
+
+
 @pytest.mark.parametrize(("fault", "told"), [(INTERNAL_ERROR, "attempts in"), (EXPIRED_TOKEN, "renew the credentials")])
 def test_storage_that_stays_away_is_a_fault_and_the_run_resumes(
     fault: Answer, told: str, run: Run, s3: S3, monkeypatch: pytest.MonkeyPatch
@@ -100,9 +106,9 @@ def test_storage_that_stays_away_is_a_fault_and_the_run_resumes(
 
 
 def test_the_end_tells_what_could_not_be_written(run: Run, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
-    recorder = Recorder(run, recipe(), first_step=0)
-    record(recorder, 1)
     monkeypatch.setattr(retries, "PATIENCE_S", 0.1)
+    recorder = Recorder(run, recipe(), first_step=0)
+    recorder.step({"step": 1})
     s3.proxy.fail(INTERNAL_ERROR)
     with pytest.raises(StorageError, match=r"metrics\.jsonl cannot be written"), recorder:
         pass
