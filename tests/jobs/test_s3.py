@@ -1,4 +1,4 @@
-"""A run whose corpus and storage are a real S3 API, on loopback, that fails now and then."""
+"""A run whose corpus, weights and storage are a real S3 API, on loopback, that fails now and then."""
 
 import itertools
 import subprocess
@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from mulan.config.miniature import MINILM
+from mulan.config.pretrained import pretrained_folder
 from mulan.config.recipe import load_recipe
 from mulan.config.recipes import named_recipes
 from mulan.training.run import Run
@@ -53,9 +55,20 @@ def bursts_of_faults(proxy: FaultyS3) -> Iterator[None]:
 def test_the_same_numbers_on_s3_that_now_and_then_fails_and_on_disk(tiny_corpus: str, tmp_path: Path, s3: S3) -> None:
     s3.files.put(f"{tiny_corpus}/", f"{s3.uri}/tones/", recursive=True)
     where = ["--storage", f"{s3.uri}/all", "--name", "first"]
-    settings = [word for setting in SETTINGS for word in ("--set", setting)]
+    weights = f"{s3.uri}/weights/minilm"
+    s3.files.put(f"{pretrained_folder(MINILM)}/", f"{weights}/", recursive=True)
+    of_s3 = [*SETTINGS, f"text_tower.pretrained={weights}"]
+    settings = [word for setting in of_s3 for word in ("--set", setting)]
     # each of these fails at the first two requests as well, however long the start takes
-    for file in ("index.parquet", ".tar", "metrics.jsonl", "events.jsonl", "state.safetensors", "manifest.json"):
+    for file in (
+        "index.parquet",
+        ".tar",
+        "model.safetensors",
+        "metrics.jsonl",
+        "events.jsonl",
+        "state.safetensors",
+        "manifest.json",
+    ):
         s3.proxy.fail(INTERNAL_ERROR, file, times=2)
         s3.proxy.fail(Cut.WITHIN, file, times=2)
     with bursts_of_faults(s3.proxy):
