@@ -16,6 +16,7 @@ from tune.planned import Trial, runs_uri
 from tune.reservations import given_back
 from tune.room import beside_this_process
 from tune.trial import metric, trial
+from tune.waiting import Waiting
 from tune.watch import Watch
 
 
@@ -69,7 +70,7 @@ def run_trials(
             storage_path=path,
             storage_filesystem=filesystem,
             verbose=0,
-            callbacks=[watch],
+            callbacks=[watch, Waiting(recipe.scale)],
             failure_config=FailureConfig(max_failures=-1 if losses is None else losses),
         ),
     )
