@@ -43,7 +43,7 @@ def test_every_dependency_is_pinned_as_asked_for(python: str) -> None:
     names = [canonical(pin.name) for pin in pins]
     assert sorted(set(names)) == sorted(names)
     versions = {name: str(pin.specifier).removeprefix("==") for name, pin in zip(names, pins, strict=True)}
-    for wanted in map(Requirement, [*PROJECT["dependencies"], *EXTRAS["demo"], *EXTRAS["dev"]]):
+    for wanted in map(Requirement, [*PROJECT["dependencies"], *EXTRAS["cluster"], *EXTRAS["demo"], *EXTRAS["dev"]]):
         assert wanted.specifier.contains(versions[canonical(wanted.name)]), wanted
 
 
