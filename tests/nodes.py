@@ -11,9 +11,10 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -46,7 +47,7 @@ def free_ports(count: int) -> list[int]:
 class Node:
     """A machine of a cluster."""
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, environment: Mapping[str, str] = ENVIRONMENT) -> None:
         """`ray start --block` ends the processes that it started when it is told to end."""
         self.node_id = ""
         self.process = subprocess.Popen(
@@ -55,7 +56,7 @@ class Node:
                 *("--object-store-memory=150000000", "--min-worker-port=0", "--max-worker-port=0"),
                 *options,
             ],
-            env=ENVIRONMENT,
+            env=environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -104,9 +105,13 @@ class Cluster:
 
     def alive(self) -> set[str]:
         """Ids of the nodes that Ray takes to be alive."""
+        return {node["nodeId"] for node in self.alive_nodes()}
+
+    def alive_nodes(self) -> list[dict[str, Any]]:
+        """What Ray's dashboard knows of each of them."""
         with urllib.request.urlopen(f"{self.dashboard}/nodes?view=summary", timeout=10) as answer:
             nodes = json.load(answer)["data"]["summary"]
-        return {node["raylet"]["nodeId"] for node in nodes if node["raylet"]["state"] == "ALIVE"}
+        return [node["raylet"] for node in nodes if node["raylet"]["state"] == "ALIVE"]
 
     def end(self) -> None:
         for each in [*reversed(self.nodes), self.head]:
@@ -115,13 +120,19 @@ class Cluster:
 
 
 @contextmanager
-def cluster() -> Iterator[Cluster]:
-    port, dashboard, client, agent = free_ports(4)
+def cluster(
+    *head_options: str, port: int | None = None, environment: Mapping[str, str] = ENVIRONMENT
+) -> Iterator[Cluster]:
+    """``environment``: of the head, and of what it starts. ``port``: of its address, a free one if not given."""
+    free, dashboard, client, agent = free_ports(4)
+    port = port or free
     folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # the paths of Ray's sockets must stay below 107 bytes
     url = f"http://127.0.0.1:{dashboard}"
     head = Node(
         *("--head", "--num-cpus=0", f"--port={port}", f"--temp-dir={folder}", f"--ray-client-server-port={client}"),
         *(f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}"),
+        *head_options,
+        environment=environment,
     )
     started = Cluster(f"127.0.0.1:{port}", url, head)
     try:
