@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID, FAKE_HEAD_NODE_TYPE
 
 from tests.nodes import ENVIRONMENT, Cluster, Node, cluster, free_ports
+
+PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
+HEAD_TYPE = "ray.head.default"  # so that provider calls it
+HEAD_ID = "f" * 51 + "0" * 5  # nodes that it starts count on from here
 
 OBJECT_STORE = 150_000_000
 """Bytes of a node's."""
@@ -72,8 +75,8 @@ def autoscaled(types: Mapping[str, NodeType], *, idle_s: float = 15.0) -> Iterat
     environment = ENVIRONMENT | {
         "RAY_FAKE_CLUSTER": "1",
         "RAY_enable_autoscaler_v2": "1",
-        "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID,
-        "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID,
+        "RAY_CLOUD_INSTANCE_ID": HEAD_ID,
+        "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD_ID,
         "AUTOSCALER_UPDATE_INTERVAL_S": "1",
         "AUTOSCALER_METRIC_PORT": str(metrics),
     }
@@ -98,7 +101,6 @@ class _Config:
 
     def write(self) -> None:
         """All at once: the autoscaler may be reading."""
-        commands = ("initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands")
         written = {
             "cluster_name": "autoscaled",
             "max_workers": sum(each.most for each in self.types.values()),
@@ -106,9 +108,9 @@ class _Config:
             # named as one of elsewhere: for its own the wheel lacks a file of defaults
             "provider": {
                 "type": "external",
-                "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
+                "module": PROVIDER,
                 "gcs_address": self.address,
-                "head_node_id": FAKE_HEAD_NODE_ID,
+                "head_node_id": HEAD_ID,
                 "launch_multiple": True,
                 "disable_node_updaters": True,
                 "disable_launch_config_check": True,
@@ -116,10 +118,11 @@ class _Config:
             "auth": {},
             "file_mounts": {},
             "cluster_synced_files": [],
-            **dict.fromkeys((*commands, "head_start_ray_commands", "worker_start_ray_commands"), []),
-            "head_node_type": FAKE_HEAD_NODE_TYPE,
+            **{f"{name}_commands": [] for name in ("initialization", "setup", "head_setup", "worker_setup")},
+            **{f"{name}_start_ray_commands": [] for name in ("head", "worker")},
+            "head_node_type": HEAD_TYPE,
             "available_node_types": {
-                FAKE_HEAD_NODE_TYPE: {"resources": {}, "node_config": {}, "max_workers": 0},
+                HEAD_TYPE: {"resources": {}, "node_config": {}, "max_workers": 0},
                 **{name: each.in_config() for name, each in self.types.items()},
             },
         }
