@@ -5,10 +5,16 @@ from typing import Protocol
 
 
 class WorkerCounts(Protocol):
-    """Decides how many workers are taken, and when those at work are ended to take another number."""
+    """Decides how many workers are asked for and taken, and when those at work are ended to take another number."""
 
     def workers_for(self, room: int) -> int:
         """Chooses a number of workers, at most ``room``, which is how many there are resources for; 0 for none."""
+
+    def ask_for(self) -> int:
+        """Chooses for how many workers the autoscaler is asked to make room, at every poll.
+
+        It brings nodes for all that are asked for or, where its limits forbid some of them, for none.
+        """
 
     def change_now(self, offer: int | None) -> bool:
         """Decides whether the workers at work are ended now, from their newest checkpoint on ``offer`` others go on.

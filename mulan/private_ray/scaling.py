@@ -17,6 +17,9 @@ class ElasticWorkers(ElasticScalingPolicy):
         self._counts = counts
         self._offered: Any = None
 
+    def _get_num_workers_for_resource_request(self) -> int:
+        return self._counts.ask_for()
+
     def _count_possible_workers(self, reserved_resources: Any) -> int:
         return self._counts.workers_for(super()._count_possible_workers(reserved_resources))
 

@@ -28,6 +28,7 @@ from mulan.data.storage_errors import StorageError
 from mulan.data.trees import LiteralHandler
 from mulan.objectives.collectives import gather_objects
 from mulan.private_ray.controller import wait_for_answers
+from mulan.training.capacity import capacity
 from mulan.training.checkpoint import Progress, read_newest
 from mulan.training.checkpoint_list import checkpoints
 from mulan.training.checks import check_corpus
@@ -95,6 +96,7 @@ def _train(
     trainer = Trainer(
         _train_on_worker,
         worker_counts=worker_counts(recipe.batch, recipe.train, recipe.scale),
+        room_ever=partial(_room_ever, recipe.scale),
         steps_saved=partial(_steps_saved, run),
         failed=partial(_failed, run, fence),
         train_loop_config={"recipe": recipe, "run": run, "fence": fence, "source": source},
@@ -241,14 +243,22 @@ def _ignore_both(_: object, __: object) -> None:
     pass
 
 
+def _worker_resources(scale: Scale) -> dict[str, float]:
+    return {"CPU": float(scale.cpus_per_worker)} | ({"GPU": 1.0} if scale.use_gpu else {})
+
+
+def _room_ever(scale: Scale) -> int | None:
+    """How many workers there can be room for, if the autoscaler brings all the nodes that it may."""
+    return capacity().ever(_worker_resources(scale))
+
+
 def _scaling(recipe: Recipe) -> ScalingConfig:
     scale = recipe.scale
-    resources = {"CPU": float(scale.cpus_per_worker)} | ({"GPU": 1.0} if scale.use_gpu else {})
     workers = scale.workers if scale.least_workers < scale.most_workers else scale.most_workers
     return ScalingConfig(
         num_workers=workers,
         use_gpu=scale.use_gpu,
-        resources_per_worker=resources,
+        resources_per_worker=_worker_resources(scale),
         elastic_resize_monitor_interval_s=ROOM_PERIOD_S,
     )
 

@@ -1,6 +1,8 @@
 """The trainer of a run: how many workers it takes, when it gives up, and what it tells of failures."""
 
+import math
 import re
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -20,6 +22,7 @@ class Trainer(DecidedTrainer):
         self,
         *arguments: Any,
         worker_counts: list[int],
+        room_ever: Callable[[], int | None],
         steps_saved: Callable[[], int],
         failed: Callable[[str], None],
         **named: Any,
@@ -27,12 +30,14 @@ class Trainer(DecidedTrainer):
         """
         Args:
             worker_counts: numbers of workers that may be used between the bounds of ``scaling_config``.
-            steps_saved: the step of the newest checkpoint; called in Ray Train's controller, as is
+            room_ever: how many workers there can ever be room for; None where no limit is known. Called in Ray Train's
+                controller, as are the others.
+            steps_saved: the step of the newest checkpoint.
             failed: told of each failure of the workers, in words.
         """
         super().__init__(
             *arguments,
-            counts=EvenShares(worker_counts, steps_saved),
+            counts=EvenShares(worker_counts, steps_saved, room_ever),
             verdict=FailuresInARow(steps_saved, failed),
             ends_with_driver=ends_with_this_process(),
             **named,
@@ -43,13 +48,27 @@ class EvenShares:
     """Takes the largest of the given numbers of workers, and ends those at work when a checkpoint has just been
     written, so that next to nothing is done again."""
 
-    def __init__(self, worker_counts: list[int], steps_saved: Callable[[], int]) -> None:
-        self._worker_counts, self._steps_saved = worker_counts, steps_saved
+    LOOKS_AGAIN_S = 10.0
+    """After which it asks again how much room there can be: a limit may have been raised."""
+
+    def __init__(
+        self, worker_counts: list[int], steps_saved: Callable[[], int], room_ever: Callable[[], int | None]
+    ) -> None:
+        self._worker_counts, self._steps_saved, self._room_ever = worker_counts, steps_saved, room_ever
+        self._asked_for, self._looked_s = 0, -math.inf
         self._steps_before: int | None = None
         """The newest checkpoint's when the offer was made."""
 
     def workers_for(self, room: int) -> int:
         return max((count for count in self._worker_counts if count <= room), default=0)
+
+    def ask_for(self) -> int:
+        if time.monotonic() - self._looked_s >= self.LOOKS_AGAIN_S:
+            room = self._room_ever()
+            most = self.workers_for(max(self._worker_counts) if room is None else room)
+            self._asked_for = most or min(self._worker_counts)  # which is what is missing, and is told to be
+            self._looked_s = time.monotonic()
+        return self._asked_for
 
     def change_now(self, offer: int | None) -> bool:
         if offer is None:

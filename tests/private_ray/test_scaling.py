@@ -20,6 +20,9 @@ class PowersOfTwo:
         self.offers: list[int | None] = []
         self.changes = False
 
+    def ask_for(self) -> int:
+        return 4
+
     def workers_for(self, room: int) -> int:
         return 2 ** (room.bit_length() - 1) if room else 0
 
@@ -57,6 +60,10 @@ def test_as_many_workers_start_as_are_taken_of_the_room(cpus: Sequence[int], wor
     decision = policy.make_decision_for_non_running_worker_group()
     assert isinstance(decision, ResizeDecision)
     assert (decision.num_workers, decision.resources_per_worker["CPU"]) == (workers, 2)
+
+
+def test_nodes_are_asked_for_as_is_decided() -> None:
+    assert OnMachines(PowersOfTwo())._get_num_workers_for_resource_request() == 4
 
 
 def test_none_start_where_fewer_are_taken_than_must_be() -> None:

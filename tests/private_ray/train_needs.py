@@ -94,6 +94,16 @@ def counts_workers(_: Any) -> None:
             raise Differs(f"is not what is decided by: 2 workers are possible, and the decision is {decision}")
 
 
+def says_how_many_to_ask_for(_: Any) -> None:
+    policy = found(f"{SCALING}:ElasticScalingPolicy")(elastic())
+    asked: list[Any] = []
+    policy._coordinator_client = SimpleNamespace(maybe_send_resource_request=lambda *what: asked.extend(what))
+    policy._get_num_workers_for_resource_request = lambda: 7
+    policy._maybe_send_resource_request()
+    if 7 not in asked:
+        raise Differs(f"is not what is asked for: 7 workers are to be, and asked for is {asked}")
+
+
 def is_called_with(*parameters: str) -> Any:
     def check(method: Any) -> None:
         takes(method, "self", *parameters, exactly=True)
@@ -195,6 +205,12 @@ TRAIN_NEEDS = [
         "scaling",
         "test_scaling.py cannot say what room there is; mulan itself hands it on as it is",
         takes_resources_by_node,
+    ),
+    Need(
+        f"{SCALING}:ElasticScalingPolicy._get_num_workers_for_resource_request",
+        "scaling",
+        "the autoscaler brings nothing for an elastic run whose most workers are more than there can ever be room for",
+        says_how_many_to_ask_for,
     ),
     Need(
         f"{SCALING}:ElasticScalingPolicy.make_decision_for_non_running_worker_group",

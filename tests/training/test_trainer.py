@@ -10,14 +10,33 @@ from mulan.training.errors import TrainingFailed
 from mulan.training.trainer import EvenShares, FailuresInARow, final_cause, in_words
 
 
+def no_limit() -> int | None:
+    return None
+
+
 @pytest.mark.parametrize(("room", "workers"), [(16, 8), (8, 8), (7, 4), (4, 4), (3, 2), (1, 1), (0, 0)])
 def test_as_many_workers_as_share_the_batch_evenly(room: int, workers: int) -> None:
-    assert EvenShares([1, 2, 4, 8], lambda: 0).workers_for(room) == workers
+    assert EvenShares([1, 2, 4, 8], lambda: 0, no_limit).workers_for(room) == workers
+
+
+@pytest.mark.parametrize(("room_ever", "asked_for"), [(None, 8), (16, 8), (7, 4), (1, 2), (0, 2)])
+def test_workers_are_asked_for_that_there_can_ever_be(room_ever: int | None, asked_for: int) -> None:
+    assert EvenShares([2, 4, 8], lambda: 0, lambda: room_ever).ask_for() == asked_for
+
+
+def test_a_limit_that_is_raised_is_seen_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    room = [1]
+    shares = EvenShares([1, 2], lambda: 0, lambda: room[0])
+    assert shares.ask_for() == 1
+    room[0] = 2
+    assert shares.ask_for() == 1  # a poll comes at every moment
+    monkeypatch.setattr(EvenShares, "LOOKS_AGAIN_S", 0.0)
+    assert shares.ask_for() == 2
 
 
 def test_workers_at_work_are_ended_only_when_a_checkpoint_has_just_been_written() -> None:
     saved = [10]
-    shares = EvenShares([1, 2, 4, 8], lambda: saved[0])
+    shares = EvenShares([1, 2, 4, 8], lambda: saved[0], no_limit)
     assert not shares.change_now(None)
     saved[0] = 20
     assert not shares.change_now(None)  # a checkpoint alone is no reason
@@ -38,7 +57,7 @@ def unreadable() -> int:
 
 
 def test_storage_that_fails_ends_no_workers() -> None:
-    shares = EvenShares([1, 2], unreadable)
+    shares = EvenShares([1, 2], unreadable, no_limit)
     assert not shares.change_now(None)
     assert not shares.change_now(2)
 
