@@ -7,7 +7,7 @@ Its exit code tells whoever started it what to do:
   command may do better, and goes on from the newest checkpoint.
 * 2: the same command would meet it again: a setting, a corpus, credentials, resources that the cluster can never have,
   another driver that has the run, a loss that is not finite. The message says what to mend first; do not retry.
-* 130: interrupted (SIGINT).
+* 130, 143: interrupted (SIGINT), told to end (SIGTERM). The same command goes on.
 * 141: whoever read what is printed has gone.
 """
 

@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from ray import ObjectRef
 from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner, grid_search, with_parameters, with_resources
 
+from jobs.console import CONSOLE
 from mulan.config.recipe import Recipe
 from mulan.data.examples import MicroBatchReader
 from mulan.training.fit import ray_storage
+from mulan.training.heartbeat import telling
 from mulan.training.run import Run
 from tune.asha import ResumedAsha
 from tune.planned import Trial, runs_uri
 from tune.reservations import given_back
 from tune.room import beside_this_process
 from tune.trial import metric, trial
-from tune.waiting import Waiting
 from tune.watch import Watch
 
 
@@ -70,10 +71,10 @@ def run_trials(
             storage_path=path,
             storage_filesystem=filesystem,
             verbose=0,
-            callbacks=[watch, Waiting(recipe.scale)],
+            callbacks=[watch],
             failure_config=FailureConfig(max_failures=-1 if losses is None else losses),
         ),
     )
-    with given_back():
+    with given_back(), telling("tune", recipe.scale, CONSOLE):
         lost = [str(error) for error in tuner.fit().errors]
     return watch.faults, lost

@@ -4,10 +4,12 @@ import time
 
 from rich.console import Console
 
+from mulan.config.sections import Scale
 from mulan.data import storage
 from mulan.evaluation.evaluate import Evaluation, evaluate
 from mulan.evaluation.report import write_report
 from mulan.evaluation.summary import print_summary
+from mulan.training.heartbeat import telling
 from mulan.training.run import Run
 
 
@@ -24,13 +26,14 @@ def assess_run(run: Run, console: Console, *, data_uri: str, split: str = "test"
     """
     recipe = run.recipe()
     begun = time.monotonic()
-    evaluation = evaluate(
-        run.model_uri,
-        data_uri,
-        split=split,
-        max_bad_share=recipe.data.max_bad_share,
-        use_gpu=use_gpu,
-    )
+    with telling("evaluate", Scale(workers=1, use_gpu=use_gpu), console):
+        evaluation = evaluate(
+            run.model_uri,
+            data_uri,
+            split=split,
+            max_bad_share=recipe.data.max_bad_share,
+            use_gpu=use_gpu,
+        )
     seconds = run.seconds() | {"evaluate": time.monotonic() - begun}
     write_report(run.uri, evaluation, steps=run.metrics(), seconds=seconds, recipe_toml=recipe.to_toml())
     print_summary(evaluation, storage.join(run.uri, "report.html"), console)

@@ -1,10 +1,13 @@
-"""What is told while a run has no worker at work: what it waits for, and why that is not there."""
+"""What is told while a job waits for nodes: what it waits for, and why that is not there."""
 
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import ray
 from ray.exceptions import RayError
+from rich.console import Console
 
 from mulan.config.sections import Scale
 from mulan.private_ray.demand import Demand, demand
@@ -15,7 +18,7 @@ PERIOD_S = 30.0
 
 
 class Heartbeat:
-    """Has a line to tell every :data:`PERIOD_S` while workers are waited for, which they are at first."""
+    """Has a line of training to tell every :data:`PERIOD_S` while workers are waited for, as they are at first."""
 
     def __init__(self, scale: Scale, *, ask: Callable[[Scale], str | None] | None = None) -> None:
         """``ask``: what to ask instead of the cluster; see :func:`waited_for`."""
@@ -40,6 +43,25 @@ class Heartbeat:
         waited = f"{now - self._waiting_since:.0f} s"
         missing = self._ask(self._scale)
         return f"train  waiting for {missing} ({waited})" if missing else f"train  starting workers ({waited})"
+
+
+@contextmanager
+def telling(job: str, scale: Scale, console: Console) -> Iterator[None]:
+    """Tells every :data:`PERIOD_S`, while the block lasts, what workers of this size wait for, if they do."""
+    stop = threading.Event()
+
+    def tell() -> None:
+        while not stop.wait(PERIOD_S):
+            if (missing := waited_for(scale)) is not None:
+                console.print(f"{job}  waiting for {missing}", soft_wrap=True)
+
+    thread = threading.Thread(target=tell, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def waited_for(scale: Scale) -> str | None:

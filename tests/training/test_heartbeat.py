@@ -1,13 +1,16 @@
 """What a run tells while it waits for its workers."""
 
+import threading
+
 import pytest
 
+from jobs.console import CONSOLE
 from mulan.config.sections import Scale
 from mulan.private_ray.demand import Demand
 from mulan.private_ray.node_types import HEAD_RESOURCE, NodeType, NodeTypes
 from mulan.training import heartbeat
 from mulan.training.capacity import Capacity, Node
-from mulan.training.heartbeat import Heartbeat, in_words, waited_for
+from mulan.training.heartbeat import Heartbeat, in_words, telling, waited_for
 
 HEAD = Node("0", {HEAD_RESOURCE: 1.0}, {})
 CPUS = Node("1", {"CPU": 4.0}, {})
@@ -80,6 +83,25 @@ def test_a_line_is_due_every_period_while_there_are_no_workers(monkeypatch: pyte
     beating.lost()
     assert after(10) is None
     assert after(25) == "train  waiting for 1 worker (35 s)"
+
+
+def test_whoever_waits_is_told_so_while_it_lasts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = iter([None, "2 workers", None])
+    asked = threading.Event()
+
+    def answer(_: Scale) -> str | None:
+        told = next(answers, None)
+        if told is not None:
+            asked.set()
+        return told
+
+    monkeypatch.setattr(heartbeat, "PERIOD_S", 0.001)
+    monkeypatch.setattr(heartbeat, "waited_for", answer)
+    with telling("evaluate", SCALE, CONSOLE):
+        assert asked.wait(60)
+    assert capsys.readouterr().out == "evaluate  waiting for 2 workers\n"
 
 
 def test_a_cluster_is_asked(ray_cluster: None) -> None:
