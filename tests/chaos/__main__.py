@@ -28,6 +28,7 @@ VICTIMS = [
     "training worker",
     "data worker",
     "data worker",
+    "batch server",
     "controller",
     "driver",
     "node",

@@ -17,7 +17,8 @@ from tests.nodes import ENVIRONMENT, Cluster
 
 KINDS = {
     "training worker": "ray::RayTrainWorker",
-    "data worker": "ray::MapWorker",
+    "data worker": "ray::ReadGroups",
+    "batch server": "ray::BatchServer",
     "controller": "ray::TrainController",
 }
 """Processes of a job that may die, by how Ray titles them."""

@@ -2,7 +2,6 @@
 
 import random
 import signal
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from mulan.training.checkpoint import _TEMPORARY
+from mulan.training.temporary import _PREFIX
 from tests.chaos.job import Job, Watch
 from tests.waiting import wait_until
 
@@ -150,7 +149,9 @@ def _writing_a_checkpoint(job: Job) -> psutil.Process:
 
 
 def _writes_a_checkpoint(worker: psutil.Process) -> bool:
-    return any(Path(tempfile.gettempdir()).glob(f"{_TEMPORARY}{worker.pid}_*"))
+    with suppress(psutil.Error):
+        return any(Path(file.path).name.startswith(_PREFIX) for file in worker.open_files())
+    return False
 
 
 def _cost(strike: Strike, job: Job, watch: Watch, struck: float) -> Cost:
