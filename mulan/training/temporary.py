@@ -33,9 +33,8 @@ def temporary_folder() -> Iterator[str]:
         raise StorageRefused(f"there is no place for temporary files: {error}; make room, or {PLACE}") from error
     with made as lock:
         try:
-            with suppress(
-                OSError
-            ):  # a file system without locks: without a host in it, it is everybody's to leave alone
+            # on a file system without locks the file stays empty, and everybody leaves the folder alone
+            with suppress(OSError):
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 lock.write(socket.gethostname().encode())
                 lock.flush()
