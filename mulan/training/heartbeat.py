@@ -110,6 +110,8 @@ def _remedy(cluster: Capacity, waiting: Demand, bundle: Mapping[str, float], wan
     if ever is not None and ever < wanted:
         room = f"room for more than {ever}" if ever else "room for one"
         told.append(f"its node types never have {room} ({cluster.in_words()})")
-    told += [f"{count} nodes of type {name} starting" for name, count in sorted(waiting.starting.items())]
+    told += [
+        f"{count} node{'s' * (count > 1)} of type {name} starting" for name, count in sorted(waiting.starting.items())
+    ]
     told += [f"nodes of type {name} could not be started: {why}" for name, why in sorted(waiting.failed.items())]
     return "the autoscaler: " + (", ".join(told) or "no node starting")

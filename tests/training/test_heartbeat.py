@@ -37,11 +37,11 @@ def test_what_no_node_type_can_give() -> None:
 
 
 def test_nodes_that_start_and_nodes_that_could_not() -> None:
-    waiting = Demand((BUNDLE, BUNDLE), {"gpu": 1}, {"gpu": "no capacity in zone a"})
+    waiting = Demand((BUNDLE, BUNDLE), {"cpu": 2, "gpu": 1}, {"gpu": "no capacity in zone a"})
     told = in_words(SCALE, Capacity((HEAD,), NodeTypes((CPU, GPU))), waiting)
     assert told == (
         "2 workers of 1 GPU, 4 CPU each: the cluster has 0 CPU and 0 GPU; the autoscaler: "
-        "1 nodes of type gpu starting, nodes of type gpu could not be started: no capacity in zone a"
+        "2 nodes of type cpu starting, 1 node of type gpu starting, nodes of type gpu could not be started: no capacity in zone a"
     )
 
 
