@@ -41,7 +41,8 @@ def test_nodes_that_start_and_nodes_that_could_not() -> None:
     told = in_words(SCALE, Capacity((HEAD,), NodeTypes((CPU, GPU))), waiting)
     assert told == (
         "2 workers of 1 GPU, 4 CPU each: the cluster has 0 CPU and 0 GPU; the autoscaler: "
-        "2 nodes of type cpu starting, 1 node of type gpu starting, nodes of type gpu could not be started: no capacity in zone a"
+        "2 nodes of type cpu starting, 1 node of type gpu starting, "
+        "nodes of type gpu could not be started: no capacity in zone a"
     )
 
 
