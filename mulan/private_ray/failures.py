@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ray.train import FailureConfig
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision, FailurePolicy
 
 from mulan.private_ray.decisions import Verdict
@@ -35,6 +36,11 @@ def worker_causes(error: Exception) -> dict[int, BaseException]:
 def controller_cause(error: Exception) -> BaseException:
     """What kept the controller from going on; ``error`` itself if that says so."""
     return getattr(error, "controller_failure", None) or error
+
+
+def waited_in_vain(error: Exception) -> bool:
+    """Tells whether nothing has failed, and there was only no room for the workers: Ray Train then waits once more."""
+    return isinstance(controller_cause(error), WorkerGroupStartupTimeoutError)
 
 
 def _cause(failure: BaseException) -> BaseException:

@@ -10,7 +10,7 @@ from typing import Any
 from mulan.config.errors import MulanError
 from mulan.private_ray.controller import DecidedTrainer
 from mulan.private_ray.decisions import Verdict
-from mulan.private_ray.failures import controller_cause, worker_causes
+from mulan.private_ray.failures import controller_cause, waited_in_vain, worker_causes
 from mulan.training.cluster import ends_with_this_process
 from mulan.training.errors import TrainingFailed
 
@@ -95,6 +95,8 @@ class FailuresInARow:
         self._steps_before = 0
 
     def __call__(self, error: Exception) -> Verdict:
+        if waited_in_vain(error):  # every minute, for as long as there is no room; the driver tells of it
+            return Verdict.COUNT
         progress = False
         with suppress(OSError, MulanError):  # storage that fails must not keep the workers from starting again
             self._failed(in_words(error))

@@ -3,11 +3,15 @@
 import pytest
 from ray.exceptions import RayTaskError
 from ray.train import ControllerError, FailureConfig, WorkerGroupError
-from ray.train.v2._internal.exceptions import UserExceptionWithTraceback, WorkerHealthCheckFailedError
+from ray.train.v2._internal.exceptions import (
+    UserExceptionWithTraceback,
+    WorkerGroupStartupTimeoutError,
+    WorkerHealthCheckFailedError,
+)
 from ray.train.v2._internal.execution.failure_handling import FailureDecision
 
 from mulan.private_ray.decisions import Verdict
-from mulan.private_ray.failures import Failures, controller_cause, worker_causes
+from mulan.private_ray.failures import Failures, controller_cause, waited_in_vain, worker_causes
 
 LOST = WorkerGroupError("lost", {0: RuntimeError("gone")})
 RETRY, RAISE = FailureDecision.RETRY, FailureDecision.RAISE
@@ -60,3 +64,12 @@ def test_the_controllers_own_failure() -> None:
     assert worker_causes(ControllerError(cause)) == {}
     assert controller_cause(ControllerError(cause)) is cause
     assert controller_cause(cause) is cause
+
+
+def test_no_room_for_workers_is_told_from_failures_and_has_no_limit() -> None:
+    no_room = ControllerError(WorkerGroupStartupTimeoutError(2))
+    assert waited_in_vain(no_room)
+    assert not waited_in_vain(ControllerError(TimeoutError()))
+    assert not waited_in_vain(LOST)
+    policy = Failures(FailureConfig(max_failures=0), lambda _: COUNT)
+    assert [policy.make_decision(no_room) for _ in range(3)] == [RETRY] * 3

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-from ray.train import FailureConfig, ScalingConfig, WorkerGroupError
+from ray.train import ControllerError, FailureConfig, ScalingConfig, WorkerGroupError
 from ray.train.torch import TorchTrainer
 
 from tests.private_ray.contract import Differs, Need, found, takes
@@ -138,6 +138,12 @@ def counts_failures(policy: Any) -> None:
         raise Differs(f"decides {made} on two failures of which one may be, and not RETRY, RAISE")
 
 
+def waits_again(no_room: Any) -> None:
+    policy, retry = found(f"{FAILURES}:DefaultFailurePolicy"), found(f"{FAILURES}:FailureDecision").RETRY
+    if policy(FailureConfig(max_failures=0)).make_decision(ControllerError(no_room(2))) != retry:
+        raise Differs("ends a run")
+
+
 def decides_on_failures(policy: Any) -> None:
     takes(policy.__init__, "self", "failure_config", exactly=True)
     takes(policy.make_decision, "self", "training_failed_error", exactly=True)
@@ -252,6 +258,12 @@ TRAIN_NEEDS = [
         "a fault that every attempt meets again is retried, since it is not seen",
         holds("_base_exc", ..., "a traceback"),
         ("_base_exc",),
+    ),
+    Need(
+        f"{ERRORS}:WorkerGroupStartupTimeoutError",
+        "failures",
+        "a run that waits for nodes tells of a failure every minute, or is given up",
+        waits_again,
     ),
     Need(
         f"{ERRORS}:WorkerHealthCheckFailedError",

@@ -6,6 +6,7 @@ import pytest
 from ray.train import ControllerError, WorkerGroupError
 
 from mulan.private_ray.decisions import Verdict
+from mulan.training import trainer
 from mulan.training.errors import TrainingFailed
 from mulan.training.trainer import EvenShares, FailuresInARow, final_cause, in_words
 
@@ -84,6 +85,14 @@ def test_what_another_attempt_would_meet_again_is_not_tried_again() -> None:
     assert verdict(final) is Verdict.GIVE_UP
     assert final_cause(final) is final.worker_failures[1]
     assert final_cause(lost("gone")) is None
+
+
+def test_no_room_for_workers_is_not_told_as_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    verdict = FailuresInARow(lambda: 0, told.append)
+    monkeypatch.setattr(trainer, "waited_in_vain", lambda error: True)
+    assert verdict(ControllerError(TimeoutError("no workers within a minute"))) is Verdict.COUNT
+    assert not told
 
 
 def test_whether_to_retry_a_run_is_told_by_what_ended_it() -> None:
