@@ -58,7 +58,7 @@ class Autoscaled:
         self._config.types[node_type] = replace(self._config.types[node_type], most=most)
         self._config.write()
 
-    def nodes(self) -> Counter[str]:
+    def alive(self) -> Counter[str]:
         """How many nodes of each type are alive, without the head."""
         return Counter(node["nodeTypeName"] for node in self._cluster.alive_nodes() if not node["isHeadNode"])
 

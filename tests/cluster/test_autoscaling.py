@@ -1,0 +1,113 @@
+"""Jobs that are submitted to a head alone, whose autoscaler brings and ends the nodes.
+
+The GPUs are fake, so that training runs on CPUs, those of the nodes that have the GPUs: nodes of the CPU pool are too
+small for a worker, and readers keep to them.
+"""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from mulan.training.run import Run
+from tests.autoscaling import Autoscaled, NodeType, autoscaled
+from tests.chaos.job import Watch
+from tests.nodes import ENVIRONMENT, RAY
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.processes, pytest.mark.long(group="whole"), pytest.mark.timeout(900)]
+
+LIMIT_S, POLL_S = 240, 0.5
+STEPS = 150
+"""More than one worker does in the minute in which Ray notices that there is room for another one."""
+CPU_NODE, GPU_NODE = (
+    NodeType({"CPU": 1}, {"pool": "cpu"}, most=1),
+    NodeType({"CPU": 2, "GPU": 1}, {"pool": "gpu"}, most=1),
+)
+SETTINGS = [
+    "scale.cpus_per_worker=2",
+    "batch.micro_batches=2",
+    "batch.pairs_per_micro_batch=16",
+    "data.window_s=10",
+    "train.validate_every_steps=0",
+    "train.validation_micro_batches=0",
+]
+
+
+@pytest.fixture
+def nodes() -> Iterator[Autoscaled]:
+    with autoscaled({"cpu": CPU_NODE, "gpu": GPU_NODE}) as started:
+        yield started
+
+
+class Submitted:
+    """A training job that was submitted, and what is known of its run."""
+
+    def __init__(self, process: subprocess.Popen, log: Path, watch: Watch) -> None:
+        self._process, self._log, self.watch = process, log, watch
+
+    def output(self) -> str:
+        return self._log.read_text()
+
+    def wait_until(self, true: Callable[[], object], what: str) -> None:
+        """Waits while the job runs."""
+        wait_until(
+            lambda: bool(true()) or self._process.poll() is not None, limit_s=LIMIT_S, period_s=POLL_S, what=what
+        )
+        assert self._process.poll() is None, self.output()
+
+    def wait_for_event(self, text: str) -> None:
+        self.wait_until(lambda: any(text in event["event"] for _, event in self.watch.events), text)
+
+    def wait_for_end(self) -> None:
+        wait_until(
+            lambda: self._process.poll() is not None, limit_s=LIMIT_S, period_s=POLL_S, what="the end of the job"
+        )
+        assert self._process.returncode == 0, self.output()
+
+
+@contextmanager
+def submitted(nodes: Autoscaled, corpus_uri: str, run: Run, *settings: str) -> Iterator[Submitted]:
+    log = Path(run.storage_uri, f"{run.name}.log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = ["python", "-m", "jobs.train", "--recipe", "demo_miniature", "--data", corpus_uri]
+    named = ["--storage", run.storage_uri, "--name", run.name]
+    given = [word for setting in (*SETTINGS, *settings) for word in ("--set", setting)]
+    with log.open("wb") as written, Watch(run) as watch:
+        process = subprocess.Popen(
+            [RAY, "job", "submit", "--address", nodes.dashboard, "--", *command, *named, *given],
+            env=ENVIRONMENT,
+            stdout=written,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            yield Submitted(process, log, watch)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_nodes_come_for_a_job_and_go_after_it(nodes: Autoscaled, tiny_corpus: str, run_folder: str) -> None:
+    run = Run(run_folder, "elastic")
+    settings = ["scale.workers=[1,2]", f"train.steps={STEPS}", "train.checkpoint_every_steps=10"]
+    assert not nodes.alive()
+    with submitted(nodes, tiny_corpus, run, *settings) as job:
+        job.wait_for_event("1 workers go on from step 0")
+        nodes.limit("gpu", 2)
+        job.wait_until(lambda: nodes.alive() == {"cpu": 1, "gpu": 2}, "a node to read, and another one with a GPU")
+        job.wait_for_event("2 workers go on")
+        job.wait_for_end()
+    assert [line["step"] for line in run.metrics()] == [*range(1, STEPS + 1)]
+    wait_until(lambda: not nodes.alive(), limit_s=LIMIT_S, period_s=POLL_S, what="the end of the nodes")
+
+
+def test_a_cpu_pool_that_is_too_small_is_told_and_trains(nodes: Autoscaled, tiny_corpus: str, run_folder: str) -> None:
+    run = Run(run_folder, "capped")
+    nodes.limit("cpu", 2)
+    with submitted(nodes, tiny_corpus, run, "scale.data_cpus=3", "train.steps=20") as job:
+        job.wait_until(lambda: nodes.alive() == {"cpu": 2, "gpu": 1}, "all nodes that there may be")
+        job.wait_for_end()
+    assert [line["step"] for line in run.metrics()] == [*range(1, 21)]
+    assert "3 CPUs are to read (scale.data_cpus), and there is never room for more than 2" in job.output()
