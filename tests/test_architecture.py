@@ -77,6 +77,7 @@ TESTS_OF_NO_ONE_MODULE = {
     "tests/test_architecture.py": "of the whole",
     "tests/test_install.py": "of the installation, which is no part of the package",
     "tests/chaos/test_chaos.py": "of whole runs that are disturbed",
+    "tests/cluster/test_autoscaling.py": "of jobs.train on a cluster whose nodes come and go",
     "tests/cluster/test_image.py": "of cluster/Dockerfile, which is not Python",
     "tests/cluster/test_manifests.py": "of the files in cluster/, which are not Python",
     "tests/test_imports.py": "of what whole commands and processes load",

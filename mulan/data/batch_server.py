@@ -5,7 +5,7 @@ no worker goes without while others have plenty; and what a worker has made for 
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -71,8 +71,11 @@ class _Reading:
 class BatchServer:
     """The actor's class; :func:`start_batch_server` starts it."""
 
-    def __init__(self, cpus: int, label_selector: Mapping[str, str], segment_groups: int) -> None:
-        self._cpus, self._labels, self._segment_groups = cpus, label_selector, segment_groups
+    def __init__(
+        self, cpus: int, room_ever: Callable[[], int | None], label_selector: Mapping[str, str], segment_groups: int
+    ) -> None:
+        self._cpus, self._room_ever, self._labels = cpus, room_ever, label_selector
+        self._segment_groups = segment_groups
         self._changed = threading.Condition()
         self._attempt = ""
         self._forget()
@@ -110,7 +113,7 @@ class BatchServer:
     def _read(self, attempt: str, groups: Groups, reader: "ray.ObjectRef[MicroBatchReader]", pool: "Pool") -> None:
         try:
             for segment in segments(len(groups), self._segment_groups):
-                blocks = execute(groups, segment, reader, pool, cpus=self._cpus, label_selector=self._labels)
+                blocks = execute(groups, segment, reader, pool, cpus=self._most_cpus(), label_selector=self._labels)
                 for number, block in zip(segment, blocks, strict=True):
                     if not self._keep(attempt, number, block, last=segment.stop - 1):
                         return
@@ -119,6 +122,11 @@ class BatchServer:
                 if attempt == self._attempt:
                     self._fault = f"{type(error).__name__}: {error}"
                     self._changed.notify_all()
+
+    def _most_cpus(self) -> int:
+        """What Ray Data may use, and so ask the autoscaler for, which would bring nothing if that were too much."""
+        room = self._room_ever()
+        return self._cpus if room is None else max(1, min(self._cpus, room))
 
     def _keep(self, attempt: str, number: int, block: "ray.ObjectRef[Any]", *, last: int) -> bool:
         """Keeps a block for its worker, and waits until another one is needed; False if none will be.
@@ -251,6 +259,7 @@ class Pool:
 def start_batch_server(
     *,
     cpus: int,
+    room_ever: Callable[[], int | None],
     label_selector: Mapping[str, str],
     most_workers: int,
     segment_groups: int,
@@ -259,6 +268,7 @@ def start_batch_server(
 
     Args:
         cpus: most CPUs that read at a time.
+        room_ever: how many there can ever be; None where no limit is known.
         label_selector: labels of the nodes that may read; none for any.
         most_workers: training workers that it may have to serve.
         segment_groups: groups of the first execution of Ray Data; see :mod:`mulan.data.pipeline`.
@@ -270,4 +280,4 @@ def start_batch_server(
         max_concurrency=4 * most_workers + 16,  # calls that wait, and those of readers in between
         scheduling_strategy=here,
     )
-    return options.remote(cpus, dict(label_selector), segment_groups)
+    return options.remote(cpus, room_ever, dict(label_selector), segment_groups)

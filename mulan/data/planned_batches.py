@@ -4,7 +4,7 @@ import math
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, cast
@@ -64,10 +64,15 @@ class Source:
         ray.kill(self.server)
 
 
+def _unlimited() -> int | None:
+    return None
+
+
 def start_source(
     reader: "ray.ObjectRef[MicroBatchReader]",
     *,
     cpus: int,
+    room_ever: Callable[[], int | None] = _unlimited,
     label_selector: Mapping[str, str] | None = None,
     most_workers: int = 1,
     limit_s: float = math.inf,
@@ -78,6 +83,8 @@ def start_source(
     Args:
         reader: lies once per node in the object store, with the index in it.
         cpus: most CPUs that read at a time, for all workers together.
+        room_ever: how many there can ever be; None where no limit is known. Called on the server, before each
+            execution of Ray Data.
         label_selector: labels of the nodes that may read; any if not given.
         most_workers: training workers that an attempt may have.
         limit_s: a worker never waits longer than this, except for its first batches.
@@ -85,6 +92,7 @@ def start_source(
     """
     server = start_batch_server(
         cpus=cpus,
+        room_ever=room_ever,
         label_selector=label_selector or {},
         most_workers=most_workers,
         segment_groups=segment_groups,

@@ -28,7 +28,6 @@ from mulan.data.storage_errors import StorageError
 from mulan.data.trees import LiteralHandler
 from mulan.objectives.collectives import gather_objects
 from mulan.private_ray.controller import wait_for_answers
-from mulan.training.capacity import capacity
 from mulan.training.checkpoint import Progress, read_newest
 from mulan.training.checkpoint_list import checkpoints
 from mulan.training.checks import check_corpus
@@ -36,6 +35,7 @@ from mulan.training.data_nodes import data_nodes
 from mulan.training.errors import ControllerLost, TrainingFailed
 from mulan.training.findings import Finding
 from mulan.training.lease import Fence, held
+from mulan.training.limits import most_readers, most_workers, worker_resources
 from mulan.training.readers_watch import ReadersWatch
 from mulan.training.recorder import Recorder
 from mulan.training.reports import Reports
@@ -96,7 +96,7 @@ def _train(
     trainer = Trainer(
         _train_on_worker,
         worker_counts=worker_counts(recipe.batch, recipe.train, recipe.scale),
-        room_ever=partial(_room_ever, recipe.scale),
+        room_ever=partial(most_workers, recipe.scale),
         steps_saved=partial(_steps_saved, run),
         failed=partial(_failed, run, fence),
         train_loop_config={"recipe": recipe, "run": run, "fence": fence, "source": source},
@@ -132,6 +132,7 @@ def _source(recipe: Recipe, reader: "ray.ObjectRef[MicroBatchReader]") -> Source
     return start_source(
         reader,
         cpus=scale.data_cpus,
+        room_ever=partial(most_readers, scale),
         label_selector=data_nodes(scale),
         most_workers=scale.most_workers,
         # before the other workers give up in a collective, which would not say what they waited for
@@ -243,22 +244,13 @@ def _ignore_both(_: object, __: object) -> None:
     pass
 
 
-def _worker_resources(scale: Scale) -> dict[str, float]:
-    return {"CPU": float(scale.cpus_per_worker)} | ({"GPU": 1.0} if scale.use_gpu else {})
-
-
-def _room_ever(scale: Scale) -> int | None:
-    """How many workers there can be room for, if the autoscaler brings all the nodes that it may."""
-    return capacity().ever(_worker_resources(scale))
-
-
 def _scaling(recipe: Recipe) -> ScalingConfig:
     scale = recipe.scale
     workers = scale.workers if scale.least_workers < scale.most_workers else scale.most_workers
     return ScalingConfig(
         num_workers=workers,
         use_gpu=scale.use_gpu,
-        resources_per_worker=_worker_resources(scale),
+        resources_per_worker=worker_resources(scale),
         elastic_resize_monitor_interval_s=ROOM_PERIOD_S,
     )
 
