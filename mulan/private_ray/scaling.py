@@ -1,11 +1,15 @@
 """How Ray Train's controller is told how many workers to take."""
 
+import time
 from typing import Any
 
 from ray.train import ScalingConfig
 from ray.train.v2._internal.execution.scaling_policy import ElasticScalingPolicy, NoopDecision, ResizeDecision
 
 from mulan.private_ray.decisions import WorkerCounts
+
+PAUSE_S = 0.2
+"""Between two looks, while there is no room for workers; Ray finds anything new after a second at the earliest."""
 
 
 class ElasticWorkers(ElasticScalingPolicy):
@@ -26,7 +30,12 @@ class ElasticWorkers(ElasticScalingPolicy):
     def make_decision_for_non_running_worker_group(self) -> Any:
         self._offered = None
         self._counts.change_now(None)
-        return super().make_decision_for_non_running_worker_group()
+        decision = super().make_decision_for_non_running_worker_group()
+        if isinstance(
+            decision, NoopDecision
+        ):  # Ray asks again at once, and would keep a CPU of the head busy for hours
+            time.sleep(PAUSE_S)
+        return decision
 
     def make_decision_for_running_worker_group(self, worker_group_state: Any, worker_group_status: Any) -> Any:
         looked = self._latest_monitor_time

@@ -8,6 +8,7 @@ import pytest
 from ray.train import ScalingConfig
 from ray.train.v2._internal.execution.scaling_policy import NoopDecision, ResizeDecision
 
+from mulan.private_ray import scaling
 from mulan.private_ray.scaling import ElasticWorkers
 
 AT_EVERY_POLL = 0.0
@@ -66,10 +67,13 @@ def test_nodes_are_asked_for_as_is_decided() -> None:
     assert OnMachines(PowersOfTwo())._get_num_workers_for_resource_request() == 4
 
 
-def test_none_start_where_fewer_are_taken_than_must_be() -> None:
+def test_none_start_where_fewer_are_taken_than_must_be(monkeypatch: pytest.MonkeyPatch) -> None:
     policy = OnMachines(PowersOfTwo(), least=4)
     policy.cpus = [6]
+    paused: list[float] = []
+    monkeypatch.setattr(scaling.time, "sleep", paused.append)
     assert isinstance(policy.make_decision_for_non_running_worker_group(), NoopDecision)
+    assert paused == [scaling.PAUSE_S]  # Ray asks again at once
 
 
 def test_workers_at_work_change_when_it_is_time() -> None:
