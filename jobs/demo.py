@@ -9,6 +9,7 @@ import os
 from jobs import arguments
 from jobs.console import CONSOLE
 from jobs.evaluate import assess
+from jobs.joining import join, looked_at
 from jobs.train import train
 from mulan.config.errors import MulanError
 from mulan.data import storage
@@ -16,7 +17,6 @@ from mulan.data.index import INDEX_NAME
 from mulan.demo.corpus import build_corpus
 from mulan.demo.progress import CorpusProgress
 from mulan.training.checks import check_buildable
-from mulan.training.cluster import connect
 
 
 class DemoRefused(MulanError, ValueError):
@@ -50,11 +50,13 @@ def main() -> None:
     if not storage.exists(storage.join(data_uri, INDEX_NAME)):
         storage.try_writing(data_uri)
     if given.dry_run:
-        print(recipe.to_toml(), end="")
+        told = looked_at(recipe, run)
+        print(recipe.to_toml(), *(f"# {line}\n" for line in told), sep="", end="")
         return
     with run.timed("corpus"), CorpusProgress(CONSOLE) as progress:
         build_corpus(data_uri, tracks=given.tracks, seed=SEED, workers=os.cpu_count() or 1, on_progress=progress)
-    connect(recipe.scale)
+    for line in join(recipe, run):
+        CONSOLE.print(f"train  {line}", soft_wrap=True)
     train(recipe, run)
     assess(run, recipe, data_uri=data_uri)
 

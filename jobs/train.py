@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from jobs import arguments
 from jobs.console import CONSOLE
 from jobs.export import export
+from jobs.joining import join, looked_at
 from mulan.config.recipe import Recipe
 from mulan.training.checks import check_corpus, check_replay
-from mulan.training.cluster import connect, shared
+from mulan.training.cluster import shared
 from mulan.training.progress import show_progress
 from mulan.training.run import Run
 
@@ -44,9 +45,11 @@ def main() -> None:
     reader = check_corpus(recipe)
     run.check_writable()
     if given.dry_run:
-        print(recipe.to_toml(), end="")
+        told = looked_at(recipe, run, reader)
+        print(recipe.to_toml(), *(f"# {line}\n" for line in told), sep="", end="")
         return
-    connect(recipe.scale)
+    for line in join(recipe, run, reader):
+        CONSOLE.print(f"train  {line}", soft_wrap=True)
     in_store = shared(reader)
     del reader  # an index may take gigabytes, and training goes on for weeks
     train(recipe, run, reader=in_store)

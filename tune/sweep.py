@@ -10,10 +10,11 @@ import os
 
 from jobs import arguments
 from jobs.console import CONSOLE
+from jobs.joining import join, looked_at
 from mulan.config.recipe import Recipe
 from mulan.data.examples import MicroBatchReader
 from mulan.training.checks import check_corpus
-from mulan.training.cluster import connect, own_resources, shared
+from mulan.training.cluster import own_resources, shared
 from mulan.training.lease import held
 from mulan.training.run import Run
 from tune.errors import SweepError, SweepUnfinished
@@ -39,7 +40,8 @@ def main() -> None:
     reader = check_corpus(recipe)
     run.check_writable()
     if given.dry_run:
-        print(recipe.to_toml(), end="")
+        told = looked_at(recipe, run, reader)
+        print(recipe.to_toml(), *(f"# {line}\n" for line in told), sep="", end="")
         describe(recipe, run, trials=given.trials, concurrent=given.concurrent)
         return
     with held(run.uri):
@@ -66,7 +68,8 @@ def sweep(recipe: Recipe, run: Run, reader: MicroBatchReader, *, trials: int, co
     faults: list[str] = []
     lost: list[str] = []
     if not all(one.is_over(recipe) for one in all_trials[:trials]):
-        connect(recipe.scale)
+        for line in join(recipe, run, reader):
+            CONSOLE.print(f"sweep  {line}", soft_wrap=True)
         room = concurrent or trials_at_once(recipe.scale, nodes_now())
         faults, lost = run_trials(recipe, run, all_trials, asked_for=trials, concurrent=room, reader=shared(reader))
     show(all_trials, [*faults, *lost], recipe, CONSOLE)
@@ -75,16 +78,15 @@ def sweep(recipe: Recipe, run: Run, reader: MicroBatchReader, *, trials: int, co
 
 
 def describe(recipe: Recipe, run: Run, *, trials: int, concurrent: int | None) -> None:
-    """Prints what the sweep would do, as comments of TOML, so that what is printed remains a recipe."""
+    """Prints what the sweep would do, as comments of TOML, so that what is printed remains a recipe.
+
+    A cluster that is named has been joined.
+    """
     from tune.planned import planned
     from tune.preview import preview
     from tune.room import Nodes, nodes_now
 
-    if os.environ.get("RAY_ADDRESS"):
-        connect(recipe.scale)
-        nodes = nodes_now()
-    else:
-        nodes = [Nodes(own_resources(recipe.scale))]
+    nodes = nodes_now() if os.environ.get("RAY_ADDRESS") else [Nodes(own_resources(recipe.scale))]
     for line in preview(recipe, planned(recipe, run, trials), asked_for=trials, concurrent=concurrent, nodes=nodes):
         print(f"# {line}")
 

@@ -95,6 +95,11 @@ def absolute_spec(spec: str) -> str:
     return spec if spec.startswith((_HUB_SCHEME, _PACKAGE_SCHEME)) else absolute(spec)
 
 
+def is_of_hub(spec: str) -> bool:
+    """Whether a field of the recipe names a model of the Hugging Face hub."""
+    return spec.startswith(_HUB_SCHEME)
+
+
 def pretrained_folder(spec: str, needed: Needed = TEXT_ENCODER) -> Path:
     """The folder that a field of the recipe names.
 
@@ -114,7 +119,7 @@ def pretrained_folder(spec: str, needed: Needed = TEXT_ENCODER) -> Path:
             ["names nothing"],
             f"Set {needed.field} to a folder, its URI, hub:OWNER/NAME or python:PACKAGE/FOLDER.",
         )
-    if spec.startswith(_HUB_SCHEME):
+    if is_of_hub(spec):
         folder = _from_hub(spec, needed)
     elif spec.startswith(_PACKAGE_SCHEME):
         folder = _inside_package(spec, needed)

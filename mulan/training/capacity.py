@@ -26,6 +26,7 @@ class Node:
     resources: Resources
     """In all, whether or not in use."""
     labels: Labels
+    address: str = ""
 
     @property
     def is_head(self) -> bool:
@@ -83,8 +84,8 @@ class Capacity:
 
     def in_words(self) -> str:
         """What the cluster is, on one line."""
-        alive = Counter(_size(node.resources) for node in self.nodes)
-        told = ", ".join(f"{count} of {size}" if size else f"{count} without work" for size, count in alive.items())
+        alive = Counter(size(node.resources) for node in self.nodes)
+        told = ", ".join(f"{count} of {each}" if each else f"{count} without work" for each, count in alive.items())
         there = f"alive are {told}" if told else "no node is alive"
         if self.autoscaler is None:
             return f"{there}, and there is no autoscaler"
@@ -94,7 +95,9 @@ class Capacity:
 def capacity() -> Capacity:
     """Asks the cluster that this process is connected to, by a task on the head where this process is elsewhere."""
     nodes = tuple(
-        Node(node["NodeID"], node["Resources"], node.get("Labels") or {}) for node in ray.nodes() if node["Alive"]
+        Node(node["NodeID"], node["Resources"], node.get("Labels") or {}, node["NodeManagerAddress"])
+        for node in ray.nodes()
+        if node["Alive"]
     )
     context = ray.get_runtime_context()
     address, head = context.gcs_address, next((node.node_id for node in nodes if node.is_head), None)
@@ -120,14 +123,15 @@ def fitting(bundle: Resources, resources: Resources) -> int:
     return min(int(resources.get(name, 0.0) / needed + 1e-4) for name, needed in bundle.items() if needed)
 
 
-def _size(resources: Resources) -> str:
+def size(resources: Resources) -> str:
+    """Names GPUs and CPUs for people: ``1 GPU, 4 CPU``; empty where there are none."""
     return ", ".join(f"{resources[name]:g} {name}" for name in ("GPU", "CPU") if resources.get(name))
 
 
 def _kinds(autoscaler: NodeTypes) -> Iterator[str]:
     for kind in autoscaler.types:
         limit = f"{kind.name}: " + ("any number" if kind.most is None else str(kind.most))
-        yield f"{limit} of {_size(kind.resources) or 'unknown size'}"
+        yield f"{limit} of {size(kind.resources) or 'unknown size'}"
     if autoscaler.most is not None and _exceeds(autoscaler.types, autoscaler.most):
         yield f"{autoscaler.most} in all"
 

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from mulan.config.sections import Scale
 from mulan.private_ray.demand import Demand, demand
-from mulan.training.capacity import Capacity, capacity
+from mulan.training.capacity import Capacity, capacity, size
+from mulan.training.limits import worker_resources
 
 PERIOD_S = 30.0
 """Between two lines."""
@@ -75,23 +76,17 @@ def waited_for(scale: Scale) -> str | None:
         return None
 
 
-def worker_bundle(scale: Scale) -> dict[str, float]:
-    """Returns the resources that each worker needs, all on one node."""
-    return {"CPU": float(scale.cpus_per_worker)} | ({"GPU": 1.0} if scale.use_gpu else {})
-
-
 def in_words(scale: Scale, cluster: Capacity, waiting: Demand) -> str | None:
     """Says what the workers of a run wait for, and what the autoscaler does about it; None if they have it.
 
     Of other jobs, those that reserve the same for each worker cannot be told from this one.
     """
-    bundle = worker_bundle(scale)
+    bundle = worker_resources(scale)
     room = cluster.now(bundle)
     reserved = waiting.reservations.count(bundle)
     if not reserved and room >= scale.least_workers:
         return None
     wanted = reserved or scale.least_workers
-    size = ", ".join(f"{bundle[name]:g} {name}" for name in ("GPU", "CPU") if name in bundle)
     lacking = [name for name in bundle if not any(node.resources.get(name) for node in cluster.nodes)]
     if lacking:
         there = f"the cluster has 0 {' and 0 '.join(lacking)}"
@@ -99,7 +94,8 @@ def in_words(scale: Scale, cluster: Capacity, waiting: Demand) -> str | None:
         there = f"the cluster's nodes have room for {room}"
     else:
         there = "there is room for them, which others use"
-    return f"{wanted} worker{'s' * (wanted > 1)} of {size} each: {there}; {_remedy(cluster, waiting, bundle, wanted)}"
+    workers = f"{wanted} worker{'s' * (wanted > 1)} of {size(bundle)} each"
+    return f"{workers}: {there}; {_remedy(cluster, waiting, bundle, wanted)}"
 
 
 def _remedy(cluster: Capacity, waiting: Demand, bundle: Mapping[str, float], wanted: int) -> str:

@@ -76,6 +76,19 @@ def test_an_attempt_that_none_can_follow_is_a_job_that_was_stopped(cluster: str)
     assert status == "STOPPED"
 
 
+@pytest.mark.long(group="whole")
+def test_a_job_that_can_never_run_is_told_so(cluster: str, tiny_corpus: str, run_folder: str) -> None:
+    failed = submit(
+        *(cluster, "python", "-m", "jobs.train", "--recipe", "demo_miniature", "--data", tiny_corpus),
+        *("--storage", run_folder, "--name", "impossible"),
+        *("--set", "scale.workers=2", "--set", "scale.use_gpu=true", "--set", "scale.data_cpus=9"),
+    )
+    assert failed.returncode == 1
+    assert "exit code 2" in failed.stdout
+    assert "2 workers of 1 GPU, 1 CPU can never run here: there is room for 0 (alive are " in failed.stdout
+    assert not Path(run_folder).exists()
+
+
 def words_of_rayjob() -> list[str]:
     rayjob = yaml.safe_load((ROOT / "cluster" / "rayjob.yaml").read_text(encoding="utf-8"))
     return rayjob["spec"]["entrypoint"].replace("-m jobs.attempt ", "-m ").replace("RUN", "run1").split()

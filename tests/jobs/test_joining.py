@@ -1,0 +1,26 @@
+"""How a job joins the cluster that it trains on."""
+
+import pytest
+import torch
+
+from jobs import joining
+from mulan.config.recipe import load_recipe
+from mulan.config.recipes import named_recipes
+from mulan.training.checkpoint import Progress, write_checkpoint
+from mulan.training.run import Run
+
+
+def test_a_dry_run_starts_no_ray_and_a_finished_run_needs_nothing(
+    monkeypatch: pytest.MonkeyPatch, run_folder: str
+) -> None:
+    joined: list[object] = []
+    monkeypatch.setattr(joining, "connect", joined.append)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    recipe = load_recipe("demo_miniature", named_recipes(), ["data.uri=/corpus", "train.steps=3"])
+    run = Run.at(run_folder, "a")
+    assert joining.looked_at(recipe, run) == []
+    assert joined == []
+    write_checkpoint(run.uri, {"weights.a": torch.ones(1)}, Progress(3))
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    assert joining.looked_at(recipe, run) == joining.join(recipe, run) == []
+    assert len(joined) == 2
