@@ -4,13 +4,14 @@ Zero-shot tagging and retrieval by text alone, with a control that must fail; wr
 """
 
 import argparse
+import os
 
 from jobs import arguments
 from jobs.console import CONSOLE
+from jobs.joining import join_to_evaluate
 from mulan.config.recipe import Recipe
 from mulan.data.index import SPLITS
 from mulan.training.checks import check_loadable, check_model
-from mulan.training.cluster import connect
 from mulan.training.run import Run
 
 
@@ -28,10 +29,11 @@ def main() -> None:
     run.metrics()  # the report shows them; whether they can be read is told before the model is run
     run.check_writable()
     check_loadable(run)
+    if not given.dry_run or os.environ.get("RAY_ADDRESS"):
+        join_to_evaluate(recipe.scale)
     if given.dry_run:
         print(recipe.to_toml(), end="")
         return
-    connect(recipe.scale)
     assess(run, recipe, data_uri=data_uri, split=given.split)
 
 

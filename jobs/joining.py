@@ -1,8 +1,9 @@
-"""The cluster that a job trains on: joined, and looked at before anything of it is taken."""
+"""The cluster that a job runs on: joined, and looked at before anything of it is taken."""
 
 import os
 
 from mulan.config.recipe import Recipe
+from mulan.config.sections import Scale
 from mulan.data import storage
 from mulan.data.examples import MicroBatchReader
 from mulan.data.index import INDEX_NAME
@@ -39,3 +40,16 @@ def join(recipe: Recipe, run: Run, reader: MicroBatchReader | None = None) -> li
 def looked_at(recipe: Recipe, run: Run, reader: MicroBatchReader | None = None) -> list[str]:
     """Does as :func:`join` does for ``--dry-run``, where ``RAY_ADDRESS`` names a cluster; none is started elsewhere."""
     return join(recipe, run, reader) if os.environ.get("RAY_ADDRESS") else []
+
+
+def join_to_evaluate(scale: Scale) -> None:
+    """Joins the cluster, or starts one on this machine, and makes sure that it may have what an evaluation needs.
+
+    Raises:
+        ClusterRefused, ClusterFailed: there is no cluster to be had.
+        ClusterUnfit: it never can.
+    """
+    connect(scale)
+    from mulan.training.preflight import check_room_to_evaluate
+
+    check_room_to_evaluate(scale)

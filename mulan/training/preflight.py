@@ -88,6 +88,30 @@ def room_faults(recipe: Recipe, cluster: Capacity) -> Iterator[Fault]:
         )
 
 
+def check_room_to_evaluate(scale: Scale, cluster: Capacity | None = None) -> None:
+    """Makes sure that the tasks of an evaluation can ever run: those that read, and those that embed.
+
+    Args:
+        cluster: if not given, Ray is asked, which must be initialised.
+
+    Raises:
+        ClusterUnfit: they cannot.
+    """
+    cluster = cluster or capacity()
+    faults = [
+        Fault(
+            "",
+            f"an evaluation needs a {name}, and there is none here, nor can one come ({cluster.in_words()}); "
+            + ("set scale.use_gpu=false, or " if name == "GPU" else "")
+            + "ask for a cluster that may have one",
+        )
+        for name in (["CPU", "GPU"] if scale.use_gpu else ["CPU"])
+        if cluster.ever({name: 1.0}) == 0
+    ]
+    if faults:
+        raise ClusterUnfit(faults)
+
+
 def room_warnings(scale: Scale, cluster: Capacity) -> Iterator[str]:
     """Tells where the cluster can never have room for all CPUs that are to read."""
     labels = data_nodes(scale, cluster)

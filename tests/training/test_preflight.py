@@ -18,7 +18,7 @@ from mulan.data import storage
 from mulan.private_ray.node_types import HEAD_RESOURCE, TYPE_LABEL, UNKNOWN, NodeType, NodeTypes
 from mulan.training import preflight as module
 from mulan.training.capacity import Capacity, Node
-from mulan.training.preflight import ClusterUnfit, Wanted, preflight, room_faults, room_warnings
+from mulan.training.preflight import ClusterUnfit, Wanted, check_room_to_evaluate, preflight, room_faults, room_warnings
 from mulan.training.preflight import weights as weights_of
 from mulan.training.probing import Fault, name_of
 from mulan.training.run import Run
@@ -57,6 +57,18 @@ def test_a_request_that_can_never_be_met_is_told_with_what_there_is() -> None:
 )
 def test_a_request_that_may_be_met_is_waited_for(settings: tuple[str, ...], cluster: Capacity) -> None:
     assert [*room_faults(recipe(*settings), cluster)] == []
+
+
+def test_an_evaluation_that_can_never_run_is_refused() -> None:
+    on_gpu = Scale(use_gpu=True)
+    with pytest.raises(ClusterUnfit, match=r"a GPU, and .* 1 of 4 CPU, .*; set scale\.use_gpu=false, or") as unfit:
+        check_room_to_evaluate(on_gpu, Capacity((HEAD, CPU)))
+    assert unfit.value.exit_code == 2
+    with pytest.raises(ClusterUnfit, match="needs a CPU"):
+        check_room_to_evaluate(Scale(), Capacity((HEAD,)))
+    check_room_to_evaluate(Scale(), Capacity((HEAD, CPU)))
+    for cluster in (Capacity((HEAD,), NodeTypes((GPUS,))), Capacity((HEAD,), UNKNOWN)):
+        check_room_to_evaluate(on_gpu, cluster)
 
 
 def test_too_few_cpus_to_read_are_no_fault() -> None:
