@@ -7,7 +7,7 @@ Its exit code tells whoever started it what to do:
   command may do better, and goes on from the newest checkpoint.
 * 2: the same command would meet it again: a setting, a corpus, credentials, resources that the cluster can never have,
   another driver that has the run, a loss that is not finite. The message says what to mend first; do not retry.
-* 130, 143: interrupted (SIGINT), told to end (SIGTERM). The same command goes on.
+* 130, 143: interrupted (SIGINT, or SIGTERM once Ray is there), told to end (SIGTERM). The same command goes on.
 * 141: whoever read what is printed has gone.
 """
 
@@ -16,7 +16,6 @@ import atexit
 import gc
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -151,24 +150,12 @@ def end(main: Callable[[], None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        _tell_how_to_go_on()
-        sys.exit(128 + signal.SIGINT)
-    except SystemExit as end:
-        if end.code != signal.SIGTERM:  # which Ray takes, and makes an exit of
-            raise
-        _tell_how_to_go_on()
-        sys.exit(128 + signal.SIGTERM)
+        told = "interrupted; what was begun goes on from its newest checkpoint by the same command: "
+        print(told + shlex.join(sys.orig_argv), file=sys.stderr)
+        sys.exit(130)
     except BrokenPipeError:  # whoever read what is printed has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
-
-
-def _tell_how_to_go_on() -> None:
-    command = shlex.join(sys.orig_argv)
-    print(
-        f"interrupted; what was begun goes on from its newest checkpoint by the same command: {command}",
-        file=sys.stderr,
-    )
 
 
 def _check_unicode(arguments: Sequence[str]) -> None:

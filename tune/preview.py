@@ -1,28 +1,29 @@
 """What a sweep would do, in words: ``--dry-run``."""
 
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from ray.tune.search.sample import Float, LogUniform
 
 from mulan.config.recipe import Recipe
 from mulan.config.sections import Scale
+from mulan.training.capacity import Capacity
 from mulan.training.checkpoint_list import checkpoints
 from tune.planned import Trial
-from tune.room import Nodes, trials_at_once
+from tune.room import trials_at_once
 from tune.space import search_space, settings
 
 FIRST_POINTS = 5
 
 
 def preview(
-    recipe: Recipe, trials: Sequence[Trial], *, asked_for: int, concurrent: int | None, nodes: Iterable[Nodes]
+    recipe: Recipe, trials: Sequence[Trial], *, asked_for: int, concurrent: int | None, cluster: Capacity
 ) -> Iterator[str]:
     """The lines that tell what would be tried, what of it at once, and what it costs at most.
 
     Args:
         trials: all of the sweep's, of which the first ``asked_for`` would come to their end.
-        concurrent: as asked for; None to follow ``nodes``, which are those that there may be.
+        concurrent: as asked for; None to follow the cluster.
 
     Raises:
         RunError: what is there of a trial is damaged.
@@ -34,9 +35,8 @@ def preview(
     yield f"{asked_for} trials, of which {asked_for - len(left)} are over; the next"
     for one in left[:FIRST_POINTS]:
         yield f"  {one.run.name}  " + " ".join(f"--set {setting}" for setting in settings(one.values))
-    room = trials_at_once(recipe.scale, nodes)
-    at_once, why = (concurrent, "as asked for") if concurrent else (room, "what the nodes have room for")
-    yield f"{at_once} at once ({why}), each with {_needs(recipe.scale)}"
+    at_once = concurrent or trials_at_once(recipe.scale, cluster)
+    yield in_words(recipe.scale, at_once, cluster)
     yield from _cost(recipe, trials, left, at_once)
 
 
@@ -45,9 +45,11 @@ def _described(domain: Float) -> str:
     return f"{domain.lower:.6g} to {domain.upper:.6g}, {how}"
 
 
-def _needs(scale: Scale) -> str:
-    of_each = f"{'1 GPU and ' if scale.use_gpu else ''}{scale.cpus_per_worker} CPUs"
-    return f"at most {scale.most_workers} workers of {of_each}, and {scale.data_cpus} CPUs that read"
+def in_words(scale: Scale, at_once: int, cluster: Capacity) -> str:
+    """How many trials run at once, on what, and why so many."""
+    worker = f"{'1 GPU and ' if scale.use_gpu else ''}{scale.cpus_per_worker} CPU"
+    needs = f"at most {scale.most_workers} x ({worker}) for workers and {scale.data_cpus} CPU for readers"
+    return f"{at_once} at once, each with {needs}; {cluster.in_words()}"
 
 
 def _cost(recipe: Recipe, trials: Sequence[Trial], left: Sequence[Trial], at_once: int) -> Iterator[str]:

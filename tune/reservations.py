@@ -5,9 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ray.util.placement_group import remove_placement_group
-
-from mulan.private_ray.placement_groups import left_behind
+from mulan.private_ray.placement_groups import give_back
 
 LOOK_PERIOD_S = 1.0
 
@@ -34,7 +32,6 @@ def given_back() -> Iterator[None]:
 def _give_back_until(stop: threading.Event) -> None:
     while not stop.wait(LOOK_PERIOD_S):
         try:
-            for group in left_behind():
-                remove_placement_group(group)
+            give_back()
         except Exception as error:  # a head that does not answer for a while; it is asked again
             log.debug("reservations cannot be looked at: %s", error)

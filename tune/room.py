@@ -1,42 +1,27 @@
 """Where trials run, and how many at once."""
 
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
-
 import ray
 from ray.tune import PlacementGroupFactory
 
 from mulan.config.sections import Scale
+from mulan.training.capacity import Capacity, Resources
 
 
-class Nodes(NamedTuple):
-    """Nodes of one kind."""
+def trials_at_once(scale: Scale, cluster: Capacity) -> int:
+    """Counts the trials for whose workers, and readers on CPUs, the cluster can ever have room; at least 1.
 
-    resources: Mapping[str, float]
-    """Of each, by Ray's names."""
-    number: int = 1
-    """That there are, or that there may be."""
-
-
-def nodes_now() -> list[Nodes]:
-    """The nodes of the cluster that are there."""
-    return [Nodes(node["Resources"]) for node in ray.nodes() if node["Alive"]]
-
-
-def trials_at_once(scale: Scale, nodes: Iterable[Nodes]) -> int:
-    """Trials for whose workers, and data processes on CPUs, these nodes have room; 1 where they have not even that."""
-    nodes, cpus = list(nodes), scale.cpus_per_worker
-    workers = sum(one.number * _workers(scale, one.resources) for one in nodes)
-    rooms = [workers // scale.most_workers]
-    if not scale.use_gpu:  # on GPU nodes, data processes take CPUs that are left, and elsewhere others
-        whole = sum(one.number * one.resources.get("CPU", 0) for one in nodes)
-        rooms.append(int(whole // (scale.most_workers * cpus + scale.data_cpus)))
+    Where its autoscaler knows no limit, or does not tell it, those count that there is room for now.
+    """
+    worker = {"CPU": float(scale.cpus_per_worker)} | ({"GPU": 1.0} if scale.use_gpu else {})
+    rooms = [_most(cluster, worker) // scale.most_workers]
+    if not scale.use_gpu:  # readers take CPUs of training; those of GPUs have others, or what workers leave
+        rooms.append(_most(cluster, {"CPU": 1.0}) // (scale.most_workers * scale.cpus_per_worker + scale.data_cpus))
     return max(1, min(rooms))
 
 
-def _workers(scale: Scale, resources: Mapping[str, float]) -> int:
-    by_cpus = int(resources.get("CPU", 0) // scale.cpus_per_worker)
-    return min(by_cpus, int(resources.get("GPU", 0))) if scale.use_gpu else by_cpus
+def _most(cluster: Capacity, bundle: Resources) -> int:
+    ever = cluster.ever(bundle)
+    return cluster.now(bundle) if ever is None else ever
 
 
 def beside_this_process() -> PlacementGroupFactory:

@@ -29,7 +29,7 @@ def main() -> None:
         "--trials", type=int, required=True, help="points of the search space to try, all calls together"
     )
     parser.add_argument(
-        "--concurrent", type=int, help="trials at a time (default: what the cluster's nodes have room for)"
+        "--concurrent", type=int, help="trials at a time (default: what the cluster can ever have room for)"
     )
     given = parser.parse_args()
     if given.concurrent is not None and given.concurrent < 1:
@@ -59,8 +59,10 @@ def sweep(recipe: Recipe, run: Run, reader: MicroBatchReader, *, trials: int, co
         SweepError: no trial came to a validation.
         SweepUnfinished: trials were given up that another call may bring to their end.
     """
+    from mulan.training.capacity import capacity
     from tune.planned import planned
-    from tune.room import nodes_now, trials_at_once
+    from tune.preview import in_words
+    from tune.room import trials_at_once
     from tune.table import show
     from tune.trials import run_trials
 
@@ -70,7 +72,9 @@ def sweep(recipe: Recipe, run: Run, reader: MicroBatchReader, *, trials: int, co
     if not all(one.is_over(recipe) for one in all_trials[:trials]):
         for line in join(recipe, run, reader):
             CONSOLE.print(f"sweep  {line}", soft_wrap=True)
-        room = concurrent or trials_at_once(recipe.scale, nodes_now())
+        cluster = capacity()
+        room = concurrent or trials_at_once(recipe.scale, cluster)
+        print(f"tune  {in_words(recipe.scale, room, cluster)}", flush=True)
         faults, lost = run_trials(recipe, run, all_trials, asked_for=trials, concurrent=room, reader=shared(reader))
     show(all_trials, [*faults, *lost], recipe, CONSOLE)
     if lost:
@@ -82,12 +86,13 @@ def describe(recipe: Recipe, run: Run, *, trials: int, concurrent: int | None) -
 
     A cluster that is named has been joined.
     """
+    from mulan.training.capacity import Capacity, Node, capacity
     from tune.planned import planned
     from tune.preview import preview
-    from tune.room import Nodes, nodes_now
 
-    nodes = nodes_now() if os.environ.get("RAY_ADDRESS") else [Nodes(own_resources(recipe.scale))]
-    for line in preview(recipe, planned(recipe, run, trials), asked_for=trials, concurrent=concurrent, nodes=nodes):
+    local = Capacity((Node("this machine", own_resources(recipe.scale), {}),))
+    cluster = capacity() if os.environ.get("RAY_ADDRESS") else local
+    for line in preview(recipe, planned(recipe, run, trials), asked_for=trials, concurrent=concurrent, cluster=cluster):
         print(f"# {line}")
 
 

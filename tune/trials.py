@@ -13,6 +13,7 @@ from mulan.data.examples import MicroBatchReader
 from mulan.training.fit import ray_storage
 from mulan.training.heartbeat import telling
 from mulan.training.run import Run
+from mulan.training.trainer import in_words
 from tune.asha import ResumedAsha
 from tune.planned import Trial, runs_uri
 from tune.reservations import given_back
@@ -49,6 +50,7 @@ def run_trials(
         with_parameters(trial, base=recipe, runs_uri=runs_uri(run), readers=[reader]), beside_this_process()
     )
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "0"  # with their stacks
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # an interrupted sweep is not one that has come to its end
     scheduler = ResumedAsha(
         score=metric(recipe),
@@ -76,5 +78,5 @@ def run_trials(
         ),
     )
     with given_back(), telling("tune", recipe.scale, CONSOLE):
-        lost = [str(error) for error in tuner.fit().errors]
+        lost = [in_words(getattr(error, "cause", None) or error) for error in tuner.fit().errors]
     return watch.faults, lost

@@ -22,7 +22,6 @@ class DecidedTrainer(TorchTrainer):
         *arguments: Any,
         counts: WorkerCounts,
         verdict: Callable[[Exception], Verdict],
-        ends_with_driver: bool,
         **named: Any,
     ) -> None:
         """
@@ -30,17 +29,14 @@ class DecidedTrainer(TorchTrainer):
             counts: asked only where ``scaling_config`` leaves a choice. It is pickled, as ``verdict`` is, and called in
                 Ray Train's controller.
             verdict: told of each failure (``ray.train.TrainingFailedError``).
-            ends_with_driver: whether Ray itself ends when this process does, so that nothing need be given back then.
         """
         super().__init__(*arguments, **named)
-        self._counts, self._verdict, self._ends_with_driver = counts, verdict, ends_with_driver
+        self._counts, self._verdict = counts, verdict
 
     def _create_default_callbacks(self) -> list[Any]:
-        # each of these starts a process: to hand out datasets, and to give back what is reserved if the controller is
-        # killed
-        needless: tuple[type, ...] = (DatasetsCallback,)
-        if self._ends_with_driver:
-            needless += (PlacementGroupCleanerCallback,)
+        # each of these starts a process: to hand out datasets, and to give back what a controller that was killed had
+        # reserved, which works only beside a dashboard and a single Ray; see mulan.private_ray.placement_groups
+        needless = DatasetsCallback, PlacementGroupCleanerCallback
         return [one for one in super()._create_default_callbacks() if not isinstance(one, needless)]
 
     def _initialize_and_run_controller(self, **parts: Any) -> Any:

@@ -4,7 +4,13 @@ import ray
 from ray import PlacementGroupID
 from ray._private.state import state
 from ray.core.generated.gcs_pb2 import PlacementGroupTableData
-from ray.util.placement_group import PlacementGroup
+from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+
+def give_back() -> None:
+    """Removes the placement groups that are left behind, so that their resources are free."""
+    for group in left_behind():
+        remove_placement_group(group)
 
 
 def left_behind() -> list[PlacementGroup]:

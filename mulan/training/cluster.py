@@ -3,8 +3,10 @@
 import logging
 import os
 import secrets
+import signal
 import socket
 import textwrap
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +21,7 @@ T = TypeVar("T")
 
 ANSWER_TIMEOUT_S = 20.0
 """In which a cluster that is to be joined must take a connection."""
+
 
 _started: set[int] = set()
 """Number of this process, once it has started a Ray of its own; a process forked from it has another."""
@@ -45,6 +48,8 @@ def connect(scale: Scale) -> None:
     A local cluster offers the CPUs that the recipe asks for, whether or not the machine has so many: two workers and
     their data tasks share two cores well.
 
+    From then on SIGTERM, by which ``ray job stop`` ends a job, interrupts this process as SIGINT does.
+
     Raises:
         ClusterRefused, ClusterFailed: there is none to be had; says why, and what to do.
     """
@@ -65,6 +70,9 @@ def connect(scale: Scale) -> None:
     except Exception as error:  # ray.init raises what it meets, of every kind
         _started.discard(os.getpid())
         raise not_to_be_had(error, address) from error
+    if threading.current_thread() is threading.main_thread():
+        # Ray's own, set meanwhile, ends this process with the code of a failure and no word on how to go on
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def shared(value: T) -> "ray.ObjectRef[T]":

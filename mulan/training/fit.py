@@ -28,6 +28,7 @@ from mulan.data.storage_errors import StorageError
 from mulan.data.trees import LiteralHandler
 from mulan.objectives.collectives import gather_objects
 from mulan.private_ray.controller import wait_for_answers
+from mulan.private_ray.placement_groups import give_back
 from mulan.training.checkpoint import Progress, read_newest
 from mulan.training.checkpoint_list import checkpoints
 from mulan.training.checks import check_corpus
@@ -113,6 +114,7 @@ def _train(
         stopped = f"run {run.uri} stopped: {in_words(error)}"
         raise TrainingFailed(stopped, exit_code=final.exit_code if final else 1) from error
     except RayActorError as error:
+        give_back()
         raise ControllerLost(f"run {run.uri} stopped with Ray Train's controller: {in_words(error)}") from error
     finally:
         source.end()

@@ -11,7 +11,6 @@ from mulan.config.errors import MulanError
 from mulan.private_ray.controller import DecidedTrainer
 from mulan.private_ray.decisions import Verdict
 from mulan.private_ray.failures import controller_cause, waited_in_vain, worker_causes
-from mulan.training.cluster import ends_with_this_process
 from mulan.training.errors import TrainingFailed
 
 
@@ -39,7 +38,6 @@ class Trainer(DecidedTrainer):
             *arguments,
             counts=EvenShares(worker_counts, steps_saved, room_ever),
             verdict=FailuresInARow(steps_saved, failed),
-            ends_with_driver=ends_with_this_process(),
             **named,
         )
 

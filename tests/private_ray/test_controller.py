@@ -15,24 +15,20 @@ from mulan.private_ray.failures import Failures
 from mulan.private_ray.scaling import ElasticWorkers
 
 
-def trainer(workers: int | tuple[int, int] = 1, *, ends_with_driver: bool = False) -> DecidedTrainer:
+def trainer(workers: int | tuple[int, int] = 1) -> DecidedTrainer:
     return DecidedTrainer(
         print,
         counts=None,
         verdict=lambda _: Verdict.GIVE_UP,
-        ends_with_driver=ends_with_driver,
         scaling_config=ScalingConfig(num_workers=workers),
         run_config=RunConfig(failure_config=FailureConfig(max_failures=3)),
     )
 
 
-@pytest.mark.parametrize("ends_with_driver", [False, True])
-def test_no_process_is_started_that_has_nothing_to_do(ends_with_driver: bool) -> None:
-    callbacks = trainer(ends_with_driver=ends_with_driver)._create_default_callbacks()
-    started = {type(callback).__name__ for callback in callbacks}
+def test_no_process_is_started_that_has_nothing_to_do() -> None:
+    started = {type(callback).__name__ for callback in trainer()._create_default_callbacks()}
     assert "BackendSetupCallback" in started
-    assert "DatasetsCallback" not in started
-    assert ("PlacementGroupCleanerCallback" in started) is not ends_with_driver
+    assert not {"DatasetsCallback", "PlacementGroupCleanerCallback"} & started
 
 
 @pytest.mark.parametrize(("workers", "elastic"), [(2, False), ((1, 2), True)])

@@ -7,7 +7,7 @@ import ray
 from ray.core.generated.gcs_pb2 import PlacementGroupTableData
 from ray.util.placement_group import placement_group, remove_placement_group
 
-from mulan.private_ray.placement_groups import _is_left_behind, left_behind
+from mulan.private_ray.placement_groups import _is_left_behind, give_back, left_behind
 from tests.waiting import wait_until
 
 OURS, OTHERS = bytes.fromhex("01000000"), bytes.fromhex("02000000")
@@ -57,6 +57,6 @@ def test_groups_of_actors_that_died_are_found_and_no_others(ray_cluster: None) -
         ray.kill(each)
     wait_until(lambda: len(left_behind()) == 3, what="the groups of dead actors")
     assert {group.id.hex() for group in left_behind()} == set(made)
-    for group in [*left_behind(), own]:
-        remove_placement_group(group)
+    give_back()
+    remove_placement_group(own)
     wait_until(lambda: not left_behind(), what="their removal")

@@ -191,7 +191,7 @@ TRAIN_NEEDS = [
     Need(
         f"{CALLBACKS}.placement_group_callback:PlacementGroupCleanerCallback",
         "controller",
-        "a run on a Ray of its own starts a process that watches for the end of the controller",
+        "each run starts a process that watches for the end of its controller",
         is_a_class,
     ),
     Need(

@@ -1,6 +1,7 @@
 """A Ray that cannot be started or joined is told in one line with what to do; without one being started here."""
 
 import os
+import signal
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -85,3 +86,14 @@ def test_without_a_home_a_token_is_made_for_this_ray_alone(
     monkeypatch.setenv("HOME", str(tmp_path))
     connect(Scale())
     assert "RAY_AUTH_TOKEN" not in os.environ
+
+
+def test_sigterm_interrupts_a_job(fake_ray: SimpleNamespace) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    fake_ray.init = lambda **_: signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        connect(Scale())
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -7,14 +7,14 @@ import pytest
 from mulan.config.recipe import Recipe, load_recipe
 from mulan.config.recipes import named_recipes
 from mulan.data import storage
+from mulan.training.capacity import Capacity, Node
 from mulan.training.checkpoint import checkpoint_name
 from mulan.training.run import JsonLinesLog, Run
 from tune.planned import Trial, planned
 from tune.preview import preview
-from tune.room import Nodes
 from tune.space import settings
 
-NODES = [Nodes({"CPU": 6.0}, 2)]
+CLUSTER = Capacity(tuple(Node(name, {"CPU": 6.0}, {}) for name in ("a", "b")))
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def recipe() -> Recipe:
 
 
 def lines(recipe: Recipe, trials: list[Trial], concurrent: int | None = None) -> list[str]:
-    return list(preview(recipe, trials, asked_for=3, concurrent=concurrent, nodes=NODES))
+    return list(preview(recipe, trials, asked_for=3, concurrent=concurrent, cluster=CLUSTER))
 
 
 def test_space_points_room_and_cost_before_anything_has_run(recipe: Recipe, run_folder: str) -> None:
@@ -40,7 +40,8 @@ def test_space_points_room_and_cost_before_anything_has_run(recipe: Recipe, run_
     assert told[4] == f"  trial_0000  {words}"
     assert [line.split()[0] for line in told[4:7]] == ["trial_0000", "trial_0001", "trial_0002"]
     assert told[7:] == [
-        "4 at once (what the nodes have room for), each with at most 2 workers of 1 CPUs, and 1 CPUs that read",
+        "4 at once, each with at most 2 x (1 CPU) for workers and 1 CPU for readers; "
+        "alive are 2 of 6 CPU, and there is no autoscaler",
         "at most 30 steps in all, 60 worker-steps",
         "CPU-hours are not known before a trial of this sweep has run",
     ]
@@ -54,7 +55,7 @@ def test_what_is_left_of_a_sweep_that_has_begun(recipe: Recipe, run_folder: str)
     storage.write_atomically(f"{trials[1].run.uri}/{checkpoint_name(4)}/manifest.json", manifest)
     told = lines(recipe, trials, concurrent=2)
     assert told[3] == "3 trials, of which 1 are over; the next"
-    assert told[6].startswith("2 at once (as asked for), ")
+    assert told[6].startswith("2 at once, ")
     assert told[7:] == [
         "at most 16 steps in all, 32 worker-steps",
         "at most 4.8 CPU-hours, and 0.8 hours if as many run all the time",

@@ -1,7 +1,8 @@
-"""A real sweep of two trials on this machine."""
+"""Real sweeps on this machine, whose processes may be killed."""
 
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,7 +22,9 @@ from mulan.training.lease import held
 from mulan.training.run import Run, read_lines
 from tests.waiting import wait_until
 from tune.errors import SweepError
-from tune.space import search_space, settings
+from tune.planned import planned
+from tune.space import search_space
+from tune.space import settings as settings_of
 from tune.sweep import for_sweep, main
 from tune.trial import metric
 
@@ -115,6 +118,78 @@ def test_a_sweep_that_was_killed_goes_on_under_its_name(tiny_corpus: str, tmp_pa
     assert "has another recipe" in other.stderr
 
 
+def begun(*arguments: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def strike(sweep: "subprocess.Popen[str]", kind: str, *, once: Callable[[], bool]) -> None:
+    """Kills a process of a sweep, by its title, when something is reached while it runs."""
+
+    def struck() -> bool:
+        assert sweep.poll() is None, sweep.communicate()
+        for one in psutil.Process(sweep.pid).children(recursive=True) if once() else ():
+            with suppress(psutil.NoSuchProcess):
+                if kind in one.cmdline()[0]:
+                    one.kill()
+                    return True
+        return False
+
+    wait_until(struck, what=f"a {kind}", limit_s=300)
+
+
+@pytest.mark.long(group="whole")
+@pytest.mark.processes
+@pytest.mark.timeout(1800)
+def test_a_sweep_comes_to_the_same_end_whatever_is_killed(tiny_corpus: str, tmp_path: Path) -> None:
+    settings = ["train.steps=12", "train.validate_every_steps=2", "scale.workers=1", "scale.data_cpus=1"]
+    common = ["--data", tiny_corpus, "--storage", str(tmp_path)]
+    common += [word for setting in settings for word in ("--set", setting)]
+    call = [*common, "--name", "s", "--trials", "9"]
+    recipe = for_sweep(load_recipe("demo_miniature", named_recipes(), settings, data_uri=tiny_corpus), 9)
+    trials = planned(recipe, Run(str(tmp_path), "s"), 9)
+
+    def is_under_way(number: int) -> bool:
+        return bool(checkpoints(trials[number].run.uri)) and not trials[number].is_over(recipe)
+
+    def goes_on(number: int) -> int:
+        return sum("go on from step" in line["event"] for line in read_lines(trials[number].run.events_uri))
+
+    first = begun(*call)
+    kill_when(first, lambda: is_under_way(0))
+
+    second = begun(*call)
+    strike(second, "ImplicitFunc", once=lambda: is_under_way(1))
+    wait_until(lambda: goes_on(1) == 2, what="the trial in another process", limit_s=300)
+    second.terminate()
+    told = second.communicate(timeout=60)[0]
+    assert second.returncode == 130, told
+    assert "trial_0001  its process was lost; it goes on in another one" in told
+    assert "Traceback" not in told
+    assert f"by the same command: {sys.executable} -m tune.sweep --recipe demo_miniature --data" in told
+
+    third = begun(*call)
+    strike(third, "RayTrainWorker", once=lambda: is_under_way(2))
+    wait_until(lambda: goes_on(2) == 2, what="the trial with another worker", limit_s=300)
+    third.send_signal(signal.SIGINT)
+    assert third.wait(timeout=60) == 130
+
+    done = sweep(*call)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {path.name for path in (tmp_path / "s" / "trials").iterdir()} == {trial.run.name for trial in trials}
+    assert [trial.run.recipe().optim.lr for trial in trials] == [trial.values["optim.lr"] for trial in trials]
+    assert all(trial.is_over(recipe) for trial in trials)
+    assert any(checkpoints(trial.run.uri)[0].steps_done < 12 for trial in trials), "ASHA has stopped none"
+    words = shlex.split(done.stdout.partition("best: ")[2].partition("\n")[0])
+    best = next(trial for trial in trials if list(settings_of(trial.values)) == words[1::2])
+    again = [sys.executable, "-m", "jobs.train", "--recipe", "demo_miniature", *common, "--name", "again", *words]
+    subprocess.run(again, check=True, timeout=500, stdout=subprocess.DEVNULL)
+    scores = {
+        line["step"]: line["validation"] for line in Run(str(tmp_path), "again").metrics() if "validation" in line
+    }
+    for step, score in best.scores(recipe):
+        assert scores[step]["recall10"] == pytest.approx(score, rel=1e-6)
+
+
 def test_a_dry_run_prints_a_recipe_and_what_would_be_tried(
     tiny_corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,7 +239,7 @@ def test_the_space_is_made_of_the_fields_that_count(name: str, fields: set[str],
     assert metric(recipe) == score
     for _ in range(20):
         point = {field: domain.sample() for field, domain in search_space(recipe).items()}
-        swept = load_recipe(name, named_recipes(), settings(point))
+        swept = load_recipe(name, named_recipes(), settings_of(point))
         for field, value in point.items():
             section: Any = swept
             for part in field.split("."):
