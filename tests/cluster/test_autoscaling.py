@@ -91,7 +91,7 @@ def submitted(nodes: Autoscaled, corpus_uri: str, run: Run, *settings: str) -> I
 
 def test_nodes_come_for_a_job_and_go_after_it(nodes: Autoscaled, tiny_corpus: str, run_folder: str) -> None:
     run = Run(run_folder, "elastic")
-    settings = ["scale.workers=[1,2]", f"train.steps={STEPS}", "train.checkpoint_every_steps=10"]
+    settings = ["scale.workers=[1,2]", "scale.data_cpus=1", f"train.steps={STEPS}", "train.checkpoint_every_steps=10"]
     assert not nodes.alive()
     with submitted(nodes, tiny_corpus, run, *settings) as job:
         job.wait_for_event("1 workers go on from step 0")
