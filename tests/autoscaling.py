@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 
+from mulan.private_ray.node_types import TYPE_LABEL
 from tests.nodes import ENVIRONMENT, Cluster, Node, cluster, free_ports
 
 PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
@@ -35,11 +36,11 @@ class NodeType:
     labels: Mapping[str, str]
     most: int
 
-    def in_config(self) -> dict[str, Any]:
+    def in_config(self, name: str) -> dict[str, Any]:
         """As the autoscaler's file has it."""
         return {
             "resources": {**self.resources, "object_store_memory": OBJECT_STORE},
-            "labels": dict(self.labels),
+            "labels": {**self.labels, TYPE_LABEL: name},  # which nodes elsewhere take from their environment
             "node_config": {},
             "min_workers": 0,
             "max_workers": self.most,
@@ -123,7 +124,7 @@ class _Config:
             "head_node_type": HEAD_TYPE,
             "available_node_types": {
                 HEAD_TYPE: {"resources": {}, "node_config": {}, "max_workers": 0},
-                **{name: each.in_config() for name, each in self.types.items()},
+                **{name: each.in_config(name) for name, each in self.types.items()},
             },
         }
         beside = self.file.with_suffix(".new")
