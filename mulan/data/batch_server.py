@@ -78,6 +78,7 @@ class BatchServer:
         self._segment_groups = segment_groups
         self._changed = threading.Condition()
         self._attempt = ""
+        self._thread: threading.Thread | None = None
         self._forget()
 
     def _forget(self) -> None:
@@ -94,8 +95,11 @@ class BatchServer:
 
     def begin(
         self, attempt: str, groups: Groups, reader: "list[ray.ObjectRef[MicroBatchReader]]", me: list[Any]
-    ) -> None:
+    ) -> bool:
         """Serves another attempt from now on, in the place of the one before.
+
+        Returns False where that one cannot be ended: Ray Data waits for CPUs that it was to read on, and would go on
+        asking the autoscaler for them. This process has to end first.
 
         Args:
             attempt: its name.
@@ -108,7 +112,15 @@ class BatchServer:
             self._attempt = attempt
             self._left = len(groups)
             self._changed.notify_all()
-        threading.Thread(target=self._read, args=(attempt, groups, reader[0], Pool(me, attempt)), daemon=True).start()
+        if self._thread is not None:
+            self._thread.join(timeout=_ANSWER_S)
+            if self._thread.is_alive():
+                return False
+        self._thread = threading.Thread(
+            target=self._read, args=(attempt, groups, reader[0], Pool(me, attempt)), daemon=True
+        )
+        self._thread.start()
+        return True
 
     def _read(self, attempt: str, groups: Groups, reader: "ray.ObjectRef[MicroBatchReader]", pool: "Pool") -> None:
         try:

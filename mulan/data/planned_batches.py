@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import ray
-from ray.exceptions import ObjectLostError
+from ray.exceptions import ObjectLostError, RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mulan.data.batch import Batch
@@ -30,6 +30,8 @@ PATIENCE_S = 30.0
 
 _TOLD_AFTER_S = 10.0
 _POLL_S = 0.1
+_RESTART_LIMIT_S = 120.0
+"""In which a batch server that had to end is there again."""
 
 
 class NoData(RuntimeError):
@@ -55,8 +57,17 @@ class Source:
 
         ``schedule``: any worker's.
         """
-        attempt = uuid.uuid4().hex
-        ray.get(self.server.begin.remote(attempt, Groups(schedule, self.size), [self.reader], [self.server]))
+        attempt, groups = uuid.uuid4().hex, Groups(schedule, self.size)
+        begun, deadline_s = False, time.monotonic() + _RESTART_LIMIT_S
+        while not begun:
+            try:
+                begun = ray.get(self.server.begin.remote(attempt, groups, [self.reader], [self.server]))
+                if not begun:
+                    ray.kill(self.server, no_restart=False)
+            except RayActorError:  # it is starting again
+                if time.monotonic() > deadline_s:
+                    raise
+                time.sleep(_POLL_S)
         return attempt
 
     def end(self) -> None:

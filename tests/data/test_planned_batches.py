@@ -210,6 +210,23 @@ def test_a_worker_ends_before_the_others_take_it_for_lost_and_names_data(
     source.end()
 
 
+def process_of(_: object) -> int:
+    return os.getpid()
+
+
+def test_an_attempt_that_waits_for_cpus_is_ended_for_the_next_one(reader: MicroBatchReader) -> None:
+    """It would go on asking the autoscaler for nodes, beside the next one."""
+    recipe = short_recipe(reader.corpus.uri)
+    schedule = Schedule(recipe.train, recipe.batch, rank=0, workers=1)
+    source = starved(reader)
+    source.begin(schedule)
+    process = ray.get(source.server.__ray_call__.remote(process_of))
+    attempt = source.begin(schedule)
+    assert ray.get(source.server.__ray_call__.remote(process_of)) != process
+    assert [batch.item for batch in planned_batches(source, attempt, schedule)] == list(schedule)
+    source.end()
+
+
 def test_each_execution_runs_in_the_processes_of_the_one_before(
     reader: MicroBatchReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
