@@ -13,7 +13,8 @@ import subprocess
 import sys
 import time
 
-USERS_FAULT = 2
+from mulan.config.errors import USERS_FAULT
+
 _STOP_LIMIT_S = 60
 
 

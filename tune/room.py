@@ -5,6 +5,7 @@ from ray.tune import PlacementGroupFactory
 
 from mulan.config.sections import Scale
 from mulan.training.capacity import Capacity, Resources
+from mulan.training.limits import worker_resources
 
 
 def trials_at_once(scale: Scale, cluster: Capacity) -> int:
@@ -12,8 +13,7 @@ def trials_at_once(scale: Scale, cluster: Capacity) -> int:
 
     Where its autoscaler knows no limit, or does not tell it, those count that there is room for now.
     """
-    worker = {"CPU": float(scale.cpus_per_worker)} | ({"GPU": 1.0} if scale.use_gpu else {})
-    rooms = [_most(cluster, worker) // scale.most_workers]
+    rooms = [_most(cluster, worker_resources(scale)) // scale.most_workers]
     if not scale.use_gpu:  # readers take CPUs of training; those of GPUs have others, or what workers leave
         rooms.append(_most(cluster, {"CPU": 1.0}) // (scale.most_workers * scale.cpus_per_worker + scale.data_cpus))
     return max(1, min(rooms))

@@ -15,7 +15,7 @@ from mulan.config.recipe import Recipe
 from mulan.data.examples import MicroBatchReader
 from mulan.training.checks import check_corpus
 from mulan.training.cluster import own_resources, shared
-from mulan.training.lease import held
+from mulan.training.lease import Fence, held
 from mulan.training.run import Run
 from tune.errors import SweepError, SweepUnfinished
 
@@ -44,15 +44,19 @@ def main() -> None:
         print(recipe.to_toml(), *(f"# {line}\n" for line in told), sep="", end="")
         describe(recipe, run, trials=given.trials, concurrent=given.concurrent)
         return
-    with held(run.uri):
+    with held(run.uri) as fence:
         run.begin(recipe)
-        sweep(recipe, run, reader, trials=given.trials, concurrent=given.concurrent)
+        sweep(recipe, run, reader, fence, trials=given.trials, concurrent=given.concurrent)
 
 
-def sweep(recipe: Recipe, run: Run, reader: MicroBatchReader, *, trials: int, concurrent: int | None) -> None:
+def sweep(
+    recipe: Recipe, run: Run, reader: MicroBatchReader, fence: Fence, *, trials: int, concurrent: int | None
+) -> None:
     """Runs what is left of the trials, and shows all that there are, best first.
 
-    ``reader``: of the recipe.
+    Args:
+        reader: of the recipe.
+        fence: of the sweep.
 
     Raises:
         RunError: what is there of a trial is damaged.
@@ -75,7 +79,9 @@ def sweep(recipe: Recipe, run: Run, reader: MicroBatchReader, *, trials: int, co
         cluster = capacity()
         room = concurrent or trials_at_once(recipe.scale, cluster)
         print(f"tune  {in_words(recipe.scale, room, cluster)}", flush=True)
-        faults, lost = run_trials(recipe, run, all_trials, asked_for=trials, concurrent=room, reader=shared(reader))
+        faults, lost = run_trials(
+            recipe, run, all_trials, asked_for=trials, concurrent=room, reader=shared(reader), fence=fence
+        )
     show(all_trials, [*faults, *lost], recipe, CONSOLE)
     if lost:
         raise SweepUnfinished(f"{len(lost)} trials were given up, and go on by the same command: {lost[0]}")

@@ -6,10 +6,9 @@ import ray.tune
 from ray import ObjectRef
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from mulan.config.errors import MulanError
+from mulan.config.errors import USERS_FAULT, MulanError
 from mulan.config.recipe import Recipe, load_recipe
 from mulan.data.examples import MicroBatchReader
-from mulan.training.errors import ControllerLost
 from mulan.training.fit import fit
 from mulan.training.headline import headline
 from mulan.training.run import Run
@@ -34,14 +33,13 @@ def trial(config: dict[str, Any], *, base: Recipe, runs_uri: str, readers: list[
             a list so that Tune hands it on as a reference.
 
     Raises:
-        ControllerLost: the same trial can be started again. What another attempt would meet again is reported instead,
-            since Tune would make that attempt.
+        MulanError: another attempt may mend it, and Tune makes one. What it would meet again is reported instead.
     """
     recipe = load_recipe("sweep", {"sweep": base}, settings(config["trial"]["values"]))
     try:
         fit(recipe, Run(runs_uri, config["trial"]["name"]), reader=readers[0], callbacks=[TuneReportCallback()])
-    except ControllerLost:
-        raise
     except MulanError as error:
+        if error.exit_code != USERS_FAULT:
+            raise
         # below every step at which trials are compared
         ray.tune.report({"step": 0, metric(recipe): 0.0, FAULT: str(error)})

@@ -12,6 +12,7 @@ from mulan.config.recipe import Recipe
 from mulan.data.examples import MicroBatchReader
 from mulan.training.fit import ray_storage
 from mulan.training.heartbeat import telling
+from mulan.training.lease import Fence
 from mulan.training.run import Run
 from mulan.training.trainer import in_words
 from tune.asha import ResumedAsha
@@ -30,6 +31,7 @@ def run_trials(
     asked_for: int,
     concurrent: int,
     reader: "ObjectRef[MicroBatchReader]",
+    fence: Fence,
 ) -> tuple[list[str], list[str]]:
     """Runs what is left of a sweep's trials; each is a run in the sweep's folder.
 
@@ -39,6 +41,10 @@ def run_trials(
         concurrent: must not be more than the cluster can ever run: drivers ask for next to nothing, so all would start,
             and wait for each other's workers for ever.
         reader: of all trials.
+        fence: of the sweep.
+
+    Raises:
+        RunTakenOver: another driver has the sweep since.
 
     Returns:
         what went wrong in trials that another attempt would not mend, and why others were given up.
@@ -60,7 +66,7 @@ def run_trials(
         grace_period=recipe.train.checkpoint_every_steps,
         reduction_factor=3,
     )
-    watch = Watch(recipe, left)
+    watch = Watch(recipe, left, fence)
     losses = recipe.scale.max_failures
     tuner = Tuner(
         trainable,

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 
+USERS_FAULT = 2
+"""The exit code that says that another attempt would meet the same."""
+
 
 class MulanError(Exception):
     """A fault outside the program: its message names the thing and the remedy. Commands print it alone and exit."""
 
-    exit_code = 2
+    exit_code = USERS_FAULT
     """2: another attempt would meet it again, until somebody mends it. 1: another attempt may go well."""
 
 

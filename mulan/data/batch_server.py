@@ -89,13 +89,11 @@ class BatchServer:
         self._reading: dict[int, _Reading] = {}
         self._arrived: set[int] = set()
         self._waiting: set[int] = set()
-        self._own: set[int] = set()
+        self._reading_themselves: set[int] = set()
         self._left = 0
         self._fault: str | None = None
 
-    def begin(
-        self, attempt: str, groups: Groups, reader: "list[ray.ObjectRef[MicroBatchReader]]", me: list[Any]
-    ) -> bool:
+    def begin(self, attempt: str, groups: Groups, reader: "list[ray.ObjectRef[MicroBatchReader]]", me: Any) -> bool:
         """Serves another attempt from now on, in the place of the one before.
 
         Returns False where that one cannot be ended: Ray Data waits for CPUs that it was to read on, and would go on
@@ -117,15 +115,17 @@ class BatchServer:
             if self._thread.is_alive():
                 return False
         self._thread = threading.Thread(
-            target=self._read, args=(attempt, groups, reader[0], Pool(me, attempt)), daemon=True
+            target=self._read, args=(attempt, groups, reader[0], ServerOfReaders(me, attempt)), daemon=True
         )
         self._thread.start()
         return True
 
-    def _read(self, attempt: str, groups: Groups, reader: "ray.ObjectRef[MicroBatchReader]", pool: "Pool") -> None:
+    def _read(
+        self, attempt: str, groups: Groups, reader: "ray.ObjectRef[MicroBatchReader]", server: "ServerOfReaders"
+    ) -> None:
         try:
             for segment in segments(len(groups), self._segment_groups):
-                blocks = execute(groups, segment, reader, pool, cpus=self._most_cpus(), label_selector=self._labels)
+                blocks = execute(groups, segment, reader, server, cpus=self._most_cpus(), label_selector=self._labels)
                 for number, block in zip(segment, blocks, strict=True):
                     if not self._keep(attempt, number, block, last=segment.stop - 1):
                         return
@@ -151,7 +151,9 @@ class BatchServer:
                 return False
             self._left -= 1
             self._reading.pop(number, None)
-            if number not in self._unwanted:
+            if number in self._unwanted:
+                self._unwanted.discard(number)
+            else:
                 self._found[number] = block
                 self._changed.notify_all()
             self._changed.wait_for(lambda: attempt != self._attempt or self._wanted > number + 1 or self._begun >= last)
@@ -183,7 +185,7 @@ class BatchServer:
         """Tells that a worker makes this group for itself; one that a reader has begun is made twice."""
         with self._changed:
             if attempt == self._attempt:
-                self._own.add(rank)
+                self._reading_themselves.add(rank)
                 if number not in self._reading:
                     self._unwanted.add(number)
                     self._changed.notify_all()
@@ -199,7 +201,7 @@ class BatchServer:
         with self._changed:
             if attempt == self._attempt:
                 self._waiting.discard(rank)
-                self._own.discard(rank)
+                self._reading_themselves.discard(rank)
 
     def arrives(self, attempt: str, rank: int, workers: int) -> bool:
         """Tells that a worker has its first batches; returns, after some seconds, whether all workers have."""
@@ -246,26 +248,25 @@ class BatchServer:
                 at_work=len(at_work),
                 asked_for=min(self._cpus, max(self._left, 1)),
                 waiting=tuple(sorted(self._waiting)),
-                reading=tuple(sorted(self._own)),
-                no_more_nodes=free < 1 or cpus <= len(at_work),
+                reading=tuple(sorted(self._reading_themselves)),
+                no_more_nodes=cpus <= len(at_work) if self._labels else free < 1,
             )
 
 
 @dataclass(frozen=True)
-class Pool:
-    """What readers know of the server; see :class:`mulan.data.pipeline.Watched`."""
+class ServerOfReaders:
+    """The server as its readers know it; see :class:`mulan.data.pipeline.GroupServer`."""
 
-    server: list[Any]
-    """Its handle."""
+    handle: Any
     attempt: str
 
     def begins(self, number: int) -> bool:
         context = ray.get_runtime_context()
-        asked = self.server[0].begins.remote(self.attempt, number, context.get_worker_id(), context.get_node_id())
+        asked = self.handle.begins.remote(self.attempt, number, context.get_worker_id(), context.get_node_id())
         return bool(ray.get(asked))
 
     def ends(self, number: int) -> None:
-        self.server[0].ends.remote(self.attempt, number)
+        self.handle.ends.remote(self.attempt, number)
 
 
 def start_batch_server(

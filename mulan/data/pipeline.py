@@ -29,8 +29,8 @@ READERS_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"
 """A reader has one CPU. Processes with an environment of their own are not used again for training, either."""
 
 
-class Watched(Protocol):
-    """Whoever hands the groups out is asked before each, and told after it. Called in the reading processes."""
+class GroupServer(Protocol):
+    """Whoever hands the groups out, as the processes know it that read them: asked before each, and told after it."""
 
     def begins(self, number: int) -> bool:
         """Returns whether the group is still wanted."""
@@ -63,7 +63,7 @@ def execute(
     groups: Groups,
     segment: range,
     reader: "ray.ObjectRef[MicroBatchReader]",
-    watched: Watched,
+    server: GroupServer,
     *,
     cpus: int,
     label_selector: Mapping[str, str],
@@ -72,12 +72,12 @@ def execute(
 
     Args:
         reader: lies once per node in the object store, with the index in it.
-        watched: pickled once for all tasks.
+        server: pickled once for all tasks.
         cpus: most tasks at a time, of one CPU each.
         label_selector: labels of the nodes that may read.
     """
     quiet_data_context()
-    work = ray.put((groups, [reader], watched))  # in a list, so that it is fetched where it is used
+    work = ray.put((groups, [reader], server))  # in a list, so that it is fetched where it is used
     dataset = ray.data.read_datasource(
         _Tasks([partial(_read_group, [work], number) for number in segment]),
         override_num_blocks=len(segment),
@@ -112,21 +112,21 @@ class _Tasks(Datasource):
 
 
 def _read_group(work: list["ray.ObjectRef[Any]"], number: int) -> list[Any]:
-    groups, reader, watched = _work(work[0])
+    groups, reader, server = _work(work[0])
     give_way()
-    if not watched.begins(number):
+    if not server.begins(number):
         return [BlockAccessor.batch_to_block({"unwanted": [True]})]
     group = make_group(reader, groups.items(number))
-    watched.ends(number)
+    server.ends(number)
     return [BlockAccessor.batch_to_block(group)]
 
 
 @lru_cache(maxsize=1)
-def _work(work: "ray.ObjectRef[Any]") -> tuple[Groups, MicroBatchReader, Watched]:
+def _work(work: "ray.ObjectRef[Any]") -> tuple[Groups, MicroBatchReader, GroupServer]:
     """What a process needs for all groups of an execution."""
     keep_freed_memory()
-    groups, (reader,), watched = ray.get(work)
-    return groups, ray.get(reader), watched
+    groups, (reader,), server = ray.get(work)
+    return groups, ray.get(reader), server
 
 
 def columns(block: Any) -> dict[str, Any]:

@@ -6,15 +6,16 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
 import ray
-from ray.exceptions import ObjectLostError, RayActorError
+from ray.exceptions import GetTimeoutError, ObjectLostError, RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mulan.data.batch import Batch
-from mulan.data.batch_server import start_batch_server
+from mulan.data.batch_server import Answer, start_batch_server
 from mulan.data.examples import MicroBatchReader
 from mulan.data.freed_memory import keep_freed_memory
 from mulan.data.groups import Groups, batches, group_size, make_group
@@ -30,6 +31,7 @@ PATIENCE_S = 30.0
 
 _TOLD_AFTER_S = 10.0
 _POLL_S = 0.1
+_POLL_FETCH_S = 2.0
 _RESTART_LIMIT_S = 120.0
 """In which a batch server that had to end is there again."""
 
@@ -61,7 +63,7 @@ class Source:
         begun, deadline_s = False, time.monotonic() + _RESTART_LIMIT_S
         while not begun:
             try:
-                begun = ray.get(self.server.begin.remote(attempt, groups, [self.reader], [self.server]))
+                begun = ray.get(self.server.begin.remote(attempt, groups, [self.reader], self.server))
                 if not begun:
                     ray.kill(self.server, no_restart=False)
             except RayActorError:  # it is starting again
@@ -72,7 +74,8 @@ class Source:
 
     def end(self) -> None:
         """Ends the server and its readers."""
-        ray.kill(self.server)
+        with suppress(RayError):  # Ray may have gone before
+            ray.kill(self.server)
 
 
 def _unlimited() -> int | None:
@@ -108,7 +111,13 @@ def start_source(
         most_workers=most_workers,
         segment_groups=segment_groups,
     )
-    return Source(server, reader, group_size(ray.get(reader).waveform_shape), limit_s=limit_s)
+    return Source(
+        server,
+        reader,
+        group_size(ray.get(reader).waveform_shape),
+        patience_s=min(PATIENCE_S, limit_s / 2),
+        limit_s=limit_s,
+    )
 
 
 def planned_batches(source: Source, attempt: str, schedule: Schedule) -> Iterator[Batch]:
@@ -138,10 +147,10 @@ class _Blocks:
         self._coming: deque[Future[Any]] = deque()
         self._asked = 0
         self._place = 0
-        self._own: Any = None
+        self._own_reader: Any = None
         self._making: dict[int, ray.ObjectRef[Any]] = {}
         self._behind = False
-        self._told = False
+        self._reported = False
 
     def close(self) -> None:
         self._closed = True
@@ -154,7 +163,7 @@ class _Blocks:
         if self._place == last:
             raise StopIteration
         while self._asked < min(self._place + 1 + GROUPS_AHEAD, last):
-            self._coming.append(self._threads.submit(self._fetch, self._groups.number(self._rank, self._asked)))
+            self._coming.append(self._threads.submit(self._fetch, self._asked))
             self._asked += 1
         block = self._next(self._place, self._coming.popleft())
         if self._place == 0:
@@ -164,17 +173,23 @@ class _Blocks:
         self._place += 1
         return block
 
-    def _fetch(self, number: int) -> Mapping[str, Any] | None:
-        """The block of a group from the server, or None if this worker makes it."""
-        while not self._closed:
-            answer = ray.get(self._source.server.take.remote(self._attempt, number))
-            if answer.block:
-                try:
-                    return columns(ray.get(answer.block[0]))
-                except ObjectLostError:  # with the node that had it, and no other can make it now
-                    return None
+    def _fetch(self, place: int) -> Mapping[str, Any] | None:
+        """The block of a place from the server, or None if this worker has to make it, or has made it."""
+        number, answer = self._groups.number(self._rank, place), Answer([])
+        while not self._closed and self._place <= place:
+            if not answer.block:
+                answer = ray.get(self._source.server.take.remote(self._attempt, number))
             if answer.unwanted:
                 return None
+            if answer.block:
+                try:
+                    # a block that was lost with its node is waited for here until another node makes it again
+                    block = columns(ray.get(answer.block[0], timeout=_POLL_FETCH_S))
+                    return None if "unwanted" in block else block
+                except GetTimeoutError:
+                    pass
+                except ObjectLostError:
+                    return None
         return None
 
     def _next(self, place: int, coming: "Future[Any]") -> Mapping[str, Any]:
@@ -188,10 +203,10 @@ class _Blocks:
             waited_s = time.monotonic() - begun
             if waited_s >= self._source.patience_s:
                 self._behind = True
-            if self._behind:
+            if self._behind or coming.done():
                 self._make(place)
-            if waited_s >= _TOLD_AFTER_S and not self._told:
-                self._told = True
+            if waited_s >= _TOLD_AFTER_S and not self._reported:
+                self._reported = True
                 self._source.server.waits.remote(self._attempt, self._rank)
             if waited_s >= self._source.limit_s and place > 0:
                 raise NoData(f"no batches for {waited_s:.0f} s; {ray.get(self._source.server.readers.remote())}")
@@ -212,8 +227,8 @@ class _Blocks:
             self._behind = not self._coming[0].done()
             if self._behind:
                 self._make(place + 1)
-        if self._told and not self._behind:
-            self._told = False
+        if self._reported and not self._behind:
+            self._reported = False
             self._source.server.goes_on.remote(self._attempt, self._rank)
 
     def _made(self, place: int) -> Mapping[str, Any] | None:
@@ -226,11 +241,11 @@ class _Blocks:
         """Has the own reader make a place, unless it does already."""
         if place in self._making:
             return
-        self._told = True
+        self._reported = True
         number = self._groups.number(self._rank, place)
         self._source.server.leave_out.remote(self._attempt, number, self._rank)
-        self._own = self._own or _start_own_reader(self._source.reader)
-        self._making[place] = self._own.make.remote(self._groups.items(number))
+        self._own_reader = self._own_reader or _start_own_reader(self._source.reader)
+        self._making[place] = self._own_reader.make.remote(self._groups.items(number))
 
 
 class _OwnReader:

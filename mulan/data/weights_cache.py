@@ -69,7 +69,12 @@ def on_this_machine(spec: str, needed: Needed) -> str:
             f"Set {needed.field} to the folder that holds the model's config.json, or copy one there.",
         )
     identity = json.dumps([uri, [[name, told[name]] for name in chosen]])
-    place = _place()
+    try:
+        place = _place()
+    except RuntimeError as error:  # nobody knows this user's home
+        raise PretrainedError(
+            spec, [f"cannot be kept: {error}"], f"Name a folder in the environment variable {PLACE} of every machine."
+        ) from error
     copy = place / hashlib.sha256(identity.encode()).hexdigest()[:32]
     try:
         place.mkdir(parents=True, exist_ok=True)

@@ -31,9 +31,8 @@ class ElasticWorkers(ElasticScalingPolicy):
         self._offered = None
         self._counts.change_now(None)
         decision = super().make_decision_for_non_running_worker_group()
-        if isinstance(
-            decision, NoopDecision
-        ):  # Ray asks again at once, and would keep a CPU of the head busy for hours
+        # Ray asks again at once, and would keep a CPU of the head busy for hours
+        if isinstance(decision, NoopDecision):
             time.sleep(PAUSE_S)
         return decision
 

@@ -94,18 +94,18 @@ def _train(
 ) -> None:
     wait_for_answers(recipe.scale.collective_timeout_s)
     source = _source(recipe, reader)
-    trainer = Trainer(
-        _train_on_worker,
-        worker_counts=worker_counts(recipe.batch, recipe.train, recipe.scale),
-        room_ever=partial(most_workers, recipe.scale),
-        steps_saved=partial(_steps_saved, run),
-        failed=partial(_failed, run, fence),
-        train_loop_config={"recipe": recipe, "run": run, "fence": fence, "source": source},
-        scaling_config=_scaling(recipe),
-        run_config=_run_config(recipe, run, callbacks),
-        torch_config=TorchConfig(timeout_s=math.ceil(recipe.scale.collective_timeout_s)),
-    )
     try:
+        trainer = Trainer(
+            _train_on_worker,
+            worker_counts=worker_counts(recipe.batch, recipe.train, recipe.scale),
+            room_ever=partial(most_workers, recipe.scale),
+            steps_saved=partial(_steps_saved, run),
+            failed=partial(_failed, run, fence),
+            train_loop_config={"recipe": recipe, "run": run, "fence": fence, "source": source},
+            scaling_config=_scaling(recipe),
+            run_config=_run_config(recipe, run, callbacks),
+            torch_config=TorchConfig(timeout_s=math.ceil(recipe.scale.collective_timeout_s)),
+        )
         trainer.fit()
     except ray.train.TrainingFailedError as error:
         with suppress(StorageError):  # what ended the run is told in any case

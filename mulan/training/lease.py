@@ -34,7 +34,7 @@ class Fence:
     """Tells whoever writes for a driver, on any machine, whether that driver still has the run."""
 
     uri: str
-    """Of the run's folder."""
+    """The run's folder."""
     generation: int
     driver: str
 
@@ -157,7 +157,9 @@ class _Renewal:
                 self._is_lost = True
                 log.error("%s", error)
                 return
-            except (MulanError, OSError) as error:
+            except (
+                Exception
+            ) as error:  # whatever it is: a thread that ended would lose the lease of a driver that lives
                 log.warning("the lease of %s could not be renewed: %s", self._fence.uri, error)
 
     def _write(self, *, released: bool = False) -> None:

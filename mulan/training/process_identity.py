@@ -32,7 +32,9 @@ class ProcessIdentity:
         if not self.machine or (self.host, self.machine) != (socket.gethostname(), _machine()):
             return False
         status = _status(self.pid)
-        return status is None or status["state"] in "ZX" or status["started"] != str(self.started)
+        if status is None:  # not there, or another user's, of whom this system may tell nothing
+            return not _is_there(self.pid)
+        return status["state"] in "ZX" or status["started"] != str(self.started)
 
 
 def _machine() -> str:
@@ -42,8 +44,18 @@ def _machine() -> str:
     return ""
 
 
+def _is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def _status(pid: int) -> dict[str, str] | None:
-    """None: there is no such process."""
+    """Returns what the system tells of a process, or None where it tells nothing."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from mulan.data import batch_server
-from mulan.data.batch_server import BatchServer
+from mulan.data.batch_server import Answer, BatchServer, UnknownAttempt
+from tests.waiting import wait_until
 
 
 @pytest.mark.parametrize(("room_ever", "used"), [(None, 3), (8, 3), (2, 2), (0, 1)])
@@ -24,3 +25,55 @@ def test_no_more_cpus_are_used_than_there_can_ever_be(
     server = BatchServer(3, lambda: room_ever, {}, segment_groups=1)
     server.begin("attempt", range(1), [None], [None])
     assert given.get(timeout=30) == used
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> tuple[BatchServer, Queue[Any]]:
+    """One that serves four groups of an attempt, and where Ray Data's blocks come from."""
+    blocks: Queue[Any] = Queue()
+
+    def execute(_: Any, segment: range, *__: Any, **___: Any) -> Iterator[Any]:
+        return (blocks.get(timeout=30) for _ in segment)
+
+    monkeypatch.setattr(batch_server, "execute", execute)
+    monkeypatch.setattr(batch_server, "_ANSWER_S", 0.2)
+    serving = BatchServer(3, lambda: None, {}, segment_groups=4)
+    assert serving.begin("attempt", range(4), [None], None)
+    return serving, blocks
+
+
+def test_each_group_is_given_once_and_to_whoever_asks_for_it(server: tuple[BatchServer, Queue[Any]]) -> None:
+    serving, blocks = server
+    for block in "abcd":
+        blocks.put(block)
+    assert [serving.take("attempt", number) for number in (1, 0, 3, 2)] == [Answer([one]) for one in "badc"]
+    assert serving.take("attempt", 1) == Answer([])
+    with pytest.raises(UnknownAttempt):
+        serving.take("another", 1)
+
+
+def test_what_a_worker_makes_is_left_out_unless_a_reader_has_begun_it(
+    server: tuple[BatchServer, Queue[Any]],
+) -> None:
+    serving, blocks = server
+    assert serving.begins("attempt", 0, "process", "node")
+    for number in (0, 1):
+        serving.leave_out("attempt", number, 0)
+    assert not serving.begins("attempt", 1, "process", "node")
+    assert serving.take("attempt", 1) == Answer([], unwanted=True)
+    for block in "ab":
+        blocks.put(block)
+    assert serving.take("attempt", 0) == Answer(["a"])
+    serving.take("attempt", 2)  # so that the second block is taken off Ray Data
+    wait_until(lambda: not serving._unwanted, what="that nothing is kept of what has come and was left out")
+    assert not serving._found
+    assert not serving.begins("another", 3, "process", "node")
+
+
+def test_no_attempt_begins_beside_one_that_waits_for_cpus(server: tuple[BatchServer, Queue[Any]]) -> None:
+    serving, blocks = server
+    assert not serving.begin("second", range(4), [None], None)
+    blocks.put("a")  # its reading ends with the next block
+    wait_until(lambda: serving.begin("third", range(4), [None], None), what="the end of the first attempt")
+    blocks.put("b")
+    assert serving.take("third", 0) == Answer(["b"])

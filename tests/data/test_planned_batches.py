@@ -210,6 +210,20 @@ def test_a_worker_ends_before_the_others_take_it_for_lost_and_names_data(
     source.end()
 
 
+def test_a_block_that_is_lost_and_made_by_nobody_holds_no_worker(reader: MicroBatchReader) -> None:
+    """As one whose node went after the worker had been told of it, where no node comes for the data."""
+    recipe = short_recipe(reader.corpus.uri)
+    schedule = Schedule(recipe.train, recipe.batch, rank=0, workers=1)
+    source = starved(reader)
+    attempt = source.begin(schedule)
+    never = ray.remote(num_cpus=0)(time.sleep).remote(600)
+    ray.get(source.server.__ray_call__.remote(lambda server, blocks: server._found.update({0: blocks[0]}), [never]))
+    streamed = list(planned_batches(source, attempt, schedule))
+    assert [batch.item for batch in streamed] == list(schedule)
+    source.end()
+    ray.cancel(never, force=True)
+
+
 def process_of(_: object) -> int:
     return os.getpid()
 

@@ -59,3 +59,15 @@ def test_a_system_that_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     one = ProcessIdentity.of_this_one()
     assert (one.pid, one.machine) == (os.getpid(), "")
     assert not one.has_ended()
+
+
+def test_of_a_process_that_the_system_hides_it_is_not_known(
+    sleeping: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ``hidepid`` hides those of other users."""
+    one = identity(sleeping)
+    monkeypatch.setattr(process_identity, "_status", lambda _: None)
+    assert not one.has_ended()
+    sleeping.kill()
+    sleeping.wait()
+    assert one.has_ended()

@@ -7,6 +7,7 @@ import ray.tune
 
 from mulan.config.recipe import load_recipe
 from mulan.config.recipes import named_recipes
+from mulan.data.storage_errors import StorageError
 from mulan.training.errors import ControllerLost, TrainingFailed
 from mulan.training.run import Run
 from tune import trial as module
@@ -45,12 +46,14 @@ def test_a_trial_trains_its_point_in_its_run_and_loads_no_index(ran: dict[str, A
 
 
 def test_what_another_attempt_would_meet_again_is_reported(ran: dict[str, Any]) -> None:
-    ran["ends"] = TrainingFailed("run trial_0003 stopped: step 3: the loss is not finite")
+    ran["ends"] = TrainingFailed("run trial_0003 stopped: step 3: the loss is not finite", exit_code=2)
     begin()
     assert ran["reported"] == {"step": 0, metric(ran["recipe"]): 0.0, FAULT: str(ran["ends"])}
 
 
-@pytest.mark.parametrize("loss", [ControllerLost("it died"), ConnectionError("a head that is away")])
+@pytest.mark.parametrize(
+    "loss", [ControllerLost("it died"), StorageError("it does not answer"), ConnectionError("a head that is away")]
+)
 def test_what_another_attempt_may_mend_is_raised(ran: dict[str, Any], loss: Exception) -> None:
     ran["ends"] = loss
     with pytest.raises(type(loss)):

@@ -7,6 +7,8 @@ import pytest
 
 from mulan.config.recipe import Recipe, load_recipe
 from mulan.config.recipes import named_recipes
+from mulan.training.errors import RunTakenOver
+from mulan.training.lease import Fence
 from mulan.training.run import Run
 from tune.planned import Trial, planned
 from tune.trial import FAULT
@@ -23,6 +25,21 @@ def trials(recipe: Recipe, run_folder: str) -> list[Trial]:
     return planned(recipe, Run(run_folder, "s"), 2)
 
 
+class Unchallenged(Fence):
+    """The fence of a sweep that nobody takes over."""
+
+    def __init__(self) -> None:
+        super().__init__("", 1, "")
+
+    def check(self) -> None:
+        pass
+
+
+class Lost(Unchallenged):
+    def check(self) -> None:
+        raise RunTakenOver("s was taken over")
+
+
 def of_tune(trial: Trial, *, num_failures: int = 0) -> Any:
     """The same trial, as far as Tune tells of it."""
     config = {"trial": {"name": trial.run.name, "values": trial.values}}
@@ -35,7 +52,7 @@ def result(watch: Watch, trial: Any, **values: Any) -> None:
 
 
 def test_a_trial_that_was_stopped_is_over(recipe: Recipe, trials: list[Trial]) -> None:
-    watch, one = Watch(recipe, trials), of_tune(trials[0])
+    watch, one = Watch(recipe, trials, Unchallenged()), of_tune(trials[0])
     result(watch, one, step=2, validation_recall10=0.5)
     assert not trials[0].is_over(recipe)
     watch.on_trial_complete(1, [], one)
@@ -43,10 +60,18 @@ def test_a_trial_that_was_stopped_is_over(recipe: Recipe, trials: list[Trial]) -
     assert not watch.faults
 
 
+def test_a_sweep_that_another_driver_has_writes_down_nothing(recipe: Recipe, trials: list[Trial]) -> None:
+    watch, one = Watch(recipe, trials, Lost()), of_tune(trials[0])
+    result(watch, one, step=2, validation_recall10=0.5)
+    with pytest.raises(RunTakenOver):
+        watch.on_trial_complete(1, [], one)
+    assert not trials[0].is_over(recipe)
+
+
 def test_a_trial_with_a_fault_is_told_and_not_over(
     recipe: Recipe, trials: list[Trial], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    watch, one = Watch(recipe, trials), of_tune(trials[1])
+    watch, one = Watch(recipe, trials, Unchallenged()), of_tune(trials[1])
     result(watch, one, step=2, validation_recall10=0.5)
     result(watch, one, step=0, validation_recall10=0.0, **{FAULT: "no room on the disk"})
     watch.on_trial_complete(1, [], one)
@@ -56,7 +81,7 @@ def test_a_trial_with_a_fault_is_told_and_not_over(
 
 
 def test_losses_count_from_the_last_progress_on(recipe: Recipe, trials: list[Trial]) -> None:
-    watch, one = Watch(recipe, trials), of_tune(trials[0])
+    watch, one = Watch(recipe, trials, Unchallenged()), of_tune(trials[0])
     result(watch, one, step=2, validation_recall10=0.5)
     assert one.max_failures == 2
     one.num_failures = 2
@@ -70,5 +95,5 @@ def test_without_a_limit_there_is_none(recipe: Recipe, trials: list[Trial]) -> N
     unlimited = recipe.model_copy(update={"scale": recipe.scale.model_copy(update={"max_failures": None})})
     one = of_tune(trials[0])
     one.max_failures = -1
-    result(Watch(unlimited, trials), one, step=2, validation_recall10=0.5)
+    result(Watch(unlimited, trials, Unchallenged()), one, step=2, validation_recall10=0.5)
     assert one.max_failures == -1
