@@ -216,7 +216,7 @@ def test_a_block_that_is_lost_and_made_by_nobody_holds_no_worker(reader: MicroBa
     schedule = Schedule(recipe.train, recipe.batch, rank=0, workers=1)
     source = starved(reader)
     attempt = source.begin(schedule)
-    never = ray.remote(num_cpus=0)(time.sleep).remote(600)
+    never = ray.remote(num_cpus=0)(lambda: time.sleep(600)).remote()
     ray.get(source.server.__ray_call__.remote(lambda server, blocks: server._found.update({0: blocks[0]}), [never]))
     streamed = list(planned_batches(source, attempt, schedule))
     assert [batch.item for batch in streamed] == list(schedule)
