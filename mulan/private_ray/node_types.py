@@ -17,7 +17,7 @@ TYPE_LABEL = "ray.io/node-group"
 """A label that names the type of a node, where an autoscaler has started it."""
 
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-"""Of the pod that this process runs in."""
+"""File that names the namespace of the pod that this process runs in."""
 _UNLIMITED = -1
 
 
@@ -27,7 +27,7 @@ class NodeType:
 
     name: str
     resources: Mapping[str, float]
-    """Of each node; empty where they are not known before there is one."""
+    """What each node has; empty where that is not known before there is one."""
     labels: Mapping[str, str] = field(default_factory=dict)
     most: int | None = None
     """Nodes that there may be at a time; None where no limit is known."""

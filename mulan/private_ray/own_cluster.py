@@ -6,7 +6,7 @@ ENVIRONMENT = {
     # this machine is not taken away before its driver is; each run would start a process that watches for that
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"
 }
-"""Of every process of the cluster."""
+"""Environment variables that every process of the cluster has."""
 
 PRIVATE_SETTINGS: dict[str, Any] = {
     "_system_config": {

@@ -160,7 +160,8 @@ def _failed(run: Run, fence: Fence, text: str) -> None:
 
 
 def _train_on_worker(config: dict[str, Any]) -> None:
-    """
+    """Trains as one of the workers of an attempt.
+
     Raises:
         TrainingFailed: for a reason that another attempt would meet again.
     """

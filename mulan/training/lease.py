@@ -21,10 +21,10 @@ from mulan.training.process_identity import ProcessIdentity
 
 RENEWED_EVERY_S = 10.0
 STALE_AFTER_S = 60.0
-"""Of watching a lease that does not change: several renewals, and the pauses of storage that fails for a while."""
+"""A lease that does not change for so long is taken: that is several renewals, and the pauses of failing storage."""
 LOOKED_EVERY_S = 2.0
 GIVEN_BACK_WITHIN_S = 10.0
-"""At the end; storage that fails for longer is not waited for, and the lease goes stale."""
+"""Storage that fails for longer at the end is not waited for, and the lease goes stale."""
 
 log = logging.getLogger(__name__)
 

@@ -30,7 +30,7 @@ class Holder:
     released: bool = False
 
     def renewal(self, *, released: bool = False) -> "Holder":
-        """The same driver a while later."""
+        """Returns what the same driver writes a while later."""
         return replace(self, renewals=self.renewals + 1, renewed=time.time(), released=released)
 
     def in_words(self) -> str:

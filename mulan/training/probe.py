@@ -22,7 +22,7 @@ from mulan.data import storage
 from mulan.data.weights_cache import weights_folder
 
 LEAST_FREE_BYTES = 5 * 10**9
-"""Of a node with training workers: a checkpoint of a paper's recipe has some 2 GB, and lies there twice at times."""
+"""What a node with workers needs: a checkpoint of a paper's recipe has some 2 GB, and lies there twice at times."""
 _GPU_LIMIT_S = 60.0
 """In which torch must tell of GPUs; whoever asks may have less patience."""
 _COUNT_GPUS = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
