@@ -33,7 +33,7 @@ GROUPS = {
     ),
     "chaos": Group(
         "runs whose processes are killed, and whose machines come and go, lose nothing",
-        ("mulan/data/", "mulan/training/", "tests/chaos/", "tests/nodes.py"),
+        ("mulan/data/", "mulan/private_ray/", "mulan/training/", "tests/chaos/", "tests/nodes.py"),
     ),
     "whole": Group(
         "whole jobs, every recipe at every layout of workers and ZeRO stages, and the benchmarks' readings",
