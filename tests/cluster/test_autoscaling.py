@@ -106,8 +106,8 @@ def test_nodes_come_for_a_job_and_go_after_it(nodes: Autoscaled, tiny_corpus: st
 def test_a_cpu_pool_that_is_too_small_is_told_and_trains(nodes: Autoscaled, tiny_corpus: str, run_folder: str) -> None:
     run = Run(run_folder, "capped")
     nodes.limit("cpu", 2)
-    with submitted(nodes, tiny_corpus, run, "scale.data_cpus=3", "train.steps=20") as job:
-        job.wait_until(lambda: nodes.alive() == {"cpu": 2, "gpu": 1}, "all nodes that there may be")
+    with submitted(nodes, tiny_corpus, run, "scale.workers=1", "scale.data_cpus=3", "train.steps=20") as job:
+        job.wait_until(lambda: {*nodes.alive()} == {"cpu", "gpu"}, "nodes of both pools")
         job.wait_for_end()
     assert [line["step"] for line in run.metrics()] == [*range(1, 21)]
     assert "3 CPUs are to read (scale.data_cpus), and there is never room for more than 2" in job.output()
