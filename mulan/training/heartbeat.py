@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import ray
-from ray.exceptions import RayError
 from rich.console import Console
 
 from mulan.config.sections import Scale
@@ -72,7 +71,7 @@ def waited_for(scale: Scale) -> str | None:
     """
     try:
         return in_words(scale, capacity(), demand(ray.get_runtime_context().gcs_address))
-    except RayError:  # it is asked again soon
+    except Exception:  # of whatever kind, since what is only told must end no thread; it is asked again soon
         return None
 
 
