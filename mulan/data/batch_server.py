@@ -126,8 +126,10 @@ class BatchServer:
         try:
             for segment in segments(len(groups), self._segment_groups):
                 blocks = execute(groups, segment, reader, server, cpus=self._most_cpus(), label_selector=self._labels)
+                # the rest of the last execution may wait in it
+                hurry_from = segment.stop - 1 if segment.stop < len(groups) else len(groups)
                 for number, block in zip(segment, blocks, strict=True):
-                    if not self._keep(attempt, number, block, last=segment.stop - 1):
+                    if not self._keep(attempt, number, block, hurry_from):
                         return
         except Exception as error:  # all that Ray raises; each worker that asks is told
             with self._changed:
@@ -140,11 +142,11 @@ class BatchServer:
         room = self._room_ever()
         return self._cpus if room is None else max(1, min(self._cpus, room))
 
-    def _keep(self, attempt: str, number: int, block: "ray.ObjectRef[Any]", *, last: int) -> bool:
+    def _keep(self, attempt: str, number: int, block: "ray.ObjectRef[Any]", hurry_from: int) -> bool:
         """Keeps a block for its worker, and waits until another one is needed; False if none will be.
 
-        Blocks that are not taken off Ray Data hold its readers back, as they should. But once the last group of an
-        execution is begun, the rest is taken, for the next execution to begin.
+        Blocks that are not taken off Ray Data hold its readers back, as they should. But once group ``hurry_from``, the
+        last of an execution, is begun, the rest is taken, for the next execution to begin.
         """
         with self._changed:
             if attempt != self._attempt:
@@ -156,7 +158,9 @@ class BatchServer:
             else:
                 self._found[number] = block
                 self._changed.notify_all()
-            self._changed.wait_for(lambda: attempt != self._attempt or self._wanted > number + 1 or self._begun >= last)
+            self._changed.wait_for(
+                lambda: attempt != self._attempt or self._wanted > number + 1 or self._begun >= hurry_from
+            )
             return attempt == self._attempt
 
     def take(self, attempt: str, number: int) -> Answer:
