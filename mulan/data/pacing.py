@@ -6,7 +6,7 @@ import time
 from mulan.private_ray.execution import AtEachStep
 
 _PAUSE_S = 0.05
-"""Each reader waits for half of it between two groups, which take seconds."""
+"""Short, since a reader that is done with a group waits for the scheduler to give it the next one."""
 _NICE = 15
 
 

@@ -157,9 +157,8 @@ class _Renewal:
                 self._is_lost = True
                 log.error("%s", error)
                 return
-            except (
-                Exception
-            ) as error:  # whatever it is: a thread that ended would lose the lease of a driver that lives
+            # whatever it is: a thread that ended would lose the lease of a driver that lives
+            except Exception as error:
                 log.warning("the lease of %s could not be renewed: %s", self._fence.uri, error)
 
     def _write(self, *, released: bool = False) -> None:

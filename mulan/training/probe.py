@@ -46,7 +46,7 @@ class Asked:
     weights: tuple[tuple[str, Needed], ...] = ()
     """Pretrained weights, as the recipe names them."""
     gpus: int = 0
-    """That Ray counts there, all of which torch must see."""
+    """GPUs that Ray counts there, all of which torch must see."""
     free_bytes: int = 0
     """In the folder of temporary files."""
 
