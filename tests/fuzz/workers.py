@@ -16,9 +16,10 @@ from pathlib import Path
 
 import psutil
 
-from tests.fuzz.attempts import MIB, Bounds, Finding, Tally, attempts
+from tests.fuzz.attempts import Bounds, Finding, Tally, attempts
 from tests.fuzz.targets import Target
 
+MIB = 2**20
 MOST_ADDRESSES_MIB = 4096
 """That a process may take for inputs: more is refused to it, and ends in MemoryError. Arrow alone reserves one GiB."""
 
