@@ -22,6 +22,8 @@ pytestmark = [pytest.mark.processes, pytest.mark.long(group="whole"), pytest.mar
 LIMIT_S, POLL_S = 240, 0.5
 END_LIMIT_S = 500
 """For all steps, on a machine that does other things beside."""
+NODES_LIMIT_S = 300
+"""What Ray Data has asked the autoscaler for is forgotten after three minutes."""
 STEPS = 150
 """More than one worker does in the minute in which Ray notices that there is room for another one."""
 CPU_NODE, GPU_NODE = (
@@ -102,7 +104,7 @@ def test_nodes_come_for_a_job_and_go_after_it(nodes: Autoscaled, tiny_corpus: st
         job.wait_for_event("2 workers go on")
         job.wait_for_end()
     assert [line["step"] for line in run.metrics()] == [*range(1, STEPS + 1)]
-    wait_until(lambda: not nodes.alive(), limit_s=LIMIT_S, period_s=POLL_S, what="the end of the nodes")
+    wait_until(lambda: not nodes.alive(), limit_s=NODES_LIMIT_S, period_s=POLL_S, what="the end of the nodes")
 
 
 def test_a_cpu_pool_that_is_too_small_is_told_and_trains(nodes: Autoscaled, tiny_corpus: str, run_folder: str) -> None:
