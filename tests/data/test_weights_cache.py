@@ -1,4 +1,5 @@
 import multiprocessing
+import os
 import shutil
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -106,6 +107,15 @@ def test_a_cache_that_cannot_be_written_is_named_with_its_variable(
     (tmp_path / "file").touch()
     monkeypatch.setenv(PLACE, str(tmp_path / "file"))
     with pytest.raises(PretrainedError, match=rf"cannot be kept in {tmp_path}/file/pretrained: .*{PLACE}"):
+        weights_folder(encoder)
+
+
+def test_a_user_without_a_home_is_told_the_variable(encoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in an image that runs under a number of its own."""
+    for name in (PLACE, "HOME"):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
+    with pytest.raises(PretrainedError, match=rf"'{encoder}': cannot be kept: .*home.*{PLACE}"):
         weights_folder(encoder)
 
 
