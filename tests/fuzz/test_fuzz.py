@@ -100,7 +100,7 @@ def test_memory_that_is_kept_is_found() -> None:
     kept = []  # what other tests of this process let go meanwhile is little beside it
     tally = tally_of(planted(lambda number: kept.append(taken(0.25))), inputs=WARM_UP + 500)
     assert [finding.kind for finding in tally.findings] == ["growth"]
-    assert tally.grown_mib == pytest.approx(500 / 4, abs=12)
+    assert tally.grown_mib == pytest.approx(500 / 4, abs=4)
 
 
 def deadly() -> Target:
