@@ -6,7 +6,8 @@ from mulan.objectives.collectives import gather_with_gradient, sum_over_workers,
 
 
 def untiled_loss(audio: torch.Tensor, text: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
-    """The global loss of [B / W, d] rows on each of W processes; what its gradients are is as in the tiled form.
+    """The global loss of [B / W, d] rows on each of W processes, with the gradients of the tiled form; but that of the
+    temperature must be summed over the processes.
 
     Each process holds two matrices of B / W by B, and what autograd keeps of them.
     """

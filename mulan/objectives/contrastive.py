@@ -11,7 +11,8 @@ With S_ij = a_i . t_j / temperature and n_i the logarithm of the denominator of 
 
 Each denominator has S_ij as one of its terms, so no exponent is positive and nothing overflows. S is computed in tiles,
 once for n and again for the gradient, and is never whole. Once the n of all pairs are known, a process has the whole
-gradient of its own rows from its own tiles: the backward pass communicates nothing.
+gradient of its own rows from its own tiles: the backward pass communicates one number of each pair, for the gradient of
+the temperature.
 """
 
 from typing import Any
@@ -27,9 +28,8 @@ def contrastive_loss(audio: torch.Tensor, text: torch.Tensor, temperature: torch
     """The loss of the global batch, of which each of W processes holds [B / W, d] consecutive rows.
 
     Each process computes the rows and columns of its own pairs, and holds the embeddings of all. The value is the
-    global loss on every process; the gradient of ``audio`` and ``text`` is that of the global loss; the gradients of
-    ``temperature`` must be summed over the processes. Memory beyond embeddings and gradients is a few tiles, whatever
-    B is.
+    global loss on every process, and so is the gradient of each argument. Memory beyond embeddings and gradients is a
+    few tiles, whatever B is.
 
     Args:
         audio: [B / W, d] unit rows; row i belongs with row i of ``text``. B is at least 2, and as many on each process.
@@ -70,7 +70,8 @@ class _Contrastive(torch.autograd.Function):
         with as_they_are(all_audio):
             of_audio, of_temperature = _gradient(all_audio, all_text, temperature, negatives, of_pair, own=ctx.own)
             of_text, _ = _gradient(all_text, all_audio, temperature, negatives, of_pair, own=ctx.own)
-        return of_audio, of_text, of_temperature
+        # those of all pairs in order, so that their sum has the same bits on any number of processes
+        return of_audio, of_text, gather(of_temperature).sum().to(temperature.dtype)
 
 
 def _gradient(
@@ -82,7 +83,7 @@ def _gradient(
     *,
     own: slice,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """[b, d]: the gradient of this process's anchors, and what they add to the temperature's.
+    """[b, d]: the gradient of this process's anchors; and [b] float64: what each adds to the temperature's.
 
     The loss depends on the temperature as on a common factor 1 / temperature of the anchors, so its gradient is read
     off theirs.
@@ -95,11 +96,11 @@ def _gradient(
         own: which of the anchors are this process's.
     """
     anchors, partners, of_rows = all_anchors[own], others[own], negatives[own]
-    gradient, of_temperature = torch.empty_like(anchors), torch.zeros_like(of_pair)
+    gradient, of_temperature = torch.empty_like(anchors), torch.empty_like(of_rows)
     for rows, scaled, tiles in rows_of_tiles(anchors, others, temperature, first=own.start):
         of_anchors = -partners[rows].double()  # what the positives pull
         for tile in tiles:
             of_anchors.addmm_(push(tile, of_rows[rows], negatives[tile.columns]), tile.partners)
         gradient[rows] = of_anchors.mul_(of_pair / temperature)
-        of_temperature -= products(scaled, of_anchors).sum()
-    return gradient, of_temperature.to(temperature.dtype)
+        of_temperature[rows] = products(scaled, of_anchors).neg_()
+    return gradient, of_temperature

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mulan.objectives.collectives import sum_over_workers
+from mulan.objectives.collectives import gather
 
 
 class RunningStatistics:
@@ -20,23 +20,24 @@ class RunningStatistics:
         for layer in self._layers:
             layer.momentum = 1.0  # a forward in training mode leaves the statistics of its own micro-batch
         self._before: torch.Tensor | None = None
-        self._sum: torch.Tensor | None = None
+        self._found: list[torch.Tensor] = []
+        """The statistics of this worker's micro-batches, one after another."""
 
     def begin_step(self) -> None:
         if self._layers:
             self._before = self._flat()
-            self._sum = torch.zeros_like(self._before)
+            self._found = []
 
     def add_micro_batch(self) -> None:
         """To be called once after the first forward of each micro-batch."""
-        if self._sum is not None:
-            self._sum += self._flat()
+        if self._before is not None:
+            self._found.append(self._flat())
 
-    def end_step(self, micro_batches: int) -> None:
-        """Moves the running statistics; ``micro_batches`` is their number in the global batch."""
-        if self._before is None or self._sum is None:
-            return
-        self._move(sum_over_workers(self._sum) / micro_batches)
+    def end_step(self) -> None:
+        """Moves the running statistics. Collective."""
+        if self._before is not None:
+            # all of the global batch in order, so that the mean has the same bits on any number of workers
+            self._move(gather(torch.stack(self._found)).mean(dim=0))
 
     def undo_step(self) -> None:
         """Leaves the running statistics as they were before the step."""
@@ -54,7 +55,7 @@ class RunningStatistics:
                 place = end
             if layer.num_batches_tracked is not None:
                 layer.num_batches_tracked.zero_()  # unused with a fixed momentum; it would count the repeated forwards
-        self._before = self._sum = None
+        self._before, self._found = None, []
 
     def _flat(self) -> torch.Tensor:
         return torch.cat(

@@ -7,26 +7,21 @@ stage, and a checkpoint is the same whichever stage wrote it.
 import logging
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import deepspeed
 import deepspeed.ops
-import numpy as np
 import torch
 import torch.distributed as dist
 from deepspeed.utils import logger as deepspeed_logger
 from deepspeed.utils import (
-    safe_get_full_fp32_param,
     safe_get_full_optimizer_state,
-    safe_set_full_fp32_param,
     safe_set_full_optimizer_state,
-    safe_set_local_fp32_param,
     safe_set_local_optimizer_state,
 )
 
 from mulan.config.recipe import Recipe
-from mulan.data.batch import Batch, Masks
-from mulan.data.schedule import Item, Phase
+from mulan.data.batch import Batch
 from mulan.objectives.collectives import sum_over_workers
 from mulan.training.optimizer import adam, set_learning_rate
 from mulan.training.transfer import DeviceBatch, to_device
@@ -52,7 +47,7 @@ class DeepSpeedEngine:
         self._steps_done, self._has_moments = 0, False
         self._engine, *_ = deepspeed.initialize(
             model=model.to(device),
-            optimizer=adam(model, recipe.optim),
+            optimizer=adam(model, recipe.optim, fused=not recipe.train.exact_sums),
             config=deepspeed_config(recipe, workers=self._workers),
             dist_init_required=False,
         )
@@ -106,8 +101,6 @@ class DeepSpeedEngine:
         for name, parameter in trained:
             for moment in MOMENTS:
                 self._set_moment(parameter, moment, state[f"{moment}.{name}"])
-            if self._stage > 0:  # the step that created the state has left rounding in the master weights
-                self._set_weight(parameter, state[f"weights.{name}"])
         self._set_adam_steps(updates)
         self._steps_done, self._has_moments = steps_done, True
 
@@ -138,11 +131,7 @@ class DeepSpeedEngine:
                 yield f"{moment}.{name}", torch.zeros_like(weight) if full is None else full
 
     def _full_weight(self, parameter: torch.nn.Parameter) -> torch.Tensor:
-        if self._stage > 0 and parameter.requires_grad:
-            master: torch.Tensor | None = safe_get_full_fp32_param(parameter)
-            assert master is not None
-            return master
-        if self._stage < 3:
+        if self._stage < 3:  # what DeepSpeed keeps besides has the same bits: all of it is float32
             return parameter
         with deepspeed.zero.GatheredParameters([parameter]):
             return parameter.detach().clone()
@@ -165,12 +154,6 @@ class DeepSpeedEngine:
         else:
             safe_set_full_optimizer_state(parameter, value, moment)
 
-    def _set_weight(self, parameter: torch.nn.Parameter, value: torch.Tensor) -> None:
-        if self._stage == 3:
-            safe_set_local_fp32_param(parameter, self._own_part(parameter, value))
-        else:
-            safe_set_full_fp32_param(parameter, value)
-
     def _own_part(self, parameter: Any, value: torch.Tensor) -> torch.Tensor:
         """This worker's slice of a whole tensor at stage 3, padded as ZeRO pads it.
 
@@ -181,22 +164,37 @@ class DeepSpeedEngine:
         return padded[size * dist.get_rank() :][:size].to(self.device)
 
     def _create_optimizer_state(self) -> None:
-        """One step with a zero gradient at learning rate 0: ZeRO makes the moments at the first step.
-
-        Of a single micro-batch, for a real batch has any number of them.
-        """
+        """One update by a zero gradient at learning rate 0: ZeRO makes the moments at the first update."""
         for group in self._engine.optimizer.param_groups:
             group["lr"] = 0.0
-        self.evaluation_mode(True)  # leaves the batch-norm statistics alone
-        silence = self.to_device(_silence(self._recipe))
-        self._engine.set_gradient_accumulation_boundary(True)
-        outputs = self.forward(silence)
-        tensors = outputs if isinstance(outputs, tuple) else (outputs,)
-        self._engine.backward(sum(tensor.sum() for tensor in tensors if tensor is not None) * 0.0)
-        self._engine.step()
-        self._engine.set_gradient_accumulation_boundary(None)  # by the count again, which begins with the next one
-        self._engine.micro_steps = 0
-        self.evaluation_mode(False)
+        self._update_by([torch.zeros(part.numbers, device=self.device) for part in self._parts()])
+
+    def _parts(self) -> list["_Part"]:
+        """What this worker updates, in tensors as ZeRO keeps them."""
+        optimizer = self._engine.optimizer
+        if self._stage == 0:
+            return [_Part(parameters := self._trained(), sum(parameter.numel() for parameter in parameters))]
+        if self._stage == 3:
+            return [_Part(group, sum(p.ds_tensor.numel() for p in group)) for group in optimizer.fp16_groups]
+        groups = zip(optimizer.round_robin_bit16_groups, optimizer.partition_size, strict=True)
+        return [_Part(group, int(size)) for group, size in groups]
+
+    def _trained(self) -> list[torch.nn.Parameter]:
+        return [parameter for parameter in self.module.parameters() if parameter.requires_grad]
+
+    def _update_by(self, gradients: list[torch.Tensor]) -> None:
+        """Updates the weights by a gradient that is ready, a flat tensor for each of :meth:`_parts`. Collective."""
+        optimizer = self._engine.optimizer
+        if self._stage == 0:
+            (flat,), place = gradients, 0
+            for parameter in self._trained():
+                parameter.grad = flat[place : place + parameter.numel()].view(parameter.shape)
+                place += parameter.numel()
+        else:
+            optimizer.averaged_gradients = {number: [gradient] for number, gradient in enumerate(gradients)}
+        optimizer.step()
+        for parameter in self._trained():
+            parameter.grad = None
 
     def _link_moments(self) -> None:
         """Tells DeepSpeed anew where the moments of every parameter are.
@@ -217,20 +215,12 @@ class DeepSpeedEngine:
                 state["step"] = updates
 
 
-def _silence(recipe: Recipe) -> Batch:
-    """The smallest batch that the recipe's model takes, and that asks for all of its outputs."""
-    tokens = np.ones((2, 1 if recipe.loss.weights.read_text else 0), np.int64)
-    masks = Masks(tokens, np.ones((2, recipe.segments), np.uint8), np.ones(2, np.uint8))
-    return Batch(
-        item=Item(Phase.TRAIN, 0, 0),
-        waveform=np.zeros((2, recipe.views, recipe.data.window_samples), np.int16),
-        token_ids=tokens,
-        attention_mask=tokens,
-        tags=np.zeros((2, 0), np.uint8),
-        recording_id=("silence", "silence"),
-        replaced=(),
-        masks=masks if recipe.loss.weights.of_mulap else None,
-    )
+class _Part(NamedTuple):
+    """Parameters that ZeRO flattens together."""
+
+    parameters: list[Any]
+    numbers: int
+    """Of this worker's share, with what it is padded by."""
 
 
 def deepspeed_config(recipe: Recipe, *, workers: int) -> dict[str, Any]:
@@ -240,8 +230,9 @@ def deepspeed_config(recipe: Recipe, *, workers: int) -> dict[str, Any]:
         "train_batch_size": batch.pairs,
         "train_micro_batch_size_per_gpu": batch.pairs_per_micro_batch,
         "gradient_accumulation_steps": batch.micro_batches // workers,
-        "gradient_clipping": recipe.optim.max_gradient_norm,
-        "zero_optimization": {"stage": recipe.train.zero_stage},
+        "gradient_clipping": 0.0 if recipe.train.exact_sums else recipe.optim.max_gradient_norm,
+        # at stage 3 DeepSpeed's own linear layer adds the products of its gradient in another order than torch's
+        "zero_optimization": {"stage": recipe.train.zero_stage, "memory_efficient_linear": False},
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": 1_000_000_000,

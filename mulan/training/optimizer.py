@@ -17,14 +17,19 @@ class Trainable(Protocol):
     def warm_started_parameters(self) -> Iterator[torch.nn.Parameter]: ...
 
 
-def adam(model: Trainable, optim: Optim) -> torch.optim.AdamW:
-    """Adam over the trained parameters; with decoupled weight decay, which at 0 is Adam itself."""
+def adam(model: Trainable, optim: Optim, *, fused: bool) -> torch.optim.AdamW:
+    """Returns Adam over the trained parameters, with decoupled weight decay, which at 0 is Adam itself.
+
+    Args:
+        fused: one kernel a tensor. On CPUs it rounds the last numbers of a tensor, fewer than a vector register holds,
+            another way than the others, so that its result depends on where ZeRO cuts the tensors.
+    """
     return torch.optim.AdamW(
         parameter_groups(model, optim),
         lr=optim.lr,
         betas=(optim.beta1, optim.beta2),
         eps=optim.epsilon,
-        fused=True,
+        fused=fused,
     )
 
 

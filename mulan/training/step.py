@@ -20,7 +20,7 @@ from mulan.config.sections import LossWeights
 from mulan.data.batch import Batch
 from mulan.data.draws import torch_seed
 from mulan.model.joint import Embeddings
-from mulan.objectives.collectives import sum_over_workers
+from mulan.objectives.collectives import gather
 from mulan.objectives.logistic_regression import tagging_loss
 from mulan.objectives.mulap import mulap_terms
 from mulan.objectives.objective import global_terms, weighted_sum
@@ -49,7 +49,7 @@ def training_step(
     result: dict[str, float] = dict(zip(measured, values, strict=True))
     result["gradient_norm"] = engine.step()
     if math.isfinite(result["gradient_norm"]):
-        statistics.end_step(engine.micro_batches)
+        statistics.end_step()
     else:
         statistics.undo_step()
     return result
@@ -85,7 +85,7 @@ def _cached_gradients(
     for number, batch in enumerate(kept):
         pairs = batch.batch.pairs
         embeddings = second_forward(number)
-        scalar = _driven_by(embeddings, leaves, slice(row, row + pairs), share=1 / len(kept))
+        scalar = _driven_by(embeddings, leaves, slice(row, row + pairs), share=1 / engine.micro_batches)
         engine.backward(_as_finite_as(loss, scalar))
         row += pairs
     measured = {"loss": loss.detach(), **_named(terms)}
@@ -120,16 +120,17 @@ def _joined(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
 def _micro_batch_gradients(
     engine: Engine, batches: Iterable[DeviceBatch], statistics: RunningStatistics, weights: LossWeights, seed: int
 ) -> dict[str, torch.Tensor]:
-    sums: dict[str, torch.Tensor] = {}
+    found: list[dict[str, torch.Tensor]] = []
     for batch in batches:
-        found = micro_batch_terms(_forward(engine, batch, seed), batch, weights)
-        terms = {name: term / engine.micro_batches for name, term in found.items()}
+        terms = micro_batch_terms(_forward(engine, batch, seed), batch, weights)
+        terms = {name: term / engine.micro_batches for name, term in terms.items()}
         statistics.add_micro_batch()
         loss = weighted_sum(terms, weights)
         engine.backward(_as_finite_as(loss, loss))
-        sums = {name: sums.get(name, 0) + term.detach() for name, term in terms.items()}
-    whole = sum_over_workers(torch.stack(list(sums.values())))
-    terms = dict(zip(sums, whole.unbind(), strict=True))
+        found.append({name: term.detach() for name, term in terms.items()})
+    # those of the global batch in order, so that the sum has the same bits on any number of workers
+    sums = gather(torch.stack([torch.stack(list(terms.values())) for terms in found])).sum(dim=0)
+    terms = dict(zip(found[0], sums.unbind(), strict=True))
     return {"loss": weighted_sum(terms, weights), **_named(terms)}
 
 

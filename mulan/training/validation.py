@@ -11,7 +11,7 @@ from mulan.data.batch import Batch
 from mulan.data.schedule import Phase
 from mulan.evaluation.metrics import gold_ranks, retrieval_scores, tagging_scores
 from mulan.model.fusion import Predictions
-from mulan.objectives.collectives import gather, gather_objects, sum_over_workers
+from mulan.objectives.collectives import gather, gather_objects
 from mulan.training.engine import Engine
 from mulan.training.transfer import DeviceMasks
 
@@ -90,7 +90,7 @@ def _predictions(sums: list[dict[str, torch.Tensor]]) -> dict[str, float]:
     a score for which nothing was predicted is left out."""
     scores: dict[str, float] = {}
     for name in sums[0]:
-        total = sum_over_workers(torch.stack([of_batch[name] for of_batch in sums]).sum(dim=0))
+        total = gather(torch.stack([of_batch[name] for of_batch in sums])).sum(dim=0)
         if name == "mam_r2":
             squares, firsts, counts, errors = total
             variance = float((squares - firsts**2 / counts.clamp_min(1)).sum())

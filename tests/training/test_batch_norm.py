@@ -28,7 +28,7 @@ def step(module: nn.Module, statistics: RunningStatistics, number: int) -> None:
         statistics.add_micro_batch()
     for part in range(MICRO_BATCHES):
         module(micro_batch(number, part))
-    statistics.end_step(MICRO_BATCHES)
+    statistics.end_step()
 
 
 def reference(module: nn.Sequential, steps: int) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -1,0 +1,100 @@
+"""The DeepSpeed engine whose steps have the same bits on any number of workers and at any ZeRO stage.
+
+Forward and backward passes are the model's own. The gradient is added up by :mod:`mulan.training.gradient_sums`, and
+DeepSpeed is handed what this worker's share of the update needs: its own sums, which would be in floating point and
+divided by the number of workers, have no part in it.
+"""
+
+import math
+from typing import Any
+
+import torch
+from deepspeed.utils import set_z3_leaf_module
+from torch import nn
+
+from mulan.config.recipe import Recipe
+from mulan.objectives.collectives import world
+from mulan.training.deepspeed_engine import DeepSpeedEngine
+from mulan.training.gradient_sums import ShardedSums, WholeSums, clipped
+from mulan.training.optimizer import set_learning_rate
+from mulan.training.transfer import DeviceBatch
+
+
+class ExactDeepSpeedEngine(DeepSpeedEngine):
+    """A :class:`mulan.training.deepspeed_engine.DeepSpeedEngine` for recipes with ``train.exact_sums``."""
+
+    def __init__(self, model: Any, recipe: Recipe, *, device: torch.device) -> None:
+        """Every worker must pass a model with equal weights. Collective; needs an initialised process group."""
+        _gather_by_layers(model)
+        super().__init__(model, recipe, device=device)
+        if self._stage > 0:
+            optimizer = self._engine.optimizer
+            for hook in (*optimizer._grad_acc_hooks, *getattr(optimizer, "_leaf_module_hooks", ())):
+                hook.remove()  # DeepSpeed's own sums
+        self._sums = self._new_sums()
+
+    def _new_sums(self) -> list[WholeSums] | list[ShardedSums]:
+        parts, workers = self._parts(), world()[1]
+        if self._stage < 3:
+            copies = workers if self._stage > 0 else 1
+            return [
+                WholeSums(part.parameters, micro_batches=self.micro_batches, length=part.numbers * copies)
+                for part in parts
+            ]
+        parameters = [parameter for part in parts for parameter in part.parameters]
+        numels = [parameter.ds_numel for parameter in parameters]
+        return [ShardedSums(parameters, numels, micro_batches=self.micro_batches)]
+
+    def forward(self, batch: DeviceBatch) -> Any:
+        return self.module(*batch.inputs)
+
+    def backward(self, scalar: torch.Tensor) -> None:
+        scalar.backward()  # type: ignore[no-untyped-call]
+        if self._stage == 3:
+            self._engine.optimizer.parameter_offload.release_backward_leftovers()
+        for sums in self._sums:
+            sums.end_micro_batch()
+
+    def step(self) -> float:
+        set_learning_rate(self._engine.optimizer.param_groups, self._recipe.optim, self._steps_done)
+        gradients = self._gradients()
+        rank, workers = world()
+        own = [gradient.tensor_split(workers)[rank] for gradient in gradients] if self._stage == 0 else gradients
+        spoiled = torch.stack([sums.spoiled for sums in self._sums]).any()
+        norm = clipped(gradients, own, spoiled, most=self._recipe.optim.max_gradient_norm)
+        if math.isfinite(norm):
+            self._update_by(gradients)
+            self._has_moments = True
+        self._begin_sums()
+        self._steps_done += 1
+        return norm
+
+    def _gradients(self) -> list[torch.Tensor]:
+        """This worker's share of the summed gradient, for each of the parts that it updates."""
+        if self._stage == 0:
+            return [sums.take() for sums in self._sums if isinstance(sums, WholeSums)]
+        shards = [sums.take_shard() for sums in self._sums]
+        if self._stage == 3:
+            return list(torch.split(shards[0], [part.numbers for part in self._parts()]))
+        return shards
+
+    def _begin_sums(self) -> None:
+        for sums in self._sums:
+            sums.begin()
+
+    def _create_optimizer_state(self) -> None:
+        super()._create_optimizer_state()
+        self._begin_sums()  # an update takes the gradients off the parameters
+
+
+def _gather_by_layers(model: nn.Module) -> None:
+    """Has ZeRO stage 3 gather the weights of a whole layer at a time, and not those of each module in it.
+
+    DeepSpeed puts a function of its own around the inputs of whatever it gathers for. Within a layer of attention, the
+    gradients of queries, keys and values would then be added to each other before that of the residual connection is,
+    and floating-point sums depend on the order.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList):
+            for layer in module:
+                set_z3_leaf_module(layer, True)

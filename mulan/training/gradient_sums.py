@@ -1,0 +1,208 @@
+"""The gradient of a step, added up in fixed point over micro-batches and workers; see mulan.training.fixed_point.
+
+Each micro-batch's gradient is computed alike wherever it runs. As its sum does not depend on the order either, it has
+the same bits on any number of workers.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from mulan.objectives.collectives import world
+from mulan.training.fixed_point import FixedPointSum, norm_over_workers, to_float
+
+BUCKET = 2**24
+"""Most numbers that are reduced at a time where the sums are sharded, unless a single parameter has more."""
+
+
+class WholeSums:
+    """Sums of which every worker holds all, 8 bytes a number, and which are reduced once a step.
+
+    The gradients of a micro-batch lie in one flat tensor: that of each parameter is a view of it.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], *, micro_batches: int, length: int | None = None) -> None:
+        """
+        Args:
+            parameters: in the order in which they lie in the flat tensor.
+            micro_batches: of the global batch.
+            length: of the flat tensor, where that is padded.
+        """
+        self._parameters = parameters
+        device = parameters[0].device
+        self._flat = torch.zeros(length or sum(p.numel() for p in parameters), device=device)
+        self._sum = FixedPointSum(len(self._flat), most_terms=micro_batches, device=device)
+        self.begin()
+
+    @property
+    def spoiled(self) -> torch.Tensor:
+        return self._sum.spoiled
+
+    def begin(self) -> None:
+        """To be called before each step: backward passes write here. Their gradients must not be replaced meanwhile."""
+        place = 0
+        for parameter in self._parameters:
+            parameter.grad = self._flat[place : place + parameter.numel()].view(parameter.shape)
+            place += parameter.numel()
+        self._sum.spoiled.zero_()
+
+    def end_micro_batch(self) -> None:
+        self._sum.add(self._flat)
+
+    def take(self) -> torch.Tensor:
+        """Returns the whole sum as float32, and begins another one. Collective."""
+        if world()[1] > 1:
+            dist.all_reduce(self._sum.units)
+        return self._found(self._sum.units)
+
+    def take_shard(self) -> torch.Tensor:
+        """Returns this worker's of as many equal parts of the sum as there are workers, and begins another one.
+
+        The length must be a multiple of their number. Collective.
+        """
+        units = self._sum.units
+        if world()[1] == 1:
+            return self._found(units)
+        shard = units.new_empty(len(units) // world()[1])
+        dist.reduce_scatter_tensor(shard, units)
+        return self._found(shard)
+
+    def _found(self, units: torch.Tensor) -> torch.Tensor:
+        found = to_float(units)
+        self._sum.units.zero_()
+        return found
+
+
+class ShardedSums:
+    """Sums of which every worker holds its shard of each parameter, reduced after every micro-batch, bucket by bucket.
+
+    A shard of a parameter of n numbers is the worker's of W rows of ceil(n / W) numbers, the last ones padded.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], numels: Sequence[int], *, micro_batches: int) -> None:
+        """
+        Args:
+            parameters: in the order in which their shards lie in the sum. They may hold no numbers now.
+            numels: how many they have when they do.
+            micro_batches: of the global batch.
+        """
+        self._buckets: list[_Bucket] = []
+        self._of: dict[nn.Parameter, _Bucket] = {}
+        workers, width = world()[1], 0
+        for parameter, numel in zip(parameters, numels, strict=True):
+            if not self._buckets or self._buckets[-1].numbers + numel > BUCKET:
+                self._buckets.append(_Bucket(first=width))
+            bucket = self._of[parameter] = self._buckets[-1]
+            bucket.add(parameter, numel, workers)
+            width = bucket.first + bucket.width
+            parameter.register_post_accumulate_grad_hook(self._arrived)  # type: ignore[no-untyped-call]
+        device = parameters[0].device
+        self.spoiled = torch.zeros((), dtype=torch.bool, device=device)
+        self._shard = torch.zeros(width, dtype=torch.int64, device=device)
+        self._micro_batches = micro_batches
+        self._begin_micro_batch()
+
+    def begin(self) -> None:
+        """To be called before each step."""
+        self.spoiled.zero_()
+
+    def _begin_micro_batch(self) -> None:
+        # all workers reduce the same bucket at a time: the last one first, since gradients come from the back
+        self._waiting = list(self._buckets)
+        for bucket in self._buckets:
+            bucket.missing = set(bucket.parameters)
+
+    def _arrived(self, parameter: nn.Parameter) -> None:
+        bucket = self._of[parameter]
+        bucket.fill(parameter)
+        while self._waiting and not self._waiting[-1].missing:
+            self._reduce(self._waiting.pop())
+
+    def _reduce(self, bucket: "_Bucket") -> None:
+        values = bucket.take()
+        reduced = FixedPointSum(len(values), most_terms=self._micro_batches, device=values.device)
+        reduced.add(values)
+        self.spoiled.logical_or_(reduced.spoiled)
+        own = self._shard[bucket.first : bucket.first + bucket.width]
+        if world()[1] > 1:
+            shard = torch.empty_like(own)
+            dist.reduce_scatter_tensor(shard, reduced.units)
+            own.add_(shard)
+        else:
+            own.add_(reduced.units)
+
+    def end_micro_batch(self) -> None:
+        """To be called after each backward pass: the parameters that had no part in it have no gradient. Collective."""
+        while self._waiting:
+            self._reduce(self._waiting.pop())
+        self._begin_micro_batch()
+
+    def take_shard(self) -> torch.Tensor:
+        """Returns this worker's shards, one parameter after another, as float32, and begins another sum."""
+        found = to_float(self._shard)
+        self._shard.zero_()
+        return found
+
+
+class _Bucket:
+    """Parameters whose gradients are reduced together, as [W, width]."""
+
+    def __init__(self, first: int) -> None:
+        self.first, self.width, self.numbers = first, 0, 0
+        self.parameters: dict[nn.Parameter, tuple[int, int]] = {}
+        """Where the columns of each begin, and how many it has."""
+        self.missing: set[nn.Parameter] = set()
+        self._values: torch.Tensor | None = None
+
+    def add(self, parameter: nn.Parameter, numel: int, workers: int) -> None:
+        columns = -(-numel // workers)
+        self.parameters[parameter] = (self.width, columns)
+        self.width += columns
+        self.numbers += numel
+        self._workers = workers
+
+    def fill(self, parameter: nn.Parameter) -> None:
+        """Moves a parameter's gradient here."""
+        assert parameter.grad is not None
+        values, (begin, columns) = self._whole(parameter.grad), self.parameters[parameter]
+        rows, gradient = values[:, begin : begin + columns], parameter.grad.flatten()
+        full = len(gradient) // columns if columns else 0
+        rows[:full].copy_(gradient[: full * columns].view(full, columns))
+        rest = gradient[full * columns :]
+        if len(rest):
+            rows[full, : len(rest)].copy_(rest)
+        parameter.grad = None
+        self.missing.discard(parameter)
+
+    def _whole(self, like: torch.Tensor) -> torch.Tensor:
+        if self._values is None:
+            self._values = like.new_zeros(self._workers, self.width)
+        return self._values
+
+    def take(self) -> torch.Tensor:
+        """Returns all columns, row after row, and forgets them."""
+        device = next(iter(self.parameters)).device
+        values = self._values if self._values is not None else torch.zeros(self._workers, self.width, device=device)
+        self._values = None
+        return values.flatten()
+
+
+def clipped(
+    gradients: Sequence[torch.Tensor], own: Sequence[torch.Tensor], spoiled: torch.Tensor, *, most: float
+) -> float:
+    """Scales a gradient to a norm of at most ``most``, and returns the norm that it had. Collective.
+
+    Where that is NaN the gradient is left as it is, on every worker.
+
+    Args:
+        gradients: this worker's tensors.
+        own: those, or parts of them, of which no other worker has any number.
+        spoiled: whether one of this worker's micro-batches had a gradient that cannot be added up; a boolean scalar.
+    """
+    norm = norm_over_workers(own, spoiled)
+    if norm > most:
+        for gradient in gradients:
+            gradient.mul_(most / norm)
+    return norm
