@@ -62,4 +62,4 @@ def test_a_machine_that_is_taken_and_given_back_changes_no_result(
     run = Run(runs, "elastic")
     for _ in machine_taken_and_given_back(nodes, tiny_corpus, run, SHORT):
         pass
-    assert_nothing_lost(run, twin, rel=1e-5)
+    assert_nothing_lost(run, twin)
