@@ -43,7 +43,7 @@ KEPT_TO: dict[str, tuple[str, ...]] = {
         "mulan/private_ray/scaling.py",
     ),
     "ray.tune": ("tune/",),
-    "deepspeed": ("mulan/training/deepspeed_engine.py",),
+    "deepspeed": ("mulan/training/deepspeed_engine.py", "mulan/training/exact_engine.py"),
 }
 """Libraries that only these files may know."""
 
