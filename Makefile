@@ -6,7 +6,9 @@ INSTALLED := .venv/installed
 # two files at a time; a process has one thread, see tests/conftest.py
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-.PHONY: FORCE demo check test test-all test-long test-due chaos fuzz test-ray lint format lock clean
+DATA ?= runs/demo/corpus
+
+.PHONY: FORCE demo check test test-all test-long test-due chaos layouts fuzz test-ray lint format lock clean
 
 demo: $(INSTALLED)  ## make the corpus, train, evaluate; results in runs/demo
 	@$(BIN)/python -m jobs.demo
@@ -30,6 +32,9 @@ test-due: $(INSTALLED)  ## the groups of long tests whose turn it is, or whose f
 
 chaos: $(INSTALLED)  ## runs whose processes are killed at random, and a long one; what each of it costs
 	@$(BIN)/python -m tests.chaos
+
+layouts: $(INSTALLED)  ## 200 steps of the demo's training on 1, 2 and 4 workers at every ZeRO stage: the digests of each
+	@$(BIN)/python -m tests.training.layouts --data "$(DATA)" --set batch.micro_batches=4 --set batch.pairs_per_micro_batch=16
 
 fuzz: $(INSTALLED)  ## 50,000 mutated files for each reader of files; those that show a fault are kept in runs/fuzz
 	@$(BIN)/python -m tests.fuzz

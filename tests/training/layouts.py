@@ -1,0 +1,75 @@
+"""A run on several numbers of workers and at every ZeRO stage, and the digests of what it comes to: `make layouts`."""
+
+import argparse
+import hashlib
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mulan.config.recipe import Recipe, load_recipe
+from mulan.config.recipes import named_recipes
+from tests.processes import run_in_processes
+from tests.training.inline import train_inline
+
+DIGITS = 12
+
+Digests = dict[str, str]
+"""By what they are of."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="tests.training.layouts", description=__doc__.split("\n")[0])
+    parser.add_argument("--recipe", default="demo")
+    parser.add_argument("--data", required=True, help="URI of a corpus")
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--stages", type=int, nargs="+", default=[0, 1, 2, 3])
+    parser.add_argument("--set", action="append", default=[], help="as of jobs.train")
+    given = parser.parse_args()
+    found: list[Digests] = []
+    for workers in given.workers:
+        for stage in given.stages:
+            settings = [f"train.steps={given.steps}", f"train.checkpoint_every_steps={given.steps}"]
+            settings += ["scale.workers=1", f"train.zero_stage={stage}", *given.set]
+            recipe = load_recipe(given.recipe, named_recipes(), settings, data_uri=given.data)
+            found.append(digests(recipe, workers))
+            if len(found) == 1:
+                print(" | ".join(("| workers", "ZeRO stage", *found[0])), "|\n" + "|---" * (2 + len(found[0])) + "|")
+            print(" | ".join((f"| {workers}", f"{stage}", *found[-1].values())), "|", flush=True)
+    return 0 if all(one == found[0] for one in found) else 1
+
+
+def digests(recipe: Recipe, workers: int) -> Digests:
+    """Trains in so many processes of this machine, and returns the digests of the first one."""
+    with tempfile.TemporaryDirectory(prefix="layouts") as folder:
+        return run_in_processes(_trained, workers, recipe, f"{folder}/run", folder=Path(folder, "results"))[0]
+
+
+def _trained(recipe: Recipe, run_uri: str) -> Digests:
+    lines, state = train_inline(recipe, run_uri)
+    buffers = {name for name in state if name.startswith("weights.") and "running_" in name}
+    return {
+        "losses": _digest(repr([line["loss"] for line in lines])),
+        "gradient norms": _digest(repr([line["gradient_norm"] for line in lines])),
+        "validations": _digest(repr([line.get("validation") for line in lines])),
+        "weights": _of_tensors(state, (name for name in state if name.startswith("weights.") and name not in buffers)),
+        "moments": _of_tensors(state, (name for name in state if name.startswith("exp_avg"))),
+        "running statistics": _of_tensors(state, buffers),
+    }
+
+
+def _of_tensors(state: dict[str, torch.Tensor], names: Iterable[str]) -> str:
+    return _digest("".join(f"{name} {_digest(state[name].numpy().tobytes())}" for name in sorted(names)))
+
+
+def _digest(content: str | bytes) -> str:
+    whole: Any = hashlib.sha256(content.encode() if isinstance(content, str) else content)
+    return str(whole.hexdigest())[:DIGITS]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
