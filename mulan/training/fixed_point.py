@@ -21,7 +21,7 @@ SUM_BITS = 62
 _PART = {"cpu": 2**16, "cuda": 2**24}
 """Numbers that are worked on at a time: what fits the caches of a CPU core, and what fills a GPU."""
 
-_HIGH_BITS, _LOW_BITS = 30, 31
+_HIGH_BITS = _LOW_BITS = 31
 
 
 class FixedPointSum:
@@ -58,7 +58,7 @@ def norm_over_workers(parts: Iterable[torch.Tensor], spoiled: torch.Tensor) -> f
     """Returns the 2-norm of the numbers that all workers hold between them, or NaN where any of them is spoiled.
 
     The squares are added exactly enough that the result has the same bits however the numbers are shared: each square
-    is split into two integers, down to 2^-61 of the largest. Collective.
+    is split into two integers, down to 2^-62 of the largest. Collective.
 
     Args:
         parts: float32 tensors of this worker, all finite; no number is held by two workers.
@@ -85,5 +85,5 @@ def norm_over_workers(parts: Iterable[torch.Tensor], spoiled: torch.Tensor) -> f
     if world()[1] > 1:
         dist.all_reduce(sums)
     high, low = sums.tolist()
-    # integers of any length until the root is taken
-    return math.sqrt((high << _LOW_BITS) + low) * 2.0 ** (exponent - (_HIGH_BITS + _LOW_BITS) / 2)
+    # integers of any length until the root is taken, and then a power of two
+    return math.ldexp(math.sqrt((high << _LOW_BITS) + low), exponent - _LOW_BITS)
