@@ -1,5 +1,6 @@
 """A step taken apart: what each of its micro-batches makes of the model and of the gradient. Nothing is updated."""
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from mulan.config.recipe import Recipe
 from mulan.data.batch import Batch
 from mulan.training.batch_norm import RunningStatistics
 from mulan.training.engine import Engine
+from mulan.training.fixed_point import FixedPointSum, norm_over_workers, term_limit, to_float
 from mulan.training.step import micro_batch_terms, queue_gradients
 from mulan.training.transfer import DeviceBatch
 
@@ -38,6 +40,8 @@ class Part:
     """and in that of the parameters."""
     gradient_norm: float = 0.0
     """Of its own part of the gradient."""
+    too_large: int = 0
+    """Values of the gradient of the parameters that are finite, and more than the sums have room for."""
 
 
 @dataclass
@@ -59,37 +63,52 @@ class Dissection:
     parts: list[Part]
     parameters: list[Parameter]
     """Those that have a gradient: not finite ones first, then by norm."""
+    room: float
+    """What every value of a micro-batch's gradient must be smaller than for the sums; infinite where they are plain."""
 
 
 def dissect(engine: Engine, batches: Iterable[Batch], recipe: Recipe) -> Dissection:
-    """Forward and backward of a step on the only worker; the gradient must be on the parameters, not sharded."""
+    """Forward and backward of a step on the only worker, whose weights must be whole.
+
+    With ``train.exact_sums`` what is measured has the bits that the step's own measurements have.
+    """
     observed = _Observed(engine, recipe)
     queued = queue_gradients(observed, batches, RunningStatistics(engine.module), recipe)
     named = dict(engine.module.named_parameters())
     parameters = [
-        Parameter(name, _not_finite(named[name]), _not_finite(gradient), float(gradient.norm()))
+        Parameter(name, _not_finite(named[name]), _not_finite(gradient), _norm([gradient]))
         for name, gradient in observed.gradients.items()
     ]
     parameters.sort(key=lambda one: (-one.weights, -one.gradients, -one.gradient_norm))
     measured = {name: float(value) for name, value in queued.items()}
-    measured["gradient_norm"] = float(torch.nn.utils.get_total_norm(list(observed.gradients.values())))
-    return Dissection(measured, [part for _, part in sorted(observed.parts.items())], parameters)
+    measured["gradient_norm"] = observed.gradient_norm()
+    return Dissection(measured, [part for _, part in sorted(observed.parts.items())], parameters, observed.room)
 
 
 class _Observed:
-    """An engine that looks at what passes through it, and takes the gradient of each micro-batch off the model."""
+    """An engine that looks at what passes through it, and whose backward passes leave no gradient anywhere else."""
 
     def __init__(self, engine: Engine, recipe: Recipe) -> None:
         self._engine, self._weights = engine, recipe.loss.weights
+        self._trained = {name: p for name, p in engine.module.named_parameters() if p.requires_grad}
         self.parts: dict[int, Part] = {}
         self.gradients: dict[str, torch.Tensor] = {}
+        self.room, self._sum = math.inf, None
+        if recipe.train.exact_sums:
+            parameters = list(self._trained.values())
+            self.room = term_limit(engine.micro_batches)
+            self._sum = FixedPointSum(
+                sum(parameter.numel() for parameter in parameters),
+                most_terms=engine.micro_batches,
+                device=parameters[0].device,
+            )
         self._current = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
     def forward(self, batch: DeviceBatch) -> Any:
-        outputs = self._engine.forward(batch)
+        outputs = self._engine.module(*batch.inputs)  # DeepSpeed's engines would ask for their own backward pass
         self._current = batch.batch.item.micro_batch
         named = dict(_tensors(outputs))
         if self._current not in self.parts:
@@ -105,16 +124,24 @@ class _Observed:
         return outputs
 
     def backward(self, scalar: torch.Tensor) -> None:
-        self._engine.backward(scalar)
-        part, own = self.parts[self._current], []
-        for name, parameter in self._engine.module.named_parameters():
-            if parameter.grad is None:
-                continue
-            own.append(parameter.grad)
-            part.gradients += _not_finite(parameter.grad)
-            self.gradients[name] = self.gradients[name] + parameter.grad if name in self.gradients else parameter.grad
-            parameter.grad = None
-        part.gradient_norm = float(torch.nn.utils.get_total_norm(own))
+        found = torch.autograd.grad(scalar, list(self._trained.values()), allow_unused=True)
+        own = {name: gradient for name, gradient in zip(self._trained, found, strict=True) if gradient is not None}
+        part = self.parts[self._current]
+        for name, gradient in own.items():
+            part.gradients += _not_finite(gradient)
+            part.too_large += int(((gradient.abs() >= self.room) & gradient.isfinite()).sum())
+            self.gradients[name] = self.gradients[name] + gradient if name in self.gradients else gradient
+        part.gradient_norm = _norm(own.values())
+        if self._sum is not None:
+            self._sum.add(
+                torch.cat([own.get(name, torch.zeros_like(p)).flatten() for name, p in self._trained.items()])
+            )
+
+    def gradient_norm(self) -> float:
+        """The norm of the whole gradient, as a step finds it."""
+        if self._sum is None:
+            return float(torch.nn.utils.get_total_norm(list(self.gradients.values())))
+        return norm_over_workers([to_float(self._sum.units)], self._sum.spoiled)
 
     def _part(self, outputs: Any, named: dict[str, torch.Tensor], batch: DeviceBatch) -> Part:
         names = batch.batch.recording_id
@@ -146,6 +173,10 @@ def _not_finite(tensor: torch.Tensor) -> int:
     return int((~torch.isfinite(tensor.detach())).sum())
 
 
+def _norm(tensors: Iterable[torch.Tensor]) -> float:
+    return math.hypot(*(float(tensor.double().norm()) for tensor in tensors))  # in float32 right to 1e-5 only
+
+
 def _mean_cosine(rows: torch.Tensor) -> float:
     """Of different rows of [m, d] unit rows."""
     m = len(rows)
@@ -153,7 +184,7 @@ def _mean_cosine(rows: torch.Tensor) -> float:
 
 
 def show(dissection: Dissection, console: Console) -> None:
-    """Two tables, and the names of recordings with embeddings that are not finite."""
+    """Two tables, and micro-batches whose embeddings are not finite or whose gradients are too large."""
     parts = dissection.parts
     terms, kinds = list(parts[0].terms), list(parts[0].cosines)
     table = Table(title="micro-batches")
@@ -178,3 +209,9 @@ def show(dissection: Dissection, console: Console) -> None:
             more = f" and {len(part.spoiled) - MOST_RECORDINGS} more" if len(part.spoiled) > MOST_RECORDINGS else ""
             listed = ", ".join(part.spoiled[:MOST_RECORDINGS])
             console.print(f"micro-batch {number}: embeddings not finite: {listed}{more}", soft_wrap=True)
+        if part.too_large:
+            console.print(
+                f"micro-batch {number}: values of its gradient that are {dissection.room:g} or more, too large for "
+                f"train.exact_sums: {part.too_large}",
+                soft_wrap=True,
+            )

@@ -24,6 +24,11 @@ _PART = {"cpu": 2**16, "cuda": 2**24}
 _HIGH_BITS = _LOW_BITS = 31
 
 
+def term_limit(most_terms: int) -> float:
+    """Returns what every number of a term must be smaller than, in magnitude, where a sum may have so many terms."""
+    return 2.0 ** (SUM_BITS - FRACTION_BITS) / most_terms
+
+
 class FixedPointSum:
     """A sum of float32 tensors of one length, as an int64 tensor in units of 2^-50."""
 
@@ -37,7 +42,7 @@ class FixedPointSum:
         self.units = torch.zeros(length, dtype=torch.int64, device=device)
         self.spoiled = torch.zeros((), dtype=torch.bool, device=device)
         """Whether a term had a number that was too large, infinite or NaN: then the sum says nothing."""
-        self._limit = 2.0 ** (SUM_BITS - FRACTION_BITS) / most_terms
+        self._limit = term_limit(most_terms)
 
     def add(self, values: torch.Tensor) -> None:
         """Adds float32 [length] and leaves zeros in it. Queued without waiting for the device."""

@@ -11,6 +11,7 @@ from mulan.config.recipe import Recipe
 from mulan.training.checkpoint import Progress
 from mulan.training.errors import EmbeddingsCollapsed, NonFiniteStep
 from mulan.training.findings import Finding
+from mulan.training.fixed_point import term_limit
 
 COLLAPSE_MARGIN = 0.01
 """Of the term's value when all embeddings are the same: how near to it a term counts as collapsed."""
@@ -36,6 +37,7 @@ class HealthWatch:
             tell: what is found; gives back how to look into it, in words.
         """
         self._section, self._warmup_steps, self._tell = recipe.health, recipe.optim.warmup_steps, tell
+        self._room = term_limit(recipe.batch.micro_batches) if recipe.train.exact_sums else None
         self._collapsed_loss = collapsed_loss(recipe.batch.pairs)
         self._skipped, self._collapsed = progress.updates_skipped, progress.collapsed_steps
         self._told = progress.findings
@@ -57,8 +59,7 @@ class HealthWatch:
 
         if not math.isfinite(measured["gradient_norm"]):
             self._skipped += 1
-            name = "loss" if not math.isfinite(measured["loss"]) else "gradient_norm"
-            fault = f"the {name.replace('_', ' ')} of step {step} is {measured[name]}"
+            fault = self._not_finite(step, measured)
             if self._section.non_finite == "stop":
                 hint = found(fault, "", stops=True)
                 raise NonFiniteStep(
@@ -75,6 +76,18 @@ class HealthWatch:
                 hint = found(fault, "", stops=True)
                 raise EmbeddingsCollapsed(f"{fault}. {hint}To go on, resume with --set health.collapse=warn")
             found(fault, "", stops=False)
+
+    def _not_finite(self, step: int, measured: Mapping[str, float]) -> str:
+        if not math.isfinite(measured["loss"]):
+            return f"the loss of step {step} is {measured['loss']}"
+        fault = f"the gradient norm of step {step} is {measured['gradient_norm']}"
+        if self._room is None:
+            return fault
+        return (
+            f"{fault}: in the gradient of a micro-batch there is NaN, infinity, or a number of {self._room:g} or more, "
+            "for which train.exact_sums has no room (then a smaller optim.lr helps, or train.exact_sums=false, in a "
+            "new run; clipping comes too late)"
+        )
 
     def counts(self) -> dict[str, int]:
         """As they stand in :class:`mulan.training.checkpoint.Progress`."""

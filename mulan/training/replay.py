@@ -1,9 +1,11 @@
 """A step of a run, once more: from the newest checkpoint before it, in this process alone, with nothing written.
 
-The micro-batches are those of the run, by the plan, and so is the result, whatever the number of workers was.
+The micro-batches are those of the run, by the plan. So is the result, whatever the number of workers was: to the bit
+with ``train.exact_sums`` and on the same kind of device.
 """
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +28,9 @@ from mulan.training.engine import CheckpointedEngine
 from mulan.training.errors import ReplayError
 from mulan.training.reports import Reports
 from mulan.training.run import Run
+
+COMPARED = ("loss", "gradient_norm")
+"""Measurements of a step that are held against the run's."""
 
 
 def replay(recipe: Recipe, run: Run, step: int, console: Console) -> None:
@@ -64,18 +69,14 @@ def replay(recipe: Recipe, run: Run, step: int, console: Console) -> None:
         train_worker(alone, found, (make(item) for item in _items(schedule)), schedule, reports, device)
         if record.compared:
             console.print(
-                f"replay  steps with the run's recordings: {record.compared}; their losses differ by at most "
-                f"{record.difference:.1e}",
-                soft_wrap=True,
+                f"replay  steps with the run's recordings: {record.compared}; {record.likeness}", soft_wrap=True
             )
         batches = [make(Item(Phase.TRAIN, step - 1, number)) for number in range(recipe.batch.micro_batches)]
         recordings = [batch.recording_id for batch in batches]
         record.check_recordings(step, recordings, stored=_stored(run, step))
         dissection = dissect(engines[0], batches, alone)
     shown = "  ".join(f"{name} {value:.6g}" for name, value in dissection.measured.items())
-    then = record.lines.get(step, {}).get("loss")
-    was = "" if then is None else f"  (loss then {then:.6g})"
-    console.print(f"replay  step {step}  {shown}{was}", soft_wrap=True)
+    console.print(f"replay  step {step}  {shown}{record.then(step, dissection.measured)}", soft_wrap=True)
     show(dissection, console)
 
 
@@ -113,7 +114,7 @@ class _Record:
     """Of metrics, by step."""
     compared: int = 0
     difference: float = 0.0
-    """The largest of the losses, relative."""
+    """The largest of losses and gradient norms, relative; infinite where one is finite and the other not."""
 
     def compare(self, line: dict[str, Any]) -> None:
         then = self.lines.get(line["step"])
@@ -121,8 +122,24 @@ class _Record:
             return
         self._check(line["step"], line["recordings"])
         self.compared += 1
-        if then["loss"] is not None and line["loss"] is not None:
-            self.difference = max(self.difference, abs(line["loss"] / then["loss"] - 1))
+        differences = [_difference(line[name], then[name]) for name in COMPARED]
+        self.difference = max(self.difference, *differences)
+
+    @property
+    def likeness(self) -> str:
+        if not self.difference:
+            return "their losses and gradient norms are the same to the bit"
+        return f"their losses and gradient norms differ by at most {self.difference:.1e}"
+
+    def then(self, step: int, measured: Mapping[str, float]) -> str:
+        """What the run measured in a step, in words, beside what is measured now; nothing where it has no record."""
+        line = self.lines.get(step)
+        if line is None:
+            return ""
+        now = {name: measured[name] if math.isfinite(measured[name]) else None for name in COMPARED}
+        if all(now[name] == line[name] for name in COMPARED):
+            return "  (as then, to the bit)"
+        return f"  (then {'  '.join(f'{name} {_shown(line[name])}' for name in COMPARED)})"
 
     def check_recordings(
         self, step: int, recordings: Sequence[tuple[str, ...]], *, stored: Sequence[Sequence[str]] | None
@@ -137,6 +154,17 @@ class _Record:
     def _check(self, step: int, checksum: str) -> None:
         if step in self.lines and self.lines[step].get("recordings") != checksum:
             raise _other_recordings(step)
+
+
+def _difference(now: float | None, then: float | None) -> float:
+    """Relative; None stands for what is not finite."""
+    if now == then:
+        return 0.0
+    return abs(now / then - 1) if now is not None and then else math.inf
+
+
+def _shown(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.6g}"
 
 
 def _other_recordings(step: int) -> ReplayError:

@@ -11,7 +11,7 @@ from mulan.data.draws import torch_seed
 from mulan.model.build import Model
 from mulan.training.batch_norm import RunningStatistics
 from mulan.training.dissection import dissect, show
-from mulan.training.step import training_step
+from mulan.training.step import queue_gradients
 from tests.training.small import batches_of, small, torch_engine
 
 
@@ -23,11 +23,13 @@ def test_its_parts_are_those_of_the_step(name: str) -> None:
     found = dissect(engine, batches_of(recipe, 1), recipe)
     assert all(torch.equal(value, before[key]) for key, value in engine.module.named_parameters())
     twin = torch_engine(recipe)
-    expected = training_step(twin, batches_of(recipe, 1), RunningStatistics(twin.module), recipe)
-    assert found.measured == pytest.approx(expected, rel=1e-5)
+    queued = queue_gradients(twin, batches_of(recipe, 1), RunningStatistics(twin.module), recipe)
+    expected = {name: float(value) for name, value in queued.items()}
+    norm = math.sqrt(sum(float(p.grad.double().square().sum()) for p in twin.module.parameters() if p.grad is not None))
+    assert found.measured == {**expected, "gradient_norm": pytest.approx(norm, rel=1e-8)}
     assert [part.recordings for part in found.parts] == [batch.recording_id for batch in batches_of(recipe, 1)]
     assert sum(part.outputs + part.output_gradients + part.gradients for part in found.parts) == 0
-    assert math.hypot(*(one.gradient_norm for one in found.parameters)) == pytest.approx(expected["gradient_norm"])
+    assert math.hypot(*(one.gradient_norm for one in found.parameters)) == pytest.approx(norm)
     norms = [one.gradient_norm for one in found.parameters]
     assert norms == sorted(norms, reverse=True)
     for term in found.parts[0].terms:
@@ -36,7 +38,7 @@ def test_its_parts_are_those_of_the_step(name: str) -> None:
 
 
 def planted(model: Model, kind: str) -> None:
-    """In the second micro-batch's first forward, of six pairs, or in its second: an embedding or a slope."""
+    """In the second micro-batch, of six pairs: an embedding in its first forward, or in its second one a slope."""
     calls = {"without gradient": 0, "with": 0}
 
     def plant(_: torch.nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
@@ -44,6 +46,8 @@ def planted(model: Model, kind: str) -> None:
         calls[way] += 1
         if calls[way] != 2:
             return output
+        if kind == "large":
+            return output + 3e5 * (output - output.detach())
         if kind == "slope":
             return output + (output - output.detach()).sqrt()
         return output.index_fill(0, torch.tensor([4]), torch.nan)
@@ -63,6 +67,23 @@ def test_a_gradient_that_is_not_finite_is_found_where_it_arises() -> None:
     first = found.parameters[0]
     assert first.gradients > 0 and first.weights == 0
     assert not any(one.gradients for one in found.parameters if one.name.startswith("text_tower"))
+
+
+def test_a_gradient_that_the_sums_have_no_room_for_is_named() -> None:
+    recipe = small("demo")
+    shown: list[str] = []
+    for settings in ([], ["train.exact_sums=false"]):
+        engine = torch_engine(small("demo", *settings))
+        planted(engine.module, "large")
+        found = dissect(engine, batches_of(recipe, 0), small("demo", *settings))
+        assert math.isnan(found.measured["gradient_norm"]) == (not settings)
+        assert sum(part.gradients for part in found.parts) == 0
+        assert [part.too_large > 0 for part in found.parts] == [False, not settings, False, False]
+        console = Console(record=True, width=200)
+        show(found, console)
+        shown.append(console.export_text())
+    line = "micro-batch 1: values of its gradient that are 1024 or more, too large for train.exact_sums: "
+    assert [line in text for text in shown] == [True, False]
 
 
 def test_recordings_whose_embeddings_are_not_finite_are_named() -> None:

@@ -88,7 +88,9 @@ def test_a_step_in_the_middle_of_a_run_is_that_step(runs: tuple[Run, Run]) -> No
     assert done.returncode == 0, done.stderr
     assert files(run) == before
     assert "replay  from the checkpoint of step 3; steps to run before step 5: 1" in done.stdout
-    assert "replay  steps with the run's recordings: 1; their losses differ by at most 0.0e+00" in done.stdout
+    same = "replay  steps with the run's recordings: 1; their losses and gradient norms are the same to the bit"
+    assert same in done.stdout
+    assert re.search(r"replay  step 5  loss .*  \(as then, to the bit\)\n", done.stdout)
     then = run.metrics()[4]
     for name in ("loss", "temperature", "gradient_norm"):
         (now,) = re.findall(rf"replay  step 5 .* {name} ([0-9.]+)", done.stdout)
@@ -103,10 +105,8 @@ def test_a_step_of_two_workers_with_sharded_weights_is_that_step(tiny_corpus: st
     code, out, err = run_job("jobs.train", *words(run, 5), folder=tmp_path / "job")
     assert code == 0, err
     assert "replay  from the checkpoint of step 3; steps to run before step 5: 1" in out
-    (difference,) = re.findall(r"recordings: 1; their losses differ by at most (\S+)", out)
-    assert float(difference) <= 1e-5
-    (now,) = re.findall(r"replay  step 5 .* loss ([0-9.]+)", out)
-    assert float(now) == pytest.approx(run.metrics()[4]["loss"], rel=1e-5)
+    assert "recordings: 1; their losses and gradient norms are the same to the bit\n" in out
+    assert re.search(r"replay  step 5  loss .*  \(as then, to the bit\)\n", out)
 
 
 def test_the_step_that_stopped_a_run_is_shown(runs: tuple[Run, Run], tmp_path: Path) -> None:
