@@ -35,13 +35,12 @@ class MusicnnAudioTower(nn.Module):
             _Temporal(section.dense_channels if layer else found, section.dense_channels, _DENSE_FRAMES)
             for layer in range(section.dense_layers)
         )
-        self.peak = nn.AdaptiveMaxPool1d(1)
         self.output_dim: int = 2 * (found + len(self.dense) * section.dense_channels)
 
     def forward(self, spectrogram: Tensor) -> Tensor:
         """float32 [B, mel_channels, frames] to [B, output_dim]: all maxima, then all means."""
         channels = self._channels(spectrogram)
-        return torch.cat([self.peak(channels).squeeze(2), channels.mean(dim=2)], dim=1)
+        return torch.cat([channels.amax(dim=2), channels.mean(dim=2)], dim=1)
 
     def _channels(self, spectrogram: Tensor) -> Tensor:
         """[B, mel_channels, frames] to [B, output_dim / 2, frames]: what the filters find, then the dense layers."""
@@ -65,13 +64,12 @@ class _Vertical(nn.Module):
         self.convolution = nn.Conv2d(1, channels, (height, length), padding=(0, length // 2))
         self.activation = nn.ReLU()
         self.norm = nn.BatchNorm2d(channels)
-        self.peak = nn.AdaptiveMaxPool2d((1, None))
 
     def forward(self, image: Tensor) -> Tensor:
         """[B, 1, mel_channels, frames] to [B, channels, frames]."""
         convolved = self.convolution(image)[..., : image.shape[-1]]  # an even length gives a frame too many
-        pooled: Tensor = self.peak(self.norm(self.activation(convolved)))
-        return pooled.squeeze(2)
+        normalised: Tensor = self.norm(self.activation(convolved))
+        return normalised.amax(dim=2)  # on GPUs torch's adaptive max-pool has no deterministic backward
 
 
 class _Temporal(nn.Module):

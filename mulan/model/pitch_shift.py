@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 _OVERSAMPLING = 2
 """Of the stretched signal, so that a cubic can follow it between samples."""
+_UNITS = 2**40
+"""Of a turn: phases are added up as whole numbers, whose sums have the same bits on every device and in any order."""
 
 
 def pitch_shift(waveform: Tensor, ratio: Tensor, *, greatest_ratio: float, window_samples: int) -> Tensor:
@@ -48,9 +50,11 @@ def _stretched(spectrum: Tensor, ratio: Tensor, *, frames: int) -> Tensor:
     example = torch.arange(n, device=ratio.device)[:, None]
     share = (place - before).float()[:, :, None]
     between = torch.lerp(magnitude[example, before], magnitude[example, before + 1], share)
-    advance = phase.diff(dim=1)[example, before]
+    advance = (phase.diff(dim=1) * (_UNITS / math.tau)).round().long()[example, before]
     is_heard = torch.arange(bins, device=ratio.device) * ratio[:, None] < bins - 1
-    return torch.polar(between * is_heard[:, None], phase[:, :1] + advance.cumsum(dim=1) - advance)
+    # whole turns are dropped before they cost places of a float32
+    advanced = (advance.cumsum(dim=1) - advance) % _UNITS
+    return torch.polar(between * is_heard[:, None], phase[:, :1] + advanced * (math.tau / _UNITS))
 
 
 def _overlap_add(spectrum: Tensor, *, window_samples: int) -> Tensor:
