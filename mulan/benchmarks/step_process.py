@@ -23,6 +23,7 @@ from mulan.data.schedule import Item, Phase
 from mulan.objectives.collectives import sum_over_workers, world
 from mulan.training.batch_norm import RunningStatistics
 from mulan.training.compiled import compile_towers
+from mulan.training.deterministic import deterministic_kernels
 from mulan.training.step import training_step
 from mulan.training.torch_engine import TorchEngine
 
@@ -71,14 +72,15 @@ def _measure(job: Job, device: torch.device) -> dict[str, float]:
     batches = _preloaded(recipe, job)
     step = _step(recipe, job, device)
     loss = 0.0
-    for number in range(job.warmup_steps):
-        loss = step(batches[number % len(batches)])
-    _wait(device)
-    begun = time.perf_counter()
-    for number in range(job.steps):
-        loss = step(batches[number % len(batches)])
-    _wait(device)
-    seconds = time.perf_counter() - begun
+    with deterministic_kernels(recipe.train.deterministic and not job.engine.startswith("bare")):
+        for number in range(job.warmup_steps):
+            loss = step(batches[number % len(batches)])
+        _wait(device)
+        begun = time.perf_counter()
+        for number in range(job.steps):
+            loss = step(batches[number % len(batches)])
+        _wait(device)
+        seconds = time.perf_counter() - begun
     peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else _process_peak_bytes()
     return asdict(Reading(seconds / job.steps, peak, loss))
 

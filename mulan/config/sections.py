@@ -222,6 +222,10 @@ class Train(Section):
     exact_sums: bool = True
     """Add gradients up in fixed point, so that every step has the same bits on any number of workers and at any ZeRO
     stage. Without it steps are a little faster, and runs on other numbers of workers drift apart."""
+    deterministic: bool = True
+    """Take only kernels that give the same bits each time, and stop with an error at a model that has none for some
+    operation. Without it attention, convolutions and indexing may be faster on GPUs, and no two runs are quite the same
+    there, not even on the same machine."""
     checkpoint_every_steps: Count = 500
     checkpoints_kept: Count = 2
     """The newest so many."""
@@ -246,7 +250,8 @@ class Health(Section):
 
 
 class Scale(Section):
-    """What the run takes of the cluster. Changes the speed, never the result."""
+    """What the run takes of the cluster. Changes the speed, and never the result but in its last bits: those depend on
+    the kind of device (``use_gpu``) and, on CPUs, on ``cpus_per_worker``."""
 
     workers: Count | tuple[Count, Count] = 1
     """Training processes, or the least and the most of them (``workers=[2, 8]``): as many as the cluster has room for,
@@ -255,6 +260,9 @@ class Scale(Section):
     use_gpu: bool = False
     """One GPU a worker (NCCL); otherwise CPU workers (gloo)."""
     cpus_per_worker: Count = 1
+    """CPUs of each worker. A CPU worker computes in so many threads, whatever ``OMP_NUM_THREADS`` says: sums within
+    kernels are divided among threads, so that another number makes other bits. The events of a run say how many there
+    were, and where a run goes on with another number. Of a GPU worker they change no result."""
     data_cpus: Count = 1
     """CPUs that read, decode and tokenize, a process each, for all workers together. Where the cluster has fewer of
     them, or none, training goes on more slowly: a worker without batches reads for itself, on its own node."""

@@ -7,7 +7,7 @@ its manifest, is not a checkpoint: it was cut off or spoiled, and the one before
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -39,6 +39,8 @@ class Progress:
     """The newest steps in a row whose embeddings seem to be all the same."""
     findings: int = 0
     """How often numbers that went wrong have been told of."""
+    trained_on: Sequence[str] = ()
+    """Each kind of device that the workers who wrote it had (:mod:`mulan.training.devices`); unknown if empty."""
 
     @property
     def updates(self) -> int:

@@ -12,6 +12,10 @@ class EmbeddingsCollapsed(MulanError):
     """The contrastive term stays where it is when all embeddings are the same."""
 
 
+class NotDeterministic(MulanError):
+    """A model has an operation without a deterministic kernel, where the recipe asks for such kernels alone."""
+
+
 class CheckpointFailed(StorageError):
     """A checkpoint could not be written. The one before it stands."""
 

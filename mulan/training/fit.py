@@ -4,7 +4,9 @@ import gc
 import logging
 import math
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +35,7 @@ from mulan.training.checkpoint import Progress, read_newest
 from mulan.training.checkpoint_list import checkpoints
 from mulan.training.checks import check_corpus
 from mulan.training.data_nodes import data_nodes
+from mulan.training.devices import cautions, device_kind, told_of
 from mulan.training.errors import ControllerLost, TrainingFailed
 from mulan.training.findings import Finding
 from mulan.training.lease import Fence, held
@@ -184,21 +187,39 @@ def _train_on_worker(config: dict[str, Any]) -> None:
         recorder = alike(
             lambda: Recorder(run, recipe, first_step=first_step, fence=config["fence"]) if rank == 0 else None
         )
+        device = ray.train.torch.get_device()
+        kinds = gather_objects(device_kind(device, threads=recipe.scale.cpus_per_worker))
         with recorder or nullcontext():
             if recorder is not None:
-                for text in (*passed_over, f"{workers} workers go on from step {first_step}"):
-                    recorder.event(text)
+                _tell_of_start(recorder, passed_over, kinds, found.progress if found else None)
             # begun by one, and known to all once it is
             attempt = gather_objects(source.begin(schedule) if rank == 0 else "")[0]
             batches = planned_batches(source, attempt, schedule)
             with ReadersWatch(source, told=recorder.event) if recorder else nullcontext() as watch:
-                reports = partial(_reports, run, recorder, watch)
-                train_worker(recipe, found, batches, schedule, reports, ray.train.torch.get_device())
+                reports = partial(_reports, run, recorder, watch, sorted(set(kinds)))
+                train_worker(recipe, found, batches, schedule, reports, device)
     except MulanError as error:
         raise TrainingFailed(str(error), exit_code=error.exit_code) from error
 
 
-def _reports(run: Run, recorder: Recorder | None, watch: ReadersWatch | None, engine: "CheckpointedEngine") -> Reports:
+def _tell_of_start(
+    recorder: Recorder, passed_over: Sequence[str], kinds: Sequence[str], progress: Progress | None
+) -> None:
+    first_step = progress.steps_done if progress else 0
+    for text in (*passed_over, f"{len(kinds)} workers go on from step {first_step} on {told_of(kinds)}"):
+        recorder.event(text)
+    for text in cautions(kinds, progress):
+        log.warning("%s", text)
+        recorder.event(text)
+
+
+def _reports(
+    run: Run,
+    recorder: Recorder | None,
+    watch: ReadersWatch | None,
+    kinds: Sequence[str],
+    engine: "CheckpointedEngine",
+) -> Reports:
     def step(line: dict[str, Any]) -> None:
         assert recorder is not None and watch is not None
         recorder.step(line | {"data_cpus": watch.cpus()})
@@ -209,7 +230,7 @@ def _reports(run: Run, recorder: Recorder | None, watch: ReadersWatch | None, en
             if state is None:
                 recorder.flush()
             else:
-                recorder.checkpoint(state, metrics, progress)
+                recorder.checkpoint(state, metrics, replace(progress, trained_on=kinds))
         ray.train.report(metrics)
 
     told: set[str] = set()

@@ -6,6 +6,7 @@ Every worker is given the same numbers, those of the first one, so that all of t
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypedDict
 
 from mulan.config.recipe import Recipe
 from mulan.training.checkpoint import Progress
@@ -26,6 +27,14 @@ Recordings = Sequence[Sequence[str]]
 def collapsed_loss(pairs: int) -> float:
     """The contrastive term when the embeddings of all pairs are the same: ln(2 (B - 1))."""
     return math.log(2 * (pairs - 1))
+
+
+class Counts(TypedDict):
+    """Fields of :class:`mulan.training.checkpoint.Progress`."""
+
+    updates_skipped: int
+    collapsed_steps: int
+    findings: int
 
 
 class HealthWatch:
@@ -89,7 +98,7 @@ class HealthWatch:
             "new run; clipping comes too late)"
         )
 
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> Counts:
         """As they stand in :class:`mulan.training.checkpoint.Progress`."""
         return {"updates_skipped": self._skipped, "collapsed_steps": self._collapsed, "findings": self._told}
 

@@ -24,6 +24,8 @@ from mulan.data.schedule import Item, Phase, Schedule
 from mulan.training.batch_source import consumed_checksum
 from mulan.training.checkpoint import read_newest
 from mulan.training.checks import check_replay
+from mulan.training.deterministic import deterministic_kernels
+from mulan.training.devices import cautions, device_kind
 from mulan.training.engine import CheckpointedEngine
 from mulan.training.errors import ReplayError
 from mulan.training.reports import Reports
@@ -66,6 +68,9 @@ def replay(recipe: Recipe, run: Run, step: int, console: Console) -> None:
         from mulan.training.worker import train_worker
 
         device = torch.device("cuda", 0) if use_gpu else torch.device("cpu")
+        kind = device_kind(device, threads=recipe.scale.cpus_per_worker)
+        for text in cautions([kind], found.progress if found else None):
+            console.print(f"replay  {text}", soft_wrap=True)
         train_worker(alone, found, (make(item) for item in _items(schedule)), schedule, reports, device)
         if record.compared:
             console.print(
@@ -74,7 +79,8 @@ def replay(recipe: Recipe, run: Run, step: int, console: Console) -> None:
         batches = [make(Item(Phase.TRAIN, step - 1, number)) for number in range(recipe.batch.micro_batches)]
         recordings = [batch.recording_id for batch in batches]
         record.check_recordings(step, recordings, stored=_stored(run, step))
-        dissection = dissect(engines[0], batches, alone)
+        with deterministic_kernels(recipe.train.deterministic):
+            dissection = dissect(engines[0], batches, alone)
     shown = "  ".join(f"{name} {value:.6g}" for name, value in dissection.measured.items())
     console.print(f"replay  step {step}  {shown}{record.then(step, dissection.measured)}", soft_wrap=True)
     show(dissection, console)

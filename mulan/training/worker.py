@@ -12,6 +12,7 @@ from mulan.model.build import build_model
 from mulan.training.checkpoint import Checkpoint, Progress, weights
 from mulan.training.compiled import compile_towers
 from mulan.training.deepspeed_engine import DeepSpeedEngine
+from mulan.training.deterministic import deterministic_kernels
 from mulan.training.engine import CheckpointedEngine
 from mulan.training.exact_engine import ExactDeepSpeedEngine
 from mulan.training.loop import train
@@ -33,8 +34,13 @@ def train_worker(
         batches: this worker's micro-batches from the schedule's first step on.
         schedule: its ``first_step`` is the step that the checkpoint stands at.
         reports: given the engine, what to do with results.
+
+    Raises:
+        NotDeterministic: the model has an operation without a deterministic kernel, and the recipe asks for such.
     """
     keep_freed_memory()  # on CPUs every step allocates all of its activations
+    if device.type == "cpu":
+        torch.set_num_threads(recipe.scale.cpus_per_worker)  # on which sums depend: by the recipe, on every machine
     torch.manual_seed(recipe.train.seed)  # equal first weights on every worker
     model = build_model(recipe)
     progress = found.progress if found else Progress(steps_done=0)
@@ -48,4 +54,5 @@ def train_worker(
     if found:
         engine.restore_optimizer(found.state, progress.steps_done, updates=progress.updates)
         found.state.clear()  # mapped from a file, which would take up memory and disk for as long as the run lasts
-    train(recipe, engine, batches, schedule, progress, reports(engine))
+    with deterministic_kernels(recipe.train.deterministic):
+        train(recipe, engine, batches, schedule, progress, reports(engine))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -14,6 +15,7 @@ from unittest.mock import patch
 import psutil
 import pytest
 import ray.train
+import torch
 from rich.console import Console
 from torch.multiprocessing import ProcessRaisedException
 
@@ -25,9 +27,11 @@ from mulan.data.shards import Recording, write_corpus
 from mulan.training import fit as fit_module
 from mulan.training import lease
 from mulan.training.assess import assess_run
+from mulan.training.checkpoint import read_newest, write_checkpoint
 from mulan.training.checkpoint_list import checkpoints
 from mulan.training.checks import check_corpus
 from mulan.training.cluster import shared
+from mulan.training.devices import device_kind
 from mulan.training.errors import RunError, RunHeld, RunTakenOver, TrainingFailed
 from mulan.training.export import export_run
 from mulan.training.fit import fit, worker_environment
@@ -123,8 +127,9 @@ def test_a_run_whose_worker_is_killed_is_what_one_process_trains(tiny_corpus: st
     lines = run.metrics()
     assert [line["step"] for line in lines] == list(range(1, steps + 1))
     begun, resumed = [line["event"] for line in read_lines(run.events_uri) if "workers go on" in line["event"]]
-    assert begun == "2 workers go on from step 0"
-    step = int(resumed.removeprefix("2 workers go on from step "))
+    kind = device_kind(torch.device("cpu"), threads=1)
+    assert begun == f"2 workers go on from step 0 on {kind}"
+    step = int(resumed.removeprefix("2 workers go on from step ").removesuffix(f" on {kind}"))
     assert 5 <= step < steps and step % 5 == 0
     (failure,) = read_lines(run.failures_uri)
     assert "worker" in failure["event"]
@@ -137,6 +142,11 @@ def test_a_driver_holds_the_lease_and_its_checkpoints_say_so(undisturbed: Run) -
     assert seen is not None and seen.holder is not None and seen.holder.released
     manifest = json.loads(Path(checkpoints(undisturbed.uri)[0].uri, "manifest.json").read_text())
     assert manifest["generation"] == 1
+
+
+def test_a_checkpoint_says_what_it_was_trained_on(undisturbed: Run) -> None:
+    found = read_newest(undisturbed.uri, passed_over=pytest.fail)
+    assert found is not None and found.progress.trained_on == [device_kind(torch.device("cpu"), threads=1)]
 
 
 def test_a_second_driver_is_refused(tiny_corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,6 +185,9 @@ def test_a_driver_that_was_taken_over_says_so(
 def test_a_spoiled_checkpoint_is_passed_over(undisturbed: Run, tiny_corpus: str, tmp_path: Path) -> None:
     run = Run(str(tmp_path), undisturbed.name)
     shutil.copytree(undisturbed.uri, run.uri)
+    found = read_newest(run.uri, passed_over=pytest.fail, at_most=3)
+    assert found is not None
+    write_checkpoint(run.uri, found.state, replace(found.progress, trained_on=["NVIDIA H100 80GB HBM3, torch 2.11.0"]))
     state = Path(run.uri, "checkpoint_000000006", "state.safetensors")
     content = bytearray(state.read_bytes())
     content[-1] ^= 1
@@ -184,7 +197,10 @@ def test_a_spoiled_checkpoint_is_passed_over(undisturbed: Run, tiny_corpus: str,
     assert losses(run.metrics()) == losses(undisturbed.metrics())
     events = [line["event"] for line in read_lines(run.events_uri)]
     assert any("checkpoint_000000006 is spoiled" in event for event in events)
-    assert events[-1] == "2 workers go on from step 3"
+    assert events[-2].startswith("2 workers go on from step 3 on CPU ")
+    assert (
+        "only on one kind of device: the steps before the checkpoint of step 3 were made on NVIDIA H100" in events[-1]
+    )
 
 
 def test_a_finished_run_is_left_alone_and_another_recipe_refused(undisturbed: Run, tiny_corpus: str) -> None:

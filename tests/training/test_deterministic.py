@@ -1,0 +1,183 @@
+"""Deterministic kernels: asked for in time, given back afterwards, and there for all that the recipes compute."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from mulan.benchmarks.drawn import drawn_batch, model_to_measure
+from mulan.config.recipe import Recipe, load_recipe
+from mulan.config.recipes import named_recipes
+from mulan.data.schedule import Phase, Schedule
+from mulan.training import worker
+from mulan.training.batch_norm import RunningStatistics
+from mulan.training.deterministic import deterministic_kernels
+from mulan.training.errors import NotDeterministic
+from mulan.training.step import training_step
+from mulan.training.torch_engine import TorchEngine
+from mulan.training.validation import validate
+
+REFUSED = {
+    "torch.nn.AvgPool3d": ["avg_pool3d_backward"],
+    "torch.nn.AdaptiveAvgPool2d": ["_adaptive_avg_pool2d_backward"],
+    "torch.nn.AdaptiveAvgPool3d": ["_adaptive_avg_pool3d_backward"],
+    "torch.nn.MaxPool3d": ["max_pool3d_with_indices_backward"],
+    "torch.nn.AdaptiveMaxPool2d": ["adaptive_max_pool2d_backward"],  # AdaptiveMaxPool1d is done by it
+    "torch.nn.FractionalMaxPool2d": ["fractional_max_pool2d_backward"],
+    "torch.nn.FractionalMaxPool3d": ["fractional_max_pool3d_backward"],
+    "torch.nn.MaxUnpool1d": ["max_unpool2d"],
+    "torch.nn.MaxUnpool2d": ["max_unpool2d"],
+    "torch.nn.MaxUnpool3d": ["max_unpool3d"],
+    "torch.nn.functional.interpolate": [
+        "upsample_linear1d_backward",
+        "upsample_bilinear2d_backward",
+        "upsample_bicubic2d_backward",
+        "upsample_trilinear3d_backward",
+    ],
+    "torch.nn.ReflectionPad1d": ["reflection_pad1d_backward"],
+    "torch.nn.ReflectionPad2d": ["reflection_pad2d_backward"],
+    "torch.nn.ReflectionPad3d": ["reflection_pad3d_backward"],
+    "torch.nn.NLLLoss": ["nll_loss2d_forward"],  # of images; that of rows is not refused
+    "torch.nn.CTCLoss": ["_ctc_loss_backward"],
+    "torch.nn.EmbeddingBag": ["_embedding_bag", "_embedding_bag_forward_only"],
+    "torch.Tensor.put_": ["put_", "put"],
+    "torch.histc": ["histc"],
+    "torch.bincount": ["bincount"],
+    "torch.median": ["median", "nanmedian"],
+    "torch.nn.functional.grid_sample": ["grid_sampler_2d_backward", "grid_sampler_3d_backward"],
+    "torch.cumsum": ["cumsum of floats"],
+    "torch.Tensor.scatter_reduce": ["scatter_reduce", "scatter_reduce_"],
+    "torch.Tensor.resize_": ["_resize_quantized"],
+}
+"""What torch's documentation lists as refused, each with the operations that it is done by. Some are refused only on
+some devices, or for some arguments; no recipe needs them in any form."""
+
+DISTINCT = (
+    "demo_miniature",
+    "m_ast_miniature",
+    "m_resnet50_audioset_miniature",
+    "m_resnet50_miniature",
+    "mulap_miniature",
+    "mulan_semi_miniature",
+    "semisupcon_miniature",
+)
+"""A recipe of each model; the others differ from these in their data."""
+
+
+class Recorded(TorchDispatchMode):
+    """Notes the name of every operation, of forward and backward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        is_of_floats = name == "cumsum" and args[0].is_floating_point()
+        self.names.add("cumsum of floats" if is_of_floats else name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture(autouse=True)
+def settings_stay() -> Iterator[None]:
+    before = settings()
+    yield
+    assert settings() == before
+
+
+def settings() -> tuple[bool, ...]:
+    return (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.utils.deterministic.fill_uninitialized_memory,
+        torch.backends.cudnn.benchmark,
+        torch.backends.cudnn.deterministic,
+    )
+
+
+def model_of(recipe: Recipe) -> tuple[Any, ...]:
+    return recipe.loss.weights, recipe.semisupcon, recipe.audio_tower, recipe.front_end, bool(recipe.text_tower.layers)
+
+
+def test_within_the_block_torch_refuses_what_is_not_deterministic() -> None:
+    with deterministic_kernels(True):
+        assert settings() == (True, False, False, False, True)
+        with deterministic_kernels(True):  # a replay's, within another
+            pass
+        assert settings() == (True, False, False, False, True)
+
+
+def test_what_was_set_before_is_set_again_after_an_error_too() -> None:
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = True
+    try:
+        for fault in (ValueError, RuntimeError):
+            with pytest.raises(fault, match="a fault of its own"), deterministic_kernels(True):
+                raise fault("a fault of its own")
+            assert settings() == (True, True, True, True, False)
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.backends.cudnn.benchmark = False
+
+
+def test_off_changes_nothing() -> None:
+    before = settings()
+    with deterministic_kernels(False):
+        assert settings() == before
+        torch.zeros(3).put_(torch.tensor([0]), torch.ones(1))
+
+
+def test_a_model_without_deterministic_kernels_is_refused_with_the_remedy() -> None:
+    told = r"^put_ has no .* --set train\.deterministic=false"
+    with pytest.raises(NotDeterministic, match=told), deterministic_kernels(True):
+        torch.zeros(3).put_(torch.tensor([0]), torch.ones(1))
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_a_worker_trains_by_them_and_in_as_many_threads_as_the_recipe_gives_it(
+    on: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = [f"train.deterministic={on}".lower(), "scale.cpus_per_worker=2", "scale.workers=1"]
+    recipe, seen = load_recipe("m_resnet50_audioset_miniature", named_recipes(), settings), []
+    monkeypatch.setattr(worker, "ExactDeepSpeedEngine", lambda *_, **__: None)
+    asked = torch.are_deterministic_algorithms_enabled, torch.get_num_threads
+    monkeypatch.setattr(worker, "train", lambda *_: seen.append([ask() for ask in asked]))
+    schedule = Schedule(recipe.train, recipe.batch, 0, 1, first_step=0)
+    threads = torch.get_num_threads()
+    try:
+        worker.train_worker(recipe, None, iter(()), schedule, lambda _: Mock(), torch.device("cpu"))
+    finally:
+        torch.set_num_threads(threads)
+    assert seen == [[on, 2]]
+
+
+def test_every_operation_that_torch_refuses_is_known_here() -> None:
+    """A new torch may refuse more."""
+    described = torch.use_deterministic_algorithms.__doc__
+    assert described is not None
+    refused = described.partition("operations will throw a")[2].partition("In addition")[0]
+    assert set(re.findall(r"\* :\w+:`([^`]+)`", refused)) == set(REFUSED)
+
+
+def test_the_models_of_all_recipes_are_among_those_looked_at() -> None:
+    recipes = {name: recipe for name, recipe in named_recipes().items() if name.endswith("_miniature")}
+    assert {model_of(recipe) for recipe in recipes.values()} == {model_of(recipes[name]) for name in DISTINCT}
+
+
+@pytest.mark.parametrize("name", DISTINCT)
+def test_no_recipe_has_an_operation_that_torch_refuses(name: str) -> None:
+    """A step and a validation on a CPU, where most of them are not refused."""
+    recipe = named_recipes()[name]
+    engine = TorchEngine(model_to_measure(recipe), recipe, device=torch.device("cpu"))
+    batches = [drawn_batch(recipe, step=0, micro_batch=number, tokens=0) for number in range(2)]
+    with deterministic_kernels(True), Recorded() as recorded:
+        training_step(engine, batches, RunningStatistics(engine.module), recipe)
+        validate(recipe, engine, [replace(one, item=one.item._replace(phase=Phase.VALIDATE)) for one in batches])
+    assert {"mm", "addmm"} & recorded.names  # that it was looked at
+    assert any(name.endswith("_backward") for name in recorded.names)
+    assert recorded.names & {operation for operations in REFUSED.values() for operation in operations} == set()
