@@ -39,7 +39,7 @@ class Progress:
     """The newest steps in a row whose embeddings seem to be all the same."""
     findings: int = 0
     """How often numbers that went wrong have been told of."""
-    trained_on: Sequence[str] = ()
+    trained_on: Sequence[str] = field(default_factory=list)
     """Each kind of device that the workers who wrote it had (:mod:`mulan.training.devices`); unknown if empty."""
 
     @property
