@@ -17,16 +17,16 @@ from mulan.config.recipes import named_recipes
 from mulan.data.draws import torch_seed
 from mulan.data.examples import MicroBatchReader
 from mulan.data.schedule import Item, Phase
-from mulan.model.build import Model
+from mulan.model.build import Model, build_model
 from mulan.objectives.collectives import world
 from mulan.objectives.contrastive import contrastive_loss
 from mulan.training.checkpoint import Progress
 from mulan.training.engine import CheckpointedEngine
 from mulan.training.findings import Finding
 from mulan.training.health import MOST_TOLD, HealthWatch, collapsed_loss
+from mulan.training.step import training_step
 from tests.processes import run_in_processes
 from tests.training.inline import train_inline
-from tests.training.same import assert_same_state, without_kinks
 
 MICRO_BATCHES = 2
 
@@ -34,7 +34,7 @@ MICRO_BATCHES = 2
 def recipe(uri: str, bert: str, *settings: str) -> Recipe:
     common = [f"batch.micro_batches={MICRO_BATCHES}", "batch.pairs_per_micro_batch=6", "scale.workers=1"]
     common += [f"text_tower.pretrained={bert}", "text_tower.layers=2", "text_tower.frozen_layers=1"]
-    common += ["train.validation_micro_batches=0", "optim.epsilon=1e-5"]
+    common += ["train.validation_micro_batches=0"]
     return load_recipe("demo_miniature", named_recipes(), [*common, *settings], data_uri=uri)
 
 
@@ -43,21 +43,35 @@ def forwards_of(places: Iterable[tuple[int, int]]) -> set[int]:
     return {torch_seed(seed=0, purpose="forward", key=(step - 1, number)) for step, number in places}
 
 
-def with_steep_places(recipe: Recipe, places: list[tuple[int, int]]) -> Model:
-    """A model that adds a root of 0 to its embeddings there, of which the value is 0 and the slope infinite."""
-    model, seeds = without_kinks(recipe), forwards_of(places)
+def with_faults(recipe: Recipe, places: list[tuple[int, int, str]]) -> Model:
+    """A model that goes wrong at these steps, micro-batches and ways.
 
-    def add_root(_: torch.nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
-        steep = torch.initial_seed() in seeds
-        return output + (output - output.detach()).sqrt() if steep else output
+    ``nan`` and ``inf`` in front of the audio tower, which spoils the running statistics too, or embeddings to which
+    nothing is added, of an infinite slope (``steep``) or of one that is finite and too large for the sums (``large``).
+    """
+    model = build_model(recipe)
+    kinds = {seed: kind for *place, kind in places for seed in forwards_of([(place[0], place[1])])}
 
-    model.audio_projection.register_forward_hook(add_root)  # type: ignore[union-attr]
+    def spoil(_: torch.nn.Module, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        kind = kinds.get(torch.initial_seed())
+        if kind not in ("nan", "inf"):
+            return arguments
+        return (arguments[0].index_fill(0, torch.tensor([2]), float(kind)), *arguments[1:])
+
+    def slope(_: torch.nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
+        nothing = output - output.detach()
+        added = {"steep": nothing.sqrt(), "large": nothing * 1e8}
+        kind = kinds.get(torch.initial_seed())
+        return output + added[kind] if kind in added else output
+
+    model.audio_encoder.tower.register_forward_pre_hook(spoil)  # type: ignore[union-attr]
+    model.audio_projection.register_forward_hook(slope)  # type: ignore[union-attr]
     return model
 
 
 def collapsing(recipe: Recipe, steps: list[int]) -> Model:
     """A model whose embeddings are all the same in these steps."""
-    model = without_kinks(recipe)
+    model = build_model(recipe)
     seeds = forwards_of((step, number) for step in steps for number in range(MICRO_BATCHES))
 
     def flatten(_: torch.nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
@@ -73,6 +87,8 @@ class Trained:
 
     def __init__(self) -> None:
         self.lines: list[dict[str, Any]] = []
+        self.norms: list[float] = []
+        """As this process found them; the lines have what the first one found."""
         self.states: dict[int, dict[str, torch.Tensor]] = {}
         self.found: list[Finding] = []
         self.error: MulanError | None = None
@@ -90,7 +106,13 @@ class Trained:
 
 def trained(one: Recipe, build: Callable[[Recipe], Model], run_uri: str) -> Trained:
     result = Trained()
-    with patch("mulan.training.worker.build_model", build):
+
+    def step(*arguments: Any) -> dict[str, float]:
+        measured = training_step(*arguments)
+        result.norms.append(measured["gradient_norm"])
+        return measured
+
+    with patch("mulan.training.worker.build_model", build), patch("mulan.training.loop.training_step", step):
         try:
             train_inline(one, run_uri, watch=result.watch, tell=result.tell)
         except MulanError as error:
@@ -114,24 +136,26 @@ def train_all(runs: list[tuple[str, Recipe, Planted]], folder: str) -> list[Trai
     return [trained(one, build, f"{folder}/{name}") for name, one, build in runs]
 
 
-STEEP = Planted(with_steep_places, [(1, 1), (3, 1)])
-"""In steps 1 and 3, in the micro-batch that is the second worker's, where there are two."""
+FAULTS = {1: "large", 3: "steep", 5: "nan", 6: "inf"}
+"""By step, each in the micro-batch that is the second worker's, where there are two."""
+FAULTY = Planted(with_faults, [(step, 1, kind) for step, kind in FAULTS.items()])
+STEPS = 7
 RUNS = [(1, 0), *((2, stage) for stage in range(4))]
 """Workers and ZeRO stage."""
 
 
 @pytest.fixture(scope="module")
 def skipping(tiny_corpus: str, narrow_bert: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Trained]]:
-    """Runs of four steps of which two are skipped, whole and resumed after each of these; in every process."""
+    """Runs of which some steps are skipped, whole and resumed after such steps; in every process."""
     found: dict[str, list[Trained]] = {}
     for workers in (1, 2):
         runs = []
         for stage in (stage for count, stage in RUNS if count == workers):
             settings = [f"train.zero_stage={stage}", "health.non_finite=warn"]
-            for name, steps in (("whole", 4), ("parts", 1), ("parts", 3), ("parts", 4)):
+            for name, steps in (("whole", STEPS), ("parts", 1), ("parts", 6), ("parts", STEPS)):
                 one = recipe(tiny_corpus, narrow_bert, *settings, f"train.steps={steps}")
-                runs.append((f"{name} {workers} {stage}", one, STEEP))
-        runs.append((f"stop {workers}", recipe(tiny_corpus, narrow_bert), STEEP))
+                runs.append((f"{name} {workers} {stage}", one, FAULTY))
+        runs.append((f"stop {workers}", recipe(tiny_corpus, narrow_bert), FAULTY))
         folder = tmp_path_factory.mktemp("runs")
         ranks = run_in_processes(train_all, workers, runs, str(folder), folder=tmp_path_factory.mktemp("results"))
         for number, (name, *_) in enumerate(runs):
@@ -142,20 +166,23 @@ def skipping(tiny_corpus: str, narrow_bert: str, tmp_path_factory: pytest.TempPa
 @pytest.mark.processes
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("workers", "stage"), RUNS)
-def test_a_gradient_that_is_not_finite_updates_nothing(
+def test_a_step_that_goes_wrong_on_one_worker_updates_nothing_on_any(
     workers: int, stage: int, skipping: dict[str, list[Trained]]
 ) -> None:
-    ranks = skipping[f"whole {workers} {stage}"]
+    ranks, alone = skipping[f"whole {workers} {stage}"], skipping["whole 1 0"][0]
     for rank in ranks:
-        assert [line["step"] for line in rank.lines] == [1, 2, 3, 4]
-        assert [line["gradient_norm"] is None for line in rank.lines] == [True, False, True, False]
-        assert all(math.isfinite(line["loss"]) for line in rank.lines)
-        assert [one.step for one in rank.found] == [1, 3]
+        assert [line["step"] for line in rank.lines] == list(range(1, STEPS + 1))
+        assert [step for step, norm in enumerate(rank.norms, start=1) if math.isnan(norm)] == list(FAULTS)
+        assert all(map(math.isfinite, (rank.norms[step - 1] for step in (2, 4, 7))))
+        assert [line["step"] for line in rank.lines if line["loss"] is None] == [5, 6]
+        assert [one.step for one in rank.found] == list(FAULTS)
+        for name in ("loss", "gradient_norm"):
+            assert [line[name] for line in rank.lines] == [line[name] for line in alone.lines]
     states = ranks[0].states
-    assert differing(states[3], states[2]) == []
-    assert differing(states[4], states[3]) != []
+    for step in range(2, STEPS + 1):
+        assert (differing(states[step], states[step - 1]) == []) == (step in FAULTS), step
     assert not any(tensor.any() for name, tensor in states[1].items() if name.startswith("exp_avg"))
-    assert_same_state(states[4], skipping["whole 1 0"][0].states[4])
+    assert differing(states[STEPS], alone.states[STEPS]) == []
 
 
 @pytest.mark.processes
@@ -165,8 +192,9 @@ def test_a_run_that_skipped_updates_resumes_as_if_it_never_stopped(
 ) -> None:
     """Adam corrects its moments by the number of updates, which is not that of steps."""
     whole, resumed = (skipping[f"{name} {workers} {stage}"][0] for name in ("whole", "parts"))
-    assert [line["loss"] for line in resumed.lines] == [whole.lines[3]["loss"]]
-    assert differing(resumed.states[4], whole.states[4]) == []
+    assert [line["loss"] for line in resumed.lines] == [whole.lines[STEPS - 1]["loss"]]
+    assert resumed.norms == whole.norms[STEPS - 1 :]
+    assert differing(resumed.states[STEPS], whole.states[STEPS]) == []
 
 
 @pytest.mark.processes
@@ -184,8 +212,8 @@ def test_all_workers_stop_by_the_same_words(
         assert finding.recordings == expected
         assert not math.isfinite(finding.values["gradient_norm"])
     (words,) = told
-    assert words.startswith("the gradient norm of step 1 is ")
-    assert "the weights are those of step 0. told of 1. " in words
+    assert words.startswith("the gradient norm of step 1 is nan: in the gradient of a micro-batch there is NaN, ")
+    assert "; the weights are those of step 0. told of 1. " in words
     assert "--set health.non_finite=warn" in words
 
 
@@ -254,6 +282,19 @@ def test_where_every_step_goes_wrong_not_every_one_is_told() -> None:
     assert [finding.step for finding in told] == list(range(1, MOST_TOLD + 1))
     assert [finding.sentence.endswith("more of this is not told") for finding in told] == [False] * 19 + [True]
     assert watch.counts() == {"updates_skipped": 50, "collapsed_steps": 0, "findings": MOST_TOLD}
+
+
+@pytest.mark.parametrize(("micro_batches", "room"), [(1, "4096"), (512, "8")])
+def test_a_gradient_norm_that_is_not_finite_is_told_with_what_it_may_mean(micro_batches: int, room: str) -> None:
+    settings = (f"batch.micro_batches={micro_batches}", "train.validation_micro_batches=0", "scale.workers=1")
+    step = {"loss": 1.0, "gradient_norm": math.nan}
+    (exact,), _ = judged([step], *settings)
+    assert exact.sentence.startswith("the gradient norm of step 1 is nan: in the gradient of a micro-batch there is ")
+    assert f" NaN, infinity, or a number of {room} or more, for which train.exact_sums has no room" in exact.sentence
+    assert "train.exact_sums=false" in exact.sentence
+    assert exact.sentence.endswith("; its update is left out")
+    (plain,), _ = judged([step], *settings, "train.exact_sums=false")
+    assert plain.sentence == "the gradient norm of step 1 is nan; its update is left out"
 
 
 def test_what_is_written_of_a_step() -> None:
