@@ -133,9 +133,7 @@ class _Observed:
             self.gradients[name] = self.gradients[name] + gradient if name in self.gradients else gradient
         part.gradient_norm = _norm(own.values())
         if self._sum is not None:
-            self._sum.add(
-                torch.cat([own.get(name, torch.zeros_like(p)).flatten() for name, p in self._trained.items()])
-            )
+            self._sum.add(own.get(name, torch.zeros_like(p)) for name, p in self._trained.items())
 
     def gradient_norm(self) -> float:
         """The norm of the whole gradient, as a step finds it."""

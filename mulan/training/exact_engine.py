@@ -82,10 +82,6 @@ class ExactDeepSpeedEngine(DeepSpeedEngine):
         for sums in self._sums:
             sums.begin()
 
-    def _create_optimizer_state(self) -> None:
-        super()._create_optimizer_state()
-        self._begin_sums()  # an update takes the gradients off the parameters
-
 
 def _gather_by_layers(model: nn.Module) -> None:
     """Has ZeRO stage 3 gather the weights of a whole layer at a time, and not those of each module in it.

@@ -7,7 +7,7 @@ to which this matters does not move a weight. The sum has room for magnitudes up
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 import torch.distributed as dist
@@ -21,7 +21,8 @@ SUM_BITS = 62
 _PART = {"cpu": 2**16, "cuda": 2**24}
 """Numbers that are worked on at a time: what fits the caches of a CPU core, and what fills a GPU."""
 
-_HIGH_BITS = _LOW_BITS = 31
+_SQUARE_BITS, _ROW, _LOW_BITS = 23, 2**7, 27
+"""Of a number that is squared, and as many squares as have a sum that float64 holds exactly: 2^46 times 2^7."""
 
 
 def term_limit(most_terms: int) -> float:
@@ -30,48 +31,90 @@ def term_limit(most_terms: int) -> float:
 
 
 class FixedPointSum:
-    """A sum of float32 tensors of one length, as an int64 tensor in units of 2^-50."""
+    """A sum of float32 numbers, as an int64 tensor in units of 2^-50."""
 
     def __init__(self, length: int, *, most_terms: int, device: torch.device) -> None:
         """
         Args:
-            length: numbers of each tensor.
-            most_terms: tensors that the sum may have, over all workers. A number of a term may be as large as an equal
+            length: numbers of the sum.
+            most_terms: terms that the sum may have, over all workers. A number of a term may be as large as an equal
                 share of what the sum has room for.
         """
-        self.units = torch.zeros(length, dtype=torch.int64, device=device)
+        self.units = torch.empty(length, dtype=torch.int64, device=device)
         self.spoiled = torch.zeros((), dtype=torch.bool, device=device)
         """Whether a term had a number that was too large, infinite or NaN: then the sum says nothing."""
         self._limit = term_limit(most_terms)
+        self.begin()
 
-    def add(self, values: torch.Tensor) -> None:
-        """Adds float32 [length] and leaves zeros in it. Queued without waiting for the device."""
-        size = _PART[values.device.type]
-        for part, units in zip(torch.split(values, size), torch.split(self.units, size), strict=True):
-            least, largest = torch.aminmax(part)  # both are NaN where any number is
-            self.spoiled.logical_or_(~((least > -self._limit) & (largest < self._limit)))
-            units.add_(part.mul_(2.0**FRACTION_BITS).round_().to(torch.int64))
-            part.zero_()
+    def begin(self) -> None:
+        """Begins another sum. Its first term is written over what the units were."""
+        self._empty = True
+        self.spoiled.zero_()
+
+    def add(self, term: Iterable[torch.Tensor]) -> None:
+        """Adds a term. Queued without waiting for the device.
+
+        Args:
+            term: float32 tensors that lie one after another in the sum; behind the last one it has zeros.
+        """
+        place, extremes = 0, []
+        for piece in _pieces(term):
+            units = self.units[place : place + len(piece)]
+            place += len(piece)
+            extremes += torch.aminmax(piece)  # both are NaN where any number is
+            rounded = piece.mul(2.0**FRACTION_BITS).round_()
+            if self._empty:
+                units.copy_(rounded)
+            else:
+                units.add_(rounded.to(torch.int64))
+        self.spoiled.logical_or_(~(torch.stack(extremes).abs() < self._limit).all())
+        if self._empty:
+            self.units[place:].zero_()
+        self._empty = False
+
+
+def _pieces(tensors: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """The numbers of the tensors in order, cut and joined to flat tensors of a good size to work on, none empty."""
+    waiting: list[torch.Tensor] = []
+    for tensor in tensors:
+        size = _PART[tensor.device.type]
+        for piece in torch.split(tensor.flatten(), size):
+            if waiting and sum(map(len, waiting)) + len(piece) > size:
+                yield _joined(waiting)
+                waiting = []
+            if len(piece):
+                waiting.append(piece)
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(pieces: list[torch.Tensor]) -> torch.Tensor:
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
 
 def to_float(units: torch.Tensor) -> torch.Tensor:
-    """Returns int64 units of 2^-50 as float32, each rounded once."""
-    return units.to(torch.float32).mul_(2.0**-FRACTION_BITS)
+    """Returns contiguous int64 units of 2^-50 as float32, each rounded once, in the memory of the units themselves."""
+    found, size = units.view(torch.float32)[: len(units)], _PART[units.device.type]
+    for begin in range(0, len(units), size):  # ascending: no units are written over before they are read
+        part = slice(begin, begin + size)
+        found[part] = units[part].to(torch.float32).mul_(2.0**-FRACTION_BITS)
+    return found
 
 
 def norm_over_workers(parts: Iterable[torch.Tensor], spoiled: torch.Tensor) -> float:
     """Returns the 2-norm of the numbers that all workers hold between them, or NaN where any of them is spoiled.
 
-    The squares are added exactly enough that the result has the same bits however the numbers are shared: each square
-    is split into two integers, down to 2^-62 of the largest. Collective.
+    It has the same bits however the numbers are shared. Each is rounded to a multiple of 2^-23 of the power of two
+    above the largest one, and the sum of their squares is exact. So the norm of N numbers is off by sqrt(N) 2^-24 of
+    that power at the most, and by far less where not all are rounded the same way. Collective.
 
     Args:
         parts: float32 tensors of this worker, all finite; no number is held by two workers.
         spoiled: a boolean scalar of this worker.
     """
-    parts = [part.flatten() for part in parts]
-    largest = torch.stack([spoiled.double(), *(part.abs().max().double() for part in parts if part.numel())])
-    bounds = torch.stack([largest[0], largest[1:].max() if len(largest) > 1 else largest.new_zeros(())])
+    pieces = list(_pieces(parts))
+    extremes = torch.stack([torch.zeros_like(spoiled).float(), *(end for p in pieces for end in torch.aminmax(p))])
+    bounds = torch.stack([spoiled.float(), extremes.abs().max()])
     if world()[1] > 1:
         dist.all_reduce(bounds, op=dist.ReduceOp.MAX)
     any_spoiled, most = bounds.tolist()
@@ -81,14 +124,19 @@ def norm_over_workers(parts: Iterable[torch.Tensor], spoiled: torch.Tensor) -> f
         return 0.0
     exponent = math.frexp(most)[1]  # every number is below 2^exponent
     sums = torch.zeros(2, dtype=torch.int64, device=bounds.device)
-    for part in parts:
-        for few in torch.split(part, _PART[part.device.type]):
-            squares = few.double().mul_(2.0**-exponent).square_().mul_(2.0**_HIGH_BITS)  # exact: 48 bits each
-            high = squares.trunc()
-            low = squares.sub_(high).mul_(2.0**_LOW_BITS).round_()
-            sums += torch.stack([high.to(torch.int64).sum(), low.to(torch.int64).sum()])
+    for piece in pieces:
+        sums += _sum_of_squares(piece, exponent)
     if world()[1] > 1:
         dist.all_reduce(sums)
     high, low = sums.tolist()
     # integers of any length until the root is taken, and then a power of two
-    return math.ldexp(math.sqrt((high << _LOW_BITS) + low), exponent - _LOW_BITS)
+    return math.ldexp(math.sqrt((high << _LOW_BITS) + low), exponent - _SQUARE_BITS)
+
+
+def _sum_of_squares(numbers: torch.Tensor, exponent: int) -> torch.Tensor:
+    """Returns int64 [2], of numbers rounded to multiples of 2^(exponent - 23): what is above the low bits, and they."""
+    squares = numbers.double().mul_(2.0 ** (_SQUARE_BITS - exponent)).round_().square_()
+    full = len(squares) // _ROW * _ROW
+    rows = torch.cat([squares[:full].view(-1, _ROW).sum(dim=1), squares[full:].sum(dim=0, keepdim=True)])
+    rows = rows.to(torch.int64)
+    return torch.stack([(rows >> _LOW_BITS).sum(), (rows & (2**_LOW_BITS - 1)).sum()])

@@ -18,61 +18,50 @@ BUCKET = 2**24
 
 
 class WholeSums:
-    """Sums of which every worker holds all, 8 bytes a number, and which are reduced once a step.
-
-    The gradients of a micro-batch lie in one flat tensor: that of each parameter is a view of it.
-    """
+    """Sums of which every worker holds all, 8 bytes a number, and which are reduced once a step."""
 
     def __init__(self, parameters: Sequence[nn.Parameter], *, micro_batches: int, length: int | None = None) -> None:
         """
         Args:
-            parameters: in the order in which they lie in the flat tensor.
+            parameters: in the order in which they lie in the sum. Backward passes leave their gradients at them.
             micro_batches: of the global batch.
-            length: of the flat tensor, where that is padded.
+            length: of the sum, where that is padded.
         """
         self._parameters = parameters
-        device = parameters[0].device
-        self._flat = torch.zeros(length or sum(p.numel() for p in parameters), device=device)
-        self._sum = FixedPointSum(len(self._flat), most_terms=micro_batches, device=device)
-        self.begin()
+        length = length or sum(parameter.numel() for parameter in parameters)
+        self._sum = FixedPointSum(length, most_terms=micro_batches, device=parameters[0].device)
 
     @property
     def spoiled(self) -> torch.Tensor:
         return self._sum.spoiled
 
     def begin(self) -> None:
-        """To be called before each step: backward passes write here. Their gradients must not be replaced meanwhile."""
-        place = 0
-        for parameter in self._parameters:
-            parameter.grad = self._flat[place : place + parameter.numel()].view(parameter.shape)
-            place += parameter.numel()
-        self._sum.spoiled.zero_()
+        """To be called before each step. What was taken is written over from then on."""
+        self._sum.begin()
 
     def end_micro_batch(self) -> None:
-        self._sum.add(self._flat)
+        """To be called after each backward pass. Takes the gradients off the parameters."""
+        self._sum.add(p.grad if p.grad is not None else torch.zeros_like(p) for p in self._parameters)
+        for parameter in self._parameters:
+            parameter.grad = None  # the next backward pass need not add to it
 
     def take(self) -> torch.Tensor:
-        """Returns the whole sum as float32, and begins another one. Collective."""
+        """Returns the whole sum as float32, in the memory of the sum itself. Collective."""
         if world()[1] > 1:
             dist.all_reduce(self._sum.units)
-        return self._found(self._sum.units)
+        return to_float(self._sum.units)
 
     def take_shard(self) -> torch.Tensor:
-        """Returns this worker's of as many equal parts of the sum as there are workers, and begins another one.
+        """Returns this worker's of as many equal parts of the sum as there are workers, as float32.
 
         The length must be a multiple of their number. Collective.
         """
-        units = self._sum.units
-        if world()[1] == 1:
-            return self._found(units)
-        shard = units.new_empty(len(units) // world()[1])
+        units, workers = self._sum.units, world()[1]
+        if workers == 1:
+            return to_float(units)
+        shard = units.new_empty(len(units) // workers)
         dist.reduce_scatter_tensor(shard, units)
-        return self._found(shard)
-
-    def _found(self, units: torch.Tensor) -> torch.Tensor:
-        found = to_float(units)
-        self._sum.units.zero_()
-        return found
+        return to_float(shard)
 
 
 class ShardedSums:
@@ -105,8 +94,9 @@ class ShardedSums:
         self._begin_micro_batch()
 
     def begin(self) -> None:
-        """To be called before each step."""
+        """To be called before each step. What was taken is written over from then on."""
         self.spoiled.zero_()
+        self._shard.zero_()
 
     def _begin_micro_batch(self) -> None:
         # all workers reduce the same bucket at a time: the last one first, since gradients come from the back
@@ -123,7 +113,7 @@ class ShardedSums:
     def _reduce(self, bucket: "_Bucket") -> None:
         values = bucket.take()
         reduced = FixedPointSum(len(values), most_terms=self._micro_batches, device=values.device)
-        reduced.add(values)
+        reduced.add([values])
         self.spoiled.logical_or_(reduced.spoiled)
         own = self._shard[bucket.first : bucket.first + bucket.width]
         if world()[1] > 1:
@@ -140,10 +130,8 @@ class ShardedSums:
         self._begin_micro_batch()
 
     def take_shard(self) -> torch.Tensor:
-        """Returns this worker's shards, one parameter after another, as float32, and begins another sum."""
-        found = to_float(self._shard)
-        self._shard.zero_()
-        return found
+        """Returns this worker's shards, one parameter after another, as float32, in the memory of the sum itself."""
+        return to_float(self._shard)
 
 
 class _Bucket:

@@ -43,7 +43,7 @@ def terms(limit: float) -> st.SearchStrategy[float]:
 def added(rows: Rows, *, most_terms: int) -> FixedPointSum:
     found = FixedPointSum(len(rows[0]) if rows else 0, most_terms=most_terms, device=CPU)
     for row in rows:
-        found.add(torch.tensor(row, dtype=torch.float32))
+        found.add([torch.tensor(row, dtype=torch.float32)])
     return found
 
 
@@ -85,12 +85,12 @@ def test_a_number_that_the_sum_cannot_hold_is_told_wherever_it_is(place: int, mo
     for bad in (above, -above, 3e38, math.inf, -math.inf, math.nan):
         found = FixedPointSum(2 * PARTS + 3, most_terms=most_terms, device=CPU)
         values = torch.full((2 * PARTS + 3,), 0.25)
-        found.add(values.clone())
+        found.add([values])
         assert not found.spoiled
         values[place] = bad
-        found.add(values)
+        found.add([values])
         assert found.spoiled, bad
-        found.add(torch.zeros(2 * PARTS + 3))
+        found.add([torch.zeros(2 * PARTS + 3)])
         assert found.spoiled, "forgotten"
 
 
@@ -111,13 +111,51 @@ def test_as_many_terms_as_there_may_be_do_not_overflow(most_terms: int, sign: in
     assert not found.spoiled
 
 
-def test_terms_leave_zeros_and_none_waits_for_the_device() -> None:
+@pytest.mark.parametrize("lengths", [[PARTS + 5], [3, 0, 2 * PARTS, 1, PARTS - 1, 9], [1] * 20, [PARTS, PARTS]])
+def test_a_term_may_lie_in_any_tensors_and_end_before_the_sum(lengths: list[int]) -> None:
+    values, rest = torch.randn(sum(lengths), generator=torch.Generator().manual_seed(1)), torch.zeros(7)
+    whole = FixedPointSum(len(values) + len(rest), most_terms=8, device=CPU)
+    parts = FixedPointSum(len(values) + len(rest), most_terms=8, device=CPU)
+    for _ in range(2):
+        whole.add([torch.cat([values, rest])])
+        parts.add(values.split(lengths))
+        assert torch.equal(parts.units, whole.units)
+    assert parts.units[: len(values)].all() and not parts.units[len(values) :].any()
+
+
+def test_tensors_are_added_in_the_order_of_their_indices() -> None:
+    """Gradients of convolutions may lie in another one."""
+    values = torch.arange(24.0).view(1, 4, 2, 3)
+    found = FixedPointSum(24, most_terms=1, device=CPU)
+    found.add([values.contiguous(memory_format=torch.channels_last)])
+    assert to_float(found.units).tolist() == list(range(24))
+
+
+def test_a_sum_begun_anew_forgets() -> None:
+    found = added([[1.0, 2.0, math.nan]], most_terms=2)
+    found.begin()
+    assert not found.spoiled
+    found.add([torch.tensor([4.0])])
+    assert to_float(found.units).tolist() == [4.0, 0.0, 0.0]
+
+
+def test_terms_are_left_as_they_are_and_none_waits_for_the_device() -> None:
     values, found = torch.randn(PARTS + 5), FixedPointSum(PARTS + 5, most_terms=8, device=CPU)
+    before = values.clone()
     with HostWaits() as waits:
-        found.add(values)
+        found.add([values])
+        found.add([values])
     assert waits.found == []
-    assert not values.any()
+    assert torch.equal(values, before)
     assert found.units.all()
+
+
+def test_sums_are_converted_where_they_lie() -> None:
+    units = torch.arange(2 * PARTS + 3) << 30
+    place = units.data_ptr()
+    found = to_float(units)
+    assert found.tolist() == [number * 2.0 ** (30 - FRACTION_BITS) for number in range(2 * PARTS + 3)]
+    assert found.data_ptr() == place
 
 
 @checked
@@ -151,9 +189,9 @@ def test_norms_are_those_of_fractions_however_the_numbers_are_cut(
     found = norm_over_workers([values], HEALTHY)
     with localcontext(prec=150):
         expected = exact_norm(values.tolist())
-        # each square is rounded at 2^-62 of the largest number's, or 2^-60 of the sum; then the integer, and its root
-        error = Decimal(len(numbers)) * Decimal(2) ** -62 + Decimal(2) ** -52
-        assert abs(Decimal(found) - expected) <= error * expected
+        largest = Decimal(2) ** math.frexp(max(map(abs, values.tolist())))[1]
+        rounded = Decimal(len(numbers)).sqrt() * Decimal(2) ** -24 * largest
+        assert abs(Decimal(found) - expected) <= rounded + Decimal(2) ** -52 * expected
     cuts = sorted(data.draw(st.lists(st.integers(0, len(numbers)), max_size=4))) if data else [1]
     assert norm_over_workers(torch.tensor_split(values, cuts), HEALTHY) == found
     assert norm_over_workers([values.flip(0).view(1, -1)], HEALTHY) == found
@@ -167,10 +205,13 @@ def test_norms_of_nothing_and_of_what_is_spoiled() -> None:
         assert math.isnan(norm_over_workers(parts, SPOILED))
 
 
-def test_norms_of_many_numbers_are_exact_enough_and_do_not_depend_on_parts() -> None:
+def test_norms_of_many_numbers_are_those_of_integers_and_do_not_depend_on_parts() -> None:
     values = torch.randn(3 * PARTS + 7, generator=torch.Generator().manual_seed(1)).exp()
     found = norm_over_workers([values], HEALTHY)
-    assert found == pytest.approx(math.sqrt(math.fsum(value * value for value in values.tolist())), rel=3e-16)
+    unit = 2.0 ** (math.frexp(float(values.max()))[1] - 23)
+    squares = sum(round(value / unit) ** 2 for value in values.tolist())  # quotients are exact, and so are integers
+    assert found == pytest.approx(math.sqrt(squares) * unit, rel=3e-16)
+    assert found == pytest.approx(math.sqrt(math.fsum(value * value for value in values.tolist())), rel=2**-24)
     assert norm_over_workers(torch.split(values, 1000), HEALTHY) == found
 
 
