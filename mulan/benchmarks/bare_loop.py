@@ -26,7 +26,7 @@ class BareLoop:
     def __init__(self, model: Any, recipe: Recipe, device: torch.device) -> None:
         self._recipe, self._device = recipe, device
         model = model.to(device).train()
-        self._adam = adam(model, recipe.optim, fused=True)
+        self._adam = adam(model, recipe.optim)
         # data parallelism takes the mean of the workers' gradients; a loss over all of their pairs needs the sum
         weights = recipe.loss.weights
         self._scale = world()[1] if weights.contrastive or weights.semisupcon else 1

@@ -47,7 +47,7 @@ class DeepSpeedEngine:
         self._steps_done, self._has_moments = 0, False
         self._engine, *_ = deepspeed.initialize(
             model=model.to(device),
-            optimizer=adam(model, recipe.optim, fused=not recipe.train.exact_sums),
+            optimizer=adam(model, recipe.optim),
             config=deepspeed_config(recipe, workers=self._workers),
             dist_init_required=False,
         )

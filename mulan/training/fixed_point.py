@@ -57,7 +57,8 @@ class FixedPointSum:
         Args:
             term: float32 tensors that lie one after another in the sum; behind the last one it has zeros.
         """
-        place, extremes = 0, []
+        place = 0
+        extremes: list[torch.Tensor] = []
         for piece in _pieces(term):
             units = self.units[place : place + len(piece)]
             place += len(piece)

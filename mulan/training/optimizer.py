@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import torch
 
 from mulan.config.sections import Optim
+from mulan.training.even_adam import EvenAdamW
 from mulan.training.learning_rate import learning_rate
 
 
@@ -17,19 +18,10 @@ class Trainable(Protocol):
     def warm_started_parameters(self) -> Iterator[torch.nn.Parameter]: ...
 
 
-def adam(model: Trainable, optim: Optim, *, fused: bool) -> torch.optim.AdamW:
-    """Returns Adam over the trained parameters, with decoupled weight decay, which at 0 is Adam itself.
-
-    Args:
-        fused: one kernel a tensor. On CPUs it rounds the last numbers of a tensor, fewer than a vector register holds,
-            another way than the others, so that its result depends on where ZeRO cuts the tensors.
-    """
-    return torch.optim.AdamW(
-        parameter_groups(model, optim),
-        lr=optim.lr,
-        betas=(optim.beta1, optim.beta2),
-        eps=optim.epsilon,
-        fused=fused,
+def adam(model: Trainable, optim: Optim) -> EvenAdamW:
+    """Returns Adam over the trained parameters, with decoupled weight decay, which at 0 is Adam itself."""
+    return EvenAdamW(
+        parameter_groups(model, optim), lr=optim.lr, betas=(optim.beta1, optim.beta2), eps=optim.epsilon, fused=True
     )
 
 

@@ -22,7 +22,7 @@ class TorchEngine:
         self.micro_batches = recipe.batch.micro_batches
         self.share = self.micro_batches // world()[1]
         self._recipe, self._steps_done = recipe, 0
-        self._adam = adam(self.module, recipe.optim, fused=not recipe.train.exact_sums)
+        self._adam = adam(self.module, recipe.optim)
 
     def to_device(self, batch: Batch) -> DeviceBatch:
         return to_device(batch, self.device, text_groups=self._recipe.text_tower.length_groups)

@@ -40,7 +40,7 @@ def test_groups_that_train_alike_are_one() -> None:
 
 def test_the_rate_of_a_step_is_that_of_the_schedule_times_the_group_s() -> None:
     optim = Optim(lr=0.01, pretrained_lr_scale=0.5, warmup_steps=4)
-    optimizer = adam(build_model(small("demo")), optim, fused=False)
+    optimizer = adam(build_model(small("demo")), optim)
     for steps_done in (0, 2, 100_000):
         set_learning_rate(optimizer.param_groups, optim, steps_done)
         rates = sorted(group["lr"] for group in optimizer.param_groups)
@@ -50,7 +50,7 @@ def test_the_rate_of_a_step_is_that_of_the_schedule_times_the_group_s() -> None:
 def test_decay_pulls_matrices_alone() -> None:
     """With no gradient at all, Adam moves nothing, and decay shrinks by lr times decay."""
     model = build_model(small("demo"))
-    optimizer = adam(model, Optim(lr=0.1, weight_decay=0.5), fused=False)
+    optimizer = adam(model, Optim(lr=0.1, weight_decay=0.5))
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
