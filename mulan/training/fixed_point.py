@@ -21,8 +21,8 @@ SUM_BITS = 62
 _PART = {"cpu": 2**16, "cuda": 2**24}
 """Numbers that are worked on at a time: what fits the caches of a CPU core, and what fills a GPU."""
 
-_SQUARE_BITS, _ROW, _LOW_BITS = 23, 2**7, 27
-"""Of a number that is squared, and as many squares as have a sum that float64 holds exactly: 2^46 times 2^7."""
+_HALF_BITS = 29
+"""Of a square there are two halves of so many bits, and float64 holds the sum of 2^24 of each exactly."""
 
 
 def term_limit(most_terms: int) -> float:
@@ -105,9 +105,8 @@ def to_float(units: torch.Tensor) -> torch.Tensor:
 def norm_over_workers(parts: Iterable[torch.Tensor], spoiled: torch.Tensor) -> float:
     """Returns the 2-norm of the numbers that all workers hold between them, or NaN where any of them is spoiled.
 
-    It has the same bits however the numbers are shared. Each is rounded to a multiple of 2^-23 of the power of two
-    above the largest one, and the sum of their squares is exact. So the norm of N numbers is off by sqrt(N) 2^-24 of
-    that power at the most, and by far less where not all are rounded the same way. Collective.
+    The squares are added exactly enough that the result has the same bits however the numbers are shared: each square
+    is rounded to a multiple of 2^-58 of the largest (of the power of two above it), and their sum is exact. Collective.
 
     Args:
         parts: float32 tensors of this worker, all finite; no number is held by two workers.
@@ -124,20 +123,26 @@ def norm_over_workers(parts: Iterable[torch.Tensor], spoiled: torch.Tensor) -> f
     if not most:
         return 0.0
     exponent = math.frexp(most)[1]  # every number is below 2^exponent
+    unit = 2.0 ** (2 * exponent - _HALF_BITS)
     sums = torch.zeros(2, dtype=torch.int64, device=bounds.device)
     for piece in pieces:
-        sums += _sum_of_squares(piece, exponent)
+        sums += _sum_of_squares(piece, unit)
     if world()[1] > 1:
         dist.all_reduce(sums)
     high, low = sums.tolist()
     # integers of any length until the root is taken, and then a power of two
-    return math.ldexp(math.sqrt((high << _LOW_BITS) + low), exponent - _SQUARE_BITS)
+    return math.ldexp(math.sqrt((high << _HALF_BITS) + low), exponent - _HALF_BITS)
 
 
-def _sum_of_squares(numbers: torch.Tensor, exponent: int) -> torch.Tensor:
-    """Returns int64 [2], of numbers rounded to multiples of 2^(exponent - 23): what is above the low bits, and they."""
-    squares = numbers.double().mul_(2.0 ** (_SQUARE_BITS - exponent)).round_().square_()
-    full = len(squares) // _ROW * _ROW
-    rows = torch.cat([squares[:full].view(-1, _ROW).sum(dim=1), squares[full:].sum(dim=0, keepdim=True)])
-    rows = rows.to(torch.int64)
-    return torch.stack([(rows >> _LOW_BITS).sum(), (rows & (2**_LOW_BITS - 1)).sum()])
+def _sum_of_squares(numbers: torch.Tensor, unit: float) -> torch.Tensor:
+    """Returns int64 [2]: the units of the sum of squares, and what is left over in units of 2^-29 of a unit."""
+    squares, part = numbers.double().square_(), unit * 2.0**-_HALF_BITS  # a square has 48 bits at the most
+    high = _rounded(squares, unit)
+    low = _rounded(squares.sub_(high), part)
+    return torch.stack([high.sum() / unit, low.sum() / part]).to(torch.int64)
+
+
+def _rounded(values: torch.Tensor, unit: float) -> torch.Tensor:
+    """Float64 rounded to multiples of a power of two, of which they are fewer than 2^51: here is where float64 ends."""
+    end = 1.5 * 2.0**52 * unit
+    return values.add(end).sub_(end)
