@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import torch.distributed as dist
 from mulan.config.recipe import Recipe, load_recipe
 from mulan.config.recipes import named_recipes
 from mulan.data.shards import write_corpus
+from mulan.training.checkpoint import read_newest, write_checkpoint
 from mulan.training.checkpoint_list import checkpoints, remove_checkpoint
 from mulan.training.checks import check_replay
 from mulan.training.errors import NonFiniteStep, ReplayError
@@ -60,13 +62,17 @@ def train_both(healthy: tuple[Run, Recipe], diverged: tuple[Run, Recipe]) -> lis
 
 @pytest.fixture(scope="module")
 def runs(tiny_corpus: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
-    """One that is well, of six steps with checkpoints of 3 and 6, and one whose second step stopped it."""
+    """One that is well, of six steps with checkpoints of 3 and 6, the first from elsewhere as it says, and one whose
+    second step stopped it."""
     folder = str(tmp_path_factory.mktemp("runs"))
     healthy, diverged = Run(folder, "healthy"), Run(folder, "diverged")
     recipes = recipe(tiny_corpus), recipe(tiny_corpus, "optim.lr=1e37", "optim.warmup_steps=0")
     both = ((healthy, recipes[0]), (diverged, recipes[1]))
     ((ended, stopped),) = run_in_processes(train_both, 1, *both, folder=tmp_path_factory.mktemp("out"))
     assert ended is None
+    found = read_newest(healthy.uri, passed_over=pytest.fail, at_most=3)
+    assert found is not None
+    write_checkpoint(healthy.uri, found.state, replace(found.progress, trained_on=["NVIDIA H100 80GB HBM3"]))
     assert stopped.startswith("the loss of step 2 is nan; the weights are those of step 1. ")
     return healthy, diverged
 
@@ -88,6 +94,7 @@ def test_a_step_in_the_middle_of_a_run_is_that_step(runs: tuple[Run, Run]) -> No
     assert done.returncode == 0, done.stderr
     assert files(run) == before
     assert "replay  from the checkpoint of step 3; steps to run before step 5: 1" in done.stdout
+    assert "replay  results are the same bits only on one kind of device: the steps before" in done.stdout
     same = "replay  steps with the run's recordings: 1; their losses and gradient norms are the same to the bit"
     assert same in done.stdout
     assert re.search(r"replay  step 5  loss .*  \(as then, to the bit\)\n", done.stdout)
