@@ -26,7 +26,7 @@ def test_its_parts_are_those_of_the_step(name: str) -> None:
     queued = queue_gradients(twin, batches_of(recipe, 1), RunningStatistics(twin.module), recipe)
     expected = {name: float(value) for name, value in queued.items()}
     norm = math.sqrt(sum(float(p.grad.double().square().sum()) for p in twin.module.parameters() if p.grad is not None))
-    assert found.measured == {**expected, "gradient_norm": pytest.approx(norm, rel=1e-8)}
+    assert found.measured == {**expected, "gradient_norm": pytest.approx(norm, rel=1e-7)}
     assert [part.recordings for part in found.parts] == [batch.recording_id for batch in batches_of(recipe, 1)]
     assert sum(part.outputs + part.output_gradients + part.gradients for part in found.parts) == 0
     assert math.hypot(*(one.gradient_norm for one in found.parameters)) == pytest.approx(norm)
