@@ -140,8 +140,10 @@ FAULTS = {1: "large", 3: "steep", 5: "nan", 6: "inf"}
 """By step, each in the micro-batch that is the second worker's, where there are two."""
 FAULTY = Planted(with_faults, [(step, 1, kind) for step, kind in FAULTS.items()])
 STEPS = 7
+LEGS = [("whole", STEPS), ("parts", 1), ("parts", 6), ("parts", STEPS)]
+"""Names of runs, and how far they go; each leg at the ZeRO stage that follows the last one's, in a circle."""
 RUNS = [(1, 0), *((2, stage) for stage in range(4))]
-"""Workers and ZeRO stage."""
+"""Workers, and ZeRO stage of the whole run."""
 
 
 @pytest.fixture(scope="module")
@@ -150,11 +152,11 @@ def skipping(tiny_corpus: str, narrow_bert: str, tmp_path_factory: pytest.TempPa
     found: dict[str, list[Trained]] = {}
     for workers in (1, 2):
         runs = []
-        for stage in (stage for count, stage in RUNS if count == workers):
-            settings = [f"train.zero_stage={stage}", "health.non_finite=warn"]
-            for name, steps in (("whole", STEPS), ("parts", 1), ("parts", 6), ("parts", STEPS)):
+        for first in (stage for count, stage in RUNS if count == workers):
+            for further, (name, steps) in enumerate(LEGS):
+                settings = [f"train.zero_stage={(first + further) % 4}", "health.non_finite=warn"]
                 one = recipe(tiny_corpus, narrow_bert, *settings, f"train.steps={steps}")
-                runs.append((f"{name} {workers} {stage}", one, FAULTY))
+                runs.append((f"{name} {workers} {first}", one, FAULTY))
         runs.append((f"stop {workers}", recipe(tiny_corpus, narrow_bert), FAULTY))
         folder = tmp_path_factory.mktemp("runs")
         ranks = run_in_processes(train_all, workers, runs, str(folder), folder=tmp_path_factory.mktemp("results"))
@@ -190,7 +192,7 @@ def test_a_step_that_goes_wrong_on_one_worker_updates_nothing_on_any(
 def test_a_run_that_skipped_updates_resumes_as_if_it_never_stopped(
     workers: int, stage: int, skipping: dict[str, list[Trained]]
 ) -> None:
-    """Adam corrects its moments by the number of updates, which is not that of steps."""
+    """At another ZeRO stage each time. Adam corrects its moments by the number of updates, not that of steps."""
     whole, resumed = (skipping[f"{name} {workers} {stage}"][0] for name in ("whole", "parts"))
     assert [line["loss"] for line in resumed.lines] == [whole.lines[STEPS - 1]["loss"]]
     assert resumed.norms == whole.norms[STEPS - 1 :]
