@@ -9,12 +9,18 @@ import torch.distributed as dist
 from mulan.config.recipe import Recipe
 from mulan.data.batch import Batch
 from mulan.objectives.collectives import world
+from mulan.training.gradient_sums import WholeSums, clipped
 from mulan.training.optimizer import adam, set_learning_rate
 from mulan.training.transfer import DeviceBatch, to_device
 
 
 class TorchEngine:
-    """A model under Adam, whole on every worker; see :class:`mulan.training.engine.Engine`."""
+    """A model under Adam, whole on every worker; see :class:`mulan.training.engine.Engine`.
+
+    With ``train.exact_sums`` its steps have the bits of those of
+    :class:`mulan.training.exact_engine.ExactDeepSpeedEngine`, on any number of workers. Without, the gradients are
+    added in floating point, and each micro-batch's is on the parameters until the step.
+    """
 
     def __init__(self, model: Any, recipe: Recipe, *, device: torch.device) -> None:
         """Every worker must pass a model with equal weights."""
@@ -23,6 +29,10 @@ class TorchEngine:
         self.share = self.micro_batches // world()[1]
         self._recipe, self._steps_done = recipe, 0
         self._adam = adam(self.module, recipe.optim)
+        self._trained = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
+        self._sums: WholeSums | None = None
+        if recipe.train.exact_sums:
+            self._sums = WholeSums(self._trained, micro_batches=self.micro_batches)
 
     def to_device(self, batch: Batch) -> DeviceBatch:
         return to_device(batch, self.device, text_groups=self._recipe.text_tower.length_groups)
@@ -32,19 +42,36 @@ class TorchEngine:
 
     def backward(self, scalar: torch.Tensor) -> None:
         scalar.backward()  # type: ignore[no-untyped-call]
+        if self._sums is not None:
+            self._sums.end_micro_batch()
 
     def step(self) -> float:
-        trained = [p for p in self.module.parameters() if p.grad is not None]
-        if world()[1] > 1:
-            _sum_over_workers([p.grad for p in trained])
-        optim = self._recipe.optim
-        set_learning_rate(self._adam.param_groups, optim, self._steps_done)
-        norm = torch.nn.utils.clip_grad_norm_(trained, optim.max_gradient_norm)
+        set_learning_rate(self._adam.param_groups, self._recipe.optim, self._steps_done)
+        norm = self._plain_gradient() if self._sums is None else self._exact_gradient(self._sums)
         if math.isfinite(norm):
             self._adam.step()
         self._adam.zero_grad()
+        if self._sums is not None:
+            self._sums.begin()
         self._steps_done += 1
-        return float(norm)
+        return norm
+
+    def _plain_gradient(self) -> float:
+        """Leaves the clipped gradient of the step on the parameters; returns its norm before. Collective."""
+        trained = [parameter for parameter in self._trained if parameter.grad is not None]
+        if world()[1] > 1:
+            _sum_over_workers([parameter.grad for parameter in trained])
+        return float(torch.nn.utils.clip_grad_norm_(trained, self._recipe.optim.max_gradient_norm))
+
+    def _exact_gradient(self, sums: WholeSums) -> float:
+        """The same from sums that do not depend on the order."""
+        flat, (rank, workers) = sums.take(), world()
+        own = flat.tensor_split(workers)[rank]
+        norm = clipped([flat], [own], sums.spoiled, most=self._recipe.optim.max_gradient_norm)
+        parts = torch.split(flat, [parameter.numel() for parameter in self._trained])
+        for parameter, part in zip(self._trained, parts, strict=True):
+            parameter.grad = part.view_as(parameter)
+        return norm
 
     def evaluation_mode(self, on: bool) -> None:
         self.module.train(not on)

@@ -11,7 +11,7 @@ from mulan.data.draws import torch_seed
 from mulan.model.build import Model
 from mulan.training.batch_norm import RunningStatistics
 from mulan.training.dissection import dissect, show
-from mulan.training.step import queue_gradients
+from mulan.training.step import training_step
 from tests.training.small import batches_of, small, torch_engine
 
 
@@ -23,13 +23,11 @@ def test_its_parts_are_those_of_the_step(name: str) -> None:
     found = dissect(engine, batches_of(recipe, 1), recipe)
     assert all(torch.equal(value, before[key]) for key, value in engine.module.named_parameters())
     twin = torch_engine(recipe)
-    queued = queue_gradients(twin, batches_of(recipe, 1), RunningStatistics(twin.module), recipe)
-    expected = {name: float(value) for name, value in queued.items()}
-    norm = math.sqrt(sum(float(p.grad.double().square().sum()) for p in twin.module.parameters() if p.grad is not None))
-    assert found.measured == {**expected, "gradient_norm": pytest.approx(norm, rel=1e-7)}
+    expected = training_step(twin, batches_of(recipe, 1), RunningStatistics(twin.module), recipe)
+    assert found.measured == expected
     assert [part.recordings for part in found.parts] == [batch.recording_id for batch in batches_of(recipe, 1)]
     assert sum(part.outputs + part.output_gradients + part.gradients for part in found.parts) == 0
-    assert math.hypot(*(one.gradient_norm for one in found.parameters)) == pytest.approx(norm)
+    assert math.hypot(*(one.gradient_norm for one in found.parameters)) == pytest.approx(expected["gradient_norm"])
     norms = [one.gradient_norm for one in found.parameters]
     assert norms == sorted(norms, reverse=True)
     for term in found.parts[0].terms:
