@@ -1,4 +1,4 @@
-"""Measure a part of the whole against its peers and goals: python -m jobs.bench loss|step|data|decode|checkpoint|start
+"""Measure a part of the whole against peers and goals: python -m jobs.bench loss|step|sums|data|decode|checkpoint|start
 
 Prints progress and a table, and writes the same as JSON with --json FILE. Candidates take turns; figures are medians
 with their ranges.
@@ -102,9 +102,23 @@ def _recipe_to_step(given: argparse.Namespace) -> Recipe:
         from mulan.data.examples import MicroBatchReader
 
         MicroBatchReader.of(recipe)
-    elif given.engine == "ray":
+    elif getattr(given, "engine", "") == "ray":
         raise BenchmarkRefused("--engine ray trains on a corpus: name one by --data")
     return recipe
+
+
+def _add_sums(parser: argparse.ArgumentParser) -> None:
+    arguments.add_recipe(parser, default="demo")
+    parser.add_argument("--data", metavar="URI", help="folder of a prepared corpus; without one, batches are noise")
+    parser.add_argument("--steps", type=int, default=20, help="of each kind in a reading (default: %(default)s)")
+    parser.add_argument("--tokens", type=int, default=0, help="of every text of noise (default: lengths are drawn)")
+
+
+def _sums(given: argparse.Namespace, progress: Progress) -> "Report":
+    recipe = _recipe_to_step(given)
+    from mulan.benchmarks.sums import bench_sums
+
+    return bench_sums(recipe, rounds=given.rounds, steps=given.steps, tokens=given.tokens, progress=progress)
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
@@ -173,7 +187,7 @@ def _start(given: argparse.Namespace, progress: Progress) -> "Report":
     return bench_start(rounds=given.rounds, progress=progress)
 
 
-RECIPES = {"step": _recipe_to_step, "checkpoint": _recipe_to_save}
+RECIPES = {"step": _recipe_to_step, "sums": _recipe_to_step, "checkpoint": _recipe_to_save}
 """Of the kinds that have one."""
 
 Add = Callable[[argparse.ArgumentParser], None]
@@ -181,6 +195,7 @@ Measure = Callable[[argparse.Namespace, Progress], "Report"]
 KINDS: dict[str, tuple[Add, Measure]] = {
     "loss": (_add_loss, _loss),
     "step": (_add_step, _step),
+    "sums": (_add_sums, _sums),
     "data": (_add_data, _data),
     "decode": (_add_decode, _decode),
     "checkpoint": (_add_checkpoint, _checkpoint),

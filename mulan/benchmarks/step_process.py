@@ -69,24 +69,24 @@ def _measure(job: Job, device: torch.device) -> dict[str, float]:
     recipe = recipe_from_toml(job.recipe_toml, name="benchmark")
     if job.engine != "bare":
         keep_freed_memory()  # as all our training workers do
-    batches = _preloaded(recipe, job)
-    step = _step(recipe, job, device)
+    batches = preloaded(recipe, job)
+    step = step_on(recipe, job, device)
     loss = 0.0
     with deterministic_kernels(recipe.train.deterministic and not job.engine.startswith("bare")):
         for number in range(job.warmup_steps):
             loss = step(batches[number % len(batches)])
-        _wait(device)
+        wait(device)
         begun = time.perf_counter()
         for number in range(job.steps):
             loss = step(batches[number % len(batches)])
-        _wait(device)
+        wait(device)
         seconds = time.perf_counter() - begun
     peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else _process_peak_bytes()
     return asdict(Reading(seconds / job.steps, peak, loss))
 
 
-def _step(recipe: Recipe, job: Job, device: torch.device) -> Callable[[list[Batch]], float]:
-    """Does one optimizer step on this worker's micro-batches and returns the loss."""
+def step_on(recipe: Recipe, job: Job, device: torch.device) -> Callable[[list[Batch]], float]:
+    """Returns what does one optimizer step on this worker's micro-batches and returns the loss."""
     model = model_to_measure(recipe)
     if recipe.train.compile:
         compile_towers(model)
@@ -96,8 +96,10 @@ def _step(recipe: Recipe, job: Job, device: torch.device) -> Callable[[list[Batc
         engine: Any = TorchEngine(model, recipe, device=device)
     else:  # DeepSpeed may not be installed, and chooses its accelerator when imported
         from mulan.training.deepspeed_engine import DeepSpeedEngine
+        from mulan.training.exact_engine import ExactDeepSpeedEngine
 
-        engine = DeepSpeedEngine(model, recipe, device=device)
+        kind = ExactDeepSpeedEngine if recipe.train.exact_sums else DeepSpeedEngine
+        engine = kind(model, recipe, device=device)
     statistics = RunningStatistics(engine.module)
 
     def step(batches: list[Batch]) -> float:
@@ -106,7 +108,8 @@ def _step(recipe: Recipe, job: Job, device: torch.device) -> Callable[[list[Batc
     return step
 
 
-def _preloaded(recipe: Recipe, job: Job) -> list[list[Batch]]:
+def preloaded(recipe: Recipe, job: Job) -> list[list[Batch]]:
+    """Returns this worker's micro-batches of a few steps."""
     rank, workers = world()
     share = recipe.batch.micro_batches // workers
     places = [(step, rank * share + number) for step in range(PRELOADED_STEPS) for number in range(share)]
@@ -120,8 +123,8 @@ def _preloaded(recipe: Recipe, job: Job) -> list[list[Batch]]:
     return [found[start : start + share] for start in range(0, len(found), share)]
 
 
-def _wait(device: torch.device) -> None:
-    """Until all workers have done what they were given."""
+def wait(device: torch.device) -> None:
+    """Waits until all workers have done what they were given."""
     sum_over_workers(torch.zeros(1, device=device))
     if device.type == "cuda":
         torch.cuda.synchronize(device)
