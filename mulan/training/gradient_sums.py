@@ -2,6 +2,11 @@
 
 Each micro-batch's gradient is computed alike wherever it runs. As its sum does not depend on the order either, it has
 the same bits on any number of workers.
+
+What it costs, of N numbers on W workers: at stages 0 to 2 a worker holds sums of 8 N bytes besides the 4 N of the
+newest micro-batch's gradient, at stage 3 sums of 8 N / W. It sends 8 bytes a number where plain sums are 4, once a step
+at stages 0 to 2 and after every micro-batch at stage 3. On GPUs, adding a micro-batch's gradient moves 56 to 64 bytes a
+number through memory where plain accumulation moves 12.
 """
 
 from collections.abc import Sequence

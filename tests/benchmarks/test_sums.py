@@ -1,0 +1,31 @@
+"""The benchmark of exact sums in small: both engines take steps, and each reading is told."""
+
+import pytest
+
+from mulan.benchmarks.sums import bench_sums
+from mulan.benchmarks.sums_process import with_sums
+from mulan.config.recipe import load_recipe
+from mulan.config.recipes import named_recipes
+
+
+@pytest.mark.long(group="whole")
+@pytest.mark.processes
+def test_the_report_tells_every_reading() -> None:
+    told: list[str] = []
+    recipe = load_recipe("demo_miniature", named_recipes(), ["train.zero_stage=2"])
+    report = bench_sums(recipe, rounds=2, steps=2, tokens=0, progress=told.append)
+    plain, exact = report.rows
+    assert (plain.name, exact.name) == ("plain", "exact")
+    for row in report.rows:
+        assert len(row.figures["step"].values) == 2 and row.figures["step"].low > 0
+        assert row.figures["peak memory of a worker"].low > 2**-10
+    (goal,) = report.goals
+    assert goal.measured == exact.figures["/ plain"].median
+    assert len(told) == 2
+
+
+def test_only_the_sums_of_the_recipe_change() -> None:
+    recipe = load_recipe("demo", named_recipes())
+    plain = with_sums(recipe, exact=False)
+    assert not plain.train.exact_sums and recipe.train.exact_sums
+    assert with_sums(plain, exact=True) == recipe
