@@ -1,6 +1,7 @@
 """Promise: what any number of workers saved at any ZeRO stage goes on at any other to the bit, and in bf16."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -123,8 +124,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
         found.update({leg.name: [rank[leg.name] for rank in ranks] for leg in legs})
         return [leg.name for leg in legs]
 
-    def begun(workers: int) -> list[Leg]:
-        return [Leg(f"{kind} {workers}x{stage}", stage, kind, saved=2) for kind in KINDS for stage in STAGES]
+    def begun(workers: int, kinds: Iterable[str], stages: Iterable[int] = STAGES) -> list[Leg]:
+        return [Leg(f"{kind} {workers}x{stage}", stage, kind, saved=2) for kind in kinds for stage in stages]
 
     def resumed(workers: int, names: list[str], *, further: int, until: int = STEPS) -> list[Leg]:
         """Each at the stage that is so many further, in a circle."""
@@ -134,10 +135,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
             for name, stage in stages.items()
         ]
 
-    two = train(2, begun(2))
-    one = [leg.name for leg in begun(1)]
+    two = train(2, begun(2, KINDS))
+    first = [*begun(1, EXACT), *begun(1, ["plain"], stages=[0])]
+    one = [leg.name for leg in first]
     fewer = resumed(1, two, further=1, until=3)
-    train(1, [*begun(1), *resumed(1, one, further=0), *fewer])
+    train(1, [*first, *resumed(1, one, further=0), *fewer])
     train(
         2,
         [
@@ -159,7 +161,7 @@ def test_what_is_restored_is_what_was_saved_to_the_bit(runs: Runs) -> None:
 
 def test_the_same_workers_at_the_same_stage_go_on_to_the_bit(runs: Runs) -> None:
     same = [name for name in runs if len(at(name)) == 2 and len(set(at(name))) == 1]
-    assert len(same) == 2 * len(STAGES) * len(KINDS)
+    assert len(same) == len([name for name in runs if len(at(name)) == 1])
     for name in same:
         (undisturbed, *_), (resumed, *_) = runs[name.rpartition(" ")[0]], runs[name]
         assert resumed.lines == undisturbed.lines[2:], name
