@@ -98,7 +98,8 @@ def to_float(units: torch.Tensor) -> torch.Tensor:
     found, size = units.view(torch.float32)[: len(units)], _PART[units.device.type]
     for begin in range(0, len(units), size):  # ascending: no units are written over before they are read
         part = slice(begin, begin + size)
-        found[part] = units[part].to(torch.float32).mul_(2.0**-FRACTION_BITS)
+        # of the first part alone the two places overlap
+        found[part].copy_(units[part] if begin else units[part].clone()).mul_(2.0**-FRACTION_BITS)
     return found
 
 
@@ -137,12 +138,12 @@ def norm_over_workers(parts: Iterable[torch.Tensor], spoiled: torch.Tensor) -> f
 def _sum_of_squares(numbers: torch.Tensor, unit: float) -> torch.Tensor:
     """Returns int64 [2]: the units of the sum of squares, and what is left over in units of 2^-29 of a unit."""
     squares, part = numbers.double().square_(), unit * 2.0**-_HALF_BITS  # a square has 48 bits at the most
-    high = _rounded(squares, unit)
-    low = _rounded(squares.sub_(high), part)
+    high = _round(squares.clone(), unit)
+    low = _round(squares.sub_(high), part)
     return torch.stack([high.sum() / unit, low.sum() / part]).to(torch.int64)
 
 
-def _rounded(values: torch.Tensor, unit: float) -> torch.Tensor:
-    """Float64 rounded to multiples of a power of two, of which they are fewer than 2^51: here is where float64 ends."""
-    end = 1.5 * 2.0**52 * unit
-    return values.add(end).sub_(end)
+def _round(values: torch.Tensor, unit: float) -> torch.Tensor:
+    """Rounds float64 in place to multiples of a power of two, of which every value is fewer than 2^51."""
+    end = 1.5 * 2.0**52 * unit  # its last bit is a unit, and so is that of its sums
+    return values.add_(end).sub_(end)
