@@ -34,12 +34,12 @@ class ExactDeepSpeedEngine(DeepSpeedEngine):
         self._sums = self._new_sums()
 
     def _new_sums(self) -> list[WholeSums] | list[ShardedSums]:
-        parts, workers = self._parts(), world()[1]
+        parts = self._parts()
         if self._stage < 3:
-            copies = workers if self._stage > 0 else 1
+            shards = [None if self._stage == 0 else part.numbers for part in parts]
             return [
-                WholeSums(part.parameters, micro_batches=self.micro_batches, length=part.numbers * copies)
-                for part in parts
+                WholeSums(part.parameters, micro_batches=self.micro_batches, shard=shard)
+                for part, shard in zip(parts, shards, strict=True)
             ]
         parameters = [parameter for part in parts for parameter in part.parameters]
         numels = [parameter.ds_numel for parameter in parameters]
@@ -71,12 +71,10 @@ class ExactDeepSpeedEngine(DeepSpeedEngine):
 
     def _gradients(self) -> list[torch.Tensor]:
         """This worker's share of the summed gradient, for each of the parts that it updates."""
-        if self._stage == 0:
-            return [sums.take() for sums in self._sums if isinstance(sums, WholeSums)]
-        shards = [sums.take_shard() for sums in self._sums]
-        if self._stage == 3:
-            return list(torch.split(shards[0], [part.numbers for part in self._parts()]))
-        return shards
+        taken = [sums.take() for sums in self._sums]
+        if self._stage < 3:
+            return taken
+        return list(torch.split(taken[0], [part.numbers for part in self._parts()]))
 
     def _begin_sums(self) -> None:
         for sums in self._sums:

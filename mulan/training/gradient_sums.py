@@ -25,15 +25,16 @@ BUCKET = 2**24
 class WholeSums:
     """Sums of which every worker holds all, 8 bytes a number, and which are reduced once a step."""
 
-    def __init__(self, parameters: Sequence[nn.Parameter], *, micro_batches: int, length: int | None = None) -> None:
+    def __init__(self, parameters: Sequence[nn.Parameter], *, micro_batches: int, shard: int | None = None) -> None:
         """
         Args:
             parameters: in the order in which they lie in the sum. Backward passes leave their gradients at them.
             micro_batches: of the global batch.
-            length: of the sum, where that is padded.
+            shard: numbers of a sum that each worker takes, of as many equal parts as there are workers, the last ones
+                padded; where it is not given, each takes all.
         """
-        self._parameters = parameters
-        length = length or sum(parameter.numel() for parameter in parameters)
+        self._parameters, self._shard = parameters, shard
+        length = sum(parameter.numel() for parameter in parameters) if shard is None else shard * world()[1]
         self._sum = FixedPointSum(length, most_terms=micro_batches, device=parameters[0].device)
 
     @property
@@ -51,20 +52,14 @@ class WholeSums:
             parameter.grad = None  # the next backward pass need not add to it
 
     def take(self) -> torch.Tensor:
-        """Returns the whole sum as float32, in the memory of the sum itself. Collective."""
-        if world()[1] > 1:
-            dist.all_reduce(self._sum.units)
-        return to_float(self._sum.units)
-
-    def take_shard(self) -> torch.Tensor:
-        """Returns this worker's of as many equal parts of the sum as there are workers, as float32.
-
-        The length must be a multiple of their number. Collective.
-        """
-        units, workers = self._sum.units, world()[1]
-        if workers == 1:
+        """Returns the sum, or this worker's shard of it, as float32; it may lie in the sum's memory. Collective."""
+        units = self._sum.units
+        if world()[1] == 1:
             return to_float(units)
-        shard = units.new_empty(len(units) // workers)
+        if self._shard is None:
+            dist.all_reduce(units)
+            return to_float(units)
+        shard = units.new_empty(self._shard)
         dist.reduce_scatter_tensor(shard, units)
         return to_float(shard)
 
@@ -134,7 +129,7 @@ class ShardedSums:
             self._reduce(self._waiting.pop())
         self._begin_micro_batch()
 
-    def take_shard(self) -> torch.Tensor:
+    def take(self) -> torch.Tensor:
         """Returns this worker's shards, one parameter after another, as float32, in the memory of the sum itself."""
         return to_float(self._shard)
 

@@ -1,7 +1,7 @@
 """Gradients added up over micro-batches and workers against naive loops over integers, whole and sharded."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple
 from unittest.mock import patch
@@ -68,30 +68,29 @@ class Found(NamedTuple):
     spoiled: list[bool]
 
 
-def steps_of(sums: WholeSums | ShardedSums, params: Sequence[nn.Parameter], take: Callable[[], torch.Tensor]) -> Found:
+def steps_of(sums: WholeSums | ShardedSums, params: Sequence[nn.Parameter]) -> Found:
     rank, workers = world()
     share, found = MICRO_BATCHES // workers, Found([], [])
     for step in range(STEPS):
         for micro_batch in range(rank * share, (rank + 1) * share):
             scalar(params, step, micro_batch).backward()  # type: ignore[no-untyped-call]
             sums.end_micro_batch()
-        found.sums.append(take().tolist())
+        found.sums.append(sums.take().tolist())
         found.spoiled.append(bool(sums.spoiled))
         sums.begin()
     return found
 
 
-def whole(*, shards: bool, length: int | None) -> Found:
+def whole(*, shard: int | None) -> Found:
     params = parameters()
-    sums = WholeSums(params, micro_batches=MICRO_BATCHES, length=length)
-    return steps_of(sums, params, sums.take_shard if shards else sums.take)
+    return steps_of(WholeSums(params, micro_batches=MICRO_BATCHES, shard=shard), params)
 
 
 def sharded(bucket: int) -> Found:
     params = parameters()
     with patch("mulan.training.gradient_sums.BUCKET", bucket):
         sums = ShardedSums(params, [p.numel() for p in params], micro_batches=MICRO_BATCHES)
-    return steps_of(sums, params, sums.take_shard)
+    return steps_of(sums, params)
 
 
 BUCKETS = [1, 16, 2**24]
@@ -103,8 +102,8 @@ PADDED = 54
 def found_by_all() -> dict[str, Found]:
     """Everything in one process group."""
     return {
-        "whole": whole(shards=False, length=None),
-        "shards of the whole": whole(shards=True, length=PADDED),
+        "whole": whole(shard=None),
+        "shards of the whole": whole(shard=PADDED // world()[1]),
         **{f"sharded {bucket}": sharded(bucket) for bucket in BUCKETS},
     }
 
@@ -155,21 +154,19 @@ def test_a_spoiled_step_is_told_and_the_next_one_is_well(kind: str, bad: float) 
     sums: WholeSums | ShardedSums
     if kind == "whole":
         sums = WholeSums(params, micro_batches=MICRO_BATCHES)
-        take = sums.take
     else:
         sums = ShardedSums(params, [p.numel() for p in params], micro_batches=MICRO_BATCHES)
-        take = sums.take_shard
     (params[2][3] * bad).backward()  # type: ignore[no-untyped-call]
     sums.end_micro_batch()
     scalar(params, 0, 0).backward()  # type: ignore[no-untyped-call]
     sums.end_micro_batch()
     assert sums.spoiled
-    take()
+    sums.take()
     sums.begin()
     assert not sums.spoiled
     scalar(params, 0, 2).backward()  # type: ignore[no-untyped-call]
     sums.end_micro_batch()
-    assert take().tolist() == joined(expected(0, [2]))
+    assert sums.take().tolist() == joined(expected(0, [2]))
     assert not sums.spoiled
 
 
