@@ -13,7 +13,7 @@ from mulan.config.recipe import Recipe
 from mulan.data.batch import Batch
 from mulan.training.batch_norm import RunningStatistics
 from mulan.training.engine import Engine
-from mulan.training.fixed_point import FixedPointSum, norm_over_workers, term_limit, to_float
+from mulan.training.fixed_point import UNITS, FixedPointSum, norm_over_workers, term_limit, to_float
 from mulan.training.step import micro_batch_terms, queue_gradients
 from mulan.training.transfer import DeviceBatch
 
@@ -133,7 +133,7 @@ class _Observed:
             self.gradients[name] = self.gradients[name] + gradient if name in self.gradients else gradient
         part.gradient_norm = _norm(own.values())
         if self._sum is not None:
-            self._sum.add(own.get(name, torch.zeros_like(p)) for name, p in self._trained.items())
+            self._sum.add(own.get(name, torch.zeros_like(p)) * UNITS for name, p in self._trained.items())
 
     def gradient_norm(self) -> float:
         """The norm of the whole gradient, as a step finds it."""

@@ -15,6 +15,7 @@ from torch import nn
 from mulan.config.recipe import Recipe
 from mulan.objectives.collectives import world
 from mulan.training.deepspeed_engine import DeepSpeedEngine
+from mulan.training.fixed_point import UNITS
 from mulan.training.gradient_sums import ShardedSums, WholeSums, clipped
 from mulan.training.optimizer import set_learning_rate
 from mulan.training.transfer import DeviceBatch
@@ -49,7 +50,7 @@ class ExactDeepSpeedEngine(DeepSpeedEngine):
         return self.module(*batch.inputs)
 
     def backward(self, scalar: torch.Tensor) -> None:
-        scalar.backward()  # type: ignore[no-untyped-call]
+        (scalar * UNITS).backward()  # type: ignore[no-untyped-call]
         if self._stage == 3:
             self._engine.optimizer.parameter_offload.release_backward_leftovers()
         for sums in self._sums:

@@ -1,9 +1,13 @@
 """Sums and norms of float32 numbers that have the same bits in whatever order they are taken.
 
 A floating-point sum depends on the order of its terms, and so on how many workers share them. Here every term is first
-rounded to a multiple of 2^-50 and added as an integer, and integer addition is associative. The rounding of a term is
-at most 2^-51, or 4e-16; Adam adds its epsilon, 1e-8 by default, to the root of the second moment, so that a gradient
-to which this matters does not move a weight. The sum has room for magnitudes up to 2^12.
+rounded to a multiple of 2^-44. Sums of such multiples below 2^8 in magnitude are exact in float64, which has 53 bits,
+and exact sums are associative. Float32 has 24 bits: numbers from 2^-20 on, or 1e-6, lose nothing at all. What smaller
+ones lose is at most 2^-45, or 3e-14: little beside Adam's epsilon, 1e-8 by default, which is added to the root of the
+second moment.
+
+Float64 and not int64, which has ten bits more: processors convert to it and add it in vector registers, and GPUs in one
+kernel.
 """
 
 import math
@@ -14,9 +18,12 @@ import torch.distributed as dist
 
 from mulan.objectives.collectives import world
 
-FRACTION_BITS = 50
-SUM_BITS = 62
-"""Of an int64 sum, besides its sign; the last bit is room for rounding."""
+FRACTION_BITS = 44
+SUM_BITS = 52
+"""Of a float64 sum, besides its sign; the last bit is room for rounding a limit to float32."""
+
+UNITS = 2.0**FRACTION_BITS
+"""What a loss is multiplied by for its gradient to come in units of 2^-44. This rounds nothing."""
 
 _PART = {"cpu": 2**16, "cuda": 2**24}
 """Numbers that are worked on at a time: what fits the caches of a CPU core, and what fills a GPU."""
@@ -31,7 +38,7 @@ def term_limit(most_terms: int) -> float:
 
 
 class FixedPointSum:
-    """A sum of float32 numbers, as an int64 tensor in units of 2^-50."""
+    """A sum of float32 numbers, as a float64 tensor of whole units of 2^-44."""
 
     def __init__(self, length: int, *, most_terms: int, device: torch.device) -> None:
         """
@@ -40,10 +47,10 @@ class FixedPointSum:
             most_terms: terms that the sum may have, over all workers. A number of a term may be as large as an equal
                 share of what the sum has room for.
         """
-        self.units = torch.empty(length, dtype=torch.int64, device=device)
+        self.units = torch.empty(length, dtype=torch.float64, device=device)
         self.spoiled = torch.zeros((), dtype=torch.bool, device=device)
         """Whether a term had a number that was too large, infinite or NaN: then the sum says nothing."""
-        self._limit = term_limit(most_terms)
+        self._limit = term_limit(most_terms) * UNITS
         self.begin()
 
     def begin(self) -> None:
@@ -55,7 +62,7 @@ class FixedPointSum:
         """Adds a term. Queued without waiting for the device.
 
         Args:
-            term: float32 tensors that lie one after another in the sum; behind the last one it has zeros.
+            term: float32 tensors, in units, that lie one after another in the sum; behind the last one it has zeros.
         """
         place = 0
         extremes: list[torch.Tensor] = []
@@ -63,11 +70,10 @@ class FixedPointSum:
             units = self.units[place : place + len(piece)]
             place += len(piece)
             extremes += torch.aminmax(piece)  # both are NaN where any number is
-            rounded = piece.mul(2.0**FRACTION_BITS).round_()
             if self._empty:
-                units.copy_(rounded)
+                units.copy_(piece.round())
             else:
-                units.add_(rounded.to(torch.int64))
+                units.add_(piece.round())
         self.spoiled.logical_or_(~(torch.stack(extremes).abs() < self._limit).all())
         if self._empty:
             self.units[place:].zero_()
@@ -94,12 +100,12 @@ def _joined(pieces: list[torch.Tensor]) -> torch.Tensor:
 
 
 def to_float(units: torch.Tensor) -> torch.Tensor:
-    """Returns contiguous int64 units of 2^-50 as float32, each rounded once, in the memory of the units themselves."""
+    """Returns contiguous units of 2^-44 as float32, each rounded once, in the memory of the units themselves."""
     found, size = units.view(torch.float32)[: len(units)], _PART[units.device.type]
     for begin in range(0, len(units), size):  # ascending: no units are written over before they are read
         part = slice(begin, begin + size)
         # of the first part alone the two places overlap
-        found[part].copy_(units[part] if begin else units[part].clone()).mul_(2.0**-FRACTION_BITS)
+        found[part].copy_(units[part] if begin else units[part].clone()).mul_(1 / UNITS)
     return found
 
 

@@ -9,6 +9,7 @@ import torch.distributed as dist
 from mulan.config.recipe import Recipe
 from mulan.data.batch import Batch
 from mulan.objectives.collectives import world
+from mulan.training.fixed_point import UNITS
 from mulan.training.gradient_sums import WholeSums, clipped
 from mulan.training.optimizer import adam, set_learning_rate
 from mulan.training.transfer import DeviceBatch, to_device
@@ -41,9 +42,11 @@ class TorchEngine:
         return self.module(*batch.inputs)
 
     def backward(self, scalar: torch.Tensor) -> None:
-        scalar.backward()  # type: ignore[no-untyped-call]
-        if self._sums is not None:
-            self._sums.end_micro_batch()
+        if self._sums is None:
+            scalar.backward()  # type: ignore[no-untyped-call]
+            return
+        (scalar * UNITS).backward()  # type: ignore[no-untyped-call]
+        self._sums.end_micro_batch()
 
     def step(self) -> float:
         set_learning_rate(self._adam.param_groups, self._recipe.optim, self._steps_done)

@@ -80,7 +80,7 @@ def test_a_gradient_that_the_sums_have_no_room_for_is_named() -> None:
         console = Console(record=True, width=200)
         show(found, console)
         shown.append(console.export_text())
-    line = "micro-batch 1: values of its gradient that are 1024 or more, too large for train.exact_sums: "
+    line = "micro-batch 1: values of its gradient that are 64 or more, too large for train.exact_sums: "
     assert [line in text for text in shown] == [True, False]
 
 
