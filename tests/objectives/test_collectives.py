@@ -2,12 +2,20 @@
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
 import torch.distributed as dist
 
-from mulan.objectives.collectives import gather, gather_objects, gather_with_gradient, sum_over_workers, world
+from mulan.objectives.collectives import (
+    gather,
+    gather_objects,
+    gather_with_gradient,
+    shard_of_sum,
+    sum_over_workers,
+    world,
+)
 from tests.processes import run_in_processes
 
 WORKERS = 2
@@ -31,6 +39,7 @@ def test_a_single_process_gathers_itself() -> None:
     assert torch.equal(rows.grad, pull_of(0)[:3])  # type: ignore[arg-type]
     assert torch.equal(gather(rows), rows)
     assert not gather(rows).requires_grad
+    assert torch.equal(shard_of_sum(rows_of(0).flatten()), rows_of(0).flatten())
     assert world() == (0, 1)
     assert gather_objects({"step": 3}) == [{"step": 3}]
 
@@ -60,7 +69,15 @@ def collect() -> dict[str, Any]:
         "sum": sum_over_workers(values).item(),
         "summed": values.item(),
         "objects": gather_objects(["rank", rank]),
+        "shards": shards(rank),
     }
+
+
+def shards(rank: int) -> list[torch.Tensor]:
+    """By both ways of summing, of which gloo has the other one too."""
+    own = shard_of_sum(rows_of(rank).flatten())
+    with patch.object(dist, "get_backend", return_value="nccl"):
+        return [own, shard_of_sum(rows_of(rank).flatten())]
 
 
 @pytest.mark.processes
@@ -68,11 +85,13 @@ def test_processes_gather_in_rank_order_and_sum_gradients(tmp_path: Path) -> Non
     everything = torch.cat([rows_of(rank) for rank in range(WORKERS)])
     pull = sum(pull_of(rank) for rank in range(WORKERS))
     assert isinstance(pull, torch.Tensor)
+    total = torch.stack([rows_of(rank).flatten() for rank in range(WORKERS)]).sum(dim=0)
     for rank, found in enumerate(run_in_processes(collect, WORKERS, folder=tmp_path)):
         assert found["world"] == (rank, WORKERS)
         assert torch.equal(found["gathered"], everything)
         assert found["plain"] == [everything.tolist()] * 2
         assert not found["plain has gradient"]
+        assert [shard.tolist() for shard in found["shards"]] == [total[3 * rank :][:3].tolist()] * 2
         torch.testing.assert_close(found["gradient"], pull[3 * rank : 3 * rank + 3], rtol=1e-15, atol=0)
         assert found["sum"] == 3.0
         assert found["summed"] == 1.0 + rank
