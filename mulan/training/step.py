@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from mulan.config.recipe import Recipe
-from mulan.config.sections import LossWeights
+from mulan.config.sections import LossWeights, Train
 from mulan.data.batch import Batch
 from mulan.data.draws import torch_seed
 from mulan.model.joint import Embeddings
@@ -74,7 +74,7 @@ def queue_gradients(
 def _cached_gradients(
     engine: Engine, batches: Iterable[DeviceBatch], statistics: RunningStatistics, recipe: Recipe
 ) -> dict[str, torch.Tensor]:
-    first, kept, second_forward = _first_forwards(engine, batches, statistics, recipe.train.seed)
+    first, kept, second_forward = _first_forwards(engine, batches, statistics, recipe.train)
     leaves = Embeddings(*(None if tensor is None else tensor.detach().requires_grad_() for tensor in first))
     labels = Labels(torch.cat([batch.recordings for batch in kept]), torch.cat([batch.tags for batch in kept]))
     weights = recipe.loss.weights
@@ -93,23 +93,26 @@ def _cached_gradients(
 
 
 def _first_forwards(
-    engine: Engine, batches: Iterable[DeviceBatch], statistics: RunningStatistics, seed: int
+    engine: Engine, batches: Iterable[DeviceBatch], statistics: RunningStatistics, train: Train
 ) -> tuple[Embeddings, list[DeviceBatch], Callable[[int], Embeddings]]:
     """Embeddings of all of this worker's pairs, its micro-batches, and the embeddings of each with their graph."""
     if engine.share == 1:
         (batch,) = batches
-        embeddings = _forward(engine, batch, seed)
+        embeddings = _forward(engine, batch, train.seed)
         statistics.add_micro_batch()
         return embeddings, [batch], lambda _: embeddings
     kept, parts = [], []
     for batch in batches:
-        with torch.no_grad():
-            parts.append(_forward(engine, batch, seed))
+        # what is compiled without a backward pass rounds otherwise than the second forward, or the only one
+        with torch.set_grad_enabled(train.compile):
+            found = _forward(engine, batch, train.seed)
+        parts.append([None if tensor is None else tensor.detach() for tensor in found])
+        del found  # and its activations
         statistics.add_micro_batch()
         kept.append(batch)
     audio, text, temperatures, views = zip(*parts, strict=True)
     whole = Embeddings(_joined(audio), _joined(text), temperatures[0], _joined(views))
-    return whole, kept, lambda number: _forward(engine, kept[number], seed)
+    return whole, kept, lambda number: _forward(engine, kept[number], train.seed)
 
 
 def _joined(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
