@@ -76,7 +76,7 @@ def cautions(kinds: Sequence[str], found: Progress | None) -> list[str]:
     if found is not None and found.trained_on and set(found.trained_on) != set(kinds):
         before = " and ".join(found.trained_on)
         told.append(
-            f"{ONLY_ON_ONE_KIND}: the steps before the checkpoint of step {found.steps_done} were made on {before}, "
-            f"and those that follow are made on {' and '.join(sorted(set(kinds)))}"
+            f"{ONLY_ON_ONE_KIND}: the checkpoint of step {found.steps_done} was written on {before}, and the steps "
+            f"that follow are made on {' and '.join(sorted(set(kinds)))}"
         )
     return told

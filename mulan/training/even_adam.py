@@ -20,8 +20,11 @@ class EvenAdamW(torch.optim.AdamW):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Updates the parameters that have a gradient, all of them contiguous."""
+        """Updates the parameters that have a gradient, all of them contiguous and on one device."""
         assert closure is None
+        if any(parameter.is_cuda for group in self.param_groups for parameter in group["params"]):
+            super().step()
+            return
         for group in self.param_groups:
             self._update(group, [parameter for parameter in group["params"] if parameter.grad is not None])
 

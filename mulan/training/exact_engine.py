@@ -30,7 +30,8 @@ class ExactDeepSpeedEngine(DeepSpeedEngine):
         super().__init__(model, recipe, device=device)
         if self._stage > 0:
             optimizer = self._engine.optimizer
-            for hook in (*optimizer._grad_acc_hooks, *getattr(optimizer, "_leaf_module_hooks", ())):
+            of_layers = optimizer._leaf_module_hooks if self._stage == 3 else []
+            for hook in (*optimizer._grad_acc_hooks, *of_layers):
                 hook.remove()  # DeepSpeed's own sums
         self._sums = self._new_sums()
 
@@ -42,9 +43,9 @@ class ExactDeepSpeedEngine(DeepSpeedEngine):
                 WholeSums(part.parameters, micro_batches=self.micro_batches, shard=shard)
                 for part, shard in zip(parts, shards, strict=True)
             ]
-        parameters = [parameter for part in parts for parameter in part.parameters]
-        numels = [parameter.ds_numel for parameter in parameters]
-        return [ShardedSums(parameters, numels, micro_batches=self.micro_batches)]
+        trained: list[Any] = self._trained()  # in the model's order: ZeRO has them by learning rate and decay
+        numels = [parameter.ds_numel for parameter in trained]
+        return [ShardedSums(trained, numels, micro_batches=self.micro_batches)]
 
     def forward(self, batch: DeviceBatch) -> Any:
         return self.module(*batch.inputs)
@@ -75,7 +76,10 @@ class ExactDeepSpeedEngine(DeepSpeedEngine):
         taken = [sums.take() for sums in self._sums]
         if self._stage < 3:
             return taken
-        return list(torch.split(taken[0], [part.numbers for part in self._parts()]))
+        trained: list[Any] = self._trained()
+        shards = torch.split(taken[0], [parameter.ds_tensor.numel() for parameter in trained])
+        of = dict(zip(trained, shards, strict=True))
+        return [torch.cat([of[parameter] for parameter in part.parameters]) for part in self._parts()]
 
     def _begin_sums(self) -> None:
         for sums in self._sums:

@@ -4,9 +4,9 @@ Each micro-batch's gradient is computed alike wherever it runs. As its sum does 
 the same bits on any number of workers.
 
 What it costs, of N numbers on W workers: at stages 0 to 2 a worker holds sums of 8 N bytes besides the 4 N of the
-newest micro-batch's gradient, at stage 3 sums of 8 N / W. It sends 8 bytes a number where plain sums are 4, once a step
-at stages 0 to 2 and after every micro-batch at stage 3. On GPUs, adding a micro-batch's gradient moves 32 bytes a
-number through memory where plain accumulation moves 12.
+newest micro-batch's gradient, at stage 3 sums of 8 N / W and the buckets that wait for their turn. It sends 8 bytes a
+number where plain sums are 4, once a step at stages 0 to 2 and after every micro-batch at stage 3. On GPUs, adding a
+micro-batch's gradient moves 32 bytes a number through memory where plain accumulation moves 12.
 """
 
 from collections.abc import Sequence
@@ -70,8 +70,8 @@ class ShardedSums:
     def __init__(self, parameters: Sequence[nn.Parameter], numels: Sequence[int], *, micro_batches: int) -> None:
         """
         Args:
-            parameters: as of :class:`WholeSums`; in the order in which their shards lie in the sum. They may hold no
-                numbers now.
+            parameters: as of :class:`WholeSums`; in the order in which the model uses them, and their shards lie in the
+                sum. They may hold no numbers now.
             numels: how many they have when they do.
             micro_batches: of the global batch.
         """

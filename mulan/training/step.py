@@ -44,7 +44,7 @@ def training_step(
         worker: no weight, no moment, no running statistic.
     """
     measured = queue_gradients(engine, batches, statistics, recipe)
-    # the one place where the host waits for the device: all that the update needs is queued
+    # the host waits for the device here, and in the update for the norm: the gradients of the step are queued
     values = torch.stack(list(measured.values())).tolist()
     result: dict[str, float] = dict(zip(measured, values, strict=True))
     result["gradient_norm"] = engine.step()
