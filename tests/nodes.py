@@ -29,6 +29,7 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.sta
     "HF_HUB_OFFLINE": "1",
     "DS_ACCELERATOR": "cpu",
     "OMP_NUM_THREADS": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",  # training workers have as many threads as CPUs, which these machines only claim
     "RAY_AUTH_MODE": "disabled",
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
