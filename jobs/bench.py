@@ -112,10 +112,15 @@ def _add_sums(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="URI", help="folder of a prepared corpus; without one, batches are noise")
     parser.add_argument("--steps", type=int, default=20, help="of each kind in a reading (default: %(default)s)")
     parser.add_argument("--tokens", type=int, default=0, help="of every text of noise (default: lengths are drawn)")
+    parser.add_argument("--calculate", action="store_true", help="measure nothing; say what it comes to on H100s")
 
 
 def _sums(given: argparse.Namespace, progress: Progress) -> "Report":
     recipe = _recipe_to_step(given)
+    if given.calculate:
+        from mulan.benchmarks.sums_calculated import calculate_sums
+
+        return calculate_sums(recipe)
     from mulan.benchmarks.sums import bench_sums
 
     return bench_sums(recipe, rounds=given.rounds, steps=given.steps, tokens=given.tokens, progress=progress)

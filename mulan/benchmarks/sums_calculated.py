@@ -1,0 +1,120 @@
+"""What exact sums add to a step on GPUs, by calculation from a recipe's shapes and from data sheets."""
+
+from dataclasses import dataclass
+
+from mulan.benchmarks.drawn import model_to_measure
+from mulan.benchmarks.measure import Figure
+from mulan.benchmarks.results import Goal, Report, Row
+from mulan.benchmarks.steps import flops_of_a_pair
+from mulan.config.recipe import Recipe
+
+GOAL_PERCENT = 2.0
+
+H100_FLOPS = 989e12
+"""A second, dense, in bf16."""
+H100_BYTES_PER_S = 3.35e12
+"""Of its memory."""
+SHARE_OF_PEAK = 0.4
+"""What a good training loop has of an H100's arithmetic; with less of it, exact sums take a smaller share of a step."""
+
+# Bytes that are moved through memory for every trained number.
+ADDED_A_TERM = 40 - 12
+"""Joining (8), extremes (4), rounding (8), adding to float64 (20); plain accumulation reads twice and writes once."""
+ADDED_A_SUM = 20
+"""Converting to float32 (12) and scaling (8)."""
+ADDED_A_NORM = 152 - 4
+"""Two exact halves of each square, of a worker's share of the numbers; a plain norm reads them once."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """GPUs, and what they reach each other by."""
+
+    name: str
+    workers: int
+    bytes_per_s: float
+    """That leave a machine of eight GPUs, or a GPU where there is one machine: a ring sends no more of any."""
+
+
+CLUSTERS = (
+    Cluster("8 workers in one machine", 8, 450e9),  # NVLink of the fourth generation
+    Cluster("64 in 8, 400 Gbit/s for each GPU", 64, 400e9),
+    Cluster("64 in 8, 400 Gbit/s for each machine", 64, 50e9),
+)
+
+
+def calculate_sums(recipe: Recipe) -> Report:
+    """Calculates a row for each of the clusters that the micro-batches can be shared on.
+
+    Runs one forward pass of two pairs, on this machine's CPU.
+    """
+    scale, train = recipe.scale, recipe.train
+    on_cpu = recipe.model_copy(
+        update={
+            "scale": scale.model_copy(update={"use_gpu": False}),
+            "train": train.model_copy(update={"precision": "float32"}),
+        }
+    )
+    numbers = sum(p.numel() for p in model_to_measure(on_cpu).parameters() if p.requires_grad)
+    flops = flops_of_a_pair(on_cpu)
+    rows = [_row(recipe, c, numbers, flops) for c in CLUSTERS if recipe.batch.micro_batches % c.workers == 0]
+    settings = {
+        "trained numbers": f"{numbers / 1e6:.1f} M",
+        "forward of a pair": f"{flops / 1e9:.1f} GFLOP",
+        "pairs": recipe.batch.pairs,
+        "micro-batches": recipe.batch.micro_batches,
+        "zero stage": train.zero_stage,
+    }
+    goals = [Goal(f"{r.name}: % of a step", r.figures["added"].median, GOAL_PERCENT, at_most=True) for r in rows]
+    return Report("sums, by calculation", settings, rows, goals, [_ASSUMED])
+
+
+_ASSUMED = (
+    f"Assumed: H100s at {SHARE_OF_PEAK:.0%} of {H100_FLOPS / 1e12:.0f} TFLOP/s, their memory at "
+    f"{H100_BYTES_PER_S / 1e12:.2f} TB/s, and nothing that is moved or sent hidden behind anything else."
+)
+
+
+def _row(recipe: Recipe, cluster: Cluster, numbers: int, flops: float) -> Row:
+    step_s = plain_step_s(recipe, cluster.workers, flops)
+    moved = moved_more(recipe, cluster.workers, numbers) / H100_BYTES_PER_S
+    plain, exact = (sent(recipe, cluster.workers, numbers, width=width) for width in (4, 8))
+    total = moved + (exact - plain) / cluster.bytes_per_s
+    shards = cluster.workers if recipe.train.zero_stage == 3 else 1
+    figures = {
+        "arithmetic of a step": (step_s, "s"),
+        "sums": (8 * numbers / shards / 2**30, "GiB"),
+        "moved": (moved * 1e3, "ms"),
+        "sent, plain": (plain / 1e9, "GB"),
+        "sent, exact": (exact / 1e9, "GB"),
+        "added": (100 * total / step_s, "%"),
+    }
+    return Row(cluster.name, {name: Figure((value,), unit) for name, (value, unit) in figures.items()})
+
+
+def plain_step_s(recipe: Recipe, workers: int, flops: float) -> float:
+    """Returns how long the arithmetic of a step takes; the backward pass has twice that of a forward pass.
+
+    Args:
+        flops: of the forward pass of one pair.
+    """
+    share = recipe.batch.micro_batches // workers
+    forwards = 1 if share == 1 else 2
+    return (forwards + 2) * share * recipe.batch.pairs_per_micro_batch * flops / (SHARE_OF_PEAK * H100_FLOPS)
+
+
+def moved_more(recipe: Recipe, workers: int, numbers: int) -> float:
+    """Returns the bytes a step that a worker moves through its memory with exact sums and not with plain ones."""
+    share = recipe.batch.micro_batches // workers
+    return (share * ADDED_A_TERM + ADDED_A_SUM + ADDED_A_NORM / workers) * numbers
+
+
+def sent(recipe: Recipe, workers: int, numbers: int, *, width: int) -> float:
+    """Returns the bytes a step that each worker sends for the sums: in a ring, which is the least there can be.
+
+    Args:
+        width: bytes of a number.
+    """
+    once = (workers - 1) / workers * numbers * width  # a reduce-scatter; an all-reduce sends as much again
+    share = recipe.batch.micro_batches // workers
+    return once * {0: 2, 3: share}.get(recipe.train.zero_stage, 1)

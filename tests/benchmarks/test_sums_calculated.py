@@ -1,0 +1,101 @@
+"""What exact sums are said to cost, held against the operations that are run and against small numbers."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from mulan.benchmarks.sums_calculated import (
+    ADDED_A_NORM,
+    ADDED_A_SUM,
+    ADDED_A_TERM,
+    calculate_sums,
+    moved_more,
+    plain_step_s,
+    sent,
+)
+from mulan.config.recipe import Recipe, load_recipe
+from mulan.config.recipes import named_recipes
+from mulan.training import fixed_point
+from mulan.training.fixed_point import FixedPointSum, norm_over_workers, to_float
+
+NUMBERS = 2**15
+
+
+class _Moved(TorchDispatchMode):
+    """Counts the bytes of all tensors that operations read or write; views move nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        if not any(each.alias_info and not each.alias_info.is_write for each in func._schema.returns):
+            read = args[1:] if func._schema.name == "aten::copy_" else args
+            tensors = [each for each in tree_leaves((read, found)) if isinstance(each, torch.Tensor)]
+            self.bytes += sum(each.nbytes for each in tensors)
+        return found
+
+
+def moved_a_number(run: Callable[[], object]) -> float:
+    with _Moved() as counted:
+        run()
+    return counted.bytes / NUMBERS
+
+
+def test_adding_a_term_moves_what_is_said() -> None:
+    total = FixedPointSum(NUMBERS, most_terms=4, device=torch.device("cpu"))
+    term = [torch.randn(NUMBERS // 2), torch.randn(NUMBERS // 2)]
+    total.add(term)
+    plain, more = torch.randn(NUMBERS), torch.randn(NUMBERS)
+    added = moved_a_number(lambda: total.add(term)) - moved_a_number(lambda: plain.add_(more))
+    assert added == pytest.approx(ADDED_A_TERM, abs=0.01)
+
+
+def test_taking_a_sum_moves_what_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    part = NUMBERS // 2**10  # all parts but the first are converted in place
+    monkeypatch.setitem(fixed_point._PART, "cpu", part)
+    units = torch.zeros(NUMBERS, dtype=torch.float64)
+    assert moved_a_number(lambda: to_float(units)) == pytest.approx(ADDED_A_SUM, abs=0.05)
+
+
+def test_a_norm_moves_what_is_said() -> None:
+    numbers = torch.randn(NUMBERS)
+    found = moved_a_number(lambda: norm_over_workers([numbers], torch.zeros((), dtype=torch.bool)))
+    assert found - 4 == pytest.approx(ADDED_A_NORM, abs=0.01)
+
+
+def recipe_of(stage: int, micro_batches: int = 6) -> Recipe:
+    settings = [f"train.zero_stage={stage}", f"batch.micro_batches={micro_batches}", "batch.pairs_per_micro_batch=5"]
+    return load_recipe("demo_miniature", named_recipes(), settings)
+
+
+@pytest.mark.parametrize(("stage", "messages"), [(0, 2), (1, 1), (2, 1), (3, 2)])
+def test_a_ring_sends_all_shards_but_one(stage: int, messages: int) -> None:
+    """Three workers with shards of 7 numbers, of 8 bytes; at stage 3 after both micro-batches, at 0 there and back."""
+    assert sent(recipe_of(stage), 3, 21, width=8) == messages * 2 * 7 * 8
+
+
+def test_terms_are_added_on_the_worker_whose_they_are_and_norms_are_shared() -> None:
+    found = moved_more(recipe_of(0), 3, 1000)
+    assert found == pytest.approx(1000 * (2 * ADDED_A_TERM + ADDED_A_SUM) + 1000 / 3 * ADDED_A_NORM)
+
+
+def test_forwards_are_repeated_where_a_worker_has_several_micro_batches() -> None:
+    flops = 0.4 * 989e12 / 5  # a forward of five pairs takes a second
+    assert plain_step_s(recipe_of(0), 6, flops) == pytest.approx(3)
+    assert plain_step_s(recipe_of(0), 3, flops) == pytest.approx(2 * 4)
+
+
+def test_the_report_has_the_clusters_that_the_micro_batches_can_be_shared_on() -> None:
+    of_eight, of_all = calculate_sums(recipe_of(0, micro_batches=8)), calculate_sums(recipe_of(0, micro_batches=64))
+    assert [row.name for row in of_eight.rows] == ["8 workers in one machine"]
+    assert [row.name for row in of_all.rows][1:] == [
+        "64 in 8, 400 Gbit/s for each GPU",
+        "64 in 8, 400 Gbit/s for each machine",
+    ]
+    assert [goal.measured for goal in of_all.goals] == [row.figures["added"].median for row in of_all.rows]
