@@ -18,11 +18,13 @@ SHARE_OF_PEAK = 0.4
 """What a good training loop has of an H100's arithmetic; with less of it, exact sums take a smaller share of a step."""
 
 # Bytes that are moved through memory for every trained number.
-ADDED_A_TERM = 40 - 12
-"""Joining (8), extremes (4), rounding (8), adding to float64 (20); plain accumulation reads twice and writes once."""
-ADDED_A_SUM = 20
+ADDED_BY_FIRST_TERM = 32
+"""Joining (8), extremes (4), rounding (8), converting to float64 (12); a plain sum begins with its first term."""
+ADDED_BY_TERM = 40 - 12
+"""The same, but adding to float64 (20); plain accumulation reads twice and writes once."""
+ADDED_BY_SUM = 20
 """Converting to float32 (12) and scaling (8)."""
-ADDED_A_NORM = 152 - 4
+ADDED_BY_NORM = 152 - 4
 """Two exact halves of each square, of a worker's share of the numbers; a plain norm reads them once."""
 
 
@@ -106,7 +108,8 @@ def plain_step_s(recipe: Recipe, workers: int, flops: float) -> float:
 def moved_more(recipe: Recipe, workers: int, numbers: int) -> float:
     """Returns the bytes a step that a worker moves through its memory with exact sums and not with plain ones."""
     share = recipe.batch.micro_batches // workers
-    return (share * ADDED_A_TERM + ADDED_A_SUM + ADDED_A_NORM / workers) * numbers
+    of_terms = ADDED_BY_FIRST_TERM + (share - 1) * ADDED_BY_TERM
+    return (of_terms + ADDED_BY_SUM + ADDED_BY_NORM / workers) * numbers
 
 
 def sent(recipe: Recipe, workers: int, numbers: int, *, width: int) -> float:

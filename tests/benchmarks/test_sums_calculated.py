@@ -9,9 +9,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from mulan.benchmarks.sums_calculated import (
-    ADDED_A_NORM,
-    ADDED_A_SUM,
-    ADDED_A_TERM,
+    ADDED_BY_FIRST_TERM,
+    ADDED_BY_NORM,
+    ADDED_BY_SUM,
+    ADDED_BY_TERM,
     calculate_sums,
     moved_more,
     plain_step_s,
@@ -47,26 +48,26 @@ def moved_a_number(run: Callable[[], object]) -> float:
     return counted.bytes / NUMBERS
 
 
-def test_adding_a_term_moves_what_is_said() -> None:
+def test_adding_terms_moves_what_is_said() -> None:
     total = FixedPointSum(NUMBERS, most_terms=4, device=torch.device("cpu"))
     term = [torch.randn(NUMBERS // 2), torch.randn(NUMBERS // 2)]
-    total.add(term)
+    assert moved_a_number(lambda: total.add(term)) == pytest.approx(ADDED_BY_FIRST_TERM, abs=0.01)
     plain, more = torch.randn(NUMBERS), torch.randn(NUMBERS)
     added = moved_a_number(lambda: total.add(term)) - moved_a_number(lambda: plain.add_(more))
-    assert added == pytest.approx(ADDED_A_TERM, abs=0.01)
+    assert added == pytest.approx(ADDED_BY_TERM, abs=0.01)
 
 
 def test_taking_a_sum_moves_what_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     part = NUMBERS // 2**10  # all parts but the first are converted in place
     monkeypatch.setitem(fixed_point._PART, "cpu", part)
     units = torch.zeros(NUMBERS, dtype=torch.float64)
-    assert moved_a_number(lambda: to_float(units)) == pytest.approx(ADDED_A_SUM, abs=0.05)
+    assert moved_a_number(lambda: to_float(units)) == pytest.approx(ADDED_BY_SUM, abs=0.05)
 
 
 def test_a_norm_moves_what_is_said() -> None:
     numbers = torch.randn(NUMBERS)
     found = moved_a_number(lambda: norm_over_workers([numbers], torch.zeros((), dtype=torch.bool)))
-    assert found - 4 == pytest.approx(ADDED_A_NORM, abs=0.01)
+    assert found - 4 == pytest.approx(ADDED_BY_NORM, abs=0.01)
 
 
 def recipe_of(stage: int, micro_batches: int = 6) -> Recipe:
@@ -82,7 +83,7 @@ def test_a_ring_sends_all_shards_but_one(stage: int, messages: int) -> None:
 
 def test_terms_are_added_on_the_worker_whose_they_are_and_norms_are_shared() -> None:
     found = moved_more(recipe_of(0), 3, 1000)
-    assert found == pytest.approx(1000 * (2 * ADDED_A_TERM + ADDED_A_SUM) + 1000 / 3 * ADDED_A_NORM)
+    assert found == pytest.approx(1000 * (ADDED_BY_FIRST_TERM + ADDED_BY_TERM + ADDED_BY_SUM + ADDED_BY_NORM / 3))
 
 
 def test_forwards_are_repeated_where_a_worker_has_several_micro_batches() -> None:
