@@ -95,11 +95,9 @@ def step_on(recipe: Recipe, job: Job, device: torch.device) -> Callable[[list[Ba
     if job.engine == "torch":
         engine: Any = TorchEngine(model, recipe, device=device)
     else:  # DeepSpeed may not be installed, and chooses its accelerator when imported
-        from mulan.training.deepspeed_engine import DeepSpeedEngine
-        from mulan.training.exact_engine import ExactDeepSpeedEngine
+        from mulan.training.exact_engine import engine_of
 
-        kind = ExactDeepSpeedEngine if recipe.train.exact_sums else DeepSpeedEngine
-        engine = kind(model, recipe, device=device)
+        engine = engine_of(model, recipe, device=device)
     statistics = RunningStatistics(engine.module)
 
     def step(batches: list[Batch]) -> float:

@@ -24,9 +24,8 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from mulan.config.sections import SemiSupCon
-from mulan.objectives import tiles
 from mulan.objectives.collectives import gather, world
-from mulan.objectives.tiles import as_they_are, log_sums, products, push, rows_of_tiles
+from mulan.objectives.tiles import as_they_are, log_sums, products, push, rows_of_tiles, tile_shape
 
 
 class Labels(NamedTuple):
@@ -38,7 +37,9 @@ class Labels(NamedTuple):
     """uint8 [b, C], 1 where a recording bears a tag; C may be 0."""
 
 
-def semisupcon_loss(views: torch.Tensor, labels: Labels, section: SemiSupCon) -> torch.Tensor:
+def semisupcon_loss(
+    views: torch.Tensor, labels: Labels, section: SemiSupCon, *, group: int | None = None
+) -> torch.Tensor:
     """The loss of the global batch, of which each of W processes holds B / W consecutive recordings.
 
     The value is the global loss on every process, and so is the gradient of ``views``. Memory beyond embeddings, tags
@@ -47,6 +48,8 @@ def semisupcon_loss(views: torch.Tensor, labels: Labels, section: SemiSupCon) ->
     Args:
         views: [B / W, V, p] unit rows, V >= 2; as many on each process.
         labels: of the same recordings.
+        group: recordings, of which B / W is a multiple. With the same group, value and gradient have the same bits on
+            any number of processes. If it is not given, all recordings of a process are one.
 
     Returns:
         A scalar, in float32 at least.
@@ -54,20 +57,22 @@ def semisupcon_loss(views: torch.Tensor, labels: Labels, section: SemiSupCon) ->
     assert views.shape[1] >= 2, "a view needs another one of its recording"
     rows = views.to(torch.promote_types(views.dtype, torch.float32)).flatten(0, 1)
     with as_they_are(rows):
-        return _SemiSupCon.apply(rows, labels, views.shape[1], section)  # type: ignore[no-any-return, no-untyped-call]
+        return _SemiSupCon.apply(rows, labels, views.shape[1], section, group or len(views))  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _SemiSupCon(torch.autograd.Function):
     """This process's rows against all rows."""
 
     @staticmethod
-    def forward(ctx: Any, rows: torch.Tensor, labels: Labels, views: int, section: SemiSupCon) -> torch.Tensor:
-        all_rows, first = gather(rows), world()[0] * len(rows)
-        targets = _Targets(labels, views, section)
+    def forward(
+        ctx: Any, rows: torch.Tensor, labels: Labels, views: int, section: SemiSupCon, recordings: int
+    ) -> torch.Tensor:
+        all_rows, first, group = gather(rows), world()[0] * len(rows), views * recordings
+        targets = _Targets(labels, views, section, group)
         temperature = rows.new_full((), section.temperature, dtype=torch.float64)
-        log_denominators, _ = log_sums(rows, all_rows, temperature, first=first)
+        log_denominators, _ = log_sums(rows, all_rows, temperature, first=first, group=group)
         totals, attracted = torch.zeros_like(log_denominators), torch.zeros_like(log_denominators)
-        for own, scaled, row_of_tiles in rows_of_tiles(rows, all_rows, temperature, first=first):
+        for own, scaled, row_of_tiles in rows_of_tiles(rows, all_rows, temperature, first=first, group=group):
             pulled = torch.zeros_like(scaled)
             for tile in row_of_tiles:
                 target = targets.tile(first + own.start, len(scaled), tile.columns)
@@ -78,7 +83,7 @@ class _SemiSupCon(torch.autograd.Function):
         gathered = gather(torch.stack((log_denominators, totals, losses), dim=1))
         all_log_denominators, all_totals, all_losses = gathered.unbind(dim=1)
         ctx.save_for_backward(all_rows, all_log_denominators, all_totals)
-        ctx.targets, ctx.temperature, ctx.first, ctx.count = targets, temperature, first, len(rows)
+        ctx.targets, ctx.temperature, ctx.first, ctx.count, ctx.group = targets, temperature, first, len(rows), group
         return all_losses.mean().to(rows.dtype)
 
     @staticmethod
@@ -90,7 +95,9 @@ class _SemiSupCon(torch.autograd.Function):
         shares, own_shares, own_logs = 1 / totals, 1 / totals[mine], log_denominators[mine]
         gradient = torch.empty_like(all_rows[mine])
         with as_they_are(all_rows):
-            for own, scaled, row_of_tiles in rows_of_tiles(all_rows[mine], all_rows, ctx.temperature, first=first):
+            for own, scaled, row_of_tiles in rows_of_tiles(
+                all_rows[mine], all_rows, ctx.temperature, first=first, group=ctx.group
+            ):
                 of_rows = torch.zeros_like(scaled)
                 for tile in row_of_tiles:
                     pull = ctx.targets.tile(first + own.start, len(scaled), tile.columns)
@@ -98,20 +105,20 @@ class _SemiSupCon(torch.autograd.Function):
                     pull.mul_(torch.add(own_shares[own][:, None], shares[tile.columns], out=tile.similarity))
                     of_rows.addmm_(pushed.sub_(pull), tile.partners)
                 gradient[own] = of_rows.mul_(of_anchor)
-        return gradient, None, None, None
+        return gradient, None, None, None, None
 
 
 class _Targets:
     """T of the global batch, made tile by tile in memory that all tiles share; see :mod:`mulan.objectives.tiles`."""
 
-    def __init__(self, labels: Labels, views: int, section: SemiSupCon) -> None:
-        """Collective. ``labels``: of this process's recordings."""
+    def __init__(self, labels: Labels, views: int, section: SemiSupCon, group: int) -> None:
+        """Collective. ``labels``: of this process's recordings; ``group``: rows, as of the tiles of similarities."""
         self._recordings = gather(labels.recordings).repeat_interleave(views)
         self._tags = gather(labels.tags).repeat_interleave(views, dim=0)
         self._sizes = self._tags.sum(dim=1, dtype=torch.float64)
         self._section = section
-        size = min(tiles.TILE, views * len(labels.tags)) * min(tiles.TILE, len(self._tags))
-        self._memory = torch.empty(2, size, dtype=torch.float64, device=labels.tags.device)
+        rows, columns = tile_shape(group, len(self._tags))
+        self._memory = torch.empty(2, rows * columns, dtype=torch.float64, device=labels.tags.device)
 
     def tile(self, first: int, count: int, columns: slice) -> torch.Tensor:
         """[count, c] for anchors ``first`` and following. It may be overwritten, and lasts until the next is made."""

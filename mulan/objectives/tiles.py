@@ -12,9 +12,9 @@ from typing import NamedTuple
 import torch
 
 TILE = 512
-"""Rows and columns of a tile at most: 2 MiB, of which three are alive at a time.
+"""The most rows of a tile, and the root of the most numbers: 2 MiB, of which three are alive at a time.
 
-Larger ones make fewer calls, smaller ones stay in the processor's caches and take less memory than the gradients do.
+Larger tiles make fewer calls. Smaller ones stay in the processor's caches and take less memory than the gradients do.
 """
 
 
@@ -31,27 +31,40 @@ class Tile(NamedTuple):
     """[r, c]: as much memory again, with anything in it."""
 
 
+def tile_shape(group: int, others: int) -> tuple[int, int]:
+    """Returns the most rows and columns of a tile of groups of so many rows, against so many others."""
+    rows = min(TILE, group)
+    return rows, min(TILE * TILE // rows, others)
+
+
 def rows_of_tiles(
-    anchors: torch.Tensor, others: torch.Tensor, temperature: torch.Tensor, *, first: int
+    anchors: torch.Tensor, others: torch.Tensor, temperature: torch.Tensor, *, first: int, group: int
 ) -> Iterator[tuple[slice, torch.Tensor, Iterator[Tile]]]:
     """All tiles of [b, d] anchors against [B, d] others, of which number ``first`` and following are their partners.
 
     They come row by row. With each row of tiles come its anchors: which they are, and [r, d] float64 over the
     temperature. All tiles lie in the same memory. If each had its own, small tensors made in between would keep what is
     freed in pieces, and the process would grow from tile to tile.
+
+    Args:
+        group: anchors, of which b is a multiple. No tile has rows of two groups, so that a group's tiles have the same
+            shapes whatever b is: kernels for matrix products of other shapes may add in another order.
     """
-    size = min(TILE, len(anchors)) * min(TILE, len(others))
-    memory = torch.empty(2, size, dtype=torch.float64, device=anchors.device)
-    for row in range(0, len(anchors), TILE):
-        rows = slice(row, min(row + TILE, len(anchors)))
-        scaled = anchors[rows].double() / temperature
-        yield rows, scaled, _tiles(scaled, others, memory, first=first + row)
+    height, width = tile_shape(group, len(others))
+    memory = torch.empty(2, height * width, dtype=torch.float64, device=anchors.device)
+    for begin in range(0, len(anchors), group):
+        for row in range(begin, begin + group, height):
+            rows = slice(row, min(row + height, begin + group))
+            scaled = anchors[rows].double() / temperature
+            yield rows, scaled, _tiles(scaled, others, memory, width, first=first + row)
 
 
-def _tiles(scaled: torch.Tensor, others: torch.Tensor, memory: torch.Tensor, *, first: int) -> Iterator[Tile]:
+def _tiles(
+    scaled: torch.Tensor, others: torch.Tensor, memory: torch.Tensor, width: int, *, first: int
+) -> Iterator[Tile]:
     """A row of tiles."""
-    for column in range(0, len(others), TILE):
-        columns = slice(column, column + TILE)
+    for column in range(0, len(others), width):
+        columns = slice(column, column + width)
         partners = others[columns].double()
         shape = (len(scaled), len(partners))
         similarity, spare = (part[: math.prod(shape)].view(shape) for part in memory)
@@ -61,15 +74,15 @@ def _tiles(scaled: torch.Tensor, others: torch.Tensor, memory: torch.Tensor, *, 
 
 
 def log_sums(
-    anchors: torch.Tensor, others: torch.Tensor, temperature: torch.Tensor, *, first: int
+    anchors: torch.Tensor, others: torch.Tensor, temperature: torch.Tensor, *, first: int, group: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Of each anchor the logarithm of the sum over all others but its partner, and its partner's similarity; [b] twice.
 
-    Both are float64.
+    Both are float64. The arguments are those of :func:`rows_of_tiles`.
     """
     sums = torch.full((len(anchors),), -torch.inf, dtype=torch.float64, device=anchors.device)
     positives = torch.empty_like(sums)
-    for rows, scaled, tiles in rows_of_tiles(anchors, others, temperature, first=first):
+    for rows, scaled, tiles in rows_of_tiles(anchors, others, temperature, first=first, group=group):
         for tile in tiles:
             sums[rows] = torch.logaddexp(sums[rows], tile.similarity.logsumexp(dim=1))
         positives[rows] = products(scaled, others[first:][rows].double())

@@ -66,6 +66,7 @@ class ExactDeepSpeedEngine(DeepSpeedEngine):
         norm = clipped(gradients, own, spoiled, most=self._recipe.optim.max_gradient_norm)
         if math.isfinite(norm):
             self._update_by(gradients)
+            assert not getattr(self._engine.optimizer, "overflow", False), "DeepSpeed skipped a finite update"
             self._has_moments = True
         self._begin_sums()
         self._steps_done += 1
@@ -86,14 +87,24 @@ class ExactDeepSpeedEngine(DeepSpeedEngine):
             sums.begin()
 
 
+def engine_of(model: Any, recipe: Recipe, *, device: torch.device) -> DeepSpeedEngine:
+    """Returns the engine of a recipe: with exact sums, or with DeepSpeed's own where ``train.exact_sums`` is false.
+
+    Every worker must pass a model with equal weights. Collective; needs an initialised process group.
+    """
+    kind = ExactDeepSpeedEngine if recipe.train.exact_sums else DeepSpeedEngine
+    return kind(model, recipe, device=device)
+
+
 def _gather_by_layers(model: nn.Module) -> None:
     """Has ZeRO stage 3 gather the weights of a whole layer at a time, and not those of each module in it.
 
     DeepSpeed puts a function of its own around the inputs of whatever it gathers for. Within a layer of attention, the
     gradients of queries, keys and values would then be added to each other before that of the residual connection is,
-    and floating-point sums depend on the order.
+    and floating-point sums depend on the order. Where a module has its layers in several lists, as XLM has, one of
+    attentions and one of the networks behind them, no list holds whole layers, and the module is gathered as one.
     """
     for module in model.modules():
-        if isinstance(module, nn.ModuleList):
-            for layer in module:
-                set_z3_leaf_module(layer, True)
+        lists = [child for child in module.children() if isinstance(child, nn.ModuleList)]
+        for whole in [module] if len(lists) > 1 else [layer for each in lists for layer in each]:
+            set_z3_leaf_module(whole, True)

@@ -94,8 +94,8 @@ class HealthWatch:
             return fault
         return (
             f"{fault}: in the gradient of a micro-batch there is NaN, infinity, or a number of {self._room:g} or more, "
-            "for which train.exact_sums has no room (then a smaller optim.lr helps, or train.exact_sums=false, in a "
-            "new run; clipping comes too late)"
+            "for which train.exact_sums has no room (then a smaller optim.lr or a higher loss.temperature_init helps, "
+            "or train.exact_sums=false, in a new run; clipping comes too late)"
         )
 
     def counts(self) -> Counts:

@@ -11,10 +11,9 @@ from mulan.data.schedule import Schedule
 from mulan.model.build import build_model
 from mulan.training.checkpoint import Checkpoint, Progress, weights
 from mulan.training.compiled import compile_towers
-from mulan.training.deepspeed_engine import DeepSpeedEngine
 from mulan.training.deterministic import deterministic_kernels
 from mulan.training.engine import CheckpointedEngine
-from mulan.training.exact_engine import ExactDeepSpeedEngine
+from mulan.training.exact_engine import engine_of
 from mulan.training.loop import train
 from mulan.training.reports import Reports
 
@@ -49,8 +48,7 @@ def train_worker(
         model.load_state_dict(weights(found.state))
     if recipe.train.compile:
         compile_towers(model)
-    kind = ExactDeepSpeedEngine if recipe.train.exact_sums else DeepSpeedEngine
-    engine = kind(model, recipe, device=device)
+    engine = engine_of(model, recipe, device=device)
     if found:
         engine.restore_optimizer(found.state, progress.steps_done, updates=progress.updates)
         found.state.clear()  # mapped from a file, which would take up memory and disk for as long as the run lasts

@@ -16,7 +16,7 @@ from mulan.objectives.collectives import world
 from mulan.training.batch_norm import RunningStatistics
 from mulan.training.checkpoint import Progress, read_newest, weights, write_checkpoint
 from mulan.training.deepspeed_engine import DeepSpeedEngine
-from mulan.training.exact_engine import ExactDeepSpeedEngine
+from mulan.training.exact_engine import engine_of
 from mulan.training.step import training_step
 from tests.processes import run_in_processes
 from tests.training.same import differing
@@ -73,8 +73,7 @@ def engine_after(found: State, one: Recipe, steps_done: int) -> DeepSpeedEngine:
     model = build_model(one, TextTower(bert))
     if found:
         model.load_state_dict(weights(found))
-    kind = ExactDeepSpeedEngine if one.train.exact_sums else DeepSpeedEngine
-    engine = kind(model, one, device=torch.device("cpu"))
+    engine = engine_of(model, one, device=torch.device("cpu"))
     if found:
         engine.restore_optimizer(found, steps_done, updates=steps_done)
     return engine

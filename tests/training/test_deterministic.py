@@ -144,7 +144,7 @@ def test_a_worker_trains_by_them_and_in_as_many_threads_as_the_recipe_gives_it(
 ) -> None:
     settings = [f"train.deterministic={on}".lower(), "scale.cpus_per_worker=2", "scale.workers=1"]
     recipe, seen = load_recipe("m_resnet50_audioset_miniature", named_recipes(), settings), []
-    monkeypatch.setattr(worker, "ExactDeepSpeedEngine", lambda *_, **__: None)
+    monkeypatch.setattr(worker, "engine_of", lambda *_, **__: None)
     asked = torch.are_deterministic_algorithms_enabled, torch.get_num_threads
     monkeypatch.setattr(worker, "train", lambda *_: seen.append([ask() for ask in asked]))
     schedule = Schedule(recipe.train, recipe.batch, 0, 1, first_step=0)

@@ -1,21 +1,24 @@
 """A step of two workers at every ZeRO stage against whole integers added in a loop, and Adam's formula in float64."""
 
 import math
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import pytest
 import torch
+from transformers import XLMConfig, XLMModel
 
 from mulan.config.recipe import Recipe
 from mulan.model.build import build_model
+from mulan.model.text_tower import TextTower
 from mulan.objectives.collectives import world
 from mulan.training.batch_norm import RunningStatistics
-from mulan.training.exact_engine import ExactDeepSpeedEngine
+from mulan.training.exact_engine import engine_of
 from mulan.training.fixed_point import FRACTION_BITS
 from mulan.training.step import queue_gradients, training_step
 from mulan.training.torch_engine import TorchEngine
 from tests.processes import run_in_processes
+from tests.training.same import differing
 from tests.training.small import batches_of, small
 
 STAGES = range(4)
@@ -27,17 +30,33 @@ def recipe(stage: int) -> Recipe:
     return small("demo", *settings, f"train.zero_stage={stage}", "optim.max_gradient_norm=0.25")
 
 
-def after_one_step(one: Recipe) -> tuple[dict[str, float], State]:
+def after_one_step(one: Recipe, encoder: XLMModel | None = None) -> tuple[dict[str, float], State]:
     rank, workers = world()
     torch.manual_seed(0)
-    engine = ExactDeepSpeedEngine(build_model(one), one, device=torch.device("cpu"))
+    model = build_model(one, TextTower(encoder) if encoder else None)
+    engine = engine_of(model, one, device=torch.device("cpu"))
     share = one.batch.micro_batches // workers
     own = batches_of(one, 0)[rank * share : (rank + 1) * share]
     return training_step(engine, own, RunningStatistics(engine.module), one), engine.state()
 
 
-def after_one_step_at_all_stages() -> list[tuple[dict[str, float], State]]:
-    return [after_one_step(recipe(stage)) for stage in STAGES]
+def xlm() -> XLMModel:
+    """A text encoder whose attentions are in one list, and what is behind each in others."""
+    torch.manual_seed(0)
+    return XLMModel(XLMConfig(vocab_size=20_000, emb_dim=16, n_layers=2, n_heads=2, max_position_embeddings=64))
+
+
+class Found(NamedTuple):
+    """What a worker has after a step at each stage."""
+
+    of_stages: list[tuple[dict[str, float], State]]
+    of_xlm: list[tuple[dict[str, float], State]]
+
+
+def after_one_step_at_all_stages() -> Found:
+    with patch("mulan.training.gradient_sums.BUCKET", 2**12):  # of which the model fills several
+        of_stages = [after_one_step(recipe(stage)) for stage in STAGES]
+        return Found(of_stages, [after_one_step(recipe(stage), xlm()) for stage in (0, 3)])
 
 
 class Loop(TorchEngine):
@@ -72,12 +91,25 @@ def expected(one: Recipe) -> tuple[float, State]:
     return norm, state
 
 
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[Found]:
+    return run_in_processes(after_one_step_at_all_stages, 2, folder=tmp_path_factory.mktemp("found"))
+
+
 @pytest.mark.processes
-def test_a_step_is_that_of_whole_numbers_and_adam_s_formula(tmp_path: Path) -> None:
+def test_layers_that_are_spread_over_lists_make_the_same_step_at_stage_3(ranks: list[Found]) -> None:
+    for rank in ranks:
+        (measured, state), (sharded, of_shards) = rank.of_xlm
+        assert sharded == measured
+        assert differing(of_shards, state) == []
+
+
+@pytest.mark.processes
+def test_a_step_is_that_of_whole_numbers_and_adam_s_formula(ranks: list[Found]) -> None:
     norm, state = expected(recipe(0))
     assert norm > 2 * recipe(0).optim.max_gradient_norm
-    for rank in run_in_processes(after_one_step_at_all_stages, 2, folder=tmp_path):
-        for stage, (measured, found) in enumerate(rank):
+    for rank in ranks:
+        for stage, (measured, found) in enumerate(rank.of_stages):
             assert measured["gradient_norm"] == pytest.approx(norm, rel=1e-7), stage
             for name, tensor in state.items():
                 error = float((found[name].double() - tensor).abs().max())

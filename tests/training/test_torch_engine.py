@@ -10,7 +10,7 @@ from mulan.model.build import build_model
 from mulan.objectives.collectives import world
 from mulan.training.batch_norm import RunningStatistics
 from mulan.training.deepspeed_engine import DeepSpeedEngine
-from mulan.training.exact_engine import ExactDeepSpeedEngine
+from mulan.training.exact_engine import engine_of
 from mulan.training.step import training_step
 from mulan.training.torch_engine import TorchEngine
 from tests.processes import run_in_processes
@@ -49,8 +49,7 @@ def in_plain_torch(recipe: Recipe) -> Trained:
 
 def in_deepspeed(recipe: Recipe) -> Trained:
     torch.manual_seed(recipe.train.seed)
-    kind = ExactDeepSpeedEngine if recipe.train.exact_sums else DeepSpeedEngine
-    engine = kind(build_model(recipe), recipe, device=torch.device("cpu"))
+    engine = engine_of(build_model(recipe), recipe, device=torch.device("cpu"))
     lines = train(engine, recipe)
     state = engine.state()
     return Trained(lines, digests({name: tensor for name, tensor in state.items() if name.startswith("weights.")}))
