@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from jobs import arguments
 from jobs.console import CONSOLE
-from mulan.config.errors import MulanError
+from mulan.benchmarks.measure import BenchmarkRefused
 from mulan.config.recipe import Recipe
 from mulan.data import storage
 
@@ -29,8 +29,9 @@ def main() -> None:
         kind.add_argument("--json", type=Path, metavar="FILE", help="write the report there as well")
         add(kind)
     given = parser.parse_args()
-    if given.rounds < 1:
-        raise BenchmarkRefused(f"--rounds {given.rounds}: at least 1 is needed")
+    for option in ("rounds", "steps"):
+        if getattr(given, option, 1) < 1:
+            raise BenchmarkRefused(f"--{option} {getattr(given, option)}: at least 1 is needed")
     if given.json:
         storage.try_writing(given.json.parent)
         if given.json.is_dir():
@@ -45,10 +46,6 @@ def main() -> None:
 
 
 Progress = Callable[[str], None]
-
-
-class BenchmarkRefused(MulanError, ValueError):
-    """A reading that was asked for cannot be taken as it is described."""
 
 
 def _add_loss(parser: argparse.ArgumentParser) -> None:

@@ -11,6 +11,10 @@ from pathlib import Path
 from mulan.config.errors import MulanError
 
 
+class BenchmarkRefused(MulanError, ValueError):
+    """A reading that was asked for cannot be taken as it is described."""
+
+
 class BenchmarkFailed(MulanError, RuntimeError):
     """A reading that could not be taken."""
 

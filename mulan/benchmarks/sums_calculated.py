@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from mulan.benchmarks.drawn import model_to_measure
-from mulan.benchmarks.measure import Figure
+from mulan.benchmarks.measure import BenchmarkRefused, Figure
 from mulan.benchmarks.results import Goal, Report, Row
 from mulan.benchmarks.steps import flops_of_a_pair
 from mulan.config.recipe import Recipe
@@ -11,9 +11,9 @@ from mulan.config.recipe import Recipe
 GOAL_PERCENT = 2.0
 
 H100_FLOPS = 989e12
-"""A second, dense, in bf16."""
+"""An H100 does so many floating-point operations a second on dense matrices in bf16."""
 H100_BYTES_PER_S = 3.35e12
-"""Of its memory."""
+"""Its memory is read or written at this rate."""
 SHARE_OF_PEAK = 0.4
 """What a good training loop has of an H100's arithmetic; with less of it, exact sums take a smaller share of a step."""
 
@@ -35,7 +35,7 @@ class Cluster:
     name: str
     workers: int
     bytes_per_s: float
-    """That leave a machine of eight GPUs, or a GPU where there is one machine: a ring sends no more of any."""
+    """What leaves a machine of eight GPUs in a second, or one GPU where there is one machine."""
 
 
 CLUSTERS = (
@@ -49,7 +49,17 @@ def calculate_sums(recipe: Recipe) -> Report:
     """Calculates a row for each of the clusters that the micro-batches can be shared on.
 
     Runs one forward pass of two pairs, on this machine's CPU.
+
+    Raises:
+        BenchmarkRefused: they can be shared on none.
     """
+    clusters = [each for each in CLUSTERS if recipe.batch.micro_batches % each.workers == 0]
+    if not clusters:
+        sizes = " nor ".join(str(workers) for workers in sorted({each.workers for each in CLUSTERS}))
+        raise BenchmarkRefused(
+            f"batch.micro_batches={recipe.batch.micro_batches}: neither {sizes} workers can share them, and the "
+            "calculation is of such; take another --recipe, or --set batch.micro_batches=64"
+        )
     scale, train = recipe.scale, recipe.train
     on_cpu = recipe.model_copy(
         update={
@@ -59,7 +69,7 @@ def calculate_sums(recipe: Recipe) -> Report:
     )
     numbers = sum(p.numel() for p in model_to_measure(on_cpu).parameters() if p.requires_grad)
     flops = flops_of_a_pair(on_cpu)
-    rows = [_row(recipe, c, numbers, flops) for c in CLUSTERS if recipe.batch.micro_batches % c.workers == 0]
+    rows = [_row(recipe, each, numbers, flops) for each in clusters]
     settings = {
         "trained numbers": f"{numbers / 1e6:.1f} M",
         "forward of a pair": f"{flops / 1e9:.1f} GFLOP",
@@ -80,7 +90,7 @@ _ASSUMED = (
 def _row(recipe: Recipe, cluster: Cluster, numbers: int, flops: float) -> Row:
     step_s = plain_step_s(recipe, cluster.workers, flops)
     moved = moved_more(recipe, cluster.workers, numbers) / H100_BYTES_PER_S
-    plain, exact = (sent(recipe, cluster.workers, numbers, width=width) for width in (4, 8))
+    plain, exact = (sent(recipe, cluster.workers, numbers, exact=exact) for exact in (False, True))
     total = moved + (exact - plain) / cluster.bytes_per_s
     shards = cluster.workers if recipe.train.zero_stage == 3 else 1
     figures = {
@@ -109,15 +119,16 @@ def moved_more(recipe: Recipe, workers: int, numbers: int) -> float:
     """Returns the bytes a step that a worker moves through its memory with exact sums and not with plain ones."""
     share = recipe.batch.micro_batches // workers
     of_terms = ADDED_BY_FIRST_TERM + (share - 1) * ADDED_BY_TERM
-    return (of_terms + ADDED_BY_SUM + ADDED_BY_NORM / workers) * numbers
+    shards = workers if recipe.train.zero_stage > 0 else 1
+    return (of_terms + ADDED_BY_SUM / shards + ADDED_BY_NORM / workers) * numbers
 
 
-def sent(recipe: Recipe, workers: int, numbers: int, *, width: int) -> float:
+def sent(recipe: Recipe, workers: int, numbers: int, *, exact: bool) -> float:
     """Returns the bytes a step that each worker sends for the sums: in a ring, which is the least there can be.
 
-    Args:
-        width: bytes of a number.
+    At stages 1 and 2 that is a reduce-scatter a step; DeepSpeed's own sums take one after every micro-batch at stage 2,
+    as both kinds do at stage 3. At stage 0 it is an all-reduce, which sends twice as much.
     """
-    once = (workers - 1) / workers * numbers * width  # a reduce-scatter; an all-reduce sends as much again
     share = recipe.batch.micro_batches // workers
-    return once * {0: 2, 3: share}.get(recipe.train.zero_stage, 1)
+    times = {0: 2, 1: 1, 2: 1 if exact else share, 3: share}[recipe.train.zero_stage]
+    return times * (workers - 1) / workers * numbers * (8 if exact else 4)

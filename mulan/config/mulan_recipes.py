@@ -30,12 +30,12 @@ def m_resnet50() -> Recipe:
 
     A micro-batch of 48 pairs makes 128 of them, so that 8, 16, 32, 64 or 128 workers share a batch evenly.
 
-    Memory of one GPU, derived for bf16. Held all the time: 133 M parameters in float32, their gradients and Adam's two
-    moments, 16 bytes each: 2.1 GB. Activations are those of one micro-batch of 48 pairs, whatever the batch: 0.22 GB a
-    window of 10 s and 0.21 GB a text of 512 tokens (:mod:`mulan.benchmarks.memory` counts them; groups of shorter texts
-    take less), 21 GB at the most. The waveforms of the batch lie there once, 2.0 GB in int16. The loss holds two
-    embeddings of 128 numbers a pair with their gradients, 13 MB, and tiles. So the step fits a GPU of 40 GB; more GPUs
-    change only the time.
+    Memory of one GPU, derived for bf16. Held all the time: 133 M parameters in float32, their gradients, exact sums of
+    these in float64, and Adam's two moments, 24 bytes each: 3.2 GB. Activations are those of one micro-batch of 48
+    pairs, whatever the batch: 0.22 GB a window of 10 s and 0.21 GB a text of 512 tokens (:mod:`mulan.benchmarks.memory`
+    counts them; groups of shorter texts take less), 21 GB at the most. The waveforms of the batch lie there once, 2.0
+    GB in int16. The loss holds two embeddings of 128 numbers a pair with their gradients, 13 MB, and tiles. So the step
+    fits a GPU of 40 GB; more GPUs change only the time.
     """
     return Recipe(
         front_end=VggishFrontEnd(frequency_mask_bins=48, time_mask_frames=192),
@@ -53,7 +53,7 @@ def m_ast() -> Recipe:
 
     A micro-batch of 40 pairs makes 128 of them, as for :func:`m_resnet50`.
 
-    Memory of one GPU, derived for bf16 as for :func:`m_resnet50`: 195 M parameters at 16 bytes, 3.1 GB; a micro-batch
+    Memory of one GPU, derived for bf16 as for :func:`m_resnet50`: 195 M parameters at 24 bytes, 4.7 GB; a micro-batch
     of 40 windows (1,190 tokens each, 0.44 GB) and 40 texts of 512 tokens (0.21 GB), 26 GB at the most; waveforms
     1.6 GB; the loss 10 MB and tiles. So the step fits a GPU of 40 GB.
     """

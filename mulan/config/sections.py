@@ -216,12 +216,16 @@ class Train(Section):
     precision: Literal["float32", "bf16"] = "float32"
     """bf16: matrix products and convolutions under autocast; weights, front end and loss stay float32."""
     compile: bool = False
-    """Compile the towers with ``torch.compile``: minutes at the start, and faster steps on GPUs."""
+    """Compile the towers with ``torch.compile``: minutes at the start, and faster steps on GPUs. What a worker compiles
+    may depend on the lengths of texts that it has met first, so that on GPUs equal bits on another number of workers,
+    or after a restart, are not promised."""
     zero_stage: Literal[0, 1, 2, 3] = 0
-    """DeepSpeed ZeRO stage: what is sharded over the workers (nothing, optimizer, gradients, weights)."""
+    """DeepSpeed ZeRO stage: what is sharded over the workers (nothing, optimizer, gradients, weights). With
+    ``exact_sums`` each worker holds whole gradients at stage 2 as well."""
     exact_sums: bool = True
     """Add gradients up in fixed point, so that every step has the same bits on any number of workers and at any ZeRO
-    stage. Without it steps are a little faster, and runs on other numbers of workers drift apart."""
+    stage. Without it steps are faster, by what ``python -m jobs.bench sums`` says, and runs on other numbers of workers
+    drift apart."""
     deterministic: bool = True
     """Take only kernels that give the same bits each time, and stop with an error at a model that has none for some
     operation. Without it attention, convolutions and indexing may be faster on GPUs, and no two runs are quite the same

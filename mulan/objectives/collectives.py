@@ -43,14 +43,15 @@ def sum_over_workers(values: torch.Tensor) -> torch.Tensor:
 
 
 def shard_of_sum(values: torch.Tensor) -> torch.Tensor:
-    """This process's of W equal parts of the sum over the processes; [W n] of each becomes [n].
+    """Returns this process's part of the sum of the values over the W processes, which is cut into W equal parts.
 
-    The values may be overwritten.
+    Args:
+        values: [W n] on each process, of which [n] is returned. They may be overwritten.
     """
     rank, workers = world()
     if workers == 1:
         return values
-    if dist.get_backend() == "gloo":  # whose own takes twice as long as summing all
+    if dist.get_backend() == "gloo":  # whose own takes longer than summing all
         dist.all_reduce(values)
         return values.view(workers, -1)[rank]
     shard = values.new_empty(len(values) // workers)

@@ -40,7 +40,7 @@ class Progress:
     findings: int = 0
     """How often numbers that went wrong have been told of."""
     trained_on: Sequence[str] = field(default_factory=list)
-    """Each kind of device that the workers who wrote it had (:mod:`mulan.training.devices`); unknown if empty."""
+    """Each kind of device that its steps were made on (:mod:`mulan.training.devices`); unknown if empty."""
 
     @property
     def updates(self) -> int:

@@ -220,7 +220,7 @@ class _Part(NamedTuple):
 
     parameters: list[Any]
     numbers: int
-    """Of this worker's share, with what it is padded by."""
+    """How many numbers this worker's share has, padding included."""
 
 
 def deepspeed_config(recipe: Recipe, *, workers: int) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """What kind of device each worker computes on.
 
 Results are the same bits only on one kind: another model of GPU, another processor, another number of threads of a CPU
-worker or another build of torch adds in another order. A checkpoint remembers the kinds that it was trained on, and a
-run that goes on elsewhere says so.
+worker or another build of torch adds in another order. A checkpoint remembers all kinds that its steps were made on,
+and a run that goes on elsewhere says so. The machines that only read are not among them: what they decode and resample
+is rounded to int16, and is taken to be the same on all processors of a cluster.
 """
 
 from collections import defaultdict
@@ -19,7 +20,7 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 
 def device_kind(device: torch.device, *, threads: int) -> str:
-    """What a device's results depend on, in words: its model, and torch with what that was built for.
+    """Returns in words what a device's results depend on: its model, and torch with what that was built for.
 
     Args:
         threads: of a CPU worker; those of a GPU's host change no result.
@@ -30,7 +31,7 @@ def device_kind(device: torch.device, *, threads: int) -> str:
 
 
 def cpu_kind(*, threads: int) -> str:
-    """The processor, the widest instructions that torch uses on it, and the number of threads."""
+    """Returns the processor, the widest instructions that torch uses on it, and the number of threads, in words."""
     about = _processor()
     name = about.get("model name", "of an unknown name")  # Linux on Arm gives none
     numbers = [f"{key} {about[key]}" for key in ("cpu family", "model", "CPU part") if key in about]
@@ -52,7 +53,7 @@ def _processor() -> dict[str, str]:
 
 
 def told_of(kinds: Sequence[str]) -> str:
-    """The kinds of all workers: one, or each with the ranks of its workers."""
+    """Returns the kinds of all workers in words: the one that they have, or each with the ranks of its workers."""
     ranks: dict[str, list[int]] = defaultdict(list)
     for rank, kind in enumerate(kinds):
         ranks[kind].append(rank)
@@ -76,7 +77,7 @@ def cautions(kinds: Sequence[str], found: Progress | None) -> list[str]:
     if found is not None and found.trained_on and set(found.trained_on) != set(kinds):
         before = " and ".join(found.trained_on)
         told.append(
-            f"{ONLY_ON_ONE_KIND}: the checkpoint of step {found.steps_done} was written on {before}, and the steps "
-            f"that follow are made on {' and '.join(sorted(set(kinds)))}"
+            f"{ONLY_ON_ONE_KIND}: the steps up to {found.steps_done} were made on {before}, and those that follow are "
+            f"made on {' and '.join(sorted(set(kinds)))}"
         )
     return told

@@ -196,7 +196,8 @@ def _train_on_worker(config: dict[str, Any]) -> None:
             attempt = gather_objects(source.begin(schedule) if rank == 0 else "")[0]
             batches = planned_batches(source, attempt, schedule)
             with ReadersWatch(source, told=recorder.event) if recorder else nullcontext() as watch:
-                reports = partial(_reports, run, recorder, watch, sorted(set(kinds)))
+                trained_on = sorted({*kinds, *(found.progress.trained_on if found else ())})
+                reports = partial(_reports, run, recorder, watch, trained_on)
                 train_worker(recipe, found, batches, schedule, reports, device)
     except MulanError as error:
         raise TrainingFailed(str(error), exit_code=error.exit_code) from error
@@ -217,7 +218,7 @@ def _reports(
     run: Run,
     recorder: Recorder | None,
     watch: ReadersWatch | None,
-    kinds: Sequence[str],
+    trained_on: Sequence[str],
     engine: "CheckpointedEngine",
 ) -> Reports:
     def step(line: dict[str, Any]) -> None:
@@ -230,7 +231,7 @@ def _reports(
             if state is None:
                 recorder.flush()
             else:
-                recorder.checkpoint(state, metrics, replace(progress, trained_on=kinds))
+                recorder.checkpoint(state, metrics, replace(progress, trained_on=trained_on))
         ray.train.report(metrics)
 
     told: set[str] = set()

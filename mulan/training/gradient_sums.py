@@ -20,7 +20,7 @@ from mulan.objectives.collectives import shard_of_sum, world
 from mulan.training.fixed_point import FixedPointSum, norm_over_workers, to_float
 
 BUCKET = 2**24
-"""Most numbers that are reduced at a time where the sums are sharded, unless a single parameter has more."""
+"""Where sums are sharded, so many numbers are reduced at a time at the most, unless a single parameter has more."""
 
 
 class WholeSums:
@@ -65,7 +65,9 @@ class WholeSums:
 class ShardedSums:
     """Sums of which every worker holds its shard of each parameter, reduced after every micro-batch, bucket by bucket.
 
-    A shard of a parameter of n numbers is the worker's of W rows of ceil(n / W) numbers, the last ones padded.
+    A shard of a parameter of n numbers is the worker's of W rows of ceil(n / W) numbers, the last ones padded. Buckets
+    are reduced during the backward pass, between other collectives of ZeRO: all workers' backward passes must give
+    gradients to the same parameters.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], numels: Sequence[int], *, micro_batches: int) -> None:

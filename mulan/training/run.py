@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import time
+import tomllib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from mulan.config.recipe import Recipe, differing_fields, recipe_from_toml
 from mulan.data import storage
 from mulan.data.storage_errors import StorageError
 from mulan.training.errors import RunError, RunHeld, RunTakenOver
+
+NOT_IN_EARLIER_RECIPES = ("exact_sums", "deterministic")
+"""Fields of ``train`` that the recipe of a run lacks if an earlier version began it: it was trained without these."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,10 @@ class Run:
             text = content.decode()
         except UnicodeDecodeError as error:
             raise RecipeError(self.recipe_uri, [f"is not TOML: {error}"]) from error
-        return recipe_from_toml(text, name=self.recipe_uri)
+        recipe = recipe_from_toml(text, name=self.recipe_uri)
+        stated = tomllib.loads(text).get("train", {})
+        without = {name: False for name in NOT_IN_EARLIER_RECIPES if name not in stated}
+        return recipe.model_copy(update={"train": recipe.train.model_copy(update=without)})
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

@@ -67,7 +67,10 @@ class TorchEngine:
         return float(torch.nn.utils.clip_grad_norm_(trained, self._recipe.optim.max_gradient_norm))
 
     def _exact_gradient(self, sums: WholeSums) -> float:
-        """The same from sums that do not depend on the order."""
+        """Leaves the clipped gradient on the parameters, from sums that do not depend on the order; returns its norm.
+
+        Collective.
+        """
         flat, (rank, workers) = sums.take(), world()
         own = flat.tensor_split(workers)[rank]
         norm = clipped([flat], [own], sums.spoiled, most=self._recipe.optim.max_gradient_norm)

@@ -8,6 +8,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from mulan.benchmarks.measure import BenchmarkRefused
 from mulan.benchmarks.sums_calculated import (
     ADDED_BY_FIRST_TERM,
     ADDED_BY_NORM,
@@ -75,21 +76,29 @@ def recipe_of(stage: int, micro_batches: int = 6) -> Recipe:
     return load_recipe("demo_miniature", named_recipes(), settings)
 
 
-@pytest.mark.parametrize(("stage", "messages"), [(0, 2), (1, 1), (2, 1), (3, 2)])
-def test_a_ring_sends_all_shards_but_one(stage: int, messages: int) -> None:
-    """Three workers with shards of 7 numbers, of 8 bytes; at stage 3 after both micro-batches, at 0 there and back."""
-    assert sent(recipe_of(stage), 3, 21, width=8) == messages * 2 * 7 * 8
+@pytest.mark.parametrize(("stage", "exact", "plain"), [(0, 2, 2), (1, 1, 1), (2, 1, 3), (3, 3, 3)])
+def test_a_ring_sends_all_shards_but_one(stage: int, exact: int, plain: int) -> None:
+    """Two workers with shards of 7 numbers, once, there and back, or after each of three micro-batches."""
+    assert sent(recipe_of(stage), 2, 14, exact=True) == exact * 7 * 8
+    assert sent(recipe_of(stage), 2, 14, exact=False) == plain * 7 * 4
 
 
-def test_terms_are_added_on_the_worker_whose_they_are_and_norms_are_shared() -> None:
-    found = moved_more(recipe_of(0), 3, 1000)
-    assert found == pytest.approx(1000 * (ADDED_BY_FIRST_TERM + ADDED_BY_TERM + ADDED_BY_SUM + ADDED_BY_NORM / 3))
+@pytest.mark.parametrize(("stage", "shards"), [(0, 1), (1, 3)])
+def test_terms_are_added_on_the_worker_whose_they_are_and_shards_are_shared(stage: int, shards: int) -> None:
+    by_terms = ADDED_BY_FIRST_TERM + ADDED_BY_TERM
+    expected = 1000 * (by_terms + ADDED_BY_SUM / shards + ADDED_BY_NORM / 3)
+    assert moved_more(recipe_of(stage), 3, 1000) == pytest.approx(expected)
 
 
 def test_forwards_are_repeated_where_a_worker_has_several_micro_batches() -> None:
     flops = 0.4 * 989e12 / 5  # a forward of five pairs takes a second
     assert plain_step_s(recipe_of(0), 6, flops) == pytest.approx(3)
     assert plain_step_s(recipe_of(0), 3, flops) == pytest.approx(2 * 4)
+
+
+def test_a_recipe_that_none_of_the_clusters_can_share_is_refused() -> None:
+    with pytest.raises(BenchmarkRefused, match=r"batch\.micro_batches=6: neither 8 nor 64 workers can share them"):
+        calculate_sums(recipe_of(0))
 
 
 def test_the_report_has_the_clusters_that_the_micro_batches_can_be_shared_on() -> None:

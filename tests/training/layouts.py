@@ -18,7 +18,7 @@ from tests.training.inline import train_inline
 DIGITS = 12
 
 Digests = dict[str, str]
-"""By what they are of."""
+"""Each by the name of what it is a digest of."""
 
 
 def main() -> int:

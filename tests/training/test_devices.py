@@ -75,8 +75,8 @@ def test_workers_of_several_kinds_are_told() -> None:
 def test_a_run_that_goes_on_on_another_kind_is_told() -> None:
     (told,) = cautions([H100, H100], Progress(500, trained_on=[A100]))
     assert told == (
-        "results are the same bits only on one kind of device: the checkpoint of step 500 was written on "
-        f"{A100}, and the steps that follow are made on {H100}"
+        f"results are the same bits only on one kind of device: the steps up to 500 were made on {A100}, and those "
+        f"that follow are made on {H100}"
     )
     assert len(cautions([A100], Progress(500, trained_on=[A100, H100]))) == 1
     assert len(cautions([A100, H100], Progress(500, trained_on=[A100]))) == 2

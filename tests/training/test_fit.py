@@ -198,7 +198,10 @@ def test_a_spoiled_checkpoint_is_passed_over(undisturbed: Run, tiny_corpus: str,
     events = [line["event"] for line in read_lines(run.events_uri)]
     assert any("checkpoint_000000006 is spoiled" in event for event in events)
     assert events[-2].startswith("2 workers go on from step 3 on CPU ")
-    assert "only on one kind of device: the checkpoint of step 3 was written on NVIDIA H100" in events[-1]
+    assert "only on one kind of device: the steps up to 3 were made on NVIDIA H100" in events[-1]
+    ended = read_newest(run.uri, passed_over=pytest.fail)
+    here = device_kind(torch.device("cpu"), threads=1)
+    assert ended is not None and ended.progress.trained_on == sorted([here, "NVIDIA H100 80GB HBM3, torch 2.11.0"])
 
 
 def test_a_finished_run_is_left_alone_and_another_recipe_refused(undisturbed: Run, tiny_corpus: str) -> None:

@@ -13,7 +13,7 @@ from mulan.config.recipes import named_recipes
 from mulan.data import storage
 from mulan.data.storage_errors import StorageRefused
 from mulan.training.errors import RunError, RunHeld, RunTakenOver
-from mulan.training.run import JsonLinesLog, JsonLinesTail, Run, read_lines
+from mulan.training.run import NOT_IN_EARLIER_RECIPES, JsonLinesLog, JsonLinesTail, Run, read_lines
 
 
 def recipe(*settings: str) -> Recipe:
@@ -55,6 +55,19 @@ def test_what_is_done_about_bad_numbers_may_differ(storage_uri: str) -> None:
     run.begin(recipe())
     run.begin(recipe("health.non_finite=warn", "health.collapse_steps=7"))
     assert run.recipe().health.non_finite == "warn"
+
+
+def test_a_run_that_an_earlier_version_began_is_not_trained_in_another_way_unasked(storage_uri: str) -> None:
+    run = Run.at(storage_uri, "demo")
+    run.begin(recipe())
+    without = [line for line in recipe().to_toml().split("\n") if not line.startswith(NOT_IN_EARLIER_RECIPES)]
+    assert len(without) == len(recipe().to_toml().split("\n")) - 2
+    storage.write_atomically(run.recipe_uri, "\n".join(without).encode())
+    with pytest.raises(RunError, match=r"deterministic: False there, True here\n.*exact_sums: False there, True"):
+        run.check(recipe())
+    as_it_was = recipe("train.exact_sums=false", "train.deterministic=false")
+    run.begin(as_it_was)
+    assert run.recipe() == as_it_was
 
 
 def test_another_recipe_is_refused_with_all_that_differs(storage_uri: str) -> None:

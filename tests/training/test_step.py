@@ -152,6 +152,21 @@ def test_a_loss_that_is_no_number_changes_nothing(name: str) -> None:
         torch.testing.assert_close(tensor, before[key], rtol=0, atol=0, equal_nan=True)
 
 
+@pytest.mark.parametrize(("name", "seed", "steps"), [("demo", 2, 4), ("m_resnet50", 3, 3)])
+def test_exact_sums_have_room_for_the_gradients_of_a_low_temperature(name: str, seed: int, steps: int) -> None:
+    """Those of micro-batches are far larger than their sum, most of all the temperature's."""
+    norms: dict[bool, list[float]] = {}
+    for exact in (True, False):
+        settings = [f"train.seed={seed}", "loss.temperature_init=0.02", f"train.exact_sums={str(exact).lower()}"]
+        recipe = small(name, *settings)
+        engine = torch_engine(recipe)
+        statistics = RunningStatistics(engine.module)
+        lines = [training_step(engine, batches_of(recipe, step), statistics, recipe) for step in range(steps)]
+        norms[exact] = [line["gradient_norm"] for line in lines]
+    assert norms[True] == pytest.approx(norms[False], rel=1e-3)  # they drift apart from the second step on
+    assert norms[True][0] == pytest.approx(norms[False][0], rel=1e-5)
+
+
 def test_an_infinite_loss_leaves_no_finite_gradient() -> None:
     """Also where its own would be finite: here it is 0."""
     recipe = small("m_resnet50_audioset")
