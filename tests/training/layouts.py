@@ -4,9 +4,7 @@ import argparse
 import hashlib
 import sys
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -14,6 +12,7 @@ from mulan.config.recipe import Recipe, load_recipe
 from mulan.config.recipes import named_recipes
 from tests.processes import run_in_processes
 from tests.training.inline import train_inline
+from tests.training.same import digests as tensor_digests
 
 DIGITS = 12
 
@@ -56,19 +55,18 @@ def _trained(recipe: Recipe, run_uri: str) -> Digests:
         "losses": _digest(repr([line["loss"] for line in lines])),
         "gradient norms": _digest(repr([line["gradient_norm"] for line in lines])),
         "validations": _digest(repr([line.get("validation") for line in lines])),
-        "weights": _of_tensors(state, (name for name in state if name.startswith("weights.") and name not in buffers)),
-        "moments": _of_tensors(state, (name for name in state if name.startswith("exp_avg"))),
+        "weights": _of_tensors(state, {name for name in state if name.startswith("weights.")} - buffers),
+        "moments": _of_tensors(state, {name for name in state if name.startswith("exp_avg")}),
         "running statistics": _of_tensors(state, buffers),
     }
 
 
-def _of_tensors(state: dict[str, torch.Tensor], names: Iterable[str]) -> str:
-    return _digest("".join(f"{name} {_digest(state[name].numpy().tobytes())}" for name in sorted(names)))
+def _of_tensors(state: dict[str, torch.Tensor], names: set[str]) -> str:
+    return _digest(repr(sorted(tensor_digests({name: state[name] for name in names}).items())))
 
 
-def _digest(content: str | bytes) -> str:
-    whole: Any = hashlib.sha256(content.encode() if isinstance(content, str) else content)
-    return str(whole.hexdigest())[:DIGITS]
+def _digest(content: str) -> str:
+    return hashlib.sha256(content.encode()).hexdigest()[:DIGITS]
 
 
 if __name__ == "__main__":
