@@ -223,9 +223,9 @@ class Train(Section):
     """DeepSpeed ZeRO stage: what is sharded over the workers (nothing, optimizer, gradients, weights). With
     ``exact_sums`` each worker holds whole gradients at stage 2 as well."""
     exact_sums: bool = True
-    """Add gradients up in fixed point, so that every step has the same bits on any number of workers and at any ZeRO
-    stage. Without it steps are faster, by what ``python -m jobs.bench sums`` says, and runs on other numbers of workers
-    drift apart."""
+    """Add gradients up in fixed point, as multiples of 2^-38 or 4e-12, so that every step has the same bits on any
+    number of workers and at any ZeRO stage. Without it steps are faster, by what ``python -m jobs.bench sums`` says,
+    and runs on other numbers of workers drift apart."""
     deterministic: bool = True
     """Take only kernels that give the same bits each time, and stop with an error at a model that has none for some
     operation. Without it attention, convolutions and indexing may be faster on GPUs, and no two runs are quite the same

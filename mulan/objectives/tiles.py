@@ -50,6 +50,7 @@ def rows_of_tiles(
         group: anchors, of which b is a multiple. No tile has rows of two groups, so that a group's tiles have the same
             shapes whatever b is: kernels for matrix products of other shapes may add in another order.
     """
+    assert len(anchors) % group == 0, "rows that are no whole groups"
     height, width = tile_shape(group, len(others))
     memory = torch.empty(2, height * width, dtype=torch.float64, device=anchors.device)
     for begin in range(0, len(anchors), group):
