@@ -6,7 +6,6 @@ DeepSpeed. What one process did before, to its allocator and its threads, is not
 
 import importlib
 import json
-import math
 import sys
 import tempfile
 import time
@@ -30,10 +29,6 @@ DIM = 128
 """The paper's."""
 
 TEMPERATURE = 0.1
-
-GROUP = 32
-"""So many pairs have their tiles made together, as those of the demo's micro-batches; fewer where they do not divide B.
-"""
 
 SMALL = 256
 """Pairs of a first run, in which libraries load and threads start."""
@@ -252,12 +247,8 @@ def _open_clip() -> Loss:
     return lambda audio, text, temperature: loss(audio, text, 1 / temperature)
 
 
-def _as_in_training(audio: torch.Tensor, text: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
-    return contrastive_loss(audio, text, temperature, group=math.gcd(GROUP, len(audio)))
-
-
 FORMS: dict[str, Callable[[], Loss]] = {
-    "tiled": lambda: _as_in_training,
+    "tiled": lambda: contrastive_loss,
     "untiled": lambda: untiled_loss,
     "open_clip": _open_clip,
 }

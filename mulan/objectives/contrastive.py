@@ -21,12 +21,10 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from mulan.objectives.collectives import gather, world
-from mulan.objectives.tiles import as_they_are, log_sums, products, push, rows_of_tiles
+from mulan.objectives.tiles import as_they_are, covering, log_sums, products, push, rows_of_tiles
 
 
-def contrastive_loss(
-    audio: torch.Tensor, text: torch.Tensor, temperature: torch.Tensor | float, *, group: int | None = None
-) -> torch.Tensor:
+def contrastive_loss(audio: torch.Tensor, text: torch.Tensor, temperature: torch.Tensor | float) -> torch.Tensor:
     """The loss of the global batch, of which each of W processes holds [B / W, d] consecutive rows.
 
     Each process computes the rows and columns of its own pairs, and holds the embeddings of all. The value is the
@@ -37,8 +35,6 @@ def contrastive_loss(
         audio: [B / W, d] unit rows; row i belongs with row i of ``text``. B is at least 2, and as many on each process.
         text: [B / W, d] unit rows.
         temperature: in (0, 1]; a scalar.
-        group: pairs, of which B / W is a multiple. With the same group, value and gradients have the same bits on any
-            number of processes. If it is not given, all pairs of a process are one.
 
     Returns:
         A scalar, in float32 at least.
@@ -48,38 +44,35 @@ def contrastive_loss(
     # filled on the device: a copy from the host would wait for it
     warmth = temperature.to(audio) if isinstance(temperature, torch.Tensor) else audio.new_full((), temperature)
     with as_they_are(audio):
-        return _Contrastive.apply(audio, text, warmth, group or len(audio))  # type: ignore[no-any-return, no-untyped-call]
+        return _Contrastive.apply(audio, text, warmth)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _Contrastive(torch.autograd.Function):
     """Two rectangles: this process's audio against all texts, and its texts against all audio."""
 
     @staticmethod
-    def forward(
-        ctx: Any, audio: torch.Tensor, text: torch.Tensor, temperature: torch.Tensor, group: int
-    ) -> torch.Tensor:
+    def forward(ctx: Any, audio: torch.Tensor, text: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
         all_audio, all_text, first = gather(audio), gather(text), world()[0] * len(audio)
         assert len(all_audio) >= 2, "a contrastive loss needs a negative"
-        row, positives = log_sums(audio, all_text, temperature, first=first, group=group)
-        column, _ = log_sums(text, all_audio, temperature, first=first, group=group)
+        own = slice(first, first + len(audio))
+        row, positives = log_sums(all_audio, all_text, temperature, own=own)
+        column, _ = log_sums(all_text, all_audio, temperature, own=own)
         negatives = torch.logaddexp(row, column)
         all_negatives, all_losses = gather(torch.stack((negatives, negatives - positives), dim=1)).unbind(dim=1)
         ctx.save_for_backward(all_audio, all_text, temperature, all_negatives)
-        ctx.own, ctx.group = slice(first, first + len(audio)), group
+        ctx.own = own
         return all_losses.mean().to(audio.dtype)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, of_loss: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, of_loss: torch.Tensor) -> tuple[torch.Tensor, ...]:
         all_audio, all_text, temperature, negatives = ctx.saved_tensors
         of_pair = of_loss.double() / len(all_audio)
         with as_they_are(all_audio):
-            of_audio, of_temperature = _gradient(
-                all_audio, all_text, temperature, negatives, of_pair, ctx.own, ctx.group
-            )
-            of_text, _ = _gradient(all_text, all_audio, temperature, negatives, of_pair, ctx.own, ctx.group)
+            of_audio, of_temperature = _gradient(all_audio, all_text, temperature, negatives, of_pair, own=ctx.own)
+            of_text, _ = _gradient(all_text, all_audio, temperature, negatives, of_pair, own=ctx.own)
         # those of all pairs in order, so that their sum has the same bits on any number of processes
-        return of_audio, of_text, gather(of_temperature).sum().to(temperature.dtype), None
+        return of_audio, of_text, gather(of_temperature).sum().to(temperature.dtype)
 
 
 def _gradient(
@@ -88,8 +81,8 @@ def _gradient(
     temperature: torch.Tensor,
     negatives: torch.Tensor,
     of_pair: torch.Tensor,
+    *,
     own: slice,
-    group: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """[b, d]: the gradient of this process's anchors; and [b] float64: what each adds to the temperature's.
 
@@ -102,14 +95,15 @@ def _gradient(
         negatives: [B] logarithms of denominators.
         of_pair: the gradient of the loss of a pair; a scalar.
         own: which of the anchors are this process's.
-        group: anchors whose tiles are made together.
     """
-    anchors, partners, of_rows = all_anchors[own], others[own], negatives[own]
-    gradient, of_temperature = torch.empty_like(anchors), torch.empty_like(of_rows)
-    for rows, scaled, tiles in rows_of_tiles(anchors, others, temperature, first=own.start, group=group):
-        of_anchors = -partners[rows].double()  # what the positives pull
+    covered = covering(own, len(all_anchors))
+    gradient, of_temperature = torch.empty_like(all_anchors[covered]), torch.empty_like(negatives[covered])
+    for rows, scaled, tiles in rows_of_tiles(all_anchors, others, temperature, own=own):
+        of_anchors = -others[rows].double()  # what the positives pull
         for tile in tiles:
-            of_anchors.addmm_(push(tile, of_rows[rows], negatives[tile.columns]), tile.partners)
-        gradient[rows] = of_anchors.mul_(of_pair / temperature)
-        of_temperature[rows] = products(scaled, of_anchors).neg_()
-    return gradient, of_temperature
+            of_anchors.addmm_(push(tile, negatives[rows], negatives[tile.columns]), tile.partners)
+        place = slice(rows.start - covered.start, rows.stop - covered.start)
+        gradient[place] = of_anchors.mul_(of_pair / temperature)
+        of_temperature[place] = products(scaled, of_anchors).neg_()
+    mine = slice(own.start - covered.start, own.stop - covered.start)
+    return gradient[mine], of_temperature[mine]

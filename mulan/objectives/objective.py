@@ -11,14 +11,13 @@ from mulan.objectives.semisupcon import Labels, semisupcon_loss
 
 
 def global_terms(
-    embeddings: Embeddings, labels: Labels, weights: LossWeights, semisupcon: SemiSupCon, *, group: int
+    embeddings: Embeddings, labels: Labels, weights: LossWeights, semisupcon: SemiSupCon
 ) -> dict[str, torch.Tensor]:
     """The terms over the global batch that have a weight, by name; the others are not computed.
 
     Args:
         embeddings: this worker's rows of the global batch.
         labels: of the same recordings.
-        group: pairs of a micro-batch. What they come to does not depend on how many this worker has.
 
     Returns:
         Global values, whose gradients are as :func:`contrastive_loss` and :func:`semisupcon_loss` say.
@@ -26,10 +25,10 @@ def global_terms(
     terms: dict[str, torch.Tensor] = {}
     if weights.contrastive:
         assert embeddings.audio is not None and embeddings.text is not None and embeddings.temperature is not None
-        terms["contrastive"] = contrastive_loss(embeddings.audio, embeddings.text, embeddings.temperature, group=group)
+        terms["contrastive"] = contrastive_loss(embeddings.audio, embeddings.text, embeddings.temperature)
     if weights.semisupcon:
         assert embeddings.views is not None
-        terms["semisupcon"] = semisupcon_loss(embeddings.views, labels, semisupcon, group=group)
+        terms["semisupcon"] = semisupcon_loss(embeddings.views, labels, semisupcon)
     return terms
 
 

@@ -18,14 +18,16 @@ so that a process has the whole gradient of its own rows once it knows n and R o
 every exponent in the gradient is at most 0.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import torch
 from torch.autograd.function import once_differentiable
 
 from mulan.config.sections import SemiSupCon
+from mulan.objectives import tiles
 from mulan.objectives.collectives import gather, world
-from mulan.objectives.tiles import as_they_are, log_sums, products, push, rows_of_tiles, tile_shape
+from mulan.objectives.tiles import as_they_are, log_sums, products, push, rows_of_tiles
 
 
 class Labels(NamedTuple):
@@ -37,9 +39,7 @@ class Labels(NamedTuple):
     """uint8 [b, C], 1 where a recording bears a tag; C may be 0."""
 
 
-def semisupcon_loss(
-    views: torch.Tensor, labels: Labels, section: SemiSupCon, *, group: int | None = None
-) -> torch.Tensor:
+def semisupcon_loss(views: torch.Tensor, labels: Labels, section: SemiSupCon) -> torch.Tensor:
     """The loss of the global batch, of which each of W processes holds B / W consecutive recordings.
 
     The value is the global loss on every process, and so is the gradient of ``views``. Memory beyond embeddings, tags
@@ -48,8 +48,6 @@ def semisupcon_loss(
     Args:
         views: [B / W, V, p] unit rows, V >= 2; as many on each process.
         labels: of the same recordings.
-        group: recordings, of which B / W is a multiple. With the same group, value and gradient have the same bits on
-            any number of processes. If it is not given, all recordings of a process are one.
 
     Returns:
         A scalar, in float32 at least.
@@ -57,74 +55,72 @@ def semisupcon_loss(
     assert views.shape[1] >= 2, "a view needs another one of its recording"
     rows = views.to(torch.promote_types(views.dtype, torch.float32)).flatten(0, 1)
     with as_they_are(rows):
-        return _SemiSupCon.apply(rows, labels, views.shape[1], section, group or len(views))  # type: ignore[no-any-return, no-untyped-call]
+        return _SemiSupCon.apply(rows, labels, views.shape[1], section)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _SemiSupCon(torch.autograd.Function):
     """This process's rows against all rows."""
 
     @staticmethod
-    def forward(
-        ctx: Any, rows: torch.Tensor, labels: Labels, views: int, section: SemiSupCon, recordings: int
-    ) -> torch.Tensor:
-        all_rows, first, group = gather(rows), world()[0] * len(rows), views * recordings
-        targets = _Targets(labels, views, section, group)
+    def forward(ctx: Any, rows: torch.Tensor, labels: Labels, views: int, section: SemiSupCon) -> torch.Tensor:
+        all_rows, first = gather(rows), world()[0] * len(rows)
+        mine = slice(first, first + len(rows))
+        targets = _Targets(labels, views, section)
         temperature = rows.new_full((), section.temperature, dtype=torch.float64)
-        log_denominators, _ = log_sums(rows, all_rows, temperature, first=first, group=group)
-        totals, attracted = torch.zeros_like(log_denominators), torch.zeros_like(log_denominators)
-        for own, scaled, row_of_tiles in rows_of_tiles(rows, all_rows, temperature, first=first, group=group):
+        log_denominators, _ = log_sums(all_rows, all_rows, temperature, own=mine)
+        all_totals = torch.zeros(len(all_rows), dtype=torch.float64, device=rows.device)
+        attracted = torch.zeros_like(all_totals)
+        for of_tile, scaled, row_of_tiles in rows_of_tiles(all_rows, all_rows, temperature, own=mine):
             pulled = torch.zeros_like(scaled)
             for tile in row_of_tiles:
-                target = targets.tile(first + own.start, len(scaled), tile.columns)
-                totals[own] += target.sum(dim=1)
+                target = targets.tile(of_tile, tile.columns)
+                all_totals[of_tile] += target.sum(dim=1)
                 pulled.addmm_(target, tile.partners)
-            attracted[own] = products(scaled, pulled)
-        losses = log_denominators - attracted / totals
+            attracted[of_tile] = products(scaled, pulled)
+        totals = all_totals[mine]
+        losses = log_denominators - attracted[mine] / totals
         gathered = gather(torch.stack((log_denominators, totals, losses), dim=1))
         all_log_denominators, all_totals, all_losses = gathered.unbind(dim=1)
         ctx.save_for_backward(all_rows, all_log_denominators, all_totals)
-        ctx.targets, ctx.temperature, ctx.first, ctx.count, ctx.group = targets, temperature, first, len(rows), group
+        ctx.targets, ctx.temperature, ctx.mine = targets, temperature, mine
         return all_losses.mean().to(rows.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_loss: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         all_rows, log_denominators, totals = ctx.saved_tensors
-        first, mine = ctx.first, slice(ctx.first, ctx.first + ctx.count)
-        of_anchor = of_loss.double() / (len(all_rows) * ctx.temperature)
-        shares, own_shares, own_logs = 1 / totals, 1 / totals[mine], log_denominators[mine]
-        gradient = torch.empty_like(all_rows[mine])
+        of_anchor, shares = of_loss.double() / (len(all_rows) * ctx.temperature), 1 / totals
+        gradient = torch.empty_like(all_rows)
         with as_they_are(all_rows):
-            for own, scaled, row_of_tiles in rows_of_tiles(
-                all_rows[mine], all_rows, ctx.temperature, first=first, group=ctx.group
-            ):
+            for of_tile, scaled, row_of_tiles in rows_of_tiles(all_rows, all_rows, ctx.temperature, own=ctx.mine):
                 of_rows = torch.zeros_like(scaled)
                 for tile in row_of_tiles:
-                    pull = ctx.targets.tile(first + own.start, len(scaled), tile.columns)
-                    pushed = push(tile, own_logs[own], log_denominators[tile.columns])
-                    pull.mul_(torch.add(own_shares[own][:, None], shares[tile.columns], out=tile.similarity))
+                    pull = ctx.targets.tile(of_tile, tile.columns)
+                    pushed = push(tile, log_denominators[of_tile], log_denominators[tile.columns])
+                    pull.mul_(torch.add(shares[of_tile][:, None], shares[tile.columns], out=tile.similarity))
                     of_rows.addmm_(pushed.sub_(pull), tile.partners)
-                gradient[own] = of_rows.mul_(of_anchor)
-        return gradient, None, None, None, None
+                gradient[of_tile] = of_rows.mul_(of_anchor)
+        return gradient[ctx.mine], None, None, None
 
 
 class _Targets:
     """T of the global batch, made tile by tile in memory that all tiles share; see :mod:`mulan.objectives.tiles`."""
 
-    def __init__(self, labels: Labels, views: int, section: SemiSupCon, group: int) -> None:
-        """Collective. ``labels``: of this process's recordings; ``group``: rows, as of the tiles of similarities."""
+    def __init__(self, labels: Labels, views: int, section: SemiSupCon) -> None:
+        """Collective. ``labels``: of this process's recordings."""
         self._recordings = gather(labels.recordings).repeat_interleave(views)
         self._tags = gather(labels.tags).repeat_interleave(views, dim=0)
         self._sizes = self._tags.sum(dim=1, dtype=torch.float64)
         self._section = section
-        rows, columns = tile_shape(group, len(self._tags))
-        self._memory = torch.empty(2, rows * columns, dtype=torch.float64, device=labels.tags.device)
+        self._memory = torch.empty(
+            2, min(tiles.TILE, len(self._tags)) ** 2, dtype=torch.float64, device=labels.tags.device
+        )
 
-    def tile(self, first: int, count: int, columns: slice) -> torch.Tensor:
-        """[count, c] for anchors ``first`` and following. It may be overwritten, and lasts until the next is made."""
-        rows = slice(first, first + count)
+    def tile(self, rows: slice, columns: slice) -> torch.Tensor:
+        """[r, c] for the anchors of a tile. It may be overwritten, and lasts until the next is made."""
         recordings, tags = self._recordings[columns], self._tags[columns].double()
-        target, spare = (part[: count * len(tags)].view(count, len(tags)) for part in self._memory)
+        shape = (rows.stop - rows.start, len(tags))
+        target, spare = (part[: math.prod(shape)].view(shape) for part in self._memory)
         torch.mm(self._tags[rows].double(), tags.T, out=target)  # how many tags they share
         if self._section.weighting == "dice":
             torch.ge(target, self._section.min_shared_tags, out=spare)
@@ -134,5 +130,5 @@ class _Targets:
         else:
             target.ge_(self._section.min_shared_tags)
         target.masked_fill_(self._recordings[rows][:, None] == recordings, 1)
-        target.diagonal(first - columns.start).fill_(0)
+        target.diagonal(rows.start - columns.start).fill_(0)
         return target

@@ -1,5 +1,9 @@
 """Similarities of some rows to all rows of the global batch, in tiles, so that no whole matrix is ever held.
 
+Tiles are those of the global batch, whichever process needs them: one that has a part of the rows of a tile computes
+all of them. Kernels may add in another order for matrices of another shape, or at another place in a matrix. Of the
+same tile every row has the same bits.
+
 Tiles are float64, whatever the embeddings are. Dividing by the temperature magnifies rounding, and the normalisation of
 the embeddings then takes away most of their gradient but not its error: in float32 the first step of a small model
 would differ by parts in a million between one process and two. The towers take far longer than the loss in either.
@@ -12,9 +16,9 @@ from typing import NamedTuple
 import torch
 
 TILE = 512
-"""The most rows of a tile, and the root of the most numbers: 2 MiB, of which three are alive at a time.
+"""Rows and columns of a tile at most: 2 MiB, of which three are alive at a time.
 
-Larger tiles make fewer calls. Smaller ones stay in the processor's caches and take less memory than the gradients do.
+Larger ones make fewer calls, smaller ones stay in the processor's caches and take less memory than the gradients do.
 """
 
 
@@ -31,41 +35,32 @@ class Tile(NamedTuple):
     """[r, c]: as much memory again, with anything in it."""
 
 
-def tile_shape(group: int, others: int) -> tuple[int, int]:
-    """Returns the most rows and columns of a tile of groups of so many rows, against so many others."""
-    rows = min(TILE, group)
-    return rows, min(TILE * TILE // rows, others)
+def covering(own: slice, count: int) -> slice:
+    """Returns the rows of all tiles that have some of a process's own rows, of so many rows in all."""
+    return slice(own.start // TILE * TILE, min(-(-own.stop // TILE) * TILE, count))
 
 
 def rows_of_tiles(
-    anchors: torch.Tensor, others: torch.Tensor, temperature: torch.Tensor, *, first: int, group: int
+    anchors: torch.Tensor, others: torch.Tensor, temperature: torch.Tensor, *, own: slice
 ) -> Iterator[tuple[slice, torch.Tensor, Iterator[Tile]]]:
-    """All tiles of [b, d] anchors against [B, d] others, of which number ``first`` and following are their partners.
+    """The tiles of [B, d] anchors against [B, d] others that have some of the own anchors; partners have one number.
 
     They come row by row. With each row of tiles come its anchors: which they are, and [r, d] float64 over the
     temperature. All tiles lie in the same memory. If each had its own, small tensors made in between would keep what is
     freed in pieces, and the process would grow from tile to tile.
-
-    Args:
-        group: anchors, of which b is a multiple. No tile has rows of two groups, so that a group's tiles have the same
-            shapes whatever b is: kernels for matrix products of other shapes may add in another order.
     """
-    assert len(anchors) % group == 0, "rows that are no whole groups"
-    height, width = tile_shape(group, len(others))
-    memory = torch.empty(2, height * width, dtype=torch.float64, device=anchors.device)
-    for begin in range(0, len(anchors), group):
-        for row in range(begin, begin + group, height):
-            rows = slice(row, min(row + height, begin + group))
-            scaled = anchors[rows].double() / temperature
-            yield rows, scaled, _tiles(scaled, others, memory, width, first=first + row)
+    rows = covering(own, len(anchors))
+    memory = torch.empty(2, min(TILE, len(anchors)) ** 2, dtype=torch.float64, device=anchors.device)
+    for row in range(rows.start, rows.stop, TILE):
+        of_tile = slice(row, min(row + TILE, rows.stop))
+        scaled = anchors[of_tile].double() / temperature
+        yield of_tile, scaled, _tiles(scaled, others, memory, first=row)
 
 
-def _tiles(
-    scaled: torch.Tensor, others: torch.Tensor, memory: torch.Tensor, width: int, *, first: int
-) -> Iterator[Tile]:
+def _tiles(scaled: torch.Tensor, others: torch.Tensor, memory: torch.Tensor, *, first: int) -> Iterator[Tile]:
     """A row of tiles."""
-    for column in range(0, len(others), width):
-        columns = slice(column, column + width)
+    for column in range(0, len(others), TILE):
+        columns = slice(column, column + TILE)
         partners = others[columns].double()
         shape = (len(scaled), len(partners))
         similarity, spare = (part[: math.prod(shape)].view(shape) for part in memory)
@@ -75,19 +70,19 @@ def _tiles(
 
 
 def log_sums(
-    anchors: torch.Tensor, others: torch.Tensor, temperature: torch.Tensor, *, first: int, group: int
+    anchors: torch.Tensor, others: torch.Tensor, temperature: torch.Tensor, *, own: slice
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of each anchor the logarithm of the sum over all others but its partner, and its partner's similarity; [b] twice.
+    """Returns of each own anchor the logarithm of the sum over others but its partner, and its partner's similarity.
 
-    Both are float64. The arguments are those of :func:`rows_of_tiles`.
+    Both are float64 [b]. The arguments are those of :func:`rows_of_tiles`.
     """
     sums = torch.full((len(anchors),), -torch.inf, dtype=torch.float64, device=anchors.device)
     positives = torch.empty_like(sums)
-    for rows, scaled, tiles in rows_of_tiles(anchors, others, temperature, first=first, group=group):
+    for rows, scaled, tiles in rows_of_tiles(anchors, others, temperature, own=own):
         for tile in tiles:
             sums[rows] = torch.logaddexp(sums[rows], tile.similarity.logsumexp(dim=1))
-        positives[rows] = products(scaled, others[first:][rows].double())
-    return sums, positives
+        positives[rows] = products(scaled, others[rows].double())
+    return sums[own], positives[own]
 
 
 def push(tile: Tile, of_rows: torch.Tensor, of_columns: torch.Tensor) -> torch.Tensor:

@@ -78,7 +78,7 @@ def _cached_gradients(
     leaves = Embeddings(*(None if tensor is None else tensor.detach().requires_grad_() for tensor in first))
     labels = Labels(torch.cat([batch.recordings for batch in kept]), torch.cat([batch.tags for batch in kept]))
     weights = recipe.loss.weights
-    terms = global_terms(leaves, labels, weights, recipe.semisupcon, group=kept[0].batch.pairs)
+    terms = global_terms(leaves, labels, weights, recipe.semisupcon)
     loss = weighted_sum(terms, weights)
     loss.backward()  # type: ignore[no-untyped-call]
     row = 0

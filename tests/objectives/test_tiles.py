@@ -1,10 +1,10 @@
-"""Tiles cover every similarity once, and those of a group have the same shapes whatever else a process has."""
+"""Tiles cover the similarities of a process's rows once, and are the same whatever rows it has."""
 
 import pytest
 import torch
 
 from mulan.objectives import tiles
-from mulan.objectives.tiles import rows_of_tiles, tile_shape
+from mulan.objectives.tiles import covering, rows_of_tiles
 
 TEMPERATURE = torch.tensor(0.5)
 
@@ -14,36 +14,36 @@ def drawn(rows: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("tile", [1, 3, 4, 512])
-@pytest.mark.parametrize(("own", "group"), [(12, 12), (12, 4), (6, 6), (6, 2), (3, 1), (10, 5)])
-def test_tiles_are_all_similarities(own: int, group: int, tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("own", [slice(0, 12), slice(0, 6), slice(6, 12), slice(4, 5), slice(9, 12)])
+def test_tiles_are_the_similarities_of_the_own_rows(own: slice, tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiles, "TILE", tile)
-    others, first = drawn(12), 12 - own
-    found = torch.full((own, 12), torch.nan, dtype=torch.float64)
-    for rows, scaled, row in rows_of_tiles(others[first:], others, TEMPERATURE, first=first, group=group):
-        assert torch.equal(scaled, others[first:][rows].double() / TEMPERATURE)
-        assert rows.start // group == (rows.stop - 1) // group
+    anchors, others = drawn(12), drawn(12) + 1
+    found = torch.full((12, 12), torch.nan, dtype=torch.float64)
+    for rows, scaled, row in rows_of_tiles(anchors, others, TEMPERATURE, own=own):
+        assert torch.equal(scaled, anchors[rows].double() / TEMPERATURE)
         for each in row:
-            assert len(scaled) <= tile and each.similarity.numel() <= tile * tile
+            assert max(each.similarity.shape) <= tile
             assert found[rows, each.columns].isnan().all()
             found[rows, each.columns] = each.similarity
-    expected = (others[first:].double() @ others.double().T) / TEMPERATURE
-    expected.diagonal(first).fill_(-torch.inf)
-    torch.testing.assert_close(found, expected)
+    expected = (anchors.double() @ others.double().T) / TEMPERATURE
+    expected.diagonal().fill_(-torch.inf)
+    covered = covering(own, 12)
+    torch.testing.assert_close(found[covered], expected[covered])
+    assert covered.start <= own.start and own.stop <= covered.stop
+    assert covered.stop - covered.start < own.stop - own.start + 2 * tile
+    found[covered] = torch.nan
+    assert found.isnan().all()
 
 
-@pytest.mark.parametrize(("group", "others"), [(2, 64), (48, 6144), (514, 6144)])
-def test_shapes_do_not_depend_on_how_many_groups_a_process_has(group: int, others: int) -> None:
-    """Nor does any bit then, even where kernels for other shapes add in another order."""
+def test_tiles_are_the_same_whatever_rows_a_process_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their shapes, and the place of each row: no bit can differ then."""
+    monkeypatch.setattr(tiles, "TILE", 5)
+    anchors = drawn(12)
 
-    def shapes(groups: int) -> list[tuple[int, ...]]:
-        anchors, all_rows = torch.zeros(groups * group, 1), torch.zeros(others, 1)
-        rows = rows_of_tiles(anchors, all_rows, TEMPERATURE, first=0, group=group)
-        return [tuple(tile.similarity.shape) for _, _, row in rows for tile in row]
+    def places(own: slice) -> set[tuple[int, int, int, int]]:
+        rows = rows_of_tiles(anchors, anchors, TEMPERATURE, own=own)
+        return {(r.start, t.columns.start, *t.similarity.shape) for r, _, row in rows for t in row}
 
-    assert shapes(4) == 4 * shapes(1)
-
-
-def test_tiles_of_few_rows_are_wide() -> None:
-    assert tile_shape(6144, 6144) == (512, 512)
-    assert tile_shape(48, 6144) == (48, 512 * 512 // 48)
-    assert tile_shape(2, 64) == (2, 64)
+    whole = places(slice(0, 12))
+    assert len(whole) == 9
+    assert all(places(slice(at, at + 1)) < whole for at in range(12))
