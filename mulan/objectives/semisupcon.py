@@ -68,18 +68,17 @@ class _SemiSupCon(torch.autograd.Function):
         targets = _Targets(labels, views, section)
         temperature = rows.new_full((), section.temperature, dtype=torch.float64)
         log_denominators, _ = log_sums(all_rows, all_rows, temperature, own=mine)
-        all_totals = torch.zeros(len(all_rows), dtype=torch.float64, device=rows.device)
-        attracted = torch.zeros_like(all_totals)
+        totals = torch.zeros(len(all_rows), dtype=torch.float64, device=rows.device)
+        attracted = torch.zeros_like(totals)
         for of_tile, scaled, row_of_tiles in rows_of_tiles(all_rows, all_rows, temperature, own=mine):
             pulled = torch.zeros_like(scaled)
             for tile in row_of_tiles:
                 target = targets.tile(of_tile, tile.columns)
-                all_totals[of_tile] += target.sum(dim=1)
+                totals[of_tile] += target.sum(dim=1)
                 pulled.addmm_(target, tile.partners)
             attracted[of_tile] = products(scaled, pulled)
-        totals = all_totals[mine]
-        losses = log_denominators - attracted[mine] / totals
-        gathered = gather(torch.stack((log_denominators, totals, losses), dim=1))
+        losses = log_denominators - attracted[mine] / totals[mine]
+        gathered = gather(torch.stack((log_denominators, totals[mine], losses), dim=1))
         all_log_denominators, all_totals, all_losses = gathered.unbind(dim=1)
         ctx.save_for_backward(all_rows, all_log_denominators, all_totals)
         ctx.targets, ctx.temperature, ctx.mine = targets, temperature, mine
