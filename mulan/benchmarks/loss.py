@@ -192,7 +192,7 @@ def _difference(request: Request) -> dict[str, list[float]]:
 
 
 def relative_difference(ours: Rows, reference: Rows) -> float:
-    """Of gradients, by their norms; the reference's for the temperature is a sum over the processes."""
+    """Returns the largest relative difference of gradients, by their norms; the reference's temperature is summed."""
     reference = reference._replace(temperature=sum_over_workers(reference.temperature))
     return max(((a - b).norm() / b.norm()).item() for a, b in zip(ours, reference, strict=True))
 

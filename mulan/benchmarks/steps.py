@@ -77,7 +77,17 @@ def bench_step(
     if recipe.scale.use_gpu:
         share = rows[-1].figures["share of peak arithmetic"].median
         goals.append(Goal("share of the chip's peak arithmetic", share, GOAL_SHARE_OF_PEAK, at_most=False))
-    settings = {
+    remarks = [_REMARK_ON_SHARE] if recipe.batch.micro_batches > recipe.scale.most_workers else []
+    return Report("step", step_settings(recipe, steps=steps), rows, goals, remarks)
+
+
+def step_settings(recipe: Recipe, *, steps: int) -> dict[str, Any]:
+    """Returns what a reading of steps depends on, by name.
+
+    Args:
+        steps: of a reading.
+    """
+    return {
         "pairs": recipe.batch.pairs,
         "micro-batches": recipe.batch.micro_batches,
         "workers": recipe.scale.most_workers,
@@ -86,8 +96,6 @@ def bench_step(
         "batches": "of the corpus" if recipe.data.uri else "of noise",
         "steps a reading": steps,
     }
-    remarks = [_REMARK_ON_SHARE] if recipe.batch.micro_batches > recipe.scale.most_workers else []
-    return Report("step", settings, rows, goals, remarks)
 
 
 _REMARK_ON_SHARE = (

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from mulan.benchmarks.measure import Figure, in_fresh_process
 from mulan.benchmarks.results import Goal, Report, Row
 from mulan.benchmarks.step_process import Job
+from mulan.benchmarks.steps import step_settings
 from mulan.benchmarks.sums_process import with_sums
 from mulan.config.recipe import Recipe
 
@@ -35,17 +36,8 @@ def bench_sums(recipe: Recipe, *, rounds: int, steps: int, tokens: int, progress
         _row("plain", "plain_s", pairs, peaks[False], {}),
         _row("exact", "exact_s", pairs, peaks[True], {"/ plain": ratio}),
     ]
-    settings = {
-        "pairs": recipe.batch.pairs,
-        "micro-batches": recipe.batch.micro_batches,
-        "workers": recipe.scale.most_workers,
-        "precision": recipe.train.precision,
-        "zero stage": recipe.train.zero_stage,
-        "batches": "of the corpus" if recipe.data.uri else "of noise",
-        "steps a reading": steps,
-    }
     goal = Goal("exact / plain, median of rounds", ratio.median, GOAL_RATIO, at_most=True)
-    return Report("sums", settings, rows, [goal])
+    return Report("sums", step_settings(recipe, steps=steps), rows, [goal])
 
 
 def _reading(module: str, job: Job) -> dict[str, float]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 _OVERSAMPLING = 2
 """Of the stretched signal, so that a cubic can follow it between samples."""
 _UNITS = 2**40
-"""Of a turn: phases are added up as whole numbers, whose sums have the same bits on every device and in any order."""
+"""A turn has so many: phases are added up as whole numbers, whose sums have the same bits in any order."""
 
 
 def pitch_shift(waveform: Tensor, ratio: Tensor, *, greatest_ratio: float, window_samples: int) -> Tensor:

@@ -27,9 +27,9 @@ from mulan.objectives.tiles import as_they_are, covering, log_sums, products, pu
 def contrastive_loss(audio: torch.Tensor, text: torch.Tensor, temperature: torch.Tensor | float) -> torch.Tensor:
     """The loss of the global batch, of which each of W processes holds [B / W, d] consecutive rows.
 
-    Each process computes the rows and columns of its own pairs, and holds the embeddings of all. The value is the
-    global loss on every process, and so is the gradient of each argument. Memory beyond embeddings and gradients is a
-    few tiles, whatever B is.
+    Each process computes the tiles that rows and columns of its own pairs are in, and holds the embeddings of all. The
+    value is the global loss on every process, and so is the gradient of each argument. Memory beyond embeddings and
+    gradients is a few tiles, whatever B is.
 
     Args:
         audio: [B / W, d] unit rows; row i belongs with row i of ``text``. B is at least 2, and as many on each process.
