@@ -1,6 +1,7 @@
 """Fixtures that several rooms share: one Ray for the whole run, a small corpus of tones, and pairs of processes."""
 
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,6 +28,11 @@ from tests.s3_proxy import FaultyS3
 from tests.sounds import flac, tone
 
 pytest_plugins = ["tests.selection", "tests.summary", "pytester"]
+
+
+def pytest_configure() -> None:
+    # a shell script has what it starts in the background ignore SIGINT, and all that tests start would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
