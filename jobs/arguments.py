@@ -19,13 +19,18 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 
+from rich.console import Console
+
 from mulan.config.errors import MulanError, RecipeError
-from mulan.config.pretrained import absolute_spec
-from mulan.config.recipe import Recipe, known_names, load_recipe
-from mulan.config.recipes import named_recipes
-from mulan.data import storage
-from mulan.data.storage_errors import NoSuchStorage, location_fault
-from mulan.training.run import Run
+from mulan.config.recipe import Recipe
+from mulan.recipes.registry import known_names, load_recipe, named_recipes
+from mulan.runs.run import Run
+from mulan.storage import filesystem
+from mulan.storage.errors import NoSuchStorage, location_fault
+from mulan.storage.hub import absolute_spec
+
+CONSOLE = Console(highlight=False, markup=False)
+"""Prints text as it is: names of files and other people's errors may look like markup."""
 
 
 def add_recipe(parser: argparse.ArgumentParser, *, default: str | None = None, of_run: bool = False) -> None:
@@ -105,18 +110,18 @@ def data_of(arguments: argparse.Namespace, recipe: Recipe) -> str:
     Raises:
         NoSuchStorage: ``--data`` names nothing that can be.
     """
-    return recipe.data.uri if arguments.data is None else storage.absolute(_checked(arguments.data) or "")
+    return recipe.data.uri if arguments.data is None else filesystem.absolute(_checked(arguments.data) or "")
 
 
 def _checked(data_uri: str | None) -> str | None:
-    fault = None if data_uri is None else location_fault(storage.absolute(data_uri))
+    fault = None if data_uri is None else location_fault(filesystem.absolute(data_uri))
     if fault:
         raise NoSuchStorage(f"--data {data_uri!r}: {fault}")
     return data_uri
 
 
 def _with_absolute_paths(recipe: Recipe) -> Recipe:
-    data = recipe.data.model_copy(update={"uri": storage.absolute(recipe.data.uri)})
+    data = recipe.data.model_copy(update={"uri": filesystem.absolute(recipe.data.uri)})
     text, audio = (
         tower.model_copy(update={"pretrained": absolute_spec(tower.pretrained)})
         for tower in (recipe.text_tower, recipe.audio_tower)
@@ -129,7 +134,7 @@ def run_of(arguments: argparse.Namespace) -> Run:
     Raises:
         RunError, NoSuchStorage: ``--name`` is no name, or ``--storage`` names nothing that can be.
     """
-    fault = location_fault(storage.absolute(arguments.storage))
+    fault = location_fault(filesystem.absolute(arguments.storage))
     if fault:
         raise NoSuchStorage(f"--storage {arguments.storage!r}: {fault}")
     return Run.at(arguments.storage, arguments.name)

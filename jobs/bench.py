@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs import arguments
-from jobs.console import CONSOLE
+from jobs.arguments import CONSOLE
 from mulan.benchmarks.measure import BenchmarkRefused
 from mulan.config.recipe import Recipe
-from mulan.data import storage
+from mulan.storage import filesystem
 
 if TYPE_CHECKING:
     from mulan.benchmarks.results import Report
@@ -33,7 +33,7 @@ def main() -> None:
         if getattr(given, option, 1) < 1:
             raise BenchmarkRefused(f"--{option} {getattr(given, option)}: at least 1 is needed")
     if given.json:
-        storage.try_writing(given.json.parent)
+        filesystem.try_writing(given.json.parent)
         if given.json.is_dir():
             raise BenchmarkRefused(f"--json {given.json}: is a folder; name a file")
     if getattr(given, "dry_run", False):
@@ -96,7 +96,7 @@ def _step(given: argparse.Namespace, progress: Progress) -> "Report":
 def _recipe_to_step(given: argparse.Namespace) -> Recipe:
     recipe = arguments.recipe_of(given, data_uri=given.data)
     if recipe.data.uri:  # a fault of the corpus is told now, and not by a process of the first reading
-        from mulan.data.examples import MicroBatchReader
+        from mulan.data.reader import MicroBatchReader
 
         MicroBatchReader.of(recipe)
     elif getattr(given, "engine", "") == "ray":

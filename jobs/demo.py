@@ -7,16 +7,16 @@ import argparse
 import os
 
 from jobs import arguments
-from jobs.console import CONSOLE
+from jobs.arguments import CONSOLE
 from jobs.evaluate import assess
 from jobs.joining import join, looked_at
 from jobs.train import train
 from mulan.config.errors import MulanError
-from mulan.data import storage
-from mulan.data.index import INDEX_NAME
+from mulan.data.corpus.index import INDEX_NAME
 from mulan.demo.corpus import build_corpus
 from mulan.demo.progress import CorpusProgress
-from mulan.training.checks import check_buildable
+from mulan.launch.checks import check_buildable
+from mulan.storage import filesystem
 
 
 class DemoRefused(MulanError, ValueError):
@@ -37,7 +37,9 @@ def main() -> None:
     run = arguments.run_of(given)
     if given.tracks < 1:
         raise DemoRefused(f"--tracks {given.tracks}: at least 1 is needed")
-    recipe = arguments.recipe_of(given, data_uri=storage.join(run.uri, "corpus") if given.data is None else given.data)
+    recipe = arguments.recipe_of(
+        given, data_uri=filesystem.join(run.uri, "corpus") if given.data is None else given.data
+    )
     data_uri = recipe.data.uri
     if not recipe.loss.weights.contrastive:
         raise DemoRefused(
@@ -47,8 +49,8 @@ def main() -> None:
     run.check(recipe)
     run.check_writable()
     check_buildable(recipe)
-    if not storage.exists(storage.join(data_uri, INDEX_NAME)):
-        storage.try_writing(data_uri)
+    if not filesystem.exists(filesystem.join(data_uri, INDEX_NAME)):
+        filesystem.try_writing(data_uri)
     if given.dry_run:
         told = looked_at(recipe, run)
         print(recipe.to_toml(), *(f"# {line}\n" for line in told), sep="", end="")

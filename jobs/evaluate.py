@@ -7,12 +7,12 @@ import argparse
 import os
 
 from jobs import arguments
-from jobs.console import CONSOLE
+from jobs.arguments import CONSOLE
 from jobs.joining import join_to_evaluate
 from mulan.config.recipe import Recipe
-from mulan.data.index import SPLITS
-from mulan.training.checks import check_loadable, check_model
-from mulan.training.run import Run
+from mulan.data.corpus.index import SPLITS
+from mulan.launch.checks import check_loadable, check_model
+from mulan.runs.run import Run
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def main() -> None:
 
 def assess(run: Run, recipe: Recipe, *, data_uri: str, split: str = "test") -> None:
     """Evaluates a run's model, leaves the results in its folder, and shows them."""
-    from mulan.training.assess import assess_run
+    from mulan.launch.evaluate_run import assess_run
 
     assess_run(run, CONSOLE, data_uri=data_uri, split=split, use_gpu=recipe.scale.use_gpu)
 

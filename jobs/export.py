@@ -3,8 +3,8 @@
 import argparse
 
 from jobs import arguments
-from mulan.training.checks import check_checkpoint
-from mulan.training.run import Run
+from mulan.launch.checks import check_checkpoint
+from mulan.runs.run import Run
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
 
 def export(run: Run, *, dry_run: bool = False) -> None:
     """Exports a run's newest checkpoint and says so; a dry run only reads it."""
-    from mulan.training.export import checkpoint_to_export, export_run
+    from mulan.runs.export import checkpoint_to_export, export_run
 
     if dry_run:
         checkpoint_to_export(run)

@@ -4,12 +4,12 @@ import os
 
 from mulan.config.recipe import Recipe
 from mulan.config.sections import Scale
-from mulan.data import storage
-from mulan.data.examples import MicroBatchReader
-from mulan.data.index import INDEX_NAME
-from mulan.training.checkpoint_list import checkpoints
-from mulan.training.cluster import connect
-from mulan.training.run import Run
+from mulan.data.corpus.index import INDEX_NAME
+from mulan.data.reader import MicroBatchReader
+from mulan.launch.cluster import connect
+from mulan.runs.checkpoint_list import checkpoints
+from mulan.runs.run import Run
+from mulan.storage import filesystem
 
 
 def join(recipe: Recipe, run: Run, reader: MicroBatchReader | None = None) -> list[str]:
@@ -29,9 +29,9 @@ def join(recipe: Recipe, run: Run, reader: MicroBatchReader | None = None) -> li
     connect(recipe.scale)
     if any(one.steps_done >= recipe.train.steps for one in checkpoints(run.uri)[:1]):
         return []
-    from mulan.training.preflight import preflight
+    from mulan.launch.preflight import preflight
 
-    corpus_uris = [storage.join(recipe.data.uri, INDEX_NAME)]
+    corpus_uris = [filesystem.join(recipe.data.uri, INDEX_NAME)]
     if reader is not None:
         corpus_uris += reader.corpus.byte_ranges([0])[0]
     return preflight(recipe, run, corpus_uris=tuple(corpus_uris))
@@ -50,6 +50,6 @@ def join_to_evaluate(scale: Scale) -> None:
         ClusterUnfit: it never can.
     """
     connect(scale)
-    from mulan.training.preflight import check_room_to_evaluate
+    from mulan.launch.preflight import check_room_to_evaluate
 
     check_room_to_evaluate(scale)

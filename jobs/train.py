@@ -10,19 +10,19 @@ import argparse
 from typing import TYPE_CHECKING
 
 from jobs import arguments
-from jobs.console import CONSOLE
+from jobs.arguments import CONSOLE
 from jobs.export import export
 from jobs.joining import join, looked_at
 from mulan.config.recipe import Recipe
-from mulan.training.checks import check_corpus, check_replay
-from mulan.training.cluster import shared
-from mulan.training.progress import show_progress
-from mulan.training.run import Run
+from mulan.launch.checks import check_corpus, check_replay
+from mulan.launch.cluster import shared
+from mulan.launch.display import show_progress
+from mulan.runs.run import Run
 
 if TYPE_CHECKING:
     from ray import ObjectRef
 
-    from mulan.data.examples import MicroBatchReader
+    from mulan.data.reader import MicroBatchReader
 
 
 def main() -> None:
@@ -58,9 +58,9 @@ def main() -> None:
 def train(recipe: Recipe, run: Run, *, reader: "ObjectRef[MicroBatchReader] | None" = None) -> None:
     """Trains to the last step, showing progress, and exports the model.
 
-    ``reader``: see :func:`mulan.training.fit.fit`.
+    ``reader``: see :func:`mulan.launch.fit.fit`.
     """
-    from mulan.training.fit import fit
+    from mulan.launch.fit import fit
 
     with show_progress(run, recipe, CONSOLE), run.timed("train"):
         fit(recipe, run, reader=reader)
@@ -83,7 +83,7 @@ def replay_asked_for(given: argparse.Namespace) -> None:
 
 def replay_step(recipe: Recipe, run: Run, step: int) -> None:
     """Shows what a step of a run is made of."""
-    from mulan.training.replay import replay
+    from mulan.debugging.replay import replay
 
     replay(recipe, run, step, CONSOLE)
 

@@ -7,8 +7,8 @@ without texts. They are imported at first use, so that commands that only read a
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mulan.model.backbone import AudioBackbone
-    from mulan.model.pretrained import MuLan
+    from mulan.model.inference.backbone import AudioBackbone
+    from mulan.model.inference.mulan import MuLan
 
 __version__ = "0.1.0"
 __all__ = ["AudioBackbone", "MuLan", "__version__"]
@@ -16,11 +16,11 @@ __all__ = ["AudioBackbone", "MuLan", "__version__"]
 
 def __getattr__(name: str) -> Any:
     if name == "MuLan":
-        from mulan.model.pretrained import MuLan
+        from mulan.model.inference.mulan import MuLan
 
         return MuLan
     if name == "AudioBackbone":
-        from mulan.model.backbone import AudioBackbone
+        from mulan.model.inference.backbone import AudioBackbone
 
         return AudioBackbone
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from mulan.private_ray.node_types import TYPE_LABEL
+from mulan.private_ray.core import TYPE_LABEL
 from tests.nodes import ENVIRONMENT, Cluster, Node, cluster, free_ports
 
 PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"

@@ -1,4 +1,4 @@
-"""Fixtures that several rooms share: one Ray for the whole run, a small corpus of tones, and pairs of processes."""
+"""Fixtures that several packages share: one Ray for the whole run, a small corpus of tones, and pairs of processes."""
 
 import os
 import signal
@@ -17,13 +17,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["RAY_AUTH_MODE"] = "disabled"
 
+import fsspec
 import s3fs
 import torch
 
 from mulan.config.sections import Scale
-from mulan.data import weights_cache
-from mulan.data.shards import Recording, write_corpus
-from mulan.training.cluster import connect
+from mulan.data.corpus.writing import Recording, write_corpus
+from mulan.launch.cluster import connect
+from mulan.storage import weights_cache
 from tests.s3_proxy import FaultyS3
 from tests.sounds import flac, tone
 
@@ -144,3 +145,28 @@ def s3(faulty_s3: tuple[FaultyS3, s3fs.S3FileSystem], monkeypatch: pytest.Monkey
     proxy.asked.clear()
     yield S3(f"s3://{bucket}", proxy, files)
     proxy.heal()
+
+
+@pytest.fixture(params=["local", "memory"])
+def storage_uri(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A storage of runs on this machine's disk, and one on another file system."""
+    if request.param == "local":
+        yield str(tmp_path / "runs")
+        return
+    uri = f"memory://runs-{uuid.uuid4().hex}"
+    yield uri
+    fs, path = fsspec.core.url_to_fs(uri)
+    if fs.exists(path):
+        fs.rm(path, recursive=True)
+
+
+@pytest.fixture(scope="session")
+def narrow_bert(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Folder of a text encoder of two layers of 12 features. Most of the time of a step of the pretrained one goes into
+    its token embeddings, which are copied and added up between workers whatever is trained."""
+    from tests.training.small import save_bert
+
+    # a matrix of each layer is larger than what DeepSpeed at stage 3 keeps whole, 100,000 numbers: it is gathered for
+    # every use and given up again
+    sizes = {"hidden_size": 12, "intermediate_size": 8400, "num_attention_heads": 2, "num_hidden_layers": 2}
+    return save_bert(tmp_path_factory.mktemp("bert"), **sizes)

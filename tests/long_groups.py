@@ -29,16 +29,34 @@ class Group:
 GROUPS = {
     "learning": Group(
         "MuLaP and SemiSupCon learn from the demo's music",
-        ("mulan/demo/", "mulan/evaluation/", "mulan/model/", "mulan/objectives/"),
+        ("mulan/demo/", "mulan/evaluation/", "mulan/model/", "mulan/objectives/", "mulan/recipes/"),
     ),
     "chaos": Group(
         "runs whose processes are killed, and whose machines come and go, lose nothing",
-        ("mulan/data/", "mulan/private_ray/", "mulan/training/", "tests/chaos/", "tests/nodes.py"),
+        (
+            "mulan/data/",
+            "mulan/distributed/",
+            "mulan/launch/",
+            "mulan/private_ray/",
+            "mulan/runs/",
+            "mulan/training/",
+            "tests/chaos/",
+            "tests/nodes.py",
+        ),
     ),
     "whole": Group(
         "whole jobs, every recipe at every layout of workers and ZeRO stages, and the benchmarks' readings",
         (
-            *("cluster/", "jobs/", "mulan/benchmarks/", "mulan/config/", "mulan/model/", "mulan/objectives/"),
+            *(
+                "cluster/",
+                "jobs/",
+                "mulan/benchmarks/",
+                "mulan/config/",
+                "mulan/distributed/",
+                "mulan/launch/",
+                "mulan/model/",
+            ),
+            *("mulan/objectives/", "mulan/recipes/", "mulan/runs/", "mulan/storage/"),
             *("mulan/training/", "pyproject.toml", "requirements.lock", "tests/conftest.py", "tests/processes.py"),
             "tune/",
         ),

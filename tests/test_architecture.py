@@ -11,39 +11,91 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-ROOMS: dict[str, set[str]] = {
+PACKAGES: dict[str, set[str]] = {
     "mulan.config": set(),
     "mulan.private_ray": set(),
-    "mulan.data": {"mulan.config", "mulan.private_ray"},
-    "mulan.model": {"mulan.config", "mulan.data"},
-    "mulan.objectives": {"mulan.config", "mulan.model"},
-    "mulan.evaluation": {"mulan", "mulan.config", "mulan.data", "mulan.model"},
-    "mulan.demo": {"mulan.config", "mulan.data"},
+    "mulan.recipes": {"mulan.config"},
+    "mulan.storage": {"mulan.config"},
+    "mulan.distributed": set(),
+    "mulan.data": {"mulan.config", "mulan.private_ray", "mulan.storage"},
+    "mulan.model": {"mulan.config", "mulan.data", "mulan.storage"},
+    "mulan.objectives": {"mulan.config", "mulan.distributed", "mulan.model"},
+    "mulan.evaluation": {"mulan", "mulan.config", "mulan.data", "mulan.model", "mulan.storage"},
+    "mulan.demo": {"mulan.config", "mulan.data", "mulan.storage"},
+    # the algorithm alone: it knows neither storage nor launcher
     "mulan.training": {
         "mulan.config",
         "mulan.data",
+        "mulan.distributed",
+        "mulan.evaluation",
         "mulan.model",
         "mulan.objectives",
-        "mulan.evaluation",
-        "mulan.private_ray",
     },
-    "mulan.benchmarks": {"mulan.config", "mulan.data", "mulan.model", "mulan.objectives", "mulan.training"},
+    "mulan.runs": {"mulan.config", "mulan.data", "mulan.model", "mulan.storage", "mulan.training"},
+    "mulan.launch": {
+        "mulan.config",
+        "mulan.data",
+        "mulan.distributed",
+        "mulan.evaluation",
+        "mulan.model",
+        "mulan.private_ray",
+        "mulan.runs",
+        "mulan.storage",
+        "mulan.training",
+    },
+    "mulan.debugging": {
+        "mulan.config",
+        "mulan.data",
+        "mulan.distributed",
+        "mulan.launch",
+        "mulan.model",
+        "mulan.runs",
+        "mulan.storage",
+        "mulan.training",
+    },
+    "mulan.benchmarks": {
+        "mulan.config",
+        "mulan.data",
+        "mulan.distributed",
+        "mulan.launch",
+        "mulan.model",
+        "mulan.objectives",
+        "mulan.recipes",
+        "mulan.runs",
+        "mulan.storage",
+        "mulan.training",
+    },
     "mulan": {"mulan.model"},
-    "jobs": {"mulan.benchmarks", "mulan.config", "mulan.data", "mulan.demo", "mulan.training"},
-    "tune": {"mulan.config", "mulan.data", "mulan.private_ray", "mulan.training", "jobs"},
+    "jobs": {
+        "mulan.benchmarks",
+        "mulan.config",
+        "mulan.data",
+        "mulan.debugging",
+        "mulan.demo",
+        "mulan.launch",
+        "mulan.recipes",
+        "mulan.runs",
+        "mulan.storage",
+    },
+    "tune": {
+        "jobs",
+        "mulan.config",
+        "mulan.data",
+        "mulan.launch",
+        "mulan.private_ray",
+        "mulan.recipes",
+        "mulan.runs",
+        "mulan.storage",
+        "mulan.training",
+    },
 }
-"""Each room with the rooms it may import from; "mulan" alone is the package's own file, which offers MuLan."""
+"""Each package with the packages it may import from; "mulan" alone is the package's own file, which offers MuLan."""
 
 KEPT_TO: dict[str, tuple[str, ...]] = {
-    "ray.data": ("mulan/data/", "mulan/evaluation/", "mulan/private_ray/execution.py"),
-    "ray.train": (
-        "mulan/training/fit.py",
-        "mulan/private_ray/controller.py",
-        "mulan/private_ray/failures.py",
-        "mulan/private_ray/scaling.py",
-    ),
+    "ray.data": ("mulan/data/", "mulan/evaluation/", "mulan/private_ray/core.py"),
+    "ray.train": ("mulan/launch/", "mulan/private_ray/train.py"),
     "ray.tune": ("tune/",),
-    "deepspeed": ("mulan/training/deepspeed_engine.py", "mulan/training/exact_engine.py"),
+    "deepspeed": ("mulan/training/engines/deepspeed.py", "mulan/training/engines/exact.py"),
 }
 """Libraries that only these files may know."""
 
@@ -64,11 +116,11 @@ IMPORTED_LATE = {
     "mulan/benchmarks/step_process.py": "DeepSpeed and decoders may not be installed where a plain step is measured",
     "mulan/data/text.py": "processes that read do not wait for transformers",
     "mulan/evaluation/metrics.py": "workers that train without tags do not wait for scikit-learn",
-    "mulan/training/checks.py": "a refused job does not wait for the libraries of models",
-    "mulan/training/cluster.py": "a refused job does not wait for Ray",
-    "mulan/training/progress.py": "a refused job does not wait for Ray",
-    "mulan/training/fit.py": "DeepSpeed chooses its accelerator when imported, from the environment of the worker",
-    "mulan/training/replay.py": "DeepSpeed chooses its accelerator when imported, and this process has chosen a device",
+    "mulan/launch/checks.py": "a refused job does not wait for the libraries of models",
+    "mulan/launch/cluster.py": "a refused job does not wait for Ray",
+    "mulan/launch/display.py": "a refused job does not wait for Ray",
+    "mulan/launch/ray_worker.py": "DeepSpeed chooses its accelerator when imported, from the environment of the worker",
+    "mulan/debugging/replay.py": "DeepSpeed chooses its accelerator when imported; this process has chosen one",
     "tests/conftest.py": "Ray reads its environment when imported",
     "tune/sweep.py": "a refused sweep does not wait for Ray",
 }
@@ -76,6 +128,8 @@ IMPORTED_LATE = {
 
 TESTS_OF_NO_ONE_MODULE = {
     "tests/test_architecture.py": "of the whole",
+    "tests/test_long_groups.py": "of the groups of long tests, which are no part of the package",
+    "tests/test_selection.py": "of which tests are run",
     "tests/test_install.py": "of the installation, which is no part of the package",
     "tests/chaos/test_chaos.py": "of whole runs that are disturbed",
     "tests/cluster/test_autoscaling.py": "of jobs.train on a cluster whose nodes come and go",
@@ -83,19 +137,17 @@ TESTS_OF_NO_ONE_MODULE = {
     "tests/cluster/test_manifests.py": "of the files in cluster/, which are not Python",
     "tests/test_imports.py": "of what whole commands and processes load",
     "tests/cluster/test_submit.py": "of jobs.train on a cluster of the shape of cluster/",
-    "tests/config/test_pretrained_folder.py": "of mulan.config.pretrained; mulan.model has a module of the same name",
-    "tests/data/test_bad_data.py": "of every kind of bad recording, from the shard to the batch",
-    "tests/data/test_audio_properties.py": "of mulan.data.audio, with files of every format",
-    "tests/data/test_odd_audio_files.py": "of mulan.data.audio, with files that are no part of the project",
     "tests/fuzz/test_fuzz.py": "of fuzzing, which is no part of the package",
     "tests/private_ray/test_contract.py": "of Ray, as mulan.private_ray needs it",
     "tests/jobs/test_s3.py": "of the jobs with their corpus and storage on S3",
     "tests/training/test_further_objectives_learn.py": "of what whole trainings come to",
-    "tests/training/test_full_batch.py": "of a step of the paper's recipes",
     "tests/training/test_invariance.py": "of promises that all of training keeps together",
     "tests/training/test_recipes_at_all_layouts.py": "of a promise that all of training keeps together",
     "tests/training/test_recipes_on_workers.py": "of a promise that all of training keeps together",
 }
+
+TESTED_ELSEWHERE: dict[str, str] = {}
+"""Modules with logic that have no test file of their name, and what tests them."""
 
 LONGER_THAN_A_MODULE = {"mulan/demo/genres.py": "a table of music"}
 MOST_LINES = 350
@@ -136,11 +188,11 @@ def is_within(module: str, package: str) -> bool:
     return module == package or module.startswith(f"{package}.")
 
 
-def room_of(module: str) -> str | None:
-    """The room of a module by its dotted name; None for other people's code."""
+def package_of(module: str) -> str | None:
+    """The package of a module by its dotted name; None for other people's code."""
     first, _, rest = module.partition(".")
     if first != "mulan":
-        return first if first in ROOMS else None
+        return first if first in PACKAGES else None
     folder = rest.partition(".")[0]
     return f"mulan.{folder}" if folder and (ROOT / "mulan" / folder).is_dir() else "mulan"
 
@@ -149,31 +201,33 @@ def module_of(file: str) -> str:
     return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
-def rooms_imported() -> dict[str, dict[str, list[str]]]:
-    """For each room, the other rooms it imports, each with the files that do."""
+def packages_imported() -> dict[str, dict[str, list[str]]]:
+    """For each package, the other packages it imports, each with the files that do."""
     found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for file in CODE:
-        here = room_of(module_of(file))
+        here = package_of(module_of(file))
         assert here is not None
         for module, _ in imported(file):
-            there = room_of(module)
+            there = package_of(module)
             if there is not None and there != here:
                 found[here][there].append(file)
     return found
 
 
-def test_every_room_has_its_rule() -> None:
-    assert {room_of(module_of(file)) for file in CODE} == set(ROOMS)
+def test_every_package_has_its_rule() -> None:
+    assert {package_of(module_of(file)) for file in CODE} == set(PACKAGES)
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_rooms_import_only_what_they_may(room: str) -> None:
-    forbidden = {there: files for there, files in rooms_imported()[room].items() if there not in ROOMS[room]}
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_import_only_what_they_may(package: str) -> None:
+    forbidden = {
+        there: files for there, files in packages_imported()[package].items() if there not in PACKAGES[package]
+    }
     assert not forbidden
 
 
-def test_no_two_rooms_need_each_other() -> None:
-    graph = {room: set(there) for room, there in rooms_imported().items()}
+def test_no_two_packages_need_each_other() -> None:
+    graph = {package: set(there) for package, there in packages_imported().items()}
     assert len(list(graphlib.TopologicalSorter(graph).static_order())) >= len(graph)  # raises CycleError
 
 
@@ -207,16 +261,34 @@ def test_imports_stand_at_the_top() -> None:
     assert late == set(IMPORTED_LATE)
 
 
-def test_tests_mirror_the_package() -> None:
-    files = [file for file in python_files("tests") if Path(file).name.startswith("test_")]
-    strays = set()
-    for file in files:
-        room, name = Path(file).parent.name, Path(file).name.removeprefix("test_")
-        if not any((ROOT / parent / name).is_file() for parent in (f"mulan/{room}", room)):
-            strays.add(file)
-    assert strays == set(TESTS_OF_NO_ONE_MODULE)
-    names = [Path(file).name for file in files]
-    assert sorted(set(names)) == sorted(names)
+def module_tested(file: str) -> str | None:
+    """The module that a test file is about: ``tests/data/test_plan_x.py`` is about ``mulan/data/plan.py``."""
+    folder, words = Path(file).parent.relative_to("tests"), Path(file).stem.removeprefix("test_").split("_")
+    for count in range(len(words), 0, -1):
+        for parent in (Path("mulan"), Path()):
+            module = parent / folder / f"{'_'.join(words[:count])}.py"
+            if (ROOT / module).is_file():
+                return str(module)
+    return None
+
+
+def has_logic(file: str) -> bool:
+    """Whether a module has a function that does more than hand on."""
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"), file)
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    return any(len(function.body) > 2 or isinstance(function.body[-1], ast.If | ast.For) for function in functions)
+
+
+TEST_FILES = [file for file in python_files("tests") if Path(file).name.startswith("test_")]
+
+
+def test_every_test_file_is_about_a_module() -> None:
+    assert {file for file in TEST_FILES if module_tested(file) is None} == set(TESTS_OF_NO_ONE_MODULE)
+
+
+def test_every_module_with_logic_has_a_test_file() -> None:
+    tested = {module_tested(file) for file in TEST_FILES}
+    assert {file for file in CODE if has_logic(file) and file not in tested} == set(TESTED_ELSEWHERE)
 
 
 def test_no_file_is_long() -> None:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mulan.config.recipe import load_recipe
-from mulan.config.recipes import named_recipes
-from mulan.data.examples import MicroBatchReader
+from mulan.data.reader import MicroBatchReader
+from mulan.recipes.registry import load_recipe, named_recipes
 
 pytestmark = pytest.mark.processes
 
@@ -51,7 +50,7 @@ COMMANDS: dict[str, list[list[str]]] = {
 
 MODULES: dict[str, tuple[str, ...]] = {
     "mulan": HEAVY,
-    "mulan.training.fit": ("transformers", "deepspeed", "scipy", *OF_EVALUATION),  # the driver, Ray Train's controller
+    "mulan.launch.fit": ("transformers", "deepspeed", "scipy", *OF_EVALUATION),  # the driver, Ray Train's controller
     "mulan.training.worker": ("ray", *OF_EVALUATION),  # what transformers' own models need of scipy they load
 }
 """What must not be loaded by importing each."""

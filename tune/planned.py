@@ -11,12 +11,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe
-from mulan.data import storage
-from mulan.training.checkpoint_list import checkpoints
-from mulan.training.headline import headline
-from mulan.training.run import Run
+from mulan.runs.checkpoint_list import checkpoints
+from mulan.runs.run import Run
+from mulan.storage import filesystem
+from mulan.training.validation import headline
 from tune.space import search_space
+
+
+class SweepError(MulanError, ValueError):
+    """A sweep that cannot be run, or of which no trial succeeded."""
+
+
+class SweepUnfinished(MulanError):
+    """A sweep of which trials were lost, more often than is survived; the same command goes on with them."""
+
+    exit_code = 1
 
 
 @dataclass(frozen=True)
@@ -29,7 +40,7 @@ class Trial:
 
     @property
     def _over_uri(self) -> str:
-        return storage.join(self.run.uri, "over.json")
+        return filesystem.join(self.run.uri, "over.json")
 
     def end(self, step: int) -> None:
         """Writes down that the trial has come to its last step, or was stopped at this one for good.
@@ -37,18 +48,18 @@ class Trial:
         Raises:
             StorageError: it could not be written.
         """
-        storage.write_atomically(self._over_uri, json.dumps({"step": step}).encode())
+        filesystem.write_atomically(self._over_uri, json.dumps({"step": step}).encode())
 
     def is_over(self, recipe: Recipe) -> bool:
         """Whether nothing is left to be trained; not of a trial that failed or was interrupted."""
         newest = checkpoints(self.run.uri)[:1]
-        return storage.exists(self._over_uri) or (bool(newest) and newest[0].steps_done >= recipe.train.steps)
+        return filesystem.exists(self._over_uri) or (bool(newest) and newest[0].steps_done >= recipe.train.steps)
 
     def scores(self, recipe: Recipe) -> list[tuple[int, float]]:
-        """Steps and scores (:func:`mulan.training.headline.headline`) of its validations until now.
+        """Steps and scores (:func:`mulan.training.validation.headline`) of its validations until now.
 
         Raises:
-            RunError: its metrics are damaged.
+            DamagedFile: its metrics are damaged.
         """
         name = headline(recipe)[0]
         validated = [(line["step"], line["validation"]) for line in self.run.metrics() if "validation" in line]
@@ -58,7 +69,7 @@ class Trial:
 def planned(recipe: Recipe, sweep: Run, trials: int) -> list[Trial]:
     """The trials of a sweep: those asked for, and those that are there."""
     uri = runs_uri(sweep)
-    there = [int(name[1]) + 1 for one in storage.names_in(uri) if (name := re.fullmatch(r"trial_(\d{4,9})", one))]
+    there = [int(name[1]) + 1 for one in filesystem.names_in(uri) if (name := re.fullmatch(r"trial_(\d{4,9})", one))]
     return [
         Trial(_point(recipe, sweep, number), Run(uri, f"trial_{number:04d}")) for number in range(max([trials, *there]))
     ]
@@ -66,7 +77,7 @@ def planned(recipe: Recipe, sweep: Run, trials: int) -> list[Trial]:
 
 def runs_uri(sweep: Run) -> str:
     """The folder of a sweep's runs."""
-    return storage.join(sweep.uri, "trials")
+    return filesystem.join(sweep.uri, "trials")
 
 
 def _point(recipe: Recipe, sweep: Run, number: int) -> dict[str, float]:

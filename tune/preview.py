@@ -4,14 +4,43 @@ import statistics
 from collections.abc import Iterator, Sequence
 
 from ray.tune.search.sample import Float, LogUniform
+from rich.console import Console
+from rich.table import Table
 
 from mulan.config.recipe import Recipe
 from mulan.config.sections import Scale
-from mulan.training.capacity import Capacity
-from mulan.training.checkpoint_list import checkpoints
-from tune.planned import Trial
+from mulan.launch.capacity import Capacity
+from mulan.runs.checkpoint_list import checkpoints
+from mulan.training.validation import headline
+from tune.planned import SweepError, Trial
 from tune.room import trials_at_once
 from tune.space import search_space, settings
+
+
+def show(trials: Sequence[Trial], failures: Sequence[str], recipe: Recipe, console: Console) -> None:
+    """Prints the trials, best first, and how to train with the best one's values.
+
+    Raises:
+        SweepError: no trial came to a validation.
+    """
+    found = [(one, scores[-1]) for one in trials if (scores := one.scores(recipe))]
+    if not found:
+        told = "; ".join(sorted(set(failures))) or "no error was reported"
+        raise SweepError(f"no trial came to a validation: {told}")
+    found.sort(key=lambda one: -one[1][1])
+    fields = sorted(found[0][0].values)
+    table = Table(title=f"{len(found)} trials, best first", title_justify="left")
+    table.add_column("trial")
+    for column in (*fields, "step", headline(recipe)[1]):
+        table.add_column(column, justify="right")
+    for one, (step, score) in found:
+        table.add_row(one.run.name, *(f"{one.values[field]:.4g}" for field in fields), str(step), f"{score:.3f}")
+    console.print(table)
+    best = " ".join(f"--set {setting}" for setting in settings(found[0][0].values))
+    console.print(f"best: {best}", soft_wrap=True)
+    if failures:
+        console.print(f"{len(failures)} trials failed, and go on by the same command: {failures[0]}", soft_wrap=True)
+
 
 FIRST_POINTS = 5
 
@@ -26,7 +55,7 @@ def preview(
         concurrent: as asked for; None to follow the cluster.
 
     Raises:
-        RunError: what is there of a trial is damaged.
+        DamagedFile: what is there of a trial is damaged.
     """
     yield "search space"
     for field, domain in sorted(search_space(recipe).items()):

@@ -9,15 +9,15 @@ import argparse
 import os
 
 from jobs import arguments
-from jobs.console import CONSOLE
+from jobs.arguments import CONSOLE
 from jobs.joining import join, looked_at
 from mulan.config.recipe import Recipe
-from mulan.data.examples import MicroBatchReader
-from mulan.training.checks import check_corpus
-from mulan.training.cluster import own_resources, shared
-from mulan.training.lease import Fence, held
-from mulan.training.run import Run
-from tune.errors import SweepError, SweepUnfinished
+from mulan.data.reader import MicroBatchReader
+from mulan.launch.checks import check_corpus
+from mulan.launch.cluster import own_resources, shared
+from mulan.runs.lease import Fence, held
+from mulan.runs.run import Run
+from tune.planned import SweepError, SweepUnfinished
 
 
 def main() -> None:
@@ -59,15 +59,14 @@ def sweep(
         fence: of the sweep.
 
     Raises:
-        RunError: what is there of a trial is damaged.
+        DamagedFile: what is there of a trial is damaged.
         SweepError: no trial came to a validation.
         SweepUnfinished: trials were given up that another call may bring to their end.
     """
-    from mulan.training.capacity import capacity
+    from mulan.launch.capacity import capacity
     from tune.planned import planned
-    from tune.preview import in_words
+    from tune.preview import in_words, show
     from tune.room import trials_at_once
-    from tune.table import show
     from tune.trials import run_trials
 
     all_trials = planned(recipe, run, trials)
@@ -92,7 +91,7 @@ def describe(recipe: Recipe, run: Run, *, trials: int, concurrent: int | None) -
 
     A cluster that is named has been joined.
     """
-    from mulan.training.capacity import Capacity, Node, capacity
+    from mulan.launch.capacity import Capacity, Node, capacity
     from tune.planned import planned
     from tune.preview import preview
 

@@ -2,25 +2,137 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import Any
 
+import ray.tune
 from ray import ObjectRef
-from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner, grid_search, with_parameters, with_resources
+from ray.tune import Callback, FailureConfig, RunConfig, TuneConfig, Tuner, grid_search, with_parameters, with_resources
+from ray.tune.integration.ray_train import TuneReportCallback
+from ray.tune.schedulers import ASHAScheduler
 
-from jobs.console import CONSOLE
+from jobs.arguments import CONSOLE
+from mulan.config.errors import USERS_FAULT, MulanError
 from mulan.config.recipe import Recipe
-from mulan.data.examples import MicroBatchReader
-from mulan.training.fit import ray_storage
-from mulan.training.heartbeat import telling
-from mulan.training.lease import Fence
-from mulan.training.run import Run
-from mulan.training.trainer import in_words
-from tune.asha import ResumedAsha
+from mulan.data.reader import MicroBatchReader
+from mulan.launch.fit import fit, ray_storage
+from mulan.launch.heartbeat import telling
+from mulan.launch.policies import in_words
+from mulan.recipes.registry import load_recipe
+from mulan.runs.lease import Fence
+from mulan.runs.run import Run
+from mulan.storage.errors import StorageError
+from mulan.training.validation import headline
 from tune.planned import Trial, runs_uri
-from tune.reservations import given_back
-from tune.room import beside_this_process
-from tune.trial import metric, trial
-from tune.watch import Watch
+from tune.room import beside_this_process, given_back
+from tune.space import settings
+
+Scores = list[tuple[int, float]]
+"""Steps and scores of a trial's validations."""
+
+
+class ResumedAsha(ASHAScheduler):  # type: ignore[misc]  # Ray's has no types
+    """Trials are compared with all that came to the same step, in this call or in an earlier one."""
+
+    def __init__(self, *, score: str, over: Mapping[str, Scores], begun: Mapping[str, Scores], **named: Any) -> None:
+        """
+        Args:
+            score: what trials report, by that name, together with their ``step``; higher is better.
+            over: what earlier calls found of trials that are over, by their names.
+            begun: the same of trials that go on; ``trial.config["trial"]["name"]`` is a trial's name.
+        """
+        super().__init__(time_attr="step", **named)
+        self._score, self._over, self._begun = score, dict(over), dict(begun)
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        while self._over:
+            name, scores = self._over.popitem()
+            earlier = SimpleNamespace(trial_id=name)
+            super().on_trial_add(tune_controller, earlier)
+            self._tell(tune_controller, earlier, scores)
+            self.on_trial_remove(tune_controller, earlier)
+        super().on_trial_add(tune_controller, trial)
+        self._tell(tune_controller, trial, self._begun.pop(trial.config["trial"]["name"], []))
+
+    def _tell(self, tune_controller: Any, trial: Any, scores: Scores) -> None:
+        for step, score in scores:
+            self.on_trial_result(tune_controller, trial, {"step": step, self._score: score})
+
+
+FAULT = "fault"
+"""What is reported of a trial that another attempt would not mend: its text."""
+
+
+def metric(recipe: Recipe) -> str:
+    """What trials are compared by: a score of the validation, since losses at different temperatures or weights cannot
+    be compared."""
+    return f"validation_{headline(recipe)[0]}"
+
+
+def trial(config: dict[str, Any], *, base: Recipe, runs_uri: str, readers: list["ObjectRef[MicroBatchReader]"]) -> None:
+    """Trains the recipe with the values of ``config["trial"]`` laid over it, in the run of its name, from the newest
+    checkpoint if that has one.
+
+    Args:
+        readers: one, of all trials: they read the same, since no value of the space changes what is read. It stands in
+            a list so that Tune hands it on as a reference.
+
+    Raises:
+        MulanError: another attempt may mend it, and Tune makes one. What it would meet again is reported instead.
+    """
+    recipe = load_recipe("sweep", {"sweep": base}, settings(config["trial"]["values"]))
+    try:
+        fit(recipe, Run(runs_uri, config["trial"]["name"]), reader=readers[0], callbacks=[TuneReportCallback()])
+    except MulanError as error:
+        if error.exit_code != USERS_FAULT:
+            raise
+        # below every step at which trials are compared
+        ray.tune.report({"step": 0, metric(recipe): 0.0, FAULT: str(error)})
+
+
+class Watch(Callback):
+    """A line for every validation of every trial; it writes down which trials are over, and counts how often in a row
+    the process of one was lost."""
+
+    def __init__(self, recipe: Recipe, trials: Sequence[Trial], fence: Fence) -> None:
+        """``fence``: of the sweep, which another driver may have taken over."""
+        self._score, self._heading, self._losses = metric(recipe), headline(recipe)[1], recipe.scale.max_failures
+        self._fence = fence
+        self._trials = {one.run.name: one for one in trials}
+        self._steps: dict[str, int] = {}
+        self.faults: list[str] = []
+        """What went wrong in trials that another attempt would not mend."""
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        name, step = trial.config["trial"]["name"], result.get("step", 0)
+        if FAULT in result or self._score not in result:
+            return
+        values = "  ".join(settings(trial.config["trial"]["values"]))
+        print(f"tune  {name}  step {step}  {self._heading} {result[self._score]:.3f}  {values}", flush=True)
+        # Tune counts the losses of a trial from its beginning; here only those since its last progress count
+        if self._losses is not None and step > self._steps.get(name, 0):
+            self._steps[name] = step
+            trial.max_failures = trial.num_failures + self._losses
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        print(
+            f"tune  {trial.config['trial']['name']}  failed, or its process was lost; it goes on in another one",
+            flush=True,
+        )
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        name, last = trial.config["trial"]["name"], trial.last_result or {}
+        self._fence.check()
+        if FAULT in last:
+            print(f"tune  {name}  failed: {last[FAULT]}", flush=True)
+            self.faults.append(last[FAULT])
+            return
+        with suppress(StorageError):  # then the next call takes it up once more
+            self._trials[name].end(last.get("step", 0))
 
 
 def run_trials(

@@ -11,16 +11,17 @@ from dataclasses import dataclass
 import torch
 
 from mulan.benchmarks.drawn import drawn_batch, model_to_measure
-from mulan.benchmarks.peak import extra_memory_mb, held_memory_mb
+from mulan.benchmarks.memory import extra_memory_mb, held_memory_mb
 from mulan.benchmarks.worker_group import Reading, read_in_workers
 from mulan.config.recipe import Recipe, recipe_from_toml
 from mulan.data.freed_memory import keep_freed_memory
+from mulan.distributed.batch_norm import RunningStatistics
+from mulan.distributed.collectives import gather_objects, world
 from mulan.model.build import Model
-from mulan.objectives.collectives import gather_objects, world
-from mulan.training.batch_norm import RunningStatistics
-from mulan.training.checkpoint import Checkpoint, Progress, read_newest, weights, write_checkpoint
-from mulan.training.checkpoint_list import checkpoints
-from mulan.training.engine import CheckpointedEngine
+from mulan.runs.checkpoint import read_newest, write_checkpoint
+from mulan.runs.checkpoint_list import checkpoints
+from mulan.training.engines.base import CheckpointedEngine
+from mulan.training.state import Checkpoint, Progress, weights
 from mulan.training.step import training_step
 
 TOKENS = 8
@@ -100,7 +101,7 @@ def _restore(request: Request, device: torch.device) -> Reading:
 
 def _engine(recipe: Recipe, model: Model, device: torch.device) -> CheckpointedEngine:
     # DeepSpeed chooses its accelerator when imported, from the environment that only the worker has
-    from mulan.training.deepspeed_engine import DeepSpeedEngine
+    from mulan.training.engines.deepspeed import DeepSpeedEngine
 
     return DeepSpeedEngine(model, recipe, device=device)
 

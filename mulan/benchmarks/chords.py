@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import soundfile
 
-from mulan.data.shards import Recording, write_corpus
+from mulan.data.corpus.writing import Recording, write_corpus
 
 RATE_HZ, SECONDS = 16_000, 30
 BEAT_S, HARMONICS, NOISE = 0.5, 6, 0.004

@@ -12,10 +12,10 @@ from mulan.benchmarks.data_process import ALONE, LOADERS, Job, Reading
 from mulan.benchmarks.measure import Figure, in_fresh_process, interleaved, ratios
 from mulan.benchmarks.results import Goal, Report, Row
 from mulan.config.recipe import Recipe
-from mulan.config.recipes import demo
 from mulan.config.sections import Scale, Train
-from mulan.data.examples import MicroBatchReader
 from mulan.data.groups import group_size
+from mulan.data.reader import MicroBatchReader
+from mulan.recipes.registry import demo
 
 RECORDINGS = 128
 """Of the corpus made for the benchmark: about 70 MB, which stay in memory after the first reading."""

@@ -26,10 +26,10 @@ from mulan.benchmarks.data_streams import (
 )
 from mulan.config.recipe import Recipe, recipe_from_toml
 from mulan.config.sections import Scale
-from mulan.data.audio import decode_window
-from mulan.data.examples import MicroBatchReader
-from mulan.data.shards import read_record
-from mulan.training.cluster import connect
+from mulan.data.audio.windows import decode_window
+from mulan.data.corpus.records import read_record
+from mulan.data.reader import MicroBatchReader
+from mulan.launch.cluster import connect
 
 ALONE: dict[str, Callable[[Recipe, MicroBatchReader], Iterator[Loaded]]] = {
     "decode alone": decode_alone,

@@ -20,14 +20,14 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from mulan.config.recipe import Recipe
 from mulan.config.sections import SOURCES
-from mulan.data import storage
-from mulan.data.audio import decode_window
+from mulan.data.audio.windows import decode_window
 from mulan.data.batch import Batch
-from mulan.data.examples import MicroBatchReader
+from mulan.data.corpus.records import read_record
 from mulan.data.planned_batches import planned_batches, start_source
+from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Item, Phase, Schedule
-from mulan.data.shards import read_record
 from mulan.data.text import tokenize
+from mulan.storage import filesystem
 
 WEBDATASET_SHUFFLE = 100
 """Recordings that each WebDataset worker holds, still encoded, to draw from."""
@@ -75,7 +75,7 @@ def reader_alone(recipe: Recipe, reader: MicroBatchReader) -> Iterator[Loaded]:
 
 
 def ray_data(recipe: Recipe, reader: MicroBatchReader, processes: int) -> Iterator[Loaded]:
-    """The whole path, as Ray Train hands it to a training worker (``mulan/training/fit.py``)."""
+    """The whole path, as Ray Train hands it to a training worker (``mulan/launch/fit.py``)."""
     schedule = Schedule(recipe.train, recipe.batch, rank=0, workers=1)
     source = start_source(ray.put(reader), cpus=processes)
     return map(_of_batch, planned_batches(source, source.begin(schedule), schedule))
@@ -99,7 +99,7 @@ def webdataset(recipe: Recipe, reader: MicroBatchReader, processes: int) -> Iter
     """WebDataset: shards drawn at random and read in a row, a shuffle buffer, then the same work in its workers."""
     wds = importlib.import_module("webdataset")
     uri = reader.corpus.uri
-    shards = [storage.resolve(uri, shard) for shard in reader.corpus.table["uri"].unique().to_pylist()]
+    shards = [filesystem.resolve(uri, shard) for shard in reader.corpus.table["uri"].unique().to_pylist()]
     samples = wds.WebDataset(shards, resampled=True, shardshuffle=False).shuffle(WEBDATASET_SHUFFLE)
     pairs = samples.map(_Decode(recipe)).batched(
         recipe.batch.pairs_per_micro_batch, collation_fn=_Collate(reader.tokenizer)

@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from mulan.data.audio import decode_window
+from mulan.data.audio.windows import decode_window
 
 RATE_HZ = 16_000
 SECONDS, WINDOW_S = 30, 10

@@ -4,12 +4,12 @@ import numpy as np
 import torch
 from transformers import BertConfig, BertModel
 
-from mulan.config.mulan_recipes import BERT
 from mulan.config.recipe import Recipe
 from mulan.data.batch import NOT_PREDICTED, Batch, Masks
 from mulan.data.schedule import Item, Phase
 from mulan.model.build import Model, build_model
-from mulan.model.text_tower import TextTower
+from mulan.model.towers.text import TextTower
+from mulan.recipes.mulan import BERT
 
 DRAWN_TAGS = 50
 """As many as the most used tags of MagnaTagATune."""

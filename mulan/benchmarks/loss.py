@@ -18,11 +18,11 @@ from typing import NamedTuple
 import torch
 import torch.distributed as dist
 
+from mulan.benchmarks.baselines import untiled_loss
 from mulan.benchmarks.measure import Figure, in_fresh_process, interleaved, ratios
-from mulan.benchmarks.peak import extra_memory_mb, free_memory_mb
+from mulan.benchmarks.memory import extra_memory_mb, free_memory_mb
 from mulan.benchmarks.results import Goal, Report, Row
-from mulan.benchmarks.untiled import untiled_loss
-from mulan.objectives.collectives import sum_over_workers, world
+from mulan.distributed.collectives import sum_over_workers, world
 from mulan.objectives.contrastive import contrastive_loss
 
 DIM = 128
@@ -258,6 +258,7 @@ READINGS: dict[str, Callable[[Request], dict[str, list[float]]]] = {
     "memory": _memory,
     "difference": _difference,
 }
+
 
 if __name__ == "__main__":
     print(json.dumps(_process(Request(**json.loads(sys.argv[1])), int(sys.argv[2]), sys.argv[3])))

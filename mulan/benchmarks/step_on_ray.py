@@ -3,9 +3,9 @@
 import sys
 
 from mulan.config.recipe import recipe_from_toml
-from mulan.training.cluster import connect
-from mulan.training.fit import fit
-from mulan.training.run import Run
+from mulan.launch.cluster import connect
+from mulan.launch.fit import fit
+from mulan.runs.run import Run
 
 
 def main() -> None:

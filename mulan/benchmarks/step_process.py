@@ -13,19 +13,19 @@ from typing import Any
 
 import torch
 
-from mulan.benchmarks.bare_loop import BareLoop
+from mulan.benchmarks.baselines import BareLoop
 from mulan.benchmarks.drawn import drawn_batch, model_to_measure
 from mulan.benchmarks.worker_group import read_in_workers
 from mulan.config.recipe import Recipe, recipe_from_toml
 from mulan.data.batch import Batch
 from mulan.data.freed_memory import keep_freed_memory
 from mulan.data.schedule import Item, Phase
-from mulan.objectives.collectives import sum_over_workers, world
-from mulan.training.batch_norm import RunningStatistics
-from mulan.training.compiled import compile_towers
+from mulan.distributed.batch_norm import RunningStatistics
+from mulan.distributed.collectives import sum_over_workers, world
 from mulan.training.deterministic import deterministic_kernels
+from mulan.training.engines.torch import TorchEngine
 from mulan.training.step import training_step
-from mulan.training.torch_engine import TorchEngine
+from mulan.training.worker import compile_towers
 
 PRELOADED_STEPS = 4
 """Global batches that are made beforehand and used in turn."""
@@ -95,7 +95,7 @@ def step_on(recipe: Recipe, job: Job, device: torch.device) -> Callable[[list[Ba
     if job.engine == "torch":
         engine: Any = TorchEngine(model, recipe, device=device)
     else:  # DeepSpeed may not be installed, and chooses its accelerator when imported
-        from mulan.training.exact_engine import engine_of
+        from mulan.training.engines.exact import engine_of
 
         engine = engine_of(model, recipe, device=device)
     statistics = RunningStatistics(engine.module)
@@ -112,7 +112,7 @@ def preloaded(recipe: Recipe, job: Job) -> list[list[Batch]]:
     share = recipe.batch.micro_batches // workers
     places = [(step, rank * share + number) for step in range(PRELOADED_STEPS) for number in range(share)]
     if job.corpus:  # its decoders may not be installed where batches are drawn
-        from mulan.data.examples import MicroBatchReader
+        from mulan.data.reader import MicroBatchReader
 
         reader = MicroBatchReader.of(recipe)
         found = [Batch.from_columns(reader(Item(Phase.TRAIN, *place)).to_columns()) for place in places]

@@ -15,7 +15,7 @@ from mulan.benchmarks.measure import Figure, in_fresh_process, interleaved, rati
 from mulan.benchmarks.results import Goal, Report, Row
 from mulan.benchmarks.step_process import Job
 from mulan.config.recipe import Recipe
-from mulan.training.transfer import to_device
+from mulan.model.device_batch import to_device
 
 ENGINES = ("bare", "bare_kept", "torch", "deepspeed", "ray")
 """Each does what the one before does, and more."""

@@ -1,1 +1,1 @@
-"""What a run is: its fields in :mod:`mulan.config.sections`, the named recipes in :mod:`mulan.config.recipes`."""
+"""What a run is: frozen, validated sections with units in their names. No I/O."""

@@ -2,18 +2,16 @@
 
 import difflib
 import tomllib
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import tomli_w
 from pydantic import BaseModel, ValidationError, model_validator
 
-from mulan.config import audio_sections, sections
-from mulan.config.agreement import audio_faults, sharing_faults, term_faults
+from mulan.config import audio, sections
+from mulan.config.base import Count, Section
+from mulan.config.checks import audio_faults, sharing_faults, term_faults
 from mulan.config.errors import RecipeError
-from mulan.config.paths import absolute, scheme_of
-from mulan.config.section import Count, Section
 
 
 class Recipe(Section):
@@ -21,8 +19,8 @@ class Recipe(Section):
     ``health``, which determines whether it stops)."""
 
     data: sections.Data = sections.Data()
-    front_end: audio_sections.FrontEnd = audio_sections.VggishFrontEnd()
-    audio_tower: audio_sections.AudioTower = audio_sections.ResNetTower()
+    front_end: audio.FrontEnd = audio.VggishFrontEnd()
+    audio_tower: audio.AudioTower = audio.ResNetTower()
     text_tower: sections.TextTower = sections.TextTower()
     embedding_dim: Count = 128
     """Dimension of the joint space (MuLan §3.1: 128)."""
@@ -71,62 +69,25 @@ class Recipe(Section):
 
 _FAMILIES: dict[str, tuple[type[BaseModel], ...]] = {
     "audio_tower": (
-        audio_sections.ResNetTower,
-        audio_sections.AstTower,
-        audio_sections.MusicnnTower,
-        audio_sections.SampleCnnTower,
+        audio.ResNetTower,
+        audio.AstTower,
+        audio.MusicnnTower,
+        audio.SampleCnnTower,
     ),
     "front_end": (
-        audio_sections.VggishFrontEnd,
-        audio_sections.KaldiFrontEnd,
-        audio_sections.DecibelFrontEnd,
-        audio_sections.WaveformFrontEnd,
+        audio.VggishFrontEnd,
+        audio.KaldiFrontEnd,
+        audio.DecibelFrontEnd,
+        audio.WaveformFrontEnd,
     ),
 }
 """Sections of several families, each with fields of its own."""
 
 
-MINIATURE = "_miniature"
-"""Ends the name of the small twin of a recipe."""
-
-
-def load_recipe(
-    name_or_file: str, named: Mapping[str, Recipe], settings: Iterable[str] = (), *, data_uri: str | None = None
-) -> Recipe:
-    """The recipe of that name or TOML file with ``settings`` (each ``section.field=value``) laid over it.
-
-    Args:
-        name_or_file: a key of ``named``, or the path of a TOML file; a file gives only what differs from the defaults.
-        named: the recipes known by name.
-        settings: values are read as TOML and, failing that, as bare strings.
-        data_uri: replaces ``data.uri``.
-
-    Raises:
-        RecipeError: with all the faults found.
-    """
-    values = _read(name_or_file, named)
-    faults: list[str] = []
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals:
-            faults.append(f"--set {setting}: write it as section.field=value")
-            continue
-        _lay_over(values, key.strip().split("."), _parse(text.strip()))
-    if data_uri is not None:
-        _lay_over(values, ["data", "uri"], data_uri)
-    return _build(name_or_file, values, faults)
-
-
-def known_names(named: Iterable[str]) -> str:
-    """The names of recipes as a person reads them: a twin is not listed beside the recipe it is the twin of."""
-    whole = [name for name in sorted(named) if not name.endswith(MINIATURE)]
-    return f"{', '.join(whole)}, and each with {MINIATURE} at its end"
-
-
 def recipe_from_toml(text: str, *, name: str) -> Recipe:
     """Inverse of :meth:`Recipe.to_toml`; ``name`` is for messages."""
     try:
-        return _build(name, tomllib.loads(text), [])
+        return recipe_from_values(name, tomllib.loads(text), [])
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(name, [f"is not TOML: {error}"]) from error
 
@@ -141,32 +102,7 @@ def differing_fields(one: Recipe, other: Recipe) -> dict[str, tuple[Any, Any]]:
     }
 
 
-def _read(name_or_file: str, named: Mapping[str, Recipe]) -> dict[str, Any]:
-    if name_or_file in named:
-        return named[name_or_file].model_dump(mode="json")
-    if not name_or_file.endswith(".toml"):
-        near = difflib.get_close_matches(name_or_file, named, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise RecipeError(name_or_file, [f"no such recipe; {hint}there are {known_names(named)}, or name a .toml file"])
-    path = absolute(name_or_file)
-    if scheme_of(path):
-        raise RecipeError(name_or_file, ["is in another storage; copy the file to this machine"])
-    try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise RecipeError(name_or_file, [f"cannot be read: {error.strerror}"]) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(name_or_file, [f"is not TOML: {error}"]) from error
-
-
-def _parse(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def _lay_over(values: dict[str, Any], path: list[str], value: Any) -> None:
+def lay_over(values: dict[str, Any], path: list[str], value: Any) -> None:
     *parents, field = path
     for parent in parents:
         child = values.setdefault(parent, {})
@@ -178,7 +114,7 @@ def _lay_over(values: dict[str, Any], path: list[str], value: Any) -> None:
     values[field] = value
 
 
-def _build(name: str, values: dict[str, Any], faults: list[str]) -> Recipe:
+def recipe_from_values(name: str, values: dict[str, Any], faults: list[str]) -> Recipe:
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:

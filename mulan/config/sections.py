@@ -8,9 +8,8 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, PlainValidator, model_validator
 
-from mulan.config.audio_sections import Augmentation
-from mulan.config.environment import Variables
-from mulan.config.section import Count, CountOrNone, NonNegative, Positive, Section, Share
+from mulan.config.audio import Augmentation
+from mulan.config.base import Count, CountOrNone, NonNegative, Positive, Section, Share, Variables
 
 Source = Literal["short_form", "long_form", "playlist", "audioset", "short_form_unfiltered", "long_form_unfiltered"]
 """The four kinds of text of MuLan §3.4, SF, LF, PL and ASET; and SF and LF as they were before filtering."""

@@ -1,1 +1,1 @@
-"""From shards to batches: index and shards, the plan, audio, text, the Batch contract and the Ray Data pipeline."""
+"""From a corpus to batches: the plan, the reader, the Batch contract and the Ray Data pipeline."""

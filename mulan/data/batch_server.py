@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from mulan.data.examples import MicroBatchReader
 from mulan.data.groups import Groups
 from mulan.data.pipeline import execute, segments
+from mulan.data.reader import MicroBatchReader
 
 _ANSWER_S = 2.0
 """Longest that a call waits here: whoever asks must notice in between that nobody needs the answer any more."""

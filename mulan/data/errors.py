@@ -55,7 +55,7 @@ class BadRecording(MulanError, ValueError):
 
     The detail is one line of valid Unicode, whatever names and texts it was made of: it can be written anywhere.
 
-    Training replaces such a recording and goes on (see :mod:`mulan.data.examples`).
+    Training replaces such a recording and goes on (see :mod:`mulan.data.reader`).
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:

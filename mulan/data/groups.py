@@ -10,7 +10,7 @@ import numpy as np
 from mulan.config.errors import MulanError
 from mulan.data.batch import Batch
 from mulan.data.errors import ReadingFailed
-from mulan.data.examples import MicroBatchReader
+from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Item, Schedule
 
 GROUP_BYTES = 2**26

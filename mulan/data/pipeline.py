@@ -4,6 +4,8 @@ Tasks, and not a pool of actors: what is running on a node that is lost is read 
 there are CPUs for, and the next execution runs in the processes of the one before.
 """
 
+import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
 from typing import Any, Protocol
@@ -13,11 +15,10 @@ import ray.data
 from ray.data import DataContext, Datasource, ExecutionOptions, ExecutionResources, ReadTask
 from ray.data.block import BlockAccessor, BlockMetadata
 
-from mulan.data.examples import MicroBatchReader
 from mulan.data.freed_memory import keep_freed_memory
 from mulan.data.groups import Groups, make_group
-from mulan.data.pacing import PauseBetweenSteps, give_way
-from mulan.private_ray.execution import call_at_each_step
+from mulan.data.reader import MicroBatchReader
+from mulan.private_ray.core import AtEachStep, call_at_each_step
 
 SEGMENT_GROUPS = 256
 """Groups of the first execution of Ray Data, which makes all of its tasks before the first one runs, 1,000 a second:
@@ -132,3 +133,27 @@ def _work(work: "ray.ObjectRef[Any]") -> tuple[Groups, MicroBatchReader, GroupSe
 def columns(block: Any) -> dict[str, Any]:
     """The columns of a block as NumPy arrays, without a copy where that can be."""
     return dict(BlockAccessor.for_block(block).to_numpy())
+
+
+_PAUSE_S = 0.05
+"""Short, since a reader that is done with a group waits for the scheduler to give it the next one."""
+_NICE = 15
+
+
+class PauseBetweenSteps(AtEachStep):
+    """A pause after each step of the scheduler.
+
+    That of Ray 2.60 steps also when there is nothing to do, and without end when every running task waits for room in
+    the output. These are the cores that the training workers need.
+    """
+
+    def step(self) -> None:
+        time.sleep(_PAUSE_S)
+
+
+def give_way() -> None:
+    """Puts this thread behind training workers on the same cores, at the nice value that Ray gives its own.
+
+    Linux keeps the value for each thread; an actor is made in one and called in another.
+    """
+    os.setpriority(os.PRIO_PROCESS, 0, max(_NICE, os.getpriority(os.PRIO_PROCESS, 0)))

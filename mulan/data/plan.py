@@ -11,7 +11,7 @@ import numpy as np
 
 from mulan.config.errors import MulanError
 from mulan.config.sections import Batch
-from mulan.data.draws import Permutation, permute, uniforms
+from mulan.data.randomness import Permutation, permute, uniforms
 from mulan.data.streams import Mix, Stream
 
 

@@ -16,11 +16,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mulan.data.batch import Batch
 from mulan.data.batch_server import Answer, start_batch_server
-from mulan.data.examples import MicroBatchReader
 from mulan.data.freed_memory import keep_freed_memory
 from mulan.data.groups import Groups, batches, group_size, make_group
-from mulan.data.pacing import give_way
-from mulan.data.pipeline import READERS_ENVIRONMENT, SEGMENT_GROUPS, columns
+from mulan.data.pipeline import READERS_ENVIRONMENT, SEGMENT_GROUPS, columns, give_way
+from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Item, Schedule
 
 GROUPS_AHEAD = 2

@@ -9,8 +9,8 @@ import pyarrow.compute as pc
 
 from mulan.config.recipe import Recipe
 from mulan.config.sections import SOURCES, SemiSupCon, Source
-from mulan.data.draws import Permutation
-from mulan.data.index import Corpus
+from mulan.data.corpus.index import Corpus
+from mulan.data.randomness import Permutation
 
 TRAIN = "train"
 """The split whose labels count."""
@@ -84,10 +84,3 @@ def labels_used(corpus: Corpus, section: SemiSupCon, *, seed: int) -> np.ndarray
         order = Permutation(len(labelled), seed=seed, purpose="labels used", key=())(np.arange(len(labelled)))
         used[labelled[order[: round(section.labels_used * len(labelled))]]] = True
     return used
-
-
-def label_names(corpus: Corpus, section: SemiSupCon) -> tuple[str, ...]:
-    """The corpus's labels, of all splits, in alphabetical order."""
-    tags = pc.unique(corpus.table["tags"].combine_chunks().flatten())
-    names: list[str] = pc.filter(tags, pc.starts_with(tags, section.tag_prefix)).to_pylist() if len(tags) else []
-    return tuple(sorted(names))

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tokenizers import Tokenizer
 
-from mulan.config.pretrained import PretrainedError, loading
 from mulan.config.sections import TextTower
-from mulan.data.weights_cache import weights_folder
+from mulan.storage.hub import PretrainedError, loading
+from mulan.storage.weights_cache import weights_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
 
 MOST_CHARACTERS = 20_000
 """Read of a text, since a tokenizer reads all of it before it cuts: 512 tokens are some 2,500 characters of English."""
@@ -76,7 +77,7 @@ def load_tokenizer(section: TextTower) -> Tokenizer | None:
 def whole_tokenizer(spec: str) -> "PreTrainedTokenizerBase":
     """A text encoder's tokenizer as ``transformers`` has it, cutting and padding behind the text.
 
-    Asks no hub beyond :func:`mulan.data.weights_cache.weights_folder`, and runs no code of the folder's.
+    Asks no hub beyond :func:`mulan.storage.weights_cache.weights_folder`, and runs no code of the folder's.
 
     Args:
         spec: as in ``text_tower.pretrained``.

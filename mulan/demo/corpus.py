@@ -12,15 +12,20 @@ from typing import Any
 import numpy as np
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
-from mulan.data import storage
+from mulan.config.errors import MulanError
+from mulan.data.corpus.index import INDEX_NAME
+from mulan.data.corpus.writing import Recording, write_corpus
 from mulan.data.freed_memory import keep_freed_memory
-from mulan.data.index import INDEX_NAME
-from mulan.data.shards import Recording, write_corpus
 from mulan.demo.annotations import CURATED, IN_THE_WILD, NoiseCounts, noisy_texts
 from mulan.demo.composition import Composition, Labels, compose
-from mulan.demo.errors import DemoCorpusError, RenderError
 from mulan.demo.genres import GENRES
-from mulan.demo.rendering import render_flac
+from mulan.demo.rendering import RenderError, render_flac
+from mulan.storage import filesystem
+
+
+class DemoCorpusError(MulanError):
+    """A demo corpus could not be built."""
+
 
 MANIFEST_NAME = "corpus.json"
 FORMAT = 6
@@ -203,13 +208,13 @@ def _is_complete(uri: str, parameters: dict[str, int]) -> bool:
     Raises:
         DemoCorpusError: something else is there.
     """
-    manifest_uri, has_index = storage.join(uri, MANIFEST_NAME), storage.exists(storage.join(uri, INDEX_NAME))
-    if not storage.exists(manifest_uri):
+    manifest_uri, has_index = filesystem.join(uri, MANIFEST_NAME), filesystem.exists(filesystem.join(uri, INDEX_NAME))
+    if not filesystem.exists(manifest_uri):
         if has_index:
             raise DemoCorpusError(f"{uri} holds a corpus that is not a demo corpus; choose another folder")
         return False
     try:
-        manifest = json.loads(storage.read_bytes(manifest_uri))
+        manifest = json.loads(filesystem.read_bytes(manifest_uri))
         made_with = manifest["parameters"]
     except (ValueError, KeyError, TypeError) as error:
         raise DemoCorpusError(f"{manifest_uri} is damaged; delete {uri} or choose another folder") from error
@@ -222,8 +227,8 @@ def _is_complete(uri: str, parameters: dict[str, int]) -> bool:
 
 def _clear(uri: str) -> None:
     """Removes what an interrupted build left."""
-    storage.remove(storage.join(uri, INDEX_NAME))
-    storage.remove_folder(storage.join(uri, "shards"))
+    filesystem.remove(filesystem.join(uri, INDEX_NAME))
+    filesystem.remove_folder(filesystem.join(uri, "shards"))
 
 
 def _manifest(parameters: dict[str, int], report: BuildReport) -> dict[str, Any]:
@@ -239,4 +244,4 @@ def _manifest(parameters: dict[str, int], report: BuildReport) -> dict[str, Any]
 
 
 def _write_manifest(uri: str, manifest: dict[str, Any]) -> None:
-    storage.write_atomically(storage.join(uri, MANIFEST_NAME), json.dumps(manifest, indent=2).encode())
+    filesystem.write_atomically(filesystem.join(uri, MANIFEST_NAME), json.dumps(manifest, indent=2).encode())

@@ -18,10 +18,15 @@ from numpy.typing import NDArray
 from symusic import Note as ScoreNote
 from symusic import Score, Synthesizer, Tempo, Track
 
+from mulan.config.errors import MulanError
 from mulan.demo.composition import Composition, Part
-from mulan.demo.errors import RenderError
 from mulan.demo.genres import MOODS
 from mulan.demo.soundfont import in_tune
+
+
+class RenderError(MulanError):
+    """A composition could not be rendered."""
+
 
 SOUNDFONT = Path(pretty_midi.__file__).parent / "TimGM6mb.sf2"
 RENDER_RATE_HZ = 44_100

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mulan.evaluation.metrics import RetrievalScores, TaggingScores, mean
-from mulan.evaluation.retrieval import text_to_music
-from mulan.evaluation.zero_shot import zero_shot_tagging
+from mulan.evaluation.zero_shot import text_to_music, zero_shot_tagging
 
 PERMUTATIONS = 20
 

@@ -15,15 +15,20 @@ import ray.data
 from ray.data import DataContext
 
 from mulan import MuLan
-from mulan.data import storage
-from mulan.data.audio import covering_windows
+from mulan.config.errors import MulanError
+from mulan.data.audio.windows import covering_windows
+from mulan.data.corpus.index import Corpus
+from mulan.data.corpus.records import parse_read
 from mulan.data.errors import BadRecording, TooManyBadRecordings
-from mulan.data.index import Corpus
-from mulan.data.retries import patiently
-from mulan.data.shards import parse_read
-from mulan.evaluation.errors import EvaluationError
-from mulan.model.audio_inputs import in_batches
-from mulan.model.pretrained import WINDOWS_AT_ONCE, unit_mean
+from mulan.model.inference.inputs import in_batches
+from mulan.model.inference.mulan import WINDOWS_AT_ONCE, unit_mean
+from mulan.storage import filesystem
+from mulan.storage.retries import patiently
+
+
+class EvaluationError(MulanError, ValueError):
+    """A split or a model that cannot be evaluated."""
+
 
 _RECORDINGS_PER_BLOCK = 16
 _FAULTS_SHOWN = 20
@@ -98,7 +103,7 @@ class _ReadRecordings:
         self._sample_rate_hz, self._window_samples, self._text_source = sample_rate_hz, window_samples, text_source
 
     def __call__(self, batch: dict[str, np.ndarray]) -> Iterator[dict[str, list[Any]]]:
-        reads = storage.read_ranges(list(batch["uri"]), batch["offset"].tolist(), batch["length"].tolist())
+        reads = filesystem.read_ranges(list(batch["uri"]), batch["offset"].tolist(), batch["length"].tolist())
         for row, read, has_texts in zip(batch["row"], reads, batch["has_texts"], strict=True):
             texts: list[str] = []
             try:
@@ -143,8 +148,8 @@ def _model(model_uri: str, fingerprint: str, device: str) -> MuLan:
 
 def _fingerprint(model_uri: str) -> str:
     """Changes when the model's weights are written anew."""
-    uri = storage.join(model_uri, "model.safetensors")
-    fs, path = storage.filesystem(uri)
+    uri = filesystem.join(model_uri, "model.safetensors")
+    fs, path = filesystem.url_to_fs(uri)
     return str(patiently(f"{uri} cannot be read", fs.checksum, path))
 
 

@@ -9,14 +9,12 @@ from typing import Any
 import numpy as np
 
 from mulan import MuLan
-from mulan.data.index import Corpus
+from mulan.data.corpus.index import Corpus
 from mulan.evaluation.control import Control, mean_over_categories, shuffled_control
-from mulan.evaluation.embed import EmbeddedSplit, embed_split
-from mulan.evaluation.errors import EvaluationError
-from mulan.evaluation.examples import ExampleQuery, best_hits, typical_queries
+from mulan.evaluation.embed import EmbeddedSplit, EvaluationError, embed_split
+from mulan.evaluation.example_queries import ExampleQuery, best_hits, typical_queries
 from mulan.evaluation.metrics import RetrievalScores, TaggingScores
-from mulan.evaluation.retrieval import QUERY_SOURCE, queries_and_gold, text_to_music
-from mulan.evaluation.zero_shot import vocabulary, zero_shot_tagging
+from mulan.evaluation.zero_shot import QUERY_SOURCE, queries_and_gold, text_to_music, vocabulary, zero_shot_tagging
 
 
 @dataclass(frozen=True, eq=False)

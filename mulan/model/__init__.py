@@ -1,1 +1,1 @@
-"""The network: log-mel front end, audio and text towers, the joint model, and exported models."""
+"""The networks: front ends, towers, the models of each objective, and exported models."""

@@ -1,18 +1,28 @@
 """Waveforms to one vector each: augmentation, front end, SpecAugment and an audio tower (MuLan §3.2)."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
-from mulan.config import audio_sections
-from mulan.config.audio_sections import MelFrontEnd
+from mulan.config import audio
+from mulan.config.audio import MelFrontEnd
 from mulan.config.recipe import Recipe
-from mulan.model.audio_towers import audio_tower as build_audio_tower
-from mulan.model.augmentation import WaveformAugmentation
-from mulan.model.front_end import SpecAugment
-from mulan.model.front_end import front_end as build_front_end
-from mulan.model.precision import Precision, tower_autocast
+from mulan.model.audio.augmentation import WaveformAugmentation
+from mulan.model.audio.front_end import SpecAugment
+from mulan.model.audio.front_end import front_end as build_front_end
+from mulan.model.towers.audio import audio_tower as build_audio_tower
 from mulan.model.warm_start import warm_start
+
+Precision = Literal["float32", "bf16"]
+
+
+def tower_autocast(device: torch.device, precision: Precision) -> AbstractContextManager[None]:
+    """In ``bf16``, matrix products and convolutions compute in bfloat16; weights stay float32."""
+    # no cache of cast weights: each is used once, and under ZeRO stage 3 its storage is gone after its layer
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16", cache_enabled=False)
 
 
 class AudioEncoder(nn.Module):
@@ -23,9 +33,9 @@ class AudioEncoder(nn.Module):
         *,
         sample_rate_hz: int,
         window_samples: int,
-        front_end: audio_sections.FrontEnd,
-        audio_tower: audio_sections.AudioTower,
-        augmentation: audio_sections.Augmentation | None = None,
+        front_end: audio.FrontEnd,
+        audio_tower: audio.AudioTower,
+        augmentation: audio.Augmentation | None = None,
         precision: Precision = "float32",
     ) -> None:
         """Draws all weights from torch's default generator; loads none, whatever the tower's section names.

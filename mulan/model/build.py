@@ -1,11 +1,11 @@
 """The model of a recipe."""
 
 from mulan.config.recipe import Recipe
-from mulan.model.fusion import FusionModel, build_fusion_model
 from mulan.model.joint import JointModel, build_joint_model
+from mulan.model.mulap import FusionModel, build_fusion_model
 from mulan.model.tagging import TaggingModel, build_tagging_model
-from mulan.model.text_tower import TextTower
-from mulan.model.view_model import ViewModel, build_view_model
+from mulan.model.towers.text import TextTower
+from mulan.model.views import ViewModel, build_view_model
 
 Model = JointModel | ViewModel | FusionModel | TaggingModel
 

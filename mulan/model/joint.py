@@ -1,30 +1,15 @@
 """The joint model: two towers that end in the same space of unit vectors (MuLan §3.1)."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from mulan.config.recipe import Recipe
-from mulan.model.audio_encoder import AudioEncoder
-from mulan.model.precision import Precision, tower_autocast
-from mulan.model.text_lengths import LengthGroup
-from mulan.model.text_tower import TextTower
-from mulan.model.view_head import ViewHead, unit_rows
-
-
-class Embeddings(NamedTuple):
-    """What terms over the global batch see of m pairs; None where no term reads it."""
-
-    audio: Tensor | None
-    """float32 [m, d], unit rows: the first view of each recording in the space that it shares with texts."""
-    text: Tensor | None
-    """float32 [m, d], unit rows."""
-    temperature: Tensor | None
-    """Of audio against text; float32 scalar in (0, 1)."""
-    views: Tensor | None = None
-    """float32 [m, views, p], unit rows: every view in the space of the views' own projection head."""
+from mulan.model.audio_encoder import AudioEncoder, Precision, tower_autocast
+from mulan.model.outputs import Embeddings, unit_rows
+from mulan.model.towers.text import LengthGroup, TextTower
+from mulan.model.views import ViewHead
 
 
 class Temperature(nn.Module):
@@ -86,7 +71,7 @@ class JointModel(nn.Module):
             waveform: int16 or float in [-1, 1], [m, views, window_samples]. Without a head for views there is one.
             token_ids: int64 [m, L].
             attention_mask: int64 [m, L], 1 for tokens and 0 for padding.
-            groups: of :func:`mulan.model.text_lengths.length_groups`, their rows on the device of the token ids.
+            groups: of :func:`mulan.model.towers.text.length_groups`, their rows on the device of the token ids.
         """
         pooled = self.audio_encoder(waveform.flatten(0, 1)).unflatten(0, waveform.shape[:2])
         audio = unit_rows(self.audio_projection(pooled[:, 0]))

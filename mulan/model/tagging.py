@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mulan.config.recipe import Recipe
 from mulan.model.audio_encoder import AudioEncoder
-from mulan.model.folder import TaggerConfig, write_model
+from mulan.model.inference.files import TaggerConfig, write_model
 
 
 class TaggingModel(nn.Module):

@@ -12,14 +12,14 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
 
-from mulan.config.audio_sections import AstTower, AudioTower, FrontEnd, KaldiFrontEnd
-from mulan.config.pretrained import AST_CHECKPOINT, Needed, PretrainedError, loading
-from mulan.config.section import Section
-from mulan.data import storage
-from mulan.data.weights_cache import on_this_machine, weights_folder
-from mulan.model.audio_towers import AnyAudioTower, AstAudioTower
-from mulan.model.folder import CONFIG, WEIGHTS, EncoderConfig, TaggerConfig, config_faults
-from mulan.model.loading import load_network
+from mulan.config.audio import AstTower, AudioTower, FrontEnd, KaldiFrontEnd
+from mulan.config.base import Section
+from mulan.model.inference.files import CONFIG, WEIGHTS, EncoderConfig, TaggerConfig, config_faults
+from mulan.model.towers.audio import AnyAudioTower, AstAudioTower
+from mulan.model.towers.pretrained_networks import load_network
+from mulan.storage import filesystem
+from mulan.storage.hub import AST_CHECKPOINT, Needed, PretrainedError, loading
+from mulan.storage.weights_cache import on_this_machine, weights_folder
 
 TRUNK = "audio_encoder.tower."
 """What the names of the audio tower's weights begin with in an exported model."""
@@ -141,8 +141,8 @@ def _load_trunk(tower: AnyAudioTower, section: AudioTower, front_end: FrontEnd, 
     spec = section.pretrained
     try:
         folder = on_this_machine(spec, _EXPORTED)
-        config = _exported_config(storage.read_bytes(storage.join(folder, CONFIG)))
-        weights = safetensors.torch.load(storage.read_bytes(storage.join(folder, WEIGHTS)))
+        config = _exported_config(filesystem.read_bytes(filesystem.join(folder, CONFIG)))
+        weights = safetensors.torch.load(filesystem.read_bytes(filesystem.join(folder, WEIGHTS)))
     except ValidationError as error:
         raise PretrainedError(spec, config_faults(error), _TRUNK_REMEDY) from error
     except PretrainedError:

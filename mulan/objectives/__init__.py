@@ -1,1 +1,1 @@
-"""Loss terms over the global batch, how they are summed, and the collectives they need."""
+"""Loss terms over the global batch and over single micro-batches."""

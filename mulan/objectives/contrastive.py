@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from mulan.objectives.collectives import gather, world
+from mulan.distributed.collectives import gather, world
 from mulan.objectives.tiles import as_they_are, covering, log_sums, products, push, rows_of_tiles
 
 

@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 
 from mulan.config.sections import LossWeights
-from mulan.model.fusion import Predictions
+from mulan.model.outputs import Predictions
 
 
 def masked_language_loss(token_logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -25,8 +25,8 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from mulan.config.sections import SemiSupCon
+from mulan.distributed.collectives import gather, world
 from mulan.objectives import tiles
-from mulan.objectives.collectives import gather, world
 from mulan.objectives.tiles import as_they_are, log_sums, products, push, rows_of_tiles
 
 

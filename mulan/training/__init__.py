@@ -1,1 +1,1 @@
-"""Training: the step, the engine (DeepSpeed), the loop, checkpoints, and the fit (Ray Train)."""
+"""The training algorithm: the step, its engines, the loop and validation. It knows neither storage nor launcher."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from mulan.data.batch import Batch, Replaced
 from mulan.data.schedule import Schedule
-from mulan.objectives.collectives import gather_objects
+from mulan.distributed.collectives import gather_objects
 
 
 @dataclass(frozen=True)

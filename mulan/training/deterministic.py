@@ -26,7 +26,12 @@ from contextlib import contextmanager
 
 import torch
 
-from mulan.training.errors import NotDeterministic
+from mulan.config.errors import MulanError
+
+
+class NotDeterministic(MulanError):
+    """A model has an operation without a deterministic kernel, where the recipe asks for such kernels alone."""
+
 
 _REFUSED = " does not have a deterministic implementation"
 """Follows the operation's name where PyTorch refuses it."""

@@ -4,15 +4,43 @@ Every worker is given the same numbers, those of the first one, so that all of t
 """
 
 import dataclasses
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypedDict
 
+from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe
-from mulan.training.checkpoint import Progress
-from mulan.training.errors import EmbeddingsCollapsed, NonFiniteStep
-from mulan.training.findings import Finding
-from mulan.training.fixed_point import term_limit
+from mulan.distributed.fixed_point import term_limit
+from mulan.training.state import Progress
+
+
+class NonFiniteStep(MulanError):
+    """The loss or the gradient of a step is not finite. The weights are those of the step before."""
+
+
+class EmbeddingsCollapsed(MulanError):
+    """The contrastive term stays where it is when all embeddings are the same."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Of one step."""
+
+    step: int
+    sentence: str
+    """What was found, and what is done about it."""
+    values: Mapping[str, float]
+    """What was measured."""
+    recordings: Sequence[Sequence[str]]
+    """Their ids, of each micro-batch of the global batch."""
+
+    def to_json(self) -> str:
+        """As it stands in a run's folder; what is not finite as ``"nan"``, ``"inf"`` or ``"-inf"``."""
+        values = {name: value if math.isfinite(value) else str(value) for name, value in self.values.items()}
+        return json.dumps(vars(self) | {"values": values}, indent=1)
+
 
 COLLAPSE_MARGIN = 0.01
 """Of the term's value when all embeddings are the same: how near to it a term counts as collapsed."""
@@ -30,7 +58,7 @@ def collapsed_loss(pairs: int) -> float:
 
 
 class Counts(TypedDict):
-    """Fields of :class:`mulan.training.checkpoint.Progress`."""
+    """Fields of :class:`mulan.training.state.Progress`."""
 
     updates_skipped: int
     collapsed_steps: int
@@ -99,7 +127,7 @@ class HealthWatch:
         )
 
     def counts(self) -> Counts:
-        """As they stand in :class:`mulan.training.checkpoint.Progress`."""
+        """As they stand in :class:`mulan.training.state.Progress`."""
         return {"updates_skipped": self._skipped, "collapsed_steps": self._collapsed, "findings": self._told}
 
     def _collapsed_steps(self, step: int, measured: Mapping[str, float]) -> int:

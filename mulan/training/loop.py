@@ -10,14 +10,14 @@ from mulan.config.recipe import Recipe
 from mulan.data.batch import Batch, Replaced
 from mulan.data.errors import TooManyBadRecordings
 from mulan.data.schedule import Schedule
-from mulan.data.storage_errors import StorageError
-from mulan.training.batch_norm import RunningStatistics
+from mulan.distributed.batch_norm import RunningStatistics
+from mulan.storage.errors import StorageError
 from mulan.training.batch_source import BatchSource
-from mulan.training.checkpoint import Progress
-from mulan.training.engine import Engine
+from mulan.training.engines.base import Engine
 from mulan.training.health import HealthWatch
-from mulan.training.learning_rate import learning_rate
-from mulan.training.reports import Reports
+from mulan.training.observer import Reports
+from mulan.training.optimizer import learning_rate
+from mulan.training.state import Progress
 from mulan.training.step import training_step
 from mulan.training.validation import validate
 

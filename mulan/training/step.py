@@ -18,16 +18,15 @@ import torch
 from mulan.config.recipe import Recipe
 from mulan.config.sections import LossWeights, Train
 from mulan.data.batch import Batch
-from mulan.data.draws import torch_seed
-from mulan.model.joint import Embeddings
-from mulan.objectives.collectives import gather
-from mulan.objectives.logistic_regression import tagging_loss
+from mulan.data.randomness import torch_seed
+from mulan.distributed.batch_norm import RunningStatistics
+from mulan.distributed.collectives import gather
+from mulan.model.device_batch import DeviceBatch
+from mulan.model.outputs import Embeddings
 from mulan.objectives.mulap import mulap_terms
-from mulan.objectives.objective import global_terms, weighted_sum
+from mulan.objectives.objective import global_terms, tagging_loss, weighted_sum
 from mulan.objectives.semisupcon import Labels
-from mulan.training.batch_norm import RunningStatistics
-from mulan.training.engine import Engine
-from mulan.training.transfer import DeviceBatch
+from mulan.training.engines.base import Engine
 
 
 def training_step(

@@ -9,11 +9,24 @@ import torch
 from mulan.config.recipe import Recipe
 from mulan.data.batch import Batch
 from mulan.data.schedule import Phase
+from mulan.distributed.collectives import gather, gather_objects
 from mulan.evaluation.metrics import gold_ranks, retrieval_scores, tagging_scores
-from mulan.model.fusion import Predictions
-from mulan.objectives.collectives import gather, gather_objects
-from mulan.training.engine import Engine
-from mulan.training.transfer import DeviceMasks
+from mulan.model.device_batch import DeviceMasks
+from mulan.model.outputs import Predictions
+from mulan.training.engines.base import Engine
+
+
+def headline(recipe: Recipe) -> tuple[str, str]:
+    """The score that runs are compared by, higher being better: its name among the scores of a validation, and as a
+    person reads it."""
+    weights = recipe.loss.weights
+    if weights.tagging:
+        return "map", "mAP"
+    if weights.atm:
+        return "atm_accuracy", "matching accuracy"
+    if weights.mlm:
+        return "mlm_accuracy", "masked-token accuracy"
+    return ("mam_r2", "masked-audio R2") if weights.mam else ("recall10", "recall@10")
 
 
 def validate(recipe: Recipe, engine: Engine, batches: Iterable[Batch]) -> dict[str, float]:

@@ -3,19 +3,33 @@
 from collections.abc import Callable, Iterator
 
 import torch
+import torch._inductor.config
 
 from mulan.config.recipe import Recipe
 from mulan.data.batch import Batch
 from mulan.data.freed_memory import keep_freed_memory
 from mulan.data.schedule import Schedule
-from mulan.model.build import build_model
-from mulan.training.checkpoint import Checkpoint, Progress, weights
-from mulan.training.compiled import compile_towers
+from mulan.model.build import Model, build_model
+from mulan.model.joint import JointModel
+from mulan.model.mulap import FusionModel
 from mulan.training.deterministic import deterministic_kernels
-from mulan.training.engine import CheckpointedEngine
-from mulan.training.exact_engine import engine_of
+from mulan.training.engines.base import CheckpointedEngine
+from mulan.training.engines.exact import engine_of
 from mulan.training.loop import train
-from mulan.training.reports import Reports
+from mulan.training.observer import Reports
+from mulan.training.state import Checkpoint, Progress, weights
+
+
+def compile_towers(model: Model) -> None:
+    """Compiles, in place and at their first use, the audio network and the text encoder; names of weights stay.
+
+    Random numbers stay torch's own: gradient caching runs a micro-batch again and must meet the same dropout, and the
+    compiler's own numbers differ between a forward with and one without gradient.
+    """
+    torch._inductor.config.fallback_random = True
+    model.audio_encoder.tower.compile()
+    if isinstance(model, JointModel | FusionModel):
+        model.text_tower.encoder.compile()
 
 
 def train_worker(

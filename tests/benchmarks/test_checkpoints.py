@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from mulan.benchmarks.checkpoints import bench_checkpoint
-from mulan.config.recipe import load_recipe
-from mulan.config.recipes import named_recipes
+from mulan.recipes.registry import load_recipe, named_recipes
 
 
 @pytest.mark.long(group="whole")

@@ -9,9 +9,9 @@ from mulan.benchmarks.chords import RATE_HZ, SECONDS, chords
 from mulan.benchmarks.data import GOALS, bench_data
 from mulan.benchmarks.data_process import ALONE, LOADERS, check
 from mulan.benchmarks.data_streams import decode_alone, reader_alone
-from mulan.config.recipe import Recipe, load_recipe
-from mulan.config.recipes import named_recipes
-from mulan.data.examples import MicroBatchReader
+from mulan.config.recipe import Recipe
+from mulan.data.reader import MicroBatchReader
+from mulan.recipes.registry import load_recipe, named_recipes
 from tests.sounds import flac
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from mulan.benchmarks import loss as bench
+from mulan.benchmarks.baselines import untiled_loss
 from mulan.benchmarks.loss import Request, Rows, bench_loss, gradients, in_processes, relative_difference, unit_rows
 from mulan.benchmarks.measure import in_fresh_process
-from mulan.benchmarks.untiled import untiled_loss
 from mulan.objectives import tiles
 from mulan.objectives.contrastive import contrastive_loss
 

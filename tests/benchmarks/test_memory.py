@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from mulan.benchmarks.memory import activation_bytes, kept_bytes
-from mulan.config import mulan_recipes
-from mulan.config.recipes import named_recipes
+from mulan.recipes import mulan as recipes
+from mulan.recipes.registry import named_recipes
 
 
 def test_what_a_graph_keeps_is_counted_once_and_without_weights() -> None:
@@ -32,6 +32,6 @@ def test_the_slope_is_that_of_one_more_pair() -> None:
 
 @pytest.mark.parametrize("name", ["m_resnet50", "m_ast"])
 def test_recipes_state_what_is_counted(name: str) -> None:
-    told = re.findall(r"(\d\.\d\d)\s+GB", getattr(mulan_recipes, name).__doc__ or "")
+    told = re.findall(r"(\d\.\d\d)\s+GB", getattr(recipes, name).__doc__ or "")
     counted = activation_bytes(named_recipes()[name])
     assert [f"{counted['audio'] / 1e9:.2f}", f"{counted['text'] / 1e9:.2f}"] == told

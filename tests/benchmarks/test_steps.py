@@ -9,8 +9,8 @@ import pytest
 
 from mulan.benchmarks.step_process import Job, read
 from mulan.benchmarks.steps import ENGINES, bench_step, flops_of_a_pair
-from mulan.config.recipe import Recipe, load_recipe
-from mulan.config.recipes import named_recipes
+from mulan.config.recipe import Recipe
+from mulan.recipes.registry import load_recipe, named_recipes
 
 
 def miniature(name: str, *settings: str, uri: str | None = None) -> Recipe:

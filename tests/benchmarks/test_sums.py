@@ -4,8 +4,7 @@ import pytest
 
 from mulan.benchmarks.sums import bench_sums
 from mulan.benchmarks.sums_process import with_sums
-from mulan.config.recipe import load_recipe
-from mulan.config.recipes import named_recipes
+from mulan.recipes.registry import load_recipe, named_recipes
 
 
 @pytest.mark.long(group="whole")

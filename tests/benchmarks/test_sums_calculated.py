@@ -19,10 +19,10 @@ from mulan.benchmarks.sums_calculated import (
     plain_step_s,
     sent,
 )
-from mulan.config.recipe import Recipe, load_recipe
-from mulan.config.recipes import named_recipes
-from mulan.training import fixed_point
-from mulan.training.fixed_point import FixedPointSum, norm_over_workers, to_float
+from mulan.config.recipe import Recipe
+from mulan.distributed import fixed_point
+from mulan.distributed.fixed_point import FixedPointSum, norm_over_workers, to_float
+from mulan.recipes.registry import load_recipe, named_recipes
 
 NUMBERS = 2**15
 

@@ -7,8 +7,8 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from mulan.data.shards import write_corpus
-from mulan.training.run import Run
+from mulan.data.corpus.writing import write_corpus
+from mulan.runs.run import Run
 from tests.chaos.growth import Growth
 from tests.chaos.scenarios import (
     Size,

@@ -12,7 +12,8 @@ from typing import Any
 
 import psutil
 
-from mulan.training.run import JsonLinesTail, Run
+from mulan.runs.run import Run
+from mulan.storage.jsonl import JsonLinesTail
 from tests.nodes import ENVIRONMENT, Cluster
 
 KINDS = {

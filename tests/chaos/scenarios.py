@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from mulan.config.recipe import Recipe
-from mulan.data.examples import MicroBatchReader
+from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Phase
+from mulan.runs.checkpoint_list import checkpoints
+from mulan.runs.run import Run
 from mulan.training.batch_source import consumed_checksum
-from mulan.training.checkpoint_list import checkpoints
-from mulan.training.run import Run
 from tests.chaos.growth import Growth, Samples
 from tests.chaos.job import Job, Watch
 from tests.chaos.strikes import STEP_LIMIT_S, Cost, Strike, run_under

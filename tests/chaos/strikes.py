@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from mulan.training.temporary import _PREFIX
+from mulan.storage.local import _PREFIX
 from tests.chaos.job import Job, Watch
 from tests.waiting import wait_until
 

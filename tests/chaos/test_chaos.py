@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from mulan.training.run import Run, read_lines
+from mulan.runs.run import Run
+from mulan.storage.jsonl import read_lines
 from tests.chaos.scenarios import (
     Size,
     assert_nothing_lost,

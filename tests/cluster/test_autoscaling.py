@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mulan.training.run import Run
+from mulan.runs.run import Run
 from tests.autoscaling import Autoscaled, NodeType, autoscaled
 from tests.chaos.job import Watch
 from tests.nodes import ENVIRONMENT, RAY

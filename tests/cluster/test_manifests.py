@@ -22,8 +22,7 @@ from ray.autoscaler.v2.instance_manager.config import InstanceReconcileConfig
 
 from jobs.attempt import USERS_FAULT
 from mulan.config.errors import MulanError
-from mulan.config.recipe import load_recipe
-from mulan.config.recipes import named_recipes
+from mulan.recipes.registry import load_recipe, named_recipes
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "cluster"

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mulan.config.miniature import MINILM
-from mulan.training.run import Run
+from mulan.recipes.miniature import MINILM
+from mulan.runs.run import Run
 from tests import nodes
 from tests.nodes import ENVIRONMENT, RAY, ROOT
 

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from mulan.config.audio_sections import AstTower, ResNetTower
+from mulan.config.audio import AstTower, ResNetTower
 from mulan.config.errors import RecipeError
-from mulan.config.recipe import Recipe, differing_fields, load_recipe, recipe_from_toml
-from mulan.config.recipes import named_recipes
+from mulan.config.recipe import Recipe, differing_fields, recipe_from_toml
+from mulan.recipes.registry import load_recipe, named_recipes
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "recipes"
 

@@ -5,14 +5,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from mulan.config.recipe import load_recipe
-from mulan.config.recipes import named_recipes
 from mulan.config.sections import Batch, LossWeights, Mulap
 from mulan.data.batch import Masks
 from mulan.data.masking import Masking
 from mulan.data.plan import Plan
 from mulan.data.streams import Mix, Stream
 from mulan.data.text import Vocabulary
+from mulan.recipes.registry import load_recipe, named_recipes
 
 PAIRS, TOKENS, SEGMENTS = 16, 24, 6
 PADDING, UNKNOWN, CLS, SEP, MASK = range(5)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mulan.config.sections import SOURCES, Batch, Source, SourceRatio
-from mulan.data.draws import Permutation
 from mulan.data.plan import Plan, PlanError
+from mulan.data.randomness import Permutation
 from mulan.data.streams import Mix, Stream
 
 ROWS: dict[Source, np.ndarray] = {

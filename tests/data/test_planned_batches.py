@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import ray
 
-from mulan.config.recipe import Recipe, load_recipe
-from mulan.config.recipes import named_recipes
+from mulan.config.recipe import Recipe
 from mulan.data import groups
 from mulan.data.batch import Batch
 from mulan.data.errors import ReadingFailed
-from mulan.data.examples import MicroBatchReader
 from mulan.data.planned_batches import NoData, Source, planned_batches, start_source
+from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Item, Phase, Schedule
-from mulan.data.storage_errors import StorageRefused
+from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.storage.errors import StorageRefused
 from tests.data.same_batches import assert_equal
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")

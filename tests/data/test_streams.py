@@ -7,12 +7,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mulan.config.recipe import Recipe, load_recipe
-from mulan.config.recipes import named_recipes
+from mulan.config.recipe import Recipe
 from mulan.config.sections import SOURCES, SemiSupCon
-from mulan.data.index import SCHEMA, SPLITS, Corpus
+from mulan.data.corpus.index import SCHEMA, SPLITS, Corpus
+from mulan.data.labels import label_names
 from mulan.data.plan import Plan, PlanError
-from mulan.data.streams import Mix, Stream, label_names, labels_used, mix
+from mulan.data.streams import Mix, Stream, labels_used, mix
+from mulan.recipes.registry import load_recipe, named_recipes
 
 TAGS = ("genre:jazz", "genre:rock", "mood:calm", "夜曲", "instrument:koto")
 

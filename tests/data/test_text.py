@@ -10,10 +10,6 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from mulan.config.miniature import MINILM
-from mulan.config.pretrained import PretrainedError, pretrained_folder
-from mulan.config.recipe import load_recipe
-from mulan.config.recipes import named_recipes
 from mulan.config.sections import Batch, TextTower
 from mulan.data.masking import Masking
 from mulan.data.plan import Plan
@@ -27,6 +23,9 @@ from mulan.data.text import (
     tokenize,
     whole_tokenizer,
 )
+from mulan.recipes.miniature import MINILM
+from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.storage.hub import PretrainedError, pretrained_folder
 from tests.model.encoders import save_tokenizer
 
 

@@ -11,12 +11,11 @@ import psutil
 import pytest
 import soundfile
 
-from mulan.data.index import Corpus
-from mulan.data.shards import read_record
+from mulan.data.corpus.index import Corpus
+from mulan.data.corpus.records import read_record
 from mulan.demo.composition import Composition
-from mulan.demo.corpus import MAX_ATTEMPTS, build_corpus, draw_slots
-from mulan.demo.errors import DemoCorpusError, RenderError
-from mulan.demo.rendering import render_flac
+from mulan.demo.corpus import MAX_ATTEMPTS, DemoCorpusError, build_corpus, draw_slots
+from mulan.demo.rendering import RenderError, render_flac
 
 pytestmark = pytest.mark.processes
 

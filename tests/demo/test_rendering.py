@@ -8,9 +8,8 @@ import pytest
 import soundfile
 
 from mulan.demo.composition import Composition, Labels, Note, Part, compose
-from mulan.demo.errors import RenderError
 from mulan.demo.genres import GENRES
-from mulan.demo.rendering import SAMPLE_RATE_HZ, render_flac, render_stems
+from mulan.demo.rendering import SAMPLE_RATE_HZ, RenderError, render_flac, render_stems
 
 WINDOW = 3 * SAMPLE_RATE_HZ
 

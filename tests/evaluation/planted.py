@@ -5,9 +5,8 @@ import numpy as np
 from mulan.evaluation.control import shuffled_control
 from mulan.evaluation.embed import EmbeddedSplit
 from mulan.evaluation.evaluate import Evaluation
-from mulan.evaluation.examples import best_hits, typical_queries
-from mulan.evaluation.retrieval import queries_and_gold, text_to_music
-from mulan.evaluation.zero_shot import vocabulary, zero_shot_tagging
+from mulan.evaluation.example_queries import best_hits, typical_queries
+from mulan.evaluation.zero_shot import queries_and_gold, text_to_music, vocabulary, zero_shot_tagging
 
 VOCABULARY = {
     "genre": ("ambient", "celtic", "classical", "country", "electronic", "hip hop", "jazz", "latin", "reggae", "rock"),

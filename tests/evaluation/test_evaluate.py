@@ -8,18 +8,18 @@ import pytest
 import torch
 
 from mulan import MuLan
-from mulan.config.audio_sections import ResNetTower, VggishFrontEnd
-from mulan.config.miniature import MINILM
+from mulan.config.audio import ResNetTower, VggishFrontEnd
 from mulan.config.recipe import Recipe
 from mulan.config.sections import Data, TextTower
+from mulan.data.corpus.index import Corpus
+from mulan.data.corpus.records import read_record
+from mulan.data.corpus.writing import write_corpus
 from mulan.data.errors import TooManyBadRecordings
-from mulan.data.index import Corpus
-from mulan.data.shards import read_record, write_corpus
-from mulan.evaluation.embed import EmbeddedSplit, embed_split
-from mulan.evaluation.errors import EvaluationError
+from mulan.evaluation.embed import EmbeddedSplit, EvaluationError, embed_split
 from mulan.evaluation.evaluate import evaluate
+from mulan.model.inference.mulan import export_model
 from mulan.model.joint import build_joint_model
-from mulan.model.pretrained import export_model
+from mulan.recipes.miniature import MINILM
 from tests.conftest import tone_recording
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")

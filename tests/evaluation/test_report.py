@@ -16,8 +16,7 @@ from mulan.config.errors import RecipeError
 from mulan.config.recipe import Recipe
 from mulan.evaluation.control import shuffled_control
 from mulan.evaluation.evaluate import Evaluation
-from mulan.evaluation.report import write_report
-from mulan.evaluation.summary import print_summary
+from mulan.evaluation.report import print_summary, write_report
 from tests.evaluation.planted import VOCABULARY, planted_evaluation, training_lines
 
 SECONDS = {"corpus": 312.0, "train": 655.25, "evaluate": 48.7}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mulan.data.index import SCHEMA
+from mulan.data.corpus.index import SCHEMA
 from tests.audio_files import apev2, id3v1, id3v2, mp3
 from tests.encodings import by_ffmpeg, by_libsndfile
 from tests.fuzz.checksums import mend_ogg

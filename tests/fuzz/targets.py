@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from mulan.config.sections import SOURCES
-from mulan.data.audio import decode_recording, decode_window, duration_s
+from mulan.data.audio.windows import decode_recording, decode_window, duration_s
+from mulan.data.corpus.adoption import index_shards
+from mulan.data.corpus.index import INDEX_NAME, SPLITS, Corpus
+from mulan.data.corpus.records import Record, parse_record, read_record
 from mulan.data.errors import BadRecording, CorpusError, DecodeError
-from mulan.data.index import INDEX_NAME, SPLITS, Corpus
-from mulan.data.shards import Record, index_shards, parse_record, read_record
 from tests.fuzz import seeds
 from tests.fuzz.checksums import mend_ogg, mend_tar
 from tests.fuzz.mutations import mutated

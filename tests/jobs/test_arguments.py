@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from jobs.arguments import end
-from mulan.config.recipe import load_recipe, recipe_from_toml
-from mulan.config.recipes import named_recipes
-from mulan.training.run import Run
+from mulan.config.recipe import recipe_from_toml
+from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.runs.run import Run
 
 ROOT = Path(__file__).parents[2]
 

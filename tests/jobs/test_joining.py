@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from jobs import joining
-from mulan.config.recipe import load_recipe
-from mulan.config.recipes import named_recipes
-from mulan.training.checkpoint import Progress, write_checkpoint
-from mulan.training.run import Run
+from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.runs.checkpoint import write_checkpoint
+from mulan.runs.run import Run
+from mulan.training.state import Progress
 
 
 def test_a_dry_run_starts_no_ray_and_a_finished_run_needs_nothing(

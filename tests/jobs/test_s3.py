@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from mulan.config.miniature import MINILM
-from mulan.config.pretrained import pretrained_folder
-from mulan.config.recipe import load_recipe
-from mulan.config.recipes import named_recipes
-from mulan.training.run import Run
+from mulan.recipes.miniature import MINILM
+from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.runs.run import Run
+from mulan.storage.hub import pretrained_folder
 from tests.conftest import S3
 from tests.processes import run_in_processes
 from tests.s3_proxy import INTERNAL_ERROR, SLOW_DOWN, Cut, Delay, FaultyS3

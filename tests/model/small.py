@@ -4,14 +4,14 @@ import torch
 from transformers import BertConfig, BertModel
 
 from mulan.benchmarks.drawn import drawn_batch
-from mulan.config.audio_sections import AstTower, ResNetTower, VggishFrontEnd
-from mulan.config.miniature import MINILM
-from mulan.config.recipe import Recipe, load_recipe
-from mulan.config.recipes import named_recipes
+from mulan.config.audio import AstTower, ResNetTower, VggishFrontEnd
+from mulan.config.recipe import Recipe
 from mulan.config.sections import Data, TextTower
-from mulan.model.fusion import FusionModel, build_fusion_model
-from mulan.model.text_tower import TextTower as TextEncoder
-from mulan.training.transfer import DeviceBatch, to_device
+from mulan.model.device_batch import DeviceBatch, to_device
+from mulan.model.mulap import FusionModel, build_fusion_model
+from mulan.model.towers.text import TextTower as TextEncoder
+from mulan.recipes.miniature import MINILM
+from mulan.recipes.registry import load_recipe, named_recipes
 
 RESNET = ResNetTower(layer="basic", stem_channels=4, stem_stride=2, stage_channels=(4, 8), stage_depths=(1, 1))
 AST = AstTower(hidden_size=16, layers=1, heads=2, feed_forward_size=32, patch_size=8, patch_stride=6)

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from mulan.config.audio_sections import KaldiFrontEnd
+from mulan.config.audio import KaldiFrontEnd
 from mulan.config.recipe import Recipe
+from mulan.model.audio.front_end import KaldiLogMel, LogMel
 from mulan.model.audio_encoder import AudioEncoder
-from mulan.model.front_end import KaldiLogMel, LogMel
 
 KALDI = KaldiFrontEnd(mel_channels=20, frequency_mask_bins=5, time_mask_frames=10)
 

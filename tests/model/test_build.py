@@ -1,13 +1,13 @@
 import pytest
 
-from mulan.config.recipe import Recipe, load_recipe
-from mulan.config.recipes import named_recipes
+from mulan.config.recipe import Recipe
 from mulan.config.sections import TextTower
 from mulan.model.build import Model, build_model
-from mulan.model.fusion import FusionModel
 from mulan.model.joint import JointModel
+from mulan.model.mulap import FusionModel
 from mulan.model.tagging import TaggingModel
-from mulan.model.view_model import ViewModel
+from mulan.model.views import ViewModel
+from mulan.recipes.registry import load_recipe, named_recipes
 from tests.model.small import tiny_text_tower
 
 

@@ -5,13 +5,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mulan.config.audio_sections import AstTower, ResNetTower
-from mulan.config.miniature import MINILM
-from mulan.config.pretrained import PretrainedError, pretrained_folder
+from mulan.config.audio import AstTower, ResNetTower
 from mulan.config.recipe import Recipe
 from mulan.config.sections import Loss, LossWeights, SemiSupCon
 from mulan.model.joint import JointModel, Temperature, build_joint_model
-from mulan.model.text_lengths import length_groups
+from mulan.model.towers.text import length_groups
+from mulan.recipes.miniature import MINILM
+from mulan.storage.hub import PretrainedError, pretrained_folder
 from tests.model.small import AST, RESNET, small_recipe, tiny_text_tower
 from tests.model.waits import HostWaits
 

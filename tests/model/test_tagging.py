@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 import mulan
 from mulan.config.recipe import Recipe
 from mulan.config.sections import Tagging, TextTower
-from mulan.model.folder import ModelFolderError
+from mulan.model.inference.files import ModelFolderError
 from mulan.model.tagging import TaggingModel, build_tagging_model, export_tagger
 from tests.model.waits import HostWaits
 

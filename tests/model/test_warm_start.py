@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
 
-from mulan.config.audio_sections import (
+from mulan.config.audio import (
     AstTower,
     AudioTower,
     DecibelFrontEnd,
@@ -24,15 +24,15 @@ from mulan.config.audio_sections import (
     VggishFrontEnd,
     WaveformFrontEnd,
 )
-from mulan.config.pretrained import PretrainedError
 from mulan.config.recipe import Recipe
 from mulan.config.sections import Data
 from mulan.model.audio_encoder import AudioEncoder
-from mulan.model.audio_towers import audio_tower
-from mulan.model.folder import EncoderConfig, TaggerConfig, write_model
+from mulan.model.inference.files import EncoderConfig, TaggerConfig, write_model
 from mulan.model.joint import build_joint_model
 from mulan.model.tagging import build_tagging_model, export_tagger
+from mulan.model.towers.audio import audio_tower
 from mulan.model.warm_start import resized_positions, warm_start
+from mulan.storage.hub import PretrainedError
 from tests.model.small import AST, RESNET, small_recipe
 
 FRAMES = 48  # of half a second

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mulan.config.audio_sections import Augmentation
-from mulan.model.augmentation import WaveformAugmentation
+from mulan.config.audio import Augmentation
+from mulan.model.audio.augmentation import WaveformAugmentation
 
 STEPS = ["gain", "polarity", "noise", "filter", "pitch", "delay"]
 RATE_HZ = 8000

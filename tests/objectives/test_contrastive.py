@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mulan.benchmarks.untiled import untiled_loss
+from mulan.benchmarks.baselines import untiled_loss
 from mulan.objectives import tiles
 from mulan.objectives.contrastive import _gradient, contrastive_loss
 from mulan.objectives.tiles import log_sums

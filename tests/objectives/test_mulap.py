@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mulan.config.sections import LossWeights
-from mulan.model.fusion import Predictions
+from mulan.model.outputs import Predictions
 from mulan.objectives.mulap import masked_audio_loss, masked_language_loss, matching_loss, mulap_terms
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-6}

@@ -7,7 +7,7 @@ from typing import Any
 import ray
 from ray.data import DataContext
 
-from mulan.private_ray import own_cluster
+from mulan.private_ray import core
 from tests.private_ray.contract import Differs, Need, found, mentions, takes
 
 EXECUTION = "ray.data._internal.execution"
@@ -31,13 +31,13 @@ def is_known(init: Any) -> None:
     mentions(init, '"_system_config"', "does not take it")
     with (Path(ray.__file__).parent / "_raylet.so").open("rb") as file:
         library = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        settings = own_cluster.PRIVATE_SETTINGS["_system_config"]
+        settings = core.PRIVATE_SETTINGS["_system_config"]
         if unknown := [name for name in settings if library.find(name.encode()) < 0]:
             raise Differs(f"does not know {' and '.join(unknown)}, and ends with any setting that it does not know")
 
 
 def is_the_watchers(name: str) -> None:
-    if name not in own_cluster.ENVIRONMENT:
+    if name not in core.ENVIRONMENT:
         raise Differs(f"is {name}, which is not set")
 
 
@@ -57,39 +57,39 @@ def tells_the_maker(table: Any) -> None:
 DATA_NEEDS = [
     Need(
         "ray._private.state:state",
-        "placement_groups",
+        "core",
         "a trial that is stopped keeps its workers' resources until the sweep ends",
         lists_groups,
         ("_connect_and_get_accessor",),
     ),
     Need(
         "ray.core.generated.gcs_pb2:PlacementGroupTableData",
-        "placement_groups",
+        "core",
         "a trial that is stopped keeps its workers' resources until the sweep ends",
         tells_the_maker,
     ),
     Need(
         f"{EXECUTION}.execution_callback:ExecutionCallback.on_execution_step",
-        "execution",
+        "core",
         "Ray Data's scheduler takes a core from the training workers",
         is_called_at_each_step,
     ),
     Need(
         "ray.data:DataContext.execution_callback_classes",
-        "execution",
+        "core",
         "Ray Data's scheduler takes a core from the training workers",
         is_made_for_each_execution,
     ),
     Need(
         "ray:init",
-        "own_cluster",
+        "core",
         "no command can start a Ray of its own: take the setting out",
         is_known,
         ("_system_config",),
     ),
     Need(
         "ray.train.v2._internal.constants:ENABLE_PREEMPTION_WATCHER_ENV_VAR",
-        "own_cluster",
+        "core",
         "a run on this machine starts whatever process waits for its preemption",
         is_the_watchers,
     ),

@@ -5,7 +5,7 @@ from typing import Any
 from ray.autoscaler.v2 import schema
 from ray.core.generated import autoscaler_pb2
 
-from mulan.private_ray import node_types
+from mulan.private_ray import core
 from tests.private_ray.contract import Differs, Need, mentions, takes
 
 KUBERAY = "ray.autoscaler._private.kuberay"
@@ -34,8 +34,8 @@ RAY_CLUSTER: dict[str, Any] = {
 
 
 def makes_a_configuration(derive: Any) -> None:
-    told = node_types.of_config(derive(RAY_CLUSTER))
-    if told != node_types.NodeTypes((node_types.NodeType("gpu", {"CPU": 14.0, "GPU": 1.0}, {"pool": "gpu"}, 8),), 8):
+    told = core.of_config(derive(RAY_CLUSTER))
+    if told != core.NodeTypes((core.NodeType("gpu", {"CPU": 14.0, "GPU": 1.0}, {"pool": "gpu"}, 8),), 8):
         raise Differs(f"makes {told} of a RayCluster with 8 pods of 14 CPUs and a GPU")
 
 
@@ -70,45 +70,45 @@ def tells_what_waits(get: Any) -> None:
 
 
 def is_the_heads(resource: str) -> None:
-    if resource != node_types.HEAD_RESOURCE:
+    if resource != core.HEAD_RESOURCE:
         raise Differs(f"is {resource}")
 
 
 def is_the_types(label: str) -> None:
-    if label != node_types.TYPE_LABEL:
+    if label != core.TYPE_LABEL:
         raise Differs(f"is {label}")
 
 
 NODE_NEEDS = [
     Need(
         f"{KUBERAY}.autoscaling_config:_derive_autoscaling_config_from_ray_cr",
-        "node_types",
+        "core",
         f"on Kubernetes {WITHOUT}",
         makes_a_configuration,
     ),
     Need(
         f"{KUBERAY}.node_provider:KubernetesHttpApiClient",
-        "node_types",
+        "core",
         f"on Kubernetes {WITHOUT}",
         asks_kubernetes,
     ),
-    Need("ray._private.state:state.get_cluster_config", "node_types", f"on a managed cluster {WITHOUT}", has_groups),
-    Need("ray._private.services:start_monitor", "node_types", f"on machines of the launcher {WITHOUT}", names_its_file),
+    Need("ray._private.state:state.get_cluster_config", "core", f"on a managed cluster {WITHOUT}", has_groups),
+    Need("ray._private.services:start_monitor", "core", f"on machines of the launcher {WITHOUT}", names_its_file),
     Need(
         "ray.autoscaler.v2.sdk:get_cluster_status",
-        "demand",
+        "core",
         "a job does not say why it waits",
         tells_what_waits,
     ),
     Need(
         "ray._common.constants:HEAD_NODE_RESOURCE_NAME",
-        "node_types",
+        "core",
         "what the autoscaler may start cannot be asked, since the head is not found",
         is_the_heads,
     ),
     Need(
         "ray._raylet:RAY_NODE_GROUP_KEY",
-        "node_types",
+        "core",
         "nodes that are there are counted once more as nodes to come",
         is_the_types,
     ),

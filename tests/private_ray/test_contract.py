@@ -54,7 +54,7 @@ class Thing:
 
 
 def told(check: Any, place: str = "tests.private_ray.test_contract:Thing.work") -> str | None:
-    return Need(place, "scaling", "nothing is scaled", check).difference()
+    return Need(place, "train", "nothing is scaled", check).difference()
 
 
 def test_a_difference_is_told_in_words() -> None:
@@ -72,7 +72,7 @@ def test_a_difference_is_told_in_words() -> None:
         at = f"tests.private_ray.test_contract:{place}"
         assert re.fullmatch(
             rf"Ray [\d.]+: {place} {words}\. Without it nothing is scaled\. "
-            rf"It is {at} in Ray {re.escape(PINNED)}; see mulan/private_ray/scaling\.py",
+            rf"It is {at} in Ray {re.escape(PINNED)}; see mulan/private_ray/train\.py",
             str(told(check, at)),
         )
     assert "is not there, nor its module ray.nowhere (No module named" in str(told(print, "ray.nowhere:Thing"))

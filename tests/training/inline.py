@@ -6,13 +6,14 @@ from typing import Any
 import torch
 
 from mulan.config.recipe import Recipe
-from mulan.data.examples import MicroBatchReader
+from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Schedule
-from mulan.objectives.collectives import world
-from mulan.training.checkpoint import Progress, read_newest, write_checkpoint
-from mulan.training.engine import CheckpointedEngine
-from mulan.training.findings import Finding
-from mulan.training.reports import Reports
+from mulan.distributed.collectives import world
+from mulan.runs.checkpoint import read_newest, write_checkpoint
+from mulan.training.engines.base import CheckpointedEngine
+from mulan.training.health import Finding
+from mulan.training.observer import Reports
+from mulan.training.state import Progress
 from mulan.training.worker import train_worker
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from mulan.config.recipe import Recipe, load_recipe
-from mulan.config.recipes import named_recipes
+from mulan.config.recipe import Recipe
+from mulan.recipes.registry import load_recipe, named_recipes
 from tests.processes import run_in_processes
 from tests.training.inline import train_inline
 from tests.training.same import digests as tensor_digests

@@ -19,7 +19,7 @@ def losses(lines: list[dict[str, Any]]) -> list[float]:
 
 
 def digests(state: dict[str, torch.Tensor]) -> dict[str, str]:
-    """SHA-256 of every tensor of :meth:`mulan.training.engine.CheckpointedEngine.state`, with its kind and shape."""
+    """SHA-256, kind and shape of every tensor of :meth:`mulan.training.engines.base.CheckpointedEngine.state`."""
     found = {}
     for name, tensor in state.items():
         content = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())

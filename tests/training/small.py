@@ -1,13 +1,18 @@
 """Small steps without a corpus: batches of noise for the miniatures, and engines of plain PyTorch."""
 
+from pathlib import Path
+
 import torch
+from transformers import AutoTokenizer, BertConfig, BertModel
 
 from mulan.benchmarks.drawn import drawn_batch
-from mulan.config.recipe import Recipe, load_recipe
-from mulan.config.recipes import named_recipes
+from mulan.config.recipe import Recipe
 from mulan.data.batch import Batch
 from mulan.model.build import build_model
-from mulan.training.torch_engine import TorchEngine
+from mulan.recipes.miniature import MINILM
+from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.storage.hub import pretrained_folder
+from mulan.training.engines.torch import TorchEngine
 
 
 def small(name: str, *settings: str) -> Recipe:
@@ -25,3 +30,12 @@ def batches_of(recipe: Recipe, step: int, *, tokens: int = 0) -> list[Batch]:
 def torch_engine(recipe: Recipe) -> TorchEngine:
     torch.manual_seed(recipe.train.seed)
     return TorchEngine(build_model(recipe), recipe, device=torch.device("cpu"))
+
+
+def save_bert(folder: Path, **sizes: int) -> str:
+    """A text encoder with drawn weights and the tokenizer of the pretrained one; the folder's path."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        BertModel(BertConfig(**sizes)).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(pretrained_folder(MINILM), local_files_only=True).save_pretrained(folder)
+    return str(folder)

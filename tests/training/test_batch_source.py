@@ -10,7 +10,7 @@ from mulan.config.sections import Batch as BatchSection
 from mulan.config.sections import Train
 from mulan.data.batch import Batch, Replaced
 from mulan.data.schedule import Item, Phase, Schedule
-from mulan.objectives.collectives import world
+from mulan.distributed.collectives import world
 from mulan.training.batch_source import BatchSource, Told
 from tests.processes import run_in_processes
 

@@ -11,15 +11,14 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mulan.benchmarks.drawn import drawn_batch, model_to_measure
-from mulan.config.recipe import Recipe, load_recipe
-from mulan.config.recipes import named_recipes
+from mulan.config.recipe import Recipe
 from mulan.data.schedule import Phase, Schedule
+from mulan.distributed.batch_norm import RunningStatistics
+from mulan.recipes.registry import load_recipe, named_recipes
 from mulan.training import worker
-from mulan.training.batch_norm import RunningStatistics
-from mulan.training.deterministic import deterministic_kernels
-from mulan.training.errors import NotDeterministic
+from mulan.training.deterministic import NotDeterministic, deterministic_kernels
+from mulan.training.engines.torch import TorchEngine
 from mulan.training.step import training_step
-from mulan.training.torch_engine import TorchEngine
 from mulan.training.validation import validate
 
 REFUSED = {

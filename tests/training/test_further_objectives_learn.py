@@ -18,18 +18,18 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mulan import AudioBackbone
-from mulan.config.recipe import Recipe, load_recipe
-from mulan.config.recipes import named_recipes
-from mulan.data.audio import decode_recording
-from mulan.data.examples import MicroBatchReader
-from mulan.data.index import Corpus
+from mulan.config.recipe import Recipe
+from mulan.data.audio.windows import decode_recording
+from mulan.data.corpus.index import Corpus
+from mulan.data.corpus.records import read_record
+from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Phase, Schedule
-from mulan.data.shards import read_record
 from mulan.demo.corpus import build_corpus
-from mulan.model.backbone import export_encoder
 from mulan.model.build import build_model
-from mulan.training.export import export_run
-from mulan.training.run import Run
+from mulan.model.inference.backbone import export_encoder
+from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.runs.export import export_run
+from mulan.runs.run import Run
 from tests.processes import run_in_processes
 from tests.training.inline import train_inline
 

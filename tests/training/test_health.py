@@ -12,18 +12,17 @@ import torch
 import torch.distributed as dist
 
 from mulan.config.errors import MulanError
-from mulan.config.recipe import Recipe, load_recipe
-from mulan.config.recipes import named_recipes
-from mulan.data.draws import torch_seed
-from mulan.data.examples import MicroBatchReader
+from mulan.config.recipe import Recipe
+from mulan.data.randomness import torch_seed
+from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Item, Phase
+from mulan.distributed.collectives import world
 from mulan.model.build import Model, build_model
-from mulan.objectives.collectives import world
 from mulan.objectives.contrastive import contrastive_loss
-from mulan.training.checkpoint import Progress
-from mulan.training.engine import CheckpointedEngine
-from mulan.training.findings import Finding
-from mulan.training.health import MOST_TOLD, HealthWatch, collapsed_loss
+from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.training.engines.base import CheckpointedEngine
+from mulan.training.health import MOST_TOLD, Finding, HealthWatch, collapsed_loss
+from mulan.training.state import Progress
 from mulan.training.step import training_step
 from tests.processes import run_in_processes
 from tests.training.inline import train_inline

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-from mulan.config.recipe import Recipe, load_recipe
-from mulan.config.recipes import named_recipes
-from mulan.objectives.collectives import world
+from mulan.config.recipe import Recipe
+from mulan.distributed.collectives import world
+from mulan.recipes.registry import load_recipe, named_recipes
 from tests.processes import run_in_processes
 from tests.training.inline import train_inline
 from tests.training.same import differing, digests, losses, measured

@@ -4,8 +4,7 @@ import torch
 
 from mulan.config.sections import Optim
 from mulan.model.build import build_model
-from mulan.training.learning_rate import learning_rate
-from mulan.training.optimizer import adam, parameter_groups, set_learning_rate
+from mulan.training.optimizer import adam, learning_rate, parameter_groups, set_learning_rate
 from tests.training.small import small
 
 

@@ -6,7 +6,7 @@ test_recipes_at_all_layouts.
 
 import pytest
 
-from mulan.config.recipes import named_recipes
+from mulan.recipes.registry import named_recipes
 from tests.training.recipe_runs import (
     MICRO_BATCHES,
     RECIPES,

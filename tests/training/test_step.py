@@ -7,18 +7,18 @@ from typing import Any
 import pytest
 import torch
 
-from mulan.benchmarks.untiled import untiled_loss
+from mulan.benchmarks.baselines import untiled_loss
 from mulan.config.recipe import Recipe
 from mulan.data.batch import Batch
-from mulan.data.draws import torch_seed
-from mulan.model.fusion import Predictions
-from mulan.objectives.collectives import world
-from mulan.objectives.logistic_regression import tagging_loss
+from mulan.data.randomness import torch_seed
+from mulan.distributed.batch_norm import RunningStatistics
+from mulan.distributed.collectives import world
+from mulan.model.device_batch import DeviceBatch
+from mulan.model.outputs import Predictions
+from mulan.objectives.objective import tagging_loss
 from mulan.objectives.semisupcon import Labels, semisupcon_loss
-from mulan.training.batch_norm import RunningStatistics
+from mulan.training.engines.torch import TorchEngine
 from mulan.training.step import micro_batch_terms, queue_gradients, training_step
-from mulan.training.torch_engine import TorchEngine
-from mulan.training.transfer import DeviceBatch
 from tests.model.waits import HostWaits
 from tests.processes import run_in_processes
 from tests.training.small import batches_of, small, torch_engine

@@ -9,9 +9,8 @@ import torch
 from mulan.config.recipe import Recipe
 from mulan.data.batch import NOT_PREDICTED, Batch, Masks
 from mulan.data.schedule import Item, Phase
-from mulan.model.fusion import Predictions
-from mulan.model.joint import Embeddings
-from mulan.training.transfer import DeviceBatch, to_device
+from mulan.model.device_batch import DeviceBatch, to_device
+from mulan.model.outputs import Embeddings, Predictions
 from mulan.training.validation import validate
 from tests.training.small import small
 

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from mulan.config.recipe import Recipe, load_recipe
-from mulan.config.recipes import named_recipes
-from mulan.data import storage
-from mulan.training.checkpoint import checkpoint_name
-from mulan.training.errors import RunError
-from mulan.training.run import JsonLinesLog, Run
+from mulan.config.recipe import Recipe
+from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.runs.checkpoint import checkpoint_name
+from mulan.runs.run import Run
+from mulan.storage import filesystem
+from mulan.storage.jsonl import DamagedFile, JsonLinesLog
 from tune.planned import Trial, planned
 from tune.space import search_space
 
@@ -57,8 +57,8 @@ def test_what_has_become_of_a_trial(recipe: Recipe, sweep: Run) -> None:
     validated(begun, 0.25, 0.5)
     stopped.end(2)
     manifest = json.dumps({"files": {}, "score": 0.5}).encode()
-    storage.write_atomically(f"{trained.run.uri}/{checkpoint_name(6)}/manifest.json", manifest)
-    storage.write_atomically(f"{begun.run.uri}/{checkpoint_name(4)}/manifest.json", manifest)
+    filesystem.write_atomically(f"{trained.run.uri}/{checkpoint_name(6)}/manifest.json", manifest)
+    filesystem.write_atomically(f"{begun.run.uri}/{checkpoint_name(4)}/manifest.json", manifest)
     assert [trial.is_over(recipe) for trial in (begun, stopped, trained, waiting)] == [False, True, True, False]
     assert begun.scores(recipe) == [(2, 0.25), (4, 0.5)]
     assert waiting.scores(recipe) == []
@@ -66,6 +66,6 @@ def test_what_has_become_of_a_trial(recipe: Recipe, sweep: Run) -> None:
 
 def test_a_damaged_trial_is_named(recipe: Recipe, sweep: Run) -> None:
     (trial,) = planned(recipe, sweep, 1)
-    storage.write_atomically(trial.run.metrics_uri, b'{"step": 1}\n\x00\x00\n')
-    with pytest.raises(RunError, match=r"line 2 of .*trial_0000/metrics\.jsonl is damaged"):
+    filesystem.write_atomically(trial.run.metrics_uri, b'{"step": 1}\n\x00\x00\n')
+    with pytest.raises(DamagedFile, match=r"line 2 of .*trial_0000/metrics\.jsonl is damaged"):
         trial.scores(recipe)

@@ -4,12 +4,13 @@ import json
 
 import pytest
 
-from mulan.config.recipe import Recipe, load_recipe
-from mulan.config.recipes import named_recipes
-from mulan.data import storage
-from mulan.training.capacity import Capacity, Node
-from mulan.training.checkpoint import checkpoint_name
-from mulan.training.run import JsonLinesLog, Run
+from mulan.config.recipe import Recipe
+from mulan.launch.capacity import Capacity, Node
+from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.runs.checkpoint import checkpoint_name
+from mulan.runs.run import Run
+from mulan.storage import filesystem
+from mulan.storage.jsonl import JsonLinesLog
 from tune.planned import Trial, planned
 from tune.preview import preview
 from tune.space import settings
@@ -52,7 +53,7 @@ def test_what_is_left_of_a_sweep_that_has_begun(recipe: Recipe, run_folder: str)
     trials[0].end(4)
     JsonLinesLog(trials[0].run.metrics_uri).append({"step": step, "step_s": 360.0} for step in range(1, 5))
     manifest = json.dumps({"files": {}, "score": 0.5}).encode()
-    storage.write_atomically(f"{trials[1].run.uri}/{checkpoint_name(4)}/manifest.json", manifest)
+    filesystem.write_atomically(f"{trials[1].run.uri}/{checkpoint_name(4)}/manifest.json", manifest)
     told = lines(recipe, trials, concurrent=2)
     assert told[3] == "3 trials, of which 1 are over; the next"
     assert told[6].startswith("2 at once, ")

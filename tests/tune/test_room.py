@@ -8,8 +8,8 @@ from ray.util import placement_group_table
 from ray.util.placement_group import remove_placement_group
 
 from mulan.config.sections import Scale
-from mulan.private_ray.node_types import HEAD_RESOURCE, UNKNOWN, NodeType, NodeTypes
-from mulan.training.capacity import Capacity, Node
+from mulan.launch.capacity import Capacity, Node
+from mulan.private_ray.core import HEAD_RESOURCE, UNKNOWN, NodeType, NodeTypes
 from tune.room import beside_this_process, trials_at_once
 
 

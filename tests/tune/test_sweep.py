@@ -13,20 +13,19 @@ from typing import Any
 import psutil
 import pytest
 
-from mulan.config.recipe import load_recipe, recipe_from_toml
-from mulan.config.recipes import named_recipes
-from mulan.training import lease
-from mulan.training.checkpoint_list import checkpoints
-from mulan.training.errors import RunHeld
-from mulan.training.lease import held
-from mulan.training.run import Run, read_lines
+from mulan.config.recipe import recipe_from_toml
+from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.runs import lease
+from mulan.runs.checkpoint_list import checkpoints
+from mulan.runs.lease import RunHeld, held
+from mulan.runs.run import Run
+from mulan.storage.jsonl import read_lines
 from tests.waiting import wait_until
-from tune.errors import SweepError
-from tune.planned import planned
+from tune.planned import SweepError, planned
 from tune.space import search_space
 from tune.space import settings as settings_of
 from tune.sweep import for_sweep, main
-from tune.trial import metric
+from tune.trials import metric
 
 COMMAND = [sys.executable, "-m", "tune.sweep", "--recipe", "demo_miniature"]
 

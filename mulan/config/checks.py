@@ -1,0 +1,138 @@
+"""Whether the sections of a recipe agree with each other: each function yields what is wrong, for messages."""
+
+from collections.abc import Iterator
+
+from mulan.config.audio import (
+    AstTower,
+    AudioTower,
+    FrontEnd,
+    MelFrontEnd,
+    MusicnnTower,
+    SampleCnnTower,
+    WaveformFrontEnd,
+)
+from mulan.config.sections import Batch, Data, LossWeights, Mulap, Scale, TextTower, Train
+
+_LEAST_FRAMES = 16
+
+
+def term_faults(weights: LossWeights, mulap: Mulap, data: Data, text_tower: TextTower) -> Iterator[str]:
+    """Terms that no one model has, and what MuLaP's need."""
+    families = {
+        "contrastive": weights.contrastive > 0 or weights.semisupcon > 0,
+        "mulap": weights.of_mulap,
+        "tagging": weights.tagging > 0,
+    }
+    members = {"contrastive": ("contrastive", "semisupcon"), "mulap": ("mlm", "mam", "atm"), "tagging": ("tagging",)}
+    used = [
+        f"loss.weights.{name}"
+        for family, trained in families.items()
+        if trained
+        for name in members[family]
+        if getattr(weights, name)
+    ]
+    if sum(families.values()) > 1:
+        yield (
+            f"{', '.join(used[:-1])} and {used[-1]} cannot be trained together; give weights to contrastive and "
+            "semisupcon, to mlm, mam and atm, or to tagging"
+        )
+    if not used:
+        yield "loss.weights are all 0; give one term a weight"
+    if weights.of_mulap:
+        if mulap.segment_s > data.window_s:
+            yield f"mulap.segment_s = {mulap.segment_s:g} is longer than data.window_s = {data.window_s:g}"
+        if text_tower.length_groups > 1:
+            yield f"text_tower.length_groups = {text_tower.length_groups}: MuLaP reads texts whole; set it to 1"
+        if mulap.fusion_layers == 1 and not weights.mlm and not weights.atm:
+            yield (
+                "mulap.fusion_layers = 1 lets a hidden segment read nothing but text, so that loss.weights.mam alone "
+                "would teach the audio tower nothing; set it to 2 or more"
+            )
+
+
+def sharing_faults(batch: Batch, train: Train, scale: Scale) -> Iterator[str]:
+    """Work that the workers cannot share."""
+    allowed = range(scale.least_workers, scale.most_workers + 1)
+    sharing = [n for n in allowed if batch.micro_batches % n == 0]
+    if not sharing:
+        fitting = [str(n) for n in range(1, batch.micro_batches + 1) if batch.micro_batches % n == 0]
+        yield (
+            f"scale.workers = {_shown(scale)} cannot share batch.micro_batches = {batch.micro_batches}; "
+            f"it must be one of {', '.join(fitting)}"
+        )
+    if all(train.validation_micro_batches % n for n in sharing or allowed):
+        yield (
+            f"train.validation_micro_batches = {train.validation_micro_batches} cannot be shared evenly among "
+            f"scale.workers = {_shown(scale)}; make it a multiple"
+        )
+    if train.compile and train.zero_stage == 3:
+        yield "train.compile cannot be used at train.zero_stage = 3, where weights come and go; use stage 1 or 2"
+
+
+def worker_counts(batch: Batch, train: Train, scale: Scale) -> list[int]:
+    """Numbers of workers that a run may have: those of ``scale.workers`` that share all work evenly."""
+    counts = range(scale.least_workers, scale.most_workers + 1)
+    return [n for n in counts if batch.micro_batches % n == 0 and train.validation_micro_batches % n == 0]
+
+
+def _shown(scale: Scale) -> str:
+    return str(scale.workers) if isinstance(scale.workers, int) else str(list(scale.workers))
+
+
+def audio_faults(front_end: FrontEnd, tower: AudioTower, *, sample_rate_hz: int, window_s: float) -> Iterator[str]:
+    """A front end that does not fit the audio, or a tower that does not fit the front end.
+
+    Args:
+        window_s: what the encoder takes at a time.
+    """
+    if isinstance(front_end, WaveformFrontEnd) != isinstance(tower, SampleCnnTower):
+        yield (
+            f"audio_tower.family = {tower.family} cannot take what front_end.family = {front_end.family} gives; "
+            "samplecnn takes the waveform, all others a spectrogram"
+        )
+    elif isinstance(front_end, WaveformFrontEnd):
+        assert isinstance(tower, SampleCnnTower)
+        needed = 3 ** (len(tower.block_channels) + 1)
+        if round(window_s * sample_rate_hz) < needed:
+            yield (
+                f"audio_tower.block_channels has {len(tower.block_channels)} blocks, which need {needed} samples; "
+                f"a window has {round(window_s * sample_rate_hz)}"
+            )
+    else:
+        yield from _spectrogram_faults(front_end, tower, sample_rate_hz, window_s)
+
+
+def _spectrogram_faults(
+    front_end: MelFrontEnd, tower: AudioTower, sample_rate_hz: int, window_s: float
+) -> Iterator[str]:
+    if front_end.mel_high_hz > sample_rate_hz / 2:
+        yield (
+            f"front_end.mel_high_hz = {front_end.mel_high_hz:g} is above half of data.sample_rate_hz = {sample_rate_hz}"
+        )
+    if front_end.mel_low_hz >= front_end.mel_high_hz:
+        yield f"front_end.mel_low_hz = {front_end.mel_low_hz:g} is not below mel_high_hz = {front_end.mel_high_hz:g}"
+    for name in ("window_ms", "hop_ms"):
+        if round(getattr(front_end, name) * sample_rate_hz / 1000) < 1:
+            yield f"front_end.{name} = {getattr(front_end, name):g} is less than a sample"
+    frames = max(0.0, (window_s * 1000 - front_end.window_ms) / front_end.hop_ms + 1)
+    if frames < _LEAST_FRAMES:
+        yield (
+            f"{window_s:g} s (data.window_s or, where MuLaP cuts it, mulap.segment_s) hold {int(frames)} frames of the "
+            f"front end; {_LEAST_FRAMES} are needed"
+        )
+    if isinstance(tower, AstTower) and tower.patch_size > min(front_end.mel_channels, frames):
+        yield (
+            f"audio_tower.patch_size = {tower.patch_size} does not fit {front_end.mel_channels} mel channels "
+            f"by {int(frames)} frames"
+        )
+    if isinstance(tower, MusicnnTower):
+        for height in tower.vertical_heights:
+            if int(height * front_end.mel_channels) < 1:
+                yield f"audio_tower.vertical_heights: {height:g} of {front_end.mel_channels} mel channels is none"
+    if front_end.frequency_mask_bins > front_end.mel_channels:
+        yield (
+            f"front_end.frequency_mask_bins = {front_end.frequency_mask_bins} is above "
+            f"mel_channels = {front_end.mel_channels}"
+        )
+    if front_end.time_mask_frames > frames:
+        yield f"front_end.time_mask_frames = {front_end.time_mask_frames} is above the window's {int(frames)} frames"

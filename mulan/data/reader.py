@@ -1,0 +1,180 @@
+"""From the plan to a batch: read, decode and tokenize one micro-batch, replacing what cannot be used."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from mulan.config.recipe import Recipe
+from mulan.config.sections import Data
+from mulan.data.audio.windows import decode_views
+from mulan.data.batch import Batch, Replaced
+from mulan.data.corpus.index import Corpus
+from mulan.data.corpus.records import parse_read
+from mulan.data.errors import BadRecording, TooManyBadRecordings
+from mulan.data.labels import class_names, label_names, multi_hot
+from mulan.data.masking import Masking
+from mulan.data.plan import Example, Plan
+from mulan.data.schedule import Item, Phase
+from mulan.data.streams import labels_used, mix
+from mulan.data.text import load_tokenizer, tokenize
+from mulan.storage import filesystem
+
+MAX_REPLACEMENTS = 16
+"""Replacements in a row for one pair; when all are bad, so is the corpus."""
+
+
+@dataclass(frozen=True)
+class MicroBatchReader:
+    """Makes the batch of any item of the run. Holds no state: the same item gives the same batch."""
+
+    corpus: Corpus
+    plans: dict[Phase, Plan]
+    data: Data
+    tokenizer: Tokenizer | None
+    """None where no text is read."""
+    classes: tuple[str, ...] = ()
+    """Tags that the batches tell of each recording."""
+    labelled: np.ndarray | None = None
+    """bool [rows of the index], the recordings whose tags are told; None where all are."""
+    views: int = 1
+    """Windows of each recording."""
+    masking: Masking | None = None
+    """None where nothing is hidden."""
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> "MicroBatchReader":
+        """The reader of a recipe's corpus.
+
+        Raises:
+            CorpusError, PlanError: the corpus is not there, or lacks what the recipe asks for.
+            PretrainedError: the text tower cannot tokenize as the recipe asks for.
+        """
+        corpus, weights = Corpus.open(recipe.data.uri), recipe.loss.weights
+        return cls(
+            corpus=corpus,
+            plans=plans(corpus, recipe),
+            data=recipe.data,
+            classes=_classes(corpus, recipe),
+            labelled=labels_used(corpus, recipe.semisupcon, seed=recipe.train.seed) if weights.semisupcon else None,
+            views=recipe.views,
+            # last, since these load transformers: a fault of the corpus is told at once
+            tokenizer=load_tokenizer(recipe.text_tower) if weights.read_text else None,
+            masking=Masking.of(recipe),
+        )
+
+    @property
+    def waveform_shape(self) -> tuple[int, int, int]:
+        """[m, views, samples] of every batch."""
+        return self.plans[Phase.TRAIN].pairs_per_micro_batch, self.views, self.data.window_samples
+
+    def __call__(self, item: Item, *, waveform: np.ndarray | None = None) -> Batch:
+        """
+        Args:
+            waveform: int16 of :attr:`waveform_shape`, to be filled and kept by the batch; a new one if not given.
+
+        Raises:
+            TooManyBadRecordings: a pair could not be filled.
+        """
+        # every validation uses the pairs of its plan's step 0, so that its figures can be compared
+        step = item.step if item.phase is Phase.TRAIN else 0
+        plan = self.plans[item.phase]
+        wanted = dict(enumerate(plan.micro_batch(step, item.micro_batch)))
+        if waveform is None:
+            waveform = np.empty(self.waveform_shape, np.int16)
+        pairs: dict[int, tuple[Example, str]] = {}
+        replaced: list[Replaced] = []
+        for attempt in range(1, MAX_REPLACEMENTS + 2):
+            reads = filesystem.read_ranges(*self.corpus.byte_ranges([example.row for example in wanted.values()]))
+            for (position, example), read in zip(wanted.items(), reads, strict=True):
+                try:
+                    pairs[position] = example, self._use(example, read, waveform[position])
+                except BadRecording as error:
+                    name = self.corpus.recording_ids([example.row])[0]
+                    replaced.append(Replaced(name, error.reason, error.detail))
+            wanted = {
+                position: plan.replacement(step, item.micro_batch, position, example.stream, attempt)
+                for position, example in wanted.items()
+                if position not in pairs
+            }
+            if not wanted:
+                return self._batch(item, step, waveform, [pairs[position] for position in sorted(pairs)], replaced)
+        last = replaced[-1]
+        raise TooManyBadRecordings(
+            f"corpus {self.corpus.uri}: {MAX_REPLACEMENTS} recordings in a row cannot be used; "
+            f"the last: {last.recording_id}: {last.reason}: {last.detail}"
+        )
+
+    def _use(self, example: Example, read: bytes | Exception, views: np.ndarray) -> str:
+        """Fills the windows of an example and gives its text."""
+        record, source = parse_read(read), example.stream.source
+        texts = record.texts(source) if source else [""]
+        decode_views(
+            record.audio,
+            views,
+            draw=example.window_draw,
+            sample_rate_hz=self.data.sample_rate_hz,
+            least_s=self.data.least_s,
+        )
+        if not views.any():
+            taken_s = len(views) * self.data.window_s
+            raise BadRecording("silent", f"nothing but zeros in {taken_s:g} s from {example.window_draw:.0%} on")
+        return texts[int(example.text_draw * len(texts))]
+
+    def _batch(
+        self, item: Item, step: int, waveform: np.ndarray, pairs: list[tuple[Example, str]], replaced: list[Replaced]
+    ) -> Batch:
+        """``step``: of the plan."""
+        examples, texts = zip(*pairs, strict=True)
+        rows = [example.row for example in examples]
+        names = self.corpus.recording_ids(rows)
+        tags = multi_hot(self.corpus, rows, self.classes)
+        if self.labelled is not None:
+            tags[~self.labelled[rows]] = 0
+        masks, plan = None, self.plans[item.phase]
+        if self.masking is None:
+            token_ids, attention_mask = tokenize(list(texts), self.tokenizer)
+        else:
+            order = self.masking.captions(plan, step, item.micro_batch, texts, names)
+            token_ids, attention_mask = tokenize([texts[pair] for pair in order], self.tokenizer)
+            token_ids, masks = self.masking(
+                plan,
+                step,
+                item.micro_batch,
+                token_ids=token_ids,
+                attention_mask=attention_mask,
+                matched=order == np.arange(len(order)),
+            )
+        return Batch(
+            item=item,
+            waveform=waveform,
+            token_ids=token_ids,
+            attention_mask=attention_mask,
+            tags=tags,
+            recording_id=tuple(names),
+            replaced=tuple(replaced),
+            masks=masks,
+        )
+
+
+def plans(corpus: Corpus, recipe: Recipe) -> dict[Phase, Plan]:
+    """The plan of each phase.
+
+    Raises:
+        PlanError: the corpus lacks a text source, labels, or a split, that the recipe asks for.
+    """
+    batch, seed = recipe.batch, recipe.train.seed
+    validation = batch.model_copy(update={"micro_batches": recipe.train.validation_micro_batches})
+    batches = {Phase.TRAIN: ("train", batch)}
+    if recipe.train.validation_micro_batches:
+        batches[Phase.VALIDATE] = ("validation", validation)
+    return {
+        phase: Plan(mix(corpus, recipe, split), batch=size, seed=seed, split=split)
+        for phase, (split, size) in batches.items()
+    }
+
+
+def _classes(corpus: Corpus, recipe: Recipe) -> tuple[str, ...]:
+    if recipe.loss.weights.tagging:
+        return class_names(corpus, recipe.tagging)
+    return label_names(corpus, recipe.semisupcon) if recipe.loss.weights.semisupcon else ()

@@ -1,0 +1,188 @@
+"""A step of a run, once more: from the newest checkpoint before it, in this process alone, with nothing written.
+
+The micro-batches are those of the run, by the plan. So is the result, whatever the number of workers was: to the bit
+with ``train.exact_sums`` and on the same kind of device.
+"""
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from rich.console import Console
+from torch._C._distributed_c10d import HashStore
+
+from mulan.config.recipe import Recipe
+from mulan.data.reader import MicroBatchReader
+from mulan.data.schedule import Item, Phase, Schedule
+from mulan.launch.checks import ReplayError, check_replay
+from mulan.launch.devices import cautions, device_kind
+from mulan.runs.checkpoint import read_newest
+from mulan.runs.run import Run
+from mulan.storage import filesystem
+from mulan.training.batch_source import consumed_checksum
+from mulan.training.deterministic import deterministic_kernels
+from mulan.training.engines.base import CheckpointedEngine
+from mulan.training.observer import Reports
+
+COMPARED = ("loss", "gradient_norm")
+"""Measurements of a step that are held against the run's."""
+
+
+def replay(recipe: Recipe, run: Run, step: int, console: Console) -> None:
+    """Trains up to a step, and shows what it is made of.
+
+    Args:
+        recipe: the run's; its ``data.uri`` may be another copy of the corpus.
+        step: from 1.
+
+    Raises:
+        ReplayError: the run has no such step, or the corpus has other recordings than the run had.
+        CorpusError, PlanError: the corpus is not there.
+    """
+    check_replay(run, step)
+    use_gpu = recipe.scale.use_gpu and torch.cuda.is_available()
+    make = MicroBatchReader.of(recipe)
+    alone = _alone(recipe, steps=step - 1)
+    found = read_newest(run.uri, passed_over=lambda text: console.print(f"replay  {text}"), at_most=step - 1)
+    first_step = found.progress.steps_done if found else 0
+    origin = f"the checkpoint of step {first_step}" if found else "the first weights"
+    console.print(f"replay  from {origin}; steps to run before step {step}: {step - 1 - first_step}", soft_wrap=True)
+    schedule = Schedule(alone.train, alone.batch, 0, 1, first_step=first_step)
+    record = _Record({line["step"]: line for line in run.metrics()})
+    engines: list[CheckpointedEngine] = []
+
+    def reports(engine: CheckpointedEngine) -> Reports:
+        engines.append(engine)
+        return Reports(step=record.compare, skipped=lambda _, __: None, milestone=lambda _, __, ___: None)
+
+    with _group_of_one(use_gpu=use_gpu):
+        # DeepSpeed chooses its accelerator when imported
+        from mulan.debugging.step_diagnosis import dissect, show
+        from mulan.training.worker import train_worker
+
+        device = torch.device("cuda", 0) if use_gpu else torch.device("cpu")
+        kind = device_kind(device, threads=recipe.scale.cpus_per_worker)
+        for text in cautions([kind], found.progress if found else None):
+            console.print(f"replay  {text}", soft_wrap=True)
+        train_worker(alone, found, (make(item) for item in _items(schedule)), schedule, reports, device)
+        if record.compared:
+            console.print(
+                f"replay  steps with the run's recordings: {record.compared}; {record.likeness}", soft_wrap=True
+            )
+        batches = [make(Item(Phase.TRAIN, step - 1, number)) for number in range(recipe.batch.micro_batches)]
+        recordings = [batch.recording_id for batch in batches]
+        record.check_recordings(step, recordings, stored=_stored(run, step))
+        with deterministic_kernels(recipe.train.deterministic):
+            dissection = dissect(engines[0], batches, alone)
+    shown = "  ".join(f"{name} {value:.6g}" for name, value in dissection.measured.items())
+    console.print(f"replay  step {step}  {shown}{record.then(step, dissection.measured)}", soft_wrap=True)
+    show(dissection, console)
+
+
+def _alone(recipe: Recipe, *, steps: int) -> Recipe:
+    """The recipe for one worker that trains so far, validates nothing, and stops at nothing."""
+    changes: dict[str, Any] = {
+        "train": {"steps": steps, "zero_stage": 0, "validation_micro_batches": 0},
+        "scale": {"workers": 1},
+        "health": {"non_finite": "warn", "collapse": "warn"},
+    }
+    return recipe.model_copy(
+        update={name: getattr(recipe, name).model_copy(update=values) for name, values in changes.items()}
+    )
+
+
+def _items(schedule: Schedule) -> Iterator[Item]:
+    return (schedule[number] for number in range(len(schedule)))
+
+
+def _stored(run: Run, step: int) -> Sequence[Sequence[str]] | None:
+    uri = run.finding_uri(step)
+    if not filesystem.exists(uri):
+        return None
+    try:
+        return [[str(name) for name in names] for names in json.loads(filesystem.read_bytes(uri))["recordings"]]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ReplayError(f"{uri} is damaged; restore it, or remove it to do without") from error
+
+
+@dataclass
+class _Record:
+    """What the run wrote, held against what is found now."""
+
+    lines: Mapping[int, Mapping[str, Any]]
+    """Of metrics, by step."""
+    compared: int = 0
+    difference: float = 0.0
+    """The largest of losses and gradient norms, relative; infinite where one is finite and the other not."""
+
+    def compare(self, line: dict[str, Any]) -> None:
+        then = self.lines.get(line["step"])
+        if then is None:
+            return
+        self._check(line["step"], line["recordings"])
+        self.compared += 1
+        differences = [_difference(line[name], then[name]) for name in COMPARED]
+        self.difference = max(self.difference, *differences)
+
+    @property
+    def likeness(self) -> str:
+        if not self.difference:
+            return "their losses and gradient norms are the same to the bit"
+        return f"their losses and gradient norms differ by at most {self.difference:.1e}"
+
+    def then(self, step: int, measured: Mapping[str, float]) -> str:
+        """What the run measured in a step, in words, beside what is measured now; nothing where it has no record."""
+        line = self.lines.get(step)
+        if line is None:
+            return ""
+        now = {name: measured[name] if math.isfinite(measured[name]) else None for name in COMPARED}
+        if all(now[name] == line[name] for name in COMPARED):
+            return "  (as then, to the bit)"
+        return f"  (then {'  '.join(f'{name} {_shown(line[name])}' for name in COMPARED)})"
+
+    def check_recordings(
+        self, step: int, recordings: Sequence[tuple[str, ...]], *, stored: Sequence[Sequence[str]] | None
+    ) -> None:
+        checksum = 0
+        for number, names in enumerate(recordings):
+            checksum ^= consumed_checksum(number, names)
+        self._check(step, f"{checksum:016x}")
+        if stored is not None and [tuple(names) for names in stored] != list(recordings):
+            raise _other_recordings(step)
+
+    def _check(self, step: int, checksum: str) -> None:
+        if step in self.lines and self.lines[step].get("recordings") != checksum:
+            raise _other_recordings(step)
+
+
+def _difference(now: float | None, then: float | None) -> float:
+    """Relative; None stands for what is not finite."""
+    if now == then:
+        return 0.0
+    return abs(now / then - 1) if now is not None and then else math.inf
+
+
+def _shown(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.6g}"
+
+
+def _other_recordings(step: int) -> ReplayError:
+    return ReplayError(f"step {step} had other recordings when the run was trained: the corpus is not what it was")
+
+
+@contextmanager
+def _group_of_one(*, use_gpu: bool) -> Iterator[None]:
+    if not use_gpu:
+        os.environ["DS_ACCELERATOR"] = "cpu"
+    os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
+    dist.init_process_group("nccl" if use_gpu else "gloo", store=HashStore(), rank=0, world_size=1)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,137 @@
+"""Live progress of a run, read from its metrics; plain lines where the output is no terminal."""
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from mulan.config.recipe import Recipe
+from mulan.runs.run import Run
+from mulan.storage.filesystem import is_local
+from mulan.storage.jsonl import JsonLinesTail
+from mulan.training.validation import headline
+
+if TYPE_CHECKING:
+    from mulan.launch.heartbeat import Heartbeat
+
+
+_RECENT_STEPS = 20
+"""Speed and time left are those of this many newest steps."""
+_PLAIN_PERIOD_S = 10.0
+
+
+@contextmanager
+def show_progress(run: Run, recipe: Recipe, console: Console) -> Iterator[None]:
+    """Shows step, loss, pairs/s and time left of a run while the block lasts, and what its workers wait for.
+
+    Ray must be initialised.
+    """
+    from mulan.launch.heartbeat import Heartbeat
+
+    told = Told(run, Heartbeat(recipe.scale))
+    stop = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(run, recipe, console, told, stop), daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        watcher.join()
+
+
+class Told:
+    """What is told of a run beside its steps: how its workers come and go, and what they wait for."""
+
+    def __init__(self, run: Run, heartbeat: "Heartbeat") -> None:
+        self._failures, self._events = JsonLinesTail(run.failures_uri), JsonLinesTail(run.events_uri)
+        for each in (self._failures, self._events):
+            each.new_lines()  # of earlier times
+        self._heartbeat = heartbeat
+
+    def news(self) -> list[str]:
+        """Takes what was written since the last call, in order."""
+        failures, events = self._failures.new_lines(), self._events.new_lines()  # the first by Ray Train's controller
+        lines = sorted([*failures, *events], key=lambda line: float(line.get("time", 0)))
+        if lines:
+            if lines[-1] in failures:
+                self._heartbeat.lost()
+            else:
+                self._heartbeat.at_work()
+        return [f"train  {line['event']}" for line in lines]
+
+    def waiting(self) -> str | None:
+        """Returns what the workers wait for, if it is time to tell it again."""
+        return self._heartbeat.beat()
+
+
+def _watch(run: Run, recipe: Recipe, console: Console, told: Told, stop: threading.Event) -> None:
+    period_s = 1.0 if is_local(run.uri) else 15.0
+    begun, shown = time.monotonic(), -1
+    last_plain = 0.0
+    tail = JsonLinesTail(run.metrics_uri)
+    recent: deque[dict[str, Any]] = deque(maxlen=_RECENT_STEPS)
+    validated: list[dict[str, Any]] = []
+    with Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else _nothing() as live:
+        while True:
+            stopping = stop.wait(period_s)
+            for news in told.news():
+                console.print(news, soft_wrap=True)
+            if not stopping and (waiting := told.waiting()) is not None:
+                console.print(waiting, soft_wrap=True)
+            for line in tail.new_lines():
+                recent.append(line)
+                if "validation" in line:
+                    validated = [line]
+            status = status_line([*validated, *recent], recipe, seconds=time.monotonic() - begun)
+            if live is not None:
+                live.update(Text(status), refresh=True)
+            step = recent[-1]["step"] if recent else 0
+            now = time.monotonic()
+            due = now - last_plain >= _PLAIN_PERIOD_S
+            if (live is None or stopping) and step != shown and (due or stopping):
+                console.print(status, soft_wrap=True)
+                shown, last_plain = step, now
+            if stopping:
+                return
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield None
+
+
+def status_line(metrics: list[dict[str, Any]], recipe: Recipe, *, seconds: float) -> str:
+    """What to tell of a run with these lines of metrics, ``seconds`` after it was started."""
+    if not metrics:
+        return f"train  starting workers ({seconds:.0f} s)"
+    newest, recent = metrics[-1], metrics[-_RECENT_STEPS:]
+    seconds_a_step = sum(line["step_s"] for line in recent) / len(recent)
+    left = seconds_a_step * (recipe.train.steps - newest["step"])
+    validations = [line["validation"] for line in metrics if "validation" in line]
+    shown = [
+        f"train  step {newest['step']}/{recipe.train.steps}",
+        f"loss {_fixed(newest['loss'], 3)}",
+        *([f"temperature {_fixed(newest['temperature'], 4)}"] if "temperature" in newest else []),
+        f"{recipe.batch.pairs / seconds_a_step:.1f} pairs/s",
+        f"waiting for data {sum(line['data_wait_s'] for line in recent) / sum(line['step_s'] for line in recent):.0%}",
+        f"{int(left // 60)}:{int(left % 60):02d} left",
+    ]
+    if validations:
+        name, shown_as = headline(recipe)
+        shown.append(f"{shown_as} {validations[-1].get(name, math.nan):.3f}")
+    if newest["replaced"]:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in newest["replaced"].items())
+        shown.append(f"{sum(newest['replaced'].values())} recordings skipped ({reasons})")
+    return "  ".join(shown)
+
+
+def _fixed(value: float | None, places: int) -> str:
+    """None: it was not finite."""
+    return "not finite" if value is None else f"{value:.{places}f}"

@@ -1,0 +1,39 @@
+"""Evaluate a run's exported model and leave the results in the run's folder."""
+
+import time
+
+from rich.console import Console
+
+from mulan.config.sections import Scale
+from mulan.evaluation.evaluate import Evaluation, evaluate
+from mulan.evaluation.report import print_summary, write_report
+from mulan.launch.heartbeat import telling
+from mulan.runs.run import Run
+from mulan.storage import filesystem
+
+
+def assess_run(run: Run, console: Console, *, data_uri: str, split: str = "test", use_gpu: bool = False) -> Evaluation:
+    """Writes ``report.json`` and ``report.html``, and prints the results.
+
+    Args:
+        data_uri: of the corpus.
+        split: ``train``, ``validation`` or ``test``.
+        use_gpu: embed on GPUs.
+
+    Raises:
+        MulanError: no such run, model, corpus or split, or too many unreadable recordings.
+    """
+    recipe = run.recipe()
+    begun = time.monotonic()
+    with telling("evaluate", Scale(workers=1, use_gpu=use_gpu), console):
+        evaluation = evaluate(
+            run.model_uri,
+            data_uri,
+            split=split,
+            max_bad_share=recipe.data.max_bad_share,
+            use_gpu=use_gpu,
+        )
+    seconds = run.seconds() | {"evaluate": time.monotonic() - begun}
+    write_report(run.uri, evaluation, steps=run.metrics(), seconds=seconds, recipe_toml=recipe.to_toml())
+    print_summary(evaluation, filesystem.join(run.uri, "report.html"), console)
+    return evaluation

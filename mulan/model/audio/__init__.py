@@ -1,0 +1,1 @@
+"""What happens to waveforms on the training device: augmentation, front ends and SpecAugment."""

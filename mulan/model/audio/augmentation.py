@@ -1,0 +1,232 @@
+"""Changes to the waveform, batched on the training device and always in float32 (Guinot et al. 2024, "SemiSupCon").
+
+The chain and its order are SemiSupCon's, most of which comes from the library torch-audiomentations; the ranges of the
+filters, for which a recipe has no setting, are that library's defaults.
+
+All random numbers are one table from torch's default generator of the host, of the same size whatever they decide. So
+the host knows which examples take which step without waiting for the device, and the same seed is the same augmentation
+on any device. The samples of the noise alone are drawn where they are used, since the host would take longer to draw
+and copy as many numbers as the batch has samples than to queue all else: each example's come from a generator that its
+own number of the table seeds. They are another realisation on a GPU than on a CPU, of the same colour and level.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mulan.config.audio import Augmentation
+from mulan.model.audio.pitch_shift import pitch_shift
+
+_INT16_SCALE = 32768.0
+_DRAWS = (
+    *("change", "gain", "gain_db", "polarity", "noise", "noise_snr", "noise_decay", "noise_seed"),
+    *("filter", "filter_kind", "filter_centre", "filter_bandwidth", "pitch", "semitones", "delay", "delay_ms"),
+)
+"""The table's columns; that of a step's name decides whether an example takes it."""
+
+_FILTER_RANGES_HZ = ((150.0, 7500.0), (20.0, 2400.0), (200.0, 4000.0), (200.0, 4000.0))
+"""Lowest and highest cutoff or centre of each of them."""
+_BUTTERWORTH = math.sqrt(2)
+_BANDWIDTH_RANGES = ((_BUTTERWORTH, _BUTTERWORTH), (_BUTTERWORTH, _BUTTERWORTH), (0.5, 1.99), (0.5, 1.99))
+"""As a share of the centre, likewise."""
+_HIGHEST_CENTRE = 0.45
+"""As a share of the sample rate, whose half no filter's cutoff or centre may reach."""
+_DECAY_SECONDS = 0.2
+"""After this the slowest filter, the high-pass at 20 Hz, has decayed by 150 dB."""
+
+_WINDOW_SECONDS = 0.046
+"""Of the phase vocoder: 1024 samples at 22,050 Hz."""
+
+
+class WaveformAugmentation(nn.Module):
+    """Gain, polarity, coloured noise, one filter, pitch shift and echoes, in this order and in training only.
+
+    An example is changed at all with the section's probability, and then takes each step with the step's own. Each
+    example's draws depend on the seed and on its place in the batch alone. Nothing is clipped: what a gain or an echo
+    raises above 1 stays above.
+    """
+
+    def __init__(self, section: Augmentation, *, sample_rate_hz: int) -> None:
+        super().__init__()
+        self.section = section
+        self.sample_rate_hz = sample_rate_hz
+        self._steps = (
+            ("gain", section.gain_probability, self._gain),
+            ("polarity", section.polarity_probability, self._polarity),
+            ("noise", section.noise_probability, self._noise),
+            ("filter", section.filter_probability, self._filter),
+            ("pitch", section.pitch_probability, self._pitch),
+            ("delay", section.delay_probability, self._delay),
+        )
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """The chain in training, else the waveform in float32.
+
+        Args:
+            waveform: [n, samples], int16 or floating point in [-1, 1]; it is not overwritten.
+
+        Returns:
+            float32 [n, samples], without a gradient.
+        """
+        with torch.no_grad(), torch.autocast(waveform.device.type, enabled=False):
+            changed = waveform.to(torch.float32, copy=True)
+            if waveform.dtype == torch.int16:
+                changed /= _INT16_SCALE
+            if not self.training:
+                return changed
+            table = torch.rand(len(waveform), len(_DRAWS), dtype=torch.float64, device="cpu").numpy()
+            draws = dict(zip(_DRAWS, table.T, strict=True))
+            for name, probability, step in self._steps:
+                rows = np.flatnonzero((draws["change"] < self.section.probability) & (draws[name] < probability))
+                if len(rows):
+                    own = {column: draw[rows] for column, draw in draws.items()}
+                    places = _on_device(rows, changed)
+                    changed.index_copy_(0, places, step(changed.index_select(0, places), own))
+            return changed
+
+    def _gain(self, waveform: Tensor, draws: dict[str, np.ndarray]) -> Tensor:
+        gain_db = _between(self.section.gain_low_db, self.section.gain_high_db, draws["gain_db"])
+        return waveform * _on_device(_amplitude(gain_db), waveform).float()[:, None]
+
+    def _polarity(self, waveform: Tensor, draws: dict[str, np.ndarray]) -> Tensor:
+        return -waveform
+
+    def _noise(self, waveform: Tensor, draws: dict[str, np.ndarray]) -> Tensor:
+        section = self.section
+        decay = _between(section.noise_low_decay, section.noise_high_decay, draws["noise_decay"])
+        ratio_db = _between(section.noise_low_snr_db, section.noise_high_snr_db, draws["noise_snr"])
+        seeds = [int(draw * 2**53) for draw in draws["noise_seed"]]  # all the bits of a draw in float64
+        noise = coloured_noise(
+            seeds, _on_device(decay, waveform), samples=waveform.shape[1], sample_rate_hz=self.sample_rate_hz
+        )
+        level = torch.linalg.vector_norm(waveform, dim=1) / torch.linalg.vector_norm(noise, dim=1)
+        return waveform + noise * (level * _on_device(_amplitude(-ratio_db), waveform).float())[:, None]
+
+    def _filter(self, waveform: Tensor, draws: dict[str, np.ndarray]) -> Tensor:
+        kind = (draws["filter_kind"] * len(FILTERS)).astype(int)
+        low_hz, high_hz = np.minimum(_FILTER_RANGES_HZ, _HIGHEST_CENTRE * self.sample_rate_hz)[kind].T
+        centre_hz = _hz(_between(_mel(low_hz), _mel(high_hz), draws["filter_centre"]))
+        narrow, wide = np.array(_BANDWIDTH_RANGES)[kind].T
+        bandwidth = _between(narrow, wide, draws["filter_bandwidth"])
+        terms = np.array(list(FILTERS.values()))[kind]
+        # the filter's tail needs room behind the waveform, or it would come back at its beginning
+        length = transform_length(waveform.shape[1] + math.ceil(_DECAY_SECONDS * self.sample_rate_hz))
+        response = filter_response(
+            _on_device(terms, waveform),
+            _on_device(centre_hz / self.sample_rate_hz, waveform),
+            _on_device(bandwidth, waveform),
+            bins=length // 2 + 1,
+        )
+        spectrum = torch.fft.rfft(waveform, n=length) * response
+        return torch.fft.irfft(spectrum, n=length)[:, : waveform.shape[1]]
+
+    def _pitch(self, waveform: Tensor, draws: dict[str, np.ndarray]) -> Tensor:
+        greatest = self.section.pitch_semitones
+        ratio = 2 ** (_between(-greatest, greatest, draws["semitones"]) / 12)
+        window_samples = 2 ** round(math.log2(_WINDOW_SECONDS * self.sample_rate_hz))
+        return pitch_shift(
+            waveform, _on_device(ratio, waveform), greatest_ratio=2 ** (greatest / 12), window_samples=window_samples
+        )
+
+    def _delay(self, waveform: Tensor, draws: dict[str, np.ndarray]) -> Tensor:
+        section = self.section
+        delay_ms = _between(section.delay_low_ms, section.delay_high_ms, draws["delay_ms"])
+        delay = _on_device(np.rint(delay_ms * self.sample_rate_hz / 1000).astype(int), waveform)[:, None]
+        source = torch.arange(waveform.shape[1], device=waveform.device).expand_as(waveform)
+        echoed = waveform.clone()
+        for repeat in range(section.delay_repeats):
+            source = source - delay
+            echo = waveform.gather(1, source.clamp_min(0)) * (source >= 0)
+            echoed += section.delay_volume * section.delay_attenuation**repeat * echo
+        return echoed
+
+
+def _between(low: float | np.ndarray, high: float | np.ndarray, draw: np.ndarray) -> np.ndarray:
+    return low + (high - low) * draw
+
+
+def _amplitude(decibels: np.ndarray) -> np.ndarray:
+    return 10 ** (decibels / 20)
+
+
+def _mel(hz: np.ndarray) -> np.ndarray:
+    """HTK's scale, on which cutoffs and centres are uniform."""
+    return 2595 * np.log10(1 + hz / 700)
+
+
+def _hz(mel: np.ndarray) -> np.ndarray:
+    return 700 * (10 ** (mel / 2595) - 1)
+
+
+def _on_device(values: np.ndarray, beside: Tensor) -> Tensor:
+    """A copy of float64 or int64 where ``beside`` is, for which the host does not wait."""
+    dtype = torch.int64 if values.dtype == np.int64 else torch.float64
+    staged = torch.empty(values.shape, dtype=dtype, pin_memory=beside.is_cuda)
+    staged.numpy()[:] = values
+    return staged.to(beside.device, non_blocking=True)
+
+
+FILTERS = {
+    "low-pass": (1.0, 0.0, 0.0),
+    "high-pass": (0.0, 0.0, 1.0),
+    "band-pass": (0.0, 1.0, 0.0),
+    "band-stop": (1.0, 0.0, 1.0),
+}
+"""Numerators of the analog filters ``H(s) = (p + q s / Q + r s^2) / (1 + s / Q + s^2)``: p, q and r."""
+_LOWEST_HZ = 20.0
+"""Of the noise."""
+
+
+def coloured_noise(seeds: Sequence[int], decay: Tensor, *, samples: int, sample_rate_hz: int) -> Tensor:
+    """Gaussian noise whose power falls by frequency to the minus ``decay``, with nothing below 20 Hz.
+
+    Brown noise would otherwise have most of its power where nobody hears it, and what is heard would be far below the
+    level that it is brought to.
+
+    Args:
+        seeds: n; equal ones give equal white noise on devices of one kind.
+        decay: [n], on the device of the noise: 0 is white, 2 is brown, -2 is violet.
+
+    Returns:
+        float32 [n, samples], of any level.
+    """
+    length, device = transform_length(samples), decay.device
+    generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+    white = torch.stack([torch.randn(length, generator=generator, device=device) for generator in generators])
+    bins = torch.arange(length // 2 + 1, device=device)
+    heard = bins >= max(1, _LOWEST_HZ * length / sample_rate_hz)
+    shape = torch.where(heard, bins.clamp_min(1) ** (-decay.float()[:, None] / 2), 0.0)
+    return torch.fft.irfft(torch.fft.rfft(white) * shape, n=length)[:, :samples]
+
+
+def filter_response(terms: Tensor, centre: Tensor, bandwidth: Tensor, *, bins: int) -> Tensor:
+    """Biquads at equally spaced frequencies from 0 to half the sample rate.
+
+    They are those of R. Bristow-Johnson's "Cookbook formulae for audio EQ biquad filter coefficients": the bilinear
+    transforms of ``FILTERS``, with ``s = i tan(w / 2) / tan(w_centre / 2)``. Fractions are reduced by the tangents'
+    denominators, and ``1 + s^2`` is a product of sines: the formulas with the coefficients cancel at low frequencies,
+    where float32 would leave a high-pass little precision.
+
+    Args:
+        terms: [n, 3], rows of ``FILTERS``.
+        centre: [n], the cutoff or the middle of the band as a share of the sample rate, below 1/2.
+        bandwidth: [n], as a share of the centre: 1 / Q, which is the square root of 2 for Butterworth's.
+
+    Returns:
+        complex64 [n, bins].
+    """
+    p, q, r = terms.float().T[:, :, None]
+    half_centre = math.pi * centre.float()[:, None]
+    half = torch.linspace(0, math.pi / 2, bins, device=centre.device)
+    sine, cosine = torch.sin(half) * torch.cos(half_centre), torch.cos(half) * torch.sin(half_centre)
+    odd = sine * cosine * bandwidth.float()[:, None]
+    even = torch.sin(half_centre - half) * torch.sin(half_centre + half)
+    return torch.complex(p * cosine.square() - r * sine.square(), q * odd) / torch.complex(even, odd)
+
+
+def transform_length(samples: int) -> int:
+    """The least number from ``samples`` on that is 4, 5 or 6 times a power of two: lengths of fast transforms."""
+    return min(m << max(0, math.ceil(math.log2(samples / m))) for m in (4, 5, 6))

@@ -1,0 +1,271 @@
+"""MuLaP's model: audio segments and tokens that attend to each other, and predictions of them (Manco et al. 2022).
+
+Only the audio encoder is of use afterwards (§3.2); all else is there to teach it.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from mulan.config.recipe import Recipe
+from mulan.config.sections import LossWeights, Mulap
+from mulan.model.audio_encoder import AudioEncoder, Precision, tower_autocast
+from mulan.model.outputs import Hidden, Predictions
+from mulan.model.towers.text import TextTower
+from mulan.storage.hub import PretrainedError
+
+
+class SegmentEmbedding(nn.Module):
+    """Features of segments to the audio stream, with a global token in front and learned positions (§2.1)."""
+
+    def __init__(self, section: Mulap, *, features: int, segments: int) -> None:
+        super().__init__()
+        self.projection = nn.Linear(features, section.audio_size)
+        self.positions = nn.Parameter(torch.empty(1 + segments, section.audio_size))
+        self.norm = nn.LayerNorm(section.audio_size)
+        self.dropout = nn.Dropout(section.dropout)
+        nn.init.trunc_normal_(self.positions, std=0.02)
+
+    def forward(self, features: Tensor, hidden: Tensor) -> Tensor:
+        """
+        Args:
+            features: [m, segments, features].
+            hidden: [m, segments], 1 where a feature is replaced by zeros.
+
+        Returns:
+            [m, 1 + segments, audio size]. The first, a_0, is the mean of the segments that are not hidden: a mean over
+            all of them, less those that are seen, would tell what is hidden. Where all are, it is zero as well.
+        """
+        seen = (1 - hidden).unsqueeze(-1).to(features.dtype)
+        left = features * seen
+        mean = left.sum(dim=1, keepdim=True) / seen.sum(dim=1, keepdim=True).clamp_min(1)
+        stream = self.projection(torch.cat([mean, left], dim=1)) + self.positions
+        embedded: Tensor = self.dropout(self.norm(stream))
+        return embedded
+
+
+class CoAttentionLayer(nn.Module):
+    """BERT's layer with keys and values of another sequence: attention and feed-forward network, each with a shortcut
+    and a layer norm after it."""
+
+    def __init__(self, section: Mulap, *, size: int, other_size: int, feed_forward_size: int) -> None:
+        """
+        Args:
+            size: of this modality's stream.
+            other_size: of the other's.
+        """
+        super().__init__()
+        self.heads, self.dropout_share = section.fusion_heads, section.dropout
+        self.query = nn.Linear(size, section.fusion_size)
+        # without a bias, which changes nothing: see mulan.model.towers.pretrained_networks
+        self.key = nn.Linear(other_size, section.fusion_size, bias=False)
+        self.value = nn.Linear(other_size, section.fusion_size)
+        self.output = nn.Linear(section.fusion_size, size)
+        self.output_norm = nn.LayerNorm(size)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(size, feed_forward_size), nn.GELU(), nn.Linear(feed_forward_size, size)
+        )
+        self.feed_forward_norm = nn.LayerNorm(size)
+        self.dropout = nn.Dropout(section.dropout)
+
+    def forward(self, own: Tensor, other: Tensor, other_mask: Tensor | None = None) -> Tensor:
+        """
+        Args:
+            own: [m, n, size].
+            other: [m, k, other_size].
+            other_mask: bool [m, k], False where there is nothing to attend to; None where all of it counts.
+
+        Returns:
+            [m, n, size].
+        """
+        query, key, value = (
+            projected.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for projected in (self.query(own), self.key(other), self.value(other))
+        )
+        attended = scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=None if other_mask is None else other_mask[:, None, None, :],
+            dropout_p=self.dropout_share if self.training else 0.0,
+        )
+        own = self.output_norm(own + self.dropout(self.output(attended.transpose(1, 2).flatten(2))))
+        updated: Tensor = self.feed_forward_norm(own + self.dropout(self.feed_forward(own)))
+        return updated
+
+
+class CoAttentionBlock(nn.Module):
+    """A layer for each modality, both of which read what the other one was before."""
+
+    def __init__(self, audio: CoAttentionLayer | None, text: CoAttentionLayer | None) -> None:
+        """None for a modality whose output nothing reads: it stays as it is."""
+        super().__init__()
+        self.audio, self.text = audio, text
+
+    def forward(self, audio: Tensor, text: Tensor, text_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Streams [m, 1 + segments, audio size] and [m, L, text size], and bool [m, L], to streams of these shapes."""
+        return (
+            audio if self.audio is None else self.audio(audio, text, text_mask),
+            text if self.text is None else self.text(text, audio),
+        )
+
+
+class FusionModel(nn.Module):
+    """Waveforms and token ids to :class:`Predictions` (MuLaP §2.1, figure 2)."""
+
+    def __init__(
+        self,
+        *,
+        audio_encoder: AudioEncoder,
+        text_tower: TextTower,
+        section: Mulap,
+        weights: LossWeights,
+        segments: int,
+        segment_samples: int,
+        precision: Precision = "float32",
+    ) -> None:
+        """Draws all but the towers from torch's default generator.
+
+        Args:
+            weights: a term without weight has no head, and the last block no layer that only it would read.
+            segments: of a window.
+            segment_samples: of each, which is what the audio encoder takes.
+            precision: ``bf16`` runs text tower and blocks under autocast; the audio encoder has a precision of its own.
+        """
+        super().__init__()
+        self.audio_encoder, self.text_tower = audio_encoder, text_tower
+        self.segment_samples, self._precision = segment_samples, precision
+        features, text_size = audio_encoder.output_dim, text_tower.output_dim
+        self.segment_embedding = SegmentEmbedding(section, features=features, segments=segments)
+        whole = [_block(section, text_tower, audio=True, text=True) for _ in range(section.fusion_layers - 1)]
+        last = _block(
+            section,
+            text_tower,
+            audio=weights.mam > 0 or weights.atm > 0,
+            text=weights.mlm > 0 or weights.atm > 0,
+        )
+        self.blocks = nn.ModuleList([*whole, last])
+        self.token_head = TokenHead(text_tower) if weights.mlm else None
+        self.segment_head = nn.Linear(section.audio_size, features) if weights.mam else None
+        self.match_head = MatchHead(section, text_size) if weights.atm else None
+
+    def forward(self, waveform: Tensor, token_ids: Tensor, attention_mask: Tensor, hidden: Hidden) -> Predictions:
+        """Never waits for the device.
+
+        Args:
+            waveform: int16 or float in [-1, 1], [m, 1, samples]; what is left after the last whole segment is not used.
+            token_ids: int64 [m, L].
+            attention_mask: int64 [m, L], 1 for tokens and 0 for padding.
+            hidden: what the model may not see of the audio, and what it has to predict.
+        """
+        pairs, segments = hidden.segments.shape
+        parts = waveform[:, 0, : segments * self.segment_samples].view(pairs, segments, -1)
+        features = self.audio_encoder(parts.flatten(0, 1)).unflatten(0, (pairs, segments))
+        with tower_autocast(waveform.device, self._precision):
+            audio = self.segment_embedding(features, hidden.segments)
+            text = self.text_tower.tokens(token_ids, attention_mask)
+            mask = attention_mask.bool()
+            for block in self.blocks:
+                audio, text = block(audio, text, mask)
+        audio, text = audio.float(), text.float()
+        of_segments = audio[:, 1:].flatten(0, 1)[hidden.segment_places]
+        return Predictions(
+            token_logits=self.token_head(text.flatten(0, 1)[hidden.token_places]) if self.token_head else None,
+            segments=self.segment_head(of_segments) if self.segment_head else None,
+            # of what is heard, and not of what was made of it to hide it: that would be zeros
+            segment_features=features.detach().flatten(0, 1)[hidden.segment_places] if self.segment_head else None,
+            match_logits=self.match_head(audio[:, 0], text[:, 0]) if self.match_head else None,
+        )
+
+    def warm_started_parameters(self) -> Iterator[nn.Parameter]:
+        """Parameters whose first values were trained before: the text encoder's, and a warm-started audio tower's."""
+        yield from self.text_tower.parameters()
+        yield from self.audio_encoder.warm_started_parameters()
+
+
+class TokenHead(nn.Module):
+    """Tokens to a logit for every word of the vocabulary, by BERT's head: its last layer is the token embeddings."""
+
+    def __init__(self, text_tower: TextTower) -> None:
+        super().__init__()
+        size = text_tower.output_dim
+        self.transform = nn.Sequential(nn.Linear(size, size), nn.GELU(), nn.LayerNorm(size))
+        self.bias = nn.Parameter(torch.zeros(text_tower.encoder.config.vocab_size))
+        self._embeddings = (text_tower.encoder.get_input_embeddings(),)  # in a tuple: it is not this module's
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """float32 [n, size] to [n, vocabulary]."""
+        return nn.functional.linear(self.transform(tokens), self._embeddings[0].weight, self.bias)
+
+
+class MatchHead(nn.Module):
+    """Both summaries, brought to one size, multiplied element by element, to a logit (§2.2).
+
+    Between projection and product ViLBERT has a ReLU, of which the paper says nothing. It is left out, so that products
+    may have either sign.
+    """
+
+    def __init__(self, section: Mulap, text_size: int) -> None:
+        super().__init__()
+        self.audio = nn.Linear(section.audio_size, section.fusion_size)
+        self.text = nn.Linear(text_size, section.fusion_size)
+        self.score = nn.Linear(section.fusion_size, 1)
+
+    def forward(self, audio: Tensor, text: Tensor) -> Tensor:
+        """[m, audio size] and [m, text size] to [m]."""
+        logits: Tensor = self.score(self.audio(audio) * self.text(text))
+        return logits.squeeze(-1)
+
+
+def build_fusion_model(recipe: Recipe, text_tower: TextTower | None = None) -> FusionModel:
+    """A recipe's model: pretrained text encoder, audio tower pretrained or not, the rest drawn from torch's default
+    generator.
+
+    Args:
+        text_tower: in place of the recipe's.
+
+    Raises:
+        PretrainedError: the recipe's text encoder or its pretrained audio tower cannot be used.
+    """
+    text_tower = text_tower or TextTower.from_section(recipe.text_tower)
+    faults = list(_unfit(text_tower, recipe.loss.weights))
+    if faults:
+        raise PretrainedError(recipe.text_tower.pretrained, faults, "Set text_tower.pretrained to a BERT or a RoBERTa.")
+    return FusionModel(
+        audio_encoder=AudioEncoder.from_recipe(recipe),
+        text_tower=text_tower,
+        section=recipe.mulap,
+        weights=recipe.loss.weights,
+        segments=recipe.segments,
+        segment_samples=recipe.encoder_window_samples,
+        precision=recipe.train.precision,
+    )
+
+
+def _unfit(text_tower: TextTower, weights: LossWeights) -> Iterator[str]:
+    """What the model needs of a text encoder and this one has not."""
+    encoder, size = text_tower.encoder, text_tower.output_dim
+    if not hasattr(encoder.config, "intermediate_size"):
+        yield f"a {encoder.config.model_type} does not say how wide its feed-forward layers are"
+    width = encoder.get_input_embeddings().weight.shape[1]
+    if weights.mlm and width != size:
+        yield f"its token embeddings are {width} wide and its outputs {size}, so that they cannot predict tokens"
+
+
+def _block(section: Mulap, text_tower: TextTower, *, audio: bool, text: bool) -> CoAttentionBlock:
+    text_size, text_feed_forward = text_tower.output_dim, text_tower.encoder.config.intermediate_size
+    return CoAttentionBlock(
+        CoAttentionLayer(
+            section,
+            size=section.audio_size,
+            other_size=text_size,
+            feed_forward_size=section.audio_feed_forward_size,
+        )
+        if audio
+        else None,
+        CoAttentionLayer(section, size=text_size, other_size=section.audio_size, feed_forward_size=text_feed_forward)
+        if text
+        else None,
+    )

@@ -1,0 +1,104 @@
+"""Audio towers: a spectrogram or a waveform becomes one vector (MuLan §3.2)."""
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from transformers import ASTConfig, ASTModel, ResNetConfig, ResNetModel
+
+from mulan.config.audio import AstTower, AudioTower, MusicnnTower, ResNetTower, SampleCnnTower
+from mulan.model.towers.musicnn import MusicnnAudioTower
+from mulan.model.towers.pretrained_networks import ATTENTION, drop_key_biases
+from mulan.model.towers.sample_cnn import SampleCnnAudioTower
+
+_ONEDNN_BLOCK = 16
+"""Channels. On CPUs, a strided 1x1 convolution of fewer, with channels last, writes past its workspace, which spoils
+memory or ends the process: https://github.com/uxlfoundation/oneDNN/issues/6035"""
+
+
+class ResNetAudioTower(nn.Module):
+    """A residual network over the spectrogram as a grey image, averaged over mel channels and time (M-Resnet)."""
+
+    def __init__(self, section: ResNetTower) -> None:
+        super().__init__()
+        self.output_dim: int = section.stage_channels[-1]
+        self.network = ResNetModel(
+            ResNetConfig(
+                num_channels=1,
+                embedding_size=section.stem_channels,
+                hidden_sizes=list(section.stage_channels),
+                depths=list(section.stage_depths),
+                layer_type=section.layer,
+            )
+        )
+        stem = self.network.embedder.embedder.convolution
+        stem.stride = (section.stem_stride, section.stem_stride)  # transformers' own is always 2
+        for module in self.network.modules():
+            if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.in_channels < _ONEDNN_BLOCK:
+                module.register_forward_pre_hook(partial(_strided, module.stride))
+                module.stride = (1, 1)
+
+    def forward(self, spectrogram: Tensor) -> Tensor:
+        """float32 [B, mel_channels, frames] to [B, output_dim]."""
+        # channels last: all convolutions follow their input; the order that CPU kernels and tensor cores work in
+        image = spectrogram.unsqueeze(1).clone(memory_format=torch.channels_last)
+        pooled: Tensor = self.network(image).pooler_output
+        return pooled.flatten(1)
+
+
+def _strided(stride: tuple[int, ...], module: nn.Module, image: tuple[Tensor]) -> Tensor:
+    """All that a 1x1 convolution of that stride sees."""
+    return image[0][:, :, :: stride[0], :: stride[1]]
+
+
+class AstAudioTower(nn.Module):
+    """An Audio Spectrogram Transformer, read at its [CLS] position (Gong et al. 2021, M-AST)."""
+
+    def __init__(self, section: AstTower, *, mel_channels: int, frames: int) -> None:
+        """``mel_channels`` and ``frames``: shape of the only spectrograms the position embeddings are for."""
+        super().__init__()
+        self.output_dim: int = section.hidden_size
+        config = ASTConfig(
+            hidden_size=section.hidden_size,
+            num_hidden_layers=section.layers,
+            num_attention_heads=section.heads,
+            intermediate_size=section.feed_forward_size,
+            hidden_dropout_prob=section.dropout,
+            attention_probs_dropout_prob=section.dropout,
+            patch_size=section.patch_size,
+            frequency_stride=section.patch_stride,
+            time_stride=section.patch_stride,
+            max_length=frames,
+            num_mel_bins=mel_channels,
+            attn_implementation=ATTENTION,
+        )
+        self.network = ASTModel(config)
+        drop_key_biases(self.network)
+        embeddings = self.network.embeddings
+        for parameter in (embeddings.cls_token, embeddings.distillation_token, embeddings.position_embeddings):
+            # transformers leaves these at zero, where the first layer norm multiplies gradients by a million
+            nn.init.trunc_normal_(parameter, std=config.initializer_range)
+
+    def forward(self, spectrogram: Tensor) -> Tensor:
+        """float32 [B, mel_channels, frames] to [B, output_dim]."""
+        output: Tensor = self.network(spectrogram.mT).last_hidden_state
+        return output[:, 0]
+
+
+AnyAudioTower = ResNetAudioTower | AstAudioTower | MusicnnAudioTower | SampleCnnAudioTower
+
+
+def audio_tower(section: AudioTower, *, mel_channels: int, frames: int) -> AnyAudioTower:
+    """The tower of a recipe, with fresh weights.
+
+    Args:
+        mel_channels, frames: shape of the spectrograms [B, mel_channels, frames] that it will see; anything, say 0, for
+            SampleCNN, which takes waveforms.
+    """
+    if isinstance(section, SampleCnnTower):
+        return SampleCnnAudioTower(section)
+    if isinstance(section, MusicnnTower):
+        return MusicnnAudioTower(section, mel_channels=mel_channels)
+    if isinstance(section, AstTower):
+        return AstAudioTower(section, mel_channels=mel_channels, frames=frames)
+    return ResNetAudioTower(section)

@@ -1,0 +1,40 @@
+"""SampleCNN: a convolutional network over the waveform itself (Lee et al. 2017; SemiSupCon's backbone)."""
+
+import itertools
+
+from torch import Tensor, nn
+
+from mulan.config.audio import SampleCnnTower
+
+
+class SampleCnnAudioTower(nn.Module):
+    """A convolution of stride 3, then blocks that each divide the rate by 3, averaged over what is left of time.
+
+    By default the blocks of the 3^9 network of Lee et al. 2017, whose convolution of length 1 and classifier are left
+    out. Windows may have any number of samples from 59,049 (3^10) on; those of Guinot et al. 2024 have 59,535, at
+    22,050 Hz.
+    """
+
+    def __init__(self, section: SampleCnnTower) -> None:
+        super().__init__()
+        self.output_dim: int = section.block_channels[-1]
+        stem = _convolution(1, section.stem_channels, stride=3)
+        pairs = itertools.pairwise((section.stem_channels, *section.block_channels))
+        blocks = (
+            nn.Sequential(_convolution(inputs, channels, padding=1), nn.MaxPool1d(3)) for inputs, channels in pairs
+        )
+        self.network = nn.Sequential(stem, *blocks)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """float32 [B, samples] to [B, output_dim]."""
+        output: Tensor = self.network(waveform.unsqueeze(1))
+        return output.mean(dim=2)
+
+
+def _convolution(inputs: int, channels: int, *, stride: int = 1, padding: int = 0) -> nn.Sequential:
+    return nn.Sequential(
+        # no bias: the batch norm takes it away again, and its gradient would be rounding noise
+        nn.Conv1d(inputs, channels, 3, stride=stride, padding=padding, bias=False),
+        nn.BatchNorm1d(channels),
+        nn.ReLU(),
+    )

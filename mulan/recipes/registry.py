@@ -1,0 +1,121 @@
+"""A recipe: all sections of a run, read from a name, a TOML file and ``section.field=value`` settings."""
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mulan.config.audio import ResNetTower, VggishFrontEnd
+from mulan.config.errors import RecipeError
+from mulan.config.paths import absolute, scheme_of
+from mulan.config.recipe import Recipe, lay_over, recipe_from_values
+from mulan.config.sections import Batch, Data, Optim, Scale, TextTower, Train
+from mulan.recipes.miniature import MINILM, miniature
+from mulan.recipes.mulan import TEXT_ABLATIONS, m_ast, m_resnet50, m_resnet50_audioset, with_texts
+from mulan.recipes.mulap import mulap
+from mulan.recipes.semisupcon import mulan_semi, semisupcon
+
+
+def demo() -> Recipe:
+    """Trains in about a quarter of an hour on two CPU cores, with two workers, on the corpus of :mod:`mulan.demo`.
+
+    MuLan's objective, sources and schedule, with a window of 3 s, a small residual network and a batch of 64.
+    """
+    return Recipe(
+        data=Data(window_s=3.0),
+        front_end=VggishFrontEnd(hop_ms=16.0, frequency_mask_bins=6, time_mask_frames=12),
+        audio_tower=ResNetTower(
+            layer="basic",
+            stem_channels=32,
+            stem_stride=2,
+            stage_channels=(32, 64, 128, 256),
+            stage_depths=(1, 1, 1, 1),
+        ),
+        text_tower=TextTower(pretrained=MINILM, max_tokens=32, frozen_layers=4, length_groups=4),
+        batch=Batch(micro_batches=2, pairs_per_micro_batch=32),
+        optim=Optim(lr=1.5e-3, pretrained_lr_scale=0.2, warmup_steps=20, decay_factor=0.7, decay_every_steps=130),
+        train=Train(
+            steps=1040,
+            checkpoint_every_steps=200,
+            validate_every_steps=200,
+            validation_micro_batches=4,
+        ),
+        scale=Scale(workers=2, data_cpus=2),
+    )
+
+
+def named_recipes() -> dict[str, Recipe]:
+    """Every recipe and, as ``NAME_miniature``, its twin."""
+    whole = {
+        recipe.__name__: recipe()
+        for recipe in (demo, m_resnet50, m_ast, m_resnet50_audioset, mulap, semisupcon, mulan_semi)
+    }
+    whole |= {
+        f"{name}_{texts}": with_texts(whole[name], ratio)
+        for name in ("m_resnet50", "m_ast")
+        for texts, ratio in TEXT_ABLATIONS.items()
+    }
+    return whole | {f"{name}{MINIATURE}": miniature(recipe) for name, recipe in whole.items()}
+
+
+MINIATURE = "_miniature"
+"""Ends the name of the small twin of a recipe."""
+
+
+def load_recipe(
+    name_or_file: str, named: Mapping[str, Recipe], settings: Iterable[str] = (), *, data_uri: str | None = None
+) -> Recipe:
+    """The recipe of that name or TOML file with ``settings`` (each ``section.field=value``) laid over it.
+
+    Args:
+        name_or_file: a key of ``named``, or the path of a TOML file; a file gives only what differs from the defaults.
+        named: the recipes known by name.
+        settings: values are read as TOML and, failing that, as bare strings.
+        data_uri: replaces ``data.uri``.
+
+    Raises:
+        RecipeError: with all the faults found.
+    """
+    values = _read(name_or_file, named)
+    faults: list[str] = []
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            faults.append(f"--set {setting}: write it as section.field=value")
+            continue
+        lay_over(values, key.strip().split("."), _parse(text.strip()))
+    if data_uri is not None:
+        lay_over(values, ["data", "uri"], data_uri)
+    return recipe_from_values(name_or_file, values, faults)
+
+
+def known_names(named: Iterable[str]) -> str:
+    """The names of recipes as a person reads them: a twin is not listed beside the recipe it is the twin of."""
+    whole = [name for name in sorted(named) if not name.endswith(MINIATURE)]
+    return f"{', '.join(whole)}, and each with {MINIATURE} at its end"
+
+
+def _read(name_or_file: str, named: Mapping[str, Recipe]) -> dict[str, Any]:
+    if name_or_file in named:
+        return named[name_or_file].model_dump(mode="json")
+    if not name_or_file.endswith(".toml"):
+        near = difflib.get_close_matches(name_or_file, named, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise RecipeError(name_or_file, [f"no such recipe; {hint}there are {known_names(named)}, or name a .toml file"])
+    path = absolute(name_or_file)
+    if scheme_of(path):
+        raise RecipeError(name_or_file, ["is in another storage; copy the file to this machine"])
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise RecipeError(name_or_file, [f"cannot be read: {error.strerror}"]) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(name_or_file, [f"is not TOML: {error}"]) from error
+
+
+def _parse(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -1,0 +1,49 @@
+"""SemiSupCon at the paper's size, and MuLan with its term beside the cross-modal one.
+
+The paper is Guinot et al. 2024, "Semi-supervised contrastive learning of musical representations".
+"""
+
+from mulan.config.audio import SampleCnnTower, WaveformFrontEnd
+from mulan.config.recipe import Recipe
+from mulan.config.sections import Batch, Data, Loss, LossWeights, Optim, Scale, SemiSupCon, Train
+from mulan.recipes.mulan import m_resnet50
+
+
+def semisupcon() -> Recipe:
+    """SemiSupCon on the waveform: 96 recordings of two views, half of them labelled, 200,000 steps of Adam.
+
+    Any tower that takes a spectrogram can stand in SampleCNN's place; give it a front end as well.
+    """
+    return Recipe(
+        data=Data(sample_rate_hz=22_050, window_s=2.7),
+        front_end=WaveformFrontEnd(),
+        audio_tower=SampleCnnTower(),
+        loss=Loss(weights=LossWeights(contrastive=0, semisupcon=1)),
+        batch=Batch(micro_batches=2, pairs_per_micro_batch=48),
+        optim=Optim(lr=1e-4, decay_factor=1),
+        train=Train(
+            steps=200_000,
+            precision="bf16",
+            zero_stage=1,
+            checkpoint_every_steps=500,
+            validate_every_steps=2000,
+            validation_micro_batches=16,
+        ),
+        scale=Scale(workers=1, use_gpu=True, cpus_per_worker=1, data_cpus=8),
+    )
+
+
+def mulan_semi() -> Recipe:
+    """M-Resnet-50 whose audio tower also tells views of a recording, and of recordings with like labels, from others.
+
+    Both terms read the same forward of the tower, twice that of ``m_resnet50``: the cross-modal one a recording's first
+    view, augmented like the others. Labels are AudioSet's, where a recording has them. The weight is that of the audio
+    term in MusCALL (Manco et al. 2022, "Contrastive audio-language learning for music"); at 0 the recipe is
+    ``m_resnet50``.
+    """
+    return m_resnet50().model_copy(
+        update={
+            "loss": Loss(weights=LossWeights(contrastive=1, semisupcon=0.3)),
+            "semisupcon": SemiSupCon(tag_prefix="audioset:", labelled_share="as_found"),
+        }
+    )

@@ -1,0 +1,209 @@
+"""What a run leaves in its folder while it is trained: metrics, events, quarantine and checkpoints."""
+import io
+from collections.abc import Iterable
+from typing import Any
+import pyarrow as pa
+import pyarrow.parquet as pq
+from mulan.storage import filesystem
+from mulan.data.batch import Replaced
+from mulan.storage.errors import StorageError
+import logging
+import math
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from types import TracebackType
+import torch
+from mulan.config.errors import MulanError
+from mulan.config.recipe import Recipe
+from mulan.training.state import Progress
+from mulan.runs.checkpoint_writer import CheckpointWriter
+from mulan.runs.lease import RunTakenOver
+from mulan.training.health import Finding
+from mulan.training.validation import headline
+from mulan.runs.lease import Fence
+from mulan.storage.jsonl import JsonLinesLog
+from mulan.runs.run import Run
+
+
+
+SCHEMA = pa.schema(
+    [("recording_id", pa.string()), ("reason", pa.string()), ("detail", pa.string()), ("first_step", pa.int64())]
+)
+
+
+class Quarantine:
+    """A row for each recording, however often the plan comes back to it; the file is always whole."""
+
+    def __init__(self, uri: str, *, keep_steps: int) -> None:
+        """Continues a file that is there; rows first met after ``keep_steps`` are dropped, and will be met again."""
+        self._uri = uri
+        self._rows = {row["recording_id"]: row for row in read_quarantine(uri) if row["first_step"] <= keep_steps}
+        self._changed = True
+
+    def add(self, step: int, skipped: Iterable[Replaced]) -> None:
+        for bad in skipped:
+            if bad.recording_id not in self._rows:
+                self._rows[bad.recording_id] = {**vars(bad), "first_step": step}
+                self._changed = True
+
+    def flush(self) -> None:
+        """Writes the file if there is anything new. Another thread may add rows meanwhile.
+
+        Raises:
+            StorageError: it could not be written; what was there still is.
+        """
+        if not self._changed:
+            return
+        self._changed = False  # what is added from here on is for the next time
+        buffer = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(list(self._rows.values()), SCHEMA), buffer)
+        try:
+            filesystem.write_atomically(self._uri, buffer.getvalue())
+        except StorageError:
+            self._changed = True
+            raise
+
+
+def read_quarantine(uri: str) -> list[dict[str, Any]]:
+    """Its rows, in the order in which they were met; none where there is no file."""
+    if not filesystem.exists(uri):
+        return []
+    rows: list[dict[str, Any]] = pq.read_table(io.BytesIO(filesystem.read_bytes(uri))).to_pylist()
+    return rows
+
+
+log = logging.getLogger(__name__)
+
+
+class Recorder(AbstractContextManager["Recorder"]):
+    """Of one worker, for all of them. At its end everything is written.
+
+    Nothing here waits for storage but the end, and a checkpoint for the one before it: records are written in a thread,
+    so that no other worker waits in a collective while storage is asked again. That storage failed is told by
+    :meth:`fault`, for all workers to end alike.
+    """
+
+    _PERIOD_S = 30.0
+    """Between two writings of the records, besides those before each checkpoint."""
+    _LOCAL_PERIOD_S = 1.0
+    """Between two looks at whether the run is still ours, where each line is written at once."""
+
+    def __init__(self, run: Run, recipe: Recipe, *, first_step: int, fence: Fence | None = None) -> None:
+        """
+        Args:
+            fence: of the driver for which is recorded, if that holds the run's lease.
+
+        Raises:
+            StorageError: the run's folder cannot be read or written.
+            RunTakenOver: the run has another driver now.
+        """
+        self._run, self._fence, self._is_local = run, fence, filesystem.is_local(run.uri)
+        self._looked_s = -math.inf
+        self._make_sure_it_is_ours()
+        self._metrics = JsonLinesLog(run.metrics_uri, keep_steps=first_step)
+        self._events = JsonLinesLog(run.events_uri)
+        self._quarantine = Quarantine(run.quarantine_uri, keep_steps=first_step)
+        self._score = headline(recipe)[0]
+        self._checkpoints = CheckpointWriter(
+            run.uri,
+            newest_kept=recipe.train.checkpoints_kept,
+            best_kept=recipe.train.best_checkpoints_kept,
+            fence=fence,
+        )
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="records")
+        self._flushed_s = time.monotonic()
+        self._step = first_step
+        self._fault: str | None = None
+        self._flushing: Future[None] | None = None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._checkpoints.__exit__(kind, error, trace)
+        finally:
+            if self._fault is None:
+                self.flush()
+            self._thread.shutdown(wait=True)
+            if self._fault is not None:
+                log.error("%s", self._fault)
+        if error is None and self._fault is not None:
+            raise StorageError(self._fault)
+
+    def step(self, line: dict[str, Any]) -> None:
+        self._step = line["step"]
+        self._append(self._metrics, [line])
+        if time.monotonic() - self._flushed_s > self._PERIOD_S:
+            self.flush()
+
+    def skipped(self, step: int, recordings: list[Replaced]) -> None:
+        self._quarantine.add(step, recordings)
+
+    def event(self, text: str) -> None:
+        """Something that whoever watches the run should know, now: there may be no step for long."""
+        self._append(self._events, [{"time": time.time(), "step": self._step, "event": text}])
+        if not self._is_local:
+            self.flush()
+
+    def found(self, finding: Finding) -> None:
+        """Numbers that went wrong: begins to write an event, and a file that names the recordings."""
+        self._thread.submit(self._found, finding)
+        self._flushing = None  # one that waits already would be before it
+
+    def _found(self, finding: Finding) -> None:
+        uri, text = self._run.finding_uri(finding.step), finding.sentence
+        try:
+            self._make_sure_it_is_ours()
+            filesystem.write_atomically(uri, finding.to_json().encode())
+            text += f"; its recordings: {uri}; to look into it: {self._run.replay_command(finding.step)}"
+        except (OSError, MulanError) as error:  # must not hide what was found
+            text += f"; its recordings could not be written to {uri}: {error}"
+        self._append(self._events, [{"time": time.time(), "step": finding.step, "event": text}])
+
+    def checkpoint(self, state: dict[str, torch.Tensor], metrics: dict[str, Any], progress: Progress) -> None:
+        """Begins to write one, with the records of all steps up to it: a run that resumes there has them."""
+        score, records = metrics.get(f"validation_{self._score}"), self.flush()
+        self._checkpoints.write(state, progress, score=score, after=records.result)
+
+    def fault(self) -> str | None:
+        """Why the records or the newest checkpoint could not be written."""
+        return self._fault or self._checkpoints.fault()
+
+    def flush(self) -> Future[None]:
+        """Begins to write all records so far."""
+        self._flushed_s = time.monotonic()
+        begun = self._flushing
+        if begun is None or begun.running() or begun.done():  # one that only waits will write these too
+            begun = self._flushing = self._thread.submit(self._flush)
+        return begun
+
+    def _flush(self) -> None:
+        if self._fault is not None:
+            raise StorageError(self._fault)
+        try:
+            self._make_sure_it_is_ours()
+            self._metrics.flush()
+            self._events.flush()
+            self._quarantine.flush()
+        except (StorageError, RunTakenOver) as error:
+            self._fault = str(error)
+            raise
+
+    def _append(self, records: JsonLinesLog, lines: Iterable[dict[str, Any]]) -> None:
+        try:
+            if self._is_local and time.monotonic() - self._looked_s > self._LOCAL_PERIOD_S:
+                self._make_sure_it_is_ours()
+            records.append(lines)
+        except (StorageError, RunTakenOver) as error:
+            self._fault = self._fault or str(error)
+        except OSError as error:
+            self._fault = self._fault or (
+                f"the records of {self._run.uri} take no more lines: {error.strerror}; make room there; then the same "
+                "command goes on from the newest checkpoint"
+            )
+
+    def _make_sure_it_is_ours(self) -> None:
+        if self._fence is not None:
+            self._fence.check()
+        self._looked_s = time.monotonic()

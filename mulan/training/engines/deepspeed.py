@@ -1,0 +1,239 @@
+"""The engine: DeepSpeed, and nothing else of it anywhere.
+
+Compute in bf16 is the model's own autocast, so weights, gradients and optimizer states are float32 at every ZeRO
+stage, and a checkpoint is the same whichever stage wrote it.
+"""
+
+import logging
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import deepspeed
+import deepspeed.ops
+import torch
+import torch.distributed as dist
+from deepspeed.utils import logger as deepspeed_logger
+from deepspeed.utils import (
+    safe_get_full_optimizer_state,
+    safe_set_full_optimizer_state,
+    safe_set_local_optimizer_state,
+)
+
+from mulan.config.recipe import Recipe
+from mulan.data.batch import Batch
+from mulan.distributed.collectives import sum_over_workers
+from mulan.model.device_batch import DeviceBatch, to_device
+from mulan.training.optimizer import adam, set_learning_rate
+
+# On CPUs DeepSpeed would compile this op, for inference alone; a process that is killed meanwhile leaves a lock behind,
+# for which all that are started later wait without end.
+deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+"""Adam's two moments, by their names in torch and DeepSpeed."""
+
+
+class DeepSpeedEngine:
+    """A model under Adam, sharded over the workers by ZeRO; see :class:`mulan.training.engines.base.Engine`."""
+
+    def __init__(self, model: Any, recipe: Recipe, *, device: torch.device) -> None:
+        """Every worker must pass a model with equal weights. Collective; needs an initialised process group."""
+        deepspeed_logger.setLevel(logging.ERROR)
+        self._recipe, self._stage, self.device = recipe, recipe.train.zero_stage, device
+        self._workers = dist.get_world_size()
+        self.micro_batches = recipe.batch.micro_batches
+        self.share = self.micro_batches // self._workers
+        self._steps_done, self._has_moments = 0, False
+        self._engine, *_ = deepspeed.initialize(
+            model=model.to(device),
+            optimizer=adam(model, recipe.optim),
+            config=deepspeed_config(recipe, workers=self._workers),
+            dist_init_required=False,
+        )
+        self._engine.train()
+
+    @property
+    def module(self) -> torch.nn.Module:
+        module: torch.nn.Module = self._engine.module
+        return module
+
+    def to_device(self, batch: Batch) -> DeviceBatch:
+        return to_device(batch, self.device, text_groups=self._recipe.text_tower.length_groups)
+
+    def forward(self, batch: DeviceBatch) -> Any:
+        return self._engine(*batch.inputs)
+
+    def backward(self, scalar: torch.Tensor) -> None:
+        self._engine.backward(scalar * self._workers, scale_wrt_gas=False)  # ZeRO averages over the workers
+        if not self._engine.is_gradient_accumulation_boundary():
+            self._engine.step()  # only counts the micro-batch
+
+    def step(self) -> float:
+        set_learning_rate(self._engine.optimizer.param_groups, self._recipe.optim, self._steps_done)
+        norm = self._plain_gradient_norm() if self._stage == 0 else None
+        if norm is None or math.isfinite(norm):
+            self._engine.step()  # ZeRO looks at the norm itself before it updates
+        else:
+            self._skip_update()
+        self._steps_done += 1
+        norm = norm if norm is not None else float(self._engine.get_global_grad_norm())
+        updated = self._engine.was_step_applied()
+        assert updated == math.isfinite(norm), f"updated by a gradient of norm {norm}"
+        self._has_moments = self._has_moments or updated
+        return norm
+
+    def evaluation_mode(self, on: bool) -> None:
+        self._engine.train(not on)
+
+    def state(self, *, kept: bool = True) -> dict[str, torch.Tensor]:
+        whole = self._whole_tensors()
+        if kept:
+            return {name: t.detach().to("cpu", copy=True, memory_format=torch.contiguous_format) for name, t in whole}
+        for _ in whole:  # takes part in the gathering
+            pass
+        return {}
+
+    def restore_optimizer(self, state: Mapping[str, torch.Tensor], steps_done: int, *, updates: int) -> None:
+        self._create_optimizer_state()
+        self._link_moments()
+        trained = ((name, p) for name, p in self.module.named_parameters() if p.requires_grad)
+        for name, parameter in trained:
+            for moment in MOMENTS:
+                self._set_moment(parameter, moment, state[f"{moment}.{name}"])
+        self._set_adam_steps(updates)
+        self._steps_done, self._has_moments = steps_done, True
+
+    def _skip_update(self) -> None:
+        """What DeepSpeed does at a step of stage 0 besides updating: it counts the micro-batch."""
+        self.module.zero_grad()
+        self._engine.set_gradient_accumulation_boundary(False)
+        self._engine.step()
+        self._engine.set_gradient_accumulation_boundary(None)  # by the count again
+
+    def _plain_gradient_norm(self) -> float:
+        gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
+        # every worker has the whole gradient; asked of all, none can take for finite what is not so for another
+        return float(sum_over_workers(torch.nn.utils.get_total_norm(gradients)) / self._workers)
+
+    def _whole_tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """What a checkpoint holds, gathered one after another: no more than one need be in memory. Collective."""
+        self._link_moments()
+        persistent = self.module.state_dict().keys()
+        for name, buffer in self.module.named_buffers():
+            if name in persistent:
+                yield f"weights.{name}", buffer
+        for name, parameter in self.module.named_parameters():
+            weight = self._full_weight(parameter)
+            yield f"weights.{name}", weight
+            for moment in MOMENTS if parameter.requires_grad else ():
+                full = self._full_moment(parameter, moment)
+                yield f"{moment}.{name}", torch.zeros_like(weight) if full is None else full
+
+    def _full_weight(self, parameter: torch.nn.Parameter) -> torch.Tensor:
+        if self._stage < 3:  # what DeepSpeed keeps besides has the same bits: all of it is float32
+            return parameter
+        with deepspeed.zero.GatheredParameters([parameter]):
+            return parameter.detach().clone()
+
+    def _full_moment(self, parameter: torch.nn.Parameter, moment: str) -> torch.Tensor | None:
+        full: torch.Tensor | None
+        if not self._has_moments:  # Adam makes them at its first update
+            return None
+        if self._stage == 0:
+            full = self._engine.optimizer.state[parameter].get(moment)
+        else:
+            full = safe_get_full_optimizer_state(parameter, moment)
+        return full
+
+    def _set_moment(self, parameter: torch.nn.Parameter, moment: str, value: torch.Tensor) -> None:
+        if self._stage == 0:
+            self._engine.optimizer.state[parameter][moment].copy_(value)
+        elif self._stage == 3:
+            safe_set_local_optimizer_state(parameter, self._own_part(parameter, value), moment)
+        else:
+            safe_set_full_optimizer_state(parameter, value, moment)
+
+    def _own_part(self, parameter: Any, value: torch.Tensor) -> torch.Tensor:
+        """This worker's slice of a whole tensor at stage 3, padded as ZeRO pads it.
+
+        DeepSpeed's own setters of whole tensors do not pad: they fail on the temperature, which is one number.
+        """
+        size = parameter.ds_tensor.numel()
+        padded = torch.nn.functional.pad(value.flatten(), (0, size * self._workers - value.numel()))
+        return padded[size * dist.get_rank() :][:size].to(self.device)
+
+    def _create_optimizer_state(self) -> None:
+        """One update by a zero gradient at learning rate 0: ZeRO makes the moments at the first update."""
+        for group in self._engine.optimizer.param_groups:
+            group["lr"] = 0.0
+        self._update_by([torch.zeros(part.numbers, device=self.device) for part in self._parts()])
+
+    def _parts(self) -> list["_Part"]:
+        """What this worker updates, in tensors as ZeRO keeps them."""
+        optimizer = self._engine.optimizer
+        if self._stage == 0:
+            return [_Part(parameters := self._trained(), sum(parameter.numel() for parameter in parameters))]
+        if self._stage == 3:
+            return [_Part(group, sum(p.ds_tensor.numel() for p in group)) for group in optimizer.fp16_groups]
+        groups = zip(optimizer.round_robin_bit16_groups, optimizer.partition_size, strict=True)
+        return [_Part(group, int(size)) for group, size in groups]
+
+    def _trained(self) -> list[torch.nn.Parameter]:
+        return [parameter for parameter in self.module.parameters() if parameter.requires_grad]
+
+    def _update_by(self, gradients: list[torch.Tensor]) -> None:
+        """Updates the weights by a gradient that is ready, a flat tensor for each of :meth:`_parts`. Collective."""
+        optimizer = self._engine.optimizer
+        if self._stage == 0:
+            (flat,), place = gradients, 0
+            for parameter in self._trained():
+                parameter.grad = flat[place : place + parameter.numel()].view(parameter.shape)
+                place += parameter.numel()
+        else:
+            optimizer.averaged_gradients = {number: [gradient] for number, gradient in enumerate(gradients)}
+        optimizer.step()
+        for parameter in self._trained():
+            parameter.grad = None
+
+    def _link_moments(self) -> None:
+        """Tells DeepSpeed anew where the moments of every parameter are.
+
+        At stages 1 and 2 it does so once, after the first step of the *first* parameter group, when the others have
+        none yet.
+        """
+        if self._stage in (1, 2):
+            self._engine.optimizer._hp_optimizer_states_linked = False
+            self._engine.optimizer._lazy_init_hp_params_optimizer_state()
+
+    def _set_adam_steps(self, updates: int) -> None:
+        optimizer = self._engine.optimizer
+        for state in getattr(optimizer, "optimizer", optimizer).state.values():
+            if isinstance(state.get("step"), torch.Tensor):
+                state["step"].fill_(float(updates))
+            elif "step" in state:
+                state["step"] = updates
+
+
+class _Part(NamedTuple):
+    """Parameters that ZeRO flattens together."""
+
+    parameters: list[Any]
+    numbers: int
+    """How many numbers this worker's share has, padding included."""
+
+
+def deepspeed_config(recipe: Recipe, *, workers: int) -> dict[str, Any]:
+    """DeepSpeed's own configuration of a run."""
+    batch = recipe.batch
+    return {
+        "train_batch_size": batch.pairs,
+        "train_micro_batch_size_per_gpu": batch.pairs_per_micro_batch,
+        "gradient_accumulation_steps": batch.micro_batches // workers,
+        "gradient_clipping": 0.0 if recipe.train.exact_sums else recipe.optim.max_gradient_norm,
+        # at stage 3 DeepSpeed's own linear layer adds the products of its gradient in another order than torch's
+        "zero_optimization": {"stage": recipe.train.zero_stage, "memory_efficient_linear": False},
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        "steps_per_print": 1_000_000_000,
+    }

@@ -1,0 +1,110 @@
+"""The DeepSpeed engine whose steps have the same bits on any number of workers and at any ZeRO stage.
+
+Forward and backward passes are the model's own. The gradient is added up by :mod:`mulan.distributed.gradient_sums`, and
+DeepSpeed is handed what this worker's share of the update needs: its own sums, which would be in floating point and
+divided by the number of workers, have no part in it.
+"""
+
+import math
+from typing import Any
+
+import torch
+from deepspeed.utils import set_z3_leaf_module
+from torch import nn
+
+from mulan.config.recipe import Recipe
+from mulan.distributed.collectives import world
+from mulan.distributed.fixed_point import UNITS
+from mulan.distributed.gradient_sums import ShardedSums, WholeSums, clipped
+from mulan.model.device_batch import DeviceBatch
+from mulan.training.engines.deepspeed import DeepSpeedEngine
+from mulan.training.optimizer import set_learning_rate
+
+
+class ExactDeepSpeedEngine(DeepSpeedEngine):
+    """A :class:`mulan.training.engines.deepspeed.DeepSpeedEngine` for recipes with ``train.exact_sums``."""
+
+    def __init__(self, model: Any, recipe: Recipe, *, device: torch.device) -> None:
+        """Every worker must pass a model with equal weights. Collective; needs an initialised process group."""
+        _gather_by_layers(model)
+        super().__init__(model, recipe, device=device)
+        if self._stage > 0:
+            optimizer = self._engine.optimizer
+            of_layers = optimizer._leaf_module_hooks if self._stage == 3 else []
+            for hook in (*optimizer._grad_acc_hooks, *of_layers):
+                hook.remove()  # DeepSpeed's own sums
+        self._sums = self._new_sums()
+
+    def _new_sums(self) -> list[WholeSums] | list[ShardedSums]:
+        parts = self._parts()
+        if self._stage < 3:
+            shards = [None if self._stage == 0 else part.numbers for part in parts]
+            return [
+                WholeSums(part.parameters, micro_batches=self.micro_batches, shard=shard)
+                for part, shard in zip(parts, shards, strict=True)
+            ]
+        trained: list[Any] = self._trained()  # in the model's order: ZeRO has them by learning rate and decay
+        numels = [parameter.ds_numel for parameter in trained]
+        return [ShardedSums(trained, numels, micro_batches=self.micro_batches)]
+
+    def forward(self, batch: DeviceBatch) -> Any:
+        return self.module(*batch.inputs)
+
+    def backward(self, scalar: torch.Tensor) -> None:
+        (scalar * UNITS).backward()  # type: ignore[no-untyped-call]
+        if self._stage == 3:
+            self._engine.optimizer.parameter_offload.release_backward_leftovers()
+        for sums in self._sums:
+            sums.end_micro_batch()
+
+    def step(self) -> float:
+        set_learning_rate(self._engine.optimizer.param_groups, self._recipe.optim, self._steps_done)
+        gradients = self._gradients()
+        rank, workers = world()
+        own = [gradient.tensor_split(workers)[rank] for gradient in gradients] if self._stage == 0 else gradients
+        spoiled = torch.stack([sums.spoiled for sums in self._sums]).any()
+        norm = clipped(gradients, own, spoiled, most=self._recipe.optim.max_gradient_norm)
+        if math.isfinite(norm):
+            self._update_by(gradients)
+            assert not getattr(self._engine.optimizer, "overflow", False), "DeepSpeed skipped a finite update"
+            self._has_moments = True
+        self._begin_sums()
+        self._steps_done += 1
+        return norm
+
+    def _gradients(self) -> list[torch.Tensor]:
+        """This worker's share of the summed gradient, for each of the parts that it updates."""
+        taken = [sums.take() for sums in self._sums]
+        if self._stage < 3:
+            return taken
+        trained: list[Any] = self._trained()
+        shards = torch.split(taken[0], [parameter.ds_tensor.numel() for parameter in trained])
+        of = dict(zip(trained, shards, strict=True))
+        return [torch.cat([of[parameter] for parameter in part.parameters]) for part in self._parts()]
+
+    def _begin_sums(self) -> None:
+        for sums in self._sums:
+            sums.begin()
+
+
+def engine_of(model: Any, recipe: Recipe, *, device: torch.device) -> DeepSpeedEngine:
+    """Returns the engine of a recipe: with exact sums, or with DeepSpeed's own where ``train.exact_sums`` is false.
+
+    Every worker must pass a model with equal weights. Collective; needs an initialised process group.
+    """
+    kind = ExactDeepSpeedEngine if recipe.train.exact_sums else DeepSpeedEngine
+    return kind(model, recipe, device=device)
+
+
+def _gather_by_layers(model: nn.Module) -> None:
+    """Has ZeRO stage 3 gather the weights of a whole layer at a time, and not those of each module in it.
+
+    DeepSpeed puts a function of its own around the inputs of whatever it gathers for. Within a layer of attention, the
+    gradients of queries, keys and values would then be added to each other before that of the residual connection is,
+    and floating-point sums depend on the order. Where a module has its layers in several lists, as XLM has, one of
+    attentions and one of the networks behind them, no list holds whole layers, and the module is gathered as one.
+    """
+    for module in model.modules():
+        lists = [child for child in module.children() if isinstance(child, nn.ModuleList)]
+        for whole in [module] if len(lists) > 1 else [layer for each in lists for layer in each]:
+            set_z3_leaf_module(whole, True)

@@ -1,0 +1,91 @@
+"""The engine in plain PyTorch: no sharding, nothing to install. The twin that the DeepSpeed engine is held against."""
+
+import math
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from mulan.config.recipe import Recipe
+from mulan.data.batch import Batch
+from mulan.distributed.collectives import world
+from mulan.distributed.fixed_point import UNITS
+from mulan.distributed.gradient_sums import WholeSums, clipped
+from mulan.model.device_batch import DeviceBatch, to_device
+from mulan.training.optimizer import adam, set_learning_rate
+
+
+class TorchEngine:
+    """A model under Adam, whole on every worker; see :class:`mulan.training.engines.base.Engine`.
+
+    With ``train.exact_sums`` its steps have the bits of those of
+    :class:`mulan.training.engines.exact.ExactDeepSpeedEngine`, on any number of workers. Without, the gradients are
+    added in floating point, and each micro-batch's is on the parameters until the step.
+    """
+
+    def __init__(self, model: Any, recipe: Recipe, *, device: torch.device) -> None:
+        """Every worker must pass a model with equal weights."""
+        self.module, self.device = model.to(device).train(), device
+        self.micro_batches = recipe.batch.micro_batches
+        self.share = self.micro_batches // world()[1]
+        self._recipe, self._steps_done = recipe, 0
+        self._adam = adam(self.module, recipe.optim)
+        self._trained = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
+        self._sums: WholeSums | None = None
+        if recipe.train.exact_sums:
+            self._sums = WholeSums(self._trained, micro_batches=self.micro_batches)
+
+    def to_device(self, batch: Batch) -> DeviceBatch:
+        return to_device(batch, self.device, text_groups=self._recipe.text_tower.length_groups)
+
+    def forward(self, batch: DeviceBatch) -> Any:
+        return self.module(*batch.inputs)
+
+    def backward(self, scalar: torch.Tensor) -> None:
+        if self._sums is None:
+            scalar.backward()  # type: ignore[no-untyped-call]
+            return
+        (scalar * UNITS).backward()  # type: ignore[no-untyped-call]
+        self._sums.end_micro_batch()
+
+    def step(self) -> float:
+        set_learning_rate(self._adam.param_groups, self._recipe.optim, self._steps_done)
+        norm = self._plain_gradient() if self._sums is None else self._exact_gradient(self._sums)
+        if math.isfinite(norm):
+            self._adam.step()
+        self._adam.zero_grad()
+        if self._sums is not None:
+            self._sums.begin()
+        self._steps_done += 1
+        return norm
+
+    def _plain_gradient(self) -> float:
+        """Leaves the clipped gradient of the step on the parameters; returns its norm before. Collective."""
+        trained = [parameter for parameter in self._trained if parameter.grad is not None]
+        if world()[1] > 1:
+            _sum_over_workers([parameter.grad for parameter in trained])
+        return float(torch.nn.utils.clip_grad_norm_(trained, self._recipe.optim.max_gradient_norm))
+
+    def _exact_gradient(self, sums: WholeSums) -> float:
+        """Leaves the clipped gradient on the parameters, from sums that do not depend on the order; returns its norm.
+
+        Collective.
+        """
+        flat, (rank, workers) = sums.take(), world()
+        own = flat.tensor_split(workers)[rank]
+        norm = clipped([flat], [own], sums.spoiled, most=self._recipe.optim.max_gradient_norm)
+        parts = torch.split(flat, [parameter.numel() for parameter in self._trained])
+        for parameter, part in zip(self._trained, parts, strict=True):
+            parameter.grad = part.view_as(parameter)
+        return norm
+
+    def evaluation_mode(self, on: bool) -> None:
+        self.module.train(not on)
+
+
+def _sum_over_workers(gradients: list[torch.Tensor]) -> None:
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    parts = torch.split(flat, [gradient.numel() for gradient in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view_as(gradient))

@@ -1,0 +1,222 @@
+"""What no single section can know to be wrong: each fault names the field and the remedy."""
+
+import pytest
+
+from mulan.config.errors import RecipeError
+from mulan.recipes.registry import load_recipe, named_recipes
+
+TOGETHER = "cannot be trained together; give weights to contrastive and semisupcon, to mlm, mam and atm, or to tagging"
+
+
+def refused(recipe: str, *settings: str) -> tuple[str, ...]:
+    with pytest.raises(RecipeError, match=f"recipe {recipe}") as caught:
+        load_recipe(recipe, named_recipes(), settings)
+    return caught.value.faults
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "said"),
+    [
+        (
+            "mulan_semi",
+            ["loss.weights.tagging=1"],
+            f"loss.weights.contrastive, loss.weights.semisupcon and loss.weights.tagging {TOGETHER}",
+        ),
+        (
+            "semisupcon",
+            ["loss.weights.mam=1", "data.window_s=3"],
+            f"loss.weights.semisupcon and loss.weights.mam {TOGETHER}",
+        ),
+        (
+            "mulap",
+            ["loss.weights.contrastive=1", "loss.weights.mam=0", "loss.weights.tagging=0.5"],
+            "loss.weights.contrastive, loss.weights.mlm, loss.weights.atm and loss.weights.tagging " + TOGETHER,
+        ),
+        ("semisupcon", ["loss.weights.semisupcon=0"], "loss.weights are all 0; give one term a weight"),
+        (
+            "mulap",
+            ["loss.weights.mlm=0", "loss.weights.mam=0", "loss.weights.atm=0"],
+            "loss.weights are all 0; give one term a weight",
+        ),
+        ("mulap", ["mulap.segment_s=20.5"], "mulap.segment_s = 20.5 is longer than data.window_s = 20"),
+        (
+            "mulap",
+            ["mulap.segment_s=0.1"],
+            "0.1 s (data.window_s or, where MuLaP cuts it, mulap.segment_s) hold 5 frames of the front end; "
+            "16 are needed",
+        ),
+        (
+            "mulan_semi",
+            ["data.window_s=0.02", "front_end.time_mask_frames=0"],
+            "0.02 s (data.window_s or, where MuLaP cuts it, mulap.segment_s) hold 0 frames of the front end; "
+            "16 are needed",
+        ),
+        (
+            "mulap",
+            ["mulap.fusion_layers=1", "loss.weights.mlm=0", "loss.weights.atm=0"],
+            "mulap.fusion_layers = 1 lets a hidden segment read nothing but text, so that loss.weights.mam alone would "
+            "teach the audio tower nothing; set it to 2 or more",
+        ),
+        ("mulap", ["text_tower.length_groups=2"], "text_tower.length_groups = 2: MuLaP reads texts whole; set it to 1"),
+        (
+            "mulap",
+            ["scale.workers=4", "batch.micro_batches=6"],
+            "scale.workers = 4 cannot share batch.micro_batches = 6; it must be one of 1, 2, 3, 6",
+        ),
+        (
+            "semisupcon",
+            ["scale.workers=2", "train.validation_micro_batches=5"],
+            "train.validation_micro_batches = 5 cannot be shared evenly among scale.workers = 2; make it a multiple",
+        ),
+        (
+            "semisupcon",
+            ["scale.workers=[3, 5]"],
+            "scale.workers = [3, 5] cannot share batch.micro_batches = 2; it must be one of 1, 2",
+        ),
+        (
+            "mulan_semi",
+            ["train.compile=true", "train.zero_stage=3"],
+            "train.compile cannot be used at train.zero_stage = 3, where weights come and go; use stage 1 or 2",
+        ),
+        (
+            "mulap",
+            ["audio_tower.family=samplecnn"],
+            "audio_tower.family = samplecnn cannot take what front_end.family = decibel gives; "
+            "samplecnn takes the waveform, all others a spectrogram",
+        ),
+        (
+            "semisupcon",
+            ["audio_tower.family=musicnn"],
+            "audio_tower.family = musicnn cannot take what front_end.family = waveform gives; "
+            "samplecnn takes the waveform, all others a spectrogram",
+        ),
+        (
+            "semisupcon",
+            ["data.window_s=2.6"],
+            "audio_tower.block_channels has 9 blocks, which need 59049 samples; a window has 57330",
+        ),
+        (
+            "mulap",
+            [
+                "front_end.family=waveform",
+                "audio_tower={family='samplecnn', block_channels=[8, 8]}",
+                "mulap.segment_s=0.001",
+            ],
+            "audio_tower.block_channels has 2 blocks, which need 27 samples; a window has 16",
+        ),
+        (
+            "mulap",
+            ["data.sample_rate_hz=8000"],
+            "front_end.mel_high_hz = 8000 is above half of data.sample_rate_hz = 8000",
+        ),
+        ("mulan_semi", ["front_end.mel_low_hz=7500"], "front_end.mel_low_hz = 7500 is not below mel_high_hz = 7500"),
+        ("mulan_semi", ["front_end.window_ms=0.03"], "front_end.window_ms = 0.03 is less than a sample"),
+        (
+            "mulap",
+            ["audio_tower.family=ast", "audio_tower.patch_size=97"],
+            "audio_tower.patch_size = 97 does not fit 96 mel channels by 186 frames",
+        ),
+        (
+            "mulap",
+            ["mulap.segment_s=0.5", "audio_tower={family='ast', patch_size=31}"],
+            "audio_tower.patch_size = 31 does not fit 96 mel channels by 30 frames",
+        ),
+        (
+            "mulap",
+            ["audio_tower.vertical_heights=[0.4, 0.01]"],
+            "audio_tower.vertical_heights: 0.01 of 96 mel channels is none",
+        ),
+        (
+            "mulap",
+            ["front_end.frequency_mask_bins=97"],
+            "front_end.frequency_mask_bins = 97 is above mel_channels = 96",
+        ),
+        (
+            "mulap",
+            ["front_end.time_mask_frames=187"],
+            "front_end.time_mask_frames = 187 is above the window's 186 frames",
+        ),
+    ],
+)
+def test_a_disagreement_is_the_one_fault_that_is_found(recipe: str, settings: list[str], said: str) -> None:
+    assert refused(recipe, *settings) == (said,)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings"),
+    [
+        ("mulap", ["loss.weights.mlm=0", "loss.weights.mam=0"]),
+        ("mulap", ["mulap.segment_s=20"]),
+        ("mulap", ["audio_tower={family='ast', patch_size=96}"]),
+        ("mulap", ["front_end.time_mask_frames=186", "front_end.frequency_mask_bins=96"]),
+        ("mulap", ["front_end.family=waveform", "audio_tower={family='samplecnn', block_channels=[8, 8]}"]),
+        ("mulan_semi", ["loss.weights.contrastive=0"]),
+        ("mulan_semi", ["loss.weights.semisupcon=0", "text_tower.length_groups=9"]),
+        ("mulan_semi", ["mulap.segment_s=99"]),  # of no account without MuLaP's terms
+        ("mulan_semi", ["train.compile=true", "train.zero_stage=2"]),
+        ("semisupcon", ["data.window_s=2.678", "semisupcon.labelled_share=as_found"]),
+        ("semisupcon", ["front_end.family=decibel", "audio_tower.family=musicnn"]),
+        ("semisupcon", ["semisupcon.augmentation={gain_low_db=5, delay_low_ms=500, noise_low_decay=2}"]),
+    ],
+)
+def test_what_only_just_agrees_is_taken(recipe: str, settings: list[str]) -> None:
+    load_recipe(recipe, named_recipes(), settings)
+
+
+def test_all_disagreements_are_listed_at_once() -> None:
+    settings = ["loss.weights.tagging=1", "scale.workers=3", "train.compile=true", "train.zero_stage=3"]
+    (faults,) = refused("mulap", *settings, "mulap.segment_s=30", "text_tower.length_groups=4")
+    for said in (TOGETHER, "mulap.segment_s = 30", "length_groups = 4", "scale.workers = 3", "train.compile cannot"):
+        assert said in faults
+
+
+@pytest.mark.parametrize(
+    ("recipe", "setting", "said"),
+    [
+        ("semisupcon", "semisupcon.augmentation.gain_low_db=5.5", "gain_low_db is above gain_high_db"),
+        ("semisupcon", "semisupcon.augmentation.noise_high_snr_db=2", "noise_low_snr_db is above noise_high_snr_db"),
+        ("semisupcon", "semisupcon.augmentation.noise_low_decay=3", "noise_low_decay is above noise_high_decay"),
+        ("semisupcon", "semisupcon.augmentation.delay_high_ms=99", "delay_low_ms is above delay_high_ms"),
+        ("mulap", "mulap.fusion_heads=3", "fusion_size 1024 is not a multiple of fusion_heads 3"),
+        ("mulap", "audio_tower={family='ast', heads=5}", "hidden_size 768 is not a multiple of heads 5"),
+        (
+            "mulan_semi",
+            "audio_tower.stage_depths=[1, 2]",
+            "stage_channels has 4 stages and stage_depths 2",
+        ),
+    ],
+)
+def test_a_section_whose_fields_disagree_is_refused(recipe: str, setting: str, said: str) -> None:
+    (fault,) = refused(recipe, setting)
+    assert fault.startswith(setting.replace("=", ".").partition(".")[0])
+    assert fault.endswith(f": {said}")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "setting", "said"),
+    [
+        ("semisupcon", "semisupcon.views=1", "semisupcon.views = 1: input should be greater than or equal to 2"),
+        ("semisupcon", "semisupcon.temperature=0", "semisupcon.temperature = 0"),
+        ("semisupcon", "semisupcon.labels_used=1.5", "semisupcon.labels_used = 1.5"),
+        ("semisupcon", "semisupcon.min_shared_tags=0", "semisupcon.min_shared_tags = 0"),
+        ("semisupcon", "semisupcon.weighting=cosine", "semisupcon.weighting = 'cosine': input should be 'equal' or"),
+        ("semisupcon", "semisupcon.augmentation.probability=2", "semisupcon.augmentation.probability = 2"),
+        ("semisupcon", "semisupcon.augmentation.delay_low_ms=0", "semisupcon.augmentation.delay_low_ms = 0"),
+        ("semisupcon", "semisupcon.label_share=1", "did you mean labelled_share?"),
+        ("mulap", "mulap.token_mask_probability=-0.1", "mulap.token_mask_probability = -0.1"),
+        ("mulap", "mulap.mismatch_probability=1.1", "mulap.mismatch_probability = 1.1"),
+        ("mulap", "mulap.fusion_layers=0", "mulap.fusion_layers = 0"),
+        ("mulap", "mulap.segment_s=0", "mulap.segment_s = 0"),
+        ("mulap", "loss.weights.mam=-1", "loss.weights.mam = -1"),
+        ("mulap", "loss.weights.map=1", "did you mean mam?"),
+    ],
+)
+def test_a_value_out_of_its_range_is_refused(recipe: str, setting: str, said: str) -> None:
+    (fault,) = refused(recipe, setting)
+    assert said in fault
+
+
+@pytest.mark.parametrize("value", ["2", "as_foud"])
+def test_a_share_that_is_neither_a_number_nor_as_found_is_one_fault(value: str) -> None:
+    (fault,) = refused("semisupcon", f"semisupcon.labelled_share={value}")
+    assert fault.startswith("semisupcon.labelled_share = ")

@@ -1,0 +1,71 @@
+import io
+import os
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from mulan.data.audio.encoded import encoded, joined_files
+from mulan.data.errors import DecodeError
+from tests.encodings import by_libsndfile
+from tests.sounds import tone
+
+FILES = {
+    "flac": by_libsndfile(tone(440, 60.0), 16_000, "FLAC"),
+    "vorbis": by_libsndfile(tone(440, 1.0), 16_000, "OGG", "VORBIS"),
+    "wav": by_libsndfile(tone(440, 0.9999), 16_000, "WAV", "PCM_24"),
+    "aiff": by_libsndfile(tone(440, 1.0), 16_000, "AIFF"),
+}
+"""The first has more than a mebibyte."""
+
+
+@pytest.mark.parametrize("kind", FILES)
+@pytest.mark.parametrize("shift", range(4))
+def test_joined_files_are_found_in_memory_and_on_disk(kind: str, shift: int, tmp_path: Path) -> None:
+    one = FILES[kind]
+    odd = one + bytes(shift) if kind in ("flac", "vorbis") else one
+    path = tmp_path / "joined"
+    path.write_bytes(odd + one + one)
+    bounds = [0, len(odd), len(odd) + len(one), len(odd) + 2 * len(one)]
+    for audio in (odd + one + one, str(path)):
+        contents = []
+        for part in joined_files(encoded(audio)):
+            with part.open() as file:
+                contents.append(file.read())
+        assert [len(content) for content in contents] == [end - start for start, end in pairwise(bounds)]
+        assert b"".join(contents) == odd + one + one
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"OggS", b"RIFF", b"RIFF\xff\xff\xff\xffWAVE", b"FORM" + bytes(8), b"ID3", b"x" * 50]
+)
+def test_what_is_one_file_or_none_is_one(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "one"
+    path.write_bytes(content)
+    for audio in (content, str(path)):
+        (only,) = joined_files(encoded(audio))
+        assert len(only) == len(content)
+
+
+def test_a_part_of_a_file_behaves_as_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "numbers"
+    path.write_bytes(bytes(range(100)))
+    part = encoded(str(path)).part(10, 60)
+    with part.open() as file:
+        assert file.read() == bytes(range(10, 60))
+        assert file.seek(-5, io.SEEK_END) == 45
+        assert file.read(100) == bytes(range(55, 60))
+        assert file.seek(2) == file.tell() == 2
+        assert file.seek(3, io.SEEK_CUR) == 5
+        assert file.read(2) == bytes([15, 16])
+        assert 0 <= file.seek(-1) <= 50
+    assert part.piece(48) == (bytes([58, 59]), 0)
+
+
+def test_what_is_no_file_is_refused_by_name(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name, reason in (("none.mp3", "No such file"), ("", "not a regular file"), ("pipe", "not a regular file")):
+        with pytest.raises(DecodeError, match=f"missing file: .*{name}: {reason}"):
+            encoded(str(tmp_path / name))
+    with pytest.raises(DecodeError, match=r"missing file: .*null"):
+        encoded("song\0.mp3")

@@ -1,0 +1,220 @@
+"""The index: what is wrong with one is said at once, and where a corpus lies changes nothing of what is read."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import s3fs
+from moto.server import ThreadedMotoServer
+
+from mulan.config.sections import SOURCES
+from mulan.data.corpus.index import INDEX_NAME, SCHEMA, SPLITS, Corpus, write_index
+from mulan.data.corpus.records import read_record
+from mulan.data.errors import CorpusError
+from mulan.data.reader import MicroBatchReader
+from mulan.data.schedule import Schedule
+from mulan.recipes.registry import load_recipe, named_recipes
+
+
+def row(number: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "recording_id": f"r{number}",
+        "uri": "shards/0.tar",
+        "offset": 512 * number,
+        "length": 512,
+        "duration_s": 1.0,
+        "split": "train",
+        "sources": ["short_form"],
+        "tags": [],
+    } | changes
+
+
+def faults_of(folder: Path, content: bytes | pa.Table | None = None) -> str:
+    folder.mkdir(exist_ok=True)
+    if isinstance(content, pa.Table):
+        pq.write_table(content, folder / INDEX_NAME)
+    elif content is not None:
+        (folder / INDEX_NAME).write_bytes(content)
+    with pytest.raises(CorpusError) as caught:
+        Corpus.open(str(folder))
+    assert str(folder) in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_folder_that_is_no_corpus_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=rf"{tmp_path}/nowhere: there is no index\.parquet"):
+        Corpus.open(str(tmp_path / "nowhere"))
+    assert "there is no index.parquet" in faults_of(tmp_path / "empty")
+    with pytest.raises(CorpusError, match="there is no index"):
+        Corpus.open("memory://no-such-corpus")
+    with pytest.raises(CorpusError, match="nosuchprotocol"):
+        Corpus.open("nosuchprotocol://corpus")
+    (tmp_path / "folder" / INDEX_NAME).mkdir(parents=True)
+    assert "cannot be read" in faults_of(tmp_path / "folder")
+
+
+def test_a_file_that_is_no_index_is_named(tmp_path: Path) -> None:
+    whole = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([row(0)], SCHEMA), whole)
+    for content in (b"", b"recording_id,uri\n", whole.getvalue()[:-9]):
+        assert "index.parquet is not a Parquet file" in faults_of(tmp_path, content)
+
+
+def test_all_missing_columns_are_named(tmp_path: Path) -> None:
+    table = pa.Table.from_pylist([row(0)], SCHEMA).drop_columns(["uri", "split", "tags"])
+    assert "lacks the columns uri, split, tags" in faults_of(tmp_path, table)
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("offset", pa.array(["here"])),
+        ("sources", pa.array(["short_form"])),
+        ("duration_s", pa.array([{"s": 1}])),
+        ("uri", pa.array([None], pa.string())),
+        ("length", pa.array([0.5])),
+    ],
+)
+def test_a_column_of_the_wrong_type_is_named(column: str, values: pa.Array, tmp_path: Path) -> None:
+    table = pa.Table.from_pylist([row(0)], SCHEMA)
+    table = table.set_column(SCHEMA.names.index(column), column, values)
+    assert "has a column of the wrong type" in faults_of(tmp_path, table)
+
+
+def test_all_impossible_rows_are_named_at_once(tmp_path: Path) -> None:
+    rows = [row(number) for number in range(20)]
+    rows += [row(20 + number, offset=-1) for number in range(4)]
+    rows += [row(30, length=0), row(31, length=-512), row(40, duration_s=0.0), row(41, duration_s=float("nan"))]
+    rows += [row(50, split="dev"), row(7), row(8)]
+    message = faults_of(tmp_path, pa.Table.from_pylist(rows, SCHEMA))
+    for fault in (
+        "4 recordings have a negative offset (r20, r21, r22, ...)",
+        "2 recordings have no bytes (r30, r31)",
+        "2 recordings have no duration (r40, r41)",
+        "1 recordings are in no split of train, validation, test (r50)",
+        "2 recording ids occur more than once (r7, r8)",
+    ):
+        assert fault in message
+    assert "the index has no rows" in faults_of(tmp_path, pa.Table.from_pylist([], SCHEMA))
+
+
+def test_rows_are_those_of_a_loop(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = [
+        row(
+            number,
+            split=str(rng.choice(SPLITS)),
+            sources=[source for source in (*SOURCES, "lyrics") if rng.random() < 0.4],
+        )
+        for number in range(200)
+    ]
+    write_index(pa.Table.from_pylist(rows, SCHEMA), str(tmp_path))
+    corpus = Corpus.open(str(tmp_path))
+    for split in SPLITS:
+        expected = [number for number in range(200) if rows[number]["split"] == split]
+        assert corpus.rows(split).tolist() == expected
+        by_source = corpus.rows_by_source(split)
+        assert list(by_source) == list(SOURCES)
+        for source in SOURCES:
+            assert by_source[source].tolist() == [number for number in expected if source in rows[number]["sources"]]
+
+
+def test_columns_of_other_integer_types_in_any_order_will_do(tmp_path: Path) -> None:
+    table = pa.Table.from_pylist([row(0), row(1)], SCHEMA)
+    offsets = table["offset"].cast(pa.int32())
+    table = table.set_column(2, "offset", offsets).append_column("comment", pa.array(["a", "b"]))
+    pq.write_table(table.select([*reversed(SCHEMA.names), "comment"]), tmp_path / INDEX_NAME)
+    corpus = Corpus.open(str(tmp_path))
+    assert corpus.table.schema == SCHEMA
+    assert corpus.byte_ranges([1]) == ([f"{tmp_path}/shards/0.tar"], [512], [512])
+
+
+@pytest.mark.parametrize(
+    ("corpus_uri", "uri", "resolved"),
+    [
+        ("s3://bucket/tones", "shards/0.tar", "s3://bucket/tones/shards/0.tar"),
+        ("s3://bucket/tones/", "shards/0.tar", "s3://bucket/tones/shards/0.tar"),
+        ("/data/tones", "shards/0.tar", "/data/tones/shards/0.tar"),
+        ("/data/tones", "/elsewhere/0.tar", "/elsewhere/0.tar"),
+        ("/data/tones", "s3://bucket/0.tar", "s3://bucket/0.tar"),
+    ],
+)
+def test_shards_are_found_from_the_index(corpus_uri: str, uri: str, resolved: str) -> None:
+    corpus = Corpus(corpus_uri, pa.Table.from_pylist([row(0, uri="other"), row(1, uri=uri)], SCHEMA))
+    assert corpus.byte_ranges([1]) == ([resolved], [512], [512])
+
+
+def copy_tree(folder: str, uri: str) -> None:
+    fs, target = fsspec.core.url_to_fs(uri)
+    for file in Path(folder).rglob("*"):
+        if file.is_file():
+            fs.pipe_file(f"{target}/{file.relative_to(folder)}", file.read_bytes())
+
+
+@pytest.fixture(scope="module")
+def s3_bucket() -> Iterator[str]:
+    """A bucket behind a real S3 API on this machine."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        environment.setenv("AWS_ACCESS_KEY_ID", "testing")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        environment.delenv("AWS_PROFILE", raising=False)
+        s3fs.S3FileSystem.clear_instance_cache()  # it would go on with an earlier endpoint
+        s3fs.S3FileSystem().mkdir("corpora")
+        yield "s3://corpora"
+        s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()
+
+
+def batches(uri: str) -> Iterator[dict[str, Any]]:
+    """All micro-batches of a short run, as they would travel to its worker."""
+    recipe = load_recipe(
+        "demo_miniature", named_recipes(), ["train.steps=3", "train.validate_every_steps=0"], data_uri=uri
+    )
+    read = MicroBatchReader.of(recipe)
+    schedule = Schedule(recipe.train, recipe.batch, 0, 1)
+    return (read(schedule[number]).to_columns() for number in range(len(schedule)))
+
+
+def test_a_corpus_gives_the_same_batches_wherever_it_lies(tiny_corpus: str, s3_bucket: str) -> None:
+    """Promise: the same numbers on local disk and on S3."""
+    memory = "memory://tones"
+    for uri in (s3_bucket + "/tones", memory):
+        copy_tree(tiny_corpus, uri)
+        assert read_record(Corpus.open(uri), 3) == read_record(Corpus.open(tiny_corpus), 3)
+    everywhere = (batches(tiny_corpus), batches(s3_bucket + "/tones"), batches(memory))
+    count = 0
+    for local, on_s3, in_memory in zip(*everywhere, strict=True):
+        assert local["about"] == on_s3["about"] == in_memory["about"]
+        for name in ("waveform", "token_ids", "attention_mask"):
+            assert local[name].dtype == on_s3[name].dtype == in_memory[name].dtype
+            assert local[name].tobytes() == on_s3[name].tobytes() == in_memory[name].tobytes()
+        count += 1
+    assert count == 3 * 2 + 2
+    fsspec.filesystem("memory").rm("/tones", recursive=True)
+
+
+def test_a_bucket_that_is_not_there_is_named(s3_bucket: str) -> None:
+    with pytest.raises(CorpusError, match=r"corpus s3://absent/tones: .*index\.parquet"):
+        Corpus.open("s3://absent/tones")
+    with pytest.raises(CorpusError, match="there is no index"):
+        Corpus.open(f"{s3_bucket}/nothing")
+
+
+def test_an_index_is_written_in_one_step(tmp_path: Path) -> None:
+    write_index(pa.Table.from_pylist([row(0)], SCHEMA), str(tmp_path))
+    before = (tmp_path / INDEX_NAME).read_bytes()
+    with pytest.raises(pa.ArrowInvalid):
+        write_index(pa.Table.from_pylist([row(0)], SCHEMA).set_column(2, "offset", pa.array(["x"])), str(tmp_path))
+    assert (tmp_path / INDEX_NAME).read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == [INDEX_NAME]

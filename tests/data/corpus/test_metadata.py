@@ -1,0 +1,97 @@
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mulan.config.sections import SOURCES
+from mulan.data.corpus.metadata import SPLITS, check_metadata, texts_of
+from mulan.data.errors import BadRecording
+
+GOOD: dict[str, Any] = {
+    "texts": {"short_form": ["a harp"]},
+    "split": "train",
+    "tags": ["genre:jazz"],
+    "duration_s": 2.0,
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"texts": {}},
+        {"texts": {"short_form": []}},
+        {"texts": dict.fromkeys(SOURCES, ("one", " ", "two"))},
+        {"duration_s": 3},
+        {"duration_s": np.float32(0.5)},
+        {"tags": ()},
+        {"tags": ["no category", "a:b:c"]},
+        {"provenance": "", "licence": "CC0", "anything": [1, {}]},
+        *({"split": split} for split in SPLITS),
+    ],
+)
+def test_what_can_be_read_is_taken(changes: dict[str, Any]) -> None:
+    metadata = GOOD | changes
+    check_metadata(metadata)
+    for source, texts in metadata["texts"].items():
+        if texts:
+            assert texts_of(metadata, source) == [text for text in texts if text.strip()]
+
+
+def test_split_and_tags_have_a_default() -> None:
+    check_metadata({"texts": {}, "duration_s": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"texts": None}, "texts is None, not lists"),
+        ({"texts": ["a harp"]}, r"texts is \['a harp'\], not lists"),
+        ({"texts": {"long_form": "a string"}}, "texts.long_form is 'a string', not a list"),
+        ({"texts": {"long_form": None}}, "texts.long_form is None, not a list"),
+        ({"texts": {"long_form": {}}}, r"texts.long_form is \{\}, not a list"),
+        ({"texts": {"long_form": [None]}}, r"texts.long_form is \[None\], not a list"),
+        ({"texts": {"long_form": ["good", 3]}}, "not a list of strings"),
+        ({"texts": {"long_form": [""]}}, "nothing to read in texts.long_form"),
+        ({"texts": {"long_form": [" \n", "\0"]}}, "nothing to read in texts.long_form"),
+        ({"texts": {"long_form": ["\ud83c"]}}, "half of a surrogate pair"),
+        ({"texts": {"caption": ["x"]}}, "texts.caption is no source of texts; there are short_form"),
+        ({"texts": {"longform": ["x"]}}, "did you mean long_form?"),
+        ({"texts": {7: ["x"]}}, "texts.7 is no source"),
+        ({"split": "valid"}, "split is 'valid', not one of train, validation, test; did you mean validation?"),
+        ({"split": ""}, "split is ''"),
+        ({"split": None}, "split is None"),
+        ({"split": ["train"]}, r"split is \['train'\]"),
+        ({"tags": "genre:jazz"}, "tags is 'genre:jazz', not a list"),
+        ({"tags": None}, "tags is None"),
+        ({"tags": [1]}, "not a list of strings"),
+        ({"tags": ["\udfb5"]}, "half of a surrogate pair"),
+        ({"tags": ["genre:"]}, "one without a text"),
+        ({"tags": [""]}, "one without a text"),
+        *(
+            ({"duration_s": value}, "duration_s is .*, not a number of seconds above 0")
+            for value in (0, -1.0, math.nan, math.inf, True, "2.0", None, [2])
+        ),
+        ({"provenance": None}, "provenance is None, not Unicode text"),
+        ({"licence": "caf\udce9"}, "licence is .*, not Unicode text"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadRecording, match=words) as caught:
+        check_metadata(GOOD | changes)
+    assert caught.value.reason == "unusable metadata"
+    str(caught.value).encode()
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    with pytest.raises(BadRecording) as caught:
+        check_metadata({"texts": {"lyrics": ["la"], "playlist": [""]}, "split": 7, "tags": 3, "duration_s": 0})
+    for words in ("texts.lyrics", "texts.playlist", "split is 7", "tags is 3", "duration_s is 0"):
+        assert words in caught.value.detail
+
+
+@pytest.mark.parametrize("texts", [{"short_form": "x"}, {"short_form": [1]}, {}, {"short_form": [" "]}, [], None])
+def test_reading_refuses_what_is_refused_when_it_is_written(texts: Any) -> None:
+    with pytest.raises(BadRecording):
+        texts_of({"texts": texts}, "short_form")

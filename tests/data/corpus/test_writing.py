@@ -1,0 +1,241 @@
+"""The corpus format: what is written is read back, by mulan and by the webdataset library."""
+
+import io
+import json
+import random
+import tarfile
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import webdataset
+
+from mulan.data.corpus.adoption import index_shards
+from mulan.data.corpus.index import INDEX_NAME, Corpus
+from mulan.data.corpus.records import Record, parse_record, read_record
+from mulan.data.corpus.writing import Recording, write_corpus
+from mulan.data.errors import BadRecording, CorpusError
+from mulan.storage import filesystem
+from tests.conftest import tone_recording
+from tests.sounds import flac, tone
+
+SPLITS = ["train"] * 5 + ["validation", "test"]
+RECORDINGS = [tone_recording(number, split) for number, split in enumerate(SPLITS)]
+METADATA = {"texts": {"short_form": ["a tone"]}, "split": "test", "tags": ["genre:drone"], "licence": "CC0-1.0"}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("written")
+    write_corpus(iter(RECORDINGS), str(folder), recordings_per_shard=3)
+    return folder
+
+
+def shards_of(folder: Path) -> list[str]:
+    return sorted(str(path) for path in (folder / "shards").iterdir())
+
+
+def write_tar(path: Path, members: dict[str, bytes]) -> str:
+    with tarfile.open(path, "w") as tar:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return str(path)
+
+
+def test_a_corpus_is_read_back_as_it_was_written(written: Path) -> None:
+    corpus = Corpus.open(str(written))
+    assert [Path(shard).name for shard in shards_of(written)] == ["00000.tar", "00001.tar", "00002.tar"]
+    assert corpus.table["recording_id"].to_pylist() == [recording.recording_id for recording in RECORDINGS]
+    for row, recording in enumerate(RECORDINGS):
+        record = read_record(corpus, row)
+        assert (record.recording_id, record.audio, record.extension) == (
+            recording.recording_id,
+            recording.audio,
+            recording.extension,
+        )
+        indexed = corpus.table.slice(row, 1).to_pylist()[0]
+        for field in ("duration_s", "split", "tags"):
+            assert record.metadata[field] == indexed[field] == getattr(recording, field)
+        assert indexed["sources"] == list(recording.texts)
+        for source, texts in recording.texts.items():
+            assert record.texts(source) == list(texts)
+        assert record.metadata["provenance"] == recording.provenance
+        assert record.metadata["licence"] == recording.licence
+
+
+def assert_ranges_are_those_of_the_tars(corpus: Corpus, members_per_recording: int = 2) -> None:
+    """Each range starts where the first member's header starts and ends where the next recording's starts."""
+    uris, offsets, lengths = corpus.byte_ranges(range(corpus.table.num_rows))
+    by_shard: dict[str, list[tuple[int, int]]] = {}
+    for uri, offset, length in zip(uris, offsets, lengths, strict=True):
+        by_shard.setdefault(uri, []).append((offset, length))
+    for uri, ranges in by_shard.items():
+        with tarfile.open(uri) as tar:
+            starts = [member.offset for member in tar.getmembers()][::members_per_recording]
+            end = tar.offset  # of the last member's data, rounded up to whole blocks
+        assert ranges == [(start, after - start) for start, after in zip(starts, [*starts[1:], end], strict=True)]
+
+
+def test_the_index_has_the_exact_byte_ranges(written: Path) -> None:
+    assert_ranges_are_those_of_the_tars(Corpus.open(str(written)))
+
+
+def test_the_webdataset_library_reads_the_shards(written: Path) -> None:
+    samples = list(webdataset.WebDataset(shards_of(written), shardshuffle=False))
+    assert [sample["__key__"] for sample in samples] == [recording.recording_id for recording in RECORDINGS]
+    for sample, recording in zip(samples, RECORDINGS, strict=True):
+        assert sample["flac"] == recording.audio
+        expected = {name: value for name, value in asdict(recording).items() if name not in ("audio", "extension")}
+        assert json.loads(sample["json"]) == expected
+
+
+PLAIN_IDS = ["Für Elise (1810)", "夜曲", "n" * 200, "rock/01", "jazz/01", "a_b", "two words"]
+ODD_IDS = {
+    "02. Intro": "02%2E Intro",
+    "a.b.c": "a%2Eb%2Ec",
+    "../../etc/passwd": "%2E%2E/%2E%2E/etc/passwd",
+    "/root": "%2Froot",
+    "a//b": "a%2F%2Fb",
+    "a/": "a%2F",
+    "._a": "%2E_a",
+    "50%": "50%25",
+    "50%25": "50%2525",
+    "line\nbreak": "line%0Abreak",
+    "c:\\music": "c:%5Cmusic",
+    "__key__": "%5F_key__",
+}
+"""Ids that are no keys of WebDataset, and the keys that they are written under."""
+
+
+def test_any_id_will_do_and_is_read_back(tmp_path: Path) -> None:
+    names = [*PLAIN_IDS, *ODD_IDS]
+    write_corpus((replace(RECORDINGS[0], recording_id=name) for name in names), str(tmp_path))
+    corpus = Corpus.open(str(tmp_path))
+    assert corpus.table["recording_id"].to_pylist() == names
+    assert [read_record(corpus, row).recording_id for row in range(len(names))] == names
+    keys = [sample["__key__"] for sample in webdataset.WebDataset(shards_of(tmp_path), shardshuffle=False)]
+    assert keys == [*PLAIN_IDS, *(key for key in ODD_IDS.values())]
+    (tmp_path / "out").mkdir()
+    with tarfile.open(shards_of(tmp_path)[0]) as tar:
+        tar.extractall(tmp_path / "out", filter="fully_trusted")
+    assert sum(path.suffix == ".json" for path in (tmp_path / "out").rglob("*")) == len(names)
+    index_shards(shards_of(tmp_path), str(tmp_path / "again"))
+    assert Corpus.open(str(tmp_path / "again")).table["recording_id"].to_pylist() == names
+
+
+def test_tars_of_the_webdataset_library_are_adopted_where_they_are(tmp_path: Path) -> None:
+    audio = {f"song{number}": flac(tone(220.0 * (number + 1), 0.5 + number)) for number in range(4)}
+    long_key = "set/" + "k" * 120  # longer than a tar header: such a member has an extended header in front
+    audio[long_key] = flac(tone(99.0, 1.0))
+    with webdataset.TarWriter(str(tmp_path / "theirs.tar")) as writer:
+        for key, content in audio.items():
+            writer.write({"__key__": key, "flac": content, "json": METADATA})
+    before = (tmp_path / "theirs.tar").read_bytes()
+    index_shards([str(tmp_path / "theirs.tar")], str(tmp_path / "corpus"))
+    assert (tmp_path / "theirs.tar").read_bytes() == before
+    assert [path.name for path in (tmp_path / "corpus").iterdir()] == [INDEX_NAME]
+    corpus = Corpus.open(str(tmp_path / "corpus"))
+    assert corpus.table["duration_s"].to_pylist() == pytest.approx([0.5, 1.5, 2.5, 3.5, 1.0])
+    assert set(corpus.table["split"].to_pylist()) == {"test"}
+    for row, (key, content) in enumerate(audio.items()):
+        record = read_record(corpus, row)
+        assert (record.recording_id, record.audio) == (key, content)
+        assert record.texts("short_form") == ["a tone"]
+    assert_ranges_are_those_of_the_tars(corpus)
+
+
+def test_adopting_written_shards_gives_the_written_index(written: Path, tmp_path: Path) -> None:
+    index_shards(shards_of(written), str(tmp_path))
+    ours, adopted = Corpus.open(str(written)), Corpus.open(str(tmp_path))
+    assert adopted.byte_ranges(range(len(RECORDINGS))) == ours.byte_ranges(range(len(RECORDINGS)))
+    assert adopted.table.drop_columns("uri").equals(ours.table.drop_columns("uri"))
+
+
+def test_a_recording_without_a_split_is_for_training(tmp_path: Path) -> None:
+    members = {"one.flac": RECORDINGS[0].audio, "one.json": b'{"texts": {"playlist": ["x"]}}'}
+    shard = write_tar(tmp_path / "a.tar", members)
+    index_shards([shard], str(tmp_path))
+    row = Corpus.open(str(tmp_path)).table.to_pylist()[0]
+    assert (row["split"], row["sources"], row["tags"], row["duration_s"]) == ("train", ["playlist"], [], 2.0)
+
+
+def fragment(written: Path, row: int) -> bytes:
+    (part,) = filesystem.read_ranges(*Corpus.open(str(written)).byte_ranges([row]))
+    assert isinstance(part, bytes)
+    return part
+
+
+def test_a_cut_off_fragment_is_a_bad_recording_wherever_it_is_cut(written: Path) -> None:
+    whole = fragment(written, 1)
+    assert parse_record(whole).recording_id == RECORDINGS[1].recording_id
+    with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
+        sound, words = tar.getmembers()
+    edges = (sound.offset_data, sound.offset_data + sound.size, words.offset, words.offset_data)
+    cuts = {edge + shift for edge in edges for shift in (-1, 0, 1)} | set(range(0, 1025, 64))
+    cuts |= set(range(0, words.offset_data + words.size, 1499)) | {words.offset_data + words.size - 1}
+    for cut in sorted(cuts):
+        with pytest.raises(BadRecording):
+            parse_record(whole[:cut])
+
+
+FORMATS = {"ustar": tarfile.USTAR_FORMAT, "GNU": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
+
+
+def recording_in_tar(stem: str, form: int, **header: object) -> bytes:
+    """The tar members of a recording, as the end of the last one leaves them."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=form) as tar:
+        for extension, content in (("flac", b"sound" * 300), ("json", b'{"texts": {}}')):
+            member = tarfile.TarInfo(f"{stem}.{extension}")
+            member.size = len(content)
+            for name, value in header.items():
+                setattr(member, name, value)
+            tar.addfile(member, io.BytesIO(content))
+        return buffer.getvalue()[: tar.offset]
+
+
+@pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
+def test_a_plain_recording_is_read_without_tarfile(form: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = recording_in_tar("a/b/track-1", form, uname="someone", mtime=1_600_000_000)
+    folder = tarfile.TarInfo("a")
+    folder.type = tarfile.DIRTYPE
+    by_tarfile = parse_record(folder.tobuf(form) + plain)
+    monkeypatch.setattr(tarfile, "open", lambda **_: pytest.fail("tarfile was asked"))
+    assert parse_record(plain) == by_tarfile == Record("a/b/track-1", b"sound" * 300, "flac", {"texts": {}})
+
+
+@pytest.mark.parametrize(
+    ("form", "stem"),
+    [(form, stem) for form in FORMATS for stem in ("folder/" * 20 + "track", "t" * 95, "piste-é", "トラック")]
+    + [(form, "t" * 150) for form in ("GNU", "pax")],
+)
+def test_names_that_need_more_than_a_plain_header_are_read(form: str, stem: str) -> None:
+    read = parse_record(recording_in_tar(stem, FORMATS[form]))
+    assert read == Record(stem, b"sound" * 300, "flac", {"texts": {}})
+
+
+def test_bytes_that_are_no_recording_are_a_bad_recording(written: Path) -> None:
+    whole, rng = fragment(written, 0), random.Random(0)
+    strays = [b"", b"\0" * 4096, rng.randbytes(4096), whole[300:], whole[512:], b"\x1f\x8b\x08" + rng.randbytes(999)]
+    for _ in range(200):  # one damaged byte in the first member's header
+        place = rng.randrange(500)
+        strays.append(whole[:place] + bytes([whole[place] ^ rng.randrange(1, 256)]) + whole[place + 1 :])
+    for stray in strays:
+        with pytest.raises(BadRecording) as caught:
+            parse_record(stray)
+        assert "\n" not in str(caught.value)
+
+
+def test_an_interrupted_corpus_is_no_corpus(tmp_path: Path) -> None:
+    def interrupted() -> Iterator[Recording]:
+        yield from RECORDINGS[:4]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_corpus(interrupted(), str(tmp_path), recordings_per_shard=3)
+    assert [Path(shard).name for shard in shards_of(tmp_path)] == ["00000.tar"]
+    with pytest.raises(CorpusError, match="no index"):
+        Corpus.open(str(tmp_path))

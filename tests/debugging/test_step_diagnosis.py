@@ -1,0 +1,113 @@
+"""A step taken apart: its parts are those of the step, and what is planted in one of them is found there."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from mulan.data.randomness import torch_seed
+from mulan.debugging.step_diagnosis import dissect, show
+from mulan.distributed.batch_norm import RunningStatistics
+from mulan.model.build import Model
+from mulan.training.step import training_step
+from tests.training.small import batches_of, small, torch_engine
+
+
+@pytest.mark.parametrize("name", ["demo", "mulan_semi", "mulap", "m_resnet50_audioset", "semisupcon"])
+def test_its_parts_are_those_of_the_step(name: str) -> None:
+    recipe = small(name)
+    before = {key: value.clone() for key, value in torch_engine(recipe).module.named_parameters()}
+    engine = torch_engine(recipe)
+    found = dissect(engine, batches_of(recipe, 1), recipe)
+    assert all(torch.equal(value, before[key]) for key, value in engine.module.named_parameters())
+    twin = torch_engine(recipe)
+    expected = training_step(twin, batches_of(recipe, 1), RunningStatistics(twin.module), recipe)
+    assert found.measured == expected
+    assert [part.recordings for part in found.parts] == [batch.recording_id for batch in batches_of(recipe, 1)]
+    assert sum(part.outputs + part.output_gradients + part.gradients for part in found.parts) == 0
+    assert math.hypot(*(one.gradient_norm for one in found.parameters)) == pytest.approx(expected["gradient_norm"])
+    norms = [one.gradient_norm for one in found.parameters]
+    assert norms == sorted(norms, reverse=True)
+    for term in found.parts[0].terms:
+        mean = sum(part.terms[term] for part in found.parts) / len(found.parts)
+        assert mean == pytest.approx(expected[f"loss_{term}"], rel=1e-5)
+
+
+def planted(model: Model, kind: str) -> None:
+    """In the second micro-batch, of six pairs: an embedding in its first forward, or in its second one a slope."""
+    calls = {"without gradient": 0, "with": 0}
+
+    def plant(_: torch.nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
+        way = "with" if torch.is_grad_enabled() else "without gradient"
+        calls[way] += 1
+        if calls[way] != 2:
+            return output
+        if kind == "large":
+            return output + 1e8 * (output - output.detach())
+        if kind == "slope":
+            return output + (output - output.detach()).sqrt()
+        return output.index_fill(0, torch.tensor([4]), torch.nan)
+
+    model.audio_projection.register_forward_hook(plant)  # type: ignore[union-attr]
+
+
+def test_a_gradient_that_is_not_finite_is_found_where_it_arises() -> None:
+    recipe = small("demo")
+    engine = torch_engine(recipe)
+    planted(engine.module, "slope")
+    found = dissect(engine, batches_of(recipe, 0), recipe)
+    assert math.isfinite(found.measured["loss"])
+    assert not math.isfinite(found.measured["gradient_norm"])
+    assert [part.gradients > 0 for part in found.parts] == [False, True, False, False]
+    assert [part.outputs + part.output_gradients for part in found.parts] == [0, 0, 0, 0]
+    first = found.parameters[0]
+    assert first.gradients > 0 and first.weights == 0
+    assert not any(one.gradients for one in found.parameters if one.name.startswith("text_tower"))
+
+
+def test_a_gradient_that_the_sums_have_no_room_for_is_named() -> None:
+    recipe = small("demo")
+    shown: list[str] = []
+    for settings in ([], ["train.exact_sums=false"]):
+        engine = torch_engine(small("demo", *settings))
+        planted(engine.module, "large")
+        found = dissect(engine, batches_of(recipe, 0), small("demo", *settings))
+        assert math.isnan(found.measured["gradient_norm"]) == (not settings)
+        assert sum(part.gradients for part in found.parts) == 0
+        assert [part.too_large > 0 for part in found.parts] == [False, not settings, False, False]
+        console = Console(record=True, width=200)
+        show(found, console)
+        shown.append(console.export_text())
+    line = "micro-batch 1: values of its gradient that are 4096 or more, too large for train.exact_sums: "
+    assert [line in text for text in shown] == [True, False]
+
+
+def test_recordings_whose_embeddings_are_not_finite_are_named() -> None:
+    recipe = small("demo")
+    engine = torch_engine(recipe)
+    planted(engine.module, "embedding")
+    batches = batches_of(recipe, 0)
+    found = dissect(engine, batches, recipe)
+    assert [part.spoiled for part in found.parts] == [[], [batches[1].recording_id[4]], [], []]
+    assert found.parts[1].outputs == recipe.embedding_dim
+    console = Console(record=True, width=200)
+    show(found, console)
+    assert f"micro-batch 1: embeddings not finite: {batches[1].recording_id[4]}\n" in console.export_text()
+
+
+def test_embeddings_that_are_all_the_same_have_a_cosine_of_1() -> None:
+    recipe = small("demo", "batch.micro_batches=1")
+    engine = torch_engine(recipe)
+    (healthy,) = dissect(engine, batches_of(recipe, 0), recipe).parts
+    torch.manual_seed(torch_seed(seed=recipe.train.seed, purpose="forward", key=(0, 0)))
+    with torch.no_grad():
+        embeddings = engine.forward(engine.to_device(batches_of(recipe, 0)[0]))
+    for kind, rows in (("audio", embeddings.audio), ("text", embeddings.text)):
+        pairs = [float(rows[i].double() @ rows[j].double()) for i in range(6) for j in range(6) if i != j]
+        assert healthy.cosines[kind] == pytest.approx(sum(pairs) / 30, rel=1e-6)
+    engine.module.text_projection.register_forward_hook(lambda _, __, output: output * 0 + 1)  # type: ignore[operator, union-attr]
+    (flat,) = dissect(engine, batches_of(recipe, 0), recipe).parts
+    assert flat.cosines["text"] == pytest.approx(1, abs=1e-6)
+    assert healthy.cosines["text"] < 0.995

@@ -1,0 +1,98 @@
+"""Collectives: nothing happens in a single process, and gradients of gathered rows are summed over the processes."""
+
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from mulan.distributed.collectives import (
+    gather,
+    gather_objects,
+    gather_with_gradient,
+    shard_of_sum,
+    sum_over_workers,
+    world,
+)
+from tests.processes import run_in_processes
+
+WORKERS = 2
+
+
+def rows_of(rank: int) -> torch.Tensor:
+    """[3, 2] numbers, other ones on every rank."""
+    return torch.arange(6, dtype=torch.float64).reshape(3, 2) + 10 * rank
+
+
+def pull_of(rank: int) -> torch.Tensor:
+    """What a rank's loss multiplies all gathered rows with: its gradient with respect to them."""
+    return torch.sin(torch.arange(6.0 * WORKERS, dtype=torch.float64).reshape(3 * WORKERS, 2) + 100 * rank)
+
+
+def test_a_single_process_gathers_itself() -> None:
+    rows = rows_of(0).requires_grad_()
+    gathered = gather_with_gradient(rows)
+    assert torch.equal(gathered, rows)
+    (gathered * pull_of(0)[:3]).sum().backward()
+    assert torch.equal(rows.grad, pull_of(0)[:3])  # type: ignore[arg-type]
+    assert torch.equal(gather(rows), rows)
+    assert not gather(rows).requires_grad
+    assert torch.equal(shard_of_sum(rows_of(0).flatten()), rows_of(0).flatten())
+    assert world() == (0, 1)
+    assert gather_objects({"step": 3}) == [{"step": 3}]
+
+
+def test_a_sum_has_no_gradient_and_leaves_its_terms_alone() -> None:
+    values = torch.tensor([1.0, 2.0], requires_grad=True)
+    total = sum_over_workers(values)
+    assert total.tolist() == [1.0, 2.0]
+    assert not total.requires_grad
+    total += 5
+    assert values.tolist() == [1.0, 2.0]
+
+
+def collect() -> dict[str, Any]:
+    rank = dist.get_rank()
+    rows = rows_of(rank).requires_grad_()
+    gathered = gather_with_gradient(rows)
+    (gathered * pull_of(rank)).sum().backward()
+    values = torch.tensor([1.0 + rank])
+    plain = gather(rows), gather(rows.T.contiguous().T)  # the second's numbers lie in another order
+    return {
+        "world": world(),
+        "gathered": gathered.detach(),
+        "plain": [tensor.tolist() for tensor in plain],
+        "plain has gradient": any(tensor.requires_grad for tensor in plain),
+        "gradient": rows.grad,
+        "sum": sum_over_workers(values).item(),
+        "summed": values.item(),
+        "objects": gather_objects(["rank", rank]),
+        "shards": shards(rank),
+    }
+
+
+def shards(rank: int) -> list[torch.Tensor]:
+    """By both ways of summing, of which gloo has the other one too."""
+    own = shard_of_sum(rows_of(rank).flatten())
+    with patch.object(dist, "get_backend", return_value="nccl"):
+        return [own, shard_of_sum(rows_of(rank).flatten())]
+
+
+@pytest.mark.processes
+def test_processes_gather_in_rank_order_and_sum_gradients(tmp_path: Path) -> None:
+    everything = torch.cat([rows_of(rank) for rank in range(WORKERS)])
+    pull = sum(pull_of(rank) for rank in range(WORKERS))
+    assert isinstance(pull, torch.Tensor)
+    total = torch.stack([rows_of(rank).flatten() for rank in range(WORKERS)]).sum(dim=0)
+    for rank, found in enumerate(run_in_processes(collect, WORKERS, folder=tmp_path)):
+        assert found["world"] == (rank, WORKERS)
+        assert torch.equal(found["gathered"], everything)
+        assert found["plain"] == [everything.tolist()] * 2
+        assert not found["plain has gradient"]
+        assert [shard.tolist() for shard in found["shards"]] == [total[3 * rank :][:3].tolist()] * 2
+        torch.testing.assert_close(found["gradient"], pull[3 * rank : 3 * rank + 3], rtol=1e-15, atol=0)
+        assert found["sum"] == 3.0
+        assert found["summed"] == 1.0 + rank
+        assert found["objects"] == [["rank", 0], ["rank", 1]]

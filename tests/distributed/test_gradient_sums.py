@@ -1,0 +1,182 @@
+"""Gradients added up over micro-batches and workers against naive loops over integers, whole and sharded."""
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import NamedTuple
+from unittest.mock import patch
+
+import pytest
+import torch
+from torch import nn
+
+from mulan.distributed.collectives import world
+from mulan.distributed.fixed_point import FRACTION_BITS, UNITS, term_limit
+from mulan.distributed.gradient_sums import ShardedSums, WholeSums, clipped
+from tests.processes import run_in_processes
+
+SHAPES = [(3, 5), (), (7,), (2, 2, 2), (1,), (4, 4)]
+"""Of parameters: 15, 1, 7, 8, 1 and 16 numbers, most of which neither 2 nor 3 divides."""
+MICRO_BATCHES, STEPS = 6, 2
+ABSENT = {(0, 1): {0, 3}, (0, 4): {5}, (1, 2): set(range(len(SHAPES)))}
+"""Step and micro-batch: the parameters that have no part in it."""
+HEALTHY = torch.tensor(False)
+
+
+def gradient(step: int, micro_batch: int, number: int) -> torch.Tensor:
+    """Of one parameter, over many decades, with an exact zero."""
+    seed = torch.Generator().manual_seed(1000 * step + 10 * micro_batch + number)
+    values = torch.randn(SHAPES[number], generator=seed)
+    decades = torch.randint(-45, 4, values.shape, generator=seed)
+    values = values * 2.0**decades
+    values.view(-1)[-1] *= micro_batch > 2
+    return values
+
+
+def parameters() -> list[nn.Parameter]:
+    return [nn.Parameter(torch.zeros(shape)) for shape in SHAPES]
+
+
+def scalar(params: Sequence[nn.Parameter], step: int, micro_batch: int) -> torch.Tensor:
+    """What has that gradient."""
+    absent = ABSENT.get((step, micro_batch), set())
+    taken = [number for number in range(len(SHAPES)) if number not in absent]
+    if (step + micro_batch) % 2:  # gradients arrive in another order
+        taken.reverse()
+    terms = [(params[number] * gradient(step, micro_batch, number)).sum() for number in taken]
+    return torch.stack(terms).sum() if terms else torch.zeros((), requires_grad=True)
+
+
+def expected(step: int, micro_batches: Sequence[int] = range(MICRO_BATCHES)) -> list[list[float]]:
+    """The sum of each parameter's gradient, in integers, rounded to float32 at the end."""
+    sums: list[list[float]] = []
+    for number, shape in enumerate(SHAPES):
+        units = [0] * math.prod(shape)
+        for micro_batch in micro_batches:
+            if number not in ABSENT.get((step, micro_batch), set()):
+                values = gradient(step, micro_batch, number).flatten().tolist()
+                found = [round(Fraction(value) * 2**FRACTION_BITS) for value in values]
+                units = [one + other for one, other in zip(units, found, strict=True)]
+        sums.append([math.ldexp(float(torch.tensor(unit).float()), -FRACTION_BITS) for unit in units])
+    return sums
+
+
+class Found(NamedTuple):
+    """A worker's sums after each step, and whether each was spoiled."""
+
+    sums: list[list[float]]
+    spoiled: list[bool]
+
+
+def steps_of(sums: WholeSums | ShardedSums, params: Sequence[nn.Parameter]) -> Found:
+    rank, workers = world()
+    share, found = MICRO_BATCHES // workers, Found([], [])
+    for step in range(STEPS):
+        for micro_batch in range(rank * share, (rank + 1) * share):
+            (scalar(params, step, micro_batch) * UNITS).backward()  # type: ignore[no-untyped-call]
+            sums.end_micro_batch()
+        found.sums.append(sums.take().tolist())
+        found.spoiled.append(bool(sums.spoiled))
+        sums.begin()
+    return found
+
+
+def whole(*, shard: int | None) -> Found:
+    params = parameters()
+    return steps_of(WholeSums(params, micro_batches=MICRO_BATCHES, shard=shard), params)
+
+
+def sharded(bucket: int) -> Found:
+    params = parameters()
+    with patch("mulan.distributed.gradient_sums.BUCKET", bucket):
+        sums = ShardedSums(params, [p.numel() for p in params], micro_batches=MICRO_BATCHES)
+    return steps_of(sums, params)
+
+
+BUCKETS = [1, 16, 2**24]
+"""A parameter each, a few of them, and one for all."""
+PADDED = 54
+"""48 numbers, with room at the end for any number of workers here."""
+
+
+def found_by_all() -> dict[str, Found]:
+    """Everything in one process group."""
+    return {
+        "whole": whole(shard=None),
+        "shards of the whole": whole(shard=PADDED // world()[1]),
+        **{f"sharded {bucket}": sharded(bucket) for bucket in BUCKETS},
+    }
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[dict[str, Found]]]:
+    alone = {1: [found_by_all()]}
+    return alone | {n: run_in_processes(found_by_all, n, folder=tmp_path_factory.mktemp("out")) for n in (2, 3)}
+
+
+def joined(numbers: Sequence[Sequence[float]]) -> list[float]:
+    return [value for part in numbers for value in part]
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_whole_sums_are_those_of_a_loop(workers: int, found: dict[int, list[dict[str, Found]]]) -> None:
+    for rank in found[workers]:
+        assert rank["whole"].sums == [joined(expected(step)) for step in range(STEPS)]
+        assert rank["whole"].spoiled == [False, False]
+    shards = [rank["shards of the whole"].sums for rank in found[workers]]
+    for step in range(STEPS):
+        together = joined([shard[step] for shard in shards])
+        assert {len(shard[step]) for shard in shards} == {PADDED // workers}
+        assert together[:48] == joined(expected(step))
+        assert not any(together[48:])
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("bucket", BUCKETS)
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_sharded_sums_are_those_of_a_loop(workers: int, bucket: int, found: dict[int, list[dict[str, Found]]]) -> None:
+    for step in range(STEPS):
+        for rank, of_rank in enumerate(found[workers]):
+            ours: list[float] = []
+            for total in expected(step):
+                width = -(-len(total) // workers)
+                padded = total + [0.0] * (width * workers - len(total))
+                ours += padded[rank * width : (rank + 1) * width]
+            assert of_rank[f"sharded {bucket}"].sums[step] == ours
+            assert of_rank[f"sharded {bucket}"].spoiled[step] is False
+
+
+@pytest.mark.parametrize("kind", ["whole", "sharded"])
+@pytest.mark.parametrize("bad", [term_limit(MICRO_BATCHES) + 1, -math.inf, math.nan])
+def test_a_spoiled_step_is_told_and_the_next_one_is_well(kind: str, bad: float) -> None:
+    params = parameters()
+    sums: WholeSums | ShardedSums
+    if kind == "whole":
+        sums = WholeSums(params, micro_batches=MICRO_BATCHES)
+    else:
+        sums = ShardedSums(params, [p.numel() for p in params], micro_batches=MICRO_BATCHES)
+    (params[2][3] * bad * UNITS).backward()  # type: ignore[no-untyped-call]
+    sums.end_micro_batch()
+    (scalar(params, 0, 0) * UNITS).backward()  # type: ignore[no-untyped-call]
+    sums.end_micro_batch()
+    assert sums.spoiled
+    sums.take()
+    sums.begin()
+    assert not sums.spoiled
+    (scalar(params, 0, 2) * UNITS).backward()  # type: ignore[no-untyped-call]
+    sums.end_micro_batch()
+    assert sums.take().tolist() == joined(expected(0, [2]))
+    assert not sums.spoiled
+
+
+def test_gradients_are_clipped_to_the_norm_and_spoiled_ones_left_alone() -> None:
+    gradients = [torch.tensor([3.0, 0.0]), torch.tensor([[-4.0]])]
+    assert clipped(gradients, gradients, HEALTHY, most=5.0) == 5.0
+    assert [gradient.tolist() for gradient in gradients] == [[3.0, 0.0], [[-4.0]]]
+    assert clipped(gradients, gradients, HEALTHY, most=2.5) == 5.0
+    assert [gradient.tolist() for gradient in gradients] == [[1.5, 0.0], [[-2.0]]]
+    assert math.isnan(clipped(gradients, gradients, torch.tensor(True), most=1.0))
+    assert [gradient.tolist() for gradient in gradients] == [[1.5, 0.0], [[-2.0]]]
+    zeros = [torch.zeros(4)]
+    assert clipped(zeros, zeros, HEALTHY, most=1.0) == 0.0

@@ -1,0 +1,91 @@
+"""How much of a cluster there is, and how much there can ever be."""
+
+import pytest
+
+from mulan.config.sections import Scale
+from mulan.launch.capacity import Capacity, Node, capacity, data_nodes, fitting
+from mulan.private_ray.core import HEAD_RESOURCE, TYPE_LABEL, UNKNOWN, NodeType, NodeTypes
+
+HEAD = Node("0", {HEAD_RESOURCE: 1.0, "CPU": 0.0}, {})
+CPU = NodeType("cpu", {"CPU": 14.0}, {"pool": "cpu"}, 16)
+GPU = NodeType("gpu", {"CPU": 14.0, "GPU": 2.0}, {"pool": "gpu"}, 8)
+WORKER = {"CPU": 4.0, "GPU": 1.0}
+
+
+def node(kind: NodeType) -> Node:
+    return Node("1", kind.resources, {**kind.labels, TYPE_LABEL: kind.name})
+
+
+@pytest.mark.parametrize(
+    ("bundle", "resources", "count"),
+    [
+        ({"CPU": 4.0}, {"CPU": 14.0}, 3),
+        (WORKER, {"CPU": 14.0, "GPU": 2.0}, 2),
+        (WORKER, {"CPU": 3.0, "GPU": 2.0}, 0),
+        (WORKER, {"CPU": 64.0}, 0),
+        ({"CPU": 0.1}, {"CPU": 0.3}, 3),
+        ({"CPU": 4.0, "GPU": 0.0}, {"CPU": 8.0}, 2),
+    ],
+)
+def test_how_many_fit_on_a_node(bundle: dict[str, float], resources: dict[str, float], count: int) -> None:
+    assert fitting(bundle, resources) == count
+
+
+def test_without_an_autoscaler_what_is_alive_is_all() -> None:
+    alone = Capacity((HEAD, node(CPU), node(GPU)))
+    assert (alone.now(WORKER), alone.ever(WORKER)) == (2, 2)
+    assert alone.ever({"CPU": 4.0}) == 6
+    assert alone.ever({"CPU": 4.0}, {"pool": "cpu"}) == 3
+    assert "there is no autoscaler" in alone.in_words()
+
+
+def test_what_an_autoscaler_may_start_counts() -> None:
+    scaled = Capacity((HEAD,), NodeTypes((CPU, GPU), 24))
+    assert (scaled.now(WORKER), scaled.ever(WORKER)) == (0, 16)
+    assert scaled.ever({"CPU": 7.0}, {"pool": "cpu"}) == 32
+    assert scaled.ever({"CPU": 15.0}) == 0
+    assert "cpu: 16 of 14 CPU; gpu: 8 of 2 GPU, 14 CPU" in scaled.in_words()
+
+
+def test_nodes_that_are_there_are_not_counted_twice() -> None:
+    scaled = Capacity((HEAD, node(GPU), node(GPU)), NodeTypes((CPU, GPU)))
+    assert (scaled.now(WORKER), scaled.ever(WORKER)) == (4, 16)
+    by_hand = Capacity((Node("0", {HEAD_RESOURCE: 1.0, "CPU": 8.0, "GPU": 1.0}, {}),), NodeTypes((GPU,)))
+    assert by_hand.ever(WORKER) == 17
+
+
+def test_a_limit_of_all_types_together_goes_to_the_largest() -> None:
+    small = NodeType("small", {"CPU": 4.0, "GPU": 1.0}, {}, 8)
+    assert Capacity((HEAD,), NodeTypes((small, GPU), 10)).ever(WORKER) == 8 * 2 + 2
+    assert "10 in all" in Capacity((HEAD,), NodeTypes((small, GPU), 10)).in_words()
+
+
+def test_no_limit_is_none() -> None:
+    endless = NodeType("gpu", GPU.resources, {}, None)
+    assert Capacity((HEAD,), NodeTypes((CPU, endless))).ever(WORKER) is None
+    assert Capacity((HEAD,), NodeTypes((CPU, endless), 3)).ever(WORKER) == 6
+    assert Capacity((HEAD,), NodeTypes((CPU, endless))).ever({"CPU": 15.0}) == 0
+    assert Capacity((HEAD,), UNKNOWN).ever({"CPU": 1000.0}) is None
+
+
+@pytest.mark.parametrize(
+    ("cluster", "labels"),
+    [
+        (Capacity((HEAD, node(GPU))), {}),
+        (Capacity((HEAD, node(CPU))), {"pool": "cpu"}),
+        (Capacity((HEAD, node(GPU)), NodeTypes((CPU, GPU))), {"pool": "cpu"}),
+        (Capacity((HEAD, node(GPU)), NodeTypes((NodeType("cpu", CPU.resources, CPU.labels, 0), GPU))), {}),
+        (Capacity((HEAD, node(GPU)), UNKNOWN), {}),
+    ],
+)
+def test_readers_keep_to_the_cpu_pool_that_there_is_or_may_be(cluster: Capacity, labels: dict[str, str]) -> None:
+    assert data_nodes(Scale(), cluster) == labels
+    assert data_nodes(Scale(data_label="zone=a"), cluster) == {"zone": "a"}
+    assert data_nodes(Scale(data_label=""), cluster) == {}
+
+
+def test_a_ray_of_this_machine_has_what_it_was_started_with(ray_cluster: None) -> None:
+    there = capacity()
+    assert there.autoscaler is None
+    assert there.ever({"CPU": 1.0}) == there.now({"CPU": 1.0}) >= 4
+    assert there.ever({"CPU": 1.0, "GPU": 64.0}) == 0

@@ -1,0 +1,93 @@
+"""What is refused before anything is started: a model that the workers could not build."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from mulan.config.recipe import Recipe
+from mulan.launch.checks import check_corpus
+from mulan.model.tagging import build_tagging_model, export_tagger
+from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.storage.hub import PretrainedError
+from tests.model.encoders import drawn, saved
+
+
+def recipe_of(corpus: str, *settings: str, name: str = "demo_miniature") -> Recipe:
+    return load_recipe(name, named_recipes(), settings, data_uri=corpus)
+
+
+def test_what_can_be_built_passes_and_leaves_random_numbers_alone(tiny_corpus: str, tmp_path: Path) -> None:
+    spec = saved(drawn("mpnet"), tmp_path)
+    state = torch.get_rng_state()
+    reader = check_corpus(recipe_of(tiny_corpus, f"text_tower.pretrained={spec}", "text_tower.layers=0"))
+    assert reader.corpus.uri == tiny_corpus
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "words"),
+    [
+        ("bert", ("text_tower.max_tokens=64",), r"text_tower\.max_tokens = 64, but it has positions for 24"),
+        ("bert", ("text_tower.layers=3",), r"text_tower\.layers = 3, but it has 2"),
+        ("bert", ("text_tower.frozen_layers=3", "text_tower.layers=0"), r"frozen_layers = 3, but it has 2"),
+        ("gpt2", (), "causal"),
+        ("t5", (), "an encoder with a decoder"),
+    ],
+)
+def test_text_towers(kind: str, settings: tuple[str, ...], words: str, tiny_corpus: str, tmp_path: Path) -> None:
+    spec = saved(drawn(kind), tmp_path)
+    with pytest.raises(PretrainedError, match=words):
+        check_corpus(recipe_of(tiny_corpus, f"text_tower.pretrained={spec}", *settings))
+
+
+@pytest.mark.parametrize(("kind", "words"), [("distilbert", "how wide"), ("electra", "8 wide and its outputs 16")])
+def test_text_towers_that_cannot_be_fused(kind: str, words: str, tiny_corpus: str, tmp_path: Path) -> None:
+    spec = saved(drawn(kind), tmp_path)
+    settings = (f"text_tower.pretrained={spec}", "text_tower.layers=0", "text_tower.max_tokens=16")
+    with pytest.raises(PretrainedError, match=words):
+        check_corpus(recipe_of(tiny_corpus, *settings, name="mulap_miniature"))
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 100_000, b"cut"], ids=["empty", "garbage", "cut"])
+def test_weights_of_a_text_tower_that_are_damaged(content: bytes, tiny_corpus: str, tmp_path: Path) -> None:
+    spec, file = saved(drawn("bert"), tmp_path), tmp_path / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-40] if content == b"cut" else content)
+    with pytest.raises(PretrainedError, match="cannot be loaded: "):
+        check_corpus(recipe_of(tiny_corpus, f"text_tower.pretrained={spec}", "text_tower.layers=0"))
+
+
+@pytest.fixture
+def tagger(tmp_path: Path) -> Path:
+    """A folder with the audio tower of the miniature recipe."""
+    recipe = load_recipe("m_resnet50_audioset_miniature", named_recipes(), ["tagging.classes=2"])
+    export_tagger(build_tagging_model(recipe), recipe, ["a", "b"], tmp_path / "tagger")
+    return tmp_path / "tagger"
+
+
+def test_a_warm_start(tagger: Path, tiny_corpus: str) -> None:
+    recipe = recipe_of(tiny_corpus, f"audio_tower.pretrained={tagger}", name="m_resnet50_miniature")
+    check_corpus(recipe)
+    weights = load_file(tagger / "model.safetensors")
+    name = next(name for name, weight in weights.items() if name.startswith("audio_encoder.tower.") and weight.ndim)
+    save_file(weights | {name: torch.zeros(3)}, tagger / "model.safetensors")
+    with pytest.raises(PretrainedError, match=r"model\.safetensors does not fit config\.json"):
+        check_corpus(recipe)
+    (tagger / "model.safetensors").write_bytes(b"cut")
+    with pytest.raises(PretrainedError, match="cannot be read"):
+        check_corpus(recipe)
+    (tagger / "model.safetensors").unlink()
+    with pytest.raises(PretrainedError, match="cannot be read"):
+        check_corpus(recipe)
+    (tagger / "config.json").write_text(json.dumps([1]))
+    with pytest.raises(PretrainedError):
+        check_corpus(recipe)
+
+
+def test_a_warm_start_from_a_text_encoder(tiny_corpus: str, tmp_path: Path) -> None:
+    spec = saved(drawn("bert"), tmp_path)
+    for name in ("m_resnet50_miniature", "m_ast_miniature"):
+        with pytest.raises(PretrainedError, match=r"config\.json"):
+            check_corpus(recipe_of(tiny_corpus, f"audio_tower.pretrained={spec}", name=name))

@@ -1,0 +1,99 @@
+"""A Ray that cannot be started or joined is told in one line with what to do; without one being started here."""
+
+import os
+import signal
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from mulan.config.sections import Scale
+from mulan.launch.cluster import ClusterFailed, ClusterRefused, connect, ends_with_this_process, not_to_be_had
+
+
+@pytest.fixture
+def fake_ray(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """In place of Ray; ``fake_ray.error`` is what its ``init`` raises."""
+
+    def init(**named: Any) -> None:
+        made.asked.append(named)
+        if made.error is not None:
+            raise made.error
+
+    made = SimpleNamespace(init=init, is_initialized=lambda: False, error=None, asked=[])
+    monkeypatch.setitem(sys.modules, "ray", made)
+    monkeypatch.setattr("mulan.launch.cluster._started", set())
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    return made
+
+
+STARTING = [
+    (OSError("AF_UNIX path length cannot exceed 107 bytes: /tmp/aaa"), "RAY_TMPDIR to a folder with a shorter path"),
+    (FileNotFoundError(2, "No such file or directory", "/proc/1/nohome"), "let this user write /proc/1/nohome"),
+    (PermissionError(13, "Permission denied", "/tmp/ray"), "let this user write /tmp/ray"),
+    (RuntimeError("Version mismatch: the cluster has\n Ray 2.59"), "install the same versions of Python and Ray"),
+]
+
+
+@pytest.mark.parametrize(("error", "remedy"), STARTING)
+def test_what_the_user_can_mend_is_refused(fake_ray: SimpleNamespace, error: Exception, remedy: str) -> None:
+    fake_ray.error = error
+    with pytest.raises(ClusterRefused, match=remedy) as caught:
+        connect(Scale())
+    told = str(caught.value)
+    assert told.startswith("Ray cannot be started here: ")
+    assert "\n" not in told
+    assert caught.value.exit_code == 2
+    assert not ends_with_this_process()
+
+
+def test_what_may_pass_is_a_failure(fake_ray: SimpleNamespace) -> None:
+    fake_ray.error = RuntimeError("The current node timed out during startup. " * 20)
+    with pytest.raises(ClusterFailed, match=r"its logs are in RAY_TMPDIR or /tmp/ray; the same command") as caught:
+        connect(Scale())
+    assert caught.value.exit_code == 1
+    assert len(str(caught.value)) < 500
+
+
+def test_a_cluster_that_is_not_there_is_named_at_once(
+    fake_ray: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(ClusterRefused, match=r"the Ray cluster 127\.0\.0\.1:1 cannot be joined: .*check RAY_ADDRESS"):
+        connect(Scale())
+    assert fake_ray.asked == []
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    fake_ray.error = ConnectionError("Could not find any running Ray instance.")
+    with pytest.raises(ClusterRefused, match="the Ray cluster auto cannot be joined: Could not find any"):
+        connect(Scale())
+    assert "token" in str(not_to_be_had(RuntimeError("Authentication failed: no token"), "head:6379"))
+
+
+@pytest.mark.parametrize("home", ["/proc/1/nohome", "{tmp_path}/file"])
+def test_without_a_home_a_token_is_made_for_this_ray_alone(
+    home: str, fake_ray: SimpleNamespace, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.setenv(name, "")  # so that what connect sets is taken back
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", home.format(tmp_path=tmp_path))
+    connect(Scale())
+    assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
+    assert ends_with_this_process()
+    monkeypatch.delenv("RAY_AUTH_TOKEN")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    connect(Scale())
+    assert "RAY_AUTH_TOKEN" not in os.environ
+
+
+def test_sigterm_interrupts_a_job(fake_ray: SimpleNamespace) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    fake_ray.init = lambda **_: signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        connect(Scale())
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,106 @@
+"""What a run tells of itself while it trains."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest.mock import create_autospec
+
+import pytest
+
+from jobs.arguments import CONSOLE
+from mulan.config.recipe import Recipe
+from mulan.launch.display import Told, show_progress, status_line
+from mulan.launch.heartbeat import Heartbeat
+from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.runs.run import Run
+from mulan.storage.jsonl import JsonLinesLog
+
+
+def recipe() -> Recipe:
+    return load_recipe("demo_miniature", named_recipes(), ["train.steps=400"])  # 16 pairs a step
+
+
+def line(
+    step: int, *, step_s: float = 2.0, wait_s: float = 0.5, replaced: dict[str, int] | None = None
+) -> dict[str, Any]:
+    return {
+        "step": step,
+        "loss": 3.0 + step / 1000,
+        "temperature": 0.09876,
+        "step_s": step_s,
+        "data_wait_s": wait_s,
+        "replaced": replaced or {},
+    }
+
+
+def test_before_the_first_step() -> None:
+    assert status_line([], recipe(), seconds=12.4) == "train  starting workers (12 s)"
+
+
+def test_a_line_says_where_the_run_stands() -> None:
+    said = status_line([line(number) for number in range(1, 51)], recipe(), seconds=100)
+    assert said.split("  ") == [
+        "train",
+        "step 50/400",
+        "loss 3.050",
+        "temperature 0.0988",
+        "8.0 pairs/s",
+        "waiting for data 25%",
+        "11:40 left",
+    ]
+
+
+def test_a_step_whose_loss_is_not_finite() -> None:
+    said = status_line([line(1), line(2) | {"loss": None, "temperature": None}], recipe(), seconds=100)
+    assert "step 2/400  loss not finite  temperature not finite  8.0 pairs/s" in said
+
+
+def test_speed_is_that_of_the_newest_twenty_steps() -> None:
+    slow = [line(number, step_s=100.0, wait_s=100.0) for number in range(1, 100)]
+    fast = [line(number, step_s=1.0, wait_s=0.0) for number in range(100, 120)]
+    said = status_line(slow + fast, recipe(), seconds=100)
+    assert "16.0 pairs/s  waiting for data 0%  4:41 left" in said
+
+
+def test_the_newest_validation_and_what_was_skipped() -> None:
+    metrics = [line(step) | {"validation": {"recall10": recall}} for step, recall in ((1, 0.1), (2, 0.25))]
+    assert status_line(metrics, recipe(), seconds=1).endswith("left  recall@10 0.250")
+    metrics.append(line(3, replaced={"silent": 5, "no samples": 2}))
+    assert status_line(metrics, recipe(), seconds=1).endswith(
+        "recall@10 0.250  7 recordings skipped (silent 5, no samples 2)"
+    )
+
+
+def test_where_there_is_no_terminal_a_plain_line_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = Run.at(str(tmp_path), "demo")
+    with show_progress(run, recipe(), CONSOLE):
+        JsonLinesLog(run.metrics_uri, keep_steps=0).append([line(1), line(2)])
+    assert capsys.readouterr().out == status_line([line(1), line(2)], recipe(), seconds=0) + "\n"
+
+
+def test_events_are_told_as_they_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = Run.at(str(tmp_path), "demo")
+    with show_progress(run, recipe(), CONSOLE):
+        JsonLinesLog(run.failures_uri).append([{"event": "worker 1: [/gloo/transport/tcp/pair.cc:547] [bold]closed"}])
+    assert "train  worker 1: [/gloo/transport/tcp/pair.cc:547] [bold]closed\n" in capsys.readouterr().out
+
+
+def test_workers_are_waited_for_from_their_loss_until_they_tell_of_themselves(tmp_path: Path) -> None:
+    run = Run.at(str(tmp_path), "demo")
+    failures, events = JsonLinesLog(run.failures_uri), JsonLinesLog(run.events_uri)
+    failures.append([{"time": 1.0, "event": "of an earlier call"}])
+    states: list[str] = []
+    noting = create_autospec(Heartbeat, instance=True)
+    noting.lost.side_effect, noting.at_work.side_effect = partial(states.append, "lost"), partial(states.append, "work")
+    told = Told(run, noting)
+    assert (told.news(), states) == ([], [])
+    events.append([{"time": 2.0, "event": "1 workers go on"}])
+    assert (told.news(), states) == (["train  1 workers go on"], ["work"])
+    events.append([{"time": 3.0, "event": "about to be taken away"}])
+    failures.append([{"time": 4.0, "event": "worker 0: gone"}])
+    assert told.news() == ["train  about to be taken away", "train  worker 0: gone"]
+    assert states == ["work", "lost"]
+    failures.append([{"time": 5.0, "event": "worker 1: gone"}])
+    events.append([{"time": 6.0, "event": "1 workers go on"}])
+    assert len(told.news()) == 2
+    assert states == ["work", "lost", "work"]

@@ -1,0 +1,257 @@
+"""The fit through Ray Train, Ray Data and DeepSpeed: two real workers on this machine."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import psutil
+import pytest
+import ray.train
+import torch
+from rich.console import Console
+from torch.multiprocessing import ProcessRaisedException
+
+import mulan
+from mulan.config.recipe import Recipe
+from mulan.data.corpus.writing import Recording, write_corpus
+from mulan.launch import fit as fit_module
+from mulan.launch.checks import check_corpus
+from mulan.launch.cluster import shared
+from mulan.launch.devices import device_kind
+from mulan.launch.evaluate_run import assess_run
+from mulan.launch.fit import fit, worker_environment
+from mulan.launch.policies import TrainingFailed
+from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.runs import lease
+from mulan.runs.checkpoint import read_newest, write_checkpoint
+from mulan.runs.checkpoint_list import checkpoints
+from mulan.runs.export import export_run
+from mulan.runs.lease import RunHeld, RunTakenOver, held
+from mulan.runs.lease_files import Holder, ProcessIdentity, file_uri, newest
+from mulan.runs.recorder import read_quarantine
+from mulan.runs.run import Run, RunError
+from mulan.storage import filesystem
+from mulan.storage.jsonl import JsonLinesLog, read_lines
+from tests.chaos.job import KINDS, Watch
+from tests.conftest import tone_recording
+from tests.processes import run_in_processes
+from tests.training.inline import train_inline
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+whole = pytest.mark.long(group="whole")
+
+
+def miniature(uri: str, *settings: str) -> Recipe:
+    return load_recipe("demo_miniature", named_recipes(), settings, data_uri=uri)
+
+
+def losses(lines: list[dict[str, Any]]) -> list[float]:
+    return [line["loss"] for line in lines]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_corpus: str, tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Run:
+    run, recipe = Run(str(tmp_path_factory.mktemp("runs")), "undisturbed"), miniature(tiny_corpus)
+    reader = shared(check_corpus(recipe))
+    with patch("mulan.data.corpus.index.Corpus.open", side_effect=AssertionError("the index is loaded once")):
+        fit(recipe, run, reader=reader)
+    return run
+
+
+def test_two_ray_workers_train_what_one_process_trains(undisturbed: Run, tiny_corpus: str, tmp_path: Path) -> None:
+    recipe = miniature(tiny_corpus)
+    alone = run_in_processes(train_inline, 1, recipe, str(tmp_path / "run"), folder=tmp_path / "out")[0][0]
+    lines = undisturbed.metrics()
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert losses(lines) == losses(alone)
+    assert [line.get("validation") for line in lines] == [line.get("validation") for line in alone]
+    assert [line["step"] for line in lines if "validation" in line] == [3, 6]
+    expected = {"step", "loss", "temperature", "learning_rate", "pairs_per_s", "data_wait_s", "gradient_norm"}
+    assert all(expected <= line.keys() for line in lines)
+
+
+def test_the_folder_of_a_run(undisturbed: Run) -> None:
+    assert [one.steps_done for one in checkpoints(undisturbed.uri)] == [6, 3]
+    assert export_run(undisturbed) == 6
+    console = Console(record=True, width=120)
+    evaluation = assess_run(undisturbed, console, data_uri=undisturbed.recipe().data.uri)
+    report = json.loads(Path(undisturbed.uri, "report.json").read_text())
+    assert report["zero_shot"]["pitch"]["n_recordings"] == 8
+    assert report["zero_shot"]["pitch"]["roc_auc"] == pytest.approx(evaluation.zero_shot["pitch"].roc_auc)
+    assert {"map10", "recall10", "median_rank"} <= report["retrieval"].keys()
+    assert 0 <= report["control"]["roc_auc"] <= 1
+    assert report["seconds"]["evaluate"] > 0
+    page = Path(undisturbed.uri, "report.html").read_text()
+    assert "very high" in page
+    assert "report.html" in console.export_text()
+    embedded = mulan.MuLan.from_pretrained(undisturbed.model_uri).embed_text(["a low tone", "a high tone"])
+    assert embedded.shape == (2, 32)
+
+
+STRUCK_AFTER = 8
+
+
+def kill_a_worker_of(run: Run) -> float:
+    """Once so many steps are done and a checkpoint stands; when that was."""
+
+    def reached() -> bool:
+        return len(run.metrics()) >= STRUCK_AFTER and bool(checkpoints(run.uri))
+
+    wait_until(reached, limit_s=300, what=lambda: f"step {STRUCK_AFTER} and a checkpoint: {len(run.metrics())} steps")
+    ours = psutil.Process().children(recursive=True)
+    (victim, *_) = [process for process in ours if KINDS["training worker"] in " ".join(process.cmdline())]
+    victim.kill()
+    return time.time()
+
+
+def test_a_run_whose_worker_is_killed_is_what_one_process_trains(tiny_corpus: str, tmp_path: Path) -> None:
+    """Prints what the kill costs: the seconds to the next step that had not been done."""
+    steps = 40
+    settings = [f"train.steps={steps}", "train.checkpoint_every_steps=5", "train.validation_micro_batches=0"]
+    recipe, run = miniature(tiny_corpus, *settings), Run(str(tmp_path), "struck")
+    with ThreadPoolExecutor() as pool, Watch(run) as watch:
+        killing = pool.submit(kill_a_worker_of, run)
+        fit(recipe, run)
+        killed = killing.result()
+    before = max(step for when, step in watch.steps if when < watch.joined_s)
+    print(f"{watch.first_time(before + 1) - killed:.1f} s from the kill to the next step")
+    lines = run.metrics()
+    assert [line["step"] for line in lines] == list(range(1, steps + 1))
+    begun, resumed = [line["event"] for line in read_lines(run.events_uri) if "workers go on" in line["event"]]
+    kind = device_kind(torch.device("cpu"), threads=1)
+    assert begun == f"2 workers go on from step 0 on {kind}"
+    step = int(resumed.removeprefix("2 workers go on from step ").removesuffix(f" on {kind}"))
+    assert 5 <= step < steps and step % 5 == 0
+    (failure,) = read_lines(run.failures_uri)
+    assert "worker" in failure["event"]
+    alone = run_in_processes(train_inline, 1, recipe, str(tmp_path / "run"), folder=tmp_path / "out")[0][0]
+    assert losses(lines) == losses(alone)
+
+
+def test_a_driver_holds_the_lease_and_its_checkpoints_say_so(undisturbed: Run) -> None:
+    seen = newest(f"{undisturbed.uri}/lease")
+    assert seen is not None and seen.holder is not None and seen.holder.released
+    manifest = json.loads(Path(checkpoints(undisturbed.uri)[0].uri, "manifest.json").read_text())
+    assert manifest["generation"] == 1
+
+
+def test_a_checkpoint_says_what_it_was_trained_on(undisturbed: Run) -> None:
+    found = read_newest(undisturbed.uri, passed_over=pytest.fail)
+    assert found is not None and found.progress.trained_on == [device_kind(torch.device("cpu"), threads=1)]
+
+
+def test_a_second_driver_is_refused(tiny_corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "RENEWED_EVERY_S", 0.05)
+    run = Run(str(tmp_path), "twice")
+    JsonLinesLog(run.metrics_uri).append([{"step": 119}, {"step": 120}])
+    with held(run.uri), pytest.raises(RunHeld, match=rf"process {os.getpid()} on .*, its last step is 120; "):
+        fit(miniature(tiny_corpus), run)
+    assert not Path(run.recipe_uri).exists()
+
+
+def test_a_driver_that_was_taken_over_says_so(
+    tiny_corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever its workers ended by; and it writes nothing of it, for what is there belongs to the other one."""
+    run = Run(str(tmp_path), "taken-over")
+
+    class Overtaken:
+        def __init__(self, *_: object, failed: Callable[[str], None], **__: object) -> None:
+            self._failed = failed
+
+        def fit(self) -> None:
+            other = Holder(ProcessIdentity("node-7", 4242, "", 0))
+            filesystem.write_atomically(file_uri(f"{run.uri}/lease", 2), other.content())
+            with suppress(RunTakenOver):
+                self._failed("a worker was lost")
+            raise ray.train.TrainingFailedError
+
+    monkeypatch.setattr(fit_module, "Trainer", Overtaken)
+    with pytest.raises(RunTakenOver, match="taken over by process 4242 on node-7"):
+        fit(miniature(tiny_corpus), run)
+    assert not Path(run.failures_uri).exists()
+
+
+@whole
+def test_a_spoiled_checkpoint_is_passed_over(undisturbed: Run, tiny_corpus: str, tmp_path: Path) -> None:
+    run = Run(str(tmp_path), undisturbed.name)
+    shutil.copytree(undisturbed.uri, run.uri)
+    found = read_newest(run.uri, passed_over=pytest.fail, at_most=3)
+    assert found is not None
+    write_checkpoint(run.uri, found.state, replace(found.progress, trained_on=["NVIDIA H100 80GB HBM3, torch 2.11.0"]))
+    state = Path(run.uri, "checkpoint_000000006", "state.safetensors")
+    content = bytearray(state.read_bytes())
+    content[-1] ^= 1
+    state.write_bytes(content)
+    fit(miniature(tiny_corpus), run)
+    assert [line["step"] for line in run.metrics()] == [1, 2, 3, 4, 5, 6]
+    assert losses(run.metrics()) == losses(undisturbed.metrics())
+    events = [line["event"] for line in read_lines(run.events_uri)]
+    assert any("checkpoint_000000006 is spoiled" in event for event in events)
+    assert events[-2].startswith("2 workers go on from step 3 on CPU ")
+    assert "only on one kind of device: the steps up to 3 were made on NVIDIA H100" in events[-1]
+    ended = read_newest(run.uri, passed_over=pytest.fail)
+    here = device_kind(torch.device("cpu"), threads=1)
+    assert ended is not None and ended.progress.trained_on == sorted([here, "NVIDIA H100 80GB HBM3, torch 2.11.0"])
+
+
+def test_a_finished_run_is_left_alone_and_another_recipe_refused(undisturbed: Run, tiny_corpus: str) -> None:
+    written = Path(undisturbed.metrics_uri).stat().st_mtime_ns
+    fit(miniature(tiny_corpus, "scale.workers=1"), undisturbed)
+    assert Path(undisturbed.metrics_uri).stat().st_mtime_ns == written
+    with pytest.raises(RunError, match=r"another recipe(.|\n)*optim\.lr: 0\.001 there, 0\.5 here"):
+        fit(miniature(tiny_corpus, "optim.lr=0.5"), undisturbed)
+
+
+@whole
+def test_a_loss_that_is_not_a_number_stops_the_run_at_its_step(tiny_corpus: str, tmp_path: Path) -> None:
+    run = Run(str(tmp_path), "diverged")
+    with pytest.raises(TrainingFailed, match=r"the loss of step 2 is nan; the weights are those of step 1\.") as failed:
+        fit(miniature(tiny_corpus, "optim.lr=1e37", "optim.warmup_steps=0"), run)
+    assert f"{run.finding_uri(2)}. See: {run.replay_command(2)}. " in str(failed.value)
+    assert failed.value.exit_code == 2  # another attempt would come to the same
+    assert [line["step"] for line in run.metrics()] == [1]
+    recordings = json.loads(Path(run.finding_uri(2)).read_text())["recordings"]
+    assert [len(names) for names in recordings] == [8, 8]
+    assert sum("the loss of step 2 is nan" in line["event"] for line in read_lines(run.events_uri)) == 1
+
+
+@whole
+def test_bad_recordings_are_skipped_by_name_until_there_are_too_many(tiny_corpus: str, tmp_path: Path) -> None:
+    def spoiled(number: int, bad: set[int]) -> Recording:
+        good = tone_recording(number, "train" if number < 32 else "validation")
+        return Recording(**(vars(good) | {"audio": good.audio[:20_000]})) if number in bad else good
+
+    one, many = str(tmp_path / "one"), str(tmp_path / "many")
+    write_corpus((spoiled(number, {3}) for number in range(40)), one)
+    write_corpus((spoiled(number, set(range(20))) for number in range(40)), many)
+    run = Run(str(tmp_path), "one-bad")
+    fit(miniature(one), run)
+    (row,) = read_quarantine(run.quarantine_uri)
+    assert (row["recording_id"], row["reason"]) == ("tone-003", "truncated audio")
+    replaced = run.metrics()[-1]["replaced"]
+    assert replaced.keys() == {"truncated audio"}
+    assert replaced["truncated audio"] > 0
+    summary = r"could not be used in the first \d+ examples; data.max_bad_share = 0.01 allows 10 in 1000\n"
+    summary += r"  - truncated audio: \d+\nthe last: tone-0\d\d: truncated audio: .+\nquarantine.parquet in the run's"
+    with pytest.raises(ProcessRaisedException, match=summary):
+        run_in_processes(train_inline, 1, miniature(many), str(tmp_path / "many-bad"), folder=tmp_path / "out")
+
+
+def test_workers_have_the_recipe_s_variables_beside_those_that_are_ours(tiny_corpus: str) -> None:
+    scale = miniature(tiny_corpus, "scale.env.NCCL_DEBUG=INFO").scale
+    assert worker_environment(scale) == {
+        "NCCL_DEBUG": "INFO",
+        "TOKENIZERS_PARALLELISM": "false",
+        "DS_ACCELERATOR": "cpu",
+    }
+    assert "DS_ACCELERATOR" not in worker_environment(scale.model_copy(update={"use_gpu": True}))

@@ -1,0 +1,27 @@
+"""What is told, beside training, of who reads and who waits."""
+
+from mulan.data.batch_server import Readers
+from mulan.launch.readers_watch import Telling
+
+ENOUGH = Readers(at_work=8, asked_for=8, waiting=(), reading=(), no_more_nodes=False)
+SHORT = Readers(at_work=3, asked_for=8, waiting=(1, 2, 5), reading=(5,), no_more_nodes=True)
+OTHERS = Readers(at_work=4, asked_for=8, waiting=(1,), reading=(1,), no_more_nodes=True)
+
+
+def test_readers_in_words() -> None:
+    assert str(ENOUGH) == "data: 8 of 8 CPUs"
+    assert str(SHORT) == "data: 3 of 8 CPUs, waiting for nodes; worker 5 reads for itself; workers 1, 2 wait"
+    assert str(OTHERS) == "data: 4 of 8 CPUs, waiting for nodes; worker 1 reads for itself"
+    assert str(OTHERS._replace(no_more_nodes=False)) == "data: 4 of 8 CPUs, starting; worker 1 reads for itself"
+    assert str(ENOUGH._replace(waiting=(3,))) == "data: 8 of 8 CPUs; worker 3 waits"
+
+
+def test_a_wait_and_its_end_are_told_at_once_and_what_changes_meanwhile_now_and_then() -> None:
+    telling = Telling()
+    assert telling.news(ENOUGH, since_s=1000) is None
+    assert telling.news(SHORT, since_s=0) == str(SHORT)
+    assert telling.news(SHORT, since_s=1000) is None
+    assert telling.news(OTHERS, since_s=10) is None
+    assert telling.news(OTHERS, since_s=61) == str(OTHERS)
+    assert telling.news(ENOUGH, since_s=0) == "data: no worker waits any more"
+    assert telling.news(ENOUGH, since_s=1000) is None

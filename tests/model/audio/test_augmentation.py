@@ -1,0 +1,241 @@
+"""The chain of waveform augmentation, step by step and whole."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from mulan.config.audio import Augmentation
+from mulan.model.audio.augmentation import WaveformAugmentation
+from tests.model.waits import HostWaits
+from tests.model.waveforms import RATE_HZ, STEPS, augmented, chain, impulses, white
+
+
+def test_gain_is_a_factor_between_its_bounds() -> None:
+    waveform = white(500, 20)
+    factors = augmented(chain("gain", gain_low_db=-15.0, gain_high_db=5.0), waveform) / waveform
+    torch.testing.assert_close(factors, factors[:, :1].expand_as(factors))
+    gains_db = 20 * torch.log10(factors[:, 0])
+    assert -15 <= gains_db.min() < -14.5
+    assert 4.5 < gains_db.max() <= 5.0001
+    assert abs(gains_db.mean() + 5) < 5 * (20 / math.sqrt(12 * 500))  # the middle, within 5 deviations
+
+
+def test_polarity_turns_upside_down() -> None:
+    waveform = white(5, 100)
+    assert torch.equal(augmented(chain("polarity"), waveform), -waveform)
+
+
+@pytest.mark.parametrize(
+    ("delay_ms", "volume", "repeats", "attenuation"),
+    [(100.0, 0.5, 2, 0.5), (37.3, 0.8, 4, 0.6), (120.0, 0.3, 1, 0.1), (400.0, 0.5, 2, 0.5)],
+)
+def test_echoes_are_those_of_a_loop(delay_ms: float, volume: float, repeats: int, attenuation: float) -> None:
+    waveform = white(2, 2000)
+    expected = waveform.double().numpy()
+    delay = round(delay_ms * RATE_HZ / 1000)
+    loudness = volume
+    for repeat in range(1, repeats + 1):
+        for sample in range(repeat * delay, 2000):
+            expected[:, sample] += loudness * waveform[:, sample - repeat * delay].double().numpy()
+        loudness *= attenuation
+    settings: dict[str, Any] = {"delay_volume": volume, "delay_repeats": repeats, "delay_attenuation": attenuation}
+    echoed = augmented(chain("delay", delay_low_ms=delay_ms, delay_high_ms=delay_ms, **settings), waveform)
+    np.testing.assert_allclose(echoed, expected, atol=1e-6)
+
+
+def test_delays_are_between_their_bounds() -> None:
+    echoed = augmented(chain("delay", delay_low_ms=100.0, delay_high_ms=500.0, delay_repeats=1), impulses(300, 4100))
+    delays_ms = (echoed[:, 1:].argmax(dim=1) + 1) / RATE_HZ * 1000
+    assert 100 <= delays_ms.min() < 110
+    assert 490 < delays_ms.max() <= 500
+
+
+def test_steps_follow_one_another_in_order_with_the_same_draws() -> None:
+    waveform = white(4, 3000)
+    step_by_step = waveform
+    for step in STEPS:
+        step_by_step = augmented(chain(step), step_by_step, seed=5)
+    assert torch.equal(augmented(chain(*STEPS), waveform, seed=5), step_by_step)
+
+
+def share_is_near(is_changed: Tensor, probability: float) -> bool:
+    """Within 4.5 deviations of a binomial distribution."""
+    deviation = math.sqrt(probability * (1 - probability) * len(is_changed))
+    return abs(int(is_changed.sum()) - probability * len(is_changed)) < 4.5 * deviation
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_the_share_of_changed_examples_is_the_product_of_probabilities(step: str) -> None:
+    waveform = white(2000, 64)
+    settings: dict[str, Any] = {"probability": 0.6, f"{step}_probability": 0.4}
+    output = augmented(chain(step, sample_rate_hz=100, **settings), waveform)
+    assert share_is_near((output != waveform).any(dim=1), 0.24)
+
+
+def test_steps_are_drawn_apart_within_the_examples_that_are_changed_at_all() -> None:
+    waveform = white(4000, 4)
+    settings: dict[str, Any] = {
+        "probability": 0.7,
+        "gain_probability": 0.5,
+        "polarity_probability": 0.4,
+        "gain_high_db": -1.0,
+    }
+    factor = (augmented(chain(**settings), waveform) / waveform).mean(dim=1)
+    is_gained, is_turned = (factor.abs() - 1).abs() > 1e-3, factor < 0
+    assert share_is_near(is_gained & is_turned, 0.7 * 0.5 * 0.4)
+    assert share_is_near(is_gained & ~is_turned, 0.7 * 0.5 * 0.6)
+    assert share_is_near(~is_gained & is_turned, 0.7 * 0.5 * 0.4)
+
+
+@pytest.mark.parametrize("settings", [{"probability": 0.0}, {f"{step}_probability": 0.0 for step in STEPS}])
+def test_probability_zero_keeps_all_bits(settings: dict[str, Any]) -> None:
+    waveform = white(50, 500)
+    assert torch.equal(augmented(chain(*STEPS, **settings), waveform), waveform)
+
+
+class Batches(TorchDispatchMode):
+    """Records how many examples each operator is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.examples: dict[str, set[int]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if args and isinstance(args[0], Tensor) and args[0].ndim:
+            self.examples.setdefault(func.overloadpacket.__name__, set()).add(len(args[0]))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("probability", [1.0, 0.3, 0.0])
+@pytest.mark.parametrize(
+    ("step", "operator"), [("noise", "_fft_r2c"), ("filter", "_fft_r2c"), ("pitch", "cumsum"), ("delay", "gather")]
+)
+def test_a_step_is_computed_only_for_examples_that_take_it(step: str, operator: str, probability: float) -> None:
+    waveform = white(40, 4100)
+    settings: dict[str, Any] = {f"{step}_probability": probability}
+    with Batches() as batches:
+        output = augmented(chain(step, **settings), waveform)
+    changed = int((output != waveform).any(dim=1).sum())
+    assert batches.examples.get(operator, {0}) == {changed}
+    assert (changed > 0) == (probability > 0)
+    assert (changed == 40) == (probability == 1)
+
+
+def test_a_seed_is_an_augmentation() -> None:
+    augmentation, waveform = WaveformAugmentation(Augmentation(), sample_rate_hz=RATE_HZ).train(), white(8, 2000)
+    first = augmented(augmentation, waveform)
+    assert torch.equal(augmented(augmentation, waveform), first)
+    assert not torch.equal(augmented(augmentation, waveform, seed=1), first)
+
+
+@pytest.mark.parametrize("step", [step for step in STEPS if step != "polarity"])
+def test_equal_examples_are_changed_differently(step: str) -> None:
+    output = augmented(chain(step), white(1, 3000).expand(3, -1))
+    assert not torch.equal(output[0], output[1])
+    assert not torch.equal(output[1], output[2])
+
+
+def test_an_example_does_not_depend_on_the_others() -> None:
+    """Not by a bit, if it keeps its place."""
+    waveform, others = white(6, 3000), white(6, 3000, seed=2) * 100
+    expected = augmented(chain(*STEPS), waveform)
+    for place in range(6):
+        others_around = others.clone()
+        others_around[place] = waveform[place]
+        assert torch.equal(augmented(chain(*STEPS), others_around)[place], expected[place])
+
+
+@pytest.fixture
+def settings_of_all_kinds() -> Iterator[WaveformAugmentation]:
+    return iter(
+        [
+            chain(*STEPS),
+            chain(),
+            chain(*STEPS, probability=0.0),
+            chain("noise", "pitch", noise_probability=0.3, pitch_semitones=0.0),
+            chain("filter", "delay", delay_repeats=5),
+        ]
+    )
+
+
+def test_as_many_numbers_are_drawn_whatever_they_decide(settings_of_all_kinds: Iterator[WaveformAugmentation]) -> None:
+    states = set()
+    for seed, augmentation in enumerate(settings_of_all_kinds):
+        augmented(augmentation, white(7, 100 + 300 * seed))
+        states.add(tuple(torch.get_rng_state().tolist()))
+    assert len(states) == 1
+    torch.manual_seed(0)
+    assert tuple(torch.get_rng_state().tolist()) not in states
+
+
+def test_evaluation_changes_and_draws_nothing() -> None:
+    augmentation, waveform = chain(*STEPS).eval(), white(3, 1000)
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    assert torch.equal(augmentation(waveform), waveform)
+    assert torch.equal(torch.get_rng_state(), before)
+    samples = torch.tensor([[-32768, 0, 1, 32767]], dtype=torch.int16)
+    assert augmentation(samples).tolist() == [[-1.0, 0.0, 1 / 32768, 32767 / 32768]]
+
+
+def test_int16_and_float_waveforms_agree() -> None:
+    augmentation = chain(*STEPS)
+    waveform = torch.randint(-32768, 32767, (4, 2000), dtype=torch.int16, generator=torch.Generator().manual_seed(0))
+    output = augmented(augmentation, waveform)
+    assert output.dtype == torch.float32
+    assert torch.equal(augmented(augmentation, waveform.float() / 32768), output)
+    assert torch.equal(augmented(augmentation, waveform.double() / 32768), output)
+
+
+def test_silence_stays_silent_and_finite() -> None:
+    assert torch.equal(augmented(chain(*STEPS), torch.zeros(4, 2000)), torch.zeros(4, 2000))
+
+
+def test_stays_float32_under_autocast() -> None:
+    waveform = white(4, 2000)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        under_autocast = augmented(chain(*STEPS), waveform)
+    assert torch.equal(under_autocast, augmented(chain(*STEPS), waveform))
+
+
+def test_gives_no_gradient_and_leaves_its_input_alone() -> None:
+    waveform = white(4, 2000).requires_grad_()
+    output = augmented(chain(*STEPS), waveform)
+    assert not output.requires_grad
+    assert torch.equal(waveform, white(4, 2000))
+
+
+def test_holds_nothing_that_a_checkpoint_would_have_to_keep() -> None:
+    assert chain(*STEPS).state_dict() == {}
+
+
+def test_never_makes_the_host_wait_for_the_device() -> None:
+    augmentation = WaveformAugmentation(Augmentation(), sample_rate_hz=RATE_HZ).train()
+    waveform = white(30, 2000)
+    with HostWaits() as waits:
+        augmented(augmentation, waveform)
+    assert {"_fft_r2c", "cumsum", "gather", "index_copy_"} <= waits.operators
+    assert waits.found == []
+
+
+@pytest.mark.gpu
+def test_a_gpu_augments_as_the_cpu_does_without_a_wait() -> None:
+    """All but the samples of the noise."""
+    waveform = white(8, 4000)
+    without_noise = chain(*STEPS, noise_probability=0.0)
+    on_gpu = waveform.cuda()
+    augmented(chain(*STEPS), on_gpu)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        output, noisy = augmented(without_noise, on_gpu), augmented(chain("noise"), on_gpu)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    torch.testing.assert_close(output.cpu(), augmented(without_noise, waveform), atol=1e-3, rtol=0)
+    level = (augmented(chain("noise"), waveform) - waveform).norm(dim=1)
+    torch.testing.assert_close((noisy.cpu() - waveform).norm(dim=1), level, rtol=1e-4, atol=0)

@@ -1,0 +1,294 @@
+import json
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import fsspec
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors.torch import load_file, save_file
+
+import mulan
+from mulan.config.errors import MulanError
+from mulan.config.recipe import Recipe
+from mulan.data.errors import DecodeError
+from mulan.model.audio_encoder import AudioEncoder
+from mulan.model.build import build_model
+from mulan.model.inference.backbone import AudioBackbone, export_encoder
+from mulan.model.inference.files import ModelFolderError
+from mulan.model.inference.inputs import EmbeddingInputError
+from mulan.model.inference.mulan import export_model
+from mulan.model.joint import build_joint_model
+from mulan.model.tagging import TaggingModel, export_tagger
+from mulan.recipes.registry import load_recipe, named_recipes
+from tests.model.small import RESNET, small_mulap, small_recipe, tiny_text_tower
+from tests.sounds import tone
+
+
+def of_views(*settings: str) -> Recipe:
+    return load_recipe("semisupcon_miniature", named_recipes(), ["data.window_s=0.3", *settings])
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "waveform": lambda: of_views("audio_tower.stem_channels=4", "audio_tower.block_channels=[4, 6]"),
+    "segments": small_mulap,
+    "resnet": lambda: of_views(
+        *("front_end.family=vggish", "front_end.mel_channels=20", "front_end.time_mask_frames=10"),
+        *("audio_tower.family=resnet", "audio_tower.layer=basic", "audio_tower.stem_channels=4"),
+        *("audio_tower.stage_channels=[4, 8]", "audio_tower.stage_depths=[1, 1]"),
+    ),
+}
+
+
+class Exported(NamedTuple):
+    encoder: AudioEncoder
+    """In evaluation."""
+    recipe: Recipe
+    folder: Path
+    backbone: AudioBackbone
+
+    @property
+    def rate_hz(self) -> int:
+        return self.recipe.data.sample_rate_hz
+
+    def sound(self, windows: float, *, seed: int = 0) -> np.ndarray:
+        """int16, of so many windows."""
+        seconds = windows * self.recipe.encoder_window_samples / self.rate_hz
+        return np.rint(tone(300 + 50 * seed, seconds, rate_hz=self.rate_hz, seed=seed) * 32767).astype(np.int16)
+
+
+def trained(recipe: Recipe) -> AudioEncoder:
+    """As a run leaves it: in training, and its batch norms have seen something."""
+    torch.manual_seed(0)
+    model = build_model(recipe, tiny_text_tower())
+    with torch.no_grad():
+        noise = torch.randint(-9999, 9999, (4, recipe.encoder_window_samples), dtype=torch.int16)
+        model.train().audio_encoder(noise)
+    return model.audio_encoder
+
+
+@pytest.fixture(scope="module", params=RECIPES)
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    recipe, folder = RECIPES[request.param](), tmp_path_factory.mktemp("exported") / "encoder"
+    encoder = trained(recipe)
+    export_encoder(encoder, recipe, folder)
+    return Exported(encoder.eval(), recipe, folder, AudioBackbone.from_pretrained(folder, device="cpu"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """That a test may damage."""
+    recipe = RECIPES["resnet"]()
+    export_encoder(trained(recipe), recipe, tmp_path / "encoder")
+    return tmp_path / "encoder"
+
+
+def test_it_says_what_it_takes_and_gives(exported: Exported) -> None:
+    backbone, recipe = exported.backbone, exported.recipe
+    assert backbone.sample_rate_hz == recipe.data.sample_rate_hz
+    assert backbone.window_samples == recipe.encoder_window_samples
+    assert backbone.output_dim == exported.encoder.output_dim
+    nothing = backbone.embed_audio([])
+    assert nothing.shape == (0, backbone.output_dim)
+    assert nothing.dtype == np.float32
+
+
+def test_a_recording_is_the_mean_over_the_windows_that_cover_it(exported: Exported) -> None:
+    length = exported.recipe.encoder_window_samples
+    recordings = [exported.sound(windows, seed=seed) for seed, windows in enumerate((0.4, 1, 1.3, 3.7, 20.5))]
+    rows = exported.backbone.embed_audio(recordings, exported.rate_hz)
+    assert rows.dtype == np.float32
+    for recording, row in zip(recordings, rows, strict=True):
+        count = -(-len(recording) // length)
+        total = torch.zeros(exported.encoder.output_dim, dtype=torch.float64)
+        for place in range(count):
+            start = round(place * (len(recording) - length) / (count - 1)) if count > 1 else 0
+            window = torch.zeros(1, length, dtype=torch.int16)
+            part = torch.from_numpy(recording[start : start + length])
+            window[0, : len(part)] = part
+            total += exported.encoder(window)[0].detach().double()
+        np.testing.assert_allclose(row, total / count, atol=1e-5, rtol=1e-4)
+    spread = np.abs(rows - rows.mean(axis=0)).max()
+    assert spread > 100 * 1e-5
+
+
+def test_the_same_recording_gives_the_same_bits_whatever_else_is_in_the_call(
+    exported: Exported, tmp_path: Path
+) -> None:
+    recordings: list[Any] = [exported.sound(windows, seed=seed) for seed, windows in enumerate((0.5, 2.2, 17.5))]
+    together = exported.backbone.embed_audio(recordings, exported.rate_hz)
+    for alone, row in zip(recordings, together, strict=True):
+        np.testing.assert_array_equal(exported.backbone.embed_audio([alone], exported.rate_hz)[0], row)
+    soundfile.write(tmp_path / "sound.wav", recordings[1], exported.rate_hz, subtype="PCM_16")
+    forms = [tmp_path / "sound.wav", recordings[1] / np.float32(32768), np.stack([recordings[1]] * 2)]
+    for row in exported.backbone.embed_audio(forms, exported.rate_hz):
+        np.testing.assert_array_equal(row, together[1])
+    again = AudioBackbone.from_pretrained(str(exported.folder), device="cpu")
+    np.testing.assert_array_equal(again.embed_audio([str(tmp_path / "sound.wav")])[0], together[1])
+
+
+def test_any_iterable_is_embedded_and_bad_files_are_skipped_when_asked(exported: Exported, tmp_path: Path) -> None:
+    sounds = [exported.sound(1.2, seed=seed) for seed in range(2)]
+    rows = exported.backbone.embed_audio(sounds, exported.rate_hz)
+    np.testing.assert_array_equal(exported.backbone.embed_audio(iter(sounds), exported.rate_hz), rows)
+    given: list[Any] = [sounds[0], tmp_path / "missing.wav", sounds[1]]
+    others, skipped = exported.backbone.embed_audio(given, exported.rate_hz, on_error="skip")
+    np.testing.assert_array_equal(others, rows)
+    assert [(item.name, item.reason) for item in skipped] == [(str(tmp_path / "missing.wav"), "missing file")]
+
+
+def test_other_sample_rates_are_resampled(exported: Exported) -> None:
+    def clean(rate_hz: int) -> np.ndarray:
+        return np.sin(2 * np.pi * 440 * np.arange(rate_hz) / rate_hz) / 3
+
+    native, resampled, mistaken = (
+        exported.backbone.embed_audio([clean(rate_hz)], told)[0]
+        for rate_hz, told in ((exported.rate_hz, exported.rate_hz), (44_100, 44_100), (44_100, exported.rate_hz))
+    )
+    assert 20 * np.linalg.norm(resampled - native) < np.linalg.norm(mistaken - native)
+
+
+def test_the_files_hold_the_audio_encoder_and_nothing_else(exported: Exported) -> None:
+    assert {file.name for file in exported.folder.iterdir()} == {"config.json", "model.safetensors"}
+    weights = load_file(exported.folder / "model.safetensors")
+    expected = {f"audio_encoder.{name}": weight for name, weight in exported.encoder.state_dict().items()}
+    assert weights.keys() == expected.keys()
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    assert json.loads((exported.folder / "config.json").read_text()) == {
+        "format": "mulan-encoder-1",
+        "sample_rate_hz": exported.recipe.data.sample_rate_hz,
+        "window_samples": exported.recipe.encoder_window_samples,
+        "front_end": exported.recipe.front_end.model_dump(mode="json"),
+        "audio_tower": exported.recipe.audio_tower.model_dump(mode="json"),
+    }
+
+
+def test_another_run_of_the_same_tower_begins_with_its_weights(exported: Exported) -> None:
+    tower = exported.recipe.audio_tower.model_copy(update={"pretrained": str(exported.folder)})
+    model = build_model(exported.recipe.model_copy(update={"audio_tower": tower}), tiny_text_tower())
+    started = model.audio_encoder.state_dict()
+    assert all(torch.equal(started[name], weight) for name, weight in exported.encoder.state_dict().items())
+    warm_started = {id(parameter) for parameter in model.warm_started_parameters()}
+    assert {id(parameter) for parameter in model.audio_encoder.tower.parameters()} <= warm_started
+
+
+def test_what_the_tower_itself_began_with_is_not_needed_any_more(tmp_path: Path) -> None:
+    recipe = RECIPES["waveform"]()
+    encoder = trained(recipe)
+    tower = recipe.audio_tower.model_copy(update={"pretrained": "/gone/by/now"})
+    export_encoder(encoder, recipe.model_copy(update={"audio_tower": tower}), tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["audio_tower"]["pretrained"] == ""
+    AudioBackbone.from_pretrained(tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_it_computes_in_float32_whatever_it_was_trained_in(name: str, tmp_path: Path) -> None:
+    recipe = RECIPES[name]()
+    exact = trained(recipe)
+    rounded = trained(recipe.model_copy(update={"train": recipe.train.model_copy(update={"precision": "bf16"})}))
+    rounded.load_state_dict(exact.state_dict())
+    export_encoder(rounded, recipe, tmp_path)
+    window = torch.randint(-9999, 9999, (1, recipe.encoder_window_samples), dtype=torch.int16)
+    row = AudioBackbone.from_pretrained(tmp_path, device="cpu").embed_audio(
+        [window.numpy()], recipe.data.sample_rate_hz
+    )
+    np.testing.assert_array_equal(row, exact.eval()(window).detach())
+    assert not np.array_equal(row, rounded.eval()(window).detach())
+
+
+def test_loads_from_a_uri_and_leaves_the_random_numbers_of_the_caller_alone(exported: Exported) -> None:
+    uri = f"memory://{uuid.uuid4().hex}/run/model"
+    fsspec.filesystem("memory").put(f"{exported.folder}/", f"{uri}/", recursive=True)
+    before = torch.get_rng_state()
+    from_uri = AudioBackbone.from_pretrained(uri, device="cpu")
+    assert torch.equal(torch.get_rng_state(), before)
+    sound = [exported.sound(1.5)]
+    expected = exported.backbone.embed_audio(sound, exported.rate_hz)
+    np.testing.assert_array_equal(from_uri.embed_audio(sound, exported.rate_hz), expected)
+
+
+def test_one_import_for_users() -> None:
+    assert mulan.AudioBackbone is AudioBackbone
+
+
+def test_no_such_folder(tmp_path: Path) -> None:
+    for uri in (str(tmp_path / "nowhere"), "memory://nowhere/encoder", "nosuchscheme://encoder"):
+        with pytest.raises(ModelFolderError) as caught:
+            AudioBackbone.from_pretrained(uri)
+        assert uri in str(caught.value)
+
+
+def test_everything_missing_is_named_at_once(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelFolderError) as caught:
+        AudioBackbone.from_pretrained(tmp_path / "empty")
+    assert caught.value.faults == ("config.json is missing", "model.safetensors is missing")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelFolderError) as caught:
+        AudioBackbone.from_pretrained(folder)
+    assert caught.value.faults == ("model.safetensors is missing",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"format": "mulan-encoder-9"}, ["format", "mulan-encoder-1"]),
+        ({"window_samples": 0, "colour": "blue"}, ["window_samples", "colour"]),
+        ({"audio_tower": RESNET.model_copy(update={"stem_channels": 5}).model_dump()}, ["does not fit", "embedder"]),
+    ],
+)
+def test_a_configuration_that_does_not_fit(folder: Path, changes: dict[str, Any], words: list[str]) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+    with pytest.raises(ModelFolderError) as caught:
+        AudioBackbone.from_pretrained(folder)
+    for word in [str(folder), *words]:
+        assert word in str(caught.value)
+
+
+def test_damaged_files(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    weights["renamed"] = weights.pop("audio_encoder.tower.network.embedder.embedder.convolution.weight")
+    save_file(weights, file)
+    with pytest.raises(ModelFolderError, match=r"(?s)does not fit.*embedder\.convolution\.weight.*renamed"):
+        AudioBackbone.from_pretrained(folder)
+    file.write_bytes(file.read_bytes()[:500])
+    with pytest.raises(ModelFolderError, match=r"model\.safetensors cannot be read"):
+        AudioBackbone.from_pretrained(folder)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(ModelFolderError, match=r"config\.json"):
+        AudioBackbone.from_pretrained(folder)
+
+
+def test_folders_of_other_models_are_told_from_an_encoders(tmp_path: Path) -> None:
+    recipe = small_recipe(RESNET)
+    export_model(build_joint_model(recipe), recipe, tmp_path / "joint")
+    tagging = load_recipe("m_resnet50_audioset_miniature", named_recipes())
+    tagger = build_model(tagging)
+    assert isinstance(tagger, TaggingModel)
+    export_tagger(tagger, tagging, ["one", "two"], tmp_path / "tagger")
+    said = r"it is no audio encoder alone; a model with texts is loaded with mulan\.MuLan"
+    for kind in ("joint", "tagger"):
+        with pytest.raises(ModelFolderError, match=said):
+            AudioBackbone.from_pretrained(tmp_path / kind)
+
+
+def test_an_encoder_is_not_taken_for_a_joint_model(exported: Exported) -> None:
+    with pytest.raises(ModelFolderError, match=r"is an audio encoder alone.*load it with mulan\.AudioBackbone"):
+        mulan.MuLan.from_pretrained(exported.folder)
+
+
+def test_faults_of_inputs_are_listed_all_at_once_before_anything_is_read(exported: Exported, tmp_path: Path) -> None:
+    items: list[Any] = [str(tmp_path / "missing.wav"), np.zeros(9, np.int32), np.zeros((2, 2, 2), np.float32)]
+    with pytest.raises(EmbeddingInputError) as caught:
+        exported.backbone.embed_audio(items, exported.rate_hz)
+    assert [fault.split(" ")[0] for fault in caught.value.faults] == ["paths_or_arrays[1]", "paths_or_arrays[2]"]
+    with pytest.raises(EmbeddingInputError, match="sample_rate_hz"):
+        exported.backbone.embed_audio([np.zeros(9, np.int16)])
+    with pytest.raises(DecodeError) as unread:
+        exported.backbone.embed_audio(items[:1])
+    assert isinstance(unread.value, MulanError)

@@ -1,0 +1,169 @@
+import math
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from mulan.config.sections import Mulap
+from mulan.model.mulap import CoAttentionBlock, CoAttentionLayer
+
+HEADS = 3
+SECTION = Mulap(fusion_size=12, fusion_heads=HEADS)
+AUDIO, TEXT = 10, 7  # sizes of the two streams
+MASK = torch.tensor([[True, True, True, False, False], [True, False, True, True, False]])
+
+
+def drawn(layer: nn.Module) -> None:
+    """Gives every parameter, those of norms and biases as well, a value that shows."""
+    for parameter in layer.parameters():
+        parameter.data.normal_(std=0.5)
+
+
+@pytest.fixture
+def layer() -> CoAttentionLayer:
+    """Of the audio stream."""
+    torch.manual_seed(0)
+    layer = CoAttentionLayer(SECTION, size=AUDIO, other_size=TEXT, feed_forward_size=9)
+    drawn(layer)
+    return layer.eval()
+
+
+@pytest.fixture
+def block(layer: CoAttentionLayer) -> CoAttentionBlock:
+    block = CoAttentionBlock(layer, CoAttentionLayer(SECTION, size=TEXT, other_size=AUDIO, feed_forward_size=8))
+    drawn(block)
+    return block.eval()
+
+
+@pytest.fixture
+def audio() -> torch.Tensor:
+    return torch.randn(2, 4, AUDIO, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def text() -> torch.Tensor:
+    return torch.randn(2, 5, TEXT, generator=torch.Generator().manual_seed(2))
+
+
+def by_hand(layer: CoAttentionLayer, own: torch.Tensor, other: torch.Tensor, mask: torch.Tensor | None) -> np.ndarray:
+    """The layer in loops of float64, one query and one head at a time."""
+    weights = {name: parameter.detach().double().numpy() for name, parameter in layer.named_parameters()}
+
+    def linear(row: np.ndarray, name: str) -> np.ndarray:
+        return weights[f"{name}.weight"] @ row + weights.get(f"{name}.bias", 0)
+
+    def norm(row: np.ndarray, name: str) -> np.ndarray:
+        unit = (row - row.mean()) / np.sqrt(row.var() + 1e-5)
+        return unit * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+    def gelu(row: np.ndarray) -> np.ndarray:
+        return np.array([x * 0.5 * (1 + math.erf(x / math.sqrt(2))) for x in row])
+
+    size = SECTION.fusion_size // HEADS
+    result = np.empty(own.shape)
+    for pair, (queries, others) in enumerate(zip(own.double().numpy(), other.double().numpy(), strict=True)):
+        seen = [row for place, row in enumerate(others) if mask is None or mask[pair, place]]
+        for place, row in enumerate(queries):
+            context = []
+            for head in range(HEADS):
+                part = slice(head * size, (head + 1) * size)
+                query = linear(row, "query")[part]
+                scores = [math.exp(query @ linear(one, "key")[part] / math.sqrt(size)) for one in seen]
+                values = [linear(one, "value")[part] for one in seen]
+                context.append(sum(score * value for score, value in zip(scores, values, strict=True)) / sum(scores))
+            attended = norm(row + linear(np.concatenate(context), "output"), "output_norm")
+            inner = gelu(linear(attended, "feed_forward.0"))
+            result[pair, place] = norm(attended + linear(inner, "feed_forward.2"), "feed_forward_norm")
+    return result
+
+
+@pytest.mark.parametrize("mask", [None, MASK], ids=["all", "masked"])
+def test_a_layer_is_the_one_written_out_in_loops(
+    layer: CoAttentionLayer, audio: torch.Tensor, text: torch.Tensor, mask: torch.Tensor | None
+) -> None:
+    expected = by_hand(layer, audio, text, mask)
+    np.testing.assert_allclose(layer(audio, text, mask).detach(), expected, atol=1e-5, rtol=1e-4)
+    np.testing.assert_allclose(layer.double()(audio.double(), text.double(), mask).detach(), expected, atol=1e-12)
+
+
+def test_its_attention_is_that_of_torch(text: torch.Tensor) -> None:
+    """Whose queries must be as wide as all heads together."""
+    torch.manual_seed(0)
+    layer = CoAttentionLayer(SECTION, size=12, other_size=TEXT, feed_forward_size=9).eval()
+    drawn(layer)
+    theirs = nn.MultiheadAttention(12, HEADS, kdim=TEXT, vdim=TEXT, batch_first=True).eval()
+    theirs.load_state_dict(
+        {
+            "q_proj_weight": layer.query.weight,
+            "k_proj_weight": layer.key.weight,
+            "v_proj_weight": layer.value.weight,
+            "in_proj_bias": torch.cat([layer.query.bias, torch.zeros(12), layer.value.bias]),
+            "out_proj.weight": layer.output.weight,
+            "out_proj.bias": layer.output.bias,
+        }
+    )
+    seen: list[torch.Tensor] = []
+    layer.output.register_forward_hook(lambda _, args, output: seen.append(output))
+
+    own = torch.randn(2, 4, 12)
+    layer(own, text, MASK)
+    torch.testing.assert_close(seen[0], theirs(own, text, text, key_padding_mask=~MASK)[0], atol=1e-5, rtol=1e-4)
+
+
+def test_what_is_masked_has_no_influence(layer: CoAttentionLayer, audio: torch.Tensor, text: torch.Tensor) -> None:
+    other = torch.where(MASK[..., None], text, 100 * torch.randn(2, 5, TEXT))
+    assert torch.equal(layer(audio, other, MASK), layer(audio, text, MASK))
+    assert not torch.equal(layer(audio, other), layer(audio, text))
+    torch.testing.assert_close(layer(audio[:1], text[:1, :3]), layer(audio[:1], text[:1], MASK[:1]))
+
+
+def test_both_streams_read_what_the_other_one_was_before(
+    block: CoAttentionBlock, audio: torch.Tensor, text: torch.Tensor
+) -> None:
+    assert block.audio is not None and block.text is not None
+    new_audio, new_text = block(audio, text, MASK)
+    assert torch.equal(new_audio, block.audio(audio, text, MASK))
+    assert torch.equal(new_text, block.text(text, audio))
+    assert not torch.allclose(new_text, block.text(text, new_audio), atol=0.01)
+    assert not torch.allclose(new_audio, block.audio(audio, new_text, MASK), atol=0.01)
+
+
+def test_a_stream_without_a_layer_stays_as_it_is(
+    block: CoAttentionBlock, audio: torch.Tensor, text: torch.Tensor
+) -> None:
+    new_audio, new_text = block(audio, text, MASK)
+    for audio_layer, text_layer in ((block.audio, None), (None, block.text)):
+        left_audio, left_text = CoAttentionBlock(audio_layer, text_layer)(audio, text, MASK)
+        assert torch.equal(left_audio, new_audio) if audio_layer else left_audio is audio
+        assert torch.equal(left_text, new_text) if text_layer else left_text is text
+
+
+def test_there_is_dropout_in_training_alone_and_where_bert_has_it(audio: torch.Tensor, text: torch.Tensor) -> None:
+    """Of attention's weights, and of what comes to either shortcut."""
+    torch.manual_seed(0)
+    layer = CoAttentionLayer(
+        SECTION.model_copy(update={"dropout": 0.25}), size=AUDIO, other_size=TEXT, feed_forward_size=9
+    )
+    shapes: list[tuple[int, ...]] = []
+    layer.dropout.register_forward_hook(lambda module, args, output: shapes.append(args[0].shape))
+    for training, share in ((True, 0.25), (False, 0.0)):
+        layer.train(training)
+        with patch(
+            "mulan.model.mulap.scaled_dot_product_attention", side_effect=scaled_dot_product_attention
+        ) as attention:
+            first, second = layer(audio, text, MASK), layer(audio, text, MASK)
+        assert [call.kwargs["dropout_p"] for call in attention.call_args_list] == [share, share]
+        assert torch.equal(first, second) == (not training)
+    assert layer.dropout.p == 0.25
+    assert shapes == [audio.shape] * 8
+
+
+def test_every_parameter_has_a_true_gradient(block: CoAttentionBlock, audio: torch.Tensor, text: torch.Tensor) -> None:
+    new_audio, new_text = block.double()(audio.double(), text.double(), MASK)
+    ((new_audio * torch.randn_like(new_audio)).sum() + (new_text * torch.randn_like(new_text)).sum()).backward()
+    for name, parameter in block.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 1e-6, name

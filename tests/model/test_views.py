@@ -1,0 +1,92 @@
+import pytest
+import torch
+
+from mulan.config.recipe import Recipe
+from mulan.model.views import ViewModel, build_view_model
+from mulan.recipes.registry import load_recipe, named_recipes
+from tests.model.small import noise
+from tests.model.waits import HostWaits
+
+
+def small_semisupcon(*settings: str) -> Recipe:
+    """Three views of 0.2 s of each of four recordings."""
+    small = (
+        "data.window_s=0.2",
+        "semisupcon.views=3",
+        "semisupcon.head_hidden_size=10",
+        "semisupcon.head_dim=6",
+        "audio_tower.stem_channels=4",
+        "audio_tower.block_channels=[4, 6]",
+        "batch.pairs_per_micro_batch=4",
+    )
+    return load_recipe("semisupcon_miniature", named_recipes(), [*small, *settings])
+
+
+@pytest.fixture
+def views() -> ViewModel:
+    torch.manual_seed(0)
+    return build_view_model(small_semisupcon())
+
+
+@pytest.fixture
+def waveform() -> torch.Tensor:
+    (waveform,) = noise(small_semisupcon()).inputs
+    return waveform
+
+
+def test_a_view_is_a_unit_row_of_the_heads_own_space(views: ViewModel, waveform: torch.Tensor) -> None:
+    views.eval()
+    audio, text, temperature, embedded = views(waveform)
+    assert audio is text is temperature is None
+    assert embedded.shape == (4, 3, 6)
+    assert embedded.dtype == torch.float32
+    torch.testing.assert_close(embedded.norm(dim=-1), torch.ones(4, 3))
+    for recording in range(4):
+        for view in range(3):
+            row = views.view_head.layers(views.audio_encoder(waveform[recording, view][None])[0])
+            torch.testing.assert_close(embedded[recording, view], row / row.norm(), atol=1e-5, rtol=1e-4)
+
+
+def test_training_augments_and_takes_its_randomness_from_the_default_generator(
+    views: ViewModel, waveform: torch.Tensor
+) -> None:
+    views.train()
+    torch.manual_seed(3)
+    first, second = views(waveform).views, views(waveform).views
+    torch.manual_seed(3)
+    assert torch.equal(views(waveform).views, first)
+    assert not torch.equal(first, second)
+    views.eval()
+    assert torch.equal(views(waveform).views, views(waveform).views)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_every_parameter_gets_a_gradient_and_the_host_never_waits(precision: str, waveform: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    model = build_view_model(small_semisupcon(f"train.precision={precision}"))
+    with HostWaits() as waits:
+        embedded = model(waveform).views
+        (embedded * torch.randn_like(embedded)).sum().backward()
+    assert waits.found == []
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 0, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+def test_bf16_is_for_the_tower_only(views: ViewModel, waveform: torch.Tensor) -> None:
+    rounded = build_view_model(small_semisupcon("train.precision=bf16")).eval()
+    rounded.load_state_dict(views.eval().state_dict())
+    seen: dict[str, torch.dtype] = {}
+    for name, module in rounded.named_modules():
+        if isinstance(module, torch.nn.Linear | torch.nn.Conv1d):
+            part = name.partition(".")[0]
+            module.register_forward_hook(lambda _, args, output, part=part: seen.update({part: output.dtype}))
+    computed, expected = rounded(waveform).views, views(waveform).views
+    assert seen == {"audio_encoder": torch.bfloat16, "view_head": torch.float32}
+    assert computed.dtype == torch.float32
+    assert 0.99 < (computed * expected).sum(dim=-1).min() < 1 - 1e-6
+
+
+def test_nothing_is_warm_started_unless_the_tower_names_a_checkpoint(views: ViewModel) -> None:
+    assert list(views.warm_started_parameters()) == []

@@ -1,0 +1,184 @@
+import json
+import shutil
+import socket
+from pathlib import Path
+from typing import Any, NoReturn
+from unittest.mock import patch
+
+import huggingface_hub.constants
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch.nn import functional
+from transformers import AutoModel, ModernBertConfig, ModernBertModel
+
+from mulan.config.sections import TextTower as TextSection
+from mulan.model.towers.text import TextTower, length_groups
+from mulan.recipes.miniature import MINILM
+from mulan.storage.hub import PretrainedError, pretrained_folder
+
+TOKEN_IDS = torch.tensor([[101, 6517, 3682, 102, 0], [101, 3435, 3153, 2189, 102]])
+MASK = torch.tensor([[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]])
+
+
+@pytest.fixture
+def minilm(tmp_path: Path) -> Path:
+    """A copy of the pretrained folder that may be damaged."""
+    return Path(shutil.copytree(pretrained_folder(MINILM), tmp_path / "encoder"))
+
+
+@pytest.mark.parametrize("layers", [0, 2])
+def test_output_is_the_cls_position_of_the_kept_layers(layers: int) -> None:
+    whole = AutoModel.from_pretrained(pretrained_folder(MINILM), local_files_only=True).eval()
+    hidden = whole(input_ids=TOKEN_IDS, attention_mask=MASK, output_hidden_states=True).hidden_states
+    tower = TextTower.from_section(TextSection(pretrained=MINILM, layers=layers)).eval()
+    assert tower.output_dim == 384
+    torch.testing.assert_close(
+        tower(TOKEN_IDS, MASK), hidden[layers or whole.config.num_hidden_layers][:, 0], atol=2e-5, rtol=1e-4
+    )
+
+
+def test_padding_does_not_matter() -> None:
+    tower = TextTower.from_section(TextSection(pretrained=MINILM, layers=1)).eval()
+    torch.testing.assert_close(tower(TOKEN_IDS, MASK)[:1], tower(TOKEN_IDS[:1, :4], MASK[:1, :4]))
+
+
+def test_every_parameter_has_a_true_gradient() -> None:
+    tower = TextTower.from_section(TextSection(pretrained=MINILM, layers=2)).double().eval()
+    output = tower(TOKEN_IDS, MASK)
+    (output * torch.randn_like(output)).sum().backward()
+    for name, parameter in tower.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 1e-9, name
+
+
+def test_built_again_from_its_configuration_alone() -> None:
+    tower = TextTower.from_section(TextSection(pretrained=MINILM, layers=1)).eval()
+    config = json.loads(json.dumps(tower.config))
+    assert "site-packages" not in str(config)  # no path of the machine that exports
+    again = TextTower.from_config(config).eval()
+    assert not torch.equal(again(TOKEN_IDS, MASK), tower(TOKEN_IDS, MASK))
+    again.load_state_dict(tower.state_dict())
+    assert torch.equal(again(TOKEN_IDS, MASK), tower(TOKEN_IDS, MASK))
+
+
+def test_weights_are_float32_whatever_the_file_holds(minilm: Path) -> None:
+    weights = {name: tensor.bfloat16() for name, tensor in load_file(minilm / "model.safetensors").items()}
+    save_file(weights, minilm / "model.safetensors", metadata={"format": "pt"})
+    tower = TextTower.from_section(TextSection(pretrained=str(minilm), layers=1))
+    assert {parameter.dtype for parameter in tower.parameters()} == {torch.float32}
+
+
+def test_never_asks_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> NoReturn:
+        raise AssertionError(f"network access: {args}")
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    TextTower.from_section(TextSection(pretrained=MINILM, layers=1))
+    with pytest.raises(PretrainedError):
+        TextTower.from_section(TextSection(pretrained="bert-base-uncased"))
+
+
+def test_loads_quietly(capfd: pytest.CaptureFixture[str]) -> None:
+    TextTower.from_section(TextSection(pretrained=MINILM, layers=1))
+    output = capfd.readouterr()
+    assert output.out + output.err == ""
+
+
+def test_more_layers_than_there_are() -> None:
+    with pytest.raises(PretrainedError, match=r"text_tower\.layers = 7, but it has 6"):
+        TextTower.from_section(TextSection(pretrained=MINILM, layers=7))
+
+
+def test_missing_weights_are_named_instead_of_drawn_at_random(minilm: Path) -> None:
+    weights = load_file(minilm / "model.safetensors")
+    del weights["encoder.layer.0.output.dense.bias"]
+    save_file(weights, minilm / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(PretrainedError, match=r"no weights for encoder\.layer\.0\.output\.dense\.bias"):
+        TextTower.from_section(TextSection(pretrained=str(minilm), layers=1))
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("config.json", "{"), ("config.json", '{"model_type": "unheard-of"}'), ("model.safetensors", "not tensors")],
+)
+def test_damaged_folder(minilm: Path, file: str, content: str) -> None:
+    (minilm / file).write_text(content)
+    with pytest.raises(PretrainedError, match="cannot be loaded"):
+        TextTower.from_section(TextSection(pretrained=str(minilm), layers=1))
+
+
+LENGTHS = torch.tensor([3, 12, 5, 4, 12, 7])
+
+
+def texts_of(lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random tokens and their mask."""
+    token_ids = torch.randint(1000, 2000, (len(lengths), 12), generator=torch.Generator().manual_seed(0))
+    return token_ids, (torch.arange(12) < lengths[:, None]).long()
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3, 4, 9])
+def test_grouping_by_length_changes_no_output_and_no_gradient(groups: int) -> None:
+    token_ids, mask = texts_of(LENGTHS)
+    whole, grouped = (TextTower.from_section(TextSection(pretrained=MINILM, layers=1)).eval() for _ in range(2))
+    outputs = [whole(token_ids, mask), grouped(token_ids, mask, length_groups(mask, groups))]
+    torch.testing.assert_close(outputs[1], outputs[0], atol=1e-5, rtol=1e-4)
+    for output in outputs:
+        output.square().sum().backward()
+    for (name, one), other in zip(whole.named_parameters(), grouped.parameters(), strict=True):
+        assert one.grad is not None and other.grad is not None
+        assert float((one.grad - other.grad).norm()) <= 1e-4 * float(one.grad.norm()) + 1e-6, name
+
+
+def test_groups_save_work() -> None:
+    token_ids, mask = texts_of(LENGTHS)
+    tower = TextTower.from_section(TextSection(pretrained=MINILM, layers=1)).eval()
+    shapes: list[tuple[int, ...]] = []
+    tower.encoder.embeddings.register_forward_hook(lambda _, args, output: shapes.append(output.shape[:2]))
+    tower(token_ids, mask, length_groups(mask, 3))
+    assert shapes == [(2, 4), (2, 7), (2, 12)]
+
+
+@pytest.mark.parametrize("groups", [None, 2])
+def test_attends_by_the_fused_kernel_of_torch(groups: int | None) -> None:
+    token_ids, mask = texts_of(LENGTHS)
+    tower = TextTower.from_section(TextSection(pretrained=MINILM, layers=2))
+    fused = functional.scaled_dot_product_attention
+    for built in (tower, TextTower.from_config(tower.config)):
+        with patch.object(functional, "scaled_dot_product_attention", side_effect=fused) as attention:
+            built(token_ids, mask, None if groups is None else length_groups(mask, groups))
+        assert attention.call_count == 2 * (groups or 1)
+
+
+def test_an_encoder_with_a_sliding_window_keeps_it() -> None:
+    """It makes a mask of its own for those layers, from one for the tokens."""
+    config = ModernBertConfig(
+        vocab_size=2000,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        local_attention=4,
+        pad_token_id=0,
+    )
+    encoder = ModernBertModel(config).eval()
+    token_ids, mask = texts_of(LENGTHS)
+    expected = encoder(input_ids=token_ids, attention_mask=mask).last_hidden_state[:, 0]
+    torch.testing.assert_close(TextTower(encoder)(token_ids, mask), expected)
+
+
+def test_frozen_layers_stay_as_they_are_pretrained() -> None:
+    tower = TextTower.from_section(TextSection(pretrained=MINILM, layers=3, frozen_layers=2))
+    trained = {name for name, parameter in tower.named_parameters() if parameter.requires_grad}
+    assert trained
+    assert all(name.startswith("encoder.encoder.layer.2.") for name in trained)
+    dropouts = {name: module for name, module in tower.train().named_modules() if isinstance(module, torch.nn.Dropout)}
+    active = {name for name, module in dropouts.items() if module.training}
+    assert active == {name for name in dropouts if name.startswith("encoder.encoder.layer.2.")}
+    assert active < dropouts.keys()
+    assert active
+    assert not any(module.training for module in tower.eval().modules())
+    with pytest.raises(PretrainedError, match="frozen_layers = 4, but it has 3 layers"):
+        TextTower.from_section(TextSection(pretrained=MINILM, layers=3, frozen_layers=4))

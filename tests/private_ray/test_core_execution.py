@@ -1,0 +1,27 @@
+"""What is called while an execution runs; tests/data/test_pacing.py has Ray call it."""
+
+from ray.data import DataContext
+
+from mulan.private_ray.core import AtEachStep, call_at_each_step
+
+
+class Counted(AtEachStep):
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def step(self) -> None:
+        self.steps += 1
+
+
+def test_a_kind_is_made_once_for_each_execution() -> None:
+    context = DataContext()
+    for _ in range(2):
+        call_at_each_step(context, Counted)
+    assert context.execution_callback_classes.count(Counted) == 1
+
+
+def test_a_step_of_rays_is_one_of_ours() -> None:
+    counted = Counted()
+    for _ in range(3):
+        counted.on_execution_step(None)
+    assert counted.steps == 3

@@ -1,0 +1,47 @@
+"""What Ray Train's controller is started with."""
+
+import os
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.constants import WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR, get_env_vars_to_propagate
+
+from mulan.private_ray.train import DecidedTrainer, ElasticWorkers, Failures, Verdict, wait_for_answers
+
+
+def trainer(workers: int | tuple[int, int] = 1) -> DecidedTrainer:
+    return DecidedTrainer(
+        print,
+        counts=None,
+        verdict=lambda _: Verdict.GIVE_UP,
+        scaling_config=ScalingConfig(num_workers=workers),
+        run_config=RunConfig(failure_config=FailureConfig(max_failures=3)),
+    )
+
+
+def test_no_process_is_started_that_has_nothing_to_do() -> None:
+    started = {type(callback).__name__ for callback in trainer()._create_default_callbacks()}
+    assert "BackendSetupCallback" in started
+    assert not {"DatasetsCallback", "PlacementGroupCleanerCallback"} & started
+
+
+@pytest.mark.parametrize(("workers", "elastic"), [(2, False), ((1, 2), True)])
+def test_decisions_reach_the_controller(workers: int | tuple[int, int], elastic: bool) -> None:
+    parts: dict[str, Any] = {"failure_policy": None, "scaling_policy": None, "callbacks": []}
+    with patch.object(TorchTrainer, "_initialize_and_run_controller") as run:
+        trainer(workers)._initialize_and_run_controller(**parts)
+    given = run.call_args.kwargs
+    assert given.keys() == parts.keys()
+    assert isinstance(given["failure_policy"], Failures)
+    assert given["failure_policy"].failure_config.max_failures == 3
+    assert isinstance(given["scaling_policy"], ElasticWorkers) is elastic
+
+
+def test_controllers_are_told_how_long_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR, "7.0")
+    wait_for_answers(12.5)
+    assert os.environ[WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR] == "12.5"
+    assert get_env_vars_to_propagate()[WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR] == "12.5"

@@ -1,0 +1,74 @@
+"""Whether a failure ends the run, for what was said of it, and what was raised beneath Ray's wrappings."""
+
+import pytest
+from ray.exceptions import RayTaskError
+from ray.train import ControllerError, FailureConfig, WorkerGroupError
+from ray.train.v2._internal.exceptions import (
+    UserExceptionWithTraceback,
+    WorkerGroupStartupTimeoutError,
+    WorkerHealthCheckFailedError,
+)
+from ray.train.v2._internal.execution.failure_handling import FailureDecision
+
+from mulan.private_ray.train import Failures, Verdict, controller_cause, waited_in_vain, worker_causes
+
+LOST = WorkerGroupError("lost", {0: RuntimeError("gone")})
+RETRY, RAISE = FailureDecision.RETRY, FailureDecision.RAISE
+COUNT, COUNT_ANEW, GIVE_UP = Verdict.COUNT, Verdict.COUNT_ANEW, Verdict.GIVE_UP
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "decisions"),
+    [
+        ([COUNT, COUNT, COUNT], [RETRY, RETRY, RAISE]),
+        ([COUNT, COUNT, COUNT_ANEW, COUNT, COUNT], [RETRY, RETRY, RETRY, RETRY, RAISE]),
+        ([GIVE_UP], [RAISE]),
+    ],
+)
+def test_failures_that_count_are_retried_to_the_limit(
+    verdicts: list[Verdict], decisions: list[FailureDecision]
+) -> None:
+    said = iter(verdicts)
+    policy = Failures(FailureConfig(max_failures=2), lambda _: next(said))
+    assert [policy.make_decision(LOST) for _ in verdicts] == decisions
+
+
+def test_the_failure_is_told_as_it_is() -> None:
+    told: list[Exception] = []
+
+    def verdict(error: Exception) -> Verdict:
+        told.append(error)
+        return COUNT
+
+    Failures(FailureConfig(), verdict).make_decision(LOST)
+    assert told == [LOST]
+
+
+def test_causes_are_found_beneath_every_wrapping() -> None:
+    cause = ValueError("no such shard")
+    of_task = RayTaskError("train", "a traceback", cause)
+    error = WorkerGroupError(
+        "failed",
+        {
+            3: UserExceptionWithTraceback(cause, "a traceback"),
+            1: WorkerHealthCheckFailedError("unhealthy", of_task),
+            0: cause,
+        },
+    )
+    assert list(worker_causes(error).items()) == [(0, cause), (1, cause), (3, cause)]
+
+
+def test_the_controllers_own_failure() -> None:
+    cause = TimeoutError("no workers within a minute")
+    assert worker_causes(ControllerError(cause)) == {}
+    assert controller_cause(ControllerError(cause)) is cause
+    assert controller_cause(cause) is cause
+
+
+def test_no_room_for_workers_is_told_from_failures_and_has_no_limit() -> None:
+    no_room = ControllerError(WorkerGroupStartupTimeoutError(2))
+    assert waited_in_vain(no_room)
+    assert not waited_in_vain(ControllerError(TimeoutError()))
+    assert not waited_in_vain(LOST)
+    policy = Failures(FailureConfig(max_failures=0), lambda _: COUNT)
+    assert [policy.make_decision(no_room) for _ in range(3)] == [RETRY] * 3

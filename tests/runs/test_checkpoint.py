@@ -1,0 +1,244 @@
+"""Checkpoints: read back as written, and passed over when anything of them is missing or spoiled."""
+
+import os
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import fsspec
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from mulan.storage import retries, filesystem
+from mulan.storage.errors import StorageError, StorageRefused
+from mulan.training.state import Progress, weights
+from mulan.runs.checkpoint import read_newest, write_checkpoint
+from mulan.runs.checkpoint_list import checkpoint_name, checkpoints, remove_checkpoint
+from mulan.runs.lease import RunTakenOver
+from mulan.runs.lease import held
+from tests.conftest import S3
+from tests.s3_proxy import SLOW_DOWN, Cut, Silence
+from tests.waiting import wait_until
+
+FILES = ("state.safetensors", "progress.json", "manifest.json")
+
+
+def state_of(steps: int) -> dict[str, torch.Tensor]:
+    tensor = torch.arange(3.0) + steps
+    return {
+        "weights.tower.weight": tensor,
+        "weights.tower.count": torch.tensor(steps),
+        "exp_avg.tower.weight": -tensor,
+        "exp_avg_sq.tower.weight": tensor.square(),
+    }
+
+
+@pytest.fixture
+def run_uri(storage_uri: str) -> str:
+    return f"{storage_uri}/run"
+
+
+def put(run_uri: str, steps: int) -> str:
+    return write_checkpoint(run_uri, state_of(steps), Progress(steps, {"silent": steps // 2}))
+
+
+def newest(run_uri: str) -> tuple[str | None, list[str]]:
+    """URI of the checkpoint that is read, and what is told of others."""
+    told: list[str] = []
+    found = read_newest(run_uri, passed_over=told.append)
+    if found is not None:
+        expected = state_of(found.progress.steps_done)
+        assert found.state.keys() == expected.keys()
+        for name, tensor in found.state.items():
+            assert torch.equal(tensor, expected[name]) and tensor.dtype == expected[name].dtype
+    return (found and found.uri), told
+
+
+def test_the_newest_is_found_and_read_back(run_uri: str) -> None:
+    assert newest(run_uri) == (None, [])
+    uris = [put(run_uri, steps) for steps in (900, 1000, 20)]
+    assert newest(run_uri) == (uris[1], [])
+    found = read_newest(run_uri, passed_over=pytest.fail)
+    assert found is not None
+    assert found.progress == Progress(steps_done=1000, replaced={"silent": 500})
+    assert weights(found.state).keys() == {"tower.weight", "tower.count"}
+    assert [one.steps_done for one in checkpoints(run_uri)] == [1000, 900, 20]
+
+
+def test_what_is_no_checkpoint_is_passed_over(run_uri: str) -> None:
+    uri = put(run_uri, 5)
+    fs, path = fsspec.core.url_to_fs(run_uri)
+    for name in ("checkpoint_7", "checkpoint_000000008.part", "checkpoint_manager", "model", "xcheckpoint_000000009"):
+        for file in FILES:
+            fs.makedirs(f"{path}/{name}", exist_ok=True)
+            fs.pipe_file(f"{path}/{name}/{file}", fs.cat_file(f"{fsspec.core.url_to_fs(uri)[1]}/{file}"))
+    assert newest(run_uri) == (uri, [])
+
+
+def test_a_checkpoint_cut_off_or_spoiled_at_any_byte_is_passed_over(run_uri: str) -> None:
+    before, after = put(run_uri, 3), put(run_uri, 6)
+    fs, path = fsspec.core.url_to_fs(after)
+    for file in FILES:
+        content = fs.cat_file(f"{path}/{file}")
+        for length in range(len(content)):
+            fs.pipe_file(f"{path}/{file}", content[:length])
+            assert newest(run_uri)[0] == before, f"{file} cut to {length} of {len(content)} bytes"
+            if file != "manifest.json":
+                flipped = bytes([content[length] ^ 1])
+                fs.pipe_file(f"{path}/{file}", content[:length] + flipped + content[length + 1 :])
+                uri, told = newest(run_uri)
+                assert uri == before, f"{file}, byte {length} changed"
+                assert len(told) == 1 and after in told[0]
+        fs.pipe_file(f"{path}/{file}", content)
+        assert newest(run_uri) == (after, [])
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_checkpoint_that_lacks_a_file_is_passed_over(file: str, run_uri: str) -> None:
+    before, after = put(run_uri, 3), put(run_uri, 6)
+    fs, path = fsspec.core.url_to_fs(after)
+    fs.rm_file(f"{path}/{file}")
+    assert newest(run_uri)[0] == before
+    remove_checkpoint(before)
+    assert newest(run_uri)[0] is None
+    assert not fs.find(fsspec.core.url_to_fs(before)[1])
+
+
+def test_one_is_written_in_place_of_another_of_its_step(run_uri: str) -> None:
+    uri = write_checkpoint(run_uri, state_of(7), Progress(9))
+    assert put(run_uri, 9) == uri
+    assert newest(run_uri) == (uri, [])
+
+
+def test_what_an_upload_has_left_goes_with_its_checkpoint(tmp_path: Path) -> None:
+    uri = put(str(tmp_path), 3)
+    Path(uri, "state.safetensors.0123.part").write_bytes(b"moved in part")
+    remove_checkpoint(uri)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_folders_sort_by_step() -> None:
+    names = [checkpoint_name(steps) for steps in (0, 9, 10, 99_999, 100_000, 44_000_000)]
+    assert names == sorted(names)
+
+
+def test_a_driver_that_is_taken_over_while_it_writes_one_writes_no_manifest(
+    run_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload, others = filesystem.upload, ExitStack()
+
+    def upload_meanwhile(path: str, uri: str) -> None:
+        upload(path, uri)
+        if uri.endswith("progress.json"):
+            others.enter_context(held(run_uri))
+
+    with held(run_uri) as fence:
+        write_checkpoint(run_uri, state_of(3), Progress(3), fence=fence)
+    monkeypatch.setattr(filesystem, "upload", upload_meanwhile)
+    with others, pytest.raises(RunTakenOver):
+        write_checkpoint(run_uri, state_of(6), Progress(6), fence=fence)
+    assert [one.steps_done for one in checkpoints(run_uri)] == [3]
+
+
+@pytest.fixture
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retries, "LONGEST_PAUSE_S", 0.01)
+    monkeypatch.setattr(filesystem, "S3_ATTEMPTS", 1)
+
+
+@pytest.mark.usefixtures("_short_pauses")
+def test_storage_that_fails_now_and_then_gets_it_whole(s3: S3) -> None:
+    for fault in (SLOW_DOWN, Cut.BEFORE, Cut.WITHIN, Cut.AFTER):
+        s3.proxy.fail(fault, "DELETE", times=1)
+        for file in FILES:
+            s3.proxy.fail(fault, "PUT", file, times=1)
+            s3.proxy.fail(fault, "GET", file, times=1)
+    uri = put(s3.uri, 4)
+    assert newest(s3.uri) == (uri, [])
+
+
+@pytest.mark.usefixtures("_short_pauses")
+@pytest.mark.parametrize("file", FILES)
+def test_storage_that_fails_for_longer_leaves_the_one_before(
+    file: str, s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = put(s3.uri, 4)
+    monkeypatch.setattr(retries, "PATIENCE_S", 0.1)
+    s3.proxy.fail(Cut.WITHIN, "PUT", file)
+    with pytest.raises(StorageError, match=rf"{s3.uri}/checkpoint_000000008/{file} cannot be written: \d+ attempts"):
+        put(s3.uri, 8)
+    s3.proxy.heal()
+    assert newest(s3.uri) == (before, [])
+    after = put(s3.uri, 8)
+    assert newest(s3.uri) == (after, [])
+
+
+WRITE = """
+import sys, torch
+from mulan.training.checkpoint import Progress, write_checkpoint
+write_checkpoint(sys.argv[1], {"weights.a": torch.ones(1000)}, Progress(8))
+"""
+
+
+@pytest.mark.processes
+def test_one_whose_writer_is_killed_is_none(s3: S3) -> None:
+    before = put(s3.uri, 4)
+    s3.proxy.asked.clear()
+    s3.proxy.fail(Silence.NO_READING, "PUT", "state.safetensors")
+    with subprocess.Popen([sys.executable, "-c", WRITE, s3.uri]) as writer:
+        try:
+            wait_until(
+                lambda: any(one.startswith("PUT") for one in s3.proxy.asked),
+                what=lambda: f"a PUT; asked were {s3.proxy.asked}",
+            )
+        finally:
+            writer.kill()
+    s3.proxy.heal()
+    assert newest(s3.uri) == (before, [])
+    after = put(s3.uri, 8)
+    assert newest(s3.uri) == (after, [])
+
+
+ON_A_FULL_DISK = """
+import resource, sys, torch
+from mulan.data.storage_errors import StorageRefused
+from mulan.training.checkpoint import Progress, write_checkpoint
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    write_checkpoint(sys.argv[1], {"weights.a": torch.ones(1000)}, Progress(8))
+except StorageRefused as error:
+    print(error)
+"""
+
+
+def test_a_temporary_folder_that_was_removed_is_not_told_to_be_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+
+    def remove_and_save(state: dict[str, torch.Tensor], path: Path) -> None:
+        path.parent.rmdir()
+        save_file(state, path)
+
+    monkeypatch.setattr("mulan.runs.checkpoint.save_file", remove_and_save)
+    with pytest.raises(StorageRefused, match=r"takes none: .*; it was removed while it was in use: name .* TMPDIR"):
+        put(str(tmp_path / "run"), 3)
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.processes
+def test_a_temporary_folder_without_room_is_named(tmp_path: Path) -> None:
+    run_uri, folder = str(tmp_path / "run"), tmp_path / "temporary"
+    before = put(run_uri, 4)
+    folder.mkdir()
+    environment = os.environ | {"TMPDIR": str(folder)}
+    said = subprocess.run(
+        [sys.executable, "-c", ON_A_FULL_DISK, run_uri], check=True, capture_output=True, text=True, env=environment
+    ).stdout
+    assert said.startswith(f"{folder}/") and "File too large" in said and "TMPDIR" in said
+    assert not list(folder.iterdir())
+    assert newest(run_uri) == (before, [])

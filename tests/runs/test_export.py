@@ -1,0 +1,99 @@
+"""What runs leave: models of audio and text, taggers, and audio encoders that other runs and tasks start from."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mulan import AudioBackbone, MuLan
+from mulan.recipes.registry import load_recipe
+from mulan.recipes.registry import named_recipes
+from mulan.model.build import build_model
+from mulan.model.inference.files import ModelFolderError
+from mulan.training.state import weights
+from mulan.launch.checks import check_model
+from mulan.runs.run import RunError
+from mulan.runs.export import checkpoint_to_export, export_run
+from mulan.training.validation import headline
+from mulan.runs.run import Run
+from tests.processes import run_in_processes
+from tests.training.inline import train_inline
+
+TRUNK = "audio_encoder.tower."
+
+
+@pytest.fixture(scope="module")
+def tagger(tiny_corpus: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, list[dict[str, Any]]]:
+    """A run of the pretraining on tags, and its metrics."""
+    folder = tmp_path_factory.mktemp("taggers")
+    run = Run.at(str(folder), "tagger")
+    settings = ["train.steps=4", "train.validate_every_steps=2", "scale.workers=1"]
+    recipe = load_recipe("m_resnet50_audioset_miniature", named_recipes(), settings, data_uri=tiny_corpus)
+    run.begin(recipe)
+    ((lines, _),) = run_in_processes(train_inline, 1, recipe, run.uri, folder=folder / "results")
+    assert export_run(run) == 4
+    return run, lines
+
+
+@pytest.mark.processes
+def test_its_trunk_is_taken_and_its_last_layer_dropped(tagger: tuple[Run, list[dict[str, Any]]]) -> None:
+    run, _ = tagger
+    trained = checkpoint_to_export(run).state
+    recipe = load_recipe("m_resnet50_miniature", named_recipes(), [f"audio_tower.pretrained={run.model_uri}"])
+    model = build_model(recipe)
+    ours = model.state_dict()
+    taken = [name for name in ours if name.startswith(TRUNK)]
+    assert taken
+    for name in taken:
+        assert torch.equal(ours[name], trained[f"weights.{name}"]), name
+    warm = {id(parameter) for parameter in model.warm_started_parameters()}
+    for name, parameter in model.named_parameters():
+        assert (id(parameter) in warm) == name.startswith((TRUNK, "text_tower.")), name
+
+
+@pytest.mark.processes
+def test_a_tagger_is_validated_by_its_tags_and_has_no_zero_shot_evaluation(
+    tagger: tuple[Run, list[dict[str, Any]]],
+) -> None:
+    run, lines = tagger
+    validations = [line["validation"] for line in lines if "validation" in line]
+    assert len(validations) == 2
+    for scores in validations:
+        assert 0 <= scores["roc_auc"] <= 1
+        assert scores["n_tags"] == 2
+        assert scores["n_items"] == 16
+    with pytest.raises(RunError, match=r"trained a tagger, which knows no text.*--set audio_tower.pretrained="):
+        check_model(run, "/nowhere")
+
+
+def test_a_run_without_a_checkpoint_has_nothing_to_export(tmp_path: Path) -> None:
+    run = Run.at(str(tmp_path), "empty")
+    run.begin(named_recipes()["demo_miniature"])
+    with pytest.raises(RunError, match="no checkpoint yet"):
+        export_run(run)
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("name", ["semisupcon", "mulap"])
+def test_an_encoder_is_what_was_trained(name: str, tiny_corpus: str, tmp_path: Path) -> None:
+    run = Run.at(str(tmp_path), name)
+    settings = ["train.steps=2", "train.validate_every_steps=2", "scale.workers=1"]
+    recipe = load_recipe(f"{name}_miniature", named_recipes(), settings, data_uri=tiny_corpus)
+    run.begin(recipe)
+    ((lines, _),) = run_in_processes(train_inline, 1, recipe, run.uri, folder=tmp_path / "results")
+    assert headline(recipe)[0] in lines[-1]["validation"]
+    assert export_run(run) == 2
+    model = build_model(recipe)
+    model.load_state_dict(weights(checkpoint_to_export(run).state))
+    backbone = AudioBackbone.from_pretrained(run.model_uri, device="cpu")
+    window = np.random.default_rng(0).normal(0, 0.1, backbone.window_samples).astype(np.float32)
+    with torch.no_grad():
+        expected = model.audio_encoder.eval()(torch.from_numpy(np.rint(window * 32768).astype(np.int16))[None])
+    features = backbone.embed_audio([window], sample_rate_hz=recipe.data.sample_rate_hz)
+    np.testing.assert_allclose(features, expected.numpy(), rtol=1e-5, atol=1e-6)
+    with pytest.raises(RunError, match=r"trained an audio encoder, which knows no text.*--set audio_tower.pretrained="):
+        check_model(run, "/nowhere")
+    with pytest.raises(ModelFolderError, match=r"it is an audio encoder alone.*mulan\.AudioBackbone"):
+        MuLan.from_pretrained(run.model_uri)

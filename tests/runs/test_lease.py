@@ -1,0 +1,254 @@
+"""One driver a run: who gets it, who is refused, when it is taken over, and that the other one stops writing."""
+
+import json
+import multiprocessing
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mulan.storage import retries, filesystem
+from mulan.runs import lease, lease_files
+from mulan.runs.lease import RunHeld, RunTakenOver
+from mulan.runs.lease import LOOKED_EVERY_S, RENEWED_EVERY_S, STALE_AFTER_S, Fence, held
+from mulan.runs.lease_files import Holder
+from mulan.runs.lease_files import ProcessIdentity
+from tests.conftest import S3
+from tests.s3_proxy import INTERNAL_ERROR, Cut
+from tests.waiting import wait_until
+
+ELSEWHERE = ProcessIdentity("node-7", 4242, "another boot/pid:[1]", 1)
+
+
+@pytest.fixture(params=["local", "s3"])
+def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "local":
+        return str(tmp_path / "run")
+    return f"{request.getfixturevalue('s3').uri}/run"
+
+
+class Time:
+    """That passes while one waits; and what another driver does meanwhile."""
+
+    def __init__(self, meanwhile: Callable[[], None] = lambda: None) -> None:
+        self.now_s, self.waits, self._meanwhile = 0.0, 0, meanwhile
+
+    def clock(self) -> float:
+        return self.now_s
+
+    def pause(self, seconds: float) -> None:
+        self.now_s += seconds
+        self.waits += 1
+        self._meanwhile()
+
+
+def taken(uri: str, time: Time) -> Fence:
+    with held(uri, clock=time.clock, pause=time.pause) as fence:
+        return fence
+
+
+def write(uri: str, generation: int, holder: Holder) -> None:
+    filesystem.write_atomically(f"{uri}/lease/{generation:09d}.json", holder.content())
+
+
+def test_a_lease_that_was_given_back_is_taken_at_once(uri: str) -> None:
+    time = Time()
+    generations = [taken(uri, time).generation for _ in range(3)]
+    assert generations == [1, 2, 3]
+    assert time.waits == 0
+    assert filesystem.names_in(uri) == ["lease"]
+
+
+def test_a_driver_of_this_machine_that_was_killed_is_not_waited_for(uri: str) -> None:
+    gone = replace(ProcessIdentity.of_this_one(), started=1)
+    write(uri, 7, Holder(gone))
+    time = Time()
+    assert taken(uri, time).generation == 8
+    assert time.waits == 0
+
+
+def test_a_driver_that_is_alive_is_named_and_keeps_the_run(uri: str) -> None:
+    holder = Holder(ELSEWHERE, since=0.0)
+    write(uri, 3, holder)
+
+    def renew() -> None:
+        if time.now_s >= RENEWED_EVERY_S:
+            write(uri, 3, holder.renewal())
+
+    time = Time(renew)
+    told = rf"{uri} has a driver already: process 4242 on node-7, since 1970-01-01 00:00:00 UTC, its last step is 120; "
+    with (
+        pytest.raises(RunHeld, match=told + ".*--name") as refused,
+        held(uri, progress=lambda: "its last step is 120", clock=time.clock, pause=time.pause),
+    ):
+        pytest.fail("two drivers")
+    assert refused.value.exit_code == 2
+    assert time.now_s <= RENEWED_EVERY_S + LOOKED_EVERY_S
+    assert len(filesystem.names_in(f"{uri}/lease")) == 1
+
+
+def test_a_lease_that_nobody_renews_is_taken_over(uri: str, caplog: pytest.LogCaptureFixture) -> None:
+    write(uri, 3, Holder(ELSEWHERE))
+    time = Time()
+    assert taken(uri, time).generation == 4
+    assert STALE_AFTER_S <= time.now_s <= STALE_AFTER_S + LOOKED_EVERY_S
+    (told,) = [one.getMessage() for one in caplog.records if one.name == lease.__name__]
+    assert "process 4242 on node-7" in told and "60 s" in told
+
+
+def test_one_that_is_given_back_meanwhile_is_taken(uri: str) -> None:
+    holder = Holder(ELSEWHERE)
+    write(uri, 3, holder)
+    time = Time(lambda: write(uri, 3, holder.renewal(released=True)))
+    assert taken(uri, time).generation == 4
+    assert time.waits == 1
+
+
+def test_a_file_that_is_not_whole_is_somebody_starting(uri: str) -> None:
+    filesystem.write_atomically(f"{uri}/lease/000000001.json", b"")
+    time = Time(lambda: write(uri, 1, Holder(ELSEWHERE)))
+    with pytest.raises(RunHeld, match="process 4242 on node-7"):
+        taken(uri, time)
+    filesystem.write_atomically(f"{uri}/lease/000000002.json", b"{")
+    time = Time()
+    assert taken(uri, time).generation == 3
+    assert time.now_s >= STALE_AFTER_S
+
+
+def test_an_outage_does_not_make_a_lease_stale(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its holder could not renew it either: both must have had the time to."""
+    write(s3.uri, 1, Holder(ELSEWHERE))
+    time = Time()
+
+    def slow(folder: str) -> lease_files.Seen | None:
+        if time.waits == 5:
+            time.now_s += 290.0
+        return lease_files.newest(folder)
+
+    monkeypatch.setattr(lease, "newest", slow)
+    assert taken(s3.uri, time).generation == 2
+    assert time.now_s - 290 >= STALE_AFTER_S - 2 * LOOKED_EVERY_S
+
+
+def test_whoever_is_slower_by_one_request_is_refused(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both have seen the same lease when the first one takes it."""
+    write(uri, 3, Holder(ELSEWHERE).renewal(released=True))
+    create, first = lease.create, held(uri)
+
+    def create_second(file_uri: str, content: bytes) -> bool:
+        monkeypatch.setattr(lease, "create", create)
+        assert first.__enter__().generation == 4
+        return create(file_uri, content)
+
+    monkeypatch.setattr(lease, "create", create_second)
+    with pytest.raises(RunHeld, match="has a driver already"):
+        taken(uri, Time())
+    first.__exit__(None, None, None)
+    assert taken(uri, Time()).generation == 5
+
+
+def test_an_answer_that_is_lost_costs_nobody_the_lease(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retries, "LONGEST_PAUSE_S", 0.01)
+    monkeypatch.setattr(filesystem, "S3_ATTEMPTS", 1)
+    s3.proxy.fail(Cut.AFTER, "PUT", times=1)
+    assert taken(s3.uri, Time()).generation == 1
+
+
+def race(uri: str, start: "multiprocessing.synchronize.Barrier", results: "multiprocessing.Queue[int | str]") -> None:
+    start.wait()
+    try:
+        with held(uri) as fence:
+            results.put(fence.generation)
+            start.wait()  # nobody gives it back before all have tried
+    except RunHeld as refused:
+        results.put(str(refused))
+        start.wait()
+
+
+@pytest.mark.processes
+def test_of_many_processes_one_gets_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "RENEWED_EVERY_S", 0.02)
+    monkeypatch.setattr(lease, "LOOKED_EVERY_S", 0.01)
+    forked, drivers = multiprocessing.get_context("fork"), 6
+    start, results = forked.Barrier(drivers), forked.Queue()
+    processes = [forked.Process(target=race, args=(str(tmp_path), start, results)) for _ in range(drivers)]
+    for process in processes:
+        process.start()
+    found = [results.get(timeout=60) for _ in range(drivers)]
+    for process in processes:
+        process.join()
+    assert found.count(1) == 1
+    assert sum(isinstance(one, str) and "has a driver already" in one for one in found) == drivers - 1
+
+
+def test_a_driver_renews_and_gives_back(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "RENEWED_EVERY_S", 0.01)
+    renewed = threading.Event()
+    write_atomically = filesystem.write_atomically
+
+    def watch(file_uri: str, content: bytes) -> None:
+        write_atomically(file_uri, content)
+        if json.loads(content)["renewals"] == 3:
+            renewed.set()
+
+    monkeypatch.setattr(filesystem, "write_atomically", watch)
+    with held(uri) as fence:
+        assert renewed.wait(timeout=30)
+        fence.check()
+    seen = lease_files.newest(f"{uri}/lease")
+    assert seen is not None and seen.holder is not None
+    assert seen.holder.released and seen.holder.renewals > 3
+
+
+def test_a_driver_that_was_taken_over_neither_renews_nor_gives_back(
+    uri: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(lease, "RENEWED_EVERY_S", 0.01)
+    with held(uri) as fence:
+        other = Holder(ELSEWHERE)
+        write(uri, 2, other)
+        with pytest.raises(RunTakenOver, match=r"taken over by process 4242 on node-7.*\(generation 1\)") as lost:
+            fence.check()
+    assert lost.value.exit_code == 2
+    seen = lease_files.newest(f"{uri}/lease")
+    assert seen is not None and seen.holder == other
+    first = json.loads(filesystem.read_bytes(f"{uri}/lease/000000001.json"))
+    assert not first["released"]
+
+
+def test_storage_that_knows_no_condition_leaves_it_to_the_last(tmp_path: Path) -> None:
+    with held(str(tmp_path)) as fence:
+        write(str(tmp_path), 1, Holder(ELSEWHERE))
+        with pytest.raises(RunTakenOver, match="node-7"):
+            fence.check()
+
+
+def test_a_folder_that_was_removed_has_no_driver(tmp_path: Path) -> None:
+    with held(str(tmp_path / "run")) as fence:
+        filesystem.remove_folder(fence.uri)
+        with pytest.raises(RunTakenOver, match="its folder was removed"):
+            fence.check()
+    assert not (tmp_path / "run").exists()
+
+
+def renewals() -> list[threading.Thread]:
+    return [one for one in threading.enumerate() if one.name == "lease"]
+
+
+def test_the_end_does_not_wait_for_storage_that_fails(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "RENEWED_EVERY_S", 0.01)
+    monkeypatch.setattr(lease, "GIVEN_BACK_WITHIN_S", 0.0)
+    monkeypatch.setattr(retries, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(retries, "LONGEST_PAUSE_S", 0.1)
+    with held(s3.uri):
+        s3.proxy.fail(INTERNAL_ERROR)
+        asked = len(s3.proxy.asked)
+        wait_until(lambda: len(s3.proxy.asked) > asked, what="a renewal that fails")
+    assert renewals()
+    wait_until(lambda: not renewals(), what="the end of the last renewal")
+    s3.proxy.heal()
+    time = Time()
+    assert taken(s3.uri, time).generation == 2
+    assert time.now_s >= STALE_AFTER_S

@@ -1,0 +1,189 @@
+"""What a run records while its storage fails: training does not wait for it, and no line is lost."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mulan.config.recipe import Recipe
+from mulan.recipes.registry import load_recipe
+from mulan.recipes.registry import named_recipes
+from mulan.storage import retries, filesystem
+from mulan.data.batch import Replaced
+from mulan.storage.errors import StorageError
+from mulan.training.state import Progress
+from mulan.runs.checkpoint_list import checkpoints
+from mulan.runs.checkpoint_writer import CheckpointFailed
+from mulan.runs.lease import RunTakenOver
+from mulan.training.health import Finding
+from mulan.runs.lease import held
+from mulan.runs.recorder import read_quarantine
+from mulan.runs.recorder import Recorder
+from mulan.runs.run import Run
+from mulan.storage.jsonl import read_lines
+from tests.conftest import S3
+from tests.s3_proxy import EXPIRED_TOKEN, INTERNAL_ERROR, Answer
+from tests.waiting import wait_until
+
+STATE = {"weights.a": torch.ones(2)}
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retries, "LONGEST_PAUSE_S", 0.01)
+    monkeypatch.setattr(filesystem, "S3_ATTEMPTS", 1)
+
+
+@pytest.fixture
+def run(s3: S3) -> Run:
+    return Run(s3.uri, "first")
+
+
+def recipe() -> Recipe:
+    return load_recipe("demo_miniature", named_recipes(), [], data_uri="/data/tones")
+
+
+def record(recorder: Recorder, step: int) -> None:
+    recorder.step({"step": step})
+    recorder.skipped(step, [Replaced(f"bad-{step}", "silent", "")])
+    recorder.event(f"event {step}")
+
+
+def recorded(run: Run) -> list[int]:
+    return [line["step"] for line in run.metrics()]
+
+
+def test_an_outage_holds_up_no_step_and_loses_no_line(run: Run, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Recorder, "_PERIOD_S", -1.0)  # written after every step
+    with Recorder(run, recipe(), first_step=0) as recorder:
+        s3.proxy.fail(INTERNAL_ERROR)
+        for step in range(1, 6):
+            record(recorder, step)  # an outage without an end: a step that waited would wait forever
+        recorder.checkpoint(STATE, {}, Progress(5))
+        assert recorder.fault() is None
+        wait_until(lambda: len(s3.proxy.asked) > 20, what=lambda: f"20 requests; asked were {s3.proxy.asked}")
+        s3.proxy.heal()
+    assert recorded(run) == [1, 2, 3, 4, 5]
+    assert [line["event"] for line in read_lines(run.events_uri)] == [f"event {step}" for step in range(1, 6)]
+    assert [row["first_step"] for row in read_quarantine(run.quarantine_uri)] == [1, 2, 3, 4, 5]
+    assert [one.steps_done for one in checkpoints(run.uri)] == [5]
+
+
+def test_what_a_watcher_should_know_does_not_wait_for_a_step(run: Run, s3: S3) -> None:
+    with Recorder(run, recipe(), first_step=0) as recorder:
+        recorder.event("3 of 8 CPUs read")
+        wait_until(lambda: read_lines(run.events_uri), what="the event is written")
+
+
+@pytest.mark.parametrize(("fault", "told"), [(INTERNAL_ERROR, "attempts in"), (EXPIRED_TOKEN, "renew the credentials")])
+def test_storage_that_stays_away_is_a_fault_and_the_run_resumes(
+    fault: Answer, told: str, run: Run, s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Recorder(run, recipe(), first_step=0) as recorder:
+        record(recorder, 1)
+        recorder.checkpoint(STATE, {}, Progress(1))
+    monkeypatch.setattr(retries, "PATIENCE_S", 0.2)
+    recorder = Recorder(run, recipe(), first_step=1)
+    s3.proxy.fail(fault, "metrics.jsonl")
+    record(recorder, 2)
+    recorder.checkpoint(STATE, {}, Progress(2))
+    wait_until(lambda: recorder.fault() is not None, what=lambda: f"a fault; asked were {s3.proxy.asked}")
+    assert told in (recorder.fault() or "") and run.metrics_uri in (recorder.fault() or "")
+    asked = len(s3.proxy.asked)
+    with pytest.raises(CheckpointFailed, match=f"step 2 .*{told}"):
+        recorder.__exit__(None, None, None)
+    assert len(s3.proxy.asked) == asked  # what failed for so long is not tried again at the end
+    s3.proxy.heal()
+    # no checkpoint stands whose lines are not there
+    assert [one.steps_done for one in checkpoints(run.uri)] == [1]
+    assert recorded(run) == [1]
+    with Recorder(run, recipe(), first_step=1) as recorder:
+        record(recorder, 2)
+        recorder.checkpoint(STATE, {}, Progress(2))
+    assert recorded(run) == [1, 2]
+    assert [one.steps_done for one in checkpoints(run.uri)] == [2, 1]
+
+
+def test_the_end_tells_what_could_not_be_written(run: Run, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retries, "PATIENCE_S", 0.1)
+    recorder = Recorder(run, recipe(), first_step=0)
+    recorder.step({"step": 1})
+    s3.proxy.fail(INTERNAL_ERROR)
+    with pytest.raises(StorageError, match=r"metrics\.jsonl cannot be written"), recorder:
+        pass
+    s3.proxy.heal()
+    recorder = Recorder(run, recipe(), first_step=0)
+    s3.proxy.fail(INTERNAL_ERROR)
+    with pytest.raises(KeyError, match="what ended the run is not hidden"), recorder:
+        raise KeyError("what ended the run is not hidden")
+
+
+@pytest.mark.parametrize("kind", ["local", "s3"])
+def test_a_driver_that_was_taken_over_writes_nothing_more(
+    kind: str, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Recorder, "_LOCAL_PERIOD_S", -1.0)
+    run = Run(s3.uri if kind == "s3" else str(tmp_path), "first")
+    with held(run.uri) as fence, Recorder(run, recipe(), first_step=0, fence=fence) as recorder:
+        record(recorder, 1)
+        recorder.checkpoint(STATE, {}, Progress(1))
+    manifest = json.loads(filesystem.read_bytes(f"{run.uri}/checkpoint_000000001/manifest.json"))
+    assert manifest["generation"] == 1
+    recorder = Recorder(run, recipe(), first_step=1, fence=fence)
+    with held(run.uri) as second:
+        before = {uri: filesystem.read_bytes(uri) for uri in (run.metrics_uri, run.events_uri, run.quarantine_uri)}
+        record(recorder, 2)
+        recorder.found(Finding(2, "a finding", {}, []))
+        recorder.checkpoint(STATE, {}, Progress(2))
+        wait_until(lambda: recorder.fault() is not None, what="a fault")
+        assert f"taken over by process {os.getpid()}" in (recorder.fault() or "")
+        with pytest.raises(CheckpointFailed, match="taken over"):
+            recorder.__exit__(None, None, None)
+        assert {uri: filesystem.read_bytes(uri) for uri in before} == before
+        assert [one.steps_done for one in checkpoints(run.uri)] == [1]
+        assert not filesystem.exists(run.finding_uri(2))
+        with pytest.raises(RunTakenOver):  # nor does a worker that starts again
+            Recorder(run, recipe(), first_step=0, fence=fence)
+        assert filesystem.read_bytes(run.metrics_uri) == before[run.metrics_uri]
+        with Recorder(run, recipe(), first_step=1, fence=second) as recorder:
+            record(recorder, 2)
+    assert recorded(run) == [1, 2]
+
+
+ON_A_FULL_DISK = """
+import resource, sys
+from mulan.config.recipe import load_recipe
+from mulan.config.recipes import named_recipes
+from mulan.data.storage_errors import StorageError
+from mulan.training.recorder import Recorder
+from mulan.training.run import Run
+
+recorder = Recorder(Run(sys.argv[1], "first"), load_recipe("demo_miniature", named_recipes(), []), first_step=0)
+resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50))
+for step in range(1, 9):
+    recorder.step({"step": step})
+print(recorder.fault())
+try:
+    with recorder:
+        pass
+except StorageError as error:
+    print(error)
+"""
+
+
+@pytest.mark.processes
+def test_a_full_disk_is_a_fault(tmp_path: Path) -> None:
+    arguments = [sys.executable, "-c", ON_A_FULL_DISK, str(tmp_path)]
+    said = subprocess.run(arguments, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert len(said) == 2 and said[0] == said[1]
+    assert "File too large" in said[0] and f"{tmp_path}/first" in said[0] and "same command" in said[0]
+    run = Run(str(tmp_path), "first")
+    lines = recorded(run)
+    assert lines == list(range(1, len(lines) + 1)) and 0 < len(lines) < 8
+    with Recorder(run, recipe(), first_step=2) as recorder:
+        record(recorder, 3)
+    assert recorded(run) == [1, 2, 3]

@@ -1,0 +1,86 @@
+"""The list of recordings that could not be used: one row each, on any number of starts, readable at any time."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from mulan.data.batch import Replaced
+from mulan.storage.errors import StorageRefused
+from mulan.runs.recorder import SCHEMA, Quarantine, read_quarantine
+
+ONE, OTHER, THIRD = (Replaced(f"tone-{number}", "silent", f"detail {number}") for number in range(3))
+
+
+@pytest.fixture
+def uri(tmp_path: Path) -> str:
+    return str(tmp_path / "run" / "quarantine.parquet")
+
+
+def listed(uri: str) -> list[tuple[str, int]]:
+    return [(row["recording_id"], row["first_step"]) for row in read_quarantine(uri)]
+
+
+def test_a_recording_has_one_row_from_its_first_step(uri: str) -> None:
+    quarantine = Quarantine(uri, keep_steps=0)
+    quarantine.add(1, [ONE, OTHER, ONE])
+    quarantine.add(2, [Replaced("tone-0", "missing shard", "by now")])
+    quarantine.add(3, [THIRD])
+    quarantine.flush()
+    assert listed(uri) == [("tone-0", 1), ("tone-1", 1), ("tone-2", 3)]
+    assert read_quarantine(uri)[0] == {
+        "recording_id": "tone-0",
+        "reason": "silent",
+        "detail": "detail 0",
+        "first_step": 1,
+    }
+    assert pq.read_schema(uri).equals(SCHEMA)
+
+
+def test_what_was_met_after_the_checkpoint_is_met_again(uri: str) -> None:
+    first = Quarantine(uri, keep_steps=0)
+    first.add(2, [ONE])
+    first.add(4, [OTHER])
+    first.add(5, [THIRD])
+    first.flush()
+    resumed = Quarantine(uri, keep_steps=4)
+    resumed.flush()
+    assert listed(uri) == [("tone-0", 2), ("tone-1", 4)]
+    resumed.add(5, [ONE, THIRD])
+    resumed.flush()
+    assert listed(uri) == [("tone-0", 2), ("tone-1", 4), ("tone-2", 5)]
+
+
+def test_the_file_is_whole_whenever_it_is_read(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert listed(uri) == []  # before the first start
+    quarantine = Quarantine(uri, keep_steps=0)
+    quarantine.flush()
+    assert listed(uri) == []  # a run without bad recordings has an empty one
+    assert Path(uri).exists()
+    quarantine.add(1, [ONE])
+    quarantine.flush()
+    written = Path(uri).stat().st_mtime_ns
+    quarantine.add(2, [ONE])
+    quarantine.flush()  # nothing is new
+    assert Path(uri).stat().st_mtime_ns == written
+    quarantine.add(3, [OTHER])
+    with monkeypatch.context() as full_disk:
+        full_disk.setattr("os.replace", _full_disk)
+        with pytest.raises(StorageRefused, match="No space left"):
+            quarantine.flush()
+    assert listed(uri) == [("tone-0", 1)]
+    quarantine.flush()
+    assert listed(uri) == [("tone-0", 1), ("tone-1", 3)]
+    assert [path.name for path in Path(uri).parent.iterdir()] == ["quarantine.parquet"]
+
+
+def _full_disk(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_any_detail_can_be_listed(uri: str) -> None:
+    quarantine = Quarantine(uri, keep_steps=0)
+    details = ["", "two\nlines", "🎵 موسيقى \0", "x" * 100_000]
+    quarantine.add(1, [Replaced(f"tone-{number}", "empty text", detail) for number, detail in enumerate(details)])
+    quarantine.flush()
+    assert [row["detail"] for row in read_quarantine(uri)] == details

@@ -1,0 +1,216 @@
+"""A run's folder: whose it is, and that nothing written is lost when it is resumed, refused or out of space."""
+
+import json
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+from mulan.config.recipe import Recipe
+from mulan.recipes.registry import load_recipe
+from mulan.recipes.registry import named_recipes
+from mulan.storage import filesystem
+from mulan.storage.errors import StorageRefused
+from mulan.runs.run import RunError
+from mulan.runs.lease import RunHeld, RunTakenOver
+from mulan.runs.run import NOT_IN_EARLIER_RECIPES, Run
+from mulan.storage.jsonl import JsonLinesLog, JsonLinesTail, read_lines
+
+
+def recipe(*settings: str) -> Recipe:
+    return load_recipe("demo_miniature", named_recipes(), settings, data_uri="/data/tones")
+
+
+@pytest.mark.parametrize("name", ["demo", "2024-05-01", "lr=0.1_seed=3", "_trial", "v1.2"])
+def test_names_of_folders_are_names_of_runs(name: str) -> None:
+    assert Run.at("s3://bucket/runs", name).uri == f"s3://bucket/runs/{name}"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "-x", "=x", "a/b", "../a", "a b", "a\n", "naïve", "a:b"])
+def test_other_names_are_refused(name: str) -> None:
+    with pytest.raises(RunError, match="--name") as caught:
+        Run.at("runs", name)
+    assert repr(name) in str(caught.value)
+
+
+def test_a_local_storage_is_the_same_from_every_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Run.at("runs", "demo").recipe_uri == f"{tmp_path}/runs/demo/recipe.toml"
+
+
+def test_the_same_recipe_resumes_with_any_scale(storage_uri: str) -> None:
+    run = Run.at(storage_uri, "demo")
+    run.check(recipe())
+    run.begin(recipe())
+    assert run.recipe() == recipe()
+    assert filesystem.read_bytes(run.recipe_uri).decode() == recipe().to_toml()
+    elsewhere = recipe("scale.workers=1", "scale.data_cpus=7", "scale.max_failures=0")
+    run.check(elsewhere)
+    assert run.recipe() == recipe()
+    run.begin(elsewhere)
+    assert run.recipe() == elsewhere
+
+
+def test_what_is_done_about_bad_numbers_may_differ(storage_uri: str) -> None:
+    run = Run.at(storage_uri, "demo")
+    run.begin(recipe())
+    run.begin(recipe("health.non_finite=warn", "health.collapse_steps=7"))
+    assert run.recipe().health.non_finite == "warn"
+
+
+def test_a_run_that_an_earlier_version_began_is_not_trained_in_another_way_unasked(storage_uri: str) -> None:
+    run = Run.at(storage_uri, "demo")
+    run.begin(recipe())
+    without = [line for line in recipe().to_toml().split("\n") if not line.startswith(NOT_IN_EARLIER_RECIPES)]
+    assert len(without) == len(recipe().to_toml().split("\n")) - 2
+    filesystem.write_atomically(run.recipe_uri, "\n".join(without).encode())
+    with pytest.raises(RunError, match=r"deterministic: False there, True here\n.*exact_sums: False there, True"):
+        run.check(recipe())
+    as_it_was = recipe("train.exact_sums=false", "train.deterministic=false")
+    run.begin(as_it_was)
+    assert run.recipe() == as_it_was
+
+
+def test_another_recipe_is_refused_with_all_that_differs(storage_uri: str) -> None:
+    run = Run.at(storage_uri, "demo")
+    run.begin(recipe())
+    other = recipe("optim.lr=0.5", "data.source_ratio.playlist=0", "audio_tower.stage_depths=[2, 1]", "scale.workers=1")
+    for refused in (run.check, run.begin):
+        with pytest.raises(RunError) as caught:
+            refused(other)
+        lines = str(caught.value).split("\n")
+        assert run.uri in lines[0]
+        assert "--name" in lines[0]
+        assert lines[1:] == [
+            "  - audio_tower.stage_depths: [1, 1] there, [2, 1] here",
+            "  - data.source_ratio.playlist: 1.0 there, 0.0 here",
+            "  - optim.lr: 0.001 there, 0.5 here",
+        ]
+    assert run.recipe() == recipe()
+
+
+def test_a_run_that_is_not_there_is_named(storage_uri: str) -> None:
+    with pytest.raises(RunError, match=rf"no run {storage_uri}/absent"):
+        Run.at(storage_uri, "absent").recipe()
+    assert Run.at(storage_uri, "absent").metrics() == []
+    assert Run.at(storage_uri, "absent").seconds() == {}
+
+
+def test_a_storage_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    run = Run.at(str(tmp_path / "file"), "demo")
+    with pytest.raises(StorageRefused, match=rf"{run.recipe_uri} cannot be written: Not a directory"):
+        run.begin(recipe())
+    with pytest.raises(StorageRefused, match=r"recipe\.toml cannot be written"), run.timed("train"):
+        run.begin(recipe())  # that the time cannot be written either does not hide it
+
+
+ON_A_FULL_DISK = """
+import resource, sys
+from mulan.config.recipe import recipe_from_toml
+from mulan.data.storage_errors import StorageRefused
+from mulan.training.run import Run
+
+run = Run.at(sys.argv[1], "demo")
+recipe = recipe_from_toml(sys.argv[2], name="argument")
+resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
+try:
+    run.begin(recipe)
+except StorageRefused as error:
+    print(error)
+"""
+
+
+@pytest.mark.processes
+def test_a_full_disk_leaves_the_old_recipe(tmp_path: Path) -> None:
+    """No file may grow beyond 200 bytes: the write fails in the middle of the recipe."""
+    run = Run.at(str(tmp_path), "demo")
+    run.begin(recipe())
+    bigger = recipe("scale.workers=1").to_toml()
+    arguments = [sys.executable, "-c", ON_A_FULL_DISK, str(tmp_path), bigger]
+    said = subprocess.run(arguments, check=True, capture_output=True, text=True).stdout
+    assert said.startswith(f"{run.recipe_uri} cannot be written: File too large; allow larger files there")
+    assert run.recipe() == recipe()
+    assert [path.name for path in Path(run.uri).iterdir()] == ["recipe.toml"]
+
+
+def test_the_times_of_all_attempts_are_added(storage_uri: str) -> None:
+    run = Run.at(storage_uri, "demo")
+    with pytest.raises(KeyboardInterrupt), run.timed("train"):
+        raise KeyboardInterrupt
+    first = run.seconds()["train"]
+    with run.timed("train"):
+        pass
+    with run.timed("corpus"):
+        pass
+    assert run.seconds().keys() == {"train", "corpus"}
+    assert run.seconds()["train"] > first > 0
+
+
+@pytest.mark.parametrize("error", [RunHeld, RunTakenOver])
+def test_a_driver_that_does_not_have_the_run_adds_no_time(error: type[Exception], storage_uri: str) -> None:
+    run = Run.at(storage_uri, "demo")
+    with pytest.raises(error), run.timed("train"):
+        raise error
+    assert not run.seconds()
+
+
+def steps(*numbers: int) -> list[dict[str, object]]:
+    return [{"step": number, "name": f"夜曲\n{number}"} for number in numbers]
+
+
+def test_a_log_is_cut_back_to_where_the_run_resumes(storage_uri: str) -> None:
+    uri = f"{storage_uri}/demo/metrics.jsonl"
+    assert read_lines(uri) == []
+    log = JsonLinesLog(uri, keep_steps=0)
+    log.append(steps(1, 2))
+    log.append(steps(3, 3, 4))
+    log.flush()
+    assert read_lines(uri) == steps(1, 2, 3, 3, 4)
+    log = JsonLinesLog(uri, keep_steps=3)
+    assert read_lines(uri) == steps(1, 2, 3, 3)
+    log.append(steps(4, 5))
+    log.flush()
+    log.append([])
+    log.flush()
+    assert read_lines(uri) == steps(1, 2, 3, 3, 4, 5)
+    JsonLinesLog(uri, keep_steps=0)
+    assert read_lines(uri) == []
+
+
+def test_a_half_written_last_line_is_ignored_and_then_overwritten(storage_uri: str) -> None:
+    uri = f"{storage_uri}/demo/metrics.jsonl"
+    whole = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in steps(1, 2, 3)).encode()
+    first_two = whole.index(b"\n", whole.index(b"\n") + 1) + 1
+    for end in range(first_two, len(whole)):  # also within a letter of several bytes
+        filesystem.write_atomically(uri, whole[:end])
+        assert read_lines(uri) == steps(1, 2)
+    log = JsonLinesLog(uri, keep_steps=9)
+    log.append(steps(3))
+    log.flush()
+    assert read_lines(uri) == steps(1, 2, 3)
+
+
+def test_a_local_log_is_there_line_by_line_and_a_remote_one_when_flushed(tmp_path: Path) -> None:
+    for uri, seen in ((str(tmp_path / "m.jsonl"), steps(1)), (f"memory://{uuid.uuid4().hex}/m.jsonl", [])):
+        log = JsonLinesLog(uri, keep_steps=0)
+        log.append(steps(1))
+        assert read_lines(uri) == seen
+        log.flush()
+        assert read_lines(uri) == steps(1)
+
+
+def test_a_tail_reads_each_whole_line_once_and_starts_over_after_a_cut(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    tail = JsonLinesTail(str(file))
+    assert tail.new_lines() == []
+    file.write_text('{"step": 1}\n{"step": 2}\n{"ste')
+    assert tail.new_lines() == [{"step": 1}, {"step": 2}]
+    assert tail.new_lines() == []
+    with file.open("a") as opened:
+        opened.write('p": 3}\n')
+    assert tail.new_lines() == [{"step": 3}]
+    file.write_text('{"step": 1}\n')
+    assert tail.new_lines() == [{"step": 1}]

@@ -1,0 +1,78 @@
+"""What no storage can be at, by name and with a remedy; and names that are only unusual."""
+
+from pathlib import Path
+
+import pytest
+
+from mulan.data.corpus.index import Corpus
+from mulan.data.errors import CorpusError
+from mulan.model.inference.files import ModelFolderError, local_copy
+from mulan.storage import filesystem
+from mulan.storage.errors import StorageRefused
+
+IMPOSSIBLE = {
+    "gs://bucket/runs": "gcsfs",
+    "GS://bucket/runs": "gcsfs",
+    "abfs://container/runs": "adlfs",
+    "hdfs://host/runs": "cannot be used",
+    "foo://bucket/runs": "no storage of scheme foo://",
+    "s3://": "no bucket",
+    "S3:///runs": "no bucket",
+    "https://": "no bucket or server",
+    "s3:/bucket": "neither a URI nor clearly a path",
+    "://bucket": "neither a URI nor clearly a path",
+    "simplecache::s3://bucket/runs": "neither a URI nor clearly a path",
+    "s3://bucket/a::b": "::",
+    "s3://bucket/a?versionId=1/b": "versionId",
+    "file://": "file:///FOLDER",
+    "": "the path is empty",
+    "caf\udce9": "not Unicode",
+    "a\0b": "not Unicode",
+}
+
+
+@pytest.mark.parametrize("uri", IMPOSSIBLE)
+def test_what_nothing_can_be_at_is_refused_in_one_line_by_name(uri: str, tmp_path: Path) -> None:
+    for door in (
+        filesystem.exists,
+        filesystem.read_bytes,
+        filesystem.try_writing,
+        filesystem.names_in,
+        filesystem.remove_folder,
+    ):
+        with pytest.raises(StorageRefused) as caught:
+            door(uri)
+        told = str(caught.value)
+        assert IMPOSSIBLE[uri] in told
+        assert "\n" not in told
+        assert len(told) < 500
+        assert told.encode()
+        assert uri.lower() in told.lower() or not uri.isprintable()
+
+
+@pytest.mark.parametrize("uri", ["gs://bucket/tones", "foo://tones", "s3:/bucket/tones"])
+def test_a_corpus_or_a_model_there_is_named_too(uri: str, tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=uri):
+        Corpus.open(uri)
+    with pytest.raises(ModelFolderError, match=uri):
+        local_copy(uri, tmp_path)
+
+
+def test_unusual_names_are_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a::b", "100%25", "a#b?c", "a b", "ü夜", "s3 runs", "12:30", "[x]*{y}", "-", "~"):
+        folder = name if name != "~" else "./~"
+        filesystem.write_atomically(f"{folder}/file", name.encode())
+        assert (tmp_path / name / "file").read_text() == name
+        assert filesystem.names_in(folder) == ["file"]
+        assert filesystem.read_bytes(f"{tmp_path}/{name}/file") == name.encode()
+        filesystem.remove_folder(folder)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_may_be_an_object_or_a_uri_of_a_file(tmp_path: Path) -> None:
+    filesystem.write_atomically(f"file://{tmp_path}/a/b", b"content")
+    assert (tmp_path / "a" / "b").read_bytes() == b"content"
+    fs, path = filesystem.url_to_fs(tmp_path / "a" / "b")
+    assert fs.cat_file(path) == b"content"
+    assert filesystem.url_to_fs("~/x")[1] == str(Path("~/x").expanduser())

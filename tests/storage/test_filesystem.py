@@ -1,0 +1,334 @@
+"""Files by URI while S3 fails for a while, for good, or for longer than anyone waits; and on a disk that is full."""
+
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import s3fs
+
+from mulan.storage import filesystem, retries
+from mulan.storage.errors import StorageError, StorageRefused
+from tests.conftest import S3
+from tests.s3_proxy import (
+    ACCESS_DENIED,
+    EXPIRED_TOKEN,
+    INTERNAL_ERROR,
+    NO_SUCH_BUCKET,
+    SLOW_DOWN,
+    Answer,
+    Cut,
+    Delay,
+    Fault,
+    FaultyS3,
+    Silence,
+)
+
+CONTENT = bytes(range(256)) * 64
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retries, "LONGEST_PAUSE_S", 0.01)
+    monkeypatch.setattr(filesystem, "SILENCE_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(filesystem, "S3_ATTEMPTS", 1)
+
+
+def _upload(uri: str, folder: Path) -> object:
+    (folder / "local").write_bytes(CONTENT)
+    return filesystem.upload(str(folder / "local"), f"{uri}/new")
+
+
+OPERATIONS: dict[str, tuple[Callable[[str, Path], object], object]] = {
+    "exists": (lambda uri, _: (filesystem.exists(f"{uri}/there"), filesystem.exists(f"{uri}/absent")), (True, False)),
+    "remove": (lambda uri, _: filesystem.remove(f"{uri}/there"), None),
+    "read_bytes": (lambda uri, _: filesystem.read_bytes(f"{uri}/there"), CONTENT),
+    "read_ranges": (
+        lambda uri, _: filesystem.read_ranges([f"{uri}/there"] * 3, [0, 7, 100], [5, 300, 1]),
+        [CONTENT[:5], CONTENT[7:307], CONTENT[100:101]],
+    ),
+    "write_atomically": (lambda uri, _: filesystem.write_atomically(f"{uri}/new", CONTENT), None),
+    "upload": (_upload, None),
+    "try_writing": (lambda uri, _: filesystem.try_writing(uri), None),
+    "local_copy": (lambda uri, to: Path(filesystem.local_copy(f"{uri}/there", str(to))).read_bytes(), CONTENT),
+    "size": (lambda uri, _: filesystem.size(f"{uri}/there"), len(CONTENT)),
+    "names_in": (lambda uri, _: filesystem.names_in(uri), ["folder", "there"]),
+}
+PASSING: dict[str, Fault] = {
+    "500": INTERNAL_ERROR,
+    "503": SLOW_DOWN,
+    "a code that nobody knows": Answer(507, "XMinioStorageFull", "Storage backend has reached its minimum free drive"),
+    "reset before": Cut.BEFORE,
+    "reset within": Cut.WITHIN,
+    "reset after": Cut.AFTER,
+    "silence": Silence.NO_ANSWER,
+}
+LASTING: dict[str, tuple[Fault, str]] = {
+    "token": (EXPIRED_TOKEN, "AWS_SESSION_TOKEN"),
+    "denied": (ACCESS_DENIED, "access is denied"),
+}
+
+
+@pytest.fixture
+def uri(s3: S3) -> str:
+    """A folder with a file and a folder in it, on S3."""
+    s3.files.pipe_file(f"{s3.uri}/data/there", CONTENT)
+    s3.files.pipe_file(f"{s3.uri}/data/folder/below", b"")
+    return f"{s3.uri}/data"
+
+
+def check_left(operation: str, uri: str, s3: S3) -> None:
+    left = {
+        "remove": {"folder"},
+        "write_atomically": {"folder", "there", "new"},
+        "upload": {"folder", "there", "new"},
+    }.get(operation, {"folder", "there"})
+    assert {name.rpartition("/")[2] for name in s3.files.ls(uri, detail=False)} == left
+    if "new" in left:
+        assert s3.files.cat_file(f"{uri}/new") == CONTENT
+
+
+@pytest.mark.parametrize("fault", PASSING)
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_what_passes_is_waited_for(operation: str, fault: str, uri: str, s3: S3, tmp_path: Path) -> None:
+    function, expected = OPERATIONS[operation]
+    s3.proxy.fail(PASSING[fault], times=2)
+    assert function(uri, tmp_path) == expected
+    check_left(operation, uri, s3)
+
+
+@pytest.mark.parametrize("fault", LASTING)
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_what_lasts_is_told_at_once(operation: str, fault: str, uri: str, s3: S3, tmp_path: Path) -> None:
+    function, _ = OPERATIONS[operation]
+    answer, remedy = LASTING[fault]
+    s3.proxy.fail(answer)
+    if (operation, fault) == ("read_ranges", "denied"):  # of each recording: others may be readable
+        results = filesystem.read_ranges([f"{uri}/there"] * 2, [0, 1], [1, 1])
+        assert [type(result) for result in results] == [PermissionError] * 2
+    else:
+        with pytest.raises(StorageRefused, match=rf"{uri}.* cannot be .*{remedy}.*the same command goes on"):
+            function(uri, tmp_path)
+    assert len(s3.proxy.asked) <= 3
+    s3.proxy.heal()
+    s3.files.pipe_file(f"{uri}/there", CONTENT)
+    assert filesystem.read_bytes(f"{uri}/there") == CONTENT
+
+
+def test_a_bucket_that_is_not_there_is_named_by_what_is_written(s3: S3, tmp_path: Path) -> None:
+    nowhere = "s3://nowhere-at-all/run"
+    (tmp_path / "file").write_bytes(CONTENT)
+    for write in (
+        lambda: filesystem.write_atomically(f"{nowhere}/x", CONTENT),
+        lambda: filesystem.upload(str(tmp_path / "file"), f"{nowhere}/x"),
+        lambda: filesystem.try_writing(f"{nowhere}/x"),
+    ):
+        with pytest.raises(StorageRefused, match=f"{nowhere}/x cannot be written: .*there is no such bucket: create"):
+            write()
+    assert not filesystem.exists(f"{nowhere}/x")
+    assert filesystem.names_in(nowhere) == []
+    with pytest.raises(FileNotFoundError):
+        filesystem.read_bytes(f"{nowhere}/x")
+    s3.proxy.fail(NO_SUCH_BUCKET)  # it was removed meanwhile
+    with pytest.raises(StorageRefused, match="there is no such bucket"):
+        filesystem.write_atomically(f"{s3.uri}/x", CONTENT)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("AWS_ENDPOINT_URL", "http://no-such-host.invalid", "no such server is known: check AWS_ENDPOINT_URL"),
+        ("AWS_ENDPOINT_URL", "localhost:9000", "no such server is known: check AWS_ENDPOINT_URL"),
+        ("AWS_ACCESS_KEY_ID", "", "the credentials are refused: renew"),
+    ],
+)
+def test_a_wrong_environment_is_told_at_once(
+    variable: str,
+    value: str,
+    told: str,
+    s3: S3,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> None:
+    monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    s3fs.S3FileSystem.clear_instance_cache()  # they are what a process has when it starts
+    request.addfinalizer(s3fs.S3FileSystem.clear_instance_cache)
+    for operation in (
+        lambda: filesystem.exists(f"{s3.uri}/x"),
+        lambda: filesystem.read_ranges([f"{s3.uri}/x"], [0], [1]),
+        lambda: filesystem.write_atomically(f"{s3.uri}/x", b""),
+    ):
+        with pytest.raises(StorageRefused, match=rf"{s3.uri}/x cannot be .*{told}"):
+            operation()
+
+
+def test_patience_ends_in_an_error_that_says_how_long(uri: str, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retries, "PATIENCE_S", 0.3)
+    s3.proxy.fail(SLOW_DOWN)
+    told = rf"{uri}/there cannot be read: \d+ attempts in \d+ s failed, the last with .*same command"
+    for operation in (
+        lambda: filesystem.read_bytes(f"{uri}/there"),
+        lambda: filesystem.read_ranges([f"{uri}/absent", f"{uri}/there"], [0, 0], [1, 1]),
+    ):
+        with pytest.raises(StorageError, match=told) as caught:
+            operation()
+        assert not isinstance(caught.value, StorageRefused)
+        s3.proxy.heal()
+        s3.proxy.fail(SLOW_DOWN, "/there")
+    assert len(s3.proxy.asked) > 4
+
+
+def test_an_outage_of_some_time_is_sat_out(uri: str, s3: S3) -> None:
+    s3.proxy.fail(INTERNAL_ERROR, seconds=0.5)
+    s3.proxy.fail(Cut.BEFORE, seconds=1.0)
+    s3.proxy.fail(Delay(0.05), seconds=1.5)
+    filesystem.write_atomically(f"{uri}/new", CONTENT)
+    check_left("write_atomically", uri, s3)
+
+
+def test_a_server_that_starts_again_is_waited_for(uri: str, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until then its port refuses connections."""
+    with FaultyS3(s3.proxy.upstream) as first:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", first.url)
+        s3fs.S3FileSystem.clear_instance_cache()
+        assert filesystem.read_bytes(f"{uri}/there") == CONTENT
+    done: list[bytes] = []
+    reader = threading.Thread(target=lambda: done.append(filesystem.read_bytes(f"{uri}/there")), daemon=True)
+    reader.start()
+    reader.join(0.5)
+    assert reader.is_alive() and not done
+    with FaultyS3(s3.proxy.upstream, port=first.port):
+        reader.join(30)
+        assert done == [CONTENT]
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+def test_a_server_that_takes_no_bytes_is_given_up(uri: str, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more bytes than the sockets on the way hold."""
+    monkeypatch.setattr(filesystem, "SILENCE_TIMEOUT_S", 3.0)
+    s3.proxy.fail(Silence.NO_READING, "PUT", times=1)
+    large = bytes(2**24)
+    filesystem.write_atomically(f"{uri}/new", large)
+    assert s3.files.size(f"{uri}/new") == len(large)
+
+
+@pytest.fixture
+def _parts_of_5_mib(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The least that S3 takes; s3fs begins with parts of 50 MiB."""
+    monkeypatch.setattr("s3fs.core.calculate_chunksize", lambda size, chunksize=None: 5 * 2**20)
+    monkeypatch.setattr(s3fs.S3FileSystem, "default_block_size", 5 * 2**20)
+    monkeypatch.setattr(filesystem, "SILENCE_TIMEOUT_S", 15.0)
+
+
+@pytest.mark.usefixtures("_parts_of_5_mib")
+def test_a_large_file_goes_in_parts_of_which_each_may_fail(uri: str, s3: S3, tmp_path: Path) -> None:
+    content = np.random.default_rng(0).bytes(11 * 2**20)
+    (tmp_path / "large").write_bytes(content)
+    s3.proxy.fail(SLOW_DOWN, "POST", "uploads", times=1)
+    s3.proxy.fail(Cut.WITHIN, "partNumber=2", times=1)
+    s3.proxy.fail(Cut.AFTER, "POST", "uploadId=", times=1)  # it is whole, and nobody has heard
+    filesystem.upload(str(tmp_path / "large"), f"{uri}/new")
+    assert s3.files.cat_file(f"{uri}/new") == content
+    s3.proxy.fail(Cut.WITHIN, "GET", times=2)
+    assert Path(filesystem.local_copy(f"{uri}/new", str(tmp_path))).read_bytes() == content
+
+
+@pytest.mark.usefixtures("_parts_of_5_mib")
+def test_a_request_is_repeated_before_its_upload_is(
+    uri: str, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filesystem, "S3_ATTEMPTS", 3)
+    (tmp_path / "large").write_bytes(bytes(11 * 2**20))
+    s3.proxy.fail(INTERNAL_ERROR, "partNumber=2", times=1)
+    filesystem.upload(str(tmp_path / "large"), f"{uri}/new")
+    parts = [number for number in "123" for one in s3.proxy.asked if f"partNumber={number}" in one]
+    assert parts == ["1", "2", "2", "3"]
+
+
+def test_attempts_do_not_multiply(uri: str, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of botocore, of s3fs and ours."""
+    monkeypatch.setattr(filesystem, "S3_ATTEMPTS", 3)
+    monkeypatch.setattr(retries, "PATIENCE_S", 0.0)
+    for fault in (INTERNAL_ERROR, SLOW_DOWN):
+        s3.proxy.asked.clear()
+        s3.proxy.fail(fault)
+        with pytest.raises(StorageError, match="1 attempts"):
+            filesystem.write_atomically(f"{uri}/new", CONTENT)
+        assert len(s3.proxy.asked) == 3
+        s3.proxy.heal()
+
+
+def test_what_others_did_is_seen(uri: str, s3: S3) -> None:
+    assert filesystem.names_in(uri) == ["folder", "there"]
+    s3.files.pipe_file(f"{uri}/there", b"short")
+    s3.files.pipe_file(f"{uri}/new", b"")
+    assert filesystem.size(f"{uri}/there") == 5
+    assert filesystem.exists(f"{uri}/new")
+    assert filesystem.names_in(uri) == ["folder", "new", "there"]
+    s3.files.rm_file(f"{uri}/there")
+    assert not filesystem.exists(f"{uri}/there")
+    assert filesystem.names_in(uri) == ["folder", "new"]
+
+
+def test_new_bytes_are_asked_for_once(uri: str, s3: S3) -> None:
+    assert filesystem.read_new(f"{uri}/there", 100) == (CONTENT[100:], len(CONTENT))
+    assert filesystem.read_new(f"{uri}/there", len(CONTENT) + 1) == (b"", len(CONTENT))
+    assert filesystem.read_new(f"{uri}/absent", 0) == (b"", 0)
+    asked = len(s3.proxy.asked)
+    s3.proxy.fail(INTERNAL_ERROR)
+    with pytest.raises(StorageRefused, match=f"{uri}/there cannot be read"):
+        filesystem.read_new(f"{uri}/there", 0)
+    assert len(s3.proxy.asked) == asked + 1
+
+
+ON_A_FULL_DISK = """
+import resource, sys
+from mulan.data import storage
+from mulan.data.storage_errors import StorageRefused
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+target, moved = sys.argv[1:]
+for write in (lambda: storage.write_atomically(target, bytes(5000)), lambda: storage.upload(moved, target)):
+    try:
+        write()
+    except StorageRefused as error:
+        print(error)
+"""
+
+
+@pytest.mark.processes
+def test_a_file_that_may_not_grow_leaves_the_old_one(tmp_path: Path) -> None:
+    """``/dev/shm`` is another file system, from which a file cannot just be renamed."""
+    target = tmp_path / "runs" / "old"
+    filesystem.write_atomically(str(target), b"old")
+    moved = Path("/dev/shm") / f"mulan-{tmp_path.name}-{id(target)}"
+    moved.write_bytes(bytes(5000))
+    try:
+        arguments = [sys.executable, "-c", ON_A_FULL_DISK, str(target), str(moved)]
+        said = subprocess.run(arguments, check=True, capture_output=True, text=True).stdout.splitlines()
+    finally:
+        assert moved.stat().st_size == 5000
+        moved.unlink()
+    assert len(said) == 2
+    for line in said:
+        assert re.fullmatch(rf"{target} cannot be written: File too large; allow larger files .*", line), line
+    assert [path.name for path in target.parent.iterdir()] == ["old"]
+    assert target.read_bytes() == b"old"
+
+
+def test_a_range_past_the_end_is_what_it_is_on_disk(s3: S3, tmp_path: Path) -> None:
+    content = bytes(range(100))
+    s3.files.pipe_file(f"{s3.uri}/shard.tar", content)
+    (tmp_path / "shard.tar").write_bytes(content)
+    for uri in (f"{s3.uri}/shard.tar", str(tmp_path / "shard.tar")):
+        reads = filesystem.read_ranges([uri] * 5, [0, 90, 100, 10**9, 10], [10, 20, 10, 512, 2**60])
+        assert reads == [content[:10], content[90:], b"", b"", content[10:]]
+        (absent,) = filesystem.read_ranges([uri + "s"], [0], [1])
+        assert isinstance(absent, FileNotFoundError)

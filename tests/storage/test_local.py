@@ -1,0 +1,78 @@
+"""Whether a folder of a disk can be written is found out without leaving anything there."""
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from mulan.storage import filesystem
+from mulan.storage.errors import StorageRefused
+
+
+def tree(folder: Path) -> list[tuple[str, int]]:
+    """Everything below a folder, with the times at which it was changed."""
+    return sorted((str(path), path.stat().st_mtime_ns) for path in folder.rglob("*"))
+
+
+def test_a_folder_that_can_be_made_is_not_made(tmp_path: Path) -> None:
+    for name in ("runs/demo", "a::b/ü [1]*?%41#/x", "deep/" * 20):
+        filesystem.try_writing(str(tmp_path / name))
+        filesystem.try_writing(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_is_being_written_is_not_disturbed(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "demo"
+    filesystem.write_atomically(str(run / "recipe.toml"), b"recipe")
+    before = tree(tmp_path)
+    over = threading.Event()
+    writer = threading.Thread(
+        target=lambda: [
+            filesystem.write_atomically(f"{tmp_path}/new/{i}/x", b"") for i in range(200) if not over.is_set()
+        ]
+    )
+    writer.start()
+    for _ in range(100):
+        filesystem.try_writing(str(run))
+        filesystem.try_writing(f"{tmp_path}/new/7")
+    over.set()
+    writer.join()
+    assert [entry for entry in tree(tmp_path) if "/new" not in entry[0] and Path(entry[0]).is_file()] == [
+        entry for entry in before if Path(entry[0]).is_file()
+    ]
+    assert [name for name, _ in tree(tmp_path) if ".writable" in name] == []
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "absent")
+    for uri, reason in {
+        "/proc/nope": "/proc/nope cannot be written: ",
+        f"{tmp_path}/file": "Not a directory",
+        f"{tmp_path}/file/runs/demo": "Not a directory",
+        f"{tmp_path}/nowhere/demo": "Not a directory",
+        f"{tmp_path}/{'x' * 300}/demo": "File name too long",
+        f"{tmp_path}/new/{'x' * 300}": "File name too long",
+        "https://example.invalid/runs": "a web server can only be read",
+    }.items():
+        with pytest.raises(StorageRefused) as caught:
+            filesystem.try_writing(uri)
+        assert f"{uri} cannot be written" in str(caught.value)
+        assert reason in str(caught.value)
+        assert "\n" not in str(caught.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "nowhere"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(StorageRefused, match=r"cannot be written: Permission denied; access is denied: let this user"):
+        filesystem.try_writing(str(tmp_path / "demo"))
+
+
+def test_memory_is_left_as_it_was() -> None:
+    fs, _ = filesystem.url_to_fs("memory://")
+    before = (sorted(fs.store), sorted(fs.pseudo_dirs))
+    filesystem.try_writing("memory://never/there")
+    assert (sorted(fs.store), sorted(fs.pseudo_dirs)) == before

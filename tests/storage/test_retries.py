@@ -1,0 +1,82 @@
+"""Patience: how long it lasts, what it is for, and what it is not for."""
+
+import errno
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from mulan.storage import retries
+from mulan.storage.errors import StorageError, StorageRefused
+from mulan.storage.retries import patiently
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retries, "LONGEST_PAUSE_S", 0.01)
+
+
+class Failing:
+    """A function that raises these errors, one a call, and then gives 7."""
+
+    def __init__(self, *errors: Exception, first_takes_s: float = 0.0) -> None:
+        self._errors: Iterator[Exception] = iter(errors)
+        self._first_takes_s = first_takes_s
+        self.calls = 0
+
+    def __call__(self, value: int = 7) -> int:
+        self.calls += 1
+        if self.calls == 1:
+            time.sleep(self._first_takes_s)
+        for error in self._errors:
+            raise error
+        return value
+
+
+def test_what_passes_is_tried_until_it_has_passed() -> None:
+    function = Failing(OSError(errno.EIO, "?"), TimeoutError(), ConnectionResetError(), OSError(errno.ESTALE, "?"))
+    assert patiently("x", function, value=8) == 8
+    assert function.calls == 5
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        (errno.ENOSPC, "make room"),
+        (errno.EDQUOT, "make room"),
+        (errno.EFBIG, "allow larger files"),
+        (errno.EROFS, "check the URI"),
+        (errno.EACCES, "access is denied"),
+        (errno.EPERM, "access is denied"),
+        (errno.EEXIST, "check the URI"),
+    ],
+)
+def test_what_lasts_is_met_once_and_told_with_a_remedy(code: int, remedy: str) -> None:
+    function = Failing(OSError(code, "words of the system"))
+    with pytest.raises(StorageRefused, match=rf"^it cannot be done: words of the system; .*{remedy}.* goes on$"):
+        patiently("it cannot be done", function)
+    assert function.calls == 1
+
+
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError("x"), IsADirectoryError("x"), NotADirectoryError("x"), KeyError(1)]
+)
+def test_what_is_not_there_is_for_the_caller(error: Exception) -> None:
+    function = Failing(error)
+    with pytest.raises(type(error)) as caught:
+        patiently("x", function)
+    assert caught.value is error
+    assert function.calls == 1
+
+
+def test_patience_begins_with_the_first_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upload may have taken long when it fails."""
+    monkeypatch.setattr(retries, "PATIENCE_S", 0.5)
+    passing = OSError(errno.EIO, "?")
+    assert patiently("x", Failing(passing, passing, first_takes_s=0.6)) == 7
+    with pytest.raises(
+        StorageError, match=r"^it failed: \d+ attempts in \d+ s failed, .*the same command goes on$"
+    ) as told:
+        patiently("it failed", Failing(*[passing] * 10_000))
+    assert not isinstance(told.value, StorageRefused)
+    assert told.value.__cause__ is passing

@@ -1,0 +1,126 @@
+import multiprocessing
+import os
+import shutil
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from mulan.data.text import whole_tokenizer
+from mulan.recipes.miniature import MINILM
+from mulan.storage.hub import AST_CHECKPOINT, PretrainedError, pretrained_folder
+from mulan.storage.weights_cache import PLACE, on_this_machine, weights_folder
+from tests.conftest import S3
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(PLACE, str(tmp_path / "cache"))
+    return tmp_path / "cache" / "pretrained"
+
+
+@pytest.fixture
+def encoder(s3: S3) -> str:
+    """URI of the files of an encoder that are small, in the place of the large ones."""
+    for name, content in {
+        "config.json": b"{}",
+        "model.safetensors": b"weights",
+        "pytorch_model.bin": b"the same weights",
+        "vocab.txt": b"[CLS]",
+        "README.md": b"",
+        "onnx/model.onnx": b"the same weights",
+    }.items():
+        s3.files.pipe_file(f"{s3.uri}/encoder/{name}", content)
+    return f"{s3.uri}/encoder"
+
+
+def downloads(s3: S3) -> list[str]:
+    """Files of the encoder that were asked for."""
+    return [asked.rpartition("/")[2] for asked in s3.proxy.asked if asked.startswith("GET") and "/encoder/" in asked]
+
+
+def test_what_is_needed_is_copied_once(encoder: str, cache: Path, s3: S3) -> None:
+    s3.proxy.asked.clear()
+    folder = weights_folder(encoder)
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == {
+        "config.json": b"{}",
+        "model.safetensors": b"weights",
+        "vocab.txt": b"[CLS]",
+    }
+    assert folder.parent == cache
+    assert sorted(downloads(s3)) == ["config.json", "model.safetensors", "vocab.txt"]
+    assert weights_folder(f"{encoder}/") == folder
+    assert len(downloads(s3)) == 3
+
+
+def test_weights_that_were_replaced_are_copied_again(encoder: str, s3: S3) -> None:
+    old = weights_folder(encoder)
+    s3.files.pipe_file(f"{encoder}/model.safetensors", b"WEIGHTS")  # of the same size
+    new = weights_folder(encoder)
+    assert (old / "model.safetensors").read_bytes() == b"weights"
+    assert (new / "model.safetensors").read_bytes() == b"WEIGHTS"
+
+
+def test_a_copy_that_was_broken_off_is_made_anew(encoder: str, cache: Path, s3: S3) -> None:
+    folder = weights_folder(encoder)
+    shutil.move(folder, f"{folder}.partial-0")
+    (Path(f"{folder}.partial-0") / "vocab.txt").unlink()
+    assert (weights_folder(encoder) / "vocab.txt").is_file()
+    assert [left.name for left in cache.iterdir() if "partial" in left.name] == []
+
+
+def _folder(uri: str) -> str:
+    return str(weights_folder(uri))
+
+
+@pytest.mark.processes
+def test_processes_that_ask_at_once_copy_once(encoder: str, s3: S3) -> None:
+    s3.proxy.asked.clear()
+    with ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("spawn")) as pool:
+        folders = set(pool.map(_folder, [encoder] * 3))
+    assert len(folders) == 1
+    assert sorted(downloads(s3)) == ["config.json", "model.safetensors", "vocab.txt"]
+
+
+def test_a_tokenizer_of_s3_is_that_of_its_folder(s3: S3) -> None:
+    here = pretrained_folder(MINILM)
+    for file in here.iterdir():
+        if file.suffix in (".json", ".txt"):
+            s3.files.put_file(str(file), f"{s3.uri}/minilm/{file.name}")
+    s3.files.pipe_file(f"{s3.uri}/minilm/model.safetensors", b"")
+    text = "A song of lentils and rain"
+    assert whole_tokenizer(f"{s3.uri}/minilm")(text) == whole_tokenizer(MINILM)(text)
+
+
+def test_what_lacks_a_part_or_is_not_there_is_named_as_it_was_given(encoder: str, s3: S3) -> None:
+    s3.files.rm_file(f"{encoder}/vocab.txt")
+    with pytest.raises(PretrainedError, match=rf"'{encoder}': no tokenizer in .*text_tower\.pretrained"):
+        weights_folder(encoder)
+    for spec in (f"{s3.uri}/nothing", "memory://nothing", "nosuchscheme://model"):
+        with pytest.raises(PretrainedError, match=rf"'{spec}': cannot be read: .*audio_tower\.pretrained"):
+            weights_folder(spec, AST_CHECKPOINT)
+
+
+def test_a_cache_that_cannot_be_written_is_named_with_its_variable(
+    encoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(PLACE, str(tmp_path / "file"))
+    with pytest.raises(PretrainedError, match=rf"cannot be kept in {tmp_path}/file/pretrained: .*{PLACE}"):
+        weights_folder(encoder)
+
+
+def test_a_user_without_a_home_is_told_the_variable(encoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in an image that runs under a number of its own."""
+    for name in (PLACE, "HOME"):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
+    with pytest.raises(PretrainedError, match=rf"'{encoder}': cannot be kept: .*home.*{PLACE}"):
+        weights_folder(encoder)
+
+
+def test_what_is_on_this_machine_is_left_where_it_is(cache: Path) -> None:
+    for spec in ("relative/folder", "/folder", "hub:owner/name", MINILM, "file:///folder"):
+        assert on_this_machine(spec, AST_CHECKPOINT) == spec
+    assert weights_folder(MINILM) == pretrained_folder(MINILM)
+    assert not cache.exists()

@@ -1,0 +1,216 @@
+"""Promise: what any number of workers saved at any ZeRO stage goes on at any other to the bit, and in bf16."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from transformers import BertConfig, BertModel
+
+from mulan.config.recipe import Recipe
+from mulan.distributed.batch_norm import RunningStatistics
+from mulan.distributed.collectives import world
+from mulan.model.build import build_model
+from mulan.model.towers.text import TextTower
+from mulan.runs.checkpoint import read_newest, write_checkpoint
+from mulan.training.engines.deepspeed import DeepSpeedEngine
+from mulan.training.engines.exact import engine_of
+from mulan.training.state import Progress, weights
+from mulan.training.step import training_step
+from tests.processes import run_in_processes
+from tests.training.same import differing
+from tests.training.small import batches_of, small
+
+pytestmark = pytest.mark.processes
+
+STAGES = range(4)
+KINDS = {
+    "float32": [],
+    "bf16": ["train.precision=bf16"],
+    "plain": ["train.exact_sums=false"],
+}
+"""What is set for each kind of run."""
+EXACT = ("float32", "bf16")
+STEPS = 4
+State = dict[str, torch.Tensor]
+
+
+class Leg(NamedTuple):
+    """A part of a run, by the same workers at the same stage."""
+
+    name: str
+    stage: int
+    kind: str
+    after: str = ""
+    """The leg whose checkpoint it goes on from."""
+    until: int = STEPS
+    saved: int = 0
+    """The step whose checkpoint it writes; 0 is none."""
+
+
+class Ended(NamedTuple):
+    """What one process has of a leg."""
+
+    lines: list[dict[str, float]]
+    restored: bool
+    """Every tensor right after the restart had the bits of the checkpoint; true where there was none."""
+    state: State
+    """The last one, in the first process only."""
+
+
+def recipe(leg: Leg) -> Recipe:
+    settings = ["optim.weight_decay=0.01", "optim.pretrained_lr_scale=0.5", "optim.max_gradient_norm=0.5"]
+    settings += [f"train.zero_stage={leg.stage}", *KINDS[leg.kind]]
+    return small("m_resnet50", "batch.micro_batches=2", "batch.pairs_per_micro_batch=4", *settings)
+
+
+def engine_after(found: State, one: Recipe, steps_done: int) -> DeepSpeedEngine:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 12, "intermediate_size": 24, "num_attention_heads": 2, "num_hidden_layers": 1}
+    bert = BertModel(BertConfig(**sizes, hidden_dropout_prob=0.1), add_pooling_layer=False)
+    bert.embeddings.requires_grad_(False)
+    model = build_model(one, TextTower(bert))
+    if found:
+        model.load_state_dict(weights(found))
+    engine = engine_of(model, one, device=torch.device("cpu"))
+    if found:
+        engine.restore_optimizer(found, steps_done, updates=steps_done)
+    return engine
+
+
+def ended(leg: Leg, folder: str) -> Ended:
+    found = read_newest(f"{folder}/{leg.after}", passed_over=pytest.fail) if leg.after else None
+    state, first_step = (found.state, found.progress.steps_done) if found else ({}, 0)
+    one, (rank, workers) = recipe(leg), world()
+    engine = engine_after(state, one, first_step)
+    restored = not found or not differing(engine.state(), state)
+    statistics, lines = RunningStatistics(engine.module), []
+    share = one.batch.micro_batches // workers
+    for step in range(first_step, leg.until):
+        own = batches_of(one, step)[rank * share : (rank + 1) * share]
+        lines.append(training_step(engine, own, statistics, one))
+        if step + 1 == leg.saved:
+            saved = engine.state(kept=rank == 0)
+            if rank == 0:
+                write_checkpoint(f"{folder}/{leg.name}", saved, Progress(leg.saved))
+    return Ended(lines, restored, engine.state(kept=rank == 0))
+
+
+def all_ended(legs: list[Leg], folder: str) -> dict[str, Ended]:
+    return {leg.name: ended(leg, folder) for leg in legs}
+
+
+Runs = dict[str, list[Ended]]
+
+
+def at(name: str) -> list[str]:
+    """The places that a run was at: WORKERSxSTAGE each."""
+    return name.split(" ")[1:]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """What every process has of the last leg, by KIND WORKERSxSTAGE and each further WORKERSxSTAGE.
+
+    Processes take longer to start than to train, so there are few of them.
+    """
+    folder = tmp_path_factory.mktemp("runs")
+    found: Runs = {}
+
+    def train(workers: int, legs: list[Leg]) -> list[str]:
+        ranks = run_in_processes(all_ended, workers, legs, str(folder), folder=folder / "results")
+        found.update({leg.name: [rank[leg.name] for rank in ranks] for leg in legs})
+        return [leg.name for leg in legs]
+
+    def begun(workers: int, kinds: Iterable[str], stages: Iterable[int] = STAGES) -> list[Leg]:
+        return [Leg(f"{kind} {workers}x{stage}", stage, kind, saved=2) for kind in kinds for stage in stages]
+
+    def resumed(workers: int, names: list[str], *, further: int, until: int = STEPS) -> list[Leg]:
+        """Each at the stage that is so many further, in a circle."""
+        stages = {name: (int(name[-1]) + further) % len(STAGES) for name in names}
+        return [
+            Leg(f"{name} {workers}x{stage}", stage, name.split(" ")[0], name, until, saved=until)
+            for name, stage in stages.items()
+        ]
+
+    two = train(2, begun(2, KINDS))
+    first = [*begun(1, EXACT), *begun(1, ["plain"], stages=[0])]
+    one = [leg.name for leg in first]
+    fewer = resumed(1, two, further=1, until=3)
+    train(1, [*first, *resumed(1, one, further=0), *fewer])
+    train(
+        2,
+        [
+            *resumed(2, two, further=0),
+            *resumed(2, one, further=2),
+            *resumed(2, [leg.name for leg in fewer], further=1),
+        ],
+    )
+    return found
+
+
+@pytest.mark.timeout(900)
+def test_what_is_restored_is_what_was_saved_to_the_bit(runs: Runs) -> None:
+    """Weights, buffers and both moments, by the same workers and others, at the same stage and others."""
+    assert [name for name, ranks in runs.items() if not all(rank.restored for rank in ranks)] == []
+    restarts = [name for name in runs if len(at(name)) > 1]
+    assert {at(name)[-1] for name in restarts} == {f"{workers}x{stage}" for workers in (1, 2) for stage in STAGES}
+
+
+def test_the_same_workers_at_the_same_stage_go_on_to_the_bit(runs: Runs) -> None:
+    same = [name for name in runs if len(at(name)) == 2 and len(set(at(name))) == 1]
+    assert len(same) == len([name for name in runs if len(at(name)) == 1])
+    for name in same:
+        (undisturbed, *_), (resumed, *_) = runs[name.rpartition(" ")[0]], runs[name]
+        assert resumed.lines == undisturbed.lines[2:], name
+        assert differing(resumed.state, undisturbed.state) == [], name
+
+
+def others(kind: str, runs: Runs) -> list[str]:
+    """From two workers to one, and to two again; and from one to two; every time at another stage."""
+    found = [name for name in runs if name.startswith(kind) and len(set(at(name))) > 1]
+    assert {len(at(name)) for name in found} == {2, 3}
+    return found
+
+
+def first_step(name: str) -> int:
+    return len(at(name))  # the second leg begins at 2, the third at 3
+
+
+@pytest.mark.parametrize("kind", EXACT)
+def test_with_exact_sums_others_go_on_to_the_bit(kind: str, runs: Runs) -> None:
+    (alone,) = runs[f"{kind} 1x0"]
+    for name in others(kind, runs):
+        lines = alone.lines[first_step(name) :]
+        for rank in runs[name]:
+            assert rank.lines, name
+            assert rank.lines == lines[: len(rank.lines)], name
+        if len(runs[name][0].lines) == len(lines):
+            assert differing(runs[name][0].state, alone.state) == [], name
+
+
+def test_without_them_others_go_on_with_about_the_same_losses(runs: Runs) -> None:
+    (alone,) = runs["plain 1x0"]
+    for name in others("plain", runs):
+        ours = runs[name][0].lines
+        assert ours, name
+        for line, reference in zip(ours, alone.lines[first_step(name) :], strict=False):
+            assert line["loss"] == pytest.approx(reference["loss"], rel=1e-4), name
+
+
+def engine_in_empty_cache(folder: str) -> list[str]:
+    os.environ["TORCH_EXTENSIONS_DIR"] = folder
+    engine_after({}, recipe(Leg("", stage=2, kind="float32")), 0)
+    return os.listdir(folder)
+
+
+def test_nothing_is_compiled_that_a_killed_process_could_leave_half_done(tmp_path: Path) -> None:
+    assert run_in_processes(engine_in_empty_cache, 1, str(tmp_path), folder=tmp_path / "out") == [["out"]]
+
+
+def test_only_who_keeps_the_state_gets_it(runs: Runs) -> None:
+    for name, (first, *others) in runs.items():
+        assert first.state, name
+        assert all(not rank.state for rank in others), name

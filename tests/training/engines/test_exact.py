@@ -1,0 +1,117 @@
+"""A step of two workers at every ZeRO stage against whole integers added in a loop, and Adam's formula in float64."""
+
+import math
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+import pytest
+import torch
+from transformers import XLMConfig, XLMModel
+
+from mulan.config.recipe import Recipe
+from mulan.distributed.batch_norm import RunningStatistics
+from mulan.distributed.collectives import world
+from mulan.distributed.fixed_point import FRACTION_BITS
+from mulan.model.build import build_model
+from mulan.model.towers.text import TextTower
+from mulan.training.engines.exact import engine_of
+from mulan.training.engines.torch import TorchEngine
+from mulan.training.step import queue_gradients, training_step
+from tests.processes import run_in_processes
+from tests.training.same import differing
+from tests.training.small import batches_of, small
+
+STAGES = range(4)
+State = dict[str, torch.Tensor]
+
+
+def recipe(stage: int) -> Recipe:
+    settings = ["optim.weight_decay=0.01", "optim.lr=1e-3", "optim.pretrained_lr_scale=1.0", "optim.warmup_steps=0"]
+    return small("demo", *settings, f"train.zero_stage={stage}", "optim.max_gradient_norm=0.25")
+
+
+def after_one_step(one: Recipe, encoder: XLMModel | None = None) -> tuple[dict[str, float], State]:
+    rank, workers = world()
+    torch.manual_seed(0)
+    model = build_model(one, TextTower(encoder) if encoder else None)
+    engine = engine_of(model, one, device=torch.device("cpu"))
+    share = one.batch.micro_batches // workers
+    own = batches_of(one, 0)[rank * share : (rank + 1) * share]
+    return training_step(engine, own, RunningStatistics(engine.module), one), engine.state()
+
+
+def xlm() -> XLMModel:
+    """A text encoder whose attentions are in one list, and what is behind each in others."""
+    torch.manual_seed(0)
+    return XLMModel(XLMConfig(vocab_size=20_000, emb_dim=16, n_layers=2, n_heads=2, max_position_embeddings=64))
+
+
+class Found(NamedTuple):
+    """What a worker has after a step at each stage."""
+
+    of_stages: list[tuple[dict[str, float], State]]
+    of_xlm: list[tuple[dict[str, float], State]]
+
+
+def after_one_step_at_all_stages() -> Found:
+    with patch("mulan.distributed.gradient_sums.BUCKET", 2**12):  # of which the model fills several
+        of_stages = [after_one_step(recipe(stage)) for stage in STAGES]
+        return Found(of_stages, [after_one_step(recipe(stage), xlm()) for stage in (0, 3)])
+
+
+class Loop(TorchEngine):
+    """An engine that adds up each parameter's gradient in whole numbers."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.trained = {name: p for name, p in self.module.named_parameters() if p.requires_grad}
+        self.units = {name: torch.zeros(p.shape, dtype=torch.int64) for name, p in self.trained.items()}
+
+    def backward(self, scalar: torch.Tensor) -> None:
+        for units, gradient in zip(
+            self.units.values(), torch.autograd.grad(scalar, list(self.trained.values())), strict=True
+        ):
+            units += (gradient.double() * 2**FRACTION_BITS).round().to(torch.int64)
+
+
+def expected(one: Recipe) -> tuple[float, State]:
+    """The norm of the gradient and the weights and moments after one step of Adam, in float64."""
+    torch.manual_seed(0)
+    loop, optim, state = Loop(build_model(one), one, device=torch.device("cpu")), one.optim, {}
+    queue_gradients(loop, batches_of(one, 0), RunningStatistics(loop.module), one)
+    gradients = {name: (units.double() / 2**FRACTION_BITS) for name, units in loop.units.items()}
+    norm = math.sqrt(math.fsum(float(gradient.square().sum()) for gradient in gradients.values()))
+    for name, parameter in loop.trained.items():
+        gradient = gradients[name] * min(1, optim.max_gradient_norm / norm)
+        decay = optim.weight_decay if parameter.ndim > 1 else 0.0
+        state[f"exp_avg.{name}"] = (1 - optim.beta1) * gradient
+        state[f"exp_avg_sq.{name}"] = (1 - optim.beta2) * gradient.square()
+        moved = gradient / (gradient.abs() + optim.epsilon)
+        state[f"weights.{name}"] = parameter.detach().double() * (1 - optim.lr * decay) - optim.lr * moved
+    return norm, state
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[Found]:
+    return run_in_processes(after_one_step_at_all_stages, 2, folder=tmp_path_factory.mktemp("found"))
+
+
+@pytest.mark.processes
+def test_layers_that_are_spread_over_lists_make_the_same_step_at_stage_3(ranks: list[Found]) -> None:
+    for rank in ranks:
+        (measured, state), (sharded, of_shards) = rank.of_xlm
+        assert sharded == measured
+        assert differing(of_shards, state) == []
+
+
+@pytest.mark.processes
+def test_a_step_is_that_of_whole_numbers_and_adam_s_formula(ranks: list[Found]) -> None:
+    norm, state = expected(recipe(0))
+    assert norm > 2 * recipe(0).optim.max_gradient_norm
+    for rank in ranks:
+        for stage, (measured, found) in enumerate(rank.of_stages):
+            assert measured["gradient_norm"] == pytest.approx(norm, rel=1e-7), stage
+            for name, tensor in state.items():
+                error = float((found[name].double() - tensor).abs().max())
+                scale = 1.0 if name.startswith("weights.") else float(tensor.abs().max())
+                assert error <= 2**-22 * scale, (stage, name)

@@ -1,0 +1,109 @@
+"""The engine of plain PyTorch and those of DeepSpeed train the same model: two implementations of one thing."""
+
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from mulan.config.recipe import Recipe
+from mulan.distributed.batch_norm import RunningStatistics
+from mulan.distributed.collectives import world
+from mulan.model.build import build_model
+from mulan.training.engines.deepspeed import DeepSpeedEngine
+from mulan.training.engines.exact import engine_of
+from mulan.training.engines.torch import TorchEngine
+from mulan.training.step import training_step
+from tests.processes import run_in_processes
+from tests.training.same import differing, digests
+from tests.training.small import batches_of, small, torch_engine
+
+pytestmark = pytest.mark.processes
+STEPS = 3
+WORKERS = (1, 2)
+
+
+class Trained(NamedTuple):
+    """What an engine comes to in one process."""
+
+    lines: list[dict[str, float]]
+    weights: dict[str, str]
+    """Digests of weights and buffers."""
+
+
+def train(engine: TorchEngine | DeepSpeedEngine, recipe: Recipe) -> list[dict[str, float]]:
+    rank, workers = world()
+    share = recipe.batch.micro_batches // workers
+    statistics = RunningStatistics(engine.module)
+    lines = []
+    for step in range(STEPS):
+        own = batches_of(recipe, step)[rank * share : (rank + 1) * share]
+        lines.append(training_step(engine, own, statistics, recipe))
+    return lines
+
+
+def in_plain_torch(recipe: Recipe) -> Trained:
+    engine = torch_engine(recipe)
+    lines = train(engine, recipe)
+    return Trained(lines, digests({f"weights.{name}": t.detach() for name, t in engine.module.state_dict().items()}))
+
+
+def in_deepspeed(recipe: Recipe) -> Trained:
+    torch.manual_seed(recipe.train.seed)
+    engine = engine_of(build_model(recipe), recipe, device=torch.device("cpu"))
+    lines = train(engine, recipe)
+    state = engine.state()
+    return Trained(lines, digests({name: tensor for name, tensor in state.items() if name.startswith("weights.")}))
+
+
+def in_both(recipes: dict[str, Recipe]) -> dict[str, tuple[Trained, Trained]]:
+    torch.set_num_threads(1)
+    return {name: (in_plain_torch(recipe), in_deepspeed(recipe)) for name, recipe in recipes.items()}
+
+
+Both = dict[str, list[list[tuple[Trained, Trained]]]]
+"""By name, for each number of workers: what every process has of the engines of PyTorch and of DeepSpeed."""
+
+
+@pytest.fixture(scope="module")
+def both(narrow_bert: str, tmp_path_factory: pytest.TempPathFactory) -> Both:
+    settings = ["text_tower.layers=2", "text_tower.frozen_layers=1", "optim.weight_decay=0.01"]
+    settings += ["optim.max_gradient_norm=0.5", "optim.pretrained_lr_scale=0.3", f"text_tower.pretrained={narrow_bert}"]
+    recipes = {f"exact {stage}": small("m_ast", *settings, f"train.zero_stage={stage}") for stage in range(4)}
+    recipes["exact tagging"] = small("m_resnet50_audioset", "train.zero_stage=1")
+    recipes["exact mulap"] = small("mulap", *settings, "train.zero_stage=3")
+    recipes["exact semisupcon"] = small("semisupcon", "train.zero_stage=3")
+    plain = {f"plain {stage}": ["train.exact_sums=false", f"train.zero_stage={stage}"] for stage in range(4)}
+    recipes |= {name: small("m_resnet50_audioset", *settings) for name, settings in plain.items()}
+    results = [run_in_processes(in_both, n, recipes, folder=tmp_path_factory.mktemp("out")) for n in WORKERS]
+    return {name: [[rank[name] for rank in ranks] for ranks in results] for name in recipes}
+
+
+def test_with_exact_sums_both_have_the_same_bits(both: Both) -> None:
+    """At every ZeRO stage, on one worker and on two."""
+    for name, groups in both.items():
+        if name.startswith("exact"):
+            reference = groups[0][0][0]
+            for found in (found for ranks in groups for rank in ranks for found in rank):
+                assert found.lines == reference.lines, name
+                assert differing(found.weights, reference.weights) == [], name
+    assert both["exact 0"][0][0][0].lines[0]["gradient_norm"] > 0.5  # that clipping took part
+
+
+def test_without_them_both_train_about_the_same_model(both: Both) -> None:
+    """A few steps alike: rounding grows from step to step."""
+    reference = both["exact tagging"][0][0][0].lines
+    for name, groups in both.items():
+        for found in (found for ranks in groups for rank in ranks for found in rank):
+            if name.startswith("plain"):
+                for line, other in zip(found.lines, reference, strict=True):
+                    assert line["loss"] == pytest.approx(other["loss"], rel=1e-4), name
+                assert found.lines[0]["gradient_norm"] == pytest.approx(reference[0]["gradient_norm"], rel=1e-5)
+
+
+@pytest.mark.parametrize("stage", range(4))
+def test_without_them_the_bits_depend_on_the_number_of_workers(stage: int, both: Both) -> None:
+    """Or the comparisons of bits, here and in other tests of workers, could not fail."""
+    one, two = both[f"plain {stage}"]
+    for engine in range(2):
+        assert one[0][engine].lines[0]["loss"] == two[0][engine].lines[0]["loss"]
+        assert differing(one[0][engine].weights, two[0][engine].weights) != []

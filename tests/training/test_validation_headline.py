@@ -1,0 +1,38 @@
+"""The score that runs are compared by is one that their validations have."""
+
+import pytest
+import torch
+
+from mulan.data.batch import Batch
+from mulan.data.schedule import Phase
+from mulan.recipes.registry import named_recipes
+from mulan.training.validation import headline, validate
+from tests.training.small import batches_of, small, torch_engine
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("demo", []),
+        ("m_resnet50_audioset", []),
+        ("semisupcon", []),
+        ("mulan_semi", []),
+        ("mulap", []),
+        ("mulap", ["loss.weights.atm=0"]),
+        ("mulap", ["loss.weights.atm=0", "loss.weights.mlm=0"]),
+    ],
+)
+def test_a_validation_has_it(name: str, settings: list[str]) -> None:
+    recipe = small(name, *settings, "tagging.classes=20")
+    torch.manual_seed(0)
+    batches = [
+        Batch(**(vars(one) | {"item": one.item._replace(phase=Phase.VALIDATE)})) for one in batches_of(recipe, 0)
+    ]
+    scores = validate(recipe, torch_engine(recipe), batches)
+    found, shown_as = headline(recipe)
+    assert scores[found] <= 1
+    assert shown_as
+
+
+def test_every_recipe_has_one() -> None:
+    assert all(headline(recipe) for recipe in named_recipes().values())

@@ -1,0 +1,25 @@
+"""What trials leave reserved is given back while others run, though the cluster may not answer for a while."""
+
+import threading
+
+import pytest
+
+from tests.waiting import wait_until
+from tune import room
+from tune.room import given_back
+
+
+def test_what_is_left_behind_is_given_back_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = []
+
+    def give_back() -> None:
+        looked.append(None)
+        if len(looked) == 2:
+            raise ConnectionError("the head is away")
+
+    monkeypatch.setattr(room, "LOOK_PERIOD_S", 0.001)
+    monkeypatch.setattr(room, "give_back", give_back)
+    before = threading.active_count()
+    with given_back():
+        wait_until(lambda: len(looked) > 3, what="another look")
+    assert threading.active_count() == before

@@ -1,0 +1,97 @@
+"""What is written down of trials that end, and how many losses in a row are survived."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from mulan.config.recipe import Recipe
+from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.runs.lease import Fence, RunTakenOver
+from mulan.runs.run import Run
+from tune.planned import Trial, planned
+from tune.trials import FAULT, Watch
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    return load_recipe("demo_miniature", named_recipes(), ["train.steps=6", "scale.max_failures=2"])
+
+
+@pytest.fixture
+def trials(recipe: Recipe, run_folder: str) -> list[Trial]:
+    return planned(recipe, Run(run_folder, "s"), 2)
+
+
+class Unchallenged(Fence):
+    """The fence of a sweep that nobody takes over."""
+
+    def __init__(self) -> None:
+        super().__init__("", 1, "")
+
+    def check(self) -> None:
+        pass
+
+
+class Lost(Unchallenged):
+    def check(self) -> None:
+        raise RunTakenOver("s was taken over")
+
+
+def of_tune(trial: Trial, *, num_failures: int = 0) -> Any:
+    """The same trial, as far as Tune tells of it."""
+    config = {"trial": {"name": trial.run.name, "values": trial.values}}
+    return SimpleNamespace(config=config, last_result=None, num_failures=num_failures, max_failures=2)
+
+
+def result(watch: Watch, trial: Any, **values: Any) -> None:
+    trial.last_result = values
+    watch.on_trial_result(1, [], trial, values)
+
+
+def test_a_trial_that_was_stopped_is_over(recipe: Recipe, trials: list[Trial]) -> None:
+    watch, one = Watch(recipe, trials, Unchallenged()), of_tune(trials[0])
+    result(watch, one, step=2, validation_recall10=0.5)
+    assert not trials[0].is_over(recipe)
+    watch.on_trial_complete(1, [], one)
+    assert [trial.is_over(recipe) for trial in trials] == [True, False]
+    assert not watch.faults
+
+
+def test_a_sweep_that_another_driver_has_writes_down_nothing(recipe: Recipe, trials: list[Trial]) -> None:
+    watch, one = Watch(recipe, trials, Lost()), of_tune(trials[0])
+    result(watch, one, step=2, validation_recall10=0.5)
+    with pytest.raises(RunTakenOver):
+        watch.on_trial_complete(1, [], one)
+    assert not trials[0].is_over(recipe)
+
+
+def test_a_trial_with_a_fault_is_told_and_not_over(
+    recipe: Recipe, trials: list[Trial], capsys: pytest.CaptureFixture[str]
+) -> None:
+    watch, one = Watch(recipe, trials, Unchallenged()), of_tune(trials[1])
+    result(watch, one, step=2, validation_recall10=0.5)
+    result(watch, one, step=0, validation_recall10=0.0, **{FAULT: "no room on the disk"})
+    watch.on_trial_complete(1, [], one)
+    assert watch.faults == ["no room on the disk"]
+    assert not trials[1].is_over(recipe)
+    assert capsys.readouterr().out.splitlines()[1:] == ["tune  trial_0001  failed: no room on the disk"]
+
+
+def test_losses_count_from_the_last_progress_on(recipe: Recipe, trials: list[Trial]) -> None:
+    watch, one = Watch(recipe, trials, Unchallenged()), of_tune(trials[0])
+    result(watch, one, step=2, validation_recall10=0.5)
+    assert one.max_failures == 2
+    one.num_failures = 2
+    result(watch, one, step=2, validation_recall10=0.5)  # once more after a loss: this is no progress
+    assert one.max_failures == 2
+    result(watch, one, step=4, validation_recall10=0.5)
+    assert one.max_failures == 4
+
+
+def test_without_a_limit_there_is_none(recipe: Recipe, trials: list[Trial]) -> None:
+    unlimited = recipe.model_copy(update={"scale": recipe.scale.model_copy(update={"max_failures": None})})
+    one = of_tune(trials[0])
+    one.max_failures = -1
+    result(Watch(unlimited, trials, Unchallenged()), one, step=2, validation_recall10=0.5)
+    assert one.max_failures == -1
