@@ -26,7 +26,7 @@ from mulan.config.recipe import Recipe
 from mulan.recipes.registry import known_names, load_recipe, named_recipes
 from mulan.runs.run import Run
 from mulan.storage import filesystem
-from mulan.storage.errors import NoSuchStorage, location_fault
+from mulan.storage.errors import UnsupportedStorage, location_fault
 from mulan.storage.hub import absolute_spec
 
 CONSOLE = Console(highlight=False, markup=False)
@@ -73,7 +73,7 @@ def recipe_of(arguments: argparse.Namespace, *, data_uri: str | None) -> Recipe:
 
     Raises:
         RecipeError: there is no such recipe, or it has faults.
-        NoSuchStorage: ``--data`` names nothing that can be.
+        UnsupportedStorage: ``--data`` names nothing that can be.
     """
     recipe = load_recipe(arguments.recipe, named_recipes(), arguments.settings, data_uri=_checked(data_uri))
     return _with_absolute_paths(recipe)
@@ -83,7 +83,7 @@ def recipe_to_train(arguments: argparse.Namespace) -> Recipe:
     """The recipe that is asked for, which must name a corpus.
 
     Raises:
-        RecipeError, NoSuchStorage: as :func:`recipe_of`, or it names none.
+        RecipeError, UnsupportedStorage: as :func:`recipe_of`, or it names none.
     """
     recipe = recipe_of(arguments, data_uri=arguments.data)
     if not recipe.data.uri:
@@ -108,7 +108,7 @@ def data_of(arguments: argparse.Namespace, recipe: Recipe) -> str:
     """The corpus of ``--data`` or, where it is not given, the recipe's.
 
     Raises:
-        NoSuchStorage: ``--data`` names nothing that can be.
+        UnsupportedStorage: ``--data`` names nothing that can be.
     """
     return recipe.data.uri if arguments.data is None else filesystem.absolute(_checked(arguments.data) or "")
 
@@ -116,7 +116,7 @@ def data_of(arguments: argparse.Namespace, recipe: Recipe) -> str:
 def _checked(data_uri: str | None) -> str | None:
     fault = None if data_uri is None else location_fault(filesystem.absolute(data_uri))
     if fault:
-        raise NoSuchStorage(f"--data {data_uri!r}: {fault}")
+        raise UnsupportedStorage(f"--data {data_uri!r}: {fault}")
     return data_uri
 
 
@@ -132,11 +132,11 @@ def _with_absolute_paths(recipe: Recipe) -> Recipe:
 def run_of(arguments: argparse.Namespace) -> Run:
     """
     Raises:
-        RunError, NoSuchStorage: ``--name`` is no name, or ``--storage`` names nothing that can be.
+        RunError, UnsupportedStorage: ``--name`` is no name, or ``--storage`` names nothing that can be.
     """
     fault = location_fault(filesystem.absolute(arguments.storage))
     if fault:
-        raise NoSuchStorage(f"--storage {arguments.storage!r}: {fault}")
+        raise UnsupportedStorage(f"--storage {arguments.storage!r}: {fault}")
     return Run.at(arguments.storage, arguments.name)
 
 

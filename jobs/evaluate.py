@@ -39,9 +39,9 @@ def main() -> None:
 
 def assess(run: Run, recipe: Recipe, *, data_uri: str, split: str = "test") -> None:
     """Evaluates a run's model, leaves the results in its folder, and shows them."""
-    from mulan.launch.evaluate_run import assess_run
+    from mulan.launch.evaluate_run import evaluate_run
 
-    assess_run(run, CONSOLE, data_uri=data_uri, split=split, use_gpu=recipe.scale.use_gpu)
+    evaluate_run(run, CONSOLE, data_uri=data_uri, split=split, use_gpu=recipe.scale.use_gpu)
 
 
 if __name__ == "__main__":

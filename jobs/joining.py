@@ -3,7 +3,7 @@
 import os
 
 from mulan.config.recipe import Recipe
-from mulan.config.sections import Scale
+from mulan.config.sections import ScaleConfig
 from mulan.data.corpus.index import INDEX_NAME
 from mulan.data.reader import MicroBatchReader
 from mulan.launch.cluster import connect
@@ -42,7 +42,7 @@ def looked_at(recipe: Recipe, run: Run, reader: MicroBatchReader | None = None) 
     return join(recipe, run, reader) if os.environ.get("RAY_ADDRESS") else []
 
 
-def join_to_evaluate(scale: Scale) -> None:
+def join_to_evaluate(scale: ScaleConfig) -> None:
     """Joins the cluster, or starts one on this machine, and makes sure that it may have what an evaluation needs.
 
     Raises:

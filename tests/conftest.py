@@ -21,7 +21,7 @@ import fsspec
 import s3fs
 import torch
 
-from mulan.config.sections import Scale
+from mulan.config.sections import ScaleConfig
 from mulan.data.corpus.writing import Recording, write_corpus
 from mulan.launch.cluster import connect
 from mulan.storage import weights_cache
@@ -99,7 +99,7 @@ def ray_cluster() -> Iterator[None]:
     """Ray, on this machine, for the whole test run."""
     import ray
 
-    connect(Scale(workers=2, data_cpus=2))
+    connect(ScaleConfig(workers=2, data_cpus=2))
     yield
     ray.shutdown()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 RECENT_HOURS = 4
-MOST_DUE = 2
+MAX_DUE = 2
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 """To git, what a repository holds before its first commit."""
 
@@ -78,7 +78,7 @@ def due(hour: int, changed: Iterable[str]) -> dict[str, str]:
     found = {turn: "its turn"}
     for name in others:
         touched = next((file for file in files if _concerns(file, name)), None)
-        if touched and len(found) < MOST_DUE:
+        if touched and len(found) < MAX_DUE:
             found[name] = f"recent changes, of {touched} and perhaps others"
     return found
 

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 
 import pytest
 
-MOST_FILES = 10
+MAX_FILES = 10
 OUTCOMES = ("passed", "failed", "error", "skipped")
 
 
@@ -37,8 +37,8 @@ class Summary:
             told = ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome])
             terminalreporter.write_line(f"{package:{width}}  {seconds:6.0f} s {seconds / whole:5.0%}  {told}")
         terminalreporter.write_line("")
-        terminalreporter.write_line(f"the {MOST_FILES} files that took longest")
-        for file, seconds in self.seconds.most_common(MOST_FILES):
+        terminalreporter.write_line(f"the {MAX_FILES} files that took longest")
+        for file, seconds in self.seconds.most_common(MAX_FILES):
             terminalreporter.write_line(f"{file:{width}}  {seconds:6.0f} s {seconds / whole:5.0%}")
 
 

@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.table import Table
 
 from mulan.config.recipe import Recipe
-from mulan.config.sections import Scale
+from mulan.config.sections import ScaleConfig
 from mulan.launch.capacity import Capacity
 from mulan.runs.checkpoint_list import checkpoints
-from mulan.training.validation import headline
+from mulan.training.validation import selection_metric
 from tune.planned import SweepError, Trial
 from tune.room import trials_at_once
 from tune.space import search_space, settings
@@ -31,7 +31,7 @@ def show(trials: Sequence[Trial], failures: Sequence[str], recipe: Recipe, conso
     fields = sorted(found[0][0].values)
     table = Table(title=f"{len(found)} trials, best first", title_justify="left")
     table.add_column("trial")
-    for column in (*fields, "step", headline(recipe)[1]):
+    for column in (*fields, "step", selection_metric(recipe)[1]):
         table.add_column(column, justify="right")
     for one, (step, score) in found:
         table.add_row(one.run.name, *(f"{one.values[field]:.4g}" for field in fields), str(step), f"{score:.3f}")
@@ -74,10 +74,10 @@ def _described(domain: Float) -> str:
     return f"{domain.lower:.6g} to {domain.upper:.6g}, {how}"
 
 
-def in_words(scale: Scale, at_once: int, cluster: Capacity) -> str:
+def in_words(scale: ScaleConfig, at_once: int, cluster: Capacity) -> str:
     """How many trials run at once, on what, and why so many."""
     worker = f"{'1 GPU and ' if scale.use_gpu else ''}{scale.cpus_per_worker} CPU"
-    needs = f"at most {scale.most_workers} x ({worker}) for workers and {scale.data_cpus} CPU for readers"
+    needs = f"at most {scale.max_workers} x ({worker}) for workers and {scale.data_cpus} CPU for readers"
     return f"{at_once} at once, each with {needs}; {cluster.in_words()}"
 
 
@@ -85,13 +85,13 @@ def _cost(recipe: Recipe, trials: Sequence[Trial], left: Sequence[Trial], at_onc
     """At most: trials that ASHA stops cost less."""
     scale, steps = recipe.scale, sum(_steps_left(recipe, one) for one in left)
     device = "GPU" if scale.use_gpu else "CPU"
-    yield f"at most {steps} steps in all, {steps * scale.most_workers} worker-steps"
+    yield f"at most {steps} steps in all, {steps * scale.max_workers} worker-steps"
     seconds = [line["step_s"] for one in trials for line in one.run.metrics()]
     if not seconds:
         yield f"{device}-hours are not known before a trial of this sweep has run"
         return
     step_s = statistics.median(seconds)
-    devices = scale.most_workers if scale.use_gpu else scale.most_workers * scale.cpus_per_worker + scale.data_cpus
+    devices = scale.max_workers if scale.use_gpu else scale.max_workers * scale.cpus_per_worker + scale.data_cpus
     hours = steps * step_s / 3600
     rounds = max(1, min(at_once, len(left)))
     yield f"at most {hours * devices:.2g} {device}-hours, and {hours / rounds:.2g} hours if as many run all the time"

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import ray
 from ray.tune import PlacementGroupFactory
 
-from mulan.config.sections import Scale
+from mulan.config.sections import ScaleConfig
 from mulan.launch.capacity import Capacity, Resources, worker_resources
 from mulan.private_ray.core import give_back
 
@@ -42,14 +42,14 @@ def _give_back_until(stop: threading.Event) -> None:
             log.debug("reservations cannot be looked at: %s", error)
 
 
-def trials_at_once(scale: Scale, cluster: Capacity) -> int:
+def trials_at_once(scale: ScaleConfig, cluster: Capacity) -> int:
     """Counts the trials for whose workers, and readers on CPUs, the cluster can ever have room; at least 1.
 
     Where its autoscaler knows no limit, or does not tell it, those count that there is room for now.
     """
-    rooms = [_most(cluster, worker_resources(scale)) // scale.most_workers]
+    rooms = [_most(cluster, worker_resources(scale)) // scale.max_workers]
     if not scale.use_gpu:  # readers take CPUs of training; those of GPUs have others, or what workers leave
-        rooms.append(_most(cluster, {"CPU": 1.0}) // (scale.most_workers * scale.cpus_per_worker + scale.data_cpus))
+        rooms.append(_most(cluster, {"CPU": 1.0}) // (scale.max_workers * scale.cpus_per_worker + scale.data_cpus))
     return max(1, min(rooms))
 
 

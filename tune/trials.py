@@ -24,7 +24,7 @@ from mulan.recipes.registry import load_recipe
 from mulan.runs.lease import Fence
 from mulan.runs.run import Run
 from mulan.storage.errors import StorageError
-from mulan.training.validation import headline
+from mulan.training.validation import selection_metric
 from tune.planned import Trial, runs_uri
 from tune.room import beside_this_process, given_back
 from tune.space import settings
@@ -68,7 +68,7 @@ FAULT = "fault"
 def metric(recipe: Recipe) -> str:
     """What trials are compared by: a score of the validation, since losses at different temperatures or weights cannot
     be compared."""
-    return f"validation_{headline(recipe)[0]}"
+    return f"validation_{selection_metric(recipe)[0]}"
 
 
 def trial(config: dict[str, Any], *, base: Recipe, runs_uri: str, readers: list["ObjectRef[MicroBatchReader]"]) -> None:
@@ -98,7 +98,11 @@ class Watch(Callback):
 
     def __init__(self, recipe: Recipe, trials: Sequence[Trial], fence: Fence) -> None:
         """``fence``: of the sweep, which another driver may have taken over."""
-        self._score, self._heading, self._losses = metric(recipe), headline(recipe)[1], recipe.scale.max_failures
+        self._score, self._heading, self._losses = (
+            metric(recipe),
+            selection_metric(recipe)[1],
+            recipe.scale.max_failures,
+        )
         self._fence = fence
         self._trials = {one.run.name: one for one in trials}
         self._steps: dict[str, int] = {}

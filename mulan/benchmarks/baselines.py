@@ -7,7 +7,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mulan.config.recipe import Recipe
 from mulan.data.batch import Batch
-from mulan.distributed.collectives import gather_with_gradient, sum_over_workers, world
+from mulan.distributed.collectives import all_gather_with_grad, all_reduce_sum, rank_and_world_size
 from mulan.model.device_batch import DeviceBatch, to_device
 from mulan.objectives.objective import weighted_sum
 from mulan.objectives.semisupcon import Labels, semisupcon_loss
@@ -21,7 +21,7 @@ def untiled_loss(audio: torch.Tensor, text: torch.Tensor, temperature: torch.Ten
 
     Each process holds two matrices of B / W by B, and what autograd keeps of them.
     """
-    rank, workers = world()
+    rank, workers = rank_and_world_size()
     own = torch.arange(len(audio), device=audio.device)
 
     def log_sum_of_negatives(anchors: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
@@ -29,11 +29,11 @@ def untiled_loss(audio: torch.Tensor, text: torch.Tensor, temperature: torch.Ten
         partners = (own, own + rank * len(own))
         return similarity.index_put(partners, similarity.new_tensor(-torch.inf)).logsumexp(dim=1)
 
-    row = log_sum_of_negatives(audio, gather_with_gradient(text))
-    column = log_sum_of_negatives(text, gather_with_gradient(audio))
+    row = log_sum_of_negatives(audio, all_gather_with_grad(text))
+    column = log_sum_of_negatives(text, all_gather_with_grad(audio))
     losses = torch.logaddexp(row, column) - (audio * text).sum(dim=1) / temperature
     mine = losses.sum() / (len(audio) * workers)
-    return mine + (sum_over_workers(mine) - mine.detach())
+    return mine + (all_reduce_sum(mine) - mine.detach())
 
 
 class BareLoop:
@@ -49,15 +49,15 @@ class BareLoop:
         self._adam = adam(model, recipe.optim)
         # data parallelism takes the mean of the workers' gradients; a loss over all of their pairs needs the sum
         weights = recipe.loss.weights
-        self._scale = world()[1] if weights.contrastive or weights.semisupcon else 1
-        self._module = DistributedDataParallel(model) if world()[1] > 1 else model
+        self._scale = rank_and_world_size()[1] if weights.contrastive or weights.semisupcon else 1
+        self._module = DistributedDataParallel(model) if rank_and_world_size()[1] > 1 else model
 
     def __call__(self, batches: list[Batch]) -> float:
         for batch in batches:
             on_device = to_device(batch, self._device, text_groups=self._recipe.text_tower.length_groups)
             loss = self._loss(on_device)
             torch.autograd.backward(loss * self._scale / len(batches))
-        torch.nn.utils.clip_grad_norm_(self._module.parameters(), self._recipe.optim.max_gradient_norm)
+        torch.nn.utils.clip_grad_norm_(self._module.parameters(), self._recipe.optim.max_grad_norm)
         self._adam.step()
         self._adam.zero_grad()
         return float(loss.detach())

@@ -16,13 +16,13 @@ from mulan.benchmarks.worker_group import Reading, read_in_workers
 from mulan.config.recipe import Recipe, recipe_from_toml
 from mulan.data.freed_memory import keep_freed_memory
 from mulan.distributed.batch_norm import RunningStatistics
-from mulan.distributed.collectives import gather_objects, world
+from mulan.distributed.collectives import all_gather_objects, rank_and_world_size
 from mulan.model.build import Model
 from mulan.runs.checkpoint import read_newest, write_checkpoint
 from mulan.runs.checkpoint_list import checkpoints
 from mulan.training.engines.base import CheckpointedEngine
 from mulan.training.state import Checkpoint, Progress, weights
-from mulan.training.step import training_step
+from mulan.training.step import train_step
 
 TOKENS = 8
 
@@ -47,17 +47,17 @@ def read(request: Request) -> list[Reading]:
 def _save(request: Request, device: torch.device) -> Reading:
     """``gather_s`` while training stands still and ``write_s`` beside it, the extra memory of each, and ``size_mb``."""
     keep_freed_memory()
-    recipe, (rank, _) = recipe_from_toml(request.recipe_toml, name="benchmark"), world()
+    recipe, (rank, _) = recipe_from_toml(request.recipe_toml, name="benchmark"), rank_and_world_size()
     engine = _engine(recipe, model_to_measure(recipe), device)
-    places = range(rank * engine.share, (rank + 1) * engine.share)
+    places = range(rank * engine.micro_batches_per_worker, (rank + 1) * engine.micro_batches_per_worker)
     batches = [drawn_batch(recipe, step=0, micro_batch=place, tokens=TOKENS) for place in places]
-    training_step(engine, batches, RunningStatistics(engine.module), recipe)  # moments are made by a step
+    train_step(engine, batches, RunningStatistics(engine.module), recipe)  # moments are made by a step
     state: dict[str, torch.Tensor] = {}
     found = _measured("gather", lambda: state.update(engine.state(kept=rank == 0)))
     if rank == 0:
         found |= _measured("write", lambda: write_checkpoint(request.run_uri, state, Progress(steps_done=1)))
         found["size_mb"] = sum(about["bytes"] for about in checkpoints(request.run_uri)[0].files.values()) / 1e6
-    gather_objects(rank)  # nobody leaves before all are done
+    all_gather_objects(rank)  # nobody leaves before all are done
     return found
 
 
@@ -74,7 +74,7 @@ def _restore(request: Request, device: torch.device) -> Reading:
     engines: list[CheckpointedEngine] = []
 
     def restore() -> None:
-        gather_objects(None)
+        all_gather_objects(None)
         begun = time.perf_counter()
         checkpoint = _newest(request)
         was_read = time.perf_counter()
@@ -107,7 +107,7 @@ def _engine(recipe: Recipe, model: Model, device: torch.device) -> CheckpointedE
 
 
 def _newest(request: Request) -> Checkpoint:
-    found = read_newest(request.run_uri, passed_over=lambda _: None)
+    found = read_newest(request.run_uri, on_corrupt=lambda _: None)
     assert found is not None, f"no checkpoint in {request.run_uri}"
     return found
 

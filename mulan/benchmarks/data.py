@@ -12,7 +12,7 @@ from mulan.benchmarks.data_process import ALONE, LOADERS, Job, Reading
 from mulan.benchmarks.measure import Figure, in_fresh_process, interleaved, ratios
 from mulan.benchmarks.results import Goal, Report, Row
 from mulan.config.recipe import Recipe
-from mulan.config.sections import Scale, Train
+from mulan.config.sections import ScaleConfig, TrainConfig
 from mulan.data.groups import group_size
 from mulan.data.reader import MicroBatchReader
 from mulan.recipes.registry import demo
@@ -98,7 +98,7 @@ def _recipe(uri: str, pairs: int, seconds: float) -> Recipe:
     whole = demo()
     data = whole.data.model_copy(update={"uri": uri, "window_s": seconds})
     batch = whole.batch.model_copy(update={"micro_batches": 1, "pairs_per_micro_batch": pairs})
-    return whole.model_copy(update={"data": data, "batch": batch, "train": Train(), "scale": Scale()})
+    return whole.model_copy(update={"data": data, "batch": batch, "train": TrainConfig(), "scale": ScaleConfig()})
 
 
 def _readings(
@@ -106,7 +106,7 @@ def _readings(
 ) -> dict[str, list[Reading]]:
     warmup = _WARMUP_CYCLES * cycle
     steps = warmup + measured + warmup  # as much again, since processes that have no more tasks are gone
-    toml = recipe.model_copy(update={"train": Train(steps=steps)}).to_toml()
+    toml = recipe.model_copy(update={"train": TrainConfig(steps=steps)}).to_toml()
     readings: dict[str, list[Reading]] = {}
 
     def candidate(name: str) -> Callable[[], float]:

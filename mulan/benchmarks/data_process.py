@@ -25,7 +25,7 @@ from mulan.benchmarks.data_streams import (
     webdataset,
 )
 from mulan.config.recipe import Recipe, recipe_from_toml
-from mulan.config.sections import Scale
+from mulan.config.sections import ScaleConfig
 from mulan.data.audio.windows import decode_window
 from mulan.data.corpus.records import read_record
 from mulan.data.reader import MicroBatchReader
@@ -78,7 +78,7 @@ def read(job: Job) -> Reading:
     if job.candidate in ALONE:
         return _alone(job, recipe, reader)
     if job.candidate == "Ray Data":
-        connect(Scale(data_cpus=job.processes))
+        connect(ScaleConfig(data_cpus=job.processes))
     try:
         begun = time.perf_counter()
         return _taken(job, recipe, reader, LOADERS[job.candidate](recipe, reader, job.processes), begun)

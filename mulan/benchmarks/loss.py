@@ -22,7 +22,7 @@ from mulan.benchmarks.baselines import untiled_loss
 from mulan.benchmarks.measure import Figure, in_fresh_process, interleaved, ratios
 from mulan.benchmarks.memory import extra_memory_mb, free_memory_mb
 from mulan.benchmarks.results import Goal, Report, Row
-from mulan.distributed.collectives import sum_over_workers, world
+from mulan.distributed.collectives import all_reduce_sum, rank_and_world_size
 from mulan.objectives.contrastive import contrastive_loss
 
 DIM = 128
@@ -193,7 +193,7 @@ def _difference(request: Request) -> dict[str, list[float]]:
 
 def relative_difference(ours: Rows, reference: Rows) -> float:
     """Returns the largest relative difference of gradients, by their norms; the reference's temperature is summed."""
-    reference = reference._replace(temperature=sum_over_workers(reference.temperature))
+    reference = reference._replace(temperature=all_reduce_sum(reference.temperature))
     return max(((a - b).norm() / b.norm()).item() for a, b in zip(ours, reference, strict=True))
 
 
@@ -207,7 +207,7 @@ def gradients(loss: Loss, rows: Rows) -> Rows:
 
 def _timed(run: Callable[[], object], device: str) -> float:
     """Seconds that ``run`` takes, on the GPU's own clock where there is one; all processes begin together."""
-    if world()[1] > 1:
+    if rank_and_world_size()[1] > 1:
         dist.barrier()
     if device == "cpu":
         start = time.perf_counter()
@@ -223,7 +223,7 @@ def _timed(run: Callable[[], object], device: str) -> float:
 
 def unit_rows(pairs: int, device: str) -> Rows:
     """This process's part of a batch of which partners are alike, as in the course of training."""
-    rank, workers = world()
+    rank, workers = rank_and_world_size()
     generator = torch.Generator().manual_seed(rank)
     noise = torch.randn(2, pairs // workers, DIM, generator=generator)
     audio, text = torch.nn.functional.normalize(noise + noise[:1], dim=-1).to(device).unbind()
@@ -240,7 +240,7 @@ def _has_open_clip() -> bool:
 
 def _open_clip() -> Loss:
     """Its form for many processes: each computes its own rows and columns, with gradient through the gathering."""
-    rank, workers = world()
+    rank, workers = rank_and_world_size()
     loss = importlib.import_module("open_clip.loss").ClipLoss(
         local_loss=True, gather_with_grad=True, rank=rank, world_size=workers
     )

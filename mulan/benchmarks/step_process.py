@@ -21,10 +21,10 @@ from mulan.data.batch import Batch
 from mulan.data.freed_memory import keep_freed_memory
 from mulan.data.schedule import Item, Phase
 from mulan.distributed.batch_norm import RunningStatistics
-from mulan.distributed.collectives import sum_over_workers, world
+from mulan.distributed.collectives import all_reduce_sum, rank_and_world_size
 from mulan.training.deterministic import deterministic_kernels
 from mulan.training.engines.torch import TorchEngine
-from mulan.training.step import training_step
+from mulan.training.step import train_step
 from mulan.training.worker import compile_towers
 
 PRELOADED_STEPS = 4
@@ -95,20 +95,20 @@ def step_on(recipe: Recipe, job: Job, device: torch.device) -> Callable[[list[Ba
     if job.engine == "torch":
         engine: Any = TorchEngine(model, recipe, device=device)
     else:  # DeepSpeed may not be installed, and chooses its accelerator when imported
-        from mulan.training.engines.exact import engine_of
+        from mulan.training.engines.exact import build_engine
 
-        engine = engine_of(model, recipe, device=device)
+        engine = build_engine(model, recipe, device=device)
     statistics = RunningStatistics(engine.module)
 
     def step(batches: list[Batch]) -> float:
-        return training_step(engine, batches, statistics, recipe)["loss"]
+        return train_step(engine, batches, statistics, recipe)["loss"]
 
     return step
 
 
 def preloaded(recipe: Recipe, job: Job) -> list[list[Batch]]:
     """Returns this worker's micro-batches of a few steps."""
-    rank, workers = world()
+    rank, workers = rank_and_world_size()
     share = recipe.batch.micro_batches // workers
     places = [(step, rank * share + number) for step in range(PRELOADED_STEPS) for number in range(share)]
     if job.corpus:  # its decoders may not be installed where batches are drawn
@@ -123,7 +123,7 @@ def preloaded(recipe: Recipe, job: Job) -> list[list[Batch]]:
 
 def wait(device: torch.device) -> None:
     """Waits until all workers have done what they were given."""
-    sum_over_workers(torch.zeros(1, device=device))
+    all_reduce_sum(torch.zeros(1, device=device))
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

@@ -77,7 +77,7 @@ def bench_step(
     if recipe.scale.use_gpu:
         share = rows[-1].figures["share of peak arithmetic"].median
         goals.append(Goal("share of the chip's peak arithmetic", share, GOAL_SHARE_OF_PEAK, at_most=False))
-    remarks = [_REMARK_ON_SHARE] if recipe.batch.micro_batches > recipe.scale.most_workers else []
+    remarks = [_REMARK_ON_SHARE] if recipe.batch.micro_batches > recipe.scale.max_workers else []
     return Report("step", step_settings(recipe, steps=steps), rows, goals, remarks)
 
 
@@ -90,7 +90,7 @@ def step_settings(recipe: Recipe, *, steps: int) -> dict[str, Any]:
     return {
         "pairs": recipe.batch.pairs,
         "micro-batches": recipe.batch.micro_batches,
-        "workers": recipe.scale.most_workers,
+        "workers": recipe.scale.max_workers,
         "precision": recipe.train.precision,
         "zero stage": recipe.train.zero_stage,
         "batches": "of the corpus" if recipe.data.uri else "of noise",
@@ -113,7 +113,7 @@ def _row(name: str, times: dict[str, Figure], peaks: dict[str, list[float]], rec
     if name in peaks:
         figures["peak memory of a worker"] = Figure(tuple(peaks[name]), "GiB")
     if recipe.scale.use_gpu:
-        peak = _peak_flops() * recipe.scale.most_workers
+        peak = _peak_flops() * recipe.scale.max_workers
         work = 3 * flops_of_a_pair(recipe) * pairs  # backward is twice the forward; the second forward is our own cost
         figures["share of peak arithmetic"] = Figure(tuple(work / seconds / peak for seconds in times[name].values), "")
     return Row(name, figures, _REMARKS[name])

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch.multiprocessing import get_context
 from torch.multiprocessing.spawn import start_processes
 
-from mulan.config.sections import Scale
+from mulan.config.sections import ScaleConfig
 
 _START_METHOD = "forkserver"
 """Its processes end without Python's teardown. Spawned ones, in which DeepSpeed keeps the process group alive, now and
@@ -19,14 +19,14 @@ then abort in theirs: a thread of gloo lets go of its last tensor and asks for a
 Reading = dict[str, float]
 
 
-def read_in_workers(read: Callable[..., Reading], scale: Scale, *arguments: Any) -> list[Reading]:
+def read_in_workers(read: Callable[..., Reading], scale: ScaleConfig, *arguments: Any) -> list[Reading]:
     """Calls ``read(*arguments, device)`` in the most workers of the scale: processes of gloo, or of NCCL with a GPU
     each. Their results in rank order.
 
     Args:
         read: importable.
     """
-    workers = scale.most_workers
+    workers = scale.max_workers
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -39,9 +39,9 @@ def read_in_workers(read: Callable[..., Reading], scale: Scale, *arguments: Any)
 
 
 def _worker(
-    rank: int, scale: Scale, port: int, read: Callable[..., Reading], arguments: tuple[Any, ...], results: Any
+    rank: int, scale: ScaleConfig, port: int, read: Callable[..., Reading], arguments: tuple[Any, ...], results: Any
 ) -> None:
-    workers = scale.most_workers
+    workers = scale.max_workers
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(workers)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TOKENIZERS_PARALLELISM": "false"}
     if not scale.use_gpu:

@@ -3,20 +3,30 @@
 from collections.abc import Iterator
 
 from mulan.config.audio import (
-    AstTower,
-    AudioTower,
-    FrontEnd,
-    MelFrontEnd,
-    MusicnnTower,
-    SampleCnnTower,
-    WaveformFrontEnd,
+    AstTowerConfig,
+    AudioTowerConfig,
+    FrontEndConfig,
+    MelFrontEndConfig,
+    MusicnnTowerConfig,
+    SampleCnnTowerConfig,
+    WaveformFrontEndConfig,
 )
-from mulan.config.sections import Batch, Data, LossWeights, Mulap, Scale, TextTower, Train
+from mulan.config.sections import (
+    BatchConfig,
+    DataConfig,
+    LossWeightsConfig,
+    MulapConfig,
+    ScaleConfig,
+    TextTowerConfig,
+    TrainConfig,
+)
 
-_LEAST_FRAMES = 16
+_MIN_FRAMES = 16
 
 
-def term_faults(weights: LossWeights, mulap: Mulap, data: Data, text_tower: TextTower) -> Iterator[str]:
+def term_faults(
+    weights: LossWeightsConfig, mulap: MulapConfig, data: DataConfig, text_tower: TextTowerConfig
+) -> Iterator[str]:
     """Terms that no one model has, and what MuLaP's need."""
     families = {
         "contrastive": weights.contrastive > 0 or weights.semisupcon > 0,
@@ -50,9 +60,9 @@ def term_faults(weights: LossWeights, mulap: Mulap, data: Data, text_tower: Text
             )
 
 
-def sharing_faults(batch: Batch, train: Train, scale: Scale) -> Iterator[str]:
+def sharing_faults(batch: BatchConfig, train: TrainConfig, scale: ScaleConfig) -> Iterator[str]:
     """Work that the workers cannot share."""
-    allowed = range(scale.least_workers, scale.most_workers + 1)
+    allowed = range(scale.min_workers, scale.max_workers + 1)
     sharing = [n for n in allowed if batch.micro_batches % n == 0]
     if not sharing:
         fitting = [str(n) for n in range(1, batch.micro_batches + 1) if batch.micro_batches % n == 0]
@@ -69,29 +79,31 @@ def sharing_faults(batch: Batch, train: Train, scale: Scale) -> Iterator[str]:
         yield "train.compile cannot be used at train.zero_stage = 3, where weights come and go; use stage 1 or 2"
 
 
-def worker_counts(batch: Batch, train: Train, scale: Scale) -> list[int]:
+def worker_counts(batch: BatchConfig, train: TrainConfig, scale: ScaleConfig) -> list[int]:
     """Numbers of workers that a run may have: those of ``scale.workers`` that share all work evenly."""
-    counts = range(scale.least_workers, scale.most_workers + 1)
+    counts = range(scale.min_workers, scale.max_workers + 1)
     return [n for n in counts if batch.micro_batches % n == 0 and train.validation_micro_batches % n == 0]
 
 
-def _shown(scale: Scale) -> str:
+def _shown(scale: ScaleConfig) -> str:
     return str(scale.workers) if isinstance(scale.workers, int) else str(list(scale.workers))
 
 
-def audio_faults(front_end: FrontEnd, tower: AudioTower, *, sample_rate_hz: int, window_s: float) -> Iterator[str]:
+def audio_faults(
+    front_end: FrontEndConfig, tower: AudioTowerConfig, *, sample_rate_hz: int, window_s: float
+) -> Iterator[str]:
     """A front end that does not fit the audio, or a tower that does not fit the front end.
 
     Args:
         window_s: what the encoder takes at a time.
     """
-    if isinstance(front_end, WaveformFrontEnd) != isinstance(tower, SampleCnnTower):
+    if isinstance(front_end, WaveformFrontEndConfig) != isinstance(tower, SampleCnnTowerConfig):
         yield (
             f"audio_tower.family = {tower.family} cannot take what front_end.family = {front_end.family} gives; "
             "samplecnn takes the waveform, all others a spectrogram"
         )
-    elif isinstance(front_end, WaveformFrontEnd):
-        assert isinstance(tower, SampleCnnTower)
+    elif isinstance(front_end, WaveformFrontEndConfig):
+        assert isinstance(tower, SampleCnnTowerConfig)
         needed = 3 ** (len(tower.block_channels) + 1)
         if round(window_s * sample_rate_hz) < needed:
             yield (
@@ -103,29 +115,29 @@ def audio_faults(front_end: FrontEnd, tower: AudioTower, *, sample_rate_hz: int,
 
 
 def _spectrogram_faults(
-    front_end: MelFrontEnd, tower: AudioTower, sample_rate_hz: int, window_s: float
+    front_end: MelFrontEndConfig, tower: AudioTowerConfig, sample_rate_hz: int, window_s: float
 ) -> Iterator[str]:
-    if front_end.mel_high_hz > sample_rate_hz / 2:
+    if front_end.mel_max_hz > sample_rate_hz / 2:
         yield (
-            f"front_end.mel_high_hz = {front_end.mel_high_hz:g} is above half of data.sample_rate_hz = {sample_rate_hz}"
+            f"front_end.mel_max_hz = {front_end.mel_max_hz:g} is above half of data.sample_rate_hz = {sample_rate_hz}"
         )
-    if front_end.mel_low_hz >= front_end.mel_high_hz:
-        yield f"front_end.mel_low_hz = {front_end.mel_low_hz:g} is not below mel_high_hz = {front_end.mel_high_hz:g}"
+    if front_end.mel_min_hz >= front_end.mel_max_hz:
+        yield f"front_end.mel_min_hz = {front_end.mel_min_hz:g} is not below mel_max_hz = {front_end.mel_max_hz:g}"
     for name in ("window_ms", "hop_ms"):
         if round(getattr(front_end, name) * sample_rate_hz / 1000) < 1:
             yield f"front_end.{name} = {getattr(front_end, name):g} is less than a sample"
     frames = max(0.0, (window_s * 1000 - front_end.window_ms) / front_end.hop_ms + 1)
-    if frames < _LEAST_FRAMES:
+    if frames < _MIN_FRAMES:
         yield (
             f"{window_s:g} s (data.window_s or, where MuLaP cuts it, mulap.segment_s) hold {int(frames)} frames of the "
-            f"front end; {_LEAST_FRAMES} are needed"
+            f"front end; {_MIN_FRAMES} are needed"
         )
-    if isinstance(tower, AstTower) and tower.patch_size > min(front_end.mel_channels, frames):
+    if isinstance(tower, AstTowerConfig) and tower.patch_size > min(front_end.mel_channels, frames):
         yield (
             f"audio_tower.patch_size = {tower.patch_size} does not fit {front_end.mel_channels} mel channels "
             f"by {int(frames)} frames"
         )
-    if isinstance(tower, MusicnnTower):
+    if isinstance(tower, MusicnnTowerConfig):
         for height in tower.vertical_heights:
             if int(height * front_end.mel_channels) < 1:
                 yield f"audio_tower.vertical_heights: {height:g} of {front_end.mel_channels} mel channels is none"

@@ -9,7 +9,7 @@ import tomli_w
 from pydantic import BaseModel, ValidationError, model_validator
 
 from mulan.config import audio, sections
-from mulan.config.base import Count, Section
+from mulan.config.base import PositiveInt, Section
 from mulan.config.checks import audio_faults, sharing_faults, term_faults
 from mulan.config.errors import RecipeError
 
@@ -18,21 +18,21 @@ class Recipe(Section):
     """Everything that determines a run's result, and nothing else (but ``scale``, which determines its speed, and
     ``health``, which determines whether it stops)."""
 
-    data: sections.Data = sections.Data()
-    front_end: audio.FrontEnd = audio.VggishFrontEnd()
-    audio_tower: audio.AudioTower = audio.ResNetTower()
-    text_tower: sections.TextTower = sections.TextTower()
-    embedding_dim: Count = 128
+    data: sections.DataConfig = sections.DataConfig()
+    front_end: audio.FrontEndConfig = audio.VggishFrontEndConfig()
+    audio_tower: audio.AudioTowerConfig = audio.ResNetTowerConfig()
+    text_tower: sections.TextTowerConfig = sections.TextTowerConfig()
+    embedding_dim: PositiveInt = 128
     """Dimension of the joint space (MuLan §3.1: 128)."""
-    loss: sections.Loss = sections.Loss()
-    tagging: sections.Tagging = sections.Tagging()
-    semisupcon: sections.SemiSupCon = sections.SemiSupCon()
-    mulap: sections.Mulap = sections.Mulap()
-    batch: sections.Batch = sections.Batch()
-    optim: sections.Optim = sections.Optim()
-    train: sections.Train = sections.Train()
-    health: sections.Health = sections.Health()
-    scale: sections.Scale = sections.Scale()
+    loss: sections.LossConfig = sections.LossConfig()
+    tagging: sections.TaggingConfig = sections.TaggingConfig()
+    semisupcon: sections.SemiSupConConfig = sections.SemiSupConConfig()
+    mulap: sections.MulapConfig = sections.MulapConfig()
+    batch: sections.BatchConfig = sections.BatchConfig()
+    optim: sections.OptimConfig = sections.OptimConfig()
+    train: sections.TrainConfig = sections.TrainConfig()
+    health: sections.HealthConfig = sections.HealthConfig()
+    scale: sections.ScaleConfig = sections.ScaleConfig()
 
     @model_validator(mode="after")
     def _sections_agree(self) -> "Recipe":
@@ -69,16 +69,16 @@ class Recipe(Section):
 
 _FAMILIES: dict[str, tuple[type[BaseModel], ...]] = {
     "audio_tower": (
-        audio.ResNetTower,
-        audio.AstTower,
-        audio.MusicnnTower,
-        audio.SampleCnnTower,
+        audio.ResNetTowerConfig,
+        audio.AstTowerConfig,
+        audio.MusicnnTowerConfig,
+        audio.SampleCnnTowerConfig,
     ),
     "front_end": (
-        audio.VggishFrontEnd,
-        audio.KaldiFrontEnd,
-        audio.DecibelFrontEnd,
-        audio.WaveformFrontEnd,
+        audio.VggishFrontEndConfig,
+        audio.KaldiFrontEndConfig,
+        audio.DecibelFrontEndConfig,
+        audio.WaveformFrontEndConfig,
     ),
 }
 """Sections of several families, each with fields of its own."""

@@ -38,7 +38,7 @@ class Masks:
 
 
 @dataclass(frozen=True)
-class Replaced:
+class SkippedRecording:
     """A recording that could not be used, and why."""
 
     recording_id: str
@@ -69,7 +69,7 @@ class Batch:
     attention_mask: np.ndarray
     tags: np.ndarray
     recording_id: tuple[str, ...]
-    replaced: tuple[Replaced, ...]
+    replaced: tuple[SkippedRecording, ...]
     masks: Masks | None = None
 
     def __post_init__(self) -> None:
@@ -113,7 +113,7 @@ class Batch:
             attention_mask[:, :kept],
             np.asarray(columns["tags"][0]),
             tuple(about["recording_id"]),
-            tuple(Replaced(*fields) for fields in about["replaced"]),
+            tuple(SkippedRecording(*fields) for fields in about["replaced"]),
             _masks(columns, kept),
         )
 

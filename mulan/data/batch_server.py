@@ -125,7 +125,7 @@ class BatchServer:
     ) -> None:
         try:
             for segment in segments(len(groups), self._segment_groups):
-                blocks = execute(groups, segment, reader, server, cpus=self._most_cpus(), label_selector=self._labels)
+                blocks = execute(groups, segment, reader, server, cpus=self._max_cpus(), label_selector=self._labels)
                 # the rest of the last execution may wait in it
                 hurry_from = segment.stop - 1 if segment.stop < len(groups) else len(groups)
                 for number, block in zip(segment, blocks, strict=True):
@@ -137,7 +137,7 @@ class BatchServer:
                     self._fault = f"{type(error).__name__}: {error}"
                     self._changed.notify_all()
 
-    def _most_cpus(self) -> int:
+    def _max_cpus(self) -> int:
         """What Ray Data may use, and so ask the autoscaler for, which would bring nothing if that were too much."""
         room = self._room_ever()
         return self._cpus if room is None else max(1, min(self._cpus, room))
@@ -278,7 +278,7 @@ def start_batch_server(
     cpus: int,
     room_ever: Callable[[], int | None],
     label_selector: Mapping[str, str],
-    most_workers: int,
+    max_workers: int,
     segment_groups: int,
 ) -> Any:
     """Starts the server of a run beside this process, and returns its handle. It ends with this process.
@@ -287,14 +287,14 @@ def start_batch_server(
         cpus: most CPUs that read at a time.
         room_ever: how many there can ever be; None where no limit is known.
         label_selector: labels of the nodes that may read; none for any.
-        most_workers: training workers that it may have to serve.
+        max_workers: training workers that it may have to serve.
         segment_groups: groups of the first execution of Ray Data; see :mod:`mulan.data.pipeline`.
     """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     options = ray.remote(BatchServer).options(
         num_cpus=0,
         max_restarts=-1,
-        max_concurrency=4 * most_workers + 16,  # calls that wait, and those of readers in between
+        max_concurrency=4 * max_workers + 16,  # calls that wait, and those of readers in between
         scheduling_strategy=here,
     )
     return options.remote(cpus, room_ever, dict(label_selector), segment_groups)

@@ -7,11 +7,11 @@ from typing import Literal
 
 from mulan.config.errors import MulanError
 
-MOST_FAULTS = 20
+MAX_FAULTS = 20
 """Named in a message; of more, the number is told."""
 
-_LONGEST_DETAIL = 500
-_LONGEST_FAULT = 1000
+_MAX_DETAIL = 500
+_MAX_FAULT = 1000
 """In characters: names in tars and decoders' messages may have any length."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -20,7 +20,7 @@ OnError = Literal["raise", "skip"]
 """What becomes of work on many when some of them cannot be used: it is refused, or done for the rest."""
 
 
-def one_line(text: str, longest: int = _LONGEST_DETAIL) -> str:
+def one_line(text: str, longest: int = _MAX_DETAIL) -> str:
     """A text as one line of valid Unicode that can be written anywhere, of the first ``longest`` characters."""
     line = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", " ".join(text[:longest].split()))
     return line.encode(errors="backslashreplace").decode()
@@ -29,13 +29,13 @@ def one_line(text: str, longest: int = _LONGEST_DETAIL) -> str:
 class CorpusError(MulanError, ValueError):
     """A corpus (index, shards or their location) that cannot be used.
 
-    Lists every fault found, one a line: the first :data:`MOST_FAULTS` (``faults``), and how many there are in all
+    Lists every fault found, one a line: the first :data:`MAX_FAULTS` (``faults``), and how many there are in all
     (``count``; by default as many as are given).
     """
 
     def __init__(self, uri: str, faults: Sequence[str], count: int | None = None) -> None:
         self.uri = uri
-        self.faults = tuple(one_line(fault, _LONGEST_FAULT) for fault in faults[:MOST_FAULTS])
+        self.faults = tuple(one_line(fault, _MAX_FAULT) for fault in faults[:MAX_FAULTS])
         self.count = len(faults) if count is None else count
         named = f"corpus {one_line(uri)}"
         if self.count == 1:
@@ -83,7 +83,7 @@ class Skipped:
     """One line that says more."""
 
     def __str__(self) -> str:
-        return one_line(f"{self.name}: {self.reason}: {self.detail}", _LONGEST_FAULT)
+        return one_line(f"{self.name}: {self.reason}: {self.detail}", _MAX_FAULT)
 
 
 class Rejected:
@@ -115,7 +115,7 @@ class Rejected:
             shard: URI of the tar that holds what is named.
         """
         self._count += 1
-        if len(self._faults) < MOST_FAULTS:
+        if len(self._faults) < MAX_FAULTS:
             short = name if len(name) <= 200 else f"{name[:200]}..."
             self._faults.append(": ".join(part for part in (shard, short, str(error)) if part))
         if self._on_error == "skip":
@@ -147,5 +147,5 @@ class ReadingFailed(MulanError):
         self.exit_code = exit_code
 
 
-class TooManyBadRecordings(MulanError):
-    """More recordings had to be replaced than ``data.max_bad_share`` allows."""
+class TooManySkippedRecordings(MulanError):
+    """More recordings had to be replaced than ``data.max_skipped_share`` allows."""

@@ -6,12 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mulan.config.sections import SemiSupCon, Tagging
+from mulan.config.sections import SemiSupConConfig, TaggingConfig
 from mulan.data.corpus.index import Corpus
 from mulan.data.plan import PlanError
 
 
-def class_names(corpus: Corpus, tagging: Tagging) -> tuple[str, ...]:
+def class_names(corpus: Corpus, tagging: TaggingConfig) -> tuple[str, ...]:
     """The corpus's tags that begin with the prefix, in alphabetical order; of all splits, so that they share classes.
 
     Raises:
@@ -39,7 +39,7 @@ def multi_hot(corpus: Corpus, rows: Sequence[int], classes: Sequence[str]) -> np
     return matrix
 
 
-def label_names(corpus: Corpus, section: SemiSupCon) -> tuple[str, ...]:
+def label_names(corpus: Corpus, section: SemiSupConConfig) -> tuple[str, ...]:
     """The corpus's labels, of all splits, in alphabetical order."""
     tags = pc.unique(corpus.table["tags"].combine_chunks().flatten())
     names: list[str] = pc.filter(tags, pc.starts_with(tags, section.tag_prefix)).to_pylist() if len(tags) else []

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mulan.config.recipe import Recipe
-from mulan.config.sections import LossWeights, Mulap
+from mulan.config.sections import LossWeightsConfig, MulapConfig
 from mulan.data.batch import NOT_PREDICTED, Masks
 from mulan.data.plan import Plan
 from mulan.data.text import Vocabulary, load_vocabulary
@@ -19,8 +19,8 @@ _MASKED, _RANDOM = 0.8, 0.9
 class Masking:
     """Masks for the terms that have a weight; a term without one costs no draw."""
 
-    section: Mulap
-    weights: LossWeights
+    section: MulapConfig
+    weights: LossWeightsConfig
     segments: int
     """Of each window."""
     vocabulary: Vocabulary

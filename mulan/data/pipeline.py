@@ -24,7 +24,7 @@ SEGMENT_GROUPS = 256
 """Groups of the first execution of Ray Data, which makes all of its tasks before the first one runs, 1,000 a second:
 the start of a run must not take longer the longer the run. Later ones are longer: between two, readers rest."""
 
-LONGEST_SEGMENT_GROUPS = 2**13
+MAX_SEGMENT_GROUPS = 2**13
 
 READERS_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 """A reader has one CPU. Processes with an environment of their own are not used again for training, either."""
@@ -56,7 +56,7 @@ def segments(groups: int, first_groups: int = SEGMENT_GROUPS) -> list[range]:
     longest = first_groups
     while (first := found[-1].stop if found else 0) < groups:
         found.append(range(first, min(first + longest, groups)))
-        longest = min(2 * longest, LONGEST_SEGMENT_GROUPS)
+        longest = min(2 * longest, MAX_SEGMENT_GROUPS)
     return found
 
 
@@ -114,7 +114,7 @@ class _Tasks(Datasource):
 
 def _read_group(work: list["ray.ObjectRef[Any]"], number: int) -> list[Any]:
     groups, reader, server = _work(work[0])
-    give_way()
+    lower_priority()
     if not server.begins(number):
         return [BlockAccessor.batch_to_block({"unwanted": [True]})]
     group = make_group(reader, groups.items(number))
@@ -151,7 +151,7 @@ class PauseBetweenSteps(AtEachStep):
         time.sleep(_PAUSE_S)
 
 
-def give_way() -> None:
+def lower_priority() -> None:
     """Puts this thread behind training workers on the same cores, at the nice value that Ray gives its own.
 
     Linux keeps the value for each thread; an actor is made in one and called in another.

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mulan.config.errors import MulanError
-from mulan.config.sections import Batch
+from mulan.config.sections import BatchConfig
 from mulan.data.randomness import Permutation, permute, uniforms
-from mulan.data.streams import Mix, Stream
+from mulan.data.streams import Stream, StreamMixture
 
 
 class PlanError(MulanError, ValueError):
@@ -40,7 +40,7 @@ class Plan:
     the same number of pairs of each stream every time (MuLan §3.4), dealt over the micro-batches at random.
     """
 
-    def __init__(self, mix: Mix, *, batch: Batch, seed: int, split: str) -> None:
+    def __init__(self, mix: StreamMixture, *, batch: BatchConfig, seed: int, split: str) -> None:
         """
         Args:
             split: keeps the draws of different splits apart; also for messages.
@@ -111,7 +111,7 @@ class Plan:
         return permute(orders, which, within)
 
 
-def _faults(mix: Mix, pairs: Mapping[Stream, int], batch: Batch, split: str) -> Iterator[str]:
+def _faults(mix: StreamMixture, pairs: Mapping[Stream, int], batch: BatchConfig, split: str) -> Iterator[str]:
     """What a stream with a share lacks, each with its remedy; once for a source of which there is nothing at all."""
     told: set[str] = set()
     for stream, share in mix.shares.items():
@@ -122,7 +122,7 @@ def _faults(mix: Mix, pairs: Mapping[Stream, int], batch: Batch, split: str) -> 
             told.add(fault)
 
 
-def _fault(mix: Mix, pairs: Mapping[Stream, int], stream: Stream, batch: Batch, split: str) -> str:
+def _fault(mix: StreamMixture, pairs: Mapping[Stream, int], stream: Stream, batch: BatchConfig, split: str) -> str:
     source, labelled = stream
     other = None if labelled is None else Stream(source, not labelled)
     if len(mix.rows[stream]):

@@ -18,7 +18,7 @@ from mulan.data.batch import Batch
 from mulan.data.batch_server import Answer, start_batch_server
 from mulan.data.freed_memory import keep_freed_memory
 from mulan.data.groups import Groups, batches, group_size, make_group
-from mulan.data.pipeline import READERS_ENVIRONMENT, SEGMENT_GROUPS, columns, give_way
+from mulan.data.pipeline import READERS_ENVIRONMENT, SEGMENT_GROUPS, columns, lower_priority
 from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Item, Schedule
 
@@ -87,7 +87,7 @@ def start_source(
     cpus: int,
     room_ever: Callable[[], int | None] = _unlimited,
     label_selector: Mapping[str, str] | None = None,
-    most_workers: int = 1,
+    max_workers: int = 1,
     limit_s: float = math.inf,
     segment_groups: int = SEGMENT_GROUPS,
 ) -> Source:
@@ -99,7 +99,7 @@ def start_source(
         room_ever: how many there can ever be; None where no limit is known. Called on the server, before each
             execution of Ray Data.
         label_selector: labels of the nodes that may read; any if not given.
-        most_workers: training workers that an attempt may have.
+        max_workers: training workers that an attempt may have.
         limit_s: a worker never waits longer than this, except for its first batches.
         segment_groups: groups of the first execution of Ray Data; see :mod:`mulan.data.pipeline`.
     """
@@ -107,7 +107,7 @@ def start_source(
         cpus=cpus,
         room_ever=room_ever,
         label_selector=label_selector or {},
-        most_workers=most_workers,
+        max_workers=max_workers,
         segment_groups=segment_groups,
     )
     return Source(
@@ -255,7 +255,7 @@ class _OwnReader:
         self._reader: MicroBatchReader = ray.get(reader[0])
 
     def make(self, items: list[Item]) -> dict[str, Any]:
-        give_way()
+        lower_priority()
         return make_group(self._reader, items)
 
 

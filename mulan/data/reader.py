@@ -6,17 +6,17 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from mulan.config.recipe import Recipe
-from mulan.config.sections import Data
+from mulan.config.sections import DataConfig
 from mulan.data.audio.windows import decode_views
-from mulan.data.batch import Batch, Replaced
+from mulan.data.batch import Batch, SkippedRecording
 from mulan.data.corpus.index import Corpus
 from mulan.data.corpus.records import parse_read
-from mulan.data.errors import BadRecording, TooManyBadRecordings
+from mulan.data.errors import BadRecording, TooManySkippedRecordings
 from mulan.data.labels import class_names, label_names, multi_hot
 from mulan.data.masking import Masking
 from mulan.data.plan import Example, Plan
 from mulan.data.schedule import Item, Phase
-from mulan.data.streams import labels_used, mix
+from mulan.data.streams import build_mixture, labels_used
 from mulan.data.text import load_tokenizer, tokenize
 from mulan.storage import filesystem
 
@@ -30,7 +30,7 @@ class MicroBatchReader:
 
     corpus: Corpus
     plans: dict[Phase, Plan]
-    data: Data
+    data: DataConfig
     tokenizer: Tokenizer | None
     """None where no text is read."""
     classes: tuple[str, ...] = ()
@@ -74,7 +74,7 @@ class MicroBatchReader:
             waveform: int16 of :attr:`waveform_shape`, to be filled and kept by the batch; a new one if not given.
 
         Raises:
-            TooManyBadRecordings: a pair could not be filled.
+            TooManySkippedRecordings: a pair could not be filled.
         """
         # every validation uses the pairs of its plan's step 0, so that its figures can be compared
         step = item.step if item.phase is Phase.TRAIN else 0
@@ -83,7 +83,7 @@ class MicroBatchReader:
         if waveform is None:
             waveform = np.empty(self.waveform_shape, np.int16)
         pairs: dict[int, tuple[Example, str]] = {}
-        replaced: list[Replaced] = []
+        replaced: list[SkippedRecording] = []
         for attempt in range(1, MAX_REPLACEMENTS + 2):
             reads = filesystem.read_ranges(*self.corpus.byte_ranges([example.row for example in wanted.values()]))
             for (position, example), read in zip(wanted.items(), reads, strict=True):
@@ -91,7 +91,7 @@ class MicroBatchReader:
                     pairs[position] = example, self._use(example, read, waveform[position])
                 except BadRecording as error:
                     name = self.corpus.recording_ids([example.row])[0]
-                    replaced.append(Replaced(name, error.reason, error.detail))
+                    replaced.append(SkippedRecording(name, error.reason, error.detail))
             wanted = {
                 position: plan.replacement(step, item.micro_batch, position, example.stream, attempt)
                 for position, example in wanted.items()
@@ -100,7 +100,7 @@ class MicroBatchReader:
             if not wanted:
                 return self._batch(item, step, waveform, [pairs[position] for position in sorted(pairs)], replaced)
         last = replaced[-1]
-        raise TooManyBadRecordings(
+        raise TooManySkippedRecordings(
             f"corpus {self.corpus.uri}: {MAX_REPLACEMENTS} recordings in a row cannot be used; "
             f"the last: {last.recording_id}: {last.reason}: {last.detail}"
         )
@@ -114,7 +114,7 @@ class MicroBatchReader:
             views,
             draw=example.window_draw,
             sample_rate_hz=self.data.sample_rate_hz,
-            least_s=self.data.least_s,
+            min_duration_s=self.data.min_duration_s,
         )
         if not views.any():
             taken_s = len(views) * self.data.window_s
@@ -122,7 +122,12 @@ class MicroBatchReader:
         return texts[int(example.text_draw * len(texts))]
 
     def _batch(
-        self, item: Item, step: int, waveform: np.ndarray, pairs: list[tuple[Example, str]], replaced: list[Replaced]
+        self,
+        item: Item,
+        step: int,
+        waveform: np.ndarray,
+        pairs: list[tuple[Example, str]],
+        replaced: list[SkippedRecording],
     ) -> Batch:
         """``step``: of the plan."""
         examples, texts = zip(*pairs, strict=True)
@@ -169,7 +174,7 @@ def plans(corpus: Corpus, recipe: Recipe) -> dict[Phase, Plan]:
     if recipe.train.validation_micro_batches:
         batches[Phase.VALIDATE] = ("validation", validation)
     return {
-        phase: Plan(mix(corpus, recipe, split), batch=size, seed=seed, split=split)
+        phase: Plan(build_mixture(corpus, recipe, split), batch=size, seed=seed, split=split)
         for phase, (split, size) in batches.items()
     }
 

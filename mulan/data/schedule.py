@@ -5,7 +5,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from mulan.config.errors import MulanError
-from mulan.config.sections import Batch, Train
+from mulan.config.sections import BatchConfig, TrainConfig
 
 
 class Phase(IntEnum):
@@ -35,8 +35,8 @@ class Schedule:
     follow each ``validate_every_steps``-th step, and the last step, shared likewise.
     """
 
-    train: Train
-    batch: Batch
+    train: TrainConfig
+    batch: BatchConfig
     rank: int
     workers: int
     first_step: int = 0
@@ -51,24 +51,24 @@ class Schedule:
             raise ScheduleError(f"{self.workers} workers cannot share {' and '.join(faults)} evenly")
 
     @property
-    def training_share(self) -> int:
+    def train_micro_batches_per_worker(self) -> int:
         """Micro-batches of a step that are this worker's."""
         return self.batch.micro_batches // self.workers
 
     @property
-    def validation_share(self) -> int:
+    def validation_micro_batches_per_worker(self) -> int:
         return self.train.validation_micro_batches // self.workers
 
     def validates_after(self, steps_done: int) -> bool:
         """Whether a validation follows when this many steps are done."""
         every = self.train.validate_every_steps
         regular = every > 0 and steps_done % every == 0
-        return self.validation_share > 0 and (regular or steps_done == self.train.steps)
+        return self.validation_micro_batches_per_worker > 0 and (regular or steps_done == self.train.steps)
 
     def __len__(self) -> int:
         # the last validation is counted apart where no regular one falls on the last step
         every = self.train.validate_every_steps
-        last = 0 if every and self.train.steps % every == 0 else self.validation_share
+        last = 0 if every and self.train.steps % every == 0 else self.validation_micro_batches_per_worker
         return self._items_before(self.train.steps) + last - self._items_before(self.first_step)
 
     def __getitem__(self, number: int) -> Item:
@@ -79,17 +79,19 @@ class Schedule:
         if last_validation >= 0:
             return self._validation(self.train.steps, last_validation)
         every = self.train.validate_every_steps or self.train.steps
-        cycle, place = divmod(number, every * self.training_share + self.validation_share)
-        if place >= every * self.training_share:
-            return self._validation((cycle + 1) * every, place - every * self.training_share)
-        step, micro_batch = divmod(place, self.training_share)
-        return Item(Phase.TRAIN, cycle * every + step, self.rank * self.training_share + micro_batch)
+        cycle, place = divmod(
+            number, every * self.train_micro_batches_per_worker + self.validation_micro_batches_per_worker
+        )
+        if place >= every * self.train_micro_batches_per_worker:
+            return self._validation((cycle + 1) * every, place - every * self.train_micro_batches_per_worker)
+        step, micro_batch = divmod(place, self.train_micro_batches_per_worker)
+        return Item(Phase.TRAIN, cycle * every + step, self.rank * self.train_micro_batches_per_worker + micro_batch)
 
     def _validation(self, steps_done: int, place: int) -> Item:
-        return Item(Phase.VALIDATE, steps_done, self.rank * self.validation_share + place)
+        return Item(Phase.VALIDATE, steps_done, self.rank * self.validation_micro_batches_per_worker + place)
 
     def _items_before(self, step: int) -> int:
         """Items that precede the first micro-batch of a step."""
         every = self.train.validate_every_steps
         validations = step // every if every else 0
-        return step * self.training_share + validations * self.validation_share
+        return step * self.train_micro_batches_per_worker + validations * self.validation_micro_batches_per_worker

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from mulan.config.recipe import Recipe
-from mulan.config.sections import SOURCES, SemiSupCon, Source
+from mulan.config.sections import SOURCES, SemiSupConConfig, Source
 from mulan.data.corpus.index import Corpus
 from mulan.data.randomness import Permutation
 
@@ -31,7 +31,7 @@ class Stream(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Mix:
+class StreamMixture:
     """The streams of one split and what they contribute to every batch."""
 
     rows: Mapping[Stream, np.ndarray]
@@ -40,7 +40,7 @@ class Mix:
     """In any unit; 0 leaves a stream out."""
 
 
-def mix(corpus: Corpus, recipe: Recipe, split: str) -> Mix:
+def build_mixture(corpus: Corpus, recipe: Recipe, split: str) -> StreamMixture:
     """The streams of a recipe: one for each source of texts; where only audio is compared, one of all recordings; and
     with semi-supervised learning, each divided into labelled and unlabelled recordings."""
     weights, ratio = recipe.loss.weights, recipe.data.source_ratio
@@ -51,9 +51,9 @@ def mix(corpus: Corpus, recipe: Recipe, split: str) -> Mix:
         rows, shares = {Stream(None): corpus.rows(split)}, {Stream(None): 1.0}
     share = recipe.semisupcon.labelled_share
     if not weights.semisupcon or share == "as_found" or split != TRAIN:
-        return Mix(rows, shares)
+        return StreamMixture(rows, shares)
     used = labels_used(corpus, recipe.semisupcon, seed=recipe.train.seed)
-    return Mix(
+    return StreamMixture(
         {
             Stream(stream.source, labelled): of_stream[used[of_stream] == labelled]
             for stream, of_stream in rows.items()
@@ -67,7 +67,7 @@ def mix(corpus: Corpus, recipe: Recipe, split: str) -> Mix:
     )
 
 
-def labels_used(corpus: Corpus, section: SemiSupCon, *, seed: int) -> np.ndarray:
+def labels_used(corpus: Corpus, section: SemiSupConConfig, *, seed: int) -> np.ndarray:
     """bool [rows of the index]: training recordings that bear a label which is used.
 
     A smaller share of labels used is a part of a larger one, so that runs with more labels have all that those with

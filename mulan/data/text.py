@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tokenizers import Tokenizer
 
-from mulan.config.sections import TextTower
+from mulan.config.sections import TextTowerConfig
 from mulan.storage.hub import PretrainedError, loading
 from mulan.storage.weights_cache import weights_folder
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-MOST_CHARACTERS = 20_000
+MAX_CHARACTERS = 20_000
 """Read of a text, since a tokenizer reads all of it before it cuts: 512 tokens are some 2,500 characters of English."""
 
 FIT_ENCODERS = (
@@ -27,7 +27,7 @@ FIT_ENCODERS = (
 
 def is_blank(text: str) -> bool:
     """Whether there is nothing to read in a text: it is empty, or all space, control characters and the like."""
-    return not any(char.isprintable() and char not in " \N{REPLACEMENT CHARACTER}" for char in text[:MOST_CHARACTERS])
+    return not any(char.isprintable() and char not in " \N{REPLACEMENT CHARACTER}" for char in text[:MAX_CHARACTERS])
 
 
 def is_unicode(text: str) -> bool:
@@ -39,7 +39,7 @@ def is_unicode(text: str) -> bool:
     return True
 
 
-def load_tokenizer(section: TextTower) -> Tokenizer | None:
+def load_tokenizer(section: TextTowerConfig) -> Tokenizer | None:
     """The text tower's tokenizer, which cuts or null-pads to ``max_tokens``; None where the recipe has no text tower.
 
     It can be pickled: the processes that read need neither the pretrained model's files nor ``transformers``.
@@ -106,7 +106,7 @@ class Vocabulary:
     """Of tokens that are no part of a text: [CLS], [SEP], padding and the like."""
 
 
-def load_vocabulary(section: TextTower) -> Vocabulary:
+def load_vocabulary(section: TextTowerConfig) -> Vocabulary:
     """
     Raises:
         PretrainedError: the text tower's tokenizer cannot be loaded, or has no [MASK].
@@ -126,10 +126,10 @@ def load_vocabulary(section: TextTower) -> Vocabulary:
 def tokenize(texts: list[str], tokenizer: Tokenizer | None) -> tuple[np.ndarray, np.ndarray]:
     """Token ids and attention mask, both int64 [len(texts), max_tokens] (MuLan §3.1); [len(texts), 0] without any.
 
-    Of each text the first :data:`MOST_CHARACTERS` are read; all must be Unicode (:func:`is_unicode`).
+    Of each text the first :data:`MAX_CHARACTERS` are read; all must be Unicode (:func:`is_unicode`).
     """
     if tokenizer is None:
         return np.zeros((len(texts), 0), np.int64), np.zeros((len(texts), 0), np.int64)
-    encoded = tokenizer.encode_batch_fast([text[:MOST_CHARACTERS] for text in texts])
+    encoded = tokenizer.encode_batch_fast([text[:MAX_CHARACTERS] for text in texts])
     token_ids = np.array([text.ids for text in encoded], np.int64)
     return token_ids, np.array([text.attention_mask for text in encoded], np.int64)

@@ -28,9 +28,9 @@ from mulan.storage import filesystem
 from mulan.training.batch_source import consumed_checksum
 from mulan.training.deterministic import deterministic_kernels
 from mulan.training.engines.base import CheckpointedEngine
-from mulan.training.observer import Reports
+from mulan.training.observer import TrainingObserver
 
-COMPARED = ("loss", "gradient_norm")
+COMPARED = ("loss", "grad_norm")
 """Measurements of a step that are held against the run's."""
 
 
@@ -49,7 +49,7 @@ def replay(recipe: Recipe, run: Run, step: int, console: Console) -> None:
     use_gpu = recipe.scale.use_gpu and torch.cuda.is_available()
     make = MicroBatchReader.of(recipe)
     alone = _alone(recipe, steps=step - 1)
-    found = read_newest(run.uri, passed_over=lambda text: console.print(f"replay  {text}"), at_most=step - 1)
+    found = read_newest(run.uri, on_corrupt=lambda text: console.print(f"replay  {text}"), at_most=step - 1)
     first_step = found.progress.steps_done if found else 0
     origin = f"the checkpoint of step {first_step}" if found else "the first weights"
     console.print(f"replay  from {origin}; steps to run before step {step}: {step - 1 - first_step}", soft_wrap=True)
@@ -57,13 +57,13 @@ def replay(recipe: Recipe, run: Run, step: int, console: Console) -> None:
     record = _Record({line["step"]: line for line in run.metrics()})
     engines: list[CheckpointedEngine] = []
 
-    def reports(engine: CheckpointedEngine) -> Reports:
+    def reports(engine: CheckpointedEngine) -> TrainingObserver:
         engines.append(engine)
-        return Reports(step=record.compare, skipped=lambda _, __: None, milestone=lambda _, __, ___: None)
+        return TrainingObserver(step=record.compare, skipped=lambda _, __: None, milestone=lambda _, __, ___: None)
 
     with _group_of_one(use_gpu=use_gpu):
         # DeepSpeed chooses its accelerator when imported
-        from mulan.debugging.step_diagnosis import dissect, show
+        from mulan.debugging.step_diagnosis import diagnose_step, show
         from mulan.training.worker import train_worker
 
         device = torch.device("cuda", 0) if use_gpu else torch.device("cpu")
@@ -79,7 +79,7 @@ def replay(recipe: Recipe, run: Run, step: int, console: Console) -> None:
         recordings = [batch.recording_id for batch in batches]
         record.check_recordings(step, recordings, stored=_stored(run, step))
         with deterministic_kernels(recipe.train.deterministic):
-            dissection = dissect(engines[0], batches, alone)
+            dissection = diagnose_step(engines[0], batches, alone)
     shown = "  ".join(f"{name} {value:.6g}" for name, value in dissection.measured.items())
     console.print(f"replay  step {step}  {shown}{record.then(step, dissection.measured)}", soft_wrap=True)
     show(dissection, console)
@@ -102,7 +102,7 @@ def _items(schedule: Schedule) -> Iterator[Item]:
 
 
 def _stored(run: Run, step: int) -> Sequence[Sequence[str]] | None:
-    uri = run.finding_uri(step)
+    uri = run.anomaly_uri(step)
     if not filesystem.exists(uri):
         return None
     try:

@@ -17,12 +17,12 @@ from mulan.model.device_batch import DeviceBatch
 from mulan.training.engines.base import Engine
 from mulan.training.step import micro_batch_terms, queue_gradients
 
-MOST_PARAMETERS, MOST_RECORDINGS = 10, 20
+MAX_PARAMETERS, MAX_RECORDINGS = 10, 20
 """That are shown."""
 
 
 @dataclass
-class Part:
+class MicroBatchDiagnosis:
     """One micro-batch. Its inputs are whole numbers: there is nothing in them that could not be finite."""
 
     recordings: tuple[str, ...]
@@ -38,36 +38,36 @@ class Part:
     """Values that are not finite in the gradient of its outputs,"""
     gradients: int = 0
     """and in that of the parameters."""
-    gradient_norm: float = 0.0
+    grad_norm: float = 0.0
     """Of its own part of the gradient."""
     too_large: int = 0
     """Values of the gradient of the parameters that are finite, and more than the sums have room for."""
 
 
 @dataclass
-class Parameter:
+class ParameterDiagnosis:
     name: str
     weights: int
     """Values that are not finite, and"""
     gradients: int
     """those of the gradient."""
-    gradient_norm: float
+    grad_norm: float
 
 
 @dataclass
-class Dissection:
+class StepDiagnosis:
     """A whole step."""
 
     measured: dict[str, float]
-    """As :func:`mulan.training.step.training_step` returns it."""
-    parts: list[Part]
-    parameters: list[Parameter]
+    """As :func:`mulan.training.step.train_step` returns it."""
+    parts: list[MicroBatchDiagnosis]
+    parameters: list[ParameterDiagnosis]
     """Those that have a gradient: not finite ones first, then by norm."""
     room: float
     """What every value of a micro-batch's gradient must be smaller than for the sums; infinite where they are plain."""
 
 
-def dissect(engine: Engine, batches: Iterable[Batch], recipe: Recipe) -> Dissection:
+def diagnose_step(engine: Engine, batches: Iterable[Batch], recipe: Recipe) -> StepDiagnosis:
     """Forward and backward of a step on the only worker, whose weights must be whole.
 
     With ``train.exact_sums`` what is measured has the bits that the step's own measurements have.
@@ -76,13 +76,13 @@ def dissect(engine: Engine, batches: Iterable[Batch], recipe: Recipe) -> Dissect
     queued = queue_gradients(observed, batches, RunningStatistics(engine.module), recipe)
     named = dict(engine.module.named_parameters())
     parameters = [
-        Parameter(name, _not_finite(named[name]), _not_finite(gradient), _norm([gradient]))
+        ParameterDiagnosis(name, _not_finite(named[name]), _not_finite(gradient), _norm([gradient]))
         for name, gradient in observed.gradients.items()
     ]
-    parameters.sort(key=lambda one: (-one.weights, -one.gradients, -one.gradient_norm))
+    parameters.sort(key=lambda one: (-one.weights, -one.gradients, -one.grad_norm))
     measured = {name: float(value) for name, value in queued.items()}
-    measured["gradient_norm"] = observed.gradient_norm()
-    return Dissection(measured, [part for _, part in sorted(observed.parts.items())], parameters, observed.room)
+    measured["grad_norm"] = observed.grad_norm()
+    return StepDiagnosis(measured, [part for _, part in sorted(observed.parts.items())], parameters, observed.room)
 
 
 class _Observed:
@@ -91,7 +91,7 @@ class _Observed:
     def __init__(self, engine: Engine, recipe: Recipe) -> None:
         self._engine, self._weights = engine, recipe.loss.weights
         self._trained = {name: p for name, p in engine.module.named_parameters() if p.requires_grad}
-        self.parts: dict[int, Part] = {}
+        self.parts: dict[int, MicroBatchDiagnosis] = {}
         self.gradients: dict[str, torch.Tensor] = {}
         self.room, self._sum = math.inf, None
         if recipe.train.exact_sums:
@@ -99,7 +99,7 @@ class _Observed:
             self.room = term_limit(engine.micro_batches)
             self._sum = FixedPointSum(
                 sum(parameter.numel() for parameter in parameters),
-                most_terms=engine.micro_batches,
+                max_terms=engine.micro_batches,
                 device=parameters[0].device,
             )
         self._current = 0
@@ -131,19 +131,19 @@ class _Observed:
             part.gradients += _not_finite(gradient)
             part.too_large += int(((gradient.abs() >= self.room) & gradient.isfinite()).sum())
             self.gradients[name] = self.gradients[name] + gradient if name in self.gradients else gradient
-        part.gradient_norm = _norm(own.values())
+        part.grad_norm = _norm(own.values())
         if self._sum is not None:
             self._sum.add(own.get(name, torch.zeros_like(p)) * UNITS for name, p in self._trained.items())
 
-    def gradient_norm(self) -> float:
+    def grad_norm(self) -> float:
         """The norm of the whole gradient, as a step finds it."""
         if self._sum is None:
             return float(torch.nn.utils.get_total_norm(list(self.gradients.values())))
         return norm_over_workers([to_float(self._sum.units)], self._sum.spoiled)
 
-    def _part(self, outputs: Any, named: dict[str, torch.Tensor], batch: DeviceBatch) -> Part:
+    def _part(self, outputs: Any, named: dict[str, torch.Tensor], batch: DeviceBatch) -> MicroBatchDiagnosis:
         names = batch.batch.recording_id
-        part = Part(names, outputs=sum(map(_not_finite, named.values())))
+        part = MicroBatchDiagnosis(names, outputs=sum(map(_not_finite, named.values())))
         spoiled: set[int] = set()
         for tensor in named.values():
             if tensor.ndim and len(tensor) == len(names):
@@ -181,7 +181,7 @@ def _mean_cosine(rows: torch.Tensor) -> float:
     return (float(rows.detach().double().sum(dim=0).square().sum()) - m) / (m * (m - 1))
 
 
-def show(dissection: Dissection, console: Console) -> None:
+def show(dissection: StepDiagnosis, console: Console) -> None:
     """Two tables, and micro-batches whose embeddings are not finite or whose gradients are too large."""
     parts = dissection.parts
     terms, kinds = list(parts[0].terms), list(parts[0].cosines)
@@ -192,20 +192,20 @@ def show(dissection: Dissection, console: Console) -> None:
         table.add_column(column, justify="right")
     for number, part in enumerate(parts):
         shown = [f"{value:.4g}" for value in (*part.terms.values(), *part.cosines.values())]
-        counts = [f"{part.outputs}", f"{part.output_gradients}", f"{part.gradient_norm:.4g}", f"{part.gradients}"]
+        counts = [f"{part.outputs}", f"{part.output_gradients}", f"{part.grad_norm:.4g}", f"{part.gradients}"]
         table.add_row(f"{number}", f"{len(part.recordings)}", *shown, *counts)
     console.print(table)
     table = Table(title="parameters: not finite ones, then the largest gradients")
     table.add_column("parameter")
     for column in ("gradient norm", "gradients not finite", "weights not finite"):
         table.add_column(column, justify="right")
-    for one in dissection.parameters[:MOST_PARAMETERS]:
-        table.add_row(one.name, f"{one.gradient_norm:.4g}", f"{one.gradients}", f"{one.weights}")
+    for one in dissection.parameters[:MAX_PARAMETERS]:
+        table.add_row(one.name, f"{one.grad_norm:.4g}", f"{one.gradients}", f"{one.weights}")
     console.print(table)
     for number, part in enumerate(parts):
         if part.spoiled:
-            more = f" and {len(part.spoiled) - MOST_RECORDINGS} more" if len(part.spoiled) > MOST_RECORDINGS else ""
-            listed = ", ".join(part.spoiled[:MOST_RECORDINGS])
+            more = f" and {len(part.spoiled) - MAX_RECORDINGS} more" if len(part.spoiled) > MAX_RECORDINGS else ""
+            listed = ", ".join(part.spoiled[:MAX_RECORDINGS])
             console.print(f"micro-batch {number}: embeddings not finite: {listed}{more}", soft_wrap=True)
         if part.too_large:
             console.print(

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mulan.distributed.collectives import gather
+from mulan.distributed.collectives import all_gather
 
 
 class RunningStatistics:
@@ -37,7 +37,7 @@ class RunningStatistics:
         """Moves the running statistics. Collective."""
         if self._before is not None:
             # all of the global batch in order, so that the mean has the same bits on any number of workers
-            self._move(gather(torch.stack(self._found)).mean(dim=0))
+            self._move(all_gather(torch.stack(self._found)).mean(dim=0))
 
     def undo_step(self) -> None:
         """Leaves the running statistics as they were before the step."""

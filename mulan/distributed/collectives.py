@@ -4,20 +4,20 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch.distributed.nn.functional import all_gather
+from torch.distributed.nn.functional import all_gather as all_gather_with_autograd
 
 
-def world() -> tuple[int, int]:
+def rank_and_world_size() -> tuple[int, int]:
     """This process's rank and the number of processes."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
-def gather(rows: torch.Tensor) -> torch.Tensor:
+def all_gather(rows: torch.Tensor) -> torch.Tensor:
     """The rows of all processes, in rank order and without gradient: [n, ...] of each becomes [W n, ...] on all.
 
     Every process must give the same n.
     """
-    workers = world()[1]
+    workers = rank_and_world_size()[1]
     if workers == 1:
         return rows.detach()
     everyone = rows.new_empty((workers * len(rows), *rows.shape[1:]))
@@ -25,30 +25,30 @@ def gather(rows: torch.Tensor) -> torch.Tensor:
     return everyone
 
 
-def gather_with_gradient(rows: torch.Tensor) -> torch.Tensor:
+def all_gather_with_grad(rows: torch.Tensor) -> torch.Tensor:
     """The rows of all processes, in rank order: [n, ...] of each becomes [W n, ...] on all.
 
     The gradient of a process's own rows is the *sum* of what all processes' losses send back to them, so that each
     process may compute its own part of a sum over the global batch. Every process must give the same n.
     """
-    return torch.cat(all_gather(rows)) if world()[1] > 1 else rows  # type: ignore[no-untyped-call]
+    return torch.cat(all_gather_with_autograd(rows)) if rank_and_world_size()[1] > 1 else rows  # type: ignore[no-untyped-call]
 
 
-def sum_over_workers(values: torch.Tensor) -> torch.Tensor:
+def all_reduce_sum(values: torch.Tensor) -> torch.Tensor:
     """Sum over the processes, without gradient."""
     total = values.detach().clone()
-    if world()[1] > 1:
+    if rank_and_world_size()[1] > 1:
         dist.all_reduce(total)
     return total
 
 
-def shard_of_sum(values: torch.Tensor) -> torch.Tensor:
+def reduce_scatter_sum(values: torch.Tensor) -> torch.Tensor:
     """Returns this process's part of the sum of the values over the W processes, which is cut into W equal parts.
 
     Args:
         values: [W n] on each process, of which [n] is returned. They may be overwritten.
     """
-    rank, workers = world()
+    rank, workers = rank_and_world_size()
     if workers == 1:
         return values
     if dist.get_backend() == "gloo":  # whose own takes longer than summing all
@@ -59,9 +59,9 @@ def shard_of_sum(values: torch.Tensor) -> torch.Tensor:
     return shard
 
 
-def gather_objects(value: Any) -> list[Any]:
+def all_gather_objects(value: Any) -> list[Any]:
     """One picklable value of every process, in rank order, on all of them. Small things only."""
-    values = [value] * world()[1]
-    if world()[1] > 1:
+    values = [value] * rank_and_world_size()[1]
+    if rank_and_world_size()[1] > 1:
         dist.all_gather_object(values, value)
     return values

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 import torch
 import torch.distributed as dist
 
-from mulan.distributed.collectives import world
+from mulan.distributed.collectives import rank_and_world_size
 
 FRACTION_BITS = 38
 SUM_BITS = 52
@@ -33,25 +33,25 @@ _HALF_BITS = 29
 """A square has two halves of so many bits, and float64 holds the sum of 2^24 of each exactly."""
 
 
-def term_limit(most_terms: int) -> float:
+def term_limit(max_terms: int) -> float:
     """Returns what every number of a term must be smaller than, in magnitude, where a sum may have so many terms."""
-    return 2.0 ** (SUM_BITS - FRACTION_BITS) / most_terms
+    return 2.0 ** (SUM_BITS - FRACTION_BITS) / max_terms
 
 
 class FixedPointSum:
     """A sum of float32 numbers, as a float64 tensor of whole units of 2^-38."""
 
-    def __init__(self, length: int, *, most_terms: int, device: torch.device) -> None:
+    def __init__(self, length: int, *, max_terms: int, device: torch.device) -> None:
         """
         Args:
             length: numbers of the sum.
-            most_terms: terms that the sum may have, over all workers. A number of a term may be as large as an equal
+            max_terms: terms that the sum may have, over all workers. A number of a term may be as large as an equal
                 share of what the sum has room for.
         """
         self.units = torch.empty(length, dtype=torch.float64, device=device)
         self.spoiled = torch.zeros((), dtype=torch.bool, device=device)
         """Whether a term had a number that was too large, infinite or NaN: then the sum says nothing."""
-        self._limit = term_limit(most_terms) * UNITS
+        self._limit = term_limit(max_terms) * UNITS
         self.begin()
 
     def begin(self) -> None:
@@ -123,7 +123,7 @@ def norm_over_workers(parts: Iterable[torch.Tensor], spoiled: torch.Tensor) -> f
     pieces = list(_pieces(parts))
     extremes = torch.stack([torch.zeros_like(spoiled).float(), *(end for p in pieces for end in torch.aminmax(p))])
     bounds = torch.stack([spoiled.float(), extremes.abs().max()])
-    if world()[1] > 1:
+    if rank_and_world_size()[1] > 1:
         dist.all_reduce(bounds, op=dist.ReduceOp.MAX)
     any_spoiled, most = bounds.tolist()
     if any_spoiled:
@@ -135,7 +135,7 @@ def norm_over_workers(parts: Iterable[torch.Tensor], spoiled: torch.Tensor) -> f
     sums = torch.zeros(2, dtype=torch.int64, device=bounds.device)
     for piece in pieces:
         sums += _sum_of_squares(piece, unit)
-    if world()[1] > 1:
+    if rank_and_world_size()[1] > 1:
         dist.all_reduce(sums)
     high, low = sums.tolist()
     # integers of any length until the root is taken, and then a power of two

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from mulan.distributed.collectives import shard_of_sum, world
+from mulan.distributed.collectives import rank_and_world_size, reduce_scatter_sum
 from mulan.distributed.fixed_point import FixedPointSum, norm_over_workers, to_float
 
 BUCKET = 2**24
@@ -36,8 +36,10 @@ class WholeSums:
                 padded; where it is not given, each takes all.
         """
         self._parameters, self._shard = parameters, shard
-        length = sum(parameter.numel() for parameter in parameters) if shard is None else shard * world()[1]
-        self._sum = FixedPointSum(length, most_terms=micro_batches, device=parameters[0].device)
+        length = (
+            sum(parameter.numel() for parameter in parameters) if shard is None else shard * rank_and_world_size()[1]
+        )
+        self._sum = FixedPointSum(length, max_terms=micro_batches, device=parameters[0].device)
 
     @property
     def spoiled(self) -> torch.Tensor:
@@ -56,8 +58,8 @@ class WholeSums:
     def take(self) -> torch.Tensor:
         """Returns the sum, or this worker's shard of it, as float32; it may lie in the sum's memory. Collective."""
         if self._shard is not None:
-            return to_float(shard_of_sum(self._sum.units))
-        if world()[1] > 1:
+            return to_float(reduce_scatter_sum(self._sum.units))
+        if rank_and_world_size()[1] > 1:
             dist.all_reduce(self._sum.units)
         return to_float(self._sum.units)
 
@@ -80,7 +82,7 @@ class ShardedSums:
         """
         self._buckets: list[_Bucket] = []
         self._of: dict[nn.Parameter, _Bucket] = {}
-        workers, width = world()[1], 0
+        workers, width = rank_and_world_size()[1], 0
         for parameter, numel in zip(parameters, numels, strict=True):
             if not self._buckets or self._buckets[-1].numbers + numel > BUCKET:
                 self._buckets.append(_Bucket(first=width))
@@ -113,10 +115,10 @@ class ShardedSums:
 
     def _reduce(self, bucket: "_Bucket") -> None:
         values = bucket.take()
-        reduced = FixedPointSum(len(values), most_terms=self._micro_batches, device=values.device)
+        reduced = FixedPointSum(len(values), max_terms=self._micro_batches, device=values.device)
         reduced.add([values])
         self.spoiled.logical_or_(reduced.spoiled)
-        self._shard[bucket.first : bucket.first + bucket.width].add_(shard_of_sum(reduced.units))
+        self._shard[bucket.first : bucket.first + bucket.width].add_(reduce_scatter_sum(reduced.units))
 
     def end_micro_batch(self) -> None:
         """To be called after each backward pass: the parameters that had no part in it have no gradient. Collective."""

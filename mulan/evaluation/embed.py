@@ -19,11 +19,11 @@ from mulan.config.errors import MulanError
 from mulan.data.audio.windows import covering_windows
 from mulan.data.corpus.index import Corpus
 from mulan.data.corpus.records import parse_read
-from mulan.data.errors import BadRecording, TooManyBadRecordings
+from mulan.data.errors import BadRecording, TooManySkippedRecordings
 from mulan.model.inference.inputs import in_batches
 from mulan.model.inference.mulan import WINDOWS_AT_ONCE, unit_mean
 from mulan.storage import filesystem
-from mulan.storage.retries import patiently
+from mulan.storage.retries import with_retries
 
 
 class EvaluationError(MulanError, ValueError):
@@ -57,7 +57,7 @@ def embed_split(
     sample_rate_hz: int,
     window_samples: int,
     text_source: str,
-    max_bad_share: float,
+    max_skipped_share: float,
     use_gpu: bool = False,
 ) -> EmbeddedSplit:
     """One unit vector a recording, the same as :meth:`mulan.MuLan.embed_audio` gives.
@@ -69,12 +69,12 @@ def embed_split(
         sample_rate_hz: rate of the model's input.
         window_samples: length of the model's window.
         text_source: whose texts are returned with the recordings.
-        max_bad_share: share of unreadable recordings, in [0, 1], above which nothing is returned.
+        max_skipped_share: share of unreadable recordings, in [0, 1], above which nothing is returned.
         use_gpu: one GPU for each task that embeds.
 
     Raises:
         EvaluationError: the split has no recordings, or the model gives vectors that are not finite.
-        TooManyBadRecordings: naming them.
+        TooManySkippedRecordings: naming them.
     """
     rows = corpus.rows(split)
     if not len(rows):
@@ -90,7 +90,7 @@ def embed_split(
             )
             .take_all()
         )
-    return _collect(corpus, split, _joined(embedded), max_bad_share)
+    return _collect(corpus, split, _joined(embedded), max_skipped_share)
 
 
 class _ReadRecordings:
@@ -150,7 +150,7 @@ def _fingerprint(model_uri: str) -> str:
     """Changes when the model's weights are written anew."""
     uri = filesystem.join(model_uri, "model.safetensors")
     fs, path = filesystem.url_to_fs(uri)
-    return str(patiently(f"{uri} cannot be read", fs.checksum, path))
+    return str(with_retries(f"{uri} cannot be read", fs.checksum, path))
 
 
 def _blocks(corpus: Corpus, rows: np.ndarray, text_source: str) -> list[pa.Table]:
@@ -185,19 +185,22 @@ def _joined(parts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return joined
 
 
-def _collect(corpus: Corpus, split: str, embedded: Sequence[Mapping[str, Any]], max_bad_share: float) -> EmbeddedSplit:
+def _collect(
+    corpus: Corpus, split: str, embedded: Sequence[Mapping[str, Any]], max_skipped_share: float
+) -> EmbeddedSplit:
     part = corpus.table.select(["recording_id", "tags"]).take(pa.array([item["row"] for item in embedded], pa.int64()))
     ids = dict(zip((item["row"] for item in embedded), part["recording_id"].to_pylist(), strict=True))
     tags = dict(zip(ids, part["tags"].to_pylist(), strict=True))
     embedded = sorted(embedded, key=lambda item: ids[item["row"]])
     good = [item for item in embedded if not item["fault"]]
     unreadable = {ids[item["row"]]: item["fault"] for item in embedded if item["fault"]}
-    if not good or len(unreadable) > max_bad_share * len(embedded):
+    if not good or len(unreadable) > max_skipped_share * len(embedded):
         listed = "\n".join(f"  - {name}: {fault}" for name, fault in list(unreadable.items())[:_FAULTS_SHOWN])
         more = len(unreadable) - _FAULTS_SHOWN
-        raise TooManyBadRecordings(
+        raise TooManySkippedRecordings(
             f"{len(unreadable)} of the {len(embedded)} recordings in the split {split!r} of {corpus.uri} cannot be "
-            f"read; a share of {max_bad_share:g} is allowed:\n{listed}" + (f"\n  and {more} more" if more > 0 else "")
+            f"read; a share of {max_skipped_share:g} is allowed:\n{listed}"
+            + (f"\n  and {more} more" if more > 0 else "")
         )
     embeddings = np.stack([item["embedding"] for item in good]).astype(np.float32)
     if not np.isfinite(embeddings).all():

@@ -80,7 +80,7 @@ def evaluate(
     *,
     split: str = "test",
     example_queries: Sequence[str] | None = None,
-    max_bad_share: float = 0.01,
+    max_skipped_share: float = 0.01,
     use_gpu: bool = False,
 ) -> Evaluation:
     """Embeds a split on the Ray cluster and measures the model on it.
@@ -90,7 +90,7 @@ def evaluate(
         data_uri: folder of a prepared corpus.
         split: ``train``, ``validation`` or ``test``.
         example_queries: whose best hits are shown; made of the split's own tags if None.
-        max_bad_share: share of unreadable recordings, in [0, 1], above which the evaluation fails.
+        max_skipped_share: share of unreadable recordings, in [0, 1], above which the evaluation fails.
         use_gpu: embed on GPUs, one for each copy of the model.
 
     Raises:
@@ -104,7 +104,7 @@ def evaluate(
         sample_rate_hz=model.sample_rate_hz,
         window_samples=model.window_samples,
         text_source=QUERY_SOURCE,
-        max_bad_share=max_bad_share,
+        max_skipped_share=max_skipped_share,
         use_gpu=use_gpu,
     )
     gold = queries_and_gold(recordings.texts)

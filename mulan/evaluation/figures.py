@@ -19,9 +19,9 @@ MARKERS = ("o", "s", "^", "D", "v")
 INK, GREY, FAINT = "#1f2430", "#6b7280", "#d9dde3"
 UNLABELLED = "no genre"
 
-_MOST_ROWS = 400
+_MAX_ROWS = 400
 """Recordings drawn in a similarity matrix: evenly chosen from a larger split, for a screen shows no more."""
-_MOST_POINTS = 3000
+_MAX_POINTS = 3000
 """Recordings drawn on the map."""
 _STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: small, sharp, selectable
@@ -147,7 +147,7 @@ def caption_similarity(evaluation: Evaluation) -> Picture:
 
 def embedding_map(evaluation: Evaluation) -> Picture:
     """t-SNE of the audio embeddings, coloured by genre, with the genres' names at the medians of their recordings."""
-    order, genres = _by_genre(evaluation, at_most=_MOST_POINTS)
+    order, genres = _by_genre(evaluation, at_most=_MAX_POINTS)
     vectors = evaluation.recordings.embeddings[order].astype(np.float64)
     perplexity = min(30.0, (len(vectors) - 1) / 3)
     points = TSNE(init="pca", perplexity=perplexity, random_state=0).fit_transform(vectors)
@@ -201,7 +201,7 @@ def _matrix(figure: Figure, axes: Axes, similarity: np.ndarray, genres: Sequence
 
 
 def _by_genre(
-    evaluation: Evaluation, *, among: Sequence[int] | None = None, at_most: int = _MOST_ROWS
+    evaluation: Evaluation, *, among: Sequence[int] | None = None, at_most: int = _MAX_ROWS
 ) -> tuple[list[int], list[str]]:
     """Positions of recordings ordered by genre, evenly thinned out to ``at_most``, and the genre of each."""
     tags = evaluation.recordings.tags

@@ -19,7 +19,7 @@ from mulan.storage import filesystem
 
 JSON_NAME, HTML_NAME = "report.json", "report.html"
 
-_FEWEST_ON_MAP = 5
+_MIN_ON_MAP = 5
 """Recordings below which a map shows nothing."""
 
 
@@ -36,7 +36,7 @@ def write_report(
     Args:
         run_uri: the run's folder, any fsspec URI.
         evaluation: what was measured.
-        steps: lines of ``metrics.jsonl``: ``step``, ``loss``, ``temperature``, ``gradient_norm``, ``pairs_per_s`` and
+        steps: lines of ``metrics.jsonl``: ``step``, ``loss``, ``temperature``, ``grad_norm``, ``pairs_per_s`` and
             ``data_wait_s`` of each training step, and among them ``step`` and ``validation`` of each validation.
         seconds: duration of each part of the run, by name.
         recipe_toml: the resolved recipe.
@@ -92,7 +92,7 @@ def _curves(steps: Sequence[Mapping[str, Any]], recipe: Recipe) -> list[Picture]
         pictures += [
             curve(trained, "loss", title="Training loss", unit="nats", level=chance),
             curve(trained, "temperature", title="Temperature", unit="temperature (no unit)"),
-            curve(trained, "gradient_norm", title="Gradient norm before clipping", unit="L2 norm"),
+            curve(trained, "grad_norm", title="Gradient norm before clipping", unit="L2 norm"),
             curve(trained, "pairs_per_s", title="Throughput", unit="pairs / s"),
         ]
     if validated:
@@ -106,7 +106,7 @@ def _pictures(evaluation: Evaluation) -> dict[str, Picture]:
         pictures["tags"] = tag_similarity(evaluation)
     if evaluation.queries:
         pictures["captions"] = caption_similarity(evaluation)
-    if len(evaluation.recordings.recording_ids) >= _FEWEST_ON_MAP:
+    if len(evaluation.recordings.recording_ids) >= _MIN_ON_MAP:
         pictures["map"] = embedding_map(evaluation)
     return pictures
 

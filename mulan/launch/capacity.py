@@ -9,7 +9,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from mulan.config.sections import Scale
+from mulan.config.sections import ScaleConfig
 from mulan.private_ray.core import HEAD_RESOURCE, TYPE_LABEL, UNKNOWN, NodeType, NodeTypes, node_types
 
 _ANSWER_TIMEOUT_S = 20.0
@@ -145,7 +145,7 @@ MANIFESTS_LABEL = {"pool": "cpu"}
 """The label of the CPU pool in the manifests of ``cluster/``."""
 
 
-def data_nodes(scale: Scale, cluster: Capacity | None = None) -> dict[str, str]:
+def data_nodes(scale: ScaleConfig, cluster: Capacity | None = None) -> dict[str, str]:
     """Returns the labels of the nodes that may read, for a label selector; none where any node may.
 
     By default readers keep to the CPU pool of our manifests, where the cluster has one, or its autoscaler may start
@@ -161,12 +161,12 @@ def data_nodes(scale: Scale, cluster: Capacity | None = None) -> dict[str, str]:
     return {name: value} if name else {}
 
 
-def worker_resources(scale: Scale) -> dict[str, float]:
+def worker_resources(scale: ScaleConfig) -> dict[str, float]:
     """What each training worker takes, all of it on one node, by Ray's names."""
     return {"CPU": float(scale.cpus_per_worker)} | ({"GPU": 1.0} if scale.use_gpu else {})
 
 
-def most_workers(scale: Scale, cluster: Capacity | None = None) -> int | None:
+def max_workers(scale: ScaleConfig, cluster: Capacity | None = None) -> int | None:
     """Returns for how many workers the autoscaler may be asked; None where there is none, or it has no limit.
 
     Args:
@@ -176,7 +176,7 @@ def most_workers(scale: Scale, cluster: Capacity | None = None) -> int | None:
     return cluster.ever(worker_resources(scale)) if cluster.autoscaler else None
 
 
-def most_readers(scale: Scale, cluster: Capacity | None = None) -> int | None:
+def max_readers(scale: ScaleConfig, cluster: Capacity | None = None) -> int | None:
     """Returns for how many CPUs that read the autoscaler may be asked, beside the workers; None where there is none, or
     it has no limit.
 
@@ -188,6 +188,6 @@ def most_readers(scale: Scale, cluster: Capacity | None = None) -> int | None:
     room = cluster.ever({"CPU": 1.0}, labels) if cluster.autoscaler else None
     if room is None or labels:
         return room
-    workers = most_workers(scale, cluster)
-    taken = scale.most_workers if workers is None else min(workers, scale.most_workers)
+    workers = max_workers(scale, cluster)
+    taken = scale.max_workers if workers is None else min(workers, scale.max_workers)
     return max(0, room - taken * scale.cpus_per_worker)

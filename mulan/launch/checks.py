@@ -3,7 +3,7 @@
 Needs no Ray, and torch for the last of it alone: who is refused for anything else is told so at once.
 """
 
-from mulan.config.audio import AstTower
+from mulan.config.audio import AstTowerConfig
 from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe
 from mulan.data.corpus.index import Corpus
@@ -31,7 +31,7 @@ def check_corpus(recipe: Recipe) -> MicroBatchReader:
     """
     if recipe.loss.weights.read_text:
         weights_folder(recipe.text_tower.pretrained)
-    if isinstance(recipe.audio_tower, AstTower) and recipe.audio_tower.pretrained:
+    if isinstance(recipe.audio_tower, AstTowerConfig) and recipe.audio_tower.pretrained:
         weights_folder(recipe.audio_tower.pretrained, AST_CHECKPOINT)
     reader = MicroBatchReader.of(recipe)
     check_buildable(recipe)
@@ -99,6 +99,6 @@ def check_replay(run: Run, step: int) -> None:
     """
     newest = max((line["step"] for line in run.metrics()), default=0)
     # the step that stopped a run has no line of metrics
-    if not (1 <= step <= newest or (step >= 1 and filesystem.exists(run.finding_uri(step)))):
+    if not (1 <= step <= newest or (step >= 1 and filesystem.exists(run.anomaly_uri(step)))):
         there = f"steps 1 to {newest}" if newest else "no steps yet"
         raise ReplayError(f"--replay-step {step}: run {run.uri} has {there}")

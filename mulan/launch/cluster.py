@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mulan.config.errors import MulanError
-from mulan.config.sections import Scale
+from mulan.config.sections import ScaleConfig
 
 if TYPE_CHECKING:
     import ray
@@ -42,7 +42,7 @@ class ClusterFailed(MulanError):
     exit_code = 1
 
 
-def connect(scale: Scale) -> None:
+def connect(scale: ScaleConfig) -> None:
     """Joins the cluster of ``RAY_ADDRESS`` (set within submitted jobs), or starts one in this machine's own processes.
 
     A local cluster offers the CPUs that the recipe asks for, whether or not the machine has so many: two workers and
@@ -82,19 +82,19 @@ def shared(value: T) -> "ray.ObjectRef[T]":
     return ray.put(value)
 
 
-def own_resources(scale: Scale) -> dict[str, float]:
+def own_resources(scale: ScaleConfig) -> dict[str, float]:
     """What a Ray that is started on this machine offers, by Ray's names."""
     import torch
 
     return {"CPU": float(_own_cpus(scale)), "GPU": float(torch.cuda.device_count())}
 
 
-def _own_cpus(scale: Scale) -> int:
-    wanted = scale.most_workers * scale.cpus_per_worker + scale.data_cpus + 1
+def _own_cpus(scale: ScaleConfig) -> int:
+    wanted = scale.max_workers * scale.cpus_per_worker + scale.data_cpus + 1
     return max(wanted, os.cpu_count() or 1)
 
 
-def _start(ray: Any, scale: Scale) -> None:
+def _start(ray: Any, scale: ScaleConfig) -> None:
     from mulan.private_ray.core import ENVIRONMENT, PRIVATE_SETTINGS
 
     ray.init(

@@ -16,7 +16,7 @@ from mulan.config.recipe import Recipe
 from mulan.runs.run import Run
 from mulan.storage.filesystem import is_local
 from mulan.storage.jsonl import JsonLinesTail
-from mulan.training.validation import headline
+from mulan.training.validation import selection_metric
 
 if TYPE_CHECKING:
     from mulan.launch.heartbeat import Heartbeat
@@ -124,7 +124,7 @@ def status_line(metrics: list[dict[str, Any]], recipe: Recipe, *, seconds: float
         f"{int(left // 60)}:{int(left % 60):02d} left",
     ]
     if validations:
-        name, shown_as = headline(recipe)
+        name, shown_as = selection_metric(recipe)
         shown.append(f"{shown_as} {validations[-1].get(name, math.nan):.3f}")
     if newest["replaced"]:
         reasons = ", ".join(f"{reason} {count}" for reason, count in newest["replaced"].items())

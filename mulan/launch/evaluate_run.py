@@ -4,7 +4,7 @@ import time
 
 from rich.console import Console
 
-from mulan.config.sections import Scale
+from mulan.config.sections import ScaleConfig
 from mulan.evaluation.evaluate import Evaluation, evaluate
 from mulan.evaluation.report import print_summary, write_report
 from mulan.launch.heartbeat import telling
@@ -12,7 +12,9 @@ from mulan.runs.run import Run
 from mulan.storage import filesystem
 
 
-def assess_run(run: Run, console: Console, *, data_uri: str, split: str = "test", use_gpu: bool = False) -> Evaluation:
+def evaluate_run(
+    run: Run, console: Console, *, data_uri: str, split: str = "test", use_gpu: bool = False
+) -> Evaluation:
     """Writes ``report.json`` and ``report.html``, and prints the results.
 
     Args:
@@ -25,12 +27,12 @@ def assess_run(run: Run, console: Console, *, data_uri: str, split: str = "test"
     """
     recipe = run.recipe()
     begun = time.monotonic()
-    with telling("evaluate", Scale(workers=1, use_gpu=use_gpu), console):
+    with telling("evaluate", ScaleConfig(workers=1, use_gpu=use_gpu), console):
         evaluation = evaluate(
             run.model_uri,
             data_uri,
             split=split,
-            max_bad_share=recipe.data.max_bad_share,
+            max_skipped_share=recipe.data.max_skipped_share,
             use_gpu=use_gpu,
         )
     seconds = run.seconds() | {"evaluate": time.monotonic() - begun}

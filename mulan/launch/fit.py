@@ -17,12 +17,13 @@ from ray.train.torch import TorchConfig
 
 from mulan.config.checks import worker_counts
 from mulan.config.recipe import Recipe
-from mulan.config.sections import Scale
+from mulan.config.sections import ScaleConfig
 from mulan.data.planned_batches import Source, start_source
 from mulan.data.reader import MicroBatchReader
-from mulan.launch.capacity import data_nodes, most_readers, most_workers, worker_resources
+from mulan.launch.capacity import data_nodes, max_readers, max_workers, worker_resources
 from mulan.launch.checks import check_corpus
 from mulan.launch.policies import ControllerLost, Trainer, TrainingFailed, final_cause, in_words
+from mulan.launch.ray_worker import train_on_worker
 from mulan.private_ray.core import give_back
 from mulan.private_ray.train import wait_for_answers
 from mulan.runs.checkpoint import read_newest
@@ -36,7 +37,7 @@ from mulan.storage.trees import LiteralHandler
 
 if TYPE_CHECKING:
     pass
-from mulan.launch.ray_worker import train_on_worker
+
 
 _WAIT_FOR_DATA = 0.8
 """Part of ``scale.collective_timeout_s``."""
@@ -89,7 +90,7 @@ def _train(
         trainer = Trainer(
             train_on_worker,
             worker_counts=worker_counts(recipe.batch, recipe.train, recipe.scale),
-            room_ever=partial(most_workers, recipe.scale),
+            room_ever=partial(max_workers, recipe.scale),
             steps_saved=partial(_steps_saved, run),
             failed=partial(_failed, run, fence),
             train_loop_config={"recipe": recipe, "run": run, "fence": fence, "source": source},
@@ -115,7 +116,7 @@ def stands_at_the_end(recipe: Recipe, run: Run) -> bool:
     """Whether nothing is left to be trained."""
     if _steps_saved(run) < recipe.train.steps:
         return False
-    found = read_newest(run.uri, passed_over=log.warning)
+    found = read_newest(run.uri, on_corrupt=log.warning)
     return found is not None and found.progress.steps_done >= recipe.train.steps
 
 
@@ -125,9 +126,9 @@ def _source(recipe: Recipe, reader: "ray.ObjectRef[MicroBatchReader]") -> Source
     return start_source(
         reader,
         cpus=scale.data_cpus,
-        room_ever=partial(most_readers, scale),
+        room_ever=partial(max_readers, scale),
         label_selector=data_nodes(scale),
-        most_workers=scale.most_workers,
+        max_workers=scale.max_workers,
         # before the other workers give up in a collective, which would not say what they waited for
         limit_s=_WAIT_FOR_DATA * scale.collective_timeout_s,
     )
@@ -152,7 +153,7 @@ def _failed(run: Run, fence: Fence, text: str) -> None:
 
 def _scaling(recipe: Recipe) -> ScalingConfig:
     scale = recipe.scale
-    workers = scale.workers if scale.least_workers < scale.most_workers else scale.most_workers
+    workers = scale.workers if scale.min_workers < scale.max_workers else scale.max_workers
     return ScalingConfig(
         num_workers=workers,
         use_gpu=scale.use_gpu,
@@ -161,7 +162,7 @@ def _scaling(recipe: Recipe) -> ScalingConfig:
     )
 
 
-def worker_environment(scale: Scale) -> dict[str, str]:
+def worker_environment(scale: ScaleConfig) -> dict[str, str]:
     """Environment variables of the training workers, beside those of their node."""
     own = {"TOKENIZERS_PARALLELISM": "false"} | ({} if scale.use_gpu else {"DS_ACCELERATOR": "cpu"})
     return scale.env | own

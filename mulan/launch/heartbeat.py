@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import ray
 from rich.console import Console
 
-from mulan.config.sections import Scale
+from mulan.config.sections import ScaleConfig
 from mulan.launch.capacity import Capacity, capacity, size, worker_resources
 from mulan.private_ray.core import Demand, demand
 
@@ -19,7 +19,7 @@ PERIOD_S = 30.0
 class Heartbeat:
     """Has a line of training to tell every :data:`PERIOD_S` while workers are waited for, as they are at first."""
 
-    def __init__(self, scale: Scale, *, ask: Callable[[Scale], str | None] | None = None) -> None:
+    def __init__(self, scale: ScaleConfig, *, ask: Callable[[ScaleConfig], str | None] | None = None) -> None:
         """``ask``: what to ask instead of the cluster; see :func:`waited_for`."""
         self._scale, self._ask = scale, ask or waited_for
         self._waiting_since: float | None = time.monotonic()
@@ -45,7 +45,7 @@ class Heartbeat:
 
 
 @contextmanager
-def telling(job: str, scale: Scale, console: Console) -> Iterator[None]:
+def telling(job: str, scale: ScaleConfig, console: Console) -> Iterator[None]:
     """Tells every :data:`PERIOD_S`, while the block lasts, what workers of this size wait for, if they do."""
     stop = threading.Event()
 
@@ -63,7 +63,7 @@ def telling(job: str, scale: Scale, console: Console) -> Iterator[None]:
         thread.join()
 
 
-def waited_for(scale: Scale) -> str | None:
+def waited_for(scale: ScaleConfig) -> str | None:
     """Asks the cluster what the workers of a run wait for; None if they have it, or if the cluster does not answer.
 
     Ray must be initialised.
@@ -74,7 +74,7 @@ def waited_for(scale: Scale) -> str | None:
         return None
 
 
-def in_words(scale: Scale, cluster: Capacity, waiting: Demand) -> str | None:
+def in_words(scale: ScaleConfig, cluster: Capacity, waiting: Demand) -> str | None:
     """Says what the workers of a run wait for, and what the autoscaler does about it; None if they have it.
 
     Of other jobs, those that reserve the same for each worker cannot be told from this one.
@@ -82,9 +82,9 @@ def in_words(scale: Scale, cluster: Capacity, waiting: Demand) -> str | None:
     bundle = worker_resources(scale)
     room = cluster.now(bundle)
     reserved = waiting.reservations.count(bundle)
-    if not reserved and room >= scale.least_workers:
+    if not reserved and room >= scale.min_workers:
         return None
-    wanted = reserved or scale.least_workers
+    wanted = reserved or scale.min_workers
     lacking = [name for name in bundle if not any(node.resources.get(name) for node in cluster.nodes)]
     if lacking:
         there = f"the cluster has 0 {' and 0 '.join(lacking)}"

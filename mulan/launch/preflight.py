@@ -8,14 +8,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
-from mulan.config.audio import AstTower
+from mulan.config.audio import AstTowerConfig
 from mulan.config.checks import worker_counts
 from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe
-from mulan.config.sections import Scale
+from mulan.config.sections import ScaleConfig
 from mulan.launch.capacity import Capacity, Node, capacity, data_nodes, fitting, has, size, worker_resources
 from mulan.launch.cluster import ends_with_this_process
-from mulan.launch.probe import LEAST_FREE_BYTES, Asked, versions
+from mulan.launch.probe import MIN_FREE_BYTES, Asked, versions
 from mulan.launch.probing import Fault, probed
 from mulan.runs.run import Run
 from mulan.storage import filesystem
@@ -24,7 +24,7 @@ from mulan.storage.hub import AST_CHECKPOINT, TEXT_ENCODER, Needed
 
 LIMIT_S = 25.0
 """In which nodes must tell what they have."""
-_MOST_NAMED = 3
+_MAX_NAMED = 3
 """Nodes of which the same is told."""
 
 
@@ -86,7 +86,7 @@ def room_faults(recipe: Recipe, cluster: Capacity) -> Iterator[Fault]:
         )
 
 
-def check_room_to_evaluate(scale: Scale, cluster: Capacity | None = None) -> None:
+def check_room_to_evaluate(scale: ScaleConfig, cluster: Capacity | None = None) -> None:
     """Makes sure that the tasks of an evaluation can ever run: those that read, and those that embed.
 
     Args:
@@ -110,14 +110,14 @@ def check_room_to_evaluate(scale: Scale, cluster: Capacity | None = None) -> Non
         raise ClusterUnfit(faults)
 
 
-def room_warnings(scale: Scale, cluster: Capacity) -> Iterator[str]:
+def room_warnings(scale: ScaleConfig, cluster: Capacity) -> Iterator[str]:
     """Tells where the cluster can never have room for all CPUs that are to read."""
     labels = data_nodes(scale, cluster)
     ever = cluster.ever({"CPU": 1.0}, labels)
     if ever is None:
         return
     if not labels:  # readers share the nodes with the workers
-        ever = max(0, ever - scale.least_workers * scale.cpus_per_worker)
+        ever = max(0, ever - scale.min_workers * scale.cpus_per_worker)
     if ever < scale.data_cpus:
         where = f" on nodes with {', '.join(f'{name}={value}' for name, value in labels.items())}" if labels else ""
         yield (
@@ -148,7 +148,7 @@ class Wanted:
                 mark_uri=self.mark_uri,
                 weights=tuple(weights(self.recipe)),
                 gpus=int(node.resources["GPU"]) if scale.use_gpu else 0,
-                free_bytes=LEAST_FREE_BYTES,
+                free_bytes=MIN_FREE_BYTES,
             )
         reads = fitting({"CPU": 1.0}, node.resources) > 0 and has(data_nodes(scale, self.cluster), node.labels)
         # a worker without batches reads for itself
@@ -159,7 +159,7 @@ def weights(recipe: Recipe) -> Iterator[tuple[str, Needed]]:
     """Tells what pretrained weights a recipe names, and what each is for."""
     if recipe.loss.weights.read_text and recipe.text_tower.pretrained:
         yield recipe.text_tower.pretrained, TEXT_ENCODER
-    if isinstance(recipe.audio_tower, AstTower) and recipe.audio_tower.pretrained:
+    if isinstance(recipe.audio_tower, AstTowerConfig) and recipe.audio_tower.pretrained:
         yield recipe.audio_tower.pretrained, AST_CHECKPOINT
 
 
@@ -169,8 +169,8 @@ def _lines(faults: Sequence[Fault]) -> Iterator[str]:
     for fault in faults:
         places[fault.text].append(fault.where)
     for text, nodes in places.items():
-        more = f" and {len(nodes) - _MOST_NAMED} more" if nodes[_MOST_NAMED:] else ""
-        where = ", ".join(nodes[:_MOST_NAMED]) + more
+        more = f" and {len(nodes) - _MAX_NAMED} more" if nodes[_MAX_NAMED:] else ""
+        where = ", ".join(nodes[:_MAX_NAMED]) + more
         yield f"{where}: {text}" if where else text
 
 

@@ -21,7 +21,7 @@ from mulan.storage import filesystem
 from mulan.storage.hub import Needed, is_of_hub
 from mulan.storage.weights_cache import weights_folder
 
-LEAST_FREE_BYTES = 5 * 10**9
+MIN_FREE_BYTES = 5 * 10**9
 """What a node with workers needs: a checkpoint of a paper's recipe has some 2 GB, and lies there twice at times."""
 _GPU_LIMIT_S = 60.0
 """In which torch must tell of GPUs; whoever asks may have less patience."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mulan.config import audio
-from mulan.config.audio import MelFrontEnd
+from mulan.config.audio import MelFrontEndConfig
 from mulan.config.recipe import Recipe
 from mulan.model.audio.augmentation import WaveformAugmentation
 from mulan.model.audio.front_end import SpecAugment
@@ -33,9 +33,9 @@ class AudioEncoder(nn.Module):
         *,
         sample_rate_hz: int,
         window_samples: int,
-        front_end: audio.FrontEnd,
-        audio_tower: audio.AudioTower,
-        augmentation: audio.Augmentation | None = None,
+        front_end: audio.FrontEndConfig,
+        audio_tower: audio.AudioTowerConfig,
+        augmentation: audio.AugmentationConfig | None = None,
         precision: Precision = "float32",
     ) -> None:
         """Draws all weights from torch's default generator; loads none, whatever the tower's section names.
@@ -49,10 +49,10 @@ class AudioEncoder(nn.Module):
         super().__init__()
         self.augmentation = WaveformAugmentation(augmentation, sample_rate_hz=sample_rate_hz) if augmentation else None
         self.front_end = build_front_end(front_end, sample_rate_hz=sample_rate_hz)
-        self.spec_augment = SpecAugment(front_end) if isinstance(front_end, MelFrontEnd) else nn.Identity()
+        self.spec_augment = SpecAugment(front_end) if isinstance(front_end, MelFrontEndConfig) else nn.Identity()
         self.tower = build_audio_tower(
             audio_tower,
-            mel_channels=front_end.mel_channels if isinstance(front_end, MelFrontEnd) else 0,
+            mel_channels=front_end.mel_channels if isinstance(front_end, MelFrontEndConfig) else 0,
             frames=self.front_end.frames(window_samples),
         )
         self.output_dim: int = self.tower.output_dim

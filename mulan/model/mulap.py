@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from mulan.config.recipe import Recipe
-from mulan.config.sections import LossWeights, Mulap
+from mulan.config.sections import LossWeightsConfig, MulapConfig
 from mulan.model.audio_encoder import AudioEncoder, Precision, tower_autocast
 from mulan.model.outputs import Hidden, Predictions
 from mulan.model.towers.text import TextTower
@@ -20,7 +20,7 @@ from mulan.storage.hub import PretrainedError
 class SegmentEmbedding(nn.Module):
     """Features of segments to the audio stream, with a global token in front and learned positions (§2.1)."""
 
-    def __init__(self, section: Mulap, *, features: int, segments: int) -> None:
+    def __init__(self, section: MulapConfig, *, features: int, segments: int) -> None:
         super().__init__()
         self.projection = nn.Linear(features, section.audio_size)
         self.positions = nn.Parameter(torch.empty(1 + segments, section.audio_size))
@@ -50,7 +50,7 @@ class CoAttentionLayer(nn.Module):
     """BERT's layer with keys and values of another sequence: attention and feed-forward network, each with a shortcut
     and a layer norm after it."""
 
-    def __init__(self, section: Mulap, *, size: int, other_size: int, feed_forward_size: int) -> None:
+    def __init__(self, section: MulapConfig, *, size: int, other_size: int, feed_forward_size: int) -> None:
         """
         Args:
             size: of this modality's stream.
@@ -120,8 +120,8 @@ class FusionModel(nn.Module):
         *,
         audio_encoder: AudioEncoder,
         text_tower: TextTower,
-        section: Mulap,
-        weights: LossWeights,
+        section: MulapConfig,
+        weights: LossWeightsConfig,
         segments: int,
         segment_samples: int,
         precision: Precision = "float32",
@@ -207,7 +207,7 @@ class MatchHead(nn.Module):
     may have either sign.
     """
 
-    def __init__(self, section: Mulap, text_size: int) -> None:
+    def __init__(self, section: MulapConfig, text_size: int) -> None:
         super().__init__()
         self.audio = nn.Linear(section.audio_size, section.fusion_size)
         self.text = nn.Linear(text_size, section.fusion_size)
@@ -244,7 +244,7 @@ def build_fusion_model(recipe: Recipe, text_tower: TextTower | None = None) -> F
     )
 
 
-def _unfit(text_tower: TextTower, weights: LossWeights) -> Iterator[str]:
+def _unfit(text_tower: TextTower, weights: LossWeightsConfig) -> Iterator[str]:
     """What the model needs of a text encoder and this one has not."""
     encoder, size = text_tower.encoder, text_tower.output_dim
     if not hasattr(encoder.config, "intermediate_size"):
@@ -254,7 +254,7 @@ def _unfit(text_tower: TextTower, weights: LossWeights) -> Iterator[str]:
         yield f"its token embeddings are {width} wide and its outputs {size}, so that they cannot predict tokens"
 
 
-def _block(section: Mulap, text_tower: TextTower, *, audio: bool, text: bool) -> CoAttentionBlock:
+def _block(section: MulapConfig, text_tower: TextTower, *, audio: bool, text: bool) -> CoAttentionBlock:
     text_size, text_feed_forward = text_tower.output_dim, text_tower.encoder.config.intermediate_size
     return CoAttentionBlock(
         CoAttentionLayer(

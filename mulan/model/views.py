@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from mulan.config.recipe import Recipe
-from mulan.config.sections import SemiSupCon
+from mulan.config.sections import SemiSupConConfig
 from mulan.model.audio_encoder import AudioEncoder
 from mulan.model.outputs import Embeddings, unit_rows
 
@@ -13,7 +13,7 @@ from mulan.model.outputs import Embeddings, unit_rows
 class ViewHead(nn.Module):
     """Two linear layers without bias and a ReLU between them; in training only, no part of what is exported."""
 
-    def __init__(self, input_dim: int, section: SemiSupCon) -> None:
+    def __init__(self, input_dim: int, section: SemiSupConConfig) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Linear(input_dim, section.head_hidden_size, bias=False),

@@ -12,10 +12,10 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
 
-from mulan.config.audio import AstTower, AudioTower, FrontEnd, KaldiFrontEnd
+from mulan.config.audio import AstTowerConfig, AudioTowerConfig, FrontEndConfig, KaldiFrontEndConfig
 from mulan.config.base import Section
 from mulan.model.inference.files import CONFIG, WEIGHTS, EncoderConfig, TaggerConfig, config_faults
-from mulan.model.towers.audio import AnyAudioTower, AstAudioTower
+from mulan.model.towers.audio import AstAudioTower, AudioTower
 from mulan.model.towers.pretrained_networks import load_network
 from mulan.storage import filesystem
 from mulan.storage.hub import AST_CHECKPOINT, Needed, PretrainedError, loading
@@ -47,7 +47,7 @@ Grid = tuple[int, int]
 """Patches along mel channels and along time."""
 
 
-def warm_start(tower: AnyAudioTower, section: AudioTower, *, front_end: FrontEnd, sample_rate_hz: int) -> None:
+def warm_start(tower: AudioTower, section: AudioTowerConfig, *, front_end: FrontEndConfig, sample_rate_hz: int) -> None:
     """Loads what the section's ``pretrained`` names into a tower of that section.
 
     Raises:
@@ -55,7 +55,7 @@ def warm_start(tower: AnyAudioTower, section: AudioTower, *, front_end: FrontEnd
             front end that it was trained on; all differing fields are listed.
     """
     if isinstance(tower, AstAudioTower):
-        assert isinstance(section, AstTower)
+        assert isinstance(section, AstTowerConfig)
         _load_ast(tower, section, front_end, sample_rate_hz)
     else:
         _load_trunk(tower, section, front_end, sample_rate_hz)
@@ -78,7 +78,7 @@ def resized_positions(embeddings: Tensor, grid: Grid, wanted: Grid) -> Tensor:
     return torch.cat([placeless, resized.flatten(2).mT], dim=1)
 
 
-def _load_ast(tower: AstAudioTower, section: AstTower, front_end: FrontEnd, sample_rate_hz: int) -> None:
+def _load_ast(tower: AstAudioTower, section: AstTowerConfig, front_end: FrontEndConfig, sample_rate_hz: int) -> None:
     spec = section.pretrained
     folder = weights_folder(spec, AST_CHECKPOINT)
     config = _ast_config(spec, folder)
@@ -107,7 +107,7 @@ def _ast_config(spec: str, folder: Path) -> ASTConfig:
         return ASTConfig.from_dict(values)
 
 
-def _ast_structure(theirs: ASTConfig, section: AstTower, ours: ASTConfig) -> Iterator[str]:
+def _ast_structure(theirs: ASTConfig, section: AstTowerConfig, ours: ASTConfig) -> Iterator[str]:
     for field, names in _AST_FIELDS.items():
         values = [getattr(theirs, name) for name in names]
         if any(value != getattr(section, field) for value in values):
@@ -120,24 +120,24 @@ def _ast_structure(theirs: ASTConfig, section: AstTower, ours: ASTConfig) -> Ite
             yield f"{name}: {getattr(theirs, name)} there, always {getattr(ours, name)} here"
 
 
-def _ast_front_end(spec: str, folder: Path, front_end: FrontEnd, sample_rate_hz: int) -> Iterator[str]:
+def _ast_front_end(spec: str, folder: Path, front_end: FrontEndConfig, sample_rate_hz: int) -> Iterator[str]:
     """How the front end differs from the one that the checkpoint's own feature extractor is."""
     if not (folder / "preprocessor_config.json").is_file():
         return
     with loading(spec, "preprocessor_config.json cannot be read", "Restore it, or remove it to do without."):
         extractor = ASTFeatureExtractor.from_pretrained(folder, local_files_only=True)
-        theirs = KaldiFrontEnd(
+        theirs = KaldiFrontEndConfig(
             mel_channels=extractor.num_mel_bins,
-            mel_high_hz=extractor.sampling_rate / 2,
+            mel_max_hz=extractor.sampling_rate / 2,
             mean=extractor.mean if extractor.do_normalize else 0.0,
-            deviation=2 * extractor.std if extractor.do_normalize else 1.0,
+            std=2 * extractor.std if extractor.do_normalize else 1.0,
         )
     yield from _differences("front_end", theirs, front_end)
     if extractor.sampling_rate != sample_rate_hz:
         yield f"data.sample_rate_hz: {extractor.sampling_rate} there, {sample_rate_hz} here"
 
 
-def _load_trunk(tower: AnyAudioTower, section: AudioTower, front_end: FrontEnd, sample_rate_hz: int) -> None:
+def _load_trunk(tower: AudioTower, section: AudioTowerConfig, front_end: FrontEndConfig, sample_rate_hz: int) -> None:
     spec = section.pretrained
     try:
         folder = on_this_machine(spec, _EXPORTED)

@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from mulan.distributed.collectives import gather, world
-from mulan.objectives.tiles import as_they_are, covering, log_sums, products, push, rows_of_tiles
+from mulan.distributed.collectives import all_gather, rank_and_world_size
+from mulan.objectives.tiles import autocast_disabled, covering, log_sums, products, push, rows_of_tiles
 
 
 def contrastive_loss(audio: torch.Tensor, text: torch.Tensor, temperature: torch.Tensor | float) -> torch.Tensor:
@@ -43,7 +43,7 @@ def contrastive_loss(audio: torch.Tensor, text: torch.Tensor, temperature: torch
     audio, text = audio.to(dtype), text.to(dtype)
     # filled on the device: a copy from the host would wait for it
     warmth = temperature.to(audio) if isinstance(temperature, torch.Tensor) else audio.new_full((), temperature)
-    with as_they_are(audio):
+    with autocast_disabled(audio):
         return _Contrastive.apply(audio, text, warmth)  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -52,13 +52,13 @@ class _Contrastive(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, audio: torch.Tensor, text: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
-        all_audio, all_text, first = gather(audio), gather(text), world()[0] * len(audio)
+        all_audio, all_text, first = all_gather(audio), all_gather(text), rank_and_world_size()[0] * len(audio)
         assert len(all_audio) >= 2, "a contrastive loss needs a negative"
         own = slice(first, first + len(audio))
         row, positives = log_sums(all_audio, all_text, temperature, own=own)
         column, _ = log_sums(all_text, all_audio, temperature, own=own)
         negatives = torch.logaddexp(row, column)
-        all_negatives, all_losses = gather(torch.stack((negatives, negatives - positives), dim=1)).unbind(dim=1)
+        all_negatives, all_losses = all_gather(torch.stack((negatives, negatives - positives), dim=1)).unbind(dim=1)
         ctx.save_for_backward(all_audio, all_text, temperature, all_negatives)
         ctx.own = own
         return all_losses.mean().to(audio.dtype)
@@ -68,11 +68,11 @@ class _Contrastive(torch.autograd.Function):
     def backward(ctx: Any, of_loss: torch.Tensor) -> tuple[torch.Tensor, ...]:
         all_audio, all_text, temperature, negatives = ctx.saved_tensors
         of_pair = of_loss.double() / len(all_audio)
-        with as_they_are(all_audio):
+        with autocast_disabled(all_audio):
             of_audio, of_temperature = _gradient(all_audio, all_text, temperature, negatives, of_pair, own=ctx.own)
             of_text, _ = _gradient(all_text, all_audio, temperature, negatives, of_pair, own=ctx.own)
         # those of all pairs in order, so that their sum has the same bits on any number of processes
-        return of_audio, of_text, gather(of_temperature).sum().to(temperature.dtype)
+        return of_audio, of_text, all_gather(of_temperature).sum().to(temperature.dtype)
 
 
 def _gradient(

@@ -7,7 +7,7 @@ micro-batches are averaged over the global batch, whoever computes them.
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 
-from mulan.config.sections import LossWeights
+from mulan.config.sections import LossWeightsConfig
 from mulan.model.outputs import Predictions
 
 
@@ -53,7 +53,7 @@ def matching_loss(match_logits: torch.Tensor, matched: torch.Tensor) -> torch.Te
 
 
 def mulap_terms(
-    predictions: Predictions, *, token_targets: torch.Tensor, matched: torch.Tensor, weights: LossWeights
+    predictions: Predictions, *, token_targets: torch.Tensor, matched: torch.Tensor, weights: LossWeightsConfig
 ) -> dict[str, torch.Tensor]:
     """The terms that have a weight, by name.
 

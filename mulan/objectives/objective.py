@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from mulan.config.sections import LossWeights, SemiSupCon
+from mulan.config.sections import LossWeightsConfig, SemiSupConConfig
 from mulan.model.outputs import Embeddings
 from mulan.objectives.contrastive import contrastive_loss
 from mulan.objectives.semisupcon import Labels, semisupcon_loss
@@ -26,7 +26,7 @@ def tagging_loss(logits: torch.Tensor, tags: torch.Tensor) -> torch.Tensor:
 
 
 def global_terms(
-    embeddings: Embeddings, labels: Labels, weights: LossWeights, semisupcon: SemiSupCon
+    embeddings: Embeddings, labels: Labels, weights: LossWeightsConfig, semisupcon: SemiSupConConfig
 ) -> dict[str, torch.Tensor]:
     """The terms over the global batch that have a weight, by name; the others are not computed.
 
@@ -47,6 +47,6 @@ def global_terms(
     return terms
 
 
-def weighted_sum(terms: Mapping[str, torch.Tensor], weights: LossWeights) -> torch.Tensor:
+def weighted_sum(terms: Mapping[str, torch.Tensor], weights: LossWeightsConfig) -> torch.Tensor:
     """The loss."""
     return torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()

@@ -24,10 +24,10 @@ from typing import Any, NamedTuple
 import torch
 from torch.autograd.function import once_differentiable
 
-from mulan.config.sections import SemiSupCon
-from mulan.distributed.collectives import gather, world
+from mulan.config.sections import SemiSupConConfig
+from mulan.distributed.collectives import all_gather, rank_and_world_size
 from mulan.objectives import tiles
-from mulan.objectives.tiles import as_they_are, log_sums, products, push, rows_of_tiles
+from mulan.objectives.tiles import autocast_disabled, log_sums, products, push, rows_of_tiles
 
 
 class Labels(NamedTuple):
@@ -39,7 +39,7 @@ class Labels(NamedTuple):
     """uint8 [b, C], 1 where a recording bears a tag; C may be 0."""
 
 
-def semisupcon_loss(views: torch.Tensor, labels: Labels, section: SemiSupCon) -> torch.Tensor:
+def semisupcon_loss(views: torch.Tensor, labels: Labels, section: SemiSupConConfig) -> torch.Tensor:
     """The loss of the global batch, of which each of W processes holds B / W consecutive recordings.
 
     The value is the global loss on every process, and so is the gradient of ``views``. Memory beyond embeddings, tags
@@ -54,7 +54,7 @@ def semisupcon_loss(views: torch.Tensor, labels: Labels, section: SemiSupCon) ->
     """
     assert views.shape[1] >= 2, "a view needs another one of its recording"
     rows = views.to(torch.promote_types(views.dtype, torch.float32)).flatten(0, 1)
-    with as_they_are(rows):
+    with autocast_disabled(rows):
         return _SemiSupCon.apply(rows, labels, views.shape[1], section)  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -62,8 +62,8 @@ class _SemiSupCon(torch.autograd.Function):
     """This process's rows against all rows."""
 
     @staticmethod
-    def forward(ctx: Any, rows: torch.Tensor, labels: Labels, views: int, section: SemiSupCon) -> torch.Tensor:
-        all_rows, first = gather(rows), world()[0] * len(rows)
+    def forward(ctx: Any, rows: torch.Tensor, labels: Labels, views: int, section: SemiSupConConfig) -> torch.Tensor:
+        all_rows, first = all_gather(rows), rank_and_world_size()[0] * len(rows)
         mine = slice(first, first + len(rows))
         targets = _Targets(labels, views, section)
         temperature = rows.new_full((), section.temperature, dtype=torch.float64)
@@ -78,7 +78,7 @@ class _SemiSupCon(torch.autograd.Function):
                 pulled.addmm_(target, tile.partners)
             attracted[of_tile] = products(scaled, pulled)
         losses = log_denominators - attracted[mine] / totals[mine]
-        gathered = gather(torch.stack((log_denominators, totals[mine], losses), dim=1))
+        gathered = all_gather(torch.stack((log_denominators, totals[mine], losses), dim=1))
         all_log_denominators, all_totals, all_losses = gathered.unbind(dim=1)
         ctx.save_for_backward(all_rows, all_log_denominators, all_totals)
         ctx.targets, ctx.temperature, ctx.mine = targets, temperature, mine
@@ -90,7 +90,7 @@ class _SemiSupCon(torch.autograd.Function):
         all_rows, log_denominators, totals = ctx.saved_tensors
         of_anchor, shares = of_loss.double() / (len(all_rows) * ctx.temperature), 1 / totals
         gradient = torch.empty_like(all_rows)
-        with as_they_are(all_rows):
+        with autocast_disabled(all_rows):
             for of_tile, scaled, row_of_tiles in rows_of_tiles(all_rows, all_rows, ctx.temperature, own=ctx.mine):
                 of_rows = torch.zeros_like(scaled)
                 for tile in row_of_tiles:
@@ -105,10 +105,10 @@ class _SemiSupCon(torch.autograd.Function):
 class _Targets:
     """T of the global batch, made tile by tile in memory that all tiles share; see :mod:`mulan.objectives.tiles`."""
 
-    def __init__(self, labels: Labels, views: int, section: SemiSupCon) -> None:
+    def __init__(self, labels: Labels, views: int, section: SemiSupConConfig) -> None:
         """Collective. ``labels``: of this process's recordings."""
-        self._recordings = gather(labels.recordings).repeat_interleave(views)
-        self._tags = gather(labels.tags).repeat_interleave(views, dim=0)
+        self._recordings = all_gather(labels.recordings).repeat_interleave(views)
+        self._tags = all_gather(labels.tags).repeat_interleave(views, dim=0)
         self._sizes = self._tags.sum(dim=1, dtype=torch.float64)
         self._section = section
         self._memory = torch.empty(

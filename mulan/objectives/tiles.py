@@ -101,6 +101,6 @@ def products(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     return torch.einsum("nd,nd->n", one, other)
 
 
-def as_they_are(rows: torch.Tensor) -> torch.autocast:
+def autocast_disabled(rows: torch.Tensor) -> torch.autocast:
     """A context in which products are of the rows' own type, even where training computes in less."""
     return torch.autocast(rows.device.type, enabled=False)

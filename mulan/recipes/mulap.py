@@ -1,15 +1,25 @@
 """MuLaP at the paper's size (Manco et al. 2022, "Learning music audio representations via weak language supervision").
 
-What the paper does not say, here and in :class:`mulan.config.sections.Mulap`, is what the code has that its authors
-published.
+What the paper does not say, here and in :class:`mulan.config.sections.MulapConfig`, is what the code has that its
+authors published.
 """
 
-from mulan.config.audio import DecibelFrontEnd, MusicnnTower
+from mulan.config.audio import DecibelFrontEndConfig, MusicnnTowerConfig
 from mulan.config.recipe import Recipe
-from mulan.config.sections import Batch, Data, Loss, LossWeights, Optim, Scale, SourceRatio, TextTower, Train
+from mulan.config.sections import (
+    BatchConfig,
+    DataConfig,
+    LossConfig,
+    LossWeightsConfig,
+    OptimConfig,
+    ScaleConfig,
+    SourceRatioConfig,
+    TextTowerConfig,
+    TrainConfig,
+)
 from mulan.recipes.mulan import BERT
 
-CAPTIONS = SourceRatio(short_form=0, long_form=1, playlist=0, audioset=0)
+CAPTIONS = SourceRatioConfig(short_form=0, long_form=1, playlist=0, audioset=0)
 """Sentences that describe a track (§3.1)."""
 PAIRS = 200_410
 """80 % of 250,513 (§3.1); an epoch."""
@@ -23,17 +33,17 @@ def mulap() -> Recipe:
     warm-up, and the regression's target is what the encoder made of a segment before that was hidden, as equation 3
     says, where the published code takes the zeros that were put in its place.
     """
-    batch = Batch(micro_batches=2, pairs_per_micro_batch=32)
+    batch = BatchConfig(micro_batches=2, pairs_per_micro_batch=32)
     steps = -(-EPOCHS * PAIRS // batch.pairs)
     return Recipe(
-        data=Data(window_s=20.0, source_ratio=CAPTIONS),
-        front_end=DecibelFrontEnd(),
-        audio_tower=MusicnnTower(),
-        text_tower=TextTower(pretrained=BERT, layers=4, max_tokens=64),
-        loss=Loss(weights=LossWeights(contrastive=0, mlm=0.1, mam=4, atm=2)),
+        data=DataConfig(window_s=20.0, source_ratio=CAPTIONS),
+        front_end=DecibelFrontEndConfig(),
+        audio_tower=MusicnnTowerConfig(),
+        text_tower=TextTowerConfig(pretrained=BERT, layers=4, max_tokens=64),
+        loss=LossConfig(weights=LossWeightsConfig(contrastive=0, mlm=0.1, mam=4, atm=2)),
         batch=batch,
-        optim=Optim(lr=1e-4, beta2=0.98, weight_decay=0.01, warmup_steps=steps // 10, decay_factor=1),
-        train=Train(
+        optim=OptimConfig(lr=1e-4, beta2=0.98, weight_decay=0.01, warmup_steps=steps // 10, decay_factor=1),
+        train=TrainConfig(
             steps=steps,
             precision="bf16",
             zero_stage=1,
@@ -41,5 +51,5 @@ def mulap() -> Recipe:
             validate_every_steps=2000,
             validation_micro_batches=32,
         ),
-        scale=Scale(workers=1, use_gpu=True, cpus_per_worker=1, data_cpus=8),
+        scale=ScaleConfig(workers=1, use_gpu=True, cpus_per_worker=1, data_cpus=8),
     )

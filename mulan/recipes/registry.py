@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mulan.config.audio import ResNetTower, VggishFrontEnd
+from mulan.config.audio import ResNetTowerConfig, VggishFrontEndConfig
 from mulan.config.errors import RecipeError
 from mulan.config.paths import absolute, scheme_of
 from mulan.config.recipe import Recipe, lay_over, recipe_from_values
-from mulan.config.sections import Batch, Data, Optim, Scale, TextTower, Train
+from mulan.config.sections import BatchConfig, DataConfig, OptimConfig, ScaleConfig, TextTowerConfig, TrainConfig
 from mulan.recipes.miniature import MINILM, miniature
 from mulan.recipes.mulan import TEXT_ABLATIONS, m_ast, m_resnet50, m_resnet50_audioset, with_texts
 from mulan.recipes.mulap import mulap
@@ -23,25 +23,25 @@ def demo() -> Recipe:
     MuLan's objective, sources and schedule, with a window of 3 s, a small residual network and a batch of 64.
     """
     return Recipe(
-        data=Data(window_s=3.0),
-        front_end=VggishFrontEnd(hop_ms=16.0, frequency_mask_bins=6, time_mask_frames=12),
-        audio_tower=ResNetTower(
+        data=DataConfig(window_s=3.0),
+        front_end=VggishFrontEndConfig(hop_ms=16.0, frequency_mask_bins=6, time_mask_frames=12),
+        audio_tower=ResNetTowerConfig(
             layer="basic",
             stem_channels=32,
             stem_stride=2,
             stage_channels=(32, 64, 128, 256),
             stage_depths=(1, 1, 1, 1),
         ),
-        text_tower=TextTower(pretrained=MINILM, max_tokens=32, frozen_layers=4, length_groups=4),
-        batch=Batch(micro_batches=2, pairs_per_micro_batch=32),
-        optim=Optim(lr=1.5e-3, pretrained_lr_scale=0.2, warmup_steps=20, decay_factor=0.7, decay_every_steps=130),
-        train=Train(
+        text_tower=TextTowerConfig(pretrained=MINILM, max_tokens=32, frozen_layers=4, length_groups=4),
+        batch=BatchConfig(micro_batches=2, pairs_per_micro_batch=32),
+        optim=OptimConfig(lr=1.5e-3, pretrained_lr_scale=0.2, warmup_steps=20, decay_factor=0.7, decay_every_steps=130),
+        train=TrainConfig(
             steps=1040,
             checkpoint_every_steps=200,
             validate_every_steps=200,
             validation_micro_batches=4,
         ),
-        scale=Scale(workers=2, data_cpus=2),
+        scale=ScaleConfig(workers=2, data_cpus=2),
     )
 
 

@@ -3,9 +3,18 @@
 The paper is Guinot et al. 2024, "Semi-supervised contrastive learning of musical representations".
 """
 
-from mulan.config.audio import SampleCnnTower, WaveformFrontEnd
+from mulan.config.audio import SampleCnnTowerConfig, WaveformFrontEndConfig
 from mulan.config.recipe import Recipe
-from mulan.config.sections import Batch, Data, Loss, LossWeights, Optim, Scale, SemiSupCon, Train
+from mulan.config.sections import (
+    BatchConfig,
+    DataConfig,
+    LossConfig,
+    LossWeightsConfig,
+    OptimConfig,
+    ScaleConfig,
+    SemiSupConConfig,
+    TrainConfig,
+)
 from mulan.recipes.mulan import m_resnet50
 
 
@@ -15,13 +24,13 @@ def semisupcon() -> Recipe:
     Any tower that takes a spectrogram can stand in SampleCNN's place; give it a front end as well.
     """
     return Recipe(
-        data=Data(sample_rate_hz=22_050, window_s=2.7),
-        front_end=WaveformFrontEnd(),
-        audio_tower=SampleCnnTower(),
-        loss=Loss(weights=LossWeights(contrastive=0, semisupcon=1)),
-        batch=Batch(micro_batches=2, pairs_per_micro_batch=48),
-        optim=Optim(lr=1e-4, decay_factor=1),
-        train=Train(
+        data=DataConfig(sample_rate_hz=22_050, window_s=2.7),
+        front_end=WaveformFrontEndConfig(),
+        audio_tower=SampleCnnTowerConfig(),
+        loss=LossConfig(weights=LossWeightsConfig(contrastive=0, semisupcon=1)),
+        batch=BatchConfig(micro_batches=2, pairs_per_micro_batch=48),
+        optim=OptimConfig(lr=1e-4, decay_factor=1),
+        train=TrainConfig(
             steps=200_000,
             precision="bf16",
             zero_stage=1,
@@ -29,7 +38,7 @@ def semisupcon() -> Recipe:
             validate_every_steps=2000,
             validation_micro_batches=16,
         ),
-        scale=Scale(workers=1, use_gpu=True, cpus_per_worker=1, data_cpus=8),
+        scale=ScaleConfig(workers=1, use_gpu=True, cpus_per_worker=1, data_cpus=8),
     )
 
 
@@ -43,7 +52,7 @@ def mulan_semi() -> Recipe:
     """
     return m_resnet50().model_copy(
         update={
-            "loss": Loss(weights=LossWeights(contrastive=1, semisupcon=0.3)),
-            "semisupcon": SemiSupCon(tag_prefix="audioset:", labelled_share="as_found"),
+            "loss": LossConfig(weights=LossWeightsConfig(contrastive=1, semisupcon=0.3)),
+            "semisupcon": SemiSupConConfig(tag_prefix="audioset:", labelled_share="as_found"),
         }
     )

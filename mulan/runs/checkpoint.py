@@ -15,12 +15,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from mulan.storage import filesystem
-from mulan.storage.errors import StorageRefused
-from mulan.runs.checkpoint_list import MANIFEST, Listed, checkpoint_name, checkpoints
+from mulan.storage.errors import StoragePermanentError
+from mulan.runs.checkpoint_list import MANIFEST, CheckpointInfo, checkpoint_name, checkpoints
 from mulan.runs.lease import Fence
 from mulan.storage.local import PLACE, temporary_folder
 from mulan.training.state import Progress
 from mulan.training.state import Checkpoint
+
 
 
 STATE, PROGRESS = "state.safetensors", "progress.json"
@@ -67,11 +68,11 @@ def write_checkpoint(
         except (OSError, SafetensorError) as error:
             # what the library says of a file is a text without an errno
             remedy = "make room there, or" if Path(folder).is_dir() else "it was removed while it was in use:"
-            raise StorageRefused(
+            raise StoragePermanentError(
                 f"{folder}, where checkpoints are made, takes none: {error}; {remedy} {PLACE}; "
                 "then the same command goes on"
             ) from error
-        files = {name: _seal(Path(folder, name)) for name in (STATE, PROGRESS)}
+        files = {name: _digest(Path(folder, name)) for name in (STATE, PROGRESS)}
         for name in files:
             filesystem.upload(str(Path(folder, name)), filesystem.join(uri, name))
     manifest = {"files": files, "score": score, "generation": None if fence is None else fence.generation}
@@ -81,20 +82,20 @@ def write_checkpoint(
     return uri
 
 
-def read_newest(run_uri: str, *, passed_over: Callable[[str], None], at_most: int | None = None) -> Checkpoint | None:
+def read_newest(run_uri: str, *, on_corrupt: Callable[[str], None], at_most: int | None = None) -> Checkpoint | None:
     """A run's newest checkpoint that is what was written, or None.
 
     Args:
-        passed_over: told of each newer one that is not, in words.
+        on_corrupt: told of each newer one that is not, in words.
         at_most: only checkpoints of so many steps or fewer.
     """
-    with newest_copy(run_uri, passed_over=passed_over, at_most=at_most) as copy:
+    with newest_copy(run_uri, on_corrupt=on_corrupt, at_most=at_most) as copy:
         return None if copy is None else copy.read()
 
 
 @contextmanager
 def newest_copy(
-    run_uri: str, *, passed_over: Callable[[str], None], at_most: int | None = None
+    run_uri: str, *, on_corrupt: Callable[[str], None], at_most: int | None = None
 ) -> Iterator[CheckpointCopy | None]:
     """Makes local files of a run's newest checkpoint for the block, having made sure that they are what was written.
 
@@ -109,21 +110,21 @@ def newest_copy(
             if copy is not None:
                 yield copy
                 return
-        passed_over(f"{listed.uri} is spoiled (its files are not those of its manifest); the one before it is used")
+        on_corrupt(f"{listed.uri} is spoiled (its files are not those of its manifest); the one before it is used")
     yield None
 
 
-def _copied(listed: Listed, folder: str) -> CheckpointCopy | None:
+def _copied(listed: CheckpointInfo, folder: str) -> CheckpointCopy | None:
     paths = {}
     for name, about in listed.files.items():
         paths[name] = filesystem.local_copy(filesystem.join(listed.uri, name), folder)
-        if _seal(Path(paths[name])) != about:
+        if _digest(Path(paths[name])) != about:
             return None
     progress = Progress(**json.loads(Path(paths[PROGRESS]).read_text()))
     return CheckpointCopy(listed.uri, progress, paths[STATE])
 
 
-def _seal(path: Path) -> dict[str, Any]:
+def _digest(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"bytes": path.stat().st_size, "sha256": digest}

@@ -15,7 +15,7 @@ MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
-class Listed:
+class CheckpointInfo:
     """One in a run's folder that has all of its files, in their sizes."""
 
     uri: str
@@ -23,14 +23,14 @@ class Listed:
     files: Mapping[str, Mapping[str, Any]]
     """``bytes`` and ``sha256`` by name."""
     score: float | None
-    """Score of the validation at its step, by the recipe's headline; None where there was none."""
+    """Score of the validation at its step, by the recipe's selection_metric; None where there was none."""
 
 
 def checkpoint_name(steps_done: int) -> str:
     return f"checkpoint_{steps_done:09d}"
 
 
-def checkpoints(run_uri: str) -> list[Listed]:
+def checkpoints(run_uri: str) -> list[CheckpointInfo]:
     """A run's, newest first, as far as their sizes tell."""
     found = (_listed(run_uri, name) for name in sorted(checkpoint_names(run_uri), reverse=True))
     return [one for one in found if one is not None]
@@ -47,7 +47,7 @@ def remove_checkpoint(uri: str) -> None:
     filesystem.remove_folder(uri)
 
 
-def _listed(run_uri: str, name: str) -> Listed | None:
+def _listed(run_uri: str, name: str) -> CheckpointInfo | None:
     uri = filesystem.join(run_uri, name)
     try:
         manifest = json.loads(filesystem.read_bytes(filesystem.join(uri, MANIFEST)))
@@ -57,4 +57,4 @@ def _listed(run_uri: str, name: str) -> Listed | None:
         return None
     except (ValueError, TypeError, KeyError, AttributeError):  # a manifest that is damaged
         return None
-    return Listed(uri, int(name.rpartition("_")[2]), files, score) if whole else None
+    return CheckpointInfo(uri, int(name.rpartition("_")[2]), files, score) if whole else None

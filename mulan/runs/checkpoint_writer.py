@@ -28,15 +28,15 @@ class CheckpointWriter:
     removed before a newer checkpoint is whole.
     """
 
-    def __init__(self, run_uri: str, *, newest_kept: int, best_kept: int, fence: Fence | None = None) -> None:
+    def __init__(self, run_uri: str, *, keep_latest: int, keep_best: int, fence: Fence | None = None) -> None:
         """
         Args:
-            newest_kept: the newest so many stay,
-            best_kept: and so many besides, those with the highest scores.
+            keep_latest: the newest so many stay,
+            keep_best: and so many besides, those with the highest scores.
             fence: of the driver for which they are written, if that holds the run's lease.
         """
         self._fence = fence
-        self._run_uri, self._newest_kept, self._best_kept = run_uri, newest_kept, best_kept
+        self._run_uri, self._newest_kept, self._best_kept = run_uri, keep_latest, keep_best
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
 

@@ -61,7 +61,7 @@ def checkpoint_to_export(run: Run) -> Checkpoint:
     Raises:
         RunError: it has none.
     """
-    found = read_newest(run.uri, passed_over=log.warning)
+    found = read_newest(run.uri, on_corrupt=log.warning)
     if found is None:
         raise RunError(f"run {run.uri} has no checkpoint yet; nothing to export")
     return found

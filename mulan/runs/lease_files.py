@@ -88,7 +88,7 @@ def create(uri: str, content: bytes) -> bool:
     content is there.
 
     Raises:
-        StorageError, StorageRefused: it could not be written.
+        StorageError, StoragePermanentError: it could not be written.
     """
     fs, path = filesystem.url_to_fs(uri)
     written = True

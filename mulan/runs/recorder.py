@@ -5,7 +5,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from mulan.storage import filesystem
-from mulan.data.batch import Replaced
+from mulan.data.batch import SkippedRecording
 from mulan.storage.errors import StorageError
 import logging
 import math
@@ -19,8 +19,8 @@ from mulan.config.recipe import Recipe
 from mulan.training.state import Progress
 from mulan.runs.checkpoint_writer import CheckpointWriter
 from mulan.runs.lease import RunTakenOver
-from mulan.training.health import Finding
-from mulan.training.validation import headline
+from mulan.training.health import Anomaly
+from mulan.training.validation import selection_metric
 from mulan.runs.lease import Fence
 from mulan.storage.jsonl import JsonLinesLog
 from mulan.runs.run import Run
@@ -41,7 +41,7 @@ class Quarantine:
         self._rows = {row["recording_id"]: row for row in read_quarantine(uri) if row["first_step"] <= keep_steps}
         self._changed = True
 
-    def add(self, step: int, skipped: Iterable[Replaced]) -> None:
+    def add(self, step: int, skipped: Iterable[SkippedRecording]) -> None:
         for bad in skipped:
             if bad.recording_id not in self._rows:
                 self._rows[bad.recording_id] = {**vars(bad), "first_step": step}
@@ -104,11 +104,11 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._metrics = JsonLinesLog(run.metrics_uri, keep_steps=first_step)
         self._events = JsonLinesLog(run.events_uri)
         self._quarantine = Quarantine(run.quarantine_uri, keep_steps=first_step)
-        self._score = headline(recipe)[0]
+        self._score = selection_metric(recipe)[0]
         self._checkpoints = CheckpointWriter(
             run.uri,
-            newest_kept=recipe.train.checkpoints_kept,
-            best_kept=recipe.train.best_checkpoints_kept,
+            keep_latest=recipe.train.keep_latest_checkpoints,
+            keep_best=recipe.train.keep_best_checkpoints,
             fence=fence,
         )
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="records")
@@ -137,7 +137,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         if time.monotonic() - self._flushed_s > self._PERIOD_S:
             self.flush()
 
-    def skipped(self, step: int, recordings: list[Replaced]) -> None:
+    def skipped(self, step: int, recordings: list[SkippedRecording]) -> None:
         self._quarantine.add(step, recordings)
 
     def event(self, text: str) -> None:
@@ -146,13 +146,13 @@ class Recorder(AbstractContextManager["Recorder"]):
         if not self._is_local:
             self.flush()
 
-    def found(self, finding: Finding) -> None:
+    def found(self, finding: Anomaly) -> None:
         """Numbers that went wrong: begins to write an event, and a file that names the recordings."""
         self._thread.submit(self._found, finding)
         self._flushing = None  # one that waits already would be before it
 
-    def _found(self, finding: Finding) -> None:
-        uri, text = self._run.finding_uri(finding.step), finding.sentence
+    def _found(self, finding: Anomaly) -> None:
+        uri, text = self._run.anomaly_uri(finding.step), finding.sentence
         try:
             self._make_sure_it_is_ours()
             filesystem.write_atomically(uri, finding.to_json().encode())

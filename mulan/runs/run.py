@@ -20,6 +20,7 @@ from mulan.runs.lease import RunTakenOver
 from mulan.storage.jsonl import read_lines
 
 
+
 class RunError(MulanError):
     """A run that cannot be started, resumed or read."""
 
@@ -59,7 +60,7 @@ class Run:
     def quarantine_uri(self) -> str:
         return filesystem.join(self.uri, "quarantine.parquet")
 
-    def finding_uri(self, step: int) -> str:
+    def anomaly_uri(self, step: int) -> str:
         """Where the recordings of a step stand whose numbers went wrong."""
         return filesystem.join(self.uri, "faults", f"step_{step:09d}.json")
 

@@ -75,22 +75,22 @@ _BUCKETS = frozenset(
 
 
 class StorageError(MulanError):
-    """Storage that failed for longer than our patience lasts, or that refused (:class:`StorageRefused`)."""
+    """Storage that failed for longer than our patience lasts, or that refused (:class:`StoragePermanentError`)."""
 
     exit_code = 1
 
 
-class StorageRefused(StorageError):
+class StoragePermanentError(StorageError):
     """Storage that cannot be used as it is, and that another attempt would find the same."""
 
     exit_code = 2
 
 
-class NoSuchStorage(StorageRefused, ValueError):
+class UnsupportedStorage(StoragePermanentError, ValueError):
     """A path or URI at which nothing can be, or of a scheme for which a package is missing."""
 
 
-def passes_by_itself(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether an operation that failed so may succeed when tried again.
 
     A server that is overloaded, restarts, or drops connections; not a file or bucket that is not there, credentials or
@@ -107,13 +107,13 @@ def passes_by_itself(error: BaseException) -> bool:
     return bool(_class_names(error) & _CONNECTION_ERRORS)
 
 
-def concerns_all(error: BaseException) -> bool:
+def affects_all_files(error: BaseException) -> bool:
     """Whether an operation on any other file would fail in the same way: credentials, or a server that is not there."""
     unreachable = "BotoCoreError" in _class_names(error) or _is_endpoint_fault(error)
     return unreachable or s3_code(error) in _CREDENTIAL_CODES
 
 
-def refusal(what: str, error: Exception) -> StorageRefused | None:
+def permanent_error(what: str, error: Exception) -> StoragePermanentError | None:
     """An error as the user is told it, with the remedy; None for what is no answer of storage.
 
     ``what``: what it means, ``"URI cannot be read"``.
@@ -123,7 +123,7 @@ def refusal(what: str, error: Exception) -> StorageRefused | None:
     ):
         return None
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return StorageRefused(f"{what}: {reason}; {_remedy(error)}; then the same command goes on")
+    return StoragePermanentError(f"{what}: {reason}; {_remedy(error)}; then the same command goes on")
 
 
 def location_fault(path: str) -> str | None:

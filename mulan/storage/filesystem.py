@@ -23,14 +23,14 @@ from mulan.config.paths import absolute as absolute
 from mulan.storage import local
 from mulan.storage.errors import (
     SCHEMES_THAT_WORK,
-    NoSuchStorage,
-    StorageRefused,
-    concerns_all,
+    StoragePermanentError,
+    UnsupportedStorage,
+    affects_all_files,
+    is_transient,
     location_fault,
-    passes_by_itself,
-    refusal,
+    permanent_error,
 )
-from mulan.storage.retries import patiently
+from mulan.storage.retries import with_retries
 from mulan.storage.trees import remove_tree
 
 CONNECT_TIMEOUT_S = 5.0
@@ -51,12 +51,12 @@ def url_to_fs(uri: str | os.PathLike[str]) -> tuple[fsspec.AbstractFileSystem, s
     ``rm_file``. fsspec's others (``rm``, ``get``, ``copy``, ``glob``) take ``[``, ``?`` and ``*`` for patterns.
 
     Raises:
-        NoSuchStorage: nothing can be stored at such a URI, or a package that it takes is not installed.
+        UnsupportedStorage: nothing can be stored at such a URI, or a package that it takes is not installed.
     """
     where = absolute(uri)
     fault = location_fault(where)
     if fault:
-        raise NoSuchStorage(f"{printable(where) or 'storage'}: {fault}")
+        raise UnsupportedStorage(f"{printable(where) or 'storage'}: {fault}")
     scheme = scheme_of(where)
     if not scheme or scheme in LOCAL_SCHEMES:
         return LocalFileSystem(), where.removeprefix(f"{scheme}://")
@@ -66,9 +66,9 @@ def url_to_fs(uri: str | os.PathLike[str]) -> tuple[fsspec.AbstractFileSystem, s
         given = kind._get_kwargs_from_urls(where) | (_s3_options() if of_s3 else {})
         fs, path = kind(use_listings_cache=False, **given), kind._strip_protocol(where)
     except ImportError as error:
-        raise NoSuchStorage(f"{where}: {scheme}:// takes a package that is not installed: {error}") from error
+        raise UnsupportedStorage(f"{where}: {scheme}:// takes a package that is not installed: {error}") from error
     except Exception as error:  # whatever the package of that scheme raises
-        raise NoSuchStorage(f"{where}: cannot be used: {_reason(error)}; {SCHEMES_THAT_WORK}") from error
+        raise UnsupportedStorage(f"{where}: cannot be used: {_reason(error)}; {SCHEMES_THAT_WORK}") from error
     if of_s3:
         fs.retries = 1  # botocore's attempts and our patience are enough
     return fs, path
@@ -126,7 +126,7 @@ def remove(uri: str) -> None:
     """Removes a file, if it is there."""
     fs, path = url_to_fs(uri)
     with suppress(FileNotFoundError):
-        patiently(f"{uri} cannot be removed", fs.rm_file, path)
+        with_retries(f"{uri} cannot be removed", fs.rm_file, path)
 
 
 def read_bytes(uri: str) -> bytes:
@@ -141,7 +141,7 @@ def read_new(uri: str, start: int) -> tuple[bytes, int]:
     """The bytes of a file from ``start`` on, and its size; none of a file that is not there.
 
     Raises:
-        OSError, StorageRefused: it cannot be read now. Tried once: for those who ask again in any case.
+        OSError, StoragePermanentError: it cannot be read now. Tried once: for those who ask again in any case.
     """
     fs, path = url_to_fs(uri)
     try:
@@ -150,12 +150,12 @@ def read_new(uri: str, start: int) -> tuple[bytes, int]:
     except FileNotFoundError:
         return b"", 0
     except Exception as error:
-        raise refusal(f"{uri} cannot be read", error) or error from error
+        raise permanent_error(f"{uri} cannot be read", error) or error from error
 
 
 def _read(uri: str, method: str, **named: Any) -> Any:
     fs, path = url_to_fs(uri)
-    return patiently(f"{uri} cannot be read", getattr(fs, method), path, **named)
+    return with_retries(f"{uri} cannot be read", getattr(fs, method), path, **named)
 
 
 def read_ranges(uris: Sequence[str], offsets: Sequence[int], lengths: Sequence[int]) -> list[bytes | Exception]:
@@ -166,7 +166,7 @@ def read_ranges(uris: Sequence[str], offsets: Sequence[int], lengths: Sequence[i
 
     Raises:
         StorageError: a range could not be read for longer than our patience lasts.
-        StorageRefused: none could be: the credentials have expired, or nobody knows the server.
+        StoragePermanentError: none could be: the credentials have expired, or nobody knows the server.
     """
     if not uris:
         return []
@@ -184,15 +184,15 @@ def read_ranges(uris: Sequence[str], offsets: Sequence[int], lengths: Sequence[i
             if failed:
                 raise cast(Exception, results[failed[0]])
 
-        patiently(f"{uris[failed[0]]} cannot be read", try_again)
+        with_retries(f"{uris[failed[0]]} cannot be read", try_again)
     for uri, result in zip(uris, results, strict=True):
-        if isinstance(result, Exception) and concerns_all(result):
-            raise refusal(f"{uri} cannot be read", result) or result
+        if isinstance(result, Exception) and affects_all_files(result):
+            raise permanent_error(f"{uri} cannot be read", result) or result
     return results
 
 
 def _may_pass(result: bytes | Exception) -> bool:
-    return isinstance(result, Exception) and passes_by_itself(result)
+    return isinstance(result, Exception) and is_transient(result)
 
 
 def _read_once(fs: fsspec.AbstractFileSystem, parts: Sequence[tuple[str, int, int]]) -> list[bytes | Exception]:
@@ -214,7 +214,7 @@ def write_atomically(uri: str, content: bytes) -> None:
     """Writes a whole file; a reader sees the old content or the new, never a part.
 
     Raises:
-        StorageError, StorageRefused: it could not be; what was there is still there.
+        StorageError, StoragePermanentError: it could not be; what was there is still there.
     """
     fs, path = url_to_fs(uri)
     if isinstance(fs, LocalFileSystem):
@@ -230,25 +230,25 @@ def try_writing(uri: str | os.PathLike[str]) -> None:
     would be made.
 
     Raises:
-        StorageError, StorageRefused: it cannot be.
+        StorageError, StoragePermanentError: it cannot be.
     """
     fs, path = url_to_fs(uri)
     where, probe = absolute(uri), f".writable-{uuid.uuid4().hex}"
     what = f"{where} cannot be written"
     if scheme_of(where) in ("http", "https"):
-        raise StorageRefused(f"{what}: a web server can only be read; {SCHEMES_THAT_WORK}")
+        raise StoragePermanentError(f"{what}: a web server can only be read; {SCHEMES_THAT_WORK}")
     if isinstance(fs, LocalFileSystem):
         write_by(where, local.try_writing, path, probe)
     else:
         write_by(where, fs.pipe_file, f"{path}/{probe}", b"-")
-        patiently(what, fs.rm_file, f"{path}/{probe}")
+        with_retries(what, fs.rm_file, f"{path}/{probe}")
 
 
 def upload(path: str, uri: str) -> None:
     """Moves a local file to a URI; a reader there sees it whole or not at all.
 
     Raises:
-        StorageError, StorageRefused: as :func:`write_atomically`.
+        StorageError, StoragePermanentError: as :func:`write_atomically`.
     """
     fs, target = url_to_fs(uri)
     if isinstance(fs, LocalFileSystem):
@@ -261,15 +261,15 @@ def write_by(uri: str, function: Callable[P, T], *arguments: P.args, **named: P.
     """Calls what writes at a URI until it succeeds.
 
     Raises:
-        StorageError, StorageRefused: it does not.
+        StorageError, StoragePermanentError: it does not.
     """
     what = f"{uri} cannot be written"
     try:
-        patiently(what, function, *arguments, **named)
+        with_retries(what, function, *arguments, **named)
     except OSError as error:  # no bucket, or a file in the place of a folder
-        raise refusal(what, error) or error from error
+        raise permanent_error(what, error) or error from error
     except NotImplementedError as error:
-        raise StorageRefused(f"{what}: such a storage can only be read; {SCHEMES_THAT_WORK}") from error
+        raise StoragePermanentError(f"{what}: such a storage can only be read; {SCHEMES_THAT_WORK}") from error
 
 
 def local_copy(uri: str, folder: str) -> str:
@@ -282,7 +282,7 @@ def local_copy(uri: str, folder: str) -> str:
     if isinstance(fs, LocalFileSystem):
         return path
     copy = posixpath.join(folder, posixpath.basename(path))
-    patiently(f"{uri} cannot be copied to {folder}", fs.get_file, path, copy)
+    with_retries(f"{uri} cannot be copied to {folder}", fs.get_file, path, copy)
     return copy
 
 
@@ -308,7 +308,7 @@ def remove_folder(uri: str) -> None:
     """Removes a folder and all that is in it, if it is there."""
     fs, path = url_to_fs(uri)
     with suppress(FileNotFoundError, NotADirectoryError):
-        patiently(f"{uri} cannot be removed", remove_tree, fs, path)
+        with_retries(f"{uri} cannot be removed", remove_tree, fs, path)
 
 
 def copy_folder(uri: str, folder: str) -> None:
@@ -323,4 +323,4 @@ def copy_folder(uri: str, folder: str) -> None:
     for name in names:
         copy = os.path.join(folder, os.path.relpath(name, path))
         os.makedirs(os.path.dirname(copy), exist_ok=True)
-        patiently(f"{name} cannot be copied to {folder}", fs.get_file, name, copy)
+        with_retries(f"{name} cannot be copied to {folder}", fs.get_file, name, copy)

@@ -22,7 +22,7 @@ _CONFIGURATION_AND_WEIGHTS = {"configuration": ("config.json",), "weights": _SAF
 
 _PANIC = "PanicException"
 """The panic of the tokenizers library, which gives its class no name to import and no kinship with ``Exception``."""
-_MOST_SAID = 300
+_MAX_SAID = 300
 """Characters of another library's message."""
 
 
@@ -52,7 +52,7 @@ def loading(spec: str, fault: str, remedy: str) -> Iterator[None]:
             raise
         kind = "" if isinstance(error, OSError | ValueError) and str(error) else f"{type(error).__name__}: "
         said = " ".join(f"{kind}{error}".split()).rstrip(" .:")
-        shown = said if len(said) <= _MOST_SAID else f"{said[:_MOST_SAID]} ..."
+        shown = said if len(said) <= _MAX_SAID else f"{said[:_MAX_SAID]} ..."
         raise PretrainedError(spec, [f"{fault}: {shown}"], remedy) from error
 
 

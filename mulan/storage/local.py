@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from mulan.storage.errors import StorageRefused
+from mulan.storage.errors import StoragePermanentError
 
 
 def read_range(path: str, offset: int, length: int) -> bytes | OSError:
@@ -105,13 +105,13 @@ def temporary_folder() -> Iterator[str]:
     the process. Processes that share TMPDIR from other containers or hosts leave each other's alone.
 
     Raises:
-        StorageRefused: there is no place for one.
+        StoragePermanentError: there is no place for one.
     """
     try:
         _remove_left(Path(tempfile.gettempdir()))
         made = tempfile.NamedTemporaryFile(prefix=_PREFIX, suffix=_LOCK, delete=False)  # noqa: SIM115
     except OSError as error:
-        raise StorageRefused(f"there is no place for temporary files: {error}; make room, or {PLACE}") from error
+        raise StoragePermanentError(f"there is no place for temporary files: {error}; make room, or {PLACE}") from error
     with made as lock:
         try:
             # on a file system without locks the file stays empty, and everybody leaves the folder alone
@@ -123,7 +123,7 @@ def temporary_folder() -> Iterator[str]:
             try:
                 folder.mkdir(mode=0o700)
             except OSError as error:
-                raise StorageRefused(f"{folder} cannot be made: {error}; make room, or {PLACE}") from error
+                raise StoragePermanentError(f"{folder} cannot be made: {error}; make room, or {PLACE}") from error
             yield str(folder)
         finally:
             _remove(lock.name)

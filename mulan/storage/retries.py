@@ -9,19 +9,19 @@ from typing import ParamSpec, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
-from mulan.storage.errors import StorageError, passes_by_itself, refusal
+from mulan.storage.errors import StorageError, is_transient, permanent_error
 
 PATIENCE_S = 300.0
 """Of one operation, from its first failure on: storage that fails for longer ends the run, which resumes by the same
 command."""
-LONGEST_PAUSE_S = 20.0
+MAX_PAUSE_S = 20.0
 
 P = ParamSpec("P")
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
-def patiently(what: str, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+def with_retries(what: str, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
     """Calls a function of storage until it succeeds.
 
     Args:
@@ -29,12 +29,12 @@ def patiently(what: str, function: Callable[P, T], *arguments: P.args, **named: 
 
     Raises:
         StorageError: it kept failing for :data:`PATIENCE_S`.
-        StorageRefused: it met, at once, what another attempt would meet again.
+        StoragePermanentError: it met, at once, what another attempt would meet again.
         FileNotFoundError, NotADirectoryError, IsADirectoryError: as the function does.
     """
     retrying = Retrying(
-        retry=retry_if_exception(passes_by_itself),
-        wait=wait_random_exponential(multiplier=0.5, max=LONGEST_PAUSE_S),
+        retry=retry_if_exception(is_transient),
+        wait=wait_random_exponential(multiplier=0.5, max=MAX_PAUSE_S),
         stop=_Patience(PATIENCE_S, what),
         before_sleep=_tell,
         reraise=True,
@@ -44,7 +44,7 @@ def patiently(what: str, function: Callable[P, T], *arguments: P.args, **named: 
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         raise
     except Exception as error:
-        refused = refusal(what, error)
+        refused = permanent_error(what, error)
         if refused is None:
             raise
         raise refused from error

@@ -17,9 +17,9 @@ from typing import Any
 
 from mulan.config.paths import LOCAL_SCHEMES, absolute, scheme_of
 from mulan.storage import filesystem
-from mulan.storage.errors import NoSuchStorage
+from mulan.storage.errors import UnsupportedStorage
 from mulan.storage.hub import TEXT_ENCODER, Needed, PretrainedError, pretrained_folder, whole_folder
-from mulan.storage.retries import patiently
+from mulan.storage.retries import with_retries
 
 PLACE = "MULAN_CACHE"
 """The environment variable."""
@@ -59,7 +59,7 @@ def on_this_machine(spec: str, needed: Needed) -> str:
     uri = absolute(spec)
     try:
         told = _files(uri)
-    except NoSuchStorage as error:
+    except UnsupportedStorage as error:
         raise PretrainedError(spec, [f"cannot be read: {error}"], f"See to {needed.field}.") from error
     chosen = needed.chosen(told)
     if not chosen:
@@ -103,7 +103,7 @@ def _files(uri: str) -> dict[str, list[Any]]:
     """Names of the files of a folder, but for those in folders of its own, each with what changes with its content."""
     fs, path = filesystem.url_to_fs(uri)
     try:
-        found = patiently(f"{uri} cannot be read", fs.ls, path, detail=True)
+        found = with_retries(f"{uri} cannot be read", fs.ls, path, detail=True)
     except (FileNotFoundError, NotADirectoryError):
         return {}
     files = [(info["name"].rpartition("/")[2], info) for info in found if info["type"] == "file"]
@@ -132,7 +132,7 @@ def _download(uri: str, names: list[str], copy: Path) -> None:
     try:
         for name in names:
             what = f"{filesystem.join(uri, name)} cannot be copied to {copy.parent}"
-            patiently(what, fs.get_file, f"{path}/{name}", str(partial / name))
+            with_retries(what, fs.get_file, f"{path}/{name}", str(partial / name))
         partial.rename(copy)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -5,18 +5,18 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from mulan.data.batch import Batch, Replaced
+from mulan.data.batch import Batch, SkippedRecording
 from mulan.data.schedule import Schedule
-from mulan.distributed.collectives import gather_objects
+from mulan.distributed.collectives import all_gather_objects
 
 
 @dataclass(frozen=True)
-class Told:
+class StepReport:
     """What the workers tell each other of the batches since the last time; the same on all of them."""
 
     waited_s: float
     """The longest wait of a worker for its batches."""
-    skipped: list[Replaced]
+    skipped: list[SkippedRecording]
     recordings: str
     """A checksum of which recordings were consumed in which places of the global batch, whoever read them."""
     fault: str | None
@@ -35,7 +35,7 @@ class BatchSource:
     schedule: Schedule
     _taken: int = 0
     _waited_s: float = 0.0
-    _skipped: list[Replaced] = field(default_factory=list)
+    _skipped: list[SkippedRecording] = field(default_factory=list)
     _checksum: int = 0
     _newest: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
@@ -56,10 +56,12 @@ class BatchSource:
 
     def recordings(self) -> list[tuple[str, ...]]:
         """Those of each micro-batch of the newest step or validation, in the order of the global batch. Collective."""
-        of_all = {number: names for of_worker in gather_objects(self._newest) for number, names in of_worker.items()}
+        of_all = {
+            number: names for of_worker in all_gather_objects(self._newest) for number, names in of_worker.items()
+        }
         return [of_all[number] for number in sorted(of_all)]
 
-    def told(self, fault: str | None = None, measured: dict[str, float] | None = None) -> Told:
+    def told(self, fault: str | None = None, measured: dict[str, float] | None = None) -> StepReport:
         """Collective.
 
         Args:
@@ -67,12 +69,12 @@ class BatchSource:
             measured: what it measured in the newest step.
         """
         own = (self._waited_s, self._skipped, self._checksum, fault, time.monotonic(), measured or {})
-        waits, skipped, checksums, faults, clocks, by_workers = zip(*gather_objects(own), strict=True)
+        waits, skipped, checksums, faults, clocks, by_workers = zip(*all_gather_objects(own), strict=True)
         self._waited_s, self._skipped, self._checksum = 0.0, [], 0
         checksum = 0
         for part in checksums:
             checksum ^= part
-        return Told(
+        return StepReport(
             waited_s=max(waits),
             skipped=[bad for of_worker in skipped for bad in of_worker],
             recordings=f"{checksum:016x}",

@@ -25,7 +25,7 @@ class EmbeddingsCollapsed(MulanError):
 
 
 @dataclass(frozen=True)
-class Finding:
+class Anomaly:
     """Of one step."""
 
     step: int
@@ -45,7 +45,7 @@ class Finding:
 COLLAPSE_MARGIN = 0.01
 """Of the term's value when all embeddings are the same: how near to it a term counts as collapsed."""
 
-MOST_TOLD = 20
+MAX_TOLD = 20
 """Of a run that goes on. Each has a file; where every step goes wrong, these say as much as a million."""
 
 Recordings = Sequence[Sequence[str]]
@@ -68,7 +68,7 @@ class Counts(TypedDict):
 class HealthWatch:
     """Judges every step of a run, and counts; goes on counting where a checkpoint stood."""
 
-    def __init__(self, recipe: Recipe, progress: Progress, tell: Callable[[Finding], str]) -> None:
+    def __init__(self, recipe: Recipe, progress: Progress, tell: Callable[[Anomaly], str]) -> None:
         """
         Args:
             tell: what is found; gives back how to look into it, in words.
@@ -84,7 +84,7 @@ class HealthWatch:
 
         Args:
             step: from 1.
-            measured: see :func:`mulan.training.step.training_step`; the same on all workers.
+            measured: see :func:`mulan.training.step.train_step`; the same on all workers.
             recordings: of the step. Collective.
 
         Raises:
@@ -92,9 +92,9 @@ class HealthWatch:
         """
 
         def found(fault: str, then: str, *, stops: bool) -> str:
-            return self._found(Finding(step, f"{fault}{then}", measured, ()), recordings, stops=stops)
+            return self._found(Anomaly(step, f"{fault}{then}", measured, ()), recordings, stops=stops)
 
-        if not math.isfinite(measured["gradient_norm"]):
+        if not math.isfinite(measured["grad_norm"]):
             self._skipped += 1
             fault = self._not_finite(step, measured)
             if self._section.non_finite == "stop":
@@ -117,7 +117,7 @@ class HealthWatch:
     def _not_finite(self, step: int, measured: Mapping[str, float]) -> str:
         if not math.isfinite(measured["loss"]):
             return f"the loss of step {step} is {measured['loss']}"
-        fault = f"the gradient norm of step {step} is {measured['gradient_norm']}"
+        fault = f"the gradient norm of step {step} is {measured['grad_norm']}"
         if self._room is None:
             return fault
         return (
@@ -136,9 +136,9 @@ class HealthWatch:
         self._collapsed = self._collapsed + 1 if collapsed else 0
         return self._collapsed
 
-    def _found(self, finding: Finding, recordings: Callable[[], Recordings], *, stops: bool) -> str:
-        if self._told >= MOST_TOLD and not stops:
+    def _found(self, finding: Anomaly, recordings: Callable[[], Recordings], *, stops: bool) -> str:
+        if self._told >= MAX_TOLD and not stops:
             return ""
         self._told += 1
-        last = "; more of this is not told" if self._told == MOST_TOLD and not stops else ""
+        last = "; more of this is not told" if self._told == MAX_TOLD and not stops else ""
         return self._tell(dataclasses.replace(finding, sentence=finding.sentence + last, recordings=recordings()))

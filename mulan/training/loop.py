@@ -7,18 +7,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from mulan.config.recipe import Recipe
-from mulan.data.batch import Batch, Replaced
-from mulan.data.errors import TooManyBadRecordings
+from mulan.data.batch import Batch, SkippedRecording
+from mulan.data.errors import TooManySkippedRecordings
 from mulan.data.schedule import Schedule
 from mulan.distributed.batch_norm import RunningStatistics
 from mulan.storage.errors import StorageError
 from mulan.training.batch_source import BatchSource
 from mulan.training.engines.base import Engine
 from mulan.training.health import HealthWatch
-from mulan.training.observer import Reports
+from mulan.training.observer import TrainingObserver
 from mulan.training.optimizer import learning_rate
 from mulan.training.state import Progress
-from mulan.training.step import training_step
+from mulan.training.step import train_step
 from mulan.training.validation import validate
 
 BAD_SHARE_JUDGED_FROM = 1000
@@ -29,14 +29,19 @@ LEAVING_PERIOD_S = 5.0
 
 
 def train(
-    recipe: Recipe, engine: Engine, batches: Iterator[Batch], schedule: Schedule, progress: Progress, reports: Reports
+    recipe: Recipe,
+    engine: Engine,
+    batches: Iterator[Batch],
+    schedule: Schedule,
+    progress: Progress,
+    reports: TrainingObserver,
 ) -> None:
     """Trains from ``progress`` to the recipe's last step. Collective: every worker calls it with its own batches.
 
     Raises:
         NonFiniteStep, EmbeddingsCollapsed: where the recipe's ``health`` says that this ends a run.
         StorageError: storage took no checkpoint, or no record of the run; the last checkpoint written stands.
-        TooManyBadRecordings: more were replaced than ``data.max_bad_share`` allows.
+        TooManySkippedRecordings: more were replaced than ``data.max_skipped_share`` allows.
     """
     source = BatchSource(batches, schedule)
     statistics = RunningStatistics(engine.module)
@@ -45,7 +50,7 @@ def train(
     asked_s, leaving = -math.inf, frozenset[str]()
     for steps_done in range(progress.steps_done + 1, recipe.train.steps + 1):
         begun = time.perf_counter()
-        measured = training_step(engine, source.take(schedule.training_share), statistics, recipe)
+        measured = train_step(engine, source.take(schedule.train_micro_batches_per_worker), statistics, recipe)
         told = source.told(reports.fault(), measured)
         if told.fault is not None:
             raise StorageError(told.fault)
@@ -64,11 +69,11 @@ def train(
         }
         validated = schedule.validates_after(steps_done)
         if validated:
-            line["validation"] = validate(recipe, engine, source.take(schedule.validation_share))
+            line["validation"] = validate(recipe, engine, source.take(schedule.validation_micro_batches_per_worker))
         reports.step(line)
         # those of validations are named, and not counted every time
         reports.skipped(steps_done, [*told.skipped, *(source.told().skipped if validated else ())])
-        _check_bad_share(replaced, steps_done * recipe.batch.pairs, recipe.data.max_bad_share, told.skipped)
+        _check_bad_share(replaced, steps_done * recipe.batch.pairs, recipe.data.max_skipped_share, told.skipped)
         checkpoint_due = steps_done % recipe.train.checkpoint_every_steps == 0 or steps_done == recipe.train.steps
         if told.clock_s - asked_s >= LEAVING_PERIOD_S:
             asked_s, known, leaving = told.clock_s, leaving, reports.leaving()
@@ -84,13 +89,13 @@ def _flat(line: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in line.items() if k != "validation"} | {f"validation_{k}": v for k, v in scores.items()}
 
 
-def _check_bad_share(replaced: Counter[str], examples: int, allowed: float, newest: list[Replaced]) -> None:
+def _check_bad_share(replaced: Counter[str], examples: int, allowed: float, newest: list[SkippedRecording]) -> None:
     judged = max(examples, BAD_SHARE_JUDGED_FROM)
     if replaced.total() > allowed * judged:
         listed = "\n".join(f"  - {reason}: {count}" for reason, count in replaced.most_common())
         last = "".join(f"\nthe last: {bad.recording_id}: {bad.reason}: {bad.detail}" for bad in newest[-1:])
-        raise TooManyBadRecordings(
-            f"{replaced.total()} recordings could not be used in the first {examples} examples; data.max_bad_share = "
-            f"{allowed:g} allows {math.floor(allowed * judged)} in {judged}\n{listed}{last}\n"
+        raise TooManySkippedRecordings(
+            f"{replaced.total()} recordings could not be used in the first {examples} examples; "
+            f"data.max_skipped_share = {allowed:g} allows {math.floor(allowed * judged)} in {judged}\n{listed}{last}\n"
             "quarantine.parquet in the run's folder names them all; mend them, leave them out, or allow more"
         )

@@ -7,10 +7,10 @@ import torch
 from torch.nn.functional import pad
 from torch.optim.adamw import adamw
 
-from mulan.config.sections import Optim
+from mulan.config.sections import OptimConfig
 
 
-def learning_rate(optim: Optim, steps_done: int) -> float:
+def learning_rate(optim: OptimConfig, steps_done: int) -> float:
     """Linear warm-up to ``lr``, then steps down by ``decay_factor`` every ``decay_every_steps`` (MuLan §4)."""
     warmup = min(1.0, (steps_done + 1) / (optim.warmup_steps + 1))
     return optim.lr * warmup * optim.decay_factor ** (steps_done // optim.decay_every_steps)
@@ -91,14 +91,14 @@ class Trainable(Protocol):
     def warm_started_parameters(self) -> Iterator[torch.nn.Parameter]: ...
 
 
-def adam(model: Trainable, optim: Optim) -> EvenAdamW:
+def adam(model: Trainable, optim: OptimConfig) -> EvenAdamW:
     """Returns Adam over the trained parameters, with decoupled weight decay, which at 0 is Adam itself."""
     return EvenAdamW(
         parameter_groups(model, optim), lr=optim.lr, betas=(optim.beta1, optim.beta2), eps=optim.epsilon, fused=True
     )
 
 
-def parameter_groups(model: Trainable, optim: Optim) -> list[dict[str, Any]]:
+def parameter_groups(model: Trainable, optim: OptimConfig) -> list[dict[str, Any]]:
     """Trained parameters by learning rate and weight decay.
 
     Warm-started trunks train at ``pretrained_lr_scale`` of the learning rate. Vectors and single numbers (norms,
@@ -117,7 +117,7 @@ def parameter_groups(model: Trainable, optim: Optim) -> list[dict[str, Any]]:
     ]
 
 
-def set_learning_rate(groups: Iterable[dict[str, Any]], optim: Optim, steps_done: int) -> None:
+def set_learning_rate(groups: Iterable[dict[str, Any]], optim: OptimConfig, steps_done: int) -> None:
     """The rate of the step that follows ``steps_done`` steps."""
     for group in groups:
         group["lr"] = learning_rate(optim, steps_done) * group["lr_scale"]

@@ -16,11 +16,11 @@ from typing import Any
 import torch
 
 from mulan.config.recipe import Recipe
-from mulan.config.sections import LossWeights, Train
+from mulan.config.sections import LossWeightsConfig, TrainConfig
 from mulan.data.batch import Batch
 from mulan.data.randomness import torch_seed
 from mulan.distributed.batch_norm import RunningStatistics
-from mulan.distributed.collectives import gather
+from mulan.distributed.collectives import all_gather
 from mulan.model.device_batch import DeviceBatch
 from mulan.model.outputs import Embeddings
 from mulan.objectives.mulap import mulap_terms
@@ -29,7 +29,7 @@ from mulan.objectives.semisupcon import Labels
 from mulan.training.engines.base import Engine
 
 
-def training_step(
+def train_step(
     engine: Engine, batches: Iterable[Batch], statistics: RunningStatistics, recipe: Recipe
 ) -> dict[str, float]:
     """Updates the weights once.
@@ -38,7 +38,7 @@ def training_step(
         batches: this worker's micro-batches of the step, the same number on every worker.
 
     Returns:
-        ``loss``, each unweighted term as ``loss_TERM``, ``gradient_norm`` and, if there is one, ``temperature``; all of
+        ``loss``, each unweighted term as ``loss_TERM``, ``grad_norm`` and, if there is one, ``temperature``; all of
         the global batch. Where the loss is not finite the norm is not either, and then nothing was updated, on any
         worker: no weight, no moment, no running statistic.
     """
@@ -46,8 +46,8 @@ def training_step(
     # the host waits for the device here, and in the update for the norm: the gradients of the step are queued
     values = torch.stack(list(measured.values())).tolist()
     result: dict[str, float] = dict(zip(measured, values, strict=True))
-    result["gradient_norm"] = engine.step()
-    if math.isfinite(result["gradient_norm"]):
+    result["grad_norm"] = engine.step()
+    if math.isfinite(result["grad_norm"]):
         statistics.end_step()
     else:
         statistics.undo_step()
@@ -84,18 +84,18 @@ def _cached_gradients(
     for number, batch in enumerate(kept):
         pairs = batch.batch.pairs
         embeddings = second_forward(number)
-        scalar = _driven_by(embeddings, leaves, slice(row, row + pairs), share=1 / engine.micro_batches)
-        engine.backward(_as_finite_as(loss, scalar))
+        scalar = _surrogate_loss(embeddings, leaves, slice(row, row + pairs), share=1 / engine.micro_batches)
+        engine.backward(_propagate_nonfinite(loss, scalar))
         row += pairs
     measured = {"loss": loss.detach(), **_named(terms)}
     return measured if leaves.temperature is None else {**measured, "temperature": leaves.temperature.detach()}
 
 
 def _first_forwards(
-    engine: Engine, batches: Iterable[DeviceBatch], statistics: RunningStatistics, train: Train
+    engine: Engine, batches: Iterable[DeviceBatch], statistics: RunningStatistics, train: TrainConfig
 ) -> tuple[Embeddings, list[DeviceBatch], Callable[[int], Embeddings]]:
     """Embeddings of all of this worker's pairs, its micro-batches, and the embeddings of each with their graph."""
-    if engine.share == 1:
+    if engine.micro_batches_per_worker == 1:
         (batch,) = batches
         embeddings = _forward(engine, batch, train.seed)
         statistics.add_micro_batch()
@@ -120,7 +120,7 @@ def _joined(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
 
 
 def _micro_batch_gradients(
-    engine: Engine, batches: Iterable[DeviceBatch], statistics: RunningStatistics, weights: LossWeights, seed: int
+    engine: Engine, batches: Iterable[DeviceBatch], statistics: RunningStatistics, weights: LossWeightsConfig, seed: int
 ) -> dict[str, torch.Tensor]:
     found: list[dict[str, torch.Tensor]] = []
     for batch in batches:
@@ -128,15 +128,15 @@ def _micro_batch_gradients(
         terms = {name: term / engine.micro_batches for name, term in terms.items()}
         statistics.add_micro_batch()
         loss = weighted_sum(terms, weights)
-        engine.backward(_as_finite_as(loss, loss))
+        engine.backward(_propagate_nonfinite(loss, loss))
         found.append({name: term.detach() for name, term in terms.items()})
     # those of the global batch in order, so that the sum has the same bits on any number of workers
-    sums = gather(torch.stack([torch.stack(list(terms.values())) for terms in found])).sum(dim=0)
+    sums = all_gather(torch.stack([torch.stack(list(terms.values())) for terms in found])).sum(dim=0)
     terms = dict(zip(found[0], sums.unbind(), strict=True))
     return {"loss": weighted_sum(terms, weights), **_named(terms)}
 
 
-def micro_batch_terms(outputs: Any, batch: DeviceBatch, weights: LossWeights) -> dict[str, torch.Tensor]:
+def micro_batch_terms(outputs: Any, batch: DeviceBatch, weights: LossWeightsConfig) -> dict[str, torch.Tensor]:
     """The terms of one micro-batch that have a weight, by name.
 
     Args:
@@ -148,7 +148,7 @@ def micro_batch_terms(outputs: Any, batch: DeviceBatch, weights: LossWeights) ->
     return mulap_terms(outputs, token_targets=masks.token_targets, matched=masks.matched, weights=weights)
 
 
-def _as_finite_as(loss: torch.Tensor, scalar: torch.Tensor) -> torch.Tensor:
+def _propagate_nonfinite(loss: torch.Tensor, scalar: torch.Tensor) -> torch.Tensor:
     """The scalar; where the loss is not finite neither is its gradient, and no engine updates by it."""
     return scalar * (1 + 0 * loss.detach())
 
@@ -164,7 +164,7 @@ def _forward(engine: Engine, batch: DeviceBatch, seed: int) -> Any:
     return engine.forward(batch)
 
 
-def _driven_by(embeddings: Embeddings, leaves: Embeddings, part: slice, *, share: float) -> torch.Tensor:
+def _surrogate_loss(embeddings: Embeddings, leaves: Embeddings, part: slice, *, share: float) -> torch.Tensor:
     """A scalar whose gradient is the loss's: sum of outputs times their cached gradients (chain rule).
 
     The temperature is one output of every micro-batch, so each takes its share of the gradient.

@@ -9,14 +9,14 @@ import torch
 from mulan.config.recipe import Recipe
 from mulan.data.batch import Batch
 from mulan.data.schedule import Phase
-from mulan.distributed.collectives import gather, gather_objects
+from mulan.distributed.collectives import all_gather, all_gather_objects
 from mulan.evaluation.metrics import gold_ranks, retrieval_scores, tagging_scores
 from mulan.model.device_batch import DeviceMasks
 from mulan.model.outputs import Predictions
 from mulan.training.engines.base import Engine
 
 
-def headline(recipe: Recipe) -> tuple[str, str]:
+def selection_metric(recipe: Recipe) -> tuple[str, str]:
     """The score that runs are compared by, higher being better: its name among the scores of a validation, and as a
     person reads it."""
     weights = recipe.loss.weights
@@ -61,9 +61,9 @@ def validate(recipe: Recipe, engine: Engine, batches: Iterable[Batch]) -> dict[s
 
 
 def _retrieval(audio: torch.Tensor, text: torch.Tensor, batches: list[Batch]) -> dict[str, float]:
-    similarity = (gather(text) @ gather(audio).T).cpu().numpy()
+    similarity = (all_gather(text) @ all_gather(audio).T).cpu().numpy()
     names = np.array(
-        [name for of_worker in gather_objects([b.recording_id for b in batches]) for b in of_worker for name in b]
+        [name for of_worker in all_gather_objects([b.recording_id for b in batches]) for b in of_worker for name in b]
     )
     ranks = [
         gold_ranks(row, np.flatnonzero(names == name).tolist()) for row, name in zip(similarity, names, strict=True)
@@ -73,8 +73,8 @@ def _retrieval(audio: torch.Tensor, text: torch.Tensor, batches: list[Batch]) ->
 
 
 def _tagging(logits: torch.Tensor, batches: list[Batch]) -> dict[str, float]:
-    all_logits = gather(logits).float().cpu().numpy()
-    borne = np.concatenate(gather_objects(np.concatenate([batch.tags for batch in batches])))
+    all_logits = all_gather(logits).float().cpu().numpy()
+    borne = np.concatenate(all_gather_objects(np.concatenate([batch.tags for batch in batches])))
     scores = tagging_scores(all_logits, borne.astype(bool), [str(number) for number in range(borne.shape[1])])
     return {"roc_auc": scores.roc_auc, "map": scores.map, "n_tags": scores.n_tags, "n_items": scores.n_recordings}
 
@@ -103,7 +103,7 @@ def _predictions(sums: list[dict[str, torch.Tensor]]) -> dict[str, float]:
     a score for which nothing was predicted is left out."""
     scores: dict[str, float] = {}
     for name in sums[0]:
-        total = gather(torch.stack([of_batch[name] for of_batch in sums])).sum(dim=0)
+        total = all_gather(torch.stack([of_batch[name] for of_batch in sums])).sum(dim=0)
         if name == "mam_r2":
             squares, firsts, counts, errors = total
             variance = float((squares - firsts**2 / counts.clamp_min(1)).sum())

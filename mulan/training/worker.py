@@ -14,9 +14,9 @@ from mulan.model.joint import JointModel
 from mulan.model.mulap import FusionModel
 from mulan.training.deterministic import deterministic_kernels
 from mulan.training.engines.base import CheckpointedEngine
-from mulan.training.engines.exact import engine_of
+from mulan.training.engines.exact import build_engine
 from mulan.training.loop import train
-from mulan.training.observer import Reports
+from mulan.training.observer import TrainingObserver
 from mulan.training.state import Checkpoint, Progress, weights
 
 
@@ -37,7 +37,7 @@ def train_worker(
     found: Checkpoint | None,
     batches: Iterator[Batch],
     schedule: Schedule,
-    reports: Callable[[CheckpointedEngine], Reports],
+    reports: Callable[[CheckpointedEngine], TrainingObserver],
     device: torch.device,
 ) -> None:
     """Continues a run from a checkpoint, or begins it, to its end. Collective; needs an initialised process group.
@@ -62,7 +62,7 @@ def train_worker(
         model.load_state_dict(weights(found.state))
     if recipe.train.compile:
         compile_towers(model)
-    engine = engine_of(model, recipe, device=device)
+    engine = build_engine(model, recipe, device=device)
     if found:
         engine.restore_optimizer(found.state, progress.steps_done, updates=progress.updates)
         found.state.clear()  # mapped from a file, which would take up memory and disk for as long as the run lasts

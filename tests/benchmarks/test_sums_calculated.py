@@ -50,7 +50,7 @@ def moved_a_number(run: Callable[[], object]) -> float:
 
 
 def test_adding_terms_moves_what_is_said() -> None:
-    total = FixedPointSum(NUMBERS, most_terms=4, device=torch.device("cpu"))
+    total = FixedPointSum(NUMBERS, max_terms=4, device=torch.device("cpu"))
     term = [torch.randn(NUMBERS // 2), torch.randn(NUMBERS // 2)]
     assert moved_a_number(lambda: total.add(term)) == pytest.approx(ADDED_BY_FIRST_TERM, abs=0.01)
     plain, more = torch.randn(NUMBERS), torch.randn(NUMBERS)

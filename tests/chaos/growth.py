@@ -13,11 +13,11 @@ import psutil
 
 from tests.chaos.job import KINDS, Job, Watch
 
-MOST_MEMORY_MIB = 128.0
+MAX_MEMORY_MIB = 128.0
 """Freed memory that is kept or given back, as it comes: up to the activations of a step."""
 
-MOST_FILES = 8.0
-MOST_OBJECT_STORE_MIB = 64.0
+MAX_FILES = 8.0
+MAX_OBJECT_STORE_MIB = 64.0
 """A block, which is there or not."""
 
 
@@ -58,7 +58,7 @@ class Samples:
         self._thread.join()
 
     def growth(self) -> list[Growth]:
-        steps = self._watch.most_steps()
+        steps = self._watch.max_steps()
         result = []
         for (held, bound), samples in sorted(self._found.items()):
             before = [value for step, value in samples if steps / 4 <= step < steps / 2]
@@ -69,7 +69,7 @@ class Samples:
 
     def _take(self) -> None:
         while not self._stop.wait(self.PERIOD_S):
-            step = self._watch.most_steps()
+            step = self._watch.max_steps()
             if not step:
                 continue
             for kind in [*KINDS, "driver"]:
@@ -77,9 +77,9 @@ class Samples:
                     with suppress(psutil.Error):
                         memory = process.memory_info()
                         private_mib = (memory.rss - memory.shared) / 2**20  # the object store is shared
-                        self._add(f"{kind} {number}: private memory, MiB", MOST_MEMORY_MIB, step, private_mib)
-                        self._add(f"{kind} {number}: files", MOST_FILES, step, process.num_fds())
-            self._add("object stores, MiB", MOST_OBJECT_STORE_MIB, step, self._object_stores_mib())
+                        self._add(f"{kind} {number}: private memory, MiB", MAX_MEMORY_MIB, step, private_mib)
+                        self._add(f"{kind} {number}: files", MAX_FILES, step, process.num_fds())
+            self._add("object stores, MiB", MAX_OBJECT_STORE_MIB, step, self._object_stores_mib())
 
     def _add(self, held: str, bound: float, step: int, value: float) -> None:
         self._found[held, bound].append((step, value))

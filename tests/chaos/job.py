@@ -103,7 +103,7 @@ class Watch:
         self._stop.set()
         self._thread.join()
 
-    def most_steps(self) -> int:
+    def max_steps(self) -> int:
         """The most that were ever done, be they lost since."""
         return max((step for _, step in self.steps), default=0)
 

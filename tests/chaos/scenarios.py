@@ -124,14 +124,14 @@ def machine_taken_and_given_back(nodes: Cluster, corpus_uri: str, run: Run, size
             assert job.exit_code is None, job.output()
             return what, time.time() - begun
 
-        yield wait_for(lambda: watch.most_steps() >= 2, "two workers have done 2 steps; a machine is announced to go")
+        yield wait_for(lambda: watch.max_steps() >= 2, "two workers have done 2 steps; a machine is announced to go")
         leaving = nodes.nodes.pop()
         announce(nodes, leaving)
         wait_for(lambda: checkpoints(run.uri), "a checkpoint stands since the notice")
         saved = checkpoints(run.uri)[0].steps_done
         assert saved < seldom  # none was due yet
         yield f"a checkpoint of step {saved} stands", time.time() - begun
-        yield wait_for(lambda: watch.most_steps() > saved + 1, "training has gone on; the machine goes")
+        yield wait_for(lambda: watch.max_steps() > saved + 1, "training has gone on; the machine goes")
         leaving.cut_off()
         yield wait_for(
             lambda: told(watch, f"1 workers go on from step {saved}"), f"one worker goes on from step {saved}"
@@ -141,7 +141,7 @@ def machine_taken_and_given_back(nodes: Cluster, corpus_uri: str, run: Run, size
         yield "a machine has come", come - begun
         _, seconds = wait_for(lambda: told(watch, "2 workers go on", since=come), "two workers go on")
         step = checkpoints(run.uri)[0].steps_done
-        yield f"two workers go on from step {step}; steps to be done again: {watch.most_steps() - step}", seconds
+        yield f"two workers go on from step {step}; steps to be done again: {watch.max_steps() - step}", seconds
         wait_until(lambda: job.exit_code is not None, limit_s=STEP_LIMIT_S, what="the end of the run")
         assert job.exit_code == 0, job.output()
         yield "the run is at its end", time.time() - begun

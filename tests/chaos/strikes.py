@@ -82,7 +82,7 @@ def run_under(strikes: Sequence[Strike], job: Job, watch: Watch, *, node_cpus: i
 
 
 def _wait_for_step(step: int, job: Job, watch: Watch) -> None:
-    _wait_in_run(job, lambda: watch.most_steps() >= step, f"step {step}")
+    _wait_in_run(job, lambda: watch.max_steps() >= step, f"step {step}")
 
 
 def _wait_in_run(job: Job, true: Callable[[], bool], what: str, *, period_s: float = 0.02) -> None:
@@ -172,7 +172,7 @@ def _cost_of_training(strike: Strike, job: Job, watch: Watch, struck: float, bef
         return watch.joined_s > struck
 
     _wait_in_run(job, joined, f"workers join after {strike}", period_s=0.2)
-    at_step = watch.most_steps()  # one may have ended since the strike
+    at_step = watch.max_steps()  # one may have ended since the strike
     _wait_for_step(at_step + 1, job, watch)
     new, joined_s, end = max(started.values()), watch.joined_s, watch.first_time(at_step + 1)
     first = min(when for when, _ in watch.steps if when > joined_s)

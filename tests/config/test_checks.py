@@ -107,9 +107,9 @@ def refused(recipe: str, *settings: str) -> tuple[str, ...]:
         (
             "mulap",
             ["data.sample_rate_hz=8000"],
-            "front_end.mel_high_hz = 8000 is above half of data.sample_rate_hz = 8000",
+            "front_end.mel_max_hz = 8000 is above half of data.sample_rate_hz = 8000",
         ),
-        ("mulan_semi", ["front_end.mel_low_hz=7500"], "front_end.mel_low_hz = 7500 is not below mel_high_hz = 7500"),
+        ("mulan_semi", ["front_end.mel_min_hz=7500"], "front_end.mel_min_hz = 7500 is not below mel_max_hz = 7500"),
         ("mulan_semi", ["front_end.window_ms=0.03"], "front_end.window_ms = 0.03 is less than a sample"),
         (
             "mulap",

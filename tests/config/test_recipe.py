@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from mulan.config.audio import AstTower, ResNetTower
+from mulan.config.audio import AstTowerConfig, ResNetTowerConfig
 from mulan.config.errors import RecipeError
 from mulan.config.recipe import Recipe, differing_fields, recipe_from_toml
 from mulan.recipes.registry import load_recipe, named_recipes
@@ -39,7 +39,7 @@ def test_settings_are_laid_over_a_recipe() -> None:
     assert recipe.optim.lr == 0.01
     assert recipe.data.source_ratio.playlist == 0
     assert recipe.train.precision == "bf16"
-    assert isinstance(recipe.audio_tower, ResNetTower)
+    assert isinstance(recipe.audio_tower, ResNetTowerConfig)
     assert recipe.audio_tower.stage_depths == (1, 2)
     assert recipe.data.uri == "s3://bucket/corpus"
     assert recipe.text_tower == named_recipes()["demo"].text_tower
@@ -47,7 +47,7 @@ def test_settings_are_laid_over_a_recipe() -> None:
 
 def test_another_family_starts_from_its_own_defaults() -> None:
     recipe = load_recipe("demo", named_recipes(), ["audio_tower.family=ast", "audio_tower.layers=2"])
-    assert recipe.audio_tower == AstTower(layers=2)
+    assert recipe.audio_tower == AstTowerConfig(layers=2)
 
 
 def test_a_file_says_only_what_differs(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_all_faults_are_listed_at_once() -> None:
     ("setting", "said"),
     [
         ("scale.workers=3", "scale.workers = 3 cannot share batch.micro_batches = 2; it must be one of 1, 2"),
-        ("front_end.mel_high_hz=9000", "above half of data.sample_rate_hz"),
+        ("front_end.mel_max_hz=9000", "above half of data.sample_rate_hz"),
         ("data.window_s=0.1", "16 are needed"),
         ("front_end.frequency_mask_bins=65", "above mel_channels"),
         ("data.source_ratio={short_form=0, long_form=0, playlist=0, audioset=0}", "at least one source"),

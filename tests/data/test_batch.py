@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mulan.data.batch import TOKEN_MULTIPLE, Batch, Masks, Replaced
+from mulan.data.batch import TOKEN_MULTIPLE, Batch, Masks, SkippedRecording
 from mulan.data.schedule import Item, Phase
 from tests.data.same_batches import assert_equal
 
@@ -21,7 +21,7 @@ def batch_of(lengths: list[int], max_tokens: int, *, views: int = 1, masks: Mask
         attention_mask=mask,
         tags=rng.integers(0, 2, (len(lengths), 3)).astype(np.uint8),
         recording_id=tuple(f"夜曲 {number}" for number in range(len(lengths))),
-        replaced=(Replaced("a", "missing shard", "shards/\n'9'.tar"), Replaced("b", "no samples", "")),
+        replaced=(SkippedRecording("a", "missing shard", "shards/\n'9'.tar"), SkippedRecording("b", "no samples", "")),
         masks=masks,
     )
 

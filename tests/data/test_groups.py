@@ -2,7 +2,7 @@
 
 import pytest
 
-from mulan.config.sections import Batch, Train
+from mulan.config.sections import BatchConfig, TrainConfig
 from mulan.data.groups import GROUP_BYTES, Groups, group_size
 from mulan.data.schedule import Schedule
 
@@ -18,8 +18,8 @@ def test_a_task_makes_as_much_as_its_bound_allows(pairs: int, views: int, sample
 
 @pytest.mark.parametrize(("workers", "size"), [(1, 1), (2, 3), (4, 2), (2, 1000)])
 def test_groups_are_in_the_order_in_which_the_workers_need_them(workers: int, size: int) -> None:
-    train = Train(steps=5, validate_every_steps=2, validation_micro_batches=4)
-    schedules = [Schedule(train, Batch(micro_batches=4), rank, workers, first_step=1) for rank in range(workers)]
+    train = TrainConfig(steps=5, validate_every_steps=2, validation_micro_batches=4)
+    schedules = [Schedule(train, BatchConfig(micro_batches=4), rank, workers, first_step=1) for rank in range(workers)]
     groups = Groups(schedules[-1], size)
     for rank, schedule in enumerate(schedules):
         numbers = [groups.number(rank, place) for place in range(groups.of_each_worker)]

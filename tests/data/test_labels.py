@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mulan.config.sections import Tagging
+from mulan.config.sections import TaggingConfig
 from mulan.data.corpus.index import Corpus
 from mulan.data.labels import class_names, multi_hot
 from mulan.data.plan import PlanError
@@ -14,14 +14,14 @@ from mulan.recipes.registry import load_recipe, named_recipes
 
 def test_classes_are_the_corpus_s_tags_in_alphabetical_order(tiny_corpus: str) -> None:
     corpus = Corpus.open(tiny_corpus)
-    assert class_names(corpus, Tagging(prefix="genre:", classes=2)) == ("genre:drone", "genre:tone")
-    pitches = class_names(corpus, Tagging(prefix="pitch:", classes=4))
+    assert class_names(corpus, TaggingConfig(prefix="genre:", classes=2)) == ("genre:drone", "genre:tone")
+    pitches = class_names(corpus, TaggingConfig(prefix="pitch:", classes=4))
     assert pitches == ("pitch:high", "pitch:low", "pitch:middle", "pitch:very high")
 
 
 def test_a_corpus_with_other_classes_is_noticed(tiny_corpus: str) -> None:
     with pytest.raises(PlanError, match=r"has 0 tags that begin with 'audioset:'.* 527; .*tagging.classes=0"):
-        class_names(Corpus.open(tiny_corpus), Tagging())
+        class_names(Corpus.open(tiny_corpus), TaggingConfig())
 
 
 def test_rows_tell_what_each_recording_bears(tiny_corpus: str) -> None:

@@ -5,11 +5,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from mulan.config.sections import Batch, LossWeights, Mulap
+from mulan.config.sections import BatchConfig, LossWeightsConfig, MulapConfig
 from mulan.data.batch import Masks
 from mulan.data.masking import Masking
 from mulan.data.plan import Plan
-from mulan.data.streams import Mix, Stream
+from mulan.data.streams import Stream, StreamMixture
 from mulan.data.text import Vocabulary
 from mulan.recipes.registry import load_recipe, named_recipes
 
@@ -22,13 +22,13 @@ MANY = 300
 
 
 def plan(*, seed: int = 0, pairs: int = PAIRS, split: str = "train") -> Plan:
-    stream, batch = Stream("long_form"), Batch(micro_batches=2, pairs_per_micro_batch=pairs)
-    return Plan(Mix({stream: np.arange(50)}, {stream: 1.0}), batch=batch, seed=seed, split=split)
+    stream, batch = Stream("long_form"), BatchConfig(micro_batches=2, pairs_per_micro_batch=pairs)
+    return Plan(StreamMixture({stream: np.arange(50)}, {stream: 1.0}), batch=batch, seed=seed, split=split)
 
 
 def masking(*, mlm: float = 1, mam: float = 1, atm: float = 1, **section: float) -> Masking:
-    weights = LossWeights(contrastive=0, mlm=mlm, mam=mam, atm=atm)
-    return Masking(Mulap.model_validate(section), weights, SEGMENTS, VOCABULARY)
+    weights = LossWeightsConfig(contrastive=0, mlm=mlm, mam=mam, atm=atm)
+    return Masking(MulapConfig.model_validate(section), weights, SEGMENTS, VOCABULARY)
 
 
 def some_captions(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

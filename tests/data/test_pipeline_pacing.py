@@ -70,7 +70,10 @@ def test_the_scheduler_rests_while_its_output_is_full(tmp_path: Path) -> None:
 @pytest.mark.processes
 def test_data_tasks_step_back_behind_training() -> None:
     """Once is enough, and a process that stands further back already stays there."""
-    code = "import os; os.nice({}); from mulan.data.pipeline import give_way; give_way(); give_way(); print(os.nice(0))"
+    code = (
+        "import os; os.nice({}); from mulan.data.pipeline import lower_priority; "
+        "lower_priority(); lower_priority(); print(os.nice(0))"
+    )
     here = os.nice(0)  # the tests themselves may stand back
     for before, after in ((here, max(15, here)), (max(18, here), max(18, here))):
         done = subprocess.run(

@@ -3,10 +3,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from mulan.config.sections import SOURCES, Batch, Source, SourceRatio
+from mulan.config.sections import SOURCES, BatchConfig, Source, SourceRatioConfig
 from mulan.data.plan import Plan, PlanError
 from mulan.data.randomness import Permutation
-from mulan.data.streams import Mix, Stream
+from mulan.data.streams import Stream, StreamMixture
 
 ROWS: dict[Source, np.ndarray] = {
     "short_form": np.arange(0, 100),
@@ -18,13 +18,13 @@ ROWS: dict[Source, np.ndarray] = {
 }
 
 
-def mixed(ratio: SourceRatio | None = None, rows: dict[Source, np.ndarray] = ROWS) -> Mix:
-    shares = {Stream(source): float(getattr(ratio or SourceRatio(), source)) for source in SOURCES}
-    return Mix({Stream(source): of_source for source, of_source in rows.items()}, shares)
+def mixed(ratio: SourceRatioConfig | None = None, rows: dict[Source, np.ndarray] = ROWS) -> StreamMixture:
+    shares = {Stream(source): float(getattr(ratio or SourceRatioConfig(), source)) for source in SOURCES}
+    return StreamMixture({Stream(source): of_source for source, of_source in rows.items()}, shares)
 
 
-def plan(batch: Batch | None = None, ratio: SourceRatio | None = None, seed: int = 1) -> Plan:
-    batch = batch or Batch(micro_batches=4, pairs_per_micro_batch=6)
+def plan(batch: BatchConfig | None = None, ratio: SourceRatioConfig | None = None, seed: int = 1) -> Plan:
+    batch = batch or BatchConfig(micro_batches=4, pairs_per_micro_batch=6)
     return Plan(mixed(ratio), batch=batch, seed=seed, split="train")
 
 
@@ -56,19 +56,19 @@ def test_each_pair_is_where_its_source_s_own_stream_says() -> None:
 
 
 def test_the_paper_s_batch_splits_evenly() -> None:
-    paper = plan(Batch(micro_batches=128, pairs_per_micro_batch=48))
+    paper = plan(BatchConfig(micro_batches=128, pairs_per_micro_batch=48))
     shares = {"short_form": 2048, "long_form": 2048, "playlist": 1024, "audioset": 1024}
     assert pairs_by_source(paper) == shares | {"short_form_unfiltered": 0, "long_form_unfiltered": 0}
 
 
 def test_an_uneven_batch_is_apportioned_to_the_nearest_pair() -> None:
-    uneven = plan(Batch(micro_batches=2, pairs_per_micro_batch=32))
+    uneven = plan(BatchConfig(micro_batches=2, pairs_per_micro_batch=32))
     assert list(uneven.pairs_by_stream.values()) == [21, 21, 11, 11, 0, 0]
 
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_each_epoch_of_a_source_visits_each_of_its_recordings_once(source: Source) -> None:
-    every = plan(ratio=SourceRatio(short_form_unfiltered=1, long_form_unfiltered=1))
+    every = plan(ratio=SourceRatioConfig(short_form_unfiltered=1, long_form_unfiltered=1))
     a_step = pairs_by_source(every)[source]
     size = len(ROWS[source])
     whole = np.lcm(size, a_step)  # where the end of a step is the end of an epoch
@@ -77,8 +77,8 @@ def test_each_epoch_of_a_source_visits_each_of_its_recordings_once(source: Sourc
 
 
 def test_epochs_have_different_orders() -> None:
-    only = SourceRatio(short_form=0, long_form=0, playlist=1, audioset=0)
-    seven = plan(Batch(micro_batches=1, pairs_per_micro_batch=7), only)
+    only = SourceRatioConfig(short_form=0, long_form=0, playlist=1, audioset=0)
+    seven = plan(BatchConfig(micro_batches=1, pairs_per_micro_batch=7), only)
     epochs = [frozenset(enumerate(e.row for e in seven.micro_batch(step, 0))) for step in range(20)]
     assert all(len({row for _, row in epoch}) == 7 for epoch in epochs)
     assert len(set(epochs)) > 15
@@ -94,8 +94,8 @@ def test_a_plan_remembers_nothing() -> None:
 
 def test_micro_batches_are_shares_of_one_global_batch() -> None:
     """Splitting a global batch into more micro-batches changes neither its rows nor their order."""
-    coarse = plan(Batch(micro_batches=2, pairs_per_micro_batch=12))
-    fine = plan(Batch(micro_batches=4, pairs_per_micro_batch=6))
+    coarse = plan(BatchConfig(micro_batches=2, pairs_per_micro_batch=12))
+    fine = plan(BatchConfig(micro_batches=4, pairs_per_micro_batch=6))
     assert [(e.row, e.stream) for e in global_batch(coarse, 3, 2)] == [
         (e.row, e.stream) for e in global_batch(fine, 3, 4)
     ]
@@ -120,11 +120,11 @@ def test_replacements_are_of_the_same_source_and_differ_by_attempt() -> None:
 def test_all_that_a_corpus_lacks_is_named() -> None:
     rows = ROWS | {"playlist": np.array([], np.int64), "audioset": np.array([], np.int64)}
     with pytest.raises(PlanError) as caught:
-        Plan(mixed(rows=rows), batch=Batch(), seed=0, split="validation")
+        Plan(mixed(rows=rows), batch=BatchConfig(), seed=0, split="validation")
     assert "no validation recording has playlist texts; set data.source_ratio.playlist=0" in str(caught.value)
     assert "audioset" in str(caught.value)
 
 
 def test_a_batch_too_small_for_a_source_is_refused() -> None:
     with pytest.raises(PlanError, match="no place for playlist"):
-        plan(Batch(micro_batches=1, pairs_per_micro_batch=2))
+        plan(BatchConfig(micro_batches=1, pairs_per_micro_batch=2))

@@ -20,7 +20,7 @@ from mulan.data.planned_batches import NoData, Source, planned_batches, start_so
 from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Item, Phase, Schedule
 from mulan.recipes.registry import load_recipe, named_recipes
-from mulan.storage.errors import StorageRefused
+from mulan.storage.errors import StoragePermanentError
 from tests.data.same_batches import assert_equal
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -96,7 +96,7 @@ def test_what_a_reading_process_meets_is_told_in_its_words_and_in_its_place(read
     class Failing(MicroBatchReader):
         def __call__(self, item: Item, *, waveform: np.ndarray | None = None) -> Batch:
             if item.step == 2:
-                raise StorageRefused("s3://bucket/shard.tar cannot be read: credentials")
+                raise StoragePermanentError("s3://bucket/shard.tar cannot be read: credentials")
             return super().__call__(item, waveform=waveform)
 
     recipe = short_recipe(reader.corpus.uri)
@@ -105,10 +105,12 @@ def test_what_a_reading_process_meets_is_told_in_its_words_and_in_its_place(read
     with pytest.MonkeyPatch.context() as one_a_task:
         one_a_task.setattr(groups, "GROUP_BYTES", 1)
         batches = streamed_to(schedule, failing, cpus=1)
-        assert [next(batches).item.step for _ in range(schedule.training_share)] == [1] * schedule.training_share
+        assert [next(batches).item.step for _ in range(schedule.train_micro_batches_per_worker)] == [
+            1
+        ] * schedule.train_micro_batches_per_worker
         with pytest.raises(ReadingFailed, match=r"^s3://bucket/shard.tar cannot be read: credentials$") as failed:
             next(batches)
-        assert failed.value.exit_code == StorageRefused.exit_code
+        assert failed.value.exit_code == StoragePermanentError.exit_code
 
 
 def test_reading_stands_behind_training(reader: MicroBatchReader) -> None:
@@ -144,7 +146,7 @@ def starved(reader: MicroBatchReader, **how: Any) -> Source:
 def test_workers_that_no_cpu_reads_for_read_for_themselves_and_say_so(reader: MicroBatchReader) -> None:
     recipe = short_recipe(reader.corpus.uri)
     schedules = [Schedule(recipe.train, recipe.batch, rank, workers=2) for rank in range(2)]
-    source = starved(reader, most_workers=2)
+    source = starved(reader, max_workers=2)
     attempt = source.begin(schedules[0])
     with ThreadPoolExecutor(max_workers=2) as workers:
         given = list(workers.map(lambda schedule: list(planned_batches(source, attempt, schedule)), schedules))
@@ -255,7 +257,7 @@ def test_no_worker_goes_on_before_all_have_their_first_batches(reader: MicroBatc
     """Where one waits for the others in a collective, its timeout would count the wait for data."""
     recipe = short_recipe(reader.corpus.uri)
     first, second = (Schedule(recipe.train, recipe.batch, rank, workers=2) for rank in range(2))
-    source = start_source(ray.put(reader), cpus=1, most_workers=2)
+    source = start_source(ray.put(reader), cpus=1, max_workers=2)
     attempt = source.begin(first)
     streamed = [planned_batches(source, attempt, schedule) for schedule in (first, second)]
     with ThreadPoolExecutor(max_workers=2) as workers:

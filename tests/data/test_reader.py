@@ -15,11 +15,11 @@ from transformers import AutoTokenizer
 from mulan.config.recipe import Recipe
 from mulan.config.sections import Source
 from mulan.data.audio.windows import decode_window
-from mulan.data.batch import Replaced
+from mulan.data.batch import SkippedRecording
 from mulan.data.corpus.index import INDEX_NAME, Corpus, write_index
 from mulan.data.corpus.records import read_record
 from mulan.data.corpus.writing import Recording, write_corpus
-from mulan.data.errors import TooManyBadRecordings
+from mulan.data.errors import TooManySkippedRecordings
 from mulan.data.plan import Example, PlanError
 from mulan.data.reader import MAX_REPLACEMENTS, MicroBatchReader
 from mulan.data.schedule import Item, Phase
@@ -130,7 +130,7 @@ def test_batches_are_those_of_the_slow_twin(planted_corpus: str, tokenizer: Any)
         assert batch.pairs == 6
         assert list(batch.recording_id) == names
         assert Counter((bad.recording_id, bad.reason) for bad in batch.replaced) == replaced
-        assert all(isinstance(bad, Replaced) and bad.detail for bad in batch.replaced)
+        assert all(isinstance(bad, SkippedRecording) and bad.detail for bad in batch.replaced)
         seen.update(bad.reason for bad in batch.replaced)
         for place, example in enumerate(examples):
             record = read_record(reader.corpus, example.row)
@@ -184,7 +184,7 @@ def test_every_validation_repeats_the_same_pairs(planted_corpus: str) -> None:
 def test_a_corpus_that_is_all_bad_ends_with_the_last_reason(planted_corpus: str, tmp_path: Path) -> None:
     shutil.copy(Path(planted_corpus) / INDEX_NAME, tmp_path)
     reader = reader_of(recipe(str(tmp_path)))
-    with pytest.raises(TooManyBadRecordings) as caught:
+    with pytest.raises(TooManySkippedRecordings) as caught:
         reader(TRAINING[0])
     assert str(tmp_path) in str(caught.value)
     assert f"{MAX_REPLACEMENTS} recordings in a row" in str(caught.value)

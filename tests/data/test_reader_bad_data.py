@@ -216,8 +216,8 @@ def test_the_least_length_is_the_recipe_s(tmp_path: Path) -> None:
     short = {f"short-{number}": (flac(tone(440, 0.2, seed=number)), text("a tone")) for number in range(2)}
     write_index(pa.Table.from_pylist(write_shard(tmp_path / "a.tar", short)), str(tmp_path))
 
-    def replaced(least_s: float) -> set[str]:
-        run = recipe(str(tmp_path), f"data.least_s={least_s}", "train.validation_micro_batches=0")
+    def replaced(min_duration_s: float) -> set[str]:
+        run = recipe(str(tmp_path), f"data.min_duration_s={min_duration_s}", "train.validation_micro_batches=0")
         return {bad.reason for bad in MicroBatchReader.of(run)(Item(Phase.TRAIN, 0, 0)).replaced}
 
     assert replaced(0) == replaced(0.2) == set()
@@ -263,7 +263,9 @@ def test_damaged_files_fill_the_window_or_are_refused(encoded: Callable[[], byte
                 del damaged[rng.integers(len(damaged)) :]
             window = np.full(32_000, 12_345, np.int16)
             try:
-                filled = decode_window(bytes(damaged), window, draw=rng.random(), sample_rate_hz=16_000, least_s=0.5)
+                filled = decode_window(
+                    bytes(damaged), window, draw=rng.random(), sample_rate_hz=16_000, min_duration_s=0.5
+                )
             except DecodeError as error:
                 outcomes[error.reason] += 1
             else:

@@ -1,18 +1,24 @@
 import pytest
 
-from mulan.config.sections import Batch, Train
+from mulan.config.sections import BatchConfig, TrainConfig
 from mulan.data.schedule import Item, Phase, Schedule, ScheduleError
 
 
-def written_out(train: Train, batch: Batch, rank: int, workers: int, first_step: int) -> list[Item]:
+def written_out(train: TrainConfig, batch: BatchConfig, rank: int, workers: int, first_step: int) -> list[Item]:
     """The loop's view, as loops."""
     items = []
-    share, validation_share = batch.micro_batches // workers, train.validation_micro_batches // workers
+    share, validation_micro_batches_per_worker = (
+        batch.micro_batches // workers,
+        train.validation_micro_batches // workers,
+    )
     for step in range(first_step, train.steps):
         items += [Item(Phase.TRAIN, step, rank * share + k) for k in range(share)]
         done, every = step + 1, train.validate_every_steps
         if (every and done % every == 0) or done == train.steps:
-            items += [Item(Phase.VALIDATE, done, rank * validation_share + k) for k in range(validation_share)]
+            items += [
+                Item(Phase.VALIDATE, done, rank * validation_micro_batches_per_worker + k)
+                for k in range(validation_micro_batches_per_worker)
+            ]
     return items
 
 
@@ -23,8 +29,8 @@ def written_out(train: Train, batch: Batch, rank: int, workers: int, first_step:
 def test_the_sequence_is_that_of_the_loop(
     workers: int, every: int, validation_micro_batches: int, first_step: int
 ) -> None:
-    train = Train(steps=10, validate_every_steps=every, validation_micro_batches=validation_micro_batches)
-    batch = Batch(micro_batches=4)
+    train = TrainConfig(steps=10, validate_every_steps=every, validation_micro_batches=validation_micro_batches)
+    batch = BatchConfig(micro_batches=4)
     for rank in range(workers):
         schedule = Schedule(train, batch, rank, workers, first_step)
         expected = written_out(train, batch, rank, workers, first_step)
@@ -34,7 +40,10 @@ def test_the_sequence_is_that_of_the_loop(
 
 
 def test_workers_share_every_micro_batch_exactly_once() -> None:
-    train, batch = Train(steps=5, validate_every_steps=2, validation_micro_batches=8), Batch(micro_batches=8)
+    train, batch = (
+        TrainConfig(steps=5, validate_every_steps=2, validation_micro_batches=8),
+        BatchConfig(micro_batches=8),
+    )
     whole = Schedule(train, batch, 0, 1)
     alone = [whole[i] for i in range(len(whole))]
     for workers in (2, 4, 8):
@@ -43,22 +52,24 @@ def test_workers_share_every_micro_batch_exactly_once() -> None:
 
 
 def test_a_run_of_a_million_steps_is_not_stored() -> None:
-    schedule = Schedule(Train(steps=10**6, validate_every_steps=1000, validation_micro_batches=2), Batch(), 0, 1)
+    schedule = Schedule(
+        TrainConfig(steps=10**6, validate_every_steps=1000, validation_micro_batches=2), BatchConfig(), 0, 1
+    )
     assert len(schedule) == 2 * 10**6 + 2 * 1000
     assert schedule[len(schedule) - 1] == Item(Phase.VALIDATE, 10**6, 1)
 
 
 def test_the_loop_and_the_schedule_agree_on_when_to_validate() -> None:
-    schedule = Schedule(Train(steps=7, validate_every_steps=3, validation_micro_batches=1), Batch(), 0, 1)
+    schedule = Schedule(TrainConfig(steps=7, validate_every_steps=3, validation_micro_batches=1), BatchConfig(), 0, 1)
     assert [done for done in range(1, 8) if schedule.validates_after(done)] == [3, 6, 7]
 
 
 def test_uneven_shares_are_refused_by_name() -> None:
     with pytest.raises(ScheduleError, match=r"3 workers cannot share batch.micro_batches = 4 and train.valid.* = 2"):
-        Schedule(Train(validation_micro_batches=2), Batch(micro_batches=4), 0, 3)
+        Schedule(TrainConfig(validation_micro_batches=2), BatchConfig(micro_batches=4), 0, 3)
 
 
 def test_past_the_end() -> None:
-    schedule = Schedule(Train(steps=2), Batch(), 0, 1)
+    schedule = Schedule(TrainConfig(steps=2), BatchConfig(), 0, 1)
     with pytest.raises(IndexError):
         schedule[len(schedule)]

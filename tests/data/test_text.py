@@ -10,12 +10,12 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from mulan.config.sections import Batch, TextTower
+from mulan.config.sections import BatchConfig, TextTowerConfig
 from mulan.data.masking import Masking
 from mulan.data.plan import Plan
-from mulan.data.streams import Mix, Stream
+from mulan.data.streams import Stream, StreamMixture
 from mulan.data.text import (
-    MOST_CHARACTERS,
+    MAX_CHARACTERS,
     is_blank,
     is_unicode,
     load_tokenizer,
@@ -53,8 +53,8 @@ def test_the_vocabulary_is_the_text_tower_s() -> None:
 def test_of_a_real_caption_only_its_words_are_predicted(caption: str, words: int) -> None:
     made, tokenizer = of_miniature("mulap.token_mask_probability=1")
     token_ids, attention_mask = tokenize([caption, "another one"], tokenizer)
-    stream, batch = Stream("long_form"), Batch(micro_batches=2, pairs_per_micro_batch=2)
-    plan = Plan(Mix({stream: np.arange(50)}, {stream: 1.0}), batch=batch, seed=0, split="train")
+    stream, batch = Stream("long_form"), BatchConfig(micro_batches=2, pairs_per_micro_batch=2)
+    plan = Plan(StreamMixture({stream: np.arange(50)}, {stream: 1.0}), batch=batch, seed=0, split="train")
     hidden, masks = made(plan, 0, 0, token_ids=token_ids, attention_mask=attention_mask, matched=np.ones(2, bool))
     predicted = masks.token_targets[0] != -100
     assert predicted.sum() == words
@@ -96,7 +96,7 @@ def test_of_a_long_text_the_first_tokens_are_read(part: str) -> None:
 def test_what_is_read_of_a_text_is_bounded() -> None:
     """A word after 20,000 spaces is not: otherwise a tokenizer would read on and on."""
     _, tokenizer = of_miniature()
-    texts = [" " * spaces + "jazz" for spaces in (MOST_CHARACTERS - 4, MOST_CHARACTERS)]
+    texts = [" " * spaces + "jazz" for spaces in (MAX_CHARACTERS - 4, MAX_CHARACTERS)]
     assert tokenize(texts, tokenizer)[1].sum(axis=1).tolist() == [3, 2]
     assert [is_blank(text) for text in texts] == [False, True]
 
@@ -114,12 +114,12 @@ def test_a_vocabulary_without_a_mask_is_refused_by_name(tmp_path: Path) -> None:
     )
 
 
-def section_with(folder: Path, **tokenizer: Any) -> TextTower:
+def section_with(folder: Path, **tokenizer: Any) -> TextTowerConfig:
     """Of 8 tokens; nothing of the network but what is looked for."""
     (folder / "config.json").write_text('{"model_type": "bert"}')
     (folder / "model.safetensors").touch()
     save_tokenizer(folder, **tokenizer)
-    return TextTower(pretrained=str(folder), max_tokens=8)
+    return TextTowerConfig(pretrained=str(folder), max_tokens=8)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

@@ -19,7 +19,7 @@ from mulan.runs.checkpoint_list import checkpoints, remove_checkpoint
 from mulan.runs.recorder import Recorder
 from mulan.runs.run import Run
 from mulan.storage.jsonl import read_lines
-from mulan.training.health import Finding, NonFiniteStep
+from mulan.training.health import Anomaly, NonFiniteStep
 from tests.conftest import tone_recording
 from tests.processes import run_in_processes, run_job
 from tests.training.inline import train_inline
@@ -37,7 +37,7 @@ def train_recorded(run: Run, one: Recipe) -> str | None:
     run.begin(one)
     with Recorder(run, one, first_step=0) as recorder:
 
-        def tell(finding: Finding) -> str:
+        def tell(finding: Anomaly) -> str:
             recorder.found(finding)
             return ""
 
@@ -70,7 +70,7 @@ def runs(tiny_corpus: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ru
     both = ((healthy, recipes[0]), (diverged, recipes[1]))
     ((ended, stopped),) = run_in_processes(train_both, 1, *both, folder=tmp_path_factory.mktemp("out"))
     assert ended is None
-    found = read_newest(healthy.uri, passed_over=pytest.fail, at_most=3)
+    found = read_newest(healthy.uri, on_corrupt=pytest.fail, at_most=3)
     assert found is not None
     write_checkpoint(healthy.uri, found.state, replace(found.progress, trained_on=["NVIDIA H100 80GB HBM3"]))
     assert stopped.startswith("the loss of step 2 is nan; the weights are those of step 1. ")
@@ -102,7 +102,7 @@ def test_a_step_in_the_middle_of_a_run_is_that_step(runs: tuple[Run, Run]) -> No
     assert same in done.stdout
     assert re.search(r"replay  step 5  loss .*  \(as then, to the bit\)\n", done.stdout)
     then = run.metrics()[4]
-    for name in ("loss", "temperature", "gradient_norm"):
+    for name in ("loss", "temperature", "grad_norm"):
         (now,) = re.findall(rf"replay  step 5 .* {name} ([0-9.]+)", done.stdout)
         assert float(now) == pytest.approx(then[name], rel=5e-6)  # six digits are shown
     assert "cosine," in done.stdout
@@ -123,9 +123,9 @@ def test_the_step_that_stopped_a_run_is_shown(runs: tuple[Run, Run], tmp_path: P
     run = runs[1]
     (event,) = [line for line in read_lines(run.events_uri) if "loss" in line["event"]]
     assert event["step"] == 2
-    assert run.finding_uri(2) in event["event"]
+    assert run.anomaly_uri(2) in event["event"]
     assert run.replay_command(2) in event["event"]
-    stored = json.loads(Path(run.finding_uri(2)).read_text())
+    stored = json.loads(Path(run.anomaly_uri(2)).read_text())
     assert [len(names) for names in stored["recordings"]] == [8, 8, 8, 8]
     code, out, err = run_job("jobs.train", *words(run, 2), folder=tmp_path)
     assert code == 0, err

@@ -9,12 +9,12 @@ import torch
 import torch.distributed as dist
 
 from mulan.distributed.collectives import (
-    gather,
-    gather_objects,
-    gather_with_gradient,
-    shard_of_sum,
-    sum_over_workers,
-    world,
+    all_gather,
+    all_gather_objects,
+    all_gather_with_grad,
+    all_reduce_sum,
+    rank_and_world_size,
+    reduce_scatter_sum,
 )
 from tests.processes import run_in_processes
 
@@ -33,20 +33,20 @@ def pull_of(rank: int) -> torch.Tensor:
 
 def test_a_single_process_gathers_itself() -> None:
     rows = rows_of(0).requires_grad_()
-    gathered = gather_with_gradient(rows)
+    gathered = all_gather_with_grad(rows)
     assert torch.equal(gathered, rows)
     (gathered * pull_of(0)[:3]).sum().backward()
     assert torch.equal(rows.grad, pull_of(0)[:3])  # type: ignore[arg-type]
-    assert torch.equal(gather(rows), rows)
-    assert not gather(rows).requires_grad
-    assert torch.equal(shard_of_sum(rows_of(0).flatten()), rows_of(0).flatten())
-    assert world() == (0, 1)
-    assert gather_objects({"step": 3}) == [{"step": 3}]
+    assert torch.equal(all_gather(rows), rows)
+    assert not all_gather(rows).requires_grad
+    assert torch.equal(reduce_scatter_sum(rows_of(0).flatten()), rows_of(0).flatten())
+    assert rank_and_world_size() == (0, 1)
+    assert all_gather_objects({"step": 3}) == [{"step": 3}]
 
 
 def test_a_sum_has_no_gradient_and_leaves_its_terms_alone() -> None:
     values = torch.tensor([1.0, 2.0], requires_grad=True)
-    total = sum_over_workers(values)
+    total = all_reduce_sum(values)
     assert total.tolist() == [1.0, 2.0]
     assert not total.requires_grad
     total += 5
@@ -56,28 +56,28 @@ def test_a_sum_has_no_gradient_and_leaves_its_terms_alone() -> None:
 def collect() -> dict[str, Any]:
     rank = dist.get_rank()
     rows = rows_of(rank).requires_grad_()
-    gathered = gather_with_gradient(rows)
+    gathered = all_gather_with_grad(rows)
     (gathered * pull_of(rank)).sum().backward()
     values = torch.tensor([1.0 + rank])
-    plain = gather(rows), gather(rows.T.contiguous().T)  # the second's numbers lie in another order
+    plain = all_gather(rows), all_gather(rows.T.contiguous().T)  # the second's numbers lie in another order
     return {
-        "world": world(),
+        "world": rank_and_world_size(),
         "gathered": gathered.detach(),
         "plain": [tensor.tolist() for tensor in plain],
         "plain has gradient": any(tensor.requires_grad for tensor in plain),
         "gradient": rows.grad,
-        "sum": sum_over_workers(values).item(),
+        "sum": all_reduce_sum(values).item(),
         "summed": values.item(),
-        "objects": gather_objects(["rank", rank]),
+        "objects": all_gather_objects(["rank", rank]),
         "shards": shards(rank),
     }
 
 
 def shards(rank: int) -> list[torch.Tensor]:
     """By both ways of summing, of which gloo has the other one too."""
-    own = shard_of_sum(rows_of(rank).flatten())
+    own = reduce_scatter_sum(rows_of(rank).flatten())
     with patch.object(dist, "get_backend", return_value="nccl"):
-        return [own, shard_of_sum(rows_of(rank).flatten())]
+        return [own, reduce_scatter_sum(rows_of(rank).flatten())]
 
 
 @pytest.mark.processes

@@ -13,7 +13,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mulan.distributed.collectives import world
+from mulan.distributed.collectives import rank_and_world_size
 from mulan.distributed.fixed_point import FRACTION_BITS, SUM_BITS, UNITS, FixedPointSum, norm_over_workers, to_float
 from tests.model.waits import HostWaits
 from tests.processes import run_in_processes
@@ -40,8 +40,8 @@ def terms(limit: float) -> st.SearchStrategy[float]:
     return st.one_of(smooth, ties, decades, edges)
 
 
-def added(rows: Rows, *, most_terms: int) -> FixedPointSum:
-    found = FixedPointSum(len(rows[0]) if rows else 0, most_terms=most_terms, device=CPU)
+def added(rows: Rows, *, max_terms: int) -> FixedPointSum:
+    found = FixedPointSum(len(rows[0]) if rows else 0, max_terms=max_terms, device=CPU)
     for row in rows:
         found.add([torch.tensor(row, dtype=torch.float32) * UNITS])
     return found
@@ -69,8 +69,8 @@ def test_sums_are_exact_in_any_order_and_grouping(
     expected = exact_units(rows)
     shuffled = order.sample(rows, count)
     cut = order.randrange(count + 1)
-    whole = added(rows, most_terms=count)
-    groups = [added(part, most_terms=count) for part in (shuffled[:cut], shuffled[cut:]) if part]
+    whole = added(rows, max_terms=count)
+    groups = [added(part, max_terms=count) for part in (shuffled[:cut], shuffled[cut:]) if part]
     assert whole.units.tolist() == expected
     assert torch.stack([group.units for group in groups]).sum(dim=0).tolist() == expected
     assert not any(one.spoiled for one in (whole, *groups))
@@ -78,12 +78,12 @@ def test_sums_are_exact_in_any_order_and_grouping(
 
 
 @pytest.mark.parametrize("place", [0, 5, 8, PARTS - 1, PARTS, 2 * PARTS, 2 * PARTS + 2])
-@pytest.mark.parametrize("most_terms", [1, 3, 512])
-def test_a_number_that_the_sum_cannot_hold_is_told_wherever_it_is(place: int, most_terms: int) -> None:
-    limit = ROOM / most_terms
+@pytest.mark.parametrize("max_terms", [1, 3, 512])
+def test_a_number_that_the_sum_cannot_hold_is_told_wherever_it_is(place: int, max_terms: int) -> None:
+    limit = ROOM / max_terms
     above = float(np.nextafter(np.float32(limit), np.float32(np.inf)))
     for bad in (above, -above, 3e38, math.inf, -math.inf, math.nan):
-        found = FixedPointSum(2 * PARTS + 3, most_terms=most_terms, device=CPU)
+        found = FixedPointSum(2 * PARTS + 3, max_terms=max_terms, device=CPU)
         values = torch.full((2 * PARTS + 3,), 0.25)
         found.add([values * UNITS])
         assert not found.spoiled
@@ -96,16 +96,16 @@ def test_a_number_that_the_sum_cannot_hold_is_told_wherever_it_is(place: int, mo
 
 def test_a_number_right_at_the_limit_is_told() -> None:
     for bad in (ROOM, -ROOM):
-        assert added([[bad]], most_terms=1).spoiled
-        assert added([[bad / 8]], most_terms=8).spoiled
+        assert added([[bad]], max_terms=1).spoiled
+        assert added([[bad / 8]], max_terms=8).spoiled
 
 
-@pytest.mark.parametrize("most_terms", [1, 2, 3, 7, 512])
+@pytest.mark.parametrize("max_terms", [1, 2, 3, 7, 512])
 @pytest.mark.parametrize("sign", [1, -1])
-def test_as_many_terms_as_there_may_be_do_not_overflow(most_terms: int, sign: int) -> None:
-    largest = sign * below(ROOM / most_terms)
-    found = added([[largest, -largest, largest]] * most_terms, most_terms=most_terms)
-    total = most_terms * round(Fraction(largest) * 2**FRACTION_BITS)
+def test_as_many_terms_as_there_may_be_do_not_overflow(max_terms: int, sign: int) -> None:
+    largest = sign * below(ROOM / max_terms)
+    found = added([[largest, -largest, largest]] * max_terms, max_terms=max_terms)
+    total = max_terms * round(Fraction(largest) * 2**FRACTION_BITS)
     assert abs(total) < 2**53
     assert found.units.tolist() == [total, -total, total]
     assert not found.spoiled
@@ -114,8 +114,8 @@ def test_as_many_terms_as_there_may_be_do_not_overflow(most_terms: int, sign: in
 @pytest.mark.parametrize("lengths", [[PARTS + 5], [3, 0, 2 * PARTS, 1, PARTS - 1, 9], [1] * 20, [PARTS, PARTS]])
 def test_a_term_may_lie_in_any_tensors_and_end_before_the_sum(lengths: list[int]) -> None:
     values, rest = torch.randn(sum(lengths), generator=torch.Generator().manual_seed(1)) * UNITS, torch.zeros(7)
-    whole = FixedPointSum(len(values) + len(rest), most_terms=8, device=CPU)
-    parts = FixedPointSum(len(values) + len(rest), most_terms=8, device=CPU)
+    whole = FixedPointSum(len(values) + len(rest), max_terms=8, device=CPU)
+    parts = FixedPointSum(len(values) + len(rest), max_terms=8, device=CPU)
     for _ in range(2):
         whole.add([torch.cat([values, rest])])
         parts.add(values.split(lengths))
@@ -126,13 +126,13 @@ def test_a_term_may_lie_in_any_tensors_and_end_before_the_sum(lengths: list[int]
 def test_tensors_are_added_in_the_order_of_their_indices() -> None:
     """Gradients of convolutions may lie in another one."""
     values = torch.arange(24.0).view(1, 4, 2, 3)
-    found = FixedPointSum(24, most_terms=1, device=CPU)
+    found = FixedPointSum(24, max_terms=1, device=CPU)
     found.add([(values * UNITS).contiguous(memory_format=torch.channels_last)])
     assert to_float(found.units).tolist() == list(range(24))
 
 
 def test_a_sum_begun_anew_forgets() -> None:
-    found = added([[1.0, 2.0, math.nan]], most_terms=2)
+    found = added([[1.0, 2.0, math.nan]], max_terms=2)
     found.begin()
     assert not found.spoiled
     found.add([torch.tensor([4.0 * UNITS])])
@@ -140,7 +140,7 @@ def test_a_sum_begun_anew_forgets() -> None:
 
 
 def test_terms_are_left_as_they_are_and_none_waits_for_the_device() -> None:
-    values, found = torch.randn(PARTS + 5) * UNITS, FixedPointSum(PARTS + 5, most_terms=8, device=CPU)
+    values, found = torch.randn(PARTS + 5) * UNITS, FixedPointSum(PARTS + 5, max_terms=8, device=CPU)
     before = values.clone()
     with HostWaits() as waits:
         found.add([values])
@@ -214,10 +214,10 @@ def test_norms_of_many_numbers_are_exact_enough_and_do_not_depend_on_parts() -> 
 
 def norms_of_a_share(cuts: list[list[int]]) -> list[float]:
     """The norm of the same numbers at each cut, every time with a piece spoiled in the last process at the end."""
-    rank = world()[0]
+    rank = rank_and_world_size()[0]
     numbers = torch.randn(999, generator=torch.Generator().manual_seed(2)).exp().pow(3)
     found = [norm_over_workers([torch.tensor_split(numbers, cut)[rank]], HEALTHY) for cut in cuts]
-    last = torch.tensor(rank == world()[1] - 1)
+    last = torch.tensor(rank == rank_and_world_size()[1] - 1)
     return [*found, norm_over_workers([numbers if rank == 0 else numbers[:0]], last)]
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from mulan.distributed.collectives import world
+from mulan.distributed.collectives import rank_and_world_size
 from mulan.distributed.fixed_point import FRACTION_BITS, UNITS, term_limit
 from mulan.distributed.gradient_sums import ShardedSums, WholeSums, clipped
 from tests.processes import run_in_processes
@@ -69,7 +69,7 @@ class Found(NamedTuple):
 
 
 def steps_of(sums: WholeSums | ShardedSums, params: Sequence[nn.Parameter]) -> Found:
-    rank, workers = world()
+    rank, workers = rank_and_world_size()
     share, found = MICRO_BATCHES // workers, Found([], [])
     for step in range(STEPS):
         for micro_batch in range(rank * share, (rank + 1) * share):
@@ -103,7 +103,7 @@ def found_by_all() -> dict[str, Found]:
     """Everything in one process group."""
     return {
         "whole": whole(shard=None),
-        "shards of the whole": whole(shard=PADDED // world()[1]),
+        "shards of the whole": whole(shard=PADDED // rank_and_world_size()[1]),
         **{f"sharded {bucket}": sharded(bucket) for bucket in BUCKETS},
     }
 

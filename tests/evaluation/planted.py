@@ -76,7 +76,7 @@ def training_lines(steps: int = 400) -> list[dict[str, object]]:
                 "loss": 2.0 + 2.9 * np.exp(-step / 80) + rng.normal(0, 0.12),
                 "temperature": 0.1 - 0.04 * step / steps,
                 "learning_rate": 1e-3,
-                "gradient_norm": float(rng.gamma(8, 0.1)),
+                "grad_norm": float(rng.gamma(8, 0.1)),
                 "pairs_per_s": float(rng.normal(60, 3)),
                 "data_wait_s": 0.01,
             }

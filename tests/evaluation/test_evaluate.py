@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from mulan import MuLan
-from mulan.config.audio import ResNetTower, VggishFrontEnd
+from mulan.config.audio import ResNetTowerConfig, VggishFrontEndConfig
 from mulan.config.recipe import Recipe
-from mulan.config.sections import Data, TextTower
+from mulan.config.sections import DataConfig, TextTowerConfig
 from mulan.data.corpus.index import Corpus
 from mulan.data.corpus.records import read_record
 from mulan.data.corpus.writing import write_corpus
-from mulan.data.errors import TooManyBadRecordings
+from mulan.data.errors import TooManySkippedRecordings
 from mulan.evaluation.embed import EmbeddedSplit, EvaluationError, embed_split
 from mulan.evaluation.evaluate import evaluate
 from mulan.model.inference.mulan import export_model
@@ -25,10 +25,12 @@ from tests.conftest import tone_recording
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 RECIPE = Recipe(
-    data=Data(window_s=0.5),
-    front_end=VggishFrontEnd(mel_channels=16, frequency_mask_bins=2, time_mask_frames=4),
-    audio_tower=ResNetTower(layer="basic", stem_channels=4, stem_stride=2, stage_channels=(4, 8), stage_depths=(1, 1)),
-    text_tower=TextTower(pretrained=MINILM, layers=1, max_tokens=16),
+    data=DataConfig(window_s=0.5),
+    front_end=VggishFrontEndConfig(mel_channels=16, frequency_mask_bins=2, time_mask_frames=4),
+    audio_tower=ResNetTowerConfig(
+        layer="basic", stem_channels=4, stem_stride=2, stage_channels=(4, 8), stage_depths=(1, 1)
+    ),
+    text_tower=TextTowerConfig(pretrained=MINILM, layers=1, max_tokens=16),
     embedding_dim=8,
 )
 
@@ -61,7 +63,7 @@ def damaged_corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
     return uri
 
 
-def embed(corpus_uri: str, model_uri: str, *, split: str = "test", max_bad_share: float = 0.1) -> EmbeddedSplit:
+def embed(corpus_uri: str, model_uri: str, *, split: str = "test", max_skipped_share: float = 0.1) -> EmbeddedSplit:
     return embed_split(
         Corpus.open(corpus_uri),
         split,
@@ -69,7 +71,7 @@ def embed(corpus_uri: str, model_uri: str, *, split: str = "test", max_bad_share
         sample_rate_hz=16_000,
         window_samples=RECIPE.data.window_samples,
         text_source="long_form",
-        max_bad_share=max_bad_share,
+        max_skipped_share=max_skipped_share,
     )
 
 
@@ -106,8 +108,8 @@ def test_unreadable_recordings_are_named_with_the_reason(embedded: EmbeddedSplit
 
 
 def test_too_many_unreadable_recordings_are_an_error_that_names_them(damaged_corpus: str, model_uri: str) -> None:
-    with pytest.raises(TooManyBadRecordings, match=r"(?s)2 of the 20 .* 0\.09 .*tone-003: .*tone-007: "):
-        embed(damaged_corpus, model_uri, max_bad_share=0.09)
+    with pytest.raises(TooManySkippedRecordings, match=r"(?s)2 of the 20 .* 0\.09 .*tone-003: .*tone-007: "):
+        embed(damaged_corpus, model_uri, max_skipped_share=0.09)
 
 
 def test_a_split_without_recordings_is_an_error(damaged_corpus: str, model_uri: str) -> None:

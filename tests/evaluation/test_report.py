@@ -173,8 +173,8 @@ def test_the_summary_is_plain_text_where_there_is_no_terminal(evaluation: Evalua
 
 def test_steps_that_updated_nothing_are_left_out_of_the_curves(tmp_path: Path, evaluation: Evaluation) -> None:
     lines = training_lines(12)
-    lines[4] |= {"gradient_norm": None}
-    lines[11] |= {"loss": None, "temperature": None, "gradient_norm": None}
+    lines[4] |= {"grad_norm": None}
+    lines[11] |= {"loss": None, "temperature": None, "grad_norm": None}
     write_report(str(tmp_path), evaluation, steps=lines, seconds={}, recipe_toml=Recipe().to_toml())
     training = json.loads((tmp_path / "report.json").read_text())["training"]
     assert (training["steps"], training["loss"]) == (12, lines[10]["loss"])

@@ -20,7 +20,7 @@ INPUTS_A_REPORT = 250
 WARM_UP = 1000
 """Inputs after which everything has been used once; what is held from then on must not grow."""
 
-LONGEST_MESSAGE = 8000
+MAX_MESSAGE = 8000
 """Of a refusal, in characters."""
 
 
@@ -126,8 +126,8 @@ def attempt(target: Target, content: bytes, number: int, bounds: Bounds) -> Tall
 
 
 def _fault_of_message(message: str) -> str | None:
-    if len(message) > LONGEST_MESSAGE:
-        return f"a message of over {LONGEST_MESSAGE} characters"
+    if len(message) > MAX_MESSAGE:
+        return f"a message of over {MAX_MESSAGE} characters"
     try:
         message.encode()
     except UnicodeEncodeError:

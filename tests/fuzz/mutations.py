@@ -3,10 +3,10 @@
 import random
 from collections.abc import Callable, Sequence
 
-MOST_MUTATIONS = 4
+MAX_MUTATIONS = 4
 """Of one input. Most inputs get one: a file with many faults is refused for the first."""
 
-MOST_BYTES = 2**18
+MAX_BYTES = 2**18
 """Of an input: what grows when parts are repeated has an end."""
 
 HEADER_BYTES = 512
@@ -42,15 +42,15 @@ def mutated(draw: random.Random, seeds: Sequence[bytes], *, words: Sequence[byte
         words: what means something in the format, to be put in.
     """
     content = bytearray(draw.choice(seeds))
-    for _ in range(draw.choice((1, 1, 1, 2, 3, MOST_MUTATIONS))):
+    for _ in range(draw.choice((1, 1, 1, 2, 3, MAX_MUTATIONS))):
         draw.choice(MUTATIONS)(content, draw, seeds, words)
-        del content[MOST_BYTES:]
+        del content[MAX_BYTES:]
     return bytes(content)
 
 
 def _place(content: bytearray, draw: random.Random) -> int:
     """Of a byte, or the end; half of them in the header."""
-    return draw.randint(0, min(len(content), draw.choice((HEADER_BYTES, MOST_BYTES))))
+    return draw.randint(0, min(len(content), draw.choice((HEADER_BYTES, MAX_BYTES))))
 
 
 def _range(content: bytearray, draw: random.Random) -> slice:

@@ -23,7 +23,7 @@ from tests.fuzz.mutations import mutated
 
 RATE_HZ = 16_000
 WINDOW_SAMPLES = 1600
-MOST_DISAGREEMENT_S = 0.05
+MAX_DISAGREEMENT_S = 0.05
 """Between a recording's length as told and as decoded: what a codec adds in front, and part of a frame."""
 
 
@@ -77,7 +77,7 @@ def _decode(audio: bytes) -> None:
         assert filled == min(WINDOW_SAMPLES, len(whole)), "a window that is shorter than the recording"
         assert "duration" not in outcomes, "a recording that is decoded and has no duration"
         # it may be less: of a spoilt file, decoding may find more
-        assert seconds < len(whole) / RATE_HZ + MOST_DISAGREEMENT_S, "a duration that is more than the recording's"
+        assert seconds < len(whole) / RATE_HZ + MAX_DISAGREEMENT_S, "a duration that is more than the recording's"
     if outcomes:
         raise DecodeError(outcomes.popitem()[1])
 

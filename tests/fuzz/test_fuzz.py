@@ -15,7 +15,7 @@ import pytest
 from mulan.data.errors import BadRecording
 from tests.fuzz.attempts import WARM_UP, Bounds, Tally, attempts, input_of
 from tests.fuzz.checksums import mend_ogg, mend_tar
-from tests.fuzz.mutations import MOST_BYTES, mutated
+from tests.fuzz.mutations import MAX_BYTES, mutated
 from tests.fuzz.seeds import audio_files, records, tar
 from tests.fuzz.targets import TARGETS, Target
 from tests.fuzz.workers import run
@@ -147,7 +147,7 @@ def test_inputs_are_determined_by_their_number() -> None:
     first, again = (mutated(random.Random("0 5"), files) for _ in range(2))
     assert first == again
     inputs = {mutated(random.Random(f"0 {number}"), files) for number in range(300)}
-    assert len(inputs) > 280 and max(map(len, inputs)) <= MOST_BYTES
+    assert len(inputs) > 280 and max(map(len, inputs)) <= MAX_BYTES
 
 
 def test_checksums_are_mended() -> None:

@@ -20,10 +20,10 @@ from tests.fuzz.attempts import Bounds, Finding, Tally, attempts
 from tests.fuzz.targets import Target
 
 MIB = 2**20
-MOST_ADDRESSES_MIB = 4096
+MAX_ADDRESSES_MIB = 4096
 """That a process may take for inputs: more is refused to it, and ends in MemoryError. Arrow alone reserves one GiB."""
 
-MOST_DEATHS = 20
+MAX_DEATHS = 20
 """Of one target's processes; the inputs that are left are not tried then."""
 
 REPORT_S = 0.5
@@ -80,7 +80,7 @@ def run(
     """
     edges = [inputs * job // jobs for job in range(jobs + 1)]
     parts = [range(start, stop) for start, stop in pairwise(edges) if start < stop]
-    notes = (folder / f"output-{number}.txt" for number in range(len(parts) + MOST_DEATHS))
+    notes = (folder / f"output-{number}.txt" for number in range(len(parts) + MAX_DEATHS))
     workers = [_Worker(target, seed, part, bounds, next(notes)) for part in parts]
     deaths = 0
     try:
@@ -96,7 +96,7 @@ def run(
                     deaths += 1
                     yield Tally(inputs=1, findings=[death])
                     left = range(death.number + 1, worker.numbers.stop)
-                    if left and deaths < MOST_DEATHS:
+                    if left and deaths < MAX_DEATHS:
                         workers.append(_Worker(target, seed, left, bounds, next(notes)))
     finally:
         for worker in workers:
@@ -146,7 +146,7 @@ def _work(
     os.dup2(output, 2)
     faulthandler.enable()
     made = target()
-    addresses = psutil.Process().memory_info().vms + MOST_ADDRESSES_MIB * MIB
+    addresses = psutil.Process().memory_info().vms + MAX_ADDRESSES_MIB * MIB
     resource.setrlimit(resource.RLIMIT_AS, (addresses, addresses))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     unsent, sent_at = Tally(), time.monotonic()

@@ -124,8 +124,8 @@ def test_workers_that_cannot_share_the_batch_are_refused(name: str, job: Job) ->
         "--set",
         "scale.workers=8",
     ]
-    arguments += ["--set", "front_end.mel_high_hz=9000"]
-    told = ("scale.workers = 8 cannot share batch.micro_batches = 4", "one of 1, 2, 4", "front_end.mel_high_hz = 9000")
+    arguments += ["--set", "front_end.mel_max_hz=9000"]
+    told = ("scale.workers = 8 cannot share batch.micro_batches = 4", "one of 1, 2, 4", "front_end.mel_max_hz = 9000")
     assert_refused(job(name, *arguments), *told)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mulan.config.sections import Scale
+from mulan.config.sections import ScaleConfig
 from mulan.launch.capacity import Capacity, Node, capacity, data_nodes, fitting
 from mulan.private_ray.core import HEAD_RESOURCE, TYPE_LABEL, UNKNOWN, NodeType, NodeTypes
 
@@ -79,9 +79,9 @@ def test_no_limit_is_none() -> None:
     ],
 )
 def test_readers_keep_to_the_cpu_pool_that_there_is_or_may_be(cluster: Capacity, labels: dict[str, str]) -> None:
-    assert data_nodes(Scale(), cluster) == labels
-    assert data_nodes(Scale(data_label="zone=a"), cluster) == {"zone": "a"}
-    assert data_nodes(Scale(data_label=""), cluster) == {}
+    assert data_nodes(ScaleConfig(), cluster) == labels
+    assert data_nodes(ScaleConfig(data_label="zone=a"), cluster) == {"zone": "a"}
+    assert data_nodes(ScaleConfig(data_label=""), cluster) == {}
 
 
 def test_a_ray_of_this_machine_has_what_it_was_started_with(ray_cluster: None) -> None:

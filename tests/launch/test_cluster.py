@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mulan.config.sections import Scale
+from mulan.config.sections import ScaleConfig
 from mulan.launch.cluster import ClusterFailed, ClusterRefused, connect, ends_with_this_process, not_to_be_had
 
 
@@ -40,7 +40,7 @@ STARTING = [
 def test_what_the_user_can_mend_is_refused(fake_ray: SimpleNamespace, error: Exception, remedy: str) -> None:
     fake_ray.error = error
     with pytest.raises(ClusterRefused, match=remedy) as caught:
-        connect(Scale())
+        connect(ScaleConfig())
     told = str(caught.value)
     assert told.startswith("Ray cannot be started here: ")
     assert "\n" not in told
@@ -51,7 +51,7 @@ def test_what_the_user_can_mend_is_refused(fake_ray: SimpleNamespace, error: Exc
 def test_what_may_pass_is_a_failure(fake_ray: SimpleNamespace) -> None:
     fake_ray.error = RuntimeError("The current node timed out during startup. " * 20)
     with pytest.raises(ClusterFailed, match=r"its logs are in RAY_TMPDIR or /tmp/ray; the same command") as caught:
-        connect(Scale())
+        connect(ScaleConfig())
     assert caught.value.exit_code == 1
     assert len(str(caught.value)) < 500
 
@@ -61,12 +61,12 @@ def test_a_cluster_that_is_not_there_is_named_at_once(
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     with pytest.raises(ClusterRefused, match=r"the Ray cluster 127\.0\.0\.1:1 cannot be joined: .*check RAY_ADDRESS"):
-        connect(Scale())
+        connect(ScaleConfig())
     assert fake_ray.asked == []
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     fake_ray.error = ConnectionError("Could not find any running Ray instance.")
     with pytest.raises(ClusterRefused, match="the Ray cluster auto cannot be joined: Could not find any"):
-        connect(Scale())
+        connect(ScaleConfig())
     assert "token" in str(not_to_be_had(RuntimeError("Authentication failed: no token"), "head:6379"))
 
 
@@ -79,12 +79,12 @@ def test_without_a_home_a_token_is_made_for_this_ray_alone(
         monkeypatch.setenv(name, "")  # so that what connect sets is taken back
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", home.format(tmp_path=tmp_path))
-    connect(Scale())
+    connect(ScaleConfig())
     assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
     assert ends_with_this_process()
     monkeypatch.delenv("RAY_AUTH_TOKEN")
     monkeypatch.setenv("HOME", str(tmp_path))
-    connect(Scale())
+    connect(ScaleConfig())
     assert "RAY_AUTH_TOKEN" not in os.environ
 
 
@@ -92,7 +92,7 @@ def test_sigterm_interrupts_a_job(fake_ray: SimpleNamespace) -> None:
     before = signal.getsignal(signal.SIGTERM)
     fake_ray.init = lambda **_: signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
-        connect(Scale())
+        connect(ScaleConfig())
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)
     finally:

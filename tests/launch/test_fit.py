@@ -26,7 +26,7 @@ from mulan.launch import fit as fit_module
 from mulan.launch.checks import check_corpus
 from mulan.launch.cluster import shared
 from mulan.launch.devices import device_kind
-from mulan.launch.evaluate_run import assess_run
+from mulan.launch.evaluate_run import evaluate_run
 from mulan.launch.fit import fit, worker_environment
 from mulan.launch.policies import TrainingFailed
 from mulan.recipes.registry import load_recipe, named_recipes
@@ -75,7 +75,7 @@ def test_two_ray_workers_train_what_one_process_trains(undisturbed: Run, tiny_co
     assert losses(lines) == losses(alone)
     assert [line.get("validation") for line in lines] == [line.get("validation") for line in alone]
     assert [line["step"] for line in lines if "validation" in line] == [3, 6]
-    expected = {"step", "loss", "temperature", "learning_rate", "pairs_per_s", "data_wait_s", "gradient_norm"}
+    expected = {"step", "loss", "temperature", "learning_rate", "pairs_per_s", "data_wait_s", "grad_norm"}
     assert all(expected <= line.keys() for line in lines)
 
 
@@ -83,7 +83,7 @@ def test_the_folder_of_a_run(undisturbed: Run) -> None:
     assert [one.steps_done for one in checkpoints(undisturbed.uri)] == [6, 3]
     assert export_run(undisturbed) == 6
     console = Console(record=True, width=120)
-    evaluation = assess_run(undisturbed, console, data_uri=undisturbed.recipe().data.uri)
+    evaluation = evaluate_run(undisturbed, console, data_uri=undisturbed.recipe().data.uri)
     report = json.loads(Path(undisturbed.uri, "report.json").read_text())
     assert report["zero_shot"]["pitch"]["n_recordings"] == 8
     assert report["zero_shot"]["pitch"]["roc_auc"] == pytest.approx(evaluation.zero_shot["pitch"].roc_auc)
@@ -145,7 +145,7 @@ def test_a_driver_holds_the_lease_and_its_checkpoints_say_so(undisturbed: Run) -
 
 
 def test_a_checkpoint_says_what_it_was_trained_on(undisturbed: Run) -> None:
-    found = read_newest(undisturbed.uri, passed_over=pytest.fail)
+    found = read_newest(undisturbed.uri, on_corrupt=pytest.fail)
     assert found is not None and found.progress.trained_on == [device_kind(torch.device("cpu"), threads=1)]
 
 
@@ -185,7 +185,7 @@ def test_a_driver_that_was_taken_over_says_so(
 def test_a_spoiled_checkpoint_is_passed_over(undisturbed: Run, tiny_corpus: str, tmp_path: Path) -> None:
     run = Run(str(tmp_path), undisturbed.name)
     shutil.copytree(undisturbed.uri, run.uri)
-    found = read_newest(run.uri, passed_over=pytest.fail, at_most=3)
+    found = read_newest(run.uri, on_corrupt=pytest.fail, at_most=3)
     assert found is not None
     write_checkpoint(run.uri, found.state, replace(found.progress, trained_on=["NVIDIA H100 80GB HBM3, torch 2.11.0"]))
     state = Path(run.uri, "checkpoint_000000006", "state.safetensors")
@@ -199,7 +199,7 @@ def test_a_spoiled_checkpoint_is_passed_over(undisturbed: Run, tiny_corpus: str,
     assert any("checkpoint_000000006 is spoiled" in event for event in events)
     assert events[-2].startswith("2 workers go on from step 3 on CPU ")
     assert "only on one kind of device: the steps up to 3 were made on NVIDIA H100" in events[-1]
-    ended = read_newest(run.uri, passed_over=pytest.fail)
+    ended = read_newest(run.uri, on_corrupt=pytest.fail)
     here = device_kind(torch.device("cpu"), threads=1)
     assert ended is not None and ended.progress.trained_on == sorted([here, "NVIDIA H100 80GB HBM3, torch 2.11.0"])
 
@@ -217,10 +217,10 @@ def test_a_loss_that_is_not_a_number_stops_the_run_at_its_step(tiny_corpus: str,
     run = Run(str(tmp_path), "diverged")
     with pytest.raises(TrainingFailed, match=r"the loss of step 2 is nan; the weights are those of step 1\.") as failed:
         fit(miniature(tiny_corpus, "optim.lr=1e37", "optim.warmup_steps=0"), run)
-    assert f"{run.finding_uri(2)}. See: {run.replay_command(2)}. " in str(failed.value)
+    assert f"{run.anomaly_uri(2)}. See: {run.replay_command(2)}. " in str(failed.value)
     assert failed.value.exit_code == 2  # another attempt would come to the same
     assert [line["step"] for line in run.metrics()] == [1]
-    recordings = json.loads(Path(run.finding_uri(2)).read_text())["recordings"]
+    recordings = json.loads(Path(run.anomaly_uri(2)).read_text())["recordings"]
     assert [len(names) for names in recordings] == [8, 8]
     assert sum("the loss of step 2 is nan" in line["event"] for line in read_lines(run.events_uri)) == 1
 
@@ -241,7 +241,7 @@ def test_bad_recordings_are_skipped_by_name_until_there_are_too_many(tiny_corpus
     replaced = run.metrics()[-1]["replaced"]
     assert replaced.keys() == {"truncated audio"}
     assert replaced["truncated audio"] > 0
-    summary = r"could not be used in the first \d+ examples; data.max_bad_share = 0.01 allows 10 in 1000\n"
+    summary = r"could not be used in the first \d+ examples; data.max_skipped_share = 0.01 allows 10 in 1000\n"
     summary += r"  - truncated audio: \d+\nthe last: tone-0\d\d: truncated audio: .+\nquarantine.parquet in the run's"
     with pytest.raises(ProcessRaisedException, match=summary):
         run_in_processes(train_inline, 1, miniature(many), str(tmp_path / "many-bad"), folder=tmp_path / "out")

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from jobs.arguments import CONSOLE
-from mulan.config.sections import Scale
+from mulan.config.sections import ScaleConfig
 from mulan.launch import heartbeat
 from mulan.launch.capacity import Capacity, Node
 from mulan.launch.heartbeat import Heartbeat, in_words, telling, waited_for
@@ -16,7 +16,7 @@ CPUS = Node("1", {"CPU": 4.0}, {})
 GPUS = Node("2", {"CPU": 8.0, "GPU": 2.0}, {})
 CPU, GPU = NodeType("cpu", {"CPU": 4.0}, {}, 2), NodeType("gpu", {"CPU": 8.0, "GPU": 2.0}, {}, 4)
 
-SCALE = Scale(workers=2, use_gpu=True, cpus_per_worker=4)
+SCALE = ScaleConfig(workers=2, use_gpu=True, cpus_per_worker=4)
 BUNDLE = {"CPU": 4.0, "GPU": 1.0}
 RESERVED = Demand((BUNDLE, BUNDLE))
 
@@ -91,7 +91,7 @@ def test_whoever_waits_is_told_so_while_it_lasts(
     answers = iter([None, "2 workers", None])
     asked = threading.Event()
 
-    def answer(_: Scale) -> str | None:
+    def answer(_: ScaleConfig) -> str | None:
         told = next(answers, None)
         if told is not None:
             asked.set()
@@ -105,7 +105,7 @@ def test_whoever_waits_is_told_so_while_it_lasts(
 
 
 def test_a_cluster_is_asked(ray_cluster: None) -> None:
-    assert waited_for(Scale(workers=1)) is None
-    assert str(waited_for(Scale(workers=1000))).startswith(
+    assert waited_for(ScaleConfig(workers=1)) is None
+    assert str(waited_for(ScaleConfig(workers=1000))).startswith(
         "1000 workers of 1 CPU each: the cluster's nodes have room for"
     )

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from mulan.config.audio import AstTower
+from mulan.config.audio import AstTowerConfig
 from mulan.config.recipe import Recipe
-from mulan.config.sections import Scale
+from mulan.config.sections import ScaleConfig
 from mulan.launch import preflight as module
 from mulan.launch.capacity import Capacity, Node
 from mulan.launch.preflight import ClusterUnfit, Wanted, check_room_to_evaluate, preflight, room_faults, room_warnings
@@ -60,19 +60,19 @@ def test_a_request_that_may_be_met_is_waited_for(settings: tuple[str, ...], clus
 
 
 def test_an_evaluation_that_can_never_run_is_refused() -> None:
-    on_gpu = Scale(use_gpu=True)
+    on_gpu = ScaleConfig(use_gpu=True)
     with pytest.raises(ClusterUnfit, match=r"a GPU, and .* 1 of 4 CPU, .*; set scale\.use_gpu=false, or") as unfit:
         check_room_to_evaluate(on_gpu, Capacity((HEAD, CPU)))
     assert unfit.value.exit_code == 2
     with pytest.raises(ClusterUnfit, match="needs a CPU"):
-        check_room_to_evaluate(Scale(), Capacity((HEAD,)))
-    check_room_to_evaluate(Scale(), Capacity((HEAD, CPU)))
+        check_room_to_evaluate(ScaleConfig(), Capacity((HEAD,)))
+    check_room_to_evaluate(ScaleConfig(), Capacity((HEAD, CPU)))
     for cluster in (Capacity((HEAD,), NodeTypes((GPUS,))), Capacity((HEAD,), UNKNOWN)):
         check_room_to_evaluate(on_gpu, cluster)
 
 
 def test_too_few_cpus_to_read_are_no_fault() -> None:
-    scale = Scale(workers=1, cpus_per_worker=2, data_cpus=3)
+    scale = ScaleConfig(workers=1, cpus_per_worker=2, data_cpus=3)
     (warning,) = room_warnings(scale, Capacity((HEAD, replace(CPU, labels={}))))
     assert warning.startswith("3 CPUs are to read (scale.data_cpus), and there is never room for more than 2; ")
     assert not [*room_warnings(scale, Capacity((HEAD, replace(CPU, resources={"CPU": 3.0}))))]
@@ -96,7 +96,7 @@ def test_each_node_is_asked_for_what_will_run_there() -> None:
 def test_the_weights_that_a_recipe_names() -> None:
     named = recipe()
     assert [needed for _, needed in weights_of(named)] == [TEXT_ENCODER]
-    of_both = named.model_copy(update={"audio_tower": AstTower(pretrained="hub:MIT/ast")})
+    of_both = named.model_copy(update={"audio_tower": AstTowerConfig(pretrained="hub:MIT/ast")})
     assert [*weights_of(of_both)][1] == ("hub:MIT/ast", AST_CHECKPOINT)
 
 

@@ -9,9 +9,9 @@ import torch
 import torch.distributed as dist
 
 from mulan.launch.policies import TrainingFailed
-from mulan.launch.ray_worker import alike, read_newest_together
+from mulan.launch.ray_worker import raise_on_all_workers, read_newest_on_all_workers
 from mulan.runs.checkpoint import write_checkpoint
-from mulan.storage.errors import StorageError, StorageRefused
+from mulan.storage.errors import StorageError, StoragePermanentError
 from mulan.training.state import Progress
 from tests.conftest import S3
 from tests.processes import run_in_processes
@@ -24,7 +24,7 @@ def read(uri: str, places: list[str], temporary: str, environment: dict[str, str
     os.environ |= environment
     tempfile.tempdir = temporary
     told: list[str] = []
-    found = read_newest_together(uri, place=places[dist.get_rank()], passed_over=told.append)
+    found = read_newest_on_all_workers(uri, place=places[dist.get_rank()], on_corrupt=told.append)
     assert found is not None
     dist.barrier()
     numbers = found.state["weights.a"].tolist()  # from files that are gone
@@ -66,16 +66,16 @@ def disagree(uris: list[str]) -> tuple[str, int, str, int, str]:
 
     def ask_as_nobody() -> int:
         if rank == 0:
-            raise StorageRefused("s3://bucket: access is denied")
+            raise StoragePermanentError("s3://bucket: access is denied")
         return 1
 
     with pytest.raises(TrainingFailed) as failed:
-        alike(ask)
+        raise_on_all_workers(ask)
     with pytest.raises(TrainingFailed) as refused:
-        alike(ask_as_nobody)
-    assert alike(lambda: rank) == rank
+        raise_on_all_workers(ask_as_nobody)
+    assert raise_on_all_workers(lambda: rank) == rank
     with pytest.raises(RuntimeError) as differ:
-        read_newest_together(uris[rank], place=f"node-{rank}", passed_over=pytest.fail)
+        read_newest_on_all_workers(uris[rank], place=f"node-{rank}", on_corrupt=pytest.fail)
     return str(failed.value), failed.value.exit_code, str(refused.value), refused.value.exit_code, str(differ.value)
 
 

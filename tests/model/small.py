@@ -4,26 +4,26 @@ import torch
 from transformers import BertConfig, BertModel
 
 from mulan.benchmarks.drawn import drawn_batch
-from mulan.config.audio import AstTower, ResNetTower, VggishFrontEnd
+from mulan.config.audio import AstTowerConfig, ResNetTowerConfig, VggishFrontEndConfig
 from mulan.config.recipe import Recipe
-from mulan.config.sections import Data, TextTower
+from mulan.config.sections import DataConfig, TextTowerConfig
 from mulan.model.device_batch import DeviceBatch, to_device
 from mulan.model.mulap import FusionModel, build_fusion_model
 from mulan.model.towers.text import TextTower as TextEncoder
 from mulan.recipes.miniature import MINILM
 from mulan.recipes.registry import load_recipe, named_recipes
 
-RESNET = ResNetTower(layer="basic", stem_channels=4, stem_stride=2, stage_channels=(4, 8), stage_depths=(1, 1))
-AST = AstTower(hidden_size=16, layers=1, heads=2, feed_forward_size=32, patch_size=8, patch_stride=6)
+RESNET = ResNetTowerConfig(layer="basic", stem_channels=4, stem_stride=2, stage_channels=(4, 8), stage_depths=(1, 1))
+AST = AstTowerConfig(hidden_size=16, layers=1, heads=2, feed_forward_size=32, patch_size=8, patch_stride=6)
 
 
-def small_recipe(audio_tower: ResNetTower | AstTower) -> Recipe:
+def small_recipe(audio_tower: ResNetTowerConfig | AstTowerConfig) -> Recipe:
     """Windows of 0.5 s, 24 dimensions."""
     return Recipe(
-        data=Data(window_s=0.5),
-        front_end=VggishFrontEnd(mel_channels=20, frequency_mask_bins=5, time_mask_frames=10),
+        data=DataConfig(window_s=0.5),
+        front_end=VggishFrontEndConfig(mel_channels=20, frequency_mask_bins=5, time_mask_frames=10),
         audio_tower=audio_tower,
-        text_tower=TextTower(pretrained=MINILM, layers=1, max_tokens=12),
+        text_tower=TextTowerConfig(pretrained=MINILM, layers=1, max_tokens=12),
         embedding_dim=24,
     )
 

@@ -1,12 +1,12 @@
 import pytest
 import torch
 
-from mulan.config.audio import KaldiFrontEnd
+from mulan.config.audio import KaldiFrontEndConfig
 from mulan.config.recipe import Recipe
 from mulan.model.audio.front_end import KaldiLogMel, LogMel
 from mulan.model.audio_encoder import AudioEncoder
 
-KALDI = KaldiFrontEnd(mel_channels=20, frequency_mask_bins=5, time_mask_frames=10)
+KALDI = KaldiFrontEndConfig(mel_channels=20, frequency_mask_bins=5, time_mask_frames=10)
 
 
 @pytest.fixture

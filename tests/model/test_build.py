@@ -1,7 +1,7 @@
 import pytest
 
 from mulan.config.recipe import Recipe
-from mulan.config.sections import TextTower
+from mulan.config.sections import TextTowerConfig
 from mulan.model.build import Model, build_model
 from mulan.model.joint import JointModel
 from mulan.model.mulap import FusionModel
@@ -42,4 +42,4 @@ def test_a_text_encoder_that_is_given_stands_in_place_of_the_pretrained_one(name
 
 def test_a_model_of_texts_needs_a_text_encoder(recipe: Recipe) -> None:
     with pytest.raises(ValueError, match=r"text_tower\.pretrained"):
-        build_model(recipe.model_copy(update={"text_tower": TextTower()}))
+        build_model(recipe.model_copy(update={"text_tower": TextTowerConfig()}))

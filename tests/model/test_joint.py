@@ -5,9 +5,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mulan.config.audio import AstTower, ResNetTower
+from mulan.config.audio import AstTowerConfig, ResNetTowerConfig
 from mulan.config.recipe import Recipe
-from mulan.config.sections import Loss, LossWeights, SemiSupCon
+from mulan.config.sections import LossConfig, LossWeightsConfig, SemiSupConConfig
 from mulan.model.joint import JointModel, Temperature, build_joint_model
 from mulan.model.towers.text import length_groups
 from mulan.recipes.miniature import MINILM
@@ -22,8 +22,8 @@ Pairs = dict[str, torch.Tensor]
 def recipe_of_views(recipe: Recipe) -> Recipe:
     """With a term that compares a recording's two windows."""
     changes = {
-        "loss": Loss(weights=LossWeights(contrastive=1, semisupcon=0.5)),
-        "semisupcon": SemiSupCon(head_hidden_size=32, head_dim=6),
+        "loss": LossConfig(weights=LossWeightsConfig(contrastive=1, semisupcon=0.5)),
+        "semisupcon": SemiSupConConfig(head_hidden_size=32, head_dim=6),
     }
     return recipe.model_copy(update=changes)
 
@@ -260,7 +260,7 @@ def test_what_makes_the_host_wait_is_noticed(wait: Callable[[torch.Tensor], obje
 
 
 @pytest.mark.parametrize("tower", [RESNET, AST], ids=["resnet", "ast"])
-def test_warm_started_parameters_are_those_of_the_text_encoder(tower: ResNetTower | AstTower) -> None:
+def test_warm_started_parameters_are_those_of_the_text_encoder(tower: ResNetTowerConfig | AstTowerConfig) -> None:
     model = build_joint_model(small_recipe(tower))
     warm_started = {id(parameter) for parameter in model.warm_started_parameters()}
     names = {name for name, parameter in model.named_parameters() if id(parameter) in warm_started}

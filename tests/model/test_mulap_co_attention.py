@@ -7,11 +7,11 @@ import torch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from mulan.config.sections import Mulap
+from mulan.config.sections import MulapConfig
 from mulan.model.mulap import CoAttentionBlock, CoAttentionLayer
 
 HEADS = 3
-SECTION = Mulap(fusion_size=12, fusion_heads=HEADS)
+SECTION = MulapConfig(fusion_size=12, fusion_heads=HEADS)
 AUDIO, TEXT = 10, 7  # sizes of the two streams
 MASK = torch.tensor([[True, True, True, False, False], [True, False, True, True, False]])
 

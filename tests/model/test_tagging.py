@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 
 import mulan
 from mulan.config.recipe import Recipe
-from mulan.config.sections import Tagging, TextTower
+from mulan.config.sections import TaggingConfig, TextTowerConfig
 from mulan.model.inference.files import ModelFolderError
 from mulan.model.tagging import TaggingModel, build_tagging_model, export_tagger
 from tests.model.waits import HostWaits
@@ -18,7 +18,7 @@ CLASSES = ["audioset:Bass drum", "audioset:Music", "audioset:Piano"]
 @pytest.fixture
 def tagging_recipe(recipe: Recipe) -> Recipe:
     """Without a text tower."""
-    return recipe.model_copy(update={"text_tower": TextTower(), "tagging": Tagging(classes=3)})
+    return recipe.model_copy(update={"text_tower": TextTowerConfig(), "tagging": TaggingConfig(classes=3)})
 
 
 @pytest.fixture

@@ -1,14 +1,14 @@
 import numpy as np
 import torch
 
-from mulan.config.sections import SemiSupCon
+from mulan.config.sections import SemiSupConConfig
 from mulan.model.outputs import unit_rows
 from mulan.model.views import ViewHead
 
 
 def head() -> ViewHead:
     torch.manual_seed(0)
-    return ViewHead(5, SemiSupCon(head_hidden_size=7, head_dim=3))
+    return ViewHead(5, SemiSupConConfig(head_hidden_size=7, head_dim=3))
 
 
 def test_two_layers_with_a_relu_between_them_give_unit_rows() -> None:

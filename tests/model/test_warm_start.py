@@ -13,19 +13,19 @@ from torch import nn
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
 
 from mulan.config.audio import (
-    AstTower,
-    AudioTower,
-    DecibelFrontEnd,
-    FrontEnd,
-    KaldiFrontEnd,
-    MusicnnTower,
-    ResNetTower,
-    SampleCnnTower,
-    VggishFrontEnd,
-    WaveformFrontEnd,
+    AstTowerConfig,
+    AudioTowerConfig,
+    DecibelFrontEndConfig,
+    FrontEndConfig,
+    KaldiFrontEndConfig,
+    MusicnnTowerConfig,
+    ResNetTowerConfig,
+    SampleCnnTowerConfig,
+    VggishFrontEndConfig,
+    WaveformFrontEndConfig,
 )
 from mulan.config.recipe import Recipe
-from mulan.config.sections import Data
+from mulan.config.sections import DataConfig
 from mulan.model.audio_encoder import AudioEncoder
 from mulan.model.inference.files import EncoderConfig, TaggerConfig, write_model
 from mulan.model.joint import build_joint_model
@@ -36,7 +36,7 @@ from mulan.storage.hub import PretrainedError
 from tests.model.small import AST, RESNET, small_recipe
 
 FRAMES = 48  # of half a second
-KALDI = KaldiFrontEnd(mel_channels=20, frequency_mask_bins=5, time_mask_frames=10)
+KALDI = KaldiFrontEndConfig(mel_channels=20, frequency_mask_bins=5, time_mask_frames=10)
 
 
 def checkpoint(folder: Path, *, max_length: int = FRAMES, **changes: Any) -> ASTForAudioClassification:
@@ -142,10 +142,10 @@ def test_positions_of_a_longer_checkpoint_are_resized_to_our_window(tmp_path: Pa
 def test_every_difference_from_the_recipe_is_named(tmp_path: Path) -> None:
     checkpoint(tmp_path, time_stride=5, hidden_act="relu")
     recipe = ast_recipe(tmp_path, hidden_size=24, layers=2, heads=3, feed_forward_size=48, patch_size=7)
-    front_end = KALDI.model_copy(update={"mel_channels": 24, "mean": 0.0, "deviation": 1.0, "hop_ms": 11.0})
+    front_end = KALDI.model_copy(update={"mel_channels": 24, "mean": 0.0, "std": 1.0, "hop_ms": 11.0})
     with pytest.raises(PretrainedError) as caught:
         AudioEncoder.from_recipe(
-            recipe.model_copy(update={"front_end": front_end, "data": Data(sample_rate_hz=22_050)})
+            recipe.model_copy(update={"front_end": front_end, "data": DataConfig(sample_rate_hz=22_050)})
         )
     assert set(caught.value.faults) == {
         "audio_tower.hidden_size: 16 there, 24 here",
@@ -157,7 +157,7 @@ def test_every_difference_from_the_recipe_is_named(tmp_path: Path) -> None:
         "hidden_act: relu there, always gelu here",
         "front_end.mel_channels: 20 there, 24 here",
         "front_end.mean: -4.2677393 there, 0.0 here",
-        "front_end.deviation: 9.1379948 there, 1.0 here",
+        "front_end.std: 9.1379948 there, 1.0 here",
         "front_end.hop_ms: 10.0 there, 11.0 here",
         "data.sample_rate_hz: 16000 there, 22050 here",
     }
@@ -175,7 +175,7 @@ def test_another_front_end_is_refused_where_the_checkpoint_tells_its_own(tmp_pat
 def test_features_without_normalisation(tmp_path: Path) -> None:
     checkpoint(tmp_path)
     ASTFeatureExtractor(num_mel_bins=20, do_normalize=False).save_pretrained(tmp_path)
-    with pytest.raises(PretrainedError, match=r"front_end\.deviation: 1\.0 there"):
+    with pytest.raises(PretrainedError, match=r"front_end\.std: 1\.0 there"):
         AudioEncoder.from_recipe(ast_recipe(tmp_path))
 
 
@@ -261,7 +261,7 @@ def test_every_difference_from_the_tagging_run_is_named(tagger: tuple[Path, dict
     front_end = recipe.front_end.model_copy(update=changes)
     with pytest.raises(PretrainedError) as caught:
         AudioEncoder.from_recipe(
-            recipe.model_copy(update={"front_end": front_end, "data": Data(sample_rate_hz=22_050)})
+            recipe.model_copy(update={"front_end": front_end, "data": DataConfig(sample_rate_hz=22_050)})
         )
     assert set(caught.value.faults) == {
         "audio_tower.stem_stride: 2 there, 1 here",
@@ -277,7 +277,7 @@ def test_every_difference_from_the_tagging_run_is_named(tagger: tuple[Path, dict
 def test_a_window_of_another_length_is_no_difference_to_a_residual_network(
     tagger: tuple[Path, dict[str, torch.Tensor]],
 ) -> None:
-    AudioEncoder.from_recipe(resnet_recipe(tagger[0]).model_copy(update={"data": Data(window_s=2.0)}))
+    AudioEncoder.from_recipe(resnet_recipe(tagger[0]).model_copy(update={"data": DataConfig(window_s=2.0)}))
 
 
 @pytest.mark.parametrize(
@@ -285,8 +285,8 @@ def test_a_window_of_another_length_is_no_difference_to_a_residual_network(
     [
         ({"format": "mulan-1"}, "'mulan-1', neither that of a tagger nor that of an audio encoder"),
         ({"format": "mulan-encoder-1"}, r"config\.json: classes: Extra inputs"),
-        ({"audio_tower": AstTower().model_dump()}, r"audio_tower\.family: ast there, resnet here"),
-        ({"audio_tower": ResNetTower().model_dump()}, r"audio_tower\.stage_channels"),
+        ({"audio_tower": AstTowerConfig().model_dump()}, r"audio_tower\.family: ast there, resnet here"),
+        ({"audio_tower": ResNetTowerConfig().model_dump()}, r"audio_tower\.stage_channels"),
     ],
 )
 def test_what_has_no_trunk_for_this_tower(
@@ -313,17 +313,20 @@ def test_a_tagger_that_cannot_be_read(tagger: tuple[Path, dict[str, torch.Tensor
         AudioEncoder.from_recipe(resnet_recipe(folder))
 
 
-TRUNKS: list[tuple[AudioTower, FrontEnd]] = [
-    (RESNET, VggishFrontEnd(mel_channels=20)),
-    (MusicnnTower(vertical_channels=3, horizontal_channels=2, dense_channels=4), DecibelFrontEnd(mel_channels=20)),
-    (SampleCnnTower(stem_channels=4, block_channels=(4, 6)), WaveformFrontEnd()),
+TRUNKS: list[tuple[AudioTowerConfig, FrontEndConfig]] = [
+    (RESNET, VggishFrontEndConfig(mel_channels=20)),
+    (
+        MusicnnTowerConfig(vertical_channels=3, horizontal_channels=2, dense_channels=4),
+        DecibelFrontEndConfig(mel_channels=20),
+    ),
+    (SampleCnnTowerConfig(stem_channels=4, block_channels=(4, 6)), WaveformFrontEndConfig()),
 ]
 
 
 @pytest.mark.parametrize("kind", [TaggerConfig, EncoderConfig])
 @pytest.mark.parametrize(("section", "front_end"), TRUNKS, ids=["resnet", "musicnn", "samplecnn"])
 def test_towers_of_every_family_take_the_trunk_of_a_tagger_or_an_audio_encoder(
-    section: AudioTower, front_end: FrontEnd, kind: type[TaggerConfig | EncoderConfig], tmp_path: Path
+    section: AudioTowerConfig, front_end: FrontEndConfig, kind: type[TaggerConfig | EncoderConfig], tmp_path: Path
 ) -> None:
     theirs, ours = (audio_tower(section, mel_channels=20, frames=48) for _ in range(2))
     for tensor in theirs.state_dict().values():

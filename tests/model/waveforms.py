@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mulan.config.audio import Augmentation
+from mulan.config.audio import AugmentationConfig
 from mulan.model.audio.augmentation import WaveformAugmentation
 
 STEPS = ["gain", "polarity", "noise", "filter", "pitch", "delay"]
@@ -17,7 +17,7 @@ RATE_HZ = 8000
 def chain(*steps: str, sample_rate_hz: int = RATE_HZ, **settings: Any) -> WaveformAugmentation:
     """Changes all examples, by these steps alone unless their probabilities are given."""
     probabilities = {f"{step}_probability": float(step in steps) for step in STEPS}
-    section = Augmentation(**({"probability": 1.0} | probabilities | settings))
+    section = AugmentationConfig(**({"probability": 1.0} | probabilities | settings))
     return WaveformAugmentation(section, sample_rate_hz=sample_rate_hz).train()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from mulan.config.sections import LossWeights
+from mulan.config.sections import LossWeightsConfig
 from mulan.model.outputs import Predictions
 from mulan.objectives.mulap import masked_audio_loss, masked_language_loss, matching_loss, mulap_terms
 
@@ -107,7 +107,7 @@ def test_values_of_chance() -> None:
 def test_only_terms_with_a_weight_are_computed() -> None:
     whole = Predictions(drawn(5, 11), drawn(4, 6), drawn(4, 6, seed=1), drawn(8))
     for names in ({"mlm"}, {"mam"}, {"atm"}, {"mlm", "atm"}, {"mlm", "mam", "atm"}):
-        weights = LossWeights(contrastive=0, **dict.fromkeys(names, 0.5))
+        weights = LossWeightsConfig(contrastive=0, **dict.fromkeys(names, 0.5))
         kept = Predictions(
             whole.token_logits if "mlm" in names else None,
             whole.segments if "mam" in names else None,

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mulan.config.sections import SemiSupCon
+from mulan.config.sections import SemiSupConConfig
 from mulan.objectives import tiles
 from mulan.objectives.semisupcon import Labels, semisupcon_loss
 from tests.processes import run_in_processes
@@ -37,7 +37,7 @@ def labels_of(tags: tuple[set[int], ...], names: tuple[int, ...] | None = None, 
     return Labels(torch.tensor(names or range(len(tags))), matrix.view(len(tags), classes))
 
 
-def target(section: SemiSupCon, one: set[int], other: set[int]) -> float:
+def target(section: SemiSupConConfig, one: set[int], other: set[int]) -> float:
     shared = len(one & other)
     if shared < section.min_shared_tags:
         return 0.0
@@ -45,7 +45,7 @@ def target(section: SemiSupCon, one: set[int], other: set[int]) -> float:
 
 
 def the_formula(
-    views: torch.Tensor, tags: tuple[set[int], ...], section: SemiSupCon, names: tuple[int, ...] | None = None
+    views: torch.Tensor, tags: tuple[set[int], ...], section: SemiSupConConfig, names: tuple[int, ...] | None = None
 ) -> torch.Tensor:
     """Guinot et al. 2024, equation 3, one anchor and one pair at a time."""
     names = names or tuple(range(len(tags)))
@@ -73,13 +73,13 @@ def differentiated(value: torch.Tensor, views: torch.Tensor) -> Result:
     return Result(value.detach(), views.grad)
 
 
-def ours(views: torch.Tensor, labels: Labels, section: SemiSupCon) -> Result:
+def ours(views: torch.Tensor, labels: Labels, section: SemiSupConConfig) -> Result:
     leaf = views.clone().requires_grad_()
     return differentiated(semisupcon_loss(leaf, labels, section), leaf)
 
 
 def reference(
-    views: torch.Tensor, tags: tuple[set[int], ...], section: SemiSupCon, names: tuple[int, ...] | None = None
+    views: torch.Tensor, tags: tuple[set[int], ...], section: SemiSupConConfig, names: tuple[int, ...] | None = None
 ) -> Result:
     leaf = views.double().clone().requires_grad_()
     return differentiated(the_formula(leaf, tags, section, names), leaf)
@@ -92,11 +92,11 @@ def error(one: Result, other: Result) -> float:
 
 
 SECTIONS = [
-    SemiSupCon(),
-    SemiSupCon(temperature=0.5, weighting="dice"),
-    SemiSupCon(min_shared_tags=2),
-    SemiSupCon(min_shared_tags=2, weighting="dice"),
-    SemiSupCon(min_shared_tags=6),
+    SemiSupConConfig(),
+    SemiSupConConfig(temperature=0.5, weighting="dice"),
+    SemiSupConConfig(min_shared_tags=2),
+    SemiSupConConfig(min_shared_tags=2, weighting="dice"),
+    SemiSupConConfig(min_shared_tags=6),
 ]
 
 
@@ -104,7 +104,7 @@ SECTIONS = [
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda s: f"{s.weighting} from {s.min_shared_tags}")
 def test_value_and_gradient_are_those_of_the_formula(
-    section: SemiSupCon, dtype: torch.dtype, tile: int, monkeypatch: pytest.MonkeyPatch
+    section: SemiSupConConfig, dtype: torch.dtype, tile: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tiles, "TILE", tile)
     views = unit_views(6, 3 if tile == 3 else 2).to(dtype)
@@ -119,7 +119,7 @@ def test_variants_differ() -> None:
 
 @pytest.mark.parametrize("classes", [CLASSES, 0])
 def test_without_tags_positives_are_the_own_views(classes: int) -> None:
-    views, section = unit_views(6), SemiSupCon()
+    views, section = unit_views(6), SemiSupConConfig()
     labels = labels_of(NO_TAGS, classes=classes)
     assert error(ours(views, labels, section), reference(views, NO_TAGS, section)) < 1e-12
     # of Chen et al. 2020: the other view is the one right answer among all other views
@@ -131,7 +131,7 @@ def test_without_tags_positives_are_the_own_views(classes: int) -> None:
 
 
 def test_an_unlabelled_recording_is_a_negative_of_all_others() -> None:
-    views, section = unit_views(6, seed=3), SemiSupCon()
+    views, section = unit_views(6, seed=3), SemiSupConConfig()
     gradient = ours(views, labels_of(TAGS), section).gradient
     alone = views.clone()
     alone[2] = views[0]  # the unlabelled one comes as near to a labelled one as can be
@@ -140,26 +140,26 @@ def test_an_unlabelled_recording_is_a_negative_of_all_others() -> None:
 
 
 def test_the_same_recording_twice_is_a_positive_of_itself() -> None:
-    views, names, section = unit_views(6), (0, 1, 2, 2, 4, 0), SemiSupCon()
+    views, names, section = unit_views(6), (0, 1, 2, 2, 4, 0), SemiSupConConfig()
     found = ours(views, labels_of(NO_TAGS, names), section)
     assert error(found, reference(views, NO_TAGS, section, names)) < 1e-12
     assert abs(float(found.value - reference(views, NO_TAGS, section).value)) > 1e-3
 
 
 def test_one_recording_alone_has_nothing_to_learn() -> None:
-    found = ours(unit_views(1), labels_of(({0},)), SemiSupCon())
+    found = ours(unit_views(1), labels_of(({0},)), SemiSupConConfig())
     assert found.value.item() == pytest.approx(0, abs=1e-12)
     assert found.gradient.norm() < 1e-12
 
 
 def test_equal_views_have_the_value_of_chance() -> None:
     views = torch.ones(8, 2, 4, dtype=torch.float64) / 2
-    assert semisupcon_loss(views, labels_of((set(),) * 8), SemiSupCon()).item() == pytest.approx(math.log(15))
+    assert semisupcon_loss(views, labels_of((set(),) * 8), SemiSupConConfig()).item() == pytest.approx(math.log(15))
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_similarities_at_their_extremes_overflow_nowhere(dtype: torch.dtype) -> None:
-    section = SemiSupCon(temperature=0.004)  # exponents up to 250; in float32, exp overflows at 89
+    section = SemiSupConConfig(temperature=0.004)  # exponents up to 250; in float32, exp overflows at 89
     views = unit_views(6).to(dtype)
     views[1], views[4, 0] = views[0], -views[3, 0]
     found = ours(views, labels_of(TAGS), section)
@@ -170,11 +170,11 @@ def test_similarities_at_their_extremes_overflow_nowhere(dtype: torch.dtype) -> 
 def test_a_factor_reaches_the_gradient_and_autocast_changes_nothing() -> None:
     views, labels = unit_views(6).float(), labels_of(TAGS)
     leaf = views.clone().requires_grad_()
-    thrice = differentiated(3 * semisupcon_loss(leaf, labels, SemiSupCon()), leaf)
-    once = ours(views, labels, SemiSupCon())
+    thrice = differentiated(3 * semisupcon_loss(leaf, labels, SemiSupConConfig()), leaf)
+    once = ours(views, labels, SemiSupConConfig())
     torch.testing.assert_close(thrice.gradient, 3 * once.gradient)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        under_autocast = ours(views, labels, SemiSupCon())
+        under_autocast = ours(views, labels, SemiSupConConfig())
     assert torch.equal(under_autocast.gradient, once.gradient)
 
 
@@ -196,7 +196,7 @@ def test_memory_grows_with_the_batch_and_not_with_its_square(recordings: int, mo
     monkeypatch.setattr(tiles, "TILE", 8)
     tags = tuple({number % CLASSES} for number in range(recordings))
     with Largest() as largest:
-        ours(unit_views(recordings).float(), labels_of(tags), SemiSupCon(weighting="dice"))
+        ours(unit_views(recordings).float(), labels_of(tags), SemiSupConConfig(weighting="dice"))
     assert largest.numbers == recordings * 2 * 7  # embeddings
 
 
@@ -205,7 +205,7 @@ def test_the_host_waits_for_nothing() -> None:
     with FakeTensorMode(), torch.device("cpu"):
         labels = Labels(torch.empty(20, dtype=torch.int64), torch.empty(20, CLASSES, dtype=torch.uint8))
         for weighting in ("equal", "dice"):
-            ours(torch.empty(20, 2, 7), labels, SemiSupCon(weighting=weighting))
+            ours(torch.empty(20, 2, 7), labels, SemiSupConConfig(weighting=weighting))
 
 
 TILES = (3, 512)

@@ -2,7 +2,13 @@
 
 import pytest
 
-from mulan.config.audio import AstTower, MusicnnTower, ResNetTower, SampleCnnTower, WaveformFrontEnd
+from mulan.config.audio import (
+    AstTowerConfig,
+    MusicnnTowerConfig,
+    ResNetTowerConfig,
+    SampleCnnTowerConfig,
+    WaveformFrontEndConfig,
+)
 from mulan.config.recipe import Recipe, differing_fields
 from mulan.recipes.miniature import MINILM, miniature
 from mulan.recipes.registry import MINIATURE, load_recipe, named_recipes
@@ -18,15 +24,15 @@ def size_of(recipe: Recipe) -> list[int]:
     """Numbers of which each is a cost of a run."""
     tower, front_end = recipe.audio_tower, recipe.front_end
     match tower:
-        case ResNetTower():
+        case ResNetTowerConfig():
             widths = [tower.stem_channels, *tower.stage_channels[:2], sum(tower.stage_depths)]
-        case AstTower():
+        case AstTowerConfig():
             widths = [tower.hidden_size, tower.layers, tower.heads, tower.feed_forward_size]
-        case MusicnnTower():
+        case MusicnnTowerConfig():
             widths = [tower.vertical_channels, tower.horizontal_channels, max(tower.horizontal_frames)]
-        case SampleCnnTower():
+        case SampleCnnTowerConfig():
             widths = [tower.stem_channels, *tower.block_channels[:6], len(tower.block_channels)]
-    mel = [] if isinstance(front_end, WaveformFrontEnd) else [front_end.mel_channels]
+    mel = [] if isinstance(front_end, WaveformFrontEndConfig) else [front_end.mel_channels]
     semi, mulap = recipe.semisupcon, recipe.mulap
     heads = [semi.head_hidden_size, semi.head_dim] if recipe.loss.weights.semisupcon else []
     heads += (
@@ -47,8 +53,8 @@ def test_a_twin_has_the_families_terms_sources_and_views_of_its_recipe(name: str
     assert twin.data.sample_rate_hz == recipe.data.sample_rate_hz
     assert bool(twin.text_tower.pretrained) == bool(recipe.text_tower.pretrained)
     assert twin.text_tower.pretrained in ("", MINILM)
-    if isinstance(recipe.audio_tower, ResNetTower):
-        assert isinstance(twin.audio_tower, ResNetTower)
+    if isinstance(recipe.audio_tower, ResNetTowerConfig):
+        assert isinstance(twin.audio_tower, ResNetTowerConfig)
         assert twin.audio_tower.layer == recipe.audio_tower.layer
         assert twin.audio_tower.stem_stride == recipe.audio_tower.stem_stride
 

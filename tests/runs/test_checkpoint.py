@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from mulan.storage import retries, filesystem
-from mulan.storage.errors import StorageError, StorageRefused
+from mulan.storage.errors import StorageError, StoragePermanentError
 from mulan.training.state import Progress, weights
 from mulan.runs.checkpoint import read_newest, write_checkpoint
 from mulan.runs.checkpoint_list import checkpoint_name, checkpoints, remove_checkpoint
@@ -47,7 +47,7 @@ def put(run_uri: str, steps: int) -> str:
 def newest(run_uri: str) -> tuple[str | None, list[str]]:
     """URI of the checkpoint that is read, and what is told of others."""
     told: list[str] = []
-    found = read_newest(run_uri, passed_over=told.append)
+    found = read_newest(run_uri, on_corrupt=told.append)
     if found is not None:
         expected = state_of(found.progress.steps_done)
         assert found.state.keys() == expected.keys()
@@ -60,7 +60,7 @@ def test_the_newest_is_found_and_read_back(run_uri: str) -> None:
     assert newest(run_uri) == (None, [])
     uris = [put(run_uri, steps) for steps in (900, 1000, 20)]
     assert newest(run_uri) == (uris[1], [])
-    found = read_newest(run_uri, passed_over=pytest.fail)
+    found = read_newest(run_uri, on_corrupt=pytest.fail)
     assert found is not None
     assert found.progress == Progress(steps_done=1000, replaced={"silent": 500})
     assert weights(found.state).keys() == {"tower.weight", "tower.count"}
@@ -144,7 +144,7 @@ def test_a_driver_that_is_taken_over_while_it_writes_one_writes_no_manifest(
 
 @pytest.fixture
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retries, "LONGEST_PAUSE_S", 0.01)
+    monkeypatch.setattr(retries, "MAX_PAUSE_S", 0.01)
     monkeypatch.setattr(filesystem, "S3_ATTEMPTS", 1)
 
 
@@ -203,12 +203,12 @@ def test_one_whose_writer_is_killed_is_none(s3: S3) -> None:
 
 ON_A_FULL_DISK = """
 import resource, sys, torch
-from mulan.data.storage_errors import StorageRefused
+from mulan.data.storage_errors import StoragePermanentError
 from mulan.training.checkpoint import Progress, write_checkpoint
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
     write_checkpoint(sys.argv[1], {"weights.a": torch.ones(1000)}, Progress(8))
-except StorageRefused as error:
+except StoragePermanentError as error:
     print(error)
 """
 
@@ -225,7 +225,7 @@ def test_a_temporary_folder_that_was_removed_is_not_told_to_be_full(
         save_file(state, path)
 
     monkeypatch.setattr("mulan.runs.checkpoint.save_file", remove_and_save)
-    with pytest.raises(StorageRefused, match=r"takes none: .*; it was removed while it was in use: name .* TMPDIR"):
+    with pytest.raises(StoragePermanentError, match=r"takes none: .*; it was removed while it was in use: name .* TMPDIR"):
         put(str(tmp_path / "run"), 3)
     assert not list(folder.iterdir())
 

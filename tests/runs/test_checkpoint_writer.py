@@ -32,7 +32,7 @@ def steps(run_uri: str) -> list[int]:
 
 def test_the_newest_and_the_best_are_kept(run_uri: str) -> None:
     scores = {10: 0.5, 20: 0.9, 30: None, 40: 0.7, 50: 0.8, 60: None, 70: 0.1}
-    with CheckpointWriter(run_uri, newest_kept=2, best_kept=2) as writer:
+    with CheckpointWriter(run_uri, keep_latest=2, keep_best=2) as writer:
         for step, score in scores.items():
             writer.write(STATE, Progress(step), score=score)
     assert steps(run_uri) == [70, 60, 50, 20]
@@ -41,7 +41,7 @@ def test_the_newest_and_the_best_are_kept(run_uri: str) -> None:
 def test_what_was_never_whole_goes_too(run_uri: str) -> None:
     filesystem.write_atomically(f"{run_uri}/checkpoint_000000005/state.safetensors", b"cut off")
     filesystem.write_atomically(f"{run_uri}/checkpoint_000000099/state.safetensors", b"being written by another")
-    with CheckpointWriter(run_uri, newest_kept=1, best_kept=0) as writer:
+    with CheckpointWriter(run_uri, keep_latest=1, keep_best=0) as writer:
         writer.write(STATE, Progress(10), score=None)
     assert sorted(filesystem.names_in(run_uri)) == ["checkpoint_000000010", "checkpoint_000000099"]
 
@@ -56,7 +56,7 @@ def test_training_goes_on_meanwhile_and_the_next_one_waits(run_uri: str) -> None
 
     with (
         patch.object(checkpoint_writer, "write_checkpoint", slow),
-        CheckpointWriter(run_uri, newest_kept=1, best_kept=0) as writer,
+        CheckpointWriter(run_uri, keep_latest=1, keep_best=0) as writer,
     ):
         writer.write(STATE, Progress(1), score=None)
         assert not order
@@ -71,33 +71,33 @@ def test_training_goes_on_meanwhile_and_the_next_one_waits(run_uri: str) -> None
 
 
 def test_a_full_disk_is_told_and_the_one_before_stands(run_uri: str) -> None:
-    with CheckpointWriter(run_uri, newest_kept=1, best_kept=0) as writer:
+    with CheckpointWriter(run_uri, keep_latest=1, keep_best=0) as writer:
         writer.write(STATE, Progress(1), score=None)
         writer.wait()
         assert writer.fault() is None
     full = OSError(28, "No space left on device")
-    writer = CheckpointWriter(run_uri, newest_kept=1, best_kept=0)
+    writer = CheckpointWriter(run_uri, keep_latest=1, keep_best=0)
     with patch("mulan.runs.checkpoint.save_file", side_effect=full):
         writer.write(STATE, Progress(2), score=None)
         with pytest.raises(CheckpointFailed, match=r"step 2 .*the one before it stands: .*No space left.*make room"):
             writer.wait()
     assert "No space left" in (writer.fault() or "")
-    found = read_newest(run_uri, passed_over=pytest.fail)
+    found = read_newest(run_uri, on_corrupt=pytest.fail)
     assert found is not None
     assert found.progress.steps_done == 1
 
 
 def test_an_outage_is_sat_out_or_told_and_the_one_before_stands(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retries, "LONGEST_PAUSE_S", 0.01)
+    monkeypatch.setattr(retries, "MAX_PAUSE_S", 0.01)
     monkeypatch.setattr(filesystem, "S3_ATTEMPTS", 1)
     s3.proxy.fail(SLOW_DOWN, times=7)
     s3.proxy.fail(Cut.WITHIN, "PUT", times=7)
-    with CheckpointWriter(s3.uri, newest_kept=1, best_kept=0) as writer:
+    with CheckpointWriter(s3.uri, keep_latest=1, keep_best=0) as writer:
         writer.write(STATE, Progress(1), score=None)
     assert steps(s3.uri) == [1]
     monkeypatch.setattr(retries, "PATIENCE_S", 0.2)
     s3.proxy.fail(SLOW_DOWN)
-    writer = CheckpointWriter(s3.uri, newest_kept=1, best_kept=0)
+    writer = CheckpointWriter(s3.uri, keep_latest=1, keep_best=0)
     writer.write(STATE, Progress(2), score=None)
     writer.write(STATE, Progress(3), score=None)  # after one that failed there is none: all workers hear of it first
     assert re.search(r"step 2 .* one before it stands: .*attempts in", writer.fault() or "")
@@ -105,6 +105,6 @@ def test_an_outage_is_sat_out_or_told_and_the_one_before_stands(s3: S3, monkeypa
         writer.wait()
     s3.proxy.heal()
     assert steps(s3.uri) == [1]
-    with CheckpointWriter(s3.uri, newest_kept=1, best_kept=0) as writer:
+    with CheckpointWriter(s3.uri, keep_latest=1, keep_best=0) as writer:
         writer.write(STATE, Progress(2), score=None)
     assert steps(s3.uri) == [2]

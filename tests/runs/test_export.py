@@ -16,7 +16,7 @@ from mulan.training.state import weights
 from mulan.launch.checks import check_model
 from mulan.runs.run import RunError
 from mulan.runs.export import checkpoint_to_export, export_run
-from mulan.training.validation import headline
+from mulan.training.validation import selection_metric
 from mulan.runs.run import Run
 from tests.processes import run_in_processes
 from tests.training.inline import train_inline
@@ -83,7 +83,7 @@ def test_an_encoder_is_what_was_trained(name: str, tiny_corpus: str, tmp_path: P
     recipe = load_recipe(f"{name}_miniature", named_recipes(), settings, data_uri=tiny_corpus)
     run.begin(recipe)
     ((lines, _),) = run_in_processes(train_inline, 1, recipe, run.uri, folder=tmp_path / "results")
-    assert headline(recipe)[0] in lines[-1]["validation"]
+    assert selection_metric(recipe)[0] in lines[-1]["validation"]
     assert export_run(run) == 2
     model = build_model(recipe)
     model.load_state_dict(weights(checkpoint_to_export(run).state))

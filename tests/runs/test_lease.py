@@ -150,7 +150,7 @@ def test_whoever_is_slower_by_one_request_is_refused(uri: str, monkeypatch: pyte
 
 
 def test_an_answer_that_is_lost_costs_nobody_the_lease(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retries, "LONGEST_PAUSE_S", 0.01)
+    monkeypatch.setattr(retries, "MAX_PAUSE_S", 0.01)
     monkeypatch.setattr(filesystem, "S3_ATTEMPTS", 1)
     s3.proxy.fail(Cut.AFTER, "PUT", times=1)
     assert taken(s3.uri, Time()).generation == 1
@@ -241,7 +241,7 @@ def test_the_end_does_not_wait_for_storage_that_fails(s3: S3, monkeypatch: pytes
     monkeypatch.setattr(lease, "RENEWED_EVERY_S", 0.01)
     monkeypatch.setattr(lease, "GIVEN_BACK_WITHIN_S", 0.0)
     monkeypatch.setattr(retries, "PATIENCE_S", 0.5)
-    monkeypatch.setattr(retries, "LONGEST_PAUSE_S", 0.1)
+    monkeypatch.setattr(retries, "MAX_PAUSE_S", 0.1)
     with held(s3.uri):
         s3.proxy.fail(INTERNAL_ERROR)
         asked = len(s3.proxy.asked)

@@ -7,14 +7,14 @@ import pytest
 
 from mulan.storage import retries, filesystem
 from mulan.runs.lease_files import create
-from mulan.storage.errors import StorageRefused
+from mulan.storage.errors import StoragePermanentError
 from tests.conftest import S3
 from tests.s3_proxy import EXPIRED_TOKEN, Answer, Cut
 
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retries, "LONGEST_PAUSE_S", 0.01)
+    monkeypatch.setattr(retries, "MAX_PAUSE_S", 0.01)
     monkeypatch.setattr(filesystem, "S3_ATTEMPTS", 1)
 
 
@@ -69,8 +69,8 @@ def test_a_store_that_refuses_the_condition_is_asked_without(s3: S3, monkeypatch
 
 def test_what_lasts_is_told(s3: S3, tmp_path: Path) -> None:
     s3.proxy.fail(EXPIRED_TOKEN)
-    with pytest.raises(StorageRefused, match="renew the credentials"):
+    with pytest.raises(StoragePermanentError, match="renew the credentials"):
         create(f"{s3.uri}/lease", b"mine")
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(StorageRefused, match="cannot be written"):
+    with pytest.raises(StoragePermanentError, match="cannot be written"):
         create(f"{tmp_path}/file/lease", b"mine")

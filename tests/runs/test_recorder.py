@@ -13,13 +13,13 @@ from mulan.config.recipe import Recipe
 from mulan.recipes.registry import load_recipe
 from mulan.recipes.registry import named_recipes
 from mulan.storage import retries, filesystem
-from mulan.data.batch import Replaced
+from mulan.data.batch import SkippedRecording
 from mulan.storage.errors import StorageError
 from mulan.training.state import Progress
 from mulan.runs.checkpoint_list import checkpoints
 from mulan.runs.checkpoint_writer import CheckpointFailed
 from mulan.runs.lease import RunTakenOver
-from mulan.training.health import Finding
+from mulan.training.health import Anomaly
 from mulan.runs.lease import held
 from mulan.runs.recorder import read_quarantine
 from mulan.runs.recorder import Recorder
@@ -34,7 +34,7 @@ STATE = {"weights.a": torch.ones(2)}
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retries, "LONGEST_PAUSE_S", 0.01)
+    monkeypatch.setattr(retries, "MAX_PAUSE_S", 0.01)
     monkeypatch.setattr(filesystem, "S3_ATTEMPTS", 1)
 
 
@@ -49,7 +49,7 @@ def recipe() -> Recipe:
 
 def record(recorder: Recorder, step: int) -> None:
     recorder.step({"step": step})
-    recorder.skipped(step, [Replaced(f"bad-{step}", "silent", "")])
+    recorder.skipped(step, [SkippedRecording(f"bad-{step}", "silent", "")])
     recorder.event(f"event {step}")
 
 
@@ -137,7 +137,7 @@ def test_a_driver_that_was_taken_over_writes_nothing_more(
     with held(run.uri) as second:
         before = {uri: filesystem.read_bytes(uri) for uri in (run.metrics_uri, run.events_uri, run.quarantine_uri)}
         record(recorder, 2)
-        recorder.found(Finding(2, "a finding", {}, []))
+        recorder.found(Anomaly(2, "a finding", {}, []))
         recorder.checkpoint(STATE, {}, Progress(2))
         wait_until(lambda: recorder.fault() is not None, what="a fault")
         assert f"taken over by process {os.getpid()}" in (recorder.fault() or "")
@@ -145,7 +145,7 @@ def test_a_driver_that_was_taken_over_writes_nothing_more(
             recorder.__exit__(None, None, None)
         assert {uri: filesystem.read_bytes(uri) for uri in before} == before
         assert [one.steps_done for one in checkpoints(run.uri)] == [1]
-        assert not filesystem.exists(run.finding_uri(2))
+        assert not filesystem.exists(run.anomaly_uri(2))
         with pytest.raises(RunTakenOver):  # nor does a worker that starts again
             Recorder(run, recipe(), first_step=0, fence=fence)
         assert filesystem.read_bytes(run.metrics_uri) == before[run.metrics_uri]

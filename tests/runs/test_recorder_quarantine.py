@@ -5,11 +5,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from mulan.data.batch import Replaced
-from mulan.storage.errors import StorageRefused
+from mulan.data.batch import SkippedRecording
+from mulan.storage.errors import StoragePermanentError
 from mulan.runs.recorder import SCHEMA, Quarantine, read_quarantine
 
-ONE, OTHER, THIRD = (Replaced(f"tone-{number}", "silent", f"detail {number}") for number in range(3))
+ONE, OTHER, THIRD = (SkippedRecording(f"tone-{number}", "silent", f"detail {number}") for number in range(3))
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def listed(uri: str) -> list[tuple[str, int]]:
 def test_a_recording_has_one_row_from_its_first_step(uri: str) -> None:
     quarantine = Quarantine(uri, keep_steps=0)
     quarantine.add(1, [ONE, OTHER, ONE])
-    quarantine.add(2, [Replaced("tone-0", "missing shard", "by now")])
+    quarantine.add(2, [SkippedRecording("tone-0", "missing shard", "by now")])
     quarantine.add(3, [THIRD])
     quarantine.flush()
     assert listed(uri) == [("tone-0", 1), ("tone-1", 1), ("tone-2", 3)]
@@ -66,7 +66,7 @@ def test_the_file_is_whole_whenever_it_is_read(uri: str, monkeypatch: pytest.Mon
     quarantine.add(3, [OTHER])
     with monkeypatch.context() as full_disk:
         full_disk.setattr("os.replace", _full_disk)
-        with pytest.raises(StorageRefused, match="No space left"):
+        with pytest.raises(StoragePermanentError, match="No space left"):
             quarantine.flush()
     assert listed(uri) == [("tone-0", 1)]
     quarantine.flush()
@@ -81,6 +81,6 @@ def _full_disk(*_: object) -> None:
 def test_any_detail_can_be_listed(uri: str) -> None:
     quarantine = Quarantine(uri, keep_steps=0)
     details = ["", "two\nlines", "🎵 موسيقى \0", "x" * 100_000]
-    quarantine.add(1, [Replaced(f"tone-{number}", "empty text", detail) for number, detail in enumerate(details)])
+    quarantine.add(1, [SkippedRecording(f"tone-{number}", "empty text", detail) for number, detail in enumerate(details)])
     quarantine.flush()
     assert [row["detail"] for row in read_quarantine(uri)] == details

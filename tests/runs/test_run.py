@@ -12,7 +12,7 @@ from mulan.config.recipe import Recipe
 from mulan.recipes.registry import load_recipe
 from mulan.recipes.registry import named_recipes
 from mulan.storage import filesystem
-from mulan.storage.errors import StorageRefused
+from mulan.storage.errors import StoragePermanentError
 from mulan.runs.run import RunError
 from mulan.runs.lease import RunHeld, RunTakenOver
 from mulan.runs.run import NOT_IN_EARLIER_RECIPES, Run
@@ -101,16 +101,16 @@ def test_a_run_that_is_not_there_is_named(storage_uri: str) -> None:
 def test_a_storage_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     run = Run.at(str(tmp_path / "file"), "demo")
-    with pytest.raises(StorageRefused, match=rf"{run.recipe_uri} cannot be written: Not a directory"):
+    with pytest.raises(StoragePermanentError, match=rf"{run.recipe_uri} cannot be written: Not a directory"):
         run.begin(recipe())
-    with pytest.raises(StorageRefused, match=r"recipe\.toml cannot be written"), run.timed("train"):
+    with pytest.raises(StoragePermanentError, match=r"recipe\.toml cannot be written"), run.timed("train"):
         run.begin(recipe())  # that the time cannot be written either does not hide it
 
 
 ON_A_FULL_DISK = """
 import resource, sys
 from mulan.config.recipe import recipe_from_toml
-from mulan.data.storage_errors import StorageRefused
+from mulan.data.storage_errors import StoragePermanentError
 from mulan.training.run import Run
 
 run = Run.at(sys.argv[1], "demo")
@@ -118,7 +118,7 @@ recipe = recipe_from_toml(sys.argv[2], name="argument")
 resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
 try:
     run.begin(recipe)
-except StorageRefused as error:
+except StoragePermanentError as error:
     print(error)
 """
 

@@ -8,7 +8,7 @@ from mulan.data.corpus.index import Corpus
 from mulan.data.errors import CorpusError
 from mulan.model.inference.files import ModelFolderError, local_copy
 from mulan.storage import filesystem
-from mulan.storage.errors import StorageRefused
+from mulan.storage.errors import StoragePermanentError
 
 IMPOSSIBLE = {
     "gs://bucket/runs": "gcsfs",
@@ -40,7 +40,7 @@ def test_what_nothing_can_be_at_is_refused_in_one_line_by_name(uri: str, tmp_pat
         filesystem.names_in,
         filesystem.remove_folder,
     ):
-        with pytest.raises(StorageRefused) as caught:
+        with pytest.raises(StoragePermanentError) as caught:
             door(uri)
         told = str(caught.value)
         assert IMPOSSIBLE[uri] in told

@@ -12,7 +12,7 @@ import pytest
 import s3fs
 
 from mulan.storage import filesystem, retries
-from mulan.storage.errors import StorageError, StorageRefused
+from mulan.storage.errors import StorageError, StoragePermanentError
 from tests.conftest import S3
 from tests.s3_proxy import (
     ACCESS_DENIED,
@@ -33,7 +33,7 @@ CONTENT = bytes(range(256)) * 64
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retries, "LONGEST_PAUSE_S", 0.01)
+    monkeypatch.setattr(retries, "MAX_PAUSE_S", 0.01)
     monkeypatch.setattr(filesystem, "SILENCE_TIMEOUT_S", 0.5)
     monkeypatch.setattr(filesystem, "S3_ATTEMPTS", 1)
 
@@ -111,7 +111,7 @@ def test_what_lasts_is_told_at_once(operation: str, fault: str, uri: str, s3: S3
         results = filesystem.read_ranges([f"{uri}/there"] * 2, [0, 1], [1, 1])
         assert [type(result) for result in results] == [PermissionError] * 2
     else:
-        with pytest.raises(StorageRefused, match=rf"{uri}.* cannot be .*{remedy}.*the same command goes on"):
+        with pytest.raises(StoragePermanentError, match=rf"{uri}.* cannot be .*{remedy}.*the same command goes on"):
             function(uri, tmp_path)
     assert len(s3.proxy.asked) <= 3
     s3.proxy.heal()
@@ -127,14 +127,16 @@ def test_a_bucket_that_is_not_there_is_named_by_what_is_written(s3: S3, tmp_path
         lambda: filesystem.upload(str(tmp_path / "file"), f"{nowhere}/x"),
         lambda: filesystem.try_writing(f"{nowhere}/x"),
     ):
-        with pytest.raises(StorageRefused, match=f"{nowhere}/x cannot be written: .*there is no such bucket: create"):
+        with pytest.raises(
+            StoragePermanentError, match=f"{nowhere}/x cannot be written: .*there is no such bucket: create"
+        ):
             write()
     assert not filesystem.exists(f"{nowhere}/x")
     assert filesystem.names_in(nowhere) == []
     with pytest.raises(FileNotFoundError):
         filesystem.read_bytes(f"{nowhere}/x")
     s3.proxy.fail(NO_SUCH_BUCKET)  # it was removed meanwhile
-    with pytest.raises(StorageRefused, match="there is no such bucket"):
+    with pytest.raises(StoragePermanentError, match="there is no such bucket"):
         filesystem.write_atomically(f"{s3.uri}/x", CONTENT)
 
 
@@ -165,7 +167,7 @@ def test_a_wrong_environment_is_told_at_once(
         lambda: filesystem.read_ranges([f"{s3.uri}/x"], [0], [1]),
         lambda: filesystem.write_atomically(f"{s3.uri}/x", b""),
     ):
-        with pytest.raises(StorageRefused, match=rf"{s3.uri}/x cannot be .*{told}"):
+        with pytest.raises(StoragePermanentError, match=rf"{s3.uri}/x cannot be .*{told}"):
             operation()
 
 
@@ -179,7 +181,7 @@ def test_patience_ends_in_an_error_that_says_how_long(uri: str, s3: S3, monkeypa
     ):
         with pytest.raises(StorageError, match=told) as caught:
             operation()
-        assert not isinstance(caught.value, StorageRefused)
+        assert not isinstance(caught.value, StoragePermanentError)
         s3.proxy.heal()
         s3.proxy.fail(SLOW_DOWN, "/there")
     assert len(s3.proxy.asked) > 4
@@ -283,7 +285,7 @@ def test_new_bytes_are_asked_for_once(uri: str, s3: S3) -> None:
     assert filesystem.read_new(f"{uri}/absent", 0) == (b"", 0)
     asked = len(s3.proxy.asked)
     s3.proxy.fail(INTERNAL_ERROR)
-    with pytest.raises(StorageRefused, match=f"{uri}/there cannot be read"):
+    with pytest.raises(StoragePermanentError, match=f"{uri}/there cannot be read"):
         filesystem.read_new(f"{uri}/there", 0)
     assert len(s3.proxy.asked) == asked + 1
 
@@ -291,14 +293,14 @@ def test_new_bytes_are_asked_for_once(uri: str, s3: S3) -> None:
 ON_A_FULL_DISK = """
 import resource, sys
 from mulan.data import storage
-from mulan.data.storage_errors import StorageRefused
+from mulan.data.storage_errors import StoragePermanentError
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 target, moved = sys.argv[1:]
 for write in (lambda: storage.write_atomically(target, bytes(5000)), lambda: storage.upload(moved, target)):
     try:
         write()
-    except StorageRefused as error:
+    except StoragePermanentError as error:
         print(error)
 """
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mulan.storage import filesystem
-from mulan.storage.errors import StorageRefused
+from mulan.storage.errors import StoragePermanentError
 
 
 def tree(folder: Path) -> list[tuple[str, int]]:
@@ -56,7 +56,7 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
         f"{tmp_path}/new/{'x' * 300}": "File name too long",
         "https://example.invalid/runs": "a web server can only be read",
     }.items():
-        with pytest.raises(StorageRefused) as caught:
+        with pytest.raises(StoragePermanentError) as caught:
             filesystem.try_writing(uri)
         assert f"{uri} cannot be written" in str(caught.value)
         assert reason in str(caught.value)
@@ -67,7 +67,9 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(StorageRefused, match=r"cannot be written: Permission denied; access is denied: let this user"):
+    with pytest.raises(
+        StoragePermanentError, match=r"cannot be written: Permission denied; access is denied: let this user"
+    ):
         filesystem.try_writing(str(tmp_path / "demo"))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mulan.storage.errors import StorageRefused
+from mulan.storage.errors import StoragePermanentError
 from mulan.storage.local import temporary_folder
 
 KILLED = """
@@ -95,5 +95,5 @@ def test_where_no_lock_can_be_asked_for_nothing_is_removed(parent: Path, monkeyp
 
 def test_no_place_is_told_with_its_remedy(parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(parent / "not-there"))
-    with pytest.raises(StorageRefused, match=r"no place for temporary files: .*TMPDIR"), temporary_folder():
+    with pytest.raises(StoragePermanentError, match=r"no place for temporary files: .*TMPDIR"), temporary_folder():
         pass

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import pytest
 
 from mulan.storage import retries
-from mulan.storage.errors import StorageError, StorageRefused
-from mulan.storage.retries import patiently
+from mulan.storage.errors import StorageError, StoragePermanentError
+from mulan.storage.retries import with_retries
 
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retries, "LONGEST_PAUSE_S", 0.01)
+    monkeypatch.setattr(retries, "MAX_PAUSE_S", 0.01)
 
 
 class Failing:
@@ -35,7 +35,7 @@ class Failing:
 
 def test_what_passes_is_tried_until_it_has_passed() -> None:
     function = Failing(OSError(errno.EIO, "?"), TimeoutError(), ConnectionResetError(), OSError(errno.ESTALE, "?"))
-    assert patiently("x", function, value=8) == 8
+    assert with_retries("x", function, value=8) == 8
     assert function.calls == 5
 
 
@@ -53,8 +53,8 @@ def test_what_passes_is_tried_until_it_has_passed() -> None:
 )
 def test_what_lasts_is_met_once_and_told_with_a_remedy(code: int, remedy: str) -> None:
     function = Failing(OSError(code, "words of the system"))
-    with pytest.raises(StorageRefused, match=rf"^it cannot be done: words of the system; .*{remedy}.* goes on$"):
-        patiently("it cannot be done", function)
+    with pytest.raises(StoragePermanentError, match=rf"^it cannot be done: words of the system; .*{remedy}.* goes on$"):
+        with_retries("it cannot be done", function)
     assert function.calls == 1
 
 
@@ -64,7 +64,7 @@ def test_what_lasts_is_met_once_and_told_with_a_remedy(code: int, remedy: str) -
 def test_what_is_not_there_is_for_the_caller(error: Exception) -> None:
     function = Failing(error)
     with pytest.raises(type(error)) as caught:
-        patiently("x", function)
+        with_retries("x", function)
     assert caught.value is error
     assert function.calls == 1
 
@@ -73,10 +73,10 @@ def test_patience_begins_with_the_first_failure(monkeypatch: pytest.MonkeyPatch)
     """An upload may have taken long when it fails."""
     monkeypatch.setattr(retries, "PATIENCE_S", 0.5)
     passing = OSError(errno.EIO, "?")
-    assert patiently("x", Failing(passing, passing, first_takes_s=0.6)) == 7
+    assert with_retries("x", Failing(passing, passing, first_takes_s=0.6)) == 7
     with pytest.raises(
         StorageError, match=r"^it failed: \d+ attempts in \d+ s failed, .*the same command goes on$"
     ) as told:
-        patiently("it failed", Failing(*[passing] * 10_000))
-    assert not isinstance(told.value, StorageRefused)
+        with_retries("it failed", Failing(*[passing] * 10_000))
+    assert not isinstance(told.value, StoragePermanentError)
     assert told.value.__cause__ is passing

@@ -53,7 +53,7 @@ def _trained(recipe: Recipe, run_uri: str) -> Digests:
     buffers = {name for name in state if name.startswith("weights.") and "running_" in name}
     return {
         "losses": _digest(repr([line["loss"] for line in lines])),
-        "gradient norms": _digest(repr([line["gradient_norm"] for line in lines])),
+        "gradient norms": _digest(repr([line["grad_norm"] for line in lines])),
         "validations": _digest(repr([line.get("validation") for line in lines])),
         "weights": _of_tensors(state, {name for name in state if name.startswith("weights.")} - buffers),
         "moments": _of_tensors(state, {name for name in state if name.startswith("exp_avg")}),

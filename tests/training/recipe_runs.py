@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch.distributed as dist
 
 from mulan.config.recipe import Recipe
-from mulan.distributed.collectives import world
+from mulan.distributed.collectives import rank_and_world_size
 from mulan.recipes.registry import MINIATURE, load_recipe, named_recipes
 from tests.processes import run_in_processes
 from tests.training.inline import train_inline
@@ -51,7 +51,7 @@ def recipe(
 def trained(one: Recipe, run_uri: str) -> Trained:
     lines, state = train_inline(one, run_uri)
     dist.barrier()
-    if world()[0] == 0:
+    if rank_and_world_size()[0] == 0:
         shutil.rmtree(run_uri)  # never resumed, and the checkpoints of all cases are gigabytes
     moments = {name.partition(".")[2]: tensor for name, tensor in state.items() if name.startswith("exp_avg_sq.")}
     sizes = {name: tensor.numel() for name, tensor in moments.items()}

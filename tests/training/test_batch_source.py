@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mulan.config.sections import Batch as BatchSection
-from mulan.config.sections import Train
-from mulan.data.batch import Batch, Replaced
+from mulan.config.sections import BatchConfig as BatchSection
+from mulan.config.sections import TrainConfig
+from mulan.data.batch import Batch, SkippedRecording
 from mulan.data.schedule import Item, Phase, Schedule
-from mulan.distributed.collectives import world
-from mulan.training.batch_source import BatchSource, Told
+from mulan.distributed.collectives import rank_and_world_size
+from mulan.training.batch_source import BatchSource, StepReport
 from tests.processes import run_in_processes
 
 SECTION = BatchSection(micro_batches=4, pairs_per_micro_batch=2)
-TRAIN = Train(steps=2)
+TRAIN = TrainConfig(steps=2)
 NAMES = [["a", "b"], ["c", "d"], ["e", "f"], ["g", "h"]]
 """Of the micro-batches of each step."""
 
@@ -29,19 +29,21 @@ def batch_of(item: Item, names: Sequence[str]) -> Batch:
         attention_mask=nothing,
         tags=nothing.astype(np.uint8),
         recording_id=tuple(names),
-        replaced=(Replaced(f"bad-{item.step}-{item.micro_batch}", "silent", "why"),) if item.micro_batch % 2 else (),
+        replaced=(SkippedRecording(f"bad-{item.step}-{item.micro_batch}", "silent", "why"),)
+        if item.micro_batch % 2
+        else (),
     )
 
 
-def told_of_steps(names: list[list[str]]) -> list[Told]:
+def told_of_steps(names: list[list[str]]) -> list[StepReport]:
     """What is told after each of two steps, in this process group."""
-    rank, workers = world()
+    rank, workers = rank_and_world_size()
     schedule = Schedule(TRAIN, SECTION, rank, workers)
     items = [schedule[number] for number in range(len(schedule))]
     source = BatchSource(iter([batch_of(item, names[item.micro_batch]) for item in items]), schedule)
     told = []
     for step in range(2):
-        taken = [batch.item for batch in source.take(schedule.training_share)]
+        taken = [batch.item for batch in source.take(schedule.train_micro_batches_per_worker)]
         assert taken == items[step * len(taken) : (step + 1) * len(taken)]
         told.append(source.told("worker 1 has no disk" if step and rank == 1 else None))
     return told
@@ -54,7 +56,7 @@ def test_two_workers_tell_what_one_tells(tmp_path: Path) -> None:
     assert first == second
     for step, (one, two) in enumerate(zip(alone, first, strict=True)):
         assert two.recordings == one.recordings
-        assert two.skipped == one.skipped == [Replaced(f"bad-{step}-{k}", "silent", "why") for k in (1, 3)]
+        assert two.skipped == one.skipped == [SkippedRecording(f"bad-{step}-{k}", "silent", "why") for k in (1, 3)]
     assert [told.fault for told in first] == [None, "worker 1 has no disk"]
     assert [told.fault for told in alone] == [None, None]
     assert alone[0].recordings == alone[1].recordings  # nothing is left of the step before

@@ -18,7 +18,7 @@ from mulan.recipes.registry import load_recipe, named_recipes
 from mulan.training import worker
 from mulan.training.deterministic import NotDeterministic, deterministic_kernels
 from mulan.training.engines.torch import TorchEngine
-from mulan.training.step import training_step
+from mulan.training.step import train_step
 from mulan.training.validation import validate
 
 REFUSED = {
@@ -175,7 +175,7 @@ def test_no_recipe_has_an_operation_that_torch_refuses(name: str) -> None:
     engine = TorchEngine(model_to_measure(recipe), recipe, device=torch.device("cpu"))
     batches = [drawn_batch(recipe, step=0, micro_batch=number, tokens=0) for number in range(2)]
     with deterministic_kernels(True), Recorded() as recorded:
-        training_step(engine, batches, RunningStatistics(engine.module), recipe)
+        train_step(engine, batches, RunningStatistics(engine.module), recipe)
         validate(recipe, engine, [replace(one, item=one.item._replace(phase=Phase.VALIDATE)) for one in batches])
     assert {"mm", "addmm"} & recorded.names  # that it was looked at
     assert any(name.endswith("_backward") for name in recorded.names)

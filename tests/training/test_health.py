@@ -16,14 +16,14 @@ from mulan.config.recipe import Recipe
 from mulan.data.randomness import torch_seed
 from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Item, Phase
-from mulan.distributed.collectives import world
+from mulan.distributed.collectives import rank_and_world_size
 from mulan.model.build import Model, build_model
 from mulan.objectives.contrastive import contrastive_loss
 from mulan.recipes.registry import load_recipe, named_recipes
 from mulan.training.engines.base import CheckpointedEngine
-from mulan.training.health import MOST_TOLD, Finding, HealthWatch, collapsed_loss
+from mulan.training.health import MAX_TOLD, Anomaly, HealthWatch, collapsed_loss
 from mulan.training.state import Progress
-from mulan.training.step import training_step
+from mulan.training.step import train_step
 from tests.processes import run_in_processes
 from tests.training.inline import train_inline
 
@@ -89,16 +89,16 @@ class Trained:
         self.norms: list[float] = []
         """As this process found them; the lines have what the first one found."""
         self.states: dict[int, dict[str, torch.Tensor]] = {}
-        self.found: list[Finding] = []
+        self.found: list[Anomaly] = []
         self.error: MulanError | None = None
 
     def watch(self, engine: CheckpointedEngine, line: dict[str, Any]) -> None:
         self.lines.append(line)
         state = engine.state()
-        if world()[0] == 0:
+        if rank_and_world_size()[0] == 0:
             self.states[line["step"]] = state
 
-    def tell(self, finding: Finding) -> str:
+    def tell(self, finding: Anomaly) -> str:
         self.found.append(finding)
         return f"told of {finding.step}. "
 
@@ -107,8 +107,8 @@ def trained(one: Recipe, build: Callable[[Recipe], Model], run_uri: str) -> Trai
     result = Trained()
 
     def step(*arguments: Any) -> dict[str, float]:
-        measured = training_step(*arguments)
-        result.norms.append(measured["gradient_norm"])
+        measured = train_step(*arguments)
+        result.norms.append(measured["grad_norm"])
         return measured
 
     with patch("mulan.training.worker.build_model", build), patch("mulan.training.loop.training_step", step):
@@ -177,7 +177,7 @@ def test_a_step_that_goes_wrong_on_one_worker_updates_nothing_on_any(
         assert all(map(math.isfinite, (rank.norms[step - 1] for step in (2, 4, 7))))
         assert [line["step"] for line in rank.lines if line["loss"] is None] == [5, 6]
         assert [one.step for one in rank.found] == list(FAULTS)
-        for name in ("loss", "gradient_norm"):
+        for name in ("loss", "grad_norm"):
             assert [line[name] for line in rank.lines] == [line[name] for line in alone.lines]
     states = ranks[0].states
     for step in range(2, STEPS + 1):
@@ -211,7 +211,7 @@ def test_all_workers_stop_by_the_same_words(
         told.add(str(rank.error))
         (finding,) = rank.found
         assert finding.recordings == expected
-        assert not math.isfinite(finding.values["gradient_norm"])
+        assert not math.isfinite(finding.values["grad_norm"])
     (words,) = told
     assert words.startswith("the gradient norm of step 1 is nan: in the gradient of a micro-batch there is NaN, ")
     assert "; the weights are those of step 0. told of 1. " in words
@@ -255,18 +255,18 @@ def test_the_loss_of_embeddings_that_are_all_the_same(pairs: int) -> None:
         assert float(loss) == pytest.approx(collapsed_loss(pairs), rel=1e-6)
 
 
-def judged(steps: Iterable[dict[str, float]], *settings: str) -> tuple[list[Finding], HealthWatch]:
+def judged(steps: Iterable[dict[str, float]], *settings: str) -> tuple[list[Anomaly], HealthWatch]:
     """What is found in steps with these measurements, from the first on."""
-    told: list[Finding] = []
+    told: list[Anomaly] = []
 
-    def tell(finding: Finding) -> str:
+    def tell(finding: Anomaly) -> str:
         told.append(finding)
         return ""
 
     one = load_recipe("demo_miniature", named_recipes(), ["health.non_finite=warn", *settings], data_uri="/nowhere")
     watch = HealthWatch(one, Progress(0), tell)
     for number, measured in enumerate(steps):
-        watch.judge(number + 1, {"gradient_norm": 1.0, **measured}, lambda: [("a", "b"), ("c",)])
+        watch.judge(number + 1, {"grad_norm": 1.0, **measured}, lambda: [("a", "b"), ("c",)])
     return told, watch
 
 
@@ -279,16 +279,16 @@ def test_only_the_contrastive_term_can_collapse() -> None:
 
 
 def test_where_every_step_goes_wrong_not_every_one_is_told() -> None:
-    told, watch = judged([{"loss": math.nan, "gradient_norm": math.inf}] * 50)
-    assert [finding.step for finding in told] == list(range(1, MOST_TOLD + 1))
+    told, watch = judged([{"loss": math.nan, "grad_norm": math.inf}] * 50)
+    assert [finding.step for finding in told] == list(range(1, MAX_TOLD + 1))
     assert [finding.sentence.endswith("more of this is not told") for finding in told] == [False] * 19 + [True]
-    assert watch.counts() == {"updates_skipped": 50, "collapsed_steps": 0, "findings": MOST_TOLD}
+    assert watch.counts() == {"updates_skipped": 50, "collapsed_steps": 0, "findings": MAX_TOLD}
 
 
 @pytest.mark.parametrize(("micro_batches", "room"), [(1, "16384"), (512, "32")])
 def test_a_gradient_norm_that_is_not_finite_is_told_with_what_it_may_mean(micro_batches: int, room: str) -> None:
     settings = (f"batch.micro_batches={micro_batches}", "train.validation_micro_batches=0", "scale.workers=1")
-    step = {"loss": 1.0, "gradient_norm": math.nan}
+    step = {"loss": 1.0, "grad_norm": math.nan}
     (exact,), _ = judged([step], *settings)
     assert exact.sentence.startswith("the gradient norm of step 1 is nan: in the gradient of a micro-batch there is ")
     assert f" NaN, infinity, or a number of {room} or more, for which train.exact_sums has no room" in exact.sentence
@@ -299,10 +299,10 @@ def test_a_gradient_norm_that_is_not_finite_is_told_with_what_it_may_mean(micro_
 
 
 def test_what_is_written_of_a_step() -> None:
-    told, _ = judged([{"loss": math.nan, "gradient_norm": math.inf, "temperature": 0.5}])
+    told, _ = judged([{"loss": math.nan, "grad_norm": math.inf, "temperature": 0.5}])
     assert json.loads(told[0].to_json()) == {
         "step": 1,
         "sentence": "the loss of step 1 is nan; its update is left out",
-        "values": {"gradient_norm": "inf", "loss": "nan", "temperature": 0.5},
+        "values": {"grad_norm": "inf", "loss": "nan", "temperature": 0.5},
         "recordings": [["a", "b"], ["c"]],
     }

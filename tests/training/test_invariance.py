@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mulan.config.recipe import Recipe
-from mulan.distributed.collectives import world
+from mulan.distributed.collectives import rank_and_world_size
 from mulan.recipes.registry import load_recipe, named_recipes
 from tests.processes import run_in_processes
 from tests.training.inline import train_inline
@@ -35,7 +35,7 @@ class Trained(NamedTuple):
 
 def trained(one: Recipe, run_uri: str) -> Trained:
     lines, state = train_inline(one, run_uri)
-    return Trained(measured(lines), digests(state), state if world()[0] == 0 else {})
+    return Trained(measured(lines), digests(state), state if rank_and_world_size()[0] == 0 else {})
 
 
 def train_all(recipes: dict[str, Recipe], folder: str) -> dict[str, Trained]:

@@ -12,13 +12,13 @@ from mulan.config.recipe import Recipe
 from mulan.data.batch import Batch
 from mulan.data.randomness import torch_seed
 from mulan.distributed.batch_norm import RunningStatistics
-from mulan.distributed.collectives import world
+from mulan.distributed.collectives import rank_and_world_size
 from mulan.model.device_batch import DeviceBatch
 from mulan.model.outputs import Predictions
 from mulan.objectives.objective import tagging_loss
 from mulan.objectives.semisupcon import Labels, semisupcon_loss
 from mulan.training.engines.torch import TorchEngine
-from mulan.training.step import micro_batch_terms, queue_gradients, training_step
+from mulan.training.step import micro_batch_terms, queue_gradients, train_step
 from tests.model.waits import HostWaits
 from tests.processes import run_in_processes
 from tests.training.small import batches_of, small, torch_engine
@@ -115,7 +115,7 @@ def test_no_forward_is_done_in_vain(name: str, micro_batches: int, forwards: int
     recipe = small(name, f"batch.micro_batches={micro_batches}")
     batches = batches_of(recipe, 0)
     engine = Watched(torch_engine(recipe), batches)
-    training_step(engine, batches, RunningStatistics(engine.module), recipe)
+    train_step(engine, batches, RunningStatistics(engine.module), recipe)
     assert engine.forwards == forwards
 
 
@@ -140,14 +140,14 @@ def test_a_loss_that_is_no_number_changes_nothing(name: str) -> None:
     recipe = small(name)
     engine = torch_engine(recipe)
     statistics = RunningStatistics(engine.module)
-    training_step(engine, batches_of(recipe, 0), statistics, recipe)
+    train_step(engine, batches_of(recipe, 0), statistics, recipe)
     poisoned = next(p for p in engine.module.parameters() if p.requires_grad)
     with torch.no_grad():
         poisoned.view(-1)[0] = torch.nan
     before = {key: tensor.clone() for key, tensor in engine.module.state_dict().items()}
-    measured = training_step(engine, batches_of(recipe, 2), statistics, recipe)
+    measured = train_step(engine, batches_of(recipe, 2), statistics, recipe)
     assert math.isnan(measured["loss"])
-    assert not math.isfinite(measured["gradient_norm"])
+    assert not math.isfinite(measured["grad_norm"])
     for key, tensor in engine.module.state_dict().items():
         torch.testing.assert_close(tensor, before[key], rtol=0, atol=0, equal_nan=True)
 
@@ -161,8 +161,8 @@ def test_exact_sums_have_room_for_the_gradients_of_a_low_temperature(name: str, 
         recipe = small(name, *settings)
         engine = torch_engine(recipe)
         statistics = RunningStatistics(engine.module)
-        lines = [training_step(engine, batches_of(recipe, step), statistics, recipe) for step in range(steps)]
-        norms[exact] = [line["gradient_norm"] for line in lines]
+        lines = [train_step(engine, batches_of(recipe, step), statistics, recipe) for step in range(steps)]
+        norms[exact] = [line["grad_norm"] for line in lines]
     assert norms[True] == pytest.approx(norms[False], rel=1e-3)  # they drift apart from the second step on
     assert norms[True][0] == pytest.approx(norms[False][0], rel=1e-5)
 
@@ -172,23 +172,23 @@ def test_an_infinite_loss_leaves_no_finite_gradient() -> None:
     recipe = small("m_resnet50_audioset")
     engine = torch_engine(recipe)
     engine.module.register_forward_hook(lambda _, __, logits: logits * 0 + 3e38)  # their sum is beyond float32
-    measured = training_step(engine, batches_of(recipe, 0), RunningStatistics(engine.module), recipe)
+    measured = train_step(engine, batches_of(recipe, 0), RunningStatistics(engine.module), recipe)
     assert measured["loss"] == math.inf
-    assert not math.isfinite(measured["gradient_norm"])
+    assert not math.isfinite(measured["grad_norm"])
 
 
 def test_what_is_measured() -> None:
     for name, keys in {
-        "demo": {"loss", "loss_contrastive", "temperature", "gradient_norm"},
-        "m_resnet50_audioset": {"loss", "loss_tagging", "gradient_norm"},
-        "mulap": {"loss", "loss_mlm", "loss_mam", "loss_atm", "gradient_norm"},
-        "semisupcon": {"loss", "loss_semisupcon", "gradient_norm"},
-        "mulan_semi": {"loss", "loss_contrastive", "loss_semisupcon", "temperature", "gradient_norm"},
+        "demo": {"loss", "loss_contrastive", "temperature", "grad_norm"},
+        "m_resnet50_audioset": {"loss", "loss_tagging", "grad_norm"},
+        "mulap": {"loss", "loss_mlm", "loss_mam", "loss_atm", "grad_norm"},
+        "semisupcon": {"loss", "loss_semisupcon", "grad_norm"},
+        "mulan_semi": {"loss", "loss_contrastive", "loss_semisupcon", "temperature", "grad_norm"},
     }.items():
         recipe = small(name)
         engine = torch_engine(recipe)
         statistics = RunningStatistics(engine.module)
-        measured = training_step(engine, batches_of(recipe, 0), statistics, recipe)
+        measured = train_step(engine, batches_of(recipe, 0), statistics, recipe)
         assert measured.keys() == keys
         assert all(type(value) is float for value in measured.values())
 
@@ -229,7 +229,7 @@ def mulap_by_loops(recipe: Recipe) -> tuple[dict[str, float], dict[str, torch.Te
 
 def mulap_of_a_share(recipe: Recipe) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
     """What a process of a group measures, and the gradient that it adds."""
-    rank, workers = world()
+    rank, workers = rank_and_world_size()
     engine, share = torch_engine(recipe), recipe.batch.micro_batches // workers
     own = batches_of(recipe, 3)[rank * share : (rank + 1) * share]
     measured = queue_gradients(engine, own, RunningStatistics(engine.module), recipe)

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from mulan.config.audio import AstTower, AudioTower, ResNetTower
+from mulan.config.audio import AstTowerConfig, AudioTowerConfig, ResNetTowerConfig
 from mulan.config.recipe import Recipe
-from mulan.config.sections import TextTower
+from mulan.config.sections import TextTowerConfig
 from mulan.distributed.batch_norm import RunningStatistics
 from mulan.model.build import build_model
 from mulan.recipes.mulan import m_ast, m_resnet50
 from mulan.training.engines.torch import TorchEngine
-from mulan.training.step import training_step
+from mulan.training.step import train_step
 from tests.training.small import batches_of, save_bert
 
 WIDTH = 64
@@ -28,21 +28,21 @@ def narrow_bert_base(tmp_path_factory: pytest.TempPathFactory) -> str:
 def narrow(recipe: Recipe, bert: str) -> Recipe:
     """Shorter, too, for the time that it takes: windows of half a second, and two layers for texts of 12 tokens."""
     whole = recipe.audio_tower
-    tower: AudioTower
-    if isinstance(whole, AstTower):
-        tower = AstTower(
+    tower: AudioTowerConfig
+    if isinstance(whole, AstTowerConfig):
+        tower = AstTowerConfig(
             hidden_size=whole.hidden_size // WIDTH,
             heads=whole.heads,
             feed_forward_size=whole.feed_forward_size // WIDTH,
         )
     else:
-        tower = ResNetTower(stem_channels=1, stage_channels=tuple(size // WIDTH for size in whole.stage_channels))
+        tower = ResNetTowerConfig(stem_channels=1, stage_channels=tuple(size // WIDTH for size in whole.stage_channels))
     return recipe.model_copy(
         update={
             "data": recipe.data.model_copy(update={"window_s": 0.5}),
             "front_end": recipe.front_end.model_copy(update={"time_mask_frames": 12}),
             "audio_tower": tower,
-            "text_tower": TextTower(pretrained=bert, layers=2, max_tokens=12),
+            "text_tower": TextTowerConfig(pretrained=bert, layers=2, max_tokens=12),
             "train": recipe.train.model_copy(update={"precision": "float32"}),
         }
     )
@@ -57,7 +57,7 @@ def test_a_step_of_the_paper_s_batch(whole: Recipe, pairs: int, narrow_bert_base
     torch.manual_seed(0)
     engine = TorchEngine(build_model(recipe), recipe, device=torch.device("cpu"))
     before = {name: parameter.detach().clone() for name, parameter in engine.module.named_parameters()}
-    measured = training_step(engine, batches_of(recipe, 0), RunningStatistics(engine.module), recipe)
+    measured = train_step(engine, batches_of(recipe, 0), RunningStatistics(engine.module), recipe)
     with torch.no_grad():  # at the first step all similarities are about equal
         assert measured["loss"] == pytest.approx(torch.log(torch.tensor(2.0 * (pairs - 1))).item(), abs=1.0)
     assert all(not torch.equal(parameter, before[name]) for name, parameter in engine.module.named_parameters())

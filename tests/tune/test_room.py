@@ -7,7 +7,7 @@ import ray
 from ray.util import placement_group_table
 from ray.util.placement_group import remove_placement_group
 
-from mulan.config.sections import Scale
+from mulan.config.sections import ScaleConfig
 from mulan.launch.capacity import Capacity, Node
 from mulan.private_ray.core import HEAD_RESOURCE, UNKNOWN, NodeType, NodeTypes
 from tune.room import beside_this_process, trials_at_once
@@ -42,7 +42,7 @@ ON_GPUS: dict[str, Any] = {"use_gpu": True, "workers": 4}
     ],
 )
 def test_trials_at_once(scale: dict[str, Any], there: Capacity, trials: int) -> None:
-    assert trials_at_once(Scale(**scale), there) == trials
+    assert trials_at_once(ScaleConfig(**scale), there) == trials
 
 
 def test_a_driver_takes_no_cpu_of_the_node_of_this_process(ray_cluster: None) -> None:

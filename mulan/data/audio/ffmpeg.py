@@ -15,13 +15,13 @@ from mulan.data.audio.encoded import Encoded
 from mulan.data.audio.samples import FRAMES_AT_ONCE, Block, Decoding, check_rate, checked, mix_down
 from mulan.data.errors import DecodeError
 
-_MOST_PLANES = 7
+_MAX_PLANES = 7
 """The most planes of a frame that PyAV reads; of more, it reads memory that is none of them."""
 
 _FAULTS = (av.FFmpegError, IndexError, ValueError, MemoryError, OverflowError)
 """What PyAV raises of files that are damaged, or of another kind than they seem."""
 
-_MOST_LOST = 0.01
+_MAX_LOST = 0.01
 """Share of FFmpeg's packets that may be damaged in the middle of a file."""
 
 _FORMATS = (
@@ -66,7 +66,7 @@ def _frames(content: BinaryIO, size: int, decoding: Decoding) -> Iterator[av.Aud
             if frames:
                 lost, lost_last = lost + lost_last, 0
             yield from frames
-    decoding.damaged = lost > _MOST_LOST * packets
+    decoding.damaged = lost > _MAX_LOST * packets
 
 
 def _packets(container: av.container.InputContainer, stream: av.AudioStream, decoding: Decoding) -> Iterator[av.Packet]:
@@ -114,7 +114,7 @@ def _joined(frames: Iterator[av.AudioFrame], decoding: Decoding) -> Iterator[Blo
 def _mono(frame: av.AudioFrame) -> np.ndarray:
     """float32 [frames]."""
     channels = frame.layout.nb_channels
-    if frame.format.is_planar and channels > _MOST_PLANES:
+    if frame.format.is_planar and channels > _MAX_PLANES:
         (frame,) = av.AudioResampler(format=frame.format.packed).resample(frame)
     samples: Any = frame.to_ndarray()
     columns = samples.T if frame.format.is_planar else samples.reshape(frame.samples, channels)

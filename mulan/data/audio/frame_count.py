@@ -26,7 +26,7 @@ _LARGEST_PAGE = 65_307
 _OVERLAP = 8192
 """Samples of a block of Vorbis, at most."""
 
-_MOST_UNEXPLAINED = 0.1
+_MAX_UNEXPLAINED = 0.1
 """Share of a file of plain samples that may be something else: tags, pictures, markers."""
 
 _SAMPLE_BYTES = {
@@ -90,7 +90,7 @@ def known_length(file: Encoded, opened: soundfile.SoundFile) -> KnownLength | No
         return KnownLength(told, last_page=_start_of_last_page(file))
     sound = told * opened.channels * _SAMPLE_BYTES.get(opened.subtype, 0)
     unexplained = len(file) - sound if sound else 0
-    return KnownLength(told) if unexplained <= max(4096, _MOST_UNEXPLAINED * len(file)) else None
+    return KnownLength(told) if unexplained <= max(4096, _MAX_UNEXPLAINED * len(file)) else None
 
 
 def _start_of_last_page(file: Encoded) -> int:

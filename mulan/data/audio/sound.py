@@ -39,7 +39,7 @@ from mulan.data.audio.samples import (
 )
 from mulan.data.errors import DecodeError
 
-_MOST_KEPT = 2**22
+_MAX_KEPT = 2**22
 """Samples of a recording that are kept when its length is found, so that it need not be decoded again: 4 minutes."""
 
 _MARGIN = 320
@@ -186,7 +186,7 @@ def streamed_sound(file: Encoded, rate_hz: int) -> StreamedSound:
         samples=samples,
         seconds=sum(sound.seconds for sound in sounds),
         kept=np.concatenate([*chain.from_iterable(sound.blocks() for sound in sounds)])
-        if samples <= _MOST_KEPT
+        if samples <= _MAX_KEPT
         else None,
         again=lambda: chain.from_iterable(sound.again() for sound in sounds),
     )
@@ -239,7 +239,7 @@ def _decoded_by(decoder: Decoder, file: Encoded, rate_hz: int, decoding: Decodin
         samples += len(block)
         if kept is not None:
             kept.append(block)
-            if samples > _MOST_KEPT:
+            if samples > _MAX_KEPT:
                 kept = None
     return StreamedSound(
         samples=samples,

@@ -18,7 +18,9 @@ _ANY_RATE_HZ = 16_000
 """For those who ask for seconds alone."""
 
 
-def decode_window(audio: bytes, window: np.ndarray, *, draw: float, sample_rate_hz: int, least_s: float = 0.0) -> int:
+def decode_window(
+    audio: bytes, window: np.ndarray, *, draw: float, sample_rate_hz: int, min_duration_s: float = 0.0
+) -> int:
     """Fills a window with a part of a recording, mono, and returns how many of its samples are the recording's.
 
     The samples are those that :func:`decode_recording` gives from number ``int(draw * (samples - window + 1))`` on.
@@ -29,7 +31,7 @@ def decode_window(audio: bytes, window: np.ndarray, *, draw: float, sample_rate_
             holds anything.
         draw: in [0, 1): which of all possible windows, from the first to the last.
         sample_rate_hz: of the window.
-        least_s: a recording with less sound than this is refused, where it can be before it is decoded.
+        min_duration_s: a recording with less sound than this is refused, where it can be before it is decoded.
 
     Raises:
         DecodeError: undecodable, cut off, damaged, empty or too short, of an impossible rate, or with samples that are
@@ -39,24 +41,26 @@ def decode_window(audio: bytes, window: np.ndarray, *, draw: float, sample_rate_
     sound = seekable_sound(file, sample_rate_hz)
     if sound:
         try:
-            return _fill(sound, window, draw=draw, least_s=least_s)
+            return _fill(sound, window, draw=draw, min_duration_s=min_duration_s)
         except CannotSeek:
             pass  # what is in front of the window is then decoded as well
-    return _fill(streamed_sound(file, sample_rate_hz), window, draw=draw, least_s=least_s)
+    return _fill(streamed_sound(file, sample_rate_hz), window, draw=draw, min_duration_s=min_duration_s)
 
 
-def _fill(sound: Sound, window: np.ndarray, *, draw: float, least_s: float) -> int:
+def _fill(sound: Sound, window: np.ndarray, *, draw: float, min_duration_s: float) -> int:
     if not sound.samples:
         raise DecodeError("no samples", f"{sound.seconds:.3g} s are less than one")
-    if sound.seconds < least_s:
-        raise DecodeError("too short", f"{sound.seconds:.3g} s of sound, less than {least_s:g} s")
+    if sound.seconds < min_duration_s:
+        raise DecodeError("too short", f"{sound.seconds:.3g} s of sound, less than {min_duration_s:g} s")
     start, count = int(draw * (max(0, sound.samples - len(window)) + 1)), min(len(window), sound.samples)
     sound.fill(window[:count], start)
     window[count:] = 0
     return count
 
 
-def decode_views(audio: bytes, views: np.ndarray, *, draw: float, sample_rate_hz: int, least_s: float = 0.0) -> None:
+def decode_views(
+    audio: bytes, views: np.ndarray, *, draw: float, sample_rate_hz: int, min_duration_s: float = 0.0
+) -> None:
     """Fills adjacent windows of a recording (SemiSupCon's views), mono.
 
     In a recording shorter than all of them together they are evenly spaced from its start to its end, and overlap; one
@@ -67,13 +71,15 @@ def decode_views(audio: bytes, views: np.ndarray, *, draw: float, sample_rate_hz
         views: int16 [views, samples], contiguous, to be filled. After an error it holds anything.
         draw: in [0, 1): which part of the recording.
         sample_rate_hz: of the windows.
-        least_s: as of :func:`decode_window`.
+        min_duration_s: as of :func:`decode_window`.
 
     Raises:
         DecodeError: as :func:`decode_window`.
     """
     count, samples = views.shape
-    filled = decode_window(audio, views.reshape(-1), draw=draw, sample_rate_hz=sample_rate_hz, least_s=least_s)
+    filled = decode_window(
+        audio, views.reshape(-1), draw=draw, sample_rate_hz=sample_rate_hz, min_duration_s=min_duration_s
+    )
     if filled < views.size and count > 1:
         excerpt = views.reshape(-1)[: max(filled, samples)].copy()
         for view, start in zip(views, np.linspace(0, len(excerpt) - samples, count).round().astype(int), strict=True):

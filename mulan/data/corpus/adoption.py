@@ -15,8 +15,8 @@ from mulan.data.corpus.tar_members import Sample, samples_in
 from mulan.data.errors import BadRecording, CorpusError, OnError, Rejected, Skipped
 from mulan.data.text import is_unicode
 from mulan.storage import filesystem
-from mulan.storage.errors import StorageRefused, concerns_all
-from mulan.storage.retries import patiently
+from mulan.storage.errors import StoragePermanentError, affects_all_files
+from mulan.storage.retries import with_retries
 
 
 def index_shards(
@@ -80,9 +80,9 @@ _Outcomes = list[tuple[str, dict[str, Any] | BadRecording]]
 
 def _examined(shard_uri: str, prefix: str) -> _Outcomes:
     try:
-        return patiently(f"{shard_uri} cannot be read", _examined_once, shard_uri, prefix)
-    except (OSError, StorageRefused) as error:
-        if error.__cause__ is not None and concerns_all(error.__cause__):
+        return with_retries(f"{shard_uri} cannot be read", _examined_once, shard_uri, prefix)
+    except (OSError, StoragePermanentError) as error:
+        if error.__cause__ is not None and affects_all_files(error.__cause__):
             raise
         return [(shard_uri, BadRecording("unreadable shard", f"cannot be read: {error}"))]
 

@@ -17,7 +17,7 @@ from mulan.data.errors import CorpusError
 from mulan.storage import filesystem
 
 INDEX_NAME = "index.parquet"
-_MOST_BYTES = 2**62
+_MAX_BYTES = 2**62
 """Larger offsets and lengths overflow where they are added."""
 
 SCHEMA = pa.schema(
@@ -155,9 +155,9 @@ def _impossible_rows(table: pa.Table) -> list[str]:
             faults.append(f"{len(rows)} recordings {what} ({', '.join(names)}{', ...' if len(rows) > 3 else ''})")
 
     check(pc.less(table["offset"], 0), "have a negative offset")
-    check(pc.greater(table["offset"], _MOST_BYTES), "have an impossible offset")
+    check(pc.greater(table["offset"], _MAX_BYTES), "have an impossible offset")
     check(pc.less_equal(table["length"], 0), "have no bytes")
-    check(pc.greater(table["length"], _MOST_BYTES), "have an impossible length")
+    check(pc.greater(table["length"], _MAX_BYTES), "have an impossible length")
     check(pc.invert(pc.greater(table["duration_s"], 0)), "have no duration")
     check(pc.is_inf(table["duration_s"]), "have an endless duration")
     check(pc.invert(pc.is_in(table["split"], pa.array(SPLITS))), f"are in no split of {', '.join(SPLITS)}")

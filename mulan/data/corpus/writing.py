@@ -21,7 +21,7 @@ from mulan.data.corpus.tar_members import key_of
 from mulan.data.errors import BadRecording, CorpusError, OnError, Rejected, Skipped
 from mulan.data.text import is_unicode
 from mulan.storage import filesystem
-from mulan.storage.errors import StorageError, refusal
+from mulan.storage.errors import StorageError, permanent_error
 
 _WRITTEN_HERE = re.compile(r"shards(-\d+)?/\d+\.tar")
 """Shards that may be removed: any other that an index names may be somebody's only copy."""
@@ -168,7 +168,7 @@ class _ShardWriter:
         try:
             yield
         except OSError as error:
-            raise refusal(f"{self._corpus_uri} cannot be written", error) or error from error
+            raise permanent_error(f"{self._corpus_uri} cannot be written", error) or error from error
 
     @property
     def _name(self) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mulan.config.audio import Augmentation
+from mulan.config.audio import AugmentationConfig
 from mulan.model.audio.pitch_shift import pitch_shift
 
 _INT16_SCALE = 32768.0
@@ -49,7 +49,7 @@ class WaveformAugmentation(nn.Module):
     raises above 1 stays above.
     """
 
-    def __init__(self, section: Augmentation, *, sample_rate_hz: int) -> None:
+    def __init__(self, section: AugmentationConfig, *, sample_rate_hz: int) -> None:
         super().__init__()
         self.section = section
         self.sample_rate_hz = sample_rate_hz
@@ -128,7 +128,7 @@ class WaveformAugmentation(nn.Module):
         ratio = 2 ** (_between(-greatest, greatest, draws["semitones"]) / 12)
         window_samples = 2 ** round(math.log2(_WINDOW_SECONDS * self.sample_rate_hz))
         return pitch_shift(
-            waveform, _on_device(ratio, waveform), greatest_ratio=2 ** (greatest / 12), window_samples=window_samples
+            waveform, _on_device(ratio, waveform), max_ratio=2 ** (greatest / 12), window_samples=window_samples
         )
 
     def _delay(self, waveform: Tensor, draws: dict[str, np.ndarray]) -> Tensor:

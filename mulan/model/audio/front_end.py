@@ -5,7 +5,14 @@ import torchaudio.compliance.kaldi as kaldi
 import torchaudio.functional as audio
 from torch import Tensor, nn
 
-from mulan.config.audio import DecibelFrontEnd, FrontEnd, KaldiFrontEnd, MelFrontEnd, VggishFrontEnd, WaveformFrontEnd
+from mulan.config.audio import (
+    DecibelFrontEndConfig,
+    FrontEndConfig,
+    KaldiFrontEndConfig,
+    MelFrontEndConfig,
+    VggishFrontEndConfig,
+    WaveformFrontEndConfig,
+)
 
 _INT16_SCALE = 32768.0
 _KALDI_FLOOR = torch.finfo(torch.float32).eps
@@ -22,7 +29,7 @@ class _Frames(nn.Module):
     filters: Tensor
     """float32 [fft_size / 2 + 1, mel_channels]."""
 
-    def __init__(self, section: MelFrontEnd, *, sample_rate_hz: int) -> None:
+    def __init__(self, section: MelFrontEndConfig, *, sample_rate_hz: int) -> None:
         super().__init__()
         self.window_samples = round(section.window_ms * sample_rate_hz / 1000)
         self.hop_samples = round(section.hop_ms * sample_rate_hz / 1000)
@@ -36,12 +43,12 @@ class _Frames(nn.Module):
 class _HtkMel(_Frames):
     """Periodic Hann window, FFT of the next power of two, and triangular filters of height 1 on the HTK mel scale."""
 
-    def __init__(self, section: VggishFrontEnd | DecibelFrontEnd, *, sample_rate_hz: int) -> None:
+    def __init__(self, section: VggishFrontEndConfig | DecibelFrontEndConfig, *, sample_rate_hz: int) -> None:
         super().__init__(section, sample_rate_hz=sample_rate_hz)
         filters = audio.melscale_fbanks(
             self.fft_size // 2 + 1,
-            section.mel_low_hz,
-            section.mel_high_hz,
+            section.mel_min_hz,
+            section.mel_max_hz,
             section.mel_channels,
             sample_rate_hz,
             norm=None,
@@ -74,10 +81,10 @@ class _HtkMel(_Frames):
 class LogMel(_HtkMel):
     """Normalised log-mel spectrogram (MuLan §3.2; the defaults are those of Hershey et al. 2017).
 
-    Of magnitudes: ``(log(mel + log_offset) - mean) / deviation``.
+    Of magnitudes: ``(log(mel + log_offset) - mean) / std``.
     """
 
-    def __init__(self, section: VggishFrontEnd, *, sample_rate_hz: int) -> None:
+    def __init__(self, section: VggishFrontEndConfig, *, sample_rate_hz: int) -> None:
         super().__init__(section, sample_rate_hz=sample_rate_hz)
         self.section = section
 
@@ -93,7 +100,7 @@ class LogMel(_HtkMel):
         # the logarithm of a magnitude rounded to bfloat16 would lose all that is near the floor
         with torch.autocast(waveform.device.type, enabled=False):
             mel = self._mel(waveform, power=1.0)
-            normalised: Tensor = (torch.log(mel + self.section.log_offset) - self.section.mean) / self.section.deviation
+            normalised: Tensor = (torch.log(mel + self.section.log_offset) - self.section.mean) / self.section.std
             return normalised
 
 
@@ -101,10 +108,10 @@ class DecibelMel(_HtkMel):
     """Power mel spectrogram in decibels, the front end of musicnn (Pons et al. 2016; MuLaP §3.1).
 
     ``10 log10(max(mel, 1e-10))``, raised to ``range_db`` below the loudest value of its own waveform, then
-    ``(decibels - mean) / deviation``.
+    ``(decibels - mean) / std``.
     """
 
-    def __init__(self, section: DecibelFrontEnd, *, sample_rate_hz: int) -> None:
+    def __init__(self, section: DecibelFrontEndConfig, *, sample_rate_hz: int) -> None:
         super().__init__(section, sample_rate_hz=sample_rate_hz)
         self.section = section
 
@@ -122,7 +129,7 @@ class DecibelMel(_HtkMel):
             decibels = audio.amplitude_to_DB(mel, multiplier=10.0, amin=_DECIBEL_FLOOR, db_multiplier=0.0)
             # torchaudio's own top_db takes one maximum over a whole batch of spectrograms
             quietest = decibels.amax(dim=(-2, -1), keepdim=True) - self.section.range_db
-            normalised: Tensor = (torch.maximum(decibels, quietest) - self.section.mean) / self.section.deviation
+            normalised: Tensor = (torch.maximum(decibels, quietest) - self.section.mean) / self.section.std
             return normalised
 
 
@@ -131,18 +138,18 @@ class KaldiLogMel(_Frames):
 
     What ``ASTFeatureExtractor`` of ``transformers`` computes, without its padding to 1024 frames: each frame less its
     mean, pre-emphasis whose first sample is its own predecessor, symmetric Hann window, FFT of the next power of two,
-    power, Kaldi's triangular mel filters, ``(log(max(mel, 1.1920929e-07)) - mean) / deviation``.
+    power, Kaldi's triangular mel filters, ``(log(max(mel, 1.1920929e-07)) - mean) / std``.
     """
 
-    def __init__(self, section: KaldiFrontEnd, *, sample_rate_hz: int) -> None:
+    def __init__(self, section: KaldiFrontEndConfig, *, sample_rate_hz: int) -> None:
         super().__init__(section, sample_rate_hz=sample_rate_hz)
         self.section = section
         filters, _ = kaldi.get_mel_banks(
             section.mel_channels,
             self.fft_size,
             sample_rate_hz,
-            section.mel_low_hz,
-            section.mel_high_hz,
+            section.mel_min_hz,
+            section.mel_max_hz,
             vtln_low=100.0,  # warping is off: its factor is 1
             vtln_high=-500.0,
             vtln_warp_factor=1.0,
@@ -167,7 +174,7 @@ class KaldiLogMel(_Frames):
             emphasised = centred - self.section.preemphasis * predecessors
             power = torch.fft.rfft(emphasised * self.window, n=self.fft_size).abs().square()
             logarithm = torch.log((power @ self.filters).clamp_min(_KALDI_FLOOR))
-            normalised: Tensor = (logarithm - self.section.mean) / self.section.deviation
+            normalised: Tensor = (logarithm - self.section.mean) / self.section.std
             return normalised.mT
 
 
@@ -183,13 +190,13 @@ class Waveform(nn.Module):
         return 0
 
 
-def front_end(section: FrontEnd, *, sample_rate_hz: int) -> LogMel | KaldiLogMel | DecibelMel | Waveform:
+def front_end(section: FrontEndConfig, *, sample_rate_hz: int) -> LogMel | KaldiLogMel | DecibelMel | Waveform:
     """The front end of a recipe."""
-    if isinstance(section, WaveformFrontEnd):
+    if isinstance(section, WaveformFrontEndConfig):
         return Waveform()
-    if isinstance(section, KaldiFrontEnd):
+    if isinstance(section, KaldiFrontEndConfig):
         return KaldiLogMel(section, sample_rate_hz=sample_rate_hz)
-    if isinstance(section, DecibelFrontEnd):
+    if isinstance(section, DecibelFrontEndConfig):
         return DecibelMel(section, sample_rate_hz=sample_rate_hz)
     return LogMel(section, sample_rate_hz=sample_rate_hz)
 
@@ -202,7 +209,7 @@ class SpecAugment(nn.Module):
     Draws come from torch's default generator of the spectrogram's device.
     """
 
-    def __init__(self, section: MelFrontEnd) -> None:
+    def __init__(self, section: MelFrontEndConfig) -> None:
         super().__init__()
         self.frequency_mask_bins = section.frequency_mask_bins
         self.time_mask_frames = section.time_mask_frames

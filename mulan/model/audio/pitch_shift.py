@@ -11,7 +11,7 @@ _UNITS = 2**40
 """A turn has so many: phases are added up as whole numbers, whose sums have the same bits in any order."""
 
 
-def pitch_shift(waveform: Tensor, ratio: Tensor, *, greatest_ratio: float, window_samples: int) -> Tensor:
+def pitch_shift(waveform: Tensor, ratio: Tensor, *, max_ratio: float, window_samples: int) -> Tensor:
     """Multiplies all frequencies, and keeps length and time: a phase vocoder, whose output is then read faster.
 
     The signal is stretched by the ratio with frames a quarter of a window apart (Flanagan and Golden 1966), then read
@@ -21,7 +21,7 @@ def pitch_shift(waveform: Tensor, ratio: Tensor, *, greatest_ratio: float, windo
     Args:
         waveform: float32 [n, samples].
         ratio: float64 [n], above 0.
-        greatest_ratio: no ratio is above it.
+        max_ratio: no ratio is above it.
         window_samples: a multiple of 4.
 
     Returns:
@@ -31,7 +31,7 @@ def pitch_shift(waveform: Tensor, ratio: Tensor, *, greatest_ratio: float, windo
     # frame k has sample k * hop in its middle; the last two are silent, and stand for all that follow
     given = nn.functional.pad(waveform, (2 * hop, 6 * hop)).unfold(-1, window_samples, hop)
     spectrum = torch.fft.rfft(given * torch.hann_window(window_samples, device=waveform.device))
-    frames = math.ceil(samples * greatest_ratio / hop) + 4
+    frames = math.ceil(samples * max_ratio / hop) + 4
     stretched = _overlap_add(_stretched(spectrum, ratio, frames=frames), window_samples=window_samples)
     position = torch.arange(samples, device=waveform.device, dtype=torch.float64) * ratio[:, None]
     return _read(stretched, _OVERSAMPLING * (position + hop))

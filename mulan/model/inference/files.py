@@ -11,7 +11,7 @@ from torch import Tensor
 from mulan.config import audio, base
 from mulan.config.errors import MulanError
 from mulan.storage import filesystem
-from mulan.storage.retries import patiently
+from mulan.storage.retries import with_retries
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer"
 """Two files and, for joint models, a folder."""
@@ -28,10 +28,10 @@ class ModelFolderError(MulanError, ValueError):
 class _Exported(base.Section):
     """What the configurations of all exported models say, so that their waveforms can be prepared."""
 
-    sample_rate_hz: base.Count
-    window_samples: base.Count
-    front_end: audio.FrontEnd
-    audio_tower: audio.AudioTower
+    sample_rate_hz: base.PositiveInt
+    window_samples: base.PositiveInt
+    front_end: audio.FrontEndConfig
+    audio_tower: audio.AudioTowerConfig
     """Its ``pretrained`` is empty: the weights are those of the folder."""
 
 
@@ -41,8 +41,8 @@ class ModelConfig(_Exported):
     format: Literal["mulan-1"] = "mulan-1"
     text_encoder: dict[str, Any]
     """Configuration of ``transformers``."""
-    max_tokens: base.Count
-    embedding_dim: base.Count
+    max_tokens: base.PositiveInt
+    embedding_dim: base.PositiveInt
 
 
 class TaggerConfig(_Exported):
@@ -79,7 +79,7 @@ def local_copy(uri: str, download: Path) -> Path:
     """
     try:
         fs, path = filesystem.url_to_fs(uri)
-        found = patiently(f"{uri} cannot be reached", fs.isdir, path)
+        found = with_retries(f"{uri} cannot be reached", fs.isdir, path)
     except (OSError, ValueError) as error:
         raise ModelFolderError(uri, [f"cannot be reached: {error}"]) from error
     if not found:

@@ -15,7 +15,7 @@ from mulan.config.errors import MulanError
 from mulan.config.paths import LOCAL_SCHEMES, is_mistyped, scheme_of
 from mulan.data.audio.samples import RATES_HZ
 from mulan.data.audio.windows import covering_windows, evenly_spaced_windows, to_mono_int16
-from mulan.data.errors import MOST_FAULTS, DecodeError, OnError, Skipped, one_line
+from mulan.data.errors import MAX_FAULTS, DecodeError, OnError, Skipped, one_line
 from mulan.data.text import is_unicode
 
 _SINGLE = str | bytes | bytearray | memoryview | array.array | os.PathLike
@@ -25,12 +25,12 @@ _HOLDS_THINGS = {"O", "U", "S", "T"}
 
 
 class EmbeddingInputError(MulanError, ValueError):
-    """Audio or text that cannot be embedded as it was given. Names all faults found, up to :data:`MOST_FAULTS`."""
+    """Audio or text that cannot be embedded as it was given. Names all faults found, up to :data:`MAX_FAULTS`."""
 
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = tuple(map(one_line, faults))
-        more = [f"and {len(faults) - MOST_FAULTS} more"] if len(faults) > MOST_FAULTS else []
-        super().__init__("; ".join([*self.faults[:MOST_FAULTS], *more]))
+        more = [f"and {len(faults) - MAX_FAULTS} more"] if len(faults) > MAX_FAULTS else []
+        super().__init__("; ".join([*self.faults[:MAX_FAULTS], *more]))
 
     def __reduce__(self) -> tuple[type["EmbeddingInputError"], tuple[tuple[str, ...]]]:
         return type(self), (self.faults,)
@@ -51,7 +51,7 @@ def as_list(inputs: Iterable[Any], call: str, what: str) -> list[Any]:
     if not fault:
         # Arrow's own items are no Python objects
         items = inputs.to_pylist() if isinstance(inputs, _ARROW) else list(inputs)
-        if len(items) <= MOST_FAULTS or not all(isinstance(item, Real) for item in items):
+        if len(items) <= MAX_FAULTS or not all(isinstance(item, Real) for item in items):
             return items
         fault = f", not a {type(inputs).__name__} of numbers"  # the samples of a recording, say
     raise EmbeddingInputError([f"{call} takes a list of {what}{fault}"])
@@ -101,7 +101,7 @@ def checked_texts(texts: Iterable[str]) -> list[str]:
 AudioInput = str | os.PathLike[str] | np.ndarray
 """A file's path, or an array [samples] or [channels, samples], int16 or float in [-1, 1]."""
 
-_MOST_CHANNELS = 64
+_MAX_CHANNELS = 64
 _LOUDEST = 4.0
 """Of float samples: what is mixed or decoded from MP3 goes beyond 1 by some decibels, int16 in floats by 90."""
 
@@ -267,9 +267,9 @@ def _faults_of_array(array: np.ndarray) -> Iterator[str]:
         yield f"has shape {array.shape}; [samples] or [channels, samples] is needed"
     elif array.ndim == 2 and len(array) > array.shape[1]:
         yield f"has shape {array.shape}, which is {len(array)} channels; [channels, samples] is needed: turn it by .T"
-    elif array.ndim == 2 and len(array) > _MOST_CHANNELS:
+    elif array.ndim == 2 and len(array) > _MAX_CHANNELS:
         yield (
-            f"has shape {array.shape}, which is {len(array)} channels, and {_MOST_CHANNELS} are the most; "
+            f"has shape {array.shape}, which is {len(array)} channels, and {_MAX_CHANNELS} are the most; "
             "make a list of several recordings"
         )
 

@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from mulan.config.recipe import Recipe
 from mulan.data.errors import OnError, Skipped
-from mulan.data.text import MOST_CHARACTERS, whole_tokenizer
+from mulan.data.text import MAX_CHARACTERS, whole_tokenizer
 from mulan.model.audio_encoder import AudioEncoder
 from mulan.model.inference.files import (
     CONFIG,
@@ -171,7 +171,7 @@ class MuLan:
 
         Args:
             texts: any iterable of strings that comes to an end and has an order. Of each, the first
-                :data:`mulan.data.text.MOST_CHARACTERS` are read. A blank one has a vector as well.
+                :data:`mulan.data.text.MAX_CHARACTERS` are read. A blank one has a vector as well.
 
         Returns:
             float32 [N, d], unit rows, in the order of the texts.
@@ -203,7 +203,7 @@ class MuLan:
         return unit_mean(np.concatenate(rows))
 
     def _embed_sentence(self, text: str) -> np.ndarray:
-        read = text[:MOST_CHARACTERS]  # as in training
+        read = text[:MAX_CHARACTERS]  # as in training
         tokens = self._tokenizer(read, truncation=True, max_length=self._config.max_tokens, return_tensors="pt")
         with torch.inference_mode():
             row = self._model.embed_text(

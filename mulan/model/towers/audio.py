@@ -6,7 +6,13 @@ import torch
 from torch import Tensor, nn
 from transformers import ASTConfig, ASTModel, ResNetConfig, ResNetModel
 
-from mulan.config.audio import AstTower, AudioTower, MusicnnTower, ResNetTower, SampleCnnTower
+from mulan.config.audio import (
+    AstTowerConfig,
+    AudioTowerConfig,
+    MusicnnTowerConfig,
+    ResNetTowerConfig,
+    SampleCnnTowerConfig,
+)
 from mulan.model.towers.musicnn import MusicnnAudioTower
 from mulan.model.towers.pretrained_networks import ATTENTION, drop_key_biases
 from mulan.model.towers.sample_cnn import SampleCnnAudioTower
@@ -19,7 +25,7 @@ memory or ends the process: https://github.com/uxlfoundation/oneDNN/issues/6035"
 class ResNetAudioTower(nn.Module):
     """A residual network over the spectrogram as a grey image, averaged over mel channels and time (M-Resnet)."""
 
-    def __init__(self, section: ResNetTower) -> None:
+    def __init__(self, section: ResNetTowerConfig) -> None:
         super().__init__()
         self.output_dim: int = section.stage_channels[-1]
         self.network = ResNetModel(
@@ -54,7 +60,7 @@ def _strided(stride: tuple[int, ...], module: nn.Module, image: tuple[Tensor]) -
 class AstAudioTower(nn.Module):
     """An Audio Spectrogram Transformer, read at its [CLS] position (Gong et al. 2021, M-AST)."""
 
-    def __init__(self, section: AstTower, *, mel_channels: int, frames: int) -> None:
+    def __init__(self, section: AstTowerConfig, *, mel_channels: int, frames: int) -> None:
         """``mel_channels`` and ``frames``: shape of the only spectrograms the position embeddings are for."""
         super().__init__()
         self.output_dim: int = section.hidden_size
@@ -85,20 +91,20 @@ class AstAudioTower(nn.Module):
         return output[:, 0]
 
 
-AnyAudioTower = ResNetAudioTower | AstAudioTower | MusicnnAudioTower | SampleCnnAudioTower
+AudioTower = ResNetAudioTower | AstAudioTower | MusicnnAudioTower | SampleCnnAudioTower
 
 
-def audio_tower(section: AudioTower, *, mel_channels: int, frames: int) -> AnyAudioTower:
+def audio_tower(section: AudioTowerConfig, *, mel_channels: int, frames: int) -> AudioTower:
     """The tower of a recipe, with fresh weights.
 
     Args:
         mel_channels, frames: shape of the spectrograms [B, mel_channels, frames] that it will see; anything, say 0, for
             SampleCNN, which takes waveforms.
     """
-    if isinstance(section, SampleCnnTower):
+    if isinstance(section, SampleCnnTowerConfig):
         return SampleCnnAudioTower(section)
-    if isinstance(section, MusicnnTower):
+    if isinstance(section, MusicnnTowerConfig):
         return MusicnnAudioTower(section, mel_channels=mel_channels)
-    if isinstance(section, AstTower):
+    if isinstance(section, AstTowerConfig):
         return AstAudioTower(section, mel_channels=mel_channels, frames=frames)
     return ResNetAudioTower(section)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from mulan.config.audio import MusicnnTower
+from mulan.config.audio import MusicnnTowerConfig
 
 _DENSE_FRAMES = 7
 """Length of the convolutions on top."""
@@ -18,7 +18,7 @@ class MusicnnAudioTower(nn.Module):
     frames.
     """
 
-    def __init__(self, section: MusicnnTower, *, mel_channels: int) -> None:
+    def __init__(self, section: MusicnnTowerConfig, *, mel_channels: int) -> None:
         """``mel_channels``: of the spectrograms; the vertical filters span shares of them."""
         super().__init__()
         # no scale and shift, which the filters have

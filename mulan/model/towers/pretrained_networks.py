@@ -62,7 +62,7 @@ def drop_key_biases(encoder: PreTrainedModel) -> None:
             layer.register_parameter("bias", None)
 
 
-_MOST_NAMED = 20
+_MAX_NAMED = 20
 """Weights in one message; the others are counted."""
 
 
@@ -106,8 +106,8 @@ def load_network(
 
 
 def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return f"{', '.join(names[:_MOST_NAMED])}{more}"
+    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+    return f"{', '.join(names[:_MAX_NAMED])}{more}"
 
 
 def _check_size(network_class: type[PreTrainedModel], spec: str, folder: Path, config: Any, remedy: str) -> None:

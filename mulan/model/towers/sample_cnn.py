@@ -4,7 +4,7 @@ import itertools
 
 from torch import Tensor, nn
 
-from mulan.config.audio import SampleCnnTower
+from mulan.config.audio import SampleCnnTowerConfig
 
 
 class SampleCnnAudioTower(nn.Module):
@@ -15,7 +15,7 @@ class SampleCnnAudioTower(nn.Module):
     22,050 Hz.
     """
 
-    def __init__(self, section: SampleCnnTower) -> None:
+    def __init__(self, section: SampleCnnTowerConfig) -> None:
         super().__init__()
         self.output_dim: int = section.block_channels[-1]
         stem = _convolution(1, section.stem_channels, stride=3)

@@ -61,7 +61,7 @@ class TextTower(nn.Module):
         self._takes_ready_mask = takes_ready_mask(encoder)
 
     @classmethod
-    def from_section(cls, section: sections.TextTower) -> "TextTower":
+    def from_section(cls, section: sections.TextTowerConfig) -> "TextTower":
         """The encoder of a recipe with its pretrained weights, in float32.
 
         Raises:

@@ -28,15 +28,15 @@ from mulan.model.towers.text_probe import (
 from mulan.storage.hub import PretrainedError, loading
 from mulan.storage.weights_cache import weights_folder
 
-_MOST_LAYERS = 1000
+_MAX_LAYERS = 1000
 """A damaged ``config.json`` may ask for any number; the largest encoders have some 100."""
-_FEWEST_TOKENS = 3
+_MIN_TOKENS = 3
 """What stands before a text, a word, and what stands behind it."""
 _WORDS = 8
 """To make texts of: the last of a vocabulary, which begins with special tokens."""
 
 
-def load_encoder(section: sections.TextTower) -> PreTrainedModel:
+def load_encoder(section: sections.TextTowerConfig) -> PreTrainedModel:
     """The encoder of a recipe with its pretrained weights, in float32, tried out with its own tokenizer.
 
     Raises:
@@ -80,8 +80,8 @@ def _read_config(spec: str, folder: Path, layers: int) -> PreTrainedConfig:
         if not isinstance(values, dict):
             raise TypeError(f"it holds a {type(values).__name__}, not an object")
         for name, value in values.items():
-            if "layer" in name and isinstance(value, int) and value > _MOST_LAYERS:
-                raise ValueError(f"{name} = {value}; no encoder has more than {_MOST_LAYERS}")
+            if "layer" in name and isinstance(value, int) and value > _MAX_LAYERS:
+                raise ValueError(f"{name} = {value}; no encoder has more than {_MAX_LAYERS}")
         with quietly():
             config: PreTrainedConfig = AutoConfig.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False
@@ -115,7 +115,7 @@ def _check(spec: str, encoder: PreTrainedModel, tokenizer: Tokenizer, max_tokens
         remedy = "Save the network after network.resize_token_embeddings(len(tokenizer)), or its own tokenizer with it."
         raise PretrainedError(spec, [fault], remedy)
     longest = longest_text(encoder, tokens, max_tokens)
-    if longest < _FEWEST_TOKENS:
+    if longest < _MIN_TOKENS:
         raise PretrainedError(spec, ["it cannot be run on token ids and their mask alone"], FIT_ENCODERS)
     if not is_finite(encoder, tokens):
         raise PretrainedError(spec, ["its weights give outputs that are not finite"], "Restore the file of weights.")

@@ -12,7 +12,7 @@ from mulan.model.towers.pretrained_networks import ATTENTION
 
 _SAME = 1e-4
 """Of the largest output: what is further apart differs by more than float32 rounds."""
-_LEAST_SEEN = 1e-6
+_MIN_SEEN = 1e-6
 """Of the largest output: what differs by less does not depend on what was changed."""
 _WORDS = 7
 _SHORT, _PADDING = 3, 4
@@ -85,7 +85,7 @@ def reads_ahead(encoder: PreTrainedModel, tokens: ProbeTokens, longest: int) -> 
     texts = torch.cat([tokens.text(length), tokens.text(length, turn=1)])
     with _only_asked(encoder):
         one, other = _outputs(encoder, texts, torch.ones_like(texts))[:, 0]
-    return _apart(one, other) > _LEAST_SEEN
+    return _apart(one, other) > _MIN_SEEN
 
 
 def ignores_padding(encoder: PreTrainedModel, tokens: ProbeTokens, longest: int, *, ready_mask: bool) -> bool:

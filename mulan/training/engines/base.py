@@ -14,7 +14,7 @@ class Engine(Protocol):
 
     micro_batches: int
     """Of the global batch."""
-    share: int
+    micro_batches_per_worker: int
     """Of which so many are this worker's."""
 
     @property

@@ -22,7 +22,7 @@ from deepspeed.utils import (
 
 from mulan.config.recipe import Recipe
 from mulan.data.batch import Batch
-from mulan.distributed.collectives import sum_over_workers
+from mulan.distributed.collectives import all_reduce_sum
 from mulan.model.device_batch import DeviceBatch, to_device
 from mulan.training.optimizer import adam, set_learning_rate
 
@@ -43,7 +43,7 @@ class DeepSpeedEngine:
         self._recipe, self._stage, self.device = recipe, recipe.train.zero_stage, device
         self._workers = dist.get_world_size()
         self.micro_batches = recipe.batch.micro_batches
-        self.share = self.micro_batches // self._workers
+        self.micro_batches_per_worker = self.micro_batches // self._workers
         self._steps_done, self._has_moments = 0, False
         self._engine, *_ = deepspeed.initialize(
             model=model.to(device),
@@ -114,7 +114,7 @@ class DeepSpeedEngine:
     def _plain_gradient_norm(self) -> float:
         gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
         # every worker has the whole gradient; asked of all, none can take for finite what is not so for another
-        return float(sum_over_workers(torch.nn.utils.get_total_norm(gradients)) / self._workers)
+        return float(all_reduce_sum(torch.nn.utils.get_total_norm(gradients)) / self._workers)
 
     def _whole_tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
         """What a checkpoint holds, gathered one after another: no more than one need be in memory. Collective."""
@@ -230,7 +230,7 @@ def deepspeed_config(recipe: Recipe, *, workers: int) -> dict[str, Any]:
         "train_batch_size": batch.pairs,
         "train_micro_batch_size_per_gpu": batch.pairs_per_micro_batch,
         "gradient_accumulation_steps": batch.micro_batches // workers,
-        "gradient_clipping": 0.0 if recipe.train.exact_sums else recipe.optim.max_gradient_norm,
+        "gradient_clipping": 0.0 if recipe.train.exact_sums else recipe.optim.max_grad_norm,
         # at stage 3 DeepSpeed's own linear layer adds the products of its gradient in another order than torch's
         "zero_optimization": {"stage": recipe.train.zero_stage, "memory_efficient_linear": False},
         "zero_allow_untested_optimizer": True,

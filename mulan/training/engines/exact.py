@@ -13,7 +13,7 @@ from deepspeed.utils import set_z3_leaf_module
 from torch import nn
 
 from mulan.config.recipe import Recipe
-from mulan.distributed.collectives import world
+from mulan.distributed.collectives import rank_and_world_size
 from mulan.distributed.fixed_point import UNITS
 from mulan.distributed.gradient_sums import ShardedSums, WholeSums, clipped
 from mulan.model.device_batch import DeviceBatch
@@ -60,10 +60,10 @@ class ExactDeepSpeedEngine(DeepSpeedEngine):
     def step(self) -> float:
         set_learning_rate(self._engine.optimizer.param_groups, self._recipe.optim, self._steps_done)
         gradients = self._gradients()
-        rank, workers = world()
+        rank, workers = rank_and_world_size()
         own = [gradient.tensor_split(workers)[rank] for gradient in gradients] if self._stage == 0 else gradients
         spoiled = torch.stack([sums.spoiled for sums in self._sums]).any()
-        norm = clipped(gradients, own, spoiled, most=self._recipe.optim.max_gradient_norm)
+        norm = clipped(gradients, own, spoiled, most=self._recipe.optim.max_grad_norm)
         if math.isfinite(norm):
             self._update_by(gradients)
             assert not getattr(self._engine.optimizer, "overflow", False), "DeepSpeed skipped a finite update"
@@ -87,7 +87,7 @@ class ExactDeepSpeedEngine(DeepSpeedEngine):
             sums.begin()
 
 
-def engine_of(model: Any, recipe: Recipe, *, device: torch.device) -> DeepSpeedEngine:
+def build_engine(model: Any, recipe: Recipe, *, device: torch.device) -> DeepSpeedEngine:
     """Returns the engine of a recipe: with exact sums, or with DeepSpeed's own where ``train.exact_sums`` is false.
 
     Every worker must pass a model with equal weights. Collective; needs an initialised process group.

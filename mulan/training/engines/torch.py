@@ -8,7 +8,7 @@ import torch.distributed as dist
 
 from mulan.config.recipe import Recipe
 from mulan.data.batch import Batch
-from mulan.distributed.collectives import world
+from mulan.distributed.collectives import rank_and_world_size
 from mulan.distributed.fixed_point import UNITS
 from mulan.distributed.gradient_sums import WholeSums, clipped
 from mulan.model.device_batch import DeviceBatch, to_device
@@ -27,7 +27,7 @@ class TorchEngine:
         """Every worker must pass a model with equal weights."""
         self.module, self.device = model.to(device).train(), device
         self.micro_batches = recipe.batch.micro_batches
-        self.share = self.micro_batches // world()[1]
+        self.micro_batches_per_worker = self.micro_batches // rank_and_world_size()[1]
         self._recipe, self._steps_done = recipe, 0
         self._adam = adam(self.module, recipe.optim)
         self._trained = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
@@ -62,18 +62,18 @@ class TorchEngine:
     def _plain_gradient(self) -> float:
         """Leaves the clipped gradient of the step on the parameters; returns its norm before. Collective."""
         trained = [parameter for parameter in self._trained if parameter.grad is not None]
-        if world()[1] > 1:
+        if rank_and_world_size()[1] > 1:
             _sum_over_workers([parameter.grad for parameter in trained])
-        return float(torch.nn.utils.clip_grad_norm_(trained, self._recipe.optim.max_gradient_norm))
+        return float(torch.nn.utils.clip_grad_norm_(trained, self._recipe.optim.max_grad_norm))
 
     def _exact_gradient(self, sums: WholeSums) -> float:
         """Leaves the clipped gradient on the parameters, from sums that do not depend on the order; returns its norm.
 
         Collective.
         """
-        flat, (rank, workers) = sums.take(), world()
+        flat, (rank, workers) = sums.take(), rank_and_world_size()
         own = flat.tensor_split(workers)[rank]
-        norm = clipped([flat], [own], sums.spoiled, most=self._recipe.optim.max_gradient_norm)
+        norm = clipped([flat], [own], sums.spoiled, most=self._recipe.optim.max_grad_norm)
         parts = torch.split(flat, [parameter.numel() for parameter in self._trained])
         for parameter, part in zip(self._trained, parts, strict=True):
             parameter.grad = part.view_as(parameter)

@@ -34,7 +34,7 @@ class Sound:
     within: int = 0
     """Frames that a decoder may leave out or add, for the reason given."""
     silent: bool = False
-    most_steps: int = 2
+    max_steps: int = 2
     """Between a sample of a window and the same one of the whole: the filters of two conversions begin elsewhere."""
 
 
@@ -53,7 +53,7 @@ SOUNDS = {
     "datasets/tests/features/data/test_audio_44100.mp3": Sound(110_592, 44_100),
     "cpython/new-wraith-bot/Lib/test/audiodata/pluck-pcm24.au": Sound(3307, 11_025),
     # a decoder of Opus that begins in the middle needs a while until it is at one with one that has read all before
-    f"{MUTAGEN}/example.opus": Sound(545_026, 48_000, most_steps=100),
+    f"{MUTAGEN}/example.opus": Sound(545_026, 48_000, max_steps=100),
     # libsndfile opens at the rate that the encoder was given, FFmpeg at 48 kHz: 5 s by either
     f"{TINYTAG}/8khz_5s.opus": Sound(240_000, 48_000),
     # an APE tag behind the last frame, which FFmpeg calls invalid data after all sound has come out
@@ -137,7 +137,7 @@ def test_a_window_is_a_part_of_the_whole(path: str) -> None:
         assert decode_window(content_of(path), window, draw=draw, sample_rate_hz=RATE_HZ) == len(window)
         start = int(draw * (len(whole) - len(window) + 1))
         steps = int(np.abs(window.astype(int) - whole[start : start + len(window)]).max())
-        assert steps <= SOUNDS[path].most_steps
+        assert steps <= SOUNDS[path].max_steps
 
 
 @pytest.mark.parametrize("path", REFUSED)

@@ -21,7 +21,7 @@ from tests.audio_files import apev2, id3v1, id3v2, mp3
 from tests.encodings import by_ffmpeg, by_libsndfile
 
 RATE_HZ = 16_000
-LEAST_HZ, MOST_HZ = 8000, 96_000
+MIN_HZ, MAX_HZ = 8000, 96_000
 STANDARD_HZ = (8000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 64_000, 88_200, 96_000)
 OPUS_HZ = (8000, 12_000, 16_000, 24_000, 48_000)
 MPEG_HZ = STANDARD_HZ[:9]
@@ -50,7 +50,7 @@ class Format:
     """Frames that may come after it: part of a codec's block."""
     window_steps: int = 2
     """Most difference between samples of a window and of the whole. A lossy codec begins in the middle otherwise."""
-    least_frames: int = 0
+    min_frames: int = 0
     """Of less, FFmpeg does not see what it is: it looks for several frames of the codec."""
 
 
@@ -107,7 +107,7 @@ FORMATS = [
     Format("MP3 of unknown length", partial(mp3, variable=False, announced=False), **MPEG),
     Format("MP3 of variable rate", partial(mp3, variable=True, announced=True), **MPEG),
     Format("MP3 of variable rate and unknown length", partial(mp3, variable=True, announced=False), **MPEG),
-    of_ffmpeg("adts", "aac", rates_hz=STANDARD_HZ, front=2048, behind=2048, least_frames=8 * 1024),
+    of_ffmpeg("adts", "aac", rates_hz=STANDARD_HZ, front=2048, behind=2048, min_frames=8 * 1024),
     of_ffmpeg("mp4", "aac", rates_hz=STANDARD_HZ, front=1024, behind=2048),
     of_ffmpeg("matroska", "aac", rates_hz=STANDARD_HZ, front=2048, behind=2048),
     of_ffmpeg("mp4", "alac", behind=4096),
@@ -117,7 +117,7 @@ FORMATS = [
     of_ffmpeg("ogg", "flac"),
     of_ffmpeg("wv", "wavpack"),
     of_ffmpeg("tta", "tta", channels=STEREO),
-    of_ffmpeg("ac3", "ac3", rates_hz=(32_000, 44_100, 48_000), front=256, behind=1536, least_frames=8 * 1536),
+    of_ffmpeg("ac3", "ac3", rates_hz=(32_000, 44_100, 48_000), front=256, behind=1536, min_frames=8 * 1536),
 ]
 CHAINED = [each for each in FORMATS if each.name.startswith(("MP3", "adts", "OGG", "FLAC"))]
 TAGGED = [each for each in FORMATS if each.name.startswith(("MP3", "adts", "FLAC"))]
@@ -160,9 +160,9 @@ class Case:
 def cases(draw: st.DrawFn, formats: list[Format] = FORMATS) -> Case:
     """Of any format, more of them short than long."""
     chosen = draw(st.sampled_from(formats))
-    rates = st.sampled_from(chosen.rates_hz) if chosen.rates_hz else st.integers(LEAST_HZ, MOST_HZ)
+    rates = st.sampled_from(chosen.rates_hz) if chosen.rates_hz else st.integers(MIN_HZ, MAX_HZ)
     rate_hz, seconds = draw(rates), draw(st.one_of(st.floats(0.05, 1.0), st.floats(0.05, 6.0)))
-    return Case(chosen, rate_hz, draw(st.sampled_from(chosen.channels)), max(seconds, chosen.least_frames / rate_hz))
+    return Case(chosen, rate_hz, draw(st.sampled_from(chosen.channels)), max(seconds, chosen.min_frames / rate_hz))
 
 
 def checked(examples: int) -> settings:

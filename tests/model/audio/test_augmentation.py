@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mulan.config.audio import Augmentation
+from mulan.config.audio import AugmentationConfig
 from mulan.model.audio.augmentation import WaveformAugmentation
 from tests.model.waits import HostWaits
 from tests.model.waveforms import RATE_HZ, STEPS, augmented, chain, impulses, white
@@ -128,7 +128,7 @@ def test_a_step_is_computed_only_for_examples_that_take_it(step: str, operator: 
 
 
 def test_a_seed_is_an_augmentation() -> None:
-    augmentation, waveform = WaveformAugmentation(Augmentation(), sample_rate_hz=RATE_HZ).train(), white(8, 2000)
+    augmentation, waveform = WaveformAugmentation(AugmentationConfig(), sample_rate_hz=RATE_HZ).train(), white(8, 2000)
     first = augmented(augmentation, waveform)
     assert torch.equal(augmented(augmentation, waveform), first)
     assert not torch.equal(augmented(augmentation, waveform, seed=1), first)
@@ -216,7 +216,7 @@ def test_holds_nothing_that_a_checkpoint_would_have_to_keep() -> None:
 
 
 def test_never_makes_the_host_wait_for_the_device() -> None:
-    augmentation = WaveformAugmentation(Augmentation(), sample_rate_hz=RATE_HZ).train()
+    augmentation = WaveformAugmentation(AugmentationConfig(), sample_rate_hz=RATE_HZ).train()
     waveform = white(30, 2000)
     with HostWaits() as waits:
         augmented(augmentation, waveform)

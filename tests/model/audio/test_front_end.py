@@ -7,16 +7,22 @@ import torchaudio.transforms
 from transformers import ASTFeatureExtractor
 from transformers.models.audio_spectrogram_transformer import feature_extraction_audio_spectrogram_transformer
 
-from mulan.config.audio import DecibelFrontEnd, KaldiFrontEnd, MelFrontEnd, VggishFrontEnd, WaveformFrontEnd
+from mulan.config.audio import (
+    DecibelFrontEndConfig,
+    KaldiFrontEndConfig,
+    MelFrontEndConfig,
+    VggishFrontEndConfig,
+    WaveformFrontEndConfig,
+)
 from mulan.model.audio.front_end import DecibelMel, KaldiLogMel, LogMel, SpecAugment, Waveform, front_end
 from tests.sounds import tone
 
-SECTIONS = [VggishFrontEnd(), KaldiFrontEnd(), DecibelFrontEnd()]
+SECTIONS = [VggishFrontEndConfig(), KaldiFrontEndConfig(), DecibelFrontEndConfig()]
 IDS = ["vggish", "kaldi", "decibel"]
 
 
 def reference_mel(
-    waveform: np.ndarray, section: VggishFrontEnd | DecibelFrontEnd, sample_rate_hz: int, *, power: int
+    waveform: np.ndarray, section: VggishFrontEndConfig | DecibelFrontEndConfig, sample_rate_hz: int, *, power: int
 ) -> np.ndarray:
     """float64 [samples] to [mel_channels, frames], written from the formulas."""
     window_samples = round(section.window_ms * sample_rate_hz / 1000)
@@ -35,10 +41,10 @@ def reference_mel(
 
 
 def reference_filters(
-    section: VggishFrontEnd | DecibelFrontEnd, fft_size: int, sample_rate_hz: int
+    section: VggishFrontEndConfig | DecibelFrontEndConfig, fft_size: int, sample_rate_hz: int
 ) -> list[list[float]]:
     """HTK: mel = 2595 log10(1 + f / 700); triangles between edges that are equally spaced in mel."""
-    low, high = (2595 * math.log10(1 + f / 700) for f in (section.mel_low_hz, section.mel_high_hz))
+    low, high = (2595 * math.log10(1 + f / 700) for f in (section.mel_min_hz, section.mel_max_hz))
     count = section.mel_channels
     edges = [700 * (10 ** ((low + (high - low) * i / (count + 1)) / 2595) - 1) for i in range(count + 2)]
     frequencies = [bin * sample_rate_hz / fft_size for bin in range(fft_size // 2 + 1)]
@@ -51,17 +57,20 @@ def reference_filters(
 @pytest.mark.parametrize(
     ("section", "sample_rate_hz"),
     [
-        (VggishFrontEnd(), 16_000),
-        (VggishFrontEnd(mel_channels=30, window_ms=31.3, hop_ms=12.5, mel_low_hz=0, mel_high_hz=4000, mean=2.0), 8000),
-        (VggishFrontEnd(mel_channels=24, window_ms=32.0), 16_000),  # the window fills the whole FFT
-        (VggishFrontEnd(mel_channels=24, window_ms=24.9375), 16_000),  # an odd number of samples
+        (VggishFrontEndConfig(), 16_000),
+        (
+            VggishFrontEndConfig(mel_channels=30, window_ms=31.3, hop_ms=12.5, mel_min_hz=0, mel_max_hz=4000, mean=2.0),
+            8000,
+        ),
+        (VggishFrontEndConfig(mel_channels=24, window_ms=32.0), 16_000),  # the window fills the whole FFT
+        (VggishFrontEndConfig(mel_channels=24, window_ms=24.9375), 16_000),  # an odd number of samples
     ],
 )
-def test_log_mel_is_that_of_the_formulas(section: VggishFrontEnd, sample_rate_hz: int) -> None:
+def test_log_mel_is_that_of_the_formulas(section: VggishFrontEndConfig, sample_rate_hz: int) -> None:
     samples = np.random.default_rng(0).normal(0, 3000, sample_rate_hz // 2 + 17).astype(np.int16)
     samples[: len(samples) // 3] //= 1000  # near silence, where the offset decides
     mel = reference_mel(samples / 32768.0, section, sample_rate_hz, power=1)
-    expected = (np.log(mel + section.log_offset) - section.mean) / section.deviation
+    expected = (np.log(mel + section.log_offset) - section.mean) / section.std
 
     computed = LogMel(section, sample_rate_hz=sample_rate_hz)(torch.from_numpy(samples))
 
@@ -73,16 +82,16 @@ def test_log_mel_is_that_of_the_formulas(section: VggishFrontEnd, sample_rate_hz
 @pytest.mark.parametrize(
     ("section", "sample_rate_hz"),
     [
-        (DecibelFrontEnd(), 16_000),
-        (DecibelFrontEnd(range_db=30.0, mean=-40.0, deviation=20.0), 16_000),
-        (DecibelFrontEnd(mel_channels=24, window_ms=31.3, hop_ms=12.5, mel_low_hz=50, mel_high_hz=4000), 8000),
+        (DecibelFrontEndConfig(), 16_000),
+        (DecibelFrontEndConfig(range_db=30.0, mean=-40.0, std=20.0), 16_000),
+        (DecibelFrontEndConfig(mel_channels=24, window_ms=31.3, hop_ms=12.5, mel_min_hz=50, mel_max_hz=4000), 8000),
     ],
 )
-def test_decibels_are_those_of_the_formulas(section: DecibelFrontEnd, sample_rate_hz: int) -> None:
+def test_decibels_are_those_of_the_formulas(section: DecibelFrontEndConfig, sample_rate_hz: int) -> None:
     samples = np.random.default_rng(0).normal(0, 3000, sample_rate_hz // 2 + 17).astype(np.int16)
     samples[: len(samples) // 3] //= 1000  # 60 dB below the rest
     decibels = 10 * np.log10(np.maximum(reference_mel(samples / 32768.0, section, sample_rate_hz, power=2), 1e-10))
-    expected = (np.maximum(decibels, decibels.max() - section.range_db) - section.mean) / section.deviation
+    expected = (np.maximum(decibels, decibels.max() - section.range_db) - section.mean) / section.std
 
     computed = DecibelMel(section, sample_rate_hz=sample_rate_hz)(torch.from_numpy(samples))
 
@@ -97,7 +106,7 @@ def test_decibels_are_those_of_torchaudio_with_one_example_at_a_time(recording: 
     )
     decibels = torchaudio.transforms.AmplitudeToDB(stype="power", top_db=80.0)
     waveforms = torch.from_numpy(recording / np.float32(32768)) * torch.tensor([[1.0], [0.1], [1e-4], [0.0]])
-    computed = DecibelMel(DecibelFrontEnd(), sample_rate_hz=16_000)(waveforms)
+    computed = DecibelMel(DecibelFrontEndConfig(), sample_rate_hz=16_000)(waveforms)
     assert computed.shape == (4, 96, 624)
     for one, waveform in zip(computed, waveforms, strict=True):
         torch.testing.assert_close(one, decibels(mel(waveform)), atol=1e-3, rtol=0)
@@ -105,7 +114,7 @@ def test_decibels_are_those_of_torchaudio_with_one_example_at_a_time(recording: 
 
 @pytest.mark.parametrize("views", [(), (2,)])
 def test_an_example_in_decibels_does_not_depend_on_its_neighbours(views: tuple[int, ...]) -> None:
-    decibels = DecibelMel(DecibelFrontEnd(range_db=20.0), sample_rate_hz=16_000)
+    decibels = DecibelMel(DecibelFrontEndConfig(range_db=20.0), sample_rate_hz=16_000)
     noise = torch.randn(3, *views, 4000, generator=torch.Generator().manual_seed(0))
     scales = torch.tensor([1e-3, 0.0, 1.0]).view(3, *(1 for _ in views), 1)
     beside_loud, beside_silence = decibels(noise * scales), decibels(noise * scales * (scales < 1))
@@ -126,13 +135,13 @@ def recording() -> np.ndarray:
 
 @pytest.mark.filterwarnings("ignore:At least one mel filter has all zero values")
 @pytest.mark.parametrize("has_torchaudio", [True, False])
-@pytest.mark.parametrize("section", [KaldiFrontEnd(), KaldiFrontEnd(mel_channels=40, mean=-1.0, deviation=3.0)])
+@pytest.mark.parametrize("section", [KaldiFrontEndConfig(), KaldiFrontEndConfig(mel_channels=40, mean=-1.0, std=3.0)])
 def test_kaldi_log_mel_is_that_of_the_feature_extractor(
-    section: KaldiFrontEnd, has_torchaudio: bool, recording: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    section: KaldiFrontEndConfig, has_torchaudio: bool, recording: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of ``transformers``, which computes with torchaudio or, without it, in float64 with numpy."""
     monkeypatch.setattr(feature_extraction_audio_spectrogram_transformer, "is_speech_available", lambda: has_torchaudio)
-    form = {"num_mel_bins": section.mel_channels, "mean": section.mean, "std": section.deviation / 2}
+    form = {"num_mel_bins": section.mel_channels, "mean": section.mean, "std": section.std / 2}
     computed = KaldiLogMel(section, sample_rate_hz=16_000)(torch.from_numpy(recording))
     assert computed.dtype == torch.float32
     assert computed.shape == (section.mel_channels, 998)
@@ -145,12 +154,12 @@ def test_kaldi_log_mel_is_that_of_the_feature_extractor(
 def test_kaldi_filters_peak_at_the_frequency_of_a_tone() -> None:
     """The mel scale by its formula, 1127 ln(1 + f / 700), in equal steps from 20 to 8000 Hz."""
     low, high, at = (1127 * math.log(1 + f / 700) for f in (20, 8000, 1000))
-    spectrogram = KaldiLogMel(KaldiFrontEnd(), sample_rate_hz=16_000)(torch.from_numpy(tone(1000.0, 0.5)))
+    spectrogram = KaldiLogMel(KaldiFrontEndConfig(), sample_rate_hz=16_000)(torch.from_numpy(tone(1000.0, 0.5)))
     assert spectrogram.mean(dim=1).argmax() == round((at - low) / ((high - low) / 129)) - 1
 
 
-@pytest.mark.parametrize("section", [VggishFrontEnd(), KaldiFrontEnd()], ids=["vggish", "kaldi"])
-def test_ten_seconds_are_998_frames_as_in_the_original_networks(section: MelFrontEnd) -> None:
+@pytest.mark.parametrize("section", [VggishFrontEndConfig(), KaldiFrontEndConfig()], ids=["vggish", "kaldi"])
+def test_ten_seconds_are_998_frames_as_in_the_original_networks(section: MelFrontEndConfig) -> None:
     log_mel = front_end(section, sample_rate_hz=16_000)
     assert log_mel.frames(160_000) == 998
     assert log_mel(torch.zeros(160_000)).shape == (section.mel_channels, 998)
@@ -159,7 +168,7 @@ def test_ten_seconds_are_998_frames_as_in_the_original_networks(section: MelFron
 @pytest.mark.parametrize(
     ("section", "window", "hop"), [*zip(SECTIONS, (400, 400, 512), (160, 160, 256), strict=True)], ids=IDS
 )
-def test_number_of_frames_is_announced(section: MelFrontEnd, window: int, hop: int) -> None:
+def test_number_of_frames_is_announced(section: MelFrontEndConfig, window: int, hop: int) -> None:
     log_mel = front_end(section, sample_rate_hz=16_000)
     for samples in (0, window - 1, window, window + hop - 1, window + hop, window + hop + 1, 4000):
         assert log_mel.frames(samples) == len(range(0, samples - window + 1, hop))
@@ -168,7 +177,7 @@ def test_number_of_frames_is_announced(section: MelFrontEnd, window: int, hop: i
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=IDS)
-def test_int16_and_float_waveforms_and_leading_dimensions_agree(section: MelFrontEnd) -> None:
+def test_int16_and_float_waveforms_and_leading_dimensions_agree(section: MelFrontEndConfig) -> None:
     log_mel = front_end(section, sample_rate_hz=16_000)
     waveform = torch.randint(-32768, 32767, (2, 3, 4000), dtype=torch.int16)
     together = log_mel(waveform)
@@ -178,7 +187,7 @@ def test_int16_and_float_waveforms_and_leading_dimensions_agree(section: MelFron
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=IDS)
-def test_stays_float32_under_autocast(section: MelFrontEnd) -> None:
+def test_stays_float32_under_autocast(section: MelFrontEndConfig) -> None:
     log_mel = front_end(section, sample_rate_hz=16_000)
     waveform = torch.randint(-999, 999, (2, 8000), dtype=torch.int16)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -187,7 +196,7 @@ def test_stays_float32_under_autocast(section: MelFrontEnd) -> None:
 
 
 def test_a_waveform_stays_one_of_float32() -> None:
-    waveform = front_end(WaveformFrontEnd(), sample_rate_hz=22_050)
+    waveform = front_end(WaveformFrontEndConfig(), sample_rate_hz=22_050)
     assert isinstance(waveform, Waveform)
     samples = torch.tensor([[-32768, 0, 16384]], dtype=torch.int16)
     expected = torch.tensor([[-1.0, 0.0, 0.5]])
@@ -199,11 +208,11 @@ def test_a_waveform_stays_one_of_float32() -> None:
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=IDS)
-def test_holds_nothing_that_a_checkpoint_would_have_to_keep(section: MelFrontEnd) -> None:
+def test_holds_nothing_that_a_checkpoint_would_have_to_keep(section: MelFrontEndConfig) -> None:
     assert front_end(section, sample_rate_hz=16_000).state_dict() == {}
 
 
-def masked_examples(section: VggishFrontEnd, *, examples: int, bins: int, frames: int) -> torch.Tensor:
+def masked_examples(section: VggishFrontEndConfig, *, examples: int, bins: int, frames: int) -> torch.Tensor:
     """[examples, bins, frames], True where masked."""
     return SpecAugment(section).train()(torch.ones(examples, bins, frames)) == 0
 
@@ -211,7 +220,7 @@ def masked_examples(section: VggishFrontEnd, *, examples: int, bins: int, frames
 def test_masks_are_one_band_and_one_stretch_with_uniform_widths() -> None:
     torch.manual_seed(0)
     examples, widest_band, widest_stretch = 6000, 5, 8
-    section = VggishFrontEnd(frequency_mask_bins=widest_band, time_mask_frames=widest_stretch)
+    section = VggishFrontEndConfig(frequency_mask_bins=widest_band, time_mask_frames=widest_stretch)
     masked = masked_examples(section, examples=examples, bins=16, frames=30)
     bands, stretches = masked.all(dim=2), masked.all(dim=1)
 
@@ -229,8 +238,8 @@ def test_masks_are_one_band_and_one_stretch_with_uniform_widths() -> None:
     assert abs(torch.corrcoef(torch.stack([bands.sum(1), stretches.sum(1)]).float())[0, 1]) < 0.05
 
 
-@pytest.mark.parametrize("section", [VggishFrontEnd(), KaldiFrontEnd()], ids=["vggish", "kaldi"])
-def test_masks_depend_on_the_seed_alone(section: MelFrontEnd) -> None:
+@pytest.mark.parametrize("section", [VggishFrontEndConfig(), KaldiFrontEndConfig()], ids=["vggish", "kaldi"])
+def test_masks_depend_on_the_seed_alone(section: MelFrontEndConfig) -> None:
     augment, spectrogram = SpecAugment(section).train(), torch.randn(4, 2, section.mel_channels, 200)
     torch.manual_seed(7)
     first, second = augment(spectrogram), augment(spectrogram)
@@ -242,8 +251,8 @@ def test_masks_depend_on_the_seed_alone(section: MelFrontEnd) -> None:
 
 def test_nothing_is_masked_in_evaluation_or_with_width_0() -> None:
     spectrogram = torch.randn(4, 64, 100)
-    assert torch.equal(SpecAugment(VggishFrontEnd()).eval()(spectrogram), spectrogram)
-    no_masks = VggishFrontEnd(frequency_mask_bins=0, time_mask_frames=0)
+    assert torch.equal(SpecAugment(VggishFrontEndConfig()).eval()(spectrogram), spectrogram)
+    no_masks = VggishFrontEndConfig(frequency_mask_bins=0, time_mask_frames=0)
     assert torch.equal(SpecAugment(no_masks).train()(spectrogram), spectrogram)
-    only_time = VggishFrontEnd(frequency_mask_bins=0, time_mask_frames=50)
+    only_time = VggishFrontEndConfig(frequency_mask_bins=0, time_mask_frames=50)
     assert not masked_examples(only_time, examples=50, bins=16, frames=100).all(dim=2).any()

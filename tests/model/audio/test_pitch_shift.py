@@ -15,8 +15,8 @@ from tests.model.waveforms import augmented, chain, ratio_db, sines, white
 
 def shifted(waveform: Tensor, *semitones: float, greatest: float | None = None) -> Tensor:
     ratios = 2 ** (torch.tensor(semitones, dtype=torch.float64) / 12)
-    greatest_ratio = float(ratios.max()) if greatest is None else 2 ** (greatest / 12)
-    return pitch_shift(waveform, ratios, greatest_ratio=greatest_ratio, window_samples=512)
+    max_ratio = float(ratios.max()) if greatest is None else 2 ** (greatest / 12)
+    return pitch_shift(waveform, ratios, max_ratio=max_ratio, window_samples=512)
 
 
 def peaks(waveform: Tensor) -> np.ndarray:

@@ -16,9 +16,9 @@ from transformers import AutoTokenizer
 import mulan
 from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe
-from mulan.config.sections import Loss, LossWeights, SemiSupCon
+from mulan.config.sections import LossConfig, LossWeightsConfig, SemiSupConConfig
 from mulan.data.errors import DecodeError
-from mulan.data.text import MOST_CHARACTERS
+from mulan.data.text import MAX_CHARACTERS
 from mulan.model.inference.files import ModelFolderError
 from mulan.model.inference.inputs import EmbeddingInputError
 from mulan.model.inference.mulan import MuLan, export_model
@@ -81,9 +81,11 @@ def test_loaded_model_embeds_as_the_exported_one(recipe: Recipe, tmp_path: Path)
 
 
 def test_the_head_that_compares_views_is_for_training_only(tmp_path: Path) -> None:
-    weights = LossWeights(contrastive=1, semisupcon=0.5)
+    weights = LossWeightsConfig(contrastive=1, semisupcon=0.5)
     model, folder = export_untrained(
-        small_recipe(RESNET).model_copy(update={"loss": Loss(weights=weights), "semisupcon": SemiSupCon(head_dim=6)}),
+        small_recipe(RESNET).model_copy(
+            update={"loss": LossConfig(weights=weights), "semisupcon": SemiSupConConfig(head_dim=6)}
+        ),
         tmp_path,
     )
     names = load_file(folder / "model.safetensors").keys()
@@ -306,6 +308,6 @@ def test_files_that_are_not_audio(loaded: MuLan, tmp_path: Path) -> None:
 
 
 def test_of_a_long_text_as_much_is_read_as_in_training(loaded: MuLan) -> None:
-    blank, beyond = " " * MOST_CHARACTERS, " " * MOST_CHARACTERS + "jazz"
+    blank, beyond = " " * MAX_CHARACTERS, " " * MAX_CHARACTERS + "jazz"
     assert np.array_equal(*loaded.embed_text([blank, beyond]))
     assert not np.array_equal(*loaded.embed_text([blank, beyond[4:]]))

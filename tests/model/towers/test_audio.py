@@ -6,24 +6,24 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import ASTConfig, ASTModel, ResNetConfig
 
-from mulan.config.audio import AudioTower, MusicnnTower, ResNetTower, SampleCnnTower
+from mulan.config.audio import AudioTowerConfig, MusicnnTowerConfig, ResNetTowerConfig, SampleCnnTowerConfig
 from mulan.model.towers.audio import AstAudioTower, ResNetAudioTower, audio_tower
 from mulan.model.towers.musicnn import MusicnnAudioTower
 from mulan.model.towers.sample_cnn import SampleCnnAudioTower
 from tests.model.small import AST, RESNET
 
-BOTTLENECK = ResNetTower(stem_channels=4, stage_channels=(8, 16, 32), stage_depths=(2, 1, 1))
-MUSICNN = MusicnnTower(
+BOTTLENECK = ResNetTowerConfig(stem_channels=4, stage_channels=(8, 16, 32), stage_depths=(2, 1, 1))
+MUSICNN = MusicnnTowerConfig(
     vertical_channels=3, horizontal_channels=2, horizontal_frames=(9, 4), dense_channels=4, dense_layers=2
 )
-SAMPLE_CNN = SampleCnnTower(stem_channels=4, block_channels=(4, 6, 8))
+SAMPLE_CNN = SampleCnnTowerConfig(stem_channels=4, block_channels=(4, 6, 8))
 MEL_CHANNELS, FRAMES = 20, 48
 SAMPLES = 600
 
 
-def inputs(section: AudioTower, count: int) -> Tensor:
+def inputs(section: AudioTowerConfig, count: int) -> Tensor:
     """What a tower of that section takes."""
-    shape = (SAMPLES,) if isinstance(section, SampleCnnTower) else (MEL_CHANNELS, FRAMES)
+    shape = (SAMPLES,) if isinstance(section, SampleCnnTowerConfig) else (MEL_CHANNELS, FRAMES)
     return torch.randn(count, *shape)
 
 
@@ -37,7 +37,7 @@ def inputs(section: AudioTower, count: int) -> Tensor:
         (SAMPLE_CNN, SampleCnnAudioTower, 8),
     ],
 )
-def test_a_spectrogram_or_a_waveform_becomes_one_vector(section: AudioTower, kind: type, output_dim: int) -> None:
+def test_a_spectrogram_or_a_waveform_becomes_one_vector(section: AudioTowerConfig, kind: type, output_dim: int) -> None:
     tower = audio_tower(section, mel_channels=MEL_CHANNELS, frames=FRAMES)
     assert isinstance(tower, kind)
     assert tower.output_dim == output_dim
@@ -49,7 +49,7 @@ def test_a_spectrogram_or_a_waveform_becomes_one_vector(section: AudioTower, kin
     [RESNET, BOTTLENECK, AST, MUSICNN, SAMPLE_CNN],
     ids=["basic", "bottleneck", "ast", "musicnn", "samplecnn"],
 )
-def test_every_parameter_has_a_true_gradient_of_usual_size(section: AudioTower) -> None:
+def test_every_parameter_has_a_true_gradient_of_usual_size(section: AudioTowerConfig) -> None:
     """In float64 a gradient that is zero in exact arithmetic is rounding noise of 1e-16 or so."""
     torch.manual_seed(0)
     tower = audio_tower(section, mel_channels=MEL_CHANNELS, frames=FRAMES).double().train()
@@ -96,7 +96,7 @@ def reference_resnet50(image: Tensor, weights: dict[str, Tensor]) -> Tensor:
 
 def test_the_default_is_resnet50_over_one_channel_without_the_first_stride() -> None:
     torch.manual_seed(0)
-    tower = ResNetAudioTower(ResNetTower()).eval()
+    tower = ResNetAudioTower(ResNetTowerConfig()).eval()
     for norm in (module for module in tower.modules() if isinstance(module, nn.BatchNorm2d)):
         nn.init.uniform_(norm.running_mean, -0.1, 0.1)
         nn.init.uniform_(norm.running_var, 0.9, 1.1)
@@ -135,7 +135,7 @@ def test_resnet_takes_windows_of_any_length() -> None:
 @pytest.mark.parametrize("length", [50, 500])
 def test_shortcuts_of_few_channels_have_true_gradients(stage_channels: tuple[int, int], length: int) -> None:
     """A kernel that writes past its workspace ends the process at some shapes."""
-    section = ResNetTower(layer="basic", stem_channels=8, stage_channels=stage_channels, stage_depths=(1, 1))
+    section = ResNetTowerConfig(layer="basic", stem_channels=8, stage_channels=stage_channels, stage_depths=(1, 1))
     torch.manual_seed(0)
     shortcut = ResNetAudioTower(section).network.encoder.stages[1].layers[0].shortcut.convolution
     image = torch.randn(2, stage_channels[0], 8, length).to(memory_format=torch.channels_last)

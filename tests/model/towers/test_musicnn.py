@@ -4,13 +4,13 @@ import torch
 from scipy.signal import correlate2d
 from torch import nn
 
-from mulan.config.audio import MusicnnTower
+from mulan.config.audio import MusicnnTowerConfig
 from mulan.model.towers.musicnn import MusicnnAudioTower
 
 Weights = dict[str, np.ndarray]
 
 
-def random_tower(section: MusicnnTower, *, mel_channels: int) -> MusicnnAudioTower:
+def random_tower(section: MusicnnTowerConfig, *, mel_channels: int) -> MusicnnAudioTower:
     """In evaluation and float64, its batch norms away from where they start."""
     torch.manual_seed(0)
     tower = MusicnnAudioTower(section, mel_channels=mel_channels).double().eval()
@@ -60,7 +60,7 @@ def temporal(sequence: np.ndarray, weights: Weights, name: str) -> np.ndarray:
     return normed(np.maximum(np.stack(rows), 0), weights, f"{name}.norm")
 
 
-def reference(spectrogram: np.ndarray, weights: Weights, section: MusicnnTower) -> np.ndarray:
+def reference(spectrogram: np.ndarray, weights: Weights, section: MusicnnTowerConfig) -> np.ndarray:
     """[mel_channels, frames] to [output_dim], in float64 and by loops."""
     image = normed(spectrogram[None], weights, "norm")[0]
     found = [vertical(image, weights, f"vertical.{i}") for i in range(len(section.vertical_heights))]
@@ -84,7 +84,7 @@ def reference(spectrogram: np.ndarray, weights: Weights, section: MusicnnTower) 
     ],
 )
 def test_is_the_network_by_its_formulas(changes: dict[str, object], frames: int) -> None:
-    section = MusicnnTower(
+    section = MusicnnTowerConfig(
         vertical_channels=3,
         vertical_frames=5,
         horizontal_channels=2,
@@ -102,12 +102,12 @@ def test_is_the_network_by_its_formulas(changes: dict[str, object], frames: int)
 
 
 def test_vertical_filters_span_their_shares_of_the_mel_channels_rounded_down() -> None:
-    tower = MusicnnAudioTower(MusicnnTower(), mel_channels=96)
+    tower = MusicnnAudioTower(MusicnnTowerConfig(), mel_channels=96)
     assert [branch.convolution.kernel_size for branch in tower.vertical] == [(67, 7), (38, 7)]
 
 
 def test_the_default_has_1506_features_and_its_known_size() -> None:
-    tower = MusicnnAudioTower(MusicnnTower(), mel_channels=96)
+    tower = MusicnnAudioTower(MusicnnTowerConfig(), mel_channels=96)
     assert tower.output_dim == 1506
     channels = 2 * 204 + 3 * 51 + 3 * 64  # of convolutions, each with a bias and its norm's scale and shift
     expected = 204 * (67 + 38) * 7 + 51 * (129 + 65 + 33) + 64 * (561 + 64 + 64) * 7 + 3 * channels
@@ -116,7 +116,7 @@ def test_the_default_has_1506_features_and_its_known_size() -> None:
 
 def test_the_default_keeps_the_frames_and_gradients_reach_every_parameter() -> None:
     torch.manual_seed(0)
-    tower = MusicnnAudioTower(MusicnnTower(), mel_channels=96).train()
+    tower = MusicnnAudioTower(MusicnnTowerConfig(), mel_channels=96).train()
     lengths: set[int] = set()
     for layer in (*tower.vertical, *tower.horizontal, *tower.dense):
         layer.register_forward_hook(lambda module, args, output: lengths.add(output.shape[-1]))

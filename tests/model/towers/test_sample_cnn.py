@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from mulan.config.audio import SampleCnnTower
+from mulan.config.audio import SampleCnnTowerConfig
 from mulan.model.towers.sample_cnn import SampleCnnAudioTower
 
-SMALL = SampleCnnTower(stem_channels=3, block_channels=(4, 5, 6))
+SMALL = SampleCnnTowerConfig(stem_channels=3, block_channels=(4, 5, 6))
 
 
-def random_tower(section: SampleCnnTower) -> SampleCnnAudioTower:
+def random_tower(section: SampleCnnTowerConfig) -> SampleCnnAudioTower:
     """In evaluation and float64, its batch norms away from where they start."""
     torch.manual_seed(0)
     tower = SampleCnnAudioTower(section).double().eval()
@@ -60,7 +60,7 @@ def test_is_the_network_by_its_formulas(samples: int) -> None:
 
 def test_the_default_makes_512_features_of_one_value_of_59535_samples() -> None:
     torch.manual_seed(0)
-    tower = SampleCnnAudioTower(SampleCnnTower()).train()
+    tower = SampleCnnAudioTower(SampleCnnTowerConfig()).train()
     channels = (1, 128, 128, 128, 256, 256, 256, 256, 256, 256, 512)
     expected = sum(3 * inputs * outputs + 2 * outputs for inputs, outputs in itertools.pairwise(channels))
     assert sum(parameter.numel() for parameter in tower.parameters()) == expected

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional
 from transformers import AutoModel, ModernBertConfig, ModernBertModel
 
-from mulan.config.sections import TextTower as TextSection
+from mulan.config.sections import TextTowerConfig as TextSection
 from mulan.model.towers.text import TextTower, length_groups
 from mulan.recipes.miniature import MINILM
 from mulan.storage.hub import PretrainedError, pretrained_folder

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mulan.config.sections import TextTower as TextSection
+from mulan.config.sections import TextTowerConfig as TextSection
 from mulan.data.text import load_tokenizer, tokenize
 from mulan.model.towers.text import TextTower
 from mulan.storage.hub import PretrainedError

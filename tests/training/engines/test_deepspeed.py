@@ -11,14 +11,14 @@ from transformers import BertConfig, BertModel
 
 from mulan.config.recipe import Recipe
 from mulan.distributed.batch_norm import RunningStatistics
-from mulan.distributed.collectives import world
+from mulan.distributed.collectives import rank_and_world_size
 from mulan.model.build import build_model
 from mulan.model.towers.text import TextTower
 from mulan.runs.checkpoint import read_newest, write_checkpoint
 from mulan.training.engines.deepspeed import DeepSpeedEngine
-from mulan.training.engines.exact import engine_of
+from mulan.training.engines.exact import build_engine
 from mulan.training.state import Progress, weights
-from mulan.training.step import training_step
+from mulan.training.step import train_step
 from tests.processes import run_in_processes
 from tests.training.same import differing
 from tests.training.small import batches_of, small
@@ -61,7 +61,7 @@ class Ended(NamedTuple):
 
 
 def recipe(leg: Leg) -> Recipe:
-    settings = ["optim.weight_decay=0.01", "optim.pretrained_lr_scale=0.5", "optim.max_gradient_norm=0.5"]
+    settings = ["optim.weight_decay=0.01", "optim.pretrained_lr_scale=0.5", "optim.max_grad_norm=0.5"]
     settings += [f"train.zero_stage={leg.stage}", *KINDS[leg.kind]]
     return small("m_resnet50", "batch.micro_batches=2", "batch.pairs_per_micro_batch=4", *settings)
 
@@ -74,23 +74,23 @@ def engine_after(found: State, one: Recipe, steps_done: int) -> DeepSpeedEngine:
     model = build_model(one, TextTower(bert))
     if found:
         model.load_state_dict(weights(found))
-    engine = engine_of(model, one, device=torch.device("cpu"))
+    engine = build_engine(model, one, device=torch.device("cpu"))
     if found:
         engine.restore_optimizer(found, steps_done, updates=steps_done)
     return engine
 
 
 def ended(leg: Leg, folder: str) -> Ended:
-    found = read_newest(f"{folder}/{leg.after}", passed_over=pytest.fail) if leg.after else None
+    found = read_newest(f"{folder}/{leg.after}", on_corrupt=pytest.fail) if leg.after else None
     state, first_step = (found.state, found.progress.steps_done) if found else ({}, 0)
-    one, (rank, workers) = recipe(leg), world()
+    one, (rank, workers) = recipe(leg), rank_and_world_size()
     engine = engine_after(state, one, first_step)
     restored = not found or not differing(engine.state(), state)
     statistics, lines = RunningStatistics(engine.module), []
     share = one.batch.micro_batches // workers
     for step in range(first_step, leg.until):
         own = batches_of(one, step)[rank * share : (rank + 1) * share]
-        lines.append(training_step(engine, own, statistics, one))
+        lines.append(train_step(engine, own, statistics, one))
         if step + 1 == leg.saved:
             saved = engine.state(kept=rank == 0)
             if rank == 0:

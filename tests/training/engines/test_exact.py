@@ -10,13 +10,13 @@ from transformers import XLMConfig, XLMModel
 
 from mulan.config.recipe import Recipe
 from mulan.distributed.batch_norm import RunningStatistics
-from mulan.distributed.collectives import world
+from mulan.distributed.collectives import rank_and_world_size
 from mulan.distributed.fixed_point import FRACTION_BITS
 from mulan.model.build import build_model
 from mulan.model.towers.text import TextTower
-from mulan.training.engines.exact import engine_of
+from mulan.training.engines.exact import build_engine
 from mulan.training.engines.torch import TorchEngine
-from mulan.training.step import queue_gradients, training_step
+from mulan.training.step import queue_gradients, train_step
 from tests.processes import run_in_processes
 from tests.training.same import differing
 from tests.training.small import batches_of, small
@@ -27,17 +27,17 @@ State = dict[str, torch.Tensor]
 
 def recipe(stage: int) -> Recipe:
     settings = ["optim.weight_decay=0.01", "optim.lr=1e-3", "optim.pretrained_lr_scale=1.0", "optim.warmup_steps=0"]
-    return small("demo", *settings, f"train.zero_stage={stage}", "optim.max_gradient_norm=0.25")
+    return small("demo", *settings, f"train.zero_stage={stage}", "optim.max_grad_norm=0.25")
 
 
 def after_one_step(one: Recipe, encoder: XLMModel | None = None) -> tuple[dict[str, float], State]:
-    rank, workers = world()
+    rank, workers = rank_and_world_size()
     torch.manual_seed(0)
     model = build_model(one, TextTower(encoder) if encoder else None)
-    engine = engine_of(model, one, device=torch.device("cpu"))
+    engine = build_engine(model, one, device=torch.device("cpu"))
     share = one.batch.micro_batches // workers
     own = batches_of(one, 0)[rank * share : (rank + 1) * share]
-    return training_step(engine, own, RunningStatistics(engine.module), one), engine.state()
+    return train_step(engine, own, RunningStatistics(engine.module), one), engine.state()
 
 
 def xlm() -> XLMModel:
@@ -82,7 +82,7 @@ def expected(one: Recipe) -> tuple[float, State]:
     gradients = {name: (units.double() / 2**FRACTION_BITS) for name, units in loop.units.items()}
     norm = math.sqrt(math.fsum(float(gradient.square().sum()) for gradient in gradients.values()))
     for name, parameter in loop.trained.items():
-        gradient = gradients[name] * min(1, optim.max_gradient_norm / norm)
+        gradient = gradients[name] * min(1, optim.max_grad_norm / norm)
         decay = optim.weight_decay if parameter.ndim > 1 else 0.0
         state[f"exp_avg.{name}"] = (1 - optim.beta1) * gradient
         state[f"exp_avg_sq.{name}"] = (1 - optim.beta2) * gradient.square()
@@ -107,10 +107,10 @@ def test_layers_that_are_spread_over_lists_make_the_same_step_at_stage_3(ranks: 
 @pytest.mark.processes
 def test_a_step_is_that_of_whole_numbers_and_adam_s_formula(ranks: list[Found]) -> None:
     norm, state = expected(recipe(0))
-    assert norm > 2 * recipe(0).optim.max_gradient_norm
+    assert norm > 2 * recipe(0).optim.max_grad_norm
     for rank in ranks:
         for stage, (measured, found) in enumerate(rank.of_stages):
-            assert measured["gradient_norm"] == pytest.approx(norm, rel=1e-7), stage
+            assert measured["grad_norm"] == pytest.approx(norm, rel=1e-7), stage
             for name, tensor in state.items():
                 error = float((found[name].double() - tensor).abs().max())
                 scale = 1.0 if name.startswith("weights.") else float(tensor.abs().max())

@@ -7,12 +7,12 @@ import torch
 
 from mulan.config.recipe import Recipe
 from mulan.distributed.batch_norm import RunningStatistics
-from mulan.distributed.collectives import world
+from mulan.distributed.collectives import rank_and_world_size
 from mulan.model.build import build_model
 from mulan.training.engines.deepspeed import DeepSpeedEngine
-from mulan.training.engines.exact import engine_of
+from mulan.training.engines.exact import build_engine
 from mulan.training.engines.torch import TorchEngine
-from mulan.training.step import training_step
+from mulan.training.step import train_step
 from tests.processes import run_in_processes
 from tests.training.same import differing, digests
 from tests.training.small import batches_of, small, torch_engine
@@ -31,13 +31,13 @@ class Trained(NamedTuple):
 
 
 def train(engine: TorchEngine | DeepSpeedEngine, recipe: Recipe) -> list[dict[str, float]]:
-    rank, workers = world()
+    rank, workers = rank_and_world_size()
     share = recipe.batch.micro_batches // workers
     statistics = RunningStatistics(engine.module)
     lines = []
     for step in range(STEPS):
         own = batches_of(recipe, step)[rank * share : (rank + 1) * share]
-        lines.append(training_step(engine, own, statistics, recipe))
+        lines.append(train_step(engine, own, statistics, recipe))
     return lines
 
 
@@ -49,7 +49,7 @@ def in_plain_torch(recipe: Recipe) -> Trained:
 
 def in_deepspeed(recipe: Recipe) -> Trained:
     torch.manual_seed(recipe.train.seed)
-    engine = engine_of(build_model(recipe), recipe, device=torch.device("cpu"))
+    engine = build_engine(build_model(recipe), recipe, device=torch.device("cpu"))
     lines = train(engine, recipe)
     state = engine.state()
     return Trained(lines, digests({name: tensor for name, tensor in state.items() if name.startswith("weights.")}))
@@ -67,7 +67,7 @@ Both = dict[str, list[list[tuple[Trained, Trained]]]]
 @pytest.fixture(scope="module")
 def both(narrow_bert: str, tmp_path_factory: pytest.TempPathFactory) -> Both:
     settings = ["text_tower.layers=2", "text_tower.frozen_layers=1", "optim.weight_decay=0.01"]
-    settings += ["optim.max_gradient_norm=0.5", "optim.pretrained_lr_scale=0.3", f"text_tower.pretrained={narrow_bert}"]
+    settings += ["optim.max_grad_norm=0.5", "optim.pretrained_lr_scale=0.3", f"text_tower.pretrained={narrow_bert}"]
     recipes = {f"exact {stage}": small("m_ast", *settings, f"train.zero_stage={stage}") for stage in range(4)}
     recipes["exact tagging"] = small("m_resnet50_audioset", "train.zero_stage=1")
     recipes["exact mulap"] = small("mulap", *settings, "train.zero_stage=3")
@@ -86,7 +86,7 @@ def test_with_exact_sums_both_have_the_same_bits(both: Both) -> None:
             for found in (found for ranks in groups for rank in ranks for found in rank):
                 assert found.lines == reference.lines, name
                 assert differing(found.weights, reference.weights) == [], name
-    assert both["exact 0"][0][0][0].lines[0]["gradient_norm"] > 0.5  # that clipping took part
+    assert both["exact 0"][0][0][0].lines[0]["grad_norm"] > 0.5  # that clipping took part
 
 
 def test_without_them_both_train_about_the_same_model(both: Both) -> None:
@@ -97,7 +97,7 @@ def test_without_them_both_train_about_the_same_model(both: Both) -> None:
             if name.startswith("plain"):
                 for line, other in zip(found.lines, reference, strict=True):
                     assert line["loss"] == pytest.approx(other["loss"], rel=1e-4), name
-                assert found.lines[0]["gradient_norm"] == pytest.approx(reference[0]["gradient_norm"], rel=1e-5)
+                assert found.lines[0]["grad_norm"] == pytest.approx(reference[0]["grad_norm"], rel=1e-5)
 
 
 @pytest.mark.parametrize("stage", range(4))
