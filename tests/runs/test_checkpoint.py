@@ -11,13 +11,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mulan.storage import retries, filesystem
-from mulan.storage.errors import StorageError, StoragePermanentError
-from mulan.training.state import Progress, weights
 from mulan.runs.checkpoint import read_newest, write_checkpoint
 from mulan.runs.checkpoint_list import checkpoint_name, checkpoints, remove_checkpoint
-from mulan.runs.lease import RunTakenOver
-from mulan.runs.lease import held
+from mulan.runs.lease import RunTakenOver, held
+from mulan.storage import filesystem, retries
+from mulan.storage.errors import StorageError, StoragePermanentError
+from mulan.training.state import Progress, weights
 from tests.conftest import S3
 from tests.s3_proxy import SLOW_DOWN, Cut, Silence
 from tests.waiting import wait_until
@@ -177,7 +176,8 @@ def test_storage_that_fails_for_longer_leaves_the_one_before(
 
 WRITE = """
 import sys, torch
-from mulan.training.checkpoint import Progress, write_checkpoint
+from mulan.runs.checkpoint import write_checkpoint
+from mulan.training.state import Progress
 write_checkpoint(sys.argv[1], {"weights.a": torch.ones(1000)}, Progress(8))
 """
 
@@ -203,8 +203,9 @@ def test_one_whose_writer_is_killed_is_none(s3: S3) -> None:
 
 ON_A_FULL_DISK = """
 import resource, sys, torch
-from mulan.data.storage_errors import StoragePermanentError
-from mulan.training.checkpoint import Progress, write_checkpoint
+from mulan.storage.errors import StoragePermanentError
+from mulan.runs.checkpoint import write_checkpoint
+from mulan.training.state import Progress
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
     write_checkpoint(sys.argv[1], {"weights.a": torch.ones(1000)}, Progress(8))
@@ -225,7 +226,8 @@ def test_a_temporary_folder_that_was_removed_is_not_told_to_be_full(
         save_file(state, path)
 
     monkeypatch.setattr("mulan.runs.checkpoint.save_file", remove_and_save)
-    with pytest.raises(StoragePermanentError, match=r"takes none: .*; it was removed while it was in use: name .* TMPDIR"):
+    told = r"takes none: .*; it was removed while it was in use: name .* TMPDIR"
+    with pytest.raises(StoragePermanentError, match=told):
         put(str(tmp_path / "run"), 3)
     assert not list(folder.iterdir())
 

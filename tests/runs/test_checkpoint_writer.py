@@ -8,13 +8,12 @@ from unittest.mock import patch
 import pytest
 import torch
 
-from mulan.storage import retries, filesystem
 from mulan.runs import checkpoint_writer
-from mulan.training.state import Progress
 from mulan.runs.checkpoint import read_newest, write_checkpoint
 from mulan.runs.checkpoint_list import checkpoints
-from mulan.runs.checkpoint_writer import CheckpointWriter
-from mulan.runs.checkpoint_writer import CheckpointFailed
+from mulan.runs.checkpoint_writer import CheckpointFailed, CheckpointWriter
+from mulan.storage import filesystem, retries
+from mulan.training.state import Progress
 from tests.conftest import S3
 from tests.s3_proxy import SLOW_DOWN, Cut
 

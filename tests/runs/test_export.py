@@ -8,16 +8,14 @@ import pytest
 import torch
 
 from mulan import AudioBackbone, MuLan
-from mulan.recipes.registry import load_recipe
-from mulan.recipes.registry import named_recipes
+from mulan.launch.checks import check_model
 from mulan.model.build import build_model
 from mulan.model.inference.files import ModelFolderError
-from mulan.training.state import weights
-from mulan.launch.checks import check_model
-from mulan.runs.run import RunError
+from mulan.recipes.registry import load_recipe, named_recipes
 from mulan.runs.export import checkpoint_to_export, export_run
+from mulan.runs.run import Run, RunError
+from mulan.training.state import weights
 from mulan.training.validation import selection_metric
-from mulan.runs.run import Run
 from tests.processes import run_in_processes
 from tests.training.inline import train_inline
 

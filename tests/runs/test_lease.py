@@ -9,12 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from mulan.storage import retries, filesystem
 from mulan.runs import lease, lease_files
-from mulan.runs.lease import RunHeld, RunTakenOver
-from mulan.runs.lease import LOOKED_EVERY_S, RENEWED_EVERY_S, STALE_AFTER_S, Fence, held
-from mulan.runs.lease_files import Holder
-from mulan.runs.lease_files import ProcessIdentity
+from mulan.runs.lease import LOOKED_EVERY_S, RENEWED_EVERY_S, STALE_AFTER_S, Fence, RunHeld, RunTakenOver, held
+from mulan.runs.lease_files import Holder, ProcessIdentity
+from mulan.storage import filesystem, retries
 from tests.conftest import S3
 from tests.s3_proxy import INTERNAL_ERROR, Cut
 from tests.waiting import wait_until

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mulan.storage import retries, filesystem
 from mulan.runs.lease_files import create
+from mulan.storage import filesystem, retries
 from mulan.storage.errors import StoragePermanentError
 from tests.conftest import S3
 from tests.s3_proxy import EXPIRED_TOKEN, Answer, Cut

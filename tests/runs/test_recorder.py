@@ -10,21 +10,18 @@ import pytest
 import torch
 
 from mulan.config.recipe import Recipe
-from mulan.recipes.registry import load_recipe
-from mulan.recipes.registry import named_recipes
-from mulan.storage import retries, filesystem
 from mulan.data.batch import SkippedRecording
-from mulan.storage.errors import StorageError
-from mulan.training.state import Progress
+from mulan.recipes.registry import load_recipe, named_recipes
 from mulan.runs.checkpoint_list import checkpoints
 from mulan.runs.checkpoint_writer import CheckpointFailed
-from mulan.runs.lease import RunTakenOver
-from mulan.training.health import Anomaly
-from mulan.runs.lease import held
-from mulan.runs.recorder import read_quarantine
-from mulan.runs.recorder import Recorder
+from mulan.runs.lease import RunTakenOver, held
+from mulan.runs.recorder import Recorder, read_quarantine
 from mulan.runs.run import Run
+from mulan.storage import filesystem, retries
+from mulan.storage.errors import StorageError
 from mulan.storage.jsonl import read_lines
+from mulan.training.health import Anomaly
+from mulan.training.state import Progress
 from tests.conftest import S3
 from tests.s3_proxy import EXPIRED_TOKEN, INTERNAL_ERROR, Answer
 from tests.waiting import wait_until
@@ -156,11 +153,10 @@ def test_a_driver_that_was_taken_over_writes_nothing_more(
 
 ON_A_FULL_DISK = """
 import resource, sys
-from mulan.config.recipe import load_recipe
-from mulan.config.recipes import named_recipes
-from mulan.data.storage_errors import StorageError
-from mulan.training.recorder import Recorder
-from mulan.training.run import Run
+from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.storage.errors import StorageError
+from mulan.runs.recorder import Recorder
+from mulan.runs.run import Run
 
 recorder = Recorder(Run(sys.argv[1], "first"), load_recipe("demo_miniature", named_recipes(), []), first_step=0)
 resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50))

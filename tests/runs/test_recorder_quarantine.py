@@ -6,8 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mulan.data.batch import SkippedRecording
-from mulan.storage.errors import StoragePermanentError
 from mulan.runs.recorder import SCHEMA, Quarantine, read_quarantine
+from mulan.storage.errors import StoragePermanentError
 
 ONE, OTHER, THIRD = (SkippedRecording(f"tone-{number}", "silent", f"detail {number}") for number in range(3))
 
@@ -81,6 +81,7 @@ def _full_disk(*_: object) -> None:
 def test_any_detail_can_be_listed(uri: str) -> None:
     quarantine = Quarantine(uri, keep_steps=0)
     details = ["", "two\nlines", "🎵 موسيقى \0", "x" * 100_000]
-    quarantine.add(1, [SkippedRecording(f"tone-{number}", "empty text", detail) for number, detail in enumerate(details)])
+    skipped = [SkippedRecording(f"tone-{number}", "empty text", detail) for number, detail in enumerate(details)]
+    quarantine.add(1, skipped)
     quarantine.flush()
     assert [row["detail"] for row in read_quarantine(uri)] == details

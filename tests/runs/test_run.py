@@ -9,13 +9,11 @@ from pathlib import Path
 import pytest
 
 from mulan.config.recipe import Recipe
-from mulan.recipes.registry import load_recipe
-from mulan.recipes.registry import named_recipes
+from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.runs.lease import RunHeld, RunTakenOver
+from mulan.runs.run import NOT_IN_EARLIER_RECIPES, Run, RunError
 from mulan.storage import filesystem
 from mulan.storage.errors import StoragePermanentError
-from mulan.runs.run import RunError
-from mulan.runs.lease import RunHeld, RunTakenOver
-from mulan.runs.run import NOT_IN_EARLIER_RECIPES, Run
 from mulan.storage.jsonl import JsonLinesLog, JsonLinesTail, read_lines
 
 
@@ -110,8 +108,8 @@ def test_a_storage_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 ON_A_FULL_DISK = """
 import resource, sys
 from mulan.config.recipe import recipe_from_toml
-from mulan.data.storage_errors import StoragePermanentError
-from mulan.training.run import Run
+from mulan.storage.errors import StoragePermanentError
+from mulan.runs.run import Run
 
 run = Run.at(sys.argv[1], "demo")
 recipe = recipe_from_toml(sys.argv[2], name="argument")

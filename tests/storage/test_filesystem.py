@@ -292,12 +292,12 @@ def test_new_bytes_are_asked_for_once(uri: str, s3: S3) -> None:
 
 ON_A_FULL_DISK = """
 import resource, sys
-from mulan.data import storage
-from mulan.data.storage_errors import StoragePermanentError
+from mulan.storage import filesystem
+from mulan.storage.errors import StoragePermanentError
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 target, moved = sys.argv[1:]
-for write in (lambda: storage.write_atomically(target, bytes(5000)), lambda: storage.upload(moved, target)):
+for write in (lambda: filesystem.write_atomically(target, bytes(5000)), lambda: filesystem.upload(moved, target)):
     try:
         write()
     except StoragePermanentError as error:

@@ -12,7 +12,7 @@ from mulan.storage.local import temporary_folder
 
 KILLED = """
 import os, signal, sys, tempfile
-from mulan.training.temporary import temporary_folder
+from mulan.storage.local import temporary_folder
 
 tempfile.tempdir = sys.argv[1]
 with temporary_folder() as folder:
