@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from mulan.runs.checkpoint import read_newest, write_checkpoint
-from mulan.runs.checkpoint_list import checkpoint_name, checkpoints, remove_checkpoint
+from mulan.runs.checkpoint_list import checkpoints, remove_checkpoint
 from mulan.runs.lease import RunTakenOver, held
 from mulan.storage import filesystem, retries
 from mulan.storage.errors import StorageError, StoragePermanentError
@@ -109,18 +109,6 @@ def test_one_is_written_in_place_of_another_of_its_step(run_uri: str) -> None:
     uri = write_checkpoint(run_uri, state_of(7), Progress(9))
     assert put(run_uri, 9) == uri
     assert newest(run_uri) == (uri, [])
-
-
-def test_what_an_upload_has_left_goes_with_its_checkpoint(tmp_path: Path) -> None:
-    uri = put(str(tmp_path), 3)
-    Path(uri, "state.safetensors.0123.part").write_bytes(b"moved in part")
-    remove_checkpoint(uri)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_folders_sort_by_step() -> None:
-    names = [checkpoint_name(steps) for steps in (0, 9, 10, 99_999, 100_000, 44_000_000)]
-    assert names == sorted(names)
 
 
 def test_a_driver_that_is_taken_over_while_it_writes_one_writes_no_manifest(

@@ -1,9 +1,7 @@
 """A run's folder: whose it is, and that nothing written is lost when it is resumed, refused or out of space."""
 
-import json
 import subprocess
 import sys
-import uuid
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,6 @@ from mulan.runs.lease import RunHeld, RunTakenOver
 from mulan.runs.run import NOT_IN_EARLIER_RECIPES, Run, RunError
 from mulan.storage import filesystem
 from mulan.storage.errors import StoragePermanentError
-from mulan.storage.jsonl import JsonLinesLog, JsonLinesTail, read_lines
 
 
 def recipe(*settings: str) -> Recipe:
@@ -153,62 +150,3 @@ def test_a_driver_that_does_not_have_the_run_adds_no_time(error: type[Exception]
     with pytest.raises(error), run.timed("train"):
         raise error
     assert not run.seconds()
-
-
-def steps(*numbers: int) -> list[dict[str, object]]:
-    return [{"step": number, "name": f"夜曲\n{number}"} for number in numbers]
-
-
-def test_a_log_is_cut_back_to_where_the_run_resumes(storage_uri: str) -> None:
-    uri = f"{storage_uri}/demo/metrics.jsonl"
-    assert read_lines(uri) == []
-    log = JsonLinesLog(uri, keep_steps=0)
-    log.append(steps(1, 2))
-    log.append(steps(3, 3, 4))
-    log.flush()
-    assert read_lines(uri) == steps(1, 2, 3, 3, 4)
-    log = JsonLinesLog(uri, keep_steps=3)
-    assert read_lines(uri) == steps(1, 2, 3, 3)
-    log.append(steps(4, 5))
-    log.flush()
-    log.append([])
-    log.flush()
-    assert read_lines(uri) == steps(1, 2, 3, 3, 4, 5)
-    JsonLinesLog(uri, keep_steps=0)
-    assert read_lines(uri) == []
-
-
-def test_a_half_written_last_line_is_ignored_and_then_overwritten(storage_uri: str) -> None:
-    uri = f"{storage_uri}/demo/metrics.jsonl"
-    whole = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in steps(1, 2, 3)).encode()
-    first_two = whole.index(b"\n", whole.index(b"\n") + 1) + 1
-    for end in range(first_two, len(whole)):  # also within a letter of several bytes
-        filesystem.write_atomically(uri, whole[:end])
-        assert read_lines(uri) == steps(1, 2)
-    log = JsonLinesLog(uri, keep_steps=9)
-    log.append(steps(3))
-    log.flush()
-    assert read_lines(uri) == steps(1, 2, 3)
-
-
-def test_a_local_log_is_there_line_by_line_and_a_remote_one_when_flushed(tmp_path: Path) -> None:
-    for uri, seen in ((str(tmp_path / "m.jsonl"), steps(1)), (f"memory://{uuid.uuid4().hex}/m.jsonl", [])):
-        log = JsonLinesLog(uri, keep_steps=0)
-        log.append(steps(1))
-        assert read_lines(uri) == seen
-        log.flush()
-        assert read_lines(uri) == steps(1)
-
-
-def test_a_tail_reads_each_whole_line_once_and_starts_over_after_a_cut(tmp_path: Path) -> None:
-    file = tmp_path / "metrics.jsonl"
-    tail = JsonLinesTail(str(file))
-    assert tail.new_lines() == []
-    file.write_text('{"step": 1}\n{"step": 2}\n{"ste')
-    assert tail.new_lines() == [{"step": 1}, {"step": 2}]
-    assert tail.new_lines() == []
-    with file.open("a") as opened:
-        opened.write('p": 3}\n')
-    assert tail.new_lines() == [{"step": 3}]
-    file.write_text('{"step": 1}\n')
-    assert tail.new_lines() == [{"step": 1}]

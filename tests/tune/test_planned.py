@@ -1,6 +1,7 @@
 """Which points a sweep tries, and what is known of its trials from the sweep's folder alone."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -10,8 +11,9 @@ from mulan.runs.checkpoint import checkpoint_name
 from mulan.runs.run import Run
 from mulan.storage import filesystem
 from mulan.storage.jsonl import DamagedFile, JsonLinesLog
-from tune.planned import Trial, planned
-from tune.space import search_space
+from tune.planned import Trial, planned, search_space
+from tune.planned import settings as settings_of
+from tune.trials import metric
 
 
 @pytest.fixture
@@ -69,3 +71,33 @@ def test_a_damaged_trial_is_named(recipe: Recipe, sweep: Run) -> None:
     filesystem.write_atomically(trial.run.metrics_uri, b'{"step": 1}\n\x00\x00\n')
     with pytest.raises(DamagedFile, match=r"line 2 of .*trial_0000/metrics\.jsonl is damaged"):
         trial.scores(recipe)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "score"),
+    [
+        ("demo", {"optim.lr", "loss.temperature_init"}, "validation_recall10"),
+        ("semisupcon", {"optim.lr", "semisupcon.temperature"}, "validation_recall10"),
+        ("mulap", {"optim.lr", "loss.weights.mam", "loss.weights.atm"}, "validation_atm_accuracy"),
+        (
+            "mulan_semi",
+            {"optim.lr", "loss.temperature_init", "semisupcon.temperature", "loss.weights.semisupcon"},
+            "validation_recall10",
+        ),
+        ("m_resnet50_audioset", {"optim.lr"}, "validation_map"),
+    ],
+)
+def test_the_space_is_made_of_the_fields_that_count(name: str, fields: set[str], score: str) -> None:
+    recipe = named_recipes()[name]
+    assert search_space(recipe).keys() == fields
+    assert metric(recipe) == score
+    for _ in range(20):
+        point = {field: domain.sample() for field, domain in search_space(recipe).items()}
+        swept = load_recipe(name, named_recipes(), settings_of(point))
+        for field, value in point.items():
+            section: Any = swept
+            for part in field.split("."):
+                section = getattr(section, part)
+            assert section == pytest.approx(value, rel=1e-5)
+        assert recipe.optim.lr / 10 <= swept.optim.lr * 1.001
+        assert swept.optim.lr <= recipe.optim.lr * 10.001

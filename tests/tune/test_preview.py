@@ -11,9 +11,8 @@ from mulan.runs.checkpoint import checkpoint_name
 from mulan.runs.run import Run
 from mulan.storage import filesystem
 from mulan.storage.jsonl import JsonLinesLog
-from tune.planned import Trial, planned
+from tune.planned import Trial, planned, settings
 from tune.preview import preview
-from tune.space import settings
 
 CLUSTER = Capacity(tuple(Node(name, {"CPU": 6.0}, {}) for name in ("a", "b")))
 

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -21,11 +20,10 @@ from mulan.runs.lease import RunHeld, held
 from mulan.runs.run import Run
 from mulan.storage.jsonl import read_lines
 from tests.waiting import wait_until
-from tune.planned import SweepError, planned
-from tune.space import search_space
-from tune.space import settings as settings_of
+from tune.errors import SweepError
+from tune.planned import planned
+from tune.planned import settings as settings_of
 from tune.sweep import for_sweep, main
-from tune.trials import metric
 
 COMMAND = [sys.executable, "-m", "tune.sweep", "--recipe", "demo_miniature"]
 
@@ -216,33 +214,3 @@ def test_what_cannot_be_swept_is_refused(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
     done = sweep("--trials", "1", "--concurrent", "0")
     assert (done.returncode, done.stderr) == (2, "error: --concurrent 0: at least 1 is needed\n")
-
-
-@pytest.mark.parametrize(
-    ("name", "fields", "score"),
-    [
-        ("demo", {"optim.lr", "loss.temperature_init"}, "validation_recall10"),
-        ("semisupcon", {"optim.lr", "semisupcon.temperature"}, "validation_recall10"),
-        ("mulap", {"optim.lr", "loss.weights.mam", "loss.weights.atm"}, "validation_atm_accuracy"),
-        (
-            "mulan_semi",
-            {"optim.lr", "loss.temperature_init", "semisupcon.temperature", "loss.weights.semisupcon"},
-            "validation_recall10",
-        ),
-        ("m_resnet50_audioset", {"optim.lr"}, "validation_map"),
-    ],
-)
-def test_the_space_is_made_of_the_fields_that_count(name: str, fields: set[str], score: str) -> None:
-    recipe = named_recipes()[name]
-    assert search_space(recipe).keys() == fields
-    assert metric(recipe) == score
-    for _ in range(20):
-        point = {field: domain.sample() for field, domain in search_space(recipe).items()}
-        swept = load_recipe(name, named_recipes(), settings_of(point))
-        for field, value in point.items():
-            section: Any = swept
-            for part in field.split("."):
-                section = getattr(section, part)
-            assert section == pytest.approx(value, rel=1e-5)
-        assert recipe.optim.lr / 10 <= swept.optim.lr * 1.001
-        assert swept.optim.lr <= recipe.optim.lr * 10.001

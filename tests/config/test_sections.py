@@ -1,0 +1,64 @@
+"""A section refuses values out of their ranges, and fields that disagree: the fault names the field."""
+
+import pytest
+
+from mulan.config.errors import RecipeError
+from mulan.recipes.registry import load_recipe, named_recipes
+
+
+def refused(recipe: str, *settings: str) -> tuple[str, ...]:
+    with pytest.raises(RecipeError, match=f"recipe {recipe}") as caught:
+        load_recipe(recipe, named_recipes(), settings)
+    return caught.value.faults
+
+
+@pytest.mark.parametrize(
+    ("recipe", "setting", "said"),
+    [
+        ("semisupcon", "semisupcon.augmentation.gain_low_db=5.5", "gain_low_db is above gain_high_db"),
+        ("semisupcon", "semisupcon.augmentation.noise_high_snr_db=2", "noise_low_snr_db is above noise_high_snr_db"),
+        ("semisupcon", "semisupcon.augmentation.noise_low_decay=3", "noise_low_decay is above noise_high_decay"),
+        ("semisupcon", "semisupcon.augmentation.delay_high_ms=99", "delay_low_ms is above delay_high_ms"),
+        ("mulap", "mulap.fusion_heads=3", "fusion_size 1024 is not a multiple of fusion_heads 3"),
+        ("mulap", "audio_tower={family='ast', heads=5}", "hidden_size 768 is not a multiple of heads 5"),
+        (
+            "mulan_semi",
+            "audio_tower.stage_depths=[1, 2]",
+            "stage_channels has 4 stages and stage_depths 2",
+        ),
+    ],
+)
+def test_a_section_whose_fields_disagree_is_refused(recipe: str, setting: str, said: str) -> None:
+    (fault,) = refused(recipe, setting)
+    assert fault.startswith(setting.replace("=", ".").partition(".")[0])
+    assert fault.endswith(f": {said}")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "setting", "said"),
+    [
+        ("semisupcon", "semisupcon.views=1", "semisupcon.views = 1: input should be greater than or equal to 2"),
+        ("semisupcon", "semisupcon.temperature=0", "semisupcon.temperature = 0"),
+        ("semisupcon", "semisupcon.labels_used=1.5", "semisupcon.labels_used = 1.5"),
+        ("semisupcon", "semisupcon.min_shared_tags=0", "semisupcon.min_shared_tags = 0"),
+        ("semisupcon", "semisupcon.weighting=cosine", "semisupcon.weighting = 'cosine': input should be 'equal' or"),
+        ("semisupcon", "semisupcon.augmentation.probability=2", "semisupcon.augmentation.probability = 2"),
+        ("semisupcon", "semisupcon.augmentation.delay_low_ms=0", "semisupcon.augmentation.delay_low_ms = 0"),
+        ("semisupcon", "semisupcon.label_share=1", "did you mean labelled_share?"),
+        ("mulap", "mulap.token_mask_probability=-0.1", "mulap.token_mask_probability = -0.1"),
+        ("mulap", "mulap.mismatch_probability=1.1", "mulap.mismatch_probability = 1.1"),
+        ("mulap", "mulap.fusion_layers=0", "mulap.fusion_layers = 0"),
+        ("mulap", "mulap.segment_s=0", "mulap.segment_s = 0"),
+        ("mulap", "loss.weights.mam=-1", "loss.weights.mam = -1"),
+        ("mulap", "loss.weights.map=1", "did you mean mam?"),
+    ],
+)
+def test_a_value_out_of_its_range_is_refused(recipe: str, setting: str, said: str) -> None:
+    (fault,) = refused(recipe, setting)
+    assert said in fault
+
+
+@pytest.mark.parametrize("value", ["2", "as_foud"])
+def test_a_share_that_is_neither_a_number_nor_as_found_is_one_fault(value: str) -> None:
+    (fault,) = refused("semisupcon", f"semisupcon.labelled_share={value}")
+    assert fault.startswith("semisupcon.labelled_share = ")
