@@ -12,9 +12,9 @@ from mulan.config.sections import ScaleConfig
 from mulan.launch.capacity import Capacity
 from mulan.runs.checkpoint_list import checkpoints
 from mulan.training.validation import selection_metric
-from tune.planned import SweepError, Trial
+from tune.errors import SweepError
+from tune.planned import Trial, search_space, settings
 from tune.room import trials_at_once
-from tune.space import search_space, settings
 
 
 def show(trials: Sequence[Trial], failures: Sequence[str], recipe: Recipe, console: Console) -> None:

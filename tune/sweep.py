@@ -17,7 +17,7 @@ from mulan.launch.checks import check_corpus
 from mulan.launch.cluster import own_resources, shared
 from mulan.runs.lease import Fence, held
 from mulan.runs.run import Run
-from tune.planned import SweepError, SweepUnfinished
+from tune.errors import SweepError, SweepUnfinished
 
 
 def main() -> None:

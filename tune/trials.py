@@ -25,9 +25,8 @@ from mulan.runs.lease import Fence
 from mulan.runs.run import Run
 from mulan.storage.errors import StorageError
 from mulan.training.validation import selection_metric
-from tune.planned import Trial, runs_uri
+from tune.planned import Trial, runs_uri, settings
 from tune.room import beside_this_process, given_back
-from tune.space import settings
 
 Scores = list[tuple[int, float]]
 """Steps and scores of a trial's validations."""
