@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 DATA ?= runs/demo/corpus
 
-.PHONY: FORCE demo check test test-all test-long test-due chaos layouts fuzz test-ray lint format lock clean
+.PHONY: FORCE demo check test test-all test-long test-due chaos layouts compare fuzz test-ray lint format lock clean
 
 demo: $(INSTALLED)  ## make the corpus, train, evaluate; results in runs/demo
 	@$(BIN)/python -m jobs.demo
@@ -35,6 +35,10 @@ chaos: $(INSTALLED)  ## runs whose processes are killed at random, and a long on
 
 layouts: $(INSTALLED)  ## 200 steps of the demo's training on 1, 2 and 4 workers at every ZeRO stage: the digests of each
 	@$(BIN)/python -m tests.training.layouts --data "$(DATA)" --set batch.micro_batches=4 --set batch.pairs_per_micro_batch=16
+
+compare: $(INSTALLED)  ## first steps of every small recipe, bit for bit those of another checkout: OLD=FOLDER
+	@test -n "$(OLD)" || { echo "name a checkout: make compare OLD=../main"; exit 1; }
+	@$(BIN)/python -m tests.training.compare_checkouts "$(OLD)" .
 
 fuzz: $(INSTALLED)  ## 50,000 mutated files for each reader of files; those that show a fault are kept in runs/fuzz
 	@$(BIN)/python -m tests.fuzz

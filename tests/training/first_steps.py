@@ -1,0 +1,65 @@
+"""What the first steps of recipes come to in the checkout that this is run in: for `tests.training.compare_checkouts`.
+
+The script also runs in older checkouts, so it uses little of the project, and knows that little by its former names.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+import mulan
+from tests.training.inline import train_inline
+from tests.training.same import digests
+
+try:
+    from mulan.recipes.registry import load_recipe, named_recipes
+except ImportError:  # before 0.1.0
+    from mulan.config.recipes import named_recipes
+
+    from mulan.config.recipe import load_recipe
+
+FORMER = {"grad_norm": "gradient_norm"}
+"""Names of metrics before 0.1.0."""
+
+
+def first_steps(recipe: Any, run_uri: str) -> dict[str, Any]:
+    """Losses, gradient norms and validation scores as exact hexadecimal numbers, and digests of the final tensors."""
+    lines, state = train_inline(recipe, run_uri)
+    scores = [sorted(line["validation"].items()) for line in lines if "validation" in line]
+    return {
+        "loss": _series(lines, "loss"),
+        "grad_norm": _series(lines, "grad_norm"),
+        "validation": [[name, float(score).hex()] for validation in scores for name, score in validation],
+        "recordings": [next(line[name] for name in line if name.startswith("recordings")) for line in lines],
+        "state": digests(state),
+    }
+
+
+def _series(lines: list[dict[str, Any]], name: str) -> list[str]:
+    return [float(line.get(name, line.get(FORMER.get(name, "")))).hex() for line in lines]
+
+
+def main() -> None:
+    given = json.loads(sys.argv[1])
+    assert Path(mulan.__file__).is_relative_to(Path.cwd()), f"{mulan.__file__} is in another checkout"
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    torch.set_num_threads(1)
+    known = named_recipes()
+    results = {}
+    for name in given["recipes"] or [name for name in known if name == "demo" or name.endswith("_miniature")]:
+        print(name, file=sys.stderr, flush=True)
+        try:
+            recipe = load_recipe(name, known, [f"train.steps={given['steps']}"], data_uri=given["uri"])
+            results[name] = first_steps(recipe, os.path.join(given["folder"], "runs", name))
+        except Exception as error:
+            results[name] = {"error": f"{type(error).__name__}: {error}"}
+    Path(given["result"]).write_text(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()
