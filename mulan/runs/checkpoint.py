@@ -1,28 +1,28 @@
 """Checkpoints: named whole tensors that know neither the number of workers nor the ZeRO stage that wrote them.
 
-A folder holds ``state.safetensors`` (see :meth:`mulan.training.engines.base.Engine.state`), ``progress.json`` and, written
-last, its manifest (:mod:`mulan.runs.checkpoint_list`). A folder without one, or with files that are not those of
-its manifest, is not a checkpoint: it was cut off or spoiled, and the one before it counts.
+A folder holds ``state.safetensors`` (see :meth:`mulan.training.engines.base.Engine.state`), ``progress.json`` and,
+written last, its manifest (:mod:`mulan.runs.checkpoint_list`). A folder without one, or with files that are not those
+of its manifest, is not a checkpoint: it was cut off or spoiled, and the one before it counts.
 """
+
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from mulan.storage import filesystem
-from mulan.storage.errors import StoragePermanentError
+
 from mulan.runs.checkpoint_list import MANIFEST, CheckpointInfo, checkpoint_name, checkpoints
 from mulan.runs.lease import Fence
+from mulan.storage import filesystem
+from mulan.storage.errors import StoragePermanentError
 from mulan.storage.local import PLACE, temporary_folder
-from mulan.training.state import Progress
-from mulan.training.state import Checkpoint
-
-
+from mulan.training.state import Checkpoint, Progress
 
 STATE, PROGRESS = "state.safetensors", "progress.json"
 

@@ -2,14 +2,14 @@
 
 A checkpoint's ``manifest.json``, written last, names the size and the SHA-256 of every other file, and its score.
 """
+
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
 from mulan.storage import filesystem
-
-
 
 MANIFEST = "manifest.json"
 

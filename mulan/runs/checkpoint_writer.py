@@ -1,17 +1,19 @@
 """Checkpoints are written beside training, one at a time; older ones go when a newer one stands."""
-from mulan.config.errors import MulanError
-from mulan.storage.errors import StorageError
+
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
+
 import torch
-from mulan.storage import filesystem
-from mulan.training.state import Progress
+
+from mulan.config.errors import MulanError
 from mulan.runs.checkpoint import write_checkpoint
 from mulan.runs.checkpoint_list import checkpoint_name, checkpoint_names, checkpoints, remove_checkpoint
 from mulan.runs.lease import Fence
-
+from mulan.storage import filesystem
+from mulan.storage.errors import StorageError
+from mulan.training.state import Progress
 
 
 class CheckpointFailed(StorageError):

@@ -1,22 +1,21 @@
 """From a run's newest checkpoint to a model folder that :meth:`mulan.MuLan.from_pretrained` loads."""
+
 import logging
 import tempfile
 from pathlib import Path
+
 from mulan.config.recipe import Recipe
-from mulan.storage import filesystem
 from mulan.data.corpus.index import Corpus
 from mulan.data.labels import class_names
-from mulan.model.inference.backbone import export_encoder
 from mulan.model.build import build_model
-from mulan.model.joint import JointModel
+from mulan.model.inference.backbone import export_encoder
 from mulan.model.inference.mulan import export_model
+from mulan.model.joint import JointModel
 from mulan.model.tagging import TaggingModel, export_tagger
-from mulan.training.state import Checkpoint, weights
 from mulan.runs.checkpoint import read_newest
-from mulan.runs.run import RunError
-from mulan.runs.run import Run
-
-
+from mulan.runs.run import Run, RunError
+from mulan.storage import filesystem
+from mulan.training.state import Checkpoint, weights
 
 log = logging.getLogger(__name__)
 

@@ -4,19 +4,17 @@ Whether a holder is alive is seen by watching its file change, never by comparin
 is known to have ended at once. Whoever writes into the run's folder asks its :class:`Fence` before: a driver that was
 cut off for long enough finds that another one has the run, and stops.
 """
-from mulan.config.errors import MulanError
-from mulan.storage.errors import StorageError
+
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from mulan.storage import filesystem
-from mulan.runs.lease_files import create
-from mulan.runs.lease_files import Holder, Seen, file_uri, newest
-from mulan.runs.lease_files import ProcessIdentity
 
+from mulan.config.errors import MulanError
+from mulan.runs.lease_files import Holder, ProcessIdentity, Seen, create, file_uri, newest
+from mulan.storage import filesystem
 
 
 class RunHeld(MulanError):

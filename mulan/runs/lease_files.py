@@ -4,23 +4,22 @@ The newest generation holds the run. A file is made by one driver alone (:mod:`m
 none but that one afterwards, so a generation belongs to a driver for good. They stay: they are few, and they tell which
 machine had the run when.
 """
-import os
-import socket
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
+
 import errno
-from fsspec.implementations.local import LocalFileSystem
-from mulan.storage import local, filesystem
-from mulan.storage.errors import s3_code
 import json
+import os
 import re
+import socket
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from mulan.storage import filesystem
+from pathlib import Path
 
+from fsspec.implementations.local import LocalFileSystem
 
+from mulan.storage import filesystem, local
+from mulan.storage.errors import s3_code
 
 _STATE, _STARTED = 0, 19
 """Places in ``/proc/PID/stat`` behind the program's name, as proc_pid_stat(5) counts them from the third."""

@@ -1,31 +1,31 @@
 """What a run leaves in its folder while it is trained: metrics, events, quarantine and checkpoints."""
+
 import io
-from collections.abc import Iterable
-from typing import Any
-import pyarrow as pa
-import pyarrow.parquet as pq
-from mulan.storage import filesystem
-from mulan.data.batch import SkippedRecording
-from mulan.storage.errors import StorageError
 import logging
 import math
 import time
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
+
 from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe
-from mulan.training.state import Progress
+from mulan.data.batch import SkippedRecording
 from mulan.runs.checkpoint_writer import CheckpointWriter
-from mulan.runs.lease import RunTakenOver
-from mulan.training.health import Anomaly
-from mulan.training.validation import selection_metric
-from mulan.runs.lease import Fence
-from mulan.storage.jsonl import JsonLinesLog
+from mulan.runs.lease import Fence, RunTakenOver
 from mulan.runs.run import Run
-
-
+from mulan.storage import filesystem
+from mulan.storage.errors import StorageError
+from mulan.storage.jsonl import JsonLinesLog
+from mulan.training.health import Anomaly
+from mulan.training.state import Progress
+from mulan.training.validation import selection_metric
 
 SCHEMA = pa.schema(
     [("recording_id", pa.string()), ("reason", pa.string()), ("detail", pa.string()), ("first_step", pa.int64())]

@@ -1,24 +1,22 @@
 """A run's folder, ``STORAGE/NAME/``: its recipe, its metrics, its checkpoints, its model and its report."""
-from mulan.config.errors import MulanError
-from mulan.storage.errors import StorageError
+
 import json
 import os
 import re
 import shlex
 import time
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
-from mulan.config.errors import RecipeError
-from mulan.config.recipe import Recipe, differing_fields, recipe_from_toml
-from mulan.storage import filesystem
-from mulan.runs.lease import RunHeld, RunTakenOver
-from mulan.runs.lease import RunHeld
-from mulan.runs.lease import RunTakenOver
-from mulan.storage.jsonl import read_lines
 
+from mulan.config.errors import MulanError, RecipeError
+from mulan.config.recipe import Recipe, differing_fields, recipe_from_toml
+from mulan.runs.lease import RunHeld, RunTakenOver
+from mulan.storage import filesystem
+from mulan.storage.errors import StorageError
+from mulan.storage.jsonl import read_lines
 
 
 class RunError(MulanError):
