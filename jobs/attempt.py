@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 
-from mulan.config.errors import USERS_FAULT
+from mulan.config.errors import USER_ERROR
 
 _STOP_LIMIT_S = 60
 
@@ -24,9 +24,9 @@ def main() -> None:
         signal.signal(number, _leave_it_to_the_job)
     code = subprocess.call([sys.executable, "-m", *sys.argv[1:]])
     submission = _submission()
-    if code == USERS_FAULT and submission:
+    if code == USER_ERROR and submission:
         print(
-            f"exit code {USERS_FAULT}: another attempt would end the same way. Ray is asked to stop this job, so that "
+            f"exit code {USER_ERROR}: another attempt would end the same way. Ray is asked to stop this job, so that "
             "none is made.",
             flush=True,
         )

@@ -14,7 +14,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import ASHAScheduler
 
 from jobs.arguments import CONSOLE
-from mulan.config.errors import USERS_FAULT, MulanError
+from mulan.config.errors import USER_ERROR, MulanError
 from mulan.config.recipe import Recipe
 from mulan.data.reader import MicroBatchReader
 from mulan.launch.fit import fit, ray_storage
@@ -85,7 +85,7 @@ def trial(config: dict[str, Any], *, base: Recipe, runs_uri: str, readers: list[
     try:
         fit(recipe, Run(runs_uri, config["trial"]["name"]), reader=readers[0], callbacks=[TuneReportCallback()])
     except MulanError as error:
-        if error.exit_code != USERS_FAULT:
+        if error.exit_code != USER_ERROR:
             raise
         # below every step at which trials are compared
         ray.tune.report({"step": 0, metric(recipe): 0.0, FAULT: str(error)})

@@ -38,7 +38,7 @@ def drawn_batch(recipe: Recipe, *, step: int, micro_batch: int, tokens: int) -> 
     """
     rng = np.random.default_rng((recipe.train.seed, step, micro_batch))
     m, widest = recipe.batch.pairs_per_micro_batch, recipe.text_tower.max_tokens
-    if not recipe.loss.weights.read_text:
+    if not recipe.loss.weights.uses_text:
         lengths, widest = np.zeros(m, np.int64), 0
     elif tokens:
         lengths, widest = np.full(m, tokens), tokens
@@ -58,7 +58,7 @@ def drawn_batch(recipe: Recipe, *, step: int, micro_batch: int, tokens: int) -> 
         tags=(rng.random((m, classes)) < 0.01).astype(np.uint8),
         recording_id=tuple(f"noise {micro_batch * m + number}" for number in range(m)),
         replaced=(),
-        masks=_drawn_masks(recipe, rng, token_ids) if recipe.loss.weights.of_mulap else None,
+        masks=_drawn_masks(recipe, rng, token_ids) if recipe.loss.weights.uses_mulap else None,
     )
 
 

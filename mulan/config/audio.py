@@ -1,4 +1,4 @@
-"""The sections of a recipe's audio side: front ends, towers and augmentation."""
+"""The audio sections of a recipe: front ends, audio towers and waveform augmentation."""
 
 from typing import Annotated, Literal
 
@@ -8,28 +8,33 @@ from mulan.config.base import Fraction, NonNegativeFloat, NonNegativeInt, Positi
 
 
 class _MelFrontEndConfig(Section):
-    """What most front ends have: a log-mel spectrogram in float32 on the training device, and SpecAugment."""
+    """A log-mel spectrogram in float32, computed on the training device, followed by SpecAugment."""
 
     mel_channels: PositiveInt
+    """Number of mel channels."""
     window_ms: PositiveFloat = 25.0
+    """Length of the analysis window in milliseconds."""
     hop_ms: PositiveFloat = 10.0
+    """Distance between frames in milliseconds."""
     mel_min_hz: NonNegativeFloat
+    """Lower edge of the lowest mel channel in Hz."""
     mel_max_hz: PositiveFloat
+    """Upper edge of the highest mel channel in Hz."""
     mean: float
-    """Subtracted from the log-mel values."""
+    """Mean that is subtracted from the log-mel values."""
     std: PositiveFloat
-    """Divides them afterwards, so that towers see values of about unit size."""
+    """Divisor of the centred log-mel values, so that the tower's input has about unit variance."""
     frequency_mask_bins: NonNegativeInt
-    """Widest SpecAugment mask over mel channels; its width is uniform in [0, this)."""
+    """Upper bound of the width of SpecAugment's frequency mask in mel channels, uniform in [0, bound)."""
     time_mask_frames: NonNegativeInt
-    """Widest SpecAugment mask over frames; its width is uniform in [0, this)."""
+    """Upper bound of the width of SpecAugment's time mask in frames, uniform in [0, bound)."""
 
 
 class VggishFrontEndConfig(_MelFrontEndConfig):
-    """The front end of the ResNet-50 that M-Resnet-50 adapts (Hershey et al. 2017, known as VGGish's).
+    """The log-mel front end of the ResNet-50 that M-Resnet-50 adapts (Hershey et al. 2017), known as VGGish's.
 
-    Mel channels, window and hop are MuLan's (§3.2). Its band edges and log offset are not published; the defaults are
-    those of the network it adapts.
+    Mel channels, window and hop are MuLan's (§3.2). MuLan does not publish its band edges and log offset; the defaults
+    are those of the network it adapts.
     """
 
     family: Literal["vggish"] = "vggish"
@@ -37,6 +42,7 @@ class VggishFrontEndConfig(_MelFrontEndConfig):
     mel_min_hz: NonNegativeFloat = 125.0
     mel_max_hz: PositiveFloat = 7500.0
     log_offset: PositiveFloat = 0.01
+    """Offset added to the mel values before the logarithm."""
     mean: float = -1.0
     std: PositiveFloat = 1.5
     frequency_mask_bins: NonNegativeInt = 12
@@ -44,9 +50,10 @@ class VggishFrontEndConfig(_MelFrontEndConfig):
 
 
 class KaldiFrontEndConfig(_MelFrontEndConfig):
-    """The front end of the public AST checkpoints: Kaldi's filter banks (Gong et al. 2021).
+    """The front end of the public AST checkpoints: Kaldi filter banks (Gong et al. 2021).
 
-    All defaults are those of ``ASTFeatureExtractor`` for the AudioSet checkpoints, and AST's SpecAugment for AudioSet.
+    The defaults are those of ``ASTFeatureExtractor`` for the AudioSet checkpoints, and of AST's SpecAugment for
+    AudioSet.
     """
 
     family: Literal["kaldi"] = "kaldi"
@@ -54,7 +61,7 @@ class KaldiFrontEndConfig(_MelFrontEndConfig):
     mel_min_hz: NonNegativeFloat = 20.0
     mel_max_hz: PositiveFloat = 8000.0
     preemphasis: Fraction = 0.97
-    """Share of each sample's predecessor that is subtracted from it."""
+    """Pre-emphasis coefficient: the share of the previous sample that is subtracted from each sample."""
     mean: float = -4.2677393
     std: PositiveFloat = 2 * 4.5689974
     frequency_mask_bins: NonNegativeInt = 48
@@ -62,10 +69,10 @@ class KaldiFrontEndConfig(_MelFrontEndConfig):
 
 
 class DecibelFrontEndConfig(_MelFrontEndConfig):
-    """The front end of musicnn (Pons et al. 2016; MuLaP §3.1): power mel spectrogram in decibels.
+    """The front end of musicnn (Pons et al. 2016; MuLaP §3.1): a power mel spectrogram in decibels.
 
-    Window and hop are 512 and 256 samples at 16 kHz; nothing is masked or normalised here, since MuLaP masks segments
-    and the network begins with a batch norm.
+    Window and hop are 512 and 256 samples at 16 kHz. By default nothing is masked or normalised, since MuLaP masks
+    segments and the network begins with a batch norm.
     """
 
     family: Literal["decibel"] = "decibel"
@@ -75,7 +82,7 @@ class DecibelFrontEndConfig(_MelFrontEndConfig):
     mel_min_hz: NonNegativeFloat = 0.0
     mel_max_hz: PositiveFloat = 8000.0
     range_db: PositiveFloat = 80.0
-    """Values are raised to this much below the loudest of their own window."""
+    """Dynamic range in dB: values are clamped to this far below the maximum of their window."""
     mean: float = 0.0
     std: PositiveFloat = 1.0
     frequency_mask_bins: NonNegativeInt = 0
@@ -83,7 +90,7 @@ class DecibelFrontEndConfig(_MelFrontEndConfig):
 
 
 class WaveformFrontEndConfig(Section):
-    """No front end: the network takes the waveform itself."""
+    """No front end: the waveform is the tower's input."""
 
     family: Literal["waveform"] = "waveform"
 
@@ -99,18 +106,22 @@ FrontEndConfig = Annotated[
 
 
 class ResNetTowerConfig(Section):
-    """A residual network over the log-mel spectrogram taken as a grey image (MuLan §3.2, M-Resnet)."""
+    """A residual network over the log-mel spectrogram as a one-channel image (MuLan §3.2, M-Resnet)."""
 
     family: Literal["resnet"] = "resnet"
     layer: Literal["basic", "bottleneck"] = "bottleneck"
+    """Type of the residual blocks."""
     stem_channels: PositiveInt = 64
+    """Number of output channels of the first convolution."""
     stem_stride: Literal[1, 2] = 1
-    """Stride of the first convolution; MuLan removes the usual 2."""
+    """Stride of the first convolution; MuLan removes the usual stride of 2."""
     stage_channels: tuple[PositiveInt, ...] = (256, 512, 1024, 2048)
+    """Number of output channels of each stage."""
     stage_depths: tuple[PositiveInt, ...] = (3, 4, 6, 3)
+    """Number of residual blocks of each stage."""
     pretrained: str = ""
-    """Folder or URI of a tagger or an audio encoder that a run of the same tower exported; its trunk is the first
-    weights, a tagger's last layer is dropped (MuLan §3.2). Empty: weights are drawn."""
+    """Folder or URI of a tagger or audio encoder that a run with the same tower exported; a tagger's classifier is
+    dropped (MuLan §3.2). Empty: random initialisation."""
 
     @model_validator(mode="after")
     def _one_depth_a_stage(self) -> "ResNetTowerConfig":
@@ -126,16 +137,22 @@ class AstTowerConfig(Section):
 
     family: Literal["ast"] = "ast"
     hidden_size: PositiveInt = 768
+    """Hidden size of the transformer."""
     layers: PositiveInt = 12
+    """Number of transformer layers."""
     heads: PositiveInt = 12
+    """Number of attention heads; it must divide ``hidden_size``."""
     feed_forward_size: PositiveInt = 3072
+    """Size of the feed-forward layers."""
     patch_size: PositiveInt = 16
+    """Height and width of a patch, in mel channels and frames."""
     patch_stride: PositiveInt = 10
+    """Distance between patches along both axes."""
     dropout: Fraction = 0.0
+    """Dropout probability of hidden states and attention weights."""
     pretrained: str = ""
-    """Folder, or its URI, of a public AST checkpoint in the layout of ``transformers``, or ``hub:OWNER/NAME``; its
-    position embeddings are interpolated to our window, its classifier is dropped (MuLan §3.2). Empty: weights are
-    drawn."""
+    """Folder or URI of a public AST checkpoint in the layout of ``transformers``, or ``hub:OWNER/NAME``; its position
+    embeddings are interpolated to the window, its classifier is dropped (MuLan §3.2). Empty: random initialisation."""
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "AstTowerConfig":
@@ -145,37 +162,42 @@ class AstTowerConfig(Section):
 
 
 class MusicnnTowerConfig(Section):
-    """musicnn: filters as tall as timbres and as long as rhythms, side by side (Pons et al. 2016; MuLaP §3.1).
+    """musicnn: parallel vertical (timbral) and horizontal (temporal) filters (Pons et al. 2016; MuLaP §3.1).
 
-    The numbers are those of its widespread PyTorch port, whose output has 1,506 features.
+    The defaults are those of its widely used PyTorch port, whose output has 1,506 features.
     """
 
     family: Literal["musicnn"] = "musicnn"
     vertical_channels: PositiveInt = 204
-    """Filters of each of the heights."""
+    """Number of vertical filters of each height."""
     vertical_heights: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)] = (0.7, 0.4)
-    """Shares of the mel channels that filters span, rounded down."""
+    """Heights of the vertical filters as shares of the mel channels, rounded down."""
     vertical_frames: Annotated[int, Field(ge=1)] = 7
+    """Length of the vertical filters in frames."""
     horizontal_channels: PositiveInt = 51
-    """Filters of each of the lengths, over the mean of all mel channels."""
+    """Number of horizontal filters of each length, applied to the mean over all mel channels."""
     horizontal_frames: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (129, 65, 33)
+    """Lengths of the horizontal filters in frames."""
     dense_channels: PositiveInt = 64
+    """Number of channels of the dense layers."""
     dense_layers: PositiveInt = 3
-    """Convolutions of 7 frames on top, each but the first with a shortcut; the outputs of all are kept."""
+    """Number of dense layers: convolutions over 7 frames, each but the first with a residual connection. The outputs of
+    all layers are pooled."""
     pretrained: str = ""
-    """Folder or URI of an audio encoder or tagger that a run of the same tower exported: the first weights. Empty:
-    weights are drawn."""
+    """Folder or URI of an audio encoder or tagger that a run with the same tower exported. Empty: random
+    initialisation."""
 
 
 class SampleCnnTowerConfig(Section):
-    """SampleCNN: small filters over the waveform itself (Lee et al. 2017; SemiSupCon's backbone).
+    """SampleCNN: small filters over the waveform (Lee et al. 2017), SemiSupCon's backbone.
 
-    A convolution of stride 3, then blocks that each divide the rate by 3; with the nine of the default, 59,049 samples
-    and more are needed. What is left of time is averaged.
+    A convolution of stride 3 is followed by blocks that each divide the rate by 3, and by the mean over the remaining
+    frames. The nine default blocks require at least 59,049 samples.
     """
 
     family: Literal["samplecnn"] = "samplecnn"
     stem_channels: PositiveInt = 128
+    """Number of output channels of the first convolution."""
     block_channels: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (
         128,
         128,
@@ -187,9 +209,10 @@ class SampleCnnTowerConfig(Section):
         256,
         512,
     )
+    """Number of output channels of each block."""
     pretrained: str = ""
-    """Folder or URI of an audio encoder or tagger that a run of the same tower exported: the first weights. Empty:
-    weights are drawn."""
+    """Folder or URI of an audio encoder or tagger that a run with the same tower exported. Empty: random
+    initialisation."""
 
 
 AudioTowerConfig = Annotated[
@@ -202,44 +225,56 @@ AudioTowerConfig = Annotated[
 
 
 class AugmentationConfig(Section):
-    """SemiSupCon's chain of changes to the waveform, on the training device (Guinot et al. 2024).
+    """SemiSupCon's chain of waveform augmentations, applied on the training device (Guinot et al. 2024).
 
-    Ranges and probabilities are those of the code that its authors published. Each probability is that of an example
-    which the chain changes at all; every example has draws of its own, which depend on the seed and its place in the
-    run alone.
+    Ranges and probabilities are those of the code that its authors published. Each step's probability is conditional on
+    the example being augmented at all. Every example has its own draws, which depend only on the seed and on its
+    position in the run.
     """
 
     probability: Fraction = 0.8
-    """Of an example to be changed at all."""
+    """Probability that an example is augmented at all."""
     gain_probability: Fraction = 0.4
+    """Probability of a change of gain."""
     gain_low_db: float = -15.0
+    """Minimum gain in dB."""
     gain_high_db: float = 5.0
+    """Maximum gain in dB."""
     polarity_probability: Fraction = 0.6
-    """Of being turned upside down."""
+    """Probability of polarity inversion."""
     noise_probability: Fraction = 0.6
+    """Probability of added coloured noise."""
     noise_low_snr_db: float = 3.0
+    """Minimum signal-to-noise ratio in dB."""
     noise_high_snr_db: float = 30.0
+    """Maximum signal-to-noise ratio in dB."""
     noise_low_decay: float = -2.0
-    """The noise's power falls by frequency to the minus this: 0 is white, 2 is brown, -2 is violet."""
+    """Minimum exponent d of the noise's power spectrum f^-d: 0 is white, 2 is brown, -2 is violet noise."""
     noise_high_decay: float = 2.0
+    """Maximum exponent of the noise's power spectrum."""
     filter_probability: Fraction = 0.3
-    """Of one filter: low-pass, high-pass, band-pass or band-stop, all alike."""
+    """Probability of one filter: low-pass, high-pass, band-pass or band-stop with equal probability."""
     pitch_probability: Fraction = 0.6
+    """Probability of a pitch shift."""
     pitch_semitones: NonNegativeFloat = 4.0
-    """Greatest shift, up or down."""
+    """Maximum pitch shift in semitones, up or down."""
     delay_probability: Fraction = 0.6
+    """Probability of added echoes."""
     delay_low_ms: PositiveFloat = 100.0
+    """Minimum delay between echoes in milliseconds."""
     delay_high_ms: PositiveFloat = 500.0
+    """Maximum delay between echoes in milliseconds."""
     delay_volume: Fraction = 0.5
-    """Of the first echo."""
+    """Volume of the first echo relative to the signal."""
     delay_repeats: PositiveInt = 2
+    """Number of echoes."""
     delay_attenuation: Fraction = 0.5
-    """Of each further echo, as a share of the one before."""
+    """Volume of each further echo relative to the one before."""
 
     @model_validator(mode="after")
     def _in_order(self) -> "AugmentationConfig":
         for name in ("gain_{}_db", "noise_{}_snr_db", "noise_{}_decay", "delay_{}_ms"):
             low, high = name.format("low"), name.format("high")
             if getattr(self, low) > getattr(self, high):
-                raise ValueError(f"{low} is above {high}")
+                raise ValueError(f"{low} must not be above {high}")
         return self

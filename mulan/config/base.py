@@ -1,4 +1,4 @@
-"""Environment variables that a recipe gives its training workers."""
+"""The base class and the field types of a recipe's sections, and the environment variables of training workers."""
 
 import re
 from typing import Annotated, Any
@@ -13,13 +13,13 @@ NonNegativeInt = Annotated[int, Field(ge=0)]
 
 
 class Section(BaseModel):
-    """Frozen; unknown keys are errors."""
+    """Base class of sections: frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 def family(default: str) -> Discriminator:
-    """A section that does not name its family is of the default one."""
+    """Returns a discriminator by the field ``family``, whose value is ``default`` if the section does not give it."""
     return Discriminator(
         lambda value: value.get("family", default) if isinstance(value, dict) else getattr(value, "family", None)
     )
@@ -44,24 +44,24 @@ _SET_FOR_WORKERS = frozenset(
 
 
 def _as_text(value: Any) -> Any:
-    """A number or a truth value as it is written: ``--set scale.env.NCCL_IB_DISABLE=1`` is read as TOML."""
+    """Converts numbers and booleans to text, since ``--set scale.env.NCCL_IB_DISABLE=1`` is parsed as TOML."""
     if isinstance(value, bool):
         return str(value).lower()
     return str(value) if isinstance(value, int | float) else value
 
 
-def _given_by_users(variables: dict[str, str]) -> dict[str, str]:
-    faults = [f"{name!r} cannot be a variable's name" for name in variables if not _NAME.fullmatch(name)]
+def _check_variables(variables: dict[str, str]) -> dict[str, str]:
+    faults = [f"{name!r} is not a valid variable name" for name in variables if not _NAME.fullmatch(name)]
     faults += [
-        f"the name {name} belongs to Ray, Ray Train or mulan"
+        f"the variable {name} is set by Ray, Ray Train or mulan and cannot be overridden"
         for name in variables
         if name in _SET_FOR_WORKERS or name.startswith("RAY_")
     ]
-    faults += [f"the value of {name} has a zero byte" for name, value in variables.items() if "\0" in value]
+    faults += [f"the value of {name} contains a null byte" for name, value in variables.items() if "\0" in value]
     if faults:
         raise ValueError("; ".join(faults))
     return variables
 
 
-Variables = Annotated[dict[str, Annotated[str, BeforeValidator(_as_text)]], AfterValidator(_given_by_users)]
-"""Values by name. What launches workers sets the names of its own."""
+Variables = Annotated[dict[str, Annotated[str, BeforeValidator(_as_text)]], AfterValidator(_check_variables)]
+"""Environment variables by name; names that the launcher sets itself are refused."""

@@ -1,4 +1,4 @@
-"""Whether the sections of a recipe agree with each other: each function yields what is wrong, for messages."""
+"""Checks of the sections of a recipe against each other. Each function yields one message per error."""
 
 from collections.abc import Iterator
 
@@ -27,10 +27,10 @@ _MIN_FRAMES = 16
 def term_faults(
     weights: LossWeightsConfig, mulap: MulapConfig, data: DataConfig, text_tower: TextTowerConfig
 ) -> Iterator[str]:
-    """Terms that no one model has, and what MuLaP's need."""
+    """Yields combinations of loss terms that no model has, and unmet requirements of MuLaP's terms."""
     families = {
         "contrastive": weights.contrastive > 0 or weights.semisupcon > 0,
-        "mulap": weights.of_mulap,
+        "mulap": weights.uses_mulap,
         "tagging": weights.tagging > 0,
     }
     members = {"contrastive": ("contrastive", "semisupcon"), "mulap": ("mlm", "mam", "atm"), "tagging": ("tagging",)}
@@ -43,71 +43,71 @@ def term_faults(
     ]
     if sum(families.values()) > 1:
         yield (
-            f"{', '.join(used[:-1])} and {used[-1]} cannot be trained together; give weights to contrastive and "
-            "semisupcon, to mlm, mam and atm, or to tagging"
+            f"{', '.join(used[:-1])} and {used[-1]} cannot be trained together; give weights either to contrastive "
+            "and semisupcon, or to mlm, mam and atm, or to tagging"
         )
     if not used:
-        yield "loss.weights are all 0; give one term a weight"
-    if weights.of_mulap:
+        yield "loss.weights are all 0; at least one term needs a weight"
+    if weights.uses_mulap:
         if mulap.segment_s > data.window_s:
             yield f"mulap.segment_s = {mulap.segment_s:g} is longer than data.window_s = {data.window_s:g}"
         if text_tower.length_groups > 1:
-            yield f"text_tower.length_groups = {text_tower.length_groups}: MuLaP reads texts whole; set it to 1"
+            yield f"text_tower.length_groups = {text_tower.length_groups} is not supported by MuLaP; set it to 1"
         if mulap.fusion_layers == 1 and not weights.mlm and not weights.atm:
             yield (
-                "mulap.fusion_layers = 1 lets a hidden segment read nothing but text, so that loss.weights.mam alone "
-                "would teach the audio tower nothing; set it to 2 or more"
+                "mulap.fusion_layers = 1 lets a masked segment attend to text only, so that loss.weights.mam alone "
+                "would not train the audio tower; set it to 2 or more"
             )
 
 
 def sharing_faults(batch: BatchConfig, train: TrainConfig, scale: ScaleConfig) -> Iterator[str]:
-    """Work that the workers cannot share."""
+    """Yields settings with which the workers cannot share the work evenly."""
     allowed = range(scale.min_workers, scale.max_workers + 1)
     sharing = [n for n in allowed if batch.micro_batches % n == 0]
     if not sharing:
         fitting = [str(n) for n in range(1, batch.micro_batches + 1) if batch.micro_batches % n == 0]
         yield (
-            f"scale.workers = {_shown(scale)} cannot share batch.micro_batches = {batch.micro_batches}; "
+            f"scale.workers = {_workers_text(scale)} cannot share batch.micro_batches = {batch.micro_batches}; "
             f"it must be one of {', '.join(fitting)}"
         )
     if all(train.validation_micro_batches % n for n in sharing or allowed):
         yield (
             f"train.validation_micro_batches = {train.validation_micro_batches} cannot be shared evenly among "
-            f"scale.workers = {_shown(scale)}; make it a multiple"
+            f"scale.workers = {_workers_text(scale)}; make it a multiple"
         )
     if train.compile and train.zero_stage == 3:
-        yield "train.compile cannot be used at train.zero_stage = 3, where weights come and go; use stage 1 or 2"
+        yield "train.compile does not work with the sharded weights of train.zero_stage = 3; use stage 1 or 2"
 
 
 def worker_counts(batch: BatchConfig, train: TrainConfig, scale: ScaleConfig) -> list[int]:
-    """Numbers of workers that a run may have: those of ``scale.workers`` that share all work evenly."""
+    """Returns the numbers of workers within ``scale.workers`` that share all work evenly."""
     counts = range(scale.min_workers, scale.max_workers + 1)
     return [n for n in counts if batch.micro_batches % n == 0 and train.validation_micro_batches % n == 0]
 
 
-def _shown(scale: ScaleConfig) -> str:
+def _workers_text(scale: ScaleConfig) -> str:
     return str(scale.workers) if isinstance(scale.workers, int) else str(list(scale.workers))
 
 
 def audio_faults(
     front_end: FrontEndConfig, tower: AudioTowerConfig, *, sample_rate_hz: int, window_s: float
 ) -> Iterator[str]:
-    """A front end that does not fit the audio, or a tower that does not fit the front end.
+    """Yields misfits between front end and audio, and between audio tower and front end.
 
     Args:
-        window_s: what the encoder takes at a time.
+        window_s: Length of the encoder's input in seconds.
     """
     if isinstance(front_end, WaveformFrontEndConfig) != isinstance(tower, SampleCnnTowerConfig):
         yield (
-            f"audio_tower.family = {tower.family} cannot take what front_end.family = {front_end.family} gives; "
-            "samplecnn takes the waveform, all others a spectrogram"
+            f"audio_tower.family = {tower.family} does not accept the output of front_end.family = "
+            f"{front_end.family}; samplecnn needs the waveform, all others a spectrogram"
         )
     elif isinstance(front_end, WaveformFrontEndConfig):
         assert isinstance(tower, SampleCnnTowerConfig)
         needed = 3 ** (len(tower.block_channels) + 1)
         if round(window_s * sample_rate_hz) < needed:
             yield (
-                f"audio_tower.block_channels has {len(tower.block_channels)} blocks, which need {needed} samples; "
+                f"audio_tower.block_channels has {len(tower.block_channels)} blocks, which require {needed} samples; "
                 f"a window has {round(window_s * sample_rate_hz)}"
             )
     else:
@@ -125,12 +125,12 @@ def _spectrogram_faults(
         yield f"front_end.mel_min_hz = {front_end.mel_min_hz:g} is not below mel_max_hz = {front_end.mel_max_hz:g}"
     for name in ("window_ms", "hop_ms"):
         if round(getattr(front_end, name) * sample_rate_hz / 1000) < 1:
-            yield f"front_end.{name} = {getattr(front_end, name):g} is less than a sample"
+            yield f"front_end.{name} = {getattr(front_end, name):g} is less than one sample"
     frames = max(0.0, (window_s * 1000 - front_end.window_ms) / front_end.hop_ms + 1)
     if frames < _MIN_FRAMES:
         yield (
-            f"{window_s:g} s (data.window_s or, where MuLaP cuts it, mulap.segment_s) hold {int(frames)} frames of the "
-            f"front end; {_MIN_FRAMES} are needed"
+            f"{window_s:g} s (data.window_s or, for MuLaP, mulap.segment_s) give {int(frames)} frames of the front "
+            f"end; at least {_MIN_FRAMES} are required"
         )
     if isinstance(tower, AstTowerConfig) and tower.patch_size > min(front_end.mel_channels, frames):
         yield (
@@ -140,7 +140,10 @@ def _spectrogram_faults(
     if isinstance(tower, MusicnnTowerConfig):
         for height in tower.vertical_heights:
             if int(height * front_end.mel_channels) < 1:
-                yield f"audio_tower.vertical_heights: {height:g} of {front_end.mel_channels} mel channels is none"
+                yield (
+                    f"audio_tower.vertical_heights: {height:g} of {front_end.mel_channels} mel channels rounds down to "
+                    "0"
+                )
     if front_end.frequency_mask_bins > front_end.mel_channels:
         yield (
             f"front_end.frequency_mask_bins = {front_end.frequency_mask_bins} is above "

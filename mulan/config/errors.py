@@ -1,20 +1,23 @@
-"""The errors a user can mend. Everything else that is raised is a defect of mulan."""
+"""Errors that a user can fix. Any other exception is a bug in mulan."""
 
 from collections.abc import Sequence
 
-USERS_FAULT = 2
-"""The exit code that says that another attempt would meet the same."""
+USER_ERROR = 2
+"""Exit code for errors that another attempt would raise again."""
 
 
 class MulanError(Exception):
-    """A fault outside the program: its message names the thing and the remedy. Commands print it alone and exit."""
+    """Base class of errors whose cause is outside the program.
 
-    exit_code = USERS_FAULT
-    """2: another attempt would meet it again, until somebody mends it. 1: another attempt may go well."""
+    The message names the cause and the remedy; commands print it without a traceback and exit.
+    """
+
+    exit_code = USER_ERROR
+    """Exit code of the command: 2 if another attempt would fail until the cause is fixed, 1 if it may succeed."""
 
 
 class RecipeError(MulanError, ValueError):
-    """A recipe that cannot be run. Lists every fault found, not only the first."""
+    """An invalid recipe. Lists all errors, not only the first."""
 
     def __init__(self, recipe: str, faults: Sequence[str]) -> None:
         self.faults = tuple(faults)
@@ -22,4 +25,4 @@ class RecipeError(MulanError, ValueError):
 
 
 def _listed(recipe: str, faults: Sequence[str]) -> str:
-    return f"recipe {recipe} has {len(faults)} faults:\n" + "\n".join(f"  - {fault}" for fault in faults)
+    return f"recipe {recipe} has {len(faults)} errors:\n" + "\n".join(f"  - {fault}" for fault in faults)

@@ -1,4 +1,4 @@
-"""Paths and URIs as a user writes them, and as they are written down: the same from every folder and every machine."""
+"""Normalisation of the paths and URIs that users write, so that they mean the same in every working directory."""
 
 import os
 import re
@@ -10,15 +10,15 @@ LOCAL_SCHEMES = frozenset({"file", "local"})
 
 
 def scheme_of(path: str) -> str:
-    """The scheme of a URI, in lower case; empty for all else."""
-    found = _SCHEME.match(path)
-    return found[1].lower() if found else ""
+    """Returns the scheme of a URI in lower case; empty if ``path`` is not a URI."""
+    match = _SCHEME.match(path)
+    return match[1].lower() if match else ""
 
 
 def is_mistyped(path: str) -> bool:
-    """Whether something that is no URI was probably meant as one: ``s3:/bucket``, ``://bucket``, ``zip::s3://bucket``.
+    """Returns True for probable misspellings of a URI: ``s3:/bucket``, ``://bucket``, ``zip::s3://bucket``.
 
-    A folder of such a name is written ``./s3:/bucket``.
+    A folder of such a name must be written ``./s3:/bucket``.
     """
     beginning, colon, rest = path.partition(":")
     if not colon or scheme_of(path) or "/" in beginning or beginning.startswith((".", "~")):
@@ -27,11 +27,11 @@ def is_mistyped(path: str) -> bool:
 
 
 def absolute(path: str | os.PathLike[str]) -> str:
-    """A path or URI as it is written down, so that it means the same from every folder.
+    """Returns a path or URI in a form that means the same in every working directory.
 
-    A local path, also behind ``file://``, is one from the root on, with ``~`` expanded; a URI has its scheme in lower
-    case; neither has a slash at its end. The empty path, and what is probably a mistyped URI (:func:`is_mistyped`),
-    stay as they are.
+    A local path, also one with ``file://``, becomes absolute, with ``~`` expanded; a URI gets its scheme in lower case;
+    trailing slashes are removed. The empty path and probable misspellings of a URI (:func:`is_mistyped`) are returned
+    unchanged.
     """
     text = os.fspath(path)
     if not text or (isinstance(path, str) and is_mistyped(text)):

@@ -54,7 +54,7 @@ class Recipe(Section):
     @property
     def encoder_window_samples(self) -> int:
         """What the audio encoder takes at a time: the window, or one of the segments that MuLaP cuts it into."""
-        if self.loss.weights.of_mulap:
+        if self.loss.weights.uses_mulap:
             return round(self.mulap.segment_s * self.data.sample_rate_hz)
         return self.data.window_samples
 

@@ -32,7 +32,7 @@ class Masking:
         Raises:
             PretrainedError: the text tower's vocabulary has no token to mask with.
         """
-        if not recipe.loss.weights.of_mulap:
+        if not recipe.loss.weights.uses_mulap:
             return None
         return cls(recipe.mulap, recipe.loss.weights, recipe.segments, load_vocabulary(recipe.text_tower))
 

@@ -59,7 +59,7 @@ class MicroBatchReader:
             labelled=labels_used(corpus, recipe.semisupcon, seed=recipe.train.seed) if weights.semisupcon else None,
             views=recipe.views,
             # last, since these load transformers: a fault of the corpus is told at once
-            tokenizer=load_tokenizer(recipe.text_tower) if weights.read_text else None,
+            tokenizer=load_tokenizer(recipe.text_tower) if weights.uses_text else None,
             masking=Masking.of(recipe),
         )
 

@@ -44,7 +44,7 @@ def build_mixture(corpus: Corpus, recipe: Recipe, split: str) -> StreamMixture:
     """The streams of a recipe: one for each source of texts; where only audio is compared, one of all recordings; and
     with semi-supervised learning, each divided into labelled and unlabelled recordings."""
     weights, ratio = recipe.loss.weights, recipe.data.source_ratio
-    if weights.read_text or weights.tagging:
+    if weights.uses_text or weights.tagging:
         rows = {Stream(source): of_source for source, of_source in corpus.rows_by_source(split).items()}
         shares = {Stream(source): float(getattr(ratio, source)) for source in SOURCES}
     else:

@@ -29,7 +29,7 @@ def check_corpus(recipe: Recipe) -> MicroBatchReader:
     Raises:
         CorpusError, PlanError, PretrainedError: it has not, or a pretrained tower is not there or cannot be used.
     """
-    if recipe.loss.weights.read_text:
+    if recipe.loss.weights.uses_text:
         weights_folder(recipe.text_tower.pretrained)
     if isinstance(recipe.audio_tower, AstTowerConfig) and recipe.audio_tower.pretrained:
         weights_folder(recipe.audio_tower.pretrained, AST_CHECKPOINT)

@@ -157,7 +157,7 @@ class Wanted:
 
 def weights(recipe: Recipe) -> Iterator[tuple[str, Needed]]:
     """Tells what pretrained weights a recipe names, and what each is for."""
-    if recipe.loss.weights.read_text and recipe.text_tower.pretrained:
+    if recipe.loss.weights.uses_text and recipe.text_tower.pretrained:
         yield recipe.text_tower.pretrained, TEXT_ENCODER
     if isinstance(recipe.audio_tower, AstTowerConfig) and recipe.audio_tower.pretrained:
         yield recipe.audio_tower.pretrained, AST_CHECKPOINT

@@ -23,6 +23,6 @@ def build_model(recipe: Recipe, text_tower: TextTower | None = None) -> Model:
     weights = recipe.loss.weights
     if weights.tagging:
         return build_tagging_model(recipe)
-    if weights.of_mulap:
+    if weights.uses_mulap:
         return build_fusion_model(recipe, text_tower)
     return build_joint_model(recipe, text_tower) if weights.contrastive else build_view_model(recipe)

@@ -1,1 +1,1 @@
-"""The recipes known by name: MuLan, MuLaP and SemiSupCon at the size of their papers, and their miniatures."""
+"""The named recipes: MuLan, MuLaP and SemiSupCon at the size of their papers, and their miniatures."""

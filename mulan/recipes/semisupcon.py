@@ -1,4 +1,4 @@
-"""SemiSupCon at the paper's size, and MuLan with its term beside the cross-modal one.
+"""SemiSupCon at the paper's size, and MuLan with SemiSupCon's term added to the cross-modal one.
 
 The paper is Guinot et al. 2024, "Semi-supervised contrastive learning of musical representations".
 """
@@ -19,9 +19,9 @@ from mulan.recipes.mulan import m_resnet50
 
 
 def semisupcon() -> Recipe:
-    """SemiSupCon on the waveform: 96 recordings of two views, half of them labelled, 200,000 steps of Adam.
+    """SemiSupCon on the waveform: batches of 96 recordings with two views, half of them labelled, 200,000 Adam steps.
 
-    Any tower that takes a spectrogram can stand in SampleCNN's place; give it a front end as well.
+    SampleCNN can be replaced by any other tower, together with a front end that computes a spectrogram.
     """
     return Recipe(
         data=DataConfig(sample_rate_hz=22_050, window_s=2.7),
@@ -43,12 +43,12 @@ def semisupcon() -> Recipe:
 
 
 def mulan_semi() -> Recipe:
-    """M-Resnet-50 whose audio tower also tells views of a recording, and of recordings with like labels, from others.
+    """M-Resnet-50 whose audio tower is also trained to match views of a recording and recordings with shared labels.
 
-    Both terms read the same forward of the tower, twice that of ``m_resnet50``: the cross-modal one a recording's first
-    view, augmented like the others. Labels are AudioSet's, where a recording has them. The weight is that of the audio
-    term in MusCALL (Manco et al. 2022, "Contrastive audio-language learning for music"); at 0 the recipe is
-    ``m_resnet50``.
+    Both terms use the same forward pass of the tower, over twice as many windows as in ``m_resnet50``; the cross-modal
+    term uses a recording's first view, augmented like the others. Labels are AudioSet's, where a recording has them.
+    The weight is that of the audio term in MusCALL (Manco et al. 2022, "Contrastive audio-language learning for
+    music"); at weight 0 the recipe equals ``m_resnet50``.
     """
     return m_resnet50().model_copy(
         update={

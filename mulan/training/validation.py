@@ -52,7 +52,7 @@ def validate(recipe: Recipe, engine: Engine, batches: Iterable[Batch]) -> dict[s
     weights = recipe.loss.weights
     if weights.tagging:
         return _tagging(torch.cat(outputs), taken)
-    if weights.of_mulap:
+    if weights.uses_mulap:
         return _predictions(outputs)
     audio, text, _, views = zip(*outputs, strict=True)
     if weights.contrastive:

@@ -20,7 +20,7 @@ from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.autoscaler.v2.instance_manager.config import InstanceReconcileConfig
 
-from jobs.attempt import USERS_FAULT
+from jobs.attempt import USER_ERROR
 from mulan.config.errors import MulanError
 from mulan.recipes.registry import load_recipe, named_recipes
 
@@ -184,7 +184,7 @@ class TestRayJob:
     def test_a_users_fault_is_not_retried(self, rayjob: Manifest) -> None:
         """KubeRay retries whatever failed; :mod:`jobs.attempt` makes an exit code of 2 a job that was stopped."""
         assert rayjob["spec"]["entrypoint"].startswith("python -m jobs.attempt jobs.train ")
-        assert MulanError.exit_code == USERS_FAULT
+        assert MulanError.exit_code == USER_ERROR
 
     def test_the_cluster_is_autoscaled_by_the_installed_ray(self, rayjob: Manifest) -> None:
         cluster = rayjob["spec"]["rayClusterSpec"]

@@ -27,13 +27,13 @@ def test_settings_add_variables_one_by_one_and_values_are_text() -> None:
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ('scale.env={"nccl debug"="INFO"}', "'nccl debug' cannot be a variable's name"),
-        ("scale.env.1ST=x", "'1ST' cannot be a variable's name"),
-        ("scale.env.RANK=0", "the name RANK belongs to Ray"),
-        ("scale.env.RAY_ADDRESS=auto", "the name RAY_ADDRESS belongs"),
-        ("scale.env.DS_ACCELERATOR=cuda", "the name DS_ACCELERATOR belongs"),
+        ('scale.env={"nccl debug"="INFO"}', "'nccl debug' is not a valid variable name"),
+        ("scale.env.1ST=x", "'1ST' is not a valid variable name"),
+        ("scale.env.RANK=0", "the variable RANK is set by Ray, Ray Train or mulan"),
+        ("scale.env.RAY_ADDRESS=auto", "RAY_ADDRESS is set by Ray"),
+        ("scale.env.DS_ACCELERATOR=cuda", "DS_ACCELERATOR is set by Ray"),
         ("scale.env.A=[1]", "scale.env.A = [1]: input should be a valid string"),
-        ('scale.env.A="\\u0000"', "the value of A has a zero byte"),
+        ('scale.env.A="\\u0000"', "the value of A contains a null byte"),
         ("scale.env=NCCL_DEBUG", "scale.env = 'NCCL_DEBUG': input should be a valid dictionary"),
     ],
 )

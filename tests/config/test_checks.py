@@ -5,7 +5,10 @@ import pytest
 from mulan.config.errors import RecipeError
 from mulan.recipes.registry import load_recipe, named_recipes
 
-TOGETHER = "cannot be trained together; give weights to contrastive and semisupcon, to mlm, mam and atm, or to tagging"
+TOGETHER = (
+    "cannot be trained together; give weights either to contrastive and semisupcon, or to mlm, mam and atm, or to "
+    "tagging"
+)
 
 
 def refused(recipe: str, *settings: str) -> tuple[str, ...]:
@@ -32,32 +35,36 @@ def refused(recipe: str, *settings: str) -> tuple[str, ...]:
             ["loss.weights.contrastive=1", "loss.weights.mam=0", "loss.weights.tagging=0.5"],
             "loss.weights.contrastive, loss.weights.mlm, loss.weights.atm and loss.weights.tagging " + TOGETHER,
         ),
-        ("semisupcon", ["loss.weights.semisupcon=0"], "loss.weights are all 0; give one term a weight"),
+        ("semisupcon", ["loss.weights.semisupcon=0"], "loss.weights are all 0; at least one term needs a weight"),
         (
             "mulap",
             ["loss.weights.mlm=0", "loss.weights.mam=0", "loss.weights.atm=0"],
-            "loss.weights are all 0; give one term a weight",
+            "loss.weights are all 0; at least one term needs a weight",
         ),
         ("mulap", ["mulap.segment_s=20.5"], "mulap.segment_s = 20.5 is longer than data.window_s = 20"),
         (
             "mulap",
             ["mulap.segment_s=0.1"],
-            "0.1 s (data.window_s or, where MuLaP cuts it, mulap.segment_s) hold 5 frames of the front end; "
-            "16 are needed",
+            "0.1 s (data.window_s or, for MuLaP, mulap.segment_s) give 5 frames of the front end; "
+            "at least 16 are required",
         ),
         (
             "mulan_semi",
             ["data.window_s=0.02", "front_end.time_mask_frames=0"],
-            "0.02 s (data.window_s or, where MuLaP cuts it, mulap.segment_s) hold 0 frames of the front end; "
-            "16 are needed",
+            "0.02 s (data.window_s or, for MuLaP, mulap.segment_s) give 0 frames of the front end; "
+            "at least 16 are required",
         ),
         (
             "mulap",
             ["mulap.fusion_layers=1", "loss.weights.mlm=0", "loss.weights.atm=0"],
-            "mulap.fusion_layers = 1 lets a hidden segment read nothing but text, so that loss.weights.mam alone would "
-            "teach the audio tower nothing; set it to 2 or more",
+            "mulap.fusion_layers = 1 lets a masked segment attend to text only, so that loss.weights.mam alone would "
+            "not train the audio tower; set it to 2 or more",
         ),
-        ("mulap", ["text_tower.length_groups=2"], "text_tower.length_groups = 2: MuLaP reads texts whole; set it to 1"),
+        (
+            "mulap",
+            ["text_tower.length_groups=2"],
+            "text_tower.length_groups = 2 is not supported by MuLaP; set it to 1",
+        ),
         (
             "mulap",
             ["scale.workers=4", "batch.micro_batches=6"],
@@ -76,24 +83,24 @@ def refused(recipe: str, *settings: str) -> tuple[str, ...]:
         (
             "mulan_semi",
             ["train.compile=true", "train.zero_stage=3"],
-            "train.compile cannot be used at train.zero_stage = 3, where weights come and go; use stage 1 or 2",
+            "train.compile does not work with the sharded weights of train.zero_stage = 3; use stage 1 or 2",
         ),
         (
             "mulap",
             ["audio_tower.family=samplecnn"],
-            "audio_tower.family = samplecnn cannot take what front_end.family = decibel gives; "
-            "samplecnn takes the waveform, all others a spectrogram",
+            "audio_tower.family = samplecnn does not accept the output of front_end.family = decibel; "
+            "samplecnn needs the waveform, all others a spectrogram",
         ),
         (
             "semisupcon",
             ["audio_tower.family=musicnn"],
-            "audio_tower.family = musicnn cannot take what front_end.family = waveform gives; "
-            "samplecnn takes the waveform, all others a spectrogram",
+            "audio_tower.family = musicnn does not accept the output of front_end.family = waveform; "
+            "samplecnn needs the waveform, all others a spectrogram",
         ),
         (
             "semisupcon",
             ["data.window_s=2.6"],
-            "audio_tower.block_channels has 9 blocks, which need 59049 samples; a window has 57330",
+            "audio_tower.block_channels has 9 blocks, which require 59049 samples; a window has 57330",
         ),
         (
             "mulap",
@@ -102,7 +109,7 @@ def refused(recipe: str, *settings: str) -> tuple[str, ...]:
                 "audio_tower={family='samplecnn', block_channels=[8, 8]}",
                 "mulap.segment_s=0.001",
             ],
-            "audio_tower.block_channels has 2 blocks, which need 27 samples; a window has 16",
+            "audio_tower.block_channels has 2 blocks, which require 27 samples; a window has 16",
         ),
         (
             "mulap",
@@ -110,7 +117,7 @@ def refused(recipe: str, *settings: str) -> tuple[str, ...]:
             "front_end.mel_max_hz = 8000 is above half of data.sample_rate_hz = 8000",
         ),
         ("mulan_semi", ["front_end.mel_min_hz=7500"], "front_end.mel_min_hz = 7500 is not below mel_max_hz = 7500"),
-        ("mulan_semi", ["front_end.window_ms=0.03"], "front_end.window_ms = 0.03 is less than a sample"),
+        ("mulan_semi", ["front_end.window_ms=0.03"], "front_end.window_ms = 0.03 is less than one sample"),
         (
             "mulap",
             ["audio_tower.family=ast", "audio_tower.patch_size=97"],
@@ -124,7 +131,7 @@ def refused(recipe: str, *settings: str) -> tuple[str, ...]:
         (
             "mulap",
             ["audio_tower.vertical_heights=[0.4, 0.01]"],
-            "audio_tower.vertical_heights: 0.01 of 96 mel channels is none",
+            "audio_tower.vertical_heights: 0.01 of 96 mel channels rounds down to 0",
         ),
         (
             "mulap",
@@ -166,5 +173,5 @@ def test_what_only_just_agrees_is_taken(recipe: str, settings: list[str]) -> Non
 def test_all_disagreements_are_listed_at_once() -> None:
     settings = ["loss.weights.tagging=1", "scale.workers=3", "train.compile=true", "train.zero_stage=3"]
     (faults,) = refused("mulap", *settings, "mulap.segment_s=30", "text_tower.length_groups=4")
-    for said in (TOGETHER, "mulap.segment_s = 30", "length_groups = 4", "scale.workers = 3", "train.compile cannot"):
+    for said in (TOGETHER, "mulap.segment_s = 30", "length_groups = 4", "scale.workers = 3", "train.compile does not"):
         assert said in faults

@@ -16,12 +16,12 @@ def test_toml_round_trip(name: str) -> None:
     [
         ("scale.workers=3", "scale.workers = 3 cannot share batch.micro_batches = 2; it must be one of 1, 2"),
         ("front_end.mel_max_hz=9000", "above half of data.sample_rate_hz"),
-        ("data.window_s=0.1", "16 are needed"),
+        ("data.window_s=0.1", "16 are required"),
         ("front_end.frequency_mask_bins=65", "above mel_channels"),
         ("data.source_ratio={short_form=0, long_form=0, playlist=0, audioset=0}", "at least one source"),
         ("trian.steps=3", "did you mean train?"),
         ("audio_tower.hidden_size=3", "audio_tower.hidden_size is not a field"),
-        ("front_end.hop_ms=0.01", "front_end.hop_ms = 0.01 is less than a sample"),
+        ("front_end.hop_ms=0.01", "front_end.hop_ms = 0.01 is less than one sample"),
         (
             "audio_tower={family='ast', patch_size=65}",
             "audio_tower.patch_size = 65 does not fit 64 mel channels by",

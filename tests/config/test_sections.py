@@ -15,10 +15,18 @@ def refused(recipe: str, *settings: str) -> tuple[str, ...]:
 @pytest.mark.parametrize(
     ("recipe", "setting", "said"),
     [
-        ("semisupcon", "semisupcon.augmentation.gain_low_db=5.5", "gain_low_db is above gain_high_db"),
-        ("semisupcon", "semisupcon.augmentation.noise_high_snr_db=2", "noise_low_snr_db is above noise_high_snr_db"),
-        ("semisupcon", "semisupcon.augmentation.noise_low_decay=3", "noise_low_decay is above noise_high_decay"),
-        ("semisupcon", "semisupcon.augmentation.delay_high_ms=99", "delay_low_ms is above delay_high_ms"),
+        ("semisupcon", "semisupcon.augmentation.gain_low_db=5.5", "gain_low_db must not be above gain_high_db"),
+        (
+            "semisupcon",
+            "semisupcon.augmentation.noise_high_snr_db=2",
+            "noise_low_snr_db must not be above noise_high_snr_db",
+        ),
+        (
+            "semisupcon",
+            "semisupcon.augmentation.noise_low_decay=3",
+            "noise_low_decay must not be above noise_high_decay",
+        ),
+        ("semisupcon", "semisupcon.augmentation.delay_high_ms=99", "delay_low_ms must not be above delay_high_ms"),
         ("mulap", "mulap.fusion_heads=3", "fusion_size 1024 is not a multiple of fusion_heads 3"),
         ("mulap", "audio_tower={family='ast', heads=5}", "hidden_size 768 is not a multiple of heads 5"),
         (

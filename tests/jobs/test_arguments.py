@@ -80,7 +80,7 @@ def test_a_refused_job_prints_one_message_and_exits_with_2(tmp_path: Path) -> No
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (2, "")
     lines = ended.stderr.strip().split("\n")
-    assert lines[0] == "error: recipe demo_miniature has 4 faults:"
+    assert lines[0] == "error: recipe demo_miniature has 4 errors:"
     assert len(lines) == 5
     assert all(line.startswith("  - ") for line in lines[1:])
     for place, told in {

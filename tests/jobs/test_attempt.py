@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.attempt import USERS_FAULT
+from jobs.attempt import USER_ERROR
 from tests.nodes import ROOT
 
 pytestmark = pytest.mark.processes
@@ -59,16 +59,16 @@ def test_what_another_attempt_may_better_ends_as_it_does(environment: dict[str, 
 
 
 def test_a_users_fault_is_stopped_by_ray(environment: dict[str, str]) -> None:
-    process = attempt(submitted(environment), str(USERS_FAULT))
+    process = attempt(submitted(environment), str(USER_ERROR))
     printed, _ = process.communicate(timeout=60)
     assert "asked: job stop --no-wait run1-abc" in printed
     assert process.returncode < 0  # ended by Ray, not by itself: an exit is a failure to Ray, whatever its code
 
 
 def test_a_users_fault_outside_of_ray_s_jobs_is_its_code(environment: dict[str, str]) -> None:
-    process = attempt(environment, str(USERS_FAULT))
+    process = attempt(environment, str(USER_ERROR))
     printed, _ = process.communicate(timeout=60)
-    assert (process.returncode, printed) == (USERS_FAULT, "")
+    assert (process.returncode, printed) == (USER_ERROR, "")
 
 
 def test_an_attempt_that_is_stopped_waits_for_its_job(environment: dict[str, str]) -> None:

@@ -36,7 +36,7 @@ def size_of(recipe: Recipe) -> list[int]:
     semi, mulap = recipe.semisupcon, recipe.mulap
     heads = [semi.head_hidden_size, semi.head_dim] if recipe.loss.weights.semisupcon else []
     heads += (
-        [mulap.fusion_size, mulap.audio_size, mulap.audio_feed_forward_size] if recipe.loss.weights.of_mulap else []
+        [mulap.fusion_size, mulap.audio_size, mulap.audio_feed_forward_size] if recipe.loss.weights.uses_mulap else []
     )
     return [*widths, *mel, *heads, recipe.encoder_window_samples, recipe.batch.pairs, recipe.train.steps]
 

@@ -43,6 +43,6 @@ def test_the_tagger_that_is_trained_first_has_the_same_audio_side_and_reads_no_t
     tagger, recipe = m_resnet50_audioset(), m_resnet50()
     assert (tagger.audio_tower, tagger.front_end) == (recipe.audio_tower, recipe.front_end)
     assert tagger.data.sample_rate_hz == recipe.data.sample_rate_hz
-    assert not tagger.loss.weights.read_text and not tagger.text_tower.pretrained
+    assert not tagger.loss.weights.uses_text and not tagger.text_tower.pretrained
     assert tagger.tagging.classes == 527
     assert (tagger.train.steps - 1) * 512 < 30 * 2_000_000 <= tagger.train.steps * 512

@@ -70,12 +70,12 @@ def test_all_faults_are_listed_at_once() -> None:
     assert "optim.lr = -1: input should be greater than 0" in message
     assert "loss.temperature_init = 2" in message
     assert "batch.pairs_per_micro_batch = 'many'" in message
-    assert "--set x: write it as section.field=value" in message
+    assert "--set x: must have the form section.field=value" in message
 
 
 def test_unknown_names_and_unreadable_files(tmp_path: Path) -> None:
     with pytest.raises(
-        RecipeError, match=r"no such recipe; did you mean demo\? there are demo, m_ast, .*, and each with"
+        RecipeError, match=r"no such recipe; did you mean demo\? choose one of demo, m_ast, .*, and each of them with"
     ):
         load_recipe("dmeo", named_recipes())
     with pytest.raises(RecipeError, match="cannot be read: No such file"):

@@ -41,8 +41,8 @@ def recipe(
     common = [f"train.steps={steps}", f"train.checkpoint_every_steps={steps}", "train.validation_micro_batches=0"]
     common += [f"batch.micro_batches={micro_batches}", "batch.pairs_per_micro_batch=4", "scale.workers=1"]
     common += [f"train.zero_stage={stage}", "optim.weight_decay=0.01", "optim.pretrained_lr_scale=0.5"]
-    if named_recipes()[name].loss.weights.read_text:
-        groups = 1 if named_recipes()[name].loss.weights.of_mulap else 2
+    if named_recipes()[name].loss.weights.uses_text:
+        groups = 1 if named_recipes()[name].loss.weights.uses_mulap else 2
         common += [f"text_tower.pretrained={bert}", "text_tower.layers=2", "text_tower.frozen_layers=1"]
         common += [f"text_tower.length_groups={groups}"]
     return load_recipe(name, named_recipes(), [*common, *settings], data_uri=uri)

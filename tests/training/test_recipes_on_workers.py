@@ -88,7 +88,7 @@ def test_every_trained_tensor_has_a_gradient(name: str, runs: Runs) -> None:
     assert alone(name, runs).still == []
 
 
-@pytest.mark.parametrize("name", [name for name in RECIPES if named_recipes()[name].loss.weights.read_text])
+@pytest.mark.parametrize("name", [name for name in RECIPES if named_recipes()[name].loss.weights.uses_text])
 def test_trained_weights_are_large_enough_to_be_sharded(name: str, runs: Runs) -> None:
     """At stage 3 DeepSpeed keeps tensors of up to 100,000 numbers whole on every worker."""
     assert max(alone(name, runs).sizes.values()) > 100_000

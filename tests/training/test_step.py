@@ -44,7 +44,7 @@ def whole_loss(recipe: Recipe, parts: list[Any], batches: list[DeviceBatch]) -> 
     weights, loss = recipe.loss.weights, torch.zeros(())
     if weights.tagging:
         return weights.tagging * tagging_loss(torch.cat(parts), torch.cat([batch.tags for batch in batches]))
-    if weights.of_mulap:
+    if weights.uses_mulap:
         terms = [micro_batch_terms(part, batch, weights) for part, batch in zip(parts, batches, strict=True)]
         return sum(getattr(weights, name) * term for of_one in terms for name, term in of_one.items()) / len(terms)  # type: ignore[return-value]
     if weights.contrastive:
