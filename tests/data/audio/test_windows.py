@@ -5,7 +5,6 @@ from itertools import pairwise
 import av
 import numpy as np
 import pytest
-import scipy.signal
 import soundfile
 
 from mulan.data.audio.windows import (
@@ -14,12 +13,10 @@ from mulan.data.audio.windows import (
     decode_window,
     duration_s,
     evenly_spaced_windows,
-    to_mono_int16,
 )
 from mulan.data.errors import DecodeError
+from tests.data.audio.decoded import RATE_HZ, window_of
 from tests.sounds import flac, tone
-
-RATE_HZ = 16_000
 
 
 def encode(samples: np.ndarray, rate_hz: int, container: str, subtype: str | None = None) -> bytes:
@@ -39,12 +36,6 @@ def encode_aac(samples: np.ndarray, rate_hz: int) -> bytes:
     return buffer.getvalue()
 
 
-def window_of(audio: bytes, samples: int, *, draw: float) -> np.ndarray:
-    window = np.full(samples, 12_345, np.int16)  # memory that was used before
-    decode_window(audio, window, draw=draw, sample_rate_hz=RATE_HZ)
-    return window
-
-
 @pytest.mark.parametrize(
     ("container", "subtype"), [("FLAC", "PCM_16"), ("WAV", "FLOAT"), ("OGG", "VORBIS"), ("MP3", None)]
 )
@@ -55,16 +46,6 @@ def test_a_window_is_a_slice_of_the_whole(container: str, subtype: str | None, d
     window = window_of(audio, 20_000, draw=draw)
     start = int(draw * (len(whole) - 20_000 + 1))
     assert np.abs(window.astype(int) - whole[start : start + 20_000]).max() <= 1
-
-
-def test_stereo_is_averaged_and_resampled() -> None:
-    left, right = tone(440, 2.0, rate_hz=44_100), tone(880, 2.0, rate_hz=44_100, seed=1)
-    audio = encode(np.stack([left, right], axis=1), 44_100, "FLAC", "PCM_16")
-    ours = decode_recording(audio, sample_rate_hz=RATE_HZ) / 32768
-    reference = scipy.signal.resample_poly((left.astype(np.float64) + right) / 2, 160, 441)
-    assert len(ours) == len(reference) == 32_000
-    inner = slice(500, -500)  # the filters differ at the ends
-    assert np.sqrt(np.mean((ours - reference)[inner] ** 2)) < 0.005 * np.sqrt(np.mean(reference**2)) + 0.003
 
 
 def test_a_short_recording_is_followed_by_silence() -> None:
@@ -152,68 +133,6 @@ def test_a_single_view_is_a_window(samples: int) -> None:
         assert np.array_equal(views[0], window_of(audio, samples, draw=0.7))
 
 
-def test_what_libsndfile_does_not_read_falls_to_pyav() -> None:
-    samples = tone(440, 2.0)
-    audio = encode_aac(samples, RATE_HZ)
-    with pytest.raises(soundfile.LibsndfileError):
-        soundfile.SoundFile(io.BytesIO(audio))
-    decoded = decode_recording(audio, sample_rate_hz=RATE_HZ)
-    assert abs(len(decoded) - len(samples)) <= 3 * 1024
-    spectrum = np.abs(np.fft.rfft(decoded[4000:20_000].astype(float)))
-    assert np.argmax(spectrum) * RATE_HZ / 16_000 == pytest.approx(440, abs=2)
-    start = (len(decoded) - 8000 + 1) // 2
-    assert np.array_equal(window_of(audio, 8000, draw=0.5), decoded[start : start + 8000])
-    assert duration_s(audio) == pytest.approx(2.0, abs=0.2)
-
-
-@pytest.mark.parametrize("rate_hz", [8000, 11_025, 22_050, 44_100, 48_000, 96_000, 192_000])
-def test_a_tone_keeps_its_pitch_at_every_rate(rate_hz: int) -> None:
-    window = window_of(encode(tone(440, 2.0, rate_hz=rate_hz), rate_hz, "WAV", "PCM_16"), 16_000, draw=0.6)
-    spectrum = np.abs(np.fft.rfft(window.astype(float)))
-    assert np.argmax(spectrum) == 440  # a second: a bin is a hertz
-    assert spectrum[440] == pytest.approx(0.3 * 32_768 * 8000, rel=0.01)
-
-
-@pytest.mark.parametrize("rate_hz", [1, 999, 1_000_001, 100_000_000, 2**31 - 1])
-def test_a_rate_that_no_sound_has_is_refused(rate_hz: int) -> None:
-    audio = encode(tone(440, 1.0), rate_hz, "WAV", "PCM_16")
-    for read in (
-        lambda: window_of(audio, 16_000, draw=0.5),
-        lambda: decode_recording(audio, sample_rate_hz=RATE_HZ),
-        lambda: duration_s(audio),
-    ):
-        with pytest.raises(DecodeError, match=f"impossible sample rate: {rate_hz} Hz"):
-            read()
-
-
-@pytest.mark.parametrize("channels", [2, 8, 64, 1000])
-@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
-def test_any_number_of_channels_is_mixed_down(channels: int, subtype: str) -> None:
-    """The last of them are more than what is read at once."""
-    samples = np.random.default_rng(channels).integers(-32_768, 32_768, (5000, channels))
-    given = samples.astype(np.int16) if subtype == "PCM_16" else samples / 32_768
-    audio = encode(given, RATE_HZ, "WAV", subtype)
-    decoded = decode_recording(audio, sample_rate_hz=RATE_HZ)
-    assert np.abs(decoded - samples.mean(axis=1)).max() < 0.51
-    assert np.array_equal(window_of(audio, 2000, draw=0.999999), decoded[3000:])
-
-
-@pytest.mark.parametrize("channels", [1, 2, 7, 8, 46])
-@pytest.mark.parametrize("codec", ["pcm_f32le", "pcm_s16le_planar"])
-def test_any_number_of_channels_of_pyav_is_mixed_down(channels: int, codec: str) -> None:
-    """Of samples in planes PyAV itself reads more than there are, beyond 7 channels."""
-    samples = np.random.default_rng(channels).uniform(-1, 1, (channels, 5000)).astype(np.float32)
-    buffer, layout = io.BytesIO(), f"{channels} channels"
-    with av.open(buffer, "w", format="nut") as container:
-        stream = container.add_stream(codec, rate=RATE_HZ, layout=layout)
-        frame = av.AudioFrame.from_ndarray(samples.T.reshape(1, -1), format="flt", layout=layout)
-        frame.sample_rate = RATE_HZ
-        for packet in [*stream.encode(frame), *stream.encode(None)]:
-            container.mux(packet)
-    decoded = decode_recording(buffer.getvalue(), sample_rate_hz=RATE_HZ)
-    assert np.abs(decoded - samples.mean(axis=0, dtype=float) * 32_768).max() < 1.1
-
-
 @pytest.mark.parametrize("audio", FORMATS.values(), ids=FORMATS)
 def test_less_sound_than_is_asked_for_is_refused(audio: bytes) -> None:
     held_s, window = duration_s(audio), np.empty(1000, np.int16)
@@ -247,10 +166,6 @@ def test_memory_is_not_taken_for_frames_that_are_only_promised(frames: int) -> N
         assert tracemalloc.get_traced_memory()[1] < 2**25
     finally:
         tracemalloc.stop()
-
-
-def test_loud_samples_are_clipped_and_not_wrapped() -> None:
-    assert to_mono_int16(np.array([[2.0], [-2.0], [0.5]]), 1, 1).tolist() == [32767, -32768, 16384]
 
 
 def _with_nan() -> bytes:

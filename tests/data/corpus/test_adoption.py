@@ -1,9 +1,7 @@
-import io
 import json
-import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import pytest
 import webdataset
@@ -14,22 +12,13 @@ from mulan.data.corpus.index import INDEX_NAME, Corpus
 from mulan.data.corpus.records import read_record
 from mulan.data.corpus.tar_members import Sample
 from mulan.data.errors import CorpusError
+from tests.data.corpus.tars import write_tar
 from tests.sounds import flac, tone
 
 AUDIO = flac(tone(440, 0.5))
 METADATA = {"texts": {"short_form": ["a tone"]}, "split": "test", "tags": ["genre:drone"], "licence": "CC0-1.0"}
 GOOD = json.dumps(METADATA).encode()
 OF_3_S = json.dumps(METADATA | {"duration_s": 3.0}).encode()
-APPLE_DOUBLE = b"\0\5\x16\7\0\2\0\0Mac OS X"
-
-
-def write_tar(path: Path, members: Sequence[tuple[str, bytes]], **how: Any) -> str:
-    with tarfile.open(path, "w", **how) as tar:
-        for name, content in members:
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    return str(path)
 
 
 def adopted(path: Path, members: Sequence[tuple[str, bytes]]) -> Corpus:
@@ -55,30 +44,6 @@ def test_files_of_one_name_in_two_folders_are_two_recordings(tmp_path: Path) -> 
         ("rock/01", AUDIO, ["rock"]),
         ("jazz/01", other, ["jazz"]),
     ]
-
-
-@pytest.mark.parametrize(
-    "members",
-    [
-        [("./._a.flac", APPLE_DOUBLE), ("./a.flac", AUDIO), ("./._a.json", APPLE_DOUBLE), ("./a.json", GOOD)],
-        [("a.flac", AUDIO), ("._a.json", APPLE_DOUBLE), ("a.json", GOOD), ("__MACOSX/._a.flac", APPLE_DOUBLE)],
-        [("a.flac", AUDIO), ("a.json", GOOD), ("a.txt", b"words"), ("a.jpg", b"cover"), ("a.cls", b"3")],
-        [("a.txt", b"words"), ("a.json", GOOD), ("a.FLAC", AUDIO)],
-        [("a.flac", AUDIO), ("a.JSON", GOOD)],
-        [(".DS_Store", b"x"), ("a.flac", AUDIO), ("a.json", GOOD), ("readme", b"no dot")],
-        [("a.audio.flac", AUDIO), ("a.meta.json", GOOD)],
-        [("a.json", GOOD), ("a.bin", AUDIO)],
-    ],
-    ids=["mac", "mac inside", "more members", "capitals", "JSON", "hidden", "two dots", "one of any kind"],
-)
-def test_a_recording_among_other_members_is_found(members: list[tuple[str, bytes]], tmp_path: Path) -> None:
-    shard = write_tar(tmp_path / "a.tar", members)
-    index_shards([shard], str(tmp_path / "corpus"))
-    corpus = Corpus.open(str(tmp_path / "corpus"))
-    assert corpus.table.num_rows == 1
-    record = read_record(corpus, 0)
-    assert (record.audio, record.texts("short_form")) == (AUDIO, ["a tone"])
-    assert record.recording_id in ("a", "./a")
 
 
 def test_two_that_could_be_the_audio_are_named(tmp_path: Path) -> None:
@@ -192,15 +157,6 @@ def test_paths_are_written_down_as_they_are_from_everywhere(tmp_path: Path, monk
     assert corpus.table["uri"].to_pylist() == [str(tmp_path / name) for name in ("a.tar", "home/b.tar", "c.tar")]
     monkeypatch.chdir("/")
     assert [read_record(corpus, row).audio for row in range(3)] == [AUDIO] * 3
-
-
-@pytest.mark.parametrize("mode", ["gz", "bz2", "xz"])
-def test_what_cannot_be_read_by_its_places_is_refused(mode: str, tmp_path: Path) -> None:
-    path = tmp_path / "a.tar"
-    with tarfile.open(path, f"w:{mode}") as tar:  # type: ignore[call-overload]
-        tar.addfile(tarfile.TarInfo("a.flac"))
-    with pytest.raises(CorpusError, match=r"compressed shard: it is compressed .*; unpack it"):
-        index_shards([str(path)], str(tmp_path))
 
 
 def test_tars_that_were_joined_or_are_none_are_refused(tmp_path: Path) -> None:

@@ -1,8 +1,6 @@
 """The corpus format: what is written is read back, by mulan and by the webdataset library."""
 
-import io
 import json
-import random
 import tarfile
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -13,36 +11,17 @@ import webdataset
 
 from mulan.data.corpus.adoption import index_shards
 from mulan.data.corpus.index import INDEX_NAME, Corpus
-from mulan.data.corpus.records import Record, parse_record, read_record
+from mulan.data.corpus.records import read_record
 from mulan.data.corpus.writing import Recording, write_corpus
-from mulan.data.errors import BadRecording, CorpusError
-from mulan.storage import filesystem
-from tests.conftest import tone_recording
+from mulan.data.errors import CorpusError
+from tests.data.corpus.tars import ODD_IDS, PLAIN_IDS, RECORDINGS, write_tar
 from tests.sounds import flac, tone
 
-SPLITS = ["train"] * 5 + ["validation", "test"]
-RECORDINGS = [tone_recording(number, split) for number, split in enumerate(SPLITS)]
 METADATA = {"texts": {"short_form": ["a tone"]}, "split": "test", "tags": ["genre:drone"], "licence": "CC0-1.0"}
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("written")
-    write_corpus(iter(RECORDINGS), str(folder), recordings_per_shard=3)
-    return folder
 
 
 def shards_of(folder: Path) -> list[str]:
     return sorted(str(path) for path in (folder / "shards").iterdir())
-
-
-def write_tar(path: Path, members: dict[str, bytes]) -> str:
-    with tarfile.open(path, "w") as tar:
-        for name, content in members.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    return str(path)
 
 
 def test_a_corpus_is_read_back_as_it_was_written(written: Path) -> None:
@@ -92,24 +71,6 @@ def test_the_webdataset_library_reads_the_shards(written: Path) -> None:
         assert json.loads(sample["json"]) == expected
 
 
-PLAIN_IDS = ["Für Elise (1810)", "夜曲", "n" * 200, "rock/01", "jazz/01", "a_b", "two words"]
-ODD_IDS = {
-    "02. Intro": "02%2E Intro",
-    "a.b.c": "a%2Eb%2Ec",
-    "../../etc/passwd": "%2E%2E/%2E%2E/etc/passwd",
-    "/root": "%2Froot",
-    "a//b": "a%2F%2Fb",
-    "a/": "a%2F",
-    "._a": "%2E_a",
-    "50%": "50%25",
-    "50%25": "50%2525",
-    "line\nbreak": "line%0Abreak",
-    "c:\\music": "c:%5Cmusic",
-    "__key__": "%5F_key__",
-}
-"""Ids that are no keys of WebDataset, and the keys that they are written under."""
-
-
 def test_any_id_will_do_and_is_read_back(tmp_path: Path) -> None:
     names = [*PLAIN_IDS, *ODD_IDS]
     write_corpus((replace(RECORDINGS[0], recording_id=name) for name in names), str(tmp_path))
@@ -156,77 +117,10 @@ def test_adopting_written_shards_gives_the_written_index(written: Path, tmp_path
 
 def test_a_recording_without_a_split_is_for_training(tmp_path: Path) -> None:
     members = {"one.flac": RECORDINGS[0].audio, "one.json": b'{"texts": {"playlist": ["x"]}}'}
-    shard = write_tar(tmp_path / "a.tar", members)
+    shard = write_tar(tmp_path / "a.tar", [*members.items()])
     index_shards([shard], str(tmp_path))
     row = Corpus.open(str(tmp_path)).table.to_pylist()[0]
     assert (row["split"], row["sources"], row["tags"], row["duration_s"]) == ("train", ["playlist"], [], 2.0)
-
-
-def fragment(written: Path, row: int) -> bytes:
-    (part,) = filesystem.read_ranges(*Corpus.open(str(written)).byte_ranges([row]))
-    assert isinstance(part, bytes)
-    return part
-
-
-def test_a_cut_off_fragment_is_a_bad_recording_wherever_it_is_cut(written: Path) -> None:
-    whole = fragment(written, 1)
-    assert parse_record(whole).recording_id == RECORDINGS[1].recording_id
-    with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
-        sound, words = tar.getmembers()
-    edges = (sound.offset_data, sound.offset_data + sound.size, words.offset, words.offset_data)
-    cuts = {edge + shift for edge in edges for shift in (-1, 0, 1)} | set(range(0, 1025, 64))
-    cuts |= set(range(0, words.offset_data + words.size, 1499)) | {words.offset_data + words.size - 1}
-    for cut in sorted(cuts):
-        with pytest.raises(BadRecording):
-            parse_record(whole[:cut])
-
-
-FORMATS = {"ustar": tarfile.USTAR_FORMAT, "GNU": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
-
-
-def recording_in_tar(stem: str, form: int, **header: object) -> bytes:
-    """The tar members of a recording, as the end of the last one leaves them."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=form) as tar:
-        for extension, content in (("flac", b"sound" * 300), ("json", b'{"texts": {}}')):
-            member = tarfile.TarInfo(f"{stem}.{extension}")
-            member.size = len(content)
-            for name, value in header.items():
-                setattr(member, name, value)
-            tar.addfile(member, io.BytesIO(content))
-        return buffer.getvalue()[: tar.offset]
-
-
-@pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
-def test_a_plain_recording_is_read_without_tarfile(form: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = recording_in_tar("a/b/track-1", form, uname="someone", mtime=1_600_000_000)
-    folder = tarfile.TarInfo("a")
-    folder.type = tarfile.DIRTYPE
-    by_tarfile = parse_record(folder.tobuf(form) + plain)
-    monkeypatch.setattr(tarfile, "open", lambda **_: pytest.fail("tarfile was asked"))
-    assert parse_record(plain) == by_tarfile == Record("a/b/track-1", b"sound" * 300, "flac", {"texts": {}})
-
-
-@pytest.mark.parametrize(
-    ("form", "stem"),
-    [(form, stem) for form in FORMATS for stem in ("folder/" * 20 + "track", "t" * 95, "piste-é", "トラック")]
-    + [(form, "t" * 150) for form in ("GNU", "pax")],
-)
-def test_names_that_need_more_than_a_plain_header_are_read(form: str, stem: str) -> None:
-    read = parse_record(recording_in_tar(stem, FORMATS[form]))
-    assert read == Record(stem, b"sound" * 300, "flac", {"texts": {}})
-
-
-def test_bytes_that_are_no_recording_are_a_bad_recording(written: Path) -> None:
-    whole, rng = fragment(written, 0), random.Random(0)
-    strays = [b"", b"\0" * 4096, rng.randbytes(4096), whole[300:], whole[512:], b"\x1f\x8b\x08" + rng.randbytes(999)]
-    for _ in range(200):  # one damaged byte in the first member's header
-        place = rng.randrange(500)
-        strays.append(whole[:place] + bytes([whole[place] ^ rng.randrange(1, 256)]) + whole[place + 1 :])
-    for stray in strays:
-        with pytest.raises(BadRecording) as caught:
-            parse_record(stray)
-        assert "\n" not in str(caught.value)
 
 
 def test_an_interrupted_corpus_is_no_corpus(tmp_path: Path) -> None:

@@ -1,0 +1,87 @@
+"""A recording is read back from the bytes that the index names, and anything else there is named as a bad one."""
+
+import io
+import json
+import random
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from mulan.data.corpus.adoption import index_shards
+from mulan.data.corpus.index import Corpus
+from mulan.data.corpus.records import Record, parse_record, read_record
+from mulan.data.errors import BadRecording
+from mulan.storage import filesystem
+from tests.data.corpus.tars import FORMATS, RECORDINGS, recording_in_tar, write_tar
+from tests.sounds import flac, tone
+
+AUDIO = flac(tone(440, 0.5))
+METADATA = {"texts": {"short_form": ["a tone"]}, "split": "test", "tags": ["genre:drone"], "licence": "CC0-1.0"}
+GOOD = json.dumps(METADATA).encode()
+APPLE_DOUBLE = b"\0\5\x16\7\0\2\0\0Mac OS X"
+
+
+def fragment(written: Path, row: int) -> bytes:
+    (part,) = filesystem.read_ranges(*Corpus.open(str(written)).byte_ranges([row]))
+    assert isinstance(part, bytes)
+    return part
+
+
+def test_a_cut_off_fragment_is_a_bad_recording_wherever_it_is_cut(written: Path) -> None:
+    whole = fragment(written, 1)
+    assert parse_record(whole).recording_id == RECORDINGS[1].recording_id
+    with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
+        sound, words = tar.getmembers()
+    edges = (sound.offset_data, sound.offset_data + sound.size, words.offset, words.offset_data)
+    cuts = {edge + shift for edge in edges for shift in (-1, 0, 1)} | set(range(0, 1025, 64))
+    cuts |= set(range(0, words.offset_data + words.size, 1499)) | {words.offset_data + words.size - 1}
+    for cut in sorted(cuts):
+        with pytest.raises(BadRecording):
+            parse_record(whole[:cut])
+
+
+@pytest.mark.parametrize(
+    ("form", "stem"),
+    [(form, stem) for form in FORMATS for stem in ("folder/" * 20 + "track", "t" * 95, "piste-é", "トラック")]
+    + [(form, "t" * 150) for form in ("GNU", "pax")],
+)
+def test_names_that_need_more_than_a_plain_header_are_read(form: str, stem: str) -> None:
+    read = parse_record(recording_in_tar(stem, FORMATS[form]))
+    assert read == Record(stem, b"sound" * 300, "flac", {"texts": {}})
+
+
+def test_bytes_that_are_no_recording_are_a_bad_recording(written: Path) -> None:
+    whole, rng = fragment(written, 0), random.Random(0)
+    strays = [b"", b"\0" * 4096, rng.randbytes(4096), whole[300:], whole[512:], b"\x1f\x8b\x08" + rng.randbytes(999)]
+    for _ in range(200):  # one damaged byte in the first member's header
+        place = rng.randrange(500)
+        strays.append(whole[:place] + bytes([whole[place] ^ rng.randrange(1, 256)]) + whole[place + 1 :])
+    for stray in strays:
+        with pytest.raises(BadRecording) as caught:
+            parse_record(stray)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [("./._a.flac", APPLE_DOUBLE), ("./a.flac", AUDIO), ("./._a.json", APPLE_DOUBLE), ("./a.json", GOOD)],
+        [("a.flac", AUDIO), ("._a.json", APPLE_DOUBLE), ("a.json", GOOD), ("__MACOSX/._a.flac", APPLE_DOUBLE)],
+        [("a.flac", AUDIO), ("a.json", GOOD), ("a.txt", b"words"), ("a.jpg", b"cover"), ("a.cls", b"3")],
+        [("a.txt", b"words"), ("a.json", GOOD), ("a.FLAC", AUDIO)],
+        [("a.flac", AUDIO), ("a.JSON", GOOD)],
+        [(".DS_Store", b"x"), ("a.flac", AUDIO), ("a.json", GOOD), ("readme", b"no dot")],
+        [("a.audio.flac", AUDIO), ("a.meta.json", GOOD)],
+        [("a.json", GOOD), ("a.bin", AUDIO)],
+    ],
+    ids=["mac", "mac inside", "more members", "capitals", "JSON", "hidden", "two dots", "one of any kind"],
+)
+def test_a_recording_among_other_members_is_found(members: list[tuple[str, bytes]], tmp_path: Path) -> None:
+    shard = write_tar(tmp_path / "a.tar", members)
+    index_shards([shard], str(tmp_path / "corpus"))
+    corpus = Corpus.open(str(tmp_path / "corpus"))
+    assert corpus.table.num_rows == 1
+    record = read_record(corpus, 0)
+    assert (record.audio, record.texts("short_form")) == (AUDIO, ["a tone"])
+    assert record.recording_id in ("a", "./a")
