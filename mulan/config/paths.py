@@ -32,6 +32,10 @@ def absolute(path: str | os.PathLike[str]) -> str:
     A local path, also one with ``file://``, becomes absolute, with ``~`` expanded; a URI gets its scheme in lower case;
     trailing slashes are removed. The empty path and probable misspellings of a URI (:func:`is_mistyped`) are returned
     unchanged.
+
+    Example:
+        >>> absolute("/music/../corpus/"), absolute("S3://bucket/corpus/"), absolute("s3:/bucket")
+        ('/corpus', 's3://bucket/corpus', 's3:/bucket')
     """
     text = os.fspath(path)
     if not text or (isinstance(path, str) and is_mistyped(text)):

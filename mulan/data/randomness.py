@@ -25,6 +25,11 @@ class Permutation:
 
     The network permutes the next power of four; a value that falls outside ``range(size)`` is permuted again until it
     falls inside (Black and Rogaway 2002), at most four times on average.
+
+    Example:
+        >>> order = Permutation(5, seed=0, purpose="example", key=(0,))
+        >>> order(np.arange(5)).tolist()
+        [3, 0, 2, 4, 1]
     """
 
     _ROUNDS = 6

@@ -33,6 +33,12 @@ class Schedule:
 
     A step's micro-batches 0..K-1 are shared in order: worker r of W has numbers r*K/W and on. Validation micro-batches
     follow each ``validate_every_steps``-th step, and the last step, shared likewise.
+
+    Example:
+        >>> train = TrainConfig(steps=2, validate_every_steps=2, validation_micro_batches=2)
+        >>> second = Schedule(train, BatchConfig(micro_batches=4), rank=1, workers=2)
+        >>> [(item.phase.name, item.step, item.micro_batch) for item in second]
+        [('TRAIN', 0, 2), ('TRAIN', 0, 3), ('TRAIN', 1, 2), ('TRAIN', 1, 3), ('VALIDATE', 2, 1)]
     """
 
     train: TrainConfig

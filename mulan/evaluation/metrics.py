@@ -109,6 +109,10 @@ def gold_ranks(scores: np.ndarray, gold: Sequence[int]) -> np.ndarray:
 
     Returns:
         int64 [len(gold)], 1-based, strictly increasing.
+
+    Example:
+        >>> gold_ranks(np.array([0.9, 0.5, 0.7, 0.1]), gold=[2, 3]).tolist()
+        [2, 4]
     """
     assert 0 < len(set(gold)) == len(gold), "a query needs distinct gold items"
     scores = scores.astype(np.float64)
@@ -128,6 +132,11 @@ def retrieval_scores(ranks: Sequence[np.ndarray], *, n_items: int) -> RetrievalS
     Args:
         ranks: for each query, at least one, the result of :func:`gold_ranks`.
         n_items: size of the collection that was searched.
+
+    Example:
+        >>> scores = retrieval_scores([np.array([2, 4]), np.array([1])], n_items=4)
+        >>> scores.map10, scores.recall1, scores.median_rank
+        (0.75, 0.5, 1.5)
     """
     assert ranks, "no queries"
     best = np.array([of_query[0] for of_query in ranks], dtype=np.float64)

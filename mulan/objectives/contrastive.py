@@ -38,6 +38,11 @@ def contrastive_loss(audio: torch.Tensor, text: torch.Tensor, temperature: torch
 
     Returns:
         A scalar, in float32 at least.
+
+    Example:
+        >>> rows = torch.eye(4)
+        >>> contrastive_loss(rows, rows, 0.5)  # ln(2 * 3) - 1 / 0.5
+        tensor(-0.2082)
     """
     dtype = torch.promote_types(audio.dtype, torch.float32)
     audio, text = audio.to(dtype), text.to(dtype)

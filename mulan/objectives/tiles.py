@@ -36,7 +36,12 @@ class Tile(NamedTuple):
 
 
 def covering(own: slice, count: int) -> slice:
-    """Returns the rows of all tiles that have some of a process's own rows, of so many rows in all."""
+    """Returns the rows of all tiles that contain some of a process's own rows, where the global batch has ``count``.
+
+    Example:
+        >>> covering(slice(600, 700), 2000)
+        slice(512, 1024, None)
+    """
     return slice(own.start // TILE * TILE, min(-(-own.stop // TILE) * TILE, count))
 
 

@@ -76,6 +76,10 @@ def load_recipe(
 
     Raises:
         RecipeError: The recipe is invalid; the message lists all errors.
+
+    Example:
+        >>> load_recipe("demo", named_recipes(), ["train.steps=10"]).train.steps
+        10
     """
     values = _read(name_or_file, named)
     faults: list[str] = []

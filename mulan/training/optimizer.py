@@ -11,7 +11,13 @@ from mulan.config.sections import OptimConfig
 
 
 def learning_rate(optim: OptimConfig, steps_done: int) -> float:
-    """Linear warm-up to ``lr``, then steps down by ``decay_factor`` every ``decay_every_steps`` (MuLan §4)."""
+    """Linear warm-up to ``lr``, then steps down by ``decay_factor`` every ``decay_every_steps`` (MuLan §4).
+
+    Example:
+        >>> optim = OptimConfig(lr=1.0, warmup_steps=3, decay_factor=0.5, decay_every_steps=6)
+        >>> [learning_rate(optim, steps_done) for steps_done in range(8)]
+        [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 0.5, 0.5]
+    """
     warmup = min(1.0, (steps_done + 1) / (optim.warmup_steps + 1))
     return optim.lr * warmup * optim.decay_factor ** (steps_done // optim.decay_every_steps)
 
