@@ -1,0 +1,1 @@
+"""A run's folder: recipe, metrics, events, checkpoints, exported model, and the lease of its driver."""
