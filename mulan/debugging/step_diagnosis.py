@@ -30,7 +30,7 @@ class MicroBatchDiagnosis:
     """Those that are computed of single micro-batches."""
     outputs: int = 0
     """Values of the model's outputs that are not finite."""
-    spoiled: list[str] = field(default_factory=list)
+    nonfinite_recordings: list[str] = field(default_factory=list)
     """Recordings with such values."""
     cosines: dict[str, float] = field(default_factory=dict)
     """By kind of embedding: the mean cosine of different rows. 1 where all are the same."""
@@ -139,18 +139,16 @@ class _Observed:
         """The norm of the whole gradient, as a step finds it."""
         if self._sum is None:
             return float(torch.nn.utils.get_total_norm(list(self.gradients.values())))
-        return norm_over_workers([to_float(self._sum.units)], self._sum.spoiled)
+        return norm_over_workers([to_float(self._sum.units)], self._sum.nonfinite)
 
     def _part(self, outputs: Any, named: dict[str, torch.Tensor], batch: DeviceBatch) -> MicroBatchDiagnosis:
         names = batch.batch.recording_id
         part = MicroBatchDiagnosis(names, outputs=sum(map(_not_finite, named.values())))
-        spoiled: set[int] = set()
+        rows: set[int] = set()
         for tensor in named.values():
             if tensor.ndim and len(tensor) == len(names):
-                spoiled |= set(
-                    (~torch.isfinite(tensor)).reshape(len(names), -1).any(dim=1).nonzero().flatten().tolist()
-                )
-        part.spoiled = [names[row] for row in sorted(spoiled)]
+                rows |= set((~torch.isfinite(tensor)).reshape(len(names), -1).any(dim=1).nonzero().flatten().tolist())
+        part.nonfinite_recordings = [names[row] for row in sorted(rows)]
         part.cosines = {kind: _mean_cosine(named[kind]) for kind in ("audio", "text") if kind in named}
         if not (self._weights.contrastive or self._weights.semisupcon):
             with torch.no_grad():
@@ -203,9 +201,10 @@ def show(dissection: StepDiagnosis, console: Console) -> None:
         table.add_row(one.name, f"{one.grad_norm:.4g}", f"{one.gradients}", f"{one.weights}")
     console.print(table)
     for number, part in enumerate(parts):
-        if part.spoiled:
-            more = f" and {len(part.spoiled) - MAX_RECORDINGS} more" if len(part.spoiled) > MAX_RECORDINGS else ""
-            listed = ", ".join(part.spoiled[:MAX_RECORDINGS])
+        if part.nonfinite_recordings:
+            names = part.nonfinite_recordings
+            more = f" and {len(names) - MAX_RECORDINGS} more" if len(names) > MAX_RECORDINGS else ""
+            listed = ", ".join(names[:MAX_RECORDINGS])
             console.print(f"micro-batch {number}: embeddings not finite: {listed}{more}", soft_wrap=True)
         if part.too_large:
             console.print(

@@ -49,7 +49,7 @@ class FixedPointSum:
                 share of what the sum has room for.
         """
         self.units = torch.empty(length, dtype=torch.float64, device=device)
-        self.spoiled = torch.zeros((), dtype=torch.bool, device=device)
+        self.nonfinite = torch.zeros((), dtype=torch.bool, device=device)
         """Whether a term had a number that was too large, infinite or NaN: then the sum says nothing."""
         self._limit = term_limit(max_terms) * UNITS
         self.begin()
@@ -57,7 +57,7 @@ class FixedPointSum:
     def begin(self) -> None:
         """Begins another sum. Its first term is written over what the units were."""
         self._empty = True
-        self.spoiled.zero_()
+        self.nonfinite.zero_()
 
     def add(self, term: Iterable[torch.Tensor]) -> None:
         """Adds a term. Queued without waiting for the device.
@@ -75,7 +75,7 @@ class FixedPointSum:
                 units.copy_(piece.round())
             else:
                 units.add_(piece.round())
-        self.spoiled.logical_or_(~(torch.stack(extremes).abs() < self._limit).all())
+        self.nonfinite.logical_or_(~(torch.stack(extremes).abs() < self._limit).all())
         if self._empty:
             self.units[place:].zero_()
         self._empty = False
@@ -110,23 +110,23 @@ def to_float(units: torch.Tensor) -> torch.Tensor:
     return found
 
 
-def norm_over_workers(parts: Iterable[torch.Tensor], spoiled: torch.Tensor) -> float:
-    """Returns the 2-norm of the numbers that all workers hold between them, or NaN where any of them is spoiled.
+def norm_over_workers(parts: Iterable[torch.Tensor], nonfinite: torch.Tensor) -> float:
+    """Returns the 2-norm of the numbers that all workers hold between them; NaN if ``nonfinite`` is set on any of them.
 
     The squares are added exactly enough that the result has the same bits however the numbers are shared: each square
     is rounded to a multiple of 2^-58 of the largest (of the power of two above it), and their sum is exact. Collective.
 
     Args:
         parts: float32 tensors of this worker, all finite; no number is held by two workers.
-        spoiled: a boolean scalar of this worker.
+        nonfinite: boolean scalar, whether this worker's numbers are to be disregarded.
     """
     pieces = list(_pieces(parts))
-    extremes = torch.stack([torch.zeros_like(spoiled).float(), *(end for p in pieces for end in torch.aminmax(p))])
-    bounds = torch.stack([spoiled.float(), extremes.abs().max()])
+    extremes = torch.stack([torch.zeros_like(nonfinite).float(), *(end for p in pieces for end in torch.aminmax(p))])
+    bounds = torch.stack([nonfinite.float(), extremes.abs().max()])
     if rank_and_world_size()[1] > 1:
         dist.all_reduce(bounds, op=dist.ReduceOp.MAX)
-    any_spoiled, most = bounds.tolist()
-    if any_spoiled:
+    any_nonfinite, most = bounds.tolist()
+    if any_nonfinite:
         return math.nan
     if not most:
         return 0.0

@@ -42,8 +42,8 @@ class WholeSums:
         self._sum = FixedPointSum(length, max_terms=micro_batches, device=parameters[0].device)
 
     @property
-    def spoiled(self) -> torch.Tensor:
-        return self._sum.spoiled
+    def nonfinite(self) -> torch.Tensor:
+        return self._sum.nonfinite
 
     def begin(self) -> None:
         """To be called before each step. What was taken is written over from then on."""
@@ -91,14 +91,14 @@ class ShardedSums:
             width = bucket.first + bucket.width
             parameter.register_post_accumulate_grad_hook(self._arrived)  # type: ignore[no-untyped-call]
         device = parameters[0].device
-        self.spoiled = torch.zeros((), dtype=torch.bool, device=device)
+        self.nonfinite = torch.zeros((), dtype=torch.bool, device=device)
         self._shard = torch.zeros(width, dtype=torch.float64, device=device)
         self._micro_batches = micro_batches
         self._begin_micro_batch()
 
     def begin(self) -> None:
         """To be called before each step. What was taken is written over from then on."""
-        self.spoiled.zero_()
+        self.nonfinite.zero_()
         self._shard.zero_()
 
     def _begin_micro_batch(self) -> None:
@@ -117,7 +117,7 @@ class ShardedSums:
         values = bucket.take()
         reduced = FixedPointSum(len(values), max_terms=self._micro_batches, device=values.device)
         reduced.add([values])
-        self.spoiled.logical_or_(reduced.spoiled)
+        self.nonfinite.logical_or_(reduced.nonfinite)
         self._shard[bucket.first : bucket.first + bucket.width].add_(reduce_scatter_sum(reduced.units))
 
     def end_micro_batch(self) -> None:
@@ -175,7 +175,7 @@ class _Bucket:
 
 
 def clipped(
-    gradients: Sequence[torch.Tensor], own: Sequence[torch.Tensor], spoiled: torch.Tensor, *, most: float
+    gradients: Sequence[torch.Tensor], own: Sequence[torch.Tensor], nonfinite: torch.Tensor, *, most: float
 ) -> float:
     """Scales a gradient to a norm of at most ``most``, and returns the norm that it had. Collective.
 
@@ -184,9 +184,9 @@ def clipped(
     Args:
         gradients: this worker's tensors.
         own: those, or parts of them, of which no other worker has any number.
-        spoiled: whether one of this worker's micro-batches had a gradient that cannot be added up; a boolean scalar.
+        nonfinite: whether one of this worker's micro-batches had a gradient that cannot be added up; a boolean scalar.
     """
-    norm = norm_over_workers(own, spoiled)
+    norm = norm_over_workers(own, nonfinite)
     if norm > most:
         for gradient in gradients:
             gradient.mul_(most / norm)

@@ -90,7 +90,7 @@ def test_recordings_whose_embeddings_are_not_finite_are_named() -> None:
     planted(engine.module, "embedding")
     batches = batches_of(recipe, 0)
     found = diagnose_step(engine, batches, recipe)
-    assert [part.spoiled for part in found.parts] == [[], [batches[1].recording_id[4]], [], []]
+    assert [part.nonfinite_recordings for part in found.parts] == [[], [batches[1].recording_id[4]], [], []]
     assert found.parts[1].outputs == recipe.embedding_dim
     console = Console(record=True, width=200)
     show(found, console)

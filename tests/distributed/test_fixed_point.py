@@ -73,7 +73,7 @@ def test_sums_are_exact_in_any_order_and_grouping(
     groups = [added(part, max_terms=count) for part in (shuffled[:cut], shuffled[cut:]) if part]
     assert whole.units.tolist() == expected
     assert torch.stack([group.units for group in groups]).sum(dim=0).tolist() == expected
-    assert not any(one.spoiled for one in (whole, *groups))
+    assert not any(one.nonfinite for one in (whole, *groups))
     assert to_float(whole.units).tolist() == [nearest_float32(Fraction(n, 2**FRACTION_BITS)) for n in expected]
 
 
@@ -86,18 +86,18 @@ def test_a_number_that_the_sum_cannot_hold_is_told_wherever_it_is(place: int, ma
         found = FixedPointSum(2 * PARTS + 3, max_terms=max_terms, device=CPU)
         values = torch.full((2 * PARTS + 3,), 0.25)
         found.add([values * UNITS])
-        assert not found.spoiled
+        assert not found.nonfinite
         values[place] = bad
         found.add([values * UNITS])
-        assert found.spoiled, bad
+        assert found.nonfinite, bad
         found.add([torch.zeros(2 * PARTS + 3)])
-        assert found.spoiled, "forgotten"
+        assert found.nonfinite, "forgotten"
 
 
 def test_a_number_right_at_the_limit_is_told() -> None:
     for bad in (ROOM, -ROOM):
-        assert added([[bad]], max_terms=1).spoiled
-        assert added([[bad / 8]], max_terms=8).spoiled
+        assert added([[bad]], max_terms=1).nonfinite
+        assert added([[bad / 8]], max_terms=8).nonfinite
 
 
 @pytest.mark.parametrize("max_terms", [1, 2, 3, 7, 512])
@@ -108,7 +108,7 @@ def test_as_many_terms_as_there_may_be_do_not_overflow(max_terms: int, sign: int
     total = max_terms * round(Fraction(largest) * 2**FRACTION_BITS)
     assert abs(total) < 2**53
     assert found.units.tolist() == [total, -total, total]
-    assert not found.spoiled
+    assert not found.nonfinite
 
 
 @pytest.mark.parametrize("lengths", [[PARTS + 5], [3, 0, 2 * PARTS, 1, PARTS - 1, 9], [1] * 20, [PARTS, PARTS]])
@@ -134,7 +134,7 @@ def test_tensors_are_added_in_the_order_of_their_indices() -> None:
 def test_a_sum_begun_anew_forgets() -> None:
     found = added([[1.0, 2.0, math.nan]], max_terms=2)
     found.begin()
-    assert not found.spoiled
+    assert not found.nonfinite
     found.add([torch.tensor([4.0 * UNITS])])
     assert to_float(found.units).tolist() == [4.0, 0.0, 0.0]
 
@@ -173,7 +173,7 @@ def exact_norm(numbers: Sequence[float]) -> Decimal:
 
 
 HEALTHY = torch.tensor(False)
-SPOILED = torch.tensor(True)
+NONFINITE = torch.tensor(True)
 
 
 @checked
@@ -197,12 +197,12 @@ def test_norms_are_those_of_fractions_however_the_numbers_are_cut(
     assert norm_over_workers([values.flip(0).view(1, -1)], HEALTHY) == found
 
 
-def test_norms_of_nothing_and_of_what_is_spoiled() -> None:
+def test_norms_of_nothing_and_of_what_is_nonfinite() -> None:
     assert norm_over_workers([], HEALTHY) == 0.0
     assert norm_over_workers([torch.zeros(5), torch.zeros(0)], HEALTHY) == 0.0
     assert norm_over_workers([torch.tensor([3.0, -4.0]), torch.zeros(0)], HEALTHY) == 5.0
     for parts in ([], [torch.zeros(5)], [torch.ones(3)]):
-        assert math.isnan(norm_over_workers(parts, SPOILED))
+        assert math.isnan(norm_over_workers(parts, NONFINITE))
 
 
 def test_norms_of_many_numbers_are_exact_enough_and_do_not_depend_on_parts() -> None:
@@ -213,7 +213,7 @@ def test_norms_of_many_numbers_are_exact_enough_and_do_not_depend_on_parts() -> 
 
 
 def norms_of_a_share(cuts: list[list[int]]) -> list[float]:
-    """The norm of the same numbers at each cut, every time with a piece spoiled in the last process at the end."""
+    """The norm of the same numbers at each cut, every time with a nonfinite piece in the last process at the end."""
     rank = rank_and_world_size()[0]
     numbers = torch.randn(999, generator=torch.Generator().manual_seed(2)).exp().pow(3)
     found = [norm_over_workers([torch.tensor_split(numbers, cut)[rank]], HEALTHY) for cut in cuts]
@@ -226,6 +226,6 @@ def test_norms_have_the_same_bits_however_workers_share_the_numbers(tmp_path: Pa
     cuts = [[0, 0], [0, 999], [333, 666], [1, 2], [500, 998], [999, 999]]
     ranks = run_in_processes(norms_of_a_share, 3, cuts, folder=tmp_path)
     alone = norms_of_a_share([[]])[0]
-    for *shared, spoiled in ranks:
+    for *shared, nonfinite in ranks:
         assert shared == [alone] * len(cuts)
-        assert math.isnan(spoiled)
+        assert math.isnan(nonfinite)

@@ -62,10 +62,10 @@ def expected(step: int, micro_batches: Sequence[int] = range(MICRO_BATCHES)) -> 
 
 
 class Found(NamedTuple):
-    """A worker's sums after each step, and whether each was spoiled."""
+    """A worker's sums after each step, and whether each was nonfinite."""
 
     sums: list[list[float]]
-    spoiled: list[bool]
+    nonfinite: list[bool]
 
 
 def steps_of(sums: WholeSums | ShardedSums, params: Sequence[nn.Parameter]) -> Found:
@@ -76,7 +76,7 @@ def steps_of(sums: WholeSums | ShardedSums, params: Sequence[nn.Parameter]) -> F
             (scalar(params, step, micro_batch) * UNITS).backward()  # type: ignore[no-untyped-call]
             sums.end_micro_batch()
         found.sums.append(sums.take().tolist())
-        found.spoiled.append(bool(sums.spoiled))
+        found.nonfinite.append(bool(sums.nonfinite))
         sums.begin()
     return found
 
@@ -123,7 +123,7 @@ def joined(numbers: Sequence[Sequence[float]]) -> list[float]:
 def test_whole_sums_are_those_of_a_loop(workers: int, found: dict[int, list[dict[str, Found]]]) -> None:
     for rank in found[workers]:
         assert rank["whole"].sums == [joined(expected(step)) for step in range(STEPS)]
-        assert rank["whole"].spoiled == [False, False]
+        assert rank["whole"].nonfinite == [False, False]
     shards = [rank["shards of the whole"].sums for rank in found[workers]]
     for step in range(STEPS):
         together = joined([shard[step] for shard in shards])
@@ -144,12 +144,12 @@ def test_sharded_sums_are_those_of_a_loop(workers: int, bucket: int, found: dict
                 padded = total + [0.0] * (width * workers - len(total))
                 ours += padded[rank * width : (rank + 1) * width]
             assert of_rank[f"sharded {bucket}"].sums[step] == ours
-            assert of_rank[f"sharded {bucket}"].spoiled[step] is False
+            assert of_rank[f"sharded {bucket}"].nonfinite[step] is False
 
 
 @pytest.mark.parametrize("kind", ["whole", "sharded"])
 @pytest.mark.parametrize("bad", [term_limit(MICRO_BATCHES) + 1, -math.inf, math.nan])
-def test_a_spoiled_step_is_told_and_the_next_one_is_well(kind: str, bad: float) -> None:
+def test_a_nonfinite_step_is_told_and_the_next_one_is_well(kind: str, bad: float) -> None:
     params = parameters()
     sums: WholeSums | ShardedSums
     if kind == "whole":
@@ -160,17 +160,17 @@ def test_a_spoiled_step_is_told_and_the_next_one_is_well(kind: str, bad: float) 
     sums.end_micro_batch()
     (scalar(params, 0, 0) * UNITS).backward()  # type: ignore[no-untyped-call]
     sums.end_micro_batch()
-    assert sums.spoiled
+    assert sums.nonfinite
     sums.take()
     sums.begin()
-    assert not sums.spoiled
+    assert not sums.nonfinite
     (scalar(params, 0, 2) * UNITS).backward()  # type: ignore[no-untyped-call]
     sums.end_micro_batch()
     assert sums.take().tolist() == joined(expected(0, [2]))
-    assert not sums.spoiled
+    assert not sums.nonfinite
 
 
-def test_gradients_are_clipped_to_the_norm_and_spoiled_ones_left_alone() -> None:
+def test_gradients_are_clipped_to_the_norm_and_nonfinite_ones_left_alone() -> None:
     gradients = [torch.tensor([3.0, 0.0]), torch.tensor([[-4.0]])]
     assert clipped(gradients, gradients, HEALTHY, most=5.0) == 5.0
     assert [gradient.tolist() for gradient in gradients] == [[3.0, 0.0], [[-4.0]]]

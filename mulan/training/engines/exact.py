@@ -62,8 +62,8 @@ class ExactDeepSpeedEngine(DeepSpeedEngine):
         gradients = self._gradients()
         rank, workers = rank_and_world_size()
         own = [gradient.tensor_split(workers)[rank] for gradient in gradients] if self._stage == 0 else gradients
-        spoiled = torch.stack([sums.spoiled for sums in self._sums]).any()
-        norm = clipped(gradients, own, spoiled, most=self._recipe.optim.max_grad_norm)
+        nonfinite = torch.stack([sums.nonfinite for sums in self._sums]).any()
+        norm = clipped(gradients, own, nonfinite, most=self._recipe.optim.max_grad_norm)
         if math.isfinite(norm):
             self._update_by(gradients)
             assert not getattr(self._engine.optimizer, "overflow", False), "DeepSpeed skipped a finite update"

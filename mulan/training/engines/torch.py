@@ -73,7 +73,7 @@ class TorchEngine:
         """
         flat, (rank, workers) = sums.take(), rank_and_world_size()
         own = flat.tensor_split(workers)[rank]
-        norm = clipped([flat], [own], sums.spoiled, most=self._recipe.optim.max_grad_norm)
+        norm = clipped([flat], [own], sums.nonfinite, most=self._recipe.optim.max_grad_norm)
         parts = torch.split(flat, [parameter.numel() for parameter in self._trained])
         for parameter, part in zip(self._trained, parts, strict=True):
             parameter.grad = part.view_as(parameter)
