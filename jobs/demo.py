@@ -9,13 +9,14 @@ import os
 from jobs import arguments
 from jobs.arguments import CONSOLE
 from jobs.evaluate import assess
+from jobs.export import export
 from jobs.joining import join, looked_at
-from jobs.train import train
 from mulan.config.errors import MulanError
 from mulan.data.corpus.index import INDEX_NAME
 from mulan.demo.corpus import build_corpus
 from mulan.demo.progress import CorpusProgress
 from mulan.launch.checks import check_buildable
+from mulan.launch.display import show_progress
 from mulan.storage import filesystem
 
 
@@ -59,7 +60,12 @@ def main() -> None:
         build_corpus(data_uri, tracks=given.tracks, seed=SEED, workers=os.cpu_count() or 1, on_progress=progress)
     for line in join(recipe, run):
         CONSOLE.print(f"train  {line}", soft_wrap=True)
-    train(recipe, run)
+    # imports torch and Ray Train
+    from mulan.launch.fit import fit
+
+    with show_progress(run, recipe, CONSOLE), run.timed("train"):
+        fit(recipe, run)
+    export(run)
     assess(run, recipe, data_uri=data_uri)
 
 

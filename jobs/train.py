@@ -7,7 +7,6 @@ With ``--replay-step S`` nothing is trained or written: a step of a run is done 
 """
 
 import argparse
-from typing import TYPE_CHECKING
 
 from jobs import arguments
 from jobs.arguments import CONSOLE
@@ -18,11 +17,6 @@ from mulan.launch.checks import check_corpus, check_replay
 from mulan.launch.cluster import shared
 from mulan.launch.display import show_progress
 from mulan.runs.run import Run
-
-if TYPE_CHECKING:
-    from ray import ObjectRef
-
-    from mulan.data.reader import MicroBatchReader
 
 
 def main() -> None:
@@ -50,20 +44,13 @@ def main() -> None:
         return
     for line in join(recipe, run, reader):
         CONSOLE.print(f"train  {line}", soft_wrap=True)
-    in_store = shared(reader)
-    del reader  # an index may take gigabytes, and training goes on for weeks
-    train(recipe, run, reader=in_store)
-
-
-def train(recipe: Recipe, run: Run, *, reader: "ObjectRef[MicroBatchReader] | None" = None) -> None:
-    """Trains to the last step, showing progress, and exports the model.
-
-    ``reader``: see :func:`mulan.launch.fit.fit`.
-    """
+    # imports torch and Ray Train
     from mulan.launch.fit import fit
 
+    in_store = shared(reader)
+    del reader  # an index may take gigabytes, and training goes on for weeks
     with show_progress(run, recipe, CONSOLE), run.timed("train"):
-        fit(recipe, run, reader=reader)
+        fit(recipe, run, reader=in_store)
     export(run)
 
 

@@ -108,6 +108,7 @@ USING_RAYS_OWN_CHECKS = {
 IMPORTED_LATE = {
     "jobs/joining.py": "a refused job does not wait for Ray",
     "jobs/bench.py": "a kind's libraries are loaded only for it",
+    "jobs/demo.py": "a refused job does not wait for the libraries of models",
     "jobs/evaluate.py": "a refused job does not wait for the libraries of models",
     "jobs/export.py": "a refused job does not wait for the libraries of models",
     "jobs/train.py": "a refused job does not wait for the libraries of models",
@@ -119,7 +120,7 @@ IMPORTED_LATE = {
     "mulan/launch/checks.py": "a refused job does not wait for the libraries of models",
     "mulan/launch/cluster.py": "a refused job does not wait for Ray",
     "mulan/launch/display.py": "a refused job does not wait for Ray",
-    "mulan/launch/ray_worker.py": "DeepSpeed chooses its accelerator when imported, from the environment of the worker",
+    "mulan/launch/fit.py": "DeepSpeed chooses its accelerator when imported, from the environment of the worker",
     "mulan/debugging/replay.py": "DeepSpeed chooses its accelerator when imported; this process has chosen one",
     "tests/conftest.py": "Ray reads its environment when imported",
     "tune/sweep.py": "a refused sweep does not wait for Ray",

@@ -57,7 +57,7 @@ def drawn_batch(recipe: Recipe, *, step: int, micro_batch: int, tokens: int) -> 
         attention_mask=mask,
         tags=(rng.random((m, classes)) < 0.01).astype(np.uint8),
         recording_id=tuple(f"noise {micro_batch * m + number}" for number in range(m)),
-        replaced=(),
+        skipped=(),
         masks=_drawn_masks(recipe, rng, token_ids) if recipe.loss.weights.uses_mulap else None,
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mulan.data.errors import SkippedRecording
 from mulan.data.schedule import Item, Phase
 
 TOKEN_MULTIPLE = 8
@@ -38,15 +39,6 @@ class Masks:
 
 
 @dataclass(frozen=True)
-class SkippedRecording:
-    """A recording that could not be used, and why."""
-
-    recording_id: str
-    reason: str
-    detail: str
-
-
-@dataclass(frozen=True)
 class Batch:
     """One micro-batch of m pairs.
 
@@ -58,7 +50,7 @@ class Batch:
         attention_mask: int64 [m, L], 1 for tokens and 0 for padding.
         tags: uint8 [m, C], 1 where the recording bears the tag; C is 0 where no objective asks for tags.
         recording_id: m names.
-        replaced: recordings in whose place others stand here.
+        skipped: the recordings that the plan wanted here and that could not be used; others stand in their places.
         masks: what is hidden; None where no objective asks for it. Token ids and captions are then as they are given
             to the model: with hidden tokens, and some of them of other recordings.
     """
@@ -69,7 +61,7 @@ class Batch:
     attention_mask: np.ndarray
     tags: np.ndarray
     recording_id: tuple[str, ...]
-    replaced: tuple[SkippedRecording, ...]
+    skipped: tuple[SkippedRecording, ...]
     masks: Masks | None = None
 
     def __post_init__(self) -> None:
@@ -88,7 +80,7 @@ class Batch:
 
     def to_columns(self) -> dict[str, Any]:
         """As one table row, the shape in which it travels through Ray Data: columns of leading length 1."""
-        about = {"item": self.item, "recording_id": self.recording_id, "replaced": [astuple(r) for r in self.replaced]}
+        about = {"item": self.item, "recording_id": self.recording_id, "skipped": [astuple(r) for r in self.skipped]}
         return {
             "waveform": self.waveform[None],
             "token_ids": self.token_ids[None],
@@ -113,7 +105,7 @@ class Batch:
             attention_mask[:, :kept],
             np.asarray(columns["tags"][0]),
             tuple(about["recording_id"]),
-            tuple(SkippedRecording(*fields) for fields in about["replaced"]),
+            tuple(SkippedRecording(*fields) for fields in about["skipped"]),
             _masks(columns, kept),
         )
 

@@ -72,15 +72,15 @@ class DecodeError(BadRecording):
 
 
 @dataclass(frozen=True)
-class Skipped:
-    """What was left out, because it cannot be used, while the rest was done. As a string it is one line."""
+class SkippedRecording:
+    """A recording that could not be used, or a whole shard of them, and why. As a string it is one line."""
 
     name: str
-    """The id, URI or path of the recording, shard or file; what is not Unicode in it is escaped by backslashes."""
+    """The recording's id, or the URI or path of its file or shard; what is not Unicode is escaped by backslashes."""
     reason: str
-    """A short phrase, the same for all that are wrong in one way."""
+    """A short phrase, the same for all recordings with the same defect."""
     detail: str
-    """One line that says more."""
+    """One line with the details."""
 
     def __str__(self) -> str:
         return one_line(f"{self.name}: {self.reason}: {self.detail}", _MAX_FAULT)
@@ -102,7 +102,7 @@ class Rejected:
         self._uri, self._on_error = uri, on_error
         self._faults: list[str] = []
         self._count = 0
-        self.skipped: list[Skipped] = []
+        self.skipped: list[SkippedRecording] = []
 
     @property
     def refuses(self) -> bool:
@@ -121,7 +121,7 @@ class Rejected:
         if self._on_error == "skip":
             written = name.encode(errors="backslashreplace").decode()
             self.skipped.append(
-                Skipped(written, error.reason, (f"in {one_line(shard)}: " if shard else "") + error.detail)
+                SkippedRecording(written, error.reason, (f"in {one_line(shard)}: " if shard else "") + error.detail)
             )
 
     def settle(self, left: int) -> None:
@@ -148,4 +148,4 @@ class ReadingFailed(MulanError):
 
 
 class TooManySkippedRecordings(MulanError):
-    """More recordings had to be replaced than ``data.max_skipped_share`` allows."""
+    """More recordings had to be skipped than ``data.max_skipped_share`` allows."""

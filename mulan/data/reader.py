@@ -8,10 +8,10 @@ from tokenizers import Tokenizer
 from mulan.config.recipe import Recipe
 from mulan.config.sections import DataConfig
 from mulan.data.audio.windows import decode_views
-from mulan.data.batch import Batch, SkippedRecording
+from mulan.data.batch import Batch
 from mulan.data.corpus.index import Corpus
 from mulan.data.corpus.records import parse_read
-from mulan.data.errors import BadRecording, TooManySkippedRecordings
+from mulan.data.errors import BadRecording, SkippedRecording, TooManySkippedRecordings
 from mulan.data.labels import class_names, label_names, multi_hot
 from mulan.data.masking import Masking
 from mulan.data.plan import Example, Plan
@@ -83,7 +83,7 @@ class MicroBatchReader:
         if waveform is None:
             waveform = np.empty(self.waveform_shape, np.int16)
         pairs: dict[int, tuple[Example, str]] = {}
-        replaced: list[SkippedRecording] = []
+        skipped: list[SkippedRecording] = []
         for attempt in range(1, MAX_REPLACEMENTS + 2):
             reads = filesystem.read_ranges(*self.corpus.byte_ranges([example.row for example in wanted.values()]))
             for (position, example), read in zip(wanted.items(), reads, strict=True):
@@ -91,18 +91,17 @@ class MicroBatchReader:
                     pairs[position] = example, self._use(example, read, waveform[position])
                 except BadRecording as error:
                     name = self.corpus.recording_ids([example.row])[0]
-                    replaced.append(SkippedRecording(name, error.reason, error.detail))
+                    skipped.append(SkippedRecording(name, error.reason, error.detail))
             wanted = {
                 position: plan.replacement(step, item.micro_batch, position, example.stream, attempt)
                 for position, example in wanted.items()
                 if position not in pairs
             }
             if not wanted:
-                return self._batch(item, step, waveform, [pairs[position] for position in sorted(pairs)], replaced)
-        last = replaced[-1]
+                return self._batch(item, step, waveform, [pairs[position] for position in sorted(pairs)], skipped)
+        last = skipped[-1]
         raise TooManySkippedRecordings(
-            f"corpus {self.corpus.uri}: {MAX_REPLACEMENTS} recordings in a row cannot be used; "
-            f"the last: {last.recording_id}: {last.reason}: {last.detail}"
+            f"corpus {self.corpus.uri}: {MAX_REPLACEMENTS} recordings in a row cannot be used; the last: {last}"
         )
 
     def _use(self, example: Example, read: bytes | Exception, views: np.ndarray) -> str:
@@ -127,7 +126,7 @@ class MicroBatchReader:
         step: int,
         waveform: np.ndarray,
         pairs: list[tuple[Example, str]],
-        replaced: list[SkippedRecording],
+        skipped: list[SkippedRecording],
     ) -> Batch:
         """``step``: of the plan."""
         examples, texts = zip(*pairs, strict=True)
@@ -157,7 +156,7 @@ class MicroBatchReader:
             attention_mask=attention_mask,
             tags=tags,
             recording_id=tuple(names),
-            replaced=tuple(replaced),
+            skipped=tuple(skipped),
             masks=masks,
         )
 

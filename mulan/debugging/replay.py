@@ -27,8 +27,9 @@ from mulan.runs.run import Run
 from mulan.storage import filesystem
 from mulan.training.batch_source import consumed_checksum
 from mulan.training.deterministic import deterministic_kernels
-from mulan.training.engines.base import CheckpointedEngine
-from mulan.training.observer import TrainingObserver
+from mulan.training.loop import train
+from mulan.training.observer import NullObserver
+from mulan.training.state import Progress
 
 COMPARED = ("loss", "grad_norm")
 """Measurements of a step that are held against the run's."""
@@ -49,28 +50,24 @@ def replay(recipe: Recipe, run: Run, step: int, console: Console) -> None:
     use_gpu = recipe.scale.use_gpu and torch.cuda.is_available()
     make = MicroBatchReader.of(recipe)
     alone = _alone(recipe, steps=step - 1)
-    found = read_newest(run.uri, on_corrupt=lambda text: console.print(f"replay  {text}"), at_most=step - 1)
-    first_step = found.progress.steps_done if found else 0
-    origin = f"the checkpoint of step {first_step}" if found else "the first weights"
+    checkpoint = read_newest(run.uri, on_corrupt=lambda text: console.print(f"replay  {text}"), at_most=step - 1)
+    progress = checkpoint.progress if checkpoint else Progress(steps_done=0)
+    first_step = progress.steps_done
+    origin = f"the checkpoint of step {first_step}" if checkpoint else "the first weights"
     console.print(f"replay  from {origin}; steps to run before step {step}: {step - 1 - first_step}", soft_wrap=True)
     schedule = Schedule(alone.train, alone.batch, 0, 1, first_step=first_step)
     record = _Record({line["step"]: line for line in run.metrics()})
-    engines: list[CheckpointedEngine] = []
-
-    def reports(engine: CheckpointedEngine) -> TrainingObserver:
-        engines.append(engine)
-        return TrainingObserver(step=record.compare, skipped=lambda _, __: None, milestone=lambda _, __, ___: None)
-
     with _group_of_one(use_gpu=use_gpu):
         # DeepSpeed chooses its accelerator when imported
         from mulan.debugging.step_diagnosis import diagnose_step, show
-        from mulan.training.worker import train_worker
+        from mulan.training.worker import prepare_engine
 
         device = torch.device("cuda", 0) if use_gpu else torch.device("cpu")
         kind = device_kind(device, threads=recipe.scale.cpus_per_worker)
-        for text in cautions([kind], found.progress if found else None):
+        for text in cautions([kind], progress):
             console.print(f"replay  {text}", soft_wrap=True)
-        train_worker(alone, found, (make(item) for item in _items(schedule)), schedule, reports, device)
+        engine = prepare_engine(alone, checkpoint, device)
+        train(alone, engine, (make(item) for item in _items(schedule)), schedule, progress, record)
         if record.compared:
             console.print(
                 f"replay  steps with the run's recordings: {record.compared}; {record.likeness}", soft_wrap=True
@@ -79,7 +76,7 @@ def replay(recipe: Recipe, run: Run, step: int, console: Console) -> None:
         recordings = [batch.recording_id for batch in batches]
         record.check_recordings(step, recordings, stored=_stored(run, step))
         with deterministic_kernels(recipe.train.deterministic):
-            dissection = diagnose_step(engines[0], batches, alone)
+            dissection = diagnose_step(engine, batches, alone)
     shown = "  ".join(f"{name} {value:.6g}" for name, value in dissection.measured.items())
     console.print(f"replay  step {step}  {shown}{record.then(step, dissection.measured)}", soft_wrap=True)
     show(dissection, console)
@@ -112,8 +109,8 @@ def _stored(run: Run, step: int) -> Sequence[Sequence[str]] | None:
 
 
 @dataclass
-class _Record:
-    """What the run wrote, held against what is found now."""
+class _Record(NullObserver):
+    """Compares the steps that are trained now with what the run wrote."""
 
     lines: Mapping[int, Mapping[str, Any]]
     """Of metrics, by step."""
@@ -121,13 +118,13 @@ class _Record:
     difference: float = 0.0
     """The largest of losses and gradient norms, relative; infinite where one is finite and the other not."""
 
-    def compare(self, line: dict[str, Any]) -> None:
-        then = self.lines.get(line["step"])
+    def on_step(self, metrics: dict[str, Any]) -> None:
+        then = self.lines.get(metrics["step"])
         if then is None:
             return
-        self._check(line["step"], line["recordings"])
+        self._check(metrics["step"], metrics["recordings_checksum"])
         self.compared += 1
-        differences = [_difference(line[name], then[name]) for name in COMPARED]
+        differences = [_difference(metrics[name], then[name]) for name in COMPARED]
         self.difference = max(self.difference, *differences)
 
     @property
@@ -157,7 +154,7 @@ class _Record:
             raise _other_recordings(step)
 
     def _check(self, step: int, checksum: str) -> None:
-        if step in self.lines and self.lines[step].get("recordings") != checksum:
+        if step in self.lines and self.lines[step].get("recordings_checksum") != checksum:
             raise _other_recordings(step)
 
 

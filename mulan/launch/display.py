@@ -126,9 +126,9 @@ def status_line(metrics: list[dict[str, Any]], recipe: Recipe, *, seconds: float
     if validations:
         name, shown_as = selection_metric(recipe)
         shown.append(f"{shown_as} {validations[-1].get(name, math.nan):.3f}")
-    if newest["replaced"]:
-        reasons = ", ".join(f"{reason} {count}" for reason, count in newest["replaced"].items())
-        shown.append(f"{sum(newest['replaced'].values())} recordings skipped ({reasons})")
+    if skipped := newest["skipped_recordings"]:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in skipped.items())
+        shown.append(f"{sum(skipped.values())} recordings skipped ({reasons})")
     return "  ".join(shown)
 
 

@@ -1,11 +1,13 @@
-"""The fit: a recipe trained by Ray Train on a cluster. All that is Ray Train's is in this file."""
+"""A recipe trained by Ray Train on a cluster: the driver's side (:func:`fit`) and each worker's."""
 
+import gc
 import logging
 import math
 import time
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Any
 
 import ray
 import ray.train
@@ -16,28 +18,32 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig
 
 from mulan.config.checks import worker_counts
+from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe
 from mulan.config.sections import ScaleConfig
-from mulan.data.planned_batches import Source, start_source
+from mulan.data.planned_batches import Source, planned_batches, start_source
 from mulan.data.reader import MicroBatchReader
+from mulan.data.schedule import Schedule
+from mulan.distributed.collectives import all_gather_objects
 from mulan.launch.capacity import data_nodes, max_readers, max_workers, worker_resources
 from mulan.launch.checks import check_corpus
+from mulan.launch.devices import cautions, device_kind, told_of
 from mulan.launch.policies import ControllerLost, Trainer, TrainingFailed, final_cause, in_words
-from mulan.launch.ray_worker import train_on_worker
+from mulan.launch.ray_observer import RayObserver, RecordingRayObserver
+from mulan.launch.ray_worker import raise_on_all_workers, read_newest_on_all_workers
+from mulan.launch.readers_watch import ReadersWatch
 from mulan.private_ray.core import give_back
 from mulan.private_ray.train import wait_for_answers
 from mulan.runs.checkpoint import read_newest
 from mulan.runs.checkpoint_list import checkpoints
 from mulan.runs.lease import Fence, held
+from mulan.runs.recorder import Recorder
 from mulan.runs.run import Run
 from mulan.storage import filesystem
 from mulan.storage.errors import StorageError
 from mulan.storage.jsonl import JsonLinesLog
 from mulan.storage.trees import LiteralHandler
-
-if TYPE_CHECKING:
-    pass
-
+from mulan.training.state import Progress
 
 _WAIT_FOR_DATA = 0.8
 """Part of ``scale.collective_timeout_s``."""
@@ -73,32 +79,92 @@ def fit(
     run.check(recipe)
     with held(run.uri, progress=partial(_last_step, run)) as fence:
         run.begin(recipe)
-        if not stands_at_the_end(recipe, run):
-            _train(recipe, run, fence, reader, callbacks or [])
+        if stands_at_the_end(recipe, run):
+            return
+        wait_for_answers(recipe.scale.collective_timeout_s)
+        source = _source(recipe, reader)
+        try:
+            with _training_errors(run, fence):
+                _trainer(recipe, run, fence, source, callbacks or []).fit()
+        finally:
+            source.end()
 
 
-def _train(
-    recipe: Recipe,
-    run: Run,
-    fence: Fence,
-    reader: "ray.ObjectRef[MicroBatchReader]",
-    callbacks: list[UserCallback],
-) -> None:
-    wait_for_answers(recipe.scale.collective_timeout_s)
-    source = _source(recipe, reader)
+def train_on_worker(config: dict[str, Any]) -> None:
+    """Trains as one of the workers of an attempt: what Ray Train calls ``train_loop_per_worker``.
+
+    Args:
+        config: ``recipe``, ``run``, ``fence`` (of the run's lease) and ``source`` (of the batches).
+
+    Raises:
+        TrainingFailed: for a reason that another attempt would meet again.
+    """
+    # what is imported stays: to look through it for garbage takes a second meanwhile, and pauses in training afterwards
+    gc.disable()
+    # DeepSpeed chooses its accelerator when imported, from the environment that only the worker has
+    from mulan.training.loop import train
+    from mulan.training.worker import prepare_engine
+
+    gc.freeze()
+    gc.enable()
+    recipe, run, source = config["recipe"], config["run"], config["source"]
+    context = ray.train.get_context()
+    rank, workers = context.get_world_rank(), context.get_world_size()
+    on_corrupt: list[str] = []
     try:
-        trainer = Trainer(
-            train_on_worker,
-            worker_counts=worker_counts(recipe.batch, recipe.train, recipe.scale),
-            room_ever=partial(max_workers, recipe.scale),
-            steps_saved=partial(_steps_saved, run),
-            failed=partial(_failed, run, fence),
-            train_loop_config={"recipe": recipe, "run": run, "fence": fence, "source": source},
-            scaling_config=_scaling(recipe),
-            run_config=_run_config(recipe, run, callbacks),
-            torch_config=TorchConfig(timeout_s=math.ceil(recipe.scale.collective_timeout_s)),
+        node = ray.get_runtime_context().get_node_id()
+        checkpoint = read_newest_on_all_workers(run.uri, place=node, on_corrupt=on_corrupt.append)
+        progress = checkpoint.progress if checkpoint else Progress(steps_done=0)
+        schedule = Schedule(recipe.train, recipe.batch, rank, workers, first_step=progress.steps_done)
+        recorder = raise_on_all_workers(
+            lambda: Recorder(run, recipe, first_step=progress.steps_done, fence=config["fence"]) if rank == 0 else None
         )
-        trainer.fit()
+        device = ray.train.torch.get_device()
+        kinds = all_gather_objects(device_kind(device, threads=recipe.scale.cpus_per_worker))
+        with recorder or nullcontext():
+            if recorder is not None:
+                _record_start(recorder, on_corrupt, kinds, progress)
+            # begun by one, and known to all once it is
+            attempt = all_gather_objects(source.begin(schedule) if rank == 0 else "")[0]
+            batches = planned_batches(source, attempt, schedule)
+            with ReadersWatch(source, told=recorder.event) if recorder else nullcontext() as readers:
+                engine = prepare_engine(recipe, checkpoint, device)
+                observer = RayObserver(run, engine)
+                if recorder and readers:
+                    trained_on = sorted({*kinds, *progress.trained_on})
+                    observer = RecordingRayObserver(run, engine, recorder, readers, trained_on=trained_on)
+                train(recipe, engine, batches, schedule, progress, observer)
+    except MulanError as error:
+        raise TrainingFailed(str(error), exit_code=error.exit_code) from error
+
+
+def _record_start(recorder: Recorder, on_corrupt: Sequence[str], kinds: Sequence[str], progress: Progress) -> None:
+    for text in (*on_corrupt, f"{len(kinds)} workers go on from step {progress.steps_done} on {told_of(kinds)}"):
+        recorder.event(text)
+    for text in cautions(kinds, progress):
+        log.warning("%s", text)
+        recorder.event(text)
+
+
+def _trainer(recipe: Recipe, run: Run, fence: Fence, source: Source, callbacks: list[UserCallback]) -> Trainer:
+    return Trainer(
+        train_on_worker,
+        worker_counts=worker_counts(recipe.batch, recipe.train, recipe.scale),
+        room_ever=partial(max_workers, recipe.scale),
+        steps_saved=partial(_steps_saved, run),
+        failed=partial(_failed, run, fence),
+        train_loop_config={"recipe": recipe, "run": run, "fence": fence, "source": source},
+        scaling_config=_scaling(recipe),
+        run_config=_run_config(recipe, run, callbacks),
+        torch_config=TorchConfig(timeout_s=math.ceil(recipe.scale.collective_timeout_s)),
+    )
+
+
+@contextmanager
+def _training_errors(run: Run, fence: Fence) -> Iterator[None]:
+    """Raises the errors of Ray Train as ours, with their final cause."""
+    try:
+        yield
     except ray.train.TrainingFailedError as error:
         with suppress(StorageError):  # what ended the run is told in any case
             fence.check()
@@ -108,8 +174,6 @@ def _train(
     except RayActorError as error:
         give_back()
         raise ControllerLost(f"run {run.uri} stopped with Ray Train's controller: {in_words(error)}") from error
-    finally:
-        source.end()
 
 
 def stands_at_the_end(recipe: Recipe, run: Run) -> bool:

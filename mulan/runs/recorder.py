@@ -4,7 +4,7 @@ import io
 import logging
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -16,7 +16,7 @@ import torch
 
 from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe
-from mulan.data.batch import SkippedRecording
+from mulan.data.errors import SkippedRecording
 from mulan.runs.checkpoint_writer import CheckpointWriter
 from mulan.runs.lease import Fence, RunTakenOver
 from mulan.runs.run import Run
@@ -43,8 +43,13 @@ class Quarantine:
 
     def add(self, step: int, skipped: Iterable[SkippedRecording]) -> None:
         for bad in skipped:
-            if bad.recording_id not in self._rows:
-                self._rows[bad.recording_id] = {**vars(bad), "first_step": step}
+            if bad.name not in self._rows:
+                self._rows[bad.name] = {
+                    "recording_id": bad.name,
+                    "reason": bad.reason,
+                    "detail": bad.detail,
+                    "first_step": step,
+                }
                 self._changed = True
 
     def flush(self) -> None:
@@ -80,8 +85,8 @@ class Recorder(AbstractContextManager["Recorder"]):
     """Of one worker, for all of them. At its end everything is written.
 
     Nothing here waits for storage but the end, and a checkpoint for the one before it: records are written in a thread,
-    so that no other worker waits in a collective while storage is asked again. That storage failed is told by
-    :meth:`fault`, for all workers to end alike.
+    so that no other worker waits in a collective while storage is asked again. :meth:`storage_error` says
+    that storage failed, for all workers to end alike.
     """
 
     _PERIOD_S = 30.0
@@ -137,7 +142,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         if time.monotonic() - self._flushed_s > self._PERIOD_S:
             self.flush()
 
-    def skipped(self, step: int, recordings: list[SkippedRecording]) -> None:
+    def skipped(self, step: int, recordings: Sequence[SkippedRecording]) -> None:
         self._quarantine.add(step, recordings)
 
     def event(self, text: str) -> None:
@@ -146,29 +151,30 @@ class Recorder(AbstractContextManager["Recorder"]):
         if not self._is_local:
             self.flush()
 
-    def found(self, finding: Anomaly) -> None:
-        """Numbers that went wrong: begins to write an event, and a file that names the recordings."""
-        self._thread.submit(self._found, finding)
+    def anomaly(self, anomaly: Anomaly) -> None:
+        """Begins to write an anomaly: an event, and a file that names the recordings."""
+        self._thread.submit(self._write_anomaly, anomaly)
         self._flushing = None  # one that waits already would be before it
 
-    def _found(self, finding: Anomaly) -> None:
-        uri, text = self._run.anomaly_uri(finding.step), finding.sentence
+    def _write_anomaly(self, anomaly: Anomaly) -> None:
+        uri, text = self._run.anomaly_uri(anomaly.step), anomaly.message
         try:
             self._make_sure_it_is_ours()
-            filesystem.write_atomically(uri, finding.to_json().encode())
-            text += f"; its recordings: {uri}; to look into it: {self._run.replay_command(finding.step)}"
-        except (OSError, MulanError) as error:  # must not hide what was found
+            filesystem.write_atomically(uri, anomaly.to_json().encode())
+            text += f"; its recordings: {uri}; to look into it: {self._run.replay_command(anomaly.step)}"
+        except (OSError, MulanError) as error:  # must not hide the anomaly
             text += f"; its recordings could not be written to {uri}: {error}"
-        self._append(self._events, [{"time": time.time(), "step": finding.step, "event": text}])
+        self._append(self._events, [{"time": time.time(), "step": anomaly.step, "event": text}])
 
     def checkpoint(self, state: dict[str, torch.Tensor], metrics: dict[str, Any], progress: Progress) -> None:
         """Begins to write one, with the records of all steps up to it: a run that resumes there has them."""
         score, records = metrics.get(f"validation_{self._score}"), self.flush()
         self._checkpoints.write(state, progress, score=score, after=records.result)
 
-    def fault(self) -> str | None:
-        """Why the records or the newest checkpoint could not be written."""
-        return self._fault or self._checkpoints.fault()
+    def storage_error(self) -> StorageError | None:
+        """Returns why the records or the newest checkpoint could not be written; None if nothing has failed."""
+        fault = self._fault or self._checkpoints.fault()
+        return None if fault is None else StorageError(fault)
 
     def flush(self) -> Future[None]:
         """Begins to write all records so far."""

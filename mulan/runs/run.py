@@ -59,8 +59,8 @@ class Run:
         return filesystem.join(self.uri, "quarantine.parquet")
 
     def anomaly_uri(self, step: int) -> str:
-        """Where the recordings of a step stand whose numbers went wrong."""
-        return filesystem.join(self.uri, "faults", f"step_{step:09d}.json")
+        """Returns the URI of the file that names the recordings of an anomalous step."""
+        return filesystem.join(self.uri, "anomalies", f"step_{step:09d}.json")
 
     def replay_command(self, step: int) -> str:
         """What looks into a step."""

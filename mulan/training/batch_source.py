@@ -1,90 +1,99 @@
-"""Where the loop takes its batches from, and what it learns of them on all workers."""
+"""Where the loop takes its batches from, and what the workers report to each other about them."""
 
 import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from mulan.data.batch import Batch, SkippedRecording
+from mulan.config.errors import MulanError
+from mulan.data.batch import Batch
+from mulan.data.errors import SkippedRecording
 from mulan.data.schedule import Schedule
 from mulan.distributed.collectives import all_gather_objects
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """What the workers tell each other of the batches since the last time; the same on all of them."""
+    """What all workers report of a step, or of a validation, joined; equal on all of them."""
 
-    waited_s: float
-    """The longest wait of a worker for its batches."""
-    skipped: list[SkippedRecording]
-    recordings: str
-    """A checksum of which recordings were consumed in which places of the global batch, whoever read them."""
-    fault: str | None
-    """Why one of the workers cannot go on."""
-    clock_s: float
-    """Of the first worker: what is done every so many seconds must be done by all in the same step."""
     measured: dict[str, float]
-    """By the first worker: what is decided by it must be decided by all alike."""
+    """The first worker's measurements: what is decided by them is decided alike on all workers."""
+    data_wait_s: float
+    """The longest time that a worker waited for its batches."""
+    skipped: list[SkippedRecording]
+    """The recordings that could not be used, in the order of the workers."""
+    recordings_checksum: str
+    """64 bits, in hex, of which recordings stood in which places of the global batch, whichever worker read them."""
+    fatal_error: MulanError | None
+    """Why a worker cannot continue; the first such worker's."""
+    clock_s: float
+    """The first worker's clock: what is done every few seconds must be done by all workers in the same step."""
 
 
 @dataclass
 class BatchSource:
-    """Takes batches off the iterator, measures the wait, and insists on the schedule's order."""
+    """Takes batches off the iterator, measures the wait for them, and asserts the schedule's order."""
 
     batches: Iterator[Batch]
     schedule: Schedule
-    _taken: int = 0
-    _waited_s: float = 0.0
+    _num_taken: int = 0
+    _data_wait_s: float = 0.0
     _skipped: list[SkippedRecording] = field(default_factory=list)
     _checksum: int = 0
-    _newest: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    _recordings: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
     def take(self, count: int) -> Iterator[Batch]:
-        """The next batches, each when it is asked for: until then the device has work of the earlier ones."""
-        self._newest = {}
+        """Yields the next ``count`` batches, each one taken only when it is asked for.
+
+        The device works on the earlier ones meanwhile.
+        """
+        self._recordings = {}
         for _ in range(count):
             begun = time.perf_counter()
             batch = next(self.batches)
-            expected = self.schedule[self._taken]
+            expected = self.schedule[self._num_taken]
             assert batch.item == expected, f"got {batch.item}, the schedule says {expected}"
-            self._taken += 1
-            self._skipped += batch.replaced
+            self._num_taken += 1
+            self._skipped += batch.skipped
             self._checksum ^= consumed_checksum(batch.item.micro_batch, batch.recording_id)
-            self._newest[batch.item.micro_batch] = batch.recording_id
-            self._waited_s += time.perf_counter() - begun
+            self._recordings[batch.item.micro_batch] = batch.recording_id
+            self._data_wait_s += time.perf_counter() - begun
             yield batch
 
     def recordings(self) -> list[tuple[str, ...]]:
-        """Those of each micro-batch of the newest step or validation, in the order of the global batch. Collective."""
-        of_all = {
-            number: names for of_worker in all_gather_objects(self._newest) for number, names in of_worker.items()
+        """Returns the recording ids of the newest step or validation: one tuple for each micro-batch of the global
+        batch, in order. Collective."""
+        recordings = {
+            number: names for of_worker in all_gather_objects(self._recordings) for number, names in of_worker.items()
         }
-        return [of_all[number] for number in sorted(of_all)]
+        return [recordings[number] for number in sorted(recordings)]
 
-    def told(self, fault: str | None = None, measured: dict[str, float] | None = None) -> StepReport:
-        """Collective.
+    def exchange_step_report(
+        self, measured: dict[str, float] | None = None, fatal_error: MulanError | None = None
+    ) -> StepReport:
+        """Joins what the workers report since the last exchange. Collective.
 
         Args:
-            fault: why this worker cannot go on.
-            measured: what it measured in the newest step.
+            measured: this worker's measurements of the step.
+            fatal_error: why this worker cannot continue.
         """
-        own = (self._waited_s, self._skipped, self._checksum, fault, time.monotonic(), measured or {})
-        waits, skipped, checksums, faults, clocks, by_workers = zip(*all_gather_objects(own), strict=True)
-        self._waited_s, self._skipped, self._checksum = 0.0, [], 0
+        own = (measured or {}, self._data_wait_s, self._skipped, self._checksum, fatal_error, time.monotonic())
+        self._data_wait_s, self._skipped, self._checksum = 0.0, [], 0
+        by_worker, waits, skipped, checksums, errors, clocks = zip(*all_gather_objects(own), strict=True)
         checksum = 0
-        for part in checksums:
-            checksum ^= part
+        for of_worker in checksums:
+            checksum ^= of_worker
         return StepReport(
-            waited_s=max(waits),
-            skipped=[bad for of_worker in skipped for bad in of_worker],
-            recordings=f"{checksum:016x}",
-            fault=next((one for one in faults if one is not None), None),
+            measured=by_worker[0],
+            data_wait_s=max(waits),
+            skipped=[recording for of_worker in skipped for recording in of_worker],
+            recordings_checksum=f"{checksum:016x}",
+            fatal_error=next((error for error in errors if error is not None), None),
             clock_s=clocks[0],
-            measured=by_workers[0],
         )
 
 
 def consumed_checksum(micro_batch: int, recording_ids: tuple[str, ...]) -> int:
-    """64 bits of a micro-batch's recordings and their places; those of a step are joined by exclusive or."""
+    """Returns 64 bits of a micro-batch's recordings and their places; those of a step are joined by exclusive or."""
     named = "\n".join((str(micro_batch), *recording_ids)).encode()
     return int.from_bytes(hashlib.blake2b(named, digest_size=8).digest())

@@ -1,17 +1,19 @@
-"""Watches the numbers of a run: a loss or a gradient that is not finite, and embeddings that have become all the same.
+"""Watches a run: a loss or a gradient that is not finite, embeddings that collapse, and too many skipped recordings.
 
-Every worker is given the same numbers, those of the first one, so that all of them decide alike.
+Every worker receives the same numbers, those of the first one, so all of them decide alike.
 """
 
 import dataclasses
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
 from mulan.config.errors import MulanError
-from mulan.config.recipe import Recipe
+from mulan.config.sections import BatchConfig, HealthConfig
+from mulan.data.errors import SkippedRecording, TooManySkippedRecordings
 from mulan.distributed.fixed_point import term_limit
 from mulan.training.state import Progress
 
@@ -21,124 +23,184 @@ class NonFiniteStep(MulanError):
 
 
 class EmbeddingsCollapsed(MulanError):
-    """The contrastive term stays where it is when all embeddings are the same."""
+    """The contrastive term stays at its value for embeddings that are all the same."""
 
 
 @dataclass(frozen=True)
 class Anomaly:
-    """Of one step."""
+    """A step whose numbers went wrong."""
 
     step: int
-    sentence: str
-    """What was found, and what is done about it."""
-    values: Mapping[str, float]
-    """What was measured."""
+    message: str
+    """What is wrong, and what is done about it."""
+    measured: Mapping[str, float]
+    """The measurements of the step (:func:`mulan.training.step.train_step`)."""
     recordings: Sequence[Sequence[str]]
-    """Their ids, of each micro-batch of the global batch."""
+    """The recording ids of the step, one sequence for each micro-batch of the global batch."""
 
     def to_json(self) -> str:
-        """As it stands in a run's folder; what is not finite as ``"nan"``, ``"inf"`` or ``"-inf"``."""
-        values = {name: value if math.isfinite(value) else str(value) for name, value in self.values.items()}
-        return json.dumps(vars(self) | {"values": values}, indent=1)
+        """Returns the content of its file in a run's folder; nonfinite numbers are the strings nan, inf and -inf."""
+        measured = {name: value if math.isfinite(value) else str(value) for name, value in self.measured.items()}
+        return json.dumps(vars(self) | {"measured": measured}, indent=1)
 
 
 COLLAPSE_MARGIN = 0.01
-"""Of the term's value when all embeddings are the same: how near to it a term counts as collapsed."""
+"""A contrastive term counts as collapsed within this fraction of its value for embeddings that are all the same."""
 
-MAX_TOLD = 20
-"""Of a run that goes on. Each has a file; where every step goes wrong, these say as much as a million."""
+MAX_ANOMALIES = 20
+"""Anomalies that are recorded of a run that goes on. Each has a file; where every step goes wrong, these say enough."""
+
+MIN_EXAMPLES = 1000
+"""The share of skipped recordings is checked as if there had been at least this many examples."""
 
 Recordings = Sequence[Sequence[str]]
-"""Ids, of each micro-batch of the global batch."""
+"""Recording ids, one sequence for each micro-batch of the global batch."""
 
 
 def collapsed_loss(pairs: int) -> float:
-    """The contrastive term when the embeddings of all pairs are the same: ln(2 (B - 1))."""
+    """Returns the contrastive term of B pairs whose embeddings are all the same: ln(2 (B - 1))."""
     return math.log(2 * (pairs - 1))
 
 
 class Counts(TypedDict):
-    """Fields of :class:`mulan.training.state.Progress`."""
+    """Fields of :class:`mulan.training.state.Progress` that :class:`HealthWatch` counts."""
 
     updates_skipped: int
     collapsed_steps: int
-    findings: int
+    anomalies: int
 
 
 class HealthWatch:
-    """Judges every step of a run, and counts; goes on counting where a checkpoint stood."""
+    """Checks the measurements of every step, and counts anomalies from where a checkpoint stood."""
 
-    def __init__(self, recipe: Recipe, progress: Progress, tell: Callable[[Anomaly], str]) -> None:
+    def __init__(
+        self,
+        health: HealthConfig,
+        batch: BatchConfig,
+        progress: Progress,
+        on_anomaly: Callable[[Anomaly], str],
+        *,
+        exact_sums: bool,
+        warmup_steps: int,
+    ) -> None:
         """
         Args:
-            tell: what is found; gives back how to look into it, in words.
+            on_anomaly: receives each anomaly, and returns a hint for the message that ends the run.
+            exact_sums: the recipe's ``train.exact_sums``.
+            warmup_steps: the recipe's ``optim.warmup_steps``, in which nothing counts as collapsed.
         """
-        self._section, self._warmup_steps, self._tell = recipe.health, recipe.optim.warmup_steps, tell
-        self._room = term_limit(recipe.batch.micro_batches) if recipe.train.exact_sums else None
-        self._collapsed_loss = collapsed_loss(recipe.batch.pairs)
-        self._skipped, self._collapsed = progress.updates_skipped, progress.collapsed_steps
-        self._told = progress.findings
+        self._health, self._on_anomaly, self._warmup_steps = health, on_anomaly, warmup_steps
+        self._term_limit = term_limit(batch.micro_batches) if exact_sums else None
+        self._collapsed_loss = collapsed_loss(batch.pairs)
+        self._updates_skipped, self._collapsed_steps = progress.updates_skipped, progress.collapsed_steps
+        self._anomalies = progress.anomalies
 
-    def judge(self, step: int, measured: Mapping[str, float], recordings: Callable[[], Recordings]) -> None:
-        """Collective where something is found.
+    def check(self, step: int, measured: Mapping[str, float], recordings: Callable[[], Recordings]) -> None:
+        """Checks a step's measurements. Collective where they are an anomaly.
 
         Args:
             step: from 1.
             measured: see :func:`mulan.training.step.train_step`; the same on all workers.
-            recordings: of the step. Collective.
+            recordings: returns those of the step. Collective.
 
         Raises:
             NonFiniteStep, EmbeddingsCollapsed: where the recipe says that this ends a run.
         """
 
-        def found(fault: str, then: str, *, stops: bool) -> str:
-            return self._found(Anomaly(step, f"{fault}{then}", measured, ()), recordings, stops=stops)
+        def report(message: str, *, stops: bool) -> str:
+            return self._report(Anomaly(step, message, measured, ()), recordings, stops=stops)
 
         if not math.isfinite(measured["grad_norm"]):
-            self._skipped += 1
-            fault = self._not_finite(step, measured)
-            if self._section.non_finite == "stop":
-                hint = found(fault, "", stops=True)
+            self._updates_skipped += 1
+            message = self._nonfinite_message(step, measured)
+            if self._health.non_finite == "stop":
+                hint = report(message, stops=True)
                 raise NonFiniteStep(
-                    f"{fault}; the weights are those of step {step - 1}. {hint}To leave out the updates of such steps "
-                    "and go on, resume with --set health.non_finite=warn"
+                    f"{message}; the weights are those of step {step - 1}. {hint}To skip the updates of such steps and "
+                    "go on, resume with --set health.non_finite=warn"
                 )
-            found(fault, "; its update is left out", stops=False)
-        if self._collapsed_steps(step, measured) == self._section.collapse_steps:
-            fault = (
-                f"embeddings seem to be all the same: in the {self._collapsed} steps up to {step} the contrastive loss "
-                f"was within {COLLAPSE_MARGIN:.0%} of {self._collapsed_loss:.3f}"
+            report(f"{message}; its update is skipped", stops=False)
+        if self._count_collapsed(step, measured) == self._health.collapse_steps:
+            message = (
+                f"embeddings seem to be all the same: in the {self._collapsed_steps} steps up to {step} the "
+                f"contrastive loss was within {COLLAPSE_MARGIN:.0%} of {self._collapsed_loss:.3f}"
             )
-            if self._section.collapse == "stop":
-                hint = found(fault, "", stops=True)
-                raise EmbeddingsCollapsed(f"{fault}. {hint}To go on, resume with --set health.collapse=warn")
-            found(fault, "", stops=False)
-
-    def _not_finite(self, step: int, measured: Mapping[str, float]) -> str:
-        if not math.isfinite(measured["loss"]):
-            return f"the loss of step {step} is {measured['loss']}"
-        fault = f"the gradient norm of step {step} is {measured['grad_norm']}"
-        if self._room is None:
-            return fault
-        return (
-            f"{fault}: in the gradient of a micro-batch there is NaN, infinity, or a number of {self._room:g} or more, "
-            "for which train.exact_sums has no room (then a smaller optim.lr or a higher loss.temperature_init helps, "
-            "or train.exact_sums=false, in a new run; clipping comes too late)"
-        )
+            if self._health.collapse == "stop":
+                hint = report(message, stops=True)
+                raise EmbeddingsCollapsed(f"{message}. {hint}To go on, resume with --set health.collapse=warn")
+            report(message, stops=False)
 
     def counts(self) -> Counts:
-        """As they stand in :class:`mulan.training.state.Progress`."""
-        return {"updates_skipped": self._skipped, "collapsed_steps": self._collapsed, "findings": self._told}
+        """Returns the counts that stand in :class:`mulan.training.state.Progress`."""
+        return {
+            "updates_skipped": self._updates_skipped,
+            "collapsed_steps": self._collapsed_steps,
+            "anomalies": self._anomalies,
+        }
 
-    def _collapsed_steps(self, step: int, measured: Mapping[str, float]) -> int:
+    def _nonfinite_message(self, step: int, measured: Mapping[str, float]) -> str:
+        if not math.isfinite(measured["loss"]):
+            return f"the loss of step {step} is {measured['loss']}"
+        message = f"the gradient norm of step {step} is {measured['grad_norm']}"
+        if self._term_limit is None:
+            return message
+        return (
+            f"{message}: in the gradient of a micro-batch there is NaN, infinity, or a number of {self._term_limit:g} "
+            "or more, for which train.exact_sums has no room (then a smaller optim.lr or a higher "
+            "loss.temperature_init helps, or train.exact_sums=false, in a new run; clipping comes too late)"
+        )
+
+    def _count_collapsed(self, step: int, measured: Mapping[str, float]) -> int:
+        """Returns how many steps in a row, up to this one, have collapsed."""
         distance = abs(measured.get("loss_contrastive", math.inf) - self._collapsed_loss)
         collapsed = step > self._warmup_steps and distance <= COLLAPSE_MARGIN * self._collapsed_loss
-        self._collapsed = self._collapsed + 1 if collapsed else 0
-        return self._collapsed
+        self._collapsed_steps = self._collapsed_steps + 1 if collapsed else 0
+        return self._collapsed_steps
 
-    def _found(self, finding: Anomaly, recordings: Callable[[], Recordings], *, stops: bool) -> str:
-        if self._told >= MAX_TOLD and not stops:
+    def _report(self, anomaly: Anomaly, recordings: Callable[[], Recordings], *, stops: bool) -> str:
+        if self._anomalies >= MAX_ANOMALIES and not stops:
             return ""
-        self._told += 1
-        last = "; more of this is not told" if self._told == MAX_TOLD and not stops else ""
-        return self._tell(dataclasses.replace(finding, sentence=finding.sentence + last, recordings=recordings()))
+        self._anomalies += 1
+        last = "; further anomalies are not recorded" if self._anomalies == MAX_ANOMALIES and not stops else ""
+        return self._on_anomaly(dataclasses.replace(anomaly, message=anomaly.message + last, recordings=recordings()))
+
+
+class SkippedShare:
+    """Counts skipped recordings by reason, and ends a run in which their share of all examples is too high."""
+
+    def __init__(self, max_share: float, counts: Mapping[str, int]) -> None:
+        """
+        Args:
+            max_share: ``data.max_skipped_share``.
+            counts: skipped recordings so far, by reason.
+        """
+        self._max_share, self._counts = max_share, Counter(counts)
+        self._newest: SkippedRecording | None = None
+
+    def add(self, recordings: Sequence[SkippedRecording]) -> None:
+        self._counts.update(recording.reason for recording in recordings)
+        self._newest = recordings[-1] if recordings else None
+
+    def counts(self) -> dict[str, int]:
+        """Returns the number of skipped recordings by reason."""
+        return dict(self._counts)
+
+    def check(self, num_examples: int) -> None:
+        """
+        Args:
+            num_examples: examples trained on so far.
+
+        Raises:
+            TooManySkippedRecordings: the share of skipped recordings exceeds ``max_share``.
+        """
+        checked = max(num_examples, MIN_EXAMPLES)
+        if self._counts.total() <= self._max_share * checked:
+            return
+        listed = "".join(f"  - {reason}: {count}\n" for reason, count in self._counts.most_common())
+        newest = f"the last: {self._newest}\n" if self._newest else ""
+        raise TooManySkippedRecordings(
+            f"{self._counts.total()} recordings could not be used in the first {num_examples} examples; "
+            f"data.max_skipped_share = {self._max_share:g} allows {math.floor(self._max_share * checked)} in {checked}"
+            f"\n{listed}{newest}"
+            "quarantine.parquet in the run's folder names them all; mend them, leave them out, or allow more"
+        )

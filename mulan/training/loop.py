@@ -1,31 +1,29 @@
-"""The training loop. It knows no launcher: it takes an iterator of batches, an engine and what to do with results."""
+"""The training loop. It knows neither launcher nor storage: it takes an iterator of batches, an engine and an observer.
+
+Each step: take, step, exchange, check, validate, log, checkpoint.
+"""
 
 import math
 import time
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 from mulan.config.recipe import Recipe
-from mulan.data.batch import Batch, SkippedRecording
-from mulan.data.errors import TooManySkippedRecordings
+from mulan.data.batch import Batch
 from mulan.data.schedule import Schedule
 from mulan.distributed.batch_norm import RunningStatistics
-from mulan.storage.errors import StorageError
-from mulan.training.batch_source import BatchSource
+from mulan.training.batch_source import BatchSource, StepReport
+from mulan.training.deterministic import deterministic_kernels
 from mulan.training.engines.base import Engine
-from mulan.training.health import HealthWatch
+from mulan.training.health import HealthWatch, SkippedShare
 from mulan.training.observer import TrainingObserver
 from mulan.training.optimizer import learning_rate
 from mulan.training.state import Progress
 from mulan.training.step import train_step
 from mulan.training.validation import validate
 
-BAD_SHARE_JUDGED_FROM = 1000
-"""Examples after which a share of bad recordings means something."""
-
-LEAVING_PERIOD_S = 5.0
-"""Between two looks at whether machines are about to be taken away, which cost a message around the cluster."""
+PREEMPTION_PERIOD_S = 5.0
+"""Time between two questions whether nodes are about to be taken away; each costs a message around the cluster."""
 
 
 def train(
@@ -34,68 +32,89 @@ def train(
     batches: Iterator[Batch],
     schedule: Schedule,
     progress: Progress,
-    reports: TrainingObserver,
+    observer: TrainingObserver,
 ) -> None:
     """Trains from ``progress`` to the recipe's last step. Collective: every worker calls it with its own batches.
 
     Raises:
-        NonFiniteStep, EmbeddingsCollapsed: where the recipe's ``health`` says that this ends a run.
-        StorageError: storage took no checkpoint, or no record of the run; the last checkpoint written stands.
-        TooManySkippedRecordings: more were replaced than ``data.max_skipped_share`` allows.
+        NonFiniteStep, EmbeddingsCollapsed: the recipe's ``health`` section says that this ends a run.
+        NotDeterministic: an operation has no deterministic kernel, and the recipe asks for such.
+        TooManySkippedRecordings: more recordings were skipped than ``data.max_skipped_share`` allows.
+        MulanError: the observer of a worker has a fatal error.
     """
+    assert progress.steps_done == schedule.first_step, f"data starts at {schedule.first_step}, weights at {progress}"
     source = BatchSource(batches, schedule)
     statistics = RunningStatistics(engine.module)
-    replaced = Counter(progress.replaced)
-    health = HealthWatch(recipe, progress, reports.found)
-    asked_s, leaving = -math.inf, frozenset[str]()
-    for steps_done in range(progress.steps_done + 1, recipe.train.steps + 1):
-        begun = time.perf_counter()
-        measured = train_step(engine, source.take(schedule.train_micro_batches_per_worker), statistics, recipe)
-        told = source.told(reports.fault(), measured)
-        if told.fault is not None:
-            raise StorageError(told.fault)
-        health.judge(steps_done, told.measured, source.recordings)
-        replaced.update(bad.reason for bad in told.skipped)
-        seconds = time.perf_counter() - begun
-        line: dict[str, Any] = {
-            "step": steps_done,
-            **{name: value if math.isfinite(value) else None for name, value in told.measured.items()},
-            "learning_rate": learning_rate(recipe.optim, steps_done - 1),
-            "pairs_per_s": recipe.batch.pairs / seconds,
-            "step_s": seconds,
-            "data_wait_s": told.waited_s,
-            "recordings": told.recordings,
-            "replaced": dict(replaced),
-        }
-        validated = schedule.validates_after(steps_done)
-        if validated:
-            line["validation"] = validate(recipe, engine, source.take(schedule.validation_micro_batches_per_worker))
-        reports.step(line)
-        # those of validations are named, and not counted every time
-        reports.skipped(steps_done, [*told.skipped, *(source.told().skipped if validated else ())])
-        _check_bad_share(replaced, steps_done * recipe.batch.pairs, recipe.data.max_skipped_share, told.skipped)
-        checkpoint_due = steps_done % recipe.train.checkpoint_every_steps == 0 or steps_done == recipe.train.steps
-        if told.clock_s - asked_s >= LEAVING_PERIOD_S:
-            asked_s, known, leaving = told.clock_s, leaving, reports.leaving()
-            checkpoint_due = checkpoint_due or bool(leaving - known)  # once for each machine, and training goes on
-        if validated or checkpoint_due:
-            progress = Progress(steps_done, dict(replaced), **health.counts())
-            reports.milestone(_flat(line), progress, checkpoint_due)
+    exact_sums, warmup_steps = recipe.train.exact_sums, recipe.optim.warmup_steps
+    health = HealthWatch(
+        recipe.health, recipe.batch, progress, observer.on_anomaly, exact_sums=exact_sums, warmup_steps=warmup_steps
+    )
+    skipped = SkippedShare(recipe.data.max_skipped_share, progress.skipped_recordings)
+    preemption = _PreemptionWatch(observer)
+    with deterministic_kernels(recipe.train.deterministic):
+        for step in range(progress.steps_done + 1, recipe.train.steps + 1):
+            begun = time.perf_counter()
+            micro_batches = source.take(schedule.train_micro_batches_per_worker)
+            measured = train_step(engine, micro_batches, statistics, recipe)
+            report = source.exchange_step_report(measured, observer.fatal_error())
+            if report.fatal_error is not None:
+                raise report.fatal_error
+            health.check(step, report.measured, source.recordings)
+            skipped.add(report.skipped)
+            metrics = _step_metrics(recipe, step, report, skipped, seconds=time.perf_counter() - begun)
+
+            newly_skipped = report.skipped
+            if schedule.validates_after(step):
+                micro_batches = source.take(schedule.validation_micro_batches_per_worker)
+                metrics["validation"] = validate(recipe, engine, micro_batches)
+                # recorded, but not counted: every validation meets the same ones again
+                newly_skipped = newly_skipped + source.exchange_step_report().skipped
+
+            observer.on_step(metrics)
+            observer.on_skipped_recordings(step, newly_skipped)
+            skipped.check(step * recipe.batch.pairs)
+
+            preempted = preemption.has_new_nodes(report.clock_s)
+            if preempted or step % recipe.train.checkpoint_every_steps == 0 or step == recipe.train.steps:
+                progress = Progress(step, skipped.counts(), **health.counts())
+                observer.on_checkpoint(_flat(metrics), progress)
+            elif "validation" in metrics:
+                observer.on_validation(_flat(metrics))
 
 
-def _flat(line: dict[str, Any]) -> dict[str, Any]:
-    """Metrics by name alone, ``validation_recall10`` for the validation's recall10: what Ray's tools compare by."""
-    scores = line.get("validation", {})
-    return {k: v for k, v in line.items() if k != "validation"} | {f"validation_{k}": v for k, v in scores.items()}
+def _step_metrics(
+    recipe: Recipe, step: int, report: StepReport, skipped: SkippedShare, *, seconds: float
+) -> dict[str, Any]:
+    """Returns a step's line of ``metrics.jsonl``; None stands for a number that is not finite, which JSON lacks."""
+    return {
+        "step": step,
+        **{name: value if math.isfinite(value) else None for name, value in report.measured.items()},
+        "learning_rate": learning_rate(recipe.optim, step - 1),
+        "pairs_per_s": recipe.batch.pairs / seconds,
+        "step_s": seconds,
+        "data_wait_s": report.data_wait_s,
+        "recordings_checksum": report.recordings_checksum,
+        "skipped_recordings": skipped.counts(),
+    }
 
 
-def _check_bad_share(replaced: Counter[str], examples: int, allowed: float, newest: list[SkippedRecording]) -> None:
-    judged = max(examples, BAD_SHARE_JUDGED_FROM)
-    if replaced.total() > allowed * judged:
-        listed = "\n".join(f"  - {reason}: {count}" for reason, count in replaced.most_common())
-        last = "".join(f"\nthe last: {bad.recording_id}: {bad.reason}: {bad.detail}" for bad in newest[-1:])
-        raise TooManySkippedRecordings(
-            f"{replaced.total()} recordings could not be used in the first {examples} examples; "
-            f"data.max_skipped_share = {allowed:g} allows {math.floor(allowed * judged)} in {judged}\n{listed}{last}\n"
-            "quarantine.parquet in the run's folder names them all; mend them, leave them out, or allow more"
-        )
+def _flat(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Returns metrics with a validation's scores as ``validation_NAME``: Ray's tools compare by names on one level."""
+    scores = metrics.get("validation", {})
+    rest = {name: value for name, value in metrics.items() if name != "validation"}
+    return rest | {f"validation_{name}": value for name, value in scores.items()}
+
+
+class _PreemptionWatch:
+    """Asks the observer every few seconds whether further nodes are about to be taken away."""
+
+    def __init__(self, observer: TrainingObserver) -> None:
+        self._observer, self._asked_s, self._nodes = observer, -math.inf, frozenset[str]()
+
+    def has_new_nodes(self, clock_s: float) -> bool:
+        """``clock_s``: the same on all workers, so that all of them ask in the same step."""
+        if clock_s - self._asked_s < PREEMPTION_PERIOD_S:
+            return False
+        self._asked_s, known = clock_s, self._nodes
+        self._nodes = self._observer.preempted_nodes()
+        return bool(self._nodes - known)  # one checkpoint for each node, and training goes on

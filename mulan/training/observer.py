@@ -1,27 +1,64 @@
-"""What the training loop tells, and what it asks, whoever started it."""
+"""The interface between the training loop and whoever started it: a launcher, a replay, a benchmark or a test."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
-from mulan.data.batch import SkippedRecording
+from mulan.config.errors import MulanError
+from mulan.data.errors import SkippedRecording
 from mulan.training.health import Anomaly
 from mulan.training.state import Progress
 
 
-@dataclass(frozen=True)
-class TrainingObserver:
-    """What the loop tells and asks, on every worker alike; only one of them need listen."""
+class TrainingObserver(Protocol):
+    """Receives the results of the training loop, and answers what the loop cannot know. Every worker has one.
 
-    step: Callable[[dict[str, Any]], None]
-    """A line of ``metrics.jsonl``, after every step; with the scores of a validation where one follows."""
-    skipped: Callable[[int, list[SkippedRecording]], None]
-    """The step, and the recordings replaced in it."""
-    milestone: Callable[[dict[str, Any], Progress, bool], None]
-    """After a validation, when a checkpoint is due (the flag), or both: newest metrics and progress. Collective."""
-    fault: Callable[[], str | None] = lambda: None
-    """Why this worker cannot go on. Asked after every step."""
-    found: Callable[[Anomaly], str] = lambda finding: ""
-    """Numbers that went wrong; how to look into it, in words, the same on all workers."""
-    leaving: Callable[[], frozenset[str]] = frozenset
-    """Machines that are about to be taken away. Collective; asked every few seconds."""
+    All workers call the same methods in the same order, so a method may be collective. Arguments are the same on all
+    of them, but for the seconds that a step took.
+    """
+
+    def on_step(self, metrics: dict[str, Any]) -> None:
+        """Receives a line of ``metrics.jsonl`` after each step; ``validation`` holds the scores where one followed."""
+
+    def on_skipped_recordings(self, step: int, recordings: Sequence[SkippedRecording]) -> None:
+        """Receives the recordings that a step and its validation had to do without; there may be none."""
+
+    def on_anomaly(self, anomaly: Anomaly) -> str:
+        """Receives an anomaly and returns a hint, the same on all workers, for the message that ends the run; it may
+        be empty."""
+
+    def on_validation(self, metrics: dict[str, Any]) -> None:
+        """Receives the metrics of a step with its scores as ``validation_NAME``, where no checkpoint is due."""
+
+    def on_checkpoint(self, metrics: dict[str, Any], progress: Progress) -> None:
+        """Saves a checkpoint; receives the same metrics as :meth:`on_validation`."""
+
+    def fatal_error(self) -> MulanError | None:
+        """Returns the error for which this worker cannot continue; after each step all workers raise the first one."""
+
+    def preempted_nodes(self) -> frozenset[str]:
+        """Returns the ids of the nodes that are about to be taken away; asked every few seconds."""
+
+
+class NullObserver(TrainingObserver):
+    """Ignores everything, and sees no error and no preemption."""
+
+    def on_step(self, metrics: dict[str, Any]) -> None:
+        pass
+
+    def on_skipped_recordings(self, step: int, recordings: Sequence[SkippedRecording]) -> None:
+        pass
+
+    def on_anomaly(self, anomaly: Anomaly) -> str:
+        return ""
+
+    def on_validation(self, metrics: dict[str, Any]) -> None:
+        pass
+
+    def on_checkpoint(self, metrics: dict[str, Any], progress: Progress) -> None:
+        pass
+
+    def fatal_error(self) -> MulanError | None:
+        return None
+
+    def preempted_nodes(self) -> frozenset[str]:
+        return frozenset()

@@ -11,14 +11,14 @@ class Progress:
     """Where a run stands, besides its tensors."""
 
     steps_done: int
-    replaced: Mapping[str, int] = field(default_factory=dict)
-    """Recordings replaced so far because they could not be used, by reason."""
+    skipped_recordings: Mapping[str, int] = field(default_factory=dict)
+    """The number of skipped recordings by reason."""
     updates_skipped: int = 0
     """Steps that updated nothing, because their loss or gradient was not finite."""
     collapsed_steps: int = 0
     """The newest steps in a row whose embeddings seem to be all the same."""
-    findings: int = 0
-    """How often numbers that went wrong have been told of."""
+    anomalies: int = 0
+    """The number of anomalies recorded (:class:`mulan.training.health.Anomaly`)."""
     trained_on: Sequence[str] = field(default_factory=list)
     """Each kind of device that its steps were made on (:mod:`mulan.launch.devices`); unknown if empty."""
 

@@ -7,7 +7,7 @@ from mulan.data.schedule import Phase
 
 
 def assert_equal(ours: Batch, reference: Batch) -> None:
-    assert (ours.item, ours.recording_id, ours.replaced) == (reference.item, reference.recording_id, reference.replaced)
+    assert (ours.item, ours.recording_id, ours.skipped) == (reference.item, reference.recording_id, reference.skipped)
     assert isinstance(ours.item.phase, Phase)
     for name in ("waveform", "token_ids", "attention_mask", "tags"):
         assert_same(getattr(ours, name), getattr(reference, name))

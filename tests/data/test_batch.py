@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mulan.data.batch import TOKEN_MULTIPLE, Batch, Masks, SkippedRecording
+from mulan.data.batch import TOKEN_MULTIPLE, Batch, Masks
+from mulan.data.errors import SkippedRecording
 from mulan.data.schedule import Item, Phase
 from tests.data.same_batches import assert_equal
 
@@ -21,7 +22,7 @@ def batch_of(lengths: list[int], max_tokens: int, *, views: int = 1, masks: Mask
         attention_mask=mask,
         tags=rng.integers(0, 2, (len(lengths), 3)).astype(np.uint8),
         recording_id=tuple(f"夜曲 {number}" for number in range(len(lengths))),
-        replaced=(SkippedRecording("a", "missing shard", "shards/\n'9'.tar"), SkippedRecording("b", "no samples", "")),
+        skipped=(SkippedRecording("a", "missing shard", "shards/\n'9'.tar"), SkippedRecording("b", "no samples", "")),
         masks=masks,
     )
 
@@ -54,7 +55,7 @@ def test_columns_lose_nothing_but_padding(lengths: list[int], max_tokens: int, k
         whole.attention_mask[:, :kept],
         whole.tags,
         whole.recording_id,
-        whole.replaced,
+        whole.skipped,
     )
     assert_equal(back, cut)
     assert_equal(Batch.from_columns(back.to_columns()), back)

@@ -15,11 +15,10 @@ from transformers import AutoTokenizer
 from mulan.config.recipe import Recipe
 from mulan.config.sections import Source
 from mulan.data.audio.windows import decode_window
-from mulan.data.batch import SkippedRecording
 from mulan.data.corpus.index import INDEX_NAME, Corpus, write_index
 from mulan.data.corpus.records import read_record
 from mulan.data.corpus.writing import Recording, write_corpus
-from mulan.data.errors import TooManySkippedRecordings
+from mulan.data.errors import SkippedRecording, TooManySkippedRecordings
 from mulan.data.plan import Example, PlanError
 from mulan.data.reader import MAX_REPLACEMENTS, MicroBatchReader
 from mulan.data.schedule import Item, Phase
@@ -88,19 +87,19 @@ def source_of(example: Example) -> Source:
 
 
 def slow_twin(reader: MicroBatchReader, item: Item) -> tuple[list[Example], list[str], Counter[tuple[str, str]]]:
-    """The examples and names of a micro-batch, and the name and reason of each that had to be replaced."""
+    """The examples and names of a micro-batch, and the name and reason of each that had to be skipped."""
     plan, step = reader.plans[item.phase], item.step if item.phase is Phase.TRAIN else 0
-    examples, names, replaced = [], [], Counter[tuple[str, str]]()
+    examples, names, skipped = [], [], Counter[tuple[str, str]]()
     ids = reader.corpus.table["recording_id"].to_pylist()
     for position, planned in enumerate(plan.micro_batch(step, item.micro_batch)):
         example, attempt = planned, 0
         while is_bad(ids[example.row], planned.stream.source):
-            replaced[ids[example.row], PLANTED[ids[example.row]]] += 1
+            skipped[ids[example.row], PLANTED[ids[example.row]]] += 1
             attempt += 1
             example = plan.replacement(step, item.micro_batch, position, planned.stream, attempt)
         examples.append(example)
         names.append(ids[example.row])
-    return examples, names, replaced
+    return examples, names, skipped
 
 
 @pytest.fixture(scope="module")
@@ -124,14 +123,14 @@ def test_batches_are_those_of_the_slow_twin(planted_corpus: str, tokenizer: Any)
     reader = reader_of(section)
     seen = Counter[str]()
     for item in TRAINING:
-        examples, names, replaced = slow_twin(reader, item)
+        examples, names, skipped = slow_twin(reader, item)
         batch = reader(item)
         assert batch.item == item
         assert batch.pairs == 6
         assert list(batch.recording_id) == names
-        assert Counter((bad.recording_id, bad.reason) for bad in batch.replaced) == replaced
-        assert all(isinstance(bad, SkippedRecording) and bad.detail for bad in batch.replaced)
-        seen.update(bad.reason for bad in batch.replaced)
+        assert Counter((bad.name, bad.reason) for bad in batch.skipped) == skipped
+        assert all(isinstance(bad, SkippedRecording) and bad.detail for bad in batch.skipped)
+        seen.update(bad.reason for bad in batch.skipped)
         for place, example in enumerate(examples):
             record = read_record(reader.corpus, example.row)
             window = np.empty(32_000, np.int16)

@@ -176,21 +176,21 @@ def test_whatever_is_bad_is_replaced_by_the_plan_and_named_and_all_else_is_used(
     used, met = set[str](), dict[str, str]()
     for item in items(run, 1, 0):
         plan, step = reader.plans[item.phase], item.step if item.phase is Phase.TRAIN else 0
-        expected, replaced = [], Counter[tuple[str, str]]()
+        expected, skipped = [], Counter[tuple[str, str]]()
         for position, example in enumerate(plan.micro_batch(step, item.micro_batch)):
             name, attempt = names[example.row], 0
             while name in REASONS:
-                replaced[name, REASONS[name]] += 1
+                skipped[name, REASONS[name]] += 1
                 attempt += 1
                 name = names[plan.replacement(step, item.micro_batch, position, example.stream, attempt).row]
             expected.append(name)
         batch = reader(item)
-        assert Counter((bad.recording_id, bad.reason) for bad in batch.replaced) == replaced
+        assert Counter((bad.name, bad.reason) for bad in batch.skipped) == skipped
         assert list(batch.recording_id) == expected
-        assert all(bad.detail for bad in batch.replaced)
+        assert all(bad.detail for bad in batch.skipped)
         assert batch.waveform.any(axis=2).all() and (batch.attention_mask.sum(axis=1) > 2).all()
         used.update(expected)
-        met.update(replaced.keys())
+        met.update(skipped.keys())
     assert met == REASONS
     assert used == {*PLAIN, *GOOD_AUDIO, *GOOD_METADATA, *GOOD_PLACES}
 
@@ -216,13 +216,13 @@ def test_the_least_length_is_the_recipe_s(tmp_path: Path) -> None:
     short = {f"short-{number}": (flac(tone(440, 0.2, seed=number)), text("a tone")) for number in range(2)}
     write_index(pa.Table.from_pylist(write_shard(tmp_path / "a.tar", short)), str(tmp_path))
 
-    def replaced(min_duration_s: float) -> set[str]:
+    def skipped(min_duration_s: float) -> set[str]:
         run = recipe(str(tmp_path), f"data.min_duration_s={min_duration_s}", "train.validation_micro_batches=0")
-        return {bad.reason for bad in MicroBatchReader.of(run)(Item(Phase.TRAIN, 0, 0)).replaced}
+        return {bad.reason for bad in MicroBatchReader.of(run)(Item(Phase.TRAIN, 0, 0)).skipped}
 
-    assert replaced(0) == replaced(0.2) == set()
+    assert skipped(0) == skipped(0.2) == set()
     with pytest.raises(Exception, match=r"16 recordings in a row cannot be used; the last: short-.: too short: 0\.2 s"):
-        replaced(0.201)
+        skipped(0.201)
 
 
 def test_a_recording_is_silent_where_all_of_its_views_are(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_a_recording_is_silent_where_all_of_its_views_are(tmp_path: Path) -> Non
     settings = ["train.validation_micro_batches=0", "semisupcon.labelled_share=as_found"]
     run = load_recipe("semisupcon_miniature", named_recipes(), settings, data_uri=str(tmp_path))
     batches = [MicroBatchReader.of(run)(Item(Phase.TRAIN, step, 0)) for step in range(2)]
-    assert {(bad.recording_id, bad.reason) for batch in batches for bad in batch.replaced} == {("silent", "silent")}
+    assert {(bad.name, bad.reason) for batch in batches for bad in batch.skipped} == {("silent", "silent")}
     views = np.concatenate([batch.waveform for batch in batches])
     assert views.any(axis=(1, 2)).all()
     assert not views.any(axis=2).all()  # one of two may be

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch.distributed as dist
@@ -22,7 +23,7 @@ from mulan.storage.jsonl import read_lines
 from mulan.training.health import Anomaly, NonFiniteStep
 from tests.conftest import tone_recording
 from tests.processes import run_in_processes, run_job
-from tests.training.inline import train_inline
+from tests.training.inline import InlineObserver, train_inline
 
 pytestmark = pytest.mark.processes
 
@@ -37,12 +38,16 @@ def train_recorded(run: Run, one: Recipe) -> str | None:
     run.begin(one)
     with Recorder(run, one, first_step=0) as recorder:
 
-        def tell(finding: Anomaly) -> str:
-            recorder.found(finding)
-            return ""
+        class Recording(InlineObserver):
+            def on_step(self, metrics: dict[str, Any]) -> None:
+                recorder.step(metrics)
+
+            def on_anomaly(self, anomaly: Anomaly) -> str:
+                recorder.anomaly(anomaly)
+                return ""
 
         try:
-            train_inline(one, run.uri, watch=lambda _, line: recorder.step(line), tell=tell)
+            train_inline(one, run.uri, Recording)
         except NonFiniteStep as error:
             return str(error)
     return None

@@ -21,7 +21,7 @@ def recipe() -> Recipe:
 
 
 def line(
-    step: int, *, step_s: float = 2.0, wait_s: float = 0.5, replaced: dict[str, int] | None = None
+    step: int, *, step_s: float = 2.0, wait_s: float = 0.5, skipped: dict[str, int] | None = None
 ) -> dict[str, Any]:
     return {
         "step": step,
@@ -29,7 +29,7 @@ def line(
         "temperature": 0.09876,
         "step_s": step_s,
         "data_wait_s": wait_s,
-        "replaced": replaced or {},
+        "skipped_recordings": skipped or {},
     }
 
 
@@ -65,7 +65,7 @@ def test_speed_is_that_of_the_newest_twenty_steps() -> None:
 def test_the_newest_validation_and_what_was_skipped() -> None:
     metrics = [line(step) | {"validation": {"recall10": recall}} for step, recall in ((1, 0.1), (2, 0.25))]
     assert status_line(metrics, recipe(), seconds=1).endswith("left  recall@10 0.250")
-    metrics.append(line(3, replaced={"silent": 5, "no samples": 2}))
+    metrics.append(line(3, skipped={"silent": 5, "no samples": 2}))
     assert status_line(metrics, recipe(), seconds=1).endswith(
         "recall@10 0.250  7 recordings skipped (silent 5, no samples 2)"
     )

@@ -227,20 +227,20 @@ def test_a_loss_that_is_not_a_number_stops_the_run_at_its_step(tiny_corpus: str,
 
 @whole
 def test_bad_recordings_are_skipped_by_name_until_there_are_too_many(tiny_corpus: str, tmp_path: Path) -> None:
-    def spoiled(number: int, bad: set[int]) -> Recording:
+    def damaged(number: int, bad: set[int]) -> Recording:
         good = tone_recording(number, "train" if number < 32 else "validation")
         return Recording(**(vars(good) | {"audio": good.audio[:20_000]})) if number in bad else good
 
     one, many = str(tmp_path / "one"), str(tmp_path / "many")
-    write_corpus((spoiled(number, {3}) for number in range(40)), one)
-    write_corpus((spoiled(number, set(range(20))) for number in range(40)), many)
+    write_corpus((damaged(number, {3}) for number in range(40)), one)
+    write_corpus((damaged(number, set(range(20))) for number in range(40)), many)
     run = Run(str(tmp_path), "one-bad")
     fit(miniature(one), run)
     (row,) = read_quarantine(run.quarantine_uri)
     assert (row["recording_id"], row["reason"]) == ("tone-003", "truncated audio")
-    replaced = run.metrics()[-1]["replaced"]
-    assert replaced.keys() == {"truncated audio"}
-    assert replaced["truncated audio"] > 0
+    skipped = run.metrics()[-1]["skipped_recordings"]
+    assert skipped.keys() == {"truncated audio"}
+    assert skipped["truncated audio"] > 0
     summary = r"could not be used in the first \d+ examples; data.max_skipped_share = 0.01 allows 10 in 1000\n"
     summary += r"  - truncated audio: \d+\nthe last: tone-0\d\d: truncated audio: .+\nquarantine.parquet in the run's"
     with pytest.raises(ProcessRaisedException, match=summary):

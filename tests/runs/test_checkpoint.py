@@ -61,7 +61,7 @@ def test_the_newest_is_found_and_read_back(run_uri: str) -> None:
     assert newest(run_uri) == (uris[1], [])
     found = read_newest(run_uri, on_corrupt=pytest.fail)
     assert found is not None
-    assert found.progress == Progress(steps_done=1000, replaced={"silent": 500})
+    assert found.progress == Progress(steps_done=1000, skipped_recordings={"silent": 500})
     assert weights(found.state).keys() == {"tower.weight", "tower.count"}
     assert [one.steps_done for one in checkpoints(run_uri)] == [1000, 900, 20]
 

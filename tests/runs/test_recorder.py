@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mulan.config.recipe import Recipe
-from mulan.data.batch import SkippedRecording
+from mulan.data.errors import SkippedRecording
 from mulan.recipes.registry import load_recipe, named_recipes
 from mulan.runs.checkpoint_list import checkpoints
 from mulan.runs.checkpoint_writer import CheckpointFailed
@@ -61,7 +61,7 @@ def test_an_outage_holds_up_no_step_and_loses_no_line(run: Run, s3: S3, monkeypa
         for step in range(1, 6):
             record(recorder, step)  # an outage without an end: a step that waited would wait forever
         recorder.checkpoint(STATE, {}, Progress(5))
-        assert recorder.fault() is None
+        assert recorder.storage_error() is None
         wait_until(lambda: len(s3.proxy.asked) > 20, what=lambda: f"20 requests; asked were {s3.proxy.asked}")
         s3.proxy.heal()
     assert recorded(run) == [1, 2, 3, 4, 5]
@@ -88,8 +88,8 @@ def test_storage_that_stays_away_is_a_fault_and_the_run_resumes(
     s3.proxy.fail(fault, "metrics.jsonl")
     record(recorder, 2)
     recorder.checkpoint(STATE, {}, Progress(2))
-    wait_until(lambda: recorder.fault() is not None, what=lambda: f"a fault; asked were {s3.proxy.asked}")
-    assert told in (recorder.fault() or "") and run.metrics_uri in (recorder.fault() or "")
+    wait_until(lambda: recorder.storage_error() is not None, what=lambda: f"a fault; asked were {s3.proxy.asked}")
+    assert told in str(recorder.storage_error()) and run.metrics_uri in str(recorder.storage_error())
     asked = len(s3.proxy.asked)
     with pytest.raises(CheckpointFailed, match=f"step 2 .*{told}"):
         recorder.__exit__(None, None, None)
@@ -134,10 +134,10 @@ def test_a_driver_that_was_taken_over_writes_nothing_more(
     with held(run.uri) as second:
         before = {uri: filesystem.read_bytes(uri) for uri in (run.metrics_uri, run.events_uri, run.quarantine_uri)}
         record(recorder, 2)
-        recorder.found(Anomaly(2, "a finding", {}, []))
+        recorder.anomaly(Anomaly(2, "an anomaly", {}, []))
         recorder.checkpoint(STATE, {}, Progress(2))
-        wait_until(lambda: recorder.fault() is not None, what="a fault")
-        assert f"taken over by process {os.getpid()}" in (recorder.fault() or "")
+        wait_until(lambda: recorder.storage_error() is not None, what="a fault")
+        assert f"taken over by process {os.getpid()}" in str(recorder.storage_error())
         with pytest.raises(CheckpointFailed, match="taken over"):
             recorder.__exit__(None, None, None)
         assert {uri: filesystem.read_bytes(uri) for uri in before} == before
@@ -162,7 +162,7 @@ recorder = Recorder(Run(sys.argv[1], "first"), load_recipe("demo_miniature", nam
 resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50))
 for step in range(1, 9):
     recorder.step({"step": step})
-print(recorder.fault())
+print(recorder.storage_error())
 try:
     with recorder:
         pass

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from mulan.data.batch import SkippedRecording
+from mulan.data.errors import SkippedRecording
 from mulan.runs.recorder import SCHEMA, Quarantine, read_quarantine
 from mulan.storage.errors import StoragePermanentError
 

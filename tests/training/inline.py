@@ -11,50 +11,45 @@ from mulan.data.schedule import Schedule
 from mulan.distributed.collectives import rank_and_world_size
 from mulan.runs.checkpoint import read_newest, write_checkpoint
 from mulan.training.engines.base import CheckpointedEngine
-from mulan.training.health import Anomaly
-from mulan.training.observer import TrainingObserver
+from mulan.training.loop import train
+from mulan.training.observer import NullObserver
 from mulan.training.state import Progress
-from mulan.training.worker import train_worker
+from mulan.training.worker import prepare_engine
 
 
-def _untold(_: Anomaly) -> str:
-    return ""
+class InlineObserver(NullObserver):
+    """Keeps the lines of metrics and the final state, and writes checkpoints."""
+
+    def __init__(self, run_uri: str, engine: CheckpointedEngine, steps: int) -> None:
+        self._run_uri, self._steps, self.engine = run_uri, steps, engine
+        self.lines: list[dict[str, Any]] = []
+        self.final: dict[str, torch.Tensor] = {}
+
+    def on_step(self, metrics: dict[str, Any]) -> None:
+        self.lines.append(metrics)
+
+    def on_checkpoint(self, metrics: dict[str, Any], progress: Progress) -> None:
+        state = self.engine.state()
+        if rank_and_world_size()[0] == 0:
+            write_checkpoint(self._run_uri, state, progress)
+        if progress.steps_done == self._steps:
+            self.final = state
 
 
 def train_inline(
     recipe: Recipe,
     run_uri: str,
-    *,
-    watch: Callable[[CheckpointedEngine, dict[str, Any]], None] | None = None,
-    tell: Callable[[Anomaly], str] = _untold,
+    new_observer: Callable[[str, CheckpointedEngine, int], InlineObserver] | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
     """Trains in this process group from the run's newest checkpoint: the lines of metrics, and the final state."""
     torch.set_num_threads(1)
     rank, workers = rank_and_world_size()
-    found = read_newest(run_uri, on_corrupt=lambda text: None)
-    first_step = found.progress.steps_done if found else 0
-    schedule = Schedule(recipe.train, recipe.batch, rank, workers, first_step=first_step)
+    checkpoint = read_newest(run_uri, on_corrupt=lambda text: None)
+    progress = checkpoint.progress if checkpoint else Progress(steps_done=0)
+    schedule = Schedule(recipe.train, recipe.batch, rank, workers, first_step=progress.steps_done)
     make = MicroBatchReader.of(recipe)
     batches = (make(schedule[number]) for number in range(len(schedule)))
-    lines: list[dict[str, Any]] = []
-    final: dict[str, torch.Tensor] = {}
-
-    def reports(engine: CheckpointedEngine) -> TrainingObserver:
-        def milestone(_: dict[str, Any], progress: Progress, checkpoint_due: bool) -> None:
-            if not checkpoint_due:
-                return
-            state = engine.state()
-            if rank == 0:
-                write_checkpoint(run_uri, state, progress)
-            if progress.steps_done == recipe.train.steps:
-                final.update(state)
-
-        def step(line: dict[str, Any]) -> None:
-            lines.append(line)
-            if watch is not None:
-                watch(engine, line)
-
-        return TrainingObserver(step=step, skipped=lambda step, recordings: None, milestone=milestone, found=tell)
-
-    train_worker(recipe, found, batches, schedule, reports, torch.device("cpu"))
-    return lines, final
+    engine = prepare_engine(recipe, checkpoint, torch.device("cpu"))
+    observer = (new_observer or InlineObserver)(run_uri, engine, recipe.train.steps)
+    train(recipe, engine, batches, schedule, progress, observer)
+    return observer.lines, observer.final

@@ -1,6 +1,7 @@
-"""Where the loop takes its batches from: in the schedule's order, and told of alike on all workers."""
+"""Where the loop takes its batches from: in the schedule's order, with equal reports on all workers."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,11 @@ import pytest
 
 from mulan.config.sections import BatchConfig as BatchSection
 from mulan.config.sections import TrainConfig
-from mulan.data.batch import Batch, SkippedRecording
+from mulan.data.batch import Batch
+from mulan.data.errors import SkippedRecording
 from mulan.data.schedule import Item, Phase, Schedule
 from mulan.distributed.collectives import rank_and_world_size
+from mulan.storage.errors import StorageError
 from mulan.training.batch_source import BatchSource, StepReport
 from tests.processes import run_in_processes
 
@@ -29,44 +32,49 @@ def batch_of(item: Item, names: Sequence[str]) -> Batch:
         attention_mask=nothing,
         tags=nothing.astype(np.uint8),
         recording_id=tuple(names),
-        replaced=(SkippedRecording(f"bad-{item.step}-{item.micro_batch}", "silent", "why"),)
+        skipped=(SkippedRecording(f"bad-{item.step}-{item.micro_batch}", "silent", "why"),)
         if item.micro_batch % 2
         else (),
     )
 
 
-def told_of_steps(names: list[list[str]]) -> list[StepReport]:
-    """What is told after each of two steps, in this process group."""
+def reports_of_steps(names: list[list[str]]) -> list[StepReport]:
+    """The reports of two steps, in this process group."""
     rank, workers = rank_and_world_size()
     schedule = Schedule(TRAIN, SECTION, rank, workers)
     items = [schedule[number] for number in range(len(schedule))]
     source = BatchSource(iter([batch_of(item, names[item.micro_batch]) for item in items]), schedule)
-    told = []
+    reports = []
     for step in range(2):
         taken = [batch.item for batch in source.take(schedule.train_micro_batches_per_worker)]
         assert taken == items[step * len(taken) : (step + 1) * len(taken)]
-        told.append(source.told("worker 1 has no disk" if step and rank == 1 else None))
-    return told
+        error = StorageError("worker 1 has no disk") if step and rank == 1 else None
+        reports.append(source.exchange_step_report({"loss": float(rank)}, error))
+    return reports
 
 
 @pytest.mark.processes
-def test_two_workers_tell_what_one_tells(tmp_path: Path) -> None:
-    (alone,) = run_in_processes(told_of_steps, 1, NAMES, folder=tmp_path / "one")
-    first, second = run_in_processes(told_of_steps, 2, NAMES, folder=tmp_path / "two")
-    assert first == second
+def test_two_workers_report_what_one_reports(tmp_path: Path) -> None:
+    (alone,) = run_in_processes(reports_of_steps, 1, NAMES, folder=tmp_path / "one")
+    first, second = run_in_processes(reports_of_steps, 2, NAMES, folder=tmp_path / "two")
+    for one, two in zip(first, second, strict=True):
+        # errors are equal by what they say
+        assert replace(one, fatal_error=None) == replace(two, fatal_error=None)
+        assert repr(one.fatal_error) == repr(two.fatal_error)
+        assert one.measured == {"loss": 0.0}
     for step, (one, two) in enumerate(zip(alone, first, strict=True)):
-        assert two.recordings == one.recordings
+        assert two.recordings_checksum == one.recordings_checksum
         assert two.skipped == one.skipped == [SkippedRecording(f"bad-{step}-{k}", "silent", "why") for k in (1, 3)]
-    assert [told.fault for told in first] == [None, "worker 1 has no disk"]
-    assert [told.fault for told in alone] == [None, None]
-    assert alone[0].recordings == alone[1].recordings  # nothing is left of the step before
+    assert [repr(report.fatal_error) for report in first] == ["None", "StorageError('worker 1 has no disk')"]
+    assert [report.fatal_error for report in alone] == [None, None]
+    assert alone[0].recordings_checksum == alone[1].recordings_checksum  # nothing is left of the step before
 
 
 def test_the_checksum_is_of_which_recordings_stand_in_which_places() -> None:
     def checksum(names: list[list[str]]) -> str:
-        return told_of_steps(names)[0].recordings
+        return reports_of_steps(names)[0].recordings_checksum
 
-    told = [
+    checksums = [
         checksum(names)
         for names in (
             NAMES,
@@ -78,9 +86,9 @@ def test_the_checksum_is_of_which_recordings_stand_in_which_places() -> None:
             [["ab", ""], *NAMES[1:]],
         )
     ]
-    assert len(set(told)) == len(told)
-    assert all(len(one) == 16 for one in told)
-    assert checksum([list(names) for names in NAMES]) == told[0]
+    assert len(set(checksums)) == len(checksums)
+    assert all(len(one) == 16 for one in checksums)
+    assert checksum([list(names) for names in NAMES]) == checksums[0]
 
 
 @pytest.mark.parametrize("wrong", [Item(Phase.TRAIN, 0, 1), Item(Phase.TRAIN, 1, 0), Item(Phase.VALIDATE, 0, 0)])

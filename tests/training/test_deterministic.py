@@ -15,9 +15,11 @@ from mulan.config.recipe import Recipe
 from mulan.data.schedule import Phase, Schedule
 from mulan.distributed.batch_norm import RunningStatistics
 from mulan.recipes.registry import load_recipe, named_recipes
-from mulan.training import worker
+from mulan.training import loop, worker
 from mulan.training.deterministic import NotDeterministic, deterministic_kernels
 from mulan.training.engines.torch import TorchEngine
+from mulan.training.observer import NullObserver
+from mulan.training.state import Progress
 from mulan.training.step import train_step
 from mulan.training.validation import validate
 
@@ -138,21 +140,30 @@ def test_a_model_without_deterministic_kernels_is_refused_with_the_remedy() -> N
 
 
 @pytest.mark.parametrize("on", [True, False])
-def test_a_worker_trains_by_them_and_in_as_many_threads_as_the_recipe_gives_it(
-    on: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = [f"train.deterministic={on}".lower(), "scale.cpus_per_worker=2", "scale.workers=1"]
+def test_the_loop_trains_by_them_where_the_recipe_asks_for_it(on: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = [f"train.deterministic={on}".lower(), "train.steps=1", "scale.workers=1"]
     recipe, seen = load_recipe("m_resnet50_audioset_miniature", named_recipes(), settings), []
-    monkeypatch.setattr(worker, "engine_of", lambda *_, **__: None)
-    asked = torch.are_deterministic_algorithms_enabled, torch.get_num_threads
-    monkeypatch.setattr(worker, "train", lambda *_: seen.append([ask() for ask in asked]))
-    schedule = Schedule(recipe.train, recipe.batch, 0, 1, first_step=0)
+
+    def step(*_: Any) -> dict[str, float]:
+        seen.append(torch.are_deterministic_algorithms_enabled())
+        raise InterruptedError
+
+    monkeypatch.setattr(loop, "train_step", step)
+    schedule = Schedule(recipe.train, recipe.batch, 0, 1)
+    with pytest.raises(InterruptedError):
+        loop.train(recipe, Mock(module=torch.nn.Module()), iter(()), schedule, Progress(0), NullObserver())
+    assert seen == [on]
+
+
+def test_a_worker_computes_in_as_many_threads_as_the_recipe_gives_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = load_recipe("m_resnet50_audioset_miniature", named_recipes(), ["scale.cpus_per_worker=2"])
+    monkeypatch.setattr(worker, "build_engine", lambda *_, **__: None)
     threads = torch.get_num_threads()
     try:
-        worker.train_worker(recipe, None, iter(()), schedule, lambda _: Mock(), torch.device("cpu"))
+        worker.prepare_engine(recipe, None, torch.device("cpu"))
+        assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)
-    assert seen == [[on, 2]]
 
 
 def test_every_operation_that_torch_refuses_is_known_here() -> None:

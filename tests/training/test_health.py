@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -21,11 +22,11 @@ from mulan.model.build import Model, build_model
 from mulan.objectives.contrastive import contrastive_loss
 from mulan.recipes.registry import load_recipe, named_recipes
 from mulan.training.engines.base import CheckpointedEngine
-from mulan.training.health import MAX_TOLD, Anomaly, HealthWatch, collapsed_loss
+from mulan.training.health import MAX_ANOMALIES, Anomaly, HealthWatch, collapsed_loss
 from mulan.training.state import Progress
 from mulan.training.step import train_step
 from tests.processes import run_in_processes
-from tests.training.inline import train_inline
+from tests.training.inline import InlineObserver, train_inline
 
 MICRO_BATCHES = 2
 
@@ -82,25 +83,33 @@ def collapsing(recipe: Recipe, steps: list[int]) -> Model:
 
 
 class Trained:
-    """What one process has of a run: lines of metrics, whole states after each step, findings, and why it stopped."""
+    """What one process has of a run: lines of metrics, whole states after each step, anomalies, and why it stopped."""
 
     def __init__(self) -> None:
         self.lines: list[dict[str, Any]] = []
         self.norms: list[float] = []
         """As this process found them; the lines have what the first one found."""
         self.states: dict[int, dict[str, torch.Tensor]] = {}
-        self.found: list[Anomaly] = []
+        self.anomalies: list[Anomaly] = []
         self.error: MulanError | None = None
 
-    def watch(self, engine: CheckpointedEngine, line: dict[str, Any]) -> None:
-        self.lines.append(line)
-        state = engine.state()
-        if rank_and_world_size()[0] == 0:
-            self.states[line["step"]] = state
 
-    def tell(self, finding: Anomaly) -> str:
-        self.found.append(finding)
-        return f"told of {finding.step}. "
+class Watching(InlineObserver):
+    """Adds what it observes to a result."""
+
+    def __init__(self, result: Trained, run_uri: str, engine: CheckpointedEngine, steps: int) -> None:
+        super().__init__(run_uri, engine, steps)
+        self.result = result
+
+    def on_step(self, metrics: dict[str, Any]) -> None:
+        self.result.lines.append(metrics)
+        state = self.engine.state()
+        if rank_and_world_size()[0] == 0:
+            self.result.states[metrics["step"]] = state
+
+    def on_anomaly(self, anomaly: Anomaly) -> str:
+        self.result.anomalies.append(anomaly)
+        return f"told of {anomaly.step}. "
 
 
 def trained(one: Recipe, build: Callable[[Recipe], Model], run_uri: str) -> Trained:
@@ -111,9 +120,9 @@ def trained(one: Recipe, build: Callable[[Recipe], Model], run_uri: str) -> Trai
         result.norms.append(measured["grad_norm"])
         return measured
 
-    with patch("mulan.training.worker.build_model", build), patch("mulan.training.loop.training_step", step):
+    with patch("mulan.training.worker.build_model", build), patch("mulan.training.loop.train_step", step):
         try:
-            train_inline(one, run_uri, watch=result.watch, tell=result.tell)
+            train_inline(one, run_uri, partial(Watching, result))
         except MulanError as error:
             result.error = error
     dist.barrier()  # the checkpoint is written, and whoever resumes finds it
@@ -176,7 +185,7 @@ def test_a_step_that_goes_wrong_on_one_worker_updates_nothing_on_any(
         assert [step for step, norm in enumerate(rank.norms, start=1) if math.isnan(norm)] == list(FAULTS)
         assert all(map(math.isfinite, (rank.norms[step - 1] for step in (2, 4, 7))))
         assert [line["step"] for line in rank.lines if line["loss"] is None] == [5, 6]
-        assert [one.step for one in rank.found] == list(FAULTS)
+        assert [one.step for one in rank.anomalies] == list(FAULTS)
         for name in ("loss", "grad_norm"):
             assert [line[name] for line in rank.lines] == [line[name] for line in alone.lines]
     states = ranks[0].states
@@ -209,9 +218,9 @@ def test_all_workers_stop_by_the_same_words(
     for rank in skipping[f"stop {workers}"]:
         assert rank.lines == []
         told.add(str(rank.error))
-        (finding,) = rank.found
-        assert finding.recordings == expected
-        assert not math.isfinite(finding.values["grad_norm"])
+        (anomaly,) = rank.anomalies
+        assert anomaly.recordings == expected
+        assert not math.isfinite(anomaly.measured["grad_norm"])
     (words,) = told
     assert words.startswith("the gradient norm of step 1 is nan: in the gradient of a micro-batch there is NaN, ")
     assert "; the weights are those of step 0. told of 1. " in words
@@ -239,8 +248,8 @@ def test_collapse_is_counted_after_the_warm_up_from_the_last_good_step_on(
         once, before, after, stopped = rank
         near = [abs(line["loss_contrastive"] / collapsed_loss(12) - 1) < 0.01 for line in once.lines]
         assert near == [True, True, True, False, True, True, True, True]
-        assert [finding.step for finding in once.found] == [7]
-        assert (before.found, [finding.step for finding in after.found]) == ([], [7])
+        assert [one.step for one in once.anomalies] == [7]
+        assert (before.anomalies, [one.step for one in after.anomalies]) == ([], [7])
         assert [line["step"] for line in stopped.lines] == [1, 2, 3, 4, 5, 6]
         assert "embeddings seem to be all the same: in the 3 steps up to 7" in str(stopped.error)
         assert "told of 7. " in str(stopped.error)
@@ -255,54 +264,57 @@ def test_the_loss_of_embeddings_that_are_all_the_same(pairs: int) -> None:
         assert float(loss) == pytest.approx(collapsed_loss(pairs), rel=1e-6)
 
 
-def judged(steps: Iterable[dict[str, float]], *settings: str) -> tuple[list[Anomaly], HealthWatch]:
+def checked(steps: Iterable[dict[str, float]], *settings: str) -> tuple[list[Anomaly], HealthWatch]:
     """What is found in steps with these measurements, from the first on."""
-    told: list[Anomaly] = []
+    anomalies: list[Anomaly] = []
 
-    def tell(finding: Anomaly) -> str:
-        told.append(finding)
+    def on_anomaly(anomaly: Anomaly) -> str:
+        anomalies.append(anomaly)
         return ""
 
     one = load_recipe("demo_miniature", named_recipes(), ["health.non_finite=warn", *settings], data_uri="/nowhere")
-    watch = HealthWatch(one, Progress(0), tell)
+    exact_sums, warmup_steps = one.train.exact_sums, one.optim.warmup_steps
+    watch = HealthWatch(
+        one.health, one.batch, Progress(0), on_anomaly, exact_sums=exact_sums, warmup_steps=warmup_steps
+    )
     for number, measured in enumerate(steps):
-        watch.judge(number + 1, {"grad_norm": 1.0, **measured}, lambda: [("a", "b"), ("c",)])
-    return told, watch
+        watch.check(number + 1, {"grad_norm": 1.0, **measured}, lambda: [("a", "b"), ("c",)])
+    return anomalies, watch
 
 
 def test_only_the_contrastive_term_can_collapse() -> None:
     flat = collapsed_loss(16)
     settings = ("health.collapse_steps=2", "optim.warmup_steps=0")
-    assert len(judged([{"loss": 9.0, "loss_contrastive": flat * 0.991}] * 5, *settings)[0]) == 1
-    assert judged([{"loss": 9.0, "loss_contrastive": flat * 0.989}] * 5, *settings)[0] == []
-    assert judged([{"loss": flat, "loss_semisupcon": flat}] * 5, *settings)[0] == []
+    assert len(checked([{"loss": 9.0, "loss_contrastive": flat * 0.991}] * 5, *settings)[0]) == 1
+    assert checked([{"loss": 9.0, "loss_contrastive": flat * 0.989}] * 5, *settings)[0] == []
+    assert checked([{"loss": flat, "loss_semisupcon": flat}] * 5, *settings)[0] == []
 
 
-def test_where_every_step_goes_wrong_not_every_one_is_told() -> None:
-    told, watch = judged([{"loss": math.nan, "grad_norm": math.inf}] * 50)
-    assert [finding.step for finding in told] == list(range(1, MAX_TOLD + 1))
-    assert [finding.sentence.endswith("more of this is not told") for finding in told] == [False] * 19 + [True]
-    assert watch.counts() == {"updates_skipped": 50, "collapsed_steps": 0, "findings": MAX_TOLD}
+def test_where_every_step_goes_wrong_only_the_first_ones_are_recorded() -> None:
+    anomalies, watch = checked([{"loss": math.nan, "grad_norm": math.inf}] * 50)
+    assert [one.step for one in anomalies] == list(range(1, MAX_ANOMALIES + 1))
+    assert [one.message.endswith("further anomalies are not recorded") for one in anomalies] == [False] * 19 + [True]
+    assert watch.counts() == {"updates_skipped": 50, "collapsed_steps": 0, "anomalies": MAX_ANOMALIES}
 
 
 @pytest.mark.parametrize(("micro_batches", "room"), [(1, "16384"), (512, "32")])
 def test_a_gradient_norm_that_is_not_finite_is_told_with_what_it_may_mean(micro_batches: int, room: str) -> None:
     settings = (f"batch.micro_batches={micro_batches}", "train.validation_micro_batches=0", "scale.workers=1")
     step = {"loss": 1.0, "grad_norm": math.nan}
-    (exact,), _ = judged([step], *settings)
-    assert exact.sentence.startswith("the gradient norm of step 1 is nan: in the gradient of a micro-batch there is ")
-    assert f" NaN, infinity, or a number of {room} or more, for which train.exact_sums has no room" in exact.sentence
-    assert "train.exact_sums=false" in exact.sentence
-    assert exact.sentence.endswith("; its update is left out")
-    (plain,), _ = judged([step], *settings, "train.exact_sums=false")
-    assert plain.sentence == "the gradient norm of step 1 is nan; its update is left out"
+    (exact,), _ = checked([step], *settings)
+    assert exact.message.startswith("the gradient norm of step 1 is nan: in the gradient of a micro-batch there is ")
+    assert f" NaN, infinity, or a number of {room} or more, for which train.exact_sums has no room" in exact.message
+    assert "train.exact_sums=false" in exact.message
+    assert exact.message.endswith("; its update is skipped")
+    (plain,), _ = checked([step], *settings, "train.exact_sums=false")
+    assert plain.message == "the gradient norm of step 1 is nan; its update is skipped"
 
 
-def test_what_is_written_of_a_step() -> None:
-    told, _ = judged([{"loss": math.nan, "grad_norm": math.inf, "temperature": 0.5}])
-    assert json.loads(told[0].to_json()) == {
+def test_what_is_written_of_an_anomaly() -> None:
+    anomalies, _ = checked([{"loss": math.nan, "grad_norm": math.inf, "temperature": 0.5}])
+    assert json.loads(anomalies[0].to_json()) == {
         "step": 1,
-        "sentence": "the loss of step 1 is nan; its update is left out",
-        "values": {"grad_norm": "inf", "loss": "nan", "temperature": 0.5},
+        "message": "the loss of step 1 is nan; its update is skipped",
+        "measured": {"grad_norm": "inf", "loss": "nan", "temperature": 0.5},
         "recordings": [["a", "b"], ["c"]],
     }

@@ -12,7 +12,7 @@ from mulan.data.corpus.index import SCHEMA, index_row, write_index
 from mulan.data.corpus.metadata import check_metadata
 from mulan.data.corpus.records import AUDIO_EXTENSIONS, parse_record
 from mulan.data.corpus.tar_members import Sample, samples_in
-from mulan.data.errors import BadRecording, CorpusError, OnError, Rejected, Skipped
+from mulan.data.errors import BadRecording, CorpusError, OnError, Rejected, SkippedRecording
 from mulan.data.text import is_unicode
 from mulan.storage import filesystem
 from mulan.storage.errors import StoragePermanentError, affects_all_files
@@ -25,7 +25,7 @@ def index_shards(
     *,
     keys_restart: bool = False,
     on_error: OnError = "raise",
-) -> list[Skipped]:
+) -> list[SkippedRecording]:
     """Adopts existing WebDataset tars: writes ``CORPUS_URI/index.parquet`` over them and leaves them where they are.
 
     A recording is adjacent members with one key: one audio file, and ``KEY.json`` with ``texts`` by source; ``split``

@@ -18,7 +18,7 @@ from mulan.data.audio import windows
 from mulan.data.corpus.index import SCHEMA, Corpus, index_row, write_index
 from mulan.data.corpus.metadata import check_metadata
 from mulan.data.corpus.tar_members import key_of
-from mulan.data.errors import BadRecording, CorpusError, OnError, Rejected, Skipped
+from mulan.data.errors import BadRecording, CorpusError, OnError, Rejected, SkippedRecording
 from mulan.data.text import is_unicode
 from mulan.storage import filesystem
 from mulan.storage.errors import StorageError, permanent_error
@@ -56,7 +56,7 @@ def write_corpus(
     *,
     recordings_per_shard: int = 256,
     on_error: OnError = "raise",
-) -> list[Skipped]:
+) -> list[SkippedRecording]:
     """Writes a corpus: ``URI/shards/NNNNN.tar`` and, last, ``URI/index.parquet``.
 
     Where ``shards`` is there already, the folder is ``shards-1`` or the next that is not.

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from mulan.config.recipe import Recipe
-from mulan.data.errors import OnError, Skipped
+from mulan.data.errors import OnError, SkippedRecording
 from mulan.model.audio_encoder import AudioEncoder
 from mulan.model.inference.files import (
     CONFIG,
@@ -109,7 +109,7 @@ class AudioBackbone:
         sample_rate_hz: int | None = None,
         *,
         on_error: Literal["skip"],
-    ) -> tuple[np.ndarray, list[Skipped]]: ...
+    ) -> tuple[np.ndarray, list[SkippedRecording]]: ...
 
     def embed_audio(
         self,
@@ -117,7 +117,7 @@ class AudioBackbone:
         sample_rate_hz: int | None = None,
         *,
         on_error: OnError = "raise",
-    ) -> np.ndarray | tuple[np.ndarray, list[Skipped]]:
+    ) -> np.ndarray | tuple[np.ndarray, list[SkippedRecording]]:
         """One vector a recording: the mean over its windows. Features of a network; their length says something.
 
         Args:

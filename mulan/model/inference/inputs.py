@@ -15,7 +15,7 @@ from mulan.config.errors import MulanError
 from mulan.config.paths import LOCAL_SCHEMES, is_mistyped, scheme_of
 from mulan.data.audio.samples import RATES_HZ
 from mulan.data.audio.windows import covering_windows, evenly_spaced_windows, to_mono_int16
-from mulan.data.errors import MAX_FAULTS, DecodeError, OnError, Skipped, one_line
+from mulan.data.errors import MAX_FAULTS, DecodeError, OnError, SkippedRecording, one_line
 from mulan.data.text import is_unicode
 
 _SINGLE = str | bytes | bytearray | memoryview | array.array | os.PathLike
@@ -112,7 +112,7 @@ def embedded(
     *,
     on_error: OnError,
     embed: Callable[[AudioInput, int | None], np.ndarray],
-) -> tuple[list[np.ndarray], list[Skipped]]:
+) -> tuple[list[np.ndarray], list[SkippedRecording]]:
     """The vectors of all inputs in their order, less those that cannot be embedded, and what these are.
 
     Args:
@@ -140,14 +140,16 @@ def embedded(
     vectors, skipped = [], []
     for place, item in enumerate(items):
         if place in faults:
-            skipped.append(Skipped(_name(item) or _place(place), "not audio", one_line("; ".join(faults[place]))))
+            skipped.append(
+                SkippedRecording(_name(item) or _place(place), "not audio", one_line("; ".join(faults[place])))
+            )
             continue
         try:
             vectors.append(embed(item, rate_hz))
         except DecodeError as error:
             if on_error == "raise":
                 raise
-            skipped.append(Skipped(_name(item), error.reason, error.detail))
+            skipped.append(SkippedRecording(_name(item), error.reason, error.detail))
     return vectors, skipped
 
 

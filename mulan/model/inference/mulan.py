@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from mulan.config.recipe import Recipe
-from mulan.data.errors import OnError, Skipped
+from mulan.data.errors import OnError, SkippedRecording
 from mulan.data.text import MAX_CHARACTERS, whole_tokenizer
 from mulan.model.audio_encoder import AudioEncoder
 from mulan.model.inference.files import (
@@ -133,7 +133,7 @@ class MuLan:
         sample_rate_hz: int | None = None,
         *,
         on_error: Literal["skip"],
-    ) -> tuple[np.ndarray, list[Skipped]]: ...
+    ) -> tuple[np.ndarray, list[SkippedRecording]]: ...
 
     def embed_audio(
         self,
@@ -141,7 +141,7 @@ class MuLan:
         sample_rate_hz: int | None = None,
         *,
         on_error: OnError = "raise",
-    ) -> np.ndarray | tuple[np.ndarray, list[Skipped]]:
+    ) -> np.ndarray | tuple[np.ndarray, list[SkippedRecording]]:
         """One vector a recording: the mean over its windows (MuLan §4.1.1), normalised again.
 
         Args:

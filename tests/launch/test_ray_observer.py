@@ -1,0 +1,75 @@
+"""What the workers of Ray Train report: each of them takes part, and the first one writes it down."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from mulan.data.errors import SkippedRecording
+from mulan.launch.ray_observer import RayObserver, RecordingRayObserver
+from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.runs.checkpoint import read_newest
+from mulan.runs.recorder import Recorder, read_quarantine
+from mulan.runs.run import Run
+from mulan.storage.jsonl import read_lines
+from mulan.training.health import Anomaly
+from mulan.training.state import Progress
+
+METRICS = {"step": 3, "loss": 2.0}
+ANOMALY = Anomaly(3, "the loss of step 3 is nan", {}, [("a",)])
+
+
+class Engine:
+    """Says who has taken part in gathering its state."""
+
+    def __init__(self) -> None:
+        self.gathered: list[bool] = []
+
+    def state(self, *, kept: bool = True) -> dict[str, torch.Tensor]:
+        self.gathered.append(kept)
+        return {"weights.a": torch.ones(1)} if kept else {}
+
+
+@pytest.fixture
+def reported(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What is reported to Ray Train, which says that node-2 is preempted."""
+    reported: list[dict[str, Any]] = []
+    monkeypatch.setattr("ray.train.report", reported.append)
+    monkeypatch.setattr("ray.train.get_preemption_info", lambda: SimpleNamespace(preempted_node_ids=["node-2"]))
+    return reported
+
+
+def observe(observer: RayObserver) -> str:
+    """Calls an observer as the loop does; returns its hint about an anomaly."""
+    observer.on_step(METRICS)
+    observer.on_skipped_recordings(3, [SkippedRecording("b", "silent", "nothing but zeros")])
+    hint = observer.on_anomaly(ANOMALY)
+    observer.on_validation(METRICS | {"validation_recall10": 0.5})
+    observer.on_checkpoint(METRICS, Progress(3, {"silent": 1}))
+    assert observer.preempted_nodes() == observer.preempted_nodes() == {"node-2"}
+    assert observer.fatal_error() is None
+    return hint
+
+
+def test_the_first_worker_writes_and_every_worker_reports(tmp_path: Path, reported: list[dict[str, Any]]) -> None:
+    run, engine = Run(str(tmp_path), "run"), Engine()
+    hint = observe(RayObserver(run, engine))  # type: ignore[arg-type]
+    assert not (tmp_path / "run").exists()
+    assert engine.gathered == [False]
+    recipe, readers = load_recipe("demo_miniature", named_recipes(), []), SimpleNamespace(cpus=lambda: 4)
+    with Recorder(run, recipe, first_step=0) as recorder:
+        observer = RecordingRayObserver(run, engine, recorder, readers, trained_on=["cpu"])  # type: ignore[arg-type]
+        assert observe(observer) == hint  # the words in which all workers end are the same
+    assert engine.gathered == [False, True]
+    assert reported == 2 * [METRICS | {"validation_recall10": 0.5}, METRICS]
+    assert run.metrics() == [METRICS | {"data_cpus": 4}]
+    assert [row["recording_id"] for row in read_quarantine(run.quarantine_uri)] == ["b"]
+    events = [line["event"] for line in read_lines(run.events_uri)]
+    assert len(events) == 2  # a node is named once
+    assert run.anomaly_uri(3) in events[0] and run.anomaly_uri(3) in hint
+    assert events[1] == "about to be taken away: node-2"
+    checkpoint = read_newest(run.uri, on_corrupt=pytest.fail)
+    assert checkpoint is not None
+    assert checkpoint.progress == Progress(3, {"silent": 1}, trained_on=["cpu"])

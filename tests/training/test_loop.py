@@ -1,0 +1,182 @@
+"""The training loop on an engine of one matrix and an observer that keeps a diary: no Ray, no DeepSpeed, no corpus."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mulan.config.errors import MulanError
+from mulan.config.recipe import Recipe
+from mulan.data.batch import Batch
+from mulan.data.errors import SkippedRecording, TooManySkippedRecordings
+from mulan.data.schedule import Item, Phase, Schedule
+from mulan.model.device_batch import DeviceBatch, to_device
+from mulan.model.outputs import Embeddings, unit_rows
+from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.training import loop
+from mulan.training.health import Anomaly, NonFiniteStep
+from mulan.training.loop import train
+from mulan.training.observer import NullObserver
+from mulan.training.state import Progress
+
+BEGINNING = Progress(steps_done=0)
+PAIRS, SAMPLES = 4, 8
+SETTINGS = ["batch.micro_batches=2", f"batch.pairs_per_micro_batch={PAIRS}", "train.steps=6", "scale.workers=1"]
+SETTINGS += ["train.validate_every_steps=2", "train.validation_micro_batches=2", "train.checkpoint_every_steps=3"]
+
+
+class MatrixEngine:
+    """Embeds audio and text by one matrix, which it trains by gradient descent."""
+
+    micro_batches = micro_batches_per_worker = 2
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        self.module = torch.nn.Linear(SAMPLES, 2)
+
+    def to_device(self, batch: Batch) -> DeviceBatch:
+        return to_device(batch, torch.device("cpu"), text_groups=1)
+
+    def forward(self, batch: DeviceBatch) -> Embeddings:
+        audio, text = self.module(batch.waveform[:, 0].float()), self.module(batch.token_ids.float())
+        return Embeddings(unit_rows(audio), unit_rows(text), temperature=torch.tensor(0.5))
+
+    def backward(self, scalar: torch.Tensor) -> None:
+        scalar.backward()  # type: ignore[no-untyped-call]
+
+    def step(self) -> float:
+        norm = float(torch.nn.utils.clip_grad_norm_(self.module.parameters(), math.inf))
+        for parameter in self.module.parameters():
+            assert parameter.grad is not None
+            if math.isfinite(norm):
+                parameter.data -= 0.01 * parameter.grad
+            parameter.grad = None
+        return norm
+
+    def evaluation_mode(self, on: bool) -> None:
+        self.module.train(not on)
+
+
+class Diary(NullObserver):
+    """Writes down what it receives; nodes are preempted, and storage fails, as it is told in advance."""
+
+    def __init__(self, preempted: Sequence[str] = (), error: MulanError | None = None) -> None:
+        self.lines: list[str] = []
+        self.metrics: list[dict[str, Any]] = []
+        self.progress: list[Progress] = []
+        self._preempted, self._error = list(preempted), error
+
+    def on_step(self, metrics: dict[str, Any]) -> None:
+        self.metrics.append(metrics)
+        self.lines.append(f"step {metrics['step']}")
+
+    def on_skipped_recordings(self, step: int, recordings: Sequence[SkippedRecording]) -> None:
+        self.lines += [f"skipped {recording.name}" for recording in recordings]
+
+    def on_anomaly(self, anomaly: Anomaly) -> str:
+        self.lines.append(f"anomaly of step {anomaly.step} in {len(anomaly.recordings)} micro-batches")
+        return "See the diary. "
+
+    def on_validation(self, metrics: dict[str, Any]) -> None:
+        self.lines.append(f"validation, recall {metrics['validation_recall10']:.0f}")
+
+    def on_checkpoint(self, metrics: dict[str, Any], progress: Progress) -> None:
+        self.progress.append(progress)
+        self.lines.append(f"checkpoint {progress.steps_done}")
+
+    def fatal_error(self) -> MulanError | None:
+        return self._error if len(self.metrics) == 1 else None  # at the second step
+
+    def preempted_nodes(self) -> frozenset[str]:
+        return frozenset(self._preempted[: len(self.metrics)])  # one more at every step
+
+
+def recipe(*settings: str) -> Recipe:
+    return load_recipe("demo_miniature", named_recipes(), [*SETTINGS, *settings], data_uri="/nowhere")
+
+
+def batch_of(item: Item) -> Batch:
+    rows = np.random.default_rng([item.step, item.micro_batch]).integers(1, 9, (PAIRS, SAMPLES))
+    tags, names = np.zeros((PAIRS, 0), np.uint8), tuple(f"{item.micro_batch}.{row}" for row in range(PAIRS))
+    return Batch(item, rows[:, None].astype(np.int16), rows, np.ones_like(rows), tags, names, skipped=())
+
+
+def trained(
+    one: Recipe, diary: Diary, engine: MatrixEngine | None = None, progress: Progress = BEGINNING, skip: str = ""
+) -> Diary:
+    """Trains; ``skip`` names a recording that could not be used in each training micro-batch."""
+    schedule = Schedule(one.train, one.batch, rank=0, workers=1, first_step=progress.steps_done)
+    bad = (SkippedRecording(skip, "silent", "nothing but zeros"),) if skip else ()
+
+    def batches() -> Iterator[Batch]:
+        for number in range(len(schedule)):
+            item = schedule[number]
+            yield replace(batch_of(item), skipped=bad if item.phase is Phase.TRAIN else ())
+
+    train(one, engine or MatrixEngine(), batches(), schedule, progress, diary)
+    return diary
+
+
+def test_steps_are_logged_validated_and_saved() -> None:
+    diary = trained(recipe(), Diary())
+    assert diary.lines == [
+        "step 1",
+        "step 2",
+        "validation, recall 1",
+        "step 3",
+        "checkpoint 3",
+        "step 4",
+        "validation, recall 1",
+        "step 5",
+        "step 6",
+        "checkpoint 6",  # which has the scores of the last validation, too
+    ]
+    assert [metrics["step"] for metrics in diary.metrics if "validation" in metrics] == [2, 4, 6]
+    assert {"loss", "loss_contrastive", "grad_norm", "learning_rate", "data_wait_s"} < diary.metrics[0].keys()
+
+
+def test_a_resumed_run_makes_the_steps_of_one_that_never_stopped() -> None:
+    whole, engine = trained(recipe(), Diary()), MatrixEngine()
+    first = trained(recipe("train.steps=3"), Diary(), engine)
+    rest = trained(recipe(), Diary(), engine, first.progress[-1])
+    assert [line["loss"] for line in first.metrics + rest.metrics] == [line["loss"] for line in whole.metrics]
+
+
+def test_the_error_of_any_worker_ends_the_step_before_it_is_logged() -> None:
+    diary = Diary(error=MulanError("no space left"))
+    with pytest.raises(MulanError, match="no space left"):
+        trained(recipe(), diary)
+    assert diary.lines == ["step 1"]
+
+
+def test_each_node_that_is_about_to_go_has_one_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "PREEMPTION_PERIOD_S", 0.0)
+    diary = trained(recipe("train.checkpoint_every_steps=6"), Diary(preempted=["node-1", "node-2"]))
+    assert [progress.steps_done for progress in diary.progress] == [1, 2, 6]
+    monkeypatch.setattr(loop, "PREEMPTION_PERIOD_S", 3600.0)
+    diary = trained(recipe("train.checkpoint_every_steps=6"), Diary(preempted=["node-1", "node-2"]))
+    assert [progress.steps_done for progress in diary.progress] == [1, 6]  # it is not asked again for an hour
+
+
+def test_skipped_recordings_are_counted_on_and_end_the_run_when_they_are_too_many() -> None:
+    diary = trained(recipe("train.steps=2"), Diary(), skip="a")
+    assert diary.lines == ["step 1", "skipped a", "skipped a", "step 2", "skipped a", "skipped a", "checkpoint 2"]
+    assert diary.progress[-1].skipped_recordings == diary.metrics[-1]["skipped_recordings"] == {"silent": 4}
+    with pytest.raises(TooManySkippedRecordings, match=r"allows 5 in 1000\n  - silent: 6\nthe last: a: silent: "):
+        trained(recipe("data.max_skipped_share=0.005"), diary, progress=diary.progress[-1], skip="a")
+    assert diary.lines[-3:] == ["step 3", "skipped a", "skipped a"]  # named before the run ends
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_or_is_logged_as_none() -> None:
+    engine, diary = MatrixEngine(), Diary()
+    engine.module.weight.data.fill_(math.nan)
+    with pytest.raises(NonFiniteStep, match=r"loss of step 1 is nan; .* See the diary\. "):
+        trained(recipe(), diary, engine)
+    assert diary.lines == ["anomaly of step 1 in 2 micro-batches"]
+    diary = trained(recipe("train.steps=1", "health.non_finite=warn"), Diary(), engine)
+    assert diary.metrics[0]["loss"] is None
+    assert (diary.progress[0].updates_skipped, diary.progress[0].anomalies) == (1, 1)
