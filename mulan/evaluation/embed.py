@@ -20,8 +20,9 @@ from mulan.data.audio.windows import covering_windows
 from mulan.data.corpus.index import Corpus
 from mulan.data.corpus.records import parse_read
 from mulan.data.errors import BadRecording, TooManySkippedRecordings
+from mulan.model.inference.exported import WINDOWS_AT_ONCE
 from mulan.model.inference.inputs import in_batches
-from mulan.model.inference.mulan import WINDOWS_AT_ONCE, unit_mean
+from mulan.model.inference.mulan import unit_mean
 from mulan.storage import filesystem
 from mulan.storage.retries import with_retries
 

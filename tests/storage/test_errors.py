@@ -6,7 +6,7 @@ import pytest
 
 from mulan.data.corpus.index import Corpus
 from mulan.data.errors import CorpusError
-from mulan.model.inference.files import ModelFolderError, local_copy
+from mulan.model.inference.files import ModelFolderError, open_model_folder
 from mulan.storage import filesystem
 from mulan.storage.errors import StoragePermanentError
 
@@ -51,11 +51,11 @@ def test_what_nothing_can_be_at_is_refused_in_one_line_by_name(uri: str, tmp_pat
 
 
 @pytest.mark.parametrize("uri", ["gs://bucket/tones", "foo://tones", "s3:/bucket/tones"])
-def test_a_corpus_or_a_model_there_is_named_too(uri: str, tmp_path: Path) -> None:
+def test_a_corpus_or_a_model_there_is_named_too(uri: str) -> None:
     with pytest.raises(CorpusError, match=uri):
         Corpus.open(uri)
-    with pytest.raises(ModelFolderError, match=uri):
-        local_copy(uri, tmp_path)
+    with pytest.raises(ModelFolderError, match=uri), open_model_folder(uri):
+        pass
 
 
 def test_unusual_names_are_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

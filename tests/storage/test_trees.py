@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pyarrow.fs import FileSelector, FileType, PyFileSystem
 
-from mulan.model.inference.files import local_copy
+from mulan.model.inference.files import open_model_folder
 from mulan.runs.checkpoint_list import remove_checkpoint
 from mulan.storage import filesystem
 from mulan.storage.trees import LiteralHandler
@@ -50,10 +50,11 @@ def test_what_has_a_name_that_another_begins_with_is_left(place: str) -> None:
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_a_model_in_such_a_folder_is_copied_whole_and_alone(place: str, odd: str, tmp_path: Path) -> None:
+def test_a_model_in_such_a_folder_is_copied_whole_and_alone(place: str, odd: str) -> None:
     fill(place, [odd, *OTHERS])
-    folder = local_copy(f"{place}/{odd}/run/", tmp_path / "download")
-    found = {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+    with open_model_folder(f"{place}/{odd}/run/") as folder:
+        files = [path for path in folder.path.rglob("*") if path.is_file()]
+        found = {str(path.relative_to(folder.path)): path.read_text() for path in files}
     assert found == {f"checkpoint_000000200/{file}": odd for file in ("manifest.json", "deep/er/state")}
 
 

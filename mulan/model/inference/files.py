@@ -1,12 +1,17 @@
-"""Exported models as files: what the folders of joint models, taggers and audio encoders hold."""
+"""The format of exported models: the folders of joint models, taggers and audio encoders, written and read."""
 
-from collections.abc import Mapping, Sequence
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
-from safetensors.torch import save_file
-from torch import Tensor
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from mulan.config import audio, base
 from mulan.config.errors import MulanError
@@ -25,7 +30,7 @@ class ModelFolderError(MulanError, ValueError):
         super().__init__(f"model {uri}: {'; '.join(faults)}. Name a folder written by mulan's export.")
 
 
-class _Exported(base.Section):
+class ExportedConfig(base.Section):
     """What the configurations of all exported models say, so that their waveforms can be prepared."""
 
     sample_rate_hz: base.PositiveInt
@@ -35,7 +40,7 @@ class _Exported(base.Section):
     """Its ``pretrained`` is empty: the weights are those of the folder."""
 
 
-class ModelConfig(_Exported):
+class ModelConfig(ExportedConfig):
     """``config.json`` of a joint model: all that is needed to build it again before its weights are loaded."""
 
     format: Literal["mulan-1"] = "mulan-1"
@@ -45,7 +50,7 @@ class ModelConfig(_Exported):
     embedding_dim: base.PositiveInt
 
 
-class TaggerConfig(_Exported):
+class TaggerConfig(ExportedConfig):
     """``config.json`` of a tagger."""
 
     format: Literal["mulan-tagger-1"] = "mulan-tagger-1"
@@ -53,13 +58,13 @@ class TaggerConfig(_Exported):
     """Tags, in the order of the logits."""
 
 
-class EncoderConfig(_Exported):
+class EncoderConfig(ExportedConfig):
     """``config.json`` of an audio encoder."""
 
     format: Literal["mulan-encoder-1"] = "mulan-encoder-1"
 
 
-def write_model(weights: Mapping[str, Tensor], config: _Exported, folder: Path) -> None:
+def write_model(weights: Mapping[str, Tensor], config: ExportedConfig, folder: Path) -> None:
     """Writes ``config.json`` and ``model.safetensors``.
 
     Args:
@@ -71,23 +76,91 @@ def write_model(weights: Mapping[str, Tensor], config: _Exported, folder: Path) 
     (folder / CONFIG).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-def local_copy(uri: str, download: Path) -> Path:
-    """A model's folder on this machine: itself, or copied below ``download``.
+Config = TypeVar("Config", bound=ExportedConfig)
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """The folder of an exported model on this machine. Errors name the URI that it was opened by."""
+
+    uri: str
+    """Path or URI that the user gave."""
+    path: Path
+    """The folder itself, or its local copy."""
+
+    def require(self, *names: str) -> None:
+        """Checks that files or folders of these names exist.
+
+        Raises:
+            ModelFolderError: some are missing; names all of them.
+        """
+        missing = [f"{name} is missing" for name in names if not (self.path / name).exists()]
+        if missing:
+            raise ModelFolderError(self.uri, missing)
+
+    def refuse(self, formats: Mapping[str, str]) -> None:
+        """Refuses exported models of other formats, whatever else the folder lacks.
+
+        Args:
+            formats: the explanation for each refused format.
+
+        Raises:
+            ModelFolderError: ``config.json`` has one of the formats.
+        """
+        try:
+            values = json.loads((self.path / CONFIG).read_bytes())
+        except (OSError, ValueError):
+            return  # require and config report it
+        explanation = formats.get(str(values.get("format"))) if isinstance(values, dict) else None
+        if explanation:
+            raise ModelFolderError(self.uri, [explanation])
+
+    def config(self, kind: type[Config]) -> Config:
+        """Reads ``config.json``.
+
+        Raises:
+            ModelFolderError: it is not a valid configuration of this kind; names every faulty field.
+        """
+        try:
+            return kind.model_validate_json((self.path / CONFIG).read_bytes())
+        except ValidationError as error:
+            raise ModelFolderError(self.uri, config_faults(error)) from error
+
+    def load_weights(self, model: nn.Module) -> None:
+        """Loads ``model.safetensors`` into a model.
+
+        Raises:
+            ModelFolderError: the file is damaged, or has other names or shapes than the model.
+        """
+        try:
+            model.load_state_dict(load_file(self.path / WEIGHTS))
+        except SafetensorError as error:
+            raise ModelFolderError(self.uri, [f"{WEIGHTS} cannot be read: {error}"]) from error
+        except RuntimeError as error:
+            raise ModelFolderError(self.uri, [f"{WEIGHTS} does not fit {CONFIG}: {error}"]) from error
+
+
+@contextmanager
+def open_model_folder(uri: str) -> Iterator[ModelFolder]:
+    """Opens the folder of an exported model; a remote one is downloaded, and its copy deleted at the end.
 
     Raises:
-        ModelFolderError: there is none, or it cannot be reached.
+        ModelFolderError: the folder does not exist, or cannot be reached.
     """
     try:
         fs, path = filesystem.url_to_fs(uri)
-        found = with_retries(f"{uri} cannot be reached", fs.isdir, path)
+        exists = with_retries(f"{uri} cannot be reached", fs.isdir, path)
     except (OSError, ValueError) as error:
         raise ModelFolderError(uri, [f"cannot be reached: {error}"]) from error
-    if not found:
+    if not exists:
         raise ModelFolderError(uri, ["there is no such folder"])
     if filesystem.is_local(uri):
-        return Path(path)
-    filesystem.copy_folder(uri, str(download / "model"))
-    return download / "model"
+        yield ModelFolder(uri, Path(path))
+        return
+    with tempfile.TemporaryDirectory() as download:
+        copy = Path(download) / "model"
+        filesystem.copy_folder(uri, str(copy))
+        yield ModelFolder(uri, copy)
 
 
 def config_faults(error: ValidationError) -> list[str]:

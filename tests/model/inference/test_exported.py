@@ -1,0 +1,60 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mulan.config.audio import SampleCnnTowerConfig, WaveformFrontEndConfig
+from mulan.model.inference.backbone import AudioBackbone
+from mulan.model.inference.exported import ExportedModel
+from mulan.model.inference.files import EncoderConfig, ModelFolder, ModelFolderError
+from mulan.model.inference.mulan import MuLan
+
+CONFIG = EncoderConfig(
+    sample_rate_hz=8000, window_samples=4, front_end=WaveformFrontEndConfig(), audio_tower=SampleCnnTowerConfig()
+)
+
+
+class Sums(ExportedModel):
+    """A network whose vector is the sum of a window and its number of passes so far."""
+
+    passes = 0
+
+    @classmethod
+    def _load(cls, folder: ModelFolder, device: torch.device) -> "Sums":
+        return cls(folder.config(EncoderConfig), device)
+
+    @property
+    def _vector_size(self) -> int:
+        return 2
+
+    def _network(self, windows: torch.Tensor) -> torch.Tensor:
+        self.passes += 1
+        return torch.stack([windows.sum(dim=1).float(), torch.full((len(windows),), float(self.passes))], dim=1)
+
+    def _mean(self, rows: np.ndarray) -> np.ndarray:
+        mean: np.ndarray = rows.mean(axis=0, dtype=np.float64)
+        return mean
+
+
+def test_a_folder_becomes_a_model(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(CONFIG.model_dump_json())
+    model = Sums.from_pretrained(tmp_path, device="cpu")
+    assert (model.sample_rate_hz, model.window_samples) == (8000, 4)
+
+
+def test_windows_of_a_recording_share_passes_and_those_of_two_do_not() -> None:
+    model = Sums(CONFIG, torch.device("cpu"))
+    long, short = np.ones(4 * 17, np.int16), np.full(4, 3, np.int16)
+    rows = model.embed_audio([long, short], 8000)
+    np.testing.assert_array_equal(rows, np.array([[4, (16 * 1 + 2) / 17], [12, 3]], np.float32))
+    assert rows.dtype == np.float32
+
+
+@pytest.mark.parametrize("kind", [MuLan, AudioBackbone])
+@pytest.mark.parametrize("uri", ["{tmp_path}/nowhere", "memory://nowhere/model", "nosuchscheme://model"])
+def test_no_such_folder(kind: type[ExportedModel], uri: str, tmp_path: Path) -> None:
+    uri = uri.format(tmp_path=tmp_path)
+    with pytest.raises(ModelFolderError) as caught:
+        kind.from_pretrained(uri)
+    assert uri in str(caught.value)
