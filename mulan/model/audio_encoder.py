@@ -1,4 +1,4 @@
-"""Waveforms to one vector each: augmentation, front end, SpecAugment and an audio tower (MuLan §3.2)."""
+"""The audio encoder: augmentation, front end, SpecAugment and audio tower (MuLan §3.2)."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -20,13 +20,13 @@ Precision = Literal["float32", "bf16"]
 
 
 def tower_autocast(device: torch.device, precision: Precision) -> AbstractContextManager[None]:
-    """In ``bf16``, matrix products and convolutions compute in bfloat16; weights stay float32."""
-    # no cache of cast weights: each is used once, and under ZeRO stage 3 its storage is gone after its layer
+    """Returns a context in which ``bf16`` runs matrix products and convolutions in bfloat16; weights stay float32."""
+    # no cache of cast weights: each is used once, and ZeRO stage 3 frees its storage after its layer
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16", cache_enabled=False)
 
 
 class AudioEncoder(nn.Module):
-    """All of a model's audio side but its last linear layer. Weights and front end are float32 in any precision."""
+    """The audio side of a model up to the pooled features. Weights and front end are float32 in any precision."""
 
     def __init__(
         self,
@@ -38,12 +38,12 @@ class AudioEncoder(nn.Module):
         augmentation: audio.AugmentationConfig | None = None,
         precision: Precision = "float32",
     ) -> None:
-        """Draws all weights from torch's default generator; loads none, whatever the tower's section names.
+        """Initialises all weights from torch's default generator; ``audio_tower.pretrained`` is not loaded.
 
         Args:
-            sample_rate_hz: rate of the waveforms.
-            window_samples: their length.
-            augmentation: of waveforms, in training only; None for none.
+            sample_rate_hz: Sample rate of the waveforms.
+            window_samples: Length of the waveforms in samples.
+            augmentation: Waveform augmentation, applied in training only; None disables it.
             precision: ``bf16`` runs the tower under autocast.
         """
         super().__init__()
@@ -61,12 +61,12 @@ class AudioEncoder(nn.Module):
 
     @classmethod
     def from_recipe(cls, recipe: Recipe) -> "AudioEncoder":
-        """The encoder of a recipe, warm-started if its tower's section says so.
+        """Builds the encoder of a recipe, with pretrained weights if the tower's section names them.
 
-        The same random numbers are drawn with a warm start and without.
+        It draws the same random numbers with and without a warm start.
 
         Raises:
-            PretrainedError: the tower's pretrained weights cannot be used.
+            PretrainedError: The tower's pretrained weights cannot be used.
         """
         encoder = cls(
             sample_rate_hz=recipe.data.sample_rate_hz,
@@ -86,12 +86,12 @@ class AudioEncoder(nn.Module):
         return encoder
 
     def warm_started_parameters(self) -> Iterator[nn.Parameter]:
-        """The tower's, if it has a warm start."""
+        """Yields the parameters of the tower if it was warm-started."""
         if self._warm_started:
             yield from self.tower.parameters()
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """int16 or float in [-1, 1], [n, window_samples], to float32 [n, output_dim]."""
+        """Encodes waveforms [n, window_samples], int16 or float in [-1, 1], as float32 [n, output_dim]."""
         if self.augmentation is not None:
             waveform = self.augmentation(waveform)
         spectrogram = self.spec_augment(self.front_end(waveform))

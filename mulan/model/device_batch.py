@@ -1,4 +1,4 @@
-"""Batches on the training device."""
+"""Micro-batches on the training device."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -10,64 +10,65 @@ import numpy as np
 import torch
 
 from mulan.data.batch import NOT_PREDICTED, Batch, Masks
-from mulan.model.outputs import Hidden
+from mulan.model.outputs import MaskedPositions
 from mulan.model.towers.text import LengthGroup, length_groups
 
 
 @dataclass(frozen=True)
 class DeviceMasks:
-    """What is hidden of a micro-batch, and what is to be predicted of it."""
+    """The masks and targets of MuLaP's terms for a micro-batch."""
 
-    hidden: Hidden
+    positions: MaskedPositions
+    """Masked segments and predicted tokens."""
     token_targets: torch.Tensor
-    """int64 [n], of the tokens to be predicted."""
+    """Ids of the predicted tokens, int64 [n]."""
     matched: torch.Tensor
-    """uint8 [m], 0 where the caption is that of another recording."""
+    """Match labels, uint8 [m]: 0 if the caption belongs to another recording."""
 
 
 @dataclass(frozen=True)
 class DeviceBatch:
-    """A micro-batch as the model takes it."""
+    """A micro-batch on the training device, with the inputs of the model."""
 
     batch: Batch
-    """Where it came from, on the host."""
+    """The same micro-batch on the host."""
     waveform: torch.Tensor
-    """int16 [m, views, samples]."""
+    """Samples of each recording's views, int16 [m, views, samples]."""
     token_ids: torch.Tensor
-    """int64 [m, L]."""
+    """Token ids of the texts, int64 [m, L]; L is 0 without texts."""
     attention_mask: torch.Tensor
-    """int64 [m, L]."""
+    """Attention mask of the texts, int64 [m, L]: 1 for tokens and 0 for padding."""
     tags: torch.Tensor
-    """uint8 [m, C]."""
+    """Multi-hot labels, uint8 [m, C]."""
     recordings: torch.Tensor
-    """int64 [m], the same number for the same recording and no other."""
+    """Integer id of each recording, int64 [m]; equal only for equal recordings."""
     groups: Sequence[LengthGroup]
-    """Texts of like length; see :func:`mulan.model.towers.text.length_groups`."""
+    """Texts grouped by length; see :func:`mulan.model.towers.text.length_groups`."""
     masks: DeviceMasks | None
-    """None where nothing is hidden."""
+    """Masks and targets; None if nothing is masked."""
 
     @property
     def inputs(self) -> tuple[Any, ...]:
-        """The arguments of the model's forward: without text where the batch has none."""
+        """The arguments of the model's forward, without text if the batch has none."""
         if not self.token_ids.shape[1]:
             return (self.waveform,)
         if self.masks is not None:
-            return (self.waveform, self.token_ids, self.attention_mask, self.masks.hidden)
+            return (self.waveform, self.token_ids, self.attention_mask, self.masks.positions)
         return (self.waveform, self.token_ids, self.attention_mask, self.groups)
 
 
 def to_device(batch: Batch, device: torch.device, *, text_groups: int) -> DeviceBatch:
     """Copies a batch to the device.
 
-    To a GPU the copy is queued from pinned memory on a stream of its own and only the work that is queued after it
-    waits for it: while the GPU computes with one micro-batch, the next ones travel.
+    Copies to a GPU are queued from pinned memory on a separate stream, and only work that is queued later waits for
+    them: the next micro-batches are transferred while the GPU computes with the current one.
 
     Args:
-        text_groups: in how many groups of like length the texts are encoded.
+        text_groups: Number of length groups in which the texts are encoded.
     """
     if device.type != "cuda":
-        return _copied(batch, text_groups, lambda array: torch.tensor(array, device=device))
-    stream, computing = _copy_stream(device), torch.cuda.current_stream(device)
+        return _copy_batch(batch, text_groups, lambda array: torch.tensor(array, device=device))
+    stream, compute_stream = _copy_stream(device), torch.cuda.current_stream(device)
     copies: list[torch.Tensor] = []
 
     def queue(array: np.ndarray) -> torch.Tensor:
@@ -75,14 +76,14 @@ def to_device(batch: Batch, device: torch.device, *, text_groups: int) -> Device
         return copies[-1]
 
     with torch.cuda.stream(stream):
-        copied = _copied(batch, text_groups, queue)
-    computing.wait_stream(stream)
+        copied = _copy_batch(batch, text_groups, queue)
+    compute_stream.wait_stream(stream)
     for tensor in copies:
-        tensor.record_stream(computing)  # its memory is not used again before the work on it is done
+        tensor.record_stream(compute_stream)  # its memory must not be reused before the work on it has finished
     return copied
 
 
-def _copied(batch: Batch, text_groups: int, copy: Callable[[np.ndarray], torch.Tensor]) -> DeviceBatch:
+def _copy_batch(batch: Batch, text_groups: int, copy: Callable[[np.ndarray], torch.Tensor]) -> DeviceBatch:
     groups = length_groups(batch.attention_mask, text_groups) if batch.token_ids.shape[1] else ()
     return DeviceBatch(
         batch,
@@ -90,25 +91,25 @@ def _copied(batch: Batch, text_groups: int, copy: Callable[[np.ndarray], torch.T
         token_ids=copy(batch.token_ids),
         attention_mask=copy(batch.attention_mask),
         tags=copy(batch.tags),
-        recordings=copy(_numbers(batch.recording_id)),
-        groups=tuple(LengthGroup(copy(group.rows.numpy()), group.longest) for group in groups),
-        masks=_copied_masks(batch.masks, copy) if batch.masks is not None else None,
+        recordings=copy(_integer_ids(batch.recording_id)),
+        groups=tuple(LengthGroup(copy(group.rows.numpy()), group.max_length) for group in groups),
+        masks=_copy_masks(batch.masks, copy) if batch.masks is not None else None,
     )
 
 
-def _copied_masks(masks: Masks, copy: Callable[[np.ndarray], torch.Tensor]) -> DeviceMasks:
-    # places are found on the host: the device would have to be waited for
+def _copy_masks(masks: Masks, copy: Callable[[np.ndarray], torch.Tensor]) -> DeviceMasks:
+    # indices are computed on the host: on the device, nonzero would synchronise
     predicted = np.flatnonzero(masks.token_targets != NOT_PREDICTED)
-    hidden = Hidden(
+    positions = MaskedPositions(
         segments=copy(masks.segment_hidden),
-        segment_places=copy(np.flatnonzero(masks.segment_hidden)),
-        token_places=copy(predicted),
+        segment_indices=copy(np.flatnonzero(masks.segment_hidden)),
+        token_indices=copy(predicted),
     )
-    return DeviceMasks(hidden, copy(masks.token_targets.reshape(-1)[predicted]), copy(masks.matched))
+    return DeviceMasks(positions, copy(masks.token_targets.reshape(-1)[predicted]), copy(masks.matched))
 
 
-def _numbers(names: Sequence[str]) -> np.ndarray:
-    """int64 [m]: eight bytes of a hash of each name. Two of 10,000 names have the same by a chance of one in 10**11."""
+def _integer_ids(names: Sequence[str]) -> np.ndarray:
+    """Hashes each name to an int64, [m]. The probability that two of 10,000 names collide is one in 10**11."""
     digests = b"".join(hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names)
     return np.frombuffer(digests, np.int64)
 

@@ -1,4 +1,4 @@
-"""The joint model: two towers that end in the same space of unit vectors (MuLan §3.1)."""
+"""The joint model: an audio and a text tower that embed into one space of unit vectors (MuLan §3.1)."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,13 +13,13 @@ from mulan.model.views import ViewHead
 
 
 class Temperature(nn.Module):
-    """The trainable temperature (MuLan §3.1), kept in (0, 1) by a sigmoid.
+    """The learnable temperature (MuLan §3.1), kept in (0, 1) by a sigmoid.
 
-    A module of its own, so that ZeRO stage 3 gathers its parameter wherever it is used.
+    It is a separate module so that ZeRO stage 3 gathers its parameter whenever it is used.
     """
 
     _MARGIN = 1e-6
-    """In float32 the sigmoid itself reaches 1 at 17, and at -104 a 0 that nothing can be divided by."""
+    """Distance from 0 and 1: in float32 the sigmoid reaches 1 at 17, and at -104 a 0 that one cannot divide by."""
 
     def __init__(self, initial: float) -> None:
         super().__init__()
@@ -30,7 +30,10 @@ class Temperature(nn.Module):
 
 
 class JointModel(nn.Module):
-    """Waveforms and token ids to unit vectors. Weights, front end and normalisation are float32 in any precision."""
+    """Embeds waveforms and token ids as unit vectors.
+
+    Weights, front end and normalisation are float32 in any precision.
+    """
 
     def __init__(
         self,
@@ -42,12 +45,13 @@ class JointModel(nn.Module):
         view_head: ViewHead | None = None,
         precision: Precision = "float32",
     ) -> None:
-        """Draws the projections from torch's default generator.
+        """Initialises the projections from torch's default generator.
 
         Args:
-            temperature_init: in (0, 1).
-            view_head: for views of the same recording; None where they are not compared.
-            precision: ``bf16`` runs the text tower under autocast; the audio encoder has a precision of its own.
+            embedding_dim: Dimension of the joint space.
+            temperature_init: Initial temperature, in (0, 1).
+            view_head: Projection head for views of the same recording; None if no loss term compares them.
+            precision: ``bf16`` runs the text tower under autocast; the audio encoder has its own setting.
         """
         super().__init__()
         self.audio_encoder = audio_encoder
@@ -65,13 +69,13 @@ class JointModel(nn.Module):
         attention_mask: Tensor,
         groups: Sequence[LengthGroup] | None = None,
     ) -> Embeddings:
-        """Embeds m pairs. Never waits for the device.
+        """Embeds m pairs, without synchronising with the device.
 
         Args:
-            waveform: int16 or float in [-1, 1], [m, views, window_samples]. Without a head for views there is one.
+            waveform: int16 or float in [-1, 1], [m, views, window_samples]; one view if there is no ``view_head``.
             token_ids: int64 [m, L].
             attention_mask: int64 [m, L], 1 for tokens and 0 for padding.
-            groups: of :func:`mulan.model.towers.text.length_groups`, their rows on the device of the token ids.
+            groups: Result of :func:`mulan.model.towers.text.length_groups`, with rows on the device of the token ids.
         """
         pooled = self.audio_encoder(waveform.flatten(0, 1)).unflatten(0, waveform.shape[:2])
         audio = unit_rows(self.audio_projection(pooled[:, 0]))
@@ -79,38 +83,39 @@ class JointModel(nn.Module):
         return Embeddings(audio, self.embed_text(token_ids, attention_mask, groups), self.temperature, views)
 
     def embed_audio(self, waveform: Tensor) -> Tensor:
-        """Waveforms [n, window_samples] to unit rows, float32 [n, d]."""
+        """Embeds waveforms [n, window_samples] as unit rows, float32 [n, d]."""
         return unit_rows(self.audio_projection(self.audio_encoder(waveform)))
 
     def embed_text(
         self, token_ids: Tensor, attention_mask: Tensor, groups: Sequence[LengthGroup] | None = None
     ) -> Tensor:
-        """Token ids and mask [n, L] to unit rows, float32 [n, d]; ``groups`` as in :meth:`forward`."""
+        """Embeds texts, given as in :meth:`forward`, as unit rows, float32 [n, d]."""
         with tower_autocast(token_ids.device, self._precision):
             sentence = self.text_tower(token_ids, attention_mask, groups)
         return unit_rows(self.text_projection(sentence.float()))
 
     def warm_started_parameters(self) -> Iterator[nn.Parameter]:
-        """Parameters whose first values were trained before: the text encoder's, and a warm-started audio tower's."""
+        """Yields the parameters with pretrained initial values: the text encoder's and a warm-started audio tower's."""
         yield from self.text_tower.parameters()
         yield from self.audio_encoder.warm_started_parameters()
 
     @property
     def temperature(self) -> Tensor:
-        """float32 scalar in (0, 1)."""
+        """The current temperature, a float32 scalar in (0, 1)."""
         temperature: Tensor = self.temperature_scale()
         return temperature
 
 
 def build_joint_model(recipe: Recipe, text_tower: TextTower | None = None) -> JointModel:
-    """A recipe's model: pretrained text encoder, audio tower pretrained or not, the rest drawn from torch's default
-    generator.
+    """Builds a recipe's joint model, with pretrained weights where the recipe names them.
+
+    All other weights are initialised from torch's default generator.
 
     Args:
-        text_tower: in place of the recipe's.
+        text_tower: Text tower to use instead of the recipe's.
 
     Raises:
-        PretrainedError: the recipe's text encoder or its pretrained audio tower cannot be used.
+        PretrainedError: The recipe's text encoder or pretrained audio tower cannot be used.
     """
     text_tower = text_tower or TextTower.from_section(recipe.text_tower)
     audio_encoder = AudioEncoder.from_recipe(recipe)

@@ -1,6 +1,6 @@
-"""MuLaP's model: audio segments and tokens that attend to each other, and predictions of them (Manco et al. 2022).
+"""MuLaP's model: audio segments and tokens that attend to and predict each other (Manco et al. 2022).
 
-Only the audio encoder is of use afterwards (§3.2); all else is there to teach it.
+Only the audio encoder is used after training (§3.2).
 """
 
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ from torch.nn.functional import scaled_dot_product_attention
 from mulan.config.recipe import Recipe
 from mulan.config.sections import LossWeightsConfig, MulapConfig
 from mulan.model.audio_encoder import AudioEncoder, Precision, tower_autocast
-from mulan.model.outputs import Hidden, Predictions
+from mulan.model.outputs import MaskedPositions, Predictions
 from mulan.model.towers.text import TextTower
 from mulan.storage.hub import PretrainedError
 
 
 class SegmentEmbedding(nn.Module):
-    """Features of segments to the audio stream, with a global token in front and learned positions (§2.1)."""
+    """Embeds segment features as the audio stream, with a global token in front and learned positions (§2.1)."""
 
     def __init__(self, section: MulapConfig, *, features: int, segments: int) -> None:
         super().__init__()
@@ -28,38 +28,41 @@ class SegmentEmbedding(nn.Module):
         self.dropout = nn.Dropout(section.dropout)
         nn.init.trunc_normal_(self.positions, std=0.02)
 
-    def forward(self, features: Tensor, hidden: Tensor) -> Tensor:
+    def forward(self, features: Tensor, masked: Tensor) -> Tensor:
         """
         Args:
             features: [m, segments, features].
-            hidden: [m, segments], 1 where a feature is replaced by zeros.
+            masked: [m, segments], 1 if the feature is masked, that is replaced by zeros.
 
         Returns:
-            [m, 1 + segments, audio size]. The first, a_0, is the mean of the segments that are not hidden: a mean over
-            all of them, less those that are seen, would tell what is hidden. Where all are, it is zero as well.
+            The audio stream [m, 1 + segments, audio size]. The global token is computed from the mean of the visible
+            segments, since a mean over all of them would reveal the masked ones; it is zero if all are masked.
         """
-        seen = (1 - hidden).unsqueeze(-1).to(features.dtype)
-        left = features * seen
-        mean = left.sum(dim=1, keepdim=True) / seen.sum(dim=1, keepdim=True).clamp_min(1)
-        stream = self.projection(torch.cat([mean, left], dim=1)) + self.positions
+        visible = (1 - masked).unsqueeze(-1).to(features.dtype)
+        kept = features * visible
+        mean = kept.sum(dim=1, keepdim=True) / visible.sum(dim=1, keepdim=True).clamp_min(1)
+        stream = self.projection(torch.cat([mean, kept], dim=1)) + self.positions
         embedded: Tensor = self.dropout(self.norm(stream))
         return embedded
 
 
 class CoAttentionLayer(nn.Module):
-    """BERT's layer with keys and values of another sequence: attention and feed-forward network, each with a shortcut
-    and a layer norm after it."""
+    """A BERT layer whose keys and values come from the other modality.
+
+    Attention and feed-forward network are each followed by a residual connection and a layer norm.
+    """
 
     def __init__(self, section: MulapConfig, *, size: int, other_size: int, feed_forward_size: int) -> None:
         """
         Args:
-            size: of this modality's stream.
-            other_size: of the other's.
+            size: Hidden size of this modality's stream.
+            other_size: Hidden size of the other modality's stream.
+            feed_forward_size: Size of the feed-forward layer.
         """
         super().__init__()
-        self.heads, self.dropout_share = section.fusion_heads, section.dropout
+        self.heads, self.dropout_p = section.fusion_heads, section.dropout
         self.query = nn.Linear(size, section.fusion_size)
-        # without a bias, which changes nothing: see mulan.model.towers.pretrained_networks
+        # a bias would have no effect: see mulan.model.towers.pretrained_networks
         self.key = nn.Linear(other_size, section.fusion_size, bias=False)
         self.value = nn.Linear(other_size, section.fusion_size)
         self.output = nn.Linear(section.fusion_size, size)
@@ -75,7 +78,7 @@ class CoAttentionLayer(nn.Module):
         Args:
             own: [m, n, size].
             other: [m, k, other_size].
-            other_mask: bool [m, k], False where there is nothing to attend to; None where all of it counts.
+            other_mask: bool [m, k], False for padding; None if there is none.
 
         Returns:
             [m, n, size].
@@ -89,7 +92,7 @@ class CoAttentionLayer(nn.Module):
             key,
             value,
             attn_mask=None if other_mask is None else other_mask[:, None, None, :],
-            dropout_p=self.dropout_share if self.training else 0.0,
+            dropout_p=self.dropout_p if self.training else 0.0,
         )
         own = self.output_norm(own + self.dropout(self.output(attended.transpose(1, 2).flatten(2))))
         updated: Tensor = self.feed_forward_norm(own + self.dropout(self.feed_forward(own)))
@@ -97,15 +100,15 @@ class CoAttentionLayer(nn.Module):
 
 
 class CoAttentionBlock(nn.Module):
-    """A layer for each modality, both of which read what the other one was before."""
+    """A co-attention layer per modality, both applied to the same inputs."""
 
     def __init__(self, audio: CoAttentionLayer | None, text: CoAttentionLayer | None) -> None:
-        """None for a modality whose output nothing reads: it stays as it is."""
+        """A modality whose output is not used has no layer (None) and is passed through unchanged."""
         super().__init__()
         self.audio, self.text = audio, text
 
     def forward(self, audio: Tensor, text: Tensor, text_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Streams [m, 1 + segments, audio size] and [m, L, text size], and bool [m, L], to streams of these shapes."""
+        """Returns both streams, [m, 1 + segments, audio size] and [m, L, text size]; ``text_mask`` is bool [m, L]."""
         return (
             audio if self.audio is None else self.audio(audio, text, text_mask),
             text if self.text is None else self.text(text, audio),
@@ -113,7 +116,7 @@ class CoAttentionBlock(nn.Module):
 
 
 class FusionModel(nn.Module):
-    """Waveforms and token ids to :class:`Predictions` (MuLaP §2.1, figure 2)."""
+    """Computes :class:`Predictions` from waveforms and token ids (MuLaP §2.1, figure 2)."""
 
     def __init__(
         self,
@@ -126,85 +129,87 @@ class FusionModel(nn.Module):
         segment_samples: int,
         precision: Precision = "float32",
     ) -> None:
-        """Draws all but the towers from torch's default generator.
+        """Initialises everything but the towers from torch's default generator.
 
         Args:
-            weights: a term without weight has no head, and the last block no layer that only it would read.
-            segments: of a window.
-            segment_samples: of each, which is what the audio encoder takes.
-            precision: ``bf16`` runs text tower and blocks under autocast; the audio encoder has a precision of its own.
+            weights: Loss weights. A term without weight gets no head, and the last block no layer that only it needs.
+            segments: Number of segments of a window.
+            segment_samples: Length of a segment in samples, the input size of the audio encoder.
+            precision: ``bf16`` runs text tower and blocks under autocast; the audio encoder has its own setting.
         """
         super().__init__()
         self.audio_encoder, self.text_tower = audio_encoder, text_tower
         self.segment_samples, self._precision = segment_samples, precision
         features, text_size = audio_encoder.output_dim, text_tower.output_dim
         self.segment_embedding = SegmentEmbedding(section, features=features, segments=segments)
-        whole = [_block(section, text_tower, audio=True, text=True) for _ in range(section.fusion_layers - 1)]
+        first = [_block(section, text_tower, audio=True, text=True) for _ in range(section.fusion_layers - 1)]
         last = _block(
             section,
             text_tower,
             audio=weights.mam > 0 or weights.atm > 0,
             text=weights.mlm > 0 or weights.atm > 0,
         )
-        self.blocks = nn.ModuleList([*whole, last])
+        self.blocks = nn.ModuleList([*first, last])
         self.token_head = TokenHead(text_tower) if weights.mlm else None
         self.segment_head = nn.Linear(section.audio_size, features) if weights.mam else None
         self.match_head = MatchHead(section, text_size) if weights.atm else None
 
-    def forward(self, waveform: Tensor, token_ids: Tensor, attention_mask: Tensor, hidden: Hidden) -> Predictions:
-        """Never waits for the device.
+    def forward(
+        self, waveform: Tensor, token_ids: Tensor, attention_mask: Tensor, masked: MaskedPositions
+    ) -> Predictions:
+        """Predicts masked segments and tokens, and matches, without synchronising with the device.
 
         Args:
-            waveform: int16 or float in [-1, 1], [m, 1, samples]; what is left after the last whole segment is not used.
+            waveform: int16 or float in [-1, 1], [m, 1, samples]; samples after the last whole segment are not used.
             token_ids: int64 [m, L].
             attention_mask: int64 [m, L], 1 for tokens and 0 for padding.
-            hidden: what the model may not see of the audio, and what it has to predict.
+            masked: Segments to mask and predict, and tokens to predict.
         """
-        pairs, segments = hidden.segments.shape
+        pairs, segments = masked.segments.shape
         parts = waveform[:, 0, : segments * self.segment_samples].view(pairs, segments, -1)
         features = self.audio_encoder(parts.flatten(0, 1)).unflatten(0, (pairs, segments))
         with tower_autocast(waveform.device, self._precision):
-            audio = self.segment_embedding(features, hidden.segments)
+            audio = self.segment_embedding(features, masked.segments)
             text = self.text_tower.tokens(token_ids, attention_mask)
             mask = attention_mask.bool()
             for block in self.blocks:
                 audio, text = block(audio, text, mask)
         audio, text = audio.float(), text.float()
-        of_segments = audio[:, 1:].flatten(0, 1)[hidden.segment_places]
+        masked_segments = audio[:, 1:].flatten(0, 1)[masked.segment_indices]
         return Predictions(
-            token_logits=self.token_head(text.flatten(0, 1)[hidden.token_places]) if self.token_head else None,
-            segments=self.segment_head(of_segments) if self.segment_head else None,
-            # of what is heard, and not of what was made of it to hide it: that would be zeros
-            segment_features=features.detach().flatten(0, 1)[hidden.segment_places] if self.segment_head else None,
+            token_logits=self.token_head(text.flatten(0, 1)[masked.token_indices]) if self.token_head else None,
+            segments=self.segment_head(masked_segments) if self.segment_head else None,
+            # the features before masking: afterwards they are zeros
+            segment_features=features.detach().flatten(0, 1)[masked.segment_indices] if self.segment_head else None,
             match_logits=self.match_head(audio[:, 0], text[:, 0]) if self.match_head else None,
         )
 
     def warm_started_parameters(self) -> Iterator[nn.Parameter]:
-        """Parameters whose first values were trained before: the text encoder's, and a warm-started audio tower's."""
+        """Yields the parameters with pretrained initial values: the text encoder's and a warm-started audio tower's."""
         yield from self.text_tower.parameters()
         yield from self.audio_encoder.warm_started_parameters()
 
 
 class TokenHead(nn.Module):
-    """Tokens to a logit for every word of the vocabulary, by BERT's head: its last layer is the token embeddings."""
+    """BERT's prediction head: logits over the vocabulary, with the token embeddings as the weight of its last layer."""
 
     def __init__(self, text_tower: TextTower) -> None:
         super().__init__()
         size = text_tower.output_dim
         self.transform = nn.Sequential(nn.Linear(size, size), nn.GELU(), nn.LayerNorm(size))
         self.bias = nn.Parameter(torch.zeros(text_tower.encoder.config.vocab_size))
-        self._embeddings = (text_tower.encoder.get_input_embeddings(),)  # in a tuple: it is not this module's
+        self._embeddings = (text_tower.encoder.get_input_embeddings(),)  # the tuple keeps it from being registered here
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """float32 [n, size] to [n, vocabulary]."""
+        """Computes logits [n, vocabulary] from float32 [n, size]."""
         return nn.functional.linear(self.transform(tokens), self._embeddings[0].weight, self.bias)
 
 
 class MatchHead(nn.Module):
-    """Both summaries, brought to one size, multiplied element by element, to a logit (§2.2).
+    """Computes a match logit from the elementwise product of the two projected global tokens (§2.2).
 
-    Between projection and product ViLBERT has a ReLU, of which the paper says nothing. It is left out, so that products
-    may have either sign.
+    ViLBERT has a ReLU between projection and product, which the paper does not mention. It is left out, so that the
+    products can have either sign.
     """
 
     def __init__(self, section: MulapConfig, text_size: int) -> None:
@@ -214,23 +219,24 @@ class MatchHead(nn.Module):
         self.score = nn.Linear(section.fusion_size, 1)
 
     def forward(self, audio: Tensor, text: Tensor) -> Tensor:
-        """[m, audio size] and [m, text size] to [m]."""
+        """Computes logits [m] from [m, audio size] and [m, text size]."""
         logits: Tensor = self.score(self.audio(audio) * self.text(text))
         return logits.squeeze(-1)
 
 
 def build_fusion_model(recipe: Recipe, text_tower: TextTower | None = None) -> FusionModel:
-    """A recipe's model: pretrained text encoder, audio tower pretrained or not, the rest drawn from torch's default
-    generator.
+    """Builds a recipe's fusion model, with pretrained weights where the recipe names them.
+
+    All other weights are initialised from torch's default generator.
 
     Args:
-        text_tower: in place of the recipe's.
+        text_tower: Text tower to use instead of the recipe's.
 
     Raises:
-        PretrainedError: the recipe's text encoder or its pretrained audio tower cannot be used.
+        PretrainedError: The recipe's text encoder or pretrained audio tower cannot be used.
     """
     text_tower = text_tower or TextTower.from_section(recipe.text_tower)
-    faults = list(_unfit(text_tower, recipe.loss.weights))
+    faults = list(_unmet_requirements(text_tower, recipe.loss.weights))
     if faults:
         raise PretrainedError(recipe.text_tower.pretrained, faults, "Set text_tower.pretrained to a BERT or a RoBERTa.")
     return FusionModel(
@@ -244,14 +250,14 @@ def build_fusion_model(recipe: Recipe, text_tower: TextTower | None = None) -> F
     )
 
 
-def _unfit(text_tower: TextTower, weights: LossWeightsConfig) -> Iterator[str]:
-    """What the model needs of a text encoder and this one has not."""
+def _unmet_requirements(text_tower: TextTower, weights: LossWeightsConfig) -> Iterator[str]:
+    """Yields a message for each requirement that a text encoder does not meet."""
     encoder, size = text_tower.encoder, text_tower.output_dim
     if not hasattr(encoder.config, "intermediate_size"):
-        yield f"a {encoder.config.model_type} does not say how wide its feed-forward layers are"
+        yield f"the configuration of a {encoder.config.model_type} has no intermediate_size"
     width = encoder.get_input_embeddings().weight.shape[1]
     if weights.mlm and width != size:
-        yield f"its token embeddings are {width} wide and its outputs {size}, so that they cannot predict tokens"
+        yield f"its token embeddings have size {width} and its outputs {size}, so it cannot predict tokens"
 
 
 def _block(section: MulapConfig, text_tower: TextTower, *, audio: bool, text: bool) -> CoAttentionBlock:

@@ -1,4 +1,4 @@
-"""What the models of each objective return."""
+"""Outputs of the models, and the positions that are masked in their inputs."""
 
 from typing import NamedTuple
 
@@ -6,42 +6,42 @@ from torch import Tensor, nn
 
 
 class Embeddings(NamedTuple):
-    """What terms over the global batch see of m pairs; None where no term reads it."""
+    """Embeddings of m pairs; None if no loss term needs them."""
 
     audio: Tensor | None
-    """float32 [m, d], unit rows: the first view of each recording in the space that it shares with texts."""
+    """Embeddings of each recording's first view in the joint space, float32 [m, d], unit rows."""
     text: Tensor | None
-    """float32 [m, d], unit rows."""
+    """Embeddings of the texts in the joint space, float32 [m, d], unit rows."""
     temperature: Tensor | None
-    """Of audio against text; float32 scalar in (0, 1)."""
+    """Temperature of the similarities of audio and text, a float32 scalar in (0, 1)."""
     views: Tensor | None = None
-    """float32 [m, views, p], unit rows: every view in the space of the views' own projection head."""
+    """Outputs of the projection head for all views, float32 [m, views, p], unit rows."""
 
 
-class Hidden(NamedTuple):
-    """What is hidden of m pairs, on the model's device."""
+class MaskedPositions(NamedTuple):
+    """Masked segments and predicted tokens of m pairs, on the model's device."""
 
     segments: Tensor
-    """uint8 [m, segments], 1 where a feature is hidden."""
-    segment_places: Tensor
-    """int64 [k]: the hidden ones, counted through all m * segments."""
-    token_places: Tensor
-    """int64 [n]: the tokens to be predicted, counted through all m * L."""
+    """Segment mask, uint8 [m, segments]: 1 if the segment's feature is masked."""
+    segment_indices: Tensor
+    """Indices of the masked segments in the flattened segment mask, int64 [k]."""
+    token_indices: Tensor
+    """Indices of the predicted tokens in the flattened token ids [m, L], int64 [n]."""
 
 
 class Predictions(NamedTuple):
-    """What the model makes of m pairs; None for a term without weight."""
+    """Predictions of MuLaP's model for m pairs; None for a term without weight."""
 
     token_logits: Tensor | None
-    """float32 [n, vocabulary], of the tokens to be predicted."""
+    """Logits of the predicted tokens, float32 [n, vocabulary]."""
     segments: Tensor | None
-    """float32 [k, features], what the hidden segments are taken for."""
+    """Predicted features of the masked segments, float32 [k, features]."""
     segment_features: Tensor | None
-    """float32 [k, features], what they are: the encoder's output before it was hidden, without gradient."""
+    """Target features of the masked segments, float32 [k, features]: the encoder's output, without gradient."""
     match_logits: Tensor | None
-    """float32 [m], above 0 where audio and text are taken for a pair."""
+    """Logits of audio-text matching, float32 [m]: positive if audio and text are predicted to be a pair."""
 
 
 def unit_rows(rows: Tensor) -> Tensor:
-    """[..., d] of length 1."""
+    """Normalizes the rows of [..., d] to Euclidean length 1."""
     return nn.functional.normalize(rows, dim=-1)

@@ -1,4 +1,4 @@
-"""Tagging by logistic regression: what the audio tower is pretrained with (MuLan §3.2)."""
+"""Tagging by logistic regression, the pretraining of the audio tower (MuLan §3.2)."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,51 +11,53 @@ from mulan.model.inference.files import TaggerConfig, write_model
 
 
 class TaggingModel(nn.Module):
-    """Waveforms to a logit for every class. The last layer, too, is float32 in any precision."""
+    """An audio encoder and a classifier with one logit per class, which is float32 in any precision."""
 
     def __init__(self, audio_encoder: AudioEncoder, *, classes: int) -> None:
-        """Draws the last layer from torch's default generator."""
+        """Initialises the classifier from torch's default generator."""
         super().__init__()
         self.audio_encoder = audio_encoder
         self.classifier = nn.Linear(audio_encoder.output_dim, classes)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """Logits of m recordings, the mean over their views.
+        """Computes the logits of m recordings, averaged over their views.
 
         Args:
             waveform: int16 or float in [-1, 1], [m, views, window_samples].
 
         Returns:
-            float32 [m, classes].
+            Logits, float32 [m, classes].
         """
         recordings, views, _ = waveform.shape
         logits: Tensor = self.classifier(self.audio_encoder(waveform.flatten(0, 1)))
         return logits.view(recordings, views, -1).mean(dim=1)
 
     def warm_started_parameters(self) -> Iterator[nn.Parameter]:
-        """Parameters whose first values were trained before: those of an audio tower with a warm start."""
+        """Yields the parameters with pretrained initial values: those of a warm-started audio tower."""
         return self.audio_encoder.warm_started_parameters()
 
 
 def build_tagging_model(recipe: Recipe) -> TaggingModel:
-    """A recipe's tagger: its audio encoder and ``tagging.classes`` logits, drawn from torch's default generator.
+    """Builds a recipe's tagger, with an audio encoder and ``tagging.classes`` logits.
+
+    Weights are initialised from torch's default generator.
 
     Raises:
-        PretrainedError: the recipe's pretrained audio tower cannot be used.
+        PretrainedError: The recipe's pretrained audio tower cannot be used.
     """
     return TaggingModel(AudioEncoder.from_recipe(recipe), classes=recipe.tagging.classes)
 
 
 def export_tagger(model: TaggingModel, recipe: Recipe, classes: Sequence[str], folder: Path) -> None:
-    """Writes ``config.json`` and ``model.safetensors``, which ``audio_tower.pretrained`` of another run may name.
+    """Writes ``config.json`` and ``model.safetensors``, which another run can use as ``audio_tower.pretrained``.
 
     Args:
-        model: built from ``recipe``, whole in memory.
-        classes: the tags, in the order of the logits.
-        folder: created if need be.
+        model: A model built from ``recipe``, with unsharded weights.
+        classes: The tags, in the order of the logits.
+        folder: Output folder, created if it does not exist.
 
     Raises:
-        ValueError: not as many tags as logits.
+        ValueError: The numbers of tags and logits differ.
     """
     if len(classes) != model.classifier.out_features:
         raise ValueError(f"{len(classes)} tags for {model.classifier.out_features} logits")

@@ -1,4 +1,4 @@
-"""The model of contrastive learning on audio alone: an audio encoder and its projection head (SemiSupCon)."""
+"""The model of contrastive learning on audio alone (SemiSupCon): an audio encoder and a projection head."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from mulan.model.outputs import Embeddings, unit_rows
 
 
 class ViewHead(nn.Module):
-    """Two linear layers without bias and a ReLU between them; in training only, no part of what is exported."""
+    """The projection head: two linear layers without bias and a ReLU; used in training only and not exported."""
 
     def __init__(self, input_dim: int, section: SemiSupConConfig) -> None:
         super().__init__()
@@ -22,12 +22,12 @@ class ViewHead(nn.Module):
         )
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """float32 [..., input_dim] to unit rows, [..., head_dim]."""
+        """Projects float32 [..., input_dim] to unit rows [..., head_dim]."""
         return unit_rows(self.layers(pooled))
 
 
 class ViewModel(nn.Module):
-    """Waveforms to unit vectors, one for each view of a recording. The head is float32 in any precision."""
+    """An audio encoder and a projection head, which is float32 in any precision."""
 
     def __init__(self, audio_encoder: AudioEncoder, view_head: ViewHead) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class ViewModel(nn.Module):
         self.view_head = view_head
 
     def forward(self, waveform: Tensor) -> Embeddings:
-        """Embeds the views of m recordings. Never waits for the device.
+        """Embeds the views of m recordings, without synchronising with the device.
 
         Args:
             waveform: int16 or float in [-1, 1], [m, views, window_samples].
@@ -44,15 +44,15 @@ class ViewModel(nn.Module):
         return Embeddings(audio=None, text=None, temperature=None, views=self.view_head(pooled))
 
     def warm_started_parameters(self) -> Iterator[nn.Parameter]:
-        """Parameters whose first values were trained before: those of an audio tower with a warm start."""
+        """Yields the parameters with pretrained initial values: those of a warm-started audio tower."""
         return self.audio_encoder.warm_started_parameters()
 
 
 def build_view_model(recipe: Recipe) -> ViewModel:
-    """A recipe's audio encoder and projection head, drawn from torch's default generator.
+    """Builds a recipe's audio encoder and projection head, initialised from torch's default generator.
 
     Raises:
-        PretrainedError: the recipe's pretrained audio tower cannot be used.
+        PretrainedError: The recipe's pretrained audio tower cannot be used.
     """
     audio_encoder = AudioEncoder.from_recipe(recipe)
     return ViewModel(audio_encoder, ViewHead(audio_encoder.output_dim, recipe.semisupcon))

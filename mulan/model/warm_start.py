@@ -1,4 +1,4 @@
-"""First weights of an audio tower from a network that was trained before (MuLan §3.2)."""
+"""Initial weights of an audio tower from a pretrained network (MuLan §3.2)."""
 
 import json
 import math
@@ -22,7 +22,7 @@ from mulan.storage.hub import AST_CHECKPOINT, Needed, PretrainedError, loading
 from mulan.storage.weights_cache import on_this_machine, weights_folder
 
 TRUNK = "audio_encoder.tower."
-"""What the names of the audio tower's weights begin with in an exported model."""
+"""Prefix of the audio tower's weights in an exported model."""
 
 _AST_FIELDS = {
     "hidden_size": ("hidden_size",),
@@ -32,27 +32,27 @@ _AST_FIELDS = {
     "patch_size": ("patch_size",),
     "patch_stride": ("frequency_stride", "time_stride"),
 }
-"""Fields of the section, each with its names in ``transformers``."""
+"""Fields of the section and their names in ``transformers``."""
 _AST_CONSTANTS = ("hidden_act", "layer_norm_eps", "qkv_bias")
-"""What no recipe can change and yet a checkpoint may have otherwise."""
+"""Fields of ``transformers`` that are fixed here but may differ in a checkpoint."""
 
-_CHANGES_NO_OUTPUT = {"pretrained", "dropout", "frequency_mask_bins", "time_mask_frames"}
-"""Fields in which two runs may differ and still compute the same in evaluation."""
+_TRAINING_ONLY = {"pretrained", "dropout", "frequency_mask_bins", "time_mask_frames"}
+"""Fields that do not change the output in evaluation, in which two runs may therefore differ."""
 
 _AST_REMEDY = "Set audio_tower.pretrained to an AST checkpoint saved by transformers."
 _EXPORTED = Needed("audio_tower.pretrained", {"configuration": (CONFIG,), "weights": (WEIGHTS,)}, ())
-_TRUNK_REMEDY = "Set audio_tower.pretrained to a folder in which a run exported a tagger or an audio encoder."
+_TRUNK_REMEDY = "Set audio_tower.pretrained to the folder of an exported tagger or audio encoder."
 
 Grid = tuple[int, int]
-"""Patches along mel channels and along time."""
+"""Number of patches along mel channels and along time."""
 
 
 def warm_start(tower: AudioTower, section: AudioTowerConfig, *, front_end: FrontEndConfig, sample_rate_hz: int) -> None:
-    """Loads what the section's ``pretrained`` names into a tower of that section.
+    """Loads the weights that ``section.pretrained`` names into a tower that was built from the section.
 
     Raises:
-        PretrainedError: it is not there, is of another kind, or differs from the recipe in its structure or in the
-            front end that it was trained on; all differing fields are listed.
+        PretrainedError: The weights do not exist, belong to another kind of network, or were trained with another
+            structure or front end than the recipe's; the message lists all differing fields.
     """
     if isinstance(tower, AstAudioTower):
         assert isinstance(section, AstTowerConfig)
@@ -61,21 +61,21 @@ def warm_start(tower: AudioTower, section: AudioTowerConfig, *, front_end: Front
         _load_trunk(tower, section, front_end, sample_rate_hz)
 
 
-def resized_positions(embeddings: Tensor, grid: Grid, wanted: Grid) -> Tensor:
-    """Position embeddings of another grid of patches, by bilinear interpolation.
+def interpolate_positions(embeddings: Tensor, grid: Grid, target: Grid) -> Tensor:
+    """Interpolates position embeddings bilinearly to another grid of patches.
 
     Args:
-        embeddings: [1, 2 + patches of ``grid``, D]; the first two, [CLS] and distillation, have no place and stay.
+        embeddings: [1, 2 + patches of ``grid``, D]; the first two, [CLS] and distillation, are kept.
 
     Returns:
-        [1, 2 + patches of ``wanted``, D]; ``embeddings`` themselves if the grids are equal.
+        [1, 2 + patches of ``target``, D]; ``embeddings`` themselves if the grids are equal.
     """
-    if grid == wanted:
+    if grid == target:
         return embeddings
-    placeless, patches = embeddings[:, :2], embeddings[:, 2:]
+    tokens, patches = embeddings[:, :2], embeddings[:, 2:]
     image = patches.mT.reshape(1, -1, *grid)
-    resized = nn.functional.interpolate(image, size=wanted, mode="bilinear", align_corners=False)
-    return torch.cat([placeless, resized.flatten(2).mT], dim=1)
+    resized = nn.functional.interpolate(image, size=target, mode="bilinear", align_corners=False)
+    return torch.cat([tokens, resized.flatten(2).mT], dim=1)
 
 
 def _load_ast(tower: AstAudioTower, section: AstTowerConfig, front_end: FrontEndConfig, sample_rate_hz: int) -> None:
@@ -88,13 +88,13 @@ def _load_ast(tower: AstAudioTower, section: AstTowerConfig, front_end: FrontEnd
         *_ast_front_end(spec, folder, front_end, sample_rate_hz),
     ]
     if faults:
-        raise PretrainedError(spec, faults, "Give the recipe the values of the checkpoint.")
+        raise PretrainedError(spec, faults, "Set these fields of the recipe to the checkpoint's values.")
     network = load_network(ASTModel, spec, folder, config, remedy=_AST_REMEDY)
     weights = network.state_dict()
     positions = "embeddings.position_embeddings"
     shape = network.embeddings.get_shape
-    weights[positions] = resized_positions(weights[positions], shape(config), shape(ours))
-    # the tower lacks the biases of the projections to keys
+    weights[positions] = interpolate_positions(weights[positions], shape(config), shape(ours))
+    # the tower has no key biases
     tower.network.load_state_dict({name: weights[name] for name in tower.network.state_dict()})
 
 
@@ -103,7 +103,7 @@ def _ast_config(spec: str, folder: Path) -> ASTConfig:
         values = json.loads((folder / CONFIG).read_bytes())
         kind = values.get("model_type") if isinstance(values, dict) else None
         if kind != ASTConfig.model_type:
-            raise ValueError(f"{CONFIG} is that of {kind or 'no model of transformers'}, not {ASTConfig.model_type}")
+            raise ValueError(f"{CONFIG} describes {kind or 'no model of transformers'}, not {ASTConfig.model_type}")
         return ASTConfig.from_dict(values)
 
 
@@ -112,19 +112,19 @@ def _ast_structure(theirs: ASTConfig, section: AstTowerConfig, ours: ASTConfig) 
         values = [getattr(theirs, name) for name in names]
         if any(value != getattr(section, field) for value in values):
             there = " by ".join(map(str, dict.fromkeys(values)))
-            yield f"audio_tower.{field}: {there} there, {getattr(section, field)} here"
+            yield _difference(f"audio_tower.{field}", there, getattr(section, field))
     if theirs.num_mel_bins != ours.num_mel_bins:
-        yield f"front_end.mel_channels: {theirs.num_mel_bins} there, {ours.num_mel_bins} here"
+        yield _difference("front_end.mel_channels", theirs.num_mel_bins, ours.num_mel_bins)
     for name in _AST_CONSTANTS:
         if getattr(theirs, name) != getattr(ours, name):
-            yield f"{name}: {getattr(theirs, name)} there, always {getattr(ours, name)} here"
+            yield f"{name} is {getattr(theirs, name)} in the checkpoint, but always {getattr(ours, name)} in mulan"
 
 
 def _ast_front_end(spec: str, folder: Path, front_end: FrontEndConfig, sample_rate_hz: int) -> Iterator[str]:
-    """How the front end differs from the one that the checkpoint's own feature extractor is."""
+    """Yields the differences between the front end and the checkpoint's feature extractor."""
     if not (folder / "preprocessor_config.json").is_file():
         return
-    with loading(spec, "preprocessor_config.json cannot be read", "Restore it, or remove it to do without."):
+    with loading(spec, "preprocessor_config.json cannot be read", "Restore it, or remove it to skip this check."):
         extractor = ASTFeatureExtractor.from_pretrained(folder, local_files_only=True)
         theirs = KaldiFrontEndConfig(
             mel_channels=extractor.num_mel_bins,
@@ -134,7 +134,7 @@ def _ast_front_end(spec: str, folder: Path, front_end: FrontEndConfig, sample_ra
         )
     yield from _differences("front_end", theirs, front_end)
     if extractor.sampling_rate != sample_rate_hz:
-        yield f"data.sample_rate_hz: {extractor.sampling_rate} there, {sample_rate_hz} here"
+        yield _difference("data.sample_rate_hz", extractor.sampling_rate, sample_rate_hz)
 
 
 def _load_trunk(tower: AudioTower, section: AudioTowerConfig, front_end: FrontEndConfig, sample_rate_hz: int) -> None:
@@ -154,9 +154,9 @@ def _load_trunk(tower: AudioTower, section: AudioTowerConfig, front_end: FrontEn
         *_differences("audio_tower", config.audio_tower, section),
     ]
     if config.sample_rate_hz != sample_rate_hz:
-        faults.append(f"data.sample_rate_hz: {config.sample_rate_hz} there, {sample_rate_hz} here")
+        faults.append(_difference("data.sample_rate_hz", config.sample_rate_hz, sample_rate_hz))
     if faults:
-        raise PretrainedError(spec, faults, "Give the recipe the values of the run that exported it.")
+        raise PretrainedError(spec, faults, "Set these fields of the recipe to the values of the run that exported it.")
     trunk = {name.removeprefix(TRUNK): tensor for name, tensor in weights.items() if name.startswith(TRUNK)}
     try:
         tower.load_state_dict(trunk)
@@ -170,18 +170,22 @@ def _exported_config(content: bytes) -> TaggerConfig | EncoderConfig:
     for kind in (TaggerConfig, EncoderConfig):
         if kind.model_fields["format"].default == written:
             return kind.model_validate(values)
-    raise ValueError(f"{CONFIG} has format {written!r}, neither that of a tagger nor that of an audio encoder")
+    raise ValueError(f"{CONFIG} has format {written!r}, which is not that of a tagger or an audio encoder")
 
 
 def _differences(name: str, theirs: Section, ours: Section) -> Iterator[str]:
     there, here = theirs.model_dump(), ours.model_dump()
-    fields = ["family"] if there["family"] != here["family"] else there.keys() - _CHANGES_NO_OUTPUT
+    fields = ["family"] if there["family"] != here["family"] else there.keys() - _TRAINING_ONLY
     for field in sorted(fields):
-        if not _same(there[field], here[field]):
-            yield f"{name}.{field}: {there[field]} there, {here[field]} here"
+        if not _is_close(there[field], here[field]):
+            yield _difference(f"{name}.{field}", there[field], here[field])
 
 
-def _same(one: object, other: object) -> bool:
+def _difference(field: str, theirs: object, ours: object) -> str:
+    return f"{field} is {theirs} in the checkpoint, {ours} in the recipe"
+
+
+def _is_close(one: object, other: object) -> bool:
     if isinstance(one, float) and isinstance(other, float):
         return math.isclose(one, other, rel_tol=1e-6)
     return one == other

@@ -1,7 +1,7 @@
 """MuLaP's three terms over one micro-batch: masked language, masked audio, audio-text matching (MuLaP §2.2).
 
-Means over what is predicted: a micro-batch in which nothing is hidden has the loss 0, and no gradient. The means of the
-micro-batches are averaged over the global batch, whoever computes them.
+Each term is the mean over the predicted items of a micro-batch; without any, its loss is 0 and it has no gradient. The
+means of the micro-batches are averaged over the global batch, independent of the number of workers.
 """
 
 import torch
@@ -12,54 +12,56 @@ from mulan.model.outputs import Predictions
 
 
 def masked_language_loss(token_logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy of the tokens to be predicted, in nats (equation 2).
+    """Computes the mean cross-entropy of the predicted tokens, in nats (equation 2).
 
     Args:
         token_logits: [n, vocabulary].
         targets: int64 [n].
 
     Returns:
-        A float32 scalar (float64 for float64 logits); 0 where n is 0.
+        A float32 scalar (float64 for float64 logits); 0 if n is 0.
     """
-    return cross_entropy(_whole(token_logits), targets, reduction="sum") / max(len(targets), 1)
+    return cross_entropy(_at_least_float32(token_logits), targets, reduction="sum") / max(len(targets), 1)
 
 
 def masked_audio_loss(predictions: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-    """Mean squared difference of hidden segments' features (equation 3, divided by the number of features, which the
-    weights in use presuppose).
+    """Computes the mean squared error of the features of masked segments.
+
+    This is equation 3 divided by the number of features, as the recipe's weights presuppose.
 
     Args:
         predictions: [k, d].
-        features: [k, d], what the encoder made of the segments; no gradient reaches it.
+        features: [k, d], the encoder's output for the segments, which receives no gradient.
 
     Returns:
-        A float32 scalar (float64 for float64 predictions); 0 where k is 0.
+        A float32 scalar (float64 for float64 predictions); 0 if k is 0.
     """
-    return mse_loss(_whole(predictions), _whole(features.detach()), reduction="sum") / max(predictions.numel(), 1)
+    squared = mse_loss(_at_least_float32(predictions), _at_least_float32(features.detach()), reduction="sum")
+    return squared / max(predictions.numel(), 1)
 
 
 def matching_loss(match_logits: torch.Tensor, matched: torch.Tensor) -> torch.Tensor:
-    """Mean binary cross-entropy, in nats (equation 4); ln 2 where all logits are 0.
+    """Computes the mean binary cross-entropy of audio-text matching, in nats (equation 4); ln 2 if all logits are 0.
 
     Args:
         match_logits: [m].
-        matched: [m], 1 where audio and caption belong together.
+        matched: [m], 1 if audio and caption belong together.
 
     Returns:
         A float32 scalar (float64 for float64 logits).
     """
-    logits = _whole(match_logits)
+    logits = _at_least_float32(match_logits)
     return binary_cross_entropy_with_logits(logits, matched.to(logits.dtype))
 
 
 def mulap_terms(
     predictions: Predictions, *, token_targets: torch.Tensor, matched: torch.Tensor, weights: LossWeightsConfig
 ) -> dict[str, torch.Tensor]:
-    """The terms that have a weight, by name.
+    """Computes the terms that have a weight, by name.
 
     Args:
-        token_targets: int64 [n], of the tokens to be predicted.
-        matched: uint8 [m].
+        token_targets: int64 [n], ids of the predicted tokens.
+        matched: uint8 [m], 1 if audio and caption belong together.
     """
     terms: dict[str, torch.Tensor] = {}
     if weights.mlm:
@@ -74,6 +76,5 @@ def mulap_terms(
     return terms
 
 
-def _whole(values: torch.Tensor) -> torch.Tensor:
-    """In float32 at least."""
+def _at_least_float32(values: torch.Tensor) -> torch.Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -1,4 +1,4 @@
-"""An objective is a weighted sum of terms: over the embeddings of the global batch, or over one micro-batch each."""
+"""The objective: a weighted sum of terms over the embeddings of the global batch or over single micro-batches."""
 
 from collections.abc import Mapping
 
@@ -12,11 +12,11 @@ from mulan.objectives.semisupcon import Labels, semisupcon_loss
 
 
 def tagging_loss(logits: torch.Tensor, tags: torch.Tensor) -> torch.Tensor:
-    """Mean over recordings and classes of the binary cross-entropy, in nats; ln 2 where all logits are 0.
+    """Computes the binary cross-entropy in nats, averaged over recordings and classes; ln 2 if all logits are 0.
 
     Args:
         logits: [m, C].
-        tags: [m, C], 1 where the recording bears the tag and 0 elsewhere.
+        tags: [m, C], 1 if the recording has the tag, otherwise 0.
 
     Returns:
         A float32 scalar (float64 for float64 logits).
@@ -28,14 +28,14 @@ def tagging_loss(logits: torch.Tensor, tags: torch.Tensor) -> torch.Tensor:
 def global_terms(
     embeddings: Embeddings, labels: Labels, weights: LossWeightsConfig, semisupcon: SemiSupConConfig
 ) -> dict[str, torch.Tensor]:
-    """The terms over the global batch that have a weight, by name; the others are not computed.
+    """Computes the terms over the global batch that have a weight, by name.
 
     Args:
-        embeddings: this worker's rows of the global batch.
-        labels: of the same recordings.
+        embeddings: This worker's rows of the global batch.
+        labels: Labels of the same recordings.
 
     Returns:
-        Global values, whose gradients are as :func:`contrastive_loss` and :func:`semisupcon_loss` say.
+        Terms of the global batch; for their gradients see :func:`contrastive_loss` and :func:`semisupcon_loss`.
     """
     terms: dict[str, torch.Tensor] = {}
     if weights.contrastive:
@@ -48,5 +48,5 @@ def global_terms(
 
 
 def weighted_sum(terms: Mapping[str, torch.Tensor], weights: LossWeightsConfig) -> torch.Tensor:
-    """The loss."""
+    """Returns the loss: the sum of the terms multiplied by their weights."""
     return torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()

@@ -2,20 +2,20 @@
 
     L = 1/N  sum_i  -1/R_i  sum_k  T_ik log [ exp(S_ik) / sum_{j != i} exp(S_ij) ],   R_i = sum_k T_ik
 
-over the N views of all recordings, S_ik = z_i . z_k / temperature. The target T_ik is 1 for two views of one recording,
-and for recordings that share at least so many tags: 1 or, by the weighted variant, the Dice coefficient
-2 |A and B| / (|A| + |B|) of their tags. T_ii = 0. The denominator includes the positives. A recording without tags has
-its own views as positives, and is a negative of all others. Khosla et al. 2020 is the case of labels alone, Chen et al.
-2020 that of none.
+over the N views of all recordings, with S_ik = z_i . z_k / temperature. The target T_ik is 1 for two views of one
+recording; for recordings that share at least ``min_shared_tags`` tags it is 1 or, with Dice weighting, the Dice
+coefficient 2 |A and B| / (|A| + |B|) of their tags; otherwise, and for i = k, it is 0. The denominator includes the
+positives. The views of a recording without tags are positives of each other and negatives of all others. With labels
+only, this is the loss of Khosla et al. 2020; without any, that of Chen et al. 2020.
 
 With n_i the logarithm of the denominator of anchor i, L = 1/N sum_i (n_i - 1/R_i sum_k T_ik S_ik), and since S and T
-are symmetric
+are symmetric,
 
     dL / dz_i  =  1/(N temperature)  sum_k  [ exp(S_ik - n_i) + exp(S_ik - n_k) - T_ik (1/R_i + 1/R_k) ] z_k
 
-so that a process has the whole gradient of its own rows once it knows n and R of all: as in
-:mod:`mulan.objectives.contrastive`, in float64 tiles of which none is kept. Nothing is added within the logarithm, and
-every exponent in the gradient is at most 0.
+Once a process knows n and R of all rows, it can therefore compute the complete gradient of its own, as in
+:mod:`mulan.objectives.contrastive`, in float64 tiles that are not kept. No epsilon is added inside the logarithm, and
+no exponent in the gradient is positive.
 """
 
 import math
@@ -27,39 +27,39 @@ from torch.autograd.function import once_differentiable
 from mulan.config.sections import SemiSupConConfig
 from mulan.distributed.collectives import all_gather, rank_and_world_size
 from mulan.objectives import tiles
-from mulan.objectives.tiles import autocast_disabled, log_sums, products, push, rows_of_tiles
+from mulan.objectives.tiles import autocast_disabled, iterate_tiles, log_sums, repulsion, row_products
 
 
 class Labels(NamedTuple):
-    """What is known of b recordings."""
+    """Identities and labels of b recordings."""
 
     recordings: torch.Tensor
-    """int64 [b], a number for each recording: a batch may have one twice."""
+    """Integer id of each recording, int64 [b]; a recording may occur twice in a batch."""
     tags: torch.Tensor
-    """uint8 [b, C], 1 where a recording bears a tag; C may be 0."""
+    """Multi-hot labels, uint8 [b, C]: 1 if the recording has the tag. C may be 0."""
 
 
 def semisupcon_loss(views: torch.Tensor, labels: Labels, section: SemiSupConConfig) -> torch.Tensor:
-    """The loss of the global batch, of which each of W processes holds B / W consecutive recordings.
+    """Computes the loss of the global batch, of which each of W processes holds B / W consecutive recordings.
 
-    The value is the global loss on every process, and so is the gradient of ``views``. Memory beyond embeddings, tags
-    and gradients is a few tiles, whatever B is.
+    Value and gradient are those of the global loss on every process. Besides embeddings, tags and gradients, memory is
+    needed for a few tiles only, independent of B.
 
     Args:
-        views: [B / W, V, p] unit rows, V >= 2; as many on each process.
-        labels: of the same recordings.
+        views: [B / W, V, p], unit rows, V >= 2; the shape is the same on all processes.
+        labels: Labels of the same recordings.
 
     Returns:
-        A scalar, in float32 at least.
+        The loss, a scalar of dtype float32 or wider.
     """
-    assert views.shape[1] >= 2, "a view needs another one of its recording"
+    assert views.shape[1] >= 2, "every recording needs at least two views"
     rows = views.to(torch.promote_types(views.dtype, torch.float32)).flatten(0, 1)
     with autocast_disabled(rows):
         return _SemiSupCon.apply(rows, labels, views.shape[1], section)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _SemiSupCon(torch.autograd.Function):
-    """This process's rows against all rows."""
+    """Compares this process's rows with all rows."""
 
     @staticmethod
     def forward(ctx: Any, rows: torch.Tensor, labels: Labels, views: int, section: SemiSupConConfig) -> torch.Tensor:
@@ -68,45 +68,51 @@ class _SemiSupCon(torch.autograd.Function):
         targets = _Targets(labels, views, section)
         temperature = rows.new_full((), section.temperature, dtype=torch.float64)
         log_denominators, _ = log_sums(all_rows, all_rows, temperature, own=mine)
-        totals = torch.zeros(len(all_rows), dtype=torch.float64, device=rows.device)
-        attracted = torch.zeros_like(totals)
-        for of_tile, scaled, row_of_tiles in rows_of_tiles(all_rows, all_rows, temperature, own=mine):
-            pulled = torch.zeros_like(scaled)
+        target_sums = torch.zeros(len(all_rows), dtype=torch.float64, device=rows.device)
+        positives = torch.zeros_like(target_sums)
+        for anchors, scaled, row_of_tiles in iterate_tiles(all_rows, all_rows, temperature, own=mine):
+            weighted = torch.zeros_like(scaled)
             for tile in row_of_tiles:
-                target = targets.tile(of_tile, tile.columns)
-                totals[of_tile] += target.sum(dim=1)
-                pulled.addmm_(target, tile.partners)
-            attracted[of_tile] = products(scaled, pulled)
-        losses = log_denominators - attracted[mine] / totals[mine]
-        gathered = all_gather(torch.stack((log_denominators, totals[mine], losses), dim=1))
-        all_log_denominators, all_totals, all_losses = gathered.unbind(dim=1)
-        ctx.save_for_backward(all_rows, all_log_denominators, all_totals)
+                target = targets.tile(anchors, tile.columns)
+                target_sums[anchors] += target.sum(dim=1)
+                weighted.addmm_(target, tile.partners)
+            positives[anchors] = row_products(scaled, weighted)
+        losses = log_denominators - positives[mine] / target_sums[mine]
+        gathered = all_gather(torch.stack((log_denominators, target_sums[mine], losses), dim=1))
+        all_log_denominators, all_target_sums, all_losses = gathered.unbind(dim=1)
+        ctx.save_for_backward(all_rows, all_log_denominators, all_target_sums)
         ctx.targets, ctx.temperature, ctx.mine = targets, temperature, mine
         return all_losses.mean().to(rows.dtype)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, of_loss: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        all_rows, log_denominators, totals = ctx.saved_tensors
-        of_anchor, shares = of_loss.double() / (len(all_rows) * ctx.temperature), 1 / totals
+    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        all_rows, log_denominators, target_sums = ctx.saved_tensors
+        grad_anchor, inverse_sums = grad_output.double() / (len(all_rows) * ctx.temperature), 1 / target_sums
         gradient = torch.empty_like(all_rows)
         with autocast_disabled(all_rows):
-            for of_tile, scaled, row_of_tiles in rows_of_tiles(all_rows, all_rows, ctx.temperature, own=ctx.mine):
-                of_rows = torch.zeros_like(scaled)
+            for anchors, scaled, row_of_tiles in iterate_tiles(all_rows, all_rows, ctx.temperature, own=ctx.mine):
+                grad_rows = torch.zeros_like(scaled)
                 for tile in row_of_tiles:
-                    pull = ctx.targets.tile(of_tile, tile.columns)
-                    pushed = push(tile, log_denominators[of_tile], log_denominators[tile.columns])
-                    pull.mul_(torch.add(shares[of_tile][:, None], shares[tile.columns], out=tile.similarity))
-                    of_rows.addmm_(pushed.sub_(pull), tile.partners)
-                gradient[of_tile] = of_rows.mul_(of_anchor)
+                    attraction = ctx.targets.tile(anchors, tile.columns)
+                    weights = repulsion(tile, log_denominators[anchors], log_denominators[tile.columns])
+                    attraction.mul_(
+                        torch.add(inverse_sums[anchors][:, None], inverse_sums[tile.columns], out=tile.similarity)
+                    )
+                    grad_rows.addmm_(weights.sub_(attraction), tile.partners)
+                gradient[anchors] = grad_rows.mul_(grad_anchor)
         return gradient[ctx.mine], None, None, None
 
 
 class _Targets:
-    """T of the global batch, made tile by tile in memory that all tiles share; see :mod:`mulan.objectives.tiles`."""
+    """The targets T of the global batch, computed tile by tile in one buffer; see :mod:`mulan.objectives.tiles`."""
 
     def __init__(self, labels: Labels, views: int, section: SemiSupConConfig) -> None:
-        """Collective. ``labels``: of this process's recordings."""
+        """Gathers the labels of all processes, a collective call.
+
+        Args:
+            labels: Labels of this process's recordings.
+        """
         self._recordings = all_gather(labels.recordings).repeat_interleave(views)
         self._tags = all_gather(labels.tags).repeat_interleave(views, dim=0)
         self._sizes = self._tags.sum(dim=1, dtype=torch.float64)
@@ -116,11 +122,11 @@ class _Targets:
         )
 
     def tile(self, rows: slice, columns: slice) -> torch.Tensor:
-        """[r, c] for the anchors of a tile. It may be overwritten, and lasts until the next is made."""
+        """Returns the targets [r, c] of a tile. The caller may overwrite them; the next call reuses their memory."""
         recordings, tags = self._recordings[columns], self._tags[columns].double()
         shape = (rows.stop - rows.start, len(tags))
         target, spare = (part[: math.prod(shape)].view(shape) for part in self._memory)
-        torch.mm(self._tags[rows].double(), tags.T, out=target)  # how many tags they share
+        torch.mm(self._tags[rows].double(), tags.T, out=target)  # number of shared tags
         if self._section.weighting == "dice":
             torch.ge(target, self._section.min_shared_tags, out=spare)
             target.mul_(spare)

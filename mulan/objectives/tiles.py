@@ -1,12 +1,13 @@
-"""Similarities of some rows to all rows of the global batch, in tiles, so that no whole matrix is ever held.
+"""Similarities of a process's rows to all rows of the global batch, in tiles: the whole matrix is never held.
 
-Tiles are those of the global batch, whichever process needs them: one that has a part of the rows of a tile computes
-all of them. Kernels may add in another order for matrices of another shape, or at another place in a matrix. Of the
-same tile every row has the same bits.
+Tiles belong to the global batch, independent of the process that computes them: a process that holds some rows of a
+tile computes all of them. Kernels may add in another order for matrices of another shape, or at another position in a
+matrix; for the same tile, every row is bitwise equal.
 
-Tiles are float64, whatever the embeddings are. Dividing by the temperature magnifies rounding, and the normalisation of
-the embeddings then takes away most of their gradient but not its error: in float32 the first step of a small model
-would differ by parts in a million between one process and two. The towers take far longer than the loss in either.
+Tiles are float64 for embeddings of any dtype. Division by the temperature magnifies rounding errors, and the
+normalisation of the embeddings then removes most of their gradient but not its error: in float32 the first step of a
+small model would differ by parts in a million between one process and two. In both, the towers take far longer than the
+loss.
 """
 
 import math
@@ -16,96 +17,104 @@ from typing import NamedTuple
 import torch
 
 TILE = 512
-"""Rows and columns of a tile at most: 2 MiB, of which three are alive at a time.
+"""Maximum number of rows and columns of a tile: 2 MiB, with three tiles alive at a time.
 
-Larger ones make fewer calls, smaller ones stay in the processor's caches and take less memory than the gradients do.
+Larger tiles need fewer calls; smaller ones fit the processor's caches and take less memory than the gradients.
 """
 
 
 class Tile(NamedTuple):
-    """Similarities of r anchors to c others, in float64."""
+    """Similarities of r anchors to c partners, in float64."""
 
     columns: slice
-    """The others."""
+    """Rows of the partners in the global batch."""
     partners: torch.Tensor
-    """[c, d]: themselves."""
+    """Embeddings of the partners, [c, d]."""
     similarity: torch.Tensor
-    """[r, c], over the temperature; -inf where an anchor meets its own partner, or itself. It may be overwritten."""
+    """Similarities divided by the temperature, [r, c]; -inf for an anchor and its own partner. May be overwritten."""
     spare: torch.Tensor
-    """[r, c]: as much memory again, with anything in it."""
+    """Uninitialised buffer [r, c] for results."""
 
 
-def covering(own: slice, count: int) -> slice:
-    """Returns the rows of all tiles that contain some of a process's own rows, where the global batch has ``count``.
+def covering_rows(own: slice, count: int) -> slice:
+    """Returns the rows of all tiles that contain rows of this process, for ``count`` rows in the global batch.
 
     Example:
-        >>> covering(slice(600, 700), 2000)
+        >>> covering_rows(slice(600, 700), 2000)
         slice(512, 1024, None)
     """
     return slice(own.start // TILE * TILE, min(-(-own.stop // TILE) * TILE, count))
 
 
-def rows_of_tiles(
+def iterate_tiles(
     anchors: torch.Tensor, others: torch.Tensor, temperature: torch.Tensor, *, own: slice
 ) -> Iterator[tuple[slice, torch.Tensor, Iterator[Tile]]]:
-    """The tiles of [B, d] anchors against [B, d] others that have some of the own anchors; partners have one number.
+    """Iterates over the tiles that contain anchors of this process, one row of tiles at a time.
 
-    They come row by row. With each row of tiles come its anchors: which they are, and [r, d] float64 over the
-    temperature. All tiles lie in the same memory. If each had its own, small tensors made in between would keep what is
-    freed in pieces, and the process would grow from tile to tile.
+    All tiles share one buffer. With a buffer for each, small tensors allocated in between would fragment the freed
+    memory, and the process would grow from tile to tile.
+
+    Args:
+        anchors: [B, d].
+        others: [B, d]; row i is the partner of anchor i.
+        temperature: Scalar that divides the similarities.
+        own: Rows of this process's anchors.
+
+    Yields:
+        The rows of the anchors of a row of tiles, the anchors divided by the temperature (float64 [r, d]), and the
+        tiles.
     """
-    rows = covering(own, len(anchors))
+    rows = covering_rows(own, len(anchors))
     memory = torch.empty(2, min(TILE, len(anchors)) ** 2, dtype=torch.float64, device=anchors.device)
     for row in range(rows.start, rows.stop, TILE):
-        of_tile = slice(row, min(row + TILE, rows.stop))
-        scaled = anchors[of_tile].double() / temperature
-        yield of_tile, scaled, _tiles(scaled, others, memory, first=row)
+        tile_rows = slice(row, min(row + TILE, rows.stop))
+        scaled = anchors[tile_rows].double() / temperature
+        yield tile_rows, scaled, _row_of_tiles(scaled, others, memory, first=row)
 
 
-def _tiles(scaled: torch.Tensor, others: torch.Tensor, memory: torch.Tensor, *, first: int) -> Iterator[Tile]:
-    """A row of tiles."""
+def _row_of_tiles(scaled: torch.Tensor, others: torch.Tensor, memory: torch.Tensor, *, first: int) -> Iterator[Tile]:
     for column in range(0, len(others), TILE):
         columns = slice(column, column + TILE)
         partners = others[columns].double()
         shape = (len(scaled), len(partners))
         similarity, spare = (part[: math.prod(shape)].view(shape) for part in memory)
         torch.mm(scaled, partners.T, out=similarity)
-        similarity.diagonal(first - column).fill_(-torch.inf)  # empty where it does not cross the tile
+        similarity.diagonal(first - column).fill_(-torch.inf)  # empty if it does not cross the tile
         yield Tile(columns, partners, similarity, spare)
 
 
 def log_sums(
     anchors: torch.Tensor, others: torch.Tensor, temperature: torch.Tensor, *, own: slice
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns of each own anchor the logarithm of the sum over others but its partner, and its partner's similarity.
+    """Computes log-sum-exp over all negatives, and the similarity of the positive, of each of this process's anchors.
 
-    Both are float64 [b]. The arguments are those of :func:`rows_of_tiles`.
+    The arguments are those of :func:`iterate_tiles`; both results are float64 [b].
     """
     sums = torch.full((len(anchors),), -torch.inf, dtype=torch.float64, device=anchors.device)
     positives = torch.empty_like(sums)
-    for rows, scaled, tiles in rows_of_tiles(anchors, others, temperature, own=own):
+    for rows, scaled, tiles in iterate_tiles(anchors, others, temperature, own=own):
         for tile in tiles:
             sums[rows] = torch.logaddexp(sums[rows], tile.similarity.logsumexp(dim=1))
-        positives[rows] = products(scaled, others[rows].double())
+        positives[rows] = row_products(scaled, others[rows].double())
     return sums[own], positives[own]
 
 
-def push(tile: Tile, of_rows: torch.Tensor, of_columns: torch.Tensor) -> torch.Tensor:
-    """[r, c]: how strongly negatives push each other apart, B dL/dS; 0 for partners. The tile is overwritten.
+def repulsion(tile: Tile, row_denominators: torch.Tensor, column_denominators: torch.Tensor) -> torch.Tensor:
+    """Computes the gradient B dL/dS [r, c] for the negatives of a tile; 0 for the positives. Overwrites the tile.
 
     Args:
-        of_rows: [r] logarithms of the denominators of the tile's rows.
-        of_columns: [c] likewise.
+        row_denominators: [r], logarithms of the denominators of the tile's rows.
+        column_denominators: [c], logarithms of the denominators of the tile's columns.
     """
-    torch.sub(tile.similarity, of_rows[:, None], out=tile.spare).exp_()
-    return tile.spare.add_(tile.similarity.sub_(of_columns).exp_())
+    torch.sub(tile.similarity, row_denominators[:, None], out=tile.spare).exp_()
+    return tile.spare.add_(tile.similarity.sub_(column_denominators).exp_())
 
 
-def products(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """[n]: scalar products of rows."""
+def row_products(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Computes the scalar product of each pair of rows, [n, d] and [n, d] to [n]."""
     return torch.einsum("nd,nd->n", one, other)
 
 
 def autocast_disabled(rows: torch.Tensor) -> torch.autocast:
-    """A context in which products are of the rows' own type, even where training computes in less."""
+    """Returns a context in which autocast is disabled on the device of ``rows``."""
     return torch.autocast(rows.device.type, enabled=False)

@@ -43,7 +43,9 @@ def test_text_towers(kind: str, settings: tuple[str, ...], words: str, tiny_corp
         check_corpus(recipe_of(tiny_corpus, f"text_tower.pretrained={spec}", *settings))
 
 
-@pytest.mark.parametrize(("kind", "words"), [("distilbert", "how wide"), ("electra", "8 wide and its outputs 16")])
+@pytest.mark.parametrize(
+    ("kind", "words"), [("distilbert", "no intermediate_size"), ("electra", "size 8 and its outputs 16")]
+)
 def test_text_towers_that_cannot_be_fused(kind: str, words: str, tiny_corpus: str, tmp_path: Path) -> None:
     spec = saved(drawn(kind), tmp_path)
     settings = (f"text_tower.pretrained={spec}", "text_tower.layers=0", "text_tower.max_tokens=16")

@@ -20,7 +20,7 @@ def assert_carried(device: torch.device) -> None:
             assert tensor.device.type == device.type
             assert np.array_equal(tensor.cpu().numpy(), array)
         expected = length_groups(batch.attention_mask, 3)
-        assert [group.longest for group in carried.groups] == [group.longest for group in expected]
+        assert [group.max_length for group in carried.groups] == [group.max_length for group in expected]
         for group, other in zip(carried.groups, expected, strict=True):
             assert group.rows.device.type == device.type
             assert torch.equal(group.rows.cpu(), other.rows)
@@ -38,16 +38,16 @@ def test_what_is_hidden_is_found_on_the_host() -> None:
         assert masks is not None
         assert carried.masks is not None
         assert len(carried.inputs) == 4
-        hidden = carried.masks.hidden
+        hidden = carried.masks.positions
         assert hidden.segments.tolist() == masks.segment_hidden.tolist()
         width = masks.token_targets.shape[1]
         predicted = [
             (pair, place) for pair in range(6) for place in range(width) if masks.token_targets[pair, place] >= 0
         ]
-        assert hidden.token_places.tolist() == [pair * width + place for pair, place in predicted]
+        assert hidden.token_indices.tolist() == [pair * width + place for pair, place in predicted]
         assert carried.masks.token_targets.tolist() == [masks.token_targets[one] for one in predicted]
         segments = [(pair, place) for pair in range(6) for place in range(3) if masks.segment_hidden[pair, place]]
-        assert hidden.segment_places.tolist() == [pair * 3 + place for pair, place in segments]
+        assert hidden.segment_indices.tolist() == [pair * 3 + place for pair, place in segments]
         assert carried.masks.matched.tolist() == masks.matched.tolist()
 
 

@@ -11,18 +11,18 @@ from transformers.models.bert.modeling_bert import BertLMPredictionHead
 
 from mulan.config.recipe import Recipe
 from mulan.model.mulap import FusionModel, build_fusion_model
-from mulan.model.outputs import Hidden, Predictions
+from mulan.model.outputs import MaskedPositions, Predictions
 from mulan.recipes.miniature import MINILM
 from mulan.storage.hub import pretrained_folder
 from tests.model.small import noise, small_fusion_model, small_mulap, tiny_text_tower
 from tests.model.waits import HostWaits
 
-Inputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor, Hidden]
+Inputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor, MaskedPositions]
 SUBSETS = [(mlm, mam, atm) for mlm in (0, 1) for mam in (0, 2) for atm in (0, 3) if mlm or mam or atm]
 
 
-def hidden_places(segments: torch.Tensor, token_places: torch.Tensor) -> Hidden:
-    return Hidden(segments, segments.flatten().nonzero().flatten(), token_places)
+def hidden_places(segments: torch.Tensor, token_indices: torch.Tensor) -> MaskedPositions:
+    return MaskedPositions(segments, segments.flatten().nonzero().flatten(), token_indices)
 
 
 def streams_of(model: FusionModel) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -60,7 +60,7 @@ def inputs(recipe: Recipe) -> Inputs:
 
 def test_predictions_are_as_many_as_what_is_hidden(fusion: FusionModel, inputs: Inputs) -> None:
     hidden = inputs[3]
-    n, k = len(hidden.token_places), len(hidden.segment_places)
+    n, k = len(hidden.token_indices), len(hidden.segment_indices)
     assert 3 < n < inputs[2].sum()
     assert 3 < k < 15
     predictions = fusion.train()(*inputs)
@@ -118,7 +118,7 @@ def test_tokens_are_predicted_by_berts_head_over_the_word_embeddings(fusion: Fus
     theirs.transform.LayerNorm.load_state_dict(norm.state_dict())
     theirs.decoder.load_state_dict({"weight": words, "bias": head.bias})
     length = inputs[1].shape[1]
-    tokens = torch.stack([last[0][1][place // length, place % length] for place in inputs[3].token_places.tolist()])
+    tokens = torch.stack([last[0][1][place // length, place % length] for place in inputs[3].token_indices.tolist()])
     torch.testing.assert_close(predicted, theirs(tokens), atol=1e-5, rtol=1e-4)
     of_vocabulary = [name for name, weight in fusion.state_dict().items() if weight.shape[:1] == (20_000,)]
     assert of_vocabulary == ["text_tower.encoder.embeddings.word_embeddings.weight", "token_head.bias"]
@@ -167,8 +167,8 @@ def test_padding_has_no_influence(fusion: FusionModel, inputs: Inputs) -> None:
     other = torch.where(mask == 1, token_ids, 77)
     assert_all_close(fusion(waveform, other, mask, hidden), expected)
     longer, longer_mask = (nn.functional.pad(part, (0, 3)) for part in (token_ids, mask))
-    places = hidden.token_places // length * (length + 3) + hidden.token_places % length
-    assert_all_close(fusion(waveform, longer, longer_mask, hidden._replace(token_places=places)), expected)
+    places = hidden.token_indices // length * (length + 3) + hidden.token_indices % length
+    assert_all_close(fusion(waveform, longer, longer_mask, hidden._replace(token_indices=places)), expected)
 
 
 @pytest.mark.parametrize("segments", [torch.zeros(5, 3), torch.ones(5, 3)], ids=["none", "all"])
@@ -205,7 +205,7 @@ def test_windows_of_one_segment_and_captions_of_one_token(length: int) -> None:
 
 @pytest.mark.parametrize(
     ("weights", "layers"),
-    # after one layer a hidden segment has read the text and no other segment: alone, it would teach the encoder nothing
+    # after one layer a masked segment has attended to text only: mam alone would not train the encoder
     [(weights, layers) for weights in SUBSETS for layers in (1, 2) if (weights, layers) != ((0, 2, 0), 1)],
 )
 def test_there_is_nothing_that_no_term_reads(weights: tuple[int, int, int], layers: int) -> None:
@@ -298,4 +298,4 @@ def test_the_text_encoder_is_the_recipes_pretrained_one(recipe: Recipe, inputs: 
     pretrained = load_file(pretrained_folder(MINILM) / "model.safetensors")
     for name, weight in model.text_tower.encoder.state_dict().items():
         assert torch.equal(weight, pretrained[name]), name
-    assert model(*inputs).token_logits.shape == (len(inputs[3].token_places), 30_522)
+    assert model(*inputs).token_logits.shape == (len(inputs[3].token_indices), 30_522)

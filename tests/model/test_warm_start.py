@@ -31,7 +31,7 @@ from mulan.model.inference.files import EncoderConfig, TaggerConfig, write_model
 from mulan.model.joint import build_joint_model
 from mulan.model.tagging import build_tagging_model, export_tagger
 from mulan.model.towers.audio import audio_tower
-from mulan.model.warm_start import resized_positions, warm_start
+from mulan.model.warm_start import interpolate_positions, warm_start
 from mulan.storage.hub import PretrainedError
 from tests.model.small import AST, RESNET, small_recipe
 
@@ -116,7 +116,7 @@ def bilinear(image: np.ndarray, rows: int, columns: int) -> np.ndarray:
 @pytest.mark.parametrize(("grid", "wanted"), [((12, 101), (12, 99)), ((3, 7), (5, 4)), ((2, 3), (4, 9))])
 def test_positions_are_interpolated_bilinearly(grid: tuple[int, int], wanted: tuple[int, int]) -> None:
     embeddings = torch.randn(1, 2 + grid[0] * grid[1], 3, generator=torch.Generator().manual_seed(0))
-    resized = resized_positions(embeddings, grid, wanted)
+    resized = interpolate_positions(embeddings, grid, wanted)
     assert resized.shape == (1, 2 + wanted[0] * wanted[1], 3)
     assert torch.equal(resized[:, :2], embeddings[:, :2])
     for dimension in range(3):
@@ -126,16 +126,16 @@ def test_positions_are_interpolated_bilinearly(grid: tuple[int, int], wanted: tu
 
 def test_positions_of_an_equal_grid_are_untouched_and_a_constant_stays_one() -> None:
     embeddings = torch.randn(1, 2 + 12, 5)
-    assert resized_positions(embeddings, (3, 4), (3, 4)) is embeddings
+    assert interpolate_positions(embeddings, (3, 4), (3, 4)) is embeddings
     constant = torch.ones(1, 2 + 12, 5) * torch.arange(5)
-    torch.testing.assert_close(resized_positions(constant, (3, 4), (7, 2)), constant[:, :1].expand(1, 16, 5))
+    torch.testing.assert_close(interpolate_positions(constant, (3, 4), (7, 2)), constant[:, :1].expand(1, 16, 5))
 
 
 def test_positions_of_a_longer_checkpoint_are_resized_to_our_window(tmp_path: Path) -> None:
     """As in the published one: 1024 frames there, 998 here."""
     theirs = checkpoint(tmp_path, max_length=60).audio_spectrogram_transformer.embeddings.position_embeddings
     tower = AudioEncoder.from_recipe(ast_recipe(tmp_path)).tower
-    expected = resized_positions(theirs, (3, 9), (3, 7))
+    expected = interpolate_positions(theirs, (3, 9), (3, 7))
     assert torch.equal(tower.network.embeddings.position_embeddings, expected)
 
 
@@ -148,25 +148,25 @@ def test_every_difference_from_the_recipe_is_named(tmp_path: Path) -> None:
             recipe.model_copy(update={"front_end": front_end, "data": DataConfig(sample_rate_hz=22_050)})
         )
     assert set(caught.value.faults) == {
-        "audio_tower.hidden_size: 16 there, 24 here",
-        "audio_tower.layers: 1 there, 2 here",
-        "audio_tower.heads: 2 there, 3 here",
-        "audio_tower.feed_forward_size: 32 there, 48 here",
-        "audio_tower.patch_size: 8 there, 7 here",
-        "audio_tower.patch_stride: 6 by 5 there, 6 here",
-        "hidden_act: relu there, always gelu here",
-        "front_end.mel_channels: 20 there, 24 here",
-        "front_end.mean: -4.2677393 there, 0.0 here",
-        "front_end.std: 9.1379948 there, 1.0 here",
-        "front_end.hop_ms: 10.0 there, 11.0 here",
-        "data.sample_rate_hz: 16000 there, 22050 here",
+        "audio_tower.hidden_size is 16 in the checkpoint, 24 in the recipe",
+        "audio_tower.layers is 1 in the checkpoint, 2 in the recipe",
+        "audio_tower.heads is 2 in the checkpoint, 3 in the recipe",
+        "audio_tower.feed_forward_size is 32 in the checkpoint, 48 in the recipe",
+        "audio_tower.patch_size is 8 in the checkpoint, 7 in the recipe",
+        "audio_tower.patch_stride is 6 by 5 in the checkpoint, 6 in the recipe",
+        "hidden_act is relu in the checkpoint, but always gelu in mulan",
+        "front_end.mel_channels is 20 in the checkpoint, 24 in the recipe",
+        "front_end.mean is -4.2677393 in the checkpoint, 0.0 in the recipe",
+        "front_end.std is 9.1379948 in the checkpoint, 1.0 in the recipe",
+        "front_end.hop_ms is 10.0 in the checkpoint, 11.0 in the recipe",
+        "data.sample_rate_hz is 16000 in the checkpoint, 22050 in the recipe",
     }
 
 
 def test_another_front_end_is_refused_where_the_checkpoint_tells_its_own(tmp_path: Path) -> None:
     checkpoint(tmp_path)
     recipe = small_recipe(AST.model_copy(update={"pretrained": str(tmp_path)}))
-    with pytest.raises(PretrainedError, match=r"front_end\.family: kaldi there, vggish here"):
+    with pytest.raises(PretrainedError, match=r"front_end\.family is kaldi in the checkpoint, vggish in the recipe"):
         AudioEncoder.from_recipe(recipe)
     (tmp_path / "preprocessor_config.json").unlink()
     AudioEncoder.from_recipe(recipe)
@@ -175,7 +175,7 @@ def test_another_front_end_is_refused_where_the_checkpoint_tells_its_own(tmp_pat
 def test_features_without_normalisation(tmp_path: Path) -> None:
     checkpoint(tmp_path)
     ASTFeatureExtractor(num_mel_bins=20, do_normalize=False).save_pretrained(tmp_path)
-    with pytest.raises(PretrainedError, match=r"front_end\.std: 1\.0 there"):
+    with pytest.raises(PretrainedError, match=r"front_end\.std is 1\.0 in the checkpoint"):
         AudioEncoder.from_recipe(ast_recipe(tmp_path))
 
 
@@ -191,8 +191,8 @@ def test_missing_weights_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "content", "words"),
     [
-        ("config.json", '{"model_type": "bert"}', "that of bert, not audio-spectrogram-transformer"),
-        ("config.json", '{"format": "mulan-tagger-1"}', "that of no model of transformers"),
+        ("config.json", '{"model_type": "bert"}', "describes bert, not audio-spectrogram-transformer"),
+        ("config.json", '{"format": "mulan-tagger-1"}', "describes no model of transformers"),
         ("config.json", "{", "cannot be loaded"),
         ("config.json", "[]", "cannot be loaded"),
         ("config.json", '{"model_type": "audio-spectrogram-transformer", "hidden_size": "wide"}', "hidden_size"),
@@ -264,13 +264,13 @@ def test_every_difference_from_the_tagging_run_is_named(tagger: tuple[Path, dict
             recipe.model_copy(update={"front_end": front_end, "data": DataConfig(sample_rate_hz=22_050)})
         )
     assert set(caught.value.faults) == {
-        "audio_tower.stem_stride: 2 there, 1 here",
-        "audio_tower.stage_depths: (1, 1) there, (1, 2) here",
-        "front_end.mel_channels: 20 there, 24 here",
-        "front_end.log_offset: 0.01 there, 0.5 here",
-        "data.sample_rate_hz: 16000 there, 22050 here",
+        "audio_tower.stem_stride is 2 in the checkpoint, 1 in the recipe",
+        "audio_tower.stage_depths is (1, 1) in the checkpoint, (1, 2) in the recipe",
+        "front_end.mel_channels is 20 in the checkpoint, 24 in the recipe",
+        "front_end.log_offset is 0.01 in the checkpoint, 0.5 in the recipe",
+        "data.sample_rate_hz is 16000 in the checkpoint, 22050 in the recipe",
     }
-    with pytest.raises(PretrainedError, match=r"front_end\.family: vggish there, kaldi here"):
+    with pytest.raises(PretrainedError, match=r"front_end\.family is vggish in the checkpoint, kaldi in the recipe"):
         AudioEncoder.from_recipe(resnet_recipe(tagger[0]).model_copy(update={"front_end": KALDI}))
 
 
@@ -283,9 +283,9 @@ def test_a_window_of_another_length_is_no_difference_to_a_residual_network(
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        ({"format": "mulan-1"}, "'mulan-1', neither that of a tagger nor that of an audio encoder"),
+        ({"format": "mulan-1"}, "'mulan-1', which is not that of a tagger or an audio encoder"),
         ({"format": "mulan-encoder-1"}, r"config\.json: classes: Extra inputs"),
-        ({"audio_tower": AstTowerConfig().model_dump()}, r"audio_tower\.family: ast there, resnet here"),
+        ({"audio_tower": AstTowerConfig().model_dump()}, "family is ast in the checkpoint, resnet in the recipe"),
         ({"audio_tower": ResNetTowerConfig().model_dump()}, r"audio_tower\.stage_channels"),
     ],
 )
@@ -344,6 +344,6 @@ def test_towers_of_every_family_take_the_trunk_of_a_tagger_or_an_audio_encoder(
     with pytest.raises(PretrainedError) as caught:
         warm_start(ours, named, front_end=KALDI, sample_rate_hz=22_050)
     assert caught.value.faults == (
-        f"front_end.family: {front_end.family} there, kaldi here",
-        "data.sample_rate_hz: 16000 there, 22050 here",
+        f"front_end.family is {front_end.family} in the checkpoint, kaldi in the recipe",
+        "data.sample_rate_hz is 16000 in the checkpoint, 22050 in the recipe",
     )

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mulan.objectives import tiles
-from mulan.objectives.tiles import covering, rows_of_tiles
+from mulan.objectives.tiles import covering_rows, iterate_tiles
 
 TEMPERATURE = torch.tensor(0.5)
 
@@ -19,7 +19,7 @@ def test_tiles_are_the_similarities_of_the_own_rows(own: slice, tile: int, monke
     monkeypatch.setattr(tiles, "TILE", tile)
     anchors, others = drawn(12), drawn(12) + 1
     found = torch.full((12, 12), torch.nan, dtype=torch.float64)
-    for rows, scaled, row in rows_of_tiles(anchors, others, TEMPERATURE, own=own):
+    for rows, scaled, row in iterate_tiles(anchors, others, TEMPERATURE, own=own):
         assert torch.equal(scaled, anchors[rows].double() / TEMPERATURE)
         for each in row:
             assert max(each.similarity.shape) <= tile
@@ -27,7 +27,7 @@ def test_tiles_are_the_similarities_of_the_own_rows(own: slice, tile: int, monke
             found[rows, each.columns] = each.similarity
     expected = (anchors.double() @ others.double().T) / TEMPERATURE
     expected.diagonal().fill_(-torch.inf)
-    covered = covering(own, 12)
+    covered = covering_rows(own, 12)
     torch.testing.assert_close(found[covered], expected[covered])
     assert covered.start <= own.start and own.stop <= covered.stop
     assert covered.stop - covered.start < own.stop - own.start + 2 * tile
@@ -41,7 +41,7 @@ def test_tiles_are_the_same_whatever_rows_a_process_has(monkeypatch: pytest.Monk
     anchors = drawn(12)
 
     def places(own: slice) -> set[tuple[int, int, int, int]]:
-        rows = rows_of_tiles(anchors, anchors, TEMPERATURE, own=own)
+        rows = iterate_tiles(anchors, anchors, TEMPERATURE, own=own)
         return {(r.start, t.columns.start, *t.similarity.shape) for r, _, row in rows for t in row}
 
     whole = places(slice(0, 12))

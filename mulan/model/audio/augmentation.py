@@ -1,13 +1,13 @@
-"""Changes to the waveform, batched on the training device and always in float32 (Guinot et al. 2024, "SemiSupCon").
+"""Waveform augmentation, batched on the training device and always in float32 (Guinot et al. 2024, "SemiSupCon").
 
-The chain and its order are SemiSupCon's, most of which comes from the library torch-audiomentations; the ranges of the
-filters, for which a recipe has no setting, are that library's defaults.
+The chain and its order are SemiSupCon's, which mostly uses the library torch-audiomentations; the ranges of the
+filters, for which a recipe has no field, are that library's defaults.
 
-All random numbers are one table from torch's default generator of the host, of the same size whatever they decide. So
-the host knows which examples take which step without waiting for the device, and the same seed is the same augmentation
-on any device. The samples of the noise alone are drawn where they are used, since the host would take longer to draw
-and copy as many numbers as the batch has samples than to queue all else: each example's come from a generator that its
-own number of the table seeds. They are another realisation on a GPU than on a CPU, of the same colour and level.
+All random numbers are drawn as one table of fixed size from torch's default CPU generator. The host therefore knows
+which step applies to which example without synchronising with the device, and the same seed gives the same augmentation
+on any device. Only the samples of the noise are drawn on the device, by a generator per example that is seeded from the
+table: drawing and copying them on the host would take longer than queueing everything else. On a GPU they are another
+realisation than on a CPU, with the same colour and level.
 """
 
 import math
@@ -25,28 +25,28 @@ _DRAWS = (
     *("change", "gain", "gain_db", "polarity", "noise", "noise_snr", "noise_decay", "noise_seed"),
     *("filter", "filter_kind", "filter_centre", "filter_bandwidth", "pitch", "semitones", "delay", "delay_ms"),
 )
-"""The table's columns; that of a step's name decides whether an example takes it."""
+"""Columns of the table; a step is applied to an example by the value in the column of the step's name."""
 
 _FILTER_RANGES_HZ = ((150.0, 7500.0), (20.0, 2400.0), (200.0, 4000.0), (200.0, 4000.0))
-"""Lowest and highest cutoff or centre of each of them."""
+"""Minimum and maximum cutoff or centre frequency of each kind of ``FILTERS``."""
 _BUTTERWORTH = math.sqrt(2)
 _BANDWIDTH_RANGES = ((_BUTTERWORTH, _BUTTERWORTH), (_BUTTERWORTH, _BUTTERWORTH), (0.5, 1.99), (0.5, 1.99))
-"""As a share of the centre, likewise."""
-_HIGHEST_CENTRE = 0.45
-"""As a share of the sample rate, whose half no filter's cutoff or centre may reach."""
+"""Minimum and maximum bandwidth of each kind of ``FILTERS``, relative to the centre frequency."""
+_MAX_CENTRE = 0.45
+"""Maximum cutoff or centre frequency as a share of the sample rate; it must stay below the Nyquist frequency."""
 _DECAY_SECONDS = 0.2
-"""After this the slowest filter, the high-pass at 20 Hz, has decayed by 150 dB."""
+"""Time after which the slowest filter, the high-pass at 20 Hz, has decayed by 150 dB."""
 
 _WINDOW_SECONDS = 0.046
-"""Of the phase vocoder: 1024 samples at 22,050 Hz."""
+"""Window length of the phase vocoder: 1024 samples at 22,050 Hz."""
 
 
 class WaveformAugmentation(nn.Module):
-    """Gain, polarity, coloured noise, one filter, pitch shift and echoes, in this order and in training only.
+    """Applies gain, polarity inversion, coloured noise, a filter, pitch shift and echoes, in this order.
 
-    An example is changed at all with the section's probability, and then takes each step with the step's own. Each
-    example's draws depend on the seed and on its place in the batch alone. Nothing is clipped: what a gain or an echo
-    raises above 1 stays above.
+    It acts in training only. An example is augmented with the section's probability, and each step is then applied
+    with its own. Each example's draws depend only on the seed and on its position in the batch. The output is not
+    clipped and may exceed 1.
     """
 
     def __init__(self, section: AugmentationConfig, *, sample_rate_hz: int) -> None:
@@ -63,13 +63,13 @@ class WaveformAugmentation(nn.Module):
         )
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """The chain in training, else the waveform in float32.
+        """Augments waveforms in training; in evaluation, converts them to float32 only.
 
         Args:
-            waveform: [n, samples], int16 or floating point in [-1, 1]; it is not overwritten.
+            waveform: [n, samples], int16 or floating point in [-1, 1]; not modified.
 
         Returns:
-            float32 [n, samples], without a gradient.
+            float32 [n, samples], without gradient.
         """
         with torch.no_grad(), torch.autocast(waveform.device.type, enabled=False):
             changed = waveform.to(torch.float32, copy=True)
@@ -83,8 +83,8 @@ class WaveformAugmentation(nn.Module):
                 rows = np.flatnonzero((draws["change"] < self.section.probability) & (draws[name] < probability))
                 if len(rows):
                     own = {column: draw[rows] for column, draw in draws.items()}
-                    places = _on_device(rows, changed)
-                    changed.index_copy_(0, places, step(changed.index_select(0, places), own))
+                    indices = _on_device(rows, changed)
+                    changed.index_copy_(0, indices, step(changed.index_select(0, indices), own))
             return changed
 
     def _gain(self, waveform: Tensor, draws: dict[str, np.ndarray]) -> Tensor:
@@ -98,7 +98,7 @@ class WaveformAugmentation(nn.Module):
         section = self.section
         decay = _between(section.noise_low_decay, section.noise_high_decay, draws["noise_decay"])
         ratio_db = _between(section.noise_low_snr_db, section.noise_high_snr_db, draws["noise_snr"])
-        seeds = [int(draw * 2**53) for draw in draws["noise_seed"]]  # all the bits of a draw in float64
+        seeds = [int(draw * 2**53) for draw in draws["noise_seed"]]  # all bits of a float64 draw
         noise = coloured_noise(
             seeds, _on_device(decay, waveform), samples=waveform.shape[1], sample_rate_hz=self.sample_rate_hz
         )
@@ -107,13 +107,13 @@ class WaveformAugmentation(nn.Module):
 
     def _filter(self, waveform: Tensor, draws: dict[str, np.ndarray]) -> Tensor:
         kind = (draws["filter_kind"] * len(FILTERS)).astype(int)
-        low_hz, high_hz = np.minimum(_FILTER_RANGES_HZ, _HIGHEST_CENTRE * self.sample_rate_hz)[kind].T
+        low_hz, high_hz = np.minimum(_FILTER_RANGES_HZ, _MAX_CENTRE * self.sample_rate_hz)[kind].T
         centre_hz = _hz(_between(_mel(low_hz), _mel(high_hz), draws["filter_centre"]))
         narrow, wide = np.array(_BANDWIDTH_RANGES)[kind].T
         bandwidth = _between(narrow, wide, draws["filter_bandwidth"])
         terms = np.array(list(FILTERS.values()))[kind]
-        # the filter's tail needs room behind the waveform, or it would come back at its beginning
-        length = transform_length(waveform.shape[1] + math.ceil(_DECAY_SECONDS * self.sample_rate_hz))
+        # zero padding for the filter's tail, which would otherwise wrap around to the beginning
+        length = fast_fft_length(waveform.shape[1] + math.ceil(_DECAY_SECONDS * self.sample_rate_hz))
         response = filter_response(
             _on_device(terms, waveform),
             _on_device(centre_hz / self.sample_rate_hz, waveform),
@@ -124,11 +124,11 @@ class WaveformAugmentation(nn.Module):
         return torch.fft.irfft(spectrum, n=length)[:, : waveform.shape[1]]
 
     def _pitch(self, waveform: Tensor, draws: dict[str, np.ndarray]) -> Tensor:
-        greatest = self.section.pitch_semitones
-        ratio = 2 ** (_between(-greatest, greatest, draws["semitones"]) / 12)
+        limit = self.section.pitch_semitones
+        ratio = 2 ** (_between(-limit, limit, draws["semitones"]) / 12)
         window_samples = 2 ** round(math.log2(_WINDOW_SECONDS * self.sample_rate_hz))
         return pitch_shift(
-            waveform, _on_device(ratio, waveform), max_ratio=2 ** (greatest / 12), window_samples=window_samples
+            waveform, _on_device(ratio, waveform), max_ratio=2 ** (limit / 12), window_samples=window_samples
         )
 
     def _delay(self, waveform: Tensor, draws: dict[str, np.ndarray]) -> Tensor:
@@ -153,7 +153,7 @@ def _amplitude(decibels: np.ndarray) -> np.ndarray:
 
 
 def _mel(hz: np.ndarray) -> np.ndarray:
-    """HTK's scale, on which cutoffs and centres are uniform."""
+    """Converts Hz to HTK's mel scale, on which cutoff and centre frequencies are uniform."""
     return 2595 * np.log10(1 + hz / 700)
 
 
@@ -161,12 +161,12 @@ def _hz(mel: np.ndarray) -> np.ndarray:
     return 700 * (10 ** (mel / 2595) - 1)
 
 
-def _on_device(values: np.ndarray, beside: Tensor) -> Tensor:
-    """A copy of float64 or int64 where ``beside`` is, for which the host does not wait."""
+def _on_device(values: np.ndarray, like: Tensor) -> Tensor:
+    """Copies float64 or int64 values to the device of ``like`` without blocking."""
     dtype = torch.int64 if values.dtype == np.int64 else torch.float64
-    staged = torch.empty(values.shape, dtype=dtype, pin_memory=beside.is_cuda)
+    staged = torch.empty(values.shape, dtype=dtype, pin_memory=like.is_cuda)
     staged.numpy()[:] = values
-    return staged.to(beside.device, non_blocking=True)
+    return staged.to(like.device, non_blocking=True)
 
 
 FILTERS = {
@@ -175,45 +175,45 @@ FILTERS = {
     "band-pass": (0.0, 1.0, 0.0),
     "band-stop": (1.0, 0.0, 1.0),
 }
-"""Numerators of the analog filters ``H(s) = (p + q s / Q + r s^2) / (1 + s / Q + s^2)``: p, q and r."""
-_LOWEST_HZ = 20.0
-"""Of the noise."""
+"""Numerators p, q, r of the analog filters ``H(s) = (p + q s / Q + r s^2) / (1 + s / Q + s^2)``."""
+_MIN_NOISE_HZ = 20.0
+"""Lowest frequency of the noise."""
 
 
 def coloured_noise(seeds: Sequence[int], decay: Tensor, *, samples: int, sample_rate_hz: int) -> Tensor:
-    """Gaussian noise whose power falls by frequency to the minus ``decay``, with nothing below 20 Hz.
+    """Generates Gaussian noise with the power spectrum f^-decay above 20 Hz and zero below.
 
-    Brown noise would otherwise have most of its power where nobody hears it, and what is heard would be far below the
-    level that it is brought to.
+    Brown noise would otherwise have most of its power at inaudible frequencies, and its audible part would be far below
+    the signal-to-noise ratio to which it is scaled.
 
     Args:
-        seeds: n; equal ones give equal white noise on devices of one kind.
-        decay: [n], on the device of the noise: 0 is white, 2 is brown, -2 is violet.
+        seeds: n seeds; equal seeds give equal white noise on one kind of device.
+        decay: [n], on the device of the noise: 0 is white, 2 is brown, -2 is violet noise.
 
     Returns:
-        float32 [n, samples], of any level.
+        float32 [n, samples], of arbitrary level.
     """
-    length, device = transform_length(samples), decay.device
+    length, device = fast_fft_length(samples), decay.device
     generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
     white = torch.stack([torch.randn(length, generator=generator, device=device) for generator in generators])
     bins = torch.arange(length // 2 + 1, device=device)
-    heard = bins >= max(1, _LOWEST_HZ * length / sample_rate_hz)
-    shape = torch.where(heard, bins.clamp_min(1) ** (-decay.float()[:, None] / 2), 0.0)
+    audible = bins >= max(1, _MIN_NOISE_HZ * length / sample_rate_hz)
+    shape = torch.where(audible, bins.clamp_min(1) ** (-decay.float()[:, None] / 2), 0.0)
     return torch.fft.irfft(torch.fft.rfft(white) * shape, n=length)[:, :samples]
 
 
 def filter_response(terms: Tensor, centre: Tensor, bandwidth: Tensor, *, bins: int) -> Tensor:
-    """Biquads at equally spaced frequencies from 0 to half the sample rate.
+    """Computes the frequency response of biquads at equally spaced frequencies from 0 to half the sample rate.
 
-    They are those of R. Bristow-Johnson's "Cookbook formulae for audio EQ biquad filter coefficients": the bilinear
-    transforms of ``FILTERS``, with ``s = i tan(w / 2) / tan(w_centre / 2)``. Fractions are reduced by the tangents'
-    denominators, and ``1 + s^2`` is a product of sines: the formulas with the coefficients cancel at low frequencies,
-    where float32 would leave a high-pass little precision.
+    The filters are those of R. Bristow-Johnson's "Cookbook formulae for audio EQ biquad filter coefficients": bilinear
+    transforms of ``FILTERS`` with ``s = i tan(w / 2) / tan(w_centre / 2)``. Numerator and denominator are multiplied by
+    the tangents' denominators, and ``1 + s^2`` is written as a product of sines: the formulas with coefficients cancel
+    at low frequencies, where float32 would leave a high-pass little precision.
 
     Args:
         terms: [n, 3], rows of ``FILTERS``.
-        centre: [n], the cutoff or the middle of the band as a share of the sample rate, below 1/2.
-        bandwidth: [n], as a share of the centre: 1 / Q, which is the square root of 2 for Butterworth's.
+        centre: [n], cutoff or centre frequency as a share of the sample rate, below 1/2.
+        bandwidth: [n], bandwidth 1 / Q relative to the centre frequency; the square root of 2 for Butterworth filters.
 
     Returns:
         complex64 [n, bins].
@@ -227,6 +227,6 @@ def filter_response(terms: Tensor, centre: Tensor, bandwidth: Tensor, *, bins: i
     return torch.complex(p * cosine.square() - r * sine.square(), q * odd) / torch.complex(even, odd)
 
 
-def transform_length(samples: int) -> int:
-    """The least number from ``samples`` on that is 4, 5 or 6 times a power of two: lengths of fast transforms."""
+def fast_fft_length(samples: int) -> int:
+    """Returns the smallest number >= ``samples`` that is 4, 5 or 6 times a power of two, for fast transforms."""
     return min(m << max(0, math.ceil(math.log2(samples / m))) for m in (4, 5, 6))

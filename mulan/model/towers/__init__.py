@@ -1,1 +1,1 @@
-"""Audio towers and the text tower, and the pretrained networks that they start from."""
+"""Audio towers, the text tower, and their pretrained networks."""

@@ -1,4 +1,4 @@
-"""Audio towers: a spectrogram or a waveform becomes one vector (MuLan §3.2)."""
+"""Audio towers, which map a spectrogram or a waveform to one vector (MuLan §3.2)."""
 
 from functools import partial
 
@@ -18,12 +18,12 @@ from mulan.model.towers.pretrained_networks import ATTENTION, drop_key_biases
 from mulan.model.towers.sample_cnn import SampleCnnAudioTower
 
 _ONEDNN_BLOCK = 16
-"""Channels. On CPUs, a strided 1x1 convolution of fewer, with channels last, writes past its workspace, which spoils
-memory or ends the process: https://github.com/uxlfoundation/oneDNN/issues/6035"""
+"""Minimum number of input channels of a strided 1x1 convolution in channels-last format on CPUs. With fewer, oneDNN
+writes past its workspace and corrupts memory: https://github.com/uxlfoundation/oneDNN/issues/6035"""
 
 
 class ResNetAudioTower(nn.Module):
-    """A residual network over the spectrogram as a grey image, averaged over mel channels and time (M-Resnet)."""
+    """A residual network over the spectrogram as a one-channel image, averaged over frequency and time (M-Resnet)."""
 
     def __init__(self, section: ResNetTowerConfig) -> None:
         super().__init__()
@@ -38,30 +38,30 @@ class ResNetAudioTower(nn.Module):
             )
         )
         stem = self.network.embedder.embedder.convolution
-        stem.stride = (section.stem_stride, section.stem_stride)  # transformers' own is always 2
+        stem.stride = (section.stem_stride, section.stem_stride)  # always 2 in transformers
         for module in self.network.modules():
             if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.in_channels < _ONEDNN_BLOCK:
-                module.register_forward_pre_hook(partial(_strided, module.stride))
+                module.register_forward_pre_hook(partial(_subsample, module.stride))
                 module.stride = (1, 1)
 
     def forward(self, spectrogram: Tensor) -> Tensor:
-        """float32 [B, mel_channels, frames] to [B, output_dim]."""
-        # channels last: all convolutions follow their input; the order that CPU kernels and tensor cores work in
+        """Maps float32 [B, mel_channels, frames] to [B, output_dim]."""
+        # channels last is the format of CPU kernels and tensor cores; all convolutions keep that of their input
         image = spectrogram.unsqueeze(1).clone(memory_format=torch.channels_last)
         pooled: Tensor = self.network(image).pooler_output
         return pooled.flatten(1)
 
 
-def _strided(stride: tuple[int, ...], module: nn.Module, image: tuple[Tensor]) -> Tensor:
-    """All that a 1x1 convolution of that stride sees."""
+def _subsample(stride: tuple[int, ...], module: nn.Module, image: tuple[Tensor]) -> Tensor:
+    """Returns the pixels that a 1x1 convolution with the given stride reads."""
     return image[0][:, :, :: stride[0], :: stride[1]]
 
 
 class AstAudioTower(nn.Module):
-    """An Audio Spectrogram Transformer, read at its [CLS] position (Gong et al. 2021, M-AST)."""
+    """An Audio Spectrogram Transformer with the output at its [CLS] position (Gong et al. 2021, M-AST)."""
 
     def __init__(self, section: AstTowerConfig, *, mel_channels: int, frames: int) -> None:
-        """``mel_channels`` and ``frames``: shape of the only spectrograms the position embeddings are for."""
+        """Builds the tower with position embeddings for spectrograms of shape [B, mel_channels, frames] only."""
         super().__init__()
         self.output_dim: int = section.hidden_size
         config = ASTConfig(
@@ -82,11 +82,11 @@ class AstAudioTower(nn.Module):
         drop_key_biases(self.network)
         embeddings = self.network.embeddings
         for parameter in (embeddings.cls_token, embeddings.distillation_token, embeddings.position_embeddings):
-            # transformers leaves these at zero, where the first layer norm multiplies gradients by a million
+            # transformers initialises these to zero, where the first layer norm multiplies gradients by a million
             nn.init.trunc_normal_(parameter, std=config.initializer_range)
 
     def forward(self, spectrogram: Tensor) -> Tensor:
-        """float32 [B, mel_channels, frames] to [B, output_dim]."""
+        """Maps float32 [B, mel_channels, frames] to [B, output_dim]."""
         output: Tensor = self.network(spectrogram.mT).last_hidden_state
         return output[:, 0]
 
@@ -95,11 +95,11 @@ AudioTower = ResNetAudioTower | AstAudioTower | MusicnnAudioTower | SampleCnnAud
 
 
 def audio_tower(section: AudioTowerConfig, *, mel_channels: int, frames: int) -> AudioTower:
-    """The tower of a recipe, with fresh weights.
+    """Builds a recipe's audio tower with randomly initialised weights.
 
     Args:
-        mel_channels, frames: shape of the spectrograms [B, mel_channels, frames] that it will see; anything, say 0, for
-            SampleCNN, which takes waveforms.
+        mel_channels, frames: Shape of the input spectrograms [B, mel_channels, frames]; ignored for SampleCNN, whose
+            input is the waveform.
     """
     if isinstance(section, SampleCnnTowerConfig):
         return SampleCnnAudioTower(section)

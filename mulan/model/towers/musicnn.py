@@ -6,22 +6,22 @@ from torch import Tensor, nn
 from mulan.config.audio import MusicnnTowerConfig
 
 _DENSE_FRAMES = 7
-"""Length of the convolutions on top."""
+"""Length of the dense layers' convolutions in frames."""
 
 
 class MusicnnAudioTower(nn.Module):
-    """Filters as tall as timbres and as long as rhythms, dense convolutions on top, two poolings over time.
+    """Vertical (timbral) and horizontal (temporal) filters, followed by dense convolutions and two poolings over time.
 
-    The filters' outputs and those of all dense layers keep the frames; they are 753 channels by default, each with its
-    maximum and its mean over time in the vector. A batch norm follows every ReLU, as in its authors' code: in front of
-    it, no feature would be negative, and those of all windows would be much alike. Windows may have any number of
-    frames.
+    The outputs of the filters and of all dense layers, 753 channels by default, are concatenated; the result contains
+    the maximum and the mean of each over time. As in its authors' code, a batch norm follows every ReLU: with the batch
+    norm in front, no feature would be negative, and the features of all windows would be similar. Windows may have any
+    number of frames.
     """
 
     def __init__(self, section: MusicnnTowerConfig, *, mel_channels: int) -> None:
-        """``mel_channels``: of the spectrograms; the vertical filters span shares of them."""
+        """Builds the tower for spectrograms with ``mel_channels``, of which the vertical filters span shares."""
         super().__init__()
-        # no scale and shift, which the filters have
+        # not affine: the filters have scale and shift
         self.norm = nn.BatchNorm2d(1, affine=False)
         self.vertical = nn.ModuleList(
             _Vertical(section.vertical_channels, int(height * mel_channels), section.vertical_frames)
@@ -30,34 +30,34 @@ class MusicnnAudioTower(nn.Module):
         self.horizontal = nn.ModuleList(
             _Temporal(1, section.horizontal_channels, length) for length in section.horizontal_frames
         )
-        found = len(self.vertical) * section.vertical_channels + len(self.horizontal) * section.horizontal_channels
+        filters = len(self.vertical) * section.vertical_channels + len(self.horizontal) * section.horizontal_channels
         self.dense = nn.ModuleList(
-            _Temporal(section.dense_channels if layer else found, section.dense_channels, _DENSE_FRAMES)
+            _Temporal(section.dense_channels if layer else filters, section.dense_channels, _DENSE_FRAMES)
             for layer in range(section.dense_layers)
         )
-        self.output_dim: int = 2 * (found + len(self.dense) * section.dense_channels)
+        self.output_dim: int = 2 * (filters + len(self.dense) * section.dense_channels)
 
     def forward(self, spectrogram: Tensor) -> Tensor:
-        """float32 [B, mel_channels, frames] to [B, output_dim]: all maxima, then all means."""
+        """Maps float32 [B, mel_channels, frames] to [B, output_dim]: all maxima, then all means."""
         channels = self._channels(spectrogram)
         return torch.cat([channels.amax(dim=2), channels.mean(dim=2)], dim=1)
 
     def _channels(self, spectrogram: Tensor) -> Tensor:
-        """[B, mel_channels, frames] to [B, output_dim / 2, frames]: what the filters find, then the dense layers."""
+        """Returns the outputs of the filters and of the dense layers, [B, output_dim / 2, frames]."""
         image = self.norm(spectrogram.unsqueeze(1))
         envelope = image.mean(dim=2)
-        found = torch.cat(
+        filtered = torch.cat(
             [*(branch(image) for branch in self.vertical), *(branch(envelope) for branch in self.horizontal)], dim=1
         )
-        kept = [found]
+        outputs = [filtered]
         for number, layer in enumerate(self.dense):
-            output = layer(kept[-1])
-            kept.append(output + kept[-1] if number else output)
-        return torch.cat(kept, dim=1)
+            output = layer(outputs[-1])
+            outputs.append(output + outputs[-1] if number else output)
+        return torch.cat(outputs, dim=1)
 
 
 class _Vertical(nn.Module):
-    """Timbres wherever they stand: a tall convolution and its maximum over the mel channels that it may begin at."""
+    """A convolution over mel channels and time with the maximum over mel channels, invariant to pitch."""
 
     def __init__(self, channels: int, height: int, length: int) -> None:
         super().__init__()
@@ -66,8 +66,8 @@ class _Vertical(nn.Module):
         self.norm = nn.BatchNorm2d(channels)
 
     def forward(self, image: Tensor) -> Tensor:
-        """[B, 1, mel_channels, frames] to [B, channels, frames]."""
-        convolved = self.convolution(image)[..., : image.shape[-1]]  # an even length gives a frame too many
+        """Maps [B, 1, mel_channels, frames] to [B, channels, frames]."""
+        convolved = self.convolution(image)[..., : image.shape[-1]]  # an even length gives one frame too many
         normalised: Tensor = self.norm(self.activation(convolved))
         return normalised.amax(dim=2)  # on GPUs torch's adaptive max-pool has no deterministic backward
 
@@ -82,7 +82,7 @@ class _Temporal(nn.Module):
         self.norm = nn.BatchNorm1d(channels)
 
     def forward(self, sequence: Tensor) -> Tensor:
-        """[B, inputs, frames] to [B, channels, frames]."""
+        """Maps [B, inputs, frames] to [B, channels, frames]."""
         convolved = self.convolution(sequence)[..., : sequence.shape[-1]]
         normalised: Tensor = self.norm(self.activation(convolved))
         return normalised

@@ -1,4 +1,4 @@
-"""Networks of ``transformers`` from a local folder, with errors that name the recipe's field."""
+"""Loading of ``transformers`` networks from a local folder, with errors that name the recipe's field."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from transformers.utils import logging
 from mulan.storage.hub import PretrainedError, loading
 
 ATTENTION = "sdpa"
-"""The implementation asked of ``transformers``: torch's ``scaled_dot_product_attention``."""
+"""Attention implementation of ``transformers`` to use: torch's ``scaled_dot_product_attention``."""
 
 _KEY_PROJECTIONS = {
     "albert": "key",
@@ -39,22 +39,22 @@ _KEY_PROJECTIONS = {
     "xlm-roberta": "key",
     "xlm-roberta-xl": "key",
 }
-"""Kinds of networks whose scores are the product of query and key, and what they may add without regard to the key's
-content, each with the name of its projection to keys. Others turn a key by its place (RoFormer) or compare it with
-places (DeBERTa): there its bias counts."""
+"""Names of the key projection by model type, for networks whose attention scores are the product of query and key plus
+terms independent of the key's content. Networks that rotate keys by position (RoFormer) or compare them with positions
+(DeBERTa) are not listed: there the key bias has an effect."""
 
 
-def attention_of(network_class: type[PreTrainedModel]) -> str:
-    """The implementation of attention for a kind of network: :data:`ATTENTION`, or its own where it knows no other."""
+def attention_implementation(network_class: type[PreTrainedModel]) -> str:
+    """Returns the attention implementation for a kind of network: :data:`ATTENTION` if supported, otherwise eager."""
     return ATTENTION if network_class._supports_sdpa else "eager"
 
 
 def drop_key_biases(encoder: PreTrainedModel) -> None:
-    """Removes the bias of every projection to attention keys where that changes nothing that the encoder computes.
+    """Removes the bias of every attention key projection where it has no effect on the encoder's output.
 
-    A key's bias adds the same number to all of a query's scores, and softmax ignores that. So its true gradient is
-    zero, and Adam would scale the rounding noise in its place up to whole steps: a parameter that wanders at random and
-    differs between runs that are otherwise the same.
+    A key bias adds the same number to all scores of a query, which softmax ignores. Its true gradient is therefore
+    zero, and Adam would amplify the rounding noise to full steps: the parameter would drift at random and differ
+    between otherwise equal runs.
     """
     projection = _KEY_PROJECTIONS.get(encoder.config.model_type)
     for name, layer in encoder.named_modules():
@@ -63,26 +63,28 @@ def drop_key_biases(encoder: PreTrainedModel) -> None:
 
 
 _MAX_NAMED = 20
-"""Weights in one message; the others are counted."""
+"""Maximum number of weights named in one message; the others are counted."""
 
 
 def load_network(
     network_class: type[PreTrainedModel], spec: str, folder: Path, config: Any, *, remedy: str
 ) -> PreTrainedModel:
-    """A network with all of its weights, in float32. Asks no hub, prints nothing and runs no code of the folder's.
+    """Loads a network with all of its weights in float32.
+
+    Does not contact the hub, prints nothing, and runs no code from the folder.
 
     Args:
-        spec: what the recipe names, for messages.
-        config: of ``transformers``; the folder's own or one with fewer layers.
+        spec: The recipe's name of the weights, for messages.
+        config: Configuration of ``transformers``; the folder's own or one with fewer layers.
 
     Raises:
-        PretrainedError: cannot be loaded, or weights are missing (those of a pooler may be).
+        PretrainedError: The network cannot be loaded, or weights are missing (other than a pooler's).
     """
     with loading(spec, "cannot be loaded", remedy):
-        config._attn_implementation = attention_of(network_class)
+        config._attn_implementation = attention_implementation(network_class)
         _check_size(network_class, spec, folder, config, remedy)
-        with quietly():
-            network, found = network_class.from_pretrained(
+        with quiet_transformers():
+            network, report = network_class.from_pretrained(
                 folder,
                 config=config,
                 local_files_only=True,
@@ -91,41 +93,39 @@ def load_network(
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
-    missing = sorted(name for name in found["missing_keys"] if not name.startswith("pooler."))
-    misfits = sorted(
-        f"{name} is {list(there)} in its file, and {list(here)} by config.json"
-        for name, there, here in found["mismatched_keys"]
+    missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
+    mismatched = sorted(
+        f"{name} has shape {list(theirs)} in its file, but {list(ours)} by config.json"
+        for name, theirs, ours in report["mismatched_keys"]
     )
-    faults = [f"has no weights for {_some(missing)}"] if missing else []
-    if misfits:
-        faults.append(_some(misfits))
+    faults = [f"has no weights for {_shortened(missing)}"] if missing else []
+    if mismatched:
+        faults.append(_shortened(mismatched))
     if faults:
         raise PretrainedError(spec, faults, remedy)
     loaded: PreTrainedModel = network
     return loaded
 
 
-def _some(names: Sequence[str]) -> str:
+def _shortened(names: Sequence[str]) -> str:
     more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
     return f"{', '.join(names[:_MAX_NAMED])}{more}"
 
 
 def _check_size(network_class: type[PreTrainedModel], spec: str, folder: Path, config: Any, remedy: str) -> None:
-    """Before memory is taken for weights that are not there: a configuration may ask for any number of them."""
+    """Checks that the files can hold the configuration's weights, before memory is allocated for them."""
     with torch.device("meta"):
         skeleton = network_class(config)
-    described = sum(parameter.numel() for parameter in skeleton.parameters())
-    held = sum(file.stat().st_size for kind in ("*.safetensors", "*.bin") for file in folder.glob(kind))
-    if described > held:
-        fault = (
-            f"cannot be loaded: config.json describes {described:,} weights, its files of weights hold {held:,} bytes"
-        )
+    weights = sum(parameter.numel() for parameter in skeleton.parameters())
+    size = sum(file.stat().st_size for kind in ("*.safetensors", "*.bin") for file in folder.glob(kind))
+    if weights > size:
+        fault = f"cannot be loaded: config.json describes {weights:,} weights, but the weight files have {size:,} bytes"
         raise PretrainedError(spec, [fault], remedy)
 
 
 @contextmanager
-def quietly() -> Iterator[None]:
-    """Without a progress bar, and without a report on what is left out on purpose (layers above those asked for)."""
+def quiet_transformers() -> Iterator[None]:
+    """Suppresses progress bars, and warnings about weights that are not loaded on purpose (of dropped layers)."""
     verbosity, progress_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -1,4 +1,4 @@
-"""SampleCNN: a convolutional network over the waveform itself (Lee et al. 2017; SemiSupCon's backbone)."""
+"""SampleCNN: a convolutional network over the waveform (Lee et al. 2017), SemiSupCon's backbone."""
 
 import itertools
 
@@ -8,11 +8,11 @@ from mulan.config.audio import SampleCnnTowerConfig
 
 
 class SampleCnnAudioTower(nn.Module):
-    """A convolution of stride 3, then blocks that each divide the rate by 3, averaged over what is left of time.
+    """A convolution of stride 3, blocks that each divide the rate by 3, and the mean over the remaining frames.
 
-    By default the blocks of the 3^9 network of Lee et al. 2017, whose convolution of length 1 and classifier are left
-    out. Windows may have any number of samples from 59,049 (3^10) on; those of Guinot et al. 2024 have 59,535, at
-    22,050 Hz.
+    The default blocks are those of the 3^9 network of Lee et al. 2017, without its convolution of length 1 and its
+    classifier. Windows may have any number of samples from 59,049 (3^10); those of Guinot et al. 2024 have 59,535
+    samples at 22,050 Hz.
     """
 
     def __init__(self, section: SampleCnnTowerConfig) -> None:
@@ -26,14 +26,14 @@ class SampleCnnAudioTower(nn.Module):
         self.network = nn.Sequential(stem, *blocks)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """float32 [B, samples] to [B, output_dim]."""
+        """Maps float32 [B, samples] to [B, output_dim]."""
         output: Tensor = self.network(waveform.unsqueeze(1))
         return output.mean(dim=2)
 
 
 def _convolution(inputs: int, channels: int, *, stride: int = 1, padding: int = 0) -> nn.Sequential:
     return nn.Sequential(
-        # no bias: the batch norm takes it away again, and its gradient would be rounding noise
+        # no bias: the batch norm would cancel it, and its gradient would be rounding noise
         nn.Conv1d(inputs, channels, 3, stride=stride, padding=padding, bias=False),
         nn.BatchNorm1d(channels),
         nn.ReLU(),

@@ -1,4 +1,4 @@
-"""The text tower: a pretrained encoder whose [CLS] output is the sentence (MuLan §3.3)."""
+"""The text tower: a pretrained encoder whose [CLS] output represents the text (MuLan §3.3)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -10,33 +10,32 @@ from transformers import PreTrainedModel
 
 from mulan.config import sections
 from mulan.model.towers.pretrained_networks import drop_key_biases
-from mulan.model.towers.text_encoder import drawn_encoder, load_encoder
-from mulan.model.towers.text_probe import takes_ready_mask
+from mulan.model.towers.text_encoder import encoder_from_config, load_encoder
+from mulan.model.towers.text_probe import accepts_4d_mask
 from mulan.storage.hub import PretrainedError
 
 
 class LengthGroup(NamedTuple):
-    """Texts of like length within a micro-batch."""
+    """Texts of similar length within a micro-batch."""
 
     rows: Tensor
-    """int64 [k], their places in the micro-batch, ascending; on the device of the token ids."""
-    longest: int
-    """Tokens of the longest of them."""
+    """Indices of the texts in the micro-batch, int64 [k], ascending."""
+    max_length: int
+    """Number of tokens of the longest text."""
 
 
 def length_groups(attention_mask: np.ndarray | Tensor, groups: int) -> tuple[LengthGroup, ...]:
-    """Texts in groups of like length, each to be padded to its own longest only.
+    """Groups texts of similar length, so that each group is padded only to its own longest text.
 
-    Always ``min(groups, m)`` groups, whatever the lengths: under ZeRO 3 every worker must gather the same weights in
-    the same order.
+    The number of groups is ``min(groups, m)`` for all lengths, since with ZeRO stage 3 all workers must gather the same
+    weights in the same order.
 
     Args:
-        attention_mask: int64 [m, L] on the host, where it can be looked at without waiting for a device; padding
-            follows the tokens.
-        groups: at least 1.
+        attention_mask: int64 [m, L] on the host, where reading it needs no synchronisation; padding follows the tokens.
+        groups: Maximum number of groups, at least 1.
 
     Returns:
-        Groups from short texts to long ones; their ``rows`` are on the host.
+        Groups from short to long texts; their ``rows`` are on the host.
     """
     lengths = np.asarray(attention_mask).sum(axis=1)
     by_length = np.argsort(lengths, kind="stable")
@@ -47,10 +46,10 @@ def length_groups(attention_mask: np.ndarray | Tensor, groups: int) -> tuple[Len
 
 
 class TextTower(nn.Module):
-    """Token ids to the encoder's [CLS] output, or to all outputs. Holds no parameter that they do not depend on."""
+    """Computes the encoder's [CLS] output, or all outputs, from token ids. Parameters without effect are removed."""
 
     def __init__(self, encoder: PreTrainedModel) -> None:
-        """``encoder``: on the CPU, one whose outputs have a ``last_hidden_state``; it is changed in place."""
+        """Wraps an encoder on the CPU whose outputs have a ``last_hidden_state``; the encoder is modified in place."""
         super().__init__()
         self._frozen: tuple[nn.Module, ...] = ()
         if getattr(encoder, "pooler", None) is not None:
@@ -58,15 +57,15 @@ class TextTower(nn.Module):
         drop_key_biases(encoder)
         self.encoder = encoder
         self.output_dim: int = encoder.config.hidden_size
-        self._takes_ready_mask = takes_ready_mask(encoder)
+        self._accepts_4d_mask = accepts_4d_mask(encoder)
 
     @classmethod
     def from_section(cls, section: sections.TextTowerConfig) -> "TextTower":
-        """The encoder of a recipe with its pretrained weights, in float32.
+        """Loads a recipe's encoder with its pretrained weights in float32.
 
         Raises:
-            PretrainedError: no such folder, not a text encoder, weights missing, fewer layers or positions than asked
-                for, or its first position is not the sentence.
+            PretrainedError: The folder does not exist, holds no text encoder, lacks weights, or has fewer layers or
+                positions than requested; or the output at its first position does not represent the text.
         """
         tower = cls(load_encoder(section))
         if section.frozen_layers:
@@ -75,59 +74,57 @@ class TextTower(nn.Module):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "TextTower":
-        """The encoder that :attr:`config` describes, with fresh weights.
+        """Builds the encoder that a :attr:`config` describes, with randomly initialised weights.
 
         Raises:
-            ValueError: it describes none.
+            ValueError: The configuration describes no encoder.
         """
-        return cls(drawn_encoder(config))
+        return cls(encoder_from_config(config))
 
     @property
     def config(self) -> dict[str, Any]:
-        """All that is needed to build the encoder again, ready for JSON."""
+        """The encoder's configuration, serialisable as JSON, from which :meth:`from_config` builds it again."""
         config: dict[str, Any] = self.encoder.config.to_diff_dict()
         return config
 
     def train(self, mode: bool = True) -> "TextTower":
-        """Frozen layers stay in evaluation mode: they learn nothing that dropout could help to generalize."""
+        """Sets the mode, but keeps frozen layers in evaluation mode, where dropout would only add noise."""
         super().train(mode)
         for module in self._frozen:
             module.eval()
         return self
 
     def forward(self, token_ids: Tensor, attention_mask: Tensor, groups: Sequence[LengthGroup] | None = None) -> Tensor:
-        """Sentences of m texts. Never waits for the device with an encoder of BERT's type.
+        """Encodes m texts. Does not synchronise with the device for encoders of BERT's type.
 
         Args:
             token_ids: int64 [m, L].
             attention_mask: int64 [m, L], 1 for tokens and 0 for padding.
-            groups: of :func:`mulan.model.towers.text.length_groups`, with their rows on the device of the token ids:
-                the same result for less work. None encodes all rows at once, as they are.
+            groups: Result of :func:`length_groups`, with rows on the device of the token ids, which saves work without
+                changing the result. None encodes all texts at once.
 
         Returns:
             [m, output_dim].
         """
         if groups is None:
             return self.tokens(token_ids, attention_mask)[:, 0]
-        parts = [
-            self.tokens(token_ids[rows, :longest], attention_mask[rows, :longest])[:, 0] for rows, longest in groups
-        ]
+        parts = [self.tokens(token_ids[rows, :length], attention_mask[rows, :length])[:, 0] for rows, length in groups]
         joined = torch.cat(parts)
         return torch.zeros_like(joined).index_copy(0, torch.cat([group.rows for group in groups]), joined)
 
     def tokens(self, token_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """All positions of m texts, [m, L, output_dim]; ``forward`` gives the first ones."""
-        # transformers asks the device whether a mask [m, L] masks anything at all; one that is ready it takes as it is
-        mask = attention_mask[:, None, None, :].bool() if self._takes_ready_mask else attention_mask
+        """Returns the encoder's outputs at all positions, [m, L, output_dim]; ``forward`` returns the first ones."""
+        # transformers synchronises to see whether a mask [m, L] masks anything; a 4D mask is used unchanged
+        mask = attention_mask[:, None, None, :].bool() if self._accepts_4d_mask else attention_mask
         output: Tensor = self.encoder(input_ids=token_ids, attention_mask=mask).last_hidden_state
         return output
 
     def _freeze(self, spec: str, layers: int) -> None:
         stack = getattr(getattr(self.encoder, "encoder", None), "layer", None)
         if stack is None or layers > len(stack):
-            has = "no such stack of layers" if stack is None else f"{len(stack)} layers"
+            has = "no list of layers" if stack is None else f"{len(stack)} layers"
             raise PretrainedError(
-                spec, [f"text_tower.frozen_layers = {layers}, but it has {has}"], "Freeze fewer, or 0 to train all."
+                spec, [f"text_tower.frozen_layers = {layers}, but it has {has}"], "Set it lower, or to 0 to train all."
             )
         self._frozen = (self.encoder.embeddings, *stack[:layers])
         for module in self._frozen:

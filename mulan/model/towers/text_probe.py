@@ -1,4 +1,4 @@
-"""What a text encoder does, found out by running it on a few tokens: it is asked, and not assumed from its name."""
+"""Probes of a text encoder: its properties are measured on a few tokens instead of assumed from its name."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,62 +10,64 @@ from transformers import PreTrainedModel
 
 from mulan.model.towers.pretrained_networks import ATTENTION
 
-_SAME = 1e-4
-"""Of the largest output: what is further apart differs by more than float32 rounds."""
-_MIN_SEEN = 1e-6
-"""Of the largest output: what differs by less does not depend on what was changed."""
+_MAX_ROUNDING = 1e-4
+"""Maximum difference, relative to the largest output, that float32 rounding may cause."""
+_MIN_EFFECT = 1e-6
+"""Minimum difference, relative to the largest output, that counts as an effect of a changed input."""
 _WORDS = 7
+"""Number of tokens of the texts that test for bidirectional attention."""
 _SHORT, _PADDING = 3, 4
-"""Tokens of a text that is padded, and how many are put behind it: convolutions reach from one into the other."""
+"""Numbers of text and padding tokens in the padding test, so few that convolutions would mix them."""
 
 
 @dataclass(frozen=True)
 class ProbeTokens:
-    """What texts for a probe are made of: ids of a tokenizer."""
+    """Ids of a tokenizer from which probe texts are made."""
 
     first: int
-    """What stands before every text."""
+    """Id of the special token at the beginning of every text."""
     words: Sequence[int]
-    """At least one."""
+    """Ids of word tokens, at least one."""
     padding: int
+    """Id of the padding token."""
 
-    def text(self, tokens: int, *, turn: int = 0) -> Tensor:
-        """int64 [1, tokens]; the words of one turn follow those of another at any place but the first."""
-        places = torch.arange(turn, turn + tokens) % len(self.words)
-        text = torch.tensor(self.words)[places]
+    def text(self, tokens: int, *, shift: int = 0) -> Tensor:
+        """Returns a text, int64 [1, tokens], whose words are rotated by ``shift`` positions."""
+        indices = torch.arange(shift, shift + tokens) % len(self.words)
+        text = torch.tensor(self.words)[indices]
         text[0] = self.first
         return text[None]
 
 
-def takes_ready_mask(encoder: PreTrainedModel) -> bool:
-    """Whether an encoder computes the same with a mask [m, 1, 1, L] of booleans as with its own from [m, L]."""
+def accepts_4d_mask(encoder: PreTrainedModel) -> bool:
+    """Returns True if a boolean mask [m, 1, 1, L] gives the same outputs as the encoder's own mask from [m, L]."""
     kinds = getattr(encoder.config, "layer_types", None) or ()
-    # other implementations would add the booleans to the scores; layers with a window make a mask of their own
+    # other implementations would add the booleans to the scores; layers with a window build their own mask
     if encoder.config._attn_implementation != ATTENTION or any(kind != "full_attention" for kind in kinds):
         return False
     token_ids, mask = torch.tensor([[2, 3, 1, 0]]), torch.tensor([[1, 1, 1, 0]])
-    with _only_asked(encoder):
+    with _probing(encoder):
         try:
-            own, ready = (_outputs(encoder, token_ids, asked) for asked in (mask, mask[:, None, None, :].bool()))
-        except Exception:  # what a network does not know it meets in many ways
+            own, direct = (_outputs(encoder, token_ids, each) for each in (mask, mask[:, None, None, :].bool()))
+        except Exception:  # networks fail in many ways on inputs that they do not support
             return False
-    return _apart(own[:, :3], ready[:, :3]) <= _SAME
+    return _relative_difference(own[:, :3], direct[:, :3]) <= _MAX_ROUNDING
 
 
-def longest_text(encoder: PreTrainedModel, tokens: ProbeTokens, most: int) -> int:
-    """The most tokens, up to ``most``, that an encoder has positions for; 0 where it cannot be run at all."""
+def max_text_length(encoder: PreTrainedModel, tokens: ProbeTokens, limit: int) -> int:
+    """Returns the maximum number of tokens, up to ``limit``, that an encoder can process; 0 if it cannot be run."""
 
     def runs(length: int) -> bool:
         try:
             _run_first_layer(encoder, tokens.text(length))
-        except Exception:  # networks end a text that is too long in many ways
+        except Exception:  # networks fail in many ways on a text that is too long
             return False
         return True
 
-    with _only_asked(encoder):
-        if runs(most):
-            return most
-        runs_at, fails_at = 0, most
+    with _probing(encoder):
+        if runs(limit):
+            return limit
+        runs_at, fails_at = 0, limit
         while fails_at - runs_at > 1:
             middle = (runs_at + fails_at) // 2
             runs_at, fails_at = (middle, fails_at) if runs(middle) else (runs_at, middle)
@@ -73,40 +75,40 @@ def longest_text(encoder: PreTrainedModel, tokens: ProbeTokens, most: int) -> in
 
 
 def is_finite(encoder: PreTrainedModel, tokens: ProbeTokens) -> bool:
-    """Whether an encoder gives numbers."""
+    """Returns True if the encoder's outputs are finite."""
     text = tokens.text(_SHORT)
-    with _only_asked(encoder):
+    with _probing(encoder):
         return bool(_outputs(encoder, text, torch.ones_like(text)).isfinite().all())
 
 
-def reads_ahead(encoder: PreTrainedModel, tokens: ProbeTokens, longest: int) -> bool:
-    """Whether the output at the first position depends on the tokens that follow, as the network itself computes it."""
-    length = min(_WORDS, longest)
-    texts = torch.cat([tokens.text(length), tokens.text(length, turn=1)])
-    with _only_asked(encoder):
+def is_bidirectional(encoder: PreTrainedModel, tokens: ProbeTokens, max_length: int) -> bool:
+    """Returns True if the output at the first position depends on the tokens that follow, with the encoder's mask."""
+    length = min(_WORDS, max_length)
+    texts = torch.cat([tokens.text(length), tokens.text(length, shift=1)])
+    with _probing(encoder):
         one, other = _outputs(encoder, texts, torch.ones_like(texts))[:, 0]
-    return _apart(one, other) > _MIN_SEEN
+    return _relative_difference(one, other) > _MIN_EFFECT
 
 
-def ignores_padding(encoder: PreTrainedModel, tokens: ProbeTokens, longest: int, *, ready_mask: bool) -> bool:
-    """Whether the output at the first position is the same with padding behind the text and without.
+def ignores_padding(encoder: PreTrainedModel, tokens: ProbeTokens, max_length: int, *, use_4d_mask: bool) -> bool:
+    """Returns True if padding after the text does not change the output at the first position.
 
     Args:
-        ready_mask: whether the mask is handed over as :func:`takes_ready_mask` has it.
+        use_4d_mask: Pass a boolean mask [m, 1, 1, L] as in :func:`accepts_4d_mask`.
     """
     text = tokens.text(_SHORT)
-    padded = torch.cat([text, torch.full((1, min(_PADDING, longest - _SHORT)), tokens.padding)], dim=1)
+    padded = torch.cat([text, torch.full((1, min(_PADDING, max_length - _SHORT)), tokens.padding)], dim=1)
     outputs = []
-    with _only_asked(encoder):
+    with _probing(encoder):
         for token_ids in (text, padded):
             mask = (torch.arange(token_ids.shape[1]) < _SHORT).long()[None]
-            outputs.append(_outputs(encoder, token_ids, mask[:, None, None, :].bool() if ready_mask else mask)[:, 0])
-    return _apart(*outputs) <= _SAME
+            outputs.append(_outputs(encoder, token_ids, mask[:, None, None, :].bool() if use_4d_mask else mask)[:, 0])
+    return _relative_difference(*outputs) <= _MAX_ROUNDING
 
 
 @contextmanager
-def _only_asked(encoder: PreTrainedModel) -> Iterator[None]:
-    """Evaluates without gradient, and leaves the encoder's mode and torch's random numbers as they are."""
+def _probing(encoder: PreTrainedModel) -> Iterator[None]:
+    """Evaluates without gradients, and restores the encoder's mode and torch's random state afterwards."""
     training = encoder.training
     encoder.eval()
     try:
@@ -121,27 +123,27 @@ def _outputs(encoder: PreTrainedModel, token_ids: Tensor, mask: Tensor) -> Tenso
     return output
 
 
-class _Enough(Exception):
-    """The first layer is done."""
+class _StopForwardError(Exception):
+    """Ends a forward pass after the first layer."""
 
 
 def _run_first_layer(encoder: PreTrainedModel, token_ids: Tensor) -> None:
-    """Positions are looked up before the first layer or in it; the others would take their time in a large encoder."""
+    """Runs the encoder up to its first layer, which suffices for position embeddings and is fast in large encoders."""
 
     def stop(*_: object) -> None:
-        raise _Enough
+        raise _StopForwardError
 
     stacks = [module for module in encoder.modules() if isinstance(module, nn.ModuleList) and len(module)]
     hooks = [stack[0].register_forward_hook(stop) for stack in stacks]
     try:
         _outputs(encoder, token_ids, torch.ones_like(token_ids))
-    except _Enough:
+    except _StopForwardError:
         pass
     finally:
         for hook in hooks:
             hook.remove()
 
 
-def _apart(one: Tensor, other: Tensor) -> float:
-    """The largest difference, as a share of the largest value."""
+def _relative_difference(one: Tensor, other: Tensor) -> float:
+    """Returns the largest absolute difference relative to the largest absolute value."""
     return float((one - other).abs().max() / one.abs().max())

@@ -98,7 +98,7 @@ def test_a_decoder_of_bert_s_kind(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["fnet", "convbert"])
 def test_networks_that_read_the_padding(kind: str, tmp_path: Path) -> None:
-    with pytest.raises(PretrainedError, match="depends on how far a text is padded"):
+    with pytest.raises(PretrainedError, match="depends on the amount of padding"):
         TextTower.from_section(section_of(saved(drawn(kind), tmp_path)))
 
 
@@ -115,7 +115,7 @@ def test_encoders_with_a_decoder(whole: bool, tmp_path: Path) -> None:
     if not whole:
         network = network.get_encoder()
         network.config.update({"is_encoder_decoder": False})
-    with pytest.raises(PretrainedError, match="of kind 't5', an encoder with a decoder"):
+    with pytest.raises(PretrainedError, match="model type is 't5', an encoder with a decoder"):
         TextTower.from_section(section_of(saved(network, tmp_path)))
 
 
@@ -135,7 +135,7 @@ def test_no_more_tokens_than_there_are_positions(kind: str, longest: int, tmp_pa
 
 
 def test_a_tokenizer_of_another_network(tmp_path: Path) -> None:
-    with pytest.raises(PretrainedError, match="has token 39, but the network has embeddings of 30 tokens"):
+    with pytest.raises(PretrainedError, match="has token id 39, but the network has only 30 token embeddings"):
         TextTower.from_section(section_of(saved(drawn("bert", vocab_size=30), tmp_path)))
     saved(drawn("bert"), tmp_path, words=30)
     TextTower.from_section(section_of(str(tmp_path)))
