@@ -154,7 +154,7 @@ def _add_decode(parser: argparse.ArgumentParser) -> None:
 
 
 def _decode(given: argparse.Namespace, progress: Progress) -> "Report":
-    if given.against and not (given.against / "mulan" / "data" / "audio.py").is_file():
+    if given.against and not (given.against / "mulan" / "data").is_dir():
         raise BenchmarkRefused(f"--against {given.against}: there is no mulan; name a folder that git checked out")
     from mulan.benchmarks.decode import bench_decode
 

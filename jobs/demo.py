@@ -5,6 +5,12 @@ Leaves everything in runs/demo. A second call goes on where the first one stoppe
 
 import argparse
 import os
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
 
 from jobs import arguments
 from jobs.arguments import CONSOLE
@@ -14,7 +20,6 @@ from jobs.joining import join, looked_at
 from mulan.config.errors import MulanError
 from mulan.data.corpus.index import INDEX_NAME
 from mulan.demo.corpus import build_corpus
-from mulan.demo.progress import CorpusProgress
 from mulan.launch.checks import check_buildable
 from mulan.launch.display import show_progress
 from mulan.storage import filesystem
@@ -26,6 +31,7 @@ class DemoRefused(MulanError, ValueError):
 
 TRACKS = 1200
 SEED = 2022
+PLAIN_PERIOD_S = 10.0
 
 
 def main() -> None:
@@ -67,6 +73,41 @@ def main() -> None:
         fit(recipe, run)
     export(run)
     assess(run, recipe, data_uri=data_uri)
+
+
+class CorpusProgress:
+    """Shows live how many recordings are done, or a line every ten seconds where the output is no terminal.
+
+    Called with (recordings done, recordings wanted); a context manager.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._begun = self._shown = time.monotonic()
+        self._last = ""
+
+    def __enter__(self) -> "CorpusProgress":
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+        self._console.print(self._last or "corpus  already there", soft_wrap=True)
+
+    def __call__(self, done: int, wanted: int) -> None:
+        now = time.monotonic()
+        left = (now - self._begun) / done * (wanted - done)
+        self._last = f"corpus  {done}/{wanted} recordings  {int(left // 60)}:{int(left % 60):02d} left"
+        if self._live is not None:
+            self._live.update(Text(self._last), refresh=True)
+        elif now - self._shown >= PLAIN_PERIOD_S and done < wanted:
+            self._shown = now
+            self._console.print(self._last, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,6 @@
 """The step's benchmark in small: what it measures trains, and its plain engines need neither Ray nor DeepSpeed."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -58,36 +56,6 @@ def test_the_whole_runs_on_ray(tiny_corpus: str) -> None:
     report = bench_step(recipe, engine=ENGINES[-1], rounds=1, steps=3, tokens=0, progress=lambda _: None)
     assert [row.name for row in report.rows] == list(ENGINES)
     assert report.rows[-1].figures["step"].median > 0
-
-
-BLOCKED = """
-import sys
-for name in {blocked}:
-    sys.modules[name] = None  # an import of it fails
-sys.argv = ["jobs.bench", *{arguments}]
-from jobs.bench import main
-main()
-found = sorted(name for name in sys.modules if name.partition(".")[0] in {blocked} and sys.modules[name] is not None)
-assert not found, found
-"""
-
-
-@pytest.mark.long(group="whole")
-@pytest.mark.processes
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["step", "--recipe", "m_resnet50_audioset_miniature", "--rounds", "1", "--steps", "1"],
-        ["loss", "--pairs", "32", "--memory-pairs", "64", "--rounds", "1"],
-    ],
-    ids=lambda arguments: str(arguments[0]),
-)
-def test_without_ray_deepspeed_and_decoders(arguments: list[str]) -> None:
-    blocked = ["ray", "deepspeed", "av", "soundfile", "soxr", "s3fs"]
-    code = BLOCKED.format(blocked=blocked, arguments=arguments)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert "goal" in done.stdout
 
 
 def test_operations_of_a_pair_grow_with_the_window() -> None:

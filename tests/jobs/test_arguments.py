@@ -1,10 +1,8 @@
 """The jobs as they are called: one readable message and exit code 2 for what cannot be met; dry runs do nothing."""
 
 import os
-import runpy
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,43 +11,9 @@ from jobs.arguments import end
 from mulan.config.recipe import recipe_from_toml
 from mulan.recipes.registry import load_recipe, named_recipes
 from mulan.runs.run import Run
+from tests.jobs.called import Job, assert_refused
 
 ROOT = Path(__file__).parents[2]
-
-
-Job = Callable[..., tuple[int, str, str]]
-"""Job and arguments to exit code, standard output and standard error."""
-
-
-@pytest.fixture
-def job(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Job:
-    """Runs jobs in an empty folder and in this process: their imports take longer than all that is tested here."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(name: str, *arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", [name, *arguments])
-        monkeypatch.delitem(sys.modules, f"jobs.{name}", raising=False)  # runpy warns of a module that is there twice
-        code = 0
-        try:
-            runpy.run_module(f"jobs.{name}", run_name="__main__")
-        except SystemExit as exited:
-            code = int(exited.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
-
-
-def assert_refused(result: tuple[int, str, str], *named: str) -> None:
-    """One message on standard error that names everything, and nothing left behind."""
-    code, out, err = result
-    assert code == 2
-    assert out == ""
-    assert err.startswith("error: ")
-    assert err.count("error: ") == 1
-    assert "Traceback" not in err
-    assert [name for name in named if name not in err] == []
-    assert list(Path.cwd().iterdir()) == []
 
 
 @pytest.mark.processes
@@ -136,28 +100,6 @@ def test_a_recipe_that_is_not_there_is_refused(job: Job) -> None:
     )
 
 
-def test_a_corpus_that_is_not_there_is_refused(job: Job) -> None:
-    arguments = ("--recipe", "demo_miniature", "--name", "x", "--data", "/nowhere/tones", "--dry-run")
-    assert_refused(job("train", *arguments), "corpus /nowhere/tones: there is no index.parquet")
-
-
-def test_a_corpus_that_lacks_what_the_recipe_asks_for_is_refused(job: Job, tiny_corpus: str) -> None:
-    arguments = ["--recipe", "demo_miniature", "--name", "x", "--data", tiny_corpus, "--dry-run"]
-    arguments += ["--set", "text_tower.pretrained=/nowhere/bert"]
-    assert_refused(job("train", *arguments), "there is no folder /nowhere/bert")
-    arguments[-1] = "batch.pairs_per_micro_batch=2"
-    assert_refused(job("train", *arguments, "--set", "batch.micro_batches=1", "--set", "scale.workers=1"), "playlist")
-
-
-def test_a_benchmark_tells_its_faults_before_the_first_reading(job: Job) -> None:
-    for arguments in (["step"], ["step", "--dry-run"], ["step", "--engine", "ray"], ["data"]):
-        refused = job("bench", *arguments, "--data", "/nowhere/tones")
-        assert_refused(refused, "corpus /nowhere/tones: there is no index.parquet")
-    assert_refused(job("bench", "step", "--engine", "ray"), "--engine ray", "--data")
-    for kind in ("loss", "start"):
-        assert_refused(job("bench", kind, "--rounds", "0"), "--rounds 0: at least 1")
-
-
 def test_a_name_or_a_run_that_cannot_be_is_refused(job: Job) -> None:
     assert_refused(job("train", "--recipe", "demo_miniature", "--name", "../x"), "--name '../x'")
     for name in ("evaluate", "export"):
@@ -182,43 +124,6 @@ def test_a_dry_run_prints_the_resolved_recipe_and_does_nothing(name: str, job: J
     expected = load_recipe("demo_miniature", named_recipes(), ["optim.lr=0.25"], data_uri=tiny_corpus)
     assert recipe_from_toml(out, name="printed") == expected
     assert list(Path.cwd().iterdir()) == []
-
-
-def test_a_printed_recipe_can_be_given_back(job: Job, tiny_corpus: str) -> None:
-    _, printed, _ = job("train", "--recipe", "demo_miniature", "--name", "x", "--data", tiny_corpus, "--dry-run")
-    Path("mine.toml").write_text(printed)
-    assert job("train", "--recipe", "mine.toml", "--name", "x", "--dry-run") == (0, printed, "")
-
-
-def test_a_dry_run_refuses_a_run_of_another_recipe(job: Job, tiny_corpus: str, tmp_path: Path) -> None:
-    Run.at("runs", "x").begin(load_recipe("demo_miniature", named_recipes(), data_uri=tiny_corpus))
-    arguments = [
-        "--recipe",
-        "demo_miniature",
-        "--name",
-        "x",
-        "--data",
-        tiny_corpus,
-        "--dry-run",
-        "--set",
-        "optim.lr=0.25",
-    ]
-    code, out, err = job("train", *arguments)
-    assert (code, out) == (2, "")
-    assert err.startswith(f"error: run {tmp_path}/runs/x has another recipe")
-    assert "optim.lr: 0.001 there, 0.25 here" in err
-
-
-def test_a_replay_needs_a_run_and_a_step_of_it_and_no_recipe(job: Job, tiny_corpus: str) -> None:
-    code, _, err = job("train", "--name", "x")
-    assert code == 2
-    assert "required: --recipe" in err
-    assert_refused(job("train", "--name", "x", "--replay-step", "3"), "there is no run", "runs/x")
-    run = Run.at("runs", "x")
-    run.begin(load_recipe("demo_miniature", named_recipes(), data_uri=tiny_corpus))
-    code, out, err = job("train", "--name", "x", "--replay-step", "3")
-    assert (code, out) == (2, "")
-    assert err == f"error: --replay-step 3: run {run.uri} has no steps yet\n"
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,17 @@
 """A miniature of the whole job, as a person runs it."""
 
+import io
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+
+from jobs.demo import CorpusProgress
 
 MISSING_FROM_A_PLAIN_TERMINAL = ("Warning", "WARNING", "Traceback", "INFO")
 
@@ -61,3 +66,23 @@ def test_a_recipe_that_cannot_be_evaluated_by_text_is_refused_before_anything_is
     assert done.stderr.startswith("error: --recipe semisupcon has no contrastive term")
     assert "jobs.train --data" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_progress_is_told_in_lines_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 4.0, 10.0, 15.0, 20.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    stream = io.StringIO()
+    with CorpusProgress(Console(file=stream)) as progress:
+        for done in (4, 10, 15, 120):
+            progress(done, 120)
+    assert stream.getvalue().splitlines() == [
+        "corpus  10/120 recordings  1:50 left",  # ten seconds after the start
+        "corpus  120/120 recordings  0:00 left",  # the last one is always told
+    ]
+
+
+def test_a_corpus_that_is_there_needs_no_progress() -> None:
+    stream = io.StringIO()
+    with CorpusProgress(Console(file=stream)):
+        pass
+    assert stream.getvalue() == "corpus  already there\n"

@@ -1,0 +1,85 @@
+"""The kinds of benchmarks as they are called: what cannot be measured is refused before the first reading."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs.bench import KINDS
+from tests.jobs.called import Job, assert_refused
+
+
+def test_a_benchmark_tells_its_faults_before_the_first_reading(job: Job) -> None:
+    for arguments in (["step"], ["step", "--dry-run"], ["step", "--engine", "ray"], ["data"]):
+        refused = job("bench", *arguments, "--data", "/nowhere/tones")
+        assert_refused(refused, "corpus /nowhere/tones: there is no index.parquet")
+    assert_refused(job("bench", "step", "--engine", "ray"), "--engine ray", "--data")
+    for kind in ("loss", "start"):
+        assert_refused(job("bench", kind, "--rounds", "0"), "--rounds 0: at least 1")
+
+
+BLOCKED = """
+import sys
+from pathlib import Path
+for name in {blocked}:
+    sys.modules[name] = None  # an import of it fails
+sys.argv = ["jobs.bench", *{arguments}]
+from jobs.bench import main
+main()
+found = sorted(name for name in sys.modules if name.partition(".")[0] in {blocked} and sys.modules[name] is not None)
+assert not found, found
+"""
+
+
+@pytest.mark.long(group="whole")
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["step", "--recipe", "m_resnet50_audioset_miniature", "--rounds", "1", "--steps", "1"],
+        ["loss", "--pairs", "32", "--memory-pairs", "64", "--rounds", "1"],
+    ],
+    ids=lambda arguments: str(arguments[0]),
+)
+def test_without_ray_deepspeed_and_decoders(arguments: list[str]) -> None:
+    blocked = ["ray", "deepspeed", "av", "soundfile", "soxr", "s3fs"]
+    code = BLOCKED.format(blocked=blocked, arguments=arguments)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "goal" in done.stdout
+
+
+def test_every_kind_has_its_help(job: Job) -> None:
+    for kind in KINDS:
+        code, out, err = job("bench", kind, "--help")
+        assert (code, err) == (0, "")
+        assert out.startswith(f"usage: jobs.bench {kind} ")
+        assert "--rounds" in out and "--json" in out
+
+
+def test_a_report_is_shown_and_written(job: Job, tmp_path: Path) -> None:
+    """What is calculated takes no time."""
+    sizes = ["--set", "batch.micro_batches=8", "--set", "batch.pairs_per_micro_batch=4"]
+    words = ["--recipe", "m_resnet50_audioset_miniature", *sizes, "--json", "reports/sums.json"]
+    code, out, err = job("bench", "sums", "--calculate", *words)
+    assert (code, err) == (0, "")
+    report = json.loads((tmp_path / "reports" / "sums.json").read_text())
+    assert report["rows"]
+    for row in report["rows"]:
+        assert row["name"] in out
+    assert sum(("met" in line or "MISSED" in line) and "goal" in line for line in out.splitlines()) == len(
+        report["goals"]
+    )
+
+
+def test_a_report_s_place_and_another_version_s_folder_are_looked_at_first(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert_refused(job("bench", "decode", "--against", str(tmp_path)), f"--against {tmp_path}: there is no mulan")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    assert_refused(job("bench", "start"), "RAY_ADDRESS is set")
+    (tmp_path / "folder").mkdir()
+    code, out, err = job("bench", "start", "--json", "folder")
+    assert (code, out, err) == (2, "", "error: --json folder: is a folder; name a file\n")

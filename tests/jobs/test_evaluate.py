@@ -1,0 +1,67 @@
+"""What cannot be evaluated is refused before the model is run."""
+
+from pathlib import Path
+
+import pytest
+
+from mulan.config.recipe import recipe_from_toml
+from mulan.model.inference.mulan import export_model
+from mulan.model.joint import build_joint_model
+from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.runs.run import Run
+from tests.jobs.called import Job
+
+
+@pytest.fixture
+def run(job: Job, tiny_corpus: str) -> Run:
+    """In the folder that jobs are called in, with a model that nobody has trained."""
+    recipe = load_recipe("demo_miniature", named_recipes(), data_uri=tiny_corpus)
+    run = Run.at("runs", "x")
+    run.begin(recipe)
+    export_model(build_joint_model(recipe), recipe, Path(run.model_uri))
+    return run
+
+
+def test_a_dry_run_loads_the_model_prints_the_recipe_and_writes_nothing(
+    job: Job, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    before = sorted(Path.cwd().rglob("*"))
+    code, out, err = job("evaluate", "--name", "x", "--dry-run", "--split", "validation")
+    assert (code, err) == (0, "")
+    assert recipe_from_toml(out, name="printed") == run.recipe()
+    assert sorted(Path.cwd().rglob("*")) == before
+
+
+def test_a_corpus_or_a_split_that_is_not_there_is_refused(
+    job: Job, run: Run, tiny_corpus_with_unfiltered_texts: str
+) -> None:
+    code, out, err = job("evaluate", "--name", "x", "--dry-run", "--data", "/nowhere/tones")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: corpus /nowhere/tones: there is no index.parquet")
+    code, out, err = job("evaluate", "--name", "x", "--dry-run", "--data", tiny_corpus_with_unfiltered_texts)
+    assert (code, out) == (2, "")
+    assert "it has no recordings in the split 'test'" in err
+    code, out, err = job("evaluate", "--name", "x", "--split", "dev")
+    assert (code, out) == (2, "")
+    assert "invalid choice: 'dev'" in err
+
+
+def test_a_model_that_is_damaged_or_not_there_is_refused(job: Job, run: Run) -> None:
+    (Path(run.model_uri) / "config.json").write_text("{}")
+    code, out, err = job("evaluate", "--name", "x")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: model {run.model_uri}: config.json")
+    (Path(run.model_uri) / "model.safetensors").unlink()
+    code, out, err = job("evaluate", "--name", "x")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: run {run.uri} has no exported model; python -m jobs.export makes one")
+
+
+def test_a_tagger_is_refused_with_what_it_is_good_for(job: Job, tiny_corpus: str) -> None:
+    run = Run.at("runs", "tagger")
+    run.begin(load_recipe("m_resnet50_audioset_miniature", named_recipes(), data_uri=tiny_corpus))
+    code, out, err = job("evaluate", "--name", "tagger")
+    assert (code, out) == (2, "")
+    assert "trained a tagger, which knows no text" in err
+    assert f"audio_tower.pretrained={run.model_uri}" in err

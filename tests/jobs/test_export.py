@@ -1,0 +1,54 @@
+"""The newest checkpoint of a run as a model; a dry run only reads it."""
+
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from mulan import MuLan
+from mulan.config.recipe import recipe_from_toml
+from mulan.model.build import build_model
+from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.runs.checkpoint import write_checkpoint
+from mulan.runs.run import Run
+from mulan.training.state import Progress
+from tests.jobs.called import Job
+
+
+@pytest.fixture
+def run(job: Job, tiny_corpus: str) -> Run:
+    """In the folder that jobs are called in, with two checkpoints all of whose numbers are those of their steps."""
+    recipe = load_recipe("demo_miniature", named_recipes(), data_uri=tiny_corpus)
+    run = Run.at("runs", "x")
+    run.begin(recipe)
+    model = build_model(recipe)
+    for steps in (3, 6):
+        state = {f"weights.{name}": tensor.clone() for name, tensor in model.state_dict().items()}
+        for tensor in state.values():
+            tensor.fill_(steps)
+        write_checkpoint(run.uri, state, Progress(steps))
+    return run
+
+
+def test_the_newest_checkpoint_is_exported(job: Job, run: Run) -> None:
+    assert job("export", "--name", "x") == (0, f"export  model of step 6: {run.model_uri}\n", "")
+    assert MuLan.from_pretrained(run.model_uri).embed_text(["a low tone"]).shape == (1, 32)
+    weights = load_file(Path(run.model_uri) / "model.safetensors")
+    assert weights
+    assert all((tensor == 6).all() for tensor in weights.values())
+
+
+def test_a_dry_run_prints_the_recipe_and_writes_nothing(job: Job, run: Run) -> None:
+    before = sorted(Path.cwd().rglob("*"))
+    code, out, err = job("export", "--name", "x", "--dry-run")
+    assert (code, err) == (0, "")
+    assert recipe_from_toml(out, name="printed") == run.recipe()
+    assert sorted(Path.cwd().rglob("*")) == before
+
+
+def test_a_run_without_a_checkpoint_is_refused(job: Job, tiny_corpus: str) -> None:
+    run = Run.at("runs", "y")
+    run.begin(load_recipe("demo_miniature", named_recipes(), data_uri=tiny_corpus))
+    for words in ([], ["--dry-run"]):
+        code, out, err = job("export", "--name", "y", *words)
+        assert (code, out, err) == (2, "", f"error: run {run.uri} has no checkpoint yet; nothing to export\n")

@@ -1,0 +1,57 @@
+"""What cannot be trained is refused before anything is started, and a dry run does nothing."""
+
+from pathlib import Path
+
+from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.runs.run import Run
+from tests.jobs.called import Job, assert_refused
+
+
+def test_a_corpus_that_is_not_there_is_refused(job: Job) -> None:
+    arguments = ("--recipe", "demo_miniature", "--name", "x", "--data", "/nowhere/tones", "--dry-run")
+    assert_refused(job("train", *arguments), "corpus /nowhere/tones: there is no index.parquet")
+
+
+def test_a_corpus_that_lacks_what_the_recipe_asks_for_is_refused(job: Job, tiny_corpus: str) -> None:
+    arguments = ["--recipe", "demo_miniature", "--name", "x", "--data", tiny_corpus, "--dry-run"]
+    arguments += ["--set", "text_tower.pretrained=/nowhere/bert"]
+    assert_refused(job("train", *arguments), "there is no folder /nowhere/bert")
+    arguments[-1] = "batch.pairs_per_micro_batch=2"
+    assert_refused(job("train", *arguments, "--set", "batch.micro_batches=1", "--set", "scale.workers=1"), "playlist")
+
+
+def test_a_printed_recipe_can_be_given_back(job: Job, tiny_corpus: str) -> None:
+    _, printed, _ = job("train", "--recipe", "demo_miniature", "--name", "x", "--data", tiny_corpus, "--dry-run")
+    Path("mine.toml").write_text(printed)
+    assert job("train", "--recipe", "mine.toml", "--name", "x", "--dry-run") == (0, printed, "")
+
+
+def test_a_dry_run_refuses_a_run_of_another_recipe(job: Job, tiny_corpus: str, tmp_path: Path) -> None:
+    Run.at("runs", "x").begin(load_recipe("demo_miniature", named_recipes(), data_uri=tiny_corpus))
+    arguments = [
+        "--recipe",
+        "demo_miniature",
+        "--name",
+        "x",
+        "--data",
+        tiny_corpus,
+        "--dry-run",
+        "--set",
+        "optim.lr=0.25",
+    ]
+    code, out, err = job("train", *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: run {tmp_path}/runs/x has another recipe")
+    assert "optim.lr: 0.001 there, 0.25 here" in err
+
+
+def test_a_replay_needs_a_run_and_a_step_of_it_and_no_recipe(job: Job, tiny_corpus: str) -> None:
+    code, _, err = job("train", "--name", "x")
+    assert code == 2
+    assert "required: --recipe" in err
+    assert_refused(job("train", "--name", "x", "--replay-step", "3"), "there is no run", "runs/x")
+    run = Run.at("runs", "x")
+    run.begin(load_recipe("demo_miniature", named_recipes(), data_uri=tiny_corpus))
+    code, out, err = job("train", "--name", "x", "--replay-step", "3")
+    assert (code, out) == (2, "")
+    assert err == f"error: --replay-step 3: run {run.uri} has no steps yet\n"

@@ -1,0 +1,96 @@
+"""Which folders of a run are checkpoints, in which order, and that removing one leaves nothing."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+
+from mulan.runs.checkpoint import write_checkpoint
+from mulan.runs.checkpoint_list import MANIFEST, checkpoint_name, checkpoint_names, checkpoints, remove_checkpoint
+from mulan.storage import filesystem
+from mulan.training.state import Progress
+
+FILES = ("state.safetensors", "progress.json", "manifest.json")
+
+
+def state_of(steps: int) -> dict[str, torch.Tensor]:
+    tensor = torch.arange(3.0) + steps
+    return {
+        "weights.tower.weight": tensor,
+        "weights.tower.count": torch.tensor(steps),
+        "exp_avg.tower.weight": -tensor,
+        "exp_avg_sq.tower.weight": tensor.square(),
+    }
+
+
+@pytest.fixture
+def run_uri(storage_uri: str) -> str:
+    return f"{storage_uri}/run"
+
+
+def put(run_uri: str, steps: int) -> str:
+    return write_checkpoint(run_uri, state_of(steps), Progress(steps, {"silent": steps // 2}))
+
+
+def test_what_an_upload_has_left_goes_with_its_checkpoint(tmp_path: Path) -> None:
+    uri = put(str(tmp_path), 3)
+    Path(uri, "state.safetensors.0123.part").write_bytes(b"moved in part")
+    remove_checkpoint(uri)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_folders_sort_by_step() -> None:
+    names = [checkpoint_name(steps) for steps in (0, 9, 10, 99_999, 100_000, 44_000_000)]
+    assert names == sorted(names)
+
+
+def test_the_newest_comes_first_with_what_its_manifest_says(run_uri: str) -> None:
+    assert checkpoints(run_uri) == []
+    for steps, score in ((900, None), (1000, 0.25), (20, 0.5)):
+        write_checkpoint(run_uri, state_of(steps), Progress(steps), score=score)
+    listed = checkpoints(run_uri)
+    assert [(one.steps_done, one.score) for one in listed] == [(1000, 0.25), (900, None), (20, 0.5)]
+    assert [one.uri for one in listed] == [f"{run_uri}/{checkpoint_name(one.steps_done)}" for one in listed]
+    for file, about in listed[0].files.items():
+        content = filesystem.read_bytes(f"{listed[0].uri}/{file}")
+        assert about == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    assert set(listed[0].files) == set(FILES) - {MANIFEST}
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file != MANIFEST])
+def test_sizes_alone_are_looked_at(file: str, run_uri: str) -> None:
+    """A checkpoint of many GB is not read to be listed."""
+    uri = put(run_uri, 3)
+    content = filesystem.read_bytes(f"{uri}/{file}")
+    filesystem.write_atomically(f"{uri}/{file}", bytes(len(content)))
+    assert [one.uri for one in checkpoints(run_uri)] == [uri]
+    for other in (content[:-1], content + b"\0"):
+        filesystem.write_atomically(f"{uri}/{file}", other)
+        assert checkpoints(run_uri) == []
+    assert checkpoint_names(run_uri) == [checkpoint_name(3)]
+
+
+@pytest.mark.parametrize(
+    "manifest", ["", "{", "[]", "3", "null", "{}", '{"files": {}}', '{"files": [1], "score": 1}', '{"files": {"a": 3}}']
+)
+def test_a_damaged_manifest_makes_it_none(manifest: str, run_uri: str) -> None:
+    before, after = put(run_uri, 3), put(run_uri, 6)
+    filesystem.write_atomically(f"{after}/{MANIFEST}", manifest.encode())
+    assert [one.uri for one in checkpoints(run_uri)] == [before]
+
+
+def test_one_whose_removal_is_cut_off_is_none(run_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = put(run_uri, 3)
+
+    def cut_off(_: str) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(filesystem, "remove_folder", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            remove_checkpoint(uri)
+    assert filesystem.exists(f"{uri}/state.safetensors")
+    assert checkpoints(run_uri) == []
+    remove_checkpoint(uri)  # what is left
+    assert checkpoint_names(run_uri) == []
