@@ -148,7 +148,10 @@ TESTS_OF_NO_ONE_MODULE = {
     "tests/training/test_recipes_on_workers.py": "of a promise that all of training keeps together",
 }
 
-TESTED_ELSEWHERE: dict[str, str] = {}
+TESTED_ELSEWHERE: dict[str, str] = {
+    "mulan/benchmarks/checkpoint_process.py": "tests/benchmarks/test_checkpoints.py runs it as processes",
+    "mulan/__init__.py": "tests/test_imports.py, of what it loads, and all tests of MuLan, which it offers",
+}
 """Modules with logic that have no test file of their name, and what tests them."""
 
 LONGER_THAN_A_MODULE = {"mulan/demo/genres.py": "a table of music"}

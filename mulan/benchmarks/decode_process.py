@@ -13,7 +13,10 @@ import numpy as np
 import soundfile
 import soxr
 
-from mulan.data.audio.windows import decode_window
+try:
+    from mulan.data.audio.windows import decode_window
+except ModuleNotFoundError:  # versions before audio was a package
+    from mulan.data.audio import decode_window  # type: ignore[attr-defined, no-redef]
 
 RATE_HZ = 16_000
 SECONDS, WINDOW_S = 30, 10

@@ -1,11 +1,13 @@
 """One reading of the step, in processes of its own: ``python -m mulan.benchmarks.step_process JSON`` prints JSON.
 
-Imports neither Ray nor, unless it is the engine to be measured, DeepSpeed.
+Imports Ray and DeepSpeed only where they are to be measured.
 """
 
 import json
 import resource
+import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -37,7 +39,7 @@ class Job:
 
     recipe_toml: str
     engine: str
-    """``bare``, ``bare_kept``, ``torch`` or ``deepspeed``."""
+    """``bare``, ``bare_kept``, ``torch``, ``deepspeed`` or ``ray``."""
     steps: int
     warmup_steps: int
     tokens: int
@@ -53,13 +55,15 @@ class Reading:
     step_s: float
     """Mean over the steps after the first ones."""
     peak_bytes: int
-    """GPU: most memory allocated. CPU: most memory of the process."""
+    """GPU: most memory allocated. CPU: most memory of the process. 0 on Ray, where it is not measured."""
     loss: float
     """After the last step: that something was trained."""
 
 
 def read(job: Job) -> Reading:
     """Takes the reading with the recipe's number of workers."""
+    if job.engine == "ray":
+        return _read_on_ray(job)
     scale = recipe_from_toml(job.recipe_toml, name="benchmark").scale
     found: dict[str, Any] = read_in_workers(_measure, scale, job)[0]
     return Reading(**found)
@@ -126,6 +130,22 @@ def wait(device: torch.device) -> None:
     all_reduce_sum(torch.zeros(1, device=device))
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def _read_on_ray(job: Job) -> Reading:
+    """Takes the reading from the metrics of a run as ``jobs.train`` runs it."""
+    from mulan.launch.cluster import connect  # neither Ray nor DeepSpeed may be installed
+    from mulan.launch.fit import fit
+    from mulan.runs.run import Run
+
+    recipe, steps = recipe_from_toml(job.recipe_toml, name="benchmark"), job.warmup_steps + job.steps
+    length = {"steps": steps, "checkpoint_every_steps": steps, "validation_micro_batches": 0}
+    connect(recipe.scale)
+    with tempfile.TemporaryDirectory() as storage:
+        run = Run.at(storage, "bench")
+        fit(recipe.model_copy(update={"train": recipe.train.model_copy(update=length)}), run)
+        lines = run.metrics()
+    return Reading(statistics.mean(line["step_s"] for line in lines[job.warmup_steps :]), 0, lines[-1]["loss"])
 
 
 def _process_peak_bytes() -> int:

@@ -1,10 +1,8 @@
 """The step: ours under each engine, up to Ray Train with Ray Data, against a bare PyTorch loop."""
 
 import json
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -44,19 +42,17 @@ def bench_step(
         steps: timed in each reading.
         tokens: of every text of a batch of noise; 0 draws lengths.
     """
-    warmup_steps = max(3, steps // 5)
-    job = Job(recipe.to_toml(), "", steps, warmup_steps, tokens, corpus=bool(recipe.data.uri))
+    job = Job(recipe.to_toml(), "", steps, max(3, steps // 5), tokens, corpus=bool(recipe.data.uri))
     peaks: dict[str, list[float]] = {}
 
     def reading(name: str) -> Callable[[], float]:
         def take() -> float:
-            if name == "ray":
-                return _ray_step_s(recipe, steps=steps, warmup_steps=warmup_steps)
             arguments = json.dumps(asdict(job) | {"engine": name})
             found: dict[str, Any] = json.loads(
                 in_fresh_process("mulan.benchmarks.step_process", [arguments], timeout_s=3600).splitlines()[-1]
             )
-            peaks.setdefault(name, []).append(found["peak_bytes"] / 2**30)
+            if found["peak_bytes"]:
+                peaks.setdefault(name, []).append(found["peak_bytes"] / 2**30)
             return float(found["step_s"])
 
         return take
@@ -134,13 +130,3 @@ def flops_of_a_pair(recipe: Recipe) -> float:
 def _peak_flops() -> float:
     name = torch.cuda.get_device_name()
     return next((flops for chip, flops in _PEAK_FLOPS.items() if chip in name), float("nan"))
-
-
-def _ray_step_s(recipe: Recipe, *, steps: int, warmup_steps: int) -> float:
-    """Mean seconds of a step as ``jobs.train`` runs it, from the run's own metrics."""
-    with tempfile.TemporaryDirectory() as storage:
-        arguments = [recipe.to_toml(), storage, str(steps + warmup_steps)]
-        in_fresh_process("mulan.benchmarks.step_on_ray", arguments, timeout_s=3600)
-        lines = [json.loads(line) for line in Path(storage, "bench", "metrics.jsonl").read_text().splitlines()]
-    timed = [line["step_s"] for line in lines[warmup_steps:]]
-    return sum(timed) / len(timed)

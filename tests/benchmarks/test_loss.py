@@ -6,11 +6,8 @@ import pytest
 import torch
 
 from mulan.benchmarks import loss as bench
-from mulan.benchmarks.baselines import untiled_loss
-from mulan.benchmarks.loss import Request, Rows, bench_loss, gradients, in_processes, relative_difference, unit_rows
+from mulan.benchmarks.loss import Request, bench_loss, in_processes, unit_rows
 from mulan.benchmarks.measure import in_fresh_process
-from mulan.objectives import tiles
-from mulan.objectives.contrastive import contrastive_loss
 
 
 @pytest.mark.long(group="whole")
@@ -52,15 +49,6 @@ def test_memory_of_whole_matrices_is_seen() -> None:
     pairs = 4096  # a matrix is then so large that malloc hands it back as soon as it is freed
     found = in_processes(Request("memory", ("untiled",), pairs, "cpu"))["untiled"][0]
     assert found == pytest.approx(bench.WHOLE_MATRICES["untiled"] * pairs**2 * 4e-6, rel=0.25)
-
-
-def test_gradients_of_both_forms_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tiles, "TILE", 128)
-    rows = unit_rows(600, "cpu")
-    reference = gradients(untiled_loss, rows)
-    assert relative_difference(gradients(contrastive_loss, rows), reference) < 1e-6
-    assert relative_difference(Rows(reference[0], reference[1] * 1.001, reference[2]), reference) > 1e-4
-    assert relative_difference(Rows(reference[0], reference[1], reference[2] * 1.001), reference) > 1e-4
 
 
 def test_what_a_process_reads_is_the_same_batch_every_time() -> None:

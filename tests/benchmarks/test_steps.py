@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from mulan.benchmarks.step_process import Job, read
 from mulan.benchmarks.steps import ENGINES, bench_step, flops_of_a_pair
 from mulan.config.recipe import Recipe
 from mulan.recipes.registry import load_recipe, named_recipes
@@ -13,24 +12,6 @@ from mulan.recipes.registry import load_recipe, named_recipes
 
 def miniature(name: str, *settings: str, uri: str | None = None) -> Recipe:
     return load_recipe(f"{name}_miniature", named_recipes(), settings, data_uri=uri)
-
-
-@pytest.mark.long(group="whole")
-@pytest.mark.processes
-def test_readings_of_all_engines_end_at_the_same_loss() -> None:
-    """Bare loop, our step, and our step on DeepSpeed do the same thing: same batches, same weights."""
-    recipe = miniature("m_ast", "optim.lr=1e-5")
-    losses = []
-    for engine in ENGINES[:-1]:
-        reading = read(Job(recipe.to_toml(), engine, steps=1, warmup_steps=1, tokens=0, corpus=False))
-        assert reading.step_s > 0
-        assert reading.peak_bytes > 2**20
-        losses.append(reading.loss)
-    # masks and dropout differ between the bare loop and the others, whose random numbers are the plan's
-    bare, kept, plain, deepspeed = losses
-    assert plain == pytest.approx(deepspeed, rel=1e-5)
-    assert bare == pytest.approx(plain, rel=0.1)
-    assert kept == pytest.approx(bare, rel=1e-5)
 
 
 @pytest.mark.long(group="whole")

@@ -2,8 +2,7 @@
 
 import pytest
 
-from mulan.benchmarks.sums import bench_sums
-from mulan.benchmarks.sums_process import with_sums
+from mulan.benchmarks.sums import bench_sums, with_sums
 from mulan.recipes.registry import load_recipe, named_recipes
 
 

@@ -1,0 +1,68 @@
+"""Every stream delivers the decode function's windows and the tokens of a recording's first text."""
+
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from mulan.benchmarks.data_process import check
+from mulan.benchmarks.data_streams import (
+    Loaded,
+    decode_alone,
+    draw_of,
+    reader_alone,
+    torch_dataloader,
+    webdataset,
+    window_of,
+)
+from mulan.config.recipe import Recipe
+from mulan.config.sections import SOURCES
+from mulan.data.audio.windows import decode_window
+from mulan.data.batch import Batch
+from mulan.data.corpus.records import read_record
+from mulan.data.reader import MicroBatchReader
+from mulan.data.schedule import Item, Phase
+from mulan.data.text import tokenize
+
+IN_THIS_PROCESS = 0
+
+
+def stream(name: str, recipe: Recipe, reader: MicroBatchReader) -> Iterator[Loaded]:
+    make = {"DataLoader": torch_dataloader, "WebDataset": webdataset}[name]
+    return make(recipe, reader, IN_THIS_PROCESS)
+
+
+@pytest.mark.parametrize("name", ["DataLoader", "WebDataset"])
+def test_loaders_without_a_plan_deliver_what_ours_does(name: str, recipe: Recipe, reader: MicroBatchReader) -> None:
+    rows = {one: row for row, one in enumerate(reader.corpus.table["recording_id"].to_pylist())}
+    train = set(reader.corpus.recording_ids(reader.corpus.rows("train").tolist()))
+    for loaded in islice(stream(name, recipe, reader), 3):
+        check(loaded, recipe, reader)
+        if name == "DataLoader":  # shards are read whole, whatever splits their recordings are in
+            assert set(loaded.recording_id) <= train
+        texts = [read_record(reader.corpus, rows[one]).metadata["texts"] for one in loaded.recording_id]
+        firsts = [next(of_one[source][0] for source in SOURCES if of_one.get(source)) for of_one in texts]
+        assert np.array_equal(loaded.token_ids, tokenize(firsts, reader.tokenizer)[0])
+
+
+def test_decoding_alone_goes_round_all_recordings(recipe: Recipe, reader: MicroBatchReader) -> None:
+    m, train = recipe.batch.pairs_per_micro_batch, reader.corpus.recording_ids(reader.corpus.rows("train").tolist())
+    names = [name for loaded in islice(decode_alone(recipe, reader), 11) for name in loaded.recording_id]
+    assert names == (train * 3)[: 11 * m]
+
+
+def test_the_reader_alone_follows_the_plan(recipe: Recipe, reader: MicroBatchReader) -> None:
+    for step, loaded in enumerate(islice(reader_alone(recipe, reader), 2)):
+        batch: Batch = reader(Item(Phase.TRAIN, step, 0))
+        assert loaded.item == batch.item
+        assert np.array_equal(loaded.windows, batch.waveform[:, 0])
+        assert np.array_equal(loaded.token_ids, batch.token_ids)
+
+
+def test_a_window_is_where_the_name_of_its_recording_says(recipe: Recipe, reader: MicroBatchReader) -> None:
+    record, window = read_record(reader.corpus, 5), np.empty(recipe.data.window_samples, np.int16)
+    draws = [draw_of(name) for name in reader.corpus.table["recording_id"].to_pylist()]
+    assert len(set(draws)) == len(draws) and all(0 <= draw < 1 for draw in draws)
+    decode_window(record.audio, window, draw=draws[5], sample_rate_hz=recipe.data.sample_rate_hz)
+    assert np.array_equal(window_of(record.audio, record.recording_id, recipe), window)

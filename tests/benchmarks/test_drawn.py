@@ -1,0 +1,86 @@
+"""Batches of noise have the shapes, lengths and masks that their recipe asks for, and are the same every time."""
+
+from dataclasses import astuple
+
+import numpy as np
+import pytest
+import torch
+
+from mulan.benchmarks.drawn import DRAWN_TAGS, drawn_batch, model_to_measure, without_checkpoints
+from mulan.config.recipe import Recipe, differing_fields
+from mulan.data.batch import NOT_PREDICTED, Batch
+from mulan.recipes.mulan import AST_ON_AUDIOSET, m_ast
+from mulan.recipes.registry import load_recipe, named_recipes
+
+MINIATURES = ["demo", "m_resnet50_audioset", "mulap", "semisupcon", "mulan_semi"]
+
+
+def miniature(name: str, *settings: str) -> Recipe:
+    return load_recipe(f"{name}_miniature", named_recipes(), settings)
+
+
+def numbers_of(batch: Batch) -> list[bytes]:
+    arrays = [batch.waveform, batch.token_ids, batch.attention_mask, batch.tags]
+    masks = [] if batch.masks is None else list(astuple(batch.masks))
+    return [np.ascontiguousarray(array).tobytes() for array in [*arrays, *masks]]
+
+
+@pytest.mark.parametrize("name", MINIATURES)
+def test_a_batch_is_drawn_anew_for_every_step_place_and_seed_alone(name: str) -> None:
+    recipe = miniature(name)
+    one = numbers_of(drawn_batch(recipe, step=1, micro_batch=0, tokens=0))
+    assert numbers_of(drawn_batch(recipe, step=1, micro_batch=0, tokens=0)) == one
+    others = [(recipe, 2, 0), (recipe, 1, 1), (miniature(name, "train.seed=9"), 1, 0)]
+    for other, step, micro_batch in others:
+        assert numbers_of(drawn_batch(other, step=step, micro_batch=micro_batch, tokens=0))[0] != one[0]
+
+
+@pytest.mark.parametrize("name", MINIATURES)
+def test_shapes_are_those_of_the_recipe(name: str) -> None:
+    recipe = miniature(name)
+    batch, m, weights = drawn_batch(recipe, step=0, micro_batch=1, tokens=0), 8, recipe.loss.weights
+    assert batch.waveform.shape == (m, recipe.views, recipe.data.window_samples)
+    assert batch.waveform.dtype == np.int16
+    assert batch.token_ids.shape == batch.attention_mask.shape == (m, 16 if weights.contrastive or weights.mlm else 0)
+    assert batch.tags.shape == (m, 2 if weights.tagging else DRAWN_TAGS if weights.semisupcon else 0)
+    assert len(set(batch.recording_id)) == m
+    assert (batch.masks is not None) == (name == "mulap")
+    if batch.masks is not None:
+        assert [part.shape for part in astuple(batch.masks)] == [(m, 16), (m, recipe.segments), (m,)]
+
+
+def test_texts_are_of_the_length_asked_for_or_of_all_lengths() -> None:
+    recipe = miniature("demo", "batch.pairs_per_micro_batch=500")
+    same, drawn = (drawn_batch(recipe, step=0, micro_batch=0, tokens=tokens) for tokens in (5, 0))
+    assert same.attention_mask.tolist() == [[1] * 5] * 500
+    lengths = drawn.attention_mask.sum(axis=1)
+    assert set(lengths) == set(range(3, 17))
+    assert (lengths <= 7).mean() > 0.5  # short ones more often
+    for batch in (same, drawn):
+        assert ((batch.token_ids > 0) == (batch.attention_mask == 1)).all()
+
+
+def test_what_is_hidden_is_the_recipe_s_share_and_never_padding() -> None:
+    recipe = miniature("mulap", "batch.pairs_per_micro_batch=400")
+    batch = drawn_batch(recipe, step=0, micro_batch=0, tokens=0)
+    assert batch.masks is not None
+    targets, hidden, matched = astuple(batch.masks)
+    assert matched.mean() == pytest.approx(1 - recipe.mulap.mismatch_probability, abs=0.08)
+    assert hidden.mean() == pytest.approx(recipe.mulap.segment_mask_probability, abs=0.04)
+    predicted = targets != NOT_PREDICTED
+    assert not predicted[(batch.attention_mask == 0) | (matched == 0)[:, None]].any()
+    assert (targets[predicted] == batch.token_ids[predicted]).all()
+    whole = (batch.attention_mask == 1) & (matched == 1)[:, None]
+    assert predicted[whole].mean() == pytest.approx(recipe.mulap.token_mask_probability, abs=0.04)
+
+
+def test_a_model_to_measure_is_drawn_by_the_recipe_s_seed() -> None:
+    one, same = (model_to_measure(miniature("demo")).state_dict() for _ in range(2))
+    other = model_to_measure(miniature("demo", "train.seed=9")).state_dict()
+    assert all(torch.equal(tensor, same[name]) for name, tensor in one.items())
+    assert any(not torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def test_no_checkpoint_is_asked_for() -> None:
+    recipe = m_ast()
+    assert differing_fields(recipe, without_checkpoints(recipe)) == {"audio_tower.pretrained": (AST_ON_AUDIOSET, "")}
