@@ -105,6 +105,11 @@ FrontEndConfig = Annotated[
 ]
 
 
+ExportedTower = str
+"""Folder or URI of a tagger or audio encoder that a run with the same tower exported; a tagger's classifier is dropped
+(MuLan §3.2). Empty: random initialisation."""
+
+
 class ResNetTowerConfig(Section):
     """A residual network over the log-mel spectrogram as a one-channel image (MuLan §3.2, M-Resnet)."""
 
@@ -119,9 +124,7 @@ class ResNetTowerConfig(Section):
     """Number of output channels of each stage."""
     stage_depths: tuple[PositiveInt, ...] = (3, 4, 6, 3)
     """Number of residual blocks of each stage."""
-    pretrained: str = ""
-    """Folder or URI of a tagger or audio encoder that a run with the same tower exported; a tagger's classifier is
-    dropped (MuLan §3.2). Empty: random initialisation."""
+    pretrained: ExportedTower = ""
 
     @model_validator(mode="after")
     def _one_depth_a_stage(self) -> "ResNetTowerConfig":
@@ -183,9 +186,7 @@ class MusicnnTowerConfig(Section):
     dense_layers: PositiveInt = 3
     """Number of dense layers: convolutions over 7 frames, each but the first with a residual connection. The outputs of
     all layers are pooled."""
-    pretrained: str = ""
-    """Folder or URI of an audio encoder or tagger that a run with the same tower exported. Empty: random
-    initialisation."""
+    pretrained: ExportedTower = ""
 
 
 class SampleCnnTowerConfig(Section):
@@ -210,9 +211,7 @@ class SampleCnnTowerConfig(Section):
         512,
     )
     """Number of output channels of each block."""
-    pretrained: str = ""
-    """Folder or URI of an audio encoder or tagger that a run with the same tower exported. Empty: random
-    initialisation."""
+    pretrained: ExportedTower = ""
 
 
 AudioTowerConfig = Annotated[

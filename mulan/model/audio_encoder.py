@@ -14,6 +14,7 @@ from mulan.model.audio.augmentation import WaveformAugmentation
 from mulan.model.audio.front_end import SpecAugment
 from mulan.model.audio.front_end import front_end as build_front_end
 from mulan.model.towers.audio import audio_tower as build_audio_tower
+from mulan.model.towers.text import TextTower
 from mulan.model.warm_start import warm_start
 
 Precision = Literal["float32", "bf16"]
@@ -98,3 +99,17 @@ class AudioEncoder(nn.Module):
         with tower_autocast(waveform.device, self._precision):
             pooled: Tensor = self.tower(spectrogram)
         return pooled.float()
+
+
+class TrainedModel(nn.Module):
+    """The base of every model that is trained: an audio encoder and, in some, a text tower."""
+
+    audio_encoder: AudioEncoder
+
+    def warm_started_parameters(self) -> Iterator[nn.Parameter]:
+        """Yields the parameters with pretrained initial values: of a text tower and of a warm-started audio tower."""
+        for part in self.children():
+            if isinstance(part, TextTower):
+                yield from part.parameters()
+            elif isinstance(part, AudioEncoder):
+                yield from part.warm_started_parameters()

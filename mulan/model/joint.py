@@ -1,12 +1,12 @@
 """The joint model: an audio and a text tower that embed into one space of unit vectors (MuLan §3.1)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from mulan.config.recipe import Recipe
-from mulan.model.audio_encoder import AudioEncoder, Precision, tower_autocast
+from mulan.model.audio_encoder import AudioEncoder, Precision, TrainedModel, tower_autocast
 from mulan.model.outputs import Embeddings, unit_rows
 from mulan.model.towers.text import LengthGroup, TextTower
 from mulan.model.views import ViewHead
@@ -29,7 +29,7 @@ class Temperature(nn.Module):
         return self.logit.squeeze().sigmoid().clamp(self._MARGIN, 1 - self._MARGIN)
 
 
-class JointModel(nn.Module):
+class JointModel(TrainedModel):
     """Embeds waveforms and token ids as unit vectors.
 
     Weights, front end and normalisation are float32 in any precision.
@@ -93,11 +93,6 @@ class JointModel(nn.Module):
         with tower_autocast(token_ids.device, self._precision):
             sentence = self.text_tower(token_ids, attention_mask, groups)
         return unit_rows(self.text_projection(sentence.float()))
-
-    def warm_started_parameters(self) -> Iterator[nn.Parameter]:
-        """Yields the parameters with pretrained initial values: the text encoder's and a warm-started audio tower's."""
-        yield from self.text_tower.parameters()
-        yield from self.audio_encoder.warm_started_parameters()
 
     @property
     def temperature(self) -> Tensor:

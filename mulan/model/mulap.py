@@ -11,7 +11,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from mulan.config.recipe import Recipe
 from mulan.config.sections import LossWeightsConfig, MulapConfig
-from mulan.model.audio_encoder import AudioEncoder, Precision, tower_autocast
+from mulan.model.audio_encoder import AudioEncoder, Precision, TrainedModel, tower_autocast
 from mulan.model.outputs import MaskedPositions, Predictions
 from mulan.model.towers.text import TextTower
 from mulan.storage.hub import PretrainedError
@@ -115,7 +115,7 @@ class CoAttentionBlock(nn.Module):
         )
 
 
-class FusionModel(nn.Module):
+class FusionModel(TrainedModel):
     """Computes :class:`Predictions` from waveforms and token ids (MuLaP §2.1, figure 2)."""
 
     def __init__(
@@ -183,11 +183,6 @@ class FusionModel(nn.Module):
             segment_features=features.detach().flatten(0, 1)[masked.segment_indices] if self.segment_head else None,
             match_logits=self.match_head(audio[:, 0], text[:, 0]) if self.match_head else None,
         )
-
-    def warm_started_parameters(self) -> Iterator[nn.Parameter]:
-        """Yields the parameters with pretrained initial values: the text encoder's and a warm-started audio tower's."""
-        yield from self.text_tower.parameters()
-        yield from self.audio_encoder.warm_started_parameters()
 
 
 class TokenHead(nn.Module):

@@ -1,16 +1,16 @@
 """Tagging by logistic regression, the pretraining of the audio tower (MuLan §3.2)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from mulan.config.recipe import Recipe
-from mulan.model.audio_encoder import AudioEncoder
+from mulan.model.audio_encoder import AudioEncoder, TrainedModel
 from mulan.model.inference.files import TaggerConfig, write_model
 
 
-class TaggingModel(nn.Module):
+class TaggingModel(TrainedModel):
     """An audio encoder and a classifier with one logit per class, which is float32 in any precision."""
 
     def __init__(self, audio_encoder: AudioEncoder, *, classes: int) -> None:
@@ -31,10 +31,6 @@ class TaggingModel(nn.Module):
         recordings, views, _ = waveform.shape
         logits: Tensor = self.classifier(self.audio_encoder(waveform.flatten(0, 1)))
         return logits.view(recordings, views, -1).mean(dim=1)
-
-    def warm_started_parameters(self) -> Iterator[nn.Parameter]:
-        """Yields the parameters with pretrained initial values: those of a warm-started audio tower."""
-        return self.audio_encoder.warm_started_parameters()
 
 
 def build_tagging_model(recipe: Recipe) -> TaggingModel:

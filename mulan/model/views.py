@@ -1,12 +1,10 @@
 """The model of contrastive learning on audio alone (SemiSupCon): an audio encoder and a projection head."""
 
-from collections.abc import Iterator
-
 from torch import Tensor, nn
 
 from mulan.config.recipe import Recipe
 from mulan.config.sections import SemiSupConConfig
-from mulan.model.audio_encoder import AudioEncoder
+from mulan.model.audio_encoder import AudioEncoder, TrainedModel
 from mulan.model.outputs import Embeddings, unit_rows
 
 
@@ -26,7 +24,7 @@ class ViewHead(nn.Module):
         return unit_rows(self.layers(pooled))
 
 
-class ViewModel(nn.Module):
+class ViewModel(TrainedModel):
     """An audio encoder and a projection head, which is float32 in any precision."""
 
     def __init__(self, audio_encoder: AudioEncoder, view_head: ViewHead) -> None:
@@ -42,10 +40,6 @@ class ViewModel(nn.Module):
         """
         pooled = self.audio_encoder(waveform.flatten(0, 1)).unflatten(0, waveform.shape[:2])
         return Embeddings(audio=None, text=None, temperature=None, views=self.view_head(pooled))
-
-    def warm_started_parameters(self) -> Iterator[nn.Parameter]:
-        """Yields the parameters with pretrained initial values: those of a warm-started audio tower."""
-        return self.audio_encoder.warm_started_parameters()
 
 
 def build_view_model(recipe: Recipe) -> ViewModel:

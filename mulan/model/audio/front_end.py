@@ -1,5 +1,8 @@
 """What audio towers see of a waveform, and SpecAugment: on the device of the model and always in float32."""
 
+from abc import ABC, abstractmethod
+from typing import Generic, TypeVar
+
 import torch
 import torchaudio.compliance.kaldi as kaldi
 import torchaudio.functional as audio
@@ -21,75 +24,38 @@ _DECIBEL_FLOOR = 1e-10
 """Least power that is told from silence: -100 dB."""
 
 
-class _Frames(nn.Module):
-    """Frame k is the samples ``[k * hop, k * hop + window)``: no padding, and an incomplete last frame is dropped."""
+Front = TypeVar("Front", bound=MelFrontEndConfig)
+
+
+class _MelSpectrogram(nn.Module, ABC, Generic[Front]):
+    """A mel spectrogram whose values are compressed, then normalised: ``(compressed - mean) / std``.
+
+    Frame k is the samples ``[k * hop, k * hop + window)``: no padding, and an incomplete last frame is dropped. The
+    FFT has the next power of two.
+    """
 
     window: Tensor
     """float32 [window_samples]."""
     filters: Tensor
     """float32 [fft_size / 2 + 1, mel_channels]."""
 
-    def __init__(self, section: MelFrontEndConfig, *, sample_rate_hz: int) -> None:
+    def __init__(self, section: Front, *, sample_rate_hz: int) -> None:
         super().__init__()
+        self.section = section
         self.window_samples = round(section.window_ms * sample_rate_hz / 1000)
         self.hop_samples = round(section.hop_ms * sample_rate_hz / 1000)
         self.fft_size = 1 << (self.window_samples - 1).bit_length()
-
-    def frames(self, samples: int) -> int:
-        """Number of frames of a waveform of so many samples."""
-        return max(0, (samples - self.window_samples) // self.hop_samples + 1)
-
-
-class _HtkMel(_Frames):
-    """Periodic Hann window, FFT of the next power of two, and triangular filters of height 1 on the HTK mel scale."""
-
-    def __init__(self, section: VggishFrontEndConfig | DecibelFrontEndConfig, *, sample_rate_hz: int) -> None:
-        super().__init__(section, sample_rate_hz=sample_rate_hz)
-        filters = audio.melscale_fbanks(
-            self.fft_size // 2 + 1,
-            section.mel_min_hz,
-            section.mel_max_hz,
-            section.mel_channels,
-            sample_rate_hz,
-            norm=None,
-            mel_scale="htk",
-        )
+        window, filters = self._window_and_filters(sample_rate_hz)
         # not persistent: both follow from the section, so a checkpoint need not repeat them
-        self.register_buffer("window", torch.hann_window(self.window_samples), persistent=False)
+        self.register_buffer("window", window, persistent=False)
         self.register_buffer("filters", filters, persistent=False)
 
-    def _mel(self, waveform: Tensor, *, power: float) -> Tensor:
-        """Waveform [..., samples] to float32 [..., mel_channels, frames], of magnitudes to the power of ``power``."""
-        # the transform wants fft_size samples a frame, with the window in their middle
-        left = (self.fft_size - self.window_samples) // 2
-        right = self.fft_size - self.window_samples - left
-        spectrum = audio.spectrogram(
-            nn.functional.pad(_scaled(waveform), (left, right)),
-            pad=0,
-            window=self.window,
-            n_fft=self.fft_size,
-            hop_length=self.hop_samples,
-            win_length=self.window_samples,
-            power=power,
-            normalized=False,
-            center=False,
-        )
-        mel: Tensor = (spectrum.mT @ self.filters).mT
-        return mel
-
-
-class LogMel(_HtkMel):
-    """Normalised log-mel spectrogram (MuLan §3.2; the defaults are those of Hershey et al. 2017).
-
-    Of magnitudes: ``(log(mel + log_offset) - mean) / std``.
-    """
-
-    def __init__(self, section: VggishFrontEndConfig, *, sample_rate_hz: int) -> None:
-        super().__init__(section, sample_rate_hz=sample_rate_hz)
-        self.section = section
+    def frames(self, samples: int) -> int:
+        """Returns the number of frames of a waveform of this many samples."""
+        return max(0, (samples - self.window_samples) // self.hop_samples + 1)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """Waveform to spectrogram.
+        """Computes the spectrogram of a waveform, in float32 also under autocast.
 
         Args:
             waveform: [..., samples], int16 or floating point in [-1, 1].
@@ -99,41 +65,85 @@ class LogMel(_HtkMel):
         """
         # the logarithm of a magnitude rounded to bfloat16 would lose all that is near the floor
         with torch.autocast(waveform.device.type, enabled=False):
-            mel = self._mel(waveform, power=1.0)
-            normalised: Tensor = (torch.log(mel + self.section.log_offset) - self.section.mean) / self.section.std
-            return normalised
+            mel = (self._spectrum(_scaled(waveform)) @ self.filters).mT
+            return (self._compress(mel) - self.section.mean) / self.section.std
+
+    @abstractmethod
+    def _window_and_filters(self, sample_rate_hz: int) -> tuple[Tensor, Tensor]: ...
+
+    @abstractmethod
+    def _spectrum(self, waveform: Tensor) -> Tensor:
+        """float32 [..., samples] to magnitudes or powers, [..., frames, fft_size / 2 + 1]."""
+
+    @abstractmethod
+    def _compress(self, mel: Tensor) -> Tensor:
+        """Mel values [..., mel_channels, frames] to values that are to be normalised, of the same shape."""
 
 
-class DecibelMel(_HtkMel):
+class _HtkMel(_MelSpectrogram[Front]):
+    """Periodic Hann window, and triangular filters of height 1 on the HTK mel scale."""
+
+    _EXPONENT: float
+    """1 for magnitudes, 2 for powers."""
+
+    def _window_and_filters(self, sample_rate_hz: int) -> tuple[Tensor, Tensor]:
+        filters = audio.melscale_fbanks(
+            self.fft_size // 2 + 1,
+            self.section.mel_min_hz,
+            self.section.mel_max_hz,
+            self.section.mel_channels,
+            sample_rate_hz,
+            norm=None,
+            mel_scale="htk",
+        )
+        return torch.hann_window(self.window_samples), filters
+
+    def _spectrum(self, waveform: Tensor) -> Tensor:
+        # the transform wants fft_size samples a frame, with the window in their middle
+        left = (self.fft_size - self.window_samples) // 2
+        right = self.fft_size - self.window_samples - left
+        spectrum: Tensor = audio.spectrogram(
+            nn.functional.pad(waveform, (left, right)),
+            pad=0,
+            window=self.window,
+            n_fft=self.fft_size,
+            hop_length=self.hop_samples,
+            win_length=self.window_samples,
+            power=self._EXPONENT,
+            normalized=False,
+            center=False,
+        )
+        return spectrum.mT
+
+
+class LogMel(_HtkMel[VggishFrontEndConfig]):
+    """Normalised log-mel spectrogram (MuLan §3.2; the defaults are those of Hershey et al. 2017).
+
+    Computed from magnitudes: ``(log(mel + log_offset) - mean) / std``.
+    """
+
+    _EXPONENT = 1.0
+
+    def _compress(self, mel: Tensor) -> Tensor:
+        return torch.log(mel + self.section.log_offset)
+
+
+class DecibelMel(_HtkMel[DecibelFrontEndConfig]):
     """Power mel spectrogram in decibels, the front end of musicnn (Pons et al. 2016; MuLaP §3.1).
 
     ``10 log10(max(mel, 1e-10))``, raised to ``range_db`` below the loudest value of its own waveform, then
     ``(decibels - mean) / std``.
     """
 
-    def __init__(self, section: DecibelFrontEndConfig, *, sample_rate_hz: int) -> None:
-        super().__init__(section, sample_rate_hz=sample_rate_hz)
-        self.section = section
+    _EXPONENT = 2.0
 
-    def forward(self, waveform: Tensor) -> Tensor:
-        """Waveform to spectrogram.
-
-        Args:
-            waveform: [..., samples], int16 or floating point in [-1, 1].
-
-        Returns:
-            float32 [..., mel_channels, frames].
-        """
-        with torch.autocast(waveform.device.type, enabled=False):
-            mel = self._mel(waveform, power=2.0)
-            decibels = audio.amplitude_to_DB(mel, multiplier=10.0, amin=_DECIBEL_FLOOR, db_multiplier=0.0)
-            # torchaudio's own top_db takes one maximum over a whole batch of spectrograms
-            quietest = decibels.amax(dim=(-2, -1), keepdim=True) - self.section.range_db
-            normalised: Tensor = (torch.maximum(decibels, quietest) - self.section.mean) / self.section.std
-            return normalised
+    def _compress(self, mel: Tensor) -> Tensor:
+        decibels = audio.amplitude_to_DB(mel, multiplier=10.0, amin=_DECIBEL_FLOOR, db_multiplier=0.0)
+        # torchaudio's own top_db takes one maximum over a whole batch of spectrograms
+        return torch.maximum(decibels, decibels.amax(dim=(-2, -1), keepdim=True) - self.section.range_db)
 
 
-class KaldiLogMel(_Frames):
+class KaldiLogMel(_MelSpectrogram[KaldiFrontEndConfig]):
     """The spectrogram that the public AST checkpoints were trained on (Gong et al. 2021; MuLan §3.2, M-AST).
 
     What ``ASTFeatureExtractor`` of ``transformers`` computes, without its padding to 1024 frames: each frame less its
@@ -141,41 +151,30 @@ class KaldiLogMel(_Frames):
     power, Kaldi's triangular mel filters, ``(log(max(mel, 1.1920929e-07)) - mean) / std``.
     """
 
-    def __init__(self, section: KaldiFrontEndConfig, *, sample_rate_hz: int) -> None:
-        super().__init__(section, sample_rate_hz=sample_rate_hz)
-        self.section = section
+    def _window_and_filters(self, sample_rate_hz: int) -> tuple[Tensor, Tensor]:
         filters, _ = kaldi.get_mel_banks(
-            section.mel_channels,
+            self.section.mel_channels,
             self.fft_size,
             sample_rate_hz,
-            section.mel_min_hz,
-            section.mel_max_hz,
+            self.section.mel_min_hz,
+            self.section.mel_max_hz,
             vtln_low=100.0,  # warping is off: its factor is 1
             vtln_high=-500.0,
             vtln_warp_factor=1.0,
         )
         # Kaldi's filters leave out the highest frequency of the transform
-        self.register_buffer("filters", nn.functional.pad(filters, (0, 1)).T.contiguous(), persistent=False)
-        self.register_buffer("window", torch.hann_window(self.window_samples, periodic=False), persistent=False)
+        whole = nn.functional.pad(filters, (0, 1)).T.contiguous()
+        return torch.hann_window(self.window_samples, periodic=False), whole
 
-    def forward(self, waveform: Tensor) -> Tensor:
-        """Waveform to spectrogram.
+    def _spectrum(self, waveform: Tensor) -> Tensor:
+        frames = waveform.unfold(-1, self.window_samples, self.hop_samples)
+        centred = frames - frames.mean(dim=-1, keepdim=True)
+        predecessors = torch.cat([centred[..., :1], centred[..., :-1]], dim=-1)
+        emphasised = centred - self.section.preemphasis * predecessors
+        return torch.fft.rfft(emphasised * self.window, n=self.fft_size).abs().square()
 
-        Args:
-            waveform: [..., samples], int16 or floating point in [-1, 1].
-
-        Returns:
-            float32 [..., mel_channels, frames].
-        """
-        with torch.autocast(waveform.device.type, enabled=False):
-            frames = _scaled(waveform).unfold(-1, self.window_samples, self.hop_samples)
-            centred = frames - frames.mean(dim=-1, keepdim=True)
-            predecessors = torch.cat([centred[..., :1], centred[..., :-1]], dim=-1)
-            emphasised = centred - self.section.preemphasis * predecessors
-            power = torch.fft.rfft(emphasised * self.window, n=self.fft_size).abs().square()
-            logarithm = torch.log((power @ self.filters).clamp_min(_KALDI_FLOOR))
-            normalised: Tensor = (logarithm - self.section.mean) / self.section.std
-            return normalised.mT
+    def _compress(self, mel: Tensor) -> Tensor:
+        return torch.log(mel.clamp_min(_KALDI_FLOOR))
 
 
 class Waveform(nn.Module):
