@@ -103,7 +103,7 @@ def _engine(recipe: Recipe, model: Model, device: torch.device) -> CheckpointedE
     # DeepSpeed chooses its accelerator when imported, from the environment that only the worker has
     from mulan.training.engines.deepspeed import DeepSpeedEngine
 
-    return DeepSpeedEngine(model, recipe, device=device)
+    return DeepSpeedEngine.from_recipe(model, recipe, device=device)
 
 
 def _newest(request: Request) -> Checkpoint:

@@ -97,7 +97,7 @@ def step_on(recipe: Recipe, job: Job, device: torch.device) -> Callable[[list[Ba
     if job.engine in ("bare", "bare_kept"):
         return BareLoop(model, recipe, device)
     if job.engine == "torch":
-        engine: Any = TorchEngine(model, recipe, device=device)
+        engine: Any = TorchEngine.from_recipe(model, recipe, device=device)
     else:  # DeepSpeed may not be installed, and chooses its accelerator when imported
         from mulan.training.engines.exact import build_engine
 

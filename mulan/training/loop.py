@@ -57,6 +57,7 @@ def train(
             micro_batches = source.take(schedule.train_micro_batches_per_worker)
             measured = train_step(engine, micro_batches, statistics, recipe)
             report = source.exchange_step_report(measured, observer.fatal_error())
+            # by all workers in the same step: none is left waiting in a collective
             if report.fatal_error is not None:
                 raise report.fatal_error
             health.check(step, report.measured, source.recordings)
@@ -78,7 +79,7 @@ def train(
             if preempted or step % recipe.train.checkpoint_every_steps == 0 or step == recipe.train.steps:
                 progress = Progress(step, skipped.counts(), **health.counts())
                 observer.on_checkpoint(_flat(metrics), progress)
-            elif "validation" in metrics:
+            elif "validation" in metrics:  # a checkpoint's metrics have the scores, too
                 observer.on_validation(_flat(metrics))
 
 

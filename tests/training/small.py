@@ -29,7 +29,7 @@ def batches_of(recipe: Recipe, step: int, *, tokens: int = 0) -> list[Batch]:
 
 def torch_engine(recipe: Recipe) -> TorchEngine:
     torch.manual_seed(recipe.train.seed)
-    return TorchEngine(build_model(recipe), recipe, device=torch.device("cpu"))
+    return TorchEngine.from_recipe(build_model(recipe), recipe, device=torch.device("cpu"))
 
 
 def save_bert(folder: Path, **sizes: int) -> str:

@@ -183,7 +183,7 @@ def test_the_models_of_all_recipes_are_among_those_looked_at() -> None:
 def test_no_recipe_has_an_operation_that_torch_refuses(name: str) -> None:
     """A step and a validation on a CPU, where most of them are not refused."""
     recipe = named_recipes()[name]
-    engine = TorchEngine(model_to_measure(recipe), recipe, device=torch.device("cpu"))
+    engine = TorchEngine.from_recipe(model_to_measure(recipe), recipe, device=torch.device("cpu"))
     batches = [drawn_batch(recipe, step=0, micro_batch=number, tokens=0) for number in range(2)]
     with deterministic_kernels(True), Recorded() as recorded:
         train_step(engine, batches, RunningStatistics(engine.module), recipe)

@@ -55,7 +55,7 @@ def test_a_step_of_the_paper_s_batch(whole: Recipe, pairs: int, narrow_bert_base
     assert recipe.batch == whole.batch
     assert recipe.batch.pairs == pairs
     torch.manual_seed(0)
-    engine = TorchEngine(build_model(recipe), recipe, device=torch.device("cpu"))
+    engine = TorchEngine.from_recipe(build_model(recipe), recipe, device=torch.device("cpu"))
     before = {name: parameter.detach().clone() for name, parameter in engine.module.named_parameters()}
     measured = train_step(engine, batches_of(recipe, 0), RunningStatistics(engine.module), recipe)
     with torch.no_grad():  # at the first step all similarities are about equal

@@ -1,4 +1,4 @@
-"""What training asks of an engine: a model under an optimizer, on one of the workers."""
+"""The interface between training and an engine: a model and its optimizer, on one of the workers."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -13,44 +13,49 @@ class Engine(Protocol):
     """A model under Adam. All workers call the same methods in the same order."""
 
     micro_batches: int
-    """Of the global batch."""
+    """The number of micro-batches in the global batch."""
     micro_batches_per_worker: int
-    """Of which so many are this worker's."""
+    """The number of micro-batches of the global batch that this worker computes."""
 
     @property
-    def module(self) -> torch.nn.Module: ...
+    def module(self) -> torch.nn.Module:
+        """The model itself."""
 
-    def to_device(self, batch: Batch) -> DeviceBatch: ...
+    def to_device(self, batch: Batch) -> DeviceBatch:
+        """Copies a micro-batch to the engine's device, without waiting for the copy."""
 
     def forward(self, batch: DeviceBatch) -> Any:
-        """What the model makes of a micro-batch: :class:`mulan.model.outputs.Embeddings`, or logits [m, C]."""
+        """Returns the model's outputs for a micro-batch, such as :class:`mulan.model.outputs.Embeddings`."""
 
     def backward(self, scalar: torch.Tensor) -> None:
-        """Adds the gradient of a scalar; the *sum* over workers and calls is what :meth:`step` takes."""
+        """Adds the gradient of a scalar; :meth:`step` updates by the *sum* over calls and workers."""
 
     def step(self) -> float:
-        """Clips, updates, and forgets the gradient. Returns its norm before clipping.
+        """Clips the gradient, updates the weights by it and zeroes it. Returns its norm before clipping.
 
-        Where the norm is not finite, which it then is on no worker, nothing is updated; the learning rate goes on.
+        Where the norm is not finite, which is then so on all workers, nothing is updated; the step counts for the
+        learning rate all the same.
         """
 
     def evaluation_mode(self, on: bool) -> None:
-        """Without dropout, masks and statistics of the micro-batch; or with them again."""
+        """Switches dropout, SpecAugment and batch statistics off for an evaluation, or on again."""
 
 
 class CheckpointedEngine(Engine, Protocol):
-    """One whose state can be taken and given back."""
+    """An engine whose state can be saved and restored."""
 
     def state(self, *, kept: bool = True) -> dict[str, torch.Tensor]:
-        """Weights, buffers (``weights.NAME``) and Adam's moments (``exp_avg.NAME``), whole, on the CPU. Collective.
+        """Returns weights and buffers (``weights.NAME``) and Adam's moments (``exp_avg.NAME``), whole, on the CPU.
+
+        Collective.
 
         Args:
-            kept: whether this worker wants them; one that does not holds one tensor at a time, and gets none.
+            kept: whether this worker needs them; one that does not holds one tensor at a time, and returns none.
         """
 
     def restore_optimizer(self, state: Mapping[str, torch.Tensor], steps_done: int, *, updates: int) -> None:
         """Continues from :meth:`state`; its weights must have been loaded into the model before. Collective.
 
         Args:
-            updates: how many of the steps updated the weights.
+            updates: the number of steps that updated the weights.
         """

@@ -7,7 +7,7 @@ stage, and a checkpoint is the same whichever stage wrote it.
 import logging
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import deepspeed
 import deepspeed.ops
@@ -21,6 +21,7 @@ from deepspeed.utils import (
 )
 
 from mulan.config.recipe import Recipe
+from mulan.config.sections import BatchConfig, OptimConfig, TrainConfig
 from mulan.data.batch import Batch
 from mulan.distributed.collectives import all_reduce_sum
 from mulan.model.device_batch import DeviceBatch, to_device
@@ -37,21 +38,41 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 class DeepSpeedEngine:
     """A model under Adam, sharded over the workers by ZeRO; see :class:`mulan.training.engines.base.Engine`."""
 
-    def __init__(self, model: Any, recipe: Recipe, *, device: torch.device) -> None:
-        """Every worker must pass a model with equal weights. Collective; needs an initialised process group."""
+    def __init__(
+        self,
+        model: Any,
+        batch: BatchConfig,
+        optim: OptimConfig,
+        train: TrainConfig,
+        *,
+        length_groups: int,
+        device: torch.device,
+    ) -> None:
+        """Every worker must pass a model with equal weights. Collective; needs an initialised process group.
+
+        Args:
+            length_groups: ``text_tower.length_groups``, the number of groups of similar length in which the texts of a
+                micro-batch are encoded.
+        """
         deepspeed_logger.setLevel(logging.ERROR)
-        self._recipe, self._stage, self.device = recipe, recipe.train.zero_stage, device
+        self._optim, self._stage, self._length_groups, self.device = optim, train.zero_stage, length_groups, device
         self._workers = dist.get_world_size()
-        self.micro_batches = recipe.batch.micro_batches
+        self.micro_batches = batch.micro_batches
         self.micro_batches_per_worker = self.micro_batches // self._workers
         self._steps_done, self._has_moments = 0, False
         self._engine, *_ = deepspeed.initialize(
             model=model.to(device),
-            optimizer=adam(model, recipe.optim),
-            config=deepspeed_config(recipe, workers=self._workers),
+            optimizer=adam(model, optim),
+            config=deepspeed_config(batch, optim, train, workers=self._workers),
             dist_init_required=False,
         )
         self._engine.train()
+
+    @classmethod
+    def from_recipe(cls, model: Any, recipe: Recipe, *, device: torch.device) -> Self:
+        """Returns an engine with the sections of a recipe. Every worker must pass a model with equal weights."""
+        length_groups = recipe.text_tower.length_groups
+        return cls(model, recipe.batch, recipe.optim, recipe.train, length_groups=length_groups, device=device)
 
     @property
     def module(self) -> torch.nn.Module:
@@ -59,7 +80,7 @@ class DeepSpeedEngine:
         return module
 
     def to_device(self, batch: Batch) -> DeviceBatch:
-        return to_device(batch, self.device, text_groups=self._recipe.text_tower.length_groups)
+        return to_device(batch, self.device, text_groups=self._length_groups)
 
     def forward(self, batch: DeviceBatch) -> Any:
         return self._engine(*batch.inputs)
@@ -70,7 +91,7 @@ class DeepSpeedEngine:
             self._engine.step()  # only counts the micro-batch
 
     def step(self) -> float:
-        set_learning_rate(self._engine.optimizer.param_groups, self._recipe.optim, self._steps_done)
+        set_learning_rate(self._engine.optimizer.param_groups, self._optim, self._steps_done)
         norm = self._plain_gradient_norm() if self._stage == 0 else None
         if norm is None or math.isfinite(norm):
             self._engine.step()  # ZeRO looks at the norm itself before it updates
@@ -223,16 +244,15 @@ class _Part(NamedTuple):
     """How many numbers this worker's share has, padding included."""
 
 
-def deepspeed_config(recipe: Recipe, *, workers: int) -> dict[str, Any]:
-    """DeepSpeed's own configuration of a run."""
-    batch = recipe.batch
+def deepspeed_config(batch: BatchConfig, optim: OptimConfig, train: TrainConfig, *, workers: int) -> dict[str, Any]:
+    """Returns DeepSpeed's own configuration of a run."""
     return {
         "train_batch_size": batch.pairs,
         "train_micro_batch_size_per_gpu": batch.pairs_per_micro_batch,
         "gradient_accumulation_steps": batch.micro_batches // workers,
-        "gradient_clipping": 0.0 if recipe.train.exact_sums else recipe.optim.max_grad_norm,
+        "gradient_clipping": 0.0 if train.exact_sums else optim.max_grad_norm,
         # at stage 3 DeepSpeed's own linear layer adds the products of its gradient in another order than torch's
-        "zero_optimization": {"stage": recipe.train.zero_stage, "memory_efficient_linear": False},
+        "zero_optimization": {"stage": train.zero_stage, "memory_efficient_linear": False},
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": 1_000_000_000,

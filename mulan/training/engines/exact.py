@@ -24,10 +24,10 @@ from mulan.training.optimizer import set_learning_rate
 class ExactDeepSpeedEngine(DeepSpeedEngine):
     """A :class:`mulan.training.engines.deepspeed.DeepSpeedEngine` for recipes with ``train.exact_sums``."""
 
-    def __init__(self, model: Any, recipe: Recipe, *, device: torch.device) -> None:
-        """Every worker must pass a model with equal weights. Collective; needs an initialised process group."""
+    def __init__(self, model: Any, *sections: Any, **further: Any) -> None:
+        """Takes the arguments of :class:`mulan.training.engines.deepspeed.DeepSpeedEngine`."""
         _gather_by_layers(model)
-        super().__init__(model, recipe, device=device)
+        super().__init__(model, *sections, **further)
         if self._stage > 0:
             optimizer = self._engine.optimizer
             of_layers = optimizer._leaf_module_hooks if self._stage == 3 else []
@@ -58,12 +58,12 @@ class ExactDeepSpeedEngine(DeepSpeedEngine):
             sums.end_micro_batch()
 
     def step(self) -> float:
-        set_learning_rate(self._engine.optimizer.param_groups, self._recipe.optim, self._steps_done)
+        set_learning_rate(self._engine.optimizer.param_groups, self._optim, self._steps_done)
         gradients = self._gradients()
         rank, workers = rank_and_world_size()
         own = [gradient.tensor_split(workers)[rank] for gradient in gradients] if self._stage == 0 else gradients
         nonfinite = torch.stack([sums.nonfinite for sums in self._sums]).any()
-        norm = clipped(gradients, own, nonfinite, most=self._recipe.optim.max_grad_norm)
+        norm = clipped(gradients, own, nonfinite, most=self._optim.max_grad_norm)
         if math.isfinite(norm):
             self._update_by(gradients)
             assert not getattr(self._engine.optimizer, "overflow", False), "DeepSpeed skipped a finite update"
@@ -92,8 +92,8 @@ def build_engine(model: Any, recipe: Recipe, *, device: torch.device) -> DeepSpe
 
     Every worker must pass a model with equal weights. Collective; needs an initialised process group.
     """
-    kind = ExactDeepSpeedEngine if recipe.train.exact_sums else DeepSpeedEngine
-    return kind(model, recipe, device=device)
+    engine_class = ExactDeepSpeedEngine if recipe.train.exact_sums else DeepSpeedEngine
+    return engine_class.from_recipe(model, recipe, device=device)
 
 
 def _gather_by_layers(model: nn.Module) -> None:

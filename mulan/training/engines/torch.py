@@ -1,12 +1,13 @@
 """The engine in plain PyTorch: no sharding, nothing to install. The twin that the DeepSpeed engine is held against."""
 
 import math
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.distributed as dist
 
 from mulan.config.recipe import Recipe
+from mulan.config.sections import BatchConfig, OptimConfig, TrainConfig
 from mulan.data.batch import Batch
 from mulan.distributed.collectives import rank_and_world_size
 from mulan.distributed.fixed_point import UNITS
@@ -23,20 +24,40 @@ class TorchEngine:
     added in floating point, and each micro-batch's is on the parameters until the step.
     """
 
-    def __init__(self, model: Any, recipe: Recipe, *, device: torch.device) -> None:
-        """Every worker must pass a model with equal weights."""
+    def __init__(
+        self,
+        model: Any,
+        batch: BatchConfig,
+        optim: OptimConfig,
+        train: TrainConfig,
+        *,
+        length_groups: int,
+        device: torch.device,
+    ) -> None:
+        """Every worker must pass a model with equal weights.
+
+        Args:
+            length_groups: ``text_tower.length_groups``, the number of groups of similar length in which the texts of a
+                micro-batch are encoded.
+        """
         self.module, self.device = model.to(device).train(), device
-        self.micro_batches = recipe.batch.micro_batches
+        self.micro_batches = batch.micro_batches
         self.micro_batches_per_worker = self.micro_batches // rank_and_world_size()[1]
-        self._recipe, self._steps_done = recipe, 0
-        self._adam = adam(self.module, recipe.optim)
+        self._optim, self._length_groups, self._steps_done = optim, length_groups, 0
+        self._adam = adam(self.module, optim)
         self._trained = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
         self._sums: WholeSums | None = None
-        if recipe.train.exact_sums:
+        if train.exact_sums:
             self._sums = WholeSums(self._trained, micro_batches=self.micro_batches)
 
+    @classmethod
+    def from_recipe(cls, model: Any, recipe: Recipe, *, device: torch.device) -> Self:
+        """Returns an engine with the sections of a recipe. Every worker must pass a model with equal weights."""
+        length_groups = recipe.text_tower.length_groups
+        return cls(model, recipe.batch, recipe.optim, recipe.train, length_groups=length_groups, device=device)
+
     def to_device(self, batch: Batch) -> DeviceBatch:
-        return to_device(batch, self.device, text_groups=self._recipe.text_tower.length_groups)
+        return to_device(batch, self.device, text_groups=self._length_groups)
 
     def forward(self, batch: DeviceBatch) -> Any:
         return self.module(*batch.inputs)
@@ -49,7 +70,7 @@ class TorchEngine:
         self._sums.end_micro_batch()
 
     def step(self) -> float:
-        set_learning_rate(self._adam.param_groups, self._recipe.optim, self._steps_done)
+        set_learning_rate(self._adam.param_groups, self._optim, self._steps_done)
         norm = self._plain_gradient() if self._sums is None else self._exact_gradient(self._sums)
         if math.isfinite(norm):
             self._adam.step()
@@ -64,7 +85,7 @@ class TorchEngine:
         trained = [parameter for parameter in self._trained if parameter.grad is not None]
         if rank_and_world_size()[1] > 1:
             _sum_over_workers([parameter.grad for parameter in trained])
-        return float(torch.nn.utils.clip_grad_norm_(trained, self._recipe.optim.max_grad_norm))
+        return float(torch.nn.utils.clip_grad_norm_(trained, self._optim.max_grad_norm))
 
     def _exact_gradient(self, sums: WholeSums) -> float:
         """Leaves the clipped gradient on the parameters, from sums that do not depend on the order; returns its norm.
@@ -73,7 +94,7 @@ class TorchEngine:
         """
         flat, (rank, workers) = sums.take(), rank_and_world_size()
         own = flat.tensor_split(workers)[rank]
-        norm = clipped([flat], [own], sums.nonfinite, most=self._recipe.optim.max_grad_norm)
+        norm = clipped([flat], [own], sums.nonfinite, most=self._optim.max_grad_norm)
         parts = torch.split(flat, [parameter.numel() for parameter in self._trained])
         for parameter, part in zip(self._trained, parts, strict=True):
             parameter.grad = part.view_as(parameter)

@@ -77,7 +77,7 @@ class Loop(TorchEngine):
 def expected(one: Recipe) -> tuple[float, State]:
     """The norm of the gradient and the weights and moments after one step of Adam, in float64."""
     torch.manual_seed(0)
-    loop, optim, state = Loop(build_model(one), one, device=torch.device("cpu")), one.optim, {}
+    loop, optim, state = Loop.from_recipe(build_model(one), one, device=torch.device("cpu")), one.optim, {}
     queue_gradients(loop, batches_of(one, 0), RunningStatistics(loop.module), one)
     gradients = {name: (units.double() / 2**FRACTION_BITS) for name, units in loop.units.items()}
     norm = math.sqrt(math.fsum(float(gradient.square().sum()) for gradient in gradients.values()))
