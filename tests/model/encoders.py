@@ -8,7 +8,11 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
+from torch import Tensor
 from transformers import AutoConfig, AutoModel, PreTrainedModel, PreTrainedTokenizerFast
+
+from mulan.config.sections import TextTowerConfig as TextSection
+from mulan.data.text import load_tokenizer, tokenize
 
 POSITIONS = 24
 _WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{number}" for number in range(35))]
@@ -44,6 +48,25 @@ _OTHER_SIZES: dict[str, dict[str, Any]] = {
 }
 
 
+FIT = {
+    "albert": True,
+    "bert": True,
+    "deberta-v2": False,
+    "distilbert": True,
+    "electra": True,
+    "modernbert": False,
+    "mpnet": False,
+    "rembert": False,
+    "roberta": True,
+    "roformer": False,
+    "xlm-roberta": True,
+    "xlnet": False,
+}
+"""Kinds, and whether a mask of our own stands for theirs."""
+
+TEXTS = ["w1 w2 w3", "w4 " * 40, ""]
+
+
 def drawn(kind: str, **settings: Any) -> PreTrainedModel:
     """In evaluation; biases, too, have values that show."""
     sizes = _ALL_SIZES.get(kind) or _SIZES | _OTHER_SIZES.get(kind, {})
@@ -71,3 +94,12 @@ def save_tokenizer(folder: Path, *, template: str = "[CLS] $A [SEP]", words: int
     names = {f"{name.lower()}_token": f"[{name}]" for name in ("PAD", "UNK", "CLS", "SEP", "MASK")}
     given = {name: value for name, value in (names | special).items() if value is not None}
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **given).save_pretrained(folder)
+
+
+def section_of(spec: str, max_tokens: int = 12) -> TextSection:
+    return TextSection(pretrained=spec, max_tokens=max_tokens)
+
+
+def tokens_of(section: TextSection) -> tuple[Tensor, Tensor]:
+    token_ids, mask = tokenize(TEXTS, load_tokenizer(section))
+    return torch.from_numpy(token_ids), torch.from_numpy(mask)

@@ -1,15 +1,7 @@
 import json
-import shutil
-import socket
-from pathlib import Path
-from typing import Any, NoReturn
-from unittest.mock import patch
 
-import huggingface_hub.constants
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-from torch.nn import functional
 from transformers import AutoModel, ModernBertConfig, ModernBertModel
 
 from mulan.config.sections import TextTowerConfig as TextSection
@@ -19,12 +11,6 @@ from mulan.storage.hub import PretrainedError, pretrained_folder
 
 TOKEN_IDS = torch.tensor([[101, 6517, 3682, 102, 0], [101, 3435, 3153, 2189, 102]])
 MASK = torch.tensor([[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]])
-
-
-@pytest.fixture
-def minilm(tmp_path: Path) -> Path:
-    """A copy of the pretrained folder that may be damaged."""
-    return Path(shutil.copytree(pretrained_folder(MINILM), tmp_path / "encoder"))
 
 
 @pytest.mark.parametrize("layers", [0, 2])
@@ -62,52 +48,9 @@ def test_built_again_from_its_configuration_alone() -> None:
     assert torch.equal(again(TOKEN_IDS, MASK), tower(TOKEN_IDS, MASK))
 
 
-def test_weights_are_float32_whatever_the_file_holds(minilm: Path) -> None:
-    weights = {name: tensor.bfloat16() for name, tensor in load_file(minilm / "model.safetensors").items()}
-    save_file(weights, minilm / "model.safetensors", metadata={"format": "pt"})
-    tower = TextTower.from_section(TextSection(pretrained=str(minilm), layers=1))
-    assert {parameter.dtype for parameter in tower.parameters()} == {torch.float32}
-
-
-def test_never_asks_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*args: Any, **kwargs: Any) -> NoReturn:
-        raise AssertionError(f"network access: {args}")
-
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    TextTower.from_section(TextSection(pretrained=MINILM, layers=1))
-    with pytest.raises(PretrainedError):
-        TextTower.from_section(TextSection(pretrained="bert-base-uncased"))
-
-
-def test_loads_quietly(capfd: pytest.CaptureFixture[str]) -> None:
-    TextTower.from_section(TextSection(pretrained=MINILM, layers=1))
-    output = capfd.readouterr()
-    assert output.out + output.err == ""
-
-
 def test_more_layers_than_there_are() -> None:
     with pytest.raises(PretrainedError, match=r"text_tower\.layers = 7, but it has 6"):
         TextTower.from_section(TextSection(pretrained=MINILM, layers=7))
-
-
-def test_missing_weights_are_named_instead_of_drawn_at_random(minilm: Path) -> None:
-    weights = load_file(minilm / "model.safetensors")
-    del weights["encoder.layer.0.output.dense.bias"]
-    save_file(weights, minilm / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(PretrainedError, match=r"no weights for encoder\.layer\.0\.output\.dense\.bias"):
-        TextTower.from_section(TextSection(pretrained=str(minilm), layers=1))
-
-
-@pytest.mark.parametrize(
-    ("file", "content"),
-    [("config.json", "{"), ("config.json", '{"model_type": "unheard-of"}'), ("model.safetensors", "not tensors")],
-)
-def test_damaged_folder(minilm: Path, file: str, content: str) -> None:
-    (minilm / file).write_text(content)
-    with pytest.raises(PretrainedError, match="cannot be loaded"):
-        TextTower.from_section(TextSection(pretrained=str(minilm), layers=1))
 
 
 LENGTHS = torch.tensor([3, 12, 5, 4, 12, 7])
@@ -139,17 +82,6 @@ def test_groups_save_work() -> None:
     tower.encoder.embeddings.register_forward_hook(lambda _, args, output: shapes.append(output.shape[:2]))
     tower(token_ids, mask, length_groups(mask, 3))
     assert shapes == [(2, 4), (2, 7), (2, 12)]
-
-
-@pytest.mark.parametrize("groups", [None, 2])
-def test_attends_by_the_fused_kernel_of_torch(groups: int | None) -> None:
-    token_ids, mask = texts_of(LENGTHS)
-    tower = TextTower.from_section(TextSection(pretrained=MINILM, layers=2))
-    fused = functional.scaled_dot_product_attention
-    for built in (tower, TextTower.from_config(tower.config)):
-        with patch.object(functional, "scaled_dot_product_attention", side_effect=fused) as attention:
-            built(token_ids, mask, None if groups is None else length_groups(mask, groups))
-        assert attention.call_count == 2 * (groups or 1)
 
 
 def test_an_encoder_with_a_sliding_window_keeps_it() -> None:

@@ -6,41 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
-from mulan.config.sections import TextTowerConfig as TextSection
-from mulan.data.text import load_tokenizer, tokenize
 from mulan.model.towers.text import TextTower
 from mulan.storage.hub import PretrainedError
-from tests.model.encoders import POSITIONS, drawn, saved
-
-TEXTS = ["w1 w2 w3", "w4 " * 40, ""]
-
-
-def section_of(spec: str, max_tokens: int = 12) -> TextSection:
-    return TextSection(pretrained=spec, max_tokens=max_tokens)
-
-
-def tokens_of(section: TextSection) -> tuple[Tensor, Tensor]:
-    token_ids, mask = tokenize(TEXTS, load_tokenizer(section))
-    return torch.from_numpy(token_ids), torch.from_numpy(mask)
-
-
-FIT = {
-    "albert": True,
-    "bert": True,
-    "deberta-v2": False,
-    "distilbert": True,
-    "electra": True,
-    "modernbert": False,
-    "mpnet": False,
-    "rembert": False,
-    "roberta": True,
-    "roformer": False,
-    "xlm-roberta": True,
-    "xlnet": False,
-}
-"""Kinds, and whether a mask of our own stands for theirs."""
+from tests.model.encoders import FIT, drawn, saved, section_of, tokens_of
 
 
 @pytest.mark.parametrize("kind", FIT)
@@ -54,52 +23,6 @@ def test_the_sentence_is_the_network_s_own(kind: str, tmp_path: Path) -> None:
         again = TextTower.from_config(json.loads(json.dumps(tower.config))).eval()
         again.load_state_dict(tower.state_dict())
         assert torch.equal(again(token_ids, mask), tower(token_ids, mask))
-
-
-@pytest.mark.parametrize("kind", FIT)
-def test_who_makes_the_mask(kind: str) -> None:
-    dimensions: list[int] = []
-    network = drawn(kind)
-    tower = TextTower(network).eval()
-    network.register_forward_pre_hook(
-        lambda _, args, kwargs: dimensions.append(kwargs["attention_mask"].dim()), with_kwargs=True
-    )
-    tower(torch.tensor([[2, 7, 3, 0]]), torch.tensor([[1, 1, 1, 0]]))
-    assert dimensions == [4 if FIT[kind] else 2]
-
-
-@pytest.mark.parametrize(
-    ("kind", "projection", "kept"),
-    [
-        ("mpnet", ".k.", False),
-        ("roberta", ".key.", False),
-        ("roformer", ".key.", True),
-        ("deberta-v2", "key_proj", True),
-    ],
-)
-def test_a_key_s_bias_is_dropped_where_it_changes_nothing(kind: str, projection: str, kept: bool) -> None:
-    names = [name for name, _ in TextTower(drawn(kind)).named_parameters() if projection in name]
-    assert any(name.endswith("weight") for name in names)
-    assert any(name.endswith("bias") for name in names) == kept
-
-
-@pytest.mark.parametrize("kind", ["gpt2", "clip_text_model", "modernbert-decoder"])
-def test_causal_networks(kind: str, tmp_path: Path) -> None:
-    spec = saved(drawn(kind), tmp_path)
-    with pytest.raises(PretrainedError, match=r"does not depend on the tokens that follow.* BERT, RoBERTa") as caught:
-        TextTower.from_section(section_of(spec))
-    assert len(caught.value.faults) == 1
-
-
-def test_a_decoder_of_bert_s_kind(tmp_path: Path) -> None:
-    with pytest.raises(PretrainedError, match="causal"):
-        TextTower.from_section(section_of(saved(drawn("bert", is_decoder=True), tmp_path)))
-
-
-@pytest.mark.parametrize("kind", ["fnet", "convbert"])
-def test_networks_that_read_the_padding(kind: str, tmp_path: Path) -> None:
-    with pytest.raises(PretrainedError, match="depends on the amount of padding"):
-        TextTower.from_section(section_of(saved(drawn(kind), tmp_path)))
 
 
 @pytest.mark.parametrize("kind", ["layoutlm", "squeezebert"])
@@ -119,34 +42,11 @@ def test_encoders_with_a_decoder(whole: bool, tmp_path: Path) -> None:
         TextTower.from_section(section_of(saved(network, tmp_path)))
 
 
-@pytest.mark.parametrize(
-    ("kind", "longest"), [("bert", POSITIONS), ("roberta", POSITIONS - 1), ("mpnet", POSITIONS - 2)]
-)
-def test_no_more_tokens_than_there_are_positions(kind: str, longest: int, tmp_path: Path) -> None:
-    spec = saved(drawn(kind), tmp_path)
-    section = section_of(spec, longest)
-    assert TextTower.from_section(section)(*tokens_of(section)).shape == (3, 16)
-    with pytest.raises(PretrainedError) as caught:
-        TextTower.from_section(section_of(spec, longest + 1))
-    assert str(caught.value) == (
-        f"pretrained '{spec}': text_tower.max_tokens = {longest + 1}, but it has positions for {longest} tokens. "
-        f"Set text_tower.max_tokens to {longest} or less."
-    )
-
-
 def test_a_tokenizer_of_another_network(tmp_path: Path) -> None:
     with pytest.raises(PretrainedError, match="has token id 39, but the network has only 30 token embeddings"):
         TextTower.from_section(section_of(saved(drawn("bert", vocab_size=30), tmp_path)))
     saved(drawn("bert"), tmp_path, words=30)
     TextTower.from_section(section_of(str(tmp_path)))
-
-
-def test_probing_changes_nothing(tmp_path: Path) -> None:
-    section = section_of(saved(drawn("bert"), tmp_path))
-    state = torch.get_rng_state()
-    tower = TextTower.from_section(section)
-    assert torch.equal(torch.get_rng_state(), state)
-    assert {name: parameter.grad for name, parameter in tower.named_parameters() if parameter.grad is not None} == {}
 
 
 @pytest.mark.parametrize(
@@ -169,10 +69,3 @@ def test_a_damaged_configuration(changed: Any, tmp_path: Path) -> None:
         TextTower.from_section(section_of(str(tmp_path)))
     assert "\n" not in str(caught.value)
     assert "BERT, RoBERTa" in str(caught.value)
-
-
-def test_weights_that_are_not_finite(tmp_path: Path) -> None:
-    network = drawn("bert")
-    torch.nn.init.constant_(network.encoder.layer[1].output.dense.bias, float("nan"))
-    with pytest.raises(PretrainedError, match="not finite"):
-        TextTower.from_section(section_of(saved(network, tmp_path)))

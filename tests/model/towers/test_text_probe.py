@@ -1,0 +1,71 @@
+"""What a text encoder does is found out by running it: causal networks, padding that is read, positions, numbers."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from mulan.model.towers.text import TextTower
+from mulan.storage.hub import PretrainedError
+from tests.model.encoders import FIT, POSITIONS, drawn, saved, section_of, tokens_of
+
+
+@pytest.mark.parametrize("kind", FIT)
+def test_who_makes_the_mask(kind: str) -> None:
+    dimensions: list[int] = []
+    network = drawn(kind)
+    tower = TextTower(network).eval()
+    network.register_forward_pre_hook(
+        lambda _, args, kwargs: dimensions.append(kwargs["attention_mask"].dim()), with_kwargs=True
+    )
+    tower(torch.tensor([[2, 7, 3, 0]]), torch.tensor([[1, 1, 1, 0]]))
+    assert dimensions == [4 if FIT[kind] else 2]
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "clip_text_model", "modernbert-decoder"])
+def test_causal_networks(kind: str, tmp_path: Path) -> None:
+    spec = saved(drawn(kind), tmp_path)
+    with pytest.raises(PretrainedError, match=r"does not depend on the tokens that follow.* BERT, RoBERTa") as caught:
+        TextTower.from_section(section_of(spec))
+    assert len(caught.value.faults) == 1
+
+
+def test_a_decoder_of_bert_s_kind(tmp_path: Path) -> None:
+    with pytest.raises(PretrainedError, match="causal"):
+        TextTower.from_section(section_of(saved(drawn("bert", is_decoder=True), tmp_path)))
+
+
+@pytest.mark.parametrize("kind", ["fnet", "convbert"])
+def test_networks_that_read_the_padding(kind: str, tmp_path: Path) -> None:
+    with pytest.raises(PretrainedError, match="depends on the amount of padding"):
+        TextTower.from_section(section_of(saved(drawn(kind), tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "longest"), [("bert", POSITIONS), ("roberta", POSITIONS - 1), ("mpnet", POSITIONS - 2)]
+)
+def test_no_more_tokens_than_there_are_positions(kind: str, longest: int, tmp_path: Path) -> None:
+    spec = saved(drawn(kind), tmp_path)
+    section = section_of(spec, longest)
+    assert TextTower.from_section(section)(*tokens_of(section)).shape == (3, 16)
+    with pytest.raises(PretrainedError) as caught:
+        TextTower.from_section(section_of(spec, longest + 1))
+    assert str(caught.value) == (
+        f"pretrained '{spec}': text_tower.max_tokens = {longest + 1}, but it has positions for {longest} tokens. "
+        f"Set text_tower.max_tokens to {longest} or less."
+    )
+
+
+def test_probing_changes_nothing(tmp_path: Path) -> None:
+    section = section_of(saved(drawn("bert"), tmp_path))
+    state = torch.get_rng_state()
+    tower = TextTower.from_section(section)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert {name: parameter.grad for name, parameter in tower.named_parameters() if parameter.grad is not None} == {}
+
+
+def test_weights_that_are_not_finite(tmp_path: Path) -> None:
+    network = drawn("bert")
+    torch.nn.init.constant_(network.encoder.layer[1].output.dense.bias, float("nan"))
+    with pytest.raises(PretrainedError, match="not finite"):
+        TextTower.from_section(section_of(saved(network, tmp_path)))
