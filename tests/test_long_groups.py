@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.long_groups import GROUPS, MAX_DUE, RECENT_HOURS, due, recently_changed
 
@@ -73,6 +74,15 @@ def test_the_gate_is_style_the_fast_tests_and_the_long_ones_that_are_due() -> No
     lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if line.startswith("make ")] == ["make lint", "make test", "make test-due"]
     assert "set -euo pipefail" in lines
+
+
+def test_the_hosted_workflow_runs_the_gate_on_the_whole_history() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
+    steps = workflow["jobs"]["ci"]["steps"]
+    assert [step["run"] for step in steps if "name" not in step and "run" in step] == [".ci/run"]
+    assert [step["with"] for step in steps if step.get("uses", "").startswith("actions/checkout@")] == [
+        {"fetch-depth": 0}  # else all files count as recently changed
+    ]
 
 
 def git(folder: Path, *words: str, hours_ago: float = 0.0) -> None:
