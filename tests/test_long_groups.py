@@ -49,7 +49,7 @@ def test_a_group_is_soon_due_where_one_of_its_places_has_changed(group: str) -> 
     ("file", "group"),
     [
         ("tests/training/test_further_objectives_learn.py", "learning"),
-        ("tests/training/test_compiled.py", "whole"),
+        ("tests/training/test_worker_compiled.py", "whole"),
         ("tests/chaos/test_chaos.py", "chaos"),
     ],
 )
