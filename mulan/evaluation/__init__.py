@@ -1,1 +1,1 @@
-"""After training: zero-shot tagging, text-to-music retrieval, the control that must fail, and the report."""
+"""Evaluation of exported models: zero-shot tagging, text-to-music retrieval, the shuffled-label control, the report."""

@@ -1,6 +1,7 @@
-"""The control that must fail: the same evaluation with the pairing of audio and labels shuffled.
+"""The shuffled-label control: the same evaluation with randomly permuted recordings, which must score at chance.
 
-An evaluation that finds skill here measures something other than the pairing: a leak, a bias of the protocol, a defect.
+Scores above chance would show that the evaluation measures something other than the pairing of audio and labels: a
+leak, a bias of the protocol, or a bug.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,26 +13,33 @@ from mulan.evaluation.metrics import RetrievalScores, TaggingScores, mean
 from mulan.evaluation.zero_shot import text_to_music, zero_shot_tagging
 
 PERMUTATIONS = 20
+"""Number of random permutations."""
 
 
 @dataclass(frozen=True)
 class Control:
-    """Zero-shot ROC-AUC and retrieval under seeded permutations of the recordings; chance is 0.5 for the first."""
+    """Zero-shot tagging and retrieval scores under seeded permutations of the recordings."""
 
     roc_auc: float
-    """Mean over permutations of the mean over categories."""
-    lowest: float
-    """Of all permutations; so too ``highest``."""
-    highest: float
+    """Zero-shot ROC-AUC, averaged over categories and permutations; chance is 0.5."""
+    min_roc_auc: float
+    """Lowest ROC-AUC of a permutation, averaged over categories."""
+    max_roc_auc: float
+    """Highest ROC-AUC of a permutation, averaged over categories."""
     per_category: dict[str, float]
+    """ROC-AUC by category, averaged over permutations."""
     map10: float
+    """Mean average precision at 10 of retrieval, averaged over permutations."""
     recall10: float
+    """Recall at 10 of retrieval, averaged over permutations."""
     median_rank: float
+    """Median rank in retrieval, averaged over permutations."""
     permutations: int
+    """Number of permutations."""
 
 
 def mean_over_categories(scores: Mapping[str, TaggingScores]) -> float:
-    """Mean ROC-AUC of the categories with a tag that could be scored; NaN where there are none."""
+    """Returns the mean ROC-AUC of the categories with at least one scored tag; NaN if there are none."""
     return mean([category.roc_auc for category in scores.values() if category.n_tags])
 
 
@@ -44,15 +52,15 @@ def shuffled_control(
     *,
     seed: int = 0,
 ) -> Control:
-    """Evaluates :data:`PERMUTATIONS` times with each recording under another recording's labels and texts.
+    """Evaluates :data:`PERMUTATIONS` random assignments of the recordings' embeddings to labels and texts.
 
     Args:
-        audio: unit vectors [recordings, d].
-        tags: each recording's tags.
-        prompts: category to tag text to unit vector [d].
-        queries: unit vectors [queries, d]; may be empty.
-        gold: for each query, the positions of its recordings.
-        seed: of the permutations.
+        audio: Unit vectors [recordings, d].
+        tags: Tags of each recording.
+        prompts: Unit vector [d] by category and tag text.
+        queries: Unit vectors [queries, d]; may be empty.
+        gold: Indices of each query's recordings.
+        seed: Seed of the permutations.
     """
     rng = np.random.default_rng(seed)
     tagging: list[dict[str, TaggingScores]] = []
@@ -65,8 +73,8 @@ def shuffled_control(
     overall = np.array([mean_over_categories(scores) for scores in tagging])
     return Control(
         roc_auc=float(overall.mean()),
-        lowest=float(overall.min()),
-        highest=float(overall.max()),
+        min_roc_auc=float(overall.min()),
+        max_roc_auc=float(overall.max()),
         per_category={category: mean([scores[category].roc_auc for scores in tagging]) for category in prompts},
         map10=mean([scores.map10 for scores in retrieval]),
         recall10=mean([scores.recall10 for scores in retrieval]),

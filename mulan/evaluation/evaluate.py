@@ -1,4 +1,4 @@
-"""One evaluation of an exported model on a split: zero-shot tagging, retrieval, control and example queries."""
+"""Evaluation of an exported model on a split: zero-shot tagging, retrieval, control and example queries."""
 
 import hashlib
 import math
@@ -19,36 +19,44 @@ from mulan.evaluation.zero_shot import QUERY_SOURCE, queries_and_gold, text_to_m
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What was measured, and the embeddings it was measured on."""
+    """The results of an evaluation, and the embeddings that they were computed from."""
 
     model_uri: str
+    """Folder of the exported model."""
     data_uri: str
+    """Folder of the corpus."""
     split: str
+    """Split that was evaluated."""
     sample_rate_hz: int
+    """Sample rate of the model's input."""
     window_samples: int
+    """Length of the model's window in samples."""
     recordings: EmbeddedSplit
+    """Recordings of the split with their embeddings, texts and tags."""
     prompts: dict[str, dict[str, np.ndarray]]
-    """Category to tag text, which is the prompt, to its unit vector [d]."""
+    """Unit vector [d] by category and tag text, which is the prompt."""
     queries: tuple[str, ...]
-    """Distinct texts of the split's recordings, searched in retrieval."""
+    """Distinct texts of the split's recordings, the queries of retrieval."""
     query_embeddings: np.ndarray
     """Unit vectors [queries, d]."""
     query_gold: tuple[tuple[int, ...], ...]
-    """For each query, the positions of its recordings."""
+    """Indices of each query's recordings."""
     zero_shot: dict[str, TaggingScores]
-    """By category."""
+    """Zero-shot tagging scores by category."""
     retrieval: RetrievalScores | None
-    """None where no recording has a text of the query source."""
+    """Text-to-music retrieval scores; None if no recording has a text of the query source."""
     control: Control
+    """Scores of the shuffled-label control."""
     examples: tuple[ExampleQuery, ...]
+    """Example queries with their best hits."""
 
     @property
     def roc_auc(self) -> float:
-        """Mean over categories: what ``control.roc_auc`` is to be compared with."""
+        """Zero-shot ROC-AUC averaged over categories, comparable with ``control.roc_auc``."""
         return mean_over_categories(self.zero_shot)
 
     def summary(self) -> dict[str, Any]:
-        """All but the embeddings, ready for JSON; numbers that are not defined are None."""
+        """Returns everything but the embeddings, serialisable as JSON; undefined numbers are None."""
         ids = self.recordings.recording_ids
         summary: dict[str, Any] = _without_nan(
             {
@@ -83,18 +91,19 @@ def evaluate(
     max_skipped_share: float = 0.01,
     use_gpu: bool = False,
 ) -> Evaluation:
-    """Embeds a split on the Ray cluster and measures the model on it.
+    """Embeds a split on the Ray cluster and evaluates the model on it.
 
     Args:
-        model_uri: of an exported model.
-        data_uri: folder of a prepared corpus.
+        model_uri: Folder of an exported model, a local path or any fsspec URI.
+        data_uri: Folder of a prepared corpus, a local path or any fsspec URI.
         split: ``train``, ``validation`` or ``test``.
-        example_queries: whose best hits are shown; made of the split's own tags if None.
-        max_skipped_share: share of unreadable recordings, in [0, 1], above which the evaluation fails.
-        use_gpu: embed on GPUs, one for each copy of the model.
+        example_queries: Queries whose best hits are reported; derived from the split's tags if None.
+        max_skipped_share: Maximum share of skipped recordings, in [0, 1].
+        use_gpu: Embed on GPUs, one per copy of the model.
 
     Raises:
-        MulanError: no such corpus, split or model; too many unreadable recordings; embeddings that are not finite.
+        MulanError: The corpus, split or model does not exist, too many recordings were skipped, or embeddings are not
+            finite.
     """
     model = MuLan.from_pretrained(model_uri, device=None if use_gpu else "cpu")
     recordings = embed_split(
@@ -143,12 +152,12 @@ def _embed_texts(model: MuLan, texts: Sequence[str]) -> dict[str, np.ndarray]:
         return {}
     embeddings = model.embed_text(distinct)
     if not np.isfinite(embeddings).all():
-        raise EvaluationError("the model gives text embeddings that are not finite; was its training stable?")
+        raise EvaluationError("the model's text embeddings are not finite; did its training diverge?")
     return dict(zip(distinct, embeddings, strict=True))
 
 
 def _without_nan(value: Any) -> Any:
-    """JSON has no NaN."""
+    """Replaces NaN and infinity, which JSON does not have, by None."""
     if isinstance(value, dict):
         return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

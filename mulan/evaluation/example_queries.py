@@ -1,4 +1,4 @@
-"""A handful of text queries with their best hits: what the numbers sound like."""
+"""Example text queries with their best hits."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,49 +9,56 @@ import numpy as np
 from mulan.evaluation.zero_shot import split_tag
 
 _WORD_ORDER = ("tempo", "mood", "genre")
-"""Categories that qualify, in the order English puts them; instruments follow after "with"."""
+"""Categories that precede "music" in a query, in the word order of English; instruments follow after "with"."""
 
 
 @dataclass(frozen=True)
 class Hit:
+    """A recording that a query retrieved."""
+
     recording_id: str
+    """Id of the recording."""
     score: float
-    """Cosine of recording and query."""
+    """Cosine similarity of recording and query."""
     tags: tuple[str, ...]
+    """Tags of the recording."""
 
 
 @dataclass(frozen=True)
 class ExampleQuery:
+    """A text query with its best hits."""
+
     text: str
+    """Text of the query."""
     hits: tuple[Hit, ...]
-    """Best first; recordings of equal score in the order of their ids."""
+    """Hits by descending score; ties are in the order of the recordings' ids."""
 
 
 def typical_queries(tags: Sequence[Sequence[str]], texts: Sequence[Sequence[str]], *, count: int = 5) -> list[str]:
-    """Queries a person might type, made of the recordings' own tags: "slow sad jazz music with piano".
+    """Returns queries that a user might enter, built from the recordings' tags: "slow sad jazz music with piano".
 
-    Each of the most frequent genres is joined to the tempo, mood and instrument that go with it most often and that no
-    earlier query has used, if there is such a one. Without genres, the first of the recordings' texts are the queries.
+    Each of the most frequent genres is combined with its most frequent tempo, mood and instrument, preferably with ones
+    that no earlier query used. Without genres, the alphabetically first texts of the recordings are the queries.
 
     Args:
-        tags: each recording's tags, ``category:text``.
-        texts: each recording's texts.
-        count: at most so many.
+        tags: Tags of each recording, ``category:text``.
+        texts: Texts of each recording.
+        count: Maximum number of queries.
     """
-    by_recording = [[split_tag(tag) for tag in of_recording] for of_recording in tags]
+    by_recording = [[split_tag(tag) for tag in recording_tags] for recording_tags in tags]
     genres = _by_frequency([text for pairs in by_recording for category, text in pairs if category == "genre"])
     if not genres:
-        return sorted({text for of_recording in texts for text in of_recording})[:count]
+        return sorted({text for recording_texts in texts for text in recording_texts})[:count]
     queries: list[str] = []
     used: set[tuple[str, str]] = set()
     for genre in genres[:count]:
         companions = [pair for pairs in by_recording if ("genre", genre) in pairs for pair in pairs]
         words = {"genre": genre}
         for category in ("tempo", "mood", "instrument"):
-            found = _by_frequency([text for category_of_tag, text in companions if category_of_tag == category])
-            fresh = [text for text in found if (category, text) not in used]
-            if found:
-                words[category] = (fresh or found)[0]
+            candidates = _by_frequency([text for tag_category, text in companions if tag_category == category])
+            unused = [text for text in candidates if (category, text) not in used]
+            if candidates:
+                words[category] = (unused or candidates)[0]
                 used.add((category, words[category]))
         queries.append(_phrase(words))
     return queries
@@ -66,15 +73,15 @@ def best_hits(
     *,
     count: int = 3,
 ) -> tuple[ExampleQuery, ...]:
-    """The recordings nearest to each query.
+    """Returns the recordings with the highest similarity to each query.
 
     Args:
-        queries: the texts.
-        query_embeddings: unit vectors [queries, d].
-        audio: unit vectors [recordings, d].
-        recording_ids: one a row of ``audio``, ascending.
-        tags: of each recording.
-        count: hits a query.
+        queries: Texts of the queries.
+        query_embeddings: Unit vectors [queries, d].
+        audio: Unit vectors [recordings, d].
+        recording_ids: Id of each row of ``audio``, ascending.
+        tags: Tags of each recording.
+        count: Number of hits per query.
     """
     similarity = query_embeddings.astype(np.float64) @ audio.astype(np.float64).T
     return tuple(
@@ -90,7 +97,7 @@ def best_hits(
 
 
 def _by_frequency(texts: Sequence[str]) -> list[str]:
-    """Distinct texts, the most frequent first and equals in alphabetical order."""
+    """Returns the distinct texts by descending frequency; ties are in alphabetical order."""
     counts = Counter(texts)
     return sorted(counts, key=lambda text: (-counts[text], text))
 

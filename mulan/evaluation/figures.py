@@ -1,4 +1,4 @@
-"""The report's pictures, each a self-contained SVG. Colours are told apart by colour-blind readers (Okabe and Ito)."""
+"""The report's figures, each a self-contained SVG. The palette suits colour-blind readers (Okabe and Ito)."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -20,9 +20,9 @@ INK, GREY, FAINT = "#1f2430", "#6b7280", "#d9dde3"
 UNLABELLED = "no genre"
 
 _MAX_ROWS = 400
-"""Recordings drawn in a similarity matrix: evenly chosen from a larger split, for a screen shows no more."""
+"""Maximum number of recordings in a similarity matrix; larger splits are thinned out evenly."""
 _MAX_POINTS = 3000
-"""Recordings drawn on the map."""
+"""Maximum number of recordings on the map."""
 _STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: small, sharp, selectable
     "svg.hashsalt": "mulan",  # the same figure gives the same bytes
@@ -49,22 +49,25 @@ _STYLE: Any = {
 
 @dataclass(frozen=True)
 class Picture:
+    """A figure of the report."""
+
     svg: bytes
+    """The figure as an SVG document."""
     alt: str
-    """What it shows, for a reader who cannot see it."""
+    """Alternative text that describes the figure."""
 
 
 def curve(
     lines: Sequence[Mapping[str, Any]], key: str, *, title: str, unit: str, level: tuple[float, str] | None = None
 ) -> Picture:
-    """A value of ``metrics.jsonl`` over the steps: every step in a light line, the running mean in a dark one.
+    """Plots a value of ``metrics.jsonl`` over the steps: every step as a light line, the running mean as a dark one.
 
     Args:
-        lines: those that have the key; at least one.
-        key: which value.
-        title: of the figure.
-        unit: label of the vertical axis.
-        level: a value to compare with, and its name.
+        lines: Lines that have the key, at least one.
+        key: Key of the value.
+        title: Title of the figure.
+        unit: Label of the vertical axis.
+        level: Value and name of a horizontal reference line.
     """
     steps = np.array([line["step"] for line in lines])
     values = np.array([float(line[key]) for line in lines])
@@ -96,7 +99,7 @@ def curve(
 
 
 def tag_similarity(evaluation: Evaluation) -> Picture:
-    """Cosines of recordings (rows, by genre) and the texts of all tags (columns, by category)."""
+    """Plots the cosine similarities of recordings (rows, by genre) and all tag texts (columns, by category)."""
     order, genres = _by_genre(evaluation)
     columns = [(category, text) for category in _ordered(evaluation.prompts) for text in evaluation.prompts[category]]
     vectors = np.stack([evaluation.prompts[category][text] for category, text in columns])
@@ -120,7 +123,7 @@ def tag_similarity(evaluation: Evaluation) -> Picture:
 
 
 def caption_similarity(evaluation: Evaluation) -> Picture:
-    """Cosines of recordings (rows) and one caption of each (columns), both by genre: pairs are on the diagonal."""
+    """Plots the cosine similarities of recordings and one caption of each, by genre; pairs lie on the diagonal."""
     captions: dict[int, int] = {}
     for row, gold in enumerate(evaluation.query_gold):
         for position in gold:
@@ -146,8 +149,8 @@ def caption_similarity(evaluation: Evaluation) -> Picture:
 
 
 def embedding_map(evaluation: Evaluation) -> Picture:
-    """t-SNE of the audio embeddings, coloured by genre, with the genres' names at the medians of their recordings."""
-    order, genres = _by_genre(evaluation, at_most=_MAX_POINTS)
+    """Plots a t-SNE map of the audio embeddings, coloured by genre, with genre names at the median positions."""
+    order, genres = _by_genre(evaluation, max_count=_MAX_POINTS)
     vectors = evaluation.recordings.embeddings[order].astype(np.float64)
     perplexity = min(30.0, (len(vectors) - 1) / 3)
     points = TSNE(init="pca", perplexity=perplexity, random_state=0).fit_transform(vectors)
@@ -184,7 +187,7 @@ def _figure(width_in: float, height_in: float) -> tuple[Figure, Axes]:
 
 
 def _matrix(figure: Figure, axes: Axes, similarity: np.ndarray, genres: Sequence[str]) -> None:
-    """Draws cosines with rows grouped by genre; the colours span the middle 98 % of the values."""
+    """Draws a similarity matrix with rows grouped by genre; the colours span the middle 98 % of the values."""
     low, high = np.percentile(similarity, [1, 99])
     image = axes.imshow(similarity, aspect="auto", cmap="cividis", vmin=low, vmax=high, interpolation="nearest")
     runs = _runs(genres)
@@ -201,38 +204,38 @@ def _matrix(figure: Figure, axes: Axes, similarity: np.ndarray, genres: Sequence
 
 
 def _by_genre(
-    evaluation: Evaluation, *, among: Sequence[int] | None = None, at_most: int = _MAX_ROWS
+    evaluation: Evaluation, *, among: Sequence[int] | None = None, max_count: int = _MAX_ROWS
 ) -> tuple[list[int], list[str]]:
-    """Positions of recordings ordered by genre, evenly thinned out to ``at_most``, and the genre of each."""
+    """Returns indices of recordings ordered by genre, evenly thinned out to ``max_count``, and their genres."""
     tags = evaluation.recordings.tags
     genres = [
-        next((text for category, text in map(split_tag, of_recording) if category == "genre"), UNLABELLED)
-        for of_recording in tags
+        next((text for category, text in map(split_tag, recording_tags) if category == "genre"), UNLABELLED)
+        for recording_tags in tags
     ]
     order = sorted(range(len(tags)) if among is None else among, key=lambda position: (genres[position], position))
-    if len(order) > at_most:
-        order = [order[position] for position in np.linspace(0, len(order) - 1, at_most).round().astype(int)]
+    if len(order) > max_count:
+        order = [order[position] for position in np.linspace(0, len(order) - 1, max_count).round().astype(int)]
     return order, [genres[position] for position in order]
 
 
 def _ordered(categories: Mapping[str, Any]) -> list[str]:
-    """Genre first: its block shows the structure that the rows are ordered by."""
+    """Sorts categories with genre first, since the rows are ordered by genre."""
     return sorted(categories, key=lambda category: (category != "genre", category))
 
 
 def _runs(values: Sequence[str]) -> list[tuple[int, int]]:
-    """First and one-past-last position of each run of equal values."""
+    """Returns start and end (exclusive) of each run of equal values."""
     starts = [position for position, value in enumerate(values) if not position or value != values[position - 1]]
     return list(zip(starts, [*starts[1:], len(values)], strict=True))
 
 
 def _fitting(columns: int) -> float:
-    """Size in points at which so many labels fit along an edge of the tag matrix."""
+    """Returns the font size in points at which ``columns`` labels fit along an edge of the tag matrix."""
     return float(np.clip(480 / columns, 3, 9))
 
 
 def _running_mean(values: np.ndarray, width: int) -> np.ndarray:
-    """Mean of the last ``width`` values, of fewer at the start."""
+    """Returns the mean of the last ``width`` values at each position, of fewer at the start."""
     sums = np.cumsum(values)
     ends = np.arange(1, len(values) + 1)
     starts = np.maximum(0, ends - width)

@@ -1,6 +1,6 @@
-"""Tagging and retrieval metrics as pure functions of similarities and truth.
+"""Tagging and retrieval metrics as pure functions of similarities and labels.
 
-Scores are ranked in float64: lower precisions create ties that are not in the model.
+Scores are ranked in float64, since lower precisions create ties.
 """
 
 from collections.abc import Sequence
@@ -9,72 +9,84 @@ from dataclasses import dataclass
 import numpy as np
 
 CUTOFF = 10
-"""Hits counted by ``map10`` and ``recall10``."""
+"""Number of hits that ``map10`` and ``recall10`` consider."""
 
 
 @dataclass(frozen=True)
 class TagScore:
-    """How well one tag's similarities tell the recordings that bear it from those that do not."""
+    """Scores of one tag: how well its similarities separate recordings with the tag from those without."""
 
     tag: str
+    """Name of the tag."""
     roc_auc: float
+    """Area under the ROC curve, in [0, 1]; chance is 0.5."""
     average_precision: float
+    """Average precision, in [0, 1]; chance is ``prevalence``."""
     prevalence: float
-    """Share of recordings that bear the tag: the average precision of chance."""
+    """Share of recordings that have the tag."""
     n_positives: int
+    """Number of recordings that have the tag."""
 
 
 @dataclass(frozen=True)
 class TaggingScores:
-    """Macro means over tags, each tag of equal weight; NaN where no tag could be scored."""
+    """Macro averages over tags, with equal weights; NaN if no tag could be scored."""
 
     roc_auc: float
     """Class-balanced area under the ROC curve (MuLan §4.1.1), in [0, 1]; chance is 0.5."""
     map: float
     """Mean average precision, in [0, 1]; chance is ``prevalence``."""
     prevalence: float
-    """Mean share of recordings that bear a tag."""
+    """Share of recordings that have a tag, averaged over tags."""
     n_tags: int
+    """Number of scored tags."""
     n_recordings: int
+    """Number of recordings."""
     per_tag: tuple[TagScore, ...]
+    """Scores of each tag."""
     skipped: tuple[str, ...]
-    """Tags that all recordings bear, or none: neither metric is defined for them."""
+    """Tags without scores, since all recordings have them, or none."""
 
 
 @dataclass(frozen=True)
 class RetrievalScores:
-    """Means over queries. The rank of a query is the 1-based rank of its best gold item."""
+    """Averages over queries. The rank of a query is the 1-based rank of its best gold item."""
 
     map10: float
-    """Mean average precision of the first ten hits, in [0, 1]; see :func:`retrieval_scores`."""
+    """Mean average precision at 10, in [0, 1]; see :func:`retrieval_scores`."""
     recall1: float
-    """Share of queries whose best gold item comes first; ``recall5`` and ``recall10``: among the first 5 and 10."""
+    """Share of queries with rank 1."""
     recall5: float
+    """Share of queries with rank 5 or better."""
     recall10: float
+    """Share of queries with rank 10 or better."""
     median_rank: float
+    """Median of the queries' ranks."""
     mrr: float
     """Mean reciprocal rank, in (0, 1]."""
     n_queries: int
+    """Number of queries."""
     n_items: int
+    """Number of items that were searched."""
 
 
-def tagging_scores(similarity: np.ndarray, borne: np.ndarray, tags: Sequence[str]) -> TaggingScores:
-    """Class-balanced ROC-AUC and mAP over tags.
+def tagging_scores(similarity: np.ndarray, labels: np.ndarray, tags: Sequence[str]) -> TaggingScores:
+    """Computes class-balanced ROC-AUC and mAP over tags.
 
-    Ties count half in the ROC-AUC (mid-ranks); average precision takes tied recordings as one threshold.
+    Ties count half in the ROC-AUC (mid-ranks); in the average precision, tied recordings share one threshold.
 
     Args:
         similarity: [recordings, tags], any monotone score.
-        borne: bool [recordings, tags], whether the recording bears the tag.
-        tags: names of the columns.
+        labels: bool [recordings, tags], True if the recording has the tag.
+        tags: Names of the columns.
     """
     from sklearn.metrics import average_precision_score, roc_auc_score
 
-    assert similarity.shape == borne.shape == (len(similarity), len(tags)), (similarity.shape, borne.shape, len(tags))
+    assert similarity.shape == labels.shape == (len(similarity), len(tags)), (similarity.shape, labels.shape, len(tags))
     similarity = similarity.astype(np.float64)
     per_tag, skipped = [], []
     for column, tag in enumerate(tags):
-        truth, scores = borne[:, column], similarity[:, column]
+        truth, scores = labels[:, column], similarity[:, column]
         if truth.all() or not truth.any():
             skipped.append(tag)
             continue
@@ -99,13 +111,13 @@ def tagging_scores(similarity: np.ndarray, borne: np.ndarray, tags: Sequence[str
 
 
 def gold_ranks(scores: np.ndarray, gold: Sequence[int]) -> np.ndarray:
-    """Ranks of a query's gold items among all items, best first, ties resolved against the query.
+    """Computes the ranks of a query's gold items among all items, best first; ties count against the query.
 
     The j-th best gold item has rank j + the number of other items that score at least as high.
 
     Args:
         scores: [items], similarity of each item to the query.
-        gold: distinct positions in ``scores``, at least one.
+        gold: Distinct indices into ``scores``, at least one.
 
     Returns:
         int64 [len(gold)], 1-based, strictly increasing.
@@ -118,20 +130,20 @@ def gold_ranks(scores: np.ndarray, gold: Sequence[int]) -> np.ndarray:
     scores = scores.astype(np.float64)
     is_gold = np.zeros(len(scores), dtype=bool)
     is_gold[list(gold)] = True
-    of_gold, of_others = np.sort(scores[is_gold])[::-1], np.sort(scores[~is_gold])
-    others_at_least = len(of_others) - np.searchsorted(of_others, of_gold, side="left")
-    return np.arange(1, len(of_gold) + 1) + others_at_least
+    gold_scores, other_scores = np.sort(scores[is_gold])[::-1], np.sort(scores[~is_gold])
+    others_at_least = len(other_scores) - np.searchsorted(other_scores, gold_scores, side="left")
+    return np.arange(1, len(gold_scores) + 1) + others_at_least
 
 
 def retrieval_scores(ranks: Sequence[np.ndarray], *, n_items: int) -> RetrievalScores:
-    """Summary of the ranks of every query's gold items.
+    """Summarises the ranks of all queries' gold items.
 
     The average precision at 10 of a query with G gold items is the sum of precisions at the ranks of those gold items
-    that are among the first ten, divided by min(G, 10). With one gold item it is 1 / rank, or 0 beyond ten.
+    that are among the first ten, divided by min(G, 10). With one gold item it is 1 / rank, or 0 for ranks above 10.
 
     Args:
-        ranks: for each query, at least one, the result of :func:`gold_ranks`.
-        n_items: size of the collection that was searched.
+        ranks: Results of :func:`gold_ranks` for each query, at least one.
+        n_items: Number of items that were searched.
 
     Example:
         >>> scores = retrieval_scores([np.array([2, 4]), np.array([1])], n_items=4)
@@ -139,8 +151,8 @@ def retrieval_scores(ranks: Sequence[np.ndarray], *, n_items: int) -> RetrievalS
         (0.75, 0.5, 1.5)
     """
     assert ranks, "no queries"
-    best = np.array([of_query[0] for of_query in ranks], dtype=np.float64)
-    precisions = [_average_precision_at_cutoff(of_query) for of_query in ranks]
+    best = np.array([query_ranks[0] for query_ranks in ranks], dtype=np.float64)
+    precisions = [_average_precision_at_cutoff(query_ranks) for query_ranks in ranks]
     return RetrievalScores(
         map10=mean(precisions),
         recall1=float((best <= 1).mean()),
@@ -154,11 +166,11 @@ def retrieval_scores(ranks: Sequence[np.ndarray], *, n_items: int) -> RetrievalS
 
 
 def mean(values: Sequence[float]) -> float:
-    """NaN, without a warning, where there are none."""
+    """Returns the mean; NaN, without a warning, if there are no values."""
     return float(np.mean(values)) if len(values) else float("nan")
 
 
 def _average_precision_at_cutoff(ranks: np.ndarray) -> float:
     hits = np.arange(1, len(ranks) + 1)
-    found = ranks <= CUTOFF
-    return float((hits[found] / ranks[found]).sum() / min(len(ranks), CUTOFF))
+    within = ranks <= CUTOFF
+    return float((hits[within] / ranks[within]).sum() / min(len(ranks), CUTOFF))

@@ -1,4 +1,4 @@
-"""The report of a run: ``report.json`` for programs and ``report.html``, one self-contained page, for people."""
+"""The report of a run: ``report.json``, and ``report.html`` as one self-contained page."""
 
 import base64
 import json
@@ -20,7 +20,7 @@ from mulan.storage import filesystem
 JSON_NAME, HTML_NAME = "report.json", "report.html"
 
 _MIN_ON_MAP = 5
-"""Recordings below which a map shows nothing."""
+"""Minimum number of recordings for the map."""
 
 
 def write_report(
@@ -31,18 +31,18 @@ def write_report(
     seconds: Mapping[str, float],
     recipe_toml: str,
 ) -> None:
-    """Writes ``RUN_URI/report.json`` and ``RUN_URI/report.html``; a reader never sees half a file.
+    """Writes ``RUN_URI/report.json`` and ``RUN_URI/report.html``, each atomically.
 
     Args:
-        run_uri: the run's folder, any fsspec URI.
-        evaluation: what was measured.
-        steps: lines of ``metrics.jsonl``: ``step``, ``loss``, ``temperature``, ``grad_norm``, ``pairs_per_s`` and
-            ``data_wait_s`` of each training step, and among them ``step`` and ``validation`` of each validation.
-        seconds: duration of each part of the run, by name.
-        recipe_toml: the resolved recipe.
+        run_uri: The run's folder, a local path or any fsspec URI.
+        evaluation: Results of the evaluation.
+        steps: Lines of ``metrics.jsonl``: ``step``, ``loss``, ``temperature``, ``grad_norm``, ``pairs_per_s`` and
+            ``data_wait_s`` of each training step, and ``step`` and ``validation`` of each validation.
+        seconds: Duration of each stage of the run, by name.
+        recipe_toml: The resolved recipe.
 
     Raises:
-        RecipeError: ``recipe_toml`` is no recipe.
+        RecipeError: ``recipe_toml`` is not a valid recipe.
     """
     recipe = recipe_from_toml(recipe_toml, name="of the run")
     summary = evaluation.summary() | {"training": _training(steps, recipe), "seconds": dict(seconds)}
@@ -55,7 +55,7 @@ def write_report(
 def render_page(
     summary: Mapping[str, Any], curves: Sequence[Picture], pictures: Mapping[str, Picture], recipe_toml: str
 ) -> str:
-    """The page of a summary as it stands in ``report.json``; figures are inlined and nothing is fetched."""
+    """Renders the HTML page of a summary in the format of ``report.json``; figures are inlined, nothing is fetched."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters |= {"fixed": _fixed, "data_uri": _data_uri, "duration": _duration, "tag_text": _tag_text}
     template = resources.files("mulan.evaluation").joinpath("report_template.html").read_text(encoding="utf-8")
@@ -65,21 +65,21 @@ def render_page(
 
 
 def _training(steps: Sequence[Mapping[str, Any]], recipe: Recipe) -> dict[str, Any]:
-    """Where training ended, and the loss of a model that tells nothing apart (MuLan §3.1 with equal similarities)."""
-    newest = next(reversed(_updates(steps)), None)
+    """Returns the last values of training, and the loss at chance (MuLan §3.1 with equal similarities)."""
+    last = next(reversed(_updates(steps)), None)
     validation = next((line["validation"] for line in reversed(steps) if "validation" in line), None)
     return {
         "steps": max((line["step"] for line in steps if "loss" in line), default=0),
         "pairs_per_batch": recipe.batch.pairs,
-        "loss": newest["loss"] if newest else None,
+        "loss": last["loss"] if last else None,
         "loss_of_chance": recipe.loss.weights.contrastive * math.log(2 * (recipe.batch.pairs - 1)),
-        "temperature": newest["temperature"] if newest else None,
+        "temperature": last["temperature"] if last else None,
         "validation": validation,
     }
 
 
 def _updates(steps: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Those of the steps that updated the weights: of the others, something is not finite, and null."""
+    """Returns the steps that updated the weights; the others have a non-finite value, stored as null."""
     return [line for line in steps if "loss" in line and None not in line.values()]
 
 
@@ -129,12 +129,12 @@ def _duration(seconds: float) -> str:
 
 
 def print_summary(evaluation: Evaluation, report_path: str, console: Console) -> None:
-    """Prints the results; legible as plain text, where the console is no terminal, and not cut there.
+    """Prints the results; without a terminal they are plain text and lines are not truncated.
 
     Args:
-        evaluation: what was measured.
-        report_path: of ``report.html``.
-        console: where to print.
+        evaluation: Results of the evaluation.
+        report_path: Path of ``report.html``.
+        console: Console to print to.
     """
     console.print(_results(evaluation))
     for query in evaluation.examples:
@@ -144,7 +144,7 @@ def print_summary(evaluation: Evaluation, report_path: str, console: Console) ->
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     if evaluation.recordings.unreadable:
         names = ", ".join(sorted(evaluation.recordings.unreadable))
-        console.print(f"left out as unreadable: {names}", style="yellow", markup=False, soft_wrap=True)
+        console.print(f"skipped recordings: {names}", style="yellow", markup=False, soft_wrap=True)
     console.print(f"report: {report_path}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -160,15 +160,15 @@ def _results(evaluation: Evaluation) -> Table:
         table.add_row(f"zero-shot {category}: ROC-AUC", f"{scores.roc_auc:.3f}", "0.500", shuffled, tags)
         table.add_row(f"zero-shot {category}: mAP", f"{scores.map:.3f}", f"{scores.prevalence:.3f}", "", tags)
     table.add_row("zero-shot, mean: ROC-AUC", f"{evaluation.roc_auc:.3f}", "0.500", f"{control.roc_auc:.3f}")
-    found = evaluation.retrieval
-    if found is not None:
-        queries, middle = f"{found.n_queries} queries", (found.n_items + 1) / 2
-        table.add_row("text to music: mAP@10", f"{found.map10:.3f}", "", f"{control.map10:.3f}", queries)
-        table.add_row("text to music: recall@10", f"{found.recall10:.3f}", "", f"{control.recall10:.3f}", queries)
+    retrieval = evaluation.retrieval
+    if retrieval is not None:
+        queries, chance = f"{retrieval.n_queries} queries", (retrieval.n_items + 1) / 2
+        table.add_row("text to music: mAP@10", f"{retrieval.map10:.3f}", "", f"{control.map10:.3f}", queries)
+        table.add_row("text to music: recall@10", f"{retrieval.recall10:.3f}", "", f"{control.recall10:.3f}", queries)
         table.add_row(
             "text to music: median rank",
-            f"{found.median_rank:.1f}",
-            f"{middle:.1f}",
+            f"{retrieval.median_rank:.1f}",
+            f"{chance:.1f}",
             f"{control.median_rank:.1f}",
             queries,
         )

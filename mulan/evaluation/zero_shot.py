@@ -1,6 +1,6 @@
-"""Zero-shot tagging: a recording's score for a tag is the cosine between its embedding and that of the tag's text.
+"""Zero-shot tagging and text-to-music retrieval by the cosine similarity of audio and text embeddings.
 
-Tags are ``category:text``. The text is the prompt, verbatim (MuLan §4.1.1), and each category is scored by itself.
+Tags are ``category:text``. The text is the prompt, verbatim (MuLan §4.1.1), and each category is scored separately.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,90 +10,92 @@ import numpy as np
 from mulan.evaluation.metrics import RetrievalScores, TaggingScores, gold_ranks, retrieval_scores, tagging_scores
 
 UNNAMED_CATEGORY = "tag"
-"""Where tags without a category go."""
+"""Category of tags that name none."""
 
 
 def split_tag(tag: str) -> tuple[str, str]:
-    """``"genre:hard rock"`` is ``("genre", "hard rock")``."""
+    """Splits a tag into category and text: ``"genre:hard rock"`` gives ``("genre", "hard rock")``."""
     category, colon, text = tag.partition(":")
     return (category, text) if colon else (UNNAMED_CATEGORY, tag)
 
 
 def vocabulary(tags: Iterable[Sequence[str]]) -> dict[str, tuple[str, ...]]:
-    """The tag texts of each category among some recordings' tags, both in alphabetical order."""
-    found: dict[str, set[str]] = {}
-    for of_recording in tags:
-        for category, text in map(split_tag, of_recording):
-            found.setdefault(category, set()).add(text)
-    return {category: tuple(sorted(found[category])) for category in sorted(found)}
+    """Returns the distinct tag texts of each category, both in alphabetical order.
+
+    Args:
+        tags: Tags of each recording, ``category:text``.
+    """
+    texts: dict[str, set[str]] = {}
+    for recording_tags in tags:
+        for category, text in map(split_tag, recording_tags):
+            texts.setdefault(category, set()).add(text)
+    return {category: tuple(sorted(texts[category])) for category in sorted(texts)}
 
 
 def zero_shot_tagging(
     audio: np.ndarray, tags: Sequence[Sequence[str]], prompts: Mapping[str, Mapping[str, np.ndarray]]
 ) -> dict[str, TaggingScores]:
-    """Scores of each category of tags.
+    """Scores each category of tags.
 
-    A category judges only the recordings that bear at least one of its tags: a recording nobody has described in that
-    respect tells nothing.
+    A category is scored on the recordings that have at least one of its tags, since the labels of all others are
+    unknown.
 
     Args:
-        audio: unit vectors [recordings, d].
-        tags: each recording's tags, ``category:text``.
-        prompts: category to tag text to unit vector [d].
+        audio: Unit vectors [recordings, d].
+        tags: Tags of each recording, ``category:text``.
+        prompts: Unit vector [d] by category and tag text.
     """
     result = {}
     for category, embeddings in prompts.items():
         texts = list(embeddings)
-        borne = tags_borne(tags, category, texts)
-        judged = borne.any(axis=1)
-        similarity = audio[judged].astype(np.float64) @ np.stack(list(embeddings.values())).astype(np.float64).T
-        result[category] = tagging_scores(similarity, borne[judged], texts)
+        labels = multi_hot_labels(tags, category, texts)
+        labelled = labels.any(axis=1)
+        similarity = audio[labelled].astype(np.float64) @ np.stack(list(embeddings.values())).astype(np.float64).T
+        result[category] = tagging_scores(similarity, labels[labelled], texts)
     return result
 
 
-def tags_borne(tags: Sequence[Sequence[str]], category: str, texts: Sequence[str]) -> np.ndarray:
-    """bool [recordings, texts]: which recording bears which tag of a category."""
+def multi_hot_labels(tags: Sequence[Sequence[str]], category: str, texts: Sequence[str]) -> np.ndarray:
+    """Returns bool [recordings, texts], True if the recording has the tag of the category."""
     columns = {text: column for column, text in enumerate(texts)}
-    borne = np.zeros((len(tags), len(texts)), dtype=bool)
-    for row, of_recording in enumerate(tags):
-        for category_of_tag, text in map(split_tag, of_recording):
-            if category_of_tag == category and text in columns:
-                borne[row, columns[text]] = True
-    return borne
+    labels = np.zeros((len(tags), len(texts)), dtype=bool)
+    for row, recording_tags in enumerate(tags):
+        for tag_category, text in map(split_tag, recording_tags):
+            if tag_category == category and text in columns:
+                labels[row, columns[text]] = True
+    return labels
 
 
 QUERY_SOURCE = "long_form"
-"""The source whose texts are the queries: whole sentences, as in the playlist descriptions of MuLan §4.1.3."""
+"""Text source of the queries: whole sentences, as in the playlist descriptions of MuLan §4.1.3."""
 
-_QUERIES_AT_ONCE = 256
+_QUERIES_PER_CHUNK = 256
 
 
 def queries_and_gold(texts: Sequence[Sequence[str]]) -> dict[str, tuple[int, ...]]:
-    """Every distinct text, with the positions of all recordings that carry it.
-
-    All texts of a recording are queries. The texts are in alphabetical order, the positions ascending.
+    """Returns every distinct text in alphabetical order, with the ascending indices of all recordings that have it.
 
     Args:
-        texts: each recording's texts of :data:`QUERY_SOURCE`; none for a recording without any.
+        texts: Texts of :data:`QUERY_SOURCE` of each recording; all of them are queries.
     """
     gold: dict[str, set[int]] = {}
-    for position, of_recording in enumerate(texts):
-        for text in of_recording:
-            gold.setdefault(text, set()).add(position)
+    for index, recording_texts in enumerate(texts):
+        for text in recording_texts:
+            gold.setdefault(text, set()).add(index)
     return {text: tuple(sorted(gold[text])) for text in sorted(gold)}
 
 
 def text_to_music(queries: np.ndarray, audio: np.ndarray, gold: Sequence[Sequence[int]]) -> RetrievalScores:
-    """Searches the recordings by every query; the score is the cosine.
+    """Searches the recordings with every query, by cosine similarity.
 
     Args:
-        queries: unit vectors [queries, d], at least one.
-        audio: unit vectors [recordings, d]: the collection, each recording once.
-        gold: for each query the positions of its recordings.
+        queries: Unit vectors [queries, d], at least one.
+        audio: Unit vectors [recordings, d] of the collection, each recording once.
+        gold: Indices of each query's recordings.
     """
     collection = audio.astype(np.float64).T
     ranks: list[np.ndarray] = []
-    for start in range(0, len(queries), _QUERIES_AT_ONCE):  # the whole similarity matrix may not fit
-        similarity = queries[start : start + _QUERIES_AT_ONCE].astype(np.float64) @ collection
+    for start in range(0, len(queries), _QUERIES_PER_CHUNK):  # the whole similarity matrix may not fit into memory
+        similarity = queries[start : start + _QUERIES_PER_CHUNK].astype(np.float64) @ collection
         ranks += [gold_ranks(scores, gold[start + row]) for row, scores in enumerate(similarity)]
     return retrieval_scores(ranks, n_items=len(audio))

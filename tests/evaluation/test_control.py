@@ -17,7 +17,7 @@ def test_the_shuffled_control_is_at_chance_although_the_model_is_perfect() -> No
     assert evaluation.retrieval.median_rank == 1
     control = evaluation.control
     assert control.roc_auc == pytest.approx(0.5, abs=0.02)
-    assert control.lowest < control.roc_auc < control.highest
+    assert control.min_roc_auc < control.roc_auc < control.max_roc_auc
     assert set(control.per_category) == set(VOCABULARY)
     assert list(control.per_category.values()) == pytest.approx([0.5] * 4, abs=0.03)
     assert control.median_rank == pytest.approx(60.5, abs=8)
