@@ -1,0 +1,1 @@
+"""A demo corpus of rendered music with known labels and noise."""

@@ -1,9 +1,9 @@
-"""Texts about a composition, of the four kinds the MuLan paper mines (section 3.2), and noise as found in the wild.
+"""Texts about a composition from the four sources of the MuLan paper (§3.2), with noise as in web data.
 
-* `short_form`: tags, the title and the artist's name;
-* `long_form`: sentences of a description or a comment;
-* `playlist`: titles of playlists the recording is in;
-* `audioset`: display names of AudioSet classes.
+* ``short_form``: tags, the title and the artist's name;
+* ``long_form``: sentences of a description or a comment;
+* ``playlist``: titles of playlists that contain the recording;
+* ``audioset``: display names of AudioSet classes.
 """
 
 from collections.abc import Sequence
@@ -56,6 +56,7 @@ PLAYLIST = (
     "{tempo} and {mood}",
 )
 USUAL_WORD_SHARE = 0.75
+"""Probability of the usual word for a label; otherwise a synonym is used."""
 IRRELEVANT: dict[str, tuple[str, ...]] = {
     "short_form": ("official", "full hd", "lyrics", "new upload", "user48213", "free download", "2014"),
     "long_form": (
@@ -73,12 +74,12 @@ IRRELEVANT: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseShares:
-    """How noisy texts are.
+    """Shares of noise in the texts.
 
     Attributes:
-        missing: of (recording, source) pairs, the share without any text; `short_form` is always there.
-        wrong: share of texts that describe another composition, of another genre.
-        irrelevant: share of texts that describe no music at all.
+        missing: Share of (recording, source) pairs without texts; ``short_form`` is never missing.
+        wrong: Share of texts that describe a composition of another genre.
+        irrelevant: Share of texts that do not describe music.
     """
 
     missing: float
@@ -92,7 +93,7 @@ CURATED = NoiseShares(missing=0.0, wrong=0.0, irrelevant=0.0)
 
 @dataclass
 class NoiseCounts:
-    """Noise that was put in, counted."""
+    """Numbers of sources and texts, and of those that are noise."""
 
     sources: int = 0
     missing: int = 0
@@ -105,7 +106,7 @@ class NoiseCounts:
             setattr(self, name, getattr(self, name) + count)
 
     def shares(self) -> NoiseShares:
-        """The shares found; `missing` counts the sources that may be missing."""
+        """Returns the actual shares; ``missing`` is relative to the sources that may be missing."""
         texts = max(self.texts, 1)
         return NoiseShares(
             missing=self.missing / max(self.sources, 1), wrong=self.wrong / texts, irrelevant=self.irrelevant / texts
@@ -113,7 +114,7 @@ class NoiseCounts:
 
 
 def true_texts(composition: Composition, rng: np.random.Generator) -> Texts:
-    """Complete texts, all true. The first of `long_form` names genre, mood, tempo and two instruments."""
+    """Returns correct texts of all sources. The first ``long_form`` names genre, mood, tempo and two instruments."""
     return {
         "short_form": _short_form(composition, rng),
         "long_form": _long_form(composition, rng),
@@ -125,25 +126,25 @@ def true_texts(composition: Composition, rng: np.random.Generator) -> Texts:
 def noisy_texts(
     composition: Composition, decoy: Composition, shares: NoiseShares, rng: np.random.Generator
 ) -> tuple[Texts, NoiseCounts]:
-    """Texts as found in the wild. Wrong ones are true of `decoy`, a composition of another genre."""
+    """Returns texts with noise, and its counts. Wrong texts describe ``decoy``, a composition of another genre."""
     assert decoy.labels.genre != composition.labels.genre
     texts, wrong = true_texts(composition, rng), true_texts(decoy, rng)
     counts = NoiseCounts()
     kept: Texts = {}
-    for source, truths in texts.items():
+    for source, correct in texts.items():
         if source != "short_form":
             counts.sources += 1
             if rng.random() < shares.missing:
                 counts.missing += 1
                 continue
         kept[source] = []
-        for text in truths:
+        for text in correct:
             counts.texts += 1
-            fate = rng.random()
-            if fate < shares.wrong:
+            draw = rng.random()
+            if draw < shares.wrong:
                 counts.wrong += 1
                 text = str(rng.choice(wrong[source]))
-            elif fate < shares.wrong + shares.irrelevant:
+            elif draw < shares.wrong + shares.irrelevant:
                 counts.irrelevant += 1
                 text = str(rng.choice(IRRELEVANT[source]))
             kept[source].append(text)
@@ -154,25 +155,25 @@ def _aliases(instrument: str) -> tuple[str, ...]:
     return PERCUSSION_ALIASES[instrument] if instrument in PERCUSSION_ALIASES else PITCHED[instrument].aliases
 
 
-def _say(word: str, aliases: Sequence[str], rng: np.random.Generator) -> str:
-    """Mostly the usual word, sometimes another one for the same thing."""
+def _word_or_synonym(word: str, aliases: Sequence[str], rng: np.random.Generator) -> str:
+    """Returns the usual word with probability :data:`USUAL_WORD_SHARE`, otherwise a random synonym."""
     return word if rng.random() < USUAL_WORD_SHARE else str(rng.choice(aliases))
 
 
 class _Speaker:
-    """Words of one writer for the labels of one composition."""
+    """Words that one writer uses for the labels of a composition."""
 
     def __init__(self, composition: Composition, rng: np.random.Generator) -> None:
         labels = composition.labels
-        self.genre = _say(labels.genre, GENRES[labels.genre].synonyms, rng)
-        self.mood = _say(labels.mood, MOODS[labels.mood].synonyms, rng)
+        self.genre = _word_or_synonym(labels.genre, GENRES[labels.genre].synonyms, rng)
+        self.mood = _word_or_synonym(labels.mood, MOODS[labels.mood].synonyms, rng)
         self.tempo = str(rng.choice(TEMPO_WORDS[labels.tempo]))
         self.activity = str(rng.choice(GENRES[labels.genre].activities))
-        named = [_say(name, _aliases(name), rng) for name in composition.instruments]
+        named = [_word_or_synonym(name, _aliases(name), rng) for name in composition.instruments]
         self.instruments = [str(name) for name in rng.permutation(named)]
 
     def fill(self, template: str) -> str:
-        """A template with its fields filled, as a sentence or title that starts with a capital letter."""
+        """Fills the fields of a template and capitalises its first letter."""
         one, two, *_ = self.instruments
         text = template.format(
             genre=self.genre,
@@ -191,10 +192,10 @@ def _short_form(composition: Composition, rng: np.random.Generator) -> list[str]
     labels = composition.labels
     speaker = _Speaker(composition, rng)
     texts = [
-        _say(labels.genre, GENRES[labels.genre].synonyms, rng),
-        _say(labels.mood, MOODS[labels.mood].synonyms, rng),
-        _say(labels.tempo, TEMPO_WORDS[labels.tempo], rng),
-        *(_say(name, _aliases(name), rng) for name in composition.instruments),
+        _word_or_synonym(labels.genre, GENRES[labels.genre].synonyms, rng),
+        _word_or_synonym(labels.mood, MOODS[labels.mood].synonyms, rng),
+        _word_or_synonym(labels.tempo, TEMPO_WORDS[labels.tempo], rng),
+        *(_word_or_synonym(name, _aliases(name), rng) for name in composition.instruments),
         f"{speaker.instruments[0]}, {speaker.instruments[1]}",
         f"{speaker.mood} {speaker.genre}",
         f"{rng.choice(TITLE_FIRST)} {rng.choice(TITLE_LAST)}",

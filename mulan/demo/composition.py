@@ -1,7 +1,7 @@
-"""Seeded compositions: labels first, then notes that make the labels true.
+"""Seeded compositions: labels are drawn first, and notes are composed to match them.
 
-A composition is a pure function of its `Labels` and its seed. Every pitched instrument has one part, in a role with a
-register of its own, and plays in nearly every half bar, so that it can be heard in any three-second window.
+A composition is a pure function of its ``Labels`` and its seed. Every pitched instrument has one part, in a role with
+its own register, and plays in nearly every half bar, so that it is audible in any three-second window.
 """
 
 import math
@@ -18,14 +18,14 @@ from mulan.demo.instruments import DRUM_PIECES, PITCHED, Instrument, Role
 BEATS_PER_BAR = 4
 MIN_DURATION_S = 21.0
 ROLE_LEVEL_DB: dict[Role, float] = {"bass": -1.0, "chords": 3.0, "lead": 0.0, "figure": 1.0}
-"""Chords are many notes of one timbre under a moving lead: they need more level to be heard as an instrument."""
+"""Level by role. Chords, many notes of one timbre under a moving lead, need more level to be heard as an instrument."""
 FIGURE_SHARE = 0.5
 """Share of compositions with a fourth pitched instrument."""
 CROSSOVER_SHARE = 0.15
-"""Share of parts given to any instrument that can play the role, rather than to one typical of the genre."""
+"""Share of parts assigned to any instrument that can play the role instead of one typical of the genre."""
 
 POOLS_WITH = Counter(name for genre in GENRES.values() for pool in genre.pools.values() for name in pool)
-"""In how many pools an instrument is; those in few are drawn the more often, so that none is rare in the corpus."""
+"""Number of pools that contain an instrument; those in few are drawn more often, so that none is rare."""
 
 
 class Note(NamedTuple):
@@ -39,7 +39,7 @@ class Note(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Labels:
-    """What is claimed of a composition, apart from its instruments."""
+    """Labels of a composition, apart from its instruments."""
 
     genre: str
     mood: str
@@ -48,14 +48,14 @@ class Labels:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """What one instrument, or one piece of a percussion set, plays.
+    """The part of one instrument, or of one piece of a percussion set.
 
     Attributes:
-        instrument: the tag; all pieces of a percussion set share one.
+        instrument: Tag of the instrument; all pieces of a percussion set share one.
         program: General MIDI program; 0 for percussion.
-        level_db: level in the mix relative to a lead instrument.
-        decay_s: time constant of its notes; None if they are sustained.
-        tremolo_hz: rate of its tremolo; None if it has none.
+        level_db: Level in the mix relative to a lead instrument.
+        decay_s: Time constant of the decay of its notes; None if they are sustained.
+        tremolo_hz: Rate of its tremolo; None if it has none.
     """
 
     instrument: str
@@ -69,7 +69,7 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Composition:
-    """A finished composition; `tonic` is a pitch class (0 is C)."""
+    """A finished composition; ``tonic`` is a pitch class (0 is C)."""
 
     seed: int
     labels: Labels
@@ -84,19 +84,19 @@ class Composition:
 
     @property
     def instruments(self) -> tuple[str, ...]:
-        """Tags of all that sounds, without repetition, pitched instruments first."""
+        """Distinct instrument tags, pitched instruments first."""
         return tuple(dict.fromkeys(part.instrument for part in self.parts))
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """`category:text` for genre, mood, tempo and each instrument."""
+        """Tags ``category:text`` for genre, mood, tempo and each instrument."""
         labels = self.labels
         claimed = (f"genre:{labels.genre}", f"mood:{labels.mood}", f"tempo:{labels.tempo}")
         return claimed + tuple(f"instrument:{name}" for name in self.instruments)
 
 
 def compose(labels: Labels, *, seed: int) -> Composition:
-    """Composes at least `MIN_DURATION_S` seconds; the same labels and seed give the same notes."""
+    """Composes at least ``MIN_DURATION_S`` seconds; the same labels and seed give the same notes."""
     rng = np.random.default_rng(seed)
     genre, mood = GENRES[labels.genre], MOODS[labels.mood]
     bpm = float(rng.uniform(*TEMPI_BPM[labels.tempo]))
@@ -129,7 +129,7 @@ def compose(labels: Labels, *, seed: int) -> Composition:
 
 @dataclass(frozen=True, kw_only=True)
 class _Sketch:
-    """What all parts of one composition share."""
+    """Key, chords and random generator that all parts of a composition share."""
 
     rng: np.random.Generator
     genre: Genre
@@ -139,7 +139,7 @@ class _Sketch:
     progression: tuple[int, ...]
 
     def chord(self, bar: int) -> int:
-        """Scale degree of the chord's root."""
+        """Returns the scale degree of the chord's root."""
         return self.progression[(bar // self.genre.bars_per_chord) % len(self.progression)]
 
     def pitch_class(self, degree: int) -> int:
@@ -150,25 +150,25 @@ class _Sketch:
         return [self.pitch_class(self.chord(bar) + third) for third in thirds]
 
     def ladder(self, low: int, high: int) -> list[int]:
-        """Pitches of the scale from low to high."""
+        """Returns the pitches of the scale from ``low`` to ``high``."""
         scale = {self.pitch_class(degree) for degree in range(7)}
         return [pitch for pitch in range(low, high + 1) if pitch % 12 in scale]
 
     def velocity(self, beat: float) -> float:
-        """Stronger on the beat, with a player's unevenness."""
+        """Returns a random velocity with an accent on the beats."""
         accent = 0.85 if float(beat).is_integer() else 0.65
         return float(np.clip(accent + self.rng.normal(0, 0.06), 0.3, 1.0))
 
 
 def _ensemble(genre: Genre, rng: np.random.Generator) -> dict[Role, str]:
-    """An instrument for each role, all different."""
+    """Draws a different instrument for each role."""
     roles: list[Role] = ["bass", "chords", "lead"]
     if rng.random() < FIGURE_SHARE:
         roles.append("figure")
     chosen: dict[Role, str] = {}
     for role in roles:
-        anyone = [name for name, instrument in PITCHED.items() if role in instrument.registers]
-        pool = anyone if rng.random() < CROSSOVER_SHARE else genre.pools[role]
+        able = [name for name, instrument in PITCHED.items() if role in instrument.registers]
+        pool = able if rng.random() < CROSSOVER_SHARE else genre.pools[role]
         free = [name for name in pool if name not in chosen.values()]
         rarity = np.array([1 / max(1, POOLS_WITH[name]) for name in free])
         chosen[role] = str(rng.choice(free, p=rarity / rarity.sum()))
@@ -176,7 +176,7 @@ def _ensemble(genre: Genre, rng: np.random.Generator) -> dict[Role, str]:
 
 
 def _hits(pattern: Pattern) -> Iterator[tuple[float, float, str]]:
-    """(beat in the bar, beats until the next hit or the end of the bar, symbol) of each hit."""
+    """Yields beat in the bar, beats until the next hit or the end of the bar, and symbol of each hit."""
     step = BEATS_PER_BAR / len(pattern)
     places = [place for place, symbol in enumerate(pattern) if symbol != "."]
     for place, following in zip(places, [*places[1:], len(pattern)], strict=True):
@@ -184,7 +184,7 @@ def _hits(pattern: Pattern) -> Iterator[tuple[float, float, str]]:
 
 
 def _nearest(pitch_class: int, target: float, low: int, high: int) -> int:
-    """The pitch of this class in [low, high] nearest to a target; an octave must fit in between."""
+    """Returns the pitch of this class in [low, high], at least an octave, that is nearest to the target."""
     return min((pitch for pitch in range(low, high + 1) if pitch % 12 == pitch_class), key=lambda p: abs(p - target))
 
 
@@ -228,7 +228,7 @@ def _chord_part(sketch: _Sketch, instrument: Instrument) -> Iterator[Note]:
 
 
 def _rhythm(sketch: _Sketch, notes_per_beat: float) -> list[float]:
-    """Onsets of a two-bar motif in beats: strong places first, then a random choice up to the wanted density."""
+    """Returns onsets of a two-bar motif in beats: all half bars, and random others up to the requested density."""
     step = BEATS_PER_BAR / sketch.genre.grid
     count = max(4, round(notes_per_beat * 2 * BEATS_PER_BAR))
     places = np.arange(2 * sketch.genre.grid) * step
@@ -243,7 +243,7 @@ def _rhythm(sketch: _Sketch, notes_per_beat: float) -> list[float]:
 
 
 def _melody(sketch: _Sketch, instrument: Instrument) -> Iterator[Note]:
-    """Two-bar motifs in the form A A' B A': rhythm and contour return, chord tones fall on the strong beats."""
+    """Composes two-bar motifs in the form A A' B A', with recurring rhythm and contour and chord tones on half bars."""
     low, high = instrument.registers["lead"]
     density = sketch.mood.notes_per_beat * sketch.genre.melody_density
     centre = int(np.clip((low + high) // 2 + sketch.mood.register_shift, low + 5, high - 5))
@@ -273,7 +273,7 @@ def _melody(sketch: _Sketch, instrument: Instrument) -> Iterator[Note]:
 
 
 def _figure(sketch: _Sketch, instrument: Instrument) -> Iterator[Note]:
-    """Broken chords on plucked and struck instruments, a slower second voice on sustained ones."""
+    """Composes broken chords for plucked and struck instruments, a slower second voice for sustained ones."""
     low, high = instrument.registers["figure"]
     genre, centre = sketch.genre, (low + high) / 2 + float(np.clip(sketch.mood.register_shift / 2, -4, 4))
     plucked = instrument.decay_s is not None

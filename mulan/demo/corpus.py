@@ -1,4 +1,4 @@
-"""Builds the demo corpus: labels in balance, compositions rendered in worker processes, texts with known noise."""
+"""Builds the demo corpus: balanced labels, compositions rendered in worker processes, texts with known noise."""
 
 import itertools
 import json
@@ -24,17 +24,18 @@ from mulan.storage import filesystem
 
 
 class DemoCorpusError(MulanError):
-    """A demo corpus could not be built."""
+    """The demo corpus cannot be built."""
 
 
 MANIFEST_NAME = "corpus.json"
 FORMAT = 6
-"""Raised whenever the same parameters give other recordings."""
+"""Version of the corpus, incremented whenever the same parameters give other recordings."""
 SPLIT_SHARES = {"train": 0.8, "validation": 0.08, "test": 0.12}
 NOISE = {"train": IN_THE_WILD, "validation": IN_THE_WILD, "test": CURATED}
 RENDER_LIMIT_S = 60.0
-"""Hundreds of times what a render takes, so that a busy machine does not change the corpus."""
+"""Time limit of a render, hundreds of times its usual duration, so that a busy machine does not change the corpus."""
 MAX_ATTEMPTS = 4
+"""Maximum number of compositions that are tried for a slot."""
 LICENCE = "CC0-1.0 (composition and recording; samples of the TimGM6mb soundfont as shipped with pretty_midi)"
 
 Render = Callable[[Composition], bytes]
@@ -42,10 +43,10 @@ Render = Callable[[Composition], bytes]
 
 @dataclass(frozen=True, kw_only=True)
 class Slot:
-    """A place in the corpus.
+    """A position in the corpus.
 
-    Attempt `n` at filling it uses composition seed `seed + n * stride`, and its decoy the one after the last attempt:
-    no two slots share a seed.
+    Attempt ``n`` at filling it uses the composition seed ``seed + n * stride``, and its decoy the seed after the last
+    attempt: no two slots share a seed.
     """
 
     number: int
@@ -58,7 +59,7 @@ class Slot:
         return compose(self.labels, seed=self.seed + attempt * self.stride)
 
     def decoy(self, rng: np.random.Generator) -> Composition:
-        """A composition of another genre, which lends its attributes to wrong texts and is never rendered."""
+        """Returns a composition of another genre, which wrong texts describe and which is not rendered."""
         name = str(rng.choice([name for name in GENRES if name != self.labels.genre]))
         labels = Labels(genre=name, mood=str(rng.choice(GENRES[name].moods)), tempo=str(rng.choice(GENRES[name].tempi)))
         return compose(labels, seed=self.seed + MAX_ATTEMPTS * self.stride)
@@ -66,7 +67,7 @@ class Slot:
 
 @dataclass
 class BuildReport:
-    """What happened during a build."""
+    """Failed renders and noise counts of a build."""
 
     failed_renders: list[str] = field(default_factory=list)
     noise: dict[str, NoiseCounts] = field(default_factory=lambda: {split: NoiseCounts() for split in SPLIT_SHARES})
@@ -82,19 +83,22 @@ def build_corpus(
     render: Render = render_flac,
     render_limit_s: float = RENDER_LIMIT_S,
 ) -> None:
-    """Writes a corpus of `tracks` recordings and its manifest, `corpus.json`, below `uri`.
+    """Writes a corpus of ``tracks`` recordings and its manifest, ``corpus.json``, to ``uri``.
 
-    Returns at once if a complete corpus with the same parameters is there. What an interrupted build left is replaced.
+    Returns immediately if a complete corpus with the same parameters exists. The remains of an interrupted build are
+    replaced.
 
     Args:
-        uri: folder of the corpus, on any file system that fsspec knows.
-        workers: processes that render.
-        on_progress: called with (recordings done, recordings wanted) after each.
-        render: from a composition to an audio file; picklable.
-        render_limit_s: a render that takes longer is killed, and the slot tried again with its next seed.
+        uri: Folder of the corpus, a local path or any fsspec URI.
+        tracks: Number of recordings.
+        seed: Seed of labels, compositions and texts.
+        workers: Number of rendering processes.
+        on_progress: Called with the numbers of finished and of all recordings after each recording.
+        render: Picklable function from a composition to the bytes of an audio file.
+        render_limit_s: Time after which a render is killed, and the slot is tried with its next seed.
 
     Raises:
-        DemoCorpusError: another corpus is there, or a slot failed `MAX_ATTEMPTS` times.
+        DemoCorpusError: The folder contains another corpus, or a slot failed ``MAX_ATTEMPTS`` times.
     """
     parameters = {"format": FORMAT, "tracks": tracks, "seed": seed}
     if _is_complete(uri, parameters):
@@ -108,7 +112,7 @@ def build_corpus(
 
 
 def draw_slots(tracks: int, seed: int) -> list[Slot]:
-    """Splits with every genre in proportion; within a genre of a split, moods and tempi take turns."""
+    """Draws splits with balanced genres; within each genre of a split, moods and tempi alternate."""
     rng = np.random.default_rng([seed, 0])
     ends = np.round(np.cumsum(list(SPLIT_SHARES.values())) * tracks).astype(int)
     slots: list[Slot] = []
@@ -157,10 +161,10 @@ def _recordings(
 def _rendered(
     slots: list[Slot], workers: int, render: Render, render_limit_s: float, report: BuildReport
 ) -> Iterator[tuple[Slot, Composition, bytes]]:
-    """Slots in order, filled; only a few finished files wait in memory.
+    """Yields the rendered slots in order, with only a few finished files in memory.
 
-    The renderer is native code, which no signal handler interrupts: a process that exceeds the limit is killed.
-    Processes are spawned, since the caller may hold threads (Ray, PyTorch) that a fork would not carry over.
+    The renderer is native code that signal handlers cannot interrupt, so a process that exceeds the limit is killed.
+    Processes are spawned, since a fork would not copy the caller's threads (Ray, PyTorch).
     """
     context = multiprocessing.get_context("spawn")
     with ProcessPool(max_workers=workers, context=context, initializer=keep_freed_memory) as pool:
@@ -183,7 +187,7 @@ def _rendered(
 def _first_success(
     slot: Slot, future: ProcessFuture, submit: Callable[[Slot, int], ProcessFuture], report: BuildReport
 ) -> tuple[Composition, bytes]:
-    """Waits for attempt 0, and after each failure for the next one."""
+    """Returns the result of the first successful attempt, starting the next one after each failure."""
     for attempt in range(MAX_ATTEMPTS):
         try:
             return slot.composition(attempt), future.result()
@@ -203,30 +207,30 @@ def _render_slot(slot: Slot, attempt: int, render: Render) -> bytes:
 
 
 def _is_complete(uri: str, parameters: dict[str, int]) -> bool:
-    """Whether this very corpus is there already.
+    """Returns True if a complete corpus with these parameters exists.
 
     Raises:
-        DemoCorpusError: something else is there.
+        DemoCorpusError: The folder contains another corpus.
     """
     manifest_uri, has_index = filesystem.join(uri, MANIFEST_NAME), filesystem.exists(filesystem.join(uri, INDEX_NAME))
     if not filesystem.exists(manifest_uri):
         if has_index:
-            raise DemoCorpusError(f"{uri} holds a corpus that is not a demo corpus; choose another folder")
+            raise DemoCorpusError(f"{uri} contains a corpus that is not a demo corpus; choose another folder")
         return False
     try:
         manifest = json.loads(filesystem.read_bytes(manifest_uri))
-        made_with = manifest["parameters"]
+        existing = manifest["parameters"]
     except (ValueError, KeyError, TypeError) as error:
         raise DemoCorpusError(f"{manifest_uri} is damaged; delete {uri} or choose another folder") from error
-    if made_with != parameters:
+    if existing != parameters:
         raise DemoCorpusError(
-            f"{uri} holds a demo corpus made with {made_with}, not {parameters}; delete it or choose another folder"
+            f"{uri} contains a demo corpus with {existing}, not {parameters}; delete it or choose another folder"
         )
     return has_index and "noise" in manifest
 
 
 def _clear(uri: str) -> None:
-    """Removes what an interrupted build left."""
+    """Removes the remains of an interrupted build."""
     filesystem.remove(filesystem.join(uri, INDEX_NAME))
     filesystem.remove_folder(filesystem.join(uri, "shards"))
 

@@ -1,9 +1,9 @@
-"""What a genre, a mood and a tempo sound like: rhythm, harmony and ensemble tables for the composer.
+"""Tables of rhythm, harmony and ensembles by genre, mood and tempo.
 
 Rhythm patterns are strings over one bar of four beats; the length of the string is the grid: 16 for straight
-sixteenths, 12 for triplets and swing. In drum patterns `x` is a hit. In chord patterns `X` is held until the next hit
-and `x` is short. In bass patterns `R`, `3`, `5` and `8` are the chord's root, third, fifth and octave, and `w` is a
-step of a walking bass.
+sixteenths, 12 for triplets and swing. In drum patterns ``x`` is a hit. In chord patterns ``X`` is held until the next
+hit and ``x`` is short. In bass patterns ``R``, ``3``, ``5`` and ``8`` are the chord's root, third, fifth and octave,
+and ``w`` is a step of a walking bass.
 """
 
 from dataclasses import dataclass
@@ -16,17 +16,17 @@ Kit = dict[str, Pattern]
 
 @dataclass(frozen=True, kw_only=True)
 class Mood:
-    """How a mood is played.
+    """Musical parameters of a mood.
 
     Attributes:
-        mode: semitones of the scale above the tonic.
-        progressions: chords by scale degree (0 is the tonic), one a bar.
-        register_shift: semitones that the lead moves within its register's limits.
-        notes_per_beat: mean density of the melody.
-        articulation: share of the time to its next note that a note sounds.
+        mode: Semitones of the scale above the tonic.
+        progressions: Chords by scale degree (0 is the tonic), one per bar.
+        register_shift: Semitones by which the lead is shifted within its register.
+        notes_per_beat: Mean density of the melody.
+        articulation: Duration of a note as a share of the time to the next one.
         loudness_dbfs: RMS level of the finished track.
-        percussion_db: level of drums relative to their usual one.
-        synonyms: other words for the mood.
+        percussion_db: Level of the drums relative to their default.
+        synonyms: Other words for the mood.
     """
 
     mode: tuple[int, ...]
@@ -42,21 +42,21 @@ class Mood:
 
 @dataclass(frozen=True, kw_only=True)
 class Genre:
-    """How a genre is played; pools list typical instruments, and genres share many of them.
+    """Musical parameters of a genre; pools list typical instruments, many of which genres share.
 
     Attributes:
-        kits: percussion variants, each a map from drum piece to pattern; empty for a genre without percussion.
-        percussion: the tag of the percussion set.
-        guest_congas: share of compositions in which congas join.
-        bass, chords: pattern variants.
-        bars_per_chord: harmonic rhythm.
-        seventh: chords have four notes.
-        power_chords: chords are root, fifth and octave.
-        melody_density: factor on the mood's notes per beat.
-        figure_step: grid steps between the notes of an accompanying figure.
-        activities: what its listeners do.
-        tempi: tempo classes in which the genre is played.
-        moods: moods in which the genre is played.
+        kits: Percussion variants, each a map from drum piece to pattern; empty for a genre without percussion.
+        percussion: Tag of the percussion set.
+        guest_congas: Share of compositions with added congas.
+        bass, chords: Pattern variants.
+        bars_per_chord: Number of bars per chord.
+        seventh: True if chords have four notes.
+        power_chords: True if chords are root, fifth and octave.
+        melody_density: Factor on the mood's notes per beat.
+        figure_step: Number of grid steps between the notes of an accompanying figure.
+        activities: Activities of its listeners, for texts.
+        tempi: Tempo classes of the genre.
+        moods: Moods of the genre.
     """
 
     kits: tuple[Kit, ...]
@@ -78,7 +78,7 @@ class Genre:
 
     @property
     def grid(self) -> int:
-        """Steps in a bar."""
+        """Number of grid steps in a bar."""
         return len(self.chords[0])
 
 

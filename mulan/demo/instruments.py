@@ -1,4 +1,4 @@
-"""The instruments of the demo corpus: General MIDI programs, what each can play, and how it sounds."""
+"""The instruments of the demo corpus: General MIDI programs, registers and sound parameters."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,13 +12,13 @@ class Instrument:
 
     Attributes:
         programs: General MIDI programs (0-127) that a listener would call by the same name.
-        registers: for each role the instrument can take, its lowest and highest MIDI pitch.
-        decay_s: time constant of a plucked or struck note; None for a sustained one. The renderer knows neither
+        registers: Lowest and highest MIDI pitch for each role that the instrument can take.
+        decay_s: Time constant of a plucked or struck note; None for sustained notes. The renderer supports neither
             key velocity nor decay nor tremolo, so these are applied to its output.
-        tremolo_hz: rate at which a motor or a rotary speaker swells the sound, for instruments that have one.
-        trim_db: correction of the mix level, set from spectrograms: a thin timbre is raised, a piercing one lowered.
-        audioset_label: display name of the nearest AudioSet class.
-        aliases: what else people call it.
+        tremolo_hz: Tremolo rate of instruments with a motor or a rotary speaker; otherwise None.
+        trim_db: Correction of the mix level, set from spectrograms: positive for thin, negative for piercing timbres.
+        audioset_label: Display name of the nearest AudioSet class.
+        aliases: Other names of the instrument.
     """
 
     programs: tuple[int, ...]
@@ -32,7 +32,7 @@ class Instrument:
 
 @dataclass(frozen=True, kw_only=True)
 class DrumPiece:
-    """One piece of a percussion set: its General MIDI key and its level in dB below a lead instrument."""
+    """A piece of a percussion set, with its General MIDI key and its level in dB relative to a lead instrument."""
 
     key: int
     level_db: float

@@ -1,7 +1,7 @@
-"""Sound of a composition: every part is rendered alone, set to its level, and mixed to 16 kHz mono.
+"""Rendering of a composition: every part is rendered separately, set to its level, and mixed to 16 kHz mono.
 
-The renderer plays samples at one loudness for as long as a note is held: it ignores key velocity and the soundfont's
-decay. Both, and tremolo, are therefore applied here as a gain curve, which restarts at every onset of a part.
+The renderer plays samples at constant loudness while a note is held, ignoring key velocity and the soundfont's decay.
+Both, and tremolo, are therefore applied here as a gain curve that restarts at every onset of a part.
 """
 
 import io
@@ -25,28 +25,28 @@ from mulan.demo.soundfont import in_tune
 
 
 class RenderError(MulanError):
-    """A composition could not be rendered."""
+    """A composition cannot be rendered."""
 
 
 SOUNDFONT = Path(pretty_midi.__file__).parent / "TimGM6mb.sf2"
 RENDER_RATE_HZ = 44_100
-"""The renderer may hang at other rates."""
+"""Sample rate of the renderer, which may hang at other rates."""
 SAMPLE_RATE_HZ = 16_000
 TICKS_PER_BEAT = 480
 ATTACK_S = 0.003
 TREMOLO_DEPTH = 0.6
 PEAK_LIMIT = 0.98
 DIVERGED_PEAK = 20.0
-"""A few samples of the soundfont make the renderer's filter diverge."""
+"""Peak above which a part has diverged: some samples of the soundfont make the renderer's filter unstable."""
 
 Samples = NDArray[np.float32]
 
 
 def render_flac(composition: Composition) -> bytes:
-    """A 16 kHz mono 16-bit FLAC file of the composition.
+    """Renders a composition as a 16 kHz mono 16-bit FLAC file.
 
     Raises:
-        RenderError: a part is silent or diverged.
+        RenderError: A part is silent or diverged.
     """
     mono = np.sum(render_stems(composition), axis=0)
     gain = 10 ** (MOODS[composition.labels.mood].loudness_dbfs / 20) / math.sqrt(float(np.mean(mono**2)))
@@ -57,17 +57,17 @@ def render_flac(composition: Composition) -> bytes:
 
 
 def render_stems(composition: Composition) -> list[Samples]:
-    """One float32 [samples] mono signal at 16 kHz per part, at its level in the mix.
+    """Renders each part as a mono signal, float32 [samples] at 16 kHz, at its level in the mix.
 
     Raises:
-        RenderError: a part is silent or diverged.
+        RenderError: A part is silent or diverged.
     """
     length = round(composition.duration_s * SAMPLE_RATE_HZ)
     return [_stem(part, composition, length) for part in composition.parts]
 
 
 def to_score(part: Part, bpm: float) -> Score:
-    """The part as a symbolic score of one track."""
+    """Converts a part to a symbolic score with one track."""
     score = Score(TICKS_PER_BEAT)
     score.tempos.append(Tempo(0, bpm))
     track = Track(part.instrument, part.program, part.is_percussion)
@@ -88,7 +88,7 @@ def _synthesizer() -> Synthesizer:
 
 def _stem(part: Part, composition: Composition, length: int) -> Samples:
     stereo = _synthesizer().render(to_score(part, composition.bpm), True)
-    mono = (stereo[0] + stereo[1]) / 2  # numpy's mean is slow where channels lie interleaved
+    mono = (stereo[0] + stereo[1]) / 2  # numpy's mean is slow for interleaved channels
     raw = soxr.resample(mono, RENDER_RATE_HZ, SAMPLE_RATE_HZ)[:length]
     if not 0 < np.abs(raw).max(initial=0) < DIVERGED_PEAK:  # false for NaN as well
         raise RenderError(f"composition {composition.seed}: the part of {part.instrument} is silent or diverged")
@@ -98,14 +98,14 @@ def _stem(part: Part, composition: Composition, length: int) -> Samples:
 
 
 def _gain_curve(part: Part, bpm: float, length: int) -> Samples:
-    """Velocity, decay and tremolo as a gain for each sample; notes that start together share one velocity."""
+    """Computes a gain for each sample from velocity, decay and tremolo; simultaneous onsets share one velocity."""
     velocities: dict[int, float] = {}
     for note in part.notes:
         onset = round(note.start * 60 / bpm * SAMPLE_RATE_HZ)
         velocities[onset] = max(note.velocity, velocities.get(onset, 0.0))
     onsets = np.array([onset for onset in sorted(velocities) if onset < length])
     levels = np.array([velocities[int(onset)] for onset in onsets], np.float32)
-    index = np.repeat(np.arange(len(onsets)), np.diff([0, *onsets[1:], length]))  # of the onset before each sample
+    index = np.repeat(np.arange(len(onsets)), np.diff([0, *onsets[1:], length]))  # last onset before each sample
     gain = levels[index]
     if part.decay_s is not None:
         since_onset_s = (np.arange(length) - onsets[index]) / SAMPLE_RATE_HZ
@@ -120,13 +120,13 @@ def _gain_curve(part: Part, bpm: float, length: int) -> Samples:
 
 
 def _active_rms(samples: Samples, block_s: float = 0.1, threshold_db: float = -30.0) -> float:
-    """RMS over the blocks within `threshold_db` of the loudest, so that rests do not raise a sparse part's level."""
+    """Computes the RMS over blocks within ``threshold_db`` of the loudest, so that rests do not affect the level."""
     block = round(block_s * SAMPLE_RATE_HZ)
     powers = np.mean(samples[: len(samples) // block * block].reshape(-1, block) ** 2, axis=1)
     return math.sqrt(float(powers[powers >= powers.max() * 10 ** (threshold_db / 10)].mean()))
 
 
 def _limit(samples: Samples) -> Samples:
-    """Scales peaks above full scale softly back."""
+    """Soft-clips a signal that exceeds full scale."""
     peak = float(np.abs(samples).max())
     return samples if peak <= PEAK_LIMIT else np.tanh(samples) * np.float32(PEAK_LIMIT)

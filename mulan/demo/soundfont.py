@@ -1,8 +1,8 @@
-"""The soundfont, rewritten so that the renderer plays it in tune.
+"""Rewrites a soundfont so that the renderer plays it in tune.
 
-In a SoundFont 2 file a zone may override the root key of its sample (generator 58, `overridingRootKey`). The renderer
-ignores that and reads the root key in the sample's header, so that most instruments sound in wrong keys. The same is
-therefore said in the headers: every sample gets one header for each root key with which zones use it (SoundFont
+In a SoundFont 2 file a zone may override the root key of its sample (generator 58, ``overridingRootKey``). The renderer
+ignores this and reads the root key from the sample's header, so most instruments sound in wrong keys. The root keys are
+therefore written to the headers: every sample gets one header for each root key with which zones use it (SoundFont
 Technical Specification 2.04, sections 7.9, 7.10 and 8.1.2).
 """
 
@@ -16,19 +16,19 @@ _HEADER = struct.Struct("<20sIIIIIBbHH")
 _CHUNK = struct.Struct("<4sI")
 _SAMPLE_ID, _ROOT_KEY = 53, 58
 _ORIGINAL_PITCH = 6
-"""Place in a sample header."""
+"""Index of the root key in a sample header."""
 
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Where a chunk's content is in the file."""
+    """Position of a chunk's content in the file, in bytes."""
 
     start: int
     length: int
 
 
 def in_tune(soundfont: bytes) -> bytes:
-    """An equivalent soundfont whose sample headers carry the root keys of the zones."""
+    """Returns an equivalent soundfont whose sample headers contain the root keys of the zones."""
     chunks = _find_chunks(soundfont)
     generators = _records(soundfont, chunks["igen"], _GENERATOR)
     zones = _records(soundfont, chunks["ibag"], _ZONE)
@@ -49,7 +49,7 @@ def in_tune(soundfont: bytes) -> bytes:
 
 
 def _find_chunks(file: bytes) -> dict[str, _Chunk]:
-    """All chunks, those within lists included; a list is named by its type."""
+    """Returns all chunks by name, including those within lists; a list is named by its type."""
     found = {"RIFF": _Chunk(8, len(file) - 8)}
     pending = [(12, len(file))]
     while pending:
@@ -71,7 +71,7 @@ def _records(file: bytes, chunk: _Chunk, layout: struct.Struct) -> list[tuple]:
 
 
 def _with_records(file: bytes, chunks: dict[str, _Chunk], generators: list[tuple], headers: list[tuple]) -> bytes:
-    """The file with other generators (as many) and other sample headers (any number; theirs is the last chunk)."""
+    """Replaces the generators (by the same number) and the sample headers (by any number, as the last chunk)."""
     last = chunks["shdr"]
     assert last.start + last.length == len(file), "sample headers end a SoundFont 2 file"
     content = b"".join(_HEADER.pack(*header) for header in headers)
