@@ -33,7 +33,7 @@ def main() -> None:
         if getattr(given, option, 1) < 1:
             raise BenchmarkRefused(f"--{option} {getattr(given, option)}: at least 1 is needed")
     if given.json:
-        filesystem.try_writing(given.json.parent)
+        filesystem.check_writable(given.json.parent)
         if given.json.is_dir():
             raise BenchmarkRefused(f"--json {given.json}: is a folder; name a file")
     if getattr(given, "dry_run", False):

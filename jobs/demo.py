@@ -57,7 +57,7 @@ def main() -> None:
     run.check_writable()
     check_buildable(recipe)
     if not filesystem.exists(filesystem.join(data_uri, INDEX_NAME)):
-        filesystem.try_writing(data_uri)
+        filesystem.check_writable(data_uri)
     if given.dry_run:
         told = looked_at(recipe, run)
         print(recipe.to_toml(), *(f"# {line}\n" for line in told), sep="", end="")

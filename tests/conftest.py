@@ -74,7 +74,7 @@ def tone_recording(number: int, split: str, *, unfiltered: bool = False) -> Reco
 @pytest.fixture(scope="session", autouse=True)
 def _weights_kept_apart(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Weights from other storage are copied to a folder of the test run, by processes that it starts, too."""
-    os.environ[weights_cache.PLACE] = str(tmp_path_factory.mktemp("weights"))
+    os.environ[weights_cache.CACHE_VARIABLE] = str(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from mulan.launch.probing import Fault, probed
 from mulan.runs.run import Run
 from mulan.storage import filesystem
 from mulan.storage.errors import StorageError
-from mulan.storage.hub import AST_CHECKPOINT, TEXT_ENCODER, Needed
+from mulan.storage.hub import AST_CHECKPOINT, TEXT_ENCODER, RequiredFiles
 
 LIMIT_S = 25.0
 """In which nodes must tell what they have."""
@@ -155,7 +155,7 @@ class Wanted:
         return replace(asked, corpus_uris=self.corpus_uris) if reads or trains else asked
 
 
-def weights(recipe: Recipe) -> Iterator[tuple[str, Needed]]:
+def weights(recipe: Recipe) -> Iterator[tuple[str, RequiredFiles]]:
     """Tells what pretrained weights a recipe names, and what each is for."""
     if recipe.loss.weights.uses_text and recipe.text_tower.pretrained:
         yield recipe.text_tower.pretrained, TEXT_ENCODER

@@ -18,7 +18,7 @@ import huggingface_hub.constants
 from mulan.config.errors import MulanError
 from mulan.config.paths import LOCAL_SCHEMES, scheme_of
 from mulan.storage import filesystem
-from mulan.storage.hub import Needed, is_of_hub
+from mulan.storage.hub import RequiredFiles, is_hub_model
 from mulan.storage.weights_cache import weights_folder
 
 MIN_FREE_BYTES = 5 * 10**9
@@ -43,7 +43,7 @@ class Asked:
     """A file there that is to be seen by all."""
     corpus_uris: tuple[str, ...] = ()
     """Files of the corpus."""
-    weights: tuple[tuple[str, Needed], ...] = ()
+    weights: tuple[tuple[str, RequiredFiles], ...] = ()
     """Pretrained weights, as the recipe names them."""
     gpus: int = 0
     """GPUs that Ray counts there, all of which torch must see."""
@@ -128,15 +128,15 @@ def _storage(run_uri: str, mark_uri: str) -> str | None:
             f"{mark_uri}, just written where the job was started, is not there; name a --storage that all nodes "
             "share, such as s3://"
         )
-    filesystem.try_writing(run_uri)
+    filesystem.check_writable(run_uri)
     return None
 
 
-def _weights(spec: str, needed: Needed) -> str | None:
+def _weights(spec: str, needed: RequiredFiles) -> str | None:
     if scheme_of(spec) not in ("", *LOCAL_SCHEMES):
         return None if filesystem.names_in(spec) else f"there is nothing in {spec}"
     # the hub is not asked: what is not there yet is downloaded when training starts
-    if not is_of_hub(spec) or huggingface_hub.constants.HF_HUB_OFFLINE:
+    if not is_hub_model(spec) or huggingface_hub.constants.HF_HUB_OFFLINE:
         weights_folder(spec, needed)
     return None
 

@@ -18,8 +18,8 @@ from mulan.model.inference.files import CONFIG, WEIGHTS, EncoderConfig, TaggerCo
 from mulan.model.towers.audio import AstAudioTower, AudioTower
 from mulan.model.towers.pretrained_networks import load_network
 from mulan.storage import filesystem
-from mulan.storage.hub import AST_CHECKPOINT, Needed, PretrainedError, loading
-from mulan.storage.weights_cache import on_this_machine, weights_folder
+from mulan.storage.hub import AST_CHECKPOINT, PretrainedError, RequiredFiles, loading
+from mulan.storage.weights_cache import cached_folder, weights_folder
 
 TRUNK = "audio_encoder.tower."
 """Prefix of the audio tower's weights in an exported model."""
@@ -40,7 +40,7 @@ _TRAINING_ONLY = {"pretrained", "dropout", "frequency_mask_bins", "time_mask_fra
 """Fields that do not change the output in evaluation, in which two runs may therefore differ."""
 
 _AST_REMEDY = "Set audio_tower.pretrained to an AST checkpoint saved by transformers."
-_EXPORTED = Needed("audio_tower.pretrained", {"configuration": (CONFIG,), "weights": (WEIGHTS,)}, ())
+_EXPORTED = RequiredFiles("audio_tower.pretrained", {"configuration": (CONFIG,), "weights": (WEIGHTS,)}, ())
 _TRUNK_REMEDY = "Set audio_tower.pretrained to the folder of an exported tagger or audio encoder."
 
 Grid = tuple[int, int]
@@ -140,7 +140,7 @@ def _ast_front_end(spec: str, folder: Path, front_end: FrontEndConfig, sample_ra
 def _load_trunk(tower: AudioTower, section: AudioTowerConfig, front_end: FrontEndConfig, sample_rate_hz: int) -> None:
     spec = section.pretrained
     try:
-        folder = on_this_machine(spec, _EXPORTED)
+        folder = cached_folder(spec, _EXPORTED)
         config = _exported_config(filesystem.read_bytes(filesystem.join(folder, CONFIG)))
         weights = safetensors.torch.load(filesystem.read_bytes(filesystem.join(folder, WEIGHTS)))
     except ValidationError as error:

@@ -21,7 +21,7 @@ from mulan.runs.checkpoint_list import MANIFEST, CheckpointInfo, checkpoint_name
 from mulan.runs.lease import Fence
 from mulan.storage import filesystem
 from mulan.storage.errors import StoragePermanentError
-from mulan.storage.local import PLACE, temporary_folder
+from mulan.storage.local import TMPDIR_REMEDY, temporary_folder
 from mulan.training.state import Checkpoint, Progress
 
 STATE, PROGRESS = "state.safetensors", "progress.json"
@@ -69,7 +69,7 @@ def write_checkpoint(
             # what the library says of a file is a text without an errno
             remedy = "make room there, or" if Path(folder).is_dir() else "it was removed while it was in use:"
             raise StoragePermanentError(
-                f"{folder}, where checkpoints are made, takes none: {error}; {remedy} {PLACE}; "
+                f"{folder}, where checkpoints are made, takes none: {error}; {remedy} {TMPDIR_REMEDY}; "
                 "then the same command goes on"
             ) from error
         files = {name: _digest(Path(folder, name)) for name in (STATE, PROGRESS)}

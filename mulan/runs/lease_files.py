@@ -109,7 +109,7 @@ def create(uri: str, content: bytes) -> bool:
             else:
                 raise
 
-    filesystem.write_by(uri, write)
+    filesystem.write_with_retries(uri, write)
     return written
 
 

@@ -105,7 +105,7 @@ class Run:
         Raises:
             StorageError: it cannot be.
         """
-        filesystem.try_writing(self.uri)
+        filesystem.check_writable(self.uri)
 
     def begin(self, recipe: Recipe) -> None:
         """Checks and writes the recipe.
@@ -176,4 +176,4 @@ class Run:
         Raises:
             DamagedFile: one is damaged.
         """
-        return read_lines(self.metrics_uri, of_steps=True)
+        return read_lines(self.metrics_uri, require_step=True)

@@ -1,4 +1,4 @@
-"""What storage can answer instead of doing what it is asked: what passes by itself, and what the user has to mend."""
+"""Errors of storage: which are transient and worth a retry, and how permanent ones are reported, with a remedy."""
 
 import errno
 import socket
@@ -10,7 +10,7 @@ import fsspec
 from mulan.config.errors import MulanError
 from mulan.config.paths import LOCAL_SCHEMES, is_mistyped, scheme_of
 
-_LASTING = frozenset(
+_PERMANENT_ERRNOS = frozenset(
     {
         errno.EACCES,
         errno.EDQUOT,
@@ -24,14 +24,14 @@ _LASTING = frozenset(
         errno.ENOSYS,
         errno.ENOTEMPTY,
         errno.EPERM,
-        errno.EREMCHG,  # what S3's redirections are translated to
+        errno.EREMCHG,  # s3fs translates S3's redirections to this
         errno.EROFS,
     }
 )
-"""Errors of the operating system, or what S3's are translated to, that another attempt would meet again."""
+"""Error numbers of the operating system, or of translated S3 errors, that a retry cannot cure."""
 
-_PASSING_CODES = frozenset({"BadDigest", "IncompleteBody", "NoSuchUpload", "XAmzContentSHA256Mismatch"})
-"""S3's codes for a request that was garbled on its way, or whose answer got lost after it was done."""
+_TRANSIENT_CODES = frozenset({"BadDigest", "IncompleteBody", "NoSuchUpload", "XAmzContentSHA256Mismatch"})
+"""S3 error codes of requests that were corrupted in transit, or whose response was lost after they succeeded."""
 
 _CREDENTIAL_CODES = frozenset(
     {
@@ -53,7 +53,7 @@ _CONNECTION_ERRORS = frozenset(
     {
         "ClientError",  # aiohttp's; botocore's are translated by s3fs
         "ConnectionError",
-        "CredentialRetrievalError",  # a service of the machine or the cluster, asked over the network
+        "CredentialRetrievalError",  # from a metadata service, which is reached over the network
         "FSTimeoutError",
         "HTTPClientError",
         "IncompleteRead",
@@ -61,98 +61,103 @@ _CONNECTION_ERRORS = frozenset(
         "ResponseParserError",
     }
 )
-"""Classes of botocore, aiohttp, urllib3 and fsspec that are no OSError, by name: they need not be installed."""
+"""Connection errors of botocore, aiohttp, urllib3 and fsspec that do not derive from OSError; by name, because these
+packages need not be installed."""
 
 _RENEW = "renew the credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, a profile or a role)"
 
 
-SCHEMES_THAT_WORK = "name a folder, s3://BUCKET/FOLDER, or another URI that fsspec knows"
+SUPPORTED_URIS = "name a folder, s3://BUCKET/FOLDER, or another URI that fsspec supports"
+"""Remedy for a path or URI that cannot be used."""
 
 _BUCKETS = frozenset(
     {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "http", "https", "ftp", "sftp", "ssh", "smb"}
 )
-"""Schemes of which a URI begins with the name of a bucket, a container or a server."""
+"""Schemes whose URIs begin with the name of a bucket, a container or a server."""
 
 
 class StorageError(MulanError):
-    """Storage that failed for longer than our patience lasts, or that refused (:class:`StoragePermanentError`)."""
+    """Raised when storage keeps failing until the retries time out, or permanently (:class:`StoragePermanentError`)."""
 
     exit_code = 1
 
 
 class StoragePermanentError(StorageError):
-    """Storage that cannot be used as it is, and that another attempt would find the same."""
+    """Raised when storage cannot be used and a retry would not help."""
 
     exit_code = 2
 
 
 class UnsupportedStorage(StoragePermanentError, ValueError):
-    """A path or URI at which nothing can be, or of a scheme for which a package is missing."""
+    """Raised for a path or URI that cannot exist, or whose scheme needs a package that is not installed."""
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether an operation that failed so may succeed when tried again.
+    """Returns whether an operation that failed with this error may succeed when retried.
 
-    A server that is overloaded, restarts, or drops connections; not a file or bucket that is not there, credentials or
-    permission that are refused, a host that nobody knows, or a full disk.
+    A server that is overloaded, restarting or dropping connections is transient; a missing file or bucket, rejected
+    credentials or permissions, an unknown host and a full disk are not.
     """
-    if s3_code(error) in _PASSING_CODES:
+    if s3_code(error) in _TRANSIENT_CODES:
         return True
     if isinstance(error, FileNotFoundError | PermissionError | NotADirectoryError | IsADirectoryError):
         return False
     if _unknown_host(error) or _untrusted_host(error):
         return False
     if isinstance(error, OSError):
-        return error.errno not in _LASTING
+        return error.errno not in _PERMANENT_ERRNOS
     return bool(_class_names(error) & _CONNECTION_ERRORS)
 
 
 def affects_all_files(error: BaseException) -> bool:
-    """Whether an operation on any other file would fail in the same way: credentials, or a server that is not there."""
+    """Returns whether an operation on any other file would fail too: bad credentials, or an unreachable server."""
     unreachable = "BotoCoreError" in _class_names(error) or _is_endpoint_fault(error)
     return unreachable or s3_code(error) in _CREDENTIAL_CODES
 
 
 def permanent_error(what: str, error: Exception) -> StoragePermanentError | None:
-    """An error as the user is told it, with the remedy; None for what is no answer of storage.
+    """Wraps an error of storage in a message for the user, with a remedy; returns None for any other error.
 
-    ``what``: what it means, ``"URI cannot be read"``.
+    Args:
+        what: consequence of the error, which begins the message: ``"URI cannot be read"``.
     """
     if isinstance(error, MulanError) or not (
         isinstance(error, OSError) or "BotoCoreError" in _class_names(error) or _is_endpoint_fault(error)
     ):
         return None
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return StoragePermanentError(f"{what}: {reason}; {_remedy(error)}; then the same command goes on")
+    return StoragePermanentError(f"{what}: {reason}; {_remedy(error)}; then run the same command again to resume")
 
 
 def location_fault(path: str) -> str | None:
-    """Why nothing can be at such a path or URI, with the remedy; None where something may be."""
+    """Returns why a path or URI is invalid, with the remedy; None if it is valid."""
     scheme = scheme_of(path)
     rest = path[len(scheme) + len("://") :] if scheme else path
     if not path:
-        return f"the path is empty; {SCHEMES_THAT_WORK}"
+        return f"the path is empty; {SUPPORTED_URIS}"
     if "\0" in path or any("\ud800" <= letter <= "\udfff" for letter in path):
-        return "the path is not Unicode text; give the folder another name"
+        return "the path is not valid Unicode; rename the folder"
     if is_mistyped(path):
-        return f"it is neither a URI nor clearly a path; {SCHEMES_THAT_WORK}; a folder of that name here is ./{path}"
+        return (
+            f"it is neither a URI nor clearly a path; {SUPPORTED_URIS}; for a folder of that name here write ./{path}"
+        )
     if not scheme:
         return None
     if scheme not in fsspec.available_protocols():
-        return f"there is no storage of scheme {scheme}://; {SCHEMES_THAT_WORK}"
+        return f"the scheme {scheme}:// is not supported; {SUPPORTED_URIS}"
     if scheme in LOCAL_SCHEMES and not rest.startswith("/"):
-        return f"a local path behind {scheme}:// begins at the root; write {scheme}:///FOLDER"
+        return f"a path after {scheme}:// must be absolute; write {scheme}:///FOLDER"
     if scheme in _BUCKETS and not rest.partition("/")[0]:
-        return f"it names no bucket or server; write {scheme}://BUCKET/FOLDER"
+        return f"the bucket or server is missing; write {scheme}://BUCKET/FOLDER"
     if scheme in ("s3", "s3a") and "?versionId=" in path:
-        return "versions of an object cannot be named; leave out ?versionId="
+        return "object versions are not supported; remove ?versionId="
     if "::" in path:
-        return "URIs cannot be chained, and a folder in this storage cannot have :: in its name; choose another name"
+        return "chained URIs are not supported, nor is :: in the name of a folder in this storage; choose another name"
     return None
 
 
 def s3_code(error: BaseException) -> str:
-    """S3's own word for an error that s3fs has translated; empty where there is none."""
+    """Returns the S3 error code of an error that s3fs has translated; empty if there is none."""
     response = getattr(error.__cause__, "response", None)
     return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
 
@@ -160,20 +165,20 @@ def s3_code(error: BaseException) -> str:
 def _remedy(error: Exception) -> str:
     code = s3_code(error)
     if code in _CREDENTIAL_CODES or _class_names(error) & _CREDENTIAL_ERRORS:
-        return f"the credentials are refused: {_RENEW}"
-    if code == "400":  # the answer to a HEAD request has no body that would say more
+        return f"the credentials are rejected: {_RENEW}"
+    if code == "400":  # the response to a HEAD request has no body with details
         return f"if the credentials have expired, {_RENEW}; otherwise check the region (AWS_DEFAULT_REGION)"
     if _unknown_host(error) or _is_endpoint_fault(error):
-        return "no such server is known: check AWS_ENDPOINT_URL and AWS_DEFAULT_REGION"
+        return "the server is unknown: check AWS_ENDPOINT_URL and AWS_DEFAULT_REGION"
     if _untrusted_host(error):
         return "the server's certificate is not trusted: check AWS_ENDPOINT_URL and AWS_CA_BUNDLE"
     if code == "NoSuchBucket":
-        return "there is no such bucket: create it, or check the URI"
+        return "the bucket does not exist: create it, or check the URI"
     if isinstance(error, PermissionError):
         where = "list, read, write and delete objects there" if code else "read and write there"
-        return f"access is denied: let this user {where}"
+        return f"access is denied: allow this user to {where}"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "make room there"
+        return "free some space there"
     if isinstance(error, OSError) and error.errno == errno.EFBIG:
         return "allow larger files there (ulimit -f, or another file system)"
     return "check the URI"
@@ -184,20 +189,20 @@ def _class_names(error: BaseException) -> set[str]:
 
 
 def _is_endpoint_fault(error: BaseException) -> bool:
-    """botocore's answer to an AWS_ENDPOINT_URL that is no URL."""
+    """Returns whether botocore has rejected AWS_ENDPOINT_URL as an invalid URL."""
     return isinstance(error, ValueError) and str(error).startswith("Invalid endpoint")
 
 
 def _unknown_host(error: BaseException) -> bool:
-    return any(isinstance(one, socket.gaierror) and one.errno == socket.EAI_NONAME for one in _within(error))
+    return any(isinstance(e, socket.gaierror) and e.errno == socket.EAI_NONAME for e in _wrapped_errors(error))
 
 
 def _untrusted_host(error: BaseException) -> bool:
-    return any(isinstance(one, ssl.SSLCertVerificationError) for one in _within(error))
+    return any(isinstance(e, ssl.SSLCertVerificationError) for e in _wrapped_errors(error))
 
 
-def _within(error: BaseException) -> Iterator[BaseException]:
-    """The error, and those that botocore and aiohttp have wrapped in it."""
+def _wrapped_errors(error: BaseException) -> Iterator[BaseException]:
+    """Yields the error and the errors that botocore and aiohttp have wrapped in it."""
     wrapped: object = error
     for _ in range(4):
         if not isinstance(wrapped, BaseException):

@@ -1,8 +1,8 @@
-"""Files by URI. Local paths, ``s3://``, ``memory://`` and whatever else fsspec knows behave alike.
+"""Files by URI: one interface to local paths, ``s3://``, ``memory://`` and every other scheme that fsspec supports.
 
-Whatever passes by itself is tried again (:mod:`mulan.storage.retries`); whatever lasts is told with its remedy
-(:mod:`mulan.storage.errors`). Nothing is answered from a cache. S3 takes its credentials, region and endpoint from
-the usual environment variables (``AWS_ENDPOINT_URL`` and so on).
+Transient errors are retried (:mod:`mulan.storage.retries`); permanent ones are reported with a remedy
+(:mod:`mulan.storage.errors`). Listings are not cached. S3 takes its credentials, region and endpoint from the usual
+environment variables (``AWS_ENDPOINT_URL`` and so on).
 """
 
 import os
@@ -22,7 +22,7 @@ from mulan.config.paths import LOCAL_SCHEMES, scheme_of
 from mulan.config.paths import absolute as absolute
 from mulan.storage import local
 from mulan.storage.errors import (
-    SCHEMES_THAT_WORK,
+    SUPPORTED_URIS,
     StoragePermanentError,
     UnsupportedStorage,
     affects_all_files,
@@ -35,23 +35,23 @@ from mulan.storage.trees import remove_tree
 
 CONNECT_TIMEOUT_S = 5.0
 SILENCE_TIMEOUT_S = 15.0
-"""After which a server of S3 that neither takes nor sends a byte is taken for gone."""
+"""Time in seconds after which a connection to S3 that neither sends nor receives a byte is closed."""
 S3_ATTEMPTS = 3
-"""Of one request, in short succession: a part of a large upload that fails now and then must not begin it anew."""
+"""Number of immediate attempts at one S3 request, so that one failed part does not restart a large upload."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 def url_to_fs(uri: str | os.PathLike[str]) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The file system of a URI and the path within it. A local path need not be absolute.
+    """Returns the file system of a URI and the path within it. A local path need not be absolute.
 
-    No letter of a path has a meaning of its own, as long as the file system's methods for one file or folder are used:
-    ``info``, ``ls``, ``find``, ``open``, ``cat_file``, ``pipe_file``, ``get_file``, ``put_file``, ``cp_file`` and
-    ``rm_file``. fsspec's others (``rm``, ``get``, ``copy``, ``glob``) take ``[``, ``?`` and ``*`` for patterns.
+    Paths are literal as long as only the methods for one file or folder are used: ``info``, ``ls``, ``find``, ``open``,
+    ``cat_file``, ``pipe_file``, ``get_file``, ``put_file``, ``cp_file`` and ``rm_file``. fsspec's other methods
+    (``rm``, ``get``, ``copy``, ``glob``) expand ``[``, ``?`` and ``*`` as patterns.
 
     Raises:
-        UnsupportedStorage: nothing can be stored at such a URI, or a package that it takes is not installed.
+        UnsupportedStorage: the URI is invalid, or a package that its scheme needs is not installed.
     """
     where = absolute(uri)
     fault = location_fault(where)
@@ -60,23 +60,23 @@ def url_to_fs(uri: str | os.PathLike[str]) -> tuple[fsspec.AbstractFileSystem, s
     scheme = scheme_of(where)
     if not scheme or scheme in LOCAL_SCHEMES:
         return LocalFileSystem(), where.removeprefix(f"{scheme}://")
-    of_s3 = scheme in ("s3", "s3a")
+    is_s3 = scheme in ("s3", "s3a")
     try:
-        kind = fsspec.get_filesystem_class(scheme)
-        given = kind._get_kwargs_from_urls(where) | (_s3_options() if of_s3 else {})
-        fs, path = kind(use_listings_cache=False, **given), kind._strip_protocol(where)
+        cls = fsspec.get_filesystem_class(scheme)
+        options = cls._get_kwargs_from_urls(where) | (_s3_options() if is_s3 else {})
+        fs, path = cls(use_listings_cache=False, **options), cls._strip_protocol(where)
     except ImportError as error:
-        raise UnsupportedStorage(f"{where}: {scheme}:// takes a package that is not installed: {error}") from error
+        raise UnsupportedStorage(f"{where}: {scheme}:// needs a package that is not installed: {error}") from error
     except Exception as error:  # whatever the package of that scheme raises
-        raise UnsupportedStorage(f"{where}: cannot be used: {_reason(error)}; {SCHEMES_THAT_WORK}") from error
-    if of_s3:
-        fs.retries = 1  # botocore's attempts and our patience are enough
+        raise UnsupportedStorage(f"{where}: cannot be used: {_reason(error)}; {SUPPORTED_URIS}") from error
+    if is_s3:
+        fs.retries = 1  # botocore's attempts and our retries are enough
     return fs, path
 
 
 def printable(path: str) -> str:
-    """A path as it can be shown: letters that are no Unicode, and line ends, are written as escapes."""
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in path)
+    """Returns a path with everything that cannot be printed, such as line ends and lone surrogates, escaped."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in path)
 
 
 def _reason(error: Exception) -> str:
@@ -84,37 +84,40 @@ def _reason(error: Exception) -> str:
 
 
 def _s3_options() -> dict[str, Any]:
-    own = {
+    defaults = {
         "connect_timeout": CONNECT_TIMEOUT_S,
         "read_timeout": SILENCE_TIMEOUT_S,
         "retries": {"mode": "standard", "total_max_attempts": S3_ATTEMPTS},
         "connector_args": {"socket_factory": _socket},
     }
-    return {"config_kwargs": own | fsspec.config.conf.get("s3", {}).get("config_kwargs", {})}
+    return {"config_kwargs": defaults | fsspec.config.conf.get("s3", {}).get("config_kwargs", {})}
 
 
 def _socket(address: tuple[Any, ...]) -> socket.socket:
-    """One that also notices a peer that takes no more bytes; reading has its own timeout."""
-    made = socket.socket(*address[:3])
+    """Returns a socket that also times out when the peer accepts no more bytes; reads have a timeout of their own."""
+    result = socket.socket(*address[:3])
     if hasattr(socket, "TCP_USER_TIMEOUT"):
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * SILENCE_TIMEOUT_S))
-    return made
+        result.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * SILENCE_TIMEOUT_S))
+    return result
 
 
 def is_local(uri: str) -> bool:
+    """Returns whether a URI or path is on the local file system."""
     return isinstance(url_to_fs(uri)[0], LocalFileSystem)
 
 
 def join(uri: str, *parts: str) -> str:
+    """Appends path components to a URI."""
     return posixpath.join(uri, *parts)
 
 
 def resolve(base_uri: str, uri: str) -> str:
-    """``uri`` itself if it is absolute, otherwise ``uri`` below ``base_uri``."""
+    """Returns ``uri`` if it is absolute, otherwise ``uri`` relative to ``base_uri``."""
     return uri if scheme_of(uri) or uri.startswith("/") else join(base_uri, uri)
 
 
 def exists(uri: str) -> bool:
+    """Returns whether there is a file or folder at a URI."""
     try:
         _read(uri, "info")
     except (FileNotFoundError, NotADirectoryError):
@@ -123,14 +126,15 @@ def exists(uri: str) -> bool:
 
 
 def remove(uri: str) -> None:
-    """Removes a file, if it is there."""
+    """Removes a file if it exists."""
     fs, path = url_to_fs(uri)
     with suppress(FileNotFoundError):
         with_retries(f"{uri} cannot be removed", fs.rm_file, path)
 
 
 def read_bytes(uri: str) -> bytes:
-    """
+    """Reads a whole file.
+
     Raises:
         FileNotFoundError, NotADirectoryError, IsADirectoryError: there is no such file.
     """
@@ -138,10 +142,12 @@ def read_bytes(uri: str) -> bytes:
 
 
 def read_new(uri: str, start: int) -> tuple[bytes, int]:
-    """The bytes of a file from ``start`` on, and its size; none of a file that is not there.
+    """Returns the bytes of a file from ``start`` on and its size; ``(b"", 0)`` if there is no such file.
+
+    Reads without retries, for callers that poll.
 
     Raises:
-        OSError, StoragePermanentError: it cannot be read now. Tried once: for those who ask again in any case.
+        OSError, StoragePermanentError: the file cannot be read now.
     """
     fs, path = url_to_fs(uri)
     try:
@@ -159,88 +165,88 @@ def _read(uri: str, method: str, **named: Any) -> Any:
 
 
 def read_ranges(uris: Sequence[str], offsets: Sequence[int], lengths: Sequence[int]) -> list[bytes | Exception]:
-    """Byte ranges of many files of one file system, concurrently where it can.
+    """Reads byte ranges of many files of one file system, concurrently where it supports that.
 
-    A range that goes past its file's end has the bytes that are there. One whose file is not there, or may not be read,
-    is its exception: whether a recording can be used must not depend on when it is asked for.
+    A range that exceeds its file is truncated. A range whose file is missing or forbidden yields the exception:
+    whether a recording can be used must not depend on when it is read.
 
     Raises:
-        StorageError: a range could not be read for longer than our patience lasts.
-        StoragePermanentError: none could be: the credentials have expired, or nobody knows the server.
+        StorageError: a range kept failing until the retries timed out.
+        StoragePermanentError: no file can be read: the credentials have expired, or the server is unknown.
     """
     if not uris:
         return []
-    found = {uri: url_to_fs(uri) for uri in set(uris)}  # a shard is asked for many times
-    fs, paths = found[uris[0]][0], [found[uri][1] for uri in uris]
-    parts = list(zip(paths, offsets, lengths, strict=True))
-    results = _read_once(fs, parts)
-    failed = [number for number, result in enumerate(results) if _may_pass(result)]
+    located = {uri: url_to_fs(uri) for uri in set(uris)}  # many ranges share a shard
+    fs, paths = located[uris[0]][0], [located[uri][1] for uri in uris]
+    ranges = list(zip(paths, offsets, lengths, strict=True))
+    results = _read_once(fs, ranges)
+    failed = [index for index, result in enumerate(results) if _should_retry(result)]
     if failed:
 
-        def try_again() -> None:
-            for number, result in zip(failed, _read_once(fs, [parts[number] for number in failed]), strict=True):
-                results[number] = result
-            failed[:] = [number for number in failed if _may_pass(results[number])]
+        def retry() -> None:
+            for index, result in zip(failed, _read_once(fs, [ranges[index] for index in failed]), strict=True):
+                results[index] = result
+            failed[:] = [index for index in failed if _should_retry(results[index])]
             if failed:
                 raise cast(Exception, results[failed[0]])
 
-        with_retries(f"{uris[failed[0]]} cannot be read", try_again)
+        with_retries(f"{uris[failed[0]]} cannot be read", retry)
     for uri, result in zip(uris, results, strict=True):
         if isinstance(result, Exception) and affects_all_files(result):
             raise permanent_error(f"{uri} cannot be read", result) or result
     return results
 
 
-def _may_pass(result: bytes | Exception) -> bool:
+def _should_retry(result: bytes | Exception) -> bool:
     return isinstance(result, Exception) and is_transient(result)
 
 
-def _read_once(fs: fsspec.AbstractFileSystem, parts: Sequence[tuple[str, int, int]]) -> list[bytes | Exception]:
-    if isinstance(fs, LocalFileSystem):  # fsspec wraps a file in more than a small read costs
-        return [local.read_range(*part) for part in parts]
-    paths, starts, lengths = zip(*parts, strict=True)
+def _read_once(fs: fsspec.AbstractFileSystem, ranges: Sequence[tuple[str, int, int]]) -> list[bytes | Exception]:
+    if isinstance(fs, LocalFileSystem):  # fsspec's wrapper of a local file costs more than a small read
+        return [local.read_range(*byte_range) for byte_range in ranges]
+    paths, starts, lengths = zip(*ranges, strict=True)
     ends = [start + length for start, length in zip(starts, lengths, strict=True)]
     results: list[bytes | Exception] = fs.cat_ranges(list(paths), list(starts), ends, on_error="return")
-    return [b"" if _is_past_the_end(result) else result for result in results]
+    return [b"" if _is_beyond_end(result) else result for result in results]
 
 
-def _is_past_the_end(result: bytes | Exception) -> bool:
-    """S3's answer to a range of which nothing is there; other storage gives no bytes."""
-    answer = getattr(result.__cause__, "response", {}) if isinstance(result, OSError) else {}
-    return answer.get("Error", {}).get("Code") in ("InvalidRange", "416")
+def _is_beyond_end(result: bytes | Exception) -> bool:
+    """Returns whether a result is S3's error for a range beyond the end of the file; other storage returns no bytes."""
+    response = getattr(result.__cause__, "response", {}) if isinstance(result, OSError) else {}
+    return response.get("Error", {}).get("Code") in ("InvalidRange", "416")
 
 
 def write_atomically(uri: str, content: bytes) -> None:
     """Writes a whole file; a reader sees the old content or the new, never a part.
 
     Raises:
-        StorageError, StoragePermanentError: it could not be; what was there is still there.
+        StorageError, StoragePermanentError: the file could not be written; the old content is kept.
     """
     fs, path = url_to_fs(uri)
     if isinstance(fs, LocalFileSystem):
-        write_by(uri, local.write, path, content)
+        write_with_retries(uri, local.write, path, content)
     else:
-        write_by(uri, fs.pipe_file, path, content)  # an object store shows an object only when it is whole
+        write_with_retries(uri, fs.pipe_file, path, content)  # object stores write atomically
 
 
-def try_writing(uri: str | os.PathLike[str]) -> None:
-    """Makes sure that a folder can be written, whether or not it is there; leaves nothing, and touches nothing there.
+def check_writable(uri: str | os.PathLike[str]) -> None:
+    """Checks that a folder, which need not exist, can be written to. Leaves nothing behind and changes no other file.
 
-    A small object is written and removed: in the folder or, on a disk where it is not there yet, in the one in which it
-    would be made.
+    A small object is written and removed: in the folder or, on a local disk where it does not exist yet, in its nearest
+    existing parent.
 
     Raises:
-        StorageError, StoragePermanentError: it cannot be.
+        StorageError, StoragePermanentError: the folder cannot be written to.
     """
     fs, path = url_to_fs(uri)
     where, probe = absolute(uri), f".writable-{uuid.uuid4().hex}"
     what = f"{where} cannot be written"
     if scheme_of(where) in ("http", "https"):
-        raise StoragePermanentError(f"{what}: a web server can only be read; {SCHEMES_THAT_WORK}")
+        raise StoragePermanentError(f"{what}: a web server is read-only; {SUPPORTED_URIS}")
     if isinstance(fs, LocalFileSystem):
-        write_by(where, local.try_writing, path, probe)
+        write_with_retries(where, local.check_writable, path, probe)
     else:
-        write_by(where, fs.pipe_file, f"{path}/{probe}", b"-")
+        write_with_retries(where, fs.pipe_file, f"{path}/{probe}", b"-")
         with_retries(what, fs.rm_file, f"{path}/{probe}")
 
 
@@ -252,28 +258,28 @@ def upload(path: str, uri: str) -> None:
     """
     fs, target = url_to_fs(uri)
     if isinstance(fs, LocalFileSystem):
-        write_by(uri, local.move, path, target)
+        write_with_retries(uri, local.move, path, target)
     else:
-        write_by(uri, fs.put_file, path, target)
+        write_with_retries(uri, fs.put_file, path, target)
 
 
-def write_by(uri: str, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> None:
-    """Calls what writes at a URI until it succeeds.
+def write_with_retries(uri: str, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> None:
+    """Calls a function that writes at a URI until it succeeds.
 
     Raises:
-        StorageError, StoragePermanentError: it does not.
+        StorageError, StoragePermanentError: it kept failing, or failed permanently.
     """
     what = f"{uri} cannot be written"
     try:
         with_retries(what, function, *arguments, **named)
-    except OSError as error:  # no bucket, or a file in the place of a folder
+    except OSError as error:  # a missing bucket, or a file where a folder is needed
         raise permanent_error(what, error) or error from error
     except NotImplementedError as error:
-        raise StoragePermanentError(f"{what}: such a storage can only be read; {SCHEMES_THAT_WORK}") from error
+        raise StoragePermanentError(f"{what}: this storage is read-only; {SUPPORTED_URIS}") from error
 
 
 def local_copy(uri: str, folder: str) -> str:
-    """Path of a file's content: the file itself if it is local, otherwise a copy in ``folder``.
+    """Returns a local path of a file: the file itself if it is local, otherwise a copy in ``folder``.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -287,7 +293,7 @@ def local_copy(uri: str, folder: str) -> str:
 
 
 def size(uri: str) -> int:
-    """In bytes.
+    """Returns the size of a file in bytes.
 
     Raises:
         FileNotFoundError, NotADirectoryError: there is no such file.
@@ -296,7 +302,7 @@ def size(uri: str) -> int:
 
 
 def names_in(uri: str) -> list[str]:
-    """Names of the files and folders in a folder; none where there is no folder."""
+    """Returns the names of the files and folders in a folder; none if the folder does not exist."""
     try:
         entries = _read(uri, "ls", detail=False)
     except (FileNotFoundError, NotADirectoryError):
@@ -305,17 +311,17 @@ def names_in(uri: str) -> list[str]:
 
 
 def remove_folder(uri: str) -> None:
-    """Removes a folder and all that is in it, if it is there."""
+    """Removes a folder and its content if it exists."""
     fs, path = url_to_fs(uri)
     with suppress(FileNotFoundError, NotADirectoryError):
         with_retries(f"{uri} cannot be removed", remove_tree, fs, path)
 
 
 def copy_folder(uri: str, folder: str) -> None:
-    """Copies all that is in a folder into a local one, which is made.
+    """Copies the content of a folder into a local folder, which is created.
 
     Raises:
-        StorageError: it could not be copied.
+        StorageError: a file could not be copied.
     """
     fs, path = url_to_fs(uri)
     names = _read(uri, "find")

@@ -1,4 +1,4 @@
-"""JSON-lines files: written line by line, read whole, and followed while they grow."""
+"""JSON-lines files: written line by line, read whole, and followed like ``tail -f``."""
 
 import json
 from collections.abc import Iterable
@@ -10,79 +10,79 @@ from mulan.storage.errors import StorageError
 
 
 class DamagedFile(MulanError):
-    """A file that a run has written holds something else now."""
+    """Raised for a file of a run whose content is not what the run wrote."""
 
 
-def read_lines(uri: str, *, of_steps: bool = False) -> list[dict[str, Any]]:
-    """The whole lines of a JSON-lines file, or none where there is no file.
+def read_lines(uri: str, *, require_step: bool = False) -> list[dict[str, Any]]:
+    """Returns the complete lines of a JSON-lines file; none if the file does not exist.
 
     Args:
-        of_steps: each has a whole number ``step``.
+        require_step: whether every line must have an integer ``step``.
 
     Raises:
         DamagedFile: a line is damaged.
     """
     if not filesystem.exists(uri):
         return []
-    lines = filesystem.read_bytes(uri).split(b"\n")[:-1]  # what follows the last newline is a line being written
-    return [_parsed(line, f"line {number} of {uri}", of_steps) for number, line in enumerate(lines, 1)]
+    lines = filesystem.read_bytes(uri).split(b"\n")[:-1]  # after the last newline a line is still being written
+    return [_parsed(line, f"line {number} of {uri}", require_step) for number, line in enumerate(lines, 1)]
 
 
-def _parsed(line: bytes, name: str, of_step: bool) -> dict[str, Any]:
+def _parsed(line: bytes, name: str, require_step: bool) -> dict[str, Any]:
     try:
         values = json.loads(line)
     except ValueError:
         values = None
-    if not isinstance(values, dict) or (of_step and not isinstance(values.get("step"), int)):
+    if not isinstance(values, dict) or (require_step and not isinstance(values.get("step"), int)):
         raise DamagedFile(f"{name} is damaged; restore that file, or remove the line")
     return values
 
 
 class JsonLinesTail:
-    """Reads what is new in a JSON-lines file, again and again."""
+    """Follows a JSON-lines file that grows."""
 
     def __init__(self, uri: str) -> None:
-        self._uri, self._read = uri, 0
+        self._uri, self._offset = uri, 0
 
     def new_lines(self) -> list[dict[str, Any]]:
-        """The whole lines since the last call; all lines anew where the file was cut back in between."""
+        """Returns the complete lines since the last call; all lines again if the file has been truncated since."""
         try:
-            content, size = filesystem.read_new(self._uri, self._read)
-            if size < self._read:
-                self._read = 0
+            content, size = filesystem.read_new(self._uri, self._offset)
+            if size < self._offset:
+                self._offset = 0
                 content, size = filesystem.read_new(self._uri, 0)
-        except (OSError, StorageError):  # whoever watches a run asks again soon
+        except (OSError, StorageError):  # the caller polls
             return []
         whole = content[: content.rfind(b"\n") + 1]
         try:
             lines = [json.loads(line) for line in whole.splitlines()]
-        except ValueError:  # cut back and grown again: this is the middle of a line
-            self._read = 0
+        except ValueError:  # truncated and grown again: the offset is in the middle of a line
+            self._offset = 0
             return []
-        self._read += len(whole)
+        self._offset += len(whole)
         return lines
 
 
 class JsonLinesLog:
-    """A JSON-lines file that is appended to during a run and cut back to where the run resumes.
+    """A JSON-lines file that is appended to during a run and truncated to the step from which the run resumes.
 
-    A local file is written line by line. Object stores cannot append: there the file is written whole at every
-    :meth:`flush`, for which another thread may be used.
+    A local file is written line by line. Object stores cannot append: there the whole file is written at every
+    :meth:`flush`, which may be called from another thread.
     """
 
     def __init__(self, uri: str, *, keep_steps: int | None = None) -> None:
-        """Continues a file that is there; lines with a ``step`` above ``keep_steps`` are dropped."""
+        """Continues an existing file without its lines whose ``step`` is above ``keep_steps``."""
         self._uri = uri
-        of_steps = keep_steps is not None
-        kept = [line for line in read_lines(uri, of_steps=of_steps) if keep_steps is None or line["step"] <= keep_steps]
-        self._lines = [_line(line) for line in kept]
+        lines = read_lines(uri, require_step=keep_steps is not None)
+        self._lines = [_line(line) for line in lines if keep_steps is None or line["step"] <= keep_steps]
         filesystem.write_atomically(uri, "".join(self._lines).encode())
         self._path = filesystem.url_to_fs(uri)[1] if filesystem.is_local(uri) else None
 
     def append(self, lines: Iterable[dict[str, Any]]) -> None:
-        """
+        """Appends lines.
+
         Raises:
-            OSError: a local file takes no more.
+            OSError: a local file cannot be written.
         """
         new = [_line(line) for line in lines]
         if self._path is None:
@@ -92,9 +92,10 @@ class JsonLinesLog:
                 file.write("".join(new))
 
     def flush(self) -> None:
-        """
+        """Writes the whole file, if it is in an object store.
+
         Raises:
-            StorageError: it could not be written; what was there still is.
+            StorageError: the file could not be written; the old content is kept.
         """
         if self._path is None:
             filesystem.write_atomically(self._uri, "".join(self._lines).encode())

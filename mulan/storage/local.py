@@ -1,4 +1,4 @@
-"""Files on a disk: read in parts, and written so that a reader sees the old content or the new."""
+"""Local files: reads of byte ranges, atomic writes, and temporary folders that are removed even after a crash."""
 
 import errno
 import fcntl
@@ -16,28 +16,28 @@ from mulan.storage.errors import StoragePermanentError
 
 
 def read_range(path: str, offset: int, length: int) -> bytes | OSError:
-    """The bytes that are there, or why they cannot be read."""
+    """Returns the bytes of a range, truncated at the end of the file, or the error."""
     try:
         with open(path, "rb") as file:
-            there = os.fstat(file.fileno()).st_size - offset
-            if there <= 0:
+            available = os.fstat(file.fileno()).st_size - offset
+            if available <= 0:
                 return b""
             file.seek(offset)
-            return file.read(min(length, there))  # it takes memory for all that is asked for
+            return file.read(min(length, available))  # read() allocates the full length that it is given
     except OSError as error:
         return error
 
 
 def write(path: str, content: bytes) -> None:
-    """Makes a file of this content; its folder is made if need be."""
-    with _aside(path) as aside, open(aside, "wb") as file:
+    """Writes a file atomically, and creates its folder if needed."""
+    with _replacing(path) as temporary, open(temporary, "wb") as file:
         file.write(content)
 
 
 def create(path: str, content: bytes) -> bool:
-    """Makes a file unless it is there; whether it was made. Its folder is made if need be.
+    """Creates a file, and its folder if needed; returns False, without a change, if the file exists.
 
-    Another process may see it while it is still empty.
+    Another process may see the file while it is still empty.
     """
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with suppress(FileExistsError), open(path, "xb") as file:  # atomic on NFS as well, from version 3 on
@@ -47,27 +47,27 @@ def create(path: str, content: bytes) -> bool:
 
 
 def move(path: str, target: str) -> None:
-    """Moves a file, from another disk too; its folder is made if need be."""
-    with _aside(target) as aside:
-        shutil.move(path, aside)
+    """Moves a file atomically, even from another disk, and creates its folder if needed."""
+    with _replacing(target) as temporary:
+        shutil.move(path, temporary)
 
 
-def try_writing(folder: str, name: str) -> None:
-    """Writes and removes a file of that name in a folder or, if there is none, in the one in which it would be made.
+def check_writable(folder: str, name: str) -> None:
+    """Writes and removes a file of that name in a folder or, if that does not exist, in its nearest existing parent.
 
     Raises:
-        OSError: it cannot be written, or there is something else in the place of the folder.
+        OSError: the file cannot be written, or the path of the folder is taken by something else.
     """
-    there = folder
-    while not os.path.isdir(there):
+    parent = folder
+    while not os.path.isdir(parent):
         with suppress(FileNotFoundError):
-            os.lstat(there)  # raises what is wrong with the name
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), there)
-        there = os.path.dirname(there)
-    for part in os.path.relpath(folder, there).split(os.sep):
-        if len(os.fsencode(part)) > os.pathconf(there, "PC_NAME_MAX"):
+            os.lstat(parent)  # raises if the name is invalid
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), parent)
+        parent = os.path.dirname(parent)
+    for part in os.path.relpath(folder, parent).split(os.sep):
+        if len(os.fsencode(part)) > os.pathconf(parent, "PC_NAME_MAX"):
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), folder)
-    file = os.path.join(there, name)
+    file = os.path.join(parent, name)
     try:
         with open(file, "xb") as opened:
             opened.write(b"-")
@@ -77,44 +77,47 @@ def try_writing(folder: str, name: str) -> None:
 
 
 @contextmanager
-def _aside(path: str) -> Iterator[str]:
-    """A name beside a file, that takes its place when the block ends well and is removed when it does not.
+def _replacing(path: str) -> Iterator[str]:
+    """Yields a temporary path in the folder of a file, which is created if needed.
 
-    The folder is made if need be.
+    The temporary file replaces the file when the block succeeds, and is removed when it fails.
     """
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    aside = f"{path}.{uuid.uuid4().hex}.part"
+    temporary = f"{path}.{uuid.uuid4().hex}.part"
     try:
-        yield aside
-        os.replace(aside, path)
+        yield temporary
+        os.replace(temporary, path)
     except BaseException:
         with suppress(FileNotFoundError):
-            os.remove(aside)
+            os.remove(temporary)
         raise
 
 
-PLACE = "name another folder by TMPDIR, one of this machine's own"
+TMPDIR_REMEDY = "set TMPDIR to another local folder"
+"""Remedy for temporary files that cannot be written."""
 _PREFIX, _LOCK = "mulan_checkpoint_", ".lock"
 
 
 @contextmanager
 def temporary_folder() -> Iterator[str]:
-    """Makes a folder that is removed when the block ends or, if this process is killed, by the next one made here.
+    """Creates a folder that is removed when the block ends or, if this process is killed, by the next call here.
 
-    A folder is in use as long as the file of its name with ``.lock`` is locked (``flock``), which the system ends with
-    the process. Processes that share TMPDIR from other containers or hosts leave each other's alone.
+    A folder is in use as long as the file of its name with ``.lock`` is locked (``flock``), which the system releases
+    when the process ends. Processes in other containers or hosts that share TMPDIR do not remove each other's folders.
 
     Raises:
-        StoragePermanentError: there is no place for one.
+        StoragePermanentError: the folder cannot be created.
     """
     try:
-        _remove_left(Path(tempfile.gettempdir()))
-        made = tempfile.NamedTemporaryFile(prefix=_PREFIX, suffix=_LOCK, delete=False)  # noqa: SIM115
+        _remove_stale(Path(tempfile.gettempdir()))
+        lock_file = tempfile.NamedTemporaryFile(prefix=_PREFIX, suffix=_LOCK, delete=False)  # noqa: SIM115
     except OSError as error:
-        raise StoragePermanentError(f"there is no place for temporary files: {error}; make room, or {PLACE}") from error
-    with made as lock:
+        raise StoragePermanentError(
+            f"temporary files cannot be written: {error}; free some space, or {TMPDIR_REMEDY}"
+        ) from error
+    with lock_file as lock:
         try:
-            # on a file system without locks the file stays empty, and everybody leaves the folder alone
+            # on a file system without locks the file stays empty, and no process removes the folder
             with suppress(OSError):
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 lock.write(socket.gethostname().encode())
@@ -123,28 +126,30 @@ def temporary_folder() -> Iterator[str]:
             try:
                 folder.mkdir(mode=0o700)
             except OSError as error:
-                raise StoragePermanentError(f"{folder} cannot be made: {error}; make room, or {PLACE}") from error
+                raise StoragePermanentError(
+                    f"{folder} cannot be created: {error}; free some space, or {TMPDIR_REMEDY}"
+                ) from error
             yield str(folder)
         finally:
             _remove(lock.name)
 
 
-def _remove_left(parent: Path) -> None:
+def _remove_stale(parent: Path) -> None:
     """Removes folders whose process was killed."""
     for path in parent.glob(f"{_PREFIX}*{_LOCK}"):
         with suppress(OSError), path.open("rb") as lock:
-            if _was_left(lock):
+            if _is_stale(lock):
                 _remove(path)
 
 
-def _was_left(lock: IO[bytes]) -> bool:
-    """Whether the process of a lock file has ended; False where that cannot be known.
+def _is_stale(lock: IO[bytes]) -> bool:
+    """Returns whether the process of a lock file has ended; False if that cannot be determined.
 
     Raises:
-        OSError: it is locked, or this file system knows no locks.
+        OSError: the file is locked, or its file system has no locks.
     """
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    # a mount without locks between hosts grants each host its own
+    # a mount whose locks do not work between hosts grants one lock to each host
     return lock.read() == socket.gethostname().encode()
 
 

@@ -1,6 +1,6 @@
-"""Patience with storage: what passes by itself is tried again, after growing pauses, up to a limit.
+"""Retries of storage operations: transient errors are retried with exponential backoff, up to a timeout.
 
-All else ends the attempt at once, in an error that says what to do (:mod:`mulan.storage.errors`).
+Permanent errors are raised at once, with a remedy (:mod:`mulan.storage.errors`).
 """
 
 import logging
@@ -11,10 +11,10 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_e
 
 from mulan.storage.errors import StorageError, is_transient, permanent_error
 
-PATIENCE_S = 300.0
-"""Of one operation, from its first failure on: storage that fails for longer ends the run, which resumes by the same
-command."""
+RETRY_TIMEOUT_S = 300.0
+"""Time in seconds, from the first failure of an operation, after which a run ends; the same command resumes it."""
 MAX_PAUSE_S = 20.0
+"""Maximum time in seconds between two attempts."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -22,21 +22,21 @@ log = logging.getLogger(__name__)
 
 
 def with_retries(what: str, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """Calls a function of storage until it succeeds.
+    """Calls a function that uses storage until it succeeds.
 
     Args:
-        what: for messages, what it means when the function fails: ``"URI cannot be read"``.
+        what: consequence of a failure, for messages: ``"URI cannot be read"``.
 
     Raises:
-        StorageError: it kept failing for :data:`PATIENCE_S`.
-        StoragePermanentError: it met, at once, what another attempt would meet again.
-        FileNotFoundError, NotADirectoryError, IsADirectoryError: as the function does.
+        StorageError: the function kept failing for :data:`RETRY_TIMEOUT_S`.
+        StoragePermanentError: the function failed in a way that a retry cannot cure.
+        FileNotFoundError, NotADirectoryError, IsADirectoryError: raised by the function.
     """
     retrying = Retrying(
         retry=retry_if_exception(is_transient),
         wait=wait_random_exponential(multiplier=0.5, max=MAX_PAUSE_S),
-        stop=_Patience(PATIENCE_S, what),
-        before_sleep=_tell,
+        stop=_StopAfterFailingFor(RETRY_TIMEOUT_S, what),
+        before_sleep=_log_retry,
         reraise=True,
     )
     try:
@@ -44,14 +44,14 @@ def with_retries(what: str, function: Callable[P, T], *arguments: P.args, **name
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         raise
     except Exception as error:
-        refused = permanent_error(what, error)
-        if refused is None:
+        permanent = permanent_error(what, error)
+        if permanent is None:
             raise
-        raise refused from error
+        raise permanent from error
 
 
-class _Patience:
-    """Ends after so many seconds since the first failure: an upload may have taken longer until then."""
+class _StopAfterFailingFor:
+    """Raises StorageError a given time after the first failure, rather than after the start of a long upload."""
 
     def __init__(self, seconds: float, what: str) -> None:
         self._seconds, self._what, self._first_s = seconds, what, 0.0
@@ -66,11 +66,11 @@ class _Patience:
         error = state.outcome.exception() if state.outcome else None
         raise StorageError(
             f"{self._what}: {state.attempt_number} attempts in {failing_s:.0f} s failed, the last with "
-            f"{type(error).__name__}: {error}; once the storage answers again, the same command goes on"
+            f"{type(error).__name__}: {error}; run the same command again to resume once the storage responds"
         ) from error
 
 
-def _tell(state: RetryCallState) -> None:
+def _log_retry(state: RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
     pause_s = state.next_action.sleep if state.next_action else 0.0
     log.warning(

@@ -1,7 +1,7 @@
-"""Folders of any file system as wholes, without reading a path as a pattern: for storage of our own and for Ray's.
+"""Recursive operations on the folders of any file system, with literal paths: for our own storage and for Ray's.
 
-The methods of fsspec that take whole folders (``rm``, ``get``, ``copy``, ``mv``) expand ``[``, ``?`` and ``*`` in a
-path on every file system but the local one, and so reach for other people's files.
+fsspec's recursive methods (``rm``, ``get``, ``copy``, ``mv``) expand ``[``, ``?`` and ``*`` in a path on every file
+system except the local one, and would so affect unrelated files.
 """
 
 import os
@@ -14,45 +14,45 @@ from pyarrow.fs import FSSpecHandler
 
 
 def remove_tree(fs: fsspec.AbstractFileSystem, path: str) -> None:
-    """Removes a folder and all that is in it.
+    """Removes a folder and its content.
 
     Raises:
-        FileNotFoundError: it is not there.
+        FileNotFoundError: the folder does not exist.
     """
     if isinstance(fs, LocalFileSystem):
         fs.rm(path, recursive=True)
         return
-    files, folders = _within(fs, path)
+    files, folders = _files_and_folders(fs, path)
     for name in files:
-        with suppress(FileNotFoundError):  # an attempt before this one may have removed it
+        with suppress(FileNotFoundError):  # an earlier attempt may have removed it
             fs.rm_file(name)
     for folder in sorted({path, *folders}, reverse=True):
-        if fs.isdir(folder):  # an object store has no folders but those that hold something
+        if fs.isdir(folder):  # an object store has no empty folders
             fs.rmdir(folder)
 
 
-def _within(fs: fsspec.AbstractFileSystem, path: str) -> tuple[list[str], list[str]]:
-    found = fs.find(path, withdirs=True, detail=True)
-    if not found:
+def _files_and_folders(fs: fsspec.AbstractFileSystem, path: str) -> tuple[list[str], list[str]]:
+    entries = fs.find(path, withdirs=True, detail=True)
+    if not entries:
         fs.info(path)  # raises FileNotFoundError
-    folders = [name for name, info in found.items() if info["type"] == "directory" and not name.endswith("/")]
-    return [name for name in found if name not in folders], folders
+    folders = [name for name, info in entries.items() if info["type"] == "directory" and not name.endswith("/")]
+    return [name for name in entries if name not in folders], folders
 
 
 class LiteralHandler(FSSpecHandler):  # type: ignore[misc]  # pyarrow has no types
-    """pyarrow's way to a file system of fsspec, taking every path as it is."""
+    """A pyarrow handler for fsspec file systems that takes every path literally."""
 
     def delete_dir(self, path: str) -> None:
         remove_tree(self.fs, path)
 
     def _delete_dir_contents(self, path: str, missing_dir_ok: bool) -> None:
         try:
-            inside = self.fs.ls(path, detail=True)
+            entries = self.fs.ls(path, detail=True)
         except FileNotFoundError:
             if missing_dir_ok:
                 return
             raise
-        for info in inside:
+        for info in entries:
             if info["type"] == "directory":
                 remove_tree(self.fs, info["name"])
             else:
@@ -61,7 +61,7 @@ class LiteralHandler(FSSpecHandler):  # type: ignore[misc]  # pyarrow has no typ
     def delete_file(self, path: str) -> None:
         if self.fs.isdir(path):
             raise IsADirectoryError(path)
-        self.fs.info(path)  # raises FileNotFoundError: object stores remove what is not there
+        self.fs.info(path)  # raises FileNotFoundError; object stores remove missing objects without an error
         self.fs.rm_file(path)
 
     def copy_file(self, src: str, dest: str) -> None:
@@ -73,7 +73,7 @@ class LiteralHandler(FSSpecHandler):  # type: ignore[misc]  # pyarrow has no typ
         if isinstance(self.fs, LocalFileSystem):
             os.replace(src, dest)
         elif self.fs.isdir(src):
-            for name in _within(self.fs, src)[0]:
+            for name in _files_and_folders(self.fs, src)[0]:
                 self.fs.cp_file(name, posixpath.join(dest, posixpath.relpath(name, src)))
             remove_tree(self.fs, src)
         else:

@@ -1,7 +1,7 @@
-"""Pretrained weights in other storage, such as ``s3://``: copied to this machine once, for all of its processes.
+"""A cache of pretrained weights from other storage, such as ``s3://``, shared by all processes of this machine.
 
-A copy is named by the URI and by what the storage says of the files, so that weights that were replaced are copied
-again. It lies below the folder of the environment variable ``MULAN_CACHE`` or, without it, below ``~/.cache/mulan``.
+A copy is named by a hash of the URI and of the files' metadata in the storage, so that replaced weights are copied
+again. The cache is in the folder of the environment variable ``MULAN_CACHE``; by default in ``~/.cache/mulan``.
 """
 
 import fcntl
@@ -18,98 +18,99 @@ from typing import Any
 from mulan.config.paths import LOCAL_SCHEMES, absolute, scheme_of
 from mulan.storage import filesystem
 from mulan.storage.errors import UnsupportedStorage
-from mulan.storage.hub import TEXT_ENCODER, Needed, PretrainedError, pretrained_folder, whole_folder
+from mulan.storage.hub import TEXT_ENCODER, PretrainedError, RequiredFiles, check_folder, pretrained_folder
 from mulan.storage.retries import with_retries
 
-PLACE = "MULAN_CACHE"
-"""The environment variable."""
+CACHE_VARIABLE = "MULAN_CACHE"
+"""Environment variable that names the folder of the cache."""
 
-_CHANGES_WITH_CONTENT = ("ETag", "etag", "md5Hash", "generation", "mtime", "created")
-"""What storage of one kind or another says of a file, beside its size."""
+_VERSION_FIELDS = ("ETag", "etag", "md5Hash", "generation", "mtime", "created")
+"""Metadata of a file, by file system, that change with its content."""
 
 
-def weights_folder(spec: str, needed: Needed = TEXT_ENCODER) -> Path:
-    """The folder on this machine of what a field of the recipe names.
+def weights_folder(spec: str, needed: RequiredFiles = TEXT_ENCODER) -> Path:
+    """Returns the local folder of the weights that a field of the recipe names, and copies them if needed.
 
     Args:
-        spec: as :func:`mulan.storage.hub.pretrained_folder` has it, or the URI of such a folder.
-        needed: what the folder is for.
+        spec: as in :func:`mulan.storage.hub.pretrained_folder`, or the URI of such a folder.
+        needed: files that the folder must contain.
 
     Raises:
-        PretrainedError: it is not there, lacks a part, or cannot be kept on this machine.
-        StorageError: its storage does not answer.
+        PretrainedError: the folder does not exist, lacks a part, or cannot be cached on this machine.
+        StorageError: the storage does not respond.
     """
-    if not _is_elsewhere(spec):
+    if not _is_remote(spec):
         return pretrained_folder(spec, needed)
-    return whole_folder(spec, Path(on_this_machine(spec, needed)), needed)
+    return check_folder(spec, Path(cached_folder(spec, needed)), needed)
 
 
-def on_this_machine(spec: str, needed: Needed) -> str:
-    """Path of this machine's copy of a folder in other storage; all else is given back as it is.
+def cached_folder(spec: str, needed: RequiredFiles) -> str:
+    """Returns the path of the cached copy of a folder in other storage; any other ``spec`` is returned unchanged.
 
-    The files are those that are needed, as far as they are there. Of processes that ask at the same time one copies,
-    and the others wait for it.
+    Copies the needed files that exist. If several processes call it at the same time, one copies and the others wait.
 
     Raises:
-        PretrainedError: there is no such folder, or no copy of it can be kept here.
-        StorageError: its storage does not answer.
+        PretrainedError: the folder does not exist or cannot be cached here.
+        StorageError: the storage does not respond.
     """
-    if not _is_elsewhere(spec):
+    if not _is_remote(spec):
         return spec
     uri = absolute(spec)
     try:
-        told = _files(uri)
+        versions = _file_versions(uri)
     except UnsupportedStorage as error:
-        raise PretrainedError(spec, [f"cannot be read: {error}"], f"See to {needed.field}.") from error
-    chosen = needed.chosen(told)
-    if not chosen:
+        raise PretrainedError(spec, [f"cannot be read: {error}"], f"Check {needed.field}.") from error
+    selected = needed.select(versions)
+    if not selected:
         raise PretrainedError(
             spec,
-            [f"cannot be read: there is no file of a model in {uri}"],
-            f"Set {needed.field} to the folder that holds the model's config.json, or copy one there.",
+            [f"cannot be read: there are no files of a model in {uri}"],
+            f"Set {needed.field} to the folder that contains the model's config.json, or copy a model there.",
         )
-    identity = json.dumps([uri, [[name, told[name]] for name in chosen]])
+    identity = json.dumps([uri, [[name, versions[name]] for name in selected]])
     try:
-        place = _place()
-    except RuntimeError as error:  # nobody knows this user's home
+        cache = _cache_folder()
+    except RuntimeError as error:  # this user has no home folder
         raise PretrainedError(
-            spec, [f"cannot be kept: {error}"], f"Name a folder in the environment variable {PLACE} of every machine."
+            spec,
+            [f"cannot be cached: {error}"],
+            f"Set the environment variable {CACHE_VARIABLE} to a folder on every machine.",
         ) from error
-    copy = place / hashlib.sha256(identity.encode()).hexdigest()[:32]
+    copy = cache / hashlib.sha256(identity.encode()).hexdigest()[:32]
     try:
-        place.mkdir(parents=True, exist_ok=True)
+        cache.mkdir(parents=True, exist_ok=True)
         with _locked(copy.with_suffix(".lock")):
             if not copy.is_dir():
-                _download(uri, chosen, copy)
+                _download(uri, selected, copy)
     except OSError as error:
         raise PretrainedError(
             spec,
-            [f"cannot be kept in {place}: {error.strerror or error}"],
-            f"See to the folder, or name another one in the environment variable {PLACE} of every machine.",
+            [f"cannot be cached in {cache}: {error.strerror or error}"],
+            f"Check the folder, or set the environment variable {CACHE_VARIABLE} to another one on every machine.",
         ) from error
     return str(copy)
 
 
-def _is_elsewhere(spec: str) -> bool:
+def _is_remote(spec: str) -> bool:
     return scheme_of(spec) not in ("", *LOCAL_SCHEMES)
 
 
-def _place() -> Path:
-    named = os.environ.get(PLACE)
-    return Path(absolute(named) if named else Path.home() / ".cache" / "mulan") / "pretrained"
+def _cache_folder() -> Path:
+    configured = os.environ.get(CACHE_VARIABLE)
+    return Path(absolute(configured) if configured else Path.home() / ".cache" / "mulan") / "pretrained"
 
 
-def _files(uri: str) -> dict[str, list[Any]]:
-    """Names of the files of a folder, but for those in folders of its own, each with what changes with its content."""
+def _file_versions(uri: str) -> dict[str, list[Any]]:
+    """Returns the names of the files directly in a folder, each with its metadata that change with its content."""
     fs, path = filesystem.url_to_fs(uri)
     try:
-        found = with_retries(f"{uri} cannot be read", fs.ls, path, detail=True)
+        entries = with_retries(f"{uri} cannot be read", fs.ls, path, detail=True)
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    files = [(info["name"].rpartition("/")[2], info) for info in found if info["type"] == "file"]
-    # an object of the folder's own name stands for the folder
+    files = [(info["name"].rpartition("/")[2], info) for info in entries if info["type"] == "file"]
+    # an object with the name of the folder marks the folder
     return {
-        name: [info["size"], *(str(info[key]) for key in _CHANGES_WITH_CONTENT if key in info)]
+        name: [info["size"], *(str(info[key]) for key in _VERSION_FIELDS if key in info)]
         for name, info in sorted(files, key=lambda file: file[0])
         if name
     }
@@ -117,7 +118,7 @@ def _files(uri: str) -> dict[str, list[Any]]:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Lets one process at a time in; the system lets the next one in when a process ends, however it ends."""
+    """Holds an exclusive file lock, which the system releases when the process ends for any reason."""
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -125,10 +126,10 @@ def _locked(path: Path) -> Iterator[None]:
 
 def _download(uri: str, names: list[str], copy: Path) -> None:
     fs, path = filesystem.url_to_fs(uri)
-    begun = f"{copy.name}.partial-"
-    for left in copy.parent.glob(f"{begun}*"):  # by a process that was killed: whoever is here has the lock
-        shutil.rmtree(left)
-    partial = Path(tempfile.mkdtemp(prefix=begun, dir=copy.parent))
+    prefix = f"{copy.name}.partial-"
+    for stale in copy.parent.glob(f"{prefix}*"):  # left by a killed process: this one holds the lock
+        shutil.rmtree(stale)
+    partial = Path(tempfile.mkdtemp(prefix=prefix, dir=copy.parent))
     try:
         for name in names:
             what = f"{filesystem.join(uri, name)} cannot be copied to {copy.parent}"

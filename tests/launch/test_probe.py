@@ -59,7 +59,7 @@ def test_storage_that_may_answer_later_is_no_lasting_fault(tmp_path: Path, monke
         raise StorageError("s3://bucket does not answer")
 
     (tmp_path / "mark").touch()
-    monkeypatch.setattr(probe.storage, "try_writing", silent)
+    monkeypatch.setattr(probe.storage, "check_writable", silent)
     found = told(run_uri="s3://bucket/run", mark_uri=str(tmp_path / "mark"))
     assert found["storage"] == ("s3://bucket does not answer", False)
 

@@ -152,7 +152,7 @@ def test_storage_that_fails_for_longer_leaves_the_one_before(
     file: str, s3: S3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = put(s3.uri, 4)
-    monkeypatch.setattr(retries, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(retries, "RETRY_TIMEOUT_S", 0.1)
     s3.proxy.fail(Cut.WITHIN, "PUT", file)
     with pytest.raises(StorageError, match=rf"{s3.uri}/checkpoint_000000008/{file} cannot be written: \d+ attempts"):
         put(s3.uri, 8)
@@ -214,7 +214,7 @@ def test_a_temporary_folder_that_was_removed_is_not_told_to_be_full(
         save_file(state, path)
 
     monkeypatch.setattr("mulan.runs.checkpoint.save_file", remove_and_save)
-    told = r"takes none: .*; it was removed while it was in use: name .* TMPDIR"
+    told = r"takes none: .*; it was removed while it was in use: set TMPDIR to another local folder"
     with pytest.raises(StoragePermanentError, match=told):
         put(str(tmp_path / "run"), 3)
     assert not list(folder.iterdir())

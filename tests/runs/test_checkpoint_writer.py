@@ -78,7 +78,9 @@ def test_a_full_disk_is_told_and_the_one_before_stands(run_uri: str) -> None:
     writer = CheckpointWriter(run_uri, keep_latest=1, keep_best=0)
     with patch("mulan.runs.checkpoint.save_file", side_effect=full):
         writer.write(STATE, Progress(2), score=None)
-        with pytest.raises(CheckpointFailed, match=r"step 2 .*the one before it stands: .*No space left.*make room"):
+        with pytest.raises(
+            CheckpointFailed, match=r"step 2 .*the one before it stands: .*No space left.*free some space"
+        ):
             writer.wait()
     assert "No space left" in (writer.fault() or "")
     found = read_newest(run_uri, on_corrupt=pytest.fail)
@@ -94,7 +96,7 @@ def test_an_outage_is_sat_out_or_told_and_the_one_before_stands(s3: S3, monkeypa
     with CheckpointWriter(s3.uri, keep_latest=1, keep_best=0) as writer:
         writer.write(STATE, Progress(1), score=None)
     assert steps(s3.uri) == [1]
-    monkeypatch.setattr(retries, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(retries, "RETRY_TIMEOUT_S", 0.2)
     s3.proxy.fail(SLOW_DOWN)
     writer = CheckpointWriter(s3.uri, keep_latest=1, keep_best=0)
     writer.write(STATE, Progress(2), score=None)

@@ -238,7 +238,7 @@ def renewals() -> list[threading.Thread]:
 def test_the_end_does_not_wait_for_storage_that_fails(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "RENEWED_EVERY_S", 0.01)
     monkeypatch.setattr(lease, "GIVEN_BACK_WITHIN_S", 0.0)
-    monkeypatch.setattr(retries, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(retries, "RETRY_TIMEOUT_S", 0.5)
     monkeypatch.setattr(retries, "MAX_PAUSE_S", 0.1)
     with held(s3.uri):
         s3.proxy.fail(INTERNAL_ERROR)

@@ -83,7 +83,7 @@ def test_storage_that_stays_away_is_a_fault_and_the_run_resumes(
     with Recorder(run, recipe(), first_step=0) as recorder:
         record(recorder, 1)
         recorder.checkpoint(STATE, {}, Progress(1))
-    monkeypatch.setattr(retries, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(retries, "RETRY_TIMEOUT_S", 0.2)
     recorder = Recorder(run, recipe(), first_step=1)
     s3.proxy.fail(fault, "metrics.jsonl")
     record(recorder, 2)
@@ -106,7 +106,7 @@ def test_storage_that_stays_away_is_a_fault_and_the_run_resumes(
 
 
 def test_the_end_tells_what_could_not_be_written(run: Run, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retries, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(retries, "RETRY_TIMEOUT_S", 0.1)
     recorder = Recorder(run, recipe(), first_step=0)
     recorder.step({"step": 1})
     s3.proxy.fail(INTERNAL_ERROR)

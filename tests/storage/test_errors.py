@@ -1,4 +1,4 @@
-"""What no storage can be at, by name and with a remedy; and names that are only unusual."""
+"""Invalid paths and URIs are refused by name and with a remedy; unusual names are not."""
 
 from pathlib import Path
 
@@ -15,10 +15,10 @@ IMPOSSIBLE = {
     "GS://bucket/runs": "gcsfs",
     "abfs://container/runs": "adlfs",
     "hdfs://host/runs": "cannot be used",
-    "foo://bucket/runs": "no storage of scheme foo://",
-    "s3://": "no bucket",
-    "S3:///runs": "no bucket",
-    "https://": "no bucket or server",
+    "foo://bucket/runs": "the scheme foo:// is not supported",
+    "s3://": "the bucket or server is missing",
+    "S3:///runs": "the bucket or server is missing",
+    "https://": "the bucket or server is missing",
     "s3:/bucket": "neither a URI nor clearly a path",
     "://bucket": "neither a URI nor clearly a path",
     "simplecache::s3://bucket/runs": "neither a URI nor clearly a path",
@@ -26,8 +26,8 @@ IMPOSSIBLE = {
     "s3://bucket/a?versionId=1/b": "versionId",
     "file://": "file:///FOLDER",
     "": "the path is empty",
-    "caf\udce9": "not Unicode",
-    "a\0b": "not Unicode",
+    "caf\udce9": "not valid Unicode",
+    "a\0b": "not valid Unicode",
 }
 
 
@@ -36,7 +36,7 @@ def test_what_nothing_can_be_at_is_refused_in_one_line_by_name(uri: str, tmp_pat
     for door in (
         filesystem.exists,
         filesystem.read_bytes,
-        filesystem.try_writing,
+        filesystem.check_writable,
         filesystem.names_in,
         filesystem.remove_folder,
     ):

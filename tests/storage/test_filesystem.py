@@ -53,7 +53,7 @@ OPERATIONS: dict[str, tuple[Callable[[str, Path], object], object]] = {
     ),
     "write_atomically": (lambda uri, _: filesystem.write_atomically(f"{uri}/new", CONTENT), None),
     "upload": (_upload, None),
-    "try_writing": (lambda uri, _: filesystem.try_writing(uri), None),
+    "check_writable": (lambda uri, _: filesystem.check_writable(uri), None),
     "local_copy": (lambda uri, to: Path(filesystem.local_copy(f"{uri}/there", str(to))).read_bytes(), CONTENT),
     "size": (lambda uri, _: filesystem.size(f"{uri}/there"), len(CONTENT)),
     "names_in": (lambda uri, _: filesystem.names_in(uri), ["folder", "there"]),
@@ -111,7 +111,7 @@ def test_what_lasts_is_told_at_once(operation: str, fault: str, uri: str, s3: S3
         results = filesystem.read_ranges([f"{uri}/there"] * 2, [0, 1], [1, 1])
         assert [type(result) for result in results] == [PermissionError] * 2
     else:
-        with pytest.raises(StoragePermanentError, match=rf"{uri}.* cannot be .*{remedy}.*the same command goes on"):
+        with pytest.raises(StoragePermanentError, match=rf"{uri}.* cannot be .*{remedy}.*run the same command again"):
             function(uri, tmp_path)
     assert len(s3.proxy.asked) <= 3
     s3.proxy.heal()
@@ -125,10 +125,10 @@ def test_a_bucket_that_is_not_there_is_named_by_what_is_written(s3: S3, tmp_path
     for write in (
         lambda: filesystem.write_atomically(f"{nowhere}/x", CONTENT),
         lambda: filesystem.upload(str(tmp_path / "file"), f"{nowhere}/x"),
-        lambda: filesystem.try_writing(f"{nowhere}/x"),
+        lambda: filesystem.check_writable(f"{nowhere}/x"),
     ):
         with pytest.raises(
-            StoragePermanentError, match=f"{nowhere}/x cannot be written: .*there is no such bucket: create"
+            StoragePermanentError, match=f"{nowhere}/x cannot be written: .*the bucket does not exist: create"
         ):
             write()
     assert not filesystem.exists(f"{nowhere}/x")
@@ -136,16 +136,16 @@ def test_a_bucket_that_is_not_there_is_named_by_what_is_written(s3: S3, tmp_path
     with pytest.raises(FileNotFoundError):
         filesystem.read_bytes(f"{nowhere}/x")
     s3.proxy.fail(NO_SUCH_BUCKET)  # it was removed meanwhile
-    with pytest.raises(StoragePermanentError, match="there is no such bucket"):
+    with pytest.raises(StoragePermanentError, match="the bucket does not exist"):
         filesystem.write_atomically(f"{s3.uri}/x", CONTENT)
 
 
 @pytest.mark.parametrize(
     ("variable", "value", "told"),
     [
-        ("AWS_ENDPOINT_URL", "http://no-such-host.invalid", "no such server is known: check AWS_ENDPOINT_URL"),
-        ("AWS_ENDPOINT_URL", "localhost:9000", "no such server is known: check AWS_ENDPOINT_URL"),
-        ("AWS_ACCESS_KEY_ID", "", "the credentials are refused: renew"),
+        ("AWS_ENDPOINT_URL", "http://no-such-host.invalid", "the server is unknown: check AWS_ENDPOINT_URL"),
+        ("AWS_ENDPOINT_URL", "localhost:9000", "the server is unknown: check AWS_ENDPOINT_URL"),
+        ("AWS_ACCESS_KEY_ID", "", "the credentials are rejected: renew"),
     ],
 )
 def test_a_wrong_environment_is_told_at_once(
@@ -172,7 +172,7 @@ def test_a_wrong_environment_is_told_at_once(
 
 
 def test_patience_ends_in_an_error_that_says_how_long(uri: str, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retries, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(retries, "RETRY_TIMEOUT_S", 0.3)
     s3.proxy.fail(SLOW_DOWN)
     told = rf"{uri}/there cannot be read: \d+ attempts in \d+ s failed, the last with .*same command"
     for operation in (
@@ -257,7 +257,7 @@ def test_a_request_is_repeated_before_its_upload_is(
 def test_attempts_do_not_multiply(uri: str, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of botocore, of s3fs and ours."""
     monkeypatch.setattr(filesystem, "S3_ATTEMPTS", 3)
-    monkeypatch.setattr(retries, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(retries, "RETRY_TIMEOUT_S", 0.0)
     for fault in (INTERNAL_ERROR, SLOW_DOWN):
         s3.proxy.asked.clear()
         s3.proxy.fail(fault)

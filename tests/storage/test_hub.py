@@ -9,7 +9,7 @@ import huggingface_hub
 import pytest
 
 from mulan.recipes.miniature import MINILM
-from mulan.storage.hub import AST_CHECKPOINT, TEXT_ENCODER, Needed, PretrainedError, pretrained_folder
+from mulan.storage.hub import AST_CHECKPOINT, TEXT_ENCODER, PretrainedError, RequiredFiles, pretrained_folder
 
 
 @pytest.mark.processes
@@ -48,7 +48,7 @@ def test_an_audio_checkpoint_needs_no_tokenizer(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("needed", [TEXT_ENCODER, AST_CHECKPOINT])
 @pytest.mark.parametrize("spec", ["", "/no/such/folder", "python:no_such_package/model", "hub:no/such/name"])
-def test_the_field_to_mend_is_named(spec: str, needed: Needed) -> None:
+def test_the_field_to_mend_is_named(spec: str, needed: RequiredFiles) -> None:
     with pytest.raises(PretrainedError, match=needed.field.replace(".", r"\.")):
         pretrained_folder(spec, needed)
 
@@ -127,7 +127,7 @@ def test_without_a_network_the_cache_is_used_if_it_has_the_model(tmp_path: Path)
 
 def test_a_name_that_the_hub_does_not_allow() -> None:
     for spec in ("hub:", "hub:a/b/c", "hub:-x/y"):
-        with pytest.raises(PretrainedError, match="not to be had from the Hugging Face hub"):
+        with pytest.raises(PretrainedError, match="neither on the Hugging Face hub nor in its local cache"):
             pretrained_folder(spec)
 
 
@@ -154,7 +154,7 @@ SHARDS = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
     ],
 )
 def test_only_what_is_needed_is_fetched(
-    needed: Needed, offered: list[str], fetched: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    needed: RequiredFiles, offered: list[str], fetched: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in [*REPOSITORY, *offered]:
         (tmp_path / "remote" / name).parent.mkdir(parents=True, exist_ok=True)

@@ -17,8 +17,8 @@ def tree(folder: Path) -> list[tuple[str, int]]:
 
 def test_a_folder_that_can_be_made_is_not_made(tmp_path: Path) -> None:
     for name in ("runs/demo", "a::b/ü [1]*?%41#/x", "deep/" * 20):
-        filesystem.try_writing(str(tmp_path / name))
-        filesystem.try_writing(tmp_path / name)
+        filesystem.check_writable(str(tmp_path / name))
+        filesystem.check_writable(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -34,8 +34,8 @@ def test_a_run_that_is_being_written_is_not_disturbed(tmp_path: Path) -> None:
     )
     writer.start()
     for _ in range(100):
-        filesystem.try_writing(str(run))
-        filesystem.try_writing(f"{tmp_path}/new/7")
+        filesystem.check_writable(str(run))
+        filesystem.check_writable(f"{tmp_path}/new/7")
     over.set()
     writer.join()
     assert [entry for entry in tree(tmp_path) if "/new" not in entry[0] and Path(entry[0]).is_file()] == [
@@ -54,10 +54,10 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
         f"{tmp_path}/nowhere/demo": "Not a directory",
         f"{tmp_path}/{'x' * 300}/demo": "File name too long",
         f"{tmp_path}/new/{'x' * 300}": "File name too long",
-        "https://example.invalid/runs": "a web server can only be read",
+        "https://example.invalid/runs": "a web server is read-only",
     }.items():
         with pytest.raises(StoragePermanentError) as caught:
-            filesystem.try_writing(uri)
+            filesystem.check_writable(uri)
         assert f"{uri} cannot be written" in str(caught.value)
         assert reason in str(caught.value)
         assert "\n" not in str(caught.value)
@@ -68,13 +68,13 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(
-        StoragePermanentError, match=r"cannot be written: Permission denied; access is denied: let this user"
+        StoragePermanentError, match=r"cannot be written: Permission denied; access is denied: allow this user to"
     ):
-        filesystem.try_writing(str(tmp_path / "demo"))
+        filesystem.check_writable(str(tmp_path / "demo"))
 
 
 def test_memory_is_left_as_it_was() -> None:
     fs, _ = filesystem.url_to_fs("memory://")
     before = (sorted(fs.store), sorted(fs.pseudo_dirs))
-    filesystem.try_writing("memory://never/there")
+    filesystem.check_writable("memory://never/there")
     assert (sorted(fs.store), sorted(fs.pseudo_dirs)) == before

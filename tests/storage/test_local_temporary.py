@@ -95,5 +95,5 @@ def test_where_no_lock_can_be_asked_for_nothing_is_removed(parent: Path, monkeyp
 
 def test_no_place_is_told_with_its_remedy(parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(parent / "not-there"))
-    with pytest.raises(StoragePermanentError, match=r"no place for temporary files: .*TMPDIR"), temporary_folder():
+    with pytest.raises(StoragePermanentError, match=r"temporary files cannot be written: .*TMPDIR"), temporary_folder():
         pass

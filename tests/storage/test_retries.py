@@ -42,8 +42,8 @@ def test_what_passes_is_tried_until_it_has_passed() -> None:
 @pytest.mark.parametrize(
     ("code", "remedy"),
     [
-        (errno.ENOSPC, "make room"),
-        (errno.EDQUOT, "make room"),
+        (errno.ENOSPC, "free some space"),
+        (errno.EDQUOT, "free some space"),
         (errno.EFBIG, "allow larger files"),
         (errno.EROFS, "check the URI"),
         (errno.EACCES, "access is denied"),
@@ -53,7 +53,9 @@ def test_what_passes_is_tried_until_it_has_passed() -> None:
 )
 def test_what_lasts_is_met_once_and_told_with_a_remedy(code: int, remedy: str) -> None:
     function = Failing(OSError(code, "words of the system"))
-    with pytest.raises(StoragePermanentError, match=rf"^it cannot be done: words of the system; .*{remedy}.* goes on$"):
+    with pytest.raises(
+        StoragePermanentError, match=rf"^it cannot be done: words of the system; .*{remedy}.* again to resume$"
+    ):
         with_retries("it cannot be done", function)
     assert function.calls == 1
 
@@ -71,11 +73,12 @@ def test_what_is_not_there_is_for_the_caller(error: Exception) -> None:
 
 def test_patience_begins_with_the_first_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     """An upload may have taken long when it fails."""
-    monkeypatch.setattr(retries, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(retries, "RETRY_TIMEOUT_S", 0.5)
     passing = OSError(errno.EIO, "?")
     assert with_retries("x", Failing(passing, passing, first_takes_s=0.6)) == 7
     with pytest.raises(
-        StorageError, match=r"^it failed: \d+ attempts in \d+ s failed, .*the same command goes on$"
+        StorageError,
+        match=r"^it failed: \d+ attempts in \d+ s failed, .*run the same command again .* once the storage responds$",
     ) as told:
         with_retries("it failed", Failing(*[passing] * 10_000))
     assert not isinstance(told.value, StoragePermanentError)

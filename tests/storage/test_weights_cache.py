@@ -9,13 +9,13 @@ import pytest
 from mulan.data.text import whole_tokenizer
 from mulan.recipes.miniature import MINILM
 from mulan.storage.hub import AST_CHECKPOINT, PretrainedError, pretrained_folder
-from mulan.storage.weights_cache import PLACE, on_this_machine, weights_folder
+from mulan.storage.weights_cache import CACHE_VARIABLE, cached_folder, weights_folder
 from tests.conftest import S3
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv(PLACE, str(tmp_path / "cache"))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     return tmp_path / "cache" / "pretrained"
 
 
@@ -105,22 +105,22 @@ def test_a_cache_that_cannot_be_written_is_named_with_its_variable(
     encoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setenv(PLACE, str(tmp_path / "file"))
-    with pytest.raises(PretrainedError, match=rf"cannot be kept in {tmp_path}/file/pretrained: .*{PLACE}"):
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "file"))
+    with pytest.raises(PretrainedError, match=rf"cannot be cached in {tmp_path}/file/pretrained: .*{CACHE_VARIABLE}"):
         weights_folder(encoder)
 
 
 def test_a_user_without_a_home_is_told_the_variable(encoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in an image that runs under a number of its own."""
-    for name in (PLACE, "HOME"):
+    for name in (CACHE_VARIABLE, "HOME"):
         monkeypatch.delenv(name)
     monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
-    with pytest.raises(PretrainedError, match=rf"'{encoder}': cannot be kept: .*home.*{PLACE}"):
+    with pytest.raises(PretrainedError, match=rf"'{encoder}': cannot be cached: .*home.*{CACHE_VARIABLE}"):
         weights_folder(encoder)
 
 
 def test_what_is_on_this_machine_is_left_where_it_is(cache: Path) -> None:
     for spec in ("relative/folder", "/folder", "hub:owner/name", MINILM, "file:///folder"):
-        assert on_this_machine(spec, AST_CHECKPOINT) == spec
+        assert cached_folder(spec, AST_CHECKPOINT) == spec
     assert weights_folder(MINILM) == pretrained_folder(MINILM)
     assert not cache.exists()
