@@ -1,7 +1,7 @@
-"""Batch norm whose running statistics do not depend on how many workers share the global batch.
+"""Batch norm whose running statistics do not depend on the number of workers that share the global batch.
 
-Each micro-batch is normalised by its own statistics. The running statistics move once a step, by the mean of the
-statistics of all micro-batches of the global batch.
+Each micro-batch is normalised by its own statistics. The running statistics are updated once per step, with the mean of
+the statistics of all micro-batches of the global batch.
 """
 
 import torch
@@ -12,50 +12,51 @@ from mulan.distributed.collectives import all_gather
 
 
 class RunningStatistics:
-    """Takes over the running statistics of a module's batch-norm layers for the time of its training."""
+    """Updates the running statistics of a module's batch-norm layers during training."""
 
     def __init__(self, module: nn.Module) -> None:
         self._layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
         self._momentum = [layer.momentum for layer in self._layers]
         for layer in self._layers:
-            layer.momentum = 1.0  # a forward in training mode leaves the statistics of its own micro-batch
+            layer.momentum = 1.0  # a forward in training mode then stores the statistics of its own micro-batch
         self._before: torch.Tensor | None = None
-        self._found: list[torch.Tensor] = []
-        """The statistics of this worker's micro-batches, one after another."""
+        self._micro_batches: list[torch.Tensor] = []
+        """Statistics of each of this worker's micro-batches, in order."""
 
     def begin_step(self) -> None:
+        """Saves the running statistics. Call it before the first forward of a step."""
         if self._layers:
             self._before = self._flat()
-            self._found = []
+            self._micro_batches = []
 
     def add_micro_batch(self) -> None:
-        """To be called once after the first forward of each micro-batch."""
+        """Records the statistics of a micro-batch. Call it once after the first forward of each micro-batch."""
         if self._before is not None:
-            self._found.append(self._flat())
+            self._micro_batches.append(self._flat())
 
     def end_step(self) -> None:
-        """Moves the running statistics. Collective."""
+        """Updates the running statistics. Collective."""
         if self._before is not None:
-            # all of the global batch in order, so that the mean has the same bits on any number of workers
-            self._move(all_gather(torch.stack(self._found)).mean(dim=0))
+            # in the order of the global batch, so that the mean has the same bits on any number of workers
+            self._update(all_gather(torch.stack(self._micro_batches)).mean(dim=0))
 
     def undo_step(self) -> None:
-        """Leaves the running statistics as they were before the step."""
+        """Restores the running statistics from before the step."""
         if self._before is not None:
-            self._move(self._before)
+            self._update(self._before)
 
-    def _move(self, mean: torch.Tensor) -> None:
+    def _update(self, mean: torch.Tensor) -> None:
         assert self._before is not None
-        place = 0
+        start = 0
         for layer, momentum in zip(self._layers, self._momentum, strict=True):
             for buffer in (layer.running_mean, layer.running_var):
                 assert buffer is not None and momentum is not None
-                end = place + buffer.numel()
-                buffer.copy_(torch.lerp(self._before[place:end], mean[place:end], momentum))
-                place = end
+                end = start + buffer.numel()
+                buffer.copy_(torch.lerp(self._before[start:end], mean[start:end], momentum))
+                start = end
             if layer.num_batches_tracked is not None:
                 layer.num_batches_tracked.zero_()  # unused with a fixed momentum; it would count the repeated forwards
-        self._before, self._found = None, []
+        self._before, self._micro_batches = None, []
 
     def _flat(self) -> torch.Tensor:
         return torch.cat(

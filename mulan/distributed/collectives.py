@@ -1,4 +1,4 @@
-"""Collectives that also work in a single process, where there is no process group and nothing to gather."""
+"""Collectives that also work in a single process without a process group."""
 
 from typing import Any
 
@@ -8,34 +8,34 @@ from torch.distributed.nn.functional import all_gather as all_gather_with_autogr
 
 
 def rank_and_world_size() -> tuple[int, int]:
-    """This process's rank and the number of processes."""
+    """Returns this process's rank and the number of processes."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
 def all_gather(rows: torch.Tensor) -> torch.Tensor:
-    """The rows of all processes, in rank order and without gradient: [n, ...] of each becomes [W n, ...] on all.
+    """Gathers the rows of all W processes in rank order, without gradient: [n, ...] per process to [W n, ...] on all.
 
-    Every process must give the same n.
+    n must be equal on all processes.
     """
     workers = rank_and_world_size()[1]
     if workers == 1:
         return rows.detach()
-    everyone = rows.new_empty((workers * len(rows), *rows.shape[1:]))
-    dist.all_gather_into_tensor(everyone, rows.detach().contiguous())
-    return everyone
+    gathered = rows.new_empty((workers * len(rows), *rows.shape[1:]))
+    dist.all_gather_into_tensor(gathered, rows.detach().contiguous())
+    return gathered
 
 
 def all_gather_with_grad(rows: torch.Tensor) -> torch.Tensor:
-    """The rows of all processes, in rank order: [n, ...] of each becomes [W n, ...] on all.
+    """Gathers the rows of all W processes in rank order: [n, ...] per process to [W n, ...] on all.
 
-    The gradient of a process's own rows is the *sum* of what all processes' losses send back to them, so that each
-    process may compute its own part of a sum over the global batch. Every process must give the same n.
+    The gradient of a process's own rows is the *sum* of the gradients of all processes' losses, so that each process
+    can compute its own part of a sum over the global batch. n must be equal on all processes.
     """
     return torch.cat(all_gather_with_autograd(rows)) if rank_and_world_size()[1] > 1 else rows  # type: ignore[no-untyped-call]
 
 
 def all_reduce_sum(values: torch.Tensor) -> torch.Tensor:
-    """Sum over the processes, without gradient."""
+    """Returns the sum over all processes, without gradient."""
     total = values.detach().clone()
     if rank_and_world_size()[1] > 1:
         dist.all_reduce(total)
@@ -43,15 +43,15 @@ def all_reduce_sum(values: torch.Tensor) -> torch.Tensor:
 
 
 def reduce_scatter_sum(values: torch.Tensor) -> torch.Tensor:
-    """Returns this process's part of the sum of the values over the W processes, which is cut into W equal parts.
+    """Sums the values over the W processes and returns this process's part, [n], of the sum.
 
     Args:
-        values: [W n] on each process, of which [n] is returned. They may be overwritten.
+        values: [W n] on each process. They may be overwritten.
     """
     rank, workers = rank_and_world_size()
     if workers == 1:
         return values
-    if dist.get_backend() == "gloo":  # whose own takes longer than summing all
+    if dist.get_backend() == "gloo":  # its reduce_scatter is slower than all_reduce
         dist.all_reduce(values)
         return values.view(workers, -1)[rank]
     shard = values.new_empty(len(values) // workers)
@@ -60,7 +60,7 @@ def reduce_scatter_sum(values: torch.Tensor) -> torch.Tensor:
 
 
 def all_gather_objects(value: Any) -> list[Any]:
-    """One picklable value of every process, in rank order, on all of them. Small things only."""
+    """Gathers a small picklable value of each process in rank order, on all processes."""
     values = [value] * rank_and_world_size()[1]
     if rank_and_world_size()[1] > 1:
         dist.all_gather_object(values, value)

@@ -133,7 +133,7 @@ def test_tensors_are_added_in_the_order_of_their_indices() -> None:
 
 def test_a_sum_begun_anew_forgets() -> None:
     found = added([[1.0, 2.0, math.nan]], max_terms=2)
-    found.begin()
+    found.reset()
     assert not found.nonfinite
     found.add([torch.tensor([4.0 * UNITS])])
     assert to_float(found.units).tolist() == [4.0, 0.0, 0.0]

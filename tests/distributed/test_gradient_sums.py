@@ -12,7 +12,7 @@ from torch import nn
 
 from mulan.distributed.collectives import rank_and_world_size
 from mulan.distributed.fixed_point import FRACTION_BITS, UNITS, term_limit
-from mulan.distributed.gradient_sums import ShardedSums, WholeSums, clipped
+from mulan.distributed.gradient_sums import ReplicatedSums, ShardedSums, clip_grad_norm
 from tests.processes import run_in_processes
 
 SHAPES = [(3, 5), (), (7,), (2, 2, 2), (1,), (4, 4)]
@@ -68,7 +68,7 @@ class Found(NamedTuple):
     nonfinite: list[bool]
 
 
-def steps_of(sums: WholeSums | ShardedSums, params: Sequence[nn.Parameter]) -> Found:
+def steps_of(sums: ReplicatedSums | ShardedSums, params: Sequence[nn.Parameter]) -> Found:
     rank, workers = rank_and_world_size()
     share, found = MICRO_BATCHES // workers, Found([], [])
     for step in range(STEPS):
@@ -77,18 +77,18 @@ def steps_of(sums: WholeSums | ShardedSums, params: Sequence[nn.Parameter]) -> F
             sums.end_micro_batch()
         found.sums.append(sums.take().tolist())
         found.nonfinite.append(bool(sums.nonfinite))
-        sums.begin()
+        sums.begin_step()
     return found
 
 
 def whole(*, shard: int | None) -> Found:
     params = parameters()
-    return steps_of(WholeSums(params, micro_batches=MICRO_BATCHES, shard=shard), params)
+    return steps_of(ReplicatedSums(params, micro_batches=MICRO_BATCHES, shard=shard), params)
 
 
 def sharded(bucket: int) -> Found:
     params = parameters()
-    with patch("mulan.distributed.gradient_sums.BUCKET", bucket):
+    with patch("mulan.distributed.gradient_sums.BUCKET_SIZE", bucket):
         sums = ShardedSums(params, [p.numel() for p in params], micro_batches=MICRO_BATCHES)
     return steps_of(sums, params)
 
@@ -151,9 +151,9 @@ def test_sharded_sums_are_those_of_a_loop(workers: int, bucket: int, found: dict
 @pytest.mark.parametrize("bad", [term_limit(MICRO_BATCHES) + 1, -math.inf, math.nan])
 def test_a_nonfinite_step_is_told_and_the_next_one_is_well(kind: str, bad: float) -> None:
     params = parameters()
-    sums: WholeSums | ShardedSums
+    sums: ReplicatedSums | ShardedSums
     if kind == "whole":
-        sums = WholeSums(params, micro_batches=MICRO_BATCHES)
+        sums = ReplicatedSums(params, micro_batches=MICRO_BATCHES)
     else:
         sums = ShardedSums(params, [p.numel() for p in params], micro_batches=MICRO_BATCHES)
     (params[2][3] * bad * UNITS).backward()  # type: ignore[no-untyped-call]
@@ -162,7 +162,7 @@ def test_a_nonfinite_step_is_told_and_the_next_one_is_well(kind: str, bad: float
     sums.end_micro_batch()
     assert sums.nonfinite
     sums.take()
-    sums.begin()
+    sums.begin_step()
     assert not sums.nonfinite
     (scalar(params, 0, 2) * UNITS).backward()  # type: ignore[no-untyped-call]
     sums.end_micro_batch()
@@ -172,11 +172,11 @@ def test_a_nonfinite_step_is_told_and_the_next_one_is_well(kind: str, bad: float
 
 def test_gradients_are_clipped_to_the_norm_and_nonfinite_ones_left_alone() -> None:
     gradients = [torch.tensor([3.0, 0.0]), torch.tensor([[-4.0]])]
-    assert clipped(gradients, gradients, HEALTHY, most=5.0) == 5.0
+    assert clip_grad_norm(gradients, gradients, HEALTHY, max_norm=5.0) == 5.0
     assert [gradient.tolist() for gradient in gradients] == [[3.0, 0.0], [[-4.0]]]
-    assert clipped(gradients, gradients, HEALTHY, most=2.5) == 5.0
+    assert clip_grad_norm(gradients, gradients, HEALTHY, max_norm=2.5) == 5.0
     assert [gradient.tolist() for gradient in gradients] == [[1.5, 0.0], [[-2.0]]]
-    assert math.isnan(clipped(gradients, gradients, torch.tensor(True), most=1.0))
+    assert math.isnan(clip_grad_norm(gradients, gradients, torch.tensor(True), max_norm=1.0))
     assert [gradient.tolist() for gradient in gradients] == [[1.5, 0.0], [[-2.0]]]
     zeros = [torch.zeros(4)]
-    assert clipped(zeros, zeros, HEALTHY, most=1.0) == 0.0
+    assert clip_grad_norm(zeros, zeros, HEALTHY, max_norm=1.0) == 0.0

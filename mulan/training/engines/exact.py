@@ -15,7 +15,7 @@ from torch import nn
 from mulan.config.recipe import Recipe
 from mulan.distributed.collectives import rank_and_world_size
 from mulan.distributed.fixed_point import UNITS
-from mulan.distributed.gradient_sums import ShardedSums, WholeSums, clipped
+from mulan.distributed.gradient_sums import ReplicatedSums, ShardedSums, clip_grad_norm
 from mulan.model.device_batch import DeviceBatch
 from mulan.training.engines.deepspeed import DeepSpeedEngine
 from mulan.training.optimizer import set_learning_rate
@@ -35,12 +35,12 @@ class ExactDeepSpeedEngine(DeepSpeedEngine):
                 hook.remove()  # DeepSpeed's own sums
         self._sums = self._new_sums()
 
-    def _new_sums(self) -> list[WholeSums] | list[ShardedSums]:
+    def _new_sums(self) -> list[ReplicatedSums] | list[ShardedSums]:
         parts = self._parts()
         if self._stage < 3:
             shards = [None if self._stage == 0 else part.numbers for part in parts]
             return [
-                WholeSums(part.parameters, micro_batches=self.micro_batches, shard=shard)
+                ReplicatedSums(part.parameters, micro_batches=self.micro_batches, shard=shard)
                 for part, shard in zip(parts, shards, strict=True)
             ]
         trained: list[Any] = self._trained()  # in the model's order: ZeRO has them by learning rate and decay
@@ -63,7 +63,7 @@ class ExactDeepSpeedEngine(DeepSpeedEngine):
         rank, workers = rank_and_world_size()
         own = [gradient.tensor_split(workers)[rank] for gradient in gradients] if self._stage == 0 else gradients
         nonfinite = torch.stack([sums.nonfinite for sums in self._sums]).any()
-        norm = clipped(gradients, own, nonfinite, most=self._optim.max_grad_norm)
+        norm = clip_grad_norm(gradients, own, nonfinite, max_norm=self._optim.max_grad_norm)
         if math.isfinite(norm):
             self._update_by(gradients)
             assert not getattr(self._engine.optimizer, "overflow", False), "DeepSpeed skipped a finite update"
@@ -84,7 +84,7 @@ class ExactDeepSpeedEngine(DeepSpeedEngine):
 
     def _begin_sums(self) -> None:
         for sums in self._sums:
-            sums.begin()
+            sums.begin_step()
 
 
 def build_engine(model: Any, recipe: Recipe, *, device: torch.device) -> DeepSpeedEngine:

@@ -11,7 +11,7 @@ from mulan.config.sections import BatchConfig, OptimConfig, TrainConfig
 from mulan.data.batch import Batch
 from mulan.distributed.collectives import rank_and_world_size
 from mulan.distributed.fixed_point import UNITS
-from mulan.distributed.gradient_sums import WholeSums, clipped
+from mulan.distributed.gradient_sums import ReplicatedSums, clip_grad_norm
 from mulan.model.device_batch import DeviceBatch, to_device
 from mulan.training.optimizer import adam, set_learning_rate
 
@@ -46,9 +46,9 @@ class TorchEngine:
         self._optim, self._length_groups, self._steps_done = optim, length_groups, 0
         self._adam = adam(self.module, optim)
         self._trained = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
-        self._sums: WholeSums | None = None
+        self._sums: ReplicatedSums | None = None
         if train.exact_sums:
-            self._sums = WholeSums(self._trained, micro_batches=self.micro_batches)
+            self._sums = ReplicatedSums(self._trained, micro_batches=self.micro_batches)
 
     @classmethod
     def from_recipe(cls, model: Any, recipe: Recipe, *, device: torch.device) -> Self:
@@ -76,7 +76,7 @@ class TorchEngine:
             self._adam.step()
         self._adam.zero_grad()
         if self._sums is not None:
-            self._sums.begin()
+            self._sums.begin_step()
         self._steps_done += 1
         return norm
 
@@ -87,14 +87,14 @@ class TorchEngine:
             _sum_over_workers([parameter.grad for parameter in trained])
         return float(torch.nn.utils.clip_grad_norm_(trained, self._optim.max_grad_norm))
 
-    def _exact_gradient(self, sums: WholeSums) -> float:
+    def _exact_gradient(self, sums: ReplicatedSums) -> float:
         """Leaves the clipped gradient on the parameters, from sums that do not depend on the order; returns its norm.
 
         Collective.
         """
         flat, (rank, workers) = sums.take(), rank_and_world_size()
         own = flat.tensor_split(workers)[rank]
-        norm = clipped([flat], [own], sums.nonfinite, most=self._optim.max_grad_norm)
+        norm = clip_grad_norm([flat], [own], sums.nonfinite, max_norm=self._optim.max_grad_norm)
         parts = torch.split(flat, [parameter.numel() for parameter in self._trained])
         for parameter, part in zip(self._trained, parts, strict=True):
             parameter.grad = part.view_as(parameter)

@@ -54,7 +54,7 @@ class Found(NamedTuple):
 
 
 def after_one_step_at_all_stages() -> Found:
-    with patch("mulan.distributed.gradient_sums.BUCKET", 2**12):  # of which the model fills several
+    with patch("mulan.distributed.gradient_sums.BUCKET_SIZE", 2**12):  # of which the model fills several
         of_stages = [after_one_step(recipe(stage)) for stage in STAGES]
         return Found(of_stages, [after_one_step(recipe(stage), xlm()) for stage in (0, 3)])
 
