@@ -78,9 +78,7 @@ def test_a_full_disk_is_told_and_the_one_before_stands(run_uri: str) -> None:
     writer = CheckpointWriter(run_uri, keep_latest=1, keep_best=0)
     with patch("mulan.runs.checkpoint.save_file", side_effect=full):
         writer.write(STATE, Progress(2), score=None)
-        with pytest.raises(
-            CheckpointFailed, match=r"step 2 .*the one before it stands: .*No space left.*free some space"
-        ):
+        with pytest.raises(CheckpointFailed, match=r"step 2 .*the one before it stands: .*No space left.*make room"):
             writer.wait()
     assert "No space left" in (writer.fault() or "")
     found = read_newest(run_uri, on_corrupt=pytest.fail)
