@@ -4,7 +4,7 @@ import ast
 import functools
 import graphlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -189,6 +189,29 @@ def _imported(file: str) -> Iterator[tuple[str, bool]]:
                 yield f"{node.module}.{alias.name}", node in late
 
 
+def imported_at_once(file: str) -> set[str]:
+    """What a file imports when it is loaded: neither inside functions nor for type checkers alone."""
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"), file)
+    later = {
+        child
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))
+        for child in ast.walk(node)
+    }
+    plain = [node for node in ast.walk(tree) if isinstance(node, ast.Import) and node not in later]
+    of_modules = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node not in later]
+    return {alias.name for node in plain for alias in node.names} | {
+        f"{node.module}.{alias.name}" for node in of_modules for alias in node.names
+    }
+
+
+def module_in(name: str, modules: Mapping[str, str]) -> str | None:
+    """The module of ours that a dotted name is, or is found in."""
+    while name and name not in modules:
+        name = name.rpartition(".")[0]
+    return name or None
+
+
 def is_within(module: str, package: str) -> bool:
     return module == package or module.startswith(f"{package}.")
 
@@ -234,6 +257,23 @@ def test_packages_import_only_what_they_may(package: str) -> None:
 def test_no_two_packages_need_each_other() -> None:
     graph = {package: set(there) for package, there in packages_imported().items()}
     assert len(list(graphlib.TopologicalSorter(graph).static_order())) >= len(graph)  # raises CycleError
+
+
+def test_no_modules_import_each_other_in_a_cycle() -> None:
+    """When they are loaded; imports inside functions, and those for the types alone, come later or never."""
+    names = {module_of(file): file for file in CODE}
+    graph = {
+        file: {names[found] for module in imported_at_once(file) if (found := module_in(module, names))} - {file}
+        for file in CODE
+    }
+    assert any(graph.values())
+    assert list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError, which names them
+
+
+def test_a_name_is_that_of_a_module_or_found_in_one() -> None:
+    names = {"mulan.a": "mulan/a.py", "mulan.a.b": "mulan/a/b.py"}
+    assert [module_in(name, names) for name in ("mulan.a.b.C", "mulan.a.b")] == ["mulan.a.b"] * 2
+    assert (module_in("mulan.a.C", names), module_in("torch.nn", names)) == ("mulan.a", None)
 
 
 @pytest.mark.parametrize("library", KEPT_TO)

@@ -16,7 +16,6 @@ import psutil
 import pytest
 import ray.train
 import torch
-from rich.console import Console
 from torch.multiprocessing import ProcessRaisedException
 
 import mulan
@@ -26,7 +25,6 @@ from mulan.launch import fit as fit_module
 from mulan.launch.checks import check_corpus
 from mulan.launch.cluster import shared
 from mulan.launch.devices import device_kind
-from mulan.launch.evaluate_run import evaluate_run
 from mulan.launch.fit import fit, worker_environment
 from mulan.launch.policies import TrainingFailed
 from mulan.recipes.registry import load_recipe, named_recipes
@@ -82,17 +80,6 @@ def test_two_ray_workers_train_what_one_process_trains(undisturbed: Run, tiny_co
 def test_the_folder_of_a_run(undisturbed: Run) -> None:
     assert [one.steps_done for one in checkpoints(undisturbed.uri)] == [6, 3]
     assert export_run(undisturbed) == 6
-    console = Console(record=True, width=120)
-    evaluation = evaluate_run(undisturbed, console, data_uri=undisturbed.recipe().data.uri)
-    report = json.loads(Path(undisturbed.uri, "report.json").read_text())
-    assert report["zero_shot"]["pitch"]["n_recordings"] == 8
-    assert report["zero_shot"]["pitch"]["roc_auc"] == pytest.approx(evaluation.zero_shot["pitch"].roc_auc)
-    assert {"map10", "recall10", "median_rank"} <= report["retrieval"].keys()
-    assert 0 <= report["control"]["roc_auc"] <= 1
-    assert report["seconds"]["evaluate"] > 0
-    page = Path(undisturbed.uri, "report.html").read_text()
-    assert "very high" in page
-    assert "report.html" in console.export_text()
     embedded = mulan.MuLan.from_pretrained(undisturbed.model_uri).embed_text(["a low tone", "a high tone"])
     assert embedded.shape == (2, 32)
 

@@ -1,0 +1,42 @@
+"""What an evaluation leaves in a run's folder: a report of the model, beside what the run took until then."""
+
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from mulan.launch.evaluate_run import evaluate_run
+from mulan.model.inference.mulan import export_model
+from mulan.model.joint import build_joint_model
+from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.runs.run import Run
+from mulan.storage.jsonl import JsonLinesLog
+from tests.evaluation.planted import training_lines
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+def test_the_report_of_a_run(tiny_corpus: str, tmp_path: Path) -> None:
+    recipe = load_recipe("demo_miniature", named_recipes(), data_uri=tiny_corpus)
+    run = Run(str(tmp_path), "run")
+    run.begin(recipe)
+    export_model(build_joint_model(recipe), recipe, Path(run.model_uri))
+    lines = training_lines(3)
+    JsonLinesLog(run.metrics_uri).append(lines)
+    with run.timed("train"):
+        pass
+
+    console = Console(record=True, width=120)
+    evaluation = evaluate_run(run, console, data_uri=recipe.data.uri)
+    report = json.loads(Path(run.uri, "report.json").read_text())
+    assert report["zero_shot"]["pitch"]["n_recordings"] == 8
+    assert report["zero_shot"]["pitch"]["roc_auc"] == pytest.approx(evaluation.zero_shot["pitch"].roc_auc)
+    assert {"map10", "recall10", "median_rank"} <= report["retrieval"].keys()
+    assert 0 <= report["control"]["roc_auc"] <= 1
+    assert report["seconds"]["evaluate"] > 0
+    assert report["seconds"]["train"] == run.seconds()["train"]
+    assert (report["training"]["steps"], report["training"]["loss"]) == (3, lines[-1]["loss"])
+    page = Path(run.uri, "report.html").read_text()
+    assert "very high" in page
+    assert "report.html" in console.export_text()
