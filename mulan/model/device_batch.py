@@ -11,7 +11,7 @@ import torch
 
 from mulan.data.batch import NOT_PREDICTED, Batch, Masks
 from mulan.model.outputs import MaskedPositions
-from mulan.model.towers.text import LengthGroup, length_groups
+from mulan.model.towers.text_lengths import LengthGroup, length_groups
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class DeviceBatch:
     recordings: torch.Tensor
     """Integer id of each recording, int64 [m]; equal only for equal recordings."""
     groups: Sequence[LengthGroup]
-    """Texts grouped by length; see :func:`mulan.model.towers.text.length_groups`."""
+    """Texts grouped by length; see :func:`mulan.model.towers.text_lengths.length_groups`."""
     masks: DeviceMasks | None
     """Masks and targets; None if nothing is masked."""
 

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from mulan.config.recipe import Recipe
 from mulan.model.audio_encoder import AudioEncoder, Precision, TrainedModel, tower_autocast
 from mulan.model.outputs import Embeddings, unit_rows
-from mulan.model.towers.text import LengthGroup, TextTower
+from mulan.model.towers.text import TextTower
+from mulan.model.towers.text_lengths import LengthGroup
 from mulan.model.views import ViewHead
 
 
@@ -75,7 +76,8 @@ class JointModel(TrainedModel):
             waveform: int16 or float in [-1, 1], [m, views, window_samples]; one view if there is no ``view_head``.
             token_ids: int64 [m, L].
             attention_mask: int64 [m, L], 1 for tokens and 0 for padding.
-            groups: Result of :func:`mulan.model.towers.text.length_groups`, with rows on the device of the token ids.
+            groups: Result of :func:`mulan.model.towers.text_lengths.length_groups`, with rows on the device of the
+                token ids.
         """
         pooled = self.audio_encoder(waveform.flatten(0, 1)).unflatten(0, waveform.shape[:2])
         audio = unit_rows(self.audio_projection(pooled[:, 0]))

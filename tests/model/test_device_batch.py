@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mulan.model.device_batch import to_device
-from mulan.model.towers.text import length_groups
+from mulan.model.towers.text_lengths import length_groups
 from tests.training.small import batches_of, small
 
 

@@ -9,7 +9,7 @@ from mulan.config.audio import AstTowerConfig, ResNetTowerConfig
 from mulan.config.recipe import Recipe
 from mulan.config.sections import LossConfig, LossWeightsConfig, SemiSupConConfig
 from mulan.model.joint import JointModel, Temperature, build_joint_model
-from mulan.model.towers.text import length_groups
+from mulan.model.towers.text_lengths import length_groups
 from mulan.recipes.miniature import MINILM
 from mulan.storage.hub import PretrainedError, pretrained_folder
 from tests.model.small import AST, RESNET, small_recipe, tiny_text_tower

@@ -1,9 +1,8 @@
 """The text tower: a pretrained encoder whose [CLS] output represents the text (MuLan §3.3)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -11,38 +10,9 @@ from transformers import PreTrainedModel
 from mulan.config import sections
 from mulan.model.towers.pretrained_networks import drop_key_biases
 from mulan.model.towers.text_encoder import encoder_from_config, load_encoder
+from mulan.model.towers.text_lengths import LengthGroup
 from mulan.model.towers.text_probe import accepts_4d_mask
 from mulan.storage.hub import PretrainedError
-
-
-class LengthGroup(NamedTuple):
-    """Texts of similar length within a micro-batch."""
-
-    rows: Tensor
-    """Indices of the texts in the micro-batch, int64 [k], ascending."""
-    max_length: int
-    """Number of tokens of the longest text."""
-
-
-def length_groups(attention_mask: np.ndarray | Tensor, groups: int) -> tuple[LengthGroup, ...]:
-    """Groups texts of similar length, so that each group is padded only to its own longest text.
-
-    The number of groups is ``min(groups, m)`` for all lengths, since with ZeRO stage 3 all workers must gather the same
-    weights in the same order.
-
-    Args:
-        attention_mask: int64 [m, L] on the host, where reading it needs no synchronisation; padding follows the tokens.
-        groups: Maximum number of groups, at least 1.
-
-    Returns:
-        Groups from short to long texts; their ``rows`` are on the host.
-    """
-    lengths = np.asarray(attention_mask).sum(axis=1)
-    by_length = np.argsort(lengths, kind="stable")
-    return tuple(
-        LengthGroup(torch.from_numpy(np.sort(rows)), int(lengths[rows].max()))
-        for rows in np.array_split(by_length, min(groups, len(lengths)))
-    )
 
 
 class TextTower(nn.Module):
@@ -100,8 +70,8 @@ class TextTower(nn.Module):
         Args:
             token_ids: int64 [m, L].
             attention_mask: int64 [m, L], 1 for tokens and 0 for padding.
-            groups: Result of :func:`length_groups`, with rows on the device of the token ids, which saves work without
-                changing the result. None encodes all texts at once.
+            groups: Result of :func:`mulan.model.towers.text_lengths.length_groups`, with rows on the device of the
+                token ids, which saves work without changing the result. None encodes all texts at once.
 
         Returns:
             [m, output_dim].

@@ -5,7 +5,8 @@ import torch
 from transformers import AutoModel, ModernBertConfig, ModernBertModel
 
 from mulan.config.sections import TextTowerConfig as TextSection
-from mulan.model.towers.text import TextTower, length_groups
+from mulan.model.towers.text import TextTower
+from mulan.model.towers.text_lengths import length_groups
 from mulan.recipes.miniature import MINILM
 from mulan.storage.hub import PretrainedError, pretrained_folder
 

@@ -1,6 +1,6 @@
 import torch
 
-from mulan.model.towers.text import length_groups
+from mulan.model.towers.text_lengths import length_groups
 
 LENGTHS = torch.tensor([3, 12, 5, 4, 12, 7])
 
