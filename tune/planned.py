@@ -14,10 +14,10 @@ import numpy as np
 from ray.tune import loguniform
 
 from mulan.config.recipe import Recipe
+from mulan.config.terms import selection_metric
 from mulan.runs.checkpoint_list import checkpoints
 from mulan.runs.run import Run
 from mulan.storage import filesystem
-from mulan.training.validation import selection_metric
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,12 @@ class Trial:
         return filesystem.exists(self._over_uri) or (bool(newest) and newest[0].steps_done >= recipe.train.steps)
 
     def scores(self, recipe: Recipe) -> list[tuple[int, float]]:
-        """Steps and scores (:func:`mulan.training.validation.selection_metric`) of its validations until now.
+        """Steps and scores (:func:`mulan.config.terms.selection_metric`) of its validations until now.
 
         Raises:
             DamagedFile: its metrics are damaged.
         """
-        name = selection_metric(recipe)[0]
+        name = selection_metric(recipe.loss.weights).name
         validated = [(line["step"], line["validation"]) for line in self.run.metrics() if "validation" in line]
         return [(step, scores[name]) for step, scores in validated if name in scores]
 

@@ -9,9 +9,9 @@ from rich.table import Table
 
 from mulan.config.recipe import Recipe
 from mulan.config.sections import ScaleConfig
+from mulan.config.terms import selection_metric
 from mulan.launch.capacity import Capacity
 from mulan.runs.checkpoint_list import checkpoints
-from mulan.training.validation import selection_metric
 from tune.errors import SweepError
 from tune.planned import Trial, search_space, settings
 from tune.room import trials_at_once
@@ -31,7 +31,7 @@ def show(trials: Sequence[Trial], failures: Sequence[str], recipe: Recipe, conso
     fields = sorted(found[0][0].values)
     table = Table(title=f"{len(found)} trials, best first", title_justify="left")
     table.add_column("trial")
-    for column in (*fields, "step", selection_metric(recipe)[1]):
+    for column in (*fields, "step", selection_metric(recipe.loss.weights).label):
         table.add_column(column, justify="right")
     for one, (step, score) in found:
         table.add_row(one.run.name, *(f"{one.values[field]:.4g}" for field in fields), str(step), f"{score:.3f}")

@@ -16,6 +16,7 @@ from ray.tune.schedulers import ASHAScheduler
 from jobs.arguments import CONSOLE
 from mulan.config.errors import USER_ERROR, MulanError
 from mulan.config.recipe import Recipe
+from mulan.config.terms import selection_metric
 from mulan.data.reader import MicroBatchReader
 from mulan.launch.fit import fit, ray_storage
 from mulan.launch.heartbeat import telling
@@ -24,7 +25,6 @@ from mulan.recipes.registry import load_recipe
 from mulan.runs.lease import Fence
 from mulan.runs.run import Run
 from mulan.storage.errors import StorageError
-from mulan.training.validation import selection_metric
 from tune.planned import Trial, runs_uri, settings
 from tune.room import beside_this_process, given_back
 
@@ -67,7 +67,7 @@ FAULT = "fault"
 def metric(recipe: Recipe) -> str:
     """What trials are compared by: a score of the validation, since losses at different temperatures or weights cannot
     be compared."""
-    return f"validation_{selection_metric(recipe)[0]}"
+    return f"validation_{selection_metric(recipe.loss.weights).name}"
 
 
 def trial(config: dict[str, Any], *, base: Recipe, runs_uri: str, readers: list["ObjectRef[MicroBatchReader]"]) -> None:
@@ -99,7 +99,7 @@ class Watch(Callback):
         """``fence``: of the sweep, which another driver may have taken over."""
         self._score, self._heading, self._losses = (
             metric(recipe),
-            selection_metric(recipe)[1],
+            selection_metric(recipe.loss.weights).label,
             recipe.scale.max_failures,
         )
         self._fence = fence

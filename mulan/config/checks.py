@@ -1,6 +1,6 @@
 """Checks of the sections of a recipe against each other. Each function yields one message per error."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from mulan.config.audio import (
     AstTowerConfig,
@@ -20,6 +20,7 @@ from mulan.config.sections import (
     TextTowerConfig,
     TrainConfig,
 )
+from mulan.config.terms import TRAINED_TOGETHER
 
 _MIN_FRAMES = 16
 
@@ -28,23 +29,12 @@ def term_faults(
     weights: LossWeightsConfig, mulap: MulapConfig, data: DataConfig, text_tower: TextTowerConfig
 ) -> Iterator[str]:
     """Yields combinations of loss terms that no model has, and unmet requirements of MuLaP's terms."""
-    families = {
-        "contrastive": weights.contrastive > 0 or weights.semisupcon > 0,
-        "mulap": weights.uses_mulap,
-        "tagging": weights.tagging > 0,
-    }
-    members = {"contrastive": ("contrastive", "semisupcon"), "mulap": ("mlm", "mam", "atm"), "tagging": ("tagging",)}
-    used = [
-        f"loss.weights.{name}"
-        for family, trained in families.items()
-        if trained
-        for name in members[family]
-        if getattr(weights, name)
-    ]
-    if sum(families.values()) > 1:
+    groups = [[f"loss.weights.{term}" for term in group if getattr(weights, term)] for group in TRAINED_TOGETHER]
+    used = [term for group in groups for term in group]
+    if sum(map(bool, groups)) > 1:
         yield (
-            f"{', '.join(used[:-1])} and {used[-1]} cannot be trained together; give weights either to contrastive "
-            "and semisupcon, or to mlm, mam and atm, or to tagging"
+            f"{_listed(used)} cannot be trained together; give weights either to "
+            f"{', or to '.join(map(_listed, TRAINED_TOGETHER))}"
         )
     if not used:
         yield "loss.weights are all 0; at least one term needs a weight"
@@ -58,6 +48,10 @@ def term_faults(
                 "mulap.fusion_layers = 1 lets a masked segment attend to text only, so that loss.weights.mam alone "
                 "would not train the audio tower; set it to 2 or more"
             )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def sharing_faults(batch: BatchConfig, train: TrainConfig, scale: ScaleConfig) -> Iterator[str]:

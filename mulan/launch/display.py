@@ -13,10 +13,10 @@ from rich.live import Live
 from rich.text import Text
 
 from mulan.config.recipe import Recipe
+from mulan.config.terms import selection_metric
 from mulan.runs.run import Run
 from mulan.storage.filesystem import is_local
 from mulan.storage.jsonl import JsonLinesTail
-from mulan.training.validation import selection_metric
 
 if TYPE_CHECKING:
     from mulan.launch.heartbeat import Heartbeat
@@ -124,8 +124,8 @@ def status_line(metrics: list[dict[str, Any]], recipe: Recipe, *, seconds: float
         f"{int(left // 60)}:{int(left % 60):02d} left",
     ]
     if validations:
-        name, shown_as = selection_metric(recipe)
-        shown.append(f"{shown_as} {validations[-1].get(name, math.nan):.3f}")
+        name, label = selection_metric(recipe.loss.weights)
+        shown.append(f"{label} {validations[-1].get(name, math.nan):.3f}")
     if skipped := newest["skipped_recordings"]:
         reasons = ", ".join(f"{reason} {count}" for reason, count in skipped.items())
         shown.append(f"{sum(skipped.values())} recordings skipped ({reasons})")

@@ -16,6 +16,7 @@ import torch
 
 from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe
+from mulan.config.terms import selection_metric
 from mulan.data.errors import SkippedRecording
 from mulan.runs.checkpoint_writer import CheckpointWriter
 from mulan.runs.lease import Fence, RunTakenOver
@@ -25,7 +26,6 @@ from mulan.storage.errors import StorageError
 from mulan.storage.jsonl import JsonLinesLog
 from mulan.training.health import Anomaly
 from mulan.training.state import Progress
-from mulan.training.validation import selection_metric
 
 SCHEMA = pa.schema(
     [("recording_id", pa.string()), ("reason", pa.string()), ("detail", pa.string()), ("first_step", pa.int64())]
@@ -109,7 +109,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._metrics = JsonLinesLog(run.metrics_uri, keep_steps=first_step)
         self._events = JsonLinesLog(run.events_uri)
         self._quarantine = Quarantine(run.quarantine_uri, keep_steps=first_step)
-        self._score = selection_metric(recipe)[0]
+        self._score = selection_metric(recipe.loss.weights).name
         self._checkpoints = CheckpointWriter(
             run.uri,
             keep_latest=recipe.train.keep_latest_checkpoints,

@@ -16,19 +16,6 @@ from mulan.model.outputs import Predictions
 from mulan.training.engines.base import Engine
 
 
-def selection_metric(recipe: Recipe) -> tuple[str, str]:
-    """The score that runs are compared by, higher being better: its name among the scores of a validation, and as a
-    person reads it."""
-    weights = recipe.loss.weights
-    if weights.tagging:
-        return "map", "mAP"
-    if weights.atm:
-        return "atm_accuracy", "matching accuracy"
-    if weights.mlm:
-        return "mlm_accuracy", "masked-token accuracy"
-    return ("mam_r2", "masked-audio R2") if weights.mam else ("recall10", "recall@10")
-
-
 def validate(recipe: Recipe, engine: Engine, batches: Iterable[Batch]) -> dict[str, float]:
     """Scores that depend neither on the temperature nor on the batch, so that runs can be compared by them. Collective.
 

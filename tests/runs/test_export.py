@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mulan import AudioBackbone, MuLan
+from mulan.config.terms import selection_metric
 from mulan.launch.checks import check_model
 from mulan.model.build import build_model
 from mulan.model.inference.files import ModelFolderError
@@ -15,7 +16,6 @@ from mulan.recipes.registry import load_recipe, named_recipes
 from mulan.runs.export import checkpoint_to_export, export_run
 from mulan.runs.run import Run, RunError
 from mulan.training.state import weights
-from mulan.training.validation import selection_metric
 from tests.processes import run_in_processes
 from tests.training.inline import train_inline
 
@@ -81,7 +81,7 @@ def test_an_encoder_is_what_was_trained(name: str, tiny_corpus: str, tmp_path: P
     recipe = load_recipe(f"{name}_miniature", named_recipes(), settings, data_uri=tiny_corpus)
     run.begin(recipe)
     ((lines, _),) = run_in_processes(train_inline, 1, recipe, run.uri, folder=tmp_path / "results")
-    assert selection_metric(recipe)[0] in lines[-1]["validation"]
+    assert selection_metric(recipe.loss.weights).name in lines[-1]["validation"]
     assert export_run(run) == 2
     model = build_model(recipe)
     model.load_state_dict(weights(checkpoint_to_export(run).state))

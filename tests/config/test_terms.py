@@ -1,0 +1,25 @@
+"""The terms of the loss: each can be trained, and each has a score by which runs are compared."""
+
+from mulan.config.sections import LossWeightsConfig
+from mulan.config.terms import SELECTION_METRICS, TRAINED_TOGETHER, selection_metric
+from mulan.recipes.registry import named_recipes
+
+
+def test_every_term_belongs_to_one_group_and_has_a_metric() -> None:
+    terms = sorted(LossWeightsConfig.model_fields)
+    assert sorted(term for group in TRAINED_TOGETHER for term in group) == terms
+    assert sorted(SELECTION_METRICS) == terms
+
+
+def test_the_first_term_with_a_weight_decides() -> None:
+    of_mulap = {"contrastive": 0, "mlm": 1, "mam": 9}
+    assert selection_metric(LossWeightsConfig()) == ("recall10", "recall@10")
+    assert selection_metric(LossWeightsConfig(semisupcon=2)).name == "recall10"
+    assert selection_metric(LossWeightsConfig.model_validate(of_mulap)).name == "mlm_accuracy"
+    assert selection_metric(LossWeightsConfig.model_validate(of_mulap | {"atm": 0.1})).name == "atm_accuracy"
+    assert selection_metric(LossWeightsConfig.model_validate(of_mulap | {"mlm": 0})).name == "mam_r2"
+    assert selection_metric(LossWeightsConfig(contrastive=0, tagging=1)) == ("map", "mAP")
+
+
+def test_every_recipe_has_a_metric_with_a_label() -> None:
+    assert all(selection_metric(recipe.loss.weights).label for recipe in named_recipes().values())
