@@ -23,7 +23,7 @@ from rich.console import Console
 
 from mulan.config.errors import MulanError, RecipeError
 from mulan.config.recipe import Recipe
-from mulan.recipes.registry import known_names, load_recipe, named_recipes
+from mulan.recipes.registry import known_names, load_recipe, named_recipes, with_settings
 from mulan.runs.run import Run
 from mulan.storage import filesystem
 from mulan.storage.errors import UnsupportedStorage, location_fault
@@ -75,7 +75,7 @@ def recipe_of(arguments: argparse.Namespace, *, data_uri: str | None) -> Recipe:
         RecipeError: there is no such recipe, or it has faults.
         UnsupportedStorage: ``--data`` names nothing that can be.
     """
-    recipe = load_recipe(arguments.recipe, named_recipes(), arguments.settings, data_uri=_checked(data_uri))
+    recipe = load_recipe(arguments.recipe, arguments.settings, data_uri=_checked(data_uri))
     return _with_absolute_paths(recipe)
 
 
@@ -98,8 +98,11 @@ def recipe_of_run(arguments: argparse.Namespace, run: Run) -> Recipe:
         RunError: there is no such run, or what is asked for differs from its recipe in more than ``scale``.
     """
     own = run.recipe()
-    name, named = arguments.recipe or run.recipe_uri, named_recipes() | {run.recipe_uri: own}
-    recipe = _with_absolute_paths(load_recipe(name, named, arguments.settings, data_uri=own.data.uri))
+    if arguments.recipe:
+        recipe = load_recipe(arguments.recipe, arguments.settings, data_uri=own.data.uri)
+    else:
+        recipe = with_settings(own, arguments.settings, name=run.recipe_uri)
+    recipe = _with_absolute_paths(recipe)
     run.check(recipe)
     return recipe
 
@@ -121,12 +124,13 @@ def _checked(data_uri: str | None) -> str | None:
 
 
 def _with_absolute_paths(recipe: Recipe) -> Recipe:
-    data = recipe.data.model_copy(update={"uri": filesystem.absolute(recipe.data.uri)})
-    text, audio = (
-        tower.model_copy(update={"pretrained": absolute_spec(tower.pretrained)})
-        for tower in (recipe.text_tower, recipe.audio_tower)
+    return recipe.replace(
+        {
+            "data.uri": filesystem.absolute(recipe.data.uri),
+            "text_tower.pretrained": absolute_spec(recipe.text_tower.pretrained),
+            "audio_tower.pretrained": absolute_spec(recipe.audio_tower.pretrained),
+        }
     )
-    return recipe.model_copy(update={"data": data, "text_tower": text, "audio_tower": audio})
 
 
 def run_of(arguments: argparse.Namespace) -> Run:

@@ -59,7 +59,7 @@ def replay_asked_for(given: argparse.Namespace) -> None:
     run = arguments.run_of(given)
     recipe = arguments.recipe_of_run(given, run)
     uri = arguments.data_of(given, recipe)
-    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"uri": uri})})
+    recipe = recipe.replace({"data.uri": uri})
     check_replay(run, given.replay_step)
     check_corpus(recipe)
     if given.dry_run:

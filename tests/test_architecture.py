@@ -306,6 +306,19 @@ def test_imports_stand_at_the_top() -> None:
     assert late == set(IMPORTED_LATE)
 
 
+UNVALIDATED = {"model_copy": "Section.replace", "model_construct": "the class itself"}
+"""Ways of pydantic to make a section without validating it, and what to use in their place."""
+
+
+@pytest.mark.parametrize("name", UNVALIDATED)
+def test_sections_are_always_validated(name: str) -> None:
+    trees = {
+        file: ast.parse((ROOT / file).read_text(encoding="utf-8"), file) for file in [*CODE, *python_files("tests")]
+    }
+    used = {file for file, tree in trees.items() for node in ast.walk(tree) if getattr(node, "attr", None) == name}
+    assert not used, f"use {UNVALIDATED[name]}"
+
+
 def module_tested(file: str) -> str | None:
     """The module that a test file is about: ``tests/data/test_plan_x.py`` is about ``mulan/data/plan.py``."""
     folder, words = Path(file).parent.relative_to("tests"), Path(file).stem.removeprefix("test_").split("_")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mulan.data.reader import MicroBatchReader
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 
 pytestmark = pytest.mark.processes
 
@@ -127,6 +127,6 @@ assert reader(Item(Phase.TRAIN, 0, 0)).token_ids.any()
 
 
 def test_a_process_that_reads_loads_nothing_of_models(tiny_corpus: str, tmp_path: Path) -> None:
-    recipe = load_recipe("demo_miniature", named_recipes(), [], data_uri=tiny_corpus)
+    recipe = load_recipe("demo_miniature", [], data_uri=tiny_corpus)
     (tmp_path / "reader").write_bytes(pickle.dumps(MicroBatchReader.of(recipe)))
     assert needless(imports(READS, str(tmp_path / "reader")), OF_MODELS) == []

@@ -115,7 +115,7 @@ def for_sweep(recipe: Recipe, trials: int) -> Recipe:
     if faults:
         raise SweepError("; ".join(faults))
     every = recipe.train.validate_every_steps or recipe.train.steps
-    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"checkpoint_every_steps": every})})
+    return recipe.replace({"train.checkpoint_every_steps": every})
 
 
 if __name__ == "__main__":

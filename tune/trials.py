@@ -21,7 +21,7 @@ from mulan.data.reader import MicroBatchReader
 from mulan.launch.fit import fit, ray_storage
 from mulan.launch.heartbeat import telling
 from mulan.launch.policies import in_words
-from mulan.recipes.registry import load_recipe
+from mulan.recipes.registry import with_settings
 from mulan.runs.lease import Fence
 from mulan.runs.run import Run
 from mulan.storage.errors import StorageError
@@ -81,7 +81,7 @@ def trial(config: dict[str, Any], *, base: Recipe, runs_uri: str, readers: list[
     Raises:
         MulanError: another attempt may mend it, and Tune makes one. What it would meet again is reported instead.
     """
-    recipe = load_recipe("sweep", {"sweep": base}, settings(config["trial"]["values"]))
+    recipe = with_settings(base, settings(config["trial"]["values"]), name="sweep")
     try:
         fit(recipe, Run(runs_uri, config["trial"]["name"]), reader=readers[0], callbacks=[TuneReportCallback()])
     except MulanError as error:
@@ -117,7 +117,7 @@ class Watch(Callback):
         values = "  ".join(settings(trial.config["trial"]["values"]))
         print(f"tune  {name}  step {step}  {self._heading} {result[self._score]:.3f}  {values}", flush=True)
         # Tune counts the losses of a trial from its beginning; here only those since its last progress count
-        if self._losses is not None and step > self._steps.get(name, 0):
+        if step > self._steps.get(name, 0):
             self._steps[name] = step
             trial.max_failures = trial.num_failures + self._losses
 
@@ -182,7 +182,6 @@ def run_trials(
         reduction_factor=3,
     )
     watch = Watch(recipe, left, fence)
-    losses = recipe.scale.max_failures
     tuner = Tuner(
         trainable,
         param_space={"trial": grid_search([{"name": one.run.name, "values": one.values} for one in left])},
@@ -195,7 +194,7 @@ def run_trials(
             storage_filesystem=filesystem,
             verbose=0,
             callbacks=[watch],
-            failure_config=FailureConfig(max_failures=-1 if losses is None else losses),
+            failure_config=FailureConfig(max_failures=recipe.scale.max_failures),
         ),
     )
     with given_back(), telling("tune", recipe.scale, CONSOLE):

@@ -76,11 +76,14 @@ _BOUNDS = {_WRITER: GOAL_WRITER, _OTHERS: GOAL_OTHERS, _OVER: GOAL_RESTORED}
 
 
 def _read(place: Place, recipe: Recipe, folder: str) -> list[Reading]:
-    settled = recipe.model_copy(
-        update={
-            "batch": recipe.batch.model_copy(update={"micro_batches": 2, "pairs_per_micro_batch": 2}),
-            "train": recipe.train.model_copy(update={"zero_stage": place.stage}),
-            "scale": recipe.scale.model_copy(update={"workers": place.workers, "use_gpu": False, "cpus_per_worker": 1}),
+    settled = recipe.replace(
+        {
+            "batch.micro_batches": 2,
+            "batch.pairs_per_micro_batch": 2,
+            "train.zero_stage": place.stage,
+            "scale.workers": place.workers,
+            "scale.use_gpu": False,
+            "scale.cpus_per_worker": 1,
         }
     )
     request = json.dumps(asdict(Request(settled.to_toml(), place.part, folder)))

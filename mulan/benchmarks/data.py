@@ -96,9 +96,13 @@ def bench_data(
 def _recipe(uri: str, pairs: int, seconds: float) -> Recipe:
     """The demo's text and sources, and one micro-batch a step."""
     whole = demo()
-    data = whole.data.model_copy(update={"uri": uri, "window_s": seconds})
-    batch = whole.batch.model_copy(update={"micro_batches": 1, "pairs_per_micro_batch": pairs})
-    return whole.model_copy(update={"data": data, "batch": batch, "train": TrainConfig(), "scale": ScaleConfig()})
+    changes = {
+        "data.uri": uri,
+        "data.window_s": seconds,
+        "batch.micro_batches": 1,
+        "batch.pairs_per_micro_batch": pairs,
+    }
+    return whole.replace(changes, train=TrainConfig(), scale=ScaleConfig())
 
 
 def _readings(
@@ -106,7 +110,7 @@ def _readings(
 ) -> dict[str, list[Reading]]:
     warmup = _WARMUP_CYCLES * cycle
     steps = warmup + measured + warmup  # as much again, since processes that have no more tasks are gone
-    toml = recipe.model_copy(update={"train": TrainConfig(steps=steps)}).to_toml()
+    toml = recipe.replace(train=TrainConfig(steps=steps)).to_toml()
     readings: dict[str, list[Reading]] = {}
 
     def candidate(name: str) -> Callable[[], float]:

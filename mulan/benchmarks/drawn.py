@@ -15,14 +15,9 @@ DRAWN_TAGS = 50
 """As many as the most used tags of MagnaTagATune."""
 
 
-def without_checkpoints(recipe: Recipe) -> Recipe:
-    """The recipe with an audio tower whose weights are drawn."""
-    return recipe.model_copy(update={"audio_tower": recipe.audio_tower.model_copy(update={"pretrained": ""})})
-
-
 def model_to_measure(recipe: Recipe) -> Model:
     """The recipe's model; BERT-base-uncased is drawn at its own size, other text encoders are the recipe's."""
-    recipe = without_checkpoints(recipe)
+    recipe = recipe.with_random_audio_tower()
     torch.manual_seed(recipe.train.seed)
     if recipe.text_tower.pretrained != BERT:
         return build_model(recipe)

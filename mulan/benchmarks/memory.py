@@ -86,8 +86,7 @@ def activation_bytes(recipe: Recipe) -> dict[str, float]:
             module.dropout.p = 0.0
     sizes: dict[str, list[int]] = {"audio": [], "text": []}
     for count in (2, 3):
-        section = recipe.batch.model_copy(update={"pairs_per_micro_batch": count})
-        part = recipe.model_copy(update={"batch": section})
+        part = recipe.replace({"batch.pairs_per_micro_batch": count})
         host = drawn_batch(part, step=0, micro_batch=0, tokens=recipe.text_tower.max_tokens)
         batch = to_device(host, torch.device("cpu"), text_groups=1)
         with FakeTensorMode(allow_non_fake_inputs=True):

@@ -139,11 +139,11 @@ def _read_on_ray(job: Job) -> Reading:
     from mulan.runs.run import Run
 
     recipe, steps = recipe_from_toml(job.recipe_toml, name="benchmark"), job.warmup_steps + job.steps
-    length = {"steps": steps, "checkpoint_every_steps": steps, "validation_micro_batches": 0}
+    length = {"train.steps": steps, "train.checkpoint_every_steps": steps, "train.validation_micro_batches": 0}
     connect(recipe.scale)
     with tempfile.TemporaryDirectory() as storage:
         run = Run.at(storage, "bench")
-        fit(recipe.model_copy(update={"train": recipe.train.model_copy(update=length)}), run)
+        fit(recipe.replace(length), run)
         lines = run.metrics()
     return Reading(statistics.mean(line["step_s"] for line in lines[job.warmup_steps :]), 0, lines[-1]["loss"])
 

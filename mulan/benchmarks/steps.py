@@ -117,7 +117,7 @@ def _row(name: str, times: dict[str, Figure], peaks: dict[str, list[float]], rec
 
 def flops_of_a_pair(recipe: Recipe) -> float:
     """Floating-point operations of the forward of one pair, with texts of full length."""
-    two = recipe.model_copy(update={"batch": recipe.batch.model_copy(update={"pairs_per_micro_batch": 2})})
+    two = recipe.replace({"batch.pairs_per_micro_batch": 2})
     device = torch.device("cuda" if recipe.scale.use_gpu else "cpu")
     model = model_to_measure(two).to(device)
     tokens = recipe.text_tower.max_tokens

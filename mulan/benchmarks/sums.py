@@ -75,7 +75,7 @@ class Pair:
 
 def with_sums(recipe: Recipe, *, exact: bool) -> Recipe:
     """Returns the recipe with exact sums or without."""
-    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"exact_sums": exact})})
+    return recipe.replace({"train.exact_sums": exact})
 
 
 def read(job: Job) -> Pair:

@@ -60,13 +60,7 @@ def calculate_sums(recipe: Recipe) -> Report:
             f"batch.micro_batches={recipe.batch.micro_batches}: neither {sizes} workers can share them, and the "
             "calculation is of such; take another --recipe, or --set batch.micro_batches=64"
         )
-    scale, train = recipe.scale, recipe.train
-    on_cpu = recipe.model_copy(
-        update={
-            "scale": scale.model_copy(update={"use_gpu": False}),
-            "train": train.model_copy(update={"precision": "float32"}),
-        }
-    )
+    on_cpu = recipe.replace({"scale.use_gpu": False, "train.precision": "float32"})
     numbers = sum(p.numel() for p in model_to_measure(on_cpu).parameters() if p.requires_grad)
     flops = flops_of_a_pair(on_cpu)
     rows = [_row(recipe, each, numbers, flops) for each in clusters]
@@ -75,7 +69,7 @@ def calculate_sums(recipe: Recipe) -> Report:
         "forward of a pair": f"{flops / 1e9:.1f} GFLOP",
         "pairs": recipe.batch.pairs,
         "micro-batches": recipe.batch.micro_batches,
-        "zero stage": train.zero_stage,
+        "zero stage": recipe.train.zero_stage,
     }
     goals = [Goal(f"{r.name}: % of a step", r.figures["added"].median, GOAL_PERCENT, at_most=True) for r in rows]
     return Report("sums, by calculation", settings, rows, goals, [_ASSUMED])

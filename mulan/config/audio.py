@@ -223,6 +223,11 @@ AudioTowerConfig = Annotated[
 ]
 
 
+def without_pretrained(tower: AudioTowerConfig) -> AudioTowerConfig:
+    """Returns an audio tower without ``pretrained``, for a model whose weights come from elsewhere."""
+    return tower.replace(pretrained="")
+
+
 class AugmentationConfig(Section):
     """SemiSupCon's chain of waveform augmentations, applied on the training device (Guinot et al. 2024).
 

@@ -1,9 +1,12 @@
 """The base class and the field types of a recipe's sections, and the environment variables of training workers."""
 
 import re
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field
+
+from mulan.config.validation import lay_over, validated
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -16,6 +19,30 @@ class Section(BaseModel):
     """Base class of sections: frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    def replace(self, changes: Mapping[str, Any] | None = None, /, **fields: Any) -> Self:
+        """Returns a copy with some values changed, validated as a whole.
+
+        Args:
+            changes: New values by dotted path of the field (``"train.steps"``). A value for a whole section is a
+                section, or a dict of the values that differ from its defaults. Another ``family`` of a section starts
+                from that family's defaults. The order does not matter: whole sections come before fields of them.
+            fields: New values by field of this section.
+
+        Raises:
+            RecipeError: A field is unknown or a value invalid, or the values do not fit together; lists all errors.
+
+        Example:
+            >>> from mulan.config.recipe import Recipe
+            >>> recipe = Recipe().replace({"train.steps": 3, "audio_tower.family": "ast"})
+            >>> recipe.train.steps, recipe.audio_tower.hidden_size
+            (3, 768)
+        """
+        values, changed = self.model_dump(), {**(changes or {}), **fields}
+        for key in sorted(changed, key=lambda key: (key.count("."), not key.endswith("family"))):
+            value = changed[key]
+            lay_over(values, key.split("."), value.model_dump() if isinstance(value, BaseModel) else value)
+        return validated(type(self), values, name=f"with other {', '.join(changed)}")
 
 
 def family(default: str) -> Discriminator:

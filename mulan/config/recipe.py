@@ -1,17 +1,17 @@
 """A recipe: all sections of a run, read from a name, a TOML file and ``section.field=value`` settings."""
 
-import difflib
 import tomllib
 from collections.abc import Mapping
 from typing import Any
 
 import tomli_w
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import model_validator
 
 from mulan.config import audio, sections
 from mulan.config.base import PositiveInt, Section
 from mulan.config.checks import audio_faults, sharing_faults, term_faults
 from mulan.config.errors import RecipeError
+from mulan.config.validation import validated
 
 
 class Recipe(Section):
@@ -63,31 +63,18 @@ class Recipe(Section):
         """Segments of a window; what is left of it is not used."""
         return self.data.window_samples // self.encoder_window_samples
 
+    def with_random_audio_tower(self) -> "Recipe":
+        """Returns the recipe without ``audio_tower.pretrained``: the weights are drawn, and loaded from elsewhere."""
+        return self.replace(audio_tower=audio.without_pretrained(self.audio_tower))
+
     def to_toml(self) -> str:
         return tomli_w.dumps(self.model_dump(mode="json"))
-
-
-_FAMILIES: dict[str, tuple[type[BaseModel], ...]] = {
-    "audio_tower": (
-        audio.ResNetTowerConfig,
-        audio.AstTowerConfig,
-        audio.MusicnnTowerConfig,
-        audio.SampleCnnTowerConfig,
-    ),
-    "front_end": (
-        audio.VggishFrontEndConfig,
-        audio.KaldiFrontEndConfig,
-        audio.DecibelFrontEndConfig,
-        audio.WaveformFrontEndConfig,
-    ),
-}
-"""Sections of several families, each with fields of its own."""
 
 
 def recipe_from_toml(text: str, *, name: str) -> Recipe:
     """Inverse of :meth:`Recipe.to_toml`; ``name`` is for messages."""
     try:
-        return recipe_from_values(name, tomllib.loads(text), [])
+        return validated(Recipe, tomllib.loads(text), name=name)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(name, [f"is not TOML: {error}"]) from error
 
@@ -100,56 +87,6 @@ def differing_fields(one: Recipe, other: Recipe) -> dict[str, tuple[Any, Any]]:
         for key in sorted(ours.keys() | theirs.keys())
         if ours.get(key) != theirs.get(key)
     }
-
-
-def lay_over(values: dict[str, Any], path: list[str], value: Any) -> None:
-    *parents, field = path
-    for parent in parents:
-        child = values.setdefault(parent, {})
-        if not isinstance(child, dict):
-            break
-        values = child
-    if field == "family" and values.get("family") != value:
-        values.clear()  # another family has other fields: it starts from its own defaults
-    values[field] = value
-
-
-def recipe_from_values(name: str, values: dict[str, Any], faults: list[str]) -> Recipe:
-    try:
-        recipe = Recipe.model_validate(values)
-    except ValidationError as error:
-        raise RecipeError(name, faults + [_describe(fault) for fault in error.errors()]) from error
-    if faults:
-        raise RecipeError(name, faults)
-    return recipe
-
-
-def _describe(fault: Mapping[str, Any]) -> str:
-    path = [str(part) for part in fault["loc"]]
-    if path[0:1] and path[0] in _FAMILIES and len(path) > 1:
-        path.pop(1)  # pydantic names the chosen family as a step of its own
-    key = ".".join(path)
-    if fault["type"] == "extra_forbidden":
-        valid = _valid_keys(path[:-1])
-        near = difflib.get_close_matches(path[-1], valid, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        return f"{key} is not a field; {hint}valid here: {', '.join(valid)}"
-    message = str(fault["msg"]).removeprefix("Value error, ")
-    if not key:
-        return message
-    return f"{key} = {fault['input']!r}: {message[:1].lower()}{message[1:]}"
-
-
-def _valid_keys(path: list[str]) -> list[str]:
-    if len(path) == 1 and path[0] in _FAMILIES:
-        return sorted({field for family in _FAMILIES[path[0]] for field in family.model_fields})
-    section: type[BaseModel] = Recipe
-    for part in path:
-        child = section.model_fields[part].annotation
-        if not (isinstance(child, type) and issubclass(child, BaseModel)):
-            return []
-        section = child
-    return sorted(section.model_fields)
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

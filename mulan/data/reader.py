@@ -168,10 +168,9 @@ def plans(corpus: Corpus, recipe: Recipe) -> dict[Phase, Plan]:
         PlanError: the corpus lacks a text source, labels, or a split, that the recipe asks for.
     """
     batch, seed = recipe.batch, recipe.train.seed
-    validation = batch.model_copy(update={"micro_batches": recipe.train.validation_micro_batches})
     batches = {Phase.TRAIN: ("train", batch)}
-    if recipe.train.validation_micro_batches:
-        batches[Phase.VALIDATE] = ("validation", validation)
+    if validation_micro_batches := recipe.train.validation_micro_batches:
+        batches[Phase.VALIDATE] = ("validation", batch.replace(micro_batches=validation_micro_batches))
     return {
         phase: Plan(build_mixture(corpus, recipe, split), batch=size, seed=seed, split=split)
         for phase, (split, size) in batches.items()

@@ -49,13 +49,12 @@ def replay(recipe: Recipe, run: Run, step: int, console: Console) -> None:
     check_replay(run, step)
     use_gpu = recipe.scale.use_gpu and torch.cuda.is_available()
     make = MicroBatchReader.of(recipe)
-    alone = _alone(recipe, steps=step - 1)
+    alone = _alone(recipe)
     checkpoint = read_newest(run.uri, on_corrupt=lambda text: console.print(f"replay  {text}"), at_most=step - 1)
     progress = checkpoint.progress if checkpoint else Progress(steps_done=0)
     first_step = progress.steps_done
     origin = f"the checkpoint of step {first_step}" if checkpoint else "the first weights"
     console.print(f"replay  from {origin}; steps to run before step {step}: {step - 1 - first_step}", soft_wrap=True)
-    schedule = Schedule(alone.train, alone.batch, 0, 1, first_step=first_step)
     record = _Record({line["step"]: line for line in run.metrics()})
     with _group_of_one(use_gpu=use_gpu):
         # DeepSpeed chooses its accelerator when imported
@@ -67,7 +66,10 @@ def replay(recipe: Recipe, run: Run, step: int, console: Console) -> None:
         for text in cautions([kind], progress):
             console.print(f"replay  {text}", soft_wrap=True)
         engine = prepare_engine(alone, checkpoint, device)
-        train(alone, engine, (make(item) for item in _items(schedule)), schedule, progress, record)
+        if first_step < step - 1:
+            before = alone.replace({"train.steps": step - 1})
+            schedule = Schedule(before.train, before.batch, 0, 1, first_step=first_step)
+            train(before, engine, (make(item) for item in _items(schedule)), schedule, progress, record)
         if record.compared:
             console.print(
                 f"replay  steps with the run's recordings: {record.compared}; {record.likeness}", soft_wrap=True
@@ -82,15 +84,16 @@ def replay(recipe: Recipe, run: Run, step: int, console: Console) -> None:
     show(dissection, console)
 
 
-def _alone(recipe: Recipe, *, steps: int) -> Recipe:
-    """The recipe for one worker that trains so far, validates nothing, and stops at nothing."""
-    changes: dict[str, Any] = {
-        "train": {"steps": steps, "zero_stage": 0, "validation_micro_batches": 0},
-        "scale": {"workers": 1},
-        "health": {"non_finite": "warn", "collapse": "warn"},
-    }
-    return recipe.model_copy(
-        update={name: getattr(recipe, name).model_copy(update=values) for name, values in changes.items()}
+def _alone(recipe: Recipe) -> Recipe:
+    """Returns the recipe for one worker that validates nothing and does not stop at anomalies."""
+    return recipe.replace(
+        {
+            "train.zero_stage": 0,
+            "train.validation_micro_batches": 0,
+            "scale.workers": 1,
+            "health.non_finite": "warn",
+            "health.collapse": "warn",
+        }
     )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from mulan.config.audio import without_pretrained
 from mulan.config.recipe import Recipe
 from mulan.model.audio_encoder import AudioEncoder, TrainedModel
 from mulan.model.inference.files import TaggerConfig, write_model
@@ -61,7 +62,7 @@ def export_tagger(model: TaggingModel, recipe: Recipe, classes: Sequence[str], f
         sample_rate_hz=recipe.data.sample_rate_hz,
         window_samples=recipe.data.window_samples,
         front_end=recipe.front_end,
-        audio_tower=recipe.audio_tower.model_copy(update={"pretrained": ""}),
+        audio_tower=without_pretrained(recipe.audio_tower),
         classes=tuple(classes),
     )
     write_model(model.state_dict(), config, folder)

@@ -39,7 +39,7 @@ def miniature(recipe: Recipe) -> Recipe:
     if text_tower.pretrained:
         text_tower = TextTowerConfig(pretrained=MINILM, layers=1, max_tokens=16)
     changes: dict[str, Any] = {
-        "data": recipe.data.model_copy(update={"window_s": 3.0 if weights.uses_mulap else 1.0}),
+        "data": recipe.data.replace(window_s=3.0 if weights.uses_mulap else 1.0),
         "front_end": _front_end(recipe.front_end),
         "audio_tower": _tower(recipe.audio_tower),
         "text_tower": text_tower,
@@ -52,12 +52,12 @@ def miniature(recipe: Recipe) -> Recipe:
     }
     if weights.semisupcon:
         small = {"tag_prefix": "", "labels_used": 0.5, "head_hidden_size": 32, "head_dim": 16}
-        changes["semisupcon"] = recipe.semisupcon.model_copy(update=small)
+        changes["semisupcon"] = recipe.semisupcon.replace(small)
     if weights.uses_mulap:
         changes["mulap"] = MulapConfig(
             segment_s=1.0, fusion_size=64, fusion_heads=4, audio_size=64, audio_feed_forward_size=128
         )
-    return recipe.model_copy(update=changes)
+    return recipe.replace(changes)
 
 
 def _front_end(front_end: FrontEndConfig) -> FrontEndConfig:
@@ -66,7 +66,7 @@ def _front_end(front_end: FrontEndConfig) -> FrontEndConfig:
     smaller: dict[str, Any] = {"mel_channels": 32, "hop_ms": 10.0}
     if not isinstance(front_end, DecibelFrontEndConfig):
         smaller |= {"frequency_mask_bins": 4, "time_mask_frames": 10}
-    return front_end.model_copy(update=smaller)
+    return front_end.replace(smaller)
 
 
 def _tower(tower: AudioTowerConfig) -> AudioTowerConfig:

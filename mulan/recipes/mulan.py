@@ -68,13 +68,11 @@ def m_ast() -> Recipe:
     micro-batch of 40 windows (1,190 tokens, 0.44 GB each) and 40 texts of 512 tokens (0.21 GB each), at most 26 GB;
     waveforms, 1.6 GB; the loss, 10 MB and tiles. The step therefore fits a GPU of 40 GB.
     """
-    return m_resnet50().model_copy(
-        update={
-            "front_end": KaldiFrontEndConfig(),
-            "audio_tower": AstTowerConfig(pretrained=AST_ON_AUDIOSET),
-            "batch": BatchConfig(micro_batches=128, pairs_per_micro_batch=40),
-            "train": _train(pairs=5120, validation_micro_batches=128),
-        }
+    return m_resnet50().replace(
+        front_end=KaldiFrontEndConfig(),
+        audio_tower=AstTowerConfig(pretrained=AST_ON_AUDIOSET),
+        batch=BatchConfig(micro_batches=128, pairs_per_micro_batch=40),
+        train=_train(pairs=5120, validation_micro_batches=128),
     )
 
 
@@ -87,22 +85,20 @@ def m_resnet50_audioset() -> Recipe:
     which normalises each micro-batch by its own statistics, would estimate them from few windows.
     """
     pairs = 512
-    return m_resnet50().model_copy(
-        update={
-            "data": DataConfig(source_ratio=TEXT_ABLATIONS["aset"]),
-            "text_tower": TextTowerConfig(),
-            "loss": LossConfig(weights=LossWeightsConfig(contrastive=0, tagging=1)),
-            "tagging": TaggingConfig(),
-            "batch": BatchConfig(micro_batches=8, pairs_per_micro_batch=64),
-            "optim": OptimConfig(lr=1e-3, warmup_steps=1000),
-            "train": _train(pairs=pairs, recordings=AUDIOSET_RECORDINGS, epochs=30, validation_micro_batches=32),
-        }
+    return m_resnet50().replace(
+        data=DataConfig(source_ratio=TEXT_ABLATIONS["aset"]),
+        text_tower=TextTowerConfig(),
+        loss=LossConfig(weights=LossWeightsConfig(contrastive=0, tagging=1)),
+        tagging=TaggingConfig(),
+        batch=BatchConfig(micro_batches=8, pairs_per_micro_batch=64),
+        optim=OptimConfig(lr=1e-3, warmup_steps=1000),
+        train=_train(pairs=pairs, recordings=AUDIOSET_RECORDINGS, epochs=30, validation_micro_batches=32),
     )
 
 
 def with_texts(recipe: Recipe, ratio: SourceRatioConfig) -> Recipe:
     """Returns the recipe with another ratio of text sources."""
-    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"source_ratio": ratio})})
+    return recipe.replace({"data.source_ratio": ratio})
 
 
 _SCALE = ScaleConfig(workers=1, use_gpu=True, cpus_per_worker=1, data_cpus=16)

@@ -1,16 +1,19 @@
 """A recipe: all sections of a run, read from a name, a TOML file and ``section.field=value`` settings."""
 
 import difflib
+import functools
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from mulan.config.audio import ResNetTowerConfig, VggishFrontEndConfig
 from mulan.config.errors import RecipeError
 from mulan.config.paths import absolute, scheme_of
-from mulan.config.recipe import Recipe, lay_over, recipe_from_values
+from mulan.config.recipe import Recipe
 from mulan.config.sections import BatchConfig, DataConfig, OptimConfig, ScaleConfig, TextTowerConfig, TrainConfig
+from mulan.config.validation import lay_over, validated
 from mulan.recipes.miniature import MINILM, miniature
 from mulan.recipes.mulan import TEXT_ABLATIONS, m_ast, m_resnet50, m_resnet50_audioset, with_texts
 from mulan.recipes.mulap import mulap
@@ -45,8 +48,9 @@ def demo() -> Recipe:
     )
 
 
-def named_recipes() -> dict[str, Recipe]:
-    """Returns every recipe by name, and its miniature as ``NAME_miniature``."""
+@functools.cache
+def named_recipes() -> Mapping[str, Recipe]:
+    """Returns every recipe by name, and its miniature as ``NAME_miniature``; they are built once a process."""
     recipes = {
         recipe.__name__: recipe()
         for recipe in (demo, m_resnet50, m_ast, m_resnet50_audioset, mulap, semisupcon, mulan_semi)
@@ -56,21 +60,20 @@ def named_recipes() -> dict[str, Recipe]:
         for name in ("m_resnet50", "m_ast")
         for texts, ratio in TEXT_ABLATIONS.items()
     }
-    return recipes | {f"{name}{MINIATURE}": miniature(recipe) for name, recipe in recipes.items()}
+    recipes |= {f"{name}{MINIATURE}": miniature(recipe) for name, recipe in recipes.items()}
+    return MappingProxyType(recipes)
 
 
 MINIATURE = "_miniature"
 """Suffix of the name of a recipe's miniature."""
 
 
-def load_recipe(
-    name_or_file: str, named: Mapping[str, Recipe], settings: Iterable[str] = (), *, data_uri: str | None = None
-) -> Recipe:
+def load_recipe(name_or_file: str, settings: Iterable[str] = (), *, data_uri: str | None = None) -> Recipe:
     """Loads a named recipe or a TOML file and applies ``settings`` (each ``section.field=value``) to it.
 
     Args:
-        name_or_file: A key of ``named``, or the path of a TOML file that gives only what differs from the defaults.
-        named: The named recipes.
+        name_or_file: A key of :func:`named_recipes`, or the path of a TOML file that gives only what differs from the
+            defaults.
         settings: Settings whose values are parsed as TOML and, failing that, taken as strings.
         data_uri: Value for ``data.uri``.
 
@@ -78,10 +81,27 @@ def load_recipe(
         RecipeError: The recipe is invalid; the message lists all errors.
 
     Example:
-        >>> load_recipe("demo", named_recipes(), ["train.steps=10"]).train.steps
+        >>> load_recipe("demo", ["train.steps=10"]).train.steps
         10
     """
-    values = _read(name_or_file, named)
+    return _with_settings(_read(name_or_file), settings, name=name_or_file, data_uri=data_uri)
+
+
+def with_settings(recipe: Recipe, settings: Iterable[str], *, name: str) -> Recipe:
+    """Applies settings (each ``section.field=value``) to a recipe, as :func:`load_recipe` does.
+
+    Args:
+        name: Name of the recipe, for messages.
+
+    Raises:
+        RecipeError: The recipe is invalid with these settings; the message lists all errors.
+    """
+    return _with_settings(recipe.model_dump(), settings, name=name)
+
+
+def _with_settings(
+    values: dict[str, Any], settings: Iterable[str], *, name: str, data_uri: str | None = None
+) -> Recipe:
     faults: list[str] = []
     for setting in settings:
         key, equals, text = setting.partition("=")
@@ -91,7 +111,7 @@ def load_recipe(
         lay_over(values, key.strip().split("."), _parse(text.strip()))
     if data_uri is not None:
         lay_over(values, ["data", "uri"], data_uri)
-    return recipe_from_values(name_or_file, values, faults)
+    return validated(Recipe, values, name=name, faults=faults)
 
 
 def known_names(named: Iterable[str]) -> str:
@@ -100,9 +120,10 @@ def known_names(named: Iterable[str]) -> str:
     return f"{', '.join(full_size)}, and each of them with the suffix {MINIATURE}"
 
 
-def _read(name_or_file: str, named: Mapping[str, Recipe]) -> dict[str, Any]:
+def _read(name_or_file: str) -> dict[str, Any]:
+    named = named_recipes()
     if name_or_file in named:
-        return named[name_or_file].model_dump(mode="json")
+        return named[name_or_file].model_dump()
     if not name_or_file.endswith(".toml"):
         near = difflib.get_close_matches(name_or_file, named, n=1)
         hint = f"did you mean {near[0]}? " if near else ""

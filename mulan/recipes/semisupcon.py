@@ -50,9 +50,7 @@ def mulan_semi() -> Recipe:
     The weight is that of the audio term in MusCALL (Manco et al. 2022, "Contrastive audio-language learning for
     music"); at weight 0 the recipe equals ``m_resnet50``.
     """
-    return m_resnet50().model_copy(
-        update={
-            "loss": LossConfig(weights=LossWeightsConfig(contrastive=1, semisupcon=0.3)),
-            "semisupcon": SemiSupConConfig(tag_prefix="audioset:", labelled_share="as_found"),
-        }
+    return m_resnet50().replace(
+        loss=LossConfig(weights=LossWeightsConfig(contrastive=1, semisupcon=0.3)),
+        semisupcon=SemiSupConConfig(tag_prefix="audioset:", labelled_share="as_found"),
     )

@@ -4,7 +4,6 @@ import logging
 import tempfile
 from pathlib import Path
 
-from mulan.config.recipe import Recipe
 from mulan.data.corpus.index import Corpus
 from mulan.data.labels import class_names
 from mulan.model.build import build_model
@@ -33,7 +32,8 @@ def export_run(run: Run) -> int:
     """
     recipe = run.recipe()
     found = checkpoint_to_export(run)
-    model = build_model(_drawn(recipe))
+    # the audio tower's first weights may be gone when a checkpoint replaces them
+    model = build_model(recipe.with_random_audio_tower())
     model.load_state_dict(weights(found.state))
     with tempfile.TemporaryDirectory() as folder:
         if isinstance(model, TaggingModel):
@@ -47,11 +47,6 @@ def export_run(run: Run) -> int:
                 target = filesystem.join(run.model_uri, file.relative_to(folder).as_posix())
                 filesystem.write_atomically(target, file.read_bytes())
     return found.progress.steps_done
-
-
-def _drawn(recipe: Recipe) -> Recipe:
-    """The recipe without the audio tower's first weights, which may be gone when a checkpoint replaces them."""
-    return recipe.model_copy(update={"audio_tower": recipe.audio_tower.model_copy(update={"pretrained": ""})})
 
 
 def checkpoint_to_export(run: Run) -> Checkpoint:

@@ -133,8 +133,8 @@ class Run:
             raise RecipeError(self.recipe_uri, [f"is not TOML: {error}"]) from error
         recipe = recipe_from_toml(text, name=self.recipe_uri)
         stated = tomllib.loads(text).get("train", {})
-        without = {name: False for name in NOT_IN_EARLIER_RECIPES if name not in stated}
-        return recipe.model_copy(update={"train": recipe.train.model_copy(update=without)})
+        without = {f"train.{name}": False for name in NOT_IN_EARLIER_RECIPES if name not in stated}
+        return recipe.replace(without)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

@@ -10,7 +10,7 @@ from mulan.benchmarks.loss import Rows, gradients, relative_difference, unit_row
 from mulan.model.device_batch import to_device
 from mulan.objectives import tiles
 from mulan.objectives.contrastive import contrastive_loss
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 
 
 def test_gradients_of_both_forms_agree(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,7 +40,7 @@ def test_the_plain_loss_is_that_of_a_loop() -> None:
 def test_the_bare_loop_takes_adam_s_step_along_the_mean_gradient_of_its_micro_batches() -> None:
     """PyTorch's own Adam on a copy of the model; dropout is the only chance there is, and has the same seed."""
     settings = ["scale.workers=1", "optim.max_grad_norm=1e9", "optim.warmup_steps=0"]
-    recipe = load_recipe("m_resnet50_audioset_miniature", named_recipes(), settings)
+    recipe = load_recipe("m_resnet50_audioset_miniature", settings)
     batches = [drawn_batch(recipe, step=0, micro_batch=number, tokens=0) for number in range(2)]
     model, twin = model_to_measure(recipe), model_to_measure(recipe).train()
     torch.manual_seed(1)

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from mulan.benchmarks.checkpoints import bench_checkpoint
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 
 
 @pytest.mark.long(group="whole")
 @pytest.mark.processes
 def test_a_report_has_what_saving_and_restarting_take(tmp_path: Path) -> None:
-    recipe = load_recipe("m_resnet50_audioset_miniature", named_recipes(), ["train.zero_stage=1"])
+    recipe = load_recipe("m_resnet50_audioset_miniature", ["train.zero_stage=1"])
     told: list[str] = []
     report = bench_checkpoint(recipe, rounds=1, progress=told.append)
     names = ["save, 2 processes, stage 1", "restore, 2 processes, stage 1", "restore, 1 process, stage 3"]

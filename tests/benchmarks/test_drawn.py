@@ -6,17 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from mulan.benchmarks.drawn import DRAWN_TAGS, drawn_batch, model_to_measure, without_checkpoints
-from mulan.config.recipe import Recipe, differing_fields
+from mulan.benchmarks.drawn import DRAWN_TAGS, drawn_batch, model_to_measure
+from mulan.config.recipe import Recipe
 from mulan.data.batch import NOT_PREDICTED, Batch
-from mulan.recipes.mulan import AST_ON_AUDIOSET, m_ast
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 
 MINIATURES = ["demo", "m_resnet50_audioset", "mulap", "semisupcon", "mulan_semi"]
 
 
 def miniature(name: str, *settings: str) -> Recipe:
-    return load_recipe(f"{name}_miniature", named_recipes(), settings)
+    return load_recipe(f"{name}_miniature", settings)
 
 
 def numbers_of(batch: Batch) -> list[bytes]:
@@ -79,8 +78,3 @@ def test_a_model_to_measure_is_drawn_by_the_recipe_s_seed() -> None:
     other = model_to_measure(miniature("demo", "train.seed=9")).state_dict()
     assert all(torch.equal(tensor, same[name]) for name, tensor in one.items())
     assert any(not torch.equal(tensor, other[name]) for name, tensor in one.items())
-
-
-def test_no_checkpoint_is_asked_for() -> None:
-    recipe = m_ast()
-    assert differing_fields(recipe, without_checkpoints(recipe)) == {"audio_tower.pretrained": (AST_ON_AUDIOSET, "")}

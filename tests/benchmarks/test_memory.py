@@ -23,7 +23,7 @@ def test_what_a_graph_keeps_is_counted_once_and_without_weights() -> None:
 def test_the_slope_is_that_of_one_more_pair() -> None:
     """Twice the window is about twice the memory; a tagger has no text."""
     recipe = named_recipes()["m_resnet50_miniature"]
-    longer = recipe.model_copy(update={"data": recipe.data.model_copy(update={"window_s": 2.0})})
+    longer = recipe.replace({"data.window_s": 2.0})
     one, two = activation_bytes(recipe), activation_bytes(longer)
     assert two["audio"] / one["audio"] == pytest.approx(2, rel=0.1)
     assert two["text"] == one["text"]

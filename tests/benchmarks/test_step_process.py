@@ -10,11 +10,11 @@ from mulan.benchmarks.steps import ENGINES
 from mulan.config.recipe import Recipe
 from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Item, Phase
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 
 
 def miniature(name: str, *settings: str, uri: str | None = None) -> Recipe:
-    return load_recipe(f"{name}_miniature", named_recipes(), settings, data_uri=uri)
+    return load_recipe(f"{name}_miniature", settings, data_uri=uri)
 
 
 @pytest.mark.long(group="whole")

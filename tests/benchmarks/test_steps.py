@@ -7,11 +7,11 @@ import pytest
 
 from mulan.benchmarks.steps import ENGINES, bench_step, flops_of_a_pair
 from mulan.config.recipe import Recipe
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 
 
 def miniature(name: str, *settings: str, uri: str | None = None) -> Recipe:
-    return load_recipe(f"{name}_miniature", named_recipes(), settings, data_uri=uri)
+    return load_recipe(f"{name}_miniature", settings, data_uri=uri)
 
 
 @pytest.mark.long(group="whole")
@@ -41,5 +41,5 @@ def test_the_whole_runs_on_ray(tiny_corpus: str) -> None:
 
 def test_operations_of_a_pair_grow_with_the_window() -> None:
     short = miniature("m_resnet50_audioset")
-    long = short.model_copy(update={"data": short.data.model_copy(update={"window_s": 2.0})})
+    long = short.replace({"data.window_s": 2.0})
     assert flops_of_a_pair(long) / flops_of_a_pair(short) == pytest.approx(2, rel=0.15)

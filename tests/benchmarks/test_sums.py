@@ -3,14 +3,14 @@
 import pytest
 
 from mulan.benchmarks.sums import bench_sums, with_sums
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 
 
 @pytest.mark.long(group="whole")
 @pytest.mark.processes
 def test_the_report_tells_every_reading() -> None:
     told: list[str] = []
-    recipe = load_recipe("demo_miniature", named_recipes(), ["train.zero_stage=2"])
+    recipe = load_recipe("demo_miniature", ["train.zero_stage=2"])
     report = bench_sums(recipe, rounds=2, steps=2, tokens=0, progress=told.append)
     plain, exact = report.rows
     assert (plain.name, exact.name) == ("plain", "exact")
@@ -23,7 +23,7 @@ def test_the_report_tells_every_reading() -> None:
 
 
 def test_only_the_sums_of_the_recipe_change() -> None:
-    recipe = load_recipe("demo", named_recipes())
+    recipe = load_recipe("demo")
     plain = with_sums(recipe, exact=False)
     assert not plain.train.exact_sums and recipe.train.exact_sums
     assert with_sums(plain, exact=True) == recipe

@@ -22,7 +22,7 @@ from mulan.benchmarks.sums_calculated import (
 from mulan.config.recipe import Recipe
 from mulan.distributed import fixed_point
 from mulan.distributed.fixed_point import FixedPointSum, norm_over_workers, to_float
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 
 NUMBERS = 2**15
 
@@ -73,7 +73,7 @@ def test_a_norm_moves_what_is_said() -> None:
 
 def recipe_of(stage: int, micro_batches: int = 6) -> Recipe:
     settings = [f"train.zero_stage={stage}", f"batch.micro_batches={micro_batches}", "batch.pairs_per_micro_batch=5"]
-    return load_recipe("demo_miniature", named_recipes(), settings)
+    return load_recipe("demo_miniature", settings)
 
 
 @pytest.mark.parametrize(("stage", "exact", "plain"), [(0, 2, 2), (1, 1, 1), (2, 1, 3), (3, 3, 3)])

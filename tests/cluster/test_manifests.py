@@ -22,7 +22,7 @@ from ray.autoscaler.v2.instance_manager.config import InstanceReconcileConfig
 
 from jobs.attempt import USER_ERROR
 from mulan.config.errors import MulanError
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "cluster"
@@ -230,7 +230,7 @@ class TestRayJob:
     def test_the_job_fits_its_cluster(self, rayjob: Manifest) -> None:
         entrypoint = rayjob["spec"]["entrypoint"]
         (recipe,) = re.findall(r"--recipe (\S+)", entrypoint)
-        scale = load_recipe(recipe, named_recipes(), re.findall(r"--set (\S+)", entrypoint)).scale
+        scale = load_recipe(recipe, re.findall(r"--set (\S+)", entrypoint)).scale
         cpus = {
             name: int(only_container(group)["resources"]["limits"]["cpu"])
             for name, group in worker_groups(rayjob).items()

@@ -1,7 +1,9 @@
 import pytest
 
+from mulan.config.audio import AstTowerConfig
 from mulan.config.errors import RecipeError
-from mulan.config.recipe import recipe_from_toml
+from mulan.config.recipe import differing_fields, recipe_from_toml
+from mulan.config.sections import MulapConfig
 from mulan.recipes.registry import load_recipe, named_recipes
 
 
@@ -13,7 +15,7 @@ def test_settings_add_variables_one_by_one_and_values_are_text() -> None:
         "scale.env.NCCL_DEBUG_SUBSYS=INIT,NET",
         "scale.env.EMPTY=",
     ]
-    recipe = load_recipe("demo", named_recipes(), settings)
+    recipe = load_recipe("demo", settings)
     assert recipe.scale.env == {
         "NCCL_SOCKET_IFNAME": "eth0",
         "NCCL_IB_DISABLE": "1",
@@ -39,5 +41,26 @@ def test_settings_add_variables_one_by_one_and_values_are_text() -> None:
 )
 def test_what_cannot_be_a_workers_variable_is_refused(setting: str, said: str) -> None:
     with pytest.raises(RecipeError) as caught:
-        load_recipe("demo", named_recipes(), [setting])
+        load_recipe("demo", [setting])
     assert said in str(caught.value)
+
+
+def test_values_are_replaced_by_dotted_path_by_field_and_by_section() -> None:
+    demo = named_recipes()["demo"]
+    varied = demo.replace({"train.steps": 3, "data.source_ratio.playlist": 0}, embedding_dim=64, mulap=MulapConfig())
+    assert (varied.train.steps, varied.data.source_ratio.playlist, varied.embedding_dim) == (3, 0, 64)
+    assert differing_fields(demo, varied).keys() == {"train.steps", "data.source_ratio.playlist", "embedding_dim"}
+    assert demo.optim.replace(lr=0.5) == demo.replace({"optim.lr": 0.5}).optim
+    assert demo.replace() == demo
+
+
+def test_a_section_replaces_all_of_another_and_its_fields_are_set_afterwards() -> None:
+    demo = named_recipes()["demo"]
+    for tower in (AstTowerConfig(layers=2), {"family": "ast", "layers": 2}):
+        varied = demo.replace({"audio_tower.heads": 4, "audio_tower": tower})
+        assert varied.audio_tower == AstTowerConfig(layers=2, heads=4)
+
+
+def test_another_family_starts_from_its_defaults_in_any_order() -> None:
+    varied = named_recipes()["demo"].replace({"audio_tower.layers": 2, "audio_tower.family": "ast"})
+    assert varied.audio_tower == AstTowerConfig(layers=2)

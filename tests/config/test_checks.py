@@ -3,7 +3,7 @@
 import pytest
 
 from mulan.config.errors import RecipeError
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 
 TOGETHER = (
     "cannot be trained together; give weights either to contrastive and semisupcon, or to mlm, mam and atm, or to "
@@ -13,7 +13,7 @@ TOGETHER = (
 
 def refused(recipe: str, *settings: str) -> tuple[str, ...]:
     with pytest.raises(RecipeError, match=f"recipe {recipe}") as caught:
-        load_recipe(recipe, named_recipes(), settings)
+        load_recipe(recipe, settings)
     return caught.value.faults
 
 
@@ -167,7 +167,7 @@ def test_a_disagreement_is_the_one_fault_that_is_found(recipe: str, settings: li
     ],
 )
 def test_what_only_just_agrees_is_taken(recipe: str, settings: list[str]) -> None:
-    load_recipe(recipe, named_recipes(), settings)
+    load_recipe(recipe, settings)
 
 
 def test_all_disagreements_are_listed_at_once() -> None:

@@ -32,14 +32,21 @@ def test_toml_round_trip(name: str) -> None:
 )
 def test_a_fault_names_the_field_and_the_remedy(setting: str, said: str) -> None:
     with pytest.raises(RecipeError, match="recipe demo") as caught:
-        load_recipe("demo", named_recipes(), [setting])
+        load_recipe("demo", [setting])
     assert said in str(caught.value)
 
 
 def test_differing_fields_are_named_with_both_values() -> None:
-    one = load_recipe("demo", named_recipes())
-    other = load_recipe("demo", named_recipes(), ["optim.lr=0.25", "audio_tower.family=ast"])
+    one = load_recipe("demo")
+    other = load_recipe("demo", ["optim.lr=0.25", "audio_tower.family=ast"])
     differing = differing_fields(one, other)
     assert differing["optim.lr"] == (one.optim.lr, 0.25)
     assert differing["audio_tower.hidden_size"] == (None, 768)
     assert not [key for key in differing if not key.startswith(("optim.lr", "audio_tower."))]
+
+
+def test_a_random_audio_tower_differs_in_its_checkpoint_alone() -> None:
+    recipe = named_recipes()["m_ast"]
+    assert differing_fields(recipe, recipe.with_random_audio_tower()) == {
+        "audio_tower.pretrained": (recipe.audio_tower.pretrained, "")
+    }

@@ -3,12 +3,12 @@
 import pytest
 
 from mulan.config.errors import RecipeError
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 
 
 def refused(recipe: str, *settings: str) -> tuple[str, ...]:
     with pytest.raises(RecipeError, match=f"recipe {recipe}") as caught:
-        load_recipe(recipe, named_recipes(), settings)
+        load_recipe(recipe, settings)
     return caught.value.faults
 
 

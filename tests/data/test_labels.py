@@ -9,7 +9,7 @@ from mulan.data.labels import class_names, multi_hot
 from mulan.data.plan import PlanError
 from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Item, Phase
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 
 
 def test_classes_are_the_corpus_s_tags_in_alphabetical_order(tiny_corpus: str) -> None:
@@ -36,7 +36,7 @@ def test_rows_tell_what_each_recording_bears(tiny_corpus: str) -> None:
 
 
 def test_batches_bring_tags_where_they_are_asked_for_and_no_text_without_a_text_tower(tiny_corpus: str) -> None:
-    recipe = load_recipe("m_resnet50_audioset_miniature", named_recipes(), data_uri=tiny_corpus)
+    recipe = load_recipe("m_resnet50_audioset_miniature", data_uri=tiny_corpus)
     by_name = {row["recording_id"]: row["tags"] for row in Corpus.open(tiny_corpus).table.to_pylist()}
     for item in (Item(Phase.TRAIN, 3, 1), Item(Phase.VALIDATE, 3, 1)):
         batch = MicroBatchReader.of(recipe)(item)

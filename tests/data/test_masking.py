@@ -11,7 +11,7 @@ from mulan.data.masking import Masking
 from mulan.data.plan import Plan
 from mulan.data.streams import Stream, StreamMixture
 from mulan.data.text import Vocabulary
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 
 PAIRS, TOKENS, SEGMENTS = 16, 24, 6
 PADDING, UNKNOWN, CLS, SEP, MASK = range(5)
@@ -280,4 +280,4 @@ def test_the_same_item_is_masked_alike_whatever_was_before() -> None:
 
 def test_a_recipe_without_these_terms_masks_nothing_and_reads_no_vocabulary() -> None:
     for name in ("m_resnet50", "semisupcon", "m_resnet50_audioset"):
-        assert Masking.of(load_recipe(name, named_recipes(), ["text_tower.pretrained=/nowhere"])) is None
+        assert Masking.of(load_recipe(name, ["text_tower.pretrained=/nowhere"])) is None

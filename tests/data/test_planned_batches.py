@@ -19,7 +19,7 @@ from mulan.data.errors import ReadingFailed
 from mulan.data.planned_batches import NoData, Source, planned_batches, start_source
 from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Item, Phase, Schedule
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 from mulan.storage.errors import StoragePermanentError
 from tests.data.same_batches import assert_equal
 
@@ -40,7 +40,7 @@ def streamed_to(schedule: Schedule, reader: MicroBatchReader, **how: Any) -> Ite
 
 def short_recipe(uri: str) -> Recipe:
     settings = ["train.steps=4", "train.validate_every_steps=3", "batch.micro_batches=4", "data.window_s=0.5"]
-    return load_recipe("demo_miniature", named_recipes(), settings, data_uri=uri)
+    return load_recipe("demo_miniature", settings, data_uri=uri)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_ray_data_gives_each_worker_its_batches_in_order(
 
 
 def test_ray_data_carries_views_and_masks(tiny_corpus: str) -> None:
-    recipe = load_recipe("mulap_miniature", named_recipes(), ["train.steps=2"], data_uri=tiny_corpus)
+    recipe = load_recipe("mulap_miniature", ["train.steps=2"], data_uri=tiny_corpus)
     reader = replace(MicroBatchReader.of(recipe), views=2)
     schedule = Schedule(recipe.train, recipe.batch, rank=0, workers=1)
     streamed = list(streamed_to(schedule, reader, cpus=1))
@@ -164,7 +164,6 @@ def test_the_pool_takes_over_once_it_has_cpus_and_leaves_out_what_is_made(
 ) -> None:
     recipe = load_recipe(
         "demo_miniature",
-        named_recipes(),
         ["train.steps=1000", "train.validation_micro_batches=0", "batch.micro_batches=1", "scale.workers=1"],
         data_uri=reader.corpus.uri,
     )

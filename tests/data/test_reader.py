@@ -23,7 +23,7 @@ from mulan.data.plan import Example, PlanError
 from mulan.data.reader import MAX_REPLACEMENTS, MicroBatchReader
 from mulan.data.schedule import Item, Phase
 from mulan.recipes.miniature import MINILM
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 from mulan.storage.hub import pretrained_folder
 from tests.conftest import tone_recording
 
@@ -70,7 +70,7 @@ def planted_corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
 def recipe(uri: str, *settings: str, name: str = "demo_miniature") -> Recipe:
     common = ["data.window_s=2.0", "batch.micro_batches=3", "batch.pairs_per_micro_batch=6", "train.steps=12"]
     common += ["scale.workers=1", "text_tower.max_tokens=12", "train.validation_micro_batches=2"]
-    return load_recipe(name, named_recipes(), [*common, *settings], data_uri=uri)
+    return load_recipe(name, [*common, *settings], data_uri=uri)
 
 
 def reader_of(recipe: Recipe) -> MicroBatchReader:
@@ -216,7 +216,7 @@ LABELS = ("genre:drone", "genre:tone", "pitch:high", "pitch:low", "pitch:middle"
 
 
 def test_where_only_audio_is_compared_no_text_is_read_and_labels_are_told_of_those_used(textless_corpus: str) -> None:
-    reader = reader_of(load_recipe("semisupcon_miniature", named_recipes(), data_uri=textless_corpus))
+    reader = reader_of(load_recipe("semisupcon_miniature", data_uri=textless_corpus))
     assert reader.tokenizer is None
     told, borne = set[str](), tags_by_name(textless_corpus, LABELS)
     with_tags = {f"tone-{number:03d}" for number in range(24) if number % 3}
@@ -248,8 +248,7 @@ def test_where_only_audio_is_compared_no_text_is_read_and_labels_are_told_of_tho
 def test_beside_texts_recordings_come_as_found_and_labels_are_told_of_those_used(tiny_corpus: str) -> None:
     """Their texts are those of the recipe without the term: only windows and tags differ."""
     semi, plain = (
-        reader_of(load_recipe(f"{name}_miniature", named_recipes(), data_uri=tiny_corpus))
-        for name in ("mulan_semi", "m_resnet50")
+        reader_of(load_recipe(f"{name}_miniature", data_uri=tiny_corpus)) for name in ("mulan_semi", "m_resnet50")
     )
     borne, told = tags_by_name(tiny_corpus, LABELS), dict[str, bool]()
     for item in [Item(Phase.TRAIN, step, k) for step in range(6) for k in range(2)]:
@@ -265,7 +264,7 @@ def test_beside_texts_recordings_come_as_found_and_labels_are_told_of_those_used
 
 def test_without_the_cross_modal_term_no_text_is_read(textless_corpus: str) -> None:
     settings = ["loss.weights.contrastive=0", "text_tower.pretrained=/nowhere"]
-    reader = reader_of(load_recipe("mulan_semi_miniature", named_recipes(), settings, data_uri=textless_corpus))
+    reader = reader_of(load_recipe("mulan_semi_miniature", settings, data_uri=textless_corpus))
     batch = reader(Item(Phase.TRAIN, 0, 0))
     assert reader.tokenizer is None
     assert batch.token_ids.shape == (8, 0) and batch.waveform.shape == (8, 2, 16_000) and batch.masks is None
@@ -273,9 +272,7 @@ def test_without_the_cross_modal_term_no_text_is_read(textless_corpus: str) -> N
 
 def test_without_its_term_mulan_semi_has_the_batches_of_m_resnet50(tiny_corpus: str) -> None:
     settings = {"mulan_semi_miniature": ["loss.weights.semisupcon=0"], "m_resnet50_miniature": []}
-    semi, plain = (
-        reader_of(load_recipe(name, named_recipes(), off, data_uri=tiny_corpus)) for name, off in settings.items()
-    )
+    semi, plain = (reader_of(load_recipe(name, off, data_uri=tiny_corpus)) for name, off in settings.items())
     for item in (Item(Phase.TRAIN, 0, 0), Item(Phase.TRAIN, 5, 1), Item(Phase.VALIDATE, 3, 0)):
         assert content(semi, item) == content(plain, item)
 

@@ -22,7 +22,7 @@ from mulan.data.corpus.writing import write_corpus
 from mulan.data.errors import DecodeError
 from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Item, Phase, Schedule
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 from tests.conftest import tone_recording
 from tests.sounds import flac, tone
 
@@ -161,7 +161,7 @@ def recipe(uri: str, *settings: str) -> Recipe:
     common = ["data.window_s=2.0", "batch.micro_batches=2", "batch.pairs_per_micro_batch=8", "train.steps=8"]
     common += ["data.source_ratio={short_form=1, long_form=0, playlist=0, audioset=0}", "scale.workers=1"]
     common += ["train.validation_micro_batches=2", "train.validate_every_steps=0"]
-    return load_recipe("demo_miniature", named_recipes(), [*common, *settings], data_uri=uri)
+    return load_recipe("demo_miniature", [*common, *settings], data_uri=uri)
 
 
 def items(recipe: Recipe, workers: int, rank: int) -> list[Item]:
@@ -232,7 +232,7 @@ def test_a_recording_is_silent_where_all_of_its_views_are(tmp_path: Path) -> Non
     fields = [vars(good) | {"recording_id": name, "audio": flac(part, rate_hz=22_050)} for name, part in parts.items()]
     write_corpus((type(good)(**of_one) for of_one in fields), str(tmp_path))
     settings = ["train.validation_micro_batches=0", "semisupcon.labelled_share=as_found"]
-    run = load_recipe("semisupcon_miniature", named_recipes(), settings, data_uri=str(tmp_path))
+    run = load_recipe("semisupcon_miniature", settings, data_uri=str(tmp_path))
     batches = [MicroBatchReader.of(run)(Item(Phase.TRAIN, step, 0)) for step in range(2)]
     assert {(bad.name, bad.reason) for batch in batches for bad in batch.skipped} == {("silent", "silent")}
     views = np.concatenate([batch.waveform for batch in batches])

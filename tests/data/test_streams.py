@@ -13,7 +13,7 @@ from mulan.data.corpus.index import SCHEMA, SPLITS, Corpus
 from mulan.data.labels import label_names
 from mulan.data.plan import Plan, PlanError
 from mulan.data.streams import Stream, StreamMixture, build_mixture, labels_used
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 
 TAGS = ("genre:jazz", "genre:rock", "mood:calm", "夜曲", "instrument:koto")
 
@@ -48,7 +48,7 @@ def corpus_of(rows: list[Row]) -> Corpus:
 
 
 def recipe(name: str, *settings: str) -> Recipe:
-    return load_recipe(name, named_recipes(), settings)
+    return load_recipe(name, settings)
 
 
 def as_lists(mix: StreamMixture) -> dict[Stream, list[int]]:

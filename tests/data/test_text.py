@@ -24,13 +24,13 @@ from mulan.data.text import (
     whole_tokenizer,
 )
 from mulan.recipes.miniature import MINILM
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 from mulan.storage.hub import PretrainedError, pretrained_folder
 from tests.model.encoders import save_tokenizer
 
 
 def of_miniature(*settings: str) -> tuple[Masking, Any]:
-    recipe = load_recipe("mulap_miniature", named_recipes(), settings)
+    recipe = load_recipe("mulap_miniature", settings)
     made = Masking.of(recipe)
     assert made is not None
     return made, load_tokenizer(recipe.text_tower)

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from mulan.config.recipe import Recipe
 from mulan.data.corpus.writing import write_corpus
 from mulan.launch.checks import ReplayError, check_replay
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 from mulan.runs.checkpoint import read_newest, write_checkpoint
 from mulan.runs.checkpoint_list import checkpoints, remove_checkpoint
 from mulan.runs.recorder import Recorder
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.processes
 
 def recipe(uri: str, *settings: str) -> Recipe:
     common = ["train.checkpoint_every_steps=3", "batch.micro_batches=4", "train.validation_micro_batches=4"]
-    return load_recipe("demo_miniature", named_recipes(), [*common, *settings], data_uri=uri)
+    return load_recipe("demo_miniature", [*common, *settings], data_uri=uri)
 
 
 def train_recorded(run: Run, one: Recipe) -> str | None:

@@ -9,7 +9,7 @@ import pytest
 
 from jobs.arguments import end
 from mulan.config.recipe import recipe_from_toml
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 from mulan.runs.run import Run
 from tests.jobs.called import Job, assert_refused
 
@@ -121,7 +121,7 @@ def test_a_dry_run_prints_the_resolved_recipe_and_does_nothing(name: str, job: J
     )
     code, out, err = job(name, *arguments)
     assert (code, err) == (0, "")
-    expected = load_recipe("demo_miniature", named_recipes(), ["optim.lr=0.25"], data_uri=tiny_corpus)
+    expected = load_recipe("demo_miniature", ["optim.lr=0.25"], data_uri=tiny_corpus)
     assert recipe_from_toml(out, name="printed") == expected
     assert list(Path.cwd().iterdir()) == []
 
@@ -176,7 +176,7 @@ def test_pretrained_weights_are_named_from_the_root_on_where_they_are_in_a_folde
 
 def test_what_is_damaged_in_a_run_is_named_by_every_job(job: Job, tiny_corpus: str) -> None:
     run = Run.at("runs", "x")
-    run.begin(load_recipe("demo_miniature", named_recipes(), data_uri=tiny_corpus))
+    run.begin(load_recipe("demo_miniature", data_uri=tiny_corpus))
     Path(run.model_uri).mkdir()
     Path(run.model_uri, "model.safetensors").write_bytes(b"")
     Path(run.metrics_uri).write_bytes(b'{"step": 1}\n\x00\n')

@@ -7,7 +7,7 @@ import pytest
 from mulan.config.recipe import recipe_from_toml
 from mulan.model.inference.mulan import export_model
 from mulan.model.joint import build_joint_model
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 from mulan.runs.run import Run
 from tests.jobs.called import Job
 
@@ -15,7 +15,7 @@ from tests.jobs.called import Job
 @pytest.fixture
 def run(job: Job, tiny_corpus: str) -> Run:
     """In the folder that jobs are called in, with a model that nobody has trained."""
-    recipe = load_recipe("demo_miniature", named_recipes(), data_uri=tiny_corpus)
+    recipe = load_recipe("demo_miniature", data_uri=tiny_corpus)
     run = Run.at("runs", "x")
     run.begin(recipe)
     export_model(build_joint_model(recipe), recipe, Path(run.model_uri))
@@ -60,7 +60,7 @@ def test_a_model_that_is_damaged_or_not_there_is_refused(job: Job, run: Run) -> 
 
 def test_a_tagger_is_refused_with_what_it_is_good_for(job: Job, tiny_corpus: str) -> None:
     run = Run.at("runs", "tagger")
-    run.begin(load_recipe("m_resnet50_audioset_miniature", named_recipes(), data_uri=tiny_corpus))
+    run.begin(load_recipe("m_resnet50_audioset_miniature", data_uri=tiny_corpus))
     code, out, err = job("evaluate", "--name", "tagger")
     assert (code, out) == (2, "")
     assert "trained a tagger, which knows no text" in err

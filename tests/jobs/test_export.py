@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from mulan import MuLan
 from mulan.config.recipe import recipe_from_toml
 from mulan.model.build import build_model
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 from mulan.runs.checkpoint import write_checkpoint
 from mulan.runs.run import Run
 from mulan.training.state import Progress
@@ -18,7 +18,7 @@ from tests.jobs.called import Job
 @pytest.fixture
 def run(job: Job, tiny_corpus: str) -> Run:
     """In the folder that jobs are called in, with two checkpoints all of whose numbers are those of their steps."""
-    recipe = load_recipe("demo_miniature", named_recipes(), data_uri=tiny_corpus)
+    recipe = load_recipe("demo_miniature", data_uri=tiny_corpus)
     run = Run.at("runs", "x")
     run.begin(recipe)
     model = build_model(recipe)
@@ -48,7 +48,7 @@ def test_a_dry_run_prints_the_recipe_and_writes_nothing(job: Job, run: Run) -> N
 
 def test_a_run_without_a_checkpoint_is_refused(job: Job, tiny_corpus: str) -> None:
     run = Run.at("runs", "y")
-    run.begin(load_recipe("demo_miniature", named_recipes(), data_uri=tiny_corpus))
+    run.begin(load_recipe("demo_miniature", data_uri=tiny_corpus))
     for words in ([], ["--dry-run"]):
         code, out, err = job("export", "--name", "y", *words)
         assert (code, out, err) == (2, "", f"error: run {run.uri} has no checkpoint yet; nothing to export\n")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from jobs import joining
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 from mulan.runs.checkpoint import write_checkpoint
 from mulan.runs.run import Run
 from mulan.training.state import Progress
@@ -16,7 +16,7 @@ def test_a_dry_run_starts_no_ray_and_a_finished_run_needs_nothing(
     joined: list[object] = []
     monkeypatch.setattr(joining, "connect", joined.append)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    recipe = load_recipe("demo_miniature", named_recipes(), ["data.uri=/corpus", "train.steps=3"])
+    recipe = load_recipe("demo_miniature", ["data.uri=/corpus", "train.steps=3"])
     run = Run.at(run_folder, "a")
     assert joining.looked_at(recipe, run) == []
     assert joined == []

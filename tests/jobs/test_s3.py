@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mulan.recipes.miniature import MINILM
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 from mulan.runs.run import Run
 from mulan.storage.hub import pretrained_folder
 from tests.conftest import S3
@@ -74,7 +74,7 @@ def test_the_same_numbers_on_s3_that_now_and_then_fails_and_on_disk(tiny_corpus:
         trained = job("train", "--recipe", "demo_miniature", "--data", f"{s3.uri}/tones", *where, *settings)
     assert trained.returncode == 0, trained.stdout + trained.stderr
 
-    recipe = load_recipe("demo_miniature", named_recipes(), SETTINGS, data_uri=tiny_corpus)
+    recipe = load_recipe("demo_miniature", SETTINGS, data_uri=tiny_corpus)
     local, _ = run_in_processes(train_inline, 1, recipe, str(tmp_path / "run"), folder=tmp_path / "out")[0]
     losses = [line["loss"] for line in Run(f"{s3.uri}/all", "first").metrics()]
     assert len(losses) == 4

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 from mulan.runs.run import Run
 from tests.jobs.called import Job, assert_refused
 
@@ -27,7 +27,7 @@ def test_a_printed_recipe_can_be_given_back(job: Job, tiny_corpus: str) -> None:
 
 
 def test_a_dry_run_refuses_a_run_of_another_recipe(job: Job, tiny_corpus: str, tmp_path: Path) -> None:
-    Run.at("runs", "x").begin(load_recipe("demo_miniature", named_recipes(), data_uri=tiny_corpus))
+    Run.at("runs", "x").begin(load_recipe("demo_miniature", data_uri=tiny_corpus))
     arguments = [
         "--recipe",
         "demo_miniature",
@@ -51,7 +51,7 @@ def test_a_replay_needs_a_run_and_a_step_of_it_and_no_recipe(job: Job, tiny_corp
     assert "required: --recipe" in err
     assert_refused(job("train", "--name", "x", "--replay-step", "3"), "there is no run", "runs/x")
     run = Run.at("runs", "x")
-    run.begin(load_recipe("demo_miniature", named_recipes(), data_uri=tiny_corpus))
+    run.begin(load_recipe("demo_miniature", data_uri=tiny_corpus))
     code, out, err = job("train", "--name", "x", "--replay-step", "3")
     assert (code, out) == (2, "")
     assert err == f"error: --replay-step 3: run {run.uri} has no steps yet\n"

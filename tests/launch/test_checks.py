@@ -10,13 +10,13 @@ from safetensors.torch import load_file, save_file
 from mulan.config.recipe import Recipe
 from mulan.launch.checks import check_corpus
 from mulan.model.tagging import build_tagging_model, export_tagger
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 from mulan.storage.hub import PretrainedError
 from tests.model.encoders import drawn, saved
 
 
 def recipe_of(corpus: str, *settings: str, name: str = "demo_miniature") -> Recipe:
-    return load_recipe(name, named_recipes(), settings, data_uri=corpus)
+    return load_recipe(name, settings, data_uri=corpus)
 
 
 def test_what_can_be_built_passes_and_leaves_random_numbers_alone(tiny_corpus: str, tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_weights_of_a_text_tower_that_are_damaged(content: bytes, tiny_corpus: s
 @pytest.fixture
 def tagger(tmp_path: Path) -> Path:
     """A folder with the audio tower of the miniature recipe."""
-    recipe = load_recipe("m_resnet50_audioset_miniature", named_recipes(), ["tagging.classes=2"])
+    recipe = load_recipe("m_resnet50_audioset_miniature", ["tagging.classes=2"])
     export_tagger(build_tagging_model(recipe), recipe, ["a", "b"], tmp_path / "tagger")
     return tmp_path / "tagger"
 

@@ -11,13 +11,13 @@ from jobs.arguments import CONSOLE
 from mulan.config.recipe import Recipe
 from mulan.launch.display import Told, show_progress, status_line
 from mulan.launch.heartbeat import Heartbeat
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 from mulan.runs.run import Run
 from mulan.storage.jsonl import JsonLinesLog
 
 
 def recipe() -> Recipe:
-    return load_recipe("demo_miniature", named_recipes(), ["train.steps=400"])  # 16 pairs a step
+    return load_recipe("demo_miniature", ["train.steps=400"])  # 16 pairs a step
 
 
 def line(

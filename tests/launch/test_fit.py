@@ -27,7 +27,7 @@ from mulan.launch.cluster import shared
 from mulan.launch.devices import device_kind
 from mulan.launch.fit import fit, worker_environment
 from mulan.launch.policies import TrainingFailed
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 from mulan.runs import lease
 from mulan.runs.checkpoint import read_newest, write_checkpoint
 from mulan.runs.checkpoint_list import checkpoints
@@ -49,7 +49,7 @@ whole = pytest.mark.long(group="whole")
 
 
 def miniature(uri: str, *settings: str) -> Recipe:
-    return load_recipe("demo_miniature", named_recipes(), settings, data_uri=uri)
+    return load_recipe("demo_miniature", settings, data_uri=uri)
 
 
 def losses(lines: list[dict[str, Any]]) -> list[float]:
@@ -241,4 +241,4 @@ def test_workers_have_the_recipe_s_variables_beside_those_that_are_ours(tiny_cor
         "TOKENIZERS_PARALLELISM": "false",
         "DS_ACCELERATOR": "cpu",
     }
-    assert "DS_ACCELERATOR" not in worker_environment(scale.model_copy(update={"use_gpu": True}))
+    assert "DS_ACCELERATOR" not in worker_environment(scale.replace(use_gpu=True))

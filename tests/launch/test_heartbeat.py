@@ -52,7 +52,7 @@ def test_what_is_there_and_others_use() -> None:
 
 
 def test_an_elastic_run_waits_for_the_least_that_it_takes() -> None:
-    elastic = SCALE.model_copy(update={"workers": (3, 8)})
+    elastic = SCALE.replace(workers=(3, 8))
     told = in_words(elastic, Capacity((HEAD, GPUS), NodeTypes((CPU, GPU))), Demand())
     assert told is not None
     assert told.startswith("3 workers of 1 GPU, 4 CPU each: the cluster's nodes have room for 2; ")

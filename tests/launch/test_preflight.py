@@ -18,7 +18,7 @@ from mulan.launch.preflight import ClusterUnfit, Wanted, check_room_to_evaluate,
 from mulan.launch.preflight import weights as weights_of
 from mulan.launch.probing import Fault, name_of
 from mulan.private_ray.core import HEAD_RESOURCE, TYPE_LABEL, UNKNOWN, NodeType, NodeTypes
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 from mulan.runs.run import Run
 from mulan.storage import filesystem
 from mulan.storage.hub import AST_CHECKPOINT, TEXT_ENCODER
@@ -30,7 +30,7 @@ GPUS = NodeType("gpu", {"CPU": 14.0, "GPU": 1.0}, {"pool": "gpu"}, 8)
 
 
 def recipe(*settings: str) -> Recipe:
-    return load_recipe("demo_miniature", named_recipes(), ["data.uri=/corpus", *settings])
+    return load_recipe("demo_miniature", ["data.uri=/corpus", *settings])
 
 
 ON_GPUS = ("scale.use_gpu=true", "scale.workers=2", "scale.cpus_per_worker=4")
@@ -96,7 +96,7 @@ def test_each_node_is_asked_for_what_will_run_there() -> None:
 def test_the_weights_that_a_recipe_names() -> None:
     named = recipe()
     assert [needed for _, needed in weights_of(named)] == [TEXT_ENCODER]
-    of_both = named.model_copy(update={"audio_tower": AstTowerConfig(pretrained="hub:MIT/ast")})
+    of_both = named.replace(audio_tower=AstTowerConfig(pretrained="hub:MIT/ast"))
     assert [*weights_of(of_both)][1] == ("hub:MIT/ast", AST_CHECKPOINT)
 
 

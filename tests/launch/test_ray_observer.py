@@ -9,7 +9,7 @@ import torch
 
 from mulan.data.errors import SkippedRecording
 from mulan.launch.ray_observer import RayObserver, RecordingRayObserver
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 from mulan.runs.checkpoint import read_newest
 from mulan.runs.recorder import Recorder, read_quarantine
 from mulan.runs.run import Run
@@ -58,7 +58,7 @@ def test_the_first_worker_writes_and_every_worker_reports(tmp_path: Path, report
     hint = observe(RayObserver(run, engine))  # type: ignore[arg-type]
     assert not (tmp_path / "run").exists()
     assert engine.gathered == [False]
-    recipe, readers = load_recipe("demo_miniature", named_recipes(), []), SimpleNamespace(cpus=lambda: 4)
+    recipe, readers = load_recipe("demo_miniature", []), SimpleNamespace(cpus=lambda: 4)
     with Recorder(run, recipe, first_step=0) as recorder:
         observer = RecordingRayObserver(run, engine, recorder, readers, trained_on=["cpu"])  # type: ignore[arg-type]
         assert observe(observer) == hint  # the words in which all workers end are the same

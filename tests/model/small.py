@@ -11,7 +11,7 @@ from mulan.model.device_batch import DeviceBatch, to_device
 from mulan.model.mulap import FusionModel, build_fusion_model
 from mulan.model.towers.text import TextTower as TextEncoder
 from mulan.recipes.miniature import MINILM
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 
 RESNET = ResNetTowerConfig(layer="basic", stem_channels=4, stem_stride=2, stage_channels=(4, 8), stage_depths=(1, 1))
 AST = AstTowerConfig(hidden_size=16, layers=1, heads=2, feed_forward_size=32, patch_size=8, patch_stride=6)
@@ -45,7 +45,7 @@ def small_mulap(*settings: str) -> Recipe:
         "audio_tower.dense_channels=3",
         "batch.pairs_per_micro_batch=5",
     )
-    return load_recipe("mulap_miniature", named_recipes(), [*small, *settings])
+    return load_recipe("mulap_miniature", [*small, *settings])
 
 
 def tiny_text_tower() -> TextEncoder:

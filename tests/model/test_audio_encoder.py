@@ -17,7 +17,7 @@ def waveform() -> torch.Tensor:
 @pytest.mark.parametrize("kaldi", [False, True])
 def test_is_the_tower_over_the_spectrogram_of_the_recipe(recipe: Recipe, kaldi: bool, waveform: torch.Tensor) -> None:
     section = KALDI if kaldi else recipe.front_end
-    encoder = AudioEncoder.from_recipe(recipe.model_copy(update={"front_end": section})).eval()
+    encoder = AudioEncoder.from_recipe(recipe.replace(front_end=section)).eval()
     front_end = KaldiLogMel(KALDI, sample_rate_hz=16_000) if kaldi else LogMel(recipe.front_end, sample_rate_hz=16_000)
     expected = encoder.tower(front_end(waveform))
     assert expected.shape == (4, encoder.output_dim)
@@ -38,8 +38,7 @@ def test_spectrograms_are_masked_in_training_only(recipe: Recipe, waveform: torc
 
 
 def test_bf16_is_for_the_tower_only(recipe: Recipe, waveform: torch.Tensor) -> None:
-    train = recipe.train.model_copy(update={"precision": "bf16"})
-    rounded = AudioEncoder.from_recipe(recipe.model_copy(update={"train": train})).eval()
+    rounded = AudioEncoder.from_recipe(recipe.replace({"train.precision": "bf16"})).eval()
     exact = AudioEncoder.from_recipe(recipe).eval()
     exact.load_state_dict(rounded.state_dict())
     inside: set[torch.dtype] = set()

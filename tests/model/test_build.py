@@ -7,7 +7,7 @@ from mulan.model.joint import JointModel
 from mulan.model.mulap import FusionModel
 from mulan.model.tagging import TaggingModel
 from mulan.model.views import ViewModel
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 from tests.model.small import tiny_text_tower
 
 
@@ -25,13 +25,13 @@ from tests.model.small import tiny_text_tower
     ],
 )
 def test_the_terms_of_a_recipe_decide(name: str, settings: tuple[str, ...], kind: type[Model]) -> None:
-    recipe = load_recipe(f"{name}_miniature", named_recipes(), settings)
+    recipe = load_recipe(f"{name}_miniature", settings)
     assert type(build_model(recipe, tiny_text_tower())) is kind
 
 
 @pytest.mark.parametrize("name", ["m_resnet50_miniature", "mulap_miniature"])
 def test_a_text_encoder_that_is_given_stands_in_place_of_the_pretrained_one(name: str) -> None:
-    recipe = load_recipe(name, named_recipes(), ["text_tower.pretrained=/no/such/folder"])
+    recipe = load_recipe(name, ["text_tower.pretrained=/no/such/folder"])
     given = tiny_text_tower()
     model = build_model(recipe, given)
     assert isinstance(model, JointModel | FusionModel)
@@ -42,4 +42,4 @@ def test_a_text_encoder_that_is_given_stands_in_place_of_the_pretrained_one(name
 
 def test_a_model_of_texts_needs_a_text_encoder(recipe: Recipe) -> None:
     with pytest.raises(ValueError, match=r"text_tower\.pretrained"):
-        build_model(recipe.model_copy(update={"text_tower": TextTowerConfig()}))
+        build_model(recipe.replace(text_tower=TextTowerConfig()))

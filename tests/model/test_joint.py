@@ -25,7 +25,7 @@ def recipe_of_views(recipe: Recipe) -> Recipe:
         "loss": LossConfig(weights=LossWeightsConfig(contrastive=1, semisupcon=0.5)),
         "semisupcon": SemiSupConConfig(head_hidden_size=32, head_dim=6),
     }
-    return recipe.model_copy(update=changes)
+    return recipe.replace(changes)
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def model_of_views(recipe_of_views: Recipe) -> JointModel:
 
 
 def in_precision(recipe: Recipe, precision: str) -> Recipe:
-    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"precision": precision})})
+    return recipe.replace({"train.precision": precision})
 
 
 def assert_true_gradients(model: JointModel) -> None:

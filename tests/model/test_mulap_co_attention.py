@@ -144,9 +144,7 @@ def test_a_stream_without_a_layer_stays_as_it_is(
 def test_there_is_dropout_in_training_alone_and_where_bert_has_it(audio: torch.Tensor, text: torch.Tensor) -> None:
     """Of attention's weights, and of what comes to either shortcut."""
     torch.manual_seed(0)
-    layer = CoAttentionLayer(
-        SECTION.model_copy(update={"dropout": 0.25}), size=AUDIO, other_size=TEXT, feed_forward_size=9
-    )
+    layer = CoAttentionLayer(SECTION.replace(dropout=0.25), size=AUDIO, other_size=TEXT, feed_forward_size=9)
     shapes: list[tuple[int, ...]] = []
     layer.dropout.register_forward_hook(lambda module, args, output: shapes.append(args[0].shape))
     for training, share in ((True, 0.25), (False, 0.0)):

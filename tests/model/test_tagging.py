@@ -18,7 +18,7 @@ CLASSES = ["audioset:Bass drum", "audioset:Music", "audioset:Piano"]
 @pytest.fixture
 def tagging_recipe(recipe: Recipe) -> Recipe:
     """Without a text tower."""
-    return recipe.model_copy(update={"text_tower": TextTowerConfig(), "tagging": TaggingConfig(classes=3)})
+    return recipe.replace(text_tower=TextTowerConfig(), tagging=TaggingConfig(classes=3))
 
 
 @pytest.fixture
@@ -46,8 +46,7 @@ def test_logits_are_the_mean_over_a_recordings_views(tagger: TaggingModel, wavef
 
 
 def test_bf16_stops_before_the_last_layer(tagging_recipe: Recipe, waveform: torch.Tensor) -> None:
-    train = tagging_recipe.train.model_copy(update={"precision": "bf16"})
-    tagger = build_tagging_model(tagging_recipe.model_copy(update={"train": train}))
+    tagger = build_tagging_model(tagging_recipe.replace({"train.precision": "bf16"}))
     last: list[torch.dtype] = []
     tagger.classifier.register_forward_hook(lambda _, args, output: last.extend((args[0].dtype, output.dtype)))
     assert tagger(waveform).dtype == torch.float32
@@ -58,8 +57,7 @@ def test_bf16_stops_before_the_last_layer(tagging_recipe: Recipe, waveform: torc
 def test_training_never_makes_the_host_wait_for_the_device(
     tagging_recipe: Recipe, precision: str, waveform: torch.Tensor
 ) -> None:
-    train = tagging_recipe.train.model_copy(update={"precision": precision})
-    tagger = build_tagging_model(tagging_recipe.model_copy(update={"train": train})).train()
+    tagger = build_tagging_model(tagging_recipe.replace({"train.precision": precision})).train()
     with HostWaits() as waits:
         tagger(waveform).square().sum().backward()
     assert waits.found == []
@@ -73,10 +71,8 @@ def test_there_is_no_warm_start_unless_the_tower_names_one(tagger: TaggingModel)
 def test_export_says_what_the_logits_are(
     tagger: TaggingModel, tagging_recipe: Recipe, waveform: torch.Tensor, tmp_path: Path
 ) -> None:
-    tower = tagging_recipe.audio_tower.model_copy(update={"pretrained": "/a/checkpoint"})
-    export_tagger(
-        tagger, tagging_recipe.model_copy(update={"audio_tower": tower}), CLASSES, tmp_path / "new" / "folder"
-    )
+    named = tagging_recipe.replace({"audio_tower.pretrained": "/a/checkpoint"})
+    export_tagger(tagger, named, CLASSES, tmp_path / "new" / "folder")
     config = json.loads((tmp_path / "new" / "folder" / "config.json").read_text())
     assert config["format"] == "mulan-tagger-1"
     assert config["classes"] == CLASSES

@@ -3,7 +3,7 @@ import torch
 
 from mulan.config.recipe import Recipe
 from mulan.model.views import ViewModel, build_view_model
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 from tests.model.small import noise
 from tests.model.waits import HostWaits
 
@@ -19,7 +19,7 @@ def small_semisupcon(*settings: str) -> Recipe:
         "audio_tower.block_channels=[4, 6]",
         "batch.pairs_per_micro_batch=4",
     )
-    return load_recipe("semisupcon_miniature", named_recipes(), [*small, *settings])
+    return load_recipe("semisupcon_miniature", [*small, *settings])
 
 
 @pytest.fixture

@@ -70,8 +70,8 @@ def in_other_storage(folder: Path) -> str:
 
 
 def ast_recipe(folder: Path | str, **changes: Any) -> Recipe:
-    tower = AST.model_copy(update={"pretrained": str(folder), **changes})
-    return small_recipe(tower).model_copy(update={"front_end": KALDI})
+    tower = AST.replace({"pretrained": str(folder), **changes})
+    return small_recipe(tower).replace(front_end=KALDI)
 
 
 def windows(count: int = 3) -> np.ndarray:
@@ -142,11 +142,9 @@ def test_positions_of_a_longer_checkpoint_are_resized_to_our_window(tmp_path: Pa
 def test_every_difference_from_the_recipe_is_named(tmp_path: Path) -> None:
     checkpoint(tmp_path, time_stride=5, hidden_act="relu")
     recipe = ast_recipe(tmp_path, hidden_size=24, layers=2, heads=3, feed_forward_size=48, patch_size=7)
-    front_end = KALDI.model_copy(update={"mel_channels": 24, "mean": 0.0, "std": 1.0, "hop_ms": 11.0})
+    front_end = KALDI.replace(mel_channels=24, mean=0.0, std=1.0, hop_ms=11.0)
     with pytest.raises(PretrainedError) as caught:
-        AudioEncoder.from_recipe(
-            recipe.model_copy(update={"front_end": front_end, "data": DataConfig(sample_rate_hz=22_050)})
-        )
+        AudioEncoder.from_recipe(recipe.replace(front_end=front_end, data=DataConfig(sample_rate_hz=22_050)))
     assert set(caught.value.faults) == {
         "audio_tower.hidden_size is 16 in the checkpoint, 24 in the recipe",
         "audio_tower.layers is 1 in the checkpoint, 2 in the recipe",
@@ -165,7 +163,7 @@ def test_every_difference_from_the_recipe_is_named(tmp_path: Path) -> None:
 
 def test_another_front_end_is_refused_where_the_checkpoint_tells_its_own(tmp_path: Path) -> None:
     checkpoint(tmp_path)
-    recipe = small_recipe(AST.model_copy(update={"pretrained": str(tmp_path)}))
+    recipe = small_recipe(AST.replace(pretrained=str(tmp_path)))
     with pytest.raises(PretrainedError, match=r"front_end\.family is kaldi in the checkpoint, vggish in the recipe"):
         AudioEncoder.from_recipe(recipe)
     (tmp_path / "preprocessor_config.json").unlink()
@@ -226,7 +224,7 @@ def tagger(tmp_path: Path) -> tuple[Path, dict[str, torch.Tensor]]:
 
 
 def resnet_recipe(pretrained: Path | str, **changes: Any) -> Recipe:
-    return small_recipe(RESNET.model_copy(update={"pretrained": str(pretrained), **changes}))
+    return small_recipe(RESNET.replace({"pretrained": str(pretrained), **changes}))
 
 
 @pytest.mark.parametrize("remote", [False, True])
@@ -247,7 +245,7 @@ def test_a_warm_start_draws_the_same_random_numbers(
 ) -> None:
     checkpoint(tmp_path / "ast")
     for recipe in (resnet_recipe(tagger[0]), ast_recipe(tmp_path / "ast")):
-        cold = recipe.model_copy(update={"audio_tower": recipe.audio_tower.model_copy(update={"pretrained": ""})})
+        cold = recipe.replace({"audio_tower.pretrained": ""})
         projections = []
         for one in (recipe, cold):
             torch.manual_seed(0)
@@ -258,11 +256,9 @@ def test_a_warm_start_draws_the_same_random_numbers(
 def test_every_difference_from_the_tagging_run_is_named(tagger: tuple[Path, dict[str, torch.Tensor]]) -> None:
     recipe = resnet_recipe(tagger[0], stem_stride=1, stage_depths=(1, 2))
     changes = {"mel_channels": 24, "log_offset": 0.5, "time_mask_frames": 3}  # masks change no output
-    front_end = recipe.front_end.model_copy(update=changes)
+    front_end = recipe.front_end.replace(changes)
     with pytest.raises(PretrainedError) as caught:
-        AudioEncoder.from_recipe(
-            recipe.model_copy(update={"front_end": front_end, "data": DataConfig(sample_rate_hz=22_050)})
-        )
+        AudioEncoder.from_recipe(recipe.replace(front_end=front_end, data=DataConfig(sample_rate_hz=22_050)))
     assert set(caught.value.faults) == {
         "audio_tower.stem_stride is 2 in the checkpoint, 1 in the recipe",
         "audio_tower.stage_depths is (1, 1) in the checkpoint, (1, 2) in the recipe",
@@ -271,13 +267,13 @@ def test_every_difference_from_the_tagging_run_is_named(tagger: tuple[Path, dict
         "data.sample_rate_hz is 16000 in the checkpoint, 22050 in the recipe",
     }
     with pytest.raises(PretrainedError, match=r"front_end\.family is vggish in the checkpoint, kaldi in the recipe"):
-        AudioEncoder.from_recipe(resnet_recipe(tagger[0]).model_copy(update={"front_end": KALDI}))
+        AudioEncoder.from_recipe(resnet_recipe(tagger[0]).replace(front_end=KALDI))
 
 
 def test_a_window_of_another_length_is_no_difference_to_a_residual_network(
     tagger: tuple[Path, dict[str, torch.Tensor]],
 ) -> None:
-    AudioEncoder.from_recipe(resnet_recipe(tagger[0]).model_copy(update={"data": DataConfig(window_s=2.0)}))
+    AudioEncoder.from_recipe(resnet_recipe(tagger[0]).replace(data=DataConfig(window_s=2.0)))
 
 
 @pytest.mark.parametrize(
@@ -336,7 +332,7 @@ def test_towers_of_every_family_take_the_trunk_of_a_tagger_or_an_audio_encoder(
     encoder = nn.ModuleDict({"tower": theirs, "beside the tower": nn.Linear(2, 2)})
     whole = nn.ModuleDict({"audio_encoder": encoder, "classifier": nn.Linear(2, 2)})
     write_model(whole.state_dict(), config, tmp_path)
-    named = section.model_copy(update={"pretrained": str(tmp_path)})
+    named = section.replace(pretrained=str(tmp_path))
 
     warm_start(ours, named, front_end=front_end, sample_rate_hz=16_000)
     loaded = ours.state_dict()

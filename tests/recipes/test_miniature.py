@@ -104,7 +104,7 @@ def test_a_window_is_whole_where_nothing_cuts_it() -> None:
 @pytest.mark.parametrize("ending", ["", MINIATURE])
 def test_with_a_weight_of_zero_for_its_term_mulan_semi_is_m_resnet50(ending: str) -> None:
     base = named_recipes()[f"m_resnet50{ending}"]
-    semi = load_recipe(f"mulan_semi{ending}", named_recipes(), ["loss.weights.semisupcon=0"])
+    semi = load_recipe(f"mulan_semi{ending}", ["loss.weights.semisupcon=0"])
     assert {field.partition(".")[0] for field in differing_fields(semi, base)} == {"semisupcon"}
     assert (semi.views, semi.segments, semi.encoder_window_samples) == (1, 1, base.data.window_samples)
     added = differing_fields(named_recipes()[f"mulan_semi{ending}"], base).keys() - differing_fields(semi, base).keys()
@@ -113,7 +113,7 @@ def test_with_a_weight_of_zero_for_its_term_mulan_semi_is_m_resnet50(ending: str
 
 def test_the_twin_of_a_changed_recipe_keeps_the_change() -> None:
     settings = ["loss.weights.contrastive=0", "semisupcon.views=3", "semisupcon.weighting=dice"]
-    recipe = load_recipe("mulan_semi", named_recipes(), [*settings, "semisupcon.labelled_share=0.2"])
+    recipe = load_recipe("mulan_semi", [*settings, "semisupcon.labelled_share=0.2"])
     twin = miniature(recipe)
     assert twin.views == 3
     assert twin.loss.weights == recipe.loss.weights

@@ -4,13 +4,13 @@ import pytest
 
 from mulan.config.recipe import Recipe, differing_fields
 from mulan.recipes.mulan import TEXT_ABLATIONS, m_ast, m_resnet50, m_resnet50_audioset, with_texts
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 
 
 @pytest.mark.parametrize(("name", "pairs"), [("m_resnet50", 6144), ("m_ast", 5120), ("mulan_semi", 6144)])
 @pytest.mark.parametrize("workers", [8, 16, 32, 64, 128])
 def test_the_paper_s_batches_are_shared_by_the_usual_numbers_of_gpus(name: str, pairs: int, workers: int) -> None:
-    recipe = load_recipe(name, named_recipes(), [f"scale.workers={workers}"])
+    recipe = load_recipe(name, [f"scale.workers={workers}"])
     assert recipe.batch.pairs == pairs
 
 

@@ -28,7 +28,7 @@ def tagger(tiny_corpus: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     folder = tmp_path_factory.mktemp("taggers")
     run = Run.at(str(folder), "tagger")
     settings = ["train.steps=4", "train.validate_every_steps=2", "scale.workers=1"]
-    recipe = load_recipe("m_resnet50_audioset_miniature", named_recipes(), settings, data_uri=tiny_corpus)
+    recipe = load_recipe("m_resnet50_audioset_miniature", settings, data_uri=tiny_corpus)
     run.begin(recipe)
     ((lines, _),) = run_in_processes(train_inline, 1, recipe, run.uri, folder=folder / "results")
     assert export_run(run) == 4
@@ -39,7 +39,7 @@ def tagger(tiny_corpus: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 def test_its_trunk_is_taken_and_its_last_layer_dropped(tagger: tuple[Run, list[dict[str, Any]]]) -> None:
     run, _ = tagger
     trained = checkpoint_to_export(run).state
-    recipe = load_recipe("m_resnet50_miniature", named_recipes(), [f"audio_tower.pretrained={run.model_uri}"])
+    recipe = load_recipe("m_resnet50_miniature", [f"audio_tower.pretrained={run.model_uri}"])
     model = build_model(recipe)
     ours = model.state_dict()
     taken = [name for name in ours if name.startswith(TRUNK)]
@@ -78,7 +78,7 @@ def test_a_run_without_a_checkpoint_has_nothing_to_export(tmp_path: Path) -> Non
 def test_an_encoder_is_what_was_trained(name: str, tiny_corpus: str, tmp_path: Path) -> None:
     run = Run.at(str(tmp_path), name)
     settings = ["train.steps=2", "train.validate_every_steps=2", "scale.workers=1"]
-    recipe = load_recipe(f"{name}_miniature", named_recipes(), settings, data_uri=tiny_corpus)
+    recipe = load_recipe(f"{name}_miniature", settings, data_uri=tiny_corpus)
     run.begin(recipe)
     ((lines, _),) = run_in_processes(train_inline, 1, recipe, run.uri, folder=tmp_path / "results")
     assert selection_metric(recipe.loss.weights).name in lines[-1]["validation"]

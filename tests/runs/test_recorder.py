@@ -11,7 +11,7 @@ import torch
 
 from mulan.config.recipe import Recipe
 from mulan.data.errors import SkippedRecording
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 from mulan.runs.checkpoint_list import checkpoints
 from mulan.runs.checkpoint_writer import CheckpointFailed
 from mulan.runs.lease import RunTakenOver, held
@@ -41,7 +41,7 @@ def run(s3: S3) -> Run:
 
 
 def recipe() -> Recipe:
-    return load_recipe("demo_miniature", named_recipes(), [], data_uri="/data/tones")
+    return load_recipe("demo_miniature", [], data_uri="/data/tones")
 
 
 def record(recorder: Recorder, step: int) -> None:
@@ -158,7 +158,7 @@ from mulan.storage.errors import StorageError
 from mulan.runs.recorder import Recorder
 from mulan.runs.run import Run
 
-recorder = Recorder(Run(sys.argv[1], "first"), load_recipe("demo_miniature", named_recipes(), []), first_step=0)
+recorder = Recorder(Run(sys.argv[1], "first"), load_recipe("demo_miniature", []), first_step=0)
 resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50))
 for step in range(1, 9):
     recorder.step({"step": step})

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mulan.config.recipe import Recipe
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 from mulan.runs.lease import RunHeld, RunTakenOver
 from mulan.runs.run import NOT_IN_EARLIER_RECIPES, Run, RunError
 from mulan.storage import filesystem
@@ -15,7 +15,7 @@ from mulan.storage.errors import StoragePermanentError
 
 
 def recipe(*settings: str) -> Recipe:
-    return load_recipe("demo_miniature", named_recipes(), settings, data_uri="/data/tones")
+    return load_recipe("demo_miniature", settings, data_uri="/data/tones")
 
 
 @pytest.mark.parametrize("name", ["demo", "2024-05-01", "lr=0.1_seed=3", "_trial", "v1.2"])

@@ -3,6 +3,7 @@
 The script also runs in older checkouts, so it uses little of the project, and knows that little by its former names.
 """
 
+import inspect
 import json
 import os
 import sys
@@ -49,12 +50,12 @@ def main() -> None:
     assert Path(mulan.__file__).is_relative_to(Path.cwd()), f"{mulan.__file__} is in another checkout"
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     torch.set_num_threads(1)
-    known = named_recipes()
-    results = {}
+    known, results = named_recipes(), {}
+    named = (known,) if "named" in inspect.signature(load_recipe).parameters else ()  # before 0.1.0
     for name in given["recipes"] or [name for name in known if name == "demo" or name.endswith("_miniature")]:
         print(name, file=sys.stderr, flush=True)
         try:
-            recipe = load_recipe(name, known, [f"train.steps={given['steps']}"], data_uri=given["uri"])
+            recipe = load_recipe(name, *named, [f"train.steps={given['steps']}"], data_uri=given["uri"])
             results[name] = first_steps(recipe, os.path.join(given["folder"], "runs", name))
         except Exception as error:
             results[name] = {"error": f"{type(error).__name__}: {error}"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from mulan.config.recipe import Recipe
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 from tests.processes import run_in_processes
 from tests.training.inline import train_inline
 from tests.training.same import digests as tensor_digests
@@ -34,7 +34,7 @@ def main() -> int:
         for stage in given.stages:
             settings = [f"train.steps={given.steps}", f"train.checkpoint_every_steps={given.steps}"]
             settings += ["scale.workers=1", f"train.zero_stage={stage}", *given.set]
-            recipe = load_recipe(given.recipe, named_recipes(), settings, data_uri=given.data)
+            recipe = load_recipe(given.recipe, settings, data_uri=given.data)
             found.append(digests(recipe, workers))
             if len(found) == 1:
                 print(" | ".join(("| workers", "ZeRO stage", *found[0])), "|\n" + "|---" * (2 + len(found[0])) + "|")

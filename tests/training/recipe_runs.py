@@ -45,7 +45,7 @@ def recipe(
         groups = 1 if named_recipes()[name].loss.weights.uses_mulap else 2
         common += [f"text_tower.pretrained={bert}", "text_tower.layers=2", "text_tower.frozen_layers=1"]
         common += [f"text_tower.length_groups={groups}"]
-    return load_recipe(name, named_recipes(), [*common, *settings], data_uri=uri)
+    return load_recipe(name, [*common, *settings], data_uri=uri)
 
 
 def trained(one: Recipe, run_uri: str) -> Trained:

@@ -10,7 +10,7 @@ from mulan.config.recipe import Recipe
 from mulan.data.batch import Batch
 from mulan.model.build import build_model
 from mulan.recipes.miniature import MINILM
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 from mulan.storage.hub import pretrained_folder
 from mulan.training.engines.torch import TorchEngine
 
@@ -18,7 +18,7 @@ from mulan.training.engines.torch import TorchEngine
 def small(name: str, *settings: str) -> Recipe:
     """A miniature in four micro-batches of six pairs."""
     common = ["batch.micro_batches=4", "batch.pairs_per_micro_batch=6", "scale.workers=1"]
-    return load_recipe(f"{name}_miniature", named_recipes(), [*common, *settings])
+    return load_recipe(f"{name}_miniature", [*common, *settings])
 
 
 def batches_of(recipe: Recipe, step: int, *, tokens: int = 0) -> list[Batch]:

@@ -142,7 +142,7 @@ def test_a_model_without_deterministic_kernels_is_refused_with_the_remedy() -> N
 @pytest.mark.parametrize("on", [True, False])
 def test_the_loop_trains_by_them_where_the_recipe_asks_for_it(on: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = [f"train.deterministic={on}".lower(), "train.steps=1", "scale.workers=1"]
-    recipe, seen = load_recipe("m_resnet50_audioset_miniature", named_recipes(), settings), []
+    recipe, seen = load_recipe("m_resnet50_audioset_miniature", settings), []
 
     def step(*_: Any) -> dict[str, float]:
         seen.append(torch.are_deterministic_algorithms_enabled())
@@ -156,7 +156,7 @@ def test_the_loop_trains_by_them_where_the_recipe_asks_for_it(on: bool, monkeypa
 
 
 def test_a_worker_computes_in_as_many_threads_as_the_recipe_gives_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = load_recipe("m_resnet50_audioset_miniature", named_recipes(), ["scale.cpus_per_worker=2"])
+    recipe = load_recipe("m_resnet50_audioset_miniature", ["scale.cpus_per_worker=2"])
     monkeypatch.setattr(worker, "build_engine", lambda *_, **__: None)
     threads = torch.get_num_threads()
     try:

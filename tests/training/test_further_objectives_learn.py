@@ -27,7 +27,7 @@ from mulan.data.schedule import Phase, Schedule
 from mulan.demo.corpus import build_corpus
 from mulan.model.build import build_model
 from mulan.model.inference.backbone import export_encoder
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 from mulan.runs.export import export_run
 from mulan.runs.run import Run
 from tests.processes import run_in_processes
@@ -55,7 +55,7 @@ def corpus_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def recipe(name: str, corpus_uri: str, settings: Sequence[str], *, steps: int) -> Recipe:
     trained = [f"train.steps={steps}", f"train.checkpoint_every_steps={steps}", f"train.validate_every_steps={steps}"]
-    return load_recipe(name, named_recipes(), [*settings, *trained], data_uri=corpus_uri)
+    return load_recipe(name, [*settings, *trained], data_uri=corpus_uri)
 
 
 def trained(one: Recipe, folder: Path) -> tuple[Run, list[dict[str, Any]]]:

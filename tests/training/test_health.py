@@ -20,7 +20,7 @@ from mulan.data.schedule import Item, Phase
 from mulan.distributed.collectives import rank_and_world_size
 from mulan.model.build import Model, build_model
 from mulan.objectives.contrastive import contrastive_loss
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 from mulan.training.engines.base import CheckpointedEngine
 from mulan.training.health import MAX_ANOMALIES, Anomaly, HealthWatch, collapsed_loss
 from mulan.training.state import Progress
@@ -35,7 +35,7 @@ def recipe(uri: str, bert: str, *settings: str) -> Recipe:
     common = [f"batch.micro_batches={MICRO_BATCHES}", "batch.pairs_per_micro_batch=6", "scale.workers=1"]
     common += [f"text_tower.pretrained={bert}", "text_tower.layers=2", "text_tower.frozen_layers=1"]
     common += ["train.validation_micro_batches=0"]
-    return load_recipe("demo_miniature", named_recipes(), [*common, *settings], data_uri=uri)
+    return load_recipe("demo_miniature", [*common, *settings], data_uri=uri)
 
 
 def forwards_of(places: Iterable[tuple[int, int]]) -> set[int]:
@@ -272,7 +272,7 @@ def checked(steps: Iterable[dict[str, float]], *settings: str) -> tuple[list[Ano
         anomalies.append(anomaly)
         return ""
 
-    one = load_recipe("demo_miniature", named_recipes(), ["health.non_finite=warn", *settings], data_uri="/nowhere")
+    one = load_recipe("demo_miniature", ["health.non_finite=warn", *settings], data_uri="/nowhere")
     exact_sums, warmup_steps = one.train.exact_sums, one.optim.warmup_steps
     watch = HealthWatch(
         one.health, one.batch, Progress(0), on_anomaly, exact_sums=exact_sums, warmup_steps=warmup_steps

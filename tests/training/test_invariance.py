@@ -7,7 +7,7 @@ import torch
 
 from mulan.config.recipe import Recipe
 from mulan.distributed.collectives import rank_and_world_size
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 from tests.processes import run_in_processes
 from tests.training.inline import train_inline
 from tests.training.same import differing, digests, losses, measured
@@ -19,7 +19,7 @@ def recipe(uri: str, *settings: str) -> Recipe:
     common = ["train.steps=6", "train.checkpoint_every_steps=6", "batch.micro_batches=4", "scale.workers=1"]
     common += ["batch.pairs_per_micro_batch=6", "train.validation_micro_batches=4"]
     common += ["text_tower.layers=2", "text_tower.frozen_layers=1"]
-    return load_recipe("demo_miniature", named_recipes(), [*common, *settings], data_uri=uri)
+    return load_recipe("demo_miniature", [*common, *settings], data_uri=uri)
 
 
 class Trained(NamedTuple):

@@ -16,7 +16,7 @@ from mulan.data.errors import SkippedRecording, TooManySkippedRecordings
 from mulan.data.schedule import Item, Phase, Schedule
 from mulan.model.device_batch import DeviceBatch, to_device
 from mulan.model.outputs import Embeddings, unit_rows
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 from mulan.training import loop
 from mulan.training.health import Anomaly, NonFiniteStep
 from mulan.training.loop import train
@@ -96,7 +96,7 @@ class Diary(NullObserver):
 
 
 def recipe(*settings: str) -> Recipe:
-    return load_recipe("demo_miniature", named_recipes(), [*SETTINGS, *settings], data_uri="/nowhere")
+    return load_recipe("demo_miniature", [*SETTINGS, *settings], data_uri="/nowhere")
 
 
 def batch_of(item: Item) -> Batch:

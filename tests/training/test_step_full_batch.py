@@ -37,13 +37,13 @@ def narrow(recipe: Recipe, bert: str) -> Recipe:
         )
     else:
         tower = ResNetTowerConfig(stem_channels=1, stage_channels=tuple(size // WIDTH for size in whole.stage_channels))
-    return recipe.model_copy(
-        update={
-            "data": recipe.data.model_copy(update={"window_s": 0.5}),
-            "front_end": recipe.front_end.model_copy(update={"time_mask_frames": 12}),
+    return recipe.replace(
+        {
+            "data.window_s": 0.5,
+            "front_end.time_mask_frames": 12,
             "audio_tower": tower,
             "text_tower": TextTowerConfig(pretrained=bert, layers=2, max_tokens=12),
-            "train": recipe.train.model_copy(update={"precision": "float32"}),
+            "train.precision": "float32",
         }
     )
 

@@ -18,7 +18,7 @@ from tune.trials import metric
 
 @pytest.fixture
 def recipe() -> Recipe:
-    return load_recipe("demo_miniature", named_recipes(), ["train.steps=6"])
+    return load_recipe("demo_miniature", ["train.steps=6"])
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_a_trial_is_the_same_in_every_call(recipe: Recipe, sweep: Run) -> None:
 
 
 def test_other_sweeps_and_other_seeds_try_other_points(recipe: Recipe, sweep: Run) -> None:
-    seed = recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": 1})})
+    seed = recipe.replace({"train.seed": 1})
     (own,), (other,) = planned(recipe, sweep, 1), planned(recipe, Run(sweep.storage_uri, "t"), 1)
     (seeded,) = planned(seed, sweep, 1)
     assert own.values != other.values
@@ -93,7 +93,7 @@ def test_the_space_is_made_of_the_fields_that_count(name: str, fields: set[str],
     assert metric(recipe) == score
     for _ in range(20):
         point = {field: domain.sample() for field, domain in search_space(recipe).items()}
-        swept = load_recipe(name, named_recipes(), settings_of(point))
+        swept = load_recipe(name, settings_of(point))
         for field, value in point.items():
             section: Any = swept
             for part in field.split("."):

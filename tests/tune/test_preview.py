@@ -6,7 +6,7 @@ import pytest
 
 from mulan.config.recipe import Recipe
 from mulan.launch.capacity import Capacity, Node
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 from mulan.runs.checkpoint import checkpoint_name
 from mulan.runs.run import Run
 from mulan.storage import filesystem
@@ -19,7 +19,7 @@ CLUSTER = Capacity(tuple(Node(name, {"CPU": 6.0}, {}) for name in ("a", "b")))
 
 @pytest.fixture
 def recipe() -> Recipe:
-    return load_recipe("demo_miniature", named_recipes(), ["train.steps=10", "scale.data_cpus=1"])
+    return load_recipe("demo_miniature", ["train.steps=10", "scale.data_cpus=1"])
 
 
 def lines(recipe: Recipe, trials: list[Trial], concurrent: int | None = None) -> list[str]:

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from mulan.config.recipe import recipe_from_toml
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 from mulan.runs import lease
 from mulan.runs.checkpoint_list import checkpoints
 from mulan.runs.lease import RunHeld, held
@@ -47,7 +47,7 @@ def test_a_sweep_trains_compares_and_says_how_to_train_the_best(tiny_corpus: str
     assert best
     words = shlex.split(best[1])
     assert words[::2] == ["--set", "--set"]
-    recipe = load_recipe("demo_miniature", named_recipes(), words[1::2])
+    recipe = load_recipe("demo_miniature", words[1::2])
     trials = {
         path.name: Run(str(tmp_path / "s" / "trials"), path.name) for path in (tmp_path / "s" / "trials").iterdir()
     }
@@ -142,7 +142,7 @@ def test_a_sweep_comes_to_the_same_end_whatever_is_killed(tiny_corpus: str, tmp_
     common = ["--data", tiny_corpus, "--storage", str(tmp_path)]
     common += [word for setting in settings for word in ("--set", setting)]
     call = [*common, "--name", "s", "--trials", "9"]
-    recipe = for_sweep(load_recipe("demo_miniature", named_recipes(), settings, data_uri=tiny_corpus), 9)
+    recipe = for_sweep(load_recipe("demo_miniature", settings, data_uri=tiny_corpus), 9)
     trials = planned(recipe, Run(str(tmp_path), "s"), 9)
 
     def is_under_way(number: int) -> bool:
@@ -196,7 +196,7 @@ def test_a_dry_run_prints_a_recipe_and_what_would_be_tried(
     main()
     printed = capsys.readouterr().out
     recipe = recipe_from_toml(printed, name="printed")
-    assert recipe == for_sweep(load_recipe("demo_miniature", named_recipes(), [], data_uri=tiny_corpus), 2)
+    assert recipe == for_sweep(load_recipe("demo_miniature", [], data_uri=tiny_corpus), 2)
     comments = [line for line in printed.splitlines() if line.startswith("#")]
     assert comments[0] == "# search space"
     assert sum("  trial_000" in line for line in comments) == 2
@@ -205,7 +205,7 @@ def test_a_dry_run_prints_a_recipe_and_what_would_be_tried(
 
 @pytest.mark.processes
 def test_what_cannot_be_swept_is_refused(tmp_path: Path) -> None:
-    recipe = load_recipe("demo_miniature", named_recipes(), ["train.validation_micro_batches=0"])
+    recipe = load_recipe("demo_miniature", ["train.validation_micro_batches=0"])
     with pytest.raises(SweepError, match=r"--trials 0: at least 1 is needed; train.validation_micro_batches = 0"):
         for_sweep(recipe, 0)
     done = sweep("--trials", "1", "--data", str(tmp_path / "nothing"))

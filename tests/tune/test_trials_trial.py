@@ -6,7 +6,7 @@ import pytest
 import ray.tune
 
 from mulan.launch.policies import ControllerLost, TrainingFailed
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 from mulan.runs.run import Run
 from mulan.storage.errors import StorageError
 from tune import trials as module
@@ -32,7 +32,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def begin(reader: Any = "reference") -> None:
-    base = load_recipe("demo_miniature", named_recipes(), [])
+    base = load_recipe("demo_miniature", [])
     trial(CONFIG, base=base, runs_uri="/runs/s/trials", readers=[reader])
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mulan.config.recipe import Recipe
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 from mulan.runs.lease import Fence, RunTakenOver
 from mulan.runs.run import Run
 from tune.planned import Trial, planned
@@ -15,7 +15,7 @@ from tune.trials import FAULT, Watch
 
 @pytest.fixture
 def recipe() -> Recipe:
-    return load_recipe("demo_miniature", named_recipes(), ["train.steps=6", "scale.max_failures=2"])
+    return load_recipe("demo_miniature", ["train.steps=6", "scale.max_failures=2"])
 
 
 @pytest.fixture
@@ -87,11 +87,3 @@ def test_losses_count_from_the_last_progress_on(recipe: Recipe, trials: list[Tri
     assert one.max_failures == 2
     result(watch, one, step=4, validation_recall10=0.5)
     assert one.max_failures == 4
-
-
-def test_without_a_limit_there_is_none(recipe: Recipe, trials: list[Trial]) -> None:
-    unlimited = recipe.model_copy(update={"scale": recipe.scale.model_copy(update={"max_failures": None})})
-    one = of_tune(trials[0])
-    one.max_failures = -1
-    result(Watch(unlimited, trials, Unchallenged()), one, step=2, validation_recall10=0.5)
-    assert one.max_failures == -1

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from mulan.config.audio import without_pretrained
 from mulan.config.recipe import Recipe
 from mulan.model.audio_encoder import AudioEncoder
 from mulan.model.inference.exported import ExportedModel, build_audio_encoder
@@ -33,7 +34,7 @@ def export_encoder(encoder: AudioEncoder, recipe: Recipe, folder: Path) -> None:
         sample_rate_hz=recipe.data.sample_rate_hz,
         window_samples=recipe.encoder_window_samples,
         front_end=recipe.front_end,
-        audio_tower=recipe.audio_tower.model_copy(update={"pretrained": ""}),
+        audio_tower=without_pretrained(recipe.audio_tower),
     )
     write_model(_named(encoder).state_dict(), config, folder)
 

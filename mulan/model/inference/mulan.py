@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from mulan.config.audio import without_pretrained
 from mulan.config.recipe import Recipe
 from mulan.data.text import MAX_CHARACTERS, whole_tokenizer
 from mulan.model.inference.exported import WINDOWS_AT_ONCE, ExportedModel, build_audio_encoder
@@ -42,7 +43,7 @@ def export_model(model: JointModel, recipe: Recipe, folder: Path) -> None:
         sample_rate_hz=recipe.data.sample_rate_hz,
         window_samples=recipe.data.window_samples,
         front_end=recipe.front_end,
-        audio_tower=recipe.audio_tower.model_copy(update={"pretrained": ""}),
+        audio_tower=without_pretrained(recipe.audio_tower),
         text_encoder=model.text_tower.config,
         max_tokens=recipe.text_tower.max_tokens,
         embedding_dim=recipe.embedding_dim,

@@ -19,7 +19,7 @@ from mulan.data.corpus.records import read_record
 from mulan.data.errors import CorpusError
 from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Schedule
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 
 
 def row(number: int, **changes: Any) -> dict[str, Any]:
@@ -178,9 +178,7 @@ def s3_bucket() -> Iterator[str]:
 
 def batches(uri: str) -> Iterator[dict[str, Any]]:
     """All micro-batches of a short run, as they would travel to its worker."""
-    recipe = load_recipe(
-        "demo_miniature", named_recipes(), ["train.steps=3", "train.validate_every_steps=0"], data_uri=uri
-    )
+    recipe = load_recipe("demo_miniature", ["train.steps=3", "train.validate_every_steps=0"], data_uri=uri)
     read = MicroBatchReader.of(recipe)
     schedule = Schedule(recipe.train, recipe.batch, 0, 1)
     return (read(schedule[number]).to_columns() for number in range(len(schedule)))

@@ -23,13 +23,13 @@ from mulan.model.inference.inputs import EmbeddingInputError
 from mulan.model.inference.mulan import export_model
 from mulan.model.joint import build_joint_model
 from mulan.model.tagging import TaggingModel, export_tagger
-from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.recipes.registry import load_recipe
 from tests.model.small import RESNET, small_mulap, small_recipe, tiny_text_tower
 from tests.sounds import tone
 
 
 def of_views(*settings: str) -> Recipe:
-    return load_recipe("semisupcon_miniature", named_recipes(), ["data.window_s=0.3", *settings])
+    return load_recipe("semisupcon_miniature", ["data.window_s=0.3", *settings])
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
@@ -167,8 +167,8 @@ def test_the_files_hold_the_audio_encoder_and_nothing_else(exported: Exported) -
 
 
 def test_another_run_of_the_same_tower_begins_with_its_weights(exported: Exported) -> None:
-    tower = exported.recipe.audio_tower.model_copy(update={"pretrained": str(exported.folder)})
-    model = build_model(exported.recipe.model_copy(update={"audio_tower": tower}), tiny_text_tower())
+    recipe = exported.recipe.replace({"audio_tower.pretrained": str(exported.folder)})
+    model = build_model(recipe, tiny_text_tower())
     started = model.audio_encoder.state_dict()
     assert all(torch.equal(started[name], weight) for name, weight in exported.encoder.state_dict().items())
     warm_started = {id(parameter) for parameter in model.warm_started_parameters()}
@@ -178,8 +178,7 @@ def test_another_run_of_the_same_tower_begins_with_its_weights(exported: Exporte
 def test_what_the_tower_itself_began_with_is_not_needed_any_more(tmp_path: Path) -> None:
     recipe = RECIPES["waveform"]()
     encoder = trained(recipe)
-    tower = recipe.audio_tower.model_copy(update={"pretrained": "/gone/by/now"})
-    export_encoder(encoder, recipe.model_copy(update={"audio_tower": tower}), tmp_path)
+    export_encoder(encoder, recipe.replace({"audio_tower.pretrained": "/gone/by/now"}), tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["audio_tower"]["pretrained"] == ""
     AudioBackbone.from_pretrained(tmp_path, device="cpu")
 
@@ -188,7 +187,7 @@ def test_what_the_tower_itself_began_with_is_not_needed_any_more(tmp_path: Path)
 def test_it_computes_in_float32_whatever_it_was_trained_in(name: str, tmp_path: Path) -> None:
     recipe = RECIPES[name]()
     exact = trained(recipe)
-    rounded = trained(recipe.model_copy(update={"train": recipe.train.model_copy(update={"precision": "bf16"})}))
+    rounded = trained(recipe.replace({"train.precision": "bf16"}))
     rounded.load_state_dict(exact.state_dict())
     export_encoder(rounded, recipe, tmp_path)
     window = torch.randint(-9999, 9999, (1, recipe.encoder_window_samples), dtype=torch.int16)
@@ -230,7 +229,7 @@ def test_everything_missing_is_named_at_once(folder: Path, tmp_path: Path) -> No
     [
         ({"format": "mulan-encoder-9"}, ["format", "mulan-encoder-1"]),
         ({"window_samples": 0, "colour": "blue"}, ["window_samples", "colour"]),
-        ({"audio_tower": RESNET.model_copy(update={"stem_channels": 5}).model_dump()}, ["does not fit", "embedder"]),
+        ({"audio_tower": RESNET.replace(stem_channels=5).model_dump()}, ["does not fit", "embedder"]),
     ],
 )
 def test_a_configuration_that_does_not_fit(folder: Path, changes: dict[str, Any], words: list[str]) -> None:
@@ -260,7 +259,7 @@ def test_damaged_files(folder: Path) -> None:
 def test_folders_of_other_models_are_told_from_an_encoders(tmp_path: Path) -> None:
     recipe = small_recipe(RESNET)
     export_model(build_joint_model(recipe), recipe, tmp_path / "joint")
-    tagging = load_recipe("m_resnet50_audioset_miniature", named_recipes())
+    tagging = load_recipe("m_resnet50_audioset_miniature")
     tagger = build_model(tagging)
     assert isinstance(tagger, TaggingModel)
     export_tagger(tagger, tagging, ["one", "two"], tmp_path / "tagger")

@@ -83,9 +83,7 @@ def test_loaded_model_embeds_as_the_exported_one(recipe: Recipe, tmp_path: Path)
 def test_the_head_that_compares_views_is_for_training_only(tmp_path: Path) -> None:
     weights = LossWeightsConfig(contrastive=1, semisupcon=0.5)
     model, folder = export_untrained(
-        small_recipe(RESNET).model_copy(
-            update={"loss": LossConfig(weights=weights), "semisupcon": SemiSupConConfig(head_dim=6)}
-        ),
+        small_recipe(RESNET).replace(loss=LossConfig(weights=weights), semisupcon=SemiSupConConfig(head_dim=6)),
         tmp_path,
     )
     names = load_file(folder / "model.safetensors").keys()
@@ -99,7 +97,7 @@ def test_the_head_that_compares_views_is_for_training_only(tmp_path: Path) -> No
 
 def test_loading_needs_no_checkpoint_that_training_began_with(tmp_path: Path) -> None:
     model, folder = export_untrained(small_recipe(RESNET), tmp_path)
-    tower = RESNET.model_copy(update={"pretrained": "/gone/by/now"})
+    tower = RESNET.replace(pretrained="/gone/by/now")
     export_model(model, small_recipe(tower), folder)
     assert json.loads((folder / "config.json").read_text())["audio_tower"]["pretrained"] == ""
     MuLan.from_pretrained(folder, device="cpu")

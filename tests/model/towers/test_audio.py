@@ -62,7 +62,7 @@ def test_every_parameter_has_a_true_gradient_of_usual_size(section: AudioTowerCo
 
 @pytest.mark.parametrize(("stem_stride", "stem_shape"), [(1, (20, 48)), (2, (10, 24))])
 def test_stem_stride(stem_stride: int, stem_shape: tuple[int, int]) -> None:
-    tower = ResNetAudioTower(RESNET.model_copy(update={"stem_stride": stem_stride}))
+    tower = ResNetAudioTower(RESNET.replace(stem_stride=stem_stride))
     convolutions = [module for module in tower.modules() if isinstance(module, nn.Conv2d)]
     shapes: list[torch.Size] = []
     convolutions[0].register_forward_hook(lambda module, args, output: shapes.append(output.shape))
@@ -175,7 +175,7 @@ def test_ast_is_the_transformer_read_at_its_cls_position() -> None:
 
 
 def test_ast_attends_by_the_fused_kernel_of_torch() -> None:
-    tower = AstAudioTower(AST.model_copy(update={"layers": 3}), mel_channels=MEL_CHANNELS, frames=FRAMES)
+    tower = AstAudioTower(AST.replace(layers=3), mel_channels=MEL_CHANNELS, frames=FRAMES)
     fused = functional.scaled_dot_product_attention
     with patch.object(functional, "scaled_dot_product_attention", side_effect=fused) as attention:
         tower(torch.randn(2, MEL_CHANNELS, FRAMES))
@@ -189,7 +189,7 @@ def test_ast_depends_on_where_a_patch_stands() -> None:
 
 
 def test_ast_dropout_only_in_training() -> None:
-    section = AST.model_copy(update={"dropout": 0.5})
+    section = AST.replace(dropout=0.5)
     tower = AstAudioTower(section, mel_channels=MEL_CHANNELS, frames=FRAMES)
     spectrogram = torch.randn(2, MEL_CHANNELS, FRAMES)
     assert not torch.equal(tower.train()(spectrogram), tower(spectrogram))

@@ -90,7 +90,7 @@ def test_is_the_network_by_its_formulas(changes: dict[str, object], frames: int)
         horizontal_channels=2,
         horizontal_frames=(9, 33),
         dense_channels=4,
-    ).model_copy(update=changes)
+    ).replace(changes)
     tower = random_tower(section, mel_channels=11)
     weights = {name: tensor.numpy() for name, tensor in tower.state_dict().items()}
     spectrogram = np.random.default_rng(1).normal(0, 1, (3, 11, frames))
