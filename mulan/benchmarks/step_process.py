@@ -119,7 +119,7 @@ def preloaded(recipe: Recipe, job: Job) -> list[list[Batch]]:
         from mulan.data.reader import MicroBatchReader
 
         reader = MicroBatchReader.of(recipe)
-        found = [Batch.from_columns(reader(Item(Phase.TRAIN, *place)).to_columns()) for place in places]
+        found = [reader(Item(Phase.TRAIN, *place)) for place in places]
     else:
         found = [drawn_batch(recipe, step=step, micro_batch=number, tokens=job.tokens) for step, number in places]
     return [found[start : start + share] for start in range(0, len(found), share)]

@@ -2,17 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from mulan.data.errors import SkippedRecording
 from mulan.data.schedule import Item, Phase
-
-TOKEN_MULTIPLE = 8
-"""Padding beyond the longest text of a micro-batch is dropped, down to a multiple of this."""
-
 
 NOT_PREDICTED = -100
 """A target that is none, by the field's convention."""
@@ -36,6 +32,9 @@ class Masks:
         m = len(self.matched)
         assert self.token_targets.dtype == np.int64 and len(self.token_targets) == m
         assert self.segment_hidden.dtype == self.matched.dtype == np.uint8 and len(self.segment_hidden) == m
+
+
+_MASKS = tuple(field.name for field in fields(Masks))
 
 
 @dataclass(frozen=True)
@@ -92,28 +91,14 @@ class Batch:
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, Any]) -> "Batch":
-        """Inverse of :meth:`to_columns`, less the padding that no text of the micro-batch needs."""
+        """Returns the batch of which :meth:`to_columns` made these columns."""
         about = json.loads(columns["about"][0])
         phase, step, micro_batch = about["item"]
-        token_ids, attention_mask = np.asarray(columns["token_ids"][0]), np.asarray(columns["attention_mask"][0])
-        longest = int(attention_mask.sum(axis=1).max())
-        kept = min(token_ids.shape[1], -(-longest // TOKEN_MULTIPLE) * TOKEN_MULTIPLE)
+        arrays = {name: np.asarray(column[0]) for name, column in columns.items() if name != "about"}
         return cls(
-            Item(Phase(phase), step, micro_batch),
-            np.asarray(columns["waveform"][0]),
-            token_ids[:, :kept],
-            attention_mask[:, :kept],
-            np.asarray(columns["tags"][0]),
-            tuple(about["recording_id"]),
-            tuple(SkippedRecording(*fields) for fields in about["skipped"]),
-            _masks(columns, kept),
+            item=Item(Phase(phase), step, micro_batch),
+            recording_id=tuple(about["recording_id"]),
+            skipped=tuple(SkippedRecording(*entry) for entry in about["skipped"]),
+            masks=Masks(**{name: arrays.pop(name) for name in _MASKS}) if "matched" in arrays else None,
+            **arrays,
         )
-
-
-def _masks(columns: Mapping[str, Any], kept: int) -> Masks | None:
-    if "matched" not in columns:
-        return None
-    token_targets, segment_hidden, matched = (
-        np.asarray(columns[name][0]) for name in ("token_targets", "segment_hidden", "matched")
-    )
-    return Masks(token_targets[:, :kept], segment_hidden, matched)

@@ -72,8 +72,18 @@ def make_group(reader: MicroBatchReader, items: list[Item]) -> dict[str, Any]:
         rows = [reader(item, waveform=part).to_columns() for item, part in zip(items, waveform, strict=True)]
     except MulanError as error:
         return {"error": [str(error)], "exit_code": [error.exit_code]}
-    joined = {name: np.concatenate([row[name] for row in rows]) for name in rows[0] if name != "waveform"}
+    joined = {name: _concatenated([row[name] for row in rows]) for name in rows[0] if name != "waveform"}
     return {"waveform": waveform, **joined}
+
+
+def _concatenated(rows: list[Any]) -> np.ndarray:
+    """Joins one column of several rows, which differ in shape where their texts differ in length."""
+    if len({np.shape(row) for row in rows}) == 1:
+        return np.concatenate(rows)
+    ragged = np.empty(len(rows), object)
+    for place, row in enumerate(rows):
+        ragged[place] = row[0]
+    return ragged
 
 
 def batches(blocks: Iterable[Mapping[str, Any]]) -> Iterator[Batch]:

@@ -23,6 +23,8 @@ class Masking:
     weights: LossWeightsConfig
     segments: int
     """Of each window."""
+    max_tokens: int
+    """Most tokens of a text."""
     vocabulary: Vocabulary
 
     @classmethod
@@ -34,7 +36,9 @@ class Masking:
         """
         if not recipe.loss.weights.uses_mulap:
             return None
-        return cls(recipe.mulap, recipe.loss.weights, recipe.segments, load_vocabulary(recipe.text_tower))
+        text_tower = recipe.text_tower
+        vocabulary = load_vocabulary(text_tower)
+        return cls(recipe.mulap, recipe.loss.weights, recipe.segments, text_tower.max_tokens, vocabulary)
 
     def captions(
         self, plan: Plan, step: int, micro_batch: int, texts: Sequence[str], recording_ids: Sequence[str]
@@ -91,8 +95,10 @@ class Masking:
     def _hide_tokens(
         self, plan: Plan, step: int, micro_batch: int, token_ids: np.ndarray, attention_mask: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        draws = plan.uniforms(2 * token_ids.size, purpose="tokens", step=step, micro_batch=micro_batch)
-        chosen, fate = draws.reshape(2, *token_ids.shape)
+        # drawn for the longest text there may be: what is hidden of a caption does not depend on the other captions
+        captions, length = token_ids.shape
+        draws = plan.uniforms(2 * captions * self.max_tokens, purpose="tokens", step=step, micro_batch=micro_batch)
+        chosen, fate = draws.reshape(2, captions, self.max_tokens)[..., :length]
         real = (attention_mask == 1) & ~np.isin(token_ids, self.vocabulary.special_ids)
         predicted = real & (chosen < self.section.token_mask_probability)
         at_random = ((fate - _MASKED) / (_RANDOM - _MASKED) * self.vocabulary.size).astype(np.int64)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 MAX_CHARACTERS = 20_000
 """Read of a text, since a tokenizer reads all of it before it cuts: 512 tokens are some 2,500 characters of English."""
 
+TOKEN_MULTIPLE = 8
+"""Texts are padded to a multiple of this many tokens, for the matrix units of GPUs."""
+
 FIT_ENCODERS = (
     "Set text_tower.pretrained to a bidirectional encoder whose tokenizer begins every text with a special token and "
     "pads it: BERT, RoBERTa, DistilBERT, MPNet, ELECTRA, ALBERT, DeBERTa, ModernBERT and their kin, network and "
@@ -124,12 +127,21 @@ def load_vocabulary(section: TextTowerConfig) -> Vocabulary:
 
 
 def tokenize(texts: list[str], tokenizer: Tokenizer | None) -> tuple[np.ndarray, np.ndarray]:
-    """Token ids and attention mask, both int64 [len(texts), max_tokens] (MuLan §3.1); [len(texts), 0] without any.
+    """Tokenizes the texts of a micro-batch and pads them to one length (MuLan §3.1).
 
-    Of each text the first :data:`MAX_CHARACTERS` are read; all must be Unicode (:func:`is_unicode`).
+    Args:
+        texts: Unicode (:func:`is_unicode`); the first :data:`MAX_CHARACTERS` of each are read.
+        tokenizer: the one of :func:`load_tokenizer`.
+
+    Returns:
+        Token ids and attention mask, both int64 [len(texts), L]. L is the number of tokens of the longest text, rounded
+        up to a multiple of :data:`TOKEN_MULTIPLE`, and at most ``max_tokens``; 0 without a tokenizer.
     """
     if tokenizer is None:
         return np.zeros((len(texts), 0), np.int64), np.zeros((len(texts), 0), np.int64)
     encoded = tokenizer.encode_batch_fast([text[:MAX_CHARACTERS] for text in texts])
     token_ids = np.array([text.ids for text in encoded], np.int64)
-    return token_ids, np.array([text.attention_mask for text in encoded], np.int64)
+    attention_mask = np.array([text.attention_mask for text in encoded], np.int64)
+    longest = int(attention_mask.sum(axis=1).max())
+    length = min(token_ids.shape[1], -(-longest // TOKEN_MULTIPLE) * TOKEN_MULTIPLE)
+    return token_ids[:, :length], attention_mask[:, :length]

@@ -1,11 +1,9 @@
 """Batches as the rows of a table, in which they travel."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
-from mulan.data.batch import TOKEN_MULTIPLE, Batch, Masks
+from mulan.data.batch import Batch, Masks
 from mulan.data.errors import SkippedRecording
 from mulan.data.schedule import Item, Phase
 from tests.data.same_batches import assert_equal
@@ -36,43 +34,17 @@ def masks_of(pairs: int, max_tokens: int) -> Masks:
     )
 
 
-@pytest.mark.parametrize(
-    ("lengths", "max_tokens", "kept"),
-    [([3, 5, 2], 32, 8), ([8, 1], 32, 8), ([9, 1], 32, 16), ([32, 3], 32, 32), ([9, 3], 12, 12), ([5, 3], 6, 6)],
-)
-def test_columns_lose_nothing_but_padding(lengths: list[int], max_tokens: int, kept: int) -> None:
-    whole = batch_of(lengths, max_tokens)
-    columns = whole.to_columns()
+@pytest.mark.parametrize("targets", [None, 16, 0])
+@pytest.mark.parametrize("views", [1, 2])
+def test_columns_are_the_whole_batch(targets: int | None, views: int) -> None:
+    """Also padding that no text needs; no targets where no token is to be predicted."""
+    masks = None if targets is None else masks_of(3, targets)
+    batch = batch_of([9, 3, 12], 16, views=views, masks=masks)
+    columns = batch.to_columns()
     assert {len(column) for column in columns.values()} == {1}
     back = Batch.from_columns(columns)
-    assert back.token_ids.shape == back.attention_mask.shape == (len(lengths), kept)
-    assert not whole.attention_mask[:, kept:].any()
-    assert kept - max(lengths) < TOKEN_MULTIPLE
-    cut = Batch(
-        whole.item,
-        whole.waveform,
-        whole.token_ids[:, :kept],
-        whole.attention_mask[:, :kept],
-        whole.tags,
-        whole.recording_id,
-        whole.skipped,
-    )
-    assert_equal(back, cut)
-    assert_equal(Batch.from_columns(back.to_columns()), back)
-
-
-@pytest.mark.parametrize("targets", [32, 0])
-def test_columns_carry_views_and_masks(targets: int) -> None:
-    """Targets are cut like the tokens that they are of; there are none where no token is to be predicted."""
-    whole = batch_of([9, 3, 12], 32, views=2, masks=masks_of(3, targets))
-    columns = whole.to_columns()
-    assert {len(column) for column in columns.values()} == {1}
-    back = Batch.from_columns(columns)
-    assert back.waveform.shape == (3, 2, 50)
-    assert back.masks is not None and back.masks.token_targets.shape == (3, min(16, targets))
-    assert whole.masks is not None
-    kept = replace(whole.masks, token_targets=whole.masks.token_targets[:, :16])
-    cut = replace(whole, token_ids=whole.token_ids[:, :16], attention_mask=whole.attention_mask[:, :16], masks=kept)
-    assert_equal(back, cut)
-    assert_equal(Batch.from_columns(back.to_columns()), back)
-    assert Batch.from_columns(batch_of([3], 8).to_columns()).masks is None
+    assert back.waveform.shape == (3, views, 50)
+    assert back.token_ids.shape == back.attention_mask.shape == (3, 16)
+    assert (back.masks is None) == (targets is None)
+    assert back.masks is None or back.masks.token_targets.shape == (3, targets)
+    assert_equal(back, batch)

@@ -1,10 +1,17 @@
 """Groups of micro-batches: how large, whose, and in what order."""
 
+from typing import Any
+
+import numpy as np
 import pytest
+from ray.data.block import BlockAccessor
 
 from mulan.config.sections import BatchConfig, TrainConfig
-from mulan.data.groups import GROUP_BYTES, Groups, group_size
-from mulan.data.schedule import Schedule
+from mulan.data.batch import Batch, Masks
+from mulan.data.groups import GROUP_BYTES, Groups, batches, group_size, make_group
+from mulan.data.pipeline import columns
+from mulan.data.schedule import Item, Phase, Schedule
+from tests.data.same_batches import assert_equal
 
 
 @pytest.mark.parametrize(
@@ -14,6 +21,33 @@ from mulan.data.schedule import Schedule
 def test_a_task_makes_as_much_as_its_bound_allows(pairs: int, views: int, samples: int, size: int) -> None:
     assert group_size((pairs, views, samples)) == size
     assert size == 1 or size * pairs * views * samples * 2 <= GROUP_BYTES
+
+
+class Reader:
+    """Texts of as many tokens as the number of the micro-batch says."""
+
+    waveform_shape = (2, 1, 50)
+
+    def __call__(self, item: Item, *, waveform: np.ndarray) -> Batch:
+        rng = np.random.default_rng(item.micro_batch)
+        waveform[:] = rng.integers(-999, 999, waveform.shape)
+        token_ids = rng.integers(1, 999, (2, item.micro_batch))
+        masks = Masks(token_ids - 1, np.ones((2, 3), np.uint8), np.ones(2, np.uint8))
+        ids = ("a", f"b{item.micro_batch}")
+        return Batch(item, waveform, token_ids, np.ones_like(token_ids), np.ones((2, 4), np.uint8), ids, (), masks)
+
+
+@pytest.mark.parametrize("lengths", [[8, 16, 8], [16, 16], [8], [0, 0]])
+def test_a_block_is_its_micro_batches_whatever_the_lengths_of_their_texts(lengths: list[int]) -> None:
+    reader: Any = Reader()
+    items = [Item(Phase.TRAIN, 7, length) for length in lengths]
+    expected = [reader(item, waveform=np.empty(reader.waveform_shape, np.int16)) for item in items]
+    group = make_group(reader, items)
+    for block in (group, columns(BlockAccessor.batch_to_block(group))):
+        made = list(batches([block]))
+        assert len(made) == len(expected)
+        for batch, reference in zip(made, expected, strict=True):
+            assert_equal(batch, reference)
 
 
 @pytest.mark.parametrize(("workers", "size"), [(1, 1), (2, 3), (4, 2), (2, 1000)])

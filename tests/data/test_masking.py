@@ -28,7 +28,7 @@ def plan(*, seed: int = 0, pairs: int = PAIRS, split: str = "train") -> Plan:
 
 def masking(*, mlm: float = 1, mam: float = 1, atm: float = 1, **section: float) -> Masking:
     weights = LossWeightsConfig(contrastive=0, mlm=mlm, mam=mam, atm=atm)
-    return Masking(MulapConfig.model_validate(section), weights, SEGMENTS, VOCABULARY)
+    return Masking(MulapConfig.model_validate(section), weights, SEGMENTS, TOKENS, VOCABULARY)
 
 
 def some_captions(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -72,6 +72,22 @@ def test_special_tokens_and_padding_are_never_hidden() -> None:
         token_ids, masks = hide(masking(token_mask_probability=0.9), step)
         assert np.array_equal(token_ids[~WORDS], TOKEN_IDS[~WORDS])
         assert set(masks.token_targets[~WORDS].tolist()) == {-100}
+
+
+def test_what_is_hidden_does_not_depend_on_the_padding() -> None:
+    """As if the full width were masked, and what no text needs were cut afterwards."""
+    for step, length in zip(range(10), range(8, 18), strict=True):
+        fits = ATTENTION.sum(axis=1) <= length
+        token_ids, attention = np.where(fits[:, None], TOKEN_IDS, PADDING), ATTENTION * fits[:, None]
+        matched = np.ones(PAIRS, bool)
+        whole, masks = masking()(plan(), step, 1, token_ids=token_ids, attention_mask=attention, matched=matched)
+        cut, cut_masks = masking()(
+            plan(), step, 1, token_ids=token_ids[:, :length], attention_mask=attention[:, :length], matched=matched
+        )
+        assert np.array_equal(cut, whole[:, :length])
+        assert np.array_equal(cut_masks.token_targets, masks.token_targets[:, :length])
+        assert (masks.token_targets[:, length:] == -100).all()
+        assert np.array_equal(cut_masks.segment_hidden, masks.segment_hidden)
 
 
 def test_targets_are_the_ids_that_were_there() -> None:

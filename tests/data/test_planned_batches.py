@@ -63,7 +63,7 @@ def test_ray_data_gives_each_worker_its_batches_in_order(
     assert [batch.item for batch in streamed] == [schedule[number] for number in range(len(schedule))]
     assert [number for number, batch in enumerate(streamed) if batch.item.phase is Phase.VALIDATE] == [6, 9]
     for batch in streamed:
-        assert_equal(batch, Batch.from_columns(reader(batch.item).to_columns()))
+        assert_equal(batch, reader(batch.item))
 
 
 def test_ray_data_carries_views_and_masks(tiny_corpus: str) -> None:
@@ -75,7 +75,7 @@ def test_ray_data_carries_views_and_masks(tiny_corpus: str) -> None:
     for batch in streamed:
         assert batch.waveform.shape == (8, 2, 48_000)
         assert batch.masks is not None and batch.masks.token_targets.shape == batch.token_ids.shape
-        assert_equal(batch, Batch.from_columns(reader(batch.item).to_columns()))
+        assert_equal(batch, reader(batch.item))
 
 
 @pytest.mark.parametrize("first_step", [1, 2, 3])
@@ -89,7 +89,7 @@ def test_a_resumed_run_gets_the_rest_of_the_batches(
     streamed = list(streamed_to(rest, reader, cpus=1))
     assert [batch.item for batch in streamed] == [whole[number] for number in range(len(whole))][-len(rest) :]
     for batch in streamed:
-        assert_equal(batch, Batch.from_columns(reader(batch.item).to_columns()))
+        assert_equal(batch, reader(batch.item))
 
 
 def test_what_a_reading_process_meets_is_told_in_its_words_and_in_its_place(reader: MicroBatchReader) -> None:
@@ -153,7 +153,7 @@ def test_workers_that_no_cpu_reads_for_read_for_themselves_and_say_so(reader: Mi
     for schedule, streamed in zip(schedules, given, strict=True):
         assert [batch.item for batch in streamed] == [schedule[number] for number in range(len(schedule))]
         for batch in streamed:
-            assert_equal(batch, Batch.from_columns(reader(batch.item).to_columns()))
+            assert_equal(batch, reader(batch.item))
     readers = ray.get(source.server.readers.remote())
     assert (readers.at_work, readers.reading) == (0, (0, 1))
     source.end()

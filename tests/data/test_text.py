@@ -16,6 +16,7 @@ from mulan.data.plan import Plan
 from mulan.data.streams import Stream, StreamMixture
 from mulan.data.text import (
     MAX_CHARACTERS,
+    TOKEN_MULTIPLE,
     is_blank,
     is_unicode,
     load_tokenizer,
@@ -61,6 +62,27 @@ def test_of_a_real_caption_only_its_words_are_predicted(caption: str, words: int
     assert masks.token_targets[0][predicted].tolist() == token_ids[0, 1 : 1 + words].tolist()
     assert np.array_equal(hidden[0][~predicted], token_ids[0][~predicted])
     assert (masks.token_targets[1] != -100).sum() == 2
+
+
+@pytest.mark.parametrize(
+    ("lengths", "max_tokens", "kept"),
+    [([3, 5, 2], 32, 8), ([8, 2], 32, 8), ([9, 2], 32, 16), ([40, 3], 32, 32), ([9, 3], 12, 12), ([5, 3], 6, 6)],
+)
+def test_texts_are_padded_to_the_longest_of_them(lengths: list[int], max_tokens: int, kept: int) -> None:
+    """To the multiple of 8 that follows, within ``max_tokens``: as if what no text needs of the full width were cut."""
+    _, tokenizer = of_miniature(f"text_tower.max_tokens={max_tokens}")
+    texts = [" ".join(["jazz"] * (length - 2)) for length in lengths]
+    reference = AutoTokenizer.from_pretrained(pretrained_folder(MINILM))
+    full = reference(texts, truncation=True, padding="max_length", max_length=max_tokens, return_tensors="np")
+    longest = full["attention_mask"].sum(axis=1).max()
+    needed = min(max_tokens, -(-longest // 8) * 8)
+    token_ids, attention_mask = tokenize(texts, tokenizer)
+    assert token_ids.shape == attention_mask.shape == (len(lengths), kept) and needed == kept
+    assert token_ids.dtype == attention_mask.dtype == np.int64
+    assert np.array_equal(token_ids, full["input_ids"][:, :needed])
+    assert np.array_equal(attention_mask, full["attention_mask"][:, :needed])
+    assert not full["attention_mask"][:, needed:].any()
+    assert kept - longest < TOKEN_MULTIPLE
 
 
 @pytest.mark.parametrize(
