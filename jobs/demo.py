@@ -16,7 +16,7 @@ from jobs import arguments
 from jobs.arguments import CONSOLE
 from jobs.evaluate import assess
 from jobs.export import export
-from jobs.joining import join, looked_at
+from jobs.joining import join_and_report, print_dry_run
 from mulan.config.errors import MulanError
 from mulan.data.corpus.index import INDEX_NAME
 from mulan.demo.corpus import build_corpus
@@ -59,13 +59,11 @@ def main() -> None:
     if not filesystem.exists(filesystem.join(data_uri, INDEX_NAME)):
         filesystem.check_writable(data_uri)
     if given.dry_run:
-        told = looked_at(recipe, run)
-        print(recipe.to_toml(), *(f"# {line}\n" for line in told), sep="", end="")
+        print_dry_run(recipe, run)
         return
     with run.timed("corpus"), CorpusProgress(CONSOLE) as progress:
         build_corpus(data_uri, tracks=given.tracks, seed=SEED, workers=os.cpu_count() or 1, on_progress=progress)
-    for line in join(recipe, run):
-        CONSOLE.print(f"train  {line}", soft_wrap=True)
+    join_and_report(recipe, run, label="train")
     # imports torch and Ray Train
     from mulan.launch.fit import fit
 

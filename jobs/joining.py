@@ -1,30 +1,48 @@
-"""The cluster that a job runs on: joined, and looked at before anything of it is taken."""
+"""What jobs that train have in common before they train: the checks, the cluster, and ``--dry-run``."""
 
 import os
 
+from jobs.arguments import CONSOLE
 from mulan.config.recipe import Recipe
 from mulan.config.sections import ScaleConfig
 from mulan.data.corpus.index import INDEX_NAME
 from mulan.data.reader import MicroBatchReader
+from mulan.launch.checks import check_corpus
 from mulan.launch.cluster import connect
 from mulan.runs.checkpoint_list import checkpoints
 from mulan.runs.run import Run
 from mulan.storage import filesystem
 
 
-def join(recipe: Recipe, run: Run, reader: MicroBatchReader | None = None) -> list[str]:
-    """Joins the cluster, or starts one on this machine, and makes sure that it can train a recipe.
-
-    Args:
-        run: of which nothing is asked of the cluster once it is trained.
-        reader: of the recipe, where there is one already.
+def check_training(recipe: Recipe, run: Run) -> MicroBatchReader:
+    """Checks, before any cluster is joined, that a run can train its recipe.
 
     Returns:
-        what to tell whoever watches the job, a line each.
+        The reader of the recipe's corpus.
 
     Raises:
-        ClusterRefused, ClusterFailed: there is no cluster to be had.
-        ClusterUnfit: it cannot do what is asked; lists all that is wrong.
+        MulanError: the first check that fails.
+    """
+    run.check(recipe)
+    reader = check_corpus(recipe)
+    run.check_writable()
+    return reader
+
+
+def join(recipe: Recipe, run: Run, reader: MicroBatchReader | None = None) -> list[str]:
+    """Joins the cluster, or starts one on this machine, and checks that it can train a recipe.
+
+    Args:
+        recipe: the recipe of the run.
+        run: the run; a trained one asks nothing of the cluster.
+        reader: the reader of the recipe, where there is one already.
+
+    Returns:
+        What the job reports, one line each.
+
+    Raises:
+        ClusterRefused, ClusterFailed: no cluster can be joined or started.
+        ClusterUnfit: the cluster cannot train the recipe; lists all reasons.
     """
     connect(recipe.scale)
     if any(one.steps_done >= recipe.train.steps for one in checkpoints(run.uri)[:1]):
@@ -37,9 +55,19 @@ def join(recipe: Recipe, run: Run, reader: MicroBatchReader | None = None) -> li
     return preflight(recipe, run, corpus_uris=tuple(corpus_uris))
 
 
-def looked_at(recipe: Recipe, run: Run, reader: MicroBatchReader | None = None) -> list[str]:
-    """Does as :func:`join` does for ``--dry-run``, where ``RAY_ADDRESS`` names a cluster; none is started elsewhere."""
-    return join(recipe, run, reader) if os.environ.get("RAY_ADDRESS") else []
+def join_and_report(recipe: Recipe, run: Run, reader: MicroBatchReader | None = None, *, label: str) -> None:
+    """Does as :func:`join` does, and prints each line behind ``label``."""
+    for line in join(recipe, run, reader):
+        CONSOLE.print(f"{label}  {line}", soft_wrap=True)
+
+
+def print_dry_run(recipe: Recipe, run: Run, reader: MicroBatchReader | None = None) -> None:
+    """Prints the resolved recipe for ``--dry-run``, followed by what :func:`join` reports, as comments of TOML.
+
+    The cluster is joined only if ``RAY_ADDRESS`` names one; none is started.
+    """
+    report = join(recipe, run, reader) if os.environ.get("RAY_ADDRESS") else []
+    print(recipe.to_toml(), *(f"# {line}\n" for line in report), sep="", end="")
 
 
 def join_to_evaluate(scale: ScaleConfig) -> None:

@@ -11,7 +11,7 @@ import argparse
 from jobs import arguments
 from jobs.arguments import CONSOLE
 from jobs.export import export
-from jobs.joining import join, looked_at
+from jobs.joining import check_training, join_and_report, print_dry_run
 from mulan.config.recipe import Recipe
 from mulan.launch.checks import check_corpus, check_replay
 from mulan.launch.cluster import shared
@@ -35,15 +35,11 @@ def main() -> None:
         parser.error("the following arguments are required: --recipe")
     run = arguments.run_of(given)
     recipe = arguments.recipe_to_train(given)
-    run.check(recipe)
-    reader = check_corpus(recipe)
-    run.check_writable()
+    reader = check_training(recipe, run)
     if given.dry_run:
-        told = looked_at(recipe, run, reader)
-        print(recipe.to_toml(), *(f"# {line}\n" for line in told), sep="", end="")
+        print_dry_run(recipe, run, reader)
         return
-    for line in join(recipe, run, reader):
-        CONSOLE.print(f"train  {line}", soft_wrap=True)
+    join_and_report(recipe, run, reader, label="train")
     # imports torch and Ray Train
     from mulan.launch.fit import fit
 

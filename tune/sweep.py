@@ -10,10 +10,9 @@ import os
 
 from jobs import arguments
 from jobs.arguments import CONSOLE
-from jobs.joining import join, looked_at
+from jobs.joining import check_training, join_and_report, print_dry_run
 from mulan.config.recipe import Recipe
 from mulan.data.reader import MicroBatchReader
-from mulan.launch.checks import check_corpus
 from mulan.launch.cluster import own_resources, shared
 from mulan.runs.lease import Fence, held
 from mulan.runs.run import Run
@@ -36,12 +35,9 @@ def main() -> None:
         raise SweepError(f"--concurrent {given.concurrent}: at least 1 is needed")
     run = arguments.run_of(given)
     recipe = for_sweep(arguments.recipe_to_train(given), given.trials)
-    run.check(recipe)
-    reader = check_corpus(recipe)
-    run.check_writable()
+    reader = check_training(recipe, run)
     if given.dry_run:
-        told = looked_at(recipe, run, reader)
-        print(recipe.to_toml(), *(f"# {line}\n" for line in told), sep="", end="")
+        print_dry_run(recipe, run, reader)
         describe(recipe, run, trials=given.trials, concurrent=given.concurrent)
         return
     with held(run.uri) as fence:
@@ -73,8 +69,7 @@ def sweep(
     faults: list[str] = []
     lost: list[str] = []
     if not all(one.is_over(recipe) for one in all_trials[:trials]):
-        for line in join(recipe, run, reader):
-            CONSOLE.print(f"sweep  {line}", soft_wrap=True)
+        join_and_report(recipe, run, reader, label="sweep")
         cluster = capacity()
         room = concurrent or trials_at_once(recipe.scale, cluster)
         print(f"tune  {in_words(recipe.scale, room, cluster)}", flush=True)

@@ -11,16 +11,21 @@ from mulan.training.state import Progress
 
 
 def test_a_dry_run_starts_no_ray_and_a_finished_run_needs_nothing(
-    monkeypatch: pytest.MonkeyPatch, run_folder: str
+    monkeypatch: pytest.MonkeyPatch, run_folder: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     joined: list[object] = []
     monkeypatch.setattr(joining, "connect", joined.append)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     recipe = load_recipe("demo_miniature", ["data.uri=/corpus", "train.steps=3"])
     run = Run.at(run_folder, "a")
-    assert joining.looked_at(recipe, run) == []
+    joining.print_dry_run(recipe, run)
     assert joined == []
+    assert capsys.readouterr().out == recipe.to_toml()
     write_checkpoint(run.uri, {"weights.a": torch.ones(1)}, Progress(3))
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    assert joining.looked_at(recipe, run) == joining.join(recipe, run) == []
-    assert len(joined) == 2
+    joining.print_dry_run(recipe, run)
+    assert capsys.readouterr().out == recipe.to_toml()
+    joining.join_and_report(recipe, run, label="train")
+    assert capsys.readouterr().out == ""
+    assert joining.join(recipe, run) == []
+    assert len(joined) == 3
