@@ -6,25 +6,30 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mulan.config.sections import SemiSupConConfig, TaggingConfig
+from mulan.config.sections import TaggingConfig
 from mulan.data.corpus.index import Corpus
 from mulan.data.plan import PlanError
 
 
+def tag_names(corpus: Corpus, prefix: str) -> tuple[str, ...]:
+    """Returns the distinct tags of all splits that begin with a prefix, in alphabetical order."""
+    tags = pc.unique(corpus.table["tags"].combine_chunks().flatten()).to_pylist()
+    return tuple(sorted(name for name in tags if name.startswith(prefix)))
+
+
 def class_names(corpus: Corpus, tagging: TaggingConfig) -> tuple[str, ...]:
-    """The corpus's tags that begin with the prefix, in alphabetical order; of all splits, so that they share classes.
+    """Returns the classes of a tagger: the corpus's tags with the recipe's prefix. All splits share them.
 
     Raises:
-        PlanError: they are not as many as the recipe says.
+        PlanError: their number differs from the recipe's ``tagging.classes``.
     """
-    tags = pc.unique(corpus.table["tags"].combine_chunks().flatten())
-    names = sorted(name for name in tags.to_pylist() if name.startswith(tagging.prefix))
+    names = tag_names(corpus, tagging.prefix)
     if len(names) != tagging.classes:
         raise PlanError(
             f"corpus {corpus.uri} has {len(names)} tags that begin with {tagging.prefix!r}, the recipe asks for "
             f"{tagging.classes}; set tagging.prefix or tagging.classes={len(names)}"
         )
-    return tuple(names)
+    return names
 
 
 def multi_hot(corpus: Corpus, rows: Sequence[int], classes: Sequence[str]) -> np.ndarray:
@@ -37,10 +42,3 @@ def multi_hot(corpus: Corpus, rows: Sequence[int], classes: Sequence[str]) -> np
     for row, tags in enumerate(borne):
         matrix[row, [place[tag] for tag in tags if tag in place]] = 1
     return matrix
-
-
-def label_names(corpus: Corpus, section: SemiSupConConfig) -> tuple[str, ...]:
-    """The corpus's labels, of all splits, in alphabetical order."""
-    tags = pc.unique(corpus.table["tags"].combine_chunks().flatten())
-    names: list[str] = pc.filter(tags, pc.starts_with(tags, section.tag_prefix)).to_pylist() if len(tags) else []
-    return tuple(sorted(names))

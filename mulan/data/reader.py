@@ -12,7 +12,7 @@ from mulan.data.batch import Batch
 from mulan.data.corpus.index import Corpus
 from mulan.data.corpus.records import parse_read
 from mulan.data.errors import BadRecording, SkippedRecording, TooManySkippedRecordings
-from mulan.data.labels import class_names, label_names, multi_hot
+from mulan.data.labels import class_names, multi_hot, tag_names
 from mulan.data.masking import Masking
 from mulan.data.plan import Example, Plan
 from mulan.data.schedule import Item, Phase
@@ -180,4 +180,4 @@ def plans(corpus: Corpus, recipe: Recipe) -> dict[Phase, Plan]:
 def _classes(corpus: Corpus, recipe: Recipe) -> tuple[str, ...]:
     if recipe.loss.weights.tagging:
         return class_names(corpus, recipe.tagging)
-    return label_names(corpus, recipe.semisupcon) if recipe.loss.weights.semisupcon else ()
+    return tag_names(corpus, recipe.semisupcon.tag_prefix) if recipe.loss.weights.semisupcon else ()

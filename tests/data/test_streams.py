@@ -10,7 +10,7 @@ import pytest
 from mulan.config.recipe import Recipe
 from mulan.config.sections import SOURCES, SemiSupConConfig
 from mulan.data.corpus.index import SCHEMA, SPLITS, Corpus
-from mulan.data.labels import label_names
+from mulan.data.labels import tag_names
 from mulan.data.plan import Plan, PlanError
 from mulan.data.streams import Stream, StreamMixture, build_mixture, labels_used
 from mulan.recipes.registry import load_recipe
@@ -181,8 +181,8 @@ def test_labels_are_the_tags_with_the_prefix_of_all_splits() -> None:
     rare: list[Row] = [*ROWS, ("test", [], ["genre:only in the test split", "genre:jazz"])]
     for prefix in ("", "genre:", "mood:", "夜", "jazz", "absent:"):
         expected = sorted({tag for _, _, tags in rare for tag in tags if tag.startswith(prefix)})
-        assert label_names(corpus_of(rare), SemiSupConConfig(tag_prefix=prefix)) == tuple(expected)
-    assert label_names(corpus_of([("train", [], [])]), SemiSupConConfig()) == ()
+        assert tag_names(corpus_of(rare), prefix) == tuple(expected)
+    assert tag_names(corpus_of([("train", [], [])]), "") == ()
 
 
 def plan_of(rows: list[Row], recipe: Recipe, split: str = "train") -> Plan:
