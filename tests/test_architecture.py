@@ -129,6 +129,7 @@ IMPORTED_LATE = {
 
 TESTS_OF_NO_ONE_MODULE = {
     "tests/test_architecture.py": "of the whole",
+    "tests/test_architecture_classes.py": "of the whole",
     "tests/test_examples.py": "of the examples in docstrings",
     "tests/test_long_groups.py": "of the groups of long tests, which are no part of the package",
     "tests/test_selection.py": "of which tests are run",
@@ -304,19 +305,6 @@ def test_what_is_private_of_ray_is_kept_to_its_adapter() -> None:
 def test_imports_stand_at_the_top() -> None:
     late = {file for file in [*CODE, *python_files("tests")] if any(inside for _, inside in imported(file))}
     assert late == set(IMPORTED_LATE)
-
-
-UNVALIDATED = {"model_copy": "Section.replace", "model_construct": "the class itself"}
-"""Ways of pydantic to make a section without validating it, and what to use in their place."""
-
-
-@pytest.mark.parametrize("name", UNVALIDATED)
-def test_sections_are_always_validated(name: str) -> None:
-    trees = {
-        file: ast.parse((ROOT / file).read_text(encoding="utf-8"), file) for file in [*CODE, *python_files("tests")]
-    }
-    used = {file for file, tree in trees.items() for node in ast.walk(tree) if getattr(node, "attr", None) == name}
-    assert not used, f"use {UNVALIDATED[name]}"
 
 
 def module_tested(file: str) -> str | None:

@@ -28,7 +28,7 @@ TOKENS = 8
 
 
 @dataclass(frozen=True)
-class Request:
+class CheckpointRequest:
     """What to read."""
 
     recipe_toml: str
@@ -38,13 +38,13 @@ class Request:
     run_uri: str
 
 
-def read(request: Request) -> list[Reading]:
+def read(request: CheckpointRequest) -> list[Reading]:
     """What every worker read."""
     recipe = recipe_from_toml(request.recipe_toml, name="benchmark")
     return read_in_workers({"save": _save, "restore": _restore}[request.part], recipe.scale, request)
 
 
-def _save(request: Request, device: torch.device) -> Reading:
+def _save(request: CheckpointRequest, device: torch.device) -> Reading:
     """``gather_s`` while training stands still and ``write_s`` beside it, the extra memory of each, and ``size_mb``."""
     keep_freed_memory()
     recipe, (rank, _) = recipe_from_toml(request.recipe_toml, name="benchmark"), rank_and_world_size()
@@ -61,7 +61,7 @@ def _save(request: Request, device: torch.device) -> Reading:
     return found
 
 
-def _restore(request: Request, device: torch.device) -> Reading:
+def _restore(request: CheckpointRequest, device: torch.device) -> Reading:
     """``read_s`` of reading and verifying, and ``restore_s`` of giving all to model and engine.
 
     ``peak_mb`` is the most memory in between, ``mapped_mb`` of it the checkpoint's file, and ``held_mb`` what is left,
@@ -106,7 +106,7 @@ def _engine(recipe: Recipe, model: Model, device: torch.device) -> CheckpointedE
     return DeepSpeedEngine.from_recipe(model, recipe, device=device)
 
 
-def _newest(request: Request) -> Checkpoint:
+def _newest(request: CheckpointRequest) -> Checkpoint:
     found = read_newest(request.run_uri, on_corrupt=lambda _: None)
     assert found is not None, f"no checkpoint in {request.run_uri}"
     return found
@@ -125,4 +125,4 @@ def _measured(name: str, run: Callable[[], object]) -> Reading:
 
 
 if __name__ == "__main__":
-    print(json.dumps(read(Request(**json.loads(sys.argv[1])))))
+    print(json.dumps(read(CheckpointRequest(**json.loads(sys.argv[1])))))

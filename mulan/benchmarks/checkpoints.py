@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import NamedTuple
 
-from mulan.benchmarks.checkpoint_process import Request
+from mulan.benchmarks.checkpoint_process import CheckpointRequest
 from mulan.benchmarks.measure import Figure, in_fresh_process
 from mulan.benchmarks.results import Goal, Report, Row
 from mulan.benchmarks.worker_group import Reading
@@ -20,7 +20,7 @@ class Place(NamedTuple):
     """Where a part is measured."""
 
     part: str
-    """See :class:`mulan.benchmarks.checkpoint_process.Request`."""
+    """See :class:`mulan.benchmarks.checkpoint_process.CheckpointRequest`."""
     workers: int
     stage: int
 
@@ -86,7 +86,7 @@ def _read(place: Place, recipe: Recipe, folder: str) -> list[Reading]:
             "scale.cpus_per_worker": 1,
         }
     )
-    request = json.dumps(asdict(Request(settled.to_toml(), place.part, folder)))
+    request = json.dumps(asdict(CheckpointRequest(settled.to_toml(), place.part, folder)))
     output = in_fresh_process("mulan.benchmarks.checkpoint_process", [request], timeout_s=3600)
     found: list[Reading] = json.loads(output.splitlines()[-1])
     return found

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 
 from mulan.benchmarks.chords import write_chords
-from mulan.benchmarks.data_process import ALONE, LOADERS, Job, Reading
+from mulan.benchmarks.data_process import ALONE, LOADERS, DataJob, DataReading
 from mulan.benchmarks.measure import Figure, in_fresh_process, interleaved, ratios
 from mulan.benchmarks.results import Goal, Report, Row
 from mulan.config.recipe import Recipe
@@ -107,17 +107,17 @@ def _recipe(uri: str, pairs: int, seconds: float) -> Recipe:
 
 def _readings(
     recipe: Recipe, workers: int, cycle: int, measured: int, rounds: int, progress: Callable[[str], None]
-) -> dict[str, list[Reading]]:
+) -> dict[str, list[DataReading]]:
     warmup = _WARMUP_CYCLES * cycle
     steps = warmup + measured + warmup  # as much again, since processes that have no more tasks are gone
     toml = recipe.replace(train=TrainConfig(steps=steps)).to_toml()
-    readings: dict[str, list[Reading]] = {}
+    readings: dict[str, list[DataReading]] = {}
 
     def candidate(name: str) -> Callable[[], float]:
         def take() -> float:
-            job = Job(name, toml, workers, warmup=warmup, measured=measured)
+            job = DataJob(name, toml, workers, warmup=warmup, measured=measured)
             said = in_fresh_process("mulan.benchmarks.data_process", [json.dumps(asdict(job))], timeout_s=3600)
-            readings.setdefault(name, []).append(Reading(**json.loads(said.splitlines()[-1])))
+            readings.setdefault(name, []).append(DataReading(**json.loads(said.splitlines()[-1])))
             return readings[name][-1].windows_per_s
 
         return take
@@ -132,7 +132,7 @@ def _readings(
     return {name: readings[name] for name in names}
 
 
-def _row(name: str, readings: Mapping[str, Sequence[Reading]]) -> Row:
+def _row(name: str, readings: Mapping[str, Sequence[DataReading]]) -> Row:
     taken = readings[name]
     figures = {
         "windows/s": _rates(taken),
@@ -144,9 +144,9 @@ def _row(name: str, readings: Mapping[str, Sequence[Reading]]) -> Row:
     return Row(name, figures, _REMARKS[name])
 
 
-def _ratios(of: str, to: str, readings: Mapping[str, Sequence[Reading]]) -> Figure:
+def _ratios(of: str, to: str, readings: Mapping[str, Sequence[DataReading]]) -> Figure:
     return ratios(_rates(readings[of]), _rates(readings[to]))
 
 
-def _rates(taken: Sequence[Reading]) -> Figure:
+def _rates(taken: Sequence[DataReading]) -> Figure:
     return Figure(tuple(reading.windows_per_s for reading in taken), "")

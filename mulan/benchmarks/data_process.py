@@ -46,7 +46,7 @@ CHECKED = 2
 
 
 @dataclass(frozen=True)
-class Job:
+class DataJob:
     """What to read. Numbers of micro-batches are of all processes together."""
 
     candidate: str
@@ -57,7 +57,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Reading:
+class DataReading:
     windows_per_s: float
     cpu_ms_per_window: float
     """Of all processes of the candidate."""
@@ -65,7 +65,7 @@ class Reading:
     """From the first call to the first micro-batch, libraries already imported."""
 
 
-def read(job: Job) -> Reading:
+def read(job: DataJob) -> DataReading:
     """Takes the reading, and makes sure that what was delivered is right.
 
     Raises:
@@ -86,7 +86,9 @@ def read(job: Job) -> Reading:
         ray.shutdown()
 
 
-def _taken(job: Job, recipe: Recipe, reader: MicroBatchReader, stream: Iterator[Loaded], begun: float) -> Reading:
+def _taken(
+    job: DataJob, recipe: Recipe, reader: MicroBatchReader, stream: Iterator[Loaded], begun: float
+) -> DataReading:
     """A reading of a stream that ends in this process."""
     next(stream)
     first_s = time.perf_counter() - begun
@@ -96,10 +98,10 @@ def _taken(job: Job, recipe: Recipe, reader: MicroBatchReader, stream: Iterator[
     seconds, cpu_s = time.perf_counter() - begun, _cpu_s() - cpu_s
     windows = job.measured * recipe.batch.pairs_per_micro_batch
     _check_next(stream, recipe, reader)
-    return Reading(windows / seconds, 1000 * cpu_s / windows, first_s)
+    return DataReading(windows / seconds, 1000 * cpu_s / windows, first_s)
 
 
-def _alone(job: Job, recipe: Recipe, reader: MicroBatchReader) -> Reading:
+def _alone(job: DataJob, recipe: Recipe, reader: MicroBatchReader) -> DataReading:
     """A reading of processes that share nothing but the clock's start and end."""
     context = multiprocessing.get_context("fork")
     barrier = context.Barrier(job.processes + 1)
@@ -117,10 +119,10 @@ def _alone(job: Job, recipe: Recipe, reader: MicroBatchReader) -> Reading:
         worker.join()
     assert not any(worker.exitcode for worker in workers), "a window is not the decode function's"
     windows = job.measured // job.processes * job.processes * recipe.batch.pairs_per_micro_batch
-    return Reading(windows / seconds, 1000 * cpu_s / windows, first_s)
+    return DataReading(windows / seconds, 1000 * cpu_s / windows, first_s)
 
 
-def _work(job: Job, recipe: Recipe, reader: MicroBatchReader, barrier: Barrier) -> None:
+def _work(job: DataJob, recipe: Recipe, reader: MicroBatchReader, barrier: Barrier) -> None:
     try:
         stream = ALONE[job.candidate](recipe, reader)
         next(stream)
@@ -184,4 +186,4 @@ def _cpu_s() -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(read(Job(**json.loads(sys.argv[1]))))))
+    print(json.dumps(asdict(read(DataJob(**json.loads(sys.argv[1]))))))

@@ -52,7 +52,7 @@ class Rows(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Request:
+class LossRequest:
     """What processes are asked to read."""
 
     reading: str
@@ -81,7 +81,7 @@ def bench_loss(
     rows: list[Row] = []
     for workers in (1, 2) if device == "cpu" else (1,):
         progress(f"processes: {workers}; {pairs:,} pairs; {rounds} rounds of {', '.join(forms)}")
-        request = Request("seconds", forms, pairs, device, workers, rounds)
+        request = LossRequest("seconds", forms, pairs, device, workers, rounds)
         rows += _rows(request, memory_pairs, progress)
     if "open_clip" not in forms:
         rows.append(Row("open_clip", {}, "not installed: pip install -e '.[peers]'"))
@@ -98,7 +98,7 @@ def bench_loss(
     )
 
 
-def _rows(request: Request, memory_pairs: int, progress: Callable[[str], None]) -> list[Row]:
+def _rows(request: LossRequest, memory_pairs: int, progress: Callable[[str], None]) -> list[Row]:
     """A row for each form at one number of processes."""
     seconds = {form: Figure(values, "s") for form, values in in_processes(request).items()}
     differences = in_processes(replace(request, reading="difference", forms=("tiled",)))
@@ -138,7 +138,7 @@ def _goals(tiled: Row, pairs: int, memory_pairs: int) -> list[Goal]:
     ]
 
 
-def in_processes(request: Request) -> dict[str, tuple[float, ...]]:
+def in_processes(request: LossRequest) -> dict[str, tuple[float, ...]]:
     """The readings of each form; of several processes the greatest."""
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(request.workers) as pool:
         asked = json.dumps(asdict(request))
@@ -150,7 +150,7 @@ def in_processes(request: Request) -> dict[str, tuple[float, ...]]:
     return {form: tuple(map(max, zip(*(one[form] for one in readings), strict=True))) for form in request.forms}
 
 
-def _process(request: Request, rank: int, store: str) -> dict[str, list[float]]:
+def _process(request: LossRequest, rank: int, store: str) -> dict[str, list[float]]:
     """What one of the processes reads."""
     if request.workers > 1:
         # as torchrun does; with all threads in each process, they wait for each other more than they compute
@@ -163,7 +163,7 @@ def _process(request: Request, rank: int, store: str) -> dict[str, list[float]]:
             dist.destroy_process_group()
 
 
-def _seconds(request: Request) -> dict[str, list[float]]:
+def _seconds(request: LossRequest) -> dict[str, list[float]]:
     """Time of forward and backward, the forms in turn; each has run once before."""
     rows = unit_rows(request.pairs, request.device)
     candidates = {
@@ -175,7 +175,7 @@ def _seconds(request: Request) -> dict[str, list[float]]:
     return {form: list(figure.values) for form, figure in figures.items()}
 
 
-def _memory(request: Request) -> dict[str, list[float]]:
+def _memory(request: LossRequest) -> dict[str, list[float]]:
     """Extra memory in MB of forward and backward, of the only form."""
     (form,) = request.forms
     loss = FORMS[form]()
@@ -184,7 +184,7 @@ def _memory(request: Request) -> dict[str, list[float]]:
     return {form: [extra_memory_mb(lambda: gradients(loss, rows), device=request.device)]}
 
 
-def _difference(request: Request) -> dict[str, list[float]]:
+def _difference(request: LossRequest) -> dict[str, list[float]]:
     """The largest relative difference to the untiled form in the gradients of audio, text and temperature."""
     rows = unit_rows(request.pairs, request.device)
     reference = gradients(untiled_loss, rows)
@@ -253,7 +253,7 @@ FORMS: dict[str, Callable[[], Loss]] = {
     "open_clip": _open_clip,
 }
 
-READINGS: dict[str, Callable[[Request], dict[str, list[float]]]] = {
+READINGS: dict[str, Callable[[LossRequest], dict[str, list[float]]]] = {
     "seconds": _seconds,
     "memory": _memory,
     "difference": _difference,
@@ -261,4 +261,4 @@ READINGS: dict[str, Callable[[Request], dict[str, list[float]]]] = {
 
 
 if __name__ == "__main__":
-    print(json.dumps(_process(Request(**json.loads(sys.argv[1])), int(sys.argv[2]), sys.argv[3])))
+    print(json.dumps(_process(LossRequest(**json.loads(sys.argv[1])), int(sys.argv[2]), sys.argv[3])))

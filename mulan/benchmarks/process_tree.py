@@ -25,7 +25,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True)
-class Reading:
+class ProcessReading:
     """What a command took."""
 
     wall_s: float
@@ -37,7 +37,7 @@ class Reading:
     exit_code: int
 
 
-def measure(command: Sequence[str], *, timeout_s: float) -> Reading:
+def measure(command: Sequence[str], *, timeout_s: float) -> ProcessReading:
     """Runs a command and waits until all that it started has ended. What it says goes to standard error.
 
     To be called in a process that has no other children.
@@ -62,7 +62,7 @@ def measure(command: Sequence[str], *, timeout_s: float) -> Reading:
                 raise TimeoutError(f"{' '.join(command)} was still at work after {timeout_s:g} s")
             time.sleep(PERIOD_S)
     tree.look()
-    return Reading(wall_s, tree.cpu_s, tree.processes, exit_code)
+    return ProcessReading(wall_s, tree.cpu_s, tree.processes, exit_code)
 
 
 @dataclass

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from mulan.benchmarks.chords import write_chords
 from mulan.benchmarks.measure import Figure, in_fresh_process
-from mulan.benchmarks.process_tree import PERIOD_S, Reading
+from mulan.benchmarks.process_tree import PERIOD_S, ProcessReading
 from mulan.benchmarks.results import Goal, Report, Row
 
 GOAL_HELP_S = 2.0
@@ -26,7 +26,7 @@ _TIMEOUT_S = 600.0
 
 def bench_start(*, rounds: int, progress: Callable[[str], None]) -> Report:
     """Calls ``jobs.train`` for each, in turn, and takes the times of all processes that it starts."""
-    readings: dict[str, list[Reading]] = {name: [] for name in (HELP, REFUSED, TRAIN)}
+    readings: dict[str, list[ProcessReading]] = {name: [] for name in (HELP, REFUSED, TRAIN)}
     with tempfile.TemporaryDirectory() as folder:
         corpus = os.path.join(folder, "corpus")
         write_chords(corpus, recordings=RECORDINGS)
@@ -52,7 +52,7 @@ def bench_start(*, rounds: int, progress: Callable[[str], None]) -> Report:
     )
 
 
-def read(command: Sequence[str], *, exit_code: int) -> Reading:
+def read(command: Sequence[str], *, exit_code: int) -> ProcessReading:
     """Runs a command in a fresh process, with all that it starts.
 
     Raises:
@@ -60,7 +60,7 @@ def read(command: Sequence[str], *, exit_code: int) -> Reading:
     """
     arguments = [str(_TIMEOUT_S), str(exit_code), *command]
     said = in_fresh_process("mulan.benchmarks.process_tree", arguments, timeout_s=_TIMEOUT_S + 60)
-    return Reading(**json.loads(said.splitlines()[-1]))
+    return ProcessReading(**json.loads(said.splitlines()[-1]))
 
 
 _WALL, _CPU = "wall", "CPU, all processes"
@@ -76,7 +76,7 @@ def _commands(folder: str, corpus: str, run: str) -> dict[str, tuple[list[str], 
     }
 
 
-def _row(name: str, taken: Sequence[Reading]) -> Row:
+def _row(name: str, taken: Sequence[ProcessReading]) -> Row:
     return Row(
         name,
         {

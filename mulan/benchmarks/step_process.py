@@ -34,7 +34,7 @@ PRELOADED_STEPS = 4
 
 
 @dataclass(frozen=True)
-class Job:
+class StepJob:
     """What to measure."""
 
     recipe_toml: str
@@ -49,7 +49,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Reading:
+class StepReading:
     """Of one worker; of all of them where it says so."""
 
     step_s: float
@@ -60,16 +60,16 @@ class Reading:
     """After the last step: that something was trained."""
 
 
-def read(job: Job) -> Reading:
+def read(job: StepJob) -> StepReading:
     """Takes the reading with the recipe's number of workers."""
     if job.engine == "ray":
         return _read_on_ray(job)
     scale = recipe_from_toml(job.recipe_toml, name="benchmark").scale
     found: dict[str, Any] = read_in_workers(_measure, scale, job)[0]
-    return Reading(**found)
+    return StepReading(**found)
 
 
-def _measure(job: Job, device: torch.device) -> dict[str, float]:
+def _measure(job: StepJob, device: torch.device) -> dict[str, float]:
     recipe = recipe_from_toml(job.recipe_toml, name="benchmark")
     if job.engine != "bare":
         keep_freed_memory()  # as all our training workers do
@@ -86,10 +86,10 @@ def _measure(job: Job, device: torch.device) -> dict[str, float]:
         wait(device)
         seconds = time.perf_counter() - begun
     peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else _process_peak_bytes()
-    return asdict(Reading(seconds / job.steps, peak, loss))
+    return asdict(StepReading(seconds / job.steps, peak, loss))
 
 
-def step_on(recipe: Recipe, job: Job, device: torch.device) -> Callable[[list[Batch]], float]:
+def step_on(recipe: Recipe, job: StepJob, device: torch.device) -> Callable[[list[Batch]], float]:
     """Returns what does one optimizer step on this worker's micro-batches and returns the loss."""
     model = model_to_measure(recipe)
     if recipe.train.compile:
@@ -110,7 +110,7 @@ def step_on(recipe: Recipe, job: Job, device: torch.device) -> Callable[[list[Ba
     return step
 
 
-def preloaded(recipe: Recipe, job: Job) -> list[list[Batch]]:
+def preloaded(recipe: Recipe, job: StepJob) -> list[list[Batch]]:
     """Returns this worker's micro-batches of a few steps."""
     rank, workers = rank_and_world_size()
     share = recipe.batch.micro_batches // workers
@@ -132,7 +132,7 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _read_on_ray(job: Job) -> Reading:
+def _read_on_ray(job: StepJob) -> StepReading:
     """Takes the reading from the metrics of a run as ``jobs.train`` runs it."""
     from mulan.launch.cluster import connect  # neither Ray nor DeepSpeed may be installed
     from mulan.launch.fit import fit
@@ -145,7 +145,7 @@ def _read_on_ray(job: Job) -> Reading:
         run = Run.at(storage, "bench")
         fit(recipe.replace(length), run)
         lines = run.metrics()
-    return Reading(statistics.mean(line["step_s"] for line in lines[job.warmup_steps :]), 0, lines[-1]["loss"])
+    return StepReading(statistics.mean(line["step_s"] for line in lines[job.warmup_steps :]), 0, lines[-1]["loss"])
 
 
 def _process_peak_bytes() -> int:
@@ -153,4 +153,4 @@ def _process_peak_bytes() -> int:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(read(Job(**json.loads(sys.argv[1]))))))
+    print(json.dumps(asdict(read(StepJob(**json.loads(sys.argv[1]))))))

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mulan.benchmarks.drawn import drawn_batch, model_to_measure
 from mulan.benchmarks.measure import Figure, in_fresh_process, interleaved, ratios
 from mulan.benchmarks.results import Goal, Report, Row
-from mulan.benchmarks.step_process import Job
+from mulan.benchmarks.step_process import StepJob
 from mulan.config.recipe import Recipe
 from mulan.model.device_batch import to_device
 
@@ -42,7 +42,7 @@ def bench_step(
         steps: timed in each reading.
         tokens: of every text of a batch of noise; 0 draws lengths.
     """
-    job = Job(recipe.to_toml(), "", steps, max(3, steps // 5), tokens, corpus=bool(recipe.data.uri))
+    job = StepJob(recipe.to_toml(), "", steps, max(3, steps // 5), tokens, corpus=bool(recipe.data.uri))
     peaks: dict[str, list[float]] = {}
 
     def reading(name: str) -> Callable[[], float]:

@@ -16,7 +16,7 @@ import torch
 
 from mulan.benchmarks.measure import Figure, in_fresh_process
 from mulan.benchmarks.results import Goal, Report, Row
-from mulan.benchmarks.step_process import Job, preloaded, step_on, wait
+from mulan.benchmarks.step_process import StepJob, preloaded, step_on, wait
 from mulan.benchmarks.steps import step_settings
 from mulan.benchmarks.worker_group import read_in_workers
 from mulan.config.recipe import Recipe, recipe_from_toml
@@ -34,7 +34,7 @@ def bench_sums(recipe: Recipe, *, rounds: int, steps: int, tokens: int, progress
         steps: timed of each kind in each reading.
         tokens: of every text of a batch of noise; 0 draws lengths.
     """
-    job = Job(recipe.to_toml(), "deepspeed", steps, max(2, steps // 5), tokens, corpus=bool(recipe.data.uri))
+    job = StepJob(recipe.to_toml(), "deepspeed", steps, max(2, steps // 5), tokens, corpus=bool(recipe.data.uri))
     pairs: list[dict[str, float]] = []
     peaks: dict[bool, list[float]] = {True: [], False: []}
     for number in range(1, rounds + 1):
@@ -52,7 +52,7 @@ def bench_sums(recipe: Recipe, *, rounds: int, steps: int, tokens: int, progress
     return Report("sums", step_settings(recipe, steps=steps), rows, [goal])
 
 
-def _reading(module: str, job: Job) -> dict[str, float]:
+def _reading(module: str, job: StepJob) -> dict[str, float]:
     told = in_fresh_process(f"mulan.benchmarks.{module}", [json.dumps(asdict(job))], timeout_s=3600)
     found: dict[str, float] = json.loads(told.splitlines()[-1])
     return found
@@ -78,14 +78,14 @@ def with_sums(recipe: Recipe, *, exact: bool) -> Recipe:
     return recipe.replace({"train.exact_sums": exact})
 
 
-def read(job: Job) -> Pair:
+def read(job: StepJob) -> Pair:
     """Takes the reading with the recipe's number of workers."""
     scale = recipe_from_toml(job.recipe_toml, name="benchmark").scale
     found: dict[str, Any] = read_in_workers(_measure, scale, job)[0]
     return Pair(**found)
 
 
-def _measure(job: Job, device: torch.device) -> dict[str, float]:
+def _measure(job: StepJob, device: torch.device) -> dict[str, float]:
     recipe = recipe_from_toml(job.recipe_toml, name="benchmark")
     keep_freed_memory()
     batches = preloaded(recipe, job)
@@ -105,4 +105,4 @@ def _measure(job: Job, device: torch.device) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(read(Job(**json.loads(sys.argv[1]))))))
+    print(json.dumps(asdict(read(StepJob(**json.loads(sys.argv[1]))))))

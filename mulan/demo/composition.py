@@ -1,7 +1,7 @@
 """Seeded compositions: labels are drawn first, and notes are composed to match them.
 
-A composition is a pure function of its ``Labels`` and its seed. Every pitched instrument has one part, in a role with
-its own register, and plays in nearly every half bar, so that it is audible in any three-second window.
+A composition is a pure function of its ``CompositionLabels`` and its seed. Every pitched instrument has one part, in a
+role with its own register, and plays in nearly every half bar, so that it is audible in any three-second window.
 """
 
 import math
@@ -38,7 +38,7 @@ class Note(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labels:
+class CompositionLabels:
     """Labels of a composition, apart from its instruments."""
 
     genre: str
@@ -72,7 +72,7 @@ class Composition:
     """A finished composition; ``tonic`` is a pitch class (0 is C)."""
 
     seed: int
-    labels: Labels
+    labels: CompositionLabels
     bpm: float
     tonic: int
     bars: int
@@ -95,7 +95,7 @@ class Composition:
         return claimed + tuple(f"instrument:{name}" for name in self.instruments)
 
 
-def compose(labels: Labels, *, seed: int) -> Composition:
+def compose(labels: CompositionLabels, *, seed: int) -> Composition:
     """Composes at least ``MIN_DURATION_S`` seconds; the same labels and seed give the same notes."""
     rng = np.random.default_rng(seed)
     genre, mood = GENRES[labels.genre], MOODS[labels.mood]

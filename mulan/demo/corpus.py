@@ -17,7 +17,7 @@ from mulan.data.corpus.index import INDEX_NAME
 from mulan.data.corpus.writing import Recording, write_corpus
 from mulan.data.freed_memory import keep_freed_memory
 from mulan.demo.annotations import CURATED, IN_THE_WILD, NoiseCounts, noisy_texts
-from mulan.demo.composition import Composition, Labels, compose
+from mulan.demo.composition import Composition, CompositionLabels, compose
 from mulan.demo.genres import GENRES
 from mulan.demo.rendering import RenderError, render_flac
 from mulan.storage import filesystem
@@ -51,7 +51,7 @@ class Slot:
 
     number: int
     split: str
-    labels: Labels
+    labels: CompositionLabels
     seed: int
     stride: int
 
@@ -61,7 +61,9 @@ class Slot:
     def decoy(self, rng: np.random.Generator) -> Composition:
         """Returns a composition of another genre, which wrong texts describe and which is not rendered."""
         name = str(rng.choice([name for name in GENRES if name != self.labels.genre]))
-        labels = Labels(genre=name, mood=str(rng.choice(GENRES[name].moods)), tempo=str(rng.choice(GENRES[name].tempi)))
+        labels = CompositionLabels(
+            genre=name, mood=str(rng.choice(GENRES[name].moods)), tempo=str(rng.choice(GENRES[name].tempi))
+        )
         return compose(labels, seed=self.seed + MAX_ATTEMPTS * self.stride)
 
 
@@ -125,9 +127,9 @@ def draw_slots(tracks: int, seed: int) -> list[Slot]:
     return slots
 
 
-def _shuffled_labels(genre: str, rng: np.random.Generator) -> list[Labels]:
+def _shuffled_labels(genre: str, rng: np.random.Generator) -> list[CompositionLabels]:
     pairs = list(itertools.product(GENRES[genre].moods, GENRES[genre].tempi))
-    return [Labels(genre=genre, mood=pairs[i][0], tempo=pairs[i][1]) for i in rng.permutation(len(pairs))]
+    return [CompositionLabels(genre=genre, mood=pairs[i][0], tempo=pairs[i][1]) for i in rng.permutation(len(pairs))]
 
 
 def _recordings(

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mulan.benchmarks import loss as bench
-from mulan.benchmarks.loss import Request, bench_loss, in_processes, unit_rows
+from mulan.benchmarks.loss import LossRequest, bench_loss, in_processes, unit_rows
 from mulan.benchmarks.measure import in_fresh_process
 
 
@@ -40,14 +40,14 @@ def test_a_report_has_every_form_alone_and_in_two_processes(monkeypatch: pytest.
 @pytest.mark.processes
 def test_the_loss_of_32_768_pairs_takes_no_more_than_64_mb_over_its_input() -> None:
     """32 MiB of them are the gradients; one matrix of similarities would be 4,096 MiB."""
-    found = in_processes(Request("memory", ("tiled",), 32_768, "cpu"))["tiled"][0]
+    found = in_processes(LossRequest("memory", ("tiled",), 32_768, "cpu"))["tiled"][0]
     assert 2 * 32_768 * bench.DIM * 4e-6 < found <= 64
 
 
 @pytest.mark.processes
 def test_memory_of_whole_matrices_is_seen() -> None:
     pairs = 4096  # a matrix is then so large that malloc hands it back as soon as it is freed
-    found = in_processes(Request("memory", ("untiled",), pairs, "cpu"))["untiled"][0]
+    found = in_processes(LossRequest("memory", ("untiled",), pairs, "cpu"))["untiled"][0]
     assert found == pytest.approx(bench.WHOLE_MATRICES["untiled"] * pairs**2 * 4e-6, rel=0.25)
 
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from mulan.benchmarks.measure import BenchmarkFailed, in_fresh_process
-from mulan.benchmarks.process_tree import PERIOD_S, Reading
+from mulan.benchmarks.process_tree import PERIOD_S, ProcessReading
 
 pytestmark = pytest.mark.processes
 
@@ -29,9 +29,9 @@ def child(work):
 """
 
 
-def read(program: str, *, exit_code: int = 0) -> Reading:
+def read(program: str, *, exit_code: int = 0) -> ProcessReading:
     arguments = ["60", str(exit_code), sys.executable, "-c", BURN + program]
-    return Reading(**json.loads(in_fresh_process("mulan.benchmarks.process_tree", arguments, timeout_s=90)))
+    return ProcessReading(**json.loads(in_fresh_process("mulan.benchmarks.process_tree", arguments, timeout_s=90)))
 
 
 def test_processes_that_come_and_go_between_two_looks() -> None:

@@ -9,7 +9,7 @@ from unittest.mock import patch
 import pytest
 
 from mulan.benchmarks import start
-from mulan.benchmarks.process_tree import Reading
+from mulan.benchmarks.process_tree import ProcessReading
 from mulan.benchmarks.start import bench_start, read
 
 pytestmark = pytest.mark.processes
@@ -23,11 +23,11 @@ def test_help_is_read_with_its_times() -> None:
 def test_a_report_has_what_each_start_takes(tmp_path: Path) -> None:
     """Help and the refusal are real; Ray is not started here."""
 
-    def without_ray(command: Sequence[str], *, exit_code: int) -> Reading:
+    def without_ray(command: Sequence[str], *, exit_code: int) -> ProcessReading:
         if exit_code or "--help" in command:
             return read(command, exit_code=exit_code)
         assert Path(command[-1], "index.parquet").exists()
-        return Reading(wall_s=20.0, cpu_s=39.0, processes=20, exit_code=0)
+        return ProcessReading(wall_s=20.0, cpu_s=39.0, processes=20, exit_code=0)
 
     told: list[str] = []
     with patch.object(start, "read", without_ray):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mulan.demo.annotations import CURATED, IN_THE_WILD, NoiseCounts, noisy_texts, true_texts
-from mulan.demo.composition import Composition, Labels, compose
+from mulan.demo.composition import Composition, CompositionLabels, compose
 from mulan.demo.genres import GENRES, MOODS
 from mulan.demo.instruments import PERCUSSION_ALIASES, PITCHED
 
@@ -23,7 +23,9 @@ WORDS_OF = {name: (name, *instrument.aliases) for name, instrument in PITCHED.it
 def example(seed: int) -> Composition:
     name = list(GENRES)[seed % len(GENRES)]
     moods, tempi = GENRES[name].moods, GENRES[name].tempi
-    return compose(Labels(genre=name, mood=moods[seed % len(moods)], tempo=tempi[seed % len(tempi)]), seed=seed)
+    return compose(
+        CompositionLabels(genre=name, mood=moods[seed % len(moods)], tempo=tempi[seed % len(tempi)]), seed=seed
+    )
 
 
 def decoy_for(composition: Composition) -> Composition:

@@ -6,7 +6,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from mulan.demo.composition import Composition, Labels, Part, compose
+from mulan.demo.composition import Composition, CompositionLabels, Part, compose
 from mulan.demo.genres import GENRES, MOODS
 from mulan.demo.instruments import PITCHED
 
@@ -19,7 +19,7 @@ SCALES = {
     "dark": {0, 1, 3, 5, 7, 8, 10},  # phrygian
 }
 ALL_LABELS = [
-    Labels(genre=name, mood=mood, tempo=tempo)
+    CompositionLabels(genre=name, mood=mood, tempo=tempo)
     for name, genre in GENRES.items()
     for mood, tempo in itertools.product(genre.moods, genre.tempi)
 ]
@@ -71,7 +71,9 @@ def test_moods_differ_in_density_and_register() -> None:
     """Among compositions of the one genre that is played in every mood."""
     notes_per_beat, height = {}, {}
     for mood in MOODS:
-        drawn = [compose(Labels(genre="classical", mood=mood, tempo="fast"), seed=seed) for seed in range(60)]
+        drawn = [
+            compose(CompositionLabels(genre="classical", mood=mood, tempo="fast"), seed=seed) for seed in range(60)
+        ]
         leads = [c.parts[2] for c in drawn]
         notes_per_beat[mood] = np.mean([len(lead.notes) / (4 * c.bars) for lead, c in zip(leads, drawn, strict=True)])
         height[mood] = np.mean([np.mean([note.pitch for note in lead.notes]) for lead in leads])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from mulan.demo.composition import Composition, Labels, Note, Part, compose
+from mulan.demo.composition import Composition, CompositionLabels, Note, Part, compose
 from mulan.demo.genres import GENRES
 from mulan.demo.rendering import SAMPLE_RATE_HZ, RenderError, render_flac, render_stems
 
@@ -16,7 +16,9 @@ WINDOW = 3 * SAMPLE_RATE_HZ
 
 def example(genre: str, seed: int) -> Composition:
     moods, tempi = GENRES[genre].moods, GENRES[genre].tempi
-    return compose(Labels(genre=genre, mood=moods[seed % len(moods)], tempo=tempi[seed % len(tempi)]), seed=seed)
+    return compose(
+        CompositionLabels(genre=genre, mood=moods[seed % len(moods)], tempo=tempi[seed % len(tempi)]), seed=seed
+    )
 
 
 def decode(flac: bytes) -> np.ndarray:
@@ -57,7 +59,7 @@ def test_every_instrument_is_audible_in_the_mix(genre: str) -> None:
 def test_the_beat_of_the_recording_is_the_claimed_tempo() -> None:
     """Four kicks to the bar: the loud onsets are a beat apart."""
     for seed, tempo in enumerate(("medium tempo", "fast")):
-        composition = compose(Labels(genre="electronic", mood="dark", tempo=tempo), seed=seed)
+        composition = compose(CompositionLabels(genre="electronic", mood="dark", tempo=tempo), seed=seed)
         kick = next(part for part in composition.parts if part.is_percussion)
         samples = decode(render_flac(replace(composition, parts=(kick,))))
         hop = 80
@@ -72,7 +74,9 @@ def test_the_beat_of_the_recording_is_the_claimed_tempo() -> None:
 
 def test_energetic_is_louder_than_calm() -> None:
     level = {
-        mood: np.sqrt(np.mean(decode(render_flac(compose(Labels(genre="jazz", mood=mood, tempo="fast"), seed=1))) ** 2))
+        mood: np.sqrt(
+            np.mean(decode(render_flac(compose(CompositionLabels(genre="jazz", mood=mood, tempo="fast"), seed=1))) ** 2)
+        )
         for mood in ("calm", "dreamy", "energetic")
     }
     assert level["calm"] < level["dreamy"] < level["energetic"]
