@@ -10,7 +10,7 @@ from ray.tune import PlacementGroupFactory
 
 from mulan.config.sections import ScaleConfig
 from mulan.launch.capacity import Capacity, Resources, worker_resources
-from mulan.private_ray.core import give_back
+from mulan.private_ray.core import remove_orphaned_placement_groups
 
 LOOK_PERIOD_S = 1.0
 
@@ -37,7 +37,7 @@ def given_back() -> Iterator[None]:
 def _give_back_until(stop: threading.Event) -> None:
     while not stop.wait(LOOK_PERIOD_S):
         try:
-            give_back()
+            remove_orphaned_placement_groups()
         except Exception as error:  # a head that does not answer for a while; it is asked again
             log.debug("reservations cannot be looked at: %s", error)
 

@@ -18,7 +18,7 @@ from ray.data.block import BlockAccessor, BlockMetadata
 from mulan.data.freed_memory import keep_freed_memory
 from mulan.data.groups import Groups, make_group
 from mulan.data.reader import MicroBatchReader
-from mulan.private_ray.core import AtEachStep, call_at_each_step
+from mulan.private_ray.core import SchedulerStepCallback, add_scheduler_callback
 
 SEGMENT_GROUPS = 256
 """Groups of the first execution of Ray Data, which makes all of its tasks before the first one runs, 1,000 a second:
@@ -46,7 +46,7 @@ def quiet_data_context() -> DataContext:
     context.enable_operator_progress_bars = False
     context.target_max_block_size = None  # a block is a group, however large
     context.execution_no_progress_timeout_s = -1  # a long validation or checkpoint must not end the run
-    call_at_each_step(context, PauseBetweenSteps)
+    add_scheduler_callback(context, PauseBetweenSteps)
     return context
 
 
@@ -140,7 +140,7 @@ _PAUSE_S = 0.05
 _NICE = 15
 
 
-class PauseBetweenSteps(AtEachStep):
+class PauseBetweenSteps(SchedulerStepCallback):
     """A pause after each step of the scheduler.
 
     That of Ray 2.60 steps also when there is nothing to do, and without end when every running task waits for room in

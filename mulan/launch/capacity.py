@@ -10,7 +10,7 @@ from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mulan.config.sections import ScaleConfig
-from mulan.private_ray.core import HEAD_RESOURCE, TYPE_LABEL, UNKNOWN, NodeType, NodeTypes, node_types
+from mulan.private_ray.core import HEAD_RESOURCE, TYPE_LABEL, UNKNOWN_NODE_TYPES, NodeType, NodeTypes, node_types
 
 _ANSWER_TIMEOUT_S = 20.0
 """In which the head must tell of its autoscaler."""
@@ -63,14 +63,14 @@ class Capacity:
         names = {kind.name for kind in self.autoscaler.types}
         room: list[tuple[int, int | float]] = []  # on a node of a type, and how many such nodes there may be
         for kind in self.autoscaler.types:
-            most = math.inf if kind.most is None else max(kind.most, alive[kind.name])
+            most = math.inf if kind.max_nodes is None else max(kind.max_nodes, alive[kind.name])
             if most and not kind.resources:
                 return None
             if has(labels, kind.labels) and (fits := fitting(bundle, kind.resources)):
                 room.append((fits, most))
         of_no_type = [node for node in self.nodes if node.is_head or node.labels.get(TYPE_LABEL) not in names]
         total: int | float = sum(fitting(bundle, node.resources) for node in of_no_type if has(labels, node.labels))
-        left: int | float = math.inf if self.autoscaler.most is None else self.autoscaler.most
+        left: int | float = math.inf if self.autoscaler.max_nodes is None else self.autoscaler.max_nodes
         for fits, most in sorted(room, reverse=True):  # of a limit for all, the nodes with the most room make the most
             total += fits * min(most, left)
             left -= min(most, left)
@@ -80,7 +80,7 @@ class Capacity:
         """Tells whether a node with these labels is there or, as far as is known, can ever be."""
         kinds = self.autoscaler.types if self.autoscaler else ()
         return any(has(labels, one.labels) for one in self.nodes) or any(
-            has(labels, kind.labels) for kind in kinds if kind.most != 0
+            has(labels, kind.labels) for kind in kinds if kind.max_nodes != 0
         )
 
     def in_words(self) -> str:
@@ -110,7 +110,7 @@ def capacity() -> Capacity:
         return Capacity(nodes, ray.get(asked, timeout=_ANSWER_TIMEOUT_S))
     except (GetTimeoutError, RayError):
         ray.cancel(asked, force=True)
-        return Capacity(nodes, UNKNOWN)
+        return Capacity(nodes, UNKNOWN_NODE_TYPES)
 
 
 def has(wanted: Labels | None, labels: Labels) -> bool:
@@ -131,14 +131,14 @@ def size(resources: Resources) -> str:
 
 def _kinds(autoscaler: NodeTypes) -> Iterator[str]:
     for kind in autoscaler.types:
-        limit = f"{kind.name}: " + ("any number" if kind.most is None else str(kind.most))
+        limit = f"{kind.name}: " + ("any number" if kind.max_nodes is None else str(kind.max_nodes))
         yield f"{limit} of {size(kind.resources) or 'unknown size'}"
-    if autoscaler.most is not None and _exceeds(autoscaler.types, autoscaler.most):
-        yield f"{autoscaler.most} in all"
+    if autoscaler.max_nodes is not None and _exceeds(autoscaler.types, autoscaler.max_nodes):
+        yield f"{autoscaler.max_nodes} in all"
 
 
 def _exceeds(types: tuple[NodeType, ...], most: int) -> bool:
-    return any(kind.most is None for kind in types) or sum(kind.most or 0 for kind in types) > most
+    return any(kind.max_nodes is None for kind in types) or sum(kind.max_nodes or 0 for kind in types) > most
 
 
 MANIFESTS_LABEL = {"pool": "cpu"}

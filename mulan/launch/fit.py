@@ -32,8 +32,8 @@ from mulan.launch.policies import ControllerLost, Trainer, TrainingFailed, final
 from mulan.launch.ray_observer import RayObserver, RecordingRayObserver
 from mulan.launch.ray_worker import raise_on_all_workers, read_newest_on_all_workers
 from mulan.launch.readers_watch import ReadersWatch
-from mulan.private_ray.core import give_back
-from mulan.private_ray.train import wait_for_answers
+from mulan.private_ray.core import remove_orphaned_placement_groups
+from mulan.private_ray.train import set_health_check_timeout
 from mulan.runs.checkpoint import read_newest
 from mulan.runs.checkpoint_list import checkpoints
 from mulan.runs.lease import Fence, held
@@ -81,7 +81,7 @@ def fit(
         run.begin(recipe)
         if stands_at_the_end(recipe, run):
             return
-        wait_for_answers(recipe.scale.collective_timeout_s)
+        set_health_check_timeout(recipe.scale.collective_timeout_s)
         source = _source(recipe, reader)
         try:
             with _training_errors(run, fence):
@@ -172,7 +172,7 @@ def _training_errors(run: Run, fence: Fence) -> Iterator[None]:
         stopped = f"run {run.uri} stopped: {in_words(error)}"
         raise TrainingFailed(stopped, exit_code=final.exit_code if final else 1) from error
     except RayActorError as error:
-        give_back()
+        remove_orphaned_placement_groups()
         raise ControllerLost(f"run {run.uri} stopped with Ray Train's controller: {in_words(error)}") from error
 
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from mulan.config.errors import MulanError
-from mulan.private_ray.train import DecidedTrainer, Verdict, controller_cause, waited_in_vain, worker_causes
+from mulan.private_ray.train import DelegatingTrainer, Verdict, controller_error, is_startup_timeout, worker_errors
 
 
 class TrainingFailed(MulanError):
@@ -24,7 +24,7 @@ class ControllerLost(TrainingFailed):
     """The process that watched over a run's workers is gone, and they with it; the same run can be started again."""
 
 
-class Trainer(DecidedTrainer):
+class Trainer(DelegatingTrainer):
     """Takes only numbers of workers that share the work evenly, and counts failures anew whenever there is progress."""
 
     def __init__(
@@ -46,7 +46,7 @@ class Trainer(DecidedTrainer):
         """
         super().__init__(
             *arguments,
-            counts=EvenShares(worker_counts, steps_saved, room_ever),
+            count_policy=EvenShares(worker_counts, steps_saved, room_ever),
             verdict=FailuresInARow(steps_saved, failed),
             **named,
         )
@@ -67,18 +67,18 @@ class EvenShares:
         self._steps_before: int | None = None
         """The newest checkpoint's when the offer was made."""
 
-    def workers_for(self, room: int) -> int:
+    def usable_workers(self, room: int) -> int:
         return max((count for count in self._worker_counts if count <= room), default=0)
 
-    def ask_for(self) -> int:
+    def workers_to_request(self) -> int:
         if time.monotonic() - self._looked_s >= self.LOOKS_AGAIN_S:
             room = self._room_ever()
-            most = self.workers_for(max(self._worker_counts) if room is None else room)
+            most = self.usable_workers(max(self._worker_counts) if room is None else room)
             self._asked_for = most or min(self._worker_counts)  # which is what is missing, and is told to be
             self._looked_s = time.monotonic()
         return self._asked_for
 
-    def change_now(self, offer: int | None) -> bool:
+    def should_resize(self, offer: int | None) -> bool:
         if offer is None:
             self._steps_before = None
             return False
@@ -103,7 +103,7 @@ class FailuresInARow:
         self._steps_before = 0
 
     def __call__(self, error: Exception) -> Verdict:
-        if waited_in_vain(error):  # every minute, for as long as there is no room; the driver tells of it
+        if is_startup_timeout(error):  # every minute, for as long as there is no room; the driver tells of it
             return Verdict.COUNT
         progress = False
         with suppress(OSError, MulanError):  # storage that fails must not keep the workers from starting again
@@ -112,20 +112,20 @@ class FailuresInARow:
             progress, self._steps_before = steps > self._steps_before, max(steps, self._steps_before)
         if final_cause(error) is not None:
             return Verdict.GIVE_UP
-        return Verdict.COUNT_ANEW if progress else Verdict.COUNT
+        return Verdict.RESET_COUNT if progress else Verdict.COUNT
 
 
 def final_cause(error: Exception) -> TrainingFailed | None:
     """What a worker has found out that another attempt would meet again; None if none has."""
-    return next((cause for cause in worker_causes(error).values() if isinstance(cause, TrainingFailed)), None)
+    return next((cause for cause in worker_errors(error).values() if isinstance(cause, TrainingFailed)), None)
 
 
 def in_words(error: Exception) -> str:
     """What went wrong: in our own words where it was found out, otherwise in a line for each worker."""
     if final := final_cause(error):
         return str(final)
-    told = [f"worker {rank}: {_first_line(cause)}" for rank, cause in worker_causes(error).items()]
-    return "; ".join(told) or _first_line(controller_cause(error))
+    told = [f"worker {rank}: {_first_line(cause)}" for rank, cause in worker_errors(error).items()]
+    return "; ".join(told) or _first_line(controller_error(error))
 
 
 def _first_line(error: BaseException) -> str:

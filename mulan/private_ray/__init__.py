@@ -1,5 +1,5 @@
-"""All that mulan uses of Ray beyond its public interface, behind an interface of our own.
+"""Every use of Ray's private interfaces, behind public interfaces of our own.
 
-What is decided stays with whoever decides it; here is only how Ray is told. ``tests/private_ray/test_contract.py``
-lists what this package needs of Ray, and says in words what another Ray no longer has.
+Decisions are made by the callers; this package only passes them to Ray. ``tests/private_ray/test_contract.py`` lists
+the private interfaces that are used, and names those that another version of Ray lacks.
 """

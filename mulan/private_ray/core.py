@@ -1,4 +1,4 @@
-"""Ray's core, its autoscaler and Ray Data: what mulan uses of them beyond their public interfaces."""
+"""The private interfaces of Ray Core, its autoscaler and Ray Data that mulan uses."""
 
 import os
 from abc import ABC, abstractmethod
@@ -22,94 +22,94 @@ from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 ENVIRONMENT = {
-    # this machine is not taken away before its driver is; each run would start a process that watches for that
+    # a local cluster is preempted only together with its driver: every run would start a needless watcher process
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"
 }
-"""Environment variables that every process of the cluster has."""
+"""Environment variables of every process of a local cluster."""
 
 PRIVATE_SETTINGS: dict[str, Any] = {
     "_system_config": {
-        # at Ray's own 15, training stands behind every other process of the machine; data tasks step back by themselves
+        # at Ray's default of 15, training yields to every other process of the machine; data tasks set their own
         "worker_niceness": 0,
-        # processes of a job have its environment, which one that was started in advance has not
+        # processes of a job need its environment, which a prestarted process does not have
         "prestart_worker_first_driver": False,
     }
 }
-"""Arguments of ``ray.init`` where it starts a cluster; one that is joined has its own."""
+"""Arguments of ``ray.init`` when it starts a local cluster; an existing cluster keeps its own settings."""
 
 
 HEAD_RESOURCE = "node:__internal_head__"
-"""A resource that the head alone has."""
+"""Name of a resource that only the head node has."""
 TYPE_LABEL = "ray.io/node-group"
-"""A label that names the type of a node, where an autoscaler has started it."""
+"""Name of the label with the type of a node that an autoscaler has started."""
 
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-"""File that names the namespace of the pod that this process runs in."""
+"""Path of a file that contains the namespace of this process's pod."""
 _UNLIMITED = -1
 
 
 @dataclass(frozen=True)
 class NodeType:
-    """Nodes of one kind."""
+    """A type of node that an autoscaler can start."""
 
     name: str
     resources: Mapping[str, float]
-    """What each node has; empty where that is not known before there is one."""
+    """Resources of each node; empty if they are unknown before a node has started."""
     labels: Mapping[str, str] = field(default_factory=dict)
-    most: int | None = None
-    """Nodes that there may be at a time; None where no limit is known."""
+    max_nodes: int | None = None
+    """Maximum number of nodes of this type; None if no limit is known."""
 
 
 @dataclass(frozen=True)
 class NodeTypes:
-    """What an autoscaler may start."""
+    """The nodes that an autoscaler can start."""
 
     types: tuple[NodeType, ...]
-    """Without that of the head, which is never started."""
-    most: int | None = None
-    """Nodes of all types together; None where no limit is known."""
+    """All types except that of the head, which is never started."""
+    max_nodes: int | None = None
+    """Maximum number of nodes of all types together; None if no limit is known."""
 
 
-UNKNOWN = NodeTypes((NodeType("unknown", {}),))
-"""An autoscaler that does not tell what it may start."""
+UNKNOWN_NODE_TYPES = NodeTypes((NodeType("unknown", {}),))
+"""Node types of an autoscaler that does not report which nodes it can start."""
 
 
 def node_types(gcs_address: str) -> NodeTypes | None:
-    """Reads what the cluster's autoscaler may start; None where it has no autoscaler.
+    """Returns the nodes that the cluster's autoscaler can start; None if there is no autoscaler.
 
-    It reads what is to be found on the head alone, and must be called there, in a process that is connected to Ray.
+    Must be called on the head, where the configuration is, in a process that is connected to Ray.
     """
-    managed = state.get_cluster_config()  # of managed clusters: neither KubeRay nor the launcher writes it
+    managed = state.get_cluster_config()  # only on managed clusters: neither KubeRay nor the launcher writes it
     if managed and managed.node_group_configs:
-        return _of_groups(managed.node_group_configs)
+        return _parse_groups(managed.node_group_configs)
     try:
         if name := os.environ.get("RAY_CLUSTER_NAME"):
             pods = KubernetesHttpApiClient(namespace=_NAMESPACE.read_text(encoding="utf-8").strip())
-            return of_config(_derive_autoscaling_config_from_ray_cr(pods.get(f"rayclusters/{name}")))
+            return parse_config(_derive_autoscaling_config_from_ray_cr(pods.get(f"rayclusters/{name}")))
         if path := _config_file(gcs_address):
-            return of_config(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except Exception:  # whatever Kubernetes, its client, or a file in an unknown state answers
-        return UNKNOWN
+            return parse_config(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except Exception:  # any error of Kubernetes or its client, or of a file in an unknown state
+        return UNKNOWN_NODE_TYPES
     return None
 
 
-def of_config(config: Mapping[str, Any]) -> NodeTypes:
-    """The node types of a configuration of the cluster launcher, which Ray makes of KubeRay's too."""
-    most = config.get("max_workers")
+def parse_config(config: Mapping[str, Any]) -> NodeTypes:
+    """Returns the node types of a cluster launcher configuration; Ray converts KubeRay's to the same form."""
+    max_workers = config.get("max_workers")
     types = (
         NodeType(
             name,
             {resource: float(count) for resource, count in given.get("resources", {}).items()},
             given.get("labels", {}),
-            given.get("max_workers", most),
+            given.get("max_workers", max_workers),
         )
         for name, given in config["available_node_types"].items()
         if name != config["head_node_type"]
     )
-    return NodeTypes(tuple(types), most)
+    return NodeTypes(tuple(types), max_workers)
 
 
-def _of_groups(groups: Any) -> NodeTypes:
+def _parse_groups(groups: Any) -> NodeTypes:
     return NodeTypes(
         tuple(
             NodeType(
@@ -121,11 +121,11 @@ def _of_groups(groups: Any) -> NodeTypes:
 
 
 def _config_file(gcs_address: str) -> Path | None:
-    """The file that the autoscaler of this cluster was started with, on this machine."""
+    """Returns the configuration file of this cluster's autoscaler, if that runs on this machine."""
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = file.read_bytes().decode(errors="replace").split("\0")
-        except OSError:  # it has ended, or is none of ours
+        except OSError:  # the process has ended, or belongs to another user
             continue
         if f"--gcs-address={gcs_address}" in words:
             for word in words:
@@ -139,27 +139,27 @@ _ANSWER_TIMEOUT_S = 10
 
 @dataclass(frozen=True)
 class Demand:
-    """What waits in a cluster."""
+    """Pending resource demand and node launches of a cluster."""
 
     reservations: tuple[Mapping[str, float], ...] = ()
-    """The resources that are to be kept on a node, for each bundle of each placement group that waits."""
+    """Resources of each bundle of each pending placement group."""
     starting: Mapping[str, int] = field(default_factory=dict)
-    """How many nodes of each type the autoscaler is about to start, or has started and not seen join."""
+    """Number of nodes by type that the autoscaler is starting and that have not joined."""
     failed: Mapping[str, str] = field(default_factory=dict)
-    """Why nodes of a type could not be started the last time that it was tried, by type."""
+    """Error of the last failed launch, by node type."""
 
 
 def demand(gcs_address: str) -> Demand:
-    """Asks the cluster what waits there.
+    """Returns the pending demand of a cluster.
 
     Raises:
-        ray.exceptions.RpcError: it does not answer.
+        ray.exceptions.RpcError: the cluster does not respond.
     """
-    return of_status(get_cluster_status(gcs_address, timeout=_ANSWER_TIMEOUT_S))
+    return parse_status(get_cluster_status(gcs_address, timeout=_ANSWER_TIMEOUT_S))
 
 
-def of_status(status: ClusterStatus) -> Demand:
-    """Takes what is needed from Ray's status of a cluster."""
+def parse_status(status: ClusterStatus) -> Demand:
+    """Returns the pending demand in Ray's cluster status."""
     starting = Counter(node.ray_node_type_name for node in status.pending_nodes)
     for launch in status.pending_launches:
         starting[launch.ray_node_type_name] += launch.count
@@ -172,49 +172,49 @@ def of_status(status: ClusterStatus) -> Demand:
             for _ in range(same.count)
         ),
         dict(starting),
-        {launch.ray_node_type_name: launch.details or "no reason is told" for launch in failed},
+        {launch.ray_node_type_name: launch.details or "no reason given" for launch in failed},
     )
 
 
-def give_back() -> None:
-    """Removes the placement groups that are left behind, so that their resources are free."""
-    for group in left_behind():
+def remove_orphaned_placement_groups() -> None:
+    """Removes orphaned placement groups, which frees their resources."""
+    for group in orphaned_placement_groups():
         remove_placement_group(group)
 
 
-def left_behind() -> list[PlacementGroup]:
-    """Finds this job's placement groups whose maker, an actor, is dead, those included that wait for resources.
+def orphaned_placement_groups() -> list[PlacementGroup]:
+    """Returns this job's placement groups, pending ones included, that were created by an actor that is dead.
 
-    Ray removes them only at the end of the whole job. Groups of other jobs, of this job's driver, and of actors that
-    live are never among them, nor are detached ones.
+    Ray removes them only when the job ends. Groups of other jobs, of this job's driver and of living actors, and
+    detached groups are never returned.
     """
     job = ray.get_runtime_context().get_job_id()
     rows = map(PlacementGroupTableData.FromString, state._connect_and_get_accessor().get_placement_group_table())
-    return [PlacementGroup(PlacementGroupID(row.placement_group_id)) for row in rows if _is_left_behind(row, job)]
+    return [PlacementGroup(PlacementGroupID(row.placement_group_id)) for row in rows if _is_orphaned(row, job)]
 
 
-def _is_left_behind(row: PlacementGroupTableData, job: str) -> bool:
+def _is_orphaned(row: PlacementGroupTableData, job: str) -> bool:
     return bool(
         row.creator_job_id.hex() == job
         and row.creator_actor_dead
-        and set(row.creator_actor_id) != {0xFF}  # no actor: the job's driver, of which Ray says the same
+        and set(row.creator_actor_id) != {0xFF}  # nil: created by the job's driver, which Ray also reports as dead
         and not row.is_detached
         and row.state != PlacementGroupTableData.REMOVED
     )
 
 
-class AtEachStep(ExecutionCallback, ABC):
-    """Called after each step of the scheduler of an execution, in its thread. Each execution makes one of its own."""
+class SchedulerStepCallback(ExecutionCallback, ABC):
+    """A callback after each scheduling step of an execution, in its thread. Each execution creates its own instance."""
 
     def on_execution_step(self, executor: Any) -> None:
         self.step()
 
     @abstractmethod
     def step(self) -> None:
-        """Does what is to be done; the scheduler waits meanwhile, and an exception ends the execution."""
+        """Runs after a scheduling step. It blocks the scheduler, and an exception ends the execution."""
 
 
-def call_at_each_step(context: DataContext, kind: type[AtEachStep]) -> None:
-    """Has executions of this context call an instance of ``kind``, which is made without arguments; once is enough."""
+def add_scheduler_callback(context: DataContext, kind: type[SchedulerStepCallback]) -> None:
+    """Registers a callback class, which is instantiated without arguments, for all executions of a context, once."""
     if kind not in context.custom_execution_callback_classes:
         context.custom_execution_callback_classes.append(kind)

@@ -1,4 +1,4 @@
-"""Ray Train: how its controller is given decisions from outside, for which it has no public place."""
+"""A Ray Train trainer that delegates its scaling and failure decisions, for which Ray has no public interface."""
 
 import os
 import time
@@ -16,78 +16,79 @@ from ray.train.v2._internal.execution.failure_handling import DefaultFailurePoli
 from ray.train.v2._internal.execution.scaling_policy import ElasticScalingPolicy, NoopDecision, ResizeDecision
 
 
-class WorkerCounts(Protocol):
-    """Decides how many workers are asked for and taken, and when those at work are ended to take another number."""
+class WorkerCountPolicy(Protocol):
+    """Decides how many workers are requested and started, and when the worker group is resized."""
 
-    def workers_for(self, room: int) -> int:
-        """Chooses a number of workers, at most ``room``, which is how many there are resources for; 0 for none."""
+    def usable_workers(self, room: int) -> int:
+        """Returns the number of workers to start if there are resources for ``room`` workers; 0 for none."""
 
-    def ask_for(self) -> int:
-        """Chooses for how many workers the autoscaler is asked to make room, at every poll.
+    def workers_to_request(self) -> int:
+        """Returns the number of workers to request resources for from the autoscaler; called at every poll.
 
-        It brings nodes for all that are asked for or, where its limits forbid some of them, for none.
+        The autoscaler starts nodes for all requested workers or, if its limits forbid some of them, for none.
         """
 
-    def change_now(self, offer: int | None) -> bool:
-        """Decides whether the workers at work are ended now, from their newest checkpoint on ``offer`` others go on.
+    def should_resize(self, offer: int | None) -> bool:
+        """Returns whether the workers are to stop now, and ``offer`` workers to resume from the newest checkpoint.
 
-        It is asked at every poll of the workers, every 2 s or so. What it raises ends the run.
+        Called at every poll of the workers, about every 2 s. An exception ends the run.
 
         Args:
-            offer: a number that :meth:`workers_for` gave, and other than that at work; None while there is no such
-                offer, or no longer.
+            offer: a number from :meth:`usable_workers` that differs from the current one; None if there is none.
         """
 
 
 class Verdict(Enum):
-    """What follows from a failure of workers or of the controller."""
+    """The consequence of a failure of workers or of the controller."""
 
     GIVE_UP = "the run ends"
-    COUNT = "one more failure: workers start again, unless that makes too many"
-    COUNT_ANEW = "the first failure: those before it no longer count"
+    COUNT = "one more failure: workers restart, unless there were too many failures"
+    RESET_COUNT = "the first failure: earlier ones no longer count"
 
 
 PAUSE_S = 0.2
-"""Between two looks, while there is no room for workers; Ray finds anything new after a second at the earliest."""
+"""Time in seconds between two decisions while there are no resources for workers; Ray's view of them is 1 s old."""
 
 
-class ElasticWorkers(ElasticScalingPolicy):
-    """Ray Train's elastic scaling, which takes every number of workers that there is room for, at any moment, with both
-    left to a :class:`WorkerCounts`."""
+class DelegatingScalingPolicy(ElasticScalingPolicy):
+    """Ray Train's elastic scaling, with the number of workers and the time of resizing left to a policy of ours.
 
-    def __init__(self, scaling_config: ScalingConfig, counts: WorkerCounts) -> None:
+    Ray's own takes any number of workers for which there are resources, at any time.
+    """
+
+    def __init__(self, scaling_config: ScalingConfig, count_policy: WorkerCountPolicy) -> None:
         super().__init__(scaling_config)
-        self._counts = counts
-        self._offered: Any = None
+        self._count_policy = count_policy
+        self._offer: Any = None
 
     def _get_num_workers_for_resource_request(self) -> int:
-        return self._counts.ask_for()
+        return self._count_policy.workers_to_request()
 
     def _count_possible_workers(self, reserved_resources: Any) -> int:
-        return self._counts.workers_for(super()._count_possible_workers(reserved_resources))
+        return self._count_policy.usable_workers(super()._count_possible_workers(reserved_resources))
 
     def make_decision_for_non_running_worker_group(self) -> Any:
-        self._offered = None
-        self._counts.change_now(None)
+        self._offer = None
+        self._count_policy.should_resize(None)
         decision = super().make_decision_for_non_running_worker_group()
-        # Ray asks again at once, and would keep a CPU of the head busy for hours
+        # Ray asks again without a pause, which would keep a CPU of the head busy for hours
         if isinstance(decision, NoopDecision):
             time.sleep(PAUSE_S)
         return decision
 
     def make_decision_for_running_worker_group(self, worker_group_state: Any, worker_group_status: Any) -> Any:
-        looked = self._latest_monitor_time
+        last_time = self._latest_monitor_time
         decision = super().make_decision_for_running_worker_group(worker_group_state, worker_group_status)
-        if self._latest_monitor_time != looked:  # it has looked again: the room may have gone since
-            self._offered = decision if isinstance(decision, ResizeDecision) else None
-        if self._counts.change_now(None if self._offered is None else self._offered.num_workers):
-            decision, self._offered = self._offered, None
+        if self._latest_monitor_time != last_time:  # Ray has checked the resources again: the offer may be gone
+            self._offer = decision if isinstance(decision, ResizeDecision) else None
+        if self._count_policy.should_resize(None if self._offer is None else self._offer.num_workers):
+            decision, self._offer = self._offer, None
             return decision
         return NoopDecision()
 
 
-class Failures(FailurePolicy):
-    """Ray Train's limits for failures, applied to those that ``verdict`` has counted."""
+class DelegatingFailurePolicy(FailurePolicy):
+    """Ray Train's failure limit, applied to the failures that ``verdict`` counts."""
 
     def __init__(self, failure_config: FailureConfig, verdict: Callable[[Exception], Verdict]) -> None:
         super().__init__(failure_config)
@@ -98,25 +99,25 @@ class Failures(FailurePolicy):
         verdict = self._verdict(training_failed_error)
         if verdict is Verdict.GIVE_UP:
             return FailureDecision.RAISE
-        if verdict is Verdict.COUNT_ANEW:
+        if verdict is Verdict.RESET_COUNT:
             self._counted = DefaultFailurePolicy(self.failure_config)
         return self._counted.make_decision(training_failed_error)
 
 
-def worker_causes(error: Exception) -> dict[int, BaseException]:
-    """What each worker that failed has raised, or what became of it, by rank in order; empty if none has failed."""
+def worker_errors(error: Exception) -> dict[int, BaseException]:
+    """Returns the error or the loss of each failed worker, ordered by rank; empty if none failed."""
     failures = getattr(error, "worker_failures", None) or {}
     return {rank: _cause(failure) for rank, failure in sorted(failures.items())}
 
 
-def controller_cause(error: Exception) -> BaseException:
-    """What kept the controller from going on; ``error`` itself if that says so."""
+def controller_error(error: Exception) -> BaseException:
+    """Returns the error of the controller, or ``error`` itself if it wraps none."""
     return getattr(error, "controller_failure", None) or error
 
 
-def waited_in_vain(error: Exception) -> bool:
-    """Tells whether nothing has failed, and there was only no room for the workers: Ray Train then waits once more."""
-    return isinstance(controller_cause(error), WorkerGroupStartupTimeoutError)
+def is_startup_timeout(error: Exception) -> bool:
+    """Returns whether the only failure is that there were no resources for the workers; Ray Train then waits again."""
+    return isinstance(controller_error(error), WorkerGroupStartupTimeoutError)
 
 
 def _cause(failure: BaseException) -> BaseException:
@@ -125,41 +126,41 @@ def _cause(failure: BaseException) -> BaseException:
     return failure
 
 
-class DecidedTrainer(TorchTrainer):
-    """Trains on the workers that :class:`WorkerCounts` takes, until a verdict gives up; it hands out no datasets."""
+class DelegatingTrainer(TorchTrainer):
+    """A TorchTrainer, without datasets, that delegates scaling and failures to ``count_policy`` and ``verdict``."""
 
     def __init__(
         self,
         *arguments: Any,
-        counts: WorkerCounts,
+        count_policy: WorkerCountPolicy,
         verdict: Callable[[Exception], Verdict],
         **named: Any,
     ) -> None:
         """
         Args:
-            counts: asked only where ``scaling_config`` leaves a choice. It is pickled, as ``verdict`` is, and called in
-                Ray Train's controller.
-            verdict: told of each failure (``ray.train.TrainingFailedError``).
+            count_policy: used only if ``scaling_config`` is elastic. It is pickled, like ``verdict``, and called in Ray
+                Train's controller.
+            verdict: called with each failure (``ray.train.TrainingFailedError``).
         """
         super().__init__(*arguments, **named)
-        self._counts, self._verdict = counts, verdict
+        self._count_policy, self._verdict = count_policy, verdict
 
     def _create_default_callbacks(self) -> list[Any]:
-        # each of these starts a process: to hand out datasets, and to give back what a controller that was killed had
-        # reserved, which works only beside a dashboard and a single Ray; see mulan.private_ray.core
-        needless = DatasetsCallback, PlacementGroupCleanerCallback
-        return [one for one in super()._create_default_callbacks() if not isinstance(one, needless)]
+        # each of these starts a process: to serve datasets, and to remove the placement groups of a killed controller,
+        # which works only with a dashboard and a single Ray on the machine; see mulan.private_ray.core
+        unneeded = DatasetsCallback, PlacementGroupCleanerCallback
+        return [callback for callback in super()._create_default_callbacks() if not isinstance(callback, unneeded)]
 
     def _initialize_and_run_controller(self, **parts: Any) -> Any:
-        parts["failure_policy"] = Failures(self.run_config.failure_config, self._verdict)
+        parts["failure_policy"] = DelegatingFailurePolicy(self.run_config.failure_config, self._verdict)
         if self.scaling_config.elasticity_enabled:
-            parts["scaling_policy"] = ElasticWorkers(self.scaling_config, self._counts)
+            parts["scaling_policy"] = DelegatingScalingPolicy(self.scaling_config, self._count_policy)
         return super()._initialize_and_run_controller(**parts)
 
 
-def wait_for_answers(seconds: float) -> None:
-    """Sets how long a worker that does not answer is waited for, in controllers started from this process.
+def set_health_check_timeout(seconds: float) -> None:
+    """Sets the time after which an unresponsive worker has failed, for controllers started from this process.
 
-    The controller takes it from the environment alone.
+    The controller reads it only from the environment.
     """
     os.environ[WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR] = str(seconds)

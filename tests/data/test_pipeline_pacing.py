@@ -12,7 +12,7 @@ import ray.data
 from ray.data import DataContext, ExecutionOptions, ExecutionResources
 
 from mulan.data.pipeline import PauseBetweenSteps
-from mulan.private_ray.core import AtEachStep
+from mulan.private_ray.core import SchedulerStepCallback
 from tests.waiting import wait_until
 
 SECONDS = 2.0
@@ -35,7 +35,7 @@ def steps_of_the_scheduler(callbacks: list[type[Any]], folder: Path) -> int:
             made.append((time.monotonic(), count))
         return count > 1 and time.monotonic() - made[-1][0] > SECONDS
 
-    class Count(AtEachStep):
+    class Count(SchedulerStepCallback):
         def step(self) -> None:
             turns.append(time.monotonic())
 

@@ -4,7 +4,7 @@ import pytest
 
 from mulan.config.sections import ScaleConfig
 from mulan.launch.capacity import Capacity, Node, capacity, data_nodes, fitting
-from mulan.private_ray.core import HEAD_RESOURCE, TYPE_LABEL, UNKNOWN, NodeType, NodeTypes
+from mulan.private_ray.core import HEAD_RESOURCE, TYPE_LABEL, UNKNOWN_NODE_TYPES, NodeType, NodeTypes
 
 HEAD = Node("0", {HEAD_RESOURCE: 1.0, "CPU": 0.0}, {})
 CPU = NodeType("cpu", {"CPU": 14.0}, {"pool": "cpu"}, 16)
@@ -65,7 +65,7 @@ def test_no_limit_is_none() -> None:
     assert Capacity((HEAD,), NodeTypes((CPU, endless))).ever(WORKER) is None
     assert Capacity((HEAD,), NodeTypes((CPU, endless), 3)).ever(WORKER) == 6
     assert Capacity((HEAD,), NodeTypes((CPU, endless))).ever({"CPU": 15.0}) == 0
-    assert Capacity((HEAD,), UNKNOWN).ever({"CPU": 1000.0}) is None
+    assert Capacity((HEAD,), UNKNOWN_NODE_TYPES).ever({"CPU": 1000.0}) is None
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_no_limit_is_none() -> None:
         (Capacity((HEAD, node(CPU))), {"pool": "cpu"}),
         (Capacity((HEAD, node(GPU)), NodeTypes((CPU, GPU))), {"pool": "cpu"}),
         (Capacity((HEAD, node(GPU)), NodeTypes((NodeType("cpu", CPU.resources, CPU.labels, 0), GPU))), {}),
-        (Capacity((HEAD, node(GPU)), UNKNOWN), {}),
+        (Capacity((HEAD, node(GPU)), UNKNOWN_NODE_TYPES), {}),
     ],
 )
 def test_readers_keep_to_the_cpu_pool_that_there_is_or_may_be(cluster: Capacity, labels: dict[str, str]) -> None:

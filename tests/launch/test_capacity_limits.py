@@ -7,8 +7,8 @@ from mulan.launch.capacity import Capacity, Node, max_readers, max_workers
 from mulan.private_ray.core import HEAD_RESOURCE, NodeType, NodeTypes
 
 HEAD = Node("head", {HEAD_RESOURCE: 1.0}, {})
-CPU_POOL = NodeType("cpu", {"CPU": 2.0}, {"pool": "cpu"}, most=3)
-GPU_POOL = NodeType("gpu", {"CPU": 8.0, "GPU": 1.0}, {"pool": "gpu"}, most=2)
+CPU_POOL = NodeType("cpu", {"CPU": 2.0}, {"pool": "cpu"}, max_nodes=3)
+GPU_POOL = NodeType("gpu", {"CPU": 8.0, "GPU": 1.0}, {"pool": "gpu"}, max_nodes=2)
 
 
 def scale(**changes: object) -> ScaleConfig:

@@ -16,40 +16,40 @@ def no_limit() -> int | None:
 
 @pytest.mark.parametrize(("room", "workers"), [(16, 8), (8, 8), (7, 4), (4, 4), (3, 2), (1, 1), (0, 0)])
 def test_as_many_workers_as_share_the_batch_evenly(room: int, workers: int) -> None:
-    assert EvenShares([1, 2, 4, 8], lambda: 0, no_limit).workers_for(room) == workers
+    assert EvenShares([1, 2, 4, 8], lambda: 0, no_limit).usable_workers(room) == workers
 
 
 @pytest.mark.parametrize(("room_ever", "asked_for"), [(None, 8), (16, 8), (7, 4), (1, 2), (0, 2)])
 def test_workers_are_asked_for_that_there_can_ever_be(room_ever: int | None, asked_for: int) -> None:
-    assert EvenShares([2, 4, 8], lambda: 0, lambda: room_ever).ask_for() == asked_for
+    assert EvenShares([2, 4, 8], lambda: 0, lambda: room_ever).workers_to_request() == asked_for
 
 
 def test_a_limit_that_is_raised_is_seen_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     room = [1]
     shares = EvenShares([1, 2], lambda: 0, lambda: room[0])
-    assert shares.ask_for() == 1
+    assert shares.workers_to_request() == 1
     room[0] = 2
-    assert shares.ask_for() == 1  # a poll comes at every moment
+    assert shares.workers_to_request() == 1  # a poll comes at every moment
     monkeypatch.setattr(EvenShares, "LOOKS_AGAIN_S", 0.0)
-    assert shares.ask_for() == 2
+    assert shares.workers_to_request() == 2
 
 
 def test_workers_at_work_are_ended_only_when_a_checkpoint_has_just_been_written() -> None:
     saved = [10]
     shares = EvenShares([1, 2, 4, 8], lambda: saved[0], no_limit)
-    assert not shares.change_now(None)
+    assert not shares.should_resize(None)
     saved[0] = 20
-    assert not shares.change_now(None)  # a checkpoint alone is no reason
-    assert not shares.change_now(4)
-    assert not shares.change_now(4)
+    assert not shares.should_resize(None)  # a checkpoint alone is no reason
+    assert not shares.should_resize(4)
+    assert not shares.should_resize(4)
     saved[0] = 30
-    assert shares.change_now(4)
-    assert not shares.change_now(4)  # the next ones are not ended for the same checkpoint
-    assert not shares.change_now(None)
+    assert shares.should_resize(4)
+    assert not shares.should_resize(4)  # the next ones are not ended for the same checkpoint
+    assert not shares.should_resize(None)
     saved[0] = 40
-    assert not shares.change_now(4)  # of a new offer
+    assert not shares.should_resize(4)  # of a new offer
     saved[0] = 50
-    assert shares.change_now(4)
+    assert shares.should_resize(4)
 
 
 def unreadable() -> int:
@@ -58,8 +58,8 @@ def unreadable() -> int:
 
 def test_storage_that_fails_ends_no_workers() -> None:
     shares = EvenShares([1, 2], unreadable, no_limit)
-    assert not shares.change_now(None)
-    assert not shares.change_now(2)
+    assert not shares.should_resize(None)
+    assert not shares.should_resize(2)
 
 
 def lost(*messages: str) -> WorkerGroupError:
@@ -71,7 +71,7 @@ def test_failures_are_counted_until_a_new_checkpoint_stands() -> None:
     verdict = FailuresInARow(lambda: saved[0], told.append)
     assert [verdict(lost("gone")) for _ in range(2)] == [Verdict.COUNT] * 2
     saved[0] = 100
-    assert [verdict(lost("gone")) for _ in range(2)] == [Verdict.COUNT_ANEW, Verdict.COUNT]
+    assert [verdict(lost("gone")) for _ in range(2)] == [Verdict.RESET_COUNT, Verdict.COUNT]
     assert told == ["worker 0: RuntimeError: gone"] * 4
 
 
@@ -89,7 +89,7 @@ def test_what_another_attempt_would_meet_again_is_not_tried_again() -> None:
 def test_no_room_for_workers_is_not_told_as_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     verdict = FailuresInARow(lambda: 0, told.append)
-    monkeypatch.setattr(policies, "waited_in_vain", lambda error: True)
+    monkeypatch.setattr(policies, "is_startup_timeout", lambda error: True)
     assert verdict(ControllerError(TimeoutError("no workers within a minute"))) is Verdict.COUNT
     assert not told
 

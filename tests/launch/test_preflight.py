@@ -17,7 +17,7 @@ from mulan.launch.capacity import Capacity, Node
 from mulan.launch.preflight import ClusterUnfit, Wanted, check_room_to_evaluate, preflight, room_faults, room_warnings
 from mulan.launch.preflight import weights as weights_of
 from mulan.launch.probing import Fault, name_of
-from mulan.private_ray.core import HEAD_RESOURCE, TYPE_LABEL, UNKNOWN, NodeType, NodeTypes
+from mulan.private_ray.core import HEAD_RESOURCE, TYPE_LABEL, UNKNOWN_NODE_TYPES, NodeType, NodeTypes
 from mulan.recipes.registry import load_recipe
 from mulan.runs.run import Run
 from mulan.storage import filesystem
@@ -43,7 +43,7 @@ def test_a_request_that_can_never_be_met_is_told_with_what_there_is() -> None:
         "there is no autoscaler); "
     )
     assert fault.lasting
-    capped = NodeTypes((replace(GPUS, most=1),))
+    capped = NodeTypes((replace(GPUS, max_nodes=1),))
     assert len([*room_faults(recipe(*ON_GPUS), Capacity((HEAD, CPU), capped))]) == 1
 
 
@@ -51,7 +51,7 @@ def test_a_request_that_can_never_be_met_is_told_with_what_there_is() -> None:
     ("settings", "cluster"),
     [
         (ON_GPUS, Capacity((HEAD,), NodeTypes((GPUS,)))),
-        (ON_GPUS, Capacity((HEAD,), UNKNOWN)),
+        (ON_GPUS, Capacity((HEAD,), UNKNOWN_NODE_TYPES)),
         (("scale.workers=[2, 16]",), Capacity((HEAD, replace(CPU, resources={"CPU": 2.0})))),
     ],
 )
@@ -67,7 +67,7 @@ def test_an_evaluation_that_can_never_run_is_refused() -> None:
     with pytest.raises(ClusterUnfit, match="needs a CPU"):
         check_room_to_evaluate(ScaleConfig(), Capacity((HEAD,)))
     check_room_to_evaluate(ScaleConfig(), Capacity((HEAD, CPU)))
-    for cluster in (Capacity((HEAD,), NodeTypes((GPUS,))), Capacity((HEAD,), UNKNOWN)):
+    for cluster in (Capacity((HEAD,), NodeTypes((GPUS,))), Capacity((HEAD,), UNKNOWN_NODE_TYPES)):
         check_room_to_evaluate(on_gpu, cluster)
 
 
@@ -78,7 +78,7 @@ def test_too_few_cpus_to_read_are_no_fault() -> None:
     assert not [*room_warnings(scale, Capacity((HEAD, replace(CPU, resources={"CPU": 3.0}))))]
     (warning,) = room_warnings(scale, Capacity((HEAD, GPU, replace(CPU, resources={"CPU": 1.0}))))
     assert "more than 1 on nodes with pool=cpu; " in warning
-    assert not [*room_warnings(scale, Capacity((HEAD,), UNKNOWN))]
+    assert not [*room_warnings(scale, Capacity((HEAD,), UNKNOWN_NODE_TYPES))]
 
 
 def test_each_node_is_asked_for_what_will_run_there() -> None:

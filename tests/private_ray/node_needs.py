@@ -34,7 +34,7 @@ RAY_CLUSTER: dict[str, Any] = {
 
 
 def makes_a_configuration(derive: Any) -> None:
-    told = core.of_config(derive(RAY_CLUSTER))
+    told = core.parse_config(derive(RAY_CLUSTER))
     if told != core.NodeTypes((core.NodeType("gpu", {"CPU": 14.0, "GPU": 1.0}, {"pool": "gpu"}, 8),), 8):
         raise Differs(f"makes {told} of a RayCluster with 8 pods of 14 CPUs and a GPU")
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from mulan.private_ray import core as module
-from mulan.private_ray.core import UNKNOWN, NodeType, NodeTypes, node_types, of_config
+from mulan.private_ray.core import UNKNOWN_NODE_TYPES, NodeType, NodeTypes, node_types, parse_config
 
 LAUNCHER = Path(__file__).parents[2] / "cluster" / "launcher.yaml"
 TYPES = NodeTypes(
@@ -27,16 +27,16 @@ def not_managed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_launchers_file_tells_all_but_the_head() -> None:
-    told = of_config(yaml.safe_load(LAUNCHER.read_text(encoding="utf-8")))
+    told = parse_config(yaml.safe_load(LAUNCHER.read_text(encoding="utf-8")))
     assert {kind.name for kind in told.types} >= {"cpu", "gpu"}
     assert "head" not in {kind.name for kind in told.types}
-    assert all(kind.most is not None and kind.resources["CPU"] > 0 for kind in told.types)
+    assert all(kind.max_nodes is not None and kind.resources["CPU"] > 0 for kind in told.types)
 
 
 def test_a_type_without_a_limit_has_that_of_all() -> None:
     of_all = {"head_node_type": "head", "available_node_types": {"head": {}, "cpu": {"resources": {"CPU": 2}}}}
-    assert of_config(of_all | {"max_workers": 3}) == NodeTypes((NodeType("cpu", {"CPU": 2.0}, {}, 3),), 3)
-    assert of_config(of_all) == NodeTypes((NodeType("cpu", {"CPU": 2.0}),))
+    assert parse_config(of_all | {"max_workers": 3}) == NodeTypes((NodeType("cpu", {"CPU": 2.0}, {}, 3),), 3)
+    assert parse_config(of_all) == NodeTypes((NodeType("cpu", {"CPU": 2.0}),))
 
 
 def test_without_an_autoscaler_there_are_none() -> None:
@@ -53,7 +53,7 @@ def test_the_file_is_that_of_the_autoscaler_of_this_cluster(tmp_path: Path) -> N
                 "head_node_type": "head",
                 "available_node_types": {"head": {"resources": {"CPU": 0}, "max_workers": 0}}
                 | {
-                    kind.name: {"resources": dict(kind.resources), "labels": kind.labels, "max_workers": kind.most}
+                    kind.name: {"resources": dict(kind.resources), "labels": kind.labels, "max_workers": kind.max_nodes}
                     for kind in TYPES.types
                 },
             }
@@ -66,11 +66,11 @@ def test_the_file_is_that_of_the_autoscaler_of_this_cluster(tmp_path: Path) -> N
         assert node_types("127.0.0.1:6") == TYPES
         assert node_types("127.0.0.1:7") is None
         file.write_text("half a fi")
-        assert node_types("127.0.0.1:6") == UNKNOWN
+        assert node_types("127.0.0.1:6") == UNKNOWN_NODE_TYPES
         other.stdin.close()
 
 
 def test_a_pod_that_may_not_ask_kubernetes_knows_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("RAY_CLUSTER_NAME", "run1")
     monkeypatch.setattr(module, "_NAMESPACE", tmp_path / "none")
-    assert node_types("127.0.0.1:1") == UNKNOWN
+    assert node_types("127.0.0.1:1") == UNKNOWN_NODE_TYPES

@@ -4,7 +4,7 @@ import ray
 from ray.autoscaler.v2.schema import ClusterStatus, LaunchRequest, NodeInfo
 from ray.util.placement_group import placement_group, remove_placement_group
 
-from mulan.private_ray.core import Demand, demand, of_status
+from mulan.private_ray.core import Demand, demand, parse_status
 from tests.waiting import wait_until
 
 
@@ -16,13 +16,13 @@ def launch(count: int, *, failed: int | None = None, why: str | None = None) -> 
 def test_nodes_that_start_are_counted_from_the_request_on() -> None:
     booting = [NodeInfo("p3.2xlarge", "gpu", "i-1", ""), NodeInfo("m5.large", "cpu", "i-2", "")]
     status = ClusterStatus(pending_nodes=booting, pending_launches=[launch(3)])
-    assert of_status(status) == Demand(starting={"gpu": 4, "cpu": 1})
+    assert parse_status(status) == Demand(starting={"gpu": 4, "cpu": 1})
 
 
 def test_of_failed_starts_the_newest_reason_is_told() -> None:
     failed = [launch(1, failed=9, why="no capacity in zone a"), launch(1, failed=3, why="quota")]
-    assert of_status(ClusterStatus(failed_launches=failed)).failed == {"gpu": "no capacity in zone a"}
-    assert of_status(ClusterStatus(failed_launches=[launch(1, failed=1)])).failed == {"gpu": "no reason is told"}
+    assert parse_status(ClusterStatus(failed_launches=failed)).failed == {"gpu": "no capacity in zone a"}
+    assert parse_status(ClusterStatus(failed_launches=[launch(1, failed=1)])).failed == {"gpu": "no reason given"}
 
 
 def test_what_a_placement_group_waits_for_is_told(ray_cluster: None) -> None:

@@ -2,10 +2,10 @@
 
 from ray.data import DataContext
 
-from mulan.private_ray.core import AtEachStep, call_at_each_step
+from mulan.private_ray.core import SchedulerStepCallback, add_scheduler_callback
 
 
-class Counted(AtEachStep):
+class Counted(SchedulerStepCallback):
     def __init__(self) -> None:
         self.steps = 0
 
@@ -16,7 +16,7 @@ class Counted(AtEachStep):
 def test_a_kind_is_made_once_for_each_execution() -> None:
     context = DataContext()
     for _ in range(2):
-        call_at_each_step(context, Counted)
+        add_scheduler_callback(context, Counted)
     assert context.execution_callback_classes.count(Counted) == 1
 
 

@@ -7,7 +7,7 @@ import ray
 from ray.core.generated.gcs_pb2 import PlacementGroupTableData
 from ray.util.placement_group import placement_group, remove_placement_group
 
-from mulan.private_ray.core import _is_left_behind, give_back, left_behind
+from mulan.private_ray.core import _is_orphaned, orphaned_placement_groups, remove_orphaned_placement_groups
 from tests.waiting import wait_until
 
 OURS, OTHERS = bytes.fromhex("01000000"), bytes.fromhex("02000000")
@@ -30,7 +30,7 @@ LEFT = {"creator_job_id": OURS, "creator_actor_id": b"\x12" * 16, "creator_actor
 )
 def test_what_is_left_behind(row: dict[str, Any], left: bool) -> None:
     whole = {"state": PlacementGroupTableData.CREATED, **LEFT, **row}
-    assert _is_left_behind(PlacementGroupTableData(**whole), OURS.hex()) is left
+    assert _is_orphaned(PlacementGroupTableData(**whole), OURS.hex()) is left
 
 
 class Maker:
@@ -52,11 +52,11 @@ def test_groups_of_actors_that_died_are_found_and_no_others(ray_cluster: None) -
     made = ray.get([dying.make.remote(0.01), dying.make.remote(1e6), above.make.remote(0.01)])
     ray.get([living.make.remote(0.01), dying.make.remote(0.01, "detached")])
     own = placement_group([{"CPU": 0.01}])
-    assert not left_behind()
+    assert not orphaned_placement_groups()
     for each in (dying, above):
         ray.kill(each)
-    wait_until(lambda: len(left_behind()) == 3, what="the groups of dead actors")
-    assert {group.id.hex() for group in left_behind()} == set(made)
-    give_back()
+    wait_until(lambda: len(orphaned_placement_groups()) == 3, what="the groups of dead actors")
+    assert {group.id.hex() for group in orphaned_placement_groups()} == set(made)
+    remove_orphaned_placement_groups()
     remove_placement_group(own)
-    wait_until(lambda: not left_behind(), what="their removal")
+    wait_until(lambda: not orphaned_placement_groups(), what="their removal")

@@ -9,13 +9,19 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.constants import WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR, get_env_vars_to_propagate
 
-from mulan.private_ray.train import DecidedTrainer, ElasticWorkers, Failures, Verdict, wait_for_answers
+from mulan.private_ray.train import (
+    DelegatingFailurePolicy,
+    DelegatingScalingPolicy,
+    DelegatingTrainer,
+    Verdict,
+    set_health_check_timeout,
+)
 
 
-def trainer(workers: int | tuple[int, int] = 1) -> DecidedTrainer:
-    return DecidedTrainer(
+def trainer(workers: int | tuple[int, int] = 1) -> DelegatingTrainer:
+    return DelegatingTrainer(
         print,
-        counts=None,
+        count_policy=None,
         verdict=lambda _: Verdict.GIVE_UP,
         scaling_config=ScalingConfig(num_workers=workers),
         run_config=RunConfig(failure_config=FailureConfig(max_failures=3)),
@@ -35,13 +41,13 @@ def test_decisions_reach_the_controller(workers: int | tuple[int, int], elastic:
         trainer(workers)._initialize_and_run_controller(**parts)
     given = run.call_args.kwargs
     assert given.keys() == parts.keys()
-    assert isinstance(given["failure_policy"], Failures)
+    assert isinstance(given["failure_policy"], DelegatingFailurePolicy)
     assert given["failure_policy"].failure_config.max_failures == 3
-    assert isinstance(given["scaling_policy"], ElasticWorkers) is elastic
+    assert isinstance(given["scaling_policy"], DelegatingScalingPolicy) is elastic
 
 
 def test_controllers_are_told_how_long_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR, "7.0")
-    wait_for_answers(12.5)
+    set_health_check_timeout(12.5)
     assert os.environ[WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR] == "12.5"
     assert get_env_vars_to_propagate()[WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR] == "12.5"

@@ -10,18 +10,24 @@ from ray.train.v2._internal.exceptions import (
 )
 from ray.train.v2._internal.execution.failure_handling import FailureDecision
 
-from mulan.private_ray.train import Failures, Verdict, controller_cause, waited_in_vain, worker_causes
+from mulan.private_ray.train import (
+    DelegatingFailurePolicy,
+    Verdict,
+    controller_error,
+    is_startup_timeout,
+    worker_errors,
+)
 
 LOST = WorkerGroupError("lost", {0: RuntimeError("gone")})
 RETRY, RAISE = FailureDecision.RETRY, FailureDecision.RAISE
-COUNT, COUNT_ANEW, GIVE_UP = Verdict.COUNT, Verdict.COUNT_ANEW, Verdict.GIVE_UP
+COUNT, RESET_COUNT, GIVE_UP = Verdict.COUNT, Verdict.RESET_COUNT, Verdict.GIVE_UP
 
 
 @pytest.mark.parametrize(
     ("verdicts", "decisions"),
     [
         ([COUNT, COUNT, COUNT], [RETRY, RETRY, RAISE]),
-        ([COUNT, COUNT, COUNT_ANEW, COUNT, COUNT], [RETRY, RETRY, RETRY, RETRY, RAISE]),
+        ([COUNT, COUNT, RESET_COUNT, COUNT, COUNT], [RETRY, RETRY, RETRY, RETRY, RAISE]),
         ([GIVE_UP], [RAISE]),
     ],
 )
@@ -29,7 +35,7 @@ def test_failures_that_count_are_retried_to_the_limit(
     verdicts: list[Verdict], decisions: list[FailureDecision]
 ) -> None:
     said = iter(verdicts)
-    policy = Failures(FailureConfig(max_failures=2), lambda _: next(said))
+    policy = DelegatingFailurePolicy(FailureConfig(max_failures=2), lambda _: next(said))
     assert [policy.make_decision(LOST) for _ in verdicts] == decisions
 
 
@@ -40,7 +46,7 @@ def test_the_failure_is_told_as_it_is() -> None:
         told.append(error)
         return COUNT
 
-    Failures(FailureConfig(), verdict).make_decision(LOST)
+    DelegatingFailurePolicy(FailureConfig(), verdict).make_decision(LOST)
     assert told == [LOST]
 
 
@@ -55,20 +61,20 @@ def test_causes_are_found_beneath_every_wrapping() -> None:
             0: cause,
         },
     )
-    assert list(worker_causes(error).items()) == [(0, cause), (1, cause), (3, cause)]
+    assert list(worker_errors(error).items()) == [(0, cause), (1, cause), (3, cause)]
 
 
 def test_the_controllers_own_failure() -> None:
     cause = TimeoutError("no workers within a minute")
-    assert worker_causes(ControllerError(cause)) == {}
-    assert controller_cause(ControllerError(cause)) is cause
-    assert controller_cause(cause) is cause
+    assert worker_errors(ControllerError(cause)) == {}
+    assert controller_error(ControllerError(cause)) is cause
+    assert controller_error(cause) is cause
 
 
 def test_no_room_for_workers_is_told_from_failures_and_has_no_limit() -> None:
     no_room = ControllerError(WorkerGroupStartupTimeoutError(2))
-    assert waited_in_vain(no_room)
-    assert not waited_in_vain(ControllerError(TimeoutError()))
-    assert not waited_in_vain(LOST)
-    policy = Failures(FailureConfig(max_failures=0), lambda _: COUNT)
+    assert is_startup_timeout(no_room)
+    assert not is_startup_timeout(ControllerError(TimeoutError()))
+    assert not is_startup_timeout(LOST)
+    policy = DelegatingFailurePolicy(FailureConfig(max_failures=0), lambda _: COUNT)
     assert [policy.make_decision(no_room) for _ in range(3)] == [RETRY] * 3

@@ -9,7 +9,7 @@ from ray.train import ScalingConfig
 from ray.train.v2._internal.execution.scaling_policy import NoopDecision, ResizeDecision
 
 from mulan.private_ray import train
-from mulan.private_ray.train import ElasticWorkers
+from mulan.private_ray.train import DelegatingScalingPolicy
 
 AT_EVERY_POLL = 0.0
 
@@ -21,18 +21,18 @@ class PowersOfTwo:
         self.offers: list[int | None] = []
         self.changes = False
 
-    def ask_for(self) -> int:
+    def workers_to_request(self) -> int:
         return 4
 
-    def workers_for(self, room: int) -> int:
+    def usable_workers(self, room: int) -> int:
         return 2 ** (room.bit_length() - 1) if room else 0
 
-    def change_now(self, offer: int | None) -> bool:
+    def should_resize(self, offer: int | None) -> bool:
         self.offers.append(offer)
         return self.changes and offer is not None
 
 
-class OnMachines(ElasticWorkers):
+class OnMachines(DelegatingScalingPolicy):
     """Told here, and not by Ray, what room there is."""
 
     def __init__(self, counts: PowersOfTwo, *, least: int = 1, period_s: float = AT_EVERY_POLL) -> None:

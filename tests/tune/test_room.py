@@ -9,7 +9,7 @@ from ray.util.placement_group import remove_placement_group
 
 from mulan.config.sections import ScaleConfig
 from mulan.launch.capacity import Capacity, Node
-from mulan.private_ray.core import HEAD_RESOURCE, UNKNOWN, NodeType, NodeTypes
+from mulan.private_ray.core import HEAD_RESOURCE, UNKNOWN_NODE_TYPES, NodeType, NodeTypes
 from tune.room import beside_this_process, trials_at_once
 
 
@@ -20,7 +20,7 @@ def cluster(*nodes: dict[str, float], autoscaler: NodeTypes | None = None) -> Ca
 
 
 def may_have(count: int | None, **resources: float) -> NodeTypes:
-    return NodeTypes((NodeType("pool", resources, most=count),))
+    return NodeTypes((NodeType("pool", resources, max_nodes=count),))
 
 
 ON_GPUS: dict[str, Any] = {"use_gpu": True, "workers": 4}
@@ -35,7 +35,7 @@ ON_GPUS: dict[str, Any] = {"use_gpu": True, "workers": 4}
         ({"workers": 2, "cpus_per_worker": 3}, cluster(autoscaler=may_have(4, CPU=5.0)), 2),  # one worker a node
         ({"workers": 8, "data_cpus": 8}, cluster(), 1),
         ({"workers": 2, "data_cpus": 2}, cluster({"CPU": 8.0}, autoscaler=may_have(None, CPU=4.0)), 2),
-        ({"workers": 2, "data_cpus": 2}, cluster({"CPU": 8.0}, autoscaler=UNKNOWN), 2),
+        ({"workers": 2, "data_cpus": 2}, cluster({"CPU": 8.0}, autoscaler=UNKNOWN_NODE_TYPES), 2),
         (ON_GPUS | {"cpus_per_worker": 4}, cluster(autoscaler=may_have(4, CPU=96.0, GPU=8.0)), 8),
         (ON_GPUS | {"cpus_per_worker": 8}, cluster(autoscaler=may_have(4, CPU=32.0, GPU=8.0)), 4),
         (ON_GPUS, cluster({"CPU": 64.0}, *[{"CPU": 16.0, "GPU": 1.0}] * 9), 2),

@@ -12,13 +12,13 @@ from tune.room import given_back
 def test_what_is_left_behind_is_given_back_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     looked = []
 
-    def give_back() -> None:
+    def remove_orphaned_placement_groups() -> None:
         looked.append(None)
         if len(looked) == 2:
             raise ConnectionError("the head is away")
 
     monkeypatch.setattr(room, "LOOK_PERIOD_S", 0.001)
-    monkeypatch.setattr(room, "give_back", give_back)
+    monkeypatch.setattr(room, "remove_orphaned_placement_groups", remove_orphaned_placement_groups)
     before = threading.active_count()
     with given_back():
         wait_until(lambda: len(looked) > 3, what="another look")
