@@ -1,4 +1,4 @@
-"""What can be wrong with data: a corpus that cannot be used, and a single recording that is skipped."""
+"""Errors in data: a corpus that cannot be used, and recordings that are skipped."""
 
 import re
 from collections.abc import Sequence
@@ -8,29 +8,29 @@ from typing import Literal
 from mulan.config.errors import MulanError
 
 MAX_FAULTS = 20
-"""Named in a message; of more, the number is told."""
+"""Maximum number of faults that a message lists; it states the number of further ones."""
 
 _MAX_DETAIL = 500
 _MAX_FAULT = 1000
-"""In characters: names in tars and decoders' messages may have any length."""
+"""Maximum length in characters, as names in tars and messages of decoders may have any length."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 OnError = Literal["raise", "skip"]
-"""What becomes of work on many when some of them cannot be used: it is refused, or done for the rest."""
+"""Policy for items that cannot be used: raise an error, or skip them and process the others."""
 
 
-def one_line(text: str, longest: int = _MAX_DETAIL) -> str:
-    """A text as one line of valid Unicode that can be written anywhere, of the first ``longest`` characters."""
-    line = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", " ".join(text[:longest].split()))
+def one_line(text: str, max_length: int = _MAX_DETAIL) -> str:
+    """Returns the first ``max_length`` characters as one line of valid Unicode without control characters."""
+    line = _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", " ".join(text[:max_length].split()))
     return line.encode(errors="backslashreplace").decode()
 
 
 class CorpusError(MulanError, ValueError):
-    """A corpus (index, shards or their location) that cannot be used.
+    """Raised when a corpus (index, shards or their location) cannot be used.
 
-    Lists every fault found, one a line: the first :data:`MAX_FAULTS` (``faults``), and how many there are in all
-    (``count``; by default as many as are given).
+    Lists the first :data:`MAX_FAULTS` faults, one per line (``faults``), and their total number (``count``, by default
+    the number of faults that are passed).
     """
 
     def __init__(self, uri: str, faults: Sequence[str], count: int | None = None) -> None:
@@ -68,7 +68,7 @@ class BadRecording(MulanError, ValueError):
 
 
 class DecodeError(BadRecording):
-    """Audio that no decoder reads, that is cut off, or that holds no usable samples or too few."""
+    """Raised for audio that is undecodable or truncated, or has too few or no usable samples."""
 
 
 @dataclass(frozen=True)
@@ -89,13 +89,16 @@ class SkippedRecording:
 class Rejected:
     """Collects the recordings and shards of a corpus that cannot be used.
 
-    Where they are skipped all of them are kept (``skipped``), otherwise no more than a message names.
+    With ``"skip"`` all of them are collected (``skipped``), otherwise only as many as a message lists.
     """
 
     def __init__(self, uri: str, on_error: OnError) -> None:
         """
+        Args:
+            uri: URI of the corpus, for messages.
+
         Raises:
-            CorpusError: ``on_error`` is neither.
+            CorpusError: ``on_error`` is invalid.
         """
         if on_error not in ("raise", "skip"):
             raise CorpusError(uri, [f"on_error is {on_error!r}, which is neither 'raise' nor 'skip'"])
@@ -105,14 +108,16 @@ class Rejected:
         self.skipped: list[SkippedRecording] = []
 
     @property
-    def refuses(self) -> bool:
-        """Whether nothing will be written."""
+    def failed(self) -> bool:
+        """Whether :meth:`finish` will raise because of a rejected recording."""
         return self._on_error == "raise" and self._count > 0
 
     def add(self, name: str, error: BadRecording, *, shard: str = "") -> None:
-        """
+        """Adds a recording or shard that cannot be used.
+
         Args:
-            shard: URI of the tar that holds what is named.
+            name: id of the recording, or URI of the shard.
+            shard: URI of the tar that contains the recording.
         """
         self._count += 1
         if len(self._faults) < MAX_FAULTS:
@@ -124,28 +129,29 @@ class Rejected:
                 SkippedRecording(written, error.reason, (f"in {one_line(shard)}: " if shard else "") + error.detail)
             )
 
-    def settle(self, left: int) -> None:
-        """
+    def finish(self, usable: int) -> None:
+        """Raises an error if the corpus is not to be written.
+
         Args:
-            left: recordings that can be used.
+            usable: number of recordings that can be used.
 
         Raises:
-            CorpusError: there are none, or something was wrong and is not to be skipped.
+            CorpusError: there are none, or a recording cannot be used and is not to be skipped.
         """
-        if self.refuses or (self._count and not left):
+        if self.failed or (self._count and not usable):
             raise CorpusError(self._uri, self._faults, self._count)
-        if not left:
-            raise CorpusError(self._uri, ["there are no recordings to be written"])
+        if not usable:
+            raise CorpusError(self._uri, ["there are no recordings to write"])
 
 
 class ReadingFailed(MulanError):
-    """What a process that reads has met, in its words: another one would meet it again."""
+    """Raised for an error of a reader process that would recur in any other process, with its message."""
 
     def __init__(self, message: str, *, exit_code: int = 1) -> None:
-        """``exit_code``: of what it has met."""
+        """``exit_code``: exit code of the original error."""
         super().__init__(message)
         self.exit_code = exit_code
 
 
 class TooManySkippedRecordings(MulanError):
-    """More recordings had to be skipped than ``data.max_skipped_share`` allows."""
+    """Raised when more recordings had to be skipped than ``data.max_skipped_share`` allows."""

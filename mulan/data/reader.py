@@ -10,7 +10,7 @@ from mulan.config.sections import DataConfig
 from mulan.data.audio.windows import decode_views
 from mulan.data.batch import Batch
 from mulan.data.corpus.index import Corpus
-from mulan.data.corpus.records import parse_read
+from mulan.data.corpus.records import parse_result
 from mulan.data.errors import BadRecording, SkippedRecording, TooManySkippedRecordings
 from mulan.data.labels import class_names, multi_hot, tag_names
 from mulan.data.masking import Masking
@@ -106,7 +106,7 @@ class MicroBatchReader:
 
     def _use(self, example: Example, read: bytes | Exception, views: np.ndarray) -> str:
         """Fills the windows of an example and gives its text."""
-        record, source = parse_read(read), example.stream.source
+        record, source = parse_result(read), example.stream.source
         texts = record.texts(source) if source else [""]
         decode_views(
             record.audio,

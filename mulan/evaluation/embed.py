@@ -18,7 +18,7 @@ from mulan import MuLan
 from mulan.config.errors import MulanError
 from mulan.data.audio.windows import covering_windows
 from mulan.data.corpus.index import Corpus
-from mulan.data.corpus.records import parse_read
+from mulan.data.corpus.records import parse_result
 from mulan.data.errors import BadRecording, TooManySkippedRecordings
 from mulan.model.inference.exported import WINDOWS_AT_ONCE
 from mulan.model.inference.inputs import in_batches
@@ -108,7 +108,7 @@ class _ReadRecordings:
         for row, read, has_texts in zip(batch["row"], reads, batch["has_texts"], strict=True):
             texts: list[str] = []
             try:
-                record = parse_read(read)
+                record = parse_result(read)
                 texts = record.texts(self._text_source) if has_texts else []
                 windows = covering_windows(record.audio, self._window_samples, sample_rate_hz=self._sample_rate_hz)
                 for part, some in enumerate(in_batches(windows, WINDOWS_AT_ONCE)):

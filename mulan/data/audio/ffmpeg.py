@@ -1,7 +1,7 @@
-"""FFmpeg (by PyAV): files decoded from their start to their end.
+"""Decoding of whole files by FFmpeg, through PyAV.
 
-Nothing in a file makes it open another one: it reads from a file object, and no format is allowed that names files or
-addresses (playlists, DASH, concat scripts).
+A file cannot make FFmpeg open another one: it reads from a file object, and formats that refer to files or addresses
+(playlists, DASH, concat scripts) are not allowed.
 """
 
 from collections.abc import Iterator
@@ -11,66 +11,68 @@ from typing import Any, BinaryIO, cast
 import av
 import numpy as np
 
-from mulan.data.audio.encoded import Encoded
-from mulan.data.audio.samples import FRAMES_AT_ONCE, Block, Decoding, check_rate, checked, mix_down
+from mulan.data.audio.samples import BLOCK_FRAMES, Block, DecodeStatus, check_rate, mix_down, validated_block
+from mulan.data.audio.source import AudioSource
 from mulan.data.errors import DecodeError
 
 _MAX_PLANES = 7
-"""The most planes of a frame that PyAV reads; of more, it reads memory that is none of them."""
+"""Maximum number of planes of a frame; PyAV reads invalid memory for frames with more."""
 
 _FAULTS = (av.FFmpegError, IndexError, ValueError, MemoryError, OverflowError)
-"""What PyAV raises of files that are damaged, or of another kind than they seem."""
+"""Exceptions that PyAV raises for damaged or mislabelled files."""
 
 _MAX_LOST = 0.01
-"""Share of FFmpeg's packets that may be damaged in the middle of a file."""
+"""Maximum fraction of packets that may be damaged in the middle of a file."""
 
 _FORMATS = (
     "aa,aac,aax,ac3,ac4,aea,aiff,amr,amrnb,amrwb,ape,asf,ast,au,avi,avr,caf,dsf,dts,dtshd,eac3,flac,flv,gsm,iff,ilbc,"
     "ircam,latm,loas,matroska,mlp,mmf,mov,mp3,mp4,mpc,mpc8,mpeg,mpegts,nistsphere,nut,ogg,oma,osq,pvf,qcp,qoa,rm,rso,sds,"
     "shn,sln,sol,sox,spdif,tak,truehd,tta,voc,vqf,w64,wav,wsaud,wsd,wv,wve,xa,xwma"
 )
-"""The demuxers of FFmpeg that are allowed: those of sound, and of films with sound."""
+"""Allowed demuxers of FFmpeg: those for audio, and for video with audio."""
 
 _SCALES = {"u8": 2.0**-7, "s16": 2.0**-15, "s32": 2.0**-31, "s64": 2.0**-63, "flt": 1.0, "dbl": 1.0}
-"""What a sample of FFmpeg's formats is multiplied with to be in [-1, 1]."""
+"""Factor by sample format that scales samples to [-1, 1]."""
 
 
-def by_ffmpeg(file: Encoded, decoding: Decoding) -> Iterator[Block]:
-    """A :data:`Decoder`."""
+def decode_with_ffmpeg(file: AudioSource, status: DecodeStatus) -> Iterator[Block]:
+    """Decodes a file with FFmpeg; a :data:`Decoder`."""
     with file.open() as content:
         try:
-            yield from _joined(_frames(content, len(file), decoding), decoding)
+            yield from _blocks(_frames(content, len(file), status), status)
         except DecodeError:
             raise
         except _FAULTS as error:
-            decoding.fault = decoding.fault or _words_of(error)
+            status.fault = status.fault or _message(error)
 
 
-def _frames(content: BinaryIO, size: int, decoding: Decoding) -> Iterator[av.AudioFrame]:
-    """All frames that can be decoded: one damaged packet does not end a file."""
+def _frames(content: BinaryIO, size: int, status: DecodeStatus) -> Iterator[av.AudioFrame]:
+    """Yields all frames that can be decoded, and skips damaged packets."""
     packets, lost, lost_last = 0, 0, 0
     options = {"format_whitelist": _FORMATS, "protocol_whitelist": "none"}
     with av.open(content, "r", options=options, metadata_errors="ignore") as container:
-        stream = next((one for one in container.streams.audio if one.codec_context is not None), None)
+        stream = next((stream for stream in container.streams.audio if stream.codec_context is not None), None)
         if stream is None:
-            raise ValueError("there is no decoder for it" if container.streams.audio else "there is no sound in it")
-        _check_not_cut(stream, size)
-        for packet in _packets(container, stream, decoding):
+            raise ValueError("its codec is not supported" if container.streams.audio else "it has no audio stream")
+        _check_not_truncated(stream, size)
+        for packet in _packets(container, stream, status):
             packets += packet.size > 0
             try:
                 frames = cast(list[av.AudioFrame], packet.decode())
-            except _FAULTS as error:  # what was decoded before is kept, and what comes after may be sound
+            except _FAULTS as error:  # later packets may be intact
                 lost_last += 1
-                decoding.fault = _words_of(error)
+                status.fault = _message(error)
                 continue
             if frames:
                 lost, lost_last = lost + lost_last, 0
             yield from frames
-    decoding.damaged = lost > _MAX_LOST * packets
+    status.damaged = lost > _MAX_LOST * packets
 
 
-def _packets(container: av.container.InputContainer, stream: av.AudioStream, decoding: Decoding) -> Iterator[av.Packet]:
-    """All packets up to the end, or to where the file cannot be read on."""
+def _packets(
+    container: av.container.InputContainer, stream: av.AudioStream, status: DecodeStatus
+) -> Iterator[av.Packet]:
+    """Yields all packets up to the end, or to where the file becomes unreadable."""
     packets = container.demux(stream)
     while True:
         try:
@@ -78,41 +80,41 @@ def _packets(container: av.container.InputContainer, stream: av.AudioStream, dec
         except StopIteration:
             return
         except _FAULTS as error:
-            decoding.fault = _words_of(error)
+            status.fault = _message(error)
             return
         yield packet
 
 
-def _words_of(error: Exception) -> str:
-    """Without the number and the file name that FFmpeg's errors have, of a file that has no name."""
+def _message(error: Exception) -> str:
+    """Returns an error's message without FFmpeg's error number and file name, as the file object has no name."""
     return getattr(error, "strerror", None) or str(error)
 
 
-def _check_not_cut(stream: av.AudioStream, size: int) -> None:
-    """An MP4 lists its packets; one whose packets are not all there would else be taken for a shorter one."""
+def _check_not_truncated(stream: av.AudioStream, size: int) -> None:
+    """Rejects an MP4 whose packet list exceeds the file; FFmpeg would decode it as a shorter one without an error."""
     if stream.container.format.name.startswith("mov") and len(stream.index_entries):
         last = stream.index_entries[-1]
         if last.pos + last.size > size:
             raise DecodeError("truncated audio", f"MP4 whose last packet ends at byte {last.pos + last.size} of {size}")
 
 
-def _joined(frames: Iterator[av.AudioFrame], decoding: Decoding) -> Iterator[Block]:
-    """Frames as blocks of some length: what is done with a block has its price."""
+def _blocks(frames: Iterator[av.AudioFrame], status: DecodeStatus) -> Iterator[Block]:
+    """Joins frames to blocks, as each block has a fixed cost."""
     parts: list[np.ndarray] = []
-    held, of_hz = 0, 0
+    length, rate_hz = 0, 0
     for frame in chain(frames, [None]):
-        if parts and (frame is None or frame.sample_rate != of_hz or held >= FRAMES_AT_ONCE):
-            decoding.seconds += held / of_hz
-            yield checked(np.concatenate(parts), of_hz)
-            parts, held = [], 0
+        if parts and (frame is None or frame.sample_rate != rate_hz or length >= BLOCK_FRAMES):
+            status.seconds += length / rate_hz
+            yield validated_block(np.concatenate(parts), rate_hz)
+            parts, length = [], 0
         if frame is not None:
             check_rate(frame.sample_rate)
             parts.append(_mono(frame))
-            held, of_hz = held + frame.samples, frame.sample_rate
+            length, rate_hz = length + frame.samples, frame.sample_rate
 
 
 def _mono(frame: av.AudioFrame) -> np.ndarray:
-    """float32 [frames]."""
+    """Returns the mean of the channels, float32 [frames] in [-1, 1]."""
     channels = frame.layout.nb_channels
     if frame.format.is_planar and channels > _MAX_PLANES:
         (frame,) = av.AudioResampler(format=frame.format.packed).resample(frame)

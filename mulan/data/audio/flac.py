@@ -1,59 +1,59 @@
-"""The frames of a FLAC stream: whether they are as many as its header says, and one stream.
+"""Verification of the length in a FLAC header by the frames, without decoding.
 
-A header may say nothing of the length, or what was true before the file was cut, continued or joined to another one.
-Each frame says its place in the stream, so that the truth is seen without decoding.
+A header may declare no length, or one from before the file was truncated, extended or concatenated. Each frame states
+its position in the stream.
 """
 
 from collections.abc import Iterator
 from itertools import pairwise
 
-from mulan.data.audio.encoded import Encoded
-from mulan.data.audio.mpeg import size_of_id3
+from mulan.data.audio.mpeg import id3_size
+from mulan.data.audio.source import AudioSource
 
 _START = b"fLaC\0\0\0\x22"
-"""What a stream begins with: its mark, and the length of the first block of metadata."""
+"""First bytes of a stream: its marker and the length of the first metadata block."""
 
 _SEARCHED_BYTES = 2**16
-"""In which a frame is looked for: one of noise in many channels, and behind the last one perhaps tags."""
+"""Number of bytes in which a frame is searched for: enough for noise in many channels, or tags after the last frame."""
 
 _PROBES = 3
-"""Frames that are looked at between the first and the last."""
+"""Number of frames that are examined between the first and the last."""
 
 
-def flac_told_s(file: Encoded) -> float:
-    """Seconds that the header of a FLAC stream says it has; 0 where it says nothing, and for any other file."""
+def flac_declared_s(file: AudioSource) -> float:
+    """Returns the duration in seconds that a FLAC header declares; 0 if it declares none, or for any other file."""
     header = _header(file)
     fields = int.from_bytes(header[18:26])
     rate_hz = fields >> 44
     return (fields & 2**36 - 1) / rate_hz if header and rate_hz else 0.0
 
 
-def is_one_flac_stream(file: Encoded, frames: int) -> bool:
-    """Whether the last frame of a file ends after so many samples, and those before it count up to it.
+def is_single_flac_stream(file: AudioSource, frames: int) -> bool:
+    """Returns whether the last frame ends after ``frames`` samples, and the positions of the frames before it ascend.
 
-    Streams that were joined begin to count again. Where the last of them is as long as the first, to the sample, that
-    is seen by the frames in between, unless one stream has more than three times the bytes of the other.
+    In concatenated streams the positions restart. If the last stream is exactly as long as the first, the frames in
+    between reveal it, unless one stream has more than three times the bytes of the other.
     """
     header = _header(file)
     smallest, largest = int.from_bytes(header[8:10]), int.from_bytes(header[10:12])
     fixed = largest if smallest == largest else 0
     if not header or _last_end(file, fixed) != frames:
         return False
-    places = [len(file) * probe // (_PROBES + 1) for probe in range(1, _PROBES + 1)]
-    ends = [end for place in places if (end := _next_end(file, place, fixed)) is not None]
+    offsets = [len(file) * probe // (_PROBES + 1) for probe in range(1, _PROBES + 1)]
+    ends = [end for offset in offsets if (end := _next_end(file, offset, fixed)) is not None]
     return all(one <= other for one, other in pairwise([*ends, frames]))
 
 
-def _header(file: Encoded) -> bytes:
-    """The first 42 bytes of a stream; none of any other file."""
-    data, begin = file.piece(0)
-    start = begin + size_of_id3(data, begin)
+def _header(file: AudioSource) -> bytes:
+    """Returns the first 42 bytes of a FLAC stream; empty for any other file."""
+    data, begin = file.read_chunk(0)
+    start = begin + id3_size(data, begin)
     return data[start : start + 42] if data[start : start + 8] == _START else b""
 
 
-def _last_end(file: Encoded, fixed_size: int) -> int | None:
-    place = max(0, len(file) - _SEARCHED_BYTES)
-    data, begin = file.piece(place)
+def _last_end(file: AudioSource, fixed_size: int) -> int | None:
+    offset = max(0, len(file) - _SEARCHED_BYTES)
+    data, begin = file.read_chunk(offset)
     for at in _backwards(data, begin):
         end = _frame_end(data[at : at + 16], fixed_size)
         if end is not None:
@@ -67,8 +67,8 @@ def _backwards(data: bytes, begin: int) -> Iterator[int]:
         yield at
 
 
-def _next_end(file: Encoded, place: int, fixed_size: int) -> int | None:
-    data, at = file.piece(place)
+def _next_end(file: AudioSource, offset: int, fixed_size: int) -> int | None:
+    data, at = file.read_chunk(offset)
     last = at + _SEARCHED_BYTES
     while (at := data.find(b"\xff", at, last)) >= 0:
         end = _frame_end(data[at : at + 16], fixed_size)
@@ -79,15 +79,15 @@ def _next_end(file: Encoded, place: int, fixed_size: int) -> int | None:
 
 
 def _frame_end(header: bytes, fixed_size: int) -> int | None:
-    """Samples up to the end of the frame that begins with these bytes; None if no frame does.
+    """Returns the sample position of the end of the frame with this header; None if it is not a frame header.
 
     Args:
-        header: 16 bytes, or what there is.
-        fixed_size: samples of every frame but the last; 0 where they vary.
+        header: at most 16 bytes.
+        fixed_size: number of samples of every frame except the last; 0 if it varies.
     """
     if len(header) < 6 or header[1] not in (0xF8, 0xF9) or header[2] < 0x10 or header[3] & 1:
         return None
-    # a number as in UTF-8, but of up to 36 bits
+    # a number in the encoding of UTF-8, but with up to 36 bits
     ones = 8 - (header[4] ^ 0xFF).bit_length()
     number, at = header[4] & (0x7F >> ones), 5
     if ones == 1 or ones == 8:
@@ -103,13 +103,13 @@ def _frame_end(header: bytes, fixed_size: int) -> int | None:
     at += {12: 1, 13: 2, 14: 2}.get(rate_code, 0)
     if at >= len(header) or _crc8(header[:at]) != header[at]:
         return None
-    if header[1] & 1:  # the number is that of the first sample
+    if header[1] & 1:  # the number is the first sample's; otherwise the frame's
         return number + size
     return number * fixed_size + size if fixed_size else None
 
 
 def _crc8(data: bytes) -> int:
-    """FLAC's checksum of a frame header."""
+    """Returns FLAC's checksum of a frame header."""
     crc = 0
     for byte in data:
         crc = _CRC8[crc ^ byte]

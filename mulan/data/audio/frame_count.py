@@ -1,33 +1,33 @@
-"""Whether libsndfile knows the length of a file, or has only estimated it or believed a header.
+"""Verification of the lengths that libsndfile reports, which may be estimates or unverified header fields.
 
-A window is drawn from the whole length, so a wrong one would hide sound, or promise some that is not there. What cannot
-be told here is found by decoding all of it (:mod:`mulan.data.audio.sound`), which takes longer and is never wrong.
+Windows are drawn from the whole length, so a wrong one would exclude audio or include what does not exist. A length
+that cannot be verified is determined by decoding the file (:mod:`mulan.data.audio.sound`), which is slower and exact.
 """
 
 from dataclasses import dataclass
 
 import soundfile
 
-from mulan.data.audio.encoded import Encoded, joined_files
-from mulan.data.audio.flac import is_one_flac_stream
-from mulan.data.audio.mpeg import MpegFrames, mpeg_frames, size_of_id3
+from mulan.data.audio.flac import is_single_flac_stream
+from mulan.data.audio.mpeg import MpegFrames, id3_size, mpeg_frames
+from mulan.data.audio.source import AudioSource, split_concatenated
 
 _READ_AHEAD = 4
-"""Frames of MPEG audio that libsndfile decodes by itself before the place that it is sent to."""
+"""Number of MPEG frames that libsndfile decodes before the position of a seek."""
 
 _DECODER_DELAY = 529
-"""Samples that are left out in front besides those that the encoder tells of."""
+"""Number of samples that are removed at the start besides those that the encoder states."""
 
-_OPUS_SETTLES_S = 1.0
-"""Seconds until Opus no longer depends on where it began: it predicts speech at low bit rates from what was before."""
+_OPUS_PREROLL_S = 1.0
+"""Time in seconds until Opus output no longer depends on where decoding began: speech at low bit rates is predicted."""
 
-_LARGEST_PAGE = 65_307
-"""Bytes of Ogg."""
+_MAX_PAGE_BYTES = 65_307
+"""Maximum size of an Ogg page in bytes."""
 _OVERLAP = 8192
-"""Samples of a block of Vorbis, at most."""
+"""Maximum number of samples of a Vorbis block."""
 
 _MAX_UNEXPLAINED = 0.1
-"""Share of a file of plain samples that may be something else: tags, pictures, markers."""
+"""Maximum fraction of a file of raw samples that may be something else: tags, pictures, markers."""
 
 _SAMPLE_BYTES = {
     "PCM_S8": 1,
@@ -43,59 +43,59 @@ _SAMPLE_BYTES = {
 
 
 @dataclass(frozen=True)
-class KnownLength:
-    """What libsndfile rightly says of a file."""
+class ReliableLength:
+    """The verified length of a file, and how to seek in it."""
 
     frames: int
     mpeg: MpegFrames | None = None
-    """What it consists of, if it is MPEG audio."""
-    settles: int = 0
-    """Samples that its decoder needs until what it gives no longer depends on where it began."""
+    """Frames of the file, if it is MPEG audio."""
+    fixed_preroll: int = 0
+    """Number of samples to decode until the output no longer depends on where decoding began, if that is constant."""
     last_page: int | None = None
-    """The sample with which the last page begins, if it is Ogg."""
+    """Position of the first sample of the last page, if it is Ogg Vorbis."""
 
-    def needed_before(self, start: int) -> int:
-        """Samples before one that libsndfile must have read before it reads this one rightly."""
-        if self.settles:
-            return min(start, self.settles)
+    def preroll(self, start: int) -> int:
+        """Returns the number of samples that libsndfile must decode before ``start`` to decode from there correctly."""
+        if self.fixed_preroll:
+            return min(start, self.fixed_preroll)
         if self.last_page is not None and start >= self.last_page - _OVERLAP:
-            # in the last page libsndfile counts from where the sound is cut, and not from where the page begins
+            # in the last page libsndfile counts from the end of the stream, and not from the start of the page
             return start - max(0, self.last_page - 2 * _OVERLAP)
         if self.mpeg is None:
             return 0
         size, (front, _) = self.mpeg.samples_per_frame, self.mpeg.padding
-        in_front = (size if self.mpeg.told else 0) + (front + _DECODER_DELAY if front else 0)
-        needed = self.mpeg.needed_before((in_front + start) // size)
-        return min(start, needed * size) if needed > _READ_AHEAD else 0
+        skipped = (size if self.mpeg.has_info_frame else 0) + (front + _DECODER_DELAY if front else 0)
+        frames = self.mpeg.preroll((skipped + start) // size)
+        return min(start, frames * size) if frames > _READ_AHEAD else 0
 
 
-def known_length(file: Encoded, opened: soundfile.SoundFile) -> KnownLength | None:
-    """The length of a file that libsndfile has opened, if what it says is the truth; None where that cannot be told."""
-    told = int(opened.frames)
-    if not 0 < told < 2**62:
+def reliable_length(file: AudioSource, opened: soundfile.SoundFile) -> ReliableLength | None:
+    """Returns the length of a file that libsndfile has opened; None if the length it reports cannot be verified."""
+    reported = int(opened.frames)
+    if not 0 < reported < 2**62:
         return None
     if opened.subtype.startswith("MPEG"):
-        found = mpeg_frames(file)
-        same = found is not None and found.rate_hz == opened.samplerate  # else libsndfile reads other frames
-        frames = _told_of_mpeg(told, found) if found and same else None
-        return KnownLength(frames, found) if frames else None
+        mpeg = mpeg_frames(file)
+        same = mpeg is not None and mpeg.rate_hz == opened.samplerate  # otherwise libsndfile reads other frames
+        frames = _verified_mpeg_length(reported, mpeg) if mpeg and same else None
+        return ReliableLength(frames, mpeg) if frames else None
     if opened.format == "FLAC":
-        return KnownLength(told) if is_one_flac_stream(file, told) else None
-    data, begin = file.piece(0)
-    if size_of_id3(data, begin) or len(joined_files(file)) > 1:  # libsndfile counts from the tag, which is not its own
+        return ReliableLength(reported) if is_single_flac_stream(file, reported) else None
+    data, begin = file.read_chunk(0)
+    if id3_size(data, begin) or len(split_concatenated(file)) > 1:  # libsndfile's offsets are wrong after a foreign tag
         return None
     if opened.subtype == "OPUS":
-        return KnownLength(told, settles=int(_OPUS_SETTLES_S * opened.samplerate))
+        return ReliableLength(reported, fixed_preroll=int(_OPUS_PREROLL_S * opened.samplerate))
     if opened.subtype == "VORBIS":
-        return KnownLength(told, last_page=_start_of_last_page(file))
-    sound = told * opened.channels * _SAMPLE_BYTES.get(opened.subtype, 0)
-    unexplained = len(file) - sound if sound else 0
-    return KnownLength(told) if unexplained <= max(4096, _MAX_UNEXPLAINED * len(file)) else None
+        return ReliableLength(reported, last_page=_start_of_last_page(file))
+    sample_bytes = reported * opened.channels * _SAMPLE_BYTES.get(opened.subtype, 0)
+    unexplained = len(file) - sample_bytes if sample_bytes else 0
+    return ReliableLength(reported) if unexplained <= max(4096, _MAX_UNEXPLAINED * len(file)) else None
 
 
-def _start_of_last_page(file: Encoded) -> int:
-    """The samples of an Ogg Vorbis stream that are complete before its last page begins."""
-    data, begin = file.piece(max(0, len(file) - 2 * _LARGEST_PAGE))
+def _start_of_last_page(file: AudioSource) -> int:
+    """Returns the number of samples of an Ogg Vorbis stream that are complete before its last page."""
+    data, begin = file.read_chunk(max(0, len(file) - 2 * _MAX_PAGE_BYTES))
     pages, at = 0, len(data)
     while (at := data.rfind(b"OggS\0", begin, at)) >= 0:
         samples = int.from_bytes(data[at + 6 : at + 14], "little", signed=True)
@@ -105,11 +105,11 @@ def _start_of_last_page(file: Encoded) -> int:
     return 0
 
 
-def _told_of_mpeg(told: int, found: MpegFrames) -> int | None:
-    whole = found.count * found.samples_per_frame
-    if not found.told:  # an estimate, beyond which libsndfile does not read
-        lost = min(found.samples_per_frame, whole // 100)
-        too_many = max(2 * found.samples_per_frame, whole // 20)  # else these are not the frames that it reads
-        return min(told, whole) if whole - lost <= told <= whole + too_many else None
-    whole -= found.samples_per_frame  # the frame that tells is no sound
-    return told if told in (whole, whole - sum(found.padding)) else None
+def _verified_mpeg_length(reported: int, mpeg: MpegFrames) -> int | None:
+    total = mpeg.count * mpeg.samples_per_frame
+    if not mpeg.has_info_frame:  # libsndfile reports an estimate, and does not read beyond it
+        lost = min(mpeg.samples_per_frame, total // 100)
+        excess = max(2 * mpeg.samples_per_frame, total // 20)  # with more, it reads other frames than these
+        return min(reported, total) if total - lost <= reported <= total + excess else None
+    total -= mpeg.samples_per_frame  # the info frame has no audio
+    return reported if reported in (total, total - sum(mpeg.padding)) else None

@@ -1,7 +1,7 @@
-"""The chain of frames that MPEG audio is made of: layers I to III of MPEG 1, 2 and 2.5.
+"""The frames of MPEG audio, layers I to III of MPEG 1, 2 and 2.5, counted without decoding.
 
-What a Xing, Info or VBRI frame says of their number is a claim: files are cut, joined and edited by programs that leave
-it as it is. A frame's header says where the next one begins, so that they can be counted without being decoded.
+The number of frames in a Xing, Info or VBRI frame is not reliable: programs that cut, join and edit files do not update
+it. The frames are counted by following the sizes in their headers.
 """
 
 from array import array
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 
-from mulan.data.audio.encoded import Encoded
+from mulan.data.audio.source import AudioSource
 
 _HEADER_BYTES = 4
 _SIDE_BYTES = 38
-"""Of a frame, its header, checksum and side information: in them is no data of others."""
+"""Size in bytes of a frame's header, checksum and side information, which contain no data of other frames."""
 _RESERVOIR_BYTES = 511
-"""How far before its frame the data of layer III may begin, at most."""
-_FARTHEST_START = 2**16
-"""Bytes of something else in front of the first frame."""
+"""Maximum number of bytes of layer III data of a frame in the frames before it (bit reservoir)."""
+_MAX_START = 2**16
+"""Maximum number of bytes of other data before the first frame."""
 
 _V1_L1 = (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448)
 _V1_L2 = (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384)
@@ -25,58 +25,58 @@ _V1_L3 = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _V2_L1 = (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256)
 _V2_L23 = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _KILOBITS = {(1, 1): _V1_L1, (1, 2): _V1_L2, (1, 3): _V1_L3, (2, 1): _V2_L1, (2, 2): _V2_L23, (2, 3): _V2_L23}
-"""By version and layer, for the codes 1 to 14. Code 0 is a rate that the header does not tell."""
+"""Bit rates in kbit/s by version and layer, for the codes 1 to 14. Code 0 is a rate that the header does not state."""
 
 
 @dataclass(frozen=True)
 class MpegFrames:
-    """What a file of MPEG audio is made of."""
+    """The frames of a file of MPEG audio."""
 
-    places: "array[int]"
-    """First bytes of all frames, and the end of the last one."""
+    offsets: "array[int]"
+    """Offsets of all frames in bytes, and of the end of the last one."""
     samples_per_frame: int
     rate_hz: int
-    told: bool
-    """Whether the first frame is a Xing or Info frame, which tells the number of the others."""
+    has_info_frame: bool
+    """Whether the first frame is a Xing or Info frame, which declares the number of frames."""
     padding: tuple[int, int] = (0, 0)
-    """Samples in front and behind that it says are the encoder's."""
+    """Number of samples that the encoder added at the start and at the end, by the info frame."""
 
     @property
     def count(self) -> int:
-        """Of frames, with the one that tells their number, if there is one."""
-        return len(self.places) - 1
+        """Number of frames, including the info frame."""
+        return len(self.offsets) - 1
 
-    def needed_before(self, frame: int) -> int:
-        """How many frames must be decoded for one to be decoded rightly: data of a frame may begin in those before it.
+    def preroll(self, frame: int) -> int:
+        """Returns the number of frames to decode before a frame for it to be decoded correctly.
 
-        A frame is added to those of the one before, into which its sound overlaps.
+        These are the frames in which its data begin, and one more, whose output overlaps with the first of them.
         """
         first, data = min(frame, self.count) - 1, 0
         while first > 0 and data < _RESERVOIR_BYTES:
             first -= 1
-            data += max(0, self.places[first + 1] - self.places[first] - _SIDE_BYTES)
+            data += max(0, self.offsets[first + 1] - self.offsets[first] - _SIDE_BYTES)
         return max(0, frame - first)
 
 
-def mpeg_frames(file: Encoded) -> MpegFrames | None:
-    """The frames of a file that is one chain of frames of one kind, with tags at its ends; None if it is not."""
+def mpeg_frames(file: AudioSource) -> MpegFrames | None:
+    """Returns the frames of a file that consists of frames of one kind, and tags at its ends; None for other files."""
     start = _first_frame(file)
     if start is None:
         return None
-    data, begin = file.piece(start)
+    data, begin = file.read_chunk(start)
     sizes, samples, rate_hz = _frame_sizes(*data[begin + 1 : begin + 4])
     first = data[begin : begin + sizes[data[begin : begin + 4]]]
-    if first[36:40] == b"VBRI":  # which libsndfile plays
+    if first[36:40] == b"VBRI":  # libsndfile decodes it as audio
         return None
-    places = _walk(file, start, sizes)
-    if places is None:
+    offsets = _frame_offsets(file, start, sizes)
+    if offsets is None:
         return None
     xing = max(first.find(name, 0, 64) for name in (b"Xing", b"Info"))
-    return MpegFrames(places, samples, rate_hz, xing >= 0, _padding(first, xing) if xing >= 0 else (0, 0))
+    return MpegFrames(offsets, samples, rate_hz, xing >= 0, _padding(first, xing) if xing >= 0 else (0, 0))
 
 
-def size_of_id3(data: bytes, at: int) -> int:
-    """Bytes of an ID3v2 tag that begins there; 0 if there is none."""
+def id3_size(data: bytes, at: int) -> int:
+    """Returns the size in bytes of the ID3v2 tag at index ``at``; 0 if there is none."""
     header = data[at : at + 10]
     if header[:3] != b"ID3" or len(header) < 10:
         return 0
@@ -86,19 +86,19 @@ def size_of_id3(data: bytes, at: int) -> int:
     return 10 + size + (10 if header[5] & 0x10 else 0)
 
 
-def _first_frame(file: Encoded) -> int | None:
-    """Its place: that of the first header that another one of its kind follows where it says."""
+def _first_frame(file: AudioSource) -> int | None:
+    """Returns the offset of the first frame header that is followed, after the size it states, by one of its kind."""
     start = 0
     while start < len(file):
-        data, begin = file.piece(start)
-        if not (size := size_of_id3(data, begin)):
+        data, begin = file.read_chunk(start)
+        if not (size := id3_size(data, begin)):
             break
         start += size
     if start >= len(file):
         return None
-    data, begin = file.piece(start)
+    data, begin = file.read_chunk(start)
     at = data.find(b"\xff", begin)
-    while 0 <= at < begin + _FARTHEST_START and at + _HEADER_BYTES <= len(data):
+    while 0 <= at < begin + _MAX_START and at + _HEADER_BYTES <= len(data):
         sizes, _, _ = _frame_sizes(*data[at + 1 : at + 4])
         size = sizes.get(data[at : at + 4], 0)
         if size and (data[at + size : at + size + 4] in sizes or start + at - begin + size == len(file)):
@@ -107,43 +107,43 @@ def _first_frame(file: Encoded) -> int | None:
     return None
 
 
-def _walk(file: Encoded, place: int, sizes: dict[bytes, int]) -> "array[int] | None":
-    """The places of all frames from one on, and of the end; None where something else is among them."""
-    places, size_of = array("Q"), sizes.get
-    add = places.append
-    while place < len(file):
-        data, begin = file.piece(place)
-        at, shift = begin, place - begin
+def _frame_offsets(file: AudioSource, offset: int, sizes: dict[bytes, int]) -> "array[int] | None":
+    """Returns the offsets of all frames from one on, and of the end; None if there is anything else between them."""
+    offsets, size_of = array("Q"), sizes.get
+    add = offsets.append
+    while offset < len(file):
+        data, begin = file.read_chunk(offset)
+        at, shift = begin, offset - begin
         while size := size_of(data[at : at + 4]):
             add(at + shift)
             at += size
         if at == begin:
             break
-        place += at - begin
-    add(place)
-    return places if _is_end(file, place) else None
+        offset += at - begin
+    add(offset)
+    return offsets if _is_end(file, offset) else None
 
 
-def _is_end(file: Encoded, place: int) -> bool:
-    """Whether nothing but tags and zeros follows, and no frame is cut off."""
-    while place < len(file):
-        data, begin = file.piece(place)
-        rest = len(file) - place
+def _is_end(file: AudioSource, offset: int) -> bool:
+    """Returns whether only tags and zeros follow, and no frame is truncated."""
+    while offset < len(file):
+        data, begin = file.read_chunk(offset)
+        rest = len(file) - offset
         if rest < _HEADER_BYTES or (rest == 128 and data[begin : begin + 3] == b"TAG"):
             return True
         if data[begin : begin + 8] == b"APETAGEX":
-            place += 32 + int.from_bytes(data[begin + 12 : begin + 16], "little")
-        elif size := size_of_id3(data, begin):
-            place += size
+            offset += 32 + int.from_bytes(data[begin + 12 : begin + 16], "little")
+        elif size := id3_size(data, begin):
+            offset += size
         else:
             return rest <= len(data) - begin and not any(data[begin:])
-        if place > len(file):
+        if offset > len(file):
             return True
-    return place == len(file)
+    return offset == len(file)
 
 
 def _padding(first: bytes, xing: int) -> tuple[int, int]:
-    """Samples that an encoder put in front and behind, by its extension of the Xing frame."""
+    """Returns the number of samples that the encoder added at the start and the end, by LAME's Xing extension."""
     flags = int.from_bytes(first[xing + 4 : xing + 8])
     lame = xing + 8 + sum(size for bit, size in enumerate((4, 4, 100, 4)) if flags >> bit & 1)
     both = int.from_bytes(first[lame + 21 : lame + 24])
@@ -151,9 +151,9 @@ def _padding(first: bytes, xing: int) -> tuple[int, int]:
 
 
 def _frame_sizes(second: int, third: int, fourth: int) -> tuple[dict[bytes, int], int, int]:
-    """Bytes of a frame by its header, for all frames of the kind of one, and the samples of each, and their rate in Hz.
+    """Returns the sizes in bytes by header of all frames of one kind, their number of samples, and their rate in Hz.
 
-    The arguments are the bytes of its header but the first, which is 255.
+    The arguments are the bytes of one frame's header after the first, which is 255.
     """
     return _sizes_of_kind(second, third >> 2 & 3, fourth >= 0xC0)
 

@@ -1,4 +1,4 @@
-"""Decoded samples: mixed down to mono, brought to another rate, and rounded to int16."""
+"""Operations on decoded samples: mixing down to mono, resampling, and rounding to int16."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -7,37 +7,37 @@ from dataclasses import dataclass
 import numpy as np
 import soxr
 
-from mulan.data.audio.encoded import Encoded
+from mulan.data.audio.source import AudioSource
 from mulan.data.errors import DecodeError
 
 RATES_HZ = (1000, 1_000_000)
-"""What a header may say; a rate outside would make a window a few samples, or gigabytes."""
+"""Valid range of sample rates; with a rate outside, a window would have a few samples, or gigabytes."""
 
 Block = tuple[np.ndarray, int]
-"""Adjacent samples of a recording, mono, [frames], int16 or float32 in [-1, 1]; and their rate in Hz."""
+"""Contiguous mono samples, [frames], int16 or float32 in [-1, 1], and their rate in Hz."""
 
 
 def mix_down(samples: np.ndarray) -> np.ndarray:
-    """The mean of all channels, [frames], of [frames, channels].
+    """Returns the mean over the channels: [frames, channels] to [frames].
 
-    int16 of mono int16 in [-32768, 32767], float32 in [-1, 1] otherwise.
+    The result is int16 for mono int16, and float32 in [-1, 1] otherwise.
     """
     frames, channels = samples.shape
     if channels == 1 and samples.dtype in (np.int16, np.float32):
         return samples[:, 0]
     mono = np.zeros(frames, np.float32)
-    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite afterwards is refused
-        for channel in range(channels):  # whole columns: NumPy is slow at the mean of many short rows
+    with np.errstate(invalid="ignore", over="ignore"):  # non-finite results are rejected later
+        for channel in range(channels):  # by column: NumPy is slow at the mean of many short rows
             mono += samples[:, channel]
     mono /= channels * (32768.0 if samples.dtype == np.int16 else 1.0)
     return mono
 
 
-def checked(mono: np.ndarray, rate_hz: int) -> Block:
-    """A block of these samples.
+def validated_block(mono: np.ndarray, rate_hz: int) -> Block:
+    """Returns a block of samples after checking them.
 
     Raises:
-        DecodeError: samples that are not numbers, or a rate that no sound has.
+        DecodeError: a sample is not finite, or the rate is invalid.
     """
     check_rate(rate_hz)
     if mono.dtype != np.int16 and not np.isfinite(mono).all():
@@ -46,66 +46,67 @@ def checked(mono: np.ndarray, rate_hz: int) -> Block:
 
 
 def check_rate(rate_hz: int) -> None:
-    """
+    """Checks a sample rate.
+
     Raises:
-        DecodeError: a rate that no sound has.
+        DecodeError: the rate is invalid.
     """
     if not RATES_HZ[0] <= rate_hz <= RATES_HZ[1]:
         raise DecodeError("impossible sample rate", f"{rate_hz} Hz is not from {RATES_HZ[0]} to {RATES_HZ[1]} Hz")
 
 
-def at_rate(blocks: Iterable[Block], rate_hz: int) -> Iterator[np.ndarray]:
-    """Blocks of a recording from its start as int16 [samples] at one rate; their own may change between them."""
-    resampler, of_hz = None, 0
+def resample_blocks(blocks: Iterable[Block], rate_hz: int) -> Iterator[np.ndarray]:
+    """Resamples consecutive blocks, whose rates may differ, to int16 [samples] at one rate."""
+    resampler, input_hz = None, 0
     for mono, block_hz in blocks:
-        if resampler and block_hz != of_hz:
+        if resampler and block_hz != input_hz:
             yield round_to_int16(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
             resampler = None
         if block_hz == rate_hz:
             yield round_to_int16(mono)
             continue
         if not resampler:
-            resampler, of_hz = soxr.ResampleStream(block_hz, rate_hz, 1, dtype="float32"), block_hz
-        yield round_to_int16(resampler.resample_chunk(as_float32(mono)))
+            resampler, input_hz = soxr.ResampleStream(block_hz, rate_hz, 1, dtype="float32"), block_hz
+        yield round_to_int16(resampler.resample_chunk(to_float32(mono)))
     if resampler:
         yield round_to_int16(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
 
 
-def samples_at(frames: int, from_rate_hz: int, to_rate_hz: int) -> int:
-    """How many samples so many frames are at another rate, rounded as soxr does it."""
+def resampled_length(frames: int, from_rate_hz: int, to_rate_hz: int) -> int:
+    """Returns the number of samples after resampling, rounded as by soxr."""
     return math.floor(frames / (from_rate_hz / to_rate_hz) + 0.5)
 
 
-def as_float32(mono: np.ndarray) -> np.ndarray:
-    """[samples] in [-1, 1], of int16 or float32."""
+def to_float32(mono: np.ndarray) -> np.ndarray:
+    """Converts int16 or float32 samples to float32 [samples] in [-1, 1]."""
     scaled = mono.astype(np.float32) / np.float32(32768) if mono.dtype == np.int16 else mono
     return np.ascontiguousarray(scaled)
 
 
 def round_to_int16(mono: np.ndarray) -> np.ndarray:
-    """int16 [samples], of int16 or of float in [-1, 1]; what is louder is clipped."""
+    """Converts int16 or float samples in [-1, 1] to int16 [samples], with clipping."""
     if mono.dtype == np.int16:
         return mono
     scaled = np.rint(np.clip(mono, -1.0, 1.0) * 32768.0)
     return np.minimum(scaled, 32767).astype(np.int16)
 
 
-FRAMES_AT_ONCE = 2**17
-"""What is decoded at a time: what is done with a block has its price, and memory must not depend on a file's length."""
+BLOCK_FRAMES = 2**17
+"""Number of frames of a block: each block has a fixed cost, and memory must not depend on the length of a file."""
 
 
 @dataclass
-class Decoding:
-    """How a file's decoding ended; told while its blocks are taken."""
+class DecodeStatus:
+    """Progress and outcome of decoding a file, updated while its blocks are consumed."""
 
     seconds: float = 0.0
-    """Seconds of sound that were decoded until now."""
+    """Duration decoded so far, in seconds."""
     fault: str = ""
-    """What kept it from going on; empty where it came to the end without a fault."""
+    """Message of the error that ended decoding; empty if the end was reached without one."""
     damaged: bool = False
-    """Whether more is lost in the middle than can be passed over."""
+    """Whether more packets in the middle were lost than is tolerated."""
 
 
-Decoder = Callable[[Encoded, Decoding], Iterator[Block]]
-"""Blocks of a file. What is wrong with the file ends them and stands in the Decoding; samples that are not numbers and
-rates that no sound has are raised as a DecodeError."""
+Decoder = Callable[[AudioSource, DecodeStatus], Iterator[Block]]
+"""A function that yields the blocks of a file. A damaged file ends them and sets the status; non-finite samples and
+invalid rates raise a DecodeError."""

@@ -1,7 +1,7 @@
-"""The sound of an encoded recording, mono int16 at one rate: how long it is, and any part of it.
+"""The samples of an encoded recording, mono int16 at one rate: their number, and any range of them.
 
-Where libsndfile knows the length and can seek, a part costs no more than itself. Everything else is decoded from its
-start, by the decoder that gets most out of it; memory does not depend on how long it is.
+If libsndfile knows the length and can seek, only the range itself is decoded. Everything else is decoded from the
+start, by the decoder that recovers most of it, in memory that does not depend on the length.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,95 +14,95 @@ import numpy as np
 import soundfile
 import soxr
 
-from mulan.data.audio.encoded import Encoded, joined_files
-from mulan.data.audio.ffmpeg import by_ffmpeg
-from mulan.data.audio.flac import flac_told_s
-from mulan.data.audio.frame_count import KnownLength, known_length
+from mulan.data.audio.ffmpeg import decode_with_ffmpeg
+from mulan.data.audio.flac import flac_declared_s
+from mulan.data.audio.frame_count import ReliableLength, reliable_length
 from mulan.data.audio.libsndfile import (
-    NotOpened,
-    OnePart,
-    as_plain_samples,
-    by_libsndfile,
-    open_one_part,
+    CannotOpen,
+    UnseekableSoundFile,
+    decode_raw_samples,
+    decode_with_libsndfile,
+    open_with_libsndfile,
     read_mono,
-    start_of_longer_samples,
+    start_of_undeclared_samples,
 )
 from mulan.data.audio.samples import (
     Decoder,
-    Decoding,
-    as_float32,
-    at_rate,
+    DecodeStatus,
     check_rate,
-    checked,
+    resample_blocks,
+    resampled_length,
     round_to_int16,
-    samples_at,
+    to_float32,
+    validated_block,
 )
+from mulan.data.audio.source import AudioSource, split_concatenated
 from mulan.data.errors import DecodeError
 
-_MAX_KEPT = 2**22
-"""Samples of a recording that are kept when its length is found, so that it need not be decoded again: 4 minutes."""
+_MAX_CACHED_SAMPLES = 2**22
+"""Maximum number of samples that are cached when the length is determined, to save a second decoding: 4 minutes."""
 
 _MARGIN = 320
-"""Samples of the lower rate, on both sides of a part that is brought to another: many times what the filter reaches."""
+"""Context in samples of the lower rate on both sides of a resampled range: many times the support of the filter."""
 
 _ROUNDING_S = 1e-6
-"""Of a sum of seconds: less than a frame."""
+"""Tolerance in seconds of a sum of durations: less than a frame."""
 
 _FRAMES_LOST_AT_END = 0.01
-"""Share of a file's frames that may be missing, where their number is known or FLAC tells it."""
+"""Maximum fraction of the frames that may be missing, if their number is known or declared by FLAC."""
 
 
 class CannotSeek(Exception):
-    """A part could not be read without what is in front of it."""
+    """Raised when a range cannot be read without decoding everything before it."""
 
 
 @dataclass(frozen=True)
 class SeekableSound:
-    """A file whose length libsndfile knows. Its parts are read by seeking."""
+    """A recording whose length libsndfile knows, and whose ranges are read by seeking."""
 
-    opened: OnePart
-    length: KnownLength
+    opened: UnseekableSoundFile
+    length: ReliableLength
     rate_hz: int
-    """Of :attr:`samples`."""
+    """Sample rate of :attr:`samples`."""
 
     @property
     def seconds(self) -> float:
+        """Duration of the recording in seconds."""
         return self.length.frames / self.opened.samplerate
 
     @property
     def samples(self) -> int:
-        """Of the whole, at :attr:`rate_hz`."""
-        return samples_at(self.length.frames, self.opened.samplerate, self.rate_hz)
+        """Number of samples of the recording at :attr:`rate_hz`."""
+        return resampled_length(self.length.frames, self.opened.samplerate, self.rate_hz)
 
     def fill(self, window: np.ndarray, start: int) -> None:
-        """Reads the samples from ``start`` on that a window, int16 [samples], has room for; all must be there.
+        """Fills a window, int16 [samples], with the samples from ``start`` on, all of which must exist.
 
         Raises:
-            CannotSeek: they are not, or cannot be reached.
-            DecodeError: samples that are not numbers.
+            CannotSeek: the samples do not exist or cannot be reached.
+            DecodeError: a sample is not finite.
         """
         own_hz = self.opened.samplerate
         if own_hz == self.rate_hz:
-            # samples that need no conversion are decoded into their place: a copy would cost as much as reading the
-            # file
+            # samples that need no conversion are decoded in place: a copy would cost as much as reading the file
             in_place = self.opened.subtype == "PCM_16" and self.opened.channels == 1
             mono = self._read(start, len(window), out=window[:, None] if in_place else None)
             if not in_place:
                 window[:] = round_to_int16(mono)
             return
-        # from a frame on that is also a sample, so that these are the samples of the whole
+        # start where a frame and a sample coincide, so that the result equals a slice of the whole resampled recording
         step, margin = own_hz // gcd(own_hz, self.rate_hz), _MARGIN * own_hz // min(own_hz, self.rate_hz)
         first = max(0, (start * own_hz // self.rate_hz - margin) // step * step)
         last = min(self.length.frames, -(-(start + len(window)) * own_hz // self.rate_hz) + margin)
         mono = self._read(first, last - first)
         before = start - first * self.rate_hz // own_hz
-        resampled = soxr.resample(as_float32(mono), own_hz, self.rate_hz)[before : before + len(window)]
+        resampled = soxr.resample(to_float32(mono), own_hz, self.rate_hz)[before : before + len(window)]
         window[:] = round_to_int16(resampled)
 
     def _read(self, start: int, count: int, *, out: np.ndarray | None = None) -> np.ndarray:
         try:
             if start:
-                before = self.length.needed_before(start)
+                before = self.length.preroll(start)
                 self.opened.seek(start - before)
                 if before:
                     read_mono(self.opened, before)
@@ -111,139 +111,140 @@ class SeekableSound:
             raise CannotSeek(error.error_string) from error
         if len(mono) < count:
             raise CannotSeek(f"{self.opened.format} ends {count - len(mono)} frames early")
-        return checked(mono, self.opened.samplerate)[0]
+        return validated_block(mono, self.opened.samplerate)[0]
 
 
 @dataclass(frozen=True)
 class StreamedSound:
-    """A recording that has been decoded once from its start to its end."""
+    """A recording that has been decoded once from start to end."""
 
     samples: int
-    """Of the whole, at the rate asked for."""
+    """Number of samples of the recording at the requested rate."""
     seconds: float
-    kept: np.ndarray | None
-    """All of them, int16, if they are few."""
-    again: Callable[[], Iterator[np.ndarray]]
-    """Decodes it once more, in blocks, int16."""
+    """Duration of the recording in seconds."""
+    cached: np.ndarray | None
+    """All samples, int16, if they are few enough."""
+    decode_again: Callable[[], Iterator[np.ndarray]]
+    """Decodes the recording again and returns its blocks, int16."""
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """All samples, int16, in order."""
-        return iter([self.kept]) if self.kept is not None else self.again()
+        """Returns all samples in order, int16, in blocks."""
+        return iter([self.cached]) if self.cached is not None else self.decode_again()
 
     def fill(self, window: np.ndarray, start: int) -> None:
-        """The samples from ``start`` on that a window, int16 [samples], has room for; all must be there."""
-        passed = 0
+        """Fills a window, int16 [samples], with the samples from ``start`` on, all of which must exist."""
+        position = 0
         for block in self.blocks():
-            wanted = block[max(0, start - passed) : max(0, start + len(window) - passed)]
-            place = max(0, passed - start)
-            window[place : place + len(wanted)] = wanted
-            passed += len(block)
-            if passed >= start + len(window):
+            part = block[max(0, start - position) : max(0, start + len(window) - position)]
+            at = max(0, position - start)
+            window[at : at + len(part)] = part
+            position += len(block)
+            if position >= start + len(window):
                 return
 
 
 Sound = SeekableSound | StreamedSound
 
 
-def seekable_sound(file: Encoded, rate_hz: int) -> SeekableSound | None:
-    """A file of which parts can be read by themselves; None if it is none.
+def seekable_sound(file: AudioSource, rate_hz: int) -> SeekableSound | None:
+    """Opens a file whose ranges can be read by seeking; returns None if they cannot.
 
     Raises:
-        DecodeError: a rate that no sound has.
+        DecodeError: the sample rate is invalid.
     """
     try:
-        opened = open_one_part(file, file.open())
-    except NotOpened:
+        opened = open_with_libsndfile(file, file.open())
+    except CannotOpen:
         return None
     check_rate(opened.samplerate)
-    length = known_length(file, opened)
-    if not length or (opened.format == "OGG" and not _can_be_read(file)):
+    length = reliable_length(file, opened)
+    if not length or (opened.format == "OGG" and not _is_readable(file)):
         return None
     return SeekableSound(opened, length, rate_hz)
 
 
-def _can_be_read(file: Encoded) -> bool:
-    """Whether there are samples; in Ogg whose headers are spoilt there are none, and to seek there ends the process."""
-    with file.open() as content, open_one_part(file, content) as opened:
+def _is_readable(file: AudioSource) -> bool:
+    """Returns whether a sample can be read; in Ogg with damaged headers none can, and a seek crashes the process."""
+    with file.open() as content, open_with_libsndfile(file, content) as opened:
         try:
             return len(read_mono(opened, 1)) > 0
         except soundfile.LibsndfileError:
             return False
 
 
-def streamed_sound(file: Encoded, rate_hz: int) -> StreamedSound:
-    """A recording decoded from its start to its end.
+def streamed_sound(file: AudioSource, rate_hz: int) -> StreamedSound:
+    """Decodes a recording from start to end.
 
     Raises:
-        DecodeError: undecodable, cut off, damaged, without samples, of an impossible rate, or with samples that are not
-            numbers.
+        DecodeError: the recording is undecodable, truncated, damaged or empty, its rate is invalid, or a sample is not
+            finite.
     """
-    sounds = [_best_sound(part, rate_hz) for part in joined_files(file)]
+    sounds = [_best_sound(part, rate_hz) for part in split_concatenated(file)]
     if len(sounds) == 1:
         return sounds[0]
     samples = sum(sound.samples for sound in sounds)
     return StreamedSound(
         samples=samples,
         seconds=sum(sound.seconds for sound in sounds),
-        kept=np.concatenate([*chain.from_iterable(sound.blocks() for sound in sounds)])
-        if samples <= _MAX_KEPT
+        cached=np.concatenate([*chain.from_iterable(sound.blocks() for sound in sounds)])
+        if samples <= _MAX_CACHED_SAMPLES
         else None,
-        again=lambda: chain.from_iterable(sound.again() for sound in sounds),
+        decode_again=lambda: chain.from_iterable(sound.decode_again() for sound in sounds),
     )
 
 
-def _best_sound(file: Encoded, rate_hz: int) -> StreamedSound:
-    """That of the first decoder that comes to the end without a fault; failing that, of the one that gets farthest."""
+def _best_sound(file: AudioSource, rate_hz: int) -> StreamedSound:
+    """Decodes with the first decoder that reaches the end without a fault, or else with the one that gets farthest."""
     known_s = _known_s(file)
-    first: list[Decoder] = [by_libsndfile] if known_s else []
-    if not known_s and (start := start_of_longer_samples(file)) is not None:
-        first = [partial(as_plain_samples, start)]
-    decoders = [*first, by_ffmpeg, by_libsndfile]
-    best, best_decoding, faults = None, Decoding(), []
+    first: list[Decoder] = [decode_with_libsndfile] if known_s else []
+    if not known_s and (start := start_of_undeclared_samples(file)) is not None:
+        first = [partial(decode_raw_samples, start)]
+    decoders = [*first, decode_with_ffmpeg, decode_with_libsndfile]
+    best, best_status, faults = None, DecodeStatus(), []
     for decoder in decoders:
-        decoding = Decoding()
-        sound = _decoded_by(decoder, file, rate_hz, decoding)
-        if best is None or decoding.seconds > best_decoding.seconds:
-            best, best_decoding = sound, decoding
-        faults.append(decoding.fault)
-        complete = decoder is not by_libsndfile or 0 < known_s <= decoding.seconds + _ROUNDING_S
-        if complete and decoding.seconds and not decoding.fault:
+        status = DecodeStatus()
+        sound = _decoded_by(decoder, file, rate_hz, status)
+        if best is None or status.seconds > best_status.seconds:
+            best, best_status = sound, status
+        faults.append(status.fault)
+        complete = decoder is not decode_with_libsndfile or 0 < known_s <= status.seconds + _ROUNDING_S
+        if complete and status.seconds and not status.fault:
             break
     assert best is not None
     if not best.samples:
         if all(faults):
             raise DecodeError("undecodable audio", "; ".join(dict.fromkeys(faults)))
         raise DecodeError("no samples", "a file without audio frames")
-    told_s = max(known_s, flac_told_s(file))
-    if best.seconds < (1 - _FRAMES_LOST_AT_END) * told_s:
-        raise DecodeError("truncated audio", f"it ends after {best.seconds:.3g} s of {told_s:.3g} s")
-    if best_decoding.damaged:
-        raise DecodeError("damaged audio", f"{best_decoding.fault}, in the middle of {best.seconds:.3g} s")
+    declared_s = max(known_s, flac_declared_s(file))
+    if best.seconds < (1 - _FRAMES_LOST_AT_END) * declared_s:
+        raise DecodeError("truncated audio", f"it ends after {best.seconds:.3g} s of {declared_s:.3g} s")
+    if best_status.damaged:
+        raise DecodeError("damaged audio", f"{best_status.fault}, in the middle of {best.seconds:.3g} s")
     return best
 
 
-def _known_s(file: Encoded) -> float:
-    """Seconds of a file that libsndfile knows the length of; 0 for any other."""
+def _known_s(file: AudioSource) -> float:
+    """Returns the duration in seconds of a file whose length libsndfile knows; 0 for any other."""
     try:
-        with file.open() as content, open_one_part(file, content) as opened:
-            length = known_length(file, opened)
+        with file.open() as content, open_with_libsndfile(file, content) as opened:
+            length = reliable_length(file, opened)
             return length.frames / opened.samplerate if length else 0.0
-    except NotOpened:
+    except CannotOpen:
         return 0.0
 
 
-def _decoded_by(decoder: Decoder, file: Encoded, rate_hz: int, decoding: Decoding) -> StreamedSound:
-    kept: list[np.ndarray] | None = []
+def _decoded_by(decoder: Decoder, file: AudioSource, rate_hz: int, status: DecodeStatus) -> StreamedSound:
+    cached: list[np.ndarray] | None = []
     samples = 0
-    for block in at_rate(decoder(file, decoding), rate_hz):
+    for block in resample_blocks(decoder(file, status), rate_hz):
         samples += len(block)
-        if kept is not None:
-            kept.append(block)
-            if samples > _MAX_KEPT:
-                kept = None
+        if cached is not None:
+            cached.append(block)
+            if samples > _MAX_CACHED_SAMPLES:
+                cached = None
     return StreamedSound(
         samples=samples,
-        seconds=decoding.seconds,
-        kept=None if kept is None else np.concatenate([np.zeros(0, np.int16), *kept]),
-        again=lambda: at_rate(decoder(file, Decoding()), rate_hz),
+        seconds=status.seconds,
+        cached=None if cached is None else np.concatenate([np.zeros(0, np.int16), *cached]),
+        decode_again=lambda: resample_blocks(decoder(file, DecodeStatus()), rate_hz),
     )

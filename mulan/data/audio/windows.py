@@ -1,6 +1,6 @@
-"""Audio files to int16 mono samples at the model's rate: the whole recording, or one window without decoding the rest.
+"""Decoding of whole recordings, or of single windows of them, to int16 mono samples at the model's rate.
 
-A file may be anything that libsndfile or FFmpeg reads. How it is read: :mod:`mulan.data.audio.sound`.
+Supports every format of libsndfile and FFmpeg; see :mod:`mulan.data.audio.sound` for how files are read.
 """
 
 from collections.abc import Iterator
@@ -9,49 +9,49 @@ from contextlib import contextmanager
 import numpy as np
 import soxr
 
-from mulan.data.audio.encoded import encoded
-from mulan.data.audio.samples import as_float32, mix_down, round_to_int16
+from mulan.data.audio.samples import mix_down, round_to_int16, to_float32
 from mulan.data.audio.sound import CannotSeek, Sound, seekable_sound, streamed_sound
+from mulan.data.audio.source import audio_source
 from mulan.data.errors import DecodeError
 
 _ANY_RATE_HZ = 16_000
-"""For those who ask for seconds alone."""
+"""Sample rate that is used when only the duration is needed."""
 
 
 def decode_window(
     audio: bytes, window: np.ndarray, *, draw: float, sample_rate_hz: int, min_duration_s: float = 0.0
 ) -> int:
-    """Fills a window with a part of a recording, mono, and returns how many of its samples are the recording's.
+    """Fills a window with a mono excerpt of a recording and returns the number of samples that come from it.
 
-    The samples are those that :func:`decode_recording` gives from number ``int(draw * (samples - window + 1))`` on.
+    The samples equal those of :func:`decode_recording` from index ``int(draw * (samples - window + 1))`` on.
 
     Args:
-        audio: an encoded file.
-        window: int16 [samples], contiguous, to be filled; a shorter recording is followed by silence. After an error it
-            holds anything.
-        draw: in [0, 1): which of all possible windows, from the first to the last.
-        sample_rate_hz: of the window.
-        min_duration_s: a recording with less sound than this is refused, where it can be before it is decoded.
+        audio: encoded file.
+        window: int16 [samples], contiguous, to be filled; a shorter recording is padded with silence. Its content is
+            undefined after an error.
+        draw: position of the window, in [0, 1), from the first possible one to the last.
+        sample_rate_hz: sample rate of the window.
+        min_duration_s: minimum duration of the recording; shorter ones are rejected, before decoding if possible.
 
     Raises:
-        DecodeError: undecodable, cut off, damaged, empty or too short, of an impossible rate, or with samples that are
-            not numbers.
+        DecodeError: the recording is undecodable, truncated, damaged, empty or too short, its rate is invalid, or a
+            sample is not finite.
     """
-    file = encoded(audio)
+    file = audio_source(audio)
     sound = seekable_sound(file, sample_rate_hz)
     if sound:
         try:
             return _fill(sound, window, draw=draw, min_duration_s=min_duration_s)
         except CannotSeek:
-            pass  # what is in front of the window is then decoded as well
+            pass  # decode everything before the window as well
     return _fill(streamed_sound(file, sample_rate_hz), window, draw=draw, min_duration_s=min_duration_s)
 
 
 def _fill(sound: Sound, window: np.ndarray, *, draw: float, min_duration_s: float) -> int:
     if not sound.samples:
-        raise DecodeError("no samples", f"{sound.seconds:.3g} s are less than one")
+        raise DecodeError("no samples", f"{sound.seconds:.3g} s are less than one sample")
     if sound.seconds < min_duration_s:
-        raise DecodeError("too short", f"{sound.seconds:.3g} s of sound, less than {min_duration_s:g} s")
+        raise DecodeError("too short", f"{sound.seconds:.3g} s of audio, less than {min_duration_s:g} s")
     start, count = int(draw * (max(0, sound.samples - len(window)) + 1)), min(len(window), sound.samples)
     sound.fill(window[:count], start)
     window[count:] = 0
@@ -61,20 +61,20 @@ def _fill(sound: Sound, window: np.ndarray, *, draw: float, min_duration_s: floa
 def decode_views(
     audio: bytes, views: np.ndarray, *, draw: float, sample_rate_hz: int, min_duration_s: float = 0.0
 ) -> None:
-    """Fills adjacent windows of a recording (SemiSupCon's views), mono.
+    """Fills adjacent mono windows of a recording (SemiSupCon's views).
 
-    In a recording shorter than all of them together they are evenly spaced from its start to its end, and overlap; one
-    that is shorter than a window is in all of them, followed by silence.
+    If the recording is shorter than all of them together, they overlap, evenly spaced from its start to its end. If it
+    is shorter than one window, each contains the whole recording, padded with silence.
 
     Args:
-        audio: an encoded file.
-        views: int16 [views, samples], contiguous, to be filled. After an error it holds anything.
-        draw: in [0, 1): which part of the recording.
-        sample_rate_hz: of the windows.
-        min_duration_s: as of :func:`decode_window`.
+        audio: encoded file.
+        views: int16 [views, samples], contiguous, to be filled. Its content is undefined after an error.
+        draw: position of the windows, in [0, 1).
+        sample_rate_hz: sample rate of the windows.
+        min_duration_s: as in :func:`decode_window`.
 
     Raises:
-        DecodeError: as :func:`decode_window`.
+        DecodeError: as in :func:`decode_window`.
     """
     count, samples = views.shape
     filled = decode_window(
@@ -87,64 +87,64 @@ def decode_views(
 
 
 def decode_recording(audio: bytes | str, *, sample_rate_hz: int) -> np.ndarray:
-    """A whole recording, from an encoded file or its path, as int16 [samples], mono.
+    """Decodes a whole recording, given as an encoded file or its path, to int16 [samples], mono.
 
     Raises:
-        DecodeError: as :func:`decode_window`, and for a path that cannot be read.
+        DecodeError: as in :func:`decode_window`, and if the path cannot be read.
     """
-    with _named(audio):
-        sound = streamed_sound(encoded(audio), sample_rate_hz)
-        if sound.kept is not None:
-            return sound.kept
+    with _path_in_errors(audio):
+        sound = streamed_sound(audio_source(audio), sample_rate_hz)
+        if sound.cached is not None:
+            return sound.cached
         recording = np.empty(sound.samples, np.int16)
         sound.fill(recording, 0)
         return recording
 
 
 def covering_windows(audio: bytes | str, window_samples: int, *, sample_rate_hz: int) -> Iterator[np.ndarray]:
-    """The windows that stand for a recording, from an encoded file or its path; never more of it than that in memory.
+    """Yields the fewest windows that cover a recording, without holding all of it in memory.
 
     Args:
-        audio: an encoded file or its path.
-        window_samples: length of a window.
-        sample_rate_hz: of the windows.
+        audio: encoded file or its path.
+        window_samples: length of a window in samples.
+        sample_rate_hz: sample rate of the windows.
 
     Yields:
-        int16 [window_samples]: the fewest that cover the recording, evenly spaced from its first sample to its last. A
-        shorter recording is one window, followed by silence.
+        int16 [window_samples], evenly spaced from the first sample of the recording to its last. A shorter recording is
+        one window, padded with silence.
 
     Raises:
-        DecodeError: as :func:`decode_recording`, before the first window.
+        DecodeError: as in :func:`decode_recording`, before the first window.
     """
-    with _named(audio):
-        sound = streamed_sound(encoded(audio), sample_rate_hz)
-    blocks, held, first = sound.blocks(), np.zeros(0, np.int16), 0
+    with _path_in_errors(audio):
+        sound = streamed_sound(audio_source(audio), sample_rate_hz)
+    blocks, buffer, first = sound.blocks(), np.zeros(0, np.int16), 0
     for start in evenly_spaced_windows(sound.samples, window_samples).tolist():
-        after = min(start + window_samples, sound.samples)
-        while first + len(held) < after:
+        end = min(start + window_samples, sound.samples)
+        while first + len(buffer) < end:
             block = next(blocks)
-            keep = held[start - first :]
-            first = first + len(held) - len(keep)
-            held = np.concatenate([keep, block]) if len(keep) else block
+            rest = buffer[start - first :]
+            first = first + len(buffer) - len(rest)
+            buffer = np.concatenate([rest, block]) if len(rest) else block
         window = np.zeros(window_samples, np.int16)
-        window[: after - start] = held[start - first : after - first]
+        window[: end - start] = buffer[start - first : end - first]
         yield window
 
 
 def duration_s(audio: bytes | str) -> float:
-    """Length of an encoded file, given by its bytes or its path.
+    """Returns the duration in seconds of an encoded file, given as its bytes or its path.
 
     Raises:
-        DecodeError: as :func:`decode_recording`; what decodes but in part may be told by that alone.
+        DecodeError: as in :func:`decode_recording`, though damage inside a file may go undetected.
     """
-    with _named(audio):
-        file = encoded(audio)
+    with _path_in_errors(audio):
+        file = audio_source(audio)
         return (seekable_sound(file, _ANY_RATE_HZ) or streamed_sound(file, _ANY_RATE_HZ)).seconds
 
 
 @contextmanager
-def _named(audio: bytes | str) -> Iterator[None]:
-    """What is wrong with a file is told with its path."""
+def _path_in_errors(audio: bytes | str) -> Iterator[None]:
+    """Adds the path of a file to the message of a DecodeError."""
     try:
         yield
     except DecodeError as error:
@@ -154,7 +154,7 @@ def _named(audio: bytes | str) -> Iterator[None]:
 
 
 def to_mono_int16(samples: np.ndarray, from_rate_hz: int, to_rate_hz: int) -> np.ndarray:
-    """Channel mean at another rate.
+    """Mixes samples down to mono and resamples them.
 
     Args:
         samples: [frames, channels], int16 or float in [-1, 1].
@@ -164,11 +164,11 @@ def to_mono_int16(samples: np.ndarray, from_rate_hz: int, to_rate_hz: int) -> np
     """
     mono = mix_down(np.asarray(samples, samples.dtype.newbyteorder("=")))
     if from_rate_hz != to_rate_hz:
-        mono = soxr.resample(as_float32(mono), from_rate_hz, to_rate_hz)
+        mono = soxr.resample(to_float32(mono), from_rate_hz, to_rate_hz)
     return round_to_int16(mono)
 
 
 def evenly_spaced_windows(samples: int, window_samples: int) -> np.ndarray:
-    """Starts (int64) of the fewest windows that cover a recording, the first at 0 and the last at its end."""
+    """Returns the starts, int64, of the fewest windows that cover a recording, evenly spaced from start to end."""
     count = max(1, -(-samples // window_samples))
     return np.linspace(0, max(0, samples - window_samples), count).round().astype(np.int64)

@@ -1,1 +1,1 @@
-"""A corpus on storage: WebDataset tar shards and the Parquet index over them, written, adopted and read."""
+"""Writing, adopting and reading of corpora: WebDataset tar shards with a Parquet index."""

@@ -1,4 +1,4 @@
-"""WebDataset tars that were made elsewhere become a corpus where they are: only an index over them is written."""
+"""Adoption of existing WebDataset tars as a corpus: only an index of them is written."""
 
 import os
 import posixpath
@@ -11,7 +11,7 @@ from mulan.data.audio import windows
 from mulan.data.corpus.index import SCHEMA, index_row, write_index
 from mulan.data.corpus.metadata import check_metadata
 from mulan.data.corpus.records import AUDIO_EXTENSIONS, parse_record
-from mulan.data.corpus.tar_members import Sample, samples_in
+from mulan.data.corpus.tar_members import Sample, iter_samples
 from mulan.data.errors import BadRecording, CorpusError, OnError, Rejected, SkippedRecording
 from mulan.data.text import is_unicode
 from mulan.storage import filesystem
@@ -26,42 +26,42 @@ def index_shards(
     keys_restart: bool = False,
     on_error: OnError = "raise",
 ) -> list[SkippedRecording]:
-    """Adopts existing WebDataset tars: writes ``CORPUS_URI/index.parquet`` over them and leaves them where they are.
+    """Adopts existing WebDataset tars in place by writing an index of them, ``CORPUS_URI/index.parquet``.
 
-    A recording is adjacent members with one key: one audio file, and ``KEY.json`` with ``texts`` by source; ``split``
-    (default ``train``), ``tags`` (default none) and ``duration_s`` (default: read from the audio) may be there too.
-    Further members are passed over. The key, folders included, is the recording's id.
+    A recording consists of adjacent members with the same key: an audio file, and ``KEY.json`` with ``texts`` by source
+    and optionally ``split`` (default ``train``), ``tags`` (default none) and ``duration_s`` (default: that of the
+    audio). Other members are ignored. The key, with its folders, is the id of the recording.
 
     Args:
         shard_uris: paths and URIs of uncompressed tars.
         corpus_uri: folder of the index.
-        keys_restart: whether shards use the same keys anew; ids are then ``SHARD/KEY``, by the shard's name, with those
-            of its folders that not all shards share.
-        on_error: ``"raise"`` looks at all shards, and writes nothing if anything in them cannot be used; ``"skip"``
-            leaves it out.
+        keys_restart: whether different shards use the same keys; ids are then ``SHARD/KEY``, with the name of the shard
+            and those of its parent folders that differ between shards.
+        on_error: ``"raise"`` examines all shards, and writes nothing if any recording cannot be used; ``"skip"`` omits
+            such recordings.
 
     Returns:
         The recordings and shards that were skipped; none with ``"raise"``.
 
     Raises:
-        CorpusError: shards that cannot be read and recordings that cannot be used (``"raise"``), or none that can.
-        StorageError: storage fails for longer than our patience lasts, or would refuse any shard.
+        CorpusError: a shard or recording cannot be used (``"raise"``), or none can.
+        StorageError: storage kept failing, or no shard can be read.
     """
     corpus_uri = filesystem.absolute(corpus_uri)
     if isinstance(shard_uris, str | bytes | os.PathLike):
-        raise CorpusError(corpus_uri, ["index_shards takes a list of tars; put a single one in a list"])
+        raise CorpusError(corpus_uri, ["index_shards takes a list of tars; pass a single tar as a list"])
     rejected = Rejected(corpus_uri, on_error)
     rows: list[dict[str, Any]] = []
     shard_of: dict[str, str] = {}
-    given = list(shard_uris)
-    wrong = sorted({type(uri).__name__ for uri in given if not isinstance(uri, str | os.PathLike)})
+    paths = list(shard_uris)
+    wrong = sorted({type(uri).__name__ for uri in paths if not isinstance(uri, str | os.PathLike)})
     if wrong or not corpus_uri:
-        faults = [f"a shard is named by its path or URI, not by a {kind}" for kind in wrong]
-        raise CorpusError(corpus_uri, faults or ["the corpus is named by nothing; name a folder"])
-    uris = [filesystem.absolute(uri) for uri in given]
+        faults = [f"a shard must be a path or URI, not a {kind}" for kind in wrong]
+        raise CorpusError(corpus_uri, faults or ["the URI of the corpus is empty; name a folder"])
+    uris = [filesystem.absolute(uri) for uri in paths]
     prefixes = _prefixes(uris) if keys_restart else [""] * len(uris)
     for shard_uri, prefix in zip(uris, prefixes, strict=True):
-        for name, outcome in _examined(shard_uri, prefix):
+        for name, outcome in _examine(shard_uri, prefix):
             try:
                 if isinstance(outcome, BadRecording):
                     raise outcome
@@ -69,30 +69,30 @@ def index_shards(
                 rows.append(outcome)
             except BadRecording as error:
                 rejected.add(name, error, shard="" if name == shard_uri else shard_uri)
-    rejected.settle(len(rows))
+    rejected.finish(len(rows))
     write_index(pa.Table.from_pylist(rows, SCHEMA), corpus_uri)
     return rejected.skipped
 
 
 _Outcomes = list[tuple[str, dict[str, Any] | BadRecording]]
-"""By key, or by the shard's URI where it is of the shard: a row of the index, or what is wrong."""
+"""Rows of the index or errors, each with the key of the recording, or with the URI of the shard for its own errors."""
 
 
-def _examined(shard_uri: str, prefix: str) -> _Outcomes:
+def _examine(shard_uri: str, prefix: str) -> _Outcomes:
     try:
-        return with_retries(f"{shard_uri} cannot be read", _examined_once, shard_uri, prefix)
+        return with_retries(f"{shard_uri} cannot be read", _examine_once, shard_uri, prefix)
     except (OSError, StoragePermanentError) as error:
         if error.__cause__ is not None and affects_all_files(error.__cause__):
             raise
         return [(shard_uri, BadRecording("unreadable shard", f"cannot be read: {error}"))]
 
 
-def _examined_once(shard_uri: str, prefix: str) -> _Outcomes:
+def _examine_once(shard_uri: str, prefix: str) -> _Outcomes:
     outcomes: _Outcomes = []
     fs, path = filesystem.url_to_fs(shard_uri)
     try:
         with fs.open(path, "rb") as file:
-            for sample in samples_in(file):
+            for sample in iter_samples(file):
                 file.seek(sample.start)
                 content = file.read(sample.end - sample.start)
                 try:
@@ -114,7 +114,7 @@ def _row(sample: Sample, content: bytes, shard_uri: str, prefix: str) -> dict[st
     if "duration_s" not in metadata:
         metadata["duration_s"] = windows.duration_s(record.audio)
     elif record.extension not in AUDIO_EXTENSIONS:
-        windows.duration_s(record.audio)  # it may be anything
+        windows.duration_s(record.audio)  # check that it is audio
     check_metadata(metadata)
     recording_id = prefix + record.recording_id
     if not is_unicode(recording_id):
@@ -127,15 +127,15 @@ def _check_new(recording_id: str, shard_uri: str, shard_of: dict[str, str], keys
     if other is None:
         shard_of[recording_id] = shard_uri
     elif other == shard_uri:
-        said = "its members are not adjacent, another recording has its key, or the shard is given twice"
-        raise BadRecording("id given twice", said)
+        cause = "its members are not adjacent, another recording has its key, or the shard is listed twice"
+        raise BadRecording("duplicate id", cause)
     else:
-        remedy = "" if keys_restart else "; where keys restart in every shard, pass keys_restart=True"
-        raise BadRecording("id given twice", f"{recording_id} is in {other} as well{remedy}")
+        remedy = "" if keys_restart else "; if keys restart in every shard, pass keys_restart=True"
+        raise BadRecording("duplicate id", f"{recording_id} is also in {other}{remedy}")
 
 
 def _prefixes(shard_uris: Sequence[str]) -> list[str]:
-    """What tells the shards' keys apart."""
-    parts = [uri.removesuffix(".tar").split("/") for uri in shard_uris]
-    shared = len(posixpath.commonprefix([of_shard[:-1] for of_shard in parts]))
-    return ["/".join([*of_shard[shared:], ""]) for of_shard in parts]
+    """Returns a prefix for the keys of each shard that makes them unique."""
+    paths = [uri.removesuffix(".tar").split("/") for uri in shard_uris]
+    shared = len(posixpath.commonprefix([path[:-1] for path in paths]))
+    return ["/".join([*path[shared:], ""]) for path in paths]

@@ -1,4 +1,4 @@
-"""The index of a corpus: a Parquet file with one row a recording, saying which bytes of which shard hold it."""
+"""The index of a corpus: a Parquet file with one row per recording, which locates its bytes in a shard."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -18,17 +18,17 @@ from mulan.storage import filesystem
 
 INDEX_NAME = "index.parquet"
 _MAX_BYTES = 2**62
-"""Larger offsets and lengths overflow where they are added."""
+"""Maximum offset and length, so that their sum does not overflow."""
 
 SCHEMA = pa.schema(
     [
         pa.field("recording_id", pa.string(), nullable=False),
-        pa.field("uri", pa.string(), nullable=False),  # of the shard; relative to the index's folder unless absolute
-        pa.field("offset", pa.int64(), nullable=False),  # bytes from the start of the shard
-        pa.field("length", pa.int64(), nullable=False),  # bytes that hold all members of the recording
+        pa.field("uri", pa.string(), nullable=False),  # URI of the shard, relative to the index's folder or absolute
+        pa.field("offset", pa.int64(), nullable=False),  # in bytes from the start of the shard
+        pa.field("length", pa.int64(), nullable=False),  # in bytes, for all members of the recording
         pa.field("duration_s", pa.float64(), nullable=False),
         pa.field("split", pa.string(), nullable=False),
-        pa.field("sources", pa.list_(pa.string()), nullable=False),  # text sources that have at least one text
+        pa.field("sources", pa.list_(pa.string()), nullable=False),  # text sources with at least one text
         pa.field("tags", pa.list_(pa.string()), nullable=False),
     ]
 )
@@ -36,7 +36,7 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Corpus:
-    """A folder of shards and the index over it."""
+    """A folder of shards and its index."""
 
     uri: str
     table: pa.Table
@@ -46,9 +46,9 @@ class Corpus:
         """Reads and checks ``URI/index.parquet``.
 
         Raises:
-            CorpusError: no index there, or one that lacks columns or has impossible rows; names all that is wrong.
+            CorpusError: there is no index, or it lacks columns or has invalid rows; lists all faults.
         """
-        uri = filesystem.absolute(uri)  # it is told to processes that are in other folders
+        uri = filesystem.absolute(uri)  # it is passed to processes with other working folders
         try:
             content = filesystem.read_bytes(filesystem.join(uri, INDEX_NAME))
         except FileNotFoundError as error:
@@ -56,17 +56,17 @@ class Corpus:
         except (OSError, ImportError, ValueError) as error:
             raise CorpusError(uri, [f"{INDEX_NAME} cannot be read: {error}"]) from error
         table = _read_table(uri, content)
-        faults = _impossible_rows(table)
+        faults = _invalid_rows(table)
         if faults:
             raise CorpusError(uri, faults)
         return cls(uri, table.combine_chunks())
 
     def rows(self, split: str) -> np.ndarray:
-        """Row numbers (int64) of a split, in the index's order."""
+        """Returns the row numbers, int64, of a split in the order of the index."""
         return np.flatnonzero(pc.equal(self.table["split"], split).to_numpy())
 
     def rows_by_source(self, split: str) -> dict[Source, np.ndarray]:
-        """For each text source, the row numbers (int64) of the split's recordings that have such texts."""
+        """Returns for each text source the row numbers, int64, of the split's recordings with such texts."""
         in_split = pc.equal(self.table["split"], split).to_numpy()
         return {source: np.flatnonzero(in_split & self._has_source[source]) for source in SOURCES}
 
@@ -81,23 +81,24 @@ class Corpus:
         return masks
 
     def recording_ids(self, rows: Sequence[int]) -> list[str]:
+        """Returns the ids of some rows."""
         return [str(name) for name in self.table["recording_id"].take(pa.array(rows, pa.int64())).to_pylist()]
 
     def byte_ranges(self, rows: Sequence[int]) -> tuple[list[str], list[int], list[int]]:
-        """Absolute shard URIs, offsets and lengths of some rows."""
+        """Returns the absolute shard URIs, offsets and lengths in bytes of some rows."""
         part = self.table.select(["uri", "offset", "length"]).take(pa.array(rows, pa.int64())).to_pydict()
         return [filesystem.resolve(self.uri, uri) for uri in part["uri"]], part["offset"], part["length"]
 
 
 def index_row(recording_id: str, uri: str, offset: int, length: int, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The row of a recording, as :data:`SCHEMA` has it.
+    """Returns the row of a recording, with the fields of :data:`SCHEMA`.
 
     Args:
-        recording_id: unique in the corpus.
-        uri: of its shard.
-        offset: first byte of it there.
-        length: in bytes.
-        metadata: checked by :func:`mulan.data.corpus.metadata.check_metadata`.
+        recording_id: id, unique in the corpus.
+        uri: URI of the shard.
+        offset: offset of the recording in the shard in bytes.
+        length: length in bytes.
+        metadata: metadata that :func:`mulan.data.corpus.metadata.check_metadata` has accepted.
     """
     return {
         "recording_id": recording_id,
@@ -112,32 +113,32 @@ def index_row(recording_id: str, uri: str, offset: int, length: int, metadata: M
 
 
 def write_index(table: pa.Table, corpus_uri: str) -> None:
-    """Writes ``CORPUS_URI/index.parquet`` in one step: a corpus with an index is complete."""
+    """Writes ``CORPUS_URI/index.parquet`` atomically, so that a corpus with an index is complete."""
     buffer = io.BytesIO()
     pq.write_table(table.cast(SCHEMA), buffer, compression="zstd")
     filesystem.write_atomically(filesystem.join(corpus_uri, INDEX_NAME), buffer.getvalue())
 
 
 def _read_table(uri: str, content: bytes) -> pa.Table:
-    """The columns of an index, with nothing in them that cannot be read."""
+    """Returns the columns of an index, cast to the schema and fully validated."""
     try:
         table = pq.read_table(io.BytesIO(content))
         missing = [name for name in SCHEMA.names if name not in table.column_names]
         if not missing:
             table = table.select(SCHEMA.names)
             table.validate(full=True)
-    except Exception as error:  # of a damaged file, pyarrow raises many kinds
+    except Exception as error:  # pyarrow raises many kinds of exceptions for damaged files
         raise CorpusError(uri, [f"{INDEX_NAME} is not a Parquet file, or is damaged: {error}"]) from error
     if missing:
-        raise CorpusError(uri, [f"{INDEX_NAME} lacks the columns {', '.join(missing)}"])
+        raise CorpusError(uri, [f"{INDEX_NAME} lacks columns: {', '.join(missing)}"])
     try:
         cast = table.cast(SCHEMA)
         cast.validate(full=True)
     except Exception as error:
         raise CorpusError(uri, [f"{INDEX_NAME} has a column of the wrong type: {error}"]) from error
-    empty = [name for name in SCHEMA.names if cast[name].null_count or _has_null_items(cast[name])]
-    if empty:
-        raise CorpusError(uri, [f"{INDEX_NAME} has rows without {', '.join(empty)}"])
+    with_nulls = [name for name in SCHEMA.names if cast[name].null_count or _has_null_items(cast[name])]
+    if with_nulls:
+        raise CorpusError(uri, [f"{INDEX_NAME} has nulls in {', '.join(with_nulls)}"])
     return cast
 
 
@@ -145,7 +146,7 @@ def _has_null_items(column: pa.ChunkedArray) -> bool:
     return pa.types.is_list(column.type) and any(chunk.flatten().null_count for chunk in column.chunks)
 
 
-def _impossible_rows(table: pa.Table) -> list[str]:
+def _invalid_rows(table: pa.Table) -> list[str]:
     faults = []
 
     def check(bad: pa.ChunkedArray, what: str) -> None:
@@ -155,16 +156,16 @@ def _impossible_rows(table: pa.Table) -> list[str]:
             faults.append(f"{len(rows)} recordings {what} ({', '.join(names)}{', ...' if len(rows) > 3 else ''})")
 
     check(pc.less(table["offset"], 0), "have a negative offset")
-    check(pc.greater(table["offset"], _MAX_BYTES), "have an impossible offset")
-    check(pc.less_equal(table["length"], 0), "have no bytes")
-    check(pc.greater(table["length"], _MAX_BYTES), "have an impossible length")
-    check(pc.invert(pc.greater(table["duration_s"], 0)), "have no duration")
-    check(pc.is_inf(table["duration_s"]), "have an endless duration")
-    check(pc.invert(pc.is_in(table["split"], pa.array(SPLITS))), f"are in no split of {', '.join(SPLITS)}")
+    check(pc.greater(table["offset"], _MAX_BYTES), "have an offset that is too large")
+    check(pc.less_equal(table["length"], 0), "have a length that is not positive")
+    check(pc.greater(table["length"], _MAX_BYTES), "have a length that is too large")
+    check(pc.invert(pc.greater(table["duration_s"], 0)), "have a duration that is not positive")
+    check(pc.is_inf(table["duration_s"]), "have an infinite duration")
+    check(pc.invert(pc.is_in(table["split"], pa.array(SPLITS))), f"have a split other than {', '.join(SPLITS)}")
     counts = pc.value_counts(table["recording_id"])
-    twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist()
-    if twice:
-        faults.append(f"{len(twice)} recording ids occur more than once ({', '.join(twice[:3])})")
+    duplicates = counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist()
+    if duplicates:
+        faults.append(f"{len(duplicates)} recording ids occur more than once ({', '.join(duplicates[:3])})")
     if table.num_rows == 0:
         faults.append("the index has no rows")
     return faults

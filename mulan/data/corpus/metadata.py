@@ -1,4 +1,4 @@
-"""What the metadata of a recording must be: demanded when a corpus is written or adopted, so that it can be read."""
+"""Validation of the metadata of recordings, both when a corpus is written or adopted and when it is read."""
 
 import difflib
 import math
@@ -13,31 +13,31 @@ from mulan.data.text import is_blank, is_unicode
 SPLITS = ("train", "validation", "test")
 
 
-def readable_texts(source: str, found: Any) -> list[str]:
-    """The texts of a source, less those in which there is nothing to read.
+def readable_texts(source: str, texts: Any) -> list[str]:
+    """Returns the texts of a source that are not blank.
 
     Args:
-        source: its name, for messages.
-        found: what the metadata has there.
+        source: name of the source, for messages.
+        texts: value of the source in the metadata.
 
     Raises:
-        BadRecording: no text is left, one is not Unicode, or it is not a list of strings.
+        BadRecording: all texts are blank, one is not Unicode, or the value is not a list of strings.
     """
-    if not (isinstance(found, list | tuple) and all(isinstance(text, str) for text in found)):
-        raise BadRecording("text of the wrong type", f"texts.{source} is {found!r:.80}, not a list of strings")
-    if not all(map(is_unicode, found)):
-        raise BadRecording("text not Unicode", f"texts.{source} has half of a surrogate pair: {found!r:.80}")
-    readable = [text for text in found if not is_blank(text)]
+    if not (isinstance(texts, list | tuple) and all(isinstance(text, str) for text in texts)):
+        raise BadRecording("text of the wrong type", f"texts.{source} is {texts!r:.80}, not a list of strings")
+    if not all(map(is_unicode, texts)):
+        raise BadRecording("text not Unicode", f"texts.{source} has a lone surrogate: {texts!r:.80}")
+    readable = [text for text in texts if not is_blank(text)]
     if not readable:
-        raise BadRecording("empty text", f"there is nothing to read in texts.{source}: {found!r:.80}")
+        raise BadRecording("empty text", f"texts.{source} is blank: {texts!r:.80}")
     return readable
 
 
 def texts_of(metadata: Mapping[str, Any], source: str) -> list[str]:
-    """The readable texts of a source of a recording.
+    """Returns the texts of a source of a recording that are not blank.
 
     Raises:
-        BadRecording: as :func:`readable_texts`, and where ``texts`` are not lists by source.
+        BadRecording: as in :func:`readable_texts`, or ``texts`` does not map sources to lists.
     """
     texts = metadata.get("texts", {})
     if not isinstance(texts, Mapping):
@@ -46,13 +46,13 @@ def texts_of(metadata: Mapping[str, Any], source: str) -> list[str]:
 
 
 def check_metadata(metadata: Mapping[str, Any]) -> None:
-    """Makes sure that a recording's metadata can be used.
+    """Checks that the metadata of a recording can be used.
 
     Args:
-        metadata: what the recording's JSON holds, with its duration.
+        metadata: content of the recording's JSON, with its duration.
 
     Raises:
-        BadRecording: it cannot; says all that is wrong.
+        BadRecording: the metadata cannot be used; lists all faults.
     """
     faults = [
         *_faults_of_texts(metadata.get("texts")),
@@ -67,14 +67,14 @@ def _faults_of_texts(texts: Any) -> Iterator[str]:
     if not isinstance(texts, Mapping):
         yield f"texts is {texts!r:.80}, not lists of strings by source"
         return
-    for source, found in texts.items():
+    for source, values in texts.items():
         if source not in SOURCES:
             near = difflib.get_close_matches(str(source), SOURCES, n=1)
-            hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(SOURCES)}"
-            yield f"texts.{source!s:.80} is no source of texts{hint}"
-        elif found != [] and found != ():  # a source without texts is one that the recording does not have
+            hint = f"; did you mean {near[0]}?" if near else f"; the sources are {', '.join(SOURCES)}"
+            yield f"texts.{source!s:.80} is not a text source{hint}"
+        elif values != [] and values != ():  # an empty source is equivalent to a missing one
             try:
-                readable_texts(source, found)
+                readable_texts(source, values)
             except BadRecording as error:
                 yield error.detail
 
@@ -83,9 +83,9 @@ def _faults_of_tags(tags: Any) -> Iterator[str]:
     if not (isinstance(tags, list | tuple) and all(isinstance(tag, str) for tag in tags)):
         yield f"tags is {tags!r:.80}, not a list of strings"
     elif not all(map(is_unicode, tags)):
-        yield f"tags has half of a surrogate pair: {tags!r:.80}"
+        yield f"tags has a lone surrogate: {tags!r:.80}"
     elif any(is_blank(tag.rpartition(":")[2]) for tag in tags):
-        yield f"tags has one without a text: {tags!r:.80}"
+        yield f"tags has one without text: {tags!r:.80}"
 
 
 def _faults_of_scalars(metadata: Mapping[str, Any]) -> Iterator[str]:
@@ -93,18 +93,18 @@ def _faults_of_scalars(metadata: Mapping[str, Any]) -> Iterator[str]:
     if split not in SPLITS:
         near = difflib.get_close_matches(str(split), SPLITS, n=1)
         yield f"split is {split!r:.80}, not one of {', '.join(SPLITS)}" + (f"; did you mean {near[0]}?" if near else "")
-    if not _is_length(duration_s):
-        yield f"duration_s is {duration_s!r:.80}, not a number of seconds above 0"
+    if not _is_valid_duration(duration_s):
+        yield f"duration_s is {duration_s!r:.80}, not a positive number of seconds"
     for name in ("provenance", "licence"):
         value = metadata.get(name, "")
         if name in metadata and not (isinstance(value, str) and is_unicode(value)):
             yield f"{name} is {value!r:.80}, not Unicode text"
 
 
-def _is_length(duration_s: Any) -> bool:
+def _is_valid_duration(duration_s: Any) -> bool:
     if not isinstance(duration_s, Real) or isinstance(duration_s, bool):
         return False
     try:
         return 0 < float(duration_s) < math.inf
-    except OverflowError:  # of an integer, which JSON lets have hundreds of digits
+    except OverflowError:  # a JSON integer may have hundreds of digits
         return False

@@ -1,4 +1,4 @@
-"""A recording as it is read back: the tar members at the bytes that the index names."""
+"""Parsing of recordings from the tar members at the byte ranges of the index."""
 
 import json
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any
 
 from mulan.data.corpus.index import Corpus
 from mulan.data.corpus.metadata import texts_of
-from mulan.data.corpus.tar_members import key_of, members_in, split_name
+from mulan.data.corpus.tar_members import key_of, list_members, split_name
 from mulan.data.errors import BadRecording
 from mulan.storage import filesystem
 
@@ -18,12 +18,12 @@ AUDIO_EXTENSIONS = frozenset({
     "rf64", "rm", "sds", "snd", "sph", "spx", "svx", "tak", "ts", "tta", "voc", "w64", "wav", "wave", "weba", "webm",
     "wma", "wmv", "wv", "xi"
 })  # fmt: skip
-"""What is taken for the audio where a recording has further members."""
+"""Extensions that identify the audio member if a recording has further members."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """A recording as read back."""
+    """A recording that was read from a shard."""
 
     recording_id: str
     audio: bytes
@@ -31,83 +31,87 @@ class Record:
     metadata: Mapping[str, Any]
 
     def texts(self, source: str) -> list[str]:
-        """The texts of a source, less those in which there is nothing to read.
+        """Returns the texts of a source that are not blank.
 
         Raises:
-            BadRecording: no text is left, one is not Unicode, or the source is not a list of strings.
+            BadRecording: all texts are blank, one is not Unicode, or the source is not a list of strings.
         """
         return texts_of(self.metadata, source)
 
 
 def read_record(corpus: Corpus, row: int) -> Record:
-    """One recording of a corpus by its row number, with its id in the index.
+    """Reads one recording of a corpus by its row number, with its id in the index.
 
     Raises:
-        BadRecording: the bytes are not there or are not a recording.
+        BadRecording: the bytes cannot be read or are not a recording.
     """
-    record = parse_read(filesystem.read_ranges(*corpus.byte_ranges([row]))[0])
-    return replace(record, recording_id=corpus.recording_ids([row])[0])  # the shard's name may be a part of it
+    record = parse_result(filesystem.read_ranges(*corpus.byte_ranges([row]))[0])
+    return replace(record, recording_id=corpus.recording_ids([row])[0])  # it may include the name of the shard
 
 
-def parse_read(read: bytes | Exception) -> Record:
-    """The recording in one result of :func:`mulan.storage.filesystem.read_ranges`."""
-    if isinstance(read, FileNotFoundError):
-        raise BadRecording("missing shard", str(read)) from read
-    if isinstance(read, Exception):
-        raise BadRecording("unreadable shard", f"{type(read).__name__}: {read}") from read
-    return parse_record(read)
+def parse_result(result: bytes | Exception) -> Record:
+    """Parses the recording in one result of :func:`mulan.storage.filesystem.read_ranges`.
+
+    Raises:
+        BadRecording: the result is an error, or is not a recording.
+    """
+    if isinstance(result, FileNotFoundError):
+        raise BadRecording("missing shard", str(result)) from result
+    if isinstance(result, Exception):
+        raise BadRecording("unreadable shard", f"{type(result).__name__}: {result}") from result
+    return parse_record(result)
 
 
 def parse_record(fragment: bytes) -> Record:
-    """The recording whose tar members (headers included) these bytes are.
+    """Parses the tar members, with their headers, of one recording.
 
     Raises:
-        BadRecording: cut off, not a tar, of several recordings, or without an audio member and a JSON object.
+        BadRecording: the bytes are truncated, not a tar, or of several recordings, or lack audio or a JSON object.
     """
     if not fragment:
         raise BadRecording("truncated shard", "it ends before the indexed bytes")
-    found: dict[str, bytes] = {}
+    members: dict[str, bytes] = {}
     key = ""
-    for name, start, size in members_in(fragment):
+    for name, start, size in list_members(fragment):
         split = split_name(name)
         if split is None:
             continue
-        content = fragment[start : start + size]  # one copy; tarfile makes more
+        content = fragment[start : start + size]  # a single copy; tarfile would make more
         if len(content) != size:
             raise BadRecording("truncated shard", f"{name} has {len(content)} of {size} bytes")
-        before, (key, extension) = key, split
-        if before not in ("", key):
-            raise BadRecording("not one recording", f"the indexed bytes hold {before} and {key}")
-        if extension in found:
-            raise BadRecording("not one recording", f"{key}.{extension} is there twice")
-        found[extension] = content
-    metadata = _metadata(key, found)
-    extension = _audio_extension(key, found)
-    told = metadata.get("recording_id")
-    # the id of a recording that mulan wrote may hold what a key cannot
-    own = isinstance(told, str) and told != "" and key_of(told) == key
-    return Record(str(told) if own else key, found[extension], extension.rpartition(".")[2], metadata)
+        previous, (key, extension) = key, split
+        if previous not in ("", key):
+            raise BadRecording("not one recording", f"the indexed bytes contain {previous} and {key}")
+        if extension in members:
+            raise BadRecording("not one recording", f"there are several {key}.{extension}")
+        members[extension] = content
+    metadata = _pop_metadata(key, members)
+    extension = _audio_extension(key, members)
+    stated_id = metadata.get("recording_id")
+    # mulan writes the id to the metadata, because a key cannot contain all characters
+    is_own = isinstance(stated_id, str) and stated_id != "" and key_of(stated_id) == key
+    return Record(str(stated_id) if is_own else key, members[extension], extension.rpartition(".")[2], metadata)
 
 
-def _metadata(key: str, found: dict[str, bytes]) -> dict[str, Any]:
-    """What the JSON among members holds, which is taken from them."""
-    names = [name for name in found if name == "json"] or [name for name in found if name.endswith(".json")]
+def _pop_metadata(key: str, members: dict[str, bytes]) -> dict[str, Any]:
+    """Removes the JSON from the members and returns its content."""
+    names = [name for name in members if name == "json"] or [name for name in members if name.endswith(".json")]
     if len(names) != 1:
         raise BadRecording("no metadata", f"{key} has {'several .json members' if names else 'no .json member'}")
     try:
-        metadata = json.loads(found.pop(names[0]))
-    except (ValueError, RecursionError) as error:  # the latter of lists in lists, without end
+        metadata = json.loads(members.pop(names[0]))
+    except (ValueError, RecursionError) as error:  # RecursionError: deeply nested lists
         raise BadRecording("unreadable metadata", f"{key}.json: {error}") from error
     if not isinstance(metadata, dict):
         raise BadRecording("no metadata", f"{key}.json is a {type(metadata).__name__}, not an object")
     return metadata
 
 
-def _audio_extension(key: str, found: dict[str, bytes]) -> str:
-    names = [name for name in found if name.rpartition(".")[2] in AUDIO_EXTENSIONS]
-    if not names and len(found) == 1:
-        names = list(found)
+def _audio_extension(key: str, members: dict[str, bytes]) -> str:
+    names = [name for name in members if name.rpartition(".")[2] in AUDIO_EXTENSIONS]
+    if not names and len(members) == 1:
+        names = list(members)
     if len(names) != 1:
-        has = f"has several: {', '.join(names)}; leave one" if names else "has none"
+        has = f"has several: {', '.join(names)}; keep one" if names else "has none"
         raise BadRecording("no audio", f"{key} needs one audio member and {has}")
     return names[0]

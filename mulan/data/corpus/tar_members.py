@@ -1,8 +1,8 @@
-"""The members of WebDataset tars: their keys, the bytes they take, and which of them make a recording.
+"""The members of WebDataset tars: their keys, byte ranges, and grouping into samples.
 
-Keys are WebDataset's: a member's name up to the first dot behind its last slash, folders included. Neighbours with one
-key are a sample. What a Mac adds (``._NAME``, ``__MACOSX/``), other hidden files and WebDataset's own ``__NAME__`` are
-passed over.
+Keys are those of WebDataset: the name of a member, with its folders, up to the first dot after the last slash. Adjacent
+members with the same key are a sample. Files that macOS adds (``._NAME``, ``__MACOSX/``), other hidden files and
+WebDataset's ``__NAME__`` are ignored.
 """
 
 import io
@@ -16,7 +16,7 @@ from mulan.data.errors import BadRecording
 
 
 class Member(NamedTuple):
-    """A file in a tar: its name with the folders, the first byte of its content, and the content's length."""
+    """A file in a tar: its name with folders, and the offset and size of its content in bytes."""
 
     name: str
     start: int
@@ -24,7 +24,7 @@ class Member(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """Neighbours with one key: the first byte of their headers, and the one behind their contents."""
+    """Adjacent members with the same key: their first byte, headers included, and the byte after their last."""
 
     key: str
     start: int
@@ -32,9 +32,9 @@ class Sample(NamedTuple):
 
 
 _KEY_AND_EXTENSION = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)")
-_NO_SAMPLE = re.compile(r"__[^/]*__($|/)|(.*/)?__MACOSX/|(.*/)?\.[^/]*$", re.DOTALL)
+_IGNORED = re.compile(r"__[^/]*__($|/)|(.*/)?__MACOSX/|(.*/)?\.[^/]*$", re.DOTALL)
 
-_TO_BE_ENCODED = re.compile(r"[%.\\\x00-\x1f\x7f-\x9f]|(?<![^/])_(?=_)")
+_TO_ENCODE = re.compile(r"[%.\\\x00-\x1f\x7f-\x9f]|(?<![^/])_(?=_)")
 
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"PK\3\4": "zip"}
 
@@ -42,33 +42,33 @@ _HEADER = struct.Struct("100s 24x 12s 12x 8s 1s 100x 5s 83x 155s 12x")
 """Name, size, checksum, type, magic and folders of a POSIX tar header, a block of 512 bytes."""
 
 _PADDING_BYTES = 2**20
-"""Behind a tar's end mark, in which there should be nothing."""
+"""Number of bytes after a tar's end mark that must be zero."""
 
 _OCTAL = frozenset(b"01234567")
 
 
 def split_name(name: str) -> tuple[str, str] | None:
-    """Key and extension (all behind the first dot, in small letters) of a member; None for one to be passed over."""
-    found = None if _NO_SAMPLE.match(name) else _KEY_AND_EXTENSION.fullmatch(name)
-    return (found[1], found[2].lower()) if found else None
+    """Splits a member's name into key and lower-case extension (all after the first dot); None if it is ignored."""
+    match = None if _IGNORED.match(name) else _KEY_AND_EXTENSION.fullmatch(name)
+    return (match[1], match[2].lower()) if match else None
 
 
 def key_of(recording_id: str) -> str:
-    """The key under which a recording is written: its id, with whatever cannot stand in a key percent-encoded.
+    """Returns the key of a recording: its id, with the characters that a key cannot contain percent-encoded.
 
-    That is dots, control characters, backslashes and the percent sign, two underscores that begin a part, and every
-    slash if the parts between slashes are not all names. So each id has its own key, a key ends at the member's first
-    dot, and no member leaves the folder into which a tar is extracted.
+    These are dots, control characters, backslashes and percent signs, double underscores at the start of a component,
+    and all slashes if a component between them is empty. Keys are therefore unique, contain no dot, and cannot lead out
+    of the folder into which a tar is extracted.
     """
-    key = _TO_BE_ENCODED.sub(lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), recording_id)
+    key = _TO_ENCODE.sub(lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), recording_id)
     return key if all(key.split("/")) else key.replace("/", "%2F")
 
 
-def samples_in(file: BinaryIO) -> Iterator[Sample]:
-    """The samples of a tar, in order. The last one of a tar that is cut off may be incomplete.
+def iter_samples(file: BinaryIO) -> Iterator[Sample]:
+    """Yields the samples of a tar in order. The last sample of a truncated tar may be incomplete.
 
     Raises:
-        BadRecording: compressed or no tar; or damaged or cut off, behind the samples that were given before.
+        BadRecording: the file is compressed or not a tar, or is damaged or truncated after the samples yielded so far.
     """
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
@@ -91,23 +91,23 @@ def samples_in(file: BinaryIO) -> Iterator[Sample]:
         damage = error
     if key:
         yield Sample(key, start, min(end, size))
-    if damage and end <= size:  # otherwise the last sample shows it
+    if damage and end <= size:  # otherwise parsing the last sample fails
         raise damage
 
 
-def members_in(fragment: bytes) -> list[Member]:
-    """All files in a part of a tar, which may be cut off.
+def list_members(fragment: bytes) -> list[Member]:
+    """Returns all files in a fragment of a tar, which may be truncated.
 
     Raises:
-        BadRecording: there are no members' headers, or one that cannot be read.
+        BadRecording: there is no header of a member, or one cannot be read.
     """
     return _plain_members(fragment) or _any_members(fragment)
 
 
 def _plain_members(fragment: bytes) -> list[Member]:
-    """The members if all of them have nothing but a plain POSIX header, as nearly all do; none otherwise.
+    """Returns the members if all have plain POSIX headers, as nearly all do; none otherwise.
 
-    ``tarfile`` takes so long over a header that it is felt beside the decoding of ten seconds of FLAC.
+    With ``tarfile``, parsing headers takes a noticeable fraction of the time of decoding ten seconds of FLAC.
     """
     members, offset = [], 0
     while offset < len(fragment):
@@ -132,48 +132,48 @@ def _any_members(fragment: bytes) -> list[Member]:
     members = []
     for member, _ in _files(io.BytesIO(fragment), len(fragment), whole=False):
         if member.issparse():
-            raise BadRecording("sparse member", f"{member.name}; make the tar anew without --sparse")
+            raise BadRecording("sparse member", f"{member.name}; create the tar again without --sparse")
         members.append(Member(member.name, member.offset_data, member.size))
     return members
 
 
 def _files(file: BinaryIO, size: int, *, whole: bool = True) -> Iterator[tuple[tarfile.TarInfo, int]]:
-    """The files in a tar, with headers of every kind, each with the place behind its content.
+    """Yields the files in a tar, with headers of any kind, each with the offset of the end of its content.
 
     Args:
-        size: of the tar, in bytes.
-        whole: whether the tar must have its end mark, without which it may have lost recordings.
+        size: size of the tar in bytes.
+        whole: whether the tar must have an end mark, without which recordings may have been lost.
 
     Raises:
-        BadRecording: no tar, or damaged or cut off behind the members that were given before.
-        OSError: of the storage that the tar is on.
+        BadRecording: the file is not a tar, or is damaged or truncated after the members yielded so far.
+        OSError: the storage of the tar failed.
     """
     after = 0
     try:
         with tarfile.open(fileobj=file, mode="r:", encoding="utf-8") as tar:
             for member in tar:
-                if member.offset < after or tar.offset <= member.offset:  # it would be met again, without end
+                if member.offset < after or tar.offset <= member.offset:  # would loop forever
                     raise tarfile.ReadError("a member of negative length")
                 after = tar.offset
                 if member.isfile():
                     yield member, after
                 if after > size:
-                    raise tarfile.ReadError(f"{member.name} goes on behind the end")
+                    raise tarfile.ReadError(f"{member.name} extends beyond the end")
             file.seek(after)
             rest = file.read(_PADDING_BYTES) if whole else b""
             if whole and len(rest) < tarfile.BLOCKSIZE:
-                raise tarfile.ReadError("no end mark: it is cut off or damaged")
+                raise tarfile.ReadError("no end mark: it is truncated or damaged")
             if any(rest):
-                raise tarfile.ReadError("something follows the end mark: was another tar joined to it? split them")
+                raise tarfile.ReadError("there are data after the end mark; if tars were concatenated, split them")
     except (OSError, BadRecording):
         raise
-    except Exception as error:  # tarfile takes extended headers at their word, and fails in many ways
-        raise BadRecording("truncated shard", f"no members of a tar from byte {after} on: {error}") from error
+    except Exception as error:  # tarfile trusts extended headers, and fails in many ways
+        raise BadRecording("truncated shard", f"no tar members from byte {after} on: {error}") from error
 
 
 def _refuse_compressed(start: bytes) -> None:
     for magic, name in _COMPRESSED.items():
         if start.startswith(magic):
             raise BadRecording(
-                "compressed shard", f"it is compressed ({name}), and recordings are read by their places; unpack it"
+                "compressed shard", f"it is compressed ({name}), but recordings are read by byte ranges; decompress it"
             )

@@ -1,4 +1,4 @@
-"""Recordings are written as a corpus: tars, and last the index over them."""
+"""Writing of recordings as a corpus: tar shards, and last their index."""
 
 import io
 import json
@@ -24,7 +24,7 @@ from mulan.storage import filesystem
 from mulan.storage.errors import StorageError, permanent_error
 
 _WRITTEN_HERE = re.compile(r"shards(-\d+)?/\d+\.tar")
-"""Shards that may be removed: any other that an index names may be somebody's only copy."""
+"""Names of shards that may be removed; any other shard of an index may be the only copy of its recordings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,22 +32,21 @@ class Recording:
     """A recording to be written."""
 
     recording_id: str
-    """Unique in the corpus. Slashes make folders in the tar."""
+    """Id, unique in the corpus. Slashes separate folders in the tar."""
     audio: bytes | os.PathLike[str]
-    """One encoded audio file or its path, best mono at the model's rate: FLAC is small, 16-bit WAV takes the least CPU
-    to read."""
+    """Encoded audio file or its path, best mono at the model's rate: FLAC is small, 16-bit WAV decodes fastest."""
     extension: str
-    """Of the audio file, without the dot: ``flac``."""
+    """Extension of the audio file without the dot: ``flac``."""
     split: str
-    """``train``, ``validation`` or ``test``."""
+    """Split: ``train``, ``validation`` or ``test``."""
     texts: Mapping[str, Sequence[str]]
     """Texts by source: ``short_form``, ``long_form``, ``playlist``, ``audioset``; a source may be missing."""
     tags: Sequence[str]
-    """``category:text``, as in ``genre:jazz``; the text is the zero-shot query."""
+    """Tags as ``category:text``, for example ``genre:jazz``; the text is the zero-shot query."""
     provenance: str
     licence: str
     duration_s: float | None = None
-    """Length of the audio in seconds; read from it if None."""
+    """Duration of the audio in seconds; None to determine it from the audio."""
 
 
 def write_corpus(
@@ -59,29 +58,29 @@ def write_corpus(
 ) -> list[SkippedRecording]:
     """Writes a corpus: ``URI/shards/NNNNN.tar`` and, last, ``URI/index.parquet``.
 
-    Where ``shards`` is there already, the folder is ``shards-1`` or the next that is not.
+    If ``shards`` exists, the folder is ``shards-1``, or the next free number.
 
-    Recordings are taken and written one at a time; memory does not depend on their number in a shard. A corpus that is
-    there already is replaced when the new one is whole, and stays if that fails. Shards of a call that is interrupted
-    stay as well, for :func:`mulan.data.corpus.adoption.index_shards` to adopt.
+    Recordings are consumed and written one at a time, so that memory does not depend on their number. An existing
+    corpus is replaced once the new one is complete, and is kept if writing fails. The shards of an interrupted call are
+    kept too, and can be adopted by :func:`mulan.data.corpus.adoption.index_shards`.
 
     Args:
-        recordings: any iterable.
-        uri: a folder, on this machine or on any storage that fsspec knows.
-        recordings_per_shard: recordings in a tar.
-        on_error: ``"raise"`` looks at all recordings, and writes no index if one of them cannot be used; ``"skip"``
+        recordings: iterable of recordings.
+        uri: folder, on this machine or on any storage that fsspec supports.
+        recordings_per_shard: number of recordings per tar.
+        on_error: ``"raise"`` examines all recordings, and writes no index if one of them cannot be used; ``"skip"``
             writes the others.
 
     Returns:
         The recordings that were skipped; none with ``"raise"``.
 
     Raises:
-        CorpusError: recordings that cannot be used, by id (``"raise"``), or none that can.
+        CorpusError: a recording cannot be used (``"raise"``; lists the ids), or none can.
         StorageError: the corpus could not be written.
     """
     uri = filesystem.absolute(uri)
     if not uri:
-        raise CorpusError("", ["the corpus is named by nothing; name a folder"])
+        raise CorpusError("", ["the URI of the corpus is empty; name a folder"])
     rejected = Rejected(uri, on_error)
     rows: list[dict[str, Any]] = []
     seen: set[str] = set()
@@ -90,15 +89,15 @@ def write_corpus(
             try:
                 content = _audio(recording)
                 metadata = _checked(recording, content, seen)
-                if not rejected.refuses:  # else the others are only looked at
+                if not rejected.failed:  # otherwise the remaining recordings are only checked
                     name, offset, length = shards.add(recording, content, metadata)
                     rows.append(index_row(recording.recording_id, name, offset, length, metadata))
             except BadRecording as error:
                 rejected.add(str(getattr(recording, "recording_id", recording))[:200], error)
             content = b""
-            del recording  # before the next one is made: there is memory for one
+            del recording  # before the iterable creates the next one, to hold a single one in memory
     try:
-        rejected.settle(len(rows))
+        rejected.finish(len(rows))
     except CorpusError:
         with suppress(StorageError):
             shards.remove()
@@ -108,17 +107,17 @@ def write_corpus(
 
 
 class _ShardWriter:
-    """Writes one shard after the other: on this machine, and when it is full to where it belongs.
+    """Writes shards one after another to a temporary file, which is moved to the corpus when it is full.
 
-    If that is this machine too, it is made beside the corpus: temporary files may be kept in memory.
+    For a local corpus the file is in the folder of the corpus, because the folder of temporary files may be in memory.
     """
 
     def __init__(self, corpus_uri: str, recordings_per_shard: int) -> None:
         if recordings_per_shard < 1:
-            raise CorpusError(corpus_uri, [f"recordings_per_shard is {recordings_per_shard}; at least 1 is needed"])
-        self._corpus_uri, self._most = corpus_uri, recordings_per_shard
+            raise CorpusError(corpus_uri, [f"recordings_per_shard is {recordings_per_shard}, but must be at least 1"])
+        self._corpus_uri, self._max_recordings = corpus_uri, recordings_per_shard
         self._folder = _free_folder(corpus_uri)
-        self._aside: tempfile.TemporaryDirectory[str] | None = None
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._tar: tarfile.TarFile | None = None
         self._shards = self._recordings = 0
 
@@ -130,17 +129,17 @@ class _ShardWriter:
             if kind is None:
                 self._finish()
             elif self._tar is not None:
-                with suppress(OSError):  # of a full disk, which has been told
+                with suppress(OSError):  # a full disk, which has been reported
                     self._tar.close()
         finally:
-            if self._aside is not None:
-                self._aside.cleanup()
+            if self._temporary is not None:
+                self._temporary.cleanup()
 
     def add(self, recording: Recording, content: bytes, metadata: Mapping[str, Any]) -> tuple[str, int, int]:
-        """Name of the shard, first byte of the recording in it, and its bytes."""
-        if self._recordings == self._most:
+        """Writes a recording; returns the name of its shard, and its offset and length there in bytes."""
+        if self._recordings == self._max_recordings:
             self._finish()
-        with self._told():
+        with self._storage_errors():
             if self._tar is None:
                 self._tar = self._begin()
             offset, key = self._tar.offset, key_of(recording.recording_id)
@@ -155,16 +154,16 @@ class _ShardWriter:
             filesystem.remove_folder(filesystem.join(self._corpus_uri, self._folder))
 
     def _begin(self) -> tarfile.TarFile:
-        if self._aside is None:
+        if self._temporary is None:
             folder = filesystem.url_to_fs(self._corpus_uri)[1] if filesystem.is_local(self._corpus_uri) else None
             if folder is not None:
                 os.makedirs(folder, exist_ok=True)
-            self._aside = tempfile.TemporaryDirectory(prefix=".being-written-", dir=folder)
+            self._temporary = tempfile.TemporaryDirectory(prefix=".being-written-", dir=folder)
         return tarfile.open(self._path, mode="w", encoding="utf-8")
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Tells what the machine answers as storage does."""
+    def _storage_errors(self) -> Iterator[None]:
+        """Turns an OSError into a StoragePermanentError."""
         try:
             yield
         except OSError as error:
@@ -176,12 +175,12 @@ class _ShardWriter:
 
     @property
     def _path(self) -> str:
-        assert self._aside is not None
-        return os.path.join(self._aside.name, "shard.tar")
+        assert self._temporary is not None
+        return os.path.join(self._temporary.name, "shard.tar")
 
     def _finish(self) -> None:
         if self._tar is not None:
-            with self._told():
+            with self._storage_errors():
                 self._tar.close()
             filesystem.upload(self._path, filesystem.join(self._corpus_uri, self._name))
             self._tar, self._recordings, self._shards = None, 0, self._shards + 1
@@ -194,7 +193,7 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
 
 
 def _free_folder(corpus_uri: str) -> str:
-    """Where shards can be written without touching any that are there: an index elsewhere may name them."""
+    """Returns an unused folder for shards: existing ones may be in the index of another corpus."""
     names, number = set(filesystem.names_in(corpus_uri)), 1
     while f"shards-{number}" in names:
         number += 1
@@ -202,9 +201,9 @@ def _free_folder(corpus_uri: str) -> str:
 
 
 def _replace_index(rows: list[dict[str, Any]], uri: str) -> None:
-    """Writes the index, and removes the shards that were written here for the one before."""
+    """Writes the index, and removes the shards that were written here for the previous index."""
     before: set[str] = set()
-    with suppress(CorpusError):  # none, or not to be read
+    with suppress(CorpusError):  # there is none, or it is unreadable
         before = set(Corpus.open(uri).table["uri"].unique().to_pylist())
     write_index(pa.Table.from_pylist(rows, SCHEMA), uri)
     for shard in before - {row["uri"] for row in rows}:
@@ -216,10 +215,10 @@ def _replace_index(rows: list[dict[str, Any]], uri: str) -> None:
 
 
 def _audio(recording: Recording) -> bytes:
-    """The encoded audio of a recording.
+    """Returns the encoded audio of a recording.
 
     Raises:
-        BadRecording: it is no recording, it has none, or its file cannot be read.
+        BadRecording: the argument is not a Recording, or its audio is of the wrong type or cannot be read.
     """
     if not isinstance(recording, Recording):
         raise BadRecording(
@@ -231,22 +230,22 @@ def _audio(recording: Recording) -> bytes:
         raise BadRecording("unusable", f"its audio is a {type(recording.audio).__name__}, neither bytes nor a path")
     try:
         return Path(recording.audio).expanduser().read_bytes()
-    except (OSError, ValueError) as error:  # the latter of a name with a null character
+    except (OSError, ValueError) as error:  # ValueError: a path with a null character
         raise BadRecording("missing file", f"{recording.audio}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _checked(recording: Recording, content: bytes, seen: set[str]) -> dict[str, Any]:
-    """The metadata of a recording that can be written, as its JSON holds it.
+    """Checks a recording and returns the metadata for its JSON.
 
     Raises:
-        BadRecording: it cannot be; says all that is wrong.
+        BadRecording: the recording cannot be used; lists all faults.
     """
     faults = []
     name = recording.recording_id
     if not (isinstance(name, str) and name and is_unicode(name)):
-        faults.append(f"its id is {name!r:.80}, not some Unicode text")
+        faults.append(f"its id is {name!r:.80}, not Unicode text")
     elif name in seen:
-        faults.append("its id is given twice")
+        faults.append("its id is a duplicate")
     if not content:
         faults.append("its audio is empty")
     extension = recording.extension

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from mulan.data.audio.encoded import encoded
-from mulan.data.audio.flac import flac_told_s, is_one_flac_stream
+from mulan.data.audio.flac import flac_declared_s, is_single_flac_stream
+from mulan.data.audio.source import audio_source
 from tests.encodings import by_ffmpeg, by_libsndfile, with_flac_frames
 from tests.sounds import tone
 
@@ -15,23 +15,23 @@ RATE_HZ = 16_000
 def test_a_stream_ends_where_it_says(seconds: float, subtype: str, rate_hz: int) -> None:
     samples = np.stack([tone(440, seconds, rate_hz=rate_hz)] * 2, axis=1)
     audio = by_libsndfile(samples, rate_hz, "FLAC", subtype)
-    assert flac_told_s(encoded(audio)) == len(samples) / rate_hz
-    assert is_one_flac_stream(encoded(audio), len(samples))
+    assert flac_declared_s(audio_source(audio)) == len(samples) / rate_hz
+    assert is_single_flac_stream(audio_source(audio), len(samples))
     tagged = b"ID3\4\0\0\0\0\0\5" + bytes(5) + audio + b"TAG" + bytes(125)
-    assert is_one_flac_stream(encoded(tagged), len(samples))
-    assert flac_told_s(encoded(tagged)) == len(samples) / rate_hz
+    assert is_single_flac_stream(audio_source(tagged), len(samples))
+    assert flac_declared_s(audio_source(tagged)) == len(samples) / rate_hz
 
 
 def test_frames_of_another_encoder_are_read() -> None:
     samples = tone(440, 3.0, rate_hz=44_100)
-    assert is_one_flac_stream(encoded(by_ffmpeg(samples, 44_100, "flac", "flac")), len(samples))
+    assert is_single_flac_stream(audio_source(by_ffmpeg(samples, 44_100, "flac", "flac")), len(samples))
 
 
 def test_another_length_is_noticed() -> None:
     audio = by_libsndfile(tone(440, 5.0), RATE_HZ, "FLAC")
     for frames in (0, 1, 40_000, 79_999, 80_001, 160_000):
-        assert not is_one_flac_stream(encoded(with_flac_frames(audio, frames)), frames)
-    assert not is_one_flac_stream(encoded(audio[:50_000]), 80_000)
+        assert not is_single_flac_stream(audio_source(with_flac_frames(audio, frames)), frames)
+    assert not is_single_flac_stream(audio_source(audio[:50_000]), 80_000)
 
 
 @pytest.mark.parametrize("loud", [0.0, 0.3])
@@ -42,10 +42,10 @@ def test_joined_streams_of_equal_length_are_noticed(loud: float) -> None:
     other = by_libsndfile(noise.clip(-1, 1), RATE_HZ, "FLAC")
     assert len(one) <= len(other) < 3 * len(one)
     for audio in (one + other, other + one, one + other + one):
-        assert not is_one_flac_stream(encoded(audio), 80_000)
+        assert not is_single_flac_stream(audio_source(audio), 80_000)
 
 
 def test_any_other_file_is_none() -> None:
     for audio in (b"", b"fLaC", b"ID3", by_libsndfile(tone(440, 1.0), RATE_HZ, "WAV")):
-        assert not is_one_flac_stream(encoded(audio), 16_000)
-        assert flac_told_s(encoded(audio)) == 0
+        assert not is_single_flac_stream(audio_source(audio), 16_000)
+        assert flac_declared_s(audio_source(audio)) == 0

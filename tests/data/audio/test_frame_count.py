@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from mulan.data.audio.encoded import encoded
-from mulan.data.audio.frame_count import KnownLength, known_length
-from mulan.data.audio.libsndfile import NotOpened, open_one_part
+from mulan.data.audio.frame_count import ReliableLength, reliable_length
+from mulan.data.audio.libsndfile import CannotOpen, open_with_libsndfile
+from mulan.data.audio.source import audio_source
 from mulan.data.audio.windows import decode_recording, decode_window
 from tests.data.audio.decoded import RATE_HZ, check
 from tests.encodings import by_libsndfile, vbr_mp3, with_flac_frames, with_xing_count, without_xing
@@ -66,12 +66,12 @@ def test_a_tag_in_front_shifts_nothing(container: str, subtype: str) -> None:
     assert np.abs(whole.astype(int) - plain[: len(whole)]).max() <= 1
 
 
-def known(audio: bytes) -> KnownLength | None:
-    file = encoded(audio)
+def known(audio: bytes) -> ReliableLength | None:
+    file = audio_source(audio)
     try:
-        with file.open() as content, open_one_part(file, content) as opened:
-            return known_length(file, opened)
-    except NotOpened:
+        with file.open() as content, open_with_libsndfile(file, content) as opened:
+            return reliable_length(file, opened)
+    except CannotOpen:
         return None
 
 
@@ -90,8 +90,8 @@ SURE = {
 def test_a_whole_file_s_length_is_known(audio: bytes) -> None:
     length = known(audio)
     assert length is not None and length.frames == RATE_HZ
-    assert length.needed_before(0) == 0
-    assert all(0 <= length.needed_before(start) <= start for start in range(0, RATE_HZ, 997))
+    assert length.preroll(0) == 0
+    assert all(0 <= length.preroll(start) <= start for start in range(0, RATE_HZ, 997))
 
 
 @pytest.mark.parametrize("audio", SURE.values(), ids=SURE)

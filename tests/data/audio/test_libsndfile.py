@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mulan.data.audio.encoded import encoded
-from mulan.data.audio.libsndfile import NotOpened, open_one_part, read_mono, start_of_longer_samples
+from mulan.data.audio.libsndfile import CannotOpen, open_with_libsndfile, read_mono, start_of_undeclared_samples
+from mulan.data.audio.source import audio_source
 from mulan.data.audio.windows import (
     decode_recording,
 )
@@ -93,8 +93,8 @@ WRITTEN = dict.fromkeys(PLAIN, "PCM_16") | {
 @pytest.mark.parametrize("container", WRITTEN)
 def test_every_format_that_it_writes_is_known_by_its_first_bytes(container: str) -> None:
     rate_hz = {"XI": 44_100, "WVE": 8000}.get(container, RATE_HZ)
-    file = encoded(by_libsndfile(tone(440, 1.0, rate_hz=rate_hz), rate_hz, container, WRITTEN[container]))
-    with file.open() as content, open_one_part(file, content) as opened:
+    file = audio_source(by_libsndfile(tone(440, 1.0, rate_hz=rate_hz), rate_hz, container, WRITTEN[container]))
+    with file.open() as content, open_with_libsndfile(file, content) as opened:
         assert opened.format in (container, "WAV")  # an extended WAV is one
         part = read_mono(opened, 1000)
         assert len(part) == 1000
@@ -102,19 +102,19 @@ def test_every_format_that_it_writes_is_known_by_its_first_bytes(container: str)
 
 @pytest.mark.parametrize("content", [b"\xff", b"some words", bytes(4000), b"RIFF", b"\xf0\x7e" + bytes(4000)])
 def test_what_it_does_not_read_is_told_in_its_words(content: bytes) -> None:
-    file = encoded(content)
-    with file.open() as opened, pytest.raises(NotOpened, match=r"not recognised|No 'data' chunk|marker"):
-        open_one_part(file, opened)
+    file = audio_source(content)
+    with file.open() as opened, pytest.raises(CannotOpen, match=r"not recognised|No 'data' chunk|marker"):
+        open_with_libsndfile(file, opened)
 
 
 @pytest.mark.parametrize("container", LENGTHS)
 def test_samples_that_a_header_leaves_out_are_found(container: str) -> None:
     audio = by_libsndfile(tone(440, 1.0), RATE_HZ, container, "PCM_16")
-    assert start_of_longer_samples(encoded(audio)) is None
+    assert start_of_undeclared_samples(audio_source(audio)) is None
     name, behind, size, order = LENGTHS[container]
     place = audio.rindex(name, 0, 5000) + behind
     shorter = audio[:place] + (1000).to_bytes(size, order) + audio[place + size :]  # type: ignore[arg-type]
-    start = start_of_longer_samples(encoded(shorter))
+    start = start_of_undeclared_samples(audio_source(shorter))
     assert start is not None
     plain = (np.frombuffer(shorter[start:][: 2 * RATE_HZ], kind) for kind in ("<i2", ">i2"))
     whole = decode_recording(audio, sample_rate_hz=RATE_HZ)

@@ -6,8 +6,8 @@ import av
 import numpy as np
 import pytest
 
-from mulan.data.audio.encoded import encoded
 from mulan.data.audio.mpeg import MpegFrames, mpeg_frames
+from mulan.data.audio.source import audio_source
 from tests.encodings import by_ffmpeg, by_libsndfile, vbr_mp3, without_xing
 from tests.sounds import tone
 
@@ -24,26 +24,26 @@ def packets(audio: bytes) -> int:
 @pytest.mark.parametrize("channels", [1, 2])
 def test_frames_of_layer_3_are_counted(rate_hz: int, channels: int) -> None:
     audio = vbr_mp3(np.stack([SOUND[rate_hz]] * channels, axis=1), rate_hz)
-    found = mpeg_frames(encoded(audio))
+    found = mpeg_frames(audio_source(audio))
     assert found is not None
     assert found.count == packets(audio) + 1
     assert found.samples_per_frame == (1152 if rate_hz >= 32_000 else 576)
     assert found.rate_hz == rate_hz
-    assert found.told
+    assert found.has_info_frame
     assert found.count * found.samples_per_frame - found.samples_per_frame - sum(found.padding) == 2 * rate_hz
 
 
 def test_without_a_count_there_is_none() -> None:
     audio = without_xing(vbr_mp3(SOUND[44_100], 44_100))
-    found = mpeg_frames(encoded(audio))
+    found = mpeg_frames(audio_source(audio))
     assert found is not None
-    assert (found.count, found.told, found.padding) == (packets(audio), False, (0, 0))
+    assert (found.count, found.has_info_frame, found.padding) == (packets(audio), False, (0, 0))
 
 
 @pytest.mark.parametrize("rate_hz", [22_050, 44_100, 48_000])
 def test_frames_of_layer_2_are_counted(rate_hz: int) -> None:
     audio = by_ffmpeg(SOUND[rate_hz], rate_hz, "mp2", "mp2")
-    found = mpeg_frames(encoded(audio))
+    found = mpeg_frames(audio_source(audio))
     assert found is not None
     assert (found.count, found.samples_per_frame) == (packets(audio), 1152)
 
@@ -59,19 +59,19 @@ APE = b"APETAGEX" + (2000).to_bytes(4, "little") + (40).to_bytes(4, "little") + 
 @pytest.mark.parametrize("behind", [b"", b"TAG" + bytes(125), APE, bytes(3000), id3(9)])
 def test_tags_in_front_and_behind_are_no_frames(front: bytes, behind: bytes) -> None:
     audio = vbr_mp3(SOUND[44_100], 44_100)
-    plain, tagged = mpeg_frames(encoded(audio)), mpeg_frames(encoded(front + audio + behind))
+    plain, tagged = mpeg_frames(audio_source(audio)), mpeg_frames(audio_source(front + audio + behind))
     assert plain is not None
     assert tagged is not None
-    assert [place - len(front) for place in tagged.places] == list(plain.places)
-    assert replace(tagged, places=plain.places) == plain
+    assert [place - len(front) for place in tagged.offsets] == list(plain.offsets)
+    assert replace(tagged, offsets=plain.offsets) == plain
 
 
 def test_data_may_begin_frames_before() -> None:
     """Frames of 138 bytes have 100 of data: six hold the most that one refers to, and each overlaps the next."""
-    places = array("Q", range(0, 138 * 101, 138))
-    frames = MpegFrames(places, 1152, 44_100, told=False)
+    offsets = array("Q", range(0, 138 * 101, 138))
+    frames = MpegFrames(offsets, 1152, 44_100, has_info_frame=False)
     assert frames.count == 100
-    assert [frames.needed_before(frame) for frame in (0, 1, 2, 6, 7, 8, 50, 100)] == [1, 1, 2, 6, 7, 7, 7, 7]
+    assert [frames.preroll(frame) for frame in (0, 1, 2, 6, 7, 8, 50, 100)] == [1, 1, 2, 6, 7, 7, 7, 7]
 
 
 def test_a_file_on_disk_is_counted_piece_by_piece(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -80,7 +80,7 @@ def test_a_file_on_disk_is_counted_piece_by_piece(tmp_path_factory: pytest.TempP
     audio = one[one.index(b"\xff\xfb") :] * 70
     path.write_bytes(audio)
     assert len(audio) > 2**20
-    assert mpeg_frames(encoded(str(path))) == mpeg_frames(encoded(audio)) is not None
+    assert mpeg_frames(audio_source(str(path))) == mpeg_frames(audio_source(audio)) is not None
 
 
 def test_what_is_not_one_chain_is_none() -> None:
@@ -98,4 +98,4 @@ def test_what_is_not_one_chain_is_none() -> None:
         one[:5000] + bytes(700) + one[5000:],
         one[:place] + b"VBRI" + one[place + 4 :],
     ):
-        assert mpeg_frames(encoded(audio)) is None
+        assert mpeg_frames(audio_source(audio)) is None

@@ -5,7 +5,14 @@ import pytest
 import scipy.signal
 import soxr
 
-from mulan.data.audio.samples import as_float32, at_rate, checked, mix_down, round_to_int16, samples_at
+from mulan.data.audio.samples import (
+    mix_down,
+    resample_blocks,
+    resampled_length,
+    round_to_int16,
+    to_float32,
+    validated_block,
+)
 from mulan.data.audio.windows import (
     decode_recording,
     duration_s,
@@ -68,16 +75,16 @@ def test_blocks_of_any_length_make_the_sound_that_one_block_makes(rate_hz: int) 
     whole = tone(440, 1.0, rate_hz=rate_hz)
     cuts = np.sort(np.random.default_rng(1).integers(0, len(whole), 9))
     blocks = [(block, rate_hz) for block in np.split(whole, cuts)]
-    ours = np.concatenate([*at_rate(blocks, RATE_HZ)])
+    ours = np.concatenate([*resample_blocks(blocks, RATE_HZ)])
     reference = soxr.resample(whole, rate_hz, RATE_HZ)
-    assert len(ours) == len(reference) == samples_at(len(whole), rate_hz, RATE_HZ)
+    assert len(ours) == len(reference) == resampled_length(len(whole), rate_hz, RATE_HZ)
     assert np.abs(ours - 32_768.0 * reference).max() <= 1
 
 
 def test_a_rate_that_changes_on_the_way_ends_one_sound_and_begins_another() -> None:
     low, own, high = tone(440, 0.5, rate_hz=8000), tone(440, 0.25), tone(440, 0.5, rate_hz=48_000)
     parts = [(low[:1000], 8000), (low[1000:], 8000), (own, RATE_HZ), (high, 48_000)]
-    ours = np.concatenate([*at_rate(parts, RATE_HZ)])
+    ours = np.concatenate([*resample_blocks(parts, RATE_HZ)])
     expected = np.concatenate([soxr.resample(low, 8000, RATE_HZ), own, soxr.resample(high, 48_000, RATE_HZ)])
     assert len(ours) == len(expected)
     assert np.abs(ours - 32_768.0 * expected).max() <= 1
@@ -86,19 +93,20 @@ def test_a_rate_that_changes_on_the_way_ends_one_sound_and_begins_another() -> N
 @pytest.mark.parametrize("frames", [1, 2, 999, 44_100, 44_101, 1_234_567])
 @pytest.mark.parametrize("rate_hz", [8000, 22_050, 44_100, 44_101, 96_000])
 def test_samples_at_another_rate_are_as_many_as_soxr_gives(frames: int, rate_hz: int) -> None:
-    assert samples_at(frames, rate_hz, RATE_HZ) == len(soxr.resample(np.zeros(frames, np.float32), rate_hz, RATE_HZ))
+    resampled = soxr.resample(np.zeros(frames, np.float32), rate_hz, RATE_HZ)
+    assert resampled_length(frames, rate_hz, RATE_HZ) == len(resampled)
 
 
 def test_samples_are_rounded_to_the_nearest_step() -> None:
     steps = np.array([-1.0, -0.5, -1.5 / 32_768, 0.4 / 32_768, 0.6 / 32_768, 0.5, 1.0, 7.0], np.float32)
     assert round_to_int16(steps).tolist() == [-32_768, -16_384, -2, 0, 1, 16_384, 32_767, 32_767]
     every = np.arange(-32_768, 32_768, dtype=np.int16)
-    assert np.array_equal(round_to_int16(as_float32(every)), every)
+    assert np.array_equal(round_to_int16(to_float32(every)), every)
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
 def test_samples_that_are_not_finite_are_refused(wrong: float) -> None:
     with pytest.raises(DecodeError, match="samples not finite"):
-        checked(np.array([0.0, wrong], np.float32), RATE_HZ)
+        validated_block(np.array([0.0, wrong], np.float32), RATE_HZ)
     mono = np.array([1, 2], np.int16)
-    assert checked(mono, RATE_HZ) == (mono, RATE_HZ)
+    assert validated_block(mono, RATE_HZ) == (mono, RATE_HZ)

@@ -96,7 +96,7 @@ def test_memory_does_not_depend_on_the_length_of_a_file(
     encode: Callable[[np.ndarray], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A minute has 10 MiB of float32 samples, and 1.8 MiB of int16 at the rate asked for."""
-    monkeypatch.setattr("mulan.data.audio.sound._MAX_KEPT", 2**17)
+    monkeypatch.setattr("mulan.data.audio.sound._MAX_CACHED_SAMPLES", 2**17)
     path = tmp_path / "long"
     path.write_bytes(encode(np.tile(tone(330, 10.0, rate_hz=44_100), 6)))
     audio, window = path.read_bytes(), np.empty(RATE_HZ, np.int16)

@@ -138,7 +138,7 @@ def test_less_sound_than_is_asked_for_is_refused(audio: bytes) -> None:
     held_s, window = duration_s(audio), np.empty(1000, np.int16)
     decode_window(audio, window, draw=0.5, sample_rate_hz=RATE_HZ, min_duration_s=held_s)
     for decode, into in ((decode_window, window), (decode_views, window.reshape(2, 500))):
-        with pytest.raises(DecodeError, match=r"too short: 3(\.\d+)? s of sound, less than 3\.\d+ s"):
+        with pytest.raises(DecodeError, match=r"too short: 3(\.\d+)? s of audio, less than 3\.\d+ s"):
             decode(audio, into, draw=0.5, sample_rate_hz=RATE_HZ, min_duration_s=held_s + 1e-4)
 
 

@@ -68,7 +68,7 @@ def test_a_file_that_is_no_index_is_named(tmp_path: Path) -> None:
 
 def test_all_missing_columns_are_named(tmp_path: Path) -> None:
     table = pa.Table.from_pylist([row(0)], SCHEMA).drop_columns(["uri", "split", "tags"])
-    assert "lacks the columns uri, split, tags" in faults_of(tmp_path, table)
+    assert "lacks columns: uri, split, tags" in faults_of(tmp_path, table)
 
 
 @pytest.mark.parametrize(
@@ -95,9 +95,9 @@ def test_all_impossible_rows_are_named_at_once(tmp_path: Path) -> None:
     message = faults_of(tmp_path, pa.Table.from_pylist(rows, SCHEMA))
     for fault in (
         "4 recordings have a negative offset (r20, r21, r22, ...)",
-        "2 recordings have no bytes (r30, r31)",
-        "2 recordings have no duration (r40, r41)",
-        "1 recordings are in no split of train, validation, test (r50)",
+        "2 recordings have a length that is not positive (r30, r31)",
+        "2 recordings have a duration that is not positive (r40, r41)",
+        "1 recordings have a split other than train, validation, test (r50)",
         "2 recording ids occur more than once (r7, r8)",
     ):
         assert fault in message

@@ -53,12 +53,12 @@ def test_split_and_tags_have_a_default() -> None:
         ({"texts": {"long_form": {}}}, r"texts.long_form is \{\}, not a list"),
         ({"texts": {"long_form": [None]}}, r"texts.long_form is \[None\], not a list"),
         ({"texts": {"long_form": ["good", 3]}}, "not a list of strings"),
-        ({"texts": {"long_form": [""]}}, "nothing to read in texts.long_form"),
-        ({"texts": {"long_form": [" \n", "\0"]}}, "nothing to read in texts.long_form"),
-        ({"texts": {"long_form": ["\ud83c"]}}, "half of a surrogate pair"),
-        ({"texts": {"caption": ["x"]}}, "texts.caption is no source of texts; there are short_form"),
+        ({"texts": {"long_form": [""]}}, "texts.long_form is blank"),
+        ({"texts": {"long_form": [" \n", "\0"]}}, "texts.long_form is blank"),
+        ({"texts": {"long_form": ["\ud83c"]}}, "a lone surrogate"),
+        ({"texts": {"caption": ["x"]}}, "texts.caption is not a text source; the sources are short_form"),
         ({"texts": {"longform": ["x"]}}, "did you mean long_form?"),
-        ({"texts": {7: ["x"]}}, "texts.7 is no source"),
+        ({"texts": {7: ["x"]}}, "texts.7 is not a text source"),
         ({"split": "valid"}, "split is 'valid', not one of train, validation, test; did you mean validation?"),
         ({"split": ""}, "split is ''"),
         ({"split": None}, "split is None"),
@@ -66,11 +66,11 @@ def test_split_and_tags_have_a_default() -> None:
         ({"tags": "genre:jazz"}, "tags is 'genre:jazz', not a list"),
         ({"tags": None}, "tags is None"),
         ({"tags": [1]}, "not a list of strings"),
-        ({"tags": ["\udfb5"]}, "half of a surrogate pair"),
-        ({"tags": ["genre:"]}, "one without a text"),
-        ({"tags": [""]}, "one without a text"),
+        ({"tags": ["\udfb5"]}, "a lone surrogate"),
+        ({"tags": ["genre:"]}, "one without text"),
+        ({"tags": [""]}, "one without text"),
         *(
-            ({"duration_s": value}, "duration_s is .*, not a number of seconds above 0")
+            ({"duration_s": value}, "duration_s is .*, not a positive number of seconds")
             for value in (0, -1.0, math.nan, math.inf, True, "2.0", None, [2])
         ),
         ({"provenance": None}, "provenance is None, not Unicode text"),

@@ -9,7 +9,7 @@ import pytest
 
 from mulan.data.corpus.adoption import index_shards
 from mulan.data.corpus.records import Record, parse_record
-from mulan.data.corpus.tar_members import key_of, members_in, samples_in, split_name
+from mulan.data.corpus.tar_members import iter_samples, key_of, list_members, split_name
 from mulan.data.errors import BadRecording, CorpusError
 from tests.data.corpus.tars import FORMATS, ODD_IDS, PLAIN_IDS, recording_in_tar, write_tar
 
@@ -29,7 +29,7 @@ def test_what_cannot_be_read_by_its_places_is_refused(mode: str, tmp_path: Path)
     path = tmp_path / "a.tar"
     with tarfile.open(path, f"w:{mode}") as tar:  # type: ignore[call-overload]
         tar.addfile(tarfile.TarInfo("a.flac"))
-    with pytest.raises(CorpusError, match=r"compressed shard: it is compressed .*; unpack it"):
+    with pytest.raises(CorpusError, match=r"compressed shard: it is compressed .*; decompress it"):
         index_shards([str(path)], str(tmp_path))
 
 
@@ -60,14 +60,14 @@ def test_members_are_those_of_tarfile(form: int, stem: str) -> None:
     fragment = recording_in_tar(stem, form)
     with tarfile.open(fileobj=io.BytesIO(fragment + bytes(1024))) as tar:
         theirs = [(member.name, member.offset_data, member.size) for member in tar.getmembers()]
-    assert [tuple(member) for member in members_in(fragment)] == theirs
+    assert [tuple(member) for member in list_members(fragment)] == theirs
 
 
 def test_samples_are_neighbours_with_one_key_and_their_bytes_are_a_tar_of_their_own(tmp_path: Path) -> None:
     names = ["a.flac", "a.json", "README", "set/b.json", "._b.flac", "set/b.mp3", "c.flac", "a.txt"]
     path = Path(write_tar(tmp_path / "a.tar", [(name, name.encode() * 300) for name in names]))
     with path.open("rb") as file:
-        samples = list(samples_in(file))
+        samples = list(iter_samples(file))
     assert [sample.key for sample in samples] == ["a", "set/b", "c", "a"]
     content = path.read_bytes()
     for sample, own in zip(samples, (names[:2], names[3:6], names[6:7], names[7:]), strict=True):
@@ -80,11 +80,11 @@ def test_samples_are_neighbours_with_one_key_and_their_bytes_are_a_tar_of_their_
 def test_a_tar_that_is_cut_off_gives_the_samples_before_and_then_says_so(tmp_path: Path) -> None:
     path = Path(write_tar(tmp_path / "a.tar", [(f"{name}.flac", b"x" * 700) for name in "abc"]))
     whole = io.BytesIO(path.read_bytes())
-    ends = [sample.end for sample in samples_in(whole)]
+    ends = [sample.end for sample in iter_samples(whole)]
     assert ends == [1536, 3072, 4608]
     found = []
     with pytest.raises(BadRecording, match="no end mark"):
-        found += samples_in(io.BytesIO(whole.getvalue()[: ends[-1]]))
+        found += iter_samples(io.BytesIO(whole.getvalue()[: ends[-1]]))
     for cut in (ends[0] + 512, ends[1] - 1):  # within the second one, which shows it
-        *_, last = samples_in(io.BytesIO(whole.getvalue()[:cut]))
+        *_, last = iter_samples(io.BytesIO(whole.getvalue()[:cut]))
         assert last == ("b", ends[0], cut)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mulan.data.audio.encoded import encoded, joined_files
+from mulan.data.audio.source import audio_source, split_concatenated
 from mulan.data.errors import DecodeError
 from tests.encodings import by_libsndfile
 from tests.sounds import tone
@@ -29,7 +29,7 @@ def test_joined_files_are_found_in_memory_and_on_disk(kind: str, shift: int, tmp
     bounds = [0, len(odd), len(odd) + len(one), len(odd) + 2 * len(one)]
     for audio in (odd + one + one, str(path)):
         contents = []
-        for part in joined_files(encoded(audio)):
+        for part in split_concatenated(audio_source(audio)):
             with part.open() as file:
                 contents.append(file.read())
         assert [len(content) for content in contents] == [end - start for start, end in pairwise(bounds)]
@@ -43,14 +43,14 @@ def test_what_is_one_file_or_none_is_one(content: bytes, tmp_path: Path) -> None
     path = tmp_path / "one"
     path.write_bytes(content)
     for audio in (content, str(path)):
-        (only,) = joined_files(encoded(audio))
+        (only,) = split_concatenated(audio_source(audio))
         assert len(only) == len(content)
 
 
 def test_a_part_of_a_file_behaves_as_a_file(tmp_path: Path) -> None:
     path = tmp_path / "numbers"
     path.write_bytes(bytes(range(100)))
-    part = encoded(str(path)).part(10, 60)
+    part = audio_source(str(path)).slice(10, 60)
     with part.open() as file:
         assert file.read() == bytes(range(10, 60))
         assert file.seek(-5, io.SEEK_END) == 45
@@ -59,13 +59,13 @@ def test_a_part_of_a_file_behaves_as_a_file(tmp_path: Path) -> None:
         assert file.seek(3, io.SEEK_CUR) == 5
         assert file.read(2) == bytes([15, 16])
         assert 0 <= file.seek(-1) <= 50
-    assert part.piece(48) == (bytes([58, 59]), 0)
+    assert part.read_chunk(48) == (bytes([58, 59]), 0)
 
 
 def test_what_is_no_file_is_refused_by_name(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for name, reason in (("none.mp3", "No such file"), ("", "not a regular file"), ("pipe", "not a regular file")):
         with pytest.raises(DecodeError, match=f"missing file: .*{name}: {reason}"):
-            encoded(str(tmp_path / name))
+            audio_source(str(tmp_path / name))
     with pytest.raises(DecodeError, match=r"missing file: .*null"):
-        encoded("song\0.mp3")
+        audio_source("song\0.mp3")
