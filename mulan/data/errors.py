@@ -51,11 +51,10 @@ class CorpusError(MulanError, ValueError):
 
 
 class BadRecording(MulanError, ValueError):
-    """One recording that cannot be used. The reason is a short phrase that is counted; the detail says more.
+    """Raised for a recording that cannot be used, with a reason, which is counted, and a detail.
 
-    The detail is one line of valid Unicode, whatever names and texts it was made of: it can be written anywhere.
-
-    Training replaces such a recording and goes on (see :mod:`mulan.data.reader`).
+    The reason is a short phrase. The detail is one line of valid Unicode, whatever names and texts it contains.
+    Training skips such recordings (see :mod:`mulan.data.reader`).
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
