@@ -29,7 +29,7 @@ class Group:
 GROUPS = {
     "learning": Group(
         "MuLaP and SemiSupCon learn from the demo's music",
-        ("mulan/demo/", "mulan/evaluation/", "mulan/model/", "mulan/objectives/", "mulan/recipes/"),
+        ("mulan/demo/", "mulan/evaluation/", "mulan/model/", "mulan/objectives/", "mulan/recipes/", "mulan/tasks/"),
     ),
     "chaos": Group(
         "runs whose processes are killed, and whose machines come and go, lose nothing",
@@ -60,6 +60,7 @@ GROUPS = {
             "mulan/recipes/",
             "mulan/runs/",
             "mulan/storage/",
+            "mulan/tasks/",
             "mulan/training/",
             "pyproject.toml",
             "requirements.lock",

@@ -11,83 +11,34 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
+
+def _of_mulan(names: str) -> set[str]:
+    return {f"mulan.{name}" for name in names.split()}
+
+
 PACKAGES: dict[str, set[str]] = {
     "mulan.config": set(),
     "mulan.private_ray": set(),
-    "mulan.recipes": {"mulan.config"},
-    "mulan.storage": {"mulan.config"},
+    "mulan.recipes": _of_mulan("config"),
+    "mulan.storage": _of_mulan("config"),
     "mulan.distributed": set(),
-    "mulan.data": {"mulan.config", "mulan.private_ray", "mulan.storage"},
-    "mulan.model": {"mulan.config", "mulan.data", "mulan.storage"},
-    "mulan.objectives": {"mulan.config", "mulan.distributed", "mulan.model"},
-    "mulan.evaluation": {"mulan", "mulan.config", "mulan.data", "mulan.model", "mulan.storage"},
-    "mulan.demo": {"mulan.config", "mulan.data", "mulan.storage"},
+    "mulan.data": _of_mulan("config private_ray storage"),
+    "mulan.model": _of_mulan("config data storage"),
+    "mulan.objectives": _of_mulan("config distributed model"),
+    "mulan.evaluation": _of_mulan("config data model storage") | {"mulan"},
+    "mulan.demo": _of_mulan("config data storage"),
+    "mulan.tasks": _of_mulan("config data distributed evaluation model objectives"),
     # the algorithm alone: it knows neither storage nor launcher
-    "mulan.training": {
-        "mulan.config",
-        "mulan.data",
-        "mulan.distributed",
-        "mulan.evaluation",
-        "mulan.model",
-        "mulan.objectives",
-    },
-    "mulan.runs": {"mulan.config", "mulan.data", "mulan.model", "mulan.storage", "mulan.training"},
-    "mulan.launch": {
-        "mulan.config",
-        "mulan.data",
-        "mulan.distributed",
-        "mulan.evaluation",
-        "mulan.model",
-        "mulan.private_ray",
-        "mulan.runs",
-        "mulan.storage",
-        "mulan.training",
-    },
-    "mulan.debugging": {
-        "mulan.config",
-        "mulan.data",
-        "mulan.distributed",
-        "mulan.launch",
-        "mulan.model",
-        "mulan.runs",
-        "mulan.storage",
-        "mulan.training",
-    },
-    "mulan.benchmarks": {
-        "mulan.config",
-        "mulan.data",
-        "mulan.distributed",
-        "mulan.launch",
-        "mulan.model",
-        "mulan.objectives",
-        "mulan.recipes",
-        "mulan.runs",
-        "mulan.storage",
-        "mulan.training",
-    },
-    "mulan": {"mulan.model"},
-    "jobs": {
-        "mulan.benchmarks",
-        "mulan.config",
-        "mulan.data",
-        "mulan.debugging",
-        "mulan.demo",
-        "mulan.launch",
-        "mulan.recipes",
-        "mulan.runs",
-        "mulan.storage",
-    },
-    "tune": {
-        "jobs",
-        "mulan.config",
-        "mulan.data",
-        "mulan.launch",
-        "mulan.private_ray",
-        "mulan.recipes",
-        "mulan.runs",
-        "mulan.storage",
-        "mulan.training",
-    },
+    "mulan.training": _of_mulan("config data distributed model objectives tasks"),
+    "mulan.runs": _of_mulan("config data model storage tasks training"),
+    "mulan.launch": _of_mulan("config data distributed evaluation model private_ray runs storage tasks training"),
+    "mulan.debugging": _of_mulan("config data distributed launch model runs storage tasks training"),
+    "mulan.benchmarks": _of_mulan(
+        "config data distributed launch model objectives recipes runs storage tasks training"
+    ),
+    "mulan": _of_mulan("model"),
+    "jobs": _of_mulan("benchmarks config data debugging demo launch recipes runs storage"),
+    "tune": _of_mulan("config data launch private_ray recipes runs storage training") | {"jobs"},
 }
 """Each package with the packages it may import from; "mulan" alone is the package's own file, which offers MuLan."""
 

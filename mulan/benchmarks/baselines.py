@@ -10,9 +10,9 @@ from mulan.data.batch import Batch
 from mulan.distributed.collectives import all_gather_with_grad, all_reduce_sum, rank_and_world_size
 from mulan.model.device_batch import DeviceBatch, to_device
 from mulan.objectives.objective import weighted_sum
-from mulan.objectives.semisupcon import Labels, semisupcon_loss
+from mulan.tasks.joint import JointTask
+from mulan.tasks.task import Task, task_of
 from mulan.training.optimizer import adam
-from mulan.training.step import micro_batch_terms
 
 
 def untiled_loss(audio: torch.Tensor, text: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
@@ -48,8 +48,9 @@ class BareLoop:
         model = model.to(device).train()
         self._adam = adam(model, recipe.optim)
         # data parallelism takes the mean of the workers' gradients; a loss over all of their pairs needs the sum
-        weights = recipe.loss.weights
-        self._scale = rank_and_world_size()[1] if weights.contrastive or weights.semisupcon else 1
+        task = task_of(recipe)
+        self._task: Task = JointTask(recipe, contrastive=untiled_loss) if isinstance(task, JointTask) else task
+        self._scale = rank_and_world_size()[1] if task.gradient_caching else 1
         self._module = DistributedDataParallel(model) if rank_and_world_size()[1] > 1 else model
 
     def __call__(self, batches: list[Batch]) -> float:
@@ -63,13 +64,4 @@ class BareLoop:
         return float(loss.detach())
 
     def _loss(self, batch: DeviceBatch) -> torch.Tensor:
-        outputs, weights = self._module(*batch.inputs), self._recipe.loss.weights
-        if not weights.contrastive and not weights.semisupcon:
-            return weighted_sum(micro_batch_terms(outputs, batch, weights), weights)
-        terms = {}
-        if weights.contrastive:
-            terms["contrastive"] = untiled_loss(outputs.audio, outputs.text, outputs.temperature)
-        if weights.semisupcon:
-            labels = Labels(batch.recordings, batch.tags)
-            terms["semisupcon"] = semisupcon_loss(outputs.views, labels, self._recipe.semisupcon)
-        return weighted_sum(terms, weights)
+        return weighted_sum(self._task.loss_terms(self._module(*batch.inputs), [batch]), self._task.weights)

@@ -17,9 +17,10 @@ from mulan.config.recipe import Recipe, recipe_from_toml
 from mulan.data.freed_memory import keep_freed_memory
 from mulan.distributed.batch_norm import RunningStatistics
 from mulan.distributed.collectives import all_gather_objects, rank_and_world_size
-from mulan.model.build import Model
+from mulan.model.audio_encoder import TrainedModel
 from mulan.runs.checkpoint import read_newest, write_checkpoint
 from mulan.runs.checkpoint_list import checkpoints
+from mulan.tasks.task import task_of
 from mulan.training.engines.base import CheckpointedEngine
 from mulan.training.state import Checkpoint, Progress, weights
 from mulan.training.step import train_step
@@ -51,7 +52,8 @@ def _save(request: CheckpointRequest, device: torch.device) -> Reading:
     engine = _engine(recipe, model_to_measure(recipe), device)
     places = range(rank * engine.micro_batches_per_worker, (rank + 1) * engine.micro_batches_per_worker)
     batches = [drawn_batch(recipe, step=0, micro_batch=place, tokens=TOKENS) for place in places]
-    train_step(engine, batches, RunningStatistics(engine.module), recipe)  # moments are made by a step
+    statistics = RunningStatistics(engine.module)
+    train_step(engine, batches, statistics, task_of(recipe), recipe.train)  # moments are made by a step
     state: dict[str, torch.Tensor] = {}
     found = _measured("gather", lambda: state.update(engine.state(kept=rank == 0)))
     if rank == 0:
@@ -99,7 +101,7 @@ def _restore(request: CheckpointRequest, device: torch.device) -> Reading:
     return found
 
 
-def _engine(recipe: Recipe, model: Model, device: torch.device) -> CheckpointedEngine:
+def _engine(recipe: Recipe, model: TrainedModel, device: torch.device) -> CheckpointedEngine:
     # DeepSpeed chooses its accelerator when imported, from the environment that only the worker has
     from mulan.training.engines.deepspeed import DeepSpeedEngine
 

@@ -7,22 +7,23 @@ from transformers import BertConfig, BertModel
 from mulan.config.recipe import Recipe
 from mulan.data.batch import NOT_PREDICTED, Batch, Masks
 from mulan.data.schedule import Item, Phase
-from mulan.model.build import Model, build_model
+from mulan.model.audio_encoder import TrainedModel
 from mulan.model.towers.text import TextTower
 from mulan.recipes.mulan import BERT
+from mulan.tasks.task import task_of
 
 DRAWN_TAGS = 50
 """As many as the most used tags of MagnaTagATune."""
 
 
-def model_to_measure(recipe: Recipe) -> Model:
+def model_to_measure(recipe: Recipe) -> TrainedModel:
     """The recipe's model; BERT-base-uncased is drawn at its own size, other text encoders are the recipe's."""
     recipe = recipe.with_random_audio_tower()
     torch.manual_seed(recipe.train.seed)
     if recipe.text_tower.pretrained != BERT:
-        return build_model(recipe)
+        return task_of(recipe).build_model()
     config = BertConfig(num_hidden_layers=recipe.text_tower.layers or BertConfig().num_hidden_layers)
-    return build_model(recipe, TextTower(BertModel(config, add_pooling_layer=False)))
+    return task_of(recipe).build_model(TextTower(BertModel(config, add_pooling_layer=False)))
 
 
 def drawn_batch(recipe: Recipe, *, step: int, micro_batch: int, tokens: int) -> Batch:

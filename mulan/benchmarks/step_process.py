@@ -24,6 +24,7 @@ from mulan.data.freed_memory import keep_freed_memory
 from mulan.data.schedule import Item, Phase
 from mulan.distributed.batch_norm import RunningStatistics
 from mulan.distributed.collectives import all_reduce_sum, rank_and_world_size
+from mulan.tasks.task import task_of
 from mulan.training.deterministic import deterministic_kernels
 from mulan.training.engines.torch import TorchEngine
 from mulan.training.step import train_step
@@ -102,10 +103,10 @@ def step_on(recipe: Recipe, job: StepJob, device: torch.device) -> Callable[[lis
         from mulan.training.engines.exact import build_engine
 
         engine = build_engine(model, recipe, device=device)
-    statistics = RunningStatistics(engine.module)
+    statistics, task = RunningStatistics(engine.module), task_of(recipe)
 
     def step(batches: list[Batch]) -> float:
-        return train_step(engine, batches, statistics, recipe)["loss"]
+        return train_step(engine, batches, statistics, task, recipe.train)["loss"]
 
     return step
 

@@ -59,17 +59,19 @@ def replay(recipe: Recipe, run: Run, step: int, console: Console) -> None:
     with _group_of_one(use_gpu=use_gpu):
         # DeepSpeed chooses its accelerator when imported
         from mulan.debugging.step_diagnosis import diagnose_step, show
+        from mulan.tasks.task import task_of
         from mulan.training.worker import prepare_engine
 
         device = torch.device("cuda", 0) if use_gpu else torch.device("cpu")
         kind = device_kind(device, threads=recipe.scale.cpus_per_worker)
         for text in cautions([kind], progress):
             console.print(f"replay  {text}", soft_wrap=True)
-        engine = prepare_engine(alone, checkpoint, device)
+        task = task_of(alone)
+        engine = prepare_engine(task, alone, checkpoint, device)
         if first_step < step - 1:
             before = alone.replace({"train.steps": step - 1})
             schedule = Schedule(before.train, before.batch, 0, 1, first_step=first_step)
-            train(before, engine, (make(item) for item in _items(schedule)), schedule, progress, record)
+            train(task, before, engine, (make(item) for item in _items(schedule)), schedule, progress, record)
         if record.compared:
             console.print(
                 f"replay  steps with the run's recordings: {record.compared}; {record.likeness}", soft_wrap=True
@@ -78,7 +80,7 @@ def replay(recipe: Recipe, run: Run, step: int, console: Console) -> None:
         recordings = [batch.recording_id for batch in batches]
         record.check_recordings(step, recordings, stored=_stored(run, step))
         with deterministic_kernels(recipe.train.deterministic):
-            dissection = diagnose_step(engine, batches, alone)
+            dissection = diagnose_step(engine, batches, task, alone.train)
     shown = "  ".join(f"{name} {value:.6g}" for name, value in dissection.measured.items())
     console.print(f"replay  step {step}  {shown}{record.then(step, dissection.measured)}", soft_wrap=True)
     show(dissection, console)

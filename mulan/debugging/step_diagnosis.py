@@ -9,13 +9,14 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from mulan.config.recipe import Recipe
+from mulan.config.sections import TrainConfig
 from mulan.data.batch import Batch
 from mulan.distributed.batch_norm import RunningStatistics
 from mulan.distributed.fixed_point import UNITS, FixedPointSum, norm_over_workers, term_limit, to_float
 from mulan.model.device_batch import DeviceBatch
+from mulan.tasks.task import Task
 from mulan.training.engines.base import Engine
-from mulan.training.step import micro_batch_terms, queue_gradients
+from mulan.training.step import queue_gradients
 
 MAX_PARAMETERS, MAX_RECORDINGS = 10, 20
 """That are shown."""
@@ -67,13 +68,13 @@ class StepDiagnosis:
     """What every value of a micro-batch's gradient must be smaller than for the sums; infinite where they are plain."""
 
 
-def diagnose_step(engine: Engine, batches: Iterable[Batch], recipe: Recipe) -> StepDiagnosis:
+def diagnose_step(engine: Engine, batches: Iterable[Batch], task: Task, train: TrainConfig) -> StepDiagnosis:
     """Forward and backward of a step on the only worker, whose weights must be whole.
 
     With ``train.exact_sums`` what is measured has the bits that the step's own measurements have.
     """
-    observed = _Observed(engine, recipe)
-    queued = queue_gradients(observed, batches, RunningStatistics(engine.module), recipe)
+    observed = _Observed(engine, task, exact_sums=train.exact_sums)
+    queued = queue_gradients(observed, batches, RunningStatistics(engine.module), task, train)
     named = dict(engine.module.named_parameters())
     parameters = [
         ParameterDiagnosis(name, _not_finite(named[name]), _not_finite(gradient), _norm([gradient]))
@@ -88,13 +89,13 @@ def diagnose_step(engine: Engine, batches: Iterable[Batch], recipe: Recipe) -> S
 class _Observed:
     """An engine that looks at what passes through it, and whose backward passes leave no gradient anywhere else."""
 
-    def __init__(self, engine: Engine, recipe: Recipe) -> None:
-        self._engine, self._weights = engine, recipe.loss.weights
+    def __init__(self, engine: Engine, task: Task, *, exact_sums: bool) -> None:
+        self._engine, self._task = engine, task
         self._trained = {name: p for name, p in engine.module.named_parameters() if p.requires_grad}
         self.parts: dict[int, MicroBatchDiagnosis] = {}
         self.gradients: dict[str, torch.Tensor] = {}
         self.room, self._sum = math.inf, None
-        if recipe.train.exact_sums:
+        if exact_sums:
             parameters = list(self._trained.values())
             self.room = term_limit(engine.micro_batches)
             self._sum = FixedPointSum(
@@ -150,9 +151,9 @@ class _Observed:
                 rows |= set((~torch.isfinite(tensor)).reshape(len(names), -1).any(dim=1).nonzero().flatten().tolist())
         part.nonfinite_recordings = [names[row] for row in sorted(rows)]
         part.cosines = {kind: _mean_cosine(named[kind]) for kind in ("audio", "text") if kind in named}
-        if not (self._weights.contrastive or self._weights.semisupcon):
+        if not self._task.gradient_caching:
             with torch.no_grad():
-                part.terms = {k: float(v) for k, v in micro_batch_terms(outputs, batch, self._weights).items()}
+                part.terms = {name: float(term) for name, term in self._task.loss_terms(outputs, [batch]).items()}
         return part
 
 

@@ -46,10 +46,10 @@ def check_buildable(recipe: Recipe) -> None:
     """
     import torch
 
-    from mulan.model.build import build_model
+    from mulan.tasks.task import task_of
 
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
-        build_model(recipe)
+        task_of(recipe).build_model()
 
 
 def check_checkpoint(run: Run) -> None:

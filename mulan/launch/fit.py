@@ -102,12 +102,14 @@ def train_on_worker(config: dict[str, Any]) -> None:
     # what is imported stays: to look through it for garbage takes a second meanwhile, and pauses in training afterwards
     gc.disable()
     # DeepSpeed chooses its accelerator when imported, from the environment that only the worker has
+    from mulan.tasks.task import task_of
     from mulan.training.loop import train
     from mulan.training.worker import prepare_engine
 
     gc.freeze()
     gc.enable()
     recipe, run, source = config["recipe"], config["run"], config["source"]
+    task = task_of(recipe)
     context = ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
     on_corrupt: list[str] = []
@@ -128,12 +130,12 @@ def train_on_worker(config: dict[str, Any]) -> None:
             attempt = all_gather_objects(source.begin(schedule) if rank == 0 else "")[0]
             batches = planned_batches(source, attempt, schedule)
             with ReadersWatch(source, told=recorder.event) if recorder else nullcontext() as readers:
-                engine = prepare_engine(recipe, checkpoint, device)
+                engine = prepare_engine(task, recipe, checkpoint, device)
                 observer = RayObserver(run, engine)
                 if recorder and readers:
                     trained_on = sorted({*kinds, *progress.trained_on})
                     observer = RecordingRayObserver(run, engine, recorder, readers, trained_on=trained_on)
-                train(recipe, engine, batches, schedule, progress, observer)
+                train(task, recipe, engine, batches, schedule, progress, observer)
     except MulanError as error:
         raise TrainingFailed(str(error), exit_code=error.exit_code) from error
 

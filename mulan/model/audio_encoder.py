@@ -9,13 +9,11 @@ from torch import Tensor, nn
 
 from mulan.config import audio
 from mulan.config.audio import MelFrontEndConfig
-from mulan.config.recipe import Recipe
 from mulan.model.audio.augmentation import WaveformAugmentation
 from mulan.model.audio.front_end import SpecAugment
 from mulan.model.audio.front_end import front_end as build_front_end
 from mulan.model.towers.audio import audio_tower as build_audio_tower
 from mulan.model.towers.text import TextTower
-from mulan.model.warm_start import warm_start
 
 Precision = Literal["float32", "bf16"]
 
@@ -59,32 +57,6 @@ class AudioEncoder(nn.Module):
         self.output_dim: int = self.tower.output_dim
         self._precision: Precision = precision
         self._warm_started = bool(audio_tower.pretrained)
-
-    @classmethod
-    def from_recipe(cls, recipe: Recipe) -> "AudioEncoder":
-        """Builds the encoder of a recipe, with pretrained weights if the tower's section names them.
-
-        It draws the same random numbers with and without a warm start.
-
-        Raises:
-            PretrainedError: The tower's pretrained weights cannot be used.
-        """
-        encoder = cls(
-            sample_rate_hz=recipe.data.sample_rate_hz,
-            window_samples=recipe.encoder_window_samples,
-            front_end=recipe.front_end,
-            audio_tower=recipe.audio_tower,
-            augmentation=recipe.semisupcon.augmentation if recipe.loss.weights.semisupcon else None,
-            precision=recipe.train.precision,
-        )
-        if recipe.audio_tower.pretrained:
-            warm_start(
-                encoder.tower,
-                recipe.audio_tower,
-                front_end=recipe.front_end,
-                sample_rate_hz=recipe.data.sample_rate_hz,
-            )
-        return encoder
 
     def warm_started_parameters(self) -> Iterator[nn.Parameter]:
         """Yields the parameters of the tower if it was warm-started."""

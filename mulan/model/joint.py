@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mulan.config.recipe import Recipe
 from mulan.model.audio_encoder import AudioEncoder, Precision, TrainedModel, tower_autocast
 from mulan.model.outputs import Embeddings, unit_rows
 from mulan.model.towers.text import TextTower
@@ -101,26 +100,3 @@ class JointModel(TrainedModel):
         """The current temperature, a float32 scalar in (0, 1)."""
         temperature: Tensor = self.temperature_scale()
         return temperature
-
-
-def build_joint_model(recipe: Recipe, text_tower: TextTower | None = None) -> JointModel:
-    """Builds a recipe's joint model, with pretrained weights where the recipe names them.
-
-    All other weights are initialised from torch's default generator.
-
-    Args:
-        text_tower: Text tower to use instead of the recipe's.
-
-    Raises:
-        PretrainedError: The recipe's text encoder or pretrained audio tower cannot be used.
-    """
-    text_tower = text_tower or TextTower.from_section(recipe.text_tower)
-    audio_encoder = AudioEncoder.from_recipe(recipe)
-    return JointModel(
-        audio_encoder=audio_encoder,
-        text_tower=text_tower,
-        embedding_dim=recipe.embedding_dim,
-        temperature_init=recipe.loss.temperature_init,
-        view_head=ViewHead(audio_encoder.output_dim, recipe.semisupcon) if recipe.loss.weights.semisupcon else None,
-        precision=recipe.train.precision,
-    )

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from mulan.config.recipe import Recipe
 from mulan.config.sections import LossWeightsConfig, MulapConfig
 from mulan.model.audio_encoder import AudioEncoder, Precision, TrainedModel, tower_autocast
 from mulan.model.outputs import MaskedPositions, Predictions
@@ -219,30 +218,19 @@ class MatchHead(nn.Module):
         return logits.squeeze(-1)
 
 
-def build_fusion_model(recipe: Recipe, text_tower: TextTower | None = None) -> FusionModel:
-    """Builds a recipe's fusion model, with pretrained weights where the recipe names them.
-
-    All other weights are initialised from torch's default generator.
+def check_text_tower(text_tower: TextTower, weights: LossWeightsConfig, *, pretrained: str) -> None:
+    """Checks that a text encoder can be fused.
 
     Args:
-        text_tower: Text tower to use instead of the recipe's.
+        weights: The terms that the model is to be trained on.
+        pretrained: The encoder's address in the recipe, for the message.
 
     Raises:
-        PretrainedError: The recipe's text encoder or pretrained audio tower cannot be used.
+        PretrainedError: It does not meet all requirements; names those that it does not meet.
     """
-    text_tower = text_tower or TextTower.from_section(recipe.text_tower)
-    faults = list(_unmet_requirements(text_tower, recipe.loss.weights))
+    faults = list(_unmet_requirements(text_tower, weights))
     if faults:
-        raise PretrainedError(recipe.text_tower.pretrained, faults, "Set text_tower.pretrained to a BERT or a RoBERTa.")
-    return FusionModel(
-        audio_encoder=AudioEncoder.from_recipe(recipe),
-        text_tower=text_tower,
-        section=recipe.mulap,
-        weights=recipe.loss.weights,
-        segments=recipe.segments,
-        segment_samples=recipe.encoder_window_samples,
-        precision=recipe.train.precision,
-    )
+        raise PretrainedError(pretrained, faults, "Set text_tower.pretrained to a BERT or a RoBERTa.")
 
 
 def _unmet_requirements(text_tower: TextTower, weights: LossWeightsConfig) -> Iterator[str]:

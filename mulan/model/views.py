@@ -2,7 +2,6 @@
 
 from torch import Tensor, nn
 
-from mulan.config.recipe import Recipe
 from mulan.config.sections import SemiSupConConfig
 from mulan.model.audio_encoder import AudioEncoder, TrainedModel
 from mulan.model.outputs import Embeddings, unit_rows
@@ -40,13 +39,3 @@ class ViewModel(TrainedModel):
         """
         pooled = self.audio_encoder(waveform.flatten(0, 1)).unflatten(0, waveform.shape[:2])
         return Embeddings(audio=None, text=None, temperature=None, views=self.view_head(pooled))
-
-
-def build_view_model(recipe: Recipe) -> ViewModel:
-    """Builds a recipe's audio encoder and projection head, initialised from torch's default generator.
-
-    Raises:
-        PretrainedError: The recipe's pretrained audio tower cannot be used.
-    """
-    audio_encoder = AudioEncoder.from_recipe(recipe)
-    return ViewModel(audio_encoder, ViewHead(audio_encoder.output_dim, recipe.semisupcon))

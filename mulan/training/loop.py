@@ -12,6 +12,7 @@ from mulan.config.recipe import Recipe
 from mulan.data.batch import Batch
 from mulan.data.schedule import Schedule
 from mulan.distributed.batch_norm import RunningStatistics
+from mulan.tasks.task import Task
 from mulan.training.batch_source import BatchSource, StepReport
 from mulan.training.deterministic import deterministic_kernels
 from mulan.training.engines.base import Engine
@@ -27,6 +28,7 @@ PREEMPTION_PERIOD_S = 5.0
 
 
 def train(
+    task: Task,
     recipe: Recipe,
     engine: Engine,
     batches: Iterator[Batch],
@@ -55,7 +57,7 @@ def train(
         for step in range(progress.steps_done + 1, recipe.train.steps + 1):
             begun = time.perf_counter()
             micro_batches = source.take(schedule.train_micro_batches_per_worker)
-            measured = train_step(engine, micro_batches, statistics, recipe)
+            measured = train_step(engine, micro_batches, statistics, task, recipe.train)
             report = source.exchange_step_report(measured, observer.fatal_error())
             # by all workers in the same step: none is left waiting in a collective
             if report.fatal_error is not None:
@@ -67,7 +69,7 @@ def train(
             newly_skipped = report.skipped
             if schedule.validates_after(step):
                 micro_batches = source.take(schedule.validation_micro_batches_per_worker)
-                metrics["validation"] = validate(recipe, engine, micro_batches)
+                metrics["validation"] = validate(engine, micro_batches, task)
                 # recorded, but not counted: every validation meets the same ones again
                 newly_skipped = newly_skipped + source.exchange_step_report().skipped
 

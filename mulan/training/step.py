@@ -15,22 +15,20 @@ from typing import Any
 
 import torch
 
-from mulan.config.recipe import Recipe
-from mulan.config.sections import LossWeightsConfig, TrainConfig
+from mulan.config.sections import TrainConfig
 from mulan.data.batch import Batch
 from mulan.data.randomness import torch_seed
 from mulan.distributed.batch_norm import RunningStatistics
 from mulan.distributed.collectives import all_gather
 from mulan.model.device_batch import DeviceBatch
 from mulan.model.outputs import Embeddings
-from mulan.objectives.mulap import mulap_terms
-from mulan.objectives.objective import global_terms, tagging_loss, weighted_sum
-from mulan.objectives.semisupcon import Labels
+from mulan.objectives.objective import weighted_sum
+from mulan.tasks.task import Task
 from mulan.training.engines.base import Engine
 
 
 def train_step(
-    engine: Engine, batches: Iterable[Batch], statistics: RunningStatistics, recipe: Recipe
+    engine: Engine, batches: Iterable[Batch], statistics: RunningStatistics, task: Task, train: TrainConfig
 ) -> dict[str, float]:
     """Updates the weights once.
 
@@ -42,7 +40,7 @@ def train_step(
         the global batch. Where the loss is not finite the norm is not either, and then nothing was updated, on any
         worker: no weight, no moment, no running statistic.
     """
-    measured = queue_gradients(engine, batches, statistics, recipe)
+    measured = queue_gradients(engine, batches, statistics, task, train)
     # the host waits for the device here, and in the update for the norm: the gradients of the step are queued
     values = torch.stack(list(measured.values())).tolist()
     result: dict[str, float] = dict(zip(measured, values, strict=True))
@@ -55,30 +53,27 @@ def train_step(
 
 
 def queue_gradients(
-    engine: Engine, batches: Iterable[Batch], statistics: RunningStatistics, recipe: Recipe
+    engine: Engine, batches: Iterable[Batch], statistics: RunningStatistics, task: Task, train: TrainConfig
 ) -> dict[str, torch.Tensor]:
     """Forward and backward of a step, without waiting for the device.
 
     Returns:
-        float32 scalars on the device, named as :func:`training_step` returns them.
+        float32 scalars on the device, named as :func:`train_step` returns them.
     """
     statistics.begin_step()
     on_device = map(engine.to_device, batches)
-    weights = recipe.loss.weights
-    if weights.contrastive or weights.semisupcon:
-        return _cached_gradients(engine, on_device, statistics, recipe)
-    return _micro_batch_gradients(engine, on_device, statistics, weights, recipe.train.seed)
+    if task.gradient_caching:
+        return _cached_gradients(engine, on_device, statistics, task, train)
+    return _micro_batch_gradients(engine, on_device, statistics, task, train)
 
 
 def _cached_gradients(
-    engine: Engine, batches: Iterable[DeviceBatch], statistics: RunningStatistics, recipe: Recipe
+    engine: Engine, batches: Iterable[DeviceBatch], statistics: RunningStatistics, task: Task, train: TrainConfig
 ) -> dict[str, torch.Tensor]:
-    first, kept, second_forward = _first_forwards(engine, batches, statistics, recipe.train)
+    first, kept, second_forward = _first_forwards(engine, batches, statistics, train)
     leaves = Embeddings(*(None if tensor is None else tensor.detach().requires_grad_() for tensor in first))
-    labels = Labels(torch.cat([batch.recordings for batch in kept]), torch.cat([batch.tags for batch in kept]))
-    weights = recipe.loss.weights
-    terms = global_terms(leaves, labels, weights, recipe.semisupcon)
-    loss = weighted_sum(terms, weights)
+    terms = task.loss_terms(leaves, kept)
+    loss = weighted_sum(terms, task.weights)
     loss.backward()  # type: ignore[no-untyped-call]
     row = 0
     for number, batch in enumerate(kept):
@@ -120,32 +115,20 @@ def _joined(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
 
 
 def _micro_batch_gradients(
-    engine: Engine, batches: Iterable[DeviceBatch], statistics: RunningStatistics, weights: LossWeightsConfig, seed: int
+    engine: Engine, batches: Iterable[DeviceBatch], statistics: RunningStatistics, task: Task, train: TrainConfig
 ) -> dict[str, torch.Tensor]:
     found: list[dict[str, torch.Tensor]] = []
     for batch in batches:
-        terms = micro_batch_terms(_forward(engine, batch, seed), batch, weights)
+        terms = task.loss_terms(_forward(engine, batch, train.seed), [batch])
         terms = {name: term / engine.micro_batches for name, term in terms.items()}
         statistics.add_micro_batch()
-        loss = weighted_sum(terms, weights)
+        loss = weighted_sum(terms, task.weights)
         engine.backward(_propagate_nonfinite(loss, loss))
         found.append({name: term.detach() for name, term in terms.items()})
     # those of the global batch in order, so that the sum has the same bits on any number of workers
     sums = all_gather(torch.stack([torch.stack(list(terms.values())) for terms in found])).sum(dim=0)
     terms = dict(zip(found[0], sums.unbind(), strict=True))
-    return {"loss": weighted_sum(terms, weights), **_named(terms)}
-
-
-def micro_batch_terms(outputs: Any, batch: DeviceBatch, weights: LossWeightsConfig) -> dict[str, torch.Tensor]:
-    """The terms of one micro-batch that have a weight, by name.
-
-    Args:
-        outputs: of a tagger or of MuLaP's fusion model.
-    """
-    if batch.masks is None:
-        return {"tagging": tagging_loss(outputs, batch.tags)}
-    masks = batch.masks
-    return mulap_terms(outputs, token_targets=masks.token_targets, matched=masks.matched, weights=weights)
+    return {"loss": weighted_sum(terms, task.weights), **_named(terms)}
 
 
 def _propagate_nonfinite(loss: torch.Tensor, scalar: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,8 @@ from rich.console import Console
 from mulan.data.randomness import torch_seed
 from mulan.debugging.step_diagnosis import diagnose_step, show
 from mulan.distributed.batch_norm import RunningStatistics
-from mulan.model.build import Model
+from mulan.model.audio_encoder import TrainedModel
+from mulan.tasks.task import task_of
 from mulan.training.step import train_step
 from tests.training.small import batches_of, small, torch_engine
 
@@ -20,10 +21,10 @@ def test_its_parts_are_those_of_the_step(name: str) -> None:
     recipe = small(name)
     before = {key: value.clone() for key, value in torch_engine(recipe).module.named_parameters()}
     engine = torch_engine(recipe)
-    found = diagnose_step(engine, batches_of(recipe, 1), recipe)
+    found = diagnose_step(engine, batches_of(recipe, 1), task_of(recipe), recipe.train)
     assert all(torch.equal(value, before[key]) for key, value in engine.module.named_parameters())
     twin = torch_engine(recipe)
-    expected = train_step(twin, batches_of(recipe, 1), RunningStatistics(twin.module), recipe)
+    expected = train_step(twin, batches_of(recipe, 1), RunningStatistics(twin.module), task_of(recipe), recipe.train)
     assert found.measured == expected
     assert [part.recordings for part in found.parts] == [batch.recording_id for batch in batches_of(recipe, 1)]
     assert sum(part.outputs + part.output_gradients + part.gradients for part in found.parts) == 0
@@ -35,7 +36,7 @@ def test_its_parts_are_those_of_the_step(name: str) -> None:
         assert mean == pytest.approx(expected[f"loss_{term}"], rel=1e-5)
 
 
-def planted(model: Model, kind: str) -> None:
+def planted(model: TrainedModel, kind: str) -> None:
     """In the second micro-batch, of six pairs: an embedding in its first forward, or in its second one a slope."""
     calls = {"without gradient": 0, "with": 0}
 
@@ -57,7 +58,7 @@ def test_a_gradient_that_is_not_finite_is_found_where_it_arises() -> None:
     recipe = small("demo")
     engine = torch_engine(recipe)
     planted(engine.module, "slope")
-    found = diagnose_step(engine, batches_of(recipe, 0), recipe)
+    found = diagnose_step(engine, batches_of(recipe, 0), task_of(recipe), recipe.train)
     assert math.isfinite(found.measured["loss"])
     assert not math.isfinite(found.measured["grad_norm"])
     assert [part.gradients > 0 for part in found.parts] == [False, True, False, False]
@@ -71,9 +72,10 @@ def test_a_gradient_that_the_sums_have_no_room_for_is_named() -> None:
     recipe = small("demo")
     shown: list[str] = []
     for settings in ([], ["train.exact_sums=false"]):
-        engine = torch_engine(small("demo", *settings))
+        summed = small("demo", *settings)
+        engine = torch_engine(summed)
         planted(engine.module, "large")
-        found = diagnose_step(engine, batches_of(recipe, 0), small("demo", *settings))
+        found = diagnose_step(engine, batches_of(recipe, 0), task_of(summed), summed.train)
         assert math.isnan(found.measured["grad_norm"]) == (not settings)
         assert sum(part.gradients for part in found.parts) == 0
         assert [part.too_large > 0 for part in found.parts] == [False, not settings, False, False]
@@ -89,7 +91,7 @@ def test_recordings_whose_embeddings_are_not_finite_are_named() -> None:
     engine = torch_engine(recipe)
     planted(engine.module, "embedding")
     batches = batches_of(recipe, 0)
-    found = diagnose_step(engine, batches, recipe)
+    found = diagnose_step(engine, batches, task_of(recipe), recipe.train)
     assert [part.nonfinite_recordings for part in found.parts] == [[], [batches[1].recording_id[4]], [], []]
     assert found.parts[1].outputs == recipe.embedding_dim
     console = Console(record=True, width=200)
@@ -100,7 +102,7 @@ def test_recordings_whose_embeddings_are_not_finite_are_named() -> None:
 def test_embeddings_that_are_all_the_same_have_a_cosine_of_1() -> None:
     recipe = small("demo", "batch.micro_batches=1")
     engine = torch_engine(recipe)
-    (healthy,) = diagnose_step(engine, batches_of(recipe, 0), recipe).parts
+    (healthy,) = diagnose_step(engine, batches_of(recipe, 0), task_of(recipe), recipe.train).parts
     torch.manual_seed(torch_seed(seed=recipe.train.seed, purpose="forward", key=(0, 0)))
     with torch.no_grad():
         embeddings = engine.forward(engine.to_device(batches_of(recipe, 0)[0]))
@@ -108,6 +110,6 @@ def test_embeddings_that_are_all_the_same_have_a_cosine_of_1() -> None:
         pairs = [float(rows[i].double() @ rows[j].double()) for i in range(6) for j in range(6) if i != j]
         assert healthy.cosines[kind] == pytest.approx(sum(pairs) / 30, rel=1e-6)
     engine.module.text_projection.register_forward_hook(lambda _, __, output: output * 0 + 1)  # type: ignore[operator, union-attr]
-    (flat,) = diagnose_step(engine, batches_of(recipe, 0), recipe).parts
+    (flat,) = diagnose_step(engine, batches_of(recipe, 0), task_of(recipe), recipe.train).parts
     assert flat.cosines["text"] == pytest.approx(1, abs=1e-6)
     assert healthy.cosines["text"] < 0.995

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from mulan.model.inference.mulan import export_model
-from mulan.model.joint import build_joint_model
+from mulan.tasks.joint import JointTask
 from tests.evaluation.small_model import RECIPE
 
 
@@ -12,5 +11,5 @@ from tests.evaluation.small_model import RECIPE
 def model_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("model")
-    export_model(build_joint_model(RECIPE), RECIPE, folder)
+    JointTask(RECIPE).export(JointTask(RECIPE).build_model(), folder)
     return str(folder)

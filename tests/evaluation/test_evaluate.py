@@ -10,8 +10,7 @@ import torch
 from mulan import MuLan
 from mulan.evaluation.embed import EvaluationError
 from mulan.evaluation.evaluate import evaluate
-from mulan.model.inference.mulan import export_model
-from mulan.model.joint import build_joint_model
+from mulan.tasks.joint import JointTask
 from tests.evaluation.small_model import RECIPE
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -36,10 +35,10 @@ def test_an_evaluation_from_model_and_corpus_to_numbers(tiny_corpus: str, model_
 
 
 def test_a_model_that_diverged_is_an_error_rather_than_a_score(tiny_corpus: str, tmp_path: Path) -> None:
-    model = build_joint_model(RECIPE)
+    model = JointTask(RECIPE).build_model()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.fill_(float("nan"))
-    export_model(model, RECIPE, tmp_path / "diverged")
+    JointTask(RECIPE).export(model, tmp_path / "diverged")
     with pytest.raises(EvaluationError, match="not finite"):
         evaluate(str(tmp_path / "diverged"), tiny_corpus)

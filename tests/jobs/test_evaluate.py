@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 
 from mulan.config.recipe import recipe_from_toml
-from mulan.model.inference.mulan import export_model
-from mulan.model.joint import build_joint_model
 from mulan.recipes.registry import load_recipe
 from mulan.runs.run import Run
+from mulan.tasks.joint import JointTask
 from tests.jobs.called import Job
 
 
@@ -18,7 +17,7 @@ def run(job: Job, tiny_corpus: str) -> Run:
     recipe = load_recipe("demo_miniature", data_uri=tiny_corpus)
     run = Run.at("runs", "x")
     run.begin(recipe)
-    export_model(build_joint_model(recipe), recipe, Path(run.model_uri))
+    JointTask(recipe).export(JointTask(recipe).build_model(), Path(run.model_uri))
     return run
 
 

@@ -7,10 +7,10 @@ from safetensors.torch import load_file
 
 from mulan import MuLan
 from mulan.config.recipe import recipe_from_toml
-from mulan.model.build import build_model
 from mulan.recipes.registry import load_recipe
 from mulan.runs.checkpoint import write_checkpoint
 from mulan.runs.run import Run
+from mulan.tasks.task import task_of
 from mulan.training.state import Progress
 from tests.jobs.called import Job
 
@@ -21,7 +21,7 @@ def run(job: Job, tiny_corpus: str) -> Run:
     recipe = load_recipe("demo_miniature", data_uri=tiny_corpus)
     run = Run.at("runs", "x")
     run.begin(recipe)
-    model = build_model(recipe)
+    model = task_of(recipe).build_model()
     for steps in (3, 6):
         state = {f"weights.{name}": tensor.clone() for name, tensor in model.state_dict().items()}
         for tensor in state.values():

@@ -9,9 +9,9 @@ from safetensors.torch import load_file, save_file
 
 from mulan.config.recipe import Recipe
 from mulan.launch.checks import check_corpus
-from mulan.model.tagging import build_tagging_model, export_tagger
 from mulan.recipes.registry import load_recipe
 from mulan.storage.hub import PretrainedError
+from mulan.tasks.tagging import TaggingTask, export_tagger
 from tests.model.encoders import drawn, saved
 
 
@@ -65,7 +65,7 @@ def test_weights_of_a_text_tower_that_are_damaged(content: bytes, tiny_corpus: s
 def tagger(tmp_path: Path) -> Path:
     """A folder with the audio tower of the miniature recipe."""
     recipe = load_recipe("m_resnet50_audioset_miniature", ["tagging.classes=2"])
-    export_tagger(build_tagging_model(recipe), recipe, ["a", "b"], tmp_path / "tagger")
+    export_tagger(TaggingTask(recipe).build_model(), recipe, ["a", "b"], tmp_path / "tagger")
     return tmp_path / "tagger"
 
 

@@ -7,11 +7,10 @@ import pytest
 from rich.console import Console
 
 from mulan.launch.evaluate_run import evaluate_run
-from mulan.model.inference.mulan import export_model
-from mulan.model.joint import build_joint_model
 from mulan.recipes.registry import load_recipe
 from mulan.runs.run import Run
 from mulan.storage.jsonl import JsonLinesLog
+from mulan.tasks.joint import JointTask
 from tests.evaluation.planted import training_lines
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -21,7 +20,7 @@ def test_the_report_of_a_run(tiny_corpus: str, tmp_path: Path) -> None:
     recipe = load_recipe("demo_miniature", data_uri=tiny_corpus)
     run = Run(str(tmp_path), "run")
     run.begin(recipe)
-    export_model(build_joint_model(recipe), recipe, Path(run.model_uri))
+    JointTask(recipe).export(JointTask(recipe).build_model(), Path(run.model_uri))
     lines = training_lines(3)
     JsonLinesLog(run.metrics_uri).append(lines)
     with run.timed("train"):

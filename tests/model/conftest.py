@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from mulan.config.recipe import Recipe
-from mulan.model.joint import JointModel, build_joint_model
+from mulan.model.joint import JointModel
+from mulan.tasks.joint import JointTask
 from tests.model.small import AST, RESNET, small_recipe
 
 
@@ -14,7 +15,7 @@ def recipe(request: pytest.FixtureRequest) -> Recipe:
 @pytest.fixture
 def model(recipe: Recipe) -> JointModel:
     torch.manual_seed(0)
-    return build_joint_model(recipe)
+    return JointTask(recipe).build_model()
 
 
 @pytest.fixture

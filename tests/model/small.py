@@ -8,10 +8,11 @@ from mulan.config.audio import AstTowerConfig, ResNetTowerConfig, VggishFrontEnd
 from mulan.config.recipe import Recipe
 from mulan.config.sections import DataConfig, TextTowerConfig
 from mulan.model.device_batch import DeviceBatch, to_device
-from mulan.model.mulap import FusionModel, build_fusion_model
+from mulan.model.mulap import FusionModel
 from mulan.model.towers.text import TextTower as TextEncoder
 from mulan.recipes.miniature import MINILM
 from mulan.recipes.registry import load_recipe
+from mulan.tasks.mulap import MulapTask
 
 RESNET = ResNetTowerConfig(layer="basic", stem_channels=4, stem_stride=2, stage_channels=(4, 8), stage_depths=(1, 1))
 AST = AstTowerConfig(hidden_size=16, layers=1, heads=2, feed_forward_size=32, patch_size=8, patch_stride=6)
@@ -59,7 +60,7 @@ def tiny_text_tower() -> TextEncoder:
 def small_fusion_model(recipe: Recipe) -> FusionModel:
     """In evaluation, with a tiny text encoder; every weight has a value that shows."""
     torch.manual_seed(0)
-    model = build_fusion_model(recipe, tiny_text_tower()).eval()
+    model = MulapTask(recipe).build_model(tiny_text_tower()).eval()
     for name, parameter in model.named_parameters():
         if not name.startswith(("audio_encoder", "text_tower")):
             parameter.data += 0.2 * torch.randn_like(parameter)

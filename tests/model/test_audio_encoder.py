@@ -4,7 +4,7 @@ import torch
 from mulan.config.audio import KaldiFrontEndConfig
 from mulan.config.recipe import Recipe
 from mulan.model.audio.front_end import KaldiLogMel, LogMel
-from mulan.model.audio_encoder import AudioEncoder
+from mulan.tasks.audio_encoder import encoder_from_recipe
 
 KALDI = KaldiFrontEndConfig(mel_channels=20, frequency_mask_bins=5, time_mask_frames=10)
 
@@ -17,7 +17,7 @@ def waveform() -> torch.Tensor:
 @pytest.mark.parametrize("kaldi", [False, True])
 def test_is_the_tower_over_the_spectrogram_of_the_recipe(recipe: Recipe, kaldi: bool, waveform: torch.Tensor) -> None:
     section = KALDI if kaldi else recipe.front_end
-    encoder = AudioEncoder.from_recipe(recipe.replace(front_end=section)).eval()
+    encoder = encoder_from_recipe(recipe.replace(front_end=section)).eval()
     front_end = KaldiLogMel(KALDI, sample_rate_hz=16_000) if kaldi else LogMel(recipe.front_end, sample_rate_hz=16_000)
     expected = encoder.tower(front_end(waveform))
     assert expected.shape == (4, encoder.output_dim)
@@ -25,7 +25,7 @@ def test_is_the_tower_over_the_spectrogram_of_the_recipe(recipe: Recipe, kaldi: 
 
 
 def test_spectrograms_are_masked_in_training_only(recipe: Recipe, waveform: torch.Tensor) -> None:
-    encoder = AudioEncoder.from_recipe(recipe).train()
+    encoder = encoder_from_recipe(recipe).train()
     seen: list[torch.Tensor] = []
     encoder.tower.register_forward_hook(lambda _, args, output: seen.append(args[0]))
     for mode in (True, False):
@@ -38,8 +38,8 @@ def test_spectrograms_are_masked_in_training_only(recipe: Recipe, waveform: torc
 
 
 def test_bf16_is_for_the_tower_only(recipe: Recipe, waveform: torch.Tensor) -> None:
-    rounded = AudioEncoder.from_recipe(recipe.replace({"train.precision": "bf16"})).eval()
-    exact = AudioEncoder.from_recipe(recipe).eval()
+    rounded = encoder_from_recipe(recipe.replace({"train.precision": "bf16"})).eval()
+    exact = encoder_from_recipe(recipe).eval()
     exact.load_state_dict(rounded.state_dict())
     inside: set[torch.dtype] = set()
     for module in rounded.tower.modules():
@@ -50,17 +50,3 @@ def test_bf16_is_for_the_tower_only(recipe: Recipe, waveform: torch.Tensor) -> N
     assert vectors.dtype == expected.dtype == torch.float32
     assert not torch.equal(vectors, expected)
     assert torch.cosine_similarity(vectors, expected).min() > 0.999
-
-
-def test_weights_follow_from_the_seed_and_bear_the_tower_s_name(recipe: Recipe) -> None:
-    def weights() -> dict[str, torch.Tensor]:
-        torch.manual_seed(5)
-        return AudioEncoder.from_recipe(recipe).state_dict()
-
-    one, same = weights(), weights()
-    assert all(name.startswith("tower.") for name in one)
-    assert all(torch.equal(one[name], same[name]) for name in one)
-
-
-def test_without_a_pretrained_tower_no_parameter_is_warm_started(recipe: Recipe) -> None:
-    assert list(AudioEncoder.from_recipe(recipe).warm_started_parameters()) == []

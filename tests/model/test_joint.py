@@ -3,15 +3,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from mulan.config.audio import AstTowerConfig, ResNetTowerConfig
 from mulan.config.recipe import Recipe
 from mulan.config.sections import LossConfig, LossWeightsConfig, SemiSupConConfig
-from mulan.model.joint import JointModel, Temperature, build_joint_model
+from mulan.model.joint import JointModel, Temperature
 from mulan.model.towers.text_lengths import length_groups
-from mulan.recipes.miniature import MINILM
-from mulan.storage.hub import PretrainedError, pretrained_folder
+from mulan.tasks.joint import JointTask
 from tests.model.small import AST, RESNET, small_recipe, tiny_text_tower
 from tests.model.waits import HostWaits
 
@@ -31,7 +29,7 @@ def recipe_of_views(recipe: Recipe) -> Recipe:
 @pytest.fixture
 def model_of_views(recipe_of_views: Recipe) -> JointModel:
     torch.manual_seed(0)
-    return build_joint_model(recipe_of_views, tiny_text_tower())
+    return JointTask(recipe_of_views).build_model(tiny_text_tower())
 
 
 def in_precision(recipe: Recipe, precision: str) -> Recipe:
@@ -85,7 +83,7 @@ def test_the_audio_tower_learns_from_every_view(model_of_views: JointModel, pair
 
 
 def test_there_is_a_head_for_views_only_where_they_are_compared(recipe: Recipe, model_of_views: JointModel) -> None:
-    without = build_joint_model(recipe, tiny_text_tower())
+    without = JointTask(recipe).build_model(tiny_text_tower())
     names, of_views = set(without.state_dict()), {"view_head.layers.0.weight", "view_head.layers.2.weight"}
     assert set(model_of_views.state_dict()) == names | of_views
     assert not names & of_views
@@ -105,7 +103,7 @@ def test_audio_and_text_can_be_embedded_alone(model: JointModel, pairs: Pairs) -
 def test_every_parameter_gets_a_gradient_after_a_forward_without_one(
     recipe: Recipe, precision: str, pairs: Pairs
 ) -> None:
-    model = build_joint_model(in_precision(recipe, precision))
+    model = JointTask(in_precision(recipe, precision)).build_model()
     with torch.no_grad():
         model(**pairs)
     audio, text, temperature, _ = model(**pairs)
@@ -118,7 +116,7 @@ def test_every_parameter_gets_a_gradient_where_views_are_compared(
     recipe_of_views: Recipe, precision: str, pairs: Pairs
 ) -> None:
     torch.manual_seed(0)
-    model = build_joint_model(in_precision(recipe_of_views, precision), tiny_text_tower())
+    model = JointTask(in_precision(recipe_of_views, precision)).build_model(tiny_text_tower())
     audio, text, temperature, views = model(**pairs)
     parts = [(part * torch.randn_like(part)).sum() for part in (audio, text, views)]
     (sum(parts) / temperature).backward()
@@ -141,26 +139,6 @@ def test_nothing_is_random_in_evaluation(model: JointModel, pairs: Pairs) -> Non
     model.eval()
     assert torch.equal(model(**pairs).audio, model(**pairs).audio)
     assert torch.equal(model(**pairs).text, model(**pairs).text)
-
-
-def test_first_weights_follow_from_the_seed_and_the_pretrained_file(recipe: Recipe) -> None:
-    def weights(seed: int) -> dict[str, torch.Tensor]:
-        torch.manual_seed(seed)
-        return build_joint_model(recipe).state_dict()
-
-    one, same, other = weights(0), weights(0), weights(1)
-    assert all(torch.equal(one[name], same[name]) for name in one)
-    assert not torch.equal(one["audio_projection.weight"], other["audio_projection.weight"])
-    pretrained = load_file(pretrained_folder(MINILM) / "model.safetensors")
-    prefix = "text_tower.encoder."
-    text_weights = {name.removeprefix(prefix): tensor for name, tensor in one.items() if name.startswith(prefix)}
-    assert text_weights
-    assert all(torch.equal(tensor, pretrained[name]) for name, tensor in text_weights.items())
-
-
-def test_recipe_without_a_text_encoder() -> None:
-    with pytest.raises(PretrainedError, match=r"text_tower\.pretrained"):
-        build_joint_model(Recipe())
 
 
 @pytest.mark.parametrize("initial", [1e-4, 0.1, 0.5, 0.99])
@@ -191,8 +169,8 @@ def test_temperature_has_the_gradient_of_a_sigmoid() -> None:
 
 def test_bf16_is_for_the_towers_only(recipe_of_views: Recipe, pairs: Pairs) -> None:
     torch.manual_seed(0)
-    exact = build_joint_model(recipe_of_views, tiny_text_tower()).eval()
-    rounded = build_joint_model(in_precision(recipe_of_views, "bf16"), tiny_text_tower())
+    exact = JointTask(recipe_of_views).build_model(tiny_text_tower()).eval()
+    rounded = JointTask(in_precision(recipe_of_views, "bf16")).build_model(tiny_text_tower())
     rounded.load_state_dict(exact.state_dict())
     rounded.eval()
     seen: dict[str, torch.dtype] = {}
@@ -232,7 +210,7 @@ def test_texts_in_groups_of_like_length_are_the_same_texts(model: JointModel, pa
 def test_training_never_makes_the_host_wait_for_the_device(
     recipe: Recipe, precision: str, groups: int | None, pairs: Pairs
 ) -> None:
-    model = build_joint_model(in_precision(recipe, precision)).train()
+    model = JointTask(in_precision(recipe, precision)).build_model().train()
     grouped = None if groups is None else length_groups(pairs["attention_mask"], groups)
     with HostWaits() as waits:
         audio, text, temperature, _ = model(**pairs, groups=grouped)
@@ -261,7 +239,7 @@ def test_what_makes_the_host_wait_is_noticed(wait: Callable[[torch.Tensor], obje
 
 @pytest.mark.parametrize("tower", [RESNET, AST], ids=["resnet", "ast"])
 def test_warm_started_parameters_are_those_of_the_text_encoder(tower: ResNetTowerConfig | AstTowerConfig) -> None:
-    model = build_joint_model(small_recipe(tower))
+    model = JointTask(small_recipe(tower)).build_model()
     warm_started = {id(parameter) for parameter in model.warm_started_parameters()}
     names = {name for name, parameter in model.named_parameters() if id(parameter) in warm_started}
     assert names == {name for name, _ in model.named_parameters() if name.startswith("text_tower.")}

@@ -4,17 +4,14 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import nn
 from transformers import BertConfig
 from transformers.models.bert.modeling_bert import BertLMPredictionHead
 
 from mulan.config.recipe import Recipe
-from mulan.model.mulap import FusionModel, build_fusion_model
+from mulan.model.mulap import FusionModel
 from mulan.model.outputs import MaskedPositions, Predictions
-from mulan.recipes.miniature import MINILM
-from mulan.storage.hub import pretrained_folder
-from tests.model.small import noise, small_fusion_model, small_mulap, tiny_text_tower
+from tests.model.small import noise, small_fusion_model, small_mulap
 from tests.model.waits import HostWaits
 
 Inputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor, MaskedPositions]
@@ -243,18 +240,6 @@ def test_all_randomness_is_that_of_the_default_generator_and_in_training_alone(
     assert all(map(torch.equal, fusion(*inputs), fusion(*inputs)))
 
 
-def test_first_weights_follow_from_the_seed(recipe: Recipe) -> None:
-    def weights(seed: int) -> dict[str, torch.Tensor]:
-        text_tower = tiny_text_tower()
-        torch.manual_seed(seed)
-        model = build_fusion_model(recipe, text_tower)
-        return {name: weight for name, weight in model.named_parameters() if not name.startswith("text_tower")}
-
-    one, same, other = weights(0), weights(0), weights(1)
-    assert all(torch.equal(one[name], same[name]) for name in one)
-    assert not torch.equal(one["segment_embedding.positions"], other["segment_embedding.positions"])
-
-
 def test_bf16_is_for_towers_and_blocks_only(fusion: FusionModel, inputs: Inputs) -> None:
     rounded = small_fusion_model(small_mulap("train.precision=bf16"))
     rounded.load_state_dict(fusion.state_dict())
@@ -291,11 +276,3 @@ def test_warm_started_parameters_are_those_of_the_text_encoder(fusion: FusionMod
     names = {name for name, parameter in fusion.named_parameters() if id(parameter) in warm_started}
     assert names == {name for name, _ in fusion.named_parameters() if name.startswith("text_tower.")}
     assert names
-
-
-def test_the_text_encoder_is_the_recipes_pretrained_one(recipe: Recipe, inputs: Inputs) -> None:
-    model = build_fusion_model(recipe)
-    pretrained = load_file(pretrained_folder(MINILM) / "model.safetensors")
-    for name, weight in model.text_tower.encoder.state_dict().items():
-        assert torch.equal(weight, pretrained[name]), name
-    assert model(*inputs).token_logits.shape == (len(inputs[3].token_indices), 30_522)

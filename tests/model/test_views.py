@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from mulan.config.recipe import Recipe
-from mulan.model.views import ViewModel, build_view_model
+from mulan.model.views import ViewModel
 from mulan.recipes.registry import load_recipe
+from mulan.tasks.views import ViewsTask
 from tests.model.small import noise
 from tests.model.waits import HostWaits
 
@@ -25,7 +26,7 @@ def small_semisupcon(*settings: str) -> Recipe:
 @pytest.fixture
 def views() -> ViewModel:
     torch.manual_seed(0)
-    return build_view_model(small_semisupcon())
+    return ViewsTask(small_semisupcon()).build_model()
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def test_training_augments_and_takes_its_randomness_from_the_default_generator(
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_every_parameter_gets_a_gradient_and_the_host_never_waits(precision: str, waveform: torch.Tensor) -> None:
     torch.manual_seed(0)
-    model = build_view_model(small_semisupcon(f"train.precision={precision}"))
+    model = ViewsTask(small_semisupcon(f"train.precision={precision}")).build_model()
     with HostWaits() as waits:
         embedded = model(waveform).views
         (embedded * torch.randn_like(embedded)).sum().backward()
@@ -75,7 +76,7 @@ def test_every_parameter_gets_a_gradient_and_the_host_never_waits(precision: str
 
 
 def test_bf16_is_for_the_tower_only(views: ViewModel, waveform: torch.Tensor) -> None:
-    rounded = build_view_model(small_semisupcon("train.precision=bf16")).eval()
+    rounded = ViewsTask(small_semisupcon("train.precision=bf16")).build_model().eval()
     rounded.load_state_dict(views.eval().state_dict())
     seen: dict[str, torch.dtype] = {}
     for name, module in rounded.named_modules():

@@ -26,13 +26,13 @@ from mulan.config.audio import (
 )
 from mulan.config.recipe import Recipe
 from mulan.config.sections import DataConfig
-from mulan.model.audio_encoder import AudioEncoder
 from mulan.model.inference.files import EncoderConfig, TaggerConfig, write_model
-from mulan.model.joint import build_joint_model
-from mulan.model.tagging import build_tagging_model, export_tagger
 from mulan.model.towers.audio import audio_tower
 from mulan.model.warm_start import interpolate_positions, warm_start
 from mulan.storage.hub import PretrainedError
+from mulan.tasks.audio_encoder import encoder_from_recipe
+from mulan.tasks.joint import JointTask
+from mulan.tasks.tagging import TaggingTask, export_tagger
 from tests.model.small import AST, RESNET, small_recipe
 
 FRAMES = 48  # of half a second
@@ -82,7 +82,7 @@ def windows(count: int = 3) -> np.ndarray:
 @pytest.mark.parametrize("remote", [False, True])
 def test_a_public_ast_checkpoint_reads_sound_as_transformers_does(tmp_path: Path, remote: bool) -> None:
     theirs = checkpoint(tmp_path)
-    encoder = AudioEncoder.from_recipe(ast_recipe(in_other_storage(tmp_path) if remote else tmp_path)).eval()
+    encoder = encoder_from_recipe(ast_recipe(in_other_storage(tmp_path) if remote else tmp_path)).eval()
     sounds = [window / np.float32(32768) for window in windows()]
     features = ASTFeatureExtractor.from_pretrained(tmp_path)(sounds, sampling_rate=16_000, return_tensors="pt")
     expected = theirs.audio_spectrogram_transformer(**features).last_hidden_state[:, 0]
@@ -134,7 +134,7 @@ def test_positions_of_an_equal_grid_are_untouched_and_a_constant_stays_one() -> 
 def test_positions_of_a_longer_checkpoint_are_resized_to_our_window(tmp_path: Path) -> None:
     """As in the published one: 1024 frames there, 998 here."""
     theirs = checkpoint(tmp_path, max_length=60).audio_spectrogram_transformer.embeddings.position_embeddings
-    tower = AudioEncoder.from_recipe(ast_recipe(tmp_path)).tower
+    tower = encoder_from_recipe(ast_recipe(tmp_path)).tower
     expected = interpolate_positions(theirs, (3, 9), (3, 7))
     assert torch.equal(tower.network.embeddings.position_embeddings, expected)
 
@@ -144,7 +144,7 @@ def test_every_difference_from_the_recipe_is_named(tmp_path: Path) -> None:
     recipe = ast_recipe(tmp_path, hidden_size=24, layers=2, heads=3, feed_forward_size=48, patch_size=7)
     front_end = KALDI.replace(mel_channels=24, mean=0.0, std=1.0, hop_ms=11.0)
     with pytest.raises(PretrainedError) as caught:
-        AudioEncoder.from_recipe(recipe.replace(front_end=front_end, data=DataConfig(sample_rate_hz=22_050)))
+        encoder_from_recipe(recipe.replace(front_end=front_end, data=DataConfig(sample_rate_hz=22_050)))
     assert set(caught.value.faults) == {
         "audio_tower.hidden_size is 16 in the checkpoint, 24 in the recipe",
         "audio_tower.layers is 1 in the checkpoint, 2 in the recipe",
@@ -165,16 +165,16 @@ def test_another_front_end_is_refused_where_the_checkpoint_tells_its_own(tmp_pat
     checkpoint(tmp_path)
     recipe = small_recipe(AST.replace(pretrained=str(tmp_path)))
     with pytest.raises(PretrainedError, match=r"front_end\.family is kaldi in the checkpoint, vggish in the recipe"):
-        AudioEncoder.from_recipe(recipe)
+        encoder_from_recipe(recipe)
     (tmp_path / "preprocessor_config.json").unlink()
-    AudioEncoder.from_recipe(recipe)
+    encoder_from_recipe(recipe)
 
 
 def test_features_without_normalisation(tmp_path: Path) -> None:
     checkpoint(tmp_path)
     ASTFeatureExtractor(num_mel_bins=20, do_normalize=False).save_pretrained(tmp_path)
     with pytest.raises(PretrainedError, match=r"front_end\.std is 1\.0 in the checkpoint"):
-        AudioEncoder.from_recipe(ast_recipe(tmp_path))
+        encoder_from_recipe(ast_recipe(tmp_path))
 
 
 def test_missing_weights_are_named(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_missing_weights_are_named(tmp_path: Path) -> None:
     del weights["audio_spectrogram_transformer.embeddings.cls_token"], weights["classifier.dense.bias"]
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(PretrainedError, match=r"has no weights for embeddings\.cls_token\."):
-        AudioEncoder.from_recipe(ast_recipe(tmp_path))
+        encoder_from_recipe(ast_recipe(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -202,14 +202,14 @@ def test_what_is_not_an_ast_checkpoint(tmp_path: Path, file: str, content: str, 
     checkpoint(tmp_path)
     (tmp_path / file).write_text(content)
     with pytest.raises(PretrainedError, match=words):
-        AudioEncoder.from_recipe(ast_recipe(tmp_path))
+        encoder_from_recipe(ast_recipe(tmp_path))
 
 
 def test_no_checkpoint_there(tmp_path: Path) -> None:
     with pytest.raises(PretrainedError, match=r"audio_tower\.pretrained"):
-        AudioEncoder.from_recipe(ast_recipe(tmp_path / "nowhere"))
+        encoder_from_recipe(ast_recipe(tmp_path / "nowhere"))
     with pytest.raises(PretrainedError) as caught:
-        AudioEncoder.from_recipe(ast_recipe(tmp_path))
+        encoder_from_recipe(ast_recipe(tmp_path))
     assert len(caught.value.faults) == 2  # configuration and weights; no tokenizer is needed
 
 
@@ -217,7 +217,7 @@ def test_no_checkpoint_there(tmp_path: Path) -> None:
 def tagger(tmp_path: Path) -> tuple[Path, dict[str, torch.Tensor]]:
     """A folder that a tagging run exported, with batch norm away from where it starts, and the trunk's weights."""
     recipe = small_recipe(RESNET)
-    model = build_tagging_model(recipe).train()
+    model = TaggingTask(recipe).build_model().train()
     model(torch.from_numpy(windows())[:, None])
     export_tagger(model, recipe, [f"tag {number}" for number in range(527)], tmp_path / "tagger")
     return tmp_path / "tagger", model.audio_encoder.state_dict()
@@ -230,7 +230,7 @@ def resnet_recipe(pretrained: Path | str, **changes: Any) -> Recipe:
 @pytest.mark.parametrize("remote", [False, True])
 def test_the_trunk_of_a_tagger_begins_a_joint_model(tagger: tuple[Path, dict[str, torch.Tensor]], remote: bool) -> None:
     folder, trunk = tagger
-    model = build_joint_model(resnet_recipe(in_other_storage(folder) if remote else folder))
+    model = JointTask(resnet_recipe(in_other_storage(folder) if remote else folder)).build_model()
     loaded = model.audio_encoder.state_dict()
     assert loaded.keys() == trunk.keys()
     assert all(torch.equal(loaded[name], trunk[name]) for name in trunk)
@@ -249,7 +249,7 @@ def test_a_warm_start_draws_the_same_random_numbers(
         projections = []
         for one in (recipe, cold):
             torch.manual_seed(0)
-            projections.append(build_joint_model(one).audio_projection.weight)
+            projections.append(JointTask(one).build_model().audio_projection.weight)
         assert torch.equal(*projections)
 
 
@@ -258,7 +258,7 @@ def test_every_difference_from_the_tagging_run_is_named(tagger: tuple[Path, dict
     changes = {"mel_channels": 24, "log_offset": 0.5, "time_mask_frames": 3}  # masks change no output
     front_end = recipe.front_end.replace(changes)
     with pytest.raises(PretrainedError) as caught:
-        AudioEncoder.from_recipe(recipe.replace(front_end=front_end, data=DataConfig(sample_rate_hz=22_050)))
+        encoder_from_recipe(recipe.replace(front_end=front_end, data=DataConfig(sample_rate_hz=22_050)))
     assert set(caught.value.faults) == {
         "audio_tower.stem_stride is 2 in the checkpoint, 1 in the recipe",
         "audio_tower.stage_depths is (1, 1) in the checkpoint, (1, 2) in the recipe",
@@ -267,13 +267,13 @@ def test_every_difference_from_the_tagging_run_is_named(tagger: tuple[Path, dict
         "data.sample_rate_hz is 16000 in the checkpoint, 22050 in the recipe",
     }
     with pytest.raises(PretrainedError, match=r"front_end\.family is vggish in the checkpoint, kaldi in the recipe"):
-        AudioEncoder.from_recipe(resnet_recipe(tagger[0]).replace(front_end=KALDI))
+        encoder_from_recipe(resnet_recipe(tagger[0]).replace(front_end=KALDI))
 
 
 def test_a_window_of_another_length_is_no_difference_to_a_residual_network(
     tagger: tuple[Path, dict[str, torch.Tensor]],
 ) -> None:
-    AudioEncoder.from_recipe(resnet_recipe(tagger[0]).replace(data=DataConfig(window_s=2.0)))
+    encoder_from_recipe(resnet_recipe(tagger[0]).replace(data=DataConfig(window_s=2.0)))
 
 
 @pytest.mark.parametrize(
@@ -291,22 +291,22 @@ def test_what_has_no_trunk_for_this_tower(
     file = tagger[0] / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | damage))
     with pytest.raises(PretrainedError, match=words):
-        AudioEncoder.from_recipe(resnet_recipe(tagger[0]))
+        encoder_from_recipe(resnet_recipe(tagger[0]))
 
 
 def test_a_tagger_that_cannot_be_read(tagger: tuple[Path, dict[str, torch.Tensor]]) -> None:
     folder = tagger[0]
     for spec in ("/no/such/tagger", "memory://no/such/tagger", "nosuchscheme://tagger"):
         with pytest.raises(PretrainedError, match=r"cannot be read.*audio_tower\.pretrained"):
-            AudioEncoder.from_recipe(resnet_recipe(spec))
+            encoder_from_recipe(resnet_recipe(spec))
     weights = load_file(folder / "model.safetensors")
     del weights["audio_encoder.tower.network.embedder.embedder.convolution.weight"]
     save_file(weights, folder / "model.safetensors")
     with pytest.raises(PretrainedError, match=r"(?s)does not fit config\.json.*embedder\.convolution\.weight"):
-        AudioEncoder.from_recipe(resnet_recipe(folder))
+        encoder_from_recipe(resnet_recipe(folder))
     (folder / "model.safetensors").write_text("not tensors")
     with pytest.raises(PretrainedError, match="cannot be read"):
-        AudioEncoder.from_recipe(resnet_recipe(folder))
+        encoder_from_recipe(resnet_recipe(folder))
 
 
 TRUNKS: list[tuple[AudioTowerConfig, FrontEndConfig]] = [

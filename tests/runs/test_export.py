@@ -10,11 +10,11 @@ import torch
 from mulan import AudioBackbone, MuLan
 from mulan.config.terms import selection_metric
 from mulan.launch.checks import check_model
-from mulan.model.build import build_model
 from mulan.model.inference.files import ModelFolderError
 from mulan.recipes.registry import load_recipe, named_recipes
 from mulan.runs.export import checkpoint_to_export, export_run
 from mulan.runs.run import Run, RunError
+from mulan.tasks.task import task_of
 from mulan.training.state import weights
 from tests.processes import run_in_processes
 from tests.training.inline import train_inline
@@ -40,7 +40,7 @@ def test_its_trunk_is_taken_and_its_last_layer_dropped(tagger: tuple[Run, list[d
     run, _ = tagger
     trained = checkpoint_to_export(run).state
     recipe = load_recipe("m_resnet50_miniature", [f"audio_tower.pretrained={run.model_uri}"])
-    model = build_model(recipe)
+    model = task_of(recipe).build_model()
     ours = model.state_dict()
     taken = [name for name in ours if name.startswith(TRUNK)]
     assert taken
@@ -83,7 +83,7 @@ def test_an_encoder_is_what_was_trained(name: str, tiny_corpus: str, tmp_path: P
     ((lines, _),) = run_in_processes(train_inline, 1, recipe, run.uri, folder=tmp_path / "results")
     assert selection_metric(recipe.loss.weights).name in lines[-1]["validation"]
     assert export_run(run) == 2
-    model = build_model(recipe)
+    model = task_of(recipe).build_model()
     model.load_state_dict(weights(checkpoint_to_export(run).state))
     backbone = AudioBackbone.from_pretrained(run.model_uri, device="cpu")
     window = np.random.default_rng(0).normal(0, 0.1, backbone.window_samples).astype(np.float32)

@@ -10,6 +10,7 @@ from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Schedule
 from mulan.distributed.collectives import rank_and_world_size
 from mulan.runs.checkpoint import read_newest, write_checkpoint
+from mulan.tasks.task import Task, task_of
 from mulan.training.engines.base import CheckpointedEngine
 from mulan.training.loop import train
 from mulan.training.observer import NullObserver
@@ -40,8 +41,13 @@ def train_inline(
     recipe: Recipe,
     run_uri: str,
     new_observer: Callable[[str, CheckpointedEngine, int], InlineObserver] | None = None,
+    task: Task | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
-    """Trains in this process group from the run's newest checkpoint: the lines of metrics, and the final state."""
+    """Trains in this process group from the run's newest checkpoint: the lines of metrics, and the final state.
+
+    Args:
+        task: the recipe's if not given.
+    """
     torch.set_num_threads(1)
     rank, workers = rank_and_world_size()
     checkpoint = read_newest(run_uri, on_corrupt=lambda text: None)
@@ -49,7 +55,8 @@ def train_inline(
     schedule = Schedule(recipe.train, recipe.batch, rank, workers, first_step=progress.steps_done)
     make = MicroBatchReader.of(recipe)
     batches = (make(schedule[number]) for number in range(len(schedule)))
-    engine = prepare_engine(recipe, checkpoint, torch.device("cpu"))
+    task = task or task_of(recipe)
+    engine = prepare_engine(task, recipe, checkpoint, torch.device("cpu"))
     observer = (new_observer or InlineObserver)(run_uri, engine, recipe.train.steps)
-    train(recipe, engine, batches, schedule, progress, observer)
+    train(task, recipe, engine, batches, schedule, progress, observer)
     return observer.lines, observer.final

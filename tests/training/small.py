@@ -8,10 +8,10 @@ from transformers import AutoTokenizer, BertConfig, BertModel
 from mulan.benchmarks.drawn import drawn_batch
 from mulan.config.recipe import Recipe
 from mulan.data.batch import Batch
-from mulan.model.build import build_model
 from mulan.recipes.miniature import MINILM
 from mulan.recipes.registry import load_recipe
 from mulan.storage.hub import pretrained_folder
+from mulan.tasks.task import task_of
 from mulan.training.engines.torch import TorchEngine
 
 
@@ -29,7 +29,7 @@ def batches_of(recipe: Recipe, step: int, *, tokens: int = 0) -> list[Batch]:
 
 def torch_engine(recipe: Recipe) -> TorchEngine:
     torch.manual_seed(recipe.train.seed)
-    return TorchEngine.from_recipe(build_model(recipe), recipe, device=torch.device("cpu"))
+    return TorchEngine.from_recipe(task_of(recipe).build_model(), recipe, device=torch.device("cpu"))
 
 
 def save_bert(folder: Path, **sizes: int) -> str:

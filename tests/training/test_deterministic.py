@@ -15,6 +15,7 @@ from mulan.config.recipe import Recipe
 from mulan.data.schedule import Phase, Schedule
 from mulan.distributed.batch_norm import RunningStatistics
 from mulan.recipes.registry import load_recipe, named_recipes
+from mulan.tasks.task import task_of
 from mulan.training import loop, worker
 from mulan.training.deterministic import NotDeterministic, deterministic_kernels
 from mulan.training.engines.torch import TorchEngine
@@ -151,7 +152,9 @@ def test_the_loop_trains_by_them_where_the_recipe_asks_for_it(on: bool, monkeypa
     monkeypatch.setattr(loop, "train_step", step)
     schedule = Schedule(recipe.train, recipe.batch, 0, 1)
     with pytest.raises(InterruptedError):
-        loop.train(recipe, Mock(module=torch.nn.Module()), iter(()), schedule, Progress(0), NullObserver())
+        loop.train(
+            task_of(recipe), recipe, Mock(module=torch.nn.Module()), iter(()), schedule, Progress(0), NullObserver()
+        )
     assert seen == [on]
 
 
@@ -160,7 +163,7 @@ def test_a_worker_computes_in_as_many_threads_as_the_recipe_gives_it(monkeypatch
     monkeypatch.setattr(worker, "build_engine", lambda *_, **__: None)
     threads = torch.get_num_threads()
     try:
-        worker.prepare_engine(recipe, None, torch.device("cpu"))
+        worker.prepare_engine(task_of(recipe), recipe, None, torch.device("cpu"))
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)
@@ -186,8 +189,10 @@ def test_no_recipe_has_an_operation_that_torch_refuses(name: str) -> None:
     engine = TorchEngine.from_recipe(model_to_measure(recipe), recipe, device=torch.device("cpu"))
     batches = [drawn_batch(recipe, step=0, micro_batch=number, tokens=0) for number in range(2)]
     with deterministic_kernels(True), Recorded() as recorded:
-        train_step(engine, batches, RunningStatistics(engine.module), recipe)
-        validate(recipe, engine, [replace(one, item=one.item._replace(phase=Phase.VALIDATE)) for one in batches])
+        train_step(engine, batches, RunningStatistics(engine.module), task_of(recipe), recipe.train)
+        validate(
+            engine, [replace(one, item=one.item._replace(phase=Phase.VALIDATE)) for one in batches], task_of(recipe)
+        )
     assert {"mm", "addmm"} & recorded.names  # that it was looked at
     assert any(name.endswith("_backward") for name in recorded.names)
     assert recorded.names & {operation for operations in REFUSED.values() for operation in operations} == set()

@@ -25,11 +25,11 @@ from mulan.data.corpus.records import read_record
 from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Phase, Schedule
 from mulan.demo.corpus import build_corpus
-from mulan.model.build import build_model
-from mulan.model.inference.backbone import export_encoder
 from mulan.recipes.registry import load_recipe
 from mulan.runs.export import export_run
 from mulan.runs.run import Run
+from mulan.tasks.audio_encoder import export_encoder
+from mulan.tasks.task import task_of
 from tests.processes import run_in_processes
 from tests.training.inline import train_inline
 
@@ -147,7 +147,7 @@ def semisupcon(corpus_uri: str, *, labels_used: float) -> Recipe:
 def at_random(one: Recipe, folder: Path) -> AudioBackbone:
     """The encoder as it is drawn."""
     torch.manual_seed(one.train.seed)
-    export_encoder(build_model(one).audio_encoder, one, folder)
+    export_encoder(task_of(one).build_model().audio_encoder, one, folder)
     return AudioBackbone.from_pretrained(folder)
 
 

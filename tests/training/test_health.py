@@ -18,9 +18,11 @@ from mulan.data.randomness import torch_seed
 from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Item, Phase
 from mulan.distributed.collectives import rank_and_world_size
-from mulan.model.build import Model, build_model
+from mulan.model.joint import JointModel
+from mulan.model.towers.text import TextTower
 from mulan.objectives.contrastive import contrastive_loss
 from mulan.recipes.registry import load_recipe
+from mulan.tasks.joint import JointTask
 from mulan.training.engines.base import CheckpointedEngine
 from mulan.training.health import MAX_ANOMALIES, Anomaly, HealthWatch, collapsed_loss
 from mulan.training.state import Progress
@@ -43,13 +45,13 @@ def forwards_of(places: Iterable[tuple[int, int]]) -> set[int]:
     return {torch_seed(seed=0, purpose="forward", key=(step - 1, number)) for step, number in places}
 
 
-def with_faults(recipe: Recipe, places: list[tuple[int, int, str]]) -> Model:
+def with_faults(recipe: Recipe, places: list[tuple[int, int, str]]) -> JointModel:
     """A model that goes wrong at these steps, micro-batches and ways.
 
     ``nan`` and ``inf`` in front of the audio tower, which spoils the running statistics too, or embeddings to which
     nothing is added, of an infinite slope (``steep``) or of one that is finite and too large for the sums (``large``).
     """
-    model = build_model(recipe)
+    model = JointTask(recipe).build_model()
     kinds = {seed: kind for *place, kind in places for seed in forwards_of([(place[0], place[1])])}
 
     def spoil(_: torch.nn.Module, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -69,9 +71,9 @@ def with_faults(recipe: Recipe, places: list[tuple[int, int, str]]) -> Model:
     return model
 
 
-def collapsing(recipe: Recipe, steps: list[int]) -> Model:
+def collapsing(recipe: Recipe, steps: list[int]) -> JointModel:
     """A model whose embeddings are all the same in these steps."""
-    model = build_model(recipe)
+    model = JointTask(recipe).build_model()
     seeds = forwards_of((step, number) for step in steps for number in range(MICRO_BATCHES))
 
     def flatten(_: torch.nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
@@ -112,7 +114,18 @@ class Watching(InlineObserver):
         return f"told of {anomaly.step}. "
 
 
-def trained(one: Recipe, build: Callable[[Recipe], Model], run_uri: str) -> Trained:
+class PlantedTask(JointTask):
+    """Trains a model that goes wrong."""
+
+    def __init__(self, recipe: Recipe, build: Callable[[Recipe], JointModel]) -> None:
+        super().__init__(recipe)
+        self._build = build
+
+    def build_model(self, text_tower: TextTower | None = None) -> JointModel:
+        return self._build(self._recipe)
+
+
+def trained(one: Recipe, build: Callable[[Recipe], JointModel], run_uri: str) -> Trained:
     result = Trained()
 
     def step(*arguments: Any) -> dict[str, float]:
@@ -120,9 +133,9 @@ def trained(one: Recipe, build: Callable[[Recipe], Model], run_uri: str) -> Trai
         result.norms.append(measured["grad_norm"])
         return measured
 
-    with patch("mulan.training.worker.build_model", build), patch("mulan.training.loop.train_step", step):
+    with patch("mulan.training.loop.train_step", step):
         try:
-            train_inline(one, run_uri, partial(Watching, result))
+            train_inline(one, run_uri, partial(Watching, result), PlantedTask(one, build))
         except MulanError as error:
             result.error = error
     dist.barrier()  # the checkpoint is written, and whoever resumes finds it
@@ -132,10 +145,10 @@ def trained(one: Recipe, build: Callable[[Recipe], Model], run_uri: str) -> Trai
 class Planted:
     """A function that builds a planted model; it can be sent to processes."""
 
-    def __init__(self, build: Callable[[Recipe, Any], Model], places: list[Any]) -> None:
+    def __init__(self, build: Callable[[Recipe, Any], JointModel], places: list[Any]) -> None:
         self._build, self._places = build, places
 
-    def __call__(self, recipe: Recipe) -> Model:
+    def __call__(self, recipe: Recipe) -> JointModel:
         return self._build(recipe, self._places)
 
 

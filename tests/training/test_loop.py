@@ -17,6 +17,7 @@ from mulan.data.schedule import Item, Phase, Schedule
 from mulan.model.device_batch import DeviceBatch, to_device
 from mulan.model.outputs import Embeddings, unit_rows
 from mulan.recipes.registry import load_recipe
+from mulan.tasks.task import task_of
 from mulan.training import loop
 from mulan.training.health import Anomaly, NonFiniteStep
 from mulan.training.loop import train
@@ -117,7 +118,7 @@ def trained(
             item = schedule[number]
             yield replace(batch_of(item), skipped=bad if item.phase is Phase.TRAIN else ())
 
-    train(one, engine or MatrixEngine(), batches(), schedule, progress, diary)
+    train(task_of(one), one, engine or MatrixEngine(), batches(), schedule, progress, diary)
     return diary
 
 

@@ -3,7 +3,7 @@
 import torch
 
 from mulan.config.sections import OptimConfig
-from mulan.model.build import build_model
+from mulan.tasks.task import task_of
 from mulan.training.optimizer import adam, learning_rate, parameter_groups, set_learning_rate
 from tests.training.small import small
 
@@ -19,7 +19,7 @@ def group_of_each(model: torch.nn.Module, optim: OptimConfig) -> dict[str, tuple
 
 
 def test_warm_started_trunks_have_a_rate_of_their_own_and_vectors_do_not_decay() -> None:
-    model = build_model(small("m_resnet50", "text_tower.layers=2", "text_tower.frozen_layers=1"))
+    model = task_of(small("m_resnet50", "text_tower.layers=2", "text_tower.frozen_layers=1")).build_model()
     found = group_of_each(model, OptimConfig(pretrained_lr_scale=0.25, weight_decay=0.1))
     assert not any(name.startswith("text_tower.encoder.embeddings") for name in found)  # frozen
     for name, (scale, decay) in found.items():
@@ -31,7 +31,7 @@ def test_warm_started_trunks_have_a_rate_of_their_own_and_vectors_do_not_decay()
 
 
 def test_groups_that_train_alike_are_one() -> None:
-    model = build_model(small("demo"))
+    model = task_of(small("demo")).build_model()
     assert len(parameter_groups(model, OptimConfig(weight_decay=0.0, pretrained_lr_scale=1.0))) == 1
     assert len(parameter_groups(model, OptimConfig(weight_decay=0.1, pretrained_lr_scale=1.0))) == 2
     assert len(parameter_groups(model, OptimConfig(weight_decay=0.1, pretrained_lr_scale=0.5))) == 4
@@ -39,7 +39,7 @@ def test_groups_that_train_alike_are_one() -> None:
 
 def test_the_rate_of_a_step_is_that_of_the_schedule_times_the_group_s() -> None:
     optim = OptimConfig(lr=0.01, pretrained_lr_scale=0.5, warmup_steps=4)
-    optimizer = adam(build_model(small("demo")), optim)
+    optimizer = adam(task_of(small("demo")).build_model(), optim)
     for steps_done in (0, 2, 100_000):
         set_learning_rate(optimizer.param_groups, optim, steps_done)
         rates = sorted(group["lr"] for group in optimizer.param_groups)
@@ -48,7 +48,7 @@ def test_the_rate_of_a_step_is_that_of_the_schedule_times_the_group_s() -> None:
 
 def test_decay_pulls_matrices_alone() -> None:
     """With no gradient at all, Adam moves nothing, and decay shrinks by lr times decay."""
-    model = build_model(small("demo"))
+    model = task_of(small("demo")).build_model()
     optimizer = adam(model, OptimConfig(lr=0.1, weight_decay=0.5))
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     for parameter in model.parameters():

@@ -17,8 +17,9 @@ from mulan.model.device_batch import DeviceBatch
 from mulan.model.outputs import Predictions
 from mulan.objectives.objective import tagging_loss
 from mulan.objectives.semisupcon import Labels, semisupcon_loss
+from mulan.tasks.task import task_of
 from mulan.training.engines.torch import TorchEngine
-from mulan.training.step import micro_batch_terms, queue_gradients, train_step
+from mulan.training.step import queue_gradients, train_step
 from tests.model.waits import HostWaits
 from tests.processes import run_in_processes
 from tests.training.small import batches_of, small, torch_engine
@@ -45,7 +46,7 @@ def whole_loss(recipe: Recipe, parts: list[Any], batches: list[DeviceBatch]) -> 
     if weights.tagging:
         return weights.tagging * tagging_loss(torch.cat(parts), torch.cat([batch.tags for batch in batches]))
     if weights.uses_mulap:
-        terms = [micro_batch_terms(part, batch, weights) for part, batch in zip(parts, batches, strict=True)]
+        terms = [task_of(recipe).loss_terms(part, [batch]) for part, batch in zip(parts, batches, strict=True)]
         return sum(getattr(weights, name) * term for of_one in terms for name, term in of_one.items()) / len(terms)  # type: ignore[return-value]
     if weights.contrastive:
         audio, text = torch.cat([part.audio for part in parts]), torch.cat([part.text for part in parts])
@@ -72,7 +73,7 @@ def test_gradients_are_those_of_one_graph_over_the_whole_batch(name: str) -> Non
     twin, engine = torch_engine(recipe), torch_engine(recipe)
     expected = in_one_graph(twin, recipe, 3)
     statistics = RunningStatistics(engine.module)
-    measured = queue_gradients(engine, batches_of(recipe, 3), statistics, recipe)
+    measured = queue_gradients(engine, batches_of(recipe, 3), statistics, task_of(recipe), recipe.train)
     assert measured["loss"].item() == pytest.approx(expected.item(), rel=1e-6)
     ours, reference = gradients(engine), gradients(twin)
     assert ours.keys() == reference.keys()
@@ -115,7 +116,7 @@ def test_no_forward_is_done_in_vain(name: str, micro_batches: int, forwards: int
     recipe = small(name, f"batch.micro_batches={micro_batches}")
     batches = batches_of(recipe, 0)
     engine = Watched(torch_engine(recipe), batches)
-    train_step(engine, batches, RunningStatistics(engine.module), recipe)
+    train_step(engine, batches, RunningStatistics(engine.module), task_of(recipe), recipe.train)
     assert engine.forwards == forwards
 
 
@@ -127,7 +128,7 @@ def test_nothing_waits_for_the_device_until_all_is_queued(name: str, micro_batch
     engine = Watched(torch_engine(recipe), batches)  # on a GPU, copies are queued: see the transfer's own test
     statistics = RunningStatistics(engine.module)
     with HostWaits() as waits:
-        measured = queue_gradients(engine, batches, statistics, recipe)
+        measured = queue_gradients(engine, batches, statistics, task_of(recipe), recipe.train)
     assert "convolution_backward" in waits.operators
     assert waits.found == []
     with HostWaits() as waits:
@@ -140,12 +141,12 @@ def test_a_loss_that_is_no_number_changes_nothing(name: str) -> None:
     recipe = small(name)
     engine = torch_engine(recipe)
     statistics = RunningStatistics(engine.module)
-    train_step(engine, batches_of(recipe, 0), statistics, recipe)
+    train_step(engine, batches_of(recipe, 0), statistics, task_of(recipe), recipe.train)
     poisoned = next(p for p in engine.module.parameters() if p.requires_grad)
     with torch.no_grad():
         poisoned.view(-1)[0] = torch.nan
     before = {key: tensor.clone() for key, tensor in engine.module.state_dict().items()}
-    measured = train_step(engine, batches_of(recipe, 2), statistics, recipe)
+    measured = train_step(engine, batches_of(recipe, 2), statistics, task_of(recipe), recipe.train)
     assert math.isnan(measured["loss"])
     assert not math.isfinite(measured["grad_norm"])
     for key, tensor in engine.module.state_dict().items():
@@ -161,7 +162,10 @@ def test_exact_sums_have_room_for_the_gradients_of_a_low_temperature(name: str, 
         recipe = small(name, *settings)
         engine = torch_engine(recipe)
         statistics = RunningStatistics(engine.module)
-        lines = [train_step(engine, batches_of(recipe, step), statistics, recipe) for step in range(steps)]
+        lines = [
+            train_step(engine, batches_of(recipe, step), statistics, task_of(recipe), recipe.train)
+            for step in range(steps)
+        ]
         norms[exact] = [line["grad_norm"] for line in lines]
     assert norms[True] == pytest.approx(norms[False], rel=1e-3)  # they drift apart from the second step on
     assert norms[True][0] == pytest.approx(norms[False][0], rel=1e-5)
@@ -172,7 +176,9 @@ def test_an_infinite_loss_leaves_no_finite_gradient() -> None:
     recipe = small("m_resnet50_audioset")
     engine = torch_engine(recipe)
     engine.module.register_forward_hook(lambda _, __, logits: logits * 0 + 3e38)  # their sum is beyond float32
-    measured = train_step(engine, batches_of(recipe, 0), RunningStatistics(engine.module), recipe)
+    measured = train_step(
+        engine, batches_of(recipe, 0), RunningStatistics(engine.module), task_of(recipe), recipe.train
+    )
     assert measured["loss"] == math.inf
     assert not math.isfinite(measured["grad_norm"])
 
@@ -188,7 +194,7 @@ def test_what_is_measured() -> None:
         recipe = small(name)
         engine = torch_engine(recipe)
         statistics = RunningStatistics(engine.module)
-        measured = train_step(engine, batches_of(recipe, 0), statistics, recipe)
+        measured = train_step(engine, batches_of(recipe, 0), statistics, task_of(recipe), recipe.train)
         assert measured.keys() == keys
         assert all(type(value) is float for value in measured.values())
 
@@ -232,7 +238,7 @@ def mulap_of_a_share(recipe: Recipe) -> tuple[dict[str, float], dict[str, torch.
     rank, workers = rank_and_world_size()
     engine, share = torch_engine(recipe), recipe.batch.micro_batches // workers
     own = batches_of(recipe, 3)[rank * share : (rank + 1) * share]
-    measured = queue_gradients(engine, own, RunningStatistics(engine.module), recipe)
+    measured = queue_gradients(engine, own, RunningStatistics(engine.module), task_of(recipe), recipe.train)
     return {name: float(value) for name, value in measured.items()}, gradients(engine)
 
 

@@ -9,8 +9,8 @@ from mulan.config.audio import AstTowerConfig, AudioTowerConfig, ResNetTowerConf
 from mulan.config.recipe import Recipe
 from mulan.config.sections import TextTowerConfig
 from mulan.distributed.batch_norm import RunningStatistics
-from mulan.model.build import build_model
 from mulan.recipes.mulan import m_ast, m_resnet50
+from mulan.tasks.task import task_of
 from mulan.training.engines.torch import TorchEngine
 from mulan.training.step import train_step
 from tests.training.small import batches_of, save_bert
@@ -55,9 +55,11 @@ def test_a_step_of_the_paper_s_batch(whole: Recipe, pairs: int, narrow_bert_base
     assert recipe.batch == whole.batch
     assert recipe.batch.pairs == pairs
     torch.manual_seed(0)
-    engine = TorchEngine.from_recipe(build_model(recipe), recipe, device=torch.device("cpu"))
+    engine = TorchEngine.from_recipe(task_of(recipe).build_model(), recipe, device=torch.device("cpu"))
     before = {name: parameter.detach().clone() for name, parameter in engine.module.named_parameters()}
-    measured = train_step(engine, batches_of(recipe, 0), RunningStatistics(engine.module), recipe)
+    measured = train_step(
+        engine, batches_of(recipe, 0), RunningStatistics(engine.module), task_of(recipe), recipe.train
+    )
     with torch.no_grad():  # at the first step all similarities are about equal
         assert measured["loss"] == pytest.approx(torch.log(torch.tensor(2.0 * (pairs - 1))).item(), abs=1.0)
     assert all(not torch.equal(parameter, before[name]) for name, parameter in engine.module.named_parameters())
@@ -65,6 +67,6 @@ def test_a_step_of_the_paper_s_batch(whole: Recipe, pairs: int, narrow_bert_base
 
 def test_a_narrow_model_has_the_paper_s_layers(narrow_bert_base: str, tmp_path: Path) -> None:
     for whole, layers in ((m_resnet50(), 53), (m_ast(), 1)):
-        model = build_model(narrow(whole, narrow_bert_base))
+        model = task_of(narrow(whole, narrow_bert_base)).build_model()
         assert sum(isinstance(module, torch.nn.Conv2d) for module in model.modules()) == layers
     assert len(model.audio_encoder.tower.network.layers) == 12

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mulan.distributed.batch_norm import RunningStatistics
+from mulan.tasks.task import task_of
 from mulan.training.step import train_step
 from mulan.training.worker import compile_towers
 from tests.training.small import batches_of, small, torch_engine
@@ -30,7 +31,7 @@ def test_steps_of_compiled_towers_are_those_of_plain_ones() -> None:
     for engine in (plain, compiled):
         statistics = RunningStatistics(engine.module)
         steps = [batches_of(recipe, number, tokens=12) for number in range(3)]
-        curves.append([train_step(engine, step, statistics, recipe) for step in steps])
+        curves.append([train_step(engine, step, statistics, task_of(recipe), recipe.train) for step in steps])
     for line, other in zip(*curves, strict=True):
         assert line["loss"] == pytest.approx(other["loss"], rel=1e-4)
         assert line["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-3)
@@ -47,7 +48,9 @@ def test_both_forwards_of_a_micro_batch_have_the_same_bits(monkeypatch: pytest.M
     compile_towers(engine.module)
     outputs, forward = [], engine.forward
     monkeypatch.setattr(engine, "forward", lambda batch: outputs.append(forward(batch)) or outputs[-1])
-    train_step(engine, batches_of(recipe, 0, tokens=12), RunningStatistics(engine.module), recipe)
+    train_step(
+        engine, batches_of(recipe, 0, tokens=12), RunningStatistics(engine.module), task_of(recipe), recipe.train
+    )
     first, second = outputs[:2], outputs[2:]
     for one, other in zip(first, second, strict=True):
         assert torch.equal(one.audio, other.audio)

@@ -1,14 +1,11 @@
 """Trained audio encoders without their heads: written to a folder, loaded from a path or URI, and used for features."""
 
-from pathlib import Path
 from typing import Self
 
 import numpy as np
 import torch
 from torch import nn
 
-from mulan.config.audio import without_pretrained
-from mulan.config.recipe import Recipe
 from mulan.model.audio_encoder import AudioEncoder
 from mulan.model.inference.exported import ExportedModel, build_audio_encoder
 from mulan.model.inference.files import (
@@ -18,25 +15,7 @@ from mulan.model.inference.files import (
     ModelConfig,
     ModelFolder,
     TaggerConfig,
-    write_model,
 )
-
-
-def export_encoder(encoder: AudioEncoder, recipe: Recipe, folder: Path) -> None:
-    """Writes ``config.json`` and ``model.safetensors`` for :meth:`AudioBackbone.from_pretrained`, and for the
-    ``audio_tower.pretrained`` of another run.
-
-    Args:
-        encoder: of a model built from ``recipe``, whole in memory.
-        folder: created if need be.
-    """
-    config = EncoderConfig(
-        sample_rate_hz=recipe.data.sample_rate_hz,
-        window_samples=recipe.encoder_window_samples,
-        front_end=recipe.front_end,
-        audio_tower=without_pretrained(recipe.audio_tower),
-    )
-    write_model(_named(encoder).state_dict(), config, folder)
 
 
 class AudioBackbone(ExportedModel):

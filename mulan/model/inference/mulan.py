@@ -1,16 +1,13 @@
 """Trained models: written to a folder, loaded from a path or URI, and used to embed audio and text."""
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Self
 
 import numpy as np
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from mulan.config.audio import without_pretrained
-from mulan.config.recipe import Recipe
-from mulan.data.text import MAX_CHARACTERS, whole_tokenizer
+from mulan.data.text import MAX_CHARACTERS
 from mulan.model.inference.exported import WINDOWS_AT_ONCE, ExportedModel, build_audio_encoder
 from mulan.model.inference.files import (
     CONFIG,
@@ -21,37 +18,10 @@ from mulan.model.inference.files import (
     ModelFolder,
     ModelFolderError,
     TaggerConfig,
-    write_model,
 )
 from mulan.model.inference.inputs import check_windows, checked_texts
 from mulan.model.joint import JointModel
 from mulan.model.towers.text import TextTower
-
-
-def export_model(model: JointModel, recipe: Recipe, folder: Path) -> None:
-    """Writes ``config.json``, ``model.safetensors`` and ``tokenizer/`` for :meth:`MuLan.from_pretrained`.
-
-    Args:
-        model: built from ``recipe``, whole in memory.
-        folder: created if need be.
-
-    Raises:
-        PretrainedError: the recipe's text encoder, whose tokenizer is copied, is not there any more.
-    """
-    tokenizer = whole_tokenizer(recipe.text_tower.pretrained)
-    config = ModelConfig(
-        sample_rate_hz=recipe.data.sample_rate_hz,
-        window_samples=recipe.data.window_samples,
-        front_end=recipe.front_end,
-        audio_tower=without_pretrained(recipe.audio_tower),
-        text_encoder=model.text_tower.config,
-        max_tokens=recipe.text_tower.max_tokens,
-        embedding_dim=recipe.embedding_dim,
-    )
-    # views are compared in training only
-    weights = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("view_head.")}
-    write_model(weights, config, folder)
-    tokenizer.save_pretrained(folder / TOKENIZER)
 
 
 class MuLan(ExportedModel):

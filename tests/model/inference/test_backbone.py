@@ -16,14 +16,15 @@ from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe
 from mulan.data.errors import DecodeError
 from mulan.model.audio_encoder import AudioEncoder
-from mulan.model.build import build_model
-from mulan.model.inference.backbone import AudioBackbone, export_encoder
+from mulan.model.inference.backbone import AudioBackbone
 from mulan.model.inference.files import ModelFolderError
 from mulan.model.inference.inputs import EmbeddingInputError
-from mulan.model.inference.mulan import export_model
-from mulan.model.joint import build_joint_model
-from mulan.model.tagging import TaggingModel, export_tagger
+from mulan.model.tagging import TaggingModel
 from mulan.recipes.registry import load_recipe
+from mulan.tasks.audio_encoder import export_encoder
+from mulan.tasks.joint import JointTask
+from mulan.tasks.tagging import export_tagger
+from mulan.tasks.task import task_of
 from tests.model.small import RESNET, small_mulap, small_recipe, tiny_text_tower
 from tests.sounds import tone
 
@@ -63,7 +64,7 @@ class Exported(NamedTuple):
 def trained(recipe: Recipe) -> AudioEncoder:
     """As a run leaves it: in training, and its batch norms have seen something."""
     torch.manual_seed(0)
-    model = build_model(recipe, tiny_text_tower())
+    model = task_of(recipe).build_model(tiny_text_tower())
     with torch.no_grad():
         noise = torch.randint(-9999, 9999, (4, recipe.encoder_window_samples), dtype=torch.int16)
         model.train().audio_encoder(noise)
@@ -168,7 +169,7 @@ def test_the_files_hold_the_audio_encoder_and_nothing_else(exported: Exported) -
 
 def test_another_run_of_the_same_tower_begins_with_its_weights(exported: Exported) -> None:
     recipe = exported.recipe.replace({"audio_tower.pretrained": str(exported.folder)})
-    model = build_model(recipe, tiny_text_tower())
+    model = task_of(recipe).build_model(tiny_text_tower())
     started = model.audio_encoder.state_dict()
     assert all(torch.equal(started[name], weight) for name, weight in exported.encoder.state_dict().items())
     warm_started = {id(parameter) for parameter in model.warm_started_parameters()}
@@ -258,9 +259,9 @@ def test_damaged_files(folder: Path) -> None:
 
 def test_folders_of_other_models_are_told_from_an_encoders(tmp_path: Path) -> None:
     recipe = small_recipe(RESNET)
-    export_model(build_joint_model(recipe), recipe, tmp_path / "joint")
+    JointTask(recipe).export(JointTask(recipe).build_model(), tmp_path / "joint")
     tagging = load_recipe("m_resnet50_audioset_miniature")
-    tagger = build_model(tagging)
+    tagger = task_of(tagging).build_model()
     assert isinstance(tagger, TaggingModel)
     export_tagger(tagger, tagging, ["one", "two"], tmp_path / "tagger")
     said = r"it is no audio encoder alone; a model with texts is loaded with mulan\.MuLan"

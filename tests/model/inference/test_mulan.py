@@ -21,10 +21,11 @@ from mulan.data.errors import DecodeError
 from mulan.data.text import MAX_CHARACTERS
 from mulan.model.inference.files import ModelFolderError
 from mulan.model.inference.inputs import EmbeddingInputError
-from mulan.model.inference.mulan import MuLan, export_model
-from mulan.model.joint import JointModel, build_joint_model
+from mulan.model.inference.mulan import MuLan
+from mulan.model.joint import JointModel
 from mulan.recipes.miniature import MINILM
 from mulan.storage.hub import pretrained_folder
+from mulan.tasks.joint import JointTask
 from tests.model.small import RESNET, small_recipe
 from tests.sounds import flac, tone
 
@@ -52,11 +53,11 @@ def damaged(folder: Path, tmp_path: Path) -> Path:
 
 def export_untrained(recipe: Recipe, folder: Path) -> tuple[JointModel, Path]:
     torch.manual_seed(0)
-    model = build_joint_model(recipe)
+    model = JointTask(recipe).build_model()
     model.train()
     with torch.no_grad():  # moves the batch-norm statistics away from where they start
         model.embed_audio(torch.randint(-9999, 9999, (4, WINDOW), dtype=torch.int16))
-    export_model(model, recipe, folder)
+    JointTask(recipe).export(model, folder)
     return model, folder
 
 
@@ -98,7 +99,7 @@ def test_the_head_that_compares_views_is_for_training_only(tmp_path: Path) -> No
 def test_loading_needs_no_checkpoint_that_training_began_with(tmp_path: Path) -> None:
     model, folder = export_untrained(small_recipe(RESNET), tmp_path)
     tower = RESNET.replace(pretrained="/gone/by/now")
-    export_model(model, small_recipe(tower), folder)
+    JointTask(small_recipe(tower)).export(model, folder)
     assert json.loads((folder / "config.json").read_text())["audio_tower"]["pretrained"] == ""
     MuLan.from_pretrained(folder, device="cpu")
 

@@ -12,9 +12,9 @@ from transformers import BertConfig, BertModel
 from mulan.config.recipe import Recipe
 from mulan.distributed.batch_norm import RunningStatistics
 from mulan.distributed.collectives import rank_and_world_size
-from mulan.model.build import build_model
 from mulan.model.towers.text import TextTower
 from mulan.runs.checkpoint import read_newest, write_checkpoint
+from mulan.tasks.task import task_of
 from mulan.training.engines.deepspeed import DeepSpeedEngine
 from mulan.training.engines.exact import build_engine
 from mulan.training.state import Progress, weights
@@ -71,7 +71,7 @@ def engine_after(found: State, one: Recipe, steps_done: int) -> DeepSpeedEngine:
     sizes = {"hidden_size": 12, "intermediate_size": 24, "num_attention_heads": 2, "num_hidden_layers": 1}
     bert = BertModel(BertConfig(**sizes, hidden_dropout_prob=0.1), add_pooling_layer=False)
     bert.embeddings.requires_grad_(False)
-    model = build_model(one, TextTower(bert))
+    model = task_of(one).build_model(TextTower(bert))
     if found:
         model.load_state_dict(weights(found))
     engine = build_engine(model, one, device=torch.device("cpu"))
@@ -90,7 +90,7 @@ def ended(leg: Leg, folder: str) -> Ended:
     share = one.batch.micro_batches // workers
     for step in range(first_step, leg.until):
         own = batches_of(one, step)[rank * share : (rank + 1) * share]
-        lines.append(train_step(engine, own, statistics, one))
+        lines.append(train_step(engine, own, statistics, task_of(one), one.train))
         if step + 1 == leg.saved:
             saved = engine.state(kept=rank == 0)
             if rank == 0:

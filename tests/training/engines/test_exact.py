@@ -12,8 +12,8 @@ from mulan.config.recipe import Recipe
 from mulan.distributed.batch_norm import RunningStatistics
 from mulan.distributed.collectives import rank_and_world_size
 from mulan.distributed.fixed_point import FRACTION_BITS
-from mulan.model.build import build_model
 from mulan.model.towers.text import TextTower
+from mulan.tasks.task import task_of
 from mulan.training.engines.exact import build_engine
 from mulan.training.engines.torch import TorchEngine
 from mulan.training.step import queue_gradients, train_step
@@ -33,11 +33,11 @@ def recipe(stage: int) -> Recipe:
 def after_one_step(one: Recipe, encoder: XLMModel | None = None) -> tuple[dict[str, float], State]:
     rank, workers = rank_and_world_size()
     torch.manual_seed(0)
-    model = build_model(one, TextTower(encoder) if encoder else None)
+    model = task_of(one).build_model(TextTower(encoder) if encoder else None)
     engine = build_engine(model, one, device=torch.device("cpu"))
     share = one.batch.micro_batches // workers
     own = batches_of(one, 0)[rank * share : (rank + 1) * share]
-    return train_step(engine, own, RunningStatistics(engine.module), one), engine.state()
+    return train_step(engine, own, RunningStatistics(engine.module), task_of(one), one.train), engine.state()
 
 
 def xlm() -> XLMModel:
@@ -77,8 +77,8 @@ class Loop(TorchEngine):
 def expected(one: Recipe) -> tuple[float, State]:
     """The norm of the gradient and the weights and moments after one step of Adam, in float64."""
     torch.manual_seed(0)
-    loop, optim, state = Loop.from_recipe(build_model(one), one, device=torch.device("cpu")), one.optim, {}
-    queue_gradients(loop, batches_of(one, 0), RunningStatistics(loop.module), one)
+    loop, optim, state = Loop.from_recipe(task_of(one).build_model(), one, device=torch.device("cpu")), one.optim, {}
+    queue_gradients(loop, batches_of(one, 0), RunningStatistics(loop.module), task_of(one), one.train)
     gradients = {name: (units.double() / 2**FRACTION_BITS) for name, units in loop.units.items()}
     norm = math.sqrt(math.fsum(float(gradient.square().sum()) for gradient in gradients.values()))
     for name, parameter in loop.trained.items():

@@ -8,7 +8,7 @@ import torch
 from mulan.config.recipe import Recipe
 from mulan.distributed.batch_norm import RunningStatistics
 from mulan.distributed.collectives import rank_and_world_size
-from mulan.model.build import build_model
+from mulan.tasks.task import task_of
 from mulan.training.engines.deepspeed import DeepSpeedEngine
 from mulan.training.engines.exact import build_engine
 from mulan.training.engines.torch import TorchEngine
@@ -37,7 +37,7 @@ def train(engine: TorchEngine | DeepSpeedEngine, recipe: Recipe) -> list[dict[st
     lines = []
     for step in range(STEPS):
         own = batches_of(recipe, step)[rank * share : (rank + 1) * share]
-        lines.append(train_step(engine, own, statistics, recipe))
+        lines.append(train_step(engine, own, statistics, task_of(recipe), recipe.train))
     return lines
 
 
@@ -49,7 +49,7 @@ def in_plain_torch(recipe: Recipe) -> Trained:
 
 def in_deepspeed(recipe: Recipe) -> Trained:
     torch.manual_seed(recipe.train.seed)
-    engine = build_engine(build_model(recipe), recipe, device=torch.device("cpu"))
+    engine = build_engine(task_of(recipe).build_model(), recipe, device=torch.device("cpu"))
     lines = train(engine, recipe)
     state = engine.state()
     return Trained(lines, digests({name: tensor for name, tensor in state.items() if name.startswith("weights.")}))

@@ -6,6 +6,7 @@ import torch
 from mulan.config.terms import selection_metric
 from mulan.data.batch import Batch
 from mulan.data.schedule import Phase
+from mulan.tasks.task import task_of
 from mulan.training.validation import validate
 from tests.training.small import batches_of, small, torch_engine
 
@@ -28,5 +29,5 @@ def test_a_validation_has_it(name: str, settings: list[str]) -> None:
     batches = [
         Batch(**(vars(one) | {"item": one.item._replace(phase=Phase.VALIDATE)})) for one in batches_of(recipe, 0)
     ]
-    scores = validate(recipe, torch_engine(recipe), batches)
+    scores = validate(torch_engine(recipe), batches, task_of(recipe))
     assert scores[selection_metric(recipe.loss.weights).name] <= 1

@@ -2,13 +2,19 @@ import pytest
 
 from mulan.config.recipe import Recipe
 from mulan.config.sections import TextTowerConfig
-from mulan.model.build import Model, build_model
+from mulan.model.audio_encoder import TrainedModel
 from mulan.model.joint import JointModel
 from mulan.model.mulap import FusionModel
 from mulan.model.tagging import TaggingModel
 from mulan.model.views import ViewModel
 from mulan.recipes.registry import load_recipe
-from tests.model.small import tiny_text_tower
+from mulan.tasks.task import task_of
+from tests.model.small import AST, RESNET, small_recipe, tiny_text_tower
+
+
+@pytest.fixture(params=[RESNET, AST], ids=["resnet", "ast"])
+def recipe(request: pytest.FixtureRequest) -> Recipe:
+    return small_recipe(request.param)
 
 
 @pytest.mark.parametrize(
@@ -24,22 +30,22 @@ from tests.model.small import tiny_text_tower
         ("m_resnet50_audioset", (), TaggingModel),
     ],
 )
-def test_the_terms_of_a_recipe_decide(name: str, settings: tuple[str, ...], kind: type[Model]) -> None:
+def test_the_terms_of_a_recipe_decide(name: str, settings: tuple[str, ...], kind: type[TrainedModel]) -> None:
     recipe = load_recipe(f"{name}_miniature", settings)
-    assert type(build_model(recipe, tiny_text_tower())) is kind
+    assert type(task_of(recipe).build_model(tiny_text_tower())) is kind
 
 
 @pytest.mark.parametrize("name", ["m_resnet50_miniature", "mulap_miniature"])
 def test_a_text_encoder_that_is_given_stands_in_place_of_the_pretrained_one(name: str) -> None:
     recipe = load_recipe(name, ["text_tower.pretrained=/no/such/folder"])
     given = tiny_text_tower()
-    model = build_model(recipe, given)
+    model = task_of(recipe).build_model(given)
     assert isinstance(model, JointModel | FusionModel)
     assert model.text_tower is given
     with pytest.raises(ValueError, match="/no/such/folder"):
-        build_model(recipe)
+        task_of(recipe).build_model()
 
 
 def test_a_model_of_texts_needs_a_text_encoder(recipe: Recipe) -> None:
     with pytest.raises(ValueError, match=r"text_tower\.pretrained"):
-        build_model(recipe.replace(text_tower=TextTowerConfig()))
+        task_of(recipe.replace(text_tower=TextTowerConfig())).build_model()
