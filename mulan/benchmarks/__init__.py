@@ -1,1 +1,1 @@
-"""Benchmarks of the loss, the step and the data path, each against its twin and against peers in the same run."""
+"""Benchmarks against simple reference implementations and other libraries, measured in the same run."""

@@ -1,4 +1,4 @@
-"""The loop that one would write first: the same towers, PyTorch's own data parallelism and optimizer, no more."""
+"""Reference implementations: the untiled loss, and a minimal training loop with PyTorch's data parallelism and Adam."""
 
 from typing import Any
 
@@ -16,10 +16,10 @@ from mulan.training.optimizer import adam
 
 
 def untiled_loss(audio: torch.Tensor, text: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
-    """The global loss of [B / W, d] rows on each of W processes, with the gradients of the tiled form; but that of the
-    temperature must be summed over the processes.
+    """Computes the global loss of [B / W, d] rows on each of W processes, with the gradients of the tiled form.
 
-    Each process holds two matrices of B / W by B, and what autograd keeps of them.
+    Only the gradient of the temperature has to be summed over the processes. Each process holds two matrices of
+    B / W by B, and what autograd saves for their backward pass.
     """
     rank, workers = rank_and_world_size()
     own = torch.arange(len(audio), device=audio.device)
@@ -37,17 +37,17 @@ def untiled_loss(audio: torch.Tensor, text: torch.Tensor, temperature: torch.Ten
 
 
 class BareLoop:
-    """One optimizer step a call. No gradient caching, no checks, no metrics but the loss.
+    """Runs one optimizer step per call, without gradient caching, checks, or metrics other than the loss.
 
-    With several micro-batches a worker their gradients are accumulated, each with the loss of its own pairs (and its
-    peers' on the other workers): less work than the exact step, which needs a second forward.
+    The gradients of a worker's micro-batches are accumulated, each with the loss of its own pairs (and those of its
+    peers on the other workers): less work than the exact step, which needs a second forward pass.
     """
 
     def __init__(self, model: Any, recipe: Recipe, device: torch.device) -> None:
         self._recipe, self._device = recipe, device
         model = model.to(device).train()
         self._adam = adam(model, recipe.optim)
-        # data parallelism takes the mean of the workers' gradients; a loss over all of their pairs needs the sum
+        # data parallelism averages the workers' gradients; a loss over all of their pairs needs the sum
         task = task_of(recipe)
         self._task: Task = JointTask(recipe, contrastive=untiled_loss) if isinstance(task, JointTask) else task
         self._scale = rank_and_world_size()[1] if task.gradient_caching else 1

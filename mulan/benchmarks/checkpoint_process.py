@@ -1,5 +1,6 @@
-"""One reading of saving or restoring, in processes of its own: ``python -m mulan.benchmarks.checkpoint_process JSON``
-prints what every worker read as JSON.
+"""One measurement of saving or restoring in separate processes.
+
+``python -m mulan.benchmarks.checkpoint_process JSON`` prints the measurements of every worker as JSON.
 """
 
 import json
@@ -10,8 +11,8 @@ from dataclasses import dataclass
 
 import torch
 
-from mulan.benchmarks.drawn import drawn_batch, model_to_measure
 from mulan.benchmarks.memory import extra_memory_mb, held_memory_mb
+from mulan.benchmarks.synthetic import model_to_measure, synthetic_batch
 from mulan.benchmarks.worker_group import Reading, read_in_workers
 from mulan.config.recipe import Recipe, recipe_from_toml
 from mulan.data.freed_memory import keep_freed_memory
@@ -30,44 +31,46 @@ TOKENS = 8
 
 @dataclass(frozen=True)
 class CheckpointRequest:
-    """What to read."""
+    """The parameters of a measurement."""
 
     recipe_toml: str
-    """With its workers, ZeRO stage, and a batch of the size of the only step."""
+    """Recipe with the number of workers, the ZeRO stage and the batch size to use."""
     part: str
-    """``save``, which leaves a checkpoint of step 1, or ``restore``, which needs one."""
+    """Part to measure: ``save``, which writes a checkpoint of step 1, or ``restore``, which requires one."""
     run_uri: str
+    """Folder of the checkpoint."""
 
 
 def read(request: CheckpointRequest) -> list[Reading]:
-    """What every worker read."""
+    """Returns the measurements of every worker."""
     recipe = recipe_from_toml(request.recipe_toml, name="benchmark")
     return read_in_workers({"save": _save, "restore": _restore}[request.part], recipe.scale, request)
 
 
 def _save(request: CheckpointRequest, device: torch.device) -> Reading:
-    """``gather_s`` while training stands still and ``write_s`` beside it, the extra memory of each, and ``size_mb``."""
+    """Measures ``gather_s``, for which training pauses, ``write_s`` in the background, their memory and ``size_mb``."""
     keep_freed_memory()
     recipe, (rank, _) = recipe_from_toml(request.recipe_toml, name="benchmark"), rank_and_world_size()
     engine = _engine(recipe, model_to_measure(recipe), device)
     places = range(rank * engine.micro_batches_per_worker, (rank + 1) * engine.micro_batches_per_worker)
-    batches = [drawn_batch(recipe, step=0, micro_batch=place, tokens=TOKENS) for place in places]
+    batches = [synthetic_batch(recipe, step=0, micro_batch=place, tokens=TOKENS) for place in places]
     statistics = RunningStatistics(engine.module)
-    train_step(engine, batches, statistics, task_of(recipe), recipe.train)  # moments are made by a step
+    train_step(engine, batches, statistics, task_of(recipe), recipe.train)  # the first step creates the moments
     state: dict[str, torch.Tensor] = {}
     found = _measured("gather", lambda: state.update(engine.state(kept=rank == 0)))
     if rank == 0:
         found |= _measured("write", lambda: write_checkpoint(request.run_uri, state, Progress(steps_done=1)))
         found["size_mb"] = sum(about["bytes"] for about in checkpoints(request.run_uri)[0].files.values()) / 1e6
-    all_gather_objects(rank)  # nobody leaves before all are done
+    all_gather_objects(rank)  # no process exits before all have finished
     return found
 
 
 def _restore(request: CheckpointRequest, device: torch.device) -> Reading:
-    """``read_s`` of reading and verifying, and ``restore_s`` of giving all to model and engine.
+    """Measures ``read_s`` for reading and verifying, and ``restore_s`` for loading everything into model and engine.
 
-    ``peak_mb`` is the most memory in between, ``mapped_mb`` of it the checkpoint's file, and ``held_mb`` what is left,
-    all over the model alone. ``differing`` tensors have other bits in the end than in the file.
+    ``peak_mb`` is the peak memory, ``mapped_mb`` the part of it that is the mapped checkpoint file, and ``held_mb`` the
+    memory afterwards, all in addition to that of the model. ``differing`` is the number of tensors that are not bitwise
+    equal to those in the file.
     """
     keep_freed_memory()
     recipe = recipe_from_toml(request.recipe_toml, name="benchmark")
@@ -102,20 +105,20 @@ def _restore(request: CheckpointRequest, device: torch.device) -> Reading:
 
 
 def _engine(recipe: Recipe, model: TrainedModel, device: torch.device) -> CheckpointedEngine:
-    # DeepSpeed chooses its accelerator when imported, from the environment that only the worker has
+    # imported here, since DeepSpeed selects its accelerator on import, from the worker's environment
     from mulan.training.engines.deepspeed import DeepSpeedEngine
 
     return DeepSpeedEngine.from_recipe(model, recipe, device=device)
 
 
 def _newest(request: CheckpointRequest) -> Checkpoint:
-    found = read_newest(request.run_uri, on_corrupt=lambda _: None)
-    assert found is not None, f"no checkpoint in {request.run_uri}"
-    return found
+    checkpoint = read_newest(request.run_uri, on_corrupt=lambda _: None)
+    assert checkpoint is not None, f"no checkpoint in {request.run_uri}"
+    return checkpoint
 
 
 def _measured(name: str, run: Callable[[], object]) -> Reading:
-    """``NAME_s`` that it takes, and ``NAME_mb`` of extra memory at its peak."""
+    """Measures the duration ``NAME_s`` and the peak of additional memory ``NAME_mb`` of a call."""
     found: Reading = {}
 
     def timed() -> None:

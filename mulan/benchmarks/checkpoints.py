@@ -1,4 +1,4 @@
-"""Checkpoints at full size: how long training stands still, what is written beside it, what a restart costs."""
+"""Benchmark of checkpoints at full size: the pause of training, writing in the background, and the restart."""
 
 import json
 import tempfile
@@ -13,29 +13,33 @@ from mulan.benchmarks.worker_group import Reading
 from mulan.config.recipe import Recipe
 
 GOAL_WRITER, GOAL_OTHERS, GOAL_RESTORED = 1.1, 0.1, 1.2
-"""Extra memory of a worker, in sizes of the checkpoint."""
+"""Maximum additional memory of a worker, as a multiple of the checkpoint's size."""
 
 
 class Place(NamedTuple):
-    """Where a part is measured."""
+    """A part of the benchmark and the number of workers and ZeRO stage to measure it with."""
 
     part: str
-    """See :class:`mulan.benchmarks.checkpoint_process.CheckpointRequest`."""
+    """Part as in :class:`mulan.benchmarks.checkpoint_process.CheckpointRequest`."""
     workers: int
+    """Number of workers."""
     stage: int
+    """ZeRO stage."""
 
     def __str__(self) -> str:
         return f"{self.part}, {self.workers} process{'es' if self.workers > 1 else ''}, stage {self.stage}"
 
 
 def bench_checkpoint(recipe: Recipe, *, rounds: int, progress: Callable[[str], None]) -> Report:
-    """Saves from two CPU processes joined by gloo; restores in two, and in one at another ZeRO stage.
+    """Measures saving from two CPU processes with gloo, and restoring in two, and in one at another ZeRO stage.
 
-    The model is the recipe's with drawn weights, after one step on four pairs of noise. Each reading is taken in
-    fresh processes.
+    The model is the recipe's with randomly initialised weights, after one step on four pairs of noise. Each measurement
+    runs in fresh processes.
 
     Args:
-        recipe: ``train.zero_stage`` is the stage that saves.
+        recipe: Recipe whose ``train.zero_stage`` is used for saving.
+        rounds: Number of measurements.
+        progress: Called with a line of text after each measurement.
     """
     stage = recipe.train.zero_stage
     places = (Place("save", 2, stage), Place("restore", 2, stage), Place("restore", 1, (stage + 2) % 4))
@@ -44,9 +48,9 @@ def bench_checkpoint(recipe: Recipe, *, rounds: int, progress: Callable[[str], N
         with tempfile.TemporaryDirectory() as folder:
             for place in places:
                 readings[place].append(_read(place, recipe, folder))
-                seconds = {name: f"{most:.2f} s" for name, most in _greatest(readings[place][-1], "_s").items()}
-                told = "  ".join(f"{name.removesuffix('_s')} {value}" for name, value in seconds.items())
-                progress(f"round {number + 1}/{rounds}  {place}: {told}")
+                seconds = {name: f"{slowest:.2f} s" for name, slowest in _max(readings[place][-1], "_s").items()}
+                text = "  ".join(f"{name.removesuffix('_s')} {value}" for name, value in seconds.items())
+                progress(f"round {number + 1}/{rounds}  {place}: {text}")
     size_mb = readings[places[0]][0][0]["size_mb"]
     rows = [_saved(places[0], readings[places[0]], size_mb)]
     rows += [_restored(place, readings[place], size_mb) for place in places[1:]]
@@ -63,10 +67,10 @@ def bench_checkpoint(recipe: Recipe, *, rounds: int, progress: Callable[[str], N
         ]
         + [Goal("restored tensors that differ from the saved ones", differing, 0, at_most=True)],
         [
-            "Memory is the peak of a process, in sizes of the checkpoint: while saving over what it held before, while "
-            "restarting over what it holds afterwards. The mapped file the kernel can drop, and the processes of a "
-            "machine share it.",
-            "Of several processes the slowest and the largest counts. What was written lies in the page cache.",
+            "Memory is the peak of a process as a multiple of the checkpoint's size: for saving, in addition to the "
+            "memory before; for restarting, in addition to the memory afterwards. The kernel can evict the mapped "
+            "file, which the processes of a machine share.",
+            "Values are maxima over processes. Checkpoints are read from the page cache.",
         ],
     )
 
@@ -97,30 +101,30 @@ def _saved(place: Place, readings: Sequence[Sequence[Reading]], size_mb: float) 
     return Row(
         str(place),
         {
-            "stands still": Figure(tuple(_greatest(ranks, "gather_s")["gather_s"] for ranks in readings), "s"),
-            "written beside": Figure(tuple(one["write_s"] for one in writers), "s"),
+            "training paused": Figure(tuple(_max(ranks, "gather_s")["gather_s"] for ranks in readings), "s"),
+            "background write": Figure(tuple(one["write_s"] for one in writers), "s"),
             _WRITER: Figure(tuple(one["gather_mb"] / size_mb for one in writers), "x"),
             _OTHERS: Figure(tuple(one["gather_mb"] / size_mb for one in others), "x"),
-            "writing's own memory": Figure(tuple(one["write_mb"] / size_mb for one in writers), "x"),
+            "memory of writing": Figure(tuple(one["write_mb"] / size_mb for one in writers), "x"),
         },
     )
 
 
 def _restored(place: Place, readings: Sequence[Sequence[Reading]], size_mb: float) -> Row:
-    greatest = [_greatest(ranks, "_s") for ranks in readings]
+    slowest = [_max(ranks, "_s") for ranks in readings]
     over = [max(one["peak_mb"] - one["held_mb"] for one in ranks) for ranks in readings]
     return Row(
         str(place),
         {
-            "read, verified": Figure(tuple(one["read_s"] for one in greatest), "s"),
-            "restored": Figure(tuple(one["restore_s"] for one in greatest), "s"),
+            "read, verified": Figure(tuple(one["read_s"] for one in slowest), "s"),
+            "restored": Figure(tuple(one["restore_s"] for one in slowest), "s"),
             _OVER: Figure(tuple(mb / size_mb for mb in over), "x"),
             "of it mapped": Figure(tuple(ranks[0]["mapped_mb"] / size_mb for ranks in readings), "x"),
         },
     )
 
 
-def _greatest(ranks: Sequence[Reading], ending: str) -> Reading:
-    """The greatest of the workers, of every quantity whose name has that ending."""
-    names = {name for one in ranks for name in one if name.endswith(ending)}
+def _max(ranks: Sequence[Reading], suffix: str) -> Reading:
+    """Returns the maximum over workers of every quantity whose name has the suffix."""
+    names = {name for one in ranks for name in one if name.endswith(suffix)}
     return {name: max(one[name] for one in ranks if name in one) for name in sorted(names)}

@@ -1,4 +1,4 @@
-"""A corpus for the data benchmark: chords over coloured noise, which FLAC packs about as well as it packs music."""
+"""A corpus for the data benchmark: chords over pink noise, which FLAC compresses about as well as music."""
 
 import io
 from collections.abc import Iterator
@@ -14,12 +14,12 @@ BEAT_S, HARMONICS, NOISE = 0.5, 6, 0.004
 
 
 def write_chords(uri: str, *, recordings: int) -> None:
-    """Writes a corpus of mono FLAC files of 30 s at 16 kHz, all for training, with texts of every source."""
+    """Writes a corpus of mono FLAC files of 30 s at 16 kHz in the training split, with texts of every source."""
     write_corpus(_recordings(recordings), uri, recordings_per_shard=32)
 
 
 def chords(number: int) -> np.ndarray:
-    """float32 [samples]: a chord of four decaying notes on every beat, over pink noise."""
+    """Synthesises a chord of four decaying notes on every beat, over pink noise, as float32 [samples]."""
     rng = np.random.default_rng(number)
     sound = np.concatenate([sum(map(_note, rng.integers(0, 36, 4).tolist())) for _ in range(round(SECONDS / BEAT_S))])
     spectrum = np.fft.rfft(rng.normal(size=len(sound)))
@@ -30,7 +30,7 @@ def chords(number: int) -> np.ndarray:
 
 @cache
 def _note(semitones: int) -> np.ndarray:
-    """float64 [samples of a beat]: the first harmonics of a pitch above 110 Hz, the higher the sooner gone."""
+    """Synthesises a note above 110 Hz, whose higher harmonics decay faster, as float64 [samples of a beat]."""
     time_s = np.arange(round(BEAT_S * RATE_HZ)) / RATE_HZ
     harmonics = np.arange(1, HARMONICS + 1)[:, None]
     waves = np.sin(2 * np.pi * harmonics * 110.0 * 2 ** (semitones / 12) * time_s)

@@ -1,4 +1,4 @@
-"""The data path: windows a second through all of Ray Data, against the decode function alone and other loaders."""
+"""Benchmark of the data path: windows per second of Ray Data, of the decode function alone, and of other loaders."""
 
 import importlib.util
 import json
@@ -18,28 +18,28 @@ from mulan.data.reader import MicroBatchReader
 from mulan.recipes.registry import demo
 
 RECORDINGS = 128
-"""Of the corpus made for the benchmark: about 70 MB, which stay in memory after the first reading."""
+"""Number of recordings of the generated corpus: about 70 MB, which stay in memory after the first reading."""
 
 GOALS = {"decode alone": 0.8, "DataLoader": 1.0, "WebDataset": 1.0}
-"""Least speed of the Ray Data path, as a multiple of each of these."""
+"""Minimum speed of the Ray Data path as a multiple of each of these."""
 
 _REMARKS = {
-    "decode alone": "the decode function on bytes in memory: the ceiling",
-    "reader alone": "our plan, ranged reads, decoding and tokens, without Ray",
-    "Ray Data": "the whole path of a training worker",
-    "DataLoader": "torch, the same ranged reads, decoding and tokens",
-    "WebDataset": "whole shards in a row, shuffle buffer, the same decoding and tokens",
+    "decode alone": "the decode function on bytes in memory, an upper bound",
+    "reader alone": "mulan's plan, ranged reads, decoding and tokenization, without Ray",
+    "Ray Data": "the full path of a training worker",
+    "DataLoader": "torch, with the same ranged reads, decoding and tokenization",
+    "WebDataset": "sequential shards and a shuffle buffer, with the same decoding and tokenization",
 }
 
 _NOTES = (
-    "Every stream ends in one process, the two alone excepted; as many processes decode for each of them.",
-    "All but the decode function also read and tokenize, as training does, and none is given that back.",
-    "On a busy machine look at the CPU a window: how much of a core each of them gets is then the kernel's choice.",
+    "All streams but the two alone end in one process; the same number of processes decodes for each of them.",
+    "All but the decode function also read and tokenize, as in training; this is not subtracted.",
+    "On a busy machine compare the CPU per window: the share of a core that each gets is then up to the kernel.",
     "Timed after warm-up over whole rounds of tasks; delivered windows are compared with the decode function's.",
 )
 
 _WARMUP_CYCLES = 6
-"""Tasks of every process before the clock starts: what was made while the stream was started must be consumed."""
+"""Number of tasks of every process before the timing, which consume what was prepared while the stream started."""
 
 
 def bench_data(
@@ -55,23 +55,26 @@ def bench_data(
     """Measures every candidate in fresh processes, in turn.
 
     Args:
-        workers: processes that decode; 0 for one a core.
-        pairs: windows of a micro-batch.
-        seconds: length of a window.
-        windows: timed in each reading, at least.
-        data_uri: folder of a prepared corpus, all of it good; empty to make one by :mod:`mulan.benchmarks.chords`.
+        rounds: Number of measurements of each candidate.
+        workers: Number of decoding processes; 0 for one per core.
+        pairs: Number of windows in a micro-batch.
+        seconds: Length of a window in seconds.
+        windows: Minimum number of windows timed in each measurement.
+        data_uri: Folder of a prepared corpus without bad recordings; empty generates one with
+            :mod:`mulan.benchmarks.chords`.
+        progress: Called with a line of text after each measurement.
 
     Raises:
-        CorpusError, PlanError: the corpus is not there, or has not what the demo's sources need.
+        CorpusError, PlanError: The corpus does not exist, or lacks texts of the demo's sources.
     """
     workers = workers or len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:
         if not data_uri:
-            progress(f"making {RECORDINGS} recordings")
+            progress(f"generating {RECORDINGS} recordings")
             write_chords(folder, recordings=RECORDINGS)
         recipe = _recipe(data_uri or folder, pairs, seconds)
-        reader = MicroBatchReader.of(recipe)  # raises here, and not in a process of the first reading
-        cycle = workers * group_size(reader.waveform_shape)  # the micro-batches of a task in every process
+        reader = MicroBatchReader.of(recipe)  # raises here instead of in a process of the first measurement
+        cycle = workers * group_size(reader.waveform_shape)  # micro-batches of one task in every process
         measured = -(-windows // (pairs * cycle)) * cycle
         readings = _readings(recipe, workers, cycle, measured, rounds, progress)
     rows = [_row(name, readings) for name in readings]
@@ -80,8 +83,8 @@ def bench_data(
     settings = {
         "processes": workers,
         "window": f"{seconds:g} s",
-        "pairs a micro-batch": pairs,
-        "windows a reading": measured * pairs,
+        "pairs per micro-batch": pairs,
+        "windows per measurement": measured * pairs,
         "corpus": data_uri or f"{RECORDINGS} x 30 s FLAC, 16 kHz mono",
         "tokenizer": f"{recipe.text_tower.pretrained}, {recipe.text_tower.max_tokens} tokens",
     }
@@ -94,22 +97,21 @@ def bench_data(
 
 
 def _recipe(uri: str, pairs: int, seconds: float) -> Recipe:
-    """The demo's text and sources, and one micro-batch a step."""
-    whole = demo()
+    """Returns the demo recipe with one micro-batch per step."""
     changes = {
         "data.uri": uri,
         "data.window_s": seconds,
         "batch.micro_batches": 1,
         "batch.pairs_per_micro_batch": pairs,
     }
-    return whole.replace(changes, train=TrainConfig(), scale=ScaleConfig())
+    return demo().replace(changes, train=TrainConfig(), scale=ScaleConfig())
 
 
 def _readings(
     recipe: Recipe, workers: int, cycle: int, measured: int, rounds: int, progress: Callable[[str], None]
 ) -> dict[str, list[DataReading]]:
     warmup = _WARMUP_CYCLES * cycle
-    steps = warmup + measured + warmup  # as much again, since processes that have no more tasks are gone
+    steps = warmup + measured + warmup  # the same amount afterwards, since processes exit with their last task
     toml = recipe.replace(train=TrainConfig(steps=steps)).to_toml()
     readings: dict[str, list[DataReading]] = {}
 
@@ -137,7 +139,7 @@ def _row(name: str, readings: Mapping[str, Sequence[DataReading]]) -> Row:
     figures = {
         "windows/s": _rates(taken),
         "/ decode alone": _ratios(name, "decode alone", readings),
-        "CPU a window": Figure(tuple(reading.cpu_ms_per_window for reading in taken), "ms"),
+        "CPU per window": Figure(tuple(reading.cpu_ms_per_window for reading in taken), "ms"),
     }
     if name in LOADERS:
         figures["first micro-batch"] = Figure(tuple(reading.first_s for reading in taken), "s")

@@ -1,4 +1,7 @@
-"""One reading of the data benchmark in a process of its own: ``python -m mulan.benchmarks.data_process JOB_JSON``."""
+"""One measurement of the data benchmark in a separate process.
+
+``python -m mulan.benchmarks.data_process JOB_JSON`` prints it as JSON.
+"""
 
 import json
 import multiprocessing
@@ -42,34 +45,42 @@ LOADERS: dict[str, Callable[[Recipe, MicroBatchReader, int], Iterator[Loaded]]] 
 }
 
 CHECKED = 2
-"""Micro-batches compared with the decode function after the timing."""
+"""Number of micro-batches that are compared with the decode function after the timing."""
 
 
 @dataclass(frozen=True)
 class DataJob:
-    """What to read. Numbers of micro-batches are of all processes together."""
+    """The parameters of a measurement."""
 
     candidate: str
+    """Key of :data:`ALONE` or :data:`LOADERS`."""
     recipe_toml: str
+    """Recipe that names the corpus."""
     processes: int
+    """Number of decoding processes."""
     warmup: int
+    """Number of micro-batches of all processes before the timing."""
     measured: int
+    """Number of timed micro-batches of all processes."""
 
 
 @dataclass(frozen=True)
 class DataReading:
+    """The result of a measurement."""
+
     windows_per_s: float
+    """Throughput of all processes."""
     cpu_ms_per_window: float
-    """Of all processes of the candidate."""
+    """CPU time per window of all processes in milliseconds."""
     first_s: float
-    """From the first call to the first micro-batch, libraries already imported."""
+    """Time from the first call to the first micro-batch, without imports."""
 
 
 def read(job: DataJob) -> DataReading:
-    """Takes the reading, and makes sure that what was delivered is right.
+    """Runs the measurement, and checks the delivered windows.
 
     Raises:
-        AssertionError: a window is not the decode function's.
+        AssertionError: A window differs from the decode function's.
     """
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -89,7 +100,7 @@ def read(job: DataJob) -> DataReading:
 def _taken(
     job: DataJob, recipe: Recipe, reader: MicroBatchReader, stream: Iterator[Loaded], begun: float
 ) -> DataReading:
-    """A reading of a stream that ends in this process."""
+    """Measures a stream that ends in this process."""
     next(stream)
     first_s = time.perf_counter() - begun
     _skip(stream, job.warmup)
@@ -102,7 +113,7 @@ def _taken(
 
 
 def _alone(job: DataJob, recipe: Recipe, reader: MicroBatchReader) -> DataReading:
-    """A reading of processes that share nothing but the clock's start and end."""
+    """Measures independent processes that only share the start and end of the timing."""
     context = multiprocessing.get_context("fork")
     barrier = context.Barrier(job.processes + 1)
     workers = [context.Process(target=_work, args=(job, recipe, reader, barrier)) for _ in range(job.processes)]
@@ -148,10 +159,10 @@ def _check_next(stream: Iterator[Loaded], recipe: Recipe, reader: MicroBatchRead
 
 
 def check(loaded: Loaded, recipe: Recipe, reader: MicroBatchReader) -> None:
-    """Compares every window of a micro-batch with the decode function's of the recording it is named after.
+    """Compares every window of a micro-batch with the decode function's result for the same recording.
 
     Raises:
-        AssertionError: one differs.
+        AssertionError: A window differs.
     """
     draws = [draw_of(name) for name in loaded.recording_id]
     if loaded.item is not None:
@@ -171,7 +182,7 @@ def _decoded(reader: MicroBatchReader, row: int, draw: float, recipe: Recipe) ->
 
 
 def _cpu_s() -> float:
-    """CPU seconds of this process and all its descendants, with those that have ended and were waited for."""
+    """Returns the CPU seconds of this process and all descendants, including those that ended and were waited for."""
     parents, ticks = {}, {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):

@@ -1,7 +1,7 @@
-"""The ways to get windows and tokens from a corpus that the data benchmark compares, each an endless stream.
+"""The candidates of the data benchmark: endless streams of windows and tokens from a corpus.
 
-All use the same decode function, the same tokenizer and the same bytes. The two alone run in every process by
-themselves; the rest bring their micro-batches to one process, as training takes them.
+All use the same decode function, tokenizer and files. ``decode_alone`` and ``reader_alone`` run in every process
+independently; the others deliver their micro-batches to one process, as in training.
 """
 
 import importlib
@@ -30,38 +30,39 @@ from mulan.data.text import tokenize
 from mulan.storage import filesystem
 
 WEBDATASET_SHUFFLE = 100
-"""Recordings that each WebDataset worker holds, still encoded, to draw from."""
+"""Size of the shuffle buffer of each WebDataset worker in encoded recordings."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A micro-batch as any of the candidates delivers it."""
+    """A micro-batch of any candidate."""
 
     recording_id: Sequence[str]
+    """Ids of the m recordings."""
     windows: Any
-    """int16 [m, samples], or m arrays [samples]."""
+    """Audio windows, int16 [m, samples] or m arrays [samples]."""
     token_ids: Any = None
-    """int64 [m, L], null-padded; None of the decode function alone."""
+    """Token ids, int64 [m, L], padded with 0; None for the decode function alone."""
     item: Item | None = None
-    """Of the plan, where that said which windows to take; otherwise :func:`draw_of` did."""
+    """Item of the plan that determined the windows; None if :func:`draw_of` did."""
 
 
 def draw_of(recording_id: str) -> float:
-    """In [0, 1): where a loader without a plan takes its window."""
+    """Returns the relative position in [0, 1) of the window that loaders without a plan read."""
     return zlib.crc32(recording_id.encode()) / 2**32
 
 
 def window_of(audio: bytes, recording_id: str, recipe: Recipe) -> np.ndarray:
-    """int16 [samples]."""
+    """Decodes the window at :func:`draw_of`, int16 [samples]."""
     window = np.empty(recipe.data.window_samples, np.int16)
     decode_window(audio, window, draw=draw_of(recording_id), sample_rate_hz=recipe.data.sample_rate_hz)
     return window
 
 
 def decode_alone(recipe: Recipe, reader: MicroBatchReader) -> Iterator[Loaded]:
-    """The decode function on recordings that are in memory, the ceiling of every other stream."""
+    """Decodes recordings from memory, an upper bound for every other stream."""
     recordings = [read_record(reader.corpus, row) for row in reader.corpus.rows("train").tolist()]
-    endless = cycle(recordings)  # all of them, as the others decode all: a few would lie in the processor's cache
+    endless = cycle(recordings)  # all recordings, as in the other streams: a few would stay in the processor's cache
     while True:
         part = list(islice(endless, recipe.batch.pairs_per_micro_batch))
         windows = [window_of(recording.audio, recording.recording_id, recipe) for recording in part]
@@ -69,20 +70,20 @@ def decode_alone(recipe: Recipe, reader: MicroBatchReader) -> Iterator[Loaded]:
 
 
 def reader_alone(recipe: Recipe, reader: MicroBatchReader) -> Iterator[Loaded]:
-    """Our reader without Ray: plan, ranged reads, decoding, tokens."""
+    """Runs mulan's reader without Ray: plan, ranged reads, decoding and tokenization."""
     for step in range(recipe.train.steps):
         yield _of_batch(reader(Item(Phase.TRAIN, step, 0)))
 
 
 def ray_data(recipe: Recipe, reader: MicroBatchReader, processes: int) -> Iterator[Loaded]:
-    """The whole path, as Ray Train hands it to a training worker (``mulan/launch/fit.py``)."""
+    """Runs the full data path of a training worker (``mulan/launch/fit.py``)."""
     schedule = Schedule(recipe.train, recipe.batch, rank=0, workers=1)
     source = start_source(ray.put(reader), cpus=processes)
     return map(_of_batch, planned_batches(source, source.begin(schedule), schedule))
 
 
 def torch_dataloader(recipe: Recipe, reader: MicroBatchReader, processes: int) -> Iterator[Loaded]:
-    """PyTorch's loader: recordings drawn at random, read by their byte ranges, collated in its workers."""
+    """Runs PyTorch's DataLoader: randomly sampled recordings, ranged reads, collation in its workers."""
     recordings = _Recordings(recipe, reader)
     return iter(
         DataLoader(
@@ -96,7 +97,7 @@ def torch_dataloader(recipe: Recipe, reader: MicroBatchReader, processes: int) -
 
 
 def webdataset(recipe: Recipe, reader: MicroBatchReader, processes: int) -> Iterator[Loaded]:
-    """WebDataset: shards drawn at random and read in a row, a shuffle buffer, then the same work in its workers."""
+    """Runs WebDataset: randomly sampled shards, sequential reads, a shuffle buffer, the same work in its workers."""
     wds = importlib.import_module("webdataset")
     uri = reader.corpus.uri
     shards = [filesystem.resolve(uri, shard) for shard in reader.corpus.table["uri"].unique().to_pylist()]
@@ -112,7 +113,7 @@ def _of_batch(batch: Batch) -> Loaded:
 
 
 _Pair = tuple[str, np.ndarray, str]
-"""Name, window and text."""
+"""Recording id, window and text."""
 
 
 class _Recordings(Dataset[_Pair]):
@@ -130,7 +131,7 @@ class _Recordings(Dataset[_Pair]):
 
 @dataclass(frozen=True)
 class _Decode:
-    """A WebDataset sample, member contents by extension, as a pair."""
+    """Converts a WebDataset sample, a map from extension to content, to a pair."""
 
     recipe: Recipe
 
@@ -142,7 +143,7 @@ class _Decode:
 
 @dataclass(frozen=True)
 class _Collate:
-    """Pairs as the tensors of a micro-batch, made in the worker."""
+    """Collates pairs to the tensors of a micro-batch, in the worker."""
 
     tokenizer: Tokenizer | None
 

@@ -1,4 +1,4 @@
-"""One window of a recording: what finding its true length costs, beside a decoder that believes headers."""
+"""Benchmark of decoding a window: the cost of verifying a recording's length, against a decoder that trusts headers."""
 
 import os
 import subprocess
@@ -15,16 +15,17 @@ from mulan.benchmarks.results import Goal, Report, Row
 
 OURS, PLAIN, OTHER = "decode_window", "soundfile alone", "the other version"
 GOAL = 1.03
-"""Most that a window may take of what it took in another version, for the formats of a corpus."""
+"""Maximum time of a window relative to another version, for the formats of a corpus."""
 GOAL_FORMATS = ("FLAC, 16 kHz", "MP3, 44.1 kHz")
 
 
 def bench_decode(*, rounds: int, against: Path | None, progress: Callable[[str], None]) -> Report:
-    """Times windows of each format by turns, each candidate in a process of its own.
+    """Times windows of each format in turn, each candidate in a separate process.
 
     Args:
-        rounds: readings of each candidate and format, after one that warms up.
-        against: a folder with another version of mulan, whose ``decode_window`` is timed as well.
+        rounds: Number of measurements of each candidate and format, after one for warm-up.
+        against: Folder with another version of mulan, whose ``decode_window`` is timed as well.
+        progress: Called with a line of text after each format.
     """
     here = Path(__file__).parents[2]
     candidates = {OURS: ("decode_window", here), PLAIN: ("soundfile", here)}
@@ -32,11 +33,11 @@ def bench_decode(*, rounds: int, against: Path | None, progress: Callable[[str],
         candidates[OTHER] = ("decode_window", against)
     rows, goals = [], []
     with ExitStack() as stack:
-        asked = {name: stack.enter_context(_asked(*how)) for name, how in candidates.items()}
+        timers = {name: stack.enter_context(_timing_process(*how)) for name, how in candidates.items()}
         for form in FORMATS:
-            figures = _readings({name: partial(ask, form) for name, ask in asked.items()}, rounds)
-            told = ", ".join(f"{name} {figure.median:.2f} ms" for name, figure in figures.items())
-            progress(f"{form}: {told}")
+            figures = _readings({name: partial(ask, form) for name, ask in timers.items()}, rounds)
+            text = ", ".join(f"{name} {figure.median:.2f} ms" for name, figure in figures.items())
+            progress(f"{form}: {text}")
             columns = {**figures, "/ soundfile": ratios(figures[OURS], figures[PLAIN])}
             if against is not None:
                 columns["/ the other"] = ratios(figures[OURS], figures[OTHER])
@@ -45,10 +46,10 @@ def bench_decode(*, rounds: int, against: Path | None, progress: Callable[[str],
             rows.append(Row(form, columns))
     return Report(
         "Decode",
-        {"rounds": rounds, "recordings, s": SECONDS, "window, s": WINDOW_S, "windows a reading": WINDOWS_A_READING},
+        {"rounds": rounds, "recordings, s": SECONDS, "window, s": WINDOW_S, "windows timed": WINDOWS_A_READING},
         rows,
         goals,
-        ["CPU milliseconds of a window, decoded from memory to 16 kHz mono."],
+        ["CPU milliseconds per window, decoded from memory to 16 kHz mono."],
     )
 
 
@@ -58,11 +59,11 @@ def _readings(candidates: dict[str, Callable[[], float]], rounds: int) -> dict[s
 
 
 @contextmanager
-def _asked(kind: str, folder: Path) -> Iterator[Callable[[str], float]]:
-    """A process that tells what a window of a format takes."""
+def _timing_process(kind: str, folder: Path) -> Iterator[Callable[[str], float]]:
+    """Starts a process, and returns a function that makes it time windows of a format."""
     script = str(Path(decode_process.__file__))
     environment = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
-    # -P: else the script's own folder is searched before the other version's
+    # without -P the script's own folder would precede the other version's on the path
     with subprocess.Popen(
         [sys.executable, "-P", script, kind],
         env=environment,
@@ -80,7 +81,7 @@ def _asked(kind: str, folder: Path) -> Iterator[Callable[[str], float]]:
                 print(form, file=asking, flush=True)
                 return float(answers.readline())
             except (BrokenPipeError, ValueError) as error:
-                raise BenchmarkFailed(f"{folder}: the process that decodes by {kind} ended") from error
+                raise BenchmarkFailed(f"{folder}: the process that decodes with {kind} ended") from error
 
         try:
             yield ask

@@ -1,7 +1,7 @@
-"""A process that decodes windows when asked, by the mulan that it finds on its path: which may be another version's.
+"""A process that times the decoding of windows, with the version of mulan on its path.
 
-It is told what to decode by, ``decode_window`` or ``soundfile``, and then a format a line; it answers with the CPU
-milliseconds of a window.
+Its argument is the decoder, ``decode_window`` or ``soundfile``. For each format on a line of standard input it prints
+the CPU milliseconds per window.
 """
 
 import io
@@ -28,13 +28,13 @@ FORMATS = {
     "MP3, 44.1 kHz, stereo": ("MP3", 44_100, 2),
     "Ogg Vorbis, 44.1 kHz": ("OGG", 44_100, 1),
 }
-"""libsndfile's name, rate in Hz and channels."""
+"""Container name of libsndfile, sample rate in Hz, and number of channels by format."""
 
 Decode = Callable[[bytes, np.ndarray, float], None]
 
 
 def encoded(container: str, rate_hz: int, channels: int, *, seconds: int = SECONDS) -> bytes:
-    """Swelling harmonics in a little noise."""
+    """Returns an encoded recording of amplitude-modulated harmonics with weak noise."""
     times = np.arange(seconds * rate_hz) / rate_hz
     sound = np.random.default_rng(0).normal(0, 0.01, (len(times), channels))
     for number, pitch_hz in enumerate((220, 330, 440, 880, 1760)):
@@ -46,7 +46,7 @@ def encoded(container: str, rate_hz: int, channels: int, *, seconds: int = SECON
 
 
 def by_soundfile(audio: bytes, window: np.ndarray, draw: float) -> None:
-    """What is the least: to seek, to read, to mix down, to resample and to round, believing the header."""
+    """Decodes with the minimum of work: seek, read, downmix, resample and round, trusting the header."""
     with soundfile.SoundFile(io.BytesIO(audio)) as file:
         count = len(window) * file.samplerate // RATE_HZ
         file.seek(int(draw * (file.frames - count + 1)))
@@ -57,7 +57,7 @@ def by_soundfile(audio: bytes, window: np.ndarray, draw: float) -> None:
 
 
 def by_mulan(audio: bytes, window: np.ndarray, draw: float) -> None:
-    """The function that training reads by."""
+    """Decodes with the function that training uses."""
     decode_window(audio, window, draw=draw, sample_rate_hz=RATE_HZ)
 
 

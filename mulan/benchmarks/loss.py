@@ -1,7 +1,7 @@
-"""The loss in tiles against the loss with whole matrices and against open_clip's: time, memory and gradients.
+"""Benchmark of the tiled loss against the untiled form and open_clip's loss: time, memory and gradients.
 
-Every reading is taken in fresh processes, ``python -m mulan.benchmarks.loss REQUEST``, which load neither Ray nor
-DeepSpeed. What one process did before, to its allocator and its threads, is not in the next reading.
+Every measurement runs in fresh processes, ``python -m mulan.benchmarks.loss REQUEST``, which import neither Ray nor
+DeepSpeed, so that the allocator and threads of one measurement do not affect the next.
 """
 
 import importlib
@@ -26,17 +26,17 @@ from mulan.distributed.collectives import all_reduce_sum, rank_and_world_size
 from mulan.objectives.contrastive import contrastive_loss
 
 DIM = 128
-"""The paper's."""
+"""Embedding dimension of the MuLan paper."""
 
 TEMPERATURE = 0.1
 
 SMALL = 256
-"""Pairs of a first run, in which libraries load and threads start."""
+"""Number of pairs of a warm-up run, in which libraries are loaded and threads start."""
 
 WHOLE_MATRICES = {"untiled": 8, "open_clip": 4}
-"""How many matrices of B by B / W numbers a form holds at its peak, as measured at 6,144 and 12,288 pairs."""
+"""Peak number of matrices of B by B / W numbers, as measured at 6,144 and 12,288 pairs."""
 
-REMARKS = {"open_clip": "another loss: two logarithms, each with the positive in its denominator"}
+REMARKS = {"open_clip": "a different loss: two logarithms, each with the positive in its denominator"}
 
 TIMEOUT_S = 3600.0
 
@@ -44,7 +44,7 @@ Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class Rows(NamedTuple):
-    """What a loss is a function of: [b, DIM] unit rows twice, and a scalar."""
+    """The arguments of a loss: two times [b, DIM] unit rows, and a scalar."""
 
     audio: torch.Tensor
     text: torch.Tensor
@@ -53,28 +53,33 @@ class Rows(NamedTuple):
 
 @dataclass(frozen=True)
 class LossRequest:
-    """What processes are asked to read."""
+    """The parameters of a measurement."""
 
     reading: str
-    """A name in :data:`READINGS`."""
+    """Key of :data:`READINGS`."""
     forms: tuple[str, ...]
+    """Keys of :data:`FORMS`."""
     pairs: int
-    """Of the whole batch."""
+    """Number of pairs in the global batch."""
     device: str
+    """Device, ``cpu`` or ``cuda``."""
     workers: int = 1
+    """Number of processes."""
     rounds: int = 1
+    """Number of measurements."""
 
 
 def bench_loss(
     *, pairs: int, memory_pairs: int, rounds: int, device: str | None, progress: Callable[[str], None]
 ) -> Report:
-    """Forward and backward of every form, in one process and, on a CPU, in two joined by gloo.
+    """Measures forward and backward of every form, in one process and, on CPUs, in two with gloo.
 
     Args:
-        pairs: B of times and gradients, even.
-        memory_pairs: B of a second reading of memory, even; forms that would not fit are not run.
-        rounds: readings of time.
-        device: cpu or cuda; None: cuda where there is one.
+        pairs: Number of pairs B for time and gradients, even.
+        memory_pairs: Number of pairs B of a second memory measurement, even; forms that would not fit are not run.
+        rounds: Number of time measurements.
+        device: ``cpu`` or ``cuda``; None uses CUDA if available.
+        progress: Called with a line of text after each measurement.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     forms = ("tiled", "untiled", *(["open_clip"] if _has_open_clip() else []))
@@ -91,15 +96,15 @@ def bench_loss(
         rows=rows,
         goals=_goals(rows[0], pairs, memory_pairs),
         notes=[
-            "Time is of forward and backward. Memory is the peak of a process over what it held with its rows; "
-            "gradients count.",
-            "Of two processes each has half of the rows and of the threads; the slower and the larger counts.",
+            "Time is that of forward and backward. Memory is the peak of a process in addition to its inputs, "
+            "including gradients.",
+            "Each of two processes has half of the rows and of the threads; values are maxima over processes.",
         ],
     )
 
 
 def _rows(request: LossRequest, memory_pairs: int, progress: Callable[[str], None]) -> list[Row]:
-    """A row for each form at one number of processes."""
+    """Returns a row for each form at one number of processes."""
     seconds = {form: Figure(values, "s") for form, values in in_processes(request).items()}
     differences = in_processes(replace(request, reading="difference", forms=("tiled",)))
     rows = []
@@ -124,12 +129,12 @@ def _rows(request: LossRequest, memory_pairs: int, progress: Callable[[str], Non
 
 
 def _memory_of(pairs: int) -> str:
-    """The name of a column."""
+    """Returns the name of a column."""
     return f"memory, {pairs:,} pairs"
 
 
 def _goals(tiled: Row, pairs: int, memory_pairs: int) -> list[Goal]:
-    """The bounds are for 6,144 and 32,768 pairs."""
+    """Returns the goals, which are meant for 6,144 and 32,768 pairs."""
     median = {column: figure.median for column, figure in tiled.figures.items()}
     return [
         Goal(f"{_memory_of(memory_pairs)}, MB", median[_memory_of(memory_pairs)], 64, at_most=True),
@@ -139,7 +144,7 @@ def _goals(tiled: Row, pairs: int, memory_pairs: int) -> list[Goal]:
 
 
 def in_processes(request: LossRequest) -> dict[str, tuple[float, ...]]:
-    """The readings of each form; of several processes the greatest."""
+    """Returns the measurements of each form, as maxima over processes."""
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(request.workers) as pool:
         asked = json.dumps(asdict(request))
         outputs = pool.map(
@@ -151,9 +156,9 @@ def in_processes(request: LossRequest) -> dict[str, tuple[float, ...]]:
 
 
 def _process(request: LossRequest, rank: int, store: str) -> dict[str, list[float]]:
-    """What one of the processes reads."""
+    """Runs a measurement in one of the processes."""
     if request.workers > 1:
-        # as torchrun does; with all threads in each process, they wait for each other more than they compute
+        # as torchrun does: with all threads in each process they would mostly wait for each other
         torch.set_num_threads(max(1, torch.get_num_threads() // request.workers))
         dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=request.workers)
     try:
@@ -164,7 +169,7 @@ def _process(request: LossRequest, rank: int, store: str) -> dict[str, list[floa
 
 
 def _seconds(request: LossRequest) -> dict[str, list[float]]:
-    """Time of forward and backward, the forms in turn; each has run once before."""
+    """Measures the time of forward and backward, with the forms in turn, after one warm-up run each."""
     rows = unit_rows(request.pairs, request.device)
     candidates = {
         form: partial(_timed, partial(gradients, FORMS[form](), rows), request.device) for form in request.forms
@@ -176,7 +181,7 @@ def _seconds(request: LossRequest) -> dict[str, list[float]]:
 
 
 def _memory(request: LossRequest) -> dict[str, list[float]]:
-    """Extra memory in MB of forward and backward, of the only form."""
+    """Measures the additional memory of forward and backward of a single form, in MB."""
     (form,) = request.forms
     loss = FORMS[form]()
     gradients(loss, unit_rows(SMALL, request.device))
@@ -185,7 +190,7 @@ def _memory(request: LossRequest) -> dict[str, list[float]]:
 
 
 def _difference(request: LossRequest) -> dict[str, list[float]]:
-    """The largest relative difference to the untiled form in the gradients of audio, text and temperature."""
+    """Measures the largest relative difference of gradients to the untiled form."""
     rows = unit_rows(request.pairs, request.device)
     reference = gradients(untiled_loss, rows)
     return {form: [relative_difference(gradients(FORMS[form](), rows), reference)] for form in request.forms}
@@ -198,15 +203,15 @@ def relative_difference(ours: Rows, reference: Rows) -> float:
 
 
 def gradients(loss: Loss, rows: Rows) -> Rows:
-    """Of forward and backward."""
+    """Returns the gradients of audio, text and temperature."""
     leaves = Rows(*(tensor.detach().requires_grad_() for tensor in rows))
     loss(*leaves).backward()  # type: ignore[no-untyped-call]
-    found = [leaf.grad for leaf in leaves]
-    return Rows(*(gradient for gradient in found if gradient is not None))
+    grads = [leaf.grad for leaf in leaves]
+    return Rows(*(grad for grad in grads if grad is not None))
 
 
 def _timed(run: Callable[[], object], device: str) -> float:
-    """Seconds that ``run`` takes, on the GPU's own clock where there is one; all processes begin together."""
+    """Returns the duration of ``run`` in seconds, by CUDA events on GPUs; all processes start together."""
     if rank_and_world_size()[1] > 1:
         dist.barrier()
     if device == "cpu":
@@ -222,7 +227,7 @@ def _timed(run: Callable[[], object], device: str) -> float:
 
 
 def unit_rows(pairs: int, device: str) -> Rows:
-    """This process's part of a batch of which partners are alike, as in the course of training."""
+    """Returns this process's part of a batch whose pairs are similar, as during training."""
     rank, workers = rank_and_world_size()
     generator = torch.Generator().manual_seed(rank)
     noise = torch.randn(2, pairs // workers, DIM, generator=generator)
@@ -239,7 +244,7 @@ def _has_open_clip() -> bool:
 
 
 def _open_clip() -> Loss:
-    """Its form for many processes: each computes its own rows and columns, with gradient through the gathering."""
+    """Returns open_clip's distributed loss, with local rows and columns and gradients through the all-gather."""
     rank, workers = rank_and_world_size()
     loss = importlib.import_module("open_clip.loss").ClipLoss(
         local_loss=True, gather_with_grad=True, rank=rank, world_size=workers

@@ -1,4 +1,4 @@
-"""Figures that can be compared: candidates take turns on the same machine, and each keeps all of its readings."""
+"""Comparable measurements: candidates take turns on the same machine, and all readings are kept."""
 
 import statistics
 import subprocess
@@ -12,32 +12,37 @@ from mulan.config.errors import MulanError
 
 
 class BenchmarkRefused(MulanError, ValueError):
-    """A reading that was asked for cannot be taken as it is described."""
+    """The arguments of a benchmark are invalid."""
 
 
 class BenchmarkFailed(MulanError, RuntimeError):
-    """A reading that could not be taken."""
+    """A measurement failed."""
 
     exit_code = 1
 
 
 @dataclass(frozen=True)
 class Figure:
-    """Readings of one quantity."""
+    """Repeated measurements of one quantity."""
 
     values: tuple[float, ...]
+    """Measured values, in order."""
     unit: str
+    """Unit of the values."""
 
     @property
     def median(self) -> float:
+        """Median of the values."""
         return statistics.median(self.values)
 
     @property
     def low(self) -> float:
+        """Minimum of the values."""
         return min(self.values)
 
     @property
     def high(self) -> float:
+        """Maximum of the values."""
         return max(self.values)
 
 
@@ -48,42 +53,44 @@ def interleaved(
     unit: str,
     on_reading: Callable[[str, int, float], None],
 ) -> dict[str, Figure]:
-    """Reads every candidate once a round, in turn, so that a slow minute of the machine meets all of them.
+    """Measures every candidate once per round, in turn, so that slow periods of the machine affect all of them.
 
-    The order is turned by one each round: what a candidate leaves behind (warm caches, a throttled clock) meets
-    another one each time.
+    The order is rotated in each round, so that side effects of a candidate (warm caches, a throttled clock) affect a
+    different one each time.
 
     Args:
-        candidates: each takes one reading.
-        on_reading: told the candidate, the round (from 1) and the reading.
+        candidates: Functions that take one measurement, by name.
+        rounds: Number of measurements of each candidate.
+        unit: Unit of the measurements.
+        on_reading: Called with the candidate, the round (from 1) and the value after each measurement.
     """
     names = list(candidates)
     readings: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds):
-        turn = number % len(names)
-        for name in names[turn:] + names[:turn]:
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
             readings[name].append(candidates[name]())
             on_reading(name, number + 1, readings[name][-1])
     return {name: Figure(tuple(values), unit) for name, values in readings.items()}
 
 
-def ratios(of: Figure, to: Figure) -> Figure:
-    """Round by round, so that a drift of the machine cancels."""
-    assert of.unit == to.unit and len(of.values) == len(to.values)
-    return Figure(tuple(a / b for a, b in zip(of.values, to.values, strict=True)), "x")
+def ratios(numerator: Figure, denominator: Figure) -> Figure:
+    """Returns the ratios round by round, in which drifts of the machine cancel."""
+    assert numerator.unit == denominator.unit and len(numerator.values) == len(denominator.values)
+    return Figure(tuple(a / b for a, b in zip(numerator.values, denominator.values, strict=True)), "x")
 
 
 def in_fresh_process(module: str, arguments: Sequence[str], *, timeout_s: float) -> str:
-    """Standard output of ``python -m MODULE ARGUMENTS``: for readings that an earlier one would spoil.
+    """Runs ``python -m MODULE ARGUMENTS`` and returns its standard output, unaffected by earlier measurements.
 
     Raises:
-        BenchmarkFailed: with the end of what it said.
+        BenchmarkFailed: The process failed; the message contains the end of its standard error.
     """
     root = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments], capture_output=True, text=True, timeout=timeout_s, cwd=root
     )
     if done.returncode:
-        measured = textwrap.shorten(" ".join([module, *arguments]), 120)  # a whole recipe may be among them
+        measured = textwrap.shorten(" ".join([module, *arguments]), 120)  # may contain a whole recipe
         raise BenchmarkFailed(f"{measured} failed: {done.stderr[-2000:]}")
     return done.stdout

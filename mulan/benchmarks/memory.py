@@ -1,4 +1,4 @@
-"""What a forward keeps for its backward, counted without computing anything, so that any machine can tell of a GPU."""
+"""Memory of processes, and of activations on a GPU, counted with fake tensors on any machine."""
 
 import ctypes
 from collections.abc import Callable
@@ -11,18 +11,17 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from transformers.models.bert.modeling_bert import BertSelfAttention
 
-from mulan.benchmarks.drawn import drawn_batch, model_to_measure
+from mulan.benchmarks.synthetic import model_to_measure, synthetic_batch
 from mulan.config.recipe import Recipe
 from mulan.model.device_batch import to_device
 from mulan.model.joint import JointModel
 
 
 def extra_memory_mb(run: Callable[[], object], *, device: str) -> float:
-    """The peak of this process's memory while ``run`` runs, over what it held before, in MB (10^6 bytes).
+    """Measures the peak memory of a call in addition to the memory before it, in MB (10^6 bytes).
 
-    On a CPU it is resident memory, which Linux keeps the peak of; on CUDA it is what PyTorch's allocator handed out.
-    What the process used once and let go of would hide an allocation that takes its place, so on a CPU it is
-    handed back first.
+    On a CPU it is the peak of resident memory that Linux records, on CUDA that of PyTorch's allocator. On a CPU freed
+    memory is returned to the system first, since new allocations that reuse it would not be counted.
     """
     if device == "cuda":
         torch.cuda.synchronize()
@@ -31,27 +30,27 @@ def extra_memory_mb(run: Callable[[], object], *, device: str) -> float:
         run()
         torch.cuda.synchronize()
         return (torch.cuda.max_memory_allocated() - before) / 1e6
-    _hand_back()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak so far becomes what is held now (man 5 proc)
+    _return_freed_memory()
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak to the current memory (man 5 proc)
     before = _kilobytes("/proc/self/status", "VmHWM")
     run()
     return (_kilobytes("/proc/self/status", "VmHWM") - before) * 1024 / 1e6
 
 
 def held_memory_mb() -> float:
-    """This process's resident memory, without what it has let go of, in MB."""
-    _hand_back()
+    """Returns the resident memory of this process without freed memory, in MB."""
+    _return_freed_memory()
     return _kilobytes("/proc/self/status", "VmRSS") * 1024 / 1e6
 
 
 def free_memory_mb(*, device: str) -> float:
-    """What can still be allocated on the machine or the GPU, in MB."""
+    """Returns the available memory of the machine or the GPU, in MB."""
     if device == "cuda":
         return torch.cuda.mem_get_info()[0] / 1e6
     return _kilobytes("/proc/meminfo", "MemAvailable") * 1024 / 1e6
 
 
-def _hand_back() -> None:
+def _return_freed_memory() -> None:
     ctypes.CDLL(None).malloc_trim(0)
 
 
@@ -61,7 +60,7 @@ def _kilobytes(file: str, name: str) -> int:
 
 
 def kept_bytes(forward: Callable[[], Any]) -> int:
-    """Bytes that the graph of ``forward()`` holds, each storage counted once."""
+    """Returns the bytes that the graph of ``forward()`` saves for the backward pass, counting each storage once."""
     kept: dict[int, torch.UntypedStorage] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -75,10 +74,10 @@ def kept_bytes(forward: Callable[[], Any]) -> int:
 
 
 def activation_bytes(recipe: Recipe) -> dict[str, float]:
-    """Bytes kept for each further window (``audio``) and each further text of full length (``text``).
+    """Returns the activation bytes per window (``audio``) and per text of full length (``text``).
 
-    The difference between three and two of them: what is kept once, the weights and their casts, is not counted.
-    Attention is counted as the fused kernels of GPUs do it, which keep no attention matrix: without dropout, CPUs too.
+    They are the difference between three and two items, which excludes weights and their casts. Attention is counted as
+    in fused GPU kernels, which save no attention matrix; without dropout, those of CPUs do not either.
     """
     model = model_to_measure(recipe).train()
     for module in model.modules():
@@ -87,7 +86,7 @@ def activation_bytes(recipe: Recipe) -> dict[str, float]:
     sizes: dict[str, list[int]] = {"audio": [], "text": []}
     for count in (2, 3):
         part = recipe.replace({"batch.pairs_per_micro_batch": count})
-        host = drawn_batch(part, step=0, micro_batch=0, tokens=recipe.text_tower.max_tokens)
+        host = synthetic_batch(part, step=0, micro_batch=0, tokens=recipe.text_tower.max_tokens)
         batch = to_device(host, torch.device("cpu"), text_groups=1)
         with FakeTensorMode(allow_non_fake_inputs=True):
             sizes["audio"].append(kept_bytes(partial(model.audio_encoder, batch.waveform.flatten(0, 1))))

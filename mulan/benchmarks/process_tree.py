@@ -1,8 +1,8 @@
-"""CPU time of a command and of all that it starts, daemons and processes that end in between included.
+"""CPU time of a command and all of its descendants, including daemons and short-lived processes.
 
-``python -m mulan.benchmarks.process_tree TIMEOUT_S EXIT_CODE COMMAND ...`` runs a command, which must end with that
-exit code, and prints its reading as a line of JSON. Linux only: orphans are taken over, and times are read in
-``/proc``.
+``python -m mulan.benchmarks.process_tree TIMEOUT_S EXIT_CODE COMMAND ...`` runs a command, which must end with the
+given exit code, and prints the measurement as a line of JSON. Linux only: the process adopts orphans, and reads times
+from ``/proc``.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 
 PERIOD_S = 0.05
-"""Between two looks. What a process does after the last look at it is lost where nobody waits for its end."""
+"""Polling period. CPU time after the last poll is lost for processes that no parent waits for."""
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PR_SET_CHILD_SUBREAPER = 36
@@ -26,30 +26,31 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 @dataclass(frozen=True)
 class ProcessReading:
-    """What a command took."""
+    """Time and processes of a command."""
 
     wall_s: float
-    """Seconds until the command itself ended."""
+    """Wall time until the command itself ended, in seconds."""
     cpu_s: float
-    """CPU seconds of all its processes, until the last of them ended."""
+    """CPU time of all of its processes, in seconds."""
     processes: int
-    """How many processes were seen."""
+    """Number of processes that were observed."""
     exit_code: int
+    """Exit code of the command."""
 
 
 def measure(command: Sequence[str], *, timeout_s: float) -> ProcessReading:
-    """Runs a command and waits until all that it started has ended. What it says goes to standard error.
+    """Runs a command and waits until all of its descendants have ended; its output goes to standard error.
 
-    To be called in a process that has no other children.
+    It must be called in a process without other children.
 
     Raises:
-        TimeoutError: some of it did not end, and was killed.
+        TimeoutError: Processes did not end in time and were killed.
     """
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # what becomes an orphan becomes a child of this one
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # orphans become children of this process
     tree, begun = _Tree(), time.monotonic()
     command_id = subprocess.Popen(command, stdout=sys.stderr).pid
     wall_s, exit_code = 0.0, 0
-    with suppress(ChildProcessError):  # which says that nothing is left
+    with suppress(ChildProcessError):  # raised if no children are left
         while True:
             alive = tree.look()
             while (ended := os.waitpid(-1, os.WNOHANG)) != (0, 0):
@@ -59,7 +60,7 @@ def measure(command: Sequence[str], *, timeout_s: float) -> ProcessReading:
                 for process_id in alive:
                     with suppress(ProcessLookupError):
                         os.kill(process_id, signal.SIGKILL)
-                raise TimeoutError(f"{' '.join(command)} was still at work after {timeout_s:g} s")
+                raise TimeoutError(f"{' '.join(command)} was still running after {timeout_s:g} s")
             time.sleep(PERIOD_S)
     tree.look()
     return ProcessReading(wall_s, tree.cpu_s, tree.processes, exit_code)
@@ -67,28 +68,31 @@ def measure(command: Sequence[str], *, timeout_s: float) -> ProcessReading:
 
 @dataclass
 class _Process:
+    """CPU times of a process in clock ticks."""
+
     own: int = 0
-    """Ticks of CPU time at the last look."""
+    """CPU time at the last poll."""
     waited_for: int = 0
-    """Ticks of the ended children that it waited for, and of those that these waited for."""
+    """CPU time of ended descendants that were waited for."""
     children: list["_Process"] = field(default_factory=list)
+    """Processes that it started, as far as they were observed."""
 
     def ticks_of_children(self) -> int:
-        """Ticks of CPU time of all processes below this one.
+        """Returns the CPU time of all descendants.
 
-        The kernel forgets a child whose parent ignores its end, as Ray's raylet does; looks miss what comes and goes in
-        between. Whichever knows more is taken.
+        The kernel does not count children whose parent ignores their exit, as Ray's raylet does, and polls miss
+        short-lived processes. The larger of both values is used.
         """
         return max(self.waited_for, sum(child.own + child.ticks_of_children() for child in self.children))
 
 
 class _Tree:
-    """The processes below this one, as far as they have been seen."""
+    """The descendants of this process, as far as they were observed."""
 
     def __init__(self) -> None:
         self._here = _Process()
         self._seen: dict[tuple[int, int], _Process] = {}
-        """Processes by number and time of start: numbers are given anew."""
+        """Processes by PID and start time, since PIDs are reused."""
 
     @property
     def cpu_s(self) -> float:
@@ -99,14 +103,14 @@ class _Tree:
         return len(self._seen)
 
     def look(self) -> list[int]:
-        """Notes the times of all; the numbers of those that are there."""
+        """Records the times of all descendants, and returns the PIDs of those that are running."""
         table: dict[int, list[str]] = {}
         numbers: dict[int, list[int]] = defaultdict(list)
         for entry in os.listdir("/proc"):
             if entry.isdecimal():
-                with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+                with suppress(FileNotFoundError, ProcessLookupError):  # the process has just ended
                     with open(f"/proc/{entry}/stat", encoding="utf-8", errors="replace") as file:
-                        fields = file.read().rpartition(")")[2].split()  # the name before it may hold spaces
+                        fields = file.read().rpartition(")")[2].split()  # the name before it may contain spaces
                     table[int(entry)] = fields
                     numbers[int(fields[1])].append(int(entry))
         return self._note(os.getpid(), self._here, table, numbers)
@@ -114,7 +118,7 @@ class _Tree:
     def _note(
         self, number: int, process: _Process, table: Mapping[int, Sequence[str]], numbers: Mapping[int, Sequence[int]]
     ) -> list[int]:
-        """Notes the times of one process and of all below it; ``numbers`` has the children of each."""
+        """Records the times of a process and its descendants; ``numbers`` contains the children of each PID."""
         times = [int(ticks) for ticks in table[number][11:15]]
         process.own, process.waited_for = sum(times[:2]), sum(times[2:])
         found = []

@@ -1,4 +1,4 @@
-"""A benchmark's results, as a table to read and as JSON to keep."""
+"""Results of a benchmark as a table and as JSON."""
 
 import json
 import os
@@ -20,7 +20,7 @@ _PACKAGES = ("torch", "transformers", "deepspeed", "ray", "open-clip-torch", "we
 
 
 def machine() -> dict[str, str]:
-    """Processor, accelerator, memory and the versions of what is installed of the packages that matter."""
+    """Returns processor, accelerator, memory and the versions of the relevant packages."""
     found = {
         "processor": f"{_processor()}, {len(os.sched_getaffinity(0))} cores",
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
@@ -51,26 +51,32 @@ def _accelerator() -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """One candidate and what was read of it."""
+    """The measurements of one candidate."""
 
     name: str
+    """Name of the candidate."""
     figures: Mapping[str, Figure]
-    """By the name of the column; the same columns need not be in every row."""
+    """Measurements by column; rows may have different columns."""
     remark: str = ""
+    """Remark that is printed below the table."""
 
 
 @dataclass(frozen=True)
 class Goal:
-    """A bound that the project sets itself, and what was measured."""
+    """A target value of the project and the measured value."""
 
     what: str
+    """Name of the quantity."""
     measured: float
+    """Measured value."""
     bound: float
+    """Target value."""
     at_most: bool
-    """Whether the bound is the most that is allowed, or the least."""
+    """True if the bound is a maximum, False if it is a minimum."""
 
     @property
     def met(self) -> bool:
+        """True if the measured value is within the bound."""
         return self.measured <= self.bound if self.at_most else self.measured >= self.bound
 
     def __str__(self) -> str:
@@ -80,7 +86,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Report:
-    """What ``python -m jobs.bench`` prints and writes."""
+    """The report that ``python -m jobs.bench`` prints and writes."""
 
     title: str
     settings: Mapping[str, Any]
@@ -108,7 +114,7 @@ class Report:
             console.print(line)
 
     def write(self, file: Path) -> None:
-        """As JSON, every reading included."""
+        """Writes the report as JSON, including every reading."""
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(self.to_json(), indent=2) + "\n", encoding="utf-8")
 
@@ -135,6 +141,6 @@ class Report:
 
 
 def _cell(figure: Figure) -> str:
-    """Median and range, to three digits."""
+    """Formats median and range with three digits."""
     middle = f"{figure.median:.3g} {figure.unit}"
     return middle if len(figure.values) == 1 else f"{middle} ({figure.low:.3g} to {figure.high:.3g})"

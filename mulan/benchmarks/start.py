@@ -1,4 +1,4 @@
-"""What it takes to start: help, a request that is refused, and Ray Train with two workers that make two steps."""
+"""Benchmark of starts: help, a refused request, and two steps of Ray Train with two workers."""
 
 import json
 import os
@@ -12,11 +12,12 @@ from mulan.benchmarks.process_tree import PERIOD_S, ProcessReading
 from mulan.benchmarks.results import Goal, Report, Row
 
 GOAL_HELP_S = 2.0
-"""Most seconds until a command has shown its help, or refused a request."""
+"""Maximum seconds until a command has shown its help or refused a request."""
 GOAL_TRAIN_CPU_S = 40.0
+"""Maximum CPU seconds of a training run of two steps."""
 
 RECORDINGS = 24
-"""Size of the corpus that is made for the benchmark: three micro-batches of the recipe."""
+"""Number of recordings of the generated corpus: three micro-batches of the recipe."""
 
 HELP, REFUSED, TRAIN = "help", "refused", "Ray Train, two workers, two steps"
 
@@ -25,7 +26,7 @@ _TIMEOUT_S = 600.0
 
 
 def bench_start(*, rounds: int, progress: Callable[[str], None]) -> Report:
-    """Calls ``jobs.train`` for each, in turn, and takes the times of all processes that it starts."""
+    """Calls ``jobs.train`` for each candidate in turn, and measures the time of all processes that it starts."""
     readings: dict[str, list[ProcessReading]] = {name: [] for name in (HELP, REFUSED, TRAIN)}
     with tempfile.TemporaryDirectory() as folder:
         corpus = os.path.join(folder, "corpus")
@@ -46,17 +47,17 @@ def bench_start(*, rounds: int, progress: Callable[[str], None]) -> Report:
             Goal("Ray Train, CPU seconds", rows[2].figures[_CPU].median, GOAL_TRAIN_CPU_S, at_most=True),
         ],
         [
-            "CPU time is that of all processes, Ray's own and those that end in between included. What a process does "
-            f"in its last {PERIOD_S:g} s may be missing.",
+            "CPU time is that of all processes, including Ray's and short-lived ones. The last "
+            f"{PERIOD_S:g} s of a process may be missing.",
         ],
     )
 
 
 def read(command: Sequence[str], *, exit_code: int) -> ProcessReading:
-    """Runs a command in a fresh process, with all that it starts.
+    """Measures a command and all of its descendants.
 
     Raises:
-        BenchmarkFailed: it ended with another exit code, or did not end.
+        BenchmarkFailed: The command ended with another exit code, or did not end.
     """
     arguments = [str(_TIMEOUT_S), str(exit_code), *command]
     said = in_fresh_process("mulan.benchmarks.process_tree", arguments, timeout_s=_TIMEOUT_S + 60)
@@ -67,7 +68,7 @@ _WALL, _CPU = "wall", "CPU, all processes"
 
 
 def _commands(folder: str, corpus: str, run: str) -> dict[str, tuple[list[str], int]]:
-    """Arguments of jobs.train, and how it must end."""
+    """Returns arguments of ``jobs.train`` and the expected exit code of each candidate."""
     place = ["--storage", folder, "--name", run]
     return {
         HELP: (["--help"], 0),

@@ -1,6 +1,6 @@
-"""One reading of the step, in processes of its own: ``python -m mulan.benchmarks.step_process JSON`` prints JSON.
+"""One measurement of the step in separate processes: ``python -m mulan.benchmarks.step_process JSON`` prints JSON.
 
-Imports Ray and DeepSpeed only where they are to be measured.
+Ray and DeepSpeed are imported only if they are measured.
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from mulan.benchmarks.baselines import BareLoop
-from mulan.benchmarks.drawn import drawn_batch, model_to_measure
+from mulan.benchmarks.synthetic import model_to_measure, synthetic_batch
 from mulan.benchmarks.worker_group import read_in_workers
 from mulan.config.recipe import Recipe, recipe_from_toml
 from mulan.data.batch import Batch
@@ -31,38 +31,41 @@ from mulan.training.step import train_step
 from mulan.training.worker import compile_towers
 
 PRELOADED_STEPS = 4
-"""Global batches that are made beforehand and used in turn."""
+"""Number of global batches that are prepared in advance and used in turn."""
 
 
 @dataclass(frozen=True)
 class StepJob:
-    """What to measure."""
+    """The parameters of a measurement."""
 
     recipe_toml: str
+    """Recipe with the number of workers, model and batch size."""
     engine: str
-    """``bare``, ``bare_kept``, ``torch``, ``deepspeed`` or ``ray``."""
+    """Engine: ``bare``, ``bare_kept``, ``torch``, ``deepspeed`` or ``ray``."""
     steps: int
+    """Number of timed steps."""
     warmup_steps: int
+    """Number of steps before the timing."""
     tokens: int
-    """See :func:`mulan.benchmarks.drawn.drawn_batch`; for batches that are drawn."""
+    """Text length of synthetic batches; see :func:`mulan.benchmarks.synthetic.synthetic_batch`."""
     corpus: bool
-    """Batches of the recipe's corpus rather than drawn ones."""
+    """True to use batches of the recipe's corpus instead of synthetic ones."""
 
 
 @dataclass(frozen=True)
 class StepReading:
-    """Of one worker; of all of them where it says so."""
+    """The result of a measurement on one worker."""
 
     step_s: float
-    """Mean over the steps after the first ones."""
+    """Mean duration of a step after the warm-up, in seconds."""
     peak_bytes: int
-    """GPU: most memory allocated. CPU: most memory of the process. 0 on Ray, where it is not measured."""
+    """Peak of allocated memory on GPUs, of the process's memory on CPUs; 0 for Ray, where it is not measured."""
     loss: float
-    """After the last step: that something was trained."""
+    """Loss of the last step."""
 
 
 def read(job: StepJob) -> StepReading:
-    """Takes the reading with the recipe's number of workers."""
+    """Runs the measurement with the recipe's number of workers."""
     if job.engine == "ray":
         return _read_on_ray(job)
     scale = recipe_from_toml(job.recipe_toml, name="benchmark").scale
@@ -73,7 +76,7 @@ def read(job: StepJob) -> StepReading:
 def _measure(job: StepJob, device: torch.device) -> dict[str, float]:
     recipe = recipe_from_toml(job.recipe_toml, name="benchmark")
     if job.engine != "bare":
-        keep_freed_memory()  # as all our training workers do
+        keep_freed_memory()  # as training workers do
     batches = preloaded(recipe, job)
     step = step_on(recipe, job, device)
     loss = 0.0
@@ -91,7 +94,7 @@ def _measure(job: StepJob, device: torch.device) -> dict[str, float]:
 
 
 def step_on(recipe: Recipe, job: StepJob, device: torch.device) -> Callable[[list[Batch]], float]:
-    """Returns what does one optimizer step on this worker's micro-batches and returns the loss."""
+    """Returns a function that runs one optimizer step on this worker's micro-batches and returns the loss."""
     model = model_to_measure(recipe)
     if recipe.train.compile:
         compile_towers(model)
@@ -99,7 +102,7 @@ def step_on(recipe: Recipe, job: StepJob, device: torch.device) -> Callable[[lis
         return BareLoop(model, recipe, device)
     if job.engine == "torch":
         engine: Any = TorchEngine.from_recipe(model, recipe, device=device)
-    else:  # DeepSpeed may not be installed, and chooses its accelerator when imported
+    else:  # DeepSpeed may not be installed, and selects its accelerator on import
         from mulan.training.engines.exact import build_engine
 
         engine = build_engine(model, recipe, device=device)
@@ -116,25 +119,25 @@ def preloaded(recipe: Recipe, job: StepJob) -> list[list[Batch]]:
     rank, workers = rank_and_world_size()
     share = recipe.batch.micro_batches // workers
     places = [(step, rank * share + number) for step in range(PRELOADED_STEPS) for number in range(share)]
-    if job.corpus:  # its decoders may not be installed where batches are drawn
+    if job.corpus:  # decoders may not be installed if batches are synthetic
         from mulan.data.reader import MicroBatchReader
 
         reader = MicroBatchReader.of(recipe)
         found = [reader(Item(Phase.TRAIN, *place)) for place in places]
     else:
-        found = [drawn_batch(recipe, step=step, micro_batch=number, tokens=job.tokens) for step, number in places]
+        found = [synthetic_batch(recipe, step=step, micro_batch=number, tokens=job.tokens) for step, number in places]
     return [found[start : start + share] for start in range(0, len(found), share)]
 
 
 def wait(device: torch.device) -> None:
-    """Waits until all workers have done what they were given."""
+    """Waits until all workers have finished their queued work."""
     all_reduce_sum(torch.zeros(1, device=device))
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def _read_on_ray(job: StepJob) -> StepReading:
-    """Takes the reading from the metrics of a run as ``jobs.train`` runs it."""
+    """Takes the measurement from the metrics of a run as ``jobs.train`` starts it."""
     from mulan.launch.cluster import connect  # neither Ray nor DeepSpeed may be installed
     from mulan.launch.fit import fit
     from mulan.runs.run import Run

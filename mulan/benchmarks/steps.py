@@ -1,4 +1,4 @@
-"""The step: ours under each engine, up to Ray Train with Ray Data, against a bare PyTorch loop."""
+"""Benchmark of the step with each engine, up to Ray Train with Ray Data, against a minimal PyTorch loop."""
 
 import json
 from collections.abc import Callable
@@ -8,39 +8,43 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mulan.benchmarks.drawn import drawn_batch, model_to_measure
 from mulan.benchmarks.measure import Figure, in_fresh_process, interleaved, ratios
 from mulan.benchmarks.results import Goal, Report, Row
 from mulan.benchmarks.step_process import StepJob
+from mulan.benchmarks.synthetic import model_to_measure, synthetic_batch
 from mulan.config.recipe import Recipe
 from mulan.model.device_batch import to_device
 
 ENGINES = ("bare", "bare_kept", "torch", "deepspeed", "ray")
-"""Each does what the one before does, and more."""
+"""The candidates, each of which adds something to the one before."""
 
 GOAL_RATIO, GOAL_SHARE_OF_PEAK = 1.10, 0.40
+"""Maximum duration relative to the bare loop, and minimum share of a GPU's peak arithmetic."""
 
 _REMARKS = {
     "bare": "PyTorch's data parallelism, preloaded batches",
-    "bare_kept": "the same, keeping freed memory from step to step as our workers do: on CPUs a part of the difference",
-    "torch": "our step, plain PyTorch engine, preloaded batches",
-    "deepspeed": "our step, DeepSpeed engine, preloaded batches",
-    "ray": "the whole: Ray Train, DeepSpeed, Ray Data",
+    "bare_kept": "the same, but keeps freed memory between steps like mulan's workers, part of the difference on CPUs",
+    "torch": "mulan's step, plain PyTorch engine, preloaded batches",
+    "deepspeed": "mulan's step, DeepSpeed engine, preloaded batches",
+    "ray": "all of it: Ray Train, DeepSpeed, Ray Data",
 }
 
 _PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "B200": 2250e12, "L40S": 362e12}
-"""Dense bf16 arithmetic of a chip by its name, from the vendor's data sheets."""
+"""Peak dense bf16 FLOP/s by GPU name, from the vendor's data sheets."""
 
 
 def bench_step(
     recipe: Recipe, *, engine: str, rounds: int, steps: int, tokens: int, progress: Callable[[str], None]
 ) -> Report:
-    """Measures the engines from ``bare`` up to ``engine``, each reading in fresh processes, in turn.
+    """Measures the engines from ``bare`` up to ``engine``, in turn and in fresh processes.
 
     Args:
-        recipe: with ``data.uri`` its batches are real ones, otherwise noise. ``ray`` needs it.
-        steps: timed in each reading.
-        tokens: of every text of a batch of noise; 0 draws lengths.
+        recipe: Recipe of the step. Batches come from its ``data.uri``, which ``ray`` requires, or are synthetic.
+        engine: Last of :data:`ENGINES` to measure.
+        rounds: Number of measurements of each engine.
+        steps: Number of steps timed in each measurement.
+        tokens: Text length of synthetic batches; 0 draws lengths.
+        progress: Called with a line of text after each measurement.
     """
     job = StepJob(recipe.to_toml(), "", steps, max(3, steps // 5), tokens, corpus=bool(recipe.data.uri))
     peaks: dict[str, list[float]] = {}
@@ -62,7 +66,7 @@ def bench_step(
         {name: reading(name) for name in names},
         rounds=rounds,
         unit="s",
-        on_reading=lambda name, number, seconds: progress(f"round {number}/{rounds}  {name}: {seconds:.3f} s a step"),
+        on_reading=lambda name, number, seconds: progress(f"round {number}/{rounds}  {name}: {seconds:.3f} s per step"),
     )
     rows = [_row(name, times, peaks, recipe) for name in names]
     goals = [
@@ -78,10 +82,10 @@ def bench_step(
 
 
 def step_settings(recipe: Recipe, *, steps: int) -> dict[str, Any]:
-    """Returns what a reading of steps depends on, by name.
+    """Returns the settings on which a measurement of steps depends, by name.
 
     Args:
-        steps: of a reading.
+        steps: Number of steps timed in each measurement.
     """
     return {
         "pairs": recipe.batch.pairs,
@@ -89,13 +93,14 @@ def step_settings(recipe: Recipe, *, steps: int) -> dict[str, Any]:
         "workers": recipe.scale.max_workers,
         "precision": recipe.train.precision,
         "zero stage": recipe.train.zero_stage,
-        "batches": "of the corpus" if recipe.data.uri else "of noise",
-        "steps a reading": steps,
+        "batches": "from the corpus" if recipe.data.uri else "synthetic",
+        "steps per measurement": steps,
     }
 
 
 _REMARK_ON_SHARE = (
-    "Several micro-batches a worker: the exact step runs each forward twice, the bare loop once and not exactly."
+    "With several micro-batches per worker, the exact step runs each forward pass twice; the bare loop runs it once, "
+    "with another loss."
 )
 
 
@@ -110,18 +115,19 @@ def _row(name: str, times: dict[str, Figure], peaks: dict[str, list[float]], rec
         figures["peak memory of a worker"] = Figure(tuple(peaks[name]), "GiB")
     if recipe.scale.use_gpu:
         peak = _peak_flops() * recipe.scale.max_workers
-        work = 3 * flops_of_a_pair(recipe) * pairs  # backward is twice the forward; the second forward is our own cost
+        # a backward pass costs two forward passes; the second forward pass of the exact step is not counted as work
+        work = 3 * flops_of_a_pair(recipe) * pairs
         figures["share of peak arithmetic"] = Figure(tuple(work / seconds / peak for seconds in times[name].values), "")
     return Row(name, figures, _REMARKS[name])
 
 
 def flops_of_a_pair(recipe: Recipe) -> float:
-    """Floating-point operations of the forward of one pair, with texts of full length."""
+    """Returns the floating-point operations of the forward pass of one pair, with texts of full length."""
     two = recipe.replace({"batch.pairs_per_micro_batch": 2})
     device = torch.device("cuda" if recipe.scale.use_gpu else "cpu")
     model = model_to_measure(two).to(device)
     tokens = recipe.text_tower.max_tokens
-    batch = to_device(drawn_batch(two, step=0, micro_batch=0, tokens=tokens), device, text_groups=1)
+    batch = to_device(synthetic_batch(two, step=0, micro_batch=0, tokens=tokens), device, text_groups=1)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(*batch.inputs)
     return counter.get_total_flops() / 2

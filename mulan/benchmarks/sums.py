@@ -1,7 +1,7 @@
-"""The step on DeepSpeed with exact sums against the step without them: time, and memory.
+"""Benchmark of the step on DeepSpeed with and without exact sums: time and memory.
 
-``python -m mulan.benchmarks.sums JOB_JSON`` takes one reading of the time, in processes of its own, and prints it as
-JSON. Two engines in the same processes take every step in turn: what else the machine does then meets both.
+``python -m mulan.benchmarks.sums JOB_JSON`` takes one measurement of the time in separate processes and prints it as
+JSON. Two engines in the same processes run every step in turn, so that other load affects both.
 """
 
 import json
@@ -27,19 +27,21 @@ GOAL_RATIO = 1.03
 
 
 def bench_sums(recipe: Recipe, *, rounds: int, steps: int, tokens: int, progress: Callable[[str], None]) -> Report:
-    """Measures both kinds of steps in turn, ``rounds`` times in fresh processes, and the memory of each in its own.
+    """Measures both kinds of steps in turn in fresh processes, and the memory of each in separate processes.
 
     Args:
-        recipe: with ``data.uri`` its batches are real ones, otherwise noise.
-        steps: timed of each kind in each reading.
-        tokens: of every text of a batch of noise; 0 draws lengths.
+        recipe: Recipe of the step. Batches come from its ``data.uri``, or are synthetic.
+        rounds: Number of measurements.
+        steps: Number of steps of each kind timed in each measurement.
+        tokens: Text length of synthetic batches; 0 draws lengths.
+        progress: Called with a line of text after each measurement.
     """
     job = StepJob(recipe.to_toml(), "deepspeed", steps, max(2, steps // 5), tokens, corpus=bool(recipe.data.uri))
     pairs: list[dict[str, float]] = []
     peaks: dict[bool, list[float]] = {True: [], False: []}
     for number in range(1, rounds + 1):
         pairs.append(_reading("sums", job))
-        progress(f"round {number}/{rounds}  exact: {pairs[-1]['exact_s']:.3f} s a step, {pairs[-1]['ratio']:.3f} x")
+        progress(f"round {number}/{rounds}  exact: {pairs[-1]['exact_s']:.3f} s per step, {pairs[-1]['ratio']:.3f} x")
         for exact, found in peaks.items():
             of_one = replace(job, recipe_toml=with_sums(recipe, exact=exact).to_toml(), steps=1, warmup_steps=1)
             found.append(_reading("step_process", of_one)["peak_bytes"] / 2**30)
@@ -53,9 +55,9 @@ def bench_sums(recipe: Recipe, *, rounds: int, steps: int, tokens: int, progress
 
 
 def _reading(module: str, job: StepJob) -> dict[str, float]:
-    told = in_fresh_process(f"mulan.benchmarks.{module}", [json.dumps(asdict(job))], timeout_s=3600)
-    found: dict[str, float] = json.loads(told.splitlines()[-1])
-    return found
+    output = in_fresh_process(f"mulan.benchmarks.{module}", [json.dumps(asdict(job))], timeout_s=3600)
+    reading: dict[str, float] = json.loads(output.splitlines()[-1])
+    return reading
 
 
 def _row(name: str, times: str, pairs: list[dict[str, float]], peaks: list[float], more: dict[str, Figure]) -> Row:
@@ -65,21 +67,23 @@ def _row(name: str, times: str, pairs: list[dict[str, float]], peaks: list[float
 
 @dataclass(frozen=True)
 class Pair:
-    """Medians over the steps, of one worker that waited for all of them."""
+    """Medians over the steps of both kinds."""
 
     exact_s: float
+    """Duration of a step with exact sums, in seconds."""
     plain_s: float
+    """Duration of a step without exact sums, in seconds."""
     ratio: float
-    """What an exact step takes, over what a plain one of the same batches does."""
+    """Ratio of both for the same batches."""
 
 
 def with_sums(recipe: Recipe, *, exact: bool) -> Recipe:
-    """Returns the recipe with exact sums or without."""
+    """Returns the recipe with or without exact sums."""
     return recipe.replace({"train.exact_sums": exact})
 
 
 def read(job: StepJob) -> Pair:
-    """Takes the reading with the recipe's number of workers."""
+    """Runs the measurement with the recipe's number of workers."""
     scale = recipe_from_toml(job.recipe_toml, name="benchmark").scale
     found: dict[str, Any] = read_in_workers(_measure, scale, job)[0]
     return Pair(**found)

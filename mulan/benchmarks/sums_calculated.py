@@ -1,41 +1,44 @@
-"""What exact sums add to a step on GPUs, by calculation from a recipe's shapes and from data sheets."""
+"""Estimated cost of exact sums on GPUs, calculated from a recipe's shapes and from data sheets."""
 
 from dataclasses import dataclass
 
-from mulan.benchmarks.drawn import model_to_measure
 from mulan.benchmarks.measure import BenchmarkRefused, Figure
 from mulan.benchmarks.results import Goal, Report, Row
 from mulan.benchmarks.steps import flops_of_a_pair
+from mulan.benchmarks.synthetic import model_to_measure
 from mulan.config.recipe import Recipe
 
 GOAL_PERCENT = 2.0
+"""Maximum share of a step that exact sums may add."""
 
 H100_FLOPS = 989e12
-"""An H100 does so many floating-point operations a second on dense matrices in bf16."""
+"""Peak floating-point operations per second of an H100 on dense bf16 matrices."""
 H100_BYTES_PER_S = 3.35e12
-"""Its memory is read or written at this rate."""
+"""Memory bandwidth of an H100."""
 SHARE_OF_PEAK = 0.4
-"""What a good training loop has of an H100's arithmetic; with less of it, exact sums take a smaller share of a step."""
+"""Share of peak arithmetic of a good training loop; if it is lower, exact sums are a smaller share of a step."""
 
-# Bytes that are moved through memory for every trained number.
+# Bytes of memory traffic per trainable parameter.
 ADDED_BY_FIRST_TERM = 32
-"""Joining (8), extremes (4), rounding (8), converting to float64 (12); a plain sum begins with its first term."""
+"""Bytes added by the first micro-batch: concatenation (8), extrema (4), rounding (8), conversion to float64 (12)."""
 ADDED_BY_TERM = 40 - 12
-"""The same, but adding to float64 (20); plain accumulation reads twice and writes once."""
+"""Bytes added by each further micro-batch: the same with addition in float64 (20), less plain accumulation (12)."""
 ADDED_BY_SUM = 20
-"""Converting to float32 (12) and scaling (8)."""
+"""Bytes added by the sum: conversion to float32 (12) and scaling (8)."""
 ADDED_BY_NORM = 152 - 4
-"""Two exact halves of each square, of a worker's share of the numbers; a plain norm reads them once."""
+"""Bytes added by the norm, which sums two exact halves of each square; a plain norm reads each number once."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """GPUs, and what they reach each other by."""
+    """A number of GPUs and the bandwidth between them."""
 
     name: str
+    """Description of the cluster."""
     workers: int
+    """Number of GPUs."""
     bytes_per_s: float
-    """What leaves a machine of eight GPUs in a second, or one GPU where there is one machine."""
+    """Outgoing bandwidth of a machine of eight GPUs, or of one GPU if there is only one machine."""
 
 
 CLUSTERS = (
@@ -46,19 +49,19 @@ CLUSTERS = (
 
 
 def calculate_sums(recipe: Recipe) -> Report:
-    """Calculates a row for each of the clusters that the micro-batches can be shared on.
+    """Calculates a row for each cluster whose workers can share the micro-batches evenly.
 
-    Runs one forward pass of two pairs, on this machine's CPU.
+    Runs one forward pass of two pairs on the CPU.
 
     Raises:
-        BenchmarkRefused: they can be shared on none.
+        BenchmarkRefused: No cluster can share the micro-batches.
     """
     clusters = [each for each in CLUSTERS if recipe.batch.micro_batches % each.workers == 0]
     if not clusters:
         sizes = " nor ".join(str(workers) for workers in sorted({each.workers for each in CLUSTERS}))
         raise BenchmarkRefused(
-            f"batch.micro_batches={recipe.batch.micro_batches}: neither {sizes} workers can share them, and the "
-            "calculation is of such; take another --recipe, or --set batch.micro_batches=64"
+            f"batch.micro_batches={recipe.batch.micro_batches}: neither {sizes} workers can share them, for which "
+            "the calculation is made; use another --recipe, or --set batch.micro_batches=64"
         )
     on_cpu = recipe.replace({"scale.use_gpu": False, "train.precision": "float32"})
     numbers = sum(p.numel() for p in model_to_measure(on_cpu).parameters() if p.requires_grad)
@@ -77,7 +80,7 @@ def calculate_sums(recipe: Recipe) -> Report:
 
 _ASSUMED = (
     f"Assumed: H100s at {SHARE_OF_PEAK:.0%} of {H100_FLOPS / 1e12:.0f} TFLOP/s, their memory at "
-    f"{H100_BYTES_PER_S / 1e12:.2f} TB/s, and nothing that is moved or sent hidden behind anything else."
+    f"{H100_BYTES_PER_S / 1e12:.2f} TB/s, and no overlap of memory traffic or communication with computation."
 )
 
 
@@ -110,18 +113,18 @@ def plain_step_s(recipe: Recipe, workers: int, flops: float) -> float:
 
 
 def moved_more(recipe: Recipe, workers: int, numbers: int) -> float:
-    """Returns the bytes a step that a worker moves through its memory with exact sums and not with plain ones."""
+    """Returns the additional memory traffic of a worker per step with exact sums, in bytes."""
     share = recipe.batch.micro_batches // workers
-    of_terms = ADDED_BY_FIRST_TERM + (share - 1) * ADDED_BY_TERM
+    by_terms = ADDED_BY_FIRST_TERM + (share - 1) * ADDED_BY_TERM
     shards = workers if recipe.train.zero_stage > 0 else 1
-    return (of_terms + ADDED_BY_SUM / shards + ADDED_BY_NORM / workers) * numbers
+    return (by_terms + ADDED_BY_SUM / shards + ADDED_BY_NORM / workers) * numbers
 
 
 def sent(recipe: Recipe, workers: int, numbers: int, *, exact: bool) -> float:
-    """Returns the bytes a step that each worker sends for the sums: in a ring, which is the least there can be.
+    """Returns the bytes that each worker sends per step for the sums, with ring algorithms, the minimum possible.
 
-    At stages 1 and 2 that is a reduce-scatter a step; DeepSpeed's own sums take one after every micro-batch at stage 2,
-    as both kinds do at stage 3. At stage 0 it is an all-reduce, which sends twice as much.
+    Stages 1 and 2 need one reduce-scatter per step; DeepSpeed's own sums need one per micro-batch at stage 2, as both
+    kinds do at stage 3. Stage 0 needs an all-reduce, which sends twice as much.
     """
     share = recipe.batch.micro_batches // workers
     times = {0: 2, 1: 1, 2: 1 if exact else share, 3: share}[recipe.train.zero_stage]

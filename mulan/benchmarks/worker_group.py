@@ -1,4 +1,4 @@
-"""Training processes on this machine, joined as a run's workers are, for readings that need a group of them."""
+"""Process groups on this machine, set up like a run's workers, for measurements that need several processes."""
 
 import os
 import socket
@@ -13,18 +13,21 @@ from torch.multiprocessing.spawn import start_processes
 from mulan.config.sections import ScaleConfig
 
 _START_METHOD = "forkserver"
-"""Its processes end without Python's teardown. Spawned ones, in which DeepSpeed keeps the process group alive, now and
-then abort in theirs: a thread of gloo lets go of its last tensor and asks for an interpreter that is gone."""
+"""Start method whose processes exit without Python's finalization. In spawned processes, where DeepSpeed keeps the
+process group alive, a gloo thread may release its last tensor after the interpreter is gone and abort."""
 
 Reading = dict[str, float]
 
 
 def read_in_workers(read: Callable[..., Reading], scale: ScaleConfig, *arguments: Any) -> list[Reading]:
-    """Calls ``read(*arguments, device)`` in the most workers of the scale: processes of gloo, or of NCCL with a GPU
-    each. Their results in rank order.
+    """Calls ``read(*arguments, device)`` in each worker, and returns the results in rank order.
+
+    Workers are CPU processes with gloo, or processes with one GPU each and NCCL.
 
     Args:
-        read: importable.
+        read: Importable function.
+        scale: Section whose maximum number of workers is started.
+        arguments: Arguments of ``read``.
     """
     workers = scale.max_workers
     with socket.socket() as probe:

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from mulan.benchmarks.baselines import BareLoop, untiled_loss
-from mulan.benchmarks.drawn import drawn_batch, model_to_measure
 from mulan.benchmarks.loss import Rows, gradients, relative_difference, unit_rows
+from mulan.benchmarks.synthetic import model_to_measure, synthetic_batch
 from mulan.model.device_batch import to_device
 from mulan.objectives import tiles
 from mulan.objectives.contrastive import contrastive_loss
@@ -41,7 +41,7 @@ def test_the_bare_loop_takes_adam_s_step_along_the_mean_gradient_of_its_micro_ba
     """PyTorch's own Adam on a copy of the model; dropout is the only chance there is, and has the same seed."""
     settings = ["scale.workers=1", "optim.max_grad_norm=1e9", "optim.warmup_steps=0"]
     recipe = load_recipe("m_resnet50_audioset_miniature", settings)
-    batches = [drawn_batch(recipe, step=0, micro_batch=number, tokens=0) for number in range(2)]
+    batches = [synthetic_batch(recipe, step=0, micro_batch=number, tokens=0) for number in range(2)]
     model, twin = model_to_measure(recipe), model_to_measure(recipe).train()
     torch.manual_seed(1)
     loss = BareLoop(model, recipe, torch.device("cpu"))(batches)

@@ -19,7 +19,7 @@ def test_a_report_has_what_saving_and_restarting_take(tmp_path: Path) -> None:
     assert [row.name for row in report.rows] == names
     assert len(told) == 3
     saved, *restored = (row.figures for row in report.rows)
-    for figures, columns in [(saved, ("stands still", "written beside"))] + [
+    for figures, columns in [(saved, ("training paused", "background write"))] + [
         (figures, ("read, verified", "restored")) for figures in restored
     ]:
         assert all(figures[column].low > 0 for column in columns)

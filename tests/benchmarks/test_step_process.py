@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from mulan.benchmarks.drawn import drawn_batch
 from mulan.benchmarks.step_process import PRELOADED_STEPS, StepJob, preloaded, read, step_on
 from mulan.benchmarks.steps import ENGINES
+from mulan.benchmarks.synthetic import synthetic_batch
 from mulan.config.recipe import Recipe
 from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Item, Phase
@@ -42,7 +42,7 @@ def test_a_worker_s_batches_are_those_of_its_micro_batches() -> None:
     assert [[batch.item for batch in of_step] for of_step in batches] == [
         [Item(Phase.TRAIN, step, number) for number in range(3)] for step in range(PRELOADED_STEPS)
     ]
-    expected = drawn_batch(recipe, step=2, micro_batch=1, tokens=7)
+    expected = synthetic_batch(recipe, step=2, micro_batch=1, tokens=7)
     assert np.array_equal(batches[2][1].waveform, expected.waveform)
     assert np.array_equal(batches[2][1].token_ids, expected.token_ids)
 

@@ -60,7 +60,7 @@ def test_adding_terms_moves_what_is_said() -> None:
 
 def test_taking_a_sum_moves_what_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     part = NUMBERS // 2**10  # all parts but the first are converted in place
-    monkeypatch.setitem(fixed_point._PART, "cpu", part)
+    monkeypatch.setitem(fixed_point._CHUNK_SIZE, "cpu", part)
     units = torch.zeros(NUMBERS, dtype=torch.float64)
     assert moved_a_number(lambda: to_float(units)) == pytest.approx(ADDED_BY_SUM, abs=0.05)
 

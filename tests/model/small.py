@@ -3,7 +3,7 @@
 import torch
 from transformers import BertConfig, BertModel
 
-from mulan.benchmarks.drawn import drawn_batch
+from mulan.benchmarks.synthetic import synthetic_batch
 from mulan.config.audio import AstTowerConfig, ResNetTowerConfig, VggishFrontEndConfig
 from mulan.config.recipe import Recipe
 from mulan.config.sections import DataConfig, TextTowerConfig
@@ -69,4 +69,4 @@ def small_fusion_model(recipe: Recipe) -> FusionModel:
 
 def noise(recipe: Recipe) -> DeviceBatch:
     """A micro-batch on the CPU."""
-    return to_device(drawn_batch(recipe, step=1, micro_batch=0, tokens=0), torch.device("cpu"), text_groups=1)
+    return to_device(synthetic_batch(recipe, step=1, micro_batch=0, tokens=0), torch.device("cpu"), text_groups=1)

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, BertConfig, BertModel
 
-from mulan.benchmarks.drawn import drawn_batch
+from mulan.benchmarks.synthetic import synthetic_batch
 from mulan.config.recipe import Recipe
 from mulan.data.batch import Batch
 from mulan.recipes.miniature import MINILM
@@ -22,9 +22,9 @@ def small(name: str, *settings: str) -> Recipe:
 
 
 def batches_of(recipe: Recipe, step: int, *, tokens: int = 0) -> list[Batch]:
-    """``tokens``: see :func:`mulan.benchmarks.drawn.drawn_batch`."""
+    """``tokens``: see :func:`mulan.benchmarks.synthetic.synthetic_batch`."""
     numbers = range(recipe.batch.micro_batches)
-    return [drawn_batch(recipe, step=step, micro_batch=number, tokens=tokens) for number in numbers]
+    return [synthetic_batch(recipe, step=step, micro_batch=number, tokens=tokens) for number in numbers]
 
 
 def torch_engine(recipe: Recipe) -> TorchEngine:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mulan.benchmarks.drawn import drawn_batch, model_to_measure
+from mulan.benchmarks.synthetic import model_to_measure, synthetic_batch
 from mulan.config.recipe import Recipe
 from mulan.data.schedule import Phase, Schedule
 from mulan.distributed.batch_norm import RunningStatistics
@@ -187,7 +187,7 @@ def test_no_recipe_has_an_operation_that_torch_refuses(name: str) -> None:
     """A step and a validation on a CPU, where most of them are not refused."""
     recipe = named_recipes()[name]
     engine = TorchEngine.from_recipe(model_to_measure(recipe), recipe, device=torch.device("cpu"))
-    batches = [drawn_batch(recipe, step=0, micro_batch=number, tokens=0) for number in range(2)]
+    batches = [synthetic_batch(recipe, step=0, micro_batch=number, tokens=0) for number in range(2)]
     with deterministic_kernels(True), Recorded() as recorded:
         train_step(engine, batches, RunningStatistics(engine.module), task_of(recipe), recipe.train)
         validate(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mulan.benchmarks.drawn import DRAWN_TAGS, drawn_batch, model_to_measure
+from mulan.benchmarks.synthetic import SYNTHETIC_TAGS, model_to_measure, synthetic_batch
 from mulan.config.recipe import Recipe
 from mulan.data.batch import NOT_PREDICTED, Batch
 from mulan.recipes.registry import load_recipe
@@ -27,21 +27,21 @@ def numbers_of(batch: Batch) -> list[bytes]:
 @pytest.mark.parametrize("name", MINIATURES)
 def test_a_batch_is_drawn_anew_for_every_step_place_and_seed_alone(name: str) -> None:
     recipe = miniature(name)
-    one = numbers_of(drawn_batch(recipe, step=1, micro_batch=0, tokens=0))
-    assert numbers_of(drawn_batch(recipe, step=1, micro_batch=0, tokens=0)) == one
+    one = numbers_of(synthetic_batch(recipe, step=1, micro_batch=0, tokens=0))
+    assert numbers_of(synthetic_batch(recipe, step=1, micro_batch=0, tokens=0)) == one
     others = [(recipe, 2, 0), (recipe, 1, 1), (miniature(name, "train.seed=9"), 1, 0)]
     for other, step, micro_batch in others:
-        assert numbers_of(drawn_batch(other, step=step, micro_batch=micro_batch, tokens=0))[0] != one[0]
+        assert numbers_of(synthetic_batch(other, step=step, micro_batch=micro_batch, tokens=0))[0] != one[0]
 
 
 @pytest.mark.parametrize("name", MINIATURES)
 def test_shapes_are_those_of_the_recipe(name: str) -> None:
     recipe = miniature(name)
-    batch, m, weights = drawn_batch(recipe, step=0, micro_batch=1, tokens=0), 8, recipe.loss.weights
+    batch, m, weights = synthetic_batch(recipe, step=0, micro_batch=1, tokens=0), 8, recipe.loss.weights
     assert batch.waveform.shape == (m, recipe.views, recipe.data.window_samples)
     assert batch.waveform.dtype == np.int16
     assert batch.token_ids.shape == batch.attention_mask.shape == (m, 16 if weights.contrastive or weights.mlm else 0)
-    assert batch.tags.shape == (m, 2 if weights.tagging else DRAWN_TAGS if weights.semisupcon else 0)
+    assert batch.tags.shape == (m, 2 if weights.tagging else SYNTHETIC_TAGS if weights.semisupcon else 0)
     assert len(set(batch.recording_id)) == m
     assert (batch.masks is not None) == (name == "mulap")
     if batch.masks is not None:
@@ -50,7 +50,7 @@ def test_shapes_are_those_of_the_recipe(name: str) -> None:
 
 def test_texts_are_of_the_length_asked_for_or_of_all_lengths() -> None:
     recipe = miniature("demo", "batch.pairs_per_micro_batch=500")
-    same, drawn = (drawn_batch(recipe, step=0, micro_batch=0, tokens=tokens) for tokens in (5, 0))
+    same, drawn = (synthetic_batch(recipe, step=0, micro_batch=0, tokens=tokens) for tokens in (5, 0))
     assert same.attention_mask.tolist() == [[1] * 5] * 500
     lengths = drawn.attention_mask.sum(axis=1)
     assert set(lengths) == set(range(3, 17))
@@ -61,7 +61,7 @@ def test_texts_are_of_the_length_asked_for_or_of_all_lengths() -> None:
 
 def test_what_is_hidden_is_the_recipe_s_share_and_never_padding() -> None:
     recipe = miniature("mulap", "batch.pairs_per_micro_batch=400")
-    batch = drawn_batch(recipe, step=0, micro_batch=0, tokens=0)
+    batch = synthetic_batch(recipe, step=0, micro_batch=0, tokens=0)
     assert batch.masks is not None
     targets, hidden, matched = astuple(batch.masks)
     assert matched.mean() == pytest.approx(1 - recipe.mulap.mismatch_probability, abs=0.08)

@@ -1,4 +1,4 @@
-"""Models and batches that need nothing downloaded: what a step costs does not depend on what the numbers are."""
+"""Randomly initialised models and synthetic batches, which need no downloads and cost the same as real ones."""
 
 import numpy as np
 import torch
@@ -12,12 +12,12 @@ from mulan.model.towers.text import TextTower
 from mulan.recipes.mulan import BERT
 from mulan.tasks.task import task_of
 
-DRAWN_TAGS = 50
-"""As many as the most used tags of MagnaTagATune."""
+SYNTHETIC_TAGS = 50
+"""Number of tags, that of the widely used subset of MagnaTagATune."""
 
 
 def model_to_measure(recipe: Recipe) -> TrainedModel:
-    """The recipe's model; BERT-base-uncased is drawn at its own size, other text encoders are the recipe's."""
+    """Builds a recipe's model with BERT-base-uncased randomly initialised at its size; other encoders are loaded."""
     recipe = recipe.with_random_audio_tower()
     torch.manual_seed(recipe.train.seed)
     if recipe.text_tower.pretrained != BERT:
@@ -26,24 +26,25 @@ def model_to_measure(recipe: Recipe) -> TrainedModel:
     return task_of(recipe).build_model(TextTower(BertModel(config, add_pooling_layer=False)))
 
 
-def drawn_batch(recipe: Recipe, *, step: int, micro_batch: int, tokens: int) -> Batch:
-    """A micro-batch of noise.
+def synthetic_batch(recipe: Recipe, *, step: int, micro_batch: int, tokens: int) -> Batch:
+    """Returns a micro-batch of noise.
 
     Args:
-        tokens: of every text; 0 draws lengths from 3 to the recipe's ``max_tokens``, short ones more often.
+        step, micro_batch: Position in the run, which determines the values.
+        tokens: Length of every text; 0 draws lengths from 3 to the recipe's ``max_tokens``, log-uniformly.
     """
     rng = np.random.default_rng((recipe.train.seed, step, micro_batch))
-    m, widest = recipe.batch.pairs_per_micro_batch, recipe.text_tower.max_tokens
+    m, max_length = recipe.batch.pairs_per_micro_batch, recipe.text_tower.max_tokens
     if not recipe.loss.weights.uses_text:
-        lengths, widest = np.zeros(m, np.int64), 0
+        lengths, max_length = np.zeros(m, np.int64), 0
     elif tokens:
-        lengths, widest = np.full(m, tokens), tokens
+        lengths, max_length = np.full(m, tokens), tokens
     else:
-        lengths = np.exp(rng.uniform(np.log(3), np.log(widest + 1), m)).astype(np.int64)
-    mask = (np.arange(widest) < lengths[:, None]).astype(np.int64)
+        lengths = np.exp(rng.uniform(np.log(3), np.log(max_length + 1), m)).astype(np.int64)
+    mask = (np.arange(max_length) < lengths[:, None]).astype(np.int64)
     classes = recipe.tagging.classes if recipe.loss.weights.tagging else 0
     if recipe.loss.weights.semisupcon:
-        classes = DRAWN_TAGS
+        classes = SYNTHETIC_TAGS
     waveform = rng.integers(-8000, 8000, (m, recipe.views, recipe.data.window_samples), np.int16)
     token_ids = rng.integers(1000, 20_000, mask.shape) * mask
     return Batch(
@@ -54,11 +55,11 @@ def drawn_batch(recipe: Recipe, *, step: int, micro_batch: int, tokens: int) -> 
         tags=(rng.random((m, classes)) < 0.01).astype(np.uint8),
         recording_id=tuple(f"noise {micro_batch * m + number}" for number in range(m)),
         skipped=(),
-        masks=_drawn_masks(recipe, rng, token_ids) if recipe.loss.weights.uses_mulap else None,
+        masks=_synthetic_masks(recipe, rng, token_ids) if recipe.loss.weights.uses_mulap else None,
     )
 
 
-def _drawn_masks(recipe: Recipe, rng: np.random.Generator, token_ids: np.ndarray) -> Masks:
+def _synthetic_masks(recipe: Recipe, rng: np.random.Generator, token_ids: np.ndarray) -> Masks:
     m, mulap, weights = len(token_ids), recipe.mulap, recipe.loss.weights
     matched = rng.random(m) >= (mulap.mismatch_probability if weights.atm else 0)
     predicted = (rng.random(token_ids.shape) < mulap.token_mask_probability) & (token_ids > 0) & matched[:, None]
