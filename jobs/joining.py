@@ -25,6 +25,7 @@ def check_training(recipe: Recipe, run: Run) -> MicroBatchReader:
     """
     run.check(recipe)
     reader = check_corpus(recipe)
+    run.check(recipe, reader.corpus.index_sha256)
     run.check_writable()
     return reader
 

@@ -13,6 +13,7 @@ from jobs.arguments import CONSOLE
 from jobs.export import export
 from jobs.joining import check_training, join_and_report, print_dry_run
 from mulan.config.recipe import Recipe
+from mulan.data.reader import MicroBatchReader
 from mulan.launch.checks import check_corpus, check_replay
 from mulan.launch.cluster import shared
 from mulan.launch.display import show_progress
@@ -57,18 +58,18 @@ def replay_asked_for(given: argparse.Namespace) -> None:
     uri = arguments.data_of(given, recipe)
     recipe = recipe.replace({"data.uri": uri})
     check_replay(run, given.replay_step)
-    check_corpus(recipe)
+    reader = check_corpus(recipe)
     if given.dry_run:
         print(recipe.to_toml(), end="")
         return
-    replay_step(recipe, run, given.replay_step)
+    replay_step(recipe, run, given.replay_step, reader)
 
 
-def replay_step(recipe: Recipe, run: Run, step: int) -> None:
+def replay_step(recipe: Recipe, run: Run, step: int, reader: MicroBatchReader) -> None:
     """Shows what a step of a run is made of."""
     from mulan.debugging.replay import replay
 
-    replay(recipe, run, step, CONSOLE)
+    replay(recipe, run, step, CONSOLE, reader=reader)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from mulan.config.terms import selection_metric
 from mulan.runs.checkpoint_list import checkpoints
 from mulan.runs.run import Run
 from mulan.storage import filesystem
+from mulan.storage.jsonl import DamagedFile
+from tune.errors import SweepError
 
 
 @dataclass(frozen=True)
@@ -32,18 +34,42 @@ class Trial:
     def _over_uri(self) -> str:
         return filesystem.join(self.run.uri, "over.json")
 
-    def end(self, step: int) -> None:
-        """Writes down that the trial has come to its last step, or was stopped at this one for good.
+    def end(self, step: int, *, train_steps: int) -> None:
+        """Records that the trial came to its last step, or was stopped for good.
+
+        Args:
+            step: The step at which it ended.
+            train_steps: ``train.steps`` of the sweep; below it, the trial was stopped.
 
         Raises:
-            StorageError: it could not be written.
+            StorageError: The record could not be written.
         """
-        filesystem.write_atomically(self._over_uri, json.dumps({"step": step}).encode())
+        filesystem.write_atomically(self._over_uri, json.dumps({"step": step, "train_steps": train_steps}).encode())
 
     def is_over(self, recipe: Recipe) -> bool:
-        """Whether nothing is left to be trained; not of a trial that failed or was interrupted."""
+        """Whether nothing is left to train: the trial has all steps of ``recipe``, or ASHA stopped it for good.
+
+        A trial that came to the last step of a shorter sweep goes on; one that failed or was interrupted does, too.
+
+        Raises:
+            DamagedFile: The record of where the trial ended is damaged.
+        """
+        if self.steps_saved() >= recipe.train.steps:
+            return True
+        if not filesystem.exists(self._over_uri):
+            return False
+        try:
+            record = json.loads(filesystem.read_bytes(self._over_uri))
+            step, train_steps = int(record["step"]), int(record["train_steps"])
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise DamagedFile(f"{self._over_uri} is damaged; remove it to go on with the trial") from error
+        was_stopped = step < train_steps
+        return was_stopped or step >= recipe.train.steps
+
+    def steps_saved(self) -> int:
+        """Returns the number of steps of the newest checkpoint; 0 if there is none."""
         newest = checkpoints(self.run.uri)[:1]
-        return filesystem.exists(self._over_uri) or (bool(newest) and newest[0].steps_done >= recipe.train.steps)
+        return newest[0].steps_done if newest else 0
 
     def scores(self, recipe: Recipe) -> list[tuple[int, float]]:
         """Steps and scores (:func:`mulan.config.terms.selection_metric`) of its validations until now.
@@ -57,12 +83,23 @@ class Trial:
 
 
 def planned(recipe: Recipe, sweep: Run, trials: int) -> list[Trial]:
-    """The trials of a sweep: those asked for, and those that are there."""
+    """Returns the trials of a sweep: those asked for, and those that are there.
+
+    Raises:
+        SweepError: Trials have more steps than the recipe.
+    """
     uri = runs_uri(sweep)
     there = [int(name[1]) + 1 for one in filesystem.names_in(uri) if (name := re.fullmatch(r"trial_(\d{4,9})", one))]
-    return [
+    found = [
         Trial(_point(recipe, sweep, number), Run(uri, f"trial_{number:04d}")) for number in range(max([trials, *there]))
     ]
+    longest = max(found, key=Trial.steps_saved)
+    if (steps := longest.steps_saved()) > recipe.train.steps:
+        raise SweepError(
+            f"{longest.run.uri} has a checkpoint of step {steps}, so train.steps = {recipe.train.steps} cannot be "
+            f"reached any more; set it to {steps} or more, or give another --name"
+        )
+    return found
 
 
 def runs_uri(sweep: Run) -> str:

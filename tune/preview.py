@@ -11,7 +11,6 @@ from mulan.config.recipe import Recipe
 from mulan.config.sections import ScaleConfig
 from mulan.config.terms import selection_metric
 from mulan.launch.capacity import Capacity
-from mulan.runs.checkpoint_list import checkpoints
 from tune.errors import SweepError
 from tune.planned import Trial, search_space, settings
 from tune.room import trials_at_once
@@ -99,5 +98,4 @@ def _cost(recipe: Recipe, trials: Sequence[Trial], left: Sequence[Trial], at_onc
 
 
 def _steps_left(recipe: Recipe, trial: Trial) -> int:
-    newest = checkpoints(trial.run.uri)[:1]
-    return recipe.train.steps - (newest[0].steps_done if newest else 0)
+    return recipe.train.steps - trial.steps_saved()

@@ -1,8 +1,8 @@
 """Sweep temperatures, learning rate and loss weights: python -m tune.sweep --recipe demo --data URI --trials N
 
 ASHA stops the trials that lag behind; they are compared by a score of the validation split, retrieval where there are
-texts. The same name resumes: trials that are over stay as they are, others go on from their newest checkpoints, and a
-larger --trials adds to them.
+texts. The same name resumes: trials that are over stay as they are, others go on from their newest checkpoints. A
+larger --trials adds to them, and with more train.steps those that ASHA did not stop go on.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def main() -> None:
         describe(recipe, run, trials=given.trials, concurrent=given.concurrent)
         return
     with held(run.uri) as fence:
-        run.begin(recipe)
+        run.begin(recipe, reader.corpus.index_sha256)
         sweep(recipe, run, reader, fence, trials=given.trials, concurrent=given.concurrent)
 
 

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import ray.tune
-from ray import ObjectRef
 from ray.tune import Callback, FailureConfig, RunConfig, TuneConfig, Tuner, grid_search, with_parameters, with_resources
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import ASHAScheduler
@@ -17,7 +16,7 @@ from jobs.arguments import CONSOLE
 from mulan.config.errors import USER_ERROR, MulanError
 from mulan.config.recipe import Recipe
 from mulan.config.terms import selection_metric
-from mulan.data.reader import MicroBatchReader
+from mulan.launch.cluster import SharedReader
 from mulan.launch.fit import fit, ray_storage
 from mulan.launch.heartbeat import telling
 from mulan.launch.policies import in_words
@@ -70,20 +69,19 @@ def metric(recipe: Recipe) -> str:
     return f"validation_{selection_metric(recipe.loss.weights).name}"
 
 
-def trial(config: dict[str, Any], *, base: Recipe, runs_uri: str, readers: list["ObjectRef[MicroBatchReader]"]) -> None:
+def trial(config: dict[str, Any], *, base: Recipe, runs_uri: str, reader: SharedReader) -> None:
     """Trains the recipe with the values of ``config["trial"]`` laid over it, in the run of its name, from the newest
     checkpoint if that has one.
 
     Args:
-        readers: one, of all trials: they read the same, since no value of the space changes what is read. It stands in
-            a list so that Tune hands it on as a reference.
+        reader: Reader of all trials; they read the same, since no value of the space changes what is read.
 
     Raises:
         MulanError: another attempt may mend it, and Tune makes one. What it would meet again is reported instead.
     """
     recipe = with_settings(base, settings(config["trial"]["values"]), name="sweep")
     try:
-        fit(recipe, Run(runs_uri, config["trial"]["name"]), reader=readers[0], callbacks=[TuneReportCallback()])
+        fit(recipe, Run(runs_uri, config["trial"]["name"]), reader=reader, callbacks=[TuneReportCallback()])
     except MulanError as error:
         if error.exit_code != USER_ERROR:
             raise
@@ -102,6 +100,7 @@ class Watch(Callback):
             selection_metric(recipe.loss.weights).label,
             recipe.scale.max_failures,
         )
+        self._train_steps = recipe.train.steps
         self._fence = fence
         self._trials = {one.run.name: one for one in trials}
         self._steps: dict[str, int] = {}
@@ -135,7 +134,7 @@ class Watch(Callback):
             self.faults.append(last[FAULT])
             return
         with suppress(StorageError):  # then the next call takes it up once more
-            self._trials[name].end(last.get("step", 0))
+            self._trials[name].end(last.get("step", 0), train_steps=self._train_steps)
 
 
 def run_trials(
@@ -145,7 +144,7 @@ def run_trials(
     *,
     asked_for: int,
     concurrent: int,
-    reader: "ObjectRef[MicroBatchReader]",
+    reader: SharedReader,
     fence: Fence,
 ) -> tuple[list[str], list[str]]:
     """Runs what is left of a sweep's trials; each is a run in the sweep's folder.
@@ -168,7 +167,7 @@ def run_trials(
     over = [one for one in trials if one not in left]
     path, filesystem = ray_storage(run.storage_uri)
     trainable = with_resources(
-        with_parameters(trial, base=recipe, runs_uri=runs_uri(run), readers=[reader]), beside_this_process()
+        with_parameters(trial, base=recipe, runs_uri=runs_uri(run), reader=reader), beside_this_process()
     )
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "0"  # with their stacks

@@ -16,7 +16,10 @@ from mulan.config.validation import validated
 
 class Recipe(Section):
     """Everything that determines a run's result, and nothing else (but ``scale``, which determines its speed, and
-    ``health``, which determines whether it stops)."""
+    ``health``, which determines whether it stops).
+
+    A run may be resumed with another recipe only as far as no step depends on it (:data:`mulan.runs.run.MAY_CHANGE`).
+    """
 
     data: sections.DataConfig = sections.DataConfig()
     front_end: audio.FrontEndConfig = audio.VggishFrontEndConfig()

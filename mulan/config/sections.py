@@ -38,7 +38,8 @@ class DataConfig(Section):
     """The corpus, and how windows and texts are sampled from it."""
 
     uri: str = ""
-    """Folder of a prepared corpus (``index.parquet`` and its shards): a local path or any fsspec URI."""
+    """Folder of a prepared corpus (``index.parquet`` and its shards): a local path or any fsspec URI. A run may be
+    resumed on a copy of its corpus elsewhere, one with the same ``index.parquet``."""
     sample_rate_hz: PositiveInt = 16_000
     """Sample rate of the model's input in Hz; recordings of other rates are resampled."""
     window_s: PositiveFloat = 10.0
@@ -233,7 +234,7 @@ class TrainConfig(Section):
     """The training loop: length, seed, numerics, checkpoints and validation."""
 
     steps: PositiveInt = 1000
-    """Number of training steps."""
+    """Number of training steps; more may be given when a run is resumed, since no step depends on it."""
     seed: int = 0
     """Seed of all random draws: initial weights, order of the data, augmentation, masks and dropout."""
     precision: Literal["float32", "bf16"] = "float32"
@@ -255,7 +256,7 @@ class TrainConfig(Section):
     attention, convolutions and indexing may be faster on GPUs, and no two runs are bitwise equal there, not even on the
     same machine."""
     checkpoint_every_steps: PositiveInt = 500
-    """Number of steps between checkpoints."""
+    """Number of steps between checkpoints; like the next three fields, it may be changed when a run is resumed."""
     keep_latest_checkpoints: PositiveInt = 2
     """Number of latest checkpoints to keep."""
     keep_best_checkpoints: NonNegativeInt = 1
@@ -263,7 +264,8 @@ class TrainConfig(Section):
     validate_every_steps: NonNegativeInt = 0
     """Number of steps between validations; 0 validates only after the last step."""
     validation_micro_batches: NonNegativeInt = 0
-    """Number of micro-batches of the validation split used in each validation; 0 disables validation."""
+    """Number of micro-batches of the validation split used in each validation; 0 disables validation.
+    Scores over another number cannot be compared, so it cannot be changed when a run is resumed."""
 
 
 class HealthConfig(Section):

@@ -35,20 +35,19 @@ COMPARED = ("loss", "grad_norm")
 """Measurements of a step that are held against the run's."""
 
 
-def replay(recipe: Recipe, run: Run, step: int, console: Console) -> None:
+def replay(recipe: Recipe, run: Run, step: int, console: Console, *, reader: MicroBatchReader) -> None:
     """Trains up to a step, and shows what it is made of.
 
     Args:
         recipe: the run's; its ``data.uri`` may be another copy of the corpus.
         step: from 1.
+        reader: Reader of the recipe's corpus.
 
     Raises:
         ReplayError: the run has no such step, or the corpus has other recordings than the run had.
-        CorpusError, PlanError: the corpus is not there.
     """
     check_replay(run, step)
     use_gpu = recipe.scale.use_gpu and torch.cuda.is_available()
-    make = MicroBatchReader.of(recipe)
     alone = _alone(recipe)
     checkpoint = read_newest(run.uri, on_corrupt=lambda text: console.print(f"replay  {text}"), at_most=step - 1)
     progress = checkpoint.progress if checkpoint else Progress(steps_done=0)
@@ -71,12 +70,12 @@ def replay(recipe: Recipe, run: Run, step: int, console: Console) -> None:
         if first_step < step - 1:
             before = alone.replace({"train.steps": step - 1})
             schedule = Schedule(before.train, before.batch, 0, 1, first_step=first_step)
-            train(task, before, engine, (make(item) for item in _items(schedule)), schedule, progress, record)
+            train(task, before, engine, (reader(item) for item in _items(schedule)), schedule, progress, record)
         if record.compared:
             console.print(
                 f"replay  steps with the run's recordings: {record.compared}; {record.likeness}", soft_wrap=True
             )
-        batches = [make(Item(Phase.TRAIN, step - 1, number)) for number in range(recipe.batch.micro_batches)]
+        batches = [reader(Item(Phase.TRAIN, step - 1, number)) for number in range(recipe.batch.micro_batches)]
         recordings = [batch.recording_id for batch in batches]
         record.check_recordings(step, recordings, stored=_stored(run, step))
         with deterministic_kernels(recipe.train.deterministic):

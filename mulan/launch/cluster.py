@@ -7,8 +7,9 @@ import signal
 import socket
 import textwrap
 import threading
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from mulan.config.errors import MulanError
 from mulan.config.sections import ScaleConfig
@@ -16,8 +17,7 @@ from mulan.config.sections import ScaleConfig
 if TYPE_CHECKING:
     import ray
 
-
-T = TypeVar("T")
+    from mulan.data.reader import MicroBatchReader
 
 ANSWER_TIMEOUT_S = 20.0
 """In which a cluster that is to be joined must take a connection."""
@@ -75,11 +75,20 @@ def connect(scale: ScaleConfig) -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-def shared(value: T) -> "ray.ObjectRef[T]":
-    """Puts a value where every process of the cluster can have it, once a node; :func:`connect` comes first."""
+@dataclass(frozen=True)
+class SharedReader:
+    """A reader in Ray's object store, where every process of the cluster can get it, with one copy per node."""
+
+    reference: "ray.ObjectRef[MicroBatchReader]"
+    index_sha256: str
+    """See :class:`mulan.data.corpus.index.Corpus`."""
+
+
+def shared(reader: "MicroBatchReader") -> SharedReader:
+    """Puts a reader into Ray's object store; :func:`connect` must have been called."""
     import ray
 
-    return ray.put(value)
+    return SharedReader(ray.put(reader), reader.corpus.index_sha256)
 
 
 def own_resources(scale: ScaleConfig) -> dict[str, float]:

@@ -27,6 +27,7 @@ from mulan.data.schedule import Schedule
 from mulan.distributed.collectives import all_gather_objects
 from mulan.launch.capacity import data_nodes, max_readers, max_workers, worker_resources
 from mulan.launch.checks import check_corpus
+from mulan.launch.cluster import SharedReader, shared
 from mulan.launch.devices import cautions, device_kind, told_of
 from mulan.launch.policies import ControllerLost, Trainer, TrainingFailed, final_cause, in_words
 from mulan.launch.ray_observer import RayObserver, RecordingRayObserver
@@ -58,7 +59,7 @@ def fit(
     recipe: Recipe,
     run: Run,
     *,
-    reader: "ray.ObjectRef[MicroBatchReader] | None" = None,
+    reader: SharedReader | None = None,
     callbacks: list[UserCallback] | None = None,
 ) -> None:
     """Trains a run to its last step, from its newest checkpoint if it has one.
@@ -67,7 +68,7 @@ def fit(
     held meanwhile: whoever else would train it is refused.
 
     Args:
-        reader: what ``check_corpus`` made of the recipe, in Ray's object store; it is made here if not given.
+        reader: the shared reader of the recipe's corpus; the corpus is opened here if not given.
 
     Raises:
         CorpusError, PlanError, RunError, RunHeld, StorageError: before anything is started.
@@ -75,14 +76,14 @@ def fit(
         RunTakenOver: another driver has the run since.
     """
     if reader is None:
-        reader = ray.put(check_corpus(recipe))
-    run.check(recipe)
+        reader = shared(check_corpus(recipe))
+    run.check(recipe, reader.index_sha256)
     with held(run.uri, progress=partial(_last_step, run)) as fence:
-        run.begin(recipe)
+        run.begin(recipe, reader.index_sha256)
         if stands_at_the_end(recipe, run):
             return
         set_health_check_timeout(recipe.scale.collective_timeout_s)
-        source = _source(recipe, reader)
+        source = _source(recipe, reader.reference)
         try:
             with _training_errors(run, fence):
                 _trainer(recipe, run, fence, source, callbacks or []).fit()

@@ -13,6 +13,7 @@ from typing import Any
 
 from mulan.config.errors import MulanError, RecipeError
 from mulan.config.recipe import Recipe, differing_fields, recipe_from_toml
+from mulan.runs.checkpoint_list import checkpoints
 from mulan.runs.lease import RunHeld, RunTakenOver
 from mulan.storage import filesystem
 from mulan.storage.errors import StorageError
@@ -25,6 +26,22 @@ class RunError(MulanError):
 
 NOT_IN_EARLIER_RECIPES = ("exact_sums", "deterministic")
 """Fields of ``train`` that the recipe of a run lacks if an earlier version began it: it was trained without these."""
+
+MAY_CHANGE = (
+    "data.uri",
+    "health.",
+    "scale.",
+    "train.checkpoint_every_steps",
+    "train.keep_best_checkpoints",
+    "train.keep_latest_checkpoints",
+    "train.steps",
+    "train.validate_every_steps",
+)
+"""Fields and sections that may change when a run is resumed; no step depends on their values.
+
+``train.validation_micro_batches`` is not among them: scores over another number of recordings cannot be compared, and
+the best checkpoints are kept by them.
+"""
 
 
 @dataclass(frozen=True)
@@ -41,6 +58,11 @@ class Run:
     @property
     def recipe_uri(self) -> str:
         return filesystem.join(self.uri, "recipe.toml")
+
+    @property
+    def corpus_uri(self) -> str:
+        """URI of the file with the digest of the index of the run's corpus."""
+        return filesystem.join(self.uri, "corpus.json")
 
     @property
     def metrics_uri(self) -> str:
@@ -84,20 +106,47 @@ class Run:
             raise RunError(f"--name {name!r}: use letters, digits and _ . = - only")
         return cls(filesystem.absolute(storage_uri), name)
 
-    def check(self, recipe: Recipe) -> None:
-        """Makes sure that a run of this name, if there is one, has this recipe; ``scale`` and ``health``
-        may differ.
+    def check(self, recipe: Recipe, index_sha256: str | None = None) -> None:
+        """Checks that a run of this name, if there is one, can be resumed with this recipe.
+
+        Only the fields of :data:`MAY_CHANGE` may differ. ``data.uri`` must be a copy of the same corpus, by the digest
+        of its index, and ``train.steps`` must not be below the newest checkpoint.
+
+        Args:
+            recipe: The recipe to resume with.
+            index_sha256: Digest of the index of the recipe's corpus (:class:`mulan.data.corpus.index.Corpus`); None
+                if the corpus has not been opened yet.
 
         Raises:
-            RunError: it has another; lists the differing fields.
+            RunError: The run cannot be resumed with this recipe; lists the fields that differ.
         """
         if not filesystem.exists(self.recipe_uri):
             return
-        differing = differing_fields(self.recipe(), recipe)
-        changes = {key: both for key, both in differing.items() if not key.startswith(("scale.", "health."))}
+        own, own_sha256 = self.recipe(), self._index_sha256()
+        differing = differing_fields(own, recipe)
+        changes = {key: both for key, both in differing.items() if not key.startswith(MAY_CHANGE)}
+        if own_sha256 is None and "data.uri" in differing:  # begun by an earlier version: which corpus is unknown
+            changes["data.uri"] = differing["data.uri"]
         if changes:
-            listed = "\n".join(f"  - {key}: {old!r} there, {new!r} here" for key, (old, new) in changes.items())
+            listed = "\n".join(f"  - {key}: {old!r} there, {new!r} here" for key, (old, new) in sorted(changes.items()))
             raise RunError(f"run {self.uri} has another recipe; give this one another --name\n{listed}")
+        if own_sha256 and index_sha256 and own_sha256 != index_sha256:
+            raise RunError(
+                f"run {self.uri} was trained on another corpus; give the corpus that it began with, or another --name\n"
+                f"  - data.uri: {own.data.uri!r} (index {own_sha256[:12]}) there, "
+                f"{recipe.data.uri!r} (index {index_sha256[:12]}) here"
+            )
+        if recipe.train.steps < own.train.steps:
+            self._check_not_below_checkpoint(recipe.train.steps)
+
+    def _check_not_below_checkpoint(self, steps: int) -> None:
+        newest = checkpoints(self.uri)[:1]
+        if newest and newest[0].steps_done > steps:
+            done = newest[0].steps_done
+            raise RunError(
+                f"run {self.uri} has a checkpoint of step {done}, so train.steps = {steps} cannot be reached any more; "
+                f"set it to {done} or more, or give another --name"
+            )
 
     def check_writable(self) -> None:
         """Makes sure that the run's folder can be written, whether or not it is there; changes nothing in it.
@@ -107,15 +156,36 @@ class Run:
         """
         filesystem.check_writable(self.uri)
 
-    def begin(self, recipe: Recipe) -> None:
-        """Checks and writes the recipe.
+    def begin(self, recipe: Recipe, index_sha256: str | None = None) -> None:
+        """Checks the recipe, and writes it and the digest of its corpus's index into the run's folder.
+
+        Args:
+            recipe: The recipe to begin or resume with.
+            index_sha256: See :meth:`check`; None leaves a stored digest as it is.
 
         Raises:
-            RunError: see :meth:`check`.
-            StorageError: the folder cannot be written.
+            RunError: See :meth:`check`.
+            StorageError: The folder cannot be written.
         """
-        self.check(recipe)
+        self.check(recipe, index_sha256)
+        if index_sha256 is not None:  # before the recipe: a run that has a recipe also has the digest
+            filesystem.write_atomically(self.corpus_uri, json.dumps({"index_sha256": index_sha256}).encode())
         filesystem.write_atomically(self.recipe_uri, recipe.to_toml().encode())
+
+    def _index_sha256(self) -> str | None:
+        """Returns the digest of the index that the run was begun with; None if an earlier version began it.
+
+        Raises:
+            RunError: The file that holds it is damaged.
+        """
+        if not filesystem.exists(self.corpus_uri):
+            return None
+        try:
+            return str(json.loads(filesystem.read_bytes(self.corpus_uri))["index_sha256"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise RunError(
+                f"{self.corpus_uri} is damaged; restore it, or remove it to resume at the same URI"
+            ) from error
 
     def recipe(self) -> Recipe:
         """

@@ -64,6 +64,19 @@ def test_the_loop_and_the_schedule_agree_on_when_to_validate() -> None:
     assert [done for done in range(1, 8) if schedule.validates_after(done)] == [3, 6, 7]
 
 
+@pytest.mark.parametrize("every", [0, 3, 5])
+def test_a_longer_run_has_the_micro_batches_of_one_that_was_as_long_from_the_start(every: int) -> None:
+    """Only the validation after the former last step is added."""
+    short = TrainConfig(steps=10, validate_every_steps=every, validation_micro_batches=2)
+    long, batch = short.replace(steps=20), BatchConfig(micro_batches=4)
+    for rank in range(2):
+        whole, first = Schedule(long, batch, rank, 2), Schedule(short, batch, rank, 2)
+        rest = Schedule(long, batch, rank, 2, first_step=10)
+        extended = [part[number] for part in (first, rest) for number in range(len(part))]
+        added = [] if every == 5 else [Item(Phase.VALIDATE, 10, rank)]
+        assert sorted([*(whole[number] for number in range(len(whole))), *added]) == sorted(extended)
+
+
 def test_uneven_shares_are_refused_by_name() -> None:
     with pytest.raises(ScheduleError, match=r"3 workers cannot share batch.micro_batches = 4 and train.valid.* = 2"):
         Schedule(TrainConfig(validation_micro_batches=2), BatchConfig(micro_batches=4), 0, 3)

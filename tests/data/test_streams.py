@@ -44,7 +44,7 @@ def corpus_of(rows: list[Row]) -> Corpus:
         {"recording_id": f"r{number}", "split": split, "sources": sources, "tags": tags} | common
         for number, (split, sources, tags) in enumerate(rows)
     ]
-    return Corpus("a corpus", pa.Table.from_pylist(columns, SCHEMA))
+    return Corpus("a corpus", pa.Table.from_pylist(columns, SCHEMA), "")
 
 
 def recipe(name: str, *settings: str) -> Recipe:

@@ -1,7 +1,10 @@
 """What cannot be trained is refused before anything is started, and a dry run does nothing."""
 
+import shutil
 from pathlib import Path
+from unittest.mock import patch
 
+from mulan.data.corpus.index import Corpus, write_index
 from mulan.recipes.registry import load_recipe
 from mulan.runs.run import Run
 from tests.jobs.called import Job, assert_refused
@@ -43,6 +46,27 @@ def test_a_dry_run_refuses_a_run_of_another_recipe(job: Job, tiny_corpus: str, t
     assert (code, out) == (2, "")
     assert err.startswith(f"error: run {tmp_path}/runs/x has another recipe")
     assert "optim.lr: 0.001 there, 0.25 here" in err
+
+
+def test_the_index_is_read_once(job: Job, tiny_corpus: str) -> None:
+    with patch.object(Corpus, "open", wraps=Corpus.open) as opened:
+        code, *_ = job("train", "--recipe", "demo_miniature", "--name", "x", "--data", tiny_corpus, "--dry-run")
+    assert code == 0
+    assert opened.call_count == 1
+
+
+def test_a_run_is_resumed_on_a_copy_of_its_corpus_and_on_no_other(job: Job, tiny_corpus: str, tmp_path: Path) -> None:
+    recipe, corpus = load_recipe("demo_miniature", data_uri=tiny_corpus), Corpus.open(tiny_corpus)
+    Run.at("runs", "x").begin(recipe, corpus.index_sha256)
+    shutil.copytree(tiny_corpus, "copy")
+    arguments = ["--recipe", "demo_miniature", "--name", "x", "--data", "copy", "--dry-run", "--set", "train.steps=9"]
+    moved = recipe.replace({"data.uri": f"{tmp_path}/copy", "train.steps": 9})
+    assert job("train", *arguments) == (0, moved.to_toml(), "")
+    write_index(corpus.table.slice(1), "copy")
+    code, out, err = job("train", *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: run {tmp_path}/runs/x was trained on another corpus")
+    assert f"{tiny_corpus!r} (index {corpus.index_sha256[:12]}) there, '{tmp_path}/copy' (index " in err
 
 
 def test_a_replay_needs_a_run_and_a_step_of_it_and_no_recipe(job: Job, tiny_corpus: str) -> None:

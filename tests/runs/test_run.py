@@ -5,13 +5,18 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from mulan.config.recipe import Recipe
 from mulan.recipes.registry import load_recipe
+from mulan.runs.checkpoint import write_checkpoint
 from mulan.runs.lease import RunHeld, RunTakenOver
 from mulan.runs.run import NOT_IN_EARLIER_RECIPES, Run, RunError
 from mulan.storage import filesystem
 from mulan.storage.errors import StoragePermanentError
+from mulan.training.state import Progress
+
+INDEX = "0123456789abcdef" * 4
 
 
 def recipe(*settings: str) -> Recipe:
@@ -84,6 +89,66 @@ def test_another_recipe_is_refused_with_all_that_differs(storage_uri: str) -> No
             "  - optim.lr: 0.001 there, 0.5 here",
         ]
     assert run.recipe() == recipe()
+
+
+def test_how_long_and_how_often_may_change(storage_uri: str) -> None:
+    run = Run.at(storage_uri, "demo")
+    run.begin(recipe(), INDEX)
+    other = recipe(
+        "train.steps=12",
+        "train.checkpoint_every_steps=1",
+        "train.validate_every_steps=4",
+        "train.keep_latest_checkpoints=5",
+        "train.keep_best_checkpoints=0",
+    )
+    run.check(other)
+    run.begin(other, INDEX)
+    assert run.recipe() == other
+    with pytest.raises(RunError, match=r"another recipe(.|\n)*train\.validation_micro_batches: 2 there, 4 here"):
+        run.check(recipe("train.validation_micro_batches=4"))
+
+
+def test_a_run_is_not_made_shorter_than_it_is(storage_uri: str) -> None:
+    run = Run.at(storage_uri, "demo")
+    run.begin(recipe("train.steps=12"))
+    run.check(recipe("train.steps=1"))  # nothing is done yet
+    write_checkpoint(run.uri, {"weights.a": torch.ones(1)}, Progress(6))
+    with pytest.raises(RunError, match=r"a checkpoint of step 6, so train\.steps = 5 cannot .* set it to 6 or"):
+        run.check(recipe("train.steps=5"))
+    run.begin(recipe("train.steps=6"))
+    assert run.recipe().train.steps == 6
+
+
+def test_a_corpus_may_move_but_not_be_another(storage_uri: str) -> None:
+    run, moved = Run.at(storage_uri, "demo"), recipe().replace({"data.uri": "s3://bucket/tones"})
+    run.begin(recipe(), INDEX)
+    run.check(moved)  # the corpus is not opened yet
+    other = "5" * 64
+    for refused in (run.check, run.begin):
+        with pytest.raises(RunError) as caught:
+            refused(moved, other)
+        assert str(caught.value).splitlines() == [
+            f"run {run.uri} was trained on another corpus; give the corpus that it began with, or another --name",
+            f"  - data.uri: '/data/tones' (index {INDEX[:12]}) there, 's3://bucket/tones' (index {other[:12]}) here",
+        ]
+    with pytest.raises(RunError, match="another corpus"):
+        run.check(recipe(), other)  # the same place, and something else in it
+    assert run.recipe() == recipe()
+    run.begin(moved, INDEX)
+    assert run.recipe() == moved
+    run.begin(recipe(), INDEX)
+
+
+def test_the_corpus_of_a_run_that_an_earlier_version_began_stays_where_it_is(storage_uri: str) -> None:
+    run, moved = Run.at(storage_uri, "demo"), recipe().replace({"data.uri": "s3://bucket/tones"})
+    run.begin(recipe())
+    with pytest.raises(RunError, match=r"data\.uri: '/data/tones' there, 's3://bucket/tones' here"):
+        run.check(moved, INDEX)
+    run.begin(recipe(), INDEX)
+    run.check(moved, INDEX)
+    filesystem.write_atomically(run.corpus_uri, b"[]")
+    with pytest.raises(RunError, match=r"corpus\.json is damaged"):
+        run.check(moved, INDEX)
 
 
 def test_a_run_that_is_not_there_is_named(storage_uri: str) -> None:

@@ -147,6 +147,21 @@ def test_a_resumed_run_makes_the_steps_of_one_that_never_stopped() -> None:
     assert [line["loss"] for line in first.metrics + rest.metrics] == [line["loss"] for line in whole.metrics]
 
 
+def test_a_longer_run_makes_the_steps_of_one_that_was_as_long_from_the_start() -> None:
+    longer, engine = trained(recipe("train.steps=10"), Diary()), MatrixEngine()
+    other = ("train.checkpoint_every_steps=2", "train.validate_every_steps=5", "train.keep_latest_checkpoints=7")
+    first = trained(recipe("train.steps=5", "train.checkpoint_every_steps=4"), Diary(), engine)
+    rest = trained(recipe("train.steps=10", *other), Diary(), engine, first.progress[-1])
+    assert [progress.steps_done for progress in first.progress] == [4, 5]
+    changing = ("step_s", "pairs_per_s", "data_wait_s", "validation")
+    assert [
+        {name: value for name, value in line.items() if name not in changing} for line in first.metrics + rest.metrics
+    ] == [{name: value for name, value in line.items() if name not in changing} for line in longer.metrics]
+    scores = {line["step"]: line.get("validation") for line in first.metrics + rest.metrics}
+    assert [step for step in scores if scores[step]] == [2, 4, 5, 10]
+    assert scores[10] == longer.metrics[-1]["validation"]
+
+
 def test_the_error_of_any_worker_ends_the_step_before_it_is_logged() -> None:
     diary = Diary(error=MulanError("no space left"))
     with pytest.raises(MulanError, match="no space left"):

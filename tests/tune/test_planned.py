@@ -11,6 +11,7 @@ from mulan.runs.checkpoint import checkpoint_name
 from mulan.runs.run import Run
 from mulan.storage import filesystem
 from mulan.storage.jsonl import DamagedFile, JsonLinesLog
+from tune.errors import SweepError
 from tune.planned import Trial, planned, search_space
 from tune.planned import settings as settings_of
 from tune.trials import metric
@@ -29,6 +30,11 @@ def sweep(run_folder: str) -> Run:
 def validated(trial: Trial, *scores: float) -> None:
     lines = [{"step": 2 * number, "validation": {"recall10": score}} for number, score in enumerate(scores, 1)]
     JsonLinesLog(trial.run.metrics_uri).append([{"step": 1, "loss": 3.0}, *lines])
+
+
+def saved(trial: Trial, steps_done: int) -> None:
+    manifest = json.dumps({"files": {}, "score": 0.5}).encode()
+    filesystem.write_atomically(f"{trial.run.uri}/{checkpoint_name(steps_done)}/manifest.json", manifest)
 
 
 def test_a_trial_is_the_same_in_every_call(recipe: Recipe, sweep: Run) -> None:
@@ -57,13 +63,28 @@ def test_trials_that_are_there_belong_to_the_sweep(recipe: Recipe, sweep: Run) -
 def test_what_has_become_of_a_trial(recipe: Recipe, sweep: Run) -> None:
     begun, stopped, trained, waiting = planned(recipe, sweep, 4)
     validated(begun, 0.25, 0.5)
-    stopped.end(2)
-    manifest = json.dumps({"files": {}, "score": 0.5}).encode()
-    filesystem.write_atomically(f"{trained.run.uri}/{checkpoint_name(6)}/manifest.json", manifest)
-    filesystem.write_atomically(f"{begun.run.uri}/{checkpoint_name(4)}/manifest.json", manifest)
+    stopped.end(2, train_steps=6)
+    saved(trained, 6)
+    saved(begun, 4)
     assert [trial.is_over(recipe) for trial in (begun, stopped, trained, waiting)] == [False, True, True, False]
     assert begun.scores(recipe) == [(2, 0.25), (4, 0.5)]
     assert waiting.scores(recipe) == []
+
+
+def test_a_longer_sweep_goes_on_with_trials_that_were_not_stopped(recipe: Recipe, sweep: Run) -> None:
+    stopped, trained = planned(recipe, sweep, 2)
+    stopped.end(2, train_steps=6)
+    trained.end(6, train_steps=6)
+    assert [trial.is_over(recipe) for trial in (stopped, trained)] == [True, True]
+    longer = recipe.replace({"train.steps": 12})
+    assert [trial.is_over(longer) for trial in (stopped, trained)] == [True, False]
+    assert planned(longer, sweep, 2) == [stopped, trained]
+
+
+def test_a_sweep_that_is_shorter_than_a_trial_is_refused(recipe: Recipe, sweep: Run) -> None:
+    saved(planned(recipe, sweep, 2)[1], 6)
+    with pytest.raises(SweepError, match=r"trial_0001 has a checkpoint of step 6, so train\.steps = 5 cannot be"):
+        planned(recipe.replace({"train.steps": 5}), sweep, 2)
 
 
 def test_a_damaged_trial_is_named(recipe: Recipe, sweep: Run) -> None:
@@ -71,6 +92,9 @@ def test_a_damaged_trial_is_named(recipe: Recipe, sweep: Run) -> None:
     filesystem.write_atomically(trial.run.metrics_uri, b'{"step": 1}\n\x00\x00\n')
     with pytest.raises(DamagedFile, match=r"line 2 of .*trial_0000/metrics\.jsonl is damaged"):
         trial.scores(recipe)
+    filesystem.write_atomically(f"{trial.run.uri}/over.json", b"{}")
+    with pytest.raises(DamagedFile, match=r"trial_0000/over\.json is damaged"):
+        trial.is_over(recipe)
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_space_points_room_and_cost_before_anything_has_run(recipe: Recipe, run_
 
 def test_what_is_left_of_a_sweep_that_has_begun(recipe: Recipe, run_folder: str) -> None:
     trials = planned(recipe, Run(run_folder, "s"), 3)
-    trials[0].end(4)
+    trials[0].end(4, train_steps=10)
     JsonLinesLog(trials[0].run.metrics_uri).append({"step": step, "step_s": 360.0} for step in range(1, 5))
     manifest = json.dumps({"files": {}, "score": 0.5}).encode()
     filesystem.write_atomically(f"{trials[1].run.uri}/{checkpoint_name(4)}/manifest.json", manifest)

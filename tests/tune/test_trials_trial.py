@@ -33,7 +33,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def begin(reader: Any = "reference") -> None:
     base = load_recipe("demo_miniature", [])
-    trial(CONFIG, base=base, runs_uri="/runs/s/trials", readers=[reader])
+    trial(CONFIG, base=base, runs_uri="/runs/s/trials", reader=reader)
 
 
 def test_a_trial_trains_its_point_in_its_run_and_loads_no_index(ran: dict[str, Any]) -> None:

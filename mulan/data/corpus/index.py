@@ -1,5 +1,6 @@
 """The index of a corpus: a Parquet file with one row per recording, which locates its bytes in a shard."""
 
+import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,9 @@ class Corpus:
 
     uri: str
     table: pa.Table
+    index_sha256: str
+    """SHA-256 of ``index.parquet`` in hexadecimal; a copy of the corpus has the same one. Shards with absolute URIs are
+    read from there wherever the index lies; an index whose absolute URIs were rewritten has another digest."""
 
     @classmethod
     def open(cls, uri: str) -> "Corpus":
@@ -59,7 +63,7 @@ class Corpus:
         faults = _invalid_rows(table)
         if faults:
             raise CorpusError(uri, faults)
-        return cls(uri, table.combine_chunks())
+        return cls(uri, table.combine_chunks(), hashlib.sha256(content).hexdigest())
 
     def rows(self, split: str) -> np.ndarray:
         """Returns the row numbers, int64, of a split in the order of the index."""

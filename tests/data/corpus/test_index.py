@@ -1,6 +1,7 @@
 """The index: what is wrong with one is said at once, and where a corpus lies changes nothing of what is read."""
 
 import io
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,16 @@ def faults_of(folder: Path, content: bytes | pa.Table | None = None) -> str:
         Corpus.open(str(folder))
     assert str(folder) in str(caught.value)
     return str(caught.value)
+
+
+def test_a_copy_has_the_same_digest_and_another_corpus_another(tmp_path: Path) -> None:
+    rows = {"one": [row(0), row(1)], "other": [row(0), row(2)]}
+    for name, content in rows.items():
+        write_index(pa.Table.from_pylist(content, SCHEMA), str(tmp_path / name))
+    shutil.copytree(tmp_path / "one", tmp_path / "copy")
+    one, other, copy = (Corpus.open(str(tmp_path / name)).index_sha256 for name in ("one", "other", "copy"))
+    assert one == copy != other
+    assert len(one) == 64
 
 
 def test_a_folder_that_is_no_corpus_is_named(tmp_path: Path) -> None:
@@ -146,7 +157,7 @@ def test_columns_of_other_integer_types_in_any_order_will_do(tmp_path: Path) -> 
     ],
 )
 def test_shards_are_found_from_the_index(corpus_uri: str, uri: str, resolved: str) -> None:
-    corpus = Corpus(corpus_uri, pa.Table.from_pylist([row(0, uri="other"), row(1, uri=uri)], SCHEMA))
+    corpus = Corpus(corpus_uri, pa.Table.from_pylist([row(0, uri="other"), row(1, uri=uri)], SCHEMA), "")
     assert corpus.byte_ranges([1]) == ([resolved], [512], [512])
 
 
