@@ -48,7 +48,7 @@ def main() -> None:
         given, data_uri=filesystem.join(run.uri, "corpus") if given.data is None else given.data
     )
     data_uri = recipe.data.uri
-    if not recipe.loss.weights.contrastive:
+    if not recipe.loss.weights.embeds_text:
         raise DemoRefused(
             f"--recipe {given.recipe} has no contrastive term, and without one nothing can be evaluated by text; build "
             f"the corpus by a demo of another recipe, and train this one on it by jobs.train --data {data_uri}"

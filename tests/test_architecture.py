@@ -29,7 +29,7 @@ PACKAGES: dict[str, set[str]] = {
     "mulan.demo": _of_mulan("config data storage"),
     "mulan.tasks": _of_mulan("config data distributed evaluation model objectives"),
     # the algorithm alone: it knows neither storage nor launcher
-    "mulan.training": _of_mulan("config data distributed model objectives tasks"),
+    "mulan.training": _of_mulan("config data distributed model tasks"),
     "mulan.runs": _of_mulan("config data model storage tasks training"),
     "mulan.launch": _of_mulan("config data distributed evaluation model private_ray runs storage tasks training"),
     "mulan.debugging": _of_mulan("config data distributed launch model runs storage tasks training"),

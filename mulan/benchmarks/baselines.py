@@ -9,10 +9,10 @@ from mulan.config.recipe import Recipe
 from mulan.data.batch import Batch
 from mulan.distributed.collectives import all_gather_with_grad, all_reduce_sum, rank_and_world_size
 from mulan.model.device_batch import DeviceBatch, to_device
-from mulan.objectives.objective import weighted_sum
 from mulan.tasks.joint import JointTask
 from mulan.tasks.task import Task, task_of
 from mulan.training.optimizer import adam
+from mulan.training.step import weighted_sum
 
 
 def untiled_loss(audio: torch.Tensor, text: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:

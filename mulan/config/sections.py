@@ -98,7 +98,12 @@ class LossWeightsConfig(Section):
     @property
     def uses_text(self) -> bool:
         """True if any term with a weight requires texts."""
-        return self.contrastive > 0 or self.uses_mulap
+        return self.embeds_text or self.uses_mulap
+
+    @property
+    def embeds_text(self) -> bool:
+        """True if the trained model embeds audio and text in one space, so that it can be queried by text."""
+        return self.contrastive > 0
 
 
 class LossConfig(Section):

@@ -69,7 +69,7 @@ def check_model(run: Run, data_uri: str, split: str = "test") -> None:
         RunError, CorpusError: there are not.
     """
     weights = run.recipe().loss.weights
-    if not weights.contrastive:
+    if not weights.embeds_text:
         what = "a tagger" if weights.tagging else "an audio encoder"
         raise RunError(
             f"run {run.uri} trained {what}, which knows no text; its scores are the validations in {run.metrics_uri}, "

@@ -15,7 +15,7 @@ from mulan.model.device_batch import DeviceBatch
 from mulan.model.inference.files import TaggerConfig, write_model
 from mulan.model.tagging import TaggingModel
 from mulan.model.towers.text import TextTower
-from mulan.objectives.objective import tagging_loss
+from mulan.objectives.tagging import tagging_loss
 from mulan.tasks.audio_encoder import encoder_from_recipe, exported_fields
 
 

@@ -15,14 +15,13 @@ from typing import Any
 
 import torch
 
-from mulan.config.sections import TrainConfig
+from mulan.config.sections import LossWeightsConfig, TrainConfig
 from mulan.data.batch import Batch
 from mulan.data.randomness import torch_seed
 from mulan.distributed.batch_norm import RunningStatistics
 from mulan.distributed.collectives import all_gather
 from mulan.model.device_batch import DeviceBatch
 from mulan.model.outputs import Embeddings
-from mulan.objectives.objective import weighted_sum
 from mulan.tasks.task import Task
 from mulan.training.engines.base import Engine
 
@@ -129,6 +128,11 @@ def _micro_batch_gradients(
     sums = all_gather(torch.stack([torch.stack(list(terms.values())) for terms in found])).sum(dim=0)
     terms = dict(zip(found[0], sums.unbind(), strict=True))
     return {"loss": weighted_sum(terms, task.weights), **_named(terms)}
+
+
+def weighted_sum(terms: Mapping[str, torch.Tensor], weights: LossWeightsConfig) -> torch.Tensor:
+    """Returns the loss: the sum of the terms multiplied by their weights."""
+    return torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()
 
 
 def _propagate_nonfinite(loss: torch.Tensor, scalar: torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,17 @@ def test_every_term_belongs_to_one_group_and_has_a_metric() -> None:
     assert sorted(SELECTION_METRICS) == terms
 
 
+def test_texts_are_embedded_by_the_joint_model_alone() -> None:
+    embedding = {term for term in LossWeightsConfig.model_fields if only(term).embeds_text}
+    reading = {term for term in LossWeightsConfig.model_fields if only(term).uses_text}
+    assert embedding == {"contrastive"}
+    assert reading == {"contrastive", "mlm", "mam", "atm"}
+
+
+def only(term: str) -> LossWeightsConfig:
+    return LossWeightsConfig.model_validate({"contrastive": 0} | {term: 1})
+
+
 def test_the_first_term_with_a_weight_decides() -> None:
     of_mulap = {"contrastive": 0, "mlm": 1, "mam": 9}
     assert selection_metric(LossWeightsConfig()) == ("recall10", "recall@10")

@@ -15,8 +15,8 @@ from mulan.distributed.batch_norm import RunningStatistics
 from mulan.distributed.collectives import rank_and_world_size
 from mulan.model.device_batch import DeviceBatch
 from mulan.model.outputs import Predictions
-from mulan.objectives.objective import tagging_loss
 from mulan.objectives.semisupcon import Labels, semisupcon_loss
+from mulan.objectives.tagging import tagging_loss
 from mulan.tasks.task import task_of
 from mulan.training.engines.torch import TorchEngine
 from mulan.training.step import queue_gradients, train_step

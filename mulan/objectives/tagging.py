@@ -1,11 +1,7 @@
-"""The objective: a weighted sum of terms over the embeddings of the global batch or over single micro-batches."""
-
-from collections.abc import Mapping
+"""The loss of tagging: logistic regression over one micro-batch (MuLan §3.2)."""
 
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
-
-from mulan.config.sections import LossWeightsConfig
 
 
 def tagging_loss(logits: torch.Tensor, tags: torch.Tensor) -> torch.Tensor:
@@ -20,8 +16,3 @@ def tagging_loss(logits: torch.Tensor, tags: torch.Tensor) -> torch.Tensor:
     """
     dtype = torch.promote_types(logits.dtype, torch.float32)
     return binary_cross_entropy_with_logits(logits.to(dtype), tags.to(dtype))
-
-
-def weighted_sum(terms: Mapping[str, torch.Tensor], weights: LossWeightsConfig) -> torch.Tensor:
-    """Returns the loss: the sum of the terms multiplied by their weights."""
-    return torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()

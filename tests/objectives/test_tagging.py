@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from mulan.objectives.objective import tagging_loss
+from mulan.objectives.tagging import tagging_loss
 
 
 def the_formula(logits: torch.Tensor, tags: torch.Tensor) -> torch.Tensor:
