@@ -15,7 +15,7 @@ from jobs.joining import check_training, join_and_report, print_dry_run
 from mulan.config.recipe import Recipe
 from mulan.data.reader import MicroBatchReader
 from mulan.launch.checks import check_corpus, check_replay
-from mulan.launch.cluster import shared
+from mulan.launch.cluster import share_reader
 from mulan.launch.display import show_progress
 from mulan.runs.run import Run
 
@@ -44,7 +44,7 @@ def main() -> None:
     # imports torch and Ray Train
     from mulan.launch.fit import fit
 
-    in_store = shared(reader)
+    in_store = share_reader(reader)
     del reader  # an index may take gigabytes, and training goes on for weeks
     with show_progress(run, recipe, CONSOLE), run.timed("train"):
         fit(recipe, run, reader=in_store)

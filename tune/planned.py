@@ -82,7 +82,7 @@ class Trial:
         return [(step, scores[name]) for step, scores in validated if name in scores]
 
 
-def planned(recipe: Recipe, sweep: Run, trials: int) -> list[Trial]:
+def planned_trials(recipe: Recipe, sweep: Run, trials: int) -> list[Trial]:
     """Returns the trials of a sweep: those asked for, and those that are there.
 
     Raises:

@@ -16,7 +16,7 @@ from tune.planned import Trial, search_space, settings
 from tune.room import trials_at_once
 
 
-def show(trials: Sequence[Trial], failures: Sequence[str], recipe: Recipe, console: Console) -> None:
+def print_trials(trials: Sequence[Trial], failures: Sequence[str], recipe: Recipe, console: Console) -> None:
     """Prints the trials, best first, and how to train with the best one's values.
 
     Raises:
@@ -64,7 +64,7 @@ def preview(
     for one in left[:FIRST_POINTS]:
         yield f"  {one.run.name}  " + " ".join(f"--set {setting}" for setting in settings(one.values))
     at_once = concurrent or trials_at_once(recipe.scale, cluster)
-    yield in_words(recipe.scale, at_once, cluster)
+    yield describe_concurrency(recipe.scale, at_once, cluster)
     yield from _cost(recipe, trials, left, at_once)
 
 
@@ -73,11 +73,11 @@ def _described(domain: Float) -> str:
     return f"{domain.lower:.6g} to {domain.upper:.6g}, {how}"
 
 
-def in_words(scale: ScaleConfig, at_once: int, cluster: Capacity) -> str:
+def describe_concurrency(scale: ScaleConfig, at_once: int, cluster: Capacity) -> str:
     """How many trials run at once, on what, and why so many."""
     worker = f"{'1 GPU and ' if scale.use_gpu else ''}{scale.cpus_per_worker} CPU"
     needs = f"at most {scale.max_workers} x ({worker}) for workers and {scale.data_cpus} CPU for readers"
-    return f"{at_once} at once, each with {needs}; {cluster.in_words()}"
+    return f"{at_once} at once, each with {needs}; {cluster.describe()}"
 
 
 def _cost(recipe: Recipe, trials: Sequence[Trial], left: Sequence[Trial], at_once: int) -> Iterator[str]:

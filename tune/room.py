@@ -12,20 +12,20 @@ from mulan.config.sections import ScaleConfig
 from mulan.launch.capacity import Capacity, Resources, worker_resources
 from mulan.private_ray.core import remove_orphaned_placement_groups
 
-LOOK_PERIOD_S = 1.0
+POLL_PERIOD_S = 1.0
 
 log = logging.getLogger(__name__)
 
 
 @contextmanager
-def given_back() -> Iterator[None]:
+def release_reservations() -> Iterator[None]:
     """Gives back, within seconds, what actors of this job leave reserved while the block lasts.
 
     Ray Train's own way is an actor for each run, which asks the dashboard whether the run's controller lives: it finds
     out nothing where there is no dashboard, or another Ray on the same machine.
     """
     stop = threading.Event()
-    watcher = threading.Thread(target=_give_back_until, args=(stop,), daemon=True)
+    watcher = threading.Thread(target=_release_until, args=(stop,), daemon=True)
     watcher.start()
     try:
         yield
@@ -34,8 +34,8 @@ def given_back() -> Iterator[None]:
         watcher.join()
 
 
-def _give_back_until(stop: threading.Event) -> None:
-    while not stop.wait(LOOK_PERIOD_S):
+def _release_until(stop: threading.Event) -> None:
+    while not stop.wait(POLL_PERIOD_S):
         try:
             remove_orphaned_placement_groups()
         except Exception as error:  # a head that does not answer for a while; it is asked again
@@ -54,11 +54,11 @@ def trials_at_once(scale: ScaleConfig, cluster: Capacity) -> int:
 
 
 def _most(cluster: Capacity, bundle: Resources) -> int:
-    ever = cluster.ever(bundle)
-    return cluster.now(bundle) if ever is None else ever
+    ever = cluster.fit_ever(bundle)
+    return cluster.fit_now(bundle) if ever is None else ever
 
 
-def beside_this_process() -> PlacementGroupFactory:
+def driver_resources() -> PlacementGroupFactory:
     """What the driver of a trial asks for: next to nothing, of the node of this process.
 
     No other node may have it: a trial is lost with its driver, and workers come and go on spot nodes.

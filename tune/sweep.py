@@ -13,8 +13,8 @@ from jobs.arguments import CONSOLE
 from jobs.joining import check_training, join_and_report, print_dry_run
 from mulan.config.recipe import Recipe
 from mulan.data.reader import MicroBatchReader
-from mulan.launch.cluster import own_resources, shared
-from mulan.runs.lease import Fence, held
+from mulan.launch.cluster import local_resources, share_reader
+from mulan.runs.lease import Fence, hold_lease
 from mulan.runs.run import Run
 from tune.errors import SweepError, SweepUnfinished
 
@@ -40,7 +40,7 @@ def main() -> None:
         print_dry_run(recipe, run, reader)
         describe(recipe, run, trials=given.trials, concurrent=given.concurrent)
         return
-    with held(run.uri) as fence:
+    with hold_lease(run.uri) as fence:
         run.begin(recipe, reader.corpus.index_sha256)
         sweep(recipe, run, reader, fence, trials=given.trials, concurrent=given.concurrent)
 
@@ -60,23 +60,23 @@ def sweep(
         SweepUnfinished: trials were given up that another call may bring to their end.
     """
     from mulan.launch.capacity import capacity
-    from tune.planned import planned
-    from tune.preview import in_words, show
+    from tune.planned import planned_trials
+    from tune.preview import describe_concurrency, print_trials
     from tune.room import trials_at_once
     from tune.trials import run_trials
 
-    all_trials = planned(recipe, run, trials)
+    all_trials = planned_trials(recipe, run, trials)
     faults: list[str] = []
     lost: list[str] = []
     if not all(one.is_over(recipe) for one in all_trials[:trials]):
         join_and_report(recipe, run, reader, label="sweep")
         cluster = capacity()
         room = concurrent or trials_at_once(recipe.scale, cluster)
-        print(f"tune  {in_words(recipe.scale, room, cluster)}", flush=True)
+        print(f"tune  {describe_concurrency(recipe.scale, room, cluster)}", flush=True)
         faults, lost = run_trials(
-            recipe, run, all_trials, asked_for=trials, concurrent=room, reader=shared(reader), fence=fence
+            recipe, run, all_trials, asked_for=trials, concurrent=room, reader=share_reader(reader), fence=fence
         )
-    show(all_trials, [*faults, *lost], recipe, CONSOLE)
+    print_trials(all_trials, [*faults, *lost], recipe, CONSOLE)
     if lost:
         raise SweepUnfinished(f"{len(lost)} trials were given up, and go on by the same command: {lost[0]}")
 
@@ -87,12 +87,14 @@ def describe(recipe: Recipe, run: Run, *, trials: int, concurrent: int | None) -
     A cluster that is named has been joined.
     """
     from mulan.launch.capacity import Capacity, Node, capacity
-    from tune.planned import planned
+    from tune.planned import planned_trials
     from tune.preview import preview
 
-    local = Capacity((Node("this machine", own_resources(recipe.scale), {}),))
+    local = Capacity((Node("this machine", local_resources(recipe.scale), {}),))
     cluster = capacity() if os.environ.get("RAY_ADDRESS") else local
-    for line in preview(recipe, planned(recipe, run, trials), asked_for=trials, concurrent=concurrent, cluster=cluster):
+    for line in preview(
+        recipe, planned_trials(recipe, run, trials), asked_for=trials, concurrent=concurrent, cluster=cluster
+    ):
         print(f"# {line}")
 
 

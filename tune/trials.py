@@ -18,14 +18,14 @@ from mulan.config.recipe import Recipe
 from mulan.config.terms import selection_metric
 from mulan.launch.cluster import SharedReader
 from mulan.launch.fit import fit, ray_storage
-from mulan.launch.heartbeat import telling
-from mulan.launch.policies import in_words
+from mulan.launch.heartbeat import report_waiting
+from mulan.launch.policies import describe_error
 from mulan.recipes.registry import with_settings
 from mulan.runs.lease import Fence
 from mulan.runs.run import Run
 from mulan.storage.errors import StorageError
 from tune.planned import Trial, runs_uri, settings
-from tune.room import beside_this_process, given_back
+from tune.room import driver_resources, release_reservations
 
 Scores = list[tuple[int, float]]
 """Steps and scores of a trial's validations."""
@@ -167,7 +167,7 @@ def run_trials(
     over = [one for one in trials if one not in left]
     path, filesystem = ray_storage(run.storage_uri)
     trainable = with_resources(
-        with_parameters(trial, base=recipe, runs_uri=runs_uri(run), reader=reader), beside_this_process()
+        with_parameters(trial, base=recipe, runs_uri=runs_uri(run), reader=reader), driver_resources()
     )
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "0"  # with their stacks
@@ -196,6 +196,6 @@ def run_trials(
             failure_config=FailureConfig(max_failures=recipe.scale.max_failures),
         ),
     )
-    with given_back(), telling("tune", recipe.scale, CONSOLE):
-        lost = [in_words(getattr(error, "cause", None) or error) for error in tuner.fit().errors]
+    with release_reservations(), report_waiting("tune", recipe.scale, CONSOLE):
+        lost = [describe_error(getattr(error, "cause", None) or error) for error in tuner.fit().errors]
     return watch.faults, lost

@@ -21,7 +21,7 @@ from mulan.config.recipe import Recipe
 from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Item, Phase, Schedule
 from mulan.launch.checks import ReplayError, check_replay
-from mulan.launch.devices import cautions, device_kind
+from mulan.launch.devices import device_kind, reproducibility_warnings
 from mulan.runs.checkpoint import read_newest
 from mulan.runs.run import Run
 from mulan.storage import filesystem
@@ -57,13 +57,13 @@ def replay(recipe: Recipe, run: Run, step: int, console: Console, *, reader: Mic
     record = _Record({line["step"]: line for line in run.metrics()})
     with _group_of_one(use_gpu=use_gpu):
         # DeepSpeed chooses its accelerator when imported
-        from mulan.debugging.step_diagnosis import diagnose_step, show
+        from mulan.debugging.step_diagnosis import diagnose_step, print_diagnosis
         from mulan.tasks.task import task_of
         from mulan.training.worker import prepare_engine
 
         device = torch.device("cuda", 0) if use_gpu else torch.device("cpu")
         kind = device_kind(device, threads=recipe.scale.cpus_per_worker)
-        for text in cautions([kind], progress):
+        for text in reproducibility_warnings([kind], progress):
             console.print(f"replay  {text}", soft_wrap=True)
         task = task_of(alone)
         engine = prepare_engine(task, alone, checkpoint, device)
@@ -73,16 +73,16 @@ def replay(recipe: Recipe, run: Run, step: int, console: Console, *, reader: Mic
             train(task, before, engine, (reader(item) for item in _items(schedule)), schedule, progress, record)
         if record.compared:
             console.print(
-                f"replay  steps with the run's recordings: {record.compared}; {record.likeness}", soft_wrap=True
+                f"replay  steps with the run's recordings: {record.compared}; {record.comparison}", soft_wrap=True
             )
         batches = [reader(Item(Phase.TRAIN, step - 1, number)) for number in range(recipe.batch.micro_batches)]
         recordings = [batch.recording_id for batch in batches]
         record.check_recordings(step, recordings, stored=_stored(run, step))
         with deterministic_kernels(recipe.train.deterministic):
-            dissection = diagnose_step(engine, batches, task, alone.train)
-    shown = "  ".join(f"{name} {value:.6g}" for name, value in dissection.measured.items())
-    console.print(f"replay  step {step}  {shown}{record.then(step, dissection.measured)}", soft_wrap=True)
-    show(dissection, console)
+            diagnosis = diagnose_step(engine, batches, task, alone.train)
+    shown = "  ".join(f"{name} {value:.6g}" for name, value in diagnosis.measured.items())
+    console.print(f"replay  step {step}  {shown}{record.then(step, diagnosis.measured)}", soft_wrap=True)
+    print_diagnosis(diagnosis, console)
 
 
 def _alone(recipe: Recipe) -> Recipe:
@@ -132,7 +132,7 @@ class _Record(NullObserver):
         self.difference = max(self.difference, *differences)
 
     @property
-    def likeness(self) -> str:
+    def comparison(self) -> str:
         if not self.difference:
             return "their losses and gradient norms are the same to the bit"
         return f"their losses and gradient norms differ by at most {self.difference:.1e}"

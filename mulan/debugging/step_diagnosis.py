@@ -180,9 +180,9 @@ def _mean_cosine(rows: torch.Tensor) -> float:
     return (float(rows.detach().double().sum(dim=0).square().sum()) - m) / (m * (m - 1))
 
 
-def show(dissection: StepDiagnosis, console: Console) -> None:
+def print_diagnosis(diagnosis: StepDiagnosis, console: Console) -> None:
     """Two tables, and micro-batches whose embeddings are not finite or whose gradients are too large."""
-    parts = dissection.parts
+    parts = diagnosis.parts
     terms, kinds = list(parts[0].terms), list(parts[0].cosines)
     table = Table(title="micro-batches")
     for column in ("micro-batch", "recordings", *terms, *(f"mean cosine, {kind}" for kind in kinds)):
@@ -198,7 +198,7 @@ def show(dissection: StepDiagnosis, console: Console) -> None:
     table.add_column("parameter")
     for column in ("gradient norm", "gradients not finite", "weights not finite"):
         table.add_column(column, justify="right")
-    for one in dissection.parameters[:MAX_PARAMETERS]:
+    for one in diagnosis.parameters[:MAX_PARAMETERS]:
         table.add_row(one.name, f"{one.grad_norm:.4g}", f"{one.gradients}", f"{one.weights}")
     console.print(table)
     for number, part in enumerate(parts):
@@ -209,7 +209,7 @@ def show(dissection: StepDiagnosis, console: Console) -> None:
             console.print(f"micro-batch {number}: embeddings not finite: {listed}{more}", soft_wrap=True)
         if part.too_large:
             console.print(
-                f"micro-batch {number}: values of its gradient that are {dissection.room:g} or more, too large for "
+                f"micro-batch {number}: values of its gradient that are {diagnosis.room:g} or more, too large for "
                 f"train.exact_sums: {part.too_large}",
                 soft_wrap=True,
             )

@@ -1,6 +1,6 @@
-"""What is made sure of before anything is started.
+"""The checks before a job starts anything.
 
-Needs no Ray, and torch for the last of it alone: who is refused for anything else is told so at once.
+They do not import Ray, and import torch only to build or load a model, so that all other errors are reported at once.
 """
 
 from mulan.config.audio import AstTowerConfig
@@ -17,17 +17,18 @@ from mulan.storage.weights_cache import weights_folder
 
 
 class ReplayError(MulanError):
-    """A step that cannot be replayed."""
+    """A step cannot be replayed."""
 
 
 def check_corpus(recipe: Recipe) -> MicroBatchReader:
-    """Makes sure that the recipe's corpus has what the recipe asks for, and that its model can be built.
+    """Checks that the recipe's corpus has what the recipe needs, and that its model can be built.
 
     Returns:
-        what reads the corpus; to load its index takes minutes where there are millions of recordings.
+        The reader of the corpus. Loading the index takes minutes for millions of recordings.
 
     Raises:
-        CorpusError, PlanError, PretrainedError: it has not, or a pretrained tower is not there or cannot be used.
+        CorpusError, PlanError: the corpus does not fit the recipe.
+        PretrainedError: a pretrained tower is missing or cannot be used.
     """
     if recipe.loss.weights.uses_text:
         weights_folder(recipe.text_tower.pretrained)
@@ -39,53 +40,54 @@ def check_corpus(recipe: Recipe) -> MicroBatchReader:
 
 
 def check_buildable(recipe: Recipe) -> None:
-    """Builds the model that every worker will build, and lets go of it.
+    """Builds the model that every worker will build, and discards it.
 
     Raises:
-        PretrainedError: a pretrained tower is not there or cannot be used.
+        PretrainedError: a pretrained tower is missing or cannot be used.
     """
     import torch
 
     from mulan.tasks.task import task_of
 
-    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
+    with torch.random.fork_rng(devices=[]):  # leaves the caller's random state unchanged
         task_of(recipe).build_model()
 
 
 def check_checkpoint(run: Run) -> None:
-    """Makes sure that there is a checkpoint to export.
+    """Checks that a run has a checkpoint to export.
 
     Raises:
-        RunError: there is none.
+        RunError: the run has no checkpoint.
     """
     if not checkpoints(run.uri):
         raise RunError(f"run {run.uri} has no checkpoint yet; nothing to export")
 
 
 def check_model(run: Run, data_uri: str, split: str = "test") -> None:
-    """Makes sure that there are a model and recordings to evaluate it on.
+    """Checks that a run has an exported joint model, and that the split has recordings to evaluate it on.
 
     Raises:
-        RunError, CorpusError: there are not.
+        RunError: the run has no such model.
+        CorpusError: the corpus is missing or damaged, or the split is empty.
     """
     weights = run.recipe().loss.weights
     if not weights.embeds_text:
         what = "a tagger" if weights.tagging else "an audio encoder"
         raise RunError(
-            f"run {run.uri} trained {what}, which knows no text; its scores are the validations in {run.metrics_uri}, "
-            f"and another run takes it up by --set audio_tower.pretrained={run.model_uri}"
+            f"run {run.uri} trained {what}, which has no text tower to evaluate; its validation scores are in "
+            f"{run.metrics_uri}, and another run starts from it with --set audio_tower.pretrained={run.model_uri}"
         )
     if not filesystem.exists(filesystem.join(run.model_uri, "model.safetensors")):
-        raise RunError(f"run {run.uri} has no exported model; python -m jobs.export makes one of its newest checkpoint")
+        raise RunError(f"run {run.uri} has no exported model; export its newest checkpoint with python -m jobs.export")
     if not len(Corpus.open(data_uri).rows(split)):
         raise CorpusError(data_uri, [f"it has no recordings in the split {split!r}"])
 
 
 def check_loadable(run: Run) -> None:
-    """Loads the exported model of a run, and lets go of it.
+    """Loads the exported model of a run, and discards it.
 
     Raises:
-        ModelFolderError: it cannot be loaded.
+        ModelFolderError: the model cannot be loaded.
     """
     from mulan.model.inference.mulan import MuLan
 
@@ -93,12 +95,13 @@ def check_loadable(run: Run) -> None:
 
 
 def check_replay(run: Run, step: int) -> None:
-    """
+    """Checks that a run has a step to replay.
+
     Raises:
         ReplayError: the run has no such step.
     """
     newest = max((line["step"] for line in run.metrics()), default=0)
-    # the step that stopped a run has no line of metrics
+    # the step that stopped a run has no line in metrics.jsonl
     if not (1 <= step <= newest or (step >= 1 and filesystem.exists(run.anomaly_uri(step)))):
         there = f"steps 1 to {newest}" if newest else "no steps yet"
         raise ReplayError(f"--replay-step {step}: run {run.uri} has {there}")

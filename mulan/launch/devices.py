@@ -1,9 +1,9 @@
-"""What kind of device each worker computes on.
+"""The kind of device that each worker computes on.
 
-Results are the same bits only on one kind: another model of GPU, another processor, another number of threads of a CPU
-worker or another build of torch adds in another order. A checkpoint remembers all kinds that its steps were made on,
-and a run that goes on elsewhere says so. The machines that only read are not among them: what they decode and resample
-is rounded to int16, and is taken to be the same on all processors of a cluster.
+Results are identical to the bit only on one kind of device: another model of GPU, another processor, another number of
+threads of a CPU worker or another build of torch adds in another order. A checkpoint records all kinds on which its
+steps were trained, and a run that resumes on another kind reports it. Machines that only read data do not count: what
+they decode and resample is rounded to int16, and assumed to be the same on all processors of a cluster.
 """
 
 from collections import defaultdict
@@ -14,16 +14,16 @@ import torch
 
 from mulan.training.state import Progress
 
-ONLY_ON_ONE_KIND = "results are the same bits only on one kind of device"
+ONLY_ON_ONE_KIND = "results are bit-identical only on one kind of device"
 
 _CPUINFO = Path("/proc/cpuinfo")
 
 
 def device_kind(device: torch.device, *, threads: int) -> str:
-    """Returns in words what a device's results depend on: its model, and torch with what that was built for.
+    """Describes what the results of a device depend on: its model, and the version and build of torch.
 
     Args:
-        threads: of a CPU worker; those of a GPU's host change no result.
+        threads: the number of threads of a CPU worker; those of a GPU's host do not affect results.
     """
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
@@ -31,16 +31,16 @@ def device_kind(device: torch.device, *, threads: int) -> str:
 
 
 def cpu_kind(*, threads: int) -> str:
-    """Returns the processor, the widest instructions that torch uses on it, and the number of threads, in words."""
+    """Describes the processor, the widest instruction set that torch uses on it, and the number of threads."""
     about = _processor()
-    name = about.get("model name", "of an unknown name")  # Linux on Arm gives none
+    name = about.get("model name", "of unknown model")  # Linux on Arm states none
     numbers = [f"{key} {about[key]}" for key in ("cpu family", "model", "CPU part") if key in about]
     counted = f"{threads} thread{'' if threads == 1 else 's'}"
     return f"CPU {name} ({', '.join([*numbers, torch.backends.cpu.get_cpu_capability(), counted])})"
 
 
 def _processor() -> dict[str, str]:
-    """What Linux tells of the first processor, by name; nothing where there is no such file."""
+    """Returns the fields of the first processor in ``/proc/cpuinfo``; empty without that file."""
     try:
         lines = _CPUINFO.read_text().splitlines()
     except OSError:
@@ -52,8 +52,8 @@ def _processor() -> dict[str, str]:
     return about
 
 
-def told_of(kinds: Sequence[str]) -> str:
-    """Returns the kinds of all workers in words: the one that they have, or each with the ranks of its workers."""
+def describe_devices(kinds: Sequence[str]) -> str:
+    """Describes the kinds of all workers: the common one, or each with the ranks of its workers."""
     ranks: dict[str, list[int]] = defaultdict(list)
     for rank, kind in enumerate(kinds):
         ranks[kind].append(rank)
@@ -64,20 +64,20 @@ def told_of(kinds: Sequence[str]) -> str:
     )
 
 
-def cautions(kinds: Sequence[str], found: Progress | None) -> list[str]:
-    """What whoever relies on equal bits must know of an attempt, a sentence each.
+def reproducibility_warnings(kinds: Sequence[str], progress: Progress | None) -> list[str]:
+    """Returns a warning for each reason why an attempt may not give bit-identical results.
 
     Args:
-        kinds: of all workers, by rank.
-        found: of the checkpoint that the attempt goes on from.
+        kinds: the kinds of device of all workers, by rank.
+        progress: the progress of the checkpoint that the attempt resumes from.
     """
-    told = []
+    warnings = []
     if len(set(kinds)) > 1:
-        told.append(f"{ONLY_ON_ONE_KIND}, and the workers have several: {told_of(kinds)}")
-    if found is not None and found.trained_on and set(found.trained_on) != set(kinds):
-        before = " and ".join(found.trained_on)
-        told.append(
-            f"{ONLY_ON_ONE_KIND}: the steps up to {found.steps_done} were made on {before}, and those that follow are "
-            f"made on {' and '.join(sorted(set(kinds)))}"
+        warnings.append(f"{ONLY_ON_ONE_KIND}, and the workers have several: {describe_devices(kinds)}")
+    if progress is not None and progress.trained_on and set(progress.trained_on) != set(kinds):
+        before = " and ".join(progress.trained_on)
+        warnings.append(
+            f"{ONLY_ON_ONE_KIND}: steps up to {progress.steps_done} were trained on {before}, and later ones are "
+            f"trained on {' and '.join(sorted(set(kinds)))}"
         )
-    return told
+    return warnings

@@ -1,4 +1,4 @@
-"""Live progress of a run, read from its metrics; plain lines where the output is no terminal."""
+"""The live progress of a run, read from its metrics; plain lines if the output is not a terminal."""
 
 import math
 import threading
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 
 _RECENT_STEPS = 20
-"""Speed and time left are those of this many newest steps."""
+"""The number of newest steps over which speed and time left are averaged."""
 _PLAIN_PERIOD_S = 10.0
 
 
 @contextmanager
 def show_progress(run: Run, recipe: Recipe, console: Console) -> Iterator[None]:
-    """Shows step, loss, pairs/s and time left of a run while the block lasts, and what its workers wait for.
+    """Shows step, loss, pairs/s and time left of a run during the block, and what its workers wait for.
 
     Ray must be initialised.
     """
     from mulan.launch.heartbeat import Heartbeat
 
-    told = Told(run, Heartbeat(recipe.scale))
+    events = RunEvents(run, Heartbeat(recipe.scale))
     stop = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(run, recipe, console, told, stop), daemon=True)
+    watcher = threading.Thread(target=_watch, args=(run, recipe, console, events, stop), daemon=True)
     watcher.start()
     try:
         yield
@@ -46,32 +46,33 @@ def show_progress(run: Run, recipe: Recipe, console: Console) -> Iterator[None]:
         watcher.join()
 
 
-class Told:
-    """What is told of a run beside its steps: how its workers come and go, and what they wait for."""
+class RunEvents:
+    """Collects what is printed of a run besides its steps: its events and failures, and what its workers wait for."""
 
     def __init__(self, run: Run, heartbeat: "Heartbeat") -> None:
         self._failures, self._events = JsonLinesTail(run.failures_uri), JsonLinesTail(run.events_uri)
         for each in (self._failures, self._events):
-            each.new_lines()  # of earlier times
+            each.new_lines()  # skips the lines of earlier attempts
         self._heartbeat = heartbeat
 
-    def news(self) -> list[str]:
-        """Takes what was written since the last call, in order."""
-        failures, events = self._failures.new_lines(), self._events.new_lines()  # the first by Ray Train's controller
+    def new_lines(self) -> list[str]:
+        """Returns the lines written since the last call, in order of time."""
+        # failures are written by Ray Train's controller, events by a worker
+        failures, events = self._failures.new_lines(), self._events.new_lines()
         lines = sorted([*failures, *events], key=lambda line: float(line.get("time", 0)))
         if lines:
             if lines[-1] in failures:
-                self._heartbeat.lost()
+                self._heartbeat.on_workers_lost()
             else:
-                self._heartbeat.at_work()
+                self._heartbeat.on_workers_started()
         return [f"train  {line['event']}" for line in lines]
 
-    def waiting(self) -> str | None:
-        """Returns what the workers wait for, if it is time to tell it again."""
-        return self._heartbeat.beat()
+    def waiting_line(self) -> str | None:
+        """Returns a line about what the workers wait for when it is due, else None."""
+        return self._heartbeat.next_line()
 
 
-def _watch(run: Run, recipe: Recipe, console: Console, told: Told, stop: threading.Event) -> None:
+def _watch(run: Run, recipe: Recipe, console: Console, events: RunEvents, stop: threading.Event) -> None:
     period_s = 1.0 if is_local(run.uri) else 15.0
     begun, shown = time.monotonic(), -1
     last_plain = 0.0
@@ -81,9 +82,9 @@ def _watch(run: Run, recipe: Recipe, console: Console, told: Told, stop: threadi
     with Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else _nothing() as live:
         while True:
             stopping = stop.wait(period_s)
-            for news in told.news():
-                console.print(news, soft_wrap=True)
-            if not stopping and (waiting := told.waiting()) is not None:
+            for event in events.new_lines():
+                console.print(event, soft_wrap=True)
+            if not stopping and (waiting := events.waiting_line()) is not None:
                 console.print(waiting, soft_wrap=True)
             for line in tail.new_lines():
                 recent.append(line)
@@ -108,7 +109,7 @@ def _nothing() -> Iterator[None]:
 
 
 def status_line(metrics: list[dict[str, Any]], recipe: Recipe, *, seconds: float) -> str:
-    """What to tell of a run with these lines of metrics, ``seconds`` after it was started."""
+    """Returns the status line of a run with these lines of metrics, ``seconds`` after it was started."""
     if not metrics:
         return f"train  starting workers ({seconds:.0f} s)"
     newest, recent = metrics[-1], metrics[-_RECENT_STEPS:]
@@ -133,5 +134,5 @@ def status_line(metrics: list[dict[str, Any]], recipe: Recipe, *, seconds: float
 
 
 def _fixed(value: float | None, places: int) -> str:
-    """None: it was not finite."""
+    """Formats a number; None stands for one that is not finite."""
     return "not finite" if value is None else f"{value:.{places}f}"

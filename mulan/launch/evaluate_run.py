@@ -1,4 +1,4 @@
-"""Evaluate a run's exported model and leave the results in the run's folder."""
+"""The evaluation of a run's exported model, whose results are written to the run's folder."""
 
 import time
 
@@ -7,7 +7,7 @@ from rich.console import Console
 from mulan.config.sections import ScaleConfig
 from mulan.evaluation.evaluate import Evaluation, evaluate
 from mulan.evaluation.report import print_summary, write_report
-from mulan.launch.heartbeat import telling
+from mulan.launch.heartbeat import report_waiting
 from mulan.runs.run import Run
 from mulan.storage import filesystem
 
@@ -15,19 +15,19 @@ from mulan.storage import filesystem
 def evaluate_run(
     run: Run, console: Console, *, data_uri: str, split: str = "test", use_gpu: bool = False
 ) -> Evaluation:
-    """Writes ``report.json`` and ``report.html``, and prints the results.
+    """Evaluates a run's exported model, writes ``report.json`` and ``report.html``, and prints the results.
 
     Args:
-        data_uri: of the corpus.
+        data_uri: the URI of the corpus.
         split: ``train``, ``validation`` or ``test``.
-        use_gpu: embed on GPUs.
+        use_gpu: whether to embed on GPUs.
 
     Raises:
-        MulanError: no such run, model, corpus or split, or too many unreadable recordings.
+        MulanError: the run, model, corpus or split does not exist, or too many recordings were skipped.
     """
     recipe = run.recipe()
     begun = time.monotonic()
-    with telling("evaluate", ScaleConfig(workers=1, use_gpu=use_gpu), console):
+    with report_waiting("evaluate", ScaleConfig(workers=1, use_gpu=use_gpu), console):
         evaluation = evaluate(
             run.model_uri,
             data_uri,

@@ -1,4 +1,4 @@
-"""A recipe trained by Ray Train on a cluster: the driver's side (:func:`fit`) and each worker's."""
+"""Training of a recipe by Ray Train: the driver (:func:`fit`) and the workers (:func:`train_on_worker`)."""
 
 import gc
 import logging
@@ -25,11 +25,11 @@ from mulan.data.planned_batches import Source, planned_batches, start_source
 from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Schedule
 from mulan.distributed.collectives import all_gather_objects
-from mulan.launch.capacity import data_nodes, max_readers, max_workers, worker_resources
+from mulan.launch.capacity import max_readers, max_workers, reader_labels, worker_resources
 from mulan.launch.checks import check_corpus
-from mulan.launch.cluster import SharedReader, shared
-from mulan.launch.devices import cautions, device_kind, told_of
-from mulan.launch.policies import ControllerLost, Trainer, TrainingFailed, final_cause, in_words
+from mulan.launch.cluster import SharedReader, share_reader
+from mulan.launch.devices import describe_devices, device_kind, reproducibility_warnings
+from mulan.launch.policies import ControllerLost, Trainer, TrainingFailed, describe_error, final_cause
 from mulan.launch.ray_observer import RayObserver, RecordingRayObserver
 from mulan.launch.ray_worker import raise_on_all_workers, read_newest_on_all_workers
 from mulan.launch.readers_watch import ReadersWatch
@@ -37,7 +37,7 @@ from mulan.private_ray.core import remove_orphaned_placement_groups
 from mulan.private_ray.train import set_health_check_timeout
 from mulan.runs.checkpoint import read_newest
 from mulan.runs.checkpoint_list import checkpoints
-from mulan.runs.lease import Fence, held
+from mulan.runs.lease import Fence, hold_lease
 from mulan.runs.recorder import Recorder
 from mulan.runs.run import Run
 from mulan.storage import filesystem
@@ -46,11 +46,11 @@ from mulan.storage.jsonl import JsonLinesLog
 from mulan.storage.trees import LiteralHandler
 from mulan.training.state import Progress
 
-_WAIT_FOR_DATA = 0.8
-"""Part of ``scale.collective_timeout_s``."""
+_DATA_TIMEOUT_SHARE = 0.8
+"""The timeout for data as a fraction of ``scale.collective_timeout_s``."""
 
-ROOM_PERIOD_S = 10.0
-"""Between two looks at whether there is room for more workers, which are taken at the next checkpoint."""
+RESIZE_PERIOD_S = 10.0
+"""The period at which Ray Train checks for room for more workers, which join at the next checkpoint."""
 
 log = logging.getLogger(__name__)
 
@@ -64,23 +64,23 @@ def fit(
 ) -> None:
     """Trains a run to its last step, from its newest checkpoint if it has one.
 
-    Ray must be initialised. Afterwards the newest checkpoint of the run stands at ``train.steps``. The run's lease is
-    held meanwhile: whoever else would train it is refused.
+    Ray must be initialised. Afterwards the newest checkpoint of the run is that of ``train.steps``. The run's lease is
+    held meanwhile, so that another driver is refused.
 
     Args:
         reader: the shared reader of the recipe's corpus; the corpus is opened here if not given.
 
     Raises:
-        CorpusError, PlanError, RunError, RunHeld, StorageError: before anything is started.
+        CorpusError, PlanError, RunError, RunHeld, StorageError: raised before anything is started.
         ControllerLost, TrainingFailed: the run stopped; it can be resumed.
-        RunTakenOver: another driver has the run since.
+        RunTakenOver: another driver has taken over the run.
     """
     if reader is None:
-        reader = shared(check_corpus(recipe))
+        reader = share_reader(check_corpus(recipe))
     run.check(recipe, reader.index_sha256)
-    with held(run.uri, progress=partial(_last_step, run)) as fence:
+    with hold_lease(run.uri, progress=partial(_last_step, run)) as fence:
         run.begin(recipe, reader.index_sha256)
-        if stands_at_the_end(recipe, run):
+        if is_finished(recipe, run):
             return
         set_health_check_timeout(recipe.scale.collective_timeout_s)
         source = _source(recipe, reader.reference)
@@ -92,15 +92,15 @@ def fit(
 
 
 def train_on_worker(config: dict[str, Any]) -> None:
-    """Trains as one of the workers of an attempt: what Ray Train calls ``train_loop_per_worker``.
+    """Trains on one of the workers of an attempt: the ``train_loop_per_worker`` of Ray Train.
 
     Args:
         config: ``recipe``, ``run``, ``fence`` (of the run's lease) and ``source`` (of the batches).
 
     Raises:
-        TrainingFailed: for a reason that another attempt would meet again.
+        TrainingFailed: training failed for a reason that another attempt would meet again.
     """
-    # what is imported stays: to look through it for garbage takes a second meanwhile, and pauses in training afterwards
+    # imported objects stay: collecting garbage among them takes a second here, and pauses training later
     gc.disable()
     # DeepSpeed chooses its accelerator when imported, from the environment that only the worker has
     from mulan.tasks.task import task_of
@@ -127,10 +127,10 @@ def train_on_worker(config: dict[str, Any]) -> None:
         with recorder or nullcontext():
             if recorder is not None:
                 _record_start(recorder, on_corrupt, kinds, progress)
-            # begun by one, and known to all once it is
+            # one worker begins it and tells the others
             attempt = all_gather_objects(source.begin(schedule) if rank == 0 else "")[0]
             batches = planned_batches(source, attempt, schedule)
-            with ReadersWatch(source, told=recorder.event) if recorder else nullcontext() as readers:
+            with ReadersWatch(source, on_change=recorder.event) if recorder else nullcontext() as readers:
                 engine = prepare_engine(task, recipe, checkpoint, device)
                 observer = RayObserver(run, engine)
                 if recorder and readers:
@@ -142,9 +142,12 @@ def train_on_worker(config: dict[str, Any]) -> None:
 
 
 def _record_start(recorder: Recorder, on_corrupt: Sequence[str], kinds: Sequence[str], progress: Progress) -> None:
-    for text in (*on_corrupt, f"{len(kinds)} workers go on from step {progress.steps_done} on {told_of(kinds)}"):
+    for text in (
+        *on_corrupt,
+        f"{len(kinds)} workers continue from step {progress.steps_done} on {describe_devices(kinds)}",
+    ):
         recorder.event(text)
-    for text in cautions(kinds, progress):
+    for text in reproducibility_warnings(kinds, progress):
         log.warning("%s", text)
         recorder.event(text)
 
@@ -153,9 +156,9 @@ def _trainer(recipe: Recipe, run: Run, fence: Fence, source: Source, callbacks: 
     return Trainer(
         train_on_worker,
         worker_counts=worker_counts(recipe.batch, recipe.train, recipe.scale),
-        room_ever=partial(max_workers, recipe.scale),
-        steps_saved=partial(_steps_saved, run),
-        failed=partial(_failed, run, fence),
+        worker_limit=partial(max_workers, recipe.scale),
+        saved_steps=partial(_saved_steps, run),
+        on_failure=partial(_record_failure, run, fence),
         train_loop_config={"recipe": recipe, "run": run, "fence": fence, "source": source},
         scaling_config=_scaling(recipe),
         run_config=_run_config(recipe, run, callbacks),
@@ -165,43 +168,43 @@ def _trainer(recipe: Recipe, run: Run, fence: Fence, source: Source, callbacks: 
 
 @contextmanager
 def _training_errors(run: Run, fence: Fence) -> Iterator[None]:
-    """Raises the errors of Ray Train as ours, with their final cause."""
+    """Converts errors of Ray Train to :class:`TrainingFailed`, with their final cause."""
     try:
         yield
     except ray.train.TrainingFailedError as error:
-        with suppress(StorageError):  # what ended the run is told in any case
+        with suppress(StorageError):  # must not hide what ended the run
             fence.check()
         final = final_cause(error)
-        stopped = f"run {run.uri} stopped: {in_words(error)}"
+        stopped = f"run {run.uri} stopped: {describe_error(error)}"
         raise TrainingFailed(stopped, exit_code=final.exit_code if final else 1) from error
     except RayActorError as error:
         remove_orphaned_placement_groups()
-        raise ControllerLost(f"run {run.uri} stopped with Ray Train's controller: {in_words(error)}") from error
+        raise ControllerLost(f"run {run.uri} stopped with Ray Train's controller: {describe_error(error)}") from error
 
 
-def stands_at_the_end(recipe: Recipe, run: Run) -> bool:
-    """Whether nothing is left to be trained."""
-    if _steps_saved(run) < recipe.train.steps:
+def is_finished(recipe: Recipe, run: Run) -> bool:
+    """Returns whether the run has been trained to its last step."""
+    if _saved_steps(run) < recipe.train.steps:
         return False
-    found = read_newest(run.uri, on_corrupt=log.warning)
-    return found is not None and found.progress.steps_done >= recipe.train.steps
+    checkpoint = read_newest(run.uri, on_corrupt=log.warning)
+    return checkpoint is not None and checkpoint.progress.steps_done >= recipe.train.steps
 
 
 def _source(recipe: Recipe, reader: "ray.ObjectRef[MicroBatchReader]") -> Source:
-    """Where all workers of the run take their batches from."""
+    """Returns the source of the batches of all workers of the run."""
     scale = recipe.scale
     return start_source(
         reader,
         cpus=scale.data_cpus,
         room_ever=partial(max_readers, scale),
-        label_selector=data_nodes(scale),
+        label_selector=reader_labels(scale),
         max_workers=scale.max_workers,
-        # before the other workers give up in a collective, which would not say what they waited for
-        limit_s=_WAIT_FOR_DATA * scale.collective_timeout_s,
+        # before the other workers time out in a collective, whose error would not name the cause
+        limit_s=_DATA_TIMEOUT_SHARE * scale.collective_timeout_s,
     )
 
 
-def _steps_saved(run: Run) -> int:
+def _saved_steps(run: Run) -> int:
     newest = checkpoints(run.uri)[:1]
     return newest[0].steps_done if newest else 0
 
@@ -211,7 +214,7 @@ def _last_step(run: Run) -> str:
     return f"its last step is {lines[-1]['step']}" if lines else "no step is done yet"
 
 
-def _failed(run: Run, fence: Fence, text: str) -> None:
+def _record_failure(run: Run, fence: Fence, text: str) -> None:
     fence.check()
     failures = JsonLinesLog(run.failures_uri)
     failures.append([{"time": time.time(), "event": text}])
@@ -225,12 +228,12 @@ def _scaling(recipe: Recipe) -> ScalingConfig:
         num_workers=workers,
         use_gpu=scale.use_gpu,
         resources_per_worker=worker_resources(scale),
-        elastic_resize_monitor_interval_s=ROOM_PERIOD_S,
+        elastic_resize_monitor_interval_s=RESIZE_PERIOD_S,
     )
 
 
 def worker_environment(scale: ScaleConfig) -> dict[str, str]:
-    """Environment variables of the training workers, beside those of their node."""
+    """Returns the environment variables of the training workers, in addition to those of their node."""
     own = {"TOKENIZERS_PARALLELISM": "false"} | ({} if scale.use_gpu else {"DS_ACCELERATOR": "cpu"})
     return scale.env | own
 
@@ -248,6 +251,6 @@ def _run_config(recipe: Recipe, run: Run, callbacks: list[UserCallback]) -> RunC
 
 
 def ray_storage(uri: str) -> tuple[str, FileSystem | None]:
-    """Ray's way to name a storage: a path, and a pyarrow file system unless it is local."""
+    """Returns a storage the way Ray names it: a path, and a pyarrow file system unless it is local."""
     fs, path = filesystem.url_to_fs(uri)
     return (path, None) if filesystem.is_local(uri) else (path, PyFileSystem(LiteralHandler(fs)))

@@ -1,4 +1,4 @@
-"""The trainer of a run: how many workers it takes, when it gives up, and what it tells of failures."""
+"""The policies of a run's trainer: the number of workers, when to give up, and how failures are reported."""
 
 import math
 import re
@@ -12,70 +12,70 @@ from mulan.private_ray.train import DelegatingTrainer, Verdict, controller_error
 
 
 class TrainingFailed(MulanError):
-    """Training ended before its last step; the run resumes under the same name once the cause is mended."""
+    """Training ended before its last step; once the cause is fixed, the same name resumes the run."""
 
     def __init__(self, message: str, *, exit_code: int = 1) -> None:
-        """``exit_code``: of what ended it, which may be another error of a worker."""
+        """``exit_code``: the exit code of the error that ended training, which may be another error of a worker."""
         super().__init__(message)
         self.exit_code = exit_code
 
 
 class ControllerLost(TrainingFailed):
-    """The process that watched over a run's workers is gone, and they with it; the same run can be started again."""
+    """The controller of a run's workers has died, and the workers with it; the run can be resumed."""
 
 
 class Trainer(DelegatingTrainer):
-    """Takes only numbers of workers that share the work evenly, and counts failures anew whenever there is progress."""
+    """Uses only numbers of workers that divide the work evenly, and resets the failure count on progress."""
 
     def __init__(
         self,
         *arguments: Any,
         worker_counts: list[int],
-        room_ever: Callable[[], int | None],
-        steps_saved: Callable[[], int],
-        failed: Callable[[str], None],
+        worker_limit: Callable[[], int | None],
+        saved_steps: Callable[[], int],
+        on_failure: Callable[[str], None],
         **named: Any,
     ) -> None:
         """
         Args:
-            worker_counts: numbers of workers that may be used between the bounds of ``scaling_config``.
-            room_ever: how many workers there can ever be room for; None where no limit is known. Called in Ray Train's
-                controller, as are the others.
-            steps_saved: the step of the newest checkpoint.
-            failed: told of each failure of the workers, in words.
+            worker_counts: the numbers of workers that may be used, within the bounds of ``scaling_config``.
+            worker_limit: returns the number of workers that the cluster can ever hold, or None if no limit is known.
+                Called in Ray Train's controller, as are the other functions.
+            saved_steps: returns the step of the newest checkpoint.
+            on_failure: receives a description of each failure of the workers.
         """
         super().__init__(
             *arguments,
-            count_policy=EvenShares(worker_counts, steps_saved, room_ever),
-            verdict=FailuresInARow(steps_saved, failed),
+            count_policy=EvenShares(worker_counts, saved_steps, worker_limit),
+            verdict=FailuresInARow(saved_steps, on_failure),
             **named,
         )
 
 
 class EvenShares:
-    """Takes the largest of the given numbers of workers, and ends those at work when a checkpoint has just been
-    written, so that next to nothing is done again."""
+    """Uses the largest possible one of the given numbers of workers, and resizes right after a checkpoint, so that
+    almost no step is repeated."""
 
-    LOOKS_AGAIN_S = 10.0
-    """After which it asks again how much room there can be: a limit may have been raised."""
+    POLL_PERIOD_S = 10.0
+    """The time after which the limit is queried again: it may have been raised."""
 
     def __init__(
-        self, worker_counts: list[int], steps_saved: Callable[[], int], room_ever: Callable[[], int | None]
+        self, worker_counts: list[int], saved_steps: Callable[[], int], worker_limit: Callable[[], int | None]
     ) -> None:
-        self._worker_counts, self._steps_saved, self._room_ever = worker_counts, steps_saved, room_ever
-        self._asked_for, self._looked_s = 0, -math.inf
+        self._worker_counts, self._saved_steps, self._worker_limit = worker_counts, saved_steps, worker_limit
+        self._asked_for, self._polled_s = 0, -math.inf
         self._steps_before: int | None = None
-        """The newest checkpoint's when the offer was made."""
+        """The step of the newest checkpoint when a larger number of workers was offered."""
 
     def usable_workers(self, room: int) -> int:
         return max((count for count in self._worker_counts if count <= room), default=0)
 
     def workers_to_request(self) -> int:
-        if time.monotonic() - self._looked_s >= self.LOOKS_AGAIN_S:
-            room = self._room_ever()
-            most = self.usable_workers(max(self._worker_counts) if room is None else room)
-            self._asked_for = most or min(self._worker_counts)  # which is what is missing, and is told to be
-            self._looked_s = time.monotonic()
+        if time.monotonic() - self._polled_s >= self.POLL_PERIOD_S:
+            room = self._worker_limit()
+            usable = self.usable_workers(max(self._worker_counts) if room is None else room)
+            self._asked_for = usable or min(self._worker_counts)  # requested all the same, and reported as missing
+            self._polled_s = time.monotonic()
         return self._asked_for
 
     def should_resize(self, offer: int | None) -> bool:
@@ -83,8 +83,8 @@ class EvenShares:
             self._steps_before = None
             return False
         try:
-            steps = self._steps_saved()
-        except (OSError, MulanError):  # storage that fails for a while must not end the run
+            steps = self._saved_steps()
+        except (OSError, MulanError):  # a temporary storage failure must not end the run
             return False
         if self._steps_before is None:
             self._steps_before = steps
@@ -95,20 +95,20 @@ class EvenShares:
 
 
 class FailuresInARow:
-    """Lets failures count only until there is progress: a run on machines that come and go would end by those of weeks
-    together."""
+    """Counts failures only until there is progress: otherwise a run on preemptible machines would end by the failures
+    of several weeks."""
 
-    def __init__(self, steps_saved: Callable[[], int], failed: Callable[[str], None]) -> None:
-        self._steps_saved, self._failed = steps_saved, failed
+    def __init__(self, saved_steps: Callable[[], int], on_failure: Callable[[str], None]) -> None:
+        self._saved_steps, self._on_failure = saved_steps, on_failure
         self._steps_before = 0
 
     def __call__(self, error: Exception) -> Verdict:
-        if is_startup_timeout(error):  # every minute, for as long as there is no room; the driver tells of it
+        if is_startup_timeout(error):  # every minute while there is no room; the driver reports it
             return Verdict.COUNT
         progress = False
-        with suppress(OSError, MulanError):  # storage that fails must not keep the workers from starting again
-            self._failed(in_words(error))
-            steps = self._steps_saved()
+        with suppress(OSError, MulanError):  # a storage failure must not keep the workers from restarting
+            self._on_failure(describe_error(error))
+            steps = self._saved_steps()
             progress, self._steps_before = steps > self._steps_before, max(steps, self._steps_before)
         if final_cause(error) is not None:
             return Verdict.GIVE_UP
@@ -116,19 +116,19 @@ class FailuresInARow:
 
 
 def final_cause(error: Exception) -> TrainingFailed | None:
-    """What a worker has found out that another attempt would meet again; None if none has."""
+    """Returns the error of a worker that another attempt would meet again; None if there is none."""
     return next((cause for cause in worker_errors(error).values() if isinstance(cause, TrainingFailed)), None)
 
 
-def in_words(error: Exception) -> str:
-    """What went wrong: in our own words where it was found out, otherwise in a line for each worker."""
+def describe_error(error: Exception) -> str:
+    """Describes an error of Ray Train: by its final cause if that is known, otherwise by a line for each worker."""
     if final := final_cause(error):
         return str(final)
-    told = [f"worker {rank}: {_first_line(cause)}" for rank, cause in worker_errors(error).items()]
-    return "; ".join(told) or _first_line(controller_error(error))
+    lines = [f"worker {rank}: {_first_line(cause)}" for rank, cause in worker_errors(error).items()]
+    return "; ".join(lines) or _first_line(controller_error(error))
 
 
 def _first_line(error: BaseException) -> str:
     text = str(error).strip()
-    died = re.search(r"The actor is dead because [^.\n]*", text)  # stands after names and numbers
+    died = re.search(r"The actor is dead because [^.\n]*", text)  # follows names and numbers
     return f"{type(error).__name__}: {died.group() if died else text}".splitlines()[0]

@@ -1,4 +1,4 @@
-"""What is made sure of on a cluster before anything of it is taken: all that is wrong is told at once."""
+"""The checks of a cluster before a job starts on it. All problems are reported together."""
 
 import os
 import time
@@ -13,107 +13,117 @@ from mulan.config.checks import worker_counts
 from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe
 from mulan.config.sections import ScaleConfig
-from mulan.launch.capacity import Capacity, Node, capacity, data_nodes, fitting, has, size, worker_resources
-from mulan.launch.cluster import ends_with_this_process
-from mulan.launch.probe import MIN_FREE_BYTES, Asked, versions
-from mulan.launch.probing import Fault, probed
+from mulan.launch.capacity import (
+    Capacity,
+    Node,
+    capacity,
+    format_resources,
+    has_labels,
+    num_fitting,
+    reader_labels,
+    worker_resources,
+)
+from mulan.launch.cluster import started_ray
+from mulan.launch.probe import MIN_FREE_BYTES, NodeRequirements, versions
+from mulan.launch.probing import Problem, probe_nodes
 from mulan.runs.run import Run
 from mulan.storage import filesystem
 from mulan.storage.errors import StorageError
 from mulan.storage.hub import AST_CHECKPOINT, TEXT_ENCODER, RequiredFiles
 
 LIMIT_S = 25.0
-"""In which nodes must tell what they have."""
+"""Time limit for the checks of all nodes."""
 _MAX_NAMED = 3
-"""Nodes of which the same is told."""
+"""The maximum number of nodes that are named for one problem."""
 
 
 class ClusterUnfit(MulanError):
-    """A cluster that cannot do what a job asks of it. Lists every fault found."""
+    """The cluster does not meet the requirements of a job. Lists all problems."""
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
-        self.faults = tuple(faults)
-        self.exit_code = 2 if any(fault.lasting for fault in faults) else 1
-        told = "\n".join(f"  - {line}" for line in _lines(faults))
-        super().__init__(f"the cluster cannot do this job as it is:\n{told}\nNothing was started.")
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        self.exit_code = 2 if any(problem.permanent for problem in problems) else 1
+        listed = "\n".join(f"  - {line}" for line in _lines(problems))
+        super().__init__(f"the cluster cannot run this job:\n{listed}\nNothing was started.")
 
-    def __reduce__(self) -> tuple[type["ClusterUnfit"], tuple[tuple[Fault, ...]]]:
-        return type(self), (self.faults,)
+    def __reduce__(self) -> tuple[type["ClusterUnfit"], tuple[tuple[Problem, ...]]]:
+        return type(self), (self.problems,)
 
 
 def preflight(recipe: Recipe, run: Run, *, corpus_uris: tuple[str, ...] = ()) -> list[str]:
-    """Looks whether the cluster can do what a recipe asks for; it takes 30 s at most, and leaves nothing behind.
+    """Checks within 30 s that the cluster can train a recipe. Changes nothing.
 
-    Ray must be initialised. No node is started for it. Of a Ray that was started by this process only the room is
-    looked at: all else was made sure of in this process.
+    Ray must be initialised. No node is started. If this process started Ray, only the resources are checked: everything
+    else has been checked in this process.
 
     Args:
-        corpus_uris: files of the corpus, which nodes that read must be able to read.
+        corpus_uris: files of the corpus that must be readable on all nodes that read data.
 
     Returns:
-        what makes training slower, or could not be looked at, a line each.
+        Warnings, one line each: what makes training slower, and what could not be checked.
 
     Raises:
-        ClusterUnfit: it cannot.
+        ClusterUnfit: the cluster cannot train the recipe.
     """
     begun = time.monotonic()
     cluster = capacity()
-    faults = list(room_faults(recipe, cluster))
-    warnings = list(room_warnings(recipe.scale, cluster))
-    if not ends_with_this_process():
-        with _marked(run.uri) as mark_uri:
-            asked = Wanted(recipe, cluster, run.uri, mark_uri, corpus_uris)
+    problems = list(resource_problems(recipe, cluster))
+    warnings = list(resource_warnings(recipe.scale, cluster))
+    if not started_ray():
+        with _marker_file(run.uri) as marker_uri:
+            requirements = JobRequirements(recipe, cluster, run.uri, marker_uri, corpus_uris)
             left_s = max(1.0, LIMIT_S - (time.monotonic() - begun))
-            found, unseen = probed([(node, asked.of(node)) for node in cluster.nodes], limit_s=left_s)
-        faults += found
-        warnings += unseen
-    if faults:
-        raise ClusterUnfit(faults)
+            by_node = [(node, requirements.for_node(node)) for node in cluster.nodes]
+            node_problems, unchecked = probe_nodes(by_node, limit_s=left_s)
+        problems += node_problems
+        warnings += unchecked
+    if problems:
+        raise ClusterUnfit(problems)
     return warnings
 
 
-def room_faults(recipe: Recipe, cluster: Capacity) -> Iterator[Fault]:
-    """Tells where the cluster can never have room for the least number of workers."""
+def resource_problems(recipe: Recipe, cluster: Capacity) -> Iterator[Problem]:
+    """Yields a problem if the cluster can never hold the minimum number of workers."""
     scale, bundle = recipe.scale, worker_resources(recipe.scale)
-    least = min(worker_counts(recipe.batch, recipe.train, scale))
-    ever = cluster.ever(bundle)
-    if ever is not None and ever < least:
-        yield Fault(
+    min_workers = min(worker_counts(recipe.batch, recipe.train, scale))
+    ever = cluster.fit_ever(bundle)
+    if ever is not None and ever < min_workers:
+        yield Problem(
             "",
-            f"{least} worker{'s' * (least > 1)} of {size(bundle)} can never run here: there is room for {ever} "
-            f"({cluster.in_words()}); ask for fewer or smaller ones (scale.workers, scale.cpus_per_worker, "
-            "scale.use_gpu), or for a cluster that may have them",
+            f"{min_workers} worker{'s' * (min_workers > 1)} of {format_resources(bundle)} can never run here: there is "
+            f"room for {ever} ({cluster.describe()}); request fewer or smaller workers (scale.workers, "
+            "scale.cpus_per_worker, scale.use_gpu), or use a larger cluster",
         )
 
 
 def check_room_to_evaluate(scale: ScaleConfig, cluster: Capacity | None = None) -> None:
-    """Makes sure that the tasks of an evaluation can ever run: those that read, and those that embed.
+    """Checks that the tasks of an evaluation, which read and embed, can ever run.
 
     Args:
-        cluster: if not given, Ray is asked, which must be initialised.
+        cluster: the capacity; if omitted, Ray is queried, which must be initialised.
 
     Raises:
-        ClusterUnfit: they cannot.
+        ClusterUnfit: the tasks can never run.
     """
     cluster = cluster or capacity()
-    faults = [
-        Fault(
+    problems = [
+        Problem(
             "",
-            f"an evaluation needs a {name}, and there is none here, nor can one come ({cluster.in_words()}); "
+            f"an evaluation needs a {name}, which this cluster can never have ({cluster.describe()}); "
             + ("set scale.use_gpu=false, or " if name == "GPU" else "")
-            + "ask for a cluster that may have one",
+            + "use another cluster",
         )
         for name in (["CPU", "GPU"] if scale.use_gpu else ["CPU"])
-        if cluster.ever({name: 1.0}) == 0
+        if cluster.fit_ever({name: 1.0}) == 0
     ]
-    if faults:
-        raise ClusterUnfit(faults)
+    if problems:
+        raise ClusterUnfit(problems)
 
 
-def room_warnings(scale: ScaleConfig, cluster: Capacity) -> Iterator[str]:
-    """Tells where the cluster can never have room for all CPUs that are to read."""
-    labels = data_nodes(scale, cluster)
-    ever = cluster.ever({"CPU": 1.0}, labels)
+def resource_warnings(scale: ScaleConfig, cluster: Capacity) -> Iterator[str]:
+    """Yields a warning if the cluster can never provide all CPUs that the recipe requests for readers."""
+    labels = reader_labels(scale, cluster)
+    ever = cluster.fit_ever({"CPU": 1.0}, labels)
     if ever is None:
         return
     if not labels:  # readers share the nodes with the workers
@@ -121,70 +131,72 @@ def room_warnings(scale: ScaleConfig, cluster: Capacity) -> Iterator[str]:
     if ever < scale.data_cpus:
         where = f" on nodes with {', '.join(f'{name}={value}' for name, value in labels.items())}" if labels else ""
         yield (
-            f"{scale.data_cpus} CPUs are to read (scale.data_cpus), and there is never room for more than "
-            f"{ever}{where}; where that is too little, training is slower"
+            f"{scale.data_cpus} CPUs are requested for reading data (scale.data_cpus), but there is never room for "
+            f"more than {ever}{where}; if these are too few, training is slower"
         )
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a job asks of the nodes of a cluster."""
+class JobRequirements:
+    """The requirements of a job on the nodes of a cluster."""
 
     recipe: Recipe
     cluster: Capacity
     run_uri: str
-    mark_uri: str
+    marker_uri: str
     corpus_uris: tuple[str, ...]
 
-    def of(self, node: Node) -> Asked:
-        """What it asks of one node, which may hold workers, readers, or neither."""
+    def for_node(self, node: Node) -> NodeRequirements:
+        """Returns the requirements on one node, which may hold workers, readers, or neither."""
         scale = self.recipe.scale
-        asked = Asked(versions())
-        trains = fitting(worker_resources(scale), node.resources) > 0
+        required = NodeRequirements(versions())
+        trains = num_fitting(worker_resources(scale), node.resources) > 0
         if trains:
-            asked = replace(
-                asked,
+            required = replace(
+                required,
                 run_uri=self.run_uri,
-                mark_uri=self.mark_uri,
+                marker_uri=self.marker_uri,
                 weights=tuple(weights(self.recipe)),
                 gpus=int(node.resources["GPU"]) if scale.use_gpu else 0,
                 free_bytes=MIN_FREE_BYTES,
             )
-        reads = fitting({"CPU": 1.0}, node.resources) > 0 and has(data_nodes(scale, self.cluster), node.labels)
+        reads = num_fitting({"CPU": 1.0}, node.resources) > 0 and has_labels(
+            reader_labels(scale, self.cluster), node.labels
+        )
         # a worker without batches reads for itself
-        return replace(asked, corpus_uris=self.corpus_uris) if reads or trains else asked
+        return replace(required, corpus_uris=self.corpus_uris) if reads or trains else required
 
 
 def weights(recipe: Recipe) -> Iterator[tuple[str, RequiredFiles]]:
-    """Tells what pretrained weights a recipe names, and what each is for."""
+    """Yields the pretrained weights that a recipe names, with the files that each needs."""
     if recipe.loss.weights.uses_text and recipe.text_tower.pretrained:
         yield recipe.text_tower.pretrained, TEXT_ENCODER
     if isinstance(recipe.audio_tower, AstTowerConfig) and recipe.audio_tower.pretrained:
         yield recipe.audio_tower.pretrained, AST_CHECKPOINT
 
 
-def _lines(faults: Sequence[Fault]) -> Iterator[str]:
-    """The faults, each told once for all nodes that have it."""
-    places: dict[str, list[str]] = defaultdict(list)
-    for fault in faults:
-        places[fault.text].append(fault.where)
-    for text, nodes in places.items():
+def _lines(problems: Sequence[Problem]) -> Iterator[str]:
+    """Yields each problem once, with all nodes that have it."""
+    where: dict[str, list[str]] = defaultdict(list)
+    for problem in problems:
+        where[problem.text].append(problem.where)
+    for text, nodes in where.items():
         more = f" and {len(nodes) - _MAX_NAMED} more" if nodes[_MAX_NAMED:] else ""
-        where = ", ".join(nodes[:_MAX_NAMED]) + more
-        yield f"{where}: {text}" if where else text
+        named = ", ".join(nodes[:_MAX_NAMED]) + more
+        yield f"{named}: {text}" if named else text
 
 
 @contextmanager
-def _marked(uri: str) -> Iterator[str]:
-    """A file in a folder, or where it would be made, for as long as the block lasts."""
+def _marker_file(uri: str) -> Iterator[str]:
+    """Creates a marker file in a folder, or in its nearest existing parent, and removes it after the block."""
     folder = uri
     if filesystem.is_local(uri):
         while not os.path.isdir(folder := filesystem.url_to_fs(folder)[1]):
             folder = os.path.dirname(folder)
-    mark = filesystem.join(folder, f".seen-{uuid4().hex}")
-    filesystem.write_atomically(mark, b"-")
+    marker = filesystem.join(folder, f".seen-{uuid4().hex}")
+    filesystem.write_atomically(marker, b"-")
     try:
-        yield mark
+        yield marker
     finally:
         with suppress(StorageError, FileNotFoundError):
-            filesystem.remove(mark)
+            filesystem.remove(marker)

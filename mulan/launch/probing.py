@@ -1,4 +1,4 @@
-"""Nodes are asked what they have, each by a task of its own."""
+"""Runs the checks of all nodes of a cluster, each in a task of its own."""
 
 import time
 from collections.abc import Sequence
@@ -9,29 +9,29 @@ from ray.exceptions import NodeDiedError, RayError, RayTaskError, TaskUnschedula
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mulan.launch.capacity import Node
-from mulan.launch.probe import Asked, look
+from mulan.launch.probe import NodeRequirements, run_checks
 from mulan.private_ray.core import TYPE_LABEL
 
 
 @dataclass(frozen=True)
-class Fault:
-    """One thing that is wrong with a cluster."""
+class Problem:
+    """A problem of a cluster."""
 
     where: str
-    """A node or, empty, the whole cluster."""
+    """The node that has the problem; empty for the whole cluster."""
     text: str
-    lasting: bool = True
-    """Whether another attempt would find the same."""
+    permanent: bool = True
+    """Whether another attempt would meet the same problem."""
 
 
-def probed(nodes: Sequence[tuple[Node, Asked]], *, limit_s: float) -> tuple[list[Fault], list[str]]:
-    """Asks nodes what they have, all at once; a node that is lost meanwhile has no fault.
+def probe_nodes(nodes: Sequence[tuple[Node, NodeRequirements]], *, limit_s: float) -> tuple[list[Problem], list[str]]:
+    """Checks all nodes at once. A node that is lost meanwhile has no problem.
 
     Returns:
-        what is wrong, and which nodes could not be asked, a line each.
+        The problems, and one line for each node that could not be checked.
     """
-    left = {_start(node, asked): (node, list(asked.checks())) for node, asked in nodes}
-    faults: list[Fault] = []
+    left = {_start(node, required): (node, list(required.checks())) for node, required in nodes}
+    problems: list[Problem] = []
     begun: set[str] = set()
     deadline = time.monotonic() + limit_s
     while left and (ready := ray.wait(list(left), timeout=max(0.0, deadline - time.monotonic()))[0]):
@@ -39,41 +39,41 @@ def probed(nodes: Sequence[tuple[Node, Asked]], *, limit_s: float) -> tuple[list
             node, checks = left[answers]
             begun.add(node.node_id)
             try:
-                what, fault, lasting = ray.get(next(answers))
-                checks.remove(what)
-                if fault is not None:
-                    faults.append(Fault(name_of(node), f"{what}: {fault}", lasting))
+                check, problem, permanent = ray.get(next(answers))
+                checks.remove(check)
+                if problem is not None:
+                    problems.append(Problem(node_name(node), f"{check}: {problem}", permanent))
             except StopIteration:
                 del left[answers]
             except (NodeDiedError, TaskUnschedulableError, WorkerCrashedError):
                 del left[answers]
             except RayError as error:
                 del left[answers]
-                faults.append(Fault(name_of(node), _in_words(error)))
-    unseen = []
+                problems.append(Problem(node_name(node), _describe_error(error)))
+    unchecked = []
     for answers, (node, checks) in left.items():
         ray.cancel(answers, force=True)
         if node.node_id not in begun:
-            unseen.append(f"{name_of(node)} could not be looked at: no process has started there in {limit_s:.0f} s")
+            unchecked.append(f"{node_name(node)} could not be checked: no process started there within {limit_s:.0f} s")
         elif checks:
-            faults.append(Fault(name_of(node), f"{checks[0]}: no answer in {limit_s:.0f} s", lasting=False))
-    return faults, unseen
+            problems.append(Problem(node_name(node), f"{checks[0]}: no answer within {limit_s:.0f} s", permanent=False))
+    return problems, unchecked
 
 
-def _start(node: Node, asked: Asked) -> "ray.ObjectRefGenerator":
+def _start(node: Node, required: NodeRequirements) -> "ray.ObjectRefGenerator":
     there = NodeAffinitySchedulingStrategy(node.node_id, soft=False)
-    answers: ray.ObjectRefGenerator = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(look).remote(
-        asked
-    )
+    answers: ray.ObjectRefGenerator = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(
+        run_checks
+    ).remote(required)
     return answers
 
 
-def name_of(node: Node) -> str:
-    """A node as an operator knows it."""
+def node_name(node: Node) -> str:
+    """Returns the name of a node for messages: its type or pool, and its address."""
     kind = node.labels.get(TYPE_LABEL) or node.labels.get("pool") or ("head" if node.is_head else "")
     return f"{kind} node {node.address}".strip()
 
 
-def _in_words(error: RayError) -> str:
+def _describe_error(error: RayError) -> str:
     cause = error.cause if isinstance(error, RayTaskError) else error
-    return f"cannot be looked at: {type(cause).__name__}: {str(cause).strip().splitlines()[0]}"
+    return f"cannot be checked: {type(cause).__name__}: {str(cause).strip().splitlines()[0]}"

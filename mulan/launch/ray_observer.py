@@ -1,4 +1,4 @@
-"""What the workers of Ray Train report: the first one to the run's folder, and all of them to Ray."""
+"""The training observers of Ray Train's workers: the first one records to the run's folder, and all report to Ray."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,7 +18,7 @@ from mulan.training.state import Progress
 
 
 class RayObserver(NullObserver):
-    """Takes part, on each worker, in what all workers must do: gather the checkpoint, and report to Ray Train."""
+    """The observer of every worker: gathers the checkpoint and reports to Ray Train, which all workers must do."""
 
     def __init__(self, run: Run, engine: CheckpointedEngine) -> None:
         self._run, self._engine = run, engine
@@ -39,7 +39,7 @@ class RayObserver(NullObserver):
 
 
 class RecordingRayObserver(RayObserver):
-    """The first worker's, which also writes everything to the run's folder."""
+    """The observer of the first worker, which also records everything in the run's folder."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class RecordingRayObserver(RayObserver):
         *,
         trained_on: Sequence[str],
     ) -> None:
-        """``trained_on``: the kinds of devices on which the run has been trained, those of this attempt included."""
+        """``trained_on``: the kinds of device on which the run has been trained, including those of this attempt."""
         super().__init__(run, engine)
         self._recorder, self._readers, self._trained_on = recorder, readers, trained_on
         self._preempted: set[str] = set()
@@ -79,6 +79,6 @@ class RecordingRayObserver(RayObserver):
     def preempted_nodes(self) -> frozenset[str]:
         nodes = super().preempted_nodes()
         if new := nodes - self._preempted:
-            self._recorder.event(f"about to be taken away: {', '.join(sorted(new))}")
+            self._recorder.event(f"nodes about to be preempted: {', '.join(sorted(new))}")
         self._preempted |= nodes
         return nodes

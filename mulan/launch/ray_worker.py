@@ -1,4 +1,4 @@
-"""What the workers of Ray Train do together before they train: raise each other's errors, and read a checkpoint."""
+"""Collective preparations of Ray Train's workers: raising errors on all of them, and reading a checkpoint."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -14,50 +14,51 @@ T = TypeVar("T")
 
 
 def raise_on_all_workers(function: Callable[[], T]) -> T:
-    """What a function gives on this worker; a fault that it meets on one worker is raised on all of them. Collective.
+    """Returns the result of a function; an error on one worker is raised on all of them. Collective.
 
     Raises:
-        TrainingFailed: a worker met it; says what it met.
+        TrainingFailed: the function raised a :class:`MulanError` on some worker; has its message and exit code.
     """
     result: T | None = None
-    fault: tuple[str, int] | None = None
+    own_error: tuple[str, int] | None = None
     try:
         result = function()
     except MulanError as error:
-        fault = str(error), error.exit_code
-    for told in all_gather_objects(fault):
-        if told is not None:
-            text, exit_code = told
+        own_error = str(error), error.exit_code
+    for worker_error in all_gather_objects(own_error):
+        if worker_error is not None:
+            text, exit_code = worker_error
             raise TrainingFailed(text, exit_code=exit_code)
     return cast(T, result)
 
 
 def read_newest_on_all_workers(run_uri: str, *, place: str, on_corrupt: Callable[[str], None]) -> Checkpoint | None:
-    """A run's newest checkpoint that is what was written, or None; the same one on all workers. Collective.
+    """Returns a run's newest intact checkpoint, the same on all workers, or None. Collective.
 
-    One worker of each place downloads and checks it, and all of them there map the same files into their memory.
+    One worker of each node downloads and verifies it, and all workers of the node map the same files into memory.
 
     Args:
-        place: names what shares a temporary folder with this worker: its machine, or container.
-        on_corrupt: told of each newer one that is not what was written, in words; not on every worker of a place.
+        place: the id of the machine or container whose temporary folder this worker uses.
+        on_corrupt: receives a message about each newer checkpoint that is corrupt, on one worker of each place.
 
     Raises:
-        TrainingFailed: storage failed, on one worker or several.
-        RuntimeError: the workers found different ones.
+        TrainingFailed: storage failed on at least one worker.
+        RuntimeError: the workers read different checkpoints.
     """
     reader = all_gather_objects(place).index(place)
-    with ExitStack() as kept:
+    with ExitStack() as stack:
 
-        def copied() -> CheckpointCopy | None:
+        def make_copy() -> CheckpointCopy | None:
             return (
-                kept.enter_context(newest_copy(run_uri, on_corrupt=on_corrupt))
+                stack.enter_context(newest_copy(run_uri, on_corrupt=on_corrupt))
                 if rank_and_world_size()[0] == reader
                 else None
             )
 
-        copy = all_gather_objects(raise_on_all_workers(copied))[reader]
-        found = None if copy is None else copy.read()
-        steps = all_gather_objects(found.progress.steps_done if found else 0)  # all have mapped it: its folder may go
+        copy = all_gather_objects(raise_on_all_workers(make_copy))[reader]
+        checkpoint = None if copy is None else copy.read()
+        # afterwards all workers have mapped the files, so their folder may be removed
+        steps = all_gather_objects(checkpoint.progress.steps_done if checkpoint else 0)
     if len(set(steps)) > 1:  # another attempt was still writing
-        raise RuntimeError(f"workers found different checkpoints, of steps {steps}; they start again")
-    return found
+        raise RuntimeError(f"workers read different checkpoints, of steps {steps}; they are restarted")
+    return checkpoint

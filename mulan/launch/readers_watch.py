@@ -1,4 +1,4 @@
-"""Watches, beside training, who reads data and who waits for it."""
+"""A thread that watches, during training, how many CPUs read data and which workers wait for it."""
 
 import threading
 import time
@@ -13,16 +13,16 @@ from mulan.data.batch_server import Readers
 from mulan.data.planned_batches import Source
 
 _PERIOD_S = 5.0
-_TOLD_AGAIN_S = 60.0
-"""What has changed meanwhile is told after this time, and not each time: pools grow by a CPU at a time."""
+_REPEAT_PERIOD_S = 60.0
+"""The minimum time between two lines about changes: pools grow by one CPU at a time."""
 
 
 class ReadersWatch(AbstractContextManager["ReadersWatch"]):
-    """Tells when workers wait for data, and when they no longer do, while the context lasts."""
+    """Reports when workers wait for data, and when they no longer do, for as long as the context lasts."""
 
-    def __init__(self, source: Source, *, told: Callable[[str], None]) -> None:
-        """``told``: given one line for whoever watches the run; called in another thread."""
-        self._source, self._told = source, told
+    def __init__(self, source: Source, *, on_change: Callable[[str], None]) -> None:
+        """``on_change``: receives one line for the run's events; called in another thread."""
+        self._source, self._on_change = source, on_change
         self._newest: Readers | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="readers", daemon=True)
@@ -38,36 +38,38 @@ class ReadersWatch(AbstractContextManager["ReadersWatch"]):
         self._thread.join()
 
     def cpus(self) -> int | None:
-        """Returns how many CPUs of the pool were reading when last looked at; None before the first look."""
+        """Returns the number of CPUs that were reading at the last poll; None before the first one."""
         return self._newest.at_work if self._newest else None
 
     def _watch(self) -> None:
-        telling, told_s = Telling(), 0.0
+        status, reported_s = ReadersStatus(), 0.0
         while not self._stop.wait(_PERIOD_S):
             try:
                 self._newest = ray.get(self._source.server.readers.remote(), timeout=_PERIOD_S)
-            except RayError:  # it may be starting again; the workers find out by themselves
+            except RayError:  # the server may be restarting; the workers notice a failure themselves
                 continue
-            if (text := telling.news(self._newest, since_s=time.monotonic() - told_s)) is not None:
-                self._told(text)
-                told_s = time.monotonic()
+            if (text := status.new_line(self._newest, since_s=time.monotonic() - reported_s)) is not None:
+                self._on_change(text)
+                reported_s = time.monotonic()
 
 
-class Telling:
-    """Decides what of it is news."""
+class ReadersStatus:
+    """The last reported state of the readers, which decides whether a new state is worth a line."""
 
     def __init__(self) -> None:
         self._waited = False
         self._newest = ""
 
-    def news(self, readers: Readers, *, since_s: float) -> str | None:
-        """Returns the line to be told, or None.
+    def new_line(self, readers: Readers, *, since_s: float) -> str | None:
+        """Returns the line to report, or None.
 
-        ``since_s``: seconds since one was told.
+        Args:
+            readers: the current state.
+            since_s: seconds since the last reported line.
         """
         text = str(readers)
         waits = bool(readers.waiting or readers.reading)
-        if waits == self._waited and (not waits or text == self._newest or since_s < _TOLD_AGAIN_S):
+        if waits == self._waited and (not waits or text == self._newest or since_s < _REPEAT_PERIOD_S):
             return None
         self._waited, self._newest = waits, text
-        return text if waits else "data: no worker waits any more"
+        return text if waits else "data: no worker is waiting any more"

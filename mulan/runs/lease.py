@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from mulan.config.errors import MulanError
-from mulan.runs.lease_files import Holder, ProcessIdentity, Seen, create, file_uri, newest
+from mulan.runs.lease_files import Holder, LeaseFile, ProcessIdentity, create, file_uri, newest
 from mulan.storage import filesystem
 
 
@@ -25,11 +25,11 @@ class RunTakenOver(MulanError):
     """A run, or a sweep, that another driver has taken since; this one must write nothing more."""
 
 
-RENEWED_EVERY_S = 10.0
+RENEWAL_PERIOD_S = 10.0
 STALE_AFTER_S = 60.0
 """A lease that does not change for so long is taken: that is several renewals, and the pauses of failing storage."""
-LOOKED_EVERY_S = 2.0
-GIVEN_BACK_WITHIN_S = 10.0
+POLL_PERIOD_S = 2.0
+RELEASE_TIMEOUT_S = 10.0
 """Storage that fails for longer at the end is not waited for, and the lease goes stale."""
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Fence:
         seen = newest(_folder(self.uri))
         if seen is not None and seen.holder is not None and seen.holder.driver == self.driver:
             return
-        by = f"was taken over by {seen.in_words()}" if seen else "has lost its lease: its folder was removed"
+        by = f"was taken over by {seen.describe()}" if seen else "has lost its lease: its folder was removed"
         raise RunTakenOver(
             f"{self.uri} {by}; this driver (generation {self.generation}) writes nothing more into it. A run is taken "
             f"over when its driver does not renew its lease for {STALE_AFTER_S:g} s: let the other one go on, or end "
@@ -63,7 +63,7 @@ class Fence:
 
 
 @contextmanager
-def held(
+def hold_lease(
     uri: str,
     *,
     progress: Callable[[], str] = lambda: "",
@@ -83,7 +83,7 @@ def held(
         RunHeld: another driver has it and is alive.
         StorageError: the folder cannot be read or written.
     """
-    generation, holder = _taken(uri, progress, clock, pause)
+    generation, holder = _acquire(uri, progress, clock, pause)
     fence = Fence(uri, generation, holder.driver)
     renewal = _Renewal(fence, holder)
     renewal.start()
@@ -93,45 +93,45 @@ def held(
         renewal.end()
 
 
-def _taken(
+def _acquire(
     uri: str, progress: Callable[[], str], clock: Callable[[], float], pause: Callable[[float], None]
 ) -> tuple[int, Holder]:
     folder = _folder(uri)
     first = seen = newest(folder)
     looked, unchanged_s = clock(), 0.0
     while True:
-        if seen is None or _is_over(seen) or unchanged_s >= STALE_AFTER_S:
+        if seen is None or _is_free(seen) or unchanged_s >= STALE_AFTER_S:
             generation, mine = 1 if seen is None else seen.generation + 1, Holder(ProcessIdentity.of_this_one())
             create(file_uri(folder, generation), mine.content())
             seen = newest(folder)  # what it says counts: the answer to what was written may have been lost
             if seen is not None and seen.holder is not None and seen.holder.driver == mine.driver:
                 return seen.generation, mine
-        if seen is not None and seen != first and not _is_over(seen):
+        if seen is not None and seen != first and not _is_free(seen):
             raise _refusal(uri, seen, progress)
         if seen is not None and seen == first and not unchanged_s:
             log.warning(
                 "%s: the lease of %s was not given back; whether that driver is alive is seen within %g s",
-                *(uri, seen.in_words(), STALE_AFTER_S),
+                *(uri, seen.describe(), STALE_AFTER_S),
             )
-        pause(LOOKED_EVERY_S)
+        pause(POLL_PERIOD_S)
         seen, now = newest(folder), clock()
         # storage that was not there for a while says nothing of a holder, who could not renew meanwhile either
-        unchanged_s += min(now - looked, 2 * LOOKED_EVERY_S)
+        unchanged_s += min(now - looked, 2 * POLL_PERIOD_S)
         looked = now
 
 
-def _is_over(seen: Seen) -> bool:
+def _is_free(seen: LeaseFile) -> bool:
     """Whether its driver is known to do nothing more."""
     return seen.holder is not None and (seen.holder.released or seen.holder.process.has_ended())
 
 
-def _refusal(uri: str, seen: Seen, progress: Callable[[], str]) -> RunHeld:
+def _refusal(uri: str, seen: LeaseFile, progress: Callable[[], str]) -> RunHeld:
     try:
         told = progress()
     except (OSError, MulanError):  # what is refused is clear without it
         told = ""
     return RunHeld(
-        f"{uri} has a driver already: {seen.in_words()}{told and f', {told}'}; let that one go on, or end it and give "
+        f"{uri} has a driver already: {seen.describe()}{told and f', {told}'}; let that one go on, or end it and give "
         "the same command again; another run takes another --name"
     )
 
@@ -150,13 +150,13 @@ class _Renewal:
 
     def end(self) -> None:
         self._stop.set()
-        self._thread.join(timeout=GIVEN_BACK_WITHIN_S)
+        self._thread.join(timeout=RELEASE_TIMEOUT_S)
         if not self._thread.is_alive() and not self._is_lost:
             with suppress(MulanError, OSError):
                 self._write(released=True)
 
     def _renew(self) -> None:
-        while not self._stop.wait(RENEWED_EVERY_S):
+        while not self._stop.wait(RENEWAL_PERIOD_S):
             try:
                 self._write()
             except RunTakenOver as error:  # the workers find it out as well, before they write

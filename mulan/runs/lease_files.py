@@ -131,7 +131,7 @@ class Holder:
         """Returns what the same driver writes a while later."""
         return replace(self, renewals=self.renewals + 1, renewed=time.time(), released=released)
 
-    def in_words(self) -> str:
+    def describe(self) -> str:
         """Who it is, and since when."""
         since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self.since))
         return f"process {self.process.pid} on {self.process.host}, since {since}"
@@ -142,7 +142,7 @@ class Holder:
 
 
 @dataclass(frozen=True)
-class Seen:
+class LeaseFile:
     """The newest file as it was found."""
 
     generation: int
@@ -157,13 +157,13 @@ class Seen:
         except (ValueError, TypeError, KeyError):
             return None
 
-    def in_words(self) -> str:
+    def describe(self) -> str:
         """Who holds it, and since when."""
         holder = self.holder
-        return "a driver that is just starting" if holder is None else holder.in_words()
+        return "a driver that is just starting" if holder is None else holder.describe()
 
 
-def newest(folder_uri: str) -> Seen | None:
+def newest(folder_uri: str) -> LeaseFile | None:
     """The newest generation's file, or None where there is none.
 
     Raises:
@@ -175,7 +175,7 @@ def newest(folder_uri: str) -> Seen | None:
         return None
     name = max(names)
     try:
-        return Seen(int(name.removesuffix(".json")), filesystem.read_bytes(filesystem.join(folder_uri, name)))
+        return LeaseFile(int(name.removesuffix(".json")), filesystem.read_bytes(filesystem.join(folder_uri, name)))
     except FileNotFoundError:  # somebody removes the run's folder
         return None
 

@@ -104,8 +104,8 @@ class Recorder(AbstractContextManager["Recorder"]):
             RunTakenOver: the run has another driver now.
         """
         self._run, self._fence, self._is_local = run, fence, filesystem.is_local(run.uri)
-        self._looked_s = -math.inf
-        self._make_sure_it_is_ours()
+        self._checked_s = -math.inf
+        self._check_lease()
         self._metrics = JsonLinesLog(run.metrics_uri, keep_steps=first_step)
         self._events = JsonLinesLog(run.events_uri)
         self._quarantine = Quarantine(run.quarantine_uri, keep_steps=first_step)
@@ -159,7 +159,7 @@ class Recorder(AbstractContextManager["Recorder"]):
     def _write_anomaly(self, anomaly: Anomaly) -> None:
         uri, text = self._run.anomaly_uri(anomaly.step), anomaly.message
         try:
-            self._make_sure_it_is_ours()
+            self._check_lease()
             filesystem.write_atomically(uri, anomaly.to_json().encode())
             text += f"; its recordings: {uri}; to look into it: {self._run.replay_command(anomaly.step)}"
         except (OSError, MulanError) as error:  # must not hide the anomaly
@@ -188,7 +188,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         if self._fault is not None:
             raise StorageError(self._fault)
         try:
-            self._make_sure_it_is_ours()
+            self._check_lease()
             self._metrics.flush()
             self._events.flush()
             self._quarantine.flush()
@@ -198,8 +198,8 @@ class Recorder(AbstractContextManager["Recorder"]):
 
     def _append(self, records: JsonLinesLog, lines: Iterable[dict[str, Any]]) -> None:
         try:
-            if self._is_local and time.monotonic() - self._looked_s > self._LOCAL_PERIOD_S:
-                self._make_sure_it_is_ours()
+            if self._is_local and time.monotonic() - self._checked_s > self._LOCAL_PERIOD_S:
+                self._check_lease()
             records.append(lines)
         except (StorageError, RunTakenOver) as error:
             self._fault = self._fault or str(error)
@@ -209,7 +209,7 @@ class Recorder(AbstractContextManager["Recorder"]):
                 "command goes on from the newest checkpoint"
             )
 
-    def _make_sure_it_is_ours(self) -> None:
+    def _check_lease(self) -> None:
         if self._fence is not None:
             self._fence.check()
-        self._looked_s = time.monotonic()
+        self._checked_s = time.monotonic()

@@ -114,7 +114,7 @@ class Watch:
     @property
     def joined_s(self) -> float:
         """When training processes had last found each other, and the checkpoint to go on from."""
-        return max((when for when, event in self.events if "go on from step" in event["event"]), default=0.0)
+        return max((when for when, event in self.events if "continue from step" in event["event"]), default=0.0)
 
     def _look(self) -> None:
         metrics, events = JsonLinesTail(self._run.metrics_uri), JsonLinesTail(self._run.events_uri)

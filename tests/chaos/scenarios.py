@@ -108,7 +108,7 @@ def planned_recordings(recipe: Recipe) -> list[str]:
 
 
 def machine_taken_and_given_back(nodes: Cluster, corpus_uri: str, run: Run, size: Size) -> Iterator[tuple[str, float]]:
-    """Two workers; a machine is announced to go, and goes; one worker goes on; a machine comes, and there are two.
+    """Two workers; a machine is announced to go, and goes; one worker continues; a machine comes, and there are two.
 
     Yields:
         What happened, and how many seconds after the start.
@@ -134,14 +134,14 @@ def machine_taken_and_given_back(nodes: Cluster, corpus_uri: str, run: Run, size
         yield wait_for(lambda: watch.max_steps() > saved + 1, "training has gone on; the machine goes")
         leaving.cut_off()
         yield wait_for(
-            lambda: told(watch, f"1 workers go on from step {saved}"), f"one worker goes on from step {saved}"
+            lambda: told(watch, f"1 workers continue from step {saved}"), f"one worker continues from step {saved}"
         )
         nodes.add_node(cpus=NODE_CPUS)
         come = time.time()
         yield "a machine has come", come - begun
-        _, seconds = wait_for(lambda: told(watch, "2 workers go on", since=come), "two workers go on")
+        _, seconds = wait_for(lambda: told(watch, "2 workers continue", since=come), "two workers continue")
         step = checkpoints(run.uri)[0].steps_done
-        yield f"two workers go on from step {step}; steps to be done again: {watch.max_steps() - step}", seconds
+        yield f"two workers continue from step {step}; steps to be done again: {watch.max_steps() - step}", seconds
         wait_until(lambda: job.exit_code is not None, limit_s=STEP_LIMIT_S, what="the end of the run")
         assert job.exit_code == 0, job.output()
         yield "the run is at its end", time.time() - begun

@@ -98,10 +98,10 @@ def test_nodes_come_for_a_job_and_go_after_it(nodes: Autoscaled, tiny_corpus: st
     settings = ["scale.workers=[1,2]", "scale.data_cpus=1", f"train.steps={STEPS}", "train.checkpoint_every_steps=10"]
     assert not nodes.alive()
     with submitted(nodes, tiny_corpus, run, *settings) as job:
-        job.wait_for_event("1 workers go on from step 0")
+        job.wait_for_event("1 workers continue from step 0")
         nodes.limit("gpu", 2)
         job.wait_until(lambda: nodes.alive() == {"cpu": 1, "gpu": 2}, "a node to read, and another one with a GPU")
-        job.wait_for_event("2 workers go on")
+        job.wait_for_event("2 workers continue")
         job.wait_for_end()
     assert [line["step"] for line in run.metrics()] == [*range(1, STEPS + 1)]
     wait_until(lambda: not nodes.alive(), limit_s=NODES_LIMIT_S, period_s=POLL_S, what="the end of the nodes")
@@ -114,4 +114,7 @@ def test_a_cpu_pool_that_is_too_small_is_told_and_trains(nodes: Autoscaled, tiny
         job.wait_until(lambda: {*nodes.alive()} == {"cpu", "gpu"}, "nodes of both pools")
         job.wait_for_end()
     assert [line["step"] for line in run.metrics()] == [*range(1, 21)]
-    assert "3 CPUs are to read (scale.data_cpus), and there is never room for more than 2" in job.output()
+    assert (
+        "3 CPUs are requested for reading data (scale.data_cpus), but there is never room for more than 2"
+        in job.output()
+    )

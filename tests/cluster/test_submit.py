@@ -85,7 +85,7 @@ def test_a_job_that_can_never_run_is_told_so(cluster: str, tiny_corpus: str, run
     )
     assert failed.returncode == 1
     assert "exit code 2" in failed.stdout
-    assert "2 workers of 1 GPU, 1 CPU can never run here: there is room for 0 (alive are " in failed.stdout
+    assert "2 workers of 1 GPU, 1 CPU can never run here: there is room for 0 (alive nodes: " in failed.stdout
     assert not Path(run_folder).exists()
 
 

@@ -100,7 +100,7 @@ def test_a_step_in_the_middle_of_a_run_is_that_step(runs: tuple[Run, Run]) -> No
     assert files(run) == before
     assert "replay  from the checkpoint of step 3; steps to run before step 5: 1" in done.stdout
     assert (
-        "replay  results are the same bits only on one kind of device: the steps up to 3 were made on NVIDIA"
+        "replay  results are bit-identical only on one kind of device: steps up to 3 were trained on NVIDIA"
         in done.stdout
     )
     same = "replay  steps with the run's recordings: 1; their losses and gradient norms are the same to the bit"

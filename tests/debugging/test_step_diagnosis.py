@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 
 from mulan.data.randomness import torch_seed
-from mulan.debugging.step_diagnosis import diagnose_step, show
+from mulan.debugging.step_diagnosis import diagnose_step, print_diagnosis
 from mulan.distributed.batch_norm import RunningStatistics
 from mulan.model.audio_encoder import TrainedModel
 from mulan.tasks.task import task_of
@@ -80,7 +80,7 @@ def test_a_gradient_that_the_sums_have_no_room_for_is_named() -> None:
         assert sum(part.gradients for part in found.parts) == 0
         assert [part.too_large > 0 for part in found.parts] == [False, not settings, False, False]
         console = Console(record=True, width=200)
-        show(found, console)
+        print_diagnosis(found, console)
         shown.append(console.export_text())
     line = "micro-batch 1: values of its gradient that are 4096 or more, too large for train.exact_sums: "
     assert [line in text for text in shown] == [True, False]
@@ -95,7 +95,7 @@ def test_recordings_whose_embeddings_are_not_finite_are_named() -> None:
     assert [part.nonfinite_recordings for part in found.parts] == [[], [batches[1].recording_id[4]], [], []]
     assert found.parts[1].outputs == recipe.embedding_dim
     console = Console(record=True, width=200)
-    show(found, console)
+    print_diagnosis(found, console)
     assert f"micro-batch 1: embeddings not finite: {batches[1].recording_id[4]}\n" in console.export_text()
 
 

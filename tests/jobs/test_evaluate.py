@@ -54,7 +54,7 @@ def test_a_model_that_is_damaged_or_not_there_is_refused(job: Job, run: Run) -> 
     (Path(run.model_uri) / "model.safetensors").unlink()
     code, out, err = job("evaluate", "--name", "x")
     assert (code, out) == (2, "")
-    assert err.startswith(f"error: run {run.uri} has no exported model; python -m jobs.export makes one")
+    assert err.startswith(f"error: run {run.uri} has no exported model; export its newest checkpoint")
 
 
 def test_a_tagger_is_refused_with_what_it_is_good_for(job: Job, tiny_corpus: str) -> None:
@@ -62,5 +62,5 @@ def test_a_tagger_is_refused_with_what_it_is_good_for(job: Job, tiny_corpus: str
     run.begin(load_recipe("m_resnet50_audioset_miniature", data_uri=tiny_corpus))
     code, out, err = job("evaluate", "--name", "tagger")
     assert (code, out) == (2, "")
-    assert "trained a tagger, which knows no text" in err
+    assert "trained a tagger, which has no text tower to evaluate" in err
     assert f"audio_tower.pretrained={run.model_uri}" in err

@@ -3,7 +3,7 @@
 import pytest
 
 from mulan.config.sections import ScaleConfig
-from mulan.launch.capacity import Capacity, Node, capacity, data_nodes, fitting
+from mulan.launch.capacity import Capacity, Node, capacity, num_fitting, reader_labels
 from mulan.private_ray.core import HEAD_RESOURCE, TYPE_LABEL, UNKNOWN_NODE_TYPES, NodeType, NodeTypes
 
 HEAD = Node("0", {HEAD_RESOURCE: 1.0, "CPU": 0.0}, {})
@@ -28,44 +28,44 @@ def node(kind: NodeType) -> Node:
     ],
 )
 def test_how_many_fit_on_a_node(bundle: dict[str, float], resources: dict[str, float], count: int) -> None:
-    assert fitting(bundle, resources) == count
+    assert num_fitting(bundle, resources) == count
 
 
 def test_without_an_autoscaler_what_is_alive_is_all() -> None:
     alone = Capacity((HEAD, node(CPU), node(GPU)))
-    assert (alone.now(WORKER), alone.ever(WORKER)) == (2, 2)
-    assert alone.ever({"CPU": 4.0}) == 6
-    assert alone.ever({"CPU": 4.0}, {"pool": "cpu"}) == 3
-    assert "there is no autoscaler" in alone.in_words()
+    assert (alone.fit_now(WORKER), alone.fit_ever(WORKER)) == (2, 2)
+    assert alone.fit_ever({"CPU": 4.0}) == 6
+    assert alone.fit_ever({"CPU": 4.0}, {"pool": "cpu"}) == 3
+    assert "there is no autoscaler" in alone.describe()
 
 
 def test_what_an_autoscaler_may_start_counts() -> None:
     scaled = Capacity((HEAD,), NodeTypes((CPU, GPU), 24))
-    assert (scaled.now(WORKER), scaled.ever(WORKER)) == (0, 16)
-    assert scaled.ever({"CPU": 7.0}, {"pool": "cpu"}) == 32
-    assert scaled.ever({"CPU": 15.0}) == 0
-    assert "cpu: 16 of 14 CPU; gpu: 8 of 2 GPU, 14 CPU" in scaled.in_words()
+    assert (scaled.fit_now(WORKER), scaled.fit_ever(WORKER)) == (0, 16)
+    assert scaled.fit_ever({"CPU": 7.0}, {"pool": "cpu"}) == 32
+    assert scaled.fit_ever({"CPU": 15.0}) == 0
+    assert "cpu: 16 with 14 CPU; gpu: 8 with 2 GPU, 14 CPU" in scaled.describe()
 
 
 def test_nodes_that_are_there_are_not_counted_twice() -> None:
     scaled = Capacity((HEAD, node(GPU), node(GPU)), NodeTypes((CPU, GPU)))
-    assert (scaled.now(WORKER), scaled.ever(WORKER)) == (4, 16)
+    assert (scaled.fit_now(WORKER), scaled.fit_ever(WORKER)) == (4, 16)
     by_hand = Capacity((Node("0", {HEAD_RESOURCE: 1.0, "CPU": 8.0, "GPU": 1.0}, {}),), NodeTypes((GPU,)))
-    assert by_hand.ever(WORKER) == 17
+    assert by_hand.fit_ever(WORKER) == 17
 
 
 def test_a_limit_of_all_types_together_goes_to_the_largest() -> None:
     small = NodeType("small", {"CPU": 4.0, "GPU": 1.0}, {}, 8)
-    assert Capacity((HEAD,), NodeTypes((small, GPU), 10)).ever(WORKER) == 8 * 2 + 2
-    assert "10 in all" in Capacity((HEAD,), NodeTypes((small, GPU), 10)).in_words()
+    assert Capacity((HEAD,), NodeTypes((small, GPU), 10)).fit_ever(WORKER) == 8 * 2 + 2
+    assert "10 in total" in Capacity((HEAD,), NodeTypes((small, GPU), 10)).describe()
 
 
 def test_no_limit_is_none() -> None:
     endless = NodeType("gpu", GPU.resources, {}, None)
-    assert Capacity((HEAD,), NodeTypes((CPU, endless))).ever(WORKER) is None
-    assert Capacity((HEAD,), NodeTypes((CPU, endless), 3)).ever(WORKER) == 6
-    assert Capacity((HEAD,), NodeTypes((CPU, endless))).ever({"CPU": 15.0}) == 0
-    assert Capacity((HEAD,), UNKNOWN_NODE_TYPES).ever({"CPU": 1000.0}) is None
+    assert Capacity((HEAD,), NodeTypes((CPU, endless))).fit_ever(WORKER) is None
+    assert Capacity((HEAD,), NodeTypes((CPU, endless), 3)).fit_ever(WORKER) == 6
+    assert Capacity((HEAD,), NodeTypes((CPU, endless))).fit_ever({"CPU": 15.0}) == 0
+    assert Capacity((HEAD,), UNKNOWN_NODE_TYPES).fit_ever({"CPU": 1000.0}) is None
 
 
 @pytest.mark.parametrize(
@@ -79,13 +79,13 @@ def test_no_limit_is_none() -> None:
     ],
 )
 def test_readers_keep_to_the_cpu_pool_that_there_is_or_may_be(cluster: Capacity, labels: dict[str, str]) -> None:
-    assert data_nodes(ScaleConfig(), cluster) == labels
-    assert data_nodes(ScaleConfig(data_label="zone=a"), cluster) == {"zone": "a"}
-    assert data_nodes(ScaleConfig(data_label=""), cluster) == {}
+    assert reader_labels(ScaleConfig(), cluster) == labels
+    assert reader_labels(ScaleConfig(data_label="zone=a"), cluster) == {"zone": "a"}
+    assert reader_labels(ScaleConfig(data_label=""), cluster) == {}
 
 
 def test_a_ray_of_this_machine_has_what_it_was_started_with(ray_cluster: None) -> None:
     there = capacity()
     assert there.autoscaler is None
-    assert there.ever({"CPU": 1.0}) == there.now({"CPU": 1.0}) >= 4
-    assert there.ever({"CPU": 1.0, "GPU": 64.0}) == 0
+    assert there.fit_ever({"CPU": 1.0}) == there.fit_now({"CPU": 1.0}) >= 4
+    assert there.fit_ever({"CPU": 1.0, "GPU": 64.0}) == 0

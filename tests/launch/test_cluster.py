@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mulan.config.sections import ScaleConfig
-from mulan.launch.cluster import ClusterFailed, ClusterRefused, connect, ends_with_this_process, not_to_be_had
+from mulan.launch.cluster import ClusterFailed, ClusterRefused, connect, connection_error, started_ray
 
 
 @pytest.fixture
@@ -30,8 +30,11 @@ def fake_ray(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 STARTING = [
     (OSError("AF_UNIX path length cannot exceed 107 bytes: /tmp/aaa"), "RAY_TMPDIR to a folder with a shorter path"),
-    (FileNotFoundError(2, "No such file or directory", "/proc/1/nohome"), "let this user write /proc/1/nohome"),
-    (PermissionError(13, "Permission denied", "/tmp/ray"), "let this user write /tmp/ray"),
+    (
+        FileNotFoundError(2, "No such file or directory", "/proc/1/nohome"),
+        "give this user write access to /proc/1/nohome",
+    ),
+    (PermissionError(13, "Permission denied", "/tmp/ray"), "give this user write access to /tmp/ray"),
     (RuntimeError("Version mismatch: the cluster has\n Ray 2.59"), "install the same versions of Python and Ray"),
 ]
 
@@ -42,15 +45,17 @@ def test_what_the_user_can_mend_is_refused(fake_ray: SimpleNamespace, error: Exc
     with pytest.raises(ClusterRefused, match=remedy) as caught:
         connect(ScaleConfig())
     told = str(caught.value)
-    assert told.startswith("Ray cannot be started here: ")
+    assert told.startswith("Ray cannot be started on this machine: ")
     assert "\n" not in told
     assert caught.value.exit_code == 2
-    assert not ends_with_this_process()
+    assert not started_ray()
 
 
 def test_what_may_pass_is_a_failure(fake_ray: SimpleNamespace) -> None:
     fake_ray.error = RuntimeError("The current node timed out during startup. " * 20)
-    with pytest.raises(ClusterFailed, match=r"its logs are in RAY_TMPDIR or /tmp/ray; the same command") as caught:
+    with pytest.raises(
+        ClusterFailed, match=r"see its logs in RAY_TMPDIR or /tmp/ray, and run the same command"
+    ) as caught:
         connect(ScaleConfig())
     assert caught.value.exit_code == 1
     assert len(str(caught.value)) < 500
@@ -67,7 +72,7 @@ def test_a_cluster_that_is_not_there_is_named_at_once(
     fake_ray.error = ConnectionError("Could not find any running Ray instance.")
     with pytest.raises(ClusterRefused, match="the Ray cluster auto cannot be joined: Could not find any"):
         connect(ScaleConfig())
-    assert "token" in str(not_to_be_had(RuntimeError("Authentication failed: no token"), "head:6379"))
+    assert "token" in str(connection_error(RuntimeError("Authentication failed: no token"), "head:6379"))
 
 
 @pytest.mark.parametrize("home", ["/proc/1/nohome", "{tmp_path}/file"])
@@ -81,7 +86,7 @@ def test_without_a_home_a_token_is_made_for_this_ray_alone(
     monkeypatch.setenv("HOME", home.format(tmp_path=tmp_path))
     connect(ScaleConfig())
     assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
-    assert ends_with_this_process()
+    assert started_ray()
     monkeypatch.delenv("RAY_AUTH_TOKEN")
     monkeypatch.setenv("HOME", str(tmp_path))
     connect(ScaleConfig())

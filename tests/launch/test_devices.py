@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mulan.launch import devices
-from mulan.launch.devices import cautions, cpu_kind, device_kind, told_of
+from mulan.launch.devices import cpu_kind, describe_devices, device_kind, reproducibility_warnings
 from mulan.training.state import Progress
 
 H100, A100 = "NVIDIA H100 80GB HBM3, torch 2.11.0", "NVIDIA A100-SXM4-80GB, torch 2.11.0"
@@ -37,8 +37,8 @@ def test_a_processor_is_named_with_what_sums_depend_on(tmp_path: Path, monkeypat
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("processor\t: 0\nCPU part\t: 0xd40\n", "CPU of an unknown name (CPU part 0xd40, AVX2, 2 threads)"),
-        (None, "CPU of an unknown name (AVX2, 2 threads)"),
+        ("processor\t: 0\nCPU part\t: 0xd40\n", "CPU of unknown model (CPU part 0xd40, AVX2, 2 threads)"),
+        (None, "CPU of unknown model (AVX2, 2 threads)"),
     ],
 )
 def test_a_processor_without_a_name(
@@ -54,29 +54,29 @@ def test_this_machine_has_a_kind() -> None:
 
 
 def test_one_kind_needs_no_ranks_and_several_do() -> None:
-    assert told_of([H100, H100]) == H100
-    assert told_of([H100, A100, H100]) == f"workers 0, 2: {H100}; worker 1: {A100}"
+    assert describe_devices([H100, H100]) == H100
+    assert describe_devices([H100, A100, H100]) == f"workers 0, 2: {H100}; worker 1: {A100}"
 
 
 @pytest.mark.parametrize("before", [None, Progress(3), Progress(3, trained_on=[H100])])
 def test_nothing_is_told_of_a_run_that_stays_on_its_kind(before: Progress | None) -> None:
     """Nor of one whose checkpoint does not say what it was trained on."""
-    assert cautions([H100, H100], before) == []
+    assert reproducibility_warnings([H100, H100], before) == []
 
 
 def test_workers_of_several_kinds_are_told() -> None:
-    (told,) = cautions([A100, H100], Progress(3, trained_on=[A100, H100]))
+    (told,) = reproducibility_warnings([A100, H100], Progress(3, trained_on=[A100, H100]))
     assert told == (
-        "results are the same bits only on one kind of device, and the workers have several: "
+        "results are bit-identical only on one kind of device, and the workers have several: "
         f"worker 0: {A100}; worker 1: {H100}"
     )
 
 
 def test_a_run_that_goes_on_on_another_kind_is_told() -> None:
-    (told,) = cautions([H100, H100], Progress(500, trained_on=[A100]))
+    (told,) = reproducibility_warnings([H100, H100], Progress(500, trained_on=[A100]))
     assert told == (
-        f"results are the same bits only on one kind of device: the steps up to 500 were made on {A100}, and those "
-        f"that follow are made on {H100}"
+        f"results are bit-identical only on one kind of device: steps up to 500 were trained on {A100}, and "
+        f"later ones are trained on {H100}"
     )
-    assert len(cautions([A100], Progress(500, trained_on=[A100, H100]))) == 1
-    assert len(cautions([A100, H100], Progress(500, trained_on=[A100]))) == 2
+    assert len(reproducibility_warnings([A100], Progress(500, trained_on=[A100, H100]))) == 1
+    assert len(reproducibility_warnings([A100, H100], Progress(500, trained_on=[A100]))) == 2

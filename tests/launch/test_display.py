@@ -9,7 +9,7 @@ import pytest
 
 from jobs.arguments import CONSOLE
 from mulan.config.recipe import Recipe
-from mulan.launch.display import Told, show_progress, status_line
+from mulan.launch.display import RunEvents, show_progress, status_line
 from mulan.launch.heartbeat import Heartbeat
 from mulan.recipes.registry import load_recipe
 from mulan.runs.run import Run
@@ -91,16 +91,19 @@ def test_workers_are_waited_for_from_their_loss_until_they_tell_of_themselves(tm
     failures.append([{"time": 1.0, "event": "of an earlier call"}])
     states: list[str] = []
     noting = create_autospec(Heartbeat, instance=True)
-    noting.lost.side_effect, noting.at_work.side_effect = partial(states.append, "lost"), partial(states.append, "work")
-    told = Told(run, noting)
-    assert (told.news(), states) == ([], [])
-    events.append([{"time": 2.0, "event": "1 workers go on"}])
-    assert (told.news(), states) == (["train  1 workers go on"], ["work"])
-    events.append([{"time": 3.0, "event": "about to be taken away"}])
+    noting.on_workers_lost.side_effect, noting.on_workers_started.side_effect = (
+        partial(states.append, "lost"),
+        partial(states.append, "work"),
+    )
+    shown = RunEvents(run, noting)
+    assert (shown.new_lines(), states) == ([], [])
+    events.append([{"time": 2.0, "event": "1 workers continue"}])
+    assert (shown.new_lines(), states) == (["train  1 workers continue"], ["work"])
+    events.append([{"time": 3.0, "event": "nodes about to be preempted"}])
     failures.append([{"time": 4.0, "event": "worker 0: gone"}])
-    assert told.news() == ["train  about to be taken away", "train  worker 0: gone"]
+    assert shown.new_lines() == ["train  nodes about to be preempted", "train  worker 0: gone"]
     assert states == ["work", "lost"]
     failures.append([{"time": 5.0, "event": "worker 1: gone"}])
-    events.append([{"time": 6.0, "event": "1 workers go on"}])
-    assert len(told.news()) == 2
+    events.append([{"time": 6.0, "event": "1 workers continue"}])
+    assert len(shown.new_lines()) == 2
     assert states == ["work", "lost", "work"]

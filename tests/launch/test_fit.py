@@ -23,7 +23,7 @@ from mulan.config.recipe import Recipe
 from mulan.data.corpus.writing import Recording, write_corpus
 from mulan.launch import fit as fit_module
 from mulan.launch.checks import check_corpus
-from mulan.launch.cluster import shared
+from mulan.launch.cluster import share_reader
 from mulan.launch.devices import device_kind
 from mulan.launch.fit import fit, worker_environment
 from mulan.launch.policies import TrainingFailed
@@ -32,7 +32,7 @@ from mulan.runs import lease
 from mulan.runs.checkpoint import read_newest, write_checkpoint
 from mulan.runs.checkpoint_list import checkpoints
 from mulan.runs.export import export_run
-from mulan.runs.lease import RunHeld, RunTakenOver, held
+from mulan.runs.lease import RunHeld, RunTakenOver, hold_lease
 from mulan.runs.lease_files import Holder, ProcessIdentity, file_uri, newest
 from mulan.runs.recorder import read_quarantine
 from mulan.runs.run import Run, RunError
@@ -59,7 +59,7 @@ def losses(lines: list[dict[str, Any]]) -> list[float]:
 @pytest.fixture(scope="module")
 def undisturbed(tiny_corpus: str, tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Run:
     run, recipe = Run(str(tmp_path_factory.mktemp("runs")), "undisturbed"), miniature(tiny_corpus)
-    reader = shared(check_corpus(recipe))
+    reader = share_reader(check_corpus(recipe))
     with patch("mulan.data.corpus.index.Corpus.open", side_effect=AssertionError("the index is loaded once")):
         fit(recipe, run, reader=reader)
     return run
@@ -113,10 +113,10 @@ def test_a_run_whose_worker_is_killed_is_what_one_process_trains(tiny_corpus: st
     print(f"{watch.first_time(before + 1) - killed:.1f} s from the kill to the next step")
     lines = run.metrics()
     assert [line["step"] for line in lines] == list(range(1, steps + 1))
-    begun, resumed = [line["event"] for line in read_lines(run.events_uri) if "workers go on" in line["event"]]
+    begun, resumed = [line["event"] for line in read_lines(run.events_uri) if "workers continue" in line["event"]]
     kind = device_kind(torch.device("cpu"), threads=1)
-    assert begun == f"2 workers go on from step 0 on {kind}"
-    step = int(resumed.removeprefix("2 workers go on from step ").removesuffix(f" on {kind}"))
+    assert begun == f"2 workers continue from step 0 on {kind}"
+    step = int(resumed.removeprefix("2 workers continue from step ").removesuffix(f" on {kind}"))
     assert 5 <= step < steps and step % 5 == 0
     (failure,) = read_lines(run.failures_uri)
     assert "worker" in failure["event"]
@@ -137,10 +137,10 @@ def test_a_checkpoint_says_what_it_was_trained_on(undisturbed: Run) -> None:
 
 
 def test_a_second_driver_is_refused(tiny_corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "RENEWED_EVERY_S", 0.05)
+    monkeypatch.setattr(lease, "RENEWAL_PERIOD_S", 0.05)
     run = Run(str(tmp_path), "twice")
     JsonLinesLog(run.metrics_uri).append([{"step": 119}, {"step": 120}])
-    with held(run.uri), pytest.raises(RunHeld, match=rf"process {os.getpid()} on .*, its last step is 120; "):
+    with hold_lease(run.uri), pytest.raises(RunHeld, match=rf"process {os.getpid()} on .*, its last step is 120; "):
         fit(miniature(tiny_corpus), run)
     assert not Path(run.recipe_uri).exists()
 
@@ -184,7 +184,7 @@ def test_a_spoiled_checkpoint_is_passed_over(undisturbed: Run, tiny_corpus: str,
     assert losses(run.metrics()) == losses(undisturbed.metrics())
     events = [line["event"] for line in read_lines(run.events_uri)]
     assert any("checkpoint_000000006 is spoiled" in event for event in events)
-    assert events[-2].startswith("2 workers go on from step 3 on CPU ")
+    assert events[-2].startswith("2 workers continue from step 3 on CPU ")
     assert "only on one kind of device: the steps up to 3 were made on NVIDIA H100" in events[-1]
     ended = read_newest(run.uri, on_corrupt=pytest.fail)
     here = device_kind(torch.device("cpu"), threads=1)

@@ -8,7 +8,7 @@ from jobs.arguments import CONSOLE
 from mulan.config.sections import ScaleConfig
 from mulan.launch import heartbeat
 from mulan.launch.capacity import Capacity, Node
-from mulan.launch.heartbeat import Heartbeat, in_words, telling, waited_for
+from mulan.launch.heartbeat import Heartbeat, describe_missing, missing_resources, report_waiting
 from mulan.private_ray.core import HEAD_RESOURCE, Demand, NodeType, NodeTypes
 
 HEAD = Node("0", {HEAD_RESOURCE: 1.0}, {})
@@ -22,45 +22,45 @@ RESERVED = Demand((BUNDLE, BUNDLE))
 
 
 def test_without_a_gpu_and_without_an_autoscaler() -> None:
-    assert in_words(SCALE, Capacity((HEAD, CPUS)), RESERVED) == (
+    assert describe_missing(SCALE, Capacity((HEAD, CPUS)), RESERVED) == (
         "2 workers of 1 GPU, 4 CPU each: the cluster has 0 GPU; "
-        "it has no autoscaler, and goes on when nodes join or others end"
+        "there is no autoscaler: the job continues when nodes join or other jobs end"
     )
 
 
 def test_what_no_node_type_can_give() -> None:
-    told = in_words(SCALE, Capacity((HEAD, CPUS), NodeTypes((CPU,))), RESERVED)
+    told = describe_missing(SCALE, Capacity((HEAD, CPUS), NodeTypes((CPU,))), RESERVED)
     assert told is not None
-    assert "the autoscaler: its node types never have room for one (alive are" in told
-    assert "cpu: 2 of 4 CPU" in told
+    assert "autoscaler: its node types never have room for one (alive nodes:" in told
+    assert "cpu: 2 with 4 CPU" in told
 
 
 def test_nodes_that_start_and_nodes_that_could_not() -> None:
     waiting = Demand((BUNDLE, BUNDLE), {"cpu": 2, "gpu": 1}, {"gpu": "no capacity in zone a"})
-    told = in_words(SCALE, Capacity((HEAD,), NodeTypes((CPU, GPU))), waiting)
+    told = describe_missing(SCALE, Capacity((HEAD,), NodeTypes((CPU, GPU))), waiting)
     assert told == (
-        "2 workers of 1 GPU, 4 CPU each: the cluster has 0 CPU and 0 GPU; the autoscaler: "
+        "2 workers of 1 GPU, 4 CPU each: the cluster has 0 CPU and 0 GPU; autoscaler: "
         "2 nodes of type cpu starting, 1 node of type gpu starting, "
         "nodes of type gpu could not be started: no capacity in zone a"
     )
 
 
 def test_what_is_there_and_others_use() -> None:
-    told = in_words(SCALE, Capacity((HEAD, GPUS), NodeTypes((CPU, GPU))), RESERVED)
+    told = describe_missing(SCALE, Capacity((HEAD, GPUS), NodeTypes((CPU, GPU))), RESERVED)
     assert told is not None
-    assert told.endswith("there is room for them, which others use; the autoscaler: no node starting")
+    assert told.endswith("their resources are used by others; autoscaler: no node starting")
 
 
 def test_an_elastic_run_waits_for_the_least_that_it_takes() -> None:
     elastic = SCALE.replace(workers=(3, 8))
-    told = in_words(elastic, Capacity((HEAD, GPUS), NodeTypes((CPU, GPU))), Demand())
+    told = describe_missing(elastic, Capacity((HEAD, GPUS), NodeTypes((CPU, GPU))), Demand())
     assert told is not None
     assert told.startswith("3 workers of 1 GPU, 4 CPU each: the cluster's nodes have room for 2; ")
 
 
 def test_workers_that_have_their_resources_wait_for_none() -> None:
     others = Demand(({"CPU": 1.0},))
-    assert in_words(SCALE, Capacity((HEAD, GPUS)), others) is None
+    assert describe_missing(SCALE, Capacity((HEAD, GPUS)), others) is None
 
 
 def test_a_line_is_due_every_period_while_there_are_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,15 +72,15 @@ def test_a_line_is_due_every_period_while_there_are_no_workers(monkeypatch: pyte
     def after(seconds: float) -> str | None:
         nonlocal now
         now += seconds
-        return beating.beat()
+        return beating.next_line()
 
     assert after(29) is None
     assert after(1) == "train  waiting for 2 workers (30 s)"
     assert after(20) is None
     assert after(20) == "train  starting workers (70 s)"
-    beating.at_work()
+    beating.on_workers_started()
     assert after(100) is None
-    beating.lost()
+    beating.on_workers_lost()
     assert after(10) is None
     assert after(25) == "train  waiting for 1 worker (35 s)"
 
@@ -98,14 +98,14 @@ def test_whoever_waits_is_told_so_while_it_lasts(
         return told
 
     monkeypatch.setattr(heartbeat, "PERIOD_S", 0.001)
-    monkeypatch.setattr(heartbeat, "waited_for", answer)
-    with telling("evaluate", SCALE, CONSOLE):
+    monkeypatch.setattr(heartbeat, "missing_resources", answer)
+    with report_waiting("evaluate", SCALE, CONSOLE):
         assert asked.wait(60)
     assert capsys.readouterr().out == "evaluate  waiting for 2 workers\n"
 
 
 def test_a_cluster_is_asked(ray_cluster: None) -> None:
-    assert waited_for(ScaleConfig(workers=1)) is None
-    assert str(waited_for(ScaleConfig(workers=1000))).startswith(
+    assert missing_resources(ScaleConfig(workers=1)) is None
+    assert str(missing_resources(ScaleConfig(workers=1000))).startswith(
         "1000 workers of 1 CPU each: the cluster's nodes have room for"
     )

@@ -6,7 +6,7 @@ import pytest
 from ray.train import ControllerError, WorkerGroupError
 
 from mulan.launch import policies
-from mulan.launch.policies import EvenShares, FailuresInARow, TrainingFailed, final_cause, in_words
+from mulan.launch.policies import EvenShares, FailuresInARow, TrainingFailed, describe_error, final_cause
 from mulan.private_ray.train import Verdict
 
 
@@ -19,9 +19,9 @@ def test_as_many_workers_as_share_the_batch_evenly(room: int, workers: int) -> N
     assert EvenShares([1, 2, 4, 8], lambda: 0, no_limit).usable_workers(room) == workers
 
 
-@pytest.mark.parametrize(("room_ever", "asked_for"), [(None, 8), (16, 8), (7, 4), (1, 2), (0, 2)])
-def test_workers_are_asked_for_that_there_can_ever_be(room_ever: int | None, asked_for: int) -> None:
-    assert EvenShares([2, 4, 8], lambda: 0, lambda: room_ever).workers_to_request() == asked_for
+@pytest.mark.parametrize(("worker_limit", "asked_for"), [(None, 8), (16, 8), (7, 4), (1, 2), (0, 2)])
+def test_workers_are_asked_for_that_there_can_ever_be(worker_limit: int | None, asked_for: int) -> None:
+    assert EvenShares([2, 4, 8], lambda: 0, lambda: worker_limit).workers_to_request() == asked_for
 
 
 def test_a_limit_that_is_raised_is_seen_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,7 +30,7 @@ def test_a_limit_that_is_raised_is_seen_in_time(monkeypatch: pytest.MonkeyPatch)
     assert shares.workers_to_request() == 1
     room[0] = 2
     assert shares.workers_to_request() == 1  # a poll comes at every moment
-    monkeypatch.setattr(EvenShares, "LOOKS_AGAIN_S", 0.0)
+    monkeypatch.setattr(EvenShares, "POLL_PERIOD_S", 0.0)
     assert shares.workers_to_request() == 2
 
 
@@ -105,9 +105,10 @@ def test_a_failure_counts_where_storage_does_not_tell_of_progress() -> None:
 
 
 def test_a_failure_in_words() -> None:
-    assert in_words(lost("one\ntraceback", "two")) == "worker 0: RuntimeError: one; worker 1: RuntimeError: two"
+    assert describe_error(lost("one\ntraceback", "two")) == "worker 0: RuntimeError: one; worker 1: RuntimeError: two"
     final = TrainingFailed("no such shard\nlook for it")
     assert (
-        in_words(WorkerGroupError("failed", {0: RuntimeError("collateral"), 1: final})) == "no such shard\nlook for it"
+        describe_error(WorkerGroupError("failed", {0: RuntimeError("collateral"), 1: final}))
+        == "no such shard\nlook for it"
     )
-    assert in_words(ControllerError(TimeoutError("no workers\nwithin a minute"))) == "TimeoutError: no workers"
+    assert describe_error(ControllerError(TimeoutError("no workers\nwithin a minute"))) == "TimeoutError: no workers"

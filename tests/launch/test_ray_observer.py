@@ -69,7 +69,7 @@ def test_the_first_worker_writes_and_every_worker_reports(tmp_path: Path, report
     events = [line["event"] for line in read_lines(run.events_uri)]
     assert len(events) == 2  # a node is named once
     assert run.anomaly_uri(3) in events[0] and run.anomaly_uri(3) in hint
-    assert events[1] == "about to be taken away: node-2"
+    assert events[1] == "nodes about to be preempted: node-2"
     checkpoint = read_newest(run.uri, on_corrupt=pytest.fail)
     assert checkpoint is not None
     assert checkpoint.progress == Progress(3, {"silent": 1}, trained_on=["cpu"])

@@ -1,7 +1,7 @@
 """What is told, beside training, of who reads and who waits."""
 
 from mulan.data.batch_server import Readers
-from mulan.launch.readers_watch import Telling
+from mulan.launch.readers_watch import ReadersStatus
 
 ENOUGH = Readers(at_work=8, asked_for=8, waiting=(), reading=(), no_more_nodes=False)
 SHORT = Readers(at_work=3, asked_for=8, waiting=(1, 2, 5), reading=(5,), no_more_nodes=True)
@@ -17,11 +17,11 @@ def test_readers_in_words() -> None:
 
 
 def test_a_wait_and_its_end_are_told_at_once_and_what_changes_meanwhile_now_and_then() -> None:
-    telling = Telling()
-    assert telling.news(ENOUGH, since_s=1000) is None
-    assert telling.news(SHORT, since_s=0) == str(SHORT)
-    assert telling.news(SHORT, since_s=1000) is None
-    assert telling.news(OTHERS, since_s=10) is None
-    assert telling.news(OTHERS, since_s=61) == str(OTHERS)
-    assert telling.news(ENOUGH, since_s=0) == "data: no worker waits any more"
-    assert telling.news(ENOUGH, since_s=1000) is None
+    status = ReadersStatus()
+    assert status.new_line(ENOUGH, since_s=1000) is None
+    assert status.new_line(SHORT, since_s=0) == str(SHORT)
+    assert status.new_line(SHORT, since_s=1000) is None
+    assert status.new_line(OTHERS, since_s=10) is None
+    assert status.new_line(OTHERS, since_s=61) == str(OTHERS)
+    assert status.new_line(ENOUGH, since_s=0) == "data: no worker is waiting any more"
+    assert status.new_line(ENOUGH, since_s=1000) is None

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from mulan.runs.checkpoint import read_newest, write_checkpoint
 from mulan.runs.checkpoint_list import checkpoints, remove_checkpoint
-from mulan.runs.lease import RunTakenOver, held
+from mulan.runs.lease import RunTakenOver, hold_lease
 from mulan.storage import filesystem, retries
 from mulan.storage.errors import StorageError, StoragePermanentError
 from mulan.training.state import Progress, weights
@@ -119,9 +119,9 @@ def test_a_driver_that_is_taken_over_while_it_writes_one_writes_no_manifest(
     def upload_meanwhile(path: str, uri: str) -> None:
         upload(path, uri)
         if uri.endswith("progress.json"):
-            others.enter_context(held(run_uri))
+            others.enter_context(hold_lease(run_uri))
 
-    with held(run_uri) as fence:
+    with hold_lease(run_uri) as fence:
         write_checkpoint(run_uri, state_of(3), Progress(3), fence=fence)
     monkeypatch.setattr(filesystem, "upload", upload_meanwhile)
     with others, pytest.raises(RunTakenOver):

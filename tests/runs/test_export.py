@@ -62,7 +62,9 @@ def test_a_tagger_is_validated_by_its_tags_and_has_no_zero_shot_evaluation(
         assert 0 <= scores["roc_auc"] <= 1
         assert scores["n_tags"] == 2
         assert scores["n_items"] == 16
-    with pytest.raises(RunError, match=r"trained a tagger, which knows no text.*--set audio_tower.pretrained="):
+    with pytest.raises(
+        RunError, match=r"trained a tagger, which has no text tower to evaluate.*--set audio_tower.pretrained="
+    ):
         check_model(run, "/nowhere")
 
 
@@ -91,7 +93,9 @@ def test_an_encoder_is_what_was_trained(name: str, tiny_corpus: str, tmp_path: P
         expected = model.audio_encoder.eval()(torch.from_numpy(np.rint(window * 32768).astype(np.int16))[None])
     features = backbone.embed_audio([window], sample_rate_hz=recipe.data.sample_rate_hz)
     np.testing.assert_allclose(features, expected.numpy(), rtol=1e-5, atol=1e-6)
-    with pytest.raises(RunError, match=r"trained an audio encoder, which knows no text.*--set audio_tower.pretrained="):
+    with pytest.raises(
+        RunError, match=r"trained an audio encoder, which has no text tower to evaluate.*--set audio_tower.pretrained="
+    ):
         check_model(run, "/nowhere")
     with pytest.raises(ModelFolderError, match=r"it is an audio encoder alone.*mulan\.AudioBackbone"):
         MuLan.from_pretrained(run.model_uri)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mulan.runs import lease, lease_files
-from mulan.runs.lease import LOOKED_EVERY_S, RENEWED_EVERY_S, STALE_AFTER_S, Fence, RunHeld, RunTakenOver, held
+from mulan.runs.lease import POLL_PERIOD_S, RENEWAL_PERIOD_S, STALE_AFTER_S, Fence, RunHeld, RunTakenOver, hold_lease
 from mulan.runs.lease_files import Holder, ProcessIdentity
 from mulan.storage import filesystem, retries
 from tests.conftest import S3
@@ -43,7 +43,7 @@ class Time:
 
 
 def taken(uri: str, time: Time) -> Fence:
-    with held(uri, clock=time.clock, pause=time.pause) as fence:
+    with hold_lease(uri, clock=time.clock, pause=time.pause) as fence:
         return fence
 
 
@@ -72,18 +72,18 @@ def test_a_driver_that_is_alive_is_named_and_keeps_the_run(uri: str) -> None:
     write(uri, 3, holder)
 
     def renew() -> None:
-        if time.now_s >= RENEWED_EVERY_S:
+        if time.now_s >= RENEWAL_PERIOD_S:
             write(uri, 3, holder.renewal())
 
     time = Time(renew)
     told = rf"{uri} has a driver already: process 4242 on node-7, since 1970-01-01 00:00:00 UTC, its last step is 120; "
     with (
         pytest.raises(RunHeld, match=told + ".*--name") as refused,
-        held(uri, progress=lambda: "its last step is 120", clock=time.clock, pause=time.pause),
+        hold_lease(uri, progress=lambda: "its last step is 120", clock=time.clock, pause=time.pause),
     ):
         pytest.fail("two drivers")
     assert refused.value.exit_code == 2
-    assert time.now_s <= RENEWED_EVERY_S + LOOKED_EVERY_S
+    assert time.now_s <= RENEWAL_PERIOD_S + POLL_PERIOD_S
     assert len(filesystem.names_in(f"{uri}/lease")) == 1
 
 
@@ -91,7 +91,7 @@ def test_a_lease_that_nobody_renews_is_taken_over(uri: str, caplog: pytest.LogCa
     write(uri, 3, Holder(ELSEWHERE))
     time = Time()
     assert taken(uri, time).generation == 4
-    assert STALE_AFTER_S <= time.now_s <= STALE_AFTER_S + LOOKED_EVERY_S
+    assert STALE_AFTER_S <= time.now_s <= STALE_AFTER_S + POLL_PERIOD_S
     (told,) = [one.getMessage() for one in caplog.records if one.name == lease.__name__]
     assert "process 4242 on node-7" in told and "60 s" in told
 
@@ -120,20 +120,20 @@ def test_an_outage_does_not_make_a_lease_stale(s3: S3, monkeypatch: pytest.Monke
     write(s3.uri, 1, Holder(ELSEWHERE))
     time = Time()
 
-    def slow(folder: str) -> lease_files.Seen | None:
+    def slow(folder: str) -> lease_files.LeaseFile | None:
         if time.waits == 5:
             time.now_s += 290.0
         return lease_files.newest(folder)
 
     monkeypatch.setattr(lease, "newest", slow)
     assert taken(s3.uri, time).generation == 2
-    assert time.now_s - 290 >= STALE_AFTER_S - 2 * LOOKED_EVERY_S
+    assert time.now_s - 290 >= STALE_AFTER_S - 2 * POLL_PERIOD_S
 
 
 def test_whoever_is_slower_by_one_request_is_refused(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both have seen the same lease when the first one takes it."""
     write(uri, 3, Holder(ELSEWHERE).renewal(released=True))
-    create, first = lease.create, held(uri)
+    create, first = lease.create, hold_lease(uri)
 
     def create_second(file_uri: str, content: bytes) -> bool:
         monkeypatch.setattr(lease, "create", create)
@@ -157,7 +157,7 @@ def test_an_answer_that_is_lost_costs_nobody_the_lease(s3: S3, monkeypatch: pyte
 def race(uri: str, start: "multiprocessing.synchronize.Barrier", results: "multiprocessing.Queue[int | str]") -> None:
     start.wait()
     try:
-        with held(uri) as fence:
+        with hold_lease(uri) as fence:
             results.put(fence.generation)
             start.wait()  # nobody gives it back before all have tried
     except RunHeld as refused:
@@ -167,8 +167,8 @@ def race(uri: str, start: "multiprocessing.synchronize.Barrier", results: "multi
 
 @pytest.mark.processes
 def test_of_many_processes_one_gets_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "RENEWED_EVERY_S", 0.02)
-    monkeypatch.setattr(lease, "LOOKED_EVERY_S", 0.01)
+    monkeypatch.setattr(lease, "RENEWAL_PERIOD_S", 0.02)
+    monkeypatch.setattr(lease, "POLL_PERIOD_S", 0.01)
     forked, drivers = multiprocessing.get_context("fork"), 6
     start, results = forked.Barrier(drivers), forked.Queue()
     processes = [forked.Process(target=race, args=(str(tmp_path), start, results)) for _ in range(drivers)]
@@ -182,7 +182,7 @@ def test_of_many_processes_one_gets_it(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_driver_renews_and_gives_back(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "RENEWED_EVERY_S", 0.01)
+    monkeypatch.setattr(lease, "RENEWAL_PERIOD_S", 0.01)
     renewed = threading.Event()
     write_atomically = filesystem.write_atomically
 
@@ -192,7 +192,7 @@ def test_a_driver_renews_and_gives_back(uri: str, monkeypatch: pytest.MonkeyPatc
             renewed.set()
 
     monkeypatch.setattr(filesystem, "write_atomically", watch)
-    with held(uri) as fence:
+    with hold_lease(uri) as fence:
         assert renewed.wait(timeout=30)
         fence.check()
     seen = lease_files.newest(f"{uri}/lease")
@@ -203,8 +203,8 @@ def test_a_driver_renews_and_gives_back(uri: str, monkeypatch: pytest.MonkeyPatc
 def test_a_driver_that_was_taken_over_neither_renews_nor_gives_back(
     uri: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(lease, "RENEWED_EVERY_S", 0.01)
-    with held(uri) as fence:
+    monkeypatch.setattr(lease, "RENEWAL_PERIOD_S", 0.01)
+    with hold_lease(uri) as fence:
         other = Holder(ELSEWHERE)
         write(uri, 2, other)
         with pytest.raises(RunTakenOver, match=r"taken over by process 4242 on node-7.*\(generation 1\)") as lost:
@@ -217,14 +217,14 @@ def test_a_driver_that_was_taken_over_neither_renews_nor_gives_back(
 
 
 def test_storage_that_knows_no_condition_leaves_it_to_the_last(tmp_path: Path) -> None:
-    with held(str(tmp_path)) as fence:
+    with hold_lease(str(tmp_path)) as fence:
         write(str(tmp_path), 1, Holder(ELSEWHERE))
         with pytest.raises(RunTakenOver, match="node-7"):
             fence.check()
 
 
 def test_a_folder_that_was_removed_has_no_driver(tmp_path: Path) -> None:
-    with held(str(tmp_path / "run")) as fence:
+    with hold_lease(str(tmp_path / "run")) as fence:
         filesystem.remove_folder(fence.uri)
         with pytest.raises(RunTakenOver, match="its folder was removed"):
             fence.check()
@@ -236,11 +236,11 @@ def renewals() -> list[threading.Thread]:
 
 
 def test_the_end_does_not_wait_for_storage_that_fails(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "RENEWED_EVERY_S", 0.01)
-    monkeypatch.setattr(lease, "GIVEN_BACK_WITHIN_S", 0.0)
+    monkeypatch.setattr(lease, "RENEWAL_PERIOD_S", 0.01)
+    monkeypatch.setattr(lease, "RELEASE_TIMEOUT_S", 0.0)
     monkeypatch.setattr(retries, "RETRY_TIMEOUT_S", 0.5)
     monkeypatch.setattr(retries, "MAX_PAUSE_S", 0.1)
-    with held(s3.uri):
+    with hold_lease(s3.uri):
         s3.proxy.fail(INTERNAL_ERROR)
         asked = len(s3.proxy.asked)
         wait_until(lambda: len(s3.proxy.asked) > asked, what="a renewal that fails")

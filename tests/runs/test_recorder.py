@@ -14,7 +14,7 @@ from mulan.data.errors import SkippedRecording
 from mulan.recipes.registry import load_recipe
 from mulan.runs.checkpoint_list import checkpoints
 from mulan.runs.checkpoint_writer import CheckpointFailed
-from mulan.runs.lease import RunTakenOver, held
+from mulan.runs.lease import RunTakenOver, hold_lease
 from mulan.runs.recorder import Recorder, read_quarantine
 from mulan.runs.run import Run
 from mulan.storage import filesystem, retries
@@ -125,13 +125,13 @@ def test_a_driver_that_was_taken_over_writes_nothing_more(
 ) -> None:
     monkeypatch.setattr(Recorder, "_LOCAL_PERIOD_S", -1.0)
     run = Run(s3.uri if kind == "s3" else str(tmp_path), "first")
-    with held(run.uri) as fence, Recorder(run, recipe(), first_step=0, fence=fence) as recorder:
+    with hold_lease(run.uri) as fence, Recorder(run, recipe(), first_step=0, fence=fence) as recorder:
         record(recorder, 1)
         recorder.checkpoint(STATE, {}, Progress(1))
     manifest = json.loads(filesystem.read_bytes(f"{run.uri}/checkpoint_000000001/manifest.json"))
     assert manifest["generation"] == 1
     recorder = Recorder(run, recipe(), first_step=1, fence=fence)
-    with held(run.uri) as second:
+    with hold_lease(run.uri) as second:
         before = {uri: filesystem.read_bytes(uri) for uri in (run.metrics_uri, run.events_uri, run.quarantine_uri)}
         record(recorder, 2)
         recorder.anomaly(Anomaly(2, "an anomaly", {}, []))

@@ -12,7 +12,7 @@ from mulan.runs.run import Run
 from mulan.storage import filesystem
 from mulan.storage.jsonl import DamagedFile, JsonLinesLog
 from tune.errors import SweepError
-from tune.planned import Trial, planned, search_space
+from tune.planned import Trial, planned_trials, search_space
 from tune.planned import settings as settings_of
 from tune.trials import metric
 
@@ -38,7 +38,7 @@ def saved(trial: Trial, steps_done: int) -> None:
 
 
 def test_a_trial_is_the_same_in_every_call(recipe: Recipe, sweep: Run) -> None:
-    two, four = planned(recipe, sweep, 2), planned(recipe, sweep, 4)
+    two, four = planned_trials(recipe, sweep, 2), planned_trials(recipe, sweep, 4)
     assert four[:2] == two
     assert [trial.run.uri for trial in two] == [f"{sweep.uri}/trials/trial_000{number}" for number in (0, 1)]
     points = {tuple(trial.values.values()) for trial in four}
@@ -48,20 +48,20 @@ def test_a_trial_is_the_same_in_every_call(recipe: Recipe, sweep: Run) -> None:
 
 def test_other_sweeps_and_other_seeds_try_other_points(recipe: Recipe, sweep: Run) -> None:
     seed = recipe.replace({"train.seed": 1})
-    (own,), (other,) = planned(recipe, sweep, 1), planned(recipe, Run(sweep.storage_uri, "t"), 1)
-    (seeded,) = planned(seed, sweep, 1)
+    (own,), (other,) = planned_trials(recipe, sweep, 1), planned_trials(recipe, Run(sweep.storage_uri, "t"), 1)
+    (seeded,) = planned_trials(seed, sweep, 1)
     assert own.values != other.values
     assert own.values != seeded.values
 
 
 def test_trials_that_are_there_belong_to_the_sweep(recipe: Recipe, sweep: Run) -> None:
-    for trial in planned(recipe, sweep, 3):
+    for trial in planned_trials(recipe, sweep, 3):
         validated(trial, 0.5)
-    assert [trial.run.name for trial in planned(recipe, sweep, 1)] == ["trial_0000", "trial_0001", "trial_0002"]
+    assert [trial.run.name for trial in planned_trials(recipe, sweep, 1)] == ["trial_0000", "trial_0001", "trial_0002"]
 
 
 def test_what_has_become_of_a_trial(recipe: Recipe, sweep: Run) -> None:
-    begun, stopped, trained, waiting = planned(recipe, sweep, 4)
+    begun, stopped, trained, waiting = planned_trials(recipe, sweep, 4)
     validated(begun, 0.25, 0.5)
     stopped.end(2, train_steps=6)
     saved(trained, 6)
@@ -72,23 +72,23 @@ def test_what_has_become_of_a_trial(recipe: Recipe, sweep: Run) -> None:
 
 
 def test_a_longer_sweep_goes_on_with_trials_that_were_not_stopped(recipe: Recipe, sweep: Run) -> None:
-    stopped, trained = planned(recipe, sweep, 2)
+    stopped, trained = planned_trials(recipe, sweep, 2)
     stopped.end(2, train_steps=6)
     trained.end(6, train_steps=6)
     assert [trial.is_over(recipe) for trial in (stopped, trained)] == [True, True]
     longer = recipe.replace({"train.steps": 12})
     assert [trial.is_over(longer) for trial in (stopped, trained)] == [True, False]
-    assert planned(longer, sweep, 2) == [stopped, trained]
+    assert planned_trials(longer, sweep, 2) == [stopped, trained]
 
 
 def test_a_sweep_that_is_shorter_than_a_trial_is_refused(recipe: Recipe, sweep: Run) -> None:
-    saved(planned(recipe, sweep, 2)[1], 6)
+    saved(planned_trials(recipe, sweep, 2)[1], 6)
     with pytest.raises(SweepError, match=r"trial_0001 has a checkpoint of step 6, so train\.steps = 5 cannot be"):
-        planned(recipe.replace({"train.steps": 5}), sweep, 2)
+        planned_trials(recipe.replace({"train.steps": 5}), sweep, 2)
 
 
 def test_a_damaged_trial_is_named(recipe: Recipe, sweep: Run) -> None:
-    (trial,) = planned(recipe, sweep, 1)
+    (trial,) = planned_trials(recipe, sweep, 1)
     filesystem.write_atomically(trial.run.metrics_uri, b'{"step": 1}\n\x00\x00\n')
     with pytest.raises(DamagedFile, match=r"line 2 of .*trial_0000/metrics\.jsonl is damaged"):
         trial.scores(recipe)

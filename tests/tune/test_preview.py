@@ -11,7 +11,7 @@ from mulan.runs.checkpoint import checkpoint_name
 from mulan.runs.run import Run
 from mulan.storage import filesystem
 from mulan.storage.jsonl import JsonLinesLog
-from tune.planned import Trial, planned, settings
+from tune.planned import Trial, planned_trials, settings
 from tune.preview import preview
 
 CLUSTER = Capacity(tuple(Node(name, {"CPU": 6.0}, {}) for name in ("a", "b")))
@@ -27,7 +27,7 @@ def lines(recipe: Recipe, trials: list[Trial], concurrent: int | None = None) ->
 
 
 def test_space_points_room_and_cost_before_anything_has_run(recipe: Recipe, run_folder: str) -> None:
-    trials = planned(recipe, Run(run_folder, "s"), 3)
+    trials = planned_trials(recipe, Run(run_folder, "s"), 3)
     told = lines(recipe, trials)
     lr = recipe.optim.lr
     assert told[:3] == [
@@ -41,14 +41,14 @@ def test_space_points_room_and_cost_before_anything_has_run(recipe: Recipe, run_
     assert [line.split()[0] for line in told[4:7]] == ["trial_0000", "trial_0001", "trial_0002"]
     assert told[7:] == [
         "4 at once, each with at most 2 x (1 CPU) for workers and 1 CPU for readers; "
-        "alive are 2 of 6 CPU, and there is no autoscaler",
+        "alive nodes: 2 with 6 CPU; there is no autoscaler",
         "at most 30 steps in all, 60 worker-steps",
         "CPU-hours are not known before a trial of this sweep has run",
     ]
 
 
 def test_what_is_left_of_a_sweep_that_has_begun(recipe: Recipe, run_folder: str) -> None:
-    trials = planned(recipe, Run(run_folder, "s"), 3)
+    trials = planned_trials(recipe, Run(run_folder, "s"), 3)
     trials[0].end(4, train_steps=10)
     JsonLinesLog(trials[0].run.metrics_uri).append({"step": step, "step_s": 360.0} for step in range(1, 5))
     manifest = json.dumps({"files": {}, "score": 0.5}).encode()

@@ -10,7 +10,7 @@ from ray.util.placement_group import remove_placement_group
 from mulan.config.sections import ScaleConfig
 from mulan.launch.capacity import Capacity, Node
 from mulan.private_ray.core import HEAD_RESOURCE, UNKNOWN_NODE_TYPES, NodeType, NodeTypes
-from tune.room import beside_this_process, trials_at_once
+from tune.room import driver_resources, trials_at_once
 
 
 def cluster(*nodes: dict[str, float], autoscaler: NodeTypes | None = None) -> Capacity:
@@ -46,7 +46,7 @@ def test_trials_at_once(scale: dict[str, Any], there: Capacity, trials: int) -> 
 
 
 def test_a_driver_takes_no_cpu_of_the_node_of_this_process(ray_cluster: None) -> None:
-    asked = beside_this_process()
+    asked = driver_resources()
     assert "CPU" not in asked.required_resources
     group = asked.to_placement_group()
     assert group.wait(30)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.waiting import wait_until
 from tune import room
-from tune.room import given_back
+from tune.room import release_reservations
 
 
 def test_what_is_left_behind_is_given_back_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,9 +17,9 @@ def test_what_is_left_behind_is_given_back_again_and_again(monkeypatch: pytest.M
         if len(looked) == 2:
             raise ConnectionError("the head is away")
 
-    monkeypatch.setattr(room, "LOOK_PERIOD_S", 0.001)
+    monkeypatch.setattr(room, "POLL_PERIOD_S", 0.001)
     monkeypatch.setattr(room, "remove_orphaned_placement_groups", remove_orphaned_placement_groups)
     before = threading.active_count()
-    with given_back():
+    with release_reservations():
         wait_until(lambda: len(looked) > 3, what="another look")
     assert threading.active_count() == before

@@ -16,12 +16,12 @@ from mulan.config.recipe import recipe_from_toml
 from mulan.recipes.registry import load_recipe
 from mulan.runs import lease
 from mulan.runs.checkpoint_list import checkpoints
-from mulan.runs.lease import RunHeld, held
+from mulan.runs.lease import RunHeld, hold_lease
 from mulan.runs.run import Run
 from mulan.storage.jsonl import read_lines
 from tests.waiting import wait_until
 from tune.errors import SweepError
-from tune.planned import planned
+from tune.planned import planned_trials
 from tune.planned import settings as settings_of
 from tune.sweep import for_sweep, main
 
@@ -64,10 +64,10 @@ def test_a_sweep_trains_compares_and_says_how_to_train_the_best(tiny_corpus: str
 def test_a_sweep_that_is_under_way_is_not_started_twice(
     tiny_corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease, "RENEWED_EVERY_S", 0.05)
+    monkeypatch.setattr(lease, "RENEWAL_PERIOD_S", 0.05)
     arguments = ["--recipe", "demo_miniature", "--data", tiny_corpus, "--storage", str(tmp_path), "--name", "s"]
     monkeypatch.setattr(sys, "argv", ["tune.sweep", *arguments, "--trials", "1"])
-    with held(str(tmp_path / "s")), pytest.raises(RunHeld, match=rf"{tmp_path}/s has a driver already"):
+    with hold_lease(str(tmp_path / "s")), pytest.raises(RunHeld, match=rf"{tmp_path}/s has a driver already"):
         main()
     assert [one.name for one in (tmp_path / "s").iterdir()] == ["lease"]
 
@@ -98,7 +98,7 @@ def test_a_sweep_that_was_killed_goes_on_under_its_name(tiny_corpus: str, tmp_pa
     done = sweep(*call)
     assert done.returncode == 0, done.stdout + done.stderr
     events = [line["event"] for line in read_lines(first.events_uri)]
-    assert re.match(r"1 workers go on from step [123]0 on ", events[-1])
+    assert re.match(r"1 workers continue from step [123]0 on ", events[-1])
     assert [line["step"] for line in first.metrics()] == list(range(1, 41))
     assert len(second.metrics()) >= 10
     assert {path.name for path in Path(first.storage_uri).iterdir()} == {"trial_0000", "trial_0001"}
@@ -143,7 +143,7 @@ def test_a_sweep_comes_to_the_same_end_whatever_is_killed(tiny_corpus: str, tmp_
     common += [word for setting in settings for word in ("--set", setting)]
     call = [*common, "--name", "s", "--trials", "9"]
     recipe = for_sweep(load_recipe("demo_miniature", settings, data_uri=tiny_corpus), 9)
-    trials = planned(recipe, Run(str(tmp_path), "s"), 9)
+    trials = planned_trials(recipe, Run(str(tmp_path), "s"), 9)
 
     def is_under_way(number: int) -> bool:
         return bool(checkpoints(trials[number].run.uri)) and not trials[number].is_over(recipe)

@@ -9,7 +9,7 @@ from mulan.config.recipe import Recipe
 from mulan.recipes.registry import load_recipe
 from mulan.runs.lease import Fence, RunTakenOver
 from mulan.runs.run import Run
-from tune.planned import Trial, planned
+from tune.planned import Trial, planned_trials
 from tune.trials import FAULT, Watch
 
 
@@ -20,7 +20,7 @@ def recipe() -> Recipe:
 
 @pytest.fixture
 def trials(recipe: Recipe, run_folder: str) -> list[Trial]:
-    return planned(recipe, Run(run_folder, "s"), 2)
+    return planned_trials(recipe, Run(run_folder, "s"), 2)
 
 
 class Unchallenged(Fence):
