@@ -39,15 +39,10 @@ class GroupServer(Protocol):
     def ends(self, number: int) -> None: ...
 
 
-def quiet_data_context() -> DataContext:
-    """Ray Data without progress bars, and with the settings that our blocks need, for this process."""
-    context = DataContext.get_current()
+def hide_progress_bars(context: DataContext) -> None:
+    """Has Ray Data show no progress bars in executions of this context."""
     context.enable_progress_bars = False
     context.enable_operator_progress_bars = False
-    context.target_max_block_size = None  # a block is a group, however large
-    context.execution_no_progress_timeout_s = -1  # a long validation or checkpoint must not end the run
-    add_scheduler_callback(context, PauseBetweenSteps)
-    return context
 
 
 def segments(groups: int, first_groups: int = SEGMENT_GROUPS) -> list[range]:
@@ -77,7 +72,11 @@ def execute(
         cpus: most tasks at a time, of one CPU each.
         label_selector: labels of the nodes that may read.
     """
-    quiet_data_context()
+    context = DataContext.get_current()
+    hide_progress_bars(context)
+    context.target_max_block_size = None  # a block is a group, however large
+    context.execution_no_progress_timeout_s = -1  # a long validation or checkpoint must not end the run
+    add_scheduler_callback(context, PauseBetweenSteps)
     work = ray.put((groups, [reader], server))  # in a list, so that it is fetched where it is used
     dataset = ray.data.read_datasource(
         _Tasks([partial(_read_group, [work], number) for number in segment]),

@@ -1,11 +1,10 @@
-"""Embeds a split of a corpus with Ray Data: tasks read and decode, others embed."""
+"""Embeds a split of a corpus with Ray Data: tasks read and decode, actors embed."""
 
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,11 +19,11 @@ from mulan.data.audio.windows import covering_windows
 from mulan.data.corpus.index import Corpus
 from mulan.data.corpus.records import parse_result
 from mulan.data.errors import BadRecording, TooManySkippedRecordings
+from mulan.data.pipeline import hide_progress_bars
 from mulan.model.inference.exported import WINDOWS_AT_ONCE
 from mulan.model.inference.inputs import in_batches
 from mulan.model.inference.mulan import unit_mean
 from mulan.storage import filesystem
-from mulan.storage.retries import with_retries
 
 
 class EvaluationError(MulanError, ValueError):
@@ -71,7 +70,7 @@ def embed_split(
         window_samples: length of the model's window.
         text_source: whose texts are returned with the recordings.
         max_skipped_share: share of unreadable recordings, in [0, 1], above which nothing is returned.
-        use_gpu: one GPU for each task that embeds.
+        use_gpu: one GPU for each actor that embeds.
 
     Raises:
         EvaluationError: the split has no recordings, or the model gives vectors that are not finite.
@@ -80,58 +79,59 @@ def embed_split(
     rows = corpus.rows(split)
     if not len(rows):
         raise EvaluationError(f"corpus {corpus.uri} has no recordings in the split {split!r}")
+    blocks = _blocks(corpus, rows, text_source)
+    reading = {"sample_rate_hz": sample_rate_hz, "window_samples": window_samples, "text_source": text_source}
+    # a GPU for each copy of the model, beside tasks that read; on CPUs Ray Data reads in the same actors
+    resources = {"num_gpus": 1, "num_cpus": 0} if use_gpu else {}
     with _quiet_ray_data():
         embedded = (
-            ray.data.from_arrow(_blocks(corpus, rows, text_source))
-            .map_batches(_ReadRecordings(sample_rate_hz, window_samples, text_source), batch_size=None)
+            ray.data.from_arrow(blocks)
+            .map_batches(_read_recordings, fn_kwargs=reading, batch_size=None)
             .map_batches(
-                _EmbedRecordings(model_uri, _fingerprint(model_uri), "cuda" if use_gpu else "cpu"),
+                _Embedder,
+                fn_constructor_kwargs={"model_uri": model_uri, "device": "cuda" if use_gpu else "cpu"},
+                compute=ray.data.ActorPoolStrategy(min_size=1, max_size=len(blocks)),
                 batch_size=None,
-                num_gpus=1 if use_gpu else 0,
+                **resources,
             )
             .take_all()
         )
     return _collect(corpus, split, _joined(embedded), max_skipped_share)
 
 
-class _ReadRecordings:
-    """Rows of the index to the windows and texts of their recordings, or what is wrong with them.
+def _read_recordings(
+    batch: dict[str, np.ndarray], *, sample_rate_hz: int, window_samples: int, text_source: str
+) -> Iterator[dict[str, list[Any]]]:
+    """Yields the windows and texts of the recordings in rows of the index, or the reason why one cannot be read.
 
-    A recording is one row, or, if it is long, several, so that none is whole in memory.
+    A long recording is several rows, so that it is never held whole in memory.
     """
 
-    def __init__(self, sample_rate_hz: int, window_samples: int, text_source: str) -> None:
-        self._sample_rate_hz, self._window_samples, self._text_source = sample_rate_hz, window_samples, text_source
+    def row(number: int, part: int, texts: list[str], *, windows: bytes = b"", fault: str = "") -> dict[str, list[Any]]:
+        return {"row": [number], "part": [part], "windows": [windows], "texts": [json.dumps(texts)], "fault": [fault]}
 
-    def __call__(self, batch: dict[str, np.ndarray]) -> Iterator[dict[str, list[Any]]]:
-        reads = filesystem.read_ranges(list(batch["uri"]), batch["offset"].tolist(), batch["length"].tolist())
-        for row, read, has_texts in zip(batch["row"], reads, batch["has_texts"], strict=True):
-            texts: list[str] = []
-            try:
-                record = parse_result(read)
-                texts = record.texts(self._text_source) if has_texts else []
-                windows = covering_windows(record.audio, self._window_samples, sample_rate_hz=self._sample_rate_hz)
-                for part, some in enumerate(in_batches(windows, WINDOWS_AT_ONCE)):
-                    yield self._row(row, part, texts, windows=some.tobytes())
-            except BadRecording as error:
-                yield self._row(row, 0, texts, fault=str(error))
-
-    def _row(
-        self, row: int, part: int, texts: list[str], *, windows: bytes = b"", fault: str = ""
-    ) -> dict[str, list[Any]]:
-        return {"row": [row], "part": [part], "windows": [windows], "texts": [json.dumps(texts)], "fault": [fault]}
+    reads = filesystem.read_ranges(list(batch["uri"]), batch["offset"].tolist(), batch["length"].tolist())
+    for number, read, has_texts in zip(batch["row"], reads, batch["has_texts"], strict=True):
+        texts: list[str] = []
+        try:
+            record = parse_result(read)
+            texts = record.texts(text_source) if has_texts else []
+            windows = covering_windows(record.audio, window_samples, sample_rate_hz=sample_rate_hz)
+            for part, some in enumerate(in_batches(windows, WINDOWS_AT_ONCE)):
+                yield row(number, part, texts, windows=some.tobytes())
+        except BadRecording as error:
+            yield row(number, 0, texts, fault=str(error))
 
 
-class _EmbedRecordings:
-    """Windows to vectors; none for a recording without."""
+class _Embedder:
+    """Embeds windows; an actor, which loads the model once."""
 
-    def __init__(self, model_uri: str, fingerprint: str, device: str) -> None:
-        self._model_uri, self._fingerprint, self._device = model_uri, fingerprint, device
+    def __init__(self, model_uri: str, device: str) -> None:
+        self._model = MuLan.from_pretrained(model_uri, device=device)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
-        model = _model(self._model_uri, self._fingerprint, self._device)
         vectors = [
-            model.embed_windows(np.frombuffer(windows, np.int16).reshape(-1, model.window_samples))
+            self._model.embed_windows(np.frombuffer(windows, np.int16).reshape(-1, self._model.window_samples))
             for windows in batch["windows"]
         ]
         return {
@@ -139,19 +139,6 @@ class _EmbedRecordings:
             "count": [len(some) for some in vectors],
             "vectors": [some.tobytes() for some in vectors],
         }
-
-
-@lru_cache(maxsize=1)
-def _model(model_uri: str, fingerprint: str, device: str) -> MuLan:
-    """Loaded once in each worker process; anew when another model is exported to the same place."""
-    return MuLan.from_pretrained(model_uri, device=device)
-
-
-def _fingerprint(model_uri: str) -> str:
-    """Changes when the model's weights are written anew."""
-    uri = filesystem.join(model_uri, "model.safetensors")
-    fs, path = filesystem.url_to_fs(uri)
-    return str(with_retries(f"{uri} cannot be read", fs.checksum, path))
 
 
 def _blocks(corpus: Corpus, rows: np.ndarray, text_source: str) -> list[pa.Table]:
@@ -219,8 +206,7 @@ def _collect(
 def _quiet_ray_data() -> Iterator[None]:
     """No progress bars and nothing but errors in the log, for this one dataset."""
     context = DataContext.get_current().copy()
-    context.enable_progress_bars = False
-    context.enable_operator_progress_bars = False
+    hide_progress_bars(context)
     log = logging.getLogger("ray.data")
     level = log.level
     log.setLevel(logging.ERROR)
