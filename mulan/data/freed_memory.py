@@ -1,20 +1,25 @@
-"""Memory that a process decodes into or computes in, kept for the next piece of work."""
+"""Memory that a process decodes into or computes in, kept for the next piece of work.
+
+By default glibc returns the buffers of every micro-batch to the kernel, which has to clear their pages for the next
+one. Other C libraries have no such settings.
+"""
 
 import ctypes
 from functools import cache
 
 _KEPT_BYTES = 2**28
+
+KEEP_FREED_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(_KEPT_BYTES), "MALLOC_MMAP_THRESHOLD_": str(_KEPT_BYTES)}
+"""Environment variables by which a process keeps up to 256 MiB that it has freed. glibc reads them when a process
+starts, so they must be in the ``runtime_env`` of a Ray worker."""
+
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """As in glibc's ``malloc.h``."""
 
 
 @cache
 def keep_freed_memory() -> None:
-    """Lets this process keep up to 256 MiB that it has freed; once is enough.
-
-    Otherwise glibc hands the buffers of every micro-batch, or of every part that is rendered, back to the kernel, which
-    has to clear the pages anew for the next one. Other C libraries have no such switch.
-    """
+    """Does for this process what :data:`KEEP_FREED_MEMORY` does from the start: for processes that are forked."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)

@@ -15,7 +15,7 @@ import ray.data
 from ray.data import DataContext, Datasource, ExecutionOptions, ExecutionResources, ReadTask
 from ray.data.block import BlockAccessor, BlockMetadata
 
-from mulan.data.freed_memory import keep_freed_memory
+from mulan.data.freed_memory import KEEP_FREED_MEMORY
 from mulan.data.groups import Groups, make_group
 from mulan.data.reader import MicroBatchReader
 from mulan.private_ray.core import SchedulerStepCallback, add_scheduler_callback
@@ -26,7 +26,7 @@ the start of a run must not take longer the longer the run. Later ones are longe
 
 MAX_SEGMENT_GROUPS = 2**13
 
-READERS_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+READERS_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"} | KEEP_FREED_MEMORY
 """A reader has one CPU. Processes with an environment of their own are not used again for training, either."""
 
 
@@ -124,7 +124,6 @@ def _read_group(work: list["ray.ObjectRef[Any]"], number: int) -> list[Any]:
 @lru_cache(maxsize=1)
 def _work(work: "ray.ObjectRef[Any]") -> tuple[Groups, MicroBatchReader, GroupServer]:
     """What a process needs for all groups of an execution."""
-    keep_freed_memory()
     groups, (reader,), server = ray.get(work)
     return groups, ray.get(reader), server
 

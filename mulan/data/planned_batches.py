@@ -16,7 +16,6 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mulan.data.batch import Batch
 from mulan.data.batch_server import Answer, start_batch_server
-from mulan.data.freed_memory import keep_freed_memory
 from mulan.data.groups import Groups, batches, group_size, make_group
 from mulan.data.pipeline import READERS_ENVIRONMENT, SEGMENT_GROUPS, columns, lower_priority
 from mulan.data.reader import MicroBatchReader
@@ -251,7 +250,6 @@ class _OwnReader:
     """Reads for one worker, on its node; an actor."""
 
     def __init__(self, reader: "list[ray.ObjectRef[MicroBatchReader]]") -> None:
-        keep_freed_memory()
         self._reader: MicroBatchReader = ray.get(reader[0])
 
     def make(self, items: list[Item]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from mulan.config.checks import worker_counts
 from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe
 from mulan.config.sections import ScaleConfig
+from mulan.data.freed_memory import KEEP_FREED_MEMORY
 from mulan.data.planned_batches import Source, planned_batches, start_source
 from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Schedule
@@ -235,7 +236,7 @@ def _scaling(recipe: Recipe) -> ScalingConfig:
 def worker_environment(scale: ScaleConfig) -> dict[str, str]:
     """Returns the environment variables of the training workers, in addition to those of their node."""
     own = {"TOKENIZERS_PARALLELISM": "false"} | ({} if scale.use_gpu else {"DS_ACCELERATOR": "cpu"})
-    return scale.env | own
+    return KEEP_FREED_MEMORY | scale.env | own  # on CPUs every step allocates all of its activations
 
 
 def _run_config(recipe: Recipe, run: Run, callbacks: list[UserCallback]) -> RunConfig:

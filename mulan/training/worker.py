@@ -4,7 +4,6 @@ import torch
 import torch._inductor.config
 
 from mulan.config.recipe import Recipe
-from mulan.data.freed_memory import keep_freed_memory
 from mulan.model.audio_encoder import AudioEncoder
 from mulan.model.towers.text import TextTower
 from mulan.tasks.task import Task
@@ -32,13 +31,12 @@ def prepare_engine(
 ) -> CheckpointedEngine:
     """Builds the task's model in this process and restores a checkpoint into it, if there is one.
 
-    It also sets up the process itself: its threads, its memory and its random numbers. Collective; needs an initialised
+    It also sets up the process itself: its threads and its random numbers. Collective; needs an initialised
     process group.
 
     Args:
         checkpoint: the same on all workers. Its tensors are released once they are restored.
     """
-    keep_freed_memory()  # on CPUs every step allocates all of its activations
     if device.type == "cpu":
         torch.set_num_threads(recipe.scale.cpus_per_worker)  # on which sums depend: by the recipe, on every machine
     torch.manual_seed(recipe.train.seed)  # equal initial weights on every worker

@@ -21,6 +21,7 @@ from torch.multiprocessing import ProcessRaisedException
 import mulan
 from mulan.config.recipe import Recipe
 from mulan.data.corpus.writing import Recording, write_corpus
+from mulan.data.freed_memory import KEEP_FREED_MEMORY
 from mulan.launch import fit as fit_module
 from mulan.launch.checks import check_corpus
 from mulan.launch.cluster import share_reader
@@ -236,9 +237,13 @@ def test_bad_recordings_are_skipped_by_name_until_there_are_too_many(tiny_corpus
 
 def test_workers_have_the_recipe_s_variables_beside_those_that_are_ours(tiny_corpus: str) -> None:
     scale = miniature(tiny_corpus, "scale.env.NCCL_DEBUG=INFO").scale
-    assert worker_environment(scale) == {
-        "NCCL_DEBUG": "INFO",
-        "TOKENIZERS_PARALLELISM": "false",
-        "DS_ACCELERATOR": "cpu",
-    }
+    assert (
+        worker_environment(scale)
+        == {
+            "NCCL_DEBUG": "INFO",
+            "TOKENIZERS_PARALLELISM": "false",
+            "DS_ACCELERATOR": "cpu",
+        }
+        | KEEP_FREED_MEMORY
+    )
     assert "DS_ACCELERATOR" not in worker_environment(scale.replace(use_gpu=True))
