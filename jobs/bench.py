@@ -98,7 +98,7 @@ def _recipe_to_step(given: argparse.Namespace) -> Recipe:
     if recipe.data.uri:  # a fault of the corpus is told now, and not by a process of the first reading
         from mulan.data.reader import MicroBatchReader
 
-        MicroBatchReader.of(recipe)
+        MicroBatchReader.from_recipe(recipe)
     elif getattr(given, "engine", "") == "ray":
         raise BenchmarkRefused("--engine ray trains on a corpus: name one by --data")
     return recipe

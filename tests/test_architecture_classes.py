@@ -1,7 +1,8 @@
-"""The classes of the code: each has a name of its own, and sections are validated however they are made."""
+"""The classes of the code: each has its own name and takes its own sections, and sections are always validated."""
 
 import ast
 import functools
+import re
 from collections import defaultdict
 
 import pytest
@@ -22,6 +23,30 @@ def test_sections_are_always_validated(name: str) -> None:
     files = [*CODE, *python_files("tests")]
     users = {file for file in files for node in ast.walk(tree(file)) if getattr(node, "attr", None) == name}
     assert not users, f"use {UNVALIDATED[name]}"
+
+
+TAKING_SECTIONS = ("mulan/model/", "mulan/objectives/", "mulan/data/")
+TAKING_A_RECIPE = {
+    "mulan/data/reader.py": {
+        "from_recipe": "it opens the corpus once for plans, labels, masks and texts: nine sections"
+    }
+}
+"""Functions of these packages that take a whole recipe, and why."""
+
+
+def takes_a_recipe(function: ast.FunctionDef) -> bool:
+    arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+    annotations = [ast.unparse(argument.annotation) for argument in arguments if argument.annotation is not None]
+    return any(re.search(r"\bRecipe\b", annotation) for annotation in annotations)
+
+
+def test_components_take_their_own_sections() -> None:
+    takers: dict[str, set[str]] = defaultdict(set)
+    for file in CODE:
+        for node in ast.walk(tree(file)):
+            if file.startswith(TAKING_SECTIONS) and isinstance(node, ast.FunctionDef) and takes_a_recipe(node):
+                takers[file].add(node.name)
+    assert takers == {file: set(functions) for file, functions in TAKING_A_RECIPE.items()}
 
 
 def test_no_two_classes_have_one_name() -> None:

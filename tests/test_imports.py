@@ -128,5 +128,5 @@ assert reader(Item(Phase.TRAIN, 0, 0)).token_ids.any()
 
 def test_a_process_that_reads_loads_nothing_of_models(tiny_corpus: str, tmp_path: Path) -> None:
     recipe = load_recipe("demo_miniature", [], data_uri=tiny_corpus)
-    (tmp_path / "reader").write_bytes(pickle.dumps(MicroBatchReader.of(recipe)))
+    (tmp_path / "reader").write_bytes(pickle.dumps(MicroBatchReader.from_recipe(recipe)))
     assert needless(imports(READS, str(tmp_path / "reader")), OF_MODELS) == []

@@ -73,7 +73,7 @@ def bench_data(
             progress(f"generating {RECORDINGS} recordings")
             write_chords(folder, recordings=RECORDINGS)
         recipe = _recipe(data_uri or folder, pairs, seconds)
-        reader = MicroBatchReader.of(recipe)  # raises here instead of in a process of the first measurement
+        reader = MicroBatchReader.from_recipe(recipe)  # raises here instead of in a process of the first measurement
         cycle = workers * group_size(reader.waveform_shape)  # micro-batches of one task in every process
         measured = -(-windows // (pairs * cycle)) * cycle
         readings = _readings(recipe, workers, cycle, measured, rounds, progress)

@@ -85,7 +85,7 @@ def read(job: DataJob) -> DataReading:
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     recipe = recipe_from_toml(job.recipe_toml, name="benchmark")
-    reader = MicroBatchReader.of(recipe)
+    reader = MicroBatchReader.from_recipe(recipe)
     if job.candidate in ALONE:
         return _alone(job, recipe, reader)
     if job.candidate == "Ray Data":

@@ -122,7 +122,7 @@ def preloaded(recipe: Recipe, job: StepJob) -> list[list[Batch]]:
     if job.corpus:  # decoders may not be installed if batches are synthetic
         from mulan.data.reader import MicroBatchReader
 
-        reader = MicroBatchReader.of(recipe)
+        reader = MicroBatchReader.from_recipe(recipe)
         found = [reader(Item(Phase.TRAIN, *place)) for place in places]
     else:
         found = [synthetic_batch(recipe, step=step, micro_batch=number, tokens=job.tokens) for step, number in places]

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mulan.config.recipe import Recipe
-from mulan.config.sections import LossWeightsConfig, MulapConfig
+from mulan.config.sections import LossWeightsConfig, MulapConfig, TextTowerConfig
 from mulan.data.batch import NOT_PREDICTED, Masks
 from mulan.data.plan import Plan
 from mulan.data.text import Vocabulary, load_vocabulary
@@ -28,17 +27,20 @@ class Masking:
     vocabulary: Vocabulary
 
     @classmethod
-    def of(cls, recipe: Recipe) -> "Masking | None":
-        """None where the recipe trains none of MuLaP's terms.
+    def from_sections(
+        cls, section: MulapConfig, weights: LossWeightsConfig, text_tower: TextTowerConfig, *, segments: int
+    ) -> "Masking | None":
+        """Returns the masking of a recipe's sections; None if none of MuLaP's terms has a weight.
+
+        Args:
+            segments: Number of segments in each window.
 
         Raises:
-            PretrainedError: the text tower's vocabulary has no token to mask with.
+            PretrainedError: The text tower's vocabulary has no token to mask with.
         """
-        if not recipe.loss.weights.uses_mulap:
+        if not weights.uses_mulap:
             return None
-        text_tower = recipe.text_tower
-        vocabulary = load_vocabulary(text_tower)
-        return cls(recipe.mulap, recipe.loss.weights, recipe.segments, text_tower.max_tokens, vocabulary)
+        return cls(section, weights, segments, text_tower.max_tokens, load_vocabulary(text_tower))
 
     def captions(
         self, plan: Plan, step: int, micro_batch: int, texts: Sequence[str], recording_ids: Sequence[str]

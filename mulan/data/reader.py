@@ -1,12 +1,20 @@
 """From the plan to a batch: read, decode and tokenize one micro-batch, replacing what cannot be used."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from tokenizers import Tokenizer
 
 from mulan.config.recipe import Recipe
-from mulan.config.sections import DataConfig
+from mulan.config.sections import (
+    BatchConfig,
+    DataConfig,
+    LossWeightsConfig,
+    SemiSupConConfig,
+    TaggingConfig,
+    TrainConfig,
+)
 from mulan.data.audio.windows import decode_views
 from mulan.data.batch import Batch
 from mulan.data.corpus.index import Corpus
@@ -16,7 +24,7 @@ from mulan.data.labels import class_names, multi_hot, tag_names
 from mulan.data.masking import Masking
 from mulan.data.plan import Example, Plan
 from mulan.data.schedule import Item, Phase
-from mulan.data.streams import build_mixture, labels_used
+from mulan.data.streams import StreamMixture, build_mixture, labels_used
 from mulan.data.text import load_tokenizer, tokenize
 from mulan.storage import filesystem
 
@@ -43,24 +51,28 @@ class MicroBatchReader:
     """None where nothing is hidden."""
 
     @classmethod
-    def of(cls, recipe: Recipe) -> "MicroBatchReader":
-        """The reader of a recipe's corpus.
+    def from_recipe(cls, recipe: Recipe) -> "MicroBatchReader":
+        """Opens a recipe's corpus, and makes its plans, its masking and its tokenizer.
 
         Raises:
-            CorpusError, PlanError: the corpus is not there, or lacks what the recipe asks for.
-            PretrainedError: the text tower cannot tokenize as the recipe asks for.
+            CorpusError, PlanError: The corpus does not exist, or lacks what the recipe requires.
+            PretrainedError: The text tower cannot tokenize as the recipe requires.
         """
-        corpus, weights = Corpus.open(recipe.data.uri), recipe.loss.weights
+        corpus, weights, seed = Corpus.open(recipe.data.uri), recipe.loss.weights, recipe.train.seed
+
+        def mixture(split: str) -> StreamMixture:
+            return build_mixture(corpus, split, weights, recipe.data.source_ratio, recipe.semisupcon, seed=seed)
+
         return cls(
             corpus=corpus,
-            plans=plans(corpus, recipe),
+            plans=_plans(mixture, recipe.batch, recipe.train),
             data=recipe.data,
-            classes=_classes(corpus, recipe),
-            labelled=labels_used(corpus, recipe.semisupcon, seed=recipe.train.seed) if weights.semisupcon else None,
+            classes=_classes(corpus, weights, recipe.tagging, recipe.semisupcon),
+            labelled=labels_used(corpus, recipe.semisupcon, seed=seed) if weights.semisupcon else None,
             views=recipe.views,
             # last, since these load transformers: a fault of the corpus is told at once
             tokenizer=load_tokenizer(recipe.text_tower) if weights.uses_text else None,
-            masking=Masking.of(recipe),
+            masking=Masking.from_sections(recipe.mulap, weights, recipe.text_tower, segments=recipe.segments),
         )
 
     @property
@@ -161,23 +173,27 @@ class MicroBatchReader:
         )
 
 
-def plans(corpus: Corpus, recipe: Recipe) -> dict[Phase, Plan]:
-    """The plan of each phase.
+def _plans(mixture: Callable[[str], StreamMixture], batch: BatchConfig, train: TrainConfig) -> dict[Phase, Plan]:
+    """Returns the plan of each phase.
+
+    Args:
+        mixture: Returns the streams of a split, by its name.
 
     Raises:
-        PlanError: the corpus lacks a text source, labels, or a split, that the recipe asks for.
+        PlanError: The corpus lacks a text source, labels, or a split that the recipe requires.
     """
-    batch, seed = recipe.batch, recipe.train.seed
     batches = {Phase.TRAIN: ("train", batch)}
-    if validation_micro_batches := recipe.train.validation_micro_batches:
-        batches[Phase.VALIDATE] = ("validation", batch.replace(micro_batches=validation_micro_batches))
+    if train.validation_micro_batches:
+        batches[Phase.VALIDATE] = ("validation", batch.replace(micro_batches=train.validation_micro_batches))
     return {
-        phase: Plan(build_mixture(corpus, recipe, split), batch=size, seed=seed, split=split)
+        phase: Plan(mixture(split), batch=size, seed=train.seed, split=split)
         for phase, (split, size) in batches.items()
     }
 
 
-def _classes(corpus: Corpus, recipe: Recipe) -> tuple[str, ...]:
-    if recipe.loss.weights.tagging:
-        return class_names(corpus, recipe.tagging)
-    return tag_names(corpus, recipe.semisupcon.tag_prefix) if recipe.loss.weights.semisupcon else ()
+def _classes(
+    corpus: Corpus, weights: LossWeightsConfig, tagging: TaggingConfig, semisupcon: SemiSupConConfig
+) -> tuple[str, ...]:
+    if weights.tagging:
+        return class_names(corpus, tagging)
+    return tag_names(corpus, semisupcon.tag_prefix) if weights.semisupcon else ()

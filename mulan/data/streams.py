@@ -7,8 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow.compute as pc
 
-from mulan.config.recipe import Recipe
-from mulan.config.sections import SOURCES, SemiSupConConfig, Source
+from mulan.config.sections import SOURCES, LossWeightsConfig, SemiSupConConfig, Source, SourceRatioConfig
 from mulan.data.corpus.index import Corpus
 from mulan.data.randomness import Permutation
 
@@ -40,19 +39,31 @@ class StreamMixture:
     """In any unit; 0 leaves a stream out."""
 
 
-def build_mixture(corpus: Corpus, recipe: Recipe, split: str) -> StreamMixture:
-    """The streams of a recipe: one for each source of texts; where only audio is compared, one of all recordings; and
-    with semi-supervised learning, each divided into labelled and unlabelled recordings."""
-    weights, ratio = recipe.loss.weights, recipe.data.source_ratio
+def build_mixture(
+    corpus: Corpus,
+    split: str,
+    weights: LossWeightsConfig,
+    source_ratio: SourceRatioConfig,
+    semisupcon: SemiSupConConfig,
+    *,
+    seed: int,
+) -> StreamMixture:
+    """Returns one stream for each source of texts, or one of all recordings if only audio is compared.
+
+    With semi-supervised learning, each is divided into labelled and unlabelled recordings.
+
+    Args:
+        seed: Seed of the draw of the labels that are used (``train.seed``).
+    """
     if weights.uses_text or weights.tagging:
         rows = {Stream(source): of_source for source, of_source in corpus.rows_by_source(split).items()}
-        shares = {Stream(source): float(getattr(ratio, source)) for source in SOURCES}
+        shares = {Stream(source): float(getattr(source_ratio, source)) for source in SOURCES}
     else:
         rows, shares = {Stream(None): corpus.rows(split)}, {Stream(None): 1.0}
-    share = recipe.semisupcon.labelled_share
+    share = semisupcon.labelled_share
     if not weights.semisupcon or share == "as_found" or split != TRAIN:
         return StreamMixture(rows, shares)
-    used = labels_used(corpus, recipe.semisupcon, seed=recipe.train.seed)
+    used = labels_used(corpus, semisupcon, seed=seed)
     return StreamMixture(
         {
             Stream(stream.source, labelled): of_stream[used[of_stream] == labelled]

@@ -34,7 +34,7 @@ def check_corpus(recipe: Recipe) -> MicroBatchReader:
         weights_folder(recipe.text_tower.pretrained)
     if isinstance(recipe.audio_tower, AstTowerConfig) and recipe.audio_tower.pretrained:
         weights_folder(recipe.audio_tower.pretrained, AST_CHECKPOINT)
-    reader = MicroBatchReader.of(recipe)
+    reader = MicroBatchReader.from_recipe(recipe)
     check_buildable(recipe)
     return reader
 

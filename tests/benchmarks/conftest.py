@@ -15,4 +15,4 @@ def recipe(tiny_corpus: str) -> Recipe:
 
 @pytest.fixture(scope="module")
 def reader(recipe: Recipe) -> MicroBatchReader:
-    return MicroBatchReader.of(recipe)
+    return MicroBatchReader.from_recipe(recipe)

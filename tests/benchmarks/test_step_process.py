@@ -50,7 +50,7 @@ def test_a_worker_s_batches_are_those_of_its_micro_batches() -> None:
 def test_batches_of_a_corpus_are_those_that_training_reads(tiny_corpus: str) -> None:
     recipe = miniature("demo", "scale.workers=1", uri=tiny_corpus)
     job = StepJob(recipe.to_toml(), "torch", steps=1, warmup_steps=1, tokens=0, corpus=True)
-    batches, read_now = preloaded(recipe, job), MicroBatchReader.of(recipe)
+    batches, read_now = preloaded(recipe, job), MicroBatchReader.from_recipe(recipe)
     for of_step in batches[:2]:
         for batch in of_step:
             assert np.array_equal(batch.waveform, read_now(batch.item).waveform)

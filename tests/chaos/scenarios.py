@@ -96,7 +96,7 @@ def losses(lines: Sequence[dict[str, Any]]) -> list[float]:
 
 def planned_recordings(recipe: Recipe) -> list[str]:
     """For each step the checksum of the recordings that the plan has in its places, where none must be skipped."""
-    reader = MicroBatchReader.of(recipe)
+    reader = MicroBatchReader.from_recipe(recipe)
     checksums = []
     for step in range(recipe.train.steps):
         checksum = 0

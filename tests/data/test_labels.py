@@ -39,7 +39,7 @@ def test_batches_bring_tags_where_they_are_asked_for_and_no_text_without_a_text_
     recipe = load_recipe("m_resnet50_audioset_miniature", data_uri=tiny_corpus)
     by_name = {row["recording_id"]: row["tags"] for row in Corpus.open(tiny_corpus).table.to_pylist()}
     for item in (Item(Phase.TRAIN, 3, 1), Item(Phase.VALIDATE, 3, 1)):
-        batch = MicroBatchReader.of(recipe)(item)
+        batch = MicroBatchReader.from_recipe(recipe)(item)
         expected = [[int(tag in by_name[name]) for tag in ("genre:drone", "genre:tone")] for name in batch.recording_id]
         assert batch.tags.tolist() == expected
         assert batch.token_ids.shape == batch.attention_mask.shape == (8, 0)

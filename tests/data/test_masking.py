@@ -296,4 +296,6 @@ def test_the_same_item_is_masked_alike_whatever_was_before() -> None:
 
 def test_a_recipe_without_these_terms_masks_nothing_and_reads_no_vocabulary() -> None:
     for name in ("m_resnet50", "semisupcon", "m_resnet50_audioset"):
-        assert Masking.of(load_recipe(name, ["text_tower.pretrained=/nowhere"])) is None
+        recipe = load_recipe(name, ["text_tower.pretrained=/nowhere"])
+        made = Masking.from_sections(recipe.mulap, recipe.loss.weights, recipe.text_tower, segments=recipe.segments)
+        assert made is None

@@ -45,7 +45,7 @@ def short_recipe(uri: str) -> Recipe:
 
 @pytest.fixture(scope="module")
 def reader(tiny_corpus: str) -> MicroBatchReader:
-    return MicroBatchReader.of(short_recipe(tiny_corpus))
+    return MicroBatchReader.from_recipe(short_recipe(tiny_corpus))
 
 
 @pytest.mark.parametrize(("size", "segment", "rank"), [(1, 4, 0), (3, 2, 1), (4, 1, 1), (1000, 1, 0)])
@@ -68,7 +68,7 @@ def test_ray_data_gives_each_worker_its_batches_in_order(
 
 def test_ray_data_carries_views_and_masks(tiny_corpus: str) -> None:
     recipe = load_recipe("mulap_miniature", ["train.steps=2"], data_uri=tiny_corpus)
-    reader = replace(MicroBatchReader.of(recipe), views=2)
+    reader = replace(MicroBatchReader.from_recipe(recipe), views=2)
     schedule = Schedule(recipe.train, recipe.batch, rank=0, workers=1)
     streamed = list(streamed_to(schedule, reader, cpus=1))
     assert [batch.item for batch in streamed] == [schedule[number] for number in range(len(schedule))]
@@ -171,7 +171,7 @@ def test_the_pool_takes_over_once_it_has_cpus_and_leaves_out_what_is_made(
     cpus = int(ray.cluster_resources()["CPU"])
     in_the_way = ray.remote(num_cpus=cpus)(Sleeper).remote()
     ray.get(in_the_way.ready.remote())
-    watched = OneAtATime(**vars(MicroBatchReader.of(recipe)))
+    watched = OneAtATime(**vars(MicroBatchReader.from_recipe(recipe)))
     source = replace(start_source(ray.put(watched), cpus=1), patience_s=0.2)
     schedule = Schedule(recipe.train, recipe.batch, rank=0, workers=1)
     streamed = planned_batches(source, source.begin(schedule), schedule)

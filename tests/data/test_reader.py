@@ -74,7 +74,7 @@ def recipe(uri: str, *settings: str, name: str = "demo_miniature") -> Recipe:
 
 
 def reader_of(recipe: Recipe) -> MicroBatchReader:
-    return MicroBatchReader.of(recipe)
+    return MicroBatchReader.from_recipe(recipe)
 
 
 def is_bad(name: str, source: str | None) -> bool:

@@ -171,7 +171,7 @@ def items(recipe: Recipe, workers: int, rank: int) -> list[Item]:
 
 def test_whatever_is_bad_is_replaced_by_the_plan_and_named_and_all_else_is_used(corpus_uri: str) -> None:
     run = recipe(corpus_uri)
-    reader = MicroBatchReader.of(run)
+    reader = MicroBatchReader.from_recipe(run)
     names = reader.corpus.table["recording_id"].to_pylist()
     used, met = set[str](), dict[str, str]()
     for item in items(run, 1, 0):
@@ -202,7 +202,7 @@ def test_two_workers_read_what_one_reads(corpus_uri: str) -> None:
         return {
             item: {name: np.asarray(values).tobytes() for name, values in reader(item).to_columns().items()}
             for rank in range(workers)
-            for reader in [MicroBatchReader.of(run)]
+            for reader in [MicroBatchReader.from_recipe(run)]
             for item in items(run, workers, rank)
         }
 
@@ -218,7 +218,7 @@ def test_the_least_length_is_the_recipe_s(tmp_path: Path) -> None:
 
     def skipped(min_duration_s: float) -> set[str]:
         run = recipe(str(tmp_path), f"data.min_duration_s={min_duration_s}", "train.validation_micro_batches=0")
-        return {bad.reason for bad in MicroBatchReader.of(run)(Item(Phase.TRAIN, 0, 0)).skipped}
+        return {bad.reason for bad in MicroBatchReader.from_recipe(run)(Item(Phase.TRAIN, 0, 0)).skipped}
 
     assert skipped(0) == skipped(0.2) == set()
     with pytest.raises(Exception, match=r"16 recordings in a row cannot be used; the last: short-.: too short: 0\.2 s"):
@@ -233,7 +233,7 @@ def test_a_recording_is_silent_where_all_of_its_views_are(tmp_path: Path) -> Non
     write_corpus((type(good)(**of_one) for of_one in fields), str(tmp_path))
     settings = ["train.validation_micro_batches=0", "semisupcon.labelled_share=as_found"]
     run = load_recipe("semisupcon_miniature", settings, data_uri=str(tmp_path))
-    batches = [MicroBatchReader.of(run)(Item(Phase.TRAIN, step, 0)) for step in range(2)]
+    batches = [MicroBatchReader.from_recipe(run)(Item(Phase.TRAIN, step, 0)) for step in range(2)]
     assert {(bad.name, bad.reason) for batch in batches for bad in batch.skipped} == {("silent", "silent")}
     views = np.concatenate([batch.waveform for batch in batches])
     assert views.any(axis=(1, 2)).all()

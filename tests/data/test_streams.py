@@ -51,6 +51,11 @@ def recipe(name: str, *settings: str) -> Recipe:
     return load_recipe(name, settings)
 
 
+def mixture_of(corpus: Corpus, recipe: Recipe, split: str) -> StreamMixture:
+    weights, ratio = recipe.loss.weights, recipe.data.source_ratio
+    return build_mixture(corpus, split, weights, ratio, recipe.semisupcon, seed=recipe.train.seed)
+
+
 def as_lists(mix: StreamMixture) -> dict[Stream, list[int]]:
     return {stream: rows.tolist() for stream, rows in mix.rows.items()}
 
@@ -72,14 +77,14 @@ def labelled_rows(prefix: str = "") -> list[int]:
 @pytest.mark.parametrize("split", ["train", "validation"])
 @pytest.mark.parametrize("name", ["m_resnet50", "m_resnet50_audioset", "mulap"])
 def test_where_texts_are_wanted_each_source_is_a_stream(name: str, split: str) -> None:
-    found = build_mixture(corpus_of(ROWS), recipe(name), split)
+    found = mixture_of(corpus_of(ROWS), recipe(name), split)
     assert as_lists(found) == {Stream(source): of_source(source, split) for source in SOURCES}
     ratio = recipe(name).data.source_ratio
     assert found.shares == {Stream(source): getattr(ratio, source) for source in SOURCES}
 
 
 def test_where_only_audio_is_compared_recordings_without_texts_are_used_too() -> None:
-    found = build_mixture(corpus_of(ROWS), recipe("semisupcon", "semisupcon.labelled_share=0.25"), "train")
+    found = mixture_of(corpus_of(ROWS), recipe("semisupcon", "semisupcon.labelled_share=0.25"), "train")
     labelled = labelled_rows()
     unlabelled = sorted(set(of_split("train")) - set(labelled))
     assert as_lists(found) == {Stream(None, True): labelled, Stream(None, False): unlabelled}
@@ -88,7 +93,7 @@ def test_where_only_audio_is_compared_recordings_without_texts_are_used_too() ->
 
 
 def test_beside_texts_each_source_is_divided_by_labels() -> None:
-    found = build_mixture(corpus_of(ROWS), recipe("mulan_semi", "semisupcon.labelled_share=0.25", ALL_TAGS), "train")
+    found = mixture_of(corpus_of(ROWS), recipe("mulan_semi", "semisupcon.labelled_share=0.25", ALL_TAGS), "train")
     labelled, ratio = set(labelled_rows()), recipe("mulan_semi").data.source_ratio
     assert as_lists(found) == {
         Stream(source, wanted): [number for number in of_source(source) if (number in labelled) == wanted]
@@ -104,7 +109,7 @@ def test_a_recording_whose_labels_are_not_used_is_among_those_without() -> None:
     some = recipe("semisupcon", "semisupcon.labels_used=0.3", "semisupcon.tag_prefix=genre:")
     corpus = corpus_of(ROWS)
     used = labels_used(corpus, some.semisupcon, seed=some.train.seed)
-    found = build_mixture(corpus, some, "train")
+    found = mixture_of(corpus, some, "train")
     assert found.rows[Stream(None, True)].tolist() == np.flatnonzero(used).tolist()
     assert sorted(np.concatenate(list(found.rows.values())).tolist()) == of_split("train")
     assert set(found.rows[Stream(None, False)].tolist()) & set(labelled_rows("genre:"))
@@ -112,23 +117,23 @@ def test_a_recording_whose_labels_are_not_used_is_among_those_without() -> None:
 
 def test_as_found_divides_nothing() -> None:
     corpus, as_found = corpus_of(ROWS), "semisupcon.labelled_share=as_found"
-    alone = build_mixture(corpus, recipe("semisupcon", as_found), "train")
+    alone = mixture_of(corpus, recipe("semisupcon", as_found), "train")
     assert as_lists(alone) == {Stream(None): of_split("train")}
     assert set(alone.shares) == {Stream(None)} and alone.shares[Stream(None)] > 0
-    beside, plain = (build_mixture(corpus, recipe(name), "train") for name in ("mulan_semi", "m_resnet50"))
+    beside, plain = (mixture_of(corpus, recipe(name), "train") for name in ("mulan_semi", "m_resnet50"))
     assert recipe("mulan_semi").semisupcon.labelled_share == "as_found"
     assert (as_lists(beside), beside.shares) == (as_lists(plain), plain.shares)
 
 
 def test_a_term_without_weight_divides_nothing() -> None:
     off = recipe("mulan_semi", "loss.weights.semisupcon=0", "semisupcon.labelled_share=0.5", ALL_TAGS)
-    assert set(build_mixture(corpus_of(ROWS), off, "train").rows) == {Stream(source) for source in SOURCES}
+    assert set(mixture_of(corpus_of(ROWS), off, "train").rows) == {Stream(source) for source in SOURCES}
 
 
 @pytest.mark.parametrize("name", ["semisupcon", "mulan_semi"])
 def test_validation_is_never_divided_by_labels(name: str) -> None:
     divided = recipe(name, "semisupcon.labelled_share=0.5", ALL_TAGS)
-    found = build_mixture(corpus_of(ROWS), divided, "validation")
+    found = mixture_of(corpus_of(ROWS), divided, "validation")
     if name == "semisupcon":
         assert as_lists(found) == {Stream(None): of_split("validation")}
     else:
@@ -186,7 +191,7 @@ def test_labels_are_the_tags_with_the_prefix_of_all_splits() -> None:
 
 
 def plan_of(rows: list[Row], recipe: Recipe, split: str = "train") -> Plan:
-    return Plan(build_mixture(corpus_of(rows), recipe, split), batch=recipe.batch, seed=recipe.train.seed, split=split)
+    return Plan(mixture_of(corpus_of(rows), recipe, split), batch=recipe.batch, seed=recipe.train.seed, split=split)
 
 
 @pytest.mark.parametrize(("share", "labelled"), [(0.5, 8), (0.25, 4), (1.0, 16), (0.0, 0), (0.3, 5)])

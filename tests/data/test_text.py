@@ -32,7 +32,7 @@ from tests.model.encoders import save_tokenizer
 
 def of_miniature(*settings: str) -> tuple[Masking, Any]:
     recipe = load_recipe("mulap_miniature", settings)
-    made = Masking.of(recipe)
+    made = Masking.from_sections(recipe.mulap, recipe.loss.weights, recipe.text_tower, segments=recipe.segments)
     assert made is not None
     return made, load_tokenizer(recipe.text_tower)
 

@@ -53,7 +53,7 @@ def train_inline(
     checkpoint = read_newest(run_uri, on_corrupt=lambda text: None)
     progress = checkpoint.progress if checkpoint else Progress(steps_done=0)
     schedule = Schedule(recipe.train, recipe.batch, rank, workers, first_step=progress.steps_done)
-    make = MicroBatchReader.of(recipe)
+    make = MicroBatchReader.from_recipe(recipe)
     batches = (make(schedule[number]) for number in range(len(schedule)))
     task = task or task_of(recipe)
     engine = prepare_engine(task, recipe, checkpoint, torch.device("cpu"))

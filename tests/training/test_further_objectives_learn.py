@@ -97,7 +97,7 @@ def mulap(corpus_uri: str, pretrained: str) -> Recipe:
 def best_guess(one: Recipe) -> float:
     """Share of the validation's hidden tokens that are the commonest of them: more than a model that knows the
     frequencies of training alone can tell right."""
-    schedule, read = Schedule(one.train, one.batch, 0, 1), MicroBatchReader.of(one)
+    schedule, read = Schedule(one.train, one.batch, 0, 1), MicroBatchReader.from_recipe(one)
     items = [schedule[number] for number in range(len(schedule)) if schedule[number].phase is Phase.VALIDATE]
     targets: Counter[int] = Counter()
     for item in items[-one.train.validation_micro_batches :]:

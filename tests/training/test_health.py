@@ -225,7 +225,7 @@ def test_a_run_that_skipped_updates_resumes_as_if_it_never_stopped(
 def test_all_workers_stop_by_the_same_words(
     workers: int, tiny_corpus: str, narrow_bert: str, skipping: dict[str, list[Trained]]
 ) -> None:
-    make = MicroBatchReader.of(recipe(tiny_corpus, narrow_bert))
+    make = MicroBatchReader.from_recipe(recipe(tiny_corpus, narrow_bert))
     expected = [make(Item(Phase.TRAIN, 0, number)).recording_id for number in range(MICRO_BATCHES)]
     told = set()
     for rank in skipping[f"stop {workers}"]:

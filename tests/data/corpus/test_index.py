@@ -190,7 +190,7 @@ def s3_bucket() -> Iterator[str]:
 def batches(uri: str) -> Iterator[dict[str, Any]]:
     """All micro-batches of a short run, as they would travel to its worker."""
     recipe = load_recipe("demo_miniature", ["train.steps=3", "train.validate_every_steps=0"], data_uri=uri)
-    read = MicroBatchReader.of(recipe)
+    read = MicroBatchReader.from_recipe(recipe)
     schedule = Schedule(recipe.train, recipe.batch, 0, 1)
     return (read(schedule[number]).to_columns() for number in range(len(schedule)))
 
