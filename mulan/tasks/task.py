@@ -25,7 +25,8 @@ class Task(Protocol):
     gradient_caching: bool
     """True if the terms compare the examples of the whole global batch. The model then returns
     :class:`mulan.model.outputs.Embeddings`, on which the loss is computed once for all micro-batches (Gao et al. 2021).
-    Otherwise each term is computed for one micro-batch at a time, and averaged over them."""
+    Each of them that is not None must be read by a term. Otherwise each term is computed for one micro-batch at a time,
+    and averaged over them."""
 
     def build_model(self, text_tower: TextTower | None = None) -> TrainedModel:
         """Builds the model, with pretrained weights where the recipe names them.
