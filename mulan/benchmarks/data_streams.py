@@ -23,7 +23,7 @@ from mulan.config.sections import SOURCES
 from mulan.data.audio.windows import decode_window
 from mulan.data.batch import Batch
 from mulan.data.corpus.records import read_record
-from mulan.data.planned_batches import planned_batches, start_source
+from mulan.data.planned_batches import planned_batches, start_batch_service
 from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Item, Phase, Schedule
 from mulan.data.text import tokenize
@@ -78,7 +78,7 @@ def reader_alone(recipe: Recipe, reader: MicroBatchReader) -> Iterator[Loaded]:
 def ray_data(recipe: Recipe, reader: MicroBatchReader, processes: int) -> Iterator[Loaded]:
     """Runs the full data path of a training worker (``mulan/launch/fit.py``)."""
     schedule = Schedule(recipe.train, recipe.batch, rank=0, workers=1)
-    source = start_source(ray.put(reader), cpus=processes)
+    source = start_batch_service(ray.put(reader), cpus=processes)
     return map(_of_batch, planned_batches(source, source.begin(schedule), schedule))
 
 

@@ -1,7 +1,7 @@
-"""The batch server: an actor that has Ray Data read for all training workers, and hands each the groups that it needs.
+"""The batch server: an actor that executes Ray Data for all training workers and hands each worker its groups.
 
-One pool of readers serves all workers, in the order in which they need their groups. However few CPUs there are for it,
-no worker goes without while others have plenty; and what a worker has made for itself, the pool leaves out.
+One pool of readers serves all workers in the order in which they need their groups, so that a lack of CPUs delays all
+workers equally. The pool skips groups that a worker has read for itself.
 """
 
 import threading
@@ -16,50 +16,51 @@ from mulan.data.groups import Groups
 from mulan.data.pipeline import execute, segments
 from mulan.data.reader import MicroBatchReader
 
-_ANSWER_S = 2.0
-"""Longest that a call waits here: whoever asks must notice in between that nobody needs the answer any more."""
+_MAX_CALL_S = 2.0
+"""Maximum time in seconds that a call blocks, so that callers can check in between whether they still need it."""
 
 
-class Readers(NamedTuple):
-    """Who reads at the moment, and who waits for it."""
+class ReaderPoolState(NamedTuple):
+    """The readers that are active, and the workers that are waiting for them."""
 
-    at_work: int
-    """CPUs of the pool that read now."""
-    asked_for: int
+    active_cpus: int
+    """Number of CPUs of the pool that are reading."""
+    requested_cpus: int
+    """Number of CPUs that the pool should have."""
     waiting: tuple[int, ...]
     """Ranks of the workers that have been without batches for a while."""
-    reading: tuple[int, ...]
-    """Ranks of those that read for themselves."""
-    no_more_nodes: bool
-    """Whether the nodes that there are have no more CPUs for reading."""
+    reading_locally: tuple[int, ...]
+    """Ranks of the workers that read for themselves."""
+    pool_exhausted: bool
+    """Whether the existing nodes have no more CPUs for reading."""
 
     def __str__(self) -> str:
-        said = [f"data: {self.at_work} of {self.asked_for} CPUs"]
-        if (self.waiting or self.reading) and self.at_work < self.asked_for:
-            said[0] += ", waiting for nodes" if self.no_more_nodes else ", starting"
-        if self.reading:
-            said.append(_told_of(self.reading, "reads for itself", "read for themselves"))
-        if idle := sorted({*self.waiting} - {*self.reading}):
-            said.append(_told_of(idle, "waits", "wait"))
-        return "; ".join(said)
+        parts = [f"data: {self.active_cpus} of {self.requested_cpus} CPUs"]
+        if (self.waiting or self.reading_locally) and self.active_cpus < self.requested_cpus:
+            parts[0] += ", waiting for nodes" if self.pool_exhausted else ", starting"
+        if self.reading_locally:
+            parts.append(_describe(self.reading_locally, "reads for itself", "read for themselves"))
+        if idle := sorted({*self.waiting} - {*self.reading_locally}):
+            parts.append(_describe(idle, "waits", "wait"))
+        return "; ".join(parts)
 
 
-def _told_of(ranks: Sequence[int], one: str, several: str) -> str:
-    named = ", ".join(map(str, ranks))
-    return f"worker {named} {one}" if len(ranks) == 1 else f"workers {named} {several}"
+def _describe(ranks: Sequence[int], singular: str, plural: str) -> str:
+    names = ", ".join(map(str, ranks))
+    return f"worker {names} {singular}" if len(ranks) == 1 else f"workers {names} {plural}"
 
 
-class Answer(NamedTuple):
-    """What is known of a group that is asked for."""
+class GroupResult(NamedTuple):
+    """The result of a request for a group."""
 
     block: "list[ray.ObjectRef[Any]]"
-    """The block, or nothing if it is not there yet."""
+    """The block, or an empty list if it is not ready."""
     unwanted: bool = False
-    """Its worker makes it, so that it never comes."""
+    """Whether the pool skips the group because the worker reads it itself."""
 
 
 class UnknownAttempt(RuntimeError):
-    """The server serves another attempt of the run: it, or all workers, have started again."""
+    """Raised when the server serves another attempt of the run, because it or all workers have restarted."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,9 @@ class BatchServer:
     """The actor's class; :func:`start_batch_server` starts it."""
 
     def __init__(
-        self, cpus: int, room_ever: Callable[[], int | None], label_selector: Mapping[str, str], segment_groups: int
+        self, cpus: int, cpu_limit: Callable[[], int | None], label_selector: Mapping[str, str], segment_groups: int
     ) -> None:
-        self._cpus, self._room_ever, self._labels = cpus, room_ever, label_selector
+        self._cpus, self._cpu_limit, self._labels = cpus, cpu_limit, label_selector
         self._segment_groups = segment_groups
         self._changed = threading.Condition()
         self._attempt = ""
@@ -82,89 +83,89 @@ class BatchServer:
         self._forget()
 
     def _forget(self) -> None:
-        self._found: dict[int, ray.ObjectRef[Any]] = {}
+        self._blocks: dict[int, ray.ObjectRef[Any]] = {}
         self._unwanted: set[int] = set()
-        self._wanted = 0
+        self._requested = 0
         self._begun = 0
         self._reading: dict[int, _Reading] = {}
-        self._arrived: set[int] = set()
+        self._have_batches: set[int] = set()
         self._waiting: set[int] = set()
-        self._reading_themselves: set[int] = set()
-        self._left = 0
+        self._reading_locally: set[int] = set()
+        self._remaining = 0
         self._fault: str | None = None
 
     def begin(self, attempt: str, groups: Groups, reader: "list[ray.ObjectRef[MicroBatchReader]]", me: Any) -> bool:
-        """Serves another attempt from now on, in the place of the one before.
+        """Stops serving the previous attempt, and serves another one from now on.
 
-        Returns False where that one cannot be ended: Ray Data waits for CPUs that it was to read on, and would go on
-        asking the autoscaler for them. This process has to end first.
+        Returns False if the previous attempt cannot be stopped because Ray Data is waiting for CPUs, and would keep
+        requesting them from the autoscaler. The process of this actor must then be restarted.
 
         Args:
-            attempt: its name.
-            groups: those of all its workers.
-            reader: lies once per node in the object store.
-            me: this actor's handle.
+            attempt: name of the attempt.
+            groups: groups of all workers of the attempt.
+            reader: reader, stored once per node in the object store.
+            me: handle of this actor.
         """
         with self._changed:
             self._forget()
             self._attempt = attempt
-            self._left = len(groups)
+            self._remaining = len(groups)
             self._changed.notify_all()
         if self._thread is not None:
-            self._thread.join(timeout=_ANSWER_S)
+            self._thread.join(timeout=_MAX_CALL_S)
             if self._thread.is_alive():
                 return False
         self._thread = threading.Thread(
-            target=self._read, args=(attempt, groups, reader[0], ServerOfReaders(me, attempt)), daemon=True
+            target=self._read, args=(attempt, groups, reader[0], GroupServerClient(me, attempt)), daemon=True
         )
         self._thread.start()
         return True
 
     def _read(
-        self, attempt: str, groups: Groups, reader: "ray.ObjectRef[MicroBatchReader]", server: "ServerOfReaders"
+        self, attempt: str, groups: Groups, reader: "ray.ObjectRef[MicroBatchReader]", server: "GroupServerClient"
     ) -> None:
         try:
             for segment in segments(len(groups), self._segment_groups):
                 blocks = execute(groups, segment, reader, server, cpus=self._max_cpus(), label_selector=self._labels)
-                # the rest of the last execution may wait in it
-                hurry_from = segment.stop - 1 if segment.stop < len(groups) else len(groups)
+                # the blocks of the last execution may stay in Ray Data until they are needed
+                drain_from = segment.stop - 1 if segment.stop < len(groups) else len(groups)
                 for number, block in zip(segment, blocks, strict=True):
-                    if not self._keep(attempt, number, block, hurry_from):
+                    if not self._keep(attempt, number, block, drain_from):
                         return
-        except Exception as error:  # all that Ray raises; each worker that asks is told
+        except Exception as error:  # any error of Ray is raised to every worker that requests a group
             with self._changed:
                 if attempt == self._attempt:
                     self._fault = f"{type(error).__name__}: {error}"
                     self._changed.notify_all()
 
     def _max_cpus(self) -> int:
-        """What Ray Data may use, and so ask the autoscaler for, which would bring nothing if that were too much."""
-        room = self._room_ever()
-        return self._cpus if room is None else max(1, min(self._cpus, room))
+        """Returns the CPU limit for Ray Data's autoscaler requests, which have no effect if they exceed the cluster."""
+        limit = self._cpu_limit()
+        return self._cpus if limit is None else max(1, min(self._cpus, limit))
 
-    def _keep(self, attempt: str, number: int, block: "ray.ObjectRef[Any]", hurry_from: int) -> bool:
-        """Keeps a block for its worker, and waits until another one is needed; False if none will be.
+    def _keep(self, attempt: str, number: int, block: "ray.ObjectRef[Any]", drain_from: int) -> bool:
+        """Stores a block and waits until the next one is needed; returns False if the attempt is over.
 
-        Blocks that are not taken off Ray Data hold its readers back, as they should. But once group ``hurry_from``, the
-        last of an execution, is begun, the rest is taken, for the next execution to begin.
+        Blocks that are not taken from Ray Data hold back its readers, as intended. But once group ``drain_from``, the
+        last of an execution, is being read, the remaining blocks are taken so that the next execution can start.
         """
         with self._changed:
             if attempt != self._attempt:
                 return False
-            self._left -= 1
+            self._remaining -= 1
             self._reading.pop(number, None)
             if number in self._unwanted:
                 self._unwanted.discard(number)
             else:
-                self._found[number] = block
+                self._blocks[number] = block
                 self._changed.notify_all()
             self._changed.wait_for(
-                lambda: attempt != self._attempt or self._wanted > number + 1 or self._begun >= hurry_from
+                lambda: attempt != self._attempt or self._requested > number + 1 or self._begun >= drain_from
             )
             return attempt == self._attempt
 
-    def take(self, attempt: str, number: int) -> Answer:
-        """Returns a group to the worker that it is for, or, after some seconds, that it is not there yet.
+    def take(self, attempt: str, number: int) -> GroupResult:
+        """Waits up to 2 s for a group and removes it from the server.
 
         Raises:
             UnknownAttempt: another attempt is served.
@@ -172,57 +173,59 @@ class BatchServer:
         """
         with self._changed:
             self._check(attempt)
-            self._wanted = max(self._wanted, number + 1)
+            self._requested = max(self._requested, number + 1)
             self._changed.notify_all()
             self._changed.wait_for(
-                lambda: attempt != self._attempt or self._fault or number in self._found or number in self._unwanted,
-                timeout=_ANSWER_S,
+                lambda: attempt != self._attempt or self._fault or number in self._blocks or number in self._unwanted,
+                timeout=_MAX_CALL_S,
             )
             self._check(attempt)
-            if number in self._found:
-                return Answer([self._found.pop(number)])
+            if number in self._blocks:
+                return GroupResult([self._blocks.pop(number)])
             if self._fault:
                 raise RuntimeError(f"Ray Data has failed: {self._fault}")
-            return Answer([], number in self._unwanted)
+            return GroupResult([], number in self._unwanted)
 
-    def leave_out(self, attempt: str, number: int, rank: int) -> None:
-        """Tells that a worker makes this group for itself; one that a reader has begun is made twice."""
+    def skip_group(self, attempt: str, number: int, rank: int) -> None:
+        """Skips a group that a worker reads for itself, unless a reader has begun it; then it is read twice."""
         with self._changed:
             if attempt == self._attempt:
-                self._reading_themselves.add(rank)
+                self._reading_locally.add(rank)
                 if number not in self._reading:
                     self._unwanted.add(number)
                     self._changed.notify_all()
 
-    def waits(self, attempt: str, rank: int) -> None:
-        """Tells that a worker has been without batches for a while."""
+    def report_waiting(self, attempt: str, rank: int) -> None:
+        """Records that a worker has been without batches for a while."""
         with self._changed:
             if attempt == self._attempt:
                 self._waiting.add(rank)
 
-    def goes_on(self, attempt: str, rank: int) -> None:
-        """Tells that a worker has batches again, and none of its own making."""
+    def report_resumed(self, attempt: str, rank: int) -> None:
+        """Records that a worker receives batches from the server again."""
         with self._changed:
             if attempt == self._attempt:
                 self._waiting.discard(rank)
-                self._reading_themselves.discard(rank)
+                self._reading_locally.discard(rank)
 
-    def arrives(self, attempt: str, rank: int, workers: int) -> bool:
-        """Tells that a worker has its first batches; returns, after some seconds, whether all workers have."""
+    def report_first_batches(self, attempt: str, rank: int, workers: int) -> bool:
+        """Records that a worker has its first batches; waits up to 2 s and returns whether all workers have theirs."""
         with self._changed:
             self._check(attempt)
-            self._arrived.add(rank)
+            self._have_batches.add(rank)
             self._changed.notify_all()
-            self._changed.wait_for(lambda: attempt != self._attempt or len(self._arrived) == workers, timeout=_ANSWER_S)
+            self._changed.wait_for(
+                lambda: attempt != self._attempt or len(self._have_batches) == workers, timeout=_MAX_CALL_S
+            )
             self._check(attempt)
-            return len(self._arrived) == workers
+            return len(self._have_batches) == workers
 
     def _check(self, attempt: str) -> None:
         if attempt != self._attempt:
-            raise UnknownAttempt("the batch server has started again, or serves other workers; these start again too")
+            raise UnknownAttempt("the batch server has restarted or serves other workers; these workers restart too")
 
-    def begins(self, attempt: str, number: int, process: str, node_id: str) -> bool:
-        """Called by readers: returns whether a group is still wanted, and counts the reader as at work."""
+    def begin_group(self, attempt: str, number: int, process: str, node_id: str) -> bool:
+        """Returns, to a reader, whether a group is still needed, and if so counts the reader as active."""
         with self._changed:
             if attempt != self._attempt:
                 return False
@@ -233,68 +236,68 @@ class BatchServer:
             self._reading[number] = _Reading(process, node_id)
             return True
 
-    def ends(self, attempt: str, number: int) -> None:
-        """Called by readers: a group is made."""
+    def end_group(self, attempt: str, number: int) -> None:
+        """Records that a reader has finished a group."""
         with self._changed:
             if attempt == self._attempt:
                 self._reading.pop(number, None)
 
-    def readers(self) -> Readers:
-        """Returns who reads at the moment, and who waits."""
+    def readers(self) -> ReaderPoolState:
+        """Returns the active readers and the waiting workers."""
         nodes = [node for node in ray.nodes() if node["Alive"]]
         alive = {node["NodeID"] for node in nodes}
-        of_pool = [node for node in nodes if self._labels.items() <= node.get("Labels", {}).items()]
-        cpus = sum(node["Resources"].get("CPU", 0) for node in of_pool)
+        pool = [node for node in nodes if self._labels.items() <= node.get("Labels", {}).items()]
+        cpus = sum(node["Resources"].get("CPU", 0) for node in pool)
         free = ray.available_resources().get("CPU", 0)
         with self._changed:
-            at_work = {one.process for one in self._reading.values() if one.node_id in alive}
-            return Readers(
-                at_work=len(at_work),
-                asked_for=min(self._cpus, max(self._left, 1)),
+            active = {reading.process for reading in self._reading.values() if reading.node_id in alive}
+            return ReaderPoolState(
+                active_cpus=len(active),
+                requested_cpus=min(self._cpus, max(self._remaining, 1)),
                 waiting=tuple(sorted(self._waiting)),
-                reading=tuple(sorted(self._reading_themselves)),
-                no_more_nodes=cpus <= len(at_work) if self._labels else free < 1,
+                reading_locally=tuple(sorted(self._reading_locally)),
+                pool_exhausted=cpus <= len(active) if self._labels else free < 1,
             )
 
 
 @dataclass(frozen=True)
-class ServerOfReaders:
-    """The server as its readers know it; see :class:`mulan.data.pipeline.GroupServer`."""
+class GroupServerClient:
+    """The readers' client of the batch server; a :class:`mulan.data.pipeline.GroupServer`."""
 
     handle: Any
     attempt: str
 
-    def begins(self, number: int) -> bool:
+    def begin_group(self, number: int) -> bool:
         context = ray.get_runtime_context()
-        asked = self.handle.begins.remote(self.attempt, number, context.get_worker_id(), context.get_node_id())
-        return bool(ray.get(asked))
+        wanted = self.handle.begin_group.remote(self.attempt, number, context.get_worker_id(), context.get_node_id())
+        return bool(ray.get(wanted))
 
-    def ends(self, number: int) -> None:
-        self.handle.ends.remote(self.attempt, number)
+    def end_group(self, number: int) -> None:
+        self.handle.end_group.remote(self.attempt, number)
 
 
 def start_batch_server(
     *,
     cpus: int,
-    room_ever: Callable[[], int | None],
+    cpu_limit: Callable[[], int | None],
     label_selector: Mapping[str, str],
     max_workers: int,
     segment_groups: int,
 ) -> Any:
-    """Starts the server of a run beside this process, and returns its handle. It ends with this process.
+    """Starts the batch server of a run on this node and returns its handle. It ends with this process.
 
     Args:
-        cpus: most CPUs that read at a time.
-        room_ever: how many there can ever be; None where no limit is known.
-        label_selector: labels of the nodes that may read; none for any.
-        max_workers: training workers that it may have to serve.
-        segment_groups: groups of the first execution of Ray Data; see :mod:`mulan.data.pipeline`.
+        cpus: maximum number of CPUs that read at a time.
+        cpu_limit: returns the number of CPUs that the cluster can ever have; None if no limit is known.
+        label_selector: labels of the nodes that may read; empty for any node.
+        max_workers: maximum number of training workers.
+        segment_groups: number of groups of the first execution of Ray Data; see :mod:`mulan.data.pipeline`.
     """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     options = ray.remote(BatchServer).options(
         num_cpus=0,
         max_restarts=-1,
-        max_concurrency=4 * max_workers + 16,  # calls that wait, and those of readers in between
+        max_concurrency=4 * max_workers + 16,  # blocking calls of workers, and calls of readers in between
         scheduling_strategy=here,
     )
-    return options.remote(cpus, room_ever, dict(label_selector), segment_groups)
+    return options.remote(cpus, cpu_limit, dict(label_selector), segment_groups)

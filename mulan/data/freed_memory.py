@@ -1,4 +1,4 @@
-"""Memory that a process decodes into or computes in, kept for the next piece of work.
+"""Reuse of freed memory for the buffers of the next micro-batch, by settings of glibc's allocator.
 
 By default glibc returns the buffers of every micro-batch to the kernel, which has to clear their pages for the next
 one. Other C libraries have no such settings.
@@ -14,12 +14,12 @@ KEEP_FREED_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(_KEPT_BYTES), "MALLOC_MMAP_TH
 starts, so they must be in the ``runtime_env`` of a Ray worker."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-"""As in glibc's ``malloc.h``."""
+"""Parameters of ``mallopt``, as in glibc's ``malloc.h``."""
 
 
 @cache
 def keep_freed_memory() -> None:
-    """Does for this process what :data:`KEEP_FREED_MEMORY` does from the start: for processes that are forked."""
+    """Applies the settings of :data:`KEEP_FREED_MEMORY` to this process, for processes that are forked."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)

@@ -1,4 +1,4 @@
-"""Groups of micro-batches: what one data task makes and one block holds."""
+"""Groups of micro-batches, each of which is read by one task and stored in one block."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,16 +14,17 @@ from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Item, Schedule
 
 GROUP_BYTES = 2**26
-"""Most waveform that one group holds, unless a single micro-batch is more.
+"""Maximum size in bytes of the waveforms of a group, unless a single micro-batch exceeds it.
 
-A task and its block cost Ray the same however small they are: too much for every micro-batch. The first batch waits for
-its whole group, and every CPU at work holds one."""
+Tasks and blocks have a fixed cost in Ray that is too high for single micro-batches. Larger groups would delay the first
+batch, and every active CPU holds one group."""
 
 
 def group_size(waveform_shape: tuple[int, int, int]) -> int:
-    """Returns how many micro-batches a group has: as many as :data:`GROUP_BYTES` holds, and at least one.
+    """Returns the number of micro-batches of a group: as many as fit into :data:`GROUP_BYTES`, and at least one.
 
-    ``waveform_shape``: [m, views, samples] of each.
+    Args:
+        waveform_shape: [m, views, samples] of a micro-batch.
     """
     waveform_bytes = math.prod(waveform_shape) * np.dtype(np.int16).itemsize
     return max(1, GROUP_BYTES // waveform_bytes)
@@ -31,42 +32,43 @@ def group_size(waveform_shape: tuple[int, int, int]) -> int:
 
 @dataclass(frozen=True)
 class Groups:
-    """The groups of all workers, in the order in which they are needed: the first of each, then the second, and so on.
+    """The groups of all workers, interleaved: the first group of each worker, then the second of each, and so on.
 
-    Workers train in step. Readers that work in this order serve all of them alike, however few the readers are.
+    Workers train in lockstep, so that any number of readers that follow this order serves all workers equally.
     """
 
     schedule: Schedule
-    """The first worker's; the others' are as long."""
+    """Schedule of any worker; those of the others have the same length."""
     size: int
-    """Micro-batches of a group; the last one of each worker may have fewer."""
+    """Number of micro-batches of a group; the last group of each worker may have fewer."""
 
     @property
-    def of_each_worker(self) -> int:
+    def groups_per_worker(self) -> int:
+        """Number of groups of each worker."""
         return -(-len(self.schedule) // self.size)
 
     def __len__(self) -> int:
-        return self.of_each_worker * self.schedule.workers
+        return self.groups_per_worker * self.schedule.workers
 
-    def number(self, rank: int, place: int) -> int:
-        """Returns the number among all groups of a worker's group ``place``."""
-        return place * self.schedule.workers + rank
+    def number(self, rank: int, index: int) -> int:
+        """Returns the number among all groups of group ``index`` of a worker."""
+        return index * self.schedule.workers + rank
 
     def items(self, number: int) -> list[Item]:
         """Returns the micro-batches of a group."""
-        place, rank = divmod(number, self.schedule.workers)
+        index, rank = divmod(number, self.schedule.workers)
         schedule = replace(self.schedule, rank=rank)
-        first = place * self.size
+        first = index * self.size
         return [schedule[item] for item in range(first, min(first + self.size, len(schedule)))]
 
 
 def make_group(reader: MicroBatchReader, items: list[Item]) -> dict[str, Any]:
-    """Makes micro-batches as the columns of a block, a row each.
+    """Reads micro-batches into the columns of a block, one row each.
 
-    What a reader of data tells users is returned as values, in columns ``error`` and ``exit_code``: of what is raised
-    in a task, Ray Data tells its own text alone.
+    An error for the user is returned in columns ``error`` and ``exit_code``, because Ray Data would replace the message
+    of an exception in a task by its own.
     """
-    # each fills its part of what Ray takes: joining afterwards would copy it all
+    # each row is read directly into Ray's array: concatenation would copy everything
     waveform = np.empty((len(items), *reader.waveform_shape), np.int16)
     try:
         rows = [reader(item, waveform=part).to_columns() for item, part in zip(items, waveform, strict=True)]
@@ -77,20 +79,20 @@ def make_group(reader: MicroBatchReader, items: list[Item]) -> dict[str, Any]:
 
 
 def _concatenated(rows: list[Any]) -> np.ndarray:
-    """Joins one column of several rows, which differ in shape where their texts differ in length."""
+    """Concatenates one column of several rows, whose shapes differ if their texts differ in length."""
     if len({np.shape(row) for row in rows}) == 1:
         return np.concatenate(rows)
     ragged = np.empty(len(rows), object)
-    for place, row in enumerate(rows):
-        ragged[place] = row[0]
+    for index, row in enumerate(rows):
+        ragged[index] = row[0]
     return ragged
 
 
 def batches(blocks: Iterable[Mapping[str, Any]]) -> Iterator[Batch]:
-    """Yields the batches in blocks of columns.
+    """Yields the batches of blocks, which are given as columns.
 
     Raises:
-        ReadingFailed: in the place of the first that could not be made.
+        ReadingFailed: a batch could not be read; raised in its place.
     """
     for block in blocks:
         if "error" in block:

@@ -1,4 +1,4 @@
-"""What MuLaP hides of a micro-batch, and which captions it exchanges: a function of the plan (MuLaP §2.2)."""
+"""MuLaP's masking of tokens and segments and its exchange of captions, drawn from the plan (MuLaP §2.2)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,32 +11,35 @@ from mulan.data.plan import Plan
 from mulan.data.text import Vocabulary, load_vocabulary
 
 _MASKED, _RANDOM = 0.8, 0.9
-"""Of the tokens to be predicted, below the first become [MASK], below the second a random token (BERT §3.1)."""
+"""Cumulative probabilities that a token to be predicted becomes [MASK], or a random token (BERT §3.1)."""
 
 
 @dataclass(frozen=True)
 class Masking:
-    """Masks for the terms that have a weight; a term without one costs no draw."""
+    """Draws the masks of the loss terms whose weight is not 0; other terms cost no draws."""
 
     section: MulapConfig
     weights: LossWeightsConfig
     segments: int
-    """Of each window."""
+    """Number of segments of a window."""
     max_tokens: int
-    """Most tokens of a text."""
+    """Maximum number of tokens of a text."""
     vocabulary: Vocabulary
 
     @classmethod
     def from_sections(
         cls, section: MulapConfig, weights: LossWeightsConfig, text_tower: TextTowerConfig, *, segments: int
     ) -> "Masking | None":
-        """Returns the masking of a recipe's sections; None if none of MuLaP's terms has a weight.
+        """Builds the masking of a recipe's sections; returns None if none of MuLaP's terms has a weight.
 
         Args:
-            segments: Number of segments in each window.
+            section: MuLaP's probabilities.
+            weights: weights of the loss terms.
+            text_tower: section whose tokenizer is used.
+            segments: number of segments in each window.
 
         Raises:
-            PretrainedError: The text tower's vocabulary has no token to mask with.
+            PretrainedError: the text tower's vocabulary has no mask token.
         """
         if not weights.uses_mulap:
             return None
@@ -45,10 +48,10 @@ class Masking:
     def captions(
         self, plan: Plan, step: int, micro_batch: int, texts: Sequence[str], recording_ids: Sequence[str]
     ) -> np.ndarray:
-        """int64 [m]: whose text each of m pairs is given.
+        """Returns the index of the pair whose text each of m pairs receives, int64 [m].
 
-        Its own or, with the probability of a mismatch, one drawn from the others; if that one is the same text or of
-        the same recording, the next one that is neither. A pair of which there is none keeps its own.
+        A pair keeps its own text or, with ``mismatch_probability``, receives that of a random other pair, or of the
+        next one with a different text and recording. If there is none, it keeps its own.
         """
         m = len(texts)
         order = np.arange(m)
@@ -57,7 +60,7 @@ class Masking:
         exchanged, choice = plan.uniforms(2 * m, purpose="mismatches", step=step, micro_batch=micro_batch).reshape(2, m)
         for pair in np.flatnonzero(exchanged < self.section.mismatch_probability).tolist():
             first = 1 + int(choice[pair] * (m - 1))
-            for other in ((pair + first + turn) % m for turn in range(m)):
+            for other in ((pair + first + offset) % m for offset in range(m)):
                 if texts[other] != texts[pair] and recording_ids[other] != recording_ids[pair]:
                     order[pair] = other
                     break
@@ -73,15 +76,19 @@ class Masking:
         attention_mask: np.ndarray,
         matched: np.ndarray,
     ) -> tuple[np.ndarray, Masks]:
-        """Hides tokens and segments.
+        """Masks tokens and segments.
 
         Args:
-            token_ids: int64 [m, L], of the captions as they were given.
+            plan: plan of the micro-batch.
+            step: step of the micro-batch.
+            micro_batch: number of the micro-batch.
+            token_ids: token ids of the captions after their exchange, int64 [m, L].
             attention_mask: int64 [m, L].
-            matched: bool [m], whether a pair has its own caption: no token of another one is to be predicted.
+            matched: whether a pair has its own caption, bool [m]; tokens of exchanged captions are masked, but not
+                predicted.
 
         Returns:
-            Token ids with those hidden that are to be predicted, of all captions alike, and the masks.
+            Masked token ids, int64 [m, L], and the masks.
         """
         m = len(token_ids)
         targets = np.full((m, 0), NOT_PREDICTED)
@@ -97,7 +104,7 @@ class Masking:
     def _hide_tokens(
         self, plan: Plan, step: int, micro_batch: int, token_ids: np.ndarray, attention_mask: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        # drawn for the longest text there may be: what is hidden of a caption does not depend on the other captions
+        # drawn for the maximum length, so that the masks of a caption do not depend on the other captions
         captions, length = token_ids.shape
         draws = plan.uniforms(2 * captions * self.max_tokens, purpose="tokens", step=step, micro_batch=micro_batch)
         chosen, fate = draws.reshape(2, captions, self.max_tokens)[..., :length]

@@ -1,7 +1,7 @@
-"""The plan: which recording, which window of it and which text is pair p of micro-batch k of step s.
+"""The plan: the recording, window and text of pair p of micro-batch k of step s.
 
-A pure function of (recordings, shares, batch, seed): nothing is remembered between steps, so a run that starts at step
-s sees exactly what the run that got there sees, on any number of workers.
+The plan is a pure function of (recordings, shares, batch, seed). There is no state between steps, so a run that is
+resumed at step s receives exactly the data of a run that was not interrupted, on any number of workers.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,37 +16,40 @@ from mulan.data.streams import Stream, StreamMixture
 
 
 class PlanError(MulanError, ValueError):
-    """The corpus has not what the recipe asks for."""
+    """Raised when the corpus lacks what the recipe requires."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """One pair, before anything is read."""
+    """One planned pair, before it is read."""
 
     row: int
-    """Row of the index."""
+    """Row of the recording in the index."""
     stream: Stream
-    """Whether there is a text to be read, and whether the labels count."""
+    """Stream, which determines the source of the text and whether labels are used."""
     window_draw: float
-    """In [0, 1): which window of the recording."""
+    """Position of the window in the recording, in [0, 1)."""
     text_draw: float
-    """In [0, 1): which of the recording's texts of the stream's source."""
+    """Draw in [0, 1) that selects one of the recording's texts of the stream's source."""
 
 
 class Plan:
-    """Endless, perfectly shuffled streams of one split's recordings, mixed in every batch.
+    """Infinite, fully shuffled streams of one split's recordings, mixed in every batch.
 
-    Each stream walks through all of its recordings in a new keyed order every epoch of its own; a global batch takes
-    the same number of pairs of each stream every time (MuLan §3.4), dealt over the micro-batches at random.
+    Each stream visits all of its recordings in a new order in each of its epochs. Every global batch has the same
+    number of pairs of each stream (MuLan §3.4), distributed over the micro-batches at random.
     """
 
     def __init__(self, mix: StreamMixture, *, batch: BatchConfig, seed: int, split: str) -> None:
         """
         Args:
-            split: keeps the draws of different splits apart; also for messages.
+            mix: streams and their shares.
+            batch: size of the global batch and of its micro-batches.
+            seed: seed of all draws.
+            split: name of the split, which makes its draws independent of those of other splits; also for messages.
 
         Raises:
-            PlanError: a stream with a share has no recording, or no pair in so small a batch.
+            PlanError: a stream with a positive share has no recordings, or the batch is too small for a pair of it.
         """
         self._mix, self._batch, self._seed, self._split = mix, batch, seed, split
         self.pairs_per_micro_batch = batch.pairs_per_micro_batch
@@ -61,24 +64,27 @@ class Plan:
         self._slot_ordinal = np.concatenate([np.arange(pairs) for pairs in self._pairs])
 
     def micro_batch(self, step: int, micro_batch: int) -> list[Example]:
-        """The ``pairs_per_micro_batch`` examples of micro-batch ``micro_batch`` of step ``step`` (both from 0)."""
+        """Returns the ``pairs_per_micro_batch`` examples of a micro-batch of a step, both counted from 0."""
         size = self.pairs_per_micro_batch
         deal = Permutation(self._batch.pairs, seed=self._seed, purpose=f"{self._split} deal", key=(step,))
         slots = deal(np.arange(micro_batch * size, (micro_batch + 1) * size))
         streams = self._slot_stream[slots]
-        places = self._places(streams, step * self._pairs[streams] + self._slot_ordinal[slots])
+        indices = self._recordings(streams, step * self._pairs[streams] + self._slot_ordinal[slots])
         return [
-            Example(int(self._mix.rows[self._streams[number]][place]), self._streams[number], window, text)
-            for number, place, (window, text, _) in zip(
-                streams, places, self._draws(step, micro_batch, 0).tolist(), strict=True
+            Example(int(self._mix.rows[self._streams[number]][index]), self._streams[number], window, text)
+            for number, index, (window, text, _) in zip(
+                streams, indices, self._draws(step, micro_batch, 0).tolist(), strict=True
             )
         ]
 
     def replacement(self, step: int, micro_batch: int, position: int, stream: Stream, attempt: int) -> Example:
-        """What stands in for a pair that cannot be read: a random recording of the same stream.
+        """Returns the replacement of a pair that cannot be read: a random recording of the same stream.
 
         Args:
-            position: of the pair in its micro-batch.
+            step: step of the pair.
+            micro_batch: micro-batch of the pair.
+            position: position of the pair in its micro-batch.
+            stream: stream of the pair.
             attempt: 1 for the first replacement, 2 for the replacement of that one, and so on.
         """
         window, text, choice = self._draws(step, micro_batch, attempt)[position]
@@ -86,21 +92,21 @@ class Plan:
         return Example(int(rows[int(choice * len(rows))]), stream, float(window), float(text))
 
     def uniforms(self, count: int, *, purpose: str, step: int, micro_batch: int) -> np.ndarray:
-        """float64 [count] in [0, 1): further draws for a micro-batch."""
+        """Returns further draws for a micro-batch, float64 [count] in [0, 1)."""
         return uniforms(count, seed=self._seed, purpose=f"{self._split} {purpose}", key=(step, micro_batch))
 
     def _draws(self, step: int, micro_batch: int, attempt: int) -> np.ndarray:
-        """float64 [pairs, 3] in [0, 1)."""
+        """Returns float64 [pairs, 3] in [0, 1): the draws of window, text and replacement."""
         pairs = self.pairs_per_micro_batch
         key = (step, micro_batch, attempt)
         return uniforms(pairs * 3, seed=self._seed, purpose=f"{self._split} pair", key=key).reshape(pairs, 3)
 
-    def _places(self, streams: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        """Which of its recordings stands at each position of an endless stream, int64 [n].
+    def _recordings(self, streams: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """Returns the index within its stream of the recording at each position, int64 [n].
 
         Args:
-            streams: int64 [n], by number.
-            positions: int64 [n].
+            streams: numbers of the streams, int64 [n].
+            positions: positions in the infinite streams, int64 [n].
         """
         epochs, within = np.divmod(positions, self._sizes[streams])
         kinds, which = np.unique(epochs * len(self._streams) + streams, return_inverse=True)
@@ -112,41 +118,41 @@ class Plan:
 
 
 def _faults(mix: StreamMixture, pairs: Mapping[Stream, int], batch: BatchConfig, split: str) -> Iterator[str]:
-    """What a stream with a share lacks, each with its remedy; once for a source of which there is nothing at all."""
-    told: set[str] = set()
+    """Yields the faults of streams with a positive share, with remedies, and each message once."""
+    seen: set[str] = set()
     for stream, share in mix.shares.items():
         if share > 0 and (not len(mix.rows[stream]) or not pairs[stream]):
             fault = _fault(mix, pairs, stream, batch, split)
-            if fault not in told:
+            if fault not in seen:
                 yield fault
-            told.add(fault)
+            seen.add(fault)
 
 
 def _fault(mix: StreamMixture, pairs: Mapping[Stream, int], stream: Stream, batch: BatchConfig, split: str) -> str:
     source, labelled = stream
     other = None if labelled is None else Stream(source, not labelled)
     if len(mix.rows[stream]):
-        whole = other is None or not pairs[other]
-        what = (source or "recordings") if whole else f"{stream} recordings"
-        remedy = f"data.source_ratio.{source}=0" if whole else _other_share(labelled)
+        is_whole_source = other is None or not pairs[other]
+        what = (source or "recordings") if is_whole_source else f"{stream} recordings"
+        remedy = f"data.source_ratio.{source}=0" if is_whole_source else _share_remedy(labelled)
         return (
-            f"a batch of {batch.pairs} pairs has no place for {what} at this ratio; set {remedy} or enlarge the batch"
+            f"a batch of {batch.pairs} pairs is too small for {what} at this ratio; set {remedy} or enlarge the batch"
         )
     if other is None or not len(mix.rows[other]):
         if source is None:
             return f"there is no {split} recording; set data.uri to a corpus that has some"
         return f"no {split} recording has {source} texts; set data.source_ratio.{source}=0"
-    of_source = f" with {source} texts" if source else ""
-    lacks = "bears a label that is used" if labelled else "is without labels"
-    return f"no {split} recording{of_source} {lacks}; set {_other_share(labelled)}"
+    with_source = f" with {source} texts" if source else ""
+    lacks = "has a label that is used" if labelled else "is unlabelled"
+    return f"no {split} recording{with_source} {lacks}; set {_share_remedy(labelled)}"
 
 
-def _other_share(labelled: bool | None) -> str:
+def _share_remedy(labelled: bool | None) -> str:
     return f"semisupcon.labelled_share={0 if labelled else 1}"
 
 
 def _apportion(pairs: int, ratio: Mapping[Stream, float]) -> dict[Stream, int]:
-    """Whole numbers of pairs nearest to the ratio that add up to the batch (largest remainders)."""
+    """Distributes the pairs of a batch in a ratio, in whole numbers, by the largest-remainder method."""
     shares = np.array(list(ratio.values()), np.float64)
     exact = shares / shares.sum() * pairs
     counts = np.floor(exact).astype(int)

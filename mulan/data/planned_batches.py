@@ -1,4 +1,4 @@
-"""A training worker's batches in order: from the batch server, or read by the worker itself where nothing comes."""
+"""A training worker's batches in order, from the batch server or, if none arrive, read by the worker itself."""
 
 import math
 import time
@@ -15,64 +15,66 @@ from ray.exceptions import GetTimeoutError, ObjectLostError, RayActorError, RayE
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mulan.data.batch import Batch
-from mulan.data.batch_server import Answer, start_batch_server
+from mulan.data.batch_server import GroupResult, start_batch_server
 from mulan.data.groups import Groups, batches, group_size, make_group
 from mulan.data.pipeline import READERS_ENVIRONMENT, SEGMENT_GROUPS, columns, lower_priority
 from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Item, Schedule
 
 GROUPS_AHEAD = 2
-"""Groups that are fetched to this machine while one is consumed."""
+"""Number of groups that are prefetched to this machine while one is consumed."""
 
-PATIENCE_S = 30.0
-"""After which a worker without batches reads for itself: longer than a reader takes to start, shorter than a node."""
+SERVER_TIMEOUT_S = 30.0
+"""Time in seconds after which a worker without batches reads for itself: longer than a reader takes to start, shorter
+than a node."""
 
-_TOLD_AFTER_S = 10.0
+_REPORT_AFTER_S = 10.0
 _POLL_S = 0.1
 _POLL_FETCH_S = 2.0
-_RESTART_LIMIT_S = 120.0
-"""In which a batch server that had to end is there again."""
+_RESTART_TIMEOUT_S = 120.0
+"""Time in seconds in which a batch server must have restarted."""
 
 
 class NoData(RuntimeError):
-    """A worker has waited so long for batches that the others would take it for lost."""
+    """Raised when a worker has waited for batches for so long that the others would consider it lost."""
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where the workers of an attempt take their batches from."""
+class BatchService:
+    """The source of batches for all workers of a run: the batch server, and the reader for local reading."""
 
     server: Any
     """Handle of the run's :class:`mulan.data.batch_server.BatchServer`."""
     reader: "ray.ObjectRef[MicroBatchReader]"
     size: int
-    """Micro-batches of a group, see :func:`mulan.data.groups.group_size`."""
-    patience_s: float = PATIENCE_S
-    """A worker waits so long for the server before it reads for itself."""
-    limit_s: float = math.inf
-    """It never waits longer than this, except for its first batches."""
+    """Number of micro-batches of a group, see :func:`mulan.data.groups.group_size`."""
+    server_timeout_s: float = SERVER_TIMEOUT_S
+    """Time in seconds that a worker waits for the server before it reads for itself."""
+    max_wait_s: float = math.inf
+    """Maximum time in seconds that a worker waits for a batch other than its first."""
 
     def begin(self, schedule: Schedule) -> str:
-        """Begins to read for all workers of an attempt, and returns the name of the attempt, which they need.
+        """Starts reading for all workers of an attempt and returns the name of the attempt, which the workers need.
 
-        ``schedule``: any worker's.
+        Args:
+            schedule: schedule of any worker.
         """
         attempt, groups = uuid.uuid4().hex, Groups(schedule, self.size)
-        begun, deadline_s = False, time.monotonic() + _RESTART_LIMIT_S
+        begun, deadline_s = False, time.monotonic() + _RESTART_TIMEOUT_S
         while not begun:
             try:
                 begun = ray.get(self.server.begin.remote(attempt, groups, [self.reader], self.server))
                 if not begun:
                     ray.kill(self.server, no_restart=False)
-            except RayActorError:  # it is starting again
+            except RayActorError:  # the server is restarting
                 if time.monotonic() > deadline_s:
                     raise
                 time.sleep(_POLL_S)
         return attempt
 
     def end(self) -> None:
-        """Ends the server and its readers."""
-        with suppress(RayError):  # Ray may have gone before
+        """Stops the server and its readers."""
+        with suppress(RayError):  # Ray may have ended before
             ray.kill(self.server)
 
 
@@ -80,55 +82,55 @@ def _unlimited() -> int | None:
     return None
 
 
-def start_source(
+def start_batch_service(
     reader: "ray.ObjectRef[MicroBatchReader]",
     *,
     cpus: int,
-    room_ever: Callable[[], int | None] = _unlimited,
+    cpu_limit: Callable[[], int | None] = _unlimited,
     label_selector: Mapping[str, str] | None = None,
     max_workers: int = 1,
-    limit_s: float = math.inf,
+    max_wait_s: float = math.inf,
     segment_groups: int = SEGMENT_GROUPS,
-) -> Source:
-    """Starts the batch server of a run; it ends with this process.
+) -> BatchService:
+    """Starts the batch server of a run, which ends with this process.
 
     Args:
-        reader: lies once per node in the object store, with the index in it.
-        cpus: most CPUs that read at a time, for all workers together.
-        room_ever: how many there can ever be; None where no limit is known. Called on the server, before each
-            execution of Ray Data.
-        label_selector: labels of the nodes that may read; any if not given.
-        max_workers: training workers that an attempt may have.
-        limit_s: a worker never waits longer than this, except for its first batches.
-        segment_groups: groups of the first execution of Ray Data; see :mod:`mulan.data.pipeline`.
+        reader: reader with the index, stored once per node in the object store.
+        cpus: maximum number of CPUs that read at a time, for all workers together.
+        cpu_limit: returns the number of CPUs that the cluster can ever have; None if no limit is known. Called on the
+            server before each execution of Ray Data.
+        label_selector: labels of the nodes that may read; None for any node.
+        max_workers: maximum number of training workers of an attempt.
+        max_wait_s: maximum time in seconds that a worker waits for a batch other than its first.
+        segment_groups: number of groups of the first execution of Ray Data; see :mod:`mulan.data.pipeline`.
     """
     server = start_batch_server(
         cpus=cpus,
-        room_ever=room_ever,
+        cpu_limit=cpu_limit,
         label_selector=label_selector or {},
         max_workers=max_workers,
         segment_groups=segment_groups,
     )
-    return Source(
+    return BatchService(
         server,
         reader,
         group_size(ray.get(reader).waveform_shape),
-        patience_s=min(PATIENCE_S, limit_s / 2),
-        limit_s=limit_s,
+        server_timeout_s=min(SERVER_TIMEOUT_S, max_wait_s / 2),
+        max_wait_s=max_wait_s,
     )
 
 
-def planned_batches(source: Source, attempt: str, schedule: Schedule) -> Iterator[Batch]:
-    """Yields a worker's micro-batches in order, the first when all workers have their first ones.
+def planned_batches(service: BatchService, attempt: str, schedule: Schedule) -> Iterator[Batch]:
+    """Yields a worker's micro-batches in order, the first one once all workers have theirs.
 
-    Waiting for the first is so outside of every collective.
+    Workers therefore never wait for the first batches in a collective.
 
     Raises:
-        ReadingFailed: in the place of the first batch that could not be made.
-        NoData: the source's limit has passed.
+        ReadingFailed: a batch could not be read; raised in its place.
+        NoData: no batch arrived within ``max_wait_s``.
     """
     with ThreadPoolExecutor(max_workers=GROUPS_AHEAD, thread_name_prefix="batches") as threads:
-        blocks = _Blocks(source, attempt, Groups(schedule, source.size), schedule.rank, threads)
+        blocks = _Blocks(service, attempt, Groups(schedule, service.size), schedule.rank, threads)
         try:
             yield from batches(blocks)
         finally:
@@ -136,17 +138,19 @@ def planned_batches(source: Source, attempt: str, schedule: Schedule) -> Iterato
 
 
 class _Blocks:
-    """The blocks of one worker, in order; an iterator."""
+    """An iterator over the blocks of one worker."""
 
-    def __init__(self, source: Source, attempt: str, groups: Groups, rank: int, threads: ThreadPoolExecutor) -> None:
-        self._source, self._attempt, self._groups, self._rank = source, attempt, groups, rank
+    def __init__(
+        self, service: BatchService, attempt: str, groups: Groups, rank: int, threads: ThreadPoolExecutor
+    ) -> None:
+        self._service, self._attempt, self._groups, self._rank = service, attempt, groups, rank
         self._threads = threads
         self._closed = False
-        self._coming: deque[Future[Any]] = deque()
-        self._asked = 0
-        self._place = 0
-        self._own_reader: Any = None
-        self._making: dict[int, ray.ObjectRef[Any]] = {}
+        self._prefetched: deque[Future[Any]] = deque()
+        self._submitted = 0
+        self._index = 0
+        self._local_reader: Any = None
+        self._local_blocks: dict[int, ray.ObjectRef[Any]] = {}
         self._behind = False
         self._reported = False
 
@@ -157,32 +161,32 @@ class _Blocks:
         return self
 
     def __next__(self) -> Mapping[str, Any]:
-        last = self._groups.of_each_worker
-        if self._place == last:
+        last = self._groups.groups_per_worker
+        if self._index == last:
             raise StopIteration
-        while self._asked < min(self._place + 1 + GROUPS_AHEAD, last):
-            self._coming.append(self._threads.submit(self._fetch, self._asked))
-            self._asked += 1
-        block = self._next(self._place, self._coming.popleft())
-        if self._place == 0:
+        while self._submitted < min(self._index + 1 + GROUPS_AHEAD, last):
+            self._prefetched.append(self._threads.submit(self._fetch, self._submitted))
+            self._submitted += 1
+        block = self._next(self._index, self._prefetched.popleft())
+        if self._index == 0:
             workers = self._groups.schedule.workers
-            while not ray.get(self._source.server.arrives.remote(self._attempt, self._rank, workers)):
+            while not ray.get(self._service.server.report_first_batches.remote(self._attempt, self._rank, workers)):
                 pass
-        self._place += 1
+        self._index += 1
         return block
 
-    def _fetch(self, place: int) -> Mapping[str, Any] | None:
-        """The block of a place from the server, or None if this worker has to make it, or has made it."""
-        number, answer = self._groups.number(self._rank, place), Answer([])
-        while not self._closed and self._place <= place:
-            if not answer.block:
-                answer = ray.get(self._source.server.take.remote(self._attempt, number))
-            if answer.unwanted:
+    def _fetch(self, index: int) -> Mapping[str, Any] | None:
+        """Fetches a block from the server; returns None if this worker must read it, or has read it."""
+        number, result = self._groups.number(self._rank, index), GroupResult([])
+        while not self._closed and self._index <= index:
+            if not result.block:
+                result = ray.get(self._service.server.take.remote(self._attempt, number))
+            if result.unwanted:
                 return None
-            if answer.block:
+            if result.block:
                 try:
-                    # a block that was lost with its node is waited for here until another node makes it again
-                    block = columns(ray.get(answer.block[0], timeout=_POLL_FETCH_S))
+                    # if the block was lost with its node, wait until another node has read it again
+                    block = columns(ray.get(result.block[0], timeout=_POLL_FETCH_S))
                     return None if "unwanted" in block else block
                 except GetTimeoutError:
                     pass
@@ -190,64 +194,64 @@ class _Blocks:
                     return None
         return None
 
-    def _next(self, place: int, coming: "Future[Any]") -> Mapping[str, Any]:
-        """The block of a place, from whoever has it first: the server, or this worker's own reader."""
-        begun = time.monotonic()
+    def _next(self, index: int, fetched: "Future[Any]") -> Mapping[str, Any]:
+        """Returns a block from the server or from this worker's local reader, whichever has it first."""
+        start_s = time.monotonic()
         while True:
-            if coming.done() and (block := coming.result()) is not None:
+            if fetched.done() and (block := fetched.result()) is not None:
                 break
-            if (block := self._made(place)) is not None:
+            if (block := self._local_block(index)) is not None:
                 break
-            waited_s = time.monotonic() - begun
-            if waited_s >= self._source.patience_s:
+            waited_s = time.monotonic() - start_s
+            if waited_s >= self._service.server_timeout_s:
                 self._behind = True
-            if self._behind or coming.done():
-                self._make(place)
-            if waited_s >= _TOLD_AFTER_S and not self._reported:
+            if self._behind or fetched.done():
+                self._read_locally(index)
+            if waited_s >= _REPORT_AFTER_S and not self._reported:
                 self._reported = True
-                self._source.server.waits.remote(self._attempt, self._rank)
-            if waited_s >= self._source.limit_s and place > 0:
-                raise NoData(f"no batches for {waited_s:.0f} s; {ray.get(self._source.server.readers.remote())}")
-            self._pause(coming)
-        self._making.pop(place, None)
-        self._go_on(place)
+                self._service.server.report_waiting.remote(self._attempt, self._rank)
+            if waited_s >= self._service.max_wait_s and index > 0:
+                raise NoData(f"no batches for {waited_s:.0f} s; {ray.get(self._service.server.readers.remote())}")
+            self._pause(fetched)
+        self._local_blocks.pop(index, None)
+        self._after_block(index)
         return block
 
-    def _pause(self, coming: "Future[Any]") -> None:
-        if coming.done() or self._making:
+    def _pause(self, fetched: "Future[Any]") -> None:
+        if fetched.done() or self._local_blocks:
             time.sleep(_POLL_S)
         else:
-            wait([coming], timeout=_POLL_S)
+            wait([fetched], timeout=_POLL_S)
 
-    def _go_on(self, place: int) -> None:
-        """Once a block is there: the own reader goes on until the server is ahead again."""
-        if self._behind and self._coming:
-            self._behind = not self._coming[0].done()
+    def _after_block(self, index: int) -> None:
+        """Continues reading locally until the server is ahead again."""
+        if self._behind and self._prefetched:
+            self._behind = not self._prefetched[0].done()
             if self._behind:
-                self._make(place + 1)
+                self._read_locally(index + 1)
         if self._reported and not self._behind:
             self._reported = False
-            self._source.server.goes_on.remote(self._attempt, self._rank)
+            self._service.server.report_resumed.remote(self._attempt, self._rank)
 
-    def _made(self, place: int) -> Mapping[str, Any] | None:
-        """What the own reader has made of a place."""
-        if place not in self._making or not ray.wait([self._making[place]], timeout=0)[0]:
+    def _local_block(self, index: int) -> Mapping[str, Any] | None:
+        """Returns a block from the local reader, if it is ready."""
+        if index not in self._local_blocks or not ray.wait([self._local_blocks[index]], timeout=0)[0]:
             return None
-        return cast(Mapping[str, Any], ray.get(self._making[place]))
+        return cast(Mapping[str, Any], ray.get(self._local_blocks[index]))
 
-    def _make(self, place: int) -> None:
-        """Has the own reader make a place, unless it does already."""
-        if place in self._making:
+    def _read_locally(self, index: int) -> None:
+        """Starts reading a block with the local reader, unless that was done before."""
+        if index in self._local_blocks:
             return
         self._reported = True
-        number = self._groups.number(self._rank, place)
-        self._source.server.leave_out.remote(self._attempt, number, self._rank)
-        self._own_reader = self._own_reader or _start_own_reader(self._source.reader)
-        self._making[place] = self._own_reader.make.remote(self._groups.items(number))
+        number = self._groups.number(self._rank, index)
+        self._service.server.skip_group.remote(self._attempt, number, self._rank)
+        self._local_reader = self._local_reader or _start_local_reader(self._service.reader)
+        self._local_blocks[index] = self._local_reader.make.remote(self._groups.items(number))
 
 
-class _OwnReader:
-    """Reads for one worker, on its node; an actor."""
+class _LocalReader:
+    """An actor that reads for one worker, on its node."""
 
     def __init__(self, reader: "list[ray.ObjectRef[MicroBatchReader]]") -> None:
         self._reader: MicroBatchReader = ray.get(reader[0])
@@ -257,11 +261,10 @@ class _OwnReader:
         return make_group(self._reader, items)
 
 
-def _start_own_reader(reader: "ray.ObjectRef[MicroBatchReader]") -> Any:
-    """Starts it where this process is. It asks for no CPU, since it is wanted where there is none: it takes what the
-    worker's own leave over."""
+def _start_local_reader(reader: "ray.ObjectRef[MicroBatchReader]") -> Any:
+    """Starts a local reader on this node. It reserves no CPU, as none may be free; it uses the worker's idle time."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    options = ray.remote(_OwnReader).options(
+    options = ray.remote(_LocalReader).options(
         num_cpus=0, scheduling_strategy=here, runtime_env={"env_vars": READERS_ENVIRONMENT}
     )
     return options.remote([reader])

@@ -1,6 +1,6 @@
-"""Stateless randomness: every draw is a pure function of the seed and of what it is for.
+"""Stateless randomness: every draw is a pure function of the seed, a purpose and a key.
 
-Only raw words of counter-based generators are used, whose streams NumPy guarantees never to change.
+Only the raw output of counter-based generators is used, which NumPy guarantees never to change.
 """
 
 import zlib
@@ -10,13 +10,13 @@ import numpy as np
 
 
 def uniforms(count: int, *, seed: int, purpose: str, key: tuple[int, ...]) -> np.ndarray:
-    """float64 [count] in [0, 1), the same for the same arguments on every machine."""
+    """Returns float64 [count] in [0, 1), equal for equal arguments on every machine."""
     words = np.random.Philox(_sequence(seed, purpose, key)).random_raw(count)
     return (np.asarray(words, np.uint64) >> np.uint64(11)) * 2.0**-53
 
 
 def torch_seed(*, seed: int, purpose: str, key: tuple[int, ...]) -> int:
-    """A 63-bit seed for a generator that cannot be keyed itself."""
+    """Returns a 63-bit seed for a generator that takes no key."""
     return int(_sequence(seed, purpose, key).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
@@ -41,19 +41,20 @@ class Permutation:
         self.round_keys = _sequence(seed, purpose, key).generate_state(self._ROUNDS, np.uint64)
 
     def __call__(self, positions: np.ndarray) -> np.ndarray:
-        """int64 [n] of distinct values for int64 [n] of distinct positions, all in ``range(size)``."""
+        """Maps distinct positions, int64 [n] in ``range(size)``, to distinct values, int64 [n] in ``range(size)``."""
         return permute([self], np.zeros(len(positions), np.int64), positions)
 
 
 def permute(permutations: Sequence[Permutation], which: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Values of several permutations at the cost of one, since it is the number of array operations that counts.
+    """Applies several permutations at the cost of one, as the cost is in the number of array operations.
 
     Args:
-        which: int64 [n], the permutation that is applied to each position.
-        positions: int64 [n].
+        permutations: permutations to choose from.
+        which: index of the permutation of each position, int64 [n].
+        positions: positions to permute, int64 [n].
 
     Returns:
-        int64 [n].
+        Permuted positions, int64 [n].
     """
     sizes = np.array([permutation.size for permutation in permutations], np.uint64)[which]
     half_bits = np.array([permutation.half_bits for permutation in permutations], np.uint64)[which]
@@ -74,16 +75,16 @@ def _network(values: np.ndarray, half_bits: np.ndarray, round_keys: np.ndarray) 
 
 _SHIFTS = [np.array(bits, np.uint64) for bits in (30, 27, 31)]
 _FACTORS = [np.array(factor, np.uint64) for factor in (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)]
-"""Arrays, because NumPy takes as long to make an array of a number as to mix a micro-batch's words."""
+"""Constants as arrays, because converting a number to an array takes NumPy as long as mixing a micro-batch's words."""
 
 
 def _mix(words: np.ndarray) -> np.ndarray:
-    """The finaliser of SplitMix64 (Steele et al. 2014): every input bit changes half of the output bits."""
+    """Applies the finaliser of SplitMix64 (Steele et al. 2014): every input bit changes half of the output bits."""
     words = (words ^ (words >> _SHIFTS[0])) * _FACTORS[0]
     words = (words ^ (words >> _SHIFTS[1])) * _FACTORS[1]
     return words ^ (words >> _SHIFTS[2])
 
 
 def _sequence(seed: int, purpose: str, key: tuple[int, ...]) -> np.random.SeedSequence:
-    # SeedSequence takes no negative words and reads a short key as the same key followed by zeros: give sign and length
+    # SeedSequence takes no negative words, and treats keys that differ in trailing zeros alike: add sign and length
     return np.random.SeedSequence([abs(seed), int(seed < 0), zlib.crc32(purpose.encode()), len(key), *key])

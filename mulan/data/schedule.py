@@ -1,4 +1,4 @@
-"""The order of a worker's micro-batches: its share of every training step, and of every validation in between."""
+"""The order of a worker's micro-batches: its share of every training step and of every validation."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -9,12 +9,14 @@ from mulan.config.sections import BatchConfig, TrainConfig
 
 
 class Phase(IntEnum):
+    """The purpose of a micro-batch."""
+
     TRAIN = 0
     VALIDATE = 1
 
 
 class ScheduleError(MulanError, ValueError):
-    """Micro-batches that cannot be shared among the workers."""
+    """Raised when the micro-batches cannot be divided evenly among the workers."""
 
 
 class Item(NamedTuple):
@@ -22,17 +24,17 @@ class Item(NamedTuple):
 
     phase: Phase
     step: int
-    """Training: the step it belongs to, from 0. Validation: the number of steps done."""
+    """Step in training, from 0; number of completed steps in validation."""
     micro_batch: int
-    """Its number in the global batch, or among the validation micro-batches."""
+    """Number of the micro-batch in the global batch, or among the validation micro-batches."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """A sequence of items, computed and not stored, however long the run.
+    """A lazily computed sequence of items for a run of any length.
 
-    A step's micro-batches 0..K-1 are shared in order: worker r of W has numbers r*K/W and on. Validation micro-batches
-    follow each ``validate_every_steps``-th step, and the last step, shared likewise.
+    The micro-batches 0..K-1 of a step are divided in order: worker r of W has K/W of them, from r*K/W on. Validation
+    micro-batches follow every ``validate_every_steps``-th step and the last step, divided likewise.
 
     Example:
         >>> train = TrainConfig(steps=2, validate_every_steps=2, validation_micro_batches=2)
@@ -58,21 +60,22 @@ class Schedule:
 
     @property
     def train_micro_batches_per_worker(self) -> int:
-        """Micro-batches of a step that are this worker's."""
+        """Number of micro-batches of a step for each worker."""
         return self.batch.micro_batches // self.workers
 
     @property
     def validation_micro_batches_per_worker(self) -> int:
+        """Number of micro-batches of a validation for each worker."""
         return self.train.validation_micro_batches // self.workers
 
     def validates_after(self, steps_done: int) -> bool:
-        """Whether a validation follows when this many steps are done."""
+        """Returns whether a validation follows after a number of steps."""
         every = self.train.validate_every_steps
         regular = every > 0 and steps_done % every == 0
         return self.validation_micro_batches_per_worker > 0 and (regular or steps_done == self.train.steps)
 
     def __len__(self) -> int:
-        # the last validation is counted apart where no regular one falls on the last step
+        # add the final validation, unless a regular one follows the last step
         every = self.train.validate_every_steps
         last = 0 if every and self.train.steps % every == 0 else self.validation_micro_batches_per_worker
         return self._items_before(self.train.steps) + last - self._items_before(self.first_step)
@@ -85,19 +88,19 @@ class Schedule:
         if last_validation >= 0:
             return self._validation(self.train.steps, last_validation)
         every = self.train.validate_every_steps or self.train.steps
-        cycle, place = divmod(
+        cycle, index = divmod(
             number, every * self.train_micro_batches_per_worker + self.validation_micro_batches_per_worker
         )
-        if place >= every * self.train_micro_batches_per_worker:
-            return self._validation((cycle + 1) * every, place - every * self.train_micro_batches_per_worker)
-        step, micro_batch = divmod(place, self.train_micro_batches_per_worker)
+        if index >= every * self.train_micro_batches_per_worker:
+            return self._validation((cycle + 1) * every, index - every * self.train_micro_batches_per_worker)
+        step, micro_batch = divmod(index, self.train_micro_batches_per_worker)
         return Item(Phase.TRAIN, cycle * every + step, self.rank * self.train_micro_batches_per_worker + micro_batch)
 
-    def _validation(self, steps_done: int, place: int) -> Item:
-        return Item(Phase.VALIDATE, steps_done, self.rank * self.validation_micro_batches_per_worker + place)
+    def _validation(self, steps_done: int, index: int) -> Item:
+        return Item(Phase.VALIDATE, steps_done, self.rank * self.validation_micro_batches_per_worker + index)
 
     def _items_before(self, step: int) -> int:
-        """Items that precede the first micro-batch of a step."""
+        """Returns the number of items before the first micro-batch of a step."""
         every = self.train.validate_every_steps
         validations = step // every if every else 0
         return step * self.train_micro_batches_per_worker + validations * self.validation_micro_batches_per_worker

@@ -1,4 +1,4 @@
-"""The streams that batches are mixed of: recordings by the kind of text they have, and by whether they are labelled."""
+"""The streams that are mixed in batches: recordings by the source of their texts, and by whether they are labelled."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,31 +12,31 @@ from mulan.data.corpus.index import Corpus
 from mulan.data.randomness import Permutation
 
 TRAIN = "train"
-"""The split whose labels count."""
+"""Name of the split whose labels are used."""
 
 
 class Stream(NamedTuple):
-    """What the recordings of a stream have in common."""
+    """The properties that the recordings of a stream share."""
 
     source: Source | None
-    """Texts of this source; None where no text is read."""
+    """Source of the texts; None if no text is read."""
     labelled: bool | None = None
-    """Whether labels are used; None where no objective asks for them."""
+    """Whether labels are used; None if no objective uses them."""
 
     def __str__(self) -> str:
-        """As it stands in messages and, never to be changed, in the keys of draws."""
+        """Returns the name for messages and for the purposes of draws, for which it must never change."""
         kind = {None: "", True: "labelled", False: "unlabelled"}[self.labelled]
         return " ".join(filter(None, (self.source, kind)))
 
 
 @dataclass(frozen=True, eq=False)
 class StreamMixture:
-    """The streams of one split and what they contribute to every batch."""
+    """The streams of one split and their shares of every batch."""
 
     rows: Mapping[Stream, np.ndarray]
     """Index rows of each stream, int64."""
     shares: Mapping[Stream, float]
-    """In any unit; 0 leaves a stream out."""
+    """Relative share of each stream in every batch; 0 omits a stream."""
 
 
 def build_mixture(
@@ -48,15 +48,20 @@ def build_mixture(
     *,
     seed: int,
 ) -> StreamMixture:
-    """Returns one stream for each source of texts, or one of all recordings if only audio is compared.
+    """Returns the streams of one split: one for each text source, or one of all recordings if texts are not used.
 
     With semi-supervised learning, each is divided into labelled and unlabelled recordings.
 
     Args:
-        seed: Seed of the draw of the labels that are used (``train.seed``).
+        corpus: corpus of the recordings.
+        split: name of the split.
+        weights: weights of the loss terms.
+        source_ratio: shares of the text sources.
+        semisupcon: share of labelled recordings, and of the labels that are used.
+        seed: seed of the draw of the labels that are used (``train.seed``).
     """
     if weights.uses_text or weights.tagging:
-        rows = {Stream(source): of_source for source, of_source in corpus.rows_by_source(split).items()}
+        rows = {Stream(source): source_rows for source, source_rows in corpus.rows_by_source(split).items()}
         shares = {Stream(source): float(getattr(source_ratio, source)) for source in SOURCES}
     else:
         rows, shares = {Stream(None): corpus.rows(split)}, {Stream(None): 1.0}
@@ -66,31 +71,31 @@ def build_mixture(
     used = labels_used(corpus, semisupcon, seed=seed)
     return StreamMixture(
         {
-            Stream(stream.source, labelled): of_stream[used[of_stream] == labelled]
-            for stream, of_stream in rows.items()
+            Stream(stream.source, labelled): stream_rows[used[stream_rows] == labelled]
+            for stream, stream_rows in rows.items()
             for labelled in (True, False)
         },
         {
-            Stream(stream.source, labelled): of_stream * (share if labelled else 1 - share)
-            for stream, of_stream in shares.items()
+            Stream(stream.source, labelled): stream_share * (share if labelled else 1 - share)
+            for stream, stream_share in shares.items()
             for labelled in (True, False)
         },
     )
 
 
 def labels_used(corpus: Corpus, section: SemiSupConConfig, *, seed: int) -> np.ndarray:
-    """bool [rows of the index]: training recordings that bear a label which is used.
+    """Returns which training recordings have a label that is used, bool [rows of the index].
 
-    A smaller share of labels used is a part of a larger one, so that runs with more labels have all that those with
-    fewer have.
+    The recordings of a smaller ``labels_used`` are a subset of those of a larger one, so that runs with more labels
+    have all labels of runs with fewer.
     """
     tags = corpus.table["tags"].combine_chunks()
     is_label = pc.starts_with(tags.flatten(), section.tag_prefix)
-    bears = np.zeros(corpus.table.num_rows, bool)
-    bears[pc.filter(pc.list_parent_indices(tags), is_label).to_numpy()] = True
+    has_label = np.zeros(corpus.table.num_rows, bool)
+    has_label[pc.filter(pc.list_parent_indices(tags), is_label).to_numpy()] = True
     rows = corpus.rows(TRAIN)
-    labelled = rows[bears[rows]]
-    used = np.zeros_like(bears)
+    labelled = rows[has_label[rows]]
+    used = np.zeros_like(has_label)
     if len(labelled):
         order = Permutation(len(labelled), seed=seed, purpose="labels used", key=())(np.arange(len(labelled)))
         used[labelled[order[: round(section.labels_used * len(labelled))]]] = True

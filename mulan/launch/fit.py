@@ -22,7 +22,7 @@ from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe
 from mulan.config.sections import ScaleConfig
 from mulan.data.freed_memory import KEEP_FREED_MEMORY
-from mulan.data.planned_batches import Source, planned_batches, start_source
+from mulan.data.planned_batches import BatchService, planned_batches, start_batch_service
 from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Schedule
 from mulan.distributed.collectives import all_gather_objects
@@ -153,7 +153,7 @@ def _record_start(recorder: Recorder, on_corrupt: Sequence[str], kinds: Sequence
         recorder.event(text)
 
 
-def _trainer(recipe: Recipe, run: Run, fence: Fence, source: Source, callbacks: list[UserCallback]) -> Trainer:
+def _trainer(recipe: Recipe, run: Run, fence: Fence, source: BatchService, callbacks: list[UserCallback]) -> Trainer:
     return Trainer(
         train_on_worker,
         worker_counts=worker_counts(recipe.batch, recipe.train, recipe.scale),
@@ -191,17 +191,17 @@ def is_finished(recipe: Recipe, run: Run) -> bool:
     return checkpoint is not None and checkpoint.progress.steps_done >= recipe.train.steps
 
 
-def _source(recipe: Recipe, reader: "ray.ObjectRef[MicroBatchReader]") -> Source:
+def _source(recipe: Recipe, reader: "ray.ObjectRef[MicroBatchReader]") -> BatchService:
     """Returns the source of the batches of all workers of the run."""
     scale = recipe.scale
-    return start_source(
+    return start_batch_service(
         reader,
         cpus=scale.data_cpus,
-        room_ever=partial(max_readers, scale),
+        cpu_limit=partial(max_readers, scale),
         label_selector=reader_labels(scale),
         max_workers=scale.max_workers,
         # before the other workers time out in a collective, whose error would not name the cause
-        limit_s=_DATA_TIMEOUT_SHARE * scale.collective_timeout_s,
+        max_wait_s=_DATA_TIMEOUT_SHARE * scale.collective_timeout_s,
     )
 
 

@@ -9,8 +9,8 @@ from types import TracebackType
 import ray
 from ray.exceptions import RayError
 
-from mulan.data.batch_server import Readers
-from mulan.data.planned_batches import Source
+from mulan.data.batch_server import ReaderPoolState
+from mulan.data.planned_batches import BatchService
 
 _PERIOD_S = 5.0
 _REPEAT_PERIOD_S = 60.0
@@ -20,10 +20,10 @@ _REPEAT_PERIOD_S = 60.0
 class ReadersWatch(AbstractContextManager["ReadersWatch"]):
     """Reports when workers wait for data, and when they no longer do, for as long as the context lasts."""
 
-    def __init__(self, source: Source, *, on_change: Callable[[str], None]) -> None:
+    def __init__(self, source: BatchService, *, on_change: Callable[[str], None]) -> None:
         """``on_change``: receives one line for the run's events; called in another thread."""
         self._source, self._on_change = source, on_change
-        self._newest: Readers | None = None
+        self._newest: ReaderPoolState | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="readers", daemon=True)
 
@@ -39,7 +39,7 @@ class ReadersWatch(AbstractContextManager["ReadersWatch"]):
 
     def cpus(self) -> int | None:
         """Returns the number of CPUs that were reading at the last poll; None before the first one."""
-        return self._newest.at_work if self._newest else None
+        return self._newest.active_cpus if self._newest else None
 
     def _watch(self) -> None:
         status, reported_s = ReadersStatus(), 0.0
@@ -60,7 +60,7 @@ class ReadersStatus:
         self._waited = False
         self._newest = ""
 
-    def new_line(self, readers: Readers, *, since_s: float) -> str | None:
+    def new_line(self, readers: ReaderPoolState, *, since_s: float) -> str | None:
         """Returns the line to report, or None.
 
         Args:
@@ -68,7 +68,7 @@ class ReadersStatus:
             since_s: seconds since the last reported line.
         """
         text = str(readers)
-        waits = bool(readers.waiting or readers.reading)
+        waits = bool(readers.waiting or readers.reading_locally)
         if waits == self._waited and (not waits or text == self._newest or since_s < _REPEAT_PERIOD_S):
             return None
         self._waited, self._newest = waits, text

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from mulan.data import batch_server
-from mulan.data.batch_server import Answer, BatchServer, UnknownAttempt
+from mulan.data.batch_server import BatchServer, GroupResult, UnknownAttempt
 from tests.waiting import wait_until
 
 
-@pytest.mark.parametrize(("room_ever", "used"), [(None, 3), (8, 3), (2, 2), (0, 1)])
+@pytest.mark.parametrize(("cpu_limit", "used"), [(None, 3), (8, 3), (2, 2), (0, 1)])
 def test_no_more_cpus_are_used_than_there_can_ever_be(
-    room_ever: int | None, used: int, monkeypatch: pytest.MonkeyPatch
+    cpu_limit: int | None, used: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: Queue[int] = Queue()
 
@@ -22,7 +22,7 @@ def test_no_more_cpus_are_used_than_there_can_ever_be(
         return iter(segment)
 
     monkeypatch.setattr(batch_server, "execute", execute)
-    server = BatchServer(3, lambda: room_ever, {}, segment_groups=1)
+    server = BatchServer(3, lambda: cpu_limit, {}, segment_groups=1)
     server.begin("attempt", range(1), [None], [None])
     assert given.get(timeout=30) == used
 
@@ -36,7 +36,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> tuple[BatchServer, Queue[Any]]:
         return (blocks.get(timeout=30) for _ in segment)
 
     monkeypatch.setattr(batch_server, "execute", execute)
-    monkeypatch.setattr(batch_server, "_ANSWER_S", 0.2)
+    monkeypatch.setattr(batch_server, "_MAX_CALL_S", 0.2)
     serving = BatchServer(3, lambda: None, {}, segment_groups=4)
     assert serving.begin("attempt", range(4), [None], None)
     return serving, blocks
@@ -46,8 +46,8 @@ def test_each_group_is_given_once_and_to_whoever_asks_for_it(server: tuple[Batch
     serving, blocks = server
     for block in "abcd":
         blocks.put(block)
-    assert [serving.take("attempt", number) for number in (1, 0, 3, 2)] == [Answer([one]) for one in "badc"]
-    assert serving.take("attempt", 1) == Answer([])
+    assert [serving.take("attempt", number) for number in (1, 0, 3, 2)] == [GroupResult([one]) for one in "badc"]
+    assert serving.take("attempt", 1) == GroupResult([])
     with pytest.raises(UnknownAttempt):
         serving.take("another", 1)
 
@@ -56,18 +56,18 @@ def test_what_a_worker_makes_is_left_out_unless_a_reader_has_begun_it(
     server: tuple[BatchServer, Queue[Any]],
 ) -> None:
     serving, blocks = server
-    assert serving.begins("attempt", 0, "process", "node")
+    assert serving.begin_group("attempt", 0, "process", "node")
     for number in (0, 1):
-        serving.leave_out("attempt", number, 0)
-    assert not serving.begins("attempt", 1, "process", "node")
-    assert serving.take("attempt", 1) == Answer([], unwanted=True)
+        serving.skip_group("attempt", number, 0)
+    assert not serving.begin_group("attempt", 1, "process", "node")
+    assert serving.take("attempt", 1) == GroupResult([], unwanted=True)
     for block in "ab":
         blocks.put(block)
-    assert serving.take("attempt", 0) == Answer(["a"])
+    assert serving.take("attempt", 0) == GroupResult(["a"])
     serving.take("attempt", 2)  # so that the second block is taken off Ray Data
     wait_until(lambda: not serving._unwanted, what="that nothing is kept of what has come and was left out")
     assert not serving._found
-    assert not serving.begins("another", 3, "process", "node")
+    assert not serving.begin_group("another", 3, "process", "node")
 
 
 def test_no_attempt_begins_beside_one_that_waits_for_cpus(server: tuple[BatchServer, Queue[Any]]) -> None:
@@ -76,4 +76,4 @@ def test_no_attempt_begins_beside_one_that_waits_for_cpus(server: tuple[BatchSer
     blocks.put("a")  # its reading ends with the next block
     wait_until(lambda: serving.begin("third", range(4), [None], None), what="the end of the first attempt")
     blocks.put("b")
-    assert serving.take("third", 0) == Answer(["b"])
+    assert serving.take("third", 0) == GroupResult(["b"])

@@ -56,8 +56,8 @@ def test_groups_are_in_the_order_in_which_the_workers_need_them(workers: int, si
     schedules = [Schedule(train, BatchConfig(micro_batches=4), rank, workers, first_step=1) for rank in range(workers)]
     groups = Groups(schedules[-1], size)
     for rank, schedule in enumerate(schedules):
-        numbers = [groups.number(rank, place) for place in range(groups.of_each_worker)]
+        numbers = [groups.number(rank, place) for place in range(groups.groups_per_worker)]
         expected = [schedule[number] for number in range(len(schedule))]
         assert [item for number in numbers for item in groups.items(number)] == expected
-    all_numbers = [groups.number(rank, place) for place in range(groups.of_each_worker) for rank in range(workers)]
+    all_numbers = [groups.number(rank, place) for place in range(groups.groups_per_worker) for rank in range(workers)]
     assert all_numbers == list(range(len(groups)))

@@ -126,5 +126,5 @@ def test_all_that_a_corpus_lacks_is_named() -> None:
 
 
 def test_a_batch_too_small_for_a_source_is_refused() -> None:
-    with pytest.raises(PlanError, match="no place for playlist"):
+    with pytest.raises(PlanError, match="too small for playlist"):
         plan(BatchConfig(micro_batches=1, pairs_per_micro_batch=2))

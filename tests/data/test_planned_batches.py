@@ -16,7 +16,7 @@ from mulan.config.recipe import Recipe
 from mulan.data import groups
 from mulan.data.batch import Batch
 from mulan.data.errors import ReadingFailed
-from mulan.data.planned_batches import NoData, Source, planned_batches, start_source
+from mulan.data.planned_batches import BatchService, NoData, planned_batches, start_batch_service
 from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Item, Phase, Schedule
 from mulan.recipes.registry import load_recipe
@@ -28,11 +28,11 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 def streamed_to(schedule: Schedule, reader: MicroBatchReader, **how: Any) -> Iterator[Batch]:
     """The batches of one worker, from a server that serves no other: the others are there already."""
-    source = start_source(ray.put(reader), **how)
+    source = start_batch_service(ray.put(reader), **how)
     attempt = source.begin(schedule)
     for rank in range(schedule.workers):
         if rank != schedule.rank:
-            source.server.arrives.remote(attempt, rank, schedule.workers)
+            source.server.report_first_batches.remote(attempt, rank, schedule.workers)
     with closing(planned_batches(source, attempt, schedule)) as streamed:
         yield from streamed
     source.end()
@@ -137,10 +137,10 @@ class OneAtATime(MicroBatchReader):
         return replace(batch, recording_id=(str(os.getpid()),) * batch.pairs)
 
 
-def starved(reader: MicroBatchReader, **how: Any) -> Source:
+def starved(reader: MicroBatchReader, **how: Any) -> BatchService:
     """A source for which no node may read."""
-    source = start_source(ray.put(reader), cpus=3, label_selector={"pool": "nowhere"}, **how)
-    return replace(source, patience_s=0.2)
+    source = start_batch_service(ray.put(reader), cpus=3, label_selector={"pool": "nowhere"}, **how)
+    return replace(source, server_timeout_s=0.2)
 
 
 def test_workers_that_no_cpu_reads_for_read_for_themselves_and_say_so(reader: MicroBatchReader) -> None:
@@ -155,7 +155,7 @@ def test_workers_that_no_cpu_reads_for_read_for_themselves_and_say_so(reader: Mi
         for batch in streamed:
             assert_equal(batch, reader(batch.item))
     readers = ray.get(source.server.readers.remote())
-    assert (readers.at_work, readers.reading) == (0, (0, 1))
+    assert (readers.active_cpus, readers.reading_locally) == (0, (0, 1))
     source.end()
 
 
@@ -172,7 +172,7 @@ def test_the_pool_takes_over_once_it_has_cpus_and_leaves_out_what_is_made(
     in_the_way = ray.remote(num_cpus=cpus)(Sleeper).remote()
     ray.get(in_the_way.ready.remote())
     watched = OneAtATime(**vars(MicroBatchReader.from_recipe(recipe)))
-    source = replace(start_source(ray.put(watched), cpus=1), patience_s=0.2)
+    source = replace(start_batch_service(ray.put(watched), cpus=1), server_timeout_s=0.2)
     schedule = Schedule(recipe.train, recipe.batch, rank=0, workers=1)
     streamed = planned_batches(source, source.begin(schedule), schedule)
     own = [next(streamed) for _ in range(5)]
@@ -183,7 +183,7 @@ def test_the_pool_takes_over_once_it_has_cpus_and_leaves_out_what_is_made(
         rest.append(next(streamed))
         time.sleep(0.2)  # a step takes longer than a group: the pool can get ahead
     assert [batch.item.step for batch in [*own, *rest]] == list(range(5 + len(rest)))
-    assert ray.get(source.server.readers.remote()).reading == ()
+    assert ray.get(source.server.readers.remote()).reading_locally == ()
     source.end()
 
 
@@ -203,7 +203,7 @@ def test_a_worker_ends_before_the_others_take_it_for_lost_and_names_data(
     recipe = short_recipe(reader.corpus.uri)
     monkeypatch.setattr(groups, "GROUP_BYTES", 1)
     schedule = Schedule(recipe.train, recipe.batch, rank=0, workers=1)
-    source = starved(Slow(**vars(reader)), limit_s=1)
+    source = starved(Slow(**vars(reader)), max_wait_s=1)
     batches = planned_batches(source, source.begin(schedule), replace(schedule))
     next(batches)  # the first may take longer than the limit
     with pytest.raises(NoData, match=r"^no batches for 1 s; data: 0 of 3 CPUs, waiting for nodes; worker 0 reads for"):
@@ -218,7 +218,7 @@ def test_a_block_that_is_lost_and_made_by_nobody_holds_no_worker(reader: MicroBa
     source = starved(reader)
     attempt = source.begin(schedule)
     never = ray.remote(num_cpus=0)(lambda: time.sleep(600)).remote()
-    ray.get(source.server.__ray_call__.remote(lambda server, blocks: server._found.update({0: blocks[0]}), [never]))
+    ray.get(source.server.__ray_call__.remote(lambda server, blocks: server._blocks.update({0: blocks[0]}), [never]))
     streamed = list(planned_batches(source, attempt, schedule))
     assert [batch.item for batch in streamed] == list(schedule)
     source.end()
@@ -256,7 +256,7 @@ def test_no_worker_goes_on_before_all_have_their_first_batches(reader: MicroBatc
     """Where one waits for the others in a collective, its timeout would count the wait for data."""
     recipe = short_recipe(reader.corpus.uri)
     first, second = (Schedule(recipe.train, recipe.batch, rank, workers=2) for rank in range(2))
-    source = start_source(ray.put(reader), cpus=1, max_workers=2)
+    source = start_batch_service(ray.put(reader), cpus=1, max_workers=2)
     attempt = source.begin(first)
     streamed = [planned_batches(source, attempt, schedule) for schedule in (first, second)]
     with ThreadPoolExecutor(max_workers=2) as workers:

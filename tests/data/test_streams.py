@@ -236,7 +236,7 @@ LABELLED: list[Row] = [("train", ["short_form"], ["a"])] * 6
 UNLABELLED: list[Row] = [("train", ["short_form"], [])] * 6
 ONLY_SHORT = "data.source_ratio={short_form=1, long_form=0, playlist=0, audioset=0}"
 ALL_USED = "semisupcon.labels_used=1"
-NO_LABEL = "no train recording bears a label that is used; set semisupcon.labelled_share=0"
+NO_LABEL = "no train recording has a label that is used; set semisupcon.labelled_share=0"
 
 
 @pytest.mark.parametrize(
@@ -248,19 +248,19 @@ NO_LABEL = "no train recording bears a label that is used; set semisupcon.labell
             "semisupcon_miniature",
             LABELLED,
             [ALL_USED],
-            "no train recording is without labels; set semisupcon.labelled_share=1",
+            "no train recording is unlabelled; set semisupcon.labelled_share=1",
         ),
         (
             "mulan_semi_miniature",
             UNLABELLED,
             ["semisupcon.labelled_share=0.5", ONLY_SHORT],
-            "no train recording with short_form texts bears a label that is used; set semisupcon.labelled_share=0",
+            "no train recording with short_form texts has a label that is used; set semisupcon.labelled_share=0",
         ),
         (
             "mulan_semi_miniature",
             LABELLED,
             ["semisupcon.labelled_share=0.5", ALL_USED, ONLY_SHORT],
-            "no train recording with short_form texts is without labels; set semisupcon.labelled_share=1",
+            "no train recording with short_form texts is unlabelled; set semisupcon.labelled_share=1",
         ),
         (
             "semisupcon_miniature",
@@ -293,7 +293,7 @@ def test_what_is_lacking_of_both_halves_is_said_once(name: str, faults: int) -> 
 
 @pytest.mark.parametrize(("share", "remedy"), [(0.01, 0), (0.99, 1)])
 def test_a_batch_too_small_for_its_share_of_labels_is_refused(share: float, remedy: int) -> None:
-    with pytest.raises(PlanError, match=rf"has no place for .*labelled.*; set semisupcon\.labelled_share={remedy} or"):
+    with pytest.raises(PlanError, match=rf"is too small for .*labelled.*; set semisupcon\.labelled_share={remedy} or"):
         plan_of(LABELLED + UNLABELLED, recipe("semisupcon_miniature", f"semisupcon.labelled_share={share}"))
 
 

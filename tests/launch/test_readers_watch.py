@@ -1,18 +1,18 @@
 """What is told, beside training, of who reads and who waits."""
 
-from mulan.data.batch_server import Readers
+from mulan.data.batch_server import ReaderPoolState
 from mulan.launch.readers_watch import ReadersStatus
 
-ENOUGH = Readers(at_work=8, asked_for=8, waiting=(), reading=(), no_more_nodes=False)
-SHORT = Readers(at_work=3, asked_for=8, waiting=(1, 2, 5), reading=(5,), no_more_nodes=True)
-OTHERS = Readers(at_work=4, asked_for=8, waiting=(1,), reading=(1,), no_more_nodes=True)
+ENOUGH = ReaderPoolState(active_cpus=8, requested_cpus=8, waiting=(), reading_locally=(), pool_exhausted=False)
+SHORT = ReaderPoolState(active_cpus=3, requested_cpus=8, waiting=(1, 2, 5), reading_locally=(5,), pool_exhausted=True)
+OTHERS = ReaderPoolState(active_cpus=4, requested_cpus=8, waiting=(1,), reading_locally=(1,), pool_exhausted=True)
 
 
 def test_readers_in_words() -> None:
     assert str(ENOUGH) == "data: 8 of 8 CPUs"
     assert str(SHORT) == "data: 3 of 8 CPUs, waiting for nodes; worker 5 reads for itself; workers 1, 2 wait"
     assert str(OTHERS) == "data: 4 of 8 CPUs, waiting for nodes; worker 1 reads for itself"
-    assert str(OTHERS._replace(no_more_nodes=False)) == "data: 4 of 8 CPUs, starting; worker 1 reads for itself"
+    assert str(OTHERS._replace(pool_exhausted=False)) == "data: 4 of 8 CPUs, starting; worker 1 reads for itself"
     assert str(ENOUGH._replace(waiting=(3,))) == "data: 8 of 8 CPUs; worker 3 waits"
 
 
