@@ -1,1 +1,1 @@
-"""From a corpus to batches: the plan, the reader, the Batch contract and the Ray Data pipeline."""
+"""The data path from a corpus to batches: the plan, the reader, the Batch contract and the Ray Data pipeline."""

@@ -1,4 +1,4 @@
-"""The Batch: the contract between the CPU workers that make it and the training workers that use it."""
+"""The Batch: the contract between the CPU workers that read it and the training workers that consume it."""
 
 import json
 from collections.abc import Mapping
@@ -11,16 +11,16 @@ from mulan.data.errors import SkippedRecording
 from mulan.data.schedule import Item, Phase
 
 NOT_PREDICTED = -100
-"""A target that is none, by the field's convention."""
+"""Target that is ignored, by the convention of cross-entropy (``ignore_index``)."""
 
 
 @dataclass(frozen=True)
 class Masks:
-    """What is hidden of m pairs, of which a masked model is to predict it (MuLaP §2.2).
+    """The masks and targets of m pairs for masked prediction (MuLaP §2.2).
 
     Attributes:
-        token_targets: int64 [m, L], the id where a token is to be predicted and -100 elsewhere; L is 0 where none is.
-        segment_hidden: uint8 [m, segments], 1 where a segment's feature is hidden.
+        token_targets: int64 [m, L], the id of a token to be predicted and -100 elsewhere; L is 0 without targets.
+        segment_hidden: uint8 [m, segments], 1 where the feature of a segment is masked.
         matched: uint8 [m], 0 where the caption is that of another recording.
     """
 
@@ -42,16 +42,15 @@ class Batch:
     """One micro-batch of m pairs.
 
     Attributes:
-        item: which micro-batch of the run this is.
+        item: micro-batch of the run.
         waveform: int16 [m, views, samples], mono; views is 1 unless an objective compares several windows.
-        token_ids: int64 [m, L], null-padded; L is the same function of the texts wherever it is computed. L is 0 where
-            no text is wanted.
+        token_ids: int64 [m, L], null-padded; L depends only on the texts, and is 0 if no objective uses text.
         attention_mask: int64 [m, L], 1 for tokens and 0 for padding.
-        tags: uint8 [m, C], 1 where the recording bears the tag; C is 0 where no objective asks for tags.
-        recording_id: m names.
-        skipped: the recordings that the plan wanted here and that could not be used; others stand in their places.
-        masks: what is hidden; None where no objective asks for it. Token ids and captions are then as they are given
-            to the model: with hidden tokens, and some of them of other recordings.
+        tags: uint8 [m, C], 1 where the recording has the tag; C is 0 if no objective uses tags.
+        recording_id: ids of the m recordings.
+        skipped: recordings of the plan that could not be used and were replaced.
+        masks: masks and targets; None if no objective uses them. With masks, token ids are those of the model's input:
+            masked, and some of other recordings.
     """
 
     item: Item
@@ -75,10 +74,11 @@ class Batch:
 
     @property
     def pairs(self) -> int:
+        """Number of pairs, m."""
         return len(self.recording_id)
 
     def to_columns(self) -> dict[str, Any]:
-        """As one table row, the shape in which it travels through Ray Data: columns of leading length 1."""
+        """Converts the batch to one table row for Ray Data: columns of length 1."""
         about = {"item": self.item, "recording_id": self.recording_id, "skipped": [astuple(r) for r in self.skipped]}
         return {
             "waveform": self.waveform[None],
@@ -91,7 +91,7 @@ class Batch:
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, Any]) -> "Batch":
-        """Returns the batch of which :meth:`to_columns` made these columns."""
+        """Converts the columns of :meth:`to_columns` back to a batch."""
         about = json.loads(columns["about"][0])
         phase, step, micro_batch = about["item"]
         arrays = {name: np.asarray(column[0]) for name, column in columns.items() if name != "about"}

@@ -1,4 +1,4 @@
-"""Tags as classes: which ones, and which of them a recording bears."""
+"""Tags as classes, and the classes of recordings as multi-hot vectors."""
 
 from collections.abc import Sequence
 
@@ -33,12 +33,12 @@ def class_names(corpus: Corpus, tagging: TaggingConfig) -> tuple[str, ...]:
 
 
 def multi_hot(corpus: Corpus, rows: Sequence[int], classes: Sequence[str]) -> np.ndarray:
-    """uint8 [len(rows), len(classes)]: 1 where the recording of a row of the index bears the tag."""
+    """Returns uint8 [len(rows), len(classes)], 1 where the recording of a row of the index has the tag."""
     if not classes:
         return np.zeros((len(rows), 0), np.uint8)
-    borne = corpus.table["tags"].take(pa.array(rows, pa.int64())).to_pylist()
-    place = {name: number for number, name in enumerate(classes)}
+    tag_lists = corpus.table["tags"].take(pa.array(rows, pa.int64())).to_pylist()
+    column_of = {name: column for column, name in enumerate(classes)}
     matrix = np.zeros((len(rows), len(classes)), np.uint8)
-    for row, tags in enumerate(borne):
-        matrix[row, [place[tag] for tag in tags if tag in place]] = 1
+    for row, tags in enumerate(tag_lists):
+        matrix[row, [column_of[tag] for tag in tags if tag in column_of]] = 1
     return matrix

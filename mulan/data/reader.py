@@ -1,4 +1,4 @@
-"""From the plan to a batch: read, decode and tokenize one micro-batch, replacing what cannot be used."""
+"""The reader: it reads, decodes and tokenizes one planned micro-batch, and replaces recordings that cannot be used."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,34 +29,34 @@ from mulan.data.text import load_tokenizer, tokenize
 from mulan.storage import filesystem
 
 MAX_REPLACEMENTS = 16
-"""Replacements in a row for one pair; when all are bad, so is the corpus."""
+"""Maximum number of consecutive replacements for one pair; if none can be used, the corpus is considered bad."""
 
 
 @dataclass(frozen=True)
 class MicroBatchReader:
-    """Makes the batch of any item of the run. Holds no state: the same item gives the same batch."""
+    """Reads the batch of any item of the run, without state: the same item always gives the same batch."""
 
     corpus: Corpus
     plans: dict[Phase, Plan]
     data: DataConfig
     tokenizer: Tokenizer | None
-    """None where no text is read."""
+    """Tokenizer of the text tower; None if no text is read."""
     classes: tuple[str, ...] = ()
-    """Tags that the batches tell of each recording."""
+    """Tags that are the columns of :attr:`Batch.tags`."""
     labelled: np.ndarray | None = None
-    """bool [rows of the index], the recordings whose tags are told; None where all are."""
+    """Recordings whose tags are used, bool [rows of the index]; None for all."""
     views: int = 1
-    """Windows of each recording."""
+    """Number of windows of each recording."""
     masking: Masking | None = None
-    """None where nothing is hidden."""
+    """Masking of tokens and segments; None for objectives without it."""
 
     @classmethod
     def from_recipe(cls, recipe: Recipe) -> "MicroBatchReader":
-        """Opens a recipe's corpus, and makes its plans, its masking and its tokenizer.
+        """Builds the reader of a recipe: opens its corpus and loads its tokenizer.
 
         Raises:
-            CorpusError, PlanError: The corpus does not exist, or lacks what the recipe requires.
-            PretrainedError: The text tower cannot tokenize as the recipe requires.
+            CorpusError, PlanError: the corpus does not exist, or lacks what the recipe requires.
+            PretrainedError: the text tower has no tokenizer that meets the recipe's requirements.
         """
         corpus, weights, seed = Corpus.open(recipe.data.uri), recipe.loss.weights, recipe.train.seed
 
@@ -70,55 +70,57 @@ class MicroBatchReader:
             classes=_classes(corpus, weights, recipe.tagging, recipe.semisupcon),
             labelled=labels_used(corpus, recipe.semisupcon, seed=seed) if weights.semisupcon else None,
             views=recipe.views,
-            # last, since these load transformers: a fault of the corpus is told at once
+            # last, because these load transformers: faults of the corpus are reported at once
             tokenizer=load_tokenizer(recipe.text_tower) if weights.uses_text else None,
             masking=Masking.from_sections(recipe.mulap, weights, recipe.text_tower, segments=recipe.segments),
         )
 
     @property
     def waveform_shape(self) -> tuple[int, int, int]:
-        """[m, views, samples] of every batch."""
+        """Shape of the waveforms of every batch: [m, views, samples]."""
         return self.plans[Phase.TRAIN].pairs_per_micro_batch, self.views, self.data.window_samples
 
     def __call__(self, item: Item, *, waveform: np.ndarray | None = None) -> Batch:
-        """
+        """Reads a batch.
+
         Args:
-            waveform: int16 of :attr:`waveform_shape`, to be filled and kept by the batch; a new one if not given.
+            item: micro-batch to read.
+            waveform: int16 of :attr:`waveform_shape`, to be filled and owned by the batch; allocated if None.
 
         Raises:
-            TooManySkippedRecordings: a pair could not be filled.
+            TooManySkippedRecordings: no usable recording was found for a pair.
         """
-        # every validation uses the pairs of its plan's step 0, so that its figures can be compared
+        # every validation uses the pairs of its plan's step 0, so that scores are comparable
         step = item.step if item.phase is Phase.TRAIN else 0
         plan = self.plans[item.phase]
-        wanted = dict(enumerate(plan.micro_batch(step, item.micro_batch)))
+        missing = dict(enumerate(plan.micro_batch(step, item.micro_batch)))
         if waveform is None:
             waveform = np.empty(self.waveform_shape, np.int16)
         pairs: dict[int, tuple[Example, str]] = {}
         skipped: list[SkippedRecording] = []
         for attempt in range(1, MAX_REPLACEMENTS + 2):
-            reads = filesystem.read_ranges(*self.corpus.byte_ranges([example.row for example in wanted.values()]))
-            for (position, example), read in zip(wanted.items(), reads, strict=True):
+            results = filesystem.read_ranges(*self.corpus.byte_ranges([example.row for example in missing.values()]))
+            for (position, example), result in zip(missing.items(), results, strict=True):
                 try:
-                    pairs[position] = example, self._use(example, read, waveform[position])
+                    pairs[position] = example, self._decode(example, result, waveform[position])
                 except BadRecording as error:
                     name = self.corpus.recording_ids([example.row])[0]
                     skipped.append(SkippedRecording(name, error.reason, error.detail))
-            wanted = {
+            missing = {
                 position: plan.replacement(step, item.micro_batch, position, example.stream, attempt)
-                for position, example in wanted.items()
+                for position, example in missing.items()
                 if position not in pairs
             }
-            if not wanted:
+            if not missing:
                 return self._batch(item, step, waveform, [pairs[position] for position in sorted(pairs)], skipped)
         last = skipped[-1]
         raise TooManySkippedRecordings(
             f"corpus {self.corpus.uri}: {MAX_REPLACEMENTS} recordings in a row cannot be used; the last: {last}"
         )
 
-    def _use(self, example: Example, read: bytes | Exception, views: np.ndarray) -> str:
-        """Fills the windows of an example and gives its text."""
-        record, source = parse_result(read), example.stream.source
+    def _decode(self, example: Example, result: bytes | Exception, views: np.ndarray) -> str:
+        """Fills the windows of an example and returns its text."""
+        record, source = parse_result(result), example.stream.source
         texts = record.texts(source) if source else [""]
         decode_views(
             record.audio,
@@ -128,8 +130,8 @@ class MicroBatchReader:
             min_duration_s=self.data.min_duration_s,
         )
         if not views.any():
-            taken_s = len(views) * self.data.window_s
-            raise BadRecording("silent", f"nothing but zeros in {taken_s:g} s from {example.window_draw:.0%} on")
+            length_s = len(views) * self.data.window_s
+            raise BadRecording("silent", f"only zeros in {length_s:g} s from {example.window_draw:.0%} on")
         return texts[int(example.text_draw * len(texts))]
 
     def _batch(
@@ -140,7 +142,7 @@ class MicroBatchReader:
         pairs: list[tuple[Example, str]],
         skipped: list[SkippedRecording],
     ) -> Batch:
-        """``step``: of the plan."""
+        """Builds the batch from the read pairs; ``step`` is the step of the plan."""
         examples, texts = zip(*pairs, strict=True)
         rows = [example.row for example in examples]
         names = self.corpus.recording_ids(rows)
@@ -177,10 +179,10 @@ def _plans(mixture: Callable[[str], StreamMixture], batch: BatchConfig, train: T
     """Returns the plan of each phase.
 
     Args:
-        mixture: Returns the streams of a split, by its name.
+        mixture: function that returns the streams of a split.
 
     Raises:
-        PlanError: The corpus lacks a text source, labels, or a split that the recipe requires.
+        PlanError: the corpus lacks a text source, labels, or a split that the recipe requires.
     """
     batches = {Phase.TRAIN: ("train", batch)}
     if train.validation_micro_batches:

@@ -1,4 +1,4 @@
-"""Texts to token ids, by the tokenizer that belongs to the text tower."""
+"""Tokenization of texts with the tokenizer of the text tower."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,26 +15,27 @@ if TYPE_CHECKING:
 
 
 MAX_CHARACTERS = 20_000
-"""Read of a text, since a tokenizer reads all of it before it cuts: 512 tokens are some 2,500 characters of English."""
+"""Maximum number of characters of a text that are tokenized: tokenizers process the whole text before they truncate it,
+and 512 tokens are about 2,500 characters of English."""
 
 TOKEN_MULTIPLE = 8
 """Texts are padded to a multiple of this many tokens, for the matrix units of GPUs."""
 
-FIT_ENCODERS = (
+SUPPORTED_ENCODERS = (
     "Set text_tower.pretrained to a bidirectional encoder whose tokenizer begins every text with a special token and "
     "pads it: BERT, RoBERTa, DistilBERT, MPNet, ELECTRA, ALBERT, DeBERTa, ModernBERT and their kin, network and "
     "tokenizer saved in one folder by save_pretrained."
 )
-"""What to do about an encoder that cannot be a text tower."""
+"""Remedy for an encoder that cannot be a text tower."""
 
 
 def is_blank(text: str) -> bool:
-    """Whether there is nothing to read in a text: it is empty, or all space, control characters and the like."""
+    """Returns whether a text is empty or contains only white space, control characters and the like."""
     return not any(char.isprintable() and char not in " \N{REPLACEMENT CHARACTER}" for char in text[:MAX_CHARACTERS])
 
 
 def is_unicode(text: str) -> bool:
-    """Whether a text can be encoded; one with half of a surrogate pair, which JSON lets through, cannot."""
+    """Returns whether a text can be encoded; one with a lone surrogate, which JSON permits, cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -43,55 +44,55 @@ def is_unicode(text: str) -> bool:
 
 
 def load_tokenizer(section: TextTowerConfig) -> Tokenizer | None:
-    """The text tower's tokenizer, which cuts or null-pads to ``max_tokens``; None where the recipe has no text tower.
+    """Returns the text tower's tokenizer, which truncates and null-pads to ``max_tokens``; None without a text tower.
 
-    It can be pickled: the processes that read need neither the pretrained model's files nor ``transformers``.
+    It can be pickled, so that readers need neither the files of the pretrained model nor ``transformers``.
 
     Raises:
-        PretrainedError: it cannot be loaded, cannot pad, or begins a text with something else than a special token.
+        PretrainedError: the tokenizer cannot be loaded, cannot pad, or does not begin texts with a special token.
     """
     if not section.pretrained:
         return None
-    spec, whole = section.pretrained, whole_tokenizer(section.pretrained)
-    tokenizer = getattr(whole, "backend_tokenizer", None)
+    spec, pretrained = section.pretrained, pretrained_tokenizer(section.pretrained)
+    tokenizer = getattr(pretrained, "backend_tokenizer", None)
     if not isinstance(tokenizer, Tokenizer):
-        fault = f"its tokenizer, {type(whole).__name__}, is written in Python and has no fast form"
-        raise PretrainedError(spec, [fault], FIT_ENCODERS)
-    if whole.pad_token_id is None:
+        fault = f"its tokenizer, {type(pretrained).__name__}, is written in Python and has no fast version"
+        raise PretrainedError(spec, [fault], SUPPORTED_ENCODERS)
+    if pretrained.pad_token_id is None:
         raise PretrainedError(
             spec,
-            ["its tokenizer has no token to pad with"],
-            'Load it with transformers, name one, tokenizer.add_special_tokens({"pad_token": "[PAD]"}), and save it '
-            "again, and so the network after network.resize_token_embeddings(len(tokenizer)).",
+            ["its tokenizer has no padding token"],
+            'Load it with transformers, add one with tokenizer.add_special_tokens({"pad_token": "[PAD]"}), and save '
+            "it again; call network.resize_token_embeddings(len(tokenizer)), and save the network again too.",
         )
-    with loading(spec, "its tokenizer cannot be loaded", FIT_ENCODERS):
-        # texts are cut and padded behind, whatever the files say: the sentence's token is the first
+    with loading(spec, "its tokenizer cannot be loaded", SUPPORTED_ENCODERS):
+        # truncate and pad on the right, whatever the files say: the first token must stay the sentence token
         tokenizer.enable_truncation(section.max_tokens, direction="right")
         tokenizer.enable_padding(
-            direction="right", length=section.max_tokens, pad_id=whole.pad_token_id, pad_token=whole.pad_token
+            direction="right", length=section.max_tokens, pad_id=pretrained.pad_token_id, pad_token=pretrained.pad_token
         )
         encoded = tokenizer.encode("music")
     if not encoded.special_tokens_mask[0]:
-        fault = "its tokenizer puts no special token before a text: the first position would be that of a word"
-        raise PretrainedError(spec, [fault], FIT_ENCODERS)
+        fault = "its tokenizer adds no special token before a text: the first position would be that of a word"
+        raise PretrainedError(spec, [fault], SUPPORTED_ENCODERS)
     return tokenizer
 
 
-def whole_tokenizer(spec: str) -> "PreTrainedTokenizerBase":
-    """A text encoder's tokenizer as ``transformers`` has it, cutting and padding behind the text.
+def pretrained_tokenizer(spec: str) -> "PreTrainedTokenizerBase":
+    """Returns a text encoder's tokenizer as a ``transformers`` object that truncates and pads on the right.
 
-    Asks no hub beyond :func:`mulan.storage.weights_cache.weights_folder`, and runs no code of the folder's.
+    Contacts no hub except in :func:`mulan.storage.weights_cache.weights_folder`, and runs no code from the folder.
 
     Args:
         spec: as in ``text_tower.pretrained``.
 
     Raises:
-        PretrainedError: it is not there or cannot be loaded.
+        PretrainedError: the tokenizer does not exist or cannot be loaded.
     """
     folder = weights_folder(spec)
     from transformers import AutoTokenizer
 
-    with loading(spec, "its tokenizer cannot be loaded", FIT_ENCODERS):
+    with loading(spec, "its tokenizer cannot be loaded", SUPPORTED_ENCODERS):
         whole: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False, truncation_side="right", padding_side="right"
         )
@@ -100,28 +101,29 @@ def whole_tokenizer(spec: str) -> "PreTrainedTokenizerBase":
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What masking asks of a tokenizer."""
+    """The properties of a vocabulary that masking needs."""
 
     size: int
     mask_id: int
-    """Of [MASK]."""
+    """Id of [MASK]."""
     special_ids: tuple[int, ...]
-    """Of tokens that are no part of a text: [CLS], [SEP], padding and the like."""
+    """Ids of tokens that are not part of a text: [CLS], [SEP], padding and the like."""
 
 
 def load_vocabulary(section: TextTowerConfig) -> Vocabulary:
-    """
+    """Returns the vocabulary of the text tower's tokenizer.
+
     Raises:
-        PretrainedError: the text tower's tokenizer cannot be loaded, or has no [MASK].
+        PretrainedError: the tokenizer cannot be loaded, or has no [MASK].
     """
-    whole = whole_tokenizer(section.pretrained)
+    whole = pretrained_tokenizer(section.pretrained)
     if whole.mask_token_id is None:
         raise PretrainedError(
             section.pretrained,
             ["its tokenizer has no [MASK]"],
             "Masked terms need a BERT-type encoder; name one in text_tower.pretrained.",
         )
-    unknown = whole.unk_token_id  # a word that the vocabulary lacks is a part of its text all the same
+    unknown = whole.unk_token_id  # it stands for a word of the text
     special = tuple(sorted(number for number in whole.all_special_ids if number != unknown))
     return Vocabulary(len(whole), whole.mask_token_id, special)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from mulan.config.recipe import Recipe
-from mulan.data.text import whole_tokenizer
+from mulan.data.text import pretrained_tokenizer
 from mulan.model.device_batch import DeviceBatch
 from mulan.model.inference.files import TOKENIZER, ModelConfig, write_model
 from mulan.model.joint import JointModel
@@ -69,7 +69,7 @@ class JointTask:
     def export(self, model: JointModel, folder: Path) -> None:
         """Writes both towers and the tokenizer for :class:`mulan.MuLan`."""
         recipe = self._recipe
-        tokenizer = whole_tokenizer(recipe.text_tower.pretrained)
+        tokenizer = pretrained_tokenizer(recipe.text_tower.pretrained)
         config = ModelConfig(
             **exported_fields(recipe),
             text_encoder=model.text_tower.config,

@@ -21,8 +21,8 @@ from mulan.data.text import (
     is_unicode,
     load_tokenizer,
     load_vocabulary,
+    pretrained_tokenizer,
     tokenize,
-    whole_tokenizer,
 )
 from mulan.recipes.miniature import MINILM
 from mulan.recipes.registry import load_recipe
@@ -150,11 +150,11 @@ def test_the_sentence_s_token_is_the_first_whatever_side_is_cut_or_padded(side: 
     token_ids, mask = tokenize(["w1 w2", "w1 w2 w3 w4 w5 w6 w7 w8"], load_tokenizer(section))
     assert token_ids.tolist() == [[2, 6, 7, 3, 0, 0, 0, 0], [2, 6, 7, 8, 9, 10, 11, 3]]
     assert mask.sum(axis=1).tolist() == [4, 8]
-    assert whole_tokenizer(section.pretrained).truncation_side == "right"
+    assert pretrained_tokenizer(section.pretrained).truncation_side == "right"
 
 
 def test_a_tokenizer_that_cannot_pad(tmp_path: Path) -> None:
-    with pytest.raises(PretrainedError, match=r"no token to pad with\. .*add_special_tokens"):
+    with pytest.raises(PretrainedError, match=r"no padding token\. .*add_special_tokens"):
         load_tokenizer(section_with(tmp_path, pad_token=None))
 
 

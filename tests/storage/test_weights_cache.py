@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mulan.data.text import whole_tokenizer
+from mulan.data.text import pretrained_tokenizer
 from mulan.recipes.miniature import MINILM
 from mulan.storage.hub import AST_CHECKPOINT, PretrainedError, pretrained_folder
 from mulan.storage.weights_cache import CACHE_VARIABLE, cached_folder, weights_folder
@@ -89,7 +89,7 @@ def test_a_tokenizer_of_s3_is_that_of_its_folder(s3: S3) -> None:
             s3.files.put_file(str(file), f"{s3.uri}/minilm/{file.name}")
     s3.files.pipe_file(f"{s3.uri}/minilm/model.safetensors", b"")
     text = "A song of lentils and rain"
-    assert whole_tokenizer(f"{s3.uri}/minilm")(text) == whole_tokenizer(MINILM)(text)
+    assert pretrained_tokenizer(f"{s3.uri}/minilm")(text) == pretrained_tokenizer(MINILM)(text)
 
 
 def test_what_lacks_a_part_or_is_not_there_is_named_as_it_was_given(encoder: str, s3: S3) -> None:

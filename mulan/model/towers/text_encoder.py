@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from mulan.config import sections
-from mulan.data.text import FIT_ENCODERS, load_tokenizer
+from mulan.data.text import SUPPORTED_ENCODERS, load_tokenizer
 from mulan.model.towers.pretrained_networks import attention_implementation, load_network, quiet_transformers
 from mulan.model.towers.text_probe import (
     ProbeTokens,
@@ -50,13 +50,13 @@ def load_encoder(section: sections.TextTowerConfig) -> PreTrainedModel:
     decodes = config.is_encoder_decoder or type(config) in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
     if network_class is None or decodes:
         what = "an encoder with a decoder" if decodes else "not a text encoder"
-        raise PretrainedError(spec, [f"its model type is {config.model_type!r}, {what}"], FIT_ENCODERS)
-    encoder = load_network(network_class, spec, folder, config, remedy=FIT_ENCODERS)
+        raise PretrainedError(spec, [f"its model type is {config.model_type!r}, {what}"], SUPPORTED_ENCODERS)
+    encoder = load_network(network_class, spec, folder, config, remedy=SUPPORTED_ENCODERS)
     if getattr(encoder, "pooler", None) is not None:
         encoder.pooler = None  # removed before probing, as in the tower: some networks do not run without it
     tokenizer = load_tokenizer(section)
     assert tokenizer is not None
-    with loading(spec, "cannot be run on its tokenizer's tokens", FIT_ENCODERS):
+    with loading(spec, "cannot be run on its tokenizer's tokens", SUPPORTED_ENCODERS):
         _check(spec, encoder, tokenizer, section.max_tokens)
     return encoder
 
@@ -77,7 +77,7 @@ def encoder_from_config(config: Mapping[str, Any]) -> PreTrainedModel:
 
 
 def _read_config(spec: str, folder: Path, layers: int) -> PreTrainedConfig:
-    with loading(spec, "config.json cannot be loaded", FIT_ENCODERS):
+    with loading(spec, "config.json cannot be loaded", SUPPORTED_ENCODERS):
         values = json.loads((folder / "config.json").read_bytes())
         if not isinstance(values, dict):
             raise TypeError(f"it contains a {type(values).__name__}, not an object")
@@ -100,7 +100,7 @@ def _read_config(spec: str, folder: Path, layers: int) -> PreTrainedConfig:
             f"Set it to 1 to {available}, or 0 for all.",
         )
     if layers:
-        with loading(spec, "config.json cannot be loaded", FIT_ENCODERS):
+        with loading(spec, "config.json cannot be loaded", SUPPORTED_ENCODERS):
             config.num_hidden_layers = layers
     return config
 
@@ -120,7 +120,7 @@ def _check(spec: str, encoder: PreTrainedModel, tokenizer: Tokenizer, max_tokens
         raise PretrainedError(spec, [fault], remedy)
     max_length = max_text_length(encoder, tokens, max_tokens)
     if max_length < _MIN_TOKENS:
-        raise PretrainedError(spec, ["it cannot be run on token ids and their mask alone"], FIT_ENCODERS)
+        raise PretrainedError(spec, ["it cannot be run on token ids and their mask alone"], SUPPORTED_ENCODERS)
     if not is_finite(encoder, tokens):
         raise PretrainedError(spec, ["its outputs are not finite"], "Restore its weight files.")
     faults = []
@@ -130,10 +130,10 @@ def _check(spec: str, encoder: PreTrainedModel, tokenizer: Tokenizer, max_tokens
         faults.append("its output depends on the amount of padding")
     if max_length < max_tokens:
         few = f"text_tower.max_tokens = {max_tokens}, but it has positions for {max_length} tokens"
-        remedy = FIT_ENCODERS if faults else f"Set text_tower.max_tokens to {max_length} or less."
+        remedy = SUPPORTED_ENCODERS if faults else f"Set text_tower.max_tokens to {max_length} or less."
         raise PretrainedError(spec, [*faults, few], remedy)
     if faults:
-        raise PretrainedError(spec, faults, FIT_ENCODERS)
+        raise PretrainedError(spec, faults, SUPPORTED_ENCODERS)
 
 
 def _probe_tokens(tokenizer: Tokenizer) -> tuple[ProbeTokens, int]:
