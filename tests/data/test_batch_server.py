@@ -66,7 +66,7 @@ def test_what_a_worker_makes_is_left_out_unless_a_reader_has_begun_it(
     assert serving.take("attempt", 0) == GroupResult(["a"])
     serving.take("attempt", 2)  # so that the second block is taken off Ray Data
     wait_until(lambda: not serving._unwanted, what="that nothing is kept of what has come and was left out")
-    assert not serving._found
+    assert not serving._blocks
     assert not serving.begin_group("another", 3, "process", "node")
 
 
