@@ -1,7 +1,7 @@
-"""A step of a run, once more: from the newest checkpoint before it, in this process alone, with nothing written.
+"""The replay of a step of a run from the newest checkpoint before it, in a single process, without writing anything.
 
-The micro-batches are those of the run, by the plan. So is the result, whatever the number of workers was: to the bit
-with ``train.exact_sums`` and on the same kind of device.
+The plan gives the same micro-batches as in the run, whatever its number of workers was. With ``train.exact_sums``, on
+the same kind of device, the results are the same to the bit.
 """
 
 import json
@@ -32,19 +32,19 @@ from mulan.training.observer import NullObserver
 from mulan.training.state import Progress
 
 COMPARED = ("loss", "grad_norm")
-"""Measurements of a step that are held against the run's."""
+"""The measurements of a step that are compared with those of the run."""
 
 
 def replay(recipe: Recipe, run: Run, step: int, console: Console, *, reader: MicroBatchReader) -> None:
-    """Trains up to a step, and shows what it is made of.
+    """Trains up to a step, diagnoses it, and prints the diagnosis.
 
     Args:
-        recipe: the run's; its ``data.uri`` may be another copy of the corpus.
-        step: from 1.
-        reader: Reader of the recipe's corpus.
+        recipe: the recipe of the run; its ``data.uri`` may be another copy of the corpus.
+        step: the step to diagnose, counted from 1.
+        reader: the reader of the recipe's corpus.
 
     Raises:
-        ReplayError: the run has no such step, or the corpus has other recordings than the run had.
+        ReplayError: the run has no such step, or the corpus has other recordings than in the run.
     """
     check_replay(run, step)
     use_gpu = recipe.scale.use_gpu and torch.cuda.is_available()
@@ -52,7 +52,7 @@ def replay(recipe: Recipe, run: Run, step: int, console: Console, *, reader: Mic
     checkpoint = read_newest(run.uri, on_corrupt=lambda text: console.print(f"replay  {text}"), at_most=step - 1)
     progress = checkpoint.progress if checkpoint else Progress(steps_done=0)
     first_step = progress.steps_done
-    origin = f"the checkpoint of step {first_step}" if checkpoint else "the first weights"
+    origin = f"the checkpoint of step {first_step}" if checkpoint else "the initial weights"
     console.print(f"replay  from {origin}; steps to run before step {step}: {step - 1 - first_step}", soft_wrap=True)
     record = _Record({line["step"]: line for line in run.metrics()})
     with _group_of_one(use_gpu=use_gpu):
@@ -109,18 +109,19 @@ def _stored(run: Run, step: int) -> Sequence[Sequence[str]] | None:
     try:
         return [[str(name) for name in names] for names in json.loads(filesystem.read_bytes(uri))["recordings"]]
     except (ValueError, TypeError, KeyError) as error:
-        raise ReplayError(f"{uri} is damaged; restore it, or remove it to do without") from error
+        raise ReplayError(f"{uri} is damaged; restore it, or remove it to replay without it") from error
 
 
 @dataclass
 class _Record(NullObserver):
-    """Compares the steps that are trained now with what the run wrote."""
+    """An observer that compares the replayed steps with the metrics of the run."""
 
     lines: Mapping[int, Mapping[str, Any]]
-    """Of metrics, by step."""
+    """The lines of ``metrics.jsonl`` by step."""
     compared: int = 0
+    """The number of compared steps."""
     difference: float = 0.0
-    """The largest of losses and gradient norms, relative; infinite where one is finite and the other not."""
+    """The largest relative difference of losses and gradient norms; infinite if only one of the two is finite."""
 
     def on_step(self, metrics: dict[str, Any]) -> None:
         then = self.lines.get(metrics["step"])
@@ -138,14 +139,14 @@ class _Record(NullObserver):
         return f"their losses and gradient norms differ by at most {self.difference:.1e}"
 
     def then(self, step: int, measured: Mapping[str, float]) -> str:
-        """What the run measured in a step, in words, beside what is measured now; nothing where it has no record."""
+        """Describes how the run's measurements of a step compare with the new ones; empty without a record."""
         line = self.lines.get(step)
         if line is None:
             return ""
         now = {name: measured[name] if math.isfinite(measured[name]) else None for name in COMPARED}
         if all(now[name] == line[name] for name in COMPARED):
-            return "  (as then, to the bit)"
-        return f"  (then {'  '.join(f'{name} {_shown(line[name])}' for name in COMPARED)})"
+            return "  (as in the run, to the bit)"
+        return f"  (in the run: {'  '.join(f'{name} {_shown(line[name])}' for name in COMPARED)})"
 
     def check_recordings(
         self, step: int, recordings: Sequence[tuple[str, ...]], *, stored: Sequence[Sequence[str]] | None
@@ -163,7 +164,7 @@ class _Record(NullObserver):
 
 
 def _difference(now: float | None, then: float | None) -> float:
-    """Relative; None stands for what is not finite."""
+    """Returns the relative difference of two numbers; None stands for one that is not finite."""
     if now == then:
         return 0.0
     return abs(now / then - 1) if now is not None and then else math.inf
@@ -174,7 +175,7 @@ def _shown(value: float | None) -> str:
 
 
 def _other_recordings(step: int) -> ReplayError:
-    return ReplayError(f"step {step} had other recordings when the run was trained: the corpus is not what it was")
+    return ReplayError(f"step {step} had other recordings when the run was trained: the corpus has changed")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A step taken apart: what each of its micro-batches makes of the model and of the gradient. Nothing is updated."""
+"""The diagnosis of a training step: outputs and gradients of each micro-batch, without an update."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -19,85 +19,87 @@ from mulan.training.engines.base import Engine
 from mulan.training.step import queue_gradients
 
 MAX_PARAMETERS, MAX_RECORDINGS = 10, 20
-"""That are shown."""
+"""The maximum numbers of parameters and of recordings that are shown."""
 
 
 @dataclass
 class MicroBatchDiagnosis:
-    """One micro-batch. Its inputs are whole numbers: there is nothing in them that could not be finite."""
+    """The diagnosis of one micro-batch. Its inputs are integers, which are always finite."""
 
     recordings: tuple[str, ...]
     terms: dict[str, float] = field(default_factory=dict)
-    """Those that are computed of single micro-batches."""
+    """The loss terms that are computed over single micro-batches, by name."""
     outputs: int = 0
-    """Values of the model's outputs that are not finite."""
+    """The number of nonfinite values in the model's outputs."""
     nonfinite_recordings: list[str] = field(default_factory=list)
-    """Recordings with such values."""
+    """The ids of the recordings with nonfinite outputs."""
     cosines: dict[str, float] = field(default_factory=dict)
-    """By kind of embedding: the mean cosine of different rows. 1 where all are the same."""
+    """The mean cosine similarity of different rows, by kind of embedding; 1 if all rows are the same."""
     output_gradients: int = 0
-    """Values that are not finite in the gradient of its outputs,"""
+    """The number of nonfinite values in the gradient of the outputs."""
     gradients: int = 0
-    """and in that of the parameters."""
+    """The number of nonfinite values in the gradient of the parameters."""
     grad_norm: float = 0.0
-    """Of its own part of the gradient."""
+    """The norm of this micro-batch's gradient."""
     too_large: int = 0
-    """Values of the gradient of the parameters that are finite, and more than the sums have room for."""
+    """The number of finite values in the gradient of the parameters that exceed the range of the exact sums."""
 
 
 @dataclass
 class ParameterDiagnosis:
+    """The diagnosis of one parameter."""
+
     name: str
     weights: int
-    """Values that are not finite, and"""
+    """The number of nonfinite values in the parameter."""
     gradients: int
-    """those of the gradient."""
+    """The number of nonfinite values in its gradient."""
     grad_norm: float
 
 
 @dataclass
 class StepDiagnosis:
-    """A whole step."""
+    """The diagnosis of a whole step."""
 
     measured: dict[str, float]
-    """As :func:`mulan.training.step.train_step` returns it."""
-    parts: list[MicroBatchDiagnosis]
+    """The measurements of the step, as :func:`mulan.training.step.train_step` returns them."""
+    micro_batches: list[MicroBatchDiagnosis]
     parameters: list[ParameterDiagnosis]
-    """Those that have a gradient: not finite ones first, then by norm."""
-    room: float
-    """What every value of a micro-batch's gradient must be smaller than for the sums; infinite where they are plain."""
+    """The parameters with a gradient: nonfinite ones first, then by descending norm."""
+    limit: float
+    """The bound on every value of a micro-batch's gradient with ``train.exact_sums``; infinite without."""
 
 
 def diagnose_step(engine: Engine, batches: Iterable[Batch], task: Task, train: TrainConfig) -> StepDiagnosis:
-    """Forward and backward of a step on the only worker, whose weights must be whole.
+    """Runs forward and backward passes of a step on a single worker, whose weights must not be sharded.
 
-    With ``train.exact_sums`` what is measured has the bits that the step's own measurements have.
+    With ``train.exact_sums`` the measurements equal those of the step itself, bit for bit.
     """
     observed = _Observed(engine, task, exact_sums=train.exact_sums)
     queued = queue_gradients(observed, batches, RunningStatistics(engine.module), task, train)
     named = dict(engine.module.named_parameters())
     parameters = [
-        ParameterDiagnosis(name, _not_finite(named[name]), _not_finite(gradient), _norm([gradient]))
+        ParameterDiagnosis(name, _num_nonfinite(named[name]), _num_nonfinite(gradient), _norm([gradient]))
         for name, gradient in observed.gradients.items()
     ]
     parameters.sort(key=lambda one: (-one.weights, -one.gradients, -one.grad_norm))
     measured = {name: float(value) for name, value in queued.items()}
     measured["grad_norm"] = observed.grad_norm()
-    return StepDiagnosis(measured, [part for _, part in sorted(observed.parts.items())], parameters, observed.room)
+    return StepDiagnosis(measured, [part for _, part in sorted(observed.parts.items())], parameters, observed.limit)
 
 
 class _Observed:
-    """An engine that looks at what passes through it, and whose backward passes leave no gradient anywhere else."""
+    """An engine that inspects outputs and gradients, and keeps the gradients to itself."""
 
     def __init__(self, engine: Engine, task: Task, *, exact_sums: bool) -> None:
         self._engine, self._task = engine, task
         self._trained = {name: p for name, p in engine.module.named_parameters() if p.requires_grad}
         self.parts: dict[int, MicroBatchDiagnosis] = {}
         self.gradients: dict[str, torch.Tensor] = {}
-        self.room, self._sum = math.inf, None
+        self.limit, self._sum = math.inf, None
         if exact_sums:
             parameters = list(self._trained.values())
-            self.room = term_limit(engine.micro_batches)
+            self.limit = term_limit(engine.micro_batches)
             self._sum = FixedPointSum(
                 sum(parameter.numel() for parameter in parameters),
                 max_terms=engine.micro_batches,
@@ -109,42 +111,42 @@ class _Observed:
         return getattr(self._engine, name)
 
     def forward(self, batch: DeviceBatch) -> Any:
-        outputs = self._engine.module(*batch.inputs)  # DeepSpeed's engines would ask for their own backward pass
+        outputs = self._engine.module(*batch.inputs)  # DeepSpeed's engines would require their own backward pass
         self._current = batch.batch.item.micro_batch
         named = dict(_tensors(outputs))
         if self._current not in self.parts:
             self.parts[self._current] = self._part(outputs, named, batch)
         part = self.parts[self._current]
 
-        def note(gradient: torch.Tensor) -> None:
-            part.output_gradients += _not_finite(gradient)
+        def count_nonfinite(gradient: torch.Tensor) -> None:
+            part.output_gradients += _num_nonfinite(gradient)
 
         for tensor in named.values():
             if tensor.requires_grad:
-                tensor.register_hook(note)  # type: ignore[no-untyped-call]
+                tensor.register_hook(count_nonfinite)  # type: ignore[no-untyped-call]
         return outputs
 
     def backward(self, scalar: torch.Tensor) -> None:
-        found = torch.autograd.grad(scalar, list(self._trained.values()), allow_unused=True)
-        own = {name: gradient for name, gradient in zip(self._trained, found, strict=True) if gradient is not None}
+        gradients = torch.autograd.grad(scalar, list(self._trained.values()), allow_unused=True)
+        own = {name: gradient for name, gradient in zip(self._trained, gradients, strict=True) if gradient is not None}
         part = self.parts[self._current]
         for name, gradient in own.items():
-            part.gradients += _not_finite(gradient)
-            part.too_large += int(((gradient.abs() >= self.room) & gradient.isfinite()).sum())
+            part.gradients += _num_nonfinite(gradient)
+            part.too_large += int(((gradient.abs() >= self.limit) & gradient.isfinite()).sum())
             self.gradients[name] = self.gradients[name] + gradient if name in self.gradients else gradient
         part.grad_norm = _norm(own.values())
         if self._sum is not None:
             self._sum.add(own.get(name, torch.zeros_like(p)) * UNITS for name, p in self._trained.items())
 
     def grad_norm(self) -> float:
-        """The norm of the whole gradient, as a step finds it."""
+        """Returns the norm of the whole gradient, as a step computes it."""
         if self._sum is None:
             return float(torch.nn.utils.get_total_norm(list(self.gradients.values())))
         return norm_over_workers([to_float(self._sum.units)], self._sum.nonfinite)
 
     def _part(self, outputs: Any, named: dict[str, torch.Tensor], batch: DeviceBatch) -> MicroBatchDiagnosis:
         names = batch.batch.recording_id
-        part = MicroBatchDiagnosis(names, outputs=sum(map(_not_finite, named.values())))
+        part = MicroBatchDiagnosis(names, outputs=sum(map(_num_nonfinite, named.values())))
         rows: set[int] = set()
         for tensor in named.values():
             if tensor.ndim and len(tensor) == len(names):
@@ -166,23 +168,23 @@ def _tensors(outputs: Any) -> Iterator[tuple[str, torch.Tensor]]:
             yield name, tensor
 
 
-def _not_finite(tensor: torch.Tensor) -> int:
+def _num_nonfinite(tensor: torch.Tensor) -> int:
     return int((~torch.isfinite(tensor.detach())).sum())
 
 
 def _norm(tensors: Iterable[torch.Tensor]) -> float:
-    return math.hypot(*(float(tensor.double().norm()) for tensor in tensors))  # in float32 right to 1e-5 only
+    return math.hypot(*(float(tensor.double().norm()) for tensor in tensors))  # float32 would be accurate to 1e-5 only
 
 
 def _mean_cosine(rows: torch.Tensor) -> float:
-    """Of different rows of [m, d] unit rows."""
+    """Returns the mean cosine similarity of different rows of [m, d] unit rows."""
     m = len(rows)
     return (float(rows.detach().double().sum(dim=0).square().sum()) - m) / (m * (m - 1))
 
 
 def print_diagnosis(diagnosis: StepDiagnosis, console: Console) -> None:
-    """Two tables, and micro-batches whose embeddings are not finite or whose gradients are too large."""
-    parts = diagnosis.parts
+    """Prints tables of micro-batches and parameters, then nonfinite embeddings and gradients that are too large."""
+    parts = diagnosis.micro_batches
     terms, kinds = list(parts[0].terms), list(parts[0].cosines)
     table = Table(title="micro-batches")
     for column in ("micro-batch", "recordings", *terms, *(f"mean cosine, {kind}" for kind in kinds)):
@@ -209,7 +211,7 @@ def print_diagnosis(diagnosis: StepDiagnosis, console: Console) -> None:
             console.print(f"micro-batch {number}: embeddings not finite: {listed}{more}", soft_wrap=True)
         if part.too_large:
             console.print(
-                f"micro-batch {number}: values of its gradient that are {diagnosis.room:g} or more, too large for "
+                f"micro-batch {number}: values of its gradient that are {diagnosis.limit:g} or more, too large for "
                 f"train.exact_sums: {part.too_large}",
                 soft_wrap=True,
             )

@@ -1,8 +1,8 @@
-"""Checkpoints: named whole tensors that know neither the number of workers nor the ZeRO stage that wrote them.
+"""Checkpoints: named whole tensors, independent of the number of workers and the ZeRO stage that wrote them.
 
-A folder holds ``state.safetensors`` (see :meth:`mulan.training.engines.base.Engine.state`), ``progress.json`` and,
-written last, its manifest (:mod:`mulan.runs.checkpoint_list`). A folder without one, or with files that are not those
-of its manifest, is not a checkpoint: it was cut off or spoiled, and the one before it counts.
+A folder holds ``state.safetensors`` (see :meth:`mulan.training.engines.base.CheckpointedEngine.state`),
+``progress.json`` and, written last, its manifest (:mod:`mulan.runs.checkpoint_list`). A folder without a manifest, or
+with files that do not match it, is incomplete or corrupt, and the checkpoint before it is used.
 """
 
 import hashlib
@@ -29,14 +29,14 @@ STATE, PROGRESS = "state.safetensors", "progress.json"
 
 @dataclass(frozen=True)
 class CheckpointCopy:
-    """One whose tensors are in a file of this machine, for as long as that is there."""
+    """A verified checkpoint whose files are on this machine, for as long as they exist."""
 
     uri: str
     progress: Progress
     state_path: str
 
     def read(self) -> Checkpoint:
-        """The checkpoint; its tensors are mapped from the file, which may be removed afterwards."""
+        """Reads the checkpoint; its tensors are mapped from the file, which may be removed afterwards."""
         return Checkpoint(self.uri, self.progress, load_file(self.state_path))
 
 
@@ -48,13 +48,13 @@ def write_checkpoint(
     score: float | None = None,
     fence: Fence | None = None,
 ) -> str:
-    """Writes a checkpoint into a run's folder, in place of what may be there of the same step; its URI.
+    """Writes a checkpoint into a run's folder, replacing one of the same step, and returns its URI.
 
     Args:
-        fence: of the driver for which it is written; its generation stands in the manifest.
+        fence: the fence of the driver for which it is written; the manifest records its generation.
 
     Raises:
-        StorageError: it could not be written; there is none then.
+        StorageError: the checkpoint could not be written; there is no checkpoint of this step then.
         RunTakenOver: the run has another driver now.
     """
     if fence is not None:
@@ -66,28 +66,28 @@ def write_checkpoint(
             save_file(state, Path(folder, STATE))
             Path(folder, PROGRESS).write_text(json.dumps(asdict(progress)))
         except (OSError, SafetensorError) as error:
-            # what the library says of a file is a text without an errno
-            remedy = "make room there, or" if Path(folder).is_dir() else "it was removed while it was in use:"
+            # the library's errors about files have no errno
+            remedy = "free space there, or" if Path(folder).is_dir() else "the folder was removed while in use;"
             raise StoragePermanentError(
-                f"{folder}, where checkpoints are made, takes none: {error}; {remedy} {TMPDIR_REMEDY}; "
-                "then the same command goes on"
+                f"the checkpoint cannot be written to the temporary folder {folder}: {error}; {remedy} "
+                f"{TMPDIR_REMEDY}; then resume with the same command"
             ) from error
         files = {name: _digest(Path(folder, name)) for name in (STATE, PROGRESS)}
         for name in files:
             filesystem.upload(str(Path(folder, name)), filesystem.join(uri, name))
     manifest = {"files": files, "score": score, "generation": None if fence is None else fence.generation}
     if fence is not None:
-        fence.check()  # once more: what is written above takes minutes
+        fence.check()  # again: writing the files above takes minutes
     filesystem.write_atomically(filesystem.join(uri, MANIFEST), json.dumps(manifest).encode())
     return uri
 
 
 def read_newest(run_uri: str, *, on_corrupt: Callable[[str], None], at_most: int | None = None) -> Checkpoint | None:
-    """A run's newest checkpoint that is what was written, or None.
+    """Returns a run's newest intact checkpoint, or None.
 
     Args:
-        on_corrupt: told of each newer one that is not, in words.
-        at_most: only checkpoints of so many steps or fewer.
+        on_corrupt: receives a message about each newer checkpoint that is corrupt.
+        at_most: the maximum number of steps of the checkpoint.
     """
     with newest_copy(run_uri, on_corrupt=on_corrupt, at_most=at_most) as copy:
         return None if copy is None else copy.read()
@@ -97,31 +97,30 @@ def read_newest(run_uri: str, *, on_corrupt: Callable[[str], None], at_most: int
 def newest_copy(
     run_uri: str, *, on_corrupt: Callable[[str], None], at_most: int | None = None
 ) -> Iterator[CheckpointCopy | None]:
-    """Makes local files of a run's newest checkpoint for the block, having made sure that they are what was written.
+    """Provides verified local files of a run's newest intact checkpoint during the block; None if there is none.
 
-    Where the run is on a disk they are its own. None if there is no such checkpoint. The arguments are those of
-    :func:`read_newest`.
+    If the run is on a local disk, these are its own files. Takes the arguments of :func:`read_newest`.
     """
-    for listed in checkpoints(run_uri):
-        if at_most is not None and listed.steps_done > at_most:
+    for info in checkpoints(run_uri):
+        if at_most is not None and info.steps_done > at_most:
             continue
         with temporary_folder() as folder:
-            copy = _copied(listed, folder)
+            copy = _verified_copy(info, folder)
             if copy is not None:
                 yield copy
                 return
-        on_corrupt(f"{listed.uri} is spoiled (its files are not those of its manifest); the one before it is used")
+        on_corrupt(f"{info.uri} is corrupt (its files do not match its manifest); the checkpoint before it is used")
     yield None
 
 
-def _copied(listed: CheckpointInfo, folder: str) -> CheckpointCopy | None:
+def _verified_copy(info: CheckpointInfo, folder: str) -> CheckpointCopy | None:
     paths = {}
-    for name, about in listed.files.items():
-        paths[name] = filesystem.local_copy(filesystem.join(listed.uri, name), folder)
-        if _digest(Path(paths[name])) != about:
+    for name, digest in info.files.items():
+        paths[name] = filesystem.local_copy(filesystem.join(info.uri, name), folder)
+        if _digest(Path(paths[name])) != digest:
             return None
     progress = Progress(**json.loads(Path(paths[PROGRESS]).read_text()))
-    return CheckpointCopy(listed.uri, progress, paths[STATE])
+    return CheckpointCopy(info.uri, progress, paths[STATE])
 
 
 def _digest(path: Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""The checkpoints in a run's folder, without what they hold: names, sizes and scores.
+"""The list of checkpoints in a run's folder, with sizes and scores but without their contents.
 
-A checkpoint's ``manifest.json``, written last, names the size and the SHA-256 of every other file, and its score.
+A checkpoint's ``manifest.json``, written last, has the size and the SHA-256 of every other file, and the score.
 """
 
 import json
@@ -16,14 +16,14 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """One in a run's folder that has all of its files, in their sizes."""
+    """A checkpoint in a run's folder that has all of its files, in the right sizes."""
 
     uri: str
     steps_done: int
     files: Mapping[str, Mapping[str, Any]]
-    """``bytes`` and ``sha256`` by name."""
+    """The ``bytes`` and ``sha256`` of each file, by name."""
     score: float | None
-    """Score of the validation at its step, by the recipe's selection_metric; None where there was none."""
+    """The score of the validation at its step, by the recipe's selection metric; None without validation."""
 
 
 def checkpoint_name(steps_done: int) -> str:
@@ -31,23 +31,23 @@ def checkpoint_name(steps_done: int) -> str:
 
 
 def checkpoints(run_uri: str) -> list[CheckpointInfo]:
-    """A run's, newest first, as far as their sizes tell."""
-    found = (_listed(run_uri, name) for name in sorted(checkpoint_names(run_uri), reverse=True))
-    return [one for one in found if one is not None]
+    """Returns the complete checkpoints of a run, newest first. Checks the sizes of files, not their contents."""
+    infos = (_info(run_uri, name) for name in sorted(checkpoint_names(run_uri), reverse=True))
+    return [info for info in infos if info is not None]
 
 
 def checkpoint_names(run_uri: str) -> list[str]:
-    """Folders that are checkpoints, or shall be, or were."""
+    """Returns the names of all checkpoint folders, including incomplete ones and those being written or removed."""
     return [name for name in filesystem.names_in(run_uri) if re.fullmatch(r"checkpoint_\d{9}", name)]
 
 
 def remove_checkpoint(uri: str) -> None:
-    """Its manifest first: what is left when this is cut off is no checkpoint."""
+    """Removes a checkpoint, its manifest first: if this is interrupted, the rest does not count as a checkpoint."""
     filesystem.remove(filesystem.join(uri, MANIFEST))
     filesystem.remove_folder(uri)
 
 
-def _listed(run_uri: str, name: str) -> CheckpointInfo | None:
+def _info(run_uri: str, name: str) -> CheckpointInfo | None:
     uri = filesystem.join(run_uri, name)
     try:
         manifest = json.loads(filesystem.read_bytes(filesystem.join(uri, MANIFEST)))
@@ -55,6 +55,6 @@ def _listed(run_uri: str, name: str) -> CheckpointInfo | None:
         whole = all(filesystem.size(filesystem.join(uri, file)) == about["bytes"] for file, about in files.items())
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
-    except (ValueError, TypeError, KeyError, AttributeError):  # a manifest that is damaged
+    except (ValueError, TypeError, KeyError, AttributeError):  # a damaged manifest
         return None
     return CheckpointInfo(uri, int(name.rpartition("_")[2]), files, score) if whole else None

@@ -1,4 +1,4 @@
-"""Checkpoints are written beside training, one at a time; older ones go when a newer one stands."""
+"""Writes checkpoints in the background, one at a time, and removes older ones when a newer one is complete."""
 
 import logging
 from collections.abc import Callable
@@ -17,28 +17,28 @@ from mulan.training.state import Progress
 
 
 class CheckpointFailed(StorageError):
-    """A checkpoint could not be written. The one before it stands."""
+    """A checkpoint could not be written. The one before it is still valid."""
 
 
 log = logging.getLogger(__name__)
 
 
 class CheckpointWriter:
-    """Writes the checkpoints of a run, in a thread; a context, which ends when all are written.
+    """Writes the checkpoints of a run in a thread. A context manager that waits at its end until all are written.
 
-    Storage that fails is tried again meanwhile, and training goes on until the next checkpoint is due. Nothing is
-    removed before a newer checkpoint is whole.
+    Failing storage is retried in the thread, and training continues until the next checkpoint is due. Nothing is
+    removed before a newer checkpoint is complete.
     """
 
     def __init__(self, run_uri: str, *, keep_latest: int, keep_best: int, fence: Fence | None = None) -> None:
         """
         Args:
-            keep_latest: the newest so many stay,
-            keep_best: and so many besides, those with the highest scores.
-            fence: of the driver for which they are written, if that holds the run's lease.
+            keep_latest: the number of newest checkpoints to keep.
+            keep_best: the number of checkpoints with the highest scores to keep as well.
+            fence: the fence of the driver for which they are written, if it holds the run's lease.
         """
         self._fence = fence
-        self._run_uri, self._newest_kept, self._best_kept = run_uri, keep_latest, keep_best
+        self._run_uri, self._keep_latest, self._keep_best = run_uri, keep_latest, keep_best
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
 
@@ -60,28 +60,28 @@ class CheckpointWriter:
         score: float | None,
         after: Callable[[], None] = lambda: None,
     ) -> None:
-        """Begins to write a checkpoint, after the one before is written. If that could not be, nor is this one.
+        """Begins to write a checkpoint once the one before is written; does nothing if that one failed.
 
-        Only one of several workers writes: that it failed is for all of them to hear at once, by :meth:`fault`.
+        Only one worker writes; :meth:`error` lets it share a failure with all workers in the same step.
 
         Args:
-            after: waits for what must be written before the checkpoint counts.
+            after: waits for the records that must be written before the checkpoint.
         """
         if self._writing is not None and self._writing.exception() is not None:  # waits
             return
         self._writing = self._thread.submit(self._write, state, progress, score, after)
 
     def wait(self) -> None:
-        """Until what was begun is written.
+        """Waits until the checkpoint that was begun is written.
 
         Raises:
-            CheckpointFailed: it could not be.
+            CheckpointFailed: the checkpoint could not be written.
         """
         if self._writing is not None:
             self._writing.result()
 
-    def fault(self) -> str | None:
-        """Why the newest checkpoint could not be written, as soon as that is known."""
+    def error(self) -> str | None:
+        """Returns why the newest checkpoint could not be written, as soon as that is known; None without failure."""
         error = self._writing.exception() if self._writing is not None and self._writing.done() else None
         return None if error is None else str(error)
 
@@ -93,7 +93,7 @@ class CheckpointWriter:
             write_checkpoint(self._run_uri, state, progress, score=score, fence=self._fence)
         except (OSError, MulanError) as error:
             raise CheckpointFailed(
-                f"the checkpoint of step {progress.steps_done} could not be written; the one before it stands: {error}"
+                f"the checkpoint of step {progress.steps_done} could not be written; the one before it is kept: {error}"
             ) from error
         try:
             self._remove_older(progress.steps_done)
@@ -101,10 +101,10 @@ class CheckpointWriter:
             log.warning("older checkpoints of %s could not be removed: %s", self._run_uri, error)
 
     def _remove_older(self, newest: int) -> None:
-        """Checkpoints that need not be kept, and what is left of some that were never whole."""
-        whole = checkpoints(self._run_uri)
-        scored = sorted((one for one in whole if one.score is not None), key=lambda one: -(one.score or 0.0))
-        kept = {one.uri for one in [*whole[: self._newest_kept], *scored[: self._best_kept]]}
+        """Removes checkpoints that need not be kept, and remains of incomplete ones."""
+        complete = checkpoints(self._run_uri)
+        scored = sorted((one for one in complete if one.score is not None), key=lambda one: -(one.score or 0.0))
+        kept = {one.uri for one in [*complete[: self._keep_latest], *scored[: self._keep_best]]}
         for name in checkpoint_names(self._run_uri):
             uri = filesystem.join(self._run_uri, name)
             if name < checkpoint_name(newest) and uri not in kept:

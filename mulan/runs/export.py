@@ -1,4 +1,4 @@
-"""From a run's newest checkpoint to a model folder that :meth:`mulan.MuLan.from_pretrained` loads."""
+"""The export of a run's newest checkpoint to a model folder, which :meth:`mulan.MuLan.from_pretrained` loads."""
 
 import logging
 import tempfile
@@ -16,35 +16,35 @@ log = logging.getLogger(__name__)
 def export_run(run: Run) -> int:
     """Writes ``RUN/model/`` and returns the number of steps that the weights were trained for.
 
-    A joint model is for :meth:`mulan.MuLan.from_pretrained`; a tagger for ``audio_tower.pretrained`` of another run; of
-    a model that is trained for its audio encoder alone, that encoder is written, for
-    :meth:`mulan.AudioBackbone.from_pretrained` and for other runs.
+    :meth:`mulan.MuLan.from_pretrained` loads a joint model; a tagger serves as ``audio_tower.pretrained`` of another
+    run; of any other model, the audio encoder is exported, for :meth:`mulan.AudioBackbone.from_pretrained` and other
+    runs.
 
     Raises:
-        RunError: there is no such run, or it has no checkpoint.
-        CorpusError, PlanError: a tagging run's corpus, which names the classes, is not there any more or is another.
+        RunError: the run does not exist or has no checkpoint.
+        CorpusError, PlanError: the corpus of a tagging run, which names the classes, is missing or has changed.
     """
-    # the audio tower's first weights may be gone when a checkpoint replaces them
+    # the checkpoint replaces the audio tower's initial weights, which may no longer exist
     task = task_of(run.recipe().with_random_audio_tower())
-    found = checkpoint_to_export(run)
+    checkpoint = checkpoint_to_export(run)
     model = task.build_model()
-    model.load_state_dict(weights(found.state))
+    model.load_state_dict(weights(checkpoint.state))
     with tempfile.TemporaryDirectory() as folder:
         task.export(model, Path(folder))
         for file in sorted(Path(folder).rglob("*")):
             if file.is_file():
                 target = filesystem.join(run.model_uri, file.relative_to(folder).as_posix())
                 filesystem.write_atomically(target, file.read_bytes())
-    return found.progress.steps_done
+    return checkpoint.progress.steps_done
 
 
 def checkpoint_to_export(run: Run) -> Checkpoint:
-    """The run's newest checkpoint.
+    """Returns the run's newest checkpoint.
 
     Raises:
-        RunError: it has none.
+        RunError: the run has no checkpoint.
     """
-    found = read_newest(run.uri, on_corrupt=log.warning)
-    if found is None:
+    checkpoint = read_newest(run.uri, on_corrupt=log.warning)
+    if checkpoint is None:
         raise RunError(f"run {run.uri} has no checkpoint yet; nothing to export")
-    return found
+    return checkpoint

@@ -1,8 +1,8 @@
-"""One driver a run: a lease on its folder, with a generation that fences off a driver which has lost it.
+"""A lease on a run's folder, which gives the run a single driver and fences off a driver that has lost it.
 
-Whether a holder is alive is seen by watching its file change, never by comparing clocks; only a process of this machine
-is known to have ended at once. Whoever writes into the run's folder asks its :class:`Fence` before: a driver that was
-cut off for long enough finds that another one has the run, and stops.
+A holder counts as alive while its file keeps changing; clocks are never compared, and only a process of this machine is
+known at once to have ended. Every write to the run's folder checks the :class:`Fence` before: a driver that was cut off
+for long enough detects that another one has taken over the run, and stops.
 """
 
 import logging
@@ -18,26 +18,26 @@ from mulan.storage import filesystem
 
 
 class RunHeld(MulanError):
-    """A run, or a sweep, that another driver has, which is alive."""
+    """The run or sweep has another driver, which is alive."""
 
 
 class RunTakenOver(MulanError):
-    """A run, or a sweep, that another driver has taken since; this one must write nothing more."""
+    """Another driver has taken over the run or sweep; this one must not write any more."""
 
 
 RENEWAL_PERIOD_S = 10.0
 STALE_AFTER_S = 60.0
-"""A lease that does not change for so long is taken: that is several renewals, and the pauses of failing storage."""
+"""The time without change after which a lease is taken over: several renewals, and the retries of failing storage."""
 POLL_PERIOD_S = 2.0
 RELEASE_TIMEOUT_S = 10.0
-"""Storage that fails for longer at the end is not waited for, and the lease goes stale."""
+"""Time limit for releasing the lease at the end; if storage fails for longer, the lease becomes stale."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Fence:
-    """Tells whoever writes for a driver, on any machine, whether that driver still has the run."""
+    """Lets the processes that write for a driver, on any machine, check that the driver still has the run."""
 
     uri: str
     """The run's folder."""
@@ -45,11 +45,11 @@ class Fence:
     driver: str
 
     def check(self) -> None:
-        """Makes sure that no other driver has taken the run.
+        """Checks that no other driver has taken over the run.
 
         Raises:
-            RunTakenOver: one has.
-            StorageError: that cannot be known now.
+            RunTakenOver: another driver has.
+            StorageError: storage does not answer.
         """
         seen = newest(_folder(self.uri))
         if seen is not None and seen.holder is not None and seen.holder.driver == self.driver:
@@ -57,8 +57,8 @@ class Fence:
         by = f"was taken over by {seen.describe()}" if seen else "has lost its lease: its folder was removed"
         raise RunTakenOver(
             f"{self.uri} {by}; this driver (generation {self.generation}) writes nothing more into it. A run is taken "
-            f"over when its driver does not renew its lease for {STALE_AFTER_S:g} s: let the other one go on, or end "
-            "it and give the same command again"
+            f"over when its driver does not renew its lease for {STALE_AFTER_S:g} s: let the other driver continue, or "
+            "stop it and run the same command again"
         )
 
 
@@ -70,17 +70,18 @@ def hold_lease(
     clock: Callable[[], float] = time.monotonic,
     pause: Callable[[float], None] = time.sleep,
 ) -> Iterator[Fence]:
-    """Holds the lease of a run, or of a sweep, while the block lasts.
+    """Holds the lease of a run or sweep during the block.
 
-    Waits while it is not known whether another driver is alive: no longer than :data:`STALE_AFTER_S`.
+    Waits up to :data:`STALE_AFTER_S` while it is unknown whether another driver is alive.
 
     Args:
-        uri: its folder.
-        progress: how far it has come, in words, for the driver that is refused.
-        clock, pause: of whoever watches another driver's lease.
+        uri: the folder of the run or sweep.
+        progress: describes the progress of the run in the error for a refused driver.
+        clock: the clock for watching another driver's lease, in seconds.
+        pause: sleeps for a number of seconds while watching.
 
     Raises:
-        RunHeld: another driver has it and is alive.
+        RunHeld: another driver holds the lease and is alive.
         StorageError: the folder cannot be read or written.
     """
     generation, holder = _acquire(uri, progress, clock, pause)
@@ -98,46 +99,46 @@ def _acquire(
 ) -> tuple[int, Holder]:
     folder = _folder(uri)
     first = seen = newest(folder)
-    looked, unchanged_s = clock(), 0.0
+    polled, unchanged_s = clock(), 0.0
     while True:
         if seen is None or _is_free(seen) or unchanged_s >= STALE_AFTER_S:
             generation, mine = 1 if seen is None else seen.generation + 1, Holder(ProcessIdentity.of_this_one())
             create(file_uri(folder, generation), mine.content())
-            seen = newest(folder)  # what it says counts: the answer to what was written may have been lost
+            seen = newest(folder)  # decides: the answer to the write may have been lost
             if seen is not None and seen.holder is not None and seen.holder.driver == mine.driver:
                 return seen.generation, mine
         if seen is not None and seen != first and not _is_free(seen):
             raise _refusal(uri, seen, progress)
         if seen is not None and seen == first and not unchanged_s:
             log.warning(
-                "%s: the lease of %s was not given back; whether that driver is alive is seen within %g s",
+                "%s: the lease of %s was not released; checking for up to %g s whether that driver is alive",
                 *(uri, seen.describe(), STALE_AFTER_S),
             )
         pause(POLL_PERIOD_S)
         seen, now = newest(folder), clock()
-        # storage that was not there for a while says nothing of a holder, who could not renew meanwhile either
-        unchanged_s += min(now - looked, 2 * POLL_PERIOD_S)
-        looked = now
+        # while storage is unavailable, the holder cannot renew its lease either
+        unchanged_s += min(now - polled, 2 * POLL_PERIOD_S)
+        polled = now
 
 
 def _is_free(seen: LeaseFile) -> bool:
-    """Whether its driver is known to do nothing more."""
+    """Returns whether the lease was released or its holder is known to have ended."""
     return seen.holder is not None and (seen.holder.released or seen.holder.process.has_ended())
 
 
 def _refusal(uri: str, seen: LeaseFile, progress: Callable[[], str]) -> RunHeld:
     try:
-        told = progress()
-    except (OSError, MulanError):  # what is refused is clear without it
-        told = ""
+        reached = progress()
+    except (OSError, MulanError):  # the error is clear without it
+        reached = ""
     return RunHeld(
-        f"{uri} has a driver already: {seen.describe()}{told and f', {told}'}; let that one go on, or end it and give "
-        "the same command again; another run takes another --name"
+        f"{uri} has a driver already: {seen.describe()}{reached and f', {reached}'}; let it continue, or stop it and "
+        "run the same command again; for another run, choose another --name"
     )
 
 
 class _Renewal:
-    """Renews a lease in a thread until it is ended, and then gives it back."""
+    """Renews a lease in a thread until :meth:`end`, which releases it."""
 
     def __init__(self, fence: Fence, holder: Holder) -> None:
         self._fence, self._holder = fence, holder
@@ -159,11 +160,11 @@ class _Renewal:
         while not self._stop.wait(RENEWAL_PERIOD_S):
             try:
                 self._write()
-            except RunTakenOver as error:  # the workers find it out as well, before they write
+            except RunTakenOver as error:  # the workers detect it as well, before they write
                 self._is_lost = True
                 log.error("%s", error)
                 return
-            # whatever it is: a thread that ended would lose the lease of a driver that lives
+            # any error: if the thread ended, a live driver would lose its lease
             except Exception as error:
                 log.warning("the lease of %s could not be renewed: %s", self._fence.uri, error)
 

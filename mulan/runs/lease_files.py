@@ -1,8 +1,8 @@
-"""What the files of a lease say: one for each driver that a run has had, ``lease/GENERATION.json`` in its folder.
+"""The files of a lease: one for each driver that a run has had, ``lease/GENERATION.json`` in its folder.
 
-The newest generation holds the run. A file is made by one driver alone (:mod:`mulan.runs.lease_files`) and written by
-none but that one afterwards, so a generation belongs to a driver for good. They stay: they are few, and they tell which
-machine had the run when.
+The newest generation holds the run. A single driver can create a file (:func:`create`), and only that driver writes it
+afterwards, so a generation always belongs to the same driver. The files are few and are kept: they record which machine
+had the run at what time.
 """
 
 import errno
@@ -22,32 +22,32 @@ from mulan.storage import filesystem, local
 from mulan.storage.errors import s3_code
 
 _STATE, _STARTED = 0, 19
-"""Places in ``/proc/PID/stat`` behind the program's name, as proc_pid_stat(5) counts them from the third."""
+"""Indices of the fields of ``/proc/PID/stat`` after the program's name, that is, from the third of proc_pid_stat(5)."""
 
 
 @dataclass(frozen=True)
 class ProcessIdentity:
-    """A process by its number, and by what makes the number unique."""
+    """A process id with what makes it unique."""
 
     host: str
     pid: int
     machine: str
-    """The boot and the PID namespace in which the number holds; empty where the system tells neither."""
+    """The boot id and the PID namespace of the process; empty if the system states neither."""
     started: int
-    """Clock ticks from the boot to the process's start: numbers are used again."""
+    """The start time of the process in clock ticks since boot: process ids are reused."""
 
     @classmethod
     def of_this_one(cls) -> "ProcessIdentity":
-        """The process that calls."""
+        """Returns the identity of the calling process."""
         pid = os.getpid()
         return cls(socket.gethostname(), pid, _machine(), int((_status(pid) or {}).get("started", 0)))
 
     def has_ended(self) -> bool:
-        """Whether it is known to have ended; False of one of another machine or container."""
+        """Returns whether the process is known to have ended; False for one of another machine or container."""
         if not self.machine or (self.host, self.machine) != (socket.gethostname(), _machine()):
             return False
         status = _status(self.pid)
-        if status is None:  # not there, or another user's, of whom this system may tell nothing
+        if status is None:  # ended, or another user's, which the system may hide
             return not _is_there(self.pid)
         return status["state"] in "ZX" or status["started"] != str(self.started)
 
@@ -70,7 +70,7 @@ def _is_there(pid: int) -> bool:
 
 
 def _status(pid: int) -> dict[str, str] | None:
-    """Returns what the system tells of a process, or None where it tells nothing."""
+    """Returns the state and the start time of a process from ``/proc``, or None if it has no entry there."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -79,15 +79,15 @@ def _status(pid: int) -> dict[str, str] | None:
 
 
 def create(uri: str, content: bytes) -> bool:
-    """Writes a file unless one of that name is there; whether this call wrote it.
+    """Writes a file unless it exists, and returns whether this call wrote it.
 
-    Of several processes one alone is told that it did: on a disk (NFS included), on S3, GCS and Azure. Other storage,
-    and object stores that do not keep to S3's ``If-None-Match``, may tell it to two that come at the same moment; then
-    the content of the last stays. Where the answer was lost the call is told that it did not, so it should look whose
-    content is there.
+    Of several processes, exactly one gets True: on a disk (NFS included), on S3, GCS and Azure. On other storage, and
+    on object stores that ignore S3's ``If-None-Match``, two simultaneous calls may both get True; the last content
+    remains.
+    If the answer of a successful write is lost, the call returns False, so callers should read the content.
 
     Raises:
-        StorageError, StoragePermanentError: it could not be written.
+        StorageError, StoragePermanentError: the file could not be written.
     """
     fs, path = filesystem.url_to_fs(uri)
     written = True
@@ -100,7 +100,7 @@ def create(uri: str, content: bytes) -> bool:
         try:
             fs.pipe_file(path, content, mode="create")
         except OSError as error:
-            if error.errno == errno.ENOSYS:  # an object store that refuses the condition
+            if error.errno == errno.ENOSYS:  # an object store without conditional writes
                 written = not filesystem.exists(uri)
                 if written:
                     fs.pipe_file(path, content)
@@ -115,42 +115,42 @@ def create(uri: str, content: bytes) -> bool:
 
 @dataclass(frozen=True)
 class Holder:
-    """A driver, and how it stands with the run's lease."""
+    """A driver and the state of its lease: the content of a file."""
 
     process: ProcessIdentity
     driver: str = field(default_factory=lambda: uuid.uuid4().hex)
-    """Unlike that of any other, also of the same process."""
+    """A unique id; another one for each lease, even of the same process."""
     since: float = field(default_factory=time.time)
-    """Seconds since 1970, by its own clock."""
+    """The start of the lease in seconds since 1970, by the driver's clock."""
     renewed: float = field(default_factory=time.time)
-    """The same; for whoever reads the file. Two hosts' clocks are never compared."""
+    """The last renewal, likewise. For readers of the file only: clocks of two hosts are never compared."""
     renewals: int = 0
     released: bool = False
 
     def renewal(self, *, released: bool = False) -> "Holder":
-        """Returns what the same driver writes a while later."""
+        """Returns the holder with a new renewal, which also changes the file."""
         return replace(self, renewals=self.renewals + 1, renewed=time.time(), released=released)
 
     def describe(self) -> str:
-        """Who it is, and since when."""
+        """Describes the process and the start of its lease."""
         since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self.since))
         return f"process {self.process.pid} on {self.process.host}, since {since}"
 
     def content(self) -> bytes:
-        """The file's."""
+        """Returns the content of the file."""
         return json.dumps(asdict(self), indent=2).encode()
 
 
 @dataclass(frozen=True)
 class LeaseFile:
-    """The newest file as it was found."""
+    """The newest file of a lease, as it was read."""
 
     generation: int
     content: bytes
 
     @property
     def holder(self) -> Holder | None:
-        """None where the file is not whole: it may be on its way."""
+        """Returns the holder; None if the file is incomplete, for example while it is being written."""
         try:
             values = json.loads(self.content)
             return Holder(**(values | {"process": ProcessIdentity(**values["process"])}))
@@ -158,28 +158,28 @@ class LeaseFile:
             return None
 
     def describe(self) -> str:
-        """Who holds it, and since when."""
+        """Describes the holder."""
         holder = self.holder
         return "a driver that is just starting" if holder is None else holder.describe()
 
 
 def newest(folder_uri: str) -> LeaseFile | None:
-    """The newest generation's file, or None where there is none.
+    """Returns the file of the newest generation, or None if there is none.
 
     Raises:
         StorageError: storage does not answer.
     """
-    # listed, and not asked for by name: an NFS client answers from its cache that a name is not there
+    # listed instead of looked up by name: an NFS client caches that a name does not exist
     names = [name for name in filesystem.names_in(folder_uri) if re.fullmatch(r"\d{9}\.json", name)]
     if not names:
         return None
     name = max(names)
     try:
         return LeaseFile(int(name.removesuffix(".json")), filesystem.read_bytes(filesystem.join(folder_uri, name)))
-    except FileNotFoundError:  # somebody removes the run's folder
+    except FileNotFoundError:  # the run's folder is being removed
         return None
 
 
 def file_uri(folder_uri: str, generation: int) -> str:
-    """Where a generation's file stands."""
+    """Returns the URI of the file of a generation."""
     return filesystem.join(folder_uri, f"{generation:09d}.json")

@@ -1,4 +1,4 @@
-"""What a run leaves in its folder while it is trained: metrics, events, quarantine and checkpoints."""
+"""The recorder of a run: writes metrics, events, the quarantine and checkpoints to the run's folder during training."""
 
 import io
 import logging
@@ -33,10 +33,10 @@ SCHEMA = pa.schema(
 
 
 class Quarantine:
-    """A row for each recording, however often the plan comes back to it; the file is always whole."""
+    """The table of skipped recordings: one row for each, however often the plan selects it; always a valid file."""
 
     def __init__(self, uri: str, *, keep_steps: int) -> None:
-        """Continues a file that is there; rows first met after ``keep_steps`` are dropped, and will be met again."""
+        """Continues an existing file; rows first added after step ``keep_steps`` are dropped, to be added again."""
         self._uri = uri
         self._rows = {row["recording_id"]: row for row in read_quarantine(uri) if row["first_step"] <= keep_steps}
         self._changed = True
@@ -53,14 +53,14 @@ class Quarantine:
                 self._changed = True
 
     def flush(self) -> None:
-        """Writes the file if there is anything new. Another thread may add rows meanwhile.
+        """Writes the file if there are new rows. Another thread may add rows meanwhile.
 
         Raises:
-            StorageError: it could not be written; what was there still is.
+            StorageError: the file could not be written; its old content is intact.
         """
         if not self._changed:
             return
-        self._changed = False  # what is added from here on is for the next time
+        self._changed = False  # rows added from here on are written the next time
         buffer = io.BytesIO()
         pq.write_table(pa.Table.from_pylist(list(self._rows.values()), SCHEMA), buffer)
         try:
@@ -71,7 +71,7 @@ class Quarantine:
 
 
 def read_quarantine(uri: str) -> list[dict[str, Any]]:
-    """Its rows, in the order in which they were met; none where there is no file."""
+    """Returns the rows of a quarantine file, in the order in which they were added; empty without a file."""
     if not filesystem.exists(uri):
         return []
     rows: list[dict[str, Any]] = pq.read_table(io.BytesIO(filesystem.read_bytes(uri))).to_pylist()
@@ -82,22 +82,23 @@ log = logging.getLogger(__name__)
 
 
 class Recorder(AbstractContextManager["Recorder"]):
-    """Of one worker, for all of them. At its end everything is written.
+    """Writes the records and checkpoints of a run, on one worker for all of them.
 
-    Nothing here waits for storage but the end, and a checkpoint for the one before it: records are written in a thread,
-    so that no other worker waits in a collective while storage is asked again. :meth:`storage_error` says
-    that storage failed, for all workers to end alike.
+    A context manager that writes everything at its end. Apart from that, only a checkpoint waits for storage, for the
+    checkpoint before it: records are written in a thread, so that no other worker waits in a collective while storage
+    is retried. :meth:`storage_error` reports a failure, so that all workers stop in the same step.
     """
 
     _PERIOD_S = 30.0
-    """Between two writings of the records, besides those before each checkpoint."""
+    """The time between two writes of the records, which are also written before each checkpoint."""
     _LOCAL_PERIOD_S = 1.0
-    """Between two looks at whether the run is still ours, where each line is written at once."""
+    """The time between two checks of the lease on local storage, where each line is written at once."""
 
     def __init__(self, run: Run, recipe: Recipe, *, first_step: int, fence: Fence | None = None) -> None:
         """
         Args:
-            fence: of the driver for which is recorded, if that holds the run's lease.
+            first_step: the step of the checkpoint from which the run resumes; later records are dropped.
+            fence: the fence of the driver, if it holds the run's lease.
 
         Raises:
             StorageError: the run's folder cannot be read or written.
@@ -119,7 +120,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="records")
         self._flushed_s = time.monotonic()
         self._step = first_step
-        self._fault: str | None = None
+        self._error: str | None = None
         self._flushing: Future[None] | None = None
 
     def __exit__(
@@ -128,13 +129,13 @@ class Recorder(AbstractContextManager["Recorder"]):
         try:
             self._checkpoints.__exit__(kind, error, trace)
         finally:
-            if self._fault is None:
+            if self._error is None:
                 self.flush()
             self._thread.shutdown(wait=True)
-            if self._fault is not None:
-                log.error("%s", self._fault)
-        if error is None and self._fault is not None:
-            raise StorageError(self._fault)
+            if self._error is not None:
+                log.error("%s", self._error)
+        if error is None and self._error is not None:
+            raise StorageError(self._error)
 
     def step(self, line: dict[str, Any]) -> None:
         self._step = line["step"]
@@ -146,54 +147,54 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._quarantine.add(step, recordings)
 
     def event(self, text: str) -> None:
-        """Something that whoever watches the run should know, now: there may be no step for long."""
+        """Records an event at once, since the next step may be far away."""
         self._append(self._events, [{"time": time.time(), "step": self._step, "event": text}])
         if not self._is_local:
             self.flush()
 
     def anomaly(self, anomaly: Anomaly) -> None:
-        """Begins to write an anomaly: an event, and a file that names the recordings."""
+        """Begins to write an anomaly: an event, and a file with the recordings."""
         self._thread.submit(self._write_anomaly, anomaly)
-        self._flushing = None  # one that waits already would be before it
+        self._flushing = None  # a pending flush would precede the anomaly
 
     def _write_anomaly(self, anomaly: Anomaly) -> None:
         uri, text = self._run.anomaly_uri(anomaly.step), anomaly.message
         try:
             self._check_lease()
             filesystem.write_atomically(uri, anomaly.to_json().encode())
-            text += f"; its recordings: {uri}; to look into it: {self._run.replay_command(anomaly.step)}"
+            text += f"; its recordings: {uri}; to inspect it: {self._run.replay_command(anomaly.step)}"
         except (OSError, MulanError) as error:  # must not hide the anomaly
             text += f"; its recordings could not be written to {uri}: {error}"
         self._append(self._events, [{"time": time.time(), "step": anomaly.step, "event": text}])
 
     def checkpoint(self, state: dict[str, torch.Tensor], metrics: dict[str, Any], progress: Progress) -> None:
-        """Begins to write one, with the records of all steps up to it: a run that resumes there has them."""
+        """Begins to write a checkpoint, after the records of all steps up to it, which a resumed run then has."""
         score, records = metrics.get(f"validation_{self._score}"), self.flush()
         self._checkpoints.write(state, progress, score=score, after=records.result)
 
     def storage_error(self) -> StorageError | None:
         """Returns why the records or the newest checkpoint could not be written; None if nothing has failed."""
-        fault = self._fault or self._checkpoints.fault()
-        return None if fault is None else StorageError(fault)
+        error = self._error or self._checkpoints.error()
+        return None if error is None else StorageError(error)
 
     def flush(self) -> Future[None]:
-        """Begins to write all records so far."""
+        """Begins to write all records so far, and returns the future of the write."""
         self._flushed_s = time.monotonic()
         begun = self._flushing
-        if begun is None or begun.running() or begun.done():  # one that only waits will write these too
+        if begun is None or begun.running() or begun.done():  # a pending flush will write these too
             begun = self._flushing = self._thread.submit(self._flush)
         return begun
 
     def _flush(self) -> None:
-        if self._fault is not None:
-            raise StorageError(self._fault)
+        if self._error is not None:
+            raise StorageError(self._error)
         try:
             self._check_lease()
             self._metrics.flush()
             self._events.flush()
             self._quarantine.flush()
         except (StorageError, RunTakenOver) as error:
-            self._fault = str(error)
+            self._error = str(error)
             raise
 
     def _append(self, records: JsonLinesLog, lines: Iterable[dict[str, Any]]) -> None:
@@ -202,11 +203,11 @@ class Recorder(AbstractContextManager["Recorder"]):
                 self._check_lease()
             records.append(lines)
         except (StorageError, RunTakenOver) as error:
-            self._fault = self._fault or str(error)
+            self._error = self._error or str(error)
         except OSError as error:
-            self._fault = self._fault or (
-                f"the records of {self._run.uri} take no more lines: {error.strerror}; make room there; then the same "
-                "command goes on from the newest checkpoint"
+            self._error = self._error or (
+                f"records of {self._run.uri} cannot be written: {error.strerror}; free space there, and resume with "
+                "the same command"
             )
 
     def _check_lease(self) -> None:

@@ -1,4 +1,4 @@
-"""A run's folder, ``STORAGE/NAME/``: its recipe, its metrics, its checkpoints, its model and its report."""
+"""The folder of a run, ``STORAGE/NAME/``: recipe, metrics, checkpoints, exported model and report."""
 
 import json
 import os
@@ -21,11 +21,11 @@ from mulan.storage.jsonl import read_lines
 
 
 class RunError(MulanError):
-    """A run that cannot be started, resumed or read."""
+    """A run cannot be started, resumed or read."""
 
 
 NOT_IN_EARLIER_RECIPES = ("exact_sums", "deterministic")
-"""Fields of ``train`` that the recipe of a run lacks if an earlier version began it: it was trained without these."""
+"""Fields of ``train`` that are missing from the recipe of a run of an earlier version, which trained without them."""
 
 MAY_CHANGE = (
     "data.uri",
@@ -46,7 +46,7 @@ the best checkpoints are kept by them.
 
 @dataclass(frozen=True)
 class Run:
-    """Names the files of a run."""
+    """A run, by the folder of runs and its name; gives the URIs of its files."""
 
     storage_uri: str
     name: str
@@ -85,7 +85,7 @@ class Run:
         return filesystem.join(self.uri, "anomalies", f"step_{step:09d}.json")
 
     def replay_command(self, step: int) -> str:
-        """What looks into a step."""
+        """Returns the command that replays a step and diagnoses it."""
         place = f"--storage {shlex.quote(self.storage_uri)} --name {shlex.quote(self.name)}"
         return f"python -m jobs.train {place} --replay-step {step}"
 
@@ -95,13 +95,13 @@ class Run:
 
     @classmethod
     def at(cls, storage_uri: str | os.PathLike[str], name: str) -> "Run":
-        """The run of that name in a folder of runs, which is made absolute.
+        """Returns the run of a name in a folder of runs, whose path is made absolute.
 
         Raises:
-            RunError: the name cannot be that of a folder, or no storage is named.
+            RunError: the name is not valid, or the folder's is empty.
         """
         if not os.fspath(storage_uri):
-            raise RunError("--storage names nothing; name a folder of runs")
+            raise RunError("--storage is empty; give a folder of runs")
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.=-]*", name):
             raise RunError(f"--name {name!r}: use letters, digits and _ . = - only")
         return cls(filesystem.absolute(storage_uri), name)
@@ -149,10 +149,10 @@ class Run:
             )
 
     def check_writable(self) -> None:
-        """Makes sure that the run's folder can be written, whether or not it is there; changes nothing in it.
+        """Checks that the run's folder, which need not exist, is writable. Changes nothing in it.
 
         Raises:
-            StorageError: it cannot be.
+            StorageError: the folder is not writable.
         """
         filesystem.check_writable(self.uri)
 
@@ -188,9 +188,10 @@ class Run:
             ) from error
 
     def recipe(self) -> Recipe:
-        """
+        """Reads the recipe of the run.
+
         Raises:
-            RunError: there is no such run.
+            RunError: the run does not exist.
             RecipeError: its recipe is damaged.
         """
         try:
@@ -208,9 +209,9 @@ class Run:
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Adds the time that the block takes to that of earlier blocks of the same stage of this run.
+        """Adds the duration of the block to the time of a stage in ``seconds.json``.
 
-        Not where the block finds that the run is another driver's.
+        Records nothing if the block raises that another driver has the run.
         """
         begun, is_ours = time.monotonic(), True
         try:
@@ -220,14 +221,14 @@ class Run:
             raise
         finally:
             seconds = time.monotonic() - begun
-            with suppress(StorageError):  # a lost time must not hide what ended the block
+            with suppress(StorageError):  # must not hide what ended the block
                 if is_ours:
                     earlier = self.seconds()
                     whole = earlier | {stage: earlier.get(stage, 0.0) + seconds}
                     filesystem.write_atomically(self._seconds_uri, json.dumps(whole).encode())
 
     def seconds(self) -> dict[str, float]:
-        """What each timed stage took, over all of its attempts; nothing where that file is not there, or damaged."""
+        """Returns the seconds of each timed stage over all attempts; empty if the file is missing or damaged."""
         if not filesystem.exists(self._seconds_uri):
             return {}
         try:
@@ -241,9 +242,9 @@ class Run:
         return filesystem.join(self.uri, "seconds.json")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of ``metrics.jsonl``.
+        """Returns the lines of ``metrics.jsonl``.
 
         Raises:
-            DamagedFile: one is damaged.
+            DamagedFile: a line is damaged.
         """
         return read_lines(self.metrics_uri, require_step=True)

@@ -105,7 +105,7 @@ def test_a_step_in_the_middle_of_a_run_is_that_step(runs: tuple[Run, Run]) -> No
     )
     same = "replay  steps with the run's recordings: 1; their losses and gradient norms are the same to the bit"
     assert same in done.stdout
-    assert re.search(r"replay  step 5  loss .*  \(as then, to the bit\)\n", done.stdout)
+    assert re.search(r"replay  step 5  loss .*  \(as in the run, to the bit\)\n", done.stdout)
     then = run.metrics()[4]
     for name in ("loss", "temperature", "grad_norm"):
         (now,) = re.findall(rf"replay  step 5 .* {name} ([0-9.]+)", done.stdout)
@@ -121,7 +121,7 @@ def test_a_step_of_two_workers_with_sharded_weights_is_that_step(tiny_corpus: st
     assert code == 0, err
     assert "replay  from the checkpoint of step 3; steps to run before step 5: 1" in out
     assert "recordings: 1; their losses and gradient norms are the same to the bit\n" in out
-    assert re.search(r"replay  step 5  loss .*  \(as then, to the bit\)\n", out)
+    assert re.search(r"replay  step 5  loss .*  \(as in the run, to the bit\)\n", out)
 
 
 def test_the_step_that_stopped_a_run_is_shown(runs: tuple[Run, Run], tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_the_step_that_stopped_a_run_is_shown(runs: tuple[Run, Run], tmp_path: P
     assert [len(names) for names in stored["recordings"]] == [8, 8, 8, 8]
     code, out, err = run_job("jobs.train", *words(run, 2), folder=tmp_path)
     assert code == 0, err
-    assert "replay  from the first weights; steps to run before step 2: 1" in out
+    assert "replay  from the initial weights; steps to run before step 2: 1" in out
     assert re.search(r"replay  step 2  loss nan ", out)
     assert re.search(rf"micro-batch 0: embeddings not finite: {stored['recordings'][0][0]}, ", out)
 
@@ -155,5 +155,5 @@ def test_another_corpus_is_noticed_and_step_0_always_possible(runs: tuple[Run, R
     write_corpus((tone_recording(i + 1, "train" if i < 36 else "validation") for i in range(44)), other)
     code, out, err = run_job("jobs.train", *words(run, 2), "--data", other, folder=tmp_path / "job")
     assert code == 2
-    assert "replay  from the first weights; steps to run before step 2: 1" in out
+    assert "replay  from the initial weights; steps to run before step 2: 1" in out
     assert err.splitlines()[-1].startswith("error: step 1 had other recordings")

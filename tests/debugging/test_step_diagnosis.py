@@ -26,13 +26,13 @@ def test_its_parts_are_those_of_the_step(name: str) -> None:
     twin = torch_engine(recipe)
     expected = train_step(twin, batches_of(recipe, 1), RunningStatistics(twin.module), task_of(recipe), recipe.train)
     assert found.measured == expected
-    assert [part.recordings for part in found.parts] == [batch.recording_id for batch in batches_of(recipe, 1)]
-    assert sum(part.outputs + part.output_gradients + part.gradients for part in found.parts) == 0
+    assert [part.recordings for part in found.micro_batches] == [batch.recording_id for batch in batches_of(recipe, 1)]
+    assert sum(part.outputs + part.output_gradients + part.gradients for part in found.micro_batches) == 0
     assert math.hypot(*(one.grad_norm for one in found.parameters)) == pytest.approx(expected["grad_norm"])
     norms = [one.grad_norm for one in found.parameters]
     assert norms == sorted(norms, reverse=True)
-    for term in found.parts[0].terms:
-        mean = sum(part.terms[term] for part in found.parts) / len(found.parts)
+    for term in found.micro_batches[0].terms:
+        mean = sum(part.terms[term] for part in found.micro_batches) / len(found.micro_batches)
         assert mean == pytest.approx(expected[f"loss_{term}"], rel=1e-5)
 
 
@@ -61,8 +61,8 @@ def test_a_gradient_that_is_not_finite_is_found_where_it_arises() -> None:
     found = diagnose_step(engine, batches_of(recipe, 0), task_of(recipe), recipe.train)
     assert math.isfinite(found.measured["loss"])
     assert not math.isfinite(found.measured["grad_norm"])
-    assert [part.gradients > 0 for part in found.parts] == [False, True, False, False]
-    assert [part.outputs + part.output_gradients for part in found.parts] == [0, 0, 0, 0]
+    assert [part.gradients > 0 for part in found.micro_batches] == [False, True, False, False]
+    assert [part.outputs + part.output_gradients for part in found.micro_batches] == [0, 0, 0, 0]
     first = found.parameters[0]
     assert first.gradients > 0 and first.weights == 0
     assert not any(one.gradients for one in found.parameters if one.name.startswith("text_tower"))
@@ -77,8 +77,8 @@ def test_a_gradient_that_the_sums_have_no_room_for_is_named() -> None:
         planted(engine.module, "large")
         found = diagnose_step(engine, batches_of(recipe, 0), task_of(summed), summed.train)
         assert math.isnan(found.measured["grad_norm"]) == (not settings)
-        assert sum(part.gradients for part in found.parts) == 0
-        assert [part.too_large > 0 for part in found.parts] == [False, not settings, False, False]
+        assert sum(part.gradients for part in found.micro_batches) == 0
+        assert [part.too_large > 0 for part in found.micro_batches] == [False, not settings, False, False]
         console = Console(record=True, width=200)
         print_diagnosis(found, console)
         shown.append(console.export_text())
@@ -92,8 +92,8 @@ def test_recordings_whose_embeddings_are_not_finite_are_named() -> None:
     planted(engine.module, "embedding")
     batches = batches_of(recipe, 0)
     found = diagnose_step(engine, batches, task_of(recipe), recipe.train)
-    assert [part.nonfinite_recordings for part in found.parts] == [[], [batches[1].recording_id[4]], [], []]
-    assert found.parts[1].outputs == recipe.embedding_dim
+    assert [part.nonfinite_recordings for part in found.micro_batches] == [[], [batches[1].recording_id[4]], [], []]
+    assert found.micro_batches[1].outputs == recipe.embedding_dim
     console = Console(record=True, width=200)
     print_diagnosis(found, console)
     assert f"micro-batch 1: embeddings not finite: {batches[1].recording_id[4]}\n" in console.export_text()
@@ -102,7 +102,7 @@ def test_recordings_whose_embeddings_are_not_finite_are_named() -> None:
 def test_embeddings_that_are_all_the_same_have_a_cosine_of_1() -> None:
     recipe = small("demo", "batch.micro_batches=1")
     engine = torch_engine(recipe)
-    (healthy,) = diagnose_step(engine, batches_of(recipe, 0), task_of(recipe), recipe.train).parts
+    (healthy,) = diagnose_step(engine, batches_of(recipe, 0), task_of(recipe), recipe.train).micro_batches
     torch.manual_seed(torch_seed(seed=recipe.train.seed, purpose="forward", key=(0, 0)))
     with torch.no_grad():
         embeddings = engine.forward(engine.to_device(batches_of(recipe, 0)[0]))
@@ -110,6 +110,6 @@ def test_embeddings_that_are_all_the_same_have_a_cosine_of_1() -> None:
         pairs = [float(rows[i].double() @ rows[j].double()) for i in range(6) for j in range(6) if i != j]
         assert healthy.cosines[kind] == pytest.approx(sum(pairs) / 30, rel=1e-6)
     engine.module.text_projection.register_forward_hook(lambda _, __, output: output * 0 + 1)  # type: ignore[operator, union-attr]
-    (flat,) = diagnose_step(engine, batches_of(recipe, 0), task_of(recipe), recipe.train).parts
+    (flat,) = diagnose_step(engine, batches_of(recipe, 0), task_of(recipe), recipe.train).micro_batches
     assert flat.cosines["text"] == pytest.approx(1, abs=1e-6)
     assert healthy.cosines["text"] < 0.995

@@ -184,7 +184,7 @@ def test_a_spoiled_checkpoint_is_passed_over(undisturbed: Run, tiny_corpus: str,
     assert [line["step"] for line in run.metrics()] == [1, 2, 3, 4, 5, 6]
     assert losses(run.metrics()) == losses(undisturbed.metrics())
     events = [line["event"] for line in read_lines(run.events_uri)]
-    assert any("checkpoint_000000006 is spoiled" in event for event in events)
+    assert any("checkpoint_000000006 is corrupt" in event for event in events)
     assert events[-2].startswith("2 workers continue from step 3 on CPU ")
     assert "only on one kind of device: the steps up to 3 were made on NVIDIA H100" in events[-1]
     ended = read_newest(run.uri, on_corrupt=pytest.fail)

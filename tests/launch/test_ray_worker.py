@@ -42,7 +42,7 @@ def read_by_two(uri: str, places: list[str], folder: Path) -> list[Found]:
 def test_a_checkpoint_is_downloaded_once_for_each_machine(
     places: list[str], downloads: int, s3: S3, tmp_path: Path
 ) -> None:
-    """And not at all where it is spoiled, but for finding that out."""
+    """And not at all where it is corrupt, except to detect that."""
     for steps in (3, 6):
         write_checkpoint(s3.uri, {"weights.a": torch.full((3,), float(steps))}, Progress(steps))
     spoiled = f"{s3.uri}/checkpoint_000000006/state.safetensors"
@@ -50,7 +50,7 @@ def test_a_checkpoint_is_downloaded_once_for_each_machine(
     s3.proxy.asked.clear()
     found = read_by_two(s3.uri, places, tmp_path)
     assert [(step, numbers, left) for step, numbers, _, left in found] == [(3, [3.0] * 3, [])] * 2
-    assert "checkpoint_000000006 is spoiled" in found[0][2][0]  # the first worker's are recorded
+    assert "checkpoint_000000006 is corrupt" in found[0][2][0]  # the first worker's are recorded
     for step in (3, 6):
         file = f"checkpoint_{step:09d}/state.safetensors"
         assert sum(one.startswith("GET") and file in one for one in s3.proxy.asked) == downloads

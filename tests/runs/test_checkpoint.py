@@ -214,7 +214,7 @@ def test_a_temporary_folder_that_was_removed_is_not_told_to_be_full(
         save_file(state, path)
 
     monkeypatch.setattr("mulan.runs.checkpoint.save_file", remove_and_save)
-    told = r"takes none: .*; it was removed while it was in use: set TMPDIR to another local folder"
+    told = r"to the temporary folder .*; the folder was removed while in use; set TMPDIR to another local folder"
     with pytest.raises(StoragePermanentError, match=told):
         put(str(tmp_path / "run"), 3)
     assert not list(folder.iterdir())
@@ -229,6 +229,6 @@ def test_a_temporary_folder_without_room_is_named(tmp_path: Path) -> None:
     said = subprocess.run(
         [sys.executable, "-c", ON_A_FULL_DISK, run_uri], check=True, capture_output=True, text=True, env=environment
     ).stdout
-    assert said.startswith(f"{folder}/") and "File too large" in said and "TMPDIR" in said
+    assert f"folder {folder}/" in said and "File too large" in said and "TMPDIR" in said
     assert not list(folder.iterdir())
     assert newest(run_uri) == (before, [])

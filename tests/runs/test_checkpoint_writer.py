@@ -73,14 +73,16 @@ def test_a_full_disk_is_told_and_the_one_before_stands(run_uri: str) -> None:
     with CheckpointWriter(run_uri, keep_latest=1, keep_best=0) as writer:
         writer.write(STATE, Progress(1), score=None)
         writer.wait()
-        assert writer.fault() is None
+        assert writer.error() is None
     full = OSError(28, "No space left on device")
     writer = CheckpointWriter(run_uri, keep_latest=1, keep_best=0)
     with patch("mulan.runs.checkpoint.save_file", side_effect=full):
         writer.write(STATE, Progress(2), score=None)
-        with pytest.raises(CheckpointFailed, match=r"step 2 .*the one before it stands: .*No space left.*make room"):
+        with pytest.raises(
+            CheckpointFailed, match=r"step 2 .*the one before it is kept: .*No space left.*free space there"
+        ):
             writer.wait()
-    assert "No space left" in (writer.fault() or "")
+    assert "No space left" in (writer.error() or "")
     found = read_newest(run_uri, on_corrupt=pytest.fail)
     assert found is not None
     assert found.progress.steps_done == 1
@@ -99,7 +101,7 @@ def test_an_outage_is_sat_out_or_told_and_the_one_before_stands(s3: S3, monkeypa
     writer = CheckpointWriter(s3.uri, keep_latest=1, keep_best=0)
     writer.write(STATE, Progress(2), score=None)
     writer.write(STATE, Progress(3), score=None)  # after one that failed there is none: all workers hear of it first
-    assert re.search(r"step 2 .* one before it stands: .*attempts in", writer.fault() or "")
+    assert re.search(r"step 2 .* one before it is kept: .*attempts in", writer.error() or "")
     with pytest.raises(CheckpointFailed, match="step 2"):
         writer.wait()
     s3.proxy.heal()
