@@ -18,7 +18,7 @@ from jobs.evaluate import assess
 from jobs.export import export
 from jobs.joining import join_and_report, print_dry_run
 from mulan.config.errors import MulanError
-from mulan.data.corpus.index import INDEX_NAME
+from mulan.data.corpus.index import INDEX_NAME, Corpus
 from mulan.demo.corpus import build_corpus
 from mulan.launch.checks import check_buildable
 from mulan.launch.display import show_progress
@@ -70,7 +70,7 @@ def main() -> None:
     with show_progress(run, recipe, CONSOLE), run.timed("train"):
         fit(recipe, run)
     export(run)
-    assess(run, recipe, data_uri=data_uri)
+    assess(run, recipe, corpus=Corpus.open(data_uri))
 
 
 class CorpusProgress:

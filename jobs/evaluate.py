@@ -10,7 +10,7 @@ from jobs import arguments
 from jobs.arguments import CONSOLE
 from jobs.joining import join_to_evaluate
 from mulan.config.recipe import Recipe
-from mulan.data.corpus.index import SPLITS
+from mulan.data.corpus.index import SPLITS, Corpus
 from mulan.launch.checks import check_loadable, check_model
 from mulan.runs.run import Run
 
@@ -25,7 +25,7 @@ def main() -> None:
     run = arguments.run_of(given)
     recipe = arguments.recipe_of_run(given, run)
     data_uri = arguments.data_of(given, recipe)
-    check_model(run, data_uri, given.split)
+    corpus = check_model(run, data_uri, given.split)
     run.metrics()  # the report shows them; whether they can be read is told before the model is run
     run.check_writable()
     check_loadable(run)
@@ -34,14 +34,14 @@ def main() -> None:
     if given.dry_run:
         print(recipe.to_toml(), end="")
         return
-    assess(run, recipe, data_uri=data_uri, split=given.split)
+    assess(run, recipe, corpus=corpus, split=given.split)
 
 
-def assess(run: Run, recipe: Recipe, *, data_uri: str, split: str = "test") -> None:
+def assess(run: Run, recipe: Recipe, *, corpus: Corpus, split: str = "test") -> None:
     """Evaluates a run's model, leaves the results in its folder, and shows them."""
     from mulan.launch.evaluate_run import evaluate_run
 
-    evaluate_run(run, CONSOLE, data_uri=data_uri, split=split, use_gpu=recipe.scale.use_gpu)
+    evaluate_run(run, CONSOLE, corpus=corpus, split=split, use_gpu=recipe.scale.use_gpu)
 
 
 if __name__ == "__main__":

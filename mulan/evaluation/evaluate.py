@@ -84,7 +84,7 @@ class Evaluation:
 
 def evaluate(
     model_uri: str,
-    data_uri: str,
+    corpus: Corpus,
     *,
     split: str = "test",
     example_queries: Sequence[str] | None = None,
@@ -95,19 +95,19 @@ def evaluate(
 
     Args:
         model_uri: Folder of an exported model, a local path or any fsspec URI.
-        data_uri: Folder of a prepared corpus, a local path or any fsspec URI.
+        corpus: A prepared corpus.
         split: ``train``, ``validation`` or ``test``.
         example_queries: Queries whose best hits are reported; derived from the split's tags if None.
         max_skipped_share: Maximum share of skipped recordings, in [0, 1].
         use_gpu: Embed on GPUs, one per copy of the model.
 
     Raises:
-        MulanError: The corpus, split or model does not exist, too many recordings were skipped, or embeddings are not
+        MulanError: The split or model does not exist, too many recordings were skipped, or embeddings are not
             finite.
     """
     model = MuLan.from_pretrained(model_uri, device=None if use_gpu else "cpu")
     recordings = embed_split(
-        Corpus.open(data_uri),
+        corpus,
         split,
         model_uri=model_uri,
         sample_rate_hz=model.sample_rate_hz,
@@ -130,7 +130,7 @@ def evaluate(
     prompts = {category: {text: vector[text] for text in texts} for category, texts in tag_texts.items()}
     return Evaluation(
         model_uri=model_uri,
-        data_uri=data_uri,
+        data_uri=corpus.uri,
         split=split,
         sample_rate_hz=model.sample_rate_hz,
         window_samples=model.window_samples,

@@ -63,8 +63,11 @@ def check_checkpoint(run: Run) -> None:
         raise RunError(f"run {run.uri} has no checkpoint yet; nothing to export")
 
 
-def check_model(run: Run, data_uri: str, split: str = "test") -> None:
+def check_model(run: Run, data_uri: str, split: str = "test") -> Corpus:
     """Checks that a run has an exported joint model, and that the split has recordings to evaluate it on.
+
+    Returns:
+        The corpus.
 
     Raises:
         RunError: the run has no such model.
@@ -79,8 +82,10 @@ def check_model(run: Run, data_uri: str, split: str = "test") -> None:
         )
     if not filesystem.exists(filesystem.join(run.model_uri, "model.safetensors")):
         raise RunError(f"run {run.uri} has no exported model; export its newest checkpoint with python -m jobs.export")
-    if not len(Corpus.open(data_uri).rows(split)):
+    corpus = Corpus.open(data_uri)
+    if not len(corpus.rows(split)):
         raise CorpusError(data_uri, [f"it has no recordings in the split {split!r}"])
+    return corpus
 
 
 def check_loadable(run: Run) -> None:

@@ -5,6 +5,7 @@ import time
 from rich.console import Console
 
 from mulan.config.sections import ScaleConfig
+from mulan.data.corpus.index import Corpus
 from mulan.evaluation.evaluate import Evaluation, evaluate
 from mulan.evaluation.report import print_summary, write_report
 from mulan.launch.heartbeat import report_waiting
@@ -13,12 +14,12 @@ from mulan.storage import filesystem
 
 
 def evaluate_run(
-    run: Run, console: Console, *, data_uri: str, split: str = "test", use_gpu: bool = False
+    run: Run, console: Console, *, corpus: Corpus, split: str = "test", use_gpu: bool = False
 ) -> Evaluation:
     """Evaluates a run's exported model, writes ``report.json`` and ``report.html``, and prints the results.
 
     Args:
-        data_uri: the URI of the corpus.
+        corpus: the corpus to evaluate on.
         split: ``train``, ``validation`` or ``test``.
         use_gpu: whether to embed on GPUs.
 
@@ -30,7 +31,7 @@ def evaluate_run(
     with report_waiting("evaluate", ScaleConfig(workers=1, use_gpu=use_gpu), console):
         evaluation = evaluate(
             run.model_uri,
-            data_uri,
+            corpus,
             split=split,
             max_skipped_share=recipe.data.max_skipped_share,
             use_gpu=use_gpu,

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mulan import MuLan
+from mulan.data.corpus.index import Corpus
 from mulan.evaluation.embed import EvaluationError
 from mulan.evaluation.evaluate import evaluate
 from mulan.tasks.joint import JointTask
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
 def test_an_evaluation_from_model_and_corpus_to_numbers(tiny_corpus: str, model_uri: str) -> None:
-    evaluation = evaluate(model_uri, tiny_corpus, example_queries=["a low tone", "silence"])
+    evaluation = evaluate(model_uri, Corpus.open(tiny_corpus), example_queries=["a low tone", "silence"])
     assert evaluation.recordings.recording_ids == tuple(f"tone-{number:03d}" for number in range(40, 48))
     assert evaluation.recordings.embeddings.shape == (8, 8)
     assert {category: scores.n_tags for category, scores in evaluation.zero_shot.items()} == {"genre": 2, "pitch": 4}
@@ -41,4 +42,4 @@ def test_a_model_that_diverged_is_an_error_rather_than_a_score(tiny_corpus: str,
             parameter.fill_(float("nan"))
     JointTask(RECIPE).export(model, tmp_path / "diverged")
     with pytest.raises(EvaluationError, match="not finite"):
-        evaluate(str(tmp_path / "diverged"), tiny_corpus)
+        evaluate(str(tmp_path / "diverged"), Corpus.open(tiny_corpus))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from mulan.data.corpus.index import Corpus
 from mulan.launch.evaluate_run import evaluate_run
 from mulan.recipes.registry import load_recipe
 from mulan.runs.run import Run
@@ -27,7 +28,7 @@ def test_the_report_of_a_run(tiny_corpus: str, tmp_path: Path) -> None:
         pass
 
     console = Console(record=True, width=120)
-    evaluation = evaluate_run(run, console, data_uri=recipe.data.uri)
+    evaluation = evaluate_run(run, console, corpus=Corpus.open(recipe.data.uri))
     report = json.loads(Path(run.uri, "report.json").read_text())
     assert report["zero_shot"]["pitch"]["n_recordings"] == 8
     assert report["zero_shot"]["pitch"]["roc_auc"] == pytest.approx(evaluation.zero_shot["pitch"].roc_auc)
