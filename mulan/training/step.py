@@ -61,15 +61,9 @@ def queue_gradients(
     """
     statistics.begin_step()
     on_device = map(engine.to_device, batches)
-    if task.gradient_caching:
-        return _cached_gradients(engine, on_device, statistics, task, train)
-    return _micro_batch_gradients(engine, on_device, statistics, task, train)
-
-
-def _cached_gradients(
-    engine: Engine, batches: Iterable[DeviceBatch], statistics: RunningStatistics, task: Task, train: TrainConfig
-) -> dict[str, torch.Tensor]:
-    first, kept, second_forward = _first_forwards(engine, batches, statistics, train)
+    if not task.gradient_caching:
+        return _micro_batch_gradients(engine, on_device, statistics, task, train)
+    first, kept, second_forward = _first_forwards(engine, on_device, statistics, train)
     leaves = Embeddings(*(None if tensor is None else tensor.detach().requires_grad_() for tensor in first))
     terms = task.loss_terms(leaves, kept)
     loss = weighted_sum(terms, task.weights)
