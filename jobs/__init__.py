@@ -1,1 +1,1 @@
-"""What is submitted to a cluster: ``python -m jobs.NAME``."""
+"""The jobs that are submitted to a cluster: ``python -m jobs.NAME``."""

@@ -1,14 +1,12 @@
-"""The arguments that the jobs share, and how a job ends.
-
-Its exit code tells whoever started it what to do:
+"""The common arguments and exit codes of the jobs.
 
 * 0: done.
-* 1: a machine, the network or the storage failed, or something was met that nobody foresaw, with a traceback. The same
-  command may do better, and goes on from the newest checkpoint.
-* 2: the same command would meet it again: a setting, a corpus, credentials, resources that the cluster can never have,
-  another driver that has the run, a loss that is not finite. The message says what to mend first; do not retry.
-* 130, 143: interrupted (SIGINT, or SIGTERM once Ray is there), told to end (SIGTERM). The same command goes on.
-* 141: whoever read what is printed has gone.
+* 1: a machine, the network or the storage failed, or an unexpected error occurred (with a traceback). The same command
+  may succeed, and resumes from the newest checkpoint.
+* 2: the same command would fail again: a setting, a corpus, credentials, resources that the cluster can never have, a
+  run with another driver, a nonfinite loss. The message says what to fix first; do not retry.
+* 130, 143: interrupted (SIGINT, or SIGTERM once Ray is running) or terminated (SIGTERM). The same command resumes.
+* 141: the reader of the output has closed it.
 """
 
 import argparse
@@ -30,18 +28,18 @@ from mulan.storage.errors import UnsupportedStorage, location_fault
 from mulan.storage.hub import absolute_spec
 
 CONSOLE = Console(highlight=False, markup=False)
-"""Prints text as it is: names of files and other people's errors may look like markup."""
+"""The console of the jobs; prints text verbatim, since file names and errors may look like markup."""
 
 
 def add_recipe(parser: argparse.ArgumentParser, *, default: str | None = None, of_run: bool = False) -> None:
-    """``of_run``: the job is about a run that has a recipe, which ``--recipe`` need not repeat."""
+    """Adds ``--recipe``, ``--set`` and ``--dry-run``; with ``of_run``, the recipe defaults to that of the run."""
     known = f"{known_names(named_recipes())}; or a TOML file"
     parser.add_argument(
         "--recipe",
         metavar="NAME|FILE.toml",
         required=default is None and not of_run,
         default=default,
-        help=f"{known}; refused if it is not the run's" if of_run else known,
+        help=f"{known}; must be that of the run" if of_run else known,
     )
     parser.add_argument(
         "--set",
@@ -49,7 +47,7 @@ def add_recipe(parser: argparse.ArgumentParser, *, default: str | None = None, o
         action="append",
         default=[],
         dest="settings",
-        help="lay a value over the recipe; may be repeated",
+        help="override a field of the recipe; may be repeated",
     )
     parser.add_argument("--dry-run", action="store_true", help="check everything, print the resolved recipe, and stop")
 
@@ -59,43 +57,43 @@ def add_run(parser: argparse.ArgumentParser, *, storage: str | None = None, name
         "--storage", metavar="URI", default=storage or "runs", help="folder of runs (default: %(default)s)"
     )
     parser.add_argument(
-        "--name", metavar="RUN", required=name is None, default=name, help="of the run; the same name resumes it"
+        "--name", metavar="RUN", required=name is None, default=name, help="name of the run; the same name resumes it"
     )
 
 
 def add_data(parser: argparse.ArgumentParser, *, default: str) -> None:
-    """``default``: which corpus it is if none is named, for the help."""
+    """Adds ``--data``; ``default`` describes the default corpus in the help."""
     parser.add_argument("--data", metavar="URI", help=f"folder of a prepared corpus (default: {default})")
 
 
 def recipe_of(arguments: argparse.Namespace, *, data_uri: str | None) -> Recipe:
-    """The recipe that is asked for. Its paths mean the same from every folder and on every machine.
+    """Returns the requested recipe, with absolute paths.
 
     Raises:
-        RecipeError: there is no such recipe, or it has faults.
-        UnsupportedStorage: ``--data`` names nothing that can be.
+        RecipeError: the recipe does not exist or is not valid.
+        UnsupportedStorage: ``--data`` is not a usable location.
     """
     recipe = load_recipe(arguments.recipe, arguments.settings, data_uri=_checked(data_uri))
     return _with_absolute_paths(recipe)
 
 
 def recipe_to_train(arguments: argparse.Namespace) -> Recipe:
-    """The recipe that is asked for, which must name a corpus.
+    """Returns the requested recipe, which must name a corpus.
 
     Raises:
-        RecipeError, UnsupportedStorage: as :func:`recipe_of`, or it names none.
+        RecipeError, UnsupportedStorage: see :func:`recipe_of`; also raised if the recipe names no corpus.
     """
     recipe = recipe_of(arguments, data_uri=arguments.data)
     if not recipe.data.uri:
-        raise RecipeError(arguments.recipe, ["names no corpus (data.uri is empty): name the folder of one by --data"])
+        raise RecipeError(arguments.recipe, ["names no corpus (data.uri is empty): give the folder of one by --data"])
     return recipe
 
 
 def recipe_of_run(arguments: argparse.Namespace, run: Run) -> Recipe:
-    """The recipe of a run that is there, with ``--set`` laid over it.
+    """Returns the recipe of an existing run, overridden by ``--set``.
 
     Raises:
-        RunError: there is no such run, or what is asked for differs from its recipe in more than ``scale``.
+        RunError: the run does not exist, or cannot be resumed with the requested recipe.
     """
     own = run.recipe()
     if arguments.recipe:
@@ -108,10 +106,10 @@ def recipe_of_run(arguments: argparse.Namespace, run: Run) -> Recipe:
 
 
 def data_of(arguments: argparse.Namespace, recipe: Recipe) -> str:
-    """The corpus of ``--data`` or, where it is not given, the recipe's.
+    """Returns the URI of the corpus: ``--data`` or, if omitted, the recipe's.
 
     Raises:
-        UnsupportedStorage: ``--data`` names nothing that can be.
+        UnsupportedStorage: ``--data`` is not a usable location.
     """
     return recipe.data.uri if arguments.data is None else filesystem.absolute(_checked(arguments.data) or "")
 
@@ -134,9 +132,11 @@ def _with_absolute_paths(recipe: Recipe) -> Recipe:
 
 
 def run_of(arguments: argparse.Namespace) -> Run:
-    """
+    """Returns the run of ``--storage`` and ``--name``.
+
     Raises:
-        RunError, UnsupportedStorage: ``--name`` is no name, or ``--storage`` names nothing that can be.
+        RunError: ``--name`` is not a valid name.
+        UnsupportedStorage: ``--storage`` is not a usable location.
     """
     fault = location_fault(filesystem.absolute(arguments.storage))
     if fault:
@@ -145,12 +145,12 @@ def run_of(arguments: argparse.Namespace) -> Run:
 
 
 class UnusableArgument(MulanError, ValueError):
-    """An argument that no job could pass on: it is not Unicode text."""
+    """An argument is not valid Unicode text."""
 
 
 def end(main: Callable[[], None]) -> None:
-    """Runs a job's main function and exits with its code; a user's fault is printed as its message alone."""
-    atexit.register(gc.freeze)  # else the end looks for garbage in all of torch and transformers, which takes a second
+    """Runs a job's main function and exits with its code; a :class:`MulanError` prints its message only."""
+    atexit.register(gc.freeze)  # a garbage collection at exit would take a second for torch and transformers
     try:
         _check_unicode(sys.argv[1:])
         main()
@@ -159,10 +159,10 @@ def end(main: Callable[[], None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        told = "interrupted; what was begun goes on from its newest checkpoint by the same command: "
-        print(told + shlex.join(sys.orig_argv), file=sys.stderr)
+        hint = "interrupted; the same command resumes from the newest checkpoint: "
+        print(hint + shlex.join(sys.orig_argv), file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # whoever read what is printed has gone
+    except BrokenPipeError:  # the reader of the output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
 
@@ -170,4 +170,4 @@ def end(main: Callable[[], None]) -> None:
 def _check_unicode(arguments: Sequence[str]) -> None:
     for argument in arguments:
         if not argument.isascii() and any("\ud800" <= letter <= "\udfff" for letter in argument):
-            raise UnusableArgument(f"argument {argument!a} is not UTF-8; give what it names another name")
+            raise UnusableArgument(f"argument {argument!a} is not UTF-8; rename the file or folder")

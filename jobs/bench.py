@@ -1,6 +1,6 @@
-"""Measure a part of the whole against peers and goals: python -m jobs.bench loss|step|sums|data|decode|checkpoint|start
+"""Benchmark a component against peers and goals: python -m jobs.bench loss|step|sums|data|decode|checkpoint|start
 
-Prints progress and a table, and writes the same as JSON with --json FILE. Candidates take turns; figures are medians
+Prints progress and a table, and writes the report as JSON with --json FILE. Candidates take turns; figures are medians
 with their ranges.
 """
 
@@ -26,7 +26,7 @@ def main() -> None:
     for name, (add, _) in KINDS.items():
         kind = kinds.add_parser(name)
         kind.add_argument("--rounds", type=int, default=7, help="readings of each candidate (default: %(default)s)")
-        kind.add_argument("--json", type=Path, metavar="FILE", help="write the report there as well")
+        kind.add_argument("--json", type=Path, metavar="FILE", help="also write the report to this file")
         add(kind)
     given = parser.parse_args()
     for option in ("rounds", "steps"):
@@ -35,7 +35,7 @@ def main() -> None:
     if given.json:
         filesystem.check_writable(given.json.parent)
         if given.json.is_dir():
-            raise BenchmarkRefused(f"--json {given.json}: is a folder; name a file")
+            raise BenchmarkRefused(f"--json {given.json}: is a folder; give a file")
     if getattr(given, "dry_run", False):
         print(RECIPES[given.kind](given).to_toml(), end="")
         return
@@ -49,9 +49,9 @@ Progress = Callable[[str], None]
 
 
 def _add_loss(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--pairs", type=int, default=6144, help="B of the timing (default: %(default)s)")
-    parser.add_argument("--memory-pairs", type=int, default=32_768, help="B of the memory (default: %(default)s)")
-    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda where there is one")
+    parser.add_argument("--pairs", type=int, default=6144, help="batch size for time (default: %(default)s)")
+    parser.add_argument("--memory-pairs", type=int, default=32_768, help="batch size for memory (default: %(default)s)")
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda if available")
 
 
 def _loss(given: argparse.Namespace, progress: Progress) -> "Report":
@@ -73,9 +73,9 @@ def _add_step(parser: argparse.ArgumentParser) -> None:
         "--engine",
         choices=["torch", "deepspeed", "ray"],
         default="torch",
-        help="measure up to this one; torch needs neither Ray nor DeepSpeed, ray needs --data (default: %(default)s)",
+        help="last engine to measure; torch needs neither Ray nor DeepSpeed, ray needs --data (default: %(default)s)",
     )
-    parser.add_argument("--steps", type=int, default=30, help="timed in each reading (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=30, help="timed steps in each reading (default: %(default)s)")
     parser.add_argument("--tokens", type=int, default=0, help="of every text of noise (default: lengths are drawn)")
 
 
@@ -95,21 +95,21 @@ def _step(given: argparse.Namespace, progress: Progress) -> "Report":
 
 def _recipe_to_step(given: argparse.Namespace) -> Recipe:
     recipe = arguments.recipe_of(given, data_uri=given.data)
-    if recipe.data.uri:  # a fault of the corpus is told now, and not by a process of the first reading
+    if recipe.data.uri:  # reports errors of the corpus here instead of in a process of the first reading
         from mulan.data.reader import MicroBatchReader
 
         MicroBatchReader.from_recipe(recipe)
     elif getattr(given, "engine", "") == "ray":
-        raise BenchmarkRefused("--engine ray trains on a corpus: name one by --data")
+        raise BenchmarkRefused("--engine ray trains on a corpus: give one by --data")
     return recipe
 
 
 def _add_sums(parser: argparse.ArgumentParser) -> None:
     arguments.add_recipe(parser, default="demo")
     parser.add_argument("--data", metavar="URI", help="folder of a prepared corpus; without one, batches are noise")
-    parser.add_argument("--steps", type=int, default=20, help="of each kind in a reading (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=20, help="steps of each kind in a reading (default: %(default)s)")
     parser.add_argument("--tokens", type=int, default=0, help="of every text of noise (default: lengths are drawn)")
-    parser.add_argument("--calculate", action="store_true", help="measure nothing; say what it comes to on H100s")
+    parser.add_argument("--calculate", action="store_true", help="only calculate the cost on H100s")
 
 
 def _sums(given: argparse.Namespace, progress: Progress) -> "Report":
@@ -127,10 +127,12 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", metavar="URI", default="", help="folder of a prepared corpus; without one, one is made"
     )
-    parser.add_argument("--workers", type=int, default=0, help="processes that decode (default: one a core)")
-    parser.add_argument("--pairs", type=int, default=32, help="of a micro-batch (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=10.0, help="of a window (default: %(default)s)")
-    parser.add_argument("--windows", type=int, default=12288, help="timed in each reading (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=0, help="decoding processes (default: one per core)")
+    parser.add_argument("--pairs", type=int, default=32, help="pairs in a micro-batch (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="length of a window (default: %(default)s)")
+    parser.add_argument(
+        "--windows", type=int, default=12288, help="timed windows in each reading (default: %(default)s)"
+    )
 
 
 def _data(given: argparse.Namespace, progress: Progress) -> "Report":
@@ -178,19 +180,19 @@ def _recipe_to_save(given: argparse.Namespace) -> Recipe:
 
 
 def _add_start(parser: argparse.ArgumentParser) -> None:
-    """It has no settings."""
+    """Adds nothing: the benchmark of starts has no options."""
 
 
 def _start(given: argparse.Namespace, progress: Progress) -> "Report":
     if os.environ.get("RAY_ADDRESS"):
-        raise BenchmarkRefused("RAY_ADDRESS is set; what a start takes is measured where it starts a Ray of its own")
+        raise BenchmarkRefused("RAY_ADDRESS is set, and starts are measured with a local Ray; unset it")
     from mulan.benchmarks.start import bench_start
 
     return bench_start(rounds=given.rounds, progress=progress)
 
 
 RECIPES = {"step": _recipe_to_step, "sums": _recipe_to_step, "checkpoint": _recipe_to_save}
-"""Of the kinds that have one."""
+"""The functions that return the recipe of a benchmark, for the kinds that use one."""
 
 Add = Callable[[argparse.ArgumentParser], None]
 Measure = Callable[[argparse.Namespace, Progress], "Report"]
@@ -203,7 +205,7 @@ KINDS: dict[str, tuple[Add, Measure]] = {
     "checkpoint": (_add_checkpoint, _checkpoint),
     "start": (_add_start, _start),
 }
-"""Each kind's arguments, and what it measures; a kind's libraries are loaded only for it."""
+"""The functions that add the arguments of each kind of benchmark, and that run it, importing its libraries."""
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The whole of mulan on this machine: make a corpus of real sound, train on it, evaluate: python -m jobs.demo
+"""Run mulan end to end on this machine: render a corpus of music, train on it, evaluate: python -m jobs.demo
 
-Leaves everything in runs/demo. A second call goes on where the first one stopped.
+Writes everything to runs/demo. The same command resumes an interrupted demo.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from mulan.storage import filesystem
 
 
 class DemoRefused(MulanError, ValueError):
-    """A recipe that cannot be shown from end to end."""
+    """The demo cannot run with these arguments."""
 
 
 TRACKS = 1200
@@ -50,8 +50,8 @@ def main() -> None:
     data_uri = recipe.data.uri
     if not recipe.loss.weights.embeds_text:
         raise DemoRefused(
-            f"--recipe {given.recipe} has no contrastive term, and without one nothing can be evaluated by text; build "
-            f"the corpus by a demo of another recipe, and train this one on it by jobs.train --data {data_uri}"
+            f"--recipe {given.recipe} has no contrastive term, so its model cannot be evaluated by text; build the "
+            f"corpus with the demo of another recipe, and train this one on it with jobs.train --data {data_uri}"
         )
     run.check(recipe)
     run.check_writable()
@@ -74,9 +74,9 @@ def main() -> None:
 
 
 class CorpusProgress:
-    """Shows live how many recordings are done, or a line every ten seconds where the output is no terminal.
+    """Shows the number of finished recordings live, or as a line every ten seconds if the output is not a terminal.
 
-    Called with (recordings done, recordings wanted); a context manager.
+    A context manager that is called with (finished recordings, all recordings).
     """
 
     def __init__(self, console: Console) -> None:

@@ -1,6 +1,6 @@
 """Evaluate a run's model on a held-out split: python -m jobs.evaluate --storage URI --name RUN
 
-Zero-shot tagging and retrieval by text alone, with a control that must fail; writes report.json and report.html.
+Zero-shot tagging and text-to-music retrieval, with a shuffled-label control; writes report.json and report.html.
 """
 
 import argparse
@@ -19,14 +19,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="jobs.evaluate", description=__doc__.split("\n")[0])
     arguments.add_recipe(parser, of_run=True)
     arguments.add_run(parser)
-    arguments.add_data(parser, default="the one trained on")
+    arguments.add_data(parser, default="the training corpus")
     parser.add_argument("--split", choices=SPLITS, default="test", help="default: %(default)s")
     given = parser.parse_args()
     run = arguments.run_of(given)
     recipe = arguments.recipe_of_run(given, run)
     data_uri = arguments.data_of(given, recipe)
     corpus = check_model(run, data_uri, given.split)
-    run.metrics()  # the report shows them; whether they can be read is told before the model is run
+    run.metrics()  # the report needs them: raises before the model is run if they are damaged
     run.check_writable()
     check_loadable(run)
     if not given.dry_run or os.environ.get("RAY_ADDRESS"):
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def assess(run: Run, recipe: Recipe, *, corpus: Corpus, split: str = "test") -> None:
-    """Evaluates a run's model, leaves the results in its folder, and shows them."""
+    """Evaluates a run's model, writes the results to its folder, and prints them."""
     from mulan.launch.evaluate_run import evaluate_run
 
     evaluate_run(run, CONSOLE, corpus=corpus, split=split, use_gpu=recipe.scale.use_gpu)

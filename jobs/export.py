@@ -22,7 +22,7 @@ def main() -> None:
 
 
 def export(run: Run, *, dry_run: bool = False) -> None:
-    """Exports a run's newest checkpoint and says so; a dry run only reads it."""
+    """Exports a run's newest checkpoint and prints the folder; with ``dry_run``, only reads the checkpoint."""
     from mulan.runs.export import checkpoint_to_export, export_run
 
     if dry_run:

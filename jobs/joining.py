@@ -1,4 +1,4 @@
-"""What jobs that train have in common before they train: the checks, the cluster, and ``--dry-run``."""
+"""The common steps of jobs before they train or evaluate: the checks, joining the cluster, and ``--dry-run``."""
 
 import os
 
@@ -35,7 +35,7 @@ def join(recipe: Recipe, run: Run, reader: MicroBatchReader | None = None) -> li
 
     Args:
         recipe: the recipe of the run.
-        run: the run; a trained one asks nothing of the cluster.
+        run: the run; if it is fully trained, the cluster is not checked.
         reader: the reader of the recipe, where there is one already.
 
     Returns:
@@ -57,7 +57,7 @@ def join(recipe: Recipe, run: Run, reader: MicroBatchReader | None = None) -> li
 
 
 def join_and_report(recipe: Recipe, run: Run, reader: MicroBatchReader | None = None, *, label: str) -> None:
-    """Does as :func:`join` does, and prints each line behind ``label``."""
+    """Joins the cluster (:func:`join`), and prints each line after ``label``."""
     for line in join(recipe, run, reader):
         CONSOLE.print(f"{label}  {line}", soft_wrap=True)
 
@@ -72,11 +72,11 @@ def print_dry_run(recipe: Recipe, run: Run, reader: MicroBatchReader | None = No
 
 
 def join_to_evaluate(scale: ScaleConfig) -> None:
-    """Joins the cluster, or starts one on this machine, and makes sure that it may have what an evaluation needs.
+    """Joins the cluster, or starts one on this machine, and checks that it can run an evaluation.
 
     Raises:
-        ClusterRefused, ClusterFailed: there is no cluster to be had.
-        ClusterUnfit: it never can.
+        ClusterRefused, ClusterFailed: no cluster can be joined or started.
+        ClusterUnfit: the cluster can never have the resources.
     """
     connect(scale)
     from mulan.launch.preflight import check_room_to_evaluate

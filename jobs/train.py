@@ -3,7 +3,7 @@
 Submit it to a cluster with ``ray job submit``, or run it anywhere: without a cluster it starts one on this machine.
 The run's folder, STORAGE/RUN, holds the recipe, metrics, checkpoints and, at the end, the exported model.
 
-With ``--replay-step S`` nothing is trained or written: a step of a run is done once more, in this process, and shown.
+With ``--replay-step S``, a step of a run is repeated in this process and diagnosed, and nothing is written.
 """
 
 import argparse
@@ -26,11 +26,11 @@ def main() -> None:
     arguments.add_data(parser, default="the recipe's data.uri")
     arguments.add_run(parser)
     parser.add_argument(
-        "--replay-step", metavar="S", type=int, help="show what a step of this run is made of, and stop"
+        "--replay-step", metavar="S", type=int, help="repeat a step of this run, print its diagnosis, and stop"
     )
     given = parser.parse_args()
     if given.replay_step is not None:
-        replay_asked_for(given)
+        run_replay(given)
         return
     if given.recipe is None:
         parser.error("the following arguments are required: --recipe")
@@ -45,14 +45,14 @@ def main() -> None:
     from mulan.launch.fit import fit
 
     in_store = share_reader(reader)
-    del reader  # an index may take gigabytes, and training goes on for weeks
+    del reader  # frees the index, which may take gigabytes, during the training of weeks
     with show_progress(run, recipe, CONSOLE), run.timed("train"):
         fit(recipe, run, reader=in_store)
     export(run)
 
 
-def replay_asked_for(given: argparse.Namespace) -> None:
-    """Shows a step of a run, whose recipe need not be named."""
+def run_replay(given: argparse.Namespace) -> None:
+    """Replays a step of a run; ``--recipe`` defaults to the run's."""
     run = arguments.run_of(given)
     recipe = arguments.recipe_of_run(given, run)
     uri = arguments.data_of(given, recipe)
@@ -66,7 +66,7 @@ def replay_asked_for(given: argparse.Namespace) -> None:
 
 
 def replay_step(recipe: Recipe, run: Run, step: int, reader: MicroBatchReader) -> None:
-    """Shows what a step of a run is made of."""
+    """Replays a step of a run and prints its diagnosis."""
     from mulan.debugging.replay import replay
 
     replay(recipe, run, step, CONSOLE, reader=reader)

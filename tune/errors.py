@@ -1,13 +1,13 @@
-"""How a sweep ends other than with a best trial. Imports no library, for a refused sweep does not wait for Ray."""
+"""The errors of a sweep. Imports no library, so that a refused sweep does not wait for Ray."""
 
 from mulan.config.errors import MulanError
 
 
 class SweepError(MulanError, ValueError):
-    """A sweep that cannot be run, or of which no trial succeeded."""
+    """The sweep cannot be run, or none of its trials succeeded."""
 
 
 class SweepUnfinished(MulanError):
-    """A sweep of which trials were lost, more often than is survived; the same command goes on with them."""
+    """Trials of the sweep failed more often than ``scale.max_failures`` allows; the same command resumes them."""
 
     exit_code = 1

@@ -1,7 +1,7 @@
-"""The trials of a sweep as they are planned, and what has become of them: all of it read from the sweep's folder.
+"""The planned trials of a sweep and their state, read from the sweep's folder.
 
-A sweep that is started again is the sweep that never stopped: which point a trial tries depends on the recipe, the
-sweep's name and the trial's number alone, and what it came to stands in its run.
+A resumed sweep equals one that never stopped: the point of a trial depends only on the recipe, the sweep's name and the
+trial's number, and its results are in its run.
 """
 
 import json
@@ -27,7 +27,7 @@ class Trial:
     """A point of the search space, and the run that tries it."""
 
     values: dict[str, float]
-    """By field of the recipe, as in ``--set``."""
+    """The value of each varied field of the recipe, by its name as in ``--set``."""
     run: Run
 
     @property
@@ -35,7 +35,7 @@ class Trial:
         return filesystem.join(self.run.uri, "over.json")
 
     def end(self, step: int, *, train_steps: int) -> None:
-        """Records that the trial came to its last step, or was stopped for good.
+        """Records that the trial reached its last step, or was stopped for good.
 
         Args:
             step: The step at which it ended.
@@ -47,9 +47,9 @@ class Trial:
         filesystem.write_atomically(self._over_uri, json.dumps({"step": step, "train_steps": train_steps}).encode())
 
     def is_over(self, recipe: Recipe) -> bool:
-        """Whether nothing is left to train: the trial has all steps of ``recipe``, or ASHA stopped it for good.
+        """Returns whether nothing is left to train: the trial has all steps of ``recipe``, or ASHA stopped it for good.
 
-        A trial that came to the last step of a shorter sweep goes on; one that failed or was interrupted does, too.
+        A trial that reached the last step of a shorter sweep continues, and so does one that failed or was interrupted.
 
         Raises:
             DamagedFile: The record of where the trial ended is damaged.
@@ -62,7 +62,7 @@ class Trial:
             record = json.loads(filesystem.read_bytes(self._over_uri))
             step, train_steps = int(record["step"]), int(record["train_steps"])
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise DamagedFile(f"{self._over_uri} is damaged; remove it to go on with the trial") from error
+            raise DamagedFile(f"{self._over_uri} is damaged; remove it to continue the trial") from error
         was_stopped = step < train_steps
         return was_stopped or step >= recipe.train.steps
 
@@ -72,10 +72,10 @@ class Trial:
         return newest[0].steps_done if newest else 0
 
     def scores(self, recipe: Recipe) -> list[tuple[int, float]]:
-        """Steps and scores (:func:`mulan.config.terms.selection_metric`) of its validations until now.
+        """Returns (step, score) of each validation so far, by :func:`mulan.config.terms.selection_metric`.
 
         Raises:
-            DamagedFile: its metrics are damaged.
+            DamagedFile: the trial's metrics are damaged.
         """
         name = selection_metric(recipe.loss.weights).name
         validated = [(line["step"], line["validation"]) for line in self.run.metrics() if "validation" in line]
@@ -83,27 +83,28 @@ class Trial:
 
 
 def planned_trials(recipe: Recipe, sweep: Run, trials: int) -> list[Trial]:
-    """Returns the trials of a sweep: those asked for, and those that are there.
+    """Returns the trials of a sweep: the requested number, or all existing ones if there are more.
 
     Raises:
-        SweepError: Trials have more steps than the recipe.
+        SweepError: a trial has been trained for more steps than the recipe's.
     """
     uri = runs_uri(sweep)
-    there = [int(name[1]) + 1 for one in filesystem.names_in(uri) if (name := re.fullmatch(r"trial_(\d{4,9})", one))]
-    found = [
-        Trial(_point(recipe, sweep, number), Run(uri, f"trial_{number:04d}")) for number in range(max([trials, *there]))
+    existing = [int(name[1]) + 1 for one in filesystem.names_in(uri) if (name := re.fullmatch(r"trial_(\d{4,9})", one))]
+    planned = [
+        Trial(_point(recipe, sweep, number), Run(uri, f"trial_{number:04d}"))
+        for number in range(max([trials, *existing]))
     ]
-    longest = max(found, key=Trial.steps_saved)
+    longest = max(planned, key=Trial.steps_saved)
     if (steps := longest.steps_saved()) > recipe.train.steps:
         raise SweepError(
             f"{longest.run.uri} has a checkpoint of step {steps}, so train.steps = {recipe.train.steps} cannot be "
             f"reached any more; set it to {steps} or more, or give another --name"
         )
-    return found
+    return planned
 
 
 def runs_uri(sweep: Run) -> str:
-    """The folder of a sweep's runs."""
+    """Returns the URI of the folder of a sweep's runs."""
     return filesystem.join(sweep.uri, "trials")
 
 
@@ -114,11 +115,11 @@ def _point(recipe: Recipe, sweep: Run, number: int) -> dict[str, float]:
 
 
 def search_space(recipe: Recipe) -> dict[str, Any]:
-    """Learning rate, temperatures and loss weights of a recipe. Keys are recipe fields, as in ``--set``.
+    """Returns the search space of a recipe: learning rate, temperatures and loss weights, by field as in ``--set``.
 
-    The learning rate varies over a decade around the recipe's own; temperatures over the range that contrastive models
-    are trained at; and, where there are several terms, the weight of each but the first over a decade around its own:
-    only their ratios count.
+    The learning rate varies by a factor of 10 around the recipe's own in both directions; temperatures vary over the
+    range that contrastive models are trained at; and if there are several terms, the weight of each but the first
+    varies by a factor of 10 around its own in both directions, since only their ratios matter.
     """
     weights, lr = recipe.loss.weights, recipe.optim.lr
     space = {"optim.lr": loguniform(lr / 10, min(lr * 10, 0.1))}
@@ -133,5 +134,5 @@ def search_space(recipe: Recipe) -> dict[str, Any]:
 
 
 def settings(values: dict[str, Any]) -> list[str]:
-    """The ``--set`` values of a point of the space."""
+    """Returns the ``--set`` arguments of a point of the search space."""
     return [f"{field}={value:.6g}" for field, value in sorted(values.items())]

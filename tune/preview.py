@@ -1,4 +1,4 @@
-"""What a sweep would do, in words: ``--dry-run``."""
+"""The preview of a sweep (``--dry-run``), and the table of its trials."""
 
 import statistics
 from collections.abc import Iterator, Sequence
@@ -17,28 +17,28 @@ from tune.room import trials_at_once
 
 
 def print_trials(trials: Sequence[Trial], failures: Sequence[str], recipe: Recipe, console: Console) -> None:
-    """Prints the trials, best first, and how to train with the best one's values.
+    """Prints the trials, best first, and the ``--set`` options of the best one.
 
     Raises:
-        SweepError: no trial came to a validation.
+        SweepError: no trial reached a validation.
     """
-    found = [(one, scores[-1]) for one in trials if (scores := one.scores(recipe))]
-    if not found:
-        told = "; ".join(sorted(set(failures))) or "no error was reported"
-        raise SweepError(f"no trial came to a validation: {told}")
-    found.sort(key=lambda one: -one[1][1])
-    fields = sorted(found[0][0].values)
-    table = Table(title=f"{len(found)} trials, best first", title_justify="left")
+    scored = [(one, scores[-1]) for one in trials if (scores := one.scores(recipe))]
+    if not scored:
+        reasons = "; ".join(sorted(set(failures))) or "no error was reported"
+        raise SweepError(f"no trial reached a validation: {reasons}")
+    scored.sort(key=lambda one: -one[1][1])
+    fields = sorted(scored[0][0].values)
+    table = Table(title=f"{len(scored)} trials, best first", title_justify="left")
     table.add_column("trial")
     for column in (*fields, "step", selection_metric(recipe.loss.weights).label):
         table.add_column(column, justify="right")
-    for one, (step, score) in found:
+    for one, (step, score) in scored:
         table.add_row(one.run.name, *(f"{one.values[field]:.4g}" for field in fields), str(step), f"{score:.3f}")
     console.print(table)
-    best = " ".join(f"--set {setting}" for setting in settings(found[0][0].values))
+    best = " ".join(f"--set {setting}" for setting in settings(scored[0][0].values))
     console.print(f"best: {best}", soft_wrap=True)
     if failures:
-        console.print(f"{len(failures)} trials failed, and go on by the same command: {failures[0]}", soft_wrap=True)
+        console.print(f"{len(failures)} trials failed; the same command resumes them: {failures[0]}", soft_wrap=True)
 
 
 FIRST_POINTS = 5
@@ -47,20 +47,20 @@ FIRST_POINTS = 5
 def preview(
     recipe: Recipe, trials: Sequence[Trial], *, asked_for: int, concurrent: int | None, cluster: Capacity
 ) -> Iterator[str]:
-    """The lines that tell what would be tried, what of it at once, and what it costs at most.
+    """Yields lines about the search space, the next points, how many trials run at once, and the maximum cost.
 
     Args:
-        trials: all of the sweep's, of which the first ``asked_for`` would come to their end.
-        concurrent: as asked for; None to follow the cluster.
+        trials: all trials of the sweep, of which the first ``asked_for`` would be completed.
+        concurrent: the requested number of concurrent trials; None for as many as the cluster can hold.
 
     Raises:
-        DamagedFile: what is there of a trial is damaged.
+        DamagedFile: a file of a trial is damaged.
     """
     yield "search space"
     for field, domain in sorted(search_space(recipe).items()):
         yield f"  {field}  {_described(domain)}"
     left = [one for one in trials[:asked_for] if not one.is_over(recipe)]
-    yield f"{asked_for} trials, of which {asked_for - len(left)} are over; the next"
+    yield f"{asked_for} trials, {asked_for - len(left)} of them completed; the next"
     for one in left[:FIRST_POINTS]:
         yield f"  {one.run.name}  " + " ".join(f"--set {setting}" for setting in settings(one.values))
     at_once = concurrent or trials_at_once(recipe.scale, cluster)
@@ -74,17 +74,17 @@ def _described(domain: Float) -> str:
 
 
 def describe_concurrency(scale: ScaleConfig, at_once: int, cluster: Capacity) -> str:
-    """How many trials run at once, on what, and why so many."""
+    """Describes the number of concurrent trials, the resources of each, and the cluster's capacity."""
     worker = f"{'1 GPU and ' if scale.use_gpu else ''}{scale.cpus_per_worker} CPU"
     needs = f"at most {scale.max_workers} x ({worker}) for workers and {scale.data_cpus} CPU for readers"
     return f"{at_once} at once, each with {needs}; {cluster.describe()}"
 
 
 def _cost(recipe: Recipe, trials: Sequence[Trial], left: Sequence[Trial], at_once: int) -> Iterator[str]:
-    """At most: trials that ASHA stops cost less."""
+    """Yields lines about the maximum cost; trials that ASHA stops cost less."""
     scale, steps = recipe.scale, sum(_steps_left(recipe, one) for one in left)
     device = "GPU" if scale.use_gpu else "CPU"
-    yield f"at most {steps} steps in all, {steps * scale.max_workers} worker-steps"
+    yield f"at most {steps} steps in total, {steps * scale.max_workers} worker-steps"
     seconds = [line["step_s"] for one in trials for line in one.run.metrics()]
     if not seconds:
         yield f"{device}-hours are not known before a trial of this sweep has run"
@@ -94,7 +94,7 @@ def _cost(recipe: Recipe, trials: Sequence[Trial], left: Sequence[Trial], at_onc
     hours = steps * step_s / 3600
     rounds = max(1, min(at_once, len(left)))
     yield f"at most {hours * devices:.2g} {device}-hours, and {hours / rounds:.2g} hours if as many run all the time"
-    yield f"  at the {step_s:.3g} s a step of this sweep's trials until now; starts and validations come on top"
+    yield f"  at {step_s:.3g} s per step, as in this sweep's trials so far; starts and validations are extra"
 
 
 def _steps_left(recipe: Recipe, trial: Trial) -> int:

@@ -1,4 +1,4 @@
-"""Where trials run, and how many at once."""
+"""The resources of trials: how many run at once, and where their drivers run."""
 
 import logging
 import threading
@@ -19,10 +19,10 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def release_reservations() -> Iterator[None]:
-    """Gives back, within seconds, what actors of this job leave reserved while the block lasts.
+    """Releases, within seconds, the placement groups of this job's dead actors during the block.
 
-    Ray Train's own way is an actor for each run, which asks the dashboard whether the run's controller lives: it finds
-    out nothing where there is no dashboard, or another Ray on the same machine.
+    Ray Train itself uses an actor for each run that queries the dashboard for the run's controller, which fails without
+    a dashboard or with another Ray on the same machine.
     """
     stop = threading.Event()
     watcher = threading.Thread(target=_release_until, args=(stop,), daemon=True)
@@ -38,33 +38,34 @@ def _release_until(stop: threading.Event) -> None:
     while not stop.wait(POLL_PERIOD_S):
         try:
             remove_orphaned_placement_groups()
-        except Exception as error:  # a head that does not answer for a while; it is asked again
-            log.debug("reservations cannot be looked at: %s", error)
+        except Exception as error:  # the head may not answer for a while; it is tried again
+            log.debug("placement groups cannot be listed: %s", error)
 
 
 def trials_at_once(scale: ScaleConfig, cluster: Capacity) -> int:
-    """Counts the trials for whose workers, and readers on CPUs, the cluster can ever have room; at least 1.
+    """Returns the number of trials whose workers and, on CPUs, readers the cluster can ever hold; at least 1.
 
-    Where its autoscaler knows no limit, or does not tell it, those count that there is room for now.
+    If the autoscaler has no known limit, the trials that fit now are counted.
     """
-    rooms = [_most(cluster, worker_resources(scale)) // scale.max_workers]
-    if not scale.use_gpu:  # readers take CPUs of training; those of GPUs have others, or what workers leave
-        rooms.append(_most(cluster, {"CPU": 1.0}) // (scale.max_workers * scale.cpus_per_worker + scale.data_cpus))
-    return max(1, min(rooms))
+    limits = [_max_fitting(cluster, worker_resources(scale)) // scale.max_workers]
+    if not scale.use_gpu:  # readers share the CPUs with training; with GPUs they have other CPUs, or those left over
+        per_trial = scale.max_workers * scale.cpus_per_worker + scale.data_cpus
+        limits.append(_max_fitting(cluster, {"CPU": 1.0}) // per_trial)
+    return max(1, min(limits))
 
 
-def _most(cluster: Capacity, bundle: Resources) -> int:
+def _max_fitting(cluster: Capacity, bundle: Resources) -> int:
     ever = cluster.fit_ever(bundle)
     return cluster.fit_now(bundle) if ever is None else ever
 
 
 def driver_resources() -> PlacementGroupFactory:
-    """What the driver of a trial asks for: next to nothing, of the node of this process.
+    """Returns the resources of a trial's driver: almost none, on the node of this process.
 
-    No other node may have it: a trial is lost with its driver, and workers come and go on spot nodes.
+    The driver must not run on another node: a trial is lost with its driver, and worker nodes may be preempted.
     """
     here = ray.get_runtime_context().get_node_id()
     (own,) = (node for node in ray.nodes() if node["NodeID"] == here)
-    # each node has one of itself, and a head may have no CPU; nodes that share an address are told apart by the label
+    # every node has a resource of its own, while a head may have no CPU; the label distinguishes nodes of one address
     address = next(name for name in own["Resources"] if name.startswith("node:") and "__" not in name)
     return PlacementGroupFactory([{address: 0.0001}], bundle_label_selector=[{"ray.io/node-id": here}])

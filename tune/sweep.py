@@ -1,8 +1,8 @@
 """Sweep temperatures, learning rate and loss weights: python -m tune.sweep --recipe demo --data URI --trials N
 
-ASHA stops the trials that lag behind; they are compared by a score of the validation split, retrieval where there are
-texts. The same name resumes: trials that are over stay as they are, others go on from their newest checkpoints. A
-larger --trials adds to them, and with more train.steps those that ASHA did not stop go on.
+ASHA stops the trials that lag behind, by a score of the validation split (retrieval, if there are texts). The same name
+resumes: completed trials stay as they are, others continue from their newest checkpoints. A larger --trials adds to
+them, and with more train.steps those that ASHA did not stop continue.
 """
 
 import argparse
@@ -25,10 +25,10 @@ def main() -> None:
     arguments.add_data(parser, default="the recipe's data.uri")
     arguments.add_run(parser, name="sweep")
     parser.add_argument(
-        "--trials", type=int, required=True, help="points of the search space to try, all calls together"
+        "--trials", type=int, required=True, help="points of the search space to try, including those of earlier calls"
     )
     parser.add_argument(
-        "--concurrent", type=int, help="trials at a time (default: what the cluster can ever have room for)"
+        "--concurrent", type=int, help="trials at a time (default: as many as the cluster can ever hold)"
     )
     given = parser.parse_args()
     if given.concurrent is not None and given.concurrent < 1:
@@ -48,16 +48,16 @@ def main() -> None:
 def sweep(
     recipe: Recipe, run: Run, reader: MicroBatchReader, fence: Fence, *, trials: int, concurrent: int | None
 ) -> None:
-    """Runs what is left of the trials, and shows all that there are, best first.
+    """Runs the remaining trials, and prints all trials, best first.
 
     Args:
-        reader: of the recipe.
-        fence: of the sweep.
+        reader: the reader of the recipe's corpus.
+        fence: the fence of the sweep's lease.
 
     Raises:
-        DamagedFile: what is there of a trial is damaged.
-        SweepError: no trial came to a validation.
-        SweepUnfinished: trials were given up that another call may bring to their end.
+        DamagedFile: a file of a trial is damaged.
+        SweepError: no trial reached a validation.
+        SweepUnfinished: trials were given up that another call may complete.
     """
     from mulan.launch.capacity import capacity
     from tune.planned import planned_trials
@@ -78,13 +78,13 @@ def sweep(
         )
     print_trials(all_trials, [*faults, *lost], recipe, CONSOLE)
     if lost:
-        raise SweepUnfinished(f"{len(lost)} trials were given up, and go on by the same command: {lost[0]}")
+        raise SweepUnfinished(f"{len(lost)} trials were given up; the same command resumes them: {lost[0]}")
 
 
 def describe(recipe: Recipe, run: Run, *, trials: int, concurrent: int | None) -> None:
-    """Prints what the sweep would do, as comments of TOML, so that what is printed remains a recipe.
+    """Prints the preview of the sweep as TOML comments, so that the output remains a recipe.
 
-    A cluster that is named has been joined.
+    If ``RAY_ADDRESS`` names a cluster, it must have been joined.
     """
     from mulan.launch.capacity import Capacity, Node, capacity
     from tune.planned import planned_trials
@@ -99,10 +99,10 @@ def describe(recipe: Recipe, run: Run, *, trials: int, concurrent: int | None) -
 
 
 def for_sweep(recipe: Recipe, trials: int) -> Recipe:
-    """The recipe with a checkpoint at every validation, which is when trials are compared.
+    """Returns the recipe with a checkpoint at every validation, where trials are compared.
 
     Raises:
-        SweepError: there is nothing to try, or nothing to compare trials by.
+        SweepError: there are no trials, or no validation to compare them by.
     """
     faults = []
     if trials < 1:

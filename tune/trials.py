@@ -28,18 +28,18 @@ from tune.planned import Trial, runs_uri, settings
 from tune.room import driver_resources, release_reservations
 
 Scores = list[tuple[int, float]]
-"""Steps and scores of a trial's validations."""
+"""The (step, score) pairs of a trial's validations."""
 
 
 class ResumedAsha(ASHAScheduler):  # type: ignore[misc]  # Ray's has no types
-    """Trials are compared with all that came to the same step, in this call or in an earlier one."""
+    """ASHA that compares trials with all others that reached the same step, in this call or an earlier one."""
 
     def __init__(self, *, score: str, over: Mapping[str, Scores], begun: Mapping[str, Scores], **named: Any) -> None:
         """
         Args:
-            score: what trials report, by that name, together with their ``step``; higher is better.
-            over: what earlier calls found of trials that are over, by their names.
-            begun: the same of trials that go on; ``trial.config["trial"]["name"]`` is a trial's name.
+            score: the name of the score that trials report together with their ``step``; higher is better.
+            over: the scores of completed trials from earlier calls, by the trial's name.
+            begun: the scores of trials that continue, by name (``trial.config["trial"]["name"]``).
         """
         super().__init__(time_attr="step", **named)
         self._score, self._over, self._begun = score, dict(over), dict(begun)
@@ -60,24 +60,24 @@ class ResumedAsha(ASHAScheduler):  # type: ignore[misc]  # Ray's has no types
 
 
 FAULT = "fault"
-"""What is reported of a trial that another attempt would not mend: its text."""
+"""The key under which a trial reports the message of an error that another attempt would meet again."""
 
 
 def metric(recipe: Recipe) -> str:
-    """What trials are compared by: a score of the validation, since losses at different temperatures or weights cannot
-    be compared."""
+    """Returns the metric that trials are compared by: a validation score, since losses at different temperatures or
+    weights are not comparable."""
     return f"validation_{selection_metric(recipe.loss.weights).name}"
 
 
 def trial(config: dict[str, Any], *, base: Recipe, runs_uri: str, reader: SharedReader) -> None:
-    """Trains the recipe with the values of ``config["trial"]`` laid over it, in the run of its name, from the newest
-    checkpoint if that has one.
+    """Trains the recipe with the values of ``config["trial"]``, in the trial's own run, from its newest checkpoint if
+    there is one.
 
     Args:
-        reader: Reader of all trials; they read the same, since no value of the space changes what is read.
+        reader: the reader of all trials; they read the same, since no value of the space changes what is read.
 
     Raises:
-        MulanError: another attempt may mend it, and Tune makes one. What it would meet again is reported instead.
+        MulanError: another attempt, which Tune makes, may succeed. Permanent errors are reported instead.
     """
     recipe = with_settings(base, settings(config["trial"]["values"]), name="sweep")
     try:
@@ -85,16 +85,16 @@ def trial(config: dict[str, Any], *, base: Recipe, runs_uri: str, reader: Shared
     except MulanError as error:
         if error.exit_code != USER_ERROR:
             raise
-        # below every step at which trials are compared
+        # at a step below all those at which trials are compared
         ray.tune.report({"step": 0, metric(recipe): 0.0, FAULT: str(error)})
 
 
 class Watch(Callback):
-    """A line for every validation of every trial; it writes down which trials are over, and counts how often in a row
-    the process of one was lost."""
+    """Prints a line for every validation of every trial, records which trials are completed, and counts how often in a
+    row the process of a trial was lost."""
 
     def __init__(self, recipe: Recipe, trials: Sequence[Trial], fence: Fence) -> None:
-        """``fence``: of the sweep, which another driver may have taken over."""
+        """``fence``: the fence of the sweep's lease, which another driver may take over."""
         self._score, self._heading, self._losses = (
             metric(recipe),
             selection_metric(recipe.loss.weights).label,
@@ -105,7 +105,7 @@ class Watch(Callback):
         self._trials = {one.run.name: one for one in trials}
         self._steps: dict[str, int] = {}
         self.faults: list[str] = []
-        """What went wrong in trials that another attempt would not mend."""
+        """The errors of trials that another attempt would meet again."""
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -115,14 +115,14 @@ class Watch(Callback):
             return
         values = "  ".join(settings(trial.config["trial"]["values"]))
         print(f"tune  {name}  step {step}  {self._heading} {result[self._score]:.3f}  {values}", flush=True)
-        # Tune counts the losses of a trial from its beginning; here only those since its last progress count
+        # Tune counts all failures of a trial; here only those since its last progress count
         if step > self._steps.get(name, 0):
             self._steps[name] = step
             trial.max_failures = trial.num_failures + self._losses
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         print(
-            f"tune  {trial.config['trial']['name']}  failed, or its process was lost; it goes on in another one",
+            f"tune  {trial.config['trial']['name']}  failed, or its process was lost; it continues in another one",
             flush=True,
         )
 
@@ -133,7 +133,7 @@ class Watch(Callback):
             print(f"tune  {name}  failed: {last[FAULT]}", flush=True)
             self.faults.append(last[FAULT])
             return
-        with suppress(StorageError):  # then the next call takes it up once more
+        with suppress(StorageError):  # the next call then runs the trial again
             self._trials[name].end(last.get("step", 0), train_steps=self._train_steps)
 
 
@@ -147,21 +147,21 @@ def run_trials(
     reader: SharedReader,
     fence: Fence,
 ) -> tuple[list[str], list[str]]:
-    """Runs what is left of a sweep's trials; each is a run in the sweep's folder.
+    """Runs the remaining trials of a sweep; each is a run in the sweep's folder.
 
     Args:
-        run: the sweep.
-        trials: all of them, of which the first ``asked_for`` shall come to their end.
-        concurrent: must not be more than the cluster can ever run: drivers ask for next to nothing, so all would start,
-            and wait for each other's workers for ever.
-        reader: of all trials.
-        fence: of the sweep.
+        run: the folder of the sweep.
+        trials: all trials, of which the first ``asked_for`` are to be completed.
+        concurrent: the number of concurrent trials, at most as many as the cluster can ever hold: drivers need almost
+            no resources, so more of them would start and wait for each other's workers forever.
+        reader: the reader of all trials.
+        fence: the fence of the sweep's lease.
 
     Raises:
-        RunTakenOver: another driver has the sweep since.
+        RunTakenOver: another driver has taken over the sweep.
 
     Returns:
-        what went wrong in trials that another attempt would not mend, and why others were given up.
+        The errors of trials that another attempt would meet again, and the errors for which others were given up.
     """
     left = [one for one in trials[:asked_for] if not one.is_over(recipe)]
     over = [one for one in trials if one not in left]
@@ -170,13 +170,13 @@ def run_trials(
         with_parameters(trial, base=recipe, runs_uri=runs_uri(run), reader=reader), driver_resources()
     )
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "0"  # with their stacks
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # an interrupted sweep is not one that has come to its end
+    os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "0"  # would print them with stack traces
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # an interrupted sweep must not end like a completed one
     scheduler = ResumedAsha(
         score=metric(recipe),
         over={one.run.name: one.scores(recipe) for one in over},
         begun={one.run.name: one.scores(recipe) for one in left},
-        max_t=recipe.train.steps + 1,  # a trial that comes to its last step ends by itself, and gives back all
+        max_t=recipe.train.steps + 1,  # a trial that reaches its last step ends by itself and releases everything
         grace_period=recipe.train.checkpoint_every_steps,
         reduction_factor=3,
     )

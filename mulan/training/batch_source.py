@@ -1,4 +1,4 @@
-"""Where the loop takes its batches from, and what the workers report to each other about them."""
+"""The source of the training loop's batches, and the report about them that workers exchange after each step."""
 
 import hashlib
 import time
@@ -14,25 +14,25 @@ from mulan.distributed.collectives import all_gather_objects
 
 @dataclass(frozen=True)
 class StepReport:
-    """What all workers report of a step, or of a validation, joined; equal on all of them."""
+    """The joint report of all workers about a step or a validation; equal on all of them."""
 
     measured: dict[str, float]
-    """The first worker's measurements: what is decided by them is decided alike on all workers."""
+    """The first worker's measurements, so that all workers decide alike."""
     data_wait_s: float
     """The longest time that a worker waited for its batches."""
     skipped: list[SkippedRecording]
-    """The recordings that could not be used, in the order of the workers."""
+    """The skipped recordings, in the order of the workers."""
     recordings_checksum: str
-    """64 bits, in hex, of which recordings stood in which places of the global batch, whichever worker read them."""
+    """A 64-bit checksum, in hex, of the recordings and their positions in the global batch, whoever read them."""
     fatal_error: MulanError | None
-    """Why a worker cannot continue; the first such worker's."""
+    """The error for which a worker cannot continue; that of the first such worker."""
     clock_s: float
-    """The first worker's clock: what is done every few seconds must be done by all workers in the same step."""
+    """The first worker's clock, so that all workers do periodic work in the same step."""
 
 
 @dataclass
 class BatchSource:
-    """Takes batches off the iterator, measures the wait for them, and asserts the schedule's order."""
+    """Takes batches from an iterator, measures the wait for them, and asserts the schedule's order."""
 
     batches: Iterator[Batch]
     schedule: Schedule
@@ -43,9 +43,9 @@ class BatchSource:
     _recordings: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
     def take(self, count: int) -> Iterator[Batch]:
-        """Yields the next ``count`` batches, each one taken only when it is asked for.
+        """Yields the next ``count`` batches, taking each one only when it is needed.
 
-        The device works on the earlier ones meanwhile.
+        Meanwhile the device works on the earlier ones.
         """
         self._recordings = {}
         for _ in range(count):
@@ -94,6 +94,6 @@ class BatchSource:
 
 
 def consumed_checksum(micro_batch: int, recording_ids: tuple[str, ...]) -> int:
-    """Returns 64 bits of a micro-batch's recordings and their places; those of a step are joined by exclusive or."""
+    """Returns a 64-bit checksum of a micro-batch's recordings and their positions; a step's is the XOR of them."""
     named = "\n".join((str(micro_batch), *recording_ids)).encode()
     return int.from_bytes(hashlib.blake2b(named, digest_size=8).digest())

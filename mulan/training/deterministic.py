@@ -1,24 +1,24 @@
-"""Kernels that give the same bits each time, on one kind of device.
+"""Deterministic kernels, which give the same bits each time on one kind of device.
 
-PyTorch is told to take deterministic kernels and to refuse what has none (``torch.use_deterministic_algorithms``).
-What that means for the operations of a step on a GPU, by the documentation and the binaries of torch 2.11:
+PyTorch uses deterministic kernels, and raises for operations without one (``torch.use_deterministic_algorithms``).
+The consequences for the operations of a step on a GPU, by the documentation and the binaries of torch 2.11:
 
 * **Attention** (``scaled_dot_product_attention``): cuDNN's kernels, the first choice in bf16 on Hopper and Blackwell,
-  are left out. Flash attention (bf16 without a mask: the spectrogram transformer) adds up the gradient of the queries
-  in a fixed order, in more memory. Memory-efficient attention (float32, or with a mask: texts) no longer splits the
-  keys of a head over blocks of threads, so that a small batch fills the GPU less.
-* **Convolutions**: cuDNN chooses among its deterministic algorithms, and by rules instead of trials.
-* **Matrix products**: the kernels are the same as without. torch gives cuBLAS a workspace for each stream, which makes
-  them deterministic; since 2.10 it asks for no ``CUBLAS_WORKSPACE_CONFIG``, and none is set here.
-* **Embedding**: the backward sorts the tokens in any case and costs the same.
-* **Indexing** (``x[rows]``): the backward sorts in any case on GPUs; on CPUs one thread adds instead of all of them.
-  ``index_copy``, ``scatter`` and the backward of ``gather`` are done by a sort, which takes time and memory.
+  are not used. Flash attention (bf16 without a mask: the spectrogram transformer) adds the gradient of the queries in a
+  fixed order, with more memory. Memory-efficient attention (float32, or with a mask: texts) no longer splits the keys
+  of a head over thread blocks, so that a small batch utilises the GPU less.
+* **Convolutions**: cuDNN chooses among its deterministic algorithms, by heuristics instead of benchmarks.
+* **Matrix products**: the usual kernels. torch gives cuBLAS a workspace for each stream, which makes
+  them deterministic; since 2.10 it requires no ``CUBLAS_WORKSPACE_CONFIG``, and none is set here.
+* **Embedding**: the backward pass sorts the tokens in any case, at the same cost.
+* **Indexing** (``x[rows]``): the backward pass sorts in any case on GPUs; on CPUs one thread adds instead of all of
+  them. ``index_copy``, ``scatter`` and the backward pass of ``gather`` use a sort, which takes time and memory.
 * **Pooling**: max-pooling sums the gradient of each input in one thread in any case. Adaptive max-pooling has no
-  deterministic backward, and the towers take ``amax`` instead; adaptive average-pooling to one value is a mean.
-* **torch.compile**: Inductor takes fixed kernels and does without trials.
+  deterministic backward pass, so the towers use ``amax``; adaptive average-pooling to one value is a mean.
+* **torch.compile**: Inductor uses fixed kernels without autotuning.
 
-What stays as it is: TF32 and reduced-precision reductions, whose rounding belongs to the kind of device; and memory
-that is not initialised, which torch would fill at a pass over every new tensor. No operation here reads such memory.
+Not changed: TF32 and reduced-precision reductions, whose rounding depends on the kind of device; and uninitialised
+memory, which torch would fill in a pass over every new tensor. No operation here reads such memory.
 """
 
 from collections.abc import Iterator
@@ -30,23 +30,23 @@ from mulan.config.errors import MulanError
 
 
 class NotDeterministic(MulanError):
-    """A model has an operation without a deterministic kernel, where the recipe asks for such kernels alone."""
+    """The model has an operation without a deterministic kernel, and the recipe requires deterministic kernels."""
 
 
 _REFUSED = " does not have a deterministic implementation"
-"""Follows the operation's name where PyTorch refuses it."""
+"""The text that follows the operation's name in PyTorch's error."""
 
 
 @contextmanager
 def deterministic_kernels(on: bool) -> Iterator[None]:
-    """Takes deterministic kernels within the block, in all threads of this process; leaves torch as it was before.
+    """Uses deterministic kernels in the block, in all threads of this process, and restores torch's settings after it.
 
     Args:
-        on: where not, nothing is changed.
+        on: if False, nothing is changed.
 
     Raises:
-        NotDeterministic: the block uses an operation that has no such kernel on its device; a warning instead would
-            break the promise of equal bits where nobody looks.
+        NotDeterministic: the block uses an operation without such a kernel on its device. A mere warning would break
+            the promise of equal bits unnoticed.
     """
     if not on:
         yield
@@ -61,8 +61,8 @@ def deterministic_kernels(on: bool) -> Iterator[None]:
         operation = str(error).partition(_REFUSED)[0].split("\n")[-1].strip()
         raise NotDeterministic(
             f"{operation} has no deterministic kernel on this device, and train.deterministic promises the same bits "
-            "each time; take a model without that operation, or train under another --name with "
-            "--set train.deterministic=false, whose results differ a little each time"
+            "each time; use a model without this operation, or train under another --name with "
+            "--set train.deterministic=false, whose results differ slightly each time"
         ) from error
     finally:
         _set(before)

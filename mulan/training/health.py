@@ -1,6 +1,6 @@
-"""Watches a run: a loss or a gradient that is not finite, embeddings that collapse, and too many skipped recordings.
+"""Health checks of a run: nonfinite losses and gradients, collapsed embeddings, and too many skipped recordings.
 
-Every worker receives the same numbers, those of the first one, so all of them decide alike.
+Every worker receives the same numbers, those of the first one, so that all of them decide alike.
 """
 
 import dataclasses
@@ -19,20 +19,20 @@ from mulan.training.state import Progress
 
 
 class NonFiniteStep(MulanError):
-    """The loss or the gradient of a step is not finite. The weights are those of the step before."""
+    """The loss or the gradient of a step is not finite. The weights are those after the previous step."""
 
 
 class EmbeddingsCollapsed(MulanError):
-    """The contrastive term stays at its value for embeddings that are all the same."""
+    """The contrastive term remains at its value for embeddings that are all the same."""
 
 
 @dataclass(frozen=True)
 class Anomaly:
-    """A step whose numbers went wrong."""
+    """A step with a nonfinite loss or gradient, or with collapsed embeddings."""
 
     step: int
     message: str
-    """What is wrong, and what is done about it."""
+    """A description of the anomaly and its consequence."""
     measured: Mapping[str, float]
     """The measurements of the step (:func:`mulan.training.step.train_step`)."""
     recordings: Sequence[Sequence[str]]
@@ -48,7 +48,7 @@ COLLAPSE_MARGIN = 0.01
 """A contrastive term counts as collapsed within this fraction of its value for embeddings that are all the same."""
 
 MAX_ANOMALIES = 20
-"""Anomalies that are recorded of a run that goes on. Each has a file; where every step goes wrong, these say enough."""
+"""The maximum number of anomalies that are recorded, each in a file, of a run that continues after them."""
 
 MIN_EXAMPLES = 1000
 """The share of skipped recordings is checked as if there had been at least this many examples."""
@@ -71,7 +71,7 @@ class Counts(TypedDict):
 
 
 class HealthWatch:
-    """Checks the measurements of every step, and counts anomalies from where a checkpoint stood."""
+    """Checks the measurements of every step, and counts anomalies, starting from the counts of a checkpoint."""
 
     def __init__(
         self,
@@ -85,9 +85,9 @@ class HealthWatch:
     ) -> None:
         """
         Args:
-            on_anomaly: receives each anomaly, and returns a hint for the message that ends the run.
+            on_anomaly: receives each anomaly, and returns a hint for the message of the error that ends the run.
             exact_sums: the recipe's ``train.exact_sums``.
-            warmup_steps: the recipe's ``optim.warmup_steps``, in which nothing counts as collapsed.
+            warmup_steps: the recipe's ``optim.warmup_steps``, during which no step counts as collapsed.
         """
         self._health, self._on_anomaly, self._warmup_steps = health, on_anomaly, warmup_steps
         self._term_limit = term_limit(batch.micro_batches) if exact_sums else None
@@ -96,15 +96,15 @@ class HealthWatch:
         self._anomalies = progress.anomalies
 
     def check(self, step: int, measured: Mapping[str, float], recordings: Callable[[], Recordings]) -> None:
-        """Checks a step's measurements. Collective where they are an anomaly.
+        """Checks a step's measurements. Collective if they are an anomaly.
 
         Args:
-            step: from 1.
-            measured: see :func:`mulan.training.step.train_step`; the same on all workers.
-            recordings: returns those of the step. Collective.
+            step: the step, counted from 1.
+            measured: the measurements of :func:`mulan.training.step.train_step`; the same on all workers.
+            recordings: returns the recordings of the step. Collective.
 
         Raises:
-            NonFiniteStep, EmbeddingsCollapsed: where the recipe says that this ends a run.
+            NonFiniteStep, EmbeddingsCollapsed: the recipe's ``health`` section ends the run at such a step.
         """
 
         def report(message: str, *, stops: bool) -> str:
@@ -117,7 +117,7 @@ class HealthWatch:
                 hint = report(message, stops=True)
                 raise NonFiniteStep(
                     f"{message}; the weights are those of step {step - 1}. {hint}To skip the updates of such steps and "
-                    "go on, resume with --set health.non_finite=warn"
+                    "continue, resume with --set health.non_finite=warn"
                 )
             report(f"{message}; its update is skipped", stops=False)
         if self._count_collapsed(step, measured) == self._health.collapse_steps:
@@ -127,11 +127,11 @@ class HealthWatch:
             )
             if self._health.collapse == "stop":
                 hint = report(message, stops=True)
-                raise EmbeddingsCollapsed(f"{message}. {hint}To go on, resume with --set health.collapse=warn")
+                raise EmbeddingsCollapsed(f"{message}. {hint}To continue, resume with --set health.collapse=warn")
             report(message, stops=False)
 
     def counts(self) -> Counts:
-        """Returns the counts that stand in :class:`mulan.training.state.Progress`."""
+        """Returns the counts for :class:`mulan.training.state.Progress`."""
         return {
             "updates_skipped": self._updates_skipped,
             "collapsed_steps": self._collapsed_steps,
@@ -151,7 +151,7 @@ class HealthWatch:
         )
 
     def _count_collapsed(self, step: int, measured: Mapping[str, float]) -> int:
-        """Returns how many steps in a row, up to this one, have collapsed."""
+        """Returns the number of consecutive collapsed steps up to this one."""
         distance = abs(measured.get("loss_contrastive", math.inf) - self._collapsed_loss)
         collapsed = step > self._warmup_steps and distance <= COLLAPSE_MARGIN * self._collapsed_loss
         self._collapsed_steps = self._collapsed_steps + 1 if collapsed else 0
@@ -166,7 +166,7 @@ class HealthWatch:
 
 
 class SkippedShare:
-    """Counts skipped recordings by reason, and ends a run in which their share of all examples is too high."""
+    """Counts skipped recordings by reason, and ends a run if their share of all examples is too high."""
 
     def __init__(self, max_share: float, counts: Mapping[str, int]) -> None:
         """
@@ -202,5 +202,6 @@ class SkippedShare:
             f"{self._counts.total()} recordings could not be used in the first {num_examples} examples; "
             f"data.max_skipped_share = {self._max_share:g} allows {math.floor(self._max_share * checked)} in {checked}"
             f"\n{listed}{newest}"
-            "quarantine.parquet in the run's folder names them all; mend them, leave them out, or allow more"
+            "quarantine.parquet in the run's folder lists all of them; fix them, remove them from the corpus, or allow "
+            "more"
         )

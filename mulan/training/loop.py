@@ -24,7 +24,7 @@ from mulan.training.step import train_step
 from mulan.training.validation import validate
 
 PREEMPTION_PERIOD_S = 5.0
-"""Time between two questions whether nodes are about to be taken away; each costs a message around the cluster."""
+"""The time between two checks for preempted nodes; each costs a message to Ray's controller."""
 
 
 def train(
@@ -39,8 +39,8 @@ def train(
     """Trains from ``progress`` to the recipe's last step. Collective: every worker calls it with its own batches.
 
     Raises:
-        NonFiniteStep, EmbeddingsCollapsed: the recipe's ``health`` section says that this ends a run.
-        NotDeterministic: an operation has no deterministic kernel, and the recipe asks for such.
+        NonFiniteStep, EmbeddingsCollapsed: the recipe's ``health`` section ends the run at such a step.
+        NotDeterministic: an operation has no deterministic kernel, and the recipe requires one.
         TooManySkippedRecordings: more recordings were skipped than ``data.max_skipped_share`` allows.
         MulanError: the observer of a worker has a fatal error.
     """
@@ -59,7 +59,7 @@ def train(
             micro_batches = source.take(schedule.train_micro_batches_per_worker)
             measured = train_step(engine, micro_batches, statistics, task, recipe.train)
             report = source.exchange_step_report(measured, observer.fatal_error())
-            # by all workers in the same step: none is left waiting in a collective
+            # raised by all workers in the same step, so that none waits in a collective
             if report.fatal_error is not None:
                 raise report.fatal_error
             health.check(step, report.measured, source.recordings)
@@ -70,7 +70,7 @@ def train(
             if schedule.validates_after(step):
                 micro_batches = source.take(schedule.validation_micro_batches_per_worker)
                 metrics["validation"] = validate(engine, micro_batches, task)
-                # recorded, but not counted: every validation meets the same ones again
+                # recorded but not counted: every validation skips the same recordings again
                 newly_skipped = newly_skipped + source.exchange_step_report().skipped
 
             observer.on_step(metrics)
@@ -81,14 +81,14 @@ def train(
             if preempted or step % recipe.train.checkpoint_every_steps == 0 or step == recipe.train.steps:
                 progress = Progress(step, skipped.counts(), **health.counts())
                 observer.on_checkpoint(_flat(metrics), progress)
-            elif "validation" in metrics:  # a checkpoint's metrics have the scores, too
+            elif "validation" in metrics:  # the metrics of a checkpoint include the scores
                 observer.on_validation(_flat(metrics))
 
 
 def _step_metrics(
     recipe: Recipe, step: int, report: StepReport, skipped: SkippedShare, *, seconds: float
 ) -> dict[str, Any]:
-    """Returns a step's line of ``metrics.jsonl``; None stands for a number that is not finite, which JSON lacks."""
+    """Returns a step's line of ``metrics.jsonl``; None stands for a nonfinite number, which JSON cannot express."""
     return {
         "step": step,
         **{name: value if math.isfinite(value) else None for name, value in report.measured.items()},
@@ -102,22 +102,22 @@ def _step_metrics(
 
 
 def _flat(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Returns metrics with a validation's scores as ``validation_NAME``: Ray's tools compare by names on one level."""
+    """Returns metrics with the validation's scores as ``validation_NAME``: Ray's tools expect flat names."""
     scores = metrics.get("validation", {})
     rest = {name: value for name, value in metrics.items() if name != "validation"}
     return rest | {f"validation_{name}": value for name, value in scores.items()}
 
 
 class _PreemptionWatch:
-    """Asks the observer every few seconds whether further nodes are about to be taken away."""
+    """Checks every few seconds whether further nodes are about to be preempted."""
 
     def __init__(self, observer: TrainingObserver) -> None:
-        self._observer, self._asked_s, self._nodes = observer, -math.inf, frozenset[str]()
+        self._observer, self._checked_s, self._nodes = observer, -math.inf, frozenset[str]()
 
     def has_new_nodes(self, clock_s: float) -> bool:
-        """``clock_s``: the same on all workers, so that all of them ask in the same step."""
-        if clock_s - self._asked_s < PREEMPTION_PERIOD_S:
+        """Returns whether there are further nodes; ``clock_s`` is the same on all workers, which check together."""
+        if clock_s - self._checked_s < PREEMPTION_PERIOD_S:
             return False
-        self._asked_s, known = clock_s, self._nodes
+        self._checked_s, known = clock_s, self._nodes
         self._nodes = self._observer.preempted_nodes()
-        return bool(self._nodes - known)  # one checkpoint for each node, and training goes on
+        return bool(self._nodes - known)  # one checkpoint for each node, then training continues

@@ -1,4 +1,4 @@
-"""The interface between the training loop and whoever started it: a launcher, a replay, a benchmark or a test."""
+"""The interface between the training loop and its caller: a launcher, a replay, a benchmark or a test."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -10,37 +10,37 @@ from mulan.training.state import Progress
 
 
 class TrainingObserver(Protocol):
-    """Receives the results of the training loop, and answers what the loop cannot know. Every worker has one.
+    """Receives the results of the training loop, and provides what the loop cannot know. Every worker has one.
 
     All workers call the same methods in the same order, so a method may be collective. Arguments are the same on all
-    of them, but for the seconds that a step took.
+    of them, except for the duration of a step.
     """
 
     def on_step(self, metrics: dict[str, Any]) -> None:
-        """Receives a line of ``metrics.jsonl`` after each step; ``validation`` holds the scores where one followed."""
+        """Receives a line of ``metrics.jsonl`` after each step, with the scores of a validation as ``validation``."""
 
     def on_skipped_recordings(self, step: int, recordings: Sequence[SkippedRecording]) -> None:
-        """Receives the recordings that a step and its validation had to do without; there may be none."""
+        """Receives the recordings skipped in a step and its validation; the sequence may be empty."""
 
     def on_anomaly(self, anomaly: Anomaly) -> str:
-        """Receives an anomaly and returns a hint, the same on all workers, for the message that ends the run; it may
-        be empty."""
+        """Receives an anomaly, and returns a hint for the error message that ends the run. The hint is the same on all
+        workers and may be empty."""
 
     def on_validation(self, metrics: dict[str, Any]) -> None:
-        """Receives the metrics of a step with its scores as ``validation_NAME``, where no checkpoint is due."""
+        """Receives the metrics of a step with its scores as ``validation_NAME`` if no checkpoint is due."""
 
     def on_checkpoint(self, metrics: dict[str, Any], progress: Progress) -> None:
         """Saves a checkpoint; receives the same metrics as :meth:`on_validation`."""
 
     def fatal_error(self) -> MulanError | None:
-        """Returns the error for which this worker cannot continue; after each step all workers raise the first one."""
+        """Returns the error for which this worker cannot continue, or None; all workers raise the first one."""
 
     def preempted_nodes(self) -> frozenset[str]:
-        """Returns the ids of the nodes that are about to be taken away; asked every few seconds."""
+        """Returns the ids of the nodes that are about to be preempted; called every few seconds."""
 
 
 class NullObserver(TrainingObserver):
-    """Ignores everything, and sees no error and no preemption."""
+    """An observer that ignores all results and reports neither errors nor preemptions."""
 
     def on_step(self, metrics: dict[str, Any]) -> None:
         pass

@@ -1,4 +1,4 @@
-"""Adam, its parameter groups, and the learning rate of each."""
+"""The optimizer: Adam, its parameter groups, and the learning rate schedule."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol, cast
@@ -11,7 +11,7 @@ from mulan.config.sections import OptimConfig
 
 
 def learning_rate(optim: OptimConfig, steps_done: int) -> float:
-    """Linear warm-up to ``lr``, then steps down by ``decay_factor`` every ``decay_every_steps`` (MuLan §4).
+    """Returns the learning rate: linear warm-up, then times ``decay_factor`` every ``decay_every_steps`` (MuLan §4).
 
     Example:
         >>> optim = OptimConfig(lr=1.0, warmup_steps=3, decay_factor=0.5, decay_every_steps=6)
@@ -23,11 +23,14 @@ def learning_rate(optim: OptimConfig, steps_done: int) -> float:
 
 
 REGISTER = 16
-"""The widest vector register holds so many numbers. Threads, too, share a tensor by multiples of it."""
+"""The number of float32 values in the widest vector register. Threads also split tensors at multiples of it."""
 
 
 class EvenAdamW(torch.optim.AdamW):
-    """Fused AdamW to which the ends of tensors are given as tensors of their own that fill registers."""
+    """Fused AdamW that pads the remainders of tensors to whole vector registers.
+
+    Its arithmetic for a weight is then the same wherever ZeRO splits the tensors.
+    """
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -55,7 +58,7 @@ class EvenAdamW(torch.optim.AdamW):
             if whole < numbers:
                 filled = [pad(t[whole:], (0, whole + REGISTER - numbers)) for t in tensors]
                 pieces.append(tuple(filled))
-                steps.append(state["step"].clone() if whole else state["step"])  # each is counted up
+                steps.append(state["step"].clone() if whole else state["step"])  # each tensor's step is incremented
                 ends += ((t[whole:], f) for t, f in zip(tensors, filled, strict=True) if t is not tensors[1])
         if not pieces:
             return
@@ -90,7 +93,7 @@ class EvenAdamW(torch.optim.AdamW):
 
 
 class Trainable(Protocol):
-    """What the optimizer asks of a model."""
+    """The interface of a model that the optimizer needs."""
 
     def parameters(self) -> Iterator[torch.nn.Parameter]: ...
 
@@ -98,17 +101,17 @@ class Trainable(Protocol):
 
 
 def adam(model: Trainable, optim: OptimConfig) -> EvenAdamW:
-    """Returns Adam over the trained parameters, with decoupled weight decay, which at 0 is Adam itself."""
+    """Returns Adam over the trained parameters, with decoupled weight decay; a decay of 0 gives plain Adam."""
     return EvenAdamW(
         parameter_groups(model, optim), lr=optim.lr, betas=(optim.beta1, optim.beta2), eps=optim.epsilon, fused=True
     )
 
 
 def parameter_groups(model: Trainable, optim: OptimConfig) -> list[dict[str, Any]]:
-    """Trained parameters by learning rate and weight decay.
+    """Returns the trained parameters grouped by learning rate and weight decay.
 
-    Warm-started trunks train at ``pretrained_lr_scale`` of the learning rate. Vectors and single numbers (norms,
-    biases, the temperature) do not decay.
+    Warm-started parameters train at ``pretrained_lr_scale`` times the learning rate. Vectors and scalars (norms,
+    biases, the temperature) have no weight decay.
     """
     warm_started = {id(parameter) for parameter in model.warm_started_parameters()}
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
@@ -124,6 +127,6 @@ def parameter_groups(model: Trainable, optim: OptimConfig) -> list[dict[str, Any
 
 
 def set_learning_rate(groups: Iterable[dict[str, Any]], optim: OptimConfig, steps_done: int) -> None:
-    """The rate of the step that follows ``steps_done`` steps."""
+    """Sets the learning rate of the step that follows ``steps_done`` steps in all groups."""
     for group in groups:
         group["lr"] = learning_rate(optim, steps_done) * group["lr_scale"]

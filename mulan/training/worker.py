@@ -1,4 +1,4 @@
-"""What each training process prepares before the loop, under any launcher: its engine, with a checkpoint restored."""
+"""The preparation of a training process before the loop, under any launcher: the engine and its restored state."""
 
 import torch
 import torch._inductor.config
@@ -13,10 +13,10 @@ from mulan.training.state import Checkpoint, weights
 
 
 def compile_towers(model: torch.nn.Module) -> None:
-    """Compiles, in place and at their first use, the audio network and the text encoder; names of weights stay.
+    """Compiles the audio network and the text encoder in place, at their first use; names of weights do not change.
 
-    Random numbers stay torch's own: gradient caching runs a micro-batch again and must meet the same dropout, and the
-    compiler's own numbers differ between a forward with and one without gradient.
+    Random numbers remain torch's own: gradient caching runs a micro-batch twice and needs the same dropout, and the
+    compiler's own numbers differ between forward passes with and without gradient.
     """
     torch._inductor.config.fallback_random = True
     for module in model.modules():
@@ -29,16 +29,15 @@ def compile_towers(model: torch.nn.Module) -> None:
 def prepare_engine(
     task: Task, recipe: Recipe, checkpoint: Checkpoint | None, device: torch.device
 ) -> CheckpointedEngine:
-    """Builds the task's model in this process and restores a checkpoint into it, if there is one.
+    """Builds the task's model and its engine, and restores a checkpoint if there is one.
 
-    It also sets up the process itself: its threads and its random numbers. Collective; needs an initialised
-    process group.
+    Also sets the number of threads and the random seed of the process. Collective; needs an initialised process group.
 
     Args:
-        checkpoint: the same on all workers. Its tensors are released once they are restored.
+        checkpoint: the checkpoint to restore, the same on all workers. Its tensors are released afterwards.
     """
     if device.type == "cpu":
-        torch.set_num_threads(recipe.scale.cpus_per_worker)  # on which sums depend: by the recipe, on every machine
+        torch.set_num_threads(recipe.scale.cpus_per_worker)  # sums depend on it, so the recipe sets it on every machine
     torch.manual_seed(recipe.train.seed)  # equal initial weights on every worker
     model = task.build_model()
     if checkpoint:
@@ -49,5 +48,5 @@ def prepare_engine(
     if checkpoint:
         progress = checkpoint.progress
         engine.restore_optimizer(checkpoint.state, progress.steps_done, updates=progress.updates)
-        checkpoint.state.clear()  # mapped from a file, which would take up memory and disk while the run lasts
+        checkpoint.state.clear()  # otherwise the mapped file would occupy memory and disk for the whole run
     return engine

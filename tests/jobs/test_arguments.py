@@ -228,4 +228,6 @@ def test_an_interrupted_job_says_how_to_go_on(
     with pytest.raises(SystemExit) as exited:
         end(main)
     assert exited.value.code == 130
-    assert capsys.readouterr().err.endswith("by the same command: python -m tune.sweep --name 'my sweep'\n")
+    assert capsys.readouterr().err.endswith(
+        "resumes from the newest checkpoint: python -m tune.sweep --name 'my sweep'\n"
+    )

@@ -82,4 +82,4 @@ def test_a_report_s_place_and_another_version_s_folder_are_looked_at_first(
     assert_refused(job("bench", "start"), "RAY_ADDRESS is set")
     (tmp_path / "folder").mkdir()
     code, out, err = job("bench", "start", "--json", "folder")
-    assert (code, out, err) == (2, "", "error: --json folder: is a folder; name a file\n")
+    assert (code, out, err) == (2, "", "error: --json folder: is a folder; give a file\n")

@@ -160,9 +160,9 @@ def test_a_sweep_comes_to_the_same_end_whatever_is_killed(tiny_corpus: str, tmp_
     second.terminate()
     told = second.communicate(timeout=60)[0]
     assert second.returncode == 130, told
-    assert "trial_0001  failed, or its process was lost; it goes on in another one" in told
+    assert "trial_0001  failed, or its process was lost; it continues in another one" in told
     assert "Traceback" not in told
-    assert f"by the same command: {sys.executable} -m tune.sweep --recipe demo_miniature --data" in told
+    assert f"resumes from the newest checkpoint: {sys.executable} -m tune.sweep --recipe demo_miniature --data" in told
 
     third = begun(*call)
     strike(third, "RayTrainWorker", once=lambda: is_under_way(2))

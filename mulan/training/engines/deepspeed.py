@@ -1,4 +1,4 @@
-"""The engine: DeepSpeed, and nothing else of it anywhere.
+"""The DeepSpeed engine. DeepSpeed is used in ``mulan.training.engines`` only.
 
 Compute in bf16 is the model's own autocast, so weights, gradients and optimizer states are float32 at every ZeRO
 stage, and a checkpoint is the same whichever stage wrote it.
@@ -27,8 +27,8 @@ from mulan.distributed.collectives import all_reduce_sum
 from mulan.model.device_batch import DeviceBatch, to_device
 from mulan.training.optimizer import adam, set_learning_rate
 
-# On CPUs DeepSpeed would compile this op, for inference alone; a process that is killed meanwhile leaves a lock behind,
-# for which all that are started later wait without end.
+# On CPUs DeepSpeed would compile this op, which only inference uses; a process that is killed meanwhile leaves a lock
+# behind, for which all later processes wait forever.
 deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -94,7 +94,7 @@ class DeepSpeedEngine:
         set_learning_rate(self._engine.optimizer.param_groups, self._optim, self._steps_done)
         norm = self._plain_gradient_norm() if self._stage == 0 else None
         if norm is None or math.isfinite(norm):
-            self._engine.step()  # ZeRO looks at the norm itself before it updates
+            self._engine.step()  # ZeRO checks the norm itself before it updates
         else:
             self._skip_update()
         self._steps_done += 1
@@ -111,7 +111,7 @@ class DeepSpeedEngine:
         whole = self._whole_tensors()
         if kept:
             return {name: t.detach().to("cpu", copy=True, memory_format=torch.contiguous_format) for name, t in whole}
-        for _ in whole:  # takes part in the gathering
+        for _ in whole:  # takes part in the collective gather
             pass
         return {}
 
@@ -126,19 +126,19 @@ class DeepSpeedEngine:
         self._steps_done, self._has_moments = steps_done, True
 
     def _skip_update(self) -> None:
-        """What DeepSpeed does at a step of stage 0 besides updating: it counts the micro-batch."""
+        """Performs a step of stage 0 without the update: DeepSpeed counts the micro-batch."""
         self.module.zero_grad()
         self._engine.set_gradient_accumulation_boundary(False)
         self._engine.step()
-        self._engine.set_gradient_accumulation_boundary(None)  # by the count again
+        self._engine.set_gradient_accumulation_boundary(None)  # determined by the count again
 
     def _plain_gradient_norm(self) -> float:
         gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
-        # every worker has the whole gradient; asked of all, none can take for finite what is not so for another
+        # every worker has the whole gradient; averaging makes them agree on whether the norm is finite
         return float(all_reduce_sum(torch.nn.utils.get_total_norm(gradients)) / self._workers)
 
     def _whole_tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """What a checkpoint holds, gathered one after another: no more than one need be in memory. Collective."""
+        """Yields the tensors of a checkpoint, gathered one at a time to save memory. Collective."""
         self._link_moments()
         persistent = self.module.state_dict().keys()
         for name, buffer in self.module.named_buffers():
@@ -152,14 +152,14 @@ class DeepSpeedEngine:
                 yield f"{moment}.{name}", torch.zeros_like(weight) if full is None else full
 
     def _full_weight(self, parameter: torch.nn.Parameter) -> torch.Tensor:
-        if self._stage < 3:  # what DeepSpeed keeps besides has the same bits: all of it is float32
+        if self._stage < 3:  # DeepSpeed's master weights have the same bits: everything is float32
             return parameter
         with deepspeed.zero.GatheredParameters([parameter]):
             return parameter.detach().clone()
 
     def _full_moment(self, parameter: torch.nn.Parameter, moment: str) -> torch.Tensor | None:
         full: torch.Tensor | None
-        if not self._has_moments:  # Adam makes them at its first update
+        if not self._has_moments:  # Adam creates them at its first update
             return None
         if self._stage == 0:
             full = self._engine.optimizer.state[parameter].get(moment)
@@ -176,22 +176,22 @@ class DeepSpeedEngine:
             safe_set_full_optimizer_state(parameter, value, moment)
 
     def _own_part(self, parameter: Any, value: torch.Tensor) -> torch.Tensor:
-        """This worker's slice of a whole tensor at stage 3, padded as ZeRO pads it.
+        """Returns this worker's slice of a whole tensor at stage 3, padded as ZeRO pads it.
 
-        DeepSpeed's own setters of whole tensors do not pad: they fail on the temperature, which is one number.
+        DeepSpeed's own setters of whole tensors do not pad: they fail on the temperature, which is a scalar.
         """
         size = parameter.ds_tensor.numel()
         padded = torch.nn.functional.pad(value.flatten(), (0, size * self._workers - value.numel()))
         return padded[size * dist.get_rank() :][:size].to(self.device)
 
     def _create_optimizer_state(self) -> None:
-        """One update by a zero gradient at learning rate 0: ZeRO makes the moments at the first update."""
+        """Performs one update by a zero gradient at learning rate 0: ZeRO creates the moments at the first update."""
         for group in self._engine.optimizer.param_groups:
             group["lr"] = 0.0
-        self._update_by([torch.zeros(part.numbers, device=self.device) for part in self._parts()])
+        self._update_by([torch.zeros(part.numel, device=self.device) for part in self._parts()])
 
     def _parts(self) -> list["_Part"]:
-        """What this worker updates, in tensors as ZeRO keeps them."""
+        """Returns the parameters that this worker updates, grouped as ZeRO flattens them."""
         optimizer = self._engine.optimizer
         if self._stage == 0:
             return [_Part(parameters := self._trained(), sum(parameter.numel() for parameter in parameters))]
@@ -204,13 +204,13 @@ class DeepSpeedEngine:
         return [parameter for parameter in self.module.parameters() if parameter.requires_grad]
 
     def _update_by(self, gradients: list[torch.Tensor]) -> None:
-        """Updates the weights by a gradient that is ready, a flat tensor for each of :meth:`_parts`. Collective."""
+        """Updates the weights by a complete gradient, one flat tensor for each of :meth:`_parts`. Collective."""
         optimizer = self._engine.optimizer
         if self._stage == 0:
-            (flat,), place = gradients, 0
+            (flat,), offset = gradients, 0
             for parameter in self._trained():
-                parameter.grad = flat[place : place + parameter.numel()].view(parameter.shape)
-                place += parameter.numel()
+                parameter.grad = flat[offset : offset + parameter.numel()].view(parameter.shape)
+                offset += parameter.numel()
         else:
             optimizer.averaged_gradients = {number: [gradient] for number, gradient in enumerate(gradients)}
         optimizer.step()
@@ -218,10 +218,10 @@ class DeepSpeedEngine:
             parameter.grad = None
 
     def _link_moments(self) -> None:
-        """Tells DeepSpeed anew where the moments of every parameter are.
+        """Has DeepSpeed link the moments of every parameter again.
 
-        At stages 1 and 2 it does so once, after the first step of the *first* parameter group, when the others have
-        none yet.
+        At stages 1 and 2 it links them once, after the first step of the *first* parameter group, when the other groups
+        have none yet.
         """
         if self._stage in (1, 2):
             self._engine.optimizer._hp_optimizer_states_linked = False
@@ -240,12 +240,12 @@ class _Part(NamedTuple):
     """Parameters that ZeRO flattens together."""
 
     parameters: list[Any]
-    numbers: int
-    """How many numbers this worker's share has, padding included."""
+    numel: int
+    """The number of elements in this worker's shard, including padding."""
 
 
 def deepspeed_config(batch: BatchConfig, optim: OptimConfig, train: TrainConfig, *, workers: int) -> dict[str, Any]:
-    """Returns DeepSpeed's own configuration of a run."""
+    """Returns the configuration of DeepSpeed for a run."""
     return {
         "train_batch_size": batch.pairs,
         "train_micro_batch_size_per_gpu": batch.pairs_per_micro_batch,

@@ -1,8 +1,8 @@
 """The DeepSpeed engine whose steps have the same bits on any number of workers and at any ZeRO stage.
 
-Forward and backward passes are the model's own. The gradient is added up by :mod:`mulan.distributed.gradient_sums`, and
-DeepSpeed is handed what this worker's share of the update needs: its own sums, which would be in floating point and
-divided by the number of workers, have no part in it.
+Forward and backward passes are the model's own. :mod:`mulan.distributed.gradient_sums` sums the gradient, and DeepSpeed
+receives the shard of it that this worker updates. DeepSpeed's own sums, which are in floating point and divided by the
+number of workers, are not used.
 """
 
 import math
@@ -30,20 +30,20 @@ class ExactDeepSpeedEngine(DeepSpeedEngine):
         super().__init__(model, *sections, **further)
         if self._stage > 0:
             optimizer = self._engine.optimizer
-            of_layers = optimizer._leaf_module_hooks if self._stage == 3 else []
-            for hook in (*optimizer._grad_acc_hooks, *of_layers):
-                hook.remove()  # DeepSpeed's own sums
+            layer_hooks = optimizer._leaf_module_hooks if self._stage == 3 else []
+            for hook in (*optimizer._grad_acc_hooks, *layer_hooks):
+                hook.remove()  # disables DeepSpeed's own sums
         self._sums = self._new_sums()
 
     def _new_sums(self) -> list[ReplicatedSums] | list[ShardedSums]:
         parts = self._parts()
         if self._stage < 3:
-            shards = [None if self._stage == 0 else part.numbers for part in parts]
+            shards = [None if self._stage == 0 else part.numel for part in parts]
             return [
                 ReplicatedSums(part.parameters, micro_batches=self.micro_batches, shard=shard)
                 for part, shard in zip(parts, shards, strict=True)
             ]
-        trained: list[Any] = self._trained()  # in the model's order: ZeRO has them by learning rate and decay
+        trained: list[Any] = self._trained()  # in the model's order; ZeRO groups them by learning rate and decay
         numels = [parameter.ds_numel for parameter in trained]
         return [ShardedSums(trained, numels, micro_batches=self.micro_batches)]
 
@@ -73,14 +73,14 @@ class ExactDeepSpeedEngine(DeepSpeedEngine):
         return norm
 
     def _gradients(self) -> list[torch.Tensor]:
-        """This worker's share of the summed gradient, for each of the parts that it updates."""
-        taken = [sums.take() for sums in self._sums]
+        """Returns this worker's shard of the summed gradient, for each of the parts that it updates."""
+        gradients = [sums.take() for sums in self._sums]
         if self._stage < 3:
-            return taken
+            return gradients
         trained: list[Any] = self._trained()
-        shards = torch.split(taken[0], [parameter.ds_tensor.numel() for parameter in trained])
-        of = dict(zip(trained, shards, strict=True))
-        return [torch.cat([of[parameter] for parameter in part.parameters]) for part in self._parts()]
+        shards = torch.split(gradients[0], [parameter.ds_tensor.numel() for parameter in trained])
+        shard_of = dict(zip(trained, shards, strict=True))
+        return [torch.cat([shard_of[parameter] for parameter in part.parameters]) for part in self._parts()]
 
     def _begin_sums(self) -> None:
         for sums in self._sums:
@@ -88,7 +88,7 @@ class ExactDeepSpeedEngine(DeepSpeedEngine):
 
 
 def build_engine(model: Any, recipe: Recipe, *, device: torch.device) -> DeepSpeedEngine:
-    """Returns the engine of a recipe: with exact sums, or with DeepSpeed's own where ``train.exact_sums`` is false.
+    """Returns the engine of a recipe: with exact sums, or with DeepSpeed's own if ``train.exact_sums`` is false.
 
     Every worker must pass a model with equal weights. Collective; needs an initialised process group.
     """
@@ -97,12 +97,12 @@ def build_engine(model: Any, recipe: Recipe, *, device: torch.device) -> DeepSpe
 
 
 def _gather_by_layers(model: nn.Module) -> None:
-    """Has ZeRO stage 3 gather the weights of a whole layer at a time, and not those of each module in it.
+    """Makes ZeRO stage 3 gather the weights of a whole layer at a time instead of those of each module in it.
 
-    DeepSpeed puts a function of its own around the inputs of whatever it gathers for. Within a layer of attention, the
-    gradients of queries, keys and values would then be added to each other before that of the residual connection is,
-    and floating-point sums depend on the order. Where a module has its layers in several lists, as XLM has, one of
-    attentions and one of the networks behind them, no list holds whole layers, and the module is gathered as one.
+    DeepSpeed wraps the inputs of each module that it gathers in an autograd function. Within an attention layer, the
+    gradients of queries, keys and values would then be added to each other before that of the residual connection,
+    and floating-point sums depend on the order. If a module keeps its layers in several lists (XLM has one of
+    attentions and one of feed-forward networks), no list holds whole layers, and the module is gathered as a whole.
     """
     for module in model.modules():
         lists = [child for child in module.children() if isinstance(child, nn.ModuleList)]

@@ -1,4 +1,4 @@
-"""The engine in plain PyTorch: no sharding, nothing to install. The twin that the DeepSpeed engine is held against."""
+"""The engine in plain PyTorch, without sharding and DeepSpeed: the reference for the DeepSpeed engine."""
 
 import math
 from typing import Any, Self
@@ -19,9 +19,8 @@ from mulan.training.optimizer import adam, set_learning_rate
 class TorchEngine:
     """A model under Adam, whole on every worker; see :class:`mulan.training.engines.base.Engine`.
 
-    With ``train.exact_sums`` its steps have the bits of those of
-    :class:`mulan.training.engines.exact.ExactDeepSpeedEngine`, on any number of workers. Without, the gradients are
-    added in floating point, and each micro-batch's is on the parameters until the step.
+    With ``train.exact_sums`` its steps equal those of :class:`mulan.training.engines.exact.ExactDeepSpeedEngine` to the
+    bit, on any number of workers. Otherwise gradients accumulate on the parameters in floating point until the step.
     """
 
     def __init__(
@@ -81,14 +80,14 @@ class TorchEngine:
         return norm
 
     def _plain_gradient(self) -> float:
-        """Leaves the clipped gradient of the step on the parameters; returns its norm before. Collective."""
+        """Sets the clipped gradient of the step on the parameters; returns its norm before clipping. Collective."""
         trained = [parameter for parameter in self._trained if parameter.grad is not None]
         if rank_and_world_size()[1] > 1:
             _sum_over_workers([parameter.grad for parameter in trained])
         return float(torch.nn.utils.clip_grad_norm_(trained, self._optim.max_grad_norm))
 
     def _exact_gradient(self, sums: ReplicatedSums) -> float:
-        """Leaves the clipped gradient on the parameters, from sums that do not depend on the order; returns its norm.
+        """Sets the clipped gradient of order-independent sums on the parameters; returns its norm before clipping.
 
         Collective.
         """
