@@ -13,7 +13,7 @@ from mulan.config.sections import ScaleConfig
 from mulan.private_ray.core import HEAD_RESOURCE, TYPE_LABEL, UNKNOWN_NODE_TYPES, NodeType, NodeTypes, node_types
 
 _ANSWER_TIMEOUT_S = 20.0
-"""Time limit for the head's answer about the autoscaler."""
+"""The time limit for the head's answer about the autoscaler."""
 
 Resources = Mapping[str, float]
 Labels = Mapping[str, str]

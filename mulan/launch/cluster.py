@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mulan.data.reader import MicroBatchReader
 
 ANSWER_TIMEOUT_S = 20.0
-"""Time limit for connecting to an existing cluster."""
+"""The time limit for connecting to an existing cluster."""
 
 
 _started: set[int] = set()

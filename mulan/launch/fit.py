@@ -128,7 +128,7 @@ def train_on_worker(config: dict[str, Any]) -> None:
         with recorder or nullcontext():
             if recorder is not None:
                 _record_start(recorder, on_corrupt, kinds, progress)
-            # one worker begins it and tells the others
+            # one worker begins it, and the others receive its id
             attempt = all_gather_objects(source.begin(schedule) if rank == 0 else "")[0]
             batches = planned_batches(source, attempt, schedule)
             with ReadersWatch(source, on_change=recorder.event) if recorder else nullcontext() as readers:

@@ -32,7 +32,7 @@ from mulan.storage.errors import StorageError
 from mulan.storage.hub import AST_CHECKPOINT, TEXT_ENCODER, RequiredFiles
 
 LIMIT_S = 25.0
-"""Time limit for the checks of all nodes."""
+"""The time limit for the checks of all nodes."""
 _MAX_NAMED = 3
 """The maximum number of nodes that are named for one problem."""
 

@@ -24,7 +24,7 @@ from mulan.storage.weights_cache import weights_folder
 MIN_FREE_BYTES = 5 * 10**9
 """The free disk space that a node with workers needs: checkpoints of a paper's recipe have 2 GB, at times twice."""
 _GPU_LIMIT_S = 60.0
-"""Time limit for counting GPUs with torch; the caller may have a shorter one."""
+"""The time limit for counting GPUs with torch; the caller may have a shorter one."""
 _COUNT_GPUS = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
 
 CheckResult = tuple[str, str | None, bool]

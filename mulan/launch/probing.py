@@ -21,7 +21,7 @@ class Problem:
     """The node that has the problem; empty for the whole cluster."""
     text: str
     permanent: bool = True
-    """Whether another attempt would meet the same problem."""
+    """True if another attempt would meet the same problem."""
 
 
 def probe_nodes(nodes: Sequence[tuple[Node, NodeRequirements]], *, limit_s: float) -> tuple[list[Problem], list[str]]:

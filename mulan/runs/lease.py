@@ -30,7 +30,7 @@ STALE_AFTER_S = 60.0
 """The time without change after which a lease is taken over: several renewals, and the retries of failing storage."""
 POLL_PERIOD_S = 2.0
 RELEASE_TIMEOUT_S = 10.0
-"""Time limit for releasing the lease at the end; if storage fails for longer, the lease becomes stale."""
+"""The time limit for releasing the lease at the end; if storage fails for longer, the lease becomes stale."""
 
 log = logging.getLogger(__name__)
 
