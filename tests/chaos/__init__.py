@@ -1,1 +1,1 @@
-"""Runs that are disturbed as spot machines, users and chance disturb them, held against runs that are not."""
+"""Compares runs that are disturbed by killed processes and preempted machines with undisturbed runs."""

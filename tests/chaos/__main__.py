@@ -1,4 +1,4 @@
-"""The long disturbed runs, and what they cost: `make chaos`. Prints the tables of the README's part on reliability."""
+"""Runs the long disturbed runs: `make chaos`. Prints the tables of the README's section on fault tolerance."""
 
 import argparse
 import random

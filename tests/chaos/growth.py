@@ -1,4 +1,4 @@
-"""What the processes of a job hold of the machine, over time."""
+"""Measures the resources that the processes of a job hold, over time."""
 
 import json
 import statistics

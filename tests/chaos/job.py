@@ -1,4 +1,4 @@
-"""A training job of its own process, what it has got done, and the processes that work for it."""
+"""Runs a training job in a process of its own, and observes its progress and its processes."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""A run that is not disturbed, runs that are, and what must hold of them."""
+"""Defines an undisturbed run, disturbed runs, and what must hold for them."""
 
 import subprocess
 import time

@@ -1,4 +1,4 @@
-"""Strikes against a running job, and what each of them costs."""
+"""Kills processes of a running job, and measures what each kill costs."""
 
 import random
 import signal

@@ -1,4 +1,4 @@
-"""Short forms of `make chaos`: runs that are struck, and one that is left alone."""
+"""Tests short forms of `make chaos`: disturbed runs against an undisturbed one."""
 
 from collections.abc import Iterator
 

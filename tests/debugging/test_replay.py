@@ -1,4 +1,4 @@
-"""A step of a run done once more: the same numbers, nothing written, and refused where it would be another step."""
+"""Tests that a replayed step has the same numbers, writes nothing, and is refused if its recordings differ."""
 
 import json
 import re

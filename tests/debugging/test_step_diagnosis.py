@@ -1,4 +1,4 @@
-"""A step taken apart: its parts are those of the step, and what is planted in one of them is found there."""
+"""Tests that a diagnosis agrees with the step, and locates planted nonfinite values."""
 
 import math
 from typing import Any

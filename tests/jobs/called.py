@@ -1,4 +1,4 @@
-"""Jobs as they are called, and how they refuse."""
+"""Calls jobs, and asserts how they refuse."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Jobs that are called in this process."""
+"""Provides jobs that are called in this process."""
 
 import runpy
 import sys

@@ -1,4 +1,4 @@
-"""The jobs as they are called: one readable message and exit code 2 for what cannot be met; dry runs do nothing."""
+"""Tests the arguments of jobs: one readable message and exit code 2 for user errors; dry runs change nothing."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""An attempt ends with its job's code, but for the one that no other attempt could better: then Ray ends it."""
+"""Tests that an attempt ends with its job's code, except for code 2, after which Ray stops the job."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The kinds of benchmarks as they are called: what cannot be measured is refused before the first reading."""
+"""Tests the kinds of benchmarks: what cannot be measured is refused before the first reading."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""A miniature of the whole job, as a person runs it."""
+"""Tests a miniature of the demo, as a user runs it."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""What cannot be evaluated is refused before the model is run."""
+"""Tests that what cannot be evaluated is refused before the model is run."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The newest checkpoint of a run as a model; a dry run only reads it."""
+"""Tests the export of a run's newest checkpoint; a dry run only reads it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""How a job joins the cluster that it trains on."""
+"""Tests how a job joins the cluster that it trains on."""
 
 import pytest
 import torch

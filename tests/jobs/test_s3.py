@@ -1,4 +1,4 @@
-"""A run whose corpus, weights and storage are a real S3 API, on loopback, that fails now and then."""
+"""Tests a run whose corpus, weights and storage are on a real S3 API, on loopback, with occasional failures."""
 
 import itertools
 import subprocess

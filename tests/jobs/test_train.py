@@ -1,4 +1,4 @@
-"""What cannot be trained is refused before anything is started, and a dry run does nothing."""
+"""Tests that what cannot be trained is refused before anything is started, and that a dry run changes nothing."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How much of a cluster there is, and how much there can ever be."""
+"""Tests the capacity of clusters, now and at most."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How many workers and readers an autoscaler may be asked for."""
+"""Tests the limits on workers and readers that an autoscaler can provide."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is refused before anything is started: a model that the workers could not build."""
+"""Tests the checks before a job starts: models that the workers could not build are refused."""
 
 import json
 from pathlib import Path

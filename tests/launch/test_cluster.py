@@ -1,4 +1,4 @@
-"""A Ray that cannot be started or joined is told in one line with what to do; without one being started here."""
+"""Tests that errors of starting or joining Ray are one line with a remedy; no Ray is started here."""
 
 import os
 import signal

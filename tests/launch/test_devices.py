@@ -1,4 +1,4 @@
-"""What is told of devices, without having them."""
+"""Tests the descriptions of devices, without having the devices."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a run tells of itself while it trains."""
+"""Tests the progress lines of a run."""
 
 from functools import partial
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What an evaluation leaves in a run's folder: a report of the model, beside what the run took until then."""
+"""Tests that an evaluation writes its report and its duration to the run's folder."""
 
 import json
 from pathlib import Path

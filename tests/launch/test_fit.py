@@ -1,4 +1,4 @@
-"""The fit through Ray Train, Ray Data and DeepSpeed: two real workers on this machine."""
+"""Tests training with Ray Train, Ray Data and DeepSpeed: two real workers on this machine."""
 
 import json
 import os

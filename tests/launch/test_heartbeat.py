@@ -1,4 +1,4 @@
-"""What a run tells while it waits for its workers."""
+"""Tests the progress lines of a run that waits for its workers."""
 
 import threading
 

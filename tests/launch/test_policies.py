@@ -1,4 +1,4 @@
-"""How many workers are taken, when a run is given up, and what is told of failures."""
+"""Tests the number of workers, when a run gives up, and how failures are described."""
 
 import pickle
 

@@ -1,4 +1,4 @@
-"""What a job is told of a cluster before it takes anything."""
+"""Tests the checks of a cluster before a job starts on it."""
 
 import pickle
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What a node is looked at for, on this machine."""
+"""Tests the checks of one node, on this machine."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Nodes that are asked what they have, by tasks."""
+"""Tests that nodes are checked by tasks."""
 
 import time
 from collections.abc import Callable

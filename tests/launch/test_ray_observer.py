@@ -1,4 +1,4 @@
-"""What the workers of Ray Train report: each of them takes part, and the first one writes it down."""
+"""Tests the observers of Ray Train's workers: all of them report, and the first one records."""
 
 from pathlib import Path
 from types import SimpleNamespace

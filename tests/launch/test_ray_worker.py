@@ -1,4 +1,4 @@
-"""What several workers do with storage together: one download for each machine, and one fault for all."""
+"""Tests collective reads of storage: one download for each machine, and one error for all workers."""
 
 import os
 import tempfile

@@ -1,4 +1,4 @@
-"""What is told, beside training, of who reads and who waits."""
+"""Tests the lines about readers and waiting workers during training."""
 
 from mulan.data.batch_server import ReaderPoolState
 from mulan.launch.readers_watch import ReadersStatus

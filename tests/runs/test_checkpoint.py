@@ -1,4 +1,4 @@
-"""Checkpoints: read back as written, and passed over when anything of them is missing or spoiled."""
+"""Tests that checkpoints are read back as written, and skipped if they are incomplete or corrupt."""
 
 import os
 import subprocess

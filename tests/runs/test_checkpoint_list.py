@@ -1,4 +1,4 @@
-"""Which folders of a run are checkpoints, in which order, and that removing one leaves nothing."""
+"""Tests which folders of a run count as checkpoints, their order, and their complete removal."""
 
 import hashlib
 from pathlib import Path

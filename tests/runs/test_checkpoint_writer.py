@@ -1,4 +1,4 @@
-"""The writer: beside training, one at a time, never without a whole checkpoint, and none too many."""
+"""Tests that checkpoints are written in the background, one at a time, and that a complete one always exists."""
 
 import re
 import threading

@@ -1,4 +1,4 @@
-"""What runs leave: models of audio and text, taggers, and audio encoders that other runs and tasks start from."""
+"""Tests exported models: joint models, taggers, and audio encoders for other runs and tasks."""
 
 from pathlib import Path
 from typing import Any

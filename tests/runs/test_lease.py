@@ -1,4 +1,4 @@
-"""One driver a run: who gets it, who is refused, when it is taken over, and that the other one stops writing."""
+"""Tests the lease of a run: who holds it, who is refused, takeovers, and that the former driver stops writing."""
 
 import json
 import multiprocessing

@@ -1,4 +1,4 @@
-"""Files that one process alone can make: on a disk, in memory, and on S3 while it fails."""
+"""Tests that a single process can create a lease file: on a disk, in memory, and on failing S3."""
 
 import threading
 from pathlib import Path

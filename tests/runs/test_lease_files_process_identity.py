@@ -1,4 +1,4 @@
-"""Whether a process has ended, told by what was written down of it."""
+"""Tests whether a process is known to have ended, by its recorded identity."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What a run records while its storage fails: training does not wait for it, and no line is lost."""
+"""Tests records on failing storage: training does not wait for them, and no line is lost."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The list of recordings that could not be used: one row each, on any number of starts, readable at any time."""
+"""Tests the quarantine: one row for each skipped recording, over any number of starts, always readable."""
 
 from pathlib import Path
 

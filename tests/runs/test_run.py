@@ -1,4 +1,4 @@
-"""A run's folder: whose it is, and that nothing written is lost when it is resumed, refused or out of space."""
+"""Tests that a run's folder keeps its contents when the run is resumed, refused or out of space."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What the first steps of recipes come to in the checkout that this is run in: for `tests.training.compare_checkouts`.
+"""Trains the first steps of recipes in the checkout that this runs in, for `tests.training.compare_checkouts`.
 
 The script also runs in older checkouts, so it uses little of the project, and knows that little by its former names.
 """

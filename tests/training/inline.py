@@ -1,4 +1,4 @@
-"""Training without Ray: the same worker, engine and loop, with batches made in the training process itself."""
+"""Trains without Ray: the same worker, engine and loop, with batches made in the training process itself."""
 
 from collections.abc import Callable
 from typing import Any

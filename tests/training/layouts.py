@@ -1,4 +1,4 @@
-"""A run on several numbers of workers and at every ZeRO stage, and the digests of what it comes to: `make layouts`."""
+"""Trains a run on several numbers of workers and at every ZeRO stage, and compares digests: `make layouts`."""
 
 import argparse
 import hashlib

@@ -1,4 +1,4 @@
-"""Every recipe's miniature, trained by workers at a ZeRO stage, and what such runs have in common: every bit."""
+"""Trains every recipe's miniature on several workers at a ZeRO stage, and compares the runs bit for bit."""
 
 import shutil
 from collections.abc import Hashable

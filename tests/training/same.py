@@ -1,4 +1,4 @@
-"""What two trainings of one recipe have in common: every bit of what was measured and of what was trained."""
+"""Compares two trainings of one recipe: every bit of measurements and weights."""
 
 import hashlib
 from typing import Any

@@ -1,4 +1,4 @@
-"""Small steps without a corpus: batches of noise for the miniatures, and engines of plain PyTorch."""
+"""Provides small steps without a corpus: synthetic batches for the miniatures, and PyTorch engines."""
 
 from pathlib import Path
 

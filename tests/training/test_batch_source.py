@@ -1,4 +1,4 @@
-"""Where the loop takes its batches from: in the schedule's order, with equal reports on all workers."""
+"""Tests that batches follow the schedule's order, and that all workers receive equal reports."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Deterministic kernels: asked for in time, given back afterwards, and there for all that the recipes compute."""
+"""Tests deterministic kernels: set in time, reset afterwards, and available for all that the recipes compute."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What MuLaP and SemiSupCon learn of the demo's music in minutes, on recordings that they were not trained on.
+"""Tests what MuLaP and SemiSupCon learn from the demo's music in minutes, on held-out recordings.
 
 The figures are printed: ``pytest -rP`` shows them.
 """

@@ -1,4 +1,4 @@
-"""Numbers that go wrong: no worker updates by them, everyone is told, and the run goes on as if it never stopped."""
+"""Tests nonfinite numbers: no worker updates by them, they are reported, and resumed runs keep the counts."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Promises: a resumed run is the run to the bit, on other workers and at another ZeRO stage; and so is one in bf16."""
+"""Tests that a resumed run equals the run to the bit, on other workers and at another ZeRO stage, also in bf16."""
 
 from typing import Any, NamedTuple
 

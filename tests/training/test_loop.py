@@ -1,4 +1,4 @@
-"""The training loop on an engine of one matrix and an observer that keeps a diary: no Ray, no DeepSpeed, no corpus."""
+"""Tests the training loop with an engine of one matrix and a recording observer: no Ray, no DeepSpeed, no corpus."""
 
 import math
 from collections.abc import Iterator, Sequence

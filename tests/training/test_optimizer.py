@@ -1,4 +1,4 @@
-"""Which parameter trains at which rate, and which decays."""
+"""Tests the learning rate and the weight decay of each parameter."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Adam's update of a number: the same bits wherever in a tensor it lies, and Adam's own arithmetic."""
+"""Tests that Adam's update has the same bits at any position of a tensor, and Adam's own arithmetic."""
 
 import itertools
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The learning rate against torch's own schedulers and the paper's numbers."""
+"""Tests the learning rate against torch's own schedulers and the paper's numbers."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Promise: the number of workers and the ZeRO stage change the speed of a recipe, never a bit of its result.
+"""Tests that the number of workers and the ZeRO stage change the speed of a recipe, never a bit of its result.
 
 At every layout.
 """

@@ -1,4 +1,4 @@
-"""Promise: the number of workers and the ZeRO stage change the speed of a recipe, never a bit of its result.
+"""Tests that the number of workers and the ZeRO stage change the speed of a recipe, never a bit of its result.
 
 Every recipe at one layout, and every layout by about two recipes; all of them at all layouts, for longer, in
 test_recipes_at_all_layouts.

@@ -1,4 +1,4 @@
-"""The step against one graph over the whole batch, and what it must not do: forward twice in vain, or wait."""
+"""Tests the step against one graph over the whole batch, and that it neither repeats forward passes nor waits."""
 
 import math
 from pathlib import Path

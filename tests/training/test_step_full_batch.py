@@ -1,4 +1,4 @@
-"""The paper's batches, in the paper's number of micro-batches and layers, at 1/64 of the towers' width."""
+"""Tests the paper's batch size, micro-batches and layers, at 1/64 of the towers' width."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a task is given at a validation: outputs in evaluation mode, without gradients, one at a time."""
+"""Tests the outputs that a task receives at a validation: evaluation mode, no gradients, one batch at a time."""
 
 from collections.abc import Iterable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Compiled towers compute the same, dropout and all, in the forward with and in the one without gradient."""
+"""Tests that compiled towers compute the same, including dropout, with and without gradient."""
 
 import os
 import shutil

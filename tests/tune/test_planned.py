@@ -1,4 +1,4 @@
-"""Which points a sweep tries, and what is known of its trials from the sweep's folder alone."""
+"""Tests the points that a sweep tries, and the state of its trials as read from the sweep's folder."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""What --dry-run tells of a sweep."""
+"""Tests the preview of a sweep by --dry-run."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""How many trials run at once on which cluster, and where their drivers run."""
+"""Tests how many trials run at once on a cluster, and where their drivers run."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What trials leave reserved is given back while others run, though the cluster may not answer for a while."""
+"""Tests that placement groups of dead trials are released, even if the cluster does not answer for a while."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""Real sweeps on this machine, whose processes may be killed."""
+"""Tests real sweeps on this machine, whose processes may be killed."""
 
 import re
 import shlex

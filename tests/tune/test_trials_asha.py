@@ -1,4 +1,4 @@
-"""ASHA in a sweep that goes on: it compares with what earlier calls have found."""
+"""Tests that ASHA in a resumed sweep compares with the results of earlier calls."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a trial does with what ends its training: only the loss of its controller is left to Tune, which tries again."""
+"""Tests how a trial handles errors: Tune retries only those that another attempt may not meet."""
 
 from typing import Any
 

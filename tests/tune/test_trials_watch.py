@@ -1,4 +1,4 @@
-"""What is written down of trials that end, and how many losses in a row are survived."""
+"""Tests the record of completed trials, and the number of failures in a row that a trial survives."""
 
 from types import SimpleNamespace
 from typing import Any

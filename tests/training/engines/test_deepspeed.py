@@ -1,4 +1,4 @@
-"""Promise: what any number of workers saved at any ZeRO stage goes on at any other to the bit, and in bf16."""
+"""Tests that a checkpoint of any layout resumes at any other one to the bit, and training in bf16."""
 
 import os
 from collections.abc import Iterable

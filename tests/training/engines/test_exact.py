@@ -1,4 +1,4 @@
-"""A step of two workers at every ZeRO stage against whole integers added in a loop, and Adam's formula in float64."""
+"""Tests a step of two workers at every ZeRO stage against integer sums and Adam's formula in float64."""
 
 import math
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""The engine of plain PyTorch and those of DeepSpeed train the same model: two implementations of one thing."""
+"""Tests that the PyTorch engine and the DeepSpeed engines train the same model."""
 
 from typing import NamedTuple
 
