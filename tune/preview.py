@@ -45,12 +45,12 @@ FIRST_POINTS = 5
 
 
 def preview(
-    recipe: Recipe, trials: Sequence[Trial], *, asked_for: int, concurrent: int | None, cluster: Capacity
+    recipe: Recipe, trials: Sequence[Trial], *, num_trials: int, concurrent: int | None, cluster: Capacity
 ) -> Iterator[str]:
     """Yields lines about the search space, the next points, how many trials run at once, and the maximum cost.
 
     Args:
-        trials: all trials of the sweep, of which the first ``asked_for`` would be completed.
+        trials: all trials of the sweep, of which the first ``num_trials`` would be completed.
         concurrent: the requested number of concurrent trials; None for as many as the cluster can hold.
 
     Raises:
@@ -59,8 +59,8 @@ def preview(
     yield "search space"
     for field, domain in sorted(search_space(recipe).items()):
         yield f"  {field}  {_described(domain)}"
-    left = [one for one in trials[:asked_for] if not one.is_over(recipe)]
-    yield f"{asked_for} trials, {asked_for - len(left)} of them completed; the next"
+    left = [one for one in trials[:num_trials] if not one.is_over(recipe)]
+    yield f"{num_trials} trials, {num_trials - len(left)} of them completed; the next"
     for one in left[:FIRST_POINTS]:
         yield f"  {one.run.name}  " + " ".join(f"--set {setting}" for setting in settings(one.values))
     at_once = concurrent or trials_at_once(recipe.scale, cluster)

@@ -74,7 +74,7 @@ def sweep(
         room = concurrent or trials_at_once(recipe.scale, cluster)
         print(f"tune  {describe_concurrency(recipe.scale, room, cluster)}", flush=True)
         faults, lost = run_trials(
-            recipe, run, all_trials, asked_for=trials, concurrent=room, reader=share_reader(reader), fence=fence
+            recipe, run, all_trials, num_trials=trials, concurrent=room, reader=share_reader(reader), fence=fence
         )
     print_trials(all_trials, [*faults, *lost], recipe, CONSOLE)
     if lost:
@@ -93,7 +93,7 @@ def describe(recipe: Recipe, run: Run, *, trials: int, concurrent: int | None) -
     local = Capacity((Node("this machine", local_resources(recipe.scale), {}),))
     cluster = capacity() if os.environ.get("RAY_ADDRESS") else local
     for line in preview(
-        recipe, planned_trials(recipe, run, trials), asked_for=trials, concurrent=concurrent, cluster=cluster
+        recipe, planned_trials(recipe, run, trials), num_trials=trials, concurrent=concurrent, cluster=cluster
     ):
         print(f"# {line}")
 

@@ -142,7 +142,7 @@ def run_trials(
     run: Run,
     trials: Sequence[Trial],
     *,
-    asked_for: int,
+    num_trials: int,
     concurrent: int,
     reader: SharedReader,
     fence: Fence,
@@ -151,7 +151,7 @@ def run_trials(
 
     Args:
         run: the folder of the sweep.
-        trials: all trials, of which the first ``asked_for`` are to be completed.
+        trials: all trials, of which the first ``num_trials`` are to be completed.
         concurrent: the number of concurrent trials, at most as many as the cluster can ever hold: drivers need almost
             no resources, so more of them would start and wait for each other's workers forever.
         reader: the reader of all trials.
@@ -163,7 +163,7 @@ def run_trials(
     Returns:
         The errors of trials that another attempt would meet again, and the errors for which others were given up.
     """
-    left = [one for one in trials[:asked_for] if not one.is_over(recipe)]
+    left = [one for one in trials[:num_trials] if not one.is_over(recipe)]
     over = [one for one in trials if one not in left]
     path, filesystem = ray_storage(run.storage_uri)
     trainable = with_resources(

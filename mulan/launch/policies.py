@@ -63,7 +63,7 @@ class EvenShares:
         self, worker_counts: list[int], saved_steps: Callable[[], int], worker_limit: Callable[[], int | None]
     ) -> None:
         self._worker_counts, self._saved_steps, self._worker_limit = worker_counts, saved_steps, worker_limit
-        self._asked_for, self._polled_s = 0, -math.inf
+        self._requested, self._polled_s = 0, -math.inf
         self._steps_before: int | None = None
         """The step of the newest checkpoint when a larger number of workers was offered."""
 
@@ -74,9 +74,9 @@ class EvenShares:
         if time.monotonic() - self._polled_s >= self.POLL_PERIOD_S:
             room = self._worker_limit()
             usable = self.usable_workers(max(self._worker_counts) if room is None else room)
-            self._asked_for = usable or min(self._worker_counts)  # requested all the same, and reported as missing
+            self._requested = usable or min(self._worker_counts)  # requested all the same, and reported as missing
             self._polled_s = time.monotonic()
-        return self._asked_for
+        return self._requested
 
     def should_resize(self, offer: int | None) -> bool:
         if offer is None:

@@ -61,7 +61,7 @@ class Run:
 
     @property
     def corpus_uri(self) -> str:
-        """URI of the file with the digest of the index of the run's corpus."""
+        """The URI of the file with the digest of the index of the run's corpus."""
         return filesystem.join(self.uri, "corpus.json")
 
     @property

@@ -23,7 +23,7 @@ def recipe() -> Recipe:
 
 
 def lines(recipe: Recipe, trials: list[Trial], concurrent: int | None = None) -> list[str]:
-    return list(preview(recipe, trials, asked_for=3, concurrent=concurrent, cluster=CLUSTER))
+    return list(preview(recipe, trials, num_trials=3, concurrent=concurrent, cluster=CLUSTER))
 
 
 def test_space_points_room_and_cost_before_anything_has_run(recipe: Recipe, run_folder: str) -> None:
