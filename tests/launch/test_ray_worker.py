@@ -83,6 +83,6 @@ def disagree(uris: list[str]) -> tuple[str, int, str, int, str]:
 def test_all_workers_end_alike_by_a_fault_of_one_or_what_they_find_different(tmp_path: Path) -> None:
     uris = [str(tmp_path / name) for name in ("a", "b")]
     write_checkpoint(uris[0], {"weights.a": torch.ones(3)}, Progress(3))
-    different = "workers found different checkpoints, of steps [3, 0]; they start again"
+    different = "workers read different checkpoints, of steps [3, 0]; they are restarted"
     told = run_in_processes(disagree, 2, uris, folder=tmp_path / "out")
     assert told == [("s3://bucket does not answer", 1, "s3://bucket: access is denied", 2, different)] * 2
