@@ -149,7 +149,7 @@ def test_a_sweep_comes_to_the_same_end_whatever_is_killed(tiny_corpus: str, tmp_
         return bool(checkpoints(trials[number].run.uri)) and not trials[number].is_over(recipe)
 
     def goes_on(number: int) -> int:
-        return sum("go on from step" in line["event"] for line in read_lines(trials[number].run.events_uri))
+        return sum("continue from step" in line["event"] for line in read_lines(trials[number].run.events_uri))
 
     first = begun(*call)
     kill_when(first, lambda: is_under_way(0))
