@@ -23,5 +23,5 @@ def test_a_report_compares_two_versions(tmp_path: Path, monkeypatch: pytest.Monk
     assert json.loads((tmp_path / "report.json").read_text())["title"] == "Decode"
     (tmp_path / "mulan").mkdir()
     (tmp_path / "mulan" / "__init__.py").write_text("raise ImportError")
-    with pytest.raises(BenchmarkFailed, match="decodes by decode_window ended"):
+    with pytest.raises(BenchmarkFailed, match="the process that decodes with decode_window ended"):
         bench_decode(rounds=1, against=tmp_path, progress=told.append)

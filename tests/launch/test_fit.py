@@ -153,14 +153,14 @@ def test_a_driver_that_was_taken_over_says_so(
     run = Run(str(tmp_path), "taken-over")
 
     class Overtaken:
-        def __init__(self, *_: object, failed: Callable[[str], None], **__: object) -> None:
-            self._failed = failed
+        def __init__(self, *_: object, on_failure: Callable[[str], None], **__: object) -> None:
+            self._on_failure = on_failure
 
         def fit(self) -> None:
             other = Holder(ProcessIdentity("node-7", 4242, "", 0))
             filesystem.write_atomically(file_uri(f"{run.uri}/lease", 2), other.content())
             with suppress(RunTakenOver):
-                self._failed("a worker was lost")
+                self._on_failure("a worker was lost")
             raise ray.train.TrainingFailedError
 
     monkeypatch.setattr(fit_module, "Trainer", Overtaken)

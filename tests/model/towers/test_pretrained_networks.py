@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 from mulan.config.sections import TextTowerConfig as TextSection
-from mulan.model.towers.text import TextTower, length_groups
+from mulan.model.towers.text import TextTower
+from mulan.model.towers.text_lengths import length_groups
 from mulan.recipes.miniature import MINILM
 from mulan.storage.hub import PretrainedError, pretrained_folder
 from tests.model.encoders import drawn
