@@ -97,5 +97,5 @@ def test_an_encoder_is_what_was_trained(name: str, tiny_corpus: str, tmp_path: P
         RunError, match=r"trained an audio encoder, which has no text tower to evaluate.*--set audio_tower.pretrained="
     ):
         check_model(run, "/nowhere")
-    with pytest.raises(ModelFolderError, match=r"it is an audio encoder alone.*mulan\.AudioBackbone"):
+    with pytest.raises(ModelFolderError, match=r"it is an audio encoder, which.*mulan\.AudioBackbone"):
         MuLan.from_pretrained(run.model_uri)

@@ -69,9 +69,9 @@ def test_classes_and_logits_must_be_as_many(tagger: TaggingModel, tagging_recipe
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_tagger_is_not_taken_for_a_joint_model(tagger: TaggingModel, tagging_recipe: Recipe, tmp_path: Path) -> None:
+def test_a_tagger_is_not_loaded_as_a_joint_model(tagger: TaggingModel, tagging_recipe: Recipe, tmp_path: Path) -> None:
     export_tagger(tagger, tagging_recipe, CLASSES, tmp_path)
-    with pytest.raises(ModelFolderError, match=r"is a tagger, trained without texts.*audio_tower\.pretrained"):
+    with pytest.raises(ModelFolderError, match=r"is a tagger, which was trained without.*audio_tower\.pretrained"):
         mulan.MuLan.from_pretrained(tmp_path)
 
 

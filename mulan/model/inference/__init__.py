@@ -1,1 +1,1 @@
-"""Exported models: written to a folder, loaded from a path or URI, and used for embeddings."""
+"""Exported models: their file format, and their use for embedding audio and text."""

@@ -1,4 +1,4 @@
-"""Trained audio encoders without their heads: written to a folder, loaded from a path or URI, and used for features."""
+"""Exported audio encoders, as feature extractors for other tasks."""
 
 from typing import Self
 
@@ -21,8 +21,8 @@ from mulan.model.inference.files import (
 class AudioBackbone(ExportedModel):
     """A trained audio encoder without its head, as a feature extractor for other tasks (MuLaP §3.2, SemiSupCon).
 
-    It computes in float32 and deterministically, and every recording passes through the network by itself. The vectors
-    are not normalised: their length carries information.
+    It computes in float32 and deterministically, each recording in forward passes of its own. The vectors are not
+    normalised, since their norm carries information.
     """
 
     def __init__(self, encoder: AudioEncoder, config: EncoderConfig, device: torch.device) -> None:
@@ -32,16 +32,18 @@ class AudioBackbone(ExportedModel):
     @classmethod
     def _load(cls, folder: ModelFolder, device: torch.device) -> Self:
         folder.require(CONFIG, WEIGHTS)
-        folder.refuse(dict.fromkeys(_OTHER_FORMATS, _OTHER_KIND))
+        folder.refuse(_OTHER_FORMATS)
         config = folder.config(EncoderConfig)
-        with torch.random.fork_rng(devices=[]):  # the drawn weights are overwritten
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # leaves the caller's generator unchanged; the random weights are replaced
             encoder = build_audio_encoder(config)
-        folder.load_weights(_named(encoder))
+        folder.load_weights(_with_prefix(encoder))
         return cls(encoder, config, device)
 
     @property
     def output_dim(self) -> int:
-        """Number of features of a vector."""
+        """Number of features in a vector."""
         return self._encoder.output_dim
 
     @property
@@ -56,13 +58,14 @@ class AudioBackbone(ExportedModel):
         return mean
 
 
-def _named(encoder: AudioEncoder) -> nn.Module:
-    """Wraps an encoder so that its tensors have the names that they have in a whole model."""
+def _with_prefix(encoder: AudioEncoder) -> nn.Module:
+    """Wraps an encoder so that its tensors have the same names as in a whole model."""
     return nn.ModuleDict({"audio_encoder": encoder})
 
 
-_OTHER_FORMATS = [config.model_fields["format"].default for config in (ModelConfig, TaggerConfig)]
-_OTHER_KIND = (
-    "it is no audio encoder alone; a model with texts is loaded with mulan.MuLan, and a tagger can be the "
-    "audio_tower.pretrained of a run"
-)
+_JOINT, _TAGGER = (config.model_fields["format"].default for config in (ModelConfig, TaggerConfig))
+_OTHER_FORMATS = {
+    _JOINT: "it is a joint model of audio and text; load it with mulan.MuLan",
+    _TAGGER: "it is a tagger; use it as the audio_tower.pretrained of a run",
+}
+"""Explanations for exported models of other formats."""

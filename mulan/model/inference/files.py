@@ -1,4 +1,4 @@
-"""The format of exported models: the folders of joint models, taggers and audio encoders, written and read."""
+"""The file format of exported models: reading and writing the folders of joint models, taggers and audio encoders."""
 
 import json
 import tempfile
@@ -19,11 +19,11 @@ from mulan.storage import filesystem
 from mulan.storage.retries import with_retries
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer"
-"""Two files and, for joint models, a folder."""
+"""Names of the two files of an exported model, and of the tokenizer's folder, which only joint models have."""
 
 
 class ModelFolderError(MulanError, ValueError):
-    """A model folder that cannot be loaded. Lists every fault found."""
+    """A model folder cannot be loaded. The message lists all of its faults."""
 
     def __init__(self, uri: str, faults: Sequence[str]) -> None:
         self.faults = tuple(faults)
@@ -31,21 +31,21 @@ class ModelFolderError(MulanError, ValueError):
 
 
 class ExportedConfig(base.Section):
-    """What the configurations of all exported models say, so that their waveforms can be prepared."""
+    """The fields of ``config.json`` that all exported models have: input format, front end and audio tower."""
 
     sample_rate_hz: base.PositiveInt
     window_samples: base.PositiveInt
     front_end: audio.FrontEndConfig
     audio_tower: audio.AudioTowerConfig
-    """Its ``pretrained`` is empty: the weights are those of the folder."""
+    """Configuration of the audio tower. Its ``pretrained`` is empty, since the folder contains the weights."""
 
 
 class ModelConfig(ExportedConfig):
-    """``config.json`` of a joint model: all that is needed to build it again before its weights are loaded."""
+    """``config.json`` of a joint model, from which the model is rebuilt before its weights are loaded."""
 
     format: Literal["mulan-1"] = "mulan-1"
     text_encoder: dict[str, Any]
-    """Configuration of ``transformers``."""
+    """Configuration of the text encoder for ``transformers``."""
     max_tokens: base.PositiveInt
     embedding_dim: base.PositiveInt
 
@@ -55,7 +55,7 @@ class TaggerConfig(ExportedConfig):
 
     format: Literal["mulan-tagger-1"] = "mulan-tagger-1"
     classes: tuple[str, ...]
-    """Tags, in the order of the logits."""
+    """Tags in the order of the logits."""
 
 
 class EncoderConfig(ExportedConfig):
@@ -68,8 +68,8 @@ def write_model(weights: Mapping[str, Tensor], config: ExportedConfig, folder: P
     """Writes ``config.json`` and ``model.safetensors``.
 
     Args:
-        weights: by name, whole in memory, on any device.
-        folder: created if need be.
+        weights: unsharded tensors by name, on any device.
+        folder: local folder; created if necessary.
     """
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.cpu().contiguous() for name, tensor in weights.items()}, folder / WEIGHTS)
@@ -81,28 +81,28 @@ Config = TypeVar("Config", bound=ExportedConfig)
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """The folder of an exported model on this machine. Errors name the URI that it was opened by."""
+    """A local folder with an exported model. Error messages contain the path or URI that the user passed."""
 
     uri: str
-    """Path or URI that the user gave."""
+    """Path or URI that the user passed."""
     path: Path
-    """The folder itself, or its local copy."""
+    """Path of the folder, or of its local copy."""
 
     def require(self, *names: str) -> None:
-        """Checks that files or folders of these names exist.
+        """Checks that files or folders with these names exist.
 
         Raises:
-            ModelFolderError: some are missing; names all of them.
+            ModelFolderError: files are missing; lists all of them.
         """
         missing = [f"{name} is missing" for name in names if not (self.path / name).exists()]
         if missing:
             raise ModelFolderError(self.uri, missing)
 
     def refuse(self, formats: Mapping[str, str]) -> None:
-        """Refuses exported models of other formats, whatever else the folder lacks.
+        """Rejects exported models of other formats, even if their folder is incomplete.
 
         Args:
-            formats: the explanation for each refused format.
+            formats: the explanation for each rejected format.
 
         Raises:
             ModelFolderError: ``config.json`` has one of the formats.
@@ -110,16 +110,16 @@ class ModelFolder:
         try:
             values = json.loads((self.path / CONFIG).read_bytes())
         except (OSError, ValueError):
-            return  # require and config report it
+            return  # reported by require and config
         explanation = formats.get(str(values.get("format"))) if isinstance(values, dict) else None
         if explanation:
             raise ModelFolderError(self.uri, [explanation])
 
     def config(self, kind: type[Config]) -> Config:
-        """Reads ``config.json``.
+        """Reads and validates ``config.json``.
 
         Raises:
-            ModelFolderError: it is not a valid configuration of this kind; names every faulty field.
+            ModelFolderError: the file is not a valid configuration of this kind; lists every invalid field.
         """
         try:
             return kind.model_validate_json((self.path / CONFIG).read_bytes())
@@ -130,7 +130,7 @@ class ModelFolder:
         """Loads ``model.safetensors`` into a model.
 
         Raises:
-            ModelFolderError: the file is damaged, or has other names or shapes than the model.
+            ModelFolderError: the file is corrupt, or its names or shapes differ from those of the model.
         """
         try:
             model.load_state_dict(load_file(self.path / WEIGHTS))
@@ -142,10 +142,10 @@ class ModelFolder:
 
 @contextmanager
 def open_model_folder(uri: str) -> Iterator[ModelFolder]:
-    """Opens the folder of an exported model; a remote one is downloaded, and its copy deleted at the end.
+    """Opens the folder of an exported model; a remote one is downloaded, and the copy deleted on exit.
 
     Raises:
-        ModelFolderError: the folder does not exist, or cannot be reached.
+        ModelFolderError: the folder does not exist or cannot be reached.
     """
     try:
         fs, path = filesystem.url_to_fs(uri)
@@ -164,5 +164,5 @@ def open_model_folder(uri: str) -> Iterator[ModelFolder]:
 
 
 def config_faults(error: ValidationError) -> list[str]:
-    """What is wrong with a ``config.json``, for messages."""
+    """Returns a message for each invalid field of a ``config.json``."""
     return [f"{CONFIG}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]

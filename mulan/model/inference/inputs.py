@@ -1,4 +1,4 @@
-"""Recordings as users give them to be embedded, and the windows that stand for them."""
+"""Checks of the inputs that users pass for embedding, and the windows of recordings."""
 
 import array
 import io
@@ -18,14 +18,14 @@ from mulan.data.audio.windows import covering_windows, evenly_spaced_windows, to
 from mulan.data.errors import MAX_FAULTS, DecodeError, OnError, SkippedRecording, one_line
 from mulan.data.text import is_unicode
 
-_SINGLE = str | bytes | bytearray | memoryview | array.array | os.PathLike
-_ARROW = pa.Array | pa.ChunkedArray
-_HOLDS_THINGS = {"O", "U", "S", "T"}
-"""Kinds of NumPy's dtypes whose arrays are lists of things; any other array is one thing."""
+_SINGLE_ITEM_TYPES = str | bytes | bytearray | memoryview | array.array | os.PathLike
+_ARROW_TYPES = pa.Array | pa.ChunkedArray
+_SEQUENCE_DTYPE_KINDS = {"O", "U", "S", "T"}
+"""Kinds of NumPy dtypes (objects and strings) whose arrays are sequences of items; any other array is a single item."""
 
 
 class EmbeddingInputError(MulanError, ValueError):
-    """Audio or text that cannot be embedded as it was given. Names all faults found, up to :data:`MAX_FAULTS`."""
+    """Audio or text that cannot be embedded. The message lists all faults, up to :data:`MAX_FAULTS`."""
 
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = tuple(map(one_line, faults))
@@ -36,145 +36,149 @@ class EmbeddingInputError(MulanError, ValueError):
         return type(self), (self.faults,)
 
 
-def as_list(inputs: Iterable[Any], call: str, what: str) -> list[Any]:
-    """All that an iterable gives, once and in order.
+def as_list(inputs: Iterable[Any], function: str, expected: str) -> list[Any]:
+    """Converts an iterable to a list in a single pass, after checking that it is a collection of items.
 
     Args:
-        inputs: a list, a generator, a column of a table or the like; it must come to an end.
-        call: the function that was called, for messages.
-        what: what it takes, in the plural, for messages.
+        inputs: a finite, ordered iterable such as a list, a generator or a column of a table.
+        function: name of the public function that was called, for messages.
+        expected: description of the items that it expects, in the plural, for messages.
 
     Raises:
-        EmbeddingInputError: a single thing, numbers, an open file, or something without an order.
+        EmbeddingInputError: the argument is a single item, a sequence of numbers, an open file, or unordered.
     """
-    fault = _fault_of_whole(inputs)
+    fault = _collection_fault(inputs)
     if not fault:
-        # Arrow's own items are no Python objects
-        items = inputs.to_pylist() if isinstance(inputs, _ARROW) else list(inputs)
+        # iteration over an Arrow array yields Arrow scalars instead of Python objects
+        items = inputs.to_pylist() if isinstance(inputs, _ARROW_TYPES) else list(inputs)
         if len(items) <= MAX_FAULTS or not all(isinstance(item, Real) for item in items):
             return items
-        fault = f", not a {type(inputs).__name__} of numbers"  # the samples of a recording, say
-    raise EmbeddingInputError([f"{call} takes a list of {what}{fault}"])
+        fault = f", not a {type(inputs).__name__} of numbers"  # probably the samples of one recording
+    raise EmbeddingInputError([f"{function} takes a list of {expected}{fault}"])
 
 
-def _fault_of_whole(inputs: Any) -> str:
-    """Why something is no list of things, in words that follow what is wanted; empty if it is one."""
-    kind, dimensions = type(inputs).__name__, getattr(inputs, "ndim", 1)
+def _collection_fault(inputs: Any) -> str:
+    """Returns why an argument is not a collection of items, as the end of a message; empty if it is one."""
+    type_name, dimensions = type(inputs).__name__, getattr(inputs, "ndim", 1)
     dtype_kind = getattr(getattr(inputs, "dtype", None), "kind", "")  # empty with libraries other than NumPy
-    if isinstance(inputs, _ARROW):
+    if isinstance(inputs, _ARROW_TYPES):
         return ""
-    if isinstance(inputs, _SINGLE):
+    if isinstance(inputs, _SINGLE_ITEM_TYPES):
         return "; put a single one in a list"
     if not isinstance(inputs, Iterable):
-        return f", not a {kind}"
-    if hasattr(inputs, "__dlpack__") and dtype_kind not in _HOLDS_THINGS:
-        several = ", and make a list of several that are stacked: list(...)" if dimensions > 1 else ""
-        return f", not a {kind}; put a single one in a list{several}"
+        return f", not a {type_name}"
+    if hasattr(inputs, "__dlpack__") and dtype_kind not in _SEQUENCE_DTYPE_KINDS:
+        stacked = ", or convert a stack of several with list(...)" if dimensions > 1 else ""
+        return f", not a {type_name}; put a single one in a list{stacked}"
     if isinstance(inputs, io.IOBase) or hasattr(inputs, "readline"):
-        return ", not an open file; give its path, or what is read from it, in a list"
+        return ", not an open file; pass its path or its content in a list"
     if isinstance(inputs, Mapping):
-        return f", not a {kind}; give its keys() or values()"
+        return f", not a {type_name}; pass its keys() or values()"
     if isinstance(inputs, Set) and not isinstance(inputs, MappingView):
-        return f", not a {kind}, whose order is not known; sort it"
-    return "" if dimensions == 1 else f", not a {kind} of {dimensions} dimensions; give one of its columns or rows"
+        return f", not a {type_name}, which is unordered; sort it"
+    return "" if dimensions == 1 else f", not a {dimensions}-dimensional {type_name}; pass one of its columns or rows"
 
 
 def checked_texts(texts: Iterable[str]) -> list[str]:
-    """Texts that can be embedded.
+    """Converts an iterable of texts to a list, and checks each of them.
 
     Raises:
-        EmbeddingInputError: something else, or text that is not Unicode; names all of it.
+        EmbeddingInputError: the argument is not a collection, or items are not strings or not valid Unicode; lists
+            all such items.
     """
     items = as_list(texts, "embed_text", "strings")
     faults = []
-    for place, text in enumerate(items):
+    for index, text in enumerate(items):
         if not isinstance(text, str):
             remedy = "; decode it" if isinstance(text, bytes) else ""
-            faults.append(f"texts[{place}] is a {type(text).__name__}, not a string{remedy}")
+            faults.append(f"texts[{index}] is a {type(text).__name__}, not a string{remedy}")
         elif not is_unicode(text):
-            faults.append(f"texts[{place}] has half of a surrogate pair, which is not Unicode: {text!r:.80}")
+            faults.append(f"texts[{index}] contains a lone surrogate, which is not valid Unicode: {text!r:.80}")
     if faults:
         raise EmbeddingInputError(faults)
     return items
 
 
 AudioInput = str | os.PathLike[str] | np.ndarray
-"""A file's path, or an array [samples] or [channels, samples], int16 or float in [-1, 1]."""
+"""The path of an audio file, or an array [samples] or [channels, samples], int16 or floating point in [-1, 1]."""
 
 _MAX_CHANNELS = 64
-_LOUDEST = 4.0
-"""Of float samples: what is mixed or decoded from MP3 goes beyond 1 by some decibels, int16 in floats by 90."""
+_MAX_AMPLITUDE = 4.0
+"""Maximum magnitude of floating-point samples. Mixes and decoded MP3s exceed 1 by a few decibels; int16 values stored
+as floating point exceed it by up to 90 dB."""
 
 
-def embedded(
+def embed_inputs(
     inputs: Iterable[AudioInput],
     sample_rate_hz: int | None,
     *,
     on_error: OnError,
     embed: Callable[[AudioInput, int | None], np.ndarray],
 ) -> tuple[list[np.ndarray], list[SkippedRecording]]:
-    """The vectors of all inputs in their order, less those that cannot be embedded, and what these are.
+    """Checks all inputs, then embeds them one by one, in order.
 
     Args:
         inputs: paths and arrays.
-        sample_rate_hz: of the arrays.
-        on_error: ``"raise"`` passes over none.
-        embed: what makes a vector of an input and its sample rate.
+        sample_rate_hz: sample rate of the arrays.
+        on_error: ``"raise"`` raises for the first input that cannot be embedded, ``"skip"`` skips such inputs.
+        embed: computes the vector of an input from the input and its sample rate.
+
+    Returns:
+        The vectors of the embedded inputs, and the skipped ones.
 
     Raises:
-        EmbeddingInputError: what was given is not a number of paths and arrays; with ``"raise"`` also arrays that are
-            not audio, all of which are named before anything is read.
-        DecodeError: with ``"raise"``, a file that cannot be decoded.
+        EmbeddingInputError: the argument is not a collection of paths and arrays. With ``"raise"`` also invalid arrays
+            and paths, all of which are listed before any file is read.
+        DecodeError: a file cannot be decoded, with ``"raise"`` only.
     """
     if not isinstance(on_error, str) or on_error not in ("raise", "skip"):
-        raise EmbeddingInputError([f"on_error = {on_error!r:.40}: it is 'raise' or 'skip'"])
+        raise EmbeddingInputError([f"on_error = {on_error!r:.40} must be 'raise' or 'skip'"])
     items = as_list(inputs, "embed_audio", "paths or numpy arrays")
-    arrays = [place for place, item in enumerate(items) if isinstance(item, np.ndarray)]
-    told = list(_faults_of_rate(sample_rate_hz, arrays)) if arrays else []
-    faults = {place: found for place, item in enumerate(items) if (found := list(_faults(item)))}
+    array_indices = [index for index, item in enumerate(items) if isinstance(item, np.ndarray)]
+    faults = list(_rate_faults(sample_rate_hz, array_indices)) if array_indices else []
+    item_faults = {index: item_fault for index, item in enumerate(items) if (item_fault := list(_item_faults(item)))}
     if on_error == "raise":
-        told += [f"{_place(place)} {fault}" for place, found in faults.items() for fault in found]
-    if told:
-        raise EmbeddingInputError(told)
-    rate_hz = int(sample_rate_hz) if arrays and sample_rate_hz is not None else None
+        faults += [f"{_label(index)} {fault}" for index, of_item in item_faults.items() for fault in of_item]
+    if faults:
+        raise EmbeddingInputError(faults)
+    rate_hz = int(sample_rate_hz) if array_indices and sample_rate_hz is not None else None
     vectors, skipped = [], []
-    for place, item in enumerate(items):
-        if place in faults:
-            skipped.append(
-                SkippedRecording(_name(item) or _place(place), "not audio", one_line("; ".join(faults[place])))
-            )
+    for index, item in enumerate(items):
+        if index in item_faults:
+            detail = one_line("; ".join(item_faults[index]))
+            skipped.append(SkippedRecording(_path_name(item) or _label(index), "not audio", detail))
             continue
         try:
             vectors.append(embed(item, rate_hz))
         except DecodeError as error:
             if on_error == "raise":
                 raise
-            skipped.append(SkippedRecording(_name(item), error.reason, error.detail))
+            skipped.append(SkippedRecording(_path_name(item), error.reason, error.detail))
     return vectors, skipped
 
 
 def windows_of(
-    item: AudioInput, window_samples: int, *, sample_rate_hz: int | None, wanted_hz: int
+    item: AudioInput, window_samples: int, *, sample_rate_hz: int | None, model_rate_hz: int
 ) -> Iterator[np.ndarray]:
-    """The windows that stand for a checked input; of a file never more than one of them is in memory.
+    """Yields the windows that cover a checked input. At most one window of a file is in memory at a time.
 
     Args:
         item: a path or an array.
-        window_samples: length of a window.
-        sample_rate_hz: of an array; a file knows its own.
-        wanted_hz: of the windows.
+        window_samples: length of a window in samples.
+        sample_rate_hz: sample rate of an array; ignored for files, which specify their own.
+        model_rate_hz: sample rate of the windows.
 
-    Returns:
-        int16 [window_samples] each; see :func:`mulan.data.audio.windows.covering_windows`.
+    Yields:
+        int16 [window_samples]; see :func:`mulan.data.audio.windows.covering_windows`.
 
     Raises:
-        DecodeError: a file that cannot be decoded.
+        DecodeError: the file cannot be decoded.
     """
     if isinstance(item, np.ndarray):
         assert sample_rate_hz is not None
-        recording = to_mono_int16(np.atleast_2d(item).T, sample_rate_hz, wanted_hz)
+        recording = to_mono_int16(np.atleast_2d(item).T, sample_rate_hz, model_rate_hz)
         return windows_of_samples(recording, window_samples)
-    return covering_windows(_local_path(os.fsdecode(item)), window_samples, sample_rate_hz=wanted_hz)
+    return covering_windows(_local_path(os.fsdecode(item)), window_samples, sample_rate_hz=model_rate_hz)
 
 
 def windows_of_samples(recording: np.ndarray, window_samples: int) -> Iterator[np.ndarray]:
@@ -184,104 +188,112 @@ def windows_of_samples(recording: np.ndarray, window_samples: int) -> Iterator[n
         yield part if len(part) == window_samples else np.pad(part, (0, window_samples - len(part)))
 
 
-def in_batches(windows: Iterator[np.ndarray], most: int) -> Iterator[np.ndarray]:
-    """Windows in stacks of at most so many, [windows, window_samples]."""
-    while batch := list(islice(windows, most)):
+def in_batches(windows: Iterator[np.ndarray], batch_size: int) -> Iterator[np.ndarray]:
+    """Yields the windows stacked in batches of at most ``batch_size``, [windows, window_samples]."""
+    while batch := list(islice(windows, batch_size)):
         yield np.stack(batch)
 
 
 def check_windows(waveform: np.ndarray, window_samples: int) -> None:
-    """
+    """Checks that an argument is an array of windows.
+
     Raises:
-        EmbeddingInputError: something other than windows, int16 [n, window_samples].
+        EmbeddingInputError: the argument is not an int16 array [n, window_samples].
     """
     is_array = isinstance(waveform, np.ndarray)
     if not is_array or waveform.dtype != np.int16 or waveform.ndim != 2 or waveform.shape[1] != window_samples:
-        given = f"{waveform.dtype} {list(waveform.shape)}" if is_array else f"a {type(waveform).__name__}"
-        raise EmbeddingInputError([f"embed_windows takes an int16 array [n, {window_samples}], not {given}"])
+        actual = f"{waveform.dtype} {list(waveform.shape)}" if is_array else f"a {type(waveform).__name__}"
+        raise EmbeddingInputError([f"embed_windows takes an int16 array [n, {window_samples}], not {actual}"])
 
 
-def _place(place: int) -> str:
-    return f"paths_or_arrays[{place}]"
+def _label(index: int) -> str:
+    """Returns the name of an input in messages."""
+    return f"paths_or_arrays[{index}]"
 
 
-def _name(item: object) -> str:
-    """A path as it was given, for messages; empty of anything else."""
+def _path_name(item: object) -> str:
+    """Returns a path as it was passed, in printable form; empty for anything else."""
     return os.fsdecode(item).encode(errors="backslashreplace").decode() if isinstance(item, str | os.PathLike) else ""
 
 
-def _faults_of_rate(sample_rate_hz: Any, arrays: list[int]) -> Iterator[str]:
-    """What keeps a rate from being that of the arrays at these places."""
+def _rate_faults(sample_rate_hz: Any, array_indices: list[int]) -> Iterator[str]:
+    """Yields the faults of the sample rate of the arrays at these indices of the inputs."""
     if sample_rate_hz is None:
-        yield from (f"{_place(place)} is an array: give its sample_rate_hz" for place in arrays)
+        yield from (f"{_label(index)} is an array: pass its sample_rate_hz" for index in array_indices)
         return
-    # NumPy's smallest floats cannot be compared with the highest rate
+    # NumPy's float16 would overflow in a comparison with the maximum rate
     rate_hz = sample_rate_hz.item() if isinstance(sample_rate_hz, np.generic) else sample_rate_hz
-    number = isinstance(rate_hz, Real) and not isinstance(rate_hz, bool)
-    if not number or not RATES_HZ[0] <= rate_hz <= RATES_HZ[1] or rate_hz != int(rate_hz):
+    is_number = isinstance(rate_hz, Real) and not isinstance(rate_hz, bool)
+    if not is_number or not RATES_HZ[0] <= rate_hz <= RATES_HZ[1] or rate_hz != int(rate_hz):
         bounds = f"a whole number of Hz from {RATES_HZ[0]} to {RATES_HZ[1]}"
-        yield f"sample_rate_hz = {sample_rate_hz!r:.40} is no rate of audio, which is {bounds}"
+        yield f"sample_rate_hz = {sample_rate_hz!r:.40} is not a valid sample rate, {bounds}"
 
 
-def _faults(item: object) -> Iterator[str]:
-    """What keeps an input from being embedded, in words that follow its name."""
+def _item_faults(item: object) -> Iterator[str]:
+    """Yields the reasons why an input cannot be embedded, each as a predicate whose subject is the input's name."""
     if isinstance(item, np.ndarray):
-        yield from _faults_of_array(item)
+        yield from _array_faults(item)
     elif isinstance(item, str | os.PathLike):
-        yield from _faults_of_path(os.fsdecode(item))
+        yield from _path_faults(os.fsdecode(item))
     else:
         remedy = ""
         if isinstance(item, bytes | bytearray | memoryview) or hasattr(item, "readline"):
-            remedy = "; encoded audio is read from files alone: give the path of one"
+            remedy = "; encoded audio is read from files only: pass a path"
         elif isinstance(item, list | tuple) or hasattr(item, "__array__"):
-            remedy = "; make samples one by numpy.asarray"
+            remedy = "; convert samples with numpy.asarray"
         yield f"is a {type(item).__name__}, neither a path nor a numpy array{remedy}"
 
 
-def _faults_of_path(path: str) -> Iterator[str]:
+def _path_faults(path: str) -> Iterator[str]:
     local = _local_path(path)
-    # of the two slashes of an address Path leaves one, and it looks mistyped
+    # pathlib merges the two slashes of a URI into one, which then looks like a mistyped URI
     if not local:
         yield "is an empty path"
     elif (scheme_of(local) or is_mistyped(local)) and not os.path.lexists(local):
-        yield f"is the address {path!r:.200}, and only local files are read here; copy it first"
+        yield f"is the URI {path!r:.200}, but only local files can be read; download it first"
 
 
 def _local_path(path: str) -> str:
-    """A path without ``file://``, and with ``~`` expanded; any other address as it is."""
+    """Removes ``file://`` and expands ``~``; returns any other URI unchanged."""
     scheme = scheme_of(path)
     return os.path.expanduser(path[len(f"{scheme}://") :] if scheme in LOCAL_SCHEMES else path)
 
 
-def _faults_of_array(array: np.ndarray) -> Iterator[str]:
-    floats = np.issubdtype(array.dtype, np.floating)
-    if array.dtype.newbyteorder("=") != np.int16 and not floats:
-        yield f"has dtype {array.dtype}; int16 or floating point in [-1, 1] is needed{_scaling(array.dtype)}"
+def _array_faults(array: np.ndarray) -> Iterator[str]:
+    is_float = np.issubdtype(array.dtype, np.floating)
+    if array.dtype.newbyteorder("=") != np.int16 and not is_float:
+        yield f"has dtype {array.dtype}; int16 or floating point in [-1, 1] is needed{_conversion_hint(array.dtype)}"
     elif np.ma.is_masked(array):
-        yield "has samples that are masked; fill them"
-    elif floats and array.size:
-        loudest = float(max(array.max(), -array.min()))  # not a number where a sample is not
-        if not np.isfinite(loudest):
-            yield "holds NaN or infinite samples"
-        elif loudest > _LOUDEST:
-            yield f"reaches {loudest:.5g}, and floats are samples in [-1, 1]; divide int16 in floats by 32768"
+        yield "has masked samples; fill them"
+    elif is_float and array.size:
+        amplitude = float(max(array.max(), -array.min()))  # NaN if any sample is
+        if not np.isfinite(amplitude):
+            yield "contains NaN or infinite samples"
+        elif amplitude > _MAX_AMPLITUDE:
+            yield (
+                f"has a maximum amplitude of {amplitude:.5g}, but floating-point samples must be in [-1, 1]; "
+                "divide int16 values by 32768"
+            )
     if array.ndim not in (1, 2) or not array.size:
         yield f"has shape {array.shape}; [samples] or [channels, samples] is needed"
     elif array.ndim == 2 and len(array) > array.shape[1]:
-        yield f"has shape {array.shape}, which is {len(array)} channels; [channels, samples] is needed: turn it by .T"
+        yield (
+            f"has shape {array.shape}, which is {len(array)} channels; [channels, samples] is needed: "
+            "transpose it with .T"
+        )
     elif array.ndim == 2 and len(array) > _MAX_CHANNELS:
         yield (
-            f"has shape {array.shape}, which is {len(array)} channels, and {_MAX_CHANNELS} are the most; "
-            "make a list of several recordings"
+            f"has shape {array.shape}, which is {len(array)} channels, more than the maximum of {_MAX_CHANNELS}; "
+            "pass several recordings as a list"
         )
 
 
-def _scaling(dtype: np.dtype) -> str:
-    """How integers become samples, in words that follow what is wanted."""
+def _conversion_hint(dtype: np.dtype) -> str:
+    """Returns how to convert samples of an integer dtype to floating point, as the end of a message."""
     if dtype.kind == "u":
         half = np.iinfo(dtype).max // 2 + 1
         return f"; divide by {half}.0 and subtract 1"
-    if dtype.kind == "i":  # whose own range says nothing: int64 mostly holds samples of 16 bits
-        ranges = "128.0 of 8 bits, 32768.0 of 16, 8388608.0 of 24, 2147483648.0 of 32"
+    if dtype.kind == "i":  # the dtype does not determine the range: int64 mostly holds 16-bit samples
+        ranges = "128.0 for 8 bits, 32768.0 for 16, 8388608.0 for 24, 2147483648.0 for 32"
         return f"; divide by the range of its samples: {ranges}"
     return ""

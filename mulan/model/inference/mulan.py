@@ -1,4 +1,4 @@
-"""Trained models: written to a folder, loaded from a path or URI, and used to embed audio and text."""
+"""Exported joint models, which embed audio and text."""
 
 from collections.abc import Iterable
 from typing import Self
@@ -27,8 +27,8 @@ from mulan.model.towers.text import TextTower
 class MuLan(ExportedModel):
     """A trained joint model, which embeds audio and text as unit vectors of one space.
 
-    It embeds in float32 and deterministically. Every recording and every text passes through the network by itself, so
-    its vector does not depend, to the last bit, on what else is in the call.
+    It embeds in float32 and deterministically. Every recording and every text is embedded in forward passes of its own,
+    so its vector is bitwise independent of the other items in the call.
     """
 
     def __init__(self, model: JointModel, tokenizer: PreTrainedTokenizerBase, config: ModelConfig) -> None:
@@ -50,40 +50,41 @@ class MuLan(ExportedModel):
 
     @property
     def embedding_dim(self) -> int:
-        """d, the length of a vector."""
+        """Dimension d of the joint space."""
         return self._config.embedding_dim
 
     def embed_text(self, texts: Iterable[str]) -> np.ndarray:
-        """One vector a text, cut to the number of tokens that the model was trained with.
+        """Embeds texts, truncated to the number of tokens that the model was trained with.
 
         Args:
-            texts: any iterable of strings that comes to an end and has an order. Of each, the first
-                :data:`mulan.data.text.MAX_CHARACTERS` are read. A blank one has a vector as well.
+            texts: any finite, ordered iterable of strings. Only the first :data:`mulan.data.text.MAX_CHARACTERS`
+                characters of each are tokenized. Blank texts are embedded as well.
 
         Returns:
             float32 [N, d], unit rows, in the order of the texts.
 
         Raises:
-            EmbeddingInputError: no such iterable, or items that are no strings or not Unicode, all of which are named.
+            EmbeddingInputError: the argument is not such an iterable, or items are not strings or not valid Unicode;
+                lists all such items.
         """
-        vectors = [self._embed_sentence(text) for text in checked_texts(texts)]
+        vectors = [self._embed_one_text(text) for text in checked_texts(texts)]
         return np.array(vectors, np.float32).reshape(len(vectors), self.embedding_dim)
 
     def embed_windows(self, waveform: np.ndarray) -> np.ndarray:
-        """int16 [n, window_samples] to unit rows, float32 [n, d].
+        """Embeds windows, int16 [n, window_samples], as unit rows, float32 [n, d].
 
-        Windows share passes through the network, which moves a row by about 1e-6 depending on its neighbours.
+        Windows are batched, so a row can change by about 1e-6 with the other windows in its batch.
 
         Raises:
-            EmbeddingInputError: an array of another type or shape.
+            EmbeddingInputError: the argument is not an int16 array of this shape.
         """
         check_windows(waveform, self.window_samples)
-        rows = [self._pass(waveform[k : k + WINDOWS_AT_ONCE]) for k in range(0, len(waveform), WINDOWS_AT_ONCE)]
+        rows = [self._embed_batch(waveform[k : k + WINDOWS_AT_ONCE]) for k in range(0, len(waveform), WINDOWS_AT_ONCE)]
         return np.concatenate([np.zeros((0, self.embedding_dim), np.float32), *rows])
 
-    def _embed_sentence(self, text: str) -> np.ndarray:
-        read = text[:MAX_CHARACTERS]  # as in training
-        tokens = self._tokenizer(read, truncation=True, max_length=self._config.max_tokens, return_tensors="pt")
+    def _embed_one_text(self, text: str) -> np.ndarray:
+        excerpt = text[:MAX_CHARACTERS]  # as in training
+        tokens = self._tokenizer(excerpt, truncation=True, max_length=self._config.max_tokens, return_tensors="pt")
         with torch.inference_mode():
             row = self._model.embed_text(
                 tokens["input_ids"].to(self._device), tokens["attention_mask"].to(self._device)
@@ -103,7 +104,7 @@ class MuLan(ExportedModel):
 
 
 def unit_mean(rows: np.ndarray) -> np.ndarray:
-    """The vector of a recording, float64 [d] of length 1, from those of its windows, float32 [windows, d]."""
+    """Averages the vectors of a recording's windows, float32 [windows, d], to a unit vector, float64 [d]."""
     mean = rows.mean(axis=0, dtype=np.float64)
     unit: np.ndarray = mean / np.linalg.norm(mean)
     return unit
@@ -111,16 +112,16 @@ def unit_mean(rows: np.ndarray) -> np.ndarray:
 
 _TAGGER, _ENCODER = (config.model_fields["format"].default for config in (TaggerConfig, EncoderConfig))
 _OTHER_FORMATS = {
-    _TAGGER: "it is a tagger, trained without texts, and embeds none; it can be the audio_tower.pretrained of a run "
-    "with texts",
-    _ENCODER: "it is an audio encoder alone, which embeds no texts; load it with mulan.AudioBackbone, or make it the "
+    _TAGGER: "it is a tagger, which was trained without texts and cannot embed them; use it as the "
+    "audio_tower.pretrained of a run with texts",
+    _ENCODER: "it is an audio encoder, which cannot embed texts; load it with mulan.AudioBackbone, or use it as the "
     "audio_tower.pretrained of a run with texts",
 }
 """Explanations for exported models of other formats."""
 
 
 def _build(folder: ModelFolder, config: ModelConfig) -> JointModel:
-    with torch.random.fork_rng(devices=[]):  # the drawn weights are overwritten: the caller's generator stays as it is
+    with torch.random.fork_rng(devices=[]):  # leaves the caller's generator unchanged; the random weights are replaced
         try:
             text_tower = TextTower.from_config(config.text_encoder)
         except (ValueError, TypeError, KeyError) as error:

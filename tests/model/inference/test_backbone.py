@@ -1,3 +1,5 @@
+"""An exported audio encoder computes as in training, and models of other formats are rejected."""
+
 import json
 import uuid
 from collections.abc import Callable
@@ -29,14 +31,14 @@ from tests.model.small import RESNET, small_mulap, small_recipe, tiny_text_tower
 from tests.sounds import tone
 
 
-def of_views(*settings: str) -> Recipe:
+def views_recipe(*settings: str) -> Recipe:
     return load_recipe("semisupcon_miniature", ["data.window_s=0.3", *settings])
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
-    "waveform": lambda: of_views("audio_tower.stem_channels=4", "audio_tower.block_channels=[4, 6]"),
+    "waveform": lambda: views_recipe("audio_tower.stem_channels=4", "audio_tower.block_channels=[4, 6]"),
     "segments": small_mulap,
-    "resnet": lambda: of_views(
+    "resnet": lambda: views_recipe(
         *("front_end.family=vggish", "front_end.mel_channels=20", "front_end.time_mask_frames=10"),
         *("audio_tower.family=resnet", "audio_tower.layer=basic", "audio_tower.stem_channels=4"),
         *("audio_tower.stage_channels=[4, 8]", "audio_tower.stage_depths=[1, 1]"),
@@ -46,7 +48,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 
 class Exported(NamedTuple):
     encoder: AudioEncoder
-    """In evaluation."""
+    """The encoder that was exported, in evaluation mode."""
     recipe: Recipe
     folder: Path
     backbone: AudioBackbone
@@ -56,13 +58,13 @@ class Exported(NamedTuple):
         return self.recipe.data.sample_rate_hz
 
     def sound(self, windows: float, *, seed: int = 0) -> np.ndarray:
-        """int16, of so many windows."""
+        """Returns a recording, int16 [samples], of this many windows."""
         seconds = windows * self.recipe.encoder_window_samples / self.rate_hz
         return np.rint(tone(300 + 50 * seed, seconds, rate_hz=self.rate_hz, seed=seed) * 32767).astype(np.int16)
 
 
 def trained(recipe: Recipe) -> AudioEncoder:
-    """As a run leaves it: in training, and its batch norms have seen something."""
+    """Returns an encoder in training mode whose running statistics are not the initial ones, as after a run."""
     torch.manual_seed(0)
     model = task_of(recipe).build_model(tiny_text_tower())
     with torch.no_grad():
@@ -81,23 +83,23 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """That a test may damage."""
+    """The folder of an exported encoder that a test may damage."""
     recipe = RECIPES["resnet"]()
     export_encoder(trained(recipe), recipe, tmp_path / "encoder")
     return tmp_path / "encoder"
 
 
-def test_it_says_what_it_takes_and_gives(exported: Exported) -> None:
+def test_the_properties_are_those_of_the_encoder(exported: Exported) -> None:
     backbone, recipe = exported.backbone, exported.recipe
     assert backbone.sample_rate_hz == recipe.data.sample_rate_hz
     assert backbone.window_samples == recipe.encoder_window_samples
     assert backbone.output_dim == exported.encoder.output_dim
-    nothing = backbone.embed_audio([])
-    assert nothing.shape == (0, backbone.output_dim)
-    assert nothing.dtype == np.float32
+    empty = backbone.embed_audio([])
+    assert empty.shape == (0, backbone.output_dim)
+    assert empty.dtype == np.float32
 
 
-def test_a_recording_is_the_mean_over_the_windows_that_cover_it(exported: Exported) -> None:
+def test_a_recording_is_embedded_as_the_mean_over_its_windows(exported: Exported) -> None:
     length = exported.recipe.encoder_window_samples
     recordings = [exported.sound(windows, seed=seed) for seed, windows in enumerate((0.4, 1, 1.3, 3.7, 20.5))]
     rows = exported.backbone.embed_audio(recordings, exported.rate_hz)
@@ -105,8 +107,8 @@ def test_a_recording_is_the_mean_over_the_windows_that_cover_it(exported: Export
     for recording, row in zip(recordings, rows, strict=True):
         count = -(-len(recording) // length)
         total = torch.zeros(exported.encoder.output_dim, dtype=torch.float64)
-        for place in range(count):
-            start = round(place * (len(recording) - length) / (count - 1)) if count > 1 else 0
+        for index in range(count):
+            start = round(index * (len(recording) - length) / (count - 1)) if count > 1 else 0
             window = torch.zeros(1, length, dtype=torch.int16)
             part = torch.from_numpy(recording[start : start + length])
             window[0, : len(part)] = part
@@ -116,9 +118,7 @@ def test_a_recording_is_the_mean_over_the_windows_that_cover_it(exported: Export
     assert spread > 100 * 1e-5
 
 
-def test_the_same_recording_gives_the_same_bits_whatever_else_is_in_the_call(
-    exported: Exported, tmp_path: Path
-) -> None:
+def test_a_vector_has_the_same_bits_whatever_other_items_are_in_the_call(exported: Exported, tmp_path: Path) -> None:
     recordings: list[Any] = [exported.sound(windows, seed=seed) for seed, windows in enumerate((0.5, 2.2, 17.5))]
     together = exported.backbone.embed_audio(recordings, exported.rate_hz)
     for alone, row in zip(recordings, together, strict=True):
@@ -131,12 +131,12 @@ def test_the_same_recording_gives_the_same_bits_whatever_else_is_in_the_call(
     np.testing.assert_array_equal(again.embed_audio([str(tmp_path / "sound.wav")])[0], together[1])
 
 
-def test_any_iterable_is_embedded_and_bad_files_are_skipped_when_asked(exported: Exported, tmp_path: Path) -> None:
+def test_any_iterable_is_embedded_and_bad_files_are_skipped_on_request(exported: Exported, tmp_path: Path) -> None:
     sounds = [exported.sound(1.2, seed=seed) for seed in range(2)]
     rows = exported.backbone.embed_audio(sounds, exported.rate_hz)
     np.testing.assert_array_equal(exported.backbone.embed_audio(iter(sounds), exported.rate_hz), rows)
-    given: list[Any] = [sounds[0], tmp_path / "missing.wav", sounds[1]]
-    others, skipped = exported.backbone.embed_audio(given, exported.rate_hz, on_error="skip")
+    items: list[Any] = [sounds[0], tmp_path / "missing.wav", sounds[1]]
+    others, skipped = exported.backbone.embed_audio(items, exported.rate_hz, on_error="skip")
     np.testing.assert_array_equal(others, rows)
     assert [(item.name, item.reason) for item in skipped] == [(str(tmp_path / "missing.wav"), "missing file")]
 
@@ -146,13 +146,13 @@ def test_other_sample_rates_are_resampled(exported: Exported) -> None:
         return np.sin(2 * np.pi * 440 * np.arange(rate_hz) / rate_hz) / 3
 
     native, resampled, mistaken = (
-        exported.backbone.embed_audio([clean(rate_hz)], told)[0]
-        for rate_hz, told in ((exported.rate_hz, exported.rate_hz), (44_100, 44_100), (44_100, exported.rate_hz))
+        exported.backbone.embed_audio([clean(rate_hz)], passed_hz)[0]
+        for rate_hz, passed_hz in ((exported.rate_hz, exported.rate_hz), (44_100, 44_100), (44_100, exported.rate_hz))
     )
     assert 20 * np.linalg.norm(resampled - native) < np.linalg.norm(mistaken - native)
 
 
-def test_the_files_hold_the_audio_encoder_and_nothing_else(exported: Exported) -> None:
+def test_the_files_contain_only_the_audio_encoder(exported: Exported) -> None:
     assert {file.name for file in exported.folder.iterdir()} == {"config.json", "model.safetensors"}
     weights = load_file(exported.folder / "model.safetensors")
     expected = {f"audio_encoder.{name}": weight for name, weight in exported.encoder.state_dict().items()}
@@ -167,7 +167,7 @@ def test_the_files_hold_the_audio_encoder_and_nothing_else(exported: Exported) -
     }
 
 
-def test_another_run_of_the_same_tower_begins_with_its_weights(exported: Exported) -> None:
+def test_a_run_with_the_same_tower_can_be_warm_started_from_it(exported: Exported) -> None:
     recipe = exported.recipe.replace({"audio_tower.pretrained": str(exported.folder)})
     model = task_of(recipe).build_model(tiny_text_tower())
     started = model.audio_encoder.state_dict()
@@ -176,7 +176,7 @@ def test_another_run_of_the_same_tower_begins_with_its_weights(exported: Exporte
     assert {id(parameter) for parameter in model.audio_encoder.tower.parameters()} <= warm_started
 
 
-def test_what_the_tower_itself_began_with_is_not_needed_any_more(tmp_path: Path) -> None:
+def test_loading_does_not_need_the_pretrained_checkpoint(tmp_path: Path) -> None:
     recipe = RECIPES["waveform"]()
     encoder = trained(recipe)
     export_encoder(encoder, recipe.replace({"audio_tower.pretrained": "/gone/by/now"}), tmp_path)
@@ -185,7 +185,7 @@ def test_what_the_tower_itself_began_with_is_not_needed_any_more(tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_it_computes_in_float32_whatever_it_was_trained_in(name: str, tmp_path: Path) -> None:
+def test_computes_in_float32_at_any_precision_of_training(name: str, tmp_path: Path) -> None:
     recipe = RECIPES[name]()
     exact = trained(recipe)
     rounded = trained(recipe.replace({"train.precision": "bf16"}))
@@ -199,7 +199,7 @@ def test_it_computes_in_float32_whatever_it_was_trained_in(name: str, tmp_path: 
     assert not np.array_equal(row, rounded.eval()(window).detach())
 
 
-def test_loads_from_a_uri_and_leaves_the_random_numbers_of_the_caller_alone(exported: Exported) -> None:
+def test_loads_from_a_uri_without_changing_the_random_state_of_the_caller(exported: Exported) -> None:
     uri = f"memory://{uuid.uuid4().hex}/run/model"
     fsspec.filesystem("memory").put(f"{exported.folder}/", f"{uri}/", recursive=True)
     before = torch.get_rng_state()
@@ -210,11 +210,11 @@ def test_loads_from_a_uri_and_leaves_the_random_numbers_of_the_caller_alone(expo
     np.testing.assert_array_equal(from_uri.embed_audio(sound, exported.rate_hz), expected)
 
 
-def test_one_import_for_users() -> None:
+def test_the_public_class_is_imported_lazily() -> None:
     assert mulan.AudioBackbone is AudioBackbone
 
 
-def test_everything_missing_is_named_at_once(folder: Path, tmp_path: Path) -> None:
+def test_all_missing_files_are_listed_at_once(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelFolderError) as caught:
         AudioBackbone.from_pretrained(tmp_path / "empty")
@@ -233,7 +233,7 @@ def test_everything_missing_is_named_at_once(folder: Path, tmp_path: Path) -> No
         ({"audio_tower": RESNET.replace(stem_channels=5).model_dump()}, ["does not fit", "embedder"]),
     ],
 )
-def test_a_configuration_that_does_not_fit(folder: Path, changes: dict[str, Any], words: list[str]) -> None:
+def test_an_invalid_configuration_is_rejected(folder: Path, changes: dict[str, Any], words: list[str]) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | changes))
     with pytest.raises(ModelFolderError) as caught:
@@ -242,7 +242,7 @@ def test_a_configuration_that_does_not_fit(folder: Path, changes: dict[str, Any]
         assert word in str(caught.value)
 
 
-def test_damaged_files(folder: Path) -> None:
+def test_corrupt_files_are_rejected(folder: Path) -> None:
     file = folder / "model.safetensors"
     weights = load_file(file)
     weights["renamed"] = weights.pop("audio_encoder.tower.network.embedder.embedder.convolution.weight")
@@ -257,25 +257,30 @@ def test_damaged_files(folder: Path) -> None:
         AudioBackbone.from_pretrained(folder)
 
 
-def test_folders_of_other_models_are_told_from_an_encoders(tmp_path: Path) -> None:
+def test_models_of_other_formats_are_rejected_with_an_explanation(tmp_path: Path) -> None:
     recipe = small_recipe(RESNET)
     JointTask(recipe).export(JointTask(recipe).build_model(), tmp_path / "joint")
     tagging = load_recipe("m_resnet50_audioset_miniature")
     tagger = task_of(tagging).build_model()
     assert isinstance(tagger, TaggingModel)
     export_tagger(tagger, tagging, ["one", "two"], tmp_path / "tagger")
-    said = r"it is no audio encoder alone; a model with texts is loaded with mulan\.MuLan"
-    for kind in ("joint", "tagger"):
-        with pytest.raises(ModelFolderError, match=said):
+    explanations = {
+        "joint": r"is a joint model.*load it with mulan\.MuLan",
+        "tagger": r"is a tagger.*audio_tower\.pretrained",
+    }
+    for kind, explanation in explanations.items():
+        with pytest.raises(ModelFolderError, match=explanation):
             AudioBackbone.from_pretrained(tmp_path / kind)
 
 
-def test_an_encoder_is_not_taken_for_a_joint_model(exported: Exported) -> None:
-    with pytest.raises(ModelFolderError, match=r"is an audio encoder alone.*load it with mulan\.AudioBackbone"):
+def test_an_encoder_is_not_loaded_as_a_joint_model(exported: Exported) -> None:
+    with pytest.raises(
+        ModelFolderError, match=r"is an audio encoder, which cannot embed texts.*load it with mulan\.AudioBackbone"
+    ):
         mulan.MuLan.from_pretrained(exported.folder)
 
 
-def test_faults_of_inputs_are_listed_all_at_once_before_anything_is_read(exported: Exported, tmp_path: Path) -> None:
+def test_all_faults_of_inputs_are_listed_before_any_file_is_read(exported: Exported, tmp_path: Path) -> None:
     items: list[Any] = [str(tmp_path / "missing.wav"), np.zeros(9, np.int32), np.zeros((2, 2, 2), np.float32)]
     with pytest.raises(EmbeddingInputError) as caught:
         exported.backbone.embed_audio(items, exported.rate_hz)

@@ -1,3 +1,5 @@
+"""A base class loads a folder, batches the windows of each recording, and reports folders that do not exist."""
+
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +18,9 @@ CONFIG = EncoderConfig(
 
 
 class Sums(ExportedModel):
-    """A network whose vector is the sum of a window and its number of passes so far."""
+    """A network whose vectors contain the sum of a window and the number of forward passes so far."""
 
-    passes = 0
+    num_passes = 0
 
     @classmethod
     def _load(cls, folder: ModelFolder, device: torch.device) -> "Sums":
@@ -29,21 +31,21 @@ class Sums(ExportedModel):
         return 2
 
     def _network(self, windows: torch.Tensor) -> torch.Tensor:
-        self.passes += 1
-        return torch.stack([windows.sum(dim=1).float(), torch.full((len(windows),), float(self.passes))], dim=1)
+        self.num_passes += 1
+        return torch.stack([windows.sum(dim=1).float(), torch.full((len(windows),), float(self.num_passes))], dim=1)
 
     def _mean(self, rows: np.ndarray) -> np.ndarray:
         mean: np.ndarray = rows.mean(axis=0, dtype=np.float64)
         return mean
 
 
-def test_a_folder_becomes_a_model(tmp_path: Path) -> None:
+def test_loads_from_a_folder(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(CONFIG.model_dump_json())
     model = Sums.from_pretrained(tmp_path, device="cpu")
     assert (model.sample_rate_hz, model.window_samples) == (8000, 4)
 
 
-def test_windows_of_a_recording_share_passes_and_those_of_two_do_not() -> None:
+def test_only_windows_of_the_same_recording_are_batched() -> None:
     model = Sums(CONFIG, torch.device("cpu"))
     long, short = np.ones(4 * 17, np.int16), np.full(4, 3, np.int16)
     rows = model.embed_audio([long, short], 8000)
@@ -53,7 +55,7 @@ def test_windows_of_a_recording_share_passes_and_those_of_two_do_not() -> None:
 
 @pytest.mark.parametrize("kind", [MuLan, AudioBackbone])
 @pytest.mark.parametrize("uri", ["{tmp_path}/nowhere", "memory://nowhere/model", "nosuchscheme://model"])
-def test_no_such_folder(kind: type[ExportedModel], uri: str, tmp_path: Path) -> None:
+def test_a_folder_that_does_not_exist_is_named(kind: type[ExportedModel], uri: str, tmp_path: Path) -> None:
     uri = uri.format(tmp_path=tmp_path)
     with pytest.raises(ModelFolderError) as caught:
         kind.from_pretrained(uri)

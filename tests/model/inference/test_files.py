@@ -1,4 +1,4 @@
-"""The folder of an exported model is read back as it was written, wherever it is, and every fault of it is named."""
+"""An exported model is read as it was written, from local and remote folders, and all faults are listed."""
 
 import json
 import uuid
@@ -29,20 +29,20 @@ CONFIG = TaggerConfig(
 
 
 def layer() -> nn.Linear:
-    """Its weight is no contiguous tensor, as those of some layouts of convolutions are."""
-    made = nn.Linear(3, 2)
-    made.weight = nn.Parameter(torch.arange(6.0).reshape(3, 2).T)
-    return made
+    """Returns a layer whose weight is not contiguous, like those of convolutions in some memory formats."""
+    linear = nn.Linear(3, 2)
+    linear.weight = nn.Parameter(torch.arange(6.0).reshape(3, 2).T)
+    return linear
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    write_model(layer().state_dict(), CONFIG, tmp_path / "made" / "model")
-    return tmp_path / "made" / "model"
+    write_model(layer().state_dict(), CONFIG, tmp_path / "exported" / "model")
+    return tmp_path / "exported" / "model"
 
 
 @pytest.mark.parametrize("remote", [False, True])
-def test_what_was_written_is_read_back(folder: Path, remote: bool) -> None:
+def test_config_and_weights_are_read_back(folder: Path, remote: bool) -> None:
     uri = str(folder)
     if remote:
         uri = f"memory://{uuid.uuid4().hex}/model"
@@ -54,11 +54,11 @@ def test_what_was_written_is_read_back(folder: Path, remote: bool) -> None:
         opened.load_weights(read)
         assert (opened.path == folder) == (not remote)
     assert folder.exists()
-    assert opened.path.exists() == (not remote)  # a copy is deleted
+    assert opened.path.exists() == (not remote)  # the downloaded copy is deleted
     assert torch.equal(read.weight, layer().weight)
 
 
-def test_all_that_is_missing_is_named_at_once(folder: Path) -> None:
+def test_all_missing_files_are_listed_at_once(folder: Path) -> None:
     (folder / "config.json").unlink()
     with open_model_folder(str(folder)) as opened, pytest.raises(ModelFolderError) as caught:
         opened.require("config.json", "model.safetensors", "tokenizer")
@@ -67,12 +67,12 @@ def test_all_that_is_missing_is_named_at_once(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("uri", ["/nowhere/model", "memory://nowhere/model"])
-def test_a_folder_that_is_not_there_is_named(uri: str) -> None:
+def test_a_folder_that_does_not_exist_is_named(uri: str) -> None:
     with pytest.raises(ModelFolderError, match="there is no such folder"), open_model_folder(uri):
         pass
 
 
-def test_every_faulty_field_is_named(folder: Path) -> None:
+def test_every_invalid_field_is_named(folder: Path) -> None:
     values = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(values | {"sample_rate_hz": 0, "colour": "blue", "classes": 3}))
     with open_model_folder(str(folder)) as opened, pytest.raises(ModelFolderError) as caught:
@@ -80,7 +80,7 @@ def test_every_faulty_field_is_named(folder: Path) -> None:
     assert sorted(fault.split(": ")[1] for fault in caught.value.faults) == ["classes", "colour", "sample_rate_hz"]
 
 
-def test_another_kind_of_model_is_refused_with_what_to_do(folder: Path) -> None:
+def test_another_kind_of_model_is_rejected_with_an_explanation(folder: Path) -> None:
     with open_model_folder(str(folder)) as opened:
         opened.refuse({"mulan-1": "is a joint model"})
         with pytest.raises(ModelFolderError, match="is a tagger"):
@@ -89,10 +89,10 @@ def test_another_kind_of_model_is_refused_with_what_to_do(folder: Path) -> None:
             opened.config(EncoderConfig)
         for damaged in ("{", "[]", '{"format": ["mulan-tagger-1"]}'):
             (folder / "config.json").write_text(damaged)
-            opened.refuse({"mulan-tagger-1": "is a tagger"})  # other checks name that fault
+            opened.refuse({"mulan-tagger-1": "is a tagger"})  # reported by other checks
 
 
-def test_weights_that_are_damaged_or_of_another_model_are_refused(folder: Path) -> None:
+def test_weights_that_are_corrupt_or_of_another_model_are_rejected(folder: Path) -> None:
     with open_model_folder(str(folder)) as opened:
         with pytest.raises(ModelFolderError, match=r"(?s)does not fit config\.json.*weight"):
             opened.load_weights(nn.Linear(4, 2))

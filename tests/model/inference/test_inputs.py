@@ -1,3 +1,5 @@
+"""Every form of audio that a user may pass becomes the same windows, and every fault of the inputs is listed."""
+
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from mulan.model.inference.inputs import (
     AudioInput,
     EmbeddingInputError,
     check_windows,
-    embedded,
+    embed_inputs,
     in_batches,
     windows_of,
     windows_of_samples,
@@ -23,19 +25,19 @@ RATE_HZ = 16_000
 
 
 def counted(samples: int) -> np.ndarray:
-    """A recording whose samples tell their own places."""
+    """Returns a recording whose samples are their own positions, counted from 1."""
     return np.arange(1, samples + 1, dtype=np.int16)
 
 
-def recording_of(item: AudioInput, *, sample_rate_hz: int | None, wanted_hz: int) -> np.ndarray:
-    """All samples of an input that is at most a second long, at the rate wanted."""
-    (window,) = windows_of(item, wanted_hz, sample_rate_hz=sample_rate_hz, wanted_hz=wanted_hz)
+def recording_of(item: AudioInput, *, sample_rate_hz: int | None, model_rate_hz: int) -> np.ndarray:
+    """Returns an input of at most one second at the model's rate, padded to one second."""
+    (window,) = windows_of(item, model_rate_hz, sample_rate_hz=sample_rate_hz, model_rate_hz=model_rate_hz)
     return window
 
 
 def check_audio(inputs: Any, sample_rate_hz: Any) -> int:
-    """How many inputs are found fit to be embedded."""
-    return len(embedded(inputs, sample_rate_hz, on_error="raise", embed=lambda item, rate_hz: np.zeros(1))[0])
+    """Returns the number of inputs that can be embedded."""
+    return len(embed_inputs(inputs, sample_rate_hz, on_error="raise", embed=lambda item, rate_hz: np.zeros(1))[0])
 
 
 @pytest.mark.parametrize("samples", [8, 9, 15, 16, 17, 23, 24, 25, 100])
@@ -46,13 +48,13 @@ def test_windows_are_the_fewest_that_cover_a_recording(samples: int) -> None:
     starts = windows[:, 0] - 1
     assert (starts[0], starts[-1]) == (0, samples - 8)
     assert set(windows.flatten().tolist()) == set(range(1, samples + 1))
-    for place, (start, window) in enumerate(zip(starts.tolist(), windows, strict=True)):
+    for index, (start, window) in enumerate(zip(starts.tolist(), windows, strict=True)):
         assert window.tolist() == list(range(start + 1, start + 9))
-        assert abs(start - Fraction(place * (samples - 8), max(1, len(windows) - 1))) <= Fraction(1, 2)
+        assert abs(start - Fraction(index * (samples - 8), max(1, len(windows) - 1))) <= Fraction(1, 2)
 
 
 @pytest.mark.parametrize("samples", [1, 5, 7])
-def test_a_shorter_recording_is_one_window_followed_by_silence(samples: int) -> None:
+def test_a_shorter_recording_is_one_window_padded_with_silence(samples: int) -> None:
     recording = counted(samples)
     assert np.stack(list(windows_of_samples(recording, 8))).tolist() == [[*range(1, samples + 1), *[0] * (8 - samples)]]
     assert recording.tolist() == list(range(1, samples + 1))
@@ -75,17 +77,17 @@ def test_files_and_arrays_in_any_form_are_the_same_recording(tmp_path: Path) -> 
         mono.astype(np.float64) / 32768,
     ]
     for form in forms:
-        recording = recording_of(form, sample_rate_hz=RATE_HZ, wanted_hz=RATE_HZ)
+        recording = recording_of(form, sample_rate_hz=RATE_HZ, model_rate_hz=RATE_HZ)
         assert recording.dtype == np.int16
         np.testing.assert_array_equal(recording[: len(mono)], mono)
         assert not recording[len(mono) :].any()
-    of_file = recording_of(forms[0], sample_rate_hz=None, wanted_hz=RATE_HZ)
-    np.testing.assert_array_equal(of_file[: len(mono)], mono)
+    from_file = recording_of(forms[0], sample_rate_hz=None, model_rate_hz=RATE_HZ)
+    np.testing.assert_array_equal(from_file[: len(mono)], mono)
 
 
 def test_channels_are_averaged() -> None:
     channels = np.array([[0.5, -0.25, 1.0], [0.25, 0.25, 1.0]])
-    recording = recording_of(channels, sample_rate_hz=RATE_HZ, wanted_hz=RATE_HZ)
+    recording = recording_of(channels, sample_rate_hz=RATE_HZ, model_rate_hz=RATE_HZ)
     assert recording[:3].tolist() == [12_288, 0, 32_767]
 
 
@@ -93,12 +95,12 @@ def test_other_rates_are_resampled(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "tone.wav", tone(440, 1.0, rate_hz=44_100), 44_100, subtype="FLOAT")
     clean = np.sin(2 * np.pi * 440 * np.arange(44_100) / 44_100) / 3
     expected = np.sin(2 * np.pi * 440 * np.arange(RATE_HZ) / RATE_HZ) / 3 * 32768
-    recording = recording_of(clean, sample_rate_hz=44_100, wanted_hz=RATE_HZ)
+    recording = recording_of(clean, sample_rate_hz=44_100, model_rate_hz=RATE_HZ)
     assert len(recording) == RATE_HZ
     np.testing.assert_allclose(recording[200:-200], expected[200:-200], atol=30)
-    # a file knows its own rate, whatever that of the arrays beside it is
-    of_file = recording_of(tmp_path / "tone.wav", sample_rate_hz=8000, wanted_hz=RATE_HZ)
-    assert len(of_file) == RATE_HZ
+    # a file specifies its own rate: that of the arrays is ignored
+    from_file = recording_of(tmp_path / "tone.wav", sample_rate_hz=8000, model_rate_hz=RATE_HZ)
+    assert len(from_file) == RATE_HZ
 
 
 @pytest.mark.parametrize("content", [None, b"not audio"])
@@ -106,10 +108,10 @@ def test_files_that_cannot_be_decoded(tmp_path: Path, content: bytes | None) -> 
     if content is not None:
         (tmp_path / "notes.wav").write_bytes(content)
     with pytest.raises(DecodeError, match=r"notes\.wav"):
-        recording_of(tmp_path / "notes.wav", sample_rate_hz=None, wanted_hz=RATE_HZ)
+        recording_of(tmp_path / "notes.wav", sample_rate_hz=None, model_rate_hz=RATE_HZ)
 
 
-def test_everything_that_is_not_audio_is_named_at_once() -> None:
+def test_all_items_that_are_not_audio_are_listed_at_once() -> None:
     items: list[Any] = [
         np.zeros(100, np.int32),
         np.zeros((2, 3, 4), np.float32),
@@ -135,87 +137,87 @@ def test_everything_that_is_not_audio_is_named_at_once() -> None:
         check_audio(items, RATE_HZ)
     assert caught.value.faults == (
         "paths_or_arrays[0] has dtype int32; int16 or floating point in [-1, 1] is needed; divide by the range of its "
-        "samples: 128.0 of 8 bits, 32768.0 of 16, 8388608.0 of 24, 2147483648.0 of 32",
+        "samples: 128.0 for 8 bits, 32768.0 for 16, 8388608.0 for 24, 2147483648.0 for 32",
         "paths_or_arrays[1] has shape (2, 3, 4); [samples] or [channels, samples] is needed",
         "paths_or_arrays[2] has shape (0,); [samples] or [channels, samples] is needed",
-        "paths_or_arrays[3] holds NaN or infinite samples",
-        "paths_or_arrays[4] is a list, neither a path nor a numpy array; make samples one by numpy.asarray",
+        "paths_or_arrays[3] contains NaN or infinite samples",
+        "paths_or_arrays[4] is a list, neither a path nor a numpy array; convert samples with numpy.asarray",
         "paths_or_arrays[5] has dtype uint8; int16 or floating point in [-1, 1] is needed; "
         "divide by 128.0 and subtract 1",
         "paths_or_arrays[5] has shape (2, 2, 2); [samples] or [channels, samples] is needed",
         "paths_or_arrays[8] is a bytes, neither a path nor a numpy array; "
-        "encoded audio is read from files alone: give the path of one",
+        "encoded audio is read from files only: pass a path",
         "paths_or_arrays[9] is a NoneType, neither a path nor a numpy array",
-        "paths_or_arrays[10] is the address 's3://bucket/song.wav', and only local files are read here; copy it first",
+        "paths_or_arrays[10] is the URI 's3://bucket/song.wav', but only local files can be read; download it first",
         "paths_or_arrays[11] has dtype bool; int16 or floating point in [-1, 1] is needed",
-        "paths_or_arrays[12] has samples that are masked; fill them",
+        "paths_or_arrays[12] has masked samples; fill them",
         "paths_or_arrays[13] has dtype complex128; int16 or floating point in [-1, 1] is needed",
         "paths_or_arrays[14] has dtype uint8; int16 or floating point in [-1, 1] is needed; "
         "divide by 128.0 and subtract 1",
         "paths_or_arrays[15] is an empty path",
-        "paths_or_arrays[16] is the address 's3:/bucket/song.wav', and only local files are read here; copy it first",
+        "paths_or_arrays[16] is the URI 's3:/bucket/song.wav', but only local files can be read; download it first",
         "paths_or_arrays[17] is an empty path",
-        "paths_or_arrays[18] is a Tensor, neither a path nor a numpy array; make samples one by numpy.asarray",
+        "paths_or_arrays[18] is a Tensor, neither a path nor a numpy array; convert samples with numpy.asarray",
     )
     assert all(fault in str(caught.value) for fault in caught.value.faults[:20])
     with pytest.raises(EmbeddingInputError) as also:
         check_audio(items, 0)
     assert also.value.faults == (
-        "sample_rate_hz = 0 is no rate of audio, which is a whole number of Hz from 1000 to 1000000",
+        "sample_rate_hz = 0 is not a valid sample rate, a whole number of Hz from 1000 to 1000000",
         *caught.value.faults,
     )
 
 
 @pytest.mark.parametrize(("dtype", "half"), [(np.uint8, 128.0), (np.uint16, 32_768.0)])
-def test_unsigned_samples_become_floats_as_it_is_told(dtype: type, half: float) -> None:
+def test_the_suggested_conversion_of_unsigned_samples_is_correct(dtype: type, half: float) -> None:
     samples = np.array([0, half, 2 * half - 1], dtype)
     with pytest.raises(EmbeddingInputError, match=rf"divide by {half} and subtract 1$"):
         check_audio([samples], RATE_HZ)
     assert (samples / half - 1).tolist() == [-1, 0, pytest.approx(1, abs=0.01)]
 
 
-def test_a_local_folder_may_look_like_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_path_may_look_like_a_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("s3:").mkdir()
     Path("s3:/song.wav").touch()
     assert check_audio(["s3:/song.wav", "C:/song.wav", "song: live.wav"], None) == 3
 
 
-def test_windows_are_int16_and_of_the_length_of_the_model() -> None:
+def test_windows_must_be_int16_and_have_the_length_of_the_model() -> None:
     check_windows(np.zeros((0, 8), np.int16), 8)
-    for wrong, given in (
+    for wrong, actual in (
         (np.zeros((2, 8), np.float32), r"float32 \[2, 8\]"),
         (np.zeros((2, 9), np.int16), r"int16 \[2, 9\]"),
         (np.zeros(8, np.int16), r"int16 \[8\]"),
         ([[0] * 8], "a list"),
     ):
-        with pytest.raises(EmbeddingInputError, match=rf"takes an int16 array \[n, 8\], not {given}"):
+        with pytest.raises(EmbeddingInputError, match=rf"takes an int16 array \[n, 8\], not {actual}"):
             check_windows(wrong, 8)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("shape", [(352_800, 2), (3, 2), (65, 100_000), (2, 1), (70, 3)])
-def test_more_channels_than_there_can_be_are_refused(shape: tuple[int, int]) -> None:
-    """The first is what soundfile gives of eight seconds of a stereo file."""
-    remedy = r"turn it by \.T" if shape[0] > shape[1] else "make a list of several recordings"
+def test_too_many_channels_are_rejected(shape: tuple[int, int]) -> None:
+    """The first shape is that of eight seconds of stereo as soundfile returns them, [samples, channels]."""
+    remedy = r"transpose it with \.T" if shape[0] > shape[1] else "pass several recordings as a list"
     with pytest.raises(EmbeddingInputError, match=rf"{shape[0]} channels.*{remedy}"):
         check_audio([np.zeros(shape, np.float32)], RATE_HZ)
 
 
-def test_as_many_channels_as_there_can_be_are_taken() -> None:
+def test_up_to_64_channels_are_accepted() -> None:
     assert check_audio([np.zeros(shape, np.int16) for shape in ((2, 352_800), (64, 100), (2, 2), (1, 1))], RATE_HZ) == 4
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble])
-def test_floats_are_samples_up_to_a_little_more_than_1(dtype: type) -> None:
+def test_floating_point_samples_may_slightly_exceed_1(dtype: type) -> None:
     samples = tone(440, 0.1).astype(dtype)
     assert check_audio([samples, 3 * samples, samples.reshape(1, -1)], RATE_HZ) == 3
-    with pytest.raises(EmbeddingInputError, match="divide int16 in floats by 32768"):
+    with pytest.raises(EmbeddingInputError, match="divide int16 values by 32768"):
         check_audio([np.stack([samples, 32_767 * samples])], RATE_HZ)
-    with pytest.raises(EmbeddingInputError, match=r"reaches 8, "):
+    with pytest.raises(EmbeddingInputError, match=r"amplitude of 8, "):
         check_audio([np.array([0, -8], dtype)], RATE_HZ)
 
 
-def test_arrays_in_any_memory_are_the_same_recording(tmp_path: Path) -> None:
+def test_arrays_of_any_memory_layout_are_the_same_recording(tmp_path: Path) -> None:
     mono = np.rint(tone(440, 1.0) * 32767).astype(np.int16)
     mapped = np.memmap(tmp_path / "samples", np.int16, "w+", shape=mono.shape)
     mapped[:] = mono
@@ -223,23 +225,23 @@ def test_arrays_in_any_memory_are_the_same_recording(tmp_path: Path) -> None:
     frozen.flags.writeable = False
     for form in (mono.astype(">i2"), np.repeat(mono, 2)[::2], mapped, frozen, mono.astype(">f8") / 32768):
         assert check_audio([form], RATE_HZ) == 1
-        np.testing.assert_array_equal(recording_of(form, sample_rate_hz=RATE_HZ, wanted_hz=RATE_HZ), mono)
+        np.testing.assert_array_equal(recording_of(form, sample_rate_hz=RATE_HZ, model_rate_hz=RATE_HZ), mono)
 
 
 @pytest.mark.parametrize("rate_hz", [0, -1, 999, 44_100.5, 1e9, "44100", True, np.nan, [44_100]])
-def test_a_rate_that_no_sound_has_is_refused(rate_hz: Any) -> None:
-    with pytest.raises(EmbeddingInputError, match="is no rate of audio"):
+def test_an_invalid_sample_rate_is_rejected(rate_hz: Any) -> None:
+    with pytest.raises(EmbeddingInputError, match="is not a valid sample rate"):
         check_audio([np.zeros(3, np.int16)], rate_hz)
     assert check_audio(["song.wav"], rate_hz) == 1
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("rate_hz", [44_100, 44_100.0, np.int32(44_100), np.float32(44_100), np.float16(8000)])
-def test_a_rate_may_be_any_number(rate_hz: Any) -> None:
+def test_a_sample_rate_may_have_any_numeric_type(rate_hz: Any) -> None:
     assert check_audio([np.zeros(3, np.int16)], rate_hz) == 1
 
 
-def test_what_cannot_be_embedded_is_skipped_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inputs_that_cannot_be_embedded_are_skipped_and_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "empty.mp3").write_bytes(b"")
     (tmp_path / "good.flac").write_bytes(flac(tone(440, 0.1)))
@@ -258,9 +260,9 @@ def test_what_cannot_be_embedded_is_skipped_and_named(tmp_path: Path, monkeypatc
     ]
 
     def loudest(item: AudioInput, rate_hz: int | None) -> np.ndarray:
-        return np.array([recording_of(item, sample_rate_hz=rate_hz, wanted_hz=RATE_HZ).max()])
+        return np.array([recording_of(item, sample_rate_hz=rate_hz, model_rate_hz=RATE_HZ).max()])
 
-    vectors, skipped = embedded(items, RATE_HZ, on_error="skip", embed=loudest)
+    vectors, skipped = embed_inputs(items, RATE_HZ, on_error="skip", embed=loudest)
     assert [vector.item() for vector in vectors] == [pytest.approx(10_500, abs=700), 16_384]
     assert [(item.name, item.reason) for item in skipped] == [
         (str(tmp_path / "empty.mp3"), "undecodable audio"),
@@ -271,12 +273,12 @@ def test_what_cannot_be_embedded_is_skipped_and_named(tmp_path: Path, monkeypatc
         ("a\0b", "missing file"),
         ("s3://b/c.mp3", "not audio"),
     ]
-    for place in (1, 3, 6):
+    for index in (1, 3, 6):
         with pytest.raises(DecodeError, match=r"empty\.mp3|caf|regular file"):
-            embedded([items[0], items[place]], None, on_error="raise", embed=loudest)
+            embed_inputs([items[0], items[index]], None, on_error="raise", embed=loudest)
     for other in ("ignore", None, True, np.array([1, 2])):
         with pytest.raises(EmbeddingInputError, match="'raise' or 'skip'"):
-            embedded([], None, on_error=other, embed=loudest)  # type: ignore[arg-type]
+            embed_inputs([], None, on_error=other, embed=loudest)  # type: ignore[arg-type]
 
 
 def test_windows_are_stacked_in_batches() -> None:
@@ -290,4 +292,4 @@ def test_arrays_need_a_rate_and_files_do_not() -> None:
     check_audio([], None)
     with pytest.raises(EmbeddingInputError) as caught:
         check_audio([np.zeros(3, np.int16), "song.wav", np.zeros(3, np.float32)], None)
-    assert caught.value.faults == tuple(f"paths_or_arrays[{i}] is an array: give its sample_rate_hz" for i in (0, 2))
+    assert caught.value.faults == tuple(f"paths_or_arrays[{i}] is an array: pass its sample_rate_hz" for i in (0, 2))

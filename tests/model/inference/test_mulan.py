@@ -1,3 +1,5 @@
+"""A loaded model embeds exactly as the exported one, and names every fault of its folder and its inputs."""
+
 import json
 import subprocess
 import sys
@@ -45,7 +47,7 @@ def loaded(folder: Path) -> MuLan:
 
 @pytest.fixture
 def damaged(folder: Path, tmp_path: Path) -> Path:
-    """A copy that a test may damage."""
+    """A copy of the folder that a test may damage."""
     copy = tmp_path / "model"
     fsspec.filesystem("file").put(f"{folder}/", f"{copy}/", recursive=True)
     return copy
@@ -55,14 +57,14 @@ def export_untrained(recipe: Recipe, folder: Path) -> tuple[JointModel, Path]:
     torch.manual_seed(0)
     model = JointTask(recipe).build_model()
     model.train()
-    with torch.no_grad():  # moves the batch-norm statistics away from where they start
+    with torch.no_grad():  # changes the running statistics of batch norm from their initial values
         model.embed_audio(torch.randint(-9999, 9999, (4, WINDOW), dtype=torch.int16))
     JointTask(recipe).export(model, folder)
     return model, folder
 
 
 def recording(seconds: float, *, seed: int = 0) -> np.ndarray:
-    """int16 [samples] at RATE_HZ."""
+    """Returns a recording, int16 [samples] at RATE_HZ."""
     return np.rint(tone(300.0 + 50 * seed, seconds, seed=seed) * 32767).astype(np.int16)
 
 
@@ -81,7 +83,7 @@ def test_loaded_model_embeds_as_the_exported_one(recipe: Recipe, tmp_path: Path)
         np.testing.assert_array_equal(vector, expected[0].detach())
 
 
-def test_the_head_that_compares_views_is_for_training_only(tmp_path: Path) -> None:
+def test_the_projection_head_of_views_is_not_exported(tmp_path: Path) -> None:
     weights = LossWeightsConfig(contrastive=1, semisupcon=0.5)
     model, folder = export_untrained(
         small_recipe(RESNET).replace(loss=LossConfig(weights=weights), semisupcon=SemiSupConConfig(head_dim=6)),
@@ -96,7 +98,7 @@ def test_the_head_that_compares_views_is_for_training_only(tmp_path: Path) -> No
     np.testing.assert_array_equal(loaded.embed_windows(windows), expected)
 
 
-def test_loading_needs_no_checkpoint_that_training_began_with(tmp_path: Path) -> None:
+def test_loading_does_not_need_the_pretrained_checkpoint(tmp_path: Path) -> None:
     model, folder = export_untrained(small_recipe(RESNET), tmp_path)
     tower = RESNET.replace(pretrained="/gone/by/now")
     JointTask(small_recipe(tower)).export(model, folder)
@@ -111,7 +113,7 @@ def test_loads_from_a_uri(loaded: MuLan, folder: Path) -> None:
     np.testing.assert_array_equal(from_uri.embed_text(TEXTS), loaded.embed_text(TEXTS))
 
 
-def test_rows_are_unit_float32_and_there_may_be_none(loaded: MuLan) -> None:
+def test_rows_are_unit_vectors_in_float32_even_without_items(loaded: MuLan) -> None:
     audio = loaded.embed_audio([recording(0.2), recording(1.7)], RATE_HZ)
     text = loaded.embed_text(TEXTS)
     assert (audio.shape, text.shape) == ((2, 24), (3, 24))
@@ -122,7 +124,7 @@ def test_rows_are_unit_float32_and_there_may_be_none(loaded: MuLan) -> None:
         assert empty.dtype == np.float32
 
 
-def test_a_vector_does_not_depend_on_what_else_is_in_the_call(loaded: MuLan) -> None:
+def test_a_vector_does_not_depend_on_other_items_in_the_call(loaded: MuLan) -> None:
     recordings = [recording(seconds, seed=seed) for seed, seconds in enumerate((0.3, 4.2, 0.5, 12.0))]
     together = loaded.embed_audio(recordings, RATE_HZ)
     for alone, row in zip(recordings, together, strict=True):
@@ -133,7 +135,7 @@ def test_a_vector_does_not_depend_on_what_else_is_in_the_call(loaded: MuLan) -> 
         np.testing.assert_array_equal(loaded.embed_text([sentence])[0], row)
 
 
-def test_neighbouring_windows_move_a_row_by_no_more_than_rounding(loaded: MuLan) -> None:
+def test_other_windows_in_a_batch_change_a_row_only_by_rounding(loaded: MuLan) -> None:
     windows = np.stack([recording(0.5, seed=seed) for seed in range(40)])
     together = loaded.embed_windows(windows)
     alone = np.concatenate([loaded.embed_windows(window[None]) for window in windows])
@@ -143,14 +145,14 @@ def test_neighbouring_windows_move_a_row_by_no_more_than_rounding(loaded: MuLan)
 @pytest.mark.parametrize(
     ("samples", "starts"), [(8000, [0]), (8001, [0, 1]), (14_000, [0, 6000]), (20_000, [0, 6000, 12_000])]
 )
-def test_a_recording_is_the_mean_of_its_windows(loaded: MuLan, samples: int, starts: list[int]) -> None:
+def test_a_recording_is_embedded_as_the_mean_of_its_windows(loaded: MuLan, samples: int, starts: list[int]) -> None:
     whole = recording(2.0)[:samples]
     rows = loaded.embed_windows(np.stack([whole[start : start + WINDOW] for start in starts]))
     mean = rows.astype(np.float64).mean(axis=0)
     np.testing.assert_allclose(loaded.embed_audio([whole], RATE_HZ)[0], mean / np.linalg.norm(mean), atol=1e-6)
 
 
-def test_a_short_recording_is_followed_by_silence(loaded: MuLan) -> None:
+def test_a_short_recording_is_padded_with_silence(loaded: MuLan) -> None:
     short = recording(0.3)
     padded = np.concatenate([short, np.zeros(WINDOW - len(short), np.int16)])
     np.testing.assert_array_equal(loaded.embed_audio([short], RATE_HZ), loaded.embed_audio([padded], RATE_HZ))
@@ -184,24 +186,24 @@ def test_other_sample_rates_are_resampled(loaded: MuLan, tmp_path: Path) -> None
     clean = [np.sin(2 * np.pi * 440 * np.arange(rate) / rate) / 3 for rate in (16_000, 44_100)]
     resampled = loaded.embed_audio([clean[1]], 44_100)[0]
     assert loaded.embed_audio([clean[0]], 16_000)[0] @ resampled > 0.9999
-    assert loaded.embed_audio([clean[1]], 16_000)[0] @ resampled < 0.9999  # the wrong rate is another sound
+    assert loaded.embed_audio([clean[1]], 16_000)[0] @ resampled < 0.9999  # a wrong rate changes the sound
 
 
-def test_long_texts_are_cut_to_the_tokens_of_training(loaded: MuLan) -> None:
-    words = ["piano"] * 9 + ["violin"]  # [CLS] and [SEP] make twelve
+def test_long_texts_are_truncated_to_the_tokens_of_training(loaded: MuLan) -> None:
+    words = ["piano"] * 9 + ["violin"]  # 12 tokens with [CLS] and [SEP]
     cut, longer, shorter = loaded.embed_text([" ".join(words), " ".join([*words, "eleven"]), " ".join(words[:-1])])
     np.testing.assert_array_equal(cut, longer)
     assert not np.array_equal(cut, shorter)
 
 
-def test_loading_leaves_the_random_numbers_of_the_caller_alone(folder: Path) -> None:
+def test_loading_does_not_change_the_random_state_of_the_caller(folder: Path) -> None:
     before = torch.get_rng_state()
     MuLan.from_pretrained(folder, device="cpu")
     assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.processes
-def test_one_import_for_users_that_does_not_load_torch_before_it_is_needed() -> None:
+def test_the_public_class_is_imported_lazily() -> None:
     assert mulan.MuLan is MuLan
     with pytest.raises(AttributeError, match="NoSuchName"):
         _ = mulan.NoSuchName
@@ -209,7 +211,7 @@ def test_one_import_for_users_that_does_not_load_torch_before_it_is_needed() -> 
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_everything_missing_is_named_at_once(tmp_path: Path) -> None:
+def test_all_missing_files_are_listed_at_once(tmp_path: Path) -> None:
     with pytest.raises(ModelFolderError) as caught:
         MuLan.from_pretrained(tmp_path)
     assert caught.value.faults == ("config.json is missing", "model.safetensors is missing", "tokenizer is missing")
@@ -225,7 +227,7 @@ def test_everything_missing_is_named_at_once(tmp_path: Path) -> None:
         ({"text_encoder": {}}, ["text_encoder"]),
     ],
 )
-def test_configuration_that_does_not_fit(damaged: Path, changes: dict[str, Any], words: list[str]) -> None:
+def test_an_invalid_configuration_is_rejected(damaged: Path, changes: dict[str, Any], words: list[str]) -> None:
     config = json.loads((damaged / "config.json").read_text())
     (damaged / "config.json").write_text(json.dumps(config | changes))
     with pytest.raises(ModelFolderError) as caught:
@@ -234,7 +236,7 @@ def test_configuration_that_does_not_fit(damaged: Path, changes: dict[str, Any],
         assert word in str(caught.value)
 
 
-def test_weights_that_are_not_those_of_the_model(damaged: Path) -> None:
+def test_weights_of_another_model_or_corrupt_files_are_rejected(damaged: Path) -> None:
     weights = load_file(damaged / "model.safetensors")
     weights["renamed"] = weights.pop("audio_projection.bias")
     save_file(weights, damaged / "model.safetensors")
@@ -248,14 +250,14 @@ def test_weights_that_are_not_those_of_the_model(damaged: Path) -> None:
         MuLan.from_pretrained(damaged)
 
 
-def test_damaged_tokenizer(damaged: Path) -> None:
+def test_a_tokenizer_without_files_is_rejected(damaged: Path) -> None:
     for file in (damaged / "tokenizer").iterdir():
         file.unlink()
     with pytest.raises(ModelFolderError, match="tokenizer"):
         MuLan.from_pretrained(damaged)
 
 
-def test_any_iterable_is_embedded_and_bad_files_are_skipped_when_asked(loaded: MuLan, tmp_path: Path) -> None:
+def test_any_iterable_is_embedded_and_bad_files_are_skipped_on_request(loaded: MuLan, tmp_path: Path) -> None:
     for number in range(3):
         (tmp_path / f"{number}.flac").write_bytes(flac(tone(200.0 * (number + 1), 0.3)))
     files = sorted(tmp_path.glob("*.flac"))
@@ -263,21 +265,21 @@ def test_any_iterable_is_embedded_and_bad_files_are_skipped_when_asked(loaded: M
     np.testing.assert_array_equal(loaded.embed_audio(file for file in files), rows)
     np.testing.assert_array_equal(loaded.embed_text(text for text in TEXTS), loaded.embed_text(TEXTS))
     (tmp_path / "empty.mp3").touch()
-    given = [*files[:2], tmp_path / "empty.mp3", files[2]]
-    others, skipped = loaded.embed_audio(given, on_error="skip")
+    items = [*files[:2], tmp_path / "empty.mp3", files[2]]
+    others, skipped = loaded.embed_audio(items, on_error="skip")
     np.testing.assert_array_equal(others, rows)
     assert [(item.name, item.reason) for item in skipped] == [(str(tmp_path / "empty.mp3"), "undecodable audio")]
     with pytest.raises(DecodeError, match=r"empty\.mp3"):
-        loaded.embed_audio(given)
+        loaded.embed_audio(items)
 
 
-def test_windows_of_another_type_are_refused(loaded: MuLan) -> None:
+def test_windows_of_another_dtype_are_rejected(loaded: MuLan) -> None:
     with pytest.raises(EmbeddingInputError, match=rf"int16 array \[n, {WINDOW}\], not float32"):
         loaded.embed_windows(np.zeros((1, WINDOW), np.float32))
 
 
-def test_what_is_not_audio_is_told_before_anything_is_read(loaded: MuLan) -> None:
-    with pytest.raises(EmbeddingInputError, match=r"paths_or_arrays\[1\] is an array: give its sample_rate_hz"):
+def test_invalid_inputs_are_reported_before_any_file_is_read(loaded: MuLan) -> None:
+    with pytest.raises(EmbeddingInputError, match=r"paths_or_arrays\[1\] is an array: pass its sample_rate_hz"):
         loaded.embed_audio(["/no/such/file.wav", np.zeros(100, np.int16)])
 
 
@@ -291,7 +293,7 @@ def test_single_items_must_be_in_a_list(loaded: MuLan) -> None:
         loaded.embed_text(["sad piano", 3])  # type: ignore[list-item]
 
 
-def test_files_that_are_not_audio(loaded: MuLan, tmp_path: Path) -> None:
+def test_a_file_that_is_missing_or_not_audio_raises(loaded: MuLan, tmp_path: Path) -> None:
     (tmp_path / "notes.wav").write_text("not audio")
     for path in (tmp_path / "notes.wav", tmp_path / "missing.wav"):
         with pytest.raises(DecodeError) as caught:
@@ -299,7 +301,7 @@ def test_files_that_are_not_audio(loaded: MuLan, tmp_path: Path) -> None:
         assert isinstance(caught.value, MulanError)
 
 
-def test_of_a_long_text_as_much_is_read_as_in_training(loaded: MuLan) -> None:
+def test_long_texts_are_cut_to_the_characters_of_training(loaded: MuLan) -> None:
     blank, beyond = " " * MAX_CHARACTERS, " " * MAX_CHARACTERS + "jazz"
     assert np.array_equal(*loaded.embed_text([blank, beyond]))
     assert not np.array_equal(*loaded.embed_text([blank, beyond[4:]]))
