@@ -1,7 +1,8 @@
-"""Embeds a split of a corpus with Ray Data: tasks read and decode, actors embed."""
+"""Embedding of a split with Ray Data: tasks read and decode recordings, and a pool of actors embeds them."""
 
 import json
 import logging
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ import pyarrow as pa
 import ray
 import ray.data
 from ray.data import DataContext
+from ray.exceptions import RayActorError
+from ray.util.annotations import RayDeprecationWarning
 
 from mulan import MuLan
 from mulan.config.errors import MulanError
@@ -25,28 +28,34 @@ from mulan.model.inference.inputs import in_batches
 from mulan.model.inference.mulan import unit_mean
 from mulan.storage import filesystem
 
+_RECORDINGS_PER_BLOCK = 16
+_SKIPPED_SHOWN = 20
+
 
 class EvaluationError(MulanError, ValueError):
-    """A split or a model that cannot be evaluated."""
+    """A split or a model cannot be evaluated."""
 
 
-_RECORDINGS_PER_BLOCK = 16
-_FAULTS_SHOWN = 20
+class EmbeddingFailed(MulanError):
+    """The process of an actor ended while it embedded, for a reason that may be temporary."""
+
+    exit_code = 1
 
 
 @dataclass(frozen=True)
 class EmbeddedSplit:
-    """The readable recordings of a split, in the order of their ids."""
+    """The embedded recordings of a split, in the order of their ids."""
 
     recording_ids: tuple[str, ...]
+    """Ids, ascending."""
     embeddings: np.ndarray
     """Unit vectors, float32 [recordings, d]."""
     texts: tuple[tuple[str, ...], ...]
-    """Each recording's texts of one source; none for a recording without any."""
+    """Texts of one source of each recording, which may have none."""
     tags: tuple[tuple[str, ...], ...]
-    """Each recording's tags, ``category:text``."""
-    unreadable: dict[str, str]
-    """Id of each recording that was left out, and why."""
+    """Tags of each recording, ``category:text``."""
+    skipped: dict[str, str]
+    """Reason by id of each skipped recording."""
 
 
 def embed_split(
@@ -59,32 +68,38 @@ def embed_split(
     text_source: str,
     max_skipped_share: float,
     use_gpu: bool = False,
+    restart_actors: bool = False,
 ) -> EmbeddedSplit:
-    """One unit vector a recording, the same as :meth:`mulan.MuLan.embed_audio` gives.
+    """Embeds each recording of a split as one unit vector, the same as :meth:`mulan.MuLan.embed_audio` returns.
 
     Args:
-        corpus: where the recordings are.
+        corpus: A prepared corpus.
         split: ``train``, ``validation`` or ``test``.
-        model_uri: of an exported model.
-        sample_rate_hz: rate of the model's input.
-        window_samples: length of the model's window.
-        text_source: whose texts are returned with the recordings.
-        max_skipped_share: share of unreadable recordings, in [0, 1], above which nothing is returned.
-        use_gpu: one GPU for each actor that embeds.
+        model_uri: Folder of an exported joint model, a local path or any fsspec URI.
+        sample_rate_hz: Sample rate of the model's input.
+        window_samples: Length of the model's window in samples.
+        text_source: Source of the texts that are returned with the recordings.
+        max_skipped_share: Maximum share of skipped recordings, in [0, 1].
+        use_gpu: Reserve one GPU for each actor.
+        restart_actors: Restart an actor on another node when its node is lost. Ray then prints a line about
+            ``max_restarts > 0`` for each pool (ray-project/ray#57733), which does not apply while this process lives.
 
     Raises:
-        EvaluationError: the split has no recordings, or the model gives vectors that are not finite.
-        TooManySkippedRecordings: naming them.
+        EvaluationError: The split has no recordings, or embeddings are not finite.
+        TooManySkippedRecordings: More recordings were skipped than allowed; names them.
+        EmbeddingFailed: The process of an actor ended, and it was not restarted.
     """
     rows = corpus.rows(split)
     if not len(rows):
         raise EvaluationError(f"corpus {corpus.uri} has no recordings in the split {split!r}")
     blocks = _blocks(corpus, rows, text_source)
     reading = {"sample_rate_hz": sample_rate_hz, "window_samples": window_samples, "text_source": text_source}
-    # a GPU for each copy of the model, beside tasks that read; on CPUs Ray Data reads in the same actors
-    resources = {"num_gpus": 1, "num_cpus": 0} if use_gpu else {}
+    # one GPU per copy of the model, and no CPU, which the tasks that read need; on CPUs, actors read as well
+    options: dict[str, Any] = {"num_gpus": 1, "num_cpus": 0} if use_gpu else {}
+    if not restart_actors:
+        options["max_restarts"] = 0
     with _quiet_ray_data():
-        embedded = (
+        dataset = (
             ray.data.from_arrow(blocks)
             .map_batches(_read_recordings, fn_kwargs=reading, batch_size=None)
             .map_batches(
@@ -92,39 +107,50 @@ def embed_split(
                 fn_constructor_kwargs={"model_uri": model_uri, "device": "cuda" if use_gpu else "cpu"},
                 compute=ray.data.ActorPoolStrategy(min_size=1, max_size=len(blocks)),
                 batch_size=None,
-                **resources,
+                **options,
             )
-            .take_all()
         )
-    return _collect(corpus, split, _joined(embedded), max_skipped_share)
+        try:
+            rows_of_windows = dataset.take_all()
+        except RayActorError as error:
+            raise EmbeddingFailed(
+                f"a process that embeds recordings of {corpus.uri} ended ({error}); it may have run out of memory. "
+                "Repeat the command."
+            ) from error
+    return _collect(corpus, split, _joined(rows_of_windows), max_skipped_share)
 
 
 def _read_recordings(
     batch: dict[str, np.ndarray], *, sample_rate_hz: int, window_samples: int, text_source: str
 ) -> Iterator[dict[str, list[Any]]]:
-    """Yields the windows and texts of the recordings in rows of the index, or the reason why one cannot be read.
+    """Yields the windows and texts of recordings, or the reason why a recording is skipped.
 
-    A long recording is several rows, so that it is never held whole in memory.
+    A long recording yields several rows, so that it is never held in memory as a whole.
+
+    Args:
+        batch: Columns of :func:`_blocks`.
     """
 
-    def row(number: int, part: int, texts: list[str], *, windows: bytes = b"", fault: str = "") -> dict[str, list[Any]]:
-        return {"row": [number], "part": [part], "windows": [windows], "texts": [json.dumps(texts)], "fault": [fault]}
+    def output(
+        row: int, part: int, texts: list[str], *, windows: bytes = b"", reason: str = ""
+    ) -> dict[str, list[Any]]:
+        return {"row": [row], "part": [part], "windows": [windows], "texts": [json.dumps(texts)], "reason": [reason]}
 
     reads = filesystem.read_ranges(list(batch["uri"]), batch["offset"].tolist(), batch["length"].tolist())
-    for number, read, has_texts in zip(batch["row"], reads, batch["has_texts"], strict=True):
+    for row, read, has_texts in zip(batch["row"], reads, batch["has_texts"], strict=True):
         texts: list[str] = []
         try:
             record = parse_result(read)
             texts = record.texts(text_source) if has_texts else []
             windows = covering_windows(record.audio, window_samples, sample_rate_hz=sample_rate_hz)
-            for part, some in enumerate(in_batches(windows, WINDOWS_AT_ONCE)):
-                yield row(number, part, texts, windows=some.tobytes())
+            for part, chunk in enumerate(in_batches(windows, WINDOWS_AT_ONCE)):
+                yield output(row, part, texts, windows=chunk.tobytes())
         except BadRecording as error:
-            yield row(number, 0, texts, fault=str(error))
+            yield output(row, 0, texts, reason=str(error))
 
 
 class _Embedder:
-    """Embeds windows; an actor, which loads the model once."""
+    """Embeds windows. Each actor of the pool holds an instance, so that it loads the model once."""
 
     def __init__(self, model_uri: str, device: str) -> None:
         self._model = MuLan.from_pretrained(model_uri, device=device)
@@ -135,14 +161,14 @@ class _Embedder:
             for windows in batch["windows"]
         ]
         return {
-            **{name: batch[name] for name in ("row", "part", "texts", "fault")},
-            "count": [len(some) for some in vectors],
-            "vectors": [some.tobytes() for some in vectors],
+            **{name: batch[name] for name in ("row", "part", "texts", "reason")},
+            "count": [len(part) for part in vectors],
+            "vectors": [part.tobytes() for part in vectors],
         }
 
 
 def _blocks(corpus: Corpus, rows: np.ndarray, text_source: str) -> list[pa.Table]:
-    """What the tasks need of the index, a table for each of them."""
+    """Divides rows of the index into blocks of one read task each, with the columns that the tasks need."""
     uris, offsets, lengths = corpus.byte_ranges(rows.tolist())
     sources = corpus.table["sources"].take(pa.array(rows)).to_pylist()
     table = pa.table(
@@ -151,24 +177,24 @@ def _blocks(corpus: Corpus, rows: np.ndarray, text_source: str) -> list[pa.Table
             "uri": uris,
             "offset": offsets,
             "length": lengths,
-            "has_texts": [text_source in of_recording for of_recording in sources],
+            "has_texts": [text_source in recording_sources for recording_sources in sources],
         }
     )
     return [table.slice(start, _RECORDINGS_PER_BLOCK) for start in range(0, len(rows), _RECORDINGS_PER_BLOCK)]
 
 
 def _joined(parts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One item for each recording, with the vector of all of its windows."""
-    of_row: dict[int, list[Mapping[str, Any]]] = {}
+    """Joins the parts of each recording into one item, with the mean of the embeddings of all of its windows."""
+    by_row: dict[int, list[Mapping[str, Any]]] = {}
     for part in sorted(parts, key=lambda part: part["part"]):
-        of_row.setdefault(part["row"], []).append(part)
+        by_row.setdefault(part["row"], []).append(part)
     joined = []
-    for row, some in of_row.items():
-        fault = next((part["fault"] for part in some if part["fault"]), "")
-        item = {"row": row, "texts": some[0]["texts"], "fault": fault}
-        if not fault:
-            vectors = np.frombuffer(b"".join(part["vectors"] for part in some), np.float32)
-            item["embedding"] = unit_mean(vectors.reshape(sum(part["count"] for part in some), -1))
+    for row, row_parts in by_row.items():
+        reason = next((part["reason"] for part in row_parts if part["reason"]), "")
+        item = {"row": row, "texts": row_parts[0]["texts"], "reason": reason}
+        if not reason:
+            vectors = np.frombuffer(b"".join(part["vectors"] for part in row_parts), np.float32)
+            item["embedding"] = unit_mean(vectors.reshape(sum(part["count"] for part in row_parts), -1))
         joined.append(item)
     return joined
 
@@ -180,38 +206,40 @@ def _collect(
     ids = dict(zip((item["row"] for item in embedded), part["recording_id"].to_pylist(), strict=True))
     tags = dict(zip(ids, part["tags"].to_pylist(), strict=True))
     embedded = sorted(embedded, key=lambda item: ids[item["row"]])
-    good = [item for item in embedded if not item["fault"]]
-    unreadable = {ids[item["row"]]: item["fault"] for item in embedded if item["fault"]}
-    if not good or len(unreadable) > max_skipped_share * len(embedded):
-        listed = "\n".join(f"  - {name}: {fault}" for name, fault in list(unreadable.items())[:_FAULTS_SHOWN])
-        more = len(unreadable) - _FAULTS_SHOWN
+    good = [item for item in embedded if not item["reason"]]
+    skipped = {ids[item["row"]]: item["reason"] for item in embedded if item["reason"]}
+    if not good or len(skipped) > max_skipped_share * len(embedded):
+        listed = "\n".join(f"  - {name}: {reason}" for name, reason in list(skipped.items())[:_SKIPPED_SHOWN])
+        more = len(skipped) - _SKIPPED_SHOWN
         raise TooManySkippedRecordings(
-            f"{len(unreadable)} of the {len(embedded)} recordings in the split {split!r} of {corpus.uri} cannot be "
+            f"{len(skipped)} of the {len(embedded)} recordings in the split {split!r} of {corpus.uri} cannot be "
             f"read; a share of {max_skipped_share:g} is allowed:\n{listed}"
             + (f"\n  and {more} more" if more > 0 else "")
         )
     embeddings = np.stack([item["embedding"] for item in good]).astype(np.float32)
     if not np.isfinite(embeddings).all():
-        raise EvaluationError("the model gives audio embeddings that are not finite; did its training diverge?")
+        raise EvaluationError("the model's audio embeddings are not finite; did its training diverge?")
     return EmbeddedSplit(
         recording_ids=tuple(ids[item["row"]] for item in good),
         embeddings=embeddings,
         texts=tuple(tuple(json.loads(item["texts"])) for item in good),
         tags=tuple(tuple(tags[item["row"]]) for item in good),
-        unreadable=unreadable,
+        skipped=skipped,
     )
 
 
 @contextmanager
 def _quiet_ray_data() -> Iterator[None]:
-    """No progress bars and nothing but errors in the log, for this one dataset."""
+    """Hides progress bars and warnings of the datasets that are executed in the block; errors are logged."""
     context = DataContext.get_current().copy()
     hide_progress_bars(context)
     log = logging.getLogger("ray.data")
     level = log.level
     log.setLevel(logging.ERROR)
     try:
-        with DataContext.current(context):
+        with DataContext.current(context), warnings.catch_warnings():
+            # max_restarts has no named parameter in Ray 2.60, and all others are deprecated
+            warnings.simplefilter("ignore", RayDeprecationWarning)
             yield
     finally:
         log.setLevel(level)

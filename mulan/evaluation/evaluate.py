@@ -65,7 +65,7 @@ class Evaluation:
                 "split": self.split,
                 "n_recordings": len(ids),
                 "recordings_sha256": hashlib.sha256("\n".join(ids).encode()).hexdigest(),
-                "unreadable": self.recordings.unreadable,
+                "skipped": self.recordings.skipped,
                 "audio_embedding": {
                     "sample_rate_hz": self.sample_rate_hz,
                     "window_samples": self.window_samples,
@@ -90,6 +90,7 @@ def evaluate(
     example_queries: Sequence[str] | None = None,
     max_skipped_share: float = 0.01,
     use_gpu: bool = False,
+    restart_actors: bool = False,
 ) -> Evaluation:
     """Embeds a split on the Ray cluster and evaluates the model on it.
 
@@ -100,6 +101,7 @@ def evaluate(
         example_queries: Queries whose best hits are reported; derived from the split's tags if None.
         max_skipped_share: Maximum share of skipped recordings, in [0, 1].
         use_gpu: Embed on GPUs, one per copy of the model.
+        restart_actors: Restart the process of a copy of the model on another node when its node is lost.
 
     Raises:
         MulanError: The split or model does not exist, too many recordings were skipped, or embeddings are not
@@ -115,6 +117,7 @@ def evaluate(
         text_source=QUERY_SOURCE,
         max_skipped_share=max_skipped_share,
         use_gpu=use_gpu,
+        restart_actors=restart_actors,
     )
     gold = queries_and_gold(recordings.texts)
     if example_queries is None:

@@ -142,8 +142,8 @@ def print_summary(evaluation: Evaluation, report_path: str, console: Console) ->
         for rank, hit in enumerate(query.hits, 1):
             line = f"  {rank}. {hit.score:+.3f}  {hit.recording_id}  {', '.join(split_tag(tag)[1] for tag in hit.tags)}"
             console.print(line, markup=False, highlight=False, soft_wrap=True)
-    if evaluation.recordings.unreadable:
-        names = ", ".join(sorted(evaluation.recordings.unreadable))
+    if evaluation.recordings.skipped:
+        names = ", ".join(sorted(evaluation.recordings.skipped))
         console.print(f"skipped recordings: {names}", style="yellow", markup=False, soft_wrap=True)
     console.print(f"report: {report_path}", markup=False, highlight=False, soft_wrap=True)
 

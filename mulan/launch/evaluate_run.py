@@ -8,6 +8,7 @@ from mulan.config.sections import ScaleConfig
 from mulan.data.corpus.index import Corpus
 from mulan.evaluation.evaluate import Evaluation, evaluate
 from mulan.evaluation.report import print_summary, write_report
+from mulan.launch.cluster import started_ray
 from mulan.launch.heartbeat import report_waiting
 from mulan.runs.run import Run
 from mulan.storage import filesystem
@@ -35,6 +36,7 @@ def evaluate_run(
             split=split,
             max_skipped_share=recipe.data.max_skipped_share,
             use_gpu=use_gpu,
+            restart_actors=not started_ray(),  # a cluster of this machine alone does not outlive it
         )
     seconds = run.seconds() | {"evaluate": time.monotonic() - begun}
     write_report(run.uri, evaluation, steps=run.metrics(), seconds=seconds, recipe_toml=recipe.to_toml())

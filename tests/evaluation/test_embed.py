@@ -1,10 +1,12 @@
 """A split that Ray Data embeds has the vectors that the model gives by itself; what nothing decodes is named."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from mulan import MuLan
@@ -12,7 +14,7 @@ from mulan.data.corpus.index import Corpus
 from mulan.data.corpus.records import read_record
 from mulan.data.corpus.writing import write_corpus
 from mulan.data.errors import TooManySkippedRecordings
-from mulan.evaluation.embed import EmbeddedSplit, EvaluationError, embed_split
+from mulan.evaluation.embed import EmbeddedSplit, EmbeddingFailed, EvaluationError, embed_split
 from tests.conftest import tone_recording
 from tests.evaluation.small_model import RECIPE
 
@@ -76,14 +78,14 @@ def test_ray_data_gives_the_vectors_that_embed_audio_gives_in_the_order_of_the_i
     )
 
 
-def test_unreadable_recordings_are_named_with_the_reason(embedded: EmbeddedSplit) -> None:
-    unreadable = embedded.unreadable
-    assert sorted(unreadable) == ["tone-003", "tone-007"]
-    assert unreadable["tone-003"].startswith("undecodable audio")
-    assert unreadable["tone-007"].startswith("truncated audio")
+def test_skipped_recordings_are_named_with_the_reason(embedded: EmbeddedSplit) -> None:
+    skipped = embedded.skipped
+    assert sorted(skipped) == ["tone-003", "tone-007"]
+    assert skipped["tone-003"].startswith("undecodable audio")
+    assert skipped["tone-007"].startswith("truncated audio")
 
 
-def test_too_many_unreadable_recordings_are_an_error_that_names_them(damaged_corpus: str, model_uri: str) -> None:
+def test_too_many_skipped_recordings_are_an_error_that_names_them(damaged_corpus: str, model_uri: str) -> None:
     with pytest.raises(TooManySkippedRecordings, match=r"(?s)2 of the 20 .* 0\.09 .*tone-003: .*tone-007: "):
         embed(damaged_corpus, model_uri, max_skipped_share=0.09)
 
@@ -91,3 +93,22 @@ def test_too_many_unreadable_recordings_are_an_error_that_names_them(damaged_cor
 def test_a_split_without_recordings_is_an_error(damaged_corpus: str, model_uri: str) -> None:
     with pytest.raises(EvaluationError, match="no recordings in the split 'validation'"):
         embed(damaged_corpus, model_uri, split="validation")
+
+
+def test_the_end_of_an_actors_process_is_an_error_that_names_the_corpus(damaged_corpus: str, model_uri: str) -> None:
+    ended = threading.Event()
+
+    def kill_actors() -> None:
+        while not ended.wait(0.02):
+            for process in psutil.process_iter(["name", "cmdline"]):
+                if "ray::MapWorker(MapBatches(" in "".join(process.info["cmdline"] or []):
+                    process.kill()
+
+    killer = threading.Thread(target=kill_actors)
+    killer.start()
+    try:
+        with pytest.raises(EmbeddingFailed, match=damaged_corpus):
+            embed(damaged_corpus, model_uri)
+    finally:
+        ended.set()
+        killer.join()

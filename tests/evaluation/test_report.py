@@ -72,7 +72,7 @@ def test_report_json_holds_the_measured_values(run: Path, evaluation: Evaluation
     assert report["training"]["steps"] == 120
     assert report["training"]["validation"]["recall10"] == 0.2
     assert len(report["examples"]) == 5
-    assert report["unreadable"] == evaluation.recordings.unreadable
+    assert report["skipped"] == evaluation.recordings.skipped
 
 
 def test_the_page_fetches_nothing_and_is_small(run: Path) -> None:
@@ -113,7 +113,7 @@ def test_the_page_shows_every_tag_and_the_numbers_of_report_json(run: Path) -> N
 def test_names_are_escaped_and_undefined_numbers_are_null_and_a_dash(tmp_path: Path, evaluation: Evaluation) -> None:
     odd = replace(
         evaluation,
-        recordings=replace(evaluation.recordings, unreadable={"<b>&": "no <samples>"}),
+        recordings=replace(evaluation.recordings, skipped={"<b>&": "no <samples>"}),
         control=replace(evaluation.control, roc_auc=float("nan")),
     )
     write_report(str(tmp_path), odd, steps=[], seconds={}, recipe_toml=Recipe().to_toml())

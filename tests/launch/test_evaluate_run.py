@@ -1,9 +1,11 @@
 """Tests that an evaluation writes its report and its duration to the run's folder."""
 
 import json
+import warnings
 from pathlib import Path
 
 import pytest
+from ray.util.annotations import RayDeprecationWarning
 from rich.console import Console
 
 from mulan.data.corpus.index import Corpus
@@ -17,7 +19,7 @@ from tests.evaluation.planted import training_lines
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
-def test_the_report_of_a_run(tiny_corpus: str, tmp_path: Path) -> None:
+def test_the_report_of_a_run(tiny_corpus: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     recipe = load_recipe("demo_miniature", data_uri=tiny_corpus)
     run = Run(str(tmp_path), "run")
     run.begin(recipe)
@@ -28,7 +30,11 @@ def test_the_report_of_a_run(tiny_corpus: str, tmp_path: Path) -> None:
         pass
 
     console = Console(record=True, width=120)
-    evaluation = evaluate_run(run, console, corpus=Corpus.open(recipe.data.uri))
+    capfd.readouterr()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RayDeprecationWarning)
+        evaluation = evaluate_run(run, console, corpus=Corpus.open(recipe.data.uri))
+    assert not capfd.readouterr().err  # nothing of Ray
     report = json.loads(Path(run.uri, "report.json").read_text())
     assert report["zero_shot"]["pitch"]["n_recordings"] == 8
     assert report["zero_shot"]["pitch"]["roc_auc"] == pytest.approx(evaluation.zero_shot["pitch"].roc_auc)
