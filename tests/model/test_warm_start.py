@@ -190,7 +190,7 @@ def test_missing_weights_are_named(tmp_path: Path) -> None:
     ("file", "content", "words"),
     [
         ("config.json", '{"model_type": "bert"}', "describes bert, not audio-spectrogram-transformer"),
-        ("config.json", '{"format": "mulan-tagger-1"}', "describes no model of transformers"),
+        ("config.json", '{"format": "mulan-tagger-2"}', "describes no model of transformers"),
         ("config.json", "{", "cannot be loaded"),
         ("config.json", "[]", "cannot be loaded"),
         ("config.json", '{"model_type": "audio-spectrogram-transformer", "hidden_size": "wide"}', "hidden_size"),
@@ -279,8 +279,8 @@ def test_a_window_of_another_length_is_no_difference_to_a_residual_network(
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        ({"format": "mulan-1"}, "'mulan-1', which is not that of a tagger or an audio encoder"),
-        ({"format": "mulan-encoder-1"}, r"config\.json: classes: Extra inputs"),
+        ({"format": "mulan-2"}, "'mulan-2', which is not that of a tagger or an audio encoder"),
+        ({"format": "mulan-encoder-2"}, r"config\.json: classes: Extra inputs"),
         ({"audio_tower": AstTowerConfig().model_dump()}, "family is ast in the checkpoint, resnet in the recipe"),
         ({"audio_tower": ResNetTowerConfig().model_dump()}, r"audio_tower\.stage_channels"),
     ],

@@ -52,7 +52,7 @@ def test_export_says_what_the_logits_are(
     named = tagging_recipe.replace({"audio_tower.pretrained": "/a/checkpoint"})
     export_tagger(tagger, named, CLASSES, tmp_path / "new" / "folder")
     config = json.loads((tmp_path / "new" / "folder" / "config.json").read_text())
-    assert config["format"] == "mulan-tagger-1"
+    assert config["format"] == "mulan-tagger-2"
     assert config["classes"] == CLASSES
     assert config["sample_rate_hz"] == 16_000
     assert config["window_samples"] == 8000

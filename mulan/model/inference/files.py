@@ -43,7 +43,7 @@ class ExportedConfig(base.Section):
 class ModelConfig(ExportedConfig):
     """``config.json`` of a joint model, from which the model is rebuilt before its weights are loaded."""
 
-    format: Literal["mulan-1"] = "mulan-1"
+    format: Literal["mulan-2"] = "mulan-2"
     text_encoder: dict[str, Any]
     """Configuration of the text encoder for ``transformers``."""
     max_tokens: base.PositiveInt
@@ -53,7 +53,7 @@ class ModelConfig(ExportedConfig):
 class TaggerConfig(ExportedConfig):
     """``config.json`` of a tagger."""
 
-    format: Literal["mulan-tagger-1"] = "mulan-tagger-1"
+    format: Literal["mulan-tagger-2"] = "mulan-tagger-2"
     classes: tuple[str, ...]
     """Tags in the order of the logits."""
 
@@ -61,7 +61,7 @@ class TaggerConfig(ExportedConfig):
 class EncoderConfig(ExportedConfig):
     """``config.json`` of an audio encoder."""
 
-    format: Literal["mulan-encoder-1"] = "mulan-encoder-1"
+    format: Literal["mulan-encoder-2"] = "mulan-encoder-2"
 
 
 def write_model(weights: Mapping[str, Tensor], config: ExportedConfig, folder: Path) -> None:

@@ -159,7 +159,7 @@ def test_the_files_contain_only_the_audio_encoder(exported: Exported) -> None:
     assert weights.keys() == expected.keys()
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
     assert json.loads((exported.folder / "config.json").read_text()) == {
-        "format": "mulan-encoder-1",
+        "format": "mulan-encoder-2",
         "sample_rate_hz": exported.recipe.data.sample_rate_hz,
         "window_samples": exported.recipe.encoder_window_samples,
         "front_end": exported.recipe.front_end.model_dump(mode="json"),
@@ -228,7 +228,7 @@ def test_all_missing_files_are_listed_at_once(folder: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"format": "mulan-encoder-9"}, ["format", "mulan-encoder-1"]),
+        ({"format": "mulan-encoder-9"}, ["format", "mulan-encoder-2"]),
         ({"window_samples": 0, "colour": "blue"}, ["window_samples", "colour"]),
         ({"audio_tower": RESNET.replace(stem_channels=5).model_dump()}, ["does not fit", "embedder"]),
     ],

@@ -82,14 +82,14 @@ def test_every_invalid_field_is_named(folder: Path) -> None:
 
 def test_another_kind_of_model_is_rejected_with_an_explanation(folder: Path) -> None:
     with open_model_folder(str(folder)) as opened:
-        opened.refuse({"mulan-1": "is a joint model"})
+        opened.refuse({"mulan-2": "is a joint model"})
         with pytest.raises(ModelFolderError, match="is a tagger"):
-            opened.refuse({"mulan-tagger-1": "is a tagger"})
+            opened.refuse({"mulan-tagger-2": "is a tagger"})
         with pytest.raises(ModelFolderError, match=r"config\.json: format"):
             opened.config(EncoderConfig)
-        for damaged in ("{", "[]", '{"format": ["mulan-tagger-1"]}'):
+        for damaged in ("{", "[]", '{"format": ["mulan-tagger-2"]}'):
             (folder / "config.json").write_text(damaged)
-            opened.refuse({"mulan-tagger-1": "is a tagger"})  # reported by other checks
+            opened.refuse({"mulan-tagger-2": "is a tagger"})  # reported by other checks
 
 
 def test_weights_that_are_corrupt_or_of_another_model_are_rejected(folder: Path) -> None:

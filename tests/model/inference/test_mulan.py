@@ -220,7 +220,7 @@ def test_all_missing_files_are_listed_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"format": "mulan-9"}, ["format", "mulan-1"]),
+        ({"format": "mulan-9"}, ["format", "mulan-2"]),
         ({"embedding_dim": 0, "colour": "blue"}, ["embedding_dim", "colour"]),
         ({"embedding_dim": 25}, ["does not fit", "audio_projection.weight"]),
         ({"text_encoder": {"model_type": "unheard-of"}}, ["text_encoder", "unheard-of"]),
