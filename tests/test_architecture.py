@@ -81,6 +81,7 @@ IMPORTED_LATE = {
 TESTS_OF_NO_ONE_MODULE = {
     "tests/test_architecture.py": "of the whole",
     "tests/test_architecture_classes.py": "of the whole",
+    "tests/test_docs.py": "of the documents",
     "tests/test_examples.py": "of the examples in docstrings",
     "tests/test_long_groups.py": "of the groups of long tests, which are no part of the package",
     "tests/test_selection.py": "of which tests are run",
