@@ -53,6 +53,7 @@ def add_recipe(parser: argparse.ArgumentParser, *, default: str | None = None, o
 
 
 def add_run(parser: argparse.ArgumentParser, *, storage: str | None = None, name: str | None = None) -> None:
+    """Adds ``--storage`` and ``--name``; without a default ``name``, the latter is required."""
     parser.add_argument(
         "--storage", metavar="URI", default=storage or "runs", help="folder of runs (default: %(default)s)"
     )

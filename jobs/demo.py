@@ -40,17 +40,15 @@ def main() -> None:
     arguments.add_run(parser, name="demo")
     arguments.add_data(parser, default="STORAGE/RUN/corpus")
     parser.add_argument("--tracks", type=int, default=TRACKS, help="recordings in the corpus (default: %(default)s)")
-    given = parser.parse_args()
-    run = arguments.run_of(given)
-    if given.tracks < 1:
-        raise DemoRefused(f"--tracks {given.tracks}: at least 1 is needed")
-    recipe = arguments.recipe_of(
-        given, data_uri=filesystem.join(run.uri, "corpus") if given.data is None else given.data
-    )
+    args = parser.parse_args()
+    run = arguments.run_of(args)
+    if args.tracks < 1:
+        raise DemoRefused(f"--tracks {args.tracks}: at least 1 is needed")
+    recipe = arguments.recipe_of(args, data_uri=filesystem.join(run.uri, "corpus") if args.data is None else args.data)
     data_uri = recipe.data.uri
     if not recipe.loss.weights.embeds_text:
         raise DemoRefused(
-            f"--recipe {given.recipe} has no contrastive term, so its model cannot be evaluated by text; build the "
+            f"--recipe {args.recipe} has no contrastive term, so its model cannot be evaluated by text; build the "
             f"corpus with the demo of another recipe, and train this one on it with jobs.train --data {data_uri}"
         )
     run.check(recipe)
@@ -58,11 +56,11 @@ def main() -> None:
     check_buildable(recipe)
     if not filesystem.exists(filesystem.join(data_uri, INDEX_NAME)):
         filesystem.check_writable(data_uri)
-    if given.dry_run:
+    if args.dry_run:
         print_dry_run(recipe, run)
         return
     with run.timed("corpus"), CorpusProgress(CONSOLE) as progress:
-        build_corpus(data_uri, tracks=given.tracks, seed=SEED, workers=os.cpu_count() or 1, on_progress=progress)
+        build_corpus(data_uri, tracks=args.tracks, seed=SEED, workers=os.cpu_count() or 1, on_progress=progress)
     join_and_report(recipe, run, label="train")
     # imports torch and Ray Train
     from mulan.launch.fit import fit
@@ -76,7 +74,7 @@ def main() -> None:
 class CorpusProgress:
     """Shows the number of finished recordings live, or as a line every ten seconds if the output is not a terminal.
 
-    A context manager that is called with (finished recordings, all recordings).
+    A context manager that is called with the numbers of finished and of all recordings.
     """
 
     def __init__(self, console: Console) -> None:
@@ -97,13 +95,13 @@ class CorpusProgress:
             self._live.stop()
         self._console.print(self._last or "corpus  already there", soft_wrap=True)
 
-    def __call__(self, done: int, wanted: int) -> None:
+    def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
-        left = (now - self._begun) / done * (wanted - done)
-        self._last = f"corpus  {done}/{wanted} recordings  {int(left // 60)}:{int(left % 60):02d} left"
+        left = (now - self._begun) / done * (total - done)
+        self._last = f"corpus  {done}/{total} recordings  {int(left // 60)}:{int(left % 60):02d} left"
         if self._live is not None:
             self._live.update(Text(self._last), refresh=True)
-        elif now - self._shown >= PLAIN_PERIOD_S and done < wanted:
+        elif now - self._shown >= PLAIN_PERIOD_S and done < total:
             self._shown = now
             self._console.print(self._last, soft_wrap=True)
 

@@ -21,20 +21,20 @@ def main() -> None:
     arguments.add_run(parser)
     arguments.add_data(parser, default="the training corpus")
     parser.add_argument("--split", choices=SPLITS, default="test", help="default: %(default)s")
-    given = parser.parse_args()
-    run = arguments.run_of(given)
-    recipe = arguments.recipe_of_run(given, run)
-    data_uri = arguments.data_of(given, recipe)
-    corpus = check_model(run, data_uri, given.split)
-    run.metrics()  # the report needs them: raises before the model is run if they are damaged
+    args = parser.parse_args()
+    run = arguments.run_of(args)
+    recipe = arguments.recipe_of_run(args, run)
+    data_uri = arguments.data_of(args, recipe)
+    corpus = check_model(run, data_uri, args.split)
+    run.metrics()  # the report needs them: if they are damaged, raises before the model runs
     run.check_writable()
     check_loadable(run)
-    if not given.dry_run or os.environ.get("RAY_ADDRESS"):
+    if not args.dry_run or os.environ.get("RAY_ADDRESS"):
         join_to_evaluate(recipe.scale)
-    if given.dry_run:
+    if args.dry_run:
         print(recipe.to_toml(), end="")
         return
-    assess(run, recipe, corpus=corpus, split=given.split)
+    assess(run, recipe, corpus=corpus, split=args.split)
 
 
 def assess(run: Run, recipe: Recipe, *, corpus: Corpus, split: str = "test") -> None:

@@ -11,13 +11,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="jobs.export", description=__doc__)
     arguments.add_recipe(parser, of_run=True)
     arguments.add_run(parser)
-    given = parser.parse_args()
-    run = arguments.run_of(given)
-    recipe = arguments.recipe_of_run(given, run)
+    args = parser.parse_args()
+    run = arguments.run_of(args)
+    recipe = arguments.recipe_of_run(args, run)
     check_checkpoint(run)
     run.check_writable()
-    export(run, dry_run=given.dry_run)
-    if given.dry_run:
+    export(run, dry_run=args.dry_run)
+    if args.dry_run:
         print(recipe.to_toml(), end="")
 
 

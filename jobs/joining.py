@@ -36,17 +36,17 @@ def join(recipe: Recipe, run: Run, reader: MicroBatchReader | None = None) -> li
     Args:
         recipe: the recipe of the run.
         run: the run; if it is fully trained, the cluster is not checked.
-        reader: the reader of the recipe, where there is one already.
+        reader: the reader of the recipe's corpus, if it has been opened.
 
     Returns:
-        What the job reports, one line each.
+        The lines that the job reports.
 
     Raises:
         ClusterRefused, ClusterFailed: no cluster can be joined or started.
         ClusterUnfit: the cluster cannot train the recipe; lists all reasons.
     """
     connect(recipe.scale)
-    if any(one.steps_done >= recipe.train.steps for one in checkpoints(run.uri)[:1]):
+    if any(newest.steps_done >= recipe.train.steps for newest in checkpoints(run.uri)[:1]):
         return []
     from mulan.launch.preflight import preflight
 

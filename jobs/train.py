@@ -28,41 +28,41 @@ def main() -> None:
     parser.add_argument(
         "--replay-step", metavar="S", type=int, help="repeat a step of this run, print its diagnosis, and stop"
     )
-    given = parser.parse_args()
-    if given.replay_step is not None:
-        run_replay(given)
+    args = parser.parse_args()
+    if args.replay_step is not None:
+        run_replay(args)
         return
-    if given.recipe is None:
+    if args.recipe is None:
         parser.error("the following arguments are required: --recipe")
-    run = arguments.run_of(given)
-    recipe = arguments.recipe_to_train(given)
+    run = arguments.run_of(args)
+    recipe = arguments.recipe_to_train(args)
     reader = check_training(recipe, run)
-    if given.dry_run:
+    if args.dry_run:
         print_dry_run(recipe, run, reader)
         return
     join_and_report(recipe, run, reader, label="train")
     # imports torch and Ray Train
     from mulan.launch.fit import fit
 
-    in_store = share_reader(reader)
-    del reader  # frees the index, which may take gigabytes, during the training of weeks
+    shared = share_reader(reader)
+    del reader  # frees the index, which may take gigabytes, for the duration of training
     with show_progress(run, recipe, CONSOLE), run.timed("train"):
-        fit(recipe, run, reader=in_store)
+        fit(recipe, run, reader=shared)
     export(run)
 
 
-def run_replay(given: argparse.Namespace) -> None:
+def run_replay(args: argparse.Namespace) -> None:
     """Replays a step of a run; ``--recipe`` defaults to the run's."""
-    run = arguments.run_of(given)
-    recipe = arguments.recipe_of_run(given, run)
-    uri = arguments.data_of(given, recipe)
+    run = arguments.run_of(args)
+    recipe = arguments.recipe_of_run(args, run)
+    uri = arguments.data_of(args, recipe)
     recipe = recipe.replace({"data.uri": uri})
-    check_replay(run, given.replay_step)
+    check_replay(run, args.replay_step)
     reader = check_corpus(recipe)
-    if given.dry_run:
+    if args.dry_run:
         print(recipe.to_toml(), end="")
         return
-    replay_step(recipe, run, given.replay_step, reader)
+    replay_step(recipe, run, args.replay_step, reader)
 
 
 def replay_step(recipe: Recipe, run: Run, step: int, reader: MicroBatchReader) -> None:

@@ -38,11 +38,11 @@ class Trial:
         """Records that the trial reached its last step, or was stopped for good.
 
         Args:
-            step: The step at which it ended.
-            train_steps: ``train.steps`` of the sweep; below it, the trial was stopped.
+            step: the step at which it ended.
+            train_steps: ``train.steps`` of the sweep; an earlier ``step`` means that the trial was stopped.
 
         Raises:
-            StorageError: The record could not be written.
+            StorageError: the record could not be written.
         """
         filesystem.write_atomically(self._over_uri, json.dumps({"step": step, "train_steps": train_steps}).encode())
 
@@ -52,7 +52,7 @@ class Trial:
         A trial that reached the last step of a shorter sweep continues, and so does one that failed or was interrupted.
 
         Raises:
-            DamagedFile: The record of where the trial ended is damaged.
+            DamagedFile: the record of where the trial ended is damaged.
         """
         if self.steps_saved() >= recipe.train.steps:
             return True
@@ -72,7 +72,7 @@ class Trial:
         return newest[0].steps_done if newest else 0
 
     def scores(self, recipe: Recipe) -> list[tuple[int, float]]:
-        """Returns (step, score) of each validation so far, by :func:`mulan.config.terms.selection_metric`.
+        """Returns the step and the score of each validation so far, by :func:`mulan.config.terms.selection_metric`.
 
         Raises:
             DamagedFile: the trial's metrics are damaged.
@@ -89,7 +89,9 @@ def planned_trials(recipe: Recipe, sweep: Run, trials: int) -> list[Trial]:
         SweepError: a trial has been trained for more steps than the recipe's.
     """
     uri = runs_uri(sweep)
-    existing = [int(name[1]) + 1 for one in filesystem.names_in(uri) if (name := re.fullmatch(r"trial_(\d{4,9})", one))]
+    existing = [
+        int(name[1]) + 1 for entry in filesystem.names_in(uri) if (name := re.fullmatch(r"trial_(\d{4,9})", entry))
+    ]
     planned = [
         Trial(_point(recipe, sweep, number), Run(uri, f"trial_{number:04d}"))
         for number in range(max([trials, *existing]))

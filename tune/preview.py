@@ -47,7 +47,7 @@ FIRST_POINTS = 5
 def preview(
     recipe: Recipe, trials: Sequence[Trial], *, num_trials: int, concurrent: int | None, cluster: Capacity
 ) -> Iterator[str]:
-    """Yields lines about the search space, the next points, how many trials run at once, and the maximum cost.
+    """Yields lines about the search space, the next points, the number of concurrent trials, and the maximum cost.
 
     Args:
         trials: all trials of the sweep, of which the first ``num_trials`` would be completed.
@@ -69,8 +69,8 @@ def preview(
 
 
 def _described(domain: Float) -> str:
-    how = "log-uniform" if isinstance(domain.get_sampler(), LogUniform) else "uniform"
-    return f"{domain.lower:.6g} to {domain.upper:.6g}, {how}"
+    scale = "log-uniform" if isinstance(domain.get_sampler(), LogUniform) else "uniform"
+    return f"{domain.lower:.6g} to {domain.upper:.6g}, {scale}"
 
 
 def describe_concurrency(scale: ScaleConfig, at_once: int, cluster: Capacity) -> str:

@@ -1,4 +1,4 @@
-"""The resources of trials: how many run at once, and where their drivers run."""
+"""The resources of trials: the number that run at once, and the placement of their drivers."""
 
 import logging
 import threading

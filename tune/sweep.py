@@ -30,19 +30,19 @@ def main() -> None:
     parser.add_argument(
         "--concurrent", type=int, help="trials at a time (default: as many as the cluster can ever hold)"
     )
-    given = parser.parse_args()
-    if given.concurrent is not None and given.concurrent < 1:
-        raise SweepError(f"--concurrent {given.concurrent}: at least 1 is needed")
-    run = arguments.run_of(given)
-    recipe = for_sweep(arguments.recipe_to_train(given), given.trials)
+    args = parser.parse_args()
+    if args.concurrent is not None and args.concurrent < 1:
+        raise SweepError(f"--concurrent {args.concurrent}: at least 1 is needed")
+    run = arguments.run_of(args)
+    recipe = for_sweep(arguments.recipe_to_train(args), args.trials)
     reader = check_training(recipe, run)
-    if given.dry_run:
+    if args.dry_run:
         print_dry_run(recipe, run, reader)
-        describe(recipe, run, trials=given.trials, concurrent=given.concurrent)
+        describe(recipe, run, trials=args.trials, concurrent=args.concurrent)
         return
     with hold_lease(run.uri) as fence:
         run.begin(recipe, reader.corpus.index_sha256)
-        sweep(recipe, run, reader, fence, trials=given.trials, concurrent=given.concurrent)
+        sweep(recipe, run, reader, fence, trials=args.trials, concurrent=args.concurrent)
 
 
 def sweep(

@@ -49,12 +49,12 @@ class ResumedAsha(ASHAScheduler):  # type: ignore[misc]  # Ray's has no types
             name, scores = self._over.popitem()
             earlier = SimpleNamespace(trial_id=name)
             super().on_trial_add(tune_controller, earlier)
-            self._tell(tune_controller, earlier, scores)
+            self._replay(tune_controller, earlier, scores)
             self.on_trial_remove(tune_controller, earlier)
         super().on_trial_add(tune_controller, trial)
-        self._tell(tune_controller, trial, self._begun.pop(trial.config["trial"]["name"], []))
+        self._replay(tune_controller, trial, self._begun.pop(trial.config["trial"]["name"], []))
 
-    def _tell(self, tune_controller: Any, trial: Any, scores: Scores) -> None:
+    def _replay(self, tune_controller: Any, trial: Any, scores: Scores) -> None:
         for step, score in scores:
             self.on_trial_result(tune_controller, trial, {"step": step, self._score: score})
 

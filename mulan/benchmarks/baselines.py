@@ -32,8 +32,8 @@ def untiled_loss(audio: torch.Tensor, text: torch.Tensor, temperature: torch.Ten
     row = log_sum_of_negatives(audio, all_gather_with_grad(text))
     column = log_sum_of_negatives(text, all_gather_with_grad(audio))
     losses = torch.logaddexp(row, column) - (audio * text).sum(dim=1) / temperature
-    mine = losses.sum() / (len(audio) * workers)
-    return mine + (all_reduce_sum(mine) - mine.detach())
+    local = losses.sum() / (len(audio) * workers)
+    return local + (all_reduce_sum(local) - local.detach())
 
 
 class BareLoop:

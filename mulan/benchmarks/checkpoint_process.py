@@ -52,17 +52,17 @@ def _save(request: CheckpointRequest, device: torch.device) -> Reading:
     keep_freed_memory()
     recipe, (rank, _) = recipe_from_toml(request.recipe_toml, name="benchmark"), rank_and_world_size()
     engine = _engine(recipe, model_to_measure(recipe), device)
-    places = range(rank * engine.micro_batches_per_worker, (rank + 1) * engine.micro_batches_per_worker)
-    batches = [synthetic_batch(recipe, step=0, micro_batch=place, tokens=TOKENS) for place in places]
+    indices = range(rank * engine.micro_batches_per_worker, (rank + 1) * engine.micro_batches_per_worker)
+    batches = [synthetic_batch(recipe, step=0, micro_batch=index, tokens=TOKENS) for index in indices]
     statistics = RunningStatistics(engine.module)
     train_step(engine, batches, statistics, task_of(recipe), recipe.train)  # the first step creates the moments
     state: dict[str, torch.Tensor] = {}
-    found = _measured("gather", lambda: state.update(engine.state(kept=rank == 0)))
+    reading = _measured("gather", lambda: state.update(engine.state(kept=rank == 0)))
     if rank == 0:
-        found |= _measured("write", lambda: write_checkpoint(request.run_uri, state, Progress(steps_done=1)))
-        found["size_mb"] = sum(about["bytes"] for about in checkpoints(request.run_uri)[0].files.values()) / 1e6
+        reading |= _measured("write", lambda: write_checkpoint(request.run_uri, state, Progress(steps_done=1)))
+        reading["size_mb"] = sum(about["bytes"] for about in checkpoints(request.run_uri)[0].files.values()) / 1e6
     all_gather_objects(rank)  # no process exits before all have finished
-    return found
+    return reading
 
 
 def _restore(request: CheckpointRequest, device: torch.device) -> Reading:
@@ -75,7 +75,7 @@ def _restore(request: CheckpointRequest, device: torch.device) -> Reading:
     keep_freed_memory()
     recipe = recipe_from_toml(request.recipe_toml, name="benchmark")
     model = model_to_measure(recipe)
-    found: Reading = {}
+    reading: Reading = {}
     engines: list[CheckpointedEngine] = []
 
     def restore() -> None:
@@ -89,19 +89,19 @@ def _restore(request: CheckpointRequest, device: torch.device) -> Reading:
         built = time.perf_counter()
         progress = checkpoint.progress
         engines[0].restore_optimizer(checkpoint.state, progress.steps_done, updates=progress.updates)
-        found["read_s"] = was_read - begun
-        found["restore_s"] = (loaded - was_read) + (time.perf_counter() - built)
-        found["mapped_mb"] = held_memory_mb()
+        reading["read_s"] = was_read - begun
+        reading["restore_s"] = (loaded - was_read) + (time.perf_counter() - built)
+        reading["mapped_mb"] = held_memory_mb()
         checkpoint.state.clear()
-        found["mapped_mb"] -= held_memory_mb()
+        reading["mapped_mb"] -= held_memory_mb()
 
     before_mb = held_memory_mb()
-    found["peak_mb"] = extra_memory_mb(restore, device="cpu")
-    found["held_mb"] = held_memory_mb() - before_mb
+    reading["peak_mb"] = extra_memory_mb(restore, device="cpu")
+    reading["held_mb"] = held_memory_mb() - before_mb
     state, expected = engines[0].state(), _newest(request).state
     assert state.keys() == expected.keys()
-    found["differing"] = float(sum(not torch.equal(state[name], tensor) for name, tensor in expected.items()))
-    return found
+    reading["differing"] = float(sum(not torch.equal(state[name], tensor) for name, tensor in expected.items()))
+    return reading
 
 
 def _engine(recipe: Recipe, model: TrainedModel, device: torch.device) -> CheckpointedEngine:
@@ -119,14 +119,14 @@ def _newest(request: CheckpointRequest) -> Checkpoint:
 
 def _measured(name: str, run: Callable[[], object]) -> Reading:
     """Measures the duration ``NAME_s`` and the peak of additional memory ``NAME_mb`` of a call."""
-    found: Reading = {}
+    reading: Reading = {}
 
     def timed() -> None:
         begun = time.perf_counter()
         run()
-        found[f"{name}_s"] = time.perf_counter() - begun
+        reading[f"{name}_s"] = time.perf_counter() - begun
 
-    return {f"{name}_mb": extra_memory_mb(timed, device="cpu"), **found}
+    return {f"{name}_mb": extra_memory_mb(timed, device="cpu"), **reading}
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ _BOUNDS = {_WRITER: GOAL_WRITER, _OTHERS: GOAL_OTHERS, _OVER: GOAL_RESTORED}
 
 
 def _read(place: Place, recipe: Recipe, folder: str) -> list[Reading]:
-    settled = recipe.replace(
+    variant = recipe.replace(
         {
             "batch.micro_batches": 2,
             "batch.pairs_per_micro_batch": 2,
@@ -90,10 +90,10 @@ def _read(place: Place, recipe: Recipe, folder: str) -> list[Reading]:
             "scale.cpus_per_worker": 1,
         }
     )
-    request = json.dumps(asdict(CheckpointRequest(settled.to_toml(), place.part, folder)))
+    request = json.dumps(asdict(CheckpointRequest(variant.to_toml(), place.part, folder)))
     output = in_fresh_process("mulan.benchmarks.checkpoint_process", [request], timeout_s=3600)
-    found: list[Reading] = json.loads(output.splitlines()[-1])
-    return found
+    readings: list[Reading] = json.loads(output.splitlines()[-1])
+    return readings
 
 
 def _saved(place: Place, readings: Sequence[Sequence[Reading]], size_mb: float) -> Row:
@@ -119,7 +119,7 @@ def _restored(place: Place, readings: Sequence[Sequence[Reading]], size_mb: floa
             "read, verified": Figure(tuple(one["read_s"] for one in slowest), "s"),
             "restored": Figure(tuple(one["restore_s"] for one in slowest), "s"),
             _OVER: Figure(tuple(mb / size_mb for mb in over), "x"),
-            "of it mapped": Figure(tuple(ranks[0]["mapped_mb"] / size_mb for ranks in readings), "x"),
+            "mapped part": Figure(tuple(ranks[0]["mapped_mb"] / size_mb for ranks in readings), "x"),
         },
     )
 

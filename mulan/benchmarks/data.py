@@ -18,7 +18,7 @@ from mulan.data.reader import MicroBatchReader
 from mulan.recipes.registry import demo
 
 RECORDINGS = 128
-"""Number of recordings of the generated corpus: about 70 MB, which stay in memory after the first reading."""
+"""Number of recordings of the generated corpus: about 70 MB, which the page cache holds after the first measurement."""
 
 GOALS = {"decode alone": 0.8, "DataLoader": 1.0, "WebDataset": 1.0}
 """Minimum speed of the Ray Data path as a multiple of each of these."""
@@ -33,13 +33,13 @@ _REMARKS = {
 
 _NOTES = (
     "All streams but the two alone end in one process; the same number of processes decodes for each of them.",
-    "All but the decode function also read and tokenize, as in training; this is not subtracted.",
-    "On a busy machine compare the CPU per window: the share of a core that each gets is then up to the kernel.",
+    "All but the decode function also read and tokenize, as in training; the time for it is not subtracted.",
+    "On a busy machine, compare the CPU time per window: the kernel decides which share of a core each process gets.",
     "Timed after warm-up over whole rounds of tasks; delivered windows are compared with the decode function's.",
 )
 
 _WARMUP_CYCLES = 6
-"""Number of tasks of every process before the timing, which consume what was prepared while the stream started."""
+"""Number of tasks of every process before the timing: they consume micro-batches prepared while the stream started."""
 
 
 def bench_data(
@@ -118,8 +118,8 @@ def _readings(
     def candidate(name: str) -> Callable[[], float]:
         def take() -> float:
             job = DataJob(name, toml, workers, warmup=warmup, measured=measured)
-            said = in_fresh_process("mulan.benchmarks.data_process", [json.dumps(asdict(job))], timeout_s=3600)
-            readings.setdefault(name, []).append(DataReading(**json.loads(said.splitlines()[-1])))
+            output = in_fresh_process("mulan.benchmarks.data_process", [json.dumps(asdict(job))], timeout_s=3600)
+            readings.setdefault(name, []).append(DataReading(**json.loads(output.splitlines()[-1])))
             return readings[name][-1].windows_per_s
 
         return take
@@ -146,8 +146,8 @@ def _row(name: str, readings: Mapping[str, Sequence[DataReading]]) -> Row:
     return Row(name, figures, _REMARKS[name])
 
 
-def _ratios(of: str, to: str, readings: Mapping[str, Sequence[DataReading]]) -> Figure:
-    return ratios(_rates(readings[of]), _rates(readings[to]))
+def _ratios(name: str, reference: str, readings: Mapping[str, Sequence[DataReading]]) -> Figure:
+    return ratios(_rates(readings[name]), _rates(readings[reference]))
 
 
 def _rates(taken: Sequence[DataReading]) -> Figure:

@@ -87,17 +87,17 @@ def read(job: DataJob) -> DataReading:
     recipe = recipe_from_toml(job.recipe_toml, name="benchmark")
     reader = MicroBatchReader.from_recipe(recipe)
     if job.candidate in ALONE:
-        return _alone(job, recipe, reader)
+        return _read_alone(job, recipe, reader)
     if job.candidate == "Ray Data":
         connect(ScaleConfig(data_cpus=job.processes))
     try:
         begun = time.perf_counter()
-        return _taken(job, recipe, reader, LOADERS[job.candidate](recipe, reader, job.processes), begun)
+        return _read_stream(job, recipe, reader, LOADERS[job.candidate](recipe, reader, job.processes), begun)
     finally:
         ray.shutdown()
 
 
-def _taken(
+def _read_stream(
     job: DataJob, recipe: Recipe, reader: MicroBatchReader, stream: Iterator[Loaded], begun: float
 ) -> DataReading:
     """Measures a stream that ends in this process."""
@@ -112,7 +112,7 @@ def _taken(
     return DataReading(windows / seconds, 1000 * cpu_s / windows, first_s)
 
 
-def _alone(job: DataJob, recipe: Recipe, reader: MicroBatchReader) -> DataReading:
+def _read_alone(job: DataJob, recipe: Recipe, reader: MicroBatchReader) -> DataReading:
     """Measures independent processes that only share the start and end of the timing."""
     context = multiprocessing.get_context("fork")
     barrier = context.Barrier(job.processes + 1)
@@ -191,8 +191,8 @@ def _cpu_s() -> float:
             parents[process], ticks[process] = int(fields[1]), sum(map(int, fields[11:15]))
     ours, more = {os.getpid()}, True
     while more:
-        found = {process for process, parent in parents.items() if parent in ours} - ours
-        ours, more = ours | found, bool(found)
+        children = {process for process, parent in parents.items() if parent in ours} - ours
+        ours, more = ours | children, bool(children)
     return sum(ticks[process] for process in ours) / os.sysconf("SC_CLK_TCK")
 
 

@@ -121,15 +121,15 @@ def _rows(request: LossRequest, memory_pairs: int, progress: Callable[[str], Non
             if needed_mb > free_memory_mb(device=request.device):
                 remarks.append(f"{count:,} pairs would need {needed_mb / 1e3:.0f} GB")
                 continue
-            asked = replace(request, reading="memory", forms=(form,), pairs=count)
-            figures[_memory_of(count)] = Figure(in_processes(asked)[form], "MB")
+            measured = replace(request, reading="memory", forms=(form,), pairs=count)
+            figures[_memory_of(count)] = Figure(in_processes(measured)[form], "MB")
             progress(f"{name}: {figures[_memory_of(count)].median:.3g} MB for {count:,} pairs")
         rows.append(Row(name, figures, "; ".join(remarks)))
     return rows
 
 
 def _memory_of(pairs: int) -> str:
-    """Returns the name of a column."""
+    """Returns the name of the column with the memory for this number of pairs."""
     return f"memory, {pairs:,} pairs"
 
 
@@ -146,9 +146,9 @@ def _goals(tiled: Row, pairs: int, memory_pairs: int) -> list[Goal]:
 def in_processes(request: LossRequest) -> dict[str, tuple[float, ...]]:
     """Returns the measurements of each form, as maxima over processes."""
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(request.workers) as pool:
-        asked = json.dumps(asdict(request))
+        argument = json.dumps(asdict(request))
         outputs = pool.map(
-            lambda rank: in_fresh_process(__name__, [asked, str(rank), f"{folder}/store"], timeout_s=TIMEOUT_S),
+            lambda rank: in_fresh_process(__name__, [argument, str(rank), f"{folder}/store"], timeout_s=TIMEOUT_S),
             range(request.workers),
         )
         readings = [json.loads(output.splitlines()[-1]) for output in outputs]

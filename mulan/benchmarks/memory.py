@@ -59,18 +59,18 @@ def _kilobytes(file: str, name: str) -> int:
     return int(lines[name].split()[0])
 
 
-def kept_bytes(forward: Callable[[], Any]) -> int:
+def saved_bytes(forward: Callable[[], Any]) -> int:
     """Returns the bytes that the graph of ``forward()`` saves for the backward pass, counting each storage once."""
-    kept: dict[int, torch.UntypedStorage] = {}
+    saved: dict[int, torch.UntypedStorage] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        kept[storage._cdata] = storage
+        saved[storage._cdata] = storage
         return tensor
 
     with saved_tensors_hooks(pack, lambda tensor: tensor):
         forward()
-    return sum(storage.nbytes() for storage in kept.values())
+    return sum(storage.nbytes() for storage in saved.values())
 
 
 def activation_bytes(recipe: Recipe) -> dict[str, float]:
@@ -89,7 +89,7 @@ def activation_bytes(recipe: Recipe) -> dict[str, float]:
         host = synthetic_batch(part, step=0, micro_batch=0, tokens=recipe.text_tower.max_tokens)
         batch = to_device(host, torch.device("cpu"), text_groups=1)
         with FakeTensorMode(allow_non_fake_inputs=True):
-            sizes["audio"].append(kept_bytes(partial(model.audio_encoder, batch.waveform.flatten(0, 1))))
+            sizes["audio"].append(saved_bytes(partial(model.audio_encoder, batch.waveform.flatten(0, 1))))
             if isinstance(model, JointModel):
-                sizes["text"].append(kept_bytes(partial(model.embed_text, batch.token_ids, batch.attention_mask)))
+                sizes["text"].append(saved_bytes(partial(model.embed_text, batch.token_ids, batch.attention_mask)))
     return {name: float(both[1] - both[0]) for name, both in sizes.items() if both}

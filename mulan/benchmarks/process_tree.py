@@ -52,7 +52,7 @@ def measure(command: Sequence[str], *, timeout_s: float) -> ProcessReading:
     wall_s, exit_code = 0.0, 0
     with suppress(ChildProcessError):  # raised if no children are left
         while True:
-            alive = tree.look()
+            alive = tree.poll()
             while (ended := os.waitpid(-1, os.WNOHANG)) != (0, 0):
                 if ended[0] == command_id:
                     wall_s, exit_code = time.monotonic() - begun, os.waitstatus_to_exitcode(ended[1])
@@ -62,7 +62,7 @@ def measure(command: Sequence[str], *, timeout_s: float) -> ProcessReading:
                         os.kill(process_id, signal.SIGKILL)
                 raise TimeoutError(f"{' '.join(command)} was still running after {timeout_s:g} s")
             time.sleep(PERIOD_S)
-    tree.look()
+    tree.poll()
     return ProcessReading(wall_s, tree.cpu_s, tree.processes, exit_code)
 
 
@@ -102,7 +102,7 @@ class _Tree:
     def processes(self) -> int:
         return len(self._seen)
 
-    def look(self) -> list[int]:
+    def poll(self) -> list[int]:
         """Records the times of all descendants, and returns the PIDs of those that are running."""
         table: dict[int, list[str]] = {}
         numbers: dict[int, list[int]] = defaultdict(list)
@@ -121,14 +121,14 @@ class _Tree:
         """Records the times of a process and its descendants; ``numbers`` contains the children of each PID."""
         times = [int(ticks) for ticks in table[number][11:15]]
         process.own, process.waited_for = sum(times[:2]), sum(times[2:])
-        found = []
+        pids = []
         for child_number in numbers.get(number, ()):
             key = child_number, int(table[child_number][19])
             if key not in self._seen:
                 self._seen[key] = _Process()
                 process.children.append(self._seen[key])
-            found += [child_number, *self._note(child_number, self._seen[key], table, numbers)]
-        return found
+            pids += [child_number, *self._note(child_number, self._seen[key], table, numbers)]
+        return pids
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ _PACKAGES = ("torch", "transformers", "deepspeed", "ray", "open-clip-torch", "we
 
 
 def machine() -> dict[str, str]:
-    """Returns processor, accelerator, memory and the versions of the relevant packages."""
-    found = {
+    """Returns the processor, accelerator, memory, and versions of Python and the measured packages, by name."""
+    about = {
         "processor": f"{_processor()}, {len(os.sched_getaffinity(0))} cores",
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
         "accelerator": _accelerator(),
@@ -29,10 +29,10 @@ def machine() -> dict[str, str]:
     }
     for package in _PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            about[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            about[package] = "not installed"
+    return about
 
 
 def _processor() -> str:

@@ -60,8 +60,8 @@ def read(command: Sequence[str], *, exit_code: int) -> ProcessReading:
         BenchmarkFailed: The command ended with another exit code, or did not end.
     """
     arguments = [str(_TIMEOUT_S), str(exit_code), *command]
-    said = in_fresh_process("mulan.benchmarks.process_tree", arguments, timeout_s=_TIMEOUT_S + 60)
-    return ProcessReading(**json.loads(said.splitlines()[-1]))
+    output = in_fresh_process("mulan.benchmarks.process_tree", arguments, timeout_s=_TIMEOUT_S + 60)
+    return ProcessReading(**json.loads(output.splitlines()[-1]))
 
 
 _WALL, _CPU = "wall", "CPU, all processes"

@@ -69,8 +69,8 @@ def read(job: StepJob) -> StepReading:
     if job.engine == "ray":
         return _read_on_ray(job)
     scale = recipe_from_toml(job.recipe_toml, name="benchmark").scale
-    found: dict[str, Any] = read_in_workers(_measure, scale, job)[0]
-    return StepReading(**found)
+    reading: dict[str, Any] = read_in_workers(_measure, scale, job)[0]
+    return StepReading(**reading)
 
 
 def _measure(job: StepJob, device: torch.device) -> dict[str, float]:
@@ -83,11 +83,11 @@ def _measure(job: StepJob, device: torch.device) -> dict[str, float]:
     with deterministic_kernels(recipe.train.deterministic and not job.engine.startswith("bare")):
         for number in range(job.warmup_steps):
             loss = step(batches[number % len(batches)])
-        wait(device)
+        synchronize(device)
         begun = time.perf_counter()
         for number in range(job.steps):
             loss = step(batches[number % len(batches)])
-        wait(device)
+        synchronize(device)
         seconds = time.perf_counter() - begun
     peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else _process_peak_bytes()
     return asdict(StepReading(seconds / job.steps, peak, loss))
@@ -118,18 +118,20 @@ def preloaded(recipe: Recipe, job: StepJob) -> list[list[Batch]]:
     """Returns this worker's micro-batches of a few steps."""
     rank, workers = rank_and_world_size()
     share = recipe.batch.micro_batches // workers
-    places = [(step, rank * share + number) for step in range(PRELOADED_STEPS) for number in range(share)]
+    indices = [(step, rank * share + number) for step in range(PRELOADED_STEPS) for number in range(share)]
     if job.corpus:  # decoders may not be installed if batches are synthetic
         from mulan.data.reader import MicroBatchReader
 
         reader = MicroBatchReader.from_recipe(recipe)
-        found = [reader(Item(Phase.TRAIN, *place)) for place in places]
+        batches = [reader(Item(Phase.TRAIN, *index)) for index in indices]
     else:
-        found = [synthetic_batch(recipe, step=step, micro_batch=number, tokens=job.tokens) for step, number in places]
-    return [found[start : start + share] for start in range(0, len(found), share)]
+        batches = [
+            synthetic_batch(recipe, step=step, micro_batch=number, tokens=job.tokens) for step, number in indices
+        ]
+    return [batches[start : start + share] for start in range(0, len(batches), share)]
 
 
-def wait(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
     """Waits until all workers have finished their queued work."""
     all_reduce_sum(torch.zeros(1, device=device))
     if device.type == "cuda":

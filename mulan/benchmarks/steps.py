@@ -16,7 +16,7 @@ from mulan.config.recipe import Recipe
 from mulan.model.device_batch import to_device
 
 ENGINES = ("bare", "bare_kept", "torch", "deepspeed", "ray")
-"""The candidates, each of which adds something to the one before."""
+"""The candidates, each of which adds a component to the one before."""
 
 GOAL_RATIO, GOAL_SHARE_OF_PEAK = 1.10, 0.40
 """Maximum duration relative to the bare loop, and minimum share of a GPU's peak arithmetic."""
@@ -26,7 +26,7 @@ _REMARKS = {
     "bare_kept": "the same, but keeps freed memory between steps like mulan's workers, part of the difference on CPUs",
     "torch": "mulan's step, plain PyTorch engine, preloaded batches",
     "deepspeed": "mulan's step, DeepSpeed engine, preloaded batches",
-    "ray": "all of it: Ray Train, DeepSpeed, Ray Data",
+    "ray": "the full path: Ray Train, DeepSpeed, Ray Data",
 }
 
 _PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "B200": 2250e12, "L40S": 362e12}
@@ -49,21 +49,21 @@ def bench_step(
     job = StepJob(recipe.to_toml(), "", steps, max(3, steps // 5), tokens, corpus=bool(recipe.data.uri))
     peaks: dict[str, list[float]] = {}
 
-    def reading(name: str) -> Callable[[], float]:
+    def candidate(name: str) -> Callable[[], float]:
         def take() -> float:
             arguments = json.dumps(asdict(job) | {"engine": name})
-            found: dict[str, Any] = json.loads(
+            reading: dict[str, Any] = json.loads(
                 in_fresh_process("mulan.benchmarks.step_process", [arguments], timeout_s=3600).splitlines()[-1]
             )
-            if found["peak_bytes"]:
-                peaks.setdefault(name, []).append(found["peak_bytes"] / 2**30)
-            return float(found["step_s"])
+            if reading["peak_bytes"]:
+                peaks.setdefault(name, []).append(reading["peak_bytes"] / 2**30)
+            return float(reading["step_s"])
 
         return take
 
     names = ENGINES[: ENGINES.index(engine) + 1]
     times = interleaved(
-        {name: reading(name) for name in names},
+        {name: candidate(name) for name in names},
         rounds=rounds,
         unit="s",
         on_reading=lambda name, number, seconds: progress(f"round {number}/{rounds}  {name}: {seconds:.3f} s per step"),

@@ -16,7 +16,7 @@ import torch
 
 from mulan.benchmarks.measure import Figure, in_fresh_process
 from mulan.benchmarks.results import Goal, Report, Row
-from mulan.benchmarks.step_process import StepJob, preloaded, step_on, wait
+from mulan.benchmarks.step_process import StepJob, preloaded, step_on, synchronize
 from mulan.benchmarks.steps import step_settings
 from mulan.benchmarks.worker_group import read_in_workers
 from mulan.config.recipe import Recipe, recipe_from_toml
@@ -24,6 +24,7 @@ from mulan.data.freed_memory import keep_freed_memory
 from mulan.training.deterministic import deterministic_kernels
 
 GOAL_RATIO = 1.03
+"""Maximum duration of a step with exact sums relative to one without."""
 
 
 def bench_sums(recipe: Recipe, *, rounds: int, steps: int, tokens: int, progress: Callable[[str], None]) -> Report:
@@ -42,9 +43,9 @@ def bench_sums(recipe: Recipe, *, rounds: int, steps: int, tokens: int, progress
     for number in range(1, rounds + 1):
         pairs.append(_reading("sums", job))
         progress(f"round {number}/{rounds}  exact: {pairs[-1]['exact_s']:.3f} s per step, {pairs[-1]['ratio']:.3f} x")
-        for exact, found in peaks.items():
-            of_one = replace(job, recipe_toml=with_sums(recipe, exact=exact).to_toml(), steps=1, warmup_steps=1)
-            found.append(_reading("step_process", of_one)["peak_bytes"] / 2**30)
+        for exact, values in peaks.items():
+            one_kind = replace(job, recipe_toml=with_sums(recipe, exact=exact).to_toml(), steps=1, warmup_steps=1)
+            values.append(_reading("step_process", one_kind)["peak_bytes"] / 2**30)
     ratio = Figure(tuple(pair["ratio"] for pair in pairs), "x")
     rows = [
         _row("plain", "plain_s", pairs, peaks[False], {}),
@@ -60,9 +61,9 @@ def _reading(module: str, job: StepJob) -> dict[str, float]:
     return reading
 
 
-def _row(name: str, times: str, pairs: list[dict[str, float]], peaks: list[float], more: dict[str, Figure]) -> Row:
+def _row(name: str, times: str, pairs: list[dict[str, float]], peaks: list[float], ratio: dict[str, Figure]) -> Row:
     step = Figure(tuple(pair[times] for pair in pairs), "s")
-    return Row(name, {"step": step, **more, "peak memory of a worker": Figure(tuple(peaks), "GiB")})
+    return Row(name, {"step": step, **ratio, "peak memory of a worker": Figure(tuple(peaks), "GiB")})
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,8 @@ def with_sums(recipe: Recipe, *, exact: bool) -> Recipe:
 def read(job: StepJob) -> Pair:
     """Runs the measurement with the recipe's number of workers."""
     scale = recipe_from_toml(job.recipe_toml, name="benchmark").scale
-    found: dict[str, Any] = read_in_workers(_measure, scale, job)[0]
-    return Pair(**found)
+    reading: dict[str, Any] = read_in_workers(_measure, scale, job)[0]
+    return Pair(**reading)
 
 
 def _measure(job: StepJob, device: torch.device) -> dict[str, float]:
@@ -98,10 +99,10 @@ def _measure(job: StepJob, device: torch.device) -> dict[str, float]:
     with deterministic_kernels(recipe.train.deterministic):
         for number in range(-job.warmup_steps, job.steps):
             for exact in (True, False) if number % 2 else (False, True):
-                wait(device)
+                synchronize(device)
                 begun = time.perf_counter()
                 steps[exact](batches[number % len(batches)])
-                wait(device)
+                synchronize(device)
                 if number >= 0:
                     times[exact].append(time.perf_counter() - begun)
     ratios = [exact / plain for exact, plain in zip(times[True], times[False], strict=True)]

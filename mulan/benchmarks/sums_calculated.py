@@ -64,11 +64,11 @@ def calculate_sums(recipe: Recipe) -> Report:
             "the calculation is made; use another --recipe, or --set batch.micro_batches=64"
         )
     on_cpu = recipe.replace({"scale.use_gpu": False, "train.precision": "float32"})
-    numbers = sum(p.numel() for p in model_to_measure(on_cpu).parameters() if p.requires_grad)
+    num_parameters = sum(p.numel() for p in model_to_measure(on_cpu).parameters() if p.requires_grad)
     flops = flops_of_a_pair(on_cpu)
-    rows = [_row(recipe, each, numbers, flops) for each in clusters]
+    rows = [_row(recipe, each, num_parameters, flops) for each in clusters]
     settings = {
-        "trained numbers": f"{numbers / 1e6:.1f} M",
+        "trainable parameters": f"{num_parameters / 1e6:.1f} M",
         "forward of a pair": f"{flops / 1e9:.1f} GFLOP",
         "pairs": recipe.batch.pairs,
         "micro-batches": recipe.batch.micro_batches,
@@ -84,15 +84,15 @@ _ASSUMED = (
 )
 
 
-def _row(recipe: Recipe, cluster: Cluster, numbers: int, flops: float) -> Row:
+def _row(recipe: Recipe, cluster: Cluster, num_parameters: int, flops: float) -> Row:
     step_s = plain_step_s(recipe, cluster.workers, flops)
-    moved = moved_more(recipe, cluster.workers, numbers) / H100_BYTES_PER_S
-    plain, exact = (sent(recipe, cluster.workers, numbers, exact=exact) for exact in (False, True))
+    moved = added_memory_traffic(recipe, cluster.workers, num_parameters) / H100_BYTES_PER_S
+    plain, exact = (sent_bytes(recipe, cluster.workers, num_parameters, exact=exact) for exact in (False, True))
     total = moved + (exact - plain) / cluster.bytes_per_s
     shards = cluster.workers if recipe.train.zero_stage == 3 else 1
     figures = {
         "arithmetic of a step": (step_s, "s"),
-        "sums": (8 * numbers / shards / 2**30, "GiB"),
+        "sums": (8 * num_parameters / shards / 2**30, "GiB"),
         "moved": (moved * 1e3, "ms"),
         "sent, plain": (plain / 1e9, "GB"),
         "sent, exact": (exact / 1e9, "GB"),
@@ -102,25 +102,25 @@ def _row(recipe: Recipe, cluster: Cluster, numbers: int, flops: float) -> Row:
 
 
 def plain_step_s(recipe: Recipe, workers: int, flops: float) -> float:
-    """Returns how long the arithmetic of a step takes; the backward pass has twice that of a forward pass.
+    """Returns the duration of the arithmetic of a step in seconds; a backward pass costs as much as two forward passes.
 
     Args:
-        flops: of the forward pass of one pair.
+        flops: floating-point operations of the forward pass of one pair.
     """
     share = recipe.batch.micro_batches // workers
     forwards = 1 if share == 1 else 2
     return (forwards + 2) * share * recipe.batch.pairs_per_micro_batch * flops / (SHARE_OF_PEAK * H100_FLOPS)
 
 
-def moved_more(recipe: Recipe, workers: int, numbers: int) -> float:
+def added_memory_traffic(recipe: Recipe, workers: int, num_parameters: int) -> float:
     """Returns the additional memory traffic of a worker per step with exact sums, in bytes."""
     share = recipe.batch.micro_batches // workers
     by_terms = ADDED_BY_FIRST_TERM + (share - 1) * ADDED_BY_TERM
     shards = workers if recipe.train.zero_stage > 0 else 1
-    return (by_terms + ADDED_BY_SUM / shards + ADDED_BY_NORM / workers) * numbers
+    return (by_terms + ADDED_BY_SUM / shards + ADDED_BY_NORM / workers) * num_parameters
 
 
-def sent(recipe: Recipe, workers: int, numbers: int, *, exact: bool) -> float:
+def sent_bytes(recipe: Recipe, workers: int, num_parameters: int, *, exact: bool) -> float:
     """Returns the bytes that each worker sends per step for the sums, with ring algorithms, the minimum possible.
 
     Stages 1 and 2 need one reduce-scatter per step; DeepSpeed's own sums need one per micro-batch at stage 2, as both
@@ -128,4 +128,4 @@ def sent(recipe: Recipe, workers: int, numbers: int, *, exact: bool) -> float:
     """
     share = recipe.batch.micro_batches // workers
     times = {0: 2, 1: 1, 2: 1 if exact else share, 3: share}[recipe.train.zero_stage]
-    return times * (workers - 1) / workers * numbers * (8 if exact else 4)
+    return times * (workers - 1) / workers * num_parameters * (8 if exact else 4)

@@ -30,7 +30,8 @@ def synthetic_batch(recipe: Recipe, *, step: int, micro_batch: int, tokens: int)
     """Returns a micro-batch of noise.
 
     Args:
-        step, micro_batch: Position in the run, which determines the values.
+        step: Step in the run; together with ``micro_batch``, determines the values.
+        micro_batch: Index of the micro-batch in the step.
         tokens: Length of every text; 0 draws lengths from 3 to the recipe's ``max_tokens``, log-uniformly.
     """
     rng = np.random.default_rng((recipe.train.seed, step, micro_batch))

@@ -37,8 +37,8 @@ def read_in_workers(read: Callable[..., Reading], scale: ScaleConfig, *arguments
     start_processes(  # type: ignore[no-untyped-call]
         _worker, (scale, port, read, arguments, results), nprocs=workers, start_method=_START_METHOD
     )
-    found: dict[int, Reading] = dict(results.get() for _ in range(workers))
-    return [found[rank] for rank in range(workers)]
+    readings: dict[int, Reading] = dict(results.get() for _ in range(workers))
+    return [readings[rank] for rank in range(workers)]
 
 
 def _worker(

@@ -161,7 +161,7 @@ def _word_or_synonym(word: str, aliases: Sequence[str], rng: np.random.Generator
 
 
 class _Speaker:
-    """Words that one writer uses for the labels of a composition."""
+    """The words of one writer for the labels of a composition."""
 
     def __init__(self, composition: Composition, rng: np.random.Generator) -> None:
         labels = composition.labels

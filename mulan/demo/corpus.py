@@ -45,7 +45,7 @@ Render = Callable[[Composition], bytes]
 class Slot:
     """A position in the corpus.
 
-    Attempt ``n`` at filling it uses the composition seed ``seed + n * stride``, and its decoy the seed after the last
+    Attempt ``n`` to fill it uses the composition seed ``seed + n * stride``, and its decoy the seed after the last
     attempt: no two slots share a seed.
     """
 

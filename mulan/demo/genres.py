@@ -48,7 +48,8 @@ class Genre:
         kits: Percussion variants, each a map from drum piece to pattern; empty for a genre without percussion.
         percussion: Tag of the percussion set.
         guest_congas: Share of compositions with added congas.
-        bass, chords: Pattern variants.
+        bass: Pattern variants of the bass line.
+        chords: Pattern variants of the chords.
         bars_per_chord: Number of bars per chord.
         seventh: True if chords have four notes.
         power_chords: True if chords are root, fifth and octave.

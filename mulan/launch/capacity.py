@@ -83,7 +83,7 @@ class Capacity:
     def may_have_node(self, labels: Labels) -> bool:
         """Returns whether a node with these labels is alive or, as far as is known, can be started."""
         kinds = self.autoscaler.types if self.autoscaler else ()
-        return any(has_labels(labels, one.labels) for one in self.nodes) or any(
+        return any(has_labels(labels, node.labels) for node in self.nodes) or any(
             has_labels(labels, kind.labels) for kind in kinds if kind.max_nodes != 0
         )
 
@@ -100,7 +100,7 @@ class Capacity:
 
 
 def capacity() -> Capacity:
-    """Queries the cluster that this process is connected to; from another node, by a task on the head."""
+    """Queries the cluster that this process is connected to; on other nodes than the head, by a task on the head."""
     nodes = tuple(
         Node(node["NodeID"], node["Resources"], node.get("Labels") or {}, node["NodeManagerAddress"])
         for node in ray.nodes()
@@ -110,8 +110,8 @@ def capacity() -> Capacity:
     address, head = context.gcs_address, next((node.node_id for node in nodes if node.is_head), None)
     if head in (None, context.get_node_id()):
         return Capacity(nodes, node_types(address))
-    there = NodeAffinitySchedulingStrategy(head, soft=False)
-    answer = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(node_types).remote(address)
+    on_head = NodeAffinitySchedulingStrategy(head, soft=False)
+    answer = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=on_head)(node_types).remote(address)
     try:
         return Capacity(nodes, ray.get(answer, timeout=_ANSWER_TIMEOUT_S))
     except (GetTimeoutError, RayError):
@@ -183,7 +183,7 @@ def max_workers(scale: ScaleConfig, cluster: Capacity | None = None) -> int | No
 
 
 def max_readers(scale: ScaleConfig, cluster: Capacity | None = None) -> int | None:
-    """Returns the number of CPUs that the autoscaler can provide for readers besides the workers; None without
+    """Returns the number of CPUs that the autoscaler can provide for readers in addition to the workers; None without
     autoscaler or limit.
 
     Args:

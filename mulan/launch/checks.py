@@ -1,4 +1,4 @@
-"""The checks before a job starts anything.
+"""Checks before a job starts anything.
 
 They do not import Ray, and import torch only to build or load a model, so that all other errors are reported at once.
 """

@@ -47,7 +47,7 @@ def show_progress(run: Run, recipe: Recipe, console: Console) -> Iterator[None]:
 
 
 class RunEvents:
-    """Collects what is printed of a run besides its steps: its events and failures, and what its workers wait for."""
+    """Collects the printed lines of a run other than its steps: events, failures, and what its workers wait for."""
 
     def __init__(self, run: Run, heartbeat: "Heartbeat") -> None:
         self._failures, self._events = JsonLinesTail(run.failures_uri), JsonLinesTail(run.events_uri)
@@ -56,7 +56,7 @@ class RunEvents:
         self._heartbeat = heartbeat
 
     def new_lines(self) -> list[str]:
-        """Returns the lines written since the last call, in order of time."""
+        """Returns the lines written since the last call, in chronological order."""
         # failures are written by Ray Train's controller, events by a worker
         failures, events = self._failures.new_lines(), self._events.new_lines()
         lines = sorted([*failures, *events], key=lambda line: float(line.get("time", 0)))
@@ -68,7 +68,7 @@ class RunEvents:
         return [f"train  {line['event']}" for line in lines]
 
     def waiting_line(self) -> str | None:
-        """Returns a line about what the workers wait for when it is due, else None."""
+        """Returns a line about what the workers wait for if one is due, else None."""
         return self._heartbeat.next_line()
 
 

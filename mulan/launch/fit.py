@@ -48,7 +48,7 @@ from mulan.storage.trees import LiteralHandler
 from mulan.training.state import Progress
 
 _DATA_TIMEOUT_SHARE = 0.8
-"""The timeout for data as a fraction of ``scale.collective_timeout_s``."""
+"""The time that workers wait for data, as a fraction of ``scale.collective_timeout_s``."""
 
 RESIZE_PERIOD_S = 10.0
 """The period at which Ray Train checks for room for more workers, which join at the next checkpoint."""
@@ -101,7 +101,7 @@ def train_on_worker(config: dict[str, Any]) -> None:
     Raises:
         TrainingFailed: training failed for a reason that another attempt would meet again.
     """
-    # imported objects stay: collecting garbage among them takes a second here, and pauses training later
+    # imported objects are never freed: a garbage collection of them takes a second here, and pauses training later
     gc.disable()
     # DeepSpeed chooses its accelerator when imported, from the environment that only the worker has
     from mulan.tasks.task import task_of
@@ -128,7 +128,7 @@ def train_on_worker(config: dict[str, Any]) -> None:
         with recorder or nullcontext():
             if recorder is not None:
                 _record_start(recorder, on_corrupt, kinds, progress)
-            # one worker begins it, and the others receive its id
+            # the first worker begins it, and the others receive its id
             attempt = all_gather_objects(source.begin(schedule) if rank == 0 else "")[0]
             batches = planned_batches(source, attempt, schedule)
             with ReadersWatch(source, on_change=recorder.event) if recorder else nullcontext() as readers:
@@ -236,7 +236,7 @@ def _scaling(recipe: Recipe) -> ScalingConfig:
 def worker_environment(scale: ScaleConfig) -> dict[str, str]:
     """Returns the environment variables of the training workers, in addition to those of their node."""
     own = {"TOKENIZERS_PARALLELISM": "false"} | ({} if scale.use_gpu else {"DS_ACCELERATOR": "cpu"})
-    return KEEP_FREED_MEMORY | scale.env | own  # on CPUs every step allocates all of its activations
+    return KEEP_FREED_MEMORY | scale.env | own  # on CPUs every step allocates all of its activations again
 
 
 def _run_config(recipe: Recipe, run: Run, callbacks: list[UserCallback]) -> RunConfig:

@@ -19,9 +19,9 @@ PERIOD_S = 30.0
 class Heartbeat:
     """Produces a line every :data:`PERIOD_S` while a run waits for its workers, as it does at first."""
 
-    def __init__(self, scale: ScaleConfig, *, ask: Callable[[ScaleConfig], str | None] | None = None) -> None:
-        """``ask``: replaces :func:`missing_resources`, which queries the cluster."""
-        self._scale, self._ask = scale, ask or missing_resources
+    def __init__(self, scale: ScaleConfig, *, query: Callable[[ScaleConfig], str | None] | None = None) -> None:
+        """``query``: replaces :func:`missing_resources`, which queries the cluster."""
+        self._scale, self._query = scale, query or missing_resources
         self._waiting_since: float | None = time.monotonic()
         self._reported_s = self._waiting_since
 
@@ -40,7 +40,7 @@ class Heartbeat:
             return None
         self._reported_s = now
         waited = f"{now - self._waiting_since:.0f} s"
-        missing = self._ask(self._scale)
+        missing = self._query(self._scale)
         return f"train  waiting for {missing} ({waited})" if missing else f"train  starting workers ({waited})"
 
 

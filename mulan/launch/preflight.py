@@ -1,4 +1,4 @@
-"""The checks of a cluster before a job starts on it. All problems are reported together."""
+"""Checks of a cluster before a job starts on it. All problems are reported together."""
 
 import os
 import time
@@ -163,7 +163,7 @@ class JobRequirements:
         reads = num_fitting({"CPU": 1.0}, node.resources) > 0 and has_labels(
             reader_labels(scale, self.cluster), node.labels
         )
-        # a worker without batches reads for itself
+        # a worker that receives no batches reads for itself
         return replace(required, corpus_uris=self.corpus_uris) if reads or trains else required
 
 

@@ -22,9 +22,10 @@ from mulan.storage.hub import RequiredFiles, is_hub_model
 from mulan.storage.weights_cache import weights_folder
 
 MIN_FREE_BYTES = 5 * 10**9
-"""The free disk space that a node with workers needs: checkpoints of a paper's recipe have 2 GB, at times twice."""
+"""The free disk space in bytes that a node with workers needs: a checkpoint of a paper's recipe has 2 GB, and two may
+exist at once."""
 _GPU_LIMIT_S = 60.0
-"""The time limit for counting GPUs with torch; the caller may have a shorter one."""
+"""The time limit for counting GPUs with torch; that of the caller may be shorter."""
 _COUNT_GPUS = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
 
 CheckResult = tuple[str, str | None, bool]
@@ -94,9 +95,11 @@ def _source_sum() -> str:
 
 
 def _versions(wanted: Mapping[str, str]) -> str | None:
-    there = versions()
+    installed = versions()
     differing = [
-        f"{name} {there[name]} instead of {version}" for name, version in wanted.items() if there[name] != version
+        f"{name} {installed[name]} instead of {version}"
+        for name, version in wanted.items()
+        if installed[name] != version
     ]
     if not differing:
         return None
@@ -116,9 +119,9 @@ def _disk(wanted: int) -> str | None:
 
 def _corpus(uris: Sequence[str]) -> str | None:
     for uri in uris:
-        (got,) = filesystem.read_ranges([uri], [0], [1])
-        if isinstance(got, Exception):
-            return f"{uri} cannot be read: {got}; put the corpus where every node can read it, such as s3://"
+        (content,) = filesystem.read_ranges([uri], [0], [1])
+        if isinstance(content, Exception):
+            return f"{uri} cannot be read: {content}; put the corpus where every node can read it, such as s3://"
     return None
 
 

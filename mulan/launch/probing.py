@@ -25,18 +25,18 @@ class Problem:
 
 
 def probe_nodes(nodes: Sequence[tuple[Node, NodeRequirements]], *, limit_s: float) -> tuple[list[Problem], list[str]]:
-    """Checks all nodes at once. A node that is lost meanwhile has no problem.
+    """Checks all nodes concurrently. A node that is lost meanwhile has no problem.
 
     Returns:
         The problems, and one line for each node that could not be checked.
     """
-    left = {_start(node, required): (node, list(required.checks())) for node, required in nodes}
+    pending = {_start(node, required): (node, list(required.checks())) for node, required in nodes}
     problems: list[Problem] = []
     begun: set[str] = set()
     deadline = time.monotonic() + limit_s
-    while left and (ready := ray.wait(list(left), timeout=max(0.0, deadline - time.monotonic()))[0]):
+    while pending and (ready := ray.wait(list(pending), timeout=max(0.0, deadline - time.monotonic()))[0]):
         for answers in ready:
-            node, checks = left[answers]
+            node, checks = pending[answers]
             begun.add(node.node_id)
             try:
                 check, problem, permanent = ray.get(next(answers))
@@ -44,14 +44,14 @@ def probe_nodes(nodes: Sequence[tuple[Node, NodeRequirements]], *, limit_s: floa
                 if problem is not None:
                     problems.append(Problem(node_name(node), f"{check}: {problem}", permanent))
             except StopIteration:
-                del left[answers]
+                del pending[answers]
             except (NodeDiedError, TaskUnschedulableError, WorkerCrashedError):
-                del left[answers]
+                del pending[answers]
             except RayError as error:
-                del left[answers]
+                del pending[answers]
                 problems.append(Problem(node_name(node), _describe_error(error)))
     unchecked = []
-    for answers, (node, checks) in left.items():
+    for answers, (node, checks) in pending.items():
         ray.cancel(answers, force=True)
         if node.node_id not in begun:
             unchecked.append(f"{node_name(node)} could not be checked: no process started there within {limit_s:.0f} s")
@@ -61,8 +61,8 @@ def probe_nodes(nodes: Sequence[tuple[Node, NodeRequirements]], *, limit_s: floa
 
 
 def _start(node: Node, required: NodeRequirements) -> "ray.ObjectRefGenerator":
-    there = NodeAffinitySchedulingStrategy(node.node_id, soft=False)
-    answers: ray.ObjectRefGenerator = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(
+    on_node = NodeAffinitySchedulingStrategy(node.node_id, soft=False)
+    answers: ray.ObjectRefGenerator = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=on_node)(
         run_checks
     ).remote(required)
     return answers

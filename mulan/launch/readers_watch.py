@@ -1,4 +1,4 @@
-"""A thread that watches, during training, how many CPUs read data and which workers wait for it."""
+"""A thread that monitors, during training, how many CPUs read data and which workers wait for it."""
 
 import threading
 import time

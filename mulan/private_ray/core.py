@@ -22,14 +22,14 @@ from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 ENVIRONMENT = {
-    # a local cluster is preempted only together with its driver: every run would start a needless watcher process
+    # a local cluster is preempted only together with its driver, so the watcher process of every run would be useless
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"
 }
 """Environment variables of every process of a local cluster."""
 
 PRIVATE_SETTINGS: dict[str, Any] = {
     "_system_config": {
-        # at Ray's default of 15, training yields to every other process of the machine; data tasks set their own
+        # at Ray's default of 15, training yields to every other process of the machine; data tasks set their own value
         "worker_niceness": 0,
         # processes of a job need its environment, which a prestarted process does not have
         "prestart_worker_first_driver": False,

@@ -53,7 +53,7 @@ PAUSE_S = 0.2
 class DelegatingScalingPolicy(ElasticScalingPolicy):
     """Ray Train's elastic scaling, with the number of workers and the time of resizing left to a policy of ours.
 
-    Ray's own takes any number of workers for which there are resources, at any time.
+    Ray's own policy uses any number of workers for which there are resources, and resizes at any time.
     """
 
     def __init__(self, scaling_config: ScalingConfig, count_policy: WorkerCountPolicy) -> None:
@@ -71,7 +71,7 @@ class DelegatingScalingPolicy(ElasticScalingPolicy):
         self._offer = None
         self._count_policy.should_resize(None)
         decision = super().make_decision_for_non_running_worker_group()
-        # Ray asks again without a pause, which would keep a CPU of the head busy for hours
+        # Ray polls again without a pause, which would keep a CPU of the head busy for hours
         if isinstance(decision, NoopDecision):
             time.sleep(PAUSE_S)
         return decision

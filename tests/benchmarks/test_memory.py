@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from mulan.benchmarks.memory import activation_bytes, kept_bytes
+from mulan.benchmarks.memory import activation_bytes, saved_bytes
 from mulan.recipes import mulan as recipes
 from mulan.recipes.registry import named_recipes
 
@@ -13,11 +13,11 @@ from mulan.recipes.registry import named_recipes
 def test_what_a_graph_keeps_is_counted_once_and_without_weights() -> None:
     layer = torch.nn.Linear(10, 20, bias=False)
     rows = torch.randn(7, 10)
-    assert kept_bytes(lambda: layer(rows)) == 7 * 10 * 4
-    assert kept_bytes(lambda: layer(rows) + layer(rows)) == 7 * 10 * 4
-    assert kept_bytes(lambda: torch.relu(layer(rows))) == 7 * 10 * 4 + 7 * 20 * 4
+    assert saved_bytes(lambda: layer(rows)) == 7 * 10 * 4
+    assert saved_bytes(lambda: layer(rows) + layer(rows)) == 7 * 10 * 4
+    assert saved_bytes(lambda: torch.relu(layer(rows))) == 7 * 10 * 4 + 7 * 20 * 4
     with torch.no_grad():
-        assert kept_bytes(lambda: layer(rows)) == 0
+        assert saved_bytes(lambda: layer(rows)) == 0
 
 
 def test_the_slope_is_that_of_one_more_pair() -> None:

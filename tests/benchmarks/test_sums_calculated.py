@@ -14,10 +14,10 @@ from mulan.benchmarks.sums_calculated import (
     ADDED_BY_NORM,
     ADDED_BY_SUM,
     ADDED_BY_TERM,
+    added_memory_traffic,
     calculate_sums,
-    moved_more,
     plain_step_s,
-    sent,
+    sent_bytes,
 )
 from mulan.config.recipe import Recipe
 from mulan.distributed import fixed_point
@@ -79,15 +79,15 @@ def recipe_of(stage: int, micro_batches: int = 6) -> Recipe:
 @pytest.mark.parametrize(("stage", "exact", "plain"), [(0, 2, 2), (1, 1, 1), (2, 1, 3), (3, 3, 3)])
 def test_a_ring_sends_all_shards_but_one(stage: int, exact: int, plain: int) -> None:
     """Two workers with shards of 7 numbers, once, there and back, or after each of three micro-batches."""
-    assert sent(recipe_of(stage), 2, 14, exact=True) == exact * 7 * 8
-    assert sent(recipe_of(stage), 2, 14, exact=False) == plain * 7 * 4
+    assert sent_bytes(recipe_of(stage), 2, 14, exact=True) == exact * 7 * 8
+    assert sent_bytes(recipe_of(stage), 2, 14, exact=False) == plain * 7 * 4
 
 
 @pytest.mark.parametrize(("stage", "shards"), [(0, 1), (1, 3)])
 def test_terms_are_added_on_the_worker_whose_they_are_and_shards_are_shared(stage: int, shards: int) -> None:
     by_terms = ADDED_BY_FIRST_TERM + ADDED_BY_TERM
     expected = 1000 * (by_terms + ADDED_BY_SUM / shards + ADDED_BY_NORM / 3)
-    assert moved_more(recipe_of(stage), 3, 1000) == pytest.approx(expected)
+    assert added_memory_traffic(recipe_of(stage), 3, 1000) == pytest.approx(expected)
 
 
 def test_forwards_are_repeated_where_a_worker_has_several_micro_batches() -> None:
