@@ -1,10 +1,10 @@
-"""Make ``.venv`` from ``requirements.lock``; run by ``make``, with the Python that the environment is to have.
+"""Creates ``.venv`` from ``requirements.lock``; run by ``make``, with the Python of the environment.
 
-An environment belongs to one lock and one Python. ``.venv/installed``, written last, holds both; an environment without
-it, or of another lock or Python, is made anew.
+An environment belongs to one lock file and one Python version. ``.venv/installed``, written last, contains both; an
+environment without it, or of another lock file or Python version, is created again.
 """
 
-from __future__ import annotations  # a Python that is too old comes as far as being told so
+from __future__ import annotations  # a Python that is too old gets as far as the check of its version
 
 import fcntl
 import os
@@ -26,39 +26,39 @@ INSTALLED = VENV / "installed"
 PYTHON = VENV / "bin" / "python"
 LOG = VENV / "install.log"
 IN_USE = ROOT / ".make" / "in_use"
-"""Locked by whoever makes the environment; a file of its own, which git does not replace."""
+"""File that is locked while the environment is created; a separate one, since git replaces the files that it tracks."""
 DOWNLOADS = VENV / "downloads"
-"""Not /tmp: it may be small, or in memory."""
+"""Folder for temporary files. /tmp may be small or in memory."""
 
 PIP = "pip==26.3"
-"""The one that comes with Python 3.11 needs half as much time again."""
+"""Version of pip. The one bundled with Python 3.11 takes 1.5 times as long."""
 
-NEEDED = 9.3e9
-ROOM = ".venv takes 9.3 GB while it is made and 6.5 GB afterwards; pip keeps 3 GB of downloads in its cache."
+REQUIRED_BYTES = 9.3e9
+SPACE_HINT = ".venv takes 9.3 GB during installation and 6.5 GB afterwards; pip keeps 3 GB of downloads in its cache."
 
-SECONDS_BETWEEN_LINES = 30
-"""Where the output is no terminal."""
+PLAIN_PERIOD_S = 30
+"""Time between two lines if the output is not a terminal."""
 
 REMEDIES = {
-    r"No space left on device|Disk quota exceeded": f"The disk is full. {ROOM}",
+    r"No space left on device|Disk quota exceeded": f"The disk is full. {SPACE_HINT}",
     r"NewConnectionError|NameResolutionError|ConnectTimeout|ReadTimeout|ProxyError|SSLError|connection broken"
     r"|[Tt]imed out|HTTP error|incomplete-download|from versions: none": (
-        "The package index could not be reached, or lacks this package. See to the network and to pip's settings: "
+        "The package index could not be reached, or lacks this package. Check the network and pip's settings: "
         "pip config list"
     ),
     r"No matching distribution": (
-        "The package index lacks this version for this Python and machine; on Linux with x86-64 it should have it."
+        "The package index lacks this version for this Python and machine; for Linux on x86-64 it should have it."
     ),
 }
-"""What to do about what pip says; the first that fits."""
+"""Remedies by a pattern in the output of pip; the first match is shown."""
 
 
 class Failure(Exception):
-    """Its text is what the user reads."""
+    """The installation failed; the message is shown to the user."""
 
 
 class Progress:
-    """One line that changes; where the output is no terminal, a few lines."""
+    """Shows progress in one line that is updated; in a few lines if the output is not a terminal."""
 
     def __init__(self) -> None:
         self._begun = time.monotonic()
@@ -69,7 +69,7 @@ class Progress:
         line = f"installing into .venv  {step} {count}  {minutes}:{seconds:02}"
         if sys.stdout.isatty():
             print(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}", end="", flush=True)
-        elif step != self._step or time.monotonic() - self._printed > SECONDS_BETWEEN_LINES:
+        elif step != self._step or time.monotonic() - self._printed > PLAIN_PERIOD_S:
             self._printed = time.monotonic()
             print(line, flush=True)
         self._step = step
@@ -90,39 +90,51 @@ def check_python(version: tuple[int, int] = sys.version_info[:2]) -> None:
         )
 
 
-def what_is_installed() -> str:
+def expected_state() -> str:
+    """Returns the content of ``.venv/installed`` for this Python version and the lock file."""
     return f"# Python {sys.version_info[0]}.{sys.version_info[1]}\n{LOCK.read_text()}"
 
 
-def is_whole() -> bool:
-    return INSTALLED.exists() and PYTHON.exists() and INSTALLED.read_text() == what_is_installed()
+def is_complete() -> bool:
+    """Returns whether ``.venv`` has been installed completely from the lock file, with this Python version."""
+    return INSTALLED.exists() and PYTHON.exists() and INSTALLED.read_text() == expected_state()
 
 
-def is_newest() -> bool:
-    return is_whole() and INSTALLED.stat().st_mtime >= max(file.stat().st_mtime for file in (LOCK, PROJECT))
+def is_up_to_date() -> bool:
+    """Returns whether ``.venv`` is complete and newer than the lock file and ``pyproject.toml``."""
+    return is_complete() and INSTALLED.stat().st_mtime >= max(file.stat().st_mtime for file in (LOCK, PROJECT))
 
 
 @contextmanager
-def alone() -> Iterator[int]:
-    """Two at once would delete each other's work. Children hold on to it too, should this process be killed."""
+def exclusive() -> Iterator[int]:
+    """Holds the lock during the block, and yields its file descriptor, which children inherit in case this process is
+    killed: two installations at once would delete each other's files."""
     with IN_USE.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("waiting: .venv is being made by another process", flush=True)
+            print("waiting: another process is creating .venv", flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield file.fileno()
 
 
-def explained(said: str) -> str:
-    """The errors among what was said, and a remedy."""
-    errors = [line for line in said.splitlines() if "error" in line.lower() and "Retrying" not in line]
-    remedies = [remedy for pattern, remedy in REMEDIES.items() if re.search(pattern, said)]
-    return "\n".join([*errors[-5:], *remedies[:1], f"The whole output is in {LOG}; the next call starts anew."])
+def explained(output: str) -> str:
+    """Returns the errors in the output of pip, with a remedy."""
+    errors = [line for line in output.splitlines() if "error" in line.lower() and "Retrying" not in line]
+    remedies = [remedy for pattern, remedy in REMEDIES.items() if re.search(pattern, output)]
+    return "\n".join([*errors[-5:], *remedies[:1], f"The whole output is in {LOG}; the next call starts again."])
 
 
-def run(*command: str | Path, held: int, each: Callable[[str], None], may_fail: bool = False) -> None:
-    """Call ``each`` twice a second, with all that the command has said."""
+def run(*command: str | Path, lock_fd: int, on_output: Callable[[str], None], may_fail: bool = False) -> None:
+    """Runs a command, and calls ``on_output`` twice a second with its whole output so far.
+
+    Args:
+        lock_fd: file descriptor of the lock, which the command inherits.
+        may_fail: True to ignore the exit code.
+
+    Raises:
+        Failure: the command failed or was killed.
+    """
     with LOG.open("w") as log:
         process = subprocess.Popen(
             [str(part) for part in command],
@@ -130,61 +142,66 @@ def run(*command: str | Path, held: int, each: Callable[[str], None], may_fail: 
             stdout=log,
             stderr=subprocess.STDOUT,
             env={**os.environ, "TMPDIR": str(DOWNLOADS), "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
-            pass_fds=[held],
+            pass_fds=[lock_fd],
         )
     try:
         while process.poll() is None:
-            each(LOG.read_text(errors="replace"))
+            on_output(LOG.read_text(errors="replace"))
             time.sleep(0.5)
     finally:
         process.kill()
     if process.returncode < 0:
-        raise Failure(f"{command[2]} was ended by signal {-process.returncode}; was there too little memory?")
+        raise Failure(f"{command[2]} was killed by signal {-process.returncode}, possibly for lack of memory")
     if process.returncode and not may_fail:
         raise Failure(explained(LOG.read_text(errors="replace")))
 
 
-def check_room() -> None:
+def check_disk_space() -> None:
     free = shutil.disk_usage(VENV).free
-    if free < NEEDED:
-        raise Failure(f"Too little room: {free / 1e9:.1f} GB are free at {VENV}. {ROOM}")
+    if free < REQUIRED_BYTES:
+        raise Failure(f"Too little disk space: {free / 1e9:.1f} GB are free at {VENV}. {SPACE_HINT}")
 
 
-def make_anew(progress: Progress, held: int) -> None:
+def create(progress: Progress, lock_fd: int) -> None:
+    """Creates the environment from the lock file.
+
+    Raises:
+        Failure: a command failed, the disk is full, or ``.venv`` is a link.
+    """
     if VENV.is_symlink():
-        raise Failure(f"{VENV} is a link to {VENV.resolve()}, which is not to be made anew from here; remove the link.")
-    progress.show("making the environment")
-    INSTALLED.unlink(missing_ok=True)  # before anything else of it is gone
+        raise Failure(f"{VENV} is a link to {VENV.resolve()}, which this command does not replace; remove the link.")
+    progress.show("creating the environment")
+    INSTALLED.unlink(missing_ok=True)  # first, so that a partial environment is never taken as complete
     command = [sys.executable, "-m", "venv", "--clear", str(VENV)]
-    made = subprocess.run(command, capture_output=True, text=True, check=False, pass_fds=[held])
-    if made.returncode:
-        check_room()
-        raise Failure(f"{sys.executable} -m venv failed:\n{made.stdout}{made.stderr}".rstrip())
+    created = subprocess.run(command, capture_output=True, text=True, check=False, pass_fds=[lock_fd])
+    if created.returncode:
+        check_disk_space()
+        raise Failure(f"{sys.executable} -m venv failed:\n{created.stdout}{created.stderr}".rstrip())
     DOWNLOADS.mkdir()
     pip = (PYTHON, "-m", "pip", "install", "--no-input", "--progress-bar", "off", "--no-deps", "--no-compile")
-    run(*pip, PIP, held=held, each=lambda said: progress.show("fetching pip"))
+    run(*pip, PIP, lock_fd=lock_fd, on_output=lambda _: progress.show("fetching pip"))
 
-    check_room()
+    check_disk_space()
     pins = len(LOCK.read_text().splitlines())
     (packages,) = VENV.glob("lib/python*/site-packages")
 
-    def count(said: str) -> None:
-        total = pins - len(re.findall(r"^Ignoring ", said, re.MULTILINE))
-        if "Installing collected packages" in said:
+    def show_count(output: str) -> None:
+        total = pins - len(re.findall(r"^Ignoring ", output, re.MULTILINE))
+        if "Installing collected packages" in output:
             progress.show("unpacking", f"{min(len(list(packages.glob('*.dist-info'))), total)}/{total}")
         else:
-            names = re.findall(r"^(?:Collecting ([^=\s]+)|Processing (?:\S*/)?([^-\s]+))", said, re.MULTILINE)
+            names = re.findall(r"^(?:Collecting ([^=\s]+)|Processing (?:\S*/)?([^-\s]+))", output, re.MULTILINE)
             progress.show("downloading", f"{min(len(names), total)}/{total} {''.join(names[-1]) if names else ''}")
 
-    run(*pip, "--requirement", LOCK, held=held, each=count)
+    run(*pip, "--requirement", LOCK, lock_fd=lock_fd, on_output=show_count)
     shutil.rmtree(DOWNLOADS)
-    compile_all(packages, progress, held)
+    compile_all(packages, progress, lock_fd)
 
 
-def compile_all(packages: Path, progress: Progress, held: int) -> None:
-    """On all cores, which pip does not; else every process would compile for seconds what it imports."""
+def compile_all(packages: Path, progress: Progress, lock_fd: int) -> None:
+    """Compiles the packages on all cores, unlike pip; otherwise every process would compile its imports for seconds."""
     command = (PYTHON, "-m", "compileall", "-qq", "-j", "0", "-x", r"site-packages/.*/tests?/", packages)
-    run(*command, held=held, each=lambda said: progress.show("compiling"), may_fail=True)
+    run(*command, lock_fd=lock_fd, on_output=lambda _: progress.show("compiling"), may_fail=True)
 
 
 def main() -> None:
@@ -192,24 +209,25 @@ def main() -> None:
     progress = Progress()
     try:
         check_python()
-        with alone() as held:
-            if is_newest() or (VENV.is_symlink() and is_whole()):  # another folder's has that folder's mulan
+        with exclusive() as lock_fd:
+            # a linked environment contains the mulan of its own folder
+            if is_up_to_date() or (VENV.is_symlink() and is_complete()):
                 return
-            if not is_whole():
-                make_anew(progress, held)
-            progress.show("mulan itself")
+            if not is_complete():
+                create(progress, lock_fd)
+            progress.show("installing mulan")
             own = ("--no-deps", "--no-build-isolation", "--editable", ROOT)
             DOWNLOADS.mkdir(exist_ok=True)
-            run(PYTHON, "-m", "pip", "install", *own, held=held, each=lambda said: None)
+            run(PYTHON, "-m", "pip", "install", *own, lock_fd=lock_fd, on_output=lambda _: None)
             shutil.rmtree(DOWNLOADS)
-            INSTALLED.write_text(what_is_installed())
+            INSTALLED.write_text(expected_state())
             progress.show("done")
     except (Failure, OSError) as failure:
         progress.end()
         sys.exit(f"{failure}")
     except KeyboardInterrupt:
         progress.end()
-        sys.exit("interrupted; the next call starts anew")
+        sys.exit("interrupted; the next call starts again")
     progress.end()
 
 
