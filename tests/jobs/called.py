@@ -1,14 +1,14 @@
-"""Calls jobs, and asserts how they refuse."""
+"""The type of the fixture that calls jobs, and an assertion about refused calls."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 Job = Callable[..., tuple[int, str, str]]
-"""Job and arguments to exit code, standard output and standard error."""
+"""Runs a job with arguments, and returns its exit code, standard output and standard error."""
 
 
 def assert_refused(result: tuple[int, str, str], *named: str) -> None:
-    """One message on standard error that names everything, and nothing left behind."""
+    """Asserts exit code 2, one message on standard error that contains all of ``named``, and no files."""
     code, out, err = result
     assert code == 2
     assert out == ""

@@ -1,4 +1,4 @@
-"""Provides jobs that are called in this process."""
+"""A fixture that runs jobs in this process."""
 
 import runpy
 import sys
@@ -11,12 +11,14 @@ from tests.jobs.called import Job
 
 @pytest.fixture
 def job(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Job:
-    """Runs jobs in an empty folder and in this process: their imports take longer than all that is tested here."""
+    """Runs jobs in an empty folder and in this process, since their imports would take longer than the tests."""
     monkeypatch.chdir(tmp_path)
 
     def call(name: str, *arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", [name, *arguments])
-        monkeypatch.delitem(sys.modules, f"jobs.{name}", raising=False)  # runpy warns of a module that is there twice
+        monkeypatch.delitem(
+            sys.modules, f"jobs.{name}", raising=False
+        )  # runpy warns about modules that are imported already
         code = 0
         try:
             runpy.run_module(f"jobs.{name}", run_name="__main__")

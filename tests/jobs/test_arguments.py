@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.processes
 def test_a_refused_job_prints_one_message_and_exits_with_2(tmp_path: Path) -> None:
-    """In a process of its own: all that a user sees."""
-    faults = [
+    """Runs in a separate process, to test the whole output."""
+    invalid = [
         "--set",
         "optim.lrr=1",
         "--set",
@@ -39,7 +39,7 @@ def test_a_refused_job_prints_one_message_and_exits_with_2(tmp_path: Path) -> No
         "x",
         "--storage",
         str(tmp_path),
-        *faults,
+        *invalid,
     ]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (2, "")
@@ -47,13 +47,13 @@ def test_a_refused_job_prints_one_message_and_exits_with_2(tmp_path: Path) -> No
     assert lines[0] == "error: recipe demo_miniature has 4 errors:"
     assert len(lines) == 5
     assert all(line.startswith("  - ") for line in lines[1:])
-    for place, told in {
+    for start, hint in {
         "optim.lrr is not a field": "did you mean lr?",
         "embedding_dim = 0": "greater than or equal to 1",
         "train.precision = 'float16'": "'float32' or 'bf16'",
         "--set novalue": "section.field=value",
     }.items():
-        assert [line for line in lines if place in line and told in line], place
+        assert [line for line in lines if start in line and hint in line], start
     assert list(tmp_path.iterdir()) == []
 
 
@@ -89,25 +89,29 @@ def test_workers_that_cannot_share_the_batch_are_refused(name: str, job: Job) ->
         "scale.workers=8",
     ]
     arguments += ["--set", "front_end.mel_max_hz=9000"]
-    told = ("scale.workers = 8 cannot share batch.micro_batches = 4", "one of 1, 2, 4", "front_end.mel_max_hz = 9000")
-    assert_refused(job(name, *arguments), *told)
+    messages = (
+        "scale.workers = 8 cannot share batch.micro_batches = 4",
+        "one of 1, 2, 4",
+        "front_end.mel_max_hz = 9000",
+    )
+    assert_refused(job(name, *arguments), *messages)
 
 
-def test_a_recipe_that_is_not_there_is_refused(job: Job) -> None:
+def test_a_recipe_that_does_not_exist_is_refused(job: Job) -> None:
     assert_refused(job("train", "--recipe", "absent.toml", "--name", "x"), "absent.toml", "No such file")
     assert_refused(
         job("train", "--recipe", "demo_minature", "--name", "x"), "did you mean demo_miniature", ".toml file"
     )
 
 
-def test_a_name_or_a_run_that_cannot_be_is_refused(job: Job) -> None:
+def test_an_invalid_name_and_a_run_that_does_not_exist_are_refused(job: Job) -> None:
     assert_refused(job("train", "--recipe", "demo_miniature", "--name", "../x"), "--name '../x'")
     for name in ("evaluate", "export"):
         assert_refused(job(name, "--name", "absent"), "there is no run", "runs/absent", "--storage")
 
 
 @pytest.mark.parametrize("name", ["train", "demo"])
-def test_a_dry_run_prints_the_resolved_recipe_and_does_nothing(name: str, job: Job, tiny_corpus: str) -> None:
+def test_a_dry_run_prints_the_resolved_recipe_and_writes_nothing(name: str, job: Job, tiny_corpus: str) -> None:
     arguments = (
         "--recipe",
         "demo_miniature",
@@ -127,7 +131,7 @@ def test_a_dry_run_prints_the_resolved_recipe_and_does_nothing(name: str, job: J
 
 
 @pytest.mark.parametrize(
-    ("flag", "uri", "told"),
+    ("flag", "uri", "message"),
     [
         ("--storage", "gs://bucket/runs", "gcsfs"),
         ("--storage", "S3:/bucket", "--storage 'S3:/bucket': it is neither a URI nor clearly a path"),
@@ -141,15 +145,18 @@ def test_a_dry_run_prints_the_resolved_recipe_and_does_nothing(name: str, job: J
         ("--data", "", "--data '': the path is empty"),
     ],
 )
-def test_storage_that_cannot_be_is_refused_by_every_job(
-    flag: str, uri: str, told: str, job: Job, tiny_corpus: str
+def test_unusable_locations_are_refused_by_every_job(
+    flag: str, uri: str, message: str, job: Job, tiny_corpus: str
 ) -> None:
     for name in ("train", "demo"):
         arguments = ["--recipe", "demo_miniature", "--name", "x", "--data", tiny_corpus, "--dry-run"]
-        assert_refused(job(name, *arguments, flag, uri), told)
-    if flag == "--storage" and uri not in ("https://example.invalid/runs", "/proc/nope"):  # there is no run to be read
+        assert_refused(job(name, *arguments, flag, uri), message)
+    if flag == "--storage" and uri not in (
+        "https://example.invalid/runs",
+        "/proc/nope",
+    ):  # they do not get as far as reading the run
         for name in ("evaluate", "export"):
-            assert_refused(job(name, "--name", "x", flag, uri), told)
+            assert_refused(job(name, "--name", "x", flag, uri), message)
 
 
 def test_every_path_of_a_recipe_is_absolute(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,18 +170,18 @@ def test_every_path_of_a_recipe_is_absolute(job: Job, tmp_path: Path, monkeypatc
     assert recipe.audio_tower.pretrained == f"{tmp_path.parent}/towers/resnet"
 
 
-def test_pretrained_weights_are_named_from_the_root_on_where_they_are_in_a_folder(job: Job) -> None:
-    for spec, meant in {
+def test_only_paths_of_pretrained_weights_become_absolute(job: Job) -> None:
+    for spec, expected in {
         "python:json/model": "python:json/model",
         "hub:a/b": "hub:a/b",
         "text": f"{Path.cwd()}/text",
     }.items():
         code, out, err = job("bench", "checkpoint", "--dry-run", "--set", f"text_tower.pretrained={spec}")
         assert (code, err) == (0, "")
-        assert recipe_from_toml(out, name="printed").text_tower.pretrained == meant
+        assert recipe_from_toml(out, name="printed").text_tower.pretrained == expected
 
 
-def test_what_is_damaged_in_a_run_is_named_by_every_job(job: Job, tiny_corpus: str) -> None:
+def test_damaged_files_of_a_run_are_named_by_every_job(job: Job, tiny_corpus: str) -> None:
     run = Run.at("runs", "x")
     run.begin(load_recipe("demo_miniature", data_uri=tiny_corpus))
     Path(run.model_uri).mkdir()
@@ -199,7 +206,7 @@ def test_what_is_damaged_in_a_run_is_named_by_every_job(job: Job, tiny_corpus: s
         assert err.startswith(f"error: recipe {run.recipe_uri}: is not TOML")
 
 
-def test_odd_arguments_are_refused_in_words(job: Job, tiny_corpus: str) -> None:
+def test_other_invalid_arguments_are_refused(job: Job, tiny_corpus: str) -> None:
     train = ("train", "--recipe", "demo_miniature", "--name", "x", "--dry-run")
     assert_refused(job(*train), "names no corpus", "--data")
     assert_refused(job(*train, "--data", "caf\udce9"), r"argument 'caf\udce9' is not UTF-8")
@@ -208,7 +215,7 @@ def test_odd_arguments_are_refused_in_words(job: Job, tiny_corpus: str) -> None:
 
 
 @pytest.mark.processes
-def test_a_reader_that_has_gone_is_no_fault(tmp_path: Path) -> None:
+def test_a_closed_output_ends_a_job_with_141(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     command = [sys.executable, "-m", "jobs.bench", "checkpoint", "--dry-run"]
@@ -217,7 +224,7 @@ def test_a_reader_that_has_gone_is_no_fault(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stderr) == (141, "")
 
 
-def test_an_interrupted_job_says_how_to_go_on(
+def test_an_interrupted_job_prints_the_command_that_resumes_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def main() -> None:

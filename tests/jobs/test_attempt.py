@@ -18,26 +18,26 @@ JOB = """
 import signal, sys, time
 if sys.argv[1] == "wait":
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
-    print("waits", flush=True)
+    print("waiting", flush=True)
     time.sleep(60)
 sys.exit(int(sys.argv[1]))
 """
-RAY_S_CLIENT = f"""#!{sys.executable}
+RAY_CLIENT = f"""#!{sys.executable}
 import os, signal, sys
-print("asked:", *sys.argv[1:], flush=True)
+print("called:", *sys.argv[1:], flush=True)
 os.kill(os.getppid(), signal.SIGTERM)
 """
-"""What Ray does when it is asked to stop a job: its processes are told to end."""
+"""A fake ``ray job stop``, which sends SIGTERM to the job as Ray does."""
 
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """A job that ends with the code it is given, or waits, and a client of Ray."""
+    """Returns an environment with a job that ends with a given code or waits, and with the fake client of Ray."""
     (tmp_path / "ends.py").write_text(JOB)
-    (tmp_path / "ray").write_text(RAY_S_CLIENT)
+    (tmp_path / "ray").write_text(RAY_CLIENT)
     (tmp_path / "ray").chmod(0o755)
-    ours = {"PYTHONPATH": f"{ROOT}:{tmp_path}", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | ours
+    paths = {"PYTHONPATH": f"{ROOT}:{tmp_path}", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | paths
 
 
 def attempt(environment: dict[str, str], argument: str) -> subprocess.Popen:
@@ -47,34 +47,34 @@ def attempt(environment: dict[str, str], argument: str) -> subprocess.Popen:
 
 
 def submitted(environment: dict[str, str]) -> dict[str, str]:
-    """The environment that Ray gives to the entrypoint of a job."""
+    """Returns the environment that Ray gives to the entrypoint of a job."""
     return environment | {"RAY_JOB_CONFIG_JSON_ENV_VAR": json.dumps({"metadata": {"job_submission_id": "run1-abc"}})}
 
 
 @pytest.mark.parametrize("code", [0, 1, 130])
-def test_what_another_attempt_may_better_ends_as_it_does(environment: dict[str, str], code: int) -> None:
+def test_other_codes_than_2_are_passed_on(environment: dict[str, str], code: int) -> None:
     process = attempt(submitted(environment), str(code))
     printed, _ = process.communicate(timeout=60)
     assert (process.returncode, printed) == (code, "")
 
 
-def test_a_users_fault_is_stopped_by_ray(environment: dict[str, str]) -> None:
+def test_a_job_with_a_user_error_is_stopped_by_ray(environment: dict[str, str]) -> None:
     process = attempt(submitted(environment), str(USER_ERROR))
     printed, _ = process.communicate(timeout=60)
-    assert "asked: job stop --no-wait run1-abc" in printed
-    assert process.returncode < 0  # ended by Ray, not by itself: an exit is a failure to Ray, whatever its code
+    assert "called: job stop --no-wait run1-abc" in printed
+    assert process.returncode < 0  # killed by a signal: to Ray, every nonzero exit is a failure
 
 
-def test_a_users_fault_outside_of_ray_s_jobs_is_its_code(environment: dict[str, str]) -> None:
+def test_code_2_is_passed_on_outside_ray_jobs(environment: dict[str, str]) -> None:
     process = attempt(environment, str(USER_ERROR))
     printed, _ = process.communicate(timeout=60)
     assert (process.returncode, printed) == (USER_ERROR, "")
 
 
-def test_an_attempt_that_is_stopped_waits_for_its_job(environment: dict[str, str]) -> None:
+def test_a_stopped_attempt_waits_for_its_job(environment: dict[str, str]) -> None:
     process = attempt(submitted(environment), "wait")
-    assert process.stdout and process.stdout.readline() == "waits\n"
-    process.terminate()  # Ray tells all processes of a job; the job itself has not heard of it yet
+    assert process.stdout and process.stdout.readline() == "waiting\n"
+    process.terminate()  # Ray signals all processes of a job; here the job itself has not received it yet
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(timeout=0.3)
     (job,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()

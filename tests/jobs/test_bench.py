@@ -1,4 +1,4 @@
-"""Tests the kinds of benchmarks: what cannot be measured is refused before the first reading."""
+"""Tests the kinds of benchmarks: invalid requests are refused before the first measurement."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ from jobs.bench import KINDS
 from tests.jobs.called import Job, assert_refused
 
 
-def test_a_benchmark_tells_its_faults_before_the_first_reading(job: Job) -> None:
+def test_invalid_requests_are_refused_before_the_first_measurement(job: Job) -> None:
     for arguments in (["step"], ["step", "--dry-run"], ["step", "--engine", "ray"], ["data"]):
         refused = job("bench", *arguments, "--data", "/nowhere/tones")
         assert_refused(refused, "corpus /nowhere/tones: there is no index.parquet")
@@ -24,12 +24,12 @@ BLOCKED = """
 import sys
 from pathlib import Path
 for name in {blocked}:
-    sys.modules[name] = None  # an import of it fails
+    sys.modules[name] = None  # makes its import fail
 sys.argv = ["jobs.bench", *{arguments}]
 from jobs.bench import main
 main()
-found = sorted(name for name in sys.modules if name.partition(".")[0] in {blocked} and sys.modules[name] is not None)
-assert not found, found
+imported = sorted(name for name in sys.modules if name.partition(".")[0] in {blocked} and sys.modules[name] is not None)
+assert not imported, imported
 """
 
 
@@ -43,7 +43,7 @@ assert not found, found
     ],
     ids=lambda arguments: str(arguments[0]),
 )
-def test_without_ray_deepspeed_and_decoders(arguments: list[str]) -> None:
+def test_loss_and_step_run_without_ray_deepspeed_and_decoders(arguments: list[str]) -> None:
     blocked = ["ray", "deepspeed", "av", "soundfile", "soxr", "s3fs"]
     code = BLOCKED.format(blocked=blocked, arguments=arguments)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
@@ -59,8 +59,8 @@ def test_every_kind_has_its_help(job: Job) -> None:
         assert "--rounds" in out and "--json" in out
 
 
-def test_a_report_is_shown_and_written(job: Job, tmp_path: Path) -> None:
-    """What is calculated takes no time."""
+def test_a_report_is_printed_and_written(job: Job, tmp_path: Path) -> None:
+    """Uses the calculated benchmark, which measures nothing."""
     sizes = ["--set", "batch.micro_batches=8", "--set", "batch.pairs_per_micro_batch=4"]
     words = ["--recipe", "m_resnet50_audioset_miniature", *sizes, "--json", "reports/sums.json"]
     code, out, err = job("bench", "sums", "--calculate", *words)
@@ -74,7 +74,7 @@ def test_a_report_is_shown_and_written(job: Job, tmp_path: Path) -> None:
     )
 
 
-def test_a_report_s_place_and_another_version_s_folder_are_looked_at_first(
+def test_files_and_folders_in_arguments_are_checked_first(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert_refused(job("bench", "decode", "--against", str(tmp_path)), f"--against {tmp_path}: there is no mulan")

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from jobs.demo import CorpusProgress
 
-MISSING_FROM_A_PLAIN_TERMINAL = ("Warning", "WARNING", "Traceback", "INFO")
+FORBIDDEN_IN_OUTPUT = ("Warning", "WARNING", "Traceback", "INFO")
 
 
 def run_demo(folder: Path) -> str:
@@ -28,18 +28,18 @@ def run_demo(folder: Path) -> str:
         "--storage",
         str(folder),
     ]
-    # as many threads as a user's job has
+    # with as many threads as the job of a user
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=500, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     output = done.stdout + done.stderr
-    assert not [word for word in MISSING_FROM_A_PLAIN_TERMINAL if word in output], output
+    assert not [word for word in FORBIDDEN_IN_OUTPUT if word in output], output
     return output
 
 
 @pytest.mark.long(group="whole")
 @pytest.mark.processes
-def test_the_demo_in_miniature(tmp_path: Path) -> None:
+def test_the_miniature_demo_runs_to_its_report(tmp_path: Path) -> None:
     output = run_demo(tmp_path)
     assert "corpus  40/40 recordings" in output
     assert "train  step 6/6" in output
@@ -59,7 +59,7 @@ def test_the_demo_in_miniature(tmp_path: Path) -> None:
 
 
 @pytest.mark.processes
-def test_a_recipe_that_cannot_be_evaluated_by_text_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+def test_a_recipe_without_a_text_tower_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "jobs.demo", "--recipe", "semisupcon", "--storage", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode == 2
@@ -68,7 +68,7 @@ def test_a_recipe_that_cannot_be_evaluated_by_text_is_refused_before_anything_is
     assert list(tmp_path.iterdir()) == []
 
 
-def test_progress_is_told_in_lines_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_printed_in_lines_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 4.0, 10.0, 15.0, 20.0])
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     stream = io.StringIO()
@@ -77,11 +77,11 @@ def test_progress_is_told_in_lines_where_there_is_no_terminal(monkeypatch: pytes
             progress(done, 120)
     assert stream.getvalue().splitlines() == [
         "corpus  10/120 recordings  1:50 left",  # ten seconds after the start
-        "corpus  120/120 recordings  0:00 left",  # the last one is always told
+        "corpus  120/120 recordings  0:00 left",  # the last one is always printed
     ]
 
 
-def test_a_corpus_that_is_there_needs_no_progress() -> None:
+def test_an_existing_corpus_has_no_progress() -> None:
     stream = io.StringIO()
     with CorpusProgress(Console(file=stream)):
         pass

@@ -1,4 +1,4 @@
-"""Tests that what cannot be evaluated is refused before the model is run."""
+"""Tests that invalid evaluations are refused before the model is run."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from tests.jobs.called import Job
 
 @pytest.fixture
 def run(job: Job, tiny_corpus: str) -> Run:
-    """In the folder that jobs are called in, with a model that nobody has trained."""
+    """Returns a run in the folder of the jobs, with an untrained exported model."""
     recipe = load_recipe("demo_miniature", data_uri=tiny_corpus)
     run = Run.at("runs", "x")
     run.begin(recipe)
@@ -32,7 +32,7 @@ def test_a_dry_run_loads_the_model_prints_the_recipe_and_writes_nothing(
     assert sorted(Path.cwd().rglob("*")) == before
 
 
-def test_a_corpus_or_a_split_that_is_not_there_is_refused(
+def test_a_corpus_or_a_split_that_does_not_exist_is_refused(
     job: Job, run: Run, tiny_corpus_with_unfiltered_texts: str
 ) -> None:
     code, out, err = job("evaluate", "--name", "x", "--dry-run", "--data", "/nowhere/tones")
@@ -46,7 +46,7 @@ def test_a_corpus_or_a_split_that_is_not_there_is_refused(
     assert "invalid choice: 'dev'" in err
 
 
-def test_a_model_that_is_damaged_or_not_there_is_refused(job: Job, run: Run) -> None:
+def test_a_damaged_or_missing_model_is_refused(job: Job, run: Run) -> None:
     (Path(run.model_uri) / "config.json").write_text("{}")
     code, out, err = job("evaluate", "--name", "x")
     assert (code, out) == (2, "")
@@ -57,7 +57,7 @@ def test_a_model_that_is_damaged_or_not_there_is_refused(job: Job, run: Run) -> 
     assert err.startswith(f"error: run {run.uri} has no exported model; export its newest checkpoint")
 
 
-def test_a_tagger_is_refused_with_what_it_is_good_for(job: Job, tiny_corpus: str) -> None:
+def test_a_tagger_is_refused_with_its_use(job: Job, tiny_corpus: str) -> None:
     run = Run.at("runs", "tagger")
     run.begin(load_recipe("m_resnet50_audioset_miniature", data_uri=tiny_corpus))
     code, out, err = job("evaluate", "--name", "tagger")

@@ -17,7 +17,7 @@ from tests.jobs.called import Job
 
 @pytest.fixture
 def run(job: Job, tiny_corpus: str) -> Run:
-    """In the folder that jobs are called in, with two checkpoints all of whose numbers are those of their steps."""
+    """Returns a run in the folder of the jobs with two checkpoints, whose tensors are filled with the step."""
     recipe = load_recipe("demo_miniature", data_uri=tiny_corpus)
     run = Run.at("runs", "x")
     run.begin(recipe)

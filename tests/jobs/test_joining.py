@@ -1,4 +1,4 @@
-"""Tests how a job joins the cluster that it trains on."""
+"""Tests how jobs join the cluster."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from mulan.runs.run import Run
 from mulan.training.state import Progress
 
 
-def test_a_dry_run_starts_no_ray_and_a_finished_run_needs_nothing(
+def test_a_dry_run_starts_no_ray_and_a_finished_run_is_not_checked(
     monkeypatch: pytest.MonkeyPatch, run_folder: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     joined: list[object] = []

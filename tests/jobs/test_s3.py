@@ -32,7 +32,7 @@ def job(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @contextmanager
 def bursts_of_faults(proxy: FaultyS3) -> Iterator[None]:
-    """Every three seconds one of another kind."""
+    """Makes requests fail for one of every three seconds during the block, in changing ways."""
     faults = itertools.cycle([INTERNAL_ERROR, Cut.BEFORE, SLOW_DOWN, Delay(0.5), Cut.WITHIN, Cut.AFTER])
     over = threading.Event()
 
@@ -51,14 +51,14 @@ def bursts_of_faults(proxy: FaultyS3) -> Iterator[None]:
 
 
 @pytest.mark.long(group="whole")
-def test_the_same_numbers_on_s3_that_now_and_then_fails_and_on_disk(tiny_corpus: str, tmp_path: Path, s3: S3) -> None:
+def test_losses_on_s3_with_occasional_failures_equal_those_on_disk(tiny_corpus: str, tmp_path: Path, s3: S3) -> None:
     s3.files.put(f"{tiny_corpus}/", f"{s3.uri}/tones/", recursive=True)
     where = ["--storage", f"{s3.uri}/all", "--name", "first"]
     weights = f"{s3.uri}/weights/minilm"
     s3.files.put(f"{pretrained_folder(MINILM)}/", f"{weights}/", recursive=True)
-    of_s3 = [*SETTINGS, f"text_tower.pretrained={weights}"]
-    settings = [word for setting in of_s3 for word in ("--set", setting)]
-    # each of these fails at the first two requests as well, however long the start takes
+    all_settings = [*SETTINGS, f"text_tower.pretrained={weights}"]
+    settings = [word for setting in all_settings for word in ("--set", setting)]
+    # the first two requests for each of these also fail, so that failures do not depend on how long the start takes
     for file in (
         "index.parquet",
         ".tar",
@@ -87,7 +87,7 @@ def test_the_same_numbers_on_s3_that_now_and_then_fails_and_on_disk(tiny_corpus:
 
 
 @pytest.mark.usefixtures("s3")
-def test_a_bucket_that_is_not_there_is_one_readable_error(tiny_corpus: str) -> None:
+def test_a_bucket_that_does_not_exist_is_one_readable_error(tiny_corpus: str) -> None:
     where = ["--storage", "s3://nowhere/runs", "--name", "first"]
     done = job("train", "--recipe", "demo_miniature", "--data", tiny_corpus, *where)
     assert done.returncode == 2, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""Tests that what cannot be trained is refused before anything is started, and that a dry run changes nothing."""
+"""Tests that invalid training jobs are refused before anything is started, and that a dry run changes nothing."""
 
 import shutil
 from pathlib import Path
@@ -10,12 +10,12 @@ from mulan.runs.run import Run
 from tests.jobs.called import Job, assert_refused
 
 
-def test_a_corpus_that_is_not_there_is_refused(job: Job) -> None:
+def test_a_corpus_that_does_not_exist_is_refused(job: Job) -> None:
     arguments = ("--recipe", "demo_miniature", "--name", "x", "--data", "/nowhere/tones", "--dry-run")
     assert_refused(job("train", *arguments), "corpus /nowhere/tones: there is no index.parquet")
 
 
-def test_a_corpus_that_lacks_what_the_recipe_asks_for_is_refused(job: Job, tiny_corpus: str) -> None:
+def test_a_corpus_and_weights_that_do_not_meet_the_recipe_are_refused(job: Job, tiny_corpus: str) -> None:
     arguments = ["--recipe", "demo_miniature", "--name", "x", "--data", tiny_corpus, "--dry-run"]
     arguments += ["--set", "text_tower.pretrained=/nowhere/bert"]
     assert_refused(job("train", *arguments), "there is no folder /nowhere/bert")
@@ -23,13 +23,13 @@ def test_a_corpus_that_lacks_what_the_recipe_asks_for_is_refused(job: Job, tiny_
     assert_refused(job("train", *arguments, "--set", "batch.micro_batches=1", "--set", "scale.workers=1"), "playlist")
 
 
-def test_a_printed_recipe_can_be_given_back(job: Job, tiny_corpus: str) -> None:
+def test_a_printed_recipe_can_be_used_as_a_file(job: Job, tiny_corpus: str) -> None:
     _, printed, _ = job("train", "--recipe", "demo_miniature", "--name", "x", "--data", tiny_corpus, "--dry-run")
     Path("mine.toml").write_text(printed)
     assert job("train", "--recipe", "mine.toml", "--name", "x", "--dry-run") == (0, printed, "")
 
 
-def test_a_dry_run_refuses_a_run_of_another_recipe(job: Job, tiny_corpus: str, tmp_path: Path) -> None:
+def test_a_dry_run_refuses_a_run_with_another_recipe(job: Job, tiny_corpus: str, tmp_path: Path) -> None:
     Run.at("runs", "x").begin(load_recipe("demo_miniature", data_uri=tiny_corpus))
     arguments = [
         "--recipe",
@@ -55,7 +55,9 @@ def test_the_index_is_read_once(job: Job, tiny_corpus: str) -> None:
     assert opened.call_count == 1
 
 
-def test_a_run_is_resumed_on_a_copy_of_its_corpus_and_on_no_other(job: Job, tiny_corpus: str, tmp_path: Path) -> None:
+def test_a_run_is_resumed_on_a_copy_of_its_corpus_but_not_on_another_corpus(
+    job: Job, tiny_corpus: str, tmp_path: Path
+) -> None:
     recipe, corpus = load_recipe("demo_miniature", data_uri=tiny_corpus), Corpus.open(tiny_corpus)
     Run.at("runs", "x").begin(recipe, corpus.index_sha256)
     shutil.copytree(tiny_corpus, "copy")
@@ -69,7 +71,7 @@ def test_a_run_is_resumed_on_a_copy_of_its_corpus_and_on_no_other(job: Job, tiny
     assert f"{tiny_corpus!r} (index {corpus.index_sha256[:12]}) there, '{tmp_path}/copy' (index " in err
 
 
-def test_a_replay_needs_a_run_and_a_step_of_it_and_no_recipe(job: Job, tiny_corpus: str) -> None:
+def test_a_replay_needs_an_existing_step_of_a_run_but_no_recipe(job: Job, tiny_corpus: str) -> None:
     code, _, err = job("train", "--name", "x")
     assert code == 2
     assert "required: --recipe" in err

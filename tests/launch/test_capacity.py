@@ -1,4 +1,4 @@
-"""Tests the capacity of clusters, now and at most."""
+"""Tests the capacity of clusters: of the alive nodes, and of those that an autoscaler may start."""
 
 import pytest
 
@@ -27,11 +27,13 @@ def node(kind: NodeType) -> Node:
         ({"CPU": 4.0, "GPU": 0.0}, {"CPU": 8.0}, 2),
     ],
 )
-def test_how_many_fit_on_a_node(bundle: dict[str, float], resources: dict[str, float], count: int) -> None:
+def test_number_of_bundles_that_fit_on_a_node(
+    bundle: dict[str, float], resources: dict[str, float], count: int
+) -> None:
     assert num_fitting(bundle, resources) == count
 
 
-def test_without_an_autoscaler_what_is_alive_is_all() -> None:
+def test_without_autoscaler_only_alive_nodes_count() -> None:
     alone = Capacity((HEAD, node(CPU), node(GPU)))
     assert (alone.fit_now(WORKER), alone.fit_ever(WORKER)) == (2, 2)
     assert alone.fit_ever({"CPU": 4.0}) == 6
@@ -39,7 +41,7 @@ def test_without_an_autoscaler_what_is_alive_is_all() -> None:
     assert "there is no autoscaler" in alone.describe()
 
 
-def test_what_an_autoscaler_may_start_counts() -> None:
+def test_nodes_that_an_autoscaler_may_start_count() -> None:
     scaled = Capacity((HEAD,), NodeTypes((CPU, GPU), 24))
     assert (scaled.fit_now(WORKER), scaled.fit_ever(WORKER)) == (0, 16)
     assert scaled.fit_ever({"CPU": 7.0}, {"pool": "cpu"}) == 32
@@ -47,20 +49,20 @@ def test_what_an_autoscaler_may_start_counts() -> None:
     assert "cpu: 16 with 14 CPU; gpu: 8 with 2 GPU, 14 CPU" in scaled.describe()
 
 
-def test_nodes_that_are_there_are_not_counted_twice() -> None:
+def test_alive_nodes_are_not_counted_twice() -> None:
     scaled = Capacity((HEAD, node(GPU), node(GPU)), NodeTypes((CPU, GPU)))
     assert (scaled.fit_now(WORKER), scaled.fit_ever(WORKER)) == (4, 16)
-    by_hand = Capacity((Node("0", {HEAD_RESOURCE: 1.0, "CPU": 8.0, "GPU": 1.0}, {}),), NodeTypes((GPU,)))
-    assert by_hand.fit_ever(WORKER) == 17
+    gpu_head = Capacity((Node("0", {HEAD_RESOURCE: 1.0, "CPU": 8.0, "GPU": 1.0}, {}),), NodeTypes((GPU,)))
+    assert gpu_head.fit_ever(WORKER) == 17
 
 
-def test_a_limit_of_all_types_together_goes_to_the_largest() -> None:
+def test_a_common_limit_is_used_for_the_largest_node_type() -> None:
     small = NodeType("small", {"CPU": 4.0, "GPU": 1.0}, {}, 8)
     assert Capacity((HEAD,), NodeTypes((small, GPU), 10)).fit_ever(WORKER) == 8 * 2 + 2
     assert "10 in total" in Capacity((HEAD,), NodeTypes((small, GPU), 10)).describe()
 
 
-def test_no_limit_is_none() -> None:
+def test_capacity_without_a_limit_is_none() -> None:
     endless = NodeType("gpu", GPU.resources, {}, None)
     assert Capacity((HEAD,), NodeTypes((CPU, endless))).fit_ever(WORKER) is None
     assert Capacity((HEAD,), NodeTypes((CPU, endless), 3)).fit_ever(WORKER) == 6
@@ -78,14 +80,14 @@ def test_no_limit_is_none() -> None:
         (Capacity((HEAD, node(GPU)), UNKNOWN_NODE_TYPES), {}),
     ],
 )
-def test_readers_keep_to_the_cpu_pool_that_there_is_or_may_be(cluster: Capacity, labels: dict[str, str]) -> None:
+def test_readers_run_on_the_cpu_pool_if_it_exists_or_may_be_started(cluster: Capacity, labels: dict[str, str]) -> None:
     assert reader_labels(ScaleConfig(), cluster) == labels
     assert reader_labels(ScaleConfig(data_label="zone=a"), cluster) == {"zone": "a"}
     assert reader_labels(ScaleConfig(data_label=""), cluster) == {}
 
 
-def test_a_ray_of_this_machine_has_what_it_was_started_with(ray_cluster: None) -> None:
-    there = capacity()
-    assert there.autoscaler is None
-    assert there.fit_ever({"CPU": 1.0}) == there.fit_now({"CPU": 1.0}) >= 4
-    assert there.fit_ever({"CPU": 1.0, "GPU": 64.0}) == 0
+def test_a_local_ray_has_the_resources_that_it_was_started_with(ray_cluster: None) -> None:
+    local = capacity()
+    assert local.autoscaler is None
+    assert local.fit_ever({"CPU": 1.0}) == local.fit_now({"CPU": 1.0}) >= 4
+    assert local.fit_ever({"CPU": 1.0, "GPU": 64.0}) == 0

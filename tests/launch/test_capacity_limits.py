@@ -21,19 +21,19 @@ def pools(*types: NodeType) -> Capacity:
     return Capacity((HEAD,), NodeTypes(types))
 
 
-def test_as_many_as_the_nodes_have_room_for_that_may_come() -> None:
+def test_limits_are_those_of_the_nodes_that_may_be_started() -> None:
     assert max_workers(scale(), pools(CPU_POOL, GPU_POOL)) == 2
     assert max_readers(scale(), pools(CPU_POOL, GPU_POOL)) == 6
 
 
 @pytest.mark.parametrize(("workers", "readers"), [(1, 10), (2, 4), ((1, 4), 4)])
-def test_readers_have_what_workers_leave_where_they_share_nodes(workers: object, readers: int) -> None:
+def test_readers_that_share_nodes_with_workers_have_the_remaining_cpus(workers: object, readers: int) -> None:
     assert max_readers(scale(workers=workers), pools(GPU_POOL)) == readers
 
 
-def test_no_limit_where_none_is_known_or_machines_join_by_hand() -> None:
-    by_hand = Capacity((HEAD,))
+def test_there_is_no_limit_without_an_autoscaler_or_if_it_has_none() -> None:
+    without_autoscaler = Capacity((HEAD,))
     unlimited = pools(NodeType("cpu", {"CPU": 2.0}, {"pool": "cpu"}), NodeType("gpu", {"CPU": 8.0, "GPU": 1.0}))
-    for cluster in (by_hand, unlimited):
+    for cluster in (without_autoscaler, unlimited):
         assert max_workers(scale(), cluster) is None
         assert max_readers(scale(), cluster) is None

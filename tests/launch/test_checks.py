@@ -19,7 +19,7 @@ def recipe_of(corpus: str, *settings: str, name: str = "demo_miniature") -> Reci
     return load_recipe(name, settings, data_uri=corpus)
 
 
-def test_what_can_be_built_passes_and_leaves_random_numbers_alone(tiny_corpus: str, tmp_path: Path) -> None:
+def test_a_buildable_model_passes_and_the_random_state_is_unchanged(tiny_corpus: str, tmp_path: Path) -> None:
     spec = saved(drawn("mpnet"), tmp_path)
     state = torch.get_rng_state()
     reader = check_corpus(recipe_of(tiny_corpus, f"text_tower.pretrained={spec}", "text_tower.layers=0"))
@@ -37,7 +37,9 @@ def test_what_can_be_built_passes_and_leaves_random_numbers_alone(tiny_corpus: s
         ("t5", (), "an encoder with a decoder"),
     ],
 )
-def test_text_towers(kind: str, settings: tuple[str, ...], words: str, tiny_corpus: str, tmp_path: Path) -> None:
+def test_unusable_text_towers_are_refused(
+    kind: str, settings: tuple[str, ...], words: str, tiny_corpus: str, tmp_path: Path
+) -> None:
     spec = saved(drawn(kind), tmp_path)
     with pytest.raises(PretrainedError, match=words):
         check_corpus(recipe_of(tiny_corpus, f"text_tower.pretrained={spec}", *settings))
@@ -46,7 +48,7 @@ def test_text_towers(kind: str, settings: tuple[str, ...], words: str, tiny_corp
 @pytest.mark.parametrize(
     ("kind", "words"), [("distilbert", "no intermediate_size"), ("electra", "size 8 and its outputs 16")]
 )
-def test_text_towers_that_cannot_be_fused(kind: str, words: str, tiny_corpus: str, tmp_path: Path) -> None:
+def test_text_towers_that_mulap_cannot_use_are_refused(kind: str, words: str, tiny_corpus: str, tmp_path: Path) -> None:
     spec = saved(drawn(kind), tmp_path)
     settings = (f"text_tower.pretrained={spec}", "text_tower.layers=0", "text_tower.max_tokens=16")
     with pytest.raises(PretrainedError, match=words):
@@ -54,7 +56,7 @@ def test_text_towers_that_cannot_be_fused(kind: str, words: str, tiny_corpus: st
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 100_000, b"cut"], ids=["empty", "garbage", "cut"])
-def test_weights_of_a_text_tower_that_are_damaged(content: bytes, tiny_corpus: str, tmp_path: Path) -> None:
+def test_damaged_weights_of_a_text_tower_are_refused(content: bytes, tiny_corpus: str, tmp_path: Path) -> None:
     spec, file = saved(drawn("bert"), tmp_path), tmp_path / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-40] if content == b"cut" else content)
     with pytest.raises(PretrainedError, match="cannot be loaded: "):
@@ -63,13 +65,13 @@ def test_weights_of_a_text_tower_that_are_damaged(content: bytes, tiny_corpus: s
 
 @pytest.fixture
 def tagger(tmp_path: Path) -> Path:
-    """A folder with the audio tower of the miniature recipe."""
+    """Returns an exported tagger with the audio tower of the miniature recipe."""
     recipe = load_recipe("m_resnet50_audioset_miniature", ["tagging.classes=2"])
     export_tagger(TaggingTask(recipe).build_model(), recipe, ["a", "b"], tmp_path / "tagger")
     return tmp_path / "tagger"
 
 
-def test_a_warm_start(tagger: Path, tiny_corpus: str) -> None:
+def test_a_warm_start_from_a_damaged_tagger_is_refused(tagger: Path, tiny_corpus: str) -> None:
     recipe = recipe_of(tiny_corpus, f"audio_tower.pretrained={tagger}", name="m_resnet50_miniature")
     check_corpus(recipe)
     weights = load_file(tagger / "model.safetensors")
@@ -88,7 +90,7 @@ def test_a_warm_start(tagger: Path, tiny_corpus: str) -> None:
         check_corpus(recipe)
 
 
-def test_a_warm_start_from_a_text_encoder(tiny_corpus: str, tmp_path: Path) -> None:
+def test_a_warm_start_of_an_audio_tower_from_a_text_encoder_is_refused(tiny_corpus: str, tmp_path: Path) -> None:
     spec = saved(drawn("bert"), tmp_path)
     for name in ("m_resnet50_miniature", "m_ast_miniature"):
         with pytest.raises(PretrainedError, match=r"config\.json"):

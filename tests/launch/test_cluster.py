@@ -1,4 +1,4 @@
-"""Tests that errors of starting or joining Ray are one line with a remedy; no Ray is started here."""
+"""Tests that errors of starting or joining Ray are one line with a remedy; Ray itself is not started."""
 
 import os
 import signal
@@ -14,21 +14,21 @@ from mulan.launch.cluster import ClusterFailed, ClusterRefused, connect, connect
 
 @pytest.fixture
 def fake_ray(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """In place of Ray; ``fake_ray.error`` is what its ``init`` raises."""
+    """Replaces Ray; its ``init`` raises ``fake_ray.error``, and records its arguments in ``fake_ray.calls``."""
 
     def init(**named: Any) -> None:
-        made.asked.append(named)
-        if made.error is not None:
-            raise made.error
+        fake.calls.append(named)
+        if fake.error is not None:
+            raise fake.error
 
-    made = SimpleNamespace(init=init, is_initialized=lambda: False, error=None, asked=[])
-    monkeypatch.setitem(sys.modules, "ray", made)
+    fake = SimpleNamespace(init=init, is_initialized=lambda: False, error=None, calls=[])
+    monkeypatch.setitem(sys.modules, "ray", fake)
     monkeypatch.setattr("mulan.launch.cluster._started", set())
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    return made
+    return fake
 
 
-STARTING = [
+ERRORS_OF_STARTING = [
     (OSError("AF_UNIX path length cannot exceed 107 bytes: /tmp/aaa"), "RAY_TMPDIR to a folder with a shorter path"),
     (
         FileNotFoundError(2, "No such file or directory", "/proc/1/nohome"),
@@ -39,19 +39,21 @@ STARTING = [
 ]
 
 
-@pytest.mark.parametrize(("error", "remedy"), STARTING)
-def test_what_the_user_can_mend_is_refused(fake_ray: SimpleNamespace, error: Exception, remedy: str) -> None:
+@pytest.mark.parametrize(("error", "remedy"), ERRORS_OF_STARTING)
+def test_errors_that_the_user_can_fix_are_refused_with_the_remedy(
+    fake_ray: SimpleNamespace, error: Exception, remedy: str
+) -> None:
     fake_ray.error = error
     with pytest.raises(ClusterRefused, match=remedy) as caught:
         connect(ScaleConfig())
-    told = str(caught.value)
-    assert told.startswith("Ray cannot be started on this machine: ")
-    assert "\n" not in told
+    message = str(caught.value)
+    assert message.startswith("Ray cannot be started on this machine: ")
+    assert "\n" not in message
     assert caught.value.exit_code == 2
     assert not started_ray()
 
 
-def test_what_may_pass_is_a_failure(fake_ray: SimpleNamespace) -> None:
+def test_errors_that_may_be_temporary_are_failures(fake_ray: SimpleNamespace) -> None:
     fake_ray.error = RuntimeError("The current node timed out during startup. " * 20)
     with pytest.raises(
         ClusterFailed, match=r"see its logs in RAY_TMPDIR or /tmp/ray, and run the same command"
@@ -61,13 +63,13 @@ def test_what_may_pass_is_a_failure(fake_ray: SimpleNamespace) -> None:
     assert len(str(caught.value)) < 500
 
 
-def test_a_cluster_that_is_not_there_is_named_at_once(
+def test_an_address_without_a_cluster_is_refused_at_once(
     fake_ray: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     with pytest.raises(ClusterRefused, match=r"the Ray cluster 127\.0\.0\.1:1 cannot be joined: .*check RAY_ADDRESS"):
         connect(ScaleConfig())
-    assert fake_ray.asked == []
+    assert fake_ray.calls == []
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     fake_ray.error = ConnectionError("Could not find any running Ray instance.")
     with pytest.raises(ClusterRefused, match="the Ray cluster auto cannot be joined: Could not find any"):
@@ -76,12 +78,12 @@ def test_a_cluster_that_is_not_there_is_named_at_once(
 
 
 @pytest.mark.parametrize("home", ["/proc/1/nohome", "{tmp_path}/file"])
-def test_without_a_home_a_token_is_made_for_this_ray_alone(
+def test_without_a_writable_home_folder_a_token_is_set_in_the_environment(
     home: str, fake_ray: SimpleNamespace, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "file").write_text("not a folder")
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
-        monkeypatch.setenv(name, "")  # so that what connect sets is taken back
+        monkeypatch.setenv(name, "")  # so that monkeypatch undoes what connect sets
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", home.format(tmp_path=tmp_path))
     connect(ScaleConfig())

@@ -33,13 +33,13 @@ def line(
     }
 
 
-def test_before_the_first_step() -> None:
+def test_the_line_before_the_first_step() -> None:
     assert status_line([], recipe(), seconds=12.4) == "train  starting workers (12 s)"
 
 
-def test_a_line_says_where_the_run_stands() -> None:
-    said = status_line([line(number) for number in range(1, 51)], recipe(), seconds=100)
-    assert said.split("  ") == [
+def test_the_line_shows_the_progress_of_the_run() -> None:
+    status = status_line([line(number) for number in range(1, 51)], recipe(), seconds=100)
+    assert status.split("  ") == [
         "train",
         "step 50/400",
         "loss 3.050",
@@ -50,19 +50,19 @@ def test_a_line_says_where_the_run_stands() -> None:
     ]
 
 
-def test_a_step_whose_loss_is_not_finite() -> None:
-    said = status_line([line(1), line(2) | {"loss": None, "temperature": None}], recipe(), seconds=100)
-    assert "step 2/400  loss not finite  temperature not finite  8.0 pairs/s" in said
+def test_a_loss_that_is_not_finite_is_shown_in_words() -> None:
+    status = status_line([line(1), line(2) | {"loss": None, "temperature": None}], recipe(), seconds=100)
+    assert "step 2/400  loss not finite  temperature not finite  8.0 pairs/s" in status
 
 
-def test_speed_is_that_of_the_newest_twenty_steps() -> None:
+def test_the_speed_is_averaged_over_the_newest_twenty_steps() -> None:
     slow = [line(number, step_s=100.0, wait_s=100.0) for number in range(1, 100)]
     fast = [line(number, step_s=1.0, wait_s=0.0) for number in range(100, 120)]
-    said = status_line(slow + fast, recipe(), seconds=100)
-    assert "16.0 pairs/s  waiting for data 0%  4:41 left" in said
+    status = status_line(slow + fast, recipe(), seconds=100)
+    assert "16.0 pairs/s  waiting for data 0%  4:41 left" in status
 
 
-def test_the_newest_validation_and_what_was_skipped() -> None:
+def test_the_newest_validation_and_skipped_recordings_are_shown() -> None:
     metrics = [line(step) | {"validation": {"recall10": recall}} for step, recall in ((1, 0.1), (2, 0.25))]
     assert status_line(metrics, recipe(), seconds=1).endswith("left  recall@10 0.250")
     metrics.append(line(3, skipped={"silent": 5, "no samples": 2}))
@@ -71,39 +71,39 @@ def test_the_newest_validation_and_what_was_skipped() -> None:
     )
 
 
-def test_where_there_is_no_terminal_a_plain_line_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_terminal_a_plain_line_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = Run.at(str(tmp_path), "demo")
     with show_progress(run, recipe(), CONSOLE):
         JsonLinesLog(run.metrics_uri, keep_steps=0).append([line(1), line(2)])
     assert capsys.readouterr().out == status_line([line(1), line(2)], recipe(), seconds=0) + "\n"
 
 
-def test_events_are_told_as_they_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_events_are_printed_verbatim(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = Run.at(str(tmp_path), "demo")
     with show_progress(run, recipe(), CONSOLE):
         JsonLinesLog(run.failures_uri).append([{"event": "worker 1: [/gloo/transport/tcp/pair.cc:547] [bold]closed"}])
     assert "train  worker 1: [/gloo/transport/tcp/pair.cc:547] [bold]closed\n" in capsys.readouterr().out
 
 
-def test_workers_are_waited_for_from_their_loss_until_they_tell_of_themselves(tmp_path: Path) -> None:
+def test_workers_are_waited_for_from_a_failure_until_the_next_event_of_a_worker(tmp_path: Path) -> None:
     run = Run.at(str(tmp_path), "demo")
     failures, events = JsonLinesLog(run.failures_uri), JsonLinesLog(run.events_uri)
     failures.append([{"time": 1.0, "event": "of an earlier call"}])
     states: list[str] = []
-    noting = create_autospec(Heartbeat, instance=True)
-    noting.on_workers_lost.side_effect, noting.on_workers_started.side_effect = (
+    heartbeat = create_autospec(Heartbeat, instance=True)
+    heartbeat.on_workers_lost.side_effect, heartbeat.on_workers_started.side_effect = (
         partial(states.append, "lost"),
         partial(states.append, "work"),
     )
-    shown = RunEvents(run, noting)
-    assert (shown.new_lines(), states) == ([], [])
+    run_events = RunEvents(run, heartbeat)
+    assert (run_events.new_lines(), states) == ([], [])
     events.append([{"time": 2.0, "event": "1 workers continue"}])
-    assert (shown.new_lines(), states) == (["train  1 workers continue"], ["work"])
+    assert (run_events.new_lines(), states) == (["train  1 workers continue"], ["work"])
     events.append([{"time": 3.0, "event": "nodes about to be preempted"}])
     failures.append([{"time": 4.0, "event": "worker 0: gone"}])
-    assert shown.new_lines() == ["train  nodes about to be preempted", "train  worker 0: gone"]
+    assert run_events.new_lines() == ["train  nodes about to be preempted", "train  worker 0: gone"]
     assert states == ["work", "lost"]
     failures.append([{"time": 5.0, "event": "worker 1: gone"}])
     events.append([{"time": 6.0, "event": "1 workers continue"}])
-    assert len(shown.new_lines()) == 2
+    assert len(run_events.new_lines()) == 2
     assert states == ["work", "lost", "work"]

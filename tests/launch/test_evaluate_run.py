@@ -19,7 +19,9 @@ from tests.evaluation.planted import training_lines
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
-def test_the_report_of_a_run(tiny_corpus: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_report_and_the_duration_are_written(
+    tiny_corpus: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     recipe = load_recipe("demo_miniature", data_uri=tiny_corpus)
     run = Run(str(tmp_path), "run")
     run.begin(recipe)

@@ -66,7 +66,7 @@ def undisturbed(tiny_corpus: str, tmp_path_factory: pytest.TempPathFactory, ray_
     return run
 
 
-def test_two_ray_workers_train_what_one_process_trains(undisturbed: Run, tiny_corpus: str, tmp_path: Path) -> None:
+def test_two_ray_workers_train_like_one_process(undisturbed: Run, tiny_corpus: str, tmp_path: Path) -> None:
     recipe = miniature(tiny_corpus)
     alone = run_in_processes(train_inline, 1, recipe, str(tmp_path / "run"), folder=tmp_path / "out")[0][0]
     lines = undisturbed.metrics()
@@ -78,34 +78,36 @@ def test_two_ray_workers_train_what_one_process_trains(undisturbed: Run, tiny_co
     assert all(expected <= line.keys() for line in lines)
 
 
-def test_the_folder_of_a_run(undisturbed: Run) -> None:
+def test_checkpoints_and_export_of_a_run(undisturbed: Run) -> None:
     assert [one.steps_done for one in checkpoints(undisturbed.uri)] == [6, 3]
     assert export_run(undisturbed) == 6
     embedded = mulan.MuLan.from_pretrained(undisturbed.model_uri).embed_text(["a low tone", "a high tone"])
     assert embedded.shape == (2, 32)
 
 
-STRUCK_AFTER = 8
+KILLED_AFTER_STEPS = 8
 
 
 def kill_a_worker_of(run: Run) -> float:
-    """Once so many steps are done and a checkpoint stands; when that was."""
+    """Kills a training worker after :data:`KILLED_AFTER_STEPS` steps and a checkpoint; returns the time of the kill."""
 
-    def reached() -> bool:
-        return len(run.metrics()) >= STRUCK_AFTER and bool(checkpoints(run.uri))
+    def is_due() -> bool:
+        return len(run.metrics()) >= KILLED_AFTER_STEPS and bool(checkpoints(run.uri))
 
-    wait_until(reached, limit_s=300, what=lambda: f"step {STRUCK_AFTER} and a checkpoint: {len(run.metrics())} steps")
-    ours = psutil.Process().children(recursive=True)
-    (victim, *_) = [process for process in ours if KINDS["training worker"] in " ".join(process.cmdline())]
+    wait_until(
+        is_due, limit_s=300, what=lambda: f"step {KILLED_AFTER_STEPS} and a checkpoint: {len(run.metrics())} steps"
+    )
+    descendants = psutil.Process().children(recursive=True)
+    (victim, *_) = [process for process in descendants if KINDS["training worker"] in " ".join(process.cmdline())]
     victim.kill()
     return time.time()
 
 
-def test_a_run_whose_worker_is_killed_is_what_one_process_trains(tiny_corpus: str, tmp_path: Path) -> None:
-    """Prints what the kill costs: the seconds to the next step that had not been done."""
+def test_a_run_with_a_killed_worker_trains_like_one_process(tiny_corpus: str, tmp_path: Path) -> None:
+    """Also prints the cost of the kill: the time until the first step that had not been trained before."""
     steps = 40
     settings = [f"train.steps={steps}", "train.checkpoint_every_steps=5", "train.validation_micro_batches=0"]
-    recipe, run = miniature(tiny_corpus, *settings), Run(str(tmp_path), "struck")
+    recipe, run = miniature(tiny_corpus, *settings), Run(str(tmp_path), "killed")
     with ThreadPoolExecutor() as pool, Watch(run) as watch:
         killing = pool.submit(kill_a_worker_of, run)
         fit(recipe, run)
@@ -125,16 +127,16 @@ def test_a_run_whose_worker_is_killed_is_what_one_process_trains(tiny_corpus: st
     assert losses(lines) == losses(alone)
 
 
-def test_a_driver_holds_the_lease_and_its_checkpoints_say_so(undisturbed: Run) -> None:
-    seen = newest(f"{undisturbed.uri}/lease")
-    assert seen is not None and seen.holder is not None and seen.holder.released
+def test_the_driver_releases_its_lease_and_checkpoints_contain_its_generation(undisturbed: Run) -> None:
+    holding = newest(f"{undisturbed.uri}/lease")
+    assert holding is not None and holding.holder is not None and holding.holder.released
     manifest = json.loads(Path(checkpoints(undisturbed.uri)[0].uri, "manifest.json").read_text())
     assert manifest["generation"] == 1
 
 
-def test_a_checkpoint_says_what_it_was_trained_on(undisturbed: Run) -> None:
-    found = read_newest(undisturbed.uri, on_corrupt=pytest.fail)
-    assert found is not None and found.progress.trained_on == [device_kind(torch.device("cpu"), threads=1)]
+def test_a_checkpoint_records_the_kinds_of_device(undisturbed: Run) -> None:
+    checkpoint = read_newest(undisturbed.uri, on_corrupt=pytest.fail)
+    assert checkpoint is not None and checkpoint.progress.trained_on == [device_kind(torch.device("cpu"), threads=1)]
 
 
 def test_a_second_driver_is_refused(tiny_corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,13 +148,13 @@ def test_a_second_driver_is_refused(tiny_corpus: str, tmp_path: Path, monkeypatc
     assert not Path(run.recipe_uri).exists()
 
 
-def test_a_driver_that_was_taken_over_says_so(
+def test_a_driver_whose_run_was_taken_over_raises_and_records_nothing(
     tiny_corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever its workers ended by; and it writes nothing of it, for what is there belongs to the other one."""
+    """The error of its workers is not recorded, since the run's folder belongs to the other driver."""
     run = Run(str(tmp_path), "taken-over")
 
-    class Overtaken:
+    class TakenOver:
         def __init__(self, *_: object, on_failure: Callable[[str], None], **__: object) -> None:
             self._on_failure = on_failure
 
@@ -163,19 +165,21 @@ def test_a_driver_that_was_taken_over_says_so(
                 self._on_failure("a worker was lost")
             raise ray.train.TrainingFailedError
 
-    monkeypatch.setattr(fit_module, "Trainer", Overtaken)
+    monkeypatch.setattr(fit_module, "Trainer", TakenOver)
     with pytest.raises(RunTakenOver, match="taken over by process 4242 on node-7"):
         fit(miniature(tiny_corpus), run)
     assert not Path(run.failures_uri).exists()
 
 
 @whole
-def test_a_spoiled_checkpoint_is_passed_over(undisturbed: Run, tiny_corpus: str, tmp_path: Path) -> None:
+def test_a_corrupt_checkpoint_is_skipped(undisturbed: Run, tiny_corpus: str, tmp_path: Path) -> None:
     run = Run(str(tmp_path), undisturbed.name)
     shutil.copytree(undisturbed.uri, run.uri)
-    found = read_newest(run.uri, on_corrupt=pytest.fail, at_most=3)
-    assert found is not None
-    write_checkpoint(run.uri, found.state, replace(found.progress, trained_on=["NVIDIA H100 80GB HBM3, torch 2.11.0"]))
+    checkpoint = read_newest(run.uri, on_corrupt=pytest.fail, at_most=3)
+    assert checkpoint is not None
+    write_checkpoint(
+        run.uri, checkpoint.state, replace(checkpoint.progress, trained_on=["NVIDIA H100 80GB HBM3, torch 2.11.0"])
+    )
     state = Path(run.uri, "checkpoint_000000006", "state.safetensors")
     content = bytearray(state.read_bytes())
     content[-1] ^= 1
@@ -186,27 +190,27 @@ def test_a_spoiled_checkpoint_is_passed_over(undisturbed: Run, tiny_corpus: str,
     events = [line["event"] for line in read_lines(run.events_uri)]
     assert any("checkpoint_000000006 is corrupt" in event for event in events)
     assert events[-2].startswith("2 workers continue from step 3 on CPU ")
-    assert "only on one kind of device: the steps up to 3 were made on NVIDIA H100" in events[-1]
-    ended = read_newest(run.uri, on_corrupt=pytest.fail)
-    here = device_kind(torch.device("cpu"), threads=1)
-    assert ended is not None and ended.progress.trained_on == sorted([here, "NVIDIA H100 80GB HBM3, torch 2.11.0"])
+    assert "only on one kind of device: steps up to 3 were trained on NVIDIA H100" in events[-1]
+    last = read_newest(run.uri, on_corrupt=pytest.fail)
+    local_kind = device_kind(torch.device("cpu"), threads=1)
+    assert last is not None and last.progress.trained_on == sorted([local_kind, "NVIDIA H100 80GB HBM3, torch 2.11.0"])
 
 
-def test_a_finished_run_is_left_alone_and_another_recipe_refused(undisturbed: Run, tiny_corpus: str) -> None:
-    written = Path(undisturbed.metrics_uri).stat().st_mtime_ns
+def test_a_finished_run_is_left_unchanged_and_another_recipe_is_refused(undisturbed: Run, tiny_corpus: str) -> None:
+    modified = Path(undisturbed.metrics_uri).stat().st_mtime_ns
     fit(miniature(tiny_corpus, "scale.workers=1"), undisturbed)
-    assert Path(undisturbed.metrics_uri).stat().st_mtime_ns == written
+    assert Path(undisturbed.metrics_uri).stat().st_mtime_ns == modified
     with pytest.raises(RunError, match=r"another recipe(.|\n)*optim\.lr: 0\.001 there, 0\.5 here"):
         fit(miniature(tiny_corpus, "optim.lr=0.5"), undisturbed)
 
 
 @whole
-def test_a_loss_that_is_not_a_number_stops_the_run_at_its_step(tiny_corpus: str, tmp_path: Path) -> None:
+def test_a_nonfinite_loss_stops_the_run_at_its_step(tiny_corpus: str, tmp_path: Path) -> None:
     run = Run(str(tmp_path), "diverged")
     with pytest.raises(TrainingFailed, match=r"the loss of step 2 is nan; the weights are those of step 1\.") as failed:
         fit(miniature(tiny_corpus, "optim.lr=1e37", "optim.warmup_steps=0"), run)
     assert f"{run.anomaly_uri(2)}. See: {run.replay_command(2)}. " in str(failed.value)
-    assert failed.value.exit_code == 2  # another attempt would come to the same
+    assert failed.value.exit_code == 2  # another attempt would fail in the same way
     assert [line["step"] for line in run.metrics()] == [1]
     recordings = json.loads(Path(run.anomaly_uri(2)).read_text())["recordings"]
     assert [len(names) for names in recordings] == [8, 8]
@@ -214,7 +218,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run_at_its_step(tiny_corpus: str,
 
 
 @whole
-def test_bad_recordings_are_skipped_by_name_until_there_are_too_many(tiny_corpus: str, tmp_path: Path) -> None:
+def test_unusable_recordings_are_skipped_and_named_until_there_are_too_many(tiny_corpus: str, tmp_path: Path) -> None:
     def damaged(number: int, bad: set[int]) -> Recording:
         good = tone_recording(number, "train" if number < 32 else "validation")
         return Recording(**(vars(good) | {"audio": good.audio[:20_000]})) if number in bad else good
@@ -235,7 +239,7 @@ def test_bad_recordings_are_skipped_by_name_until_there_are_too_many(tiny_corpus
         run_in_processes(train_inline, 1, miniature(many), str(tmp_path / "many-bad"), folder=tmp_path / "out")
 
 
-def test_workers_have_the_recipe_s_variables_beside_those_that_are_ours(tiny_corpus: str) -> None:
+def test_workers_have_the_environment_variables_of_the_recipe_and_those_of_mulan(tiny_corpus: str) -> None:
     scale = miniature(tiny_corpus, "scale.env.NCCL_DEBUG=INFO").scale
     assert (
         worker_environment(scale)

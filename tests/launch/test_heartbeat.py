@@ -21,90 +21,90 @@ BUNDLE = {"CPU": 4.0, "GPU": 1.0}
 RESERVED = Demand((BUNDLE, BUNDLE))
 
 
-def test_without_a_gpu_and_without_an_autoscaler() -> None:
+def test_a_cluster_without_gpus_and_without_an_autoscaler() -> None:
     assert describe_missing(SCALE, Capacity((HEAD, CPUS)), RESERVED) == (
         "2 workers of 1 GPU, 4 CPU each: the cluster has 0 GPU; "
         "there is no autoscaler: the job continues when nodes join or other jobs end"
     )
 
 
-def test_what_no_node_type_can_give() -> None:
-    told = describe_missing(SCALE, Capacity((HEAD, CPUS), NodeTypes((CPU,))), RESERVED)
-    assert told is not None
-    assert "autoscaler: its node types never have room for one (alive nodes:" in told
-    assert "cpu: 2 with 4 CPU" in told
+def test_a_request_that_no_node_type_can_meet() -> None:
+    description = describe_missing(SCALE, Capacity((HEAD, CPUS), NodeTypes((CPU,))), RESERVED)
+    assert description is not None
+    assert "autoscaler: its node types never have room for one (alive nodes:" in description
+    assert "cpu: 2 with 4 CPU" in description
 
 
-def test_nodes_that_start_and_nodes_that_could_not() -> None:
+def test_starting_nodes_and_failed_launches() -> None:
     waiting = Demand((BUNDLE, BUNDLE), {"cpu": 2, "gpu": 1}, {"gpu": "no capacity in zone a"})
-    told = describe_missing(SCALE, Capacity((HEAD,), NodeTypes((CPU, GPU))), waiting)
-    assert told == (
+    description = describe_missing(SCALE, Capacity((HEAD,), NodeTypes((CPU, GPU))), waiting)
+    assert description == (
         "2 workers of 1 GPU, 4 CPU each: the cluster has 0 CPU and 0 GPU; autoscaler: "
         "2 nodes of type cpu starting, 1 node of type gpu starting, "
         "nodes of type gpu could not be started: no capacity in zone a"
     )
 
 
-def test_what_is_there_and_others_use() -> None:
-    told = describe_missing(SCALE, Capacity((HEAD, GPUS), NodeTypes((CPU, GPU))), RESERVED)
-    assert told is not None
-    assert told.endswith("their resources are used by others; autoscaler: no node starting")
+def test_resources_that_are_used_by_others() -> None:
+    description = describe_missing(SCALE, Capacity((HEAD, GPUS), NodeTypes((CPU, GPU))), RESERVED)
+    assert description is not None
+    assert description.endswith("their resources are used by others; autoscaler: no node starting")
 
 
-def test_an_elastic_run_waits_for_the_least_that_it_takes() -> None:
+def test_an_elastic_run_waits_for_its_minimum_number_of_workers() -> None:
     elastic = SCALE.replace(workers=(3, 8))
-    told = describe_missing(elastic, Capacity((HEAD, GPUS), NodeTypes((CPU, GPU))), Demand())
-    assert told is not None
-    assert told.startswith("3 workers of 1 GPU, 4 CPU each: the cluster's nodes have room for 2; ")
+    description = describe_missing(elastic, Capacity((HEAD, GPUS), NodeTypes((CPU, GPU))), Demand())
+    assert description is not None
+    assert description.startswith("3 workers of 1 GPU, 4 CPU each: the cluster's nodes have room for 2; ")
 
 
-def test_workers_that_have_their_resources_wait_for_none() -> None:
+def test_nothing_is_missing_for_workers_that_have_their_resources() -> None:
     others = Demand(({"CPU": 1.0},))
     assert describe_missing(SCALE, Capacity((HEAD, GPUS)), others) is None
 
 
-def test_a_line_is_due_every_period_while_there_are_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_is_due_every_period_while_the_run_has_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(heartbeat.time, "monotonic", lambda: now)
     answers = iter(["2 workers", None, "1 worker"])
-    beating = Heartbeat(SCALE, ask=lambda _: next(answers))
+    waiting = Heartbeat(SCALE, query=lambda _: next(answers))
 
     def after(seconds: float) -> str | None:
         nonlocal now
         now += seconds
-        return beating.next_line()
+        return waiting.next_line()
 
     assert after(29) is None
     assert after(1) == "train  waiting for 2 workers (30 s)"
     assert after(20) is None
     assert after(20) == "train  starting workers (70 s)"
-    beating.on_workers_started()
+    waiting.on_workers_started()
     assert after(100) is None
-    beating.on_workers_lost()
+    waiting.on_workers_lost()
     assert after(10) is None
     assert after(25) == "train  waiting for 1 worker (35 s)"
 
 
-def test_whoever_waits_is_told_so_while_it_lasts(
+def test_missing_resources_are_reported_while_a_job_waits(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answers = iter([None, "2 workers", None])
-    asked = threading.Event()
+    reported = threading.Event()
 
     def answer(_: ScaleConfig) -> str | None:
-        told = next(answers, None)
-        if told is not None:
-            asked.set()
-        return told
+        missing = next(answers, None)
+        if missing is not None:
+            reported.set()
+        return missing
 
     monkeypatch.setattr(heartbeat, "PERIOD_S", 0.001)
     monkeypatch.setattr(heartbeat, "missing_resources", answer)
     with report_waiting("evaluate", SCALE, CONSOLE):
-        assert asked.wait(60)
+        assert reported.wait(60)
     assert capsys.readouterr().out == "evaluate  waiting for 2 workers\n"
 
 
-def test_a_cluster_is_asked(ray_cluster: None) -> None:
+def test_missing_resources_of_a_real_cluster(ray_cluster: None) -> None:
     assert missing_resources(ScaleConfig(workers=1)) is None
     assert str(missing_resources(ScaleConfig(workers=1000))).startswith(
         "1000 workers of 1 CPU each: the cluster's nodes have room for"

@@ -1,4 +1,4 @@
-"""Tests the number of workers, when a run gives up, and how failures are described."""
+"""Tests the number of workers, the counting of failures, and their descriptions."""
 
 import pickle
 
@@ -15,48 +15,48 @@ def no_limit() -> int | None:
 
 
 @pytest.mark.parametrize(("room", "workers"), [(16, 8), (8, 8), (7, 4), (4, 4), (3, 2), (1, 1), (0, 0)])
-def test_as_many_workers_as_share_the_batch_evenly(room: int, workers: int) -> None:
+def test_the_largest_number_of_workers_that_share_the_batch_evenly_is_used(room: int, workers: int) -> None:
     assert EvenShares([1, 2, 4, 8], lambda: 0, no_limit).usable_workers(room) == workers
 
 
-@pytest.mark.parametrize(("worker_limit", "asked_for"), [(None, 8), (16, 8), (7, 4), (1, 2), (0, 2)])
-def test_workers_are_asked_for_that_there_can_ever_be(worker_limit: int | None, asked_for: int) -> None:
-    assert EvenShares([2, 4, 8], lambda: 0, lambda: worker_limit).workers_to_request() == asked_for
+@pytest.mark.parametrize(("worker_limit", "requested"), [(None, 8), (16, 8), (7, 4), (1, 2), (0, 2)])
+def test_only_workers_that_the_cluster_can_ever_hold_are_requested(worker_limit: int | None, requested: int) -> None:
+    assert EvenShares([2, 4, 8], lambda: 0, lambda: worker_limit).workers_to_request() == requested
 
 
-def test_a_limit_that_is_raised_is_seen_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_raised_limit_is_noticed_after_the_poll_period(monkeypatch: pytest.MonkeyPatch) -> None:
     room = [1]
     shares = EvenShares([1, 2], lambda: 0, lambda: room[0])
     assert shares.workers_to_request() == 1
     room[0] = 2
-    assert shares.workers_to_request() == 1  # a poll comes at every moment
+    assert shares.workers_to_request() == 1  # not queried again within the period
     monkeypatch.setattr(EvenShares, "POLL_PERIOD_S", 0.0)
     assert shares.workers_to_request() == 2
 
 
-def test_workers_at_work_are_ended_only_when_a_checkpoint_has_just_been_written() -> None:
+def test_running_workers_are_resized_only_right_after_a_checkpoint() -> None:
     saved = [10]
     shares = EvenShares([1, 2, 4, 8], lambda: saved[0], no_limit)
     assert not shares.should_resize(None)
     saved[0] = 20
-    assert not shares.should_resize(None)  # a checkpoint alone is no reason
+    assert not shares.should_resize(None)  # a checkpoint without an offer
     assert not shares.should_resize(4)
     assert not shares.should_resize(4)
     saved[0] = 30
     assert shares.should_resize(4)
-    assert not shares.should_resize(4)  # the next ones are not ended for the same checkpoint
+    assert not shares.should_resize(4)  # the next workers are not stopped for the same checkpoint
     assert not shares.should_resize(None)
     saved[0] = 40
-    assert not shares.should_resize(4)  # of a new offer
+    assert not shares.should_resize(4)  # the checkpoint is older than the new offer
     saved[0] = 50
     assert shares.should_resize(4)
 
 
 def unreadable() -> int:
-    raise OSError("the network is away")
+    raise OSError("the network is down")
 
 
-def test_storage_that_fails_ends_no_workers() -> None:
+def test_a_storage_failure_does_not_stop_workers() -> None:
     shares = EvenShares([1, 2], unreadable, no_limit)
     assert not shares.should_resize(None)
     assert not shares.should_resize(2)
@@ -66,16 +66,16 @@ def lost(*messages: str) -> WorkerGroupError:
     return WorkerGroupError("lost", {rank: RuntimeError(message) for rank, message in enumerate(messages)})
 
 
-def test_failures_are_counted_until_a_new_checkpoint_stands() -> None:
-    saved, told = [0], []
-    verdict = FailuresInARow(lambda: saved[0], told.append)
+def test_failures_are_counted_until_the_next_checkpoint() -> None:
+    saved, descriptions = [0], []
+    verdict = FailuresInARow(lambda: saved[0], descriptions.append)
     assert [verdict(lost("gone")) for _ in range(2)] == [Verdict.COUNT] * 2
     saved[0] = 100
     assert [verdict(lost("gone")) for _ in range(2)] == [Verdict.RESET_COUNT, Verdict.COUNT]
-    assert told == ["worker 0: RuntimeError: gone"] * 4
+    assert descriptions == ["worker 0: RuntimeError: gone"] * 4
 
 
-def test_what_another_attempt_would_meet_again_is_not_tried_again() -> None:
+def test_an_error_that_another_attempt_would_meet_again_ends_the_run() -> None:
     verdict = FailuresInARow(lambda: 0, lambda _: None)
     assert verdict(lost("gone")) is Verdict.COUNT
     final = WorkerGroupError(
@@ -86,25 +86,25 @@ def test_what_another_attempt_would_meet_again_is_not_tried_again() -> None:
     assert final_cause(lost("gone")) is None
 
 
-def test_no_room_for_workers_is_not_told_as_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
-    verdict = FailuresInARow(lambda: 0, told.append)
+def test_a_startup_timeout_is_not_recorded_as_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    descriptions: list[str] = []
+    verdict = FailuresInARow(lambda: 0, descriptions.append)
     monkeypatch.setattr(policies, "is_startup_timeout", lambda error: True)
     assert verdict(ControllerError(TimeoutError("no workers within a minute"))) is Verdict.COUNT
-    assert not told
+    assert not descriptions
 
 
-def test_whether_to_retry_a_run_is_told_by_what_ended_it() -> None:
+def test_the_exit_code_is_that_of_the_error_that_ended_training() -> None:
     assert TrainingFailed("two workers were lost too often").exit_code == 1
     refused = pickle.loads(pickle.dumps(TrainingFailed("credentials", exit_code=2)))
     assert (str(refused), refused.exit_code) == ("credentials", 2)
 
 
-def test_a_failure_counts_where_storage_does_not_tell_of_progress() -> None:
+def test_a_failure_counts_if_the_progress_cannot_be_read() -> None:
     assert FailuresInARow(unreadable, lambda _: None)(lost("gone")) is Verdict.COUNT
 
 
-def test_a_failure_in_words() -> None:
+def test_descriptions_of_failures() -> None:
     assert describe_error(lost("one\ntraceback", "two")) == "worker 0: RuntimeError: one; worker 1: RuntimeError: two"
     final = TrainingFailed("no such shard\nlook for it")
     assert (

@@ -43,13 +43,13 @@ def recipe(*settings: str) -> Recipe:
 ON_GPUS = ("scale.use_gpu=true", "scale.workers=2", "scale.cpus_per_worker=4")
 
 
-def test_a_request_that_can_never_be_met_is_told_with_what_there_is() -> None:
-    (fault,) = resource_problems(recipe(*ON_GPUS), Capacity((HEAD, CPU)))
-    assert fault.text.startswith(
+def test_a_request_that_can_never_be_met_is_reported_with_the_capacity() -> None:
+    (problem,) = resource_problems(recipe(*ON_GPUS), Capacity((HEAD, CPU)))
+    assert problem.text.startswith(
         "2 workers of 1 GPU, 4 CPU can never run here: there is room for 0 (alive nodes: 1 without CPUs and "
         "GPUs, 1 with 4 CPU; there is no autoscaler); "
     )
-    assert fault.permanent
+    assert problem.permanent
     capped = NodeTypes((replace(GPUS, max_nodes=1),))
     assert len([*resource_problems(recipe(*ON_GPUS), Capacity((HEAD, CPU), capped))]) == 1
 
@@ -62,7 +62,7 @@ def test_a_request_that_can_never_be_met_is_told_with_what_there_is() -> None:
         (("scale.workers=[2, 16]",), Capacity((HEAD, replace(CPU, resources={"CPU": 2.0})))),
     ],
 )
-def test_a_request_that_may_be_met_is_waited_for(settings: tuple[str, ...], cluster: Capacity) -> None:
+def test_a_request_that_may_be_met_is_not_a_problem(settings: tuple[str, ...], cluster: Capacity) -> None:
     assert [*resource_problems(recipe(*settings), cluster)] == []
 
 
@@ -78,7 +78,7 @@ def test_an_evaluation_that_can_never_run_is_refused() -> None:
         check_room_to_evaluate(on_gpu, cluster)
 
 
-def test_too_few_cpus_to_read_are_no_fault() -> None:
+def test_too_few_cpus_for_readers_cause_only_a_warning() -> None:
     scale = ScaleConfig(workers=1, cpus_per_worker=2, data_cpus=3)
     (warning,) = resource_warnings(scale, Capacity((HEAD, replace(CPU, labels={}))))
     assert warning.startswith(
@@ -90,80 +90,83 @@ def test_too_few_cpus_to_read_are_no_fault() -> None:
     assert not [*resource_warnings(scale, Capacity((HEAD,), UNKNOWN_NODE_TYPES))]
 
 
-def test_each_node_is_asked_for_what_will_run_there() -> None:
-    wanted = JobRequirements(
+def test_each_node_is_checked_for_what_will_run_there() -> None:
+    requirements = JobRequirements(
         recipe(*ON_GPUS), Capacity((HEAD, CPU, GPU)), "s3://b/run", "s3://b/mark", ("s3://b/index",)
     )
-    checks = [list(wanted.for_node(node).checks()) for node in (HEAD, CPU, GPU)]
+    checks = [list(requirements.for_node(node).checks()) for node in (HEAD, CPU, GPU)]
     assert checks == [
         ["versions"],
         ["versions", "corpus"],
         ["versions", "disk", "corpus", "storage", "text_tower.pretrained", "GPU"],
     ]
-    assert wanted.for_node(GPU).gpus == 1
+    assert requirements.for_node(GPU).gpus == 1
     assert "GPU" not in JobRequirements(recipe(), Capacity((GPU,)), "a", "b", ()).for_node(GPU).checks()
 
 
-def test_the_weights_that_a_recipe_names() -> None:
-    named = recipe()
-    assert [needed for _, needed in weights_of(named)] == [TEXT_ENCODER]
-    of_both = named.replace(audio_tower=AstTowerConfig(pretrained="hub:MIT/ast"))
-    assert [*weights_of(of_both)][1] == ("hub:MIT/ast", AST_CHECKPOINT)
+def test_pretrained_weights_of_a_recipe() -> None:
+    text_only = recipe()
+    assert [needed for _, needed in weights_of(text_only)] == [TEXT_ENCODER]
+    both = text_only.replace(audio_tower=AstTowerConfig(pretrained="hub:MIT/ast"))
+    assert [*weights_of(both)][1] == ("hub:MIT/ast", AST_CHECKPOINT)
 
 
-def test_faults_are_told_once_for_all_nodes_that_have_them() -> None:
+def test_a_problem_of_several_nodes_is_reported_once() -> None:
     nodes = [node_name(replace(GPU, address=f"10.0.0.{number}")) for number in range(5)]
-    faults = [Problem("", "no room"), *(Problem(node, "storage: no answer in 25 s", permanent=False) for node in nodes)]
-    error = ClusterUnfit(faults)
+    problems = [
+        Problem("", "no room"),
+        *(Problem(node, "storage: no answer in 25 s", permanent=False) for node in nodes),
+    ]
+    error = ClusterUnfit(problems)
     assert str(error) == (
         "the cluster cannot run this job:\n"
         "  - no room\n"
         "  - gpu node 10.0.0.0, gpu node 10.0.0.1, gpu node 10.0.0.2 and 2 more: storage: no answer in 25 s\n"
         "Nothing was started."
     )
-    assert (error.exit_code, ClusterUnfit(faults[1:]).exit_code) == (2, 1)
+    assert (error.exit_code, ClusterUnfit(problems[1:]).exit_code) == (2, 1)
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
 @pytest.fixture
 def probes(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
-    """A cluster that others have started, whose nodes are asked here and not by Ray."""
-    seen = SimpleNamespace(marks=[], faults=[], unseen=[])
+    """Replaces an existing cluster; ``problems`` and ``unchecked`` are the results of probing its nodes."""
+    fake = SimpleNamespace(markers=[], problems=[], unchecked=[])
 
     def probe_nodes(nodes: Any, *, limit_s: float) -> Any:
-        seen.marks = [asked.marker_uri for _, asked in nodes if asked.marker_uri]
-        assert all(filesystem.exists(mark) for mark in seen.marks)
-        return seen.faults, seen.unseen
+        fake.markers = [required.marker_uri for _, required in nodes if required.marker_uri]
+        assert all(filesystem.exists(marker) for marker in fake.markers)
+        return fake.problems, fake.unchecked
 
     monkeypatch.setattr(module, "started_ray", lambda: False)
     monkeypatch.setattr(module, "capacity", lambda: Capacity((HEAD, CPU)))
     monkeypatch.setattr(module, "probe_nodes", probe_nodes)
-    yield seen
-    assert seen.marks
-    assert not any(filesystem.exists(mark) for mark in seen.marks)
+    yield fake
+    assert fake.markers
+    assert not any(filesystem.exists(marker) for marker in fake.markers)
 
 
-@pytest.mark.parametrize("made", [True, False])
-def test_nodes_must_see_what_was_written_here(probes: SimpleNamespace, tmp_path: Path, made: bool) -> None:
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_marker_file_is_visible_while_nodes_are_probed(probes: SimpleNamespace, tmp_path: Path, exists: bool) -> None:
     run = Run.at(tmp_path / "runs", "a")
-    if made:
+    if exists:
         Path(run.uri).mkdir(parents=True)
-    probes.unseen = ["cpu node could not be checked"]
-    assert preflight(recipe(), run) == probes.unseen
-    assert Path(probes.marks[0]).parent == (Path(run.uri) if made else tmp_path)
-    assert Path(run.uri).exists() == made
+    probes.unchecked = ["cpu node could not be checked"]
+    assert preflight(recipe(), run) == probes.unchecked
+    assert Path(probes.markers[0]).parent == (Path(run.uri) if exists else tmp_path)
+    assert Path(run.uri).exists() == exists
 
 
-def test_all_faults_are_told_at_once(probes: SimpleNamespace, tmp_path: Path) -> None:
-    probes.faults = [Problem("cpu node 10.0.0.2", "corpus: not there")]
+def test_all_problems_are_reported_together(probes: SimpleNamespace, tmp_path: Path) -> None:
+    probes.problems = [Problem("cpu node 10.0.0.2", "corpus: not there")]
     with pytest.raises(ClusterUnfit) as unfit:
         preflight(recipe("scale.workers=2", "scale.cpus_per_worker=4"), Run.at(tmp_path, "a"))
-    assert [fault.where for fault in unfit.value.problems] == ["", "cpu node 10.0.0.2"]
+    assert [problem.where for problem in unfit.value.problems] == ["", "cpu node 10.0.0.2"]
 
 
-def test_on_a_ray_of_this_process_only_room_is_looked_at(ray_cluster: None, tmp_path: Path) -> None:
-    with pytest.MonkeyPatch.context() as none:
-        none.setattr(module, "probe_nodes", lambda *_, **__: pytest.fail("a task was started"))
+def test_only_resources_of_a_local_ray_are_checked(ray_cluster: None, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "probe_nodes", lambda *_, **__: pytest.fail("a task was started"))
         assert preflight(recipe(), Run.at(tmp_path, "a")) == []
         with pytest.raises(ClusterUnfit, match="2 workers of 1 GPU, 4 CPU can never run here"):
             preflight(recipe(*ON_GPUS), Run.at(tmp_path, "a"))

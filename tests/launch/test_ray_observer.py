@@ -22,7 +22,7 @@ ANOMALY = Anomaly(3, "the loss of step 3 is nan", {}, [("a",)])
 
 
 class Engine:
-    """Says who has taken part in gathering its state."""
+    """Records the calls that gather its state."""
 
     def __init__(self) -> None:
         self.gathered: list[bool] = []
@@ -34,7 +34,7 @@ class Engine:
 
 @pytest.fixture
 def reported(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What is reported to Ray Train, which says that node-2 is preempted."""
+    """Returns the metrics reported to Ray Train, which announces the preemption of node-2."""
     reported: list[dict[str, Any]] = []
     monkeypatch.setattr("ray.train.report", reported.append)
     monkeypatch.setattr("ray.train.get_preemption_info", lambda: SimpleNamespace(preempted_node_ids=["node-2"]))
@@ -42,7 +42,7 @@ def reported(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 
 def observe(observer: RayObserver) -> str:
-    """Calls an observer as the loop does; returns its hint about an anomaly."""
+    """Calls an observer like the training loop, and returns its hint about an anomaly."""
     observer.on_step(METRICS)
     observer.on_skipped_recordings(3, [SkippedRecording("b", "silent", "nothing but zeros")])
     hint = observer.on_anomaly(ANOMALY)
@@ -61,7 +61,7 @@ def test_the_first_worker_writes_and_every_worker_reports(tmp_path: Path, report
     recipe, readers = load_recipe("demo_miniature", []), SimpleNamespace(cpus=lambda: 4)
     with Recorder(run, recipe, first_step=0) as recorder:
         observer = RecordingRayObserver(run, engine, recorder, readers, trained_on=["cpu"])  # type: ignore[arg-type]
-        assert observe(observer) == hint  # the words in which all workers end are the same
+        assert observe(observer) == hint  # all workers end with the same message
     assert engine.gathered == [False, True]
     assert reported == 2 * [METRICS | {"validation_recall10": 0.5}, METRICS]
     assert run.metrics() == [METRICS | {"data_cpus": 4}]

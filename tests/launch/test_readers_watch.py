@@ -8,7 +8,7 @@ SHORT = ReaderPoolState(active_cpus=3, requested_cpus=8, waiting=(1, 2, 5), read
 OTHERS = ReaderPoolState(active_cpus=4, requested_cpus=8, waiting=(1,), reading_locally=(1,), pool_exhausted=True)
 
 
-def test_readers_in_words() -> None:
+def test_descriptions_of_the_reader_pool() -> None:
     assert str(ENOUGH) == "data: 8 of 8 CPUs"
     assert str(SHORT) == "data: 3 of 8 CPUs, waiting for nodes; worker 5 reads for itself; workers 1, 2 wait"
     assert str(OTHERS) == "data: 4 of 8 CPUs, waiting for nodes; worker 1 reads for itself"
@@ -16,7 +16,7 @@ def test_readers_in_words() -> None:
     assert str(ENOUGH._replace(waiting=(3,))) == "data: 8 of 8 CPUs; worker 3 waits"
 
 
-def test_a_wait_and_its_end_are_told_at_once_and_what_changes_meanwhile_now_and_then() -> None:
+def test_waiting_and_its_end_are_reported_at_once_and_changes_periodically() -> None:
     status = ReadersStatus()
     assert status.new_line(ENOUGH, since_s=1000) is None
     assert status.new_line(SHORT, since_s=0) == str(SHORT)

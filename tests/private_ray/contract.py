@@ -1,6 +1,6 @@
-"""How a need of something private of Ray is stated, looked for, and told when Ray no longer meets it.
+"""Requirements on Ray's private interfaces, their checks, and the messages if a release of Ray does not meet them.
 
-Nothing of Ray is imported before it is looked for, so that a Ray without it is told in words as well.
+A private interface is imported only when it is checked, so that its absence also results in a message.
 """
 
 import importlib
@@ -18,76 +18,76 @@ PINNED = re.findall(r"ray\[.*\]==([\d.]+)", (ROOT / "pyproject.toml").read_text(
 
 
 class Differs(Exception):
-    """Something of Ray is not as it is needed; the text goes on from its name."""
+    """An interface of Ray differs from the requirement; the message continues a sentence that begins with its name."""
 
 
 @dataclass(frozen=True)
 class Need:
-    """One private thing of Ray."""
+    """A requirement on a private interface of Ray."""
 
     place: str
-    """``MODULE:NAME``, the name with dots where it is within another."""
+    """Location of the interface, ``MODULE:NAME``; the name of an attribute is dotted."""
     user: str
-    """The module of ``mulan/private_ray`` that needs it."""
+    """Module of ``mulan/private_ray`` that uses it."""
     without: str
-    """What of mulan breaks with it: the end of a sentence."""
+    """Consequence for mulan without it: the end of a sentence."""
     check: Callable[[Any], None]
-    """Given the thing; raises :class:`Differs`."""
+    """Function that is called with the object, and raises :class:`Differs` if it does not meet the requirement."""
     parts: tuple[str, ...] = ()
-    """Private attributes and settings of it that are needed, and have no place of their own."""
+    """Private attributes and settings of the object that are used."""
 
     def difference(self) -> str | None:
-        """What Ray does otherwise, as one line for whoever moves mulan to another Ray; None if nothing."""
+        """Returns the difference in one line, for whoever moves mulan to another Ray; None if there is none."""
         try:
-            self.check(found(self.place))
+            self.check(load(self.place))
         except Differs as differs:
-            what = str(differs)
-        except Exception as error:  # whatever a changed Ray raises when it is used as before
-            what = f"cannot be used as mulan does: {type(error).__name__}: {error}"
+            difference = str(differs)
+        except Exception as error:  # a changed Ray may raise any error when it is used as before
+            difference = f"cannot be used as mulan does: {type(error).__name__}: {error}"
         else:
             return None
         name = self.place.partition(":")[2] + (f" ({', '.join(self.parts)})" if self.parts else "")
         return (
-            f"Ray {ray.__version__}: {name} {what}. Without it {self.without}. "
+            f"Ray {ray.__version__}: {name} {difference}. Without it {self.without}. "
             f"It is {self.place} in Ray {PINNED}; see mulan/private_ray/{self.user}.py"
         )
 
 
-def found(place: str) -> Any:
-    """What stands at ``MODULE:NAME``.
+def load(place: str) -> Any:
+    """Returns the object at ``MODULE:NAME``.
 
     Raises:
-        Differs: the module or the name is gone.
+        Differs: the module or the name does not exist.
     """
     module, _, name = place.partition(":")
     try:
-        thing: Any = importlib.import_module(module)
+        loaded: Any = importlib.import_module(module)
     except ImportError as error:
         raise Differs(f"is not there, nor its module {module} ({error})") from error
     for part in name.split("."):
         try:
-            thing = getattr(thing, part)
+            loaded = getattr(loaded, part)
         except AttributeError as error:
-            raise Differs(f"is not there: {getattr(thing, '__name__', thing)} has no {part}") from error
-    return thing
+            raise Differs(f"is not there: {getattr(loaded, '__name__', loaded)} has no {part}") from error
+    return loaded
 
 
-def takes(thing: Any, *needed: str, exactly: bool = False) -> None:
-    """Holds a function to its parameters: that it has them, or that they are all it has.
+def takes(function: Any, *needed: str, exactly: bool = False) -> None:
+    """Checks that a function has the needed parameters and, with ``exactly``, no others.
 
     Raises:
-        Differs: it has others.
+        Differs: the function has other parameters.
     """
-    parameters = list(inspect.signature(thing).parameters)
+    parameters = list(inspect.signature(function).parameters)
     if parameters != list(needed) if exactly else not set(needed) <= set(parameters):
         raise Differs(f"takes ({', '.join(parameters)}), not ({', '.join(needed)})")
 
 
-def mentions(thing: Any, word: str, what: str) -> None:
-    """Holds Ray's source to a word, where to see it at work would need a running Ray.
+def mentions(source: Any, word: str, difference: str) -> None:
+    """Checks that the source of an object contains a word, if a real check would need a running Ray.
 
     Raises:
-        Differs: it does not stand there.
+        Differs: the source does not contain it.
     """
-    if word not in inspect.getsource(thing):
-        raise Differs(what)
+    if word not in inspect.getsource(source):
+        raise Differs(difference)

@@ -1,4 +1,4 @@
-"""What ``mulan/private_ray`` needs of Ray to tell what nodes a cluster may have."""
+"""The requirements of ``mulan/private_ray`` on Ray's autoscaler."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from mulan.private_ray import core
 from tests.private_ray.contract import Differs, Need, mentions, takes
 
 KUBERAY = "ray.autoscaler._private.kuberay"
-WITHOUT = "a job waits for ever for nodes that its cluster can never have"
+WITHOUT = "a job waits forever for nodes that its cluster can never have"
 
 RAY_CLUSTER: dict[str, Any] = {
     "metadata": {"name": "run1", "namespace": "default"},
@@ -30,16 +30,16 @@ RAY_CLUSTER: dict[str, Any] = {
         ],
     },
 }
-"""As Kubernetes gives it."""
+"""A RayCluster in the form that Kubernetes returns."""
 
 
-def makes_a_configuration(derive: Any) -> None:
-    told = core.parse_config(derive(RAY_CLUSTER))
-    if told != core.NodeTypes((core.NodeType("gpu", {"CPU": 14.0, "GPU": 1.0}, {"pool": "gpu"}, 8),), 8):
-        raise Differs(f"makes {told} of a RayCluster with 8 pods of 14 CPUs and a GPU")
+def returns_a_configuration(derive: Any) -> None:
+    types = core.parse_config(derive(RAY_CLUSTER))
+    if types != core.NodeTypes((core.NodeType("gpu", {"CPU": 14.0, "GPU": 1.0}, {"pool": "gpu"}, 8),), 8):
+        raise Differs(f"returns {types} for a RayCluster with 8 pods of 14 CPUs and a GPU")
 
 
-def asks_kubernetes(client: Any) -> None:
+def queries_kubernetes(client: Any) -> None:
     takes(client.__init__, "self", "namespace")
     takes(client.get, "self", "path", exactly=True)
 
@@ -48,15 +48,15 @@ def has_groups(get: Any) -> None:
     takes(get, exactly=True)
     fields = {field.name for field in autoscaler_pb2.NodeGroupConfig.DESCRIPTOR.fields}
     if missing := {"name", "resources", "max_count"} - fields:
-        raise Differs(f"tells of each group no {' and '.join(sorted(missing))}")
+        raise Differs(f"returns groups without {' and '.join(sorted(missing))}")
 
 
-def names_its_file(start: Any) -> None:
+def passes_its_file(start: Any) -> None:
     for word in ("--autoscaling-config=", "--gcs-address="):
-        mentions(start, word, f"gives the autoscaler's process no {word}")
+        mentions(start, word, f"does not pass {word} to the autoscaler's process")
 
 
-def tells_what_waits(get: Any) -> None:
+def returns_the_demand(get: Any) -> None:
     takes(get, "gcs_address", "timeout")
     for kind, needed in {
         schema.ClusterStatus: ("pending_nodes", "pending_launches", "failed_launches", "resource_demands"),
@@ -69,12 +69,12 @@ def tells_what_waits(get: Any) -> None:
         takes(kind, *needed)
 
 
-def is_the_heads(resource: str) -> None:
+def is_the_resource_of_the_head(resource: str) -> None:
     if resource != core.HEAD_RESOURCE:
         raise Differs(f"is {resource}")
 
 
-def is_the_types(label: str) -> None:
+def is_the_label_of_the_type(label: str) -> None:
     if label != core.TYPE_LABEL:
         raise Differs(f"is {label}")
 
@@ -84,32 +84,32 @@ NODE_NEEDS = [
         f"{KUBERAY}.autoscaling_config:_derive_autoscaling_config_from_ray_cr",
         "core",
         f"on Kubernetes {WITHOUT}",
-        makes_a_configuration,
+        returns_a_configuration,
     ),
     Need(
         f"{KUBERAY}.node_provider:KubernetesHttpApiClient",
         "core",
         f"on Kubernetes {WITHOUT}",
-        asks_kubernetes,
+        queries_kubernetes,
     ),
     Need("ray._private.state:state.get_cluster_config", "core", f"on a managed cluster {WITHOUT}", has_groups),
-    Need("ray._private.services:start_monitor", "core", f"on machines of the launcher {WITHOUT}", names_its_file),
+    Need("ray._private.services:start_monitor", "core", f"on machines of the launcher {WITHOUT}", passes_its_file),
     Need(
         "ray.autoscaler.v2.sdk:get_cluster_status",
         "core",
-        "a job does not say why it waits",
-        tells_what_waits,
+        "a job does not report why it waits",
+        returns_the_demand,
     ),
     Need(
         "ray._common.constants:HEAD_NODE_RESOURCE_NAME",
         "core",
-        "what the autoscaler may start cannot be asked, since the head is not found",
-        is_the_heads,
+        "the nodes that the autoscaler may start are unknown, since the head is not recognized",
+        is_the_resource_of_the_head,
     ),
     Need(
         "ray._raylet:RAY_NODE_GROUP_KEY",
         "core",
-        "nodes that are there are counted once more as nodes to come",
-        is_the_types,
+        "alive nodes are counted again as nodes that may be started",
+        is_the_label_of_the_type,
     ),
 ]

@@ -1,11 +1,11 @@
-"""What is called while an execution runs; tests/data/test_pacing.py has Ray call it."""
+"""Tests the scheduler callback without an execution; tests/data/test_pacing.py tests it with Ray Data."""
 
 from ray.data import DataContext
 
 from mulan.private_ray.core import SchedulerStepCallback, add_scheduler_callback
 
 
-class Counted(SchedulerStepCallback):
+class CountingCallback(SchedulerStepCallback):
     def __init__(self) -> None:
         self.steps = 0
 
@@ -13,15 +13,15 @@ class Counted(SchedulerStepCallback):
         self.steps += 1
 
 
-def test_a_kind_is_made_once_for_each_execution() -> None:
+def test_a_callback_is_registered_once() -> None:
     context = DataContext()
     for _ in range(2):
-        add_scheduler_callback(context, Counted)
-    assert context.execution_callback_classes.count(Counted) == 1
+        add_scheduler_callback(context, CountingCallback)
+    assert context.execution_callback_classes.count(CountingCallback) == 1
 
 
-def test_a_step_of_rays_is_one_of_ours() -> None:
-    counted = Counted()
+def test_step_is_called_after_each_scheduling_step() -> None:
+    counted = CountingCallback()
     for _ in range(3):
         counted.on_execution_step(None)
     assert counted.steps == 3

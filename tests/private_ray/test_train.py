@@ -1,4 +1,4 @@
-"""What Ray Train's controller is started with."""
+"""Tests the policies, callbacks and environment that Ray Train's controller is started with."""
 
 import os
 from typing import Any
@@ -28,25 +28,25 @@ def trainer(workers: int | tuple[int, int] = 1) -> DelegatingTrainer:
     )
 
 
-def test_no_process_is_started_that_has_nothing_to_do() -> None:
+def test_callbacks_that_start_useless_processes_are_left_out() -> None:
     started = {type(callback).__name__ for callback in trainer()._create_default_callbacks()}
     assert "BackendSetupCallback" in started
     assert not {"DatasetsCallback", "PlacementGroupCleanerCallback"} & started
 
 
 @pytest.mark.parametrize(("workers", "elastic"), [(2, False), ((1, 2), True)])
-def test_decisions_reach_the_controller(workers: int | tuple[int, int], elastic: bool) -> None:
+def test_the_policies_reach_the_controller(workers: int | tuple[int, int], elastic: bool) -> None:
     parts: dict[str, Any] = {"failure_policy": None, "scaling_policy": None, "callbacks": []}
     with patch.object(TorchTrainer, "_initialize_and_run_controller") as run:
         trainer(workers)._initialize_and_run_controller(**parts)
-    given = run.call_args.kwargs
-    assert given.keys() == parts.keys()
-    assert isinstance(given["failure_policy"], DelegatingFailurePolicy)
-    assert given["failure_policy"].failure_config.max_failures == 3
-    assert isinstance(given["scaling_policy"], DelegatingScalingPolicy) is elastic
+    passed = run.call_args.kwargs
+    assert passed.keys() == parts.keys()
+    assert isinstance(passed["failure_policy"], DelegatingFailurePolicy)
+    assert passed["failure_policy"].failure_config.max_failures == 3
+    assert isinstance(passed["scaling_policy"], DelegatingScalingPolicy) is elastic
 
 
-def test_controllers_are_told_how_long_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_health_check_timeout_is_passed_to_controllers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR, "7.0")
     set_health_check_timeout(12.5)
     assert os.environ[WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR] == "12.5"

@@ -1,4 +1,4 @@
-"""Whether a failure ends the run, for what was said of it, and what was raised beneath Ray's wrappings."""
+"""Tests that failures are retried or end the run by the verdict, and that the causes inside Ray's errors are found."""
 
 import pytest
 from ray.exceptions import RayTaskError
@@ -31,26 +31,26 @@ COUNT, RESET_COUNT, GIVE_UP = Verdict.COUNT, Verdict.RESET_COUNT, Verdict.GIVE_U
         ([GIVE_UP], [RAISE]),
     ],
 )
-def test_failures_that_count_are_retried_to_the_limit(
+def test_failures_that_count_are_retried_up_to_the_limit(
     verdicts: list[Verdict], decisions: list[FailureDecision]
 ) -> None:
-    said = iter(verdicts)
-    policy = DelegatingFailurePolicy(FailureConfig(max_failures=2), lambda _: next(said))
+    remaining = iter(verdicts)
+    policy = DelegatingFailurePolicy(FailureConfig(max_failures=2), lambda _: next(remaining))
     assert [policy.make_decision(LOST) for _ in verdicts] == decisions
 
 
-def test_the_failure_is_told_as_it_is() -> None:
-    told: list[Exception] = []
+def test_the_verdict_receives_the_error_unchanged() -> None:
+    errors: list[Exception] = []
 
     def verdict(error: Exception) -> Verdict:
-        told.append(error)
+        errors.append(error)
         return COUNT
 
     DelegatingFailurePolicy(FailureConfig(), verdict).make_decision(LOST)
-    assert told == [LOST]
+    assert errors == [LOST]
 
 
-def test_causes_are_found_beneath_every_wrapping() -> None:
+def test_causes_inside_all_wrappers_are_returned() -> None:
     cause = ValueError("no such shard")
     of_task = RayTaskError("train", "a traceback", cause)
     error = WorkerGroupError(
@@ -64,14 +64,14 @@ def test_causes_are_found_beneath_every_wrapping() -> None:
     assert list(worker_errors(error).items()) == [(0, cause), (1, cause), (3, cause)]
 
 
-def test_the_controllers_own_failure() -> None:
+def test_an_error_of_the_controller_is_returned() -> None:
     cause = TimeoutError("no workers within a minute")
     assert worker_errors(ControllerError(cause)) == {}
     assert controller_error(ControllerError(cause)) is cause
     assert controller_error(cause) is cause
 
 
-def test_no_room_for_workers_is_told_from_failures_and_has_no_limit() -> None:
+def test_a_startup_timeout_is_recognized_and_retried_without_limit() -> None:
     no_room = ControllerError(WorkerGroupStartupTimeoutError(2))
     assert is_startup_timeout(no_room)
     assert not is_startup_timeout(ControllerError(TimeoutError()))

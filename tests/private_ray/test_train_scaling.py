@@ -1,4 +1,4 @@
-"""What Ray Train's controller is told to do with the workers, for what was decided."""
+"""Tests that decisions of a worker count policy become decisions of Ray Train's controller."""
 
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -15,11 +15,11 @@ AT_EVERY_POLL = 0.0
 
 
 class PowersOfTwo:
-    """Takes a power of two, and changes when told so."""
+    """Uses powers of two, and resizes if ``resizes`` is True."""
 
     def __init__(self) -> None:
         self.offers: list[int | None] = []
-        self.changes = False
+        self.resizes = False
 
     def workers_to_request(self) -> int:
         return 4
@@ -29,15 +29,15 @@ class PowersOfTwo:
 
     def should_resize(self, offer: int | None) -> bool:
         self.offers.append(offer)
-        return self.changes and offer is not None
+        return self.resizes and offer is not None
 
 
-class OnMachines(DelegatingScalingPolicy):
-    """Told here, and not by Ray, what room there is."""
+class WithFakeNodes(DelegatingScalingPolicy):
+    """Uses the resources of fake nodes instead of those reserved by Ray."""
 
-    def __init__(self, counts: PowersOfTwo, *, least: int = 1, period_s: float = AT_EVERY_POLL) -> None:
+    def __init__(self, counts: PowersOfTwo, *, min_workers: int = 1, period_s: float = AT_EVERY_POLL) -> None:
         config = ScalingConfig(
-            num_workers=(least, 8), resources_per_worker={"CPU": 2}, elastic_resize_monitor_interval_s=period_s
+            num_workers=(min_workers, 8), resources_per_worker={"CPU": 2}, elastic_resize_monitor_interval_s=period_s
         )
         super().__init__(config, counts)
         self.cpus: Sequence[int] = ()
@@ -48,52 +48,52 @@ class OnMachines(DelegatingScalingPolicy):
     def _get_reserved_resources(self) -> dict[str, dict[str, float]]:
         return {f"node-{number}": {"CPU": float(count)} for number, count in enumerate(self.cpus)}
 
-    def polled(self, *cpus: int) -> Any:
-        """What is decided while one worker is at work, which began long ago."""
+    def decision(self, *cpus: int) -> Any:
+        """Returns the decision for one running worker that was started long ago."""
         self.cpus = cpus
         return self.make_decision_for_running_worker_group(SimpleNamespace(start_time=0.0, num_workers=1), None)
 
 
 @pytest.mark.parametrize(("cpus", "workers"), [([8, 8], 8), ([4, 4, 4], 4), ([6, 3], 4), ([3, 3], 2), ([2], 1)])
-def test_as_many_workers_start_as_are_taken_of_the_room(cpus: Sequence[int], workers: int) -> None:
-    policy = OnMachines(PowersOfTwo())
+def test_the_usable_number_of_workers_is_started(cpus: Sequence[int], workers: int) -> None:
+    policy = WithFakeNodes(PowersOfTwo())
     policy.cpus = cpus
     decision = policy.make_decision_for_non_running_worker_group()
     assert isinstance(decision, ResizeDecision)
     assert (decision.num_workers, decision.resources_per_worker["CPU"]) == (workers, 2)
 
 
-def test_nodes_are_asked_for_as_is_decided() -> None:
-    assert OnMachines(PowersOfTwo())._get_num_workers_for_resource_request() == 4
+def test_the_requested_number_of_workers_is_that_of_the_policy() -> None:
+    assert WithFakeNodes(PowersOfTwo())._get_num_workers_for_resource_request() == 4
 
 
-def test_none_start_where_fewer_are_taken_than_must_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    policy = OnMachines(PowersOfTwo(), least=4)
+def test_no_worker_is_started_below_the_minimum(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = WithFakeNodes(PowersOfTwo(), min_workers=4)
     policy.cpus = [6]
-    paused: list[float] = []
-    monkeypatch.setattr(train.time, "sleep", paused.append)
+    pauses: list[float] = []
+    monkeypatch.setattr(train.time, "sleep", pauses.append)
     assert isinstance(policy.make_decision_for_non_running_worker_group(), NoopDecision)
-    assert paused == [train.PAUSE_S]  # Ray asks again at once
+    assert pauses == [train.PAUSE_S]  # Ray polls again at once
 
 
-def test_workers_at_work_change_when_it_is_time() -> None:
+def test_running_workers_are_resized_when_the_policy_decides() -> None:
     counts = PowersOfTwo()
-    policy = OnMachines(counts)
-    assert [type(policy.polled(*cpus)) for cpus in ([2], [8], [8], [2], [8])] == [NoopDecision] * 5
+    policy = WithFakeNodes(counts)
+    assert [type(policy.decision(*cpus)) for cpus in ([2], [8], [8], [2], [8])] == [NoopDecision] * 5
     assert counts.offers == [None, 4, 4, None, 4]
-    counts.changes = True
-    decision = policy.polled(8)
+    counts.resizes = True
+    decision = policy.decision(8)
     assert isinstance(decision, ResizeDecision)
     assert decision.num_workers == 4
-    assert isinstance(policy.polled(2), NoopDecision)
+    assert isinstance(policy.decision(2), NoopDecision)
 
 
-def test_an_offer_stands_until_ray_looks_again() -> None:
+def test_an_offer_is_valid_until_ray_checks_the_resources_again() -> None:
     counts = PowersOfTwo()
-    policy = OnMachines(counts, period_s=3600.0)
-    assert isinstance(policy.polled(8), NoopDecision)
-    assert isinstance(policy.polled(2), NoopDecision)
+    policy = WithFakeNodes(counts, period_s=3600.0)
+    assert isinstance(policy.decision(8), NoopDecision)
+    assert isinstance(policy.decision(2), NoopDecision)
     assert counts.offers == [4, 4]
-    policy.make_decision_for_non_running_worker_group()  # those workers are gone, and the offer with them
-    assert isinstance(policy.polled(8), NoopDecision)
+    policy.make_decision_for_non_running_worker_group()  # the workers have ended, and the offer with them
+    assert isinstance(policy.decision(8), NoopDecision)
     assert counts.offers == [4, 4, None, None]

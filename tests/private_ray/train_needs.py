@@ -1,4 +1,4 @@
-"""What ``mulan/private_ray`` needs of Ray Train."""
+"""The requirements of ``mulan/private_ray`` on Ray Train."""
 
 import os
 import time
@@ -10,7 +10,7 @@ from unittest.mock import patch
 from ray.train import ControllerError, FailureConfig, ScalingConfig, WorkerGroupError
 from ray.train.torch import TorchTrainer
 
-from tests.private_ray.contract import Differs, Need, found, takes
+from tests.private_ray.contract import Differs, Need, load, takes
 
 SCALING = "ray.train.v2._internal.execution.scaling_policy"
 FAILURES = "ray.train.v2._internal.execution.failure_handling"
@@ -36,21 +36,21 @@ def elastic() -> ScalingConfig:
     return ScalingConfig(num_workers=(1, 8), resources_per_worker={"CPU": 2}, elastic_resize_monitor_interval_s=0.0)
 
 
-def is_given_decisions(_: Any) -> None:
+def receives_the_policies(_: Any) -> None:
     trainer = TorchTrainer(print, scaling_config=elastic())
     with patch("ray.put"), patch.object(TorchTrainer, "_initialize_and_run_controller") as run:
         run.return_value.error = None
         trainer.fit()
     if missing := {"failure_policy", "scaling_policy"} - (run.call_args.kwargs.keys() if run.called else set()):
-        raise Differs(f"is not given {' and '.join(sorted(missing))} by fit()")
+        raise Differs(f"does not receive {' and '.join(sorted(missing))} from fit()")
 
 
 def lists_callbacks(_: Any) -> None:
-    there = {type(callback).__name__ for callback in TorchTrainer(print)._create_default_callbacks()}
-    if gone := DEFAULT_CALLBACKS - there:
+    listed = {type(callback).__name__ for callback in TorchTrainer(print)._create_default_callbacks()}
+    if gone := DEFAULT_CALLBACKS - listed:
         raise Differs(f"does not list {', '.join(sorted(gone))}")
-    if new := there - DEFAULT_CALLBACKS:
-        raise Differs(f"also lists {', '.join(sorted(new))}: look whether a process is started for it")
+    if new := listed - DEFAULT_CALLBACKS:
+        raise Differs(f"also lists {', '.join(sorted(new))}: check whether it starts a process")
 
 
 def is_a_class(thing: Any) -> None:
@@ -59,7 +59,7 @@ def is_a_class(thing: Any) -> None:
 
 
 class Elastic:
-    """Ray's elastic policy, told here what is reserved; how many workers that makes may be told as well."""
+    """Ray's elastic policy with given reserved resources and, optionally, a given number of possible workers."""
 
     def __init__(self, policy: Any, *, possible: int | None = None) -> None:
         self.policy = policy(elastic())
@@ -77,7 +77,7 @@ class Elastic:
 
 
 def takes_resources_by_node(_: Any) -> None:
-    policy = found(f"{SCALING}:ElasticScalingPolicy")(elastic())
+    policy = load(f"{SCALING}:ElasticScalingPolicy")(elastic())
     try:
         policy._count_possible_workers(RESERVED)
     except (AttributeError, TypeError) as error:
@@ -88,20 +88,20 @@ def takes_resources_by_node(_: Any) -> None:
 
 
 def counts_workers(_: Any) -> None:
-    policy = found(f"{SCALING}:ElasticScalingPolicy")
+    policy = load(f"{SCALING}:ElasticScalingPolicy")
     for decision in (Elastic(policy, possible=2).not_running(), Elastic(policy, possible=2).running()):
         if getattr(decision, "num_workers", None) != 2:
-            raise Differs(f"is not what is decided by: 2 workers are possible, and the decision is {decision}")
+            raise Differs(f"is not used: 2 workers are possible, and the decision is {decision}")
 
 
-def says_how_many_to_ask_for(_: Any) -> None:
-    policy = found(f"{SCALING}:ElasticScalingPolicy")(elastic())
-    asked: list[Any] = []
-    policy._coordinator_client = SimpleNamespace(maybe_send_resource_request=lambda *what: asked.extend(what))
+def returns_the_workers_to_request(_: Any) -> None:
+    policy = load(f"{SCALING}:ElasticScalingPolicy")(elastic())
+    requested: list[Any] = []
+    policy._coordinator_client = SimpleNamespace(maybe_send_resource_request=lambda *args: requested.extend(args))
     policy._get_num_workers_for_resource_request = lambda: 7
     policy._maybe_send_resource_request()
-    if 7 not in asked:
-        raise Differs(f"is not what is asked for: 7 workers are to be, and asked for is {asked}")
+    if 7 not in requested:
+        raise Differs(f"is not used: it returns 7 workers, and the request is {requested}")
 
 
 def is_called_with(*parameters: str) -> Any:
@@ -111,37 +111,37 @@ def is_called_with(*parameters: str) -> Any:
     return check
 
 
-def tells_when_it_looked(policy: Any) -> None:
+def records_when_it_checked(policy: Any) -> None:
     elastic = Elastic(policy, possible=2)
     before = elastic.policy._latest_monitor_time
     elastic.running()
-    looked = elastic.policy._latest_monitor_time
-    if looked == before:
-        raise Differs("does not change when it looks for room")
+    checked = elastic.policy._latest_monitor_time
+    if checked == before:
+        raise Differs("does not change when it checks for resources")
     elastic.policy.scaling_config = SimpleNamespace(elastic_resize_monitor_interval_s=3600.0)
     elastic.running(start_time=time.monotonic())
-    if elastic.policy._latest_monitor_time != looked:
-        raise Differs("changes also when it does not look for room")
+    if elastic.policy._latest_monitor_time != checked:
+        raise Differs("also changes when it does not check for resources")
 
 
 def resizes(decision: Any) -> None:
     takes(decision, "num_workers", "resources_per_worker")
     if decision(num_workers=3, resources_per_worker={}).num_workers != 3:
-        raise Differs("does not tell its num_workers")
+        raise Differs("does not have its num_workers")
 
 
 def counts_failures(policy: Any) -> None:
-    decisions = found(f"{FAILURES}:FailureDecision")
+    decisions = load(f"{FAILURES}:FailureDecision")
     limited = policy(FailureConfig(max_failures=1))
     made = [limited.make_decision(LOST) for _ in range(2)]
     if made != [decisions.RETRY, decisions.RAISE]:
-        raise Differs(f"decides {made} on two failures of which one may be, and not RETRY, RAISE")
+        raise Differs(f"decides {made} on two failures with a limit of one, not RETRY, RAISE")
 
 
-def waits_again(no_room: Any) -> None:
-    policy, retry = found(f"{FAILURES}:DefaultFailurePolicy"), found(f"{FAILURES}:FailureDecision").RETRY
+def is_retried_without_limit(no_room: Any) -> None:
+    policy, retry = load(f"{FAILURES}:DefaultFailurePolicy"), load(f"{FAILURES}:FailureDecision").RETRY
     if policy(FailureConfig(max_failures=0)).make_decision(ControllerError(no_room(2))) != retry:
-        raise Differs("ends a run")
+        raise Differs("ends the run")
 
 
 def decides_on_failures(policy: Any) -> None:
@@ -157,29 +157,32 @@ def ends_or_retries(decision: Any) -> None:
 def holds(attribute: str, *arguments: Any) -> Any:
     def check(error: Any) -> None:
         cause = RuntimeError("gone")
-        if getattr(error(*(cause if one is ... else one for one in arguments)), attribute, None) is not cause:
-            raise Differs("does not hold what it wraps")
+        if (
+            getattr(error(*(cause if argument is ... else argument for argument in arguments)), attribute, None)
+            is not cause
+        ):
+            raise Differs("does not hold the error that it wraps")
 
     return check
 
 
 def reaches_the_controller(name: str) -> None:
     with patch.dict(os.environ, {name: "7.0"}):
-        if found(f"{CONSTANTS}:get_env_vars_to_propagate")().get(name) != "7.0":
-            raise Differs(f"({name}) is not handed to the controller from the driver's environment")
+        if load(f"{CONSTANTS}:get_env_vars_to_propagate")().get(name) != "7.0":
+            raise Differs(f"({name}) is not passed from the driver's environment to the controller")
 
 
 TRAIN_NEEDS = [
     Need(
         "ray.train.torch:TorchTrainer._initialize_and_run_controller",
         "train",
-        "neither our count of failures nor even shares reach the controller",
-        is_given_decisions,
+        "the controller uses neither the failure policy nor the scaling policy of mulan",
+        receives_the_policies,
     ),
     Need(
         "ray.train.torch:TorchTrainer._create_default_callbacks",
         "train",
-        "each run starts processes that have nothing to do, one of which takes a CPU of the training workers",
+        "each run starts useless processes, one of which occupies a CPU that the training workers need",
         lists_callbacks,
     ),
     Need(
@@ -197,85 +200,85 @@ TRAIN_NEEDS = [
     Need(
         f"{CONSTANTS}:WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR",
         "train",
-        "a worker that does not answer is waited for as long as Ray likes, whatever scale.collective_timeout_s says",
+        "an unresponsive worker fails after Ray's default timeout instead of scale.collective_timeout_s",
         reaches_the_controller,
     ),
     Need(
         f"{SCALING}:ElasticScalingPolicy._count_possible_workers",
         "train",
-        "an elastic run takes numbers of workers that do not share its batch evenly",
+        "an elastic run uses numbers of workers that cannot share its batch evenly",
         counts_workers,
     ),
     Need(
         f"{SCALING}:ElasticScalingPolicy._count_possible_workers",
         "train",
-        "test_train_scaling.py cannot say what room there is; mulan itself hands it on as it is",
+        "test_train_scaling.py cannot set the reserved resources; mulan itself passes them on unchanged",
         takes_resources_by_node,
     ),
     Need(
         f"{SCALING}:ElasticScalingPolicy._get_num_workers_for_resource_request",
         "train",
-        "the autoscaler brings nothing for an elastic run whose most workers are more than there can ever be room for",
-        says_how_many_to_ask_for,
+        "the autoscaler starts no node for an elastic run whose maximum number of workers exceeds its limits",
+        returns_the_workers_to_request,
     ),
     Need(
         f"{SCALING}:ElasticScalingPolicy.make_decision_for_non_running_worker_group",
         "train",
-        "what was offered to workers that are gone is taken for an offer to those after them",
+        "an offer to workers that have ended is used for the next ones",
         is_called_with(),
     ),
     Need(
         f"{SCALING}:ElasticScalingPolicy.make_decision_for_running_worker_group",
         "train",
-        "an elastic run ends its workers at any moment, and does again what it did since its checkpoint",
+        "an elastic run restarts its workers at any time, and repeats the steps since its checkpoint",
         is_called_with("worker_group_state", "worker_group_status"),
     ),
     Need(
         f"{SCALING}:ElasticScalingPolicy",
         "train",
-        "room that has gone is still taken, since nothing tells that Ray has looked again",
-        tells_when_it_looked,
+        "an outdated offer is used, since nothing shows that Ray has checked the resources again",
+        records_when_it_checked,
         ("_latest_monitor_time",),
     ),
-    Need(f"{SCALING}:ResizeDecision", "train", "no offer of another number of workers is seen", resizes),
-    Need(f"{SCALING}:NoopDecision", "train", "workers cannot be left at work", lambda decision: decision()),
+    Need(f"{SCALING}:ResizeDecision", "train", "offers of another number of workers are not recognized", resizes),
+    Need(f"{SCALING}:NoopDecision", "train", "running workers cannot be left unchanged", lambda decision: decision()),
     Need(
         f"{FAILURES}:FailurePolicy",
         "train",
-        "Ray Train asks nobody of ours whether a failure ends the run",
+        "Ray Train itself decides which failures end a run",
         decides_on_failures,
     ),
     Need(
         f"{FAILURES}:DefaultFailurePolicy",
         "train",
-        "failures that count are not counted to scale.max_failures",
+        "scale.max_failures does not limit the failures that count",
         counts_failures,
     ),
-    Need(f"{FAILURES}:FailureDecision", "train", "no failure can end a run, or none be retried", ends_or_retries),
+    Need(f"{FAILURES}:FailureDecision", "train", "failures cannot be retried, or cannot end a run", ends_or_retries),
     Need(
         f"{ERRORS}:UserExceptionWithTraceback",
         "train",
-        "a fault that every attempt meets again is retried, since it is not seen",
+        "an error that every attempt would meet again is not recognized, and is retried",
         holds("_base_exc", ..., "a traceback"),
         ("_base_exc",),
     ),
     Need(
         f"{ERRORS}:WorkerGroupStartupTimeoutError",
         "train",
-        "a run that waits for nodes tells of a failure every minute, or is given up",
-        waits_again,
+        "a run that waits for nodes reports a failure every minute, or ends",
+        is_retried_without_limit,
     ),
     Need(
         f"{ERRORS}:WorkerHealthCheckFailedError",
         "train",
-        "a worker that died is told without what it died of",
+        "the loss of a worker is reported without its cause",
         holds("health_check_failure", "unhealthy", ...),
         ("health_check_failure",),
     ),
     Need(
         "ray.exceptions:RayTaskError",
         "train",
-        "what was raised in a worker is told in Ray's words alone",
+        "an error of a worker is reported only in Ray's words",
         holds("cause", "train", "a traceback", ...),
         ("cause",),
     ),

@@ -1,4 +1,4 @@
-"""Tests the points that a sweep tries, and the state of its trials as read from the sweep's folder."""
+"""Tests the points of a sweep, and the state of its trials as read from the sweep's folder."""
 
 import json
 from typing import Any
@@ -37,7 +37,7 @@ def saved(trial: Trial, steps_done: int) -> None:
     filesystem.write_atomically(f"{trial.run.uri}/{checkpoint_name(steps_done)}/manifest.json", manifest)
 
 
-def test_a_trial_is_the_same_in_every_call(recipe: Recipe, sweep: Run) -> None:
+def test_trials_are_the_same_in_every_call(recipe: Recipe, sweep: Run) -> None:
     two, four = planned_trials(recipe, sweep, 2), planned_trials(recipe, sweep, 4)
     assert four[:2] == two
     assert [trial.run.uri for trial in two] == [f"{sweep.uri}/trials/trial_000{number}" for number in (0, 1)]
@@ -46,7 +46,7 @@ def test_a_trial_is_the_same_in_every_call(recipe: Recipe, sweep: Run) -> None:
     assert four[0].values.keys() == search_space(recipe).keys()
 
 
-def test_other_sweeps_and_other_seeds_try_other_points(recipe: Recipe, sweep: Run) -> None:
+def test_points_depend_on_the_name_and_the_seed(recipe: Recipe, sweep: Run) -> None:
     seed = recipe.replace({"train.seed": 1})
     (own,), (other,) = planned_trials(recipe, sweep, 1), planned_trials(recipe, Run(sweep.storage_uri, "t"), 1)
     (seeded,) = planned_trials(seed, sweep, 1)
@@ -54,13 +54,13 @@ def test_other_sweeps_and_other_seeds_try_other_points(recipe: Recipe, sweep: Ru
     assert own.values != seeded.values
 
 
-def test_trials_that_are_there_belong_to_the_sweep(recipe: Recipe, sweep: Run) -> None:
+def test_existing_trials_belong_to_the_sweep(recipe: Recipe, sweep: Run) -> None:
     for trial in planned_trials(recipe, sweep, 3):
         validated(trial, 0.5)
     assert [trial.run.name for trial in planned_trials(recipe, sweep, 1)] == ["trial_0000", "trial_0001", "trial_0002"]
 
 
-def test_what_has_become_of_a_trial(recipe: Recipe, sweep: Run) -> None:
+def test_the_state_of_trials(recipe: Recipe, sweep: Run) -> None:
     begun, stopped, trained, waiting = planned_trials(recipe, sweep, 4)
     validated(begun, 0.25, 0.5)
     stopped.end(2, train_steps=6)
@@ -71,7 +71,7 @@ def test_what_has_become_of_a_trial(recipe: Recipe, sweep: Run) -> None:
     assert waiting.scores(recipe) == []
 
 
-def test_a_longer_sweep_goes_on_with_trials_that_were_not_stopped(recipe: Recipe, sweep: Run) -> None:
+def test_a_longer_sweep_continues_trials_that_were_not_stopped(recipe: Recipe, sweep: Run) -> None:
     stopped, trained = planned_trials(recipe, sweep, 2)
     stopped.end(2, train_steps=6)
     trained.end(6, train_steps=6)
@@ -81,13 +81,13 @@ def test_a_longer_sweep_goes_on_with_trials_that_were_not_stopped(recipe: Recipe
     assert planned_trials(longer, sweep, 2) == [stopped, trained]
 
 
-def test_a_sweep_that_is_shorter_than_a_trial_is_refused(recipe: Recipe, sweep: Run) -> None:
+def test_fewer_steps_than_those_of_a_trial_are_refused(recipe: Recipe, sweep: Run) -> None:
     saved(planned_trials(recipe, sweep, 2)[1], 6)
     with pytest.raises(SweepError, match=r"trial_0001 has a checkpoint of step 6, so train\.steps = 5 cannot be"):
         planned_trials(recipe.replace({"train.steps": 5}), sweep, 2)
 
 
-def test_a_damaged_trial_is_named(recipe: Recipe, sweep: Run) -> None:
+def test_damaged_files_of_a_trial_are_named(recipe: Recipe, sweep: Run) -> None:
     (trial,) = planned_trials(recipe, sweep, 1)
     filesystem.write_atomically(trial.run.metrics_uri, b'{"step": 1}\n\x00\x00\n')
     with pytest.raises(DamagedFile, match=r"line 2 of .*trial_0000/metrics\.jsonl is damaged"):
@@ -111,7 +111,7 @@ def test_a_damaged_trial_is_named(recipe: Recipe, sweep: Run) -> None:
         ("m_resnet50_audioset", {"optim.lr"}, "validation_map"),
     ],
 )
-def test_the_space_is_made_of_the_fields_that_count(name: str, fields: set[str], score: str) -> None:
+def test_the_search_space_of_each_recipe(name: str, fields: set[str], score: str) -> None:
     recipe = named_recipes()[name]
     assert search_space(recipe).keys() == fields
     assert metric(recipe) == score

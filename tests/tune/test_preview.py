@@ -26,20 +26,20 @@ def lines(recipe: Recipe, trials: list[Trial], concurrent: int | None = None) ->
     return list(preview(recipe, trials, num_trials=3, concurrent=concurrent, cluster=CLUSTER))
 
 
-def test_space_points_room_and_cost_before_anything_has_run(recipe: Recipe, run_folder: str) -> None:
+def test_the_preview_of_a_new_sweep(recipe: Recipe, run_folder: str) -> None:
     trials = planned_trials(recipe, Run(run_folder, "s"), 3)
-    told = lines(recipe, trials)
+    printed = lines(recipe, trials)
     lr = recipe.optim.lr
-    assert told[:3] == [
+    assert printed[:3] == [
         "search space",
         "  loss.temperature_init  0.02 to 0.5, log-uniform",
         f"  optim.lr  {lr / 10:g} to {lr * 10:g}, log-uniform",
     ]
-    assert told[3] == "3 trials, 0 of them completed; the next"
+    assert printed[3] == "3 trials, 0 of them completed; the next"
     words = " ".join(f"--set {setting}" for setting in settings(trials[0].values))
-    assert told[4] == f"  trial_0000  {words}"
-    assert [line.split()[0] for line in told[4:7]] == ["trial_0000", "trial_0001", "trial_0002"]
-    assert told[7:] == [
+    assert printed[4] == f"  trial_0000  {words}"
+    assert [line.split()[0] for line in printed[4:7]] == ["trial_0000", "trial_0001", "trial_0002"]
+    assert printed[7:] == [
         "4 at once, each with at most 2 x (1 CPU) for workers and 1 CPU for readers; "
         "alive nodes: 2 with 6 CPU; there is no autoscaler",
         "at most 30 steps in total, 60 worker-steps",
@@ -47,16 +47,16 @@ def test_space_points_room_and_cost_before_anything_has_run(recipe: Recipe, run_
     ]
 
 
-def test_what_is_left_of_a_sweep_that_has_begun(recipe: Recipe, run_folder: str) -> None:
+def test_the_preview_of_a_partly_completed_sweep(recipe: Recipe, run_folder: str) -> None:
     trials = planned_trials(recipe, Run(run_folder, "s"), 3)
     trials[0].end(4, train_steps=10)
     JsonLinesLog(trials[0].run.metrics_uri).append({"step": step, "step_s": 360.0} for step in range(1, 5))
     manifest = json.dumps({"files": {}, "score": 0.5}).encode()
     filesystem.write_atomically(f"{trials[1].run.uri}/{checkpoint_name(4)}/manifest.json", manifest)
-    told = lines(recipe, trials, concurrent=2)
-    assert told[3] == "3 trials, 1 of them completed; the next"
-    assert told[6].startswith("2 at once, ")
-    assert told[7:] == [
+    printed = lines(recipe, trials, concurrent=2)
+    assert printed[3] == "3 trials, 1 of them completed; the next"
+    assert printed[6].startswith("2 at once, ")
+    assert printed[7:] == [
         "at most 16 steps in total, 32 worker-steps",
         "at most 4.8 CPU-hours, and 0.8 hours if as many run all the time",
         "  at 360 s per step, as in this sweep's trials so far; starts and validations are extra",

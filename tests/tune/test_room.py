@@ -14,12 +14,12 @@ from tune.room import driver_resources, trials_at_once
 
 
 def cluster(*nodes: dict[str, float], autoscaler: NodeTypes | None = None) -> Capacity:
-    """A head without work, and these nodes."""
+    """Returns the capacity of a head without CPUs and of these nodes."""
     alive = [{HEAD_RESOURCE: 1.0}, *nodes]
     return Capacity(tuple(Node(str(number), resources, {}) for number, resources in enumerate(alive)), autoscaler)
 
 
-def may_have(count: int | None, **resources: float) -> NodeTypes:
+def one_pool(count: int | None, **resources: float) -> NodeTypes:
     return NodeTypes((NodeType("pool", resources, max_nodes=count),))
 
 
@@ -27,28 +27,28 @@ ON_GPUS: dict[str, Any] = {"use_gpu": True, "workers": 4}
 
 
 @pytest.mark.parametrize(
-    ("scale", "there", "trials"),
+    ("scale", "capacity", "trials"),
     [
         ({"workers": 2, "data_cpus": 1}, cluster({"CPU": 3.0}), 1),
         ({"workers": 2, "data_cpus": 1}, cluster({"CPU": 7.0}), 2),
-        ({"workers": 2, "data_cpus": 2}, cluster(autoscaler=may_have(5, CPU=4.0)), 5),
-        ({"workers": 2, "cpus_per_worker": 3}, cluster(autoscaler=may_have(4, CPU=5.0)), 2),  # one worker a node
+        ({"workers": 2, "data_cpus": 2}, cluster(autoscaler=one_pool(5, CPU=4.0)), 5),
+        ({"workers": 2, "cpus_per_worker": 3}, cluster(autoscaler=one_pool(4, CPU=5.0)), 2),  # one worker per node
         ({"workers": 8, "data_cpus": 8}, cluster(), 1),
-        ({"workers": 2, "data_cpus": 2}, cluster({"CPU": 8.0}, autoscaler=may_have(None, CPU=4.0)), 2),
+        ({"workers": 2, "data_cpus": 2}, cluster({"CPU": 8.0}, autoscaler=one_pool(None, CPU=4.0)), 2),
         ({"workers": 2, "data_cpus": 2}, cluster({"CPU": 8.0}, autoscaler=UNKNOWN_NODE_TYPES), 2),
-        (ON_GPUS | {"cpus_per_worker": 4}, cluster(autoscaler=may_have(4, CPU=96.0, GPU=8.0)), 8),
-        (ON_GPUS | {"cpus_per_worker": 8}, cluster(autoscaler=may_have(4, CPU=32.0, GPU=8.0)), 4),
+        (ON_GPUS | {"cpus_per_worker": 4}, cluster(autoscaler=one_pool(4, CPU=96.0, GPU=8.0)), 8),
+        (ON_GPUS | {"cpus_per_worker": 8}, cluster(autoscaler=one_pool(4, CPU=32.0, GPU=8.0)), 4),
         (ON_GPUS, cluster({"CPU": 64.0}, *[{"CPU": 16.0, "GPU": 1.0}] * 9), 2),
     ],
 )
-def test_trials_at_once(scale: dict[str, Any], there: Capacity, trials: int) -> None:
-    assert trials_at_once(ScaleConfig(**scale), there) == trials
+def test_trials_at_once(scale: dict[str, Any], capacity: Capacity, trials: int) -> None:
+    assert trials_at_once(ScaleConfig(**scale), capacity) == trials
 
 
-def test_a_driver_takes_no_cpu_of_the_node_of_this_process(ray_cluster: None) -> None:
-    asked = driver_resources()
-    assert "CPU" not in asked.required_resources
-    group = asked.to_placement_group()
+def test_a_driver_runs_on_the_node_of_this_process_without_a_cpu(ray_cluster: None) -> None:
+    resources = driver_resources()
+    assert "CPU" not in resources.required_resources
+    group = resources.to_placement_group()
     assert group.wait(30)
     assert placement_group_table(group)["bundles_to_node_id"] == {0: ray.get_runtime_context().get_node_id()}
     remove_placement_group(group)

@@ -9,17 +9,17 @@ from tune import room
 from tune.room import release_reservations
 
 
-def test_what_is_left_behind_is_given_back_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    looked = []
+def test_orphaned_groups_are_removed_periodically(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
 
     def remove_orphaned_placement_groups() -> None:
-        looked.append(None)
-        if len(looked) == 2:
-            raise ConnectionError("the head is away")
+        calls.append(None)
+        if len(calls) == 2:
+            raise ConnectionError("the head does not answer")
 
     monkeypatch.setattr(room, "POLL_PERIOD_S", 0.001)
     monkeypatch.setattr(room, "remove_orphaned_placement_groups", remove_orphaned_placement_groups)
     before = threading.active_count()
     with release_reservations():
-        wait_until(lambda: len(looked) > 3, what="another look")
+        wait_until(lambda: len(calls) > 3, what="another poll")
     assert threading.active_count() == before

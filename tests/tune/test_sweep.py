@@ -1,4 +1,4 @@
-"""Tests real sweeps on this machine, whose processes may be killed."""
+"""Tests sweeps on this machine, some of whose processes are killed."""
 
 import re
 import shlex
@@ -38,7 +38,7 @@ def table(output: str) -> str:
 
 @pytest.mark.long(group="whole")
 @pytest.mark.processes
-def test_a_sweep_trains_compares_and_says_how_to_train_the_best(tiny_corpus: str, tmp_path: Path) -> None:
+def test_a_sweep_trains_compares_and_prints_the_settings_of_the_best(tiny_corpus: str, tmp_path: Path) -> None:
     where = ["--data", tiny_corpus, "--storage", str(tmp_path), "--name", "s"]
     done = sweep("--trials", "2", *where, "--set", "train.steps=4", "--set", "train.validate_every_steps=2")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -54,14 +54,14 @@ def test_a_sweep_trains_compares_and_says_how_to_train_the_best(tiny_corpus: str
     assert len(trials) == 2
     trained = {run.recipe().optim.lr: run for run in trials.values()}
     assert len(trained) == 2
-    # a trial that is stopped early may have gone a step beyond its last validation
+    # a trial that was stopped early may have trained a step after its last validation
     scores = {lr: [line["validation"] for line in run.metrics() if "validation" in line] for lr, run in trained.items()}
-    recalls = {lr: of_run[-1]["recall10"] for lr, of_run in scores.items()}
+    recalls = {lr: validations[-1]["recall10"] for lr, validations in scores.items()}
     assert recalls[recipe.optim.lr] == max(recalls.values())
     assert "Traceback" not in done.stderr + done.stdout
 
 
-def test_a_sweep_that_is_under_way_is_not_started_twice(
+def test_a_second_driver_of_a_sweep_is_refused(
     tiny_corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "RENEWAL_PERIOD_S", 0.05)
@@ -73,7 +73,7 @@ def test_a_sweep_that_is_under_way_is_not_started_twice(
 
 
 def kill_when(process: "subprocess.Popen[str]", reached: Callable[[], bool]) -> None:
-    """Ends a command and all that it has started, as the end of its machine would."""
+    """Kills a command and all its descendants once a state is reached, like the loss of its machine."""
     try:
         wait_until(lambda: reached() or process.poll() is not None, what="a checkpoint", limit_s=300)
         assert process.poll() is None
@@ -86,7 +86,7 @@ def kill_when(process: "subprocess.Popen[str]", reached: Callable[[], bool]) -> 
 
 @pytest.mark.long(group="whole")
 @pytest.mark.processes
-def test_a_sweep_that_was_killed_goes_on_under_its_name(tiny_corpus: str, tmp_path: Path) -> None:
+def test_a_killed_sweep_is_resumed_by_its_name(tiny_corpus: str, tmp_path: Path) -> None:
     settings = ["train.steps=40", "train.validate_every_steps=10", "scale.workers=1", "scale.data_cpus=1"]
     call = ["--data", tiny_corpus, "--storage", str(tmp_path), "--name", "s", "--concurrent", "1", "--trials", "2"]
     call += [word for setting in settings for word in ("--set", setting)]
@@ -119,25 +119,25 @@ def begun(*arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def strike(sweep: "subprocess.Popen[str]", kind: str, *, once: Callable[[], bool]) -> None:
-    """Kills a process of a sweep, by its title, when something is reached while it runs."""
+def kill_process(sweep: "subprocess.Popen[str]", kind: str, *, when: Callable[[], bool]) -> None:
+    """Kills a process of a running sweep, by its title, once a state is reached."""
 
-    def struck() -> bool:
+    def killed() -> bool:
         assert sweep.poll() is None, sweep.communicate()
-        for one in psutil.Process(sweep.pid).children(recursive=True) if once() else ():
+        for one in psutil.Process(sweep.pid).children(recursive=True) if when() else ():
             with suppress(psutil.NoSuchProcess):
                 if kind in one.cmdline()[0]:
                     one.kill()
                     return True
         return False
 
-    wait_until(struck, what=f"a {kind}", limit_s=300)
+    wait_until(killed, what=f"a {kind}", limit_s=300)
 
 
 @pytest.mark.long(group="whole")
 @pytest.mark.processes
 @pytest.mark.timeout(1800)
-def test_a_sweep_comes_to_the_same_end_whatever_is_killed(tiny_corpus: str, tmp_path: Path) -> None:
+def test_a_sweep_with_killed_processes_ends_with_the_same_results(tiny_corpus: str, tmp_path: Path) -> None:
     settings = ["train.steps=12", "train.validate_every_steps=2", "scale.workers=1", "scale.data_cpus=1"]
     common = ["--data", tiny_corpus, "--storage", str(tmp_path)]
     common += [word for setting in settings for word in ("--set", setting)]
@@ -145,28 +145,30 @@ def test_a_sweep_comes_to_the_same_end_whatever_is_killed(tiny_corpus: str, tmp_
     recipe = for_sweep(load_recipe("demo_miniature", settings, data_uri=tiny_corpus), 9)
     trials = planned_trials(recipe, Run(str(tmp_path), "s"), 9)
 
-    def is_under_way(number: int) -> bool:
+    def is_training(number: int) -> bool:
         return bool(checkpoints(trials[number].run.uri)) and not trials[number].is_over(recipe)
 
-    def goes_on(number: int) -> int:
+    def num_starts(number: int) -> int:
         return sum("continue from step" in line["event"] for line in read_lines(trials[number].run.events_uri))
 
     first = begun(*call)
-    kill_when(first, lambda: is_under_way(0))
+    kill_when(first, lambda: is_training(0))
 
     second = begun(*call)
-    strike(second, "ImplicitFunc", once=lambda: is_under_way(1))
-    wait_until(lambda: goes_on(1) == 2, what="the trial in another process", limit_s=300)
+    kill_process(second, "ImplicitFunc", when=lambda: is_training(1))
+    wait_until(lambda: num_starts(1) == 2, what="the trial in another process", limit_s=300)
     second.terminate()
-    told = second.communicate(timeout=60)[0]
-    assert second.returncode == 130, told
-    assert "trial_0001  failed, or its process was lost; it continues in another one" in told
-    assert "Traceback" not in told
-    assert f"resumes from the newest checkpoint: {sys.executable} -m tune.sweep --recipe demo_miniature --data" in told
+    output = second.communicate(timeout=60)[0]
+    assert second.returncode == 130, output
+    assert "trial_0001  failed, or its process was lost; it continues in another one" in output
+    assert "Traceback" not in output
+    assert (
+        f"resumes from the newest checkpoint: {sys.executable} -m tune.sweep --recipe demo_miniature --data" in output
+    )
 
     third = begun(*call)
-    strike(third, "RayTrainWorker", once=lambda: is_under_way(2))
-    wait_until(lambda: goes_on(2) == 2, what="the trial with another worker", limit_s=300)
+    kill_process(third, "RayTrainWorker", when=lambda: is_training(2))
+    wait_until(lambda: num_starts(2) == 2, what="the trial with another worker", limit_s=300)
     third.send_signal(signal.SIGINT)
     assert third.wait(timeout=60) == 130
 
@@ -175,7 +177,7 @@ def test_a_sweep_comes_to_the_same_end_whatever_is_killed(tiny_corpus: str, tmp_
     assert {path.name for path in (tmp_path / "s" / "trials").iterdir()} == {trial.run.name for trial in trials}
     assert [trial.run.recipe().optim.lr for trial in trials] == [trial.values["optim.lr"] for trial in trials]
     assert all(trial.is_over(recipe) for trial in trials)
-    assert any(checkpoints(trial.run.uri)[0].steps_done < 12 for trial in trials), "ASHA has stopped none"
+    assert any(checkpoints(trial.run.uri)[0].steps_done < 12 for trial in trials), "ASHA has not stopped a trial"
     words = shlex.split(done.stdout.partition("best: ")[2].partition("\n")[0])
     best = next(trial for trial in trials if list(settings_of(trial.values)) == words[1::2])
     again = [sys.executable, "-m", "jobs.train", "--recipe", "demo_miniature", *common, "--name", "again", *words]
@@ -187,7 +189,7 @@ def test_a_sweep_comes_to_the_same_end_whatever_is_killed(tiny_corpus: str, tmp_
         assert scores[step]["recall10"] == pytest.approx(score, rel=1e-6)
 
 
-def test_a_dry_run_prints_a_recipe_and_what_would_be_tried(
+def test_a_dry_run_prints_the_recipe_and_the_preview(
     tiny_corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
@@ -204,7 +206,7 @@ def test_a_dry_run_prints_a_recipe_and_what_would_be_tried(
 
 
 @pytest.mark.processes
-def test_what_cannot_be_swept_is_refused(tmp_path: Path) -> None:
+def test_invalid_sweeps_are_refused(tmp_path: Path) -> None:
     recipe = load_recipe("demo_miniature", ["train.validation_micro_batches=0"])
     with pytest.raises(SweepError, match=r"--trials 0: at least 1 is needed; train.validation_micro_batches = 0"):
         for_sweep(recipe, 0)

@@ -9,9 +9,9 @@ from tune.trials import ResumedAsha, Scores
 
 
 def asha(over: dict[str, Scores], begun: dict[str, Scores]) -> ResumedAsha:
-    made = ResumedAsha(score="recall", over=over, begun=begun, max_t=10, grace_period=2, reduction_factor=3)
-    made.set_search_properties("recall", "max")
-    return made
+    scheduler = ResumedAsha(score="recall", over=over, begun=begun, max_t=10, grace_period=2, reduction_factor=3)
+    scheduler.set_search_properties("recall", "max")
+    return scheduler
 
 
 def trial(name: str) -> Any:
@@ -22,7 +22,7 @@ def decision(scheduler: ResumedAsha, one: Any, step: int, score: float) -> str:
     return str(scheduler.on_trial_result(None, one, {"step": step, "recall": score}))
 
 
-def test_a_new_trial_is_compared_with_those_that_are_over() -> None:
+def test_a_new_trial_is_compared_with_completed_ones() -> None:
     scheduler = asha({"a": [(2, 0.5), (4, 0.6)], "b": [(2, 0.7)]}, {})
     bad, good = trial("c"), trial("d")
     for one in (bad, good):
@@ -31,15 +31,15 @@ def test_a_new_trial_is_compared_with_those_that_are_over() -> None:
     assert decision(scheduler, good, 2, 0.9) == TrialScheduler.CONTINUE
 
 
-def test_a_trial_that_goes_on_is_judged_at_the_steps_to_come_alone() -> None:
+def test_a_continued_trial_is_compared_only_at_later_steps() -> None:
     scheduler = asha({"a": [(2, 0.5), (6, 0.6)], "b": [(2, 0.6), (6, 0.7)]}, {"c": [(2, 0.1)]})
-    going_on = trial("c")
-    scheduler.on_trial_add(None, going_on)
-    assert decision(scheduler, going_on, 4, 0.1) == TrialScheduler.CONTINUE  # it was judged at step 2
-    assert decision(scheduler, going_on, 6, 0.1) == TrialScheduler.STOP
+    continued = trial("c")
+    scheduler.on_trial_add(None, continued)
+    assert decision(scheduler, continued, 4, 0.1) == TrialScheduler.CONTINUE  # it was compared at step 2
+    assert decision(scheduler, continued, 6, 0.1) == TrialScheduler.STOP
 
 
-def test_without_earlier_calls_it_is_asha() -> None:
+def test_without_earlier_calls_it_behaves_like_asha() -> None:
     scheduler = asha({}, {})
     first, second = trial("a"), trial("b")
     for one in (first, second):
@@ -48,12 +48,12 @@ def test_without_earlier_calls_it_is_asha() -> None:
     assert decision(scheduler, second, 2, 0.4) == TrialScheduler.STOP
 
 
-def test_a_trial_that_was_lost_and_goes_on_is_not_judged_twice_at_one_step() -> None:
+def test_a_restarted_trial_is_not_compared_twice_at_one_step() -> None:
     scheduler = asha({"a": [(2, 0.5), (6, 0.6)]}, {})
     lost = trial("b")
     scheduler.on_trial_add(None, lost)
     assert decision(scheduler, lost, 2, 0.5) == TrialScheduler.CONTINUE
-    scheduler.on_trial_error(None, lost)  # as Tune does with a trial that it tries again
+    scheduler.on_trial_error(None, lost)  # like Tune for a trial that it restarts
     scheduler.on_trial_add(None, lost)
     assert decision(scheduler, lost, 2, 0.1) == TrialScheduler.CONTINUE
     assert decision(scheduler, lost, 6, 0.1) == TrialScheduler.STOP

@@ -1,4 +1,4 @@
-"""Tests how a trial handles errors: Tune retries only those that another attempt may not meet."""
+"""Tests that a trial raises errors that another attempt may not meet, for Tune to retry, and reports others."""
 
 from typing import Any
 
@@ -17,13 +17,13 @@ CONFIG = {"trial": {"name": "trial_0003", "values": {"optim.lr": 0.004}}}
 
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Of a trial whose training ends by ``ran["ends"]``, what it trained and what it reported."""
+    """Returns what a trial trained and reported; its training raises ``ran["error"]``."""
     ran: dict[str, Any] = {}
 
     def fit(recipe: Any, run: Any, **named: Any) -> None:
         ran.update(recipe=recipe, run=run, **named)
-        if "ends" in ran:
-            raise ran["ends"]
+        if "error" in ran:
+            raise ran["error"]
 
     monkeypatch.setattr(module, "fit", fit)
     monkeypatch.setattr(module, "TuneReportCallback", lambda: "callback")
@@ -36,7 +36,7 @@ def begin(reader: Any = "reference") -> None:
     trial(CONFIG, base=base, runs_uri="/runs/s/trials", reader=reader)
 
 
-def test_a_trial_trains_its_point_in_its_run_and_loads_no_index(ran: dict[str, Any]) -> None:
+def test_a_trial_trains_its_point_in_its_own_run_with_the_shared_reader(ran: dict[str, Any]) -> None:
     begin()
     assert ran["recipe"].optim.lr == 0.004
     assert ran["run"] == Run("/runs/s/trials", "trial_0003")
@@ -44,17 +44,18 @@ def test_a_trial_trains_its_point_in_its_run_and_loads_no_index(ran: dict[str, A
     assert "reported" not in ran
 
 
-def test_what_another_attempt_would_meet_again_is_reported(ran: dict[str, Any]) -> None:
-    ran["ends"] = TrainingFailed("run trial_0003 stopped: step 3: the loss is not finite", exit_code=2)
+def test_an_error_that_another_attempt_would_meet_again_is_reported(ran: dict[str, Any]) -> None:
+    ran["error"] = TrainingFailed("run trial_0003 stopped: step 3: the loss is not finite", exit_code=2)
     begin()
-    assert ran["reported"] == {"step": 0, metric(ran["recipe"]): 0.0, FAULT: str(ran["ends"])}
+    assert ran["reported"] == {"step": 0, metric(ran["recipe"]): 0.0, FAULT: str(ran["error"])}
 
 
 @pytest.mark.parametrize(
-    "loss", [ControllerLost("it died"), StorageError("it does not answer"), ConnectionError("a head that is away")]
+    "error",
+    [ControllerLost("it died"), StorageError("it does not answer"), ConnectionError("the head does not answer")],
 )
-def test_what_another_attempt_may_mend_is_raised(ran: dict[str, Any], loss: Exception) -> None:
-    ran["ends"] = loss
-    with pytest.raises(type(loss)):
+def test_an_error_that_another_attempt_may_not_meet_is_raised(ran: dict[str, Any], error: Exception) -> None:
+    ran["error"] = error
+    with pytest.raises(type(error)):
         begin()
     assert "reported" not in ran

@@ -24,7 +24,7 @@ def trials(recipe: Recipe, run_folder: str) -> list[Trial]:
 
 
 class Unchallenged(Fence):
-    """The fence of a sweep that nobody takes over."""
+    """The fence of a sweep that is not taken over."""
 
     def __init__(self) -> None:
         super().__init__("", 1, "")
@@ -33,13 +33,13 @@ class Unchallenged(Fence):
         pass
 
 
-class Lost(Unchallenged):
+class TakenOver(Unchallenged):
     def check(self) -> None:
         raise RunTakenOver("s was taken over")
 
 
-def of_tune(trial: Trial, *, num_failures: int = 0) -> Any:
-    """The same trial, as far as Tune tells of it."""
+def tune_trial(trial: Trial, *, num_failures: int = 0) -> Any:
+    """Returns the fields of Tune's object for a trial."""
     config = {"trial": {"name": trial.run.name, "values": trial.values}}
     return SimpleNamespace(config=config, last_result=None, num_failures=num_failures, max_failures=2)
 
@@ -49,8 +49,8 @@ def result(watch: Watch, trial: Any, **values: Any) -> None:
     watch.on_trial_result(1, [], trial, values)
 
 
-def test_a_trial_that_was_stopped_is_over(recipe: Recipe, trials: list[Trial]) -> None:
-    watch, one = Watch(recipe, trials, Unchallenged()), of_tune(trials[0])
+def test_a_stopped_trial_is_completed(recipe: Recipe, trials: list[Trial]) -> None:
+    watch, one = Watch(recipe, trials, Unchallenged()), tune_trial(trials[0])
     result(watch, one, step=2, validation_recall10=0.5)
     assert not trials[0].is_over(recipe)
     watch.on_trial_complete(1, [], one)
@@ -58,18 +58,18 @@ def test_a_trial_that_was_stopped_is_over(recipe: Recipe, trials: list[Trial]) -
     assert not watch.faults
 
 
-def test_a_sweep_that_another_driver_has_writes_down_nothing(recipe: Recipe, trials: list[Trial]) -> None:
-    watch, one = Watch(recipe, trials, Lost()), of_tune(trials[0])
+def test_a_sweep_that_was_taken_over_records_nothing(recipe: Recipe, trials: list[Trial]) -> None:
+    watch, one = Watch(recipe, trials, TakenOver()), tune_trial(trials[0])
     result(watch, one, step=2, validation_recall10=0.5)
     with pytest.raises(RunTakenOver):
         watch.on_trial_complete(1, [], one)
     assert not trials[0].is_over(recipe)
 
 
-def test_a_trial_with_a_fault_is_told_and_not_over(
+def test_a_trial_with_a_permanent_error_is_reported_and_not_completed(
     recipe: Recipe, trials: list[Trial], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    watch, one = Watch(recipe, trials, Unchallenged()), of_tune(trials[1])
+    watch, one = Watch(recipe, trials, Unchallenged()), tune_trial(trials[1])
     result(watch, one, step=2, validation_recall10=0.5)
     result(watch, one, step=0, validation_recall10=0.0, **{FAULT: "no room on the disk"})
     watch.on_trial_complete(1, [], one)
@@ -78,12 +78,12 @@ def test_a_trial_with_a_fault_is_told_and_not_over(
     assert capsys.readouterr().out.splitlines()[1:] == ["tune  trial_0001  failed: no room on the disk"]
 
 
-def test_losses_count_from_the_last_progress_on(recipe: Recipe, trials: list[Trial]) -> None:
-    watch, one = Watch(recipe, trials, Unchallenged()), of_tune(trials[0])
+def test_only_failures_since_the_last_progress_count(recipe: Recipe, trials: list[Trial]) -> None:
+    watch, one = Watch(recipe, trials, Unchallenged()), tune_trial(trials[0])
     result(watch, one, step=2, validation_recall10=0.5)
     assert one.max_failures == 2
     one.num_failures = 2
-    result(watch, one, step=2, validation_recall10=0.5)  # once more after a loss: this is no progress
+    result(watch, one, step=2, validation_recall10=0.5)  # repeated after a failure: no progress
     assert one.max_failures == 2
     result(watch, one, step=4, validation_recall10=0.5)
     assert one.max_failures == 4
