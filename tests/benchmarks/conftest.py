@@ -1,4 +1,4 @@
-"""A recipe on the corpus of tones whose batches are compared, and what reads them."""
+"""Fixtures: a recipe on the corpus of tones, and its reader."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The loop that one would write first, and its loss, against sums that are written out."""
+"""Tests the bare loop and the untiled loss against explicit sums and PyTorch's Adam."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from mulan.objectives.contrastive import contrastive_loss
 from mulan.recipes.registry import load_recipe
 
 
-def test_gradients_of_both_forms_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients_of_the_tiled_and_untiled_forms_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiles, "TILE", 128)
     rows = unit_rows(600, "cpu")
     reference = gradients(untiled_loss, rows)
@@ -22,8 +22,8 @@ def test_gradients_of_both_forms_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     assert relative_difference(Rows(reference[0], reference[1], reference[2] * 1.001), reference) > 1e-4
 
 
-def test_the_plain_loss_is_that_of_a_loop() -> None:
-    """MuLan's equation (1), pair by pair: from audio to text and back, over one sum of both."""
+def test_the_untiled_loss_equals_a_loop_over_pairs() -> None:
+    """Computes MuLan's equation (1) pair by pair, with one sum over the negatives of both directions."""
     rng = np.random.default_rng(0)
     audio, text = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in rng.normal(size=(2, 5, 3)))
     temperature, total = 0.2, 0.0
@@ -37,8 +37,8 @@ def test_the_plain_loss_is_that_of_a_loop() -> None:
     assert ours.item() == pytest.approx(total / 5, rel=1e-9)
 
 
-def test_the_bare_loop_takes_adam_s_step_along_the_mean_gradient_of_its_micro_batches() -> None:
-    """PyTorch's own Adam on a copy of the model; dropout is the only chance there is, and has the same seed."""
+def test_the_bare_loop_applies_adam_to_the_mean_gradient_of_its_micro_batches() -> None:
+    """Compares with PyTorch's Adam on a copy of the model; dropout, the only randomness, has the same seed."""
     settings = ["scale.workers=1", "optim.max_grad_norm=1e9", "optim.warmup_steps=0"]
     recipe = load_recipe("m_resnet50_audioset_miniature", settings)
     batches = [synthetic_batch(recipe, step=0, micro_batch=number, tokens=0) for number in range(2)]
@@ -50,9 +50,11 @@ def test_the_bare_loop_takes_adam_s_step_along_the_mean_gradient_of_its_micro_ba
     for batch in batches:
         on_device = to_device(batch, torch.device("cpu"), text_groups=1)
         logits = twin(*on_device.inputs)
-        own = torch.nn.functional.binary_cross_entropy_with_logits(logits, torch.from_numpy(batch.tags).float())
-        (own / 2).backward()
+        expected_loss = torch.nn.functional.binary_cross_entropy_with_logits(
+            logits, torch.from_numpy(batch.tags).float()
+        )
+        (expected_loss / 2).backward()
     optimizer.step()
-    assert loss == pytest.approx(own.item(), rel=1e-5)
+    assert loss == pytest.approx(expected_loss.item(), rel=1e-5)
     for (name, ours), theirs in zip(model.named_parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4, msg=name)

@@ -1,4 +1,4 @@
-"""The checkpoints' benchmark in small: every part is read, and what is restored elsewhere is what was saved."""
+"""Tests the benchmark of checkpoints in small: every part is measured, and restored tensors equal the saved ones."""
 
 import json
 from pathlib import Path
@@ -11,13 +11,13 @@ from mulan.recipes.registry import load_recipe
 
 @pytest.mark.long(group="whole")
 @pytest.mark.processes
-def test_a_report_has_what_saving_and_restarting_take(tmp_path: Path) -> None:
+def test_the_report_has_the_times_of_saving_and_restarting(tmp_path: Path) -> None:
     recipe = load_recipe("m_resnet50_audioset_miniature", ["train.zero_stage=1"])
-    told: list[str] = []
-    report = bench_checkpoint(recipe, rounds=1, progress=told.append)
+    lines: list[str] = []
+    report = bench_checkpoint(recipe, rounds=1, progress=lines.append)
     names = ["save, 2 processes, stage 1", "restore, 2 processes, stage 1", "restore, 1 process, stage 3"]
     assert [row.name for row in report.rows] == names
-    assert len(told) == 3
+    assert len(lines) == 3
     saved, *restored = (row.figures for row in report.rows)
     for figures, columns in [(saved, ("training paused", "background write"))] + [
         (figures, ("read, verified", "restored")) for figures in restored

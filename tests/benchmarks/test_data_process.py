@@ -1,4 +1,4 @@
-"""A reading of the data path is refused where a window is not the decode function's."""
+"""Tests that a measurement of the data path fails if a window differs from the decode function's."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from mulan.data.schedule import Item, Phase
 
 
 @pytest.mark.parametrize("stream", [decode_alone, reader_alone])
-def test_a_wrong_window_is_found(stream: type, recipe: Recipe, reader: MicroBatchReader) -> None:
+def test_a_wrong_or_missing_window_is_detected(stream: type, recipe: Recipe, reader: MicroBatchReader) -> None:
     loaded = next(iter(stream(recipe, reader)))
     check(loaded, recipe, reader)
     windows = np.array(loaded.windows)
@@ -24,8 +24,8 @@ def test_a_wrong_window_is_found(stream: type, recipe: Recipe, reader: MicroBatc
         check(replace(loaded, recording_id=loaded.recording_id[:5], windows=loaded.windows[:5]), recipe, reader)
 
 
-def test_an_item_of_the_plan_says_which_windows_are_right(recipe: Recipe, reader: MicroBatchReader) -> None:
-    """The same windows, of another micro-batch, are wrong."""
+def test_the_item_of_the_plan_determines_the_expected_windows(recipe: Recipe, reader: MicroBatchReader) -> None:
+    """The windows are wrong for another micro-batch."""
     loaded = next(iter(reader_alone(recipe, reader)))
     check(loaded, recipe, reader)
     with pytest.raises(AssertionError):

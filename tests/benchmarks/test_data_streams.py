@@ -1,4 +1,4 @@
-"""Every stream delivers the decode function's windows and the tokens of a recording's first text."""
+"""Tests that every stream delivers the windows of the decode function and the tokens of the first text."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -29,30 +29,32 @@ IN_THIS_PROCESS = 0
 
 
 def stream(name: str, recipe: Recipe, reader: MicroBatchReader) -> Iterator[Loaded]:
-    make = {"DataLoader": torch_dataloader, "WebDataset": webdataset}[name]
-    return make(recipe, reader, IN_THIS_PROCESS)
+    streams = {"DataLoader": torch_dataloader, "WebDataset": webdataset}
+    return streams[name](recipe, reader, IN_THIS_PROCESS)
 
 
 @pytest.mark.parametrize("name", ["DataLoader", "WebDataset"])
-def test_loaders_without_a_plan_deliver_what_ours_does(name: str, recipe: Recipe, reader: MicroBatchReader) -> None:
+def test_loaders_without_a_plan_deliver_the_expected_windows_and_tokens(
+    name: str, recipe: Recipe, reader: MicroBatchReader
+) -> None:
     rows = {one: row for row, one in enumerate(reader.corpus.table["recording_id"].to_pylist())}
     train = set(reader.corpus.recording_ids(reader.corpus.rows("train").tolist()))
     for loaded in islice(stream(name, recipe, reader), 3):
         check(loaded, recipe, reader)
-        if name == "DataLoader":  # shards are read whole, whatever splits their recordings are in
+        if name == "DataLoader":  # WebDataset reads whole shards, with all splits
             assert set(loaded.recording_id) <= train
         texts = [read_record(reader.corpus, rows[one]).metadata["texts"] for one in loaded.recording_id]
-        firsts = [next(of_one[source][0] for source in SOURCES if of_one.get(source)) for of_one in texts]
+        firsts = [next(by_source[source][0] for source in SOURCES if by_source.get(source)) for by_source in texts]
         assert np.array_equal(loaded.token_ids, tokenize(firsts, reader.tokenizer)[0])
 
 
-def test_decoding_alone_goes_round_all_recordings(recipe: Recipe, reader: MicroBatchReader) -> None:
+def test_decode_alone_cycles_through_all_recordings(recipe: Recipe, reader: MicroBatchReader) -> None:
     m, train = recipe.batch.pairs_per_micro_batch, reader.corpus.recording_ids(reader.corpus.rows("train").tolist())
     names = [name for loaded in islice(decode_alone(recipe, reader), 11) for name in loaded.recording_id]
     assert names == (train * 3)[: 11 * m]
 
 
-def test_the_reader_alone_follows_the_plan(recipe: Recipe, reader: MicroBatchReader) -> None:
+def test_reader_alone_follows_the_plan(recipe: Recipe, reader: MicroBatchReader) -> None:
     for step, loaded in enumerate(islice(reader_alone(recipe, reader), 2)):
         batch: Batch = reader(Item(Phase.TRAIN, step, 0))
         assert loaded.item == batch.item
@@ -60,7 +62,7 @@ def test_the_reader_alone_follows_the_plan(recipe: Recipe, reader: MicroBatchRea
         assert np.array_equal(loaded.token_ids, batch.token_ids)
 
 
-def test_a_window_is_where_the_name_of_its_recording_says(recipe: Recipe, reader: MicroBatchReader) -> None:
+def test_the_position_of_a_window_depends_on_the_recording_id(recipe: Recipe, reader: MicroBatchReader) -> None:
     record, window = read_record(reader.corpus, 5), np.empty(recipe.data.window_samples, np.int16)
     draws = [draw_of(name) for name in reader.corpus.table["recording_id"].to_pylist()]
     assert len(set(draws)) == len(draws) and all(0 <= draw < 1 for draw in draws)

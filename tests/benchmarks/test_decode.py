@@ -1,4 +1,4 @@
-"""The decoder's benchmark: its windows are those of the recordings, and a report compares two versions."""
+"""Tests that the benchmark of decoding compares two versions."""
 
 import json
 from pathlib import Path
@@ -10,12 +10,12 @@ from mulan.benchmarks.decode import bench_decode
 from mulan.benchmarks.measure import BenchmarkFailed
 
 
-@pytest.mark.processes  # what is compared are the packages that two processes find on their paths
+@pytest.mark.processes  # compares the versions on the paths of two processes
 def test_a_report_compares_two_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
+    lines: list[str] = []
     monkeypatch.setattr(decode, "FORMATS", ["FLAC, 16 kHz"])
-    report = bench_decode(rounds=1, against=Path(__file__).parents[2], progress=told.append)
-    assert len(told) == len(report.rows) == 1
+    report = bench_decode(rounds=1, against=Path(__file__).parents[2], progress=lines.append)
+    assert len(lines) == len(report.rows) == 1
     assert {"decode_window", "soundfile alone", "the other version", "/ the other"} < set(report.rows[0].figures)
     assert all(0.3 < row.figures["/ the other"].median < 3 for row in report.rows)
     assert len(report.goals) == 1
@@ -24,4 +24,4 @@ def test_a_report_compares_two_versions(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "mulan").mkdir()
     (tmp_path / "mulan" / "__init__.py").write_text("raise ImportError")
     with pytest.raises(BenchmarkFailed, match="the process that decodes with decode_window ended"):
-        bench_decode(rounds=1, against=tmp_path, progress=told.append)
+        bench_decode(rounds=1, against=tmp_path, progress=lines.append)

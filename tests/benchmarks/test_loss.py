@@ -1,4 +1,4 @@
-"""The benchmark of the loss, on few pairs; and the loss's memory, on many. Times are no matter of tests."""
+"""Tests the benchmark of the loss on few pairs, and the memory of the loss on many. Times are not tested."""
 
 import json
 
@@ -12,46 +12,46 @@ from mulan.benchmarks.measure import in_fresh_process
 
 @pytest.mark.long(group="whole")
 @pytest.mark.processes
-def test_a_report_has_every_form_alone_and_in_two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_report_has_every_form_in_one_and_two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "free_memory_mb", lambda *, device: 1.0)
     monkeypatch.setattr(bench, "_has_open_clip", lambda: False)
-    said: list[str] = []
-    report = bench_loss(pairs=64, memory_pairs=1024, rounds=2, device="cpu", progress=said.append)
+    lines: list[str] = []
+    report = bench_loss(pairs=64, memory_pairs=1024, rounds=2, device="cpu", progress=lines.append)
     rows = {row.name: row for row in report.rows}
     names = ["tiled", "untiled", "tiled, 2 processes", "untiled, 2 processes", "open_clip"]
     assert list(rows) == names
     for name in names[:4]:
-        of_tiled = (
+        only_tiled = (
             {"time to untiled", "gradients to untiled", "memory, 1,024 pairs"} if name.startswith("tiled") else set()
         )
-        assert rows[name].figures.keys() == {"time", "memory, 64 pairs"} | of_tiled
+        assert rows[name].figures.keys() == {"time", "memory, 64 pairs"} | only_tiled
         assert len(rows[name].figures["time"].values) == 2
         assert rows[name].figures["time"].low > 0
-        assert rows[name].remark == ("" if of_tiled else "1,024 pairs would need 0 GB")
+        assert rows[name].remark == ("" if only_tiled else "1,024 pairs would need 0 GB")
     assert "pip install -e '.[peers]'" in rows["open_clip"].remark
     assert [goal.bound for goal in report.goals] == [64, 1.3, 1e-6]
     assert rows["tiled"].figures["gradients to untiled"].median < 1e-6
     assert 0 < rows["tiled, 2 processes"].figures["gradients to untiled"].median < 1e-6
-    assert said
+    assert lines
     json.dumps(report.to_json())
 
 
 @pytest.mark.long(group="whole")
 @pytest.mark.processes
-def test_the_loss_of_32_768_pairs_takes_no_more_than_64_mb_over_its_input() -> None:
-    """32 MiB of them are the gradients; one matrix of similarities would be 4,096 MiB."""
-    found = in_processes(LossRequest("memory", ("tiled",), 32_768, "cpu"))["tiled"][0]
-    assert 2 * 32_768 * bench.DIM * 4e-6 < found <= 64
+def test_the_loss_of_32_768_pairs_needs_at_most_64_mb_in_addition_to_its_input() -> None:
+    """Gradients account for 32 MiB of them; one similarity matrix would need 4,096 MiB."""
+    memory_mb = in_processes(LossRequest("memory", ("tiled",), 32_768, "cpu"))["tiled"][0]
+    assert 2 * 32_768 * bench.DIM * 4e-6 < memory_mb <= 64
 
 
 @pytest.mark.processes
-def test_memory_of_whole_matrices_is_seen() -> None:
-    pairs = 4096  # a matrix is then so large that malloc hands it back as soon as it is freed
-    found = in_processes(LossRequest("memory", ("untiled",), pairs, "cpu"))["untiled"][0]
-    assert found == pytest.approx(bench.WHOLE_MATRICES["untiled"] * pairs**2 * 4e-6, rel=0.25)
+def test_memory_of_whole_matrices_is_measured() -> None:
+    pairs = 4096  # large enough that malloc returns a matrix as soon as it is freed
+    memory_mb = in_processes(LossRequest("memory", ("untiled",), pairs, "cpu"))["untiled"][0]
+    assert memory_mb == pytest.approx(bench.WHOLE_MATRICES["untiled"] * pairs**2 * 4e-6, rel=0.25)
 
 
-def test_what_a_process_reads_is_the_same_batch_every_time() -> None:
+def test_a_process_generates_the_same_batch_every_time() -> None:
     audio, text, temperature = unit_rows(64, "cpu")
     assert torch.equal(audio, unit_rows(64, "cpu").audio)
     torch.testing.assert_close(text.norm(dim=1), torch.ones(64))
@@ -62,7 +62,7 @@ def test_what_a_process_reads_is_the_same_batch_every_time() -> None:
 
 @pytest.mark.processes
 def test_neither_ray_nor_deepspeed_is_loaded() -> None:
-    """A machine with a GPU may have neither."""
+    """They may not be installed on a machine with a GPU."""
     loaded = in_fresh_process(
         "timeit", ["-n1", "-r1", "import mulan.benchmarks.loss, sys; print(*sys.modules)"], timeout_s=300
     )

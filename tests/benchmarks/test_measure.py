@@ -1,4 +1,4 @@
-"""Candidates take turns, every reading is kept, and a fresh process that fails says why."""
+"""Tests that candidates take turns, that all measurements are kept, and that failed processes report their error."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ def test_a_figure_is_a_median_with_its_range() -> None:
     assert Figure((1.0, 2.0, 4.0, 100.0), "s").median == 3.0
 
 
-def test_candidates_take_turns_and_another_one_begins_each_round() -> None:
+def test_candidates_take_turns_in_an_order_that_rotates() -> None:
     order: list[str] = []
 
     def candidate(name: str) -> Callable[[], float]:
@@ -23,28 +23,31 @@ def test_candidates_take_turns_and_another_one_begins_each_round() -> None:
 
         return read
 
-    told: list[tuple[str, int, float]] = []
+    reported: list[tuple[str, int, float]] = []
     figures = interleaved(
-        {name: candidate(name) for name in "abc"}, rounds=4, unit="s", on_reading=lambda *reading: told.append(reading)
+        {name: candidate(name) for name in "abc"},
+        rounds=4,
+        unit="s",
+        on_reading=lambda *reading: reported.append(reading),
     )
     assert "".join(order) == "abc" + "bca" + "cab" + "abc"
     assert figures["a"] == Figure((1.0, 6.0, 8.0, 10.0), "s")
-    assert told[:4] == [("a", 1, 1.0), ("b", 1, 2.0), ("c", 1, 3.0), ("b", 2, 4.0)]
+    assert reported[:4] == [("a", 1, 1.0), ("b", 1, 2.0), ("c", 1, 3.0), ("b", 2, 4.0)]
 
 
 def test_ratios_are_taken_round_by_round() -> None:
-    """Of medians it would be 2: a slow round of both candidates is none of theirs."""
+    """The ratio of medians would be 2: the second round was slow for both candidates."""
     assert ratios(Figure((1.0, 8.0, 2.0), "s"), Figure((1.0, 16.0, 1.0), "s")) == Figure((1.0, 0.5, 2.0), "x")
     with pytest.raises(AssertionError):
         ratios(Figure((1.0,), "s"), Figure((1.0,), "MB"))
 
 
 @pytest.mark.processes
-def test_a_fresh_process_gives_its_output() -> None:
+def test_the_output_of_a_fresh_process_is_returned() -> None:
     assert "January 2024" in in_fresh_process("calendar", ["2024", "1"], timeout_s=60)
 
 
 @pytest.mark.processes
-def test_a_fresh_process_that_fails_says_why() -> None:
+def test_the_error_of_a_failed_process_is_raised() -> None:
     with pytest.raises(RuntimeError, match=r"(?s)calendar no-year failed: .*invalid int value"):
         in_fresh_process("calendar", ["no-year"], timeout_s=60)

@@ -1,4 +1,4 @@
-"""Counted activations against a graph whose size is known, and the figures that the recipes' docstrings state."""
+"""Tests counted activations of graphs of known size, and the figures in the docstrings of recipes."""
 
 import re
 
@@ -10,7 +10,7 @@ from mulan.recipes import mulan as recipes
 from mulan.recipes.registry import named_recipes
 
 
-def test_what_a_graph_keeps_is_counted_once_and_without_weights() -> None:
+def test_saved_tensors_are_counted_once_and_without_weights() -> None:
     layer = torch.nn.Linear(10, 20, bias=False)
     rows = torch.randn(7, 10)
     assert saved_bytes(lambda: layer(rows)) == 7 * 10 * 4
@@ -20,8 +20,8 @@ def test_what_a_graph_keeps_is_counted_once_and_without_weights() -> None:
         assert saved_bytes(lambda: layer(rows)) == 0
 
 
-def test_the_slope_is_that_of_one_more_pair() -> None:
-    """Twice the window is about twice the memory; a tagger has no text."""
+def test_activations_are_those_of_one_more_pair() -> None:
+    """A window of twice the length needs about twice the memory; a tagger has no text."""
     recipe = named_recipes()["m_resnet50_miniature"]
     longer = recipe.replace({"data.window_s": 2.0})
     one, two = activation_bytes(recipe), activation_bytes(longer)
@@ -31,7 +31,7 @@ def test_the_slope_is_that_of_one_more_pair() -> None:
 
 
 @pytest.mark.parametrize("name", ["m_resnet50", "m_ast"])
-def test_recipes_state_what_is_counted(name: str) -> None:
-    told = re.findall(r"(\d\.\d\d)\s+GB", getattr(recipes, name).__doc__ or "")
+def test_docstrings_of_recipes_state_the_counted_memory(name: str) -> None:
+    stated = re.findall(r"(\d\.\d\d)\s+GB", getattr(recipes, name).__doc__ or "")
     counted = activation_bytes(named_recipes()[name])
-    assert [f"{counted['audio'] / 1e9:.2f}", f"{counted['text'] / 1e9:.2f}"] == told
+    assert [f"{counted['audio'] / 1e9:.2f}", f"{counted['text'] / 1e9:.2f}"] == stated

@@ -1,4 +1,4 @@
-"""CPU time that is planted in processes of all kinds is found, all of it."""
+"""Tests that the CPU time of processes of all kinds is measured completely."""
 
 import json
 import sys
@@ -34,14 +34,14 @@ def read(program: str, *, exit_code: int = 0) -> ProcessReading:
     return ProcessReading(**json.loads(in_fresh_process("mulan.benchmarks.process_tree", arguments, timeout_s=90)))
 
 
-def test_processes_that_come_and_go_between_two_looks() -> None:
-    """Of those that their parent waits for, the kernel knows all."""
-    taken = read("[(child(lambda: burn(0.02)), os.wait()) for _ in range(20)]")
-    assert 0.4 <= taken.cpu_s < 0.8
+def test_processes_that_start_and_end_between_two_polls() -> None:
+    """The kernel counts all that their parent waits for."""
+    reading = read("[(child(lambda: burn(0.02)), os.wait()) for _ in range(20)]")
+    assert 0.4 <= reading.cpu_s < 0.8
 
 
-def test_children_whose_parent_ignores_their_end() -> None:
-    """So does Ray's raylet; the kernel adds them up nowhere."""
+def test_children_whose_parent_ignores_their_exit() -> None:
+    """The kernel does not add up their times. Ray's raylet is such a parent."""
     program = """
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 for _ in range(3):
@@ -51,19 +51,19 @@ try:
 except ChildProcessError:
     pass
 """
-    taken = read(program)
-    assert 1.5 - 3 * 3 * PERIOD_S < taken.cpu_s < 2.0
-    assert taken.processes == 4
+    reading = read(program)
+    assert 1.5 - 3 * 3 * PERIOD_S < reading.cpu_s < 2.0
+    assert reading.processes == 4
 
 
 def test_orphans_that_outlive_the_command() -> None:
     begun = time.monotonic()
-    taken = read("child(lambda: (os.setsid(), child(lambda: (outlive(), burn(0.4)))))")
-    assert 0.4 <= taken.cpu_s < 0.7
-    assert taken.wall_s < time.monotonic() - begun - 1.4
-    assert taken.processes == 3
+    reading = read("child(lambda: (os.setsid(), child(lambda: (outlive(), burn(0.4)))))")
+    assert 0.4 <= reading.cpu_s < 0.7
+    assert reading.wall_s < time.monotonic() - begun - 1.4
+    assert reading.processes == 3
 
 
-def test_a_command_that_ends_otherwise_is_no_reading() -> None:
+def test_an_unexpected_exit_code_is_an_error() -> None:
     with pytest.raises(BenchmarkFailed, match=r"(?s)no such thing.*ended with 3, not with 0"):
         read("print('no such thing', file=sys.stderr)\nsys.exit(3)")

@@ -1,4 +1,4 @@
-"""The start's benchmark: its commands end as they must, and a report tells what they took."""
+"""Tests the benchmark of starts: its commands end with the expected codes, and the report has their times."""
 
 import json
 import sys
@@ -15,13 +15,13 @@ from mulan.benchmarks.start import bench_start, read
 pytestmark = pytest.mark.processes
 
 
-def test_help_is_read_with_its_times() -> None:
-    taken = read([sys.executable, "-m", "jobs.train", "--help"], exit_code=0)
-    assert taken.cpu_s > 0 and taken.wall_s > 0
+def test_times_of_help_are_measured() -> None:
+    reading = read([sys.executable, "-m", "jobs.train", "--help"], exit_code=0)
+    assert reading.cpu_s > 0 and reading.wall_s > 0
 
 
-def test_a_report_has_what_each_start_takes(tmp_path: Path) -> None:
-    """Help and the refusal are real; Ray is not started here."""
+def test_the_report_has_the_times_of_each_start(tmp_path: Path) -> None:
+    """Help and the refusal are real; Ray is replaced."""
 
     def without_ray(command: Sequence[str], *, exit_code: int) -> ProcessReading:
         if exit_code or "--help" in command:
@@ -29,11 +29,11 @@ def test_a_report_has_what_each_start_takes(tmp_path: Path) -> None:
         assert Path(command[-1], "index.parquet").exists()
         return ProcessReading(wall_s=20.0, cpu_s=39.0, processes=20, exit_code=0)
 
-    told: list[str] = []
+    lines: list[str] = []
     with patch.object(start, "read", without_ray):
-        report = bench_start(rounds=1, progress=told.append)
+        report = bench_start(rounds=1, progress=lines.append)
     assert [row.name for row in report.rows] == ["help", "refused", "Ray Train, two workers, two steps"]
-    assert len(told) == 3
+    assert len(lines) == 3
     assert [goal.bound for goal in report.goals] == [2, 2, 40]
     assert report.goals[-1].met
     report.write(tmp_path / "report.json")

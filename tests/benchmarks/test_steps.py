@@ -1,4 +1,4 @@
-"""The step's benchmark in small: what it measures trains, and its plain engines need neither Ray nor DeepSpeed."""
+"""Tests the benchmark of the step in small, up to Ray Train."""
 
 import json
 from pathlib import Path
@@ -16,30 +16,30 @@ def miniature(name: str, *settings: str, uri: str | None = None) -> Recipe:
 
 @pytest.mark.long(group="whole")
 @pytest.mark.processes
-def test_the_report_tells_every_reading(tmp_path: Path) -> None:
-    told: list[str] = []
+def test_the_report_has_every_measurement(tmp_path: Path) -> None:
+    lines: list[str] = []
     recipe = miniature("m_resnet50_audioset")
-    report = bench_step(recipe, engine="torch", rounds=2, steps=2, tokens=0, progress=told.append)
+    report = bench_step(recipe, engine="torch", rounds=2, steps=2, tokens=0, progress=lines.append)
     assert [row.name for row in report.rows] == ["bare", "bare_kept", "torch"]
     assert all(len(row.figures["step"].values) == 2 for row in report.rows)
     assert report.rows[0].figures["/ bare"].values == (1.0, 1.0)
     (goal,) = report.goals
     assert goal.measured == report.rows[2].figures["/ bare"].median
-    assert len(told) == 6
+    assert len(lines) == 6
     report.write(tmp_path / "step.json")
     assert json.loads((tmp_path / "step.json").read_text())["settings"]["pairs"] == 16
 
 
 @pytest.mark.long(group="whole")
 @pytest.mark.processes
-def test_the_whole_runs_on_ray(tiny_corpus: str) -> None:
+def test_all_engines_are_measured_up_to_ray(tiny_corpus: str) -> None:
     recipe = miniature("demo", uri=tiny_corpus)
     report = bench_step(recipe, engine=ENGINES[-1], rounds=1, steps=3, tokens=0, progress=lambda _: None)
     assert [row.name for row in report.rows] == list(ENGINES)
     assert report.rows[-1].figures["step"].median > 0
 
 
-def test_operations_of_a_pair_grow_with_the_window() -> None:
+def test_operations_of_a_pair_are_proportional_to_the_window() -> None:
     short = miniature("m_resnet50_audioset")
     long = short.replace({"data.window_s": 2.0})
     assert flops_of_a_pair(long) / flops_of_a_pair(short) == pytest.approx(2, rel=0.15)

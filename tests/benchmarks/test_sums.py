@@ -1,4 +1,4 @@
-"""The benchmark of exact sums in small: both engines take steps, and each reading is told."""
+"""Tests the benchmark of exact sums in small."""
 
 import pytest
 
@@ -8,10 +8,10 @@ from mulan.recipes.registry import load_recipe
 
 @pytest.mark.long(group="whole")
 @pytest.mark.processes
-def test_the_report_tells_every_reading() -> None:
-    told: list[str] = []
+def test_the_report_has_every_measurement() -> None:
+    lines: list[str] = []
     recipe = load_recipe("demo_miniature", ["train.zero_stage=2"])
-    report = bench_sums(recipe, rounds=2, steps=2, tokens=0, progress=told.append)
+    report = bench_sums(recipe, rounds=2, steps=2, tokens=0, progress=lines.append)
     plain, exact = report.rows
     assert (plain.name, exact.name) == ("plain", "exact")
     for row in report.rows:
@@ -19,10 +19,10 @@ def test_the_report_tells_every_reading() -> None:
         assert row.figures["peak memory of a worker"].low > 2**-10
     (goal,) = report.goals
     assert goal.measured == exact.figures["/ plain"].median
-    assert len(told) == 2
+    assert len(lines) == 2
 
 
-def test_only_the_sums_of_the_recipe_change() -> None:
+def test_only_the_kind_of_sums_changes() -> None:
     recipe = load_recipe("demo")
     plain = with_sums(recipe, exact=False)
     assert not plain.train.exact_sums and recipe.train.exact_sums

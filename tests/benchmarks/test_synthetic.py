@@ -1,4 +1,4 @@
-"""Batches of noise have the shapes, lengths and masks that their recipe asks for, and are the same every time."""
+"""Tests that synthetic batches have the shapes, lengths and masks of their recipe, and are reproducible."""
 
 from dataclasses import astuple
 
@@ -18,24 +18,24 @@ def miniature(name: str, *settings: str) -> Recipe:
     return load_recipe(f"{name}_miniature", settings)
 
 
-def numbers_of(batch: Batch) -> list[bytes]:
+def contents(batch: Batch) -> list[bytes]:
     arrays = [batch.waveform, batch.token_ids, batch.attention_mask, batch.tags]
     masks = [] if batch.masks is None else list(astuple(batch.masks))
     return [np.ascontiguousarray(array).tobytes() for array in [*arrays, *masks]]
 
 
 @pytest.mark.parametrize("name", MINIATURES)
-def test_a_batch_is_drawn_anew_for_every_step_place_and_seed_alone(name: str) -> None:
+def test_a_batch_depends_on_step_micro_batch_and_seed_only(name: str) -> None:
     recipe = miniature(name)
-    one = numbers_of(synthetic_batch(recipe, step=1, micro_batch=0, tokens=0))
-    assert numbers_of(synthetic_batch(recipe, step=1, micro_batch=0, tokens=0)) == one
+    one = contents(synthetic_batch(recipe, step=1, micro_batch=0, tokens=0))
+    assert contents(synthetic_batch(recipe, step=1, micro_batch=0, tokens=0)) == one
     others = [(recipe, 2, 0), (recipe, 1, 1), (miniature(name, "train.seed=9"), 1, 0)]
     for other, step, micro_batch in others:
-        assert numbers_of(synthetic_batch(other, step=step, micro_batch=micro_batch, tokens=0))[0] != one[0]
+        assert contents(synthetic_batch(other, step=step, micro_batch=micro_batch, tokens=0))[0] != one[0]
 
 
 @pytest.mark.parametrize("name", MINIATURES)
-def test_shapes_are_those_of_the_recipe(name: str) -> None:
+def test_shapes_of_batches(name: str) -> None:
     recipe = miniature(name)
     batch, m, weights = synthetic_batch(recipe, step=0, micro_batch=1, tokens=0), 8, recipe.loss.weights
     assert batch.waveform.shape == (m, recipe.views, recipe.data.window_samples)
@@ -48,7 +48,7 @@ def test_shapes_are_those_of_the_recipe(name: str) -> None:
         assert [part.shape for part in astuple(batch.masks)] == [(m, 16), (m, recipe.segments), (m,)]
 
 
-def test_texts_are_of_the_length_asked_for_or_of_all_lengths() -> None:
+def test_texts_have_the_given_length_or_random_ones() -> None:
     recipe = miniature("demo", "batch.pairs_per_micro_batch=500")
     same, drawn = (synthetic_batch(recipe, step=0, micro_batch=0, tokens=tokens) for tokens in (5, 0))
     assert same.attention_mask.tolist() == [[1] * 5] * 500
@@ -59,7 +59,7 @@ def test_texts_are_of_the_length_asked_for_or_of_all_lengths() -> None:
         assert ((batch.token_ids > 0) == (batch.attention_mask == 1)).all()
 
 
-def test_what_is_hidden_is_the_recipe_s_share_and_never_padding() -> None:
+def test_masked_shares_are_those_of_the_recipe_and_exclude_padding() -> None:
     recipe = miniature("mulap", "batch.pairs_per_micro_batch=400")
     batch = synthetic_batch(recipe, step=0, micro_batch=0, tokens=0)
     assert batch.masks is not None
@@ -73,7 +73,7 @@ def test_what_is_hidden_is_the_recipe_s_share_and_never_padding() -> None:
     assert predicted[whole].mean() == pytest.approx(recipe.mulap.token_mask_probability, abs=0.04)
 
 
-def test_a_model_to_measure_is_drawn_by_the_recipe_s_seed() -> None:
+def test_a_model_is_initialised_by_the_seed_of_the_recipe() -> None:
     one, same = (model_to_measure(miniature("demo")).state_dict() for _ in range(2))
     other = model_to_measure(miniature("demo", "train.seed=9")).state_dict()
     assert all(torch.equal(tensor, same[name]) for name, tensor in one.items())

@@ -1,4 +1,4 @@
-"""A worker's place in its group, and that the group is given up however the reading ends."""
+"""Tests the rank and settings of a worker, and that it leaves the process group also after an error."""
 
 import os
 import queue
@@ -11,35 +11,43 @@ from mulan.benchmarks.worker_group import Reading, _worker
 from mulan.config.sections import ScaleConfig
 from mulan.distributed.collectives import rank_and_world_size
 
-SET = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TOKENIZERS_PARALLELISM", "DS_ACCELERATOR")
+VARIABLES = (
+    "RANK",
+    "LOCAL_RANK",
+    "WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "TOKENIZERS_PARALLELISM",
+    "DS_ACCELERATOR",
+)
 
 
 @pytest.fixture(autouse=True)
 def _environment_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in SET:
+    for name in VARIABLES:
         monkeypatch.setenv(name, os.environ.get(name, ""))
 
 
-def seen(wanted: float, device: torch.device) -> Reading:
+def settings(argument: float, device: torch.device) -> Reading:
     rank, workers = rank_and_world_size()
     assert device == torch.device("cpu") and os.environ["DS_ACCELERATOR"] == "cpu"
-    return {"rank": rank, "workers": workers, "threads": torch.get_num_threads(), "wanted": wanted}
+    return {"rank": rank, "workers": workers, "threads": torch.get_num_threads(), "argument": argument}
 
 
 def failing(device: torch.device) -> Reading:
     assert dist.is_initialized()
-    raise KeyError("in a reading")
+    raise KeyError("in a measurement")
 
 
-def test_a_worker_reads_within_its_group_and_leaves_it() -> None:
+def test_a_worker_measures_within_its_group_and_leaves_it() -> None:
     results: queue.SimpleQueue[tuple[int, Reading]] = queue.SimpleQueue()
-    _worker(0, ScaleConfig(cpus_per_worker=torch.get_num_threads()), 0, seen, (7.0,), results)
-    expected = {"rank": 0, "workers": 1, "threads": torch.get_num_threads(), "wanted": 7.0}
+    _worker(0, ScaleConfig(cpus_per_worker=torch.get_num_threads()), 0, settings, (7.0,), results)
+    expected = {"rank": 0, "workers": 1, "threads": torch.get_num_threads(), "argument": 7.0}
     assert results.get_nowait() == (0, expected)
     assert not dist.is_initialized()
 
 
-def test_a_reading_that_fails_leaves_the_group_as_well() -> None:
-    with pytest.raises(KeyError, match="in a reading"):
+def test_a_worker_leaves_the_group_after_an_error() -> None:
+    with pytest.raises(KeyError, match="in a measurement"):
         _worker(0, ScaleConfig(cpus_per_worker=torch.get_num_threads()), 0, failing, (), queue.SimpleQueue())
     assert not dist.is_initialized()

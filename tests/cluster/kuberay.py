@@ -1,6 +1,6 @@
-"""The part of KubeRay's definition of a RayJob that cluster/rayjob.yaml uses, as a JSON schema; the whole is 1.4 MB.
+"""Extracts the part of KubeRay's definition of a RayJob that cluster/rayjob.yaml uses; the whole definition has 1.4 MB.
 
-From a KubeRay of another version, or after the manifest has come to use further fields:
+Run it again for another version of KubeRay, or when the manifest uses further fields:
 
     git clone --depth 1 --branch v1.7.0 https://github.com/ray-project/kuberay /tmp/kuberay
     .venv/bin/python -m tests.cluster.kuberay \\
@@ -21,10 +21,10 @@ _CHECKED = ("type", "enum", "required", "pattern", "minimum", "maximum", "minIte
 
 
 def pruned(schema: Schema, used: Any) -> Schema:
-    """What a JSON schema says of a value's fields and no others, so that other fields are faults.
+    """Returns the part of a JSON schema for the fields of a value, which allows no other fields.
 
     Raises:
-        KeyError: the value has a field that the schema lacks.
+        KeyError: the schema lacks a field of the value.
     """
     kept = {name: schema[name] for name in _CHECKED if name in schema}
     if schema.get("x-kubernetes-int-or-string"):
@@ -42,7 +42,7 @@ def pruned(schema: Schema, used: Any) -> Schema:
 
 
 def _together(values: list[Any]) -> Any:
-    """One value with the fields of all."""
+    """Returns one value with the fields of all values."""
     if all(isinstance(value, dict) for value in values):
         names = {name for value in values for name in value}
         return {name: _together([value[name] for value in values if name in value]) for name in names}

@@ -1,7 +1,7 @@
-"""Jobs that are submitted to a head alone, whose autoscaler brings and ends the nodes.
+"""Tests jobs that are submitted to a cluster of a head only, whose autoscaler starts and removes the nodes.
 
-The GPUs are fake, so that training runs on CPUs, those of the nodes that have the GPUs: nodes of the CPU pool are too
-small for a worker, and readers keep to them.
+The GPUs are fake, so training runs on the CPUs of the nodes that have them: nodes of the CPU pool are too small for a
+worker, and only they read data.
 """
 
 import subprocess
@@ -21,14 +21,14 @@ pytestmark = [pytest.mark.processes, pytest.mark.long(group="whole"), pytest.mar
 
 LIMIT_S, POLL_S = 240, 0.5
 END_LIMIT_S = 500
-"""For all steps, on a machine that does other things beside."""
+"""The time limit of a job, on a machine that is also used otherwise."""
 NODES_LIMIT_S = 300
-"""What Ray Data has asked the autoscaler for is forgotten after three minutes."""
+"""The time limit for the removal of nodes; requests of Ray Data to the autoscaler expire after three minutes."""
 STEPS = 150
-"""More than one worker does in the minute in which Ray notices that there is room for another one."""
+"""More steps than one worker trains in the minute until Ray notices the resources for another one."""
 CPU_NODE, GPU_NODE = (
-    NodeType({"CPU": 1}, {"pool": "cpu"}, most=1),
-    NodeType({"CPU": 2, "GPU": 1}, {"pool": "gpu"}, most=1),
+    NodeType({"CPU": 1}, {"pool": "cpu"}, max_nodes=1),
+    NodeType({"CPU": 2, "GPU": 1}, {"pool": "gpu"}, max_nodes=1),
 )
 SETTINGS = [
     "scale.cpus_per_worker=2",
@@ -47,7 +47,7 @@ def nodes() -> Iterator[Autoscaled]:
 
 
 class Submitted:
-    """A training job that was submitted, and what is known of its run."""
+    """A submitted training job, and the watch of its run."""
 
     def __init__(self, process: subprocess.Popen, log: Path, watch: Watch) -> None:
         self._process, self._log, self.watch = process, log, watch
@@ -55,10 +55,10 @@ class Submitted:
     def output(self) -> str:
         return self._log.read_text()
 
-    def wait_until(self, true: Callable[[], object], what: str) -> None:
-        """Waits while the job runs."""
+    def wait_until(self, condition: Callable[[], object], what: str) -> None:
+        """Waits until a condition is true, while the job runs."""
         wait_until(
-            lambda: bool(true()) or self._process.poll() is not None, limit_s=LIMIT_S, period_s=POLL_S, what=what
+            lambda: bool(condition()) or self._process.poll() is not None, limit_s=LIMIT_S, period_s=POLL_S, what=what
         )
         assert self._process.poll() is None, self.output()
 
@@ -93,21 +93,21 @@ def submitted(nodes: Autoscaled, corpus_uri: str, run: Run, *settings: str) -> I
             process.wait()
 
 
-def test_nodes_come_for_a_job_and_go_after_it(nodes: Autoscaled, tiny_corpus: str, run_folder: str) -> None:
+def test_nodes_are_started_for_a_job_and_removed_after_it(nodes: Autoscaled, tiny_corpus: str, run_folder: str) -> None:
     run = Run(run_folder, "elastic")
     settings = ["scale.workers=[1,2]", "scale.data_cpus=1", f"train.steps={STEPS}", "train.checkpoint_every_steps=10"]
     assert not nodes.alive()
     with submitted(nodes, tiny_corpus, run, *settings) as job:
         job.wait_for_event("1 workers continue from step 0")
         nodes.limit("gpu", 2)
-        job.wait_until(lambda: nodes.alive() == {"cpu": 1, "gpu": 2}, "a node to read, and another one with a GPU")
+        job.wait_until(lambda: nodes.alive() == {"cpu": 1, "gpu": 2}, "a node for reading, and a second one with a GPU")
         job.wait_for_event("2 workers continue")
         job.wait_for_end()
     assert [line["step"] for line in run.metrics()] == [*range(1, STEPS + 1)]
     wait_until(lambda: not nodes.alive(), limit_s=NODES_LIMIT_S, period_s=POLL_S, what="the end of the nodes")
 
 
-def test_a_cpu_pool_that_is_too_small_is_told_and_trains(nodes: Autoscaled, tiny_corpus: str, run_folder: str) -> None:
+def test_a_job_with_a_too_small_cpu_pool_warns_and_trains(nodes: Autoscaled, tiny_corpus: str, run_folder: str) -> None:
     run = Run(run_folder, "capped")
     nodes.limit("cpu", 2)
     with submitted(nodes, tiny_corpus, run, "scale.workers=1", "scale.data_cpus=3", "train.steps=20") as job:

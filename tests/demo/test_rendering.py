@@ -1,4 +1,4 @@
-"""What is claimed can be heard."""
+"""Tests that labels are audible in rendered compositions."""
 
 import io
 from dataclasses import replace
@@ -56,8 +56,8 @@ def test_every_instrument_is_audible_in_the_mix(genre: str) -> None:
             assert np.mean(np.array(share_db) > -18) >= 0.9, f"{name} in {composition.labels}, seed {seed}: {share_db}"
 
 
-def test_the_beat_of_the_recording_is_the_claimed_tempo() -> None:
-    """Four kicks to the bar: the loud onsets are a beat apart."""
+def test_the_beat_of_a_recording_has_the_labelled_tempo() -> None:
+    """With four kicks per bar, the loud onsets are a beat apart."""
     for seed, tempo in enumerate(("medium tempo", "fast")):
         composition = compose(CompositionLabels(genre="electronic", mood="dark", tempo=tempo), seed=seed)
         kick = next(part for part in composition.parts if part.is_percussion)
@@ -82,7 +82,7 @@ def test_energetic_is_louder_than_calm() -> None:
     assert level["calm"] < level["dreamy"] < level["energetic"]
 
 
-def test_struck_notes_decay_and_velocity_is_heard() -> None:
+def test_struck_notes_decay_and_velocity_is_audible() -> None:
     struck = Part(
         instrument="harp",
         program=46,
@@ -108,8 +108,8 @@ def test_struck_notes_decay_and_velocity_is_heard() -> None:
     assert gain(4.5) / gain(0.5) == pytest.approx(0.5, rel=0.05)
 
 
-def test_a_broken_sample_is_an_error_that_names_composition_and_instrument() -> None:
-    broken = Part(
+def test_a_diverging_sample_raises_an_error_with_composition_and_instrument() -> None:
+    diverging = Part(
         instrument="whistle",
         program=78,  # its samples make the renderer diverge when a note of this pitch is held
         is_percussion=False,
@@ -118,6 +118,6 @@ def test_a_broken_sample_is_an_error_that_names_composition_and_instrument() -> 
         tremolo_hz=None,
         notes=tuple(Note(4 * i, 4, 60, 1.0) for i in range(4)),
     )
-    composition = one_part(broken)
+    composition = one_part(diverging)
     with pytest.raises(RenderError, match=f"composition {composition.seed}.*whistle"):
         render_flac(composition)

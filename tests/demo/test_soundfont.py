@@ -1,4 +1,4 @@
-"""Instruments sound at the pitch that is written."""
+"""Tests that instruments sound at the written pitch."""
 
 import numpy as np
 import pytest
@@ -17,9 +17,8 @@ def tuned_path(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def share_at_harmonics(soundfont: str, program: int, pitch: int) -> float:
-    """Share of the energy below 5 kHz within a third of a semitone of multiples of half the written pitch.
-
-    Half, since the drawbars of an organ sound an octave and a fourth below it.
+    """Returns the share of the energy below 5 kHz that is within a third of a semitone of multiples of half the written
+    pitch; half, since the drawbars of an organ sound an octave and a fourth below it.
     """
     score = Score(480)
     score.tempos.append(Tempo(0, 120.0))
@@ -49,11 +48,11 @@ def test_instruments_are_in_tune(name: str, tuned_path: str) -> None:
         assert min(shares.values()) > 0.3, shares
 
 
-def test_the_soundfont_as_shipped_is_not() -> None:
+def test_the_original_soundfont_is_out_of_tune() -> None:
     shares = [share_at_harmonics(str(SOUNDFONT), 40, pitch) for pitch in pitches("violin")]
     assert np.median(shares) < 0.6
 
 
-def test_a_soundfont_in_tune_is_left_alone() -> None:
+def test_a_soundfont_in_tune_is_left_unchanged() -> None:
     once = in_tune(SOUNDFONT.read_bytes())
     assert in_tune(once) == once
