@@ -1,4 +1,4 @@
-"""MP3 files of every kind, and tags to stand in front of audio files and behind them."""
+"""MP3 files of every kind, and tags for the beginning and end of audio files."""
 
 import numpy as np
 
@@ -6,16 +6,16 @@ from tests.encodings import cbr_mp3, vbr_mp3
 
 
 def mp3(samples: np.ndarray, rate_hz: int, *, variable: bool, announced: bool) -> bytes:
-    """An MP3 file of constant or variable bit rate, with or without the frame that tells its length."""
+    """Returns an MP3 file of constant or variable bit rate, with or without the frame that states its length."""
     content = vbr_mp3(samples, rate_hz) if variable else cbr_mp3(samples, rate_hz)
     if announced:
         return content
-    second = content.index(content[:2], 4)  # frames of one file begin alike
+    second = content.index(content[:2], 4)  # all frames of a file start with the same bytes
     return content[second:]
 
 
 def id3v2(content_bytes: int) -> bytes:
-    """A tag to stand in front of a file: a title, and padding."""
+    """Returns a tag for the beginning of a file, with a title and padding."""
     title = b"TIT2" + (6).to_bytes(4) + b"\0\0" + b"\0title"
     size = max(content_bytes, len(title))
     septets = bytes(size >> shift & 127 for shift in (21, 14, 7, 0))
@@ -23,12 +23,12 @@ def id3v2(content_bytes: int) -> bytes:
 
 
 def id3v1() -> bytes:
-    """A tag to stand behind a file."""
+    """Returns a tag for the end of a file."""
     return b"TAG" + b"title".ljust(30, b"\0") + bytes(94) + b"\xff"
 
 
 def apev2() -> bytes:
-    """A tag to stand behind a file."""
+    """Returns a tag for the end of a file."""
     item = (5).to_bytes(4, "little") + bytes(4) + b"Title\0" + b"title"
 
     def end(flags: int) -> bytes:

@@ -1,7 +1,7 @@
-"""An autoscaled cluster on this machine: a head without work, whose autoscaler starts nodes as they are demanded.
+"""An autoscaled cluster on this machine: a head without CPUs, whose autoscaler starts nodes on demand.
 
-The autoscaler is Ray's own, of the version that runs on clusters; the machines are those of Ray's fake provider,
-processes that the autoscaler starts here.
+The autoscaler is Ray's own, in the version that runs on clusters; nodes are processes that it starts on this machine by
+Ray's fake provider.
 """
 
 import json
@@ -21,56 +21,56 @@ from mulan.private_ray.core import TYPE_LABEL
 from tests.nodes import ENVIRONMENT, Cluster, Node, cluster, free_ports
 
 PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
-HEAD_TYPE = "ray.head.default"  # so that provider calls it
-HEAD_ID = "f" * 51 + "0" * 5  # nodes that it starts count on from here
+HEAD_TYPE = "ray.head.default"  # the name that the provider uses
+HEAD_ID = "f" * 51 + "0" * 5  # the ids of other nodes follow
 
 OBJECT_STORE = 150_000_000
-"""Bytes of a node's."""
+"""Size of the object store of a node in bytes."""
 
 
 @dataclass(frozen=True)
 class NodeType:
-    """Machines of a kind, and how many of them may be there at a time."""
+    """A type of node, and the maximum number of its nodes."""
 
     resources: Mapping[str, int]
     labels: Mapping[str, str]
-    most: int
+    max_nodes: int
 
     def in_config(self, name: str) -> dict[str, Any]:
-        """As the autoscaler's file has it."""
+        """Returns the node type in the form of the autoscaler's configuration."""
         return {
             "resources": {**self.resources, "object_store_memory": OBJECT_STORE},
-            "labels": {**self.labels, TYPE_LABEL: name},  # which nodes elsewhere take from their environment
+            "labels": {**self.labels, TYPE_LABEL: name},  # set by the environment on other providers
             "node_config": {},
             "min_workers": 0,
-            "max_workers": self.most,
+            "max_workers": self.max_nodes,
         }
 
 
 class Autoscaled:
-    """A cluster whose nodes come and go as its autoscaler has it."""
+    """A cluster whose nodes are started and removed by its autoscaler."""
 
     def __init__(self, started: Cluster, config: "_Config") -> None:
         self.address, self.dashboard = started.address, started.dashboard
         self._cluster, self._config = started, config
 
-    def limit(self, node_type: str, most: int) -> None:
-        """From now on so many nodes of a type may be there: the autoscaler reads its file whenever it looks."""
-        self._config.types[node_type] = replace(self._config.types[node_type], most=most)
+    def limit(self, node_type: str, max_nodes: int) -> None:
+        """Changes the maximum number of nodes of a type; the autoscaler reads its configuration at every update."""
+        self._config.types[node_type] = replace(self._config.types[node_type], max_nodes=max_nodes)
         self._config.write()
 
     def alive(self) -> Counter[str]:
-        """How many nodes of each type are alive, without the head."""
+        """Returns the number of alive nodes of each type, without the head."""
         return Counter(node["nodeTypeName"] for node in self._cluster.alive_nodes() if not node["isHeadNode"])
 
 
 @contextmanager
 def autoscaled(types: Mapping[str, NodeType], *, idle_s: float = 15.0) -> Iterator[Autoscaled]:
-    """A head, alone at first.
+    """Starts a cluster that has only a head at first.
 
     Args:
-        types: the kinds of machines that may come, by name.
-        idle_s: a node that has done nothing for so long goes.
+        types: the types of nodes that may be started, by name.
+        idle_s: seconds after which an idle node is removed.
     """
     port, metrics = free_ports(2)
     environment = ENVIRONMENT | {
@@ -93,7 +93,7 @@ def autoscaled(types: Mapping[str, NodeType], *, idle_s: float = 15.0) -> Iterat
 
 @dataclass
 class _Config:
-    """The autoscaler's file."""
+    """The configuration file of the autoscaler."""
 
     file: Path
     address: str
@@ -101,12 +101,12 @@ class _Config:
     idle_s: float
 
     def write(self) -> None:
-        """All at once: the autoscaler may be reading."""
-        written = {
+        """Writes the file atomically, since the autoscaler may be reading it."""
+        content = {
             "cluster_name": "autoscaled",
-            "max_workers": sum(each.most for each in self.types.values()),
+            "max_workers": sum(each.max_nodes for each in self.types.values()),
             "idle_timeout_minutes": self.idle_s / 60,
-            # named as one of elsewhere: for its own the wheel lacks a file of defaults
+            # as an external provider: the wheel lacks the default configuration of its own fake provider
             "provider": {
                 "type": "external",
                 "module": PROVIDER,
@@ -127,17 +127,17 @@ class _Config:
                 **{name: each.in_config(name) for name, each in self.types.items()},
             },
         }
-        beside = self.file.with_suffix(".new")
-        beside.write_text(json.dumps(written))
-        os.replace(beside, self.file)
+        temporary = self.file.with_suffix(".new")
+        temporary.write_text(json.dumps(content))
+        os.replace(temporary, self.file)
 
 
 def _end_nodes(head: Node) -> None:
-    """Ends the autoscaler and the nodes that it started: they would stay when the head is told to end."""
+    """Kills the autoscaler and the nodes that it started, which would outlive the head."""
     for process in head.processes():
         with suppress(psutil.NoSuchProcess):
             if any("autoscaler" in word and word.endswith("monitor.py") for word in process.cmdline()):
-                process.suspend()  # or it would start another node meanwhile
+                process.suspend()  # so that it does not start another node meanwhile
                 for each in (*process.children(recursive=True), process):
                     with suppress(psutil.NoSuchProcess):
                         each.send_signal(signal.SIGKILL)

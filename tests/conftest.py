@@ -1,4 +1,4 @@
-"""Fixtures that several packages share: one Ray for the whole run, a small corpus of tones, and pairs of processes."""
+"""Common fixtures: one Ray cluster for the whole test run, small corpora of tones, and S3 with failures."""
 
 import os
 import signal
@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-# before anything imports DeepSpeed or starts a worker
+# before DeepSpeed is imported or a worker starts
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
-# before torch is imported, for all processes of tests: on busy cores, threads of one process spin while they wait for
-# another one that is not running
+# before torch is imported, for all processes of tests: on busy cores, the threads of a process would spin while they
+# wait for another thread that is not running
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["RAY_AUTH_MODE"] = "disabled"
@@ -32,7 +32,7 @@ pytest_plugins = ["tests.selection", "tests.summary", "pytester"]
 
 
 def pytest_configure() -> None:
-    # a shell script has what it starts in the background ignore SIGINT, and all that tests start would inherit it
+    # background processes of shell scripts ignore SIGINT, and processes that tests start would inherit that
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -40,11 +40,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in items:
             if "gpu" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason="there is no GPU here"))
+                item.add_marker(pytest.mark.skip(reason="needs a GPU"))
 
 
 PITCHES = {"low": 110.0, "middle": 440.0, "high": 1760.0, "very high": 3520.0}
-"""What one can hear in the corpus of tones."""
+"""Frequencies in Hz of the tones of the test corpora, by name."""
 
 
 def tone_recording(number: int, split: str, *, unfiltered: bool = False) -> Recording:
@@ -73,13 +73,13 @@ def tone_recording(number: int, split: str, *, unfiltered: bool = False) -> Reco
 
 @pytest.fixture(scope="session", autouse=True)
 def _weights_kept_apart(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Weights from other storage are copied to a folder of the test run, by processes that it starts, too."""
+    """Sets a weights cache of the test run, also for the processes that it starts."""
     os.environ[weights_cache.CACHE_VARIABLE] = str(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="session")
 def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """URI of a corpus of 48 tones: 32 for training, 8 for validation, 8 for test."""
+    """Returns the URI of a corpus of 48 tones: 32 for training, 8 for validation, 8 for test."""
     uri = str(tmp_path_factory.mktemp("tones") / "corpus")
     splits = ["train"] * 32 + ["validation"] * 8 + ["test"] * 8
     write_corpus((tone_recording(i, split) for i, split in enumerate(splits)), uri, recordings_per_shard=20)
@@ -88,7 +88,7 @@ def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def tiny_corpus_with_unfiltered_texts(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """URI of a corpus of 32 tones for training that has texts of all sources."""
+    """Returns the URI of a corpus of 32 tones for training that has texts of all sources."""
     uri = str(tmp_path_factory.mktemp("tones") / "unfiltered")
     write_corpus((tone_recording(i, "train", unfiltered=True) for i in range(32)), uri)
     return uri
@@ -96,7 +96,7 @@ def tiny_corpus_with_unfiltered_texts(tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
-    """Ray, on this machine, for the whole test run."""
+    """Starts a local Ray cluster for the whole test run."""
     import ray
 
     connect(ScaleConfig(workers=2, data_cpus=2))
@@ -116,12 +116,12 @@ class S3:
     uri: str
     proxy: FaultyS3
     files: s3fs.S3FileSystem
-    """Around the proxy."""
+    """File system that bypasses the proxy."""
 
 
 @pytest.fixture(scope="session")
 def faulty_s3() -> Iterator[tuple[FaultyS3, s3fs.S3FileSystem]]:
-    """An S3 API in this process, behind its proxy, and around it."""
+    """Starts an S3 API and a proxy in this process; yields the proxy, and a file system that bypasses it."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -134,7 +134,7 @@ def faulty_s3() -> Iterator[tuple[FaultyS3, s3fs.S3FileSystem]]:
 
 @pytest.fixture
 def s3(faulty_s3: tuple[FaultyS3, s3fs.S3FileSystem], monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
-    """An empty bucket; what asks for S3 in this process, or in one started from it, asks by way of the proxy."""
+    """Creates an empty bucket; this process and those that it starts access S3 through the proxy."""
     proxy, files = faulty_s3
     monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
@@ -149,7 +149,7 @@ def s3(faulty_s3: tuple[FaultyS3, s3fs.S3FileSystem], monkeypatch: pytest.Monkey
 
 @pytest.fixture(params=["local", "memory"])
 def storage_uri(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A storage of runs on this machine's disk, and one on another file system."""
+    """Yields the URI of a storage on the local disk, and of one on another file system."""
     if request.param == "local":
         yield str(tmp_path / "runs")
         return
@@ -162,11 +162,14 @@ def storage_uri(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]
 
 @pytest.fixture(scope="session")
 def narrow_bert(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Folder of a text encoder of two layers of 12 features. Most of the time of a step of the pretrained one goes into
-    its token embeddings, which are copied and added up between workers whatever is trained."""
+    """Returns the folder of a text encoder of two layers with 12 features.
+
+    With the pretrained encoder, steps spend most of their time on token embeddings, which are copied and summed between
+    workers.
+    """
     from tests.training.small import save_bert
 
-    # a matrix of each layer is larger than what DeepSpeed at stage 3 keeps whole, 100,000 numbers: it is gathered for
-    # every use and given up again
+    # a matrix of each layer has more than 100,000 parameters, so that DeepSpeed at stage 3 gathers it for every use and
+    # releases it again
     sizes = {"hidden_size": 12, "intermediate_size": 8400, "num_attention_heads": 2, "num_hidden_layers": 2}
     return save_bert(tmp_path_factory.mktemp("bert"), **sizes)

@@ -1,6 +1,6 @@
-"""Groups of long tests: what each proves, which folders it stands for, and which are due: python -m tests.long_groups
+"""Groups of long tests, and a command that prints which of them are due: ``python -m tests.long_groups``.
 
-One group is due each hour, in turn, and one more that the changes of the last hours may have broken.
+One group is due each hour by rotation, and one more if changes of the last hours may have broken it.
 """
 
 import subprocess
@@ -14,16 +14,17 @@ ROOT = Path(__file__).parents[1]
 RECENT_HOURS = 4
 MAX_DUE = 2
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
-"""To git, what a repository holds before its first commit."""
+"""Git's object id of an empty tree, the state before the first commit."""
 
 
 @dataclass(frozen=True)
 class Group:
     """Long tests that are run together."""
 
-    proves: str
-    places: tuple[str, ...]
-    """Folders and files. A change to one of these may break what the group proves."""
+    subject: str
+    """The behaviour that the tests verify."""
+    paths: tuple[str, ...]
+    """Folders and files; a change to one of them may break this behaviour."""
 
 
 GROUPS = {
@@ -32,7 +33,7 @@ GROUPS = {
         ("mulan/demo/", "mulan/evaluation/", "mulan/model/", "mulan/objectives/", "mulan/recipes/", "mulan/tasks/"),
     ),
     "chaos": Group(
-        "runs whose processes are killed, and whose machines come and go, lose nothing",
+        "runs with killed processes and changing nodes lose nothing",
         (
             "mulan/data/",
             "mulan/distributed/",
@@ -46,7 +47,7 @@ GROUPS = {
         ),
     ),
     "whole": Group(
-        "whole jobs, every recipe at every layout of workers and ZeRO stages, and the benchmarks' readings",
+        "whole jobs, every recipe at every number of workers and ZeRO stage, and the benchmarks",
         (
             "cluster/",
             "jobs/",
@@ -73,36 +74,36 @@ GROUPS = {
 
 
 def due(hour: int, changed: Iterable[str]) -> dict[str, str]:
-    """The groups to be run, at most two, each with the reason.
+    """Returns the groups that are due, at most two, each with the reason.
 
     Args:
-        hour: counted from a midnight. Each group has its turn in every five hours, and, asked for at the same hour of
-            every day, in every three days.
-        changed: paths of files that were changed of late.
+        hour: hours since a midnight. Each group has its turn at least every five hours and, if the command is called at
+            the same hour of every day, every three days.
+        changed: paths of files that were changed recently.
     """
     names, files = list(GROUPS), list(changed)
     first = (hour + hour // 24) % len(names)  # a day has a multiple of three hours
     turn, *others = names[first:] + names[:first]
-    found = {turn: "its turn"}
+    groups = {turn: "its turn"}
     for name in others:
         touched = next((file for file in files if _concerns(file, name)), None)
-        if touched and len(found) < MAX_DUE:
-            found[name] = f"recent changes, of {touched} and perhaps others"
-    return found
+        if touched and len(groups) < MAX_DUE:
+            groups[name] = f"recent changes of {touched}, and possibly others"
+    return groups
 
 
 def _concerns(file: str, name: str) -> bool:
-    """Whether a file is one of a group's places, or holds tests of the group."""
-    if file.startswith(GROUPS[name].places):
+    """Returns whether a file is in one of the paths of a group, or contains tests of the group."""
+    if file.startswith(GROUPS[name].paths):
         return True
     path = ROOT / file
     return file.startswith("tests/") and path.is_file() and f'long(group="{name}")' in path.read_text(encoding="utf-8")
 
 
 def recently_changed(folder: Path = ROOT) -> list[str]:
-    """Paths of the files that differ from what the branch held some hours ago; merges count when they are made.
+    """Returns the paths of files that differ from the branch some hours ago; merges count by their own time.
 
-    Where the history does not reach back so far, all files do. Where there is none, none do, and that is told.
+    If the history is shorter, these are all files. If there is no history, there are none, and a message is printed.
     """
 
     def git(*words: str) -> str:
@@ -110,22 +111,22 @@ def recently_changed(folder: Path = ROOT) -> list[str]:
         return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
 
     try:
-        then = git("rev-list", "-1", "--first-parent", f"--before={RECENT_HOURS} hours ago", "HEAD").strip()
-        return git("diff", "--name-only", "--no-renames", "-z", then or EMPTY_TREE, "HEAD").split("\0")[:-1]
+        base = git("rev-list", "-1", "--first-parent", f"--before={RECENT_HOURS} hours ago", "HEAD").strip()
+        return git("diff", "--name-only", "--no-renames", "-z", base or EMPTY_TREE, "HEAD").split("\0")[:-1]
     except FileNotFoundError:
         reason = "there is no git"
     except subprocess.CalledProcessError as error:
         reason = error.stderr.strip()
-    print(f"what was changed of late is not known: {reason}", file=sys.stderr)
+    print(f"recent changes are not known: {reason}", file=sys.stderr)
     return []
 
 
 def main() -> None:
-    """Prints the groups that are due on one line, as `make test-long GROUP=` takes them, and why to standard error."""
-    found = due(int(time.time() // 3600), recently_changed())
-    for name, reason in found.items():
-        print(f"{name}: {reason}; {GROUPS[name].proves}", file=sys.stderr)
-    print(" ".join(found))
+    """Prints the due groups in one line, as for ``make test-long GROUP=``, and the reasons to standard error."""
+    groups = due(int(time.time() // 3600), recently_changed())
+    for name, reason in groups.items():
+        print(f"{name}: {reason}; {GROUPS[name].subject}", file=sys.stderr)
+    print(" ".join(groups))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Ray nodes on this machine, each with its own processes: what a cluster's machines are to Ray."""
+"""Ray nodes on this machine, each with its own processes, like the machines of a cluster."""
 
 import json
 import os
@@ -22,14 +22,15 @@ ROOT = Path(__file__).parents[1]
 RAY = str(Path(sys.executable).with_name("ray"))
 START_LIMIT_S = 120
 
-# As in the image: the package can be imported, and nothing is fetched. Other Rays on this machine are none of ours.
+# As in the image: the package is importable, and nothing is downloaded. Variables of another Ray are removed.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {
     "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     "PYTHONPATH": str(ROOT),
     "HF_HUB_OFFLINE": "1",
     "DS_ACCELERATOR": "cpu",
     "OMP_NUM_THREADS": "1",
-    "OMP_WAIT_POLICY": "PASSIVE",  # training workers have as many threads as CPUs, which these machines only claim
+    # training workers have a thread per CPU, and these nodes declare more CPUs than there are
+    "OMP_WAIT_POLICY": "PASSIVE",
     "RAY_AUTH_MODE": "disabled",
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -37,7 +38,7 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.sta
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback that nobody listens on; all are held until the last is found, so that they differ."""
+    """Returns different free ports of the loopback interface."""
     with ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
@@ -46,10 +47,10 @@ def free_ports(count: int) -> list[int]:
 
 
 class Node:
-    """A machine of a cluster."""
+    """A node of a cluster."""
 
     def __init__(self, *options: str, environment: Mapping[str, str] = ENVIRONMENT) -> None:
-        """`ray start --block` ends the processes that it started when it is told to end."""
+        """Runs ``ray start --block``, which ends its processes on SIGTERM."""
         self.node_id = ""
         self.process = subprocess.Popen(
             [
@@ -63,18 +64,18 @@ class Node:
         )
 
     def processes(self) -> list[psutil.Process]:
-        """All that run on it, as far as they are still its children."""
+        """Returns the processes of the node that are still its descendants."""
         with suppress(psutil.NoSuchProcess):
             return psutil.Process(self.process.pid).children(recursive=True)
         return []
 
     def end(self) -> None:
-        """As an operator ends it."""
+        """Ends the node like an operator."""
         self.process.terminate()
         self.process.wait(timeout=60)
 
     def cut_off(self) -> None:
-        """As a machine that is taken away: every process at once, and nobody is told."""
+        """Kills all processes at once, like the loss of a machine."""
         for process in [psutil.Process(self.process.pid), *self.processes()]:
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGKILL)
@@ -82,7 +83,7 @@ class Node:
 
 
 class Cluster:
-    """A head without work, and nodes that come and go."""
+    """A head without CPUs, and nodes that are added and removed."""
 
     def __init__(self, address: str, dashboard: str, head: Node) -> None:
         self.address, self.dashboard, self.head = address, dashboard, head
@@ -93,11 +94,11 @@ class Cluster:
         options = (f"--address={self.address}", f"--num-cpus={cpus}", f"--labels={labels}")
         before = self.alive()
         self.nodes.append(Node(*options, f"--dashboard-agent-listen-port={agent}"))
-        self.nodes[-1].node_id = self.joined_since(before)  # those that start at once take each other's ports
+        self.nodes[-1].node_id = self.joined_since(before)  # nodes that start concurrently could use the same ports
         return self.nodes[-1]
 
     def joined_since(self, before: set[str]) -> str:
-        """Waits for a node that was not there, and returns its id."""
+        """Waits for a new node, and returns its id."""
         deadline = time.monotonic() + START_LIMIT_S
         while not (new := self.alive() - before):
             assert time.monotonic() < deadline, f"a node did not join within {START_LIMIT_S} s"
@@ -105,11 +106,11 @@ class Cluster:
         return new.pop()
 
     def alive(self) -> set[str]:
-        """Ids of the nodes that Ray takes to be alive."""
+        """Returns the ids of the nodes that are alive according to Ray."""
         return {node["nodeId"] for node in self.alive_nodes()}
 
     def alive_nodes(self) -> list[dict[str, Any]]:
-        """What Ray's dashboard knows of each of them."""
+        """Returns what Ray's dashboard reports about each alive node."""
         with urllib.request.urlopen(f"{self.dashboard}/nodes?view=summary", timeout=10) as answer:
             nodes = json.load(answer)["data"]["summary"]
         return [node["raylet"] for node in nodes if node["raylet"]["state"] == "ALIVE"]
@@ -124,10 +125,16 @@ class Cluster:
 def cluster(
     *head_options: str, port: int | None = None, environment: Mapping[str, str] = ENVIRONMENT
 ) -> Iterator[Cluster]:
-    """``environment``: of the head, and of what it starts. ``port``: of its address, a free one if not given."""
+    """Starts a cluster that has only a head.
+
+    Args:
+        head_options: further options of ``ray start`` for the head.
+        port: port of the head; a free one if not given.
+        environment: environment of the head and the processes that it starts.
+    """
     free, dashboard, client, agent = free_ports(4)
     port = port or free
-    folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # the paths of Ray's sockets must stay below 107 bytes
+    folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # the paths of Ray's sockets are limited to 107 bytes
     url = f"http://127.0.0.1:{dashboard}"
     head = Node(
         *("--head", "--num-cpus=0", f"--port={port}", f"--temp-dir={folder}", f"--ray-client-server-port={client}"),
@@ -137,7 +144,7 @@ def cluster(
     )
     started = Cluster(f"127.0.0.1:{port}", url, head)
     try:
-        wait_until_it_answers(f"{url}/api/gcs_healthz", head.process)
+        wait_for_answer(f"{url}/api/gcs_healthz", head.process)
         head.node_id = started.joined_since(set())
         yield started
     finally:
@@ -145,7 +152,7 @@ def cluster(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def wait_until_it_answers(url: str, process: subprocess.Popen) -> None:
+def wait_for_answer(url: str, process: subprocess.Popen) -> None:
     deadline = time.monotonic() + START_LIMIT_S
     while time.monotonic() < deadline:
         assert process.poll() is None, f"ray start ended with {process.returncode}"

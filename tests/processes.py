@@ -1,4 +1,4 @@
-"""Real processes, alone or joined by gloo, forked from one that has imported what is slow to import."""
+"""Runs functions and jobs in processes forked from one that has imported the slow libraries, optionally with gloo."""
 
 import io
 import multiprocessing
@@ -19,11 +19,12 @@ import torch.multiprocessing
 from mulan.data.freed_memory import keep_freed_memory
 
 _SLOW_TO_IMPORT = ["mulan.training.worker", "deepspeed.runtime.zero.muon.muon_optimizer"]
-"""Imported once, in a process that all the others are forked from. DeepSpeed imports the last when an engine starts."""
+"""Modules that are imported once, in the process that the others are forked from. DeepSpeed imports the last one when
+an engine starts."""
 
 
 def run_in_processes(function: Callable[..., Any], workers: int, *arguments: Any, folder: Path) -> list[Any]:
-    """Calls ``function(*arguments)`` in that many processes of one gloo group; their results in rank order.
+    """Calls ``function(*arguments)`` in each process of a gloo group, and returns the results in rank order.
 
     ``function`` must be importable and its results picklable.
     """
@@ -32,15 +33,19 @@ def run_in_processes(function: Callable[..., Any], workers: int, *arguments: Any
         port = probe.getsockname()[1]
     folder.mkdir(parents=True, exist_ok=True)
     _start(_process, (function, workers, port, arguments, str(folder)), workers)
-    return [_taken(folder / f"{rank}.pickle") for rank in range(workers)]
+    return [_load_and_remove(folder / f"{rank}.pickle") for rank in range(workers)]
 
 
 def run_job(module: str, *arguments: str, folder: Path) -> tuple[int, str, str]:
-    """Runs ``python -m module arguments`` in a process that has imported most of it; exit code, output and errors."""
+    """Runs ``python -m module arguments`` in a process with most imports done.
+
+    Returns:
+        The exit code, standard output and standard error.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     _start(_job, (module, arguments, str(folder / "job.pickle")), 1)
-    ended: tuple[int, str, str] = _taken(folder / "job.pickle")
-    return ended
+    result: tuple[int, str, str] = _load_and_remove(folder / "job.pickle")
+    return result
 
 
 def _start(function: Callable[..., None], arguments: tuple[Any, ...], count: int) -> None:
@@ -48,7 +53,7 @@ def _start(function: Callable[..., None], arguments: tuple[Any, ...], count: int
     torch.multiprocessing.start_processes(function, arguments, nprocs=count, start_method="forkserver")
 
 
-def _job(_: int, module: str, arguments: tuple[str, ...], result: str) -> None:
+def _job(_: int, module: str, arguments: tuple[str, ...], result_file: str) -> None:
     sys.argv = [module, *arguments]
     code, out, err = 0, io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
@@ -56,11 +61,11 @@ def _job(_: int, module: str, arguments: tuple[str, ...], result: str) -> None:
             runpy.run_module(module, run_name="__main__")
         except SystemExit as exited:
             code = exited.code if isinstance(exited.code, int) else int(exited.code is not None)
-    Path(result).write_bytes(pickle.dumps((code, out.getvalue(), err.getvalue())))
+    Path(result_file).write_bytes(pickle.dumps((code, out.getvalue(), err.getvalue())))
 
 
-def _taken(file: Path) -> Any:
-    """Its content; the file is gone then: whole models are sent this way, and all the tests share one disk."""
+def _load_and_remove(file: Path) -> Any:
+    """Loads a file and removes it, since it may hold a whole model, and all tests share one disk."""
     try:
         return pickle.loads(file.read_bytes())
     finally:
@@ -79,7 +84,7 @@ def _process(
         "WORLD_SIZE": str(workers),
     }
     torch.set_num_threads(1)
-    keep_freed_memory()  # several processes at work at once keep the kernel busy with clearing pages
+    keep_freed_memory()  # otherwise concurrent processes keep the kernel busy with clearing pages
     dist.init_process_group("gloo", rank=rank, world_size=workers)
     try:
         Path(folder, f"{rank}.pickle").write_bytes(pickle.dumps(function(*arguments)))

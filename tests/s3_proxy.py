@@ -1,4 +1,4 @@
-"""A proxy on loopback between S3's clients and an S3 API, that makes what can go wrong go wrong."""
+"""A proxy on the loopback interface between S3 clients and an S3 API, which injects faults."""
 
 import http.client
 import socket
@@ -15,7 +15,7 @@ from typing import assert_never
 
 @dataclass(frozen=True)
 class Answer:
-    """S3's own answer of an error; its codes: docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html"""
+    """An error response of S3; for its codes, see docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html"""
 
     status: int
     code: str
@@ -35,24 +35,24 @@ NO_SUCH_BUCKET = Answer(404, "NoSuchBucket", "The specified bucket does not exis
 
 @dataclass(frozen=True)
 class Delay:
-    """Answered as it should be, so much later."""
+    """The correct response after a delay."""
 
     seconds: float
 
 
 class Cut(Enum):
-    """The connection is reset,"""
+    """A reset of the connection, at a time given by the value."""
 
-    BEFORE = "before anything is done"
-    WITHIN = "in the middle of the body: the request's if it has one, otherwise the answer's"
-    AFTER = "after all is done, but before the answer"
+    BEFORE = "before the request is forwarded"
+    WITHIN = "in the middle of the body of the request or, without one, of the response"
+    AFTER = "after the request was forwarded, but before the response"
 
 
 class Silence(Enum):
-    """The connection stays open, and"""
+    """A connection that stays open without a response, as described by the value."""
 
-    NO_ANSWER = "nothing is answered"
-    NO_READING = "the request's body is not taken either"
+    NO_ANSWER = "the request is read"
+    NO_READING = "the body of the request is not read"
 
 
 Fault = Answer | Delay | Cut | Silence
@@ -67,19 +67,20 @@ class _Plan:
 
 
 class FaultyS3(AbstractContextManager["FaultyS3"]):
-    """The proxy; a context, with which it ends.
+    """A context manager that runs the proxy.
 
     Attributes:
-        url, port: where it listens.
-        upstream: host and port of the S3 API behind it.
+        url: URL of the proxy.
+        port: port of the proxy.
+        upstream: host and port of the S3 API.
         asked: the requests so far, each as ``METHOD path?query``.
     """
 
     def __init__(self, upstream: tuple[str, int], *, port: int = 0) -> None:
         """
         Args:
-            upstream: host and port of the S3 API behind it.
-            port: its own; any that is free if not given.
+            upstream: host and port of the S3 API.
+            port: port of the proxy; 0 for any free one.
         """
         self.upstream = upstream
         self._plans: list[_Plan] = []
@@ -113,16 +114,19 @@ class FaultyS3(AbstractContextManager["FaultyS3"]):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def fail(self, fault: Fault, *matching: str, times: float = float("inf"), seconds: float = float("inf")) -> None:
-        """Makes the next requests fail: so many of them, and for so long.
+        """Makes the next requests fail.
 
         Args:
-            matching: only requests whose ``METHOD path?query`` has all of these in it.
+            fault: the fault to inject.
+            matching: texts that must all occur in the ``METHOD path?query`` of a request.
+            times: the maximum number of failing requests.
+            seconds: the time after which requests succeed again.
         """
         with self._lock:
             self._plans.append(_Plan(fault, times, time.monotonic() + seconds, matching))
 
     def heal(self) -> None:
-        """Ends all faults, also those that a request is held by."""
+        """Ends all faults, including those of pending requests."""
         with self._lock:
             self._plans.clear()
             self._healed.set()
@@ -169,7 +173,7 @@ class _Handler(BaseHTTPRequestHandler):
                 status, headers, content, size = self._forward(body)
                 if len(content) > 1:
                     self._send(status, headers, content[: len(content) // 2], size)
-                    time.sleep(0.05)  # a reset overtakes what is still on its way
+                    time.sleep(0.05)  # otherwise the reset would overtake the data
                 return self._reset()
             case Cut.AFTER:
                 self._forward(body)
@@ -182,7 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _do
 
     def _forward(self, body: bytes) -> tuple[int, dict[str, str], bytes, int]:
-        """Status, headers, content and its length as told, which is more for an answer to HEAD."""
+        """Forwards a request, and returns status, headers, content and stated content length of the response."""
         upstream = http.client.HTTPConnection(*self.proxy.upstream, timeout=60)
         headers = {name: value for name, value in self.headers.items() if name.lower() not in ("expect", "connection")}
         upstream.request(self.command, self.path, body or None, headers)
@@ -205,7 +209,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def _reset(self) -> None:
-        """RST instead of FIN."""
+        """Closes the connection with RST instead of FIN."""
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close_connection = True
         self.connection.close()
@@ -213,7 +217,7 @@ class _Handler(BaseHTTPRequestHandler):
     def handle(self) -> None:
         try:
             super().handle()
-        except (OSError, ValueError):  # the client or we have closed the connection
+        except (OSError, ValueError):  # the connection was closed by the client or by the proxy
             self.close_connection = True
 
     def setup(self) -> None:

@@ -1,6 +1,6 @@
-"""Which tests run, in what order, and where: a pytest plugin.
+"""A pytest plugin that selects, orders and distributes the tests.
 
-Of two test processes one runs all tests that need Ray, so that they share one cluster, and the other begins with the
+Of two test processes, one runs all tests that need Ray, so that they share one cluster, and the other starts with the
 files that take longest.
 """
 
@@ -31,16 +31,16 @@ LONGEST_FIRST = (
     "tests/jobs/test_s3.py",
     "tests/jobs/test_demo.py",
 )
-"""Files that would keep one process at work when the other has nothing left. All others follow as they are found."""
+"""Files that are started first, so that both processes end at about the same time. The others follow in their order."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         IN_PROCESS,
         action="store_true",
-        help="leave out tests that start Ray or a process, and fail those that do and are not marked so",
+        help="leave out tests that start Ray or a process, and fail tests that start one without the mark",
     )
-    parser.addoption(LONG, metavar="GROUPS", help=f"run only these groups of long tests: some of {' '.join(GROUPS)}")
+    parser.addoption(LONG, metavar="GROUPS", help=f"run only these groups of long tests, of {' '.join(GROUPS)}")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -63,10 +63,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def group_of(item: pytest.Item) -> str | None:
-    """The group of a long test; None for all others.
+    """Returns the group of a long test; None for all others.
 
     Raises:
-        pytest.UsageError: it is marked as long and names no group that there is.
+        pytest.UsageError: the test is marked as long without an existing group.
     """
     mark = item.get_closest_marker("long")
     if mark is None:
@@ -81,12 +81,12 @@ def group_of(item: pytest.Item) -> str | None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadFileScheduling | None:
     if config.getoption("dist") != "loadfile":
         return None
-    config.option.loadscopereorder = False  # by the number of tests, of which the longest files have few
+    config.option.loadscopereorder = False  # would order by the number of tests, of which the longest files have few
     return OneCluster(config, log)
 
 
 class OneCluster(LoadFileScheduling):
-    """A process takes one file after another, and one process all files that need Ray."""
+    """Distributes the tests by file, and all files that need Ray to one process."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = super()._split_scope(nodeid)
@@ -94,7 +94,7 @@ class OneCluster(LoadFileScheduling):
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    session.stash[_STARTED] = _started_processes()  # libraries ask other programs what machine this is
+    session.stash[_STARTED] = _started_processes()  # libraries run other programs to identify the machine at import
 
 
 @pytest.hookimpl(wrapper=True)
@@ -111,15 +111,15 @@ def _refuse_processes(item: pytest.Item) -> None:
     item.session.stash[_STARTED] = after
     if after != before:
         new = sorted(set(after[1]) - set(before[1]))
-        told = f", of which {new} still run" if new else ""
-        pytest.fail(f"this test has started processes{told}: mark it with pytest.mark.processes")
+        running = f", of which {new} still run" if new else ""
+        pytest.fail(f"this test has started processes{running}: mark it with pytest.mark.processes")
 
 
 _STARTED = pytest.StashKey[tuple[int, tuple[int, ...]]]()
 
 
 def _started_processes() -> tuple[int, tuple[int, ...]]:
-    """Pages that processes which have ended had asked for, and the processes that run. Neither changes by itself."""
+    """Returns the page faults of ended child processes, and the running ones; neither changes without a new process."""
     ended = resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt
     return ended, tuple(process.pid for process in psutil.Process().children())
 
@@ -135,5 +135,5 @@ def _turn(item: pytest.Item) -> tuple[bool, int]:
 
 @functools.cache
 def _needs_ray(file: Path) -> bool:
-    """Tests are handed out by a process that has not imported them."""
+    """Returns whether a file has tests that need Ray; by its text, since the scheduling process does not import it."""
     return CLUSTER in file.read_text(encoding="utf-8")

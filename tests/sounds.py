@@ -1,4 +1,4 @@
-"""Sounds to test with."""
+"""Sounds for tests."""
 
 import io
 
@@ -7,7 +7,7 @@ import soundfile
 
 
 def tone(frequency_hz: float, seconds: float, *, rate_hz: int = 16_000, seed: int = 0) -> np.ndarray:
-    """float32 [samples]: a tone in a little noise."""
+    """Returns a tone with weak noise, float32 [samples]."""
     noise = np.random.default_rng(seed).normal(0, 0.01, round(seconds * rate_hz))
     return (0.3 * np.sin(2 * np.pi * frequency_hz * np.arange(len(noise)) / rate_hz) + noise).astype(np.float32)
 

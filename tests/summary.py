@@ -1,4 +1,4 @@
-"""What ran, by package, and where the time went, at the end of a run of several packages: a pytest plugin."""
+"""A pytest plugin that prints outcomes and times by package at the end of a run of several packages."""
 
 from collections import Counter, defaultdict
 
@@ -9,12 +9,12 @@ OUTCOMES = ("passed", "failed", "error", "skipped")
 
 
 class Summary:
-    """Counts outcomes by folder, and seconds by folder and by file, of all test processes."""
+    """Counts outcomes by folder, and seconds by file, of all test processes."""
 
     def __init__(self) -> None:
         self.outcomes: dict[str, Counter[str]] = defaultdict(Counter)
         self.seconds: Counter[str] = Counter()
-        """By file, fixtures included."""
+        """Seconds by file, including fixtures."""
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         file = report.nodeid.partition("::")[0]
@@ -30,14 +30,14 @@ class Summary:
         for file, seconds in self.seconds.items():
             by_package[_package(file)] += seconds
         whole = max(by_package.total(), 1e-9)
-        terminalreporter.section("by package; seconds of all test processes together")
+        terminalreporter.section("by package; seconds are summed over test processes")
         width = max(map(len, self.seconds))
         for package, seconds in by_package.most_common():
             counts = self.outcomes[package]
-            told = ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome])
-            terminalreporter.write_line(f"{package:{width}}  {seconds:6.0f} s {seconds / whole:5.0%}  {told}")
+            outcomes = ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome])
+            terminalreporter.write_line(f"{package:{width}}  {seconds:6.0f} s {seconds / whole:5.0%}  {outcomes}")
         terminalreporter.write_line("")
-        terminalreporter.write_line(f"the {MAX_FILES} files that took longest")
+        terminalreporter.write_line(f"the {MAX_FILES} slowest files")
         for file, seconds in self.seconds.most_common(MAX_FILES):
             terminalreporter.write_line(f"{file:{width}}  {seconds:6.0f} s {seconds / whole:5.0%}")
 
@@ -47,5 +47,5 @@ def _package(file: str) -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if not hasattr(config, "workerinput"):  # one of several test processes tells nothing
+    if not hasattr(config, "workerinput"):  # the main process, not one of several test processes
         config.pluginmanager.register(Summary(), "summary")

@@ -1,4 +1,4 @@
-"""Long tests stand aside, and none is forgotten: each names a group, and each group has its turn."""
+"""Tests that each long test names a group, and that each group has its turn."""
 
 import ast
 import os
@@ -28,17 +28,17 @@ def test_every_long_mark_names_a_group_and_every_group_has_tests() -> None:
     assert set(groups) == set(GROUPS)
 
 
-def test_every_group_has_its_turn_whatever_was_changed() -> None:
+def test_every_group_has_its_turn_regardless_of_changes() -> None:
     for changed in ([], ["README.md"], ["jobs/train.py", "mulan/model/joint.py", "mulan/training/loop.py"]):
         for hour in HOURS:
-            for step, most in ((1, 5), (24, 3), (24 * 7, 3)):  # every hour, every day, every week
-                assert {next(iter(due(hour + step * later, changed))) for later in range(most)} == set(GROUPS)
+            for step, max_calls in ((1, 5), (24, 3), (24 * 7, 3)):  # every hour, every day, every week
+                assert {next(iter(due(hour + step * later, changed))) for later in range(max_calls)} == set(GROUPS)
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_a_group_is_soon_due_where_one_of_its_places_has_changed(group: str) -> None:
-    for place in GROUPS[group].places:
-        concerned = {name for name in GROUPS if place in GROUPS[name].places}
+def test_a_group_is_due_soon_after_a_change_to_its_paths(group: str) -> None:
+    for place in GROUPS[group].paths:
+        concerned = {name for name in GROUPS if place in GROUPS[name].paths}
         for hour in HOURS:
             found = due(hour, [f"{place}new.py" if place.endswith("/") else place])
             assert group in found or (len(found) == MAX_DUE and set(found) <= concerned | {next(iter(found))})
@@ -53,35 +53,35 @@ def test_a_group_is_soon_due_where_one_of_its_places_has_changed(group: str) -> 
         ("tests/chaos/test_chaos.py", "chaos"),
     ],
 )
-def test_a_group_is_due_where_its_tests_have_changed(file: str, group: str) -> None:
+def test_a_group_is_due_after_a_change_to_its_tests(file: str, group: str) -> None:
     assert [group in due(hour, [file]) for hour in HOURS] == [True] * len(HOURS)
 
 
-def test_no_more_than_two_groups_are_due_at_once() -> None:
-    everything = [place for group in GROUPS.values() for place in group.places]
+def test_at_most_two_groups_are_due() -> None:
+    everything = [place for group in GROUPS.values() for place in group.paths]
     assert [len(due(hour, everything)) for hour in HOURS] == [MAX_DUE] * len(HOURS)
     assert [len(due(hour, ["README.md", "tests/data/test_audio.py"])) for hour in HOURS] == [1] * len(HOURS)
 
 
 def test_every_folder_of_code_belongs_to_a_group() -> None:
     folders = {f"mulan/{path.name}/" for path in (ROOT / "mulan").iterdir() if (path / "__init__.py").exists()}
-    listed = {place for group in GROUPS.values() for place in group.places}
+    listed = {place for group in GROUPS.values() for place in group.paths}
     assert folders | {"cluster/", "jobs/", "tune/"} <= listed
     assert [place for place in listed if not (ROOT / place).exists()] == []
 
 
-def test_the_gate_is_style_the_fast_tests_and_the_long_ones_that_are_due() -> None:
+def test_the_ci_script_runs_lint_the_fast_tests_and_the_due_ones() -> None:
     lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if line.startswith("make ")] == ["make lint", "make test", "make test-due"]
     assert "set -euo pipefail" in lines
 
 
-def test_the_hosted_workflow_runs_the_gate_on_the_whole_history() -> None:
+def test_the_hosted_workflow_runs_the_ci_script_on_the_whole_history() -> None:
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
     steps = workflow["jobs"]["ci"]["steps"]
     assert [step["run"] for step in steps if "name" not in step and "run" in step] == [".ci/run"]
     assert [step["with"] for step in steps if step.get("uses", "").startswith("actions/checkout@")] == [
-        {"fetch-depth": 0}  # else all files count as recently changed
+        {"fetch-depth": 0}  # otherwise all files count as recently changed
     ]
 
 

@@ -1,22 +1,25 @@
-"""Waiting for a state that other threads and processes bring about."""
+"""Waiting for a state that other threads or processes cause."""
 
 import time
 from collections.abc import Callable
 
 
 def wait_until(
-    true: Callable[[], object], *, what: str | Callable[[], str], limit_s: float = 60.0, period_s: float = 0.02
+    condition: Callable[[], object], *, what: str | Callable[[], str], limit_s: float = 60.0, period_s: float = 0.02
 ) -> None:
-    """Polls until it is true.
+    """Polls a condition until it is true.
 
     Args:
-        what: is waited for; a function's words are those of the end, and say what was seen instead.
+        condition: function that returns a true value once the state is reached.
+        what: name of the state for the error message, or a function that returns it when the time is over.
+        limit_s: the time limit.
+        period_s: the time between two polls.
 
     Raises:
-        TimeoutError: it did not become true within the limit.
+        TimeoutError: the condition did not become true within the limit.
     """
     deadline = time.monotonic() + limit_s
-    while not true():
+    while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what if isinstance(what, str) else what()}: not within {limit_s:g} s")
         time.sleep(period_s)

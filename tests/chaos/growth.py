@@ -14,22 +14,25 @@ import psutil
 from tests.chaos.job import KINDS, Job, Watch
 
 MAX_MEMORY_MIB = 128.0
-"""Freed memory that is kept or given back, as it comes: up to the activations of a step."""
+"""Maximum growth of private memory: allocators keep or return freed memory, up to the activations of a step."""
 
 MAX_FILES = 8.0
 MAX_OBJECT_STORE_MIB = 64.0
-"""A block, which is there or not."""
+"""Maximum growth of the object stores, the size of a block."""
 
 
 @dataclass(frozen=True)
 class Growth:
-    """From the second quarter of the steps to the last, medians of samples."""
+    """The growth of a resource from the second quarter of the steps to the last, by medians of samples."""
 
     held: str
-    """By whom or where, and in what unit."""
+    """Name of the resource with its process and unit."""
     before: float
+    """Median in the second quarter."""
     after: float
+    """Median in the last quarter."""
     bound: float
+    """Maximum growth."""
 
     @property
     def within(self) -> bool:
@@ -37,13 +40,13 @@ class Growth:
 
 
 class Samples:
-    """Takes them every second while it is open, from the first step on; a context."""
+    """A context manager that samples the resources every second, from the first step on."""
 
     PERIOD_S = 1.0
 
     def __init__(self, job: Job, watch: Watch) -> None:
         self._job, self._watch = job, watch
-        self._found: dict[tuple[str, float], list[tuple[int, float]]] = defaultdict(list)
+        self._samples: dict[tuple[str, float], list[tuple[int, float]]] = defaultdict(list)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._take, daemon=True)
 
@@ -60,10 +63,10 @@ class Samples:
     def growth(self) -> list[Growth]:
         steps = self._watch.max_steps()
         result = []
-        for (held, bound), samples in sorted(self._found.items()):
+        for (held, bound), samples in sorted(self._samples.items()):
             before = [value for step, value in samples if steps / 4 <= step < steps / 2]
             after = [value for step, value in samples if step >= 3 * steps / 4]
-            if before and after:  # not one that was there for a while only
+            if before and after:  # not a process that existed only for a part of the run
                 result.append(Growth(held, statistics.median(before), statistics.median(after), bound))
         return result
 
@@ -82,7 +85,7 @@ class Samples:
             self._add("object stores, MiB", MAX_OBJECT_STORE_MIB, step, self._object_stores_mib())
 
     def _add(self, held: str, bound: float, step: int, value: float) -> None:
-        self._found[held, bound].append((step, value))
+        self._samples[held, bound].append((step, value))
 
     def _object_stores_mib(self) -> float:
         with urllib.request.urlopen(f"{self._job.cluster.dashboard}/nodes?view=summary", timeout=10) as answer:

@@ -22,11 +22,11 @@ KINDS = {
     "batch server": "ray::BatchServer",
     "controller": "ray::TrainController",
 }
-"""Processes of a job that may die, by how Ray titles them."""
+"""Kinds of processes of a job, with a part of the title that Ray gives them."""
 
 
 class Job:
-    """`jobs.train` under one name, as often as it must be started; a context, which ends it."""
+    """A context manager that runs ``jobs.train``, possibly several times under one name, and kills it at the end."""
 
     def __init__(self, cluster: Cluster, run: Run, corpus_uri: str, settings: Sequence[str], *, log: Path) -> None:
         self.cluster, self.run, self._log = cluster, run, log
@@ -49,7 +49,7 @@ class Job:
             self._driver.wait()
 
     def start(self) -> None:
-        """The same command, again or for the first time."""
+        """Starts the command for the first time, or again."""
         with self._log.open("ab") as log:
             self._driver = subprocess.Popen(
                 self._command,
@@ -67,31 +67,32 @@ class Job:
         return self._log.read_text()
 
     def processes(self, kind: str) -> list[psutil.Process]:
-        """Those of a kind that are alive, on all nodes."""
+        """Returns the running processes of a kind on all nodes."""
         if kind == "driver":
             assert self._driver is not None
             return [psutil.Process(self._driver.pid)] if self._driver.poll() is None else []
-        found = []
+        processes = []
         for node in [self.cluster.head, *self.cluster.nodes]:
             for process in node.processes():
                 with suppress(psutil.Error):
                     if KINDS[kind] in " ".join(process.cmdline()):
-                        found.append(process)
-        return found
+                        processes.append(process)
+        return processes
 
 
 class Watch:
-    """Notes when each line of a run's metrics and events appeared; a context."""
+    """A context manager that records when each line of a run's metrics and events appears."""
 
     PERIOD_S = 0.02
 
     def __init__(self, run: Run) -> None:
         self.steps: list[tuple[float, int]] = []
-        """When, and which; a step that was done again stands here again."""
+        """Time and number of each step; repeated steps occur repeatedly."""
         self.events: list[tuple[float, dict[str, Any]]] = []
+        """Time and content of each event."""
         self._run = run
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread = threading.Thread(target=self._poll, daemon=True)
 
     def __enter__(self) -> "Watch":
         self._thread.start()
@@ -104,19 +105,19 @@ class Watch:
         self._thread.join()
 
     def max_steps(self) -> int:
-        """The most that were ever done, be they lost since."""
+        """Returns the maximum number of steps so far, including those that were lost."""
         return max((step for _, step in self.steps), default=0)
 
     def first_time(self, step: int) -> float:
-        """When so many steps were done for the first time."""
+        """Returns when a step was reached for the first time."""
         return min(when for when, done in self.steps if done >= step)
 
     @property
     def joined_s(self) -> float:
-        """When training processes had last found each other, and the checkpoint to go on from."""
+        """Time of the newest event by which workers report that they continue; 0 if there is none."""
         return max((when for when, event in self.events if "continue from step" in event["event"]), default=0.0)
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         metrics, events = JsonLinesTail(self._run.metrics_uri), JsonLinesTail(self._run.events_uri)
         while not self._stop.wait(self.PERIOD_S):
             now = time.time()

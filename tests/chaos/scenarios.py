@@ -21,22 +21,22 @@ from tests.nodes import ENVIRONMENT, RAY, Cluster, Node, cluster
 from tests.waiting import wait_until
 
 NODE_CPUS = 3
-"""Of a machine: room for a training worker and a data worker."""
+"""Number of CPUs of a node: enough for a training worker and a data worker."""
 
 NOTICE_S = 30
 
-FRESH_FIGURES = {"NODE_STATS_UPDATE_INTERVAL_SECONDS": "1", "RAY_DASHBOARD_STATS_UPDATING_INTERVAL": "1"}
-"""For a head whose dashboard tells what nodes hold now, and not half a minute ago, as long as a short run takes."""
+FREQUENT_UPDATES = {"NODE_STATS_UPDATE_INTERVAL_SECONDS": "1", "RAY_DASHBOARD_STATS_UPDATING_INTERVAL": "1"}
+"""Environment of a head whose dashboard updates figures every second instead of every half minute."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """Of a run."""
+    """The size of a run."""
 
     steps: int
     pairs_per_micro_batch: int
     window_s: int
-    """The longer, the more waveform: data workers must not have made it all in a moment."""
+    """Length of a window; longer windows keep data workers busy for longer."""
 
     def settings(self, *, checkpoint_every_steps: int = 5) -> list[str]:
         return [
@@ -53,14 +53,14 @@ class Size:
 
 @contextmanager
 def two_nodes() -> Iterator[Cluster]:
-    with cluster(environment=ENVIRONMENT | FRESH_FIGURES) as started:
+    with cluster(environment=ENVIRONMENT | FREQUENT_UPDATES) as started:
         for _ in range(2):
             started.add_node(cpus=NODE_CPUS)
         yield started
 
 
 def undisturbed(nodes: Cluster, corpus_uri: str, run: Run, size: Size) -> list[Growth]:
-    """A run to its end, and how what it holds has grown."""
+    """Runs a job to its end, and returns the growth of its resources."""
     log = Path(run.storage_uri, f"{run.name}.log")
     with (
         Job(nodes, run, corpus_uri, size.settings(), log=log) as job,
@@ -75,14 +75,15 @@ def undisturbed(nodes: Cluster, corpus_uri: str, run: Run, size: Size) -> list[G
 def disturbed(
     nodes: Cluster, corpus_uri: str, run: Run, size: Size, strikes: Sequence[Strike], *, seed: int
 ) -> Iterator[Cost]:
-    """A run to its end through the strikes; what each of them costs, once that is known."""
+    """Runs a job with strikes to its end, and yields the cost of each strike once it is known."""
     log = Path(run.storage_uri, f"{run.name}.log")
     with Job(nodes, run, corpus_uri, size.settings(), log=log) as job, Watch(run) as watch:
         yield from run_under(strikes, job, watch, node_cpus=NODE_CPUS, seed=seed)
 
 
 def assert_nothing_lost(run: Run, twin: Run) -> None:
-    """Each step consumed what the plan has for it; losses and the last checkpoint are the twin's, bit for bit."""
+    """Asserts that each step consumed its planned recordings, and that losses and the last checkpoint equal bit for bit
+    those of the twin."""
     lines, undisturbed_lines = run.metrics(), twin.metrics()
     assert [line["step"] for line in lines] == list(range(1, len(undisturbed_lines) + 1))
     assert [line["recordings_checksum"] for line in lines] == planned_recordings(run.recipe())
@@ -95,7 +96,7 @@ def losses(lines: Sequence[dict[str, Any]]) -> list[float]:
 
 
 def planned_recordings(recipe: Recipe) -> list[str]:
-    """For each step the checksum of the recordings that the plan has in its places, where none must be skipped."""
+    """Returns the checksum of the planned recordings of each step, for a corpus without skipped recordings."""
     reader = MicroBatchReader.from_recipe(recipe)
     checksums = []
     for step in range(recipe.train.steps):
@@ -107,48 +108,50 @@ def planned_recordings(recipe: Recipe) -> list[str]:
     return checksums
 
 
-def machine_taken_and_given_back(nodes: Cluster, corpus_uri: str, run: Run, size: Size) -> Iterator[tuple[str, float]]:
-    """Two workers; a machine is announced to go, and goes; one worker continues; a machine comes, and there are two.
+def node_preempted_and_added(nodes: Cluster, corpus_uri: str, run: Run, size: Size) -> Iterator[tuple[str, float]]:
+    """Preempts one of two nodes with a notice, so that one worker continues, and adds a node, so that two continue.
 
     Yields:
-        What happened, and how many seconds after the start.
+        A description of each event, and its time in seconds after the start.
     """
-    seldom = 2 * size.steps // 3  # a notice is found, and a machine that has come is seen, within many seconds' steps
-    elastic = [*size.settings(checkpoint_every_steps=seldom), "scale.workers=[1, 2]"]
+    interval = 2 * size.steps // 3  # notices and new nodes are detected only after many steps
+    elastic = [*size.settings(checkpoint_every_steps=interval), "scale.workers=[1, 2]"]
     log = Path(run.storage_uri, f"{run.name}.log")
     begun = time.time()
     with Job(nodes, run, corpus_uri, elastic, log=log) as job, Watch(run) as watch:
 
-        def wait_for(true: Callable[[], object], what: str) -> tuple[str, float]:
-            wait_until(lambda: job.exit_code is not None or bool(true()), limit_s=STEP_LIMIT_S, what=what)
+        def wait_for(condition: Callable[[], object], what: str) -> tuple[str, float]:
+            wait_until(lambda: job.exit_code is not None or bool(condition()), limit_s=STEP_LIMIT_S, what=what)
             assert job.exit_code is None, job.output()
             return what, time.time() - begun
 
-        yield wait_for(lambda: watch.max_steps() >= 2, "two workers have done 2 steps; a machine is announced to go")
+        yield wait_for(
+            lambda: watch.max_steps() >= 2, "two workers have trained 2 steps; one node is about to be preempted"
+        )
         leaving = nodes.nodes.pop()
         announce(nodes, leaving)
-        wait_for(lambda: checkpoints(run.uri), "a checkpoint stands since the notice")
+        wait_for(lambda: checkpoints(run.uri), "a checkpoint after the notice")
         saved = checkpoints(run.uri)[0].steps_done
-        assert saved < seldom  # none was due yet
-        yield f"a checkpoint of step {saved} stands", time.time() - begun
-        yield wait_for(lambda: watch.max_steps() > saved + 1, "training has gone on; the machine goes")
+        assert saved < interval  # none was due yet
+        yield f"a checkpoint of step {saved} was written", time.time() - begun
+        yield wait_for(lambda: watch.max_steps() > saved + 1, "training continued; the node is lost")
         leaving.cut_off()
         yield wait_for(
-            lambda: told(watch, f"1 workers continue from step {saved}"), f"one worker continues from step {saved}"
+            lambda: has_event(watch, f"1 workers continue from step {saved}"), f"one worker continues from step {saved}"
         )
         nodes.add_node(cpus=NODE_CPUS)
-        come = time.time()
-        yield "a machine has come", come - begun
-        _, seconds = wait_for(lambda: told(watch, "2 workers continue", since=come), "two workers continue")
+        added = time.time()
+        yield "a node was added", added - begun
+        _, seconds = wait_for(lambda: has_event(watch, "2 workers continue", since=added), "two workers continue")
         step = checkpoints(run.uri)[0].steps_done
-        yield f"two workers continue from step {step}; steps to be done again: {watch.max_steps() - step}", seconds
+        yield f"two workers continue from step {step}; repeated steps: {watch.max_steps() - step}", seconds
         wait_until(lambda: job.exit_code is not None, limit_s=STEP_LIMIT_S, what="the end of the run")
         assert job.exit_code == 0, job.output()
-        yield "the run is at its end", time.time() - begun
+        yield "the run has ended", time.time() - begun
 
 
 def announce(nodes: Cluster, leaving: Node) -> None:
-    """As a cloud does for a machine that it takes back."""
+    """Announces the preemption of a node, like a cloud."""
     subprocess.run(
         [
             *(RAY, "drain-node", "--address", nodes.address, "--node-id", leaving.node_id),
@@ -161,5 +164,5 @@ def announce(nodes: Cluster, leaving: Node) -> None:
     )
 
 
-def told(watch: Watch, text: str, *, since: float = 0.0) -> bool:
+def has_event(watch: Watch, text: str, *, since: float = 0.0) -> bool:
     return any(text in event["event"] for when, event in watch.events if when > since)

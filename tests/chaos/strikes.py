@@ -15,52 +15,53 @@ from tests.chaos.job import Job, Watch
 from tests.waiting import wait_until
 
 STEP_LIMIT_S = 600
-"""For one more step, whatever happens."""
+"""Time limit of a single step in seconds, whatever happens."""
 
 
-AT_THE_END = 8
-"""Steps that are left alone: a strike shall find the run still going."""
+LAST_STEPS = 8
+"""Number of last steps without strikes, so that the run has not ended when a process is killed."""
 
 
 @dataclass(frozen=True)
 class Strike:
-    """What is done to a job once it has done so many steps."""
+    """A disturbance of a job."""
 
     victim: str
-    """``driver``, ``node``, ``stopped worker`` (SIGSTOP: it is there and does not answer), or one of
+    """``driver``, ``node``, ``stopped worker`` (SIGSTOP: it is alive but does not answer), or one of
     :data:`tests.chaos.job.KINDS`."""
     after_step: int
+    """Number of steps after which it happens."""
     during_checkpoint: bool = False
-    """Wait until the next checkpoint is being written, and strike the process that writes it."""
+    """True to kill the process that writes the next checkpoint, while it writes."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds from a strike to the next step that had not been done, and what they were spent on."""
+    """Seconds from a strike to the first step that had not been trained before, in total and by phase."""
 
     strike: Strike
     at_step: int
-    """The newest one done."""
-    in_all_s: float
-    noticed_s: float | None = None
-    """Until new training processes were started; None where none had to be."""
+    """The newest step at the time of the strike."""
+    total_s: float
+    detected_s: float | None = None
+    """Time until new training processes were started; None if none was needed."""
     joined_s: float | None = None
-    """Until these have imported their libraries, joined each other, and found the checkpoint."""
+    """Time until these had imported their libraries, found each other, and read the checkpoint."""
     first_step_s: float | None = None
-    """Until they have built the model, restored it, and done a step."""
-    again_s: float | None = None
-    """Until the steps since the checkpoint were done again, and the next one."""
+    """Time until they had built and restored the model, and trained a step."""
+    repeated_s: float | None = None
+    """Time until the steps since the checkpoint were repeated, and the next one was trained."""
 
 
 def planned_strikes(victims: Sequence[str], *, steps: int, seed: int) -> list[Strike]:
-    """One at a random moment of each of equal parts of a run, in random order.
+    """Returns one strike at a random step of each of equal parts of a run, in random order.
 
-    Data workers come first: towards the end of a run there may be nothing left for them to do. Every second strike
-    against training workers is during a checkpoint.
+    Data workers come first: towards the end of a run they may have nothing left to do. Every second strike against a
+    training worker is during a checkpoint.
     """
     rng = random.Random(seed)
     order = sorted(victims, key=lambda victim: (victim != "data worker", rng.random()))
-    part = (steps - AT_THE_END) / len(order)
+    part = (steps - LAST_STEPS) / len(order)
     strikes, writing = [], False
     for number, victim in enumerate(order):
         writing = victim == "training worker" and not writing
@@ -69,15 +70,15 @@ def planned_strikes(victims: Sequence[str], *, steps: int, seed: int) -> list[St
 
 
 def run_under(strikes: Sequence[Strike], job: Job, watch: Watch, *, node_cpus: int, seed: int) -> Iterator[Cost]:
-    """Strikes a job, starts it anew by the same command where it ended, and sees it to its end."""
+    """Disturbs a job, starts it again by the same command whenever it fails, and waits for its end."""
     rng = random.Random(seed)
     trained: set[psutil.Process] = set()
     for strike in strikes:
         _wait_for_step(strike.after_step, job, watch)
         trained.update(job.processes("training worker"))
         yield _strike(strike, job, watch, rng, node_cpus=node_cpus)
-    wait_until(lambda: _ended_well(job), limit_s=STEP_LIMIT_S, what="end of the run")
-    # one that has been given up must not hold on to its device
+    wait_until(lambda: _succeeded(job), limit_s=STEP_LIMIT_S, what="end of the run")
+    # a worker that was given up must not occupy its device
     wait_until(lambda: not any(process.is_running() for process in trained), limit_s=60, what="end of all processes")
 
 
@@ -85,67 +86,67 @@ def _wait_for_step(step: int, job: Job, watch: Watch) -> None:
     _wait_in_run(job, lambda: watch.max_steps() >= step, f"step {step}")
 
 
-def _wait_in_run(job: Job, true: Callable[[], bool], what: str, *, period_s: float = 0.02) -> None:
+def _wait_in_run(job: Job, condition: Callable[[], bool], what: str, *, period_s: float = 0.02) -> None:
     def either() -> bool:
-        return true() or _ended_well(job)
+        return condition() or _succeeded(job)
 
     wait_until(either, limit_s=STEP_LIMIT_S, what=what, period_s=period_s)
-    assert true(), f"the run came to its end before {what}"
+    assert condition(), f"the run ended before {what}"
 
 
-def _ended_well(job: Job) -> bool:
+def _succeeded(job: Job) -> bool:
     if job.exit_code not in (None, 0):
         job.start()
     return job.exit_code == 0
 
 
 def _strike(strike: Strike, job: Job, watch: Watch, rng: random.Random, *, node_cpus: int) -> Cost:
-    time.sleep(rng.random())  # anywhere within a step
+    time.sleep(rng.random())  # at any time within a step
     before = {process.pid for process in job.processes("training worker")}
     if strike.victim == "node":
         node = rng.choice(job.cluster.nodes)
         trains = not before.isdisjoint(process.pid for process in node.processes())
-        struck = time.time()
+        struck_s = time.time()
         job.cluster.nodes.remove(node)
         node.cut_off()
         job.cluster.add_node(cpus=node_cpus)
     else:
         victim, trains = _victim(strike, job, rng), strike.victim != "data worker"
-        struck = time.time()
+        struck_s = time.time()
         victim.send_signal(signal.SIGSTOP if strike.victim == "stopped worker" else signal.SIGKILL)
-    return _cost_of_training(strike, job, watch, struck, before) if trains else _cost(strike, job, watch, struck)
+    return _cost_of_training(strike, job, watch, struck_s, before) if trains else _cost(strike, job, watch, struck_s)
 
 
 def _victim(strike: Strike, job: Job, rng: random.Random) -> psutil.Process:
     if strike.during_checkpoint:
         return _writing_a_checkpoint(job)
     kind = "training worker" if strike.victim == "stopped worker" else strike.victim
-    found: list[psutil.Process] = []
+    candidates: list[psutil.Process] = []
 
-    def there() -> bool:
-        found[:] = found or job.processes(kind)
-        return bool(found)
+    def exists() -> bool:
+        candidates[:] = candidates or job.processes(kind)
+        return bool(candidates)
 
-    _wait_in_run(job, there, f"a {kind}", period_s=0.1)
-    return rng.choice(found)
+    _wait_in_run(job, exists, f"a {kind}", period_s=0.1)
+    return rng.choice(candidates)
 
 
 def _writing_a_checkpoint(job: Job) -> psutil.Process:
-    """Stopped, so that it is still at it when it is struck."""
-    found: list[psutil.Process] = []
+    """Returns the worker that writes a checkpoint, stopped so that it is still writing when it is killed."""
+    writers: list[psutil.Process] = []
 
     def writing() -> bool:
         for worker in job.processes("training worker"):
             if _writes_a_checkpoint(worker):
                 worker.suspend()
                 if _writes_a_checkpoint(worker):
-                    found.append(worker)
+                    writers.append(worker)
                     break
                 worker.resume()
-        return bool(found)
+        return bool(writers)
 
     _wait_in_run(job, writing, "a checkpoint")
-    return found[0]
+    return writers[0]
 
 
 def _writes_a_checkpoint(worker: psutil.Process) -> bool:
@@ -154,14 +155,14 @@ def _writes_a_checkpoint(worker: psutil.Process) -> bool:
     return False
 
 
-def _cost(strike: Strike, job: Job, watch: Watch, struck: float) -> Cost:
-    """Where training processes need not be started again."""
-    at_step = max((step for when, step in watch.steps if when <= struck), default=0)
+def _cost(strike: Strike, job: Job, watch: Watch, struck_s: float) -> Cost:
+    """Returns the cost of a strike that restarts no training processes."""
+    at_step = max((step for when, step in watch.steps if when <= struck_s), default=0)
     _wait_for_step(at_step + 1, job, watch)
-    return Cost(strike, at_step, watch.first_time(at_step + 1) - struck)
+    return Cost(strike, at_step, watch.first_time(at_step + 1) - struck_s)
 
 
-def _cost_of_training(strike: Strike, job: Job, watch: Watch, struck: float, before: set[int]) -> Cost:
+def _cost_of_training(strike: Strike, job: Job, watch: Watch, struck_s: float, before: set[int]) -> Cost:
     started: dict[int, float] = {}
 
     def joined() -> bool:
@@ -169,19 +170,19 @@ def _cost_of_training(strike: Strike, job: Job, watch: Watch, struck: float, bef
             if process.pid not in before | started.keys():
                 with suppress(psutil.NoSuchProcess):
                     started[process.pid] = process.create_time()
-        return watch.joined_s > struck
+        return watch.joined_s > struck_s
 
     _wait_in_run(job, joined, f"workers join after {strike}", period_s=0.2)
-    at_step = watch.max_steps()  # one may have ended since the strike
+    at_step = watch.max_steps()  # a step may have ended since the strike
     _wait_for_step(at_step + 1, job, watch)
     new, joined_s, end = max(started.values()), watch.joined_s, watch.first_time(at_step + 1)
     first = min(when for when, _ in watch.steps if when > joined_s)
     return Cost(
         strike,
         at_step,
-        in_all_s=end - struck,
-        noticed_s=new - struck,
+        total_s=end - struck_s,
+        detected_s=new - struck_s,
         joined_s=joined_s - new,
         first_step_s=first - joined_s,
-        again_s=end - first,
+        repeated_s=end - first,
     )

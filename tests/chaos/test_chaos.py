@@ -1,4 +1,4 @@
-"""Tests short forms of `make chaos`: disturbed runs against an undisturbed one."""
+"""Tests short forms of ``make chaos``: disturbed runs against an undisturbed one."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from tests.chaos.scenarios import (
     Size,
     assert_nothing_lost,
     disturbed,
-    machine_taken_and_given_back,
+    node_preempted_and_added,
     two_nodes,
     undisturbed,
 )
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.processes, pytest.mark.long(group="chaos"), pytest.mar
 
 SHORT = Size(steps=60, pairs_per_micro_batch=16, window_s=10)
 STRIKES = [
-    Strike("data worker", after_step=0),  # so few steps' data may all be made before the first step is done
+    Strike("data worker", after_step=0),  # the data of all steps may be ready before the first one ends
     Strike("training worker", after_step=8, during_checkpoint=True),
     Strike("driver", after_step=21),
 ]
@@ -40,27 +40,29 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def twin(nodes: Cluster, tiny_corpus: str, runs: str) -> Run:
-    """The run that is left alone."""
+    """Returns the undisturbed run."""
     run = Run(runs, "undisturbed")
-    grown = undisturbed(nodes, tiny_corpus, run, SHORT)
-    assert [each for each in grown if not each.within] == []
-    assert {each.held.partition(":")[0] for each in grown} >= {"training worker 0", "training worker 1", "driver 0"}
+    growth = undisturbed(nodes, tiny_corpus, run, SHORT)
+    assert [each for each in growth if not each.within] == []
+    assert {each.held.partition(":")[0] for each in growth} >= {"training worker 0", "training worker 1", "driver 0"}
     return run
 
 
-def test_a_struck_run_is_the_run_that_was_left_alone(nodes: Cluster, twin: Run, tiny_corpus: str, runs: str) -> None:
+def test_a_disturbed_run_equals_the_undisturbed_one(nodes: Cluster, twin: Run, tiny_corpus: str, runs: str) -> None:
     run = Run(runs, "disturbed")
     costs = list(disturbed(nodes, tiny_corpus, run, SHORT, STRIKES, seed=0))
     assert_nothing_lost(run, twin)
-    assert [cost.noticed_s is None for cost in costs] == [True, False, False]  # a data worker stops nobody
-    (failure,) = read_lines(run.failures_uri)  # a driver that is gone tells nothing
+    assert [cost.detected_s is None for cost in costs] == [
+        True,
+        False,
+        False,
+    ]  # the loss of a data worker stops no training process
+    (failure,) = read_lines(run.failures_uri)  # a killed driver records nothing
     assert "ActorDiedError: The actor is dead because its worker process has died" in failure["event"]
 
 
-def test_a_machine_that_is_taken_and_given_back_changes_no_result(
-    nodes: Cluster, twin: Run, tiny_corpus: str, runs: str
-) -> None:
+def test_a_preempted_and_an_added_node_change_no_result(nodes: Cluster, twin: Run, tiny_corpus: str, runs: str) -> None:
     run = Run(runs, "elastic")
-    for _ in machine_taken_and_given_back(nodes, tiny_corpus, run, SHORT):
+    for _ in node_preempted_and_added(nodes, tiny_corpus, run, SHORT):
         pass
     assert_nothing_lost(run, twin)

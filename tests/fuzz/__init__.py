@@ -1,1 +1,1 @@
-"""Mutated files for everything that reads what others wrote: `make fuzz`."""
+"""Runs the parsers of files of others on mutated inputs: ``make fuzz``."""

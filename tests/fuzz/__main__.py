@@ -1,4 +1,4 @@
-"""Mutated files for everything that reads what others wrote: `make fuzz`. Saves each input that shows a fault."""
+"""Runs the parsers of files of others on mutated inputs (``make fuzz``), and saves inputs that reveal a fault."""
 
 import argparse
 import faulthandler
@@ -19,12 +19,14 @@ PROGRESS_S = 10.0
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.fuzz", description=__doc__.split("\n")[0])
-    parser.add_argument("--inputs", type=int, default=50_000, help="of each target (default: 50000)")
-    parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of the inputs (default: any)")
-    parser.add_argument("--target", action="append", choices=TARGETS, help="only this one; may be given several times")
-    parser.add_argument("--jobs", type=int, default=2, help="processes (default: 2)")
+    parser.add_argument("--inputs", type=int, default=50_000, help="number of inputs of each target (default: 50000)")
     parser.add_argument(
-        "--repeat", type=Path, metavar="FILE", help="read this input of --target alone, in this process"
+        "--seed", type=int, default=random.randrange(10**6), help="seed of the inputs (default: random)"
+    )
+    parser.add_argument("--target", action="append", choices=TARGETS, help="run only this target; may be repeated")
+    parser.add_argument("--jobs", type=int, default=2, help="number of processes (default: 2)")
+    parser.add_argument(
+        "--repeat", type=Path, metavar="FILE", help="run only on this input of --target, in this process"
     )
     options = parser.parse_args()
     names = options.target or list(TARGETS)
@@ -37,7 +39,7 @@ def main() -> int:
 
 
 def repeat(file: Path, name: str) -> int:
-    """What is not a documented error ends this process as it would any."""
+    """Reads one input; an undocumented error ends this process."""
     faulthandler.enable()
     target = TARGETS[name]()
     try:
@@ -49,20 +51,20 @@ def repeat(file: Path, name: str) -> int:
 
 
 def fuzz(name: str, inputs: int, seed: int, jobs: int) -> Tally:
-    """Of all inputs of a target; prints how far it is, and each finding that is new."""
-    total, met, printed_at = Tally(), Counter[tuple[str, str]](), time.monotonic()
+    """Runs a target on all inputs, and prints the progress and each new finding."""
+    total, counts, printed_at = Tally(), Counter[tuple[str, str]](), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="fuzz") as folder:
         parts = run(TARGETS[name], inputs=inputs, seed=seed, jobs=jobs, bounds=Bounds(), folder=Path(folder))
         for part in parts:
             total.add(part)
             for finding in part.findings:
-                met[finding.kind, finding.what] += 1
-                if met[finding.kind, finding.what] == 1:
+                counts[finding.kind, finding.what] += 1
+                if counts[finding.kind, finding.what] == 1:
                     print_finding(finding, name, seed)
             if time.monotonic() - printed_at > PROGRESS_S:
                 printed_at = time.monotonic()
                 print(f"{name}: {total.inputs} of {inputs} inputs", flush=True)
-    for (kind, what), count in met.items():
+    for (kind, what), count in counts.items():
         print(f"{name}: {count} times {kind}: {what}", flush=True)
     return total
 

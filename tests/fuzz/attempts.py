@@ -1,4 +1,4 @@
-"""Inputs read one after another, in this process; what is wrong with one of them, and what all of them leave behind."""
+"""Reads inputs one after another in this process, and reports errors, hangs and memory of each, and leaks of all."""
 
 import ctypes
 import gc
@@ -18,40 +18,40 @@ from tests.fuzz.targets import Target
 
 INPUTS_A_REPORT = 250
 WARM_UP = 1000
-"""Inputs after which everything has been used once; what is held from then on must not grow."""
+"""Number of inputs after which everything has been used once; memory must not grow from then on."""
 
 MAX_MESSAGE = 8000
-"""Of a refusal, in characters."""
+"""Maximum length of an error message in characters."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What one input may cost, and what all together may leave behind."""
+    """Limits on the time and memory of one input, and on the memory that all inputs leave allocated."""
 
     seconds: float = 10.0
     grace_s: float = 5.0
-    """For an input that is stuck where Python raises nothing, beyond the seconds that it has."""
+    """Additional time before a process is killed that is stuck in native code."""
     peak_mib: float = 256.0
-    """Above what the process held before the input; the largest is 256 KiB."""
+    """Maximum peak memory of an input of at most 256 KiB, in addition to the memory before."""
     growth_mib: float = 24.0
-    """Of a process's memory, from the thousandth input to its last."""
+    """Maximum growth of a process's memory from the thousandth input to its last."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong."""
+    """A fault that an input reveals."""
 
     number: int
-    """Of the input."""
+    """Number of the input."""
     kind: str
     """``exception``, ``hang``, ``crash``, ``memory`` or ``growth``."""
     what: str
-    """The error and the line it came from; the same for inputs that meet the same fault."""
+    """The error and its source line; equal for inputs that reveal the same fault."""
 
 
 @dataclass
 class Tally:
-    """What became of some inputs."""
+    """Statistics and findings of a number of inputs."""
 
     inputs: int = 0
     refused: int = 0
@@ -63,7 +63,7 @@ class Tally:
     findings: list[Finding] = field(default_factory=list)
 
     def add(self, other: "Tally") -> None:
-        """Takes another part's into account."""
+        """Adds the statistics and findings of other inputs."""
         self.inputs += other.inputs
         self.refused += other.refused
         self.accepted += other.accepted
@@ -75,16 +75,16 @@ class Tally:
 
 
 class Hang(BaseException):
-    """An input takes too long. No ``except Exception`` holds it up."""
+    """An input takes too long; not caught by ``except Exception``."""
 
 
 def input_of(target: Target, *, seed: int, number: int) -> bytes:
-    """One input of those that a seed stands for."""
+    """Returns an input, which depends only on the seed and the number."""
     return target.make(random.Random(f"{seed} {number}"))
 
 
 def attempts(target: Target, *, seed: int, numbers: range, bounds: Bounds) -> Iterator[tuple[int, Tally]]:
-    """Reads inputs, and tells before each of them its number, with what has become of those since the last was told."""
+    """Reads inputs, and before each of them yields its number and the tally of the previous one."""
     held_mib, done = None, Tally()
     for place, number in enumerate(numbers):
         if place % INPUTS_A_REPORT == 0 and place >= WARM_UP:
@@ -100,7 +100,7 @@ def attempts(target: Target, *, seed: int, numbers: range, bounds: Bounds) -> It
 
 
 def attempt(target: Target, content: bytes, number: int, bounds: Bounds) -> Tally:
-    """What became of one input."""
+    """Reads one input, and returns its tally."""
     done = Tally(inputs=1)
     before_mib = _start_peak()
     started = time.perf_counter()
@@ -136,8 +136,10 @@ def _fault_of_message(message: str) -> str | None:
 
 
 def _origin(error: BaseException) -> str:
-    """The innermost lines of the package and of all."""
-    frames = traceback.extract_tb(error.__traceback__)[: -1 if isinstance(error, Hang) else None]  # less the alarm's
+    """Returns the innermost source lines of the package and of all code."""
+    frames = traceback.extract_tb(error.__traceback__)[
+        : -1 if isinstance(error, Hang) else None
+    ]  # without the frame of the alarm
     ours = [frame for frame in frames if "/mulan/" in frame.filename]
     lines = (f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in [*ours[-1:], frames[-1]])
     return " > ".join(dict.fromkeys(lines))
@@ -149,7 +151,7 @@ def _alarm(seconds: float) -> Iterator[None]:
         raise Hang
 
     before = signal.signal(signal.SIGALRM, ring)
-    # again and again: a callback of a C library passes no exception on
+    # periodically, since callbacks of C libraries do not propagate exceptions
     signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
     try:
         yield
@@ -159,7 +161,7 @@ def _alarm(seconds: float) -> Iterator[None]:
 
 
 def _start_peak() -> float:
-    """MiB held; the kernel measures the peak anew from now on."""
+    """Resets the kernel's peak, and returns the current memory in MiB."""
     Path("/proc/self/clear_refs").write_text("5")
     return _peak_mib()
 
@@ -169,11 +171,11 @@ def _peak_mib() -> float:
 
 
 def _settled_mib() -> float:
-    """MiB held when all that is free has been given back."""
+    """Returns the memory in MiB after all freed memory has been returned to the system."""
     gc.collect()
     pa.default_memory_pool().release_unused()
     ctypes.CDLL(None).malloc_trim(0)
-    return _status_mib("RssAnon")  # pages of files come and go with the machine's memory, whatever the inputs are
+    return _status_mib("RssAnon")  # file pages depend on the memory of the machine, not on the inputs
 
 
 def _status_mib(name: str) -> float:

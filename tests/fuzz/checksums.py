@@ -1,31 +1,31 @@
-"""Checksums made right after a mutation, so that a reader does not stop at the first of them."""
+"""Corrects checksums after a mutation, so that a reader does not stop at the first one."""
 
 import struct
 import tarfile
 
 
-def mend_ogg(content: bytes) -> bytes:
-    """With the checksum of every page that is whole."""
-    mended, start = bytearray(content), content.find(b"OggS")
+def correct_ogg(content: bytes) -> bytes:
+    """Returns an Ogg file with the correct checksum of every complete page."""
+    corrected, start = bytearray(content), content.find(b"OggS")
     while start >= 0:
-        segments = mended[start + 27 : start + 27 + mended[start + 26]] if start + 27 <= len(mended) else b""
+        segments = corrected[start + 27 : start + 27 + corrected[start + 26]] if start + 27 <= len(corrected) else b""
         end = start + 27 + len(segments) + sum(segments)
-        if segments and end <= len(mended):
-            mended[start + 22 : start + 26] = bytes(4)
-            mended[start + 22 : start + 26] = struct.pack("<I", _ogg_crc(mended[start:end]))
+        if segments and end <= len(corrected):
+            corrected[start + 22 : start + 26] = bytes(4)
+            corrected[start + 22 : start + 26] = struct.pack("<I", _ogg_crc(corrected[start:end]))
         start = content.find(b"OggS", start + 4)
-    return bytes(mended)
+    return bytes(corrected)
 
 
-def mend_tar(content: bytes) -> bytes:
-    """With the checksum of every block that says it is a header."""
-    mended = bytearray(content)
-    for start in range(0, len(mended) - tarfile.BLOCKSIZE + 1, tarfile.BLOCKSIZE):
-        header = mended[start : start + tarfile.BLOCKSIZE]
+def correct_tar(content: bytes) -> bytes:
+    """Returns a tar file with the correct checksum of every block that is marked as a header."""
+    corrected = bytearray(content)
+    for start in range(0, len(corrected) - tarfile.BLOCKSIZE + 1, tarfile.BLOCKSIZE):
+        header = corrected[start : start + tarfile.BLOCKSIZE]
         if header[257:262] == b"ustar":
             expected = sum(header) - sum(header[148:156]) + 8 * ord(" ")
-            mended[start + 148 : start + 156] = b"%06o\0 " % expected
-    return bytes(mended)
+            corrected[start + 148 : start + 156] = b"%06o\0 " % expected
+    return bytes(corrected)
 
 
 def _table() -> tuple[int, ...]:

@@ -1,16 +1,16 @@
-"""Valid inputs, spoilt: what a fault of storage, of a program that writes, or of a person makes of a file."""
+"""Mutates valid inputs, like faults of storage, of programs that write files, and of people."""
 
 import random
 from collections.abc import Callable, Sequence
 
 MAX_MUTATIONS = 4
-"""Of one input. Most inputs get one: a file with many faults is refused for the first."""
+"""Maximum number of mutations of an input. Most inputs have one: a file with several is refused at the first."""
 
 MAX_BYTES = 2**18
-"""Of an input: what grows when parts are repeated has an end."""
+"""Maximum size of an input, since repeated parts make it grow."""
 
 HEADER_BYTES = 512
-"""Most formats say what follows in these, so that half of all places are there."""
+"""Size of the header, which contains half of all positions: most formats describe their content there."""
 
 NUMBERS = (
     0,
@@ -30,16 +30,16 @@ NUMBERS = (
     2**63 - 1,
     2**64 - 1,
 )
-"""Where sums and signs change."""
+"""Numbers at which sums overflow or signs change."""
 
 
 def mutated(draw: random.Random, seeds: Sequence[bytes], *, words: Sequence[bytes] = ()) -> bytes:
-    """One of the valid inputs with one to four mutations.
+    """Returns one of the valid inputs with one to four mutations.
 
     Args:
-        draw: determines which.
+        draw: the generator, which determines the result.
         seeds: valid inputs.
-        words: what means something in the format, to be put in.
+        words: byte strings with a meaning in the format, which may be inserted.
     """
     content = bytearray(draw.choice(seeds))
     for _ in range(draw.choice((1, 1, 1, 2, 3, MAX_MUTATIONS))):
@@ -49,12 +49,12 @@ def mutated(draw: random.Random, seeds: Sequence[bytes], *, words: Sequence[byte
 
 
 def _place(content: bytearray, draw: random.Random) -> int:
-    """Of a byte, or the end; half of them in the header."""
+    """Returns the position of a byte or of the end, in half of all cases in the header."""
     return draw.randint(0, min(len(content), draw.choice((HEADER_BYTES, MAX_BYTES))))
 
 
 def _range(content: bytearray, draw: random.Random) -> slice:
-    """A part, mostly a short one."""
+    """Returns a range, usually a short one."""
     start = _place(content, draw)
     return slice(start, start + int(2 ** draw.uniform(0, 14)))
 

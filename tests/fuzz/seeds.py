@@ -1,4 +1,4 @@
-"""Valid inputs, small ones."""
+"""Small valid inputs."""
 
 import io
 import json
@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from mulan.data.corpus.index import SCHEMA
 from tests.audio_files import apev2, id3v1, id3v2, mp3
 from tests.encodings import by_ffmpeg, by_libsndfile
-from tests.fuzz.checksums import mend_ogg
+from tests.fuzz.checksums import correct_ogg
 from tests.sounds import flac, tone
 
 SECONDS, RATE_HZ = 0.2, 16_000
@@ -73,7 +73,7 @@ BY_FFMPEG = (
 
 
 def audio_files() -> list[bytes]:
-    """A tone in every format that can be written here."""
+    """Returns a tone in every format that the installed libraries write."""
     mono, stereo = tone(440, SECONDS)[:, None], tone(440, SECONDS, rate_hz=44_100)[:, None].repeat(2, axis=1)
     files = [by_libsndfile(mono, RATE_HZ, container, subtype) for container, subtype in BY_LIBSNDFILE]
     files += [by_libsndfile(stereo, 44_100, container, "PCM_16") for container in ("WAV", "FLAC", "AIFF")]
@@ -86,11 +86,11 @@ def audio_files() -> list[bytes]:
         for announced in (False, True)
     ]
     files += [id3v2(300) + files[-1], files[-1] + apev2() + id3v1(), id3v2(64) + files[0]]
-    return [_ever_the_same(content) for content in files]
+    return [_reproducible(content) for content in files]
 
 
-def _ever_the_same(content: bytes) -> bytes:
-    """A file without the time it was made at, and without random numbers."""
+def _reproducible(content: bytes) -> bytes:
+    """Returns a file without its creation time and random numbers."""
     fixed = bytearray(content)
     peak = content.find(b"PEAK")  # of WAV and AIFF of floats: size, version, time
     if peak >= 0:
@@ -99,7 +99,7 @@ def _ever_the_same(content: bytes) -> bytes:
     while page >= 0:
         fixed[page + 14 : page + 18] = (1).to_bytes(4)
         page = content.find(b"OggS", page + 4)
-    return mend_ogg(bytes(fixed))
+    return correct_ogg(bytes(fixed))
 
 
 METADATA: tuple[Mapping[str, object], ...] = (
@@ -110,7 +110,7 @@ METADATA: tuple[Mapping[str, object], ...] = (
 
 
 def records() -> list[list[tuple[str, bytes]]]:
-    """Members, name and content, of one recording each."""
+    """Returns the members of several recordings, each with name and content."""
     audio = flac(tone(440, 0.05))
     names = ("one", "folder/two", "ünï")
     return [
@@ -120,7 +120,7 @@ def records() -> list[list[tuple[str, bytes]]]:
 
 
 def tar(members: Sequence[tuple[str, bytes]], *, form: int = tarfile.PAX_FORMAT) -> bytes:
-    """An archive, with the blocks of zeros that end it."""
+    """Returns an archive with its final blocks of zeros."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=form) as archive:
         for name, content in members:
@@ -131,7 +131,7 @@ def tar(members: Sequence[tuple[str, bytes]], *, form: int = tarfile.PAX_FORMAT)
 
 
 def indices() -> list[bytes]:
-    """Parquet files of three recordings."""
+    """Returns indices of three recordings as Parquet files."""
     table = pa.Table.from_pylist(
         [
             {

@@ -1,4 +1,4 @@
-"""What is fuzzed: how an input is made, what reads it, which errors are documented, and what then must hold."""
+"""The fuzz targets: generators of inputs, functions that read them, documented errors, and assertions on results."""
 
 import io
 import math
@@ -18,13 +18,13 @@ from mulan.data.corpus.index import INDEX_NAME, SPLITS, Corpus
 from mulan.data.corpus.records import Record, parse_record, read_record
 from mulan.data.errors import BadRecording, CorpusError, DecodeError
 from tests.fuzz import seeds
-from tests.fuzz.checksums import mend_ogg, mend_tar
+from tests.fuzz.checksums import correct_ogg, correct_tar
 from tests.fuzz.mutations import mutated
 
 RATE_HZ = 16_000
 WINDOW_SAMPLES = 1600
 MAX_DISAGREEMENT_S = 0.05
-"""Between a recording's length as told and as decoded: what a codec adds in front, and part of a frame."""
+"""Maximum difference of stated and decoded durations: the codec delay and part of a frame."""
 
 
 @dataclass(frozen=True)
@@ -32,22 +32,22 @@ class Target:
     """A function under test."""
 
     make: Callable[[random.Random], bytes]
-    """An input, the same for the same draws."""
+    """Returns an input, which depends only on the generator."""
     read: Callable[[bytes], object]
-    """Reads an input and checks what came of it: AssertionError is a finding, too."""
+    """Reads an input and checks the result; an AssertionError is a finding as well."""
     refusals: tuple[type[Exception], ...]
-    """The errors that are documented."""
+    """Documented errors."""
 
 
 def decoding() -> Target:
-    """One window, the whole, and the length, of audio files."""
+    """Decodes a window, the whole and the duration of audio files."""
     files = seeds.audio_files()
     words = [b"RIFF", b"RIFX", b"data", b"fmt ", b"LIST", b"fLaC", b"OggS", b"ID3\4", b"TAG", b"APETAGEX", b"Xing"]
     words += [b"Info", b"VBRI", b"moov", b"mdat", b"stsz", b"\xff\xfb\x90\x64", b"ffconcat version 1.0\n", b"#EXTM3U\n"]
 
     def make(draw: random.Random) -> bytes:
         content = mutated(draw, files, words=words)
-        return mend_ogg(content) if draw.random() < 0.7 else content
+        return correct_ogg(content) if draw.random() < 0.7 else content
 
     return Target(make, _decode, (DecodeError,))
 
@@ -76,14 +76,14 @@ def _decode(audio: bytes) -> None:
         assert "window" not in outcomes, "a recording that is decoded, and a window of it that is refused"
         assert filled == min(WINDOW_SAMPLES, len(whole)), "a window that is shorter than the recording"
         assert "duration" not in outcomes, "a recording that is decoded and has no duration"
-        # it may be less: of a spoilt file, decoding may find more
+        # it may be shorter: decoding may recover more of a damaged file
         assert seconds < len(whole) / RATE_HZ + MAX_DISAGREEMENT_S, "a duration that is more than the recording's"
     if outcomes:
         raise DecodeError(outcomes.popitem()[1])
 
 
 def records() -> Target:
-    """The bytes of one recording in a shard."""
+    """Parses the bytes of one recording in a shard."""
 
     def read(fragment: bytes) -> None:
         _read_texts(parse_record(fragment))
@@ -97,7 +97,7 @@ def _read_texts(record: Record) -> None:
             texts = record.texts(source)
         except BadRecording:
             continue
-        assert texts and all(isinstance(text, str) for text in texts), "texts that are none"
+        assert texts and all(isinstance(text, str) for text in texts), "texts that are not strings"
     assert record.recording_id, "a recording without a name"
 
 
@@ -108,7 +108,7 @@ JSON_WORDS += [b'"texts":', b'"split":', b'"duration_s":', b'"tags":', b'"train"
 
 
 def _tars_of(recordings: list[_Members]) -> Callable[[random.Random], bytes]:
-    """Makes tars that are spoilt, or valid ones of members that are."""
+    """Returns a generator of mutated tars and of valid tars with mutated members."""
     valid = [
         seeds.tar(members, form=form) for members in recordings for form in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
     ]
@@ -117,10 +117,10 @@ def _tars_of(recordings: list[_Members]) -> Callable[[random.Random], bytes]:
     def make(draw: random.Random) -> bytes:
         if draw.random() < 0.5:
             content = mutated(draw, [*valid, *fragments], words=JSON_WORDS)
-            return mend_tar(content) if draw.random() < 0.7 else content
+            return correct_tar(content) if draw.random() < 0.7 else content
         members = list(draw.choice(recordings))
         for _ in range(draw.choice((1, 1, 2))):
-            _spoil_member(members, draw)
+            _mutate_member(members, draw)
         archive = seeds.tar(members, form=draw.choice((tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)))
         return archive[: _content_bytes(archive)] if draw.random() < 0.7 else archive
 
@@ -133,7 +133,7 @@ def _content_bytes(archive: bytes) -> int:
         return opened.offset
 
 
-def _spoil_member(members: _Members, draw: random.Random) -> None:
+def _mutate_member(members: _Members, draw: random.Random) -> None:
     number = draw.randrange(len(members))
     name, content = members[number]
     kind = draw.randrange(5)
@@ -142,16 +142,16 @@ def _spoil_member(members: _Members, draw: random.Random) -> None:
     elif kind == 1 and len(members) > 1:
         del members[number]
     elif kind == 2:
-        spoilt = mutated(
+        mutation = mutated(
             draw, [name.encode(errors="surrogateescape")], words=[b"/", b".", b"../", b"._", b".json", b".JSON"]
         )
-        members[number] = spoilt.replace(b"\0", b"")[:90].decode(errors="surrogateescape") or "x", content
+        members[number] = mutation.replace(b"\0", b"")[:90].decode(errors="surrogateescape") or "x", content
     else:
         members[number] = name, mutated(draw, [content], words=JSON_WORDS)
 
 
 def tars() -> Target:
-    """A shard that is adopted as a corpus, with all the recordings in it."""
+    """Indexes a shard as a corpus, and reads all its recordings."""
     alone = seeds.records()
     folder = tempfile.TemporaryDirectory(prefix="fuzz")
     shard = Path(folder.name, "shard.tar")
@@ -167,13 +167,13 @@ def tars() -> Target:
                 assert record.recording_id, "a recording without a name"
         except (CorpusError, BadRecording) as error:
             why = error.reason if isinstance(error, BadRecording) else error.faults[0].partition("(")[0]
-            raise AssertionError(f"what was adopted cannot be read: {why}") from error
+            raise AssertionError(f"an indexed recording cannot be read: {why}") from error
 
     return Target(_tars_of([*alone, alone[0] + alone[1], alone[1] + alone[2] + alone[0]]), read, (CorpusError,))
 
 
 def indices() -> Target:
-    """The index of a corpus, and what is asked of it."""
+    """Opens the index of a corpus, and calls all its methods."""
     valid = seeds.indices()
     folder = tempfile.TemporaryDirectory(prefix="fuzz")
     index = Path(folder.name, INDEX_NAME)
@@ -185,13 +185,13 @@ def indices() -> Target:
         index.write_bytes(content)
         corpus = Corpus.open(folder.name)
         rows = range(corpus.table.num_rows)
-        assert sum(len(corpus.rows(split)) for split in SPLITS) == len(rows), "rows that are in no split"
+        assert sum(len(corpus.rows(split)) for split in SPLITS) == len(rows), "rows without a split"
         for split in SPLITS:
             corpus.rows_by_source(split)
-        assert len(set(corpus.recording_ids(rows))) == len(rows), "recordings of one name"
+        assert len(set(corpus.recording_ids(rows))) == len(rows), "duplicate recording ids"
         _, offsets, lengths = corpus.byte_ranges(rows)
         corpus.table.to_pylist()
-        assert min(offsets) >= 0 and min(lengths) > 0, "bytes that no file has"
+        assert min(offsets) >= 0 and min(lengths) > 0, "invalid byte ranges"
         assert all(0 < seconds < math.inf for seconds in corpus.table["duration_s"].to_pylist()), "no duration"
 
     return Target(make, read, (CorpusError,))
@@ -203,4 +203,4 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "index_shards": tars,
     "Corpus.open": indices,
 }
-"""By the name of the function that reads an input first."""
+"""Targets by the name of the function that reads an input first."""

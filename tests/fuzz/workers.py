@@ -1,4 +1,4 @@
-"""Processes that read inputs: one that dies or hangs is replaced, and the input that it read is known."""
+"""Processes that read inputs; one that crashes or hangs is replaced, and its input is reported."""
 
 import ctypes
 import faulthandler
@@ -21,10 +21,10 @@ from tests.fuzz.targets import Target
 
 MIB = 2**20
 MAX_ADDRESSES_MIB = 4096
-"""That a process may take for inputs: more is refused to it, and ends in MemoryError. Arrow alone reserves one GiB."""
+"""Maximum address space of a process for inputs, beyond which MemoryError is raised. Arrow alone reserves one GiB."""
 
 MAX_DEATHS = 20
-"""Of one target's processes; the inputs that are left are not tried then."""
+"""Maximum number of crashes and hangs of a target, after which it is given up."""
 
 REPORT_S = 0.5
 
@@ -33,20 +33,20 @@ _SPAWN = multiprocessing.get_context("spawn")
 
 @dataclass
 class _Worker:
-    """A process and the inputs that it still has to read."""
+    """A process and its remaining inputs."""
 
     target: Callable[[], Target]
     seed: int
     numbers: range
     bounds: Bounds
     notes: Path
-    """What it and its libraries write to stdout and stderr."""
+    """File for its standard output and error."""
     connection: Connection = field(init=False)
     process: multiprocessing.process.BaseProcess = field(init=False)
     at: "Synchronized[int]" = field(init=False)
-    """Number of the input that it reads."""
+    """Number of its current input."""
     seen: tuple[int, float] = field(init=False)
-    """That number, and since when."""
+    """The number at the last poll at which it had changed, and the time."""
 
     def __post_init__(self) -> None:
         self.connection, other = _SPAWN.Pipe(duplex=False)
@@ -58,7 +58,7 @@ class _Worker:
         other.close()
 
     def stuck(self) -> bool:
-        """It has been reading one input for longer than Python could."""
+        """Returns whether it has read one input for longer than the limits allow."""
         if self.at.value != self.seen[0]:
             self.seen = (self.at.value, time.monotonic())
         return self.at.value >= 0 and time.monotonic() - self.seen[1] > self.bounds.seconds + self.bounds.grace_s
@@ -72,11 +72,12 @@ class _Worker:
 def run(
     target: Callable[[], Target], *, inputs: int, seed: int, jobs: int, bounds: Bounds, folder: Path
 ) -> Iterator[Tally]:
-    """Reads inputs in so many processes, and tells part by part what has become of them.
+    """Reads inputs in several processes, and yields their tallies.
 
     Args:
-        target: importable; makes the target in each process.
-        folder: for what the processes write to stdout and stderr.
+        target: importable function that returns the target, called in each process.
+        jobs: number of processes.
+        folder: folder for the output of the processes.
     """
     edges = [inputs * job // jobs for job in range(jobs + 1)]
     parts = [range(start, stop) for start, stop in pairwise(edges) if start < stop]
@@ -95,16 +96,16 @@ def run(
                 if death:
                     deaths += 1
                     yield Tally(inputs=1, findings=[death])
-                    left = range(death.number + 1, worker.numbers.stop)
-                    if left and deaths < MAX_DEATHS:
-                        workers.append(_Worker(target, seed, left, bounds, next(notes)))
+                    remaining = range(death.number + 1, worker.numbers.stop)
+                    if remaining and deaths < MAX_DEATHS:
+                        workers.append(_Worker(target, seed, remaining, bounds, next(notes)))
     finally:
         for worker in workers:
             worker.end()
 
 
 def _reports(worker: _Worker) -> Generator[Tally, None, bool]:
-    """What it has sent; returns whether it has read all of its inputs."""
+    """Yields the received tallies, and returns whether the worker has read all of its inputs."""
     try:
         while worker.connection.poll():
             number, done = worker.connection.recv()
@@ -139,10 +140,10 @@ def _work(
     at: "Synchronized[int]",
     connection: Connection,
 ) -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it does not outlive the process that started it
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: killed with the process that started it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     output = os.open(notes, os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_WRONLY)
-    os.dup2(output, 1)  # libsndfile tells of the faults of an SDS file there
+    os.dup2(output, 1)  # libsndfile prints errors of SDS files
     os.dup2(output, 2)
     faulthandler.enable()
     made = target()
@@ -154,6 +155,6 @@ def _work(
         unsent.add(done)
         if number == numbers.stop or done.findings or time.monotonic() - sent_at > REPORT_S:
             connection.send((number, unsent))
-            os.ftruncate(output, 0)  # libraries complain of every input
+            os.ftruncate(output, 0)  # libraries print a message for every input
             unsent, sent_at = Tally(), time.monotonic()
         at.value = number
