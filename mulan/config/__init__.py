@@ -1,1 +1,1 @@
-"""What a run is: frozen, validated sections with units in their names. No I/O."""
+"""The configuration of a run: frozen, validated sections with units in their field names. No I/O."""

@@ -61,7 +61,7 @@ class KaldiFrontEndConfig(_MelFrontEndConfig):
     mel_min_hz: NonNegativeFloat = 20.0
     mel_max_hz: PositiveFloat = 8000.0
     preemphasis: Fraction = 0.97
-    """Pre-emphasis coefficient: the share of the previous sample that is subtracted from each sample."""
+    """Pre-emphasis coefficient: the fraction of the previous sample that is subtracted from each sample."""
     mean: float = -4.2677393
     std: PositiveFloat = 2 * 4.5689974
     frequency_mask_bins: NonNegativeInt = 48
@@ -82,7 +82,7 @@ class DecibelFrontEndConfig(_MelFrontEndConfig):
     mel_min_hz: NonNegativeFloat = 0.0
     mel_max_hz: PositiveFloat = 8000.0
     range_db: PositiveFloat = 80.0
-    """Dynamic range in dB: values are clamped to this far below the maximum of their window."""
+    """Dynamic range in dB; values further below the maximum of their window are clamped."""
     mean: float = 0.0
     std: PositiveFloat = 1.0
     frequency_mask_bins: NonNegativeInt = 0
@@ -106,8 +106,8 @@ FrontEndConfig = Annotated[
 
 
 ExportedTower = str
-"""Folder or URI of a tagger or audio encoder that a run with the same tower exported; a tagger's classifier is dropped
-(MuLan §3.2). Empty: random initialisation."""
+"""Folder or URI of a tagger or audio encoder that was exported by a run with the same tower; the classifier of a tagger
+is discarded (MuLan §3.2). If empty, the tower is initialised randomly."""
 
 
 class ResNetTowerConfig(Section):
@@ -127,7 +127,7 @@ class ResNetTowerConfig(Section):
     pretrained: ExportedTower = ""
 
     @model_validator(mode="after")
-    def _one_depth_a_stage(self) -> "ResNetTowerConfig":
+    def _check_stages(self) -> "ResNetTowerConfig":
         if len(self.stage_channels) != len(self.stage_depths):
             raise ValueError(
                 f"stage_channels has {len(self.stage_channels)} stages and stage_depths {len(self.stage_depths)}"
@@ -155,10 +155,11 @@ class AstTowerConfig(Section):
     """Dropout probability of hidden states and attention weights."""
     pretrained: str = ""
     """Folder or URI of a public AST checkpoint in the layout of ``transformers``, or ``hub:OWNER/NAME``; its position
-    embeddings are interpolated to the window, its classifier is dropped (MuLan §3.2). Empty: random initialisation."""
+    embeddings are interpolated to the window, and its classifier is discarded (MuLan §3.2). If empty, the tower is
+    initialised randomly."""
 
     @model_validator(mode="after")
-    def _heads_divide(self) -> "AstTowerConfig":
+    def _check_heads(self) -> "AstTowerConfig":
         if self.hidden_size % self.heads:
             raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of heads {self.heads}")
         return self
@@ -174,7 +175,7 @@ class MusicnnTowerConfig(Section):
     vertical_channels: PositiveInt = 204
     """Number of vertical filters of each height."""
     vertical_heights: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)] = (0.7, 0.4)
-    """Heights of the vertical filters as shares of the mel channels, rounded down."""
+    """Heights of the vertical filters as fractions of the number of mel channels, rounded down."""
     vertical_frames: Annotated[int, Field(ge=1)] = 7
     """Length of the vertical filters in frames."""
     horizontal_channels: PositiveInt = 51
@@ -184,8 +185,8 @@ class MusicnnTowerConfig(Section):
     dense_channels: PositiveInt = 64
     """Number of channels of the dense layers."""
     dense_layers: PositiveInt = 3
-    """Number of dense layers: convolutions over 7 frames, each but the first with a residual connection. The outputs of
-    all layers are pooled."""
+    """Number of dense layers: convolutions over 7 frames, with a residual connection around each but the first. The
+    outputs of all layers are pooled."""
     pretrained: ExportedTower = ""
 
 
@@ -276,7 +277,7 @@ class AugmentationConfig(Section):
     """Volume of each further echo relative to the one before."""
 
     @model_validator(mode="after")
-    def _in_order(self) -> "AugmentationConfig":
+    def _check_ranges(self) -> "AugmentationConfig":
         for name in ("gain_{}_db", "noise_{}_snr_db", "noise_{}_decay", "delay_{}_ms"):
             low, high = name.format("low"), name.format("high")
             if getattr(self, low) > getattr(self, high):

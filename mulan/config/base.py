@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field
 
-from mulan.config.validation import lay_over, validated
+from mulan.config.validation import set_nested, validated
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -16,7 +16,7 @@ NonNegativeInt = Annotated[int, Field(ge=0)]
 
 
 class Section(BaseModel):
-    """Base class of sections: frozen, and unknown keys are errors."""
+    """Base class of the sections of a recipe: instances are frozen, and unknown keys are rejected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -24,13 +24,13 @@ class Section(BaseModel):
         """Returns a copy with some values changed, validated as a whole.
 
         Args:
-            changes: New values by dotted path of the field (``"train.steps"``). A value for a whole section is a
-                section, or a dict of the values that differ from its defaults. Another ``family`` of a section starts
-                from that family's defaults. The order does not matter: whole sections come before fields of them.
-            fields: New values by field of this section.
+            changes: New values by dotted path of the field (``"train.steps"``). The value of a whole section is a
+                section, or a dict of the values that differ from its defaults. A new ``family`` resets a section to
+                the defaults of that family. The order does not matter: whole sections are applied before their fields.
+            fields: New values by name of a field of this section.
 
         Raises:
-            RecipeError: A field is unknown or a value invalid, or the values do not fit together; lists all errors.
+            RecipeError: A field is unknown, a value is invalid, or the values do not fit together; lists all errors.
 
         Example:
             >>> from mulan.config.recipe import Recipe
@@ -41,12 +41,12 @@ class Section(BaseModel):
         values, changed = self.model_dump(), {**(changes or {}), **fields}
         for key in sorted(changed, key=lambda key: (key.count("."), not key.endswith("family"))):
             value = changed[key]
-            lay_over(values, key.split("."), value.model_dump() if isinstance(value, BaseModel) else value)
+            set_nested(values, key.split("."), value.model_dump() if isinstance(value, BaseModel) else value)
         return validated(type(self), values, name=f"with other {', '.join(changed)}")
 
 
 def family(default: str) -> Discriminator:
-    """Returns a discriminator by the field ``family``, whose value is ``default`` if the section does not give it."""
+    """Returns a discriminator on the field ``family``, whose value is ``default`` if the section does not set it."""
     return Discriminator(
         lambda value: value.get("family", default) if isinstance(value, dict) else getattr(value, "family", None)
     )
@@ -91,4 +91,4 @@ def _check_variables(variables: dict[str, str]) -> dict[str, str]:
 
 
 Variables = Annotated[dict[str, Annotated[str, BeforeValidator(_as_text)]], AfterValidator(_check_variables)]
-"""Environment variables by name; names that the launcher sets itself are refused."""
+"""Environment variables by name; names that the launcher sets itself are rejected."""

@@ -28,13 +28,13 @@ _MIN_FRAMES = 16
 def term_faults(
     weights: LossWeightsConfig, mulap: MulapConfig, data: DataConfig, text_tower: TextTowerConfig
 ) -> Iterator[str]:
-    """Yields combinations of loss terms that no model has, and unmet requirements of MuLaP's terms."""
+    """Yields an error if no model has these loss terms, and for each unmet requirement of MuLaP's terms."""
     groups = [[f"loss.weights.{term}" for term in group if getattr(weights, term)] for group in TRAINED_TOGETHER]
     used = [term for group in groups for term in group]
     if sum(map(bool, groups)) > 1:
         yield (
-            f"{_listed(used)} cannot be trained together; give weights either to "
-            f"{', or to '.join(map(_listed, TRAINED_TOGETHER))}"
+            f"{_enumerate(used)} cannot be trained together; give weights either to "
+            f"{', or to '.join(map(_enumerate, TRAINED_TOGETHER))}"
         )
     if not used:
         yield "loss.weights are all 0; at least one term needs a weight"
@@ -50,24 +50,24 @@ def term_faults(
             )
 
 
-def _listed(names: Sequence[str]) -> str:
+def _enumerate(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def sharing_faults(batch: BatchConfig, train: TrainConfig, scale: ScaleConfig) -> Iterator[str]:
-    """Yields settings with which the workers cannot share the work evenly."""
+    """Yields an error for each setting with which the workers cannot share the work evenly."""
     allowed = range(scale.min_workers, scale.max_workers + 1)
     sharing = [n for n in allowed if batch.micro_batches % n == 0]
     if not sharing:
         fitting = [str(n) for n in range(1, batch.micro_batches + 1) if batch.micro_batches % n == 0]
         yield (
-            f"scale.workers = {_workers_text(scale)} cannot share batch.micro_batches = {batch.micro_batches}; "
+            f"scale.workers = {_format_workers(scale)} cannot share batch.micro_batches = {batch.micro_batches}; "
             f"it must be one of {', '.join(fitting)}"
         )
     if all(train.validation_micro_batches % n for n in sharing or allowed):
         yield (
             f"train.validation_micro_batches = {train.validation_micro_batches} cannot be shared evenly among "
-            f"scale.workers = {_workers_text(scale)}; make it a multiple"
+            f"scale.workers = {_format_workers(scale)}; make it a multiple"
         )
     if train.compile and train.zero_stage == 3:
         yield "train.compile does not work with the sharded weights of train.zero_stage = 3; use stage 1 or 2"
@@ -79,16 +79,19 @@ def worker_counts(batch: BatchConfig, train: TrainConfig, scale: ScaleConfig) ->
     return [n for n in counts if batch.micro_batches % n == 0 and train.validation_micro_batches % n == 0]
 
 
-def _workers_text(scale: ScaleConfig) -> str:
+def _format_workers(scale: ScaleConfig) -> str:
     return str(scale.workers) if isinstance(scale.workers, int) else str(list(scale.workers))
 
 
 def audio_faults(
     front_end: FrontEndConfig, tower: AudioTowerConfig, *, sample_rate_hz: int, window_s: float
 ) -> Iterator[str]:
-    """Yields misfits between front end and audio, and between audio tower and front end.
+    """Yields an error for each mismatch between front end and audio, and between audio tower and front end.
 
     Args:
+        front_end: Section of the front end.
+        tower: Section of the audio tower.
+        sample_rate_hz: Sample rate of the waveform in Hz.
         window_s: Length of the encoder's input in seconds.
     """
     if isinstance(front_end, WaveformFrontEndConfig) != isinstance(tower, SampleCnnTowerConfig):

@@ -1,4 +1,4 @@
-"""Errors that a user can fix. Any other exception is a bug in mulan."""
+"""Errors whose cause a user can remove. Any other exception is a bug in mulan."""
 
 from collections.abc import Sequence
 
@@ -17,12 +17,12 @@ class MulanError(Exception):
 
 
 class RecipeError(MulanError, ValueError):
-    """An invalid recipe. Lists all errors, not only the first."""
+    """Raised for an invalid recipe. The message lists all errors, not only the first."""
 
     def __init__(self, recipe: str, faults: Sequence[str]) -> None:
         self.faults = tuple(faults)
-        super().__init__(f"recipe {recipe}: " + "; ".join(faults) if len(faults) == 1 else _listed(recipe, faults))
+        super().__init__(f"recipe {recipe}: " + "; ".join(faults) if len(faults) == 1 else _as_list(recipe, faults))
 
 
-def _listed(recipe: str, faults: Sequence[str]) -> str:
+def _as_list(recipe: str, faults: Sequence[str]) -> str:
     return f"recipe {recipe} has {len(faults)} errors:\n" + "\n".join(f"  - {fault}" for fault in faults)

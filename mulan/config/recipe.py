@@ -1,4 +1,4 @@
-"""A recipe: all sections of a run, read from a name, a TOML file and ``section.field=value`` settings."""
+"""The recipe: all sections of the configuration of a run, written to TOML and read from it."""
 
 import tomllib
 from collections.abc import Mapping
@@ -15,10 +15,11 @@ from mulan.config.validation import validated
 
 
 class Recipe(Section):
-    """Everything that determines a run's result, and nothing else (but ``scale``, which determines its speed, and
-    ``health``, which determines whether it stops).
+    """The configuration of a run: everything that determines its result, apart from the code and the corpus.
 
-    A run may be resumed with another recipe only as far as no step depends on it (:data:`mulan.runs.run.MAY_CHANGE`).
+    Two sections do not determine the result: ``scale`` determines the speed of a run, and ``health`` whether it stops
+    at non-finite values or collapse. When a run is resumed, only the fields on which no step depends may change
+    (:data:`mulan.runs.run.MAY_CHANGE`).
     """
 
     data: sections.DataConfig = sections.DataConfig()
@@ -38,7 +39,7 @@ class Recipe(Section):
     scale: sections.ScaleConfig = sections.ScaleConfig()
 
     @model_validator(mode="after")
-    def _sections_agree(self) -> "Recipe":
+    def _check_sections(self) -> "Recipe":
         window_s = self.encoder_window_samples / self.data.sample_rate_hz
         faults = [
             *term_faults(self.loss.weights, self.mulap, self.data, self.text_tower),
@@ -51,44 +52,55 @@ class Recipe(Section):
 
     @property
     def views(self) -> int:
-        """Windows taken of each recording."""
+        """Number of windows of each recording in a batch."""
         return self.semisupcon.views if self.loss.weights.semisupcon else 1
 
     @property
     def encoder_window_samples(self) -> int:
-        """What the audio encoder takes at a time: the window, or one of the segments that MuLaP cuts it into."""
+        """Length of the audio encoder's input in samples: the window or, for MuLaP, one of its segments."""
         if self.loss.weights.uses_mulap:
             return round(self.mulap.segment_s * self.data.sample_rate_hz)
         return self.data.window_samples
 
     @property
     def segments(self) -> int:
-        """Segments of a window; what is left of it is not used."""
+        """Number of whole segments in a window (1 except for MuLaP); the remaining samples are not used."""
         return self.data.window_samples // self.encoder_window_samples
 
     def with_random_audio_tower(self) -> "Recipe":
-        """Returns the recipe without ``audio_tower.pretrained``: the weights are drawn, and loaded from elsewhere."""
+        """Returns the recipe without ``audio_tower.pretrained``, for weights that are loaded from elsewhere."""
         return self.replace(audio_tower=audio.without_pretrained(self.audio_tower))
 
     def to_toml(self) -> str:
+        """Returns the recipe with all fields as TOML."""
         return tomli_w.dumps(self.model_dump(mode="json"))
 
 
 def recipe_from_toml(text: str, *, name: str) -> Recipe:
-    """Inverse of :meth:`Recipe.to_toml`; ``name`` is for messages."""
+    """Parses a recipe from TOML, the inverse of :meth:`Recipe.to_toml`.
+
+    Args:
+        text: TOML that gives at least the values that differ from the defaults.
+        name: Name of the recipe, for messages.
+
+    Raises:
+        RecipeError: The text is not TOML, or the recipe is invalid; lists all errors.
+    """
     try:
         return validated(Recipe, tomllib.loads(text), name=name)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(name, [f"is not TOML: {error}"]) from error
 
 
-def differing_fields(one: Recipe, other: Recipe) -> dict[str, tuple[Any, Any]]:
-    """``section.field`` of every value in which two recipes differ, with both values (None where a field is absent)."""
-    ours, theirs = _flatten(one.model_dump(mode="json")), _flatten(other.model_dump(mode="json"))
+def differing_fields(first: Recipe, second: Recipe) -> dict[str, tuple[Any, Any]]:
+    """Returns the fields in which two recipes differ.
+
+    Returns:
+        Both values of each field by its dotted path, ``section.field``; None if a recipe does not have the field.
+    """
+    old, new = _flatten(first.model_dump(mode="json")), _flatten(second.model_dump(mode="json"))
     return {
-        key: (ours.get(key), theirs.get(key))
-        for key in sorted(ours.keys() | theirs.keys())
-        if ours.get(key) != theirs.get(key)
+        key: (old.get(key), new.get(key)) for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)
     }
 
 

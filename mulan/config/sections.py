@@ -28,7 +28,7 @@ class SourceRatioConfig(Section):
     long_form_unfiltered: NonNegativeFloat = 0
 
     @model_validator(mode="after")
-    def _some_source(self) -> "SourceRatioConfig":
+    def _check_sources(self) -> "SourceRatioConfig":
         if not any(getattr(self, source) for source in SOURCES):
             raise ValueError("at least one source must have a share above 0")
         return self
@@ -38,8 +38,8 @@ class DataConfig(Section):
     """The corpus, and how windows and texts are sampled from it."""
 
     uri: str = ""
-    """Folder of a prepared corpus (``index.parquet`` and its shards): a local path or any fsspec URI. A run may be
-    resumed on a copy of its corpus elsewhere, one with the same ``index.parquet``."""
+    """Folder of a prepared corpus (``index.parquet`` and its shards): a local path or any fsspec URI. When a run is
+    resumed, it may name a copy of the corpus, which must have the same ``index.parquet``."""
     sample_rate_hz: PositiveInt = 16_000
     """Sample rate of the model's input in Hz; recordings of other rates are resampled."""
     window_s: PositiveFloat = 10.0
@@ -52,6 +52,7 @@ class DataConfig(Section):
 
     @property
     def window_samples(self) -> int:
+        """Length of the audio window in samples."""
         return round(self.window_s * self.sample_rate_hz)
 
 
@@ -61,15 +62,15 @@ class TextTowerConfig(Section):
     pretrained: str = ""
     """Folder or URI (``s3://...``) in the layout of ``transformers`` (``config.json``, weights, tokenizer);
     ``hub:OWNER/NAME`` for a model of the Hugging Face hub or its local cache; or ``python:PACKAGE/FOLDER`` for a folder
-    inside an installed Python package. Empty: no text tower, for losses that use no text."""
+    inside an installed Python package. If empty, there is no text tower, as for losses that use no text."""
     layers: NonNegativeInt = 0
     """Number of encoder layers to keep, from the bottom; 0 keeps all."""
     frozen_layers: NonNegativeInt = 0
-    """Number of layers to freeze, from the bottom, together with the token embeddings and without dropout; 0 trains
-    all."""
+    """Number of layers to freeze, from the bottom. The token embeddings are frozen too, and frozen layers have no
+    dropout. 0 trains all layers."""
     length_groups: PositiveInt = 1
-    """Number of groups of similar length in which the texts of a micro-batch are encoded, each padded to its own
-    longest text. Does not change the result; saves time where lengths vary widely and the device is a CPU."""
+    """Number of groups of similar length in which the texts of a micro-batch are encoded, each padded to its longest
+    text. The result does not depend on it; on CPUs, more groups save time if lengths vary widely."""
     max_tokens: Annotated[int, Field(ge=3, le=512)] = 512
     """Maximum number of tokens of a text, including [CLS] and [SEP]; longer texts are truncated."""
 
@@ -120,7 +121,7 @@ class TaggingConfig(Section):
     prefix: str = "audioset:"
     """Prefix of the tags that are classes."""
     classes: PositiveInt = 527
-    """Expected number of classes (AudioSet: 527); a corpus with another number is refused."""
+    """Expected number of classes (AudioSet: 527); a corpus with a different number is rejected."""
 
 
 def _share_or_as_found(value: object) -> object:
@@ -131,7 +132,9 @@ def _share_or_as_found(value: object) -> object:
 
 
 class SemiSupConConfig(Section):
-    """Contrastive learning of windows, with and without labels (Guinot et al. 2024); used if its weight is above 0.
+    """Contrastive learning of windows, with and without labels (Guinot et al. 2024).
+
+    The section is used if ``loss.weights.semisupcon`` is above 0.
 
     Labels are the tags with a given prefix. Positives are windows of the same recording, and windows of recordings that
     share labels.
@@ -160,7 +163,9 @@ class SemiSupConConfig(Section):
 
 
 class MulapConfig(Section):
-    """The fusion model and the masking of MuLaP (Manco et al. 2022); used if one of its terms has a weight.
+    """The fusion model and the masking of MuLaP (Manco et al. 2022).
+
+    The section is used if the weight of ``mlm``, ``mam`` or ``atm`` is above 0.
 
     The text branch is ``text_tower``, whose ``layers`` are the self-attention layers below the fusion, L - N = 4.
     Values that the paper does not state are those of the code that its authors published.
@@ -182,15 +187,15 @@ class MulapConfig(Section):
     dropout: Fraction = 0.1
     """Dropout probability of the fusion model."""
     token_mask_probability: Fraction = 0.15
-    """Probability that a token is predicted; of those, 80 % become [MASK], 10 % a random token, and 10 % stay unchanged
-    (BERT §3.1)."""
+    """Probability that a token is predicted. Of the predicted tokens, 80 % are replaced by [MASK] and 10 % by a random
+    token, and 10 % stay unchanged (BERT §3.1)."""
     segment_mask_probability: Fraction = 0.15
     """Probability that a segment is masked and its feature predicted."""
     mismatch_probability: Fraction = 0.5
-    """Probability that a caption is replaced by another one of its micro-batch."""
+    """Probability that a caption is replaced by that of another recording in its micro-batch."""
 
     @model_validator(mode="after")
-    def _heads_divide(self) -> "MulapConfig":
+    def _check_heads(self) -> "MulapConfig":
         if self.fusion_size % self.fusion_heads:
             raise ValueError(f"fusion_size {self.fusion_size} is not a multiple of fusion_heads {self.fusion_heads}")
         return self
@@ -226,7 +231,7 @@ class OptimConfig(Section):
     weight_decay: NonNegativeFloat = 0.0
     """Weight decay of matrices and convolutions; norms, biases and the temperature do not decay."""
     warmup_steps: NonNegativeInt = 0
-    """Number of steps over which the learning rate rises linearly to ``lr``."""
+    """Number of steps over which the learning rate increases linearly to ``lr``."""
     decay_factor: Annotated[float, Field(gt=0, le=1)] = 0.9
     """Factor by which the learning rate is multiplied every ``decay_every_steps`` steps; 1 keeps it constant."""
     decay_every_steps: PositiveInt = 40_000
@@ -236,45 +241,48 @@ class OptimConfig(Section):
 
 
 class TrainConfig(Section):
-    """The training loop: length, seed, numerics, checkpoints and validation."""
+    """The training loop: length, seed, numerics, checkpoints and validation.
+
+    :data:`mulan.runs.run.MAY_CHANGE` lists the fields that may change when a run is resumed.
+    """
 
     steps: PositiveInt = 1000
-    """Number of training steps; more may be given when a run is resumed, since no step depends on it."""
+    """Number of training steps. No step depends on it, so that a run may be resumed with more steps."""
     seed: int = 0
     """Seed of all random draws: initial weights, order of the data, augmentation, masks and dropout."""
     precision: Literal["float32", "bf16"] = "float32"
     """Precision of the towers. ``bf16`` runs matrix products and convolutions under autocast; weights, front end and
     loss stay in float32."""
     compile: bool = False
-    """Compile the towers with ``torch.compile``, which takes minutes at the start and makes steps faster on GPUs. What
-    a worker compiles may depend on the text lengths it met first, so bitwise equal results on another number of
-    workers, or after a restart, are not guaranteed on GPUs."""
+    """Compile the towers with ``torch.compile``, which takes minutes at the start and makes steps faster on GPUs. The
+    compiled code may depend on the text lengths that a worker encounters first, so that on GPUs results are not
+    guaranteed to be bitwise equal on a different number of workers or after a restart."""
     zero_stage: Literal[0, 1, 2, 3] = 0
     """DeepSpeed ZeRO stage: shards nothing (0), the optimizer state (1), also gradients (2), also weights (3). With
     ``exact_sums`` each worker holds whole gradients at stage 2, too."""
     exact_sums: bool = True
-    """Sum gradients in fixed point, as multiples of 2^-38 or 4e-12, so that every step is bitwise equal on any number
-    of workers and at any ZeRO stage. Without it steps are faster (``python -m jobs.bench sums`` measures by how much)
+    """Sum gradients in fixed point, as multiples of 2^-38 (4e-12), so that every step is bitwise equal on any number of
+    workers and at any ZeRO stage. Without it, steps are faster (``python -m jobs.bench sums`` measures by how much),
     and runs on different numbers of workers drift apart."""
     deterministic: bool = True
-    """Use only deterministic kernels, and stop with an error if an operation of the model has none. Without it
-    attention, convolutions and indexing may be faster on GPUs, and no two runs are bitwise equal there, not even on the
-    same machine."""
+    """Use only deterministic kernels, and stop with an error if an operation of the model has none. Without it,
+    attention, convolutions and indexing may be faster on GPUs, but no two runs on GPUs are bitwise equal, not even on
+    the same machine."""
     checkpoint_every_steps: PositiveInt = 500
-    """Number of steps between checkpoints; like the next three fields, it may be changed when a run is resumed."""
+    """Number of steps between checkpoints."""
     keep_latest_checkpoints: PositiveInt = 2
     """Number of latest checkpoints to keep."""
     keep_best_checkpoints: NonNegativeInt = 1
-    """Number of older checkpoints to keep in addition: those with the highest validation scores."""
+    """Number of checkpoints with the highest validation scores to keep in addition to the latest ones."""
     validate_every_steps: NonNegativeInt = 0
     """Number of steps between validations; 0 validates only after the last step."""
     validation_micro_batches: NonNegativeInt = 0
-    """Number of micro-batches of the validation split used in each validation; 0 disables validation.
-    Scores over another number cannot be compared, so it cannot be changed when a run is resumed."""
+    """Number of micro-batches of the validation split used in each validation; 0 disables validation. It cannot change
+    when a run is resumed, because scores over different numbers of recordings are not comparable."""
 
 
 class HealthConfig(Section):
-    """Reactions to non-finite values and collapse; they may be changed when a run is resumed."""
+    """Reactions to non-finite values and collapse; they may change when a run is resumed."""
 
     non_finite: Literal["stop", "warn"] = "stop"
     """Reaction to a non-finite loss or gradient: stop the run, or warn and skip the update of that step."""
@@ -282,23 +290,26 @@ class HealthConfig(Section):
     """Reaction if the contrastive term stays within 1 % of ln(2 (B - 1)), its value when all B pairs have the same
     embedding: stop the run, or warn. Other terms have no such value, or one that depends on the labels of the batch."""
     collapse_steps: PositiveInt = 200
-    """Number of consecutive steps after the warm-up for which the term must stay there."""
+    """Number of consecutive steps after the warm-up for which the contrastive term must stay in this range."""
 
 
 class ScaleConfig(Section):
-    """The resources of a run. They change its speed, and at most the last bits of its results, which depend on the kind
-    of device (``use_gpu``) and, on CPUs, on ``cpus_per_worker``."""
+    """The resources of a run, which determine its speed.
+
+    At most the last bits of its results depend on them: on the kind of device (``use_gpu``) and, for CPU workers, on
+    ``cpus_per_worker``.
+    """
 
     workers: PositiveInt | tuple[PositiveInt, PositiveInt] = 1
     """Number of training workers, or its minimum and maximum (``workers=[2, 8]``): the run then uses as many as the
-    cluster has room for, and adapts as machines join and leave. A number must divide ``batch.micro_batches``; within a
-    range, only numbers that do are used."""
+    cluster can hold, and adapts as machines join and leave. The number must divide ``batch.micro_batches``; of a range,
+    only numbers that do are used."""
     use_gpu: bool = False
     """Use one GPU per worker (NCCL) instead of CPU workers (gloo)."""
     cpus_per_worker: PositiveInt = 1
-    """Number of CPUs of each worker. A CPU worker computes in this many threads, whatever ``OMP_NUM_THREADS`` is:
-    kernels divide sums among threads, so another number changes the last bits. The events of a run record the number,
-    and whether a resumed run has another one. For GPU workers it does not change results."""
+    """Number of CPUs of each worker. A CPU worker computes in this many threads, regardless of ``OMP_NUM_THREADS``:
+    kernels divide sums among threads, so that a different number changes the last bits. The events of a run record the
+    number, and any change of it when the run is resumed. The results of GPU workers do not depend on it."""
     data_cpus: PositiveInt = 1
     """Number of CPUs that read, decode and tokenize for all workers, in one process each. If the cluster has fewer, or
     none, training is slower: a worker that receives no batches reads for itself, on its own node."""
@@ -329,7 +340,7 @@ class ScaleConfig(Section):
         return self.workers if isinstance(self.workers, int) else self.workers[0]
 
     @model_validator(mode="after")
-    def _range_in_order(self) -> "ScaleConfig":
+    def _check_range(self) -> "ScaleConfig":
         if self.min_workers > self.max_workers:
             raise ValueError(f"workers = [{self.min_workers}, {self.max_workers}]: the minimum must come first")
         return self

@@ -1,4 +1,4 @@
-"""The terms of the loss: which of them one model can be trained on, and how runs that are trained on them compare."""
+"""The terms of the loss: the combinations that a model can be trained on, and the metric by which runs are compared."""
 
 from typing import NamedTuple
 
@@ -9,9 +9,9 @@ class SelectionMetric(NamedTuple):
     """A validation score by which checkpoints, and the trials of a sweep, are compared; higher is better."""
 
     name: str
-    """Its name among the scores of a validation."""
+    """Name of the metric among the scores of a validation."""
     label: str
-    """Its name in tables and progress lines."""
+    """Name of the metric in tables and progress lines."""
 
 
 TRAINED_TOGETHER: tuple[tuple[str, ...], ...] = (
@@ -19,7 +19,7 @@ TRAINED_TOGETHER: tuple[tuple[str, ...], ...] = (
     ("mlm", "mam", "atm"),
     ("tagging",),
 )
-"""The terms that one model can be trained on. Terms of different groups need different models."""
+"""Groups of terms that a model can be trained on together; terms of different groups need different models."""
 
 _RECALL = SelectionMetric("recall10", "recall@10")
 
@@ -31,12 +31,12 @@ SELECTION_METRICS = {
     "mam": SelectionMetric("mam_r2", "masked-audio R2"),
     "tagging": SelectionMetric("map", "mAP"),
 }
-"""The selection metric of each term. Where several terms have a weight, the first one listed here decides."""
+"""The selection metric of each term. If several terms have a weight, the first one listed here is used."""
 
 
 def selection_metric(weights: LossWeightsConfig) -> SelectionMetric:
-    """Returns the selection metric of a recipe: that of the first term with a weight, in the order of the table.
+    """Returns the selection metric of a recipe: that of the first term in :data:`SELECTION_METRICS` with a weight.
 
-    It is known without loading torch, because progress lines and the tables of sweeps show it.
+    It does not depend on the model, so that progress lines and the tables of sweeps can show it without loading torch.
     """
     return next(metric for term, metric in SELECTION_METRICS.items() if getattr(weights, term) > 0)

@@ -1,4 +1,4 @@
-"""Validates the values of sections, with error messages that name the field and suggest the one that was meant."""
+"""Validation of sections, with error messages that name the field and suggest fields with similar names."""
 
 import difflib
 import typing
@@ -13,16 +13,16 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 def validated(model: type[_Model], values: Mapping[str, Any], *, name: str, faults: Sequence[str] = ()) -> _Model:
-    """Returns ``values`` as a ``model``.
+    """Validates nested values and returns them as a model.
 
     Args:
         model: Class of a section, or of a recipe.
         values: Nested values by field.
         name: Name of the recipe, for messages.
-        faults: Errors that the caller has found already; they are reported with those of the values.
+        faults: Errors that the caller has detected; they are reported together with those of the values.
 
     Raises:
-        RecipeError: Lists all errors.
+        RecipeError: A value is invalid, or ``faults`` is not empty; lists all errors.
     """
     try:
         valid = model.model_validate(values)
@@ -33,8 +33,8 @@ def validated(model: type[_Model], values: Mapping[str, Any], *, name: str, faul
     return valid
 
 
-def lay_over(values: dict[str, Any], path: Sequence[str], value: Any) -> None:
-    """Sets one value of nested values, in place; another ``family`` of a section removes the values of the old one."""
+def set_nested(values: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    """Sets a value in a nested dict, in place; a new ``family`` removes all other values of its section."""
     *parents, field = path
     for parent in parents:
         child = values.setdefault(parent, {})
@@ -42,7 +42,7 @@ def lay_over(values: dict[str, Any], path: Sequence[str], value: Any) -> None:
             break
         values = child
     if field == "family" and values.get("family") != value:
-        values.clear()  # another family has other fields: it starts from its own defaults
+        values.clear()  # families have different fields: the new one starts from its defaults
     values[field] = value
 
 
@@ -54,7 +54,7 @@ def _describe(model: type[BaseModel], fault: Mapping[str, Any]) -> str:
         path.append(str(part))
         parents, sections = sections, _sections_of(sections, str(part))
         if len(sections) > 1:
-            chosen = next(parts, None)  # pydantic names the family as a step of its own
+            chosen = next(parts, None)  # pydantic lists the family as a separate part of the location
             sections = {section for section in sections if section.model_fields["family"].default == chosen}
     key = ".".join(path)
     if fault["type"] == "extra_forbidden":
@@ -69,7 +69,7 @@ def _describe(model: type[BaseModel], fault: Mapping[str, Any]) -> str:
 
 
 def _sections_of(parents: set[type[BaseModel]], field: str) -> set[type[BaseModel]]:
-    """Returns the classes that a field may have: several for a field that has families."""
+    """Returns the section classes that a field may contain: several if the field has families."""
     annotations = [parent.model_fields[field].annotation for parent in parents if field in parent.model_fields]
     return {section for annotation in annotations for section in _models_in(annotation)}
 

@@ -33,7 +33,7 @@ TEXT_ABLATIONS = {
     "aset_sf_lf": SourceRatioConfig(playlist=0),
     "unfiltered": SourceRatioConfig(short_form=0, long_form=0, short_form_unfiltered=2, long_form_unfiltered=2),
 }
-"""The text ablations of table 4b. The remaining sources keep their proportions; the recipe itself uses all."""
+"""The text ablations of table 4b. The remaining sources keep their proportions; the full recipe uses all of them."""
 
 
 def m_resnet50() -> Recipe:

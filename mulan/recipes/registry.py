@@ -1,4 +1,4 @@
-"""A recipe: all sections of a run, read from a name, a TOML file and ``section.field=value`` settings."""
+"""Named recipes, and the loading of a recipe from a name or TOML file and ``section.field=value`` settings."""
 
 import difflib
 import functools
@@ -13,7 +13,7 @@ from mulan.config.errors import RecipeError
 from mulan.config.paths import absolute, scheme_of
 from mulan.config.recipe import Recipe
 from mulan.config.sections import BatchConfig, DataConfig, OptimConfig, ScaleConfig, TextTowerConfig, TrainConfig
-from mulan.config.validation import lay_over, validated
+from mulan.config.validation import set_nested, validated
 from mulan.recipes.miniature import MINILM, miniature
 from mulan.recipes.mulan import TEXT_ABLATIONS, m_ast, m_resnet50, m_resnet50_audioset, with_texts
 from mulan.recipes.mulap import mulap
@@ -50,7 +50,7 @@ def demo() -> Recipe:
 
 @functools.cache
 def named_recipes() -> Mapping[str, Recipe]:
-    """Returns every recipe by name, and its miniature as ``NAME_miniature``; they are built once a process."""
+    """Returns all recipes by name, each with its miniature as ``NAME_miniature``; they are built once per process."""
     recipes = {
         recipe.__name__: recipe()
         for recipe in (demo, m_resnet50, m_ast, m_resnet50_audioset, mulap, semisupcon, mulan_semi)
@@ -74,8 +74,8 @@ def load_recipe(name_or_file: str, settings: Iterable[str] = (), *, data_uri: st
     Args:
         name_or_file: A key of :func:`named_recipes`, or the path of a TOML file that gives only what differs from the
             defaults.
-        settings: Settings whose values are parsed as TOML and, failing that, taken as strings.
-        data_uri: Value for ``data.uri``.
+        settings: Settings whose values are parsed as TOML or, if that fails, used as strings.
+        data_uri: Value of ``data.uri``; None keeps that of the recipe.
 
     Raises:
         RecipeError: The recipe is invalid; the message lists all errors.
@@ -91,6 +91,8 @@ def with_settings(recipe: Recipe, settings: Iterable[str], *, name: str) -> Reci
     """Applies settings (each ``section.field=value``) to a recipe, as :func:`load_recipe` does.
 
     Args:
+        recipe: Recipe to which the settings are applied.
+        settings: Settings as in :func:`load_recipe`.
         name: Name of the recipe, for messages.
 
     Raises:
@@ -108,14 +110,14 @@ def _with_settings(
         if not equals:
             faults.append(f"--set {setting}: must have the form section.field=value")
             continue
-        lay_over(values, key.strip().split("."), _parse(text.strip()))
+        set_nested(values, key.strip().split("."), _parse(text.strip()))
     if data_uri is not None:
-        lay_over(values, ["data", "uri"], data_uri)
+        set_nested(values, ["data", "uri"], data_uri)
     return validated(Recipe, values, name=name, faults=faults)
 
 
 def known_names(named: Iterable[str]) -> str:
-    """Lists the names of recipes for messages, without repeating those of miniatures."""
+    """Returns the names of recipes as text for messages, which describes the names of miniatures by their suffix."""
     full_size = [name for name in sorted(named) if not name.endswith(MINIATURE)]
     return f"{', '.join(full_size)}, and each of them with the suffix {MINIATURE}"
 
