@@ -19,7 +19,7 @@ class Masks:
     """The masks and targets of m pairs for masked prediction (MuLaP §2.2).
 
     Attributes:
-        token_targets: int64 [m, L], the id of a token to be predicted and -100 elsewhere; L is 0 without targets.
+        token_targets: int64 [m, L], the ids of the tokens to predict, and -100 elsewhere; L is 0 without targets.
         segment_hidden: uint8 [m, segments], 1 where the feature of a segment is masked.
         matched: uint8 [m], 0 where the caption is that of another recording.
     """
@@ -42,15 +42,15 @@ class Batch:
     """One micro-batch of m pairs.
 
     Attributes:
-        item: micro-batch of the run.
+        item: phase, step and number of the micro-batch.
         waveform: int16 [m, views, samples], mono; views is 1 unless an objective compares several windows.
         token_ids: int64 [m, L], null-padded; L depends only on the texts, and is 0 if no objective uses text.
         attention_mask: int64 [m, L], 1 for tokens and 0 for padding.
         tags: uint8 [m, C], 1 where the recording has the tag; C is 0 if no objective uses tags.
         recording_id: ids of the m recordings.
         skipped: recordings of the plan that could not be used and were replaced.
-        masks: masks and targets; None if no objective uses them. With masks, token ids are those of the model's input:
-            masked, and some of other recordings.
+        masks: masks and targets; None if no objective uses them. With masks, ``token_ids`` is the model's input: tokens
+            are masked, and mismatched captions are those of other recordings.
     """
 
     item: Item

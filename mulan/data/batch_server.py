@@ -32,7 +32,7 @@ class ReaderPoolState(NamedTuple):
     reading_locally: tuple[int, ...]
     """Ranks of the workers that read for themselves."""
     pool_exhausted: bool
-    """Whether the existing nodes have no more CPUs for reading."""
+    """Whether the existing nodes have no further CPUs for reading."""
 
     def __str__(self) -> str:
         parts = [f"data: {self.active_cpus} of {self.requested_cpus} CPUs"]
@@ -70,7 +70,7 @@ class _Reading:
 
 
 class BatchServer:
-    """The actor's class; :func:`start_batch_server` starts it."""
+    """Executes Ray Data and serves its blocks to workers; an actor, which :func:`start_batch_server` starts."""
 
     def __init__(
         self, cpus: int, cpu_limit: Callable[[], int | None], label_selector: Mapping[str, str], segment_groups: int
@@ -80,9 +80,9 @@ class BatchServer:
         self._changed = threading.Condition()
         self._attempt = ""
         self._thread: threading.Thread | None = None
-        self._forget()
+        self._reset()
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._blocks: dict[int, ray.ObjectRef[Any]] = {}
         self._unwanted: set[int] = set()
         self._requested = 0
@@ -94,20 +94,21 @@ class BatchServer:
         self._remaining = 0
         self._fault: str | None = None
 
-    def begin(self, attempt: str, groups: Groups, reader: "list[ray.ObjectRef[MicroBatchReader]]", me: Any) -> bool:
-        """Stops serving the previous attempt, and serves another one from now on.
-
-        Returns False if the previous attempt cannot be stopped because Ray Data is waiting for CPUs, and would keep
-        requesting them from the autoscaler. The process of this actor must then be restarted.
+    def begin(self, attempt: str, groups: Groups, reader: "list[ray.ObjectRef[MicroBatchReader]]", handle: Any) -> bool:
+        """Stops serving the previous attempt, and starts serving a new one.
 
         Args:
-            attempt: name of the attempt.
+            attempt: name of the new attempt.
             groups: groups of all workers of the attempt.
             reader: reader, stored once per node in the object store.
-            me: handle of this actor.
+            handle: handle of this actor.
+
+        Returns:
+            False if the previous attempt cannot be stopped because Ray Data is waiting for CPUs, and would keep
+            requesting them from the autoscaler. The process of this actor must then be restarted.
         """
         with self._changed:
-            self._forget()
+            self._reset()
             self._attempt = attempt
             self._remaining = len(groups)
             self._changed.notify_all()
@@ -116,7 +117,7 @@ class BatchServer:
             if self._thread.is_alive():
                 return False
         self._thread = threading.Thread(
-            target=self._read, args=(attempt, groups, reader[0], GroupServerClient(me, attempt)), daemon=True
+            target=self._read, args=(attempt, groups, reader[0], GroupServerClient(handle, attempt)), daemon=True
         )
         self._thread.start()
         return True
@@ -165,10 +166,10 @@ class BatchServer:
             return attempt == self._attempt
 
     def take(self, attempt: str, number: int) -> GroupResult:
-        """Waits up to 2 s for a group and removes it from the server.
+        """Waits up to 2 s for a group, and returns it and removes it from the server.
 
         Raises:
-            UnknownAttempt: another attempt is served.
+            UnknownAttempt: a different attempt is served.
             RuntimeError: Ray Data has failed.
         """
         with self._changed:
@@ -187,7 +188,7 @@ class BatchServer:
             return GroupResult([], number in self._unwanted)
 
     def skip_group(self, attempt: str, number: int, rank: int) -> None:
-        """Skips a group that a worker reads for itself, unless a reader has begun it; then it is read twice."""
+        """Skips a group that a worker reads for itself, unless a reader has begun it: it is then read twice."""
         with self._changed:
             if attempt == self._attempt:
                 self._reading_locally.add(rank)
@@ -225,7 +226,7 @@ class BatchServer:
             raise UnknownAttempt("the batch server has restarted or serves other workers; these workers restart too")
 
     def begin_group(self, attempt: str, number: int, process: str, node_id: str) -> bool:
-        """Returns, to a reader, whether a group is still needed, and if so counts the reader as active."""
+        """Returns whether a group is still needed, and if so counts the reader that calls it as active."""
         with self._changed:
             if attempt != self._attempt:
                 return False

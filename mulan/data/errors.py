@@ -8,7 +8,7 @@ from typing import Literal
 from mulan.config.errors import MulanError
 
 MAX_FAULTS = 20
-"""Maximum number of faults that a message lists; it states the number of further ones."""
+"""Maximum number of faults that a message lists, followed by the number of the others."""
 
 _MAX_DETAIL = 500
 _MAX_FAULT = 1000
@@ -72,14 +72,14 @@ class DecodeError(BadRecording):
 
 @dataclass(frozen=True)
 class SkippedRecording:
-    """A recording that could not be used, or a whole shard of them, and why. As a string it is one line."""
+    """A recording or a whole shard that could not be used, with the reason. Its string is one line."""
 
     name: str
-    """The recording's id, or the URI or path of its file or shard; what is not Unicode is escaped by backslashes."""
+    """The recording's id, or the URI or path of its file or shard; lone surrogates are escaped by backslashes."""
     reason: str
     """A short phrase, the same for all recordings with the same defect."""
     detail: str
-    """One line with the details."""
+    """Details in one line."""
 
     def __str__(self) -> str:
         return one_line(f"{self.name}: {self.reason}: {self.detail}", _MAX_FAULT)
@@ -116,7 +116,8 @@ class Rejected:
 
         Args:
             name: id of the recording, or URI of the shard.
-            shard: URI of the tar that contains the recording.
+            error: reason why it cannot be used.
+            shard: URI of the tar that contains the recording; empty for a shard.
         """
         self._count += 1
         if len(self._faults) < MAX_FAULTS:
@@ -129,13 +130,13 @@ class Rejected:
             )
 
     def finish(self, usable: int) -> None:
-        """Raises an error if the corpus is not to be written.
+        """Raises an error if the corpus must not be written.
 
         Args:
             usable: number of recordings that can be used.
 
         Raises:
-            CorpusError: there are none, or a recording cannot be used and is not to be skipped.
+            CorpusError: no recording can be used, or one cannot and ``on_error`` is ``"raise"``.
         """
         if self.failed or (self._count and not usable):
             raise CorpusError(self._uri, self._faults, self._count)
@@ -144,10 +145,14 @@ class Rejected:
 
 
 class ReadingFailed(MulanError):
-    """Raised for an error of a reader process that would recur in any other process, with its message."""
+    """Raised for an error of a reader process that would recur in any other process."""
 
     def __init__(self, message: str, *, exit_code: int = 1) -> None:
-        """``exit_code``: exit code of the original error."""
+        """
+        Args:
+            message: message of the original error.
+            exit_code: exit code of the original error.
+        """
         super().__init__(message)
         self.exit_code = exit_code
 

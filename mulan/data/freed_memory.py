@@ -10,7 +10,7 @@ from functools import cache
 _KEPT_BYTES = 2**28
 
 KEEP_FREED_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(_KEPT_BYTES), "MALLOC_MMAP_THRESHOLD_": str(_KEPT_BYTES)}
-"""Environment variables by which a process keeps up to 256 MiB that it has freed. glibc reads them when a process
+"""Environment variables with which a process keeps up to 256 MiB of freed memory. glibc reads them when a process
 starts, so they must be in the ``runtime_env`` of a Ray worker."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -19,7 +19,10 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 @cache
 def keep_freed_memory() -> None:
-    """Applies the settings of :data:`KEEP_FREED_MEMORY` to this process, for processes that are forked."""
+    """Applies the settings of :data:`KEEP_FREED_MEMORY` to this process.
+
+    Processes that are forked need this, because they do not read the environment variables.
+    """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)

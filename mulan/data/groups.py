@@ -1,4 +1,4 @@
-"""Groups of micro-batches, each of which is read by one task and stored in one block."""
+"""Groups of micro-batches: each group is read by one task and stored in one block."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -38,7 +38,7 @@ class Groups:
     """
 
     schedule: Schedule
-    """Schedule of any worker; those of the others have the same length."""
+    """Schedule of any of the workers; all schedules have the same length."""
     size: int
     """Number of micro-batches of a group; the last group of each worker may have fewer."""
 
@@ -51,7 +51,7 @@ class Groups:
         return self.groups_per_worker * self.schedule.workers
 
     def number(self, rank: int, index: int) -> int:
-        """Returns the number among all groups of group ``index`` of a worker."""
+        """Returns the position, among the groups of all workers, of group ``index`` of worker ``rank``."""
         return index * self.schedule.workers + rank
 
     def items(self, number: int) -> list[Item]:
@@ -89,7 +89,7 @@ def _concatenated(rows: list[Any]) -> np.ndarray:
 
 
 def batches(blocks: Iterable[Mapping[str, Any]]) -> Iterator[Batch]:
-    """Yields the batches of blocks, which are given as columns.
+    """Yields the batches in blocks, which are given as columns.
 
     Raises:
         ReadingFailed: a batch could not be read; raised in its place.

@@ -1,4 +1,4 @@
-"""Tags as classes, and the classes of recordings as multi-hot vectors."""
+"""Tags as classes, and the tags of recordings as multi-hot vectors."""
 
 from collections.abc import Sequence
 
@@ -18,10 +18,10 @@ def tag_names(corpus: Corpus, prefix: str) -> tuple[str, ...]:
 
 
 def class_names(corpus: Corpus, tagging: TaggingConfig) -> tuple[str, ...]:
-    """Returns the classes of a tagger: the corpus's tags with the recipe's prefix. All splits share them.
+    """Returns the classes of a tagger, which are the same for all splits: the corpus's tags with the recipe's prefix.
 
     Raises:
-        PlanError: their number differs from the recipe's ``tagging.classes``.
+        PlanError: the number of tags differs from the recipe's ``tagging.classes``.
     """
     names = tag_names(corpus, tagging.prefix)
     if len(names) != tagging.classes:
@@ -33,7 +33,7 @@ def class_names(corpus: Corpus, tagging: TaggingConfig) -> tuple[str, ...]:
 
 
 def multi_hot(corpus: Corpus, rows: Sequence[int], classes: Sequence[str]) -> np.ndarray:
-    """Returns uint8 [len(rows), len(classes)], 1 where the recording of a row of the index has the tag."""
+    """Returns the tags of index rows as uint8 [len(rows), len(classes)], 1 where the recording has the tag."""
     if not classes:
         return np.zeros((len(rows), 0), np.uint8)
     tag_lists = corpus.table["tags"].take(pa.array(rows, pa.int64())).to_pylist()

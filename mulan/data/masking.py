@@ -16,7 +16,7 @@ _MASKED, _RANDOM = 0.8, 0.9
 
 @dataclass(frozen=True)
 class Masking:
-    """Draws the masks of the loss terms whose weight is not 0; other terms cost no draws."""
+    """Draws the masks of the loss terms whose weight is not 0; nothing is drawn for the others."""
 
     section: MulapConfig
     weights: LossWeightsConfig
@@ -30,7 +30,7 @@ class Masking:
     def from_sections(
         cls, section: MulapConfig, weights: LossWeightsConfig, text_tower: TextTowerConfig, *, segments: int
     ) -> "Masking | None":
-        """Builds the masking of a recipe's sections; returns None if none of MuLaP's terms has a weight.
+        """Builds the masking from sections of a recipe; returns None if all of MuLaP's terms have weight 0.
 
         Args:
             section: MuLaP's probabilities.
@@ -48,10 +48,10 @@ class Masking:
     def captions(
         self, plan: Plan, step: int, micro_batch: int, texts: Sequence[str], recording_ids: Sequence[str]
     ) -> np.ndarray:
-        """Returns the index of the pair whose text each of m pairs receives, int64 [m].
+        """Returns, for each of m pairs, the index of the pair whose text it receives, int64 [m].
 
-        A pair keeps its own text or, with ``mismatch_probability``, receives that of a random other pair, or of the
-        next one with a different text and recording. If there is none, it keeps its own.
+        With ``mismatch_probability``, a pair receives the text of a random other pair, or of the next one after it with
+        a different text and recording. If there is none, and otherwise, it keeps its own text.
         """
         m = len(texts)
         order = np.arange(m)
@@ -84,7 +84,7 @@ class Masking:
             micro_batch: number of the micro-batch.
             token_ids: token ids of the captions after their exchange, int64 [m, L].
             attention_mask: int64 [m, L].
-            matched: whether a pair has its own caption, bool [m]; tokens of exchanged captions are masked, but not
+            matched: whether each pair has its own caption, bool [m]; tokens of exchanged captions are masked, but not
                 predicted.
 
         Returns:
@@ -93,7 +93,7 @@ class Masking:
         m = len(token_ids)
         targets = np.full((m, 0), NOT_PREDICTED)
         if self.weights.mlm:
-            token_ids, targets = self._hide_tokens(plan, step, micro_batch, token_ids, attention_mask)
+            token_ids, targets = self._mask_tokens(plan, step, micro_batch, token_ids, attention_mask)
             targets[~matched] = NOT_PREDICTED
         hidden = np.zeros((m, self.segments), np.uint8)
         if self.weights.mam:
@@ -101,15 +101,15 @@ class Masking:
             hidden = (draws.reshape(hidden.shape) < self.section.segment_mask_probability).astype(np.uint8)
         return token_ids, Masks(targets, hidden, matched.astype(np.uint8))
 
-    def _hide_tokens(
+    def _mask_tokens(
         self, plan: Plan, step: int, micro_batch: int, token_ids: np.ndarray, attention_mask: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         # drawn for the maximum length, so that the masks of a caption do not depend on the other captions
         captions, length = token_ids.shape
         draws = plan.uniforms(2 * captions * self.max_tokens, purpose="tokens", step=step, micro_batch=micro_batch)
-        chosen, fate = draws.reshape(2, captions, self.max_tokens)[..., :length]
-        real = (attention_mask == 1) & ~np.isin(token_ids, self.vocabulary.special_ids)
-        predicted = real & (chosen < self.section.token_mask_probability)
-        at_random = ((fate - _MASKED) / (_RANDOM - _MASKED) * self.vocabulary.size).astype(np.int64)
-        hidden = np.where(fate < _MASKED, self.vocabulary.mask_id, np.where(fate < _RANDOM, at_random, token_ids))
-        return np.where(predicted, hidden, token_ids), np.where(predicted, token_ids, NOT_PREDICTED)
+        selection, kind = draws.reshape(2, captions, self.max_tokens)[..., :length]
+        words = (attention_mask == 1) & ~np.isin(token_ids, self.vocabulary.special_ids)
+        predicted = words & (selection < self.section.token_mask_probability)
+        random_ids = ((kind - _MASKED) / (_RANDOM - _MASKED) * self.vocabulary.size).astype(np.int64)
+        masked = np.where(kind < _MASKED, self.vocabulary.mask_id, np.where(kind < _RANDOM, random_ids, token_ids))
+        return np.where(predicted, masked, token_ids), np.where(predicted, token_ids, NOT_PREDICTED)

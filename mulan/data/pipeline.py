@@ -23,7 +23,7 @@ from mulan.private_ray.core import SchedulerStepCallback, add_scheduler_callback
 SEGMENT_GROUPS = 256
 """Number of groups of the first execution of Ray Data. Ray Data creates all tasks of an execution before the first one
 runs, about 1,000 per second, and the start of a run must not depend on its length. Later executions are longer, because
-readers are idle between two."""
+readers are idle between executions."""
 
 MAX_SEGMENT_GROUPS = 2**13
 """Maximum number of groups of an execution."""
@@ -49,7 +49,7 @@ def hide_progress_bars(context: DataContext) -> None:
 
 
 def segments(groups: int, first_groups: int = SEGMENT_GROUPS) -> list[range]:
-    """Returns the groups of each execution, whose number doubles up to :data:`MAX_SEGMENT_GROUPS`."""
+    """Returns the groups of each execution: each has twice as many as the last, up to :data:`MAX_SEGMENT_GROUPS`."""
     result: list[range] = []
     length = first_groups
     while (first := result[-1].stop if result else 0) < groups:
@@ -99,7 +99,7 @@ def execute(
 
 
 class _Tasks(Datasource):
-    """A datasource of given read tasks, one block each."""
+    """A datasource of read tasks that each produce one block."""
 
     def __init__(self, tasks: list[Callable[[], list[Any]]]) -> None:
         super().__init__()
@@ -139,7 +139,7 @@ def columns(block: Any) -> dict[str, Any]:
 
 
 _PAUSE_S = 0.05
-"""Time in seconds: short, because a reader that has finished a group waits for the scheduler to assign the next one."""
+"""Duration of a pause: short, because a reader that has finished a group waits for the scheduler to assign the next."""
 _NICE = 15
 """Niceness of readers, which is Ray's default for its workers."""
 
@@ -158,6 +158,7 @@ class PauseBetweenSteps(SchedulerStepCallback):
 def lower_priority() -> None:
     """Lowers the priority of this thread below that of training workers on the same cores.
 
-    On Linux the priority belongs to the thread; an actor is created in one thread and called in another.
+    On Linux, the priority is that of a thread. An actor is created in one thread and called in another, so its methods
+    must call this function.
     """
     os.setpriority(os.PRIO_PROCESS, 0, max(_NICE, os.getpriority(os.PRIO_PROCESS, 0)))

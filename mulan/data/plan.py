@@ -46,7 +46,7 @@ class Plan:
             mix: streams and their shares.
             batch: size of the global batch and of its micro-batches.
             seed: seed of all draws.
-            split: name of the split, which makes its draws independent of those of other splits; also for messages.
+            split: name of the split, for messages and for draws that are independent of those of other splits.
 
         Raises:
             PlanError: a stream with a positive share has no recordings, or the batch is too small for a pair of it.
@@ -102,23 +102,23 @@ class Plan:
         return uniforms(pairs * 3, seed=self._seed, purpose=f"{self._split} pair", key=key).reshape(pairs, 3)
 
     def _recordings(self, streams: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        """Returns the index within its stream of the recording at each position, int64 [n].
+        """Returns the recording at each position as its index within the stream, int64 [n].
 
         Args:
             streams: numbers of the streams, int64 [n].
             positions: positions in the infinite streams, int64 [n].
         """
         epochs, within = np.divmod(positions, self._sizes[streams])
-        kinds, which = np.unique(epochs * len(self._streams) + streams, return_inverse=True)
+        kinds, kind_of = np.unique(epochs * len(self._streams) + streams, return_inverse=True)
         orders = []
         for epoch, number in zip(*np.divmod(kinds, len(self._streams)), strict=True):
             size, purpose = int(self._sizes[number]), f"{self._split} {self._streams[number]}"
             orders.append(Permutation(size, seed=self._seed, purpose=purpose, key=(int(epoch),)))
-        return permute(orders, which, within)
+        return permute(orders, kind_of, within)
 
 
 def _faults(mix: StreamMixture, pairs: Mapping[Stream, int], batch: BatchConfig, split: str) -> Iterator[str]:
-    """Yields the faults of streams with a positive share, with remedies, and each message once."""
+    """Yields a message with a remedy for each fault of the streams with a positive share, without duplicates."""
     seen: set[str] = set()
     for stream, share in mix.shares.items():
         if share > 0 and (not len(mix.rows[stream]) or not pairs[stream]):

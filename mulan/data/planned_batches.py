@@ -1,4 +1,4 @@
-"""A training worker's batches in order, from the batch server or, if none arrive, read by the worker itself."""
+"""The batches of a training worker in order, from the batch server or, if none arrive, read by the worker itself."""
 
 import math
 import time
@@ -46,6 +46,7 @@ class BatchService:
     server: Any
     """Handle of the run's :class:`mulan.data.batch_server.BatchServer`."""
     reader: "ray.ObjectRef[MicroBatchReader]"
+    """Reader with the index, stored once per node in the object store."""
     size: int
     """Number of micro-batches of a group, see :func:`mulan.data.groups.group_size`."""
     server_timeout_s: float = SERVER_TIMEOUT_S
@@ -54,10 +55,13 @@ class BatchService:
     """Maximum time in seconds that a worker waits for a batch other than its first."""
 
     def begin(self, schedule: Schedule) -> str:
-        """Starts reading for all workers of an attempt and returns the name of the attempt, which the workers need.
+        """Starts reading for all workers of an attempt.
 
         Args:
-            schedule: schedule of any worker.
+            schedule: schedule of any of the workers.
+
+        Returns:
+            Name of the attempt, which :func:`planned_batches` requires.
         """
         attempt, groups = uuid.uuid4().hex, Groups(schedule, self.size)
         begun, deadline_s = False, time.monotonic() + _RESTART_TIMEOUT_S
@@ -92,7 +96,7 @@ def start_batch_service(
     max_wait_s: float = math.inf,
     segment_groups: int = SEGMENT_GROUPS,
 ) -> BatchService:
-    """Starts the batch server of a run, which ends with this process.
+    """Starts the batch server of a run; the server ends with this process.
 
     Args:
         reader: reader with the index, stored once per node in the object store.
@@ -121,9 +125,9 @@ def start_batch_service(
 
 
 def planned_batches(service: BatchService, attempt: str, schedule: Schedule) -> Iterator[Batch]:
-    """Yields a worker's micro-batches in order, the first one once all workers have theirs.
+    """Yields a worker's micro-batches in order, beginning once the first batches of all workers are ready.
 
-    Workers therefore never wait for the first batches in a collective.
+    Workers therefore never wait for each other's first batches in a collective.
 
     Raises:
         ReadingFailed: a batch could not be read; raised in its place.
@@ -176,7 +180,7 @@ class _Blocks:
         return block
 
     def _fetch(self, index: int) -> Mapping[str, Any] | None:
-        """Fetches a block from the server; returns None if this worker must read it, or has read it."""
+        """Fetches a block from the server; returns None if this worker must read it itself, or has done so."""
         number, result = self._groups.number(self._rank, index), GroupResult([])
         while not self._closed and self._index <= index:
             if not result.block:
@@ -240,7 +244,7 @@ class _Blocks:
         return cast(Mapping[str, Any], ray.get(self._local_blocks[index]))
 
     def _read_locally(self, index: int) -> None:
-        """Starts reading a block with the local reader, unless that was done before."""
+        """Starts reading a block with the local reader, unless it was started before."""
         if index in self._local_blocks:
             return
         self._reported = True

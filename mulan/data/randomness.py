@@ -45,20 +45,20 @@ class Permutation:
         return permute([self], np.zeros(len(positions), np.int64), positions)
 
 
-def permute(permutations: Sequence[Permutation], which: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Applies several permutations at the cost of one, as the cost is in the number of array operations.
+def permute(permutations: Sequence[Permutation], indices: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Applies several permutations at the cost of one, which is determined by the number of array operations.
 
     Args:
-        permutations: permutations to choose from.
-        which: index of the permutation of each position, int64 [n].
-        positions: positions to permute, int64 [n].
+        permutations: permutations that are applied.
+        indices: index of the permutation of each position, int64 [n].
+        positions: positions to permute, int64 [n], each in the range of its permutation.
 
     Returns:
         Permuted positions, int64 [n].
     """
-    sizes = np.array([permutation.size for permutation in permutations], np.uint64)[which]
-    half_bits = np.array([permutation.half_bits for permutation in permutations], np.uint64)[which]
-    round_keys = np.array([permutation.round_keys for permutation in permutations], np.uint64)[which]
+    sizes = np.array([permutation.size for permutation in permutations], np.uint64)[indices]
+    half_bits = np.array([permutation.half_bits for permutation in permutations], np.uint64)[indices]
+    round_keys = np.array([permutation.round_keys for permutation in permutations], np.uint64)[indices]
     values = _network(positions.astype(np.uint64), half_bits, round_keys)
     while len(outside := np.flatnonzero(values >= sizes)):
         values[outside] = _network(values[outside], half_bits[outside], round_keys[outside])
@@ -75,7 +75,7 @@ def _network(values: np.ndarray, half_bits: np.ndarray, round_keys: np.ndarray) 
 
 _SHIFTS = [np.array(bits, np.uint64) for bits in (30, 27, 31)]
 _FACTORS = [np.array(factor, np.uint64) for factor in (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)]
-"""Constants as arrays, because converting a number to an array takes NumPy as long as mixing a micro-batch's words."""
+"""Constants as arrays, because NumPy takes as long to convert a number to an array as to mix a micro-batch's words."""
 
 
 def _mix(words: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The reader: it reads, decodes and tokenizes one planned micro-batch, and replaces recordings that cannot be used."""
+"""The reader, which reads, decodes and tokenizes a planned micro-batch, and replaces recordings that cannot be used."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ MAX_REPLACEMENTS = 16
 
 @dataclass(frozen=True)
 class MicroBatchReader:
-    """Reads the batch of any item of the run, without state: the same item always gives the same batch."""
+    """Reads any micro-batch of the run. It has no state: the same item always gives the same batch."""
 
     corpus: Corpus
     plans: dict[Phase, Plan]
@@ -42,13 +42,13 @@ class MicroBatchReader:
     tokenizer: Tokenizer | None
     """Tokenizer of the text tower; None if no text is read."""
     classes: tuple[str, ...] = ()
-    """Tags that are the columns of :attr:`Batch.tags`."""
+    """Tags of the columns of :attr:`mulan.data.batch.Batch.tags`."""
     labelled: np.ndarray | None = None
     """Recordings whose tags are used, bool [rows of the index]; None for all."""
     views: int = 1
     """Number of windows of each recording."""
     masking: Masking | None = None
-    """Masking of tokens and segments; None for objectives without it."""
+    """Masking of tokens and segments; None if no objective uses it."""
 
     @classmethod
     def from_recipe(cls, recipe: Recipe) -> "MicroBatchReader":
@@ -85,7 +85,7 @@ class MicroBatchReader:
 
         Args:
             item: micro-batch to read.
-            waveform: int16 of :attr:`waveform_shape`, to be filled and owned by the batch; allocated if None.
+            waveform: int16 of :attr:`waveform_shape`, filled and then owned by the batch; allocated if None.
 
         Raises:
             TooManySkippedRecordings: no usable recording was found for a pair.
@@ -142,7 +142,7 @@ class MicroBatchReader:
         pairs: list[tuple[Example, str]],
         skipped: list[SkippedRecording],
     ) -> Batch:
-        """Builds the batch from the read pairs; ``step`` is the step of the plan."""
+        """Builds the batch from the pairs that were read; ``step`` is the step of the plan."""
         examples, texts = zip(*pairs, strict=True)
         rows = [example.row for example in examples]
         names = self.corpus.recording_ids(rows)

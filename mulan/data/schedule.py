@@ -20,7 +20,7 @@ class ScheduleError(MulanError, ValueError):
 
 
 class Item(NamedTuple):
-    """One micro-batch of the run."""
+    """Identifies a micro-batch of the run."""
 
     phase: Phase
     step: int
@@ -31,10 +31,10 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True)
 class Schedule:
-    """A lazily computed sequence of items for a run of any length.
+    """The sequence of a worker's items, computed lazily, for a run of any length.
 
     The micro-batches 0..K-1 of a step are divided in order: worker r of W has K/W of them, from r*K/W on. Validation
-    micro-batches follow every ``validate_every_steps``-th step and the last step, divided likewise.
+    micro-batches follow every ``validate_every_steps``-th step and the last step, and are divided in the same way.
 
     Example:
         >>> train = TrainConfig(steps=2, validate_every_steps=2, validation_micro_batches=2)
@@ -69,7 +69,7 @@ class Schedule:
         return self.train.validation_micro_batches // self.workers
 
     def validates_after(self, steps_done: int) -> bool:
-        """Returns whether a validation follows after a number of steps."""
+        """Returns whether a validation follows once ``steps_done`` steps are complete."""
         every = self.train.validate_every_steps
         regular = every > 0 and steps_done % every == 0
         return self.validation_micro_batches_per_worker > 0 and (regular or steps_done == self.train.steps)

@@ -16,7 +16,7 @@ TRAIN = "train"
 
 
 class Stream(NamedTuple):
-    """The properties that the recordings of a stream share."""
+    """A stream of recordings, identified by the properties that they share."""
 
     source: Source | None
     """Source of the texts; None if no text is read."""
@@ -50,15 +50,15 @@ def build_mixture(
 ) -> StreamMixture:
     """Returns the streams of one split: one for each text source, or one of all recordings if texts are not used.
 
-    With semi-supervised learning, each is divided into labelled and unlabelled recordings.
+    With semi-supervised learning, each stream is divided into labelled and unlabelled recordings.
 
     Args:
         corpus: corpus of the recordings.
         split: name of the split.
         weights: weights of the loss terms.
         source_ratio: shares of the text sources.
-        semisupcon: share of labelled recordings, and of the labels that are used.
-        seed: seed of the draw of the labels that are used (``train.seed``).
+        semisupcon: section with the share of labelled recordings and that of the labels that are used.
+        seed: seed that determines which labels are used (``train.seed``).
     """
     if weights.uses_text or weights.tagging:
         rows = {Stream(source): source_rows for source, source_rows in corpus.rows_by_source(split).items()}
@@ -84,10 +84,10 @@ def build_mixture(
 
 
 def labels_used(corpus: Corpus, section: SemiSupConConfig, *, seed: int) -> np.ndarray:
-    """Returns which training recordings have a label that is used, bool [rows of the index].
+    """Returns True for each training recording with a label that is used, bool [rows of the index].
 
-    The recordings of a smaller ``labels_used`` are a subset of those of a larger one, so that runs with more labels
-    have all labels of runs with fewer.
+    The recordings for a smaller ``section.labels_used`` are a subset of those for a larger one, so that runs with more
+    labels use all labels of runs with fewer.
     """
     tags = corpus.table["tags"].combine_chunks()
     is_label = pc.starts_with(tags.flatten(), section.tag_prefix)

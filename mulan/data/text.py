@@ -84,7 +84,7 @@ def pretrained_tokenizer(spec: str) -> "PreTrainedTokenizerBase":
     Contacts no hub except in :func:`mulan.storage.weights_cache.weights_folder`, and runs no code from the folder.
 
     Args:
-        spec: as in ``text_tower.pretrained``.
+        spec: value of ``text_tower.pretrained``.
 
     Raises:
         PretrainedError: the tokenizer does not exist or cannot be loaded.
@@ -93,10 +93,10 @@ def pretrained_tokenizer(spec: str) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
     with loading(spec, "its tokenizer cannot be loaded", SUPPORTED_ENCODERS):
-        whole: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False, truncation_side="right", padding_side="right"
         )
-    return whole
+    return tokenizer
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,7 @@ class Vocabulary:
     """The properties of a vocabulary that masking needs."""
 
     size: int
+    """Number of tokens, including added ones."""
     mask_id: int
     """Id of [MASK]."""
     special_ids: tuple[int, ...]
@@ -116,16 +117,16 @@ def load_vocabulary(section: TextTowerConfig) -> Vocabulary:
     Raises:
         PretrainedError: the tokenizer cannot be loaded, or has no [MASK].
     """
-    whole = pretrained_tokenizer(section.pretrained)
-    if whole.mask_token_id is None:
+    tokenizer = pretrained_tokenizer(section.pretrained)
+    if tokenizer.mask_token_id is None:
         raise PretrainedError(
             section.pretrained,
             ["its tokenizer has no [MASK]"],
             "Masked terms need a BERT-type encoder; name one in text_tower.pretrained.",
         )
-    unknown = whole.unk_token_id  # it stands for a word of the text
-    special = tuple(sorted(number for number in whole.all_special_ids if number != unknown))
-    return Vocabulary(len(whole), whole.mask_token_id, special)
+    unknown = tokenizer.unk_token_id  # stands for a word of the text
+    special = tuple(sorted(token_id for token_id in tokenizer.all_special_ids if token_id != unknown))
+    return Vocabulary(len(tokenizer), tokenizer.mask_token_id, special)
 
 
 def tokenize(texts: list[str], tokenizer: Tokenizer | None) -> tuple[np.ndarray, np.ndarray]:
@@ -133,7 +134,7 @@ def tokenize(texts: list[str], tokenizer: Tokenizer | None) -> tuple[np.ndarray,
 
     Args:
         texts: Unicode (:func:`is_unicode`); the first :data:`MAX_CHARACTERS` of each are read.
-        tokenizer: the one of :func:`load_tokenizer`.
+        tokenizer: return value of :func:`load_tokenizer`.
 
     Returns:
         Token ids and attention mask, both int64 [len(texts), L]. L is the number of tokens of the longest text, rounded

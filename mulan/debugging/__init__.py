@@ -1,1 +1,1 @@
-"""A step of a run, replayed and taken apart."""
+"""The replay of a training step of a run, and the diagnosis of its outputs and gradients."""

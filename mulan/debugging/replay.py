@@ -1,7 +1,7 @@
 """The replay of a step of a run from the newest checkpoint before it, in a single process, without writing anything.
 
-The plan gives the same micro-batches as in the run, whatever its number of workers was. With ``train.exact_sums``, on
-the same kind of device, the results are the same to the bit.
+The plan gives the same micro-batches as in the run, regardless of its number of workers. With ``train.exact_sums``, on
+the same kind of device, the results are bitwise equal.
 """
 
 import json
@@ -32,30 +32,32 @@ from mulan.training.observer import NullObserver
 from mulan.training.state import Progress
 
 COMPARED = ("loss", "grad_norm")
-"""The measurements of a step that are compared with those of the run."""
+"""Names of the metrics of a step that are compared with those of the run."""
 
 
 def replay(recipe: Recipe, run: Run, step: int, console: Console, *, reader: MicroBatchReader) -> None:
     """Trains up to a step, diagnoses it, and prints the diagnosis.
 
     Args:
-        recipe: the recipe of the run; its ``data.uri`` may be another copy of the corpus.
-        step: the step to diagnose, counted from 1.
-        reader: the reader of the recipe's corpus.
+        recipe: recipe of the run; its ``data.uri`` may name a different copy of the corpus.
+        run: run to replay.
+        step: step to diagnose, counted from 1.
+        console: console on which the diagnosis is printed.
+        reader: reader of the recipe's corpus.
 
     Raises:
-        ReplayError: the run has no such step, or the corpus has other recordings than in the run.
+        ReplayError: the run has no such step, or the recordings of the corpus differ from those in the run.
     """
     check_replay(run, step)
     use_gpu = recipe.scale.use_gpu and torch.cuda.is_available()
-    alone = _alone(recipe)
-    checkpoint = read_newest(run.uri, on_corrupt=lambda text: console.print(f"replay  {text}"), at_most=step - 1)
+    single = _for_single_worker(recipe)
+    checkpoint = read_newest(run.uri, on_corrupt=lambda text: console.print(f"replay  {text}"), max_step=step - 1)
     progress = checkpoint.progress if checkpoint else Progress(steps_done=0)
     first_step = progress.steps_done
     origin = f"the checkpoint of step {first_step}" if checkpoint else "the initial weights"
     console.print(f"replay  from {origin}; steps to run before step {step}: {step - 1 - first_step}", soft_wrap=True)
-    record = _Record({line["step"]: line for line in run.metrics()})
-    with _group_of_one(use_gpu=use_gpu):
+    comparison = _Comparison({line["step"]: line for line in run.metrics()})
+    with _single_process_group(use_gpu=use_gpu):
         # DeepSpeed chooses its accelerator when imported
         from mulan.debugging.step_diagnosis import diagnose_step, print_diagnosis
         from mulan.tasks.task import task_of
@@ -65,28 +67,28 @@ def replay(recipe: Recipe, run: Run, step: int, console: Console, *, reader: Mic
         kind = device_kind(device, threads=recipe.scale.cpus_per_worker)
         for text in reproducibility_warnings([kind], progress):
             console.print(f"replay  {text}", soft_wrap=True)
-        task = task_of(alone)
-        engine = prepare_engine(task, alone, checkpoint, device)
+        task = task_of(single)
+        engine = prepare_engine(task, single, checkpoint, device)
         if first_step < step - 1:
-            before = alone.replace({"train.steps": step - 1})
+            before = single.replace({"train.steps": step - 1})
             schedule = Schedule(before.train, before.batch, 0, 1, first_step=first_step)
-            train(task, before, engine, (reader(item) for item in _items(schedule)), schedule, progress, record)
-        if record.compared:
+            train(task, before, engine, (reader(item) for item in _items(schedule)), schedule, progress, comparison)
+        if comparison.num_steps:
             console.print(
-                f"replay  steps with the run's recordings: {record.compared}; {record.comparison}", soft_wrap=True
+                f"replay  steps with the run's recordings: {comparison.num_steps}; {comparison.summary}", soft_wrap=True
             )
         batches = [reader(Item(Phase.TRAIN, step - 1, number)) for number in range(recipe.batch.micro_batches)]
         recordings = [batch.recording_id for batch in batches]
-        record.check_recordings(step, recordings, stored=_stored(run, step))
+        comparison.check_recordings(step, recordings, stored=_stored_recordings(run, step))
         with deterministic_kernels(recipe.train.deterministic):
-            diagnosis = diagnose_step(engine, batches, task, alone.train)
+            diagnosis = diagnose_step(engine, batches, task, single.train)
     shown = "  ".join(f"{name} {value:.6g}" for name, value in diagnosis.measured.items())
-    console.print(f"replay  step {step}  {shown}{record.then(step, diagnosis.measured)}", soft_wrap=True)
+    console.print(f"replay  step {step}  {shown}{comparison.describe(step, diagnosis.measured)}", soft_wrap=True)
     print_diagnosis(diagnosis, console)
 
 
-def _alone(recipe: Recipe) -> Recipe:
-    """Returns the recipe for one worker that validates nothing and does not stop at anomalies."""
+def _for_single_worker(recipe: Recipe) -> Recipe:
+    """Returns the recipe for a single worker that does not validate, and does not stop at anomalies."""
     return recipe.replace(
         {
             "train.zero_stage": 0,
@@ -102,7 +104,7 @@ def _items(schedule: Schedule) -> Iterator[Item]:
     return (schedule[number] for number in range(len(schedule)))
 
 
-def _stored(run: Run, step: int) -> Sequence[Sequence[str]] | None:
+def _stored_recordings(run: Run, step: int) -> Sequence[Sequence[str]] | None:
     uri = run.anomaly_uri(step)
     if not filesystem.exists(uri):
         return None
@@ -113,40 +115,40 @@ def _stored(run: Run, step: int) -> Sequence[Sequence[str]] | None:
 
 
 @dataclass
-class _Record(NullObserver):
+class _Comparison(NullObserver):
     """An observer that compares the replayed steps with the metrics of the run."""
 
-    lines: Mapping[int, Mapping[str, Any]]
-    """The lines of ``metrics.jsonl`` by step."""
-    compared: int = 0
-    """The number of compared steps."""
+    recorded: Mapping[int, Mapping[str, Any]]
+    """Lines of the run's ``metrics.jsonl`` by step."""
+    num_steps: int = 0
+    """Number of steps that have been compared."""
     difference: float = 0.0
-    """The largest relative difference of losses and gradient norms; infinite if only one of the two is finite."""
+    """Maximum relative difference of losses and gradient norms; infinite if only one of the two values is finite."""
 
     def on_step(self, metrics: dict[str, Any]) -> None:
-        then = self.lines.get(metrics["step"])
-        if then is None:
+        recorded = self.recorded.get(metrics["step"])
+        if recorded is None:
             return
         self._check(metrics["step"], metrics["recordings_checksum"])
-        self.compared += 1
-        differences = [_difference(metrics[name], then[name]) for name in COMPARED]
+        self.num_steps += 1
+        differences = [_difference(metrics[name], recorded[name]) for name in COMPARED]
         self.difference = max(self.difference, *differences)
 
     @property
-    def comparison(self) -> str:
+    def summary(self) -> str:
         if not self.difference:
-            return "their losses and gradient norms are the same to the bit"
+            return "their losses and gradient norms are bitwise equal"
         return f"their losses and gradient norms differ by at most {self.difference:.1e}"
 
-    def then(self, step: int, measured: Mapping[str, float]) -> str:
-        """Describes how the run's measurements of a step compare with the new ones; empty without a record."""
-        line = self.lines.get(step)
-        if line is None:
+    def describe(self, step: int, measured: Mapping[str, float]) -> str:
+        """Returns how the measurements of a step compare with those of the run; empty if the run recorded none."""
+        recorded = self.recorded.get(step)
+        if recorded is None:
             return ""
-        now = {name: measured[name] if math.isfinite(measured[name]) else None for name in COMPARED}
-        if all(now[name] == line[name] for name in COMPARED):
-            return "  (as in the run, to the bit)"
-        return f"  (in the run: {'  '.join(f'{name} {_shown(line[name])}' for name in COMPARED)})"
+        replayed = {name: measured[name] if math.isfinite(measured[name]) else None for name in COMPARED}
+        if all(replayed[name] == recorded[name] for name in COMPARED):
+            return "  (bitwise equal to the run)"
+        return f"  (in the run: {'  '.join(f'{name} {_format(recorded[name])}' for name in COMPARED)})"
 
     def check_recordings(
         self, step: int, recordings: Sequence[tuple[str, ...]], *, stored: Sequence[Sequence[str]] | None
@@ -159,18 +161,18 @@ class _Record(NullObserver):
             raise _other_recordings(step)
 
     def _check(self, step: int, checksum: str) -> None:
-        if step in self.lines and self.lines[step].get("recordings_checksum") != checksum:
+        if step in self.recorded and self.recorded[step].get("recordings_checksum") != checksum:
             raise _other_recordings(step)
 
 
-def _difference(now: float | None, then: float | None) -> float:
-    """Returns the relative difference of two numbers; None stands for one that is not finite."""
-    if now == then:
+def _difference(replayed: float | None, recorded: float | None) -> float:
+    """Returns the relative difference of two values, where None stands for a non-finite one."""
+    if replayed == recorded:
         return 0.0
-    return abs(now / then - 1) if now is not None and then else math.inf
+    return abs(replayed / recorded - 1) if replayed is not None and recorded else math.inf
 
 
-def _shown(value: float | None) -> str:
+def _format(value: float | None) -> str:
     return "not finite" if value is None else f"{value:.6g}"
 
 
@@ -179,7 +181,7 @@ def _other_recordings(step: int) -> ReplayError:
 
 
 @contextmanager
-def _group_of_one(*, use_gpu: bool) -> Iterator[None]:
+def _single_process_group(*, use_gpu: bool) -> Iterator[None]:
     if not use_gpu:
         os.environ["DS_ACCELERATOR"] = "cpu"
     os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}

@@ -19,7 +19,7 @@ from mulan.training.engines.base import Engine
 from mulan.training.step import queue_gradients
 
 MAX_PARAMETERS, MAX_RECORDINGS = 10, 20
-"""The maximum numbers of parameters and of recordings that are shown."""
+"""Maximum numbers of parameters and of recordings that are printed."""
 
 
 @dataclass
@@ -28,21 +28,21 @@ class MicroBatchDiagnosis:
 
     recordings: tuple[str, ...]
     terms: dict[str, float] = field(default_factory=dict)
-    """The loss terms that are computed over single micro-batches, by name."""
+    """Values of the loss terms by name; empty if they are computed over the global batch."""
     outputs: int = 0
-    """The number of nonfinite values in the model's outputs."""
+    """Number of non-finite values in the model's outputs."""
     nonfinite_recordings: list[str] = field(default_factory=list)
-    """The ids of the recordings with nonfinite outputs."""
+    """Ids of the recordings with non-finite outputs."""
     cosines: dict[str, float] = field(default_factory=dict)
-    """The mean cosine similarity of different rows, by kind of embedding; 1 if all rows are the same."""
+    """Mean cosine similarity of different rows, by kind of embedding; 1 if all rows are equal."""
     output_gradients: int = 0
-    """The number of nonfinite values in the gradient of the outputs."""
+    """Number of non-finite values in the gradient of the outputs."""
     gradients: int = 0
-    """The number of nonfinite values in the gradient of the parameters."""
+    """Number of non-finite values in the gradient of the parameters."""
     grad_norm: float = 0.0
-    """The norm of this micro-batch's gradient."""
+    """Norm of this micro-batch's gradient."""
     too_large: int = 0
-    """The number of finite values in the gradient of the parameters that exceed the range of the exact sums."""
+    """Number of finite values in the gradient of the parameters that exceed the range of the exact sums."""
 
 
 @dataclass
@@ -51,10 +51,11 @@ class ParameterDiagnosis:
 
     name: str
     weights: int
-    """The number of nonfinite values in the parameter."""
+    """Number of non-finite values in the parameter."""
     gradients: int
-    """The number of nonfinite values in its gradient."""
+    """Number of non-finite values in the gradient of the parameter."""
     grad_norm: float
+    """Norm of the gradient of the parameter."""
 
 
 @dataclass
@@ -62,18 +63,24 @@ class StepDiagnosis:
     """The diagnosis of a whole step."""
 
     measured: dict[str, float]
-    """The measurements of the step, as :func:`mulan.training.step.train_step` returns them."""
+    """Measurements of the step by name, as :func:`mulan.training.step.train_step` returns them."""
     micro_batches: list[MicroBatchDiagnosis]
     parameters: list[ParameterDiagnosis]
-    """The parameters with a gradient: nonfinite ones first, then by descending norm."""
+    """Parameters with a gradient: those with non-finite values first, then by descending norm of the gradient."""
     limit: float
-    """The bound on every value of a micro-batch's gradient with ``train.exact_sums``; infinite without."""
+    """Bound on the values of a micro-batch's gradient with ``train.exact_sums``, and infinity without."""
 
 
 def diagnose_step(engine: Engine, batches: Iterable[Batch], task: Task, train: TrainConfig) -> StepDiagnosis:
-    """Runs forward and backward passes of a step on a single worker, whose weights must not be sharded.
+    """Runs the forward and backward passes of a step on a single worker, without an update.
 
-    With ``train.exact_sums`` the measurements equal those of the step itself, bit for bit.
+    With ``train.exact_sums``, the measurements are bitwise equal to those of the step.
+
+    Args:
+        engine: engine whose weights are not sharded.
+        batches: all micro-batches of the step.
+        task: task that is trained.
+        train: section of the recipe.
     """
     observed = _Observed(engine, task, exact_sums=train.exact_sums)
     queued = queue_gradients(observed, batches, RunningStatistics(engine.module), task, train)
@@ -82,14 +89,14 @@ def diagnose_step(engine: Engine, batches: Iterable[Batch], task: Task, train: T
         ParameterDiagnosis(name, _num_nonfinite(named[name]), _num_nonfinite(gradient), _norm([gradient]))
         for name, gradient in observed.gradients.items()
     ]
-    parameters.sort(key=lambda one: (-one.weights, -one.gradients, -one.grad_norm))
+    parameters.sort(key=lambda parameter: (-parameter.weights, -parameter.gradients, -parameter.grad_norm))
     measured = {name: float(value) for name, value in queued.items()}
     measured["grad_norm"] = observed.grad_norm()
     return StepDiagnosis(measured, [part for _, part in sorted(observed.parts.items())], parameters, observed.limit)
 
 
 class _Observed:
-    """An engine that inspects outputs and gradients, and keeps the gradients to itself."""
+    """A wrapper of an engine that inspects outputs and gradients, and sums the gradients outside the engine."""
 
     def __init__(self, engine: Engine, task: Task, *, exact_sums: bool) -> None:
         self._engine, self._task = engine, task
@@ -139,7 +146,7 @@ class _Observed:
             self._sum.add(own.get(name, torch.zeros_like(p)) * UNITS for name, p in self._trained.items())
 
     def grad_norm(self) -> float:
-        """Returns the norm of the whole gradient, as a step computes it."""
+        """Returns the norm of the summed gradient, computed as in a step."""
         if self._sum is None:
             return float(torch.nn.utils.get_total_norm(list(self.gradients.values())))
         return norm_over_workers([to_float(self._sum.units)], self._sum.nonfinite)
@@ -177,13 +184,13 @@ def _norm(tensors: Iterable[torch.Tensor]) -> float:
 
 
 def _mean_cosine(rows: torch.Tensor) -> float:
-    """Returns the mean cosine similarity of different rows of [m, d] unit rows."""
+    """Returns the mean cosine similarity of different rows, which are unit vectors, [m, d]."""
     m = len(rows)
     return (float(rows.detach().double().sum(dim=0).square().sum()) - m) / (m * (m - 1))
 
 
 def print_diagnosis(diagnosis: StepDiagnosis, console: Console) -> None:
-    """Prints tables of micro-batches and parameters, then nonfinite embeddings and gradients that are too large."""
+    """Prints tables of micro-batches and parameters, non-finite embeddings, and gradients that are too large."""
     parts = diagnosis.micro_batches
     terms, kinds = list(parts[0].terms), list(parts[0].cosines)
     table = Table(title="micro-batches")
@@ -200,8 +207,9 @@ def print_diagnosis(diagnosis: StepDiagnosis, console: Console) -> None:
     table.add_column("parameter")
     for column in ("gradient norm", "gradients not finite", "weights not finite"):
         table.add_column(column, justify="right")
-    for one in diagnosis.parameters[:MAX_PARAMETERS]:
-        table.add_row(one.name, f"{one.grad_norm:.4g}", f"{one.gradients}", f"{one.weights}")
+    for parameter in diagnosis.parameters[:MAX_PARAMETERS]:
+        norm, gradients = f"{parameter.grad_norm:.4g}", f"{parameter.gradients}"
+        table.add_row(parameter.name, norm, gradients, f"{parameter.weights}")
     console.print(table)
     for number, part in enumerate(parts):
         if part.nonfinite_recordings:

@@ -29,7 +29,7 @@ STATE, PROGRESS = "state.safetensors", "progress.json"
 
 @dataclass(frozen=True)
 class CheckpointCopy:
-    """A verified checkpoint whose files are on this machine, for as long as they exist."""
+    """A verified checkpoint with its files on this machine, which exist until :func:`newest_copy` ends."""
 
     uri: str
     progress: Progress
@@ -51,11 +51,15 @@ def write_checkpoint(
     """Writes a checkpoint into a run's folder, replacing one of the same step, and returns its URI.
 
     Args:
-        fence: the fence of the driver for which it is written; the manifest records its generation.
+        run_uri: the run's folder.
+        state: tensors by name, as :meth:`mulan.training.engines.base.CheckpointedEngine.state` returns them.
+        progress: progress of the run.
+        score: validation score of the step; None without validation.
+        fence: fence of the driver for which the checkpoint is written; the manifest records its generation.
 
     Raises:
-        StorageError: the checkpoint could not be written; there is no checkpoint of this step then.
-        RunTakenOver: the run has another driver now.
+        StorageError: the checkpoint could not be written; no checkpoint of this step exists then.
+        RunTakenOver: another driver has taken over the run.
     """
     if fence is not None:
         fence.check()
@@ -82,27 +86,29 @@ def write_checkpoint(
     return uri
 
 
-def read_newest(run_uri: str, *, on_corrupt: Callable[[str], None], at_most: int | None = None) -> Checkpoint | None:
-    """Returns a run's newest intact checkpoint, or None.
+def read_newest(run_uri: str, *, on_corrupt: Callable[[str], None], max_step: int | None = None) -> Checkpoint | None:
+    """Returns a run's newest intact checkpoint; None if there is none.
 
     Args:
-        on_corrupt: receives a message about each newer checkpoint that is corrupt.
-        at_most: the maximum number of steps of the checkpoint.
+        run_uri: the run's folder.
+        on_corrupt: called with a message about each newer checkpoint that is corrupt.
+        max_step: maximum number of completed steps of the checkpoint; None for any.
     """
-    with newest_copy(run_uri, on_corrupt=on_corrupt, at_most=at_most) as copy:
+    with newest_copy(run_uri, on_corrupt=on_corrupt, max_step=max_step) as copy:
         return None if copy is None else copy.read()
 
 
 @contextmanager
 def newest_copy(
-    run_uri: str, *, on_corrupt: Callable[[str], None], at_most: int | None = None
+    run_uri: str, *, on_corrupt: Callable[[str], None], max_step: int | None = None
 ) -> Iterator[CheckpointCopy | None]:
-    """Provides verified local files of a run's newest intact checkpoint during the block; None if there is none.
+    """Yields a verified local copy of a run's newest intact checkpoint; None if there is none.
 
-    If the run is on a local disk, these are its own files. Takes the arguments of :func:`read_newest`.
+    If the run is on a local disk, the copy consists of the checkpoint's own files. The arguments are those of
+    :func:`read_newest`.
     """
     for info in checkpoints(run_uri):
-        if at_most is not None and info.steps_done > at_most:
+        if max_step is not None and info.steps_done > max_step:
             continue
         with temporary_folder() as folder:
             copy = _verified_copy(info, folder)

@@ -1,6 +1,6 @@
-"""The list of checkpoints in a run's folder, with sizes and scores but without their contents.
+"""The list of the checkpoints in a run's folder, with their sizes and scores but without their contents.
 
-A checkpoint's ``manifest.json``, written last, has the size and the SHA-256 of every other file, and the score.
+A checkpoint's ``manifest.json``, which is written last, holds the size and SHA-256 of every other file, and the score.
 """
 
 import json
@@ -16,22 +16,23 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """A checkpoint in a run's folder that has all of its files, in the right sizes."""
+    """A complete checkpoint in a run's folder: all of its files exist and have the sizes that the manifest states."""
 
     uri: str
     steps_done: int
     files: Mapping[str, Mapping[str, Any]]
-    """The ``bytes`` and ``sha256`` of each file, by name."""
+    """Size (``bytes``) and digest (``sha256``) of each file, by name."""
     score: float | None
-    """The score of the validation at its step, by the recipe's selection metric; None without validation."""
+    """Validation score at this step, by the recipe's selection metric; None without validation."""
 
 
 def checkpoint_name(steps_done: int) -> str:
+    """Returns the name of the folder of a checkpoint."""
     return f"checkpoint_{steps_done:09d}"
 
 
 def checkpoints(run_uri: str) -> list[CheckpointInfo]:
-    """Returns the complete checkpoints of a run, newest first. Checks the sizes of files, not their contents."""
+    """Returns the complete checkpoints of a run, newest first. It checks the sizes of files, not their contents."""
     infos = (_info(run_uri, name) for name in sorted(checkpoint_names(run_uri), reverse=True))
     return [info for info in infos if info is not None]
 
@@ -42,7 +43,7 @@ def checkpoint_names(run_uri: str) -> list[str]:
 
 
 def remove_checkpoint(uri: str) -> None:
-    """Removes a checkpoint, its manifest first: if this is interrupted, the rest does not count as a checkpoint."""
+    """Removes a checkpoint, its manifest first: if this is interrupted, the remaining files are not a checkpoint."""
     filesystem.remove(filesystem.join(uri, MANIFEST))
     filesystem.remove_folder(uri)
 
@@ -52,9 +53,9 @@ def _info(run_uri: str, name: str) -> CheckpointInfo | None:
     try:
         manifest = json.loads(filesystem.read_bytes(filesystem.join(uri, MANIFEST)))
         files, score = manifest["files"], manifest["score"]
-        whole = all(filesystem.size(filesystem.join(uri, file)) == about["bytes"] for file, about in files.items())
+        complete = all(filesystem.size(filesystem.join(uri, file)) == info["bytes"] for file, info in files.items())
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
     except (ValueError, TypeError, KeyError, AttributeError):  # a damaged manifest
         return None
-    return CheckpointInfo(uri, int(name.rpartition("_")[2]), files, score) if whole else None
+    return CheckpointInfo(uri, int(name.rpartition("_")[2]), files, score) if complete else None

@@ -17,14 +17,14 @@ from mulan.training.state import Progress
 
 
 class CheckpointFailed(StorageError):
-    """A checkpoint could not be written. The one before it is still valid."""
+    """Raised when a checkpoint could not be written. The previous one is still valid."""
 
 
 log = logging.getLogger(__name__)
 
 
 class CheckpointWriter:
-    """Writes the checkpoints of a run in a thread. A context manager that waits at its end until all are written.
+    """Writes the checkpoints of a run in a thread; a context manager that waits at its end until all are written.
 
     Failing storage is retried in the thread, and training continues until the next checkpoint is due. Nothing is
     removed before a newer checkpoint is complete.
@@ -33,9 +33,10 @@ class CheckpointWriter:
     def __init__(self, run_uri: str, *, keep_latest: int, keep_best: int, fence: Fence | None = None) -> None:
         """
         Args:
-            keep_latest: the number of newest checkpoints to keep.
-            keep_best: the number of checkpoints with the highest scores to keep as well.
-            fence: the fence of the driver for which they are written, if it holds the run's lease.
+            run_uri: the run's folder.
+            keep_latest: number of latest checkpoints to keep.
+            keep_best: number of checkpoints with the highest scores to keep in addition.
+            fence: fence of the driver for which checkpoints are written; None if it holds no lease.
         """
         self._fence = fence
         self._run_uri, self._keep_latest, self._keep_best = run_uri, keep_latest, keep_best
@@ -60,19 +61,22 @@ class CheckpointWriter:
         score: float | None,
         after: Callable[[], None] = lambda: None,
     ) -> None:
-        """Begins to write a checkpoint once the one before is written; does nothing if that one failed.
+        """Starts writing a checkpoint once the previous one is written; does nothing if that one failed.
 
-        Only one worker writes; :meth:`error` lets it share a failure with all workers in the same step.
+        Only one worker writes; with :meth:`error` it can share a failure with all workers in the same step.
 
         Args:
-            after: waits for the records that must be written before the checkpoint.
+            state: tensors by name.
+            progress: progress of the run.
+            score: validation score of the step; None without validation.
+            after: called before the checkpoint is written; waits for the records that must precede it.
         """
         if self._writing is not None and self._writing.exception() is not None:  # waits
             return
         self._writing = self._thread.submit(self._write, state, progress, score, after)
 
     def wait(self) -> None:
-        """Waits until the checkpoint that was begun is written.
+        """Waits until the latest checkpoint is written.
 
         Raises:
             CheckpointFailed: the checkpoint could not be written.
@@ -81,7 +85,7 @@ class CheckpointWriter:
             self._writing.result()
 
     def error(self) -> str | None:
-        """Returns why the newest checkpoint could not be written, as soon as that is known; None without failure."""
+        """Returns why the latest checkpoint could not be written, once that is known; None if it has not failed."""
         error = self._writing.exception() if self._writing is not None and self._writing.done() else None
         return None if error is None else str(error)
 
@@ -101,10 +105,10 @@ class CheckpointWriter:
             log.warning("older checkpoints of %s could not be removed: %s", self._run_uri, error)
 
     def _remove_older(self, newest: int) -> None:
-        """Removes checkpoints that need not be kept, and remains of incomplete ones."""
+        """Removes checkpoints that need not be kept, and the remains of incomplete ones."""
         complete = checkpoints(self._run_uri)
-        scored = sorted((one for one in complete if one.score is not None), key=lambda one: -(one.score or 0.0))
-        kept = {one.uri for one in [*complete[: self._keep_latest], *scored[: self._keep_best]]}
+        scored = sorted((info for info in complete if info.score is not None), key=lambda info: -(info.score or 0.0))
+        kept = {info.uri for info in [*complete[: self._keep_latest], *scored[: self._keep_best]]}
         for name in checkpoint_names(self._run_uri):
             uri = filesystem.join(self._run_uri, name)
             if name < checkpoint_name(newest) and uri not in kept:

@@ -1,4 +1,4 @@
-"""The export of a run's newest checkpoint to a model folder, which :meth:`mulan.MuLan.from_pretrained` loads."""
+"""Export of a run's newest checkpoint to a model folder, which :meth:`mulan.MuLan.from_pretrained` loads."""
 
 import logging
 import tempfile
@@ -16,9 +16,9 @@ log = logging.getLogger(__name__)
 def export_run(run: Run) -> int:
     """Writes ``RUN/model/`` and returns the number of steps that the weights were trained for.
 
-    :meth:`mulan.MuLan.from_pretrained` loads a joint model; a tagger serves as ``audio_tower.pretrained`` of another
-    run; of any other model, the audio encoder is exported, for :meth:`mulan.AudioBackbone.from_pretrained` and other
-    runs.
+    :meth:`mulan.MuLan.from_pretrained` loads a joint model, and a tagger serves as ``audio_tower.pretrained`` of other
+    runs. Of any other model, only the audio encoder is exported, for :meth:`mulan.AudioBackbone.from_pretrained` and
+    other runs.
 
     Raises:
         RunError: the run does not exist or has no checkpoint.
@@ -39,7 +39,7 @@ def export_run(run: Run) -> int:
 
 
 def checkpoint_to_export(run: Run) -> Checkpoint:
-    """Returns the run's newest checkpoint.
+    """Returns the run's newest intact checkpoint.
 
     Raises:
         RunError: the run has no checkpoint.

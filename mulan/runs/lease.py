@@ -1,8 +1,8 @@
-"""A lease on a run's folder, which gives the run a single driver and fences off a driver that has lost it.
+"""A lease on a run's folder, which ensures that the run has a single driver and fences off one that has lost the lease.
 
-A holder counts as alive while its file keeps changing; clocks are never compared, and only a process of this machine is
-known at once to have ended. Every write to the run's folder checks the :class:`Fence` before: a driver that was cut off
-for long enough detects that another one has taken over the run, and stops.
+The holder of a lease is considered alive while its file keeps changing. Clocks are never compared, and only processes
+of this machine are known immediately to have ended. Every write to the run's folder is preceded by a check of the
+:class:`Fence`: a driver that was cut off for long enough detects that another one has taken over the run, and stops.
 """
 
 import logging
@@ -18,26 +18,26 @@ from mulan.storage import filesystem
 
 
 class RunHeld(MulanError):
-    """The run or sweep has another driver, which is alive."""
+    """Raised when the run or sweep has another driver, which is alive."""
 
 
 class RunTakenOver(MulanError):
-    """Another driver has taken over the run or sweep; this one must not write any more."""
+    """Raised when another driver has taken over the run or sweep, so that this one must stop writing."""
 
 
 RENEWAL_PERIOD_S = 10.0
 STALE_AFTER_S = 60.0
-"""The time without change after which a lease is taken over: several renewals, and the retries of failing storage."""
+"""Time without a change after which a lease is taken over: enough for several renewals and retries."""
 POLL_PERIOD_S = 2.0
 RELEASE_TIMEOUT_S = 10.0
-"""The time limit for releasing the lease at the end; if storage fails for longer, the lease becomes stale."""
+"""Timeout for releasing the lease at the end; if storage fails for longer, the lease becomes stale."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Fence:
-    """Lets the processes that write for a driver, on any machine, check that the driver still has the run."""
+    """Allows processes that write for a driver, on any machine, to check that the driver still holds the lease."""
 
     uri: str
     """The run's folder."""
@@ -48,8 +48,8 @@ class Fence:
         """Checks that no other driver has taken over the run.
 
         Raises:
-            RunTakenOver: another driver has.
-            StorageError: storage does not answer.
+            RunTakenOver: another driver has taken over the run.
+            StorageError: the storage does not respond.
         """
         seen = newest(_folder(self.uri))
         if seen is not None and seen.holder is not None and seen.holder.driver == self.driver:
@@ -75,10 +75,10 @@ def hold_lease(
     Waits up to :data:`STALE_AFTER_S` while it is unknown whether another driver is alive.
 
     Args:
-        uri: the folder of the run or sweep.
-        progress: describes the progress of the run in the error for a refused driver.
-        clock: the clock for watching another driver's lease, in seconds.
-        pause: sleeps for a number of seconds while watching.
+        uri: folder of the run or sweep.
+        progress: returns a description of the run's progress, for the error of a driver that is refused.
+        clock: returns the time in seconds, while another driver's lease is watched.
+        pause: sleeps for a number of seconds between two looks at the lease.
 
     Raises:
         RunHeld: another driver holds the lease and is alive.
@@ -102,13 +102,13 @@ def _acquire(
     polled, unchanged_s = clock(), 0.0
     while True:
         if seen is None or _is_free(seen) or unchanged_s >= STALE_AFTER_S:
-            generation, mine = 1 if seen is None else seen.generation + 1, Holder(ProcessIdentity.of_this_one())
+            generation, mine = 1 if seen is None else seen.generation + 1, Holder(ProcessIdentity.current())
             create(file_uri(folder, generation), mine.content())
-            seen = newest(folder)  # decides: the answer to the write may have been lost
+            seen = newest(folder)  # decides, because the response to the write may have been lost
             if seen is not None and seen.holder is not None and seen.holder.driver == mine.driver:
                 return seen.generation, mine
         if seen is not None and seen != first and not _is_free(seen):
-            raise _refusal(uri, seen, progress)
+            raise _held_error(uri, seen, progress)
         if seen is not None and seen == first and not unchanged_s:
             log.warning(
                 "%s: the lease of %s was not released; checking for up to %g s whether that driver is alive",
@@ -126,7 +126,7 @@ def _is_free(seen: LeaseFile) -> bool:
     return seen.holder is not None and (seen.holder.released or seen.holder.process.has_ended())
 
 
-def _refusal(uri: str, seen: LeaseFile, progress: Callable[[], str]) -> RunHeld:
+def _held_error(uri: str, seen: LeaseFile, progress: Callable[[], str]) -> RunHeld:
     try:
         reached = progress()
     except (OSError, MulanError):  # the error is clear without it
@@ -164,7 +164,7 @@ class _Renewal:
                 self._is_lost = True
                 log.error("%s", error)
                 return
-            # any error: if the thread ended, a live driver would lose its lease
+            # whatever the error: if the thread ended, a live driver would lose its lease
             except Exception as error:
                 log.warning("the lease of %s could not be renewed: %s", self._fence.uri, error)
 

@@ -1,8 +1,8 @@
-"""The files of a lease: one for each driver that a run has had, ``lease/GENERATION.json`` in its folder.
+"""The files of a lease, ``lease/GENERATION.json`` in the run's folder: one for each driver that the run has had.
 
-The newest generation holds the run. A single driver can create a file (:func:`create`), and only that driver writes it
-afterwards, so a generation always belongs to the same driver. The files are few and are kept: they record which machine
-had the run at what time.
+The newest generation holds the lease. Only one driver can create a file (:func:`create`), and only that driver writes
+it afterwards, so that a generation always belongs to the same driver. The files are few, and they are kept as a record
+of which machine drove the run at what time.
 """
 
 import errno
@@ -27,28 +27,28 @@ _STATE, _STARTED = 0, 19
 
 @dataclass(frozen=True)
 class ProcessIdentity:
-    """A process id with what makes it unique."""
+    """A process id with the data that make it unique across machines, containers and reboots."""
 
     host: str
     pid: int
     machine: str
-    """The boot id and the PID namespace of the process; empty if the system states neither."""
+    """Boot id and PID namespace of the process; empty on a system without ``/proc``."""
     started: int
-    """The start time of the process in clock ticks since boot: process ids are reused."""
+    """Start time of the process in clock ticks since boot, because process ids are reused."""
 
     @classmethod
-    def of_this_one(cls) -> "ProcessIdentity":
+    def current(cls) -> "ProcessIdentity":
         """Returns the identity of the calling process."""
         pid = os.getpid()
         return cls(socket.gethostname(), pid, _machine(), int((_status(pid) or {}).get("started", 0)))
 
     def has_ended(self) -> bool:
-        """Returns whether the process is known to have ended; False for one of another machine or container."""
+        """Returns whether the process is known to have ended; False for a process on another machine or container."""
         if not self.machine or (self.host, self.machine) != (socket.gethostname(), _machine()):
             return False
         status = _status(self.pid)
-        if status is None:  # ended, or another user's, which the system may hide
-            return not _is_there(self.pid)
+        if status is None:  # ended, or hidden by the system because it is another user's
+            return not _process_exists(self.pid)
         return status["state"] in "ZX" or status["started"] != str(self.started)
 
 
@@ -59,18 +59,18 @@ def _machine() -> str:
     return ""
 
 
-def _is_there(pid: int) -> bool:
+def _process_exists(pid: int) -> bool:
     try:
         os.kill(pid, 0)  # sends nothing
     except ProcessLookupError:
         return False
-    except PermissionError:  # it is another user's
+    except PermissionError:  # the process is another user's
         pass
     return True
 
 
 def _status(pid: int) -> dict[str, str] | None:
-    """Returns the state and the start time of a process from ``/proc``, or None if it has no entry there."""
+    """Returns the state and the start time of a process from ``/proc``; None if it has no entry there."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -81,10 +81,10 @@ def _status(pid: int) -> dict[str, str] | None:
 def create(uri: str, content: bytes) -> bool:
     """Writes a file unless it exists, and returns whether this call wrote it.
 
-    Of several processes, exactly one gets True: on a disk (NFS included), on S3, GCS and Azure. On other storage, and
-    on object stores that ignore S3's ``If-None-Match``, two simultaneous calls may both get True; the last content
-    remains.
-    If the answer of a successful write is lost, the call returns False, so callers should read the content.
+    If several processes call it, exactly one call returns True on a disk (including NFS), S3, GCS and Azure. On other
+    storage, and on object stores that ignore S3's ``If-None-Match``, two simultaneous calls may both return True, and
+    the content that was written last remains. If the response to a successful write is lost, the call returns False, so
+    callers should read the content.
 
     Raises:
         StorageError, StoragePermanentError: the file could not be written.
@@ -115,29 +115,32 @@ def create(uri: str, content: bytes) -> bool:
 
 @dataclass(frozen=True)
 class Holder:
-    """A driver and the state of its lease: the content of a file."""
+    """A driver and the state of its lease, which are the content of a lease file."""
 
     process: ProcessIdentity
     driver: str = field(default_factory=lambda: uuid.uuid4().hex)
-    """A unique id; another one for each lease, even of the same process."""
+    """Id that is unique to the lease, even among several leases of one process."""
     since: float = field(default_factory=time.time)
-    """The start of the lease in seconds since 1970, by the driver's clock."""
+    """Start of the lease as a Unix time in seconds, by the driver's clock."""
     renewed: float = field(default_factory=time.time)
-    """The last renewal, likewise. For readers of the file only: clocks of two hosts are never compared."""
+    """Time of the last renewal as a Unix time in seconds, by the driver's clock. It is only for people who read the
+    file: clocks of different hosts are never compared."""
     renewals: int = 0
+    """Number of renewals, each of which changes the file."""
     released: bool = False
+    """Whether the driver has released the lease."""
 
     def renewal(self, *, released: bool = False) -> "Holder":
-        """Returns the holder with a new renewal, which also changes the file."""
+        """Returns the holder after another renewal, with which the content of the file changes."""
         return replace(self, renewals=self.renewals + 1, renewed=time.time(), released=released)
 
     def describe(self) -> str:
-        """Describes the process and the start of its lease."""
+        """Returns a description of the process and the start of its lease, for messages."""
         since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self.since))
         return f"process {self.process.pid} on {self.process.host}, since {since}"
 
     def content(self) -> bytes:
-        """Returns the content of the file."""
+        """Returns the content of the lease file."""
         return json.dumps(asdict(self), indent=2).encode()
 
 
@@ -150,7 +153,7 @@ class LeaseFile:
 
     @property
     def holder(self) -> Holder | None:
-        """Returns the holder; None if the file is incomplete, for example while it is being written."""
+        """Holder of the lease; None if the file is incomplete, for example while it is being written."""
         try:
             values = json.loads(self.content)
             return Holder(**(values | {"process": ProcessIdentity(**values["process"])}))
@@ -158,16 +161,16 @@ class LeaseFile:
             return None
 
     def describe(self) -> str:
-        """Describes the holder."""
+        """Returns a description of the holder, for messages."""
         holder = self.holder
         return "a driver that is just starting" if holder is None else holder.describe()
 
 
 def newest(folder_uri: str) -> LeaseFile | None:
-    """Returns the file of the newest generation, or None if there is none.
+    """Returns the file of the newest generation; None if there is none.
 
     Raises:
-        StorageError: storage does not answer.
+        StorageError: the storage does not respond.
     """
     # listed instead of looked up by name: an NFS client caches that a name does not exist
     names = [name for name in filesystem.names_in(folder_uri) if re.fullmatch(r"\d{9}\.json", name)]

@@ -1,4 +1,4 @@
-"""The recorder of a run: writes metrics, events, the quarantine and checkpoints to the run's folder during training."""
+"""The recorder, which writes metrics, events, the quarantine and checkpoints to a run's folder during training."""
 
 import io
 import logging
@@ -33,30 +33,31 @@ SCHEMA = pa.schema(
 
 
 class Quarantine:
-    """The table of skipped recordings: one row for each, however often the plan selects it; always a valid file."""
+    """The table of skipped recordings, with one row for each, however often the plan selects it."""
 
     def __init__(self, uri: str, *, keep_steps: int) -> None:
-        """Continues an existing file; rows first added after step ``keep_steps`` are dropped, to be added again."""
+        """Continues an existing file without the rows that were first added after step ``keep_steps``."""
         self._uri = uri
         self._rows = {row["recording_id"]: row for row in read_quarantine(uri) if row["first_step"] <= keep_steps}
         self._changed = True
 
     def add(self, step: int, skipped: Iterable[SkippedRecording]) -> None:
-        for bad in skipped:
-            if bad.name not in self._rows:
-                self._rows[bad.name] = {
-                    "recording_id": bad.name,
-                    "reason": bad.reason,
-                    "detail": bad.detail,
+        """Adds rows for the recordings that were skipped in a step, unless they have one."""
+        for recording in skipped:
+            if recording.name not in self._rows:
+                self._rows[recording.name] = {
+                    "recording_id": recording.name,
+                    "reason": recording.reason,
+                    "detail": recording.detail,
                     "first_step": step,
                 }
                 self._changed = True
 
     def flush(self) -> None:
-        """Writes the file if there are new rows. Another thread may add rows meanwhile.
+        """Writes the file atomically if there are new rows. Another thread may add rows meanwhile.
 
         Raises:
-            StorageError: the file could not be written; its old content is intact.
+            StorageError: the file could not be written; its old content is kept.
         """
         if not self._changed:
             return
@@ -71,7 +72,7 @@ class Quarantine:
 
 
 def read_quarantine(uri: str) -> list[dict[str, Any]]:
-    """Returns the rows of a quarantine file, in the order in which they were added; empty without a file."""
+    """Returns the rows of a quarantine file in the order in which they were added; empty if there is no file."""
     if not filesystem.exists(uri):
         return []
     rows: list[dict[str, Any]] = pq.read_table(io.BytesIO(filesystem.read_bytes(uri))).to_pylist()
@@ -82,27 +83,30 @@ log = logging.getLogger(__name__)
 
 
 class Recorder(AbstractContextManager["Recorder"]):
-    """Writes the records and checkpoints of a run, on one worker for all of them.
+    """Writes the records and checkpoints of a run; only one of the workers has a recorder.
 
-    A context manager that writes everything at its end. Apart from that, only a checkpoint waits for storage, for the
-    checkpoint before it: records are written in a thread, so that no other worker waits in a collective while storage
-    is retried. :meth:`storage_error` reports a failure, so that all workers stop in the same step.
+    A context manager that writes everything at its end. Before that, the only call that waits for storage is
+    :meth:`checkpoint`, if the previous checkpoint is not yet written. Records are written in a thread, so that no other
+    worker waits in a collective while storage is retried. :meth:`storage_error` reports a failure, so that all workers
+    stop in the same step.
     """
 
     _PERIOD_S = 30.0
-    """The time between two writes of the records, which are also written before each checkpoint."""
+    """Time between two writes of the records, which are also written before each checkpoint."""
     _LOCAL_PERIOD_S = 1.0
-    """The time between two checks of the lease on local storage, where each line is written at once."""
+    """Time between two checks of the lease on local storage, where each line is written immediately."""
 
     def __init__(self, run: Run, recipe: Recipe, *, first_step: int, fence: Fence | None = None) -> None:
         """
         Args:
-            first_step: the step of the checkpoint from which the run resumes; later records are dropped.
-            fence: the fence of the driver, if it holds the run's lease.
+            run: run whose folder is written.
+            recipe: recipe of the run.
+            first_step: number of steps done by the checkpoint from which the run resumes; later records are dropped.
+            fence: fence of the driver; None if it holds no lease.
 
         Raises:
             StorageError: the run's folder cannot be read or written.
-            RunTakenOver: the run has another driver now.
+            RunTakenOver: another driver has taken over the run.
         """
         self._run, self._fence, self._is_local = run, fence, filesystem.is_local(run.uri)
         self._checked_s = -math.inf
@@ -138,22 +142,24 @@ class Recorder(AbstractContextManager["Recorder"]):
             raise StorageError(self._error)
 
     def step(self, line: dict[str, Any]) -> None:
+        """Records the metrics of a step, a line of ``metrics.jsonl``."""
         self._step = line["step"]
         self._append(self._metrics, [line])
         if time.monotonic() - self._flushed_s > self._PERIOD_S:
             self.flush()
 
     def skipped(self, step: int, recordings: Sequence[SkippedRecording]) -> None:
+        """Records the recordings that were skipped in a step."""
         self._quarantine.add(step, recordings)
 
     def event(self, text: str) -> None:
-        """Records an event at once, since the next step may be far away."""
+        """Records an event, which is written immediately because the next step may take long."""
         self._append(self._events, [{"time": time.time(), "step": self._step, "event": text}])
         if not self._is_local:
             self.flush()
 
     def anomaly(self, anomaly: Anomaly) -> None:
-        """Begins to write an anomaly: an event, and a file with the recordings."""
+        """Starts writing an anomaly: an event, and a file with the recordings of the step."""
         self._thread.submit(self._write_anomaly, anomaly)
         self._flushing = None  # a pending flush would precede the anomaly
 
@@ -168,22 +174,22 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._append(self._events, [{"time": time.time(), "step": anomaly.step, "event": text}])
 
     def checkpoint(self, state: dict[str, torch.Tensor], metrics: dict[str, Any], progress: Progress) -> None:
-        """Begins to write a checkpoint, after the records of all steps up to it, which a resumed run then has."""
+        """Starts writing a checkpoint, after the records of all steps up to it, so that a resumed run has them."""
         score, records = metrics.get(f"validation_{self._score}"), self.flush()
         self._checkpoints.write(state, progress, score=score, after=records.result)
 
     def storage_error(self) -> StorageError | None:
-        """Returns why the records or the newest checkpoint could not be written; None if nothing has failed."""
+        """Returns why the records or the latest checkpoint could not be written; None if nothing has failed."""
         error = self._error or self._checkpoints.error()
         return None if error is None else StorageError(error)
 
     def flush(self) -> Future[None]:
-        """Begins to write all records so far, and returns the future of the write."""
+        """Starts writing all records so far, and returns the future of the write."""
         self._flushed_s = time.monotonic()
-        begun = self._flushing
-        if begun is None or begun.running() or begun.done():  # a pending flush will write these too
-            begun = self._flushing = self._thread.submit(self._flush)
-        return begun
+        flushing = self._flushing
+        if flushing is None or flushing.running() or flushing.done():  # a pending flush will write these records too
+            flushing = self._flushing = self._thread.submit(self._flush)
+        return flushing
 
     def _flush(self) -> None:
         if self._error is not None:

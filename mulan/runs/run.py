@@ -21,11 +21,11 @@ from mulan.storage.jsonl import read_lines
 
 
 class RunError(MulanError):
-    """A run cannot be started, resumed or read."""
+    """Raised when a run cannot be started, resumed or read."""
 
 
 NOT_IN_EARLIER_RECIPES = ("exact_sums", "deterministic")
-"""Fields of ``train`` that are missing from the recipe of a run of an earlier version, which trained without them."""
+"""Fields of ``train`` that may be missing in the recipe of a run of an earlier version, which trained without them."""
 
 MAY_CHANGE = (
     "data.uri",
@@ -39,14 +39,14 @@ MAY_CHANGE = (
 )
 """Fields and sections that may change when a run is resumed; no step depends on their values.
 
-``train.validation_micro_batches`` is not among them: scores over another number of recordings cannot be compared, and
-the best checkpoints are kept by them.
+``train.validation_micro_batches`` is not among them: the best checkpoints are selected by their scores, and scores over
+different numbers of recordings are not comparable.
 """
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run, by the folder of runs and its name; gives the URIs of its files."""
+    """A run, identified by a folder of runs and its name, with the URIs of its files."""
 
     storage_uri: str
     name: str
@@ -61,7 +61,7 @@ class Run:
 
     @property
     def corpus_uri(self) -> str:
-        """The URI of the file with the digest of the index of the run's corpus."""
+        """URI of the file with the digest of the index of the run's corpus."""
         return filesystem.join(self.uri, "corpus.json")
 
     @property
@@ -95,10 +95,14 @@ class Run:
 
     @classmethod
     def at(cls, storage_uri: str | os.PathLike[str], name: str) -> "Run":
-        """Returns the run of a name in a folder of runs, whose path is made absolute.
+        """Returns a run by its name.
+
+        Args:
+            storage_uri: folder of runs; a local path is made absolute.
+            name: name of the run, which need not exist.
 
         Raises:
-            RunError: the name is not valid, or the folder's is empty.
+            RunError: the name is invalid, or ``storage_uri`` is empty.
         """
         if not os.fspath(storage_uri):
             raise RunError("--storage is empty; give a folder of runs")
@@ -109,8 +113,8 @@ class Run:
     def check(self, recipe: Recipe, index_sha256: str | None = None) -> None:
         """Checks that a run of this name, if there is one, can be resumed with this recipe.
 
-        Only the fields of :data:`MAY_CHANGE` may differ. ``data.uri`` must be a copy of the same corpus, by the digest
-        of its index, and ``train.steps`` must not be below the newest checkpoint.
+        Only the fields in :data:`MAY_CHANGE` may differ. ``data.uri`` must name a copy of the same corpus, according to
+        the digest of its index, and ``train.steps`` must not be below the step of the newest checkpoint.
 
         Args:
             recipe: The recipe to resume with.
@@ -125,7 +129,7 @@ class Run:
         own, own_sha256 = self.recipe(), self._index_sha256()
         differing = differing_fields(own, recipe)
         changes = {key: both for key, both in differing.items() if not key.startswith(MAY_CHANGE)}
-        if own_sha256 is None and "data.uri" in differing:  # begun by an earlier version: which corpus is unknown
+        if own_sha256 is None and "data.uri" in differing:  # begun by an earlier version: its corpus is unknown
             changes["data.uri"] = differing["data.uri"]
         if changes:
             listed = "\n".join(f"  - {key}: {old!r} there, {new!r} here" for key, (old, new) in sorted(changes.items()))
@@ -149,7 +153,7 @@ class Run:
             )
 
     def check_writable(self) -> None:
-        """Checks that the run's folder, which need not exist, is writable. Changes nothing in it.
+        """Checks that the run's folder, which need not exist, is writable, without changing anything in it.
 
         Raises:
             StorageError: the folder is not writable.
@@ -161,10 +165,10 @@ class Run:
 
         Args:
             recipe: The recipe to begin or resume with.
-            index_sha256: See :meth:`check`; None leaves a stored digest as it is.
+            index_sha256: Digest as in :meth:`check`; None keeps a stored digest.
 
         Raises:
-            RunError: See :meth:`check`.
+            RunError: The run cannot be resumed with this recipe.
             StorageError: The folder cannot be written.
         """
         self.check(recipe, index_sha256)
@@ -173,10 +177,10 @@ class Run:
         filesystem.write_atomically(self.recipe_uri, recipe.to_toml().encode())
 
     def _index_sha256(self) -> str | None:
-        """Returns the digest of the index that the run was begun with; None if an earlier version began it.
+        """Returns the digest of the index that the run began with; None if the run is of an earlier version.
 
         Raises:
-            RunError: The file that holds it is damaged.
+            RunError: The file with the digest is damaged.
         """
         if not filesystem.exists(self.corpus_uri):
             return None
@@ -211,24 +215,24 @@ class Run:
     def timed(self, stage: str) -> Iterator[None]:
         """Adds the duration of the block to the time of a stage in ``seconds.json``.
 
-        Records nothing if the block raises that another driver has the run.
+        Nothing is recorded if the block raises :class:`RunHeld` or :class:`RunTakenOver`: the run has another driver.
         """
-        begun, is_ours = time.monotonic(), True
+        start_s, is_ours = time.monotonic(), True
         try:
             yield
         except (RunHeld, RunTakenOver):
             is_ours = False
             raise
         finally:
-            seconds = time.monotonic() - begun
-            with suppress(StorageError):  # must not hide what ended the block
+            seconds = time.monotonic() - start_s
+            with suppress(StorageError):  # must not hide an error of the block
                 if is_ours:
                     earlier = self.seconds()
-                    whole = earlier | {stage: earlier.get(stage, 0.0) + seconds}
-                    filesystem.write_atomically(self._seconds_uri, json.dumps(whole).encode())
+                    total = earlier | {stage: earlier.get(stage, 0.0) + seconds}
+                    filesystem.write_atomically(self._seconds_uri, json.dumps(total).encode())
 
     def seconds(self) -> dict[str, float]:
-        """Returns the seconds of each timed stage over all attempts; empty if the file is missing or damaged."""
+        """Returns the total time of each stage over all attempts in seconds; empty without an intact file."""
         if not filesystem.exists(self._seconds_uri):
             return {}
         try:

@@ -1,4 +1,4 @@
-"""Errors of storage: which are transient and worth a retry, and how permanent ones are reported, with a remedy."""
+"""Errors of storage: transient ones, which are worth a retry, and permanent ones, which are reported with a remedy."""
 
 import errno
 import socket
@@ -28,7 +28,7 @@ _PERMANENT_ERRNOS = frozenset(
         errno.EROFS,
     }
 )
-"""Error numbers of the operating system, or of translated S3 errors, that a retry cannot cure."""
+"""Error numbers of the operating system, or of translated S3 errors, that are permanent."""
 
 _TRANSIENT_CODES = frozenset({"BadDigest", "IncompleteBody", "NoSuchUpload", "XAmzContentSHA256Mismatch"})
 """S3 error codes of requests that were corrupted in transit, or whose response was lost after they succeeded."""
@@ -77,7 +77,7 @@ _BUCKETS = frozenset(
 
 
 class StorageError(MulanError):
-    """Raised when storage keeps failing until the retries time out, or permanently (:class:`StoragePermanentError`)."""
+    """Raised when storage keeps failing until the retries time out, or fails permanently (see the subclasses)."""
 
     exit_code = 1
 
@@ -110,7 +110,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 def affects_all_files(error: BaseException) -> bool:
-    """Returns whether an operation on any other file would fail too: bad credentials, or an unreachable server."""
+    """Returns whether operations on all other files would fail too: for bad credentials or an unreachable server."""
     unreachable = "BotoCoreError" in _class_names(error) or _is_endpoint_fault(error)
     return unreachable or s3_code(error) in _CREDENTIAL_CODES
 
@@ -119,7 +119,8 @@ def permanent_error(what: str, error: Exception) -> StoragePermanentError | None
     """Wraps an error of storage in a message for the user, with a remedy; returns None for any other error.
 
     Args:
-        what: consequence of the error, which begins the message: ``"URI cannot be read"``.
+        what: consequence of the error, with which the message begins, such as ``"URI cannot be read"``.
+        error: error of storage, or any other.
     """
     if isinstance(error, MulanError) or not (
         isinstance(error, OSError) or "BotoCoreError" in _class_names(error) or _is_endpoint_fault(error)

@@ -1,4 +1,4 @@
-"""Files by URI: one interface to local paths, ``s3://``, ``memory://`` and every other scheme that fsspec supports.
+"""Access to files by URI: local paths, ``s3://``, ``memory://`` and every other scheme that fsspec supports.
 
 Transient errors are retried (:mod:`mulan.storage.retries`); permanent ones are reported with a remedy
 (:mod:`mulan.storage.errors`). Listings are not cached. S3 takes its credentials, region and endpoint from the usual
@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 
 def url_to_fs(uri: str | os.PathLike[str]) -> tuple[fsspec.AbstractFileSystem, str]:
-    """Returns the file system of a URI and the path within it. A local path need not be absolute.
+    """Returns the file system of a URI and the path within it. Local paths need not be absolute.
 
     Paths are literal as long as only the methods for one file or folder are used: ``info``, ``ls``, ``find``, ``open``,
     ``cat_file``, ``pipe_file``, ``get_file``, ``put_file``, ``cp_file`` and ``rm_file``. fsspec's other methods
@@ -67,7 +67,7 @@ def url_to_fs(uri: str | os.PathLike[str]) -> tuple[fsspec.AbstractFileSystem, s
         fs, path = cls(use_listings_cache=False, **options), cls._strip_protocol(where)
     except ImportError as error:
         raise UnsupportedStorage(f"{where}: {scheme}:// needs a package that is not installed: {error}") from error
-    except Exception as error:  # whatever the package of that scheme raises
+    except Exception as error:  # the package of a scheme may raise anything
         raise UnsupportedStorage(f"{where}: cannot be used: {_reason(error)}; {SUPPORTED_URIS}") from error
     if is_s3:
         fs.retries = 1  # botocore's attempts and our retries are enough
@@ -75,7 +75,7 @@ def url_to_fs(uri: str | os.PathLike[str]) -> tuple[fsspec.AbstractFileSystem, s
 
 
 def printable(path: str) -> str:
-    """Returns a path with everything that cannot be printed, such as line ends and lone surrogates, escaped."""
+    """Returns a path in which characters that cannot be printed, such as newlines and lone surrogates, are escaped."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in path)
 
 
@@ -94,7 +94,7 @@ def _s3_options() -> dict[str, Any]:
 
 
 def _socket(address: tuple[Any, ...]) -> socket.socket:
-    """Returns a socket that also times out when the peer accepts no more bytes; reads have a timeout of their own."""
+    """Returns a socket that also times out when the peer accepts no more bytes; botocore limits reads only."""
     result = socket.socket(*address[:3])
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         result.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * SILENCE_TIMEOUT_S))
@@ -167,12 +167,12 @@ def _read(uri: str, method: str, **named: Any) -> Any:
 def read_ranges(uris: Sequence[str], offsets: Sequence[int], lengths: Sequence[int]) -> list[bytes | Exception]:
     """Reads byte ranges of many files of one file system, concurrently where it supports that.
 
-    A range that exceeds its file is truncated. A range whose file is missing or forbidden yields the exception:
-    whether a recording can be used must not depend on when it is read.
+    A range that exceeds its file is truncated. For a range whose file is missing or forbidden, the exception is
+    returned. Transient errors are retried, because whether a recording can be used must not depend on when it is read.
 
     Raises:
         StorageError: a range kept failing until the retries timed out.
-        StoragePermanentError: no file can be read: the credentials have expired, or the server is unknown.
+        StoragePermanentError: no file can be read, because the credentials have expired or the server is unknown.
     """
     if not uris:
         return []
@@ -211,13 +211,13 @@ def _read_once(fs: fsspec.AbstractFileSystem, ranges: Sequence[tuple[str, int, i
 
 
 def _is_beyond_end(result: bytes | Exception) -> bool:
-    """Returns whether a result is S3's error for a range beyond the end of the file; other storage returns no bytes."""
+    """Returns whether a result is S3's error for a range beyond the end of a file; other storage returns no bytes."""
     response = getattr(result.__cause__, "response", {}) if isinstance(result, OSError) else {}
     return response.get("Error", {}).get("Code") in ("InvalidRange", "416")
 
 
 def write_atomically(uri: str, content: bytes) -> None:
-    """Writes a whole file; a reader sees the old content or the new, never a part.
+    """Writes a whole file; readers see either the old content or the new.
 
     Raises:
         StorageError, StoragePermanentError: the file could not be written; the old content is kept.
@@ -230,7 +230,7 @@ def write_atomically(uri: str, content: bytes) -> None:
 
 
 def check_writable(uri: str | os.PathLike[str]) -> None:
-    """Checks that a folder, which need not exist, can be written to. Leaves nothing behind and changes no other file.
+    """Checks that a folder, which need not exist, can be written to, without changing anything in it.
 
     A small object is written and removed: in the folder or, on a local disk where it does not exist yet, in its nearest
     existing parent.
@@ -251,10 +251,10 @@ def check_writable(uri: str | os.PathLike[str]) -> None:
 
 
 def upload(path: str, uri: str) -> None:
-    """Moves a local file to a URI; a reader there sees it whole or not at all.
+    """Moves a local file to a URI, where readers see either the whole file or none.
 
     Raises:
-        StorageError, StoragePermanentError: as :func:`write_atomically`.
+        StorageError, StoragePermanentError: the file could not be written.
     """
     fs, target = url_to_fs(uri)
     if isinstance(fs, LocalFileSystem):
@@ -267,7 +267,7 @@ def write_with_retries(uri: str, function: Callable[P, T], *arguments: P.args, *
     """Calls a function that writes at a URI until it succeeds.
 
     Raises:
-        StorageError, StoragePermanentError: it kept failing, or failed permanently.
+        StorageError, StoragePermanentError: the function kept failing, or failed permanently.
     """
     what = f"{uri} cannot be written"
     try:

@@ -27,7 +27,7 @@ _MAX_MESSAGE = 300
 
 
 class PretrainedError(MulanError, ValueError):
-    """Raised when pretrained weights are missing or cannot be used. Lists all faults."""
+    """Raised when pretrained weights are missing or cannot be used. The message lists all faults."""
 
     def __init__(self, spec: str, faults: Sequence[str], remedy: str) -> None:
         self.faults = tuple(faults)
@@ -40,8 +40,8 @@ def loading(spec: str, fault: str, remedy: str) -> Iterator[None]:
 
     Args:
         spec: name of the weights in the recipe.
-        fault: what an exception means: ``the tokenizer cannot be loaded``.
-        remedy: one or more sentences.
+        fault: consequence of an exception, such as ``"its tokenizer cannot be loaded"``.
+        remedy: one or more sentences, with which the message ends.
     """
     try:
         yield
@@ -63,18 +63,18 @@ class RequiredFiles:
     field: str
     """Name of the field as ``section.field``, for messages."""
     parts: Mapping[str, tuple[str, ...]]
-    """Parts that ``transformers`` loads, each with its alternative files, one of which must exist."""
+    """Parts that ``transformers`` loads, each with the names of alternative files, one of which must exist."""
     optional: tuple[str, ...]
-    """Names of files that are also fetched, from the hub or from other storage, if they exist."""
+    """Names of further files that are fetched, from the hub or from other storage, if they exist."""
 
     def patterns(self, *, pickled: bool) -> list[str]:
-        """Returns the names of the files to fetch, with ``*``; for the weights those of pickles or of safetensors."""
+        """Returns glob patterns of the files to fetch, with the weights either as pickles or as safetensors."""
         files = {file for names in self.parts.values() for file in names} - {*_SAFE_WEIGHTS, *_PICKLED_WEIGHTS}
         weights = [*_PICKLED_WEIGHTS, "pytorch_model-*.bin"] if pickled else [*_SAFE_WEIGHTS, "model-*.safetensors"]
         return [*sorted(files), *self.optional, *weights]
 
     def select(self, names: Iterable[str]) -> list[str]:
-        """Selects the files to fetch from those of a folder, which may hold the same weights in several formats."""
+        """Returns the files to fetch out of those in a folder, which may hold the same weights in several formats."""
         offered = sorted(names)
         pickled = not {*offered} & {*_SAFE_WEIGHTS}
         patterns = self.patterns(pickled=pickled)
@@ -91,17 +91,17 @@ AST_CHECKPOINT = RequiredFiles("audio_tower.pretrained", _CONFIGURATION_AND_WEIG
 
 
 def absolute_spec(spec: str) -> str:
-    """Makes the path absolute in a field of the recipe that names pretrained weights by their path."""
+    """Returns the name of pretrained weights in a recipe, made absolute if it is a path."""
     return spec if spec.startswith((_HUB_SCHEME, _PACKAGE_SCHEME)) else absolute(spec)
 
 
 def is_hub_model(spec: str) -> bool:
-    """Returns whether a field of the recipe names a model on the Hugging Face hub."""
+    """Returns whether the name of pretrained weights in a recipe is that of a model on the Hugging Face hub."""
     return spec.startswith(_HUB_SCHEME)
 
 
 def pretrained_folder(spec: str, needed: RequiredFiles = TEXT_ENCODER) -> Path:
-    """Returns the folder that a field of the recipe names.
+    """Returns the local folder of the pretrained weights that a recipe names.
 
     Args:
         spec: path of a folder; ``python:PACKAGE/FOLDER`` for a folder inside an installed package, which is located
@@ -135,7 +135,12 @@ def pretrained_folder(spec: str, needed: RequiredFiles = TEXT_ENCODER) -> Path:
 
 
 def check_folder(spec: str, folder: Path, needed: RequiredFiles) -> Path:
-    """Checks that a folder, which ``spec`` names, contains all parts, and returns it.
+    """Checks that a folder contains all parts, and returns it.
+
+    Args:
+        spec: name of the weights in the recipe, for messages.
+        folder: folder to check.
+        needed: files that the folder must contain.
 
     Raises:
         PretrainedError: a part is missing.
@@ -162,16 +167,16 @@ def _any_file(folder: Path, names: Sequence[str]) -> bool:
 def _inside_package(spec: str, needed: RequiredFiles) -> Path:
     package, _, folder = spec.removeprefix(_PACKAGE_SCHEME).partition("/")
     try:
-        found = importlib.util.find_spec(package)
+        module = importlib.util.find_spec(package)
     except (ImportError, ValueError):
-        found = None
-    if found is None or not found.submodule_search_locations:
+        module = None
+    if module is None or not module.submodule_search_locations:
         raise PretrainedError(
             spec,
             [f"no Python package {package!r} is installed here"],
             f"Install it on every machine of the cluster, or name a folder in {needed.field}.",
         )
-    return Path(found.submodule_search_locations[0]) / folder
+    return Path(module.submodule_search_locations[0]) / folder
 
 
 def _from_hub(spec: str, needed: RequiredFiles) -> Path:
@@ -181,7 +186,7 @@ def _from_hub(spec: str, needed: RequiredFiles) -> Path:
         folder = _snapshot(name, needed.patterns(pickled=False))
         if not _any_file(folder, needed.parts["weights"]):
             folder = _snapshot(name, needed.patterns(pickled=True))
-    except Exception as error:  # including errors of whichever HTTP library the hub's client uses
+    except Exception as error:  # including those of the HTTP library that the hub's client uses
         raise PretrainedError(
             spec,
             [f"neither on the Hugging Face hub nor in its local cache: {type(error).__name__}: {error}"],

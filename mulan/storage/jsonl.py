@@ -10,17 +10,18 @@ from mulan.storage.errors import StorageError
 
 
 class DamagedFile(MulanError):
-    """Raised for a file of a run whose content is not what the run wrote."""
+    """Raised for a file of a run whose content has been damaged."""
 
 
 def read_lines(uri: str, *, require_step: bool = False) -> list[dict[str, Any]]:
     """Returns the complete lines of a JSON-lines file; none if the file does not exist.
 
     Args:
+        uri: URI of the file.
         require_step: whether every line must have an integer ``step``.
 
     Raises:
-        DamagedFile: a line is damaged.
+        DamagedFile: a line is not a JSON object, or lacks a required ``step``.
     """
     if not filesystem.exists(uri):
         return []
@@ -39,13 +40,13 @@ def _parsed(line: bytes, name: str, require_step: bool) -> dict[str, Any]:
 
 
 class JsonLinesTail:
-    """Follows a JSON-lines file that grows."""
+    """Follows a growing JSON-lines file."""
 
     def __init__(self, uri: str) -> None:
         self._uri, self._offset = uri, 0
 
     def new_lines(self) -> list[dict[str, Any]]:
-        """Returns the complete lines since the last call; all lines again if the file has been truncated since."""
+        """Returns the complete lines added since the last call, or all lines if the file has been truncated since."""
         try:
             content, size = filesystem.read_new(self._uri, self._offset)
             if size < self._offset:
@@ -66,8 +67,8 @@ class JsonLinesTail:
 class JsonLinesLog:
     """A JSON-lines file that is appended to during a run and truncated to the step from which the run resumes.
 
-    A local file is written line by line. Object stores cannot append: there the whole file is written at every
-    :meth:`flush`, which may be called from another thread.
+    A local file is written line by line. Object stores cannot append, so there :meth:`flush`, which may be called from
+    another thread, writes the whole file.
     """
 
     def __init__(self, uri: str, *, keep_steps: int | None = None) -> None:
@@ -92,7 +93,7 @@ class JsonLinesLog:
                 file.write("".join(new))
 
     def flush(self) -> None:
-        """Writes the whole file, if it is in an object store.
+        """Writes the whole file if it is in an object store.
 
         Raises:
             StorageError: the file could not be written; the old content is kept.

@@ -16,7 +16,7 @@ from mulan.storage.errors import StoragePermanentError
 
 
 def read_range(path: str, offset: int, length: int) -> bytes | OSError:
-    """Returns the bytes of a range, truncated at the end of the file, or the error."""
+    """Returns the bytes of a range, truncated at the end of the file, or the error of reading it."""
     try:
         with open(path, "rb") as file:
             available = os.fstat(file.fileno()).st_size - offset
@@ -35,7 +35,7 @@ def write(path: str, content: bytes) -> None:
 
 
 def create(path: str, content: bytes) -> bool:
-    """Creates a file, and its folder if needed; returns False, without a change, if the file exists.
+    """Creates a file, and its folder if needed; returns False, and changes nothing, if the file exists.
 
     Another process may see the file while it is still empty.
     """
@@ -47,16 +47,16 @@ def create(path: str, content: bytes) -> bool:
 
 
 def move(path: str, target: str) -> None:
-    """Moves a file atomically, even from another disk, and creates its folder if needed."""
+    """Moves a file atomically, even to another disk, and creates its folder if needed."""
     with _replacing(target) as temporary:
         shutil.move(path, temporary)
 
 
 def check_writable(folder: str, name: str) -> None:
-    """Writes and removes a file of that name in a folder or, if that does not exist, in its nearest existing parent.
+    """Writes and removes a file ``name`` in a folder or, if that does not exist, in its nearest existing parent.
 
     Raises:
-        OSError: the file cannot be written, or the path of the folder is taken by something else.
+        OSError: the file cannot be written, or the path of the folder is that of something else.
     """
     parent = folder
     while not os.path.isdir(parent):
@@ -100,10 +100,11 @@ _PREFIX, _LOCK = "mulan_checkpoint_", ".lock"
 
 @contextmanager
 def temporary_folder() -> Iterator[str]:
-    """Creates a folder that is removed when the block ends or, if this process is killed, by the next call here.
+    """Creates a folder that is removed when the block ends or, if this process is killed, by a later call on this host.
 
-    A folder is in use as long as the file of its name with ``.lock`` is locked (``flock``), which the system releases
-    when the process ends. Processes in other containers or hosts that share TMPDIR do not remove each other's folders.
+    A folder is in use while the file of the same name with ``.lock`` is locked (``flock``); the system releases the
+    lock when the process ends. Processes on different hosts or in different containers that share TMPDIR do not remove
+    each other's folders.
 
     Raises:
         StoragePermanentError: the folder cannot be created.

@@ -25,12 +25,13 @@ def with_retries(what: str, function: Callable[P, T], *arguments: P.args, **name
     """Calls a function that uses storage until it succeeds.
 
     Args:
-        what: consequence of a failure, for messages: ``"URI cannot be read"``.
+        what: consequence of a failure, for messages, such as ``"URI cannot be read"``.
+        function: function to call with the remaining arguments.
 
     Raises:
         StorageError: the function kept failing for :data:`RETRY_TIMEOUT_S`.
-        StoragePermanentError: the function failed in a way that a retry cannot cure.
-        FileNotFoundError, NotADirectoryError, IsADirectoryError: raised by the function.
+        StoragePermanentError: the function failed permanently.
+        FileNotFoundError, NotADirectoryError, IsADirectoryError: the function raised it.
     """
     retrying = Retrying(
         retry=retry_if_exception(is_transient),

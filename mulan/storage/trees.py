@@ -1,7 +1,7 @@
-"""Recursive operations on the folders of any file system, with literal paths: for our own storage and for Ray's.
+"""Recursive operations on folders in any file system, with literal paths, for mulan's own storage and for Ray's.
 
 fsspec's recursive methods (``rm``, ``get``, ``copy``, ``mv``) expand ``[``, ``?`` and ``*`` in a path on every file
-system except the local one, and would so affect unrelated files.
+system except the local one, and would therefore affect unrelated files.
 """
 
 import os
@@ -40,7 +40,7 @@ def _files_and_folders(fs: fsspec.AbstractFileSystem, path: str) -> tuple[list[s
 
 
 class LiteralHandler(FSSpecHandler):  # type: ignore[misc]  # pyarrow has no types
-    """A pyarrow handler for fsspec file systems that takes every path literally."""
+    """A pyarrow handler for fsspec file systems that does not expand patterns in paths."""
 
     def delete_dir(self, path: str) -> None:
         remove_tree(self.fs, path)

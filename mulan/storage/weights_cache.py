@@ -25,14 +25,14 @@ CACHE_VARIABLE = "MULAN_CACHE"
 """Environment variable that names the folder of the cache."""
 
 _VERSION_FIELDS = ("ETag", "etag", "md5Hash", "generation", "mtime", "created")
-"""Metadata of a file, by file system, that change with its content."""
+"""Fields of a file's metadata, on various file systems, that change with its content."""
 
 
 def weights_folder(spec: str, needed: RequiredFiles = TEXT_ENCODER) -> Path:
-    """Returns the local folder of the weights that a field of the recipe names, and copies them if needed.
+    """Returns the local folder of the pretrained weights that a recipe names, which are copied if needed.
 
     Args:
-        spec: as in :func:`mulan.storage.hub.pretrained_folder`, or the URI of such a folder.
+        spec: name of the weights as in :func:`mulan.storage.hub.pretrained_folder`, or the URI of a folder.
         needed: files that the folder must contain.
 
     Raises:
@@ -47,10 +47,10 @@ def weights_folder(spec: str, needed: RequiredFiles = TEXT_ENCODER) -> Path:
 def cached_folder(spec: str, needed: RequiredFiles) -> str:
     """Returns the path of the cached copy of a folder in other storage; any other ``spec`` is returned unchanged.
 
-    Copies the needed files that exist. If several processes call it at the same time, one copies and the others wait.
+    The needed files that exist are copied. If several processes call it simultaneously, one copies and the others wait.
 
     Raises:
-        PretrainedError: the folder does not exist or cannot be cached here.
+        PretrainedError: the folder does not exist or cannot be cached on this machine.
         StorageError: the storage does not respond.
     """
     if not _is_remote(spec):
@@ -101,7 +101,7 @@ def _cache_folder() -> Path:
 
 
 def _file_versions(uri: str) -> dict[str, list[Any]]:
-    """Returns the names of the files directly in a folder, each with its metadata that change with its content."""
+    """Returns the names of the files directly in a folder, each with the metadata that change with its content."""
     fs, path = filesystem.url_to_fs(uri)
     try:
         entries = with_retries(f"{uri} cannot be read", fs.ls, path, detail=True)

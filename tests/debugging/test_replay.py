@@ -75,7 +75,7 @@ def runs(tiny_corpus: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ru
     both = ((healthy, recipes[0]), (diverged, recipes[1]))
     ((ended, stopped),) = run_in_processes(train_both, 1, *both, folder=tmp_path_factory.mktemp("out"))
     assert ended is None
-    found = read_newest(healthy.uri, on_corrupt=pytest.fail, at_most=3)
+    found = read_newest(healthy.uri, on_corrupt=pytest.fail, max_step=3)
     assert found is not None
     write_checkpoint(healthy.uri, found.state, replace(found.progress, trained_on=["NVIDIA H100 80GB HBM3"]))
     assert stopped.startswith("the loss of step 2 is nan; the weights are those of step 1. ")
@@ -103,9 +103,9 @@ def test_a_step_in_the_middle_of_a_run_is_that_step(runs: tuple[Run, Run]) -> No
         "replay  results are bit-identical only on one kind of device: steps up to 3 were trained on NVIDIA"
         in done.stdout
     )
-    same = "replay  steps with the run's recordings: 1; their losses and gradient norms are the same to the bit"
+    same = "replay  steps with the run's recordings: 1; their losses and gradient norms are bitwise equal"
     assert same in done.stdout
-    assert re.search(r"replay  step 5  loss .*  \(as in the run, to the bit\)\n", done.stdout)
+    assert re.search(r"replay  step 5  loss .*  \(bitwise equal to the run\)\n", done.stdout)
     then = run.metrics()[4]
     for name in ("loss", "temperature", "grad_norm"):
         (now,) = re.findall(rf"replay  step 5 .* {name} ([0-9.]+)", done.stdout)
@@ -120,8 +120,8 @@ def test_a_step_of_two_workers_with_sharded_weights_is_that_step(tiny_corpus: st
     code, out, err = run_job("jobs.train", *words(run, 5), folder=tmp_path / "job")
     assert code == 0, err
     assert "replay  from the checkpoint of step 3; steps to run before step 5: 1" in out
-    assert "recordings: 1; their losses and gradient norms are the same to the bit\n" in out
-    assert re.search(r"replay  step 5  loss .*  \(as in the run, to the bit\)\n", out)
+    assert "recordings: 1; their losses and gradient norms are bitwise equal\n" in out
+    assert re.search(r"replay  step 5  loss .*  \(bitwise equal to the run\)\n", out)
 
 
 def test_the_step_that_stopped_a_run_is_shown(runs: tuple[Run, Run], tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def test_a_driver_whose_run_was_taken_over_raises_and_records_nothing(
 def test_a_corrupt_checkpoint_is_skipped(undisturbed: Run, tiny_corpus: str, tmp_path: Path) -> None:
     run = Run(str(tmp_path), undisturbed.name)
     shutil.copytree(undisturbed.uri, run.uri)
-    checkpoint = read_newest(run.uri, on_corrupt=pytest.fail, at_most=3)
+    checkpoint = read_newest(run.uri, on_corrupt=pytest.fail, max_step=3)
     assert checkpoint is not None
     write_checkpoint(
         run.uri, checkpoint.state, replace(checkpoint.progress, trained_on=["NVIDIA H100 80GB HBM3, torch 2.11.0"])

@@ -60,7 +60,7 @@ def test_a_lease_that_was_given_back_is_taken_at_once(uri: str) -> None:
 
 
 def test_a_driver_of_this_machine_that_was_killed_is_not_waited_for(uri: str) -> None:
-    gone = replace(ProcessIdentity.of_this_one(), started=1)
+    gone = replace(ProcessIdentity.current(), started=1)
     write(uri, 7, Holder(gone))
     time = Time()
     assert taken(uri, time).generation == 8

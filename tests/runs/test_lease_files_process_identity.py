@@ -25,11 +25,11 @@ def identity(process: subprocess.Popen[bytes]) -> ProcessIdentity:
     """What that process would write down of itself."""
     status = lease_files._status(process.pid)
     assert status is not None
-    return replace(ProcessIdentity.of_this_one(), pid=process.pid, started=int(status["started"]))
+    return replace(ProcessIdentity.current(), pid=process.pid, started=int(status["started"]))
 
 
 def test_a_process_has_ended_when_it_is_killed_also_before_it_is_waited_for(sleeping: subprocess.Popen[bytes]) -> None:
-    assert not ProcessIdentity.of_this_one().has_ended()
+    assert not ProcessIdentity.current().has_ended()
     one = identity(sleeping)
     assert not one.has_ended()
     sleeping.kill()
@@ -39,12 +39,12 @@ def test_a_process_has_ended_when_it_is_killed_also_before_it_is_waited_for(slee
 
 
 def test_a_number_that_is_used_again_is_another_process() -> None:
-    one = ProcessIdentity.of_this_one()
+    one = ProcessIdentity.current()
     assert replace(one, started=one.started - 1).has_ended()
 
 
 def test_of_another_machine_or_container_nothing_is_known() -> None:
-    one = replace(ProcessIdentity.of_this_one(), pid=2**22 + 1)
+    one = replace(ProcessIdentity.current(), pid=2**22 + 1)
     assert one.has_ended()
     assert not replace(one, host="another").has_ended()
     assert not replace(one, machine=one.machine.replace("pid:[", "pid:[1")).has_ended()
@@ -56,7 +56,7 @@ def test_a_system_that_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         raise FileNotFoundError
 
     monkeypatch.setattr(lease_files.Path, "read_text", refuse)
-    one = ProcessIdentity.of_this_one()
+    one = ProcessIdentity.current()
     assert (one.pid, one.machine) == (os.getpid(), "")
     assert not one.has_ended()
 

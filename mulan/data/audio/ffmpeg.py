@@ -1,7 +1,7 @@
 """Decoding of whole files by FFmpeg, through PyAV.
 
-A file cannot make FFmpeg open another one: it reads from a file object, and formats that refer to files or addresses
-(playlists, DASH, concat scripts) are not allowed.
+A file cannot make FFmpeg open other files: FFmpeg reads from a file object, and formats that refer to files or
+addresses (playlists, DASH, concat scripts) are not allowed.
 """
 
 from collections.abc import Iterator
@@ -72,7 +72,7 @@ def _frames(content: BinaryIO, size: int, status: DecodeStatus) -> Iterator[av.A
 def _packets(
     container: av.container.InputContainer, stream: av.AudioStream, status: DecodeStatus
 ) -> Iterator[av.Packet]:
-    """Yields all packets up to the end, or to where the file becomes unreadable."""
+    """Yields all packets up to the end of the file, or up to where it becomes unreadable."""
     packets = container.demux(stream)
     while True:
         try:
@@ -91,7 +91,7 @@ def _message(error: Exception) -> str:
 
 
 def _check_not_truncated(stream: av.AudioStream, size: int) -> None:
-    """Rejects an MP4 whose packet list exceeds the file; FFmpeg would decode it as a shorter one without an error."""
+    """Rejects an MP4 whose packet list exceeds the file; FFmpeg would decode only its beginning, without an error."""
     if stream.container.format.name.startswith("mov") and len(stream.index_entries):
         last = stream.index_entries[-1]
         if last.pos + last.size > size:
@@ -99,7 +99,7 @@ def _check_not_truncated(stream: av.AudioStream, size: int) -> None:
 
 
 def _blocks(frames: Iterator[av.AudioFrame], status: DecodeStatus) -> Iterator[Block]:
-    """Joins frames to blocks, as each block has a fixed cost."""
+    """Joins frames into blocks, because each block has a fixed cost."""
     parts: list[np.ndarray] = []
     length, rate_hz = 0, 0
     for frame in chain(frames, [None]):

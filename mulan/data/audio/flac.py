@@ -14,7 +14,7 @@ _START = b"fLaC\0\0\0\x22"
 """First bytes of a stream: its marker and the length of the first metadata block."""
 
 _SEARCHED_BYTES = 2**16
-"""Number of bytes in which a frame is searched for: enough for noise in many channels, or tags after the last frame."""
+"""Number of bytes that are searched for a frame: enough for noise in many channels, or tags after the last frame."""
 
 _PROBES = 3
 """Number of frames that are examined between the first and the last."""
@@ -29,10 +29,10 @@ def flac_declared_s(file: AudioSource) -> float:
 
 
 def is_single_flac_stream(file: AudioSource, frames: int) -> bool:
-    """Returns whether the last frame ends after ``frames`` samples, and the positions of the frames before it ascend.
+    """Returns whether the last frame ends after ``frames`` samples, and the positions of earlier frames ascend.
 
     In concatenated streams the positions restart. If the last stream is exactly as long as the first, the frames in
-    between reveal it, unless one stream has more than three times the bytes of the other.
+    between reveal the concatenation, unless one stream has more than three times the bytes of the other.
     """
     header = _header(file)
     smallest, largest = int.from_bytes(header[8:10]), int.from_bytes(header[10:12])
@@ -87,7 +87,7 @@ def _frame_end(header: bytes, fixed_size: int) -> int | None:
     """
     if len(header) < 6 or header[1] not in (0xF8, 0xF9) or header[2] < 0x10 or header[3] & 1:
         return None
-    # a number in the encoding of UTF-8, but with up to 36 bits
+    # a number in UTF-8's encoding, extended to 36 bits
     ones = 8 - (header[4] ^ 0xFF).bit_length()
     number, at = header[4] & (0x7F >> ones), 5
     if ones == 1 or ones == 8:
@@ -103,7 +103,7 @@ def _frame_end(header: bytes, fixed_size: int) -> int | None:
     at += {12: 1, 13: 2, 14: 2}.get(rate_code, 0)
     if at >= len(header) or _crc8(header[:at]) != header[at]:
         return None
-    if header[1] & 1:  # the number is the first sample's; otherwise the frame's
+    if header[1] & 1:  # the number is that of the first sample; otherwise that of the frame
         return number + size
     return number * fixed_size + size if fixed_size else None
 

@@ -16,7 +16,7 @@ _READ_AHEAD = 4
 """Number of MPEG frames that libsndfile decodes before the position of a seek."""
 
 _DECODER_DELAY = 529
-"""Number of samples that are removed at the start besides those that the encoder states."""
+"""Number of samples that are removed at the start in addition to those that the encoder states."""
 
 _OPUS_PREROLL_S = 1.0
 """Time in seconds until Opus output no longer depends on where decoding began: speech at low bit rates is predicted."""
@@ -27,7 +27,7 @@ _OVERLAP = 8192
 """Maximum number of samples of a Vorbis block."""
 
 _MAX_UNEXPLAINED = 0.1
-"""Maximum fraction of a file of raw samples that may be something else: tags, pictures, markers."""
+"""Maximum fraction of a file of raw samples that may contain other data: tags, pictures, markers."""
 
 _SAMPLE_BYTES = {
     "PCM_S8": 1,
@@ -48,18 +48,18 @@ class ReliableLength:
 
     frames: int
     mpeg: MpegFrames | None = None
-    """Frames of the file, if it is MPEG audio."""
+    """Frames of the file if it is MPEG audio, None otherwise."""
     fixed_preroll: int = 0
-    """Number of samples to decode until the output no longer depends on where decoding began, if that is constant."""
+    """Number of samples to decode until the output no longer depends on where decoding began; 0 if it varies."""
     last_page: int | None = None
-    """Position of the first sample of the last page, if it is Ogg Vorbis."""
+    """Position of the first sample of the last page if the file is Ogg Vorbis, None otherwise."""
 
     def preroll(self, start: int) -> int:
         """Returns the number of samples that libsndfile must decode before ``start`` to decode from there correctly."""
         if self.fixed_preroll:
             return min(start, self.fixed_preroll)
         if self.last_page is not None and start >= self.last_page - _OVERLAP:
-            # in the last page libsndfile counts from the end of the stream, and not from the start of the page
+            # in the last page libsndfile counts from the end of the stream instead of from the start of the page
             return start - max(0, self.last_page - 2 * _OVERLAP)
         if self.mpeg is None:
             return 0
@@ -76,7 +76,7 @@ def reliable_length(file: AudioSource, opened: soundfile.SoundFile) -> ReliableL
         return None
     if opened.subtype.startswith("MPEG"):
         mpeg = mpeg_frames(file)
-        same = mpeg is not None and mpeg.rate_hz == opened.samplerate  # otherwise libsndfile reads other frames
+        same = mpeg is not None and mpeg.rate_hz == opened.samplerate  # otherwise libsndfile reads different frames
         frames = _verified_mpeg_length(reported, mpeg) if mpeg and same else None
         return ReliableLength(frames, mpeg) if frames else None
     if opened.format == "FLAC":
@@ -109,7 +109,7 @@ def _verified_mpeg_length(reported: int, mpeg: MpegFrames) -> int | None:
     total = mpeg.count * mpeg.samples_per_frame
     if not mpeg.has_info_frame:  # libsndfile reports an estimate, and does not read beyond it
         lost = min(mpeg.samples_per_frame, total // 100)
-        excess = max(2 * mpeg.samples_per_frame, total // 20)  # with more, it reads other frames than these
+        excess = max(2 * mpeg.samples_per_frame, total // 20)  # a larger excess means that it reads different frames
         return min(reported, total) if total - lost <= reported <= total + excess else None
     total -= mpeg.samples_per_frame  # the info frame has no audio
     return reported if reported in (total, total - sum(mpeg.padding)) else None

@@ -1,6 +1,6 @@
 """Decoding of files and parts of files by libsndfile, through soundfile.
 
-Two side effects of libsndfile are prevented: it looks for another file in the working folder if it does not know a
+Two side effects of libsndfile are prevented: it opens other files in the working folder if it does not recognise a
 format, and it prints messages about damaged MIDI sample dumps.
 """
 
@@ -15,7 +15,7 @@ from mulan.data.audio.samples import BLOCK_FRAMES, Block, DecodeStatus, check_ra
 from mulan.data.audio.source import AudioSource
 
 _MAX_READ_SAMPLES = 2**22
-"""Maximum number of samples, over all channels, of one read, so that memory does not depend on a header."""
+"""Maximum number of samples, over all channels, in one read, so that memory use does not depend on a header."""
 
 _SIGNATURES = (
     *(b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b"caff", b".snd", b"dns.", b"fLaC", b"OggS", b"ID3"),
@@ -24,11 +24,11 @@ _SIGNATURES = (
     *(bytes((0x64, 0xA3, machine, 0)) for machine in range(8)),
     *(bytes((0, machine, 0xA3, 0x64)) for machine in range(8)),
 )
-"""First bytes of the formats that are recognised by them."""
+"""First bytes of files, by which their formats are recognised."""
 
 
 class CannotOpen(Exception):
-    """Raised for a file that libsndfile cannot open, with its message."""
+    """Raised with libsndfile's message for a file that it cannot open."""
 
 
 class UnseekableSoundFile(soundfile.SoundFile):
@@ -59,7 +59,7 @@ def open_with_libsndfile(file: AudioSource, content: BinaryIO) -> UnseekableSoun
         raise CannotOpen("Format not recognised.")
     try:
         opened = UnseekableSoundFile(content)
-        if opened.format == "SD2":  # a format of two files: it has opened one in the working folder as the other
+        if opened.format == "SD2":  # a format of two files, the second of which it has opened in the working folder
             raise CannotOpen("Format not recognised.")
         return opened
     except (soundfile.LibsndfileError, OSError) as error:
@@ -81,10 +81,12 @@ def read_mono(file: UnseekableSoundFile, count: int, *, out: np.ndarray | None =
     """Reads at most ``count`` frames from the file's current position as mono.
 
     Args:
-        out: buffer [count, 1] to read into.
+        file: file to read from.
+        count: maximum number of frames.
+        out: buffer [count, 1] to read into; a new one if None.
 
     Returns:
-        [frames], int16 if the file contains mono int16, float32 otherwise.
+        Samples [frames], int16 if the file contains mono int16 and float32 otherwise.
 
     Raises:
         soundfile.LibsndfileError: the file cannot be read.
@@ -113,7 +115,7 @@ def decode_with_libsndfile(file: AudioSource, status: DecodeStatus) -> Iterator[
 
 
 def decode_raw_samples(start: int, file: AudioSource, status: DecodeStatus) -> Iterator[Block]:
-    """Decodes raw samples from byte ``start`` on, in the format of the file; partially applied, a :data:`Decoder`."""
+    """Decodes raw samples from byte ``start`` on, in the file's format; a :data:`Decoder` when partially applied."""
     with file.open() as content, file.slice(start, len(file)).open() as samples:
         try:
             header = open_with_libsndfile(file, content)

@@ -1,7 +1,7 @@
-"""The frames of MPEG audio, layers I to III of MPEG 1, 2 and 2.5, counted without decoding.
+"""Counting of the frames of MPEG audio without decoding: layers I to III of MPEG 1, 2 and 2.5.
 
-The number of frames in a Xing, Info or VBRI frame is not reliable: programs that cut, join and edit files do not update
-it. The frames are counted by following the sizes in their headers.
+The number of frames that a Xing, Info or VBRI frame declares is not reliable: programs that cut, join and edit files do
+not update it. The frames are therefore counted by following the sizes in their headers.
 """
 
 from array import array
@@ -25,7 +25,7 @@ _V1_L3 = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _V2_L1 = (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256)
 _V2_L23 = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _KILOBITS = {(1, 1): _V1_L1, (1, 2): _V1_L2, (1, 3): _V1_L3, (2, 1): _V2_L1, (2, 2): _V2_L23, (2, 3): _V2_L23}
-"""Bit rates in kbit/s by version and layer, for the codes 1 to 14. Code 0 is a rate that the header does not state."""
+"""Bit rates in kbit/s by version and layer, for the codes 1 to 14. Code 0 is a bit rate that the header omits."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class MpegFrames:
     has_info_frame: bool
     """Whether the first frame is a Xing or Info frame, which declares the number of frames."""
     padding: tuple[int, int] = (0, 0)
-    """Number of samples that the encoder added at the start and at the end, by the info frame."""
+    """Number of samples that the encoder added at the start and at the end, according to the info frame."""
 
     @property
     def count(self) -> int:
@@ -59,7 +59,7 @@ class MpegFrames:
 
 
 def mpeg_frames(file: AudioSource) -> MpegFrames | None:
-    """Returns the frames of a file that consists of frames of one kind, and tags at its ends; None for other files."""
+    """Returns the frames of a file that consists of frames of one kind, with tags at its ends; None for other files."""
     start = _first_frame(file)
     if start is None:
         return None
@@ -87,7 +87,7 @@ def id3_size(data: bytes, at: int) -> int:
 
 
 def _first_frame(file: AudioSource) -> int | None:
-    """Returns the offset of the first frame header that is followed, after the size it states, by one of its kind."""
+    """Returns the offset of the first frame header that is followed, after its frame, by a header of the same kind."""
     start = 0
     while start < len(file):
         data, begin = file.read_chunk(start)
@@ -108,7 +108,7 @@ def _first_frame(file: AudioSource) -> int | None:
 
 
 def _frame_offsets(file: AudioSource, offset: int, sizes: dict[bytes, int]) -> "array[int] | None":
-    """Returns the offsets of all frames from one on, and of the end; None if there is anything else between them."""
+    """Returns the offsets of all frames from ``offset`` on, and of the end; None if there are other data in between."""
     offsets, size_of = array("Q"), sizes.get
     add = offsets.append
     while offset < len(file):
@@ -143,7 +143,7 @@ def _is_end(file: AudioSource, offset: int) -> bool:
 
 
 def _padding(first: bytes, xing: int) -> tuple[int, int]:
-    """Returns the number of samples that the encoder added at the start and the end, by LAME's Xing extension."""
+    """Returns the number of samples that the encoder added at the start and the end, from LAME's Xing extension."""
     flags = int.from_bytes(first[xing + 4 : xing + 8])
     lame = xing + 8 + sum(size for bit, size in enumerate((4, 4, 100, 4)) if flags >> bit & 1)
     both = int.from_bytes(first[lame + 21 : lame + 24])

@@ -11,7 +11,7 @@ from mulan.data.audio.source import AudioSource
 from mulan.data.errors import DecodeError
 
 RATES_HZ = (1000, 1_000_000)
-"""Valid range of sample rates; with a rate outside, a window would have a few samples, or gigabytes."""
+"""Valid range of sample rates in Hz; with other rates, a window would have a few samples, or gigabytes."""
 
 Block = tuple[np.ndarray, int]
 """Contiguous mono samples, [frames], int16 or float32 in [-1, 1], and their rate in Hz."""
@@ -27,7 +27,7 @@ def mix_down(samples: np.ndarray) -> np.ndarray:
         return samples[:, 0]
     mono = np.zeros(frames, np.float32)
     with np.errstate(invalid="ignore", over="ignore"):  # non-finite results are rejected later
-        for channel in range(channels):  # by column: NumPy is slow at the mean of many short rows
+        for channel in range(channels):  # by column: NumPy computes means of many short rows slowly
             mono += samples[:, channel]
     mono /= channels * (32768.0 if samples.dtype == np.int16 else 1.0)
     return mono
@@ -92,7 +92,7 @@ def round_to_int16(mono: np.ndarray) -> np.ndarray:
 
 
 BLOCK_FRAMES = 2**17
-"""Number of frames of a block: each block has a fixed cost, and memory must not depend on the length of a file."""
+"""Number of frames in a block: each block has a fixed cost, and memory must not depend on the length of a file."""
 
 
 @dataclass
@@ -104,7 +104,7 @@ class DecodeStatus:
     fault: str = ""
     """Message of the error that ended decoding; empty if the end was reached without one."""
     damaged: bool = False
-    """Whether more packets in the middle were lost than is tolerated."""
+    """Whether more packets in the middle of the file are damaged than tolerated."""
 
 
 Decoder = Callable[[AudioSource, DecodeStatus], Iterator[Block]]

@@ -1,7 +1,7 @@
-"""The samples of an encoded recording, mono int16 at one rate: their number, and any range of them.
+"""Access to the samples of an encoded recording as mono int16 at one rate: their number, and any range of them.
 
-If libsndfile knows the length and can seek, only the range itself is decoded. Everything else is decoded from the
-start, by the decoder that recovers most of it, in memory that does not depend on the length.
+If libsndfile knows the length and can seek, only the range itself is decoded. Other files are decoded from the start,
+by the decoder that recovers most of them, in memory that does not depend on the length.
 """
 
 from collections.abc import Callable, Iterator
@@ -40,10 +40,10 @@ from mulan.data.audio.source import AudioSource, split_concatenated
 from mulan.data.errors import DecodeError
 
 _MAX_CACHED_SAMPLES = 2**22
-"""Maximum number of samples that are cached when the length is determined, to save a second decoding: 4 minutes."""
+"""Maximum number of samples that are cached while the length is determined, to avoid decoding twice: 4 minutes."""
 
 _MARGIN = 320
-"""Context in samples of the lower rate on both sides of a resampled range: many times the support of the filter."""
+"""Context on both sides of a resampled range, in samples at the lower rate: many times the support of the filter."""
 
 _ROUNDING_S = 1e-6
 """Tolerance in seconds of a sum of durations: less than a frame."""
@@ -123,7 +123,7 @@ class StreamedSound:
     seconds: float
     """Duration of the recording in seconds."""
     cached: np.ndarray | None
-    """All samples, int16, if they are few enough."""
+    """All samples, int16; None if they are too many to cache."""
     decode_again: Callable[[], Iterator[np.ndarray]]
     """Decodes the recording again and returns its blocks, int16."""
 
@@ -164,7 +164,7 @@ def seekable_sound(file: AudioSource, rate_hz: int) -> SeekableSound | None:
 
 
 def _is_readable(file: AudioSource) -> bool:
-    """Returns whether a sample can be read; in Ogg with damaged headers none can, and a seek crashes the process."""
+    """Returns whether samples can be read: in Ogg with damaged headers they cannot, and a seek crashes the process."""
     with file.open() as content, open_with_libsndfile(file, content) as opened:
         try:
             return len(read_mono(opened, 1)) > 0
@@ -194,7 +194,7 @@ def streamed_sound(file: AudioSource, rate_hz: int) -> StreamedSound:
 
 
 def _best_sound(file: AudioSource, rate_hz: int) -> StreamedSound:
-    """Decodes with the first decoder that reaches the end without a fault, or else with the one that gets farthest."""
+    """Decodes with the first decoder that reaches the end without a fault, or with the one that gets farthest."""
     known_s = _known_s(file)
     first: list[Decoder] = [decode_with_libsndfile] if known_s else []
     if not known_s and (start := start_of_undeclared_samples(file)) is not None:
@@ -203,7 +203,7 @@ def _best_sound(file: AudioSource, rate_hz: int) -> StreamedSound:
     best, best_status, faults = None, DecodeStatus(), []
     for decoder in decoders:
         status = DecodeStatus()
-        sound = _decoded_by(decoder, file, rate_hz, status)
+        sound = _decode_with(decoder, file, rate_hz, status)
         if best is None or status.seconds > best_status.seconds:
             best, best_status = sound, status
         faults.append(status.fault)
@@ -224,7 +224,7 @@ def _best_sound(file: AudioSource, rate_hz: int) -> StreamedSound:
 
 
 def _known_s(file: AudioSource) -> float:
-    """Returns the duration in seconds of a file whose length libsndfile knows; 0 for any other."""
+    """Returns the duration in seconds of a file whose length libsndfile knows; 0 for other files."""
     try:
         with file.open() as content, open_with_libsndfile(file, content) as opened:
             length = reliable_length(file, opened)
@@ -233,7 +233,7 @@ def _known_s(file: AudioSource) -> float:
         return 0.0
 
 
-def _decoded_by(decoder: Decoder, file: AudioSource, rate_hz: int, status: DecodeStatus) -> StreamedSound:
+def _decode_with(decoder: Decoder, file: AudioSource, rate_hz: int, status: DecodeStatus) -> StreamedSound:
     cached: list[np.ndarray] | None = []
     samples = 0
     for block in resample_blocks(decoder(file, status), rate_hz):

@@ -1,4 +1,4 @@
-"""Encoded audio in memory or in a file, and the separate files of which it may be a concatenation."""
+"""Sources of encoded audio, in memory or in a file, and the splitting of sources that are concatenated files."""
 
 import io
 import os
@@ -30,7 +30,7 @@ class BytesSource:
         return _LenientBytesIO(self.content)
 
     def read_chunk(self, at: int) -> tuple[bytes, int]:
-        """Returns bytes that include byte ``at`` and some of those after it, and the index of ``at`` in them."""
+        """Returns a chunk that contains byte ``at`` and bytes after it, and the index of ``at`` in the chunk."""
         return self.content, at
 
     def slice(self, start: int, end: int) -> "BytesSource":
@@ -54,7 +54,7 @@ class FileSource:
         return io.BufferedReader(_LenientFileSlice(self))
 
     def read_chunk(self, at: int) -> tuple[bytes, int]:
-        """Returns at most a mebibyte from byte ``at`` on, and the index of ``at`` in it, which is 0."""
+        """Returns a chunk of at most 1 MiB from byte ``at`` on, and the index of ``at`` in the chunk, which is 0."""
         with self.open() as file:
             file.seek(at)
             return file.read(_CHUNK_BYTES), 0
@@ -68,10 +68,10 @@ AudioSource = BytesSource | FileSource
 
 
 def audio_source(audio: bytes | str) -> AudioSource:
-    """Returns the source of encoded audio, given its bytes or its path.
+    """Returns the source of encoded audio, which is given by its bytes or its path.
 
     Raises:
-        DecodeError: there is no readable file at the path.
+        DecodeError: there is no readable regular file at the path.
     """
     if not isinstance(audio, str):
         return BytesSource(audio)
@@ -88,11 +88,11 @@ def audio_source(audio: bytes | str) -> AudioSource:
 
 
 def split_concatenated(file: AudioSource) -> list[AudioSource]:
-    """Splits a concatenation of files (``cat one.ogg two.ogg``) into them, in order; most sources are a single file.
+    """Splits concatenated files (``cat one.ogg two.ogg``) into single files, in order; most sources are a single file.
 
-    Decoders stop at the end of the first file, or apply its rate and channels to all. Detects concatenations of Ogg,
-    FLAC, WAV, AIFF, AU and MP4 files of one format. MPEG audio and AAC have no file header to detect, and need no
-    splitting.
+    This is needed because decoders stop at the end of the first file, or apply its rate and channels to all. It detects
+    concatenations of Ogg, FLAC, WAV, AIFF, AU and MP4 files of one format. MPEG audio and AAC have no file header to
+    detect, and need no splitting.
     """
     data, at = file.read_chunk(0)
     head = data[at : at + 12]
@@ -120,12 +120,12 @@ def _find_all(file: AudioSource, pattern: bytes) -> list[int]:
         offsets += [at + offset - begin for offset in _find_all_in(data, pattern) if offset >= begin]
         if at + len(data) - begin >= len(file):
             break
-        at += len(data) - begin - len(pattern) + 1  # so that the next chunk has any pattern across the boundary
+        at += len(data) - begin - len(pattern) + 1  # so that the next chunk contains any pattern across the boundary
     return offsets
 
 
 def _find_all_in(data: bytes, pattern: bytes) -> list[int]:
-    """Returns the same offsets as repeated ``bytes.find``, several times as fast: all files are searched."""
+    """Returns the same offsets as repeated ``bytes.find``, several times as fast, because all files are searched."""
     words = np.frombuffer(data, "<u4", count=len(data) // 4)
     candidates: set[int] = set()
     for phase in range(4):
@@ -146,8 +146,9 @@ def _starts_by_length(file: AudioSource, end_of: Callable[[int], int], *marks: t
     """Returns the starts of concatenated files that each declare their length.
 
     Args:
+        file: source to search.
         end_of: maps the start of a file to its declared end.
-        marks: offsets and bytes that every file must have.
+        marks: bytes that every file must contain, each with its offset.
     """
     starts, at = [0], end_of(0)
     while starts[-1] < at < len(file) and all(_bytes(file, at + offset, len(mark)) == mark for offset, mark in marks):
@@ -188,9 +189,9 @@ def _bytes(file: AudioSource, at: int, count: int) -> bytes:
 
 
 class _LenientBytesIO(io.BytesIO):
-    """A BytesIO that ignores seeks to before the start, which damaged files make decoders attempt.
+    """A BytesIO that ignores seeks to before the start, which decoders attempt in damaged files.
 
-    An exception could not pass through the decoder's C code; its traceback would be printed.
+    An exception could not propagate through the decoder's C code; its traceback would be printed.
     """
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
@@ -214,8 +215,8 @@ class _LenientFileSlice(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        left = max(0, len(self._source) - self.tell())
-        return self._file.readinto(memoryview(buffer)[:left]) or 0
+        remaining = max(0, len(self._source) - self.tell())
+        return self._file.readinto(memoryview(buffer)[:remaining]) or 0
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         origin = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: len(self._source)}[whence]

@@ -27,9 +27,9 @@ def decode_window(
 
     Args:
         audio: encoded file.
-        window: int16 [samples], contiguous, to be filled; a shorter recording is padded with silence. Its content is
+        window: int16 [samples], contiguous, which is filled; a shorter recording is padded with silence. Its content is
             undefined after an error.
-        draw: position of the window, in [0, 1), from the first possible one to the last.
+        draw: position of the window in [0, 1), relative to the first and last possible positions.
         sample_rate_hz: sample rate of the window.
         min_duration_s: minimum duration of the recording; shorter ones are rejected, before decoding if possible.
 
@@ -63,12 +63,12 @@ def decode_views(
 ) -> None:
     """Fills adjacent mono windows of a recording (SemiSupCon's views).
 
-    If the recording is shorter than all of them together, they overlap, evenly spaced from its start to its end. If it
-    is shorter than one window, each contains the whole recording, padded with silence.
+    If the recording is shorter than all windows together, they overlap, evenly spaced from its start to its end. If it
+    is shorter than one window, each window contains the whole recording, padded with silence.
 
     Args:
         audio: encoded file.
-        views: int16 [views, samples], contiguous, to be filled. Its content is undefined after an error.
+        views: int16 [views, samples], contiguous, which is filled. Its content is undefined after an error.
         draw: position of the windows, in [0, 1).
         sample_rate_hz: sample rate of the windows.
         min_duration_s: as in :func:`decode_window`.
@@ -87,7 +87,7 @@ def decode_views(
 
 
 def decode_recording(audio: bytes | str, *, sample_rate_hz: int) -> np.ndarray:
-    """Decodes a whole recording, given as an encoded file or its path, to int16 [samples], mono.
+    """Decodes a whole recording, given by its bytes or its path, to mono int16 [samples].
 
     Raises:
         DecodeError: as in :func:`decode_window`, and if the path cannot be read.
@@ -110,8 +110,8 @@ def covering_windows(audio: bytes | str, window_samples: int, *, sample_rate_hz:
         sample_rate_hz: sample rate of the windows.
 
     Yields:
-        int16 [window_samples], evenly spaced from the first sample of the recording to its last. A shorter recording is
-        one window, padded with silence.
+        Windows, int16 [window_samples], evenly spaced from the first sample of the recording to the last. A shorter
+        recording yields one window, padded with silence.
 
     Raises:
         DecodeError: as in :func:`decode_recording`, before the first window.
@@ -132,10 +132,10 @@ def covering_windows(audio: bytes | str, window_samples: int, *, sample_rate_hz:
 
 
 def duration_s(audio: bytes | str) -> float:
-    """Returns the duration in seconds of an encoded file, given as its bytes or its path.
+    """Returns the duration in seconds of an encoded file, given by its bytes or its path.
 
     Raises:
-        DecodeError: as in :func:`decode_recording`, though damage inside a file may go undetected.
+        DecodeError: as in :func:`decode_recording`, except that damage inside a file may go undetected.
     """
     with _path_in_errors(audio):
         file = audio_source(audio)
@@ -157,10 +157,12 @@ def to_mono_int16(samples: np.ndarray, from_rate_hz: int, to_rate_hz: int) -> np
     """Mixes samples down to mono and resamples them.
 
     Args:
-        samples: [frames, channels], int16 or float in [-1, 1].
+        samples: int16 or float in [-1, 1], [frames, channels].
+        from_rate_hz: sample rate of the samples in Hz.
+        to_rate_hz: sample rate of the result in Hz.
 
     Returns:
-        int16 [frames * to_rate_hz / from_rate_hz].
+        Samples, int16 [frames * to_rate_hz / from_rate_hz].
     """
     mono = mix_down(np.asarray(samples, samples.dtype.newbyteorder("=")))
     if from_rate_hz != to_rate_hz:
@@ -169,6 +171,6 @@ def to_mono_int16(samples: np.ndarray, from_rate_hz: int, to_rate_hz: int) -> np
 
 
 def evenly_spaced_windows(samples: int, window_samples: int) -> np.ndarray:
-    """Returns the starts, int64, of the fewest windows that cover a recording, evenly spaced from start to end."""
+    """Returns the starts of the fewest windows that cover a recording, evenly spaced from start to end, int64 [n]."""
     count = max(1, -(-samples // window_samples))
     return np.linspace(0, max(0, samples - window_samples), count).round().astype(np.int64)

@@ -1,1 +1,1 @@
-"""Writing, adopting and reading of corpora: WebDataset tar shards with a Parquet index."""
+"""Corpora, and how they are written, adopted and read: WebDataset tar shards with a Parquet index."""

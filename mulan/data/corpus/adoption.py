@@ -29,23 +29,23 @@ def index_shards(
     """Adopts existing WebDataset tars in place by writing an index of them, ``CORPUS_URI/index.parquet``.
 
     A recording consists of adjacent members with the same key: an audio file, and ``KEY.json`` with ``texts`` by source
-    and optionally ``split`` (default ``train``), ``tags`` (default none) and ``duration_s`` (default: that of the
-    audio). Other members are ignored. The key, with its folders, is the id of the recording.
+    and optionally ``split`` (default: ``train``), ``tags`` (default: none) and ``duration_s`` (default: the duration of
+    the audio). Other members are ignored. The key, with its folders, is the id of the recording.
 
     Args:
         shard_uris: paths and URIs of uncompressed tars.
-        corpus_uri: folder of the index.
+        corpus_uri: folder for the index.
         keys_restart: whether different shards use the same keys; ids are then ``SHARD/KEY``, with the name of the shard
             and those of its parent folders that differ between shards.
-        on_error: ``"raise"`` examines all shards, and writes nothing if any recording cannot be used; ``"skip"`` omits
+        on_error: ``"raise"`` examines all shards, and writes nothing if any recording cannot be used; ``"skip"`` skips
             such recordings.
 
     Returns:
         The recordings and shards that were skipped; none with ``"raise"``.
 
     Raises:
-        CorpusError: a shard or recording cannot be used (``"raise"``), or none can.
-        StorageError: storage kept failing, or no shard can be read.
+        CorpusError: a shard or recording cannot be used (with ``"raise"``), or none of them can.
+        StorageError: the storage kept failing, or no shard can be read.
     """
     corpus_uri = filesystem.absolute(corpus_uri)
     if isinstance(shard_uris, str | bytes | os.PathLike):
@@ -65,7 +65,7 @@ def index_shards(
             try:
                 if isinstance(outcome, BadRecording):
                     raise outcome
-                _check_new(outcome["recording_id"], shard_uri, shard_of, keys_restart)
+                _check_unique(outcome["recording_id"], shard_uri, shard_of, keys_restart)
                 rows.append(outcome)
             except BadRecording as error:
                 rejected.add(name, error, shard="" if name == shard_uri else shard_uri)
@@ -75,7 +75,7 @@ def index_shards(
 
 
 _Outcomes = list[tuple[str, dict[str, Any] | BadRecording]]
-"""Rows of the index or errors, each with the key of the recording, or with the URI of the shard for its own errors."""
+"""Rows of the index or errors, each with the key of the recording, or the URI of the shard for errors of a shard."""
 
 
 def _examine(shard_uri: str, prefix: str) -> _Outcomes:
@@ -122,7 +122,7 @@ def _row(sample: Sample, content: bytes, shard_uri: str, prefix: str) -> dict[st
     return index_row(recording_id, shard_uri, sample.start, sample.end - sample.start, metadata)
 
 
-def _check_new(recording_id: str, shard_uri: str, shard_of: dict[str, str], keys_restart: bool) -> None:
+def _check_unique(recording_id: str, shard_uri: str, shard_of: dict[str, str], keys_restart: bool) -> None:
     other = shard_of.get(recording_id)
     if other is None:
         shard_of[recording_id] = shard_uri

@@ -42,8 +42,8 @@ class Corpus:
     uri: str
     table: pa.Table
     index_sha256: str
-    """SHA-256 of ``index.parquet`` in hexadecimal; a copy of the corpus has the same one. Shards with absolute URIs are
-    read from there wherever the index lies; an index whose absolute URIs were rewritten has another digest."""
+    """SHA-256 of ``index.parquet`` in hexadecimal, which is the same for copies of the corpus. It covers absolute URIs
+    of shards, which do not depend on the location of the index: rewriting them changes the digest."""
 
     @classmethod
     def open(cls, uri: str) -> "Corpus":
@@ -66,11 +66,11 @@ class Corpus:
         return cls(uri, table.combine_chunks(), hashlib.sha256(content).hexdigest())
 
     def rows(self, split: str) -> np.ndarray:
-        """Returns the row numbers, int64, of a split in the order of the index."""
+        """Returns the rows of a split in the order of the index, int64 [n]."""
         return np.flatnonzero(pc.equal(self.table["split"], split).to_numpy())
 
     def rows_by_source(self, split: str) -> dict[Source, np.ndarray]:
-        """Returns for each text source the row numbers, int64, of the split's recordings with such texts."""
+        """Returns, for each text source, the rows of the split's recordings with texts of that source, int64 [n]."""
         in_split = pc.equal(self.table["split"], split).to_numpy()
         return {source: np.flatnonzero(in_split & self._has_source[source]) for source in SOURCES}
 
@@ -85,11 +85,11 @@ class Corpus:
         return masks
 
     def recording_ids(self, rows: Sequence[int]) -> list[str]:
-        """Returns the ids of some rows."""
+        """Returns the recording ids of rows of the index."""
         return [str(name) for name in self.table["recording_id"].take(pa.array(rows, pa.int64())).to_pylist()]
 
     def byte_ranges(self, rows: Sequence[int]) -> tuple[list[str], list[int], list[int]]:
-        """Returns the absolute shard URIs, offsets and lengths in bytes of some rows."""
+        """Returns the absolute shard URIs, the offsets and the lengths, both in bytes, of rows of the index."""
         part = self.table.select(["uri", "offset", "length"]).take(pa.array(rows, pa.int64())).to_pydict()
         return [filesystem.resolve(self.uri, uri) for uri in part["uri"]], part["offset"], part["length"]
 
@@ -101,7 +101,7 @@ def index_row(recording_id: str, uri: str, offset: int, length: int, metadata: M
         recording_id: id, unique in the corpus.
         uri: URI of the shard.
         offset: offset of the recording in the shard in bytes.
-        length: length in bytes.
+        length: length of the recording in bytes.
         metadata: metadata that :func:`mulan.data.corpus.metadata.check_metadata` has accepted.
     """
     return {
@@ -117,7 +117,7 @@ def index_row(recording_id: str, uri: str, offset: int, length: int, metadata: M
 
 
 def write_index(table: pa.Table, corpus_uri: str) -> None:
-    """Writes ``CORPUS_URI/index.parquet`` atomically, so that a corpus with an index is complete."""
+    """Writes ``CORPUS_URI/index.parquet`` atomically, after all shards: a corpus with an index is complete."""
     buffer = io.BytesIO()
     pq.write_table(table.cast(SCHEMA), buffer, compression="zstd")
     filesystem.write_atomically(filesystem.join(corpus_uri, INDEX_NAME), buffer.getvalue())
@@ -153,11 +153,11 @@ def _has_null_items(column: pa.ChunkedArray) -> bool:
 def _invalid_rows(table: pa.Table) -> list[str]:
     faults = []
 
-    def check(bad: pa.ChunkedArray, what: str) -> None:
-        rows = np.flatnonzero(bad.to_numpy())
+    def check(invalid: pa.ChunkedArray, fault: str) -> None:
+        rows = np.flatnonzero(invalid.to_numpy())
         if len(rows):
             names = table["recording_id"].take(pa.array(rows[:3])).to_pylist()
-            faults.append(f"{len(rows)} recordings {what} ({', '.join(names)}{', ...' if len(rows) > 3 else ''})")
+            faults.append(f"{len(rows)} recordings {fault} ({', '.join(names)}{', ...' if len(rows) > 3 else ''})")
 
     check(pc.less(table["offset"], 0), "have a negative offset")
     check(pc.greater(table["offset"], _MAX_BYTES), "have an offset that is too large")

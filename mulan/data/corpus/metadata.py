@@ -14,7 +14,7 @@ SPLITS = ("train", "validation", "test")
 
 
 def readable_texts(source: str, texts: Any) -> list[str]:
-    """Returns the texts of a source that are not blank.
+    """Returns the non-blank texts of a source.
 
     Args:
         source: name of the source, for messages.
@@ -34,7 +34,7 @@ def readable_texts(source: str, texts: Any) -> list[str]:
 
 
 def texts_of(metadata: Mapping[str, Any], source: str) -> list[str]:
-    """Returns the texts of a source of a recording that are not blank.
+    """Returns the non-blank texts of a source from a recording's metadata.
 
     Raises:
         BadRecording: as in :func:`readable_texts`, or ``texts`` does not map sources to lists.
@@ -46,24 +46,24 @@ def texts_of(metadata: Mapping[str, Any], source: str) -> list[str]:
 
 
 def check_metadata(metadata: Mapping[str, Any]) -> None:
-    """Checks that the metadata of a recording can be used.
+    """Checks the metadata of a recording.
 
     Args:
-        metadata: content of the recording's JSON, with its duration.
+        metadata: content of the recording's JSON, including its duration.
 
     Raises:
-        BadRecording: the metadata cannot be used; lists all faults.
+        BadRecording: the metadata are invalid; lists all faults.
     """
     faults = [
-        *_faults_of_texts(metadata.get("texts")),
-        *_faults_of_tags(metadata.get("tags", [])),
-        *_faults_of_scalars(metadata),
+        *_text_faults(metadata.get("texts")),
+        *_tag_faults(metadata.get("tags", [])),
+        *_scalar_faults(metadata),
     ]
     if faults:
         raise BadRecording("unusable metadata", "; ".join(faults))
 
 
-def _faults_of_texts(texts: Any) -> Iterator[str]:
+def _text_faults(texts: Any) -> Iterator[str]:
     if not isinstance(texts, Mapping):
         yield f"texts is {texts!r:.80}, not lists of strings by source"
         return
@@ -79,7 +79,7 @@ def _faults_of_texts(texts: Any) -> Iterator[str]:
                 yield error.detail
 
 
-def _faults_of_tags(tags: Any) -> Iterator[str]:
+def _tag_faults(tags: Any) -> Iterator[str]:
     if not (isinstance(tags, list | tuple) and all(isinstance(tag, str) for tag in tags)):
         yield f"tags is {tags!r:.80}, not a list of strings"
     elif not all(map(is_unicode, tags)):
@@ -88,7 +88,7 @@ def _faults_of_tags(tags: Any) -> Iterator[str]:
         yield f"tags has one without text: {tags!r:.80}"
 
 
-def _faults_of_scalars(metadata: Mapping[str, Any]) -> Iterator[str]:
+def _scalar_faults(metadata: Mapping[str, Any]) -> Iterator[str]:
     split, duration_s = metadata.get("split", "train"), metadata.get("duration_s")
     if split not in SPLITS:
         near = difflib.get_close_matches(str(split), SPLITS, n=1)

@@ -1,4 +1,4 @@
-"""Parsing of recordings from the tar members at the byte ranges of the index."""
+"""Parsing of recordings from their tar members, which are read at the byte ranges of the index."""
 
 import json
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ AUDIO_EXTENSIONS = frozenset({
     "rf64", "rm", "sds", "snd", "sph", "spx", "svx", "tak", "ts", "tta", "voc", "w64", "wav", "wave", "weba", "webm",
     "wma", "wmv", "wv", "xi"
 })  # fmt: skip
-"""Extensions that identify the audio member if a recording has further members."""
+"""Extensions that identify the audio member if a recording has several members."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,13 @@ class Record:
 
     recording_id: str
     audio: bytes
+    """Encoded audio file."""
     extension: str
+    """Extension of the audio file without the dot, in lower case."""
     metadata: Mapping[str, Any]
 
     def texts(self, source: str) -> list[str]:
-        """Returns the texts of a source that are not blank.
+        """Returns the non-blank texts of a source.
 
         Raises:
             BadRecording: all texts are blank, one is not Unicode, or the source is not a list of strings.
@@ -40,20 +42,21 @@ class Record:
 
 
 def read_record(corpus: Corpus, row: int) -> Record:
-    """Reads one recording of a corpus by its row number, with its id in the index.
+    """Reads the recording of a row of the index.
 
     Raises:
         BadRecording: the bytes cannot be read or are not a recording.
     """
     record = parse_result(filesystem.read_ranges(*corpus.byte_ranges([row]))[0])
-    return replace(record, recording_id=corpus.recording_ids([row])[0])  # it may include the name of the shard
+    # the id of the index may include the name of the shard
+    return replace(record, recording_id=corpus.recording_ids([row])[0])
 
 
 def parse_result(result: bytes | Exception) -> Record:
-    """Parses the recording in one result of :func:`mulan.storage.filesystem.read_ranges`.
+    """Parses a recording from a result of :func:`mulan.storage.filesystem.read_ranges`.
 
     Raises:
-        BadRecording: the result is an error, or is not a recording.
+        BadRecording: the result is an error, or not a recording.
     """
     if isinstance(result, FileNotFoundError):
         raise BadRecording("missing shard", str(result)) from result
@@ -63,10 +66,10 @@ def parse_result(result: bytes | Exception) -> Record:
 
 
 def parse_record(fragment: bytes) -> Record:
-    """Parses the tar members, with their headers, of one recording.
+    """Parses a recording from its tar members, including their headers.
 
     Raises:
-        BadRecording: the bytes are truncated, not a tar, or of several recordings, or lack audio or a JSON object.
+        BadRecording: the bytes are truncated or not a tar, contain several recordings, or lack audio or a JSON object.
     """
     if not fragment:
         raise BadRecording("truncated shard", "it ends before the indexed bytes")

@@ -16,7 +16,7 @@ from mulan.data.errors import BadRecording
 
 
 class Member(NamedTuple):
-    """A file in a tar: its name with folders, and the offset and size of its content in bytes."""
+    """A file in a tar: its name including folders, and the offset and size of its content in bytes."""
 
     name: str
     start: int
@@ -24,7 +24,7 @@ class Member(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """Adjacent members with the same key: their first byte, headers included, and the byte after their last."""
+    """Adjacent members with the same key, and the range of bytes that they occupy, including their headers."""
 
     key: str
     start: int
@@ -42,13 +42,13 @@ _HEADER = struct.Struct("100s 24x 12s 12x 8s 1s 100x 5s 83x 155s 12x")
 """Name, size, checksum, type, magic and folders of a POSIX tar header, a block of 512 bytes."""
 
 _PADDING_BYTES = 2**20
-"""Number of bytes after a tar's end mark that must be zero."""
+"""Number of bytes after the end mark of a tar that must be zero."""
 
 _OCTAL = frozenset(b"01234567")
 
 
 def split_name(name: str) -> tuple[str, str] | None:
-    """Splits a member's name into key and lower-case extension (all after the first dot); None if it is ignored."""
+    """Splits a member's name into key and lower-case extension, all after the first dot; returns None if ignored."""
     match = None if _IGNORED.match(name) else _KEY_AND_EXTENSION.fullmatch(name)
     return (match[1], match[2].lower()) if match else None
 
@@ -57,8 +57,8 @@ def key_of(recording_id: str) -> str:
     """Returns the key of a recording: its id, with the characters that a key cannot contain percent-encoded.
 
     These are dots, control characters, backslashes and percent signs, double underscores at the start of a component,
-    and all slashes if a component between them is empty. Keys are therefore unique, contain no dot, and cannot lead out
-    of the folder into which a tar is extracted.
+    and all slashes if a component between them is empty. Keys are therefore unique, contain no dot, and cannot point
+    outside the folder into which a tar is extracted.
     """
     key = _TO_ENCODE.sub(lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), recording_id)
     return key if all(key.split("/")) else key.replace("/", "%2F")
@@ -115,7 +115,7 @@ def _plain_members(fragment: bytes) -> list[Member]:
         if len(header) < _HEADER.size:
             return []
         name, digits, checksum, kind, magic, folders = _HEADER.unpack(header)
-        expected = sum(header) - sum(checksum) + 8 * ord(" ")  # by definition its own bytes count as spaces
+        expected = sum(header) - sum(checksum) + 8 * ord(" ")  # by definition the checksum's bytes count as spaces
         genuine = magic == b"ustar" and checksum == b"%06o\0 " % expected
         if not (genuine and kind == tarfile.REGTYPE and _OCTAL.issuperset(digits[:11])):  # larger sizes are not octal
             return []
@@ -152,7 +152,7 @@ def _files(file: BinaryIO, size: int, *, whole: bool = True) -> Iterator[tuple[t
     try:
         with tarfile.open(fileobj=file, mode="r:", encoding="utf-8") as tar:
             for member in tar:
-                if member.offset < after or tar.offset <= member.offset:  # would loop forever
+                if member.offset < after or tar.offset <= member.offset:  # tarfile would loop forever
                     raise tarfile.ReadError("a member of negative length")
                 after = tar.offset
                 if member.isfile():
@@ -167,7 +167,7 @@ def _files(file: BinaryIO, size: int, *, whole: bool = True) -> Iterator[tuple[t
                 raise tarfile.ReadError("there are data after the end mark; if tars were concatenated, split them")
     except (OSError, BadRecording):
         raise
-    except Exception as error:  # tarfile trusts extended headers, and fails in many ways
+    except Exception as error:  # tarfile trusts extended headers and raises many kinds of exceptions
         raise BadRecording("truncated shard", f"no tar members from byte {after} on: {error}") from error
 
 

@@ -1,4 +1,4 @@
-"""Writing of recordings as a corpus: tar shards, and last their index."""
+"""Writing of recordings as a corpus: tar shards and then, when all are complete, their index."""
 
 import io
 import json
@@ -29,22 +29,24 @@ _WRITTEN_HERE = re.compile(r"shards(-\d+)?/\d+\.tar")
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
-    """A recording to be written."""
+    """A recording to write."""
 
     recording_id: str
     """Id, unique in the corpus. Slashes separate folders in the tar."""
     audio: bytes | os.PathLike[str]
-    """Encoded audio file or its path, best mono at the model's rate: FLAC is small, 16-bit WAV decodes fastest."""
+    """Encoded audio file, or its path. Mono at the model's rate is best: FLAC is small, 16-bit WAV decodes fastest."""
     extension: str
-    """Extension of the audio file without the dot: ``flac``."""
+    """Extension of the audio file without the dot, for example ``flac``."""
     split: str
-    """Split: ``train``, ``validation`` or ``test``."""
+    """Name of the split: ``train``, ``validation`` or ``test``."""
     texts: Mapping[str, Sequence[str]]
     """Texts by source: ``short_form``, ``long_form``, ``playlist``, ``audioset``; a source may be missing."""
     tags: Sequence[str]
     """Tags as ``category:text``, for example ``genre:jazz``; the text is the zero-shot query."""
     provenance: str
+    """Origin of the recording, as free text."""
     licence: str
+    """Licence of the recording, as free text."""
     duration_s: float | None = None
     """Duration of the audio in seconds; None to determine it from the audio."""
 
@@ -66,7 +68,7 @@ def write_corpus(
 
     Args:
         recordings: iterable of recordings.
-        uri: folder, on this machine or on any storage that fsspec supports.
+        uri: folder of the corpus, on this machine or on any storage that fsspec supports.
         recordings_per_shard: number of recordings per tar.
         on_error: ``"raise"`` examines all recordings, and writes no index if one of them cannot be used; ``"skip"``
             writes the others.
@@ -75,7 +77,7 @@ def write_corpus(
         The recordings that were skipped; none with ``"raise"``.
 
     Raises:
-        CorpusError: a recording cannot be used (``"raise"``; lists the ids), or none can.
+        CorpusError: a recording cannot be used (with ``"raise"``; lists the ids), or none of them can.
         StorageError: the corpus could not be written.
     """
     uri = filesystem.absolute(uri)
@@ -87,8 +89,8 @@ def write_corpus(
     with _ShardWriter(uri, recordings_per_shard) as shards:
         for recording in recordings:
             try:
-                content = _audio(recording)
-                metadata = _checked(recording, content, seen)
+                content = _read_audio(recording)
+                metadata = _validated_metadata(recording, content, seen)
                 if not rejected.failed:  # otherwise the remaining recordings are only checked
                     name, offset, length = shards.add(recording, content, metadata)
                     rows.append(index_row(recording.recording_id, name, offset, length, metadata))
@@ -109,7 +111,7 @@ def write_corpus(
 class _ShardWriter:
     """Writes shards one after another to a temporary file, which is moved to the corpus when it is full.
 
-    For a local corpus the file is in the folder of the corpus, because the folder of temporary files may be in memory.
+    For a local corpus, the temporary file is in the folder of the corpus, because TMPDIR may be in memory.
     """
 
     def __init__(self, corpus_uri: str, recordings_per_shard: int) -> None:
@@ -129,7 +131,7 @@ class _ShardWriter:
             if kind is None:
                 self._finish()
             elif self._tar is not None:
-                with suppress(OSError):  # a full disk, which has been reported
+                with suppress(OSError):  # a full disk, which was reported before
                     self._tar.close()
         finally:
             if self._temporary is not None:
@@ -193,7 +195,7 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
 
 
 def _free_folder(corpus_uri: str) -> str:
-    """Returns an unused folder for shards: existing ones may be in the index of another corpus."""
+    """Returns the name of a new folder for shards, because existing ones may be in the index of another corpus."""
     names, number = set(filesystem.names_in(corpus_uri)), 1
     while f"shards-{number}" in names:
         number += 1
@@ -201,20 +203,20 @@ def _free_folder(corpus_uri: str) -> str:
 
 
 def _replace_index(rows: list[dict[str, Any]], uri: str) -> None:
-    """Writes the index, and removes the shards that were written here for the previous index."""
-    before: set[str] = set()
+    """Writes the index, and removes the shards of the previous index that this module has written."""
+    old_shards: set[str] = set()
     with suppress(CorpusError):  # there is none, or it is unreadable
-        before = set(Corpus.open(uri).table["uri"].unique().to_pylist())
+        old_shards = set(Corpus.open(uri).table["uri"].unique().to_pylist())
     write_index(pa.Table.from_pylist(rows, SCHEMA), uri)
-    for shard in before - {row["uri"] for row in rows}:
+    for shard in old_shards - {row["uri"] for row in rows}:
         if _WRITTEN_HERE.fullmatch(shard):
             filesystem.remove(filesystem.join(uri, shard))
-    for folder in {shard.partition("/")[0] for shard in before if _WRITTEN_HERE.fullmatch(shard)}:
+    for folder in {shard.partition("/")[0] for shard in old_shards if _WRITTEN_HERE.fullmatch(shard)}:
         if not filesystem.names_in(filesystem.join(uri, folder)):
             filesystem.remove_folder(filesystem.join(uri, folder))
 
 
-def _audio(recording: Recording) -> bytes:
+def _read_audio(recording: Recording) -> bytes:
     """Returns the encoded audio of a recording.
 
     Raises:
@@ -234,7 +236,7 @@ def _audio(recording: Recording) -> bytes:
         raise BadRecording("missing file", f"{recording.audio}: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _checked(recording: Recording, content: bytes, seen: set[str]) -> dict[str, Any]:
+def _validated_metadata(recording: Recording, content: bytes, seen: set[str]) -> dict[str, Any]:
     """Checks a recording and returns the metadata for its JSON.
 
     Raises:
