@@ -7,7 +7,7 @@ from mulan.config.sections import MulapConfig
 from mulan.recipes.registry import load_recipe, named_recipes
 
 
-def test_settings_add_variables_one_by_one_and_values_are_text() -> None:
+def test_settings_add_single_variables_and_convert_values_to_text() -> None:
     settings = [
         "scale.env.NCCL_SOCKET_IFNAME=eth0",
         "scale.env.NCCL_IB_DISABLE=1",
@@ -27,7 +27,7 @@ def test_settings_add_variables_one_by_one_and_values_are_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "said"),
+    ("setting", "message"),
     [
         ('scale.env={"nccl debug"="INFO"}', "'nccl debug' is not a valid variable name"),
         ("scale.env.1ST=x", "'1ST' is not a valid variable name"),
@@ -39,13 +39,13 @@ def test_settings_add_variables_one_by_one_and_values_are_text() -> None:
         ("scale.env=NCCL_DEBUG", "scale.env = 'NCCL_DEBUG': input should be a valid dictionary"),
     ],
 )
-def test_what_cannot_be_a_workers_variable_is_refused(setting: str, said: str) -> None:
+def test_invalid_and_reserved_variables_are_rejected(setting: str, message: str) -> None:
     with pytest.raises(RecipeError) as caught:
         load_recipe("demo", [setting])
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_values_are_replaced_by_dotted_path_by_field_and_by_section() -> None:
+def test_values_are_replaced_by_path_by_field_and_by_section() -> None:
     demo = named_recipes()["demo"]
     varied = demo.replace({"train.steps": 3, "data.source_ratio.playlist": 0}, embedding_dim=64, mulap=MulapConfig())
     assert (varied.train.steps, varied.data.source_ratio.playlist, varied.embedding_dim) == (3, 0, 64)
@@ -54,13 +54,13 @@ def test_values_are_replaced_by_dotted_path_by_field_and_by_section() -> None:
     assert demo.replace() == demo
 
 
-def test_a_section_replaces_all_of_another_and_its_fields_are_set_afterwards() -> None:
+def test_fields_are_set_after_their_section_is_replaced() -> None:
     demo = named_recipes()["demo"]
     for tower in (AstTowerConfig(layers=2), {"family": "ast", "layers": 2}):
         varied = demo.replace({"audio_tower.heads": 4, "audio_tower": tower})
         assert varied.audio_tower == AstTowerConfig(layers=2, heads=4)
 
 
-def test_another_family_starts_from_its_defaults_in_any_order() -> None:
+def test_a_new_family_starts_from_its_defaults_in_any_order() -> None:
     varied = named_recipes()["demo"].replace({"audio_tower.layers": 2, "audio_tower.family": "ast"})
     assert varied.audio_tower == AstTowerConfig(layers=2)

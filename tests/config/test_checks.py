@@ -1,4 +1,4 @@
-"""What no single section can know to be wrong: each fault names the field and the remedy."""
+"""Tests errors between sections, each of which names the field and the remedy."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def refused(recipe: str, *settings: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "settings", "said"),
+    ("recipe", "settings", "message"),
     [
         (
             "mulan_semi",
@@ -145,8 +145,8 @@ def refused(recipe: str, *settings: str) -> tuple[str, ...]:
         ),
     ],
 )
-def test_a_disagreement_is_the_one_fault_that_is_found(recipe: str, settings: list[str], said: str) -> None:
-    assert refused(recipe, *settings) == (said,)
+def test_sections_that_do_not_fit_together_give_one_error(recipe: str, settings: list[str], message: str) -> None:
+    assert refused(recipe, *settings) == (message,)
 
 
 @pytest.mark.parametrize(
@@ -159,19 +159,25 @@ def test_a_disagreement_is_the_one_fault_that_is_found(recipe: str, settings: li
         ("mulap", ["front_end.family=waveform", "audio_tower={family='samplecnn', block_channels=[8, 8]}"]),
         ("mulan_semi", ["loss.weights.contrastive=0"]),
         ("mulan_semi", ["loss.weights.semisupcon=0", "text_tower.length_groups=9"]),
-        ("mulan_semi", ["mulap.segment_s=99"]),  # of no account without MuLaP's terms
+        ("mulan_semi", ["mulap.segment_s=99"]),  # unused without MuLaP's terms
         ("mulan_semi", ["train.compile=true", "train.zero_stage=2"]),
         ("semisupcon", ["data.window_s=2.678", "semisupcon.labelled_share=as_found"]),
         ("semisupcon", ["front_end.family=decibel", "audio_tower.family=musicnn"]),
         ("semisupcon", ["semisupcon.augmentation={gain_low_db=5, delay_low_ms=500, noise_low_decay=2}"]),
     ],
 )
-def test_what_only_just_agrees_is_taken(recipe: str, settings: list[str]) -> None:
+def test_limits_are_inclusive(recipe: str, settings: list[str]) -> None:
     load_recipe(recipe, settings)
 
 
-def test_all_disagreements_are_listed_at_once() -> None:
+def test_all_errors_between_sections_are_listed() -> None:
     settings = ["loss.weights.tagging=1", "scale.workers=3", "train.compile=true", "train.zero_stage=3"]
     (faults,) = refused("mulap", *settings, "mulap.segment_s=30", "text_tower.length_groups=4")
-    for said in (TOGETHER, "mulap.segment_s = 30", "length_groups = 4", "scale.workers = 3", "train.compile does not"):
-        assert said in faults
+    for message in (
+        TOGETHER,
+        "mulap.segment_s = 30",
+        "length_groups = 4",
+        "scale.workers = 3",
+        "train.compile does not",
+    ):
+        assert message in faults

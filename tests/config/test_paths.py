@@ -1,4 +1,4 @@
-"""What is written down of a path: the same from every folder."""
+"""Tests that paths are normalised to a form that does not depend on the working directory."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ from mulan.config.paths import absolute, is_mistyped
         (Path("s3:/bucket"), "{here}/s3:/bucket"),
     ],
 )
-def test_a_path_means_the_same_from_every_folder(
+def test_absolute_does_not_depend_on_the_working_directory(
     written: str | Path, meant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -46,12 +46,12 @@ def test_a_path_means_the_same_from_every_folder(
 
 
 @pytest.mark.parametrize("path", ["s3:/bucket", "S3:bucket", "://x", "a b://x", "zip::s3://b/x.zip", "gs:", "file:/x"])
-def test_what_was_meant_as_a_uri_is_told_from_a_folder(path: str) -> None:
+def test_mistyped_uris_are_detected(path: str) -> None:
     assert is_mistyped(path)
     assert not is_mistyped(f"./{path}")
     assert not is_mistyped(f"/data/{path}")
 
 
 @pytest.mark.parametrize("path", ["s3://bucket", "a:b", "a::b", "12:30 runs", "runs", "", "~/a:b"])
-def test_other_names_are_names(path: str) -> None:
+def test_unusual_paths_are_not_mistyped_uris(path: str) -> None:
     assert not is_mistyped(path)

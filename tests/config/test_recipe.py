@@ -12,7 +12,7 @@ def test_toml_round_trip(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "said"),
+    ("setting", "message"),
     [
         ("scale.workers=3", "scale.workers = 3 cannot share batch.micro_batches = 2; it must be one of 1, 2"),
         ("front_end.mel_max_hz=9000", "above half of data.sample_rate_hz"),
@@ -30,10 +30,10 @@ def test_toml_round_trip(name: str) -> None:
         ("train.validation_micro_batches=3", "train.validation_micro_batches = 3"),
     ],
 )
-def test_a_fault_names_the_field_and_the_remedy(setting: str, said: str) -> None:
+def test_an_error_names_the_field_and_the_remedy(setting: str, message: str) -> None:
     with pytest.raises(RecipeError, match="recipe demo") as caught:
         load_recipe("demo", [setting])
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_differing_fields_are_named_with_both_values() -> None:
@@ -45,7 +45,7 @@ def test_differing_fields_are_named_with_both_values() -> None:
     assert not [key for key in differing if not key.startswith(("optim.lr", "audio_tower."))]
 
 
-def test_a_random_audio_tower_differs_in_its_checkpoint_alone() -> None:
+def test_a_random_audio_tower_changes_only_the_pretrained_field() -> None:
     recipe = named_recipes()["m_ast"]
     assert differing_fields(recipe, recipe.with_random_audio_tower()) == {
         "audio_tower.pretrained": (recipe.audio_tower.pretrained, "")

@@ -1,4 +1,4 @@
-"""A section refuses values out of their ranges, and fields that disagree: the fault names the field."""
+"""Tests that a section rejects values out of range and inconsistent fields, and names the field."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def refused(recipe: str, *settings: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "setting", "said"),
+    ("recipe", "setting", "message"),
     [
         ("semisupcon", "semisupcon.augmentation.gain_low_db=5.5", "gain_low_db must not be above gain_high_db"),
         (
@@ -36,14 +36,14 @@ def refused(recipe: str, *settings: str) -> tuple[str, ...]:
         ),
     ],
 )
-def test_a_section_whose_fields_disagree_is_refused(recipe: str, setting: str, said: str) -> None:
+def test_inconsistent_fields_of_a_section_are_rejected(recipe: str, setting: str, message: str) -> None:
     (fault,) = refused(recipe, setting)
     assert fault.startswith(setting.replace("=", ".").partition(".")[0])
-    assert fault.endswith(f": {said}")
+    assert fault.endswith(f": {message}")
 
 
 @pytest.mark.parametrize(
-    ("recipe", "setting", "said"),
+    ("recipe", "setting", "message"),
     [
         ("semisupcon", "semisupcon.views=1", "semisupcon.views = 1: input should be greater than or equal to 2"),
         ("semisupcon", "semisupcon.temperature=0", "semisupcon.temperature = 0"),
@@ -61,12 +61,12 @@ def test_a_section_whose_fields_disagree_is_refused(recipe: str, setting: str, s
         ("mulap", "loss.weights.map=1", "did you mean mam?"),
     ],
 )
-def test_a_value_out_of_its_range_is_refused(recipe: str, setting: str, said: str) -> None:
+def test_values_out_of_range_are_rejected(recipe: str, setting: str, message: str) -> None:
     (fault,) = refused(recipe, setting)
-    assert said in fault
+    assert message in fault
 
 
 @pytest.mark.parametrize("value", ["2", "as_foud"])
-def test_a_share_that_is_neither_a_number_nor_as_found_is_one_fault(value: str) -> None:
+def test_an_invalid_labelled_share_gives_one_error(value: str) -> None:
     (fault,) = refused("semisupcon", f"semisupcon.labelled_share={value}")
     assert fault.startswith("semisupcon.labelled_share = ")

@@ -1,4 +1,4 @@
-"""The terms of the loss: each can be trained, and each has a score by which runs are compared."""
+"""Tests that each loss term can be trained and has a metric by which runs are compared."""
 
 from mulan.config.sections import LossWeightsConfig
 from mulan.config.terms import SELECTION_METRICS, TRAINED_TOGETHER, selection_metric
@@ -11,7 +11,7 @@ def test_every_term_belongs_to_one_group_and_has_a_metric() -> None:
     assert sorted(SELECTION_METRICS) == terms
 
 
-def test_texts_are_embedded_by_the_joint_model_alone() -> None:
+def test_only_the_joint_model_embeds_texts() -> None:
     embedding = {term for term in LossWeightsConfig.model_fields if only(term).embeds_text}
     reading = {term for term in LossWeightsConfig.model_fields if only(term).uses_text}
     assert embedding == {"contrastive"}
@@ -22,7 +22,7 @@ def only(term: str) -> LossWeightsConfig:
     return LossWeightsConfig.model_validate({"contrastive": 0} | {term: 1})
 
 
-def test_the_first_term_with_a_weight_decides() -> None:
+def test_the_first_term_with_a_weight_determines_the_metric() -> None:
     of_mulap = {"contrastive": 0, "mlm": 1, "mam": 9}
     assert selection_metric(LossWeightsConfig()) == ("recall10", "recall@10")
     assert selection_metric(LossWeightsConfig(semisupcon=2)).name == "recall10"

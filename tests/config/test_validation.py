@@ -29,7 +29,7 @@ def test_an_unknown_family_is_named() -> None:
         validated(Recipe, {"audio_tower": {"family": "vit"}}, name="mine")
 
 
-def test_errors_of_the_caller_come_first() -> None:
+def test_errors_of_the_caller_are_listed_first() -> None:
     with pytest.raises(RecipeError) as caught:
         validated(Recipe, {"embedding_dim": 0}, name="mine", faults=["--set x: no value"])
     assert caught.value.faults[0] == "--set x: no value"

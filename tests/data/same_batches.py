@@ -1,4 +1,4 @@
-"""Whether two batches are the same, bit for bit."""
+"""Bitwise comparison of batches."""
 
 import numpy as np
 

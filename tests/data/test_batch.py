@@ -1,4 +1,4 @@
-"""Batches as the rows of a table, in which they travel."""
+"""Tests the conversion of batches to table rows and back."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from tests.data.same_batches import assert_equal
 
 
 def batch_of(lengths: list[int], max_tokens: int, *, views: int = 1, masks: Masks | None = None) -> Batch:
-    """A batch whose texts have these numbers of tokens."""
+    """Returns a batch whose texts have given numbers of tokens."""
     rng = np.random.default_rng(0)
     mask = (np.arange(max_tokens) < np.array(lengths)[:, None]).astype(np.int64)
     return Batch(
@@ -36,8 +36,8 @@ def masks_of(pairs: int, max_tokens: int) -> Masks:
 
 @pytest.mark.parametrize("targets", [None, 16, 0])
 @pytest.mark.parametrize("views", [1, 2])
-def test_columns_are_the_whole_batch(targets: int | None, views: int) -> None:
-    """Also padding that no text needs; no targets where no token is to be predicted."""
+def test_columns_are_converted_back_to_the_same_batch(targets: int | None, views: int) -> None:
+    """Columns include padding that no text needs, and no targets if no token is predicted."""
     masks = None if targets is None else masks_of(3, targets)
     batch = batch_of([9, 3, 12], 16, views=views, masks=masks)
     columns = batch.to_columns()

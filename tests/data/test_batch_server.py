@@ -1,4 +1,4 @@
-"""What the batch server asks of Ray Data; see also test_planned_batches.py, where it is asked by workers."""
+"""Tests the batch server with a fake of Ray Data; test_planned_batches.py tests it with workers."""
 
 from collections.abc import Iterator
 from queue import Queue
@@ -12,7 +12,7 @@ from tests.waiting import wait_until
 
 
 @pytest.mark.parametrize(("cpu_limit", "used"), [(None, 3), (8, 3), (2, 2), (0, 1)])
-def test_no_more_cpus_are_used_than_there_can_ever_be(
+def test_the_cpu_limit_caps_the_cpus_of_an_execution(
     cpu_limit: int | None, used: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: Queue[int] = Queue()
@@ -29,7 +29,7 @@ def test_no_more_cpus_are_used_than_there_can_ever_be(
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> tuple[BatchServer, Queue[Any]]:
-    """One that serves four groups of an attempt, and where Ray Data's blocks come from."""
+    """A server of four groups of an attempt, and the queue of the blocks that Ray Data would produce."""
     blocks: Queue[Any] = Queue()
 
     def execute(_: Any, segment: range, *__: Any, **___: Any) -> Iterator[Any]:
@@ -42,7 +42,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> tuple[BatchServer, Queue[Any]]:
     return serving, blocks
 
 
-def test_each_group_is_given_once_and_to_whoever_asks_for_it(server: tuple[BatchServer, Queue[Any]]) -> None:
+def test_each_group_is_served_once_to_any_caller(server: tuple[BatchServer, Queue[Any]]) -> None:
     serving, blocks = server
     for block in "abcd":
         blocks.put(block)
@@ -52,7 +52,7 @@ def test_each_group_is_given_once_and_to_whoever_asks_for_it(server: tuple[Batch
         serving.take("another", 1)
 
 
-def test_what_a_worker_makes_is_left_out_unless_a_reader_has_begun_it(
+def test_a_skipped_group_is_not_read_unless_a_reader_has_begun_it(
     server: tuple[BatchServer, Queue[Any]],
 ) -> None:
     serving, blocks = server
@@ -70,7 +70,7 @@ def test_what_a_worker_makes_is_left_out_unless_a_reader_has_begun_it(
     assert not serving.begin_group("another", 3, "process", "node")
 
 
-def test_no_attempt_begins_beside_one_that_waits_for_cpus(server: tuple[BatchServer, Queue[Any]]) -> None:
+def test_an_attempt_does_not_begin_while_another_waits_for_cpus(server: tuple[BatchServer, Queue[Any]]) -> None:
     serving, blocks = server
     assert not serving.begin("second", range(4), [None], None)
     blocks.put("a")  # its reading ends with the next block

@@ -6,13 +6,13 @@ from mulan.data.errors import BadRecording, DecodeError
 
 
 @pytest.mark.parametrize("kind", [BadRecording, DecodeError])
-def test_a_reason_and_its_detail_survive_pickling(kind: type[BadRecording]) -> None:
+def test_reason_and_detail_survive_pickling(kind: type[BadRecording]) -> None:
     error = pickle.loads(pickle.dumps(kind("no samples", "a file")))
     assert type(error) is kind
     assert (error.reason, error.detail, str(error)) == ("no samples", "a file", "no samples: a file")
 
 
-def test_a_detail_is_one_bounded_line_that_can_be_written_anywhere() -> None:
+def test_a_detail_is_one_line_of_bounded_length_and_valid_unicode() -> None:
     error = BadRecording("missing shard", "shards/\n\udce9\ud83c.tar \0" + "x" * 100_000)
     assert str(error).encode().startswith(b"missing shard: shards/ \\udce9\\ud83c.tar ")
     assert "\n" not in str(error)

@@ -1,4 +1,4 @@
-"""Freed memory stays with the process."""
+"""Tests that a process keeps freed memory."""
 
 import os
 import subprocess
@@ -33,8 +33,8 @@ def faults(mode: str) -> int:
 
 @pytest.mark.processes
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
-def test_memory_is_not_cleared_anew_for_every_micro_batch() -> None:
-    """If the other count falls, the C library has changed its ways and the settings can go."""
+def test_freed_memory_is_reused_for_the_next_micro_batch() -> None:
+    """If the count without the settings decreases, the C library has changed and the settings can be removed."""
     given_back = faults("given back")
     assert faults("kept by a call") < 0.1 * given_back
     assert faults("kept by the environment") < 0.1 * given_back

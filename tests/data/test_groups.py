@@ -1,4 +1,4 @@
-"""Groups of micro-batches: how large, whose, and in what order."""
+"""Tests the sizes, workers and order of groups of micro-batches."""
 
 from typing import Any
 
@@ -18,13 +18,13 @@ from tests.data.same_batches import assert_equal
     ("pairs", "views", "samples", "size"),
     [(64, 1, 160_000, 3), (32, 1, 160_000, 6), (32, 2, 160_000, 3), (32, 1, 48_000, 21), (2**12, 1, 160_000, 1)],
 )
-def test_a_task_makes_as_much_as_its_bound_allows(pairs: int, views: int, samples: int, size: int) -> None:
+def test_a_group_is_as_large_as_the_limit_allows(pairs: int, views: int, samples: int, size: int) -> None:
     assert group_size((pairs, views, samples)) == size
     assert size == 1 or size * pairs * views * samples * 2 <= GROUP_BYTES
 
 
 class Reader:
-    """Texts of as many tokens as the number of the micro-batch says."""
+    """A reader of texts whose number of tokens depends on the micro-batch."""
 
     waveform_shape = (2, 1, 50)
 
@@ -38,7 +38,7 @@ class Reader:
 
 
 @pytest.mark.parametrize("lengths", [[8, 16, 8], [16, 16], [8], [0, 0]])
-def test_a_block_is_its_micro_batches_whatever_the_lengths_of_their_texts(lengths: list[int]) -> None:
+def test_a_block_contains_its_micro_batches_for_texts_of_any_length(lengths: list[int]) -> None:
     reader: Any = Reader()
     items = [Item(Phase.TRAIN, 7, length) for length in lengths]
     expected = [reader(item, waveform=np.empty(reader.waveform_shape, np.int16)) for item in items]

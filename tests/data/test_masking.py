@@ -1,4 +1,4 @@
-"""What MuLaP hides and exchanges: against loops over pairs and tokens, and against the recipe's probabilities."""
+"""Tests MuLaP's masks and exchanged captions against loops over pairs and tokens, and the recipe's probabilities."""
 
 from collections import Counter
 
@@ -18,7 +18,7 @@ PADDING, UNKNOWN, CLS, SEP, MASK = range(5)
 VOCABULARY = Vocabulary(size=400, mask_id=MASK, special_ids=(PADDING, CLS, SEP, MASK))
 
 MANY = 300
-"""Micro-batches whose draws are counted."""
+"""Number of micro-batches over which draws are counted."""
 
 
 def plan(*, seed: int = 0, pairs: int = PAIRS, split: str = "train") -> Plan:
@@ -32,7 +32,7 @@ def masking(*, mlm: float = 1, mam: float = 1, atm: float = 1, **section: float)
 
 
 def some_captions(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Token ids and attention mask of captions of all lengths; the first one is empty, the last one fills its row."""
+    """Returns token ids and attention mask of captions of all lengths, from an empty one to one of full length."""
     rng = np.random.default_rng(seed)
     token_ids = np.full((PAIRS, TOKENS), PADDING, np.int64)
     for caption, words in zip(token_ids, np.linspace(0, TOKENS - 2, PAIRS).round().astype(int), strict=True):
@@ -63,19 +63,19 @@ def as_bytes(hidden: tuple[np.ndarray, Masks]) -> list[bytes]:
 
 
 def assert_share(hits: int, of: int, probability: float) -> None:
-    """Within four standard deviations of a binomial distribution."""
+    """Asserts that a count is within four standard deviations of its binomial distribution."""
     assert abs(hits - of * probability) < 4 * np.sqrt(of * probability * (1 - probability)), hits / of
 
 
-def test_special_tokens_and_padding_are_never_hidden() -> None:
+def test_special_tokens_and_padding_are_never_masked() -> None:
     for step in range(MANY):
         token_ids, masks = hide(masking(token_mask_probability=0.9), step)
         assert np.array_equal(token_ids[~WORDS], TOKEN_IDS[~WORDS])
         assert set(masks.token_targets[~WORDS].tolist()) == {-100}
 
 
-def test_what_is_hidden_does_not_depend_on_the_padding() -> None:
-    """As if the full width were masked, and what no text needs were cut afterwards."""
+def test_masks_do_not_depend_on_the_padding() -> None:
+    """The masks equal those of the full length, truncated to the tokens of the longest text."""
     for step, length in zip(range(10), range(8, 18), strict=True):
         fits = ATTENTION.sum(axis=1) <= length
         token_ids, attention = np.where(fits[:, None], TOKEN_IDS, PADDING), ATTENTION * fits[:, None]
@@ -90,7 +90,7 @@ def test_what_is_hidden_does_not_depend_on_the_padding() -> None:
         assert np.array_equal(cut_masks.segment_hidden, masks.segment_hidden)
 
 
-def test_targets_are_the_ids_that_were_there() -> None:
+def test_targets_are_the_original_ids() -> None:
     for step in range(MANY):
         token_ids, masks = hide(masking(), step)
         predicted = masks.token_targets != -100
@@ -99,8 +99,8 @@ def test_targets_are_the_ids_that_were_there() -> None:
         assert token_ids.dtype == masks.token_targets.dtype == np.int64
 
 
-def test_tokens_are_chosen_and_hidden_with_bert_s_probabilities() -> None:
-    found = Counter[str]()
+def test_tokens_are_selected_and_masked_with_bert_s_probabilities() -> None:
+    counts = Counter[str]()
     by_place = np.zeros(TOKENS, int)
     at_random: list[int] = []
     for step in range(MANY):
@@ -110,23 +110,23 @@ def test_tokens_are_chosen_and_hidden_with_bert_s_probabilities() -> None:
             by_place += predicted.sum(axis=0)
             for now, before in zip(token_ids[predicted].tolist(), TOKEN_IDS[predicted].tolist(), strict=True):
                 kind = "stays" if now == before else "masked" if now == MASK else "random"
-                found[kind] += 1
+                counts[kind] += 1
                 at_random += [now] if kind == "random" else []
-    chosen = found.total()
+    chosen = counts.total()
     assert_share(chosen, 2 * MANY * WORDS.sum(), 0.15)
     for hits, words in zip(by_place.tolist(), (2 * MANY * WORDS.sum(axis=0)).tolist(), strict=True):
         assert_share(hits, words, 0.15) if words else None
-    # a token drawn at random is now and then the one that was there, or [MASK]
-    assert_share(found["masked"], chosen, 0.8 + 0.1 / VOCABULARY.size)
-    assert_share(found["stays"], chosen, 0.1 + 0.1 / VOCABULARY.size)
-    assert_share(found["random"], chosen, 0.1 * (1 - 2 / VOCABULARY.size))
+    # a random token is sometimes the original one, or [MASK]
+    assert_share(counts["masked"], chosen, 0.8 + 0.1 / VOCABULARY.size)
+    assert_share(counts["stays"], chosen, 0.1 + 0.1 / VOCABULARY.size)
+    assert_share(counts["random"], chosen, 0.1 * (1 - 2 / VOCABULARY.size))
     assert 0 <= min(at_random) < 20 and VOCABULARY.size - 20 < max(at_random) < VOCABULARY.size
     for low in range(0, VOCABULARY.size, 100):
         assert_share(sum(low <= token < low + 100 for token in at_random), len(at_random), 1 / 4)
 
 
-def test_each_token_is_hidden_as_its_own_two_draws_say() -> None:
-    """Token by token, from the definition."""
+def test_each_token_is_masked_according_to_its_two_draws() -> None:
+    """Compares with the definition, token by token."""
     for step, micro_batch in ((0, 0), (3, 1), (70, 0)):
         chosen, fate = (
             plan(seed=5)
@@ -146,7 +146,7 @@ def test_each_token_is_hidden_as_its_own_two_draws_say() -> None:
         assert masks.token_targets.tolist() == targets
 
 
-def test_what_the_attention_mask_leaves_out_is_no_part_of_a_caption() -> None:
+def test_tokens_outside_the_attention_mask_are_not_masked() -> None:
     attention_mask = ATTENTION * (np.arange(TOKENS) < 9)
     token_ids, masks = masking(token_mask_probability=1)(
         plan(), 0, 0, token_ids=TOKEN_IDS, attention_mask=attention_mask, matched=np.ones(PAIRS, bool)
@@ -155,7 +155,7 @@ def test_what_the_attention_mask_leaves_out_is_no_part_of_a_caption() -> None:
     assert np.array_equal(token_ids[:, 9:], TOKEN_IDS[:, 9:])
 
 
-def test_an_exchanged_caption_has_hidden_tokens_and_no_targets() -> None:
+def test_an_exchanged_caption_has_masked_tokens_and_no_targets() -> None:
     matched = np.arange(PAIRS) % 3 > 0
     for step in range(20):
         all_ids, all_masks = hide(masking(), step)
@@ -168,7 +168,7 @@ def test_an_exchanged_caption_has_hidden_tokens_and_no_targets() -> None:
     assert (token_ids[~matched] != TOKEN_IDS[~matched]).any()
 
 
-def test_segments_are_hidden_with_their_probability() -> None:
+def test_segments_are_masked_with_their_probability() -> None:
     for probability in (0.15, 0.6):
         hidden = np.stack(
             [hide(masking(segment_mask_probability=probability), n)[1].segment_hidden for n in range(MANY)]
@@ -181,13 +181,13 @@ def test_segments_are_hidden_with_their_probability() -> None:
             assert_share(int(hidden[:, :, segment].sum()), MANY * PAIRS, probability)
 
 
-def test_each_segment_is_hidden_as_its_own_draw_says() -> None:
+def test_each_segment_is_masked_according_to_its_draw() -> None:
     draws = plan(seed=5).uniforms(PAIRS * SEGMENTS, purpose="segments", step=3, micro_batch=1)
     expected = [[int(draws[pair * SEGMENTS + n] < 0.15) for n in range(SEGMENTS)] for pair in range(PAIRS)]
     assert hide(masking(), 3, 1, by=plan(seed=5))[1].segment_hidden.tolist() == expected
 
 
-def test_a_probability_of_zero_hides_nothing_and_one_hides_all() -> None:
+def test_probability_zero_masks_nothing_and_one_masks_everything() -> None:
     names = ("token_mask_probability", "segment_mask_probability", "mismatch_probability")
     nothing, everything = (masking(**dict.fromkeys(names, share)) for share in (0, 1))
     for step in range(20):
@@ -221,7 +221,7 @@ def exchange(
     return order
 
 
-def test_half_of_the_captions_are_exchanged_for_any_of_the_others() -> None:
+def test_half_of_the_captions_are_exchanged_for_random_others() -> None:
     distances = Counter[int]()
     for step in range(MANY):
         distances.update(((exchange(masking(), step) - np.arange(PAIRS)) % PAIRS).tolist())
@@ -230,8 +230,8 @@ def test_half_of_the_captions_are_exchanged_for_any_of_the_others() -> None:
         assert_share(distances[distance], MANY * PAIRS, 0.5 / (PAIRS - 1))
 
 
-def test_a_caption_is_never_exchanged_for_the_same_text_or_one_of_the_same_recording() -> None:
-    """Pair by pair, from the definition, where most others will not do."""
+def test_a_caption_is_never_exchanged_for_an_equal_text_or_the_same_recording() -> None:
+    """Compares with the definition, pair by pair, for captions of which few may be exchanged."""
     rng = np.random.default_rng(1)
     skipped = 0
     for step in range(MANY):
@@ -253,19 +253,19 @@ def test_a_caption_is_never_exchanged_for_the_same_text_or_one_of_the_same_recor
 @pytest.mark.parametrize(
     ("texts", "names"), [(["the same"] * PAIRS, NAMES), (TEXTS, ["the same"] * PAIRS)], ids=["texts", "recordings"]
 )
-def test_where_no_other_will_do_each_keeps_its_own(texts: list[str], names: list[str]) -> None:
+def test_captions_without_a_valid_replacement_are_kept(texts: list[str], names: list[str]) -> None:
     order = exchange(masking(mismatch_probability=1), texts=texts, names=names)
     assert order.tolist() == list(range(PAIRS))
 
 
-def test_of_two_captions_each_may_be_given_to_the_other() -> None:
+def test_two_captions_may_be_exchanged_for_each_other() -> None:
     orders = Counter(tuple(exchange(masking(), step, texts=TEXTS[:2], names=NAMES[:2])) for step in range(MANY))
     assert set(orders) == {(0, 1), (1, 0), (0, 0), (1, 1)}
     for count in orders.values():
         assert_share(count, MANY, 0.25)
 
 
-def test_a_term_without_weight_hides_nothing_and_leaves_the_other_terms_masks_alone() -> None:
+def test_a_term_of_weight_0_masks_nothing_and_does_not_change_other_masks() -> None:
     for step in range(10):
         whole_ids, whole = hide(masking(), step)
         token_ids, masks = hide(masking(mlm=0), step)
@@ -280,7 +280,7 @@ def test_a_term_without_weight_hides_nothing_and_leaves_the_other_terms_masks_al
         assert as_bytes(hide(masking(atm=0), step)) == as_bytes((whole_ids, whole))
 
 
-def test_the_same_item_is_masked_alike_whatever_was_before() -> None:
+def test_the_masks_of_an_item_do_not_depend_on_earlier_items() -> None:
     def all_of(step: int, micro_batch: int, by: Plan) -> list[bytes]:
         order = exchange(masking(), step, micro_batch, by=by)
         return [*as_bytes(hide(masking(), step, micro_batch, by=by)), order.tobytes()]
@@ -294,7 +294,7 @@ def test_the_same_item_is_masked_alike_whatever_was_before() -> None:
         assert len({masks[kind] for masks in there + others}) == len(items) + 2
 
 
-def test_a_recipe_without_these_terms_masks_nothing_and_reads_no_vocabulary() -> None:
+def test_a_recipe_without_mulap_has_no_masking_and_loads_no_vocabulary() -> None:
     for name in ("m_resnet50", "semisupcon", "m_resnet50_audioset"):
         recipe = load_recipe(name, ["text_tower.pretrained=/nowhere"])
         made = Masking.from_sections(recipe.mulap, recipe.loss.weights, recipe.text_tower, segments=recipe.segments)

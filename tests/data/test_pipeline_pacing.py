@@ -20,7 +20,7 @@ BLOCKS, BYTES = 60, 6_000_000
 
 
 def steps_of_the_scheduler(callbacks: list[type[Any]], folder: Path) -> int:
-    """How often Ray Data's scheduler turns while nobody takes what is ready."""
+    """Returns how often Ray Data's scheduler runs while its output is full."""
     turns: list[float] = []
     made: list[tuple[float, int]] = [(0.0, 0)]
 
@@ -29,7 +29,7 @@ def steps_of_the_scheduler(callbacks: list[type[Any]], folder: Path) -> int:
         return {"x": np.zeros((1, BYTES), np.uint8)}
 
     def store_is_full() -> bool:
-        """No more blocks have been made for a while."""
+        """Returns whether no block has been produced for a while."""
         count = len(list(folder.iterdir()))
         if count != made[-1][1]:
             made.append((time.monotonic(), count))
@@ -58,8 +58,8 @@ def steps_of_the_scheduler(callbacks: list[type[Any]], folder: Path) -> int:
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_the_scheduler_rests_while_its_output_is_full(tmp_path: Path) -> None:
-    """If the first count falls, Ray no longer spins and the pause can go."""
+def test_the_scheduler_pauses_while_its_output_is_full(tmp_path: Path) -> None:
+    """If the count without the pause decreases, Ray no longer spins and the pause can be removed."""
     counts = []
     for name, callbacks in (("spins", []), ("rests", [PauseBetweenSteps])):
         (tmp_path / name).mkdir()
@@ -68,8 +68,8 @@ def test_the_scheduler_rests_while_its_output_is_full(tmp_path: Path) -> None:
 
 
 @pytest.mark.processes
-def test_data_tasks_step_back_behind_training() -> None:
-    """Once is enough, and a process that stands further back already stays there."""
+def test_readers_lower_their_priority() -> None:
+    """A repeated call changes nothing, and a lower priority is kept."""
     code = (
         "import os; os.nice({}); from mulan.data.pipeline import lower_priority; "
         "lower_priority(); lower_priority(); print(os.nice(0))"

@@ -36,14 +36,14 @@ def global_batch(plan: Plan, step: int, micro_batches: int = 4) -> list:
     return [example for k in range(micro_batches) for example in plan.micro_batch(step, k)]
 
 
-def test_every_batch_has_the_papers_proportions() -> None:
+def test_every_batch_has_the_paper_s_proportions() -> None:
     for step in range(20):
         counts = Counter(example.stream.source for example in global_batch(plan(), step))
         assert counts == {"short_form": 8, "long_form": 8, "playlist": 4, "audioset": 4}
 
 
-def test_each_pair_is_where_its_source_s_own_stream_says() -> None:
-    """Pair by pair, from the definition."""
+def test_each_pair_is_the_one_at_its_position_in_its_stream() -> None:
+    """Compares with the definition, pair by pair."""
     pairs, one = 24, plan(seed=5)
     for step in range(6):
         deal = Permutation(pairs, seed=5, purpose="train deal", key=(step,))(np.arange(pairs))
@@ -84,7 +84,7 @@ def test_epochs_have_different_orders() -> None:
     assert len(set(epochs)) > 15
 
 
-def test_a_plan_remembers_nothing() -> None:
+def test_a_plan_has_no_state() -> None:
     one, other = plan(), plan()
     forwards = [one.micro_batch(step, k) for step in range(5) for k in range(4)]
     backwards = [other.micro_batch(step, k) for step in reversed(range(5)) for k in reversed(range(4))]
@@ -110,14 +110,14 @@ def test_sources_are_mixed_within_micro_batches() -> None:
 def test_replacements_are_of_the_same_source_and_differ_by_attempt() -> None:
     chosen = plan()
     for source in SOURCES:
-        found = [chosen.replacement(5, 1, position, Stream(source), 1).row for position in range(6)]
-        assert set(found) <= set(ROWS[source].tolist())
+        replacements = [chosen.replacement(5, 1, position, Stream(source), 1).row for position in range(6)]
+        assert set(replacements) <= set(ROWS[source].tolist())
     attempts = [chosen.replacement(5, 1, 0, Stream("short_form"), attempt) for attempt in range(1, 30)]
     assert len({example.row for example in attempts}) > 15
     assert chosen.replacement(5, 1, 0, Stream("short_form"), 2) == attempts[1]
 
 
-def test_all_that_a_corpus_lacks_is_named() -> None:
+def test_everything_that_a_corpus_lacks_is_named() -> None:
     rows = ROWS | {"playlist": np.array([], np.int64), "audioset": np.array([], np.int64)}
     with pytest.raises(PlanError) as caught:
         Plan(mixed(rows=rows), batch=BatchConfig(), seed=0, split="validation")
@@ -125,6 +125,6 @@ def test_all_that_a_corpus_lacks_is_named() -> None:
     assert "audioset" in str(caught.value)
 
 
-def test_a_batch_too_small_for_a_source_is_refused() -> None:
+def test_a_batch_too_small_for_a_source_is_rejected() -> None:
     with pytest.raises(PlanError, match="too small for playlist"):
         plan(BatchConfig(micro_batches=1, pairs_per_micro_batch=2))

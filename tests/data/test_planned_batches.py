@@ -1,4 +1,4 @@
-"""Batches on their way through Ray Data: the same batches in the same order as without it, whoever reads them."""
+"""Tests that Ray Data and local reading give the same batches in the same order as the reader itself."""
 
 import os
 import time
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
 def streamed_to(schedule: Schedule, reader: MicroBatchReader, **how: Any) -> Iterator[Batch]:
-    """The batches of one worker, from a server that serves no other: the others are there already."""
+    """Yields the batches of one worker from a server to which all other workers have reported their first batches."""
     source = start_batch_service(ray.put(reader), **how)
     attempt = source.begin(schedule)
     for rank in range(schedule.workers):
@@ -49,10 +49,10 @@ def reader(tiny_corpus: str) -> MicroBatchReader:
 
 
 @pytest.mark.parametrize(("size", "segment", "rank"), [(1, 4, 0), (3, 2, 1), (4, 1, 1), (1000, 1, 0)])
-def test_ray_data_gives_each_worker_its_batches_in_order(
+def test_each_worker_receives_its_batches_in_order(
     size: int, segment: int, rank: int, reader: MicroBatchReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In tasks of ``size`` micro-batches, the first ``segment`` of them executed by themselves.
+    """Reads in tasks of ``size`` micro-batches, the first ``segment`` of which are an execution of their own.
 
     Of a worker's 10 micro-batches two are of validations.
     """
@@ -66,7 +66,7 @@ def test_ray_data_gives_each_worker_its_batches_in_order(
         assert_equal(batch, reader(batch.item))
 
 
-def test_ray_data_carries_views_and_masks(tiny_corpus: str) -> None:
+def test_views_and_masks_pass_through_ray_data(tiny_corpus: str) -> None:
     recipe = load_recipe("mulap_miniature", ["train.steps=2"], data_uri=tiny_corpus)
     reader = replace(MicroBatchReader.from_recipe(recipe), views=2)
     schedule = Schedule(recipe.train, recipe.batch, rank=0, workers=1)
@@ -79,7 +79,7 @@ def test_ray_data_carries_views_and_masks(tiny_corpus: str) -> None:
 
 
 @pytest.mark.parametrize("first_step", [1, 2, 3])
-def test_a_resumed_run_gets_the_rest_of_the_batches(
+def test_a_resumed_run_receives_the_remaining_batches(
     first_step: int, reader: MicroBatchReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = short_recipe(reader.corpus.uri)
@@ -92,7 +92,7 @@ def test_a_resumed_run_gets_the_rest_of_the_batches(
         assert_equal(batch, reader(batch.item))
 
 
-def test_what_a_reading_process_meets_is_told_in_its_words_and_in_its_place(reader: MicroBatchReader) -> None:
+def test_an_error_of_a_reader_is_raised_in_place_of_its_batch(reader: MicroBatchReader) -> None:
     class Failing(MicroBatchReader):
         def __call__(self, item: Item, *, waveform: np.ndarray | None = None) -> Batch:
             if item.step == 2:
@@ -113,7 +113,7 @@ def test_what_a_reading_process_meets_is_told_in_its_words_and_in_its_place(read
         assert failed.value.exit_code == StoragePermanentError.exit_code
 
 
-def test_reading_stands_behind_training(reader: MicroBatchReader) -> None:
+def test_readers_have_a_lower_priority_than_training(reader: MicroBatchReader) -> None:
     class Watched(MicroBatchReader):
         def __call__(self, item: Item, *, waveform: np.ndarray | None = None) -> Batch:
             batch = super().__call__(item, waveform=waveform)
@@ -121,8 +121,10 @@ def test_reading_stands_behind_training(reader: MicroBatchReader) -> None:
 
     recipe = short_recipe(reader.corpus.uri)
     schedule = Schedule(recipe.train, recipe.batch, rank=0, workers=2)
-    found = {name for batch in streamed_to(schedule, Watched(**vars(reader)), cpus=1) for name in batch.recording_id}
-    assert found == {"15"}
+    priorities = {
+        name for batch in streamed_to(schedule, Watched(**vars(reader)), cpus=1) for name in batch.recording_id
+    }
+    assert priorities == {"15"}
 
 
 def waveform_bytes(batch: Batch) -> int:
@@ -130,7 +132,7 @@ def waveform_bytes(batch: Batch) -> int:
 
 
 class OneAtATime(MicroBatchReader):
-    """Tells in its batches which process made them."""
+    """A reader whose batches name the process that has read them."""
 
     def __call__(self, item: Item, *, waveform: np.ndarray | None = None) -> Batch:
         batch = super().__call__(item, waveform=waveform)
@@ -138,12 +140,12 @@ class OneAtATime(MicroBatchReader):
 
 
 def starved(reader: MicroBatchReader, **how: Any) -> BatchService:
-    """A source for which no node may read."""
+    """Returns a source of batches for which no node may read."""
     source = start_batch_service(ray.put(reader), cpus=3, label_selector={"pool": "nowhere"}, **how)
     return replace(source, server_timeout_s=0.2)
 
 
-def test_workers_that_no_cpu_reads_for_read_for_themselves_and_say_so(reader: MicroBatchReader) -> None:
+def test_workers_without_readers_read_locally_and_report_it(reader: MicroBatchReader) -> None:
     recipe = short_recipe(reader.corpus.uri)
     schedules = [Schedule(recipe.train, recipe.batch, rank, workers=2) for rank in range(2)]
     source = starved(reader, max_workers=2)
@@ -159,7 +161,7 @@ def test_workers_that_no_cpu_reads_for_read_for_themselves_and_say_so(reader: Mi
     source.end()
 
 
-def test_the_pool_takes_over_once_it_has_cpus_and_leaves_out_what_is_made(
+def test_the_pool_takes_over_once_it_has_cpus_and_skips_local_groups(
     reader: MicroBatchReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = load_recipe(
@@ -192,7 +194,7 @@ class Sleeper:
         pass
 
 
-def test_a_worker_ends_before_the_others_take_it_for_lost_and_names_data(
+def test_a_worker_without_data_fails_before_collectives_time_out(
     reader: MicroBatchReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Slow(MicroBatchReader):
@@ -211,8 +213,8 @@ def test_a_worker_ends_before_the_others_take_it_for_lost_and_names_data(
     source.end()
 
 
-def test_a_block_that_is_lost_and_made_by_nobody_holds_no_worker(reader: MicroBatchReader) -> None:
-    """As one whose node went after the worker had been told of it, where no node comes for the data."""
+def test_a_block_that_never_arrives_is_read_locally(reader: MicroBatchReader) -> None:
+    """This simulates a block that is lost with its node, in a cluster without nodes to read it again."""
     recipe = short_recipe(reader.corpus.uri)
     schedule = Schedule(recipe.train, recipe.batch, rank=0, workers=1)
     source = starved(reader)
@@ -229,8 +231,8 @@ def process_of(_: object) -> int:
     return os.getpid()
 
 
-def test_an_attempt_that_waits_for_cpus_is_ended_for_the_next_one(reader: MicroBatchReader) -> None:
-    """It would go on asking the autoscaler for nodes, beside the next one."""
+def test_an_attempt_that_waits_for_cpus_is_stopped_for_the_next_one(reader: MicroBatchReader) -> None:
+    """Otherwise it would keep requesting nodes from the autoscaler."""
     recipe = short_recipe(reader.corpus.uri)
     schedule = Schedule(recipe.train, recipe.batch, rank=0, workers=1)
     source = starved(reader)
@@ -242,7 +244,7 @@ def test_an_attempt_that_waits_for_cpus_is_ended_for_the_next_one(reader: MicroB
     source.end()
 
 
-def test_each_execution_runs_in_the_processes_of_the_one_before(
+def test_each_execution_reuses_the_processes_of_the_previous_one(
     reader: MicroBatchReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(groups, "GROUP_BYTES", 1)
@@ -252,8 +254,8 @@ def test_each_execution_runs_in_the_processes_of_the_one_before(
     assert len({name for batch in streamed for name in batch.recording_id}) == 1
 
 
-def test_no_worker_goes_on_before_all_have_their_first_batches(reader: MicroBatchReader) -> None:
-    """Where one waits for the others in a collective, its timeout would count the wait for data."""
+def test_workers_wait_until_all_have_their_first_batches(reader: MicroBatchReader) -> None:
+    """Otherwise the wait for data would count towards the timeout of a collective."""
     recipe = short_recipe(reader.corpus.uri)
     first, second = (Schedule(recipe.train, recipe.batch, rank, workers=2) for rank in range(2))
     source = start_batch_service(ray.put(reader), cpus=1, max_workers=2)

@@ -1,4 +1,4 @@
-"""The micro-batch reader: equal to a slow twin that makes one pair at a time, and unmoved by bad recordings."""
+"""Tests the micro-batch reader against a slow twin that reads one pair at a time, with and without bad recordings."""
 
 import shutil
 from collections import Counter
@@ -35,7 +35,7 @@ PLANTED = {
     "tone-010": "text of the wrong type",
 }
 WRONG_TEXT_SOURCE = "short_form"
-"""The one source that is bad in the last of the planted recordings."""
+"""The only source whose texts are bad in the last of the planted recordings."""
 
 
 def planted_recording(number: int) -> Recording:
@@ -52,7 +52,7 @@ def planted_recording(number: int) -> Recording:
 
 @pytest.fixture(scope="module")
 def planted_corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """12 recordings for training, 5 of them bad in a way of their own, and 4 for validation."""
+    """A corpus of 12 training recordings, 5 of them with different faults, and 4 validation recordings."""
     uri = str(tmp_path_factory.mktemp("planted") / "corpus")
     with mock.patch("mulan.data.corpus.writing.check_metadata"):  # which would refuse what is planted
         write_corpus(map(planted_recording, range(16)), uri, recordings_per_shard=5)
@@ -87,7 +87,7 @@ def source_of(example: Example) -> Source:
 
 
 def slow_twin(reader: MicroBatchReader, item: Item) -> tuple[list[Example], list[str], Counter[tuple[str, str]]]:
-    """The examples and names of a micro-batch, and the name and reason of each that had to be skipped."""
+    """Returns the examples and names of a micro-batch, and the name and reason of each skipped recording."""
     plan, step = reader.plans[item.phase], item.step if item.phase is Phase.TRAIN else 0
     examples, names, skipped = [], [], Counter[tuple[str, str]]()
     ids = reader.corpus.table["recording_id"].to_pylist()
@@ -108,7 +108,7 @@ def tokenizer() -> Any:
 
 
 def tokens(text: str, tokenizer: Any, *, max_tokens: int) -> tuple[list[int], list[int]]:
-    """Ids and mask of one text, cut and padded by hand."""
+    """Returns token ids and mask of one text, truncated and padded without the tokenizer."""
     ids = tokenizer(text)["input_ids"]
     if len(ids) > max_tokens:
         ids = [*ids[: max_tokens - 1], ids[-1]]
@@ -118,7 +118,7 @@ def tokens(text: str, tokenizer: Any, *, max_tokens: int) -> tuple[list[int], li
 TRAINING = [Item(Phase.TRAIN, step, micro_batch) for step in range(12) for micro_batch in range(3)]
 
 
-def test_batches_are_those_of_the_slow_twin(planted_corpus: str, tokenizer: Any) -> None:
+def test_batches_equal_those_of_the_slow_twin(planted_corpus: str, tokenizer: Any) -> None:
     section = recipe(planted_corpus)
     reader = reader_of(section)
     seen = Counter[str]()
@@ -146,7 +146,7 @@ def test_batches_are_those_of_the_slow_twin(planted_corpus: str, tokenizer: Any)
     assert set(seen) == set(PLANTED.values())  # every fault was met
 
 
-def test_what_stands_in_is_good_and_of_the_same_source(planted_corpus: str) -> None:
+def test_replacements_are_usable_and_of_the_same_source(planted_corpus: str) -> None:
     reader = reader_of(recipe(planted_corpus))
     ids = np.array(reader.corpus.table["recording_id"].to_pylist())
     by_source = reader.corpus.rows_by_source("train")
@@ -183,7 +183,7 @@ def test_every_validation_repeats_the_same_pairs(planted_corpus: str) -> None:
     assert not np.array_equal(validations[0][0].waveform, validations[0][1].waveform)
 
 
-def test_a_corpus_that_is_all_bad_ends_with_the_last_reason(planted_corpus: str, tmp_path: Path) -> None:
+def test_a_corpus_without_usable_recordings_fails_with_the_last_reason(planted_corpus: str, tmp_path: Path) -> None:
     shutil.copy(Path(planted_corpus) / INDEX_NAME, tmp_path)
     reader = reader_of(recipe(str(tmp_path)))
     with pytest.raises(TooManySkippedRecordings) as caught:
@@ -193,7 +193,7 @@ def test_a_corpus_that_is_all_bad_ends_with_the_last_reason(planted_corpus: str,
     assert "missing shard" in str(caught.value)
 
 
-def test_plans_insist_on_a_split_for_validation(tmp_path: Path) -> None:
+def test_validation_requires_a_validation_split(tmp_path: Path) -> None:
     write_corpus((tone_recording(number, "train") for number in range(3)), str(tmp_path))
     with pytest.raises(PlanError, match="no validation recording has short_form texts"):
         reader_of(recipe(str(tmp_path)))
@@ -202,7 +202,7 @@ def test_plans_insist_on_a_split_for_validation(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def textless_corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """24 recordings for training, of which every third has no tags, and 6 for validation; none has a text."""
+    """A corpus without texts of 24 training recordings, every third without tags, and 6 validation recordings."""
     uri = str(tmp_path_factory.mktemp("textless") / "corpus")
     tones = (tone_recording(number, "validation" if number >= 24 else "train") for number in range(30))
     write_corpus((replace(one, texts={}, tags=one.tags if n % 3 else []) for n, one in enumerate(tones)), uri)
@@ -218,12 +218,12 @@ def tags_by_name(uri: str, classes: tuple[str, ...]) -> dict[str, list[int]]:
 LABELS = ("genre:drone", "genre:tone", "pitch:high", "pitch:low", "pitch:middle", "pitch:very high")
 
 
-def test_where_only_audio_is_compared_no_text_is_read_and_labels_are_told_of_those_used(textless_corpus: str) -> None:
+def test_without_texts_only_used_labels_are_in_batches(textless_corpus: str) -> None:
     reader = reader_of(load_recipe("semisupcon_miniature", data_uri=textless_corpus))
     assert reader.tokenizer is None
-    told, borne = set[str](), tags_by_name(textless_corpus, LABELS)
+    with_labels, tags_of = set[str](), tags_by_name(textless_corpus, LABELS)
     with_tags = {f"tone-{number:03d}" for number in range(24) if number % 3}
-    untold = set[str]()
+    without_labels = set[str]()
     for step in range(8):
         planned = [example for k in range(2) for example in reader.plans[Phase.TRAIN].micro_batch(step, k)]
         batches = [reader(Item(Phase.TRAIN, step, k)) for k in range(2)]
@@ -239,30 +239,30 @@ def test_where_only_audio_is_compared_no_text_is_read_and_labels_are_told_of_tho
             record = read_record(reader.corpus, example.row)
             decode_window(record.audio, window, draw=example.window_draw, sample_rate_hz=22_050)
             assert np.array_equal(view.reshape(-1), window)
-            assert row == (borne[name] if example.stream.labelled else [0] * len(LABELS))
-            (told if example.stream.labelled else untold).add(name)
-    assert told < with_tags and len(told) == len(with_tags) / 2
-    assert untold == {f"tone-{number:03d}" for number in range(24)} - told
+            assert row == (tags_of[name] if example.stream.labelled else [0] * len(LABELS))
+            (with_labels if example.stream.labelled else without_labels).add(name)
+    assert with_labels < with_tags and len(with_labels) == len(with_tags) / 2
+    assert without_labels == {f"tone-{number:03d}" for number in range(24)} - with_labels
     validation = reader(Item(Phase.VALIDATE, 3, 1))
     assert set(validation.recording_id) <= {f"tone-{number:03d}" for number in range(24, 30)}
     assert validation.waveform.shape == (8, 2, 22_050) and not validation.tags.any()
 
 
-def test_beside_texts_recordings_come_as_found_and_labels_are_told_of_those_used(tiny_corpus: str) -> None:
-    """Their texts are those of the recipe without the term: only windows and tags differ."""
+def test_with_texts_recordings_are_sampled_as_found_with_used_labels(tiny_corpus: str) -> None:
+    """Texts equal those of the recipe without the term; only windows and tags differ."""
     semi, plain = (
         reader_of(load_recipe(f"{name}_miniature", data_uri=tiny_corpus)) for name in ("mulan_semi", "m_resnet50")
     )
-    borne, told = tags_by_name(tiny_corpus, LABELS), dict[str, bool]()
+    tags_of, with_labels = tags_by_name(tiny_corpus, LABELS), dict[str, bool]()
     for item in [Item(Phase.TRAIN, step, k) for step in range(6) for k in range(2)]:
         batch, base = semi(item), plain(item)
         assert batch.waveform.shape == (8, 2, 16_000) and base.waveform.shape == (8, 1, 16_000)
         assert (batch.recording_id, base.tags.shape) == (base.recording_id, (8, 0))
         assert np.array_equal(batch.token_ids, base.token_ids) and batch.token_ids.shape == (8, 16)
         for name, tags in zip(batch.recording_id, batch.tags.tolist(), strict=True):
-            assert tags in (borne[name], [0] * len(LABELS))
-            assert told.setdefault(name, any(tags)) == any(tags)
-    assert len(told) == 32 and sum(told.values()) == 16  # all bear labels, of which half are used
+            assert tags in (tags_of[name], [0] * len(LABELS))
+            assert with_labels.setdefault(name, any(tags)) == any(tags)
+    assert len(with_labels) == 32 and sum(with_labels.values()) == 16  # all have labels, of which half are used
 
 
 def test_without_the_cross_modal_term_no_text_is_read(textless_corpus: str) -> None:
@@ -273,14 +273,14 @@ def test_without_the_cross_modal_term_no_text_is_read(textless_corpus: str) -> N
     assert batch.token_ids.shape == (8, 0) and batch.waveform.shape == (8, 2, 16_000) and batch.masks is None
 
 
-def test_without_its_term_mulan_semi_has_the_batches_of_m_resnet50(tiny_corpus: str) -> None:
+def test_mulan_semi_without_its_term_has_the_batches_of_m_resnet50(tiny_corpus: str) -> None:
     settings = {"mulan_semi_miniature": ["loss.weights.semisupcon=0"], "m_resnet50_miniature": []}
     semi, plain = (reader_of(load_recipe(name, off, data_uri=tiny_corpus)) for name, off in settings.items())
     for item in (Item(Phase.TRAIN, 0, 0), Item(Phase.TRAIN, 5, 1), Item(Phase.VALIDATE, 3, 0)):
         assert content(semi, item) == content(plain, item)
 
 
-def test_captions_are_exchanged_and_hidden_as_the_masks_say(planted_corpus: str, tokenizer: Any) -> None:
+def test_captions_are_exchanged_and_masked_according_to_the_masks(planted_corpus: str, tokenizer: Any) -> None:
     settings = ["data.window_s=3.0", "text_tower.max_tokens=16"]
     masked, plain = (
         reader_of(recipe(planted_corpus, *settings, f"mulap.token_mask_probability={share}", name="mulap_miniature"))
@@ -317,7 +317,7 @@ def test_captions_are_exchanged_and_hidden_as_the_masks_say(planted_corpus: str,
         assert np.array_equal(getattr(again, name), getattr(batch.masks, name))
 
 
-def test_another_caption_of_a_recording_is_its_own(tmp_path: Path) -> None:
+def test_a_caption_is_not_exchanged_for_one_of_the_same_recording(tmp_path: Path) -> None:
     write_corpus([tone_recording(1, "train")], str(tmp_path))
     settings = ["data.source_ratio={playlist=0, audioset=0, long_form=0}", "train.validation_micro_batches=0"]
     settings += ["mulap.mismatch_probability=1", "mulap.token_mask_probability=0"]

@@ -1,5 +1,5 @@
-"""Every kind of bad recording, from the shard to the batch: replaced by the plan, named with its reason, and the same
-whoever reads; and what is only unusual is used."""
+"""Tests that every kind of bad recording is replaced by the plan and named with its reason, regardless of the number of
+workers, and that recordings which are only unusual are used."""
 
 import io
 import json
@@ -27,7 +27,7 @@ from tests.conftest import tone_recording
 from tests.sounds import flac, tone
 
 SOUND = tone(440, 2.0)
-"""As long as the window, so that every window meets every fault."""
+"""Duration of the recordings: that of the window, so that every window contains every fault."""
 
 
 def wav(samples: np.ndarray, rate_hz: int = 16_000, *, container: str = "WAV", subtype: str | None = None) -> bytes:
@@ -112,7 +112,7 @@ PLAIN = [f"tone-{number}" for number in range(12)] + [f"validation-{number}" for
 
 
 def write_shard(path: Path, recordings: dict[str, tuple[bytes, bytes]]) -> list[dict[str, Any]]:
-    """Audio and JSON by name, as a shard; their rows of the index, all of which promise two seconds and a text."""
+    """Writes a shard of audio and JSON by name; returns index rows, all of which declare two seconds and a text."""
     rows = []
     with tarfile.open(path, "w") as tar:
         for name, contents in recordings.items():
@@ -169,7 +169,7 @@ def items(recipe: Recipe, workers: int, rank: int) -> list[Item]:
     return [schedule[number] for number in range(len(schedule))]
 
 
-def test_whatever_is_bad_is_replaced_by_the_plan_and_named_and_all_else_is_used(corpus_uri: str) -> None:
+def test_bad_recordings_are_replaced_and_named_and_all_others_are_used(corpus_uri: str) -> None:
     run = recipe(corpus_uri)
     reader = MicroBatchReader.from_recipe(run)
     names = reader.corpus.table["recording_id"].to_pylist()
@@ -195,7 +195,7 @@ def test_whatever_is_bad_is_replaced_by_the_plan_and_named_and_all_else_is_used(
     assert used == {*PLAIN, *GOOD_AUDIO, *GOOD_METADATA, *GOOD_PLACES}
 
 
-def test_two_workers_read_what_one_reads(corpus_uri: str) -> None:
+def test_two_workers_read_the_batches_of_one(corpus_uri: str) -> None:
     run = recipe(corpus_uri)
 
     def read(workers: int) -> dict[Item, dict[str, bytes]]:
@@ -211,8 +211,8 @@ def test_two_workers_read_what_one_reads(corpus_uri: str) -> None:
     assert together == alone
 
 
-def test_the_least_length_is_the_recipe_s(tmp_path: Path) -> None:
-    """Measured in the audio: the index promises two seconds."""
+def test_the_minimum_duration_is_that_of_the_recipe(tmp_path: Path) -> None:
+    """The duration is that of the audio; the index declares two seconds."""
     short = {f"short-{number}": (flac(tone(440, 0.2, seed=number)), text("a tone")) for number in range(2)}
     write_index(pa.Table.from_pylist(write_shard(tmp_path / "a.tar", short)), str(tmp_path))
 
@@ -225,7 +225,7 @@ def test_the_least_length_is_the_recipe_s(tmp_path: Path) -> None:
         skipped(0.201)
 
 
-def test_a_recording_is_silent_where_all_of_its_views_are(tmp_path: Path) -> None:
+def test_a_recording_is_silent_if_all_of_its_views_are(tmp_path: Path) -> None:
     sound = np.concatenate([np.zeros(33_075, np.float32), tone(440, 1.0, rate_hz=22_050)])  # of views of 1 s each
     good = tone_recording(0, "train")
     parts = {"silent": sound[:33_075], "late": sound}
@@ -250,7 +250,7 @@ ENCODED: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("encoded", ENCODED.values(), ids=ENCODED)
-def test_damaged_files_fill_the_window_or_are_refused(encoded: Callable[[], bytes]) -> None:
+def test_damaged_files_fill_the_window_or_are_rejected(encoded: Callable[[], bytes]) -> None:
     whole, rng, outcomes = encoded(), np.random.default_rng(0), Counter[str]()
     tracemalloc.start()
     try:

@@ -5,7 +5,7 @@ from mulan.data.schedule import Item, Phase, Schedule, ScheduleError
 
 
 def written_out(train: TrainConfig, batch: BatchConfig, rank: int, workers: int, first_step: int) -> list[Item]:
-    """The loop's view, as loops."""
+    """Yields the items of a worker by nested loops."""
     items = []
     share, validation_micro_batches_per_worker = (
         batch.micro_batches // workers,
@@ -26,7 +26,7 @@ def written_out(train: TrainConfig, batch: BatchConfig, rank: int, workers: int,
 @pytest.mark.parametrize("every", [0, 1, 3, 4, 10, 100])
 @pytest.mark.parametrize("validation_micro_batches", [0, 4])
 @pytest.mark.parametrize("first_step", [0, 3, 8, 9, 10])
-def test_the_sequence_is_that_of_the_loop(
+def test_the_sequence_equals_that_of_loops(
     workers: int, every: int, validation_micro_batches: int, first_step: int
 ) -> None:
     train = TrainConfig(steps=10, validate_every_steps=every, validation_micro_batches=validation_micro_batches)
@@ -65,8 +65,8 @@ def test_the_loop_and_the_schedule_agree_on_when_to_validate() -> None:
 
 
 @pytest.mark.parametrize("every", [0, 3, 5])
-def test_a_longer_run_has_the_micro_batches_of_one_that_was_as_long_from_the_start(every: int) -> None:
-    """Only the validation after the former last step is added."""
+def test_an_extended_run_has_the_micro_batches_of_a_longer_run(every: int) -> None:
+    """Only the validation after the former last step differs."""
     short = TrainConfig(steps=10, validate_every_steps=every, validation_micro_batches=2)
     long, batch = short.replace(steps=20), BatchConfig(micro_batches=4)
     for rank in range(2):
@@ -77,12 +77,12 @@ def test_a_longer_run_has_the_micro_batches_of_one_that_was_as_long_from_the_sta
         assert sorted([*(whole[number] for number in range(len(whole))), *added]) == sorted(extended)
 
 
-def test_uneven_shares_are_refused_by_name() -> None:
+def test_uneven_shares_are_rejected_with_their_fields() -> None:
     with pytest.raises(ScheduleError, match=r"3 workers cannot share batch.micro_batches = 4 and train.valid.* = 2"):
         Schedule(TrainConfig(validation_micro_batches=2), BatchConfig(micro_batches=4), 0, 3)
 
 
-def test_past_the_end() -> None:
+def test_an_index_beyond_the_end_raises() -> None:
     schedule = Schedule(TrainConfig(steps=2), BatchConfig(), 0, 1)
     with pytest.raises(IndexError):
         schedule[len(schedule)]

@@ -1,4 +1,4 @@
-"""Streams of recordings, against a loop over an index, and the batches that are mixed of them."""
+"""Tests streams of recordings against a loop over the index, and the batches that are mixed from them."""
 
 from collections import Counter
 from itertools import pairwise
@@ -22,7 +22,7 @@ Row = tuple[str, list[str], list[str]]
 
 
 def drawn_rows(count: int = 300, seed: int = 0) -> list[Row]:
-    """Recordings of all splits; some have no text, and many no tag."""
+    """Returns recordings of all splits, some without texts and many without tags."""
     rng = np.random.default_rng(seed)
     return [
         (
@@ -76,46 +76,46 @@ def labelled_rows(prefix: str = "") -> list[int]:
 
 @pytest.mark.parametrize("split", ["train", "validation"])
 @pytest.mark.parametrize("name", ["m_resnet50", "m_resnet50_audioset", "mulap"])
-def test_where_texts_are_wanted_each_source_is_a_stream(name: str, split: str) -> None:
-    found = mixture_of(corpus_of(ROWS), recipe(name), split)
-    assert as_lists(found) == {Stream(source): of_source(source, split) for source in SOURCES}
+def test_with_texts_each_source_is_a_stream(name: str, split: str) -> None:
+    mixture = mixture_of(corpus_of(ROWS), recipe(name), split)
+    assert as_lists(mixture) == {Stream(source): of_source(source, split) for source in SOURCES}
     ratio = recipe(name).data.source_ratio
-    assert found.shares == {Stream(source): getattr(ratio, source) for source in SOURCES}
+    assert mixture.shares == {Stream(source): getattr(ratio, source) for source in SOURCES}
 
 
-def test_where_only_audio_is_compared_recordings_without_texts_are_used_too() -> None:
-    found = mixture_of(corpus_of(ROWS), recipe("semisupcon", "semisupcon.labelled_share=0.25"), "train")
+def test_without_texts_all_recordings_are_one_stream() -> None:
+    mixture = mixture_of(corpus_of(ROWS), recipe("semisupcon", "semisupcon.labelled_share=0.25"), "train")
     labelled = labelled_rows()
     unlabelled = sorted(set(of_split("train")) - set(labelled))
-    assert as_lists(found) == {Stream(None, True): labelled, Stream(None, False): unlabelled}
-    assert found.shares == {Stream(None, True): 0.25, Stream(None, False): 0.75}
+    assert as_lists(mixture) == {Stream(None, True): labelled, Stream(None, False): unlabelled}
+    assert mixture.shares == {Stream(None, True): 0.25, Stream(None, False): 0.75}
     assert any(not ROWS[number][1] for number in labelled) and any(not ROWS[number][1] for number in unlabelled)
 
 
-def test_beside_texts_each_source_is_divided_by_labels() -> None:
-    found = mixture_of(corpus_of(ROWS), recipe("mulan_semi", "semisupcon.labelled_share=0.25", ALL_TAGS), "train")
+def test_with_texts_each_source_is_divided_by_labels() -> None:
+    mixture = mixture_of(corpus_of(ROWS), recipe("mulan_semi", "semisupcon.labelled_share=0.25", ALL_TAGS), "train")
     labelled, ratio = set(labelled_rows()), recipe("mulan_semi").data.source_ratio
-    assert as_lists(found) == {
+    assert as_lists(mixture) == {
         Stream(source, wanted): [number for number in of_source(source) if (number in labelled) == wanted]
         for source in SOURCES
         for wanted in (True, False)
     }
     for source in SOURCES:
-        assert found.shares[Stream(source, True)] == getattr(ratio, source) * 0.25
-        assert found.shares[Stream(source, False)] == getattr(ratio, source) * 0.75
+        assert mixture.shares[Stream(source, True)] == getattr(ratio, source) * 0.25
+        assert mixture.shares[Stream(source, False)] == getattr(ratio, source) * 0.75
 
 
-def test_a_recording_whose_labels_are_not_used_is_among_those_without() -> None:
+def test_a_recording_with_unused_labels_is_unlabelled() -> None:
     some = recipe("semisupcon", "semisupcon.labels_used=0.3", "semisupcon.tag_prefix=genre:")
     corpus = corpus_of(ROWS)
     used = labels_used(corpus, some.semisupcon, seed=some.train.seed)
-    found = mixture_of(corpus, some, "train")
-    assert found.rows[Stream(None, True)].tolist() == np.flatnonzero(used).tolist()
-    assert sorted(np.concatenate(list(found.rows.values())).tolist()) == of_split("train")
-    assert set(found.rows[Stream(None, False)].tolist()) & set(labelled_rows("genre:"))
+    mixture = mixture_of(corpus, some, "train")
+    assert mixture.rows[Stream(None, True)].tolist() == np.flatnonzero(used).tolist()
+    assert sorted(np.concatenate(list(mixture.rows.values())).tolist()) == of_split("train")
+    assert set(mixture.rows[Stream(None, False)].tolist()) & set(labelled_rows("genre:"))
 
 
-def test_as_found_divides_nothing() -> None:
+def test_as_found_does_not_divide_streams() -> None:
     corpus, as_found = corpus_of(ROWS), "semisupcon.labelled_share=as_found"
     alone = mixture_of(corpus, recipe("semisupcon", as_found), "train")
     assert as_lists(alone) == {Stream(None): of_split("train")}
@@ -125,7 +125,7 @@ def test_as_found_divides_nothing() -> None:
     assert (as_lists(beside), beside.shares) == (as_lists(plain), plain.shares)
 
 
-def test_a_term_without_weight_divides_nothing() -> None:
+def test_a_term_of_weight_0_does_not_divide_streams() -> None:
     off = recipe("mulan_semi", "loss.weights.semisupcon=0", "semisupcon.labelled_share=0.5", ALL_TAGS)
     assert set(mixture_of(corpus_of(ROWS), off, "train").rows) == {Stream(source) for source in SOURCES}
 
@@ -133,11 +133,11 @@ def test_a_term_without_weight_divides_nothing() -> None:
 @pytest.mark.parametrize("name", ["semisupcon", "mulan_semi"])
 def test_validation_is_never_divided_by_labels(name: str) -> None:
     divided = recipe(name, "semisupcon.labelled_share=0.5", ALL_TAGS)
-    found = mixture_of(corpus_of(ROWS), divided, "validation")
+    mixture = mixture_of(corpus_of(ROWS), divided, "validation")
     if name == "semisupcon":
-        assert as_lists(found) == {Stream(None): of_split("validation")}
+        assert as_lists(mixture) == {Stream(None): of_split("validation")}
     else:
-        assert as_lists(found) == {Stream(source): of_source(source, "validation") for source in SOURCES}
+        assert as_lists(mixture) == {Stream(source): of_source(source, "validation") for source in SOURCES}
 
 
 def used_rows(*, seed: int = 0, rows: list[Row] = ROWS, **section: float | str) -> list[int]:
@@ -147,7 +147,7 @@ def used_rows(*, seed: int = 0, rows: list[Row] = ROWS, **section: float | str) 
 
 
 @pytest.mark.parametrize("prefix", ["", "genre:", "genre:jazz", "夜", "jazz", "absent:"])
-def test_all_labels_are_those_of_training_recordings_that_bear_one(prefix: str) -> None:
+def test_all_labelled_training_recordings_are_used_by_default(prefix: str) -> None:
     assert used_rows(tag_prefix=prefix) == labelled_rows(prefix)
 
 
@@ -158,18 +158,18 @@ def test_the_share_of_labels_used_is_exact_to_the_nearest_recording(share: float
     assert abs(len(used) - share * len(every)) <= 0.5
 
 
-def test_fewer_labels_are_a_part_of_more() -> None:
+def test_fewer_labels_are_a_subset_of_more() -> None:
     chosen = [set(used_rows(labels_used=share / 20, seed=3)) for share in range(21)]
     for fewer, more in pairwise(chosen):
         assert fewer < more
     assert chosen[-1] == set(labelled_rows())
 
 
-def test_which_labels_are_used_is_drawn_by_the_seed() -> None:
+def test_the_seed_determines_which_labels_are_used() -> None:
     halves = [used_rows(labels_used=0.5, seed=seed) for seed in range(40)]
     assert halves[7] == used_rows(labels_used=0.5, seed=7)
     assert len(set(map(tuple, halves))) == 40
-    # each recording in half of the draws, whatever its place in the index
+    # each recording in half of the draws, regardless of its row in the index
     times = Counter(number for half in halves for number in half)
     assert set(times) == set(labelled_rows())
     assert all(6 <= count <= 34 for count in times.values())  # 4.4 standard deviations from 20
@@ -225,7 +225,7 @@ def test_every_batch_has_its_share_of_labelled_recordings_of_each_source() -> No
 
 
 def test_streams_keep_the_names_that_key_their_draws() -> None:
-    """Other names would be other batches from the same seed."""
+    """Other names would give other batches from the same seed."""
     assert str(Stream("short_form")) == "short_form"
     assert str(Stream("short_form", True)) == "short_form labelled"
     assert str(Stream(None, False)) == "unlabelled"
@@ -240,7 +240,7 @@ NO_LABEL = "no train recording has a label that is used; set semisupcon.labelled
 
 
 @pytest.mark.parametrize(
-    ("name", "rows", "settings", "said"),
+    ("name", "rows", "settings", "message"),
     [
         ("semisupcon_miniature", UNLABELLED, [], NO_LABEL),
         ("semisupcon_miniature", LABELLED, ["semisupcon.labels_used=0"], NO_LABEL),
@@ -270,34 +270,34 @@ NO_LABEL = "no train recording has a label that is used; set semisupcon.labelled
         ),
     ],
 )
-def test_what_a_division_by_labels_lacks_is_named_with_the_remedy(
-    name: str, rows: list[Row], settings: list[str], said: str
+def test_missing_labels_are_reported_with_a_remedy(
+    name: str, rows: list[Row], settings: list[str], message: str
 ) -> None:
     with pytest.raises(PlanError) as caught:
         plan_of(rows, recipe(name, *settings))
-    assert str(caught.value) == said
+    assert str(caught.value) == message
 
 
-def test_the_remedies_are_remedies() -> None:
+def test_the_remedies_work() -> None:
     for rows, share in ((UNLABELLED, 0), (LABELLED, 1)):
         plan = plan_of(rows, recipe("semisupcon_miniature", ALL_USED, f"semisupcon.labelled_share={share}"))
         assert len(plan.micro_batch(0, 0)) == 8
 
 
 @pytest.mark.parametrize(("name", "faults"), [("semisupcon_miniature", 1), ("mulan_semi_miniature", 4)])
-def test_what_is_lacking_of_both_halves_is_said_once(name: str, faults: int) -> None:
+def test_missing_recordings_are_reported_once_for_each_source(name: str, faults: int) -> None:
     with pytest.raises(PlanError) as caught:
         plan_of([("test", [], [])], recipe(name, "semisupcon.labelled_share=0.5"))
     assert str(caught.value).count("no train recording") == faults
 
 
 @pytest.mark.parametrize(("share", "remedy"), [(0.01, 0), (0.99, 1)])
-def test_a_batch_too_small_for_its_share_of_labels_is_refused(share: float, remedy: int) -> None:
+def test_a_batch_too_small_for_its_share_of_labels_is_rejected(share: float, remedy: int) -> None:
     with pytest.raises(PlanError, match=rf"is too small for .*labelled.*; set semisupcon\.labelled_share={remedy} or"):
         plan_of(LABELLED + UNLABELLED, recipe("semisupcon_miniature", f"semisupcon.labelled_share={share}"))
 
 
-def test_validation_asks_for_recordings_alone() -> None:
+def test_validation_requires_recordings_but_no_labels() -> None:
     divided, rows = recipe("semisupcon_miniature"), LABELLED + UNLABELLED
     with pytest.raises(PlanError) as caught:
         plan_of(rows, divided, "validation")

@@ -1,4 +1,4 @@
-"""Texts as a recipe's own tokenizer reads them: its vocabulary, and which of a caption's tokens may be hidden."""
+"""Tests tokenization with the tokenizer of a recipe: padding, truncation, vocabulary, and the tokens to mask."""
 
 import json
 from pathlib import Path
@@ -37,7 +37,7 @@ def of_miniature(*settings: str) -> tuple[Masking, Any]:
     return made, load_tokenizer(recipe.text_tower)
 
 
-def test_the_vocabulary_is_the_text_tower_s() -> None:
+def test_the_vocabulary_is_that_of_the_text_tower() -> None:
     made, tokenizer = of_miniature()
     assert made.segments == 3
     assert made.vocabulary.size == tokenizer.get_vocab_size() == 30_522
@@ -51,7 +51,7 @@ def test_the_vocabulary_is_the_text_tower_s() -> None:
     [("", 0), ("   ", 0), ("[SEP][MASK] [PAD]", 0), ("jazz", 1), ("𓂀", 1), ("a calm koto " * 9, 14)],
     ids=["empty", "blank", "special tokens", "one word", "an unknown word", "too long"],
 )
-def test_of_a_real_caption_only_its_words_are_predicted(caption: str, words: int) -> None:
+def test_only_words_of_a_caption_are_predicted(caption: str, words: int) -> None:
     made, tokenizer = of_miniature("mulap.token_mask_probability=1")
     token_ids, attention_mask = tokenize([caption, "another one"], tokenizer)
     stream, batch = Stream("long_form"), BatchConfig(micro_batches=2, pairs_per_micro_batch=2)
@@ -68,8 +68,8 @@ def test_of_a_real_caption_only_its_words_are_predicted(caption: str, words: int
     ("lengths", "max_tokens", "kept"),
     [([3, 5, 2], 32, 8), ([8, 2], 32, 8), ([9, 2], 32, 16), ([40, 3], 32, 32), ([9, 3], 12, 12), ([5, 3], 6, 6)],
 )
-def test_texts_are_padded_to_the_longest_of_them(lengths: list[int], max_tokens: int, kept: int) -> None:
-    """To the multiple of 8 that follows, within ``max_tokens``: as if what no text needs of the full width were cut."""
+def test_texts_are_padded_to_the_longest_text(lengths: list[int], max_tokens: int, kept: int) -> None:
+    """The length is rounded up to a multiple of 8, within ``max_tokens``."""
     _, tokenizer = of_miniature(f"text_tower.max_tokens={max_tokens}")
     texts = [" ".join(["jazz"] * (length - 2)) for length in lengths]
     reference = AutoTokenizer.from_pretrained(pretrained_folder(MINILM))
@@ -93,7 +93,7 @@ def test_texts_are_padded_to_the_longest_of_them(lengths: list[int], max_tokens:
         ("موسيقى", False), ("音", False),
     ],
 )  # fmt: skip
-def test_a_blank_text_is_one_without_tokens(text: str, blank: bool) -> None:
+def test_blank_texts_have_no_tokens(text: str, blank: bool) -> None:
     _, tokenizer = of_miniature()
     _, mask = tokenize([text], tokenizer)
     assert (mask.sum() == 2) == is_blank(text) == blank
@@ -107,7 +107,7 @@ def test_half_of_a_surrogate_pair_is_not_unicode() -> None:
     "part",
     ["a calm koto ", "🎵 🎹 ", "🎵", "موسيقى هادئة ", "音楽", "a\0b\x07 ", "a\u0301", "!?", "\u202eabc\u202c ", "x"],
 )
-def test_of_a_long_text_the_first_tokens_are_read(part: str) -> None:
+def test_a_long_text_is_truncated_to_its_first_tokens(part: str) -> None:
     _, tokenizer = of_miniature("text_tower.max_tokens=128")
     whole = part * (100_000 // len(part))
     (ids,), (mask,) = tokenize([whole], tokenizer)
@@ -115,15 +115,15 @@ def test_of_a_long_text_the_first_tokens_are_read(part: str) -> None:
     assert ids[mask == 1].tolist() == reference["input_ids"]
 
 
-def test_what_is_read_of_a_text_is_bounded() -> None:
-    """A word after 20,000 spaces is not: otherwise a tokenizer would read on and on."""
+def test_a_bounded_number_of_characters_is_tokenized() -> None:
+    """A word after 20,000 spaces is ignored, because tokenizers read a text of any length before they truncate it."""
     _, tokenizer = of_miniature()
     texts = [" " * spaces + "jazz" for spaces in (MAX_CHARACTERS - 4, MAX_CHARACTERS)]
     assert tokenize(texts, tokenizer)[1].sum(axis=1).tolist() == [3, 2]
     assert [is_blank(text) for text in texts] == [False, True]
 
 
-def test_a_vocabulary_without_a_mask_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_vocabulary_without_a_mask_token_is_rejected(tmp_path: Path) -> None:
     words = Tokenizer(WordLevel({"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "jazz": 4}, unk_token="[UNK]"))
     PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]", pad_token="[PAD]").save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
@@ -137,7 +137,7 @@ def test_a_vocabulary_without_a_mask_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def section_with(folder: Path, **tokenizer: Any) -> TextTowerConfig:
-    """Of 8 tokens; nothing of the network but what is looked for."""
+    """Saves a tokenizer, with only those files of the network that are checked; returns a section for 8 tokens."""
     (folder / "config.json").write_text('{"model_type": "bert"}')
     (folder / "model.safetensors").touch()
     save_tokenizer(folder, **tokenizer)
@@ -145,7 +145,7 @@ def section_with(folder: Path, **tokenizer: Any) -> TextTowerConfig:
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_the_sentence_s_token_is_the_first_whatever_side_is_cut_or_padded(side: str, tmp_path: Path) -> None:
+def test_the_sentence_token_is_first_on_any_truncation_or_padding_side(side: str, tmp_path: Path) -> None:
     section = section_with(tmp_path, padding_side=side, truncation_side=side)
     token_ids, mask = tokenize(["w1 w2", "w1 w2 w3 w4 w5 w6 w7 w8"], load_tokenizer(section))
     assert token_ids.tolist() == [[2, 6, 7, 3, 0, 0, 0, 0], [2, 6, 7, 8, 9, 10, 11, 3]]
@@ -153,18 +153,18 @@ def test_the_sentence_s_token_is_the_first_whatever_side_is_cut_or_padded(side: 
     assert pretrained_tokenizer(section.pretrained).truncation_side == "right"
 
 
-def test_a_tokenizer_that_cannot_pad(tmp_path: Path) -> None:
+def test_a_tokenizer_without_padding_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(PretrainedError, match=r"no padding token\. .*add_special_tokens"):
         load_tokenizer(section_with(tmp_path, pad_token=None))
 
 
 @pytest.mark.parametrize("template", ["$A [SEP] [CLS]", "$A"])
-def test_a_tokenizer_that_begins_with_a_word(template: str, tmp_path: Path) -> None:
+def test_a_tokenizer_without_a_sentence_token_is_rejected(template: str, tmp_path: Path) -> None:
     with pytest.raises(PretrainedError, match=r"no special token before a text.* BERT, RoBERTa"):
         load_tokenizer(section_with(tmp_path, template=template))
 
 
-def test_a_tokenizer_in_python_alone(tmp_path: Path) -> None:
+def test_a_tokenizer_without_a_fast_version_is_rejected(tmp_path: Path) -> None:
     section = section_with(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "CanineTokenizer"}')
     with pytest.raises(PretrainedError, match="CanineTokenizer, is written in Python"):
@@ -185,7 +185,7 @@ def test_a_tokenizer_in_python_alone(tmp_path: Path) -> None:
         ("config.json", "[" * 100_000),
     ],
 )
-def test_files_of_a_tokenizer_that_cannot_be_read(load: Any, file: str, content: str, tmp_path: Path) -> None:
+def test_unreadable_files_of_a_tokenizer_are_rejected(load: Any, file: str, content: str, tmp_path: Path) -> None:
     section = section_with(tmp_path)
     (tmp_path / file).write_text(content)
     with pytest.raises(PretrainedError, match="its tokenizer cannot be loaded: ") as caught:
@@ -193,8 +193,8 @@ def test_files_of_a_tokenizer_that_cannot_be_read(load: Any, file: str, content:
     assert "\n" not in str(caught.value)
 
 
-def test_a_tokenizer_that_panics(tmp_path: Path) -> None:
-    """Its template names a token that it does not explain: the library's code in Rust gives up."""
+def test_a_panic_of_the_tokenizer_is_an_error(tmp_path: Path) -> None:
+    """Its template contains an undefined token, for which the library's Rust code panics."""
     section = section_with(tmp_path)
     file = tmp_path / "tokenizer.json"
     values = json.loads(file.read_text())
@@ -204,7 +204,7 @@ def test_a_tokenizer_that_panics(tmp_path: Path) -> None:
         load_tokenizer(section)
 
 
-def test_code_of_a_folder_is_not_run(tmp_path: Path) -> None:
+def test_code_in_the_folder_of_a_tokenizer_is_not_run(tmp_path: Path) -> None:
     section = section_with(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text(
         '{"tokenizer_class": "Mine", "pad_token": "[PAD]", "auto_map": {"AutoTokenizer": [null, "mine.Mine"]}}'

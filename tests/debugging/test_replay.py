@@ -1,4 +1,4 @@
-"""Tests that a replayed step has the same numbers, writes nothing, and is refused if its recordings differ."""
+"""Tests that a replayed step gives the same values, writes nothing, and is rejected if its recordings differ."""
 
 import json
 import re
@@ -34,7 +34,7 @@ def recipe(uri: str, *settings: str) -> Recipe:
 
 
 def train_recorded(run: Run, one: Recipe) -> str | None:
-    """In this process alone, with a run's folder; why it stopped."""
+    """Trains in this process with a run's folder, and returns why training stopped."""
     run.begin(one)
     with Recorder(run, one, first_step=0) as recorder:
 
@@ -54,7 +54,7 @@ def train_recorded(run: Run, one: Recipe) -> str | None:
 
 
 def train_of_two(run: Run, one: Recipe) -> None:
-    """The same with two workers, the first of which records."""
+    """Trains with two workers, the first of which records."""
     if dist.get_rank() == 0:
         train_recorded(run, one)
     else:
@@ -67,17 +67,17 @@ def train_both(healthy: tuple[Run, Recipe], diverged: tuple[Run, Recipe]) -> lis
 
 @pytest.fixture(scope="module")
 def runs(tiny_corpus: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
-    """One that is well, of six steps with checkpoints of 3 and 6, the first from elsewhere as it says, and one whose
-    second step stopped it."""
+    """A healthy run of six steps with checkpoints of steps 3 and 6, the first marked as trained on another device, and
+    a run that was stopped by its second step."""
     folder = str(tmp_path_factory.mktemp("runs"))
     healthy, diverged = Run(folder, "healthy"), Run(folder, "diverged")
     recipes = recipe(tiny_corpus), recipe(tiny_corpus, "optim.lr=1e37", "optim.warmup_steps=0")
     both = ((healthy, recipes[0]), (diverged, recipes[1]))
     ((ended, stopped),) = run_in_processes(train_both, 1, *both, folder=tmp_path_factory.mktemp("out"))
     assert ended is None
-    found = read_newest(healthy.uri, on_corrupt=pytest.fail, max_step=3)
-    assert found is not None
-    write_checkpoint(healthy.uri, found.state, replace(found.progress, trained_on=["NVIDIA H100 80GB HBM3"]))
+    newest = read_newest(healthy.uri, on_corrupt=pytest.fail, max_step=3)
+    assert newest is not None
+    write_checkpoint(healthy.uri, newest.state, replace(newest.progress, trained_on=["NVIDIA H100 80GB HBM3"]))
     assert stopped.startswith("the loss of step 2 is nan; the weights are those of step 1. ")
     return healthy, diverged
 
@@ -91,8 +91,8 @@ def files(run: Run) -> dict[str, tuple[int, int]]:
     return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in paths}
 
 
-def test_a_step_in_the_middle_of_a_run_is_that_step(runs: tuple[Run, Run]) -> None:
-    """In a process of its own: a user's."""
+def test_a_replayed_step_equals_the_step_of_the_run(runs: tuple[Run, Run]) -> None:
+    """The replay runs in a separate process, like that of a user."""
     run, before = runs[0], files(runs[0])
     command = [sys.executable, "-m", "jobs.train", *words(run, 5)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=500)
@@ -113,7 +113,7 @@ def test_a_step_in_the_middle_of_a_run_is_that_step(runs: tuple[Run, Run]) -> No
     assert "cosine," in done.stdout
 
 
-def test_a_step_of_two_workers_with_sharded_weights_is_that_step(tiny_corpus: str, tmp_path: Path) -> None:
+def test_a_replayed_step_equals_that_of_two_workers_with_sharded_weights(tiny_corpus: str, tmp_path: Path) -> None:
     run = Run(str(tmp_path), "sharded")
     sharded = recipe(tiny_corpus, "train.zero_stage=3")
     run_in_processes(train_of_two, 2, run, sharded, folder=tmp_path / "out")
@@ -124,7 +124,7 @@ def test_a_step_of_two_workers_with_sharded_weights_is_that_step(tiny_corpus: st
     assert re.search(r"replay  step 5  loss .*  \(bitwise equal to the run\)\n", out)
 
 
-def test_the_step_that_stopped_a_run_is_shown(runs: tuple[Run, Run], tmp_path: Path) -> None:
+def test_the_step_that_stopped_a_run_is_diagnosed(runs: tuple[Run, Run], tmp_path: Path) -> None:
     run = runs[1]
     (event,) = [line for line in read_lines(run.events_uri) if "loss" in line["event"]]
     assert event["step"] == 2
@@ -139,16 +139,16 @@ def test_the_step_that_stopped_a_run_is_shown(runs: tuple[Run, Run], tmp_path: P
     assert re.search(rf"micro-batch 0: embeddings not finite: {stored['recordings'][0][0]}, ", out)
 
 
-@pytest.mark.parametrize(("step", "told"), [(0, "steps 1 to 6"), (-1, "steps 1 to 6"), (7, "steps 1 to 6")])
-def test_a_step_that_the_run_has_not_is_refused(step: int, told: str, runs: tuple[Run, Run]) -> None:
-    with pytest.raises(ReplayError, match=told):
+@pytest.mark.parametrize(("step", "message"), [(0, "steps 1 to 6"), (-1, "steps 1 to 6"), (7, "steps 1 to 6")])
+def test_a_step_beyond_the_run_is_rejected(step: int, message: str, runs: tuple[Run, Run]) -> None:
+    with pytest.raises(ReplayError, match=message):
         check_replay(runs[0], step)
     check_replay(runs[0], 6)
     with pytest.raises(ReplayError, match="steps 1 to 1"):
         check_replay(runs[1], 3)
 
 
-def test_another_corpus_is_noticed_and_step_0_always_possible(runs: tuple[Run, Run], tmp_path: Path) -> None:
+def test_a_changed_corpus_is_detected_also_from_the_initial_weights(runs: tuple[Run, Run], tmp_path: Path) -> None:
     run, other = runs[0], str(tmp_path / "other")
     for one in checkpoints(run.uri):
         remove_checkpoint(one.uri)

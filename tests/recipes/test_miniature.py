@@ -1,4 +1,4 @@
-"""The small twins run the paths of their recipes, and a recipe without its added term is the one it was made from."""
+"""Tests that miniatures resemble their recipes, and that ``mulan_semi`` without its term equals ``m_resnet50``."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def both(name: str) -> tuple[Recipe, Recipe]:
 
 
 def size_of(recipe: Recipe) -> list[int]:
-    """Numbers of which each is a cost of a run."""
+    """Returns sizes that each increase the cost of a run."""
     tower, front_end = recipe.audio_tower, recipe.front_end
     match tower:
         case ResNetTowerConfig():
@@ -42,7 +42,7 @@ def size_of(recipe: Recipe) -> list[int]:
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_a_twin_has_the_families_terms_sources_and_views_of_its_recipe(name: str) -> None:
+def test_a_miniature_has_the_families_terms_sources_and_views_of_its_recipe(name: str) -> None:
     recipe, twin = both(name)
     assert twin.front_end.family == recipe.front_end.family
     assert twin.audio_tower.family == recipe.audio_tower.family
@@ -60,7 +60,7 @@ def test_a_twin_has_the_families_terms_sources_and_views_of_its_recipe(name: str
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_a_twin_is_smaller_in_all_that_costs(name: str) -> None:
+def test_a_miniature_is_smaller_in_every_size(name: str) -> None:
     recipe, twin = both(name)
     for small, large in zip(size_of(twin), size_of(recipe), strict=True):
         assert small < large
@@ -68,7 +68,7 @@ def test_a_twin_is_smaller_in_all_that_costs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_a_twin_trains_on_two_workers_with_a_checkpoint_and_a_validation_in_between(name: str) -> None:
+def test_a_miniature_checkpoints_and_validates_on_two_workers(name: str) -> None:
     _, twin = both(name)
     assert twin.scale.workers == 2
     assert 0 < twin.train.checkpoint_every_steps < twin.train.steps
@@ -77,7 +77,7 @@ def test_a_twin_trains_on_two_workers_with_a_checkpoint_and_a_validation_in_betw
     assert Recipe.model_validate(twin.model_dump(mode="json")) == twin  # it was made without validation
 
 
-def test_semi_supervised_twins_learn_with_and_without_labels() -> None:
+def test_semi_supervised_miniatures_train_with_and_without_labels() -> None:
     for name in ("semisupcon", "mulan_semi"):
         recipe, twin = both(name)
         changed = {"tag_prefix", "labels_used", "head_hidden_size", "head_dim"}
@@ -86,7 +86,7 @@ def test_semi_supervised_twins_learn_with_and_without_labels() -> None:
         assert twin.views == 2
 
 
-def test_mulap_s_twin_cuts_three_segments_and_masks_as_the_recipe_does() -> None:
+def test_the_miniature_of_mulap_has_three_segments_and_the_recipe_s_masking() -> None:
     recipe, twin = both("mulap")
     assert (recipe.segments, recipe.encoder_window_samples) == (6, 48_000)  # 2 s of 20 are left over
     assert (twin.segments, twin.encoder_window_samples) == (3, 16_000)
@@ -95,7 +95,7 @@ def test_mulap_s_twin_cuts_three_segments_and_masks_as_the_recipe_does() -> None
     assert twin.mulap.fusion_layers == recipe.mulap.fusion_layers
 
 
-def test_a_window_is_whole_where_nothing_cuts_it() -> None:
+def test_a_window_is_one_segment_without_mulap() -> None:
     for name in ("mulan_semi", "semisupcon", "m_resnet50"):
         recipe, _ = both(name)
         assert (recipe.segments, recipe.encoder_window_samples) == (1, recipe.data.window_samples)
@@ -111,7 +111,7 @@ def test_with_a_weight_of_zero_for_its_term_mulan_semi_is_m_resnet50(ending: str
     assert added == {"loss.weights.semisupcon"}
 
 
-def test_the_twin_of_a_changed_recipe_keeps_the_change() -> None:
+def test_the_miniature_of_a_changed_recipe_keeps_the_change() -> None:
     settings = ["loss.weights.contrastive=0", "semisupcon.views=3", "semisupcon.weighting=dice"]
     recipe = load_recipe("mulan_semi", [*settings, "semisupcon.labelled_share=0.2"])
     twin = miniature(recipe)

@@ -1,4 +1,4 @@
-"""MuLan's recipes as the paper has them."""
+"""Tests that the recipes of MuLan have the values of the paper."""
 
 import pytest
 
@@ -16,12 +16,12 @@ def test_the_paper_s_batches_are_shared_by_the_usual_numbers_of_gpus(name: str, 
 
 @pytest.mark.parametrize(("recipe", "pairs", "epochs"), [(m_resnet50(), 6144, 14), (m_ast(), 5120, 14)])
 def test_steps_are_the_paper_s_epochs(recipe: Recipe, pairs: int, epochs: int) -> None:
-    """44 million clips; the last step may take some of the next epoch."""
+    """The last step may contain pairs of the next epoch."""
     assert recipe.batch.pairs == pairs
     assert (recipe.train.steps - 1) * pairs < epochs * 44_000_000 <= recipe.train.steps * pairs
 
 
-def test_the_ablations_leave_out_texts_and_keep_the_proportions_of_the_others() -> None:
+def test_ablations_omit_sources_and_keep_the_proportions_of_the_others() -> None:
     """Table 4b."""
     whole, base = m_resnet50().data.source_ratio, m_resnet50()
     used = {name: {source for source, share in ratio if share} for name, ratio in TEXT_ABLATIONS.items()}
@@ -38,8 +38,8 @@ def test_the_ablations_leave_out_texts_and_keep_the_proportions_of_the_others() 
             assert share in (0, getattr(whole, source.removesuffix("_unfiltered")))
 
 
-def test_the_tagger_that_is_trained_first_has_the_same_audio_side_and_reads_no_text() -> None:
-    """So that its trunk fits ``m_resnet50``."""
+def test_the_audioset_recipe_has_the_same_audio_tower_and_no_text() -> None:
+    """The trunk can therefore initialise ``m_resnet50``."""
     tagger, recipe = m_resnet50_audioset(), m_resnet50()
     assert (tagger.audio_tower, tagger.front_end) == (recipe.audio_tower, recipe.front_end)
     assert tagger.data.sample_rate_hz == recipe.data.sample_rate_hz

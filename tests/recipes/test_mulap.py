@@ -1,4 +1,4 @@
-"""MuLaP's recipe as the paper has it (Manco et al. 2022, §2 and §3)."""
+"""Tests that the recipe of MuLaP has the values of the paper (Manco et al. 2022, §2 and §3)."""
 
 import math
 
@@ -21,7 +21,7 @@ def test_twenty_seconds_in_segments_of_three() -> None:
     assert recipe.data.window_samples == 320_000
 
 
-def test_captions_alone_are_read_and_its_three_terms_trained() -> None:
+def test_only_captions_are_read_and_three_terms_are_trained() -> None:
     recipe = mulap()
     assert {source for source, share in recipe.data.source_ratio if share} == {"long_form"}
     assert {name: weight for name, weight in recipe.loss.weights if weight} == {"mlm": 0.1, "mam": 4, "atm": 2}

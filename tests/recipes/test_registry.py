@@ -1,4 +1,4 @@
-"""Recipes by name and by file: none drifts from its golden file, and what is asked for is laid over it."""
+"""Tests that named recipes equal their golden files, and that files and settings override their values."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "recipes"
 
 @pytest.mark.parametrize("name", sorted(named_recipes()))
 def test_resolved_recipes_do_not_drift(name: str) -> None:
-    """The golden files change only on purpose: UPDATE_GOLDEN=1 rewrites them."""
+    """Golden files are rewritten with UPDATE_GOLDEN=1."""
     file, resolved = GOLDEN / f"{name}.toml", named_recipes()[name].to_toml()
     if os.environ.get("UPDATE_GOLDEN"):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -24,7 +24,7 @@ def test_resolved_recipes_do_not_drift(name: str) -> None:
     assert resolved == file.read_text()
 
 
-def test_settings_are_laid_over_a_recipe() -> None:
+def test_settings_override_a_recipe() -> None:
     settings = [
         "optim.lr=0.01",
         "data.source_ratio.playlist=0",
@@ -42,19 +42,19 @@ def test_settings_are_laid_over_a_recipe() -> None:
     assert recipe.text_tower == named_recipes()["demo"].text_tower
 
 
-def test_another_family_starts_from_its_own_defaults() -> None:
+def test_a_new_family_starts_from_its_defaults() -> None:
     recipe = load_recipe("demo", ["audio_tower.family=ast", "audio_tower.layers=2"])
     assert recipe.audio_tower == AstTowerConfig(layers=2)
 
 
-def test_a_file_says_only_what_differs(tmp_path: Path) -> None:
+def test_a_file_gives_only_what_differs_from_the_defaults(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text("embedding_dim = 64\n[optim]\nlr = 0.5\n")
     recipe = load_recipe(str(file))
     assert recipe == Recipe(embedding_dim=64, optim=OptimConfig(lr=0.5))
 
 
-def test_all_faults_are_listed_at_once() -> None:
+def test_all_errors_are_listed() -> None:
     settings = [
         "optim.learning_rate=1",
         "optim.lr=-1",
@@ -74,7 +74,7 @@ def test_all_faults_are_listed_at_once() -> None:
     assert "--set x: must have the form section.field=value" in message
 
 
-def test_unknown_names_and_unreadable_files(tmp_path: Path) -> None:
+def test_unknown_names_and_unreadable_files_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(
         RecipeError, match=r"no such recipe; did you mean demo\? choose one of demo, m_ast, .*, and each of them with"
     ):

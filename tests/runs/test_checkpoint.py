@@ -44,29 +44,29 @@ def put(run_uri: str, steps: int) -> str:
 
 
 def newest(run_uri: str) -> tuple[str | None, list[str]]:
-    """URI of the checkpoint that is read, and what is told of others."""
-    told: list[str] = []
-    found = read_newest(run_uri, on_corrupt=told.append)
-    if found is not None:
-        expected = state_of(found.progress.steps_done)
-        assert found.state.keys() == expected.keys()
-        for name, tensor in found.state.items():
+    """Returns the URI of the checkpoint that is read, and the messages about corrupt ones."""
+    messages: list[str] = []
+    restored = read_newest(run_uri, on_corrupt=messages.append)
+    if restored is not None:
+        expected = state_of(restored.progress.steps_done)
+        assert restored.state.keys() == expected.keys()
+        for name, tensor in restored.state.items():
             assert torch.equal(tensor, expected[name]) and tensor.dtype == expected[name].dtype
-    return (found and found.uri), told
+    return (restored and restored.uri), messages
 
 
-def test_the_newest_is_found_and_read_back(run_uri: str) -> None:
+def test_the_newest_checkpoint_is_read_back(run_uri: str) -> None:
     assert newest(run_uri) == (None, [])
     uris = [put(run_uri, steps) for steps in (900, 1000, 20)]
     assert newest(run_uri) == (uris[1], [])
-    found = read_newest(run_uri, on_corrupt=pytest.fail)
-    assert found is not None
-    assert found.progress == Progress(steps_done=1000, skipped_recordings={"silent": 500})
-    assert weights(found.state).keys() == {"tower.weight", "tower.count"}
+    restored = read_newest(run_uri, on_corrupt=pytest.fail)
+    assert restored is not None
+    assert restored.progress == Progress(steps_done=1000, skipped_recordings={"silent": 500})
+    assert weights(restored.state).keys() == {"tower.weight", "tower.count"}
     assert [one.steps_done for one in checkpoints(run_uri)] == [1000, 900, 20]
 
 
-def test_what_is_no_checkpoint_is_passed_over(run_uri: str) -> None:
+def test_other_folders_are_not_checkpoints(run_uri: str) -> None:
     uri = put(run_uri, 5)
     fs, path = fsspec.core.url_to_fs(run_uri)
     for name in ("checkpoint_7", "checkpoint_000000008.part", "checkpoint_manager", "model", "xcheckpoint_000000009"):
@@ -76,7 +76,7 @@ def test_what_is_no_checkpoint_is_passed_over(run_uri: str) -> None:
     assert newest(run_uri) == (uri, [])
 
 
-def test_a_checkpoint_cut_off_or_spoiled_at_any_byte_is_passed_over(run_uri: str) -> None:
+def test_a_truncated_or_corrupt_checkpoint_is_skipped(run_uri: str) -> None:
     before, after = put(run_uri, 3), put(run_uri, 6)
     fs, path = fsspec.core.url_to_fs(after)
     for file in FILES:
@@ -87,15 +87,15 @@ def test_a_checkpoint_cut_off_or_spoiled_at_any_byte_is_passed_over(run_uri: str
             if file != "manifest.json":
                 flipped = bytes([content[length] ^ 1])
                 fs.pipe_file(f"{path}/{file}", content[:length] + flipped + content[length + 1 :])
-                uri, told = newest(run_uri)
+                uri, messages = newest(run_uri)
                 assert uri == before, f"{file}, byte {length} changed"
-                assert len(told) == 1 and after in told[0]
+                assert len(messages) == 1 and after in messages[0]
         fs.pipe_file(f"{path}/{file}", content)
         assert newest(run_uri) == (after, [])
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_a_checkpoint_that_lacks_a_file_is_passed_over(file: str, run_uri: str) -> None:
+def test_a_checkpoint_without_a_file_is_skipped(file: str, run_uri: str) -> None:
     before, after = put(run_uri, 3), put(run_uri, 6)
     fs, path = fsspec.core.url_to_fs(after)
     fs.rm_file(f"{path}/{file}")
@@ -105,15 +105,13 @@ def test_a_checkpoint_that_lacks_a_file_is_passed_over(file: str, run_uri: str) 
     assert not fs.find(fsspec.core.url_to_fs(before)[1])
 
 
-def test_one_is_written_in_place_of_another_of_its_step(run_uri: str) -> None:
+def test_a_checkpoint_replaces_one_of_the_same_step(run_uri: str) -> None:
     uri = write_checkpoint(run_uri, state_of(7), Progress(9))
     assert put(run_uri, 9) == uri
     assert newest(run_uri) == (uri, [])
 
 
-def test_a_driver_that_is_taken_over_while_it_writes_one_writes_no_manifest(
-    run_uri: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_driver_that_loses_its_lease_writes_no_manifest(run_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     upload, others = filesystem.upload, ExitStack()
 
     def upload_meanwhile(path: str, uri: str) -> None:
@@ -136,7 +134,7 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_short_pauses")
-def test_storage_that_fails_now_and_then_gets_it_whole(s3: S3) -> None:
+def test_a_checkpoint_is_complete_despite_transient_errors(s3: S3) -> None:
     for fault in (SLOW_DOWN, Cut.BEFORE, Cut.WITHIN, Cut.AFTER):
         s3.proxy.fail(fault, "DELETE", times=1)
         for file in FILES:
@@ -148,9 +146,7 @@ def test_storage_that_fails_now_and_then_gets_it_whole(s3: S3) -> None:
 
 @pytest.mark.usefixtures("_short_pauses")
 @pytest.mark.parametrize("file", FILES)
-def test_storage_that_fails_for_longer_leaves_the_one_before(
-    file: str, s3: S3, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failing_storage_keeps_the_previous_checkpoint(file: str, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     before = put(s3.uri, 4)
     monkeypatch.setattr(retries, "RETRY_TIMEOUT_S", 0.1)
     s3.proxy.fail(Cut.WITHIN, "PUT", file)
@@ -171,7 +167,7 @@ write_checkpoint(sys.argv[1], {"weights.a": torch.ones(1000)}, Progress(8))
 
 
 @pytest.mark.processes
-def test_one_whose_writer_is_killed_is_none(s3: S3) -> None:
+def test_a_checkpoint_of_a_killed_writer_is_incomplete(s3: S3) -> None:
     before = put(s3.uri, 4)
     s3.proxy.asked.clear()
     s3.proxy.fail(Silence.NO_READING, "PUT", "state.safetensors")
@@ -202,9 +198,7 @@ except StoragePermanentError as error:
 """
 
 
-def test_a_temporary_folder_that_was_removed_is_not_told_to_be_full(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_removed_temporary_folder_is_not_reported_as_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(folder))
@@ -214,21 +208,21 @@ def test_a_temporary_folder_that_was_removed_is_not_told_to_be_full(
         save_file(state, path)
 
     monkeypatch.setattr("mulan.runs.checkpoint.save_file", remove_and_save)
-    told = r"to the temporary folder .*; the folder was removed while in use; set TMPDIR to another local folder"
-    with pytest.raises(StoragePermanentError, match=told):
+    messages = r"to the temporary folder .*; the folder was removed while in use; set TMPDIR to another local folder"
+    with pytest.raises(StoragePermanentError, match=messages):
         put(str(tmp_path / "run"), 3)
     assert not list(folder.iterdir())
 
 
 @pytest.mark.processes
-def test_a_temporary_folder_without_room_is_named(tmp_path: Path) -> None:
+def test_a_full_temporary_folder_is_named(tmp_path: Path) -> None:
     run_uri, folder = str(tmp_path / "run"), tmp_path / "temporary"
     before = put(run_uri, 4)
     folder.mkdir()
     environment = os.environ | {"TMPDIR": str(folder)}
-    said = subprocess.run(
+    message = subprocess.run(
         [sys.executable, "-c", ON_A_FULL_DISK, run_uri], check=True, capture_output=True, text=True, env=environment
     ).stdout
-    assert f"folder {folder}/" in said and "File too large" in said and "TMPDIR" in said
+    assert f"folder {folder}/" in message and "File too large" in message and "TMPDIR" in message
     assert not list(folder.iterdir())
     assert newest(run_uri) == (before, [])

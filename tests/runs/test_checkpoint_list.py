@@ -33,19 +33,19 @@ def put(run_uri: str, steps: int) -> str:
     return write_checkpoint(run_uri, state_of(steps), Progress(steps, {"silent": steps // 2}))
 
 
-def test_what_an_upload_has_left_goes_with_its_checkpoint(tmp_path: Path) -> None:
+def test_partial_uploads_are_removed_with_their_checkpoint(tmp_path: Path) -> None:
     uri = put(str(tmp_path), 3)
     Path(uri, "state.safetensors.0123.part").write_bytes(b"moved in part")
     remove_checkpoint(uri)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_folders_sort_by_step() -> None:
+def test_names_sort_by_step() -> None:
     names = [checkpoint_name(steps) for steps in (0, 9, 10, 99_999, 100_000, 44_000_000)]
     assert names == sorted(names)
 
 
-def test_the_newest_comes_first_with_what_its_manifest_says(run_uri: str) -> None:
+def test_the_newest_checkpoint_is_first_with_the_manifest_s_values(run_uri: str) -> None:
     assert checkpoints(run_uri) == []
     for steps, score in ((900, None), (1000, 0.25), (20, 0.5)):
         write_checkpoint(run_uri, state_of(steps), Progress(steps), score=score)
@@ -59,8 +59,8 @@ def test_the_newest_comes_first_with_what_its_manifest_says(run_uri: str) -> Non
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if file != MANIFEST])
-def test_sizes_alone_are_looked_at(file: str, run_uri: str) -> None:
-    """A checkpoint of many GB is not read to be listed."""
+def test_only_sizes_are_checked(file: str, run_uri: str) -> None:
+    """Listing must not read checkpoints of many GB."""
     uri = put(run_uri, 3)
     content = filesystem.read_bytes(f"{uri}/{file}")
     filesystem.write_atomically(f"{uri}/{file}", bytes(len(content)))
@@ -74,13 +74,13 @@ def test_sizes_alone_are_looked_at(file: str, run_uri: str) -> None:
 @pytest.mark.parametrize(
     "manifest", ["", "{", "[]", "3", "null", "{}", '{"files": {}}', '{"files": [1], "score": 1}', '{"files": {"a": 3}}']
 )
-def test_a_damaged_manifest_makes_it_none(manifest: str, run_uri: str) -> None:
+def test_a_checkpoint_with_a_damaged_manifest_is_not_listed(manifest: str, run_uri: str) -> None:
     before, after = put(run_uri, 3), put(run_uri, 6)
     filesystem.write_atomically(f"{after}/{MANIFEST}", manifest.encode())
     assert [one.uri for one in checkpoints(run_uri)] == [before]
 
 
-def test_one_whose_removal_is_cut_off_is_none(run_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_partly_removed_checkpoint_is_not_listed(run_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     uri = put(run_uri, 3)
 
     def cut_off(_: str) -> None:
@@ -92,5 +92,5 @@ def test_one_whose_removal_is_cut_off_is_none(run_uri: str, monkeypatch: pytest.
             remove_checkpoint(uri)
     assert filesystem.exists(f"{uri}/state.safetensors")
     assert checkpoints(run_uri) == []
-    remove_checkpoint(uri)  # what is left
+    remove_checkpoint(uri)  # the remains
     assert checkpoint_names(run_uri) == []

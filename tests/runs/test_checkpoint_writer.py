@@ -29,7 +29,7 @@ def steps(run_uri: str) -> list[int]:
     return [one.steps_done for one in checkpoints(run_uri)]
 
 
-def test_the_newest_and_the_best_are_kept(run_uri: str) -> None:
+def test_the_latest_and_the_best_checkpoints_are_kept(run_uri: str) -> None:
     scores = {10: 0.5, 20: 0.9, 30: None, 40: 0.7, 50: 0.8, 60: None, 70: 0.1}
     with CheckpointWriter(run_uri, keep_latest=2, keep_best=2) as writer:
         for step, score in scores.items():
@@ -37,7 +37,7 @@ def test_the_newest_and_the_best_are_kept(run_uri: str) -> None:
     assert steps(run_uri) == [70, 60, 50, 20]
 
 
-def test_what_was_never_whole_goes_too(run_uri: str) -> None:
+def test_incomplete_checkpoints_are_removed(run_uri: str) -> None:
     filesystem.write_atomically(f"{run_uri}/checkpoint_000000005/state.safetensors", b"cut off")
     filesystem.write_atomically(f"{run_uri}/checkpoint_000000099/state.safetensors", b"being written by another")
     with CheckpointWriter(run_uri, keep_latest=1, keep_best=0) as writer:
@@ -45,7 +45,7 @@ def test_what_was_never_whole_goes_too(run_uri: str) -> None:
     assert sorted(filesystem.names_in(run_uri)) == ["checkpoint_000000010", "checkpoint_000000099"]
 
 
-def test_training_goes_on_meanwhile_and_the_next_one_waits(run_uri: str) -> None:
+def test_training_continues_and_the_next_checkpoint_waits(run_uri: str) -> None:
     go, order = threading.Event(), []
 
     def slow(uri: str, state: dict[str, torch.Tensor], progress: Progress, **named: Any) -> str:
@@ -69,7 +69,7 @@ def test_training_goes_on_meanwhile_and_the_next_one_waits(run_uri: str) -> None
     assert steps(run_uri) == [2]
 
 
-def test_a_full_disk_is_told_and_the_one_before_stands(run_uri: str) -> None:
+def test_a_full_disk_is_reported_and_the_previous_checkpoint_kept(run_uri: str) -> None:
     with CheckpointWriter(run_uri, keep_latest=1, keep_best=0) as writer:
         writer.write(STATE, Progress(1), score=None)
         writer.wait()
@@ -83,12 +83,14 @@ def test_a_full_disk_is_told_and_the_one_before_stands(run_uri: str) -> None:
         ):
             writer.wait()
     assert "No space left" in (writer.error() or "")
-    found = read_newest(run_uri, on_corrupt=pytest.fail)
-    assert found is not None
-    assert found.progress.steps_done == 1
+    newest = read_newest(run_uri, on_corrupt=pytest.fail)
+    assert newest is not None
+    assert newest.progress.steps_done == 1
 
 
-def test_an_outage_is_sat_out_or_told_and_the_one_before_stands(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outage_is_retried_or_reported_and_the_previous_checkpoint_kept(
+    s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(retries, "MAX_PAUSE_S", 0.01)
     monkeypatch.setattr(filesystem, "S3_ATTEMPTS", 1)
     s3.proxy.fail(SLOW_DOWN, times=7)
@@ -100,7 +102,7 @@ def test_an_outage_is_sat_out_or_told_and_the_one_before_stands(s3: S3, monkeypa
     s3.proxy.fail(SLOW_DOWN)
     writer = CheckpointWriter(s3.uri, keep_latest=1, keep_best=0)
     writer.write(STATE, Progress(2), score=None)
-    writer.write(STATE, Progress(3), score=None)  # after one that failed there is none: all workers hear of it first
+    writer.write(STATE, Progress(3), score=None)  # not written after a failure, which all workers must learn of first
     assert re.search(r"step 2 .* one before it is kept: .*attempts in", writer.error() or "")
     with pytest.raises(CheckpointFailed, match="step 2"):
         writer.wait()

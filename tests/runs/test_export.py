@@ -24,7 +24,7 @@ TRUNK = "audio_encoder.tower."
 
 @pytest.fixture(scope="module")
 def tagger(tiny_corpus: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, list[dict[str, Any]]]:
-    """A run of the pretraining on tags, and its metrics."""
+    """A run that has been pretrained on tags, and its metrics."""
     folder = tmp_path_factory.mktemp("taggers")
     run = Run.at(str(folder), "tagger")
     settings = ["train.steps=4", "train.validate_every_steps=2", "scale.workers=1"]
@@ -36,7 +36,7 @@ def tagger(tiny_corpus: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 
 
 @pytest.mark.processes
-def test_its_trunk_is_taken_and_its_last_layer_dropped(tagger: tuple[Run, list[dict[str, Any]]]) -> None:
+def test_another_run_uses_the_trunk_without_the_classifier(tagger: tuple[Run, list[dict[str, Any]]]) -> None:
     run, _ = tagger
     trained = checkpoint_to_export(run).state
     recipe = load_recipe("m_resnet50_miniature", [f"audio_tower.pretrained={run.model_uri}"])
@@ -52,7 +52,7 @@ def test_its_trunk_is_taken_and_its_last_layer_dropped(tagger: tuple[Run, list[d
 
 
 @pytest.mark.processes
-def test_a_tagger_is_validated_by_its_tags_and_has_no_zero_shot_evaluation(
+def test_a_tagger_is_validated_on_tags_and_has_no_zero_shot_evaluation(
     tagger: tuple[Run, list[dict[str, Any]]],
 ) -> None:
     run, lines = tagger
@@ -77,7 +77,7 @@ def test_a_run_without_a_checkpoint_has_nothing_to_export(tmp_path: Path) -> Non
 
 @pytest.mark.processes
 @pytest.mark.parametrize("name", ["semisupcon", "mulap"])
-def test_an_encoder_is_what_was_trained(name: str, tiny_corpus: str, tmp_path: Path) -> None:
+def test_an_exported_encoder_equals_the_trained_one(name: str, tiny_corpus: str, tmp_path: Path) -> None:
     run = Run.at(str(tmp_path), name)
     settings = ["train.steps=2", "train.validate_every_steps=2", "scale.workers=1"]
     recipe = load_recipe(f"{name}_miniature", settings, data_uri=tiny_corpus)

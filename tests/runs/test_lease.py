@@ -28,7 +28,7 @@ def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 class Time:
-    """That passes while one waits; and what another driver does meanwhile."""
+    """A clock that advances only by pauses, during which another driver may act."""
 
     def __init__(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         self.now_s, self.waits, self._meanwhile = 0.0, 0, meanwhile
@@ -51,7 +51,7 @@ def write(uri: str, generation: int, holder: Holder) -> None:
     filesystem.write_atomically(f"{uri}/lease/{generation:09d}.json", holder.content())
 
 
-def test_a_lease_that_was_given_back_is_taken_at_once(uri: str) -> None:
+def test_a_released_lease_is_acquired_at_once(uri: str) -> None:
     time = Time()
     generations = [taken(uri, time).generation for _ in range(3)]
     assert generations == [1, 2, 3]
@@ -59,7 +59,7 @@ def test_a_lease_that_was_given_back_is_taken_at_once(uri: str) -> None:
     assert filesystem.names_in(uri) == ["lease"]
 
 
-def test_a_driver_of_this_machine_that_was_killed_is_not_waited_for(uri: str) -> None:
+def test_the_lease_of_a_killed_local_driver_is_acquired_at_once(uri: str) -> None:
     gone = replace(ProcessIdentity.current(), started=1)
     write(uri, 7, Holder(gone))
     time = Time()
@@ -67,7 +67,7 @@ def test_a_driver_of_this_machine_that_was_killed_is_not_waited_for(uri: str) ->
     assert time.waits == 0
 
 
-def test_a_driver_that_is_alive_is_named_and_keeps_the_run(uri: str) -> None:
+def test_a_live_driver_is_named_and_keeps_the_lease(uri: str) -> None:
     holder = Holder(ELSEWHERE, since=0.0)
     write(uri, 3, holder)
 
@@ -76,9 +76,11 @@ def test_a_driver_that_is_alive_is_named_and_keeps_the_run(uri: str) -> None:
             write(uri, 3, holder.renewal())
 
     time = Time(renew)
-    told = rf"{uri} has a driver already: process 4242 on node-7, since 1970-01-01 00:00:00 UTC, its last step is 120; "
+    message = (
+        rf"{uri} has a driver already: process 4242 on node-7, since 1970-01-01 00:00:00 UTC, its last step is 120; "
+    )
     with (
-        pytest.raises(RunHeld, match=told + ".*--name") as refused,
+        pytest.raises(RunHeld, match=message + ".*--name") as refused,
         hold_lease(uri, progress=lambda: "its last step is 120", clock=time.clock, pause=time.pause),
     ):
         pytest.fail("two drivers")
@@ -87,16 +89,16 @@ def test_a_driver_that_is_alive_is_named_and_keeps_the_run(uri: str) -> None:
     assert len(filesystem.names_in(f"{uri}/lease")) == 1
 
 
-def test_a_lease_that_nobody_renews_is_taken_over(uri: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_stale_lease_is_taken_over(uri: str, caplog: pytest.LogCaptureFixture) -> None:
     write(uri, 3, Holder(ELSEWHERE))
     time = Time()
     assert taken(uri, time).generation == 4
     assert STALE_AFTER_S <= time.now_s <= STALE_AFTER_S + POLL_PERIOD_S
-    (told,) = [one.getMessage() for one in caplog.records if one.name == lease.__name__]
-    assert "process 4242 on node-7" in told and "60 s" in told
+    (message,) = [one.getMessage() for one in caplog.records if one.name == lease.__name__]
+    assert "process 4242 on node-7" in message and "60 s" in message
 
 
-def test_one_that_is_given_back_meanwhile_is_taken(uri: str) -> None:
+def test_a_lease_released_while_waiting_is_acquired(uri: str) -> None:
     holder = Holder(ELSEWHERE)
     write(uri, 3, holder)
     time = Time(lambda: write(uri, 3, holder.renewal(released=True)))
@@ -104,7 +106,7 @@ def test_one_that_is_given_back_meanwhile_is_taken(uri: str) -> None:
     assert time.waits == 1
 
 
-def test_a_file_that_is_not_whole_is_somebody_starting(uri: str) -> None:
+def test_an_incomplete_file_is_a_starting_driver(uri: str) -> None:
     filesystem.write_atomically(f"{uri}/lease/000000001.json", b"")
     time = Time(lambda: write(uri, 1, Holder(ELSEWHERE)))
     with pytest.raises(RunHeld, match="process 4242 on node-7"):
@@ -116,7 +118,7 @@ def test_a_file_that_is_not_whole_is_somebody_starting(uri: str) -> None:
 
 
 def test_an_outage_does_not_make_a_lease_stale(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its holder could not renew it either: both must have had the time to."""
+    """The holder could not renew it during the outage either."""
     write(s3.uri, 1, Holder(ELSEWHERE))
     time = Time()
 
@@ -130,8 +132,8 @@ def test_an_outage_does_not_make_a_lease_stale(s3: S3, monkeypatch: pytest.Monke
     assert time.now_s - 290 >= STALE_AFTER_S - 2 * POLL_PERIOD_S
 
 
-def test_whoever_is_slower_by_one_request_is_refused(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both have seen the same lease when the first one takes it."""
+def test_the_slower_of_two_drivers_is_refused(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both have seen the same lease when the first one acquires it."""
     write(uri, 3, Holder(ELSEWHERE).renewal(released=True))
     create, first = lease.create, hold_lease(uri)
 
@@ -147,7 +149,7 @@ def test_whoever_is_slower_by_one_request_is_refused(uri: str, monkeypatch: pyte
     assert taken(uri, Time()).generation == 5
 
 
-def test_an_answer_that_is_lost_costs_nobody_the_lease(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_response_does_not_lose_the_lease(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retries, "MAX_PAUSE_S", 0.01)
     monkeypatch.setattr(filesystem, "S3_ATTEMPTS", 1)
     s3.proxy.fail(Cut.AFTER, "PUT", times=1)
@@ -159,14 +161,14 @@ def race(uri: str, start: "multiprocessing.synchronize.Barrier", results: "multi
     try:
         with hold_lease(uri) as fence:
             results.put(fence.generation)
-            start.wait()  # nobody gives it back before all have tried
+            start.wait()  # no process releases the lease before all have tried
     except RunHeld as refused:
         results.put(str(refused))
         start.wait()
 
 
 @pytest.mark.processes
-def test_of_many_processes_one_gets_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_of_many_processes_acquires_the_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "RENEWAL_PERIOD_S", 0.02)
     monkeypatch.setattr(lease, "POLL_PERIOD_S", 0.01)
     forked, drivers = multiprocessing.get_context("fork"), 6
@@ -174,14 +176,14 @@ def test_of_many_processes_one_gets_it(tmp_path: Path, monkeypatch: pytest.Monke
     processes = [forked.Process(target=race, args=(str(tmp_path), start, results)) for _ in range(drivers)]
     for process in processes:
         process.start()
-    found = [results.get(timeout=60) for _ in range(drivers)]
+    outcomes = [results.get(timeout=60) for _ in range(drivers)]
     for process in processes:
         process.join()
-    assert found.count(1) == 1
-    assert sum(isinstance(one, str) and "has a driver already" in one for one in found) == drivers - 1
+    assert outcomes.count(1) == 1
+    assert sum(isinstance(one, str) and "has a driver already" in one for one in outcomes) == drivers - 1
 
 
-def test_a_driver_renews_and_gives_back(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_renews_and_releases(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "RENEWAL_PERIOD_S", 0.01)
     renewed = threading.Event()
     write_atomically = filesystem.write_atomically
@@ -200,7 +202,7 @@ def test_a_driver_renews_and_gives_back(uri: str, monkeypatch: pytest.MonkeyPatc
     assert seen.holder.released and seen.holder.renewals > 3
 
 
-def test_a_driver_that_was_taken_over_neither_renews_nor_gives_back(
+def test_a_driver_that_lost_its_lease_neither_renews_nor_releases(
     uri: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(lease, "RENEWAL_PERIOD_S", 0.01)
@@ -216,14 +218,14 @@ def test_a_driver_that_was_taken_over_neither_renews_nor_gives_back(
     assert not first["released"]
 
 
-def test_storage_that_knows_no_condition_leaves_it_to_the_last(tmp_path: Path) -> None:
+def test_a_driver_whose_file_was_overwritten_loses_the_lease(tmp_path: Path) -> None:
     with hold_lease(str(tmp_path)) as fence:
         write(str(tmp_path), 1, Holder(ELSEWHERE))
         with pytest.raises(RunTakenOver, match="node-7"):
             fence.check()
 
 
-def test_a_folder_that_was_removed_has_no_driver(tmp_path: Path) -> None:
+def test_a_removed_folder_has_no_driver(tmp_path: Path) -> None:
     with hold_lease(str(tmp_path / "run")) as fence:
         filesystem.remove_folder(fence.uri)
         with pytest.raises(RunTakenOver, match="its folder was removed"):
@@ -235,7 +237,7 @@ def renewals() -> list[threading.Thread]:
     return [one for one in threading.enumerate() if one.name == "lease"]
 
 
-def test_the_end_does_not_wait_for_storage_that_fails(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_end_does_not_wait_for_failing_storage(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "RENEWAL_PERIOD_S", 0.01)
     monkeypatch.setattr(lease, "RELEASE_TIMEOUT_S", 0.0)
     monkeypatch.setattr(retries, "RETRY_TIMEOUT_S", 0.5)

@@ -24,13 +24,13 @@ def check_made_once(uri: str) -> None:
     assert filesystem.read_bytes(uri) == b"first"
 
 
-def test_a_file_is_made_once(tmp_path: Path, s3: S3) -> None:
+def test_a_file_is_created_once(tmp_path: Path, s3: S3) -> None:
     for folder in (str(tmp_path), f"memory://{tmp_path.name}", s3.uri):
         check_made_once(f"{folder}/new/lease")
     assert [one.name for one in (tmp_path / "new").iterdir()] == ["lease"]
 
 
-def test_one_of_many_makes_it(tmp_path: Path) -> None:
+def test_one_of_many_threads_creates_the_file(tmp_path: Path) -> None:
     for turn in range(50):
         uri, made, start = f"{tmp_path}/{turn}/lease", [], threading.Barrier(8)
 
@@ -48,18 +48,18 @@ def test_one_of_many_makes_it(tmp_path: Path) -> None:
         assert filesystem.read_bytes(uri) == str(winner).encode()
 
 
-def test_whose_content_is_there_tells_when_the_answer_was_lost(s3: S3) -> None:
+def test_the_content_decides_if_the_response_was_lost(s3: S3) -> None:
     s3.proxy.fail(Cut.AFTER, "PUT", times=1)
     assert not create(f"{s3.uri}/lease", b"mine")
     assert filesystem.read_bytes(f"{s3.uri}/lease") == b"mine"
 
 
-def test_a_race_that_s3_cannot_decide_yet_is_asked_again(s3: S3) -> None:
+def test_an_undecided_race_on_s3_is_retried(s3: S3) -> None:
     s3.proxy.fail(Answer(409, "ConditionalRequestConflict", "A conflicting conditional operation"), "PUT", times=1)
     check_made_once(f"{s3.uri}/lease")
 
 
-def test_a_store_that_refuses_the_condition_is_asked_without(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stores_without_conditional_writes_are_used_without_them(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     s3.proxy.fail(Answer(501, "NotImplemented", "A header implies functionality"), "PUT", times=1)
     assert create(f"{s3.uri}/lease", b"first")
     s3.proxy.fail(Answer(501, "NotImplemented", "A header implies functionality"), "PUT", times=1)
@@ -67,7 +67,7 @@ def test_a_store_that_refuses_the_condition_is_asked_without(s3: S3, monkeypatch
     assert filesystem.read_bytes(f"{s3.uri}/lease") == b"first"
 
 
-def test_what_lasts_is_told(s3: S3, tmp_path: Path) -> None:
+def test_permanent_errors_are_raised(s3: S3, tmp_path: Path) -> None:
     s3.proxy.fail(EXPIRED_TOKEN)
     with pytest.raises(StoragePermanentError, match="renew the credentials"):
         create(f"{s3.uri}/lease", b"mine")

@@ -22,13 +22,13 @@ def sleeping() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def identity(process: subprocess.Popen[bytes]) -> ProcessIdentity:
-    """What that process would write down of itself."""
+    """Returns the identity that a process would record of itself."""
     status = lease_files._status(process.pid)
     assert status is not None
     return replace(ProcessIdentity.current(), pid=process.pid, started=int(status["started"]))
 
 
-def test_a_process_has_ended_when_it_is_killed_also_before_it_is_waited_for(sleeping: subprocess.Popen[bytes]) -> None:
+def test_a_killed_process_has_ended_even_before_it_is_waited_for(sleeping: subprocess.Popen[bytes]) -> None:
     assert not ProcessIdentity.current().has_ended()
     one = identity(sleeping)
     assert not one.has_ended()
@@ -38,12 +38,12 @@ def test_a_process_has_ended_when_it_is_killed_also_before_it_is_waited_for(slee
     assert one.has_ended()
 
 
-def test_a_number_that_is_used_again_is_another_process() -> None:
+def test_a_reused_process_id_is_a_different_process() -> None:
     one = ProcessIdentity.current()
     assert replace(one, started=one.started - 1).has_ended()
 
 
-def test_of_another_machine_or_container_nothing_is_known() -> None:
+def test_processes_of_other_machines_and_containers_are_unknown() -> None:
     one = replace(ProcessIdentity.current(), pid=2**22 + 1)
     assert one.has_ended()
     assert not replace(one, host="another").has_ended()
@@ -51,7 +51,7 @@ def test_of_another_machine_or_container_nothing_is_known() -> None:
     assert not replace(one, machine="").has_ended()
 
 
-def test_a_system_that_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_are_unknown_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> str:
         raise FileNotFoundError
 
@@ -61,10 +61,8 @@ def test_a_system_that_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not one.has_ended()
 
 
-def test_of_a_process_that_the_system_hides_it_is_not_known(
-    sleeping: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As ``hidepid`` hides those of other users."""
+def test_hidden_processes_are_unknown(sleeping: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mount option ``hidepid`` hides processes of other users."""
     one = identity(sleeping)
     monkeypatch.setattr(lease_files, "_status", lambda _: None)
     assert not one.has_ended()

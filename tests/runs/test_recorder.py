@@ -54,12 +54,12 @@ def recorded(run: Run) -> list[int]:
     return [line["step"] for line in run.metrics()]
 
 
-def test_an_outage_holds_up_no_step_and_loses_no_line(run: Run, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outage_delays_no_step_and_loses_no_line(run: Run, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Recorder, "_PERIOD_S", -1.0)  # written after every step
     with Recorder(run, recipe(), first_step=0) as recorder:
         s3.proxy.fail(INTERNAL_ERROR)
         for step in range(1, 6):
-            record(recorder, step)  # an outage without an end: a step that waited would wait forever
+            record(recorder, step)  # the outage has no end, so that a step that waited would wait forever
         recorder.checkpoint(STATE, {}, Progress(5))
         assert recorder.storage_error() is None
         wait_until(lambda: len(s3.proxy.asked) > 20, what=lambda: f"20 requests; asked were {s3.proxy.asked}")
@@ -70,15 +70,17 @@ def test_an_outage_holds_up_no_step_and_loses_no_line(run: Run, s3: S3, monkeypa
     assert [one.steps_done for one in checkpoints(run.uri)] == [5]
 
 
-def test_what_a_watcher_should_know_does_not_wait_for_a_step(run: Run, s3: S3) -> None:
+def test_events_are_written_before_the_next_step(run: Run, s3: S3) -> None:
     with Recorder(run, recipe(), first_step=0) as recorder:
         recorder.event("3 of 8 CPUs read")
         wait_until(lambda: read_lines(run.events_uri), what="the event is written")
 
 
-@pytest.mark.parametrize(("fault", "told"), [(INTERNAL_ERROR, "attempts in"), (EXPIRED_TOKEN, "renew the credentials")])
-def test_storage_that_stays_away_is_a_fault_and_the_run_resumes(
-    fault: Answer, told: str, run: Run, s3: S3, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("fault", "message"), [(INTERNAL_ERROR, "attempts in"), (EXPIRED_TOKEN, "renew the credentials")]
+)
+def test_failing_storage_is_an_error_and_the_run_resumes(
+    fault: Answer, message: str, run: Run, s3: S3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Recorder(run, recipe(), first_step=0) as recorder:
         record(recorder, 1)
@@ -89,13 +91,13 @@ def test_storage_that_stays_away_is_a_fault_and_the_run_resumes(
     record(recorder, 2)
     recorder.checkpoint(STATE, {}, Progress(2))
     wait_until(lambda: recorder.storage_error() is not None, what=lambda: f"a fault; asked were {s3.proxy.asked}")
-    assert told in str(recorder.storage_error()) and run.metrics_uri in str(recorder.storage_error())
+    assert message in str(recorder.storage_error()) and run.metrics_uri in str(recorder.storage_error())
     asked = len(s3.proxy.asked)
-    with pytest.raises(CheckpointFailed, match=f"step 2 .*{told}"):
+    with pytest.raises(CheckpointFailed, match=f"step 2 .*{message}"):
         recorder.__exit__(None, None, None)
-    assert len(s3.proxy.asked) == asked  # what failed for so long is not tried again at the end
+    assert len(s3.proxy.asked) == asked  # what failed until the timeout is not retried at the end
     s3.proxy.heal()
-    # no checkpoint stands whose lines are not there
+    # there is no checkpoint whose lines are missing
     assert [one.steps_done for one in checkpoints(run.uri)] == [1]
     assert recorded(run) == [1]
     with Recorder(run, recipe(), first_step=1) as recorder:
@@ -105,7 +107,7 @@ def test_storage_that_stays_away_is_a_fault_and_the_run_resumes(
     assert [one.steps_done for one in checkpoints(run.uri)] == [2, 1]
 
 
-def test_the_end_tells_what_could_not_be_written(run: Run, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_at_the_end_is_raised_unless_the_run_failed(run: Run, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retries, "RETRY_TIMEOUT_S", 0.1)
     recorder = Recorder(run, recipe(), first_step=0)
     recorder.step({"step": 1})
@@ -120,7 +122,7 @@ def test_the_end_tells_what_could_not_be_written(run: Run, s3: S3, monkeypatch: 
 
 
 @pytest.mark.parametrize("kind", ["local", "s3"])
-def test_a_driver_that_was_taken_over_writes_nothing_more(
+def test_a_driver_that_lost_its_lease_stops_writing(
     kind: str, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Recorder, "_LOCAL_PERIOD_S", -1.0)
@@ -143,7 +145,7 @@ def test_a_driver_that_was_taken_over_writes_nothing_more(
         assert {uri: filesystem.read_bytes(uri) for uri in before} == before
         assert [one.steps_done for one in checkpoints(run.uri)] == [1]
         assert not filesystem.exists(run.anomaly_uri(2))
-        with pytest.raises(RunTakenOver):  # nor does a worker that starts again
+        with pytest.raises(RunTakenOver):  # nor does a restarted worker
             Recorder(run, recipe(), first_step=0, fence=fence)
         assert filesystem.read_bytes(run.metrics_uri) == before[run.metrics_uri]
         with Recorder(run, recipe(), first_step=1, fence=second) as recorder:
@@ -172,11 +174,11 @@ except StorageError as error:
 
 
 @pytest.mark.processes
-def test_a_full_disk_is_a_fault(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error(tmp_path: Path) -> None:
     arguments = [sys.executable, "-c", ON_A_FULL_DISK, str(tmp_path)]
-    said = subprocess.run(arguments, check=True, capture_output=True, text=True).stdout.splitlines()
-    assert len(said) == 2 and said[0] == said[1]
-    assert "File too large" in said[0] and f"{tmp_path}/first" in said[0] and "same command" in said[0]
+    message = subprocess.run(arguments, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert len(message) == 2 and message[0] == message[1]
+    assert "File too large" in message[0] and f"{tmp_path}/first" in message[0] and "same command" in message[0]
     run = Run(str(tmp_path), "first")
     lines = recorded(run)
     assert lines == list(range(1, len(lines) + 1)) and 0 < len(lines) < 8

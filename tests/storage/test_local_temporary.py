@@ -1,4 +1,4 @@
-"""Temporary folders: gone with their process, and never anybody else's."""
+"""Tests that temporary folders of ended processes are removed, and all others are kept."""
 
 import fcntl
 import subprocess
@@ -28,7 +28,7 @@ def parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def leave_one(parent: Path, *, host: str | None = None) -> Path:
-    """What a process has left that was killed; its folder."""
+    """Creates the remains of a killed process and returns its folder."""
     with temporary_folder() as folder:
         left = parent / "mulan_checkpoint_left"
         left.mkdir()
@@ -38,7 +38,7 @@ def leave_one(parent: Path, *, host: str | None = None) -> Path:
     return left
 
 
-def test_it_is_there_for_the_block_and_leaves_nothing(parent: Path) -> None:
+def test_the_folder_exists_during_the_block(parent: Path) -> None:
     with temporary_folder() as folder:
         Path(folder, "state.safetensors").write_bytes(b"x")
     assert not list(parent.iterdir())
@@ -48,15 +48,15 @@ def test_it_is_there_for_the_block_and_leaves_nothing(parent: Path) -> None:
 
 
 @pytest.mark.processes
-def test_what_a_killed_process_has_left_is_removed(parent: Path) -> None:
+def test_folders_of_killed_processes_are_removed(parent: Path) -> None:
     assert subprocess.run([sys.executable, "-c", KILLED, str(parent)]).returncode == -9
     assert len(list(parent.iterdir())) == 2
     with temporary_folder() as folder:
         assert {one.name for one in parent.iterdir()} == {Path(folder).name, f"{Path(folder).name}.lock"}
 
 
-def test_one_in_use_is_left_alone_whoever_uses_it(parent: Path) -> None:
-    """Nothing but the lock tells: a process number means nothing in another container."""
+def test_folders_in_use_are_kept(parent: Path) -> None:
+    """Only the lock is relevant, because process ids are meaningless in other containers."""
     left = leave_one(parent)
     with Path(f"{left}.lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -66,20 +66,20 @@ def test_one_in_use_is_left_alone_whoever_uses_it(parent: Path) -> None:
         assert not left.exists() and not Path(f"{left}.lock").exists()
 
 
-def test_that_of_another_host_is_left_alone(parent: Path) -> None:
-    """Where locks do not reach beyond a host, that host's seem free."""
+def test_folders_of_other_hosts_are_kept(parent: Path) -> None:
+    """On a mount whose locks do not work between hosts, locks of other hosts seem free."""
     left = leave_one(parent, host="another-host")
     with temporary_folder():
         assert left.is_dir()
 
 
-def test_one_that_is_just_being_made_is_left_alone(parent: Path) -> None:
+def test_folders_that_are_being_created_are_kept(parent: Path) -> None:
     left = leave_one(parent, host="")
     with temporary_folder():
         assert left.is_dir()
 
 
-def test_where_no_lock_can_be_asked_for_nothing_is_removed(parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_folder_is_removed_without_file_locks(parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     left = leave_one(parent)
 
     def refuse(*_: object) -> None:
@@ -89,11 +89,13 @@ def test_where_no_lock_can_be_asked_for_nothing_is_removed(parent: Path, monkeyp
         patched.setattr(fcntl, "flock", refuse)
         with temporary_folder() as folder:
             assert left.is_dir()
-            # where locks work for others, they must not take it for one that was left
+            # processes for which locks work must not consider the folder stale
             assert Path(f"{folder}.lock").read_text() == ""
 
 
-def test_no_place_is_told_with_its_remedy(parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_created_is_reported_with_a_remedy(
+    parent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(parent / "not-there"))
     with pytest.raises(StoragePermanentError, match=r"temporary files cannot be written: .*TMPDIR"), temporary_folder():
         pass

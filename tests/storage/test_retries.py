@@ -1,4 +1,4 @@
-"""Patience: how long it lasts, what it is for, and what it is not for."""
+"""Tests which errors are retried, and for how long."""
 
 import errno
 import time
@@ -17,7 +17,7 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Failing:
-    """A function that raises these errors, one a call, and then gives 7."""
+    """A function that raises the given errors, one per call, and then returns 7."""
 
     def __init__(self, *errors: Exception, first_takes_s: float = 0.0) -> None:
         self._errors: Iterator[Exception] = iter(errors)
@@ -33,7 +33,7 @@ class Failing:
         return value
 
 
-def test_what_passes_is_tried_until_it_has_passed() -> None:
+def test_transient_errors_are_retried_until_success() -> None:
     function = Failing(OSError(errno.EIO, "?"), TimeoutError(), ConnectionResetError(), OSError(errno.ESTALE, "?"))
     assert with_retries("x", function, value=8) == 8
     assert function.calls == 5
@@ -51,7 +51,7 @@ def test_what_passes_is_tried_until_it_has_passed() -> None:
         (errno.EEXIST, "check the URI"),
     ],
 )
-def test_what_lasts_is_met_once_and_told_with_a_remedy(code: int, remedy: str) -> None:
+def test_permanent_errors_are_not_retried_and_have_a_remedy(code: int, remedy: str) -> None:
     function = Failing(OSError(code, "words of the system"))
     with pytest.raises(
         StoragePermanentError, match=rf"^it cannot be done: words of the system; .*{remedy}.* again to resume$"
@@ -63,7 +63,7 @@ def test_what_lasts_is_met_once_and_told_with_a_remedy(code: int, remedy: str) -
 @pytest.mark.parametrize(
     "error", [FileNotFoundError("x"), IsADirectoryError("x"), NotADirectoryError("x"), KeyError(1)]
 )
-def test_what_is_not_there_is_for_the_caller(error: Exception) -> None:
+def test_missing_files_are_raised_to_the_caller(error: Exception) -> None:
     function = Failing(error)
     with pytest.raises(type(error)) as caught:
         with_retries("x", function)
@@ -71,15 +71,15 @@ def test_what_is_not_there_is_for_the_caller(error: Exception) -> None:
     assert function.calls == 1
 
 
-def test_patience_begins_with_the_first_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An upload may have taken long when it fails."""
+def test_the_timeout_begins_with_the_first_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upload may take long before it fails."""
     monkeypatch.setattr(retries, "RETRY_TIMEOUT_S", 0.5)
     passing = OSError(errno.EIO, "?")
     assert with_retries("x", Failing(passing, passing, first_takes_s=0.6)) == 7
     with pytest.raises(
         StorageError,
         match=r"^it failed: \d+ attempts in \d+ s failed, .*run the same command again .* once the storage responds$",
-    ) as told:
+    ) as raised:
         with_retries("it failed", Failing(*[passing] * 10_000))
-    assert not isinstance(told.value, StoragePermanentError)
-    assert told.value.__cause__ is passing
+    assert not isinstance(raised.value, StoragePermanentError)
+    assert raised.value.__cause__ is passing

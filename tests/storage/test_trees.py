@@ -1,4 +1,4 @@
-"""Folders whose names look like patterns, on every kind of storage: nothing of another folder is ever touched."""
+"""Tests recursive operations on folders whose names look like patterns, which must not affect other folders."""
 
 import uuid
 from pathlib import Path
@@ -35,31 +35,31 @@ def files_of(place: str, name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_a_checkpoint_is_removed_alone(place: str, odd: str) -> None:
+def test_only_the_named_checkpoint_is_removed(place: str, odd: str) -> None:
     fill(place, [odd, *OTHERS])
     remove_checkpoint(f"{place}/{odd}/run/checkpoint_000000200")
     assert files_of(place, odd) == []
     assert [name for name in OTHERS if sorted(files_of(place, name)) != ["deep", "manifest.json"]] == []
-    remove_checkpoint(f"{place}/{odd}/run/checkpoint_000000200")  # one that is not there
+    remove_checkpoint(f"{place}/{odd}/run/checkpoint_000000200")  # which does not exist
 
 
-def test_what_has_a_name_that_another_begins_with_is_left(place: str) -> None:
+def test_files_with_a_common_name_prefix_are_kept(place: str) -> None:
     fill(place, OTHERS)
     filesystem.remove_folder(f"{place}/exp1")
     assert sorted(filesystem.names_in(place)) == sorted(set(OTHERS) - {"exp1"})
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_a_model_in_such_a_folder_is_copied_whole_and_alone(place: str, odd: str) -> None:
+def test_only_the_named_folder_is_copied(place: str, odd: str) -> None:
     fill(place, [odd, *OTHERS])
     with open_model_folder(f"{place}/{odd}/run/") as folder:
         files = [path for path in folder.path.rglob("*") if path.is_file()]
-        found = {str(path.relative_to(folder.path)): path.read_text() for path in files}
-    assert found == {f"checkpoint_000000200/{file}": odd for file in ("manifest.json", "deep/er/state")}
+        copied = {str(path.relative_to(folder.path)): path.read_text() for path in files}
+    assert copied == {f"checkpoint_000000200/{file}": odd for file in ("manifest.json", "deep/er/state")}
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_ray_touches_nothing_but_what_it_names(place: str, odd: str) -> None:
+def test_ray_s_operations_affect_only_the_named_paths(place: str, odd: str) -> None:
     fill(place, [odd, *OTHERS])
     fs, root = filesystem.url_to_fs(place)
     files = PyFileSystem(LiteralHandler(fs))
@@ -78,7 +78,7 @@ def test_ray_touches_nothing_but_what_it_names(place: str, odd: str) -> None:
     assert len([one for one in left if one.type == FileType.File]) == 2 * len(OTHERS)
 
 
-def test_ray_moves_a_folder_whole(place: str) -> None:
+def test_ray_moves_folders_completely(place: str) -> None:
     fill(place, ["exp[12]", *OTHERS])
     fs, root = filesystem.url_to_fs(place)
     PyFileSystem(LiteralHandler(fs)).move(f"{root}/exp[12]", f"{root}/new*")

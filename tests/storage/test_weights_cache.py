@@ -21,7 +21,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def encoder(s3: S3) -> str:
-    """URI of the files of an encoder that are small, in the place of the large ones."""
+    """URI of a small stand-in for the files of an encoder."""
     for name, content in {
         "config.json": b"{}",
         "model.safetensors": b"weights",
@@ -35,11 +35,11 @@ def encoder(s3: S3) -> str:
 
 
 def downloads(s3: S3) -> list[str]:
-    """Files of the encoder that were asked for."""
+    """Returns the files of the encoder that were requested."""
     return [asked.rpartition("/")[2] for asked in s3.proxy.asked if asked.startswith("GET") and "/encoder/" in asked]
 
 
-def test_what_is_needed_is_copied_once(encoder: str, cache: Path, s3: S3) -> None:
+def test_needed_files_are_copied_once(encoder: str, cache: Path, s3: S3) -> None:
     s3.proxy.asked.clear()
     folder = weights_folder(encoder)
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == {
@@ -53,7 +53,7 @@ def test_what_is_needed_is_copied_once(encoder: str, cache: Path, s3: S3) -> Non
     assert len(downloads(s3)) == 3
 
 
-def test_weights_that_were_replaced_are_copied_again(encoder: str, s3: S3) -> None:
+def test_replaced_weights_are_copied_again(encoder: str, s3: S3) -> None:
     old = weights_folder(encoder)
     s3.files.pipe_file(f"{encoder}/model.safetensors", b"WEIGHTS")  # of the same size
     new = weights_folder(encoder)
@@ -61,7 +61,7 @@ def test_weights_that_were_replaced_are_copied_again(encoder: str, s3: S3) -> No
     assert (new / "model.safetensors").read_bytes() == b"WEIGHTS"
 
 
-def test_a_copy_that_was_broken_off_is_made_anew(encoder: str, cache: Path, s3: S3) -> None:
+def test_an_interrupted_copy_is_repeated(encoder: str, cache: Path, s3: S3) -> None:
     folder = weights_folder(encoder)
     shutil.move(folder, f"{folder}.partial-0")
     (Path(f"{folder}.partial-0") / "vocab.txt").unlink()
@@ -74,7 +74,7 @@ def _folder(uri: str) -> str:
 
 
 @pytest.mark.processes
-def test_processes_that_ask_at_once_copy_once(encoder: str, s3: S3) -> None:
+def test_simultaneous_processes_copy_once(encoder: str, s3: S3) -> None:
     s3.proxy.asked.clear()
     with ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("spawn")) as pool:
         folders = set(pool.map(_folder, [encoder] * 3))
@@ -82,7 +82,7 @@ def test_processes_that_ask_at_once_copy_once(encoder: str, s3: S3) -> None:
     assert sorted(downloads(s3)) == ["config.json", "model.safetensors", "vocab.txt"]
 
 
-def test_a_tokenizer_of_s3_is_that_of_its_folder(s3: S3) -> None:
+def test_a_tokenizer_from_s3_equals_that_of_its_folder(s3: S3) -> None:
     here = pretrained_folder(MINILM)
     for file in here.iterdir():
         if file.suffix in (".json", ".txt"):
@@ -92,7 +92,7 @@ def test_a_tokenizer_of_s3_is_that_of_its_folder(s3: S3) -> None:
     assert pretrained_tokenizer(f"{s3.uri}/minilm")(text) == pretrained_tokenizer(MINILM)(text)
 
 
-def test_what_lacks_a_part_or_is_not_there_is_named_as_it_was_given(encoder: str, s3: S3) -> None:
+def test_missing_weights_are_named_as_in_the_recipe(encoder: str, s3: S3) -> None:
     s3.files.rm_file(f"{encoder}/vocab.txt")
     with pytest.raises(PretrainedError, match=rf"'{encoder}': no tokenizer in .*text_tower\.pretrained"):
         weights_folder(encoder)
@@ -101,7 +101,7 @@ def test_what_lacks_a_part_or_is_not_there_is_named_as_it_was_given(encoder: str
             weights_folder(spec, AST_CHECKPOINT)
 
 
-def test_a_cache_that_cannot_be_written_is_named_with_its_variable(
+def test_an_unwritable_cache_is_named_with_its_variable(
     encoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
@@ -110,8 +110,8 @@ def test_a_cache_that_cannot_be_written_is_named_with_its_variable(
         weights_folder(encoder)
 
 
-def test_a_user_without_a_home_is_told_the_variable(encoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in an image that runs under a number of its own."""
+def test_a_user_without_a_home_folder_sees_the_variable(encoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This is the case in a container image that runs under an arbitrary user id."""
     for name in (CACHE_VARIABLE, "HOME"):
         monkeypatch.delenv(name)
     monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
@@ -119,7 +119,7 @@ def test_a_user_without_a_home_is_told_the_variable(encoder: str, monkeypatch: p
         weights_folder(encoder)
 
 
-def test_what_is_on_this_machine_is_left_where_it_is(cache: Path) -> None:
+def test_local_weights_are_not_copied(cache: Path) -> None:
     for spec in ("relative/folder", "/folder", "hub:owner/name", MINILM, "file:///folder"):
         assert cached_folder(spec, AST_CHECKPOINT) == spec
     assert weights_folder(MINILM) == pretrained_folder(MINILM)

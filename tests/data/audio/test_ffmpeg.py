@@ -1,4 +1,4 @@
-"""What FFmpeg alone reads is decoded whole, past damaged packets, and no other file is opened for it."""
+"""Tests that files only FFmpeg reads are decoded completely, past damaged packets, without opening other files."""
 
 import io
 from pathlib import Path
@@ -21,8 +21,8 @@ from tests.sounds import tone
 @pytest.mark.parametrize(
     ("container", "codec"), [("wv", "wavpack"), ("ac3", "ac3"), ("tta", "tta"), ("mp3", "libmp3lame")]
 )
-def test_what_is_decoded_before_a_fault_is_kept(container: str, codec: str) -> None:
-    """A tag of another format behind the sound, at which FFmpeg's demuxers and decoders fail in many ways."""
+def test_samples_decoded_before_a_fault_are_kept(container: str, codec: str) -> None:
+    """A tag of a different format follows the audio, for which FFmpeg's demuxers and decoders raise various errors."""
     audio = by_ffmpeg(tone(440, 4.0, rate_hz=44_100), 44_100, container, codec)
     check(audio + b"TAG" + bytes(125), 4.0)
 
@@ -44,13 +44,13 @@ def test_what_is_decoded_before_a_fault_is_kept(container: str, codec: str) -> N
         ("ogg", "flac"),
     ],
 )
-def test_a_window_of_what_ffmpeg_alone_reads_is_a_slice_of_the_whole(container: str, codec: str) -> None:
+def test_a_window_decoded_by_ffmpeg_is_a_slice_of_the_recording(container: str, codec: str) -> None:
     rate_hz = 48_000 if codec == "libopus" else 44_100
     samples = np.stack([tone(440, 4.0, rate_hz=rate_hz)] * 2, axis=1)
     assert pitch_hz(check(by_ffmpeg(samples, rate_hz, container, codec), 4.0, within_s=0.08), 1.5) == 440
 
 
-def test_a_damaged_packet_does_not_end_a_file_and_many_refuse_it() -> None:
+def test_one_damaged_packet_is_tolerated_and_many_are_rejected() -> None:
     audio = bytearray(by_ffmpeg(tone(440, 20.0, rate_hz=44_100), 44_100, "mp4", "flac", movflags="+faststart"))
     middle = len(audio) // 2
     audio[middle : middle + 60] = np.random.default_rng(1).bytes(60)
@@ -73,7 +73,7 @@ def test_a_damaged_packet_does_not_end_a_file_and_many_refuse_it() -> None:
     ],
     ids=["concat", "playlist", "playlist of addresses", "session", "dash", "path"],
 )
-def test_a_text_that_names_a_file_opens_none(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_playlist_does_not_open_other_files(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("private.wav").write_bytes(by_libsndfile(tone(440, 3.0), RATE_HZ, "WAV"))
     for name in ("private.wav", str(tmp_path / "private.wav")):
@@ -81,7 +81,7 @@ def test_a_text_that_names_a_file_opens_none(text: str, tmp_path: Path, monkeypa
             decode_recording(text.format(name).encode(), sample_rate_hz=RATE_HZ)
 
 
-def test_what_libsndfile_does_not_read_falls_to_pyav() -> None:
+def test_formats_unknown_to_libsndfile_are_decoded_by_ffmpeg() -> None:
     samples = tone(440, 2.0)
     audio = by_ffmpeg(samples, RATE_HZ, "adts", "aac")
     with pytest.raises(soundfile.LibsndfileError):
@@ -97,8 +97,8 @@ def test_what_libsndfile_does_not_read_falls_to_pyav() -> None:
 
 @pytest.mark.parametrize("channels", [1, 2, 7, 8, 46])
 @pytest.mark.parametrize("codec", ["pcm_f32le", "pcm_s16le_planar"])
-def test_any_number_of_channels_of_pyav_is_mixed_down(channels: int, codec: str) -> None:
-    """Of samples in planes PyAV itself reads more than there are, beyond 7 channels."""
+def test_any_number_of_channels_is_mixed_down_with_ffmpeg(channels: int, codec: str) -> None:
+    """For planar samples with more than 7 channels, PyAV itself reads invalid memory."""
     samples = np.random.default_rng(channels).uniform(-1, 1, (channels, 5000)).astype(np.float32)
     buffer, layout = io.BytesIO(), f"{channels} channels"
     with av.open(buffer, "w", format="nut") as container:

@@ -1,4 +1,4 @@
-"""A length is believed where it is the truth: windows of such files are slices of the whole, and no others are."""
+"""Tests that correct lengths are verified and wrong ones are not, by windows that must be slices of the recording."""
 
 import numpy as np
 import pytest
@@ -16,23 +16,23 @@ UNEVEN = {
     "loud late": np.concatenate([tone(220, 5, rate_hz=44_100), noise(5, 44_100, loud=0.2)]),
     "quiet first": np.concatenate([np.zeros(88_200, np.float32), noise(8, 44_100, loud=0.3)]),
 }
-"""Ten seconds each, whose bit rate at the start is not that of the rest."""
+"""Audio of ten seconds whose bit rate at the start differs from that of the rest."""
 
 
 @pytest.mark.parametrize("samples", UNEVEN.values(), ids=UNEVEN)
-def test_mp3_without_a_count_is_as_long_as_its_frames(samples: np.ndarray) -> None:
+def test_mp3_without_an_info_frame_has_the_length_of_its_frames(samples: np.ndarray) -> None:
     whole = check(without_xing(vbr_mp3(samples, 44_100)), 10.0)
     assert np.abs(whole[-RATE_HZ:]).max() > 1000
 
 
 @pytest.mark.parametrize("times", [0, 0.1, 0.99, 1, 1.02, 10, 1e5])
-def test_a_count_that_is_wrong_is_not_believed(times: float) -> None:
+def test_a_wrong_declared_count_is_not_used(times: float) -> None:
     check(with_xing_count(vbr_mp3(UNEVEN["loud late"], 44_100), times), 10.0)
 
 
 @pytest.mark.parametrize("rate_hz", [8000, 16_000, 44_100, 48_000])
-def test_a_window_among_small_frames_of_mp3_is_a_slice_of_the_whole(rate_hz: int) -> None:
-    """A frame's data begins in frames before it: in many, where these are small."""
+def test_a_window_of_small_mp3_frames_is_a_slice_of_the_recording(rate_hz: int) -> None:
+    """The data of a frame begin in earlier frames: in many of them if they are small."""
     samples = np.concatenate([tone(440, 1.0, rate_hz=rate_hz), noise(1, rate_hz, loud=0.3), np.zeros(rate_hz)])
     audio = vbr_mp3(np.tile(samples, 2), rate_hz)
     whole, window = decode_recording(audio, sample_rate_hz=rate_hz), np.empty(3000, np.int16)
@@ -43,8 +43,8 @@ def test_a_window_among_small_frames_of_mp3_is_a_slice_of_the_whole(rate_hz: int
 
 @pytest.mark.parametrize("seconds", [0.2, 1.0, 7.0])
 @pytest.mark.parametrize("rate_hz", [16_000, 44_100])
-def test_a_window_at_the_end_of_vorbis_is_a_slice_of_the_whole(seconds: float, rate_hz: int) -> None:
-    """In the last page of Ogg, which is cut where the sound ends."""
+def test_a_window_at_the_end_of_vorbis_is_a_slice_of_the_recording(seconds: float, rate_hz: int) -> None:
+    """The window is in the last page of Ogg, which is truncated to the end of the audio."""
     audio = by_libsndfile(noise(seconds, rate_hz, loud=0.2), rate_hz, "OGG", "VORBIS")
     whole, window = decode_recording(audio, sample_rate_hz=rate_hz), np.empty(1000, np.int16)
     for start in [*range(max(0, len(whole) - 30_000), len(whole) - 1000, 1777), len(whole) - 1000]:
@@ -53,13 +53,13 @@ def test_a_window_at_the_end_of_vorbis_is_a_slice_of_the_whole(seconds: float, r
 
 
 @pytest.mark.parametrize("frames", [0, 1, 20_000, 79_000])
-def test_flac_that_says_too_little_is_decoded_whole(frames: int) -> None:
+def test_flac_that_declares_too_few_frames_is_decoded_completely(frames: int) -> None:
     check(with_flac_frames(by_libsndfile(tone(440, 5.0), RATE_HZ, "FLAC"), frames), 5.0)
 
 
 @pytest.mark.parametrize("container", ["AU", "AIFF", "WAV"])
 @pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
-def test_a_tag_in_front_shifts_nothing(container: str, subtype: str) -> None:
+def test_a_leading_tag_does_not_shift_windows(container: str, subtype: str) -> None:
     audio = by_libsndfile(noise(3, RATE_HZ, loud=0.2), RATE_HZ, container, subtype)
     whole = check(b"ID3\3\0\0\0\0\7\x68" + bytes(1000) + audio, 3.0, within_s=0.04)
     plain = decode_recording(audio, sample_rate_hz=RATE_HZ)
@@ -83,11 +83,11 @@ SURE = {
     "opus": by_libsndfile(tone(440, 1.0), RATE_HZ, "OGG", "OPUS"),
     "mp3": vbr_mp3(tone(440, 1.0), RATE_HZ),
 }
-"""A second each, and nothing else."""
+"""Files that contain one second of audio and no other data."""
 
 
 @pytest.mark.parametrize("audio", SURE.values(), ids=SURE)
-def test_a_whole_file_s_length_is_known(audio: bytes) -> None:
+def test_the_length_of_an_intact_file_is_verified(audio: bytes) -> None:
     length = known(audio)
     assert length is not None and length.frames == RATE_HZ
     assert length.preroll(0) == 0
@@ -95,12 +95,12 @@ def test_a_whole_file_s_length_is_known(audio: bytes) -> None:
 
 
 @pytest.mark.parametrize("audio", SURE.values(), ids=SURE)
-def test_that_of_a_file_with_another_behind_it_is_not(audio: bytes) -> None:
+def test_the_length_of_concatenated_files_is_not_verified(audio: bytes) -> None:
     assert known(audio + audio) is None
 
 
 @pytest.mark.parametrize("kind", ["wav", "aiff"])
-def test_much_that_is_no_sound_makes_a_length_unsure(kind: str) -> None:
+def test_large_data_other_than_audio_make_a_length_unreliable(kind: str) -> None:
     audio = SURE[kind]
     assert known(audio + bytes(3000)) is not None
     assert known(audio + bytes(len(audio) // 5)) is None

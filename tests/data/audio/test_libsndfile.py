@@ -1,4 +1,4 @@
-"""What libsndfile reads is read to its end, whatever its header says, and with any number of channels."""
+"""Tests that files of libsndfile are read to their end, with any declared length and any number of channels."""
 
 import numpy as np
 import pytest
@@ -19,22 +19,24 @@ LENGTHS = {
     "RF64": (b"ds64", 16, 8, "little"),
     "AU": (b".snd", 8, 4, "big"),
 }
-"""Where a header says the bytes of its sound: how far behind which name, in how many bytes, and their order."""
+"""The location of the declared length of the audio: its distance from a name, its size in bytes, and its byte order."""
 
 
 @pytest.mark.parametrize("container", LENGTHS)
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
-@pytest.mark.parametrize("said", [0, 1200, 120_000, 2**31, 2**32 - 1])
-def test_plain_samples_are_read_to_their_end_whatever_the_header_says(container: str, subtype: str, said: int) -> None:
+@pytest.mark.parametrize("declared", [0, 1200, 120_000, 2**31, 2**32 - 1])
+def test_raw_samples_are_read_to_their_end_with_any_declared_length(
+    container: str, subtype: str, declared: int
+) -> None:
     audio = by_libsndfile(np.stack([tone(440, 5.0), tone(550, 5.0)], axis=1), RATE_HZ, container, subtype)
     name, behind, size, order = LENGTHS[container]
     place = audio.rindex(name, 0, 5000) + behind
-    wrong = audio[:place] + said.to_bytes(size, order) + audio[place + size :]  # type: ignore[arg-type]
+    wrong = audio[:place] + declared.to_bytes(size, order) + audio[place + size :]  # type: ignore[arg-type]
     assert np.array_equal(check(wrong, 5.0, within_s=0), decode_recording(audio, sample_rate_hz=RATE_HZ))
 
 
-def test_what_follows_plain_samples_is_no_sound() -> None:
-    """Chunks with a picture, and a tag that belongs to another format."""
+def test_data_after_raw_samples_are_not_decoded() -> None:
+    """The data are chunks with a picture, and a tag of a different format."""
     audio = by_libsndfile(tone(440, 1.0), RATE_HZ, "WAV")
     for behind in (b"id3 " + (40_000).to_bytes(4, "little") + bytes(40_000), b"TAG" + bytes(125), bytes(20_000)):
         assert len(check(audio + behind, 1.0, within_s=0)) == RATE_HZ
@@ -59,8 +61,8 @@ def test_what_follows_plain_samples_is_no_sound() -> None:
         ("WAV", "MS_ADPCM"),
     ],
 )
-def test_what_libsndfile_cannot_seek_in_is_decoded_from_its_start(container: str, subtype: str) -> None:
-    rate_hz = 44_100 if container in ("XI", "SDS", "CAF") else 8000  # XI has no other
+def test_unseekable_formats_are_decoded_from_the_start(container: str, subtype: str) -> None:
+    rate_hz = 44_100 if container in ("XI", "SDS", "CAF") else 8000  # XI has a fixed rate
     whole = check(by_libsndfile(tone(440, 4.0, rate_hz=rate_hz), rate_hz, container, subtype), 4.0, tolerance=40)
     assert pitch_hz(whole, 1.5) == 440
 
@@ -68,7 +70,7 @@ def test_what_libsndfile_cannot_seek_in_is_decoded_from_its_start(container: str
 @pytest.mark.parametrize("channels", [2, 8, 64, 1000])
 @pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
 def test_any_number_of_channels_is_mixed_down(channels: int, subtype: str) -> None:
-    """The last of them are more than what is read at once."""
+    """The largest numbers of channels exceed the size of one read."""
     samples = np.random.default_rng(channels).integers(-32_768, 32_768, (5000, channels))
     given = samples.astype(np.int16) if subtype == "PCM_16" else samples / 32_768
     audio = by_libsndfile(given, RATE_HZ, "WAV", subtype)
@@ -91,24 +93,24 @@ WRITTEN = dict.fromkeys(PLAIN, "PCM_16") | {
 
 
 @pytest.mark.parametrize("container", WRITTEN)
-def test_every_format_that_it_writes_is_known_by_its_first_bytes(container: str) -> None:
+def test_every_format_of_libsndfile_is_recognised_by_its_first_bytes(container: str) -> None:
     rate_hz = {"XI": 44_100, "WVE": 8000}.get(container, RATE_HZ)
     file = audio_source(by_libsndfile(tone(440, 1.0, rate_hz=rate_hz), rate_hz, container, WRITTEN[container]))
     with file.open() as content, open_with_libsndfile(file, content) as opened:
-        assert opened.format in (container, "WAV")  # an extended WAV is one
+        assert opened.format in (container, "WAV")  # WAVEX is reported as WAV
         part = read_mono(opened, 1000)
         assert len(part) == 1000
 
 
 @pytest.mark.parametrize("content", [b"\xff", b"some words", bytes(4000), b"RIFF", b"\xf0\x7e" + bytes(4000)])
-def test_what_it_does_not_read_is_told_in_its_words(content: bytes) -> None:
+def test_unreadable_files_raise_libsndfile_s_message(content: bytes) -> None:
     file = audio_source(content)
     with file.open() as opened, pytest.raises(CannotOpen, match=r"not recognised|No 'data' chunk|marker"):
         open_with_libsndfile(file, opened)
 
 
 @pytest.mark.parametrize("container", LENGTHS)
-def test_samples_that_a_header_leaves_out_are_found(container: str) -> None:
+def test_undeclared_samples_are_located(container: str) -> None:
     audio = by_libsndfile(tone(440, 1.0), RATE_HZ, container, "PCM_16")
     assert start_of_undeclared_samples(audio_source(audio)) is None
     name, behind, size, order = LENGTHS[container]

@@ -1,4 +1,4 @@
-"""Samples are mixed down, brought to another rate and rounded, as another library and a loop do it."""
+"""Tests mixing down, resampling and rounding of samples against another library and loops."""
 
 import numpy as np
 import pytest
@@ -38,12 +38,12 @@ def test_stereo_is_averaged_and_resampled() -> None:
 def test_a_tone_keeps_its_pitch_at_every_rate(rate_hz: int) -> None:
     window = window_of(by_libsndfile(tone(440, 2.0, rate_hz=rate_hz), rate_hz, "WAV", "PCM_16"), 16_000, draw=0.6)
     spectrum = np.abs(np.fft.rfft(window.astype(float)))
-    assert np.argmax(spectrum) == 440  # a second: a bin is a hertz
+    assert np.argmax(spectrum) == 440  # one second, so that a bin is 1 Hz
     assert spectrum[440] == pytest.approx(0.3 * 32_768 * 8000, rel=0.01)
 
 
 @pytest.mark.parametrize("rate_hz", [1, 999, 1_000_001, 100_000_000, 2**31 - 1])
-def test_a_rate_that_no_sound_has_is_refused(rate_hz: int) -> None:
+def test_impossible_sample_rates_are_rejected(rate_hz: int) -> None:
     audio = by_libsndfile(tone(440, 1.0), rate_hz, "WAV", "PCM_16")
     for read in (
         lambda: window_of(audio, 16_000, draw=0.5),
@@ -65,13 +65,13 @@ def test_channels_are_averaged(dtype: type, scale: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.float32])
-def test_mono_is_handed_on_as_it_is(dtype: type) -> None:
+def test_mono_is_returned_unchanged(dtype: type) -> None:
     samples = np.arange(7, dtype=dtype)[:, None]
     assert np.shares_memory(mix_down(samples), samples)
 
 
 @pytest.mark.parametrize("rate_hz", [8000, 44_100, 16_000])
-def test_blocks_of_any_length_make_the_sound_that_one_block_makes(rate_hz: int) -> None:
+def test_resampling_does_not_depend_on_the_length_of_blocks(rate_hz: int) -> None:
     whole = tone(440, 1.0, rate_hz=rate_hz)
     cuts = np.sort(np.random.default_rng(1).integers(0, len(whole), 9))
     blocks = [(block, rate_hz) for block in np.split(whole, cuts)]
@@ -81,7 +81,7 @@ def test_blocks_of_any_length_make_the_sound_that_one_block_makes(rate_hz: int) 
     assert np.abs(ours - 32_768.0 * reference).max() <= 1
 
 
-def test_a_rate_that_changes_on_the_way_ends_one_sound_and_begins_another() -> None:
+def test_a_change_of_rate_restarts_the_resampler() -> None:
     low, own, high = tone(440, 0.5, rate_hz=8000), tone(440, 0.25), tone(440, 0.5, rate_hz=48_000)
     parts = [(low[:1000], 8000), (low[1000:], 8000), (own, RATE_HZ), (high, 48_000)]
     ours = np.concatenate([*resample_blocks(parts, RATE_HZ)])
@@ -92,7 +92,7 @@ def test_a_rate_that_changes_on_the_way_ends_one_sound_and_begins_another() -> N
 
 @pytest.mark.parametrize("frames", [1, 2, 999, 44_100, 44_101, 1_234_567])
 @pytest.mark.parametrize("rate_hz", [8000, 22_050, 44_100, 44_101, 96_000])
-def test_samples_at_another_rate_are_as_many_as_soxr_gives(frames: int, rate_hz: int) -> None:
+def test_the_resampled_length_equals_that_of_soxr(frames: int, rate_hz: int) -> None:
     resampled = soxr.resample(np.zeros(frames, np.float32), rate_hz, RATE_HZ)
     assert resampled_length(frames, rate_hz, RATE_HZ) == len(resampled)
 
@@ -105,7 +105,7 @@ def test_samples_are_rounded_to_the_nearest_step() -> None:
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
-def test_samples_that_are_not_finite_are_refused(wrong: float) -> None:
+def test_non_finite_samples_are_rejected(wrong: float) -> None:
     with pytest.raises(DecodeError, match="samples not finite"):
         validated_block(np.array([0.0, wrong], np.float32), RATE_HZ)
     mono = np.array([1, 2], np.int16)

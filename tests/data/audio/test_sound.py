@@ -1,4 +1,4 @@
-"""The length of what is decoded is that of what was encoded, and each part of it is that part of the whole."""
+"""Tests that decoded audio has the length of the encoded audio, and that each range is a slice of the recording."""
 
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from tests.sounds import noise, tone
 
 
 def mono_and_stereo(one_hz: int, other_hz: int, encode: Callable[[np.ndarray, int], bytes]) -> Iterator[bytes]:
-    """Two files of 3 s, of 440 Hz."""
+    """Yields two files of 3 s with a tone of 440 Hz."""
     one, other = tone(440, 3.0, rate_hz=one_hz), tone(440, 3.0, rate_hz=other_hz)
     yield encode(one, one_hz)
     yield encode(np.stack([other, other], axis=1), other_hz)
@@ -35,10 +35,10 @@ ENCODERS: dict[str, Callable[[np.ndarray, int], bytes]] = {
 
 @pytest.mark.parametrize("encode", ENCODERS.values(), ids=ENCODERS)
 @pytest.mark.parametrize(("one_hz", "other_hz"), [(44_100, 48_000), (48_000, 32_000), (44_100, 44_100)])
-def test_rate_and_channels_may_change_on_the_way(
+def test_rate_and_channels_may_change_within_a_file(
     encode: Callable[[np.ndarray, int], bytes], one_hz: int, other_hz: int
 ) -> None:
-    """Streams that were put one behind the other, which are one file for a player."""
+    """Concatenated streams are one file for a player."""
     whole = check(b"".join(mono_and_stereo(one_hz, other_hz, encode)), 6.0, within_s=0.15, tolerance=60)
     assert [pitch_hz(whole, from_s) for from_s in (1.0, 4.5)] == [440, 440]
 
@@ -49,13 +49,13 @@ def test_the_same_file_twice_is_twice_as_long() -> None:
         check(once + once, 4.0, within_s=0.15, tolerance=60)
 
 
-def test_mp4_that_is_joined_is_decoded_whole() -> None:
+def test_concatenated_mp4_files_are_decoded_completely() -> None:
     one, other = (by_ffmpeg(tone(440, 2.0, rate_hz=rate_hz), rate_hz, "ipod", "aac") for rate_hz in (44_100, 22_050))
     whole = check(one + other, 4.0, within_s=0.15)
     assert [pitch_hz(whole, from_s) for from_s in (0.5, 2.5)] == [440, 440]
 
 
-def test_a_chain_of_ogg_may_change_its_codec() -> None:
+def test_chained_ogg_streams_may_have_different_codecs() -> None:
     vorbis = by_libsndfile(tone(440, 3.0, rate_hz=44_100), 44_100, "OGG", "VORBIS")
     opus = by_libsndfile(tone(440, 3.0, rate_hz=48_000), 48_000, "OGG", "OPUS")
     whole = check(vorbis + opus, 6.0, tolerance=60)
@@ -64,11 +64,11 @@ def test_a_chain_of_ogg_may_change_its_codec() -> None:
 
 @pytest.mark.parametrize("rate_hz", [8000, 11_025, 22_050, 44_100, 48_000, 44_101, 96_000])
 @pytest.mark.parametrize("container", ["WAV", "FLAC"])
-def test_a_window_at_another_rate_is_a_slice_of_the_whole(container: str, rate_hz: int) -> None:
+def test_a_resampled_window_is_a_slice_of_the_recording(container: str, rate_hz: int) -> None:
     check(by_libsndfile(noise(3, rate_hz, loud=0.2), rate_hz, container), 3.0, within_s=1e-4)
 
 
-def test_a_cut_file_gives_what_is_left_or_is_refused() -> None:
+def test_truncated_files_are_decoded_or_rejected() -> None:
     samples = tone(440, 5.0, rate_hz=44_100)
     for audio in (
         by_libsndfile(samples, 44_100, "MP3"),
@@ -95,7 +95,7 @@ LONG: dict[str, Callable[[np.ndarray], bytes]] = {
 def test_memory_does_not_depend_on_the_length_of_a_file(
     encode: Callable[[np.ndarray], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A minute has 10 MiB of float32 samples, and 1.8 MiB of int16 at the rate asked for."""
+    """One minute has 10 MiB of float32 samples, and 1.8 MiB of int16 samples at the requested rate."""
     monkeypatch.setattr("mulan.data.audio.sound._MAX_CACHED_SAMPLES", 2**17)
     path = tmp_path / "long"
     path.write_bytes(encode(np.tile(tone(330, 10.0, rate_hz=44_100), 6)))
@@ -110,8 +110,8 @@ def test_memory_does_not_depend_on_the_length_of_a_file(
 
 
 @pytest.mark.parametrize("seconds", [0.3, 1.0, 1.01, 9.7, 300.0])
-def test_covering_windows_are_the_slices_of_the_whole(seconds: float) -> None:
-    """The longest is decoded twice: once for its length, once for its windows."""
+def test_covering_windows_are_slices_of_the_recording(seconds: float) -> None:
+    """The longest recording is decoded twice: for its length, and for its windows."""
     audio = by_libsndfile(noise(seconds, 8000, loud=0.1), 8000, "WAV")
     whole = decode_recording(audio, sample_rate_hz=RATE_HZ)
     windows = list(covering_windows(audio, RATE_HZ, sample_rate_hz=RATE_HZ))

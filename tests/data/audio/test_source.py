@@ -16,12 +16,12 @@ FILES = {
     "wav": by_libsndfile(tone(440, 0.9999), 16_000, "WAV", "PCM_24"),
     "aiff": by_libsndfile(tone(440, 1.0), 16_000, "AIFF"),
 }
-"""The first has more than a mebibyte."""
+"""Recordings, of which the first has more than 1 MiB."""
 
 
 @pytest.mark.parametrize("kind", FILES)
 @pytest.mark.parametrize("shift", range(4))
-def test_joined_files_are_found_in_memory_and_on_disk(kind: str, shift: int, tmp_path: Path) -> None:
+def test_concatenated_files_are_split_in_memory_and_on_disk(kind: str, shift: int, tmp_path: Path) -> None:
     one = FILES[kind]
     odd = one + bytes(shift) if kind in ("flac", "vorbis") else one
     path = tmp_path / "joined"
@@ -39,7 +39,7 @@ def test_joined_files_are_found_in_memory_and_on_disk(kind: str, shift: int, tmp
 @pytest.mark.parametrize(
     "content", [b"", b"OggS", b"RIFF", b"RIFF\xff\xff\xff\xffWAVE", b"FORM" + bytes(8), b"ID3", b"x" * 50]
 )
-def test_what_is_one_file_or_none_is_one(content: bytes, tmp_path: Path) -> None:
+def test_other_content_is_not_split(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "one"
     path.write_bytes(content)
     for audio in (content, str(path)):
@@ -47,7 +47,7 @@ def test_what_is_one_file_or_none_is_one(content: bytes, tmp_path: Path) -> None
         assert len(only) == len(content)
 
 
-def test_a_part_of_a_file_behaves_as_a_file(tmp_path: Path) -> None:
+def test_a_slice_of_a_file_behaves_like_a_file(tmp_path: Path) -> None:
     path = tmp_path / "numbers"
     path.write_bytes(bytes(range(100)))
     part = audio_source(str(path)).slice(10, 60)
@@ -62,7 +62,7 @@ def test_a_part_of_a_file_behaves_as_a_file(tmp_path: Path) -> None:
     assert part.read_chunk(48) == (bytes([58, 59]), 0)
 
 
-def test_what_is_no_file_is_refused_by_name(tmp_path: Path) -> None:
+def test_paths_that_are_not_files_are_rejected(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for name, reason in (("none.mp3", "No such file"), ("", "not a regular file"), ("pipe", "not a regular file")):
         with pytest.raises(DecodeError, match=f"missing file: .*{name}: {reason}"):

@@ -40,7 +40,7 @@ def encode_aac(samples: np.ndarray, rate_hz: int) -> bytes:
     ("container", "subtype"), [("FLAC", "PCM_16"), ("WAV", "FLOAT"), ("OGG", "VORBIS"), ("MP3", None)]
 )
 @pytest.mark.parametrize("draw", [0.0, 0.37, 0.999999])
-def test_a_window_is_a_slice_of_the_whole(container: str, subtype: str | None, draw: float) -> None:
+def test_a_window_is_a_slice_of_the_recording(container: str, subtype: str | None, draw: float) -> None:
     audio = encode(tone(440, 5.0), RATE_HZ, container, subtype)
     whole = decode_recording(audio, sample_rate_hz=RATE_HZ)
     window = window_of(audio, 20_000, draw=draw)
@@ -48,32 +48,32 @@ def test_a_window_is_a_slice_of_the_whole(container: str, subtype: str | None, d
     assert np.abs(window.astype(int) - whole[start : start + 20_000]).max() <= 1
 
 
-def test_a_short_recording_is_followed_by_silence() -> None:
+def test_a_short_recording_is_padded_with_silence() -> None:
     window = window_of(flac(tone(440, 0.5)), 16_000, draw=0.9)
     assert len(window) == 16_000
     assert np.abs(window[:8000]).max() > 1000
     assert not window[8000:].any()
 
 
-def test_every_window_is_filled_to_its_end_at_awkward_rates() -> None:
+def test_every_window_is_filled_completely_at_other_rates() -> None:
     for rate_hz in (11_025, 22_050, 44_100, 48_000):
         audio = encode(tone(440, 1.5, rate_hz=rate_hz), rate_hz, "WAV", "PCM_16")
         for draw in (0.0, 0.5, 0.99):
             window = window_of(audio, 15_999, draw=draw)
             level = np.abs(window.astype(int)).max()
-            assert 1000 < level < 12_345  # nothing is left of what was there
+            assert 1000 < level < 12_345  # no value of the reused memory remains
             assert all(np.abs(end.astype(int)).max() > 0.9 * level for end in (window[:40], window[-40:]))
 
 
 @pytest.mark.parametrize("rate_hz", [RATE_HZ, 22_050, 48_000])
 @pytest.mark.parametrize(("seconds", "filled"), [(0.5, 8000), (1.0, 16_000), (1.5, 16_000)])
-def test_the_samples_filled_are_told(seconds: float, filled: int, rate_hz: int) -> None:
+def test_the_number_of_filled_samples_is_returned(seconds: float, filled: int, rate_hz: int) -> None:
     audio = encode(tone(440, seconds, rate_hz=rate_hz), rate_hz, "WAV", "PCM_16")
     assert decode_window(audio, np.empty(16_000, np.int16), draw=0.5, sample_rate_hz=RATE_HZ) == filled
 
 
 def views_of(audio: bytes, count: int, samples: int, *, draw: float) -> np.ndarray:
-    views = np.full((count, samples), 12_345, np.int16)  # memory that was used before
+    views = np.full((count, samples), 12_345, np.int16)  # reused memory
     decode_views(audio, views, draw=draw, sample_rate_hz=RATE_HZ)
     return views
 
@@ -84,7 +84,7 @@ FORMATS = {
     "stereo at 22 kHz": encode(np.stack([tone(440, 3.0, rate_hz=22_050)] * 2, axis=1), 22_050, "OGG", "VORBIS"),
     "aac": encode_aac(tone(440, 3.0), RATE_HZ),
 }
-"""Three seconds each."""
+"""Files of three seconds."""
 
 
 @pytest.mark.parametrize("audio", FORMATS.values(), ids=FORMATS)
@@ -96,7 +96,7 @@ def test_views_of_a_long_recording_are_adjacent(audio: bytes, draw: float) -> No
 
 
 @pytest.mark.parametrize("draw", [0.0, 0.999999])
-def test_views_of_a_recording_as_long_as_all_of_them_are_all_of_it(draw: float) -> None:
+def test_views_as_long_as_the_recording_cover_all_of_it(draw: float) -> None:
     views = views_of(FORMATS["flac"], 2, 24_000, draw=draw)
     assert np.array_equal(views.reshape(-1), decode_recording(FORMATS["flac"], sample_rate_hz=RATE_HZ))
 
@@ -111,14 +111,14 @@ def test_views_of_a_shorter_recording_overlap_from_its_start_to_its_end(
     views = views_of(audio, count, samples, draw=draw)
     starts = [round(number * (len(whole) - samples) / (count - 1)) for number in range(count)]
     assert starts[0] == 0 and starts[-1] == len(whole) - samples
-    assert 0 < max(after - before for before, after in pairwise(starts)) < samples  # none is left out
+    assert 0 < max(after - before for before, after in pairwise(starts)) < samples  # no sample is skipped
     for view, start in zip(views, starts, strict=True):
         assert np.array_equal(view, whole[start : start + samples])
 
 
 @pytest.mark.parametrize("audio", FORMATS.values(), ids=FORMATS)
 @pytest.mark.parametrize("samples", [48_000 + 3 * 1024, 70_000])
-def test_a_recording_shorter_than_a_view_is_in_all_of_them(audio: bytes, samples: int) -> None:
+def test_each_view_contains_all_of_a_recording_shorter_than_a_view(audio: bytes, samples: int) -> None:
     whole = decode_recording(audio, sample_rate_hz=RATE_HZ)
     views = views_of(audio, 3, samples, draw=0.9)
     for view in views:
@@ -134,7 +134,7 @@ def test_a_single_view_is_a_window(samples: int) -> None:
 
 
 @pytest.mark.parametrize("audio", FORMATS.values(), ids=FORMATS)
-def test_less_sound_than_is_asked_for_is_refused(audio: bytes) -> None:
+def test_recordings_below_the_minimum_duration_are_rejected(audio: bytes) -> None:
     held_s, window = duration_s(audio), np.empty(1000, np.int16)
     decode_window(audio, window, draw=0.5, sample_rate_hz=RATE_HZ, min_duration_s=held_s)
     for decode, into in ((decode_window, window), (decode_views, window.reshape(2, 500))):
@@ -143,7 +143,7 @@ def test_less_sound_than_is_asked_for_is_refused(audio: bytes) -> None:
 
 
 def with_frames(audio: bytes, frames: int) -> bytes:
-    """A FLAC file whose header promises so many."""
+    """Returns a FLAC file whose header declares a given number of frames."""
     fields = int.from_bytes(audio[18:26])  # rate, channels, bits, and in the last 36 bits the frames
     return audio[:18] + (fields >> 36 << 36 | frames).to_bytes(8) + audio[26:]
 
@@ -156,7 +156,7 @@ def test_a_flac_stream_of_unknown_length_is_read() -> None:
 
 
 @pytest.mark.parametrize("frames", [60_000, 2**31, 2**36 - 1])
-def test_memory_is_not_taken_for_frames_that_are_only_promised(frames: int) -> None:
+def test_memory_is_not_allocated_for_frames_that_are_only_declared(frames: int) -> None:
     audio = with_frames(FORMATS["flac"], frames)
     tracemalloc.start()
     try:

@@ -115,13 +115,13 @@ def whole_of(path: str) -> np.ndarray:
     return decode_recording(content_of(path), sample_rate_hz=RATE_HZ)
 
 
-def test_each_file_is_expected() -> None:
+def test_every_file_has_an_expectation() -> None:
     files = {line.partition("\t")[0] for line in (FOLDER / "MANIFEST.tsv").read_text().splitlines()[1:]}
     assert files == SOUNDS.keys() | REFUSED.keys()
 
 
 @pytest.mark.parametrize("path", SOUNDS)
-def test_all_of_the_sound_is_decoded(path: str) -> None:
+def test_all_audio_of_odd_files_is_decoded(path: str) -> None:
     sound, whole = SOUNDS[path], whole_of(path)
     tolerance_s = sound.within / sound.rate_hz + 2 / RATE_HZ
     assert len(whole) / RATE_HZ == pytest.approx(sound.frames / sound.rate_hz, abs=tolerance_s)
@@ -130,7 +130,7 @@ def test_all_of_the_sound_is_decoded(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", SOUNDS)
-def test_a_window_is_a_part_of_the_whole(path: str) -> None:
+def test_a_window_of_an_odd_file_is_a_slice_of_the_recording(path: str) -> None:
     whole = whole_of(path)
     for draw in DRAWS:
         window = np.full(max(1, len(whole) // 3), 12_345, np.int16)
@@ -141,7 +141,7 @@ def test_a_window_is_a_part_of_the_whole(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", REFUSED)
-def test_a_file_without_its_sound_is_refused(path: str) -> None:
+def test_files_without_their_audio_are_rejected(path: str) -> None:
     audio, window = content_of(path), np.zeros(1000, np.int16)
     for read in (
         lambda: decode_recording(audio, sample_rate_hz=RATE_HZ),

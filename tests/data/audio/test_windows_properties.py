@@ -171,9 +171,9 @@ def checked(examples: int) -> settings:
     )
 
 
-def assert_holds(decoded: np.ndarray, expected: np.ndarray, *, front: int, told: object) -> None:
+def assert_holds(decoded: np.ndarray, expected: np.ndarray, *, front: int, description: object) -> None:
     """A sound is in a decoded one, whole, at its speed, and begins within its first ``front`` samples."""
-    assert len(decoded) >= len(expected) - 2, f"{told}: {len(decoded)} of {len(expected)} samples"
+    assert len(decoded) >= len(expected) - 2, f"{description}: {len(decoded)} of {len(expected)} samples"
     padded = np.concatenate([np.zeros(2), decoded / 32_768, np.zeros(front + 2)])[: len(expected) + front + 4]
     start = int(np.argmax(scipy.signal.correlate(padded, expected, mode="valid")))
     step = max(400, len(expected) // 8)
@@ -181,17 +181,17 @@ def assert_holds(decoded: np.ndarray, expected: np.ndarray, *, front: int, told:
         there, here = padded[start:][place : place + step], expected[place : place + step]
         there = there[: len(here)]
         like = there @ here / np.sqrt((there @ there) * (here @ here) + 1e-9)
-        assert like > LIKE, f"{told}: {like:.2f} at {place} of {len(expected)} samples"
+        assert like > LIKE, f"{description}: {like:.2f} at {place} of {len(expected)} samples"
 
 
 @checked(250)
 @given(cases())
-def test_all_of_a_sound_is_decoded(case: Case) -> None:
+def test_all_audio_is_decoded(case: Case) -> None:
     event(case.format.name)
     whole, expected = decode_recording(case.file, sample_rate_hz=RATE_HZ), case.expected()
     front_s, more_s = case.within_s()
     assert len(whole) <= len(expected) + more_s * RATE_HZ + 2, f"{case}: {len(whole)} of {len(expected)} samples"
-    assert_holds(whole, expected, front=int(front_s * RATE_HZ), told=case)
+    assert_holds(whole, expected, front=int(front_s * RATE_HZ), description=case)
     assert duration_s(case.file) == pytest.approx(len(whole) / RATE_HZ, abs=2 / RATE_HZ), case
 
 
@@ -203,7 +203,7 @@ def test_all_of_a_sound_is_decoded(case: Case) -> None:
     st.floats(0, 1.2),
 )
 @example(Case(FORMATS[0], 48_000, 1, 25_200 / 48_000), 0.5, 44_100, 1.2)  # 23,152.5 samples
-def test_a_window_is_a_slice_of_the_whole(case: Case, draw: float, rate_hz: int, share: float) -> None:
+def test_a_window_is_a_slice_of_the_recording(case: Case, draw: float, rate_hz: int, share: float) -> None:
     file = case.file
     whole = decode_recording(file, sample_rate_hz=rate_hz)
     window = np.full(1 + round(share * len(whole)), 12_345, np.int16)
@@ -219,17 +219,17 @@ def test_a_window_is_a_slice_of_the_whole(case: Case, draw: float, rate_hz: int,
 @given(
     cases(TAGGED), st.sampled_from((0, 11, 4000, 200_000)), st.sampled_from((b"", id3v1(), apev2(), apev2() + id3v1()))
 )
-def test_tags_are_not_heard(case: Case, padding: int, behind: bytes) -> None:
+def test_tags_are_not_decoded_as_audio(case: Case, padding: int, behind: bytes) -> None:
     file = case.file
     tagged = (id3v2(padding) if padding else b"") + file + behind
     whole, plain = (decode_recording(content, sample_rate_hz=RATE_HZ) for content in (tagged, file))
     assert abs(len(whole) - len(plain)) <= case.format.behind * RATE_HZ / case.rate_hz, f"{case}, {padding}, {behind!r}"
-    assert_holds(whole, case.expected(), front=int(case.within_s()[0] * RATE_HZ), told=case)
+    assert_holds(whole, case.expected(), front=int(case.within_s()[0] * RATE_HZ), description=case)
 
 
 @checked(150)
 @given(cases(), st.floats(0.05, 0.95))
-def test_what_is_left_of_a_file_is_decoded_or_refused(case: Case, share: float) -> None:
+def test_a_truncated_file_is_decoded_or_rejected(case: Case, share: float) -> None:
     file, expected = case.file, case.expected()
     try:
         whole = decode_recording(file[: int(share * len(file))], sample_rate_hz=RATE_HZ)
@@ -240,18 +240,18 @@ def test_what_is_left_of_a_file_is_decoded_or_refused(case: Case, share: float) 
     assert len(whole) <= len(expected) + more_s * RATE_HZ + 2, f"{case}: more than there was"
     left = min(len(whole) - int(more_s * RATE_HZ), len(expected)) - 400
     if left > 0:
-        assert_holds(whole, expected[:left], front=int(front_s * RATE_HZ), told=f"{share:.2f} of {case}")
+        assert_holds(whole, expected[:left], front=int(front_s * RATE_HZ), description=f"{share:.2f} of {case}")
 
 
 @checked(80)
 @given(cases(CHAINED), st.data())
-def test_files_one_after_another_are_decoded_whole(first: Case, data: st.DataObject) -> None:
+def test_concatenated_files_are_decoded_completely(first: Case, data: st.DataObject) -> None:
     second = data.draw(cases([first.format]))
     whole = decode_recording(first.file + second.file, sample_rate_hz=RATE_HZ)
-    sounds, told = (first.expected(), second.expected()), f"{first}; {second}"
+    sounds, description = (first.expected(), second.expected()), f"{first}; {second}"
     late_s = LATE_S if first.rate_hz != second.rate_hz else 0.0
     fronts = [int((each.within_s()[0] + late_s) * RATE_HZ) for each in (first, second)]
     more = [int((each.within_s()[1] + late_s) * RATE_HZ) + 2 for each in (first, second)]
-    assert len(whole) <= sum(map(len, sounds)) + sum(more), f"{told}: {len(whole)} samples"
-    assert_holds(whole, sounds[0], front=fronts[0], told=told)
-    assert_holds(whole[len(sounds[0]) - 2 :], sounds[1], front=more[0] + fronts[1], told=told)
+    assert len(whole) <= sum(map(len, sounds)) + sum(more), f"{description}: {len(whole)} samples"
+    assert_holds(whole, sounds[0], front=fronts[0], description=description)
+    assert_holds(whole[len(sounds[0]) - 2 :], sounds[1], front=more[0] + fronts[1], description=description)

@@ -10,7 +10,7 @@ from tests.data.corpus.tars import RECORDINGS
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a corpus of :data:`RECORDINGS`, three to a shard."""
+    """The folder of a corpus of :data:`RECORDINGS` with three recordings per shard."""
     folder = tmp_path_factory.mktemp("written")
     write_corpus(iter(RECORDINGS), str(folder), recordings_per_shard=3)
     return folder

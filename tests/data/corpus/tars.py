@@ -1,4 +1,4 @@
-"""Recordings and tars to test a corpus with."""
+"""Recordings and tars for tests of a corpus."""
 
 import io
 import tarfile
@@ -26,13 +26,13 @@ ODD_IDS = {
     "c:\\music": "c:%5Cmusic",
     "__key__": "%5F_key__",
 }
-"""Ids that are no keys of WebDataset, and the keys that they are written under."""
+"""Ids that are not valid keys of WebDataset, with the keys under which they are written."""
 
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "GNU": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 
 
 def recording_in_tar(stem: str, form: int, **header: object) -> bytes:
-    """The tar members of a recording, as the end of the last one leaves them."""
+    """Returns the tar members of a recording without an end mark."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=form) as tar:
         for extension, content in (("flac", b"sound" * 300), ("json", b'{"texts": {}}')):

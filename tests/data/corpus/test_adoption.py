@@ -22,7 +22,7 @@ OF_3_S = json.dumps(METADATA | {"duration_s": 3.0}).encode()
 
 
 def adopted(path: Path, members: Sequence[tuple[str, bytes]]) -> Corpus:
-    """The corpus over one tar, whose ids are the keys that the webdataset library reads."""
+    """Adopts one tar, checks that its ids are the keys that the webdataset library reads, and returns the corpus."""
     shard = write_tar(path / "a.tar", members)
     index_shards([shard], str(path / "corpus"))
     corpus = Corpus.open(str(path / "corpus"))
@@ -35,7 +35,7 @@ def text(word: str) -> bytes:
     return json.dumps({"texts": {"short_form": [word]}}).encode()
 
 
-def test_files_of_one_name_in_two_folders_are_two_recordings(tmp_path: Path) -> None:
+def test_equal_names_in_different_folders_are_different_recordings(tmp_path: Path) -> None:
     other = flac(tone(880, 0.5))
     members = [("rock/01.flac", AUDIO), ("rock/01.json", text("rock")), ("jazz/01.flac", other)]
     corpus = adopted(tmp_path, [*members, ("jazz/01.json", text("jazz"))])
@@ -46,7 +46,7 @@ def test_files_of_one_name_in_two_folders_are_two_recordings(tmp_path: Path) -> 
     ]
 
 
-def test_two_that_could_be_the_audio_are_named(tmp_path: Path) -> None:
+def test_several_audio_members_are_rejected(tmp_path: Path) -> None:
     shard = write_tar(tmp_path / "a.tar", [("a.flac", AUDIO), ("a.mp3", AUDIO), ("a.json", GOOD)])
     with pytest.raises(CorpusError, match=r"a\.tar: a: no audio: a needs one audio member and has several: flac, mp3"):
         index_shards([shard], str(tmp_path))
@@ -72,7 +72,7 @@ FAULTY = [
 BAD = ["silent", "mute", "broken", "list", "textless", "noise", "empty", "endless", "divided", "good"]
 
 
-def test_all_faults_are_listed_at_once_and_can_be_left_out(tmp_path: Path) -> None:
+def test_all_faults_are_listed_and_can_be_skipped(tmp_path: Path) -> None:
     shard = write_tar(tmp_path / "faulty.tar", FAULTY)
     cut = tmp_path / "cut.tar"
     cut.write_bytes(Path(write_tar(tmp_path / "x.tar", [("z.flac", AUDIO), ("z.json", GOOD)])).read_bytes()[:-11_000])
@@ -89,7 +89,7 @@ def test_all_faults_are_listed_at_once_and_can_be_left_out(tmp_path: Path) -> No
     assert Corpus.open(str(tmp_path / "corpus")).table["recording_id"].to_pylist() == ["good", "last"]
 
 
-def test_keys_that_restart_in_every_shard(tmp_path: Path) -> None:
+def test_keys_may_restart_in_every_shard(tmp_path: Path) -> None:
     shards = [write_tar(tmp_path / f"{n}.tar", [("0000.flac", AUDIO), ("0000.json", GOOD)]) for n in range(2)]
     with pytest.raises(CorpusError, match=r"1\.tar: 0000: duplicate id: .* also in .*0\.tar; .*keys_restart=True"):
         index_shards(shards, str(tmp_path))
@@ -99,7 +99,7 @@ def test_keys_that_restart_in_every_shard(tmp_path: Path) -> None:
     assert read_record(corpus, 1).audio == AUDIO
 
 
-def test_shards_of_one_name_in_two_folders_have_ids_of_their_own(tmp_path: Path) -> None:
+def test_shards_of_equal_names_in_different_folders_have_different_ids(tmp_path: Path) -> None:
     for folder in ("train", "validation"):
         (tmp_path / folder).mkdir()
         write_tar(tmp_path / folder / "0.tar", [("k.flac", AUDIO), ("k.json", GOOD)])
@@ -118,7 +118,7 @@ def test_shards_of_one_name_in_two_folders_have_ids_of_their_own(tmp_path: Path)
     ],
     ids=["empty audio", "a text for audio", "a length beyond floats", "no recordings"],
 )
-def test_what_has_no_sound_is_refused_whatever_its_length_is_said_to_be(
+def test_members_without_audio_are_rejected_despite_a_stated_duration(
     members: list[tuple[str, bytes]], words: str, tmp_path: Path
 ) -> None:
     good = write_tar(tmp_path / "a.tar", [("good.flac", AUDIO), ("good.json", GOOD)])
@@ -129,7 +129,7 @@ def test_what_has_no_sound_is_refused_whatever_its_length_is_said_to_be(
     assert skipped.detail.startswith(f"in {shards[1]}: ") or skipped.name == shards[1]
 
 
-def test_storage_that_fails_for_a_while_makes_no_shard_bad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_transient_storage_errors_do_not_make_a_shard_bad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shard = write_tar(tmp_path / "a.tar", [("a.flac", AUDIO), ("a.json", GOOD)])
     real, calls = adoption.iter_samples, []
 
@@ -144,7 +144,7 @@ def test_storage_that_fails_for_a_while_makes_no_shard_bad(tmp_path: Path, monke
     assert (len(calls), Corpus.open(str(tmp_path)).table.num_rows) == (2, 1)
 
 
-def test_paths_are_written_down_as_they_are_from_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_of_shards_are_written_as_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "home").mkdir()
@@ -159,7 +159,7 @@ def test_paths_are_written_down_as_they_are_from_everywhere(tmp_path: Path, monk
     assert [read_record(corpus, row).audio for row in range(3)] == [AUDIO] * 3
 
 
-def test_tars_that_were_joined_or_are_none_are_refused(tmp_path: Path) -> None:
+def test_concatenated_and_invalid_tars_are_rejected(tmp_path: Path) -> None:
     one = Path(write_tar(tmp_path / "a.tar", [("a.flac", AUDIO), ("a.json", GOOD)])).read_bytes()
     for content, words in ((one + one, "data after the end mark"), (b"no tar" * 999, "no tar members"), (b"", "")):
         (tmp_path / "b.tar").write_bytes(content)

@@ -1,4 +1,4 @@
-"""The index: what is wrong with one is said at once, and where a corpus lies changes nothing of what is read."""
+"""Tests that all faults of an index are listed, and that batches do not depend on the location of the corpus."""
 
 import io
 import shutil
@@ -48,7 +48,7 @@ def faults_of(folder: Path, content: bytes | pa.Table | None = None) -> str:
     return str(caught.value)
 
 
-def test_a_copy_has_the_same_digest_and_another_corpus_another(tmp_path: Path) -> None:
+def test_copies_have_the_same_digest_and_other_corpora_do_not(tmp_path: Path) -> None:
     rows = {"one": [row(0), row(1)], "other": [row(0), row(2)]}
     for name, content in rows.items():
         write_index(pa.Table.from_pylist(content, SCHEMA), str(tmp_path / name))
@@ -58,7 +58,7 @@ def test_a_copy_has_the_same_digest_and_another_corpus_another(tmp_path: Path) -
     assert len(one) == 64
 
 
-def test_a_folder_that_is_no_corpus_is_named(tmp_path: Path) -> None:
+def test_a_folder_without_an_index_is_named(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=rf"{tmp_path}/nowhere: there is no index\.parquet"):
         Corpus.open(str(tmp_path / "nowhere"))
     assert "there is no index.parquet" in faults_of(tmp_path / "empty")
@@ -70,7 +70,7 @@ def test_a_folder_that_is_no_corpus_is_named(tmp_path: Path) -> None:
     assert "cannot be read" in faults_of(tmp_path / "folder")
 
 
-def test_a_file_that_is_no_index_is_named(tmp_path: Path) -> None:
+def test_a_damaged_index_is_named(tmp_path: Path) -> None:
     whole = io.BytesIO()
     pq.write_table(pa.Table.from_pylist([row(0)], SCHEMA), whole)
     for content in (b"", b"recording_id,uri\n", whole.getvalue()[:-9]):
@@ -98,7 +98,7 @@ def test_a_column_of_the_wrong_type_is_named(column: str, values: pa.Array, tmp_
     assert "has a column of the wrong type" in faults_of(tmp_path, table)
 
 
-def test_all_impossible_rows_are_named_at_once(tmp_path: Path) -> None:
+def test_all_invalid_rows_are_listed(tmp_path: Path) -> None:
     rows = [row(number) for number in range(20)]
     rows += [row(20 + number, offset=-1) for number in range(4)]
     rows += [row(30, length=0), row(31, length=-512), row(40, duration_s=0.0), row(41, duration_s=float("nan"))]
@@ -115,7 +115,7 @@ def test_all_impossible_rows_are_named_at_once(tmp_path: Path) -> None:
     assert "the index has no rows" in faults_of(tmp_path, pa.Table.from_pylist([], SCHEMA))
 
 
-def test_rows_are_those_of_a_loop(tmp_path: Path) -> None:
+def test_rows_equal_those_of_a_loop(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rows = [
         row(
@@ -136,7 +136,7 @@ def test_rows_are_those_of_a_loop(tmp_path: Path) -> None:
             assert by_source[source].tolist() == [number for number in expected if source in rows[number]["sources"]]
 
 
-def test_columns_of_other_integer_types_in_any_order_will_do(tmp_path: Path) -> None:
+def test_other_integer_types_and_column_orders_are_accepted(tmp_path: Path) -> None:
     table = pa.Table.from_pylist([row(0), row(1)], SCHEMA)
     offsets = table["offset"].cast(pa.int32())
     table = table.set_column(2, "offset", offsets).append_column("comment", pa.array(["a", "b"]))
@@ -156,7 +156,7 @@ def test_columns_of_other_integer_types_in_any_order_will_do(tmp_path: Path) -> 
         ("/data/tones", "s3://bucket/0.tar", "s3://bucket/0.tar"),
     ],
 )
-def test_shards_are_found_from_the_index(corpus_uri: str, uri: str, resolved: str) -> None:
+def test_uris_of_shards_are_resolved_against_the_index(corpus_uri: str, uri: str, resolved: str) -> None:
     corpus = Corpus(corpus_uri, pa.Table.from_pylist([row(0, uri="other"), row(1, uri=uri)], SCHEMA), "")
     assert corpus.byte_ranges([1]) == ([resolved], [512], [512])
 
@@ -170,7 +170,7 @@ def copy_tree(folder: str, uri: str) -> None:
 
 @pytest.fixture(scope="module")
 def s3_bucket() -> Iterator[str]:
-    """A bucket behind a real S3 API on this machine."""
+    """A bucket of a local server with the S3 API."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -180,7 +180,7 @@ def s3_bucket() -> Iterator[str]:
         environment.setenv("AWS_SECRET_ACCESS_KEY", "testing")
         environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
         environment.delenv("AWS_PROFILE", raising=False)
-        s3fs.S3FileSystem.clear_instance_cache()  # it would go on with an earlier endpoint
+        s3fs.S3FileSystem.clear_instance_cache()  # which would use an earlier endpoint
         s3fs.S3FileSystem().mkdir("corpora")
         yield "s3://corpora"
         s3fs.S3FileSystem.clear_instance_cache()
@@ -188,15 +188,15 @@ def s3_bucket() -> Iterator[str]:
 
 
 def batches(uri: str) -> Iterator[dict[str, Any]]:
-    """All micro-batches of a short run, as they would travel to its worker."""
+    """Yields the columns of all micro-batches of a short run."""
     recipe = load_recipe("demo_miniature", ["train.steps=3", "train.validate_every_steps=0"], data_uri=uri)
     read = MicroBatchReader.from_recipe(recipe)
     schedule = Schedule(recipe.train, recipe.batch, 0, 1)
     return (read(schedule[number]).to_columns() for number in range(len(schedule)))
 
 
-def test_a_corpus_gives_the_same_batches_wherever_it_lies(tiny_corpus: str, s3_bucket: str) -> None:
-    """Promise: the same numbers on local disk and on S3."""
+def test_batches_do_not_depend_on_the_location_of_the_corpus(tiny_corpus: str, s3_bucket: str) -> None:
+    """Compares a local disk and S3."""
     memory = "memory://tones"
     for uri in (s3_bucket + "/tones", memory):
         copy_tree(tiny_corpus, uri)
@@ -213,14 +213,14 @@ def test_a_corpus_gives_the_same_batches_wherever_it_lies(tiny_corpus: str, s3_b
     fsspec.filesystem("memory").rm("/tones", recursive=True)
 
 
-def test_a_bucket_that_is_not_there_is_named(s3_bucket: str) -> None:
+def test_a_missing_bucket_is_named(s3_bucket: str) -> None:
     with pytest.raises(CorpusError, match=r"corpus s3://absent/tones: .*index\.parquet"):
         Corpus.open("s3://absent/tones")
     with pytest.raises(CorpusError, match="there is no index"):
         Corpus.open(f"{s3_bucket}/nothing")
 
 
-def test_an_index_is_written_in_one_step(tmp_path: Path) -> None:
+def test_an_index_is_written_atomically(tmp_path: Path) -> None:
     write_index(pa.Table.from_pylist([row(0)], SCHEMA), str(tmp_path))
     before = (tmp_path / INDEX_NAME).read_bytes()
     with pytest.raises(pa.ArrowInvalid):

@@ -31,7 +31,7 @@ GOOD: dict[str, Any] = {
         *({"split": split} for split in SPLITS),
     ],
 )
-def test_what_can_be_read_is_taken(changes: dict[str, Any]) -> None:
+def test_readable_metadata_are_accepted(changes: dict[str, Any]) -> None:
     metadata = GOOD | changes
     check_metadata(metadata)
     for source, texts in metadata["texts"].items():
@@ -39,7 +39,7 @@ def test_what_can_be_read_is_taken(changes: dict[str, Any]) -> None:
             assert texts_of(metadata, source) == [text for text in texts if text.strip()]
 
 
-def test_split_and_tags_have_a_default() -> None:
+def test_split_and_tags_have_defaults() -> None:
     check_metadata({"texts": {}, "duration_s": 1.0})
 
 
@@ -77,14 +77,14 @@ def test_split_and_tags_have_a_default() -> None:
         ({"licence": "caf\udce9"}, "licence is .*, not Unicode text"),
     ],
 )
-def test_what_cannot_be_read_is_refused(changes: dict[str, Any], words: str) -> None:
+def test_unusable_metadata_are_rejected(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(BadRecording, match=words) as caught:
         check_metadata(GOOD | changes)
     assert caught.value.reason == "unusable metadata"
     str(caught.value).encode()
 
 
-def test_all_that_is_wrong_is_said_at_once() -> None:
+def test_all_faults_of_metadata_are_listed() -> None:
     with pytest.raises(BadRecording) as caught:
         check_metadata({"texts": {"lyrics": ["la"], "playlist": [""]}, "split": 7, "tags": 3, "duration_s": 0})
     for words in ("texts.lyrics", "texts.playlist", "split is 7", "tags is 3", "duration_s is 0"):
@@ -92,6 +92,6 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
 
 
 @pytest.mark.parametrize("texts", [{"short_form": "x"}, {"short_form": [1]}, {}, {"short_form": [" "]}, [], None])
-def test_reading_refuses_what_is_refused_when_it_is_written(texts: Any) -> None:
+def test_reading_and_writing_reject_the_same_texts(texts: Any) -> None:
     with pytest.raises(BadRecording):
         texts_of({"texts": texts}, "short_form")

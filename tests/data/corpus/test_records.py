@@ -1,4 +1,4 @@
-"""A recording is read back from the bytes that the index names, and anything else there is named as a bad one."""
+"""Tests that recordings are parsed from the byte ranges of the index, and that other bytes are bad recordings."""
 
 import io
 import json
@@ -28,7 +28,7 @@ def fragment(written: Path, row: int) -> bytes:
     return part
 
 
-def test_a_cut_off_fragment_is_a_bad_recording_wherever_it_is_cut(written: Path) -> None:
+def test_a_fragment_truncated_anywhere_is_a_bad_recording(written: Path) -> None:
     whole = fragment(written, 1)
     assert parse_record(whole).recording_id == RECORDINGS[1].recording_id
     with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
@@ -46,12 +46,12 @@ def test_a_cut_off_fragment_is_a_bad_recording_wherever_it_is_cut(written: Path)
     [(form, stem) for form in FORMATS for stem in ("folder/" * 20 + "track", "t" * 95, "piste-é", "トラック")]
     + [(form, "t" * 150) for form in ("GNU", "pax")],
 )
-def test_names_that_need_more_than_a_plain_header_are_read(form: str, stem: str) -> None:
+def test_names_in_extended_headers_are_read(form: str, stem: str) -> None:
     read = parse_record(recording_in_tar(stem, FORMATS[form]))
     assert read == Record(stem, b"sound" * 300, "flac", {"texts": {}})
 
 
-def test_bytes_that_are_no_recording_are_a_bad_recording(written: Path) -> None:
+def test_other_bytes_are_a_bad_recording(written: Path) -> None:
     whole, rng = fragment(written, 0), random.Random(0)
     strays = [b"", b"\0" * 4096, rng.randbytes(4096), whole[300:], whole[512:], b"\x1f\x8b\x08" + rng.randbytes(999)]
     for _ in range(200):  # one damaged byte in the first member's header
@@ -77,7 +77,7 @@ def test_bytes_that_are_no_recording_are_a_bad_recording(written: Path) -> None:
     ],
     ids=["mac", "mac inside", "more members", "capitals", "JSON", "hidden", "two dots", "one of any kind"],
 )
-def test_a_recording_among_other_members_is_found(members: list[tuple[str, bytes]], tmp_path: Path) -> None:
+def test_other_members_of_a_recording_are_ignored(members: list[tuple[str, bytes]], tmp_path: Path) -> None:
     shard = write_tar(tmp_path / "a.tar", members)
     index_shards([shard], str(tmp_path / "corpus"))
     corpus = Corpus.open(str(tmp_path / "corpus"))

@@ -1,4 +1,4 @@
-"""The members of a tar, the keys of samples and the bytes that these take, as tarfile and webdataset have them."""
+"""Tests tar members, keys and byte ranges of samples against tarfile and webdataset."""
 
 import io
 import itertools
@@ -25,7 +25,7 @@ def test_a_plain_recording_is_read_without_tarfile(form: int, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("mode", ["gz", "bz2", "xz"])
-def test_what_cannot_be_read_by_its_places_is_refused(mode: str, tmp_path: Path) -> None:
+def test_compressed_tars_are_rejected(mode: str, tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
     with tarfile.open(path, f"w:{mode}") as tar:  # type: ignore[call-overload]
         tar.addfile(tarfile.TarInfo("a.flac"))
@@ -34,14 +34,14 @@ def test_what_cannot_be_read_by_its_places_is_refused(mode: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", [*PLAIN_IDS, *ODD_IDS])
-def test_a_key_is_written_and_read_back_with_its_extension(name: str) -> None:
+def test_keys_and_extensions_are_read_back(name: str) -> None:
     key = key_of(name)
     assert key == ODD_IDS.get(name, name)
     assert split_name(f"{key}.flac") == (key, "flac")
     assert split_name(f"{key}.seg.JSON") == (key, "seg.json")
 
 
-def test_no_two_ids_have_one_key() -> None:
+def test_different_ids_have_different_keys() -> None:
     parts = ("a", "/", ".", "_", "__", "%", "%2E", "\\", "\n", "é")
     names = {"".join(some) for count in (1, 2, 3) for some in itertools.product(parts, repeat=count)}
     assert len({key_of(name) for name in names}) == len(names)
@@ -50,20 +50,20 @@ def test_no_two_ids_have_one_key() -> None:
 @pytest.mark.parametrize(
     "name", ["._a.flac", "set/._a.flac", "__MACOSX/a.flac", "set/__MACOSX/a.flac", ".DS_Store", "__key__", "readme"]
 )
-def test_what_belongs_to_no_recording_is_passed_over(name: str) -> None:
+def test_files_outside_recordings_are_ignored(name: str) -> None:
     assert split_name(name) is None
 
 
 @pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
 @pytest.mark.parametrize("stem", ["plain", "folder/" * 20 + "track", "t" * 95, "piste-é"])
-def test_members_are_those_of_tarfile(form: int, stem: str) -> None:
+def test_members_equal_those_of_tarfile(form: int, stem: str) -> None:
     fragment = recording_in_tar(stem, form)
     with tarfile.open(fileobj=io.BytesIO(fragment + bytes(1024))) as tar:
         theirs = [(member.name, member.offset_data, member.size) for member in tar.getmembers()]
     assert [tuple(member) for member in list_members(fragment)] == theirs
 
 
-def test_samples_are_neighbours_with_one_key_and_their_bytes_are_a_tar_of_their_own(tmp_path: Path) -> None:
+def test_samples_are_adjacent_members_and_their_bytes_are_a_tar(tmp_path: Path) -> None:
     names = ["a.flac", "a.json", "README", "set/b.json", "._b.flac", "set/b.mp3", "c.flac", "a.txt"]
     path = Path(write_tar(tmp_path / "a.tar", [(name, name.encode() * 300) for name in names]))
     with path.open("rb") as file:
@@ -77,14 +77,14 @@ def test_samples_are_neighbours_with_one_key_and_their_bytes_are_a_tar_of_their_
             assert last is not None and last.read() == own[-1].encode() * 300
 
 
-def test_a_tar_that_is_cut_off_gives_the_samples_before_and_then_says_so(tmp_path: Path) -> None:
+def test_a_truncated_tar_yields_earlier_samples_and_then_raises(tmp_path: Path) -> None:
     path = Path(write_tar(tmp_path / "a.tar", [(f"{name}.flac", b"x" * 700) for name in "abc"]))
     whole = io.BytesIO(path.read_bytes())
     ends = [sample.end for sample in iter_samples(whole)]
     assert ends == [1536, 3072, 4608]
-    found = []
+    yielded = []
     with pytest.raises(BadRecording, match="no end mark"):
-        found += iter_samples(io.BytesIO(whole.getvalue()[: ends[-1]]))
-    for cut in (ends[0] + 512, ends[1] - 1):  # within the second one, which shows it
+        yielded += iter_samples(io.BytesIO(whole.getvalue()[: ends[-1]]))
+    for cut in (ends[0] + 512, ends[1] - 1):  # within the second sample
         *_, last = iter_samples(io.BytesIO(whole.getvalue()[:cut]))
         assert last == ("b", ends[0], cut)

@@ -1,4 +1,4 @@
-"""The corpus format: what is written is read back, by mulan and by the webdataset library."""
+"""Tests that a written corpus is read back by mulan and by the webdataset library."""
 
 import json
 import tarfile
@@ -24,7 +24,7 @@ def shards_of(folder: Path) -> list[str]:
     return sorted(str(path) for path in (folder / "shards").iterdir())
 
 
-def test_a_corpus_is_read_back_as_it_was_written(written: Path) -> None:
+def test_a_corpus_is_read_back_as_written(written: Path) -> None:
     corpus = Corpus.open(str(written))
     assert [Path(shard).name for shard in shards_of(written)] == ["00000.tar", "00001.tar", "00002.tar"]
     assert corpus.table["recording_id"].to_pylist() == [recording.recording_id for recording in RECORDINGS]
@@ -46,7 +46,7 @@ def test_a_corpus_is_read_back_as_it_was_written(written: Path) -> None:
 
 
 def assert_ranges_are_those_of_the_tars(corpus: Corpus, members_per_recording: int = 2) -> None:
-    """Each range starts where the first member's header starts and ends where the next recording's starts."""
+    """Asserts that each range begins with the header of its first member and ends where the next recording begins."""
     uris, offsets, lengths = corpus.byte_ranges(range(corpus.table.num_rows))
     by_shard: dict[str, list[tuple[int, int]]] = {}
     for uri, offset, length in zip(uris, offsets, lengths, strict=True):
@@ -71,7 +71,7 @@ def test_the_webdataset_library_reads_the_shards(written: Path) -> None:
         assert json.loads(sample["json"]) == expected
 
 
-def test_any_id_will_do_and_is_read_back(tmp_path: Path) -> None:
+def test_any_unicode_id_is_read_back(tmp_path: Path) -> None:
     names = [*PLAIN_IDS, *ODD_IDS]
     write_corpus((replace(RECORDINGS[0], recording_id=name) for name in names), str(tmp_path))
     corpus = Corpus.open(str(tmp_path))
@@ -87,9 +87,9 @@ def test_any_id_will_do_and_is_read_back(tmp_path: Path) -> None:
     assert Corpus.open(str(tmp_path / "again")).table["recording_id"].to_pylist() == names
 
 
-def test_tars_of_the_webdataset_library_are_adopted_where_they_are(tmp_path: Path) -> None:
+def test_tars_of_the_webdataset_library_are_adopted_in_place(tmp_path: Path) -> None:
     audio = {f"song{number}": flac(tone(220.0 * (number + 1), 0.5 + number)) for number in range(4)}
-    long_key = "set/" + "k" * 120  # longer than a tar header: such a member has an extended header in front
+    long_key = "set/" + "k" * 120  # too long for a tar header, so that an extended header precedes the member
     audio[long_key] = flac(tone(99.0, 1.0))
     with webdataset.TarWriter(str(tmp_path / "theirs.tar")) as writer:
         for key, content in audio.items():
@@ -123,7 +123,7 @@ def test_a_recording_without_a_split_is_for_training(tmp_path: Path) -> None:
     assert (row["split"], row["sources"], row["tags"], row["duration_s"]) == ("train", ["playlist"], [], 2.0)
 
 
-def test_an_interrupted_corpus_is_no_corpus(tmp_path: Path) -> None:
+def test_an_interrupted_corpus_has_no_index(tmp_path: Path) -> None:
     def interrupted() -> Iterator[Recording]:
         yield from RECORDINGS[:4]
         raise KeyboardInterrupt

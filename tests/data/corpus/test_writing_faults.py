@@ -26,9 +26,9 @@ GOOD = [tone_recording(number, "train") for number in range(4)]
 
 def ids(folder: Path) -> list[str]:
     corpus = Corpus.open(str(folder))
-    found = corpus.table["recording_id"].to_pylist()
-    assert [read_record(corpus, row).recording_id for row in range(len(found))] == found
-    return found
+    names = corpus.table["recording_id"].to_pylist()
+    assert [read_record(corpus, row).recording_id for row in range(len(names))] == names
+    return names
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def ids(folder: Path) -> list[str]:
         ({"duration_s": None, "audio": b"no audio"}, "tone-002: undecodable audio"),
     ],
 )
-def test_what_training_would_refuse_is_refused_and_can_be_skipped(
+def test_recordings_that_training_would_skip_are_rejected_or_skipped(
     changes: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
     recordings = [*GOOD[:2], replace(GOOD[2], **changes), GOOD[3]]
@@ -67,7 +67,7 @@ def test_what_training_would_refuse_is_refused_and_can_be_skipped(
     str(skipped).encode()
 
 
-def test_twenty_faults_are_listed_and_the_others_counted(tmp_path: Path) -> None:
+def test_20_faults_are_listed_and_the_others_counted(tmp_path: Path) -> None:
     with pytest.raises(CorpusError) as caught:
         write_corpus((replace(GOOD[0], recording_id=f"r{number}", split="") for number in range(5000)), str(tmp_path))
     lines = str(caught.value).splitlines()
@@ -77,7 +77,7 @@ def test_twenty_faults_are_listed_and_the_others_counted(tmp_path: Path) -> None
     assert lines[21] == "  and 4980 more"
 
 
-def test_what_is_no_recording_is_named(tmp_path: Path) -> None:
+def test_objects_that_are_not_recordings_are_named(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"song\.mp3: not a recording: a str"):
         write_corpus(["song.mp3"], str(tmp_path))  # type: ignore[list-item]
     for nothing in ([], [replace(GOOD[0], audio=b"")]):
@@ -89,14 +89,14 @@ def test_what_is_no_recording_is_named(tmp_path: Path) -> None:
         write_corpus(GOOD, str(tmp_path), recordings_per_shard=0)
 
 
-def test_a_duration_is_read_from_the_audio_where_none_is_given(tmp_path: Path) -> None:
+def test_a_missing_duration_is_determined_from_the_audio(tmp_path: Path) -> None:
     audio = by_libsndfile(tone(440, 2.5, rate_hz=44_100), 44_100, "MP3")
     write_corpus([replace(GOOD[0], audio=audio, extension="mp3", duration_s=None)], str(tmp_path))
     corpus = Corpus.open(str(tmp_path))
     assert corpus.table["duration_s"].to_pylist() == [read_record(corpus, 0).metadata["duration_s"]] == [2.5]
 
 
-def test_audio_may_be_named_by_its_path(tmp_path: Path) -> None:
+def test_audio_may_be_given_by_its_path(tmp_path: Path) -> None:
     (tmp_path / "02. good.flac").write_bytes(GOOD[0].audio if isinstance(GOOD[0].audio, bytes) else b"")
     (tmp_path / "empty.flac").touch()
     (tmp_path / "folder.flac").mkdir()
@@ -113,8 +113,8 @@ def test_audio_may_be_named_by_its_path(tmp_path: Path) -> None:
     assert ids(tmp_path / "corpus") == ["02. good"]
 
 
-def test_recordings_are_taken_and_kept_one_at_a_time(tmp_path: Path) -> None:
-    """A shard of 64 MiB, of recordings of 2 MiB, takes the memory of one of them."""
+def test_recordings_are_consumed_one_at_a_time(tmp_path: Path) -> None:
+    """Writing a shard of 64 MiB with recordings of 2 MiB needs the memory of one recording."""
 
     def large() -> Iterator[Recording]:
         for number in range(32):
@@ -139,7 +139,7 @@ def breaking() -> Iterator[Recording]:
 
 
 @pytest.mark.parametrize("stop", [Broken, CorpusError], ids=["a generator that breaks", "a bad recording"])
-def test_a_corpus_that_is_there_stays_until_a_new_one_is_whole(stop: type[Exception], tmp_path: Path) -> None:
+def test_an_existing_corpus_is_kept_until_the_new_one_is_complete(stop: type[Exception], tmp_path: Path) -> None:
     write_corpus(GOOD, str(tmp_path), recordings_per_shard=2)
     broken = breaking() if stop is Broken else [replace(GOOD[0], recording_id="new"), replace(GOOD[1], split="")]
     for _ in range(2):
@@ -148,7 +148,7 @@ def test_a_corpus_that_is_there_stays_until_a_new_one_is_whole(stop: type[Except
     assert ids(tmp_path) == [recording.recording_id for recording in GOOD]
 
 
-def test_a_new_corpus_replaces_the_one_before_and_its_shards_alone(tmp_path: Path) -> None:
+def test_a_new_corpus_replaces_only_the_shards_of_the_previous_one(tmp_path: Path) -> None:
     write_corpus(GOOD, str(tmp_path), recordings_per_shard=2)
     (tmp_path / "shards" / "notes.txt").write_text("mine")
     for round_ in ("second", "third"):
@@ -158,7 +158,7 @@ def test_a_new_corpus_replaces_the_one_before_and_its_shards_alone(tmp_path: Pat
     assert (tmp_path / "shards" / "notes.txt").read_text() == "mine"
 
 
-def test_shards_that_something_else_may_name_are_let_alone(tmp_path: Path) -> None:
+def test_shards_that_other_indices_may_name_are_kept(tmp_path: Path) -> None:
     write_corpus(GOOD[:1], str(tmp_path))
     index_shards([tmp_path / "shards" / "00000.tar"], str(tmp_path / "other"))
     (tmp_path / "mine.tar").write_bytes((tmp_path / "shards" / "00000.tar").read_bytes())
@@ -170,24 +170,24 @@ def test_shards_that_something_else_may_name_are_let_alone(tmp_path: Path) -> No
     assert (tmp_path / "mine.tar").exists()
 
 
-def test_a_corpus_that_is_refused_leaves_no_shards(tmp_path: Path) -> None:
+def test_a_rejected_corpus_leaves_no_shards(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="split is ''"):
         write_corpus([GOOD[0], replace(GOOD[1], split="")], str(tmp_path), recordings_per_shard=1)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(MulanError, match=r"file/corpus cannot be written"):
         write_corpus(GOOD, str(tmp_path / "file" / "corpus"))
 
 
-def test_any_mapping_holds_texts(tmp_path: Path) -> None:
+def test_texts_may_be_any_mapping(tmp_path: Path) -> None:
     write_corpus([replace(GOOD[0], texts=MappingProxyType({"playlist": ("a", "b")}))], str(tmp_path))
     assert read_record(Corpus.open(str(tmp_path)), 0).texts("playlist") == ["a", "b"]
 
 
-def test_relative_paths_and_the_home_folder_mean_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_paths_and_the_home_folder_are_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     write_corpus(GOOD[:1], "corpus")
@@ -200,7 +200,7 @@ def test_relative_paths_and_the_home_folder_mean_one_place(tmp_path: Path, monke
     assert ids(tmp_path / "by path") == ["tone-002"]
 
 
-def test_nothing_is_left_beside_a_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_temporary_files_remain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path / "aside"))
     (tmp_path / "aside").mkdir()
     monkeypatch.setattr("tempfile.tempdir", None)
