@@ -1,4 +1,4 @@
-"""The shape of the code: who may import whom, what is imported where, and that tests mirror the package."""
+"""Tests the structure of the code: imports between packages, restricted and late imports, and the mirror of tests."""
 
 import ast
 import functools
@@ -40,7 +40,7 @@ PACKAGES: dict[str, set[str]] = {
     "jobs": _of_mulan("benchmarks config data debugging demo launch recipes runs storage"),
     "tune": _of_mulan("config data launch private_ray recipes runs storage training") | {"jobs"},
 }
-"""Each package with the packages it may import from; "mulan" alone is the package's own file, which offers MuLan."""
+"""The packages that each package may import from; ``mulan`` alone is its ``__init__``, which provides MuLan."""
 
 KEPT_TO: dict[str, tuple[str, ...]] = {
     "ray.data": ("mulan/data/", "mulan/evaluation/", "mulan/private_ray/core.py"),
@@ -48,24 +48,24 @@ KEPT_TO: dict[str, tuple[str, ...]] = {
     "ray.tune": ("tune/",),
     "deepspeed": ("mulan/training/engines/deepspeed.py", "mulan/training/engines/exact.py"),
 }
-"""Libraries that only these files may know."""
+"""Libraries, with the only files that may import them."""
 
 PRIVATE_RAY = ("mulan/private_ray/", "tests/private_ray/")
 USING_RAYS_OWN_CHECKS = {
-    "tests/cluster/test_image.py": "which variables Ray Train hands on is told in no public place",
-    "tests/cluster/test_manifests.py": "Ray's own check of a launcher's file has no public place",
+    "tests/cluster/test_image.py": "no public interface lists the variables that Ray Train passes on",
+    "tests/cluster/test_manifests.py": "Ray's check of launcher configurations has no public interface",
 }
 
 IMPORTED_LATE = {
     "jobs/joining.py": "a refused job does not wait for Ray",
-    "jobs/bench.py": "a kind's libraries are loaded only for it",
+    "jobs/bench.py": "the libraries of a benchmark are loaded only for it",
     "jobs/demo.py": "a refused job does not wait for the libraries of models",
     "jobs/evaluate.py": "a refused job does not wait for the libraries of models",
     "jobs/export.py": "a refused job does not wait for the libraries of models",
     "jobs/train.py": "a refused job does not wait for the libraries of models",
     "mulan/__init__.py": "commands that only read a recipe do not wait for torch",
     "mulan/benchmarks/checkpoint_process.py": "DeepSpeed chooses its accelerator from the environment of the worker",
-    "mulan/benchmarks/step_process.py": "DeepSpeed and decoders may not be installed where a plain step is measured",
+    "mulan/benchmarks/step_process.py": "DeepSpeed and decoders may not be installed to measure the plain step",
     "mulan/data/text.py": "processes that read do not wait for transformers",
     "mulan/evaluation/metrics.py": "workers that train without tags do not wait for scikit-learn",
     "mulan/launch/checks.py": "a refused job does not wait for the libraries of models",
@@ -76,36 +76,36 @@ IMPORTED_LATE = {
     "tests/conftest.py": "Ray reads its environment when imported",
     "tune/sweep.py": "a refused sweep does not wait for Ray",
 }
-"""Files with imports inside functions, and why."""
+"""Files with imports inside functions, and the reasons."""
 
-TESTS_OF_NO_ONE_MODULE = {
-    "tests/test_architecture.py": "of the whole",
-    "tests/test_architecture_classes.py": "of the whole",
-    "tests/test_docs.py": "of the documents",
-    "tests/test_examples.py": "of the examples in docstrings",
-    "tests/test_long_groups.py": "of the groups of long tests, which are no part of the package",
-    "tests/test_selection.py": "of which tests are run",
-    "tests/test_install.py": "of the installation, which is no part of the package",
-    "tests/chaos/test_chaos.py": "of whole runs that are disturbed",
-    "tests/cluster/test_autoscaling.py": "of jobs.train on a cluster whose nodes come and go",
-    "tests/cluster/test_image.py": "of cluster/Dockerfile, which is not Python",
-    "tests/cluster/test_manifests.py": "of the files in cluster/, which are not Python",
-    "tests/test_imports.py": "of what whole commands and processes load",
-    "tests/cluster/test_submit.py": "of jobs.train on a cluster of the shape of cluster/",
-    "tests/fuzz/test_fuzz.py": "of fuzzing, which is no part of the package",
-    "tests/private_ray/test_contract.py": "of Ray, as mulan.private_ray needs it",
-    "tests/jobs/test_s3.py": "of the jobs with their corpus and storage on S3",
-    "tests/training/test_further_objectives_learn.py": "of what whole trainings come to",
-    "tests/training/test_invariance.py": "of promises that all of training keeps together",
-    "tests/training/test_recipes_at_all_layouts.py": "of a promise that all of training keeps together",
-    "tests/training/test_recipes_on_workers.py": "of a promise that all of training keeps together",
+TESTS_OF_SEVERAL_MODULES = {
+    "tests/test_architecture.py": "tests all modules",
+    "tests/test_architecture_classes.py": "tests all modules",
+    "tests/test_docs.py": "tests the documents",
+    "tests/test_examples.py": "runs the examples in docstrings",
+    "tests/test_long_groups.py": "tests the groups of long tests, which are not in the package",
+    "tests/test_selection.py": "tests the selection of tests",
+    "tests/test_install.py": "tests the installation, which is not in the package",
+    "tests/chaos/test_chaos.py": "tests whole runs with killed processes",
+    "tests/cluster/test_autoscaling.py": "tests jobs.train on an autoscaled cluster",
+    "tests/cluster/test_image.py": "tests cluster/Dockerfile",
+    "tests/cluster/test_manifests.py": "tests the manifests in cluster/",
+    "tests/test_imports.py": "tests the imports of whole commands and processes",
+    "tests/cluster/test_submit.py": "tests jobs.train on a cluster like that of cluster/",
+    "tests/fuzz/test_fuzz.py": "tests fuzzing, which is not in the package",
+    "tests/private_ray/test_contract.py": "tests Ray",
+    "tests/jobs/test_s3.py": "tests several jobs on S3",
+    "tests/training/test_further_objectives_learn.py": "tests the results of whole training runs",
+    "tests/training/test_invariance.py": "tests properties of all of training",
+    "tests/training/test_recipes_at_all_layouts.py": "tests a property of all of training",
+    "tests/training/test_recipes_on_workers.py": "tests a property of all of training",
 }
 
 TESTED_ELSEWHERE: dict[str, str] = {
     "mulan/benchmarks/checkpoint_process.py": "tests/benchmarks/test_checkpoints.py runs it as processes",
-    "mulan/__init__.py": "tests/test_imports.py, of what it loads, and all tests of MuLan, which it offers",
+    "mulan/__init__.py": "tests/test_imports.py tests what it loads, and all tests of MuLan use it",
 }
-"""Modules with logic that have no test file of their name, and what tests them."""
+"""Modules with logic but without a test file of their name, and the tests that cover them."""
 
 LONGER_THAN_A_MODULE = {"mulan/demo/genres.py": "a table of music"}
 MAX_LINES = 350
@@ -120,7 +120,7 @@ CODE = python_files("mulan", "jobs", "tune")
 
 @functools.cache
 def imported(file: str) -> tuple[tuple[str, bool], ...]:
-    """Every module that a file imports, wherever in the file, and whether that is inside a function."""
+    """Returns every module that a file imports, and whether the import is inside a function."""
     return tuple(_imported(file))
 
 
@@ -143,23 +143,23 @@ def _imported(file: str) -> Iterator[tuple[str, bool]]:
 
 
 def imported_at_once(file: str) -> set[str]:
-    """What a file imports when it is loaded: neither inside functions nor for type checkers alone."""
+    """Returns what a file imports when it is loaded: neither inside functions nor only for type checkers."""
     tree = ast.parse((ROOT / file).read_text(encoding="utf-8"), file)
-    later = {
+    deferred = {
         child
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef) or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))
         for child in ast.walk(node)
     }
-    plain = [node for node in ast.walk(tree) if isinstance(node, ast.Import) and node not in later]
-    of_modules = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node not in later]
+    plain = [node for node in ast.walk(tree) if isinstance(node, ast.Import) and node not in deferred]
+    of_modules = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node not in deferred]
     return {alias.name for node in plain for alias in node.names} | {
         f"{node.module}.{alias.name}" for node in of_modules for alias in node.names
     }
 
 
 def module_in(name: str, modules: Mapping[str, str]) -> str | None:
-    """The module of ours that a dotted name is, or is found in."""
+    """Returns the module of the project that a dotted name is, or is defined in."""
     while name and name not in modules:
         name = name.rpartition(".")[0]
     return name or None
@@ -170,7 +170,7 @@ def is_within(module: str, package: str) -> bool:
 
 
 def package_of(module: str) -> str | None:
-    """The package of a module by its dotted name; None for other people's code."""
+    """Returns the package of a module by its dotted name; None for third-party code."""
     first, _, rest = module.partition(".")
     if first != "mulan":
         return first if first in PACKAGES else None
@@ -183,37 +183,37 @@ def module_of(file: str) -> str:
 
 
 def packages_imported() -> dict[str, dict[str, list[str]]]:
-    """For each package, the other packages it imports, each with the files that do."""
-    found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    """Returns the other packages that each package imports, with the files that import them."""
+    packages: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for file in CODE:
         here = package_of(module_of(file))
         assert here is not None
         for module, _ in imported(file):
             there = package_of(module)
             if there is not None and there != here:
-                found[here][there].append(file)
-    return found
+                packages[here][there].append(file)
+    return packages
 
 
-def test_every_package_has_its_rule() -> None:
+def test_every_package_has_a_rule() -> None:
     assert {package_of(module_of(file)) for file in CODE} == set(PACKAGES)
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_packages_import_only_what_they_may(package: str) -> None:
+def test_packages_import_only_allowed_packages(package: str) -> None:
     forbidden = {
         there: files for there, files in packages_imported()[package].items() if there not in PACKAGES[package]
     }
     assert not forbidden
 
 
-def test_no_two_packages_need_each_other() -> None:
+def test_packages_have_no_import_cycle() -> None:
     graph = {package: set(there) for package, there in packages_imported().items()}
     assert len(list(graphlib.TopologicalSorter(graph).static_order())) >= len(graph)  # raises CycleError
 
 
-def test_no_modules_import_each_other_in_a_cycle() -> None:
-    """When they are loaded; imports inside functions, and those for the types alone, come later or never."""
+def test_modules_have_no_import_cycle() -> None:
+    """Imports inside functions and those only for type checkers do not count."""
     names = {module_of(file): file for file in CODE}
     graph = {
         file: {names[found] for module in imported_at_once(file) if (found := module_in(module, names))} - {file}
@@ -223,21 +223,22 @@ def test_no_modules_import_each_other_in_a_cycle() -> None:
     assert list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError, which names them
 
 
-def test_a_name_is_that_of_a_module_or_found_in_one() -> None:
+def test_the_module_of_a_dotted_name() -> None:
     names = {"mulan.a": "mulan/a.py", "mulan.a.b": "mulan/a/b.py"}
     assert [module_in(name, names) for name in ("mulan.a.b.C", "mulan.a.b")] == ["mulan.a.b"] * 2
     assert (module_in("mulan.a.C", names), module_in("torch.nn", names)) == ("mulan.a", None)
 
 
 @pytest.mark.parametrize("library", KEPT_TO)
-def test_libraries_are_kept_to_their_place(library: str) -> None:
+def test_libraries_are_imported_only_where_allowed(library: str) -> None:
     users = {file for file in CODE if any(is_within(module, library) for module, _ in imported(file))}
     assert {file for file in users if not file.startswith(KEPT_TO[library])} == set()
     assert {place for place in KEPT_TO[library] if not any(file.startswith(place) for file in users)} == set()
 
 
 def is_private_of_ray(module: str) -> bool:
-    """Also what is private by a name within, and ``ray.train.v2``, which ``ray.train`` offers what is public of."""
+    """Returns whether a module or a part of its name is private; ``ray.train.v2`` is, since ``ray.train`` exports its
+    public part."""
     first, *rest = module.split(".")
     return first == "ray" and (rest[:2] == ["train", "v2"] or any(part.startswith("_") for part in rest))
 
@@ -247,20 +248,20 @@ def arguments_named(file: str) -> set[str]:
     return {node.arg for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg is not None}
 
 
-def test_what_is_private_of_ray_is_kept_to_its_adapter() -> None:
+def test_private_interfaces_of_ray_are_used_only_in_private_ray() -> None:
     files = [file for file in [*CODE, *python_files("tests")] if not file.startswith(PRIVATE_RAY)]
     users = {file for file in files if any(is_private_of_ray(module) for module, _ in imported(file))}
     assert users == set(USING_RAYS_OWN_CHECKS)
     assert {file for file in files if any(name.startswith("_") for name in arguments_named(file))} == set()
 
 
-def test_imports_stand_at_the_top() -> None:
+def test_imports_are_at_the_top() -> None:
     late = {file for file in [*CODE, *python_files("tests")] if any(inside for _, inside in imported(file))}
     assert late == set(IMPORTED_LATE)
 
 
 def module_tested(file: str) -> str | None:
-    """The module that a test file is about: ``tests/data/test_plan_x.py`` is about ``mulan/data/plan.py``."""
+    """Returns the module that a test file tests: ``tests/data/test_plan_x.py`` tests ``mulan/data/plan.py``."""
     folder, words = Path(file).parent.relative_to("tests"), Path(file).stem.removeprefix("test_").split("_")
     for count in range(len(words), 0, -1):
         for parent in (Path("mulan"), Path()):
@@ -271,7 +272,7 @@ def module_tested(file: str) -> str | None:
 
 
 def has_logic(file: str) -> bool:
-    """Whether a module has a function that does more than hand on."""
+    """Returns whether a module has a function that does more than call another one."""
     tree = ast.parse((ROOT / file).read_text(encoding="utf-8"), file)
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     return any(len(function.body) > 2 or isinstance(function.body[-1], ast.If | ast.For) for function in functions)
@@ -280,8 +281,8 @@ def has_logic(file: str) -> bool:
 TEST_FILES = [file for file in python_files("tests") if Path(file).name.startswith("test_")]
 
 
-def test_every_test_file_is_about_a_module() -> None:
-    assert {file for file in TEST_FILES if module_tested(file) is None} == set(TESTS_OF_NO_ONE_MODULE)
+def test_every_test_file_tests_a_module() -> None:
+    assert {file for file in TEST_FILES if module_tested(file) is None} == set(TESTS_OF_SEVERAL_MODULES)
 
 
 def test_every_module_with_logic_has_a_test_file() -> None:

@@ -1,4 +1,4 @@
-"""The classes of the code: each has its own name and takes its own sections, and sections are always validated."""
+"""Tests that class names are unique, that components take their own sections, and that sections are validated."""
 
 import ast
 import functools
@@ -10,7 +10,7 @@ import pytest
 from tests.test_architecture import CODE, ROOT, python_files
 
 UNVALIDATED = {"model_copy": "Section.replace", "model_construct": "the class itself"}
-"""Ways of pydantic to make a section without validating it, and what to use in their place."""
+"""Methods of pydantic that create a section without validating it, and what to use instead."""
 
 
 @functools.cache
@@ -28,10 +28,10 @@ def test_sections_are_always_validated(name: str) -> None:
 TAKING_SECTIONS = ("mulan/model/", "mulan/objectives/", "mulan/data/")
 TAKING_A_RECIPE = {
     "mulan/data/reader.py": {
-        "from_recipe": "it opens the corpus once for plans, labels, masks and texts: nine sections"
+        "from_recipe": "opens the corpus once for plans, labels, masks and texts, with nine sections"
     }
 }
-"""Functions of these packages that take a whole recipe, and why."""
+"""Functions of these packages that take a whole recipe, and the reasons."""
 
 
 def takes_a_recipe(function: ast.FunctionDef) -> bool:
@@ -49,7 +49,7 @@ def test_components_take_their_own_sections() -> None:
     assert takers == {file: set(functions) for file, functions in TAKING_A_RECIPE.items()}
 
 
-def test_no_two_classes_have_one_name() -> None:
+def test_class_names_are_unique() -> None:
     files: dict[str, list[str]] = defaultdict(list)
     for file in CODE:
         for node in ast.walk(tree(file)):

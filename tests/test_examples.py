@@ -1,4 +1,4 @@
-"""The examples in docstrings."""
+"""Runs the examples in docstrings."""
 
 import doctest
 import importlib
@@ -15,7 +15,7 @@ MODULES = [
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_examples_give_what_they_show(name: str) -> None:
+def test_examples_give_the_shown_results(name: str) -> None:
     results = doctest.testmod(importlib.import_module(name))
     assert results.attempted
     assert not results.failed

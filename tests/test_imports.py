@@ -1,4 +1,4 @@
-"""What commands and processes load, each in an interpreter of its own: whoever is refused waits for no library."""
+"""Tests that commands and processes import only what they need, so that help and refusals are immediate."""
 
 import pickle
 import re
@@ -16,9 +16,9 @@ pytestmark = pytest.mark.processes
 
 ROOT = Path(__file__).parents[1]
 
-OF_EVALUATION = ("sklearn", "scipy.stats", "matplotlib")
-OF_MODELS = ("torch", "transformers", "deepspeed", "scipy", *OF_EVALUATION)
-HEAVY = ("ray", "pandas", *OF_MODELS)
+EVALUATION_LIBRARIES = ("sklearn", "scipy.stats", "matplotlib")
+MODEL_LIBRARIES = ("torch", "transformers", "deepspeed", "scipy", *EVALUATION_LIBRARIES)
+HEAVY = ("ray", "pandas", *MODEL_LIBRARIES)
 
 NO_CORPUS = ["--data", "/nowhere", "--storage", "/nowhere", "--name", "run"]
 NO_RUN = ["--storage", "/nowhere", "--name", "run"]
@@ -46,18 +46,23 @@ COMMANDS: dict[str, list[list[str]]] = {
         ["--recipe", "demo", "--trials", "1", *NO_CORPUS],
     ],
 }
-"""Calls that end before anything is started: help, and requests that cannot be met."""
+"""Calls that end before anything is started: help, and invalid requests."""
 
 MODULES: dict[str, tuple[str, ...]] = {
     "mulan": HEAVY,
-    "mulan.launch.fit": ("transformers", "deepspeed", "scipy", *OF_EVALUATION),  # the driver, Ray Train's controller
-    "mulan.training.worker": ("ray", *OF_EVALUATION),  # what transformers' own models need of scipy they load
+    "mulan.launch.fit": (
+        "transformers",
+        "deepspeed",
+        "scipy",
+        *EVALUATION_LIBRARIES,
+    ),  # imported by the driver and Ray Train's controller
+    "mulan.training.worker": ("ray", *EVALUATION_LIBRARIES),  # the models of transformers import scipy
 }
-"""What must not be loaded by importing each."""
+"""Modules, with the libraries that importing them must not load."""
 
 
 def imports(code: str, *arguments: str) -> list[tuple[int, str]]:
-    """What a fresh interpreter imports while it runs code, each after all that it imports itself, which is deeper."""
+    """Returns the depth and name of all modules that a fresh interpreter imports, each after those that it imports."""
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", code, *arguments],
         capture_output=True,
@@ -71,13 +76,13 @@ def imports(code: str, *arguments: str) -> list[tuple[int, str]]:
     return [(len(indent), module) for indent, module in lines]
 
 
-def needless(found: Sequence[tuple[int, str]], unwanted: Sequence[str]) -> list[str]:
-    """Those that are loaded all the same, each with the chain of modules that import it."""
+def needless(modules: Sequence[tuple[int, str]], unwanted: Sequence[str]) -> list[str]:
+    """Returns the unwanted modules that were imported, each with the chain of modules that import it."""
     chains = []
-    for place, (depth, module) in enumerate(found):
+    for place, (depth, module) in enumerate(modules):
         if module in unwanted:
             chain = [module]
-            for above, importer in found[place + 1 :]:
+            for above, importer in modules[place + 1 :]:
                 if above < depth:
                     chain.append(importer)
                     depth = above
@@ -85,9 +90,9 @@ def needless(found: Sequence[tuple[int, str]], unwanted: Sequence[str]) -> list[
     return chains
 
 
-def test_a_needless_import_is_told_with_its_chain() -> None:
-    found, chain = imports("import json"), "json.scanner is imported by json.decoder is imported by json"
-    assert needless(found, ["json", "json.scanner", "torch"]) == [chain, "json"]
+def test_a_needless_import_is_reported_with_its_chain() -> None:
+    modules, chain = imports("import json"), "json.scanner is imported by json.decoder is imported by json"
+    assert needless(modules, ["json", "json.scanner", "torch"]) == [chain, "json"]
 
 
 CALLS = """
@@ -107,12 +112,12 @@ for arguments in ast.literal_eval(sys.argv[2]):
 
 
 @pytest.mark.parametrize("module", COMMANDS)
-def test_help_and_refusal_wait_for_no_library(module: str) -> None:
+def test_help_and_refusals_import_no_heavy_library(module: str) -> None:
     assert needless(imports(CALLS, module, repr(COMMANDS[module])), HEAVY) == []
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_processes_load_what_they_need(module: str) -> None:
+def test_processes_import_only_what_they_need(module: str) -> None:
     assert needless(imports(f"import {module}"), MODULES[module]) == []
 
 
@@ -126,7 +131,7 @@ assert reader(Item(Phase.TRAIN, 0, 0)).token_ids.any()
 """
 
 
-def test_a_process_that_reads_loads_nothing_of_models(tiny_corpus: str, tmp_path: Path) -> None:
+def test_a_data_process_imports_no_model_library(tiny_corpus: str, tmp_path: Path) -> None:
     recipe = load_recipe("demo_miniature", [], data_uri=tiny_corpus)
     (tmp_path / "reader").write_bytes(pickle.dumps(MicroBatchReader.from_recipe(recipe)))
-    assert needless(imports(READS, str(tmp_path / "reader")), OF_MODELS) == []
+    assert needless(imports(READS, str(tmp_path / "reader")), MODEL_LIBRARIES) == []

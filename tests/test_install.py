@@ -1,4 +1,4 @@
-"""The lock serves every Python that pyproject.toml names, and a failed installation says what to do."""
+"""Tests that the lock file has all dependencies for every supported Python, and that failures have a remedy."""
 
 import importlib.util
 import os
@@ -37,17 +37,19 @@ def install() -> ModuleType:
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-def test_every_dependency_is_pinned_as_asked_for(python: str) -> None:
+def test_every_dependency_is_pinned_within_its_specifier(python: str) -> None:
     environment = {"python_full_version": python, "python_version": python.removesuffix(".0"), "sys_platform": "linux"}
     pins = [pin for pin in PINS if pin.marker is None or pin.marker.evaluate(environment)]
     names = [canonical(pin.name) for pin in pins]
     assert sorted(set(names)) == sorted(names)
     versions = {name: str(pin.specifier).removeprefix("==") for name, pin in zip(names, pins, strict=True)}
-    for wanted in map(Requirement, [*PROJECT["dependencies"], *EXTRAS["cluster"], *EXTRAS["demo"], *EXTRAS["dev"]]):
-        assert wanted.specifier.contains(versions[canonical(wanted.name)]), wanted
+    for requirement in map(
+        Requirement, [*PROJECT["dependencies"], *EXTRAS["cluster"], *EXTRAS["demo"], *EXTRAS["dev"]]
+    ):
+        assert requirement.specifier.contains(versions[canonical(requirement.name)]), requirement
 
 
-def test_pythons_that_are_not_supported_are_refused(install: ModuleType) -> None:
+def test_unsupported_python_versions_are_refused(install: ModuleType) -> None:
     assert PYTHONS == ["3.11.0", "3.12.0", "3.13.0"]
     for minor in range(20):
         if f"3.{minor}.0" in PYTHONS:
@@ -58,7 +60,7 @@ def test_pythons_that_are_not_supported_are_refused(install: ModuleType) -> None
 
 
 @pytest.mark.parametrize(
-    ("said", "remedy"),
+    ("output", "remedy"),
     [
         ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "disk is full"),
         (
@@ -70,21 +72,21 @@ def test_pythons_that_are_not_supported_are_refused(install: ModuleType) -> None
         ("ERROR: something else", "whole output is in"),
     ],
 )
-def test_what_pip_says_is_shown_with_a_remedy(install: ModuleType, said: str, remedy: str) -> None:
-    first, *rest = install.explained(said).splitlines()
-    assert first == said.splitlines()[-1]
+def test_errors_of_pip_are_shown_with_a_remedy(install: ModuleType, output: str, remedy: str) -> None:
+    first, *rest = install.explained(output).splitlines()
+    assert first == output.splitlines()[-1]
     assert remedy in rest[0]
 
 
 @pytest.mark.processes
-def test_a_half_made_environment_is_not_taken_for_a_whole_one(tmp_path: Path) -> None:
+def test_an_incomplete_environment_is_created_again(tmp_path: Path) -> None:
     for file in ("Makefile", "requirements.lock", "pyproject.toml", ".make/install.py"):
         (tmp_path / file).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / file, tmp_path / file)
     (tmp_path / ".venv").mkdir()
-    (tmp_path / ".venv" / "half").touch()
+    (tmp_path / ".venv" / "partial").touch()
     nowhere = {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0"}
-    made = subprocess.run(
+    process = subprocess.run(
         ["make", f"PYTHON={sys.executable}", ".venv/installed"],
         cwd=tmp_path,
         env={name: value for name, value in os.environ.items() if not name.startswith("PIP_")} | nowhere,
@@ -92,8 +94,8 @@ def test_a_half_made_environment_is_not_taken_for_a_whole_one(tmp_path: Path) ->
         text=True,
         check=False,
     )
-    assert made.returncode != 0
-    assert "could not be reached" in made.stderr, made.stdout + made.stderr
-    assert len(made.stdout.splitlines()) < 10
+    assert process.returncode != 0
+    assert "could not be reached" in process.stderr, process.stdout + process.stderr
+    assert len(process.stdout.splitlines()) < 10
     assert not (tmp_path / ".venv" / "installed").exists()
-    assert not (tmp_path / ".venv" / "half").exists()
+    assert not (tmp_path / ".venv" / "partial").exists()

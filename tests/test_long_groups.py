@@ -101,7 +101,7 @@ def commit(folder: Path, file: str, *, hours_ago: float) -> None:
 
 
 @pytest.mark.processes
-def test_recent_changes_are_found_in_branches_that_were_merged_and_renames(tmp_path: Path) -> None:
+def test_recent_changes_include_merged_branches_and_renames(tmp_path: Path) -> None:
     git(tmp_path, "init", "-q", "-b", "main")
     for file in ("old.py", "mulan/data/moved.py"):
         commit(tmp_path, file, hours_ago=2 * RECENT_HOURS)
@@ -116,7 +116,9 @@ def test_recent_changes_are_found_in_branches_that_were_merged_and_renames(tmp_p
 
 
 @pytest.mark.processes
-def test_without_a_history_everything_or_nothing_is_recent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_long_history_all_files_are_recent_and_without_any_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "none").mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))

@@ -1,4 +1,4 @@
-"""Tests of which tests run, on files that are not the project's."""
+"""Tests the selection and the order of tests on small test files."""
 
 import subprocess
 
@@ -22,7 +22,7 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> "Run":
 
 
 class Run:
-    """Runs pytest in this process and an empty folder, where these files stay."""
+    """Runs pytest in this process in an empty folder; files remain for further calls."""
 
     def __init__(self, pytester: pytest.Pytester) -> None:
         self._pytester = pytester
@@ -46,13 +46,13 @@ def test_groups_of_long_tests_are_chosen_by_name(run: Run) -> None:
 
 
 @pytest.mark.parametrize("names", ["", "chaoss", "chaos,whole"])
-def test_a_group_that_there_is_not_is_refused_with_those_that_there_are(names: str, run: Run) -> None:
+def test_an_unknown_group_is_refused_with_the_existing_ones(names: str, run: Run) -> None:
     result = run("--long", names, test_a=PLAIN)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(f"ERROR: --long '{names}': name one or several of learning chaos whole")
 
 
-def test_without_xdist_all_is_in_one_process(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_plugin_works_without_xdist(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(globals(), "PLUGINS", ("-p", "no:xdist", *PLUGINS[2:]))
     assert ran(run(test_a=PLAIN)) == ["test_plain"]
 
@@ -65,8 +65,8 @@ def test_a_long_mark_without_a_group_ends_the_run(mark: str, run: Run) -> None:
 
 
 @pytest.mark.processes
-def test_a_test_that_starts_a_process_and_is_not_marked_fails_in_process(run: Run) -> None:
-    subprocess.run(["true"], check=True)  # one that was there before is nobody's fault
+def test_an_unmarked_test_that_starts_a_process_fails_with_in_process(run: Run) -> None:
+    subprocess.run(["true"], check=True)  # processes from before the tests do not count
     result = run("--in-process", test_a=STARTING, test_b=MARKED, test_c=NEEDING_RAY)
     result.assert_outcomes(passed=2, errors=1, deselected=2)
     result.stdout.fnmatch_lines("*this test has started processes: mark it with pytest.mark.processes*")
@@ -77,12 +77,12 @@ def test_tests_that_need_ray_come_first(run: Run) -> None:
     assert ran(run(test_a=PLAIN, test_c=NEEDING_RAY)) == ["test_ray", "test_plain"]
 
 
-def test_the_summary_counts_by_package_and_tells_the_longest_files(pytester: pytest.Pytester, run: Run) -> None:
+def test_the_summary_has_counts_by_package_and_the_slowest_files(pytester: pytest.Pytester, run: Run) -> None:
     failing = "import time\ndef test_fails():\n    time.sleep(0.6)\n    assert False\n"
     for folder, text in (("one", PLAIN), ("other", failing)):
         pytester.mkdir(folder).joinpath(f"test_{folder}.py").write_text(text)
     lines = run("one", "other").outlines
     start = next(number for number, line in enumerate(lines) if "by package" in line)
-    told = [[word for word in line.split() if word != "s" and not word[0].isdigit()] for line in lines[start + 1 :]]
-    assert told[:2] == [["other", "failed"], ["one", "passed"]]
-    assert told[4:6] == [["other/test_other.py"], ["one/test_one.py"]]
+    words = [[word for word in line.split() if word != "s" and not word[0].isdigit()] for line in lines[start + 1 :]]
+    assert words[:2] == [["other", "failed"], ["one", "passed"]]
+    assert words[4:6] == [["other/test_other.py"], ["one/test_one.py"]]

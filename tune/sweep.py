@@ -66,17 +66,17 @@ def sweep(
     from tune.trials import run_trials
 
     all_trials = planned_trials(recipe, run, trials)
-    faults: list[str] = []
+    errors: list[str] = []
     lost: list[str] = []
     if not all(one.is_over(recipe) for one in all_trials[:trials]):
         join_and_report(recipe, run, reader, label="sweep")
         cluster = capacity()
         room = concurrent or trials_at_once(recipe.scale, cluster)
         print(f"tune  {describe_concurrency(recipe.scale, room, cluster)}", flush=True)
-        faults, lost = run_trials(
+        errors, lost = run_trials(
             recipe, run, all_trials, num_trials=trials, concurrent=room, reader=share_reader(reader), fence=fence
         )
-    print_trials(all_trials, [*faults, *lost], recipe, CONSOLE)
+    print_trials(all_trials, [*errors, *lost], recipe, CONSOLE)
     if lost:
         raise SweepUnfinished(f"{len(lost)} trials were given up; the same command resumes them: {lost[0]}")
 
@@ -104,13 +104,13 @@ def for_sweep(recipe: Recipe, trials: int) -> Recipe:
     Raises:
         SweepError: there are no trials, or no validation to compare them by.
     """
-    faults = []
+    errors = []
     if trials < 1:
-        faults.append(f"--trials {trials}: at least 1 is needed")
+        errors.append(f"--trials {trials}: at least 1 is needed")
     if not recipe.train.validation_micro_batches:
-        faults.append("train.validation_micro_batches = 0: trials are compared by validation; set it above 0")
-    if faults:
-        raise SweepError("; ".join(faults))
+        errors.append("train.validation_micro_batches = 0: trials are compared by validation; set it above 0")
+    if errors:
+        raise SweepError("; ".join(errors))
     every = recipe.train.validate_every_steps or recipe.train.steps
     return recipe.replace({"train.checkpoint_every_steps": every})
 

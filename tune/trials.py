@@ -59,7 +59,7 @@ class ResumedAsha(ASHAScheduler):  # type: ignore[misc]  # Ray's has no types
             self.on_trial_result(tune_controller, trial, {"step": step, self._score: score})
 
 
-FAULT = "fault"
+ERROR = "permanent_error"
 """The key under which a trial reports the message of an error that another attempt would meet again."""
 
 
@@ -86,7 +86,7 @@ def trial(config: dict[str, Any], *, base: Recipe, runs_uri: str, reader: Shared
         if error.exit_code != USER_ERROR:
             raise
         # at a step below all those at which trials are compared
-        ray.tune.report({"step": 0, metric(recipe): 0.0, FAULT: str(error)})
+        ray.tune.report({"step": 0, metric(recipe): 0.0, ERROR: str(error)})
 
 
 class Watch(Callback):
@@ -104,14 +104,14 @@ class Watch(Callback):
         self._fence = fence
         self._trials = {one.run.name: one for one in trials}
         self._steps: dict[str, int] = {}
-        self.faults: list[str] = []
+        self.errors: list[str] = []
         """The errors of trials that another attempt would meet again."""
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         name, step = trial.config["trial"]["name"], result.get("step", 0)
-        if FAULT in result or self._score not in result:
+        if ERROR in result or self._score not in result:
             return
         values = "  ".join(settings(trial.config["trial"]["values"]))
         print(f"tune  {name}  step {step}  {self._heading} {result[self._score]:.3f}  {values}", flush=True)
@@ -129,9 +129,9 @@ class Watch(Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         name, last = trial.config["trial"]["name"], trial.last_result or {}
         self._fence.check()
-        if FAULT in last:
-            print(f"tune  {name}  failed: {last[FAULT]}", flush=True)
-            self.faults.append(last[FAULT])
+        if ERROR in last:
+            print(f"tune  {name}  failed: {last[ERROR]}", flush=True)
+            self.errors.append(last[ERROR])
             return
         with suppress(StorageError):  # the next call then runs the trial again
             self._trials[name].end(last.get("step", 0), train_steps=self._train_steps)
@@ -198,4 +198,4 @@ def run_trials(
     )
     with release_reservations(), report_waiting("tune", recipe.scale, CONSOLE):
         lost = [describe_error(getattr(error, "cause", None) or error) for error in tuner.fit().errors]
-    return watch.faults, lost
+    return watch.errors, lost

@@ -14,7 +14,7 @@ from mulan.config.sections import ScaleConfig
 
 _START_METHOD = "forkserver"
 """Start method whose processes exit without Python's finalization. In spawned processes, where DeepSpeed keeps the
-process group alive, a gloo thread may release its last tensor after the interpreter is gone and abort."""
+process group alive, a gloo thread may release its last tensor after the interpreter has exited, and abort."""
 
 Reading = dict[str, float]
 

@@ -134,5 +134,5 @@ def status_line(metrics: list[dict[str, Any]], recipe: Recipe, *, seconds: float
 
 
 def _fixed(value: float | None, places: int) -> str:
-    """Formats a number; None stands for one that is not finite."""
+    """Formats a number; None represents one that is not finite."""
     return "not finite" if value is None else f"{value:.{places}f}"

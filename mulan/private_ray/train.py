@@ -79,7 +79,7 @@ class DelegatingScalingPolicy(ElasticScalingPolicy):
     def make_decision_for_running_worker_group(self, worker_group_state: Any, worker_group_status: Any) -> Any:
         last_time = self._latest_monitor_time
         decision = super().make_decision_for_running_worker_group(worker_group_state, worker_group_status)
-        if self._latest_monitor_time != last_time:  # Ray has checked the resources again: the offer may be gone
+        if self._latest_monitor_time != last_time:  # Ray has checked the resources again: the offer may be outdated
             self._offer = decision if isinstance(decision, ResizeDecision) else None
         if self._count_policy.should_resize(None if self._offer is None else self._offer.num_workers):
             decision, self._offer = self._offer, None

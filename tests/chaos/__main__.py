@@ -59,19 +59,15 @@ def main() -> int:
             strikes = planned_strikes(VICTIMS, steps=DISTURBED.steps, seed=seed)
             print_costs(disturbed(nodes, corpus_uri, run, DISTURBED, strikes, seed=seed))
             assert_nothing_lost(run, twin)
-            print(
-                f"{len(strikes)} strikes in {DISTURBED.steps} steps: every loss, every step's recordings, and the last "
-            )
-            print("checkpoint equal those of the undisturbed run bit for bit\n", flush=True)
+            equal = "losses, recordings and the last checkpoint equal those of the undisturbed run bit for bit"
+            print(f"{len(strikes)} strikes in {DISTURBED.steps} steps: {equal}\n", flush=True)
             growth = undisturbed(nodes, corpus_uri, Run(str(runs), "soak"), SOAK)
             print_growth(growth)
             elastic = Run(str(runs), "elastic")
             for what, seconds in node_preempted_and_added(nodes, corpus_uri, elastic, DISTURBED):
                 print(f"{seconds:6.0f} s  {what}", flush=True)
             assert_nothing_lost(elastic, twin)
-            print(
-                "every loss, every step's recordings, and the last checkpoint equal the undisturbed run's bit for bit"
-            )
+            print(equal)
     return 0 if all(each.within for each in growth) else 1
 
 

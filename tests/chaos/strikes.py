@@ -15,7 +15,7 @@ from tests.chaos.job import Job, Watch
 from tests.waiting import wait_until
 
 STEP_LIMIT_S = 600
-"""Time limit of a single step in seconds, whatever happens."""
+"""Time limit of a single step in seconds, including restarts."""
 
 
 LAST_STEPS = 8

@@ -47,8 +47,8 @@ def receives_the_policies(_: Any) -> None:
 
 def lists_callbacks(_: Any) -> None:
     listed = {type(callback).__name__ for callback in TorchTrainer(print)._create_default_callbacks()}
-    if gone := DEFAULT_CALLBACKS - listed:
-        raise Differs(f"does not list {', '.join(sorted(gone))}")
+    if missing := DEFAULT_CALLBACKS - listed:
+        raise Differs(f"does not list {', '.join(sorted(missing))}")
     if new := listed - DEFAULT_CALLBACKS:
         raise Differs(f"also lists {', '.join(sorted(new))}: check whether it starts a process")
 
@@ -133,9 +133,9 @@ def resizes(decision: Any) -> None:
 def counts_failures(policy: Any) -> None:
     decisions = load(f"{FAILURES}:FailureDecision")
     limited = policy(FailureConfig(max_failures=1))
-    made = [limited.make_decision(LOST) for _ in range(2)]
-    if made != [decisions.RETRY, decisions.RAISE]:
-        raise Differs(f"decides {made} on two failures with a limit of one, not RETRY, RAISE")
+    actual = [limited.make_decision(LOST) for _ in range(2)]
+    if actual != [decisions.RETRY, decisions.RAISE]:
+        raise Differs(f"decides {actual} on two failures with a limit of one, not RETRY, RAISE")
 
 
 def is_retried_without_limit(no_room: Any) -> None:

@@ -10,7 +10,7 @@ from mulan.recipes.registry import load_recipe
 from mulan.runs.run import Run
 from mulan.storage.errors import StorageError
 from tune import trials as module
-from tune.trials import FAULT, metric, trial
+from tune.trials import ERROR, metric, trial
 
 CONFIG = {"trial": {"name": "trial_0003", "values": {"optim.lr": 0.004}}}
 
@@ -47,7 +47,7 @@ def test_a_trial_trains_its_point_in_its_own_run_with_the_shared_reader(ran: dic
 def test_an_error_that_another_attempt_would_meet_again_is_reported(ran: dict[str, Any]) -> None:
     ran["error"] = TrainingFailed("run trial_0003 stopped: step 3: the loss is not finite", exit_code=2)
     begin()
-    assert ran["reported"] == {"step": 0, metric(ran["recipe"]): 0.0, FAULT: str(ran["error"])}
+    assert ran["reported"] == {"step": 0, metric(ran["recipe"]): 0.0, ERROR: str(ran["error"])}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from mulan.recipes.registry import load_recipe
 from mulan.runs.lease import Fence, RunTakenOver
 from mulan.runs.run import Run
 from tune.planned import Trial, planned_trials
-from tune.trials import FAULT, Watch
+from tune.trials import ERROR, Watch
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_a_stopped_trial_is_completed(recipe: Recipe, trials: list[Trial]) -> No
     assert not trials[0].is_over(recipe)
     watch.on_trial_complete(1, [], one)
     assert [trial.is_over(recipe) for trial in trials] == [True, False]
-    assert not watch.faults
+    assert not watch.errors
 
 
 def test_a_sweep_that_was_taken_over_records_nothing(recipe: Recipe, trials: list[Trial]) -> None:
@@ -71,9 +71,9 @@ def test_a_trial_with_a_permanent_error_is_reported_and_not_completed(
 ) -> None:
     watch, one = Watch(recipe, trials, Unchallenged()), tune_trial(trials[1])
     result(watch, one, step=2, validation_recall10=0.5)
-    result(watch, one, step=0, validation_recall10=0.0, **{FAULT: "no room on the disk"})
+    result(watch, one, step=0, validation_recall10=0.0, **{ERROR: "no room on the disk"})
     watch.on_trial_complete(1, [], one)
-    assert watch.faults == ["no room on the disk"]
+    assert watch.errors == ["no room on the disk"]
     assert not trials[1].is_over(recipe)
     assert capsys.readouterr().out.splitlines()[1:] == ["tune  trial_0001  failed: no room on the disk"]
 
