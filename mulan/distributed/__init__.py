@@ -1,1 +1,1 @@
-"""Collectives, and sums over workers that are bitwise independent of the order and number of workers."""
+"""Collectives, and sums over workers that are bitwise independent of their number and order."""

@@ -1,4 +1,4 @@
-"""Batch norm whose running statistics do not depend on the number of workers that share the global batch.
+"""Batch norm whose running statistics do not depend on the number of workers.
 
 Each micro-batch is normalised by its own statistics. The running statistics are updated once per step, with the mean of
 the statistics of all micro-batches of the global batch.
@@ -18,19 +18,19 @@ class RunningStatistics:
         self._layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
         self._momentum = [layer.momentum for layer in self._layers]
         for layer in self._layers:
-            layer.momentum = 1.0  # a forward in training mode then stores the statistics of its own micro-batch
+            layer.momentum = 1.0  # a forward pass in training mode then stores the statistics of its own micro-batch
         self._before: torch.Tensor | None = None
         self._micro_batches: list[torch.Tensor] = []
-        """Statistics of each of this worker's micro-batches, in order."""
+        """Statistics of this worker's micro-batches, in order."""
 
     def begin_step(self) -> None:
-        """Saves the running statistics. Call it before the first forward of a step."""
+        """Saves the running statistics. Call it before the first forward pass of a step."""
         if self._layers:
             self._before = self._flat()
             self._micro_batches = []
 
     def add_micro_batch(self) -> None:
-        """Records the statistics of a micro-batch. Call it once after the first forward of each micro-batch."""
+        """Records the statistics of a micro-batch. Call it after the first forward pass of each micro-batch."""
         if self._before is not None:
             self._micro_batches.append(self._flat())
 
@@ -55,7 +55,7 @@ class RunningStatistics:
                 buffer.copy_(torch.lerp(self._before[start:end], mean[start:end], momentum))
                 start = end
             if layer.num_batches_tracked is not None:
-                layer.num_batches_tracked.zero_()  # unused with a fixed momentum; it would count the repeated forwards
+                layer.num_batches_tracked.zero_()  # unused with a fixed momentum; would count repeated forwards
         self._before, self._micro_batches = None, []
 
     def _flat(self) -> torch.Tensor:

@@ -43,10 +43,10 @@ def all_reduce_sum(values: torch.Tensor) -> torch.Tensor:
 
 
 def reduce_scatter_sum(values: torch.Tensor) -> torch.Tensor:
-    """Sums the values over the W processes and returns this process's part, [n], of the sum.
+    """Sums the values over the W processes and returns this process's shard of the sum, [n].
 
     Args:
-        values: [W n] on each process. They may be overwritten.
+        values: [W n] on each process; may be overwritten.
     """
     rank, workers = rank_and_world_size()
     if workers == 1:
@@ -60,7 +60,7 @@ def reduce_scatter_sum(values: torch.Tensor) -> torch.Tensor:
 
 
 def all_gather_objects(value: Any) -> list[Any]:
-    """Gathers a small picklable value of each process in rank order, on all processes."""
+    """Gathers a small picklable value from each process, in rank order, on all processes."""
     values = [value] * rank_and_world_size()[1]
     if rank_and_world_size()[1] > 1:
         dist.all_gather_object(values, value)

@@ -1,7 +1,7 @@
 """Sums and norms of float32 numbers that are bitwise independent of the order of the terms.
 
-A floating-point sum depends on the order of its terms, and so on the number of workers that share them. Here every term
-is first rounded to a multiple of 2^-38. Sums of such multiples below 2^14 in magnitude are exact in float64, which has
+A floating-point sum depends on the order of its terms, and therefore on the number of workers. Here, every term is
+first rounded to a multiple of 2^-38. Sums of such multiples below 2^14 in magnitude are exact in float64, which has
 53 bits, and exact sums are associative. Float32 has 24 bits, so numbers of at least 2^-14 (6e-5) are not rounded at
 all. Smaller ones are rounded by at most 2^-39 (2e-12), a five-thousandth of Adam's epsilon (1e-8 by default), which is
 added to the root of the second moment. A finer grid would leave less headroom, and gradients of micro-batches, which
@@ -27,10 +27,10 @@ UNITS = 2.0**FRACTION_BITS
 """Factor by which a loss is multiplied for its gradient to be in units of 2^-38. It is exact."""
 
 _CHUNK_SIZE = {"cpu": 2**16, "cuda": 2**24}
-"""Number of elements that are processed at a time, by device: they fit the caches of a CPU core, or fill a GPU."""
+"""Number of elements processed at a time, by device type: they fit the caches of a CPU core, or utilise a GPU."""
 
 _HALF_BITS = 29
-"""Number of bits of each half of a square; the sum of 2^24 halves is exact in float64."""
+"""Number of bits in each half of a square; the sum of 2^24 halves is exact in float64."""
 
 
 def term_limit(max_terms: int) -> float:
@@ -49,7 +49,7 @@ class FixedPointSum:
         """
         self.units = torch.empty(length, dtype=torch.float64, device=device)
         self.nonfinite = torch.zeros((), dtype=torch.bool, device=device)
-        """Boolean scalar: whether a term had an element that was too large, infinite or NaN, and the sum is invalid."""
+        """Boolean scalar, True if an element of a term was too large, infinite or NaN; the sum is then invalid."""
         self._limit = term_limit(max_terms) * UNITS
         self.reset()
 
@@ -110,14 +110,14 @@ def to_float(units: torch.Tensor) -> torch.Tensor:
 
 
 def norm_over_workers(parts: Iterable[torch.Tensor], nonfinite: torch.Tensor) -> float:
-    """Returns the 2-norm of the numbers that all workers hold between them; NaN if ``nonfinite`` is set on any of them.
+    """Returns the 2-norm of the numbers of all workers together; NaN if ``nonfinite`` is True on any of them.
 
     The result has the same bits however the numbers are distributed: each square is rounded to a multiple of 2^-58 of
     the largest (of the power of two above it), and the sum of squares is exact. Collective.
 
     Args:
-        parts: finite float32 tensors of this worker; no number is held by two workers.
-        nonfinite: boolean scalar, whether this worker's numbers are invalid.
+        parts: finite float32 tensors of this worker, disjoint from those of other workers.
+        nonfinite: boolean scalar, True if this worker's numbers are invalid.
     """
     chunks = list(_chunks(parts))
     extremes = torch.stack([torch.zeros_like(nonfinite).float(), *(end for c in chunks for end in torch.aminmax(c))])
@@ -151,5 +151,5 @@ def _sum_of_squares(numbers: torch.Tensor, unit: float) -> torch.Tensor:
 
 def _round(values: torch.Tensor, unit: float) -> torch.Tensor:
     """Rounds float64 values below 2^51 units in place to multiples of a unit, which is a power of two."""
-    offset = 1.5 * 2.0**52 * unit  # the last bit of this and of its sums with the values is one unit
+    offset = 1.5 * 2.0**52 * unit  # the last bit of the offset, and of its sums with the values, is one unit
     return values.add_(offset).sub_(offset)

@@ -1,7 +1,7 @@
-"""The gradient of a step, summed in fixed point over micro-batches and workers; see mulan.distributed.fixed_point.
+"""The gradient of a step, summed in fixed point over micro-batches and workers.
 
 The gradient of a micro-batch does not depend on the worker that computes it, and the sum does not depend on the order,
-so the gradient of a step has the same bits on any number of workers.
+so the gradient of a step has the same bits on any number of workers. See :mod:`mulan.distributed.fixed_point`.
 
 Costs, for N parameters on W workers: at ZeRO stages 0 to 2 a worker holds sums of 8 N bytes besides the 4 N of the
 newest micro-batch's gradient; at stage 3, sums of 8 N / W bytes and the pending buckets. It sends 8 bytes per parameter
@@ -29,11 +29,11 @@ class ReplicatedSums:
     def __init__(self, parameters: Sequence[nn.Parameter], *, micro_batches: int, shard: int | None = None) -> None:
         """
         Args:
-            parameters: parameters in their order in the sum. They accumulate the gradients of losses that are
+            parameters: parameters in the order of the sum. They accumulate the gradients of losses that are
                 multiplied by :data:`mulan.distributed.fixed_point.UNITS`.
             micro_batches: number of micro-batches of the global batch.
-            shard: number of elements of the sum that :meth:`take` returns on each worker; the sum is padded to that
-                many times the number of workers. If None, each worker takes the whole sum.
+            shard: number of elements of the sum that :meth:`take` returns on each worker; the sum is padded to this
+                number times the number of workers. If None, each worker takes the whole sum.
         """
         self._parameters, self._shard = parameters, shard
         length = (
@@ -43,7 +43,7 @@ class ReplicatedSums:
 
     @property
     def nonfinite(self) -> torch.Tensor:
-        """Boolean scalar: whether the sum is invalid; see :attr:`FixedPointSum.nonfinite`."""
+        """Boolean scalar, True if the sum is invalid; see :attr:`FixedPointSum.nonfinite`."""
         return self._sum.nonfinite
 
     def begin_step(self) -> None:
@@ -77,7 +77,7 @@ class ShardedSums:
         """
         Args:
             parameters: as in :class:`ReplicatedSums`, in the order in which the model uses them, which is that of their
-                shards in the sum. They may be empty now, as between uses at ZeRO stage 3.
+                shards in the sum. They may be empty at this time, as between uses at ZeRO stage 3.
             numels: number of elements of each parameter when it is gathered.
             micro_batches: number of micro-batches of the global batch.
         """
@@ -185,7 +185,7 @@ def clip_grad_norm(
     Args:
         gradients: this worker's tensors.
         own: this worker's disjoint part of all workers' gradients, for the norm.
-        nonfinite: boolean scalar, whether the gradient sums of this worker are invalid.
+        nonfinite: boolean scalar, True if the gradient sums of this worker are invalid.
     """
     norm = norm_over_workers(own, nonfinite)
     if norm > max_norm:

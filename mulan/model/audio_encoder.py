@@ -25,7 +25,7 @@ def tower_autocast(device: torch.device, precision: Precision) -> AbstractContex
 
 
 class AudioEncoder(nn.Module):
-    """The audio side of a model up to the pooled features. Weights and front end are float32 in any precision."""
+    """Computes pooled features from waveforms. Weights and front end are float32 in any precision."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class AudioEncoder(nn.Module):
         self._warm_started = bool(audio_tower.pretrained)
 
     def warm_started_parameters(self) -> Iterator[nn.Parameter]:
-        """Yields the parameters of the tower if it was warm-started."""
+        """Yields the parameters of the tower if it is warm-started."""
         if self._warm_started:
             yield from self.tower.parameters()
 
@@ -74,14 +74,14 @@ class AudioEncoder(nn.Module):
 
 
 class TrainedModel(nn.Module):
-    """The base of every model that is trained: an audio encoder and, in some, a text tower."""
+    """The base class of trained models: an audio encoder and, in some of them, a text tower."""
 
     audio_encoder: AudioEncoder
 
     def warm_started_parameters(self) -> Iterator[nn.Parameter]:
-        """Yields the parameters with pretrained initial values: of a text tower and of a warm-started audio tower."""
-        for part in self.children():
-            if isinstance(part, TextTower):
-                yield from part.parameters()
-            elif isinstance(part, AudioEncoder):
-                yield from part.warm_started_parameters()
+        """Yields the parameters with pretrained initial values, those of text and of warm-started audio towers."""
+        for module in self.children():
+            if isinstance(module, TextTower):
+                yield from module.parameters()
+            elif isinstance(module, AudioEncoder):
+                yield from module.warm_started_parameters()

@@ -49,7 +49,7 @@ class DeviceBatch:
 
     @property
     def inputs(self) -> tuple[Any, ...]:
-        """The arguments of the model's forward, without text if the batch has none."""
+        """The arguments of the model's ``forward``, without text if the batch has none."""
         if not self.token_ids.shape[1]:
             return (self.waveform,)
         if self.masks is not None:
@@ -61,7 +61,7 @@ def to_device(batch: Batch, device: torch.device, *, text_groups: int) -> Device
     """Copies a batch to the device.
 
     Copies to a GPU are queued from pinned memory on a separate stream, and only work that is queued later waits for
-    them: the next micro-batches are transferred while the GPU computes with the current one.
+    them: the next micro-batches are transferred while the GPU processes the current one.
 
     Args:
         text_groups: Number of length groups in which the texts are encoded.
@@ -79,7 +79,7 @@ def to_device(batch: Batch, device: torch.device, *, text_groups: int) -> Device
         copied = _copy_batch(batch, text_groups, queue)
     compute_stream.wait_stream(stream)
     for tensor in copies:
-        tensor.record_stream(compute_stream)  # its memory must not be reused before the work on it has finished
+        tensor.record_stream(compute_stream)  # its memory must not be reused before this work has finished
     return copied
 
 
@@ -109,7 +109,7 @@ def _copy_masks(masks: Masks, copy: Callable[[np.ndarray], torch.Tensor]) -> Dev
 
 
 def _integer_ids(names: Sequence[str]) -> np.ndarray:
-    """Hashes each name to an int64, [m]. The probability that two of 10,000 names collide is one in 10**11."""
+    """Hashes m names to int64 [m]. The probability of any collision among 10,000 names is about 3e-12."""
     digests = b"".join(hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names)
     return np.frombuffer(digests, np.int64)
 

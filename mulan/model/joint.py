@@ -19,7 +19,7 @@ class Temperature(nn.Module):
     """
 
     _MARGIN = 1e-6
-    """Distance from 0 and 1: in float32 the sigmoid reaches 1 at 17, and at -104 a 0 that one cannot divide by."""
+    """Minimum distance from 0 and 1, which the sigmoid reaches in float32 at logits of -104 and 17."""
 
     def __init__(self, initial: float) -> None:
         super().__init__()

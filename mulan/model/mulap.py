@@ -28,10 +28,11 @@ class SegmentEmbedding(nn.Module):
         nn.init.trunc_normal_(self.positions, std=0.02)
 
     def forward(self, features: Tensor, masked: Tensor) -> Tensor:
-        """
+        """Embeds the features of m windows.
+
         Args:
             features: [m, segments, features].
-            masked: [m, segments], 1 if the feature is masked, that is replaced by zeros.
+            masked: [m, segments], 1 for segments whose features are masked, that is, replaced by zeros.
 
         Returns:
             The audio stream [m, 1 + segments, audio size]. The global token is computed from the mean of the visible
@@ -73,14 +74,15 @@ class CoAttentionLayer(nn.Module):
         self.dropout = nn.Dropout(section.dropout)
 
     def forward(self, own: Tensor, other: Tensor, other_mask: Tensor | None = None) -> Tensor:
-        """
+        """Updates the stream of this modality.
+
         Args:
-            own: [m, n, size].
-            other: [m, k, other_size].
-            other_mask: bool [m, k], False for padding; None if there is none.
+            own: Stream of this modality, [m, n, size].
+            other: Stream of the other modality, [m, k, other_size].
+            other_mask: bool [m, k], False for padding; None if there is no padding.
 
         Returns:
-            [m, n, size].
+            The updated stream, [m, n, size].
         """
         query, key, value = (
             projected.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -99,10 +101,10 @@ class CoAttentionLayer(nn.Module):
 
 
 class CoAttentionBlock(nn.Module):
-    """A co-attention layer per modality, both applied to the same inputs."""
+    """A co-attention layer for each modality, both applied to the same inputs."""
 
     def __init__(self, audio: CoAttentionLayer | None, text: CoAttentionLayer | None) -> None:
-        """A modality whose output is not used has no layer (None) and is passed through unchanged."""
+        """A modality whose output is not used has None as its layer; its stream is passed through unchanged."""
         super().__init__()
         self.audio, self.text = audio, text
 
@@ -131,7 +133,7 @@ class FusionModel(TrainedModel):
         """Initialises everything but the towers from torch's default generator.
 
         Args:
-            weights: Loss weights. A term without weight gets no head, and the last block no layer that only it needs.
+            weights: Loss weights. A term without weight has no head, and the last block no layer that only it needs.
             segments: Number of segments of a window.
             segment_samples: Length of a segment in samples, the input size of the audio encoder.
             precision: ``bf16`` runs text tower and blocks under autocast; the audio encoder has its own setting.
@@ -156,7 +158,7 @@ class FusionModel(TrainedModel):
     def forward(
         self, waveform: Tensor, token_ids: Tensor, attention_mask: Tensor, masked: MaskedPositions
     ) -> Predictions:
-        """Predicts masked segments and tokens, and matches, without synchronising with the device.
+        """Predicts masked segments, tokens and matches, without synchronising with the device.
 
         Args:
             waveform: int16 or float in [-1, 1], [m, 1, samples]; samples after the last whole segment are not used.
@@ -178,21 +180,21 @@ class FusionModel(TrainedModel):
         return Predictions(
             token_logits=self.token_head(text.flatten(0, 1)[masked.token_indices]) if self.token_head else None,
             segments=self.segment_head(masked_segments) if self.segment_head else None,
-            # the features before masking: afterwards they are zeros
+            # features before masking, which replaces them by zeros
             segment_features=features.detach().flatten(0, 1)[masked.segment_indices] if self.segment_head else None,
             match_logits=self.match_head(audio[:, 0], text[:, 0]) if self.match_head else None,
         )
 
 
 class TokenHead(nn.Module):
-    """BERT's prediction head: logits over the vocabulary, with the token embeddings as the weight of its last layer."""
+    """BERT's prediction head, whose last layer shares its weight with the token embeddings."""
 
     def __init__(self, text_tower: TextTower) -> None:
         super().__init__()
         size = text_tower.output_dim
         self.transform = nn.Sequential(nn.Linear(size, size), nn.GELU(), nn.LayerNorm(size))
         self.bias = nn.Parameter(torch.zeros(text_tower.encoder.config.vocab_size))
-        self._embeddings = (text_tower.encoder.get_input_embeddings(),)  # the tuple keeps it from being registered here
+        self._embeddings = (text_tower.encoder.get_input_embeddings(),)  # a tuple: not registered as a submodule
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Computes logits [n, vocabulary] from float32 [n, size]."""
@@ -202,8 +204,8 @@ class TokenHead(nn.Module):
 class MatchHead(nn.Module):
     """Computes a match logit from the elementwise product of the two projected global tokens (§2.2).
 
-    ViLBERT has a ReLU between projection and product, which the paper does not mention. It is left out, so that the
-    products can have either sign.
+    ViLBERT's ReLU between projection and product, which the paper does not mention, is omitted, so that the products
+    can have either sign.
     """
 
     def __init__(self, section: MulapConfig, text_size: int) -> None:
@@ -219,14 +221,14 @@ class MatchHead(nn.Module):
 
 
 def check_text_tower(text_tower: TextTower, weights: LossWeightsConfig, *, pretrained: str) -> None:
-    """Checks that a text encoder can be fused.
+    """Checks that a text encoder can be used in a fusion model.
 
     Args:
-        weights: The terms that the model is to be trained on.
-        pretrained: The encoder's address in the recipe, for the message.
+        weights: Loss weights of the recipe.
+        pretrained: The recipe's ``text_tower.pretrained``, for the message.
 
     Raises:
-        PretrainedError: It does not meet all requirements; names those that it does not meet.
+        PretrainedError: The encoder does not meet all requirements; lists those that it does not meet.
     """
     faults = list(_unmet_requirements(text_tower, weights))
     if faults:
@@ -238,9 +240,9 @@ def _unmet_requirements(text_tower: TextTower, weights: LossWeightsConfig) -> It
     encoder, size = text_tower.encoder, text_tower.output_dim
     if not hasattr(encoder.config, "intermediate_size"):
         yield f"the configuration of a {encoder.config.model_type} has no intermediate_size"
-    width = encoder.get_input_embeddings().weight.shape[1]
-    if weights.mlm and width != size:
-        yield f"its token embeddings have size {width} and its outputs {size}, so it cannot predict tokens"
+    embedding_size = encoder.get_input_embeddings().weight.shape[1]
+    if weights.mlm and embedding_size != size:
+        yield f"its token embeddings have size {embedding_size} and its outputs {size}, so it cannot predict tokens"
 
 
 def _block(section: MulapConfig, text_tower: TextTower, *, audio: bool, text: bool) -> CoAttentionBlock:

@@ -1,4 +1,4 @@
-"""Outputs of the models, and the positions that are masked in their inputs."""
+"""Outputs of the models, and the masked positions in their inputs."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class Embeddings(NamedTuple):
-    """Embeddings of m pairs; None if no loss term needs them."""
+    """Embeddings of m pairs. A field is None if no loss term needs it."""
 
     audio: Tensor | None
     """Embeddings of each recording's first view in the joint space, float32 [m, d], unit rows."""
@@ -30,7 +30,7 @@ class MaskedPositions(NamedTuple):
 
 
 class Predictions(NamedTuple):
-    """Predictions of MuLaP's model for m pairs; None for a term without weight."""
+    """Predictions of MuLaP's model for m pairs. The fields of a loss term without weight are None."""
 
     token_logits: Tensor | None
     """Logits of the predicted tokens, float32 [n, vocabulary]."""

@@ -1,4 +1,4 @@
-"""Tagging by logistic regression, the pretraining of the audio tower (MuLan §3.2)."""
+"""The model of tagging by logistic regression, which pretrains the audio tower (MuLan §3.2)."""
 
 from torch import Tensor, nn
 
@@ -6,7 +6,7 @@ from mulan.model.audio_encoder import AudioEncoder, TrainedModel
 
 
 class TaggingModel(TrainedModel):
-    """An audio encoder and a classifier with one logit per class, which is float32 in any precision."""
+    """An audio encoder and a linear classifier with one logit per class. The classifier is float32 in any precision."""
 
     def __init__(self, audio_encoder: AudioEncoder, *, classes: int) -> None:
         """Initialises the classifier from torch's default generator."""

@@ -8,7 +8,7 @@ from mulan.model.outputs import Embeddings, unit_rows
 
 
 class ViewHead(nn.Module):
-    """The projection head: two linear layers without bias and a ReLU; used in training only and not exported."""
+    """The projection head: two linear layers without bias and a ReLU. It is used in training only and not exported."""
 
     def __init__(self, input_dim: int, section: SemiSupConConfig) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class ViewHead(nn.Module):
 
 
 class ViewModel(TrainedModel):
-    """An audio encoder and a projection head, which is float32 in any precision."""
+    """An audio encoder and a projection head. The head is float32 in any precision."""
 
     def __init__(self, audio_encoder: AudioEncoder, view_head: ViewHead) -> None:
         super().__init__()

@@ -32,12 +32,12 @@ _AST_FIELDS = {
     "patch_size": ("patch_size",),
     "patch_stride": ("frequency_stride", "time_stride"),
 }
-"""Fields of the section and their names in ``transformers``."""
+"""Fields of the section, with their names in ``transformers``."""
 _AST_CONSTANTS = ("hidden_act", "layer_norm_eps", "qkv_bias")
-"""Fields of ``transformers`` that are fixed here but may differ in a checkpoint."""
+"""Fields of ``transformers`` that are constant in the tower but may differ in a checkpoint."""
 
 _TRAINING_ONLY = {"pretrained", "dropout", "frequency_mask_bins", "time_mask_frames"}
-"""Fields that do not change the output in evaluation, in which two runs may therefore differ."""
+"""Fields that do not affect the output in evaluation mode, and may therefore differ between two runs."""
 
 _AST_REMEDY = "Set audio_tower.pretrained to an AST checkpoint saved by transformers."
 _EXPORTED = RequiredFiles("audio_tower.pretrained", {"configuration": (CONFIG,), "weights": (WEIGHTS,)}, ())
@@ -51,8 +51,8 @@ def warm_start(tower: AudioTower, section: AudioTowerConfig, *, front_end: Front
     """Loads the weights that ``section.pretrained`` names into a tower that was built from the section.
 
     Raises:
-        PretrainedError: The weights do not exist, belong to another kind of network, or were trained with another
-            structure or front end than the recipe's; the message lists all differing fields.
+        PretrainedError: The weights do not exist, belong to another kind of network, or were trained with a different
+            structure or front end; the message lists all fields that differ from the recipe.
     """
     if isinstance(tower, AstAudioTower):
         assert isinstance(section, AstTowerConfig)

@@ -10,9 +10,9 @@ With S_ij = a_i . t_j / temperature and n_i the logarithm of the denominator of 
     dL / dS_ij  =  1/B [ exp(S_ij - n_i) + exp(S_ij - n_j) ]  for j != i,      dL / dS_ii  =  -1/B
 
 S_ij is a term of both denominators, so no exponent is positive and nothing overflows. S is computed in tiles, once for
-n and again for the gradient; the whole matrix is never held. Once the n of all pairs are known, each process computes
-the complete gradient of its own rows from its own tiles: the backward pass communicates only one value per pair, for
-the gradient of the temperature.
+n and again for the gradient; the whole matrix is never in memory. Once the n of all pairs are known, each process
+computes the complete gradient of its own rows from its own tiles: the backward pass communicates only one value per
+pair, for the gradient of the temperature.
 """
 
 from typing import Any

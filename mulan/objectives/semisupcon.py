@@ -14,8 +14,8 @@ are symmetric,
     dL / dz_i  =  1/(N temperature)  sum_k  [ exp(S_ik - n_i) + exp(S_ik - n_k) - T_ik (1/R_i + 1/R_k) ] z_k
 
 Once a process knows n and R of all rows, it can therefore compute the complete gradient of its own, as in
-:mod:`mulan.objectives.contrastive`, in float64 tiles that are not kept. No epsilon is added inside the logarithm, and
-no exponent in the gradient is positive.
+:mod:`mulan.objectives.contrastive`, in float64 tiles that are recomputed instead of stored. No epsilon is added inside
+the logarithm, and no exponent in the gradient is positive.
 """
 
 import math
@@ -108,7 +108,7 @@ class _Targets:
     """The targets T of the global batch, computed tile by tile in one buffer; see :mod:`mulan.objectives.tiles`."""
 
     def __init__(self, labels: Labels, views: int, section: SemiSupConConfig) -> None:
-        """Gathers the labels of all processes, a collective call.
+        """Gathers the labels of all processes. Collective.
 
         Args:
             labels: Labels of this process's recordings.

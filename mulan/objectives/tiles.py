@@ -1,4 +1,4 @@
-"""Similarities of a process's rows to all rows of the global batch, in tiles: the whole matrix is never held.
+"""Similarities of a process's rows to all rows of the global batch, in tiles: the whole matrix is never in memory.
 
 Tiles belong to the global batch, independent of the process that computes them: a process that holds some rows of a
 tile computes all of them. Kernels may add in another order for matrices of another shape, or at another position in a
@@ -33,7 +33,7 @@ class Tile(NamedTuple):
     similarity: torch.Tensor
     """Similarities divided by the temperature, [r, c]; -inf for an anchor and its own partner. May be overwritten."""
     spare: torch.Tensor
-    """Uninitialised buffer [r, c] for results."""
+    """Uninitialised buffer for results, [r, c]."""
 
 
 def covering_rows(own: slice, count: int) -> slice:
@@ -79,7 +79,7 @@ def _row_of_tiles(scaled: torch.Tensor, others: torch.Tensor, memory: torch.Tens
         shape = (len(scaled), len(partners))
         similarity, spare = (part[: math.prod(shape)].view(shape) for part in memory)
         torch.mm(scaled, partners.T, out=similarity)
-        similarity.diagonal(first - column).fill_(-torch.inf)  # empty if it does not cross the tile
+        similarity.diagonal(first - column).fill_(-torch.inf)  # empty if the diagonal does not cross the tile
         yield Tile(columns, partners, similarity, spare)
 
 

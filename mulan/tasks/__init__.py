@@ -1,1 +1,1 @@
-"""What is trained: one module for each objective."""
+"""Tasks, which define what is trained: one module for each objective."""

@@ -1,4 +1,4 @@
-"""The audio encoder, which all tasks train: built from a recipe's sections, and described in exported models."""
+"""Building and export of the audio encoder, which all tasks train."""
 
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ from mulan.model.warm_start import warm_start
 
 
 def encoder_from_recipe(recipe: Recipe) -> AudioEncoder:
-    """Builds the audio encoder of a recipe, with pretrained weights if the tower's section names them.
+    """Builds the audio encoder of a recipe, with the pretrained weights that the tower's section specifies.
 
-    It draws the same random numbers with and without a warm start.
+    It consumes the same random numbers with and without a warm start.
 
     Raises:
         PretrainedError: The tower's pretrained weights cannot be used.
@@ -52,7 +52,7 @@ def export_encoder(encoder: AudioEncoder, recipe: Recipe, folder: Path) -> None:
     """Writes an audio encoder for :class:`mulan.AudioBackbone`, and for the ``audio_tower.pretrained`` of other runs.
 
     Args:
-        encoder: The encoder of a model that was built from the recipe, with whole weights.
+        encoder: The encoder of a model that was built from the recipe, with unsharded weights.
         folder: A local folder; created if necessary.
     """
     config = EncoderConfig(**exported_fields(recipe))

@@ -1,4 +1,4 @@
-"""Contrastive learning of audio and text (MuLan), alone or together with that of windows (SemiSupCon)."""
+"""Contrastive learning of audio and text (MuLan), alone or together with that of views (SemiSupCon)."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ class JointTask:
     ) -> None:
         """
         Args:
-            contrastive: Computes the contrastive term from audio, text and temperature as ``contrastive_loss`` does.
+            contrastive: Function with the signature of ``contrastive_loss`` that computes the contrastive term.
         """
         self.weights, self._recipe, self._contrastive = recipe.loss.weights, recipe, contrastive
 
@@ -55,7 +55,7 @@ class JointTask:
         return terms
 
     def validation_scores(self, outputs: Iterable[tuple[DeviceBatch, Embeddings]]) -> dict[str, float]:
-        """Retrieves the windows of recordings by their texts."""
+        """Computes the scores of retrieving the windows of recordings with their texts as queries."""
         audio: list[torch.Tensor] = []
         text: list[torch.Tensor] = []
         recording_ids: list[str] = []

@@ -50,7 +50,7 @@ class MulapTask:
     def validation_scores(self, outputs: Iterable[tuple[DeviceBatch, Predictions]]) -> dict[str, float]:
         """Computes the accuracy of tokens and of matching, and R2 of masked segments' features.
 
-        A score for which nothing was predicted is left out.
+        Scores without any prediction are omitted.
         """
         sums = []
         for batch, predictions in outputs:
@@ -58,7 +58,7 @@ class MulapTask:
             sums.append(_sums(predictions, batch.masks))
         scores: dict[str, float] = {}
         for name in sums[0]:
-            total = all_gather(torch.stack([of_batch[name] for of_batch in sums])).sum(dim=0)
+            total = all_gather(torch.stack([batch_sums[name] for batch_sums in sums])).sum(dim=0)
             if name == "mam_r2":
                 score = _explained_variance(*total)
             else:
@@ -69,12 +69,12 @@ class MulapTask:
         return scores
 
     def export(self, model: FusionModel, folder: Path) -> None:
-        """Writes the audio encoder; all else is used in training only (§3.2)."""
+        """Writes the audio encoder; the other modules are used in training only (§3.2)."""
         export_encoder(model.audio_encoder, self._recipe, folder)
 
 
 def _sums(predictions: Predictions, masks: DeviceMasks) -> dict[str, torch.Tensor]:
-    """Returns what the scores of several micro-batches are computed from; logits of tokens take too much memory."""
+    """Returns the sums from which the scores are computed; the logits themselves would take too much memory."""
     sums: dict[str, torch.Tensor] = {}
     if predictions.token_logits is not None:
         sums["mlm_accuracy"] = _count(predictions.token_logits.argmax(dim=1) == masks.token_targets)
@@ -88,20 +88,20 @@ def _sums(predictions: Predictions, masks: DeviceMasks) -> dict[str, torch.Tenso
 
 
 def _count(correct: torch.Tensor) -> torch.Tensor:
-    """Returns the number of correct predictions and the number of all, float64 [2]."""
+    """Returns the number of correct predictions and the number of predictions, float64 [2]."""
     return torch.stack([correct, torch.ones_like(correct)]).sum(dim=1, dtype=torch.float64)
 
 
 def _explained_variance(
     squares: torch.Tensor, sums: torch.Tensor, counts: torch.Tensor, errors: torch.Tensor
 ) -> float | None:
-    """Returns the share of the features' variance that predictions explain; None if there is none.
+    """Returns the share of the features' variance that the predictions explain; None if the variance is zero.
 
     Args:
         squares: Sums of squares of each feature over all masked segments, [features].
-        sums: Sums of each feature.
-        counts: The number of values of each feature.
-        errors: Sums of squared errors of each feature.
+        sums: Sums of each feature, [features].
+        counts: Number of values of each feature, [features].
+        errors: Sums of squared errors of each feature, [features].
     """
     variance = float((squares - sums**2 / counts.clamp_min(1)).sum())
     return 1 - float(errors.sum()) / variance if variance > 0 else None

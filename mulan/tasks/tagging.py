@@ -35,10 +35,10 @@ class TaggingTask:
         return {"tagging": tagging_loss(outputs, batch.tags)}
 
     def validation_scores(self, outputs: Iterable[tuple[DeviceBatch, torch.Tensor]]) -> dict[str, float]:
-        """Computes class-balanced ROC-AUC and mAP of the classes that some recordings have and some have not."""
+        """Computes class-balanced ROC-AUC and mAP over the classes with both positive and negative recordings."""
         logits, tags = [], []
-        for batch, of_batch in outputs:
-            logits.append(of_batch)
+        for batch, batch_logits in outputs:
+            logits.append(batch_logits)
             tags.append(batch.batch.tags)
         all_logits = all_gather(torch.cat(logits)).float().cpu().numpy()
         all_tags = np.concatenate(all_gather_objects(np.concatenate(tags)))
@@ -47,10 +47,10 @@ class TaggingTask:
         return {"roc_auc": scores.roc_auc, "map": scores.map, "n_tags": scores.n_tags, "n_items": scores.n_recordings}
 
     def export(self, model: TaggingModel, folder: Path) -> None:
-        """Writes encoder and classifier for the ``audio_tower.pretrained`` of other runs; the corpus names the classes.
+        """Writes encoder, classifier and class names for the ``audio_tower.pretrained`` of other runs.
 
         Raises:
-            CorpusError, PlanError: The corpus does not exist any more, or has other classes.
+            CorpusError, PlanError: The corpus does not exist any more, or its classes have changed.
         """
         classes = class_names(Corpus.open(self._recipe.data.uri), self._recipe.tagging)
         export_tagger(model, self._recipe, classes, folder)
@@ -60,12 +60,12 @@ def export_tagger(model: TaggingModel, recipe: Recipe, classes: Sequence[str], f
     """Writes a tagger.
 
     Args:
-        model: A model that was built from the recipe, with whole weights.
-        classes: The tags, in the order of the logits.
+        model: A model that was built from the recipe, with unsharded weights.
+        classes: The tags in the order of the logits.
         folder: A local folder; created if necessary.
 
     Raises:
-        ValueError: The number of tags is not that of the logits.
+        ValueError: The numbers of tags and logits differ.
     """
     if len(classes) != model.classifier.out_features:
         raise ValueError(f"{len(classes)} tags for {model.classifier.out_features} logits")

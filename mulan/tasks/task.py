@@ -1,4 +1,4 @@
-"""The interface of what is trained. A recipe's loss weights choose the task here, once; all else asks the task."""
+"""The interface of a task, which defines what is trained. The loss weights of a recipe determine its task."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -25,11 +25,11 @@ class Task(Protocol):
     gradient_caching: bool
     """True if the terms compare the examples of the whole global batch. The model then returns
     :class:`mulan.model.outputs.Embeddings`, on which the loss is computed once for all micro-batches (Gao et al. 2021).
-    Each of them that is not None must be read by a term. Otherwise each term is computed for one micro-batch at a time,
-    and averaged over them."""
+    Every field that is not None must be used by a term. If False, the terms are computed for one micro-batch at a time,
+    and averaged over the micro-batches."""
 
     def build_model(self, text_tower: TextTower | None = None) -> TrainedModel:
-        """Builds the model, with pretrained weights where the recipe names them.
+        """Builds the model, with the pretrained weights that the recipe specifies.
 
         All other weights are initialised from torch's default generator.
 
@@ -46,14 +46,14 @@ class Task(Protocol):
         Args:
             outputs: With gradient caching, the embeddings of all micro-batches of this worker, concatenated; the call
                 is then collective. Otherwise the model's outputs for a single micro-batch.
-            batches: The micro-batches that the outputs are of, in order.
+            batches: The micro-batches of the outputs, in order.
         """
 
     def validation_scores(self, outputs: Iterable[tuple[DeviceBatch, Any]]) -> dict[str, float]:
         """Computes the scores of a validation by name, among them the recipe's selection metric
         (:func:`mulan.config.terms.selection_metric`) if there is anything to score. Collective.
 
-        They depend neither on the temperature nor on the batch size, so that runs can be compared by them.
+        The scores depend neither on the temperature nor on the batch size, so that runs can be compared by them.
 
         Args:
             outputs: This worker's micro-batches with the model's outputs, which are computed as they are consumed:
@@ -64,11 +64,11 @@ class Task(Protocol):
         """Writes the trained model to a local folder, which is created if necessary.
 
         Args:
-            model: A model that :meth:`build_model` built, with whole weights.
+            model: A model that :meth:`build_model` built, with unsharded weights.
 
         Raises:
-            CorpusError, PlanError, PretrainedError: What the files also need, such as a tokenizer or the names of
-                classes, is not there any more.
+            CorpusError, PlanError, PretrainedError: Other content of the files, such as a tokenizer or the names of
+                classes, is not available any more.
         """
 
 

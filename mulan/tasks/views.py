@@ -1,4 +1,4 @@
-"""Contrastive learning of audio alone: windows of one recording, or of recordings with common labels (SemiSupCon)."""
+"""Contrastive learning on audio alone: views of the same recording, or of recordings with shared tags (SemiSupCon)."""
 
 from collections.abc import Iterable, Sequence
 from itertools import chain
@@ -20,7 +20,7 @@ from mulan.tasks.audio_encoder import encoder_from_recipe, export_encoder
 
 
 class ViewsTask:
-    """Trains an audio encoder by SemiSupCon's term alone; see :class:`mulan.tasks.task.Task`."""
+    """Trains an audio encoder with SemiSupCon's term alone; see :class:`mulan.tasks.task.Task`."""
 
     gradient_caching = True
 
@@ -35,7 +35,7 @@ class ViewsTask:
         return {"semisupcon": semisupcon_term(outputs, batches, self._recipe.semisupcon)}
 
     def validation_scores(self, outputs: Iterable[tuple[DeviceBatch, Embeddings]]) -> dict[str, float]:
-        """Retrieves recordings by other windows of them: the first views by the last ones."""
+        """Computes the scores of retrieving the first views of the recordings with their last views as queries."""
         views: list[torch.Tensor] = []
         recording_ids: list[str] = []
         for batch, embeddings in outputs:
@@ -60,15 +60,15 @@ def semisupcon_term(embeddings: Embeddings, batches: Sequence[DeviceBatch], sect
 def window_retrieval_scores(
     windows: torch.Tensor, queries: torch.Tensor, recording_ids: Sequence[str]
 ) -> dict[str, float]:
-    """Computes retrieval scores of windows for queries; all windows of a query's recording are relevant. Collective.
+    """Computes retrieval scores of windows, of which all those of a query's recording are relevant. Collective.
 
     Args:
         windows: This worker's windows, [n, d] unit rows.
         queries: Queries of the same recordings, [n, d] unit rows.
-        recording_ids: The recording of each row.
+        recording_ids: Recording id of each row.
 
     Returns:
-        The fields of :class:`mulan.evaluation.metrics.RetrievalScores` by name, over the windows of all workers.
+        The fields of :class:`mulan.evaluation.metrics.RetrievalScores` by name, for the windows of all workers.
     """
     similarity = (all_gather(queries) @ all_gather(windows).T).cpu().numpy()
     names = np.array(list(chain.from_iterable(all_gather_objects(recording_ids))))

@@ -1,1 +1,1 @@
-"""The training algorithm: the step, its engines, the loop and validation. It knows neither storage nor launcher."""
+"""The training algorithm: the loop, the step, its engines and validation, independent of storage and launcher."""

@@ -14,25 +14,25 @@ from mulan.distributed.collectives import all_gather_objects
 
 @dataclass(frozen=True)
 class StepReport:
-    """The joint report of all workers about a step or a validation; equal on all of them."""
+    """The report of all workers about a step or a validation; equal on all of them."""
 
     measured: dict[str, float]
-    """The first worker's measurements, so that all workers decide alike."""
+    """The first worker's measurements, on which all workers base their decisions."""
     data_wait_s: float
-    """The longest time that a worker waited for its batches."""
+    """The maximum time over workers of waiting for batches, in seconds."""
     skipped: list[SkippedRecording]
     """The skipped recordings, in the order of the workers."""
     recordings_checksum: str
-    """A 64-bit checksum, in hex, of the recordings and their positions in the global batch, whoever read them."""
+    """A 64-bit checksum, in hex, of the recordings by position in the global batch, for any number of workers."""
     fatal_error: MulanError | None
-    """The error for which a worker cannot continue; that of the first such worker."""
+    """The error of the first worker that cannot continue; None if all can."""
     clock_s: float
-    """The first worker's clock, so that all workers do periodic work in the same step."""
+    """The first worker's monotonic clock in seconds, so that all workers do periodic work in the same step."""
 
 
 @dataclass
 class BatchSource:
-    """Takes batches from an iterator, measures the wait for them, and asserts the schedule's order."""
+    """Takes batches from an iterator, measures the wait for them, and asserts that they follow the schedule."""
 
     batches: Iterator[Batch]
     schedule: Schedule
@@ -43,16 +43,16 @@ class BatchSource:
     _recordings: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
     def take(self, count: int) -> Iterator[Batch]:
-        """Yields the next ``count`` batches, taking each one only when it is needed.
+        """Yields the next ``count`` batches, each taken only when it is needed.
 
-        Meanwhile the device works on the earlier ones.
+        Meanwhile, the device processes the previous ones.
         """
         self._recordings = {}
         for _ in range(count):
             begun = time.perf_counter()
             batch = next(self.batches)
             expected = self.schedule[self._num_taken]
-            assert batch.item == expected, f"got {batch.item}, the schedule says {expected}"
+            assert batch.item == expected, f"got {batch.item}, but the schedule expects {expected}"
             self._num_taken += 1
             self._skipped += batch.skipped
             self._checksum ^= consumed_checksum(batch.item.micro_batch, batch.recording_id)
@@ -61,8 +61,11 @@ class BatchSource:
             yield batch
 
     def recordings(self) -> list[tuple[str, ...]]:
-        """Returns the recording ids of the newest step or validation: one tuple for each micro-batch of the global
-        batch, in order. Collective."""
+        """Returns the recording ids of the last step or validation. Collective.
+
+        Returns:
+            One tuple for each micro-batch of the global batch, in order.
+        """
         recordings = {
             number: names for of_worker in all_gather_objects(self._recordings) for number, names in of_worker.items()
         }
@@ -71,11 +74,11 @@ class BatchSource:
     def exchange_step_report(
         self, measured: dict[str, float] | None = None, fatal_error: MulanError | None = None
     ) -> StepReport:
-        """Joins what the workers report since the last exchange. Collective.
+        """Combines the reports of all workers since the last exchange. Collective.
 
         Args:
             measured: this worker's measurements of the step.
-            fatal_error: why this worker cannot continue.
+            fatal_error: error because of which this worker cannot continue.
         """
         own = (measured or {}, self._data_wait_s, self._skipped, self._checksum, fatal_error, time.monotonic())
         self._data_wait_s, self._skipped, self._checksum = 0.0, [], 0
@@ -94,6 +97,6 @@ class BatchSource:
 
 
 def consumed_checksum(micro_batch: int, recording_ids: tuple[str, ...]) -> int:
-    """Returns a 64-bit checksum of a micro-batch's recordings and their positions; a step's is the XOR of them."""
-    named = "\n".join((str(micro_batch), *recording_ids)).encode()
-    return int.from_bytes(hashlib.blake2b(named, digest_size=8).digest())
+    """Returns a 64-bit checksum of a micro-batch's recordings and positions; that of a step is the XOR over them."""
+    content = "\n".join((str(micro_batch), *recording_ids)).encode()
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest())

@@ -1,6 +1,6 @@
 """Health checks of a run: nonfinite losses and gradients, collapsed embeddings, and too many skipped recordings.
 
-Every worker receives the same numbers, those of the first one, so that all of them decide alike.
+Every worker receives the same numbers, those of the first one, so that all workers make the same decisions.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ class NonFiniteStep(MulanError):
 
 
 class EmbeddingsCollapsed(MulanError):
-    """The contrastive term remains at its value for embeddings that are all the same."""
+    """The contrastive term remains at its value for identical embeddings."""
 
 
 @dataclass(frozen=True)
@@ -32,33 +32,33 @@ class Anomaly:
 
     step: int
     message: str
-    """A description of the anomaly and its consequence."""
+    """A description of the anomaly and of its consequence."""
     measured: Mapping[str, float]
     """The measurements of the step (:func:`mulan.training.step.train_step`)."""
     recordings: Sequence[Sequence[str]]
     """The recording ids of the step, one sequence for each micro-batch of the global batch."""
 
     def to_json(self) -> str:
-        """Returns the content of its file in a run's folder; nonfinite numbers are the strings nan, inf and -inf."""
+        """Returns the JSON of the anomaly's file in a run's folder, with the strings nan, inf and -inf for such numbers."""
         measured = {name: value if math.isfinite(value) else str(value) for name, value in self.measured.items()}
         return json.dumps(vars(self) | {"measured": measured}, indent=1)
 
 
 COLLAPSE_MARGIN = 0.01
-"""A contrastive term counts as collapsed within this fraction of its value for embeddings that are all the same."""
+"""A contrastive term counts as collapsed within this fraction of its value for identical embeddings."""
 
 MAX_ANOMALIES = 20
-"""The maximum number of anomalies that are recorded, each in a file, of a run that continues after them."""
+"""The maximum number of anomalies that are recorded, each in a file, if the run continues after them."""
 
 MIN_EXAMPLES = 1000
-"""The share of skipped recordings is checked as if there had been at least this many examples."""
+"""The minimum number of examples to which the number of skipped recordings is related."""
 
 Recordings = Sequence[Sequence[str]]
 """Recording ids, one sequence for each micro-batch of the global batch."""
 
 
 def collapsed_loss(pairs: int) -> float:
-    """Returns the contrastive term of B pairs whose embeddings are all the same: ln(2 (B - 1))."""
+    """Returns the contrastive term of B pairs with identical embeddings: ln(2 (B - 1))."""
     return math.log(2 * (pairs - 1))
 
 
@@ -71,7 +71,7 @@ class Counts(TypedDict):
 
 
 class HealthWatch:
-    """Checks the measurements of every step, and counts anomalies, starting from the counts of a checkpoint."""
+    """Checks the measurements of every step, and counts anomalies from the counts of a checkpoint on."""
 
     def __init__(
         self,
@@ -100,8 +100,8 @@ class HealthWatch:
 
         Args:
             step: the step, counted from 1.
-            measured: the measurements of :func:`mulan.training.step.train_step`; the same on all workers.
-            recordings: returns the recordings of the step. Collective.
+            measured: the measurements of :func:`mulan.training.step.train_step`, equal on all workers.
+            recordings: returns the recordings of the step; collective.
 
         Raises:
             NonFiniteStep, EmbeddingsCollapsed: the recipe's ``health`` section ends the run at such a step.
@@ -172,12 +172,13 @@ class SkippedShare:
         """
         Args:
             max_share: ``data.max_skipped_share``.
-            counts: skipped recordings so far, by reason.
+            counts: number of skipped recordings so far, by reason.
         """
         self._max_share, self._counts = max_share, Counter(counts)
         self._newest: SkippedRecording | None = None
 
     def add(self, recordings: Sequence[SkippedRecording]) -> None:
+        """Counts the recordings skipped in a step."""
         self._counts.update(recording.reason for recording in recordings)
         self._newest = recordings[-1] if recordings else None
 
@@ -186,9 +187,10 @@ class SkippedShare:
         return dict(self._counts)
 
     def check(self, num_examples: int) -> None:
-        """
+        """Checks the share of skipped recordings.
+
         Args:
-            num_examples: examples trained on so far.
+            num_examples: number of examples trained on so far.
 
         Raises:
             TooManySkippedRecordings: the share of skipped recordings exceeds ``max_share``.

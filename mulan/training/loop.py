@@ -1,4 +1,4 @@
-"""The training loop. It knows neither launcher nor storage: it takes an iterator of batches, an engine and an observer.
+"""The training loop, independent of launcher and storage: it needs only batches, an engine and an observer.
 
 Each step: take, step, exchange, check, validate, log, checkpoint.
 """
@@ -24,7 +24,7 @@ from mulan.training.step import train_step
 from mulan.training.validation import validate
 
 PREEMPTION_PERIOD_S = 5.0
-"""The time between two checks for preempted nodes; each costs a message to Ray's controller."""
+"""The time between two checks for preempted nodes, each of which sends a message to Ray's controller."""
 
 
 def train(
@@ -42,7 +42,7 @@ def train(
         NonFiniteStep, EmbeddingsCollapsed: the recipe's ``health`` section ends the run at such a step.
         NotDeterministic: an operation has no deterministic kernel, and the recipe requires one.
         TooManySkippedRecordings: more recordings were skipped than ``data.max_skipped_share`` allows.
-        MulanError: the observer of a worker has a fatal error.
+        MulanError: the observer of a worker reports a fatal error.
     """
     assert progress.steps_done == schedule.first_step, f"data starts at {schedule.first_step}, weights at {progress}"
     source = BatchSource(batches, schedule)
@@ -59,7 +59,7 @@ def train(
             micro_batches = source.take(schedule.train_micro_batches_per_worker)
             measured = train_step(engine, micro_batches, statistics, task, recipe.train)
             report = source.exchange_step_report(measured, observer.fatal_error())
-            # raised by all workers in the same step, so that none waits in a collective
+            # raised on all workers in the same step, so that none waits in a collective
             if report.fatal_error is not None:
                 raise report.fatal_error
             health.check(step, report.measured, source.recordings)
@@ -70,7 +70,7 @@ def train(
             if schedule.validates_after(step):
                 micro_batches = source.take(schedule.validation_micro_batches_per_worker)
                 metrics["validation"] = validate(engine, micro_batches, task)
-                # recorded but not counted: every validation skips the same recordings again
+                # not counted, since every validation skips the same recordings
                 newly_skipped = newly_skipped + source.exchange_step_report().skipped
 
             observer.on_step(metrics)
@@ -88,7 +88,7 @@ def train(
 def _step_metrics(
     recipe: Recipe, step: int, report: StepReport, skipped: SkippedShare, *, seconds: float
 ) -> dict[str, Any]:
-    """Returns a step's line of ``metrics.jsonl``; None stands for a nonfinite number, which JSON cannot express."""
+    """Returns the line of a step in ``metrics.jsonl``; None represents nonfinite numbers, which JSON does not have."""
     return {
         "step": step,
         **{name: value if math.isfinite(value) else None for name, value in report.measured.items()},
@@ -102,22 +102,22 @@ def _step_metrics(
 
 
 def _flat(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Returns metrics with the validation's scores as ``validation_NAME``: Ray's tools expect flat names."""
+    """Returns metrics with validation scores as ``validation_NAME``, since Ray's tools expect a flat dict."""
     scores = metrics.get("validation", {})
     rest = {name: value for name, value in metrics.items() if name != "validation"}
     return rest | {f"validation_{name}": value for name, value in scores.items()}
 
 
 class _PreemptionWatch:
-    """Checks every few seconds whether further nodes are about to be preempted."""
+    """Checks every few seconds whether new nodes are about to be preempted."""
 
     def __init__(self, observer: TrainingObserver) -> None:
         self._observer, self._checked_s, self._nodes = observer, -math.inf, frozenset[str]()
 
     def has_new_nodes(self, clock_s: float) -> bool:
-        """Returns whether there are further nodes; ``clock_s`` is the same on all workers, which check together."""
+        """Returns True if there are new nodes; ``clock_s`` is the same on all workers, so that they check together."""
         if clock_s - self._checked_s < PREEMPTION_PERIOD_S:
             return False
-        self._checked_s, known = clock_s, self._nodes
+        self._checked_s, known_nodes = clock_s, self._nodes
         self._nodes = self._observer.preempted_nodes()
-        return bool(self._nodes - known)  # one checkpoint for each node, then training continues
+        return bool(self._nodes - known_nodes)  # one checkpoint per node, then training continues

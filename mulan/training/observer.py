@@ -10,7 +10,7 @@ from mulan.training.state import Progress
 
 
 class TrainingObserver(Protocol):
-    """Receives the results of the training loop, and provides what the loop cannot know. Every worker has one.
+    """Receives the results of the training loop, and reports fatal errors and preemptions to it. Every worker has one.
 
     All workers call the same methods in the same order, so a method may be collective. Arguments are the same on all
     of them, except for the duration of a step.
@@ -23,17 +23,20 @@ class TrainingObserver(Protocol):
         """Receives the recordings skipped in a step and its validation; the sequence may be empty."""
 
     def on_anomaly(self, anomaly: Anomaly) -> str:
-        """Receives an anomaly, and returns a hint for the error message that ends the run. The hint is the same on all
-        workers and may be empty."""
+        """Receives an anomaly.
+
+        Returns:
+            A hint for the error message that ends the run, the same on all workers; it may be empty.
+        """
 
     def on_validation(self, metrics: dict[str, Any]) -> None:
-        """Receives the metrics of a step with its scores as ``validation_NAME`` if no checkpoint is due."""
+        """Receives the metrics of a validated step, with scores as ``validation_NAME``, if no checkpoint is due."""
 
     def on_checkpoint(self, metrics: dict[str, Any], progress: Progress) -> None:
         """Saves a checkpoint; receives the same metrics as :meth:`on_validation`."""
 
     def fatal_error(self) -> MulanError | None:
-        """Returns the error for which this worker cannot continue, or None; all workers raise the first one."""
+        """Returns the error because of which this worker cannot continue, or None; all workers raise the first one."""
 
     def preempted_nodes(self) -> frozenset[str]:
         """Returns the ids of the nodes that are about to be preempted; called every few seconds."""

@@ -23,13 +23,13 @@ def learning_rate(optim: OptimConfig, steps_done: int) -> float:
 
 
 REGISTER = 16
-"""The number of float32 values in the widest vector register. Threads also split tensors at multiples of it."""
+"""Number of float32 values in the widest vector register; threads split tensors at multiples of it."""
 
 
 class EvenAdamW(torch.optim.AdamW):
-    """Fused AdamW that pads the remainders of tensors to whole vector registers.
+    """Fused AdamW that pads the remainders of tensors to whole vector registers on CPUs.
 
-    Its arithmetic for a weight is then the same wherever ZeRO splits the tensors.
+    The arithmetic for a weight is then the same wherever ZeRO splits the tensors.
     """
 
     @torch.no_grad()
@@ -50,16 +50,16 @@ class EvenAdamW(torch.optim.AdamW):
             state = self._state_of(parameter)
             gradient = cast(torch.Tensor, parameter.grad)
             tensors = [t.view(-1) for t in (parameter, gradient, state["exp_avg"], state["exp_avg_sq"])]
-            numbers = parameter.numel()
-            whole = numbers // REGISTER * REGISTER
+            numel = parameter.numel()
+            whole = numel // REGISTER * REGISTER
             if whole:
                 pieces.append(tuple(t[:whole] for t in tensors))
                 steps.append(state["step"])
-            if whole < numbers:
-                filled = [pad(t[whole:], (0, whole + REGISTER - numbers)) for t in tensors]
-                pieces.append(tuple(filled))
-                steps.append(state["step"].clone() if whole else state["step"])  # each tensor's step is incremented
-                ends += ((t[whole:], f) for t, f in zip(tensors, filled, strict=True) if t is not tensors[1])
+            if whole < numel:
+                padded = [pad(t[whole:], (0, whole + REGISTER - numel)) for t in tensors]
+                pieces.append(tuple(padded))
+                steps.append(state["step"].clone() if whole else state["step"])  # incremented once per tensor
+                ends += ((t[whole:], f) for t, f in zip(tensors, padded, strict=True) if t is not tensors[1])
         if not pieces:
             return
         weights, gradients, averages, squares = map(list, zip(*pieces, strict=True))
@@ -80,8 +80,8 @@ class EvenAdamW(torch.optim.AdamW):
             eps=group["eps"],
             maximize=False,
         )
-        for end, filled_end in ends:
-            end.copy_(filled_end[: len(end)])
+        for end, padded_end in ends:
+            end.copy_(padded_end[: len(end)])
 
     def _state_of(self, parameter: torch.nn.Parameter) -> dict[str, Any]:
         state: dict[str, Any] = self.state[parameter]
@@ -93,7 +93,7 @@ class EvenAdamW(torch.optim.AdamW):
 
 
 class Trainable(Protocol):
-    """The interface of a model that the optimizer needs."""
+    """The interface of a model for the optimizer."""
 
     def parameters(self) -> Iterator[torch.nn.Parameter]: ...
 
@@ -101,7 +101,7 @@ class Trainable(Protocol):
 
 
 def adam(model: Trainable, optim: OptimConfig) -> EvenAdamW:
-    """Returns Adam over the trained parameters, with decoupled weight decay; a decay of 0 gives plain Adam."""
+    """Returns Adam with decoupled weight decay over the trained parameters; with a decay of 0 it is plain Adam."""
     return EvenAdamW(
         parameter_groups(model, optim), lr=optim.lr, betas=(optim.beta1, optim.beta2), eps=optim.epsilon, fused=True
     )

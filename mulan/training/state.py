@@ -1,4 +1,4 @@
-"""The state of a run: the tensors and the counts that a checkpoint holds."""
+"""The state of a run: the tensors and the counts in a checkpoint."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,19 +8,20 @@ import torch
 
 @dataclass(frozen=True)
 class Progress:
-    """The progress of a run: the part of its state that is not tensors."""
+    """The progress of a run: the part of its state other than tensors."""
 
     steps_done: int
+    """The number of completed steps."""
     skipped_recordings: Mapping[str, int] = field(default_factory=dict)
     """The number of skipped recordings by reason."""
     updates_skipped: int = 0
-    """The number of steps without an update, because their loss or gradient was not finite."""
+    """The number of steps whose update was skipped, since their loss or gradient was not finite."""
     collapsed_steps: int = 0
-    """The number of consecutive newest steps whose embeddings seem to be all the same."""
+    """The number of consecutive steps, up to the last one, whose embeddings seem to be identical."""
     anomalies: int = 0
-    """The number of anomalies recorded (:class:`mulan.training.health.Anomaly`)."""
+    """The number of recorded anomalies (:class:`mulan.training.health.Anomaly`)."""
     trained_on: Sequence[str] = field(default_factory=list)
-    """The kinds of device on which the steps were trained (:mod:`mulan.launch.devices`); unknown if empty."""
+    """The kinds of device on which the run was trained (:mod:`mulan.launch.devices`); unknown if empty."""
 
     @property
     def updates(self) -> int:
@@ -33,7 +34,9 @@ class Checkpoint:
     """A checkpoint that has been read and verified."""
 
     uri: str
+    """The path or URI of the checkpoint's folder."""
     progress: Progress
+    """The progress of the run at the checkpoint."""
     state: dict[str, torch.Tensor]
     """The tensors by name, on the CPU (:meth:`mulan.training.engines.base.CheckpointedEngine.state`)."""
 

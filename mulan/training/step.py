@@ -1,12 +1,13 @@
 """One optimizer step on a global batch of any size.
 
 Terms over the global batch use gradient caching (Gao et al. 2021): all embeddings are computed first, without keeping
-activations; the loss and its gradient with respect to them are computed on the whole global batch; then each
-micro-batch runs again, with the same random numbers, and is driven backward by that gradient. With one micro-batch per
-worker the first forward is kept and there is no second. Terms of single micro-batches need one forward in any case.
+activations; the loss and its gradient with respect to them are computed on the whole global batch; then the forward
+pass of each micro-batch is repeated, with the same random numbers, and that gradient is backpropagated through it. With
+one micro-batch per worker, the first forward pass keeps its activations and is not repeated. Terms over single
+micro-batches always need only one forward pass.
 
-Until all of a step's work is queued, nothing waits for the device: the host runs ahead, and takes and copies the next
-micro-batches meanwhile.
+The host does not wait for the device until all work of a step is queued: meanwhile, it takes and copies the next
+micro-batches.
 """
 
 import math
@@ -29,18 +30,18 @@ from mulan.training.engines.base import Engine
 def train_step(
     engine: Engine, batches: Iterable[Batch], statistics: RunningStatistics, task: Task, train: TrainConfig
 ) -> dict[str, float]:
-    """Updates the weights once.
+    """Performs one optimizer step. Collective.
 
     Args:
         batches: this worker's micro-batches of the step, the same number on every worker.
 
     Returns:
-        ``loss``, each unweighted term as ``loss_TERM``, ``grad_norm`` and, if there is one, ``temperature``; all of
-        the global batch. Where the loss is not finite the norm is not either, and then nothing was updated, on any
-        worker: no weight, no moment, no running statistic.
+        ``loss``, each unweighted term as ``loss_TERM``, ``grad_norm`` and, if the model has one, ``temperature``, over
+        the global batch. If the loss is not finite, neither is the norm. If the norm is not finite, the step is skipped
+        on all workers: weights, moments and running statistics are unchanged.
     """
     measured = queue_gradients(engine, batches, statistics, task, train)
-    # the host waits for the device here, and in the update for the norm: the gradients of the step are queued
+    # the host waits for the device here and, for the norm, in step(): by now all gradients are queued
     values = torch.stack(list(measured.values())).tolist()
     result: dict[str, float] = dict(zip(measured, values, strict=True))
     result["grad_norm"] = engine.step()
@@ -54,74 +55,79 @@ def train_step(
 def queue_gradients(
     engine: Engine, batches: Iterable[Batch], statistics: RunningStatistics, task: Task, train: TrainConfig
 ) -> dict[str, torch.Tensor]:
-    """Forward and backward of a step, without waiting for the device.
+    """Queues the forward and backward passes of a step, without waiting for the device. Collective.
 
     Returns:
-        float32 scalars on the device, named as :func:`train_step` returns them.
+        float32 scalars on the device, under the names that :func:`train_step` returns, without ``grad_norm``.
     """
     statistics.begin_step()
     on_device = map(engine.to_device, batches)
     if not task.gradient_caching:
         return _micro_batch_gradients(engine, on_device, statistics, task, train)
-    first, kept, second_forward = _first_forwards(engine, on_device, statistics, train)
-    leaves = Embeddings(*(None if tensor is None else tensor.detach().requires_grad_() for tensor in first))
-    terms = task.loss_terms(leaves, kept)
+    cached, micro_batches, forward_again = _cache_embeddings(engine, on_device, statistics, train)
+    leaves = Embeddings(*(None if tensor is None else tensor.detach().requires_grad_() for tensor in cached))
+    terms = task.loss_terms(leaves, micro_batches)
     loss = weighted_sum(terms, task.weights)
     loss.backward()  # type: ignore[no-untyped-call]
     row = 0
-    for number, batch in enumerate(kept):
+    for number, batch in enumerate(micro_batches):
         pairs = batch.batch.pairs
-        embeddings = second_forward(number)
-        scalar = _surrogate_loss(embeddings, leaves, slice(row, row + pairs), share=1 / engine.micro_batches)
-        engine.backward(_propagate_nonfinite(loss, scalar))
+        embeddings = forward_again(number)
+        surrogate = _surrogate_loss(embeddings, leaves, slice(row, row + pairs), share=1 / engine.micro_batches)
+        engine.backward(_propagate_nonfinite(loss, surrogate))
         row += pairs
-    measured = {"loss": loss.detach(), **_named(terms)}
+    measured = {"loss": loss.detach(), **_loss_names(terms)}
     return measured if leaves.temperature is None else {**measured, "temperature": leaves.temperature.detach()}
 
 
-def _first_forwards(
+def _cache_embeddings(
     engine: Engine, batches: Iterable[DeviceBatch], statistics: RunningStatistics, train: TrainConfig
 ) -> tuple[Embeddings, list[DeviceBatch], Callable[[int], Embeddings]]:
-    """Embeddings of all of this worker's pairs, its micro-batches, and the embeddings of each with their graph."""
+    """Computes the embeddings of all pairs of this worker.
+
+    Returns:
+        The embeddings, the micro-batches, and a function that computes the embeddings of the micro-batch with a given
+        number, with their graph.
+    """
     if engine.micro_batches_per_worker == 1:
         (batch,) = batches
         embeddings = _forward(engine, batch, train.seed)
         statistics.add_micro_batch()
         return embeddings, [batch], lambda _: embeddings
-    kept, parts = [], []
+    micro_batches, parts = [], []
     for batch in batches:
-        # what is compiled without a backward pass rounds otherwise than the second forward, or the only one
+        # a network that is compiled without a backward pass rounds differently from one with it
         with torch.set_grad_enabled(train.compile):
-            found = _forward(engine, batch, train.seed)
-        parts.append([None if tensor is None else tensor.detach() for tensor in found])
-        del found  # and its activations
+            outputs = _forward(engine, batch, train.seed)
+        parts.append([None if tensor is None else tensor.detach() for tensor in outputs])
+        del outputs  # frees the activations, which exist if the network is compiled
         statistics.add_micro_batch()
-        kept.append(batch)
+        micro_batches.append(batch)
     audio, text, temperatures, views = zip(*parts, strict=True)
-    whole = Embeddings(_joined(audio), _joined(text), temperatures[0], _joined(views))
-    return whole, kept, lambda number: _forward(engine, kept[number], train.seed)
+    cached = Embeddings(_concatenate(audio), _concatenate(text), temperatures[0], _concatenate(views))
+    return cached, micro_batches, lambda number: _forward(engine, micro_batches[number], train.seed)
 
 
-def _joined(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
-    there = [part for part in parts if part is not None]
-    return torch.cat(there) if there else None
+def _concatenate(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
+    tensors = [part for part in parts if part is not None]
+    return torch.cat(tensors) if tensors else None
 
 
 def _micro_batch_gradients(
     engine: Engine, batches: Iterable[DeviceBatch], statistics: RunningStatistics, task: Task, train: TrainConfig
 ) -> dict[str, torch.Tensor]:
-    found: list[dict[str, torch.Tensor]] = []
+    by_micro_batch: list[dict[str, torch.Tensor]] = []
     for batch in batches:
         terms = task.loss_terms(_forward(engine, batch, train.seed), [batch])
         terms = {name: term / engine.micro_batches for name, term in terms.items()}
         statistics.add_micro_batch()
         loss = weighted_sum(terms, task.weights)
         engine.backward(_propagate_nonfinite(loss, loss))
-        found.append({name: term.detach() for name, term in terms.items()})
-    # those of the global batch in order, so that the sum has the same bits on any number of workers
-    sums = all_gather(torch.stack([torch.stack(list(terms.values())) for terms in found])).sum(dim=0)
-    terms = dict(zip(found[0], sums.unbind(), strict=True))
-    return {"loss": weighted_sum(terms, task.weights), **_named(terms)}
+        by_micro_batch.append({name: term.detach() for name, term in terms.items()})
+    # in the order of the global batch, so that the sum has the same bits on any number of workers
+    sums = all_gather(torch.stack([torch.stack(list(terms.values())) for terms in by_micro_batch])).sum(dim=0)
+    terms = dict(zip(by_micro_batch[0], sums.unbind(), strict=True))
+    return {"loss": weighted_sum(terms, task.weights), **_loss_names(terms)}
 
 
 def weighted_sum(terms: Mapping[str, torch.Tensor], weights: LossWeightsConfig) -> torch.Tensor:
@@ -130,25 +136,25 @@ def weighted_sum(terms: Mapping[str, torch.Tensor], weights: LossWeightsConfig) 
 
 
 def _propagate_nonfinite(loss: torch.Tensor, scalar: torch.Tensor) -> torch.Tensor:
-    """The scalar; where the loss is not finite neither is its gradient, and no engine updates by it."""
+    """Returns the scalar, with a nonfinite gradient if the loss is not finite, so that the engine skips the update."""
     return scalar * (1 + 0 * loss.detach())
 
 
-def _named(terms: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _loss_names(terms: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {f"loss_{name}": term.detach() for name, term in terms.items()}
 
 
 def _forward(engine: Engine, batch: DeviceBatch, seed: int) -> Any:
-    # dropout and SpecAugment draw from the default generator: what they draw depends on the micro-batch alone
+    # dropout and SpecAugment use the default generator: their random numbers depend only on the micro-batch
     item = batch.batch.item
     torch.manual_seed(torch_seed(seed=seed, purpose="forward", key=(item.step, item.micro_batch)))
     return engine.forward(batch)
 
 
 def _surrogate_loss(embeddings: Embeddings, leaves: Embeddings, part: slice, *, share: float) -> torch.Tensor:
-    """A scalar whose gradient is the loss's: sum of outputs times their cached gradients (chain rule).
+    """Returns a scalar with the gradient of the loss: the sum of the outputs times their cached gradients.
 
-    The temperature is one output of every micro-batch, so each takes its share of the gradient.
+    Every micro-batch outputs the same temperature, so each backpropagates ``share`` of its gradient.
     """
     products = []
     for name, output, leaf in zip(Embeddings._fields, embeddings, leaves, strict=True):

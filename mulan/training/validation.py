@@ -1,4 +1,4 @@
-"""Validation: a task's scores on the validation micro-batches of all workers."""
+"""Validation: the scores of a task on the validation micro-batches of all workers."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -16,7 +16,7 @@ def validate(engine: Engine, batches: Iterable[Batch], task: Task) -> dict[str, 
     """Returns the task's validation scores by name. Collective.
 
     Args:
-        batches: This worker's validation micro-batches, the same number on every worker.
+        batches: this worker's validation micro-batches, the same number on every worker.
     """
     engine.evaluation_mode(True)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The preparation of a training process before the loop, under any launcher: the engine and its restored state."""
+"""The setup of a training process before the loop, with any launcher: the engine and its restored state."""
 
 import torch
 import torch._inductor.config
@@ -13,10 +13,10 @@ from mulan.training.state import Checkpoint, weights
 
 
 def compile_towers(model: torch.nn.Module) -> None:
-    """Compiles the audio network and the text encoder in place, at their first use; names of weights do not change.
+    """Compiles the audio tower and the text encoder in place, lazily; the names of their weights do not change.
 
-    Random numbers remain torch's own: gradient caching runs a micro-batch twice and needs the same dropout, and the
-    compiler's own numbers differ between forward passes with and without gradient.
+    Random numbers are torch's own: gradient caching runs a micro-batch twice and needs the same dropout, but the
+    compiler's random numbers would differ between forward passes with and without gradient.
     """
     torch._inductor.config.fallback_random = True
     for module in model.modules():
@@ -31,13 +31,14 @@ def prepare_engine(
 ) -> CheckpointedEngine:
     """Builds the task's model and its engine, and restores a checkpoint if there is one.
 
-    Also sets the number of threads and the random seed of the process. Collective; needs an initialised process group.
+    It also sets the number of threads and the random seed of the process. Collective; needs an initialised process
+    group.
 
     Args:
         checkpoint: the checkpoint to restore, the same on all workers. Its tensors are released afterwards.
     """
     if device.type == "cpu":
-        torch.set_num_threads(recipe.scale.cpus_per_worker)  # sums depend on it, so the recipe sets it on every machine
+        torch.set_num_threads(recipe.scale.cpus_per_worker)  # sums depend on it, so it is set by the recipe
     torch.manual_seed(recipe.train.seed)  # equal initial weights on every worker
     model = task.build_model()
     if checkpoint:
@@ -48,5 +49,5 @@ def prepare_engine(
     if checkpoint:
         progress = checkpoint.progress
         engine.restore_optimizer(checkpoint.state, progress.steps_done, updates=progress.updates)
-        checkpoint.state.clear()  # otherwise the mapped file would occupy memory and disk for the whole run
+        checkpoint.state.clear()  # otherwise the memory-mapped file would occupy memory and disk during the whole run
     return engine

@@ -95,7 +95,7 @@ def test_the_checksum_is_of_which_recordings_stand_in_which_places() -> None:
 def test_batches_out_of_order_are_not_trained_on(wrong: Item) -> None:
     schedule = Schedule(TRAIN, SECTION, rank=0, workers=1)
     source = BatchSource(iter([batch_of(wrong, NAMES[0])]), schedule)
-    with pytest.raises(AssertionError, match="the schedule says"):
+    with pytest.raises(AssertionError, match="the schedule expects"):
         next(source.take(1))
 
 

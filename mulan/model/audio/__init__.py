@@ -1,1 +1,1 @@
-"""What happens to waveforms on the training device: augmentation, front ends and SpecAugment."""
+"""Audio processing on the device: waveform augmentation, front ends and SpecAugment."""

@@ -4,10 +4,10 @@ The chain and its order are SemiSupCon's, which mostly uses the library torch-au
 filters, for which a recipe has no field, are that library's defaults.
 
 All random numbers are drawn as one table of fixed size from torch's default CPU generator. The host therefore knows
-which step applies to which example without synchronising with the device, and the same seed gives the same augmentation
+which steps apply to which examples without synchronising with the device, and the same seed gives the same augmentation
 on any device. Only the samples of the noise are drawn on the device, by a generator per example that is seeded from the
-table: drawing and copying them on the host would take longer than queueing everything else. On a GPU they are another
-realisation than on a CPU, with the same colour and level.
+table: drawing and copying them on the host would take longer than queueing everything else. On a GPU their
+values differ from those on a CPU, with the same spectrum and level.
 """
 
 import math
@@ -25,7 +25,7 @@ _DRAWS = (
     *("change", "gain", "gain_db", "polarity", "noise", "noise_snr", "noise_decay", "noise_seed"),
     *("filter", "filter_kind", "filter_centre", "filter_bandwidth", "pitch", "semitones", "delay", "delay_ms"),
 )
-"""Columns of the table; a step is applied to an example by the value in the column of the step's name."""
+"""Columns of the table. A step is applied if the value in the column with its name is below its probability."""
 
 _FILTER_RANGES_HZ = ((150.0, 7500.0), (20.0, 2400.0), (200.0, 4000.0), (200.0, 4000.0))
 """Minimum and maximum cutoff or centre frequency of each kind of ``FILTERS``."""
@@ -45,8 +45,8 @@ class WaveformAugmentation(nn.Module):
     """Applies gain, polarity inversion, coloured noise, a filter, pitch shift and echoes, in this order.
 
     It acts in training only. An example is augmented with the section's probability, and each step is then applied
-    with its own. Each example's draws depend only on the seed and on its position in the batch. The output is not
-    clipped and may exceed 1.
+    with its own probability. Each example's random numbers depend only on the seed and on its position in the batch.
+    The output is not clipped and may exceed 1.
     """
 
     def __init__(self, section: AugmentationConfig, *, sample_rate_hz: int) -> None:
@@ -72,20 +72,20 @@ class WaveformAugmentation(nn.Module):
             float32 [n, samples], without gradient.
         """
         with torch.no_grad(), torch.autocast(waveform.device.type, enabled=False):
-            changed = waveform.to(torch.float32, copy=True)
+            augmented = waveform.to(torch.float32, copy=True)
             if waveform.dtype == torch.int16:
-                changed /= _INT16_SCALE
+                augmented /= _INT16_SCALE
             if not self.training:
-                return changed
+                return augmented
             table = torch.rand(len(waveform), len(_DRAWS), dtype=torch.float64, device="cpu").numpy()
             draws = dict(zip(_DRAWS, table.T, strict=True))
             for name, probability, step in self._steps:
                 rows = np.flatnonzero((draws["change"] < self.section.probability) & (draws[name] < probability))
                 if len(rows):
-                    own = {column: draw[rows] for column, draw in draws.items()}
-                    indices = _on_device(rows, changed)
-                    changed.index_copy_(0, indices, step(changed.index_select(0, indices), own))
-            return changed
+                    step_draws = {column: draw[rows] for column, draw in draws.items()}
+                    indices = _on_device(rows, augmented)
+                    augmented.index_copy_(0, indices, step(augmented.index_select(0, indices), step_draws))
+            return augmented
 
     def _gain(self, waveform: Tensor, draws: dict[str, np.ndarray]) -> Tensor:
         gain_db = _between(self.section.gain_low_db, self.section.gain_high_db, draws["gain_db"])
@@ -162,7 +162,7 @@ def _hz(mel: np.ndarray) -> np.ndarray:
 
 
 def _on_device(values: np.ndarray, like: Tensor) -> Tensor:
-    """Copies float64 or int64 values to the device of ``like`` without blocking."""
+    """Copies float64 or int64 values to the device of ``like`` asynchronously."""
     dtype = torch.int64 if values.dtype == np.int64 else torch.float64
     staged = torch.empty(values.shape, dtype=dtype, pin_memory=like.is_cuda)
     staged.numpy()[:] = values
@@ -187,11 +187,11 @@ def coloured_noise(seeds: Sequence[int], decay: Tensor, *, samples: int, sample_
     the signal-to-noise ratio to which it is scaled.
 
     Args:
-        seeds: n seeds; equal seeds give equal white noise on one kind of device.
-        decay: [n], on the device of the noise: 0 is white, 2 is brown, -2 is violet noise.
+        seeds: n seeds; equal seeds give equal white noise on devices of the same kind.
+        decay: exponents [n], on the device of the noise: 0 is white, 2 is brown, -2 is violet noise.
 
     Returns:
-        float32 [n, samples], of arbitrary level.
+        float32 [n, samples], at an arbitrary level.
     """
     length, device = fast_fft_length(samples), decay.device
     generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]

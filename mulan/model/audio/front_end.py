@@ -1,4 +1,7 @@
-"""What audio towers see of a waveform, and SpecAugment: on the device of the model and always in float32."""
+"""Front ends, which compute the input of audio towers from waveforms, and SpecAugment.
+
+All of them run on the device of the model, always in float32.
+"""
 
 from abc import ABC, abstractmethod
 from typing import Generic, TypeVar
@@ -19,9 +22,9 @@ from mulan.config.audio import (
 
 _INT16_SCALE = 32768.0
 _KALDI_FLOOR = torch.finfo(torch.float32).eps
-"""Kaldi's least energy of a mel channel, 1.1920929e-07."""
+"""Kaldi's minimum energy of a mel channel, 1.1920929e-07."""
 _DECIBEL_FLOOR = 1e-10
-"""Least power that is told from silence: -100 dB."""
+"""Minimum power, -100 dB; lower values are clamped to it."""
 
 
 Front = TypeVar("Front", bound=MelFrontEndConfig)
@@ -30,14 +33,14 @@ Front = TypeVar("Front", bound=MelFrontEndConfig)
 class _MelSpectrogram(nn.Module, ABC, Generic[Front]):
     """A mel spectrogram whose values are compressed, then normalised: ``(compressed - mean) / std``.
 
-    Frame k is the samples ``[k * hop, k * hop + window)``: no padding, and an incomplete last frame is dropped. The
-    FFT has the next power of two.
+    Frame k contains the samples ``[k * hop, k * hop + window)``, without padding; an incomplete last frame is dropped.
+    The FFT size is the window length, rounded up to a power of two.
     """
 
     window: Tensor
-    """float32 [window_samples]."""
+    """Window function, float32 [window_samples]."""
     filters: Tensor
-    """float32 [fft_size / 2 + 1, mel_channels]."""
+    """Mel filter bank, float32 [fft_size / 2 + 1, mel_channels]."""
 
     def __init__(self, section: Front, *, sample_rate_hz: int) -> None:
         super().__init__()
@@ -46,16 +49,16 @@ class _MelSpectrogram(nn.Module, ABC, Generic[Front]):
         self.hop_samples = round(section.hop_ms * sample_rate_hz / 1000)
         self.fft_size = 1 << (self.window_samples - 1).bit_length()
         window, filters = self._window_and_filters(sample_rate_hz)
-        # not persistent: both follow from the section, so a checkpoint need not repeat them
+        # not persistent: both are computed from the section, so they need not be in checkpoints
         self.register_buffer("window", window, persistent=False)
         self.register_buffer("filters", filters, persistent=False)
 
     def frames(self, samples: int) -> int:
-        """Returns the number of frames of a waveform of this many samples."""
+        """Returns the number of frames in the spectrogram of a waveform with this number of samples."""
         return max(0, (samples - self.window_samples) // self.hop_samples + 1)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """Computes the spectrogram of a waveform, in float32 also under autocast.
+        """Computes the spectrogram of a waveform, in float32 even under autocast.
 
         Args:
             waveform: [..., samples], int16 or floating point in [-1, 1].
@@ -63,7 +66,7 @@ class _MelSpectrogram(nn.Module, ABC, Generic[Front]):
         Returns:
             float32 [..., mel_channels, frames].
         """
-        # the logarithm of a magnitude rounded to bfloat16 would lose all that is near the floor
+        # in bfloat16, rounding would lose all detail near the floor
         with torch.autocast(waveform.device.type, enabled=False):
             mel = (self._spectrum(_scaled(waveform)) @ self.filters).mT
             return (self._compress(mel) - self.section.mean) / self.section.std
@@ -73,18 +76,18 @@ class _MelSpectrogram(nn.Module, ABC, Generic[Front]):
 
     @abstractmethod
     def _spectrum(self, waveform: Tensor) -> Tensor:
-        """float32 [..., samples] to magnitudes or powers, [..., frames, fft_size / 2 + 1]."""
+        """Computes magnitudes or powers, [..., frames, fft_size / 2 + 1], from float32 [..., samples]."""
 
     @abstractmethod
     def _compress(self, mel: Tensor) -> Tensor:
-        """Mel values [..., mel_channels, frames] to values that are to be normalised, of the same shape."""
+        """Compresses mel values [..., mel_channels, frames] before normalisation; the shape is unchanged."""
 
 
 class _HtkMel(_MelSpectrogram[Front]):
-    """Periodic Hann window, and triangular filters of height 1 on the HTK mel scale."""
+    """A mel spectrogram with a periodic Hann window and triangular filters of height 1 on the HTK mel scale."""
 
     _EXPONENT: float
-    """1 for magnitudes, 2 for powers."""
+    """Exponent of the spectrum: 1 for magnitudes, 2 for powers."""
 
     def _window_and_filters(self, sample_rate_hz: int) -> tuple[Tensor, Tensor]:
         filters = audio.melscale_fbanks(
@@ -99,7 +102,7 @@ class _HtkMel(_MelSpectrogram[Front]):
         return torch.hann_window(self.window_samples), filters
 
     def _spectrum(self, waveform: Tensor) -> Tensor:
-        # the transform wants fft_size samples a frame, with the window in their middle
+        # torch pads the window on both sides to fft_size, so frames have fft_size samples with the window in the middle
         left = (self.fft_size - self.window_samples) // 2
         right = self.fft_size - self.window_samples - left
         spectrum: Tensor = audio.spectrogram(
@@ -117,9 +120,9 @@ class _HtkMel(_MelSpectrogram[Front]):
 
 
 class LogMel(_HtkMel[VggishFrontEndConfig]):
-    """Normalised log-mel spectrogram (MuLan §3.2; the defaults are those of Hershey et al. 2017).
+    """The normalised log-mel spectrogram of VGGish (MuLan §3.2; the defaults are those of Hershey et al. 2017).
 
-    Computed from magnitudes: ``(log(mel + log_offset) - mean) / std``.
+    It is computed from magnitudes: ``(log(mel + log_offset) - mean) / std``.
     """
 
     _EXPONENT = 1.0
@@ -129,26 +132,26 @@ class LogMel(_HtkMel[VggishFrontEndConfig]):
 
 
 class DecibelMel(_HtkMel[DecibelFrontEndConfig]):
-    """Power mel spectrogram in decibels, the front end of musicnn (Pons et al. 2016; MuLaP §3.1).
+    """The power mel spectrogram in decibels, the front end of musicnn (Pons et al. 2016; MuLaP §3.1).
 
-    ``10 log10(max(mel, 1e-10))``, raised to ``range_db`` below the loudest value of its own waveform, then
-    ``(decibels - mean) / std``.
+    The decibels, ``10 log10(max(mel, 1e-10))``, are clamped to ``range_db`` below the maximum of their own waveform,
+    then normalised: ``(decibels - mean) / std``.
     """
 
     _EXPONENT = 2.0
 
     def _compress(self, mel: Tensor) -> Tensor:
         decibels = audio.amplitude_to_DB(mel, multiplier=10.0, amin=_DECIBEL_FLOOR, db_multiplier=0.0)
-        # torchaudio's own top_db takes one maximum over a whole batch of spectrograms
+        # torchaudio's top_db would use the maximum over a whole batch of spectrograms
         return torch.maximum(decibels, decibels.amax(dim=(-2, -1), keepdim=True) - self.section.range_db)
 
 
 class KaldiLogMel(_MelSpectrogram[KaldiFrontEndConfig]):
-    """The spectrogram that the public AST checkpoints were trained on (Gong et al. 2021; MuLan §3.2, M-AST).
+    """The log-mel spectrogram on which the public AST checkpoints were trained (Gong et al. 2021; MuLan §3.2, M-AST).
 
-    What ``ASTFeatureExtractor`` of ``transformers`` computes, without its padding to 1024 frames: each frame less its
-    mean, pre-emphasis whose first sample is its own predecessor, symmetric Hann window, FFT of the next power of two,
-    power, Kaldi's triangular mel filters, ``(log(max(mel, 1.1920929e-07)) - mean) / std``.
+    It equals that of ``ASTFeatureExtractor`` in ``transformers``, without the padding to 1024 frames: the mean of each
+    frame is subtracted; pre-emphasis, in which the first sample is its own predecessor; a symmetric Hann window; the
+    power spectrum; Kaldi's triangular mel filters; and ``(log(max(mel, 1.1920929e-07)) - mean) / std``.
     """
 
     def _window_and_filters(self, sample_rate_hz: int) -> tuple[Tensor, Tensor]:
@@ -162,9 +165,9 @@ class KaldiLogMel(_MelSpectrogram[KaldiFrontEndConfig]):
             vtln_high=-500.0,
             vtln_warp_factor=1.0,
         )
-        # Kaldi's filters leave out the highest frequency of the transform
-        whole = nn.functional.pad(filters, (0, 1)).T.contiguous()
-        return torch.hann_window(self.window_samples, periodic=False), whole
+        # Kaldi's filters do not include the Nyquist frequency
+        padded = nn.functional.pad(filters, (0, 1)).T.contiguous()
+        return torch.hann_window(self.window_samples, periodic=False), padded
 
     def _spectrum(self, waveform: Tensor) -> Tensor:
         frames = waveform.unfold(-1, self.window_samples, self.hop_samples)
@@ -181,16 +184,16 @@ class Waveform(nn.Module):
     """The waveform itself, for towers that need no spectrogram (Lee et al. 2017)."""
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """[..., samples], int16 or floating point in [-1, 1], to float32 [..., samples] in [-1, 1]."""
+        """Converts int16 or floating point in [-1, 1] to float32 in [-1, 1], [..., samples]."""
         return _scaled(waveform)
 
     def frames(self, samples: int) -> int:
-        """None, of any waveform."""
+        """Returns 0: a waveform has no frames."""
         return 0
 
 
 def front_end(section: FrontEndConfig, *, sample_rate_hz: int) -> LogMel | KaldiLogMel | DecibelMel | Waveform:
-    """The front end of a recipe."""
+    """Builds the front end of a recipe."""
     if isinstance(section, WaveformFrontEndConfig):
         return Waveform()
     if isinstance(section, KaldiFrontEndConfig):
@@ -201,11 +204,11 @@ def front_end(section: FrontEndConfig, *, sample_rate_hz: int) -> LogMel | Kaldi
 
 
 class SpecAugment(nn.Module):
-    """One frequency and one time mask an example, in training only (Park et al. 2019; MuLan §3.2).
+    """Applies one frequency mask and one time mask per example, in training only (Park et al. 2019; MuLan §3.2).
 
-    A mask's width is uniform in ``[0, widest)`` and its place uniform along the axis. Masked values become 0, the mean
-    of the normalised spectrogram; AST's own recipe (Gong et al. 2021) instead sets them to 0 before it normalises.
-    Draws come from torch's default generator of the spectrogram's device.
+    The width of a mask is uniform in ``[0, max_width)`` and its position uniform along the axis. Masked values become
+    0, the mean of the normalised spectrogram; AST's own recipe (Gong et al. 2021) sets them to 0 before normalisation.
+    Random numbers come from torch's default generator of the spectrogram's device.
     """
 
     def __init__(self, section: MelFrontEndConfig) -> None:
@@ -224,5 +227,5 @@ class SpecAugment(nn.Module):
 
 
 def _scaled(waveform: Tensor) -> Tensor:
-    """float32 in [-1, 1]."""
+    """Converts a waveform to float32 in [-1, 1]."""
     return waveform.float() / _INT16_SCALE if waveform.dtype == torch.int16 else waveform.float()

@@ -28,33 +28,33 @@ def pitch_shift(waveform: Tensor, ratio: Tensor, *, max_ratio: float, window_sam
         float32 [n, samples].
     """
     samples, hop = waveform.shape[1], window_samples // 4
-    # frame k is centred at sample k * hop; the last two are silent and stand for all later frames
-    given = nn.functional.pad(waveform, (2 * hop, 6 * hop)).unfold(-1, window_samples, hop)
-    spectrum = torch.fft.rfft(given * torch.hann_window(window_samples, device=waveform.device))
+    # frame k is centred at sample k * hop; the last two are silent and represent all later frames
+    framed = nn.functional.pad(waveform, (2 * hop, 6 * hop)).unfold(-1, window_samples, hop)
+    spectrum = torch.fft.rfft(framed * torch.hann_window(window_samples, device=waveform.device))
     frames = math.ceil(samples * max_ratio / hop) + 4
-    stretched = _overlap_add(_stretched(spectrum, ratio, frames=frames), window_samples=window_samples)
+    stretched = _overlap_add(_stretch(spectrum, ratio, frames=frames), window_samples=window_samples)
     position = torch.arange(samples, device=waveform.device, dtype=torch.float64) * ratio[:, None]
     return _interpolate(stretched, _OVERSAMPLING * (position + hop))
 
 
-def _stretched(spectrum: Tensor, ratio: Tensor, *, frames: int) -> Tensor:
-    """Stretches spectra [n, given, bins] in time by ``ratio`` to [n, frames, bins].
+def _stretch(spectrum: Tensor, ratio: Tensor, *, frames: int) -> Tensor:
+    """Stretches spectra [n, frames_in, bins] in time by ``ratio`` to [n, frames, bins].
 
-    Frame k has the magnitude that is interpolated at input position ``k / ratio``. Input and output have the same hop,
+    The magnitude of frame k is interpolated at input position ``k / ratio``. Input and output have the same hop,
     so the phase of each bin advances from frame to frame as between the two input frames around that position.
     """
-    n, given, bins = spectrum.shape
+    n, frames_in, bins = spectrum.shape
     magnitude, phase = spectrum.abs(), spectrum.angle()
-    position = (torch.arange(frames, device=ratio.device) / ratio[:, None]).clamp_max(given - 2)
+    position = (torch.arange(frames, device=ratio.device) / ratio[:, None]).clamp_max(frames_in - 2)
     before = position.long()
     example = torch.arange(n, device=ratio.device)[:, None]
-    share = (position - before).float()[:, :, None]
-    between = torch.lerp(magnitude[example, before], magnitude[example, before + 1], share)
+    weight = (position - before).float()[:, :, None]
+    interpolated = torch.lerp(magnitude[example, before], magnitude[example, before + 1], weight)
     advance = (phase.diff(dim=1) * (_UNITS / math.tau)).round().long()[example, before]
     is_kept = torch.arange(bins, device=ratio.device) * ratio[:, None] < bins - 1
     # full turns are removed before the conversion to float32, to keep its precision
     advanced = (advance.cumsum(dim=1) - advance) % _UNITS
-    return torch.polar(between * is_kept[:, None], phase[:, :1] + advanced * (math.tau / _UNITS))
+    return torch.polar(interpolated * is_kept[:, None], phase[:, :1] + advanced * (math.tau / _UNITS))
 
 
 def _overlap_add(spectrum: Tensor, *, window_samples: int) -> Tensor:
@@ -71,7 +71,7 @@ def _overlap_add(spectrum: Tensor, *, window_samples: int) -> Tensor:
 
 
 def _sum_of_overlapping(parts: Tensor) -> Tensor:
-    """Sums frames [n, frames, wide] with a hop of a quarter, without the first quarter, where all windows are 0."""
+    """Overlap-adds frames [n, frames, wide] with a hop of a quarter, without the first, where all windows are 0."""
     n, frames, wide = parts.shape
     total = parts.new_zeros(n, frames + 3, wide // 4)
     for quarter in range(4):

@@ -1,1 +1,1 @@
-"""Audio towers, the text tower, and their pretrained networks."""
+"""Audio towers, the text tower, and the loading of pretrained networks."""

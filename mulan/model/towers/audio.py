@@ -23,7 +23,10 @@ writes past its workspace and corrupts memory: https://github.com/uxlfoundation/
 
 
 class ResNetAudioTower(nn.Module):
-    """A residual network over the spectrogram as a one-channel image, averaged over frequency and time (M-Resnet)."""
+    """A residual network that averages its output over frequency and time (M-Resnet).
+
+    Its input is the spectrogram as an image with one channel.
+    """
 
     def __init__(self, section: ResNetTowerConfig) -> None:
         super().__init__()
@@ -38,7 +41,7 @@ class ResNetAudioTower(nn.Module):
             )
         )
         stem = self.network.embedder.embedder.convolution
-        stem.stride = (section.stem_stride, section.stem_stride)  # always 2 in transformers
+        stem.stride = (section.stem_stride, section.stem_stride)  # transformers always sets 2
         for module in self.network.modules():
             if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.in_channels < _ONEDNN_BLOCK:
                 module.register_forward_pre_hook(partial(_subsample, module.stride))
@@ -46,7 +49,7 @@ class ResNetAudioTower(nn.Module):
 
     def forward(self, spectrogram: Tensor) -> Tensor:
         """Maps float32 [B, mel_channels, frames] to [B, output_dim]."""
-        # channels last is the format of CPU kernels and tensor cores; all convolutions keep that of their input
+        # CPU kernels and tensor cores use channels last; all convolutions preserve the memory format of their input
         image = spectrogram.unsqueeze(1).clone(memory_format=torch.channels_last)
         pooled: Tensor = self.network(image).pooler_output
         return pooled.flatten(1)
@@ -58,7 +61,7 @@ def _subsample(stride: tuple[int, ...], module: nn.Module, image: tuple[Tensor])
 
 
 class AstAudioTower(nn.Module):
-    """An Audio Spectrogram Transformer with the output at its [CLS] position (Gong et al. 2021, M-AST)."""
+    """An Audio Spectrogram Transformer, whose output is that at the [CLS] position (Gong et al. 2021, M-AST)."""
 
     def __init__(self, section: AstTowerConfig, *, mel_channels: int, frames: int) -> None:
         """Builds the tower with position embeddings for spectrograms of shape [B, mel_channels, frames] only."""
@@ -95,7 +98,7 @@ AudioTower = ResNetAudioTower | AstAudioTower | MusicnnAudioTower | SampleCnnAud
 
 
 def audio_tower(section: AudioTowerConfig, *, mel_channels: int, frames: int) -> AudioTower:
-    """Builds a recipe's audio tower with randomly initialised weights.
+    """Builds the audio tower of a recipe with randomly initialised weights.
 
     Args:
         mel_channels, frames: Shape of the input spectrograms [B, mel_channels, frames]; ignored for SampleCNN, whose

@@ -12,16 +12,16 @@ _DENSE_FRAMES = 7
 class MusicnnAudioTower(nn.Module):
     """Vertical (timbral) and horizontal (temporal) filters, followed by dense convolutions and two poolings over time.
 
-    The outputs of the filters and of all dense layers, 753 channels by default, are concatenated; the result contains
-    the maximum and the mean of each over time. As in its authors' code, a batch norm follows every ReLU: with the batch
-    norm in front, no feature would be negative, and the features of all windows would be similar. Windows may have any
-    number of frames.
+    The outputs of the filters and of all dense layers, 753 channels by default, are concatenated; the features are the
+    maximum and the mean of each channel over time. As in the authors' code, a batch norm follows every ReLU: with the
+    batch norm in front, no feature would be negative, and the features of all windows would be similar. Windows may
+    have any number of frames.
     """
 
     def __init__(self, section: MusicnnTowerConfig, *, mel_channels: int) -> None:
-        """Builds the tower for spectrograms with ``mel_channels``, of which the vertical filters span shares."""
+        """Builds the tower for ``mel_channels``, of which each vertical filter spans the fraction in the section."""
         super().__init__()
-        # not affine: the filters have scale and shift
+        # not affine: the filters can scale and shift
         self.norm = nn.BatchNorm2d(1, affine=False)
         self.vertical = nn.ModuleList(
             _Vertical(section.vertical_channels, int(height * mel_channels), section.vertical_frames)
@@ -67,9 +67,9 @@ class _Vertical(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Maps [B, 1, mel_channels, frames] to [B, channels, frames]."""
-        convolved = self.convolution(image)[..., : image.shape[-1]]  # an even length gives one frame too many
+        convolved = self.convolution(image)[..., : image.shape[-1]]  # with an even length, padding adds one frame
         normalised: Tensor = self.norm(self.activation(convolved))
-        return normalised.amax(dim=2)  # on GPUs torch's adaptive max-pool has no deterministic backward
+        return normalised.amax(dim=2)  # torch's adaptive max-pooling has no deterministic backward on GPUs
 
 
 class _Temporal(nn.Module):

@@ -1,4 +1,4 @@
-"""Loading of ``transformers`` networks from a local folder, with errors that name the recipe's field."""
+"""Loading of ``transformers`` networks from a local folder, with errors that name the field of the recipe."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -39,9 +39,9 @@ _KEY_PROJECTIONS = {
     "xlm-roberta": "key",
     "xlm-roberta-xl": "key",
 }
-"""Names of the key projection by model type, for networks whose attention scores are the product of query and key plus
-terms independent of the key's content. Networks that rotate keys by position (RoFormer) or compare them with positions
-(DeBERTa) are not listed: there the key bias has an effect."""
+"""Names of the key projection by model type, for networks whose attention scores are the product of query and key, plus
+terms that do not depend on the content of the key. Networks that rotate keys by position (RoFormer) or compare them
+with positions (DeBERTa) are not listed, since their key bias has an effect."""
 
 
 def attention_implementation(network_class: type[PreTrainedModel]) -> str:
@@ -71,11 +71,11 @@ def load_network(
 ) -> PreTrainedModel:
     """Loads a network with all of its weights in float32.
 
-    Does not contact the hub, prints nothing, and runs no code from the folder.
+    It does not contact the hub, prints nothing, and runs no code from the folder.
 
     Args:
-        spec: The recipe's name of the weights, for messages.
-        config: Configuration of ``transformers``; the folder's own or one with fewer layers.
+        spec: The weights as the recipe specifies them, for messages.
+        config: Configuration of ``transformers``: that of the folder, or one with fewer layers.
 
     Raises:
         PretrainedError: The network cannot be loaded, or weights are missing (other than a pooler's).
@@ -125,7 +125,7 @@ def _check_size(network_class: type[PreTrainedModel], spec: str, folder: Path, c
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Suppresses progress bars, and warnings about weights that are not loaded on purpose (of dropped layers)."""
+    """Suppresses progress bars, and warnings about weights of dropped layers, which are not loaded on purpose."""
     verbosity, progress_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -8,7 +8,7 @@ from mulan.config.audio import SampleCnnTowerConfig
 
 
 class SampleCnnAudioTower(nn.Module):
-    """A convolution of stride 3, blocks that each divide the rate by 3, and the mean over the remaining frames.
+    """A convolution with stride 3, blocks that each downsample by 3, and the mean over the remaining frames.
 
     The default blocks are those of the 3^9 network of Lee et al. 2017, without its convolution of length 1 and its
     classifier. Windows may have any number of samples from 59,049 (3^10); those of Guinot et al. 2024 have 59,535

@@ -58,20 +58,20 @@ class TextTower(nn.Module):
         return config
 
     def train(self, mode: bool = True) -> "TextTower":
-        """Sets the mode, but keeps frozen layers in evaluation mode, where dropout would only add noise."""
+        """Sets the mode, but keeps frozen layers in evaluation mode: in them, dropout would only add noise."""
         super().train(mode)
         for module in self._frozen:
             module.eval()
         return self
 
     def forward(self, token_ids: Tensor, attention_mask: Tensor, groups: Sequence[LengthGroup] | None = None) -> Tensor:
-        """Encodes m texts. Does not synchronise with the device for encoders of BERT's type.
+        """Encodes m texts, for encoders of BERT's type without synchronising with the device.
 
         Args:
             token_ids: int64 [m, L].
             attention_mask: int64 [m, L], 1 for tokens and 0 for padding.
             groups: Result of :func:`mulan.model.towers.text_lengths.length_groups`, with rows on the device of the
-                token ids, which saves work without changing the result. None encodes all texts at once.
+                token ids, which saves work without changing the result. If None, all texts are encoded at once.
 
         Returns:
             [m, output_dim].
@@ -84,7 +84,7 @@ class TextTower(nn.Module):
 
     def tokens(self, token_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Returns the encoder's outputs at all positions, [m, L, output_dim]; ``forward`` returns the first ones."""
-        # transformers synchronises to see whether a mask [m, L] masks anything; a 4D mask is used unchanged
+        # transformers synchronises to check whether a mask [m, L] masks any token; a 4D mask is used unchanged
         mask = attention_mask[:, None, None, :].bool() if self._accepts_4d_mask else attention_mask
         output: Tensor = self.encoder(input_ids=token_ids, attention_mask=mask).last_hidden_state
         return output

@@ -1,4 +1,4 @@
-"""Loading of a recipe's text encoder, which is refused if its first position does not represent the text."""
+"""Loading of a recipe's text encoder, which is rejected if its first position does not represent the text."""
 
 import json
 from collections.abc import Mapping
@@ -29,11 +29,11 @@ from mulan.storage.hub import PretrainedError, loading
 from mulan.storage.weights_cache import weights_folder
 
 _MAX_LAYERS = 1000
-"""Maximum plausible number of layers: a corrupt ``config.json`` may have any, the largest encoders have about 100."""
+"""Maximum plausible number of layers; the largest encoders have about 100, a corrupt ``config.json`` may state any."""
 _MIN_TOKENS = 3
 """Minimum length of a text: a word between two special tokens."""
 _WORDS = 8
-"""Number of tokens from which probe texts are made: the last of a vocabulary, which begins with special tokens."""
+"""Number of tokens for probe texts: the last ones of the vocabulary, which begins with special tokens."""
 
 
 def load_encoder(section: sections.TextTowerConfig) -> PreTrainedModel:
@@ -53,7 +53,7 @@ def load_encoder(section: sections.TextTowerConfig) -> PreTrainedModel:
         raise PretrainedError(spec, [f"its model type is {config.model_type!r}, {what}"], SUPPORTED_ENCODERS)
     encoder = load_network(network_class, spec, folder, config, remedy=SUPPORTED_ENCODERS)
     if getattr(encoder, "pooler", None) is not None:
-        encoder.pooler = None  # removed before probing, as in the tower: some networks do not run without it
+        encoder.pooler = None  # removed before the probes, as in the tower, since some networks do not run without it
     tokenizer = load_tokenizer(section)
     assert tokenizer is not None
     with loading(spec, "cannot be run on its tokenizer's tokens", SUPPORTED_ENCODERS):
@@ -88,7 +88,7 @@ def _read_config(spec: str, folder: Path, layers: int) -> PreTrainedConfig:
             config: PreTrainedConfig = AutoConfig.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False
             )
-        if not hasattr(config, "num_hidden_layers"):  # the configuration of several networks
+        if not hasattr(config, "num_hidden_layers"):  # for example, the configuration of several networks
             raise ValueError(f"its model type is {config.model_type!r}, which has no layers of its own")
         available = config.num_hidden_layers
         if available < 1:
@@ -106,16 +106,16 @@ def _read_config(spec: str, folder: Path, layers: int) -> PreTrainedConfig:
 
 
 def _network_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
-    found = MODEL_MAPPING.get(type(config), None)
-    network_class: type[PreTrainedModel] | None = found[0] if isinstance(found, tuple) else found
+    mapped = MODEL_MAPPING.get(type(config), None)
+    network_class: type[PreTrainedModel] | None = mapped[0] if isinstance(mapped, tuple) else mapped
     return network_class
 
 
 def _check(spec: str, encoder: PreTrainedModel, tokenizer: Tokenizer, max_tokens: int) -> None:
-    tokens, largest = _probe_tokens(tokenizer)
-    embeddings = encoder.get_input_embeddings().weight.shape[0]
-    if largest >= embeddings:
-        fault = f"its tokenizer has token id {largest}, but the network has only {embeddings} token embeddings"
+    tokens, max_id = _probe_tokens(tokenizer)
+    num_embeddings = encoder.get_input_embeddings().weight.shape[0]
+    if max_id >= num_embeddings:
+        fault = f"its tokenizer has token id {max_id}, but the network has only {num_embeddings} token embeddings"
         remedy = "Save the network after network.resize_token_embeddings(len(tokenizer)), or its own tokenizer with it."
         raise PretrainedError(spec, [fault], remedy)
     max_length = max_text_length(encoder, tokens, max_tokens)
@@ -137,7 +137,7 @@ def _check(spec: str, encoder: PreTrainedModel, tokenizer: Tokenizer, max_tokens
 
 
 def _probe_tokens(tokenizer: Tokenizer) -> tuple[ProbeTokens, int]:
-    """Returns tokens of a tokenizer for probe texts, and its largest token id."""
+    """Returns the tokens for probe texts, and the largest token id of the tokenizer."""
     assert tokenizer.padding is not None
     empty, padding = tokenizer.encode("").ids, tokenizer.padding["pad_id"]
     ids = set(tokenizer.get_vocab().values())

@@ -1,4 +1,7 @@
-"""Groups of texts of similar length. A module of its own: batches are grouped where no model is loaded."""
+"""Grouping of texts by length.
+
+This is a separate module so that batches can be grouped without importing a model.
+"""
 
 from typing import NamedTuple
 
@@ -23,7 +26,7 @@ def length_groups(attention_mask: np.ndarray | Tensor, groups: int) -> tuple[Len
     weights in the same order.
 
     Args:
-        attention_mask: int64 [m, L] on the host, where reading it needs no synchronisation; padding follows the tokens.
+        attention_mask: int64 [m, L] on the host, where reading it does not synchronise; padding follows the tokens.
         groups: Maximum number of groups, at least 1.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Probes of a text encoder: its properties are measured on a few tokens instead of assumed from its name."""
+"""Probes of a text encoder, which measure its properties on a few tokens instead of assuming them from its name."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,23 +11,23 @@ from transformers import PreTrainedModel
 from mulan.model.towers.pretrained_networks import ATTENTION
 
 _MAX_ROUNDING = 1e-4
-"""Maximum difference, relative to the largest output, that float32 rounding may cause."""
+"""Maximum difference, relative to the largest output, that counts as float32 rounding."""
 _MIN_EFFECT = 1e-6
 """Minimum difference, relative to the largest output, that counts as an effect of a changed input."""
 _WORDS = 7
-"""Number of tokens of the texts that test for bidirectional attention."""
+"""Number of tokens in the texts of the test for bidirectional attention."""
 _SHORT, _PADDING = 3, 4
-"""Numbers of text and padding tokens in the padding test, so few that convolutions would mix them."""
+"""Numbers of text and padding tokens in the padding test, small enough that convolutions would mix them."""
 
 
 @dataclass(frozen=True)
 class ProbeTokens:
-    """Ids of a tokenizer from which probe texts are made."""
+    """Token ids of which probe texts consist."""
 
     first: int
     """Id of the special token at the beginning of every text."""
     words: Sequence[int]
-    """Ids of word tokens, at least one."""
+    """Ids of one or more word tokens."""
     padding: int
     """Id of the padding token."""
 
@@ -42,13 +42,13 @@ class ProbeTokens:
 def accepts_4d_mask(encoder: PreTrainedModel) -> bool:
     """Returns True if a boolean mask [m, 1, 1, L] gives the same outputs as the encoder's own mask from [m, L]."""
     kinds = getattr(encoder.config, "layer_types", None) or ()
-    # other implementations would add the booleans to the scores; layers with a window build their own mask
+    # other implementations would add the booleans to the scores; sliding-window layers build their own mask
     if encoder.config._attn_implementation != ATTENTION or any(kind != "full_attention" for kind in kinds):
         return False
     token_ids, mask = torch.tensor([[2, 3, 1, 0]]), torch.tensor([[1, 1, 1, 0]])
     with _probing(encoder):
         try:
-            own, direct = (_outputs(encoder, token_ids, each) for each in (mask, mask[:, None, None, :].bool()))
+            own, direct = (_outputs(encoder, token_ids, m) for m in (mask, mask[:, None, None, :].bool()))
         except Exception:  # networks fail in many ways on inputs that they do not support
             return False
     return _relative_difference(own[:, :3], direct[:, :3]) <= _MAX_ROUNDING

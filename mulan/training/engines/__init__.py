@@ -1,1 +1,1 @@
-"""Engines: a model under an optimizer on one worker, by DeepSpeed or in plain PyTorch."""
+"""Engines, which hold a model and its optimizer on one worker: DeepSpeed and plain PyTorch."""

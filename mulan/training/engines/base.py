@@ -1,4 +1,4 @@
-"""The interface between training and an engine: a model and its optimizer, on one of the workers."""
+"""The interface of an engine, which holds a model and its optimizer on one worker."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -10,7 +10,7 @@ from mulan.model.device_batch import DeviceBatch
 
 
 class Engine(Protocol):
-    """A model under Adam. All workers call the same methods in the same order."""
+    """A model and its Adam optimizer. All workers call the same methods in the same order."""
 
     micro_batches: int
     """The number of micro-batches in the global batch."""
@@ -22,40 +22,45 @@ class Engine(Protocol):
         """The model itself."""
 
     def to_device(self, batch: Batch) -> DeviceBatch:
-        """Copies a micro-batch to the engine's device, without waiting for the copy."""
+        """Copies a micro-batch to the engine's device asynchronously."""
 
     def forward(self, batch: DeviceBatch) -> Any:
         """Returns the model's outputs for a micro-batch, such as :class:`mulan.model.outputs.Embeddings`."""
 
     def backward(self, scalar: torch.Tensor) -> None:
-        """Adds the gradient of a scalar; :meth:`step` updates by the *sum* over calls and workers."""
+        """Accumulates the gradient of a scalar. The update of :meth:`step` uses the *sum* over calls and workers."""
 
     def step(self) -> float:
-        """Clips the gradient, updates the weights by it and zeroes it. Returns its norm before clipping.
+        """Clips the gradient, updates the weights and zeroes the gradient. Collective.
 
-        Where the norm is not finite, which is then so on all workers, nothing is updated; the step counts for the
-        learning rate all the same.
+        If the norm is not finite, the update is skipped on all workers; the learning rate schedule still advances.
+
+        Returns:
+            The norm of the gradient before clipping.
         """
 
     def evaluation_mode(self, on: bool) -> None:
-        """Switches dropout, SpecAugment and batch statistics off for an evaluation, or on again."""
+        """Sets evaluation mode (no dropout, no SpecAugment, running batch-norm statistics) or training mode."""
 
 
 class CheckpointedEngine(Engine, Protocol):
     """An engine whose state can be saved and restored."""
 
     def state(self, *, kept: bool = True) -> dict[str, torch.Tensor]:
-        """Returns weights and buffers (``weights.NAME``) and Adam's moments (``exp_avg.NAME``), whole, on the CPU.
-
-        Collective.
+        """Returns the unsharded state on the CPU. Collective.
 
         Args:
-            kept: whether this worker needs them; one that does not holds one tensor at a time, and returns none.
+            kept: if False, this worker only takes part in the collectives, with one tensor in memory at a time, and
+                returns an empty dict.
+
+        Returns:
+            Weights and buffers (``weights.NAME``) and Adam's moments (``exp_avg.NAME``, ``exp_avg_sq.NAME``).
         """
 
     def restore_optimizer(self, state: Mapping[str, torch.Tensor], steps_done: int, *, updates: int) -> None:
-        """Continues from :meth:`state`; its weights must have been loaded into the model before. Collective.
+        """Restores the optimizer from :meth:`state`, whose weights must already be loaded into the model. Collective.
 
         Args:
+            steps_done: the number of steps, on which the learning rate depends.
             updates: the number of steps that updated the weights.
         """

@@ -1,7 +1,7 @@
 """The DeepSpeed engine. DeepSpeed is used in ``mulan.training.engines`` only.
 
-Compute in bf16 is the model's own autocast, so weights, gradients and optimizer states are float32 at every ZeRO
-stage, and a checkpoint is the same whichever stage wrote it.
+For bf16 the model uses autocast, so weights, gradients and optimizer states are float32 at every ZeRO stage, and
+checkpoints do not depend on the stage.
 """
 
 import logging
@@ -27,16 +27,16 @@ from mulan.distributed.collectives import all_reduce_sum
 from mulan.model.device_batch import DeviceBatch, to_device
 from mulan.training.optimizer import adam, set_learning_rate
 
-# On CPUs DeepSpeed would compile this op, which only inference uses; a process that is killed meanwhile leaves a lock
-# behind, for which all later processes wait forever.
+# DeepSpeed would compile this op on CPUs, although only inference uses it. A process that is killed during the
+# compilation leaves a lock, for which all later processes wait forever.
 deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
-"""Adam's two moments, by their names in torch and DeepSpeed."""
+"""Names of Adam's two moments in torch and DeepSpeed."""
 
 
 class DeepSpeedEngine:
-    """A model under Adam, sharded over the workers by ZeRO; see :class:`mulan.training.engines.base.Engine`."""
+    """A model and its Adam optimizer, sharded by ZeRO; see :class:`mulan.training.engines.base.Engine`."""
 
     def __init__(
         self,
@@ -48,9 +48,10 @@ class DeepSpeedEngine:
         length_groups: int,
         device: torch.device,
     ) -> None:
-        """Every worker must pass a model with equal weights. Collective; needs an initialised process group.
+        """Initialises DeepSpeed. Collective; needs an initialised process group.
 
         Args:
+            model: a model with equal weights on every worker.
             length_groups: ``text_tower.length_groups``, the number of groups of similar length in which the texts of a
                 micro-batch are encoded.
         """
@@ -70,7 +71,7 @@ class DeepSpeedEngine:
 
     @classmethod
     def from_recipe(cls, model: Any, recipe: Recipe, *, device: torch.device) -> Self:
-        """Returns an engine with the sections of a recipe. Every worker must pass a model with equal weights."""
+        """Builds an engine from the sections of a recipe. Every worker must pass a model with equal weights."""
         length_groups = recipe.text_tower.length_groups
         return cls(model, recipe.batch, recipe.optim, recipe.train, length_groups=length_groups, device=device)
 
@@ -126,19 +127,19 @@ class DeepSpeedEngine:
         self._steps_done, self._has_moments = steps_done, True
 
     def _skip_update(self) -> None:
-        """Performs a step of stage 0 without the update: DeepSpeed counts the micro-batch."""
+        """Performs a step of stage 0 without the update, in which DeepSpeed only counts the micro-batch."""
         self.module.zero_grad()
         self._engine.set_gradient_accumulation_boundary(False)
         self._engine.step()
-        self._engine.set_gradient_accumulation_boundary(None)  # determined by the count again
+        self._engine.set_gradient_accumulation_boundary(None)  # again determined by the count
 
     def _plain_gradient_norm(self) -> float:
         gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
-        # every worker has the whole gradient; averaging makes them agree on whether the norm is finite
+        # every worker has the whole gradient; after averaging, all agree on whether the norm is finite
         return float(all_reduce_sum(torch.nn.utils.get_total_norm(gradients)) / self._workers)
 
     def _whole_tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yields the tensors of a checkpoint, gathered one at a time to save memory. Collective."""
+        """Yields the tensors of a checkpoint, and gathers them one at a time to save memory. Collective."""
         self._link_moments()
         persistent = self.module.state_dict().keys()
         for name, buffer in self.module.named_buffers():
@@ -152,14 +153,14 @@ class DeepSpeedEngine:
                 yield f"{moment}.{name}", torch.zeros_like(weight) if full is None else full
 
     def _full_weight(self, parameter: torch.nn.Parameter) -> torch.Tensor:
-        if self._stage < 3:  # DeepSpeed's master weights have the same bits: everything is float32
+        if self._stage < 3:  # DeepSpeed's master weights are the same: everything is float32
             return parameter
         with deepspeed.zero.GatheredParameters([parameter]):
             return parameter.detach().clone()
 
     def _full_moment(self, parameter: torch.nn.Parameter, moment: str) -> torch.Tensor | None:
         full: torch.Tensor | None
-        if not self._has_moments:  # Adam creates them at its first update
+        if not self._has_moments:  # Adam creates them in its first update
             return None
         if self._stage == 0:
             full = self._engine.optimizer.state[parameter].get(moment)
@@ -171,21 +172,21 @@ class DeepSpeedEngine:
         if self._stage == 0:
             self._engine.optimizer.state[parameter][moment].copy_(value)
         elif self._stage == 3:
-            safe_set_local_optimizer_state(parameter, self._own_part(parameter, value), moment)
+            safe_set_local_optimizer_state(parameter, self._own_shard(parameter, value), moment)
         else:
             safe_set_full_optimizer_state(parameter, value, moment)
 
-    def _own_part(self, parameter: Any, value: torch.Tensor) -> torch.Tensor:
-        """Returns this worker's slice of a whole tensor at stage 3, padded as ZeRO pads it.
+    def _own_shard(self, parameter: Any, value: torch.Tensor) -> torch.Tensor:
+        """Returns this worker's shard of a tensor at stage 3, padded as by ZeRO.
 
-        DeepSpeed's own setters of whole tensors do not pad: they fail on the temperature, which is a scalar.
+        DeepSpeed's own setters of full tensors do not pad, and fail for the temperature, which is a scalar.
         """
         size = parameter.ds_tensor.numel()
         padded = torch.nn.functional.pad(value.flatten(), (0, size * self._workers - value.numel()))
         return padded[size * dist.get_rank() :][:size].to(self.device)
 
     def _create_optimizer_state(self) -> None:
-        """Performs one update by a zero gradient at learning rate 0: ZeRO creates the moments at the first update."""
+        """Updates once with a zero gradient at learning rate 0, since ZeRO creates the moments in its first update."""
         for group in self._engine.optimizer.param_groups:
             group["lr"] = 0.0
         self._update_by([torch.zeros(part.numel, device=self.device) for part in self._parts()])
@@ -204,7 +205,7 @@ class DeepSpeedEngine:
         return [parameter for parameter in self.module.parameters() if parameter.requires_grad]
 
     def _update_by(self, gradients: list[torch.Tensor]) -> None:
-        """Updates the weights by a complete gradient, one flat tensor for each of :meth:`_parts`. Collective."""
+        """Updates the weights with a summed gradient, one flat tensor for each of :meth:`_parts`. Collective."""
         optimizer = self._engine.optimizer
         if self._stage == 0:
             (flat,), offset = gradients, 0
@@ -218,10 +219,10 @@ class DeepSpeedEngine:
             parameter.grad = None
 
     def _link_moments(self) -> None:
-        """Has DeepSpeed link the moments of every parameter again.
+        """Makes DeepSpeed link the moments of every parameter again.
 
-        At stages 1 and 2 it links them once, after the first step of the *first* parameter group, when the other groups
-        have none yet.
+        At stages 1 and 2 it links them only once, after the first step of the *first* parameter group, when the other
+        groups do not have moments yet.
         """
         if self._stage in (1, 2):
             self._engine.optimizer._hp_optimizer_states_linked = False
@@ -237,7 +238,7 @@ class DeepSpeedEngine:
 
 
 class _Part(NamedTuple):
-    """Parameters that ZeRO flattens together."""
+    """A group of parameters that ZeRO flattens together."""
 
     parameters: list[Any]
     numel: int
@@ -245,13 +246,13 @@ class _Part(NamedTuple):
 
 
 def deepspeed_config(batch: BatchConfig, optim: OptimConfig, train: TrainConfig, *, workers: int) -> dict[str, Any]:
-    """Returns the configuration of DeepSpeed for a run."""
+    """Returns DeepSpeed's configuration for a run."""
     return {
         "train_batch_size": batch.pairs,
         "train_micro_batch_size_per_gpu": batch.pairs_per_micro_batch,
         "gradient_accumulation_steps": batch.micro_batches // workers,
         "gradient_clipping": 0.0 if train.exact_sums else optim.max_grad_norm,
-        # at stage 3 DeepSpeed's own linear layer adds the products of its gradient in another order than torch's
+        # at stage 3, DeepSpeed's own linear layer sums its gradient in a different order from torch's
         "zero_optimization": {"stage": train.zero_stage, "memory_efficient_linear": False},
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,

@@ -1,8 +1,8 @@
-"""The DeepSpeed engine whose steps have the same bits on any number of workers and at any ZeRO stage.
+"""The DeepSpeed engine whose steps are bitwise equal on any number of workers and at any ZeRO stage.
 
-Forward and backward passes are the model's own. :mod:`mulan.distributed.gradient_sums` sums the gradient, and DeepSpeed
-receives the shard of it that this worker updates. DeepSpeed's own sums, which are in floating point and divided by the
-number of workers, are not used.
+Forward and backward passes are those of the model itself. :mod:`mulan.distributed.gradient_sums` sums the gradient, and
+DeepSpeed receives the shard that this worker updates. DeepSpeed's own sums, which are in floating point and divided by
+the number of workers, are not used.
 """
 
 import math
@@ -73,7 +73,7 @@ class ExactDeepSpeedEngine(DeepSpeedEngine):
         return norm
 
     def _gradients(self) -> list[torch.Tensor]:
-        """Returns this worker's shard of the summed gradient, for each of the parts that it updates."""
+        """Returns this worker's shard of the summed gradient, one tensor for each of :meth:`_parts`."""
         gradients = [sums.take() for sums in self._sums]
         if self._stage < 3:
             return gradients
@@ -88,7 +88,7 @@ class ExactDeepSpeedEngine(DeepSpeedEngine):
 
 
 def build_engine(model: Any, recipe: Recipe, *, device: torch.device) -> DeepSpeedEngine:
-    """Returns the engine of a recipe: with exact sums, or with DeepSpeed's own if ``train.exact_sums`` is false.
+    """Builds the engine of a recipe: with exact sums, or with DeepSpeed's own if ``train.exact_sums`` is false.
 
     Every worker must pass a model with equal weights. Collective; needs an initialised process group.
     """
@@ -97,11 +97,11 @@ def build_engine(model: Any, recipe: Recipe, *, device: torch.device) -> DeepSpe
 
 
 def _gather_by_layers(model: nn.Module) -> None:
-    """Makes ZeRO stage 3 gather the weights of a whole layer at a time instead of those of each module in it.
+    """Makes ZeRO stage 3 gather the weights of whole layers instead of those of each module in them.
 
     DeepSpeed wraps the inputs of each module that it gathers in an autograd function. Within an attention layer, the
-    gradients of queries, keys and values would then be added to each other before that of the residual connection,
-    and floating-point sums depend on the order. If a module keeps its layers in several lists (XLM has one of
+    gradients of queries, keys and values would then be summed before that of the residual connection is added, and
+    floating-point sums depend on the order. If a module keeps its layers in several lists (XLM has one of
     attentions and one of feed-forward networks), no list holds whole layers, and the module is gathered as a whole.
     """
     for module in model.modules():

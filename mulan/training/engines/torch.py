@@ -1,4 +1,4 @@
-"""The engine in plain PyTorch, without sharding and DeepSpeed: the reference for the DeepSpeed engine."""
+"""The engine in plain PyTorch, without sharding: the reference for the DeepSpeed engine."""
 
 import math
 from typing import Any, Self
@@ -17,10 +17,11 @@ from mulan.training.optimizer import adam, set_learning_rate
 
 
 class TorchEngine:
-    """A model under Adam, whole on every worker; see :class:`mulan.training.engines.base.Engine`.
+    """A model and its Adam optimizer, replicated on every worker; see :class:`mulan.training.engines.base.Engine`.
 
-    With ``train.exact_sums`` its steps equal those of :class:`mulan.training.engines.exact.ExactDeepSpeedEngine` to the
-    bit, on any number of workers. Otherwise gradients accumulate on the parameters in floating point until the step.
+    With ``train.exact_sums``, its steps are bitwise equal to those of
+    :class:`mulan.training.engines.exact.ExactDeepSpeedEngine`, on any number of workers. Otherwise, gradients
+    accumulate in floating point on the parameters until the step.
     """
 
     def __init__(
@@ -33,9 +34,10 @@ class TorchEngine:
         length_groups: int,
         device: torch.device,
     ) -> None:
-        """Every worker must pass a model with equal weights.
+        """Moves the model to the device.
 
         Args:
+            model: a model with equal weights on every worker.
             length_groups: ``text_tower.length_groups``, the number of groups of similar length in which the texts of a
                 micro-batch are encoded.
         """
@@ -51,7 +53,7 @@ class TorchEngine:
 
     @classmethod
     def from_recipe(cls, model: Any, recipe: Recipe, *, device: torch.device) -> Self:
-        """Returns an engine with the sections of a recipe. Every worker must pass a model with equal weights."""
+        """Builds an engine from the sections of a recipe. Every worker must pass a model with equal weights."""
         length_groups = recipe.text_tower.length_groups
         return cls(model, recipe.batch, recipe.optim, recipe.train, length_groups=length_groups, device=device)
 
@@ -80,17 +82,14 @@ class TorchEngine:
         return norm
 
     def _plain_gradient(self) -> float:
-        """Sets the clipped gradient of the step on the parameters; returns its norm before clipping. Collective."""
+        """Sums the gradients over the workers and clips them; returns the norm before clipping. Collective."""
         trained = [parameter for parameter in self._trained if parameter.grad is not None]
         if rank_and_world_size()[1] > 1:
             _sum_over_workers([parameter.grad for parameter in trained])
         return float(torch.nn.utils.clip_grad_norm_(trained, self._optim.max_grad_norm))
 
     def _exact_gradient(self, sums: ReplicatedSums) -> float:
-        """Sets the clipped gradient of order-independent sums on the parameters; returns its norm before clipping.
-
-        Collective.
-        """
+        """Sets the parameters' gradients to the clipped exact sums; returns the norm before clipping. Collective."""
         flat, (rank, workers) = sums.take(), rank_and_world_size()
         own = flat.tensor_split(workers)[rank]
         norm = clip_grad_norm([flat], [own], sums.nonfinite, max_norm=self._optim.max_grad_norm)
