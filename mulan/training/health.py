@@ -39,7 +39,7 @@ class Anomaly:
     """The recording ids of the step, one sequence for each micro-batch of the global batch."""
 
     def to_json(self) -> str:
-        """Returns the JSON of the anomaly's file in a run's folder, with the strings nan, inf and -inf for such numbers."""
+        """Returns the JSON of its file in a run's folder; nonfinite numbers are the strings nan, inf and -inf."""
         measured = {name: value if math.isfinite(value) else str(value) for name, value in self.measured.items()}
         return json.dumps(vars(self) | {"measured": measured}, indent=1)
 

@@ -20,7 +20,7 @@ def model(recipe: Recipe) -> JointModel:
 
 @pytest.fixture
 def pairs() -> dict[str, torch.Tensor]:
-    """Five recordings with two windows of 0.5 s each, and five texts, the last two padded."""
+    """Returns five recordings with two windows of 0.5 s each, and five texts, of which the last two are padded."""
     generator = torch.Generator().manual_seed(1)
     mask = torch.ones(5, 6, dtype=torch.int64)
     mask[3:, 4:] = 0

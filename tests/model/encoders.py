@@ -1,4 +1,4 @@
-"""Tiny text encoders of many kinds, drawn and saved with a tokenizer as transformers saves them."""
+"""Tiny, randomly initialised text encoders of many kinds, saved with a tokenizer in the format of transformers."""
 
 from pathlib import Path
 from typing import Any
@@ -62,13 +62,13 @@ FIT = {
     "xlm-roberta": True,
     "xlnet": False,
 }
-"""Kinds, and whether a mask of our own stands for theirs."""
+"""Kinds of encoders, and whether a boolean 4D mask gives the same outputs as their own mask."""
 
 TEXTS = ["w1 w2 w3", "w4 " * 40, ""]
 
 
 def drawn(kind: str, **settings: Any) -> PreTrainedModel:
-    """In evaluation; biases, too, have values that show."""
+    """Builds an encoder in evaluation mode with random parameters, biases included."""
     sizes = _ALL_SIZES.get(kind) or _SIZES | _OTHER_SIZES.get(kind, {})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -80,14 +80,14 @@ def drawn(kind: str, **settings: Any) -> PreTrainedModel:
 
 
 def saved(network: PreTrainedModel, folder: Path, **tokenizer: Any) -> str:
-    """The folder, with a tokenizer beside the network."""
+    """Saves a network with a tokenizer, and returns the folder."""
     network.save_pretrained(folder)
     save_tokenizer(folder, **tokenizer)
     return str(folder)
 
 
 def save_tokenizer(folder: Path, *, template: str = "[CLS] $A [SEP]", words: int = len(_WORDS), **special: Any) -> None:
-    """Of 40 words; ``special``: of transformers, in place of its own special tokens and sides."""
+    """Saves a tokenizer of 40 words; ``special`` overrides its special tokens and sides, as in transformers."""
     tokenizer = Tokenizer(WordLevel({word: place for place, word in enumerate(_WORDS[:words])}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()
     tokenizer.post_processor = TemplateProcessing(single=template, special_tokens=[("[CLS]", 2), ("[SEP]", 3)])

@@ -1,4 +1,4 @@
-"""Small models: one layer of a real pretrained text encoder or a tiny one that is drawn, and audio towers."""
+"""Small models: audio towers with one layer of a pretrained text encoder, or with a tiny random one."""
 
 import torch
 from transformers import BertConfig, BertModel
@@ -19,7 +19,7 @@ AST = AstTowerConfig(hidden_size=16, layers=1, heads=2, feed_forward_size=32, pa
 
 
 def small_recipe(audio_tower: ResNetTowerConfig | AstTowerConfig) -> Recipe:
-    """Windows of 0.5 s, 24 dimensions."""
+    """Returns a recipe with windows of 0.5 s and 24 dimensions."""
     return Recipe(
         data=DataConfig(window_s=0.5),
         front_end=VggishFrontEndConfig(mel_channels=20, frequency_mask_bins=5, time_mask_frames=10),
@@ -30,7 +30,7 @@ def small_recipe(audio_tower: ResNetTowerConfig | AstTowerConfig) -> Recipe:
 
 
 def small_mulap(*settings: str) -> Recipe:
-    """Three segments of 0.25 s, five pairs, and about half of all segments and tokens hidden."""
+    """Returns a MuLaP recipe: three segments of 0.25 s, five pairs, about half of all segments and tokens masked."""
     small = (
         "data.window_s=0.75",
         "mulap.segment_s=0.25",
@@ -50,7 +50,7 @@ def small_mulap(*settings: str) -> Recipe:
 
 
 def tiny_text_tower() -> TextEncoder:
-    """Of one layer and 8 features, drawn from torch's default generator."""
+    """Builds a text encoder with one layer and 8 features from torch's default generator."""
     config = BertConfig(
         vocab_size=20_000, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=18
     )
@@ -58,7 +58,7 @@ def tiny_text_tower() -> TextEncoder:
 
 
 def small_fusion_model(recipe: Recipe) -> FusionModel:
-    """In evaluation, with a tiny text encoder; every weight has a value that shows."""
+    """Builds a fusion model with a tiny text encoder in evaluation mode; all weights are random."""
     torch.manual_seed(0)
     model = MulapTask(recipe).build_model(tiny_text_tower()).eval()
     for name, parameter in model.named_parameters():
@@ -68,5 +68,5 @@ def small_fusion_model(recipe: Recipe) -> FusionModel:
 
 
 def noise(recipe: Recipe) -> DeviceBatch:
-    """A micro-batch on the CPU."""
+    """Returns a micro-batch of noise on the CPU."""
     return to_device(synthetic_batch(recipe, step=1, micro_batch=0, tokens=0), torch.device("cpu"), text_groups=1)

@@ -1,4 +1,4 @@
-"""Batches on the device are the batches on the host."""
+"""Tests that batches on the device equal the batches on the host."""
 
 from dataclasses import replace
 
@@ -28,11 +28,11 @@ def assert_carried(device: torch.device) -> None:
         assert len(carried.inputs) == 4
 
 
-def test_nothing_is_lost_on_the_way() -> None:
+def test_all_fields_are_copied() -> None:
     assert_carried(torch.device("cpu"))
 
 
-def test_what_is_hidden_is_found_on_the_host() -> None:
+def test_masked_positions_are_computed_on_the_host() -> None:
     for batch in batches_of(small("mulap"), 0):
         masks, carried = batch.masks, to_device(batch, torch.device("cpu"), text_groups=1)
         assert masks is not None
@@ -51,7 +51,7 @@ def test_what_is_hidden_is_found_on_the_host() -> None:
         assert carried.masks.matched.tolist() == masks.matched.tolist()
 
 
-def test_recordings_have_numbers_of_their_own() -> None:
+def test_recordings_have_distinct_integer_ids() -> None:
     (batch, *_) = batches_of(small("semisupcon"), 0)
     renamed = replace(batch, recording_id=("a", "b", "a", "a ", "ä", ""))
     numbers = to_device(renamed, torch.device("cpu"), text_groups=1).recordings.tolist()
@@ -59,15 +59,15 @@ def test_recordings_have_numbers_of_their_own() -> None:
     assert len(set(numbers)) == 5
 
 
-def test_a_batch_without_text_is_waveforms_alone() -> None:
+def test_the_inputs_of_a_batch_without_text_are_its_waveforms() -> None:
     (batch, *_) = batches_of(small("m_resnet50_audioset"), 0)
     carried = to_device(batch, torch.device("cpu"), text_groups=3)
     assert carried.inputs == (carried.waveform,)
     assert carried.tags.shape == (6, 2)
 
 
-def test_the_host_s_memory_may_be_read_only() -> None:
-    """As it is in Ray's object store."""
+def test_the_memory_of_the_host_may_be_read_only() -> None:
+    """Arrays in Ray's object store are read-only."""
     (batch, *_) = batches_of(small("demo"), 0)
     batch.waveform.setflags(write=False)
     to_device(batch, torch.device("cpu"), text_groups=1).waveform.zero_()
@@ -75,7 +75,7 @@ def test_the_host_s_memory_may_be_read_only() -> None:
 
 
 @pytest.mark.gpu
-def test_to_a_gpu_copies_are_queued_and_arrive() -> None:
+def test_copies_to_a_gpu_are_asynchronous_and_complete() -> None:
     assert_carried(torch.device("cuda"))
     recipe = small("demo")
     torch.cuda.set_sync_debug_mode("error")

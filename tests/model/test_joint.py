@@ -18,7 +18,7 @@ Pairs = dict[str, torch.Tensor]
 
 @pytest.fixture
 def recipe_of_views(recipe: Recipe) -> Recipe:
-    """With a term that compares a recording's two windows."""
+    """Returns a recipe with a term that compares two windows of a recording."""
     changes = {
         "loss": LossConfig(weights=LossWeightsConfig(contrastive=1, semisupcon=0.5)),
         "semisupcon": SemiSupConConfig(head_hidden_size=32, head_dim=6),
@@ -82,7 +82,7 @@ def test_the_audio_tower_learns_from_every_view(model_of_views: JointModel, pair
             assert parameter.grad is None or parameter.grad.abs().max() > 0, name
 
 
-def test_there_is_a_head_for_views_only_where_they_are_compared(recipe: Recipe, model_of_views: JointModel) -> None:
+def test_a_view_head_exists_only_if_views_are_compared(recipe: Recipe, model_of_views: JointModel) -> None:
     without = JointTask(recipe).build_model(tiny_text_tower())
     names, of_views = set(without.state_dict()), {"view_head.layers.0.weight", "view_head.layers.2.weight"}
     assert set(model_of_views.state_dict()) == names | of_views
@@ -112,7 +112,7 @@ def test_every_parameter_gets_a_gradient_after_a_forward_without_one(
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
-def test_every_parameter_gets_a_gradient_where_views_are_compared(
+def test_every_parameter_gets_a_gradient_if_views_are_compared(
     recipe_of_views: Recipe, precision: str, pairs: Pairs
 ) -> None:
     torch.manual_seed(0)
@@ -123,7 +123,7 @@ def test_every_parameter_gets_a_gradient_where_views_are_compared(
     assert_true_gradients(model)
 
 
-def test_all_randomness_is_that_of_the_default_generator(model: JointModel, pairs: Pairs) -> None:
+def test_all_random_numbers_come_from_the_default_generator(model: JointModel, pairs: Pairs) -> None:
     model.train()
     torch.manual_seed(3)
     first, second = model(**pairs), model(**pairs)
@@ -142,7 +142,7 @@ def test_nothing_is_random_in_evaluation(model: JointModel, pairs: Pairs) -> Non
 
 
 @pytest.mark.parametrize("initial", [1e-4, 0.1, 0.5, 0.99])
-def test_temperature_starts_as_told(initial: float) -> None:
+def test_temperature_has_its_initial_value(initial: float) -> None:
     assert math.isclose(Temperature(initial)().item(), initial, rel_tol=1e-5)
 
 
@@ -197,7 +197,7 @@ def test_bf16_is_for_the_towers_only(recipe_of_views: Recipe, pairs: Pairs) -> N
         torch.testing.assert_close(computed.norm(dim=-1), torch.ones(computed.shape[:-1]))
 
 
-def test_texts_in_groups_of_like_length_are_the_same_texts(model: JointModel, pairs: Pairs) -> None:
+def test_grouping_texts_by_length_does_not_change_their_embeddings(model: JointModel, pairs: Pairs) -> None:
     model.eval()
     groups = length_groups(pairs["attention_mask"], 3)
     grouped = model(**pairs, groups=groups)
@@ -207,7 +207,7 @@ def test_texts_in_groups_of_like_length_are_the_same_texts(model: JointModel, pa
 
 @pytest.mark.parametrize("groups", [None, 3])
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
-def test_training_never_makes_the_host_wait_for_the_device(
+def test_training_does_not_synchronise_with_the_device(
     recipe: Recipe, precision: str, groups: int | None, pairs: Pairs
 ) -> None:
     model = JointTask(in_precision(recipe, precision)).build_model().train()
@@ -230,7 +230,7 @@ def test_training_never_makes_the_host_wait_for_the_device(
         lambda numbers: numbers + torch.tensor(1.0),
     ],
 )
-def test_what_makes_the_host_wait_is_noticed(wait: Callable[[torch.Tensor], object]) -> None:
+def test_synchronising_operations_are_detected(wait: Callable[[torch.Tensor], object]) -> None:
     numbers = torch.ones(3)
     with HostWaits() as waits:
         wait(numbers)

@@ -1,4 +1,4 @@
-"""MuLaP's fusion of audio and text: against its parts, applied by hand to one segment and one token at a time."""
+"""Tests MuLaP's fusion model against its modules, applied to one segment and one token at a time."""
 
 from typing import Any
 
@@ -18,19 +18,19 @@ Inputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor, MaskedPositions]
 SUBSETS = [(mlm, mam, atm) for mlm in (0, 1) for mam in (0, 2) for atm in (0, 3) if mlm or mam or atm]
 
 
-def hidden_places(segments: torch.Tensor, token_indices: torch.Tensor) -> MaskedPositions:
+def masked_positions(segments: torch.Tensor, token_indices: torch.Tensor) -> MaskedPositions:
     return MaskedPositions(segments, segments.flatten().nonzero().flatten(), token_indices)
 
 
 def streams_of(model: FusionModel) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Fills with what the last block gives, at every forward."""
+    """Returns a list to which every forward pass appends the outputs of the last block."""
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
     model.blocks[-1].register_forward_hook(lambda _, args, output: seen.append(output))
     return seen
 
 
 def total(predictions: Predictions) -> Any:
-    """One number that depends on every prediction."""
+    """Returns a scalar that depends on every prediction."""
     logits, segments, _, matches = predictions
     return sum((part.square().sum() for part in (logits, segments, matches) if part is not None), torch.zeros(()))
 
@@ -55,7 +55,7 @@ def inputs(recipe: Recipe) -> Inputs:
     return noise(recipe).inputs
 
 
-def test_predictions_are_as_many_as_what_is_hidden(fusion: FusionModel, inputs: Inputs) -> None:
+def test_every_masked_position_is_predicted(fusion: FusionModel, inputs: Inputs) -> None:
     hidden = inputs[3]
     n, k = len(hidden.token_indices), len(hidden.segment_indices)
     assert 3 < n < inputs[2].sum()
@@ -66,7 +66,7 @@ def test_predictions_are_as_many_as_what_is_hidden(fusion: FusionModel, inputs: 
     assert {part.dtype for part in predictions} == {torch.float32}
 
 
-def test_streams_are_what_towers_and_blocks_make_of_segments_and_tokens(fusion: FusionModel, inputs: Inputs) -> None:
+def test_streams_are_the_outputs_of_towers_and_blocks(fusion: FusionModel, inputs: Inputs) -> None:
     waveform, token_ids, mask, hidden = inputs
     last = streams_of(fusion)
     fusion(*inputs)
@@ -84,7 +84,7 @@ def test_streams_are_what_towers_and_blocks_make_of_segments_and_tokens(fusion: 
     assert text.shape == (*token_ids.shape, 8)
 
 
-def test_every_segment_that_is_hidden_is_predicted_from_its_own_place(fusion: FusionModel, inputs: Inputs) -> None:
+def test_every_masked_segment_is_predicted_from_its_own_position(fusion: FusionModel, inputs: Inputs) -> None:
     last = streams_of(fusion)
     predicted = fusion(*inputs)
     assert fusion.segment_head is not None
@@ -121,7 +121,7 @@ def test_tokens_are_predicted_by_berts_head_over_the_word_embeddings(fusion: Fus
     assert of_vocabulary == ["text_tower.encoder.embeddings.word_embeddings.weight", "token_head.bias"]
 
 
-def test_a_match_is_told_from_the_product_of_both_summaries(fusion: FusionModel, inputs: Inputs) -> None:
+def test_a_match_is_predicted_from_the_product_of_both_global_tokens(fusion: FusionModel, inputs: Inputs) -> None:
     last = streams_of(fusion)
     predicted = fusion(*inputs).match_logits
     assert fusion.match_head is not None
@@ -134,7 +134,7 @@ def test_a_match_is_told_from_the_product_of_both_summaries(fusion: FusionModel,
         torch.testing.assert_close(predicted[pair], expected, atol=1e-5, rtol=1e-4)
 
 
-def test_nothing_but_the_target_tells_what_is_hidden(fusion: FusionModel, inputs: Inputs) -> None:
+def test_predictions_do_not_depend_on_masked_content(fusion: FusionModel, inputs: Inputs) -> None:
     waveform, *texts, hidden = inputs
     parts = waveform.view(5, 3, 4000)
     other = torch.where(hidden.segments[..., None] == 1, parts.flip(2) // 3, parts).view_as(waveform)
@@ -147,7 +147,7 @@ def test_nothing_but_the_target_tells_what_is_hidden(fusion: FusionModel, inputs
     assert ((one.segment_features - two.segment_features).abs().amax(dim=1) > 0.01).all()
 
 
-def test_what_is_left_after_the_last_whole_segment_is_not_used() -> None:
+def test_samples_after_the_last_whole_segment_are_not_used() -> None:
     recipe = small_mulap("data.window_s=0.8")
     model, (waveform, *rest) = small_fusion_model(recipe), noise(recipe).inputs
     assert waveform.shape == (5, 1, 12_800)
@@ -169,9 +169,9 @@ def test_padding_has_no_influence(fusion: FusionModel, inputs: Inputs) -> None:
 
 
 @pytest.mark.parametrize("segments", [torch.zeros(5, 3), torch.ones(5, 3)], ids=["none", "all"])
-def test_nothing_or_everything_may_be_hidden(fusion: FusionModel, inputs: Inputs, segments: torch.Tensor) -> None:
+def test_nothing_or_everything_may_be_masked(fusion: FusionModel, inputs: Inputs, segments: torch.Tensor) -> None:
     waveform, token_ids, mask, _ = inputs
-    hidden = hidden_places(segments.to(torch.uint8), torch.zeros(0, dtype=torch.int64))
+    hidden = masked_positions(segments.to(torch.uint8), torch.zeros(0, dtype=torch.int64))
     predictions = fusion.train()(waveform, token_ids, mask, hidden)
     assert predictions.token_logits.shape == (0, 20_000)
     assert len(predictions.segments) == len(predictions.segment_features) == segments.sum()
@@ -189,9 +189,9 @@ def test_windows_of_one_segment_and_captions_of_one_token(length: int) -> None:
     token_ids = batch.token_ids[:, :length]
     mask = torch.zeros_like(token_ids)
     mask[:, 0] = 1
-    hidden = hidden_places(torch.tensor([[0], [1], [0], [1], [0]], dtype=torch.uint8), torch.arange(5) * length)
+    hidden = masked_positions(torch.tensor([[0], [1], [0], [1], [0]], dtype=torch.uint8), torch.arange(5) * length)
     predictions = model(batch.waveform, token_ids, mask, hidden)
-    second = hidden_places(torch.ones(1, 1, dtype=torch.uint8), torch.arange(1))
+    second = masked_positions(torch.ones(1, 1, dtype=torch.uint8), torch.arange(1))
     alone = model(batch.waveform[1:2], token_ids[1:2, :1], mask[1:2, :1], second)
     torch.testing.assert_close(alone.token_logits[0], predictions.token_logits[1], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(alone.segments[0], predictions.segments[0], atol=1e-5, rtol=1e-4)
@@ -202,10 +202,10 @@ def test_windows_of_one_segment_and_captions_of_one_token(length: int) -> None:
 
 @pytest.mark.parametrize(
     ("weights", "layers"),
-    # after one layer a masked segment has attended to text only: mam alone would not train the encoder
+    # with a single layer, masked segments attend to text only, so mam alone would not train the encoder
     [(weights, layers) for weights in SUBSETS for layers in (1, 2) if (weights, layers) != ((0, 2, 0), 1)],
 )
-def test_there_is_nothing_that_no_term_reads(weights: tuple[int, int, int], layers: int) -> None:
+def test_every_parameter_is_used_by_a_term(weights: tuple[int, int, int], layers: int) -> None:
     settings = [f"loss.weights.{name}={weight}" for name, weight in zip(("mlm", "mam", "atm"), weights, strict=True)]
     recipe = small_mulap(*settings, f"mulap.fusion_layers={layers}")
     model = small_fusion_model(recipe).train()
@@ -225,9 +225,7 @@ def test_there_is_nothing_that_no_term_reads(weights: tuple[int, int, int], laye
         assert parameter.grad.abs().max() > 0, name
 
 
-def test_all_randomness_is_that_of_the_default_generator_and_in_training_alone(
-    fusion: FusionModel, inputs: Inputs
-) -> None:
+def test_random_numbers_come_from_the_default_generator_in_training_only(fusion: FusionModel, inputs: Inputs) -> None:
     fusion.train()
     torch.manual_seed(3)
     first, second = fusion(*inputs), fusion(*inputs)
@@ -263,7 +261,7 @@ def test_bf16_is_for_towers_and_blocks_only(fusion: FusionModel, inputs: Inputs)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
-def test_training_never_makes_the_host_wait_for_the_device(precision: str, inputs: Inputs) -> None:
+def test_training_does_not_synchronise_with_the_device(precision: str, inputs: Inputs) -> None:
     model = small_fusion_model(small_mulap(f"train.precision={precision}")).train()
     with HostWaits() as waits:
         total(model(*inputs)).backward()

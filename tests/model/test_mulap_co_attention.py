@@ -16,25 +16,25 @@ AUDIO, TEXT = 10, 7  # sizes of the two streams
 MASK = torch.tensor([[True, True, True, False, False], [True, False, True, True, False]])
 
 
-def drawn(layer: nn.Module) -> None:
-    """Gives every parameter, those of norms and biases as well, a value that shows."""
+def randomise(layer: nn.Module) -> None:
+    """Initialises all parameters randomly, those of norms and biases as well."""
     for parameter in layer.parameters():
         parameter.data.normal_(std=0.5)
 
 
 @pytest.fixture
 def layer() -> CoAttentionLayer:
-    """Of the audio stream."""
+    """Returns a layer of the audio stream."""
     torch.manual_seed(0)
     layer = CoAttentionLayer(SECTION, size=AUDIO, other_size=TEXT, feed_forward_size=9)
-    drawn(layer)
+    randomise(layer)
     return layer.eval()
 
 
 @pytest.fixture
 def block(layer: CoAttentionLayer) -> CoAttentionBlock:
     block = CoAttentionBlock(layer, CoAttentionLayer(SECTION, size=TEXT, other_size=AUDIO, feed_forward_size=8))
-    drawn(block)
+    randomise(block)
     return block.eval()
 
 
@@ -49,7 +49,7 @@ def text() -> torch.Tensor:
 
 
 def by_hand(layer: CoAttentionLayer, own: torch.Tensor, other: torch.Tensor, mask: torch.Tensor | None) -> np.ndarray:
-    """The layer in loops of float64, one query and one head at a time."""
+    """Computes the layer in float64 loops, one query and one head at a time."""
     weights = {name: parameter.detach().double().numpy() for name, parameter in layer.named_parameters()}
 
     def linear(row: np.ndarray, name: str) -> np.ndarray:
@@ -81,7 +81,7 @@ def by_hand(layer: CoAttentionLayer, own: torch.Tensor, other: torch.Tensor, mas
 
 
 @pytest.mark.parametrize("mask", [None, MASK], ids=["all", "masked"])
-def test_a_layer_is_the_one_written_out_in_loops(
+def test_a_layer_equals_float64_loops(
     layer: CoAttentionLayer, audio: torch.Tensor, text: torch.Tensor, mask: torch.Tensor | None
 ) -> None:
     expected = by_hand(layer, audio, text, mask)
@@ -89,11 +89,11 @@ def test_a_layer_is_the_one_written_out_in_loops(
     np.testing.assert_allclose(layer.double()(audio.double(), text.double(), mask).detach(), expected, atol=1e-12)
 
 
-def test_its_attention_is_that_of_torch(text: torch.Tensor) -> None:
-    """Whose queries must be as wide as all heads together."""
+def test_attention_equals_that_of_torch(text: torch.Tensor) -> None:
+    """torch's queries must have the size of all heads together."""
     torch.manual_seed(0)
     layer = CoAttentionLayer(SECTION, size=12, other_size=TEXT, feed_forward_size=9).eval()
-    drawn(layer)
+    randomise(layer)
     theirs = nn.MultiheadAttention(12, HEADS, kdim=TEXT, vdim=TEXT, batch_first=True).eval()
     theirs.load_state_dict(
         {
@@ -113,14 +113,14 @@ def test_its_attention_is_that_of_torch(text: torch.Tensor) -> None:
     torch.testing.assert_close(seen[0], theirs(own, text, text, key_padding_mask=~MASK)[0], atol=1e-5, rtol=1e-4)
 
 
-def test_what_is_masked_has_no_influence(layer: CoAttentionLayer, audio: torch.Tensor, text: torch.Tensor) -> None:
+def test_masked_positions_have_no_effect(layer: CoAttentionLayer, audio: torch.Tensor, text: torch.Tensor) -> None:
     other = torch.where(MASK[..., None], text, 100 * torch.randn(2, 5, TEXT))
     assert torch.equal(layer(audio, other, MASK), layer(audio, text, MASK))
     assert not torch.equal(layer(audio, other), layer(audio, text))
     torch.testing.assert_close(layer(audio[:1], text[:1, :3]), layer(audio[:1], text[:1], MASK[:1]))
 
 
-def test_both_streams_read_what_the_other_one_was_before(
+def test_both_streams_attend_to_the_inputs_of_the_block(
     block: CoAttentionBlock, audio: torch.Tensor, text: torch.Tensor
 ) -> None:
     assert block.audio is not None and block.text is not None
@@ -131,7 +131,7 @@ def test_both_streams_read_what_the_other_one_was_before(
     assert not torch.allclose(new_audio, block.audio(audio, new_text, MASK), atol=0.01)
 
 
-def test_a_stream_without_a_layer_stays_as_it_is(
+def test_a_stream_without_a_layer_is_unchanged(
     block: CoAttentionBlock, audio: torch.Tensor, text: torch.Tensor
 ) -> None:
     new_audio, new_text = block(audio, text, MASK)
@@ -141,8 +141,8 @@ def test_a_stream_without_a_layer_stays_as_it_is(
         assert torch.equal(left_text, new_text) if text_layer else left_text is text
 
 
-def test_there_is_dropout_in_training_alone_and_where_bert_has_it(audio: torch.Tensor, text: torch.Tensor) -> None:
-    """Of attention's weights, and of what comes to either shortcut."""
+def test_dropout_is_applied_in_training_only_and_as_in_bert(audio: torch.Tensor, text: torch.Tensor) -> None:
+    """BERT applies dropout to attention weights, and before each residual connection."""
     torch.manual_seed(0)
     layer = CoAttentionLayer(SECTION.replace(dropout=0.25), size=AUDIO, other_size=TEXT, feed_forward_size=9)
     shapes: list[tuple[int, ...]] = []

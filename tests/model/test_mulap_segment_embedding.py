@@ -1,4 +1,4 @@
-"""The audio stream of MuLaP's fusion: segments behind their mean, hidden ones without a trace."""
+"""Tests the audio stream of MuLaP: a global token from the visible segments, and masked segments as zeros."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ def segment_embedding() -> SegmentEmbedding:
     return embedding
 
 
-def test_segments_stand_behind_the_mean_of_those_that_are_not_hidden() -> None:
+def test_the_global_token_precedes_the_segments_and_is_the_mean_of_the_visible_ones() -> None:
     embedding = segment_embedding()
     features, hidden = torch.randn(4, 3, 4), torch.tensor([[0, 0, 0], [0, 1, 0], [1, 0, 1], [1, 1, 1]])
     stream = embedding(features, hidden.to(torch.uint8))
@@ -30,7 +30,7 @@ def test_segments_stand_behind_the_mean_of_those_that_are_not_hidden() -> None:
             torch.testing.assert_close(stream[pair, place], expected, atol=1e-5, rtol=1e-4)
 
 
-def test_the_embedded_segments_have_dropout_in_training_alone() -> None:
+def test_dropout_is_applied_in_training_only() -> None:
     embedding = segment_embedding()
     features, hidden = torch.randn(2, 3, 4), torch.zeros(2, 3, dtype=torch.uint8)
     whole, dropped = embedding(features, hidden), embedding.train()(features, hidden)
@@ -40,7 +40,7 @@ def test_the_embedded_segments_have_dropout_in_training_alone() -> None:
 
 
 @pytest.mark.parametrize("hidden", [[[1, 0, 1], [0, 1, 0]], [[1, 1, 1], [1, 1, 1]]])
-def test_no_gradient_reaches_a_hidden_segment(hidden: list[list[int]]) -> None:
+def test_masked_segments_have_no_gradient(hidden: list[list[int]]) -> None:
     features = torch.randn(2, 3, 4, requires_grad=True)
     stream = segment_embedding()(features, torch.tensor(hidden, dtype=torch.uint8))
     (stream * torch.randn_like(stream)).sum().backward()

@@ -12,7 +12,7 @@ CLASSES = ["audioset:Bass drum", "audioset:Music", "audioset:Piano"]
 
 @pytest.fixture
 def tagging_recipe(recipe: Recipe) -> Recipe:
-    """Without a text tower."""
+    """Returns a recipe without a text tower."""
     return recipe.replace(text_tower=TextTowerConfig(), tagging=TaggingConfig(classes=3))
 
 
@@ -24,7 +24,7 @@ def tagger(tagging_recipe: Recipe) -> TaggingModel:
 
 @pytest.fixture
 def waveform(pairs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Five recordings with two windows each."""
+    """Returns five recordings with two windows each."""
     return pairs["waveform"]
 
 
@@ -49,7 +49,7 @@ def test_bf16_stops_before_the_last_layer(tagging_recipe: Recipe, waveform: torc
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
-def test_training_never_makes_the_host_wait_for_the_device(
+def test_training_does_not_synchronise_with_the_device(
     tagging_recipe: Recipe, precision: str, waveform: torch.Tensor
 ) -> None:
     tagger = TaggingTask(tagging_recipe.replace({"train.precision": precision})).build_model().train()
@@ -59,5 +59,5 @@ def test_training_never_makes_the_host_wait_for_the_device(
     assert all(parameter.grad is not None for parameter in tagger.parameters())
 
 
-def test_there_is_no_warm_start_unless_the_tower_names_one(tagger: TaggingModel) -> None:
+def test_no_parameter_is_warm_started_without_a_pretrained_tower(tagger: TaggingModel) -> None:
     assert list(tagger.warm_started_parameters()) == []

@@ -10,7 +10,7 @@ from tests.model.waits import HostWaits
 
 
 def small_semisupcon(*settings: str) -> Recipe:
-    """Three views of 0.2 s of each of four recordings."""
+    """Returns a recipe with three views of 0.2 s of each of four recordings."""
     small = (
         "data.window_s=0.2",
         "semisupcon.views=3",
@@ -35,7 +35,7 @@ def waveform() -> torch.Tensor:
     return waveform
 
 
-def test_a_view_is_a_unit_row_of_the_heads_own_space(views: ViewModel, waveform: torch.Tensor) -> None:
+def test_views_are_unit_rows_of_the_projection_head(views: ViewModel, waveform: torch.Tensor) -> None:
     views.eval()
     audio, text, temperature, embedded = views(waveform)
     assert audio is text is temperature is None
@@ -48,7 +48,7 @@ def test_a_view_is_a_unit_row_of_the_heads_own_space(views: ViewModel, waveform:
             torch.testing.assert_close(embedded[recording, view], row / row.norm(), atol=1e-5, rtol=1e-4)
 
 
-def test_training_augments_and_takes_its_randomness_from_the_default_generator(
+def test_training_augments_with_random_numbers_of_the_default_generator(
     views: ViewModel, waveform: torch.Tensor
 ) -> None:
     views.train()
@@ -62,7 +62,7 @@ def test_training_augments_and_takes_its_randomness_from_the_default_generator(
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
-def test_every_parameter_gets_a_gradient_and_the_host_never_waits(precision: str, waveform: torch.Tensor) -> None:
+def test_every_parameter_gets_a_gradient_without_synchronising(precision: str, waveform: torch.Tensor) -> None:
     torch.manual_seed(0)
     model = ViewsTask(small_semisupcon(f"train.precision={precision}")).build_model()
     with HostWaits() as waits:
@@ -89,5 +89,5 @@ def test_bf16_is_for_the_tower_only(views: ViewModel, waveform: torch.Tensor) ->
     assert 0.99 < (computed * expected).sum(dim=-1).min() < 1 - 1e-6
 
 
-def test_nothing_is_warm_started_unless_the_tower_names_a_checkpoint(views: ViewModel) -> None:
+def test_no_parameter_is_warm_started_without_a_pretrained_tower(views: ViewModel) -> None:
     assert list(views.warm_started_parameters()) == []

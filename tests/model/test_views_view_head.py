@@ -30,7 +30,7 @@ def test_there_are_no_biases() -> None:
     }
 
 
-def test_rows_that_are_nothing_stay_finite() -> None:
+def test_zero_rows_stay_finite() -> None:
     rows = torch.tensor([[0.0, 0.0], [3.0, 4.0]], requires_grad=True)
     unit = unit_rows(rows)
     assert torch.equal(unit[0], torch.zeros(2))

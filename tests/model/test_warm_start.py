@@ -35,12 +35,12 @@ from mulan.tasks.joint import JointTask
 from mulan.tasks.tagging import TaggingTask, export_tagger
 from tests.model.small import AST, RESNET, small_recipe
 
-FRAMES = 48  # of half a second
+FRAMES = 48  # in half a second
 KALDI = KaldiFrontEndConfig(mel_channels=20, frequency_mask_bins=5, time_mask_frames=10)
 
 
 def checkpoint(folder: Path, *, max_length: int = FRAMES, **changes: Any) -> ASTForAudioClassification:
-    """Saves a public checkpoint in small, with its feature extractor; no weight is 0."""
+    """Saves a small checkpoint with its feature extractor in the format of the public ones; no weight is 0."""
     config = {
         "hidden_size": 16,
         "num_hidden_layers": 1,
@@ -63,7 +63,7 @@ def checkpoint(folder: Path, *, max_length: int = FRAMES, **changes: Any) -> AST
 
 
 def in_other_storage(folder: Path) -> str:
-    """URI of a copy."""
+    """Copies a folder to another filesystem and returns the URI of the copy."""
     uri = f"memory://{uuid.uuid4().hex}/run/model"
     fsspec.filesystem("memory").put(f"{folder}/", f"{uri}/", recursive=True)
     return uri
@@ -75,12 +75,12 @@ def ast_recipe(folder: Path | str, **changes: Any) -> Recipe:
 
 
 def windows(count: int = 3) -> np.ndarray:
-    """int16 [count, 8000]."""
+    """Returns windows, int16 [count, 8000]."""
     return np.random.default_rng(4).normal(0, 3000, (count, 8000)).astype(np.int16)
 
 
 @pytest.mark.parametrize("remote", [False, True])
-def test_a_public_ast_checkpoint_reads_sound_as_transformers_does(tmp_path: Path, remote: bool) -> None:
+def test_a_public_ast_checkpoint_has_the_outputs_of_transformers(tmp_path: Path, remote: bool) -> None:
     theirs = checkpoint(tmp_path)
     encoder = encoder_from_recipe(ast_recipe(in_other_storage(tmp_path) if remote else tmp_path)).eval()
     sounds = [window / np.float32(32768) for window in windows()]
@@ -89,8 +89,8 @@ def test_a_public_ast_checkpoint_reads_sound_as_transformers_does(tmp_path: Path
     torch.testing.assert_close(encoder(torch.from_numpy(windows())), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_file_names_are_those_of_the_published_checkpoints(tmp_path: Path) -> None:
-    """So that the test above is one of MIT/ast-finetuned-audioset-10-10-0.4593, too."""
+def test_file_names_equal_those_of_the_published_checkpoints(tmp_path: Path) -> None:
+    """The test above therefore also covers MIT/ast-finetuned-audioset-10-10-0.4593."""
     checkpoint(tmp_path)
     names = load_file(tmp_path / "model.safetensors").keys()
     prefix = "audio_spectrogram_transformer."
@@ -99,7 +99,7 @@ def test_file_names_are_those_of_the_published_checkpoints(tmp_path: Path) -> No
 
 
 def bilinear(image: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """[F, T] at the centres of rows x columns equal cells, by the formula; beyond the outer centres it is constant."""
+    """Interpolates [F, T] at the centres of rows x columns equal cells; constant beyond the outer centres."""
     result = np.empty((rows, columns))
     for row in range(rows):
         for column in range(columns):
@@ -113,18 +113,18 @@ def bilinear(image: np.ndarray, rows: int, columns: int) -> np.ndarray:
     return result
 
 
-@pytest.mark.parametrize(("grid", "wanted"), [((12, 101), (12, 99)), ((3, 7), (5, 4)), ((2, 3), (4, 9))])
-def test_positions_are_interpolated_bilinearly(grid: tuple[int, int], wanted: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("grid", "target"), [((12, 101), (12, 99)), ((3, 7), (5, 4)), ((2, 3), (4, 9))])
+def test_positions_are_interpolated_bilinearly(grid: tuple[int, int], target: tuple[int, int]) -> None:
     embeddings = torch.randn(1, 2 + grid[0] * grid[1], 3, generator=torch.Generator().manual_seed(0))
-    resized = interpolate_positions(embeddings, grid, wanted)
-    assert resized.shape == (1, 2 + wanted[0] * wanted[1], 3)
+    resized = interpolate_positions(embeddings, grid, target)
+    assert resized.shape == (1, 2 + target[0] * target[1], 3)
     assert torch.equal(resized[:, :2], embeddings[:, :2])
     for dimension in range(3):
         image = embeddings[0, 2:, dimension].reshape(grid).double().numpy()
-        np.testing.assert_allclose(resized[0, 2:, dimension].reshape(wanted), bilinear(image, *wanted), atol=5e-5)
+        np.testing.assert_allclose(resized[0, 2:, dimension].reshape(target), bilinear(image, *target), atol=5e-5)
 
 
-def test_positions_of_an_equal_grid_are_untouched_and_a_constant_stays_one() -> None:
+def test_positions_of_an_equal_grid_are_unchanged_and_constants_stay_constant() -> None:
     embeddings = torch.randn(1, 2 + 12, 5)
     assert interpolate_positions(embeddings, (3, 4), (3, 4)) is embeddings
     constant = torch.ones(1, 2 + 12, 5) * torch.arange(5)
@@ -132,7 +132,7 @@ def test_positions_of_an_equal_grid_are_untouched_and_a_constant_stays_one() -> 
 
 
 def test_positions_of_a_longer_checkpoint_are_resized_to_our_window(tmp_path: Path) -> None:
-    """As in the published one: 1024 frames there, 998 here."""
+    """The published checkpoint, for example, has 1024 frames instead of 998."""
     theirs = checkpoint(tmp_path, max_length=60).audio_spectrogram_transformer.embeddings.position_embeddings
     tower = encoder_from_recipe(ast_recipe(tmp_path)).tower
     expected = interpolate_positions(theirs, (3, 9), (3, 7))
@@ -161,7 +161,7 @@ def test_every_difference_from_the_recipe_is_named(tmp_path: Path) -> None:
     }
 
 
-def test_another_front_end_is_refused_where_the_checkpoint_tells_its_own(tmp_path: Path) -> None:
+def test_another_front_end_is_rejected_if_the_checkpoint_has_a_feature_extractor(tmp_path: Path) -> None:
     checkpoint(tmp_path)
     recipe = small_recipe(AST.replace(pretrained=str(tmp_path)))
     with pytest.raises(PretrainedError, match=r"front_end\.family is kaldi in the checkpoint, vggish in the recipe"):
@@ -198,24 +198,24 @@ def test_missing_weights_are_named(tmp_path: Path) -> None:
         ("preprocessor_config.json", "{", r"preprocessor_config\.json cannot be read"),
     ],
 )
-def test_what_is_not_an_ast_checkpoint(tmp_path: Path, file: str, content: str, words: str) -> None:
+def test_folders_without_an_ast_checkpoint_are_rejected(tmp_path: Path, file: str, content: str, words: str) -> None:
     checkpoint(tmp_path)
     (tmp_path / file).write_text(content)
     with pytest.raises(PretrainedError, match=words):
         encoder_from_recipe(ast_recipe(tmp_path))
 
 
-def test_no_checkpoint_there(tmp_path: Path) -> None:
+def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(PretrainedError, match=r"audio_tower\.pretrained"):
         encoder_from_recipe(ast_recipe(tmp_path / "nowhere"))
     with pytest.raises(PretrainedError) as caught:
         encoder_from_recipe(ast_recipe(tmp_path))
-    assert len(caught.value.faults) == 2  # configuration and weights; no tokenizer is needed
+    assert len(caught.value.faults) == 2  # configuration and weights; no tokenizer is required
 
 
 @pytest.fixture
 def tagger(tmp_path: Path) -> tuple[Path, dict[str, torch.Tensor]]:
-    """A folder that a tagging run exported, with batch norm away from where it starts, and the trunk's weights."""
+    """Returns the folder of an exported tagger with changed running statistics, and the weights of its trunk."""
     recipe = small_recipe(RESNET)
     model = TaggingTask(recipe).build_model().train()
     model(torch.from_numpy(windows())[:, None])
@@ -228,7 +228,9 @@ def resnet_recipe(pretrained: Path | str, **changes: Any) -> Recipe:
 
 
 @pytest.mark.parametrize("remote", [False, True])
-def test_the_trunk_of_a_tagger_begins_a_joint_model(tagger: tuple[Path, dict[str, torch.Tensor]], remote: bool) -> None:
+def test_a_joint_model_can_be_warm_started_from_a_tagger(
+    tagger: tuple[Path, dict[str, torch.Tensor]], remote: bool
+) -> None:
     folder, trunk = tagger
     model = JointTask(resnet_recipe(in_other_storage(folder) if remote else folder)).build_model()
     loaded = model.audio_encoder.state_dict()
@@ -240,7 +242,7 @@ def test_the_trunk_of_a_tagger_begins_a_joint_model(tagger: tuple[Path, dict[str
     assert {name.partition(".")[0] for name in fresh} == {"audio_projection", "text_projection", "temperature_scale"}
 
 
-def test_a_warm_start_draws_the_same_random_numbers(
+def test_a_warm_start_consumes_the_same_random_numbers(
     tagger: tuple[Path, dict[str, torch.Tensor]], tmp_path: Path
 ) -> None:
     checkpoint(tmp_path / "ast")
@@ -255,7 +257,7 @@ def test_a_warm_start_draws_the_same_random_numbers(
 
 def test_every_difference_from_the_tagging_run_is_named(tagger: tuple[Path, dict[str, torch.Tensor]]) -> None:
     recipe = resnet_recipe(tagger[0], stem_stride=1, stage_depths=(1, 2))
-    changes = {"mel_channels": 24, "log_offset": 0.5, "time_mask_frames": 3}  # masks change no output
+    changes = {"mel_channels": 24, "log_offset": 0.5, "time_mask_frames": 3}  # masks have no effect in evaluation
     front_end = recipe.front_end.replace(changes)
     with pytest.raises(PretrainedError) as caught:
         encoder_from_recipe(recipe.replace(front_end=front_end, data=DataConfig(sample_rate_hz=22_050)))
@@ -270,7 +272,7 @@ def test_every_difference_from_the_tagging_run_is_named(tagger: tuple[Path, dict
         encoder_from_recipe(resnet_recipe(tagger[0]).replace(front_end=KALDI))
 
 
-def test_a_window_of_another_length_is_no_difference_to_a_residual_network(
+def test_a_residual_network_accepts_a_trunk_with_another_window_length(
     tagger: tuple[Path, dict[str, torch.Tensor]],
 ) -> None:
     encoder_from_recipe(resnet_recipe(tagger[0]).replace(data=DataConfig(window_s=2.0)))
@@ -285,7 +287,7 @@ def test_a_window_of_another_length_is_no_difference_to_a_residual_network(
         ({"audio_tower": ResNetTowerConfig().model_dump()}, r"audio_tower\.stage_channels"),
     ],
 )
-def test_what_has_no_trunk_for_this_tower(
+def test_models_without_a_matching_trunk_are_rejected(
     tagger: tuple[Path, dict[str, torch.Tensor]], damage: dict[str, Any], words: str
 ) -> None:
     file = tagger[0] / "config.json"
@@ -321,12 +323,12 @@ TRUNKS: list[tuple[AudioTowerConfig, FrontEndConfig]] = [
 
 @pytest.mark.parametrize("kind", [TaggerConfig, EncoderConfig])
 @pytest.mark.parametrize(("section", "front_end"), TRUNKS, ids=["resnet", "musicnn", "samplecnn"])
-def test_towers_of_every_family_take_the_trunk_of_a_tagger_or_an_audio_encoder(
+def test_towers_of_every_family_accept_the_trunk_of_a_tagger_or_an_audio_encoder(
     section: AudioTowerConfig, front_end: FrontEndConfig, kind: type[TaggerConfig | EncoderConfig], tmp_path: Path
 ) -> None:
     theirs, ours = (audio_tower(section, mel_channels=20, frames=48) for _ in range(2))
     for tensor in theirs.state_dict().values():
-        tensor.copy_(torch.randint(1, 9, tensor.shape))  # batch norm's statistics, too, away from where they start
+        tensor.copy_(torch.randint(1, 9, tensor.shape))  # changes the running statistics of batch norm
     common = {"sample_rate_hz": 16_000, "window_samples": 8000, "front_end": front_end, "audio_tower": section}
     config = kind(**common, **({"classes": ("one", "two")} if kind is TaggerConfig else {}))
     encoder = nn.ModuleDict({"tower": theirs, "beside the tower": nn.Linear(2, 2)})

@@ -1,4 +1,4 @@
-"""Finds what would make the host wait for a GPU, on a machine without one."""
+"""Detects operations that would synchronise the host with a GPU, on a machine without one."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 _LOOKS_AT_VALUES = {
-    "_local_scalar_dense",  # item(), int(), bool(): every use of a value in Python ends here
+    "_local_scalar_dense",  # item(), int(), bool() and every other use of a value in Python call this operator
     "nonzero",
     "equal",
     "masked_select",
@@ -18,11 +18,11 @@ _LOOKS_AT_VALUES = {
 }
 """Operators whose result in Python, or the shape of whose result, depends on values."""
 _COPIES_FROM_PYTHON = {"lift_fresh"}
-"""``torch.tensor`` of Python numbers: on a GPU, a copy from memory that is not pinned."""
+"""The operator of ``torch.tensor`` with Python numbers: on a GPU, a copy from memory that is not pinned."""
 
 
 class HostWaits(TorchDispatchMode):
-    """Records all operators, and apart those that wait."""
+    """Records all operators, and separately those that synchronise."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Waveforms, and chains of augmentation, of which some steps alone are on."""
+"""Waveforms, and augmentation chains with selected steps."""
 
 import math
 from typing import Any
@@ -15,7 +15,7 @@ RATE_HZ = 8000
 
 
 def chain(*steps: str, sample_rate_hz: int = RATE_HZ, **settings: Any) -> WaveformAugmentation:
-    """Changes all examples, by these steps alone unless their probabilities are given."""
+    """Returns an augmentation that applies only these steps, to all examples unless probabilities are given."""
     probabilities = {f"{step}_probability": float(step in steps) for step in STEPS}
     section = AugmentationConfig(**({"probability": 1.0} | probabilities | settings))
     return WaveformAugmentation(section, sample_rate_hz=sample_rate_hz).train()
@@ -38,13 +38,13 @@ def impulses(examples: int, samples: int) -> Tensor:
 
 
 def sines(examples: int, samples: int, *, share: float = 0.05) -> Tensor:
-    """Of a frequency that is this share of the sample rate."""
+    """Returns sines whose frequency is this share of the sample rate."""
     return (
         (0.5 * torch.sin(2 * math.pi * share * torch.arange(samples, dtype=torch.float64))).float().repeat(examples, 1)
     )
 
 
 def ratio_db(signal: Tensor, other: Tensor) -> np.ndarray:
-    """[n], of the energies of [n, samples] both."""
+    """Returns the ratio of the energies of two tensors [n, samples] in decibels, [n]."""
     energy, other_energy = (each.double().square().sum(dim=-1).numpy() for each in (signal, other))
     return 10 * np.log10(energy / other_energy)

@@ -1,4 +1,4 @@
-"""The chain of waveform augmentation, step by step and whole."""
+"""Tests each step of waveform augmentation, and the whole chain."""
 
 import math
 from collections.abc import Iterator
@@ -23,10 +23,10 @@ def test_gain_is_a_factor_between_its_bounds() -> None:
     gains_db = 20 * torch.log10(factors[:, 0])
     assert -15 <= gains_db.min() < -14.5
     assert 4.5 < gains_db.max() <= 5.0001
-    assert abs(gains_db.mean() + 5) < 5 * (20 / math.sqrt(12 * 500))  # the middle, within 5 deviations
+    assert abs(gains_db.mean() + 5) < 5 * (20 / math.sqrt(12 * 500))  # within 5 standard deviations
 
 
-def test_polarity_turns_upside_down() -> None:
+def test_polarity_inverts_the_waveform() -> None:
     waveform = white(5, 100)
     assert torch.equal(augmented(chain("polarity"), waveform), -waveform)
 
@@ -35,7 +35,7 @@ def test_polarity_turns_upside_down() -> None:
     ("delay_ms", "volume", "repeats", "attenuation"),
     [(100.0, 0.5, 2, 0.5), (37.3, 0.8, 4, 0.6), (120.0, 0.3, 1, 0.1), (400.0, 0.5, 2, 0.5)],
 )
-def test_echoes_are_those_of_a_loop(delay_ms: float, volume: float, repeats: int, attenuation: float) -> None:
+def test_echoes_equal_those_of_a_loop(delay_ms: float, volume: float, repeats: int, attenuation: float) -> None:
     waveform = white(2, 2000)
     expected = waveform.double().numpy()
     delay = round(delay_ms * RATE_HZ / 1000)
@@ -56,7 +56,7 @@ def test_delays_are_between_their_bounds() -> None:
     assert 490 < delays_ms.max() <= 500
 
 
-def test_steps_follow_one_another_in_order_with_the_same_draws() -> None:
+def test_steps_are_applied_in_order_with_the_same_random_numbers() -> None:
     waveform = white(4, 3000)
     step_by_step = waveform
     for step in STEPS:
@@ -65,7 +65,7 @@ def test_steps_follow_one_another_in_order_with_the_same_draws() -> None:
 
 
 def share_is_near(is_changed: Tensor, probability: float) -> bool:
-    """Within 4.5 deviations of a binomial distribution."""
+    """Returns True if the share is within 4.5 standard deviations of a binomial distribution."""
     deviation = math.sqrt(probability * (1 - probability) * len(is_changed))
     return abs(int(is_changed.sum()) - probability * len(is_changed)) < 4.5 * deviation
 
@@ -78,7 +78,7 @@ def test_the_share_of_changed_examples_is_the_product_of_probabilities(step: str
     assert share_is_near((output != waveform).any(dim=1), 0.24)
 
 
-def test_steps_are_drawn_apart_within_the_examples_that_are_changed_at_all() -> None:
+def test_steps_are_drawn_independently_within_the_augmented_examples() -> None:
     waveform = white(4000, 4)
     settings: dict[str, Any] = {
         "probability": 0.7,
@@ -87,10 +87,10 @@ def test_steps_are_drawn_apart_within_the_examples_that_are_changed_at_all() -> 
         "gain_high_db": -1.0,
     }
     factor = (augmented(chain(**settings), waveform) / waveform).mean(dim=1)
-    is_gained, is_turned = (factor.abs() - 1).abs() > 1e-3, factor < 0
-    assert share_is_near(is_gained & is_turned, 0.7 * 0.5 * 0.4)
-    assert share_is_near(is_gained & ~is_turned, 0.7 * 0.5 * 0.6)
-    assert share_is_near(~is_gained & is_turned, 0.7 * 0.5 * 0.4)
+    is_gained, is_inverted = (factor.abs() - 1).abs() > 1e-3, factor < 0
+    assert share_is_near(is_gained & is_inverted, 0.7 * 0.5 * 0.4)
+    assert share_is_near(is_gained & ~is_inverted, 0.7 * 0.5 * 0.6)
+    assert share_is_near(~is_gained & is_inverted, 0.7 * 0.5 * 0.4)
 
 
 @pytest.mark.parametrize("settings", [{"probability": 0.0}, {f"{step}_probability": 0.0 for step in STEPS}])
@@ -100,7 +100,7 @@ def test_probability_zero_keeps_all_bits(settings: dict[str, Any]) -> None:
 
 
 class Batches(TorchDispatchMode):
-    """Records how many examples each operator is given."""
+    """Records the batch sizes of the inputs of each operator."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class Batches(TorchDispatchMode):
 @pytest.mark.parametrize(
     ("step", "operator"), [("noise", "_fft_r2c"), ("filter", "_fft_r2c"), ("pitch", "cumsum"), ("delay", "gather")]
 )
-def test_a_step_is_computed_only_for_examples_that_take_it(step: str, operator: str, probability: float) -> None:
+def test_a_step_is_computed_only_for_the_examples_that_need_it(step: str, operator: str, probability: float) -> None:
     waveform = white(40, 4100)
     settings: dict[str, Any] = {f"{step}_probability": probability}
     with Batches() as batches:
@@ -127,7 +127,7 @@ def test_a_step_is_computed_only_for_examples_that_take_it(step: str, operator: 
     assert (changed == 40) == (probability == 1)
 
 
-def test_a_seed_is_an_augmentation() -> None:
+def test_the_seed_determines_the_augmentation() -> None:
     augmentation, waveform = WaveformAugmentation(AugmentationConfig(), sample_rate_hz=RATE_HZ).train(), white(8, 2000)
     first = augmented(augmentation, waveform)
     assert torch.equal(augmented(augmentation, waveform), first)
@@ -142,13 +142,13 @@ def test_equal_examples_are_changed_differently(step: str) -> None:
 
 
 def test_an_example_does_not_depend_on_the_others() -> None:
-    """Not by a bit, if it keeps its place."""
+    """The output has the same bits at the same position in any batch."""
     waveform, others = white(6, 3000), white(6, 3000, seed=2) * 100
     expected = augmented(chain(*STEPS), waveform)
-    for place in range(6):
-        others_around = others.clone()
-        others_around[place] = waveform[place]
-        assert torch.equal(augmented(chain(*STEPS), others_around)[place], expected[place])
+    for row in range(6):
+        batch = others.clone()
+        batch[row] = waveform[row]
+        assert torch.equal(augmented(chain(*STEPS), batch)[row], expected[row])
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ def settings_of_all_kinds() -> Iterator[WaveformAugmentation]:
     )
 
 
-def test_as_many_numbers_are_drawn_whatever_they_decide(settings_of_all_kinds: Iterator[WaveformAugmentation]) -> None:
+def test_the_number_of_random_numbers_is_constant(settings_of_all_kinds: Iterator[WaveformAugmentation]) -> None:
     states = set()
     for seed, augmentation in enumerate(settings_of_all_kinds):
         augmented(augmentation, white(7, 100 + 300 * seed))
@@ -174,7 +174,7 @@ def test_as_many_numbers_are_drawn_whatever_they_decide(settings_of_all_kinds: I
     assert tuple(torch.get_rng_state().tolist()) not in states
 
 
-def test_evaluation_changes_and_draws_nothing() -> None:
+def test_evaluation_applies_nothing_and_draws_nothing() -> None:
     augmentation, waveform = chain(*STEPS).eval(), white(3, 1000)
     torch.manual_seed(0)
     before = torch.get_rng_state()
@@ -204,18 +204,18 @@ def test_stays_float32_under_autocast() -> None:
     assert torch.equal(under_autocast, augmented(chain(*STEPS), waveform))
 
 
-def test_gives_no_gradient_and_leaves_its_input_alone() -> None:
+def test_has_no_gradient_and_does_not_modify_its_input() -> None:
     waveform = white(4, 2000).requires_grad_()
     output = augmented(chain(*STEPS), waveform)
     assert not output.requires_grad
     assert torch.equal(waveform, white(4, 2000))
 
 
-def test_holds_nothing_that_a_checkpoint_would_have_to_keep() -> None:
+def test_has_no_state() -> None:
     assert chain(*STEPS).state_dict() == {}
 
 
-def test_never_makes_the_host_wait_for_the_device() -> None:
+def test_does_not_synchronise_with_the_device() -> None:
     augmentation = WaveformAugmentation(AugmentationConfig(), sample_rate_hz=RATE_HZ).train()
     waveform = white(30, 2000)
     with HostWaits() as waits:
@@ -225,8 +225,8 @@ def test_never_makes_the_host_wait_for_the_device() -> None:
 
 
 @pytest.mark.gpu
-def test_a_gpu_augments_as_the_cpu_does_without_a_wait() -> None:
-    """All but the samples of the noise."""
+def test_a_gpu_augments_like_the_cpu_without_synchronising() -> None:
+    """Everything but the samples of the noise is equal."""
     waveform = white(8, 4000)
     without_noise = chain(*STEPS, noise_probability=0.0)
     on_gpu = waveform.cuda()

@@ -22,7 +22,7 @@ SAMPLES = 600
 
 
 def inputs(section: AudioTowerConfig, count: int) -> Tensor:
-    """What a tower of that section takes."""
+    """Returns inputs for a tower of this section."""
     shape = (SAMPLES,) if isinstance(section, SampleCnnTowerConfig) else (MEL_CHANNELS, FRAMES)
     return torch.randn(count, *shape)
 
@@ -50,7 +50,7 @@ def test_a_spectrogram_or_a_waveform_becomes_one_vector(section: AudioTowerConfi
     ids=["basic", "bottleneck", "ast", "musicnn", "samplecnn"],
 )
 def test_every_parameter_has_a_true_gradient_of_usual_size(section: AudioTowerConfig) -> None:
-    """In float64 a gradient that is zero in exact arithmetic is rounding noise of 1e-16 or so."""
+    """In float64, a gradient that is zero in exact arithmetic is rounding noise of about 1e-16."""
     torch.manual_seed(0)
     tower = audio_tower(section, mel_channels=MEL_CHANNELS, frames=FRAMES).double().train()
     output = tower(inputs(section, 4).double())
@@ -72,14 +72,14 @@ def test_stem_stride(stem_stride: int, stem_shape: tuple[int, int]) -> None:
 
 
 def convolved(image: Tensor, weights: dict[str, Tensor], name: str, *, stride: int = 1, padding: int = 0) -> Tensor:
-    """A convolution without bias and the batch norm after it, in evaluation."""
+    """Computes a convolution without bias and the batch norm after it, in evaluation mode."""
     image = functional.conv2d(image, weights[f"{name}.convolution.weight"], stride=stride, padding=padding)
     norm = (weights[f"{name}.normalization.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
     return functional.batch_norm(image, *norm)
 
 
 def reference_resnet50(image: Tensor, weights: dict[str, Tensor]) -> Tensor:
-    """He et al. 2016, table 1, but for the stride of the first convolution; strides stand in the 3 x 3 convolutions."""
+    """He et al. 2016, table 1, except for the first stride; the other strides are in the 3 x 3 convolutions."""
     image = convolved(image, weights, "network.embedder.embedder", padding=3).relu()
     image = functional.max_pool2d(image, 3, stride=2, padding=1)
     for stage, depth in enumerate((3, 4, 6, 3)):
@@ -101,7 +101,7 @@ def test_the_default_is_resnet50_over_one_channel_without_the_first_stride() -> 
         nn.init.uniform_(norm.running_mean, -0.1, 0.1)
         nn.init.uniform_(norm.running_var, 0.9, 1.1)
         nn.init.uniform_(norm.weight, 0.5, 1.0)
-    resnet50 = ResNetConfig()  # that of microsoft/resnet-50
+    resnet50 = ResNetConfig()  # the configuration of microsoft/resnet-50
     ours = tower.network.config
     assert (ours.embedding_size, ours.layer_type) == (resnet50.embedding_size, resnet50.layer_type)
     assert (list(ours.hidden_sizes), list(ours.depths)) == (list(resnet50.hidden_sizes), list(resnet50.depths))
@@ -134,7 +134,7 @@ def test_resnet_takes_windows_of_any_length() -> None:
 @pytest.mark.parametrize("stage_channels", [(4, 8), (8, 16), (12, 24), (16, 32)])
 @pytest.mark.parametrize("length", [50, 500])
 def test_shortcuts_of_few_channels_have_true_gradients(stage_channels: tuple[int, int], length: int) -> None:
-    """A kernel that writes past its workspace ends the process at some shapes."""
+    """At some shapes, a kernel that writes past its workspace crashes the process."""
     section = ResNetTowerConfig(layer="basic", stem_channels=8, stage_channels=stage_channels, stage_depths=(1, 1))
     torch.manual_seed(0)
     shortcut = ResNetAudioTower(section).network.encoder.stages[1].layers[0].shortcut.convolution
@@ -167,7 +167,7 @@ def test_ast_is_the_transformer_read_at_its_cls_position() -> None:
     lacking = reference.load_state_dict(tower.network.state_dict(), strict=False)
     assert lacking.missing_keys == ["layers.0.attention.k_proj.bias"]
     assert lacking.unexpected_keys == []
-    nn.init.normal_(reference.layers[0].attention.k_proj.bias)  # any value: softmax ignores it
+    nn.init.normal_(reference.layers[0].attention.k_proj.bias)  # arbitrary, since softmax ignores it
 
     spectrogram = torch.randn(3, MEL_CHANNELS, FRAMES)
     expected = reference(spectrogram.transpose(1, 2)).last_hidden_state[:, 0]

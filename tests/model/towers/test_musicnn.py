@@ -11,7 +11,7 @@ Weights = dict[str, np.ndarray]
 
 
 def random_tower(section: MusicnnTowerConfig, *, mel_channels: int) -> MusicnnAudioTower:
-    """In evaluation and float64, its batch norms away from where they start."""
+    """Returns a float64 tower in evaluation mode whose running statistics are not the initial ones."""
     torch.manual_seed(0)
     tower = MusicnnAudioTower(section, mel_channels=mel_channels).double().eval()
     for norm in (module for module in tower.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)):
@@ -24,7 +24,7 @@ def random_tower(section: MusicnnTowerConfig, *, mel_channels: int) -> MusicnnAu
 
 
 def normed(values: np.ndarray, weights: Weights, name: str) -> np.ndarray:
-    """[channels, ...], each channel by its running statistics."""
+    """Normalises [channels, ...] by the running statistics of each channel."""
     mean, variance, scale, shift = (
         weights.get(f"{name}.{part}", neutral).reshape(-1, *(1 for _ in values.shape[1:]))
         for part, neutral in (
@@ -38,20 +38,20 @@ def normed(values: np.ndarray, weights: Weights, name: str) -> np.ndarray:
 
 
 def correlated(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """[rows, frames] with [height, length], zeros beyond both ends of time: [rows - height + 1, frames]."""
+    """Correlates [rows, frames] with [height, length], zero-padded in time, to [rows - height + 1, frames]."""
     half = kernel.shape[1] // 2
     return correlate2d(np.pad(image, ((0, 0), (half, half))), kernel, mode="valid")[:, : image.shape[1]]
 
 
 def vertical(image: np.ndarray, weights: Weights, name: str) -> np.ndarray:
-    """[mel_channels, frames] to [channels, frames]."""
+    """Maps [mel_channels, frames] to [channels, frames]."""
     kernels, biases = weights[f"{name}.convolution.weight"], weights[f"{name}.convolution.bias"]
     planes = [correlated(image, kernel[0]) + bias for kernel, bias in zip(kernels, biases, strict=True)]
     return normed(np.maximum(np.stack(planes), 0), weights, f"{name}.norm").max(axis=1)
 
 
 def temporal(sequence: np.ndarray, weights: Weights, name: str) -> np.ndarray:
-    """[inputs, frames] to [channels, frames]."""
+    """Maps [inputs, frames] to [channels, frames]."""
     filters = zip(weights[f"{name}.convolution.weight"], weights[f"{name}.convolution.bias"], strict=True)
     rows = [
         sum(correlated(row[None], kernel[None])[0] for row, kernel in zip(sequence, kernels, strict=True)) + bias
@@ -61,7 +61,7 @@ def temporal(sequence: np.ndarray, weights: Weights, name: str) -> np.ndarray:
 
 
 def reference(spectrogram: np.ndarray, weights: Weights, section: MusicnnTowerConfig) -> np.ndarray:
-    """[mel_channels, frames] to [output_dim], in float64 and by loops."""
+    """Computes the tower in float64 loops, [mel_channels, frames] to [output_dim]."""
     image = normed(spectrogram[None], weights, "norm")[0]
     found = [vertical(image, weights, f"vertical.{i}") for i in range(len(section.vertical_heights))]
     envelope = image.mean(axis=0, keepdims=True)
@@ -109,7 +109,7 @@ def test_vertical_filters_span_their_shares_of_the_mel_channels_rounded_down() -
 def test_the_default_has_1506_features_and_its_known_size() -> None:
     tower = MusicnnAudioTower(MusicnnTowerConfig(), mel_channels=96)
     assert tower.output_dim == 1506
-    channels = 2 * 204 + 3 * 51 + 3 * 64  # of convolutions, each with a bias and its norm's scale and shift
+    channels = 2 * 204 + 3 * 51 + 3 * 64  # of convolutions, each with a bias and a norm's scale and shift
     expected = 204 * (67 + 38) * 7 + 51 * (129 + 65 + 33) + 64 * (561 + 64 + 64) * 7 + 3 * channels
     assert sum(parameter.numel() for parameter in tower.parameters()) == expected
 

@@ -1,4 +1,4 @@
-"""Networks are loaded whole, in float32, quietly and offline; their keys lose the biases that change nothing."""
+"""Tests that networks are loaded completely, in float32, quietly and offline, without ineffective key biases."""
 
 import shutil
 import socket
@@ -37,7 +37,7 @@ def test_a_key_s_bias_is_dropped_where_it_changes_nothing(kind: str, projection:
 
 @pytest.fixture
 def minilm(tmp_path: Path) -> Path:
-    """A copy of the pretrained folder that may be damaged."""
+    """Returns a copy of the pretrained folder that a test may damage."""
     return Path(shutil.copytree(pretrained_folder(MINILM), tmp_path / "encoder"))
 
 
@@ -88,7 +88,7 @@ LENGTHS = torch.tensor([3, 12, 5, 4, 12, 7])
 
 
 def texts_of(lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Random tokens and their mask."""
+    """Returns random tokens and their mask."""
     token_ids = torch.randint(1000, 2000, (len(lengths), 12), generator=torch.Generator().manual_seed(0))
     return token_ids, (torch.arange(12) < lengths[:, None]).long()
 

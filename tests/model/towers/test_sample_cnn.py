@@ -12,7 +12,7 @@ SMALL = SampleCnnTowerConfig(stem_channels=3, block_channels=(4, 5, 6))
 
 
 def random_tower(section: SampleCnnTowerConfig) -> SampleCnnAudioTower:
-    """In evaluation and float64, its batch norms away from where they start."""
+    """Returns a float64 tower in evaluation mode whose running statistics are not the initial ones."""
     torch.manual_seed(0)
     tower = SampleCnnAudioTower(section).double().eval()
     for norm in (module for module in tower.modules() if isinstance(module, nn.BatchNorm1d)):
@@ -24,7 +24,7 @@ def random_tower(section: SampleCnnTowerConfig) -> SampleCnnAudioTower:
 
 
 def convolved(sequence: np.ndarray, convolution: nn.Conv1d, norm: nn.BatchNorm1d) -> np.ndarray:
-    """[inputs, samples] to [channels, samples - 2]: every place of the three-tap filters, normed and rectified."""
+    """Applies three-tap filters, batch norm and ReLU, [inputs, samples] to [channels, samples - 2]."""
     rows = []
     for channel, kernels in enumerate(convolution.weight.detach().numpy()):
         row = sum(np.correlate(values, kernel, "valid") for values, kernel in zip(sequence, kernels, strict=True))
@@ -36,7 +36,7 @@ def convolved(sequence: np.ndarray, convolution: nn.Conv1d, norm: nn.BatchNorm1d
 
 
 def reference(waveform: np.ndarray, tower: SampleCnnAudioTower) -> np.ndarray:
-    """[samples] to [output_dim], in float64 and by loops."""
+    """Computes the tower in float64 loops, [samples] to [output_dim]."""
     convolutions = [module for module in tower.modules() if isinstance(module, nn.Conv1d)]
     norms = [module for module in tower.modules() if isinstance(module, nn.BatchNorm1d)]
     sequence = convolved(waveform[None], convolutions[0], norms[0])[:, ::3]

@@ -42,7 +42,7 @@ def test_every_parameter_has_a_true_gradient() -> None:
 def test_built_again_from_its_configuration_alone() -> None:
     tower = TextTower.from_section(TextSection(pretrained=MINILM, layers=1)).eval()
     config = json.loads(json.dumps(tower.config))
-    assert "site-packages" not in str(config)  # no path of the machine that exports
+    assert "site-packages" not in str(config)  # no path of the exporting machine
     again = TextTower.from_config(config).eval()
     assert not torch.equal(again(TOKEN_IDS, MASK), tower(TOKEN_IDS, MASK))
     again.load_state_dict(tower.state_dict())
@@ -58,7 +58,7 @@ LENGTHS = torch.tensor([3, 12, 5, 4, 12, 7])
 
 
 def texts_of(lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Random tokens and their mask."""
+    """Returns random tokens and their mask."""
     token_ids = torch.randint(1000, 2000, (len(lengths), 12), generator=torch.Generator().manual_seed(0))
     return token_ids, (torch.arange(12) < lengths[:, None]).long()
 
@@ -86,7 +86,7 @@ def test_groups_save_work() -> None:
 
 
 def test_an_encoder_with_a_sliding_window_keeps_it() -> None:
-    """It makes a mask of its own for those layers, from one for the tokens."""
+    """For these layers, the encoder builds its own mask from that of the tokens."""
     config = ModernBertConfig(
         vocab_size=2000,
         hidden_size=16,

@@ -1,4 +1,4 @@
-"""Encoders of many kinds as text towers. The reference is the network of transformers with its own mask."""
+"""Tests encoders of many kinds as text towers against the networks of transformers with their own masks."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ def test_the_sentence_is_the_network_s_own(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["layoutlm", "squeezebert"])
 def test_networks_that_cannot_do_without_their_pooler(kind: str, tmp_path: Path) -> None:
-    """They are run as the tower runs them, which has no pooler."""
+    """They are probed without a pooler, as in the tower."""
     with pytest.raises(PretrainedError, match="cannot be run on"):
         TextTower.from_section(section_of(saved(drawn(kind, embedding_size=16), tmp_path)))
 

@@ -1,4 +1,4 @@
-"""What a text encoder does is found out by running it: causal networks, padding that is read, positions, numbers."""
+"""Tests the probes of text encoders: causal attention, effects of padding, maximum length, nonfinite outputs."""
 
 from pathlib import Path
 
