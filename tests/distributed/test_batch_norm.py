@@ -1,4 +1,4 @@
-"""Running statistics against a float64 reference: moved once a step, by the mean over all micro-batches."""
+"""Tests running statistics against a float64 reference: one update per step with the mean over all micro-batches."""
 
 import torch
 from torch import nn
@@ -9,19 +9,19 @@ MICRO_BATCHES = 3
 
 
 def network() -> nn.Sequential:
-    """Two kinds of batch norm with momenta of their own; the first acts on the input alone."""
+    """Returns two kinds of batch norm with different momenta; the first is applied to the input."""
     images, rows = nn.BatchNorm2d(4, momentum=0.1), nn.BatchNorm1d(5, momentum=0.3)
     return nn.Sequential(images, nn.Flatten(), nn.Linear(4 * 6, 5), rows)
 
 
 def micro_batch(step: int, number: int) -> torch.Tensor:
-    """[8, 4, 2, 3], with another mean and deviation each time."""
+    """Returns an input [8, 4, 2, 3] with a different mean and standard deviation each time."""
     generator = torch.Generator().manual_seed(10 * step + number)
     return torch.randn(8, 4, 2, 3, generator=generator) * (1 + number) + step
 
 
 def step(module: nn.Module, statistics: RunningStatistics, number: int) -> None:
-    """As in training with gradient caching: all first forwards, then every micro-batch again."""
+    """Runs a step as with gradient caching: the first forward of all micro-batches, then each of them again."""
     statistics.begin_step()
     for part in range(MICRO_BATCHES):
         module(micro_batch(number, part))
@@ -32,7 +32,7 @@ def step(module: nn.Module, statistics: RunningStatistics, number: int) -> None:
 
 
 def reference(module: nn.Sequential, steps: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Float64 running mean and (unbiased) variance of both layers, from the definition."""
+    """Computes running mean and (unbiased) variance of both layers in float64, from the definition."""
     linear = module[2]
     found = []
     for place, momentum, size in ((0, 0.1, 4), (3, 0.3, 5)):
@@ -53,7 +53,7 @@ def reference(module: nn.Sequential, steps: int) -> list[tuple[torch.Tensor, tor
     return found
 
 
-def test_they_move_once_a_step_by_the_mean_over_micro_batches() -> None:
+def test_they_are_updated_once_per_step_with_the_mean_over_micro_batches() -> None:
     torch.manual_seed(0)
     module = network()
     statistics = RunningStatistics(module)
@@ -82,20 +82,20 @@ def test_evaluation_between_steps_uses_and_keeps_them() -> None:
 
 
 def test_repeated_forwards_are_not_counted() -> None:
-    """The count would differ with the number of workers, and a checkpoint holds it."""
+    """The count is in checkpoints, and would depend on the number of workers."""
     module = network()
     step(module, RunningStatistics(module), 0)
     assert [int(layer.num_batches_tracked) for layer in (module[0], module[3])] == [0, 0]
 
 
-def test_a_module_without_batch_norm_is_left_alone() -> None:
+def test_a_module_without_batch_norm_is_unchanged() -> None:
     module = nn.Sequential(nn.Flatten(), nn.Linear(24, 5), nn.LayerNorm(5))
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     step(module, RunningStatistics(module), 0)
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
 
 
-def test_a_step_that_is_undone_moves_nothing() -> None:
+def test_a_step_that_is_undone_changes_nothing() -> None:
     torch.manual_seed(0)
     module = network()
     statistics = RunningStatistics(module)

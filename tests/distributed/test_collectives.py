@@ -1,4 +1,4 @@
-"""Collectives: nothing happens in a single process, and gradients of gathered rows are summed over the processes."""
+"""Tests collectives in a single process and in several, and the gradients of gathered rows."""
 
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,12 @@ WORKERS = 2
 
 
 def rows_of(rank: int) -> torch.Tensor:
-    """[3, 2] numbers, other ones on every rank."""
+    """Returns rows [3, 2] that differ between ranks."""
     return torch.arange(6, dtype=torch.float64).reshape(3, 2) + 10 * rank
 
 
 def pull_of(rank: int) -> torch.Tensor:
-    """What a rank's loss multiplies all gathered rows with: its gradient with respect to them."""
+    """Returns the factors of all gathered rows in a rank's loss, which are its gradient with respect to them."""
     return torch.sin(torch.arange(6.0 * WORKERS, dtype=torch.float64).reshape(3 * WORKERS, 2) + 100 * rank)
 
 
@@ -59,7 +59,7 @@ def collect() -> dict[str, Any]:
     gathered = all_gather_with_grad(rows)
     (gathered * pull_of(rank)).sum().backward()
     values = torch.tensor([1.0 + rank])
-    plain = all_gather(rows), all_gather(rows.T.contiguous().T)  # the second's numbers lie in another order
+    plain = all_gather(rows), all_gather(rows.T.contiguous().T)  # not contiguous on the second rank
     return {
         "world": rank_and_world_size(),
         "gathered": gathered.detach(),
@@ -74,7 +74,7 @@ def collect() -> dict[str, Any]:
 
 
 def shards(rank: int) -> list[torch.Tensor]:
-    """By both ways of summing, of which gloo has the other one too."""
+    """Computes the sums with both implementations; gloo supports the other one as well."""
     own = reduce_scatter_sum(rows_of(rank).flatten())
     with patch.object(dist, "get_backend", return_value="nccl"):
         return [own, reduce_scatter_sum(rows_of(rank).flatten())]

@@ -1,4 +1,4 @@
-"""Sums and norms in fixed point against Python's fractions, which are exact, and what they cannot hold is told."""
+"""Tests fixed-point sums and norms against Python's exact fractions, and the detection of numbers out of range."""
 
 import math
 import random
@@ -21,7 +21,7 @@ from tests.processes import run_in_processes
 CPU = torch.device("cpu")
 ROOM = 2.0 ** (SUM_BITS - FRACTION_BITS)
 PARTS = 2**16
-"""Numbers that are worked on at a time on a CPU."""
+"""Number of elements that are processed at a time on a CPU."""
 
 Rows = Sequence[Sequence[float]]
 checked = settings(max_examples=40, derandomize=True, deadline=None, database=None)
@@ -32,7 +32,7 @@ def below(limit: float) -> float:
 
 
 def terms(limit: float) -> st.SearchStrategy[float]:
-    """Float32 numbers of every size, and those at which rounding is decided."""
+    """Returns float32 numbers of all magnitudes, and ties of rounding."""
     smooth = st.floats(-below(limit), below(limit), width=32)
     ties = st.integers(-(2**20), 2**20).map(lambda k: (2 * k + 1) * 2.0 ** -(FRACTION_BITS + 1))
     decades = st.builds(lambda m, e: m * 2.0**e, st.integers(-(2**23), 2**23), st.integers(-149, -25))
@@ -53,7 +53,7 @@ def exact_units(rows: Rows) -> list[int]:
 
 
 def nearest_float32(value: Fraction) -> float:
-    """Of the two neighbours in float32 the nearer, of two as near that with the even last bit."""
+    """Returns the nearest float32 number, with ties to even."""
     near = np.float32(float(value))
     candidates = [np.nextafter(near, np.float32(-np.inf)), near, np.nextafter(near, np.float32(np.inf))]
     return float(min(candidates, key=lambda one: (abs(Fraction(float(one)) - value), int(one.view(np.int32)) & 1)))
@@ -79,7 +79,7 @@ def test_sums_are_exact_in_any_order_and_grouping(
 
 @pytest.mark.parametrize("place", [0, 5, 8, PARTS - 1, PARTS, 2 * PARTS, 2 * PARTS + 2])
 @pytest.mark.parametrize("max_terms", [1, 3, 512])
-def test_a_number_that_the_sum_cannot_hold_is_told_wherever_it_is(place: int, max_terms: int) -> None:
+def test_a_number_out_of_range_is_detected_at_any_position(place: int, max_terms: int) -> None:
     limit = ROOM / max_terms
     above = float(np.nextafter(np.float32(limit), np.float32(np.inf)))
     for bad in (above, -above, 3e38, math.inf, -math.inf, math.nan):
@@ -94,7 +94,7 @@ def test_a_number_that_the_sum_cannot_hold_is_told_wherever_it_is(place: int, ma
         assert found.nonfinite, "forgotten"
 
 
-def test_a_number_right_at_the_limit_is_told() -> None:
+def test_a_number_at_the_limit_is_detected() -> None:
     for bad in (ROOM, -ROOM):
         assert added([[bad]], max_terms=1).nonfinite
         assert added([[bad / 8]], max_terms=8).nonfinite
@@ -102,7 +102,7 @@ def test_a_number_right_at_the_limit_is_told() -> None:
 
 @pytest.mark.parametrize("max_terms", [1, 2, 3, 7, 512])
 @pytest.mark.parametrize("sign", [1, -1])
-def test_as_many_terms_as_there_may_be_do_not_overflow(max_terms: int, sign: int) -> None:
+def test_the_maximum_number_of_terms_does_not_overflow(max_terms: int, sign: int) -> None:
     largest = sign * below(ROOM / max_terms)
     found = added([[largest, -largest, largest]] * max_terms, max_terms=max_terms)
     total = max_terms * round(Fraction(largest) * 2**FRACTION_BITS)
@@ -112,7 +112,7 @@ def test_as_many_terms_as_there_may_be_do_not_overflow(max_terms: int, sign: int
 
 
 @pytest.mark.parametrize("lengths", [[PARTS + 5], [3, 0, 2 * PARTS, 1, PARTS - 1, 9], [1] * 20, [PARTS, PARTS]])
-def test_a_term_may_lie_in_any_tensors_and_end_before_the_sum(lengths: list[int]) -> None:
+def test_a_term_may_consist_of_any_tensors_and_be_shorter_than_the_sum(lengths: list[int]) -> None:
     values, rest = torch.randn(sum(lengths), generator=torch.Generator().manual_seed(1)) * UNITS, torch.zeros(7)
     whole = FixedPointSum(len(values) + len(rest), max_terms=8, device=CPU)
     parts = FixedPointSum(len(values) + len(rest), max_terms=8, device=CPU)
@@ -124,14 +124,14 @@ def test_a_term_may_lie_in_any_tensors_and_end_before_the_sum(lengths: list[int]
 
 
 def test_tensors_are_added_in_the_order_of_their_indices() -> None:
-    """Gradients of convolutions may lie in another one."""
+    """Gradients of convolutions may have another memory format."""
     values = torch.arange(24.0).view(1, 4, 2, 3)
     found = FixedPointSum(24, max_terms=1, device=CPU)
     found.add([(values * UNITS).contiguous(memory_format=torch.channels_last)])
     assert to_float(found.units).tolist() == list(range(24))
 
 
-def test_a_sum_begun_anew_forgets() -> None:
+def test_reset_begins_a_new_sum() -> None:
     found = added([[1.0, 2.0, math.nan]], max_terms=2)
     found.reset()
     assert not found.nonfinite
@@ -139,7 +139,7 @@ def test_a_sum_begun_anew_forgets() -> None:
     assert to_float(found.units).tolist() == [4.0, 0.0, 0.0]
 
 
-def test_terms_are_left_as_they_are_and_none_waits_for_the_device() -> None:
+def test_terms_are_not_modified_and_add_does_not_synchronise() -> None:
     values, found = torch.randn(PARTS + 5) * UNITS, FixedPointSum(PARTS + 5, max_terms=8, device=CPU)
     before = values.clone()
     with HostWaits() as waits:
@@ -150,7 +150,7 @@ def test_terms_are_left_as_they_are_and_none_waits_for_the_device() -> None:
     assert found.units.all()
 
 
-def test_sums_are_converted_where_they_lie() -> None:
+def test_sums_are_converted_in_place() -> None:
     units = torch.arange(2 * PARTS + 3).double() * 2**30
     place = units.data_ptr()
     found = to_float(units)
@@ -181,15 +181,13 @@ NONFINITE = torch.tensor(True)
 @example([3.4e38] * 3, None)
 @example([2.0**-149, 2.0**-149], None)
 @example([1.0, -1.0] + [2.0**-31] * 40, None)
-def test_norms_are_those_of_fractions_however_the_numbers_are_cut(
-    numbers: list[float], data: st.DataObject | None
-) -> None:
+def test_norms_equal_those_of_fractions_for_any_partition(numbers: list[float], data: st.DataObject | None) -> None:
     values = torch.tensor(numbers, dtype=torch.float32)
     found = norm_over_workers([values], HEALTHY)
     with localcontext(prec=150):
         expected = exact_norm(values.tolist())
-        # each square is off by 2^-59 of the largest number's power of two, squared, or 2^-57 of the sum; the root by
-        # half of that; then come the integer, and its root
+        # the error of each square is at most 2^-59 of the squared power of two above the maximum, or 2^-57 of the sum;
+        # that of the root is half of it, before the rounding of the integer and of its root
         error = Decimal(len(numbers)) * Decimal(2) ** -58 + Decimal(2) ** -52
         assert abs(Decimal(found) - expected) <= error * expected
     cuts = sorted(data.draw(st.lists(st.integers(0, len(numbers)), max_size=4))) if data else [1]
@@ -197,7 +195,7 @@ def test_norms_are_those_of_fractions_however_the_numbers_are_cut(
     assert norm_over_workers([values.flip(0).view(1, -1)], HEALTHY) == found
 
 
-def test_norms_of_nothing_and_of_what_is_nonfinite() -> None:
+def test_norms_of_empty_and_of_nonfinite_tensors() -> None:
     assert norm_over_workers([], HEALTHY) == 0.0
     assert norm_over_workers([torch.zeros(5), torch.zeros(0)], HEALTHY) == 0.0
     assert norm_over_workers([torch.tensor([3.0, -4.0]), torch.zeros(0)], HEALTHY) == 5.0
@@ -222,7 +220,7 @@ def norms_of_a_share(cuts: list[list[int]]) -> list[float]:
 
 
 @pytest.mark.processes
-def test_norms_have_the_same_bits_however_workers_share_the_numbers(tmp_path: Path) -> None:
+def test_norms_have_the_same_bits_for_any_distribution_over_workers(tmp_path: Path) -> None:
     cuts = [[0, 0], [0, 999], [333, 666], [1, 2], [500, 998], [999, 999]]
     ranks = run_in_processes(norms_of_a_share, 3, cuts, folder=tmp_path)
     alone = norms_of_a_share([[]])[0]

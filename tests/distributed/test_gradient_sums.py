@@ -1,4 +1,4 @@
-"""Gradients added up over micro-batches and workers against naive loops over integers, whole and sharded."""
+"""Tests replicated and sharded gradient sums over micro-batches and workers against loops over integers."""
 
 import math
 from collections.abc import Sequence
@@ -16,15 +16,15 @@ from mulan.distributed.gradient_sums import ReplicatedSums, ShardedSums, clip_gr
 from tests.processes import run_in_processes
 
 SHAPES = [(3, 5), (), (7,), (2, 2, 2), (1,), (4, 4)]
-"""Of parameters: 15, 1, 7, 8, 1 and 16 numbers, most of which neither 2 nor 3 divides."""
+"""Shapes of parameters with 15, 1, 7, 8, 1 and 16 elements, most of them divisible by neither 2 nor 3."""
 MICRO_BATCHES, STEPS = 6, 2
 ABSENT = {(0, 1): {0, 3}, (0, 4): {5}, (1, 2): set(range(len(SHAPES)))}
-"""Step and micro-batch: the parameters that have no part in it."""
+"""Indices of the parameters without a gradient, by step and micro-batch."""
 HEALTHY = torch.tensor(False)
 
 
 def gradient(step: int, micro_batch: int, number: int) -> torch.Tensor:
-    """Of one parameter, over many decades, with an exact zero."""
+    """Returns the gradient of one parameter, over many orders of magnitude, with an exact zero."""
     seed = torch.Generator().manual_seed(1000 * step + 10 * micro_batch + number)
     values = torch.randn(SHAPES[number], generator=seed)
     decades = torch.randint(-45, 4, values.shape, generator=seed)
@@ -38,25 +38,25 @@ def parameters() -> list[nn.Parameter]:
 
 
 def scalar(params: Sequence[nn.Parameter], step: int, micro_batch: int) -> torch.Tensor:
-    """What has that gradient."""
+    """Returns a scalar with that gradient."""
     absent = ABSENT.get((step, micro_batch), set())
     taken = [number for number in range(len(SHAPES)) if number not in absent]
-    if (step + micro_batch) % 2:  # gradients arrive in another order
+    if (step + micro_batch) % 2:  # changes the order in which gradients arrive
         taken.reverse()
     terms = [(params[number] * gradient(step, micro_batch, number)).sum() for number in taken]
     return torch.stack(terms).sum() if terms else torch.zeros((), requires_grad=True)
 
 
 def expected(step: int, micro_batches: Sequence[int] = range(MICRO_BATCHES)) -> list[list[float]]:
-    """The sum of each parameter's gradient, in integers, rounded to float32 at the end."""
+    """Computes the sum of each parameter's gradient in integers, rounded to float32 at the end."""
     sums: list[list[float]] = []
     for number, shape in enumerate(SHAPES):
         units = [0] * math.prod(shape)
         for micro_batch in micro_batches:
             if number not in ABSENT.get((step, micro_batch), set()):
                 values = gradient(step, micro_batch, number).flatten().tolist()
-                found = [round(Fraction(value) * 2**FRACTION_BITS) for value in values]
-                units = [one + other for one, other in zip(units, found, strict=True)]
+                addends = [round(Fraction(value) * 2**FRACTION_BITS) for value in values]
+                units = [one + other for one, other in zip(units, addends, strict=True)]
         sums.append([math.ldexp(float(torch.tensor(unit).float()), -FRACTION_BITS) for unit in units])
     return sums
 
@@ -94,13 +94,13 @@ def sharded(bucket: int) -> Found:
 
 
 BUCKETS = [1, 16, 2**24]
-"""A parameter each, a few of them, and one for all."""
+"""Bucket sizes: a bucket for each parameter, a few buckets, and one for all parameters."""
 PADDED = 54
-"""48 numbers, with room at the end for any number of workers here."""
+"""Length of the 48 elements, padded for all numbers of workers in this test."""
 
 
 def found_by_all() -> dict[str, Found]:
-    """Everything in one process group."""
+    """Returns the results of all kinds of sums in one process group."""
     return {
         "whole": whole(shard=None),
         "shards of the whole": whole(shard=PADDED // rank_and_world_size()[1]),
@@ -120,7 +120,7 @@ def joined(numbers: Sequence[Sequence[float]]) -> list[float]:
 
 @pytest.mark.processes
 @pytest.mark.parametrize("workers", [1, 2, 3])
-def test_whole_sums_are_those_of_a_loop(workers: int, found: dict[int, list[dict[str, Found]]]) -> None:
+def test_replicated_sums_equal_those_of_a_loop(workers: int, found: dict[int, list[dict[str, Found]]]) -> None:
     for rank in found[workers]:
         assert rank["whole"].sums == [joined(expected(step)) for step in range(STEPS)]
         assert rank["whole"].nonfinite == [False, False]
@@ -135,7 +135,9 @@ def test_whole_sums_are_those_of_a_loop(workers: int, found: dict[int, list[dict
 @pytest.mark.processes
 @pytest.mark.parametrize("bucket", BUCKETS)
 @pytest.mark.parametrize("workers", [1, 2, 3])
-def test_sharded_sums_are_those_of_a_loop(workers: int, bucket: int, found: dict[int, list[dict[str, Found]]]) -> None:
+def test_sharded_sums_equal_those_of_a_loop(
+    workers: int, bucket: int, found: dict[int, list[dict[str, Found]]]
+) -> None:
     for step in range(STEPS):
         for rank, of_rank in enumerate(found[workers]):
             ours: list[float] = []
@@ -149,7 +151,7 @@ def test_sharded_sums_are_those_of_a_loop(workers: int, bucket: int, found: dict
 
 @pytest.mark.parametrize("kind", ["whole", "sharded"])
 @pytest.mark.parametrize("bad", [term_limit(MICRO_BATCHES) + 1, -math.inf, math.nan])
-def test_a_nonfinite_step_is_told_and_the_next_one_is_well(kind: str, bad: float) -> None:
+def test_a_nonfinite_step_is_detected_and_does_not_affect_the_next_one(kind: str, bad: float) -> None:
     params = parameters()
     sums: ReplicatedSums | ShardedSums
     if kind == "whole":
@@ -170,7 +172,7 @@ def test_a_nonfinite_step_is_told_and_the_next_one_is_well(kind: str, bad: float
     assert not sums.nonfinite
 
 
-def test_gradients_are_clipped_to_the_norm_and_nonfinite_ones_left_alone() -> None:
+def test_gradients_are_clipped_to_the_norm_and_nonfinite_ones_unchanged() -> None:
     gradients = [torch.tensor([3.0, 0.0]), torch.tensor([[-4.0]])]
     assert clip_grad_norm(gradients, gradients, HEALTHY, max_norm=5.0) == 5.0
     assert [gradient.tolist() for gradient in gradients] == [[3.0, 0.0], [[-4.0]]]

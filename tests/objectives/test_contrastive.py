@@ -1,4 +1,4 @@
-"""The loss against its formula, written as loops over single numbers; in tiles, shared by processes, and frugal."""
+"""Tests the contrastive loss against loops over its formula, in tiles and over processes, and its memory."""
 
 import decimal
 import math
@@ -62,7 +62,7 @@ def one_direction(audio: torch.Tensor, text: torch.Tensor, temperature: torch.Te
 
 
 def unit_rows(count: int, *, seed: int, dim: int = 8) -> torch.Tensor:
-    """float64 [count, dim]."""
+    """Returns random unit rows, float64 [count, dim]."""
     rows = torch.randn(count, dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return torch.nn.functional.normalize(rows, dim=1)
 
@@ -79,7 +79,7 @@ def with_gradients(loss: Loss, audio: torch.Tensor, text: torch.Tensor, temperat
 
 
 def errors(ours: Result, reference: Result) -> list[float]:
-    """Relative norm of the difference in each of the four."""
+    """Returns the relative norm of the difference in each of the four fields."""
     return [
         float((one.double() - other.double()).norm() / other.double().norm())
         for one, other in zip(ours, reference, strict=True)
@@ -87,7 +87,7 @@ def errors(ours: Result, reference: Result) -> list[float]:
 
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-7}
-"""In float32 a result is the right one, rounded."""
+"""In float32, the result is the exact one, rounded."""
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
@@ -97,7 +97,7 @@ def test_value_and_gradients_are_those_of_the_formula(
     pairs: int, temperature: float, tile: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tiles, "TILE", tile)
-    # both sides see the same numbers: those that float32 can hold
+    # both sides use the same numbers, which float32 can represent
     audio, text = (unit_rows(pairs, seed=seed).float().to(dtype) for seed in (pairs, 100 + pairs))
     temperature = float(torch.tensor(temperature, dtype=torch.float32))
     ours = with_gradients(contrastive_loss, audio, text, temperature)
@@ -107,7 +107,7 @@ def test_value_and_gradients_are_those_of_the_formula(
 
 
 @pytest.mark.parametrize("wrong", [positive_in_the_denominator, two_logarithms_averaged, one_direction])
-def test_losses_that_are_not_the_paper_s_are_told_apart(wrong: Loss) -> None:
+def test_other_contrastive_losses_are_detected(wrong: Loss) -> None:
     audio, text = unit_rows(16, seed=1), unit_rows(16, seed=2)
     reference = with_gradients(the_formula, audio, text, 0.1)
     assert min(errors(with_gradients(wrong, audio, text, 0.1), reference)) > 1000 * TOLERANCE[torch.float32]
@@ -124,10 +124,10 @@ def test_equal_similarities_give_the_logarithm_of_the_number_of_negatives(pairs:
 @pytest.mark.parametrize("temperature", [0.001, 0.01])
 @pytest.mark.parametrize("tile", [1, 4, 1024])
 def test_nothing_overflows_at_a_low_temperature(temperature: float, tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """exp(1 / 0.001) is beyond float64; decimal numbers have no such bound."""
+    """exp(1 / 0.001) overflows float64, but not decimal numbers."""
     monkeypatch.setattr(tiles, "TILE", tile)
     audio, text = unit_rows(6, seed=3).float(), unit_rows(6, seed=4).float()
-    audio[0] = text[1]  # the largest possible similarity, between things that do not belong together
+    audio[0] = text[1]  # the largest possible similarity, between an audio and a text that are not a pair
     ours = with_gradients(contrastive_loss, audio, text, temperature)
     assert all(bool(torch.isfinite(tensor).all()) for tensor in ours)
     warmth = decimal.Decimal(float(torch.tensor(temperature)))
@@ -136,7 +136,7 @@ def test_nothing_overflows_at_a_low_temperature(temperature: float, tile: int, m
     assert ours.value.item() == pytest.approx(float(total) / 6, rel=1e-6)
 
 
-def test_the_modalities_are_alike() -> None:
+def test_the_loss_is_symmetric_in_audio_and_text() -> None:
     audio, text = unit_rows(9, seed=5), unit_rows(9, seed=6)
     one, other = with_gradients(contrastive_loss, audio, text, 0.2), with_gradients(contrastive_loss, text, audio, 0.2)
     assert max(errors(one, Result(other.value, other.text, other.audio, other.temperature))) < 1e-14
@@ -149,7 +149,7 @@ def test_bfloat16_embeddings_are_compared_in_float32() -> None:
     assert loss.item() == contrastive_loss(audio.float(), text.float(), 0.05).item()
 
 
-def test_what_the_loss_is_multiplied_with_reaches_the_gradients() -> None:
+def test_a_factor_of_the_loss_scales_the_gradients() -> None:
     audio, text = unit_rows(5, seed=9), unit_rows(5, seed=10)
     once = with_gradients(contrastive_loss, audio, text, 0.1)
     thrice = with_gradients(lambda *rows: 3 * contrastive_loss(*rows), audio, text, 0.1)
@@ -172,7 +172,7 @@ def test_autocast_changes_nothing() -> None:
 
 
 class Watch(TorchDispatchMode):
-    """Sees every operation, and how many numbers the memory of its largest result has room for."""
+    """Records all operations, and the number of elements of the largest storage of a result."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -189,13 +189,13 @@ class Watch(TorchDispatchMode):
 
 
 WAITS = {"aten::_local_scalar_dense", "aten::nonzero", "aten::equal", "aten::is_nonzero", "aten::masked_select"}
-"""Operations for whose result the host waits."""
+"""Operations that synchronise the host with the device."""
 
 DIM, TILE = 8, 16
 
 
 def watched(loss: Loss, pairs: int) -> tuple[int, set[str]]:
-    """The largest memory and the operations of forward and backward on this process's share of a batch."""
+    """Returns the largest storage and the operations of forward and backward on this process's share of a batch."""
     tiles.TILE = TILE
     share = pairs // (dist.get_world_size() if dist.is_initialized() else 1)
     rows = unit_rows(share, seed=1, dim=DIM).float(), unit_rows(share, seed=2, dim=DIM).float()
@@ -205,7 +205,7 @@ def watched(loss: Loss, pairs: int) -> tuple[int, set[str]]:
 
 
 @pytest.mark.parametrize("pairs", [128, 200, 256, 512])
-def test_the_largest_tensor_is_embeddings(pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_largest_tensor_has_the_size_of_the_embeddings(pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiles, "TILE", TILE)
     largest, operations = watched(contrastive_loss, pairs)
     assert largest == pairs * DIM
@@ -213,8 +213,8 @@ def test_the_largest_tensor_is_embeddings(pairs: int, monkeypatch: pytest.Monkey
     assert watched(untiled_loss, pairs)[0] == pairs**2
 
 
-def test_the_host_waits_for_nothing() -> None:
-    """Fake tensors have no numbers, and refuse whatever would read one."""
+def test_does_not_synchronise_with_the_device() -> None:
+    """Fake tensors have no values, and raise if one is read."""
     with FakeTensorMode(), torch.device("cpu"):
         audio, text = (torch.empty(50, DIM) for _ in range(2))
         with_gradients(contrastive_loss, audio, text, 0.1)
@@ -227,7 +227,7 @@ TILES = (2, 5, 1024)
 
 
 def sharded(audio: torch.Tensor, text: torch.Tensor, temperature: float) -> list[Result]:
-    """What one process of a group gets for its consecutive share of the rows, with each size of tiles."""
+    """Returns the results of one process for its consecutive share of the rows, for each tile size."""
     share = len(audio) // dist.get_world_size()
     mine = slice(dist.get_rank() * share, (dist.get_rank() + 1) * share)
     results = []
@@ -237,7 +237,7 @@ def sharded(audio: torch.Tensor, text: torch.Tensor, temperature: float) -> list
 
 
 def together(ranks: list[Result]) -> list[Result]:
-    """The value of each rank with the gradients of all; that of the temperature is each rank's own."""
+    """Returns the value of each rank with the concatenated gradients; that of the temperature is each rank's own."""
     audio, text = torch.cat([rank.audio for rank in ranks]), torch.cat([rank.text for rank in ranks])
     return [Result(rank.value, audio, text, rank.temperature) for rank in ranks]
 
@@ -268,7 +268,7 @@ def test_gradients_have_the_same_bits_on_any_number_of_processes(tmp_path: Path)
 
 
 def by_parts(audio: torch.Tensor, text: torch.Tensor, rows: int) -> list[torch.Tensor]:
-    """Denominators and gradients as processes of so many rows each find them."""
+    """Computes denominators and gradients as processes with this number of rows each would."""
     temperature, of_pair = torch.tensor(0.07), torch.ones((), dtype=torch.float64)
     parts = [slice(at, at + rows) for at in range(0, len(audio), rows)]
     negatives = torch.cat([log_sums(audio, text, temperature, own=own)[0] for own in parts])
@@ -278,7 +278,7 @@ def by_parts(audio: torch.Tensor, text: torch.Tensor, rows: int) -> list[torch.T
 
 @pytest.mark.parametrize("tile", [7, 512])
 def test_few_rows_of_nearly_the_same_embeddings_have_the_same_bits(tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As at the start of training: gradients are what is left of products that nearly cancel."""
+    """At the start of training, for example, gradients are the remainders of products that nearly cancel."""
     monkeypatch.setattr(tiles, "TILE", tile)
     for seed in range(20):
         torch.manual_seed(seed)
@@ -291,7 +291,7 @@ def test_few_rows_of_nearly_the_same_embeddings_have_the_same_bits(tile: int, mo
 
 
 @pytest.mark.processes
-def test_a_process_holds_embeddings_of_all_and_waits_for_nothing(tmp_path: Path) -> None:
+def test_a_process_holds_all_embeddings_and_does_not_synchronise(tmp_path: Path) -> None:
     pairs = 512
     for largest, operations in run_in_processes(watched, 2, contrastive_loss, pairs, folder=tmp_path / "tiled"):
         assert largest == pairs * DIM
@@ -301,8 +301,8 @@ def test_a_process_holds_embeddings_of_all_and_waits_for_nothing(tmp_path: Path)
         assert largest == pairs * pairs // 2
 
 
-def test_rows_may_lie_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As one window of several does in the embeddings of a batch."""
+def test_rows_need_not_be_contiguous(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows of one window of several, for example, are not contiguous in the embeddings of a batch."""
     monkeypatch.setattr(tiles, "TILE", 2)
     audio, text = unit_rows(5, seed=9), unit_rows(5, seed=10)
     apart = torch.stack((audio, text), dim=1)

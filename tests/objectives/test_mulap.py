@@ -1,4 +1,4 @@
-"""MuLaP's terms against the formulas in loops and float64."""
+"""Tests MuLaP's terms against float64 loops over the formulas."""
 
 import math
 from collections.abc import Callable
@@ -18,7 +18,7 @@ def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def masked_language_formula(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Equation 2, a token at a time."""
+    """Computes equation 2, one token at a time."""
     total = torch.zeros((), dtype=torch.float64)
     for row, word in zip(logits, targets.tolist(), strict=True):
         total = total - torch.log(torch.exp(row[word]) / sum(torch.exp(value) for value in row))
@@ -26,7 +26,7 @@ def masked_language_formula(logits: torch.Tensor, targets: torch.Tensor) -> torc
 
 
 def masked_audio_formula(predictions: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-    """Equation 3, a number at a time; the features are data."""
+    """Computes equation 3, one number at a time; the features are constants."""
     total = torch.zeros((), dtype=torch.float64)
     for row, true in zip(predictions, features.tolist(), strict=True):
         for value, expected in zip(row, true, strict=True):
@@ -35,7 +35,7 @@ def masked_audio_formula(predictions: torch.Tensor, features: torch.Tensor) -> t
 
 
 def matching_formula(logits: torch.Tensor, matched: torch.Tensor) -> torch.Tensor:
-    """Equation 4, a pair at a time."""
+    """Computes equation 4, one pair at a time."""
     total = torch.zeros((), dtype=torch.float64)
     for logit, y in zip(logits, matched.tolist(), strict=True):
         score = 1 / (1 + torch.exp(-logit))
@@ -82,7 +82,9 @@ def test_half_precision_is_summed_in_float32() -> None:
         (masked_audio_loss, torch.zeros(0, 6), torch.zeros(0, 6)),
     ],
 )
-def test_nothing_hidden_is_no_loss_and_no_gradient(term: Term, outputs: torch.Tensor, truth: torch.Tensor) -> None:
+def test_without_masked_items_loss_and_gradient_are_zero(
+    term: Term, outputs: torch.Tensor, truth: torch.Tensor
+) -> None:
     weight = torch.ones(outputs.shape[1], requires_grad=True)
     loss = term(outputs * weight, truth)
     loss.backward()
@@ -92,7 +94,7 @@ def test_nothing_hidden_is_no_loss_and_no_gradient(term: Term, outputs: torch.Te
 
 
 def test_no_gradient_reaches_the_features_that_are_to_be_predicted() -> None:
-    """Or the encoder would learn to be predictable."""
+    """Otherwise the encoder would learn to be predictable."""
     predictions, features = (drawn(4, 6, seed=seed).requires_grad_() for seed in (0, 1))
     masked_audio_loss(predictions, features).backward()
     assert predictions.grad is not None

@@ -1,4 +1,4 @@
-"""SemiSupCon's loss against the formula in loops and float64, on one process and on several."""
+"""Tests SemiSupCon's loss against float64 loops over the formula, on one process and on several."""
 
 import math
 from pathlib import Path
@@ -18,7 +18,7 @@ from tests.processes import run_in_processes
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-6}
 NO_TAGS: tuple[set[int], ...] = (set(),) * 6
 TAGS: tuple[set[int], ...] = ({0, 1, 2}, {1, 2}, set(), {2, 3}, {4}, {0, 1, 2, 3})
-"""Of six recordings, of whom the third is unlabelled and the fifth shares nothing."""
+"""Returns the labels of six recordings; the third is unlabelled, and the fifth shares no tag."""
 CLASSES = 5
 
 
@@ -47,7 +47,7 @@ def target(section: SemiSupConConfig, one: set[int], other: set[int]) -> float:
 def the_formula(
     views: torch.Tensor, tags: tuple[set[int], ...], section: SemiSupConConfig, names: tuple[int, ...] | None = None
 ) -> torch.Tensor:
-    """Guinot et al. 2024, equation 3, one anchor and one pair at a time."""
+    """Computes equation 3 of Guinot et al. 2024, one anchor and one pair at a time."""
     names = names or tuple(range(len(tags)))
     anchors = [(recording, view) for recording in range(len(views)) for view in range(views.shape[1])]
     total = torch.zeros((), dtype=torch.float64)
@@ -86,7 +86,7 @@ def reference(
 
 
 def error(one: Result, other: Result) -> float:
-    """Greatest of the errors of value and gradient, each relative to its size."""
+    """Returns the larger of the relative errors of value and gradient."""
     found = [(a.double() - b.double()).norm() / b.double().norm() for a, b in zip(one, other, strict=True)]
     return max(float(part) for part in found)
 
@@ -112,17 +112,17 @@ def test_value_and_gradient_are_those_of_the_formula(
 
 
 def test_variants_differ() -> None:
-    """Or the comparisons above would compare less than they seem to."""
+    """Otherwise the comparisons above would cover fewer variants than they seem to."""
     values = {float(ours(unit_views(6), labels_of(TAGS), section).value) for section in SECTIONS}
     assert len(values) == len(SECTIONS)
 
 
 @pytest.mark.parametrize("classes", [CLASSES, 0])
-def test_without_tags_positives_are_the_own_views(classes: int) -> None:
+def test_without_tags_the_positives_are_views_of_the_same_recording(classes: int) -> None:
     views, section = unit_views(6), SemiSupConConfig()
     labels = labels_of(NO_TAGS, classes=classes)
     assert error(ours(views, labels, section), reference(views, NO_TAGS, section)) < 1e-12
-    # of Chen et al. 2020: the other view is the one right answer among all other views
+    # Chen et al. 2020: classification of the other view among all views
     rows = views.flatten(0, 1)
     similarity = (rows @ rows.T / section.temperature).fill_diagonal_(-torch.inf)
     other = torch.arange(12).view(6, 2).flip(1).flatten()
@@ -134,7 +134,7 @@ def test_an_unlabelled_recording_is_a_negative_of_all_others() -> None:
     views, section = unit_views(6, seed=3), SemiSupConConfig()
     gradient = ours(views, labels_of(TAGS), section).gradient
     alone = views.clone()
-    alone[2] = views[0]  # the unlabelled one comes as near to a labelled one as can be
+    alone[2] = views[0]  # the unlabelled one is identical to a labelled one
     pulled = ours(alone, labels_of(TAGS), section).gradient
     assert float((pulled[2] * alone[2]).sum()) > float((gradient[2] * views[2]).sum())
 
@@ -158,7 +158,7 @@ def test_equal_views_have_the_value_of_chance() -> None:
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-def test_similarities_at_their_extremes_overflow_nowhere(dtype: torch.dtype) -> None:
+def test_extreme_similarities_do_not_overflow(dtype: torch.dtype) -> None:
     section = SemiSupConConfig(temperature=0.004)  # exponents up to 250; in float32, exp overflows at 89
     views = unit_views(6).to(dtype)
     views[1], views[4, 0] = views[0], -views[3, 0]
@@ -179,7 +179,7 @@ def test_a_factor_reaches_the_gradient_and_autocast_changes_nothing() -> None:
 
 
 class Largest(TorchDispatchMode):
-    """The most numbers that any one storage holds while it lasts."""
+    """Records the number of elements of the largest storage."""
 
     numbers = 0
 
@@ -200,8 +200,8 @@ def test_memory_grows_with_the_batch_and_not_with_its_square(recordings: int, mo
     assert largest.numbers == recordings * 2 * 7  # embeddings
 
 
-def test_the_host_waits_for_nothing() -> None:
-    """Fake tensors have no numbers, and refuse whatever would read one."""
+def test_does_not_synchronise_with_the_device() -> None:
+    """Fake tensors have no values, and raise if one is read."""
     with FakeTensorMode(), torch.device("cpu"):
         labels = Labels(torch.empty(20, dtype=torch.int64), torch.empty(20, CLASSES, dtype=torch.uint8))
         for weighting in ("equal", "dice"):
@@ -212,7 +212,7 @@ TILES = (3, 512)
 
 
 def sharded(views: torch.Tensor, names: tuple[int, ...]) -> list[Result]:
-    """What one process of a group gets for its consecutive share of the recordings, by section and size of tiles."""
+    """Returns the results of one process for its consecutive share of the recordings, by section and tile size."""
     share = len(views) // dist.get_world_size()
     mine = slice(dist.get_rank() * share, (dist.get_rank() + 1) * share)
     labels = labels_of(TAGS, names)

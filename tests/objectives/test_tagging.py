@@ -1,4 +1,4 @@
-"""Logistic regression against its formula, written as loops over single numbers."""
+"""Tests logistic regression against loops over its formula."""
 
 import math
 
@@ -9,7 +9,7 @@ from mulan.objectives.tagging import tagging_loss
 
 
 def the_formula(logits: torch.Tensor, tags: torch.Tensor) -> torch.Tensor:
-    """-1/(mC) sum t log p + (1 - t) log(1 - p), p = 1 / (1 + exp(-x))."""
+    """Computes -1/(mC) sum [t log p + (1 - t) log(1 - p)] with p = 1 / (1 + exp(-x))."""
     total = torch.zeros((), dtype=torch.float64)
     for row, truth in zip(logits, tags, strict=True):
         for logit, bears in zip(row, truth, strict=True):

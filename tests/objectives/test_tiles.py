@@ -1,4 +1,4 @@
-"""Tiles cover the similarities of a process's rows once, and are the same whatever rows it has."""
+"""Tests that tiles cover the similarities of a process's rows once, and do not depend on which rows it has."""
 
 import pytest
 import torch
@@ -35,8 +35,8 @@ def test_tiles_are_the_similarities_of_the_own_rows(own: slice, tile: int, monke
     assert found.isnan().all()
 
 
-def test_tiles_are_the_same_whatever_rows_a_process_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their shapes, and the place of each row: no bit can differ then."""
+def test_tiles_do_not_depend_on_the_rows_of_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal shapes and row positions imply equal bits."""
     monkeypatch.setattr(tiles, "TILE", 5)
     anchors = drawn(12)
 

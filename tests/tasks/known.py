@@ -1,4 +1,4 @@
-"""Validations of outputs that are known beforehand."""
+"""Validation of known outputs."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ PAIRS = 6
 
 
 class Known:
-    """An engine whose outputs are given beforehand."""
+    """An engine with known outputs."""
 
     def __init__(self, outputs: list[Any]) -> None:
         self._outputs, self.modes = iter(outputs), list[bool]()

@@ -1,4 +1,4 @@
-"""Joint models: what their weights start from, and how they are scored by retrieval."""
+"""Tests the initial weights of joint models, and their retrieval scores."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def recipe(request: pytest.FixtureRequest) -> Recipe:
     return small_recipe(request.param)
 
 
-def test_first_weights_follow_from_the_seed_and_the_pretrained_file(recipe: Recipe) -> None:
+def test_initial_weights_depend_on_the_seed_and_the_pretrained_file(recipe: Recipe) -> None:
     def weights(seed: int) -> dict[str, torch.Tensor]:
         torch.manual_seed(seed)
         return JointTask(recipe).build_model().state_dict()

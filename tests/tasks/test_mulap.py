@@ -1,4 +1,4 @@
-"""MuLaP: what its weights start from, and its scores against loops over known outputs."""
+"""Tests MuLaP's initial weights, and its scores against loops over known outputs."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def recipe() -> Recipe:
     return small_mulap()
 
 
-def test_first_weights_follow_from_the_seed(recipe: Recipe) -> None:
+def test_initial_weights_depend_on_the_seed(recipe: Recipe) -> None:
     def weights(seed: int) -> dict[str, torch.Tensor]:
         text_tower = tiny_text_tower()
         torch.manual_seed(seed)
@@ -45,7 +45,7 @@ def test_the_text_encoder_is_the_recipes_pretrained_one(recipe: Recipe) -> None:
 
 
 def predictions(seed: int) -> tuple[Predictions, Masks]:
-    """Random ones, of about half of what there is."""
+    """Returns random masks of about half of the segments and tokens."""
     rng = np.random.default_rng(seed)
     targets = np.where(rng.random((PAIRS, 5)) < 0.5, rng.integers(0, VOCABULARY, (PAIRS, 5)), NOT_PREDICTED)
     hidden = (rng.random((PAIRS, SEGMENTS)) < 0.5).astype(np.uint8)
@@ -56,7 +56,7 @@ def predictions(seed: int) -> tuple[Predictions, Masks]:
     return Predictions(logits, features + noise, features, torch.from_numpy(rng.normal(size=PAIRS))), masks
 
 
-def test_mulap_is_scored_by_what_it_tells_right() -> None:
+def test_scores_equal_loops_over_the_predictions() -> None:
     both = [predictions(seed) for seed in (0, 1)]
     names = [[f"{number} {place}" for place in range(PAIRS)] for number in range(2)]
     outputs, masks = [one for one, _ in both], tuple(mask for _, mask in both)
@@ -78,7 +78,7 @@ def test_mulap_is_scored_by_what_it_tells_right() -> None:
     assert scores["mam_r2"] == pytest.approx(1 - np.sum(squares) / variance, rel=1e-5)
 
 
-def test_a_score_of_nothing_is_left_out() -> None:
+def test_a_score_without_predictions_is_omitted() -> None:
     nothing = Masks(np.full((PAIRS, 5), NOT_PREDICTED), np.zeros((PAIRS, SEGMENTS), np.uint8), np.ones(PAIRS, np.uint8))
     silent = Predictions(torch.zeros(0, VOCABULARY), torch.zeros(0, FEATURES), torch.zeros(0, FEATURES), None)
     names = [[str(place) for place in range(PAIRS)]] * 2

@@ -1,4 +1,4 @@
-"""Tagging: its scores against loops over known outputs, and what is exported."""
+"""Tests the scores of tagging against loops over known outputs, and the exported files."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def recipe(request: pytest.FixtureRequest) -> Recipe:
 
 @pytest.fixture
 def tagging_recipe(recipe: Recipe) -> Recipe:
-    """Without a text tower."""
+    """Returns a recipe without a text tower."""
     return recipe.replace(text_tower=TextTowerConfig(), tagging=TaggingConfig(classes=3))
 
 
@@ -41,12 +41,12 @@ def tagger(tagging_recipe: Recipe) -> TaggingModel:
 
 @pytest.fixture
 def waveform() -> torch.Tensor:
-    """Five recordings with two windows each."""
+    """Returns five recordings with two windows each."""
     generator = torch.Generator().manual_seed(1)
     return torch.randint(-20_000, 20_000, (5, 2, 8000), dtype=torch.int16, generator=generator)
 
 
-def test_export_says_what_the_logits_are(
+def test_the_export_contains_the_names_of_the_classes(
     tagger: TaggingModel, tagging_recipe: Recipe, waveform: torch.Tensor, tmp_path: Path
 ) -> None:
     named = tagging_recipe.replace({"audio_tower.pretrained": "/a/checkpoint"})
@@ -57,13 +57,15 @@ def test_export_says_what_the_logits_are(
     assert config["sample_rate_hz"] == 16_000
     assert config["window_samples"] == 8000
     assert config["front_end"] == tagging_recipe.front_end.model_dump(mode="json")
-    assert config["audio_tower"] == tagging_recipe.audio_tower.model_dump(mode="json")  # nothing pretrained
+    assert config["audio_tower"] == tagging_recipe.audio_tower.model_dump(mode="json")  # without a pretrained tower
     again = TaggingTask(tagging_recipe).build_model()
     again.load_state_dict(load_file(tmp_path / "new" / "folder" / "model.safetensors"))
     assert torch.equal(again.eval()(waveform), tagger.eval()(waveform))
 
 
-def test_classes_and_logits_must_be_as_many(tagger: TaggingModel, tagging_recipe: Recipe, tmp_path: Path) -> None:
+def test_the_numbers_of_classes_and_logits_must_be_equal(
+    tagger: TaggingModel, tagging_recipe: Recipe, tmp_path: Path
+) -> None:
     with pytest.raises(ValueError, match="2 tags for 3 logits"):
         export_tagger(tagger, tagging_recipe, CLASSES[:2], tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -78,7 +80,7 @@ def test_a_tagger_is_not_loaded_as_a_joint_model(tagger: TaggingModel, tagging_r
 def test_tagging_is_scored_class_by_class() -> None:
     rng = np.random.default_rng(0)
     tags = rng.integers(0, 2, (2, PAIRS, NUM_CLASSES)).astype(np.uint8)
-    tags[:, :, 2] = 0  # a class that no recording bears
+    tags[:, :, 2] = 0  # a class without recordings
     logits = rng.normal(size=(2, PAIRS, NUM_CLASSES)).astype(np.float32)
     names = [[f"{number} {place}" for place in range(PAIRS)] for number in range(2)]
     recipe = small("m_resnet50_audioset")

@@ -30,13 +30,15 @@ def recipe(request: pytest.FixtureRequest) -> Recipe:
         ("m_resnet50_audioset", (), TaggingModel),
     ],
 )
-def test_the_terms_of_a_recipe_decide(name: str, settings: tuple[str, ...], kind: type[TrainedModel]) -> None:
+def test_the_loss_terms_of_a_recipe_determine_its_task(
+    name: str, settings: tuple[str, ...], kind: type[TrainedModel]
+) -> None:
     recipe = load_recipe(f"{name}_miniature", settings)
     assert type(task_of(recipe).build_model(tiny_text_tower())) is kind
 
 
 @pytest.mark.parametrize("name", ["m_resnet50_miniature", "mulap_miniature"])
-def test_a_text_encoder_that_is_given_stands_in_place_of_the_pretrained_one(name: str) -> None:
+def test_a_given_text_tower_replaces_the_pretrained_one(name: str) -> None:
     recipe = load_recipe(name, ["text_tower.pretrained=/no/such/folder"])
     given = tiny_text_tower()
     model = task_of(recipe).build_model(given)

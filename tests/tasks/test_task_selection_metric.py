@@ -1,4 +1,4 @@
-"""The score that runs are compared by is one that their validations have."""
+"""Tests that the selection metric of each recipe is among its validation scores."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ from tests.training.small import batches_of, small, torch_engine
         ("mulap", ["loss.weights.atm=0", "loss.weights.mlm=0"]),
     ],
 )
-def test_a_validation_has_it(name: str, settings: list[str]) -> None:
+def test_a_validation_has_the_selection_metric(name: str, settings: list[str]) -> None:
     recipe = small(name, *settings, "tagging.classes=20")
     torch.manual_seed(0)
     batches = [

@@ -1,4 +1,4 @@
-"""Views of audio alone: how they are scored, against loops over known outputs."""
+"""Tests the retrieval scores of views against loops over known outputs."""
 
 import numpy as np
 import pytest

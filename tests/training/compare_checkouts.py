@@ -1,7 +1,7 @@
-"""The first steps of every small recipe from two checkouts of this project, compared bit for bit: `make compare`.
+"""Compares the first steps of every small recipe bit for bit between two checkouts: `make compare`.
 
-A change that is to leave training as it is keeps all losses, gradient norms, validation scores and final weights,
-moments and running statistics. Each checkout is run by its own code, in a process of its own.
+A change that must not affect training keeps all losses, gradient norms, validation scores and final weights,
+moments and running statistics. Each checkout runs its own code in its own process.
 """
 
 import argparse
@@ -18,10 +18,10 @@ from mulan.data.corpus.writing import write_corpus
 from tests.conftest import tone_recording
 
 Measured = dict[str, Any]
-"""What a recipe came to: each series by its name, or ``error``."""
+"""Result of a recipe: each series by its name, or ``error``."""
 
 ALONE = {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
-"""Environment of a process that trains alone."""
+"""Environment of a single training process."""
 
 SERIES = ("loss", "grad_norm", "validation", "recordings", "state")
 
@@ -46,7 +46,7 @@ def main() -> int:
 
 
 def _print_row(recipe: str, old: Measured, new: Measured) -> bool:
-    """Whether every series is there and has the same bits."""
+    """Returns True if both results have the same series with the same bits."""
     cells = [_difference(old.get(name), new.get(name)) for name in SERIES]
     errors = [one["error"] for one in (old, new) if "error" in one]
     loss = f"{float.fromhex(new['loss'][-1]):.6f}" if new.get("loss") else ""
@@ -80,7 +80,7 @@ def _load_or_run(checkout: Path, uri: str, steps: int, recipes: list[str], folde
         result, runs = Path(folder, "result.json"), tempfile.mkdtemp(dir=folder)
         environment = {**os.environ, **ALONE, "PYTHONPATH": str(checkout.resolve())}
         settings = {"uri": uri, "steps": steps, "recipes": recipes, "folder": runs, "result": str(result)}
-        # this checkout's script with the other one's modules; -P: none is looked for beside the script
+        # this checkout's script with the other one's modules; -P keeps the script's folder out of sys.path
         command = [sys.executable, "-P", str(Path(__file__).with_name("first_steps.py")), json.dumps(settings)]
         subprocess.run(command, cwd=checkout, env=environment, check=True, stdout=sys.stderr)
     content: dict[str, Measured] = json.loads(result.read_text())

@@ -1,6 +1,6 @@
-"""Trains the first steps of recipes in the checkout that this runs in, for `tests.training.compare_checkouts`.
+"""Trains the first steps of recipes in the current checkout, for `tests.training.compare_checkouts`.
 
-The script also runs in older checkouts, so it uses little of the project, and knows that little by its former names.
+The script also runs in older checkouts, so it uses few names of the project, and supports their former spellings.
 """
 
 import inspect
@@ -25,11 +25,11 @@ except ImportError:  # before 0.1.0
     from mulan.config.recipe import load_recipe
 
 FORMER = {"grad_norm": "gradient_norm"}
-"""Names of metrics before 0.1.0."""
+"""Former names of metrics, before 0.1.0."""
 
 
 def first_steps(recipe: Any, run_uri: str) -> dict[str, Any]:
-    """Losses, gradient norms and validation scores as exact hexadecimal numbers, and digests of the final tensors."""
+    """Returns losses, gradient norms and validation scores as hexadecimal floats, and digests of the final tensors."""
     lines, state = train_inline(recipe, run_uri)
     scores = [sorted(line["validation"].items()) for line in lines if "validation" in line]
     return {

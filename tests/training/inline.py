@@ -1,4 +1,4 @@
-"""Trains without Ray: the same worker, engine and loop, with batches made in the training process itself."""
+"""Training without Ray: the same worker, engine and loop, with batches read in the training process itself."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +19,7 @@ from mulan.training.worker import prepare_engine
 
 
 class InlineObserver(NullObserver):
-    """Keeps the lines of metrics and the final state, and writes checkpoints."""
+    """Records the lines of metrics and the final state, and writes checkpoints."""
 
     def __init__(self, run_uri: str, engine: CheckpointedEngine, steps: int) -> None:
         self._run_uri, self._steps, self.engine = run_uri, steps, engine
@@ -43,10 +43,13 @@ def train_inline(
     new_observer: Callable[[str, CheckpointedEngine, int], InlineObserver] | None = None,
     task: Task | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
-    """Trains in this process group from the run's newest checkpoint: the lines of metrics, and the final state.
+    """Trains in this process group from the run's newest checkpoint.
 
     Args:
-        task: the recipe's if not given.
+        task: task to train instead of the recipe's.
+
+    Returns:
+        The lines of metrics, and the final state.
     """
     torch.set_num_threads(1)
     rank, workers = rank_and_world_size()

@@ -17,7 +17,7 @@ from tests.training.same import digests as tensor_digests
 DIGITS = 12
 
 Digests = dict[str, str]
-"""Each by the name of what it is a digest of."""
+"""Digests by the name of their content."""
 
 
 def main() -> int:
@@ -43,7 +43,7 @@ def main() -> int:
 
 
 def digests(recipe: Recipe, workers: int) -> Digests:
-    """Trains in so many processes of this machine, and returns the digests of the first one."""
+    """Trains in this number of local processes, and returns the digests of the first one."""
     with tempfile.TemporaryDirectory(prefix="layouts") as folder:
         return run_in_processes(_trained, workers, recipe, f"{folder}/run", folder=Path(folder, "results"))[0]
 

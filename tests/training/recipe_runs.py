@@ -18,26 +18,26 @@ RECIPES = tuple(name for name in named_recipes() if name.endswith(MINIATURE))
 MICRO_BATCHES = 4
 
 Layout = tuple[int, int]
-"""Workers and ZeRO stage."""
+"""Number of workers and ZeRO stage."""
 
 
 class Trained(NamedTuple):
-    """What one process has at the end of a run."""
+    """The results of one process at the end of a run."""
 
     lines: list[dict[str, Any]]
-    """The lines of metrics, without times."""
+    """Lines of metrics, without times."""
     digests: dict[str, str]
-    """Of every tensor of the final state."""
+    """Digest of every tensor of the final state."""
     sizes: dict[str, int]
-    """How many numbers every trained tensor has."""
+    """Number of elements of every trained tensor."""
     still: list[str]
-    """Trained tensors that have had no gradient but zeros."""
+    """Names of trained tensors whose gradients were all zero."""
 
 
 def recipe(
     name: str, uri: str, *, bert: str, stage: int, steps: int, micro_batches: int = MICRO_BATCHES, settings: Any = ()
 ) -> Recipe:
-    """A recipe in micro-batches of four pairs, with a narrow text tower, of which a layer is frozen."""
+    """Returns a recipe with micro-batches of four pairs and a narrow text tower with one frozen layer."""
     common = [f"train.steps={steps}", f"train.checkpoint_every_steps={steps}", "train.validation_micro_batches=0"]
     common += [f"batch.micro_batches={micro_batches}", "batch.pairs_per_micro_batch=4", "scale.workers=1"]
     common += [f"train.zero_stage={stage}", "optim.weight_decay=0.01", "optim.pretrained_lr_scale=0.5"]
@@ -52,7 +52,7 @@ def trained(one: Recipe, run_uri: str) -> Trained:
     lines, state = train_inline(one, run_uri)
     dist.barrier()
     if rank_and_world_size()[0] == 0:
-        shutil.rmtree(run_uri)  # never resumed, and the checkpoints of all cases are gigabytes
+        shutil.rmtree(run_uri)  # not resumed, and the checkpoints of all cases have gigabytes
     moments = {name.partition(".")[2]: tensor for name, tensor in state.items() if name.startswith("exp_avg_sq.")}
     sizes = {name: tensor.numel() for name, tensor in moments.items()}
     still = [name for name, tensor in moments.items() if not tensor.any()]
@@ -60,7 +60,7 @@ def trained(one: Recipe, run_uri: str) -> Trained:
 
 
 def train_in_processes(workers: int, recipes: dict[Hashable, Recipe], folder: Path) -> dict[Hashable, list[Trained]]:
-    """Trains one recipe after another in one group of processes; returns what every process has of each."""
+    """Trains the recipes one after another in one process group; returns the results of all processes by recipe."""
     ranks = run_in_processes(_train_all, workers, recipes, str(folder / "runs"), folder=folder / "results")
     return {key: [rank[key] for rank in ranks] for key in recipes}
 
@@ -70,7 +70,7 @@ def _train_all(recipes: dict[Hashable, Recipe], folder: str) -> dict[Hashable, T
 
 
 def assert_same_run(ranks: list[Trained], alone: Trained, *, where: str) -> None:
-    """All that was measured and trained has the bits of one process, in every process."""
+    """Asserts that measurements and weights of all processes equal those of a single one bit for bit."""
     for rank in ranks:
         assert rank.lines == alone.lines, where
         assert differing(rank.digests, alone.digests) == [], where

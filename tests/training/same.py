@@ -1,4 +1,4 @@
-"""Compares two trainings of one recipe: every bit of measurements and weights."""
+"""Bitwise comparison of two runs of one recipe: measurements and weights."""
 
 import hashlib
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 import torch
 
 CLOCKED = ("pairs_per_s", "step_s", "data_wait_s")
-"""What a line of metrics says of the time that its step took."""
+"""Fields of a line of metrics that measure time."""
 
 
 def measured(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Losses and all their terms, gradient norms, temperatures, validations: what does not tell the time."""
+    """Returns the lines without times: losses and their terms, gradient norms, temperatures and validations."""
     return [{name: value for name, value in line.items() if name not in CLOCKED} for line in lines]
 
 
@@ -19,7 +19,9 @@ def losses(lines: list[dict[str, Any]]) -> list[float]:
 
 
 def digests(state: dict[str, torch.Tensor]) -> dict[str, str]:
-    """SHA-256, kind and shape of every tensor of :meth:`mulan.training.engines.base.CheckpointedEngine.state`."""
+    """Returns hash, dtype and shape of every tensor of
+    :meth:`mulan.training.engines.base.CheckpointedEngine.state`.
+    """
     found = {}
     for name, tensor in state.items():
         content = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
@@ -29,7 +31,7 @@ def digests(state: dict[str, torch.Tensor]) -> dict[str, str]:
 
 
 def differing(state: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """Names of what has not the same bits: of tensors, or of their digests."""
+    """Returns the names of the tensors, or digests, that differ."""
     assert state.keys() == other.keys()
     return [name for name, value in state.items() if not _equal(value, other[name])]
 

@@ -1,4 +1,4 @@
-"""Provides small steps without a corpus: synthetic batches for the miniatures, and PyTorch engines."""
+"""Small steps without a corpus: synthetic batches for the miniatures, and PyTorch engines."""
 
 from pathlib import Path
 
@@ -16,13 +16,13 @@ from mulan.training.engines.torch import TorchEngine
 
 
 def small(name: str, *settings: str) -> Recipe:
-    """A miniature in four micro-batches of six pairs."""
+    """Returns a miniature with four micro-batches of six pairs."""
     common = ["batch.micro_batches=4", "batch.pairs_per_micro_batch=6", "scale.workers=1"]
     return load_recipe(f"{name}_miniature", [*common, *settings])
 
 
 def batches_of(recipe: Recipe, step: int, *, tokens: int = 0) -> list[Batch]:
-    """``tokens``: see :func:`mulan.benchmarks.synthetic.synthetic_batch`."""
+    """Returns the micro-batches of a step; ``tokens`` as in :func:`mulan.benchmarks.synthetic.synthetic_batch`."""
     numbers = range(recipe.batch.micro_batches)
     return [synthetic_batch(recipe, step=step, micro_batch=number, tokens=tokens) for number in numbers]
 
@@ -33,7 +33,7 @@ def torch_engine(recipe: Recipe) -> TorchEngine:
 
 
 def save_bert(folder: Path, **sizes: int) -> str:
-    """A text encoder with drawn weights and the tokenizer of the pretrained one; the folder's path."""
+    """Saves a randomly initialised text encoder with the tokenizer of the pretrained one, and returns the folder."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         BertModel(BertConfig(**sizes)).save_pretrained(folder)

@@ -20,17 +20,17 @@ from tests.processes import run_in_processes
 SECTION = BatchSection(micro_batches=4, pairs_per_micro_batch=2)
 TRAIN = TrainConfig(steps=2)
 NAMES = [["a", "b"], ["c", "d"], ["e", "f"], ["g", "h"]]
-"""Of the micro-batches of each step."""
+"""Recording ids in the micro-batches of each step."""
 
 
 def batch_of(item: Item, names: Sequence[str]) -> Batch:
-    nothing = np.zeros((2, 0), np.int64)
+    empty = np.zeros((2, 0), np.int64)
     return Batch(
         item=item,
         waveform=np.zeros((2, 1, 4), np.int16),
-        token_ids=nothing,
-        attention_mask=nothing,
-        tags=nothing.astype(np.uint8),
+        token_ids=empty,
+        attention_mask=empty,
+        tags=empty.astype(np.uint8),
         recording_id=tuple(names),
         skipped=(SkippedRecording(f"bad-{item.step}-{item.micro_batch}", "silent", "why"),)
         if item.micro_batch % 2
@@ -39,7 +39,7 @@ def batch_of(item: Item, names: Sequence[str]) -> Batch:
 
 
 def reports_of_steps(names: list[list[str]]) -> list[StepReport]:
-    """The reports of two steps, in this process group."""
+    """Returns the reports of two steps in this process group."""
     rank, workers = rank_and_world_size()
     schedule = Schedule(TRAIN, SECTION, rank, workers)
     items = [schedule[number] for number in range(len(schedule))]
@@ -54,11 +54,11 @@ def reports_of_steps(names: list[list[str]]) -> list[StepReport]:
 
 
 @pytest.mark.processes
-def test_two_workers_report_what_one_reports(tmp_path: Path) -> None:
+def test_two_workers_have_the_same_reports_as_one(tmp_path: Path) -> None:
     (alone,) = run_in_processes(reports_of_steps, 1, NAMES, folder=tmp_path / "one")
     first, second = run_in_processes(reports_of_steps, 2, NAMES, folder=tmp_path / "two")
     for one, two in zip(first, second, strict=True):
-        # errors are equal by what they say
+        # errors are compared by their messages
         assert replace(one, fatal_error=None) == replace(two, fatal_error=None)
         assert repr(one.fatal_error) == repr(two.fatal_error)
         assert one.measured == {"loss": 0.0}
@@ -67,10 +67,10 @@ def test_two_workers_report_what_one_reports(tmp_path: Path) -> None:
         assert two.skipped == one.skipped == [SkippedRecording(f"bad-{step}-{k}", "silent", "why") for k in (1, 3)]
     assert [repr(report.fatal_error) for report in first] == ["None", "StorageError('worker 1 has no disk')"]
     assert [report.fatal_error for report in alone] == [None, None]
-    assert alone[0].recordings_checksum == alone[1].recordings_checksum  # nothing is left of the step before
+    assert alone[0].recordings_checksum == alone[1].recordings_checksum  # independent of the previous step
 
 
-def test_the_checksum_is_of_which_recordings_stand_in_which_places() -> None:
+def test_the_checksum_depends_on_the_recordings_and_their_positions() -> None:
     def checksum(names: list[list[str]]) -> str:
         return reports_of_steps(names)[0].recordings_checksum
 
@@ -78,10 +78,10 @@ def test_the_checksum_is_of_which_recordings_stand_in_which_places() -> None:
         checksum(names)
         for names in (
             NAMES,
-            [["a", "b"], ["c", "x"], *NAMES[2:]],  # another one
-            [["b", "a"], *NAMES[1:]],  # two change places in a micro-batch,
-            [["c", "b"], ["a", "d"], *NAMES[2:]],  # or between two,
-            [NAMES[1], NAMES[0], *NAMES[2:]],  # or whole micro-batches do
+            [["a", "b"], ["c", "x"], *NAMES[2:]],  # another recording
+            [["b", "a"], *NAMES[1:]],  # two recordings swapped in a micro-batch
+            [["c", "b"], ["a", "d"], *NAMES[2:]],  # or between micro-batches
+            [NAMES[1], NAMES[0], *NAMES[2:]],  # whole micro-batches swapped
             [["a", "a"], ["a", "a"], *NAMES[2:]],
             [["ab", ""], *NAMES[1:]],
         )
@@ -92,7 +92,7 @@ def test_the_checksum_is_of_which_recordings_stand_in_which_places() -> None:
 
 
 @pytest.mark.parametrize("wrong", [Item(Phase.TRAIN, 0, 1), Item(Phase.TRAIN, 1, 0), Item(Phase.VALIDATE, 0, 0)])
-def test_batches_out_of_order_are_not_trained_on(wrong: Item) -> None:
+def test_batches_out_of_order_are_rejected(wrong: Item) -> None:
     schedule = Schedule(TRAIN, SECTION, rank=0, workers=1)
     source = BatchSource(iter([batch_of(wrong, NAMES[0])]), schedule)
     with pytest.raises(AssertionError, match="the schedule expects"):

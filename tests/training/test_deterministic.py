@@ -1,4 +1,4 @@
-"""Tests deterministic kernels: set in time, reset afterwards, and available for all that the recipes compute."""
+"""Tests deterministic kernels: set in the block, reset afterwards, and available for all operations of the recipes."""
 
 import re
 from collections.abc import Iterator
@@ -24,12 +24,12 @@ from mulan.training.state import Progress
 from mulan.training.step import train_step
 from mulan.training.validation import validate
 
-REFUSED = {
+NONDETERMINISTIC = {
     "torch.nn.AvgPool3d": ["avg_pool3d_backward"],
     "torch.nn.AdaptiveAvgPool2d": ["_adaptive_avg_pool2d_backward"],
     "torch.nn.AdaptiveAvgPool3d": ["_adaptive_avg_pool3d_backward"],
     "torch.nn.MaxPool3d": ["max_pool3d_with_indices_backward"],
-    "torch.nn.AdaptiveMaxPool2d": ["adaptive_max_pool2d_backward"],  # AdaptiveMaxPool1d is done by it
+    "torch.nn.AdaptiveMaxPool2d": ["adaptive_max_pool2d_backward"],  # also used by AdaptiveMaxPool1d
     "torch.nn.FractionalMaxPool2d": ["fractional_max_pool2d_backward"],
     "torch.nn.FractionalMaxPool3d": ["fractional_max_pool3d_backward"],
     "torch.nn.MaxUnpool1d": ["max_unpool2d"],
@@ -44,7 +44,7 @@ REFUSED = {
     "torch.nn.ReflectionPad1d": ["reflection_pad1d_backward"],
     "torch.nn.ReflectionPad2d": ["reflection_pad2d_backward"],
     "torch.nn.ReflectionPad3d": ["reflection_pad3d_backward"],
-    "torch.nn.NLLLoss": ["nll_loss2d_forward"],  # of images; that of rows is not refused
+    "torch.nn.NLLLoss": ["nll_loss2d_forward"],  # for images; that of rows is deterministic
     "torch.nn.CTCLoss": ["_ctc_loss_backward"],
     "torch.nn.EmbeddingBag": ["_embedding_bag", "_embedding_bag_forward_only"],
     "torch.Tensor.put_": ["put_", "put"],
@@ -56,8 +56,8 @@ REFUSED = {
     "torch.Tensor.scatter_reduce": ["scatter_reduce", "scatter_reduce_"],
     "torch.Tensor.resize_": ["_resize_quantized"],
 }
-"""What torch's documentation lists as refused, each with the operations that it is done by. Some are refused only on
-some devices, or for some arguments; no recipe needs them in any form."""
+"""Functions for which torch raises according to its documentation, each with its operations. For some, torch raises on
+some devices only, or for some arguments; no recipe uses any of them."""
 
 DISTINCT = (
     "demo_miniature",
@@ -68,11 +68,11 @@ DISTINCT = (
     "mulan_semi_miniature",
     "semisupcon_miniature",
 )
-"""A recipe of each model; the others differ from these in their data."""
+"""One recipe for each model; the others differ from these in their data only."""
 
 
 class Recorded(TorchDispatchMode):
-    """Notes the name of every operation, of forward and backward."""
+    """Records the names of all operations of forward and backward passes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,15 +106,15 @@ def model_of(recipe: Recipe) -> tuple[Any, ...]:
     return recipe.loss.weights, recipe.semisupcon, recipe.audio_tower, recipe.front_end, bool(recipe.text_tower.layers)
 
 
-def test_within_the_block_torch_refuses_what_is_not_deterministic() -> None:
+def test_within_the_block_torch_raises_for_nondeterministic_operations() -> None:
     with deterministic_kernels(True):
         assert settings() == (True, False, False, False, True)
-        with deterministic_kernels(True):  # a replay's, within another
+        with deterministic_kernels(True):  # nested, as in a replay
             pass
         assert settings() == (True, False, False, False, True)
 
 
-def test_what_was_set_before_is_set_again_after_an_error_too() -> None:
+def test_settings_are_restored_even_after_an_error() -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = True
     try:
@@ -134,14 +134,14 @@ def test_off_changes_nothing() -> None:
         torch.zeros(3).put_(torch.tensor([0]), torch.ones(1))
 
 
-def test_a_model_without_deterministic_kernels_is_refused_with_the_remedy() -> None:
+def test_a_model_without_deterministic_kernels_raises_with_a_remedy() -> None:
     told = r"^put_ has no .* --set train\.deterministic=false"
     with pytest.raises(NotDeterministic, match=told), deterministic_kernels(True):
         torch.zeros(3).put_(torch.tensor([0]), torch.ones(1))
 
 
 @pytest.mark.parametrize("on", [True, False])
-def test_the_loop_trains_by_them_where_the_recipe_asks_for_it(on: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loop_uses_them_if_the_recipe_requires_it(on: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = [f"train.deterministic={on}".lower(), "train.steps=1", "scale.workers=1"]
     recipe, seen = load_recipe("m_resnet50_audioset_miniature", settings), []
 
@@ -158,7 +158,7 @@ def test_the_loop_trains_by_them_where_the_recipe_asks_for_it(on: bool, monkeypa
     assert seen == [on]
 
 
-def test_a_worker_computes_in_as_many_threads_as_the_recipe_gives_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_uses_the_number_of_threads_of_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = load_recipe("m_resnet50_audioset_miniature", ["scale.cpus_per_worker=2"])
     monkeypatch.setattr(worker, "build_engine", lambda *_, **__: None)
     threads = torch.get_num_threads()
@@ -169,22 +169,22 @@ def test_a_worker_computes_in_as_many_threads_as_the_recipe_gives_it(monkeypatch
         torch.set_num_threads(threads)
 
 
-def test_every_operation_that_torch_refuses_is_known_here() -> None:
-    """A new torch may refuse more."""
+def test_all_nondeterministic_operations_of_torch_are_listed() -> None:
+    """A new version of torch may raise for further operations."""
     described = torch.use_deterministic_algorithms.__doc__
     assert described is not None
     refused = described.partition("operations will throw a")[2].partition("In addition")[0]
-    assert set(re.findall(r"\* :\w+:`([^`]+)`", refused)) == set(REFUSED)
+    assert set(re.findall(r"\* :\w+:`([^`]+)`", refused)) == set(NONDETERMINISTIC)
 
 
-def test_the_models_of_all_recipes_are_among_those_looked_at() -> None:
+def test_the_models_of_all_recipes_are_checked() -> None:
     recipes = {name: recipe for name, recipe in named_recipes().items() if name.endswith("_miniature")}
     assert {model_of(recipe) for recipe in recipes.values()} == {model_of(recipes[name]) for name in DISTINCT}
 
 
 @pytest.mark.parametrize("name", DISTINCT)
-def test_no_recipe_has_an_operation_that_torch_refuses(name: str) -> None:
-    """A step and a validation on a CPU, where most of them are not refused."""
+def test_no_recipe_uses_a_nondeterministic_operation(name: str) -> None:
+    """Checks a step and a validation by name, since most of the operations do not raise on CPUs."""
     recipe = named_recipes()[name]
     engine = TorchEngine.from_recipe(model_to_measure(recipe), recipe, device=torch.device("cpu"))
     batches = [synthetic_batch(recipe, step=0, micro_batch=number, tokens=0) for number in range(2)]
@@ -193,6 +193,6 @@ def test_no_recipe_has_an_operation_that_torch_refuses(name: str) -> None:
         validate(
             engine, [replace(one, item=one.item._replace(phase=Phase.VALIDATE)) for one in batches], task_of(recipe)
         )
-    assert {"mm", "addmm"} & recorded.names  # that it was looked at
+    assert {"mm", "addmm"} & recorded.names  # the operations were recorded
     assert any(name.endswith("_backward") for name in recorded.names)
-    assert recorded.names & {operation for operations in REFUSED.values() for operation in operations} == set()
+    assert recorded.names & {operation for operations in NONDETERMINISTIC.values() for operation in operations} == set()

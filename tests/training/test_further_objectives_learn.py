@@ -1,6 +1,6 @@
 """Tests what MuLaP and SemiSupCon learn from the demo's music in minutes, on held-out recordings.
 
-The figures are printed: ``pytest -rP`` shows them.
+The scores are printed and shown by ``pytest -rP``.
 """
 
 import statistics
@@ -35,13 +35,13 @@ from tests.training.inline import train_inline
 
 TRACKS = 1600
 PROBED_S = 8
-"""Of every recording, for the probes."""
+"""Instrument of every recording, for the probes."""
 DECIBELS = 'front_end={family="decibel", mel_channels=32, hop_ms=20.0}'
 MUSICNN = (
     'audio_tower={family="musicnn", vertical_channels=16, horizontal_channels=8, horizontal_frames=[17, 9], '
     "dense_channels=16, dense_layers=2}"
 )
-"""The tower of ``mulap_miniature``, for frames that are twice as far apart."""
+"""The tower of ``mulap_miniature``, for frames with twice the hop."""
 
 pytestmark = [pytest.mark.processes, pytest.mark.long(group="learning"), pytest.mark.timeout(3000)]
 
@@ -59,7 +59,7 @@ def recipe(name: str, corpus_uri: str, settings: Sequence[str], *, steps: int) -
 
 
 def trained(one: Recipe, folder: Path) -> tuple[Run, list[dict[str, Any]]]:
-    """A run, a worker for each micro-batch, its model exported, and its lines of metrics."""
+    """Trains with one worker per micro-batch, exports the model, and returns the run with its lines of metrics."""
     run = Run.at(str(folder), "run")
     run.begin(one)
     lines, _ = run_in_processes(train_inline, one.batch.micro_batches, one, run.uri, folder=folder / "processes")[0]
@@ -68,7 +68,7 @@ def trained(one: Recipe, folder: Path) -> tuple[Run, list[dict[str, Any]]]:
 
 
 def tagger(corpus_uri: str) -> Recipe:
-    """Of all tags of the corpus, to begin with: a tower from nothing learns matching too, more slowly."""
+    """Returns a recipe for all tags, whose tower warm-starts MuLaP: a random one learns matching more slowly."""
     settings = [
         *(DECIBELS, MUSICNN, 'tagging.prefix=""', "tagging.classes=45"),
         *("batch.micro_batches=1", "batch.pairs_per_micro_batch=64", "scale.workers=1"),
@@ -79,7 +79,7 @@ def tagger(corpus_uri: str) -> Recipe:
 
 
 def mulap(corpus_uri: str, pretrained: str) -> Recipe:
-    """On the titles of playlists: of the texts that name several things, they are the shortest."""
+    """Returns a MuLaP recipe on playlist titles, the shortest texts that name several things."""
     settings = [
         "data.source_ratio={short_form=0,long_form=0,playlist=1,audioset=0}",
         *(DECIBELS, MUSICNN, f"audio_tower.pretrained={pretrained}"),
@@ -95,8 +95,10 @@ def mulap(corpus_uri: str, pretrained: str) -> Recipe:
 
 
 def best_guess(one: Recipe) -> float:
-    """Share of the validation's hidden tokens that are the commonest of them: more than a model that knows the
-    frequencies of training alone can tell right."""
+    """Returns the share of the most common token among the validation's masked tokens.
+
+    It is an upper bound on the accuracy of a model that knows only the token frequencies of training.
+    """
     schedule, read = Schedule(one.train, one.batch, 0, 1), MicroBatchReader.from_recipe(one)
     items = [schedule[number] for number in range(len(schedule)) if schedule[number].phase is Phase.VALIDATE]
     targets: Counter[int] = Counter()
@@ -122,12 +124,14 @@ def test_mulap_learns_its_three_terms(corpus_uri: str, tmp_path: Path) -> None:
     assert last["atm"] < 0.8 * first["atm"]
     assert scores["atm_accuracy"] > 0.7
     assert scores["mlm_accuracy"] > guess
-    assert scores["mam_r2"] > 0.2  # the loss alone would fall with the features' size
+    assert scores["mam_r2"] > 0.2  # the loss would also fall if the features shrank
 
 
 def semisupcon(corpus_uri: str, *, labels_used: float) -> Recipe:
-    """On spectrograms: in minutes, a SampleCNN this small gains less over its untrained self. Nothing but the labels
-    depends on how many there are: recordings and windows are the same."""
+    """Returns a SemiSupCon recipe on spectrograms, with which a few minutes gain more than with a small SampleCNN.
+
+    ``labels_used`` changes only the labels; recordings and windows are the same.
+    """
     settings = [
         'front_end={family="vggish", mel_channels=32, hop_ms=20.0, frequency_mask_bins=0, time_mask_frames=0}',
         'audio_tower={family="resnet", layer="basic", stem_stride=2, stem_channels=8, stage_channels=[8, 16, 32], '
@@ -135,7 +139,7 @@ def semisupcon(corpus_uri: str, *, labels_used: float) -> Recipe:
         *("semisupcon.tag_prefix=instrument:", "semisupcon.labelled_share=as_found", "semisupcon.weighting=dice"),
         *("semisupcon.min_shared_tags=3", f"semisupcon.labels_used={labels_used}"),
         *("semisupcon.head_hidden_size=128", "semisupcon.head_dim=64"),
-        # shifts of pitch take most of augmentation's time
+        # pitch shift takes most of the time of augmentation
         *("semisupcon.augmentation.pitch_probability=0", "semisupcon.augmentation.probability=0.25"),
         *("batch.micro_batches=2", "batch.pairs_per_micro_batch=48", "data.sample_rate_hz=16000"),
         *("optim.lr=5e-3", "optim.warmup_steps=10", "optim.decay_every_steps=170", "optim.decay_factor=0.7"),
@@ -145,7 +149,7 @@ def semisupcon(corpus_uri: str, *, labels_used: float) -> Recipe:
 
 
 def at_random(one: Recipe, folder: Path) -> AudioBackbone:
-    """The encoder as it is drawn."""
+    """Exports the randomly initialised encoder."""
     torch.manual_seed(one.train.seed)
     export_encoder(task_of(one).build_model().audio_encoder, one, folder)
     return AudioBackbone.from_pretrained(folder)
@@ -167,7 +171,7 @@ def instruments(corpus: Corpus, splits: Sequence[str]) -> list[set[str]]:
 
 
 def probed(backbone: AudioBackbone, corpus: Corpus) -> float:
-    """ROC-AUC of a linear probe for each instrument, all of the same weight, on recordings held out of training."""
+    """Returns the mean ROC-AUC of linear probes for the instruments, on recordings held out from training."""
     train, test = ["train"], ["validation", "test"]
     train_features, test_features = features(backbone, corpus, train), features(backbone, corpus, test)
     train_tags, test_tags = instruments(corpus, train), instruments(corpus, test)

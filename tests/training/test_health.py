@@ -1,4 +1,4 @@
-"""Tests nonfinite numbers: no worker updates by them, they are reported, and resumed runs keep the counts."""
+"""Tests that steps with nonfinite numbers are skipped and reported, and that resumed runs keep the counts."""
 
 import json
 import math
@@ -41,15 +41,15 @@ def recipe(uri: str, bert: str, *settings: str) -> Recipe:
 
 
 def forwards_of(places: Iterable[tuple[int, int]]) -> set[int]:
-    """What the generator is seeded with at the forwards of these steps, from 1, and micro-batches."""
+    """Returns the seeds of the forward passes of these (step, micro-batch) pairs; steps are counted from 1."""
     return {torch_seed(seed=0, purpose="forward", key=(step - 1, number)) for step, number in places}
 
 
 def with_faults(recipe: Recipe, places: list[tuple[int, int, str]]) -> JointModel:
-    """A model that goes wrong at these steps, micro-batches and ways.
+    """Returns a model with faults at these (step, micro-batch, kind) triples.
 
-    ``nan`` and ``inf`` in front of the audio tower, which spoils the running statistics too, or embeddings to which
-    nothing is added, of an infinite slope (``steep``) or of one that is finite and too large for the sums (``large``).
+    ``nan`` and ``inf`` replace inputs of the audio tower, which affects the running statistics as well. ``steep`` and
+    ``large`` add a zero to the embeddings whose slope is infinite, or finite and too large for the sums.
     """
     model = JointTask(recipe).build_model()
     kinds = {seed: kind for *place, kind in places for seed in forwards_of([(place[0], place[1])])}
@@ -61,8 +61,8 @@ def with_faults(recipe: Recipe, places: list[tuple[int, int, str]]) -> JointMode
         return (arguments[0].index_fill(0, torch.tensor([2]), float(kind)), *arguments[1:])
 
     def slope(_: torch.nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
-        nothing = output - output.detach()
-        added = {"steep": nothing.sqrt(), "large": nothing * 1e8}
+        zero = output - output.detach()
+        added = {"steep": zero.sqrt(), "large": zero * 1e8}
         kind = kinds.get(torch.initial_seed())
         return output + added[kind] if kind in added else output
 
@@ -72,7 +72,7 @@ def with_faults(recipe: Recipe, places: list[tuple[int, int, str]]) -> JointMode
 
 
 def collapsing(recipe: Recipe, steps: list[int]) -> JointModel:
-    """A model whose embeddings are all the same in these steps."""
+    """Returns a model whose embeddings are identical in these steps."""
     model = JointTask(recipe).build_model()
     seeds = forwards_of((step, number) for step in steps for number in range(MICRO_BATCHES))
 
@@ -85,19 +85,19 @@ def collapsing(recipe: Recipe, steps: list[int]) -> JointModel:
 
 
 class Trained:
-    """What one process has of a run: lines of metrics, whole states after each step, anomalies, and why it stopped."""
+    """The results of one process: lines of metrics, the state after each step, anomalies, and the final error."""
 
     def __init__(self) -> None:
         self.lines: list[dict[str, Any]] = []
         self.norms: list[float] = []
-        """As this process found them; the lines have what the first one found."""
+        """Gradient norms of this process; the lines contain those of the first one."""
         self.states: dict[int, dict[str, torch.Tensor]] = {}
         self.anomalies: list[Anomaly] = []
         self.error: MulanError | None = None
 
 
 class Watching(InlineObserver):
-    """Adds what it observes to a result."""
+    """Records what it observes in a result."""
 
     def __init__(self, result: Trained, run_uri: str, engine: CheckpointedEngine, steps: int) -> None:
         super().__init__(run_uri, engine, steps)
@@ -111,11 +111,11 @@ class Watching(InlineObserver):
 
     def on_anomaly(self, anomaly: Anomaly) -> str:
         self.result.anomalies.append(anomaly)
-        return f"told of {anomaly.step}. "
+        return f"Reported {anomaly.step}. "
 
 
 class PlantedTask(JointTask):
-    """Trains a model that goes wrong."""
+    """Trains a model with faults."""
 
     def __init__(self, recipe: Recipe, build: Callable[[Recipe], JointModel]) -> None:
         super().__init__(recipe)
@@ -138,12 +138,12 @@ def trained(one: Recipe, build: Callable[[Recipe], JointModel], run_uri: str) ->
             train_inline(one, run_uri, partial(Watching, result), PlantedTask(one, build))
         except MulanError as error:
             result.error = error
-    dist.barrier()  # the checkpoint is written, and whoever resumes finds it
+    dist.barrier()  # the checkpoint has been written before anyone resumes
     return result
 
 
 class Planted:
-    """A function that builds a planted model; it can be sent to processes."""
+    """A picklable function that builds a model with faults."""
 
     def __init__(self, build: Callable[[Recipe, Any], JointModel], places: list[Any]) -> None:
         self._build, self._places = build, places
@@ -153,24 +153,24 @@ class Planted:
 
 
 def train_all(runs: list[tuple[str, Recipe, Planted]], folder: str) -> list[Trained]:
-    """One after another, in one process group. A run of a name that was there goes on."""
+    """Trains the runs one after another in one process group; a repeated name resumes its run."""
     return [trained(one, build, f"{folder}/{name}") for name, one, build in runs]
 
 
 FAULTS = {1: "large", 3: "steep", 5: "nan", 6: "inf"}
-"""By step, each in the micro-batch that is the second worker's, where there are two."""
+"""Kind of fault by step, each in the micro-batch of the second worker if there are two."""
 FAULTY = Planted(with_faults, [(step, 1, kind) for step, kind in FAULTS.items()])
 STEPS = 7
 LEGS = [("whole", STEPS), ("parts", 1), ("parts", 6), ("parts", STEPS)]
-"""Names of runs, and how far they go; each leg at the ZeRO stage that follows the last one's, in a circle."""
+"""Names of runs and their last steps. The ZeRO stage of each leg is one higher than that of the previous, modulo 4."""
 RUNS = [(1, 0), *((2, stage) for stage in range(4))]
-"""Workers, and ZeRO stage of the whole run."""
+"""Number of workers, and ZeRO stage of the first leg."""
 
 
 @pytest.fixture(scope="module")
 def skipping(tiny_corpus: str, narrow_bert: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Trained]]:
-    """Runs of which some steps are skipped, whole and resumed after such steps; in every process."""
-    found: dict[str, list[Trained]] = {}
+    """Runs with skipped steps, uninterrupted and resumed after such steps; the results of all processes."""
+    results: dict[str, list[Trained]] = {}
     for workers in (1, 2):
         runs = []
         for first in (stage for count, stage in RUNS if count == workers):
@@ -182,14 +182,14 @@ def skipping(tiny_corpus: str, narrow_bert: str, tmp_path_factory: pytest.TempPa
         folder = tmp_path_factory.mktemp("runs")
         ranks = run_in_processes(train_all, workers, runs, str(folder), folder=tmp_path_factory.mktemp("results"))
         for number, (name, *_) in enumerate(runs):
-            found[name] = [rank[number] for rank in ranks]  # of parts, the last
-    return found
+            results[name] = [rank[number] for rank in ranks]  # of resumed runs, the last leg
+    return results
 
 
 @pytest.mark.processes
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("workers", "stage"), RUNS)
-def test_a_step_that_goes_wrong_on_one_worker_updates_nothing_on_any(
+def test_a_nonfinite_step_on_one_worker_is_skipped_on_all(
     workers: int, stage: int, skipping: dict[str, list[Trained]]
 ) -> None:
     ranks, alone = skipping[f"whole {workers} {stage}"], skipping["whole 1 0"][0]
@@ -210,10 +210,10 @@ def test_a_step_that_goes_wrong_on_one_worker_updates_nothing_on_any(
 
 @pytest.mark.processes
 @pytest.mark.parametrize(("workers", "stage"), RUNS)
-def test_a_run_that_skipped_updates_resumes_as_if_it_never_stopped(
+def test_a_run_that_skipped_updates_resumes_bitwise(
     workers: int, stage: int, skipping: dict[str, list[Trained]]
 ) -> None:
-    """At another ZeRO stage each time. Adam corrects its moments by the number of updates, not that of steps."""
+    """Every leg has another ZeRO stage. Adam's bias correction depends on the number of updates, not of steps."""
     whole, resumed = (skipping[f"{name} {workers} {stage}"][0] for name in ("whole", "parts"))
     assert [line["loss"] for line in resumed.lines] == [whole.lines[STEPS - 1]["loss"]]
     assert resumed.norms == whole.norms[STEPS - 1 :]
@@ -222,7 +222,7 @@ def test_a_run_that_skipped_updates_resumes_as_if_it_never_stopped(
 
 @pytest.mark.processes
 @pytest.mark.parametrize("workers", [1, 2])
-def test_all_workers_stop_by_the_same_words(
+def test_all_workers_stop_with_the_same_message(
     workers: int, tiny_corpus: str, narrow_bert: str, skipping: dict[str, list[Trained]]
 ) -> None:
     make = MicroBatchReader.from_recipe(recipe(tiny_corpus, narrow_bert))
@@ -236,12 +236,12 @@ def test_all_workers_stop_by_the_same_words(
         assert not math.isfinite(anomaly.measured["grad_norm"])
     (words,) = told
     assert words.startswith("the gradient norm of step 1 is nan: in the gradient of a micro-batch there is NaN, ")
-    assert "; the weights are those of step 0. told of 1. " in words
+    assert "; the weights are those of step 0. Reported 1. " in words
     assert "--set health.non_finite=warn" in words
 
 
 def differing(state: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> list[str]:
-    """Names of tensors that have not the same bits."""
+    """Returns the names of tensors that differ."""
     assert state.keys() == other.keys()
     return [name for name, tensor in state.items() if not torch.equal(tensor, other[name])]
 
@@ -265,12 +265,12 @@ def test_collapse_is_counted_after_the_warm_up_from_the_last_good_step_on(
         assert (before.anomalies, [one.step for one in after.anomalies]) == ([], [7])
         assert [line["step"] for line in stopped.lines] == [1, 2, 3, 4, 5, 6]
         assert "embeddings seem to be all the same: in the 3 steps up to 7" in str(stopped.error)
-        assert "told of 7. " in str(stopped.error)
+        assert "Reported 7. " in str(stopped.error)
 
 
 @pytest.mark.parametrize("pairs", [2, 16, 500])
-def test_the_loss_of_embeddings_that_are_all_the_same(pairs: int) -> None:
-    """Whatever the temperature, and also where all texts are one vector and all audio another."""
+def test_the_loss_of_identical_embeddings(pairs: int) -> None:
+    """It does not depend on the temperature, nor on whether audio and text collapse to the same vector."""
     audio, text = torch.nn.functional.normalize(torch.randn(2, 8), dim=1)
     for other in (audio, text):
         loss = contrastive_loss(audio.expand(pairs, 8), other.expand(pairs, 8), 0.03)
@@ -278,7 +278,7 @@ def test_the_loss_of_embeddings_that_are_all_the_same(pairs: int) -> None:
 
 
 def checked(steps: Iterable[dict[str, float]], *settings: str) -> tuple[list[Anomaly], HealthWatch]:
-    """What is found in steps with these measurements, from the first on."""
+    """Returns the anomalies of steps with these measurements, from the first step on."""
     anomalies: list[Anomaly] = []
 
     def on_anomaly(anomaly: Anomaly) -> str:
@@ -303,7 +303,7 @@ def test_only_the_contrastive_term_can_collapse() -> None:
     assert checked([{"loss": flat, "loss_semisupcon": flat}] * 5, *settings)[0] == []
 
 
-def test_where_every_step_goes_wrong_only_the_first_ones_are_recorded() -> None:
+def test_only_the_first_anomalies_are_recorded() -> None:
     anomalies, watch = checked([{"loss": math.nan, "grad_norm": math.inf}] * 50)
     assert [one.step for one in anomalies] == list(range(1, MAX_ANOMALIES + 1))
     assert [one.message.endswith("further anomalies are not recorded") for one in anomalies] == [False] * 19 + [True]
@@ -311,7 +311,7 @@ def test_where_every_step_goes_wrong_only_the_first_ones_are_recorded() -> None:
 
 
 @pytest.mark.parametrize(("micro_batches", "room"), [(1, "16384"), (512, "32")])
-def test_a_gradient_norm_that_is_not_finite_is_told_with_what_it_may_mean(micro_batches: int, room: str) -> None:
+def test_a_nonfinite_gradient_norm_is_reported_with_possible_causes(micro_batches: int, room: str) -> None:
     settings = (f"batch.micro_batches={micro_batches}", "train.validation_micro_batches=0", "scale.workers=1")
     step = {"loss": 1.0, "grad_norm": math.nan}
     (exact,), _ = checked([step], *settings)
@@ -323,7 +323,7 @@ def test_a_gradient_norm_that_is_not_finite_is_told_with_what_it_may_mean(micro_
     assert plain.message == "the gradient norm of step 1 is nan; its update is skipped"
 
 
-def test_what_is_written_of_an_anomaly() -> None:
+def test_an_anomaly_is_written_as_json() -> None:
     anomalies, _ = checked([{"loss": math.nan, "grad_norm": math.inf, "temperature": 0.5}])
     assert json.loads(anomalies[0].to_json()) == {
         "step": 1,

@@ -1,4 +1,4 @@
-"""Tests that a resumed run equals the run to the bit, on other workers and at another ZeRO stage, also in bf16."""
+"""Tests that a run resumed with other workers and ZeRO stages is bitwise equal to an uninterrupted one."""
 
 from typing import Any, NamedTuple
 
@@ -23,14 +23,14 @@ def recipe(uri: str, *settings: str) -> Recipe:
 
 
 class Trained(NamedTuple):
-    """What one process has at the end of a run."""
+    """The results of one process at the end of a run."""
 
     lines: list[dict[str, Any]]
-    """Of metrics, without times."""
+    """Lines of metrics, without times."""
     digests: dict[str, str]
-    """Of the final state."""
+    """Digests of the final state."""
     state: dict[str, torch.Tensor]
-    """Itself, in the first process only."""
+    """The final state, in the first process only."""
 
 
 def trained(one: Recipe, run_uri: str) -> Trained:
@@ -39,12 +39,12 @@ def trained(one: Recipe, run_uri: str) -> Trained:
 
 
 def train_all(recipes: dict[str, Recipe], folder: str) -> dict[str, Trained]:
-    """Several runs, one after another, in one process group."""
+    """Trains several recipes one after another in one process group."""
     return {name: trained(one, f"{folder}/{name}") for name, one in recipes.items()}
 
 
 Runs = dict[str, list[list[Trained]]]
-"""By name: for each time that the run was begun or resumed, what every process has."""
+"""Results by name, for each start of the run and each process."""
 
 HALF = ["train.steps=3"]
 STAGE = [[f"train.zero_stage={stage}"] for stage in range(4)]
@@ -54,7 +54,7 @@ BF16 = ["train.precision=bf16", "text_tower.length_groups=2"]
 
 @pytest.fixture(scope="module")
 def runs(tiny_corpus: str, narrow_bert: str, tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    """All the runs that are compared here, in few processes: these take longer to start than to train."""
+    """All runs that are compared here, in few processes, since starting them takes longer than training."""
     narrow = [f"text_tower.pretrained={narrow_bert}"]
     folder = str(tmp_path_factory.mktemp("runs"))
     found: Runs = {}
@@ -86,8 +86,8 @@ def runs(tiny_corpus: str, narrow_bert: str, tmp_path_factory: pytest.TempPathFa
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", ["grown", "sharded", "shrunk", "as before"])
-def test_a_run_resumed_by_any_workers_at_any_stage_is_the_run(name: str, runs: Runs) -> None:
-    """From one worker at stage 0 to two at stages 3 and 2, from two at stage 1 to one at stage 0, and by the same."""
+def test_a_run_resumed_by_any_workers_at_any_stage_is_bitwise_equal(name: str, runs: Runs) -> None:
+    """From one worker at stage 0 to two at stages 3 and 2, from two at stage 1 to one at stage 0, and unchanged."""
     begun, resumed = runs[name]
     ((alone,),) = runs["alone"]
     for rank in resumed:
@@ -98,7 +98,7 @@ def test_a_run_resumed_by_any_workers_at_any_stage_is_the_run(name: str, runs: R
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_the_demo_s_text_tower_and_bf16_train_the_same_on_two_workers(precision: str, runs: Runs) -> None:
-    """In bf16 the same micro-batches give the same roundings wherever they run."""
+    """In bf16, equal micro-batches are rounded equally on any worker."""
     ((alone,),) = runs[precision]
     (ranks,) = runs[f"{precision} on 2"]
     assert [line["step"] for line in alone.lines if "validation" in line] != []
@@ -110,9 +110,9 @@ def test_the_demo_s_text_tower_and_bf16_train_the_same_on_two_workers(precision:
 
 
 def test_precision_and_text_matter(runs: Runs) -> None:
-    """Or the comparisons above would compare nothing."""
-    found = {name: tuple(losses(runs[name][0][0].lines)) for name in ("alone", "float32", "bf16")}
-    assert len(set(found.values())) == len(found)
+    """Otherwise the comparisons above would be meaningless."""
+    curves = {name: tuple(losses(runs[name][0][0].lines)) for name in ("alone", "float32", "bf16")}
+    assert len(set(curves.values())) == len(curves)
 
 
 def test_frozen_layers_have_no_moments(runs: Runs) -> None:

@@ -31,7 +31,7 @@ SETTINGS += ["train.validate_every_steps=2", "train.validation_micro_batches=2",
 
 
 class MatrixEngine:
-    """Embeds audio and text by one matrix, which it trains by gradient descent."""
+    """Embeds audio and text with one matrix, which it trains by gradient descent."""
 
     micro_batches = micro_batches_per_worker = 2
 
@@ -63,7 +63,7 @@ class MatrixEngine:
 
 
 class Diary(NullObserver):
-    """Writes down what it receives; nodes are preempted, and storage fails, as it is told in advance."""
+    """Records what it receives, and reports the given preempted nodes and error."""
 
     def __init__(self, preempted: Sequence[str] = (), error: MulanError | None = None) -> None:
         self.lines: list[str] = []
@@ -90,10 +90,10 @@ class Diary(NullObserver):
         self.lines.append(f"checkpoint {progress.steps_done}")
 
     def fatal_error(self) -> MulanError | None:
-        return self._error if len(self.metrics) == 1 else None  # at the second step
+        return self._error if len(self.metrics) == 1 else None  # in the second step
 
     def preempted_nodes(self) -> frozenset[str]:
-        return frozenset(self._preempted[: len(self.metrics)])  # one more at every step
+        return frozenset(self._preempted[: len(self.metrics)])  # one more in every step
 
 
 def recipe(*settings: str) -> Recipe:
@@ -109,7 +109,7 @@ def batch_of(item: Item) -> Batch:
 def trained(
     one: Recipe, diary: Diary, engine: MatrixEngine | None = None, progress: Progress = BEGINNING, skip: str = ""
 ) -> Diary:
-    """Trains; ``skip`` names a recording that could not be used in each training micro-batch."""
+    """Trains; ``skip`` is the name of a recording that is skipped in each training micro-batch."""
     schedule = Schedule(one.train, one.batch, rank=0, workers=1, first_step=progress.steps_done)
     bad = (SkippedRecording(skip, "silent", "nothing but zeros"),) if skip else ()
 
@@ -134,20 +134,20 @@ def test_steps_are_logged_validated_and_saved() -> None:
         "validation, recall 1",
         "step 5",
         "step 6",
-        "checkpoint 6",  # which has the scores of the last validation, too
+        "checkpoint 6",  # with the scores of the last validation
     ]
     assert [metrics["step"] for metrics in diary.metrics if "validation" in metrics] == [2, 4, 6]
     assert {"loss", "loss_contrastive", "grad_norm", "learning_rate", "data_wait_s"} < diary.metrics[0].keys()
 
 
-def test_a_resumed_run_makes_the_steps_of_one_that_never_stopped() -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one() -> None:
     whole, engine = trained(recipe(), Diary()), MatrixEngine()
     first = trained(recipe("train.steps=3"), Diary(), engine)
     rest = trained(recipe(), Diary(), engine, first.progress[-1])
     assert [line["loss"] for line in first.metrics + rest.metrics] == [line["loss"] for line in whole.metrics]
 
 
-def test_a_longer_run_makes_the_steps_of_one_that_was_as_long_from_the_start() -> None:
+def test_a_lengthened_run_equals_one_of_that_length_from_the_start() -> None:
     longer, engine = trained(recipe("train.steps=10"), Diary()), MatrixEngine()
     other = ("train.checkpoint_every_steps=2", "train.validate_every_steps=5", "train.keep_latest_checkpoints=7")
     first = trained(recipe("train.steps=5", "train.checkpoint_every_steps=4"), Diary(), engine)
@@ -162,29 +162,29 @@ def test_a_longer_run_makes_the_steps_of_one_that_was_as_long_from_the_start() -
     assert scores[10] == longer.metrics[-1]["validation"]
 
 
-def test_the_error_of_any_worker_ends_the_step_before_it_is_logged() -> None:
+def test_a_fatal_error_is_raised_before_the_step_is_logged() -> None:
     diary = Diary(error=MulanError("no space left"))
     with pytest.raises(MulanError, match="no space left"):
         trained(recipe(), diary)
     assert diary.lines == ["step 1"]
 
 
-def test_each_node_that_is_about_to_go_has_one_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_preempted_node_causes_one_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "PREEMPTION_PERIOD_S", 0.0)
     diary = trained(recipe("train.checkpoint_every_steps=6"), Diary(preempted=["node-1", "node-2"]))
     assert [progress.steps_done for progress in diary.progress] == [1, 2, 6]
     monkeypatch.setattr(loop, "PREEMPTION_PERIOD_S", 3600.0)
     diary = trained(recipe("train.checkpoint_every_steps=6"), Diary(preempted=["node-1", "node-2"]))
-    assert [progress.steps_done for progress in diary.progress] == [1, 6]  # it is not asked again for an hour
+    assert [progress.steps_done for progress in diary.progress] == [1, 6]  # not called again for an hour
 
 
-def test_skipped_recordings_are_counted_on_and_end_the_run_when_they_are_too_many() -> None:
+def test_skipped_recordings_are_counted_and_end_the_run_if_there_are_too_many() -> None:
     diary = trained(recipe("train.steps=2"), Diary(), skip="a")
     assert diary.lines == ["step 1", "skipped a", "skipped a", "step 2", "skipped a", "skipped a", "checkpoint 2"]
     assert diary.progress[-1].skipped_recordings == diary.metrics[-1]["skipped_recordings"] == {"silent": 4}
     with pytest.raises(TooManySkippedRecordings, match=r"allows 5 in 1000\n  - silent: 6\nthe last: a: silent: "):
         trained(recipe("data.max_skipped_share=0.005"), diary, progress=diary.progress[-1], skip="a")
-    assert diary.lines[-3:] == ["step 3", "skipped a", "skipped a"]  # named before the run ends
+    assert diary.lines[-3:] == ["step 3", "skipped a", "skipped a"]  # reported before the run ends
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_or_is_logged_as_none() -> None:

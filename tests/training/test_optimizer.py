@@ -9,7 +9,7 @@ from tests.training.small import small
 
 
 def group_of_each(model: torch.nn.Module, optim: OptimConfig) -> dict[str, tuple[float, float]]:
-    """Learning-rate scale and decay by the name of each trained parameter; every one is in one group."""
+    """Returns learning-rate scale and decay by the name of each trained parameter, each of which is in one group."""
     groups = parameter_groups(model, optim)  # type: ignore[arg-type]
     places = [(id(p), (group["lr_scale"], group["weight_decay"])) for group in groups for p in group["params"]]
     assert len(dict(places)) == len(places)
@@ -47,7 +47,7 @@ def test_the_rate_of_a_step_is_that_of_the_schedule_times_the_group_s() -> None:
 
 
 def test_decay_pulls_matrices_alone() -> None:
-    """With no gradient at all, Adam moves nothing, and decay shrinks by lr times decay."""
+    """With zero gradients, Adam changes nothing, and weight decay scales by 1 - lr * decay."""
     model = task_of(small("demo")).build_model()
     optimizer = adam(model, OptimConfig(lr=0.1, weight_decay=0.5))
     before = {name: p.detach().clone() for name, p in model.named_parameters()}

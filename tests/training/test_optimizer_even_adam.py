@@ -1,4 +1,4 @@
-"""Tests that Adam's update has the same bits at any position of a tensor, and Adam's own arithmetic."""
+"""Tests that Adam's update has the same bits at any position in a tensor, and that it equals the formulas."""
 
 import itertools
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from mulan.training.optimizer import EvenAdamW
 NUMBERS, STEPS = 1003, 4
 
 
-@cache  # drawn once, since powers depend on the number of threads
+@cache  # computed once, since powers depend on the number of threads
 def gradients(numbers: int) -> list[torch.Tensor]:
-    """Over fourteen decades, as those of networks are."""
+    """Returns gradients over fourteen decades, as in networks."""
     generator = torch.Generator().manual_seed(1)
 
     def one() -> torch.Tensor:
@@ -25,7 +25,7 @@ def gradients(numbers: int) -> list[torch.Tensor]:
 
 
 def trained(optimizer: type[torch.optim.Optimizer], lengths: Sequence[int], *, decay: float) -> list[torch.Tensor]:
-    """Weights and both moments, each flat, of weights that lie in tensors of the given lengths."""
+    """Trains parameters of the given lengths, and returns the flattened weights and both moments."""
     whole = torch.randn(sum(lengths), generator=torch.Generator().manual_seed(0))
     parameters = [torch.nn.Parameter(part.clone()) for part in whole.split(list(lengths))]
     adam = optimizer(parameters, lr=1e-3, weight_decay=decay, fused=True)  # type: ignore[call-arg]
@@ -43,7 +43,7 @@ def cut(numbers: int, length: int) -> list[int]:
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.1])
-def test_a_number_is_updated_alike_wherever_it_lies(decay: float) -> None:
+def test_the_update_does_not_depend_on_the_position_in_a_tensor(decay: float) -> None:
     whole = trained(EvenAdamW, [NUMBERS], decay=decay)
     for length in (1, 7, 16, 17, 500):
         cut_up = trained(EvenAdamW, cut(NUMBERS, length), decay=decay)
@@ -52,7 +52,7 @@ def test_a_number_is_updated_alike_wherever_it_lies(decay: float) -> None:
 
 
 def test_threads_change_nothing() -> None:
-    """A tensor that threads share has an end for each."""
+    """A tensor that is split over threads has a remainder in each."""
     numbers, threads = 2**17 + 5, torch.get_num_threads()
     found = []
     try:
@@ -64,8 +64,8 @@ def test_threads_change_nothing() -> None:
     assert all(itertools.starmap(torch.equal, zip(*found, strict=True)))
 
 
-def test_it_is_adam() -> None:
-    """The update, number by number in float64, from the paper's formulas."""
+def test_the_update_equals_adam_s_formulas() -> None:
+    """The reference computes single numbers in float64 by the paper's formulas."""
     lr, beta1, beta2, epsilon, decay, numbers = 1e-3, 0.9, 0.999, 1e-8, 0.1, 40
     weights = torch.randn(numbers, generator=torch.Generator().manual_seed(0)).double()
     first, second = torch.zeros(numbers).double(), torch.zeros(numbers).double()
@@ -78,7 +78,7 @@ def test_it_is_adam() -> None:
         torch.testing.assert_close(found.double(), expected, rtol=2e-6, atol=1e-12)
 
 
-def test_what_has_no_gradient_is_left_alone() -> None:
+def test_parameters_without_a_gradient_are_unchanged() -> None:
     parameters = [torch.nn.Parameter(torch.ones(20)), torch.nn.Parameter(torch.ones(20))]
     adam = EvenAdamW(parameters, lr=0.1)
     parameters[1].grad = torch.ones(20)

@@ -23,7 +23,7 @@ def test_it_is_torch_s_linear_warm_up_times_its_step_decay(warmup: int, every: i
 
 
 def test_the_paper_s_decay() -> None:
-    """A factor of 0.9 every 40,000 steps (MuLan §4)."""
+    """The paper's factor is 0.9 every 40,000 steps (MuLan §4)."""
     optim = OptimConfig(lr=1.0)
     found = [learning_rate(optim, steps_done) for steps_done in (0, 39_999, 40_000, 79_999, 80_000, 400_000)]
     assert found == pytest.approx([1.0, 1.0, 0.9, 0.9, 0.81, 0.9**10])

@@ -1,6 +1,6 @@
-"""Tests that the number of workers and the ZeRO stage change the speed of a recipe, never a bit of its result.
+"""Tests that the results of a recipe are bitwise independent of the number of workers and the ZeRO stage.
 
-At every layout.
+Every recipe is trained at every layout.
 """
 
 import pytest
@@ -20,15 +20,15 @@ pytestmark = [pytest.mark.processes, pytest.mark.long(group="whole"), pytest.mar
 STEPS = 20
 LAYOUTS = tuple((workers, stage) for workers in (1, 2, 4) for stage in range(4))
 TEXTS = tuple(name for name in RECIPES if "_aset" in name or "unfiltered" in name)
-"""Recipes that differ from another one by their texts alone."""
+"""Recipes that differ from another one in their texts only."""
 KINDS = tuple(name for name in RECIPES if name not in TEXTS)
 
 Runs = dict[Layout, list[Trained]]
-"""What every process has."""
+"""Results of all processes by layout."""
 
 
 def layouts(name: str) -> set[Layout]:
-    """A recipe's; those that differ by their texts alone take one each, all of them together."""
+    """Returns the layouts of a recipe; those in TEXTS have one each, and together cover all layouts."""
     return set(LAYOUTS) if name in KINDS else {(1, 0), LAYOUTS[1 + TEXTS.index(name) % (len(LAYOUTS) - 1)]}
 
 
@@ -39,8 +39,8 @@ class Trainer:
         self._uri, self._bert, self._folders = uri, bert, folders
 
     def __call__(self, name: str, layouts: set[Layout], *, micro_batches: int, steps: int) -> Runs:
-        found: Runs = {}
-        for count in sorted({workers for workers, _ in layouts}):  # in one group of processes, which are slow to start
+        runs: Runs = {}
+        for count in sorted({workers for workers, _ in layouts}):  # process groups are slow to start
             recipes = {
                 (workers, stage): recipe(
                     name, self._uri, bert=self._bert, stage=stage, steps=steps, micro_batches=micro_batches
@@ -48,8 +48,8 @@ class Trainer:
                 for workers, stage in layouts
                 if workers == count
             }
-            found |= train_in_processes(count, recipes, self._folders.mktemp("runs"))  # type: ignore[arg-type]
-        return found
+            runs |= train_in_processes(count, recipes, self._folders.mktemp("runs"))  # type: ignore[arg-type]
+        return runs
 
 
 @pytest.fixture(scope="module")
@@ -79,25 +79,25 @@ def test_all_layouts_train_the_same_model(runs: Runs) -> None:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_three_and_six_workers_train_the_same_model(name: str, trainer: Trainer) -> None:
-    """No powers of two, and few sizes of tensors are multiples of them."""
+    """These numbers are not powers of two, and few tensor sizes are multiples of them."""
     places = {(1, 0)} | {(workers, stage) for workers in (3, 6) for stage in range(4)}
     assert_same_runs(trainer(name, places, micro_batches=6, steps=4))
 
 
 def test_the_loss_falls(runs: Runs) -> None:
-    """Or the comparisons above would compare models that hardly change. Masks and labels make single steps uneven."""
+    """Otherwise the models above would hardly change. Single steps vary by masks and labels."""
     curve = losses(runs[1, 0][0].lines)
     assert sum(curve[-5:]) < sum(curve[:5])
 
 
 @pytest.fixture(scope="module")
 def curves() -> set[tuple[float, ...]]:
-    """Of the recipes so far."""
+    """Loss curves of the previous recipes."""
     return set()
 
 
-def test_every_curve_is_another_one(runs: Runs, curves: set[tuple[float, ...]]) -> None:
-    """Or the comparisons above would compare less than they seem to."""
+def test_all_loss_curves_differ(runs: Runs, curves: set[tuple[float, ...]]) -> None:
+    """Otherwise the comparisons above would cover fewer recipes than they seem to."""
     curve = tuple(losses(runs[1, 0][0].lines))
     assert curve not in curves
     curves.add(curve)

@@ -1,7 +1,7 @@
-"""Tests that the number of workers and the ZeRO stage change the speed of a recipe, never a bit of its result.
+"""Tests that the results of a recipe are bitwise independent of the number of workers and the ZeRO stage.
 
-Every recipe at one layout, and every layout by about two recipes; all of them at all layouts, for longer, in
-test_recipes_at_all_layouts.
+Every recipe is trained at one layout, and every layout is used by about two recipes. All recipes are trained longer and
+at all layouts in test_recipes_at_all_layouts.
 """
 
 import pytest
@@ -23,7 +23,7 @@ STEPS = 4
 LAYOUTS = tuple((workers, stage) for workers in (2, 4) for stage in range(4))
 
 THREE = "m_resnet50_miniature"
-"""The recipe of three workers and six micro-batches: no power of two, and no size of a tensor is a multiple of it."""
+"""Recipe for three workers and six micro-batches, which are not powers of two and divide no tensor size."""
 IN_THREE = {"whole": (1, 0), "shards": (3, 1), "sharded weights": (3, 3)}
 
 
@@ -32,12 +32,12 @@ def layout(name: str) -> Layout:
 
 
 Runs = dict[tuple[str, Layout, int], list[Trained]]
-"""What every process has, by recipe, layout and number of micro-batches."""
+"""Results of all processes by recipe, layout and number of micro-batches."""
 
 
 @pytest.fixture(scope="module")
 def runs(tiny_corpus_with_unfiltered_texts: str, narrow_bert: str, tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    """Processes take longer to start than to train, so that all runs of a number of workers share them."""
+    """All runs with the same number of workers share processes, since starting them takes longer than training."""
     places = [(name, (1, 0), MICRO_BATCHES) for name in RECIPES]
     places += [(name, layout(name), MICRO_BATCHES) for name in RECIPES]
     places += [(THREE, where, 6) for where in IN_THREE.values()]
@@ -83,21 +83,21 @@ def test_three_workers_train_the_same_model(where: str, runs: Runs) -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_trained_tensor_has_a_gradient(name: str, runs: Runs) -> None:
-    """Or the comparison would compare models that hardly change."""
+    """Otherwise the comparison would compare models that hardly change."""
     assert len(alone(name, runs).sizes) > 5
     assert alone(name, runs).still == []
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if named_recipes()[name].loss.weights.uses_text])
 def test_trained_weights_are_large_enough_to_be_sharded(name: str, runs: Runs) -> None:
-    """At stage 3 DeepSpeed keeps tensors of up to 100,000 numbers whole on every worker."""
+    """At stage 3, DeepSpeed replicates tensors of up to 100,000 elements on every worker."""
     assert max(alone(name, runs).sizes.values()) > 100_000
 
 
-def test_every_recipe_is_another_one(runs: Runs) -> None:
-    """Or the comparisons above would compare less than they seem to."""
+def test_all_recipes_differ(runs: Runs) -> None:
+    """Otherwise the comparisons above would cover fewer recipes than they seem to."""
     assert len({tuple(losses(alone(name, runs).lines)) for name in RECIPES}) == len(RECIPES)
 
 
-def test_every_layout_is_taken() -> None:
+def test_every_layout_is_used() -> None:
     assert {layout(name) for name in RECIPES} == set(LAYOUTS)

@@ -1,4 +1,4 @@
-"""Tests the step against one graph over the whole batch, and that it neither repeats forward passes nor waits."""
+"""Tests the step against one graph over the whole batch, and its number of forward passes and synchronisations."""
 
 import math
 from pathlib import Path
@@ -25,12 +25,12 @@ from tests.processes import run_in_processes
 from tests.training.small import batches_of, small, torch_engine
 
 PLAIN = "train.exact_sums=false"
-"""Leaves the gradients of micro-batches on the parameters."""
+"""An engine that leaves the gradients of micro-batches on the parameters."""
 NAMES = ["demo", "m_resnet50", "m_ast", "m_resnet50_audioset", "mulap", "semisupcon", "mulan_semi"]
 
 
 def in_one_graph(engine: TorchEngine, recipe: Recipe, step: int) -> torch.Tensor:
-    """The slow twin: every micro-batch's forward is kept, and the loss of the whole batch is driven back at once."""
+    """Computes the reference: one graph over all micro-batches, through which the loss is backpropagated at once."""
     parts = []
     on_device = [engine.to_device(batch) for batch in batches_of(recipe, step)]
     for number, batch in enumerate(on_device):
@@ -50,7 +50,7 @@ def whole_loss(recipe: Recipe, parts: list[Any], batches: list[DeviceBatch]) -> 
         return sum(getattr(weights, name) * term for of_one in terms for name, term in of_one.items()) / len(terms)  # type: ignore[return-value]
     if weights.contrastive:
         audio, text = torch.cat([part.audio for part in parts]), torch.cat([part.text for part in parts])
-        # in float64, as the tiles are
+        # in float64, like the tiles
         whole = untiled_loss(audio.double(), text.double(), parts[0].temperature.double())
         loss = loss + weights.contrastive * whole
     if weights.semisupcon:
@@ -83,7 +83,7 @@ def test_gradients_are_those_of_one_graph_over_the_whole_batch(name: str) -> Non
 
 
 class Watched:
-    """An engine that has its batches on the device beforehand, and counts its forwards."""
+    """An engine whose batches are already on the device, and which counts its forward passes."""
 
     def __init__(self, engine: TorchEngine, batches: list[Batch]) -> None:
         self._engine, self.forwards = engine, 0
@@ -111,8 +111,8 @@ class Watched:
         ("mulap", 4, 4),
     ],
 )
-def test_no_forward_is_done_in_vain(name: str, micro_batches: int, forwards: int) -> None:
-    """With one micro-batch there is no second forward, and never for terms of single micro-batches."""
+def test_forward_passes_are_repeated_only_if_necessary(name: str, micro_batches: int, forwards: int) -> None:
+    """With one micro-batch, or for terms over single micro-batches, forward passes are not repeated."""
     recipe = small(name, f"batch.micro_batches={micro_batches}")
     batches = batches_of(recipe, 0)
     engine = Watched(torch_engine(recipe), batches)
@@ -122,10 +122,10 @@ def test_no_forward_is_done_in_vain(name: str, micro_batches: int, forwards: int
 
 @pytest.mark.parametrize("micro_batches", [1, 2])
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_waits_for_the_device_until_all_is_queued(name: str, micro_batches: int) -> None:
+def test_the_host_does_not_wait_until_all_work_is_queued(name: str, micro_batches: int) -> None:
     recipe = small(name, f"batch.micro_batches={micro_batches}")
     batches = batches_of(recipe, 0)
-    engine = Watched(torch_engine(recipe), batches)  # on a GPU, copies are queued: see the transfer's own test
+    engine = Watched(torch_engine(recipe), batches)  # on a GPU, copies are asynchronous: see test_device_batch
     statistics = RunningStatistics(engine.module)
     with HostWaits() as waits:
         measured = queue_gradients(engine, batches, statistics, task_of(recipe), recipe.train)
@@ -133,11 +133,11 @@ def test_nothing_waits_for_the_device_until_all_is_queued(name: str, micro_batch
     assert waits.found == []
     with HostWaits() as waits:
         measured["loss"].item()
-    assert waits.found != []  # the test can see a wait
+    assert waits.found != []  # the test detects a synchronisation
 
 
 @pytest.mark.parametrize("name", ["demo", "m_resnet50_audioset", "mulap", "semisupcon"])
-def test_a_loss_that_is_no_number_changes_nothing(name: str) -> None:
+def test_a_step_with_a_nan_loss_changes_nothing(name: str) -> None:
     recipe = small(name)
     engine = torch_engine(recipe)
     statistics = RunningStatistics(engine.module)
@@ -155,7 +155,7 @@ def test_a_loss_that_is_no_number_changes_nothing(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "seed", "steps"), [("demo", 2, 4), ("m_resnet50", 3, 3)])
 def test_exact_sums_have_room_for_the_gradients_of_a_low_temperature(name: str, seed: int, steps: int) -> None:
-    """Those of micro-batches are far larger than their sum, most of all the temperature's."""
+    """The gradients of micro-batches are far larger than their sum, most of all that of the temperature."""
     norms: dict[bool, list[float]] = {}
     for exact in (True, False):
         settings = [f"train.seed={seed}", "loss.temperature_init=0.02", f"train.exact_sums={str(exact).lower()}"]
@@ -167,15 +167,15 @@ def test_exact_sums_have_room_for_the_gradients_of_a_low_temperature(name: str, 
             for step in range(steps)
         ]
         norms[exact] = [line["grad_norm"] for line in lines]
-    assert norms[True] == pytest.approx(norms[False], rel=1e-3)  # they drift apart from the second step on
+    assert norms[True] == pytest.approx(norms[False], rel=1e-3)  # they diverge from the second step on
     assert norms[True][0] == pytest.approx(norms[False][0], rel=1e-5)
 
 
 def test_an_infinite_loss_leaves_no_finite_gradient() -> None:
-    """Also where its own would be finite: here it is 0."""
+    """This also holds if the gradient itself would be finite: here it is 0."""
     recipe = small("m_resnet50_audioset")
     engine = torch_engine(recipe)
-    engine.module.register_forward_hook(lambda _, __, logits: logits * 0 + 3e38)  # their sum is beyond float32
+    engine.module.register_forward_hook(lambda _, __, logits: logits * 0 + 3e38)  # their sum overflows float32
     measured = train_step(
         engine, batches_of(recipe, 0), RunningStatistics(engine.module), task_of(recipe), recipe.train
     )
@@ -183,7 +183,7 @@ def test_an_infinite_loss_leaves_no_finite_gradient() -> None:
     assert not math.isfinite(measured["grad_norm"])
 
 
-def test_what_is_measured() -> None:
+def test_measurements_of_a_step() -> None:
     for name, keys in {
         "demo": {"loss", "loss_contrastive", "temperature", "grad_norm"},
         "m_resnet50_audioset": {"loss", "loss_tagging", "grad_norm"},
@@ -200,7 +200,7 @@ def test_what_is_measured() -> None:
 
 
 def naive_terms(predictions: Predictions, batch: DeviceBatch) -> dict[str, torch.Tensor]:
-    """MuLaP's terms of a micro-batch in float64 and loops."""
+    """Computes MuLaP's terms of a micro-batch in float64 loops."""
     masks = batch.masks
     assert masks is not None and predictions.token_logits is not None and predictions.match_logits is not None
     assert predictions.segments is not None and predictions.segment_features is not None
@@ -220,7 +220,7 @@ def naive_terms(predictions: Predictions, batch: DeviceBatch) -> dict[str, torch
 
 
 def mulap_by_loops(recipe: Recipe) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
-    """Terms of the global batch and the gradient of their weighted sum, one micro-batch after another."""
+    """Computes the terms of the global batch and the gradient of their weighted sum, one micro-batch at a time."""
     engine, weights = torch_engine(recipe), recipe.loss.weights
     sums = dict.fromkeys(("mlm", "mam", "atm"), 0.0)
     for number, host in enumerate(batches_of(recipe, 3)):
@@ -234,7 +234,7 @@ def mulap_by_loops(recipe: Recipe) -> tuple[dict[str, float], dict[str, torch.Te
 
 
 def mulap_of_a_share(recipe: Recipe) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
-    """What a process of a group measures, and the gradient that it adds."""
+    """Returns the measurements of one process, and the gradient that it accumulates."""
     rank, workers = rank_and_world_size()
     engine, share = torch_engine(recipe), recipe.batch.micro_batches // workers
     own = batches_of(recipe, 3)[rank * share : (rank + 1) * share]
@@ -244,7 +244,7 @@ def mulap_of_a_share(recipe: Recipe) -> tuple[dict[str, float], dict[str, torch.
 
 @pytest.mark.processes
 @pytest.mark.parametrize("workers", [1, 2])
-def test_mulap_s_terms_are_those_of_loops_over_the_micro_batches(workers: int, tmp_path: Path) -> None:
+def test_mulap_s_terms_equal_loops_over_the_micro_batches(workers: int, tmp_path: Path) -> None:
     recipe = small("mulap", PLAIN, "text_tower.frozen_layers=1", "text_tower.layers=2")
     expected, reference = mulap_by_loops(recipe)
     assert all(value > 0 for value in expected.values())

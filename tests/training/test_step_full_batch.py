@@ -1,4 +1,4 @@
-"""Tests the paper's batch size, micro-batches and layers, at 1/64 of the towers' width."""
+"""Tests a step with the paper's batch size, micro-batches and layers, at 1/64 of the towers' width."""
 
 from pathlib import Path
 
@@ -20,13 +20,13 @@ WIDTH = 64
 
 @pytest.fixture(scope="module")
 def narrow_bert_base(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """BERT-base-uncased with its 12 layers, of 12 numbers instead of 768."""
+    """Saves BERT-base-uncased with its 12 layers, at a hidden size of 12 instead of 768."""
     sizes = {"hidden_size": 768 // WIDTH, "intermediate_size": 3072 // WIDTH, "num_attention_heads": 12}
     return save_bert(tmp_path_factory.mktemp("bert"), **sizes)
 
 
 def narrow(recipe: Recipe, bert: str) -> Recipe:
-    """Shorter, too, for the time that it takes: windows of half a second, and two layers for texts of 12 tokens."""
+    """Returns the recipe with windows of half a second and two layers for texts of 12 tokens, to save time."""
     whole = recipe.audio_tower
     tower: AudioTowerConfig
     if isinstance(whole, AstTowerConfig):
@@ -60,7 +60,7 @@ def test_a_step_of_the_paper_s_batch(whole: Recipe, pairs: int, narrow_bert_base
     measured = train_step(
         engine, batches_of(recipe, 0), RunningStatistics(engine.module), task_of(recipe), recipe.train
     )
-    with torch.no_grad():  # at the first step all similarities are about equal
+    with torch.no_grad():  # in the first step, all similarities are about equal
         assert measured["loss"] == pytest.approx(torch.log(torch.tensor(2.0 * (pairs - 1))).item(), abs=1.0)
     assert all(not torch.equal(parameter, before[name]) for name, parameter in engine.module.named_parameters())
 

@@ -1,4 +1,4 @@
-"""Tests the outputs that a task receives at a validation: evaluation mode, no gradients, one batch at a time."""
+"""Tests the outputs that a task receives in a validation: evaluation mode, no gradients, one batch at a time."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -14,7 +14,7 @@ from tests.training.small import batches_of, small, torch_engine
 
 
 class CountingTask(JointTask):
-    """Notes what it is given, and scores nothing."""
+    """Records the outputs that it receives, and returns no scores."""
 
     def __init__(self) -> None:
         super().__init__(small("demo"))
@@ -34,7 +34,7 @@ class CountingTask(JointTask):
         return {"micro_batches": number + 1}
 
 
-def test_outputs_are_computed_as_the_task_asks_for_them() -> None:
+def test_outputs_are_computed_lazily() -> None:
     task = CountingTask()
     batches = [replace(one, item=one.item._replace(phase=Phase.VALIDATE)) for one in batches_of(small("demo"), 0)]
     assert validate(task.engine, batches, task) == {"micro_batches": 4}

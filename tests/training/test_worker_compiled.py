@@ -35,14 +35,14 @@ def test_steps_of_compiled_towers_are_those_of_plain_ones() -> None:
     for line, other in zip(*curves, strict=True):
         assert line["loss"] == pytest.approx(other["loss"], rel=1e-4)
         assert line["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-3)
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0  # that something was compiled
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0  # something was compiled
 
 
 @needs_a_compiler
 @pytest.mark.timeout(900)
 @pytest.mark.long(group="whole")
 def test_both_forwards_of_a_micro_batch_have_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    # a worker with a single micro-batch makes one forward, with gradient: other workers' first ones must be as it is
+    # a worker with one micro-batch has a single forward, with gradient; it must equal the first ones of other workers
     recipe = small("m_resnet50", "batch.micro_batches=2", "train.compile=true", *SMALLER)
     engine = torch_engine(recipe)
     compile_towers(engine.module)

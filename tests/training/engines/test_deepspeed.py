@@ -1,4 +1,4 @@
-"""Tests that a checkpoint of any layout resumes at any other one to the bit, and training in bf16."""
+"""Tests that a checkpoint of any layout resumes bitwise at any other one, and training in bf16."""
 
 import os
 from collections.abc import Iterable
@@ -31,33 +31,33 @@ KINDS = {
     "bf16": ["train.precision=bf16"],
     "plain": ["train.exact_sums=false"],
 }
-"""What is set for each kind of run."""
+"""Settings of each kind of run."""
 EXACT = ("float32", "bf16")
 STEPS = 4
 State = dict[str, torch.Tensor]
 
 
 class Leg(NamedTuple):
-    """A part of a run, by the same workers at the same stage."""
+    """A part of a run with the same workers and ZeRO stage."""
 
     name: str
     stage: int
     kind: str
     after: str = ""
-    """The leg whose checkpoint it goes on from."""
+    """The leg whose checkpoint is resumed; empty for none."""
     until: int = STEPS
     saved: int = 0
-    """The step whose checkpoint it writes; 0 is none."""
+    """The step after which a checkpoint is written; 0 for none."""
 
 
 class Ended(NamedTuple):
-    """What one process has of a leg."""
+    """The results of one process at the end of a leg."""
 
     lines: list[dict[str, float]]
     restored: bool
-    """Every tensor right after the restart had the bits of the checkpoint; true where there was none."""
+    """True if every restored tensor was bitwise equal to the checkpoint, or if there was no checkpoint."""
     state: State
-    """The last one, in the first process only."""
+    """The final state, in the first process only."""
 
 
 def recipe(leg: Leg) -> Recipe:
@@ -105,16 +105,16 @@ def all_ended(legs: list[Leg], folder: str) -> dict[str, Ended]:
 Runs = dict[str, list[Ended]]
 
 
-def at(name: str) -> list[str]:
-    """The places that a run was at: WORKERSxSTAGE each."""
+def layouts_of(name: str) -> list[str]:
+    """Returns the layouts of a run's legs, each as WORKERSxSTAGE."""
     return name.split(" ")[1:]
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    """What every process has of the last leg, by KIND WORKERSxSTAGE and each further WORKERSxSTAGE.
+    """The results of all processes in the last leg, by kind and layouts: KIND WORKERSxSTAGE WORKERSxSTAGE and so on.
 
-    Processes take longer to start than to train, so there are few of them.
+    There are few processes, since starting them takes longer than training.
     """
     folder = tmp_path_factory.mktemp("runs")
     found: Runs = {}
@@ -128,7 +128,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
         return [Leg(f"{kind} {workers}x{stage}", stage, kind, saved=2) for kind in kinds for stage in stages]
 
     def resumed(workers: int, names: list[str], *, further: int, until: int = STEPS) -> list[Leg]:
-        """Each at the stage that is so many further, in a circle."""
+        """Resumes each run at a ZeRO stage that is higher by ``further``, modulo the number of stages."""
         stages = {name: (int(name[-1]) + further) % len(STAGES) for name in names}
         return [
             Leg(f"{name} {workers}x{stage}", stage, name.split(" ")[0], name, until, saved=until)
@@ -152,16 +152,18 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
 
 
 @pytest.mark.timeout(900)
-def test_what_is_restored_is_what_was_saved_to_the_bit(runs: Runs) -> None:
-    """Weights, buffers and both moments, by the same workers and others, at the same stage and others."""
+def test_the_restored_state_is_bitwise_equal_to_the_saved_one(runs: Runs) -> None:
+    """Checks weights, buffers and both moments, at the same and at other numbers of workers and stages."""
     assert [name for name, ranks in runs.items() if not all(rank.restored for rank in ranks)] == []
-    restarts = [name for name in runs if len(at(name)) > 1]
-    assert {at(name)[-1] for name in restarts} == {f"{workers}x{stage}" for workers in (1, 2) for stage in STAGES}
+    restarts = [name for name in runs if len(layouts_of(name)) > 1]
+    assert {layouts_of(name)[-1] for name in restarts} == {
+        f"{workers}x{stage}" for workers in (1, 2) for stage in STAGES
+    }
 
 
-def test_the_same_workers_at_the_same_stage_go_on_to_the_bit(runs: Runs) -> None:
-    same = [name for name in runs if len(at(name)) == 2 and len(set(at(name))) == 1]
-    assert len(same) == len([name for name in runs if len(at(name)) == 1])
+def test_the_same_layout_resumes_bitwise(runs: Runs) -> None:
+    same = [name for name in runs if len(layouts_of(name)) == 2 and len(set(layouts_of(name))) == 1]
+    assert len(same) == len([name for name in runs if len(layouts_of(name)) == 1])
     for name in same:
         (undisturbed, *_), (resumed, *_) = runs[name.rpartition(" ")[0]], runs[name]
         assert resumed.lines == undisturbed.lines[2:], name
@@ -169,18 +171,18 @@ def test_the_same_workers_at_the_same_stage_go_on_to_the_bit(runs: Runs) -> None
 
 
 def others(kind: str, runs: Runs) -> list[str]:
-    """From two workers to one, and to two again; and from one to two; every time at another stage."""
-    found = [name for name in runs if name.startswith(kind) and len(set(at(name))) > 1]
-    assert {len(at(name)) for name in found} == {2, 3}
+    """Returns the runs that changed from two workers to one and back, or from one to two, and the stage every time."""
+    found = [name for name in runs if name.startswith(kind) and len(set(layouts_of(name))) > 1]
+    assert {len(layouts_of(name)) for name in found} == {2, 3}
     return found
 
 
 def first_step(name: str) -> int:
-    return len(at(name))  # the second leg begins at 2, the third at 3
+    return len(layouts_of(name))  # the second leg starts after 2 steps, the third after 3
 
 
 @pytest.mark.parametrize("kind", EXACT)
-def test_with_exact_sums_others_go_on_to_the_bit(kind: str, runs: Runs) -> None:
+def test_with_exact_sums_other_layouts_resume_bitwise(kind: str, runs: Runs) -> None:
     (alone,) = runs[f"{kind} 1x0"]
     for name in others(kind, runs):
         lines = alone.lines[first_step(name) :]
@@ -191,7 +193,7 @@ def test_with_exact_sums_others_go_on_to_the_bit(kind: str, runs: Runs) -> None:
             assert differing(runs[name][0].state, alone.state) == [], name
 
 
-def test_without_them_others_go_on_with_about_the_same_losses(runs: Runs) -> None:
+def test_without_exact_sums_other_layouts_resume_with_similar_losses(runs: Runs) -> None:
     (alone,) = runs["plain 1x0"]
     for name in others("plain", runs):
         ours = runs[name][0].lines
@@ -206,11 +208,11 @@ def engine_in_empty_cache(folder: str) -> list[str]:
     return os.listdir(folder)
 
 
-def test_nothing_is_compiled_that_a_killed_process_could_leave_half_done(tmp_path: Path) -> None:
+def test_no_extension_is_compiled(tmp_path: Path) -> None:
     assert run_in_processes(engine_in_empty_cache, 1, str(tmp_path), folder=tmp_path / "out") == [["out"]]
 
 
-def test_only_who_keeps_the_state_gets_it(runs: Runs) -> None:
+def test_only_the_first_worker_returns_the_state(runs: Runs) -> None:
     for name, (first, *others) in runs.items():
         assert first.state, name
         assert all(not rank.state for rank in others), name

@@ -41,26 +41,26 @@ def after_one_step(one: Recipe, encoder: XLMModel | None = None) -> tuple[dict[s
 
 
 def xlm() -> XLMModel:
-    """A text encoder whose attentions are in one list, and what is behind each in others."""
+    """Returns a text encoder with one module list for attention layers and another for feed-forward layers."""
     torch.manual_seed(0)
     return XLMModel(XLMConfig(vocab_size=20_000, emb_dim=16, n_layers=2, n_heads=2, max_position_embeddings=64))
 
 
 class Found(NamedTuple):
-    """What a worker has after a step at each stage."""
+    """Metrics and states of a worker after a step at each stage."""
 
     of_stages: list[tuple[dict[str, float], State]]
     of_xlm: list[tuple[dict[str, float], State]]
 
 
 def after_one_step_at_all_stages() -> Found:
-    with patch("mulan.distributed.gradient_sums.BUCKET_SIZE", 2**12):  # of which the model fills several
+    with patch("mulan.distributed.gradient_sums.BUCKET_SIZE", 2**12):  # small, so that the model fills several
         of_stages = [after_one_step(recipe(stage)) for stage in STAGES]
         return Found(of_stages, [after_one_step(recipe(stage), xlm()) for stage in (0, 3)])
 
 
 class Loop(TorchEngine):
-    """An engine that adds up each parameter's gradient in whole numbers."""
+    """An engine that sums the gradient of each parameter in integers."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -75,7 +75,7 @@ class Loop(TorchEngine):
 
 
 def expected(one: Recipe) -> tuple[float, State]:
-    """The norm of the gradient and the weights and moments after one step of Adam, in float64."""
+    """Computes the gradient norm, and weights and moments after one step of Adam, in float64."""
     torch.manual_seed(0)
     loop, optim, state = Loop.from_recipe(task_of(one).build_model(), one, device=torch.device("cpu")), one.optim, {}
     queue_gradients(loop, batches_of(one, 0), RunningStatistics(loop.module), task_of(one), one.train)
@@ -97,7 +97,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[Found]:
 
 
 @pytest.mark.processes
-def test_layers_that_are_spread_over_lists_make_the_same_step_at_stage_3(ranks: list[Found]) -> None:
+def test_layers_in_several_module_lists_have_the_same_step_at_stage_3(ranks: list[Found]) -> None:
     for rank in ranks:
         (measured, state), (sharded, of_shards) = rank.of_xlm
         assert sharded == measured
@@ -105,7 +105,7 @@ def test_layers_that_are_spread_over_lists_make_the_same_step_at_stage_3(ranks: 
 
 
 @pytest.mark.processes
-def test_a_step_is_that_of_whole_numbers_and_adam_s_formula(ranks: list[Found]) -> None:
+def test_a_step_equals_integer_sums_and_adam_s_formula(ranks: list[Found]) -> None:
     norm, state = expected(recipe(0))
     assert norm > 2 * recipe(0).optim.max_grad_norm
     for rank in ranks:

@@ -23,7 +23,7 @@ WORKERS = (1, 2)
 
 
 class Trained(NamedTuple):
-    """What an engine comes to in one process."""
+    """The results of an engine in one process."""
 
     lines: list[dict[str, float]]
     weights: dict[str, str]
@@ -61,7 +61,7 @@ def in_both(recipes: dict[str, Recipe]) -> dict[str, tuple[Trained, Trained]]:
 
 
 Both = dict[str, list[list[tuple[Trained, Trained]]]]
-"""By name, for each number of workers: what every process has of the engines of PyTorch and of DeepSpeed."""
+"""Results of all processes with the PyTorch and DeepSpeed engines, by number of workers and name."""
 
 
 @pytest.fixture(scope="module")
@@ -78,19 +78,19 @@ def both(narrow_bert: str, tmp_path_factory: pytest.TempPathFactory) -> Both:
     return {name: [[rank[name] for rank in ranks] for ranks in results] for name in recipes}
 
 
-def test_with_exact_sums_both_have_the_same_bits(both: Both) -> None:
-    """At every ZeRO stage, on one worker and on two."""
+def test_with_exact_sums_both_engines_are_bitwise_equal(both: Both) -> None:
+    """Compares all ZeRO stages, on one and on two workers."""
     for name, groups in both.items():
         if name.startswith("exact"):
             reference = groups[0][0][0]
             for found in (found for ranks in groups for rank in ranks for found in rank):
                 assert found.lines == reference.lines, name
                 assert differing(found.weights, reference.weights) == [], name
-    assert both["exact 0"][0][0][0].lines[0]["grad_norm"] > 0.5  # that clipping took part
+    assert both["exact 0"][0][0][0].lines[0]["grad_norm"] > 0.5  # the gradient was clipped
 
 
-def test_without_them_both_train_about_the_same_model(both: Both) -> None:
-    """A few steps alike: rounding grows from step to step."""
+def test_without_exact_sums_both_engines_train_similar_models(both: Both) -> None:
+    """Only a few steps are similar, since rounding errors grow from step to step."""
     reference = both["exact tagging"][0][0][0].lines
     for name, groups in both.items():
         for found in (found for ranks in groups for rank in ranks for found in rank):
@@ -101,8 +101,8 @@ def test_without_them_both_train_about_the_same_model(both: Both) -> None:
 
 
 @pytest.mark.parametrize("stage", range(4))
-def test_without_them_the_bits_depend_on_the_number_of_workers(stage: int, both: Both) -> None:
-    """Or the comparisons of bits, here and in other tests of workers, could not fail."""
+def test_without_exact_sums_the_bits_depend_on_the_number_of_workers(stage: int, both: Both) -> None:
+    """Otherwise the bitwise comparisons, here and in other tests, could not fail."""
     one, two = both[f"plain {stage}"]
     for engine in range(2):
         assert one[0][engine].lines[0]["loss"] == two[0][engine].lines[0]["loss"]
