@@ -19,9 +19,9 @@ class Masks:
     """The masks and targets of m pairs for masked prediction (MuLaP §2.2).
 
     Attributes:
-        token_targets: int64 [m, L], the ids of the tokens to predict, and -100 elsewhere; L is 0 without targets.
-        segment_hidden: uint8 [m, segments], 1 where the feature of a segment is masked.
-        matched: uint8 [m], 0 where the caption is that of another recording.
+        token_targets: Ids of the tokens to predict, and -100 elsewhere, int64 [m, L]; L is 0 without targets.
+        segment_hidden: Mask of the segments, uint8 [m, segments]; 1 where the feature of a segment is masked.
+        matched: Targets of audio-text matching, uint8 [m]; 0 where the caption is that of another recording.
     """
 
     token_targets: np.ndarray
@@ -42,14 +42,14 @@ class Batch:
     """One micro-batch of m pairs.
 
     Attributes:
-        item: phase, step and number of the micro-batch.
-        waveform: int16 [m, views, samples], mono; views is 1 unless an objective compares several windows.
-        token_ids: int64 [m, L], null-padded; L depends only on the texts, and is 0 if no objective uses text.
-        attention_mask: int64 [m, L], 1 for tokens and 0 for padding.
-        tags: uint8 [m, C], 1 where the recording has the tag; C is 0 if no objective uses tags.
-        recording_id: ids of the m recordings.
-        skipped: recordings of the plan that could not be used and were replaced.
-        masks: masks and targets; None if no objective uses them. With masks, ``token_ids`` is the model's input: tokens
+        item: Phase, step and number of the micro-batch.
+        waveform: Mono windows, int16 [m, views, samples]; views is 1 unless an objective compares several windows.
+        token_ids: Null-padded token ids, int64 [m, L]; L depends only on the texts, and is 0 if no objective uses text.
+        attention_mask: Mask of the tokens, int64 [m, L]; 1 for tokens and 0 for padding.
+        tags: Multi-hot tags, uint8 [m, C]; 1 where the recording has the tag. C is 0 if no objective uses tags.
+        recording_id: Ids of the m recordings.
+        skipped: Recordings of the plan that could not be used and were replaced.
+        masks: Masks and targets; None if no objective uses them. With masks, ``token_ids`` is the model's input: tokens
             are masked, and mismatched captions are those of other recordings.
     """
 

@@ -98,10 +98,10 @@ class BatchServer:
         """Stops serving the previous attempt, and starts serving a new one.
 
         Args:
-            attempt: name of the new attempt.
-            groups: groups of all workers of the attempt.
-            reader: reader, stored once per node in the object store.
-            handle: handle of this actor.
+            attempt: Name of the new attempt.
+            groups: Groups of all workers of the attempt.
+            reader: Reader, stored once per node in the object store.
+            handle: Handle of this actor.
 
         Returns:
             False if the previous attempt cannot be stopped because Ray Data is waiting for CPUs, and would keep
@@ -169,7 +169,7 @@ class BatchServer:
         """Waits up to 2 s for a group, and returns it and removes it from the server.
 
         Raises:
-            UnknownAttempt: a different attempt is served.
+            UnknownAttempt: A different attempt is served.
             RuntimeError: Ray Data has failed.
         """
         with self._changed:
@@ -288,11 +288,11 @@ def start_batch_server(
     """Starts the batch server of a run on this node and returns its handle. It ends with this process.
 
     Args:
-        cpus: maximum number of CPUs that read at a time.
-        cpu_limit: returns the number of CPUs that the cluster can ever have; None if no limit is known.
-        label_selector: labels of the nodes that may read; empty for any node.
-        max_workers: maximum number of training workers.
-        segment_groups: number of groups of the first execution of Ray Data; see :mod:`mulan.data.pipeline`.
+        cpus: Maximum number of CPUs that read at a time.
+        cpu_limit: Returns the number of CPUs that the cluster can ever have; None if no limit is known.
+        label_selector: Labels of the nodes that may read; empty for any node.
+        max_workers: Maximum number of training workers.
+        segment_groups: Number of groups of the first execution of Ray Data; see :mod:`mulan.data.pipeline`.
     """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     options = ray.remote(BatchServer).options(

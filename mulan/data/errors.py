@@ -115,8 +115,8 @@ class Rejected:
         """Adds a recording or shard that cannot be used.
 
         Args:
-            name: id of the recording, or URI of the shard.
-            error: reason why it cannot be used.
+            name: Id of the recording, or URI of the shard.
+            error: Reason why it cannot be used.
             shard: URI of the tar that contains the recording; empty for a shard.
         """
         self._count += 1
@@ -133,10 +133,10 @@ class Rejected:
         """Raises an error if the corpus must not be written.
 
         Args:
-            usable: number of recordings that can be used.
+            usable: Number of recordings that can be used.
 
         Raises:
-            CorpusError: no recording can be used, or one cannot and ``on_error`` is ``"raise"``.
+            CorpusError: No recording can be used, or one cannot and ``on_error`` is ``"raise"``.
         """
         if self.failed or (self._count and not usable):
             raise CorpusError(self._uri, self._faults, self._count)
@@ -150,8 +150,8 @@ class ReadingFailed(MulanError):
     def __init__(self, message: str, *, exit_code: int = 1) -> None:
         """
         Args:
-            message: message of the original error.
-            exit_code: exit code of the original error.
+            message: Message of the original error.
+            exit_code: Exit code of the original error.
         """
         super().__init__(message)
         self.exit_code = exit_code

@@ -92,7 +92,7 @@ def batches(blocks: Iterable[Mapping[str, Any]]) -> Iterator[Batch]:
     """Yields the batches in blocks, which are given as columns.
 
     Raises:
-        ReadingFailed: a batch could not be read; raised in its place.
+        ReadingFailed: A batch could not be read; raised in its place.
     """
     for block in blocks:
         if "error" in block:

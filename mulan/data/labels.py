@@ -21,7 +21,7 @@ def class_names(corpus: Corpus, tagging: TaggingConfig) -> tuple[str, ...]:
     """Returns the classes of a tagger, which are the same for all splits: the corpus's tags with the recipe's prefix.
 
     Raises:
-        PlanError: the number of tags differs from the recipe's ``tagging.classes``.
+        PlanError: The number of tags differs from the recipe's ``tagging.classes``.
     """
     names = tag_names(corpus, tagging.prefix)
     if len(names) != tagging.classes:

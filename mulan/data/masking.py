@@ -34,12 +34,12 @@ class Masking:
 
         Args:
             section: MuLaP's probabilities.
-            weights: weights of the loss terms.
-            text_tower: section whose tokenizer is used.
-            segments: number of segments in each window.
+            weights: Weights of the loss terms.
+            text_tower: Section whose tokenizer is used.
+            segments: Number of segments in each window.
 
         Raises:
-            PretrainedError: the text tower's vocabulary has no mask token.
+            PretrainedError: The text tower's vocabulary has no mask token.
         """
         if not weights.uses_mulap:
             return None
@@ -79,12 +79,12 @@ class Masking:
         """Masks tokens and segments.
 
         Args:
-            plan: plan of the micro-batch.
-            step: step of the micro-batch.
-            micro_batch: number of the micro-batch.
-            token_ids: token ids of the captions after their exchange, int64 [m, L].
-            attention_mask: int64 [m, L].
-            matched: whether each pair has its own caption, bool [m]; tokens of exchanged captions are masked, but not
+            plan: Plan of the micro-batch.
+            step: Step of the micro-batch.
+            micro_batch: Number of the micro-batch.
+            token_ids: Token ids of the captions after their exchange, int64 [m, L].
+            attention_mask: Attention mask of the captions after their exchange, int64 [m, L].
+            matched: Whether each pair has its own caption, bool [m]; tokens of exchanged captions are masked, but not
                 predicted.
 
         Returns:

@@ -70,12 +70,12 @@ def execute(
     """Yields the blocks of a segment in order, without fetching them.
 
     Args:
-        groups: groups of all workers.
-        segment: numbers of the groups to read.
-        reader: reader with the index, stored once per node in the object store.
-        server: server of the groups, pickled once for all tasks.
-        cpus: maximum number of concurrent tasks, of one CPU each.
-        label_selector: labels of the nodes that may read.
+        groups: Groups of all workers.
+        segment: Numbers of the groups to read.
+        reader: Reader with the index, stored once per node in the object store.
+        server: Server of the groups, pickled once for all tasks.
+        cpus: Maximum number of concurrent tasks, of one CPU each.
+        label_selector: Labels of the nodes that may read.
     """
     context = DataContext.get_current()
     hide_progress_bars(context)

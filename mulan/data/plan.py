@@ -43,13 +43,13 @@ class Plan:
     def __init__(self, mix: StreamMixture, *, batch: BatchConfig, seed: int, split: str) -> None:
         """
         Args:
-            mix: streams and their shares.
-            batch: size of the global batch and of its micro-batches.
-            seed: seed of all draws.
-            split: name of the split, for messages and for draws that are independent of those of other splits.
+            mix: Streams and their shares.
+            batch: Size of the global batch and of its micro-batches.
+            seed: Seed of all draws.
+            split: Name of the split, for messages and for draws that are independent of those of other splits.
 
         Raises:
-            PlanError: a stream with a positive share has no recordings, or the batch is too small for a pair of it.
+            PlanError: A stream with a positive share has no recordings, or the batch is too small for a pair of it.
         """
         self._mix, self._batch, self._seed, self._split = mix, batch, seed, split
         self.pairs_per_micro_batch = batch.pairs_per_micro_batch
@@ -81,10 +81,10 @@ class Plan:
         """Returns the replacement of a pair that cannot be read: a random recording of the same stream.
 
         Args:
-            step: step of the pair.
-            micro_batch: micro-batch of the pair.
-            position: position of the pair in its micro-batch.
-            stream: stream of the pair.
+            step: Step of the pair.
+            micro_batch: Micro-batch of the pair.
+            position: Position of the pair in its micro-batch.
+            stream: Stream of the pair.
             attempt: 1 for the first replacement, 2 for the replacement of that one, and so on.
         """
         window, text, choice = self._draws(step, micro_batch, attempt)[position]
@@ -105,8 +105,8 @@ class Plan:
         """Returns the recording at each position as its index within the stream, int64 [n].
 
         Args:
-            streams: numbers of the streams, int64 [n].
-            positions: positions in the infinite streams, int64 [n].
+            streams: Numbers of the streams, int64 [n].
+            positions: Positions in the infinite streams, int64 [n].
         """
         epochs, within = np.divmod(positions, self._sizes[streams])
         kinds, kind_of = np.unique(epochs * len(self._streams) + streams, return_inverse=True)

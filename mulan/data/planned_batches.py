@@ -58,7 +58,7 @@ class BatchService:
         """Starts reading for all workers of an attempt.
 
         Args:
-            schedule: schedule of any of the workers.
+            schedule: Schedule of any of the workers.
 
         Returns:
             Name of the attempt, which :func:`planned_batches` requires.
@@ -99,14 +99,14 @@ def start_batch_service(
     """Starts the batch server of a run; the server ends with this process.
 
     Args:
-        reader: reader with the index, stored once per node in the object store.
-        cpus: maximum number of CPUs that read at a time, for all workers together.
-        cpu_limit: returns the number of CPUs that the cluster can ever have; None if no limit is known. Called on the
+        reader: Reader with the index, stored once per node in the object store.
+        cpus: Maximum number of CPUs that read at a time, for all workers together.
+        cpu_limit: Returns the number of CPUs that the cluster can ever have; None if no limit is known. Called on the
             server before each execution of Ray Data.
-        label_selector: labels of the nodes that may read; None for any node.
-        max_workers: maximum number of training workers of an attempt.
-        max_wait_s: maximum time in seconds that a worker waits for a batch other than its first.
-        segment_groups: number of groups of the first execution of Ray Data; see :mod:`mulan.data.pipeline`.
+        label_selector: Labels of the nodes that may read; None for any node.
+        max_workers: Maximum number of training workers of an attempt.
+        max_wait_s: Maximum time in seconds that a worker waits for a batch other than its first.
+        segment_groups: Number of groups of the first execution of Ray Data; see :mod:`mulan.data.pipeline`.
     """
     server = start_batch_server(
         cpus=cpus,
@@ -130,8 +130,8 @@ def planned_batches(service: BatchService, attempt: str, schedule: Schedule) -> 
     Workers therefore never wait for each other's first batches in a collective.
 
     Raises:
-        ReadingFailed: a batch could not be read; raised in its place.
-        NoData: no batch arrived within ``max_wait_s``.
+        ReadingFailed: A batch could not be read; raised in its place.
+        NoData: No batch arrived within ``max_wait_s``.
     """
     with ThreadPoolExecutor(max_workers=GROUPS_AHEAD, thread_name_prefix="batches") as threads:
         blocks = _Blocks(service, attempt, Groups(schedule, service.size), schedule.rank, threads)

@@ -49,9 +49,9 @@ def permute(permutations: Sequence[Permutation], indices: np.ndarray, positions:
     """Applies several permutations at the cost of one, which is determined by the number of array operations.
 
     Args:
-        permutations: permutations that are applied.
-        indices: index of the permutation of each position, int64 [n].
-        positions: positions to permute, int64 [n], each in the range of its permutation.
+        permutations: Permutations that are applied.
+        indices: Index of the permutation of each position, int64 [n].
+        positions: Positions to permute, int64 [n], each in the range of its permutation.
 
     Returns:
         Permuted positions, int64 [n].

@@ -55,8 +55,8 @@ class MicroBatchReader:
         """Builds the reader of a recipe: opens its corpus and loads its tokenizer.
 
         Raises:
-            CorpusError, PlanError: the corpus does not exist, or lacks what the recipe requires.
-            PretrainedError: the text tower has no tokenizer that meets the recipe's requirements.
+            CorpusError, PlanError: The corpus does not exist, or lacks what the recipe requires.
+            PretrainedError: The text tower has no tokenizer that meets the recipe's requirements.
         """
         corpus, weights, seed = Corpus.open(recipe.data.uri), recipe.loss.weights, recipe.train.seed
 
@@ -84,11 +84,11 @@ class MicroBatchReader:
         """Reads a batch.
 
         Args:
-            item: micro-batch to read.
-            waveform: int16 of :attr:`waveform_shape`, filled and then owned by the batch; allocated if None.
+            item: Micro-batch to read.
+            waveform: Buffer to fill, int16 of :attr:`waveform_shape`, which the batch then owns; allocated if None.
 
         Raises:
-            TooManySkippedRecordings: no usable recording was found for a pair.
+            TooManySkippedRecordings: No usable recording was found for a pair.
         """
         # every validation uses the pairs of its plan's step 0, so that scores are comparable
         step = item.step if item.phase is Phase.TRAIN else 0
@@ -179,10 +179,10 @@ def _plans(mixture: Callable[[str], StreamMixture], batch: BatchConfig, train: T
     """Returns the plan of each phase.
 
     Args:
-        mixture: function that returns the streams of a split.
+        mixture: Function that returns the streams of a split.
 
     Raises:
-        PlanError: the corpus lacks a text source, labels, or a split that the recipe requires.
+        PlanError: The corpus lacks a text source, labels, or a split that the recipe requires.
     """
     batches = {Phase.TRAIN: ("train", batch)}
     if train.validation_micro_batches:

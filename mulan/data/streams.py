@@ -53,12 +53,12 @@ def build_mixture(
     With semi-supervised learning, each stream is divided into labelled and unlabelled recordings.
 
     Args:
-        corpus: corpus of the recordings.
-        split: name of the split.
-        weights: weights of the loss terms.
-        source_ratio: shares of the text sources.
-        semisupcon: section with the share of labelled recordings and that of the labels that are used.
-        seed: seed that determines which labels are used (``train.seed``).
+        corpus: Corpus of the recordings.
+        split: Name of the split.
+        weights: Weights of the loss terms.
+        source_ratio: Shares of the text sources.
+        semisupcon: Section with the share of labelled recordings and that of the labels that are used.
+        seed: Seed that determines which labels are used (``train.seed``).
     """
     if weights.uses_text or weights.tagging:
         rows = {Stream(source): source_rows for source, source_rows in corpus.rows_by_source(split).items()}

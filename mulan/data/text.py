@@ -49,7 +49,7 @@ def load_tokenizer(section: TextTowerConfig) -> Tokenizer | None:
     It can be pickled, so that readers need neither the files of the pretrained model nor ``transformers``.
 
     Raises:
-        PretrainedError: the tokenizer cannot be loaded, cannot pad, or does not begin texts with a special token.
+        PretrainedError: The tokenizer cannot be loaded, cannot pad, or does not begin texts with a special token.
     """
     if not section.pretrained:
         return None
@@ -66,7 +66,7 @@ def load_tokenizer(section: TextTowerConfig) -> Tokenizer | None:
             "it again; call network.resize_token_embeddings(len(tokenizer)), and save the network again too.",
         )
     with loading(spec, "its tokenizer cannot be loaded", SUPPORTED_ENCODERS):
-        # truncate and pad on the right, whatever the files say: the first token must stay the sentence token
+        # truncate and pad on the right regardless of the files: the first token must stay the sentence token
         tokenizer.enable_truncation(section.max_tokens, direction="right")
         tokenizer.enable_padding(
             direction="right", length=section.max_tokens, pad_id=pretrained.pad_token_id, pad_token=pretrained.pad_token
@@ -84,10 +84,10 @@ def pretrained_tokenizer(spec: str) -> "PreTrainedTokenizerBase":
     Contacts no hub except in :func:`mulan.storage.weights_cache.weights_folder`, and runs no code from the folder.
 
     Args:
-        spec: value of ``text_tower.pretrained``.
+        spec: Value of ``text_tower.pretrained``.
 
     Raises:
-        PretrainedError: the tokenizer does not exist or cannot be loaded.
+        PretrainedError: The tokenizer does not exist or cannot be loaded.
     """
     folder = weights_folder(spec)
     from transformers import AutoTokenizer
@@ -115,7 +115,7 @@ def load_vocabulary(section: TextTowerConfig) -> Vocabulary:
     """Returns the vocabulary of the text tower's tokenizer.
 
     Raises:
-        PretrainedError: the tokenizer cannot be loaded, or has no [MASK].
+        PretrainedError: The tokenizer cannot be loaded, or has no [MASK].
     """
     tokenizer = pretrained_tokenizer(section.pretrained)
     if tokenizer.mask_token_id is None:
@@ -134,7 +134,7 @@ def tokenize(texts: list[str], tokenizer: Tokenizer | None) -> tuple[np.ndarray,
 
     Args:
         texts: Unicode (:func:`is_unicode`); the first :data:`MAX_CHARACTERS` of each are read.
-        tokenizer: return value of :func:`load_tokenizer`.
+        tokenizer: Return value of :func:`load_tokenizer`.
 
     Returns:
         Token ids and attention mask, both int64 [len(texts), L]. L is the number of tokens of the longest text, rounded

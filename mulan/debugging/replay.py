@@ -39,14 +39,14 @@ def replay(recipe: Recipe, run: Run, step: int, console: Console, *, reader: Mic
     """Trains up to a step, diagnoses it, and prints the diagnosis.
 
     Args:
-        recipe: recipe of the run; its ``data.uri`` may name a different copy of the corpus.
-        run: run to replay.
-        step: step to diagnose, counted from 1.
-        console: console on which the diagnosis is printed.
-        reader: reader of the recipe's corpus.
+        recipe: Recipe of the run; its ``data.uri`` may name a different copy of the corpus.
+        run: Run to replay.
+        step: Step to diagnose, counted from 1.
+        console: Console on which the diagnosis is printed.
+        reader: Reader of the recipe's corpus.
 
     Raises:
-        ReplayError: the run has no such step, or the recordings of the corpus differ from those in the run.
+        ReplayError: The run has no such step, or the recordings of the corpus differ from those in the run.
     """
     check_replay(run, step)
     use_gpu = recipe.scale.use_gpu and torch.cuda.is_available()

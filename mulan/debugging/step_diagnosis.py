@@ -77,10 +77,10 @@ def diagnose_step(engine: Engine, batches: Iterable[Batch], task: Task, train: T
     With ``train.exact_sums``, the measurements are bitwise equal to those of the step.
 
     Args:
-        engine: engine whose weights are not sharded.
-        batches: all micro-batches of the step.
-        task: task that is trained.
-        train: section of the recipe.
+        engine: Engine whose weights are not sharded.
+        batches: All micro-batches of the step.
+        task: Task that is trained.
+        train: Section of the recipe.
     """
     observed = _Observed(engine, task, exact_sums=train.exact_sums)
     queued = queue_gradients(observed, batches, RunningStatistics(engine.module), task, train)

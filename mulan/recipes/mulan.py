@@ -43,7 +43,7 @@ def m_resnet50() -> Recipe:
 
     Memory of one GPU, calculated for bf16: 133 M parameters in float32, their gradients, the exact sums of these in
     float64 and Adam's two moments take 24 bytes per parameter, 3.2 GB. Activations are those of one micro-batch of 48
-    pairs, whatever the batch size: 0.22 GB per window of 10 s and 0.21 GB per text of 512 tokens
+    pairs, for any batch size: 0.22 GB per window of 10 s and 0.21 GB per text of 512 tokens
     (:mod:`mulan.benchmarks.memory` counts them; groups of shorter texts need less), at most 21 GB. The waveforms of the
     batch take 2.0 GB in int16. The loss holds two embeddings of 128 values per pair and their gradients, 13 MB, and
     tiles. The step therefore fits a GPU of 40 GB; more GPUs only reduce the time.
@@ -97,7 +97,7 @@ def m_resnet50_audioset() -> Recipe:
 
 
 def with_texts(recipe: Recipe, ratio: SourceRatioConfig) -> Recipe:
-    """Returns the recipe with another ratio of text sources."""
+    """Returns the recipe with a different ratio of text sources."""
     return recipe.replace({"data.source_ratio": ratio})
 
 

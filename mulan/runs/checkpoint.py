@@ -51,15 +51,15 @@ def write_checkpoint(
     """Writes a checkpoint into a run's folder, replacing one of the same step, and returns its URI.
 
     Args:
-        run_uri: the run's folder.
-        state: tensors by name, as :meth:`mulan.training.engines.base.CheckpointedEngine.state` returns them.
-        progress: progress of the run.
-        score: validation score of the step; None without validation.
-        fence: fence of the driver for which the checkpoint is written; the manifest records its generation.
+        run_uri: The run's folder.
+        state: Tensors by name, as :meth:`mulan.training.engines.base.CheckpointedEngine.state` returns them.
+        progress: Progress of the run.
+        score: Validation score of the step; None without validation.
+        fence: Fence of the driver for which the checkpoint is written; the manifest records its generation.
 
     Raises:
-        StorageError: the checkpoint could not be written; no checkpoint of this step exists then.
-        RunTakenOver: another driver has taken over the run.
+        StorageError: The checkpoint could not be written; no checkpoint of this step exists then.
+        RunTakenOver: Another driver has taken over the run.
     """
     if fence is not None:
         fence.check()
@@ -90,9 +90,9 @@ def read_newest(run_uri: str, *, on_corrupt: Callable[[str], None], max_step: in
     """Returns a run's newest intact checkpoint; None if there is none.
 
     Args:
-        run_uri: the run's folder.
-        on_corrupt: called with a message about each newer checkpoint that is corrupt.
-        max_step: maximum number of completed steps of the checkpoint; None for any.
+        run_uri: The run's folder.
+        on_corrupt: Called with a message about each newer checkpoint that is corrupt.
+        max_step: Maximum number of completed steps of the checkpoint; None for any.
     """
     with newest_copy(run_uri, on_corrupt=on_corrupt, max_step=max_step) as copy:
         return None if copy is None else copy.read()

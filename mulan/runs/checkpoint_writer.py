@@ -33,10 +33,10 @@ class CheckpointWriter:
     def __init__(self, run_uri: str, *, keep_latest: int, keep_best: int, fence: Fence | None = None) -> None:
         """
         Args:
-            run_uri: the run's folder.
-            keep_latest: number of latest checkpoints to keep.
-            keep_best: number of checkpoints with the highest scores to keep in addition.
-            fence: fence of the driver for which checkpoints are written; None if it holds no lease.
+            run_uri: The run's folder.
+            keep_latest: Number of latest checkpoints to keep.
+            keep_best: Number of checkpoints with the highest scores to keep in addition.
+            fence: Fence of the driver for which checkpoints are written; None if it holds no lease.
         """
         self._fence = fence
         self._run_uri, self._keep_latest, self._keep_best = run_uri, keep_latest, keep_best
@@ -66,10 +66,10 @@ class CheckpointWriter:
         Only one worker writes; with :meth:`error` it can share a failure with all workers in the same step.
 
         Args:
-            state: tensors by name.
-            progress: progress of the run.
-            score: validation score of the step; None without validation.
-            after: called before the checkpoint is written; waits for the records that must precede it.
+            state: Tensors by name.
+            progress: Progress of the run.
+            score: Validation score of the step; None without validation.
+            after: Called before the checkpoint is written; waits for the records that must precede it.
         """
         if self._writing is not None and self._writing.exception() is not None:  # waits
             return
@@ -79,7 +79,7 @@ class CheckpointWriter:
         """Waits until the latest checkpoint is written.
 
         Raises:
-            CheckpointFailed: the checkpoint could not be written.
+            CheckpointFailed: The checkpoint could not be written.
         """
         if self._writing is not None:
             self._writing.result()

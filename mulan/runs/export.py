@@ -21,8 +21,8 @@ def export_run(run: Run) -> int:
     other runs.
 
     Raises:
-        RunError: the run does not exist or has no checkpoint.
-        CorpusError, PlanError: the corpus of a tagging run, which names the classes, is missing or has changed.
+        RunError: The run does not exist or has no checkpoint.
+        CorpusError, PlanError: The corpus of a tagging run, which names the classes, is missing or has changed.
     """
     # the checkpoint replaces the audio tower's initial weights, which may no longer exist
     task = task_of(run.recipe().with_random_audio_tower())
@@ -42,7 +42,7 @@ def checkpoint_to_export(run: Run) -> Checkpoint:
     """Returns the run's newest intact checkpoint.
 
     Raises:
-        RunError: the run has no checkpoint.
+        RunError: The run has no checkpoint.
     """
     checkpoint = read_newest(run.uri, on_corrupt=log.warning)
     if checkpoint is None:

@@ -48,8 +48,8 @@ class Fence:
         """Checks that no other driver has taken over the run.
 
         Raises:
-            RunTakenOver: another driver has taken over the run.
-            StorageError: the storage does not respond.
+            RunTakenOver: Another driver has taken over the run.
+            StorageError: The storage does not respond.
         """
         seen = newest(_folder(self.uri))
         if seen is not None and seen.holder is not None and seen.holder.driver == self.driver:
@@ -75,14 +75,14 @@ def hold_lease(
     Waits up to :data:`STALE_AFTER_S` while it is unknown whether another driver is alive.
 
     Args:
-        uri: folder of the run or sweep.
-        progress: returns a description of the run's progress, for the error of a driver that is refused.
-        clock: returns the time in seconds, while another driver's lease is watched.
-        pause: sleeps for a number of seconds between two looks at the lease.
+        uri: Folder of the run or sweep.
+        progress: Returns a description of the run's progress, for the error of a driver that is refused.
+        clock: Returns the time in seconds, while another driver's lease is watched.
+        pause: Sleeps for a number of seconds between two looks at the lease.
 
     Raises:
-        RunHeld: another driver holds the lease and is alive.
-        StorageError: the folder cannot be read or written.
+        RunHeld: Another driver holds the lease and is alive.
+        StorageError: The folder cannot be read or written.
     """
     generation, holder = _acquire(uri, progress, clock, pause)
     fence = Fence(uri, generation, holder.driver)

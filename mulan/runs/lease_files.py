@@ -87,7 +87,7 @@ def create(uri: str, content: bytes) -> bool:
     callers should read the content.
 
     Raises:
-        StorageError, StoragePermanentError: the file could not be written.
+        StorageError, StoragePermanentError: The file could not be written.
     """
     fs, path = filesystem.url_to_fs(uri)
     written = True
@@ -170,7 +170,7 @@ def newest(folder_uri: str) -> LeaseFile | None:
     """Returns the file of the newest generation; None if there is none.
 
     Raises:
-        StorageError: the storage does not respond.
+        StorageError: The storage does not respond.
     """
     # listed instead of looked up by name: an NFS client caches that a name does not exist
     names = [name for name in filesystem.names_in(folder_uri) if re.fullmatch(r"\d{9}\.json", name)]

@@ -57,7 +57,7 @@ class Quarantine:
         """Writes the file atomically if there are new rows. Another thread may add rows meanwhile.
 
         Raises:
-            StorageError: the file could not be written; its old content is kept.
+            StorageError: The file could not be written; its old content is kept.
         """
         if not self._changed:
             return
@@ -99,14 +99,14 @@ class Recorder(AbstractContextManager["Recorder"]):
     def __init__(self, run: Run, recipe: Recipe, *, first_step: int, fence: Fence | None = None) -> None:
         """
         Args:
-            run: run whose folder is written.
-            recipe: recipe of the run.
-            first_step: number of steps done by the checkpoint from which the run resumes; later records are dropped.
-            fence: fence of the driver; None if it holds no lease.
+            run: Run whose folder is written.
+            recipe: Recipe of the run.
+            first_step: Number of steps done by the checkpoint from which the run resumes; later records are dropped.
+            fence: Fence of the driver; None if it holds no lease.
 
         Raises:
-            StorageError: the run's folder cannot be read or written.
-            RunTakenOver: another driver has taken over the run.
+            StorageError: The run's folder cannot be read or written.
+            RunTakenOver: Another driver has taken over the run.
         """
         self._run, self._fence, self._is_local = run, fence, filesystem.is_local(run.uri)
         self._checked_s = -math.inf

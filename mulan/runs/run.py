@@ -98,11 +98,11 @@ class Run:
         """Returns a run by its name.
 
         Args:
-            storage_uri: folder of runs; a local path is made absolute.
-            name: name of the run, which need not exist.
+            storage_uri: Folder of runs; a local path is made absolute.
+            name: Name of the run, which need not exist.
 
         Raises:
-            RunError: the name is invalid, or ``storage_uri`` is empty.
+            RunError: The name is invalid, or ``storage_uri`` is empty.
         """
         if not os.fspath(storage_uri):
             raise RunError("--storage is empty; give a folder of runs")
@@ -156,7 +156,7 @@ class Run:
         """Checks that the run's folder, which need not exist, is writable, without changing anything in it.
 
         Raises:
-            StorageError: the folder is not writable.
+            StorageError: The folder is not writable.
         """
         filesystem.check_writable(self.uri)
 
@@ -195,8 +195,8 @@ class Run:
         """Reads the recipe of the run.
 
         Raises:
-            RunError: the run does not exist.
-            RecipeError: its recipe is damaged.
+            RunError: The run does not exist.
+            RecipeError: Its recipe is damaged.
         """
         try:
             content = filesystem.read_bytes(self.recipe_uri)
@@ -249,6 +249,6 @@ class Run:
         """Returns the lines of ``metrics.jsonl``.
 
         Raises:
-            DamagedFile: a line is damaged.
+            DamagedFile: A line is damaged.
         """
         return read_lines(self.metrics_uri, require_step=True)

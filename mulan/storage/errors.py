@@ -119,8 +119,8 @@ def permanent_error(what: str, error: Exception) -> StoragePermanentError | None
     """Wraps an error of storage in a message for the user, with a remedy; returns None for any other error.
 
     Args:
-        what: consequence of the error, with which the message begins, such as ``"URI cannot be read"``.
-        error: error of storage, or any other.
+        what: Consequence of the error, with which the message begins, such as ``"URI cannot be read"``.
+        error: Error of storage, or any other.
     """
     if isinstance(error, MulanError) or not (
         isinstance(error, OSError) or "BotoCoreError" in _class_names(error) or _is_endpoint_fault(error)

@@ -51,7 +51,7 @@ def url_to_fs(uri: str | os.PathLike[str]) -> tuple[fsspec.AbstractFileSystem, s
     (``rm``, ``get``, ``copy``, ``glob``) expand ``[``, ``?`` and ``*`` as patterns.
 
     Raises:
-        UnsupportedStorage: the URI is invalid, or a package that its scheme needs is not installed.
+        UnsupportedStorage: The URI is invalid, or a package that its scheme needs is not installed.
     """
     where = absolute(uri)
     fault = location_fault(where)
@@ -136,7 +136,7 @@ def read_bytes(uri: str) -> bytes:
     """Reads a whole file.
 
     Raises:
-        FileNotFoundError, NotADirectoryError, IsADirectoryError: there is no such file.
+        FileNotFoundError, NotADirectoryError, IsADirectoryError: There is no such file.
     """
     return bytes(_read(uri, "cat_file"))
 
@@ -147,7 +147,7 @@ def read_new(uri: str, start: int) -> tuple[bytes, int]:
     Reads without retries, for callers that poll.
 
     Raises:
-        OSError, StoragePermanentError: the file cannot be read now.
+        OSError, StoragePermanentError: The file cannot be read now.
     """
     fs, path = url_to_fs(uri)
     try:
@@ -171,8 +171,8 @@ def read_ranges(uris: Sequence[str], offsets: Sequence[int], lengths: Sequence[i
     returned. Transient errors are retried, because whether a recording can be used must not depend on when it is read.
 
     Raises:
-        StorageError: a range kept failing until the retries timed out.
-        StoragePermanentError: no file can be read, because the credentials have expired or the server is unknown.
+        StorageError: A range kept failing until the retries timed out.
+        StoragePermanentError: No file can be read, because the credentials have expired or the server is unknown.
     """
     if not uris:
         return []
@@ -220,7 +220,7 @@ def write_atomically(uri: str, content: bytes) -> None:
     """Writes a whole file; readers see either the old content or the new.
 
     Raises:
-        StorageError, StoragePermanentError: the file could not be written; the old content is kept.
+        StorageError, StoragePermanentError: The file could not be written; the old content is kept.
     """
     fs, path = url_to_fs(uri)
     if isinstance(fs, LocalFileSystem):
@@ -236,7 +236,7 @@ def check_writable(uri: str | os.PathLike[str]) -> None:
     existing parent.
 
     Raises:
-        StorageError, StoragePermanentError: the folder cannot be written to.
+        StorageError, StoragePermanentError: The folder cannot be written to.
     """
     fs, path = url_to_fs(uri)
     where, probe = absolute(uri), f".writable-{uuid.uuid4().hex}"
@@ -254,7 +254,7 @@ def upload(path: str, uri: str) -> None:
     """Moves a local file to a URI, where readers see either the whole file or none.
 
     Raises:
-        StorageError, StoragePermanentError: the file could not be written.
+        StorageError, StoragePermanentError: The file could not be written.
     """
     fs, target = url_to_fs(uri)
     if isinstance(fs, LocalFileSystem):
@@ -267,7 +267,7 @@ def write_with_retries(uri: str, function: Callable[P, T], *arguments: P.args, *
     """Calls a function that writes at a URI until it succeeds.
 
     Raises:
-        StorageError, StoragePermanentError: the function kept failing, or failed permanently.
+        StorageError, StoragePermanentError: The function kept failing, or failed permanently.
     """
     what = f"{uri} cannot be written"
     try:
@@ -282,7 +282,7 @@ def local_copy(uri: str, folder: str) -> str:
     """Returns a local path of a file: the file itself if it is local, otherwise a copy in ``folder``.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: There is no such file.
     """
     fs, path = url_to_fs(uri)
     if isinstance(fs, LocalFileSystem):
@@ -296,7 +296,7 @@ def size(uri: str) -> int:
     """Returns the size of a file in bytes.
 
     Raises:
-        FileNotFoundError, NotADirectoryError: there is no such file.
+        FileNotFoundError, NotADirectoryError: There is no such file.
     """
     return int(_read(uri, "size"))
 
@@ -321,7 +321,7 @@ def copy_folder(uri: str, folder: str) -> None:
     """Copies the content of a folder into a local folder, which is created.
 
     Raises:
-        StorageError: a file could not be copied.
+        StorageError: A file could not be copied.
     """
     fs, path = url_to_fs(uri)
     names = _read(uri, "find")

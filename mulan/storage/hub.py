@@ -39,9 +39,9 @@ def loading(spec: str, fault: str, remedy: str) -> Iterator[None]:
     """Turns every exception of a library that reads pretrained files into a one-line :class:`PretrainedError`.
 
     Args:
-        spec: name of the weights in the recipe.
-        fault: consequence of an exception, such as ``"its tokenizer cannot be loaded"``.
-        remedy: one or more sentences, with which the message ends.
+        spec: Name of the weights in the recipe.
+        fault: Consequence of an exception, such as ``"its tokenizer cannot be loaded"``.
+        remedy: One or more sentences, with which the message ends.
     """
     try:
         yield
@@ -104,14 +104,14 @@ def pretrained_folder(spec: str, needed: RequiredFiles = TEXT_ENCODER) -> Path:
     """Returns the local folder of the pretrained weights that a recipe names.
 
     Args:
-        spec: path of a folder; ``python:PACKAGE/FOLDER`` for a folder inside an installed package, which is located
+        spec: Path of a folder; ``python:PACKAGE/FOLDER`` for a folder inside an installed package, which is located
             without being imported; or ``hub:OWNER/NAME`` for a model on the Hugging Face hub. The newest version on the
             hub is used, and only files that are not in the local cache are downloaded; if ``HF_HUB_OFFLINE`` is set, or
             the hub cannot be reached, only the cache below ``HF_HOME`` is used.
-        needed: files that the folder must contain.
+        needed: Files that the folder must contain.
 
     Raises:
-        PretrainedError: there is no such package, folder or model, or it lacks a part.
+        PretrainedError: There is no such package, folder or model, or it lacks a part.
     """
     if not spec:
         raise PretrainedError(
@@ -138,12 +138,12 @@ def check_folder(spec: str, folder: Path, needed: RequiredFiles) -> Path:
     """Checks that a folder contains all parts, and returns it.
 
     Args:
-        spec: name of the weights in the recipe, for messages.
-        folder: folder to check.
-        needed: files that the folder must contain.
+        spec: Name of the weights in the recipe, for messages.
+        folder: Folder to check.
+        needed: Files that the folder must contain.
 
     Raises:
-        PretrainedError: a part is missing.
+        PretrainedError: A part is missing.
     """
     faults = [
         f"no {part} in {folder} (looked for {' or '.join(files)})"

@@ -18,10 +18,10 @@ def read_lines(uri: str, *, require_step: bool = False) -> list[dict[str, Any]]:
 
     Args:
         uri: URI of the file.
-        require_step: whether every line must have an integer ``step``.
+        require_step: Whether every line must have an integer ``step``.
 
     Raises:
-        DamagedFile: a line is not a JSON object, or lacks a required ``step``.
+        DamagedFile: A line is not a JSON object, or lacks a required ``step``.
     """
     if not filesystem.exists(uri):
         return []
@@ -83,7 +83,7 @@ class JsonLinesLog:
         """Appends lines.
 
         Raises:
-            OSError: a local file cannot be written.
+            OSError: A local file cannot be written.
         """
         new = [_line(line) for line in lines]
         if self._path is None:
@@ -96,7 +96,7 @@ class JsonLinesLog:
         """Writes the whole file if it is in an object store.
 
         Raises:
-            StorageError: the file could not be written; the old content is kept.
+            StorageError: The file could not be written; the old content is kept.
         """
         if self._path is None:
             filesystem.write_atomically(self._uri, "".join(self._lines).encode())

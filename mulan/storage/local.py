@@ -56,7 +56,7 @@ def check_writable(folder: str, name: str) -> None:
     """Writes and removes a file ``name`` in a folder or, if that does not exist, in its nearest existing parent.
 
     Raises:
-        OSError: the file cannot be written, or the path of the folder is that of something else.
+        OSError: The file cannot be written, or the path of the folder is that of something else.
     """
     parent = folder
     while not os.path.isdir(parent):
@@ -107,7 +107,7 @@ def temporary_folder() -> Iterator[str]:
     each other's folders.
 
     Raises:
-        StoragePermanentError: the folder cannot be created.
+        StoragePermanentError: The folder cannot be created.
     """
     try:
         _remove_stale(Path(tempfile.gettempdir()))
@@ -147,7 +147,7 @@ def _is_stale(lock: IO[bytes]) -> bool:
     """Returns whether the process of a lock file has ended; False if that cannot be determined.
 
     Raises:
-        OSError: the file is locked, or its file system has no locks.
+        OSError: The file is locked, or its file system has no locks.
     """
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     # a mount whose locks do not work between hosts grants one lock to each host

@@ -25,13 +25,13 @@ def with_retries(what: str, function: Callable[P, T], *arguments: P.args, **name
     """Calls a function that uses storage until it succeeds.
 
     Args:
-        what: consequence of a failure, for messages, such as ``"URI cannot be read"``.
-        function: function to call with the remaining arguments.
+        what: Consequence of a failure, for messages, such as ``"URI cannot be read"``.
+        function: Function to call with the remaining arguments.
 
     Raises:
-        StorageError: the function kept failing for :data:`RETRY_TIMEOUT_S`.
-        StoragePermanentError: the function failed permanently.
-        FileNotFoundError, NotADirectoryError, IsADirectoryError: the function raised it.
+        StorageError: The function kept failing for :data:`RETRY_TIMEOUT_S`.
+        StoragePermanentError: The function failed permanently.
+        FileNotFoundError, NotADirectoryError, IsADirectoryError: The function raised it.
     """
     retrying = Retrying(
         retry=retry_if_exception(is_transient),

@@ -17,7 +17,7 @@ def remove_tree(fs: fsspec.AbstractFileSystem, path: str) -> None:
     """Removes a folder and its content.
 
     Raises:
-        FileNotFoundError: the folder does not exist.
+        FileNotFoundError: The folder does not exist.
     """
     if isinstance(fs, LocalFileSystem):
         fs.rm(path, recursive=True)

@@ -32,12 +32,12 @@ def weights_folder(spec: str, needed: RequiredFiles = TEXT_ENCODER) -> Path:
     """Returns the local folder of the pretrained weights that a recipe names, which are copied if needed.
 
     Args:
-        spec: name of the weights as in :func:`mulan.storage.hub.pretrained_folder`, or the URI of a folder.
-        needed: files that the folder must contain.
+        spec: Name of the weights as in :func:`mulan.storage.hub.pretrained_folder`, or the URI of a folder.
+        needed: Files that the folder must contain.
 
     Raises:
-        PretrainedError: the folder does not exist, lacks a part, or cannot be cached on this machine.
-        StorageError: the storage does not respond.
+        PretrainedError: The folder does not exist, lacks a part, or cannot be cached on this machine.
+        StorageError: The storage does not respond.
     """
     if not _is_remote(spec):
         return pretrained_folder(spec, needed)
@@ -50,8 +50,8 @@ def cached_folder(spec: str, needed: RequiredFiles) -> str:
     The needed files that exist are copied. If several processes call it simultaneously, one copies and the others wait.
 
     Raises:
-        PretrainedError: the folder does not exist or cannot be cached on this machine.
-        StorageError: the storage does not respond.
+        PretrainedError: The folder does not exist or cannot be cached on this machine.
+        StorageError: The storage does not respond.
     """
     if not _is_remote(spec):
         return spec

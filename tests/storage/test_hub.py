@@ -86,7 +86,7 @@ def hub_cache(home: Path, name: str, files: list[str]) -> Path:
 
 
 def in_a_process(spec: str, **environment: str) -> str:
-    """What :func:`pretrained_folder` returns or raises; the hub's client reads its environment when imported."""
+    """Returns the result or error of :func:`pretrained_folder` in a new process, with its own environment."""
     code = (
         "from mulan.storage.hub import PretrainedError, pretrained_folder\n"
         f"try: print(pretrained_folder({spec!r}))\n"

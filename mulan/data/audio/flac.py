@@ -82,8 +82,8 @@ def _frame_end(header: bytes, fixed_size: int) -> int | None:
     """Returns the sample position of the end of the frame with this header; None if it is not a frame header.
 
     Args:
-        header: at most 16 bytes.
-        fixed_size: number of samples of every frame except the last; 0 if it varies.
+        header: At most 16 bytes.
+        fixed_size: Number of samples of every frame except the last; 0 if it varies.
     """
     if len(header) < 6 or header[1] not in (0xF8, 0xF9) or header[2] < 0x10 or header[3] & 1:
         return None

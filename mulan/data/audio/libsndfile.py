@@ -45,8 +45,8 @@ def open_with_libsndfile(file: AudioSource, content: BinaryIO) -> UnseekableSoun
     """Opens a file with libsndfile.
 
     Args:
-        file: source whose format is checked.
-        content: open file object of the source.
+        file: Source whose format is checked.
+        content: Open file object of the source.
 
     Raises:
         CannotOpen: libsndfile cannot read the file.
@@ -81,15 +81,15 @@ def read_mono(file: UnseekableSoundFile, count: int, *, out: np.ndarray | None =
     """Reads at most ``count`` frames from the file's current position as mono.
 
     Args:
-        file: file to read from.
-        count: maximum number of frames.
-        out: buffer [count, 1] to read into; a new one if None.
+        file: File to read from.
+        count: Maximum number of frames.
+        out: Buffer [count, 1] to read into; a new one if None.
 
     Returns:
         Samples [frames], int16 if the file contains mono int16 and float32 otherwise.
 
     Raises:
-        soundfile.LibsndfileError: the file cannot be read.
+        soundfile.LibsndfileError: The file cannot be read.
     """
     dtype = "int16" if file.subtype == "PCM_16" else "float32"
     max_frames = count if out is not None else max(1, _MAX_READ_SAMPLES // file.channels)

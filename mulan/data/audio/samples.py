@@ -37,7 +37,7 @@ def validated_block(mono: np.ndarray, rate_hz: int) -> Block:
     """Returns a block of samples after checking them.
 
     Raises:
-        DecodeError: a sample is not finite, or the rate is invalid.
+        DecodeError: A sample is not finite, or the rate is invalid.
     """
     check_rate(rate_hz)
     if mono.dtype != np.int16 and not np.isfinite(mono).all():
@@ -49,7 +49,7 @@ def check_rate(rate_hz: int) -> None:
     """Checks a sample rate.
 
     Raises:
-        DecodeError: the rate is invalid.
+        DecodeError: The rate is invalid.
     """
     if not RATES_HZ[0] <= rate_hz <= RATES_HZ[1]:
         raise DecodeError("impossible sample rate", f"{rate_hz} Hz is not from {RATES_HZ[0]} to {RATES_HZ[1]} Hz")

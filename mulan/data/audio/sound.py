@@ -79,8 +79,8 @@ class SeekableSound:
         """Fills a window, int16 [samples], with the samples from ``start`` on, all of which must exist.
 
         Raises:
-            CannotSeek: the samples do not exist or cannot be reached.
-            DecodeError: a sample is not finite.
+            CannotSeek: The samples do not exist or cannot be reached.
+            DecodeError: A sample is not finite.
         """
         own_hz = self.opened.samplerate
         if own_hz == self.rate_hz:
@@ -150,7 +150,7 @@ def seekable_sound(file: AudioSource, rate_hz: int) -> SeekableSound | None:
     """Opens a file whose ranges can be read by seeking; returns None if they cannot.
 
     Raises:
-        DecodeError: the sample rate is invalid.
+        DecodeError: The sample rate is invalid.
     """
     try:
         opened = open_with_libsndfile(file, file.open())
@@ -176,7 +176,7 @@ def streamed_sound(file: AudioSource, rate_hz: int) -> StreamedSound:
     """Decodes a recording from start to end.
 
     Raises:
-        DecodeError: the recording is undecodable, truncated, damaged or empty, its rate is invalid, or a sample is not
+        DecodeError: The recording is undecodable, truncated, damaged or empty, its rate is invalid, or a sample is not
             finite.
     """
     sounds = [_best_sound(part, rate_hz) for part in split_concatenated(file)]

@@ -71,7 +71,7 @@ def audio_source(audio: bytes | str) -> AudioSource:
     """Returns the source of encoded audio, which is given by its bytes or its path.
 
     Raises:
-        DecodeError: there is no readable regular file at the path.
+        DecodeError: There is no readable regular file at the path.
     """
     if not isinstance(audio, str):
         return BytesSource(audio)
@@ -146,9 +146,9 @@ def _starts_by_length(file: AudioSource, end_of: Callable[[int], int], *marks: t
     """Returns the starts of concatenated files that each declare their length.
 
     Args:
-        file: source to search.
-        end_of: maps the start of a file to its declared end.
-        marks: bytes that every file must contain, each with its offset.
+        file: Source to search.
+        end_of: Maps the start of a file to its declared end.
+        marks: Bytes that every file must contain, each with its offset.
     """
     starts, at = [0], end_of(0)
     while starts[-1] < at < len(file) and all(_bytes(file, at + offset, len(mark)) == mark for offset, mark in marks):

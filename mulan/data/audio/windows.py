@@ -26,15 +26,15 @@ def decode_window(
     The samples equal those of :func:`decode_recording` from index ``int(draw * (samples - window + 1))`` on.
 
     Args:
-        audio: encoded file.
-        window: int16 [samples], contiguous, which is filled; a shorter recording is padded with silence. Its content is
+        audio: Encoded file.
+        window: Buffer to fill, contiguous int16 [samples]; a shorter recording is padded with silence. The content is
             undefined after an error.
-        draw: position of the window in [0, 1), relative to the first and last possible positions.
-        sample_rate_hz: sample rate of the window.
-        min_duration_s: minimum duration of the recording; shorter ones are rejected, before decoding if possible.
+        draw: Position of the window in [0, 1), relative to the first and last possible positions.
+        sample_rate_hz: Sample rate of the window.
+        min_duration_s: Minimum duration of the recording; shorter ones are rejected, before decoding if possible.
 
     Raises:
-        DecodeError: the recording is undecodable, truncated, damaged, empty or too short, its rate is invalid, or a
+        DecodeError: The recording is undecodable, truncated, damaged, empty or too short, its rate is invalid, or a
             sample is not finite.
     """
     file = audio_source(audio)
@@ -67,14 +67,14 @@ def decode_views(
     is shorter than one window, each window contains the whole recording, padded with silence.
 
     Args:
-        audio: encoded file.
-        views: int16 [views, samples], contiguous, which is filled. Its content is undefined after an error.
-        draw: position of the windows, in [0, 1).
-        sample_rate_hz: sample rate of the windows.
-        min_duration_s: as in :func:`decode_window`.
+        audio: Encoded file.
+        views: Buffer to fill, contiguous int16 [views, samples]. The content is undefined after an error.
+        draw: Position of the windows, in [0, 1).
+        sample_rate_hz: Sample rate of the windows.
+        min_duration_s: As in :func:`decode_window`.
 
     Raises:
-        DecodeError: as in :func:`decode_window`.
+        DecodeError: As in :func:`decode_window`.
     """
     count, samples = views.shape
     filled = decode_window(
@@ -90,7 +90,7 @@ def decode_recording(audio: bytes | str, *, sample_rate_hz: int) -> np.ndarray:
     """Decodes a whole recording, given by its bytes or its path, to mono int16 [samples].
 
     Raises:
-        DecodeError: as in :func:`decode_window`, and if the path cannot be read.
+        DecodeError: As in :func:`decode_window`, and if the path cannot be read.
     """
     with _path_in_errors(audio):
         sound = streamed_sound(audio_source(audio), sample_rate_hz)
@@ -105,16 +105,16 @@ def covering_windows(audio: bytes | str, window_samples: int, *, sample_rate_hz:
     """Yields the fewest windows that cover a recording, without holding all of it in memory.
 
     Args:
-        audio: encoded file or its path.
-        window_samples: length of a window in samples.
-        sample_rate_hz: sample rate of the windows.
+        audio: Encoded file or its path.
+        window_samples: Length of a window in samples.
+        sample_rate_hz: Sample rate of the windows.
 
     Yields:
         Windows, int16 [window_samples], evenly spaced from the first sample of the recording to the last. A shorter
         recording yields one window, padded with silence.
 
     Raises:
-        DecodeError: as in :func:`decode_recording`, before the first window.
+        DecodeError: As in :func:`decode_recording`, before the first window.
     """
     with _path_in_errors(audio):
         sound = streamed_sound(audio_source(audio), sample_rate_hz)
@@ -135,7 +135,7 @@ def duration_s(audio: bytes | str) -> float:
     """Returns the duration in seconds of an encoded file, given by its bytes or its path.
 
     Raises:
-        DecodeError: as in :func:`decode_recording`, except that damage inside a file may go undetected.
+        DecodeError: As in :func:`decode_recording`, except that damage inside a file may go undetected.
     """
     with _path_in_errors(audio):
         file = audio_source(audio)
@@ -157,9 +157,9 @@ def to_mono_int16(samples: np.ndarray, from_rate_hz: int, to_rate_hz: int) -> np
     """Mixes samples down to mono and resamples them.
 
     Args:
-        samples: int16 or float in [-1, 1], [frames, channels].
-        from_rate_hz: sample rate of the samples in Hz.
-        to_rate_hz: sample rate of the result in Hz.
+        samples: Samples, int16 or float in [-1, 1], [frames, channels].
+        from_rate_hz: Sample rate of the samples in Hz.
+        to_rate_hz: Sample rate of the result in Hz.
 
     Returns:
         Samples, int16 [frames * to_rate_hz / from_rate_hz].

@@ -33,9 +33,9 @@ def index_shards(
     the audio). Other members are ignored. The key, with its folders, is the id of the recording.
 
     Args:
-        shard_uris: paths and URIs of uncompressed tars.
-        corpus_uri: folder for the index.
-        keys_restart: whether different shards use the same keys; ids are then ``SHARD/KEY``, with the name of the shard
+        shard_uris: Paths and URIs of uncompressed tars.
+        corpus_uri: Folder for the index.
+        keys_restart: Whether different shards use the same keys; ids are then ``SHARD/KEY``, with the name of the shard
             and those of its parent folders that differ between shards.
         on_error: ``"raise"`` examines all shards, and writes nothing if any recording cannot be used; ``"skip"`` skips
             such recordings.
@@ -44,8 +44,8 @@ def index_shards(
         The recordings and shards that were skipped; none with ``"raise"``.
 
     Raises:
-        CorpusError: a shard or recording cannot be used (with ``"raise"``), or none of them can.
-        StorageError: the storage kept failing, or no shard can be read.
+        CorpusError: A shard or recording cannot be used (with ``"raise"``), or none of them can.
+        StorageError: The storage kept failing, or no shard can be read.
     """
     corpus_uri = filesystem.absolute(corpus_uri)
     if isinstance(shard_uris, str | bytes | os.PathLike):

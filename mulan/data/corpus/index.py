@@ -50,7 +50,7 @@ class Corpus:
         """Reads and checks ``URI/index.parquet``.
 
         Raises:
-            CorpusError: there is no index, or it lacks columns or has invalid rows; lists all faults.
+            CorpusError: There is no index, or it lacks columns or has invalid rows; lists all faults.
         """
         uri = filesystem.absolute(uri)  # it is passed to processes with other working folders
         try:
@@ -98,11 +98,11 @@ def index_row(recording_id: str, uri: str, offset: int, length: int, metadata: M
     """Returns the row of a recording, with the fields of :data:`SCHEMA`.
 
     Args:
-        recording_id: id, unique in the corpus.
+        recording_id: Id, unique in the corpus.
         uri: URI of the shard.
-        offset: offset of the recording in the shard in bytes.
-        length: length of the recording in bytes.
-        metadata: metadata that :func:`mulan.data.corpus.metadata.check_metadata` has accepted.
+        offset: Offset of the recording in the shard in bytes.
+        length: Length of the recording in bytes.
+        metadata: Metadata that :func:`mulan.data.corpus.metadata.check_metadata` has accepted.
     """
     return {
         "recording_id": recording_id,

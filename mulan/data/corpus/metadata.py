@@ -17,11 +17,11 @@ def readable_texts(source: str, texts: Any) -> list[str]:
     """Returns the non-blank texts of a source.
 
     Args:
-        source: name of the source, for messages.
-        texts: value of the source in the metadata.
+        source: Name of the source, for messages.
+        texts: Value of the source in the metadata.
 
     Raises:
-        BadRecording: all texts are blank, one is not Unicode, or the value is not a list of strings.
+        BadRecording: All texts are blank, one is not Unicode, or the value is not a list of strings.
     """
     if not (isinstance(texts, list | tuple) and all(isinstance(text, str) for text in texts)):
         raise BadRecording("text of the wrong type", f"texts.{source} is {texts!r:.80}, not a list of strings")
@@ -37,7 +37,7 @@ def texts_of(metadata: Mapping[str, Any], source: str) -> list[str]:
     """Returns the non-blank texts of a source from a recording's metadata.
 
     Raises:
-        BadRecording: as in :func:`readable_texts`, or ``texts`` does not map sources to lists.
+        BadRecording: As in :func:`readable_texts`, or ``texts`` does not map sources to lists.
     """
     texts = metadata.get("texts", {})
     if not isinstance(texts, Mapping):
@@ -49,10 +49,10 @@ def check_metadata(metadata: Mapping[str, Any]) -> None:
     """Checks the metadata of a recording.
 
     Args:
-        metadata: content of the recording's JSON, including its duration.
+        metadata: Content of the recording's JSON, including its duration.
 
     Raises:
-        BadRecording: the metadata are invalid; lists all faults.
+        BadRecording: The metadata are invalid; lists all faults.
     """
     faults = [
         *_text_faults(metadata.get("texts")),

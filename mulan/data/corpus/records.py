@@ -36,7 +36,7 @@ class Record:
         """Returns the non-blank texts of a source.
 
         Raises:
-            BadRecording: all texts are blank, one is not Unicode, or the source is not a list of strings.
+            BadRecording: All texts are blank, one is not Unicode, or the source is not a list of strings.
         """
         return texts_of(self.metadata, source)
 
@@ -45,7 +45,7 @@ def read_record(corpus: Corpus, row: int) -> Record:
     """Reads the recording of a row of the index.
 
     Raises:
-        BadRecording: the bytes cannot be read or are not a recording.
+        BadRecording: The bytes cannot be read or are not a recording.
     """
     record = parse_result(filesystem.read_ranges(*corpus.byte_ranges([row]))[0])
     # the id of the index may include the name of the shard
@@ -56,7 +56,7 @@ def parse_result(result: bytes | Exception) -> Record:
     """Parses a recording from a result of :func:`mulan.storage.filesystem.read_ranges`.
 
     Raises:
-        BadRecording: the result is an error, or not a recording.
+        BadRecording: The result is an error, or not a recording.
     """
     if isinstance(result, FileNotFoundError):
         raise BadRecording("missing shard", str(result)) from result
@@ -69,7 +69,7 @@ def parse_record(fragment: bytes) -> Record:
     """Parses a recording from its tar members, including their headers.
 
     Raises:
-        BadRecording: the bytes are truncated or not a tar, contain several recordings, or lack audio or a JSON object.
+        BadRecording: The bytes are truncated or not a tar, contain several recordings, or lack audio or a JSON object.
     """
     if not fragment:
         raise BadRecording("truncated shard", "it ends before the indexed bytes")

@@ -68,7 +68,7 @@ def iter_samples(file: BinaryIO) -> Iterator[Sample]:
     """Yields the samples of a tar in order. The last sample of a truncated tar may be incomplete.
 
     Raises:
-        BadRecording: the file is compressed or not a tar, or is damaged or truncated after the samples yielded so far.
+        BadRecording: The file is compressed or not a tar, or is damaged or truncated after the samples yielded so far.
     """
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
@@ -99,7 +99,7 @@ def list_members(fragment: bytes) -> list[Member]:
     """Returns all files in a fragment of a tar, which may be truncated.
 
     Raises:
-        BadRecording: there is no header of a member, or one cannot be read.
+        BadRecording: There is no header of a member, or one cannot be read.
     """
     return _plain_members(fragment) or _any_members(fragment)
 
@@ -141,12 +141,12 @@ def _files(file: BinaryIO, size: int, *, whole: bool = True) -> Iterator[tuple[t
     """Yields the files in a tar, with headers of any kind, each with the offset of the end of its content.
 
     Args:
-        size: size of the tar in bytes.
-        whole: whether the tar must have an end mark, without which recordings may have been lost.
+        size: Size of the tar in bytes.
+        whole: Whether the tar must have an end mark, without which recordings may have been lost.
 
     Raises:
-        BadRecording: the file is not a tar, or is damaged or truncated after the members yielded so far.
-        OSError: the storage of the tar failed.
+        BadRecording: The file is not a tar, or is damaged or truncated after the members yielded so far.
+        OSError: The storage of the tar failed.
     """
     after = 0
     try:

@@ -67,9 +67,9 @@ def write_corpus(
     kept too, and can be adopted by :func:`mulan.data.corpus.adoption.index_shards`.
 
     Args:
-        recordings: iterable of recordings.
-        uri: folder of the corpus, on this machine or on any storage that fsspec supports.
-        recordings_per_shard: number of recordings per tar.
+        recordings: Iterable of recordings.
+        uri: Folder of the corpus, on this machine or on any storage that fsspec supports.
+        recordings_per_shard: Number of recordings per tar.
         on_error: ``"raise"`` examines all recordings, and writes no index if one of them cannot be used; ``"skip"``
             writes the others.
 
@@ -77,8 +77,8 @@ def write_corpus(
         The recordings that were skipped; none with ``"raise"``.
 
     Raises:
-        CorpusError: a recording cannot be used (with ``"raise"``; lists the ids), or none of them can.
-        StorageError: the corpus could not be written.
+        CorpusError: A recording cannot be used (with ``"raise"``; lists the ids), or none of them can.
+        StorageError: The corpus could not be written.
     """
     uri = filesystem.absolute(uri)
     if not uri:
@@ -220,7 +220,7 @@ def _read_audio(recording: Recording) -> bytes:
     """Returns the encoded audio of a recording.
 
     Raises:
-        BadRecording: the argument is not a Recording, or its audio is of the wrong type or cannot be read.
+        BadRecording: The argument is not a Recording, or its audio is of the wrong type or cannot be read.
     """
     if not isinstance(recording, Recording):
         raise BadRecording(
@@ -240,7 +240,7 @@ def _validated_metadata(recording: Recording, content: bytes, seen: set[str]) ->
     """Checks a recording and returns the metadata for its JSON.
 
     Raises:
-        BadRecording: the recording cannot be used; lists all faults.
+        BadRecording: The recording cannot be used; lists all faults.
     """
     faults = []
     name = recording.recording_id

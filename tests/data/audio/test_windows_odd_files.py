@@ -1,7 +1,8 @@
-"""Forty files that programs out in the world wrote, each odd in its own way, and what is to be heard in them.
+"""Tests decoding of forty unusual files that were written by various programs.
 
-Their folder is named by MULAN_ODD_AUDIO: their licences are many, so that they are no part of this project. The frames
-are those that soundfile 0.14 and PyAV 18.1 decode; where the two differ, it is said here which one is right.
+Their folder is named by MULAN_ODD_AUDIO; they are not part of this project because of their different licences. The
+expected numbers of frames are those that soundfile 0.14 and PyAV 18.1 decode; where the two differ, a comment states
+which one is correct.
 """
 
 import functools
@@ -27,15 +28,15 @@ DRAWS = (0.0, 0.5, 0.999999)
 
 @dataclass(frozen=True)
 class Sound:
-    """What is in a file."""
+    """The expected content of a file."""
 
     frames: int
     rate_hz: int
     within: int = 0
-    """Frames that a decoder may leave out or add, for the reason given."""
+    """Number of frames that a decoder may omit or add, for the reason given in a comment."""
     silent: bool = False
     max_steps: int = 2
-    """Between a sample of a window and the same one of the whole: the filters of two conversions begin elsewhere."""
+    """Maximum difference between samples of a window and of the recording: resampling begins at other samples."""
 
 
 TAGLIB, MUTAGEN, TINYTAG = "taglib/tests/data", "mutagen/tests/data", "tinytag/tinytag/tests/samples"
@@ -52,11 +53,11 @@ SOUNDS = {
     "scipy/scipy/io/tests/data/test-44100Hz-le-1ch-4bytes-early-eof.wav": Sound(236, 44_100),
     "datasets/tests/features/data/test_audio_44100.mp3": Sound(110_592, 44_100),
     "cpython/new-wraith-bot/Lib/test/audiodata/pluck-pcm24.au": Sound(3307, 11_025),
-    # a decoder of Opus that begins in the middle needs a while until it is at one with one that has read all before
+    # an Opus decoder that begins in the middle converges to one that has read everything before
     f"{MUTAGEN}/example.opus": Sound(545_026, 48_000, max_steps=100),
-    # libsndfile opens at the rate that the encoder was given, FFmpeg at 48 kHz: 5 s by either
+    # libsndfile opens it at the encoder's input rate, FFmpeg at 48 kHz: 5 s with both
     f"{TINYTAG}/8khz_5s.opus": Sound(240_000, 48_000),
-    # an APE tag behind the last frame, which FFmpeg calls invalid data after all sound has come out
+    # an APE tag after the last frame, which FFmpeg reports as invalid data after it has decoded all audio
     f"{TAGLIB}/ape-id3v1.mp3": Sound(91_008, 44_100),
     # containers and codecs that libsndfile does not know
     f"{TAGLIB}/flac.m4a": Sound(48_000, 48_000),
@@ -66,41 +67,41 @@ SOUNDS = {
     f"{TAGLIB}/multiplex.ogg": Sound(96_000, 48_000),
     "audiofile/tests/assets/gs-16b-1c-44100hz.aac": Sound(699_392, 44_100),
     "flac-test-files/subset/22 - 12 bit per sample.flac": Sound(218_666, 44_100),
-    # libsndfile opens them and cannot seek
+    # libsndfile opens them but cannot seek
     f"{TINYTAG}/gsm_6_10.wav": Sound(4480, 44_100),
     f"{MUTAGEN}/lame397v9short.mp3": Sound(229, 24_000),
-    # the header tells no length, or channels that change: libsndfile takes it for 2**63 - 1 frames
+    # the header declares no length, or the channels change: libsndfile reports 2**63 - 1 frames
     "music-metadata/test/samples/flac/test-unknown-duration.flac": Sound(220_500, 44_100),
     "flac-test-files/uncommon/02 - increasing number of channels.flac": Sound(638_856, 44_100),
-    # the header tells too little, which libsndfile believes: FFmpeg goes on to the end
-    f"{MUTAGEN}/vbri.mp3": Sound(19_584, 44_100, within=1152),  # libsndfile plays the header's frame, too
+    # the header declares too few frames, which libsndfile trusts: FFmpeg decodes up to the end
+    f"{MUTAGEN}/vbri.mp3": Sound(19_584, 44_100, within=1152),  # libsndfile decodes the info frame, too
     f"{MUTAGEN}/xing.mp3": Sound(91_008, 44_100, within=1152),
     f"{TINYTAG}/id3_frames.mp3": Sound(72_576, 16_000, within=1152),
-    # frames of one and of two channels: libsndfile stops at the first change
+    # mono and stereo frames: libsndfile stops at the first change
     "minimp3/vectors/l3-he_mode.bit": Sound(147_456, 44_100, within=1152),
-    # noise in front of the first frame: libsndfile takes a number in it for the length, and ends early
+    # noise before the first frame: libsndfile interprets a number in it as the length, and ends early
     f"{TAGLIB}/garbage.mp3": Sound(21_888, 44_100, within=1152),
-    # the last frame's tail is padding, which FFmpeg plays
+    # the last frame ends with padding, which FFmpeg decodes
     f"{TAGLIB}/bladeenc.mp3": Sound(156_660, 44_100, within=12),
-    # FFmpeg leaves out half a block at the end
+    # FFmpeg omits half a block at the end
     f"{TAGLIB}/empty_vorbis.oga": Sound(162_496, 44_100, within=128, silent=True),
-    # FFmpeg does not read free format, stops at a side info that it takes for an error, reads no RIFX of floats, and
-    # refuses blocks that are longer than the header allows
+    # FFmpeg does not support free format, stops at side information that it considers invalid, does not support RIFX
+    # with floats, and rejects blocks that are longer than the header allows
     "minimp3/vectors/l3-he_free.bit": Sound(78_336, 44_100, within=1152),
     "minimp3/vectors/l3-nonstandard-compl-sideinfo-bigvalues.bit": Sound(248_832, 48_000, within=1152),
     "scipy/scipy/io/tests/data/test-44100Hz-2ch-32bit-float-be.wav": Sound(441, 44_100),
     "flac-test-files/faulty/01 - wrong max blocksize.flac": Sound(101_999, 24_000),
-    # a file that was read and written as UTF-8 has grown: the header tells its former length, and the sound of an AU
-    # file may go on to the end, as it does where no length is told
+    # a file that was read and written as UTF-8 has grown: the header declares the former length, and the audio of an
+    # AU file may extend to the end, as it does if no length is declared
     "cpython/Lib/test/audiodata/pluck-pcm32.au": Sound(6165, 11_025, within=6165 - 3307),
 }
 
 REFUSED = {
-    # a chunk of 2 GiB is announced, and nothing follows
+    # a chunk of 2 GiB is declared, and nothing follows
     f"{TAGLIB}/excessive_alloc.aif": "undecodable audio",
     f"{TINYTAG}/empty_file.mp3": "undecodable audio",
     f"{TINYTAG}/no_audio_data_uncompressed.wav": "no samples",
-    # 39,936 frames of the 11,563,008 that the header counts are there: a recording of 262 s that was cut off
+    # the file contains 39,936 of the 11,563,008 frames that the header declares: a truncated recording of 262 s
     f"{MUTAGEN}/variable-block.flac": "truncated audio",
 }
 

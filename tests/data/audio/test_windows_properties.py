@@ -1,7 +1,7 @@
-"""What holds for audio files of every format that can be written here, whatever their rate, channels and length.
+"""Tests properties of decoding for all formats that can be written here, at any rate, number of channels and length.
 
-All of them hold one sound: a tone that rises steadily, in every channel. Where it is found, and at what speed, tells
-whether a decoder has shifted it, lost a part, or taken one rate for another.
+All files contain the same audio: a rising tone in every channel. The position and speed at which it is decoded show
+whether a decoder has shifted it, lost a part of it, or used a wrong rate.
 """
 
 from collections.abc import Callable
@@ -27,31 +27,31 @@ OPUS_HZ = (8000, 12_000, 16_000, 24_000, 48_000)
 MPEG_HZ = STANDARD_HZ[:9]
 
 LIKE = 0.5
-"""The least correlation of a part with what was encoded: elsewhere or at another speed it is about 0. Lossy encoders
-spoil the last part of it, or leave off what they are late."""
+"""Minimum correlation of a decoded part with the encoded one; at a wrong position or speed it is about 0. Lossy
+encoders change the last part, or omit as much of it as their delay."""
 
 LATE_S = 0.15
-"""Where the rate of an MPEG stream changes, FFmpeg decodes the first frame as if it were of the second rate."""
+"""Tolerance for a change of rate in an MPEG stream, where FFmpeg decodes the first frame at the second rate."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """How a file is written, and what its decoding may add."""
+    """A function that writes files of a format, and the tolerances of decoding them."""
 
     name: str
     write: Callable[[np.ndarray, int], bytes]
-    """Of float32 [frames, channels] at a rate in Hz."""
+    """Encodes float32 [frames, channels] at a rate in Hz."""
     rates_hz: tuple[int, ...] = ()
-    """Any, if there are none."""
+    """Supported sample rates; empty for any."""
     channels: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
     front: int = 0
-    """Frames that may come before the sound."""
+    """Maximum number of frames before the audio."""
     behind: int = 0
-    """Frames that may come after it: part of a codec's block."""
+    """Maximum number of frames after the audio: a part of the codec's block."""
     window_steps: int = 2
-    """Most difference between samples of a window and of the whole. A lossy codec begins in the middle otherwise."""
+    """Maximum difference between samples of a window and of the recording; lossy codecs differ between starts."""
     min_frames: int = 0
-    """Of less, FFmpeg does not see what it is: it looks for several frames of the codec."""
+    """Minimum number of frames; FFmpeg does not recognise shorter files, as it requires several frames of the codec."""
 
 
 def of_libsndfile(container: str, subtype: str, **more: object) -> Format:
@@ -125,7 +125,7 @@ TAGGED = [each for each in FORMATS if each.name.startswith(("MP3", "adts", "FLAC
 
 @dataclass(frozen=True)
 class Case:
-    """A file to be written."""
+    """A file to write and decode."""
 
     format: Format
     rate_hz: int
@@ -137,7 +137,7 @@ class Case:
 
     @property
     def sound(self) -> np.ndarray:
-        """float32 [frames]: a rising tone."""
+        """Rising tone, float32 [frames]."""
         time_s = np.arange(round(self.seconds * self.rate_hz)) / self.rate_hz
         rise = scipy.signal.chirp(time_s, 200, max(time_s[-1], 0.2), 1500, method="linear")
         return (0.5 * rise).astype(np.float32)
@@ -147,18 +147,18 @@ class Case:
         return self.format.write(np.repeat(self.sound[:, None], self.channels, axis=1), self.rate_hz)
 
     def expected(self, rate_hz: int = RATE_HZ) -> np.ndarray:
-        """The sound at another rate."""
+        """Returns the tone at another rate."""
         return soxr.resample(self.sound, self.rate_hz, rate_hz)
 
     def within_s(self) -> tuple[float, float]:
-        """What may be added in front, and in all."""
+        """Returns the time in seconds that decoding may add before the audio, and in total."""
         own_hz = 48_000 if "opus" in self.format.name.lower() else self.rate_hz
         return self.format.front / own_hz, (self.format.front + self.format.behind) / own_hz
 
 
 @st.composite
 def cases(draw: st.DrawFn, formats: list[Format] = FORMATS) -> Case:
-    """Of any format, more of them short than long."""
+    """Generates cases of any format, more of them short than long."""
     chosen = draw(st.sampled_from(formats))
     rates = st.sampled_from(chosen.rates_hz) if chosen.rates_hz else st.integers(MIN_HZ, MAX_HZ)
     rate_hz, seconds = draw(rates), draw(st.one_of(st.floats(0.05, 1.0), st.floats(0.05, 6.0)))
@@ -172,7 +172,7 @@ def checked(examples: int) -> settings:
 
 
 def assert_holds(decoded: np.ndarray, expected: np.ndarray, *, front: int, description: object) -> None:
-    """A sound is in a decoded one, whole, at its speed, and begins within its first ``front`` samples."""
+    """Asserts that the expected audio is completely decoded, at its speed, and begins within ``front`` samples."""
     assert len(decoded) >= len(expected) - 2, f"{description}: {len(decoded)} of {len(expected)} samples"
     padded = np.concatenate([np.zeros(2), decoded / 32_768, np.zeros(front + 2)])[: len(expected) + front + 4]
     start = int(np.argmax(scipy.signal.correlate(padded, expected, mode="valid")))
