@@ -73,7 +73,7 @@ class FaultyS3(AbstractContextManager["FaultyS3"]):
         url: URL of the proxy.
         port: port of the proxy.
         upstream: host and port of the S3 API.
-        asked: the requests so far, each as ``METHOD path?query``.
+        requests: the requests so far, each as ``METHOD path?query``.
     """
 
     def __init__(self, upstream: tuple[str, int], *, port: int = 0) -> None:
@@ -86,7 +86,7 @@ class FaultyS3(AbstractContextManager["FaultyS3"]):
         self._plans: list[_Plan] = []
         self._lock = threading.Lock()
         self._healed = threading.Event()
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.connections: set[socket.socket] = set()
 
         class Handler(_Handler):
@@ -134,7 +134,7 @@ class FaultyS3(AbstractContextManager["FaultyS3"]):
 
     def _fault_of(self, request: str) -> Fault | None:
         with self._lock:
-            self.asked.append(request)
+            self.requests.append(request)
             self._plans = [one for one in self._plans if one.times > 0 and time.monotonic() < one.until_s]
             for plan in self._plans:
                 if all(part in request for part in plan.matching):

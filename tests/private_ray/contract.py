@@ -63,12 +63,12 @@ def load(place: str) -> Any:
     try:
         loaded: Any = importlib.import_module(module)
     except ImportError as error:
-        raise Differs(f"is not there, nor its module {module} ({error})") from error
+        raise Differs(f"does not exist, nor does its module {module} ({error})") from error
     for part in name.split("."):
         try:
             loaded = getattr(loaded, part)
         except AttributeError as error:
-            raise Differs(f"is not there: {getattr(loaded, '__name__', loaded)} has no {part}") from error
+            raise Differs(f"does not exist: {getattr(loaded, '__name__', loaded)} has no {part}") from error
     return loaded
 
 

@@ -67,7 +67,7 @@ def test_messages_about_differences() -> None:
         ),
         (lambda work: mentions(work, "nodes", "asks no nodes"), "Example.work", "asks no nodes"),
         (lambda work: work(1), "Example.work", "cannot be used as mulan does: TypeError: .*'node'"),
-        (lambda _: None, "Example.rest", "is not there: Example has no rest"),
+        (lambda _: None, "Example.rest", "does not exist: Example has no rest"),
     ]:
         at = f"tests.private_ray.test_contract:{place}"
         assert re.fullmatch(
@@ -75,6 +75,6 @@ def test_messages_about_differences() -> None:
             rf"It is {at} in Ray {re.escape(PINNED)}; see mulan/private_ray/train\.py",
             str(difference_of(check, at)),
         )
-    assert "is not there, nor its module ray.nowhere (No module named" in str(
+    assert "does not exist, nor does its module ray.nowhere (No module named" in str(
         difference_of(print, "ray.nowhere:Example")
     )

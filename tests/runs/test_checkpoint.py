@@ -169,13 +169,13 @@ write_checkpoint(sys.argv[1], {"weights.a": torch.ones(1000)}, Progress(8))
 @pytest.mark.processes
 def test_a_checkpoint_of_a_killed_writer_is_incomplete(s3: S3) -> None:
     before = put(s3.uri, 4)
-    s3.proxy.asked.clear()
+    s3.proxy.requests.clear()
     s3.proxy.fail(Silence.NO_READING, "PUT", "state.safetensors")
     with subprocess.Popen([sys.executable, "-c", WRITE, s3.uri]) as writer:
         try:
             wait_until(
-                lambda: any(one.startswith("PUT") for one in s3.proxy.asked),
-                what=lambda: f"a PUT; asked were {s3.proxy.asked}",
+                lambda: any(one.startswith("PUT") for one in s3.proxy.requests),
+                what=lambda: f"a PUT; requests: {s3.proxy.requests}",
             )
         finally:
             writer.kill()

@@ -244,8 +244,8 @@ def test_the_end_does_not_wait_for_failing_storage(s3: S3, monkeypatch: pytest.M
     monkeypatch.setattr(retries, "MAX_PAUSE_S", 0.1)
     with hold_lease(s3.uri):
         s3.proxy.fail(INTERNAL_ERROR)
-        asked = len(s3.proxy.asked)
-        wait_until(lambda: len(s3.proxy.asked) > asked, what="a renewal that fails")
+        num_requests = len(s3.proxy.requests)
+        wait_until(lambda: len(s3.proxy.requests) > num_requests, what="a renewal that fails")
     assert renewals()
     wait_until(lambda: not renewals(), what="the end of the last renewal")
     s3.proxy.heal()

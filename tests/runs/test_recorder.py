@@ -62,7 +62,7 @@ def test_an_outage_delays_no_step_and_loses_no_line(run: Run, s3: S3, monkeypatc
             record(recorder, step)  # the outage has no end, so that a step that waited would wait forever
         recorder.checkpoint(STATE, {}, Progress(5))
         assert recorder.storage_error() is None
-        wait_until(lambda: len(s3.proxy.asked) > 20, what=lambda: f"20 requests; asked were {s3.proxy.asked}")
+        wait_until(lambda: len(s3.proxy.requests) > 20, what=lambda: f"20 requests; requests: {s3.proxy.requests}")
         s3.proxy.heal()
     assert recorded(run) == [1, 2, 3, 4, 5]
     assert [line["event"] for line in read_lines(run.events_uri)] == [f"event {step}" for step in range(1, 6)]
@@ -90,12 +90,12 @@ def test_failing_storage_is_an_error_and_the_run_resumes(
     s3.proxy.fail(fault, "metrics.jsonl")
     record(recorder, 2)
     recorder.checkpoint(STATE, {}, Progress(2))
-    wait_until(lambda: recorder.storage_error() is not None, what=lambda: f"a fault; asked were {s3.proxy.asked}")
+    wait_until(lambda: recorder.storage_error() is not None, what=lambda: f"a fault; requests: {s3.proxy.requests}")
     assert message in str(recorder.storage_error()) and run.metrics_uri in str(recorder.storage_error())
-    asked = len(s3.proxy.asked)
+    num_requests = len(s3.proxy.requests)
     with pytest.raises(CheckpointFailed, match=f"step 2 .*{message}"):
         recorder.__exit__(None, None, None)
-    assert len(s3.proxy.asked) == asked  # what failed until the timeout is not retried at the end
+    assert len(s3.proxy.requests) == num_requests  # what failed until the timeout is not retried at the end
     s3.proxy.heal()
     # there is no checkpoint whose lines are missing
     assert [one.steps_done for one in checkpoints(run.uri)] == [1]

@@ -113,7 +113,7 @@ def test_permanent_errors_are_raised_at_once(operation: str, fault: str, uri: st
     else:
         with pytest.raises(StoragePermanentError, match=rf"{uri}.* cannot be .*{remedy}.*run the same command again"):
             function(uri, tmp_path)
-    assert len(s3.proxy.asked) <= 3
+    assert len(s3.proxy.requests) <= 3
     s3.proxy.heal()
     s3.files.pipe_file(f"{uri}/there", CONTENT)
     assert filesystem.read_bytes(f"{uri}/there") == CONTENT
@@ -186,7 +186,7 @@ def test_retries_time_out_with_an_error_that_states_the_duration(
         assert not isinstance(caught.value, StoragePermanentError)
         s3.proxy.heal()
         s3.proxy.fail(SLOW_DOWN, "/there")
-    assert len(s3.proxy.asked) > 4
+    assert len(s3.proxy.requests) > 4
 
 
 def test_an_outage_is_waited_for(uri: str, s3: S3) -> None:
@@ -252,7 +252,7 @@ def test_a_request_is_retried_before_the_upload_is(
     (tmp_path / "large").write_bytes(bytes(11 * 2**20))
     s3.proxy.fail(INTERNAL_ERROR, "partNumber=2", times=1)
     filesystem.upload(str(tmp_path / "large"), f"{uri}/new")
-    parts = [number for number in "123" for one in s3.proxy.asked if f"partNumber={number}" in one]
+    parts = [number for number in "123" for one in s3.proxy.requests if f"partNumber={number}" in one]
     assert parts == ["1", "2", "2", "3"]
 
 
@@ -261,11 +261,11 @@ def test_attempts_do_not_multiply(uri: str, s3: S3, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(filesystem, "S3_ATTEMPTS", 3)
     monkeypatch.setattr(retries, "RETRY_TIMEOUT_S", 0.0)
     for fault in (INTERNAL_ERROR, SLOW_DOWN):
-        s3.proxy.asked.clear()
+        s3.proxy.requests.clear()
         s3.proxy.fail(fault)
         with pytest.raises(StorageError, match="1 attempts"):
             filesystem.write_atomically(f"{uri}/new", CONTENT)
-        assert len(s3.proxy.asked) == 3
+        assert len(s3.proxy.requests) == 3
         s3.proxy.heal()
 
 
@@ -285,11 +285,11 @@ def test_new_bytes_are_requested_once(uri: str, s3: S3) -> None:
     assert filesystem.read_new(f"{uri}/there", 100) == (CONTENT[100:], len(CONTENT))
     assert filesystem.read_new(f"{uri}/there", len(CONTENT) + 1) == (b"", len(CONTENT))
     assert filesystem.read_new(f"{uri}/absent", 0) == (b"", 0)
-    asked = len(s3.proxy.asked)
+    num_requests = len(s3.proxy.requests)
     s3.proxy.fail(INTERNAL_ERROR)
     with pytest.raises(StoragePermanentError, match=f"{uri}/there cannot be read"):
         filesystem.read_new(f"{uri}/there", 0)
-    assert len(s3.proxy.asked) == asked + 1
+    assert len(s3.proxy.requests) == num_requests + 1
 
 
 ON_A_FULL_DISK = """

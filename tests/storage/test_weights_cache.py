@@ -36,11 +36,15 @@ def encoder(s3: S3) -> str:
 
 def downloads(s3: S3) -> list[str]:
     """Returns the files of the encoder that were requested."""
-    return [asked.rpartition("/")[2] for asked in s3.proxy.asked if asked.startswith("GET") and "/encoder/" in asked]
+    return [
+        request.rpartition("/")[2]
+        for request in s3.proxy.requests
+        if request.startswith("GET") and "/encoder/" in request
+    ]
 
 
 def test_needed_files_are_copied_once(encoder: str, cache: Path, s3: S3) -> None:
-    s3.proxy.asked.clear()
+    s3.proxy.requests.clear()
     folder = weights_folder(encoder)
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == {
         "config.json": b"{}",
@@ -75,7 +79,7 @@ def _folder(uri: str) -> str:
 
 @pytest.mark.processes
 def test_simultaneous_processes_copy_once(encoder: str, s3: S3) -> None:
-    s3.proxy.asked.clear()
+    s3.proxy.requests.clear()
     with ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("spawn")) as pool:
         folders = set(pool.map(_folder, [encoder] * 3))
     assert len(folders) == 1
