@@ -22,7 +22,7 @@ def evaluate_run(
     Args:
         corpus: the corpus to evaluate on.
         split: ``train``, ``validation`` or ``test``.
-        use_gpu: whether to embed on GPUs.
+        use_gpu: True to embed on GPUs.
 
     Raises:
         MulanError: the run, model, corpus or split does not exist, or too many recordings were skipped.
