@@ -129,11 +129,11 @@ def run(*command: str | Path, lock_fd: int, on_output: Callable[[str], None], ma
     """Runs a command, and calls ``on_output`` twice a second with its whole output so far.
 
     Args:
-        lock_fd: file descriptor of the lock, which the command inherits.
+        lock_fd: File descriptor of the lock, which the command inherits.
         may_fail: True to ignore the exit code.
 
     Raises:
-        Failure: the command failed or was killed.
+        Failure: The command failed or was killed.
     """
     with LOG.open("w") as log:
         process = subprocess.Popen(
@@ -166,7 +166,7 @@ def create(progress: Progress, lock_fd: int) -> None:
     """Creates the environment from the lock file.
 
     Raises:
-        Failure: a command failed, the disk is full, or ``.venv`` is a link.
+        Failure: A command failed, the disk is full, or ``.venv`` is a link.
     """
     if VENV.is_symlink():
         raise Failure(f"{VENV} is a link to {VENV.resolve()}, which this command does not replace; remove the link.")

@@ -71,7 +71,7 @@ def recipe_of(arguments: argparse.Namespace, *, data_uri: str | None) -> Recipe:
     """Returns the requested recipe, with absolute paths.
 
     Raises:
-        RecipeError: the recipe does not exist or is not valid.
+        RecipeError: The recipe does not exist or is not valid.
         UnsupportedStorage: ``--data`` is not a usable location.
     """
     recipe = load_recipe(arguments.recipe, arguments.settings, data_uri=_checked(data_uri))
@@ -82,7 +82,7 @@ def recipe_to_train(arguments: argparse.Namespace) -> Recipe:
     """Returns the requested recipe, which must name a corpus.
 
     Raises:
-        RecipeError, UnsupportedStorage: see :func:`recipe_of`; also raised if the recipe names no corpus.
+        RecipeError, UnsupportedStorage: See :func:`recipe_of`; also raised if the recipe names no corpus.
     """
     recipe = recipe_of(arguments, data_uri=arguments.data)
     if not recipe.data.uri:
@@ -94,7 +94,7 @@ def recipe_of_run(arguments: argparse.Namespace, run: Run) -> Recipe:
     """Returns the recipe of an existing run, overridden by ``--set``.
 
     Raises:
-        RunError: the run does not exist, or cannot be resumed with the requested recipe.
+        RunError: The run does not exist, or cannot be resumed with the requested recipe.
     """
     own = run.recipe()
     if arguments.recipe:

@@ -21,7 +21,7 @@ def check_training(recipe: Recipe, run: Run) -> MicroBatchReader:
         The reader of the recipe's corpus.
 
     Raises:
-        MulanError: the first check that fails.
+        MulanError: A check failed; the error of the first one is raised.
     """
     run.check(recipe)
     reader = check_corpus(recipe)
@@ -34,16 +34,16 @@ def join(recipe: Recipe, run: Run, reader: MicroBatchReader | None = None) -> li
     """Joins the cluster, or starts one on this machine, and checks that it can train a recipe.
 
     Args:
-        recipe: the recipe of the run.
-        run: the run; if it is fully trained, the cluster is not checked.
-        reader: the reader of the recipe's corpus, if it has been opened.
+        recipe: The recipe of the run.
+        run: The run; if it is fully trained, the cluster is not checked.
+        reader: The reader of the recipe's corpus, if it has been opened.
 
     Returns:
         The lines that the job reports.
 
     Raises:
-        ClusterRefused, ClusterFailed: no cluster can be joined or started.
-        ClusterUnfit: the cluster cannot train the recipe; lists all reasons.
+        ClusterRefused, ClusterFailed: No cluster can be joined or started.
+        ClusterUnfit: The cluster cannot train the recipe; lists all reasons.
     """
     connect(recipe.scale)
     if any(newest.steps_done >= recipe.train.steps for newest in checkpoints(run.uri)[:1]):
@@ -75,8 +75,8 @@ def join_to_evaluate(scale: ScaleConfig) -> None:
     """Joins the cluster, or starts one on this machine, and checks that it can run an evaluation.
 
     Raises:
-        ClusterRefused, ClusterFailed: no cluster can be joined or started.
-        ClusterUnfit: the cluster can never have the resources.
+        ClusterRefused, ClusterFailed: No cluster can be joined or started.
+        ClusterUnfit: The cluster can never have the resources.
     """
     connect(scale)
     from mulan.launch.preflight import check_room_to_evaluate

@@ -69,8 +69,8 @@ def autoscaled(types: Mapping[str, NodeType], *, idle_s: float = 15.0) -> Iterat
     """Starts a cluster that has only a head at first.
 
     Args:
-        types: the types of nodes that may be started, by name.
-        idle_s: seconds after which an idle node is removed.
+        types: The types of nodes that may be started, by name.
+        idle_s: Seconds after which an idle node is removed.
     """
     port, metrics = free_ports(2)
     environment = ENVIRONMENT | {

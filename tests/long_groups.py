@@ -77,9 +77,9 @@ def due(hour: int, changed: Iterable[str]) -> dict[str, str]:
     """Returns the groups that are due, at most two, each with the reason.
 
     Args:
-        hour: hours since a midnight. Each group has its turn at least every five hours and, if the command is called at
+        hour: Hours since a midnight. Each group has its turn at least every five hours and, if the command is called at
             the same hour of every day, every three days.
-        changed: paths of files that were changed recently.
+        changed: Paths of files that were changed recently.
     """
     names, files = list(GROUPS), list(changed)
     first = (hour + hour // 24) % len(names)  # a day has a multiple of three hours

@@ -128,9 +128,9 @@ def cluster(
     """Starts a cluster that has only a head.
 
     Args:
-        head_options: further options of ``ray start`` for the head.
-        port: port of the head; a free one if not given.
-        environment: environment of the head and the processes that it starts.
+        head_options: Further options of ``ray start`` for the head.
+        port: Port of the head; a free one if not given.
+        environment: Environment of the head and the processes that it starts.
     """
     free, dashboard, client, agent = free_ports(4)
     port = port or free

@@ -71,16 +71,16 @@ class FaultyS3(AbstractContextManager["FaultyS3"]):
 
     Attributes:
         url: URL of the proxy.
-        port: port of the proxy.
-        upstream: host and port of the S3 API.
-        requests: the requests so far, each as ``METHOD path?query``.
+        port: Port of the proxy.
+        upstream: Host and port of the S3 API.
+        requests: The requests so far, each as ``METHOD path?query``.
     """
 
     def __init__(self, upstream: tuple[str, int], *, port: int = 0) -> None:
         """
         Args:
-            upstream: host and port of the S3 API.
-            port: port of the proxy; 0 for any free one.
+            upstream: Host and port of the S3 API.
+            port: Port of the proxy; 0 for any free one.
         """
         self.upstream = upstream
         self._plans: list[_Plan] = []
@@ -117,10 +117,10 @@ class FaultyS3(AbstractContextManager["FaultyS3"]):
         """Makes the next requests fail.
 
         Args:
-            fault: the fault to inject.
-            matching: texts that must all occur in the ``METHOD path?query`` of a request.
-            times: the maximum number of failing requests.
-            seconds: the time after which requests succeed again.
+            fault: The fault to inject.
+            matching: Texts that must all occur in the ``METHOD path?query`` of a request.
+            times: The maximum number of failing requests.
+            seconds: The time after which requests succeed again.
         """
         with self._lock:
             self._plans.append(_Plan(fault, times, time.monotonic() + seconds, matching))

@@ -66,7 +66,7 @@ def group_of(item: pytest.Item) -> str | None:
     """Returns the group of a long test; None for all others.
 
     Raises:
-        pytest.UsageError: the test is marked as long without an existing group.
+        pytest.UsageError: The test is marked as long without an existing group.
     """
     mark = item.get_closest_marker("long")
     if mark is None:

@@ -10,13 +10,13 @@ def wait_until(
     """Polls a condition until it is true.
 
     Args:
-        condition: function that returns a true value once the state is reached.
-        what: name of the state for the error message, or a function that returns it when the time is over.
-        limit_s: the time limit.
-        period_s: the time between two polls.
+        condition: Function that returns a true value once the state is reached.
+        what: Name of the state for the error message, or a function that returns it when the time is over.
+        limit_s: The time limit.
+        period_s: The time between two polls.
 
     Raises:
-        TimeoutError: the condition did not become true within the limit.
+        TimeoutError: The condition did not become true within the limit.
     """
     deadline = time.monotonic() + limit_s
     while not condition():

@@ -38,11 +38,11 @@ class Trial:
         """Records that the trial reached its last step, or was stopped for good.
 
         Args:
-            step: the step at which it ended.
+            step: The step at which it ended.
             train_steps: ``train.steps`` of the sweep; an earlier ``step`` means that the trial was stopped.
 
         Raises:
-            StorageError: the record could not be written.
+            StorageError: The record could not be written.
         """
         filesystem.write_atomically(self._over_uri, json.dumps({"step": step, "train_steps": train_steps}).encode())
 
@@ -52,7 +52,7 @@ class Trial:
         A trial that reached the last step of a shorter sweep continues, and so does one that failed or was interrupted.
 
         Raises:
-            DamagedFile: the record of where the trial ended is damaged.
+            DamagedFile: The record of the trial's end is damaged.
         """
         if self.steps_saved() >= recipe.train.steps:
             return True
@@ -75,7 +75,7 @@ class Trial:
         """Returns the step and the score of each validation so far, by :func:`mulan.config.terms.selection_metric`.
 
         Raises:
-            DamagedFile: the trial's metrics are damaged.
+            DamagedFile: The trial's metrics are damaged.
         """
         name = selection_metric(recipe.loss.weights).name
         validated = [(line["step"], line["validation"]) for line in self.run.metrics() if "validation" in line]
@@ -86,7 +86,7 @@ def planned_trials(recipe: Recipe, sweep: Run, trials: int) -> list[Trial]:
     """Returns the trials of a sweep: the requested number, or all existing ones if there are more.
 
     Raises:
-        SweepError: a trial has been trained for more steps than the recipe's.
+        SweepError: A trial has been trained for more steps than the recipe's.
     """
     uri = runs_uri(sweep)
     existing = [

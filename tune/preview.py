@@ -20,7 +20,7 @@ def print_trials(trials: Sequence[Trial], failures: Sequence[str], recipe: Recip
     """Prints the trials, best first, and the ``--set`` options of the best one.
 
     Raises:
-        SweepError: no trial reached a validation.
+        SweepError: No trial reached a validation.
     """
     scored = [(one, scores[-1]) for one in trials if (scores := one.scores(recipe))]
     if not scored:
@@ -50,11 +50,11 @@ def preview(
     """Yields lines about the search space, the next points, the number of concurrent trials, and the maximum cost.
 
     Args:
-        trials: all trials of the sweep, of which the first ``num_trials`` would be completed.
-        concurrent: the requested number of concurrent trials; None for as many as the cluster can hold.
+        trials: All trials of the sweep, of which the first ``num_trials`` would be completed.
+        concurrent: The requested number of concurrent trials; None for as many as the cluster can hold.
 
     Raises:
-        DamagedFile: a file of a trial is damaged.
+        DamagedFile: A file of a trial is damaged.
     """
     yield "search space"
     for field, domain in sorted(search_space(recipe).items()):

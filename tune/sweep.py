@@ -51,13 +51,13 @@ def sweep(
     """Runs the remaining trials, and prints all trials, best first.
 
     Args:
-        reader: the reader of the recipe's corpus.
-        fence: the fence of the sweep's lease.
+        reader: The reader of the recipe's corpus.
+        fence: The fence of the sweep's lease.
 
     Raises:
-        DamagedFile: a file of a trial is damaged.
-        SweepError: no trial reached a validation.
-        SweepUnfinished: trials were given up that another call may complete.
+        DamagedFile: A file of a trial is damaged.
+        SweepError: No trial reached a validation.
+        SweepUnfinished: Trials were given up that another call may complete.
     """
     from mulan.launch.capacity import capacity
     from tune.planned import planned_trials
@@ -102,7 +102,7 @@ def for_sweep(recipe: Recipe, trials: int) -> Recipe:
     """Returns the recipe with a checkpoint at every validation, where trials are compared.
 
     Raises:
-        SweepError: there are no trials, or no validation to compare them by.
+        SweepError: There are no trials, or no validation to compare them by.
     """
     errors = []
     if trials < 1:

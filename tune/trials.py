@@ -37,9 +37,9 @@ class ResumedAsha(ASHAScheduler):  # type: ignore[misc]  # Ray's has no types
     def __init__(self, *, score: str, over: Mapping[str, Scores], begun: Mapping[str, Scores], **named: Any) -> None:
         """
         Args:
-            score: the name of the score that trials report together with their ``step``; higher is better.
-            over: the scores of completed trials from earlier calls, by the trial's name.
-            begun: the scores of trials that continue, by name (``trial.config["trial"]["name"]``).
+            score: The name of the score that trials report together with their ``step``; higher is better.
+            over: The scores of completed trials from earlier calls, by the trial's name.
+            begun: The scores of trials that continue, by name (``trial.config["trial"]["name"]``).
         """
         super().__init__(time_attr="step", **named)
         self._score, self._over, self._begun = score, dict(over), dict(begun)
@@ -74,10 +74,10 @@ def trial(config: dict[str, Any], *, base: Recipe, runs_uri: str, reader: Shared
     there is one.
 
     Args:
-        reader: the reader of all trials; they read the same, since no value of the space changes what is read.
+        reader: The reader of all trials; they read the same, since no value of the space changes what is read.
 
     Raises:
-        MulanError: another attempt, which Tune makes, may succeed. Permanent errors are reported instead.
+        MulanError: Another attempt, which Tune makes, may succeed. Permanent errors are reported instead.
     """
     recipe = with_settings(base, settings(config["trial"]["values"]), name="sweep")
     try:
@@ -150,15 +150,15 @@ def run_trials(
     """Runs the remaining trials of a sweep; each is a run in the sweep's folder.
 
     Args:
-        run: the folder of the sweep.
-        trials: all trials, of which the first ``num_trials`` are to be completed.
-        concurrent: the number of concurrent trials, at most as many as the cluster can ever hold: drivers need almost
+        run: The folder of the sweep.
+        trials: All trials, of which the first ``num_trials`` are to be completed.
+        concurrent: The number of concurrent trials, at most as many as the cluster can ever hold: drivers need almost
             no resources, so more of them would start and wait for each other's workers forever.
-        reader: the reader of all trials.
-        fence: the fence of the sweep's lease.
+        reader: The reader of all trials.
+        fence: The fence of the sweep's lease.
 
     Raises:
-        RunTakenOver: another driver has taken over the sweep.
+        RunTakenOver: Another driver has taken over the sweep.
 
     Returns:
         The errors of trials that another attempt would meet again, and the errors for which others were given up.

@@ -105,7 +105,7 @@ def plain_step_s(recipe: Recipe, workers: int, flops: float) -> float:
     """Returns the duration of the arithmetic of a step in seconds; a backward pass costs as much as two forward passes.
 
     Args:
-        flops: floating-point operations of the forward pass of one pair.
+        flops: Floating-point operations of the forward pass of one pair.
     """
     share = recipe.batch.micro_batches // workers
     forwards = 1 if share == 1 else 2

@@ -47,8 +47,8 @@ class Capacity:
         """Counts the bundles that fit on the alive nodes if nothing else runs there.
 
         Args:
-            bundle: resources that must be on one node, such as ``{"CPU": 4, "GPU": 1}``; at least one above 0.
-            labels: the labels that the node must have.
+            bundle: Resources that must be on one node, such as ``{"CPU": 4, "GPU": 1}``; at least one above 0.
+            labels: The labels that the node must have.
         """
         return sum(num_fitting(bundle, node.resources) for node in self.nodes if has_labels(labels, node.labels))
 
@@ -158,7 +158,7 @@ def reader_labels(scale: ScaleConfig, cluster: Capacity | None = None) -> dict[s
     may start one: on GPU nodes they would take CPUs and memory from training.
 
     Args:
-        cluster: the capacity; if omitted, Ray is queried, which must be initialised.
+        cluster: The capacity; if omitted, Ray is queried, which must be initialised.
     """
     if scale.data_label == "auto":
         has_pool = (cluster or capacity()).may_have_node(MANIFESTS_LABEL)
@@ -176,7 +176,7 @@ def max_workers(scale: ScaleConfig, cluster: Capacity | None = None) -> int | No
     """Returns the number of workers that the autoscaler can make room for; None without autoscaler or limit.
 
     Args:
-        cluster: the capacity; if omitted, Ray is queried, which must be initialised.
+        cluster: The capacity; if omitted, Ray is queried, which must be initialised.
     """
     cluster = cluster or capacity()
     return cluster.fit_ever(worker_resources(scale)) if cluster.autoscaler else None
@@ -187,7 +187,7 @@ def max_readers(scale: ScaleConfig, cluster: Capacity | None = None) -> int | No
     autoscaler or limit.
 
     Args:
-        cluster: the capacity; if omitted, Ray is queried, which must be initialised.
+        cluster: The capacity; if omitted, Ray is queried, which must be initialised.
     """
     cluster = cluster or capacity()
     labels = reader_labels(scale, cluster)

@@ -27,8 +27,8 @@ def check_corpus(recipe: Recipe) -> MicroBatchReader:
         The reader of the corpus. Loading the index takes minutes for millions of recordings.
 
     Raises:
-        CorpusError, PlanError: the corpus does not fit the recipe.
-        PretrainedError: a pretrained tower is missing or cannot be used.
+        CorpusError, PlanError: The corpus does not fit the recipe.
+        PretrainedError: A pretrained tower is missing or cannot be used.
     """
     if recipe.loss.weights.uses_text:
         weights_folder(recipe.text_tower.pretrained)
@@ -43,7 +43,7 @@ def check_buildable(recipe: Recipe) -> None:
     """Builds the model that every worker will build, and discards it.
 
     Raises:
-        PretrainedError: a pretrained tower is missing or cannot be used.
+        PretrainedError: A pretrained tower is missing or cannot be used.
     """
     import torch
 
@@ -57,7 +57,7 @@ def check_checkpoint(run: Run) -> None:
     """Checks that a run has a checkpoint to export.
 
     Raises:
-        RunError: the run has no checkpoint.
+        RunError: The run has no checkpoint.
     """
     if not checkpoints(run.uri):
         raise RunError(f"run {run.uri} has no checkpoint yet; nothing to export")
@@ -70,8 +70,8 @@ def check_model(run: Run, data_uri: str, split: str = "test") -> Corpus:
         The corpus.
 
     Raises:
-        RunError: the run has no such model.
-        CorpusError: the corpus is missing or damaged, or the split is empty.
+        RunError: The run has no such model.
+        CorpusError: The corpus is missing or damaged, or the split is empty.
     """
     weights = run.recipe().loss.weights
     if not weights.embeds_text:
@@ -92,7 +92,7 @@ def check_loadable(run: Run) -> None:
     """Loads the exported model of a run, and discards it.
 
     Raises:
-        ModelFolderError: the model cannot be loaded.
+        ModelFolderError: The model cannot be loaded.
     """
     from mulan.model.inference.mulan import MuLan
 
@@ -103,7 +103,7 @@ def check_replay(run: Run, step: int) -> None:
     """Checks that a run has a step to replay.
 
     Raises:
-        ReplayError: the run has no such step.
+        ReplayError: The run has no such step.
     """
     newest = max((line["step"] for line in run.metrics()), default=0)
     # the step that stopped a run has no line in metrics.jsonl

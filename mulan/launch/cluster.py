@@ -51,7 +51,7 @@ def connect(scale: ScaleConfig) -> None:
     Afterwards SIGTERM, by which ``ray job stop`` ends a job, interrupts this process like SIGINT.
 
     Raises:
-        ClusterRefused, ClusterFailed: no cluster can be joined or started; states the reason and the remedy.
+        ClusterRefused, ClusterFailed: No cluster can be joined or started; states the reason and the remedy.
     """
     address = os.environ.get("RAY_ADDRESS")
     if not address:
@@ -120,7 +120,7 @@ def _check_listening(address: str) -> None:
     """Checks that a process listens at a cluster's ``HOST:PORT``: Ray itself retries for minutes.
 
     Raises:
-        OSError: no process listens there.
+        OSError: No process listens there.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
@@ -131,7 +131,7 @@ def connection_error(error: Exception, address: str | None) -> ClusterRefused | 
     """Returns the error that is shown to the user for one of ``ray.init``, with the remedy.
 
     Args:
-        address: the address of the cluster to join; None if a local cluster was to be started.
+        address: The address of the cluster to join; None if a local cluster was to be started.
     """
     reason = textwrap.shorten(str(error) or type(error).__name__, 300, placeholder=" ...")
     what = f"the Ray cluster {address} cannot be joined" if address else "Ray cannot be started on this machine"

@@ -23,7 +23,7 @@ def device_kind(device: torch.device, *, threads: int) -> str:
     """Describes what the results of a device depend on: its model, and the version and build of torch.
 
     Args:
-        threads: the number of threads of a CPU worker; those of a GPU's host do not affect results.
+        threads: The number of threads of a CPU worker; those of a GPU's host do not affect results.
     """
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
@@ -68,8 +68,8 @@ def reproducibility_warnings(kinds: Sequence[str], progress: Progress | None) ->
     """Returns a warning for each reason why an attempt may not give bit-identical results.
 
     Args:
-        kinds: the kinds of device of all workers, by rank.
-        progress: the progress of the checkpoint that the attempt resumes from.
+        kinds: The kinds of device of all workers, by rank.
+        progress: The progress of the checkpoint that the attempt resumes from.
     """
     warnings = []
     if len(set(kinds)) > 1:

@@ -20,12 +20,12 @@ def evaluate_run(
     """Evaluates a run's exported model, writes ``report.json`` and ``report.html``, and prints the results.
 
     Args:
-        corpus: the corpus to evaluate on.
+        corpus: The corpus to evaluate on.
         split: ``train``, ``validation`` or ``test``.
         use_gpu: True to embed on GPUs.
 
     Raises:
-        MulanError: the run, model, corpus or split does not exist, or too many recordings were skipped.
+        MulanError: The run, model, corpus or split does not exist, or too many recordings were skipped.
     """
     recipe = run.recipe()
     begun = time.monotonic()

@@ -69,12 +69,12 @@ def fit(
     held meanwhile, so that another driver is refused.
 
     Args:
-        reader: the shared reader of the recipe's corpus; the corpus is opened here if not given.
+        reader: The shared reader of the recipe's corpus; the corpus is opened here if not given.
 
     Raises:
-        CorpusError, PlanError, RunError, RunHeld, StorageError: raised before anything is started.
-        ControllerLost, TrainingFailed: the run stopped; it can be resumed.
-        RunTakenOver: another driver has taken over the run.
+        CorpusError, PlanError, RunError, RunHeld, StorageError: A check failed; nothing was started.
+        ControllerLost, TrainingFailed: The run stopped; it can be resumed.
+        RunTakenOver: Another driver has taken over the run.
     """
     if reader is None:
         reader = share_reader(check_corpus(recipe))
@@ -99,7 +99,7 @@ def train_on_worker(config: dict[str, Any]) -> None:
         config: ``recipe``, ``run``, ``fence`` (of the run's lease) and ``source`` (of the batches).
 
     Raises:
-        TrainingFailed: training failed for a reason that another attempt would meet again.
+        TrainingFailed: Training failed for a reason that another attempt would meet again.
     """
     # imported objects are never freed: a garbage collection of them takes a second here, and pauses training later
     gc.disable()

@@ -57,13 +57,13 @@ def preflight(recipe: Recipe, run: Run, *, corpus_uris: tuple[str, ...] = ()) ->
     else has been checked in this process.
 
     Args:
-        corpus_uris: files of the corpus that must be readable on all nodes that read data.
+        corpus_uris: Files of the corpus that must be readable on all nodes that read data.
 
     Returns:
         Warnings, one line each: what makes training slower, and what could not be checked.
 
     Raises:
-        ClusterUnfit: the cluster cannot train the recipe.
+        ClusterUnfit: The cluster cannot train the recipe.
     """
     begun = time.monotonic()
     cluster = capacity()
@@ -100,10 +100,10 @@ def check_room_to_evaluate(scale: ScaleConfig, cluster: Capacity | None = None) 
     """Checks that the tasks of an evaluation, which read and embed, can ever run.
 
     Args:
-        cluster: the capacity; if omitted, Ray is queried, which must be initialised.
+        cluster: The capacity; if omitted, Ray is queried, which must be initialised.
 
     Raises:
-        ClusterUnfit: the tasks can never run.
+        ClusterUnfit: The tasks can never run.
     """
     cluster = cluster or capacity()
     problems = [

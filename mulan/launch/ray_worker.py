@@ -17,7 +17,7 @@ def raise_on_all_workers(function: Callable[[], T]) -> T:
     """Returns the result of a function; an error on one worker is raised on all of them. Collective.
 
     Raises:
-        TrainingFailed: the function raised a :class:`MulanError` on some worker; has its message and exit code.
+        TrainingFailed: The function raised a :class:`MulanError` on a worker; has its message and exit code.
     """
     result: T | None = None
     own_error: tuple[str, int] | None = None
@@ -38,12 +38,12 @@ def read_newest_on_all_workers(run_uri: str, *, place: str, on_corrupt: Callable
     One worker of each node downloads and verifies it, and all workers of the node map the same files into memory.
 
     Args:
-        place: the id of the machine or container whose temporary folder this worker uses.
-        on_corrupt: receives a message about each newer checkpoint that is corrupt, on one worker of each place.
+        place: The id of the machine or container whose temporary folder this worker uses.
+        on_corrupt: Called with a message about each newer checkpoint that is corrupt, on one worker of each place.
 
     Raises:
-        TrainingFailed: storage failed on at least one worker.
-        RuntimeError: the workers read different checkpoints.
+        TrainingFailed: Storage failed on at least one worker.
+        RuntimeError: The workers read different checkpoints.
     """
     reader = all_gather_objects(place).index(place)
     with ExitStack() as stack:

@@ -21,7 +21,7 @@ class ReadersWatch(AbstractContextManager["ReadersWatch"]):
     """Reports when workers wait for data, and when they no longer do, for as long as the context lasts."""
 
     def __init__(self, source: BatchService, *, on_change: Callable[[str], None]) -> None:
-        """``on_change``: receives one line for the run's events; called in another thread."""
+        """``on_change``: called with one line for the run's events, in another thread."""
         self._source, self._on_change = source, on_change
         self._newest: ReaderPoolState | None = None
         self._stop = threading.Event()
@@ -64,8 +64,8 @@ class ReadersStatus:
         """Returns the line to report, or None.
 
         Args:
-            readers: the current state.
-            since_s: seconds since the last reported line.
+            readers: The current state.
+            since_s: Seconds since the last reported line.
         """
         text = str(readers)
         waits = bool(readers.waiting or readers.reading_locally)

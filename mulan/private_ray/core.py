@@ -153,7 +153,7 @@ def demand(gcs_address: str) -> Demand:
     """Returns the pending demand of a cluster.
 
     Raises:
-        ray.exceptions.RpcError: the cluster does not respond.
+        ray.exceptions.RpcError: The cluster does not respond.
     """
     return parse_status(get_cluster_status(gcs_address, timeout=_ANSWER_TIMEOUT_S))
 

@@ -34,7 +34,7 @@ class WorkerCountPolicy(Protocol):
         Called at every poll of the workers, about every 2 s. An exception ends the run.
 
         Args:
-            offer: a number from :meth:`usable_workers` that differs from the current one; None if there is none.
+            offer: A number from :meth:`usable_workers` that differs from the current one; None if there is none.
         """
 
 
@@ -138,9 +138,9 @@ class DelegatingTrainer(TorchTrainer):
     ) -> None:
         """
         Args:
-            count_policy: used only if ``scaling_config`` is elastic. It is pickled, like ``verdict``, and called in Ray
+            count_policy: Used only if ``scaling_config`` is elastic. It is pickled, like ``verdict``, and called in Ray
                 Train's controller.
-            verdict: called with each failure (``ray.train.TrainingFailedError``).
+            verdict: Called with each failure (``ray.train.TrainingFailedError``).
         """
         super().__init__(*arguments, **named)
         self._count_policy, self._verdict = count_policy, verdict

@@ -24,7 +24,7 @@ def pruned(schema: Schema, used: Any) -> Schema:
     """Returns the part of a JSON schema for the fields of a value, which allows no other fields.
 
     Raises:
-        KeyError: the schema lacks a field of the value.
+        KeyError: The schema lacks a field of the value.
     """
     kept = {name: schema[name] for name in _CHECKED if name in schema}
     if schema.get("x-kubernetes-int-or-string"):

@@ -37,9 +37,9 @@ def mutated(draw: random.Random, seeds: Sequence[bytes], *, words: Sequence[byte
     """Returns one of the valid inputs with one to four mutations.
 
     Args:
-        draw: the generator, which determines the result.
-        seeds: valid inputs.
-        words: byte strings with a meaning in the format, which may be inserted.
+        draw: The generator, which determines the result.
+        seeds: Valid inputs.
+        words: Byte strings with a meaning in the format, which may be inserted.
     """
     content = bytearray(draw.choice(seeds))
     for _ in range(draw.choice((1, 1, 1, 2, 3, MAX_MUTATIONS))):

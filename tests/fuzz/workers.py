@@ -75,9 +75,9 @@ def run(
     """Reads inputs in several processes, and yields their tallies.
 
     Args:
-        target: importable function that returns the target, called in each process.
-        jobs: number of processes.
-        folder: folder for the output of the processes.
+        target: Importable function that returns the target, called in each process.
+        jobs: Number of processes.
+        folder: Folder for the output of the processes.
     """
     edges = [inputs * job // jobs for job in range(jobs + 1)]
     parts = [range(start, stop) for start, stop in pairwise(edges) if start < stop]

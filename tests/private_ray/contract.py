@@ -57,7 +57,7 @@ def load(place: str) -> Any:
     """Returns the object at ``MODULE:NAME``.
 
     Raises:
-        Differs: the module or the name does not exist.
+        Differs: The module or the name does not exist.
     """
     module, _, name = place.partition(":")
     try:
@@ -76,7 +76,7 @@ def takes(function: Any, *needed: str, exactly: bool = False) -> None:
     """Checks that a function has the needed parameters and, with ``exactly``, no others.
 
     Raises:
-        Differs: the function has other parameters.
+        Differs: The function has other parameters.
     """
     parameters = list(inspect.signature(function).parameters)
     if parameters != list(needed) if exactly else not set(needed) <= set(parameters):
@@ -87,7 +87,7 @@ def mentions(source: Any, word: str, difference: str) -> None:
     """Checks that the source of an object contains a word, if a real check would need a running Ray.
 
     Raises:
-        Differs: the source does not contain it.
+        Differs: The source does not contain it.
     """
     if word not in inspect.getsource(source):
         raise Differs(difference)
