@@ -39,8 +39,8 @@ class Trainer(DelegatingTrainer):
         """
         Args:
             worker_counts: The numbers of workers that may be used, within the bounds of ``scaling_config``.
-            worker_limit: Function that returns the number of workers that the cluster can ever hold, or None if no limit is
-                known. Like the other functions, it is called in Ray Train's controller.
+            worker_limit: Function that returns the number of workers that the cluster can ever hold; None if no limit
+                is known. Like the other functions, it is called in Ray Train's controller.
             saved_steps: Function that returns the step of the newest checkpoint.
             on_failure: Function that is called with a description of each failure of the workers.
         """
