@@ -55,8 +55,8 @@ def trials_at_once(scale: ScaleConfig, cluster: Capacity) -> int:
 
 
 def _max_fitting(cluster: Capacity, bundle: Resources) -> int:
-    ever = cluster.fit_ever(bundle)
-    return cluster.fit_now(bundle) if ever is None else ever
+    limit = cluster.fit_ever(bundle)
+    return cluster.fit_now(bundle) if limit is None else limit
 
 
 def driver_resources() -> PlacementGroupFactory:

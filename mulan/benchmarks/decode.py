@@ -35,7 +35,7 @@ def bench_decode(*, rounds: int, against: Path | None, progress: Callable[[str],
     with ExitStack() as stack:
         timers = {name: stack.enter_context(_timing_process(*how)) for name, how in candidates.items()}
         for form in FORMATS:
-            figures = _readings({name: partial(ask, form) for name, ask in timers.items()}, rounds)
+            figures = _readings({name: partial(time_windows, form) for name, time_windows in timers.items()}, rounds)
             text = ", ".join(f"{name} {figure.median:.2f} ms" for name, figure in figures.items())
             progress(f"{form}: {text}")
             columns = {**figures, "/ soundfile": ratios(figures[OURS], figures[PLAIN])}
@@ -74,18 +74,18 @@ def _timing_process(kind: str, folder: Path) -> Iterator[Callable[[str], float]]
         text=True,
     ) as process:
         assert process.stdin is not None and process.stdout is not None
-        asking, answers = process.stdin, process.stdout
+        requests, results = process.stdin, process.stdout
 
-        def ask(form: str) -> float:
+        def time_windows(form: str) -> float:
             try:
-                print(form, file=asking, flush=True)
-                return float(answers.readline())
+                print(form, file=requests, flush=True)
+                return float(results.readline())
             except (BrokenPipeError, ValueError) as error:
                 raise BenchmarkFailed(f"{folder}: the process that decodes with {kind} ended") from error
 
         try:
-            yield ask
+            yield time_windows
         finally:
             process.kill()
             with suppress(BrokenPipeError):
-                asking.close()
+                requests.close()

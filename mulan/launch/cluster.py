@@ -45,7 +45,7 @@ class ClusterFailed(MulanError):
 def connect(scale: ScaleConfig) -> None:
     """Joins the cluster of ``RAY_ADDRESS`` (set in submitted jobs), or starts a local one.
 
-    A local cluster offers the CPUs that the recipe asks for, even if the machine has fewer: two workers and their data
+    A local cluster offers the CPUs that the recipe requests, even if the machine has fewer: two workers and their data
     tasks share two cores well.
 
     Afterwards SIGTERM, by which ``ray job stop`` ends a job, interrupts this process like SIGINT.

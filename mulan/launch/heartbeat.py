@@ -102,10 +102,10 @@ def describe_missing(scale: ScaleConfig, cluster: Capacity, waiting: Demand) -> 
 def _outlook(cluster: Capacity, waiting: Demand, bundle: Mapping[str, float], wanted: int) -> str:
     if cluster.autoscaler is None:
         return "there is no autoscaler: the job continues when nodes join or other jobs end"
-    ever = cluster.fit_ever(bundle)
+    limit = cluster.fit_ever(bundle)
     states = []
-    if ever is not None and ever < wanted:
-        room = f"room for more than {ever}" if ever else "room for one"
+    if limit is not None and limit < wanted:
+        room = f"room for more than {limit}" if limit else "room for one"
         states.append(f"its node types never have {room} ({cluster.describe()})")
     states += [
         f"{count} node{'s' * (count > 1)} of type {name} starting" for name, count in sorted(waiting.starting.items())

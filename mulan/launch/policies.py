@@ -74,7 +74,7 @@ class EvenShares:
         if time.monotonic() - self._polled_s >= self.POLL_PERIOD_S:
             room = self._worker_limit()
             usable = self.usable_workers(max(self._worker_counts) if room is None else room)
-            self._requested = usable or min(self._worker_counts)  # requested all the same, and reported as missing
+            self._requested = usable or min(self._worker_counts)  # requested nevertheless, and reported as missing
             self._polled_s = time.monotonic()
         return self._requested
 

@@ -86,12 +86,12 @@ def resource_problems(recipe: Recipe, cluster: Capacity) -> Iterator[Problem]:
     """Yields a problem if the cluster can never hold the minimum number of workers."""
     scale, bundle = recipe.scale, worker_resources(recipe.scale)
     min_workers = min(worker_counts(recipe.batch, recipe.train, scale))
-    ever = cluster.fit_ever(bundle)
-    if ever is not None and ever < min_workers:
+    limit = cluster.fit_ever(bundle)
+    if limit is not None and limit < min_workers:
         yield Problem(
             "",
             f"{min_workers} worker{'s' * (min_workers > 1)} of {format_resources(bundle)} can never run here: there is "
-            f"room for {ever} ({cluster.describe()}); request fewer or smaller workers (scale.workers, "
+            f"room for {limit} ({cluster.describe()}); request fewer or smaller workers (scale.workers, "
             "scale.cpus_per_worker, scale.use_gpu), or use a larger cluster",
         )
 
@@ -123,16 +123,16 @@ def check_room_to_evaluate(scale: ScaleConfig, cluster: Capacity | None = None) 
 def resource_warnings(scale: ScaleConfig, cluster: Capacity) -> Iterator[str]:
     """Yields a warning if the cluster can never provide all CPUs that the recipe requests for readers."""
     labels = reader_labels(scale, cluster)
-    ever = cluster.fit_ever({"CPU": 1.0}, labels)
-    if ever is None:
+    limit = cluster.fit_ever({"CPU": 1.0}, labels)
+    if limit is None:
         return
     if not labels:  # readers share the nodes with the workers
-        ever = max(0, ever - scale.min_workers * scale.cpus_per_worker)
-    if ever < scale.data_cpus:
+        limit = max(0, limit - scale.min_workers * scale.cpus_per_worker)
+    if limit < scale.data_cpus:
         where = f" on nodes with {', '.join(f'{name}={value}' for name, value in labels.items())}" if labels else ""
         yield (
             f"{scale.data_cpus} CPUs are requested for reading data (scale.data_cpus), but there is never room for "
-            f"more than {ever}{where}; if these are too few, training is slower"
+            f"more than {limit}{where}; if these are too few, training is slower"
         )
 
 
