@@ -82,9 +82,9 @@ def _load_ast(tower: AstAudioTower, section: AstTowerConfig, front_end: FrontEnd
     spec = section.pretrained
     folder = weights_folder(spec, AST_CHECKPOINT)
     config = _ast_config(spec, folder)
-    ours: ASTConfig = tower.network.config
+    tower_config: ASTConfig = tower.network.config
     faults = [
-        *_ast_structure(config, section, ours),
+        *_ast_structure(config, section, tower_config),
         *_ast_front_end(spec, folder, front_end, sample_rate_hz),
     ]
     if faults:
@@ -93,7 +93,7 @@ def _load_ast(tower: AstAudioTower, section: AstTowerConfig, front_end: FrontEnd
     weights = network.state_dict()
     positions = "embeddings.position_embeddings"
     shape = network.embeddings.get_shape
-    weights[positions] = interpolate_positions(weights[positions], shape(config), shape(ours))
+    weights[positions] = interpolate_positions(weights[positions], shape(config), shape(tower_config))
     # the tower has no key biases
     tower.network.load_state_dict({name: weights[name] for name in tower.network.state_dict()})
 
@@ -107,17 +107,19 @@ def _ast_config(spec: str, folder: Path) -> ASTConfig:
         return ASTConfig.from_dict(values)
 
 
-def _ast_structure(theirs: ASTConfig, section: AstTowerConfig, ours: ASTConfig) -> Iterator[str]:
+def _ast_structure(config: ASTConfig, section: AstTowerConfig, tower_config: ASTConfig) -> Iterator[str]:
+    """Yields the differences between the structures of the checkpoint and of the recipe's tower."""
     for field, names in _AST_FIELDS.items():
-        values = [getattr(theirs, name) for name in names]
+        values = [getattr(config, name) for name in names]
         if any(value != getattr(section, field) for value in values):
-            there = " by ".join(map(str, dict.fromkeys(values)))
-            yield _difference(f"audio_tower.{field}", there, getattr(section, field))
-    if theirs.num_mel_bins != ours.num_mel_bins:
-        yield _difference("front_end.mel_channels", theirs.num_mel_bins, ours.num_mel_bins)
+            described = " by ".join(map(str, dict.fromkeys(values)))
+            yield _difference(f"audio_tower.{field}", described, getattr(section, field))
+    if config.num_mel_bins != tower_config.num_mel_bins:
+        yield _difference("front_end.mel_channels", config.num_mel_bins, tower_config.num_mel_bins)
     for name in _AST_CONSTANTS:
-        if getattr(theirs, name) != getattr(ours, name):
-            yield f"{name} is {getattr(theirs, name)} in the checkpoint, but always {getattr(ours, name)} in mulan"
+        theirs, ours = getattr(config, name), getattr(tower_config, name)
+        if theirs != ours:
+            yield f"{name} is {theirs} in the checkpoint, but always {ours} in mulan"
 
 
 def _ast_front_end(spec: str, folder: Path, front_end: FrontEndConfig, sample_rate_hz: int) -> Iterator[str]:
@@ -126,13 +128,13 @@ def _ast_front_end(spec: str, folder: Path, front_end: FrontEndConfig, sample_ra
         return
     with loading(spec, "preprocessor_config.json cannot be read", "Restore it, or remove it to skip this check."):
         extractor = ASTFeatureExtractor.from_pretrained(folder, local_files_only=True)
-        theirs = KaldiFrontEndConfig(
+        trained_with = KaldiFrontEndConfig(
             mel_channels=extractor.num_mel_bins,
             mel_max_hz=extractor.sampling_rate / 2,
             mean=extractor.mean if extractor.do_normalize else 0.0,
             std=2 * extractor.std if extractor.do_normalize else 1.0,
         )
-    yield from _differences("front_end", theirs, front_end)
+    yield from _differences("front_end", trained_with, front_end)
     if extractor.sampling_rate != sample_rate_hz:
         yield _difference("data.sample_rate_hz", extractor.sampling_rate, sample_rate_hz)
 
@@ -166,23 +168,24 @@ def _load_trunk(tower: AudioTower, section: AudioTowerConfig, front_end: FrontEn
 
 def _exported_config(content: bytes) -> TaggerConfig | EncoderConfig:
     values = json.loads(content)
-    written = values.get("format") if isinstance(values, dict) else None
+    file_format = values.get("format") if isinstance(values, dict) else None
     for kind in (TaggerConfig, EncoderConfig):
-        if kind.model_fields["format"].default == written:
+        if kind.model_fields["format"].default == file_format:
             return kind.model_validate(values)
-    raise ValueError(f"{CONFIG} has format {written!r}, which is not that of a tagger or an audio encoder")
+    raise ValueError(f"{CONFIG} has format {file_format!r}, which is not that of a tagger or an audio encoder")
 
 
-def _differences(name: str, theirs: Section, ours: Section) -> Iterator[str]:
-    there, here = theirs.model_dump(), ours.model_dump()
-    fields = ["family"] if there["family"] != here["family"] else there.keys() - _TRAINING_ONLY
+def _differences(name: str, checkpoint: Section, recipe: Section) -> Iterator[str]:
+    """Yields the differing fields of a section, of which only ``family`` if that differs."""
+    theirs, ours = checkpoint.model_dump(), recipe.model_dump()
+    fields = ["family"] if theirs["family"] != ours["family"] else theirs.keys() - _TRAINING_ONLY
     for field in sorted(fields):
-        if not _is_close(there[field], here[field]):
-            yield _difference(f"{name}.{field}", there[field], here[field])
+        if not _is_close(theirs[field], ours[field]):
+            yield _difference(f"{name}.{field}", theirs[field], ours[field])
 
 
-def _difference(field: str, theirs: object, ours: object) -> str:
-    return f"{field} is {theirs} in the checkpoint, {ours} in the recipe"
+def _difference(field: str, checkpoint: object, recipe: object) -> str:
+    return f"{field} is {checkpoint} in the checkpoint, {recipe} in the recipe"
 
 
 def _is_close(one: object, other: object) -> bool:

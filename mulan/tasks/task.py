@@ -18,7 +18,7 @@ from mulan.tasks.views import ViewsTask
 
 
 class Task(Protocol):
-    """What a recipe trains: a model, the terms of its loss, its validation scores and the files it is exported to."""
+    """Defines what a recipe trains: a model, the terms of its loss, its validation scores and its export."""
 
     weights: LossWeightsConfig
     """The weights of the loss terms, by name."""

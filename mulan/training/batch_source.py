@@ -67,7 +67,7 @@ class BatchSource:
             One tuple for each micro-batch of the global batch, in order.
         """
         recordings = {
-            number: names for of_worker in all_gather_objects(self._recordings) for number, names in of_worker.items()
+            number: names for worker in all_gather_objects(self._recordings) for number, names in worker.items()
         }
         return [recordings[number] for number in sorted(recordings)]
 
@@ -84,12 +84,12 @@ class BatchSource:
         self._data_wait_s, self._skipped, self._checksum = 0.0, [], 0
         by_worker, waits, skipped, checksums, errors, clocks = zip(*all_gather_objects(own), strict=True)
         checksum = 0
-        for of_worker in checksums:
-            checksum ^= of_worker
+        for worker_checksum in checksums:
+            checksum ^= worker_checksum
         return StepReport(
             measured=by_worker[0],
             data_wait_s=max(waits),
-            skipped=[recording for of_worker in skipped for recording in of_worker],
+            skipped=[recording for worker_skipped in skipped for recording in worker_skipped],
             recordings_checksum=f"{checksum:016x}",
             fatal_error=next((error for error in errors if error is not None), None),
             clock_s=clocks[0],

@@ -61,16 +61,16 @@ def expected(step: int, micro_batches: Sequence[int] = range(MICRO_BATCHES)) -> 
     return sums
 
 
-class Found(NamedTuple):
+class StepSums(NamedTuple):
     """A worker's sums after each step, and whether each was nonfinite."""
 
     sums: list[list[float]]
     nonfinite: list[bool]
 
 
-def steps_of(sums: ReplicatedSums | ShardedSums, params: Sequence[nn.Parameter]) -> Found:
+def steps_of(sums: ReplicatedSums | ShardedSums, params: Sequence[nn.Parameter]) -> StepSums:
     rank, workers = rank_and_world_size()
-    share, found = MICRO_BATCHES // workers, Found([], [])
+    share, found = MICRO_BATCHES // workers, StepSums([], [])
     for step in range(STEPS):
         for micro_batch in range(rank * share, (rank + 1) * share):
             (scalar(params, step, micro_batch) * UNITS).backward()  # type: ignore[no-untyped-call]
@@ -81,12 +81,12 @@ def steps_of(sums: ReplicatedSums | ShardedSums, params: Sequence[nn.Parameter])
     return found
 
 
-def whole(*, shard: int | None) -> Found:
+def whole(*, shard: int | None) -> StepSums:
     params = parameters()
     return steps_of(ReplicatedSums(params, micro_batches=MICRO_BATCHES, shard=shard), params)
 
 
-def sharded(bucket: int) -> Found:
+def sharded(bucket: int) -> StepSums:
     params = parameters()
     with patch("mulan.distributed.gradient_sums.BUCKET_SIZE", bucket):
         sums = ShardedSums(params, [p.numel() for p in params], micro_batches=MICRO_BATCHES)
@@ -99,7 +99,7 @@ PADDED = 54
 """Length of the 48 elements, padded for all numbers of workers in this test."""
 
 
-def found_by_all() -> dict[str, Found]:
+def found_by_all() -> dict[str, StepSums]:
     """Returns the results of all kinds of sums in one process group."""
     return {
         "whole": whole(shard=None),
@@ -109,7 +109,7 @@ def found_by_all() -> dict[str, Found]:
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[dict[str, Found]]]:
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[dict[str, StepSums]]]:
     alone = {1: [found_by_all()]}
     return alone | {n: run_in_processes(found_by_all, n, folder=tmp_path_factory.mktemp("out")) for n in (2, 3)}
 
@@ -120,7 +120,7 @@ def joined(numbers: Sequence[Sequence[float]]) -> list[float]:
 
 @pytest.mark.processes
 @pytest.mark.parametrize("workers", [1, 2, 3])
-def test_replicated_sums_equal_those_of_a_loop(workers: int, found: dict[int, list[dict[str, Found]]]) -> None:
+def test_replicated_sums_equal_those_of_a_loop(workers: int, found: dict[int, list[dict[str, StepSums]]]) -> None:
     for rank in found[workers]:
         assert rank["whole"].sums == [joined(expected(step)) for step in range(STEPS)]
         assert rank["whole"].nonfinite == [False, False]
@@ -136,7 +136,7 @@ def test_replicated_sums_equal_those_of_a_loop(workers: int, found: dict[int, li
 @pytest.mark.parametrize("bucket", BUCKETS)
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_sharded_sums_equal_those_of_a_loop(
-    workers: int, bucket: int, found: dict[int, list[dict[str, Found]]]
+    workers: int, bucket: int, found: dict[int, list[dict[str, StepSums]]]
 ) -> None:
     for step in range(STEPS):
         for rank, of_rank in enumerate(found[workers]):

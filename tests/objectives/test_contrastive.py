@@ -171,7 +171,7 @@ def test_autocast_changes_nothing() -> None:
     assert min(errors(wrong, plain)) > 100 * TOLERANCE[torch.float32]
 
 
-class Watch(TorchDispatchMode):
+class OperationRecorder(TorchDispatchMode):
     """Records all operations, and the number of elements of the largest storage of a result."""
 
     def __init__(self) -> None:
@@ -194,12 +194,12 @@ WAITS = {"aten::_local_scalar_dense", "aten::nonzero", "aten::equal", "aten::is_
 DIM, TILE = 8, 16
 
 
-def watched(loss: Loss, pairs: int) -> tuple[int, set[str]]:
+def largest_and_operations(loss: Loss, pairs: int) -> tuple[int, set[str]]:
     """Returns the largest storage and the operations of forward and backward on this process's share of a batch."""
     tiles.TILE = TILE
     share = pairs // (dist.get_world_size() if dist.is_initialized() else 1)
     rows = unit_rows(share, seed=1, dim=DIM).float(), unit_rows(share, seed=2, dim=DIM).float()
-    with Watch() as watch:
+    with OperationRecorder() as watch:
         with_gradients(loss, *rows, 0.1)
     return watch.largest, watch.operations
 
@@ -207,10 +207,10 @@ def watched(loss: Loss, pairs: int) -> tuple[int, set[str]]:
 @pytest.mark.parametrize("pairs", [128, 200, 256, 512])
 def test_the_largest_tensor_has_the_size_of_the_embeddings(pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiles, "TILE", TILE)
-    largest, operations = watched(contrastive_loss, pairs)
+    largest, operations = largest_and_operations(contrastive_loss, pairs)
     assert largest == pairs * DIM
     assert not operations & WAITS
-    assert watched(untiled_loss, pairs)[0] == pairs**2
+    assert largest_and_operations(untiled_loss, pairs)[0] == pairs**2
 
 
 def test_does_not_synchronise_with_the_device() -> None:
@@ -293,11 +293,13 @@ def test_few_rows_of_nearly_the_same_embeddings_have_the_same_bits(tile: int, mo
 @pytest.mark.processes
 def test_a_process_holds_all_embeddings_and_does_not_synchronise(tmp_path: Path) -> None:
     pairs = 512
-    for largest, operations in run_in_processes(watched, 2, contrastive_loss, pairs, folder=tmp_path / "tiled"):
+    for largest, operations in run_in_processes(
+        largest_and_operations, 2, contrastive_loss, pairs, folder=tmp_path / "tiled"
+    ):
         assert largest == pairs * DIM
         assert not operations & WAITS
         assert any(name.startswith("c10d::") for name in operations)
-    for largest, _ in run_in_processes(watched, 2, untiled_loss, pairs, folder=tmp_path / "untiled"):
+    for largest, _ in run_in_processes(largest_and_operations, 2, untiled_loss, pairs, folder=tmp_path / "untiled"):
         assert largest == pairs * pairs // 2
 
 

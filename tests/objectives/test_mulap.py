@@ -13,7 +13,7 @@ from mulan.objectives.mulap import masked_audio_loss, masked_language_loss, matc
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-6}
 
 
-def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
+def random_values(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) * 3
 
 
@@ -45,9 +45,14 @@ def matching_formula(logits: torch.Tensor, matched: torch.Tensor) -> torch.Tenso
 
 Term = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 CASES: dict[str, tuple[Term, Term, torch.Tensor, torch.Tensor]] = {
-    "mlm": (masked_language_loss, masked_language_formula, drawn(5, 11), torch.tensor([0, 10, 3, 3, 7])),
-    "mam": (masked_audio_loss, masked_audio_formula, drawn(4, 6), drawn(4, 6, seed=1)),
-    "atm": (matching_loss, matching_formula, drawn(8), torch.tensor([1, 0, 0, 1, 1, 1, 0, 0], dtype=torch.uint8)),
+    "mlm": (masked_language_loss, masked_language_formula, random_values(5, 11), torch.tensor([0, 10, 3, 3, 7])),
+    "mam": (masked_audio_loss, masked_audio_formula, random_values(4, 6), random_values(4, 6, seed=1)),
+    "atm": (
+        matching_loss,
+        matching_formula,
+        random_values(8),
+        torch.tensor([1, 0, 0, 1, 1, 1, 0, 0], dtype=torch.uint8),
+    ),
 }
 
 
@@ -95,7 +100,7 @@ def test_without_masked_items_loss_and_gradient_are_zero(
 
 def test_no_gradient_reaches_the_features_that_are_to_be_predicted() -> None:
     """Otherwise the encoder would learn to be predictable."""
-    predictions, features = (drawn(4, 6, seed=seed).requires_grad_() for seed in (0, 1))
+    predictions, features = (random_values(4, 6, seed=seed).requires_grad_() for seed in (0, 1))
     masked_audio_loss(predictions, features).backward()
     assert predictions.grad is not None
     assert features.grad is None
@@ -107,7 +112,7 @@ def test_values_of_chance() -> None:
 
 
 def test_only_terms_with_a_weight_are_computed() -> None:
-    whole = Predictions(drawn(5, 11), drawn(4, 6), drawn(4, 6, seed=1), drawn(8))
+    whole = Predictions(random_values(5, 11), random_values(4, 6), random_values(4, 6, seed=1), random_values(8))
     for names in ({"mlm"}, {"mam"}, {"atm"}, {"mlm", "atm"}, {"mlm", "mam", "atm"}):
         weights = LossWeightsConfig(contrastive=0, **dict.fromkeys(names, 0.5))
         kept = Predictions(

@@ -73,7 +73,7 @@ def differentiated(value: torch.Tensor, views: torch.Tensor) -> Result:
     return Result(value.detach(), views.grad)
 
 
-def ours(views: torch.Tensor, labels: Labels, section: SemiSupConConfig) -> Result:
+def tiled(views: torch.Tensor, labels: Labels, section: SemiSupConConfig) -> Result:
     leaf = views.clone().requires_grad_()
     return differentiated(semisupcon_loss(leaf, labels, section), leaf)
 
@@ -108,12 +108,12 @@ def test_value_and_gradient_are_those_of_the_formula(
 ) -> None:
     monkeypatch.setattr(tiles, "TILE", tile)
     views = unit_views(6, 3 if tile == 3 else 2).to(dtype)
-    assert error(ours(views, labels_of(TAGS), section), reference(views, TAGS, section)) < TOLERANCE[dtype]
+    assert error(tiled(views, labels_of(TAGS), section), reference(views, TAGS, section)) < TOLERANCE[dtype]
 
 
 def test_variants_differ() -> None:
     """Otherwise the comparisons above would cover fewer variants than they seem to."""
-    values = {float(ours(unit_views(6), labels_of(TAGS), section).value) for section in SECTIONS}
+    values = {float(tiled(unit_views(6), labels_of(TAGS), section).value) for section in SECTIONS}
     assert len(values) == len(SECTIONS)
 
 
@@ -121,7 +121,7 @@ def test_variants_differ() -> None:
 def test_without_tags_the_positives_are_views_of_the_same_recording(classes: int) -> None:
     views, section = unit_views(6), SemiSupConConfig()
     labels = labels_of(NO_TAGS, classes=classes)
-    assert error(ours(views, labels, section), reference(views, NO_TAGS, section)) < 1e-12
+    assert error(tiled(views, labels, section), reference(views, NO_TAGS, section)) < 1e-12
     # Chen et al. 2020: classification of the other view among all views
     rows = views.flatten(0, 1)
     similarity = (rows @ rows.T / section.temperature).fill_diagonal_(-torch.inf)
@@ -132,22 +132,22 @@ def test_without_tags_the_positives_are_views_of_the_same_recording(classes: int
 
 def test_an_unlabelled_recording_is_a_negative_of_all_others() -> None:
     views, section = unit_views(6, seed=3), SemiSupConConfig()
-    gradient = ours(views, labels_of(TAGS), section).gradient
+    gradient = tiled(views, labels_of(TAGS), section).gradient
     alone = views.clone()
     alone[2] = views[0]  # the unlabelled one is identical to a labelled one
-    pulled = ours(alone, labels_of(TAGS), section).gradient
+    pulled = tiled(alone, labels_of(TAGS), section).gradient
     assert float((pulled[2] * alone[2]).sum()) > float((gradient[2] * views[2]).sum())
 
 
 def test_the_same_recording_twice_is_a_positive_of_itself() -> None:
     views, names, section = unit_views(6), (0, 1, 2, 2, 4, 0), SemiSupConConfig()
-    found = ours(views, labels_of(NO_TAGS, names), section)
+    found = tiled(views, labels_of(NO_TAGS, names), section)
     assert error(found, reference(views, NO_TAGS, section, names)) < 1e-12
     assert abs(float(found.value - reference(views, NO_TAGS, section).value)) > 1e-3
 
 
 def test_one_recording_alone_has_nothing_to_learn() -> None:
-    found = ours(unit_views(1), labels_of(({0},)), SemiSupConConfig())
+    found = tiled(unit_views(1), labels_of(({0},)), SemiSupConConfig())
     assert found.value.item() == pytest.approx(0, abs=1e-12)
     assert found.gradient.norm() < 1e-12
 
@@ -162,7 +162,7 @@ def test_extreme_similarities_do_not_overflow(dtype: torch.dtype) -> None:
     section = SemiSupConConfig(temperature=0.004)  # exponents up to 250; in float32, exp overflows at 89
     views = unit_views(6).to(dtype)
     views[1], views[4, 0] = views[0], -views[3, 0]
-    found = ours(views, labels_of(TAGS), section)
+    found = tiled(views, labels_of(TAGS), section)
     assert all(torch.isfinite(part).all() for part in found)
     assert error(found, reference(views, TAGS, section)) < TOLERANCE[dtype] * 100
 
@@ -171,14 +171,14 @@ def test_a_factor_reaches_the_gradient_and_autocast_changes_nothing() -> None:
     views, labels = unit_views(6).float(), labels_of(TAGS)
     leaf = views.clone().requires_grad_()
     thrice = differentiated(3 * semisupcon_loss(leaf, labels, SemiSupConConfig()), leaf)
-    once = ours(views, labels, SemiSupConConfig())
+    once = tiled(views, labels, SemiSupConConfig())
     torch.testing.assert_close(thrice.gradient, 3 * once.gradient)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        under_autocast = ours(views, labels, SemiSupConConfig())
+        under_autocast = tiled(views, labels, SemiSupConConfig())
     assert torch.equal(under_autocast.gradient, once.gradient)
 
 
-class Largest(TorchDispatchMode):
+class LargestStorage(TorchDispatchMode):
     """Records the number of elements of the largest storage."""
 
     numbers = 0
@@ -195,8 +195,8 @@ class Largest(TorchDispatchMode):
 def test_memory_grows_with_the_batch_and_not_with_its_square(recordings: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiles, "TILE", 8)
     tags = tuple({number % CLASSES} for number in range(recordings))
-    with Largest() as largest:
-        ours(unit_views(recordings).float(), labels_of(tags), SemiSupConConfig(weighting="dice"))
+    with LargestStorage() as largest:
+        tiled(unit_views(recordings).float(), labels_of(tags), SemiSupConConfig(weighting="dice"))
     assert largest.numbers == recordings * 2 * 7  # embeddings
 
 
@@ -205,7 +205,7 @@ def test_does_not_synchronise_with_the_device() -> None:
     with FakeTensorMode(), torch.device("cpu"):
         labels = Labels(torch.empty(20, dtype=torch.int64), torch.empty(20, CLASSES, dtype=torch.uint8))
         for weighting in ("equal", "dice"):
-            ours(torch.empty(20, 2, 7), labels, SemiSupConConfig(weighting=weighting))
+            tiled(torch.empty(20, 2, 7), labels, SemiSupConConfig(weighting=weighting))
 
 
 TILES = (3, 512)
@@ -220,7 +220,7 @@ def sharded(views: torch.Tensor, names: tuple[int, ...]) -> list[Result]:
     results = []
     for section in SECTIONS:
         for tiles.TILE in TILES:
-            results.append(ours(views[mine], own, section))
+            results.append(tiled(views[mine], own, section))
     return results
 
 

@@ -9,7 +9,7 @@ from mulan.objectives.tiles import covering_rows, iterate_tiles
 TEMPERATURE = torch.tensor(0.5)
 
 
-def drawn(rows: int) -> torch.Tensor:
+def random_rows(rows: int) -> torch.Tensor:
     return torch.randn(rows, 4, generator=torch.Generator().manual_seed(rows))
 
 
@@ -17,7 +17,7 @@ def drawn(rows: int) -> torch.Tensor:
 @pytest.mark.parametrize("own", [slice(0, 12), slice(0, 6), slice(6, 12), slice(4, 5), slice(9, 12)])
 def test_tiles_are_the_similarities_of_the_own_rows(own: slice, tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiles, "TILE", tile)
-    anchors, others = drawn(12), drawn(12) + 1
+    anchors, others = random_rows(12), random_rows(12) + 1
     found = torch.full((12, 12), torch.nan, dtype=torch.float64)
     for rows, scaled, row in iterate_tiles(anchors, others, TEMPERATURE, own=own):
         assert torch.equal(scaled, anchors[rows].double() / TEMPERATURE)
@@ -38,7 +38,7 @@ def test_tiles_are_the_similarities_of_the_own_rows(own: slice, tile: int, monke
 def test_tiles_do_not_depend_on_the_rows_of_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Equal shapes and row positions imply equal bits."""
     monkeypatch.setattr(tiles, "TILE", 5)
-    anchors = drawn(12)
+    anchors = random_rows(12)
 
     def places(own: slice) -> set[tuple[int, int, int, int]]:
         rows = iterate_tiles(anchors, anchors, TEMPERATURE, own=own)

@@ -96,7 +96,7 @@ class Trained:
         self.error: MulanError | None = None
 
 
-class Watching(InlineObserver):
+class RecordingObserver(InlineObserver):
     """Records what it observes in a result."""
 
     def __init__(self, result: Trained, run_uri: str, engine: CheckpointedEngine, steps: int) -> None:
@@ -114,7 +114,7 @@ class Watching(InlineObserver):
         return f"Reported {anomaly.step}. "
 
 
-class PlantedTask(JointTask):
+class FaultyTask(JointTask):
     """Trains a model with faults."""
 
     def __init__(self, recipe: Recipe, build: Callable[[Recipe], JointModel]) -> None:
@@ -135,14 +135,14 @@ def trained(one: Recipe, build: Callable[[Recipe], JointModel], run_uri: str) ->
 
     with patch("mulan.training.loop.train_step", step):
         try:
-            train_inline(one, run_uri, partial(Watching, result), PlantedTask(one, build))
+            train_inline(one, run_uri, partial(RecordingObserver, result), FaultyTask(one, build))
         except MulanError as error:
             result.error = error
     dist.barrier()  # the checkpoint has been written before anyone resumes
     return result
 
 
-class Planted:
+class ModelBuilder:
     """A picklable function that builds a model with faults."""
 
     def __init__(self, build: Callable[[Recipe, Any], JointModel], places: list[Any]) -> None:
@@ -152,14 +152,14 @@ class Planted:
         return self._build(recipe, self._places)
 
 
-def train_all(runs: list[tuple[str, Recipe, Planted]], folder: str) -> list[Trained]:
+def train_all(runs: list[tuple[str, Recipe, ModelBuilder]], folder: str) -> list[Trained]:
     """Trains the runs one after another in one process group; a repeated name resumes its run."""
     return [trained(one, build, f"{folder}/{name}") for name, one, build in runs]
 
 
 FAULTS = {1: "large", 3: "steep", 5: "nan", 6: "inf"}
 """Kind of fault by step, each in the micro-batch of the second worker if there are two."""
-FAULTY = Planted(with_faults, [(step, 1, kind) for step, kind in FAULTS.items()])
+FAULTY = ModelBuilder(with_faults, [(step, 1, kind) for step, kind in FAULTS.items()])
 STEPS = 7
 LEGS = [("whole", STEPS), ("parts", 1), ("parts", 6), ("parts", STEPS)]
 """Names of runs and their last steps. The ZeRO stage of each leg is one higher than that of the previous, modulo 4."""
@@ -251,7 +251,7 @@ def differing(state: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) ->
 def test_collapse_is_counted_after_the_warm_up_from_the_last_good_step_on(
     workers: int, tiny_corpus: str, narrow_bert: str, tmp_path: Path
 ) -> None:
-    flat = Planted(collapsing, [1, 2, 3, 5, 6, 7, 8])
+    flat = ModelBuilder(collapsing, [1, 2, 3, 5, 6, 7, 8])
     settings = ["optim.warmup_steps=1", "health.collapse_steps=3", "train.steps=8"]
     whole = recipe(tiny_corpus, narrow_bert, *settings)
     half = recipe(tiny_corpus, narrow_bert, *settings, "train.steps=6")

@@ -62,7 +62,7 @@ class MatrixEngine:
         self.module.train(not on)
 
 
-class Diary(NullObserver):
+class RecordingObserver(NullObserver):
     """Records what it receives, and reports the given preempted nodes and error."""
 
     def __init__(self, preempted: Sequence[str] = (), error: MulanError | None = None) -> None:
@@ -80,7 +80,7 @@ class Diary(NullObserver):
 
     def on_anomaly(self, anomaly: Anomaly) -> str:
         self.lines.append(f"anomaly of step {anomaly.step} in {len(anomaly.recordings)} micro-batches")
-        return "See the diary. "
+        return "See the log. "
 
     def on_validation(self, metrics: dict[str, Any]) -> None:
         self.lines.append(f"validation, recall {metrics['validation_recall10']:.0f}")
@@ -107,8 +107,12 @@ def batch_of(item: Item) -> Batch:
 
 
 def trained(
-    one: Recipe, diary: Diary, engine: MatrixEngine | None = None, progress: Progress = BEGINNING, skip: str = ""
-) -> Diary:
+    one: Recipe,
+    observer: RecordingObserver,
+    engine: MatrixEngine | None = None,
+    progress: Progress = BEGINNING,
+    skip: str = "",
+) -> RecordingObserver:
     """Trains; ``skip`` is the name of a recording that is skipped in each training micro-batch."""
     schedule = Schedule(one.train, one.batch, rank=0, workers=1, first_step=progress.steps_done)
     bad = (SkippedRecording(skip, "silent", "nothing but zeros"),) if skip else ()
@@ -118,13 +122,13 @@ def trained(
             item = schedule[number]
             yield replace(batch_of(item), skipped=bad if item.phase is Phase.TRAIN else ())
 
-    train(task_of(one), one, engine or MatrixEngine(), batches(), schedule, progress, diary)
-    return diary
+    train(task_of(one), one, engine or MatrixEngine(), batches(), schedule, progress, observer)
+    return observer
 
 
 def test_steps_are_logged_validated_and_saved() -> None:
-    diary = trained(recipe(), Diary())
-    assert diary.lines == [
+    observer = trained(recipe(), RecordingObserver())
+    assert observer.lines == [
         "step 1",
         "step 2",
         "validation, recall 1",
@@ -136,22 +140,22 @@ def test_steps_are_logged_validated_and_saved() -> None:
         "step 6",
         "checkpoint 6",  # with the scores of the last validation
     ]
-    assert [metrics["step"] for metrics in diary.metrics if "validation" in metrics] == [2, 4, 6]
-    assert {"loss", "loss_contrastive", "grad_norm", "learning_rate", "data_wait_s"} < diary.metrics[0].keys()
+    assert [metrics["step"] for metrics in observer.metrics if "validation" in metrics] == [2, 4, 6]
+    assert {"loss", "loss_contrastive", "grad_norm", "learning_rate", "data_wait_s"} < observer.metrics[0].keys()
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one() -> None:
-    whole, engine = trained(recipe(), Diary()), MatrixEngine()
-    first = trained(recipe("train.steps=3"), Diary(), engine)
-    rest = trained(recipe(), Diary(), engine, first.progress[-1])
+    whole, engine = trained(recipe(), RecordingObserver()), MatrixEngine()
+    first = trained(recipe("train.steps=3"), RecordingObserver(), engine)
+    rest = trained(recipe(), RecordingObserver(), engine, first.progress[-1])
     assert [line["loss"] for line in first.metrics + rest.metrics] == [line["loss"] for line in whole.metrics]
 
 
 def test_a_lengthened_run_equals_one_of_that_length_from_the_start() -> None:
-    longer, engine = trained(recipe("train.steps=10"), Diary()), MatrixEngine()
+    longer, engine = trained(recipe("train.steps=10"), RecordingObserver()), MatrixEngine()
     other = ("train.checkpoint_every_steps=2", "train.validate_every_steps=5", "train.keep_latest_checkpoints=7")
-    first = trained(recipe("train.steps=5", "train.checkpoint_every_steps=4"), Diary(), engine)
-    rest = trained(recipe("train.steps=10", *other), Diary(), engine, first.progress[-1])
+    first = trained(recipe("train.steps=5", "train.checkpoint_every_steps=4"), RecordingObserver(), engine)
+    rest = trained(recipe("train.steps=10", *other), RecordingObserver(), engine, first.progress[-1])
     assert [progress.steps_done for progress in first.progress] == [4, 5]
     changing = ("step_s", "pairs_per_s", "data_wait_s", "validation")
     assert [
@@ -163,36 +167,36 @@ def test_a_lengthened_run_equals_one_of_that_length_from_the_start() -> None:
 
 
 def test_a_fatal_error_is_raised_before_the_step_is_logged() -> None:
-    diary = Diary(error=MulanError("no space left"))
+    observer = RecordingObserver(error=MulanError("no space left"))
     with pytest.raises(MulanError, match="no space left"):
-        trained(recipe(), diary)
-    assert diary.lines == ["step 1"]
+        trained(recipe(), observer)
+    assert observer.lines == ["step 1"]
 
 
 def test_each_preempted_node_causes_one_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "PREEMPTION_PERIOD_S", 0.0)
-    diary = trained(recipe("train.checkpoint_every_steps=6"), Diary(preempted=["node-1", "node-2"]))
-    assert [progress.steps_done for progress in diary.progress] == [1, 2, 6]
+    observer = trained(recipe("train.checkpoint_every_steps=6"), RecordingObserver(preempted=["node-1", "node-2"]))
+    assert [progress.steps_done for progress in observer.progress] == [1, 2, 6]
     monkeypatch.setattr(loop, "PREEMPTION_PERIOD_S", 3600.0)
-    diary = trained(recipe("train.checkpoint_every_steps=6"), Diary(preempted=["node-1", "node-2"]))
-    assert [progress.steps_done for progress in diary.progress] == [1, 6]  # not called again for an hour
+    observer = trained(recipe("train.checkpoint_every_steps=6"), RecordingObserver(preempted=["node-1", "node-2"]))
+    assert [progress.steps_done for progress in observer.progress] == [1, 6]  # not called again for an hour
 
 
 def test_skipped_recordings_are_counted_and_end_the_run_if_there_are_too_many() -> None:
-    diary = trained(recipe("train.steps=2"), Diary(), skip="a")
-    assert diary.lines == ["step 1", "skipped a", "skipped a", "step 2", "skipped a", "skipped a", "checkpoint 2"]
-    assert diary.progress[-1].skipped_recordings == diary.metrics[-1]["skipped_recordings"] == {"silent": 4}
+    observer = trained(recipe("train.steps=2"), RecordingObserver(), skip="a")
+    assert observer.lines == ["step 1", "skipped a", "skipped a", "step 2", "skipped a", "skipped a", "checkpoint 2"]
+    assert observer.progress[-1].skipped_recordings == observer.metrics[-1]["skipped_recordings"] == {"silent": 4}
     with pytest.raises(TooManySkippedRecordings, match=r"allows 5 in 1000\n  - silent: 6\nthe last: a: silent: "):
-        trained(recipe("data.max_skipped_share=0.005"), diary, progress=diary.progress[-1], skip="a")
-    assert diary.lines[-3:] == ["step 3", "skipped a", "skipped a"]  # reported before the run ends
+        trained(recipe("data.max_skipped_share=0.005"), observer, progress=observer.progress[-1], skip="a")
+    assert observer.lines[-3:] == ["step 3", "skipped a", "skipped a"]  # reported before the run ends
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_or_is_logged_as_none() -> None:
-    engine, diary = MatrixEngine(), Diary()
+    engine, observer = MatrixEngine(), RecordingObserver()
     engine.module.weight.data.fill_(math.nan)
-    with pytest.raises(NonFiniteStep, match=r"loss of step 1 is nan; .* See the diary\. "):
-        trained(recipe(), diary, engine)
-    assert diary.lines == ["anomaly of step 1 in 2 micro-batches"]
-    diary = trained(recipe("train.steps=1", "health.non_finite=warn"), Diary(), engine)
-    assert diary.metrics[0]["loss"] is None
-    assert (diary.progress[0].updates_skipped, diary.progress[0].anomalies) == (1, 1)
+    with pytest.raises(NonFiniteStep, match=r"loss of step 1 is nan; .* See the log\. "):
+        trained(recipe(), observer, engine)
+    assert observer.lines == ["anomaly of step 1 in 2 micro-batches"]
+    observer = trained(recipe("train.steps=1", "health.non_finite=warn"), RecordingObserver(), engine)
+    assert observer.metrics[0]["loss"] is None
+    assert (observer.progress[0].updates_skipped, observer.progress[0].anomalies) == (1, 1)

@@ -27,7 +27,7 @@ class ModelFolderError(MulanError, ValueError):
 
     def __init__(self, uri: str, faults: Sequence[str]) -> None:
         self.faults = tuple(faults)
-        super().__init__(f"model {uri}: {'; '.join(faults)}. Name a folder written by mulan's export.")
+        super().__init__(f"model {uri}: {'; '.join(faults)}. Pass a folder written by mulan's export.")
 
 
 class ExportedConfig(base.Section):
@@ -153,7 +153,7 @@ def open_model_folder(uri: str) -> Iterator[ModelFolder]:
     except (OSError, ValueError) as error:
         raise ModelFolderError(uri, [f"cannot be reached: {error}"]) from error
     if not exists:
-        raise ModelFolderError(uri, ["there is no such folder"])
+        raise ModelFolderError(uri, ["the folder does not exist"])
     if filesystem.is_local(uri):
         yield ModelFolder(uri, Path(path))
         return

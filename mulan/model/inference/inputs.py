@@ -136,16 +136,16 @@ def embed_inputs(
     items = as_list(inputs, "embed_audio", "paths or numpy arrays")
     array_indices = [index for index, item in enumerate(items) if isinstance(item, np.ndarray)]
     faults = list(_rate_faults(sample_rate_hz, array_indices)) if array_indices else []
-    item_faults = {index: item_fault for index, item in enumerate(items) if (item_fault := list(_item_faults(item)))}
+    invalid = {index: item_faults for index, item in enumerate(items) if (item_faults := list(_item_faults(item)))}
     if on_error == "raise":
-        faults += [f"{_label(index)} {fault}" for index, of_item in item_faults.items() for fault in of_item]
+        faults += [f"{_label(index)} {fault}" for index, item_faults in invalid.items() for fault in item_faults]
     if faults:
         raise EmbeddingInputError(faults)
     rate_hz = int(sample_rate_hz) if array_indices and sample_rate_hz is not None else None
     vectors, skipped = [], []
     for index, item in enumerate(items):
-        if index in item_faults:
-            detail = one_line("; ".join(item_faults[index]))
+        if index in invalid:
+            detail = one_line("; ".join(invalid[index]))
             skipped.append(SkippedRecording(_path_name(item) or _label(index), "not audio", detail))
             continue
         try:

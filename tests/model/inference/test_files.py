@@ -68,7 +68,7 @@ def test_all_missing_files_are_listed_at_once(folder: Path) -> None:
 
 @pytest.mark.parametrize("uri", ["/nowhere/model", "memory://nowhere/model"])
 def test_a_folder_that_does_not_exist_is_named(uri: str) -> None:
-    with pytest.raises(ModelFolderError, match="there is no such folder"), open_model_folder(uri):
+    with pytest.raises(ModelFolderError, match="the folder does not exist"), open_model_folder(uri):
         pass
 
 

@@ -50,7 +50,7 @@ class Leg(NamedTuple):
     """The step after which a checkpoint is written; 0 for none."""
 
 
-class Ended(NamedTuple):
+class LegResult(NamedTuple):
     """The results of one process at the end of a leg."""
 
     lines: list[dict[str, float]]
@@ -80,7 +80,7 @@ def engine_after(found: State, one: Recipe, steps_done: int) -> DeepSpeedEngine:
     return engine
 
 
-def ended(leg: Leg, folder: str) -> Ended:
+def train_leg(leg: Leg, folder: str) -> LegResult:
     found = read_newest(f"{folder}/{leg.after}", on_corrupt=pytest.fail) if leg.after else None
     state, first_step = (found.state, found.progress.steps_done) if found else ({}, 0)
     one, (rank, workers) = recipe(leg), rank_and_world_size()
@@ -95,14 +95,14 @@ def ended(leg: Leg, folder: str) -> Ended:
             saved = engine.state(kept=rank == 0)
             if rank == 0:
                 write_checkpoint(f"{folder}/{leg.name}", saved, Progress(leg.saved))
-    return Ended(lines, restored, engine.state(kept=rank == 0))
+    return LegResult(lines, restored, engine.state(kept=rank == 0))
 
 
-def all_ended(legs: list[Leg], folder: str) -> dict[str, Ended]:
-    return {leg.name: ended(leg, folder) for leg in legs}
+def train_legs(legs: list[Leg], folder: str) -> dict[str, LegResult]:
+    return {leg.name: train_leg(leg, folder) for leg in legs}
 
 
-Runs = dict[str, list[Ended]]
+Runs = dict[str, list[LegResult]]
 
 
 def layouts_of(name: str) -> list[str]:
@@ -120,7 +120,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     found: Runs = {}
 
     def train(workers: int, legs: list[Leg]) -> list[str]:
-        ranks = run_in_processes(all_ended, workers, legs, str(folder), folder=folder / "results")
+        ranks = run_in_processes(train_legs, workers, legs, str(folder), folder=folder / "results")
         found.update({leg.name: [rank[leg.name] for rank in ranks] for leg in legs})
         return [leg.name for leg in legs]
 

@@ -46,20 +46,20 @@ def xlm() -> XLMModel:
     return XLMModel(XLMConfig(vocab_size=20_000, emb_dim=16, n_layers=2, n_heads=2, max_position_embeddings=64))
 
 
-class Found(NamedTuple):
+class StepResults(NamedTuple):
     """Metrics and states of a worker after a step at each stage."""
 
-    of_stages: list[tuple[dict[str, float], State]]
+    by_stage: list[tuple[dict[str, float], State]]
     of_xlm: list[tuple[dict[str, float], State]]
 
 
-def after_one_step_at_all_stages() -> Found:
+def after_one_step_at_all_stages() -> StepResults:
     with patch("mulan.distributed.gradient_sums.BUCKET_SIZE", 2**12):  # small, so that the model fills several
-        of_stages = [after_one_step(recipe(stage)) for stage in STAGES]
-        return Found(of_stages, [after_one_step(recipe(stage), xlm()) for stage in (0, 3)])
+        by_stage = [after_one_step(recipe(stage)) for stage in STAGES]
+        return StepResults(by_stage, [after_one_step(recipe(stage), xlm()) for stage in (0, 3)])
 
 
-class Loop(TorchEngine):
+class IntegerSumEngine(TorchEngine):
     """An engine that sums the gradient of each parameter in integers."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
@@ -77,11 +77,12 @@ class Loop(TorchEngine):
 def expected(one: Recipe) -> tuple[float, State]:
     """Computes the gradient norm, and weights and moments after one step of Adam, in float64."""
     torch.manual_seed(0)
-    loop, optim, state = Loop.from_recipe(task_of(one).build_model(), one, device=torch.device("cpu")), one.optim, {}
-    queue_gradients(loop, batches_of(one, 0), RunningStatistics(loop.module), task_of(one), one.train)
-    gradients = {name: (units.double() / 2**FRACTION_BITS) for name, units in loop.units.items()}
+    engine = IntegerSumEngine.from_recipe(task_of(one).build_model(), one, device=torch.device("cpu"))
+    optim, state = one.optim, {}
+    queue_gradients(engine, batches_of(one, 0), RunningStatistics(engine.module), task_of(one), one.train)
+    gradients = {name: (units.double() / 2**FRACTION_BITS) for name, units in engine.units.items()}
     norm = math.sqrt(math.fsum(float(gradient.square().sum()) for gradient in gradients.values()))
-    for name, parameter in loop.trained.items():
+    for name, parameter in engine.trained.items():
         gradient = gradients[name] * min(1, optim.max_grad_norm / norm)
         decay = optim.weight_decay if parameter.ndim > 1 else 0.0
         state[f"exp_avg.{name}"] = (1 - optim.beta1) * gradient
@@ -92,12 +93,12 @@ def expected(one: Recipe) -> tuple[float, State]:
 
 
 @pytest.fixture(scope="module")
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[Found]:
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[StepResults]:
     return run_in_processes(after_one_step_at_all_stages, 2, folder=tmp_path_factory.mktemp("found"))
 
 
 @pytest.mark.processes
-def test_layers_in_several_module_lists_have_the_same_step_at_stage_3(ranks: list[Found]) -> None:
+def test_layers_in_several_module_lists_have_the_same_step_at_stage_3(ranks: list[StepResults]) -> None:
     for rank in ranks:
         (measured, state), (sharded, of_shards) = rank.of_xlm
         assert sharded == measured
@@ -105,11 +106,11 @@ def test_layers_in_several_module_lists_have_the_same_step_at_stage_3(ranks: lis
 
 
 @pytest.mark.processes
-def test_a_step_equals_integer_sums_and_adam_s_formula(ranks: list[Found]) -> None:
+def test_a_step_equals_integer_sums_and_adam_s_formula(ranks: list[StepResults]) -> None:
     norm, state = expected(recipe(0))
     assert norm > 2 * recipe(0).optim.max_grad_norm
     for rank in ranks:
-        for stage, (measured, found) in enumerate(rank.of_stages):
+        for stage, (measured, found) in enumerate(rank.by_stage):
             assert measured["grad_norm"] == pytest.approx(norm, rel=1e-7), stage
             for name, tensor in state.items():
                 error = float((found[name].double() - tensor).abs().max())
