@@ -44,8 +44,8 @@ class FixedPointSum:
     def __init__(self, length: int, *, max_terms: int, device: torch.device) -> None:
         """
         Args:
-            length: number of elements.
-            max_terms: maximum number of terms over all workers, which determines :func:`term_limit`.
+            length: Number of elements.
+            max_terms: Maximum number of terms over all workers, which determines :func:`term_limit`.
         """
         self.units = torch.empty(length, dtype=torch.float64, device=device)
         self.nonfinite = torch.zeros((), dtype=torch.bool, device=device)
@@ -116,8 +116,8 @@ def norm_over_workers(parts: Iterable[torch.Tensor], nonfinite: torch.Tensor) ->
     the largest (of the power of two above it), and the sum of squares is exact. Collective.
 
     Args:
-        parts: finite float32 tensors of this worker, disjoint from those of other workers.
-        nonfinite: boolean scalar, True if this worker's numbers are invalid.
+        parts: Finite float32 tensors of this worker, disjoint from those of other workers.
+        nonfinite: Boolean scalar, True if this worker's numbers are invalid.
     """
     chunks = list(_chunks(parts))
     extremes = torch.stack([torch.zeros_like(nonfinite).float(), *(end for c in chunks for end in torch.aminmax(c))])

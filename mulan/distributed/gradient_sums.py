@@ -29,10 +29,10 @@ class ReplicatedSums:
     def __init__(self, parameters: Sequence[nn.Parameter], *, micro_batches: int, shard: int | None = None) -> None:
         """
         Args:
-            parameters: parameters in the order of the sum. They accumulate the gradients of losses that are
+            parameters: Parameters in the order of the sum. They accumulate the gradients of losses that are
                 multiplied by :data:`mulan.distributed.fixed_point.UNITS`.
-            micro_batches: number of micro-batches of the global batch.
-            shard: number of elements of the sum that :meth:`take` returns on each worker; the sum is padded to this
+            micro_batches: Number of micro-batches of the global batch.
+            shard: Number of elements of the sum that :meth:`take` returns on each worker; the sum is padded to this
                 number times the number of workers. If None, each worker takes the whole sum.
         """
         self._parameters, self._shard = parameters, shard
@@ -76,10 +76,10 @@ class ShardedSums:
     def __init__(self, parameters: Sequence[nn.Parameter], numels: Sequence[int], *, micro_batches: int) -> None:
         """
         Args:
-            parameters: as in :class:`ReplicatedSums`, in the order in which the model uses them, which is that of their
+            parameters: As in :class:`ReplicatedSums`, in the order in which the model uses them, which is that of their
                 shards in the sum. They may be empty at this time, as between uses at ZeRO stage 3.
-            numels: number of elements of each parameter when it is gathered.
-            micro_batches: number of micro-batches of the global batch.
+            numels: Number of elements of each parameter when it is gathered.
+            micro_batches: Number of micro-batches of the global batch.
         """
         self._buckets: list[_Bucket] = []
         self._bucket_of: dict[nn.Parameter, _Bucket] = {}
@@ -183,9 +183,9 @@ def clip_grad_norm(
     If the norm is NaN, the gradient is left unchanged on every worker.
 
     Args:
-        gradients: this worker's tensors.
-        own: this worker's disjoint part of all workers' gradients, for the norm.
-        nonfinite: boolean scalar, True if the gradient sums of this worker are invalid.
+        gradients: This worker's tensors.
+        own: This worker's disjoint part of all workers' gradients, for the norm.
+        nonfinite: Boolean scalar, True if the gradient sums of this worker are invalid.
     """
     norm = norm_over_workers(own, nonfinite)
     if norm > max_norm:

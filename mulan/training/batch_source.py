@@ -77,8 +77,8 @@ class BatchSource:
         """Combines the reports of all workers since the last exchange. Collective.
 
         Args:
-            measured: this worker's measurements of the step.
-            fatal_error: error because of which this worker cannot continue.
+            measured: This worker's measurements of the step.
+            fatal_error: Error because of which this worker cannot continue.
         """
         own = (measured or {}, self._data_wait_s, self._skipped, self._checksum, fatal_error, time.monotonic())
         self._data_wait_s, self._skipped, self._checksum = 0.0, [], 0

@@ -42,10 +42,10 @@ def deterministic_kernels(on: bool) -> Iterator[None]:
     """Uses deterministic kernels in the block, in all threads of this process, then restores torch's settings.
 
     Args:
-        on: if False, the settings are not changed.
+        on: If False, the settings are not changed.
 
     Raises:
-        NotDeterministic: the block uses an operation without such a kernel on its device.
+        NotDeterministic: The block uses an operation without such a kernel on its device.
     """
     if not on:
         yield

@@ -85,9 +85,9 @@ class HealthWatch:
     ) -> None:
         """
         Args:
-            on_anomaly: receives each anomaly, and returns a hint for the message of the error that ends the run.
-            exact_sums: the recipe's ``train.exact_sums``.
-            warmup_steps: the recipe's ``optim.warmup_steps``, during which no step counts as collapsed.
+            on_anomaly: Receives each anomaly, and returns a hint for the message of the error that ends the run.
+            exact_sums: The recipe's ``train.exact_sums``.
+            warmup_steps: The recipe's ``optim.warmup_steps``, during which no step counts as collapsed.
         """
         self._health, self._on_anomaly, self._warmup_steps = health, on_anomaly, warmup_steps
         self._term_limit = term_limit(batch.micro_batches) if exact_sums else None
@@ -99,12 +99,12 @@ class HealthWatch:
         """Checks a step's measurements. Collective if they are an anomaly.
 
         Args:
-            step: the step, counted from 1.
-            measured: the measurements of :func:`mulan.training.step.train_step`, equal on all workers.
-            recordings: returns the recordings of the step; collective.
+            step: The step, counted from 1.
+            measured: The measurements of :func:`mulan.training.step.train_step`, equal on all workers.
+            recordings: Returns the recordings of the step; collective.
 
         Raises:
-            NonFiniteStep, EmbeddingsCollapsed: the recipe's ``health`` section ends the run at such a step.
+            NonFiniteStep, EmbeddingsCollapsed: The recipe's ``health`` section ends the run at such a step.
         """
 
         def report(message: str, *, stops: bool) -> str:
@@ -172,7 +172,7 @@ class SkippedShare:
         """
         Args:
             max_share: ``data.max_skipped_share``.
-            counts: number of skipped recordings so far, by reason.
+            counts: Number of skipped recordings so far, by reason.
         """
         self._max_share, self._counts = max_share, Counter(counts)
         self._newest: SkippedRecording | None = None
@@ -190,10 +190,10 @@ class SkippedShare:
         """Checks the share of skipped recordings.
 
         Args:
-            num_examples: number of examples trained on so far.
+            num_examples: Number of examples trained on so far.
 
         Raises:
-            TooManySkippedRecordings: the share of skipped recordings exceeds ``max_share``.
+            TooManySkippedRecordings: The share of skipped recordings exceeds ``max_share``.
         """
         checked = max(num_examples, MIN_EXAMPLES)
         if self._counts.total() <= self._max_share * checked:

@@ -39,10 +39,10 @@ def train(
     """Trains from ``progress`` to the recipe's last step. Collective: every worker calls it with its own batches.
 
     Raises:
-        NonFiniteStep, EmbeddingsCollapsed: the recipe's ``health`` section ends the run at such a step.
-        NotDeterministic: an operation has no deterministic kernel, and the recipe requires one.
-        TooManySkippedRecordings: more recordings were skipped than ``data.max_skipped_share`` allows.
-        MulanError: the observer of a worker reports a fatal error.
+        NonFiniteStep, EmbeddingsCollapsed: The recipe's ``health`` section ends the run at such a step.
+        NotDeterministic: An operation has no deterministic kernel, and the recipe requires one.
+        TooManySkippedRecordings: More recordings were skipped than ``data.max_skipped_share`` allows.
+        MulanError: The observer of a worker reports a fatal error.
     """
     assert progress.steps_done == schedule.first_step, f"data starts at {schedule.first_step}, weights at {progress}"
     source = BatchSource(batches, schedule)

@@ -33,7 +33,7 @@ def train_step(
     """Performs one optimizer step. Collective.
 
     Args:
-        batches: this worker's micro-batches of the step, the same number on every worker.
+        batches: This worker's micro-batches of the step, the same number on every worker.
 
     Returns:
         ``loss``, each unweighted term as ``loss_TERM``, ``grad_norm`` and, if the model has one, ``temperature``, over

@@ -16,7 +16,7 @@ def validate(engine: Engine, batches: Iterable[Batch], task: Task) -> dict[str, 
     """Returns the task's validation scores by name. Collective.
 
     Args:
-        batches: this worker's validation micro-batches, the same number on every worker.
+        batches: This worker's validation micro-batches, the same number on every worker.
     """
     engine.evaluation_mode(True)
     with torch.no_grad():

@@ -35,7 +35,7 @@ def prepare_engine(
     group.
 
     Args:
-        checkpoint: the checkpoint to restore, the same on all workers. Its tensors are released afterwards.
+        checkpoint: The checkpoint to restore, the same on all workers. Its tensors are released afterwards.
     """
     if device.type == "cpu":
         torch.set_num_threads(recipe.scale.cpus_per_worker)  # sums depend on it, so it is set by the recipe

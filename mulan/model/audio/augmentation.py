@@ -188,7 +188,7 @@ def coloured_noise(seeds: Sequence[int], decay: Tensor, *, samples: int, sample_
 
     Args:
         seeds: n seeds; equal seeds give equal white noise on devices of the same kind.
-        decay: exponents [n], on the device of the noise: 0 is white, 2 is brown, -2 is violet noise.
+        decay: Exponents [n], on the device of the noise: 0 is white, 2 is brown, -2 is violet noise.
 
     Returns:
         float32 [n, samples], at an arbitrary level.

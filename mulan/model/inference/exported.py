@@ -33,11 +33,11 @@ class ExportedModel(ABC):
         """Loads an exported model from its folder.
 
         Args:
-            path_or_uri: a local path, or any fsspec URI such as ``s3://bucket/run/model``.
-            device: the device to compute on. If None, a CUDA device if available, otherwise the CPU.
+            path_or_uri: A local path, or any fsspec URI such as ``s3://bucket/run/model``.
+            device: The device to compute on. If None, a CUDA device if available, otherwise the CPU.
 
         Raises:
-            ModelFolderError: the folder is missing or incomplete, contains another kind of model, or is not compatible
+            ModelFolderError: The folder is missing or incomplete, contains another kind of model, or is not compatible
                 with this version of mulan.
         """
         chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -86,11 +86,11 @@ class ExportedModel(ABC):
         """Embeds recordings: each vector is the mean over the recording's windows (MuLan §4.1.1).
 
         Args:
-            paths_or_arrays: any finite, ordered iterable of paths of local audio files (``~`` is expanded, ``file://``
+            paths_or_arrays: Any finite, ordered iterable of paths of local audio files (``~`` is expanded, ``file://``
                 is removed) and of arrays [samples] or [channels, samples] with at most 64 channels, int16 or floating
                 point in [-1, 1]. All items are kept in memory until the call returns. Files are streamed and may have
                 any length.
-            sample_rate_hz: sample rate of the arrays, a whole number of Hz from 1000 to 1,000,000. Files specify their
+            sample_rate_hz: Sample rate of the arrays, a whole number of Hz from 1000 to 1,000,000. Files specify their
                 own.
             on_error: ``"raise"`` embeds all items or none: invalid arrays and paths are reported together before any
                 file is read, and the first file that cannot be decoded raises. ``"skip"`` skips such items.
@@ -101,10 +101,10 @@ class ExportedModel(ABC):
             and the reason.
 
         Raises:
-            EmbeddingInputError: the iterable, ``on_error`` or ``sample_rate_hz`` is invalid. With ``"raise"`` also: an
+            EmbeddingInputError: The iterable, ``on_error`` or ``sample_rate_hz`` is invalid. With ``"raise"`` also: an
                 item is neither a local path nor an array of audio, for example a transposed array, or one with
                 samples out of range or NaN.
-            DecodeError: a file does not exist or cannot be decoded, with ``"raise"`` only; the message contains its
+            DecodeError: A file does not exist or cannot be decoded, with ``"raise"`` only; the message contains its
                 path.
         """
         vectors, skipped = embed_inputs(paths_or_arrays, sample_rate_hz, on_error=on_error, embed=self._embed_recording)

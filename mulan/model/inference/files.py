@@ -68,8 +68,8 @@ def write_model(weights: Mapping[str, Tensor], config: ExportedConfig, folder: P
     """Writes ``config.json`` and ``model.safetensors``.
 
     Args:
-        weights: unsharded tensors by name, on any device.
-        folder: local folder; created if necessary.
+        weights: Unsharded tensors by name, on any device.
+        folder: Local folder; created if necessary.
     """
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.cpu().contiguous() for name, tensor in weights.items()}, folder / WEIGHTS)
@@ -92,7 +92,7 @@ class ModelFolder:
         """Checks that files or folders with these names exist.
 
         Raises:
-            ModelFolderError: files are missing; lists all of them.
+            ModelFolderError: Files are missing; lists all of them.
         """
         missing = [f"{name} is missing" for name in names if not (self.path / name).exists()]
         if missing:
@@ -102,7 +102,7 @@ class ModelFolder:
         """Rejects exported models of other formats, even if their folder is incomplete.
 
         Args:
-            formats: the explanation for each rejected format.
+            formats: The explanation for each rejected format.
 
         Raises:
             ModelFolderError: ``config.json`` has one of the formats.
@@ -119,7 +119,7 @@ class ModelFolder:
         """Reads and validates ``config.json``.
 
         Raises:
-            ModelFolderError: the file is not a valid configuration of this kind; lists every invalid field.
+            ModelFolderError: The file is not a valid configuration of this kind; lists every invalid field.
         """
         try:
             return kind.model_validate_json((self.path / CONFIG).read_bytes())
@@ -130,7 +130,7 @@ class ModelFolder:
         """Loads ``model.safetensors`` into a model.
 
         Raises:
-            ModelFolderError: the file is corrupt, or its names or shapes differ from those of the model.
+            ModelFolderError: The file is corrupt, or its names or shapes differ from those of the model.
         """
         try:
             model.load_state_dict(load_file(self.path / WEIGHTS))
@@ -145,7 +145,7 @@ def open_model_folder(uri: str) -> Iterator[ModelFolder]:
     """Opens the folder of an exported model; a remote one is downloaded, and the copy deleted on exit.
 
     Raises:
-        ModelFolderError: the folder does not exist or cannot be reached.
+        ModelFolderError: The folder does not exist or cannot be reached.
     """
     try:
         fs, path = filesystem.url_to_fs(uri)

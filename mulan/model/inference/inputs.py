@@ -40,12 +40,12 @@ def as_list(inputs: Iterable[Any], function: str, expected: str) -> list[Any]:
     """Converts an iterable to a list in a single pass, after checking that it is a collection of items.
 
     Args:
-        inputs: a finite, ordered iterable such as a list, a generator or a column of a table.
-        function: name of the public function that was called, for messages.
-        expected: description of the items that it expects, in the plural, for messages.
+        inputs: A finite, ordered iterable such as a list, a generator or a column of a table.
+        function: Name of the public function that was called, for messages.
+        expected: Description of the items that it expects, in the plural, for messages.
 
     Raises:
-        EmbeddingInputError: the argument is a single item, a sequence of numbers, an open file, or unordered.
+        EmbeddingInputError: The argument is a single item, a sequence of numbers, an open file, or unordered.
     """
     fault = _collection_fault(inputs)
     if not fault:
@@ -83,7 +83,7 @@ def checked_texts(texts: Iterable[str]) -> list[str]:
     """Converts an iterable of texts to a list, and checks each of them.
 
     Raises:
-        EmbeddingInputError: the argument is not a collection, or items are not strings or not valid Unicode; lists
+        EmbeddingInputError: The argument is not a collection, or items are not strings or not valid Unicode; lists
             all such items.
     """
     items = as_list(texts, "embed_text", "strings")
@@ -118,18 +118,18 @@ def embed_inputs(
     """Checks all inputs, then embeds them one by one, in order.
 
     Args:
-        inputs: paths and arrays.
-        sample_rate_hz: sample rate of the arrays.
+        inputs: Paths and arrays.
+        sample_rate_hz: Sample rate of the arrays.
         on_error: ``"raise"`` raises for the first input that cannot be embedded, ``"skip"`` skips such inputs.
-        embed: computes the vector of an input from the input and its sample rate.
+        embed: Computes the vector of an input from the input and its sample rate.
 
     Returns:
         The vectors of the embedded inputs, and the skipped ones.
 
     Raises:
-        EmbeddingInputError: the argument is not a collection of paths and arrays. With ``"raise"`` also invalid arrays
+        EmbeddingInputError: The argument is not a collection of paths and arrays. With ``"raise"`` also invalid arrays
             and paths, all of which are listed before any file is read.
-        DecodeError: a file cannot be decoded, with ``"raise"`` only.
+        DecodeError: A file cannot be decoded, with ``"raise"`` only.
     """
     if not isinstance(on_error, str) or on_error not in ("raise", "skip"):
         raise EmbeddingInputError([f"on_error = {on_error!r:.40} must be 'raise' or 'skip'"])
@@ -163,16 +163,16 @@ def windows_of(
     """Yields the windows that cover a checked input. At most one window of a file is in memory at a time.
 
     Args:
-        item: a path or an array.
-        window_samples: length of a window in samples.
-        sample_rate_hz: sample rate of an array; ignored for files, which specify their own.
-        model_rate_hz: sample rate of the windows.
+        item: A path or an array.
+        window_samples: Length of a window in samples.
+        sample_rate_hz: Sample rate of an array; ignored for files, which specify their own.
+        model_rate_hz: Sample rate of the windows.
 
     Yields:
         int16 [window_samples]; see :func:`mulan.data.audio.windows.covering_windows`.
 
     Raises:
-        DecodeError: the file cannot be decoded.
+        DecodeError: The file cannot be decoded.
     """
     if isinstance(item, np.ndarray):
         assert sample_rate_hz is not None
@@ -198,7 +198,7 @@ def check_windows(waveform: np.ndarray, window_samples: int) -> None:
     """Checks that an argument is an array of windows.
 
     Raises:
-        EmbeddingInputError: the argument is not an int16 array [n, window_samples].
+        EmbeddingInputError: The argument is not an int16 array [n, window_samples].
     """
     is_array = isinstance(waveform, np.ndarray)
     if not is_array or waveform.dtype != np.int16 or waveform.ndim != 2 or waveform.shape[1] != window_samples:

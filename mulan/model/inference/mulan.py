@@ -57,14 +57,14 @@ class MuLan(ExportedModel):
         """Embeds texts, truncated to the number of tokens that the model was trained with.
 
         Args:
-            texts: any finite, ordered iterable of strings. Only the first :data:`mulan.data.text.MAX_CHARACTERS`
+            texts: Any finite, ordered iterable of strings. Only the first :data:`mulan.data.text.MAX_CHARACTERS`
                 characters of each are tokenized. Blank texts are embedded as well.
 
         Returns:
             float32 [N, d], unit rows, in the order of the texts.
 
         Raises:
-            EmbeddingInputError: the argument is not such an iterable, or items are not strings or not valid Unicode;
+            EmbeddingInputError: The argument is not such an iterable, or items are not strings or not valid Unicode;
                 lists all such items.
         """
         vectors = [self._embed_one_text(text) for text in checked_texts(texts)]
@@ -76,7 +76,7 @@ class MuLan(ExportedModel):
         Windows are batched, so a row can change by about 1e-6 with the other windows in its batch.
 
         Raises:
-            EmbeddingInputError: the argument is not an int16 array of this shape.
+            EmbeddingInputError: The argument is not an int16 array of this shape.
         """
         check_windows(waveform, self.window_samples)
         rows = [self._embed_batch(waveform[k : k + WINDOWS_AT_ONCE]) for k in range(0, len(waveform), WINDOWS_AT_ONCE)]

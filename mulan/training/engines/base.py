@@ -50,7 +50,7 @@ class CheckpointedEngine(Engine, Protocol):
         """Returns the unsharded state on the CPU. Collective.
 
         Args:
-            kept: if False, this worker only takes part in the collectives, with one tensor in memory at a time, and
+            kept: If False, this worker only takes part in the collectives, with one tensor in memory at a time, and
                 returns an empty dict.
 
         Returns:
@@ -61,6 +61,6 @@ class CheckpointedEngine(Engine, Protocol):
         """Restores the optimizer from :meth:`state`, whose weights must already be loaded into the model. Collective.
 
         Args:
-            steps_done: the number of steps, on which the learning rate depends.
-            updates: the number of steps that updated the weights.
+            steps_done: The number of steps, on which the learning rate depends.
+            updates: The number of steps that updated the weights.
         """

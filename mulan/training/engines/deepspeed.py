@@ -51,7 +51,7 @@ class DeepSpeedEngine:
         """Initialises DeepSpeed. Collective; needs an initialised process group.
 
         Args:
-            model: a model with equal weights on every worker.
+            model: A model with equal weights on every worker.
             length_groups: ``text_tower.length_groups``, the number of groups of similar length in which the texts of a
                 micro-batch are encoded.
         """

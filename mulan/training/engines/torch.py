@@ -37,7 +37,7 @@ class TorchEngine:
         """Moves the model to the device.
 
         Args:
-            model: a model with equal weights on every worker.
+            model: A model with equal weights on every worker.
             length_groups: ``text_tower.length_groups``, the number of groups of similar length in which the texts of a
                 micro-batch are encoded.
         """
