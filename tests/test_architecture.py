@@ -78,6 +78,12 @@ IMPORTED_LATE = {
 }
 """Files with imports inside functions, and the reasons."""
 
+LOADED_WITHOUT = {
+    "mulan/benchmarks/loss.py": {"ray", "deepspeed", "av", "soundfile"},
+    "mulan/benchmarks/step_process.py": {"ray", "deepspeed", "av", "soundfile"},
+}
+"""Benchmarks that run where only PyTorch is installed, and libraries that they must not load at once."""
+
 TESTS_OF_SEVERAL_MODULES = {
     "tests/test_architecture.py": "tests all modules",
     "tests/test_architecture_classes.py": "tests all modules",
@@ -221,6 +227,25 @@ def test_modules_have_no_import_cycle() -> None:
     }
     assert any(graph.values())
     assert list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError, which names them
+
+
+def loaded_with(file: str) -> set[str]:
+    """Returns the libraries that are loaded with a file, also by the modules that it imports."""
+    names, files, libraries = {module_of(file): file for file in CODE}, [file], set()
+    for each in files:  # grows meanwhile
+        for module in imported_at_once(each):
+            own = module_in(module, names)
+            if own is None:
+                libraries.add(module.partition(".")[0])
+            elif names[own] not in files:
+                files.append(names[own])
+    return libraries
+
+
+@pytest.mark.parametrize(("file", "absent"), LOADED_WITHOUT.items())
+def test_some_modules_load_no_library_that_may_be_absent(file: str, absent: set[str]) -> None:
+    assert "torch" in loaded_with(file)
+    assert loaded_with(file) & absent == set()
 
 
 def test_the_module_of_a_dotted_name() -> None:

@@ -49,7 +49,7 @@ def test_a_group_is_due_soon_after_a_change_to_its_paths(group: str) -> None:
     ("file", "group"),
     [
         ("tests/training/test_further_objectives_learn.py", "learning"),
-        ("tests/training/test_worker_compiled.py", "whole"),
+        ("tests/training/test_step_compiled.py", "whole"),
         ("tests/chaos/test_chaos.py", "chaos"),
     ],
 )

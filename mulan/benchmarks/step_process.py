@@ -28,7 +28,6 @@ from mulan.tasks.task import task_of
 from mulan.training.deterministic import deterministic_kernels
 from mulan.training.engines.torch import TorchEngine
 from mulan.training.step import train_step
-from mulan.training.worker import compile_towers
 
 PRELOADED_STEPS = 4
 """Number of global batches that are prepared in advance and used in turn."""
@@ -97,7 +96,7 @@ def step_on(recipe: Recipe, job: StepJob, device: torch.device) -> Callable[[lis
     """Returns a function that runs one optimizer step on this worker's micro-batches and returns the loss."""
     model = model_to_measure(recipe)
     if recipe.train.compile:
-        compile_towers(model)
+        model.compile_towers()
     if job.engine in ("bare", "bare_kept"):
         return BareLoop(model, recipe, device)
     if job.engine == "torch":

@@ -85,3 +85,16 @@ class TrainedModel(nn.Module):
                 yield from module.parameters()
             elif isinstance(module, AudioEncoder):
                 yield from module.warm_started_parameters()
+
+    def compile_towers(self) -> None:
+        """Compiles the audio tower and the text encoder in place, lazily; the names of their weights do not change.
+
+        Random numbers remain torch's own: gradient caching runs a micro-batch twice and needs the same dropout, but the
+        compiler's random numbers would differ between forward passes with and without gradient.
+        """
+        options = {"fallback_random": True}
+        for module in self.modules():
+            if isinstance(module, AudioEncoder):
+                module.tower.compile(options=options)
+            elif isinstance(module, TextTower):
+                module.encoder.compile(options=options)

@@ -16,7 +16,7 @@ from mulan.data.schedule import Phase, Schedule
 from mulan.distributed.batch_norm import RunningStatistics
 from mulan.recipes.registry import load_recipe, named_recipes
 from mulan.tasks.task import task_of
-from mulan.training import loop, worker
+from mulan.training import loop
 from mulan.training.deterministic import NotDeterministic, deterministic_kernels
 from mulan.training.engines.torch import TorchEngine
 from mulan.training.observer import NullObserver
@@ -156,17 +156,6 @@ def test_the_loop_uses_them_if_the_recipe_requires_it(on: bool, monkeypatch: pyt
             task_of(recipe), recipe, Mock(module=torch.nn.Module()), iter(()), schedule, Progress(0), NullObserver()
         )
     assert seen == [on]
-
-
-def test_a_worker_uses_the_number_of_threads_of_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = load_recipe("m_resnet50_audioset_miniature", ["scale.cpus_per_worker=2"])
-    monkeypatch.setattr(worker, "build_engine", lambda *_, **__: None)
-    threads = torch.get_num_threads()
-    try:
-        worker.prepare_engine(task_of(recipe), recipe, None, torch.device("cpu"))
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(threads)
 
 
 def test_all_nondeterministic_operations_of_torch_are_listed() -> None:

@@ -9,7 +9,6 @@ import torch
 from mulan.distributed.batch_norm import RunningStatistics
 from mulan.tasks.task import task_of
 from mulan.training.step import train_step
-from mulan.training.worker import compile_towers
 from tests.training.small import batches_of, small, torch_engine
 
 needs_a_compiler = pytest.mark.skipif(
@@ -25,7 +24,7 @@ def test_steps_of_compiled_towers_are_those_of_plain_ones() -> None:
     recipe = small("m_resnet50", "batch.micro_batches=2", *SMALLER)
     plain, compiled = torch_engine(recipe), torch_engine(recipe)
     names = list(compiled.module.state_dict())
-    compile_towers(compiled.module)
+    compiled.module.compile_towers()
     assert list(compiled.module.state_dict()) == names
     curves = []
     for engine in (plain, compiled):
@@ -45,7 +44,7 @@ def test_both_forwards_of_a_micro_batch_have_the_same_bits(monkeypatch: pytest.M
     # a worker with one micro-batch has a single forward, with gradient; it must equal the first ones of other workers
     recipe = small("m_resnet50", "batch.micro_batches=2", "train.compile=true", *SMALLER)
     engine = torch_engine(recipe)
-    compile_towers(engine.module)
+    engine.module.compile_towers()
     outputs, forward = [], engine.forward
     monkeypatch.setattr(engine, "forward", lambda batch: outputs.append(forward(batch)) or outputs[-1])
     train_step(

@@ -1,0 +1,65 @@
+"""Tests the setup of a training process. Engines with sharded states are tested where they are defined."""
+
+from collections.abc import Iterator, Mapping
+
+import pytest
+import torch
+
+from mulan.config.recipe import Recipe
+from mulan.tasks.task import task_of
+from mulan.training import worker
+from mulan.training.engines.torch import TorchEngine
+from mulan.training.state import Checkpoint, Progress
+from tests.training.small import small
+
+
+class RestoredEngine(TorchEngine):
+    """The plain engine, which needs no process group; records the arguments of the restoration."""
+
+    restored: tuple[dict[str, torch.Tensor], int, int] | None = None
+
+    def restore_optimizer(self, state: Mapping[str, torch.Tensor], steps_done: int, *, updates: int) -> None:
+        self.restored = dict(state), steps_done, updates
+
+
+@pytest.fixture(autouse=True)
+def plain_engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(worker, "build_engine", RestoredEngine.from_recipe)
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def prepare(recipe: Recipe, checkpoint: Checkpoint | None = None) -> RestoredEngine:
+    engine = worker.prepare_engine(task_of(recipe), recipe, checkpoint, torch.device("cpu"))
+    assert isinstance(engine, RestoredEngine)
+    return engine
+
+
+def differing(engine: RestoredEngine, other: RestoredEngine) -> list[str]:
+    """Returns the names of the weights and running statistics that are not equal."""
+    first, second = engine.module.state_dict(), other.module.state_dict()
+    assert first.keys() == second.keys()
+    return [name for name in first if not torch.equal(first[name], second[name])]
+
+
+def test_the_recipe_determines_initial_weights_and_threads() -> None:
+    recipe = small("m_resnet50", "scale.cpus_per_worker=2")
+    torch.manual_seed(1)
+    first = prepare(recipe)
+    assert (torch.get_num_threads(), first.restored) == (2, None)
+    torch.manual_seed(2)  # of the process; the recipe has its own
+    assert differing(first, prepare(recipe)) == []
+    assert differing(first, prepare(small("m_resnet50", "train.seed=5")))
+
+
+def test_a_checkpoint_is_restored_and_then_released() -> None:
+    recipe = small("m_resnet50")
+    saved = prepare(recipe.replace({"train.seed": 5}))
+    state = {f"weights.{name}": tensor for name, tensor in saved.module.state_dict().items()}
+    state["exp_avg.temperature"] = torch.ones(())
+    checkpoint = Checkpoint("run/checkpoint_000000003", Progress(3, updates_skipped=1), dict(state))
+    restored = prepare(recipe, checkpoint)
+    assert differing(restored, saved) == []
+    assert restored.restored == (state, 3, 2)
+    assert checkpoint.state == {}  # its memory-mapped file would stay in memory and on disk
