@@ -34,9 +34,8 @@ class AudioBackbone(ExportedModel):
         folder.require(CONFIG, WEIGHTS)
         folder.refuse(_OTHER_FORMATS)
         config = folder.config(EncoderConfig)
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # leaves the caller's generator unchanged; the random weights are replaced
+        # leaves the caller's generator unchanged; the random weights are replaced
+        with torch.random.fork_rng(devices=[]):
             encoder = build_audio_encoder(config)
         folder.load_weights(_with_prefix(encoder))
         return cls(encoder, config, device)
