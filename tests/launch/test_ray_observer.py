@@ -67,9 +67,9 @@ def test_the_first_worker_writes_and_every_worker_reports(tmp_path: Path, report
     assert run.metrics() == [METRICS | {"data_cpus": 4}]
     assert [row["recording_id"] for row in read_quarantine(run.quarantine_uri)] == ["b"]
     events = [line["event"] for line in read_lines(run.events_uri)]
-    assert len(events) == 2  # a node is named once
+    events.remove("nodes about to be preempted: node-2")  # in any order: an anomaly is written in a thread
+    assert len(events) == 1  # a node is named once
     assert run.anomaly_uri(3) in events[0] and run.anomaly_uri(3) in hint
-    assert events[1] == "nodes about to be preempted: node-2"
     checkpoint = read_newest(run.uri, on_corrupt=pytest.fail)
     assert checkpoint is not None
     assert checkpoint.progress == Progress(3, {"silent": 1}, trained_on=["cpu"])
