@@ -161,7 +161,11 @@ def test_paths_of_shards_are_written_as_absolute_paths(tmp_path: Path, monkeypat
 
 def test_concatenated_and_invalid_tars_are_rejected(tmp_path: Path) -> None:
     one = Path(write_tar(tmp_path / "a.tar", [("a.flac", AUDIO), ("a.json", GOOD)])).read_bytes()
-    for content, words in ((one + one, "data after the end mark"), (b"no tar" * 999, "no tar members"), (b"", "")):
+    for content, words in (
+        (one + one, "data after the end mark"),
+        (b"no tar" * 999, "no tar members"),
+        (b"", "empty file"),
+    ):
         (tmp_path / "b.tar").write_bytes(content)
         with pytest.raises(CorpusError, match=words):
             index_shards([tmp_path / "b.tar"], str(tmp_path / "corpus"))
