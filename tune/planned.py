@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from ray.tune import loguniform
 
+from mulan.config.objectives import selection_metric
 from mulan.config.recipe import Recipe
-from mulan.config.terms import selection_metric
 from mulan.runs.checkpoint_list import checkpoints
 from mulan.runs.run import Run
 from mulan.storage import filesystem
@@ -72,7 +72,9 @@ class Trial:
         return newest[0].steps_done if newest else 0
 
     def scores(self, recipe: Recipe) -> list[tuple[int, float]]:
-        """Returns the step and the score of each validation so far, by :func:`mulan.config.terms.selection_metric`.
+        """Returns the step and the score of each validation so far.
+
+        The score is that of :func:`mulan.config.objectives.selection_metric`.
 
         Raises:
             DamagedFile: The trial's metrics are damaged.

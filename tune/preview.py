@@ -7,9 +7,9 @@ from ray.tune.search.sample import Float, LogUniform
 from rich.console import Console
 from rich.table import Table
 
+from mulan.config.objectives import selection_metric
 from mulan.config.recipe import Recipe
 from mulan.config.sections import ScaleConfig
-from mulan.config.terms import selection_metric
 from mulan.launch.capacity import Capacity
 from tune.errors import SweepError
 from tune.planned import Trial, search_space, settings

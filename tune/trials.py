@@ -14,8 +14,8 @@ from ray.tune.schedulers import ASHAScheduler
 
 from jobs.arguments import CONSOLE
 from mulan.config.errors import USER_ERROR, MulanError
+from mulan.config.objectives import selection_metric
 from mulan.config.recipe import Recipe
-from mulan.config.terms import selection_metric
 from mulan.launch.cluster import SharedReader
 from mulan.launch.fit import fit, ray_storage
 from mulan.launch.heartbeat import report_waiting

@@ -43,7 +43,7 @@ def synthetic_batch(recipe: Recipe, *, step: int, micro_batch: int, tokens: int)
     else:
         lengths = np.exp(rng.uniform(np.log(3), np.log(max_length + 1), m)).astype(np.int64)
     mask = (np.arange(max_length) < lengths[:, None]).astype(np.int64)
-    classes = recipe.tagging.classes if recipe.loss.weights.tagging else 0
+    classes = recipe.tagging.classes if recipe.loss.weights.uses_classes else 0
     if recipe.loss.weights.semisupcon:
         classes = SYNTHETIC_TAGS
     waveform = rng.integers(-8000, 8000, (m, recipe.views, recipe.data.window_samples), np.int16)

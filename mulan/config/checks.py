@@ -11,16 +11,8 @@ from mulan.config.audio import (
     SampleCnnTowerConfig,
     WaveformFrontEndConfig,
 )
-from mulan.config.sections import (
-    BatchConfig,
-    DataConfig,
-    LossWeightsConfig,
-    MulapConfig,
-    ScaleConfig,
-    TextTowerConfig,
-    TrainConfig,
-)
-from mulan.config.terms import TRAINED_TOGETHER
+from mulan.config.objectives import TRAINED_TOGETHER, LossWeightsConfig, MulapConfig
+from mulan.config.sections import BatchConfig, DataConfig, ScaleConfig, TextTowerConfig, TrainConfig
 
 _MIN_FRAMES = 16
 

@@ -7,7 +7,7 @@ from typing import Any
 import tomli_w
 from pydantic import model_validator
 
-from mulan.config import audio, sections
+from mulan.config import audio, objectives, sections
 from mulan.config.base import PositiveInt, Section
 from mulan.config.checks import audio_faults, sharing_faults, term_faults
 from mulan.config.errors import RecipeError
@@ -28,10 +28,10 @@ class Recipe(Section):
     text_tower: sections.TextTowerConfig = sections.TextTowerConfig()
     embedding_dim: PositiveInt = 128
     """Dimension of the joint space (MuLan §3.1: 128)."""
-    loss: sections.LossConfig = sections.LossConfig()
-    tagging: sections.TaggingConfig = sections.TaggingConfig()
-    semisupcon: sections.SemiSupConConfig = sections.SemiSupConConfig()
-    mulap: sections.MulapConfig = sections.MulapConfig()
+    loss: objectives.LossConfig = objectives.LossConfig()
+    tagging: objectives.TaggingConfig = objectives.TaggingConfig()
+    semisupcon: objectives.SemiSupConConfig = objectives.SemiSupConConfig()
+    mulap: objectives.MulapConfig = objectives.MulapConfig()
     batch: sections.BatchConfig = sections.BatchConfig()
     optim: sections.OptimConfig = sections.OptimConfig()
     train: sections.TrainConfig = sections.TrainConfig()

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mulan.config.sections import TaggingConfig
+from mulan.config.objectives import TaggingConfig
 from mulan.data.corpus.index import Corpus
 from mulan.data.plan import PlanError
 

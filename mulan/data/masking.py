@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mulan.config.sections import LossWeightsConfig, MulapConfig, TextTowerConfig
+from mulan.config.objectives import LossWeightsConfig, MulapConfig
+from mulan.config.sections import TextTowerConfig
 from mulan.data.batch import NOT_PREDICTED, Masks
 from mulan.data.plan import Plan
 from mulan.data.text import Vocabulary, load_vocabulary

@@ -6,15 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from tokenizers import Tokenizer
 
+from mulan.config.objectives import LossWeightsConfig, SemiSupConConfig, TaggingConfig
 from mulan.config.recipe import Recipe
-from mulan.config.sections import (
-    BatchConfig,
-    DataConfig,
-    LossWeightsConfig,
-    SemiSupConConfig,
-    TaggingConfig,
-    TrainConfig,
-)
+from mulan.config.sections import BatchConfig, DataConfig, TrainConfig
 from mulan.data.audio.windows import decode_views
 from mulan.data.batch import Batch
 from mulan.data.corpus.index import Corpus
@@ -196,6 +190,6 @@ def _plans(mixture: Callable[[str], StreamMixture], batch: BatchConfig, train: T
 def _classes(
     corpus: Corpus, weights: LossWeightsConfig, tagging: TaggingConfig, semisupcon: SemiSupConConfig
 ) -> tuple[str, ...]:
-    if weights.tagging:
+    if weights.uses_classes:
         return class_names(corpus, tagging)
     return tag_names(corpus, semisupcon.tag_prefix) if weights.semisupcon else ()

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow.compute as pc
 
-from mulan.config.sections import SOURCES, LossWeightsConfig, SemiSupConConfig, Source, SourceRatioConfig
+from mulan.config.objectives import LossWeightsConfig, SemiSupConConfig
+from mulan.config.sections import SOURCES, Source, SourceRatioConfig
 from mulan.data.corpus.index import Corpus
 from mulan.data.randomness import Permutation
 
@@ -60,7 +61,7 @@ def build_mixture(
         semisupcon: Section with the share of labelled recordings and that of the labels that are used.
         seed: Seed that determines which labels are used (``train.seed``).
     """
-    if weights.uses_text or weights.tagging:
+    if weights.uses_text or weights.uses_classes:
         rows = {Stream(source): source_rows for source, source_rows in corpus.rows_by_source(split).items()}
         shares = {Stream(source): float(getattr(source_ratio, source)) for source in SOURCES}
     else:

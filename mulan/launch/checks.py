@@ -75,7 +75,7 @@ def check_model(run: Run, data_uri: str, split: str = "test") -> Corpus:
     """
     weights = run.recipe().loss.weights
     if not weights.embeds_text:
-        what = "a tagger" if weights.tagging else "an audio encoder"
+        what = "a tagger" if weights.uses_classes else "an audio encoder"
         raise RunError(
             f"run {run.uri} trained {what}, which has no text tower to evaluate; its validation scores are in "
             f"{run.metrics_uri}, and another run starts from it with --set audio_tower.pretrained={run.model_uri}"

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from mulan.config.objectives import selection_metric
 from mulan.config.recipe import Recipe
-from mulan.config.terms import selection_metric
 from mulan.runs.run import Run
 from mulan.storage.filesystem import is_local
 from mulan.storage.jsonl import JsonLinesTail

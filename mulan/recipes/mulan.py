@@ -5,16 +5,14 @@ Section numbers refer to Huang et al. 2022. Where the paper states no value, the
 """
 
 from mulan.config.audio import AstTowerConfig, KaldiFrontEndConfig, ResNetTowerConfig, VggishFrontEndConfig
+from mulan.config.objectives import LossConfig, LossWeightsConfig, TaggingConfig
 from mulan.config.recipe import Recipe
 from mulan.config.sections import (
     BatchConfig,
     DataConfig,
-    LossConfig,
-    LossWeightsConfig,
     OptimConfig,
     ScaleConfig,
     SourceRatioConfig,
-    TaggingConfig,
     TextTowerConfig,
     TrainConfig,
 )

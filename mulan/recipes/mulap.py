@@ -1,16 +1,15 @@
 """MuLaP at the paper's size (Manco et al. 2022, "Learning music audio representations via weak language supervision").
 
-Values that the paper does not state, here and in :class:`mulan.config.sections.MulapConfig`, are those of the code that
-its authors published.
+Values that the paper does not state, here and in :class:`mulan.config.objectives.MulapConfig`, are those of the code
+that its authors published.
 """
 
 from mulan.config.audio import DecibelFrontEndConfig, MusicnnTowerConfig
+from mulan.config.objectives import LossConfig, LossWeightsConfig
 from mulan.config.recipe import Recipe
 from mulan.config.sections import (
     BatchConfig,
     DataConfig,
-    LossConfig,
-    LossWeightsConfig,
     OptimConfig,
     ScaleConfig,
     SourceRatioConfig,

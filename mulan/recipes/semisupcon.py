@@ -4,17 +4,9 @@ The paper is Guinot et al. 2024, "Semi-supervised contrastive learning of musica
 """
 
 from mulan.config.audio import SampleCnnTowerConfig, WaveformFrontEndConfig
+from mulan.config.objectives import LossConfig, LossWeightsConfig, SemiSupConConfig
 from mulan.config.recipe import Recipe
-from mulan.config.sections import (
-    BatchConfig,
-    DataConfig,
-    LossConfig,
-    LossWeightsConfig,
-    OptimConfig,
-    ScaleConfig,
-    SemiSupConConfig,
-    TrainConfig,
-)
+from mulan.config.sections import BatchConfig, DataConfig, OptimConfig, ScaleConfig, TrainConfig
 from mulan.recipes.mulan import m_resnet50
 
 

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import torch
 
 from mulan.config.errors import MulanError
+from mulan.config.objectives import selection_metric
 from mulan.config.recipe import Recipe
-from mulan.config.terms import selection_metric
 from mulan.data.errors import SkippedRecording
 from mulan.runs.checkpoint_writer import CheckpointWriter
 from mulan.runs.lease import Fence, RunTakenOver

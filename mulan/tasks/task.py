@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 import torch
 
+from mulan.config.objectives import LossWeightsConfig
 from mulan.config.recipe import Recipe
-from mulan.config.sections import LossWeightsConfig
 from mulan.model.audio_encoder import TrainedModel
 from mulan.model.device_batch import DeviceBatch
 from mulan.model.towers.text import TextTower
@@ -51,7 +51,7 @@ class Task(Protocol):
 
     def validation_scores(self, outputs: Iterable[tuple[DeviceBatch, Any]]) -> dict[str, float]:
         """Computes the scores of a validation by name, among them the recipe's selection metric
-        (:func:`mulan.config.terms.selection_metric`) if there is anything to score. Collective.
+        (:func:`mulan.config.objectives.selection_metric`) if there is anything to score. Collective.
 
         The scores depend neither on the temperature nor on the batch size, so that runs can be compared by them.
 

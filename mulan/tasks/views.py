@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mulan.config.objectives import SemiSupConConfig
 from mulan.config.recipe import Recipe
-from mulan.config.sections import SemiSupConConfig
 from mulan.distributed.collectives import all_gather, all_gather_objects
 from mulan.evaluation.metrics import gold_ranks, retrieval_scores
 from mulan.model.device_batch import DeviceBatch

@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from mulan.config.sections import LossWeightsConfig, TrainConfig
+from mulan.config.objectives import LossWeightsConfig
+from mulan.config.sections import TrainConfig
 from mulan.data.batch import Batch
 from mulan.data.randomness import torch_seed
 from mulan.distributed.batch_norm import RunningStatistics

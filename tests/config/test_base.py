@@ -2,8 +2,8 @@ import pytest
 
 from mulan.config.audio import AstTowerConfig
 from mulan.config.errors import RecipeError
+from mulan.config.objectives import MulapConfig
 from mulan.config.recipe import differing_fields, recipe_from_toml
-from mulan.config.sections import MulapConfig
 from mulan.recipes.registry import load_recipe, named_recipes
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mulan.config.sections import TaggingConfig
+from mulan.config.objectives import TaggingConfig
 from mulan.data.corpus.index import Corpus
 from mulan.data.labels import class_names, multi_hot
 from mulan.data.plan import PlanError

@@ -5,7 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from mulan.config.sections import BatchConfig, LossWeightsConfig, MulapConfig
+from mulan.config.objectives import LossWeightsConfig, MulapConfig
+from mulan.config.sections import BatchConfig
 from mulan.data.batch import Masks
 from mulan.data.masking import Masking
 from mulan.data.plan import Plan

@@ -7,8 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from mulan.config.objectives import SemiSupConConfig
 from mulan.config.recipe import Recipe
-from mulan.config.sections import SOURCES, SemiSupConConfig
+from mulan.config.sections import SOURCES
 from mulan.data.corpus.index import SCHEMA, SPLITS, Corpus
 from mulan.data.labels import tag_names
 from mulan.data.plan import Plan, PlanError

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from mulan.config.audio import AstTowerConfig, ResNetTowerConfig
+from mulan.config.objectives import LossConfig, LossWeightsConfig, SemiSupConConfig
 from mulan.config.recipe import Recipe
-from mulan.config.sections import LossConfig, LossWeightsConfig, SemiSupConConfig
 from mulan.model.joint import JointModel, Temperature
 from mulan.model.towers.text_lengths import length_groups
 from mulan.tasks.joint import JointTask

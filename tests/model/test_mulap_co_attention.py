@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from mulan.config.sections import MulapConfig
+from mulan.config.objectives import MulapConfig
 from mulan.model.mulap import CoAttentionBlock, CoAttentionLayer
 
 HEADS = 3

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mulan.config.sections import MulapConfig
+from mulan.config.objectives import MulapConfig
 from mulan.model.mulap import SegmentEmbedding
 
 

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
+from mulan.config.objectives import TaggingConfig
 from mulan.config.recipe import Recipe
-from mulan.config.sections import TaggingConfig, TextTowerConfig
+from mulan.config.sections import TextTowerConfig
 from mulan.model.tagging import TaggingModel
 from mulan.tasks.tagging import TaggingTask
 from tests.model.waits import HostWaits

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from mulan.config.sections import SemiSupConConfig
+from mulan.config.objectives import SemiSupConConfig
 from mulan.model.outputs import unit_rows
 from mulan.model.views import ViewHead
 

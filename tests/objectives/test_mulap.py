@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from mulan.config.sections import LossWeightsConfig
+from mulan.config.objectives import LossWeightsConfig
 from mulan.model.outputs import Predictions
 from mulan.objectives.mulap import masked_audio_loss, masked_language_loss, matching_loss, mulap_terms
 

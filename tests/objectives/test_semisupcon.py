@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mulan.config.sections import SemiSupConConfig
+from mulan.config.objectives import SemiSupConConfig
 from mulan.objectives import tiles
 from mulan.objectives.semisupcon import Labels, semisupcon_loss
 from tests.processes import run_in_processes

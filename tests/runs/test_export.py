@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mulan import AudioBackbone, MuLan
-from mulan.config.terms import selection_metric
+from mulan.config.objectives import selection_metric
 from mulan.launch.checks import check_model
 from mulan.model.inference.files import ModelFolderError
 from mulan.recipes.registry import load_recipe, named_recipes

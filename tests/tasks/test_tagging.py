@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import load_file
 
 import mulan
+from mulan.config.objectives import TaggingConfig
 from mulan.config.recipe import Recipe
-from mulan.config.sections import TaggingConfig, TextTowerConfig
+from mulan.config.sections import TextTowerConfig
 from mulan.model.inference.files import ModelFolderError
 from mulan.model.tagging import TaggingModel
 from mulan.tasks.tagging import TaggingTask, export_tagger

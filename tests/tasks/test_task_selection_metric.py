@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mulan.config.terms import selection_metric
+from mulan.config.objectives import selection_metric
 from mulan.data.batch import Batch
 from mulan.data.schedule import Phase
 from mulan.tasks.task import task_of

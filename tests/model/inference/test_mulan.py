@@ -17,8 +17,8 @@ from transformers import AutoTokenizer
 
 import mulan
 from mulan.config.errors import MulanError
+from mulan.config.objectives import LossConfig, LossWeightsConfig, SemiSupConConfig
 from mulan.config.recipe import Recipe
-from mulan.config.sections import LossConfig, LossWeightsConfig, SemiSupConConfig
 from mulan.data.errors import DecodeError
 from mulan.data.text import MAX_CHARACTERS
 from mulan.model.inference.files import ModelFolderError

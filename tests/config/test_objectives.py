@@ -1,7 +1,6 @@
 """Tests that each loss term can be trained and has a metric by which runs are compared."""
 
-from mulan.config.sections import LossWeightsConfig
-from mulan.config.terms import SELECTION_METRICS, TRAINED_TOGETHER, selection_metric
+from mulan.config.objectives import SELECTION_METRICS, TRAINED_TOGETHER, LossWeightsConfig, selection_metric
 from mulan.recipes.registry import named_recipes
 
 
@@ -11,10 +10,11 @@ def test_every_term_belongs_to_one_group_and_has_a_metric() -> None:
     assert sorted(SELECTION_METRICS) == terms
 
 
-def test_only_the_joint_model_embeds_texts() -> None:
+def test_the_properties_of_terms() -> None:
     embedding = {term for term in LossWeightsConfig.model_fields if only(term).embeds_text}
     reading = {term for term in LossWeightsConfig.model_fields if only(term).uses_text}
     assert embedding == {"contrastive"}
+    assert {term for term in LossWeightsConfig.model_fields if only(term).uses_classes} == {"tagging"}
     assert reading == {"contrastive", "mlm", "mam", "atm"}
 
 

@@ -1,0 +1,179 @@
+"""The objectives of a recipe: the weights of the loss terms, which of them go together, and their other settings.
+
+The metric by which runs are compared is chosen here too, where no command needs torch for it.
+"""
+
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import Field, PlainValidator, model_validator
+
+from mulan.config.audio import AugmentationConfig
+from mulan.config.base import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, Section
+
+
+class LossWeightsConfig(Section):
+    """Weight of each loss term; a term of weight 0 is not computed."""
+
+    contrastive: NonNegativeFloat = 1.0
+    """Weight of MuLan's batch-wise contrastive multiview coding (§3.1)."""
+    semisupcon: NonNegativeFloat = 0.0
+    """Weight of semi-supervised contrastive learning of windows (Guinot et al. 2024), alone or with ``contrastive``."""
+    mlm: NonNegativeFloat = 0.0
+    """Weight of masked language modelling (MuLaP §2.2, equation 2)."""
+    mam: NonNegativeFloat = 0.0
+    """Weight of masked audio modelling (MuLaP §2.2, equation 3)."""
+    atm: NonNegativeFloat = 0.0
+    """Weight of audio-text matching (MuLaP §2.2, equation 4)."""
+    tagging: NonNegativeFloat = 0.0
+    """Weight of logistic regression over the classes of ``tagging`` (MuLan §3.2, pretraining on AudioSet)."""
+
+    @property
+    def uses_mulap(self) -> bool:
+        """True if any of MuLaP's terms has a weight."""
+        return self.mlm > 0 or self.mam > 0 or self.atm > 0
+
+    @property
+    def uses_text(self) -> bool:
+        """True if any term with a weight requires texts."""
+        return self.embeds_text or self.uses_mulap
+
+    @property
+    def uses_classes(self) -> bool:
+        """True if any term with a weight requires labels of the classes in the section ``tagging``."""
+        return self.tagging > 0
+
+    @property
+    def embeds_text(self) -> bool:
+        """True if the trained model embeds audio and text in one space, so that it can be queried by text."""
+        return self.contrastive > 0
+
+
+class SelectionMetric(NamedTuple):
+    """A validation score by which checkpoints, and the trials of a sweep, are compared; higher is better."""
+
+    name: str
+    """Name of the metric among the scores of a validation."""
+    label: str
+    """Name of the metric in tables and progress lines."""
+
+
+TRAINED_TOGETHER: tuple[tuple[str, ...], ...] = (
+    ("contrastive", "semisupcon"),
+    ("mlm", "mam", "atm"),
+    ("tagging",),
+)
+"""Groups of terms that a model can be trained on together; terms of different groups need different models."""
+
+_RECALL = SelectionMetric("recall10", "recall@10")
+
+SELECTION_METRICS = {
+    "contrastive": _RECALL,
+    "semisupcon": _RECALL,
+    "atm": SelectionMetric("atm_accuracy", "matching accuracy"),
+    "mlm": SelectionMetric("mlm_accuracy", "masked-token accuracy"),
+    "mam": SelectionMetric("mam_r2", "masked-audio R2"),
+    "tagging": SelectionMetric("map", "mAP"),
+}
+"""The selection metric of each term. If several terms have a weight, the first one listed here is used."""
+
+
+def selection_metric(weights: LossWeightsConfig) -> SelectionMetric:
+    """Returns the selection metric of a recipe: that of the first term in :data:`SELECTION_METRICS` with a weight.
+
+    It does not depend on the model, so that progress lines and the tables of sweeps can show it without loading torch.
+    """
+    return next(metric for term, metric in SELECTION_METRICS.items() if getattr(weights, term) > 0)
+
+
+class LossConfig(Section):
+    """The weights of the loss terms, and the temperature of the contrastive one."""
+
+    weights: LossWeightsConfig = LossWeightsConfig()
+    temperature_init: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Initial value of the learnable temperature (MuLan §4)."""
+
+
+class TaggingConfig(Section):
+    """The classes of logistic regression: all tags of the corpus with the given prefix, in alphabetical order."""
+
+    prefix: str = "audioset:"
+    """Prefix of the tags that are classes."""
+    classes: PositiveInt = 527
+    """Expected number of classes (AudioSet: 527); a corpus with a different number is rejected."""
+
+
+def _share_or_as_found(value: object) -> object:
+    """Validates ``labelled_share``; the validator of a union would report one error for each of its members."""
+    if value == "as_found" or (isinstance(value, int | float) and 0 <= value <= 1):
+        return value
+    raise ValueError("must be between 0 and 1, or as_found")
+
+
+class SemiSupConConfig(Section):
+    """Contrastive learning of windows, with and without labels (Guinot et al. 2024).
+
+    The section is used if ``loss.weights.semisupcon`` is above 0.
+
+    Labels are the tags with a given prefix. Positives are windows of the same recording, and windows of recordings that
+    share labels.
+    """
+
+    views: Annotated[int, Field(ge=2)] = 2
+    """Number of adjacent windows of each recording; they overlap if the recording is too short."""
+    temperature: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Fixed temperature of the similarities."""
+    tag_prefix: str = ""
+    """Prefix of the tags that are labels; empty uses all tags of the corpus."""
+    labelled_share: Annotated[float | Literal["as_found"], PlainValidator(_share_or_as_found)] = 0.5
+    """Share of labelled recordings in each training batch: 1 uses only labelled ones, 0 none. ``as_found`` samples from
+    all recordings and uses the labels that they have."""
+    labels_used: Fraction = 1.0
+    """Share of the labelled training recordings whose labels are used; the others count as unlabelled."""
+    min_shared_tags: PositiveInt = 1
+    """Minimum number of labels that two recordings must share to be positives."""
+    weighting: Literal["equal", "dice"] = "equal"
+    """Weight of positives with shared labels: 1, or the Dice coefficient of the two sets of labels."""
+    head_hidden_size: PositiveInt = 512
+    """Hidden size of the projection head, two linear layers without bias that are not exported."""
+    head_dim: PositiveInt = 128
+    """Output dimension of the projection head."""
+    augmentation: AugmentationConfig = AugmentationConfig()
+
+
+class MulapConfig(Section):
+    """The fusion model and the masking of MuLaP (Manco et al. 2022).
+
+    The section is used if the weight of ``mlm``, ``mam`` or ``atm`` is above 0.
+
+    The text branch is ``text_tower``, whose ``layers`` are the self-attention layers below the fusion, L - N = 4.
+    Values that the paper does not state are those of the code that its authors published.
+    """
+
+    segment_s: PositiveFloat = 3.0
+    """Length in seconds of the segments that the window is divided into; the audio tower computes one feature per
+    segment (§2.1)."""
+    fusion_layers: PositiveInt = 2
+    """Number of co-attention layers N, in which each modality attends to the other."""
+    fusion_size: PositiveInt = 1024
+    """Size of queries, keys and values in co-attention, over all heads."""
+    fusion_heads: PositiveInt = 8
+    """Number of attention heads in co-attention."""
+    audio_size: PositiveInt = 256
+    """Hidden size of the audio stream."""
+    audio_feed_forward_size: PositiveInt = 1024
+    """Size of the feed-forward layers of the audio stream."""
+    dropout: Fraction = 0.1
+    """Dropout probability of the fusion model."""
+    token_mask_probability: Fraction = 0.15
+    """Probability that a token is predicted. Of the predicted tokens, 80 % are replaced by [MASK] and 10 % by a random
+    token, and 10 % stay unchanged (BERT §3.1)."""
+    segment_mask_probability: Fraction = 0.15
+    """Probability that a segment is masked and its feature predicted."""
+    mismatch_probability: Fraction = 0.5
+    """Probability that a caption is replaced by that of another recording in its micro-batch."""
+
+    @model_validator(mode="after")
+    def _check_heads(self) -> "MulapConfig":
+        if self.fusion_size % self.fusion_heads:
+            raise ValueError(f"fusion_size {self.fusion_size} is not a multiple of fusion_heads {self.fusion_heads}")
+        return self
