@@ -114,8 +114,8 @@ def embed_split(
             rows_of_windows = dataset.take_all()
         except RayActorError as error:
             raise EmbeddingFailed(
-                f"a process that embeds recordings of {corpus.uri} ended ({error}); it may have run out of memory. "
-                "Repeat the command."
+                f"a process that embeds recordings of {corpus.uri} ended: {str(error).splitlines()[0]} It may have run "
+                "out of memory; repeat the command"
             ) from error
     return _collect(corpus, split, _joined(rows_of_windows), max_skipped_share)
 
@@ -230,12 +230,12 @@ def _collect(
 
 @contextmanager
 def _quiet_ray_data() -> Iterator[None]:
-    """Hides progress bars and warnings of the datasets that are executed in the block; errors are logged."""
+    """Hides progress bars and log lines of the datasets that are executed in the block; errors are raised."""
     context = DataContext.get_current().copy()
     hide_progress_bars(context)
     log = logging.getLogger("ray.data")
     level = log.level
-    log.setLevel(logging.ERROR)
+    log.setLevel(logging.CRITICAL)
     try:
         with DataContext.current(context), warnings.catch_warnings():
             # max_restarts has no named parameter in Ray 2.60, and all others are deprecated

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -95,20 +96,25 @@ def test_a_split_without_recordings_is_an_error(damaged_corpus: str, model_uri: 
         embed(damaged_corpus, model_uri, split="validation")
 
 
-def test_the_end_of_an_actors_process_is_an_error_that_names_the_corpus(damaged_corpus: str, model_uri: str) -> None:
+def test_the_end_of_an_actors_process_is_an_error_that_names_the_corpus(
+    damaged_corpus: str, model_uri: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     ended = threading.Event()
 
     def kill_actors() -> None:
         while not ended.wait(0.02):
-            for process in psutil.process_iter(["name", "cmdline"]):
-                if "ray::MapWorker(MapBatches(" in "".join(process.info["cmdline"] or []):
-                    process.kill()
+            for process in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):  # it has ended
+                    if "ray::MapWorker(MapBatches(" in "".join(process.cmdline()):
+                        process.kill()
 
     killer = threading.Thread(target=kill_actors)
     killer.start()
     try:
-        with pytest.raises(EmbeddingFailed, match=damaged_corpus):
+        with pytest.raises(EmbeddingFailed, match=damaged_corpus) as caught:
             embed(damaged_corpus, model_uri)
     finally:
         ended.set()
         killer.join()
+    assert len(str(caught.value).splitlines()) == 1
+    assert not capfd.readouterr().err  # no traceback of Ray
