@@ -115,6 +115,8 @@ TESTED_ELSEWHERE: dict[str, str] = {
 
 LONGER_THAN_A_MODULE = {"mulan/demo/genres.py": "a table of music"}
 MAX_LINES = 350
+MAX_FUNCTION_LINES = 60
+"""Without the docstring."""
 
 
 def python_files(*folders: str) -> list[str]:
@@ -299,8 +301,9 @@ def module_tested(file: str) -> str | None:
 def has_logic(file: str) -> bool:
     """Returns whether a module has a function that does more than call another one."""
     tree = ast.parse((ROOT / file).read_text(encoding="utf-8"), file)
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-    return any(len(function.body) > 2 or isinstance(function.body[-1], ast.If | ast.For) for function in functions)
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    compound = ast.If | ast.For | ast.While | ast.Try | ast.With | ast.Match
+    return any(len(function.body) > 2 or isinstance(function.body[-1], compound) for function in functions)
 
 
 TEST_FILES = [file for file in python_files("tests") if Path(file).name.startswith("test_")]
@@ -318,3 +321,23 @@ def test_every_module_with_logic_has_a_test_file() -> None:
 def test_no_file_is_long() -> None:
     lengths = {file: len((ROOT / file).read_text().splitlines()) for file in [*CODE, *python_files("tests")]}
     assert {file for file, length in lengths.items() if length > MAX_LINES} == set(LONGER_THAN_A_MODULE)
+
+
+def length_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Returns the number of lines of a function without its docstring."""
+    first, *_ = function.body
+    has_docstring = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+    assert function.end_lineno is not None and first.end_lineno is not None
+    docstring = first.end_lineno - first.lineno + 1 if has_docstring else 0
+    return function.end_lineno - function.lineno + 1 - docstring
+
+
+def test_every_function_fits_a_screen() -> None:
+    functions = {
+        f"{file}:{node.name}": length_of(node)
+        for file in CODE
+        for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"), file))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    assert max(functions.values()) > MAX_FUNCTION_LINES / 2
+    assert {name for name, length in functions.items() if length > MAX_FUNCTION_LINES} == set()
