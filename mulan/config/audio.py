@@ -241,21 +241,21 @@ class AugmentationConfig(Section):
     """Probability that an example is augmented at all."""
     gain_probability: Fraction = 0.4
     """Probability of a change of gain."""
-    gain_low_db: float = -15.0
+    gain_min_db: float = -15.0
     """Minimum gain in dB."""
-    gain_high_db: float = 5.0
+    gain_max_db: float = 5.0
     """Maximum gain in dB."""
     polarity_probability: Fraction = 0.6
     """Probability of polarity inversion."""
     noise_probability: Fraction = 0.6
     """Probability of added coloured noise."""
-    noise_low_snr_db: float = 3.0
+    noise_min_snr_db: float = 3.0
     """Minimum signal-to-noise ratio in dB."""
-    noise_high_snr_db: float = 30.0
+    noise_max_snr_db: float = 30.0
     """Maximum signal-to-noise ratio in dB."""
-    noise_low_decay: float = -2.0
+    noise_min_decay: float = -2.0
     """Minimum exponent d of the noise's power spectrum f^-d: 0 is white, 2 is brown, -2 is violet noise."""
-    noise_high_decay: float = 2.0
+    noise_max_decay: float = 2.0
     """Maximum exponent of the noise's power spectrum."""
     filter_probability: Fraction = 0.3
     """Probability of one filter: low-pass, high-pass, band-pass or band-stop with equal probability."""
@@ -265,9 +265,9 @@ class AugmentationConfig(Section):
     """Maximum pitch shift in semitones, up or down."""
     delay_probability: Fraction = 0.6
     """Probability of added echoes."""
-    delay_low_ms: PositiveFloat = 100.0
+    delay_min_ms: PositiveFloat = 100.0
     """Minimum delay between echoes in milliseconds."""
-    delay_high_ms: PositiveFloat = 500.0
+    delay_max_ms: PositiveFloat = 500.0
     """Maximum delay between echoes in milliseconds."""
     delay_volume: Fraction = 0.5
     """Volume of the first echo relative to the signal."""
@@ -279,7 +279,7 @@ class AugmentationConfig(Section):
     @model_validator(mode="after")
     def _check_ranges(self) -> "AugmentationConfig":
         for name in ("gain_{}_db", "noise_{}_snr_db", "noise_{}_decay", "delay_{}_ms"):
-            low, high = name.format("low"), name.format("high")
-            if getattr(self, low) > getattr(self, high):
-                raise ValueError(f"{low} must not be above {high}")
+            minimum, maximum = name.format("min"), name.format("max")
+            if getattr(self, minimum) > getattr(self, maximum):
+                raise ValueError(f"{minimum} must not be above {maximum}")
         return self

@@ -40,7 +40,7 @@ class Control:
 
 def mean_over_categories(scores: Mapping[str, TaggingScores]) -> float:
     """Returns the mean ROC-AUC of the categories with at least one scored tag; NaN if there are none."""
-    return mean([category.roc_auc for category in scores.values() if category.n_tags])
+    return mean([category.roc_auc for category in scores.values() if category.num_tags])
 
 
 def shuffled_control(

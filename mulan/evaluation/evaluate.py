@@ -63,7 +63,7 @@ class Evaluation:
                 "model": self.model_uri,
                 "data": self.data_uri,
                 "split": self.split,
-                "n_recordings": len(ids),
+                "num_recordings": len(ids),
                 "recordings_sha256": hashlib.sha256("\n".join(ids).encode()).hexdigest(),
                 "skipped": self.recordings.skipped,
                 "audio_embedding": {

@@ -24,7 +24,7 @@ class TagScore:
     """Average precision, in [0, 1]; chance is ``prevalence``."""
     prevalence: float
     """Share of recordings that have the tag."""
-    n_positives: int
+    num_positives: int
     """Number of recordings that have the tag."""
 
 
@@ -38,9 +38,9 @@ class TaggingScores:
     """Mean average precision, in [0, 1]; chance is ``prevalence``."""
     prevalence: float
     """Share of recordings that have a tag, averaged over tags."""
-    n_tags: int
+    num_tags: int
     """Number of scored tags."""
-    n_recordings: int
+    num_recordings: int
     """Number of recordings."""
     per_tag: tuple[TagScore, ...]
     """Scores of each tag."""
@@ -64,9 +64,9 @@ class RetrievalScores:
     """Median of the queries' ranks."""
     mrr: float
     """Mean reciprocal rank, in (0, 1]."""
-    n_queries: int
+    num_queries: int
     """Number of queries."""
-    n_items: int
+    num_items: int
     """Number of items that were searched."""
 
 
@@ -96,15 +96,15 @@ def tagging_scores(similarity: np.ndarray, labels: np.ndarray, tags: Sequence[st
                 roc_auc=float(roc_auc_score(truth, scores)),
                 average_precision=float(average_precision_score(truth, scores)),
                 prevalence=float(truth.mean()),
-                n_positives=int(truth.sum()),
+                num_positives=int(truth.sum()),
             )
         )
     return TaggingScores(
         roc_auc=mean([score.roc_auc for score in per_tag]),
         map=mean([score.average_precision for score in per_tag]),
         prevalence=mean([score.prevalence for score in per_tag]),
-        n_tags=len(per_tag),
-        n_recordings=len(similarity),
+        num_tags=len(per_tag),
+        num_recordings=len(similarity),
         per_tag=tuple(per_tag),
         skipped=tuple(skipped),
     )
@@ -135,7 +135,7 @@ def gold_ranks(scores: np.ndarray, gold: Sequence[int]) -> np.ndarray:
     return np.arange(1, len(gold_scores) + 1) + others_at_least
 
 
-def retrieval_scores(ranks: Sequence[np.ndarray], *, n_items: int) -> RetrievalScores:
+def retrieval_scores(ranks: Sequence[np.ndarray], *, num_items: int) -> RetrievalScores:
     """Summarises the ranks of all queries' gold items.
 
     The average precision at 10 of a query with G gold items is the sum of precisions at the ranks of those gold items
@@ -143,10 +143,10 @@ def retrieval_scores(ranks: Sequence[np.ndarray], *, n_items: int) -> RetrievalS
 
     Args:
         ranks: Results of :func:`gold_ranks` for each query, at least one.
-        n_items: Number of items that were searched.
+        num_items: Number of items that were searched.
 
     Example:
-        >>> scores = retrieval_scores([np.array([2, 4]), np.array([1])], n_items=4)
+        >>> scores = retrieval_scores([np.array([2, 4]), np.array([1])], num_items=4)
         >>> scores.map10, scores.recall1, scores.median_rank
         (0.75, 0.5, 1.5)
     """
@@ -160,8 +160,8 @@ def retrieval_scores(ranks: Sequence[np.ndarray], *, n_items: int) -> RetrievalS
         recall10=float((best <= CUTOFF).mean()),
         median_rank=float(np.median(best)),
         mrr=float((1 / best).mean()),
-        n_queries=len(ranks),
-        n_items=n_items,
+        num_queries=len(ranks),
+        num_items=num_items,
     )
 
 

@@ -149,20 +149,20 @@ def print_summary(evaluation: Evaluation, report_path: str, console: Console) ->
 
 
 def _results(evaluation: Evaluation) -> Table:
-    control, n_recordings = evaluation.control, len(evaluation.recordings.recording_ids)
-    table = Table(title=f"{evaluation.split} split, {n_recordings} recordings", title_justify="left")
+    control, num_recordings = evaluation.control, len(evaluation.recordings.recording_ids)
+    table = Table(title=f"{evaluation.split} split, {num_recordings} recordings", title_justify="left")
     table.add_column("evaluation")
     for name in ("result", "chance", "shuffled", "of"):
         table.add_column(name, justify="right")
     for category, scores in evaluation.zero_shot.items():
-        tags = f"{scores.n_tags} tags"
+        tags = f"{scores.num_tags} tags"
         shuffled = f"{control.per_category[category]:.3f}"
         table.add_row(f"zero-shot {category}: ROC-AUC", f"{scores.roc_auc:.3f}", "0.500", shuffled, tags)
         table.add_row(f"zero-shot {category}: mAP", f"{scores.map:.3f}", f"{scores.prevalence:.3f}", "", tags)
     table.add_row("zero-shot, mean: ROC-AUC", f"{evaluation.roc_auc:.3f}", "0.500", f"{control.roc_auc:.3f}")
     retrieval = evaluation.retrieval
     if retrieval is not None:
-        queries, chance = f"{retrieval.n_queries} queries", (retrieval.n_items + 1) / 2
+        queries, chance = f"{retrieval.num_queries} queries", (retrieval.num_items + 1) / 2
         table.add_row("text to music: mAP@10", f"{retrieval.map10:.3f}", "", f"{control.map10:.3f}", queries)
         table.add_row("text to music: recall@10", f"{retrieval.recall10:.3f}", "", f"{control.recall10:.3f}", queries)
         table.add_row(

@@ -98,4 +98,4 @@ def text_to_music(queries: np.ndarray, audio: np.ndarray, gold: Sequence[Sequenc
     for start in range(0, len(queries), _QUERIES_PER_CHUNK):  # the whole similarity matrix may not fit into memory
         similarity = queries[start : start + _QUERIES_PER_CHUNK].astype(np.float64) @ collection
         ranks += [gold_ranks(scores, gold[start + row]) for row, scores in enumerate(similarity)]
-    return retrieval_scores(ranks, n_items=len(audio))
+    return retrieval_scores(ranks, num_items=len(audio))

@@ -44,7 +44,12 @@ class TaggingTask:
         all_tags = np.concatenate(all_gather_objects(np.concatenate(tags)))
         names = [str(number) for number in range(all_tags.shape[1])]
         scores = tagging_scores(all_logits, all_tags.astype(bool), names)
-        return {"roc_auc": scores.roc_auc, "map": scores.map, "n_tags": scores.n_tags, "n_items": scores.n_recordings}
+        return {
+            "roc_auc": scores.roc_auc,
+            "map": scores.map,
+            "num_tags": scores.num_tags,
+            "num_items": scores.num_recordings,
+        }
 
     def export(self, model: TaggingModel, folder: Path) -> None:
         """Writes encoder, classifier and class names for the ``audio_tower.pretrained`` of other runs.

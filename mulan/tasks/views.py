@@ -75,5 +75,5 @@ def window_retrieval_scores(
     ranks = [
         gold_ranks(row, np.flatnonzero(names == name).tolist()) for row, name in zip(similarity, names, strict=True)
     ]
-    scores = retrieval_scores(ranks, n_items=len(names))
+    scores = retrieval_scores(ranks, num_items=len(names))
     return {name: getattr(scores, name) for name in scores.__dataclass_fields__}

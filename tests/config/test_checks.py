@@ -163,7 +163,7 @@ def test_sections_that_do_not_fit_together_give_one_error(recipe: str, settings:
         ("mulan_semi", ["train.compile=true", "train.zero_stage=2"]),
         ("semisupcon", ["data.window_s=2.678", "semisupcon.labelled_share=as_found"]),
         ("semisupcon", ["front_end.family=decibel", "audio_tower.family=musicnn"]),
-        ("semisupcon", ["semisupcon.augmentation={gain_low_db=5, delay_low_ms=500, noise_low_decay=2}"]),
+        ("semisupcon", ["semisupcon.augmentation={gain_min_db=5, delay_min_ms=500, noise_min_decay=2}"]),
     ],
 )
 def test_limits_are_inclusive(recipe: str, settings: list[str]) -> None:

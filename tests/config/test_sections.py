@@ -15,18 +15,18 @@ def refused(recipe: str, *settings: str) -> tuple[str, ...]:
 @pytest.mark.parametrize(
     ("recipe", "setting", "message"),
     [
-        ("semisupcon", "semisupcon.augmentation.gain_low_db=5.5", "gain_low_db must not be above gain_high_db"),
+        ("semisupcon", "semisupcon.augmentation.gain_min_db=5.5", "gain_min_db must not be above gain_max_db"),
         (
             "semisupcon",
-            "semisupcon.augmentation.noise_high_snr_db=2",
-            "noise_low_snr_db must not be above noise_high_snr_db",
+            "semisupcon.augmentation.noise_max_snr_db=2",
+            "noise_min_snr_db must not be above noise_max_snr_db",
         ),
         (
             "semisupcon",
-            "semisupcon.augmentation.noise_low_decay=3",
-            "noise_low_decay must not be above noise_high_decay",
+            "semisupcon.augmentation.noise_min_decay=3",
+            "noise_min_decay must not be above noise_max_decay",
         ),
-        ("semisupcon", "semisupcon.augmentation.delay_high_ms=99", "delay_low_ms must not be above delay_high_ms"),
+        ("semisupcon", "semisupcon.augmentation.delay_max_ms=99", "delay_min_ms must not be above delay_max_ms"),
         ("mulap", "mulap.fusion_heads=3", "fusion_size 1024 is not a multiple of fusion_heads 3"),
         ("mulap", "audio_tower={family='ast', heads=5}", "hidden_size 768 is not a multiple of heads 5"),
         (
@@ -51,7 +51,7 @@ def test_inconsistent_fields_of_a_section_are_rejected(recipe: str, setting: str
         ("semisupcon", "semisupcon.min_shared_tags=0", "semisupcon.min_shared_tags = 0"),
         ("semisupcon", "semisupcon.weighting=cosine", "semisupcon.weighting = 'cosine': input should be 'equal' or"),
         ("semisupcon", "semisupcon.augmentation.probability=2", "semisupcon.augmentation.probability = 2"),
-        ("semisupcon", "semisupcon.augmentation.delay_low_ms=0", "semisupcon.augmentation.delay_low_ms = 0"),
+        ("semisupcon", "semisupcon.augmentation.delay_min_ms=0", "semisupcon.augmentation.delay_min_ms = 0"),
         ("semisupcon", "semisupcon.label_share=1", "did you mean labelled_share?"),
         ("mulap", "mulap.token_mask_probability=-0.1", "mulap.token_mask_probability = -0.1"),
         ("mulap", "mulap.mismatch_probability=1.1", "mulap.mismatch_probability = 1.1"),

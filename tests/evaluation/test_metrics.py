@@ -38,7 +38,7 @@ def test_tagging_scores_are_the_means_of_naive_scores_a_tag() -> None:
     assert scores.roc_auc == pytest.approx(np.mean(aucs), abs=1e-12)
     assert scores.map == pytest.approx(np.mean(precisions), abs=1e-12)
     assert scores.prevalence == pytest.approx(borne.mean(), abs=1e-12)
-    assert (scores.n_tags, scores.n_recordings, scores.skipped) == (5, 40, ())
+    assert (scores.num_tags, scores.num_recordings, scores.skipped) == (5, 40, ())
 
 
 def test_tied_scores_count_half_in_the_roc_auc() -> None:
@@ -53,14 +53,14 @@ def test_tags_of_all_recordings_or_of_none_are_skipped_and_named() -> None:
     scores = tagging_scores(similarity, borne, ["all", "none", "some"])
     assert scores.skipped == ("all", "none")
     assert [score.tag for score in scores.per_tag] == ["some"]
-    assert (scores.n_tags, scores.roc_auc, scores.map) == (1, 1.0, 1.0)
+    assert (scores.num_tags, scores.roc_auc, scores.map) == (1, 1.0, 1.0)
 
 
 def test_without_a_tag_to_score_the_means_are_undefined_rather_than_zero() -> None:
     scores = tagging_scores(np.ones((2, 1)), np.ones((2, 1), dtype=bool), ["all"])
     assert np.isnan(scores.roc_auc)
     assert np.isnan(scores.map)
-    assert scores.n_tags == 0
+    assert scores.num_tags == 0
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -80,7 +80,7 @@ def test_a_model_that_gives_every_item_the_same_score_ranks_the_gold_item_last()
 def test_retrieval_scores_match_a_walk_down_each_list(seed: int) -> None:
     rng = np.random.default_rng(seed)
     lists = [(rng.normal(size=30), rng.choice(30, size=g, replace=False).tolist()) for g in (1, 1, 2, 5, 12, 30)]
-    scores = retrieval_scores([gold_ranks(*each) for each in lists], n_items=30)
+    scores = retrieval_scores([gold_ranks(*each) for each in lists], num_items=30)
     best, precisions = [], []
     for similarity, gold in lists:
         right = [item in gold for item in naive_order(similarity, set(gold))]
@@ -92,11 +92,11 @@ def test_retrieval_scores_match_a_walk_down_each_list(seed: int) -> None:
         assert recall == pytest.approx(np.mean([rank <= cutoff for rank in best]), abs=1e-12)
     assert scores.mrr == pytest.approx(np.mean([1 / rank for rank in best]), abs=1e-12)
     assert scores.median_rank == np.median(best)
-    assert (scores.n_queries, scores.n_items) == (6, 30)
+    assert (scores.num_queries, scores.num_items) == (6, 30)
 
 
 @pytest.mark.parametrize(("rank", "expected"), [(1, 1.0), (4, 0.25), (10, 0.1), (11, 0.0)])
 def test_with_one_gold_item_average_precision_at_10_is_the_reciprocal_rank_within_ten(
     rank: int, expected: float
 ) -> None:
-    assert retrieval_scores([np.array([rank])], n_items=20).map10 == pytest.approx(expected)
+    assert retrieval_scores([np.array([rank])], num_items=20).map10 == pytest.approx(expected)

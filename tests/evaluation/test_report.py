@@ -63,10 +63,10 @@ def test_report_json_holds_the_measured_values(run: Path, evaluation: Evaluation
         written = report["zero_shot"][category]
         assert written["roc_auc"] == scores.roc_auc
         assert written["map"] == scores.map
-        assert (written["n_tags"], written["n_recordings"]) == (len(VOCABULARY[category]), 40)
+        assert (written["num_tags"], written["num_recordings"]) == (len(VOCABULARY[category]), 40)
         assert report["prompts"][category] == list(VOCABULARY[category])
     assert report["retrieval"]["map10"] == evaluation.retrieval.map10
-    assert report["retrieval"]["n_queries"] == 40
+    assert report["retrieval"]["num_queries"] == 40
     assert report["control"]["roc_auc"] == evaluation.control.roc_auc
     assert report["seconds"] == SECONDS
     assert report["training"]["steps"] == 120

@@ -34,8 +34,8 @@ def test_a_category_judges_only_the_recordings_that_bear_one_of_its_tags() -> No
     audio = np.stack([EAST, NORTH, EAST, EAST])
     tags = [["way:east"], ["way:north"], [], ["mood:sad"]]
     scores = zero_shot_tagging(audio, tags, {"way": {"east": EAST, "north": NORTH}})["way"]
-    assert scores.n_recordings == 2
-    assert [score.n_positives for score in scores.per_tag] == [1, 1]
+    assert scores.num_recordings == 2
+    assert [score.num_positives for score in scores.per_tag] == [1, 1]
 
 
 def test_planted_skill_is_measured_as_scikit_learn_measures_it() -> None:

@@ -21,6 +21,6 @@ def test_each_query_searches_all_recordings_also_where_they_go_in_several_blocks
         for q, g in zip(queries, gold, strict=True)
     ]
     assert whole.mrr == np.mean(1 / np.array(ranks, dtype=np.float64))
-    assert (whole.n_queries, whole.n_items) == (17, 50)
+    assert (whole.num_queries, whole.num_items) == (17, 50)
     monkeypatch.setattr(zero_shot, "_QUERIES_PER_CHUNK", 5)
     assert text_to_music(queries, audio, gold) == whole

@@ -38,7 +38,7 @@ def test_the_report_and_the_duration_are_written(
         evaluation = evaluate_run(run, console, corpus=Corpus.open(recipe.data.uri))
     assert not capfd.readouterr().err  # nothing of Ray
     report = json.loads(Path(run.uri, "report.json").read_text())
-    assert report["zero_shot"]["pitch"]["n_recordings"] == 8
+    assert report["zero_shot"]["pitch"]["num_recordings"] == 8
     assert report["zero_shot"]["pitch"]["roc_auc"] == pytest.approx(evaluation.zero_shot["pitch"].roc_auc)
     assert {"map10", "recall10", "median_rank"} <= report["retrieval"].keys()
     assert 0 <= report["control"]["roc_auc"] <= 1

@@ -1,3 +1,5 @@
+"""Fixtures: small recipes of both towers, a joint model, and a batch of pairs."""
+
 import pytest
 import torch
 

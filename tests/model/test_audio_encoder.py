@@ -1,3 +1,5 @@
+"""Tests the audio encoder against its front end and tower, its masks in training, and its precision."""
+
 import pytest
 import torch
 

@@ -1,3 +1,5 @@
+"""Tests joint models: unit rows, views, gradients of all parameters, temperature, precision, and no synchronisation."""
+
 import math
 from collections.abc import Callable
 

@@ -1,3 +1,5 @@
+"""Tests MuLaP's co-attention against float64 loops over its formulas, and its masks, dropout and gradients."""
+
 import math
 from unittest.mock import patch
 

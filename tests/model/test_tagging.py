@@ -1,3 +1,5 @@
+"""Tests the logits of taggers over the views of a recording, their precision, and training without synchronisation."""
+
 import pytest
 import torch
 

@@ -1,3 +1,5 @@
+"""Tests models of views: unit rows, augmentation, gradients of all parameters, precision, and no synchronisation."""
+
 import pytest
 import torch
 

@@ -1,3 +1,5 @@
+"""Tests the projection head of views: two layers without biases, and unit rows."""
+
 import numpy as np
 import torch
 

@@ -1,3 +1,5 @@
+"""Tests warm starts from public AST checkpoints and exported models, and reports of all differences from the recipe."""
+
 import json
 import math
 import uuid

@@ -1,4 +1,4 @@
-"""Tests the scheduler callback without an execution; tests/data/test_pacing.py tests it with Ray Data."""
+"""Tests the scheduler callback without an execution; tests/data/test_pipeline_pacing.py tests it with Ray Data."""
 
 from ray.data import DataContext
 

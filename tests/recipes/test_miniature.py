@@ -74,7 +74,7 @@ def test_a_miniature_checkpoints_and_validates_on_two_workers(name: str) -> None
     assert 0 < twin.train.checkpoint_every_steps < twin.train.steps
     assert 0 < twin.train.validate_every_steps < twin.train.steps
     assert twin.train.validation_micro_batches > 0
-    assert Recipe.model_validate(twin.model_dump(mode="json")) == twin  # it was made without validation
+    assert Recipe.model_validate(twin.model_dump(mode="json")) == twin  # JSON keeps every value
 
 
 def test_semi_supervised_miniatures_train_with_and_without_labels() -> None:

@@ -60,8 +60,8 @@ def test_a_tagger_is_validated_on_tags_and_has_no_zero_shot_evaluation(
     assert len(validations) == 2
     for scores in validations:
         assert 0 <= scores["roc_auc"] <= 1
-        assert scores["n_tags"] == 2
-        assert scores["n_items"] == 16
+        assert scores["num_tags"] == 2
+        assert scores["num_items"] == 16
     with pytest.raises(
         RunError, match=r"trained a tagger, which has no text tower to evaluate.*--set audio_tower.pretrained="
     ):

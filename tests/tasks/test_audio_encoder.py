@@ -1,3 +1,5 @@
+"""Tests the initial weights of audio encoders."""
+
 import pytest
 import torch
 

@@ -56,4 +56,4 @@ def test_retrieval_counts_every_window_of_the_recording_as_right() -> None:
         first.append(rank == 1)
     assert scores["mrr"] == pytest.approx(np.mean(reciprocal))
     assert scores["recall1"] == pytest.approx(np.mean(first))
-    assert scores["n_items"] == 2 * PAIRS
+    assert scores["num_items"] == 2 * PAIRS

@@ -91,4 +91,4 @@ def test_tagging_is_scored_class_by_class() -> None:
         truth, score = tags[:, :, number].ravel(), logits[:, :, number].ravel()
         wins.append(np.mean([p > n for p in score[truth == 1] for n in score[truth == 0]]))
     assert scores["roc_auc"] == pytest.approx(np.mean(wins))
-    assert scores["n_tags"] == 2
+    assert scores["num_tags"] == 2

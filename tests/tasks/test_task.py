@@ -1,3 +1,5 @@
+"""Tests that a recipe's loss terms determine its task, and which text tower a task builds."""
+
 import pytest
 
 from mulan.config.recipe import Recipe

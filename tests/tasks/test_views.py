@@ -18,4 +18,4 @@ def test_views_of_audio_alone_find_each_other() -> None:
     first = [float(query @ views[place, -1]) >= max(float(v[0] @ views[place, -1]) for v in views)
              for place, query in enumerate(views[:, 0])]  # fmt: skip
     assert scores["recall1"] == pytest.approx(np.mean(first))
-    assert scores["n_items"] == 2 * PAIRS
+    assert scores["num_items"] == 2 * PAIRS

@@ -27,11 +27,15 @@ except ImportError:  # before 0.1.0
 FORMER = {"grad_norm": "gradient_norm"}
 """Former names of metrics, before 0.1.0."""
 
+RENAMED_SCORES = {"n_items": "num_items", "n_tags": "num_tags"}
+"""Current names of validation scores by the former ones, before 0.1.0."""
+
 
 def first_steps(recipe: Any, run_uri: str) -> dict[str, Any]:
     """Returns losses, gradient norms and validation scores as hexadecimal floats, and digests of the final tensors."""
     lines, state = train_inline(recipe, run_uri)
-    scores = [sorted(line["validation"].items()) for line in lines if "validation" in line]
+    validations = [line["validation"] for line in lines if "validation" in line]
+    scores = [sorted((RENAMED_SCORES.get(name, name), score) for name, score in each.items()) for each in validations]
     return {
         "loss": _series(lines, "loss"),
         "grad_norm": _series(lines, "grad_norm"),

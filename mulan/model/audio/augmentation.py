@@ -88,7 +88,7 @@ class WaveformAugmentation(nn.Module):
             return augmented
 
     def _gain(self, waveform: Tensor, draws: dict[str, np.ndarray]) -> Tensor:
-        gain_db = _between(self.section.gain_low_db, self.section.gain_high_db, draws["gain_db"])
+        gain_db = _between(self.section.gain_min_db, self.section.gain_max_db, draws["gain_db"])
         return waveform * _on_device(_amplitude(gain_db), waveform).float()[:, None]
 
     def _polarity(self, waveform: Tensor, draws: dict[str, np.ndarray]) -> Tensor:
@@ -96,8 +96,8 @@ class WaveformAugmentation(nn.Module):
 
     def _noise(self, waveform: Tensor, draws: dict[str, np.ndarray]) -> Tensor:
         section = self.section
-        decay = _between(section.noise_low_decay, section.noise_high_decay, draws["noise_decay"])
-        ratio_db = _between(section.noise_low_snr_db, section.noise_high_snr_db, draws["noise_snr"])
+        decay = _between(section.noise_min_decay, section.noise_max_decay, draws["noise_decay"])
+        ratio_db = _between(section.noise_min_snr_db, section.noise_max_snr_db, draws["noise_snr"])
         seeds = [int(draw * 2**53) for draw in draws["noise_seed"]]  # all bits of a float64 draw
         noise = coloured_noise(
             seeds, _on_device(decay, waveform), samples=waveform.shape[1], sample_rate_hz=self.sample_rate_hz
@@ -133,7 +133,7 @@ class WaveformAugmentation(nn.Module):
 
     def _delay(self, waveform: Tensor, draws: dict[str, np.ndarray]) -> Tensor:
         section = self.section
-        delay_ms = _between(section.delay_low_ms, section.delay_high_ms, draws["delay_ms"])
+        delay_ms = _between(section.delay_min_ms, section.delay_max_ms, draws["delay_ms"])
         delay = _on_device(np.rint(delay_ms * self.sample_rate_hz / 1000).astype(int), waveform)[:, None]
         source = torch.arange(waveform.shape[1], device=waveform.device).expand_as(waveform)
         echoed = waveform.clone()

@@ -18,7 +18,7 @@ from tests.model.waveforms import RATE_HZ, STEPS, augmented, chain, impulses, wh
 
 def test_gain_is_a_factor_between_its_bounds() -> None:
     waveform = white(500, 20)
-    factors = augmented(chain("gain", gain_low_db=-15.0, gain_high_db=5.0), waveform) / waveform
+    factors = augmented(chain("gain", gain_min_db=-15.0, gain_max_db=5.0), waveform) / waveform
     torch.testing.assert_close(factors, factors[:, :1].expand_as(factors))
     gains_db = 20 * torch.log10(factors[:, 0])
     assert -15 <= gains_db.min() < -14.5
@@ -45,12 +45,12 @@ def test_echoes_equal_those_of_a_loop(delay_ms: float, volume: float, repeats: i
             expected[:, sample] += loudness * waveform[:, sample - repeat * delay].double().numpy()
         loudness *= attenuation
     settings: dict[str, Any] = {"delay_volume": volume, "delay_repeats": repeats, "delay_attenuation": attenuation}
-    echoed = augmented(chain("delay", delay_low_ms=delay_ms, delay_high_ms=delay_ms, **settings), waveform)
+    echoed = augmented(chain("delay", delay_min_ms=delay_ms, delay_max_ms=delay_ms, **settings), waveform)
     np.testing.assert_allclose(echoed, expected, atol=1e-6)
 
 
 def test_delays_are_between_their_bounds() -> None:
-    echoed = augmented(chain("delay", delay_low_ms=100.0, delay_high_ms=500.0, delay_repeats=1), impulses(300, 4100))
+    echoed = augmented(chain("delay", delay_min_ms=100.0, delay_max_ms=500.0, delay_repeats=1), impulses(300, 4100))
     delays_ms = (echoed[:, 1:].argmax(dim=1) + 1) / RATE_HZ * 1000
     assert 100 <= delays_ms.min() < 110
     assert 490 < delays_ms.max() <= 500
@@ -84,7 +84,7 @@ def test_steps_are_drawn_independently_within_the_augmented_examples() -> None:
         "probability": 0.7,
         "gain_probability": 0.5,
         "polarity_probability": 0.4,
-        "gain_high_db": -1.0,
+        "gain_max_db": -1.0,
     }
     factor = (augmented(chain(**settings), waveform) / waveform).mean(dim=1)
     is_gained, is_inverted = (factor.abs() - 1).abs() > 1e-3, factor < 0

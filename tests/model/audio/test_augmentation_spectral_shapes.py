@@ -16,13 +16,13 @@ from tests.model.waveforms import augmented, chain, impulses, ratio_db, sines, w
 
 def test_noise_has_the_given_signal_to_noise_ratio_for_each_example() -> None:
     waveform = white(6, 4000) * torch.logspace(-3, 0, 6)[:, None]
-    noise = augmented(chain("noise", noise_low_snr_db=12.5, noise_high_snr_db=12.5), waveform) - waveform
+    noise = augmented(chain("noise", noise_min_snr_db=12.5, noise_max_snr_db=12.5), waveform) - waveform
     np.testing.assert_allclose(ratio_db(waveform, noise), 12.5, atol=2e-3)
 
 
 def test_the_level_of_noise_is_between_its_bounds() -> None:
     waveform = white(300, 500)
-    noise = augmented(chain("noise", noise_low_snr_db=3.0, noise_high_snr_db=30.0), waveform) - waveform
+    noise = augmented(chain("noise", noise_min_snr_db=3.0, noise_max_snr_db=30.0), waveform) - waveform
     levels_db = ratio_db(waveform, noise)
     assert 3 - 1e-3 < levels_db.min() < 4
     assert 29 < levels_db.max() < 30 + 1e-3
@@ -38,10 +38,10 @@ def slopes(noise: Tensor) -> np.ndarray:
 @pytest.mark.parametrize("decay", [0.0, 2.0, -2.0, 0.7])
 def test_the_power_of_noise_falls_by_frequency_to_the_minus_decay(decay: float) -> None:
     settings: dict[str, Any] = {
-        "noise_low_decay": decay,
-        "noise_high_decay": decay,
-        "noise_low_snr_db": 0.0,
-        "noise_high_snr_db": 0.0,
+        "noise_min_decay": decay,
+        "noise_max_decay": decay,
+        "noise_min_snr_db": 0.0,
+        "noise_max_snr_db": 0.0,
     }
     waveform = sines(3, 100_000)
     noise = augmented(chain("noise", **settings), waveform) - waveform
@@ -50,10 +50,10 @@ def test_the_power_of_noise_falls_by_frequency_to_the_minus_decay(decay: float) 
 
 def test_examples_have_noise_of_different_colours() -> None:
     settings: dict[str, Any] = {
-        "noise_low_decay": -1.0,
-        "noise_high_decay": 1.5,
-        "noise_low_snr_db": 0.0,
-        "noise_high_snr_db": 0.0,
+        "noise_min_decay": -1.0,
+        "noise_max_decay": 1.5,
+        "noise_min_snr_db": 0.0,
+        "noise_max_snr_db": 0.0,
     }
     waveform = sines(40, 20_000)
     exponents = slopes(augmented(chain("noise", **settings), waveform) - waveform)
@@ -62,7 +62,7 @@ def test_examples_have_noise_of_different_colours() -> None:
 
 
 def test_each_example_has_noise_of_its_own() -> None:
-    settings: dict[str, Any] = {"noise_low_decay": 0.0, "noise_high_decay": 0.0}
+    settings: dict[str, Any] = {"noise_min_decay": 0.0, "noise_max_decay": 0.0}
     noise = augmented(chain("noise", **settings), sines(4, 10_000)) - sines(4, 10_000)
     torch.testing.assert_close(torch.corrcoef(noise), torch.eye(4), atol=0.05, rtol=0)
 

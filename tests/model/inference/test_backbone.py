@@ -1,4 +1,4 @@
-"""An exported audio encoder computes as in training, and models of other formats are rejected."""
+"""Tests that an exported audio encoder computes as in training, and that models of other formats are rejected."""
 
 import json
 import uuid

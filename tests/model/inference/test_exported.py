@@ -1,4 +1,4 @@
-"""A base class loads a folder, batches the windows of each recording, and reports folders that do not exist."""
+"""Tests loading from a folder, batches of the windows of a recording, and reports of missing folders."""
 
 from pathlib import Path
 

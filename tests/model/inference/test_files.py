@@ -1,4 +1,4 @@
-"""An exported model is read as it was written, from local and remote folders, and all faults are listed."""
+"""Tests that exported models are read as written, from local and remote folders, and that all faults are listed."""
 
 import json
 import uuid

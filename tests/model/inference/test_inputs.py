@@ -1,4 +1,4 @@
-"""Every form of audio that a user may pass becomes the same windows, and every fault of the inputs is listed."""
+"""Tests that every form of audio becomes the same windows, and that all faults of the inputs are listed."""
 
 from fractions import Fraction
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Any finite, ordered iterable is accepted as a collection of items; single items and everything else are rejected."""
+"""Tests that finite, ordered iterables are accepted as collections of items, and anything else is rejected."""
 
 import array
 import io

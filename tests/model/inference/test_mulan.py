@@ -1,4 +1,4 @@
-"""A loaded model embeds exactly as the exported one, and names every fault of its folder and its inputs."""
+"""Tests that a loaded model embeds as the exported one, and names every fault of its folder and its inputs."""
 
 import json
 import subprocess

@@ -1,3 +1,5 @@
+"""Tests audio towers: shapes and gradients of every family, ResNet-50 by its formulas, and AST against transformers."""
+
 from unittest.mock import patch
 
 import pytest

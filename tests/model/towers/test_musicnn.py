@@ -1,3 +1,5 @@
+"""Tests musicnn against its formulas, and the size of the default."""
+
 import numpy as np
 import pytest
 import torch

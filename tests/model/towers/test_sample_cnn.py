@@ -1,3 +1,5 @@
+"""Tests SampleCNN against its formulas, and the size of the default."""
+
 import itertools
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Tests the text tower: kept layers, padding, gradients, groups of texts by length, and frozen layers."""
+
 import json
 
 import pytest

@@ -1,3 +1,5 @@
+"""Tests that groups of texts by length have every text once, and are padded to their own longest text."""
+
 import torch
 
 from mulan.model.towers.text_lengths import length_groups
