@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field
 
-from mulan.config.validation import set_nested, validated
+from mulan.config.validation import with_changes
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -25,8 +25,9 @@ class Section(BaseModel):
 
         Args:
             changes: New values by dotted path of the field (``"train.steps"``). The value of a whole section is a
-                section, or a dict of the values that differ from its defaults. A new ``family`` resets a section to
-                the defaults of that family. The order does not matter: whole sections are applied before their fields.
+                section, or a mapping of the values that differ from its defaults. A new ``family`` resets a section to
+                the defaults of that family. The order does not matter: whole sections are applied before their fields,
+                and families before other fields.
             fields: New values by name of a field of this section.
 
         Raises:
@@ -38,11 +39,8 @@ class Section(BaseModel):
             >>> recipe.train.steps, recipe.audio_tower.hidden_size
             (3, 768)
         """
-        values, changed = self.model_dump(), {**(changes or {}), **fields}
-        for key in sorted(changed, key=lambda key: (key.count("."), not key.endswith("family"))):
-            value = changed[key]
-            set_nested(values, key.split("."), value.model_dump() if isinstance(value, BaseModel) else value)
-        return validated(type(self), values, name=f"with other {', '.join(changed)}")
+        changed = {**(changes or {}), **fields}
+        return with_changes(type(self), self.model_dump(), changed.items(), name=f"with other {', '.join(changed)}")
 
 
 def family(default: str) -> Discriminator:

@@ -2,7 +2,7 @@
 
 import difflib
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -33,15 +33,82 @@ def validated(model: type[_Model], values: Mapping[str, Any], *, name: str, faul
     return valid
 
 
-def set_nested(values: dict[str, Any], path: Sequence[str], value: Any) -> None:
-    """Sets a value in a nested dict, in place; a new ``family`` removes all other values of its section."""
+def with_changes(
+    model: type[_Model],
+    values: Mapping[str, Any],
+    changes: Iterable[tuple[str, Any]],
+    *,
+    name: str,
+    faults: Sequence[str] = (),
+) -> _Model:
+    """Applies changes to nested values, validates the result and returns it as a model.
+
+    The order of changes to different fields does not matter: whole sections are applied before their fields, and
+    families before other fields. A new family removes the values of its section, except those that are given too.
+
+    Args:
+        model: Class of a section, or of a recipe.
+        values: Nested values by field; they are not modified.
+        changes: Dotted paths of fields with their new values. The value of a whole section is a section, or a mapping
+            of the values that differ from its defaults. If a field is given more than once, its last value is applied.
+        name: Name of the recipe, for messages.
+        faults: Errors that the caller has detected; they are reported together with those of the changes.
+
+    Raises:
+        RecipeError: A path leads through a field that is not a section, a value is invalid, or ``faults`` is not empty;
+            lists all errors.
+    """
+    nested, listed = _as_dicts(values), dict.fromkeys(faults)
+    given = {tuple(key.split(".")): _as_dicts(value) for key, value in changes}
+    for path in sorted(given, key=lambda path: (len(path), path[-1] != "family")):
+        if field := _field_without_fields(model, path):
+            listed[f"{field} is not a section"] = None
+            continue
+        is_in_given = any(path[:length] in given for length in range(1, len(path)))
+        _set(nested, path, given[path], default_family=None if is_in_given else _default_family(model, path))
+    return validated(model, nested, name=name, faults=list(listed))
+
+
+def _as_dicts(value: Any) -> Any:
+    """Returns a copy in which all sections and mappings are dicts."""
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    return {key: _as_dicts(item) for key, item in value.items()} if isinstance(value, Mapping) else value
+
+
+def _field_without_fields(model: type[BaseModel], path: Sequence[str]) -> str | None:
+    """Returns the first field on a path, apart from the last one, that is neither a section nor a dict."""
+    annotations: list[Any] = [model]
+    for length, field in enumerate(path):
+        sections = {section for annotation in annotations for section in _models_in(annotation)}
+        dicts = [annotation for annotation in annotations if typing.get_origin(annotation) is dict]
+        if not sections and not dicts:
+            return ".".join(path[:length])
+        annotations = [*_annotations_of(sections, field), *(typing.get_args(one)[1] for one in dicts)]
+        if not annotations:
+            break  # the field is unknown, which validation reports
+    return None
+
+
+def _default_family(model: type[BaseModel], path: Sequence[str]) -> str | None:
+    """Returns the default of a field ``family``; None if ``path`` is that of another field."""
+    if len(path) < 2 or path[-1] != "family":
+        return None
+    *parents, section, _ = path
+    owners = {model}
+    for parent in parents:
+        owners = _sections_of(owners, parent)
+    defaults = [owner.model_fields[section].default for owner in owners if section in owner.model_fields]
+    return next((default.family for default in defaults if hasattr(default, "family")), None)
+
+
+def _set(values: dict[str, Any], path: Sequence[str], value: Any, *, default_family: str | None) -> None:
     *parents, field = path
     for parent in parents:
-        child = values.setdefault(parent, {})
-        if not isinstance(child, dict):
-            break
-        values = child
-    if field == "family" and values.get("family") != value:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            return  # the section has another value, which validation reports
+    if default_family is not None and values.get("family", default_family) != value:
         values.clear()  # families have different fields: the new one starts from its defaults
     values[field] = value
 
@@ -62,6 +129,8 @@ def _describe(model: type[BaseModel], fault: Mapping[str, Any]) -> str:
         near = difflib.get_close_matches(path[-1], valid, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         return f"{key} is not a field; {hint}valid here: {', '.join(valid)}"
+    if fault["type"] in ("model_type", "union_tag_not_found") and not isinstance(fault["input"], Mapping):
+        return f"{key} = {fault['input']!r}: input should be a section"
     message = str(fault["msg"]).removeprefix("Value error, ")
     if not key:
         return message
@@ -70,8 +139,11 @@ def _describe(model: type[BaseModel], fault: Mapping[str, Any]) -> str:
 
 def _sections_of(parents: set[type[BaseModel]], field: str) -> set[type[BaseModel]]:
     """Returns the section classes that a field may contain: several if the field has families."""
-    annotations = [parent.model_fields[field].annotation for parent in parents if field in parent.model_fields]
-    return {section for annotation in annotations for section in _models_in(annotation)}
+    return {section for annotation in _annotations_of(parents, field) for section in _models_in(annotation)}
+
+
+def _annotations_of(parents: set[type[BaseModel]], field: str) -> list[Any]:
+    return [parent.model_fields[field].annotation for parent in parents if field in parent.model_fields]
 
 
 def _models_in(annotation: Any) -> set[type[BaseModel]]:

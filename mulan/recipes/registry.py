@@ -13,7 +13,7 @@ from mulan.config.errors import RecipeError
 from mulan.config.paths import absolute, scheme_of
 from mulan.config.recipe import Recipe
 from mulan.config.sections import BatchConfig, DataConfig, OptimConfig, ScaleConfig, TextTowerConfig, TrainConfig
-from mulan.config.validation import set_nested, validated
+from mulan.config.validation import with_changes
 from mulan.recipes.miniature import MINILM, miniature
 from mulan.recipes.mulan import TEXT_ABLATIONS, m_ast, m_resnet50, m_resnet50_audioset, with_texts
 from mulan.recipes.mulap import mulap
@@ -74,7 +74,8 @@ def load_recipe(name_or_file: str, settings: Iterable[str] = (), *, data_uri: st
     Args:
         name_or_file: A key of :func:`named_recipes`, or the path of a TOML file that gives only what differs from the
             defaults.
-        settings: Settings whose values are parsed as TOML or, if that fails, used as strings.
+        settings: Settings whose values are parsed as TOML or, if that fails, used as strings. Their order matters only
+            for settings of the same field, of which the last one is applied; see :meth:`Recipe.replace`.
         data_uri: Value of ``data.uri``; None keeps that of the recipe.
 
     Raises:
@@ -105,15 +106,16 @@ def _with_settings(
     values: dict[str, Any], settings: Iterable[str], *, name: str, data_uri: str | None = None
 ) -> Recipe:
     faults: list[str] = []
+    changes: list[tuple[str, Any]] = []
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
             faults.append(f"--set {setting}: must have the form section.field=value")
             continue
-        set_nested(values, key.strip().split("."), _parse(text.strip()))
+        changes.append((key.strip(), _parse(text.strip())))
     if data_uri is not None:
-        set_nested(values, ["data", "uri"], data_uri)
-    return validated(Recipe, values, name=name, faults=faults)
+        changes.append(("data.uri", data_uri))
+    return with_changes(Recipe, values, changes, name=name, faults=faults)
 
 
 def known_names(named: Iterable[str]) -> str:

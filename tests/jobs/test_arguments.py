@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs.arguments import end
+from mulan.config.audio import AstTowerConfig
 from mulan.config.recipe import recipe_from_toml
 from mulan.recipes.registry import load_recipe
 from mulan.runs.run import Run
@@ -95,6 +96,22 @@ def test_workers_that_cannot_share_the_batch_are_refused(name: str, job: Job) ->
         "front_end.mel_max_hz = 9000",
     )
     assert_refused(job(name, *arguments), *messages)
+
+
+@pytest.mark.parametrize("name", ["train", "demo"])
+def test_settings_within_fields_that_are_not_sections_are_refused(name: str, job: Job) -> None:
+    arguments = ["--recipe", "demo_miniature", "--name", "x"]
+    arguments += ["--set", "train.steps.seed=5", "--set", "optim.lr.epsilon=1"]
+    assert_refused(job(name, *arguments), "2 errors", "train.steps is not a section", "optim.lr is not a section")
+
+
+def test_the_order_of_settings_does_not_matter(job: Job) -> None:
+    settings = ["--set=audio_tower.hidden_size=384", "--set=audio_tower.family=ast", "--set=audio_tower.layers=3"]
+    printed = [job("bench", "checkpoint", "--dry-run", *ordered) for ordered in (settings, reversed(settings))]
+    assert printed[0] == printed[1]
+    code, out, err = printed[0]
+    assert (code, err) == (0, "")
+    assert recipe_from_toml(out, name="printed").audio_tower == AstTowerConfig(hidden_size=384, layers=3)
 
 
 def test_a_recipe_that_does_not_exist_is_refused(job: Job) -> None:
