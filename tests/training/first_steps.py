@@ -27,7 +27,7 @@ except ImportError:  # before 0.1.0
 FORMER = {"grad_norm": "gradient_norm"}
 """Former names of metrics, before 0.1.0."""
 
-RENAMED_SCORES = {"n_items": "num_items", "n_tags": "num_tags"}
+RENAMED_SCORES = {"n_items": "num_items", "n_queries": "num_queries", "n_tags": "num_tags"}
 """Current names of validation scores by the former ones, before 0.1.0."""
 
 
