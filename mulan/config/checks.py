@@ -12,7 +12,7 @@ from mulan.config.audio import (
     WaveformFrontEndConfig,
 )
 from mulan.config.objectives import TRAINED_TOGETHER, LossWeightsConfig, MulapConfig
-from mulan.config.sections import BatchConfig, DataConfig, ScaleConfig, TextTowerConfig, TrainConfig
+from mulan.config.sections import BatchConfig, DataConfig, OptimConfig, ScaleConfig, TextTowerConfig, TrainConfig
 
 _MIN_FRAMES = 16
 
@@ -44,6 +44,33 @@ def term_faults(
 
 def _enumerate(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def schedule_faults(optim: OptimConfig, train: TrainConfig) -> Iterator[str]:
+    """Yields an error if the schedule of the learning rate has no end that fits it, the warm-up and the run."""
+    until = optim.decay_until_step
+    if optim.schedule == "step":
+        if until:
+            yield (
+                f"optim.decay_until_step = {until} has no effect with optim.schedule = step; set it to 0, or set "
+                "optim.schedule to linear or cosine"
+            )
+    elif not until:
+        yield (
+            f"optim.schedule = {optim.schedule} needs the step at which the learning rate reaches 0; set "
+            f"optim.decay_until_step, normally to train.steps = {train.steps}"
+        )
+    else:
+        if until <= optim.warmup_steps:
+            yield (
+                f"optim.decay_until_step = {until} must be above optim.warmup_steps = {optim.warmup_steps}, where the "
+                "decay begins"
+            )
+        if train.steps > until:
+            yield (
+                f"train.steps = {train.steps} is above optim.decay_until_step = {until}, after which the learning rate "
+                f"is 0; set train.steps to at most {until}, or optim.decay_until_step to {train.steps} in a new run"
+            )
 
 
 def sharing_faults(batch: BatchConfig, train: TrainConfig, scale: ScaleConfig) -> Iterator[str]:

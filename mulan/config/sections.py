@@ -89,7 +89,7 @@ class BatchConfig(Section):
 
 
 class OptimConfig(Section):
-    """Adam with linear warm-up and step decay of the learning rate (MuLan §4: factor 0.9 every 40K steps)."""
+    """Adam, and the schedule of its learning rate: a linear warm-up, then one of three decays."""
 
     lr: PositiveFloat = 1e-4
     """Peak learning rate; MuLan's own values are not published."""
@@ -105,10 +105,21 @@ class OptimConfig(Section):
     """Weight decay of matrices and convolutions; norms, biases and the temperature do not decay."""
     warmup_steps: NonNegativeInt = 0
     """Number of steps over which the learning rate increases linearly to ``lr``."""
+    schedule: Literal["step", "linear", "cosine"] = "step"
+    """Decay of the learning rate: ``step`` multiplies it by ``decay_factor`` at intervals (MuLan §4: 0.9 every 40K
+    steps); ``linear`` and ``cosine`` (half a period) lower it from the warm-up to 0 at ``decay_until_step``."""
     decay_factor: Annotated[float, Field(gt=0, le=1)] = 0.9
-    """Factor by which the learning rate is multiplied every ``decay_every_steps`` steps; 1 keeps it constant."""
+    """With ``step``, factor by which the learning rate is multiplied every ``decay_every_steps`` steps; 1 keeps it
+    constant."""
     decay_every_steps: PositiveInt = 40_000
-    """Number of steps between decays of the learning rate."""
+    """With ``step``, number of steps between decays of the learning rate."""
+    decay_start_step: NonNegativeInt = 0
+    """With ``step``, the step from which the intervals are counted: the first decay is at
+    ``decay_start_step + decay_every_steps``."""
+    decay_until_step: NonNegativeInt = 0
+    """With ``linear`` and ``cosine``, which require it, the number of steps after which the learning rate is 0: the
+    length of the longest run, normally ``train.steps``. It is a field of its own so that no step depends on
+    ``train.steps``, and cannot change when a run is resumed."""
     max_grad_norm: PositiveFloat = 1.0
     """Maximum norm of the gradient over all parameters; larger gradients are clipped."""
 

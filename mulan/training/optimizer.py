@@ -1,5 +1,6 @@
 """The optimizer: Adam, its parameter groups, and the learning rate schedule."""
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol, cast
 
@@ -11,7 +12,9 @@ from mulan.config.sections import OptimConfig
 
 
 def learning_rate(optim: OptimConfig, steps_done: int) -> float:
-    """Returns the learning rate: linear warm-up, then times ``decay_factor`` every ``decay_every_steps`` (MuLan §4).
+    """Returns the learning rate of the step that follows ``steps_done`` steps: linear warm-up and ``optim.schedule``.
+
+    The first step of a warm-up over W steps has the rate ``lr / (W + 1)``, and step W + 1 is the first with ``lr``.
 
     Example:
         >>> optim = OptimConfig(lr=1.0, warmup_steps=3, decay_factor=0.5, decay_every_steps=6)
@@ -19,7 +22,16 @@ def learning_rate(optim: OptimConfig, steps_done: int) -> float:
         [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 0.5, 0.5]
     """
     warmup = min(1.0, (steps_done + 1) / (optim.warmup_steps + 1))
-    return optim.lr * warmup * optim.decay_factor ** (steps_done // optim.decay_every_steps)
+    return optim.lr * warmup * _decay(optim, steps_done)
+
+
+def _decay(optim: OptimConfig, steps_done: int) -> float:
+    if optim.schedule == "step":
+        return optim.decay_factor ** (max(0, steps_done - optim.decay_start_step) // optim.decay_every_steps)
+    until, warmup = optim.decay_until_step, optim.warmup_steps
+    remaining = max(0.0, min(1.0, (until - steps_done) / (until - warmup)))
+    # the square of the sine is half of 1 + cosine, without the cancellation near the end
+    return remaining if optim.schedule == "linear" else math.sin(math.pi / 2 * remaining) ** 2
 
 
 REGISTER = 16

@@ -66,6 +66,29 @@ def refused(recipe: str, *settings: str) -> tuple[str, ...]:
             "text_tower.length_groups = 2 is not supported by MuLaP; set it to 1",
         ),
         (
+            "demo",
+            ["optim.schedule=cosine", "train.steps=7"],
+            "optim.schedule = cosine needs the step at which the learning rate reaches 0; set optim.decay_until_step, "
+            "normally to train.steps = 7",
+        ),
+        (
+            "demo",
+            ["optim.schedule=linear", "optim.decay_until_step=20", "optim.warmup_steps=20", "train.steps=7"],
+            "optim.decay_until_step = 20 must be above optim.warmup_steps = 20, where the decay begins",
+        ),
+        (
+            "demo",
+            ["optim.schedule=linear", "optim.decay_until_step=21", "train.steps=22"],
+            "train.steps = 22 is above optim.decay_until_step = 21, after which the learning rate is 0; set "
+            "train.steps to at most 21, or optim.decay_until_step to 22 in a new run",
+        ),
+        (
+            "demo",
+            ["optim.decay_until_step=1040"],
+            "optim.decay_until_step = 1040 has no effect with optim.schedule = step; set it to 0, or set "
+            "optim.schedule to linear or cosine",
+        ),
+        (
             "mulap",
             ["scale.workers=4", "batch.micro_batches=6"],
             "scale.workers = 4 cannot share batch.micro_batches = 6; it must be one of 1, 2, 3, 6",
@@ -161,6 +184,7 @@ def test_sections_that_do_not_fit_together_give_one_error(recipe: str, settings:
         ("mulan_semi", ["loss.weights.semisupcon=0", "text_tower.length_groups=9"]),
         ("mulan_semi", ["mulap.segment_s=99"]),  # unused without MuLaP's terms
         ("mulan_semi", ["train.compile=true", "train.zero_stage=2"]),
+        ("demo", ["optim.schedule=cosine", "optim.decay_until_step=21", "train.steps=21"]),  # the warm-up has 20 steps
         ("semisupcon", ["data.window_s=2.678", "semisupcon.labelled_share=as_found"]),
         ("semisupcon", ["front_end.family=decibel", "audio_tower.family=musicnn"]),
         ("semisupcon", ["semisupcon.augmentation={gain_min_db=5, delay_min_ms=500, noise_min_decay=2}"]),

@@ -151,11 +151,13 @@ def test_a_resumed_run_equals_an_uninterrupted_one() -> None:
     assert [line["loss"] for line in first.metrics + rest.metrics] == [line["loss"] for line in whole.metrics]
 
 
-def test_a_lengthened_run_equals_one_of_that_length_from_the_start() -> None:
-    longer, engine = trained(recipe("train.steps=10"), RecordingObserver()), MatrixEngine()
+@pytest.mark.parametrize("schedule", ["step", "linear", "cosine"])
+def test_a_lengthened_run_equals_one_of_that_length_from_the_start(schedule: str) -> None:
+    fixed = [f"optim.schedule={schedule}", f"optim.decay_until_step={0 if schedule == 'step' else 10}"]
+    longer, engine = trained(recipe("train.steps=10", *fixed), RecordingObserver()), MatrixEngine()
     other = ("train.checkpoint_every_steps=2", "train.validate_every_steps=5", "train.keep_latest_checkpoints=7")
-    first = trained(recipe("train.steps=5", "train.checkpoint_every_steps=4"), RecordingObserver(), engine)
-    rest = trained(recipe("train.steps=10", *other), RecordingObserver(), engine, first.progress[-1])
+    first = trained(recipe("train.steps=5", "train.checkpoint_every_steps=4", *fixed), RecordingObserver(), engine)
+    rest = trained(recipe("train.steps=10", *other, *fixed), RecordingObserver(), engine, first.progress[-1])
     assert [progress.steps_done for progress in first.progress] == [4, 5]
     changing = ("step_s", "pairs_per_s", "data_wait_s", "validation")
     assert [
