@@ -193,8 +193,8 @@ class MusicnnTowerConfig(Section):
 class SampleCnnTowerConfig(Section):
     """SampleCNN: small filters over the waveform (Lee et al. 2017), SemiSupCon's backbone.
 
-    A convolution of stride 3 is followed by blocks that each divide the rate by 3, and by the mean over the remaining
-    frames. The nine default blocks require at least 59,049 samples.
+    A convolution of stride 3 is followed by blocks that each divide the rate by 3, by a convolution that keeps rate and
+    channels, and by the mean over the remaining frames. The nine default blocks require at least 59,049 samples.
     """
 
     family: Literal["samplecnn"] = "samplecnn"

@@ -14,7 +14,7 @@ from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
 
 from mulan.config.audio import AstTowerConfig, AudioTowerConfig, FrontEndConfig, KaldiFrontEndConfig
 from mulan.config.base import Section
-from mulan.model.inference.files import CONFIG, WEIGHTS, EncoderConfig, TaggerConfig, config_faults
+from mulan.model.inference.files import CONFIG, WEIGHTS, EncoderConfig, TaggerConfig, config_faults, weights_fault
 from mulan.model.towers.audio import AstAudioTower, AudioTower
 from mulan.model.towers.pretrained_networks import load_network
 from mulan.storage import filesystem
@@ -163,7 +163,7 @@ def _load_trunk(tower: AudioTower, section: AudioTowerConfig, front_end: FrontEn
     try:
         tower.load_state_dict(trunk)
     except RuntimeError as error:
-        raise PretrainedError(spec, [f"{WEIGHTS} does not fit {CONFIG}: {error}"], _TRUNK_REMEDY) from error
+        raise PretrainedError(spec, [weights_fault(error)], _TRUNK_REMEDY) from error
 
 
 def _exported_config(content: bytes) -> TaggerConfig | EncoderConfig:

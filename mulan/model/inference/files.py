@@ -137,7 +137,7 @@ class ModelFolder:
         except SafetensorError as error:
             raise ModelFolderError(self.uri, [f"{WEIGHTS} cannot be read: {error}"]) from error
         except RuntimeError as error:
-            raise ModelFolderError(self.uri, [f"{WEIGHTS} does not fit {CONFIG}: {error}"]) from error
+            raise ModelFolderError(self.uri, [weights_fault(error)]) from error
 
 
 @contextmanager
@@ -161,6 +161,11 @@ def open_model_folder(uri: str) -> Iterator[ModelFolder]:
         copy = Path(download) / "model"
         filesystem.copy_folder(uri, str(copy))
         yield ModelFolder(uri, copy)
+
+
+def weights_fault(error: RuntimeError) -> str:
+    """Returns a message for weights whose names or shapes differ from those of the model."""
+    return f"{WEIGHTS} does not fit {CONFIG}, or was exported by another version of mulan: {error}"
 
 
 def config_faults(error: ValidationError) -> list[str]:

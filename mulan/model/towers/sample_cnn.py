@@ -8,11 +8,11 @@ from mulan.config.audio import SampleCnnTowerConfig
 
 
 class SampleCnnAudioTower(nn.Module):
-    """A convolution with stride 3, blocks that each downsample by 3, and the mean over the remaining frames.
+    """A convolution with stride 3, blocks that each downsample by 3, a last convolution, and the mean over the frames.
 
-    The default blocks are those of the 3^9 network of Lee et al. 2017, without its convolution of length 1 and its
-    classifier. Windows may have any number of samples from 59,049 (3^10); those of Guinot et al. 2024 have 59,535
-    samples at 22,050 Hz.
+    By default it is the network of the code that Guinot et al. 2024 published: the 3^9 network of Lee et al. 2017,
+    whose last convolution has length 3 instead of 1, without the classifier. Windows may have any number of samples
+    from 59,049 (3^10); those of Guinot et al. 2024 have 59,535 samples at 22,050 Hz, which leave one frame.
     """
 
     def __init__(self, section: SampleCnnTowerConfig) -> None:
@@ -23,7 +23,8 @@ class SampleCnnAudioTower(nn.Module):
         blocks = (
             nn.Sequential(_convolution(inputs, channels, padding=1), nn.MaxPool1d(3)) for inputs, channels in pairs
         )
-        self.network = nn.Sequential(stem, *blocks)
+        last = _convolution(self.output_dim, self.output_dim, padding=1)
+        self.network = nn.Sequential(stem, *blocks, last)
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Maps float32 [B, samples] to [B, output_dim]."""

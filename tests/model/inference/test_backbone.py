@@ -64,12 +64,14 @@ class Exported(NamedTuple):
 
 
 def trained(recipe: Recipe) -> AudioEncoder:
-    """Returns an encoder in training mode whose running statistics are not the initial ones, as after a run."""
+    """Returns an encoder in training mode whose running statistics are about those of its inputs, as after a run."""
     torch.manual_seed(0)
     model = task_of(recipe).build_model(tiny_text_tower())
     with torch.no_grad():
         noise = torch.randint(-9999, 9999, (4, recipe.encoder_window_samples), dtype=torch.int16)
-        model.train().audio_encoder(noise)
+        model.train()
+        for _ in range(20):
+            model.audio_encoder(noise)
     return model.audio_encoder
 
 
@@ -255,6 +257,18 @@ def test_corrupt_files_are_rejected(folder: Path) -> None:
     (folder / "config.json").write_text("{")
     with pytest.raises(ModelFolderError, match=r"config\.json"):
         AudioBackbone.from_pretrained(folder)
+
+
+def test_a_samplecnn_without_its_last_convolution_is_rejected_as_of_another_version(tmp_path: Path) -> None:
+    recipe = RECIPES["waveform"]()
+    export_encoder(trained(recipe), recipe, tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    last = len(recipe.audio_tower.block_channels) + 1
+    earlier = {name: weight for name, weight in weights.items() if f".network.{last}." not in name}
+    assert len(earlier) < len(weights)
+    save_file(earlier, tmp_path / "model.safetensors")
+    with pytest.raises(ModelFolderError, match=rf"(?s)by another version of mulan.*network\.{last}\.0\.weight"):
+        AudioBackbone.from_pretrained(tmp_path)
 
 
 def test_models_of_other_formats_are_rejected_with_an_explanation(tmp_path: Path) -> None:

@@ -42,11 +42,11 @@ def reference(waveform: np.ndarray, tower: SampleCnnAudioTower) -> np.ndarray:
     convolutions = [module for module in tower.modules() if isinstance(module, nn.Conv1d)]
     norms = [module for module in tower.modules() if isinstance(module, nn.BatchNorm1d)]
     sequence = convolved(waveform[None], convolutions[0], norms[0])[:, ::3]
-    for convolution, norm in zip(convolutions[1:], norms[1:], strict=True):
+    for convolution, norm in zip(convolutions[1:-1], norms[1:-1], strict=True):
         sequence = convolved(np.pad(sequence, ((0, 0), (1, 1))), convolution, norm)
         whole = sequence.shape[1] // 3
         sequence = sequence[:, : 3 * whole].reshape(-1, whole, 3).max(axis=2)
-    return sequence.mean(axis=1)
+    return convolved(np.pad(sequence, ((0, 0), (1, 1))), convolutions[-1], norms[-1]).mean(axis=1)
 
 
 @pytest.mark.parametrize("samples", [81, 100, 4 * 81 + 2])  # the blocks leave 1, 1 and 4 values
@@ -60,17 +60,32 @@ def test_is_the_network_by_its_formulas(samples: int) -> None:
     np.testing.assert_allclose(computed.numpy(), expected, atol=1e-12)
 
 
+def test_the_default_is_the_published_network_without_biases_that_norms_cancel() -> None:
+    tower = SampleCnnAudioTower(SampleCnnTowerConfig())
+    layers: list[tuple[int, ...]] = []
+    for module in tower.network.modules():
+        if isinstance(module, nn.Conv1d):
+            layers.append((*module.weight.shape, *module.stride))
+        if isinstance(module, nn.MaxPool1d):
+            layers.append((module.kernel_size,))
+    channels = (128, 128, 128, 256, 256, 256, 256, 256, 256, 512)
+    blocks = [layer for before, after in itertools.pairwise(channels) for layer in ((after, before, 3, 1), (3,))]
+    assert layers == [(128, 1, 3, 3), *blocks, (512, 512, 3, 1)]
+    biases = sum(channels) + 512
+    assert sum(parameter.numel() for parameter in tower.parameters()) == 2_368_512 - biases
+
+
 def test_the_default_makes_512_features_of_one_value_of_59535_samples() -> None:
     torch.manual_seed(0)
     tower = SampleCnnAudioTower(SampleCnnTowerConfig()).train()
-    channels = (1, 128, 128, 128, 256, 256, 256, 256, 256, 256, 512)
-    expected = sum(3 * inputs * outputs + 2 * outputs for inputs, outputs in itertools.pairwise(channels))
-    assert sum(parameter.numel() for parameter in tower.parameters()) == expected
     shapes: list[torch.Size] = []
-    tower.network.register_forward_hook(lambda module, args, output: shapes.append(output.shape))
+    for stage in tower.network:
+        stage.register_forward_hook(lambda module, args, output: shapes.append(output.shape))
 
     output = tower(torch.randn(2, 59_535))
-    assert shapes == [(2, 512, 1)]
+    lengths = [19_845 // 3**block for block in range(10)]
+    assert [shape[2] for shape in shapes] == [*lengths, 1]
+    assert shapes[-2:] == [(2, 512, 1)] * 2
     assert output.shape == (2, tower.output_dim) == (2, 512)
     (output * torch.randn_like(output)).sum().backward()
     for name, parameter in tower.named_parameters():
