@@ -7,7 +7,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, PlainValidator, model_validator
 
-from mulan.config.audio import AugmentationConfig
+from mulan.config.augmentation import AugmentationConfig
 from mulan.config.base import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, Section
 
 

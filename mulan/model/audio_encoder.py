@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mulan.config import audio
 from mulan.config.audio import MelFrontEndConfig
+from mulan.config.augmentation import AugmentationConfig
 from mulan.model.audio.augmentation import WaveformAugmentation
 from mulan.model.audio.front_end import SpecAugment
 from mulan.model.audio.front_end import front_end as build_front_end
@@ -34,7 +35,7 @@ class AudioEncoder(nn.Module):
         window_samples: int,
         front_end: audio.FrontEndConfig,
         audio_tower: audio.AudioTowerConfig,
-        augmentation: audio.AugmentationConfig | None = None,
+        augmentation: AugmentationConfig | None = None,
         precision: Precision = "float32",
     ) -> None:
         """Initialises all weights from torch's default generator; ``audio_tower.pretrained`` is not loaded.

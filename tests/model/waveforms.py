@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mulan.config.audio import AugmentationConfig
+from mulan.config.augmentation import AugmentationConfig
 from mulan.model.audio.augmentation import WaveformAugmentation
 
 STEPS = ["gain", "polarity", "noise", "filter", "pitch", "delay"]

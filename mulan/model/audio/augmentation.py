@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mulan.config.audio import AugmentationConfig
+from mulan.config.augmentation import AugmentationConfig
 from mulan.model.audio.pitch_shift import pitch_shift
 
 _INT16_SCALE = 32768.0

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mulan.config.audio import AugmentationConfig
+from mulan.config.augmentation import AugmentationConfig
 from mulan.model.audio.augmentation import WaveformAugmentation
 from tests.model.waits import HostWaits
 from tests.model.waveforms import RATE_HZ, STEPS, augmented, chain, impulses, white
