@@ -35,6 +35,11 @@ def term_faults(
             yield f"mulap.segment_s = {mulap.segment_s:g} is longer than data.window_s = {data.window_s:g}"
         if text_tower.length_groups > 1:
             yield f"text_tower.length_groups = {text_tower.length_groups} is not supported by MuLaP; set it to 1"
+        if text_tower.pooling != "cls":
+            yield (
+                f"text_tower.pooling = {text_tower.pooling} is not supported by MuLaP, which uses the outputs at all "
+                "positions; set it to cls"
+            )
         if mulap.fusion_layers == 1 and not weights.mlm and not weights.atm:
             yield (
                 "mulap.fusion_layers = 1 lets a masked segment attend to text only, so that loss.weights.mam alone "

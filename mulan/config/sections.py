@@ -33,6 +33,11 @@ class SourceRatioConfig(Section):
         return self
 
 
+Pooling = Literal["cls", "mean", "last"]
+"""The output of a text encoder that represents a text: at its first position, the mean over its tokens, or at its last
+token."""
+
+
 class DataConfig(Section):
     """The corpus, and how windows and texts are sampled from it."""
 
@@ -56,7 +61,7 @@ class DataConfig(Section):
 
 
 class TextTowerConfig(Section):
-    """A pretrained BERT-type encoder whose [CLS] output represents the text (MuLan §3.3)."""
+    """A pretrained encoder whose pooled outputs represent the text; MuLan's is BERT at its [CLS] position (§3.3)."""
 
     pretrained: str = ""
     """Folder or URI (``s3://...``) in the layout of ``transformers`` (``config.json``, weights, tokenizer);
@@ -67,11 +72,15 @@ class TextTowerConfig(Section):
     frozen_layers: NonNegativeInt = 0
     """Number of layers to freeze, from the bottom. The token embeddings are frozen too, and frozen layers have no
     dropout. 0 trains all layers."""
+    pooling: Pooling = "cls"
+    """The output that represents a text, best the one that the encoder was trained with: ``cls``, at the first
+    position, whose token is a special one (MuLan §3.3); ``mean`` over the tokens of the text, special ones included, as
+    of most sentence encoders; or ``last``, at the last token, as of embedders with a causal network."""
     length_groups: PositiveInt = 1
     """Number of groups of similar length in which the texts of a micro-batch are encoded, each padded to its longest
     text. The result does not depend on it; on CPUs, more groups save time if lengths vary widely."""
     max_tokens: Annotated[int, Field(ge=3, le=512)] = 512
-    """Maximum number of tokens of a text, including [CLS] and [SEP]; longer texts are truncated."""
+    """Maximum number of tokens of a text, including special ones ([CLS], [SEP]); longer texts are truncated."""
 
 
 class BatchConfig(Section):

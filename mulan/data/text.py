@@ -22,9 +22,10 @@ TOKEN_MULTIPLE = 8
 """Texts are padded to a multiple of this many tokens, for the matrix units of GPUs."""
 
 SUPPORTED_ENCODERS = (
-    "Set text_tower.pretrained to a bidirectional encoder whose tokenizer begins every text with a special token and "
-    "pads it: BERT, RoBERTa, DistilBERT, MPNet, ELECTRA, ALBERT, DeBERTa, ModernBERT and their kin, network and "
-    "tokenizer saved in one folder by save_pretrained."
+    "Set text_tower.pretrained to an encoder that ignores padding, network and tokenizer saved in one folder by "
+    "save_pretrained. text_tower.pooling = cls needs a bidirectional one whose tokenizer begins every text with a "
+    "special token: BERT, RoBERTa, DistilBERT, MPNet, ELECTRA, ALBERT, DeBERTa, ModernBERT and their kin; last needs "
+    "one whose last token depends on all before it."
 )
 """Remedy for an encoder that cannot be a text tower."""
 
@@ -49,7 +50,8 @@ def load_tokenizer(section: TextTowerConfig) -> Tokenizer | None:
     It can be pickled, so that readers need neither the files of the pretrained model nor ``transformers``.
 
     Raises:
-        PretrainedError: The tokenizer cannot be loaded, cannot pad, or does not begin texts with a special token.
+        PretrainedError: The tokenizer cannot be loaded, cannot pad, or does not begin texts with a special token, which
+            ``text_tower.pooling = cls`` reads.
     """
     if not section.pretrained:
         return None
@@ -72,9 +74,9 @@ def load_tokenizer(section: TextTowerConfig) -> Tokenizer | None:
             direction="right", length=section.max_tokens, pad_id=pretrained.pad_token_id, pad_token=pretrained.pad_token
         )
         encoded = tokenizer.encode("music")
-    if not encoded.special_tokens_mask[0]:
+    if section.pooling == "cls" and not encoded.special_tokens_mask[0]:
         fault = "its tokenizer adds no special token before a text: the first position would be that of a word"
-        raise PretrainedError(spec, [fault], SUPPORTED_ENCODERS)
+        raise PretrainedError(spec, [fault], f"Set text_tower.pooling to mean or last. {SUPPORTED_ENCODERS}")
     return tokenizer
 
 

@@ -35,7 +35,8 @@ def demo() -> Recipe:
             stage_channels=(32, 64, 128, 256),
             stage_depths=(1, 1, 1, 1),
         ),
-        text_tower=TextTowerConfig(pretrained=MINILM, max_tokens=32, frozen_layers=4, length_groups=4),
+        # MiniLM was trained as a sentence encoder by the mean of its outputs
+        text_tower=TextTowerConfig(pretrained=MINILM, max_tokens=32, frozen_layers=4, pooling="mean", length_groups=4),
         batch=BatchConfig(micro_batches=2, pairs_per_micro_batch=32),
         optim=OptimConfig(lr=1.5e-3, pretrained_lr_scale=0.2, warmup_steps=20, decay_factor=0.7, decay_every_steps=130),
         train=TrainConfig(

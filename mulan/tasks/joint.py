@@ -74,6 +74,7 @@ class JointTask:
             **exported_fields(recipe),
             text_encoder=model.text_tower.config,
             max_tokens=recipe.text_tower.max_tokens,
+            pooling=recipe.text_tower.pooling,
             embedding_dim=recipe.embedding_dim,
         )
         # views are compared in training only

@@ -90,6 +90,12 @@ def refused(recipe: str, *settings: str) -> tuple[str, ...]:
         ),
         (
             "mulap",
+            ["text_tower.pooling=mean"],
+            "text_tower.pooling = mean is not supported by MuLaP, which uses the outputs at all positions; set it to "
+            "cls",
+        ),
+        (
+            "mulap",
             ["scale.workers=4", "batch.micro_batches=6"],
             "scale.workers = 4 cannot share batch.micro_batches = 6; it must be one of 1, 2, 3, 6",
         ),

@@ -11,6 +11,7 @@ from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, PreTrainedModel, PreTrainedTokenizerFast
 
+from mulan.config.sections import Pooling
 from mulan.config.sections import TextTowerConfig as TextSection
 from mulan.data.text import load_tokenizer, tokenize
 
@@ -96,8 +97,8 @@ def save_tokenizer(folder: Path, *, template: str = "[CLS] $A [SEP]", words: int
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **given).save_pretrained(folder)
 
 
-def section_of(spec: str, max_tokens: int = 12) -> TextSection:
-    return TextSection(pretrained=spec, max_tokens=max_tokens)
+def section_of(spec: str, max_tokens: int = 12, *, pooling: Pooling = "cls") -> TextSection:
+    return TextSection(pretrained=spec, max_tokens=max_tokens, pooling=pooling)
 
 
 def tokens_of(section: TextSection) -> tuple[Tensor, Tensor]:

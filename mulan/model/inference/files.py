@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mulan.config import audio, base
 from mulan.config.errors import MulanError
+from mulan.config.sections import Pooling
 from mulan.storage import filesystem
 from mulan.storage.retries import with_retries
 
@@ -47,6 +48,8 @@ class ModelConfig(ExportedConfig):
     text_encoder: dict[str, Any]
     """Configuration of the text encoder for ``transformers``."""
     max_tokens: base.PositiveInt
+    pooling: Pooling = "cls"
+    """The output of the text encoder that represents a text."""
     embedding_dim: base.PositiveInt
 
 

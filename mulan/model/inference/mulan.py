@@ -123,7 +123,7 @@ _OTHER_FORMATS = {
 def _build(folder: ModelFolder, config: ModelConfig) -> JointModel:
     with torch.random.fork_rng(devices=[]):  # leaves the caller's generator unchanged; the random weights are replaced
         try:
-            text_tower = TextTower.from_config(config.text_encoder)
+            text_tower = TextTower.from_config(config.text_encoder, pooling=config.pooling)
         except (ValueError, TypeError, KeyError) as error:
             raise ModelFolderError(folder.uri, [f"{CONFIG}: text_encoder: {error}"]) from error
         return JointModel(

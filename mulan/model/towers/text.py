@@ -1,4 +1,4 @@
-"""The text tower: a pretrained encoder whose [CLS] output represents the text (MuLan §3.3)."""
+"""The text tower: a pretrained encoder whose pooled outputs represent the text (MuLan §3.3: at [CLS])."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,19 +8,22 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from mulan.config import sections
+from mulan.config.sections import Pooling
 from mulan.model.towers.pretrained_networks import drop_key_biases
 from mulan.model.towers.text_encoder import encoder_from_config, load_encoder
 from mulan.model.towers.text_lengths import LengthGroup
+from mulan.model.towers.text_pooling import pool
 from mulan.model.towers.text_probe import accepts_4d_mask
 from mulan.storage.hub import PretrainedError
 
 
 class TextTower(nn.Module):
-    """Computes the encoder's [CLS] output, or all outputs, from token ids. Parameters without effect are removed."""
+    """Computes the encoder's pooled or all outputs from token ids. Parameters without effect are removed."""
 
-    def __init__(self, encoder: PreTrainedModel) -> None:
+    def __init__(self, encoder: PreTrainedModel, *, pooling: Pooling = "cls") -> None:
         """Wraps an encoder on the CPU whose outputs have a ``last_hidden_state``; the encoder is modified in place."""
         super().__init__()
+        self._pooling: Pooling = pooling
         self._frozen: tuple[nn.Module, ...] = ()
         if getattr(encoder, "pooler", None) is not None:
             encoder.pooler = None
@@ -35,21 +38,21 @@ class TextTower(nn.Module):
 
         Raises:
             PretrainedError: The folder does not exist, holds no text encoder, lacks weights, or has fewer layers or
-                positions than requested; or the output at its first position does not represent the text.
+                positions than requested; or its pooled output does not represent the text.
         """
-        tower = cls(load_encoder(section))
+        tower = cls(load_encoder(section), pooling=section.pooling)
         if section.frozen_layers:
             tower._freeze(section.pretrained, section.frozen_layers)
         return tower
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "TextTower":
+    def from_config(cls, config: Mapping[str, Any], *, pooling: Pooling = "cls") -> "TextTower":
         """Builds the encoder that a :attr:`config` describes, with randomly initialised weights.
 
         Raises:
             ValueError: The configuration describes no encoder.
         """
-        return cls(encoder_from_config(config))
+        return cls(encoder_from_config(config), pooling=pooling)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -77,17 +80,20 @@ class TextTower(nn.Module):
             [m, output_dim].
         """
         if groups is None:
-            return self.tokens(token_ids, attention_mask)[:, 0]
-        parts = [self.tokens(token_ids[rows, :length], attention_mask[rows, :length])[:, 0] for rows, length in groups]
+            return self._pooled(token_ids, attention_mask)
+        parts = [self._pooled(token_ids[rows, :length], attention_mask[rows, :length]) for rows, length in groups]
         joined = torch.cat(parts)
         return torch.zeros_like(joined).index_copy(0, torch.cat([group.rows for group in groups]), joined)
 
     def tokens(self, token_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Returns the encoder's outputs at all positions, [m, L, output_dim]; ``forward`` returns the first ones."""
+        """Returns the encoder's outputs at all positions, [m, L, output_dim]; ``forward`` pools them."""
         # transformers synchronises to check whether a mask [m, L] masks any token; a 4D mask is used unchanged
         mask = attention_mask[:, None, None, :].bool() if self._accepts_4d_mask else attention_mask
         output: Tensor = self.encoder(input_ids=token_ids, attention_mask=mask).last_hidden_state
         return output
+
+    def _pooled(self, token_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return pool(self.tokens(token_ids, attention_mask), attention_mask, self._pooling)
 
     def _freeze(self, spec: str, layers: int) -> None:
         stack = getattr(getattr(self.encoder, "encoder", None), "layer", None)

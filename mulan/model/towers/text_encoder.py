@@ -1,4 +1,4 @@
-"""Loading of a recipe's text encoder, which is rejected if its first position does not represent the text."""
+"""Loading of a recipe's text encoder, which is rejected if its pooled output does not represent the text."""
 
 import json
 from collections.abc import Mapping
@@ -15,15 +15,16 @@ from transformers import (
 )
 
 from mulan.config import sections
+from mulan.config.sections import Pooling
 from mulan.data.text import SUPPORTED_ENCODERS, load_tokenizer
 from mulan.model.towers.pretrained_networks import attention_implementation, load_network, quiet_transformers
 from mulan.model.towers.text_probe import (
     ProbeTokens,
     accepts_4d_mask,
     ignores_padding,
-    is_bidirectional,
     is_finite,
     max_text_length,
+    reads_whole_text,
 )
 from mulan.storage.hub import PretrainedError, loading
 from mulan.storage.weights_cache import weights_folder
@@ -41,8 +42,8 @@ def load_encoder(section: sections.TextTowerConfig) -> PreTrainedModel:
 
     Raises:
         PretrainedError: The folder does not exist, holds no text encoder, lacks weights, or has fewer layers or
-            positions than requested; the output at the first position does not represent the whole text; or the
-            tokenizer belongs to another network.
+            positions than requested; the pooled output does not represent the whole text; or the tokenizer belongs to
+            another network.
     """
     spec, folder = section.pretrained, weights_folder(section.pretrained)
     config = _read_config(spec, folder, section.layers)
@@ -57,7 +58,7 @@ def load_encoder(section: sections.TextTowerConfig) -> PreTrainedModel:
     tokenizer = load_tokenizer(section)
     assert tokenizer is not None
     with loading(spec, "cannot be run on its tokenizer's tokens", SUPPORTED_ENCODERS):
-        _check(spec, encoder, tokenizer, section.max_tokens)
+        _check(section, encoder, tokenizer)
     return encoder
 
 
@@ -111,7 +112,15 @@ def _network_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
     return network_class
 
 
-def _check(spec: str, encoder: PreTrainedModel, tokenizer: Tokenizer, max_tokens: int) -> None:
+_PARTIAL: dict[Pooling, str] = {
+    "cls": "its first position does not depend on the tokens that follow (the network is causal)",
+    "last": "its last position does not depend on the tokens that precede it",
+}
+"""The fault of an encoder whose output at one position does not represent the whole text."""
+
+
+def _check(section: sections.TextTowerConfig, encoder: PreTrainedModel, tokenizer: Tokenizer) -> None:
+    spec, pooling, max_tokens = section.pretrained, section.pooling, section.max_tokens
     tokens, max_id = _probe_tokens(tokenizer)
     num_embeddings = encoder.get_input_embeddings().weight.shape[0]
     if max_id >= num_embeddings:
@@ -124,9 +133,9 @@ def _check(spec: str, encoder: PreTrainedModel, tokenizer: Tokenizer, max_tokens
     if not is_finite(encoder, tokens):
         raise PretrainedError(spec, ["its outputs are not finite"], "Restore its weight files.")
     faults = []
-    if not is_bidirectional(encoder, tokens, max_length):
-        faults.append("its first position does not depend on the tokens that follow (the network is causal)")
-    if not ignores_padding(encoder, tokens, max_length, use_4d_mask=accepts_4d_mask(encoder)):
+    if not reads_whole_text(encoder, tokens, max_length, pooling):
+        faults.append(_PARTIAL[pooling])
+    if not ignores_padding(encoder, tokens, max_length, pooling, use_4d_mask=accepts_4d_mask(encoder)):
         faults.append("its output depends on the amount of padding")
     if max_length < max_tokens:
         few = f"text_tower.max_tokens = {max_tokens}, but it has positions for {max_length} tokens"
@@ -139,7 +148,10 @@ def _check(spec: str, encoder: PreTrainedModel, tokenizer: Tokenizer, max_tokens
 def _probe_tokens(tokenizer: Tokenizer) -> tuple[ProbeTokens, int]:
     """Returns the tokens for probe texts, and the largest token id of the tokenizer."""
     assert tokenizer.padding is not None
-    empty, padding = tokenizer.encode("").ids, tokenizer.padding["pad_id"]
+    empty, padding = tokenizer.encode(""), tokenizer.padding["pad_id"]
+    special = [token_id for token_id, used in zip(empty.ids, empty.attention_mask, strict=True) if used]
+    text = tokenizer.encode("music")
+    first = text.ids[0] if text.special_tokens_mask[0] else None
     ids = set(tokenizer.get_vocab().values())
-    words = sorted(ids.difference(empty, [padding]) or ids)
-    return ProbeTokens(empty[0], words[-_WORDS:], padding), max(*ids, *empty, padding)
+    words = sorted(ids.difference(special, [padding]) or ids)
+    return ProbeTokens(first, words[-_WORDS:], padding), max(*ids, *special, padding)

@@ -8,14 +8,16 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from mulan.config.sections import Pooling
 from mulan.model.towers.pretrained_networks import ATTENTION
+from mulan.model.towers.text_pooling import pool
 
 _MAX_ROUNDING = 1e-4
 """Maximum difference, relative to the largest output, that counts as float32 rounding."""
 _MIN_EFFECT = 1e-6
 """Minimum difference, relative to the largest output, that counts as an effect of a changed input."""
 _WORDS = 7
-"""Number of tokens in the texts of the test for bidirectional attention."""
+"""Number of tokens in the texts of the test whether one position depends on the others."""
 _SHORT, _PADDING = 3, 4
 """Numbers of text and padding tokens in the padding test, small enough that convolutions would mix them."""
 
@@ -24,8 +26,8 @@ _SHORT, _PADDING = 3, 4
 class ProbeTokens:
     """Token ids of which probe texts consist."""
 
-    first: int
-    """Id of the special token at the beginning of every text."""
+    first: int | None
+    """Id of the special token at the beginning of every text; None if there is none."""
     words: Sequence[int]
     """Ids of one or more word tokens."""
     padding: int
@@ -35,7 +37,8 @@ class ProbeTokens:
         """Returns a text, int64 [1, tokens], whose words are rotated by ``shift`` positions."""
         indices = torch.arange(shift, shift + tokens) % len(self.words)
         text = torch.tensor(self.words)[indices]
-        text[0] = self.first
+        if self.first is not None:
+            text[0] = self.first
         return text[None]
 
 
@@ -81,29 +84,40 @@ def is_finite(encoder: PreTrainedModel, tokens: ProbeTokens) -> bool:
         return bool(_outputs(encoder, text, torch.ones_like(text)).isfinite().all())
 
 
-def is_bidirectional(encoder: PreTrainedModel, tokens: ProbeTokens, max_length: int) -> bool:
-    """Returns True if the output at the first position depends on the tokens that follow, with the encoder's mask."""
+def reads_whole_text(encoder: PreTrainedModel, tokens: ProbeTokens, max_length: int, pooling: Pooling) -> bool:
+    """Returns True if the pooled output depends on all tokens, with the encoder's mask.
+
+    A mean always does. The output at one position does if it changes with the tokens at the others: those that follow
+    the first position, or precede the last one.
+    """
+    if pooling == "mean":
+        return True
     length = min(_WORDS, max_length)
     texts = torch.cat([tokens.text(length), tokens.text(length, shift=1)])
+    position = 0 if pooling == "cls" else -1
+    texts[1, position] = texts[0, position]
     with _probing(encoder):
-        one, other = _outputs(encoder, texts, torch.ones_like(texts))[:, 0]
+        one, other = _outputs(encoder, texts, torch.ones_like(texts))[:, position]
     return _relative_difference(one, other) > _MIN_EFFECT
 
 
-def ignores_padding(encoder: PreTrainedModel, tokens: ProbeTokens, max_length: int, *, use_4d_mask: bool) -> bool:
-    """Returns True if padding after the text does not change the output at the first position.
+def ignores_padding(
+    encoder: PreTrainedModel, tokens: ProbeTokens, max_length: int, pooling: Pooling, *, use_4d_mask: bool
+) -> bool:
+    """Returns True if padding after the text does not change the pooled output.
 
     Args:
         use_4d_mask: Pass a boolean mask [m, 1, 1, L] as in :func:`accepts_4d_mask`.
     """
     text = tokens.text(_SHORT)
     padded = torch.cat([text, torch.full((1, min(_PADDING, max_length - _SHORT)), tokens.padding)], dim=1)
-    outputs = []
+    pooled = []
     with _probing(encoder):
         for token_ids in (text, padded):
             mask = (torch.arange(token_ids.shape[1]) < _SHORT).long()[None]
-            outputs.append(_outputs(encoder, token_ids, mask[:, None, None, :].bool() if use_4d_mask else mask)[:, 0])
-    return _relative_difference(*outputs) <= _MAX_ROUNDING
+            outputs = _outputs(encoder, token_ids, mask[:, None, None, :].bool() if use_4d_mask else mask)
+            pooled.append(pool(outputs, mask, pooling))
+    return _relative_difference(*pooled) <= _MAX_ROUNDING
 
 
 @contextmanager

@@ -83,6 +83,27 @@ def test_loaded_model_embeds_as_the_exported_one(recipe: Recipe, tmp_path: Path)
         np.testing.assert_array_equal(vector, expected[0].detach())
 
 
+@pytest.mark.parametrize("pooling", ["mean", "last"])
+def test_a_text_is_pooled_as_in_training(pooling: str, tmp_path: Path) -> None:
+    model, folder = export_untrained(small_recipe(RESNET).replace({"text_tower.pooling": pooling}), tmp_path)
+    model.eval()
+    loaded = MuLan.from_pretrained(folder, device="cpu")
+    tokenizer = AutoTokenizer.from_pretrained(pretrained_folder(MINILM), local_files_only=True)
+    for text, vector in zip(TEXTS, loaded.embed_text(TEXTS), strict=True):
+        tokens = tokenizer(text, truncation=True, max_length=12, return_tensors="pt")
+        outputs = model.text_tower.tokens(tokens["input_ids"], tokens["attention_mask"])
+        sentence = outputs.mean(dim=1) if pooling == "mean" else outputs[:, -1]
+        expected = torch.nn.functional.normalize(model.text_projection(sentence))
+        np.testing.assert_allclose(vector, expected[0].detach(), atol=1e-6)
+
+
+def test_a_model_exported_without_the_field_is_pooled_at_its_first_position(loaded: MuLan, damaged: Path) -> None:
+    config = json.loads((damaged / "config.json").read_text())
+    del config["pooling"]
+    (damaged / "config.json").write_text(json.dumps(config))
+    np.testing.assert_array_equal(MuLan.from_pretrained(damaged).embed_text(TEXTS), loaded.embed_text(TEXTS))
+
+
 def test_the_projection_head_of_views_is_not_exported(tmp_path: Path) -> None:
     weights = LossWeightsConfig(contrastive=1, semisupcon=0.5)
     model, folder = export_untrained(

@@ -2,25 +2,36 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 
+from mulan.config.sections import Pooling
 from mulan.model.towers.text import TextTower
+from mulan.model.towers.text_lengths import length_groups
 from mulan.storage.hub import PretrainedError
 from tests.model.encoders import FIT, drawn, saved, section_of, tokens_of
 
 
+def by_loops(outputs: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch.Tensor:
+    """Pools each text by itself."""
+    lengths = mask.sum(dim=1).tolist()
+    texts = [text[:length] for text, length in zip(outputs, lengths, strict=True)]
+    return torch.stack([{"cls": text[0], "mean": text.mean(dim=0), "last": text[-1]}[pooling] for text in texts])
+
+
+@pytest.mark.parametrize("pooling", get_args(Pooling))
 @pytest.mark.parametrize("kind", FIT)
-def test_the_sentence_is_the_network_s_own(kind: str, tmp_path: Path) -> None:
+def test_the_sentence_is_the_network_s_own(kind: str, pooling: Pooling, tmp_path: Path) -> None:
     network = drawn(kind)
-    section = section_of(saved(network, tmp_path))
+    section = section_of(saved(network, tmp_path), pooling=pooling)
     tower, (token_ids, mask) = TextTower.from_section(section).eval(), tokens_of(section)
     with torch.no_grad():
-        expected = network(input_ids=token_ids, attention_mask=mask).last_hidden_state[:, 0]
+        expected = by_loops(network(input_ids=token_ids, attention_mask=mask).last_hidden_state, mask, pooling)
         torch.testing.assert_close(tower(token_ids, mask), expected, atol=2e-6, rtol=1e-5)
-        again = TextTower.from_config(json.loads(json.dumps(tower.config))).eval()
+        torch.testing.assert_close(tower(token_ids, mask, length_groups(mask, 2)), expected, atol=2e-6, rtol=1e-5)
+        again = TextTower.from_config(json.loads(json.dumps(tower.config)), pooling=pooling).eval()
         again.load_state_dict(tower.state_dict())
         assert torch.equal(again(token_ids, mask), tower(token_ids, mask))
 
