@@ -111,6 +111,18 @@ def test_values_of_chance() -> None:
     assert matching_loss(torch.zeros(4), torch.tensor([1, 0, 1, 1])).item() == pytest.approx(math.log(2))
 
 
+def test_matching_is_a_classification_of_two_logits_of_which_ours_is_the_difference() -> None:
+    """Compares with the cross-entropy of two logits, of a match and of a mismatch, and with its gradient."""
+    two = random_values(64, 2).requires_grad_()
+    matched = torch.arange(64) % 3 % 2
+    expected = torch.nn.functional.cross_entropy(two, matched)
+    one = (two[:, 1] - two[:, 0]).detach().requires_grad_()
+    found = matching_loss(one, matched)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-15)
+    (by_two,), (by_one,) = torch.autograd.grad(expected, [two]), torch.autograd.grad(found, [one])
+    torch.testing.assert_close(by_two, torch.stack([-by_one, by_one], dim=1), rtol=1e-12, atol=0)
+
+
 def test_only_terms_with_a_weight_are_computed() -> None:
     whole = Predictions(random_values(5, 11), random_values(4, 6), random_values(4, 6, seed=1), random_values(8))
     for names in ({"mlm"}, {"mam"}, {"atm"}, {"mlm", "atm"}, {"mlm", "mam", "atm"}):
