@@ -115,6 +115,55 @@ def test_attention_equals_that_of_torch(text: torch.Tensor) -> None:
     torch.testing.assert_close(seen[0], theirs(own, text, text, key_padding_mask=~MASK)[0], atol=1e-5, rtol=1e-4)
 
 
+def in_matrices(layer: CoAttentionLayer, own: torch.Tensor, other: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Computes a layer by products of float64 matrices, with the layer norms' epsilon of BERT, 1e-12."""
+    weights = {name: parameter.detach().double() for name, parameter in layer.named_parameters()}
+
+    def linear(rows: torch.Tensor, name: str) -> torch.Tensor:
+        return rows @ weights[f"{name}.weight"].T + weights.get(f"{name}.bias", torch.zeros(1, dtype=torch.float64))
+
+    def norm(rows: torch.Tensor, name: str) -> torch.Tensor:
+        centred = rows - rows.mean(dim=-1, keepdim=True)
+        unit = centred / (centred.square().mean(dim=-1, keepdim=True) + 1e-12).sqrt()
+        return unit * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+    queries, keys, values = linear(own, "query"), linear(other, "key"), linear(other, "value")
+    size = queries.shape[-1] // layer.heads
+    contexts = []
+    for head in range(layer.heads):
+        part = slice(head * size, (head + 1) * size)
+        scores = queries[..., part] @ keys[..., part].mT / math.sqrt(size)
+        scores = scores.masked_fill(~mask[:, None, :], -torch.inf)
+        contexts.append(torch.softmax(scores, dim=-1) @ values[..., part])
+    attended = norm(own + linear(torch.cat(contexts, dim=-1), "output"), "output_norm")
+    inner = linear(attended, "feed_forward.0")
+    inner = inner * (1 + torch.erf(inner / math.sqrt(2))) / 2
+    return norm(attended + linear(inner, "feed_forward.2"), "feed_forward_norm")
+
+
+def test_a_block_of_the_paper_s_size_equals_products_of_matrices_with_berts_epsilon() -> None:
+    """Compares float32 with float64 with the same initial weights, for 6 segments with a global token and 20 tokens.
+
+    The difference is about 2e-5 and comes from the epsilon: ours is torch's default, 1e-5.
+    """
+    torch.manual_seed(0)
+    section = MulapConfig()
+    block = CoAttentionBlock(
+        CoAttentionLayer(section, size=256, other_size=768, feed_forward_size=1024),
+        CoAttentionLayer(section, size=768, other_size=256, feed_forward_size=3072),
+    ).eval()
+    assert block.audio is not None and block.text is not None
+    audio, text = torch.randn(2, 7, 256), torch.randn(2, 20, 768)
+    mask = torch.arange(20) < torch.tensor([[20], [11]])
+    with torch.inference_mode():
+        new_audio, new_text = block(audio, text, mask)
+        streams = audio.double(), text.double()
+        expected = in_matrices(block.audio, *streams, mask)
+        torch.testing.assert_close(new_audio.double(), expected, atol=3e-5, rtol=0)
+        expected = in_matrices(block.text, *reversed(streams), torch.ones(2, 7, dtype=torch.bool))
+        torch.testing.assert_close(new_text.double(), expected, atol=3e-5, rtol=0)
+
+
 def test_masked_positions_have_no_effect(layer: CoAttentionLayer, audio: torch.Tensor, text: torch.Tensor) -> None:
     other = torch.where(MASK[..., None], text, 100 * torch.randn(2, 5, TEXT))
     assert torch.equal(layer(audio, other, MASK), layer(audio, text, MASK))
