@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from mulan.config.recipe import Recipe
-from mulan.config.sections import SOURCES
+from mulan.config.sections import STORED_SOURCES
 from mulan.data.audio.windows import decode_window
 from mulan.data.batch import Batch
 from mulan.data.corpus.records import read_record
@@ -154,5 +154,5 @@ class _Collate:
 
 
 def _text_of(metadata: Mapping[str, Any]) -> str:
-    texts = next(metadata["texts"][source] for source in SOURCES if metadata["texts"].get(source))
+    texts = next(metadata["texts"][source] for source in STORED_SOURCES if metadata["texts"].get(source))
     return str(texts[0])

@@ -10,8 +10,15 @@ from pydantic import Field, model_validator
 
 from mulan.config.base import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Section, Variables
 
-Source = Literal["short_form", "long_form", "playlist", "audioset", "short_form_unfiltered", "long_form_unfiltered"]
-"""The text sources of MuLan §3.4 (SF, LF, PL and ASET), and SF and LF before filtering."""
+StoredSource = Literal[
+    "short_form", "long_form", "playlist", "audioset", "short_form_unfiltered", "long_form_unfiltered"
+]
+"""The sources of a recording's texts: those of MuLan §3.4 (SF, LF, PL and ASET), and SF and LF before filtering."""
+
+STORED_SOURCES: tuple[StoredSource, ...] = get_args(StoredSource)
+
+Source = Literal[StoredSource, "tags"]
+"""The sources of the texts of pairs: the stored ones, and a recording's tags without their category."""
 
 SOURCES: tuple[Source, ...] = get_args(Source)
 
@@ -25,6 +32,8 @@ class SourceRatioConfig(Section):
     audioset: NonNegativeFloat = 1
     short_form_unfiltered: NonNegativeFloat = 0
     long_form_unfiltered: NonNegativeFloat = 0
+    tags: NonNegativeFloat = 0
+    """Share of recordings whose texts are their tags without the category: "bossa nova" of "genre:bossa nova"."""
 
     @model_validator(mode="after")
     def _check_sources(self) -> "SourceRatioConfig":
@@ -51,6 +60,13 @@ class DataConfig(Section):
     min_duration_s: NonNegativeFloat = 0.5
     """Minimum duration of a recording in seconds; shorter ones are skipped. 0 accepts any duration."""
     source_ratio: SourceRatioConfig = SourceRatioConfig()
+    text_sampling: Literal["one", "subset", "all"] = "one"
+    """Rule by which the text of a training pair is formed from the recording's texts of the pair's source: ``one`` of
+    them at random (MuLan §3.1); a ``subset`` of k in random order, joined by commas, with k uniform from 1 to their
+    number, as TTMR joins tags (Doh et al. 2023, arXiv:2211.14558); or ``all``, joined by commas in their stored order,
+    which MuLan tried too and found to work less well (§3.1). Equal texts are joined once, and
+    ``text_tower.max_tokens`` truncates the result. Validation always uses ``one``, so that scores of runs with
+    different rules are over the same queries."""
     max_skipped_share: Fraction = 0.01
     """Maximum share of examples whose recording was skipped and replaced; the run stops above it."""
 

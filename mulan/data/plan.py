@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mulan.config.errors import MulanError
-from mulan.config.sections import BatchConfig
+from mulan.config.sections import BatchConfig, Source
 from mulan.data.randomness import Permutation, permute, uniforms
 from mulan.data.streams import Stream, StreamMixture
 
@@ -30,7 +30,7 @@ class Example:
     window_draw: float
     """Position of the window in the recording, in [0, 1)."""
     text_draw: float
-    """Draw in [0, 1) that selects one of the recording's texts of the stream's source."""
+    """Draw in [0, 1) by which the text is sampled from the recording's texts of the stream's source."""
 
 
 class Plan:
@@ -141,10 +141,14 @@ def _fault(mix: StreamMixture, pairs: Mapping[Stream, int], stream: Stream, batc
     if other is None or not len(mix.rows[other]):
         if source is None:
             return f"there is no {split} recording; set data.uri to a corpus that has some"
-        return f"no {split} recording has {source} texts; set data.source_ratio.{source}=0"
-    with_source = f" with {source} texts" if source else ""
+        return f"no {split} recording has {_texts(source)}; set data.source_ratio.{source}=0"
+    with_source = f" with {_texts(source)}" if source else ""
     lacks = "has a label that is used" if labelled else "is unlabelled"
     return f"no {split} recording{with_source} {lacks}; set {_share_remedy(labelled)}"
+
+
+def _texts(source: Source) -> str:
+    return source if source == "tags" else f"{source} texts"
 
 
 def _share_remedy(labelled: bool | None) -> str:

@@ -20,6 +20,7 @@ from mulan.data.plan import Example, Plan
 from mulan.data.schedule import Item, Phase
 from mulan.data.streams import StreamMixture, build_mixture, labels_used
 from mulan.data.text import load_tokenizer, tokenize
+from mulan.data.text_sampling import sample_text
 from mulan.storage import filesystem
 
 MAX_REPLACEMENTS = 16
@@ -96,7 +97,7 @@ class MicroBatchReader:
             results = filesystem.read_ranges(*self.corpus.byte_ranges([example.row for example in missing.values()]))
             for (position, example), result in zip(missing.items(), results, strict=True):
                 try:
-                    pairs[position] = example, self._decode(example, result, waveform[position])
+                    pairs[position] = example, self._decode(item.phase, example, result, waveform[position])
                 except BadRecording as error:
                     name = self.corpus.recording_ids([example.row])[0]
                     skipped.append(SkippedRecording(name, error.reason, error.detail))
@@ -112,7 +113,7 @@ class MicroBatchReader:
             f"corpus {self.corpus.uri}: {MAX_REPLACEMENTS} recordings in a row cannot be used; the last: {last}"
         )
 
-    def _decode(self, example: Example, result: bytes | Exception, views: np.ndarray) -> str:
+    def _decode(self, phase: Phase, example: Example, result: bytes | Exception, views: np.ndarray) -> str:
         """Fills the windows of an example and returns its text."""
         record, source = parse_result(result), example.stream.source
         texts = record.texts(source) if source else [""]
@@ -126,7 +127,9 @@ class MicroBatchReader:
         if not views.any():
             length_s = len(views) * self.data.window_s
             raise BadRecording("silent", f"only zeros in {length_s:g} s from {example.window_draw:.0%} on")
-        return texts[int(example.text_draw * len(texts))]
+        # every validation has the same queries, whatever the training pairs are
+        sampling = self.data.text_sampling if phase is Phase.TRAIN else "one"
+        return sample_text(texts, sampling, draw=example.text_draw)
 
     def _batch(
         self,

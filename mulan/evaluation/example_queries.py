@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mulan.evaluation.zero_shot import split_tag
+from mulan.data.corpus.metadata import split_tag
 
 _WORD_ORDER = ("tempo", "mood", "genre")
 """Categories that precede "music" in a query, in the word order of English; instruments follow after "with"."""

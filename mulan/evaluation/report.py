@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from mulan.config.recipe import Recipe, recipe_from_toml
+from mulan.data.corpus.metadata import split_tag
 from mulan.evaluation.evaluate import Evaluation
 from mulan.evaluation.figures import Picture, caption_similarity, curve, embedding_map, tag_similarity
-from mulan.evaluation.zero_shot import split_tag
 from mulan.storage import filesystem
 
 JSON_NAME, HTML_NAME = "report.json", "report.html"

@@ -7,16 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from mulan.data.corpus.metadata import split_tag
 from mulan.evaluation.metrics import RetrievalScores, TaggingScores, gold_ranks, retrieval_scores, tagging_scores
-
-UNNAMED_CATEGORY = "tag"
-"""Category of tags that name none."""
-
-
-def split_tag(tag: str) -> tuple[str, str]:
-    """Splits a tag into category and text: ``"genre:hard rock"`` gives ``("genre", "hard rock")``."""
-    category, colon, text = tag.partition(":")
-    return (category, text) if colon else (UNNAMED_CATEGORY, tag)
 
 
 def vocabulary(tags: Iterable[Sequence[str]]) -> dict[str, tuple[str, ...]]:

@@ -17,7 +17,7 @@ from mulan.benchmarks.data_streams import (
     window_of,
 )
 from mulan.config.recipe import Recipe
-from mulan.config.sections import SOURCES
+from mulan.config.sections import STORED_SOURCES
 from mulan.data.audio.windows import decode_window
 from mulan.data.batch import Batch
 from mulan.data.corpus.records import read_record
@@ -44,7 +44,9 @@ def test_loaders_without_a_plan_deliver_the_expected_windows_and_tokens(
         if name == "DataLoader":  # WebDataset reads whole shards, with all splits
             assert set(loaded.recording_id) <= train
         texts = [read_record(reader.corpus, rows[one]).metadata["texts"] for one in loaded.recording_id]
-        firsts = [next(by_source[source][0] for source in SOURCES if by_source.get(source)) for by_source in texts]
+        firsts = [
+            next(by_source[source][0] for source in STORED_SOURCES if by_source.get(source)) for by_source in texts
+        ]
         assert np.array_equal(loaded.token_ids, tokenize(firsts, reader.tokenizer)[0])
 
 

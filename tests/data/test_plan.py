@@ -15,6 +15,7 @@ ROWS: dict[Source, np.ndarray] = {
     "audioset": np.arange(0, 100, 3),
     "short_form_unfiltered": np.arange(0, 100, 2),
     "long_form_unfiltered": np.arange(20, 61),
+    "tags": np.arange(3, 99, 5),
 }
 
 
@@ -58,17 +59,17 @@ def test_each_pair_is_the_one_at_its_position_in_its_stream() -> None:
 def test_the_paper_s_batch_splits_evenly() -> None:
     paper = plan(BatchConfig(micro_batches=128, pairs_per_micro_batch=48))
     shares = {"short_form": 2048, "long_form": 2048, "playlist": 1024, "audioset": 1024}
-    assert pairs_by_source(paper) == shares | {"short_form_unfiltered": 0, "long_form_unfiltered": 0}
+    assert pairs_by_source(paper) == shares | {"short_form_unfiltered": 0, "long_form_unfiltered": 0, "tags": 0}
 
 
 def test_an_uneven_batch_is_apportioned_to_the_nearest_pair() -> None:
     uneven = plan(BatchConfig(micro_batches=2, pairs_per_micro_batch=32))
-    assert list(uneven.pairs_by_stream.values()) == [21, 21, 11, 11, 0, 0]
+    assert list(uneven.pairs_by_stream.values()) == [21, 21, 11, 11, 0, 0, 0]
 
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_each_epoch_of_a_source_visits_each_of_its_recordings_once(source: Source) -> None:
-    every = plan(ratio=SourceRatioConfig(short_form_unfiltered=1, long_form_unfiltered=1))
+    every = plan(ratio=SourceRatioConfig(short_form_unfiltered=1, long_form_unfiltered=1, tags=1))
     a_step = pairs_by_source(every)[source]
     size = len(ROWS[source])
     whole = np.lcm(size, a_step)  # where the end of a step is the end of an epoch
@@ -107,6 +108,17 @@ def test_sources_are_mixed_within_micro_batches() -> None:
     assert np.mean(first) == pytest.approx(2.0, abs=0.2)
 
 
+def test_draws_keep_their_bits() -> None:
+    """A run that is resumed with another version would have other data."""
+    chosen = plan()
+    examples = [*chosen.micro_batch(3, 2)[:2], chosen.replacement(3, 2, 0, Stream("playlist"), 1)]
+    assert [(example.row, str(example.stream), example.window_draw, example.text_draw) for example in examples] == [
+        (12, "playlist", 0.055762935791100365, 0.8915593737327074),
+        (59, "short_form", 0.6784595156579081, 0.15847093391163924),
+        (11, "playlist", 0.6420716750185227, 0.6447985778194515),
+    ]
+
+
 def test_replacements_are_of_the_same_source_and_differ_by_attempt() -> None:
     chosen = plan()
     for source in SOURCES:
@@ -118,11 +130,12 @@ def test_replacements_are_of_the_same_source_and_differ_by_attempt() -> None:
 
 
 def test_everything_that_a_corpus_lacks_is_named() -> None:
-    rows = ROWS | {"playlist": np.array([], np.int64), "audioset": np.array([], np.int64)}
+    rows = ROWS | {source: np.array([], np.int64) for source in ("playlist", "audioset", "tags")}
     with pytest.raises(PlanError) as caught:
-        Plan(mixed(rows=rows), batch=BatchConfig(), seed=0, split="validation")
+        Plan(mixed(SourceRatioConfig(tags=1), rows), batch=BatchConfig(), seed=0, split="validation")
     assert "no validation recording has playlist texts; set data.source_ratio.playlist=0" in str(caught.value)
     assert "audioset" in str(caught.value)
+    assert "no validation recording has tags; set data.source_ratio.tags=0" in str(caught.value)
 
 
 def test_a_batch_too_small_for_a_source_is_rejected() -> None:

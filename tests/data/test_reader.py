@@ -22,6 +22,7 @@ from mulan.data.errors import SkippedRecording, TooManySkippedRecordings
 from mulan.data.plan import Example, PlanError
 from mulan.data.reader import MAX_REPLACEMENTS, MicroBatchReader
 from mulan.data.schedule import Item, Phase
+from mulan.data.text_sampling import sample_text
 from mulan.recipes.miniature import MINILM
 from mulan.recipes.registry import load_recipe
 from mulan.storage.hub import pretrained_folder
@@ -118,11 +119,12 @@ def tokens(text: str, tokenizer: Any, *, max_tokens: int) -> tuple[list[int], li
 TRAINING = [Item(Phase.TRAIN, step, micro_batch) for step in range(12) for micro_batch in range(3)]
 
 
-def test_batches_equal_those_of_the_slow_twin(planted_corpus: str, tokenizer: Any) -> None:
-    section = recipe(planted_corpus)
+@pytest.mark.parametrize("sampling", ["one", "subset", "all"])
+def test_batches_equal_those_of_the_slow_twin(planted_corpus: str, tokenizer: Any, sampling: Any) -> None:
+    section = recipe(planted_corpus, f"data.text_sampling={sampling}", "text_tower.max_tokens=20")
     reader = reader_of(section)
     seen = Counter[str]()
-    for item in TRAINING:
+    for item in [*TRAINING, Item(Phase.VALIDATE, 3, 0), Item(Phase.VALIDATE, 6, 1)]:
         examples, names, skipped = slow_twin(reader, item)
         batch = reader(item)
         assert batch.item == item
@@ -138,9 +140,12 @@ def test_batches_equal_those_of_the_slow_twin(planted_corpus: str, tokenizer: An
             decode_window(record.audio, window, draw=example.window_draw, sample_rate_hz=16_000)
             assert np.array_equal(batch.waveform[place], window[None])
             texts = record.texts(source_of(example))
-            text = texts[int(example.text_draw * len(texts))]
-            whole.append(tokens(text, tokenizer, max_tokens=12))
-        kept = 8 if max(sum(mask) for _, mask in whole) <= 8 else 12
+            if item.phase is Phase.VALIDATE or sampling == "one":
+                text = texts[int(example.text_draw * len(texts))]
+            else:
+                text = sample_text(texts, sampling, draw=example.text_draw)
+            whole.append(tokens(text, tokenizer, max_tokens=20))
+        kept = min(20, -(-max(sum(mask) for _, mask in whole) // 8) * 8)
         assert batch.token_ids.tolist() == [ids[:kept] for ids, _ in whole]
         assert batch.attention_mask.tolist() == [mask[:kept] for _, mask in whole]
     assert set(seen) == set(PLANTED.values())  # every fault was met
@@ -163,11 +168,13 @@ def content(reader: MicroBatchReader, item: Item) -> dict[str, bytes]:
     return {name: np.asarray(values).tobytes() for name, values in reader(item).to_columns().items()}
 
 
-def test_the_same_item_gives_the_same_batch(planted_corpus: str) -> None:
-    one, other = reader_of(recipe(planted_corpus)), reader_of(recipe(planted_corpus))
+@pytest.mark.parametrize("sampling", ["one", "subset"])
+def test_the_same_item_gives_the_same_batch(planted_corpus: str, sampling: str) -> None:
+    one, other = (reader_of(recipe(planted_corpus, f"data.text_sampling={sampling}")) for _ in range(2))
     forwards = [content(one, item) for item in TRAINING[:6]]
     assert [content(other, item) for item in reversed(TRAINING[:6])] == forwards[::-1]
-    assert content(reader_of(recipe(planted_corpus, "train.seed=1")), TRAINING[0]) != forwards[0]
+    reseeded = recipe(planted_corpus, f"data.text_sampling={sampling}", "train.seed=1")
+    assert content(reader_of(reseeded), TRAINING[0]) != forwards[0]
 
 
 def test_every_validation_repeats_the_same_pairs(planted_corpus: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from mulan.config.objectives import SemiSupConConfig
 from mulan.config.recipe import Recipe
-from mulan.config.sections import SOURCES
+from mulan.config.sections import SOURCES, STORED_SOURCES
 from mulan.data.corpus.index import SCHEMA, SPLITS, Corpus
 from mulan.data.labels import tag_names
 from mulan.data.plan import Plan, PlanError
@@ -28,7 +28,7 @@ def drawn_rows(count: int = 300, seed: int = 0) -> list[Row]:
     return [
         (
             SPLITS[rng.choice(3, p=(0.7, 0.2, 0.1))],
-            [source for source in SOURCES if rng.random() < 0.3],
+            [source for source in STORED_SOURCES if rng.random() < 0.3],
             [tag for tag in TAGS if rng.random() < 0.15],
         )
         for _ in range(count)
@@ -62,7 +62,9 @@ def as_lists(mix: StreamMixture) -> dict[Stream, list[int]]:
 
 
 def of_source(source: str, split: str = "train") -> list[int]:
-    return [number for number, (its, sources, _) in enumerate(ROWS) if its == split and source in sources]
+    """Returns the recordings with a stored source, or with any tag."""
+    named = [[*sources, "tags"] if tags else sources for _, sources, tags in ROWS]
+    return [number for number, (its, _, _) in enumerate(ROWS) if its == split and source in named[number]]
 
 
 def of_split(split: str) -> list[int]:

@@ -2,17 +2,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from mulan.evaluation.zero_shot import split_tag, vocabulary, zero_shot_tagging
+from mulan.evaluation.zero_shot import vocabulary, zero_shot_tagging
 from tests.evaluation.planted import VOCABULARY, planted_evaluation
 
 EAST, NORTH = np.array([1.0, 0.0]), np.array([0.0, 1.0])
 NORTH_EAST = (EAST + NORTH) / np.sqrt(2)
-
-
-def test_the_prompt_is_the_text_of_the_tag_verbatim() -> None:
-    assert split_tag("genre:hard rock") == ("genre", "hard rock")
-    assert split_tag("era:1990: late") == ("era", "1990: late")
-    assert split_tag("piano") == ("tag", "piano")
 
 
 def test_the_vocabulary_is_what_the_recordings_bear_sorted() -> None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mulan.config.sections import SOURCES, Source
+from mulan.config.sections import SOURCES, STORED_SOURCES, Source
 from mulan.data.corpus.metadata import SPLITS as SPLITS
 from mulan.data.errors import CorpusError
 from mulan.storage import filesystem
@@ -29,7 +29,7 @@ SCHEMA = pa.schema(
         pa.field("length", pa.int64(), nullable=False),  # in bytes, for all members of the recording
         pa.field("duration_s", pa.float64(), nullable=False),
         pa.field("split", pa.string(), nullable=False),
-        pa.field("sources", pa.list_(pa.string()), nullable=False),  # text sources with at least one text
+        pa.field("sources", pa.list_(pa.string()), nullable=False),  # stored text sources with at least one text
         pa.field("tags", pa.list_(pa.string()), nullable=False),
     ]
 )
@@ -70,7 +70,10 @@ class Corpus:
         return np.flatnonzero(pc.equal(self.table["split"], split).to_numpy())
 
     def rows_by_source(self, split: str) -> dict[Source, np.ndarray]:
-        """Returns, for each text source, the rows of the split's recordings with texts of that source, int64 [n]."""
+        """Returns, for each text source, the rows of the split's recordings with texts of that source, int64 [n].
+
+        The recordings of the source ``tags`` are those with tags.
+        """
         in_split = pc.equal(self.table["split"], split).to_numpy()
         return {source: np.flatnonzero(in_split & self._has_source[source]) for source in SOURCES}
 
@@ -78,10 +81,11 @@ class Corpus:
     def _has_source(self) -> dict[Source, np.ndarray]:
         lists = self.table["sources"].combine_chunks()
         parents, names = pc.list_parent_indices(lists).to_numpy(), lists.flatten()
-        masks = {}
-        for source in SOURCES:
+        masks: dict[Source, np.ndarray] = {}
+        for source in STORED_SOURCES:
             masks[source] = np.zeros(self.table.num_rows, dtype=bool)
             masks[source][parents[pc.equal(names, source).to_numpy(zero_copy_only=False)]] = True
+        masks["tags"] = pc.greater(pc.list_value_length(self.table["tags"]), 0).to_numpy()
         return masks
 
     def recording_ids(self, rows: Sequence[int]) -> list[str]:
@@ -111,7 +115,7 @@ def index_row(recording_id: str, uri: str, offset: int, length: int, metadata: M
         "length": length,
         "duration_s": float(metadata["duration_s"]),
         "split": metadata.get("split", "train"),
-        "sources": [source for source in SOURCES if metadata["texts"].get(source)],
+        "sources": [source for source in STORED_SOURCES if metadata["texts"].get(source)],
         "tags": list(metadata.get("tags", [])),
     }
 

@@ -33,7 +33,7 @@ class Record:
     metadata: Mapping[str, Any]
 
     def texts(self, source: str) -> list[str]:
-        """Returns the non-blank texts of a source.
+        """Returns the non-blank texts of a source, of ``tags`` without their category.
 
         Raises:
             BadRecording: All texts are blank, one is not Unicode, or the source is not a list of strings.

@@ -42,7 +42,8 @@ class Recording:
     texts: Mapping[str, Sequence[str]]
     """Texts by source: ``short_form``, ``long_form``, ``playlist``, ``audioset``; a source may be missing."""
     tags: Sequence[str]
-    """Tags as ``category:text``, for example ``genre:jazz``; the text is the zero-shot query."""
+    """Tags as ``category:text``, for example ``genre:jazz``; the text is the zero-shot query, and the text of a pair if
+    ``data.source_ratio.tags`` is above 0."""
     provenance: str
     """Origin of the recording, as free text."""
     licence: str

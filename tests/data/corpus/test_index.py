@@ -14,7 +14,7 @@ import pytest
 import s3fs
 from moto.server import ThreadedMotoServer
 
-from mulan.config.sections import SOURCES
+from mulan.config.sections import SOURCES, STORED_SOURCES
 from mulan.data.corpus.index import INDEX_NAME, SCHEMA, SPLITS, Corpus, write_index
 from mulan.data.corpus.records import read_record
 from mulan.data.errors import CorpusError
@@ -121,7 +121,8 @@ def test_rows_equal_those_of_a_loop(tmp_path: Path) -> None:
         row(
             number,
             split=str(rng.choice(SPLITS)),
-            sources=[source for source in (*SOURCES, "lyrics") if rng.random() < 0.4],
+            sources=[source for source in (*STORED_SOURCES, "lyrics") if rng.random() < 0.4],
+            tags=["genre:jazz", "夜曲"][: rng.integers(3)],
         )
         for number in range(200)
     ]
@@ -132,8 +133,9 @@ def test_rows_equal_those_of_a_loop(tmp_path: Path) -> None:
         assert corpus.rows(split).tolist() == expected
         by_source = corpus.rows_by_source(split)
         assert list(by_source) == list(SOURCES)
-        for source in SOURCES:
+        for source in STORED_SOURCES:
             assert by_source[source].tolist() == [number for number in expected if source in rows[number]["sources"]]
+        assert by_source["tags"].tolist() == [number for number in expected if rows[number]["tags"]]
 
 
 def test_other_integer_types_and_column_orders_are_accepted(tmp_path: Path) -> None:

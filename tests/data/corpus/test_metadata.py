@@ -4,8 +4,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mulan.config.sections import SOURCES
-from mulan.data.corpus.metadata import SPLITS, check_metadata, texts_of
+from mulan.config.sections import STORED_SOURCES
+from mulan.data.corpus.metadata import SPLITS, check_metadata, split_tag, texts_of
 from mulan.data.errors import BadRecording
 
 GOOD: dict[str, Any] = {
@@ -22,7 +22,7 @@ GOOD: dict[str, Any] = {
         {},
         {"texts": {}},
         {"texts": {"short_form": []}},
-        {"texts": dict.fromkeys(SOURCES, ("one", " ", "two"))},
+        {"texts": dict.fromkeys(STORED_SOURCES, ("one", " ", "two"))},
         {"duration_s": 3},
         {"duration_s": np.float32(0.5)},
         {"tags": ()},
@@ -59,6 +59,7 @@ def test_split_and_tags_have_defaults() -> None:
         ({"texts": {"caption": ["x"]}}, "texts.caption is not a text source; the sources are short_form"),
         ({"texts": {"longform": ["x"]}}, "did you mean long_form?"),
         ({"texts": {7: ["x"]}}, "texts.7 is not a text source"),
+        ({"texts": {"tags": ["x"]}}, "texts.tags is not a text source; give tags beside texts, as the field tags"),
         ({"split": "valid"}, "split is 'valid', not one of train, validation, test; did you mean validation?"),
         ({"split": ""}, "split is ''"),
         ({"split": None}, "split is None"),
@@ -95,3 +96,17 @@ def test_all_faults_of_metadata_are_listed() -> None:
 def test_reading_and_writing_reject_the_same_texts(texts: Any) -> None:
     with pytest.raises(BadRecording):
         texts_of({"texts": texts}, "short_form")
+
+
+def test_the_text_of_a_tag_is_what_follows_its_category() -> None:
+    assert split_tag("genre:hard rock") == ("genre", "hard rock")
+    assert split_tag("era:1990: late") == ("era", "1990: late")
+    assert split_tag("piano") == ("tag", "piano")
+    metadata = {"tags": ["genre:hard rock", "piano", "era:1990: late", "mood: "], "texts": "not read"}
+    assert texts_of(metadata, "tags") == ["hard rock", "piano", "1990: late"]
+
+
+@pytest.mark.parametrize("tags", ["genre:jazz", [1], [], [" "], ["genre:"], ["genre:\ud83c"], None])
+def test_tags_without_a_readable_text_are_rejected(tags: Any) -> None:
+    with pytest.raises(BadRecording, match=r"tags (is|has) "):
+        texts_of({"texts": {}, "tags": tags}, "tags")
