@@ -14,8 +14,9 @@ are symmetric,
     dL / dz_i  =  1/(N temperature)  sum_k  [ exp(S_ik - n_i) + exp(S_ik - n_k) - T_ik (1/R_i + 1/R_k) ] z_k
 
 Once a process knows n and R of all rows, it can therefore compute the complete gradient of its own, as in
-:mod:`mulan.objectives.contrastive`, in float64 tiles that are recomputed instead of stored. No epsilon is added inside
-the logarithm, and no exponent in the gradient is positive.
+:mod:`mulan.objectives.contrastive`, in float64 tiles that are recomputed instead of stored. No exponent in the
+gradient is positive, and no epsilon is added inside the logarithm: the code of the paper's authors adds 1e-6, which
+changes the value by 0.05 to 0.1 % and the gradient by about 1 % in a batch of 96 recordings with two random views each.
 """
 
 import math

@@ -63,8 +63,9 @@ def decode_views(
 ) -> None:
     """Fills adjacent mono windows of a recording (SemiSupCon's views).
 
-    If the recording is shorter than all windows together, they overlap, evenly spaced from its start to its end. If it
-    is shorter than one window, each window contains the whole recording, padded with silence.
+    If the recording is shorter than all windows together, they overlap, evenly spaced from its start to its end; the
+    code of SemiSupCon's authors then draws each at random. If it is shorter than one window, each window contains the
+    whole recording, padded with silence.
 
     Args:
         audio: Encoded file.
@@ -110,8 +111,8 @@ def covering_windows(audio: bytes | str, window_samples: int, *, sample_rate_hz:
         sample_rate_hz: Sample rate of the windows.
 
     Yields:
-        Windows, int16 [window_samples], evenly spaced from the first sample of the recording to the last. A shorter
-        recording yields one window, padded with silence.
+        Windows, int16 [window_samples], evenly spaced from the first sample of the recording to the last; they overlap
+        if it is not a whole number of windows. A shorter recording yields one window, padded with silence.
 
     Raises:
         DecodeError: As in :func:`decode_recording`, before the first window.

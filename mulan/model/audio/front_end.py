@@ -84,7 +84,10 @@ class _MelSpectrogram(nn.Module, ABC, Generic[Front]):
 
 
 class _HtkMel(_MelSpectrogram[Front]):
-    """A mel spectrogram with a periodic Hann window and triangular filters of height 1 on the HTK mel scale."""
+    """A mel spectrogram with a periodic Hann window and triangular filters of height 1.
+
+    The edges of the filters are equally spaced on the HTK mel scale, and each rises and falls linearly in Hz.
+    """
 
     _EXPONENT: float
     """Exponent of the spectrum: 1 for magnitudes, 2 for powers."""
@@ -122,7 +125,8 @@ class _HtkMel(_MelSpectrogram[Front]):
 class LogMel(_HtkMel[VggishFrontEndConfig]):
     """The normalised log-mel spectrogram of VGGish (MuLan §3.2; the defaults are those of Hershey et al. 2017).
 
-    It is computed from magnitudes: ``(log(mel + log_offset) - mean) / std``.
+    It is computed from magnitudes: ``(log(mel + log_offset) - mean) / std``. The filters of VGGish's public code are
+    linear in mel instead of in Hz, which changes ``log(mel + log_offset)`` by at most 0.014 for noise and tones.
     """
 
     _EXPONENT = 1.0
@@ -135,7 +139,8 @@ class DecibelMel(_HtkMel[DecibelFrontEndConfig]):
     """The power mel spectrogram in decibels, the front end of musicnn (Pons et al. 2016; MuLaP §3.1).
 
     The decibels, ``10 log10(max(mel, 1e-10))``, are clamped to ``range_db`` below the maximum of their own waveform,
-    then normalised: ``(decibels - mean) / std``.
+    then normalised: ``(decibels - mean) / std``. Segments of 3 s have 186 frames; the code of MuLaP's authors centers
+    frames on multiples of the hop, and has one more at each end, which is partly padding.
     """
 
     _EXPONENT = 2.0

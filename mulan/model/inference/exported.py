@@ -83,7 +83,10 @@ class ExportedModel(ABC):
         *,
         on_error: OnError = "raise",
     ) -> np.ndarray | tuple[np.ndarray, list[SkippedRecording]]:
-        """Embeds recordings: each vector is the mean over the recording's windows (MuLan §4.1.1).
+        """Embeds recordings: each vector is the mean over the fewest windows that cover the recording (MuLan §4.1.1).
+
+        Windows are evenly spaced, and overlap if the recording is not a whole number of them. MuLan splits the clips of
+        MagnaTagATune, of 29 s, into three segments of 10 s that do not overlap; here they overlap by 0.4 to 0.5 s.
 
         Args:
             paths_or_arrays: Any finite, ordered iterable of paths of local audio files (``~`` is expanded, ``file://``
