@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import ray
 import torch
-from tokenizers import Tokenizer
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from mulan.config.recipe import Recipe
@@ -26,7 +25,7 @@ from mulan.data.corpus.records import read_record
 from mulan.data.planned_batches import planned_batches, start_batch_service
 from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Item, Phase, Schedule
-from mulan.data.text import tokenize
+from mulan.data.text import TextTokenizer, tokenize
 from mulan.storage import filesystem
 
 WEBDATASET_SHUFFLE = 100
@@ -145,7 +144,7 @@ class _Decode:
 class _Collate:
     """Collates pairs to the tensors of a micro-batch, in the worker."""
 
-    tokenizer: Tokenizer | None
+    tokenizer: TextTokenizer | None
 
     def __call__(self, pairs: Sequence[_Pair]) -> Loaded:
         names, windows, texts = zip(*pairs, strict=True)

@@ -40,6 +40,11 @@ def term_faults(
                 f"text_tower.pooling = {text_tower.pooling} is not supported by MuLaP, which uses the outputs at all "
                 "positions; set it to cls"
             )
+        if text_tower.prefix:
+            yield (
+                f"text_tower.prefix = {text_tower.prefix!r} is not supported by MuLaP, which would predict its tokens "
+                "in every caption; leave it empty"
+            )
         if mulap.fusion_layers == 1 and not weights.mlm and not weights.atm:
             yield (
                 "mulap.fusion_layers = 1 lets a masked segment attend to text only, so that loss.weights.mam alone "

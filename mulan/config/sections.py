@@ -92,11 +92,16 @@ class TextTowerConfig(Section):
     """The output that represents a text, best the one that the encoder was trained with: ``cls``, at the first
     position, whose token is a special one (MuLan §3.3); ``mean`` over the tokens of the text, special ones included, as
     of most sentence encoders; or ``last``, at the last token, as of embedders with a causal network."""
+    prefix: str = ""
+    """Text before every text, in training, evaluation and exported models, for encoders that were trained with one
+    before every text and represent texts worse without it: ``query: `` for those of the E5 family. On the command line
+    quotes keep a space at its end: ``--set 'text_tower.prefix="query: "'``."""
     length_groups: PositiveInt = 1
     """Number of groups of similar length in which the texts of a micro-batch are encoded, each padded to its longest
     text. The result does not depend on it; on CPUs, more groups save time if lengths vary widely."""
     max_tokens: Annotated[int, Field(ge=3, le=512)] = 512
-    """Maximum number of tokens of a text, including special ones ([CLS], [SEP]); longer texts are truncated."""
+    """Maximum number of tokens of a text, including special ones ([CLS], [SEP]) and the prefix; longer texts are
+    truncated."""
 
 
 class BatchConfig(Section):

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from mulan.config.objectives import LossWeightsConfig, SemiSupConConfig, TaggingConfig
 from mulan.config.recipe import Recipe
@@ -19,7 +18,7 @@ from mulan.data.masking import Masking
 from mulan.data.plan import Example, Plan
 from mulan.data.schedule import Item, Phase
 from mulan.data.streams import StreamMixture, build_mixture, labels_used
-from mulan.data.text import load_tokenizer, tokenize
+from mulan.data.text import TextTokenizer, load_tokenizer, tokenize
 from mulan.data.text_sampling import sample_text
 from mulan.storage import filesystem
 
@@ -34,7 +33,7 @@ class MicroBatchReader:
     corpus: Corpus
     plans: dict[Phase, Plan]
     data: DataConfig
-    tokenizer: Tokenizer | None
+    tokenizer: TextTokenizer | None
     """Tokenizer of the text tower; None if no text is read."""
     classes: tuple[str, ...] = ()
     """Tags of the columns of :attr:`mulan.data.batch.Batch.tags`."""

@@ -1,12 +1,13 @@
 """Tokenization of texts with the tokenizer of the text tower."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from tokenizers import Tokenizer
 
-from mulan.config.sections import TextTowerConfig
+from mulan.config.sections import Pooling, TextTowerConfig
 from mulan.storage.hub import PretrainedError, loading
 from mulan.storage.weights_cache import weights_folder
 
@@ -44,40 +45,100 @@ def is_unicode(text: str) -> bool:
     return True
 
 
-def load_tokenizer(section: TextTowerConfig) -> Tokenizer | None:
-    """Returns the text tower's tokenizer, which truncates and null-pads to ``max_tokens``; None without a text tower.
+@dataclass(frozen=True)
+class TextTokenizer:
+    """Computes the token ids that a text tower reads: in training, in validation, and in an exported model.
 
     It can be pickled, so that readers need neither the files of the pretrained model nor ``transformers``.
+    """
+
+    tokenizer: Tokenizer
+    """Truncates on the right to ``max_tokens``, and does not pad."""
+    padding_id: int
+    max_tokens: int
+    prefix: str
+
+    @classmethod
+    def of(cls, pretrained: "PreTrainedTokenizerBase", *, max_tokens: int, prefix: str) -> "TextTokenizer":
+        """Wraps a tokenizer of ``transformers``, and changes its truncation.
+
+        Raises:
+            ValueError: The tokenizer has no fast version or no padding token.
+        """
+        tokenizer, padding_id = getattr(pretrained, "backend_tokenizer", None), pretrained.pad_token_id
+        if not isinstance(tokenizer, Tokenizer) or not isinstance(padding_id, int):
+            raise ValueError("it is not a fast tokenizer with a padding token")
+        # regardless of the files: the beginning of a text is kept
+        tokenizer.enable_truncation(max_tokens, direction="right")
+        tokenizer.no_padding()
+        return cls(tokenizer, padding_id, max_tokens, prefix)
+
+    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
+        """Returns the ids of each text, 1 to ``max_tokens``, special tokens included.
+
+        The prefix precedes the first :data:`MAX_CHARACTERS` of the text. A text without tokens is a padding token.
+        """
+        encoded = self.tokenizer.encode_batch_fast([self.prefix + text[:MAX_CHARACTERS] for text in texts])
+        return [text.ids or [self.padding_id] for text in encoded]
+
+
+def load_tokenizer(section: TextTowerConfig) -> TextTokenizer | None:
+    """Returns the text tower's tokenizer; None without a text tower.
 
     Raises:
-        PretrainedError: The tokenizer cannot be loaded, cannot pad, or does not begin texts with a special token, which
-            ``text_tower.pooling = cls`` reads.
+        PretrainedError: The tokenizer cannot be loaded, has no padding token, or lacks the special token that
+            ``text_tower.pooling`` reads; or the prefix leaves no token for a text.
     """
     if not section.pretrained:
         return None
     spec, pretrained = section.pretrained, pretrained_tokenizer(section.pretrained)
-    tokenizer = getattr(pretrained, "backend_tokenizer", None)
-    if not isinstance(tokenizer, Tokenizer):
+    if not isinstance(getattr(pretrained, "backend_tokenizer", None), Tokenizer):
         fault = f"its tokenizer, {type(pretrained).__name__}, is written in Python and has no fast version"
         raise PretrainedError(spec, [fault], SUPPORTED_ENCODERS)
     if pretrained.pad_token_id is None:
+        has_end = pretrained.eos_token_id is not None
+        raise PretrainedError(spec, ["its tokenizer has no padding token"], _PAD_BY_END if has_end else _ADD_PADDING)
+    with loading(spec, "its tokenizer cannot be loaded", SUPPORTED_ENCODERS):
+        tokenizer = TextTokenizer.of(pretrained, max_tokens=section.max_tokens, prefix=section.prefix)
+        unpooled = _unpooled(tokenizer, section.pooling)
+        tokens_of_prefix = len(tokenizer([""])[0])
+    if unpooled:
+        raise PretrainedError(spec, [unpooled], SUPPORTED_ENCODERS)
+    if section.prefix and tokens_of_prefix >= section.max_tokens:
         raise PretrainedError(
             spec,
-            ["its tokenizer has no padding token"],
-            'Load it with transformers, add one with tokenizer.add_special_tokens({"pad_token": "[PAD]"}), and save '
-            "it again; call network.resize_token_embeddings(len(tokenizer)), and save the network again too.",
+            [f"text_tower.prefix and the special tokens fill text_tower.max_tokens = {section.max_tokens}"],
+            "Shorten the prefix, or set text_tower.max_tokens higher.",
         )
-    with loading(spec, "its tokenizer cannot be loaded", SUPPORTED_ENCODERS):
-        # truncate and pad on the right regardless of the files: the first token must stay the sentence token
-        tokenizer.enable_truncation(section.max_tokens, direction="right")
-        tokenizer.enable_padding(
-            direction="right", length=section.max_tokens, pad_id=pretrained.pad_token_id, pad_token=pretrained.pad_token
-        )
-        encoded = tokenizer.encode("music")
-    if section.pooling == "cls" and not encoded.special_tokens_mask[0]:
-        fault = "its tokenizer adds no special token before a text: the first position would be that of a word"
-        raise PretrainedError(spec, [fault], f"Set text_tower.pooling to mean or last. {SUPPORTED_ENCODERS}")
     return tokenizer
+
+
+_PAD_BY_END = (
+    "Load it with transformers, set tokenizer.pad_token = tokenizer.eos_token, and save it again: padding follows the "
+    "text and is ignored."
+)
+_ADD_PADDING = (
+    'Load it with transformers, add one with tokenizer.add_special_tokens({"pad_token": "[PAD]"}), and save it again; '
+    "call network.resize_token_embeddings(len(tokenizer)), and save the network again too."
+)
+"""Remedies for a tokenizer without a padding token, with and without a token for the end of a text."""
+
+
+def _unpooled(tokenizer: TextTokenizer, pooling: Pooling) -> str:
+    """Returns the fault of a tokenizer that does not put the token that is pooled where it is read; empty if none."""
+    if pooling == "cls" and tokenizer.tokenizer.encode("music").special_tokens_mask[:1] != [1]:
+        return (
+            "its tokenizer adds no special token before a text: with text_tower.pooling = cls, the first position "
+            "would be that of a word; mean and last need no such token"
+        )
+    if pooling == "last":
+        short, other, long = (ids[-1] for ids in tokenizer(["music", "a song", "music " * tokenizer.max_tokens]))
+        if short == other != long:
+            return (
+                "its tokenizer ends a text with a token that truncation removes: with text_tower.pooling = last, long "
+                "texts would be read at another one"
+            )
+    return ""
 
 
 def pretrained_tokenizer(spec: str) -> "PreTrainedTokenizerBase":
@@ -131,11 +192,11 @@ def load_vocabulary(section: TextTowerConfig) -> Vocabulary:
     return Vocabulary(len(tokenizer), tokenizer.mask_token_id, special)
 
 
-def tokenize(texts: list[str], tokenizer: Tokenizer | None) -> tuple[np.ndarray, np.ndarray]:
+def tokenize(texts: Sequence[str], tokenizer: TextTokenizer | None) -> tuple[np.ndarray, np.ndarray]:
     """Tokenizes the texts of a micro-batch and pads them to one length (MuLan §3.1).
 
     Args:
-        texts: Unicode (:func:`is_unicode`); the first :data:`MAX_CHARACTERS` of each are read.
+        texts: One or more, Unicode (:func:`is_unicode`).
         tokenizer: Return value of :func:`load_tokenizer`.
 
     Returns:
@@ -144,9 +205,12 @@ def tokenize(texts: list[str], tokenizer: Tokenizer | None) -> tuple[np.ndarray,
     """
     if tokenizer is None:
         return np.zeros((len(texts), 0), np.int64), np.zeros((len(texts), 0), np.int64)
-    encoded = tokenizer.encode_batch_fast([text[:MAX_CHARACTERS] for text in texts])
-    token_ids = np.array([text.ids for text in encoded], np.int64)
-    attention_mask = np.array([text.attention_mask for text in encoded], np.int64)
-    longest = int(attention_mask.sum(axis=1).max())
-    length = min(token_ids.shape[1], -(-longest // TOKEN_MULTIPLE) * TOKEN_MULTIPLE)
-    return token_ids[:, :length], attention_mask[:, :length]
+    encoded = tokenizer(texts)
+    longest = max(map(len, encoded))
+    length = min(tokenizer.max_tokens, -(-longest // TOKEN_MULTIPLE) * TOKEN_MULTIPLE)
+    token_ids = np.full((len(texts), length), tokenizer.padding_id, np.int64)
+    attention_mask = np.zeros_like(token_ids)
+    for row, ids in enumerate(encoded):
+        token_ids[row, : len(ids)] = ids
+        attention_mask[row, : len(ids)] = 1
+    return token_ids, attention_mask

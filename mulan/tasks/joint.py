@@ -75,6 +75,7 @@ class JointTask:
             text_encoder=model.text_tower.config,
             max_tokens=recipe.text_tower.max_tokens,
             pooling=recipe.text_tower.pooling,
+            prefix=recipe.text_tower.prefix,
             embedding_dim=recipe.embedding_dim,
         )
         # views are compared in training only

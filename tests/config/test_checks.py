@@ -90,6 +90,12 @@ def refused(recipe: str, *settings: str) -> tuple[str, ...]:
         ),
         (
             "mulap",
+            ['text_tower.prefix="query: "'],
+            "text_tower.prefix = 'query: ' is not supported by MuLaP, which would predict its tokens in every caption; "
+            "leave it empty",
+        ),
+        (
+            "mulap",
             ["text_tower.pooling=mean"],
             "text_tower.pooling = mean is not supported by MuLaP, which uses the outputs at all positions; set it to "
             "cls",

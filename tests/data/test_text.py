@@ -1,5 +1,6 @@
 """Tests tokenization with the tokenizer of a recipe: padding, truncation, vocabulary, and the tokens to mask."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,9 @@ def of_miniature(*settings: str) -> tuple[Masking, Any]:
 def test_the_vocabulary_is_that_of_the_text_tower() -> None:
     made, tokenizer = of_miniature()
     assert made.segments == 3
-    assert made.vocabulary.size == tokenizer.get_vocab_size() == 30_522
-    assert made.vocabulary.mask_id == tokenizer.token_to_id("[MASK]")
-    special = {tokenizer.token_to_id(name) for name in ("[PAD]", "[CLS]", "[SEP]", "[MASK]")}
+    assert made.vocabulary.size == tokenizer.tokenizer.get_vocab_size() == 30_522
+    assert made.vocabulary.mask_id == tokenizer.tokenizer.token_to_id("[MASK]")
+    special = {tokenizer.tokenizer.token_to_id(name) for name in ("[PAD]", "[CLS]", "[SEP]", "[MASK]")}
     assert set(made.vocabulary.special_ids) == special
 
 
@@ -144,6 +145,48 @@ def section_with(folder: Path, **tokenizer: Any) -> TextTowerConfig:
     return TextTowerConfig(pretrained=str(folder), max_tokens=8)
 
 
+def test_a_prefix_precedes_every_text_and_counts_as_tokens(tmp_path: Path) -> None:
+    section = section_with(tmp_path).replace({"prefix": "w5 w6 "})
+    token_ids, mask = tokenize(["w1 w2", "", "w1 " * 30], load_tokenizer(section))
+    assert token_ids.tolist() == [[2, 10, 11, 6, 7, 3, 0, 0], [2, 10, 11, 3, 0, 0, 0, 0], [2, 10, 11, 6, 6, 6, 6, 3]]
+    assert mask.sum(axis=1).tolist() == [6, 4, 8]
+
+
+def test_all_characters_of_a_text_are_tokenized_after_a_prefix() -> None:
+    _, tokenizer = of_miniature()
+    prefixed = dataclasses.replace(tokenizer, prefix="a calm ")
+    text = " " * (MAX_CHARACTERS - 4) + "jazz"
+    assert prefixed([text, text + " piano"]) == tokenizer(["a calm jazz", "a calm jazz"])
+
+
+def test_blanks_in_a_prefix_are_tokens_if_they_are_in_a_text(tmp_path: Path) -> None:
+    section = section_with(tmp_path)
+    assert np.array_equal(*(tokenize(["w1"], load_tokenizer(section.replace(prefix=p)))[0] for p in ("", "  ")))
+
+
+@pytest.mark.parametrize(("words", "fits"), [(5, True), (6, False), (60, False)])
+def test_a_prefix_that_leaves_no_token_for_a_text_is_rejected(words: int, fits: bool, tmp_path: Path) -> None:
+    section = section_with(tmp_path).replace(prefix="w1 " * words)
+    if fits:
+        assert tokenize(["w2 w3"], load_tokenizer(section))[0].tolist() == [[2, *[6] * 5, 7, 3]]
+        return
+    with pytest.raises(PretrainedError) as caught:
+        load_tokenizer(section)
+    assert str(caught.value) == (
+        f"pretrained '{tmp_path}': text_tower.prefix and the special tokens fill text_tower.max_tokens = 8. "
+        "Shorten the prefix, or set text_tower.max_tokens higher."
+    )
+
+
+@pytest.mark.parametrize("pooling", ["mean", "last"])
+def test_a_text_without_tokens_is_a_padding_token(pooling: Any, tmp_path: Path) -> None:
+    section = section_with(tmp_path, template="$A").replace(pooling=pooling)
+    token_ids, mask = tokenize(["", "w1 w2"], load_tokenizer(section))
+    assert token_ids[:, :3].tolist() == [[0, 0, 0], [6, 7, 0]]
+    assert mask.sum(axis=1).tolist() == [1, 2]
+    assert tokenize([""], load_tokenizer(section))[1].tolist() == [[1] + [0] * 7]
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_the_sentence_token_is_first_on_any_truncation_or_padding_side(side: str, tmp_path: Path) -> None:
     section = section_with(tmp_path, padding_side=side, truncation_side=side)
@@ -158,10 +201,39 @@ def test_a_tokenizer_without_padding_is_rejected(tmp_path: Path) -> None:
         load_tokenizer(section_with(tmp_path, pad_token=None))
 
 
+def test_a_tokenizer_without_padding_pads_by_its_end_token(tmp_path: Path) -> None:
+    section = section_with(tmp_path, pad_token=None, eos_token="[SEP]")
+    with pytest.raises(PretrainedError, match=r"no padding token\. .*set tokenizer\.pad_token = tokenizer\.eos_token"):
+        load_tokenizer(section)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.save_pretrained(tmp_path)
+    token_ids, mask = tokenize(["w1"], load_tokenizer(section))
+    assert token_ids.tolist() == [[2, 6, 3, 3, 3, 3, 3, 3]]
+    assert mask.sum() == 3
+
+
+def test_an_end_token_that_truncation_removes_is_rejected(tmp_path: Path) -> None:
+    """Its normalizer appends the end token, so that it counts as a part of the text."""
+    section = section_with(tmp_path, template="[CLS] $A")
+    file = tmp_path / "tokenizer.json"
+    values = json.loads(file.read_text())
+    values["normalizer"] = {"type": "Replace", "pattern": {"Regex": "$"}, "content": " w9"}
+    file.write_text(json.dumps(values))
+    load_tokenizer(section)
+    with pytest.raises(PretrainedError, match="ends a text with a token that truncation removes"):
+        load_tokenizer(section.replace(pooling="last"))
+
+
 @pytest.mark.parametrize("template", ["$A [SEP] [CLS]", "$A"])
 def test_a_tokenizer_without_a_sentence_token_is_rejected(template: str, tmp_path: Path) -> None:
-    with pytest.raises(PretrainedError, match=r"no special token before a text.* BERT, RoBERTa"):
-        load_tokenizer(section_with(tmp_path, template=template))
+    section = section_with(tmp_path, template=template)
+    with pytest.raises(
+        PretrainedError, match=r"no special token before a text.* mean and last need no.* BERT, RoBERTa"
+    ):
+        load_tokenizer(section)
+    for pooling in ("mean", "last"):
+        assert load_tokenizer(section.replace(pooling=pooling)) is not None
 
 
 def test_a_tokenizer_without_a_fast_version_is_rejected(tmp_path: Path) -> None:

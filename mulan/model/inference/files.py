@@ -50,6 +50,8 @@ class ModelConfig(ExportedConfig):
     max_tokens: base.PositiveInt
     pooling: Pooling = "cls"
     """The output of the text encoder that represents a text."""
+    prefix: str = ""
+    """Text before every text."""
     embedding_dim: base.PositiveInt
 
 

@@ -5,9 +5,9 @@ from typing import Self
 
 import numpy as np
 import torch
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer
 
-from mulan.data.text import MAX_CHARACTERS
+from mulan.data.text import TextTokenizer
 from mulan.model.inference.exported import WINDOWS_AT_ONCE, ExportedModel, build_audio_encoder
 from mulan.model.inference.files import (
     CONFIG,
@@ -31,7 +31,7 @@ class MuLan(ExportedModel):
     so its vector is bitwise independent of the other items in the call.
     """
 
-    def __init__(self, model: JointModel, tokenizer: PreTrainedTokenizerBase, config: ModelConfig) -> None:
+    def __init__(self, model: JointModel, tokenizer: TextTokenizer, config: ModelConfig) -> None:
         super().__init__(config, model.text_projection.weight.device)
         self._model, self._tokenizer, self._config = model.eval(), tokenizer, config
 
@@ -43,7 +43,8 @@ class MuLan(ExportedModel):
         model = _build(folder, config)
         folder.load_weights(model)
         try:
-            tokenizer = AutoTokenizer.from_pretrained(folder.path / TOKENIZER, local_files_only=True)
+            pretrained = AutoTokenizer.from_pretrained(folder.path / TOKENIZER, local_files_only=True)
+            tokenizer = TextTokenizer.of(pretrained, max_tokens=config.max_tokens, prefix=config.prefix)
         except (OSError, ValueError) as error:
             raise ModelFolderError(folder.uri, [f"{TOKENIZER} cannot be loaded: {error}"]) from error
         return cls(model.to(device), tokenizer, config)
@@ -54,7 +55,7 @@ class MuLan(ExportedModel):
         return self._config.embedding_dim
 
     def embed_text(self, texts: Iterable[str]) -> np.ndarray:
-        """Embeds texts, truncated to the number of tokens that the model was trained with.
+        """Embeds texts, with the prefix and truncated to the number of tokens that the model was trained with.
 
         Args:
             texts: Any finite, ordered iterable of strings. Only the first :data:`mulan.data.text.MAX_CHARACTERS`
@@ -83,12 +84,9 @@ class MuLan(ExportedModel):
         return np.concatenate([np.zeros((0, self.embedding_dim), np.float32), *rows])
 
     def _embed_one_text(self, text: str) -> np.ndarray:
-        excerpt = text[:MAX_CHARACTERS]  # as in training
-        tokens = self._tokenizer(excerpt, truncation=True, max_length=self._config.max_tokens, return_tensors="pt")
+        token_ids = torch.tensor(self._tokenizer([text]), device=self._device)
         with torch.inference_mode():
-            row = self._model.embed_text(
-                tokens["input_ids"].to(self._device), tokens["attention_mask"].to(self._device)
-            )
+            row = self._model.embed_text(token_ids, torch.ones_like(token_ids))
         vector: np.ndarray = row[0].cpu().numpy()
         return vector
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
 from transformers import (
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
     MODEL_MAPPING,
@@ -16,7 +15,7 @@ from transformers import (
 
 from mulan.config import sections
 from mulan.config.sections import Pooling
-from mulan.data.text import SUPPORTED_ENCODERS, load_tokenizer
+from mulan.data.text import SUPPORTED_ENCODERS, TextTokenizer, load_tokenizer
 from mulan.model.towers.pretrained_networks import attention_implementation, load_network, quiet_transformers
 from mulan.model.towers.text_probe import (
     ProbeTokens,
@@ -119,7 +118,7 @@ _PARTIAL: dict[Pooling, str] = {
 """The fault of an encoder whose output at one position does not represent the whole text."""
 
 
-def _check(section: sections.TextTowerConfig, encoder: PreTrainedModel, tokenizer: Tokenizer) -> None:
+def _check(section: sections.TextTowerConfig, encoder: PreTrainedModel, tokenizer: TextTokenizer) -> None:
     spec, pooling, max_tokens = section.pretrained, section.pooling, section.max_tokens
     tokens, max_id = _probe_tokens(tokenizer)
     num_embeddings = encoder.get_input_embeddings().weight.shape[0]
@@ -145,13 +144,11 @@ def _check(section: sections.TextTowerConfig, encoder: PreTrainedModel, tokenize
         raise PretrainedError(spec, faults, SUPPORTED_ENCODERS)
 
 
-def _probe_tokens(tokenizer: Tokenizer) -> tuple[ProbeTokens, int]:
+def _probe_tokens(tokenizer: TextTokenizer) -> tuple[ProbeTokens, int]:
     """Returns the tokens for probe texts, and the largest token id of the tokenizer."""
-    assert tokenizer.padding is not None
-    empty, padding = tokenizer.encode(""), tokenizer.padding["pad_id"]
-    special = [token_id for token_id, used in zip(empty.ids, empty.attention_mask, strict=True) if used]
-    text = tokenizer.encode("music")
-    first = text.ids[0] if text.special_tokens_mask[0] else None
-    ids = set(tokenizer.get_vocab().values())
+    padding, backend = tokenizer.padding_id, tokenizer.tokenizer
+    special, text = backend.encode("").ids, backend.encode("music")
+    first = text.ids[0] if text.special_tokens_mask[:1] == [1] else None
+    ids = set(backend.get_vocab().values())
     words = sorted(ids.difference(special, [padding]) or ids)
     return ProbeTokens(first, words[-_WORDS:], padding), max(*ids, *special, padding)

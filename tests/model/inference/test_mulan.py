@@ -97,9 +97,17 @@ def test_a_text_is_pooled_as_in_training(pooling: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(vector, expected[0].detach(), atol=1e-6)
 
 
-def test_a_model_exported_without_the_field_is_pooled_at_its_first_position(loaded: MuLan, damaged: Path) -> None:
+def test_a_prefix_precedes_every_text(loaded: MuLan, tmp_path: Path) -> None:
+    _, folder = export_untrained(small_recipe(RESNET).replace({"text_tower.prefix": "query: "}), tmp_path)
+    prefixed = MuLan.from_pretrained(folder, device="cpu").embed_text(TEXTS)
+    np.testing.assert_array_equal(prefixed, loaded.embed_text([f"query: {text}" for text in TEXTS]))
+
+
+def test_a_model_exported_without_the_fields_is_pooled_at_its_first_position_and_has_no_prefix(
+    loaded: MuLan, damaged: Path
+) -> None:
     config = json.loads((damaged / "config.json").read_text())
-    del config["pooling"]
+    del config["pooling"], config["prefix"]
     (damaged / "config.json").write_text(json.dumps(config))
     np.testing.assert_array_equal(MuLan.from_pretrained(damaged).embed_text(TEXTS), loaded.embed_text(TEXTS))
 
