@@ -58,7 +58,7 @@ class BareLoop:
             on_device = to_device(batch, self._device, text_groups=self._recipe.text_tower.length_groups)
             loss = self._loss(on_device)
             torch.autograd.backward(loss * self._scale / len(batches))
-        torch.nn.utils.clip_grad_norm_(self._module.parameters(), self._recipe.optim.max_grad_norm)
+        torch.nn.utils.clip_grad_norm_(self._module.parameters(), self._recipe.optim.clipping_norm)
         self._adam.step()
         self._adam.zero_grad()
         return float(loss.detach())

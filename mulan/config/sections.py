@@ -4,6 +4,7 @@ Units are part of the field names (``_hz``, ``_s``, ``_ms``); ranges are part of
 its own section, not the whole recipe.
 """
 
+import math
 from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
@@ -150,8 +151,15 @@ class OptimConfig(Section):
     """With ``linear`` and ``cosine``, which require it, the number of steps after which the learning rate is 0: the
     length of the longest run, normally ``train.steps``. It is a field of its own so that no step depends on
     ``train.steps``, and cannot change when a run is resumed."""
-    max_grad_norm: PositiveFloat = 1.0
-    """Maximum norm of the gradient over all parameters; larger gradients are clipped."""
+    max_grad_norm: NonNegativeFloat = 1.0
+    """Maximum norm of the gradient over all parameters; larger gradients are clipped. 0 switches clipping off; the norm
+    is still measured. That the recipes clip to 1 is our choice: MuLan does not mention clipping, and the published code
+    of MuLaP and SemiSupCon does not clip."""
+
+    @property
+    def clipping_norm(self) -> float:
+        """The norm above which gradients are clipped: infinity without clipping."""
+        return self.max_grad_norm or math.inf
 
 
 class TrainConfig(Section):

@@ -186,6 +186,7 @@ def clip_grad_norm(
         gradients: This worker's tensors.
         own: This worker's disjoint part of all workers' gradients, for the norm.
         nonfinite: Boolean scalar, True if the gradient sums of this worker are invalid.
+        max_norm: Maximum norm; infinity leaves every gradient unchanged.
     """
     norm = norm_over_workers(own, nonfinite)
     if norm > max_norm:

@@ -180,5 +180,8 @@ def test_gradients_are_clipped_to_the_norm_and_nonfinite_ones_unchanged() -> Non
     assert [gradient.tolist() for gradient in gradients] == [[1.5, 0.0], [[-2.0]]]
     assert math.isnan(clip_grad_norm(gradients, gradients, torch.tensor(True), max_norm=1.0))
     assert [gradient.tolist() for gradient in gradients] == [[1.5, 0.0], [[-2.0]]]
+    assert clip_grad_norm(gradients, gradients, HEALTHY, max_norm=math.inf) == 2.5
+    assert math.isnan(clip_grad_norm(gradients, gradients, torch.tensor(True), max_norm=math.inf))
+    assert [gradient.tolist() for gradient in gradients] == [[1.5, 0.0], [[-2.0]]]
     zeros = [torch.zeros(4)]
     assert clip_grad_norm(zeros, zeros, HEALTHY, max_norm=1.0) == 0.0

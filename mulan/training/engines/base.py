@@ -31,7 +31,7 @@ class Engine(Protocol):
         """Accumulates the gradient of a scalar. The update of :meth:`step` uses the *sum* over calls and workers."""
 
     def step(self) -> float:
-        """Clips the gradient, updates the weights and zeroes the gradient. Collective.
+        """Clips the gradient (``optim.max_grad_norm``), updates the weights and zeroes the gradient. Collective.
 
         If the norm is not finite, the update is skipped on all workers; the learning rate schedule still advances.
 

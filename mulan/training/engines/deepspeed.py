@@ -251,7 +251,7 @@ def deepspeed_config(batch: BatchConfig, optim: OptimConfig, train: TrainConfig,
         "train_batch_size": batch.pairs,
         "train_micro_batch_size_per_gpu": batch.pairs_per_micro_batch,
         "gradient_accumulation_steps": batch.micro_batches // workers,
-        "gradient_clipping": 0.0 if train.exact_sums else optim.max_grad_norm,
+        "gradient_clipping": 0.0 if train.exact_sums else optim.max_grad_norm,  # 0 switches it off
         # at stage 3, DeepSpeed's own linear layer sums its gradient in a different order from torch's
         "zero_optimization": {"stage": train.zero_stage, "memory_efficient_linear": False},
         "zero_allow_untested_optimizer": True,

@@ -63,7 +63,7 @@ class ExactDeepSpeedEngine(DeepSpeedEngine):
         rank, workers = rank_and_world_size()
         own = [gradient.tensor_split(workers)[rank] for gradient in gradients] if self._stage == 0 else gradients
         nonfinite = torch.stack([sums.nonfinite for sums in self._sums]).any()
-        norm = clip_grad_norm(gradients, own, nonfinite, max_norm=self._optim.max_grad_norm)
+        norm = clip_grad_norm(gradients, own, nonfinite, max_norm=self._optim.clipping_norm)
         if math.isfinite(norm):
             self._update_by(gradients)
             assert not getattr(self._engine.optimizer, "overflow", False), "DeepSpeed skipped a finite update"

@@ -86,13 +86,13 @@ class TorchEngine:
         trained = [parameter for parameter in self._trained if parameter.grad is not None]
         if rank_and_world_size()[1] > 1:
             _sum_over_workers([parameter.grad for parameter in trained])
-        return float(torch.nn.utils.clip_grad_norm_(trained, self._optim.max_grad_norm))
+        return float(torch.nn.utils.clip_grad_norm_(trained, self._optim.clipping_norm))
 
     def _exact_gradient(self, sums: ReplicatedSums) -> float:
         """Sets the parameters' gradients to the clipped exact sums; returns the norm before clipping. Collective."""
         flat, (rank, workers) = sums.take(), rank_and_world_size()
         own = flat.tensor_split(workers)[rank]
-        norm = clip_grad_norm([flat], [own], sums.nonfinite, max_norm=self._optim.max_grad_norm)
+        norm = clip_grad_norm([flat], [own], sums.nonfinite, max_norm=self._optim.clipping_norm)
         parts = torch.split(flat, [parameter.numel() for parameter in self._trained])
         for parameter, part in zip(self._trained, parts, strict=True):
             parameter.grad = part.view_as(parameter)

@@ -73,7 +73,10 @@ def both(narrow_bert: str, tmp_path_factory: pytest.TempPathFactory) -> Both:
     recipes["exact mulap"] = small("mulap", *settings, "train.zero_stage=3")
     recipes["exact semisupcon"] = small("semisupcon", "train.zero_stage=3")
     plain = {f"plain {stage}": ["train.exact_sums=false", f"train.zero_stage={stage}"] for stage in range(4)}
-    recipes |= {name: small("m_resnet50_audioset", *settings) for name, settings in plain.items()}
+    sums = {"exact": ["train.zero_stage=2"], **plain}
+    for kind, clipping in {"unclipped": 0, "below the limit": 1e9}.items():
+        sums |= {f"{kind} {name}": [*sums[name], f"optim.max_grad_norm={clipping}"] for name in ("exact", *plain)}
+    recipes |= {name: small("m_resnet50_audioset", *settings) for name, settings in sums.items()}
     results = [run_in_processes(in_both, n, recipes, folder=tmp_path_factory.mktemp("out")) for n in WORKERS]
     return {name: [[rank[name] for rank in ranks] for ranks in results] for name in recipes}
 
@@ -98,6 +101,11 @@ def test_without_exact_sums_both_engines_train_similar_models(both: Both) -> Non
                 for line, other in zip(found.lines, reference, strict=True):
                     assert line["loss"] == pytest.approx(other["loss"], rel=1e-4), name
                 assert found.lines[0]["grad_norm"] == pytest.approx(reference[0]["grad_norm"], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["exact", *(f"plain {stage}" for stage in range(4))])
+def test_a_maximum_norm_of_0_leaves_gradients_as_they_are(name: str, both: Both) -> None:
+    assert both[f"unclipped {name}"] == both[f"below the limit {name}"]
 
 
 @pytest.mark.parametrize("stage", range(4))
