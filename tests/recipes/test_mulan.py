@@ -5,6 +5,7 @@ import pytest
 from mulan.config.recipe import Recipe, differing_fields
 from mulan.recipes.mulan import TEXT_ABLATIONS, m_ast, m_resnet50, m_resnet50_audioset, with_texts
 from mulan.recipes.registry import load_recipe
+from mulan.training.optimizer import learning_rate
 
 
 @pytest.mark.parametrize(("name", "pairs"), [("m_resnet50", 6144), ("m_ast", 5120), ("mulan_semi", 6144)])
@@ -45,4 +46,12 @@ def test_the_audioset_recipe_has_the_same_audio_tower_and_no_text() -> None:
     assert tagger.data.sample_rate_hz == recipe.data.sample_rate_hz
     assert not tagger.loss.weights.uses_text and not tagger.text_tower.pretrained
     assert tagger.tagging.classes == 527
-    assert (tagger.train.steps - 1) * 512 < 30 * 2_000_000 <= tagger.train.steps * 512
+
+
+def test_the_audioset_recipe_halves_its_learning_rate_after_ten_epochs_and_every_five_from_there() -> None:
+    recipe = m_resnet50_audioset()
+    epoch = 2_000_000 // 100
+    assert (recipe.batch.pairs, recipe.train.steps) == (100, 30 * epoch)
+    by_epoch = [learning_rate(recipe.optim, number * epoch + 1000) / 1e-4 for number in range(30)]
+    assert by_epoch == [1.0] * 10 + [0.5] * 5 + [0.25] * 5 + [0.125] * 5 + [0.0625] * 5
+    assert learning_rate(recipe.optim, 10 * epoch - 1) == 2 * learning_rate(recipe.optim, 10 * epoch)
