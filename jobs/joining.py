@@ -3,6 +3,7 @@
 import os
 
 from jobs.arguments import CONSOLE
+from mulan.config.checks import pretraining_warnings
 from mulan.config.recipe import Recipe
 from mulan.config.sections import ScaleConfig
 from mulan.data.corpus.index import INDEX_NAME
@@ -63,11 +64,13 @@ def join_and_report(recipe: Recipe, run: Run, reader: MicroBatchReader | None = 
 
 
 def print_dry_run(recipe: Recipe, run: Run, reader: MicroBatchReader | None = None) -> None:
-    """Prints the resolved recipe for ``--dry-run``, followed by what :func:`join` reports, as comments of TOML.
+    """Prints the resolved recipe for ``--dry-run``, followed by its warnings and what :func:`join` reports.
 
-    The cluster is joined only if ``RAY_ADDRESS`` names one; none is started.
+    These lines are comments of TOML. The cluster is joined only if ``RAY_ADDRESS`` names one; none is started.
     """
-    report = join(recipe, run, reader) if os.environ.get("RAY_ADDRESS") else []
+    report = list(pretraining_warnings(recipe.audio_tower))
+    if os.environ.get("RAY_ADDRESS"):
+        report += join(recipe, run, reader)
     print(recipe.to_toml(), *(f"# {line}\n" for line in report), sep="", end="")
 
 

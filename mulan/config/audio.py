@@ -109,6 +109,10 @@ ExportedTower = str
 """Folder or URI of a tagger or audio encoder that was exported by a run with the same tower; the classifier of a tagger
 is discarded (MuLan §3.2). If empty, the tower is initialised randomly."""
 
+ExpectsPretrained = bool
+"""Whether the source of the recipe starts this tower from pretrained weights. If so, a run without ``pretrained`` says
+that it departs from its source (:func:`mulan.config.checks.pretraining_warnings`); nothing else depends on it."""
+
 
 class ResNetTowerConfig(Section):
     """A residual network over the log-mel spectrogram as a one-channel image (MuLan §3.2, M-Resnet)."""
@@ -125,6 +129,7 @@ class ResNetTowerConfig(Section):
     stage_depths: tuple[PositiveInt, ...] = (3, 4, 6, 3)
     """Number of residual blocks of each stage."""
     pretrained: ExportedTower = ""
+    expects_pretrained: ExpectsPretrained = False
 
     @model_validator(mode="after")
     def _check_stages(self) -> "ResNetTowerConfig":
@@ -157,6 +162,7 @@ class AstTowerConfig(Section):
     """Folder or URI of a public AST checkpoint in the layout of ``transformers``, or ``hub:OWNER/NAME``; its position
     embeddings are interpolated to the window, and its classifier is discarded (MuLan §3.2). If empty, the tower is
     initialised randomly."""
+    expects_pretrained: ExpectsPretrained = False
 
     @model_validator(mode="after")
     def _check_heads(self) -> "AstTowerConfig":

@@ -8,6 +8,7 @@ from mulan.config.audio import (
     FrontEndConfig,
     MelFrontEndConfig,
     MusicnnTowerConfig,
+    ResNetTowerConfig,
     SampleCnnTowerConfig,
     WaveformFrontEndConfig,
 )
@@ -177,3 +178,13 @@ def _spectrogram_faults(
         )
     if front_end.time_mask_frames > frames:
         yield f"front_end.time_mask_frames = {front_end.time_mask_frames} is above the window's {int(frames)} frames"
+
+
+def pretraining_warnings(tower: AudioTowerConfig) -> Iterator[str]:
+    """Yields a warning if the audio tower starts from random weights, and its recipe's source pretrains it."""
+    if isinstance(tower, ResNetTowerConfig | AstTowerConfig) and tower.expects_pretrained and not tower.pretrained:
+        weights = "an AST checkpoint" if isinstance(tower, AstTowerConfig) else "an exported tagger or audio encoder"
+        yield (
+            "the audio tower starts from random weights, but the source of this recipe pretrains it; set "
+            f"audio_tower.pretrained to {weights}, or audio_tower.expects_pretrained=false"
+        )

@@ -11,6 +11,7 @@ import jinja2
 from rich.console import Console
 from rich.table import Table
 
+from mulan.config.checks import pretraining_warnings
 from mulan.config.recipe import Recipe, recipe_from_toml
 from mulan.data.corpus.metadata import split_tag
 from mulan.evaluation.evaluate import Evaluation
@@ -45,7 +46,11 @@ def write_report(
         RecipeError: ``recipe_toml`` is not a valid recipe.
     """
     recipe = recipe_from_toml(recipe_toml, name="of the run")
-    summary = evaluation.summary() | {"training": _training(steps, recipe), "seconds": dict(seconds)}
+    summary = evaluation.summary() | {
+        "training": _training(steps, recipe),
+        "warnings": list(pretraining_warnings(recipe.audio_tower)),
+        "seconds": dict(seconds),
+    }
     page = render_page(summary, _curves(steps, recipe), _pictures(evaluation), recipe_toml)
     content = json.dumps(summary, indent=2, allow_nan=False, ensure_ascii=False)
     filesystem.write_atomically(filesystem.join(run_uri, HTML_NAME), page.encode())

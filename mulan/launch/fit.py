@@ -17,7 +17,7 @@ from ray.exceptions import RayActorError
 from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig
 
-from mulan.config.checks import worker_counts
+from mulan.config.checks import pretraining_warnings, worker_counts
 from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe
 from mulan.config.sections import ScaleConfig
@@ -127,7 +127,7 @@ def train_on_worker(config: dict[str, Any]) -> None:
         kinds = all_gather_objects(device_kind(device, threads=recipe.scale.cpus_per_worker))
         with recorder or nullcontext():
             if recorder is not None:
-                _record_start(recorder, on_corrupt, kinds, progress)
+                _record_start(recorder, recipe, on_corrupt, kinds, progress)
             # the first worker begins it, and the others receive its id
             attempt = all_gather_objects(source.begin(schedule) if rank == 0 else "")[0]
             batches = planned_batches(source, attempt, schedule)
@@ -142,10 +142,13 @@ def train_on_worker(config: dict[str, Any]) -> None:
         raise TrainingFailed(str(error), exit_code=error.exit_code) from error
 
 
-def _record_start(recorder: Recorder, on_corrupt: Sequence[str], kinds: Sequence[str], progress: Progress) -> None:
+def _record_start(
+    recorder: Recorder, recipe: Recipe, on_corrupt: Sequence[str], kinds: Sequence[str], progress: Progress
+) -> None:
     for text in (
         *on_corrupt,
         f"{len(kinds)} workers continue from step {progress.steps_done} on {describe_devices(kinds)}",
+        *pretraining_warnings(recipe.audio_tower),
     ):
         recorder.event(text)
     for text in reproducibility_warnings(kinds, progress):

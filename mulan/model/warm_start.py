@@ -36,7 +36,7 @@ _AST_FIELDS = {
 _AST_CONSTANTS = ("hidden_act", "layer_norm_eps", "qkv_bias")
 """Fields of ``transformers`` that are constant in the tower but may differ in a checkpoint."""
 
-_TRAINING_ONLY = {"pretrained", "dropout", "frequency_mask_bins", "time_mask_frames"}
+_TRAINING_ONLY = {"pretrained", "expects_pretrained", "dropout", "frequency_mask_bins", "time_mask_frames"}
 """Fields that do not affect the output in evaluation mode, and may therefore differ between two runs."""
 
 _AST_REMEDY = "Set audio_tower.pretrained to an AST checkpoint saved by transformers."

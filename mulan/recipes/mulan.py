@@ -37,6 +37,9 @@ TEXT_ABLATIONS = {
 def m_resnet50() -> Recipe:
     """M-Resnet-50 with all texts: batches of 6,144 pairs, 14 epochs (§4).
 
+    The paper pretrains the audio tower on AudioSet (§3.2): name the model that a run of :func:`m_resnet50_audioset` has
+    exported in ``audio_tower.pretrained``. Without it the tower starts from random weights, which the run's events and
+    report say.
     SpecAugment's masks have the maximum widths of AST (§3.2), although AST has 128 mel channels and this network 64.
     The batch consists of 128 micro-batches of 48 pairs, so 8, 16, 32, 64 or 128 workers can share it evenly.
 
@@ -49,7 +52,7 @@ def m_resnet50() -> Recipe:
     """
     return Recipe(
         front_end=VggishFrontEndConfig(frequency_mask_bins=48, time_mask_frames=192),
-        audio_tower=ResNetTowerConfig(),
+        audio_tower=ResNetTowerConfig(expects_pretrained=True),
         text_tower=TextTowerConfig(pretrained=BERT, length_groups=4),
         batch=BatchConfig(micro_batches=128, pairs_per_micro_batch=48),
         optim=OptimConfig(lr=1e-4, pretrained_lr_scale=0.5),
@@ -69,7 +72,7 @@ def m_ast() -> Recipe:
     """
     return m_resnet50().replace(
         front_end=KaldiFrontEndConfig(),
-        audio_tower=AstTowerConfig(pretrained=AST_ON_AUDIOSET),
+        audio_tower=AstTowerConfig(pretrained=AST_ON_AUDIOSET, expects_pretrained=True),
         batch=BatchConfig(micro_batches=128, pairs_per_micro_batch=40),
         train=_train(pairs=5120, validation_micro_batches=128),
     )
@@ -91,6 +94,7 @@ def m_resnet50_audioset() -> Recipe:
     five_epochs = 5 * AUDIOSET_RECORDINGS // pairs
     return m_resnet50().replace(
         data=DataConfig(source_ratio=TEXT_ABLATIONS["aset"]),
+        audio_tower=ResNetTowerConfig(),
         text_tower=TextTowerConfig(),
         loss=LossConfig(weights=LossWeightsConfig(contrastive=0, tagging=1)),
         tagging=TaggingConfig(),

@@ -28,6 +28,7 @@ NOT_IN_EARLIER_RECIPES = ("exact_sums", "deterministic")
 """Fields of ``train`` that may be missing in the recipe of a run of an earlier version, which trained without them."""
 
 MAY_CHANGE = (
+    "audio_tower.expects_pretrained",
     "data.uri",
     "health.",
     "scale.",

@@ -2,8 +2,9 @@
 
 import pytest
 
+from mulan.config.checks import pretraining_warnings
 from mulan.config.errors import RecipeError
-from mulan.recipes.registry import load_recipe
+from mulan.recipes.registry import load_recipe, named_recipes
 
 TOGETHER = (
     "cannot be trained together; give weights either to contrastive and semisupcon, or to mlm, mam and atm, or to "
@@ -217,3 +218,20 @@ def test_all_errors_between_sections_are_listed() -> None:
         "train.compile does not",
     ):
         assert message in faults
+
+
+def test_recipes_whose_source_pretrains_the_audio_tower_warn_without_weights() -> None:
+    pretrained_by_source = {name for name in named_recipes() if name.startswith(("m_", "mulan_semi"))}
+    pretrained_by_source -= {"m_resnet50_audioset"}
+    for name, recipe in named_recipes().items():
+        random = recipe.with_random_audio_tower()
+        warnings = list(pretraining_warnings(random.audio_tower))
+        expected = name in pretrained_by_source and not name.endswith("_miniature")
+        assert [warning[:38] for warning in warnings] == ["the audio tower starts from random wei"] * expected
+        assert all("set audio_tower.pretrained to an" in warning for warning in warnings)
+        given = random.replace({"audio_tower.pretrained": "runs/trunk/model"})
+        assert not list(pretraining_warnings(given.audio_tower))
+        if expected:
+            assert not list(pretraining_warnings(random.audio_tower.replace(expects_pretrained=False)))
+    assert not list(pretraining_warnings(named_recipes()["m_ast"].audio_tower))
+    assert list(pretraining_warnings(named_recipes()["m_resnet50"].audio_tower))

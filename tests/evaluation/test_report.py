@@ -150,6 +150,19 @@ def test_the_report_goes_to_any_file_system(evaluation: Evaluation) -> None:
     assert fsspec.filesystem("memory").cat_file("/runs/one/report.html").startswith(b"<!doctype html>")
 
 
+def test_a_tower_that_its_source_pretrains_and_the_run_did_not_is_reported(
+    tmp_path: Path, evaluation: Evaluation
+) -> None:
+    recipe = Recipe().replace({"audio_tower.expects_pretrained": True})
+    for number, pretrained in enumerate(["", "runs/trunk/model"]):
+        text, folder = recipe.replace({"audio_tower.pretrained": pretrained}).to_toml(), tmp_path / str(number)
+        write_report(str(folder), evaluation, steps=training_lines(9), seconds=SECONDS, recipe_toml=text)
+        warnings = json.loads((folder / "report.json").read_text())["warnings"]
+        words = " ".join(Page((folder / "report.html").read_text()).words)
+        assert [warning[:44] for warning in warnings] == ["the audio tower starts from random weights, b"[:44]][number:]
+        assert ("Warning:" in words) == ("starts from random weights" in words) == bool(warnings)
+
+
 def test_a_recipe_that_is_none_is_refused_before_anything_is_written(tmp_path: Path, evaluation: Evaluation) -> None:
     with pytest.raises(RecipeError):
         write_report(str(tmp_path), evaluation, steps=[], seconds={}, recipe_toml="trian = 1")

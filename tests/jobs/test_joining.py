@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from jobs import joining
+from mulan.config.recipe import recipe_from_toml
 from mulan.recipes.registry import load_recipe
 from mulan.runs.checkpoint import write_checkpoint
 from mulan.runs.run import Run
@@ -29,3 +30,15 @@ def test_a_dry_run_starts_no_ray_and_a_finished_run_is_not_checked(
     assert capsys.readouterr().out == ""
     assert joining.join(recipe, run) == []
     assert len(joined) == 3
+
+
+def test_a_dry_run_warns_that_a_tower_is_not_pretrained_in_a_comment(
+    monkeypatch: pytest.MonkeyPatch, run_folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    recipe, run = load_recipe("m_resnet50", data_uri="/corpus"), Run.at(run_folder, "a")
+    joining.print_dry_run(recipe, run)
+    printed = capsys.readouterr().out
+    (comment,) = (line for line in printed.splitlines() if line.startswith("#"))
+    assert comment.startswith("# the audio tower starts from random weights")
+    assert recipe_from_toml(printed, name="printed") == recipe

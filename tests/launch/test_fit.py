@@ -107,6 +107,7 @@ def test_a_run_with_a_killed_worker_trains_like_one_process(tiny_corpus: str, tm
     """Also prints the cost of the kill: the time until the first step that had not been trained before."""
     steps = 40
     settings = [f"train.steps={steps}", "train.checkpoint_every_steps=5", "train.validation_micro_batches=0"]
+    settings += ["audio_tower.expects_pretrained=true"]
     recipe, run = miniature(tiny_corpus, *settings), Run(str(tmp_path), "killed")
     with ThreadPoolExecutor() as pool, Watch(run) as watch:
         killing = pool.submit(kill_a_worker_of, run)
@@ -116,7 +117,9 @@ def test_a_run_with_a_killed_worker_trains_like_one_process(tiny_corpus: str, tm
     print(f"{watch.first_time(before + 1) - killed:.1f} s from the kill to the next step")
     lines = run.metrics()
     assert [line["step"] for line in lines] == list(range(1, steps + 1))
-    begun, resumed = [line["event"] for line in read_lines(run.events_uri) if "workers continue" in line["event"]]
+    events = [line["event"] for line in read_lines(run.events_uri)]
+    begun, resumed = [event for event in events if "workers continue" in event]
+    assert sum(event.startswith("the audio tower starts from random weights") for event in events) == 2
     kind = device_kind(torch.device("cpu"), threads=1)
     assert begun == f"2 workers continue from step 0 on {kind}"
     step = int(resumed.removeprefix("2 workers continue from step ").removesuffix(f" on {kind}"))

@@ -277,7 +277,8 @@ def test_every_difference_from_the_tagging_run_is_named(tagger: tuple[Path, dict
 def test_a_residual_network_accepts_a_trunk_with_another_window_length(
     tagger: tuple[Path, dict[str, torch.Tensor]],
 ) -> None:
-    encoder_from_recipe(resnet_recipe(tagger[0]).replace(data=DataConfig(window_s=2.0)))
+    recipe = resnet_recipe(tagger[0], expects_pretrained=True)
+    encoder_from_recipe(recipe.replace(data=DataConfig(window_s=2.0)))
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,13 @@ def test_reactions_to_anomalies_may_change(storage_uri: str) -> None:
     assert run.recipe().health.non_finite == "warn"
 
 
+def test_whether_pretrained_weights_are_expected_may_change(storage_uri: str) -> None:
+    run = Run.at(storage_uri, "demo")
+    run.begin(recipe("audio_tower.expects_pretrained=true"))
+    run.begin(recipe())
+    assert run.recipe() == recipe()
+
+
 def test_a_run_of_an_earlier_version_keeps_its_numerics(storage_uri: str) -> None:
     run = Run.at(storage_uri, "demo")
     run.begin(recipe())
