@@ -33,8 +33,7 @@ class _MelFrontEndConfig(Section):
 class VggishFrontEndConfig(_MelFrontEndConfig):
     """The log-mel front end of the ResNet-50 that M-Resnet-50 adapts (Hershey et al. 2017), known as VGGish's.
 
-    Mel channels, window and hop are MuLan's (§3.2). MuLan does not publish its band edges and log offset; the defaults
-    are those of the network it adapts.
+    Window and hop are MuLan's (§3.2). Mel channels, band edges and log offset are those of the network that it adapts.
     """
 
     family: Literal["vggish"] = "vggish"
@@ -69,7 +68,7 @@ class KaldiFrontEndConfig(_MelFrontEndConfig):
 
 
 class DecibelFrontEndConfig(_MelFrontEndConfig):
-    """The front end of musicnn (Pons et al. 2016; MuLaP §3.1): a power mel spectrogram in decibels.
+    """The front end of musicnn (Pons et al. 2016) in the code of MuLaP's authors: a power mel spectrogram in decibels.
 
     Window and hop are 512 and 256 samples at 16 kHz. By default nothing is masked or normalised, since MuLaP masks
     segments and the network begins with a batch norm.

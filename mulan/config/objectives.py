@@ -90,7 +90,8 @@ class LossConfig(Section):
 
     weights: LossWeightsConfig = LossWeightsConfig()
     temperature_init: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Initial value of the learnable temperature (MuLan §4)."""
+    """Initial value of the learnable temperature. MuLan states it (§4); 0.1 is the value in published summaries of the
+    paper."""
 
 
 class TaggingConfig(Section):

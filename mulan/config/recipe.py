@@ -27,7 +27,7 @@ class Recipe(Section):
     audio_tower: audio.AudioTowerConfig = audio.ResNetTowerConfig()
     text_tower: sections.TextTowerConfig = sections.TextTowerConfig()
     embedding_dim: PositiveInt = 128
-    """Dimension of the joint space (MuLan §3.1: 128)."""
+    """Dimension of the joint space (MuLan §4.1.2: 128)."""
     loss: objectives.LossConfig = objectives.LossConfig()
     tagging: objectives.TaggingConfig = objectives.TaggingConfig()
     semisupcon: objectives.SemiSupConConfig = objectives.SemiSupConConfig()

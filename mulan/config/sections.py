@@ -123,9 +123,11 @@ class OptimConfig(Section):
     """Adam, and the schedule of its learning rate: a linear warm-up, then one of three decays."""
 
     lr: PositiveFloat = 1e-4
-    """Peak learning rate; MuLan's own values are not published."""
+    """Peak learning rate. MuLan states one for each of its models (§4). We do not know these numbers: the default
+    is our choice."""
     pretrained_lr_scale: NonNegativeFloat = 1.0
-    """Learning rate of pretrained parameters (text encoder, pretrained audio tower), as a multiple of ``lr``."""
+    """Learning rate of pretrained parameters (text encoder, pretrained audio tower), as a multiple of ``lr``. MuLan
+    mentions no such multiple."""
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Adam's decay rate of the first moment."""
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999

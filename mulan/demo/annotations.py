@@ -1,4 +1,4 @@
-"""Texts about a composition from the four sources of the MuLan paper (§3.2), with noise as in web data.
+"""Texts about a composition from the four sources of the MuLan paper (§3.4), with noise as in web data.
 
 * ``short_form``: tags, the title and the artist's name;
 * ``long_form``: sentences of a description or a comment;

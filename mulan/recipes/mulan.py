@@ -1,7 +1,10 @@
 """MuLan at the paper's size: M-Resnet-50, M-AST, their text ablations, and the pretraining on AudioSet.
 
-Section numbers refer to Huang et al. 2022. Where the paper states no value, the docstring of the field in
-:mod:`mulan.config.sections`, or of the function here, gives the source of the default.
+Section numbers refer to Huang et al. 2022. The batch sizes, the length of texts (512 tokens), the number of mel
+channels and the initial temperature (0.1) are those of published summaries of the paper. Its initial learning rates,
+one for each model (§4), are in none that we know: 1e-4 is our choice, as are the half of it for pretrained weights and
+the clipping of gradients, which the paper does not mention. Where the paper states nothing, the docstring of the field
+in :mod:`mulan.config`, or of the function here, gives the source of the value.
 """
 
 from mulan.config.audio import AstTowerConfig, KaldiFrontEndConfig, ResNetTowerConfig, VggishFrontEndConfig
@@ -35,7 +38,11 @@ TEXT_ABLATIONS = {
 
 
 def m_resnet50() -> Recipe:
-    """M-Resnet-50 with all texts: batches of 6,144 pairs, 14 epochs (§4).
+    """M-Resnet-50 with all texts: batches of 6,144 pairs, and 14 epochs (§4).
+
+    An epoch is taken to be 44 M pairs of any source, so that 14 of them are 616 M pairs. A recording with long-form
+    texts (6.8 M, §3.4) is then met 30 times for these, one of AudioSet (2 M) 51 times, one in playlists (18 M) 5.7
+    times, and one with short-form texts 4.7 times if all 44 M have some.
 
     The paper pretrains the audio tower on AudioSet (§3.2): name the model that a run of :func:`m_resnet50_audioset` has
     exported in ``audio_tower.pretrained``. Without it the tower starts from random weights, which the run's events and
@@ -62,7 +69,7 @@ def m_resnet50() -> Recipe:
 
 
 def m_ast() -> Recipe:
-    """M-AST with all texts: batches of 5,120 pairs, 14 epochs, from the public AudioSet checkpoint (§3.2, §4).
+    """M-AST with all texts: batches of 5,120 pairs, and 14 epochs (§4) from the public AudioSet checkpoint (§3.2).
 
     The batch consists of 128 micro-batches of 40 pairs.
 
@@ -85,7 +92,8 @@ def m_resnet50_audioset() -> Recipe:
     gives no details; the values are those of PSLA's code for the full AudioSet (Gong et al. 2021b): batches of 100, 30
     epochs, and Adam with a first decay rate of 0.95 and a learning rate of 1e-4, reached in 1,000 steps and halved
     after epochs 10, 15, 20 and 25. Of what raises PSLA's scores there is no class-balanced sampling, no mixup, no
-    pretraining on ImageNet and no averaging of weights over epochs 16 to 30, nor its weight decay of 5e-7.
+    pretraining on ImageNet and no averaging of weights over epochs 16 to 30, nor its weight decay of 5e-7. Like PSLA,
+    it does not clip gradients.
 
     The batch consists of 4 micro-batches of 25, so at most 4 workers can share it. Batch norm normalises each
     micro-batch by its own statistics, as on PSLA's 4 GPUs.
@@ -106,6 +114,7 @@ def m_resnet50_audioset() -> Recipe:
             decay_factor=0.5,
             decay_start_step=five_epochs,
             decay_every_steps=five_epochs,
+            max_grad_norm=0,
         ),
         train=_train(pairs=pairs, recordings=AUDIOSET_RECORDINGS, epochs=epochs, validation_micro_batches=80),
     )
