@@ -1,7 +1,8 @@
 """MuLaP at the paper's size (Manco et al. 2022, "Learning music audio representations via weak language supervision").
 
 Values that the paper does not state, here and in :class:`mulan.config.objectives.MulapConfig`, are those of the code
-that its authors published.
+that its authors published. Its weight decay, 0.01, is configured there, but its parameter groups do not reach the
+optimizer; here matrices and convolutions decay, as intended.
 """
 
 from mulan.config.audio import DecibelFrontEndConfig, MusicnnTowerConfig
