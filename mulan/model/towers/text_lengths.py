@@ -30,11 +30,36 @@ def length_groups(attention_mask: np.ndarray | Tensor, groups: int) -> tuple[Len
         groups: Maximum number of groups, at least 1.
 
     Returns:
-        Groups from short to long texts; their ``rows`` are on the host.
+        Groups from short to long texts with the fewest padded tokens in all; their ``rows`` are on the host.
     """
     lengths = np.asarray(attention_mask).sum(axis=1)
     by_length = np.argsort(lengths, kind="stable")
+    cuts = _cuts(lengths[by_length], min(groups, len(lengths)))
     return tuple(
-        LengthGroup(torch.from_numpy(np.sort(rows)), int(lengths[rows].max()))
-        for rows in np.array_split(by_length, min(groups, len(lengths)))
+        LengthGroup(torch.from_numpy(np.sort(rows)), int(lengths[rows].max())) for rows in np.split(by_length, cuts)
     )
+
+
+def _cuts(lengths: np.ndarray, groups: int) -> np.ndarray:
+    """Returns where to cut ascending lengths into ``groups`` groups, int64 [groups - 1], by dynamic programming.
+
+    Cuts between equal lengths save nothing, so only changes of the length are candidates, and as many others as there
+    must be groups.
+    """
+    changes = np.flatnonzero(np.diff(lengths)) + 1
+    even = np.arange(groups + 1) * len(lengths) // groups
+    ends = np.union1d(changes, even)
+    longest = lengths[ends[1:] - 1]
+    # tokens[i, j]: padded tokens of a group of the texts from ends[i] to ends[j]
+    tokens = np.full((len(ends), len(ends)), np.inf)
+    later = np.triu_indices(len(ends), k=1)
+    tokens[later] = ((ends[None, :] - ends[:, None])[:, 1:] * longest)[later[0], later[1] - 1]
+    least, previous = tokens[0], []
+    for _ in range(groups - 1):
+        totals = least[:, None] + tokens
+        previous.append(totals.argmin(axis=0))
+        least = totals.min(axis=0)
+    path = [len(ends) - 1]
+    for best in reversed(previous):
+        path.append(int(best[path[-1]]))
+    return ends[path[:0:-1]]

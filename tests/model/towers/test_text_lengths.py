@@ -1,5 +1,9 @@
-"""Tests that groups of texts by length have every text once, and are padded to their own longest text."""
+"""Tests that groups of texts by length have every text once, and the fewest padded tokens."""
 
+from itertools import combinations, pairwise
+
+import numpy as np
+import pytest
 import torch
 
 from mulan.model.towers.text_lengths import length_groups
@@ -19,3 +23,22 @@ def test_groups_hold_every_text_once_and_are_padded_to_their_own_longest() -> No
     assert len(length_groups(mask_of(LENGTHS), 9)) == len(LENGTHS)
     for lengths in (torch.full((5,), 12), torch.arange(1, 6)):
         assert len(length_groups(mask_of(lengths), 4)) == 4
+
+
+def padded_tokens(cuts: tuple[int, ...], lengths: np.ndarray) -> int:
+    ends = (0, *cuts, len(lengths))
+    return sum((end - start) * int(lengths[end - 1]) for start, end in pairwise(ends))
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3, 4, 7])
+def test_no_other_groups_have_fewer_padded_tokens(groups: int) -> None:
+    """Compares with all ways to cut the texts, ascending by length."""
+    generator = np.random.default_rng(groups)
+    for most in (2, 5, 40):
+        lengths = generator.integers(1, most + 1, size=12)
+        found = length_groups((np.arange(most) < lengths[:, None]).astype(np.int64), groups)
+        assert sorted(row for group in found for row in group.rows.tolist()) == list(range(12))
+        tokens = sum(len(group.rows) * group.max_length for group in found)
+        ascending = np.sort(lengths)
+        assert len(found) == groups
+        assert tokens == min(padded_tokens(cuts, ascending) for cuts in combinations(range(1, 12), groups - 1))
