@@ -7,7 +7,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mulan.config.recipe import Recipe
 from mulan.data.batch import Batch
-from mulan.distributed.collectives import all_gather_with_grad, all_reduce_sum, rank_and_world_size
+from mulan.distributed.collectives import all_gather, all_gather_with_grad, all_reduce_sum, rank_and_world_size
 from mulan.model.device_batch import DeviceBatch, to_device
 from mulan.tasks.joint import JointTask
 from mulan.tasks.task import Task, task_of
@@ -15,17 +15,22 @@ from mulan.training.optimizer import adam
 from mulan.training.step import weighted_sum
 
 
-def untiled_loss(audio: torch.Tensor, text: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
-    """Computes the global loss of [B / W, d] rows on each of W processes, with the gradients of the tiled form.
+def untiled_loss(
+    audio: torch.Tensor, text: torch.Tensor, temperature: torch.Tensor, texts: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Computes MuLan's global loss of [B / W, d] rows on each of W processes, with the gradients of the tiled form.
 
     Only the gradient of the temperature has to be summed over the processes. Each process holds two matrices of
-    B / W by B, and what autograd saves for their backward pass.
+    B / W by B, and what autograd saves for their backward pass. Pairs whose ``texts``, int64 [B / W], are equal are no
+    negatives of each other.
     """
     rank, workers = rank_and_world_size()
     own = torch.arange(len(audio), device=audio.device)
 
     def log_sum_of_negatives(anchors: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
         similarity = anchors @ others.T / temperature
+        if texts is not None:
+            similarity = similarity.masked_fill(texts[:, None] == all_gather(texts), -torch.inf)
         partners = (own, own + rank * len(own))
         return similarity.index_put(partners, similarity.new_tensor(-torch.inf)).logsumexp(dim=1)
 
@@ -47,7 +52,8 @@ class BareLoop:
         self._recipe, self._device = recipe, device
         model = model.to(device).train()
         self._adam = adam(model, recipe.optim)
-        # data parallelism averages the workers' gradients; a loss over all of their pairs needs the sum
+        # data parallelism averages the workers' gradients; a loss over all of their pairs needs the sum. The tiled
+        # losses, all but MuLan's, return the whole gradient of temperature and bias on each worker: it counts W times
         task = task_of(recipe)
         self._task: Task = JointTask(recipe, contrastive=untiled_loss) if isinstance(task, JointTask) else task
         self._scale = rank_and_world_size()[1] if task.gradient_caching else 1

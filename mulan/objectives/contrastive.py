@@ -1,38 +1,41 @@
-"""MuLan's loss: batch-wise contrastive multiview coding (MuLan §3.1; Tian et al. 2020), computed exactly and in tiles.
+"""Losses that contrast each pair with its negatives by a softmax: MuLan's, CLIP's and the decoupled one, in tiles.
 
-    L = 1/B  sum_i  -log  h(a_i, t_i) / sum_{j != i} [ h(a_i, t_j) + h(a_j, t_i) ],   h(a, t) = exp(a . t / temperature)
+With S_ij = a_i . t_j / temperature, all three are L = 1/B sum_i l_i over B pairs:
 
-The denominator does not contain the positive, and one logarithm covers the negatives of both directions. If all
-similarities are equal, the loss is ln(2 (B - 1)).
+    MuLan      l_i  =  log sum_{j != i} [ exp(S_ij) + exp(S_ji) ]  -  S_ii
+    CLIP       l_i  =  1/2 log sum_j exp(S_ij)  +  1/2 log sum_j exp(S_ji)  -  S_ii
+    decoupled  l_i  =  1/2 log sum_{j != i} exp(S_ij)  +  1/2 log sum_{j != i} exp(S_ji)  -  S_ii
 
-With S_ij = a_i . t_j / temperature and n_i the logarithm of the denominator of pair i, L = 1/B sum_i (n_i - S_ii) and
+MuLan's is batch-wise contrastive multiview coding (MuLan §3.1; Tian et al. 2020): the denominator does not contain the
+positive, and one logarithm covers the negatives of both directions. CLIP's is the symmetric InfoNCE (Radford et al.
+2021, figure 3). The decoupled one leaves the positive out of both denominators (Yeh et al. 2022); public MuLan code,
+musiclm-pytorch and MuQ-MuLan, trains it. If all similarities are equal, they are ln(2 (B - 1)), ln B and ln(B - 1).
 
-    dL / dS_ij  =  1/B [ exp(S_ij - n_i) + exp(S_ij - n_j) ]  for j != i,      dL / dS_ii  =  -1/B
+With D_i the logarithm of the denominator of audio i and E_j that of text j (for MuLan's both are the same; for the
+others, ln 2 is added to them for the factor 1/2),
+
+    B dL / dS_ij  =  exp(S_ij - D_i) + exp(S_ij - E_j)  for j != i
 
 S_ij is a term of both denominators, so no exponent is positive and nothing overflows. S is computed in tiles, once for
-n and again for the gradient; the whole matrix is never in memory. Once the n of all pairs are known, each process
-computes the complete gradient of its own rows from its own tiles: the backward pass communicates only one value per
-pair, for the gradient of the temperature.
+the denominators and again for the gradient (:mod:`mulan.objectives.pairs`); the whole matrix is never in memory.
 """
 
-from typing import Any
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch.autograd.function import once_differentiable
 
-from mulan.distributed.collectives import all_gather, rank_and_world_size
-from mulan.objectives.tiles import (
-    autocast_disabled,
-    covering_rows,
-    iterate_tiles,
-    log_sums,
-    repulsion,
-    row_products,
-)
+from mulan.distributed.collectives import all_gather
+from mulan.objectives.pairs import Pairs, gather_pairs, gradients, in_one_dtype
+from mulan.objectives.tiles import Tile, autocast_disabled, log_sums, repulsion
 
 
-def contrastive_loss(audio: torch.Tensor, text: torch.Tensor, temperature: torch.Tensor | float) -> torch.Tensor:
-    """Computes the loss of the global batch, of which each of W processes holds B / W consecutive rows.
+def contrastive_loss(
+    audio: torch.Tensor, text: torch.Tensor, temperature: torch.Tensor | float, texts: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Computes MuLan's loss of the global batch, of which each of W processes holds B / W consecutive rows.
 
     Each process holds all embeddings and computes the tiles that contain rows or columns of its own pairs. Value and
     gradients are those of the global loss on every process. Besides embeddings and gradients, memory is needed for a
@@ -43,6 +46,9 @@ def contrastive_loss(audio: torch.Tensor, text: torch.Tensor, temperature: torch
             all processes.
         text: [B / W, d], unit rows.
         temperature: Scalar in (0, 1].
+        texts: Integer ids of the texts, int64 [B / W]: pairs with equal ids are no negatives of each other. A pair
+            without negatives, which is one of a batch with a single text, has loss and gradient 0. None if all pairs
+            are negatives of each other.
 
     Returns:
         The loss, a scalar of dtype float32 or wider.
@@ -52,76 +58,127 @@ def contrastive_loss(audio: torch.Tensor, text: torch.Tensor, temperature: torch
         >>> contrastive_loss(rows, rows, 0.5)  # ln(2 * 3) - 1 / 0.5
         tensor(-0.2082)
     """
-    dtype = torch.promote_types(audio.dtype, torch.float32)
-    audio, text = audio.to(dtype), text.to(dtype)
-    if not isinstance(temperature, torch.Tensor):
-        temperature = audio.new_full((), temperature)  # on the device: a copy from the host would block
+    return _loss(_mulan_terms, audio, text, temperature, texts)
+
+
+def clip_loss(
+    audio: torch.Tensor, text: torch.Tensor, temperature: torch.Tensor | float, texts: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Computes the symmetric InfoNCE of CLIP; see :func:`contrastive_loss`.
+
+    Example:
+        >>> rows = torch.eye(4)
+        >>> clip_loss(rows, rows, 0.5)  # ln(exp(1 / 0.5) + 3) - 1 / 0.5
+        tensor(0.3408)
+    """
+    return _loss(_clip_terms, audio, text, temperature, texts)
+
+
+def decoupled_loss(
+    audio: torch.Tensor, text: torch.Tensor, temperature: torch.Tensor | float, texts: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Computes the decoupled contrastive loss, the mean of both directions; see :func:`contrastive_loss`.
+
+    Example:
+        >>> rows = torch.eye(4)
+        >>> decoupled_loss(rows, rows, 0.5)  # ln(3) - 1 / 0.5
+        tensor(-0.9014)
+    """
+    return _loss(_decoupled_terms, audio, text, temperature, texts)
+
+
+class _Terms(NamedTuple):
+    """What a loss computes for each of b pairs, float64 [b]."""
+
+    losses: torch.Tensor
+    """The loss l_i of the pair."""
+    attraction: torch.Tensor
+    """A_i = -B dL/dS_ii."""
+    audio_denominators: torch.Tensor
+    """D_i, the logarithm of the audio's denominator."""
+    text_denominators: torch.Tensor
+    """E_i, the logarithm of the text's denominator."""
+
+
+Form = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], _Terms]
+"""Computes the terms of b pairs from the logarithms of the sums over the negatives of each audio and of each text, and
+the similarities of the pairs, all float64 [b]."""
+
+
+def _mulan_terms(row: torch.Tensor, column: torch.Tensor, positives: torch.Tensor) -> _Terms:
+    negatives = torch.logaddexp(row, column)
+    return _Terms(negatives - positives, torch.ones_like(positives), negatives, negatives)
+
+
+def _clip_terms(row: torch.Tensor, column: torch.Tensor, positives: torch.Tensor) -> _Terms:
+    # log(exp(S_ii) + negatives) - S_ii = log(1 + negatives / exp(S_ii)), which keeps its precision near 0
+    row_loss, column_loss = (torch.logaddexp(one - positives, torch.zeros_like(one)) for one in (row, column))
+    attraction = (torch.sigmoid(row - positives) + torch.sigmoid(column - positives)) / 2
+    denominators = (torch.logaddexp(one, positives) + math.log(2) for one in (row, column))
+    return _Terms((row_loss + column_loss) / 2, attraction, *denominators)
+
+
+def _decoupled_terms(row: torch.Tensor, column: torch.Tensor, positives: torch.Tensor) -> _Terms:
+    losses = (row + column) / 2 - positives
+    return _Terms(losses, torch.ones_like(positives), row + math.log(2), column + math.log(2))
+
+
+def _loss(
+    form: Form,
+    audio: torch.Tensor,
+    text: torch.Tensor,
+    temperature: torch.Tensor | float,
+    texts: torch.Tensor | None,
+) -> torch.Tensor:
+    audio, text, temperature = in_one_dtype(audio, text, temperature)
     with autocast_disabled(audio):
-        return _Contrastive.apply(audio, text, temperature.to(audio))  # type: ignore[no-any-return, no-untyped-call]
+        return _Contrastive.apply(audio, text, temperature, texts, form)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _Contrastive(torch.autograd.Function):
     """Compares this process's audio with all texts, and its texts with all audio."""
 
     @staticmethod
-    def forward(ctx: Any, audio: torch.Tensor, text: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
-        all_audio, all_text, first = all_gather(audio), all_gather(text), rank_and_world_size()[0] * len(audio)
-        assert len(all_audio) >= 2, "a contrastive loss needs a negative"
-        own = slice(first, first + len(audio))
-        row, positives = log_sums(all_audio, all_text, temperature, own=own)
-        column, _ = log_sums(all_text, all_audio, temperature, own=own)
-        negatives = torch.logaddexp(row, column)
-        all_negatives, all_losses = all_gather(torch.stack((negatives, negatives - positives), dim=1)).unbind(dim=1)
-        ctx.save_for_backward(all_audio, all_text, temperature, all_negatives)
-        ctx.own = own
-        return all_losses.mean().to(audio.dtype)
+    def forward(
+        ctx: Any,
+        audio: torch.Tensor,
+        text: torch.Tensor,
+        temperature: torch.Tensor,
+        texts: torch.Tensor | None,
+        form: Form,
+    ) -> torch.Tensor:
+        pairs = gather_pairs(audio, text, temperature, texts)
+        row, positives = log_sums(pairs.audio, pairs.text, temperature, own=pairs.own, texts=pairs.texts)
+        column, _ = log_sums(pairs.text, pairs.audio, temperature, own=pairs.own, texts=pairs.texts)
+        terms = form(row, column, positives)
+        if texts is not None:
+            terms = _without_lone_pairs(terms, row)
+        losses, *saved = all_gather(torch.stack(terms, dim=1)).unbind(dim=1)
+        ctx.save_for_backward(pairs.audio, pairs.text, temperature, pairs.texts, *saved)
+        ctx.own = pairs.own
+        return losses.mean().to(audio.dtype)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        all_audio, all_text, temperature, negatives = ctx.saved_tensors
-        grad_pair = grad_output.double() / len(all_audio)
-        with autocast_disabled(all_audio):
-            grad_audio, grad_temperature = _gradient(
-                all_audio, all_text, temperature, negatives, grad_pair, own=ctx.own
-            )
-            grad_text, _ = _gradient(all_text, all_audio, temperature, negatives, grad_pair, own=ctx.own)
-        # gathered and summed in the order of the pairs, so that the sum is bitwise equal on any number of processes
-        return grad_audio, grad_text, all_gather(grad_temperature).sum().to(temperature.dtype)
+    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        audio, text, temperature, texts, attraction, audio_denominators, text_denominators = ctx.saved_tensors
+
+        def by_audio(tile: Tile, rows: slice) -> torch.Tensor:
+            return repulsion(tile, audio_denominators[rows], text_denominators[tile.columns])
+
+        def by_text(tile: Tile, rows: slice) -> torch.Tensor:
+            return repulsion(tile, text_denominators[rows], audio_denominators[tile.columns])
+
+        pairs, grad_pair = Pairs(audio, text, temperature, texts, ctx.own), grad_output.double() / len(attraction)
+        return *gradients(pairs, by_audio, by_text, attraction, grad_pair), None, None
 
 
-def _gradient(
-    all_anchors: torch.Tensor,
-    others: torch.Tensor,
-    temperature: torch.Tensor,
-    negatives: torch.Tensor,
-    grad_pair: torch.Tensor,
-    *,
-    own: slice,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Computes the gradient of this process's anchors, and each anchor's part of the gradient of the temperature.
+def _without_lone_pairs(terms: _Terms, row: torch.Tensor) -> _Terms:
+    """Returns the terms with loss and gradient 0 for pairs without negatives.
 
-    The loss depends on the temperature only through the factor 1 / temperature of the anchors, so the gradient of the
-    temperature follows from theirs.
-
-    Args:
-        all_anchors: [B, d].
-        others: [B, d].
-        negatives: [B], logarithms of the denominators.
-        grad_pair: Gradient with respect to the loss of one pair, a scalar.
-        own: Rows of this process's anchors.
-
-    Returns:
-        Gradients [b, d], and float64 [b].
+    Texts are equal to a pair's own either all or not all: then no pair of the batch has negatives, or every pair.
     """
-    covered = covering_rows(own, len(all_anchors))
-    gradient, grad_temperature = torch.empty_like(all_anchors[covered]), torch.empty_like(negatives[covered])
-    for rows, scaled, tiles in iterate_tiles(all_anchors, others, temperature, own=own):
-        grad_anchors = -others[rows].double()  # attraction of the positives
-        for tile in tiles:
-            grad_anchors.addmm_(repulsion(tile, negatives[rows], negatives[tile.columns]), tile.partners)
-        target = slice(rows.start - covered.start, rows.stop - covered.start)
-        gradient[target] = grad_anchors.mul_(grad_pair / temperature)
-        grad_temperature[target] = row_products(scaled, grad_anchors).neg_()
-    mine = slice(own.start - covered.start, own.stop - covered.start)
-    return gradient[mine], grad_temperature[mine]
+    alone = row == -torch.inf
+    losses, attraction = (one.masked_fill(alone, 0) for one in terms[:2])
+    denominators = (one.masked_fill(alone, torch.inf) for one in terms[2:])  # exp(-inf - inf) = 0
+    return _Terms(losses, attraction, *denominators)

@@ -31,7 +31,8 @@ class Tile(NamedTuple):
     partners: torch.Tensor
     """Embeddings of the partners, [c, d]."""
     similarity: torch.Tensor
-    """Similarities divided by the temperature, [r, c]; -inf for an anchor and its own partner. May be overwritten."""
+    """Similarities divided by the temperature, [r, c]; -inf where they are not negatives of each other: for an anchor
+    and its own partner, and for equal texts if they are masked. May be overwritten."""
     spare: torch.Tensor
     """Uninitialised buffer for results, [r, c]."""
 
@@ -47,7 +48,12 @@ def covering_rows(own: slice, count: int) -> slice:
 
 
 def iterate_tiles(
-    anchors: torch.Tensor, others: torch.Tensor, temperature: torch.Tensor, *, own: slice
+    anchors: torch.Tensor,
+    others: torch.Tensor,
+    temperature: torch.Tensor,
+    *,
+    own: slice,
+    texts: torch.Tensor | None = None,
 ) -> Iterator[tuple[slice, torch.Tensor, Iterator[Tile]]]:
     """Iterates over the tiles that contain anchors of this process, one row of tiles at a time.
 
@@ -59,20 +65,32 @@ def iterate_tiles(
         others: [B, d]; row i is the partner of anchor i.
         temperature: Scalar that divides the similarities.
         own: Rows of this process's anchors.
+        texts: Integer ids of the texts, int64 [B], to mask the similarities of anchors to partners with an equal text;
+            None masks only those to their own partners.
 
     Yields:
         The rows of the anchors of a row of tiles, the anchors divided by the temperature (float64 [r, d]), and the
         tiles.
     """
     rows = covering_rows(own, len(anchors))
-    memory = torch.empty(2, min(TILE, len(anchors)) ** 2, dtype=torch.float64, device=anchors.device)
+    size = min(TILE, len(anchors)) ** 2
+    memory = torch.empty(2, size, dtype=torch.float64, device=anchors.device)
+    equal = None if texts is None else torch.empty(size, dtype=torch.bool, device=anchors.device)
     for row in range(rows.start, rows.stop, TILE):
         tile_rows = slice(row, min(row + TILE, rows.stop))
         scaled = anchors[tile_rows].double() / temperature
-        yield tile_rows, scaled, _row_of_tiles(scaled, others, memory, first=row)
+        yield tile_rows, scaled, _row_of_tiles(scaled, others, memory, texts, equal, first=row)
 
 
-def _row_of_tiles(scaled: torch.Tensor, others: torch.Tensor, memory: torch.Tensor, *, first: int) -> Iterator[Tile]:
+def _row_of_tiles(
+    scaled: torch.Tensor,
+    others: torch.Tensor,
+    memory: torch.Tensor,
+    texts: torch.Tensor | None,
+    equal: torch.Tensor | None,
+    *,
+    first: int,
+) -> Iterator[Tile]:
     for column in range(0, len(others), TILE):
         columns = slice(column, column + TILE)
         partners = others[columns].double()
@@ -80,19 +98,29 @@ def _row_of_tiles(scaled: torch.Tensor, others: torch.Tensor, memory: torch.Tens
         similarity, spare = (part[: math.prod(shape)].view(shape) for part in memory)
         torch.mm(scaled, partners.T, out=similarity)
         similarity.diagonal(first - column).fill_(-torch.inf)  # empty if the diagonal does not cross the tile
+        if texts is not None and equal is not None:
+            mask = equal[: math.prod(shape)].view(shape)
+            torch.eq(texts[first : first + shape[0], None], texts[columns], out=mask)
+            similarity.masked_fill_(mask, -torch.inf)
         yield Tile(columns, partners, similarity, spare)
 
 
 def log_sums(
-    anchors: torch.Tensor, others: torch.Tensor, temperature: torch.Tensor, *, own: slice
+    anchors: torch.Tensor,
+    others: torch.Tensor,
+    temperature: torch.Tensor,
+    *,
+    own: slice,
+    texts: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Computes log-sum-exp over all negatives, and the similarity of the positive, of each of this process's anchors.
 
-    The arguments are those of :func:`iterate_tiles`; both results are float64 [b].
+    The arguments are those of :func:`iterate_tiles`; both results are float64 [b]. The sum of an anchor without
+    negatives is -inf.
     """
     sums = torch.full((len(anchors),), -torch.inf, dtype=torch.float64, device=anchors.device)
     positives = torch.empty_like(sums)
-    for rows, scaled, tiles in iterate_tiles(anchors, others, temperature, own=own):
+    for rows, scaled, tiles in iterate_tiles(anchors, others, temperature, own=own, texts=texts):
         for tile in tiles:
             sums[rows] = torch.logaddexp(sums[rows], tile.similarity.logsumexp(dim=1))
         positives[rows] = row_products(scaled, others[rows].double())
