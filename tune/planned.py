@@ -127,7 +127,7 @@ def search_space(recipe: Recipe) -> dict[str, Any]:
     """
     weights, lr = recipe.loss.weights, recipe.optim.lr
     space = {"optim.lr": loguniform(lr / 10, min(lr * 10, 0.1))}
-    if weights.contrastive:
+    if weights.embeds_text:
         space["loss.temperature_init"] = loguniform(0.02, 0.5)
     if weights.semisupcon:
         space["semisupcon.temperature"] = loguniform(0.02, 0.5)

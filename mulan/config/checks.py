@@ -12,7 +12,7 @@ from mulan.config.audio import (
     SampleCnnTowerConfig,
     WaveformFrontEndConfig,
 )
-from mulan.config.objectives import TRAINED_TOGETHER, LossWeightsConfig, MulapConfig
+from mulan.config.objectives import CROSS_MODAL, TRAINED_TOGETHER, LossConfig, LossWeightsConfig, MulapConfig
 from mulan.config.sections import BatchConfig, DataConfig, OptimConfig, ScaleConfig, TextTowerConfig, TrainConfig
 
 _MIN_FRAMES = 16
@@ -53,8 +53,31 @@ def term_faults(
             )
 
 
-def _enumerate(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+def loss_faults(loss: LossConfig) -> Iterator[str]:
+    """Yields an error if terms cannot share a temperature, and for each setting that no term with a weight uses."""
+    used = [term for term in CROSS_MODAL if getattr(loss.weights, term)]
+    softmax = [term for term in CROSS_MODAL if term != "siglip"]
+    if loss.weights.siglip and len(used) > 1:
+        yield (
+            f"{_enumerate([f'loss.weights.{term}' for term in used])} would share one temperature, although only "
+            f"siglip has a bias beside it; give weights either to siglip, or to {_enumerate(softmax)}"
+        )
+    using = {"temperature_init": CROSS_MODAL, "mask_equal_texts": CROSS_MODAL, "bias_init": ("siglip",)}
+    for field, terms in using.items():
+        value, default = getattr(loss, field), LossConfig.model_fields[field].default
+        if value != default and not any(term in terms for term in used):
+            yield (
+                f"loss.{field} = {_format_value(value)} needs a weight of {_enumerate(terms, 'or')} in loss.weights; "
+                f"give one, or leave it at {_format_value(default)}"
+            )
+
+
+def _format_value(value: float | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}"
+
+
+def _enumerate(names: Sequence[str], last: str = "and") -> str:
+    return f" {last} ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def schedule_faults(optim: OptimConfig, train: TrainConfig) -> Iterator[str]:

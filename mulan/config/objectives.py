@@ -3,6 +3,7 @@
 The metric by which runs are compared is chosen here too, where no command needs torch for it.
 """
 
+import math
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, PlainValidator, model_validator
@@ -16,8 +17,16 @@ class LossWeightsConfig(Section):
 
     contrastive: NonNegativeFloat = 1.0
     """Weight of MuLan's batch-wise contrastive multiview coding (§3.1)."""
+    clip: NonNegativeFloat = 0.0
+    """Weight of CLIP's symmetric InfoNCE (Radford et al. 2021), another loss of the same pairs."""
+    decoupled: NonNegativeFloat = 0.0
+    """Weight of decoupled contrastive learning (Yeh et al. 2022), the mean of both directions, by which public MuLan
+    code (musiclm-pytorch, MuQ-MuLan) trains the same pairs."""
+    siglip: NonNegativeFloat = 0.0
+    """Weight of the sigmoid loss (SigLIP, Zhai et al. 2023) of the same pairs; it learns a bias besides the
+    temperature, and is not trained together with the three above."""
     semisupcon: NonNegativeFloat = 0.0
-    """Weight of semi-supervised contrastive learning of windows (Guinot et al. 2024), alone or with ``contrastive``."""
+    """Weight of semi-supervised contrastive learning of windows (Guinot et al. 2024), alone or with the terms above."""
     mlm: NonNegativeFloat = 0.0
     """Weight of masked language modelling (MuLaP §2.2, equation 2)."""
     mam: NonNegativeFloat = 0.0
@@ -45,7 +54,11 @@ class LossWeightsConfig(Section):
     @property
     def embeds_text(self) -> bool:
         """True if the trained model embeds audio and text in one space, so that it can be queried by text."""
-        return self.contrastive > 0
+        return any(getattr(self, term) > 0 for term in CROSS_MODAL)
+
+
+CROSS_MODAL = ("contrastive", "clip", "decoupled", "siglip")
+"""The terms that compare audio with text. They share the learnable temperature."""
 
 
 class SelectionMetric(NamedTuple):
@@ -58,7 +71,7 @@ class SelectionMetric(NamedTuple):
 
 
 TRAINED_TOGETHER: tuple[tuple[str, ...], ...] = (
-    ("contrastive", "semisupcon"),
+    (*CROSS_MODAL, "semisupcon"),
     ("mlm", "mam", "atm"),
     ("tagging",),
 )
@@ -67,7 +80,7 @@ TRAINED_TOGETHER: tuple[tuple[str, ...], ...] = (
 _RECALL = SelectionMetric("recall10", "recall@10")
 
 SELECTION_METRICS = {
-    "contrastive": _RECALL,
+    **dict.fromkeys(CROSS_MODAL, _RECALL),
     "semisupcon": _RECALL,
     "atm": SelectionMetric("atm_accuracy", "matching accuracy"),
     "mlm": SelectionMetric("mlm_accuracy", "masked-token accuracy"),
@@ -86,12 +99,31 @@ def selection_metric(weights: LossWeightsConfig) -> SelectionMetric:
 
 
 class LossConfig(Section):
-    """The weights of the loss terms, and the temperature of the contrastive one."""
+    """The weights of the loss terms, and the other settings of those that compare audio with text."""
 
     weights: LossWeightsConfig = LossWeightsConfig()
     temperature_init: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Initial value of the learnable temperature. MuLan states it (§4); 0.1 is the value in published summaries of the
-    paper."""
+    paper. SigLIP's is 0.1 too, CLIP's 0.07. A sigmoid keeps it between 0 and 1; it is not clipped at 0.01, as CLIP's
+    is."""
+    bias_init: Annotated[float, Field(allow_inf_nan=False)] = -10.0
+    """Initial value of the learnable bias that ``siglip`` adds to the similarities (Zhai et al. 2023, §3.2)."""
+    mask_equal_texts: bool = False
+    """Do not treat pairs with equal texts as negatives of each other: their similarities are left out of the
+    denominators, and of the sum of ``siglip``. Texts are equal if their tokens are. No paper of the recipes does so."""
+
+
+def collapsed_losses(loss: LossConfig, pairs: int) -> dict[str, float]:
+    """Returns the values of the terms with a weight if all B pairs have the same embedding.
+
+    Only the values that follow from B are known: those of ``contrastive``, ln(2 (B - 1)), of ``clip``, ln B, and of
+    ``decoupled``, ln(B - 1). That of ``siglip`` depends on temperature and bias, and with ``mask_equal_texts`` all
+    depend on the texts of the batch.
+    """
+    if loss.mask_equal_texts:
+        return {}
+    values = {"contrastive": math.log(2 * (pairs - 1)), "clip": math.log(pairs), "decoupled": math.log(pairs - 1)}
+    return {term: value for term, value in values.items() if getattr(loss.weights, term) > 0}
 
 
 class TaggingConfig(Section):

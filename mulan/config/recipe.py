@@ -9,7 +9,7 @@ from pydantic import model_validator
 
 from mulan.config import audio, objectives, sections
 from mulan.config.base import PositiveInt, Section
-from mulan.config.checks import audio_faults, schedule_faults, sharing_faults, term_faults
+from mulan.config.checks import audio_faults, loss_faults, schedule_faults, sharing_faults, term_faults
 from mulan.config.errors import RecipeError
 from mulan.config.validation import validated
 
@@ -43,6 +43,7 @@ class Recipe(Section):
         window_s = self.encoder_window_samples / self.data.sample_rate_hz
         faults = [
             *term_faults(self.loss.weights, self.mulap, self.data, self.text_tower),
+            *loss_faults(self.loss),
             *schedule_faults(self.optim, self.train),
             *sharing_faults(self.batch, self.train, self.scale),
             *audio_faults(self.front_end, self.audio_tower, sample_rate_hz=self.data.sample_rate_hz, window_s=window_s),

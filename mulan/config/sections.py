@@ -212,9 +212,10 @@ class HealthConfig(Section):
     """Reaction to a non-finite loss or gradient: stop the run, or warn and skip the update of that step."""
     collapse: Literal["stop", "warn"] = "warn"
     """Reaction if the contrastive term stays within 1 % of ln(2 (B - 1)), its value when all B pairs have the same
-    embedding: stop the run, or warn. Other terms have no such value, or one that depends on the labels of the batch."""
+    embedding, or those of ``clip`` and ``decoupled`` within 1 % of ln B and ln(B - 1): stop the run, or warn. Other
+    terms have no such value, or one that depends on the batch, as these do with ``loss.mask_equal_texts``."""
     collapse_steps: PositiveInt = 200
-    """Number of consecutive steps after the warm-up for which the contrastive term must stay in this range."""
+    """Number of consecutive steps after the warm-up for which the terms must stay in this range."""
 
 
 class ScaleConfig(Section):

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import math
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mulan.config.checks import pretraining_warnings
+from mulan.config.objectives import collapsed_losses
 from mulan.config.recipe import Recipe, recipe_from_toml
 from mulan.data.corpus.metadata import split_tag
 from mulan.evaluation.evaluate import Evaluation
@@ -70,14 +70,15 @@ def render_page(
 
 
 def _training(steps: Sequence[Mapping[str, Any]], recipe: Recipe) -> dict[str, Any]:
-    """Returns the last values of training, and the loss at chance (MuLan §3.1 with equal similarities)."""
+    """Returns the last values of training, and the loss of equal similarities, if the recipe determines it."""
     last = next(reversed(_updates(steps)), None)
+    chance = collapsed_losses(recipe.loss, recipe.batch.pairs)
     validation = next((line["validation"] for line in reversed(steps) if "validation" in line), None)
     return {
         "steps": max((line["step"] for line in steps if "loss" in line), default=0),
         "pairs_per_batch": recipe.batch.pairs,
         "loss": last["loss"] if last else None,
-        "loss_of_chance": recipe.loss.weights.contrastive * math.log(2 * (recipe.batch.pairs - 1)),
+        "loss_of_chance": sum(getattr(recipe.loss.weights, term) * value for term, value in chance.items()) or None,
         "temperature": last["temperature"] if last else None,
         "validation": validation,
     }
@@ -93,9 +94,10 @@ def _curves(steps: Sequence[Mapping[str, Any]], recipe: Recipe) -> list[Picture]
     validated = [{"step": line["step"]} | line["validation"] for line in steps if "validation" in line]
     pictures = []
     if trained:
-        chance = (_training(steps, recipe)["loss_of_chance"], "all similarities equal")
+        chance = _training(steps, recipe)["loss_of_chance"]
+        level = None if chance is None else (chance, "all similarities equal")
         pictures += [
-            curve(trained, "loss", title="Training loss", unit="nats", level=chance),
+            curve(trained, "loss", title="Training loss", unit="nats", level=level),
             curve(trained, "temperature", title="Temperature", unit="temperature (no unit)"),
             curve(trained, "grad_norm", title="Gradient norm before clipping", unit="L2 norm"),
             curve(trained, "pairs_per_s", title="Throughput", unit="pairs / s"),

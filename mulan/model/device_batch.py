@@ -42,6 +42,8 @@ class DeviceBatch:
     """Multi-hot labels, uint8 [m, C]."""
     recordings: torch.Tensor
     """Integer id of each recording, int64 [m]; equal only for equal recordings."""
+    texts: torch.Tensor
+    """Integer id of each text, int64 [m]; equal only for equal tokens, whatever the padding."""
     groups: Sequence[LengthGroup]
     """Texts grouped by length; see :func:`mulan.model.towers.text_lengths.length_groups`."""
     masks: DeviceMasks | None
@@ -91,7 +93,8 @@ def _copy_batch(batch: Batch, text_groups: int, copy: Callable[[np.ndarray], tor
         token_ids=copy(batch.token_ids),
         attention_mask=copy(batch.attention_mask),
         tags=copy(batch.tags),
-        recordings=copy(_integer_ids(batch.recording_id)),
+        recordings=copy(_integer_ids([name.encode() for name in batch.recording_id])),
+        texts=copy(_integer_ids(_tokens(batch))),
         groups=tuple(LengthGroup(copy(group.rows.numpy()), group.max_length) for group in groups),
         masks=_copy_masks(batch.masks, copy) if batch.masks is not None else None,
     )
@@ -108,9 +111,15 @@ def _copy_masks(masks: Masks, copy: Callable[[np.ndarray], torch.Tensor]) -> Dev
     return DeviceMasks(positions, copy(masks.token_targets.reshape(-1)[predicted]), copy(masks.matched))
 
 
-def _integer_ids(names: Sequence[str]) -> np.ndarray:
-    """Hashes m names to int64 [m]. The probability of any collision among 10,000 names is about 3e-12."""
-    digests = b"".join(hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names)
+def _tokens(batch: Batch) -> list[bytes]:
+    """Returns the tokens of each text without padding, which depends on the other texts of the micro-batch."""
+    texts = zip(batch.token_ids, batch.attention_mask, strict=True)
+    return [token_ids[mask == 1].tobytes() for token_ids, mask in texts]
+
+
+def _integer_ids(contents: Sequence[bytes]) -> np.ndarray:
+    """Hashes m contents to int64 [m]. The probability of any collision among 10,000 is about 3e-12."""
+    digests = b"".join(hashlib.blake2b(content, digest_size=8).digest() for content in contents)
     return np.frombuffer(digests, np.int64)
 
 

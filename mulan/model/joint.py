@@ -29,6 +29,17 @@ class Temperature(nn.Module):
         return self.logit.squeeze().sigmoid().clamp(self._MARGIN, 1 - self._MARGIN)
 
 
+class LogitBias(nn.Module):
+    """The learnable bias of SigLIP (Zhai et al. 2023, §3.2), a separate module like :class:`Temperature`."""
+
+    def __init__(self, initial: float) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.tensor([initial]))
+
+    def forward(self) -> Tensor:
+        return self.bias.squeeze()
+
+
 class JointModel(TrainedModel):
     """Embeds waveforms and token ids as unit vectors.
 
@@ -42,6 +53,7 @@ class JointModel(TrainedModel):
         text_tower: TextTower,
         embedding_dim: int,
         temperature_init: float,
+        bias_init: float | None = None,
         view_head: ViewHead | None = None,
         precision: Precision = "float32",
     ) -> None:
@@ -50,6 +62,7 @@ class JointModel(TrainedModel):
         Args:
             embedding_dim: Dimension of the joint space.
             temperature_init: Initial temperature, in (0, 1).
+            bias_init: Initial bias; None if no loss term adds one.
             view_head: Projection head for views of the same recording; None if no loss term compares them.
             precision: ``bf16`` runs the text tower under autocast; the audio encoder has its own setting.
         """
@@ -59,6 +72,7 @@ class JointModel(TrainedModel):
         self.audio_projection = nn.Linear(audio_encoder.output_dim, embedding_dim)
         self.text_projection = nn.Linear(text_tower.output_dim, embedding_dim)
         self.temperature_scale = Temperature(temperature_init)
+        self.logit_bias = LogitBias(bias_init) if bias_init is not None else None
         self.view_head = view_head
         self._precision: Precision = precision
 
@@ -81,7 +95,9 @@ class JointModel(TrainedModel):
         pooled = self.audio_encoder(waveform.flatten(0, 1)).unflatten(0, waveform.shape[:2])
         audio = unit_rows(self.audio_projection(pooled[:, 0]))
         views = self.view_head(pooled) if self.view_head is not None else None
-        return Embeddings(audio, self.embed_text(token_ids, attention_mask, groups), self.temperature, views)
+        text = self.embed_text(token_ids, attention_mask, groups)
+        bias = self.logit_bias() if self.logit_bias is not None else None
+        return Embeddings(audio, text, self.temperature, views, bias)
 
     def embed_audio(self, waveform: Tensor) -> Tensor:
         """Embeds waveforms [n, window_samples] as unit rows, float32 [n, d]."""

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class Embeddings(NamedTuple):
-    """Embeddings of m pairs. A field is None if no loss term needs it."""
+    """Embeddings of m pairs, and scalars that are the same for all pairs. A field is None if no loss term needs it."""
 
     audio: Tensor | None
     """Embeddings of each recording's first view in the joint space, float32 [m, d], unit rows."""
@@ -16,6 +16,8 @@ class Embeddings(NamedTuple):
     """Temperature of the similarities of audio and text, a float32 scalar in (0, 1)."""
     views: Tensor | None = None
     """Outputs of the projection head for all views, float32 [m, views, p], unit rows."""
+    bias: Tensor | None = None
+    """Bias that is added to the similarities of audio and text, a float32 scalar."""
 
 
 class MaskedPositions(NamedTuple):

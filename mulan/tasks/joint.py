@@ -1,4 +1,4 @@
-"""Contrastive learning of audio and text (MuLan), alone or together with that of views (SemiSupCon)."""
+"""Contrastive learning of audio and text (MuLan, CLIP, SigLIP), alone or together with that of views (SemiSupCon)."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -13,7 +13,8 @@ from mulan.model.joint import JointModel
 from mulan.model.outputs import Embeddings
 from mulan.model.towers.text import TextTower
 from mulan.model.views import ViewHead
-from mulan.objectives.contrastive import contrastive_loss
+from mulan.objectives.contrastive import clip_loss, contrastive_loss, decoupled_loss
+from mulan.objectives.siglip import siglip_loss
 from mulan.tasks.audio_encoder import encoder_from_recipe, exported_fields
 from mulan.tasks.views import semisupcon_term, window_retrieval_scores
 
@@ -26,7 +27,9 @@ class JointTask:
     def __init__(
         self,
         recipe: Recipe,
-        contrastive: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor] = contrastive_loss,
+        contrastive: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor] = (
+            contrastive_loss
+        ),
     ) -> None:
         """
         Args:
@@ -43,13 +46,25 @@ class JointTask:
             text_tower=text_tower,
             embedding_dim=recipe.embedding_dim,
             temperature_init=recipe.loss.temperature_init,
+            bias_init=recipe.loss.bias_init if self.weights.siglip else None,
             view_head=ViewHead(audio_encoder.output_dim, recipe.semisupcon) if self.weights.semisupcon else None,
             precision=recipe.train.precision,
         )
 
     def loss_terms(self, outputs: Embeddings, batches: Sequence[DeviceBatch]) -> dict[str, torch.Tensor]:
-        assert outputs.audio is not None and outputs.text is not None and outputs.temperature is not None
-        terms = {"contrastive": self._contrastive(outputs.audio, outputs.text, outputs.temperature)}
+        audio, text, temperature, _, bias = outputs
+        assert audio is not None and text is not None and temperature is not None
+        texts = torch.cat([batch.texts for batch in batches]) if self._recipe.loss.mask_equal_texts else None
+        terms = {}
+        if self.weights.contrastive:
+            terms["contrastive"] = self._contrastive(audio, text, temperature, texts)
+        if self.weights.clip:
+            terms["clip"] = clip_loss(audio, text, temperature, texts)
+        if self.weights.decoupled:
+            terms["decoupled"] = decoupled_loss(audio, text, temperature, texts)
+        if self.weights.siglip:
+            assert bias is not None
+            terms["siglip"] = siglip_loss(audio, text, temperature, bias, texts)
         if self.weights.semisupcon:
             terms["semisupcon"] = semisupcon_term(outputs, batches, self._recipe.semisupcon)
         return terms
@@ -78,7 +93,8 @@ class JointTask:
             prefix=recipe.text_tower.prefix,
             embedding_dim=recipe.embedding_dim,
         )
-        # views are compared in training only
-        weights = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("view_head.")}
+        in_training_only = ("view_head.", "logit_bias.")
+        state = model.state_dict().items()
+        weights = {name: tensor for name, tensor in state if not name.startswith(in_training_only)}
         write_model(weights, config, folder)
         tokenizer.save_pretrained(folder / TOKENIZER)

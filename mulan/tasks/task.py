@@ -79,4 +79,4 @@ def task_of(recipe: Recipe) -> Task:
         return TaggingTask(recipe)
     if weights.uses_mulap:
         return MulapTask(recipe)
-    return JointTask(recipe) if weights.contrastive else ViewsTask(recipe)
+    return JointTask(recipe) if weights.embeds_text else ViewsTask(recipe)

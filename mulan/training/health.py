@@ -23,7 +23,7 @@ class NonFiniteStep(MulanError):
 
 
 class EmbeddingsCollapsed(MulanError):
-    """The contrastive term remains at its value for identical embeddings."""
+    """The contrastive terms remain at their values for identical embeddings."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,6 @@ Recordings = Sequence[Sequence[str]]
 """Recording ids, one sequence for each micro-batch of the global batch."""
 
 
-def collapsed_loss(pairs: int) -> float:
-    """Returns the contrastive term of B pairs with identical embeddings: ln(2 (B - 1))."""
-    return math.log(2 * (pairs - 1))
-
-
 class Counts(TypedDict):
     """Fields of :class:`mulan.training.state.Progress` that :class:`HealthWatch` counts."""
 
@@ -80,18 +75,20 @@ class HealthWatch:
         progress: Progress,
         on_anomaly: Callable[[Anomaly], str],
         *,
+        collapsed: Mapping[str, float],
         exact_sums: bool,
         warmup_steps: int,
     ) -> None:
         """
         Args:
             on_anomaly: Receives each anomaly, and returns a hint for the message of the error that ends the run.
+            collapsed: The values of terms for identical embeddings (:func:`mulan.config.objectives.collapsed_losses`).
             exact_sums: The recipe's ``train.exact_sums``.
             warmup_steps: The recipe's ``optim.warmup_steps``, during which no step counts as collapsed.
         """
         self._health, self._on_anomaly, self._warmup_steps = health, on_anomaly, warmup_steps
         self._term_limit = term_limit(batch.micro_batches) if exact_sums else None
-        self._collapsed_loss = collapsed_loss(batch.pairs)
+        self._collapsed = collapsed
         self._updates_skipped, self._collapsed_steps = progress.updates_skipped, progress.collapsed_steps
         self._anomalies = progress.anomalies
 
@@ -121,10 +118,11 @@ class HealthWatch:
                 )
             report(f"{message}; its update is skipped", stops=False)
         if self._count_collapsed(step, measured) == self._health.collapse_steps:
-            message = (
-                f"embeddings seem to be all the same: in the {self._collapsed_steps} steps up to {step} the "
-                f"contrastive loss was within {COLLAPSE_MARGIN:.0%} of {self._collapsed_loss:.3f}"
+            near = " and ".join(
+                f"the {term} loss was within {COLLAPSE_MARGIN:.0%} of {value:.3f}"
+                for term, value in self._collapsed.items()
             )
+            message = f"embeddings seem to be all the same: in the {self._collapsed_steps} steps up to {step} {near}"
             if self._health.collapse == "stop":
                 hint = report(message, stops=True)
                 raise EmbeddingsCollapsed(f"{message}. {hint}To continue, resume with --set health.collapse=warn")
@@ -152,8 +150,11 @@ class HealthWatch:
 
     def _count_collapsed(self, step: int, measured: Mapping[str, float]) -> int:
         """Returns the number of consecutive collapsed steps up to this one."""
-        distance = abs(measured.get("loss_contrastive", math.inf) - self._collapsed_loss)
-        collapsed = step > self._warmup_steps and distance <= COLLAPSE_MARGIN * self._collapsed_loss
+        near = [
+            abs(measured.get(f"loss_{term}", math.inf) - value) <= COLLAPSE_MARGIN * value
+            for term, value in self._collapsed.items()
+        ]
+        collapsed = step > self._warmup_steps and bool(near) and all(near)
         self._collapsed_steps = self._collapsed_steps + 1 if collapsed else 0
         return self._collapsed_steps
 

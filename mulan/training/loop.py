@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from mulan.config.objectives import collapsed_losses
 from mulan.config.recipe import Recipe
 from mulan.data.batch import Batch
 from mulan.data.schedule import Schedule
@@ -47,9 +48,14 @@ def train(
     assert progress.steps_done == schedule.first_step, f"data starts at {schedule.first_step}, weights at {progress}"
     source = BatchSource(batches, schedule)
     statistics = RunningStatistics(engine.module)
-    exact_sums, warmup_steps = recipe.train.exact_sums, recipe.optim.warmup_steps
     health = HealthWatch(
-        recipe.health, recipe.batch, progress, observer.on_anomaly, exact_sums=exact_sums, warmup_steps=warmup_steps
+        recipe.health,
+        recipe.batch,
+        progress,
+        observer.on_anomaly,
+        collapsed=collapsed_losses(recipe.loss, recipe.batch.pairs),
+        exact_sums=recipe.train.exact_sums,
+        warmup_steps=recipe.optim.warmup_steps,
     )
     skipped = SkippedShare(recipe.data.max_skipped_share, progress.skipped_recordings)
     preemption = _PreemptionWatch(observer)

@@ -37,9 +37,9 @@ def train_step(
         batches: This worker's micro-batches of the step, the same number on every worker.
 
     Returns:
-        ``loss``, each unweighted term as ``loss_TERM``, ``grad_norm`` and, if the model has one, ``temperature``, over
-        the global batch. If the loss is not finite, neither is the norm. If the norm is not finite, the step is skipped
-        on all workers: weights, moments and running statistics are unchanged.
+        ``loss``, each unweighted term as ``loss_TERM``, ``grad_norm`` and, if the model has them, ``temperature`` and
+        ``bias``, over the global batch. If the loss is not finite, neither is the norm. If the norm is not finite, the
+        step is skipped on all workers: weights, moments and running statistics are unchanged.
     """
     measured = queue_gradients(engine, batches, statistics, task, train)
     # the host waits for the device here and, for the norm, in step(): by now all gradients are queued
@@ -77,8 +77,9 @@ def queue_gradients(
         surrogate = _surrogate_loss(embeddings, leaves, slice(row, row + pairs), share=1 / engine.micro_batches)
         engine.backward(_propagate_nonfinite(loss, surrogate))
         row += pairs
-    measured = {"loss": loss.detach(), **_loss_names(terms)}
-    return measured if leaves.temperature is None else {**measured, "temperature": leaves.temperature.detach()}
+    named = zip(Embeddings._fields, leaves, strict=True)
+    scalars = {name: leaf.detach() for name, leaf in named if leaf is not None and _is_scalar(leaf)}
+    return {"loss": loss.detach(), **_loss_names(terms), **scalars}
 
 
 def _cache_embeddings(
@@ -104,14 +105,20 @@ def _cache_embeddings(
         del outputs  # frees the activations, which exist if the network is compiled
         statistics.add_micro_batch()
         micro_batches.append(batch)
-    audio, text, temperatures, views = zip(*parts, strict=True)
-    cached = Embeddings(_concatenate(audio), _concatenate(text), temperatures[0], _concatenate(views))
+    cached = Embeddings(*map(_concatenate, zip(*parts, strict=True)))
     return cached, micro_batches, lambda number: _forward(engine, micro_batches[number], train.seed)
 
 
 def _concatenate(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
     tensors = [part for part in parts if part is not None]
-    return torch.cat(tensors) if tensors else None
+    if not tensors or _is_scalar(tensors[0]):
+        return parts[0]
+    return torch.cat(tensors)
+
+
+def _is_scalar(output: torch.Tensor) -> bool:
+    """Returns whether an output has no rows, because it is the same for all pairs: temperature and bias."""
+    return output.ndim == 0
 
 
 def _micro_batch_gradients(
@@ -155,11 +162,11 @@ def _forward(engine: Engine, batch: DeviceBatch, seed: int) -> Any:
 def _surrogate_loss(embeddings: Embeddings, leaves: Embeddings, part: slice, *, share: float) -> torch.Tensor:
     """Returns a scalar with the gradient of the loss: the sum of the outputs times their cached gradients.
 
-    Every micro-batch outputs the same temperature, so each backpropagates ``share`` of its gradient.
+    Every micro-batch outputs the same scalars, so each backpropagates ``share`` of their gradients.
     """
     products = []
     for name, output, leaf in zip(Embeddings._fields, embeddings, leaves, strict=True):
         if output is not None:
             assert leaf is not None and leaf.grad is not None, f"no term reads {name}"
-            products.append(output * leaf.grad * share if name == "temperature" else (output * leaf.grad[part]).sum())
+            products.append(output * leaf.grad * share if _is_scalar(output) else (output * leaf.grad[part]).sum())
     return torch.stack(products).sum()

@@ -7,8 +7,8 @@ from mulan.config.errors import RecipeError
 from mulan.recipes.registry import load_recipe, named_recipes
 
 TOGETHER = (
-    "cannot be trained together; give weights either to contrastive and semisupcon, or to mlm, mam and atm, or to "
-    "tagging"
+    "cannot be trained together; give weights either to contrastive, clip, decoupled, siglip and semisupcon, or to "
+    "mlm, mam and atm, or to tagging"
 )
 
 
@@ -41,6 +41,29 @@ def refused(recipe: str, *settings: str) -> tuple[str, ...]:
             "mulap",
             ["loss.weights.mlm=0", "loss.weights.mam=0", "loss.weights.atm=0"],
             "loss.weights are all 0; at least one term needs a weight",
+        ),
+        (
+            "mulan_semi",
+            ["loss.weights.siglip=1", "loss.weights.clip=2"],
+            "loss.weights.contrastive, loss.weights.clip and loss.weights.siglip would share one temperature, although "
+            "only siglip has a bias beside it; give weights either to siglip, or to contrastive, clip and decoupled",
+        ),
+        (
+            "demo",
+            ["loss.bias_init=-5"],
+            "loss.bias_init = -5 needs a weight of siglip in loss.weights; give one, or leave it at -10",
+        ),
+        (
+            "semisupcon",
+            ["loss.temperature_init=0.2"],
+            "loss.temperature_init = 0.2 needs a weight of contrastive, clip, decoupled or siglip in loss.weights; "
+            "give one, or leave it at 0.1",
+        ),
+        (
+            "mulap",
+            ["loss.mask_equal_texts=true"],
+            "loss.mask_equal_texts = true needs a weight of contrastive, clip, decoupled or siglip in loss.weights; "
+            "give one, or leave it at false",
         ),
         ("mulap", ["mulap.segment_s=20.5"], "mulap.segment_s = 20.5 is longer than data.window_s = 20"),
         (
@@ -195,6 +218,8 @@ def test_sections_that_do_not_fit_together_give_one_error(recipe: str, settings:
         ("mulap", ["front_end.family=waveform", "audio_tower={family='samplecnn', block_channels=[8, 8]}"]),
         ("mulan_semi", ["loss.weights.contrastive=0"]),
         ("mulan_semi", ["loss.weights.semisupcon=0", "text_tower.length_groups=9"]),
+        ("mulan_semi", ["loss.weights.clip=1", "loss.weights.decoupled=1", "loss.mask_equal_texts=true"]),
+        ("mulan_semi", ["loss.weights.contrastive=0", "loss.weights.siglip=1", "loss.bias_init=3"]),
         ("mulan_semi", ["mulap.segment_s=99"]),  # unused without MuLaP's terms
         ("mulan_semi", ["train.compile=true", "train.zero_stage=2"]),
         ("demo", ["optim.schedule=cosine", "optim.decay_until_step=21", "train.steps=21"]),  # the warm-up has 20 steps

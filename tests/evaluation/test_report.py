@@ -1,6 +1,7 @@
 import base64
 import io
 import json
+import math
 import re
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
@@ -17,6 +18,7 @@ from mulan.config.recipe import Recipe
 from mulan.evaluation.control import shuffled_control
 from mulan.evaluation.evaluate import Evaluation
 from mulan.evaluation.report import print_summary, write_report
+from mulan.recipes.registry import load_recipe
 from tests.evaluation.planted import VOCABULARY, planted_evaluation, training_lines
 
 SECONDS = {"corpus": 312.0, "train": 655.25, "evaluate": 48.7}
@@ -70,6 +72,7 @@ def test_report_json_holds_the_measured_values(run: Path, evaluation: Evaluation
     assert report["control"]["roc_auc"] == evaluation.control.roc_auc
     assert report["seconds"] == SECONDS
     assert report["training"]["steps"] == 120
+    assert report["training"]["loss_of_chance"] == math.log(2 * 63)
     assert report["training"]["validation"]["recall10"] == 0.2
     assert len(report["examples"]) == 5
     assert report["skipped"] == evaluation.recordings.skipped
@@ -182,6 +185,17 @@ def test_the_summary_is_plain_text_where_there_is_no_terminal(evaluation: Evalua
         assert all(hit.recording_id in printed for hit in example.hits)
     assert "rec-broken" in printed
     assert np.isclose(evaluation.control.roc_auc, 0.5, atol=0.1)
+
+
+def test_a_loss_whose_value_at_chance_is_unknown_has_no_line_of_it(tmp_path: Path, evaluation: Evaluation) -> None:
+    levels = []
+    for setting in ("loss.weights.clip=2", "loss.mask_equal_texts=true"):
+        recipe = load_recipe("demo", [setting])
+        write_report(str(tmp_path), evaluation, steps=training_lines(9), seconds={}, recipe_toml=recipe.to_toml())
+        levels.append(json.loads((tmp_path / "report.json").read_text())["training"]["loss_of_chance"])
+        assert "Training loss" in (tmp_path / "report.html").read_text()
+    pairs = recipe.batch.pairs
+    assert levels == [pytest.approx(math.log(2 * (pairs - 1)) + 2 * math.log(pairs)), None]
 
 
 def test_steps_that_updated_nothing_are_left_out_of_the_curves(tmp_path: Path, evaluation: Evaluation) -> None:

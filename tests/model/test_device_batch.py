@@ -51,6 +51,23 @@ def test_masked_positions_are_computed_on_the_host() -> None:
         assert carried.masks.matched.tolist() == masks.matched.tolist()
 
 
+def test_equal_texts_have_equal_ids_whatever_their_padding() -> None:
+    (batch, *_) = batches_of(small("demo"), 0)
+
+    def ids(texts: list[list[int]], length: int) -> list[int]:
+        token_ids = np.array([text + [0] * (length - len(text)) for text in texts])
+        attention_mask = np.array([[1] * len(text) + [0] * (length - len(text)) for text in texts])
+        changed = replace(batch, token_ids=token_ids, attention_mask=attention_mask)
+        return to_device(changed, torch.device("cpu"), text_groups=1).texts.tolist()
+
+    texts = [[101, 7, 102], [101, 7, 8, 102], [101, 7, 102], [101, 102], [101, 8, 102], [101, 7, 0, 102]]
+    short, long = ids(texts, 4), ids(texts, 9)
+    assert short == long
+    assert short[0] == short[2]
+    assert len(set(short)) == 5
+    assert short[0] == -9213422285758260820  # the same in every process
+
+
 def test_recordings_have_distinct_integer_ids() -> None:
     (batch, *_) = batches_of(small("semisupcon"), 0)
     renamed = replace(batch, recording_id=("a", "b", "a", "a ", "ä", ""))

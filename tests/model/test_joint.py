@@ -46,10 +46,10 @@ def assert_true_gradients(model: JointModel) -> None:
 
 
 def test_embeddings_are_unit_rows_of_the_joint_space(model: JointModel, pairs: Pairs) -> None:
-    audio, text, temperature, views = model(**pairs)
+    audio, text, temperature, views, bias = model(**pairs)
     assert audio.shape == text.shape == (5, 24)
     assert temperature.shape == ()
-    assert views is None
+    assert views is bias is None
     assert {audio.dtype, text.dtype, temperature.dtype} == {torch.float32}
     torch.testing.assert_close(audio.norm(dim=-1), torch.ones(5))
     torch.testing.assert_close(text.norm(dim=-1), torch.ones(5))
@@ -57,7 +57,7 @@ def test_embeddings_are_unit_rows_of_the_joint_space(model: JointModel, pairs: P
 
 def test_embeddings_are_the_normalised_projections_of_the_towers(model_of_views: JointModel, pairs: Pairs) -> None:
     model = model_of_views.eval()
-    audio, text, _, views = model(**pairs)
+    audio, text, _, views, _ = model(**pairs)
     assert model.view_head is not None
     assert views.shape == (5, 2, 6)
     for recording in range(5):
@@ -108,7 +108,7 @@ def test_every_parameter_gets_a_gradient_after_a_forward_without_one(
     model = JointTask(in_precision(recipe, precision)).build_model()
     with torch.no_grad():
         model(**pairs)
-    audio, text, temperature, _ = model(**pairs)
+    audio, text, temperature, *_ = model(**pairs)
     ((audio * torch.randn_like(audio)).sum() + (text * torch.randn_like(text)).sum() / temperature).backward()
     assert_true_gradients(model)
 
@@ -119,7 +119,7 @@ def test_every_parameter_gets_a_gradient_if_views_are_compared(
 ) -> None:
     torch.manual_seed(0)
     model = JointTask(in_precision(recipe_of_views, precision)).build_model(tiny_text_tower())
-    audio, text, temperature, views = model(**pairs)
+    audio, text, temperature, views, _ = model(**pairs)
     parts = [(part * torch.randn_like(part)).sum() for part in (audio, text, views)]
     (sum(parts) / temperature).backward()
     assert_true_gradients(model)
@@ -169,6 +169,25 @@ def test_temperature_has_the_gradient_of_a_sigmoid() -> None:
     assert temperature.logit.grad.item() == pytest.approx(0.1 * 0.9, rel=1e-5)
 
 
+def test_a_bias_exists_only_with_the_sigmoid_loss(recipe: Recipe, pairs: Pairs) -> None:
+    weights = LossWeightsConfig(contrastive=0, siglip=1)
+    of_siglip = recipe.replace(loss=LossConfig(weights=weights, bias_init=-7.5))
+    torch.manual_seed(0)
+    plain = JointTask(recipe).build_model(tiny_text_tower())
+    torch.manual_seed(0)
+    model = JointTask(of_siglip).build_model(tiny_text_tower())
+    initial = plain.state_dict()
+    assert {name for name in model.state_dict() if name not in initial} == {"logit_bias.bias"}
+    assert all(
+        torch.equal(tensor, model.state_dict()[name]) for name, tensor in initial.items() if "text_tower" not in name
+    )
+    outputs = model(**pairs)
+    assert (outputs.bias.shape, outputs.bias.dtype, outputs.bias.item()) == ((), torch.float32, -7.5)
+    (outputs.bias * 3).backward()
+    assert model.logit_bias is not None and model.logit_bias.bias.grad is not None
+    assert model.logit_bias.bias.grad.tolist() == [3]
+
+
 def test_bf16_is_for_the_towers_only(recipe_of_views: Recipe, pairs: Pairs) -> None:
     torch.manual_seed(0)
     exact = JointTask(recipe_of_views).build_model(tiny_text_tower()).eval()
@@ -186,7 +205,7 @@ def test_bf16_is_for_the_towers_only(recipe_of_views: Recipe, pairs: Pairs) -> N
     for layer in (0, 2):
         record(f"view head {layer}", rounded.view_head.layers[layer])  # type: ignore[union-attr]
     record("text matrix product", rounded.text_tower.encoder.encoder.layer[0].intermediate.dense)
-    audio, text, _, views = rounded(**pairs)
+    audio, text, _, views, _ = rounded(**pairs)
 
     assert seen.pop("text matrix product") == torch.bfloat16
     assert set(seen.values()) == {torch.float32}
@@ -215,7 +234,7 @@ def test_training_does_not_synchronise_with_the_device(
     model = JointTask(in_precision(recipe, precision)).build_model().train()
     grouped = None if groups is None else length_groups(pairs["attention_mask"], groups)
     with HostWaits() as waits:
-        audio, text, temperature, _ = model(**pairs, groups=grouped)
+        audio, text, temperature, *_ = model(**pairs, groups=grouped)
         ((audio @ text.T) / temperature).sum().backward()
     assert waits.found == []
     assert ("index_copy" in waits.operators) == (groups is not None)

@@ -39,8 +39,8 @@ def waveform() -> torch.Tensor:
 
 def test_views_are_unit_rows_of_the_projection_head(views: ViewModel, waveform: torch.Tensor) -> None:
     views.eval()
-    audio, text, temperature, embedded = views(waveform)
-    assert audio is text is temperature is None
+    audio, text, temperature, embedded, bias = views(waveform)
+    assert audio is text is temperature is bias is None
     assert embedded.shape == (4, 3, 6)
     assert embedded.dtype == torch.float32
     torch.testing.assert_close(embedded.norm(dim=-1), torch.ones(4, 3))

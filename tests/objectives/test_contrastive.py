@@ -6,17 +6,12 @@ import math
 import pytest
 import torch
 
+from mulan.config.objectives import LossConfig, LossWeightsConfig, collapsed_losses
 from mulan.objectives import tiles
 from mulan.objectives.contrastive import clip_loss, contrastive_loss, decoupled_loss
 from tests.objectives.pair_losses import LOSSES, TOLERANCE, Loss, errors, the_formula, unit_rows, with_gradients
 
 SOFTMAX = {"contrastive": contrastive_loss, "clip": clip_loss, "decoupled": decoupled_loss}
-DENOMINATORS = {
-    "contrastive": lambda pairs: 2 * (pairs - 1),
-    "clip": lambda pairs: pairs,
-    "decoupled": lambda pairs: pairs - 1,
-}
-"""Numbers of terms of the denominators of B pairs."""
 
 
 def matrix(audio: torch.Tensor, text: torch.Tensor, temperature: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -47,11 +42,15 @@ def test_other_losses_are_detected(wrong: Loss, name: str) -> None:
 
 @pytest.mark.parametrize("pairs", [2, 3, 64, 6144])
 @pytest.mark.parametrize("name", SOFTMAX)
-def test_equal_similarities_give_the_logarithm_of_the_number_of_terms(name: str, pairs: int) -> None:
-    rows = torch.tensor([[0.6, 0.8]]).expand(pairs, 2)
-    with torch.no_grad():
-        loss = SOFTMAX[name](rows, rows, 0.1)
-    assert loss.item() == pytest.approx(math.log(DENOMINATORS[name](pairs)), rel=1e-6, abs=1e-6)
+def test_the_loss_of_identical_embeddings(name: str, pairs: int) -> None:
+    """It does not depend on the temperature, nor on whether audio and text collapse to the same vector."""
+    weights = LossWeightsConfig(contrastive=1, clip=1, decoupled=1)
+    expected = collapsed_losses(LossConfig(weights=weights), pairs)[name]
+    audio, text = torch.nn.functional.normalize(torch.randn(2, 1, 8), dim=2)
+    for other, temperature in ((audio, 0.1), (text, 0.03)):
+        with torch.no_grad():
+            loss = SOFTMAX[name](audio.expand(pairs, 8), other.expand(pairs, 8), temperature)
+        assert loss.item() == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
 @pytest.mark.parametrize("temperature", [0.001, 0.01])

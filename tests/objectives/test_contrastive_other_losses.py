@@ -1,4 +1,4 @@
-"""Tests the contrastive loss at a usual batch size, and how it differs from decoupled and CLIP's losses.
+"""Tests the contrastive losses at a usual batch size, and how MuLan's differs from the decoupled and CLIP's.
 
 The embeddings have MuLan's dimension, 128, and are drawn from fixed seeds: audio is uniform on the sphere, and a text
 is its audio times 0.65, plus a vector that is uniform on the sphere, normalised, so that pairs have a mean cosine of
@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, normalize
 
-from mulan.objectives.contrastive import contrastive_loss
+from mulan.objectives.contrastive import contrastive_loss, decoupled_loss
 
 PAIRS, DIM, HUBS = 512, 128, 51
 Loss = Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]
@@ -86,10 +86,17 @@ def relative_error(one: Result, other: Result) -> float:
 
 @pytest.mark.parametrize("temperature", [0.1, 0.03])
 @pytest.mark.parametrize("hubs", [False, True])
-def test_a_batch_of_512_pairs_has_the_formula_s_value_and_gradient_to_rounding(hubs: bool, temperature: float) -> None:
+@pytest.mark.parametrize(
+    ("loss", "formula"),
+    [(contrastive_loss, the_formula), (decoupled_loss, decoupled_average)],
+    ids=["mulan", "decoupled"],
+)
+def test_a_batch_of_512_pairs_has_the_formula_s_value_and_gradient_to_rounding(
+    loss: Loss, formula: Loss, hubs: bool, temperature: float
+) -> None:
     """Compares with autograd through the formula in float64: the differences are about 2e-16 and 2e-15."""
     rows = embeddings(hubs=hubs)
-    ours, expected = (with_gradient(loss, *rows, temperature) for loss in (contrastive_loss, the_formula))
+    ours, expected = (with_gradient(one, *rows, temperature) for one in (loss, formula))
     assert ours.value == pytest.approx(expected.value, rel=2e-15)
     assert relative_error(ours, expected) < 1e-14
 

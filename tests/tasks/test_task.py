@@ -24,6 +24,8 @@ def recipe(request: pytest.FixtureRequest) -> Recipe:
     [
         ("m_resnet50", (), JointModel),
         ("mulan_semi", (), JointModel),
+        ("m_resnet50", ("loss.weights.contrastive=0", "loss.weights.clip=1"), JointModel),
+        ("mulan_semi", ("loss.weights.contrastive=0", "loss.weights.siglip=1"), JointModel),
         ("semisupcon", (), ViewModel),
         ("mulap", (), FusionModel),
         ("mulap", ("loss.weights.mam=0", "loss.weights.atm=0"), FusionModel),

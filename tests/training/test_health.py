@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 
 from mulan.config.errors import MulanError
+from mulan.config.objectives import collapsed_losses
 from mulan.config.recipe import Recipe
 from mulan.data.randomness import torch_seed
 from mulan.data.reader import MicroBatchReader
@@ -20,11 +21,10 @@ from mulan.data.schedule import Item, Phase
 from mulan.distributed.collectives import rank_and_world_size
 from mulan.model.joint import JointModel
 from mulan.model.towers.text import TextTower
-from mulan.objectives.contrastive import contrastive_loss
 from mulan.recipes.registry import load_recipe
 from mulan.tasks.joint import JointTask
 from mulan.training.engines.base import CheckpointedEngine
-from mulan.training.health import MAX_ANOMALIES, Anomaly, HealthWatch, collapsed_loss
+from mulan.training.health import MAX_ANOMALIES, Anomaly, HealthWatch
 from mulan.training.state import Progress
 from mulan.training.step import train_step
 from tests.processes import run_in_processes
@@ -259,22 +259,13 @@ def test_collapse_is_counted_after_the_warm_up_from_the_last_good_step_on(
     runs = [("whole", whole, flat), ("parts", half, flat), ("parts", whole, flat), ("stop", stopping, flat)]
     for rank in run_in_processes(train_all, workers, runs, str(tmp_path / "runs"), folder=tmp_path / "out"):
         once, before, after, stopped = rank
-        near = [abs(line["loss_contrastive"] / collapsed_loss(12) - 1) < 0.01 for line in once.lines]
+        near = [abs(line["loss_contrastive"] / math.log(22) - 1) < 0.01 for line in once.lines]
         assert near == [True, True, True, False, True, True, True, True]
         assert [one.step for one in once.anomalies] == [7]
         assert (before.anomalies, [one.step for one in after.anomalies]) == ([], [7])
         assert [line["step"] for line in stopped.lines] == [1, 2, 3, 4, 5, 6]
         assert "embeddings seem to be all the same: in the 3 steps up to 7" in str(stopped.error)
         assert "Reported 7. " in str(stopped.error)
-
-
-@pytest.mark.parametrize("pairs", [2, 16, 500])
-def test_the_loss_of_identical_embeddings(pairs: int) -> None:
-    """It does not depend on the temperature, nor on whether audio and text collapse to the same vector."""
-    audio, text = torch.nn.functional.normalize(torch.randn(2, 8), dim=1)
-    for other in (audio, text):
-        loss = contrastive_loss(audio.expand(pairs, 8), other.expand(pairs, 8), 0.03)
-        assert float(loss) == pytest.approx(collapsed_loss(pairs), rel=1e-6)
 
 
 def checked(steps: Iterable[dict[str, float]], *settings: str) -> tuple[list[Anomaly], HealthWatch]:
@@ -286,21 +277,35 @@ def checked(steps: Iterable[dict[str, float]], *settings: str) -> tuple[list[Ano
         return ""
 
     one = load_recipe("demo_miniature", ["health.non_finite=warn", *settings], data_uri="/nowhere")
-    exact_sums, warmup_steps = one.train.exact_sums, one.optim.warmup_steps
     watch = HealthWatch(
-        one.health, one.batch, Progress(0), on_anomaly, exact_sums=exact_sums, warmup_steps=warmup_steps
+        one.health,
+        one.batch,
+        Progress(0),
+        on_anomaly,
+        collapsed=collapsed_losses(one.loss, one.batch.pairs),
+        exact_sums=one.train.exact_sums,
+        warmup_steps=one.optim.warmup_steps,
     )
     for number, measured in enumerate(steps):
         watch.check(number + 1, {"grad_norm": 1.0, **measured}, lambda: [("a", "b"), ("c",)])
     return anomalies, watch
 
 
-def test_only_the_contrastive_term_can_collapse() -> None:
-    flat = collapsed_loss(16)
+def test_only_the_contrastive_terms_can_collapse() -> None:
+    flat, of_clip = math.log(30), math.log(16)
     settings = ("health.collapse_steps=2", "optim.warmup_steps=0")
     assert len(checked([{"loss": 9.0, "loss_contrastive": flat * 0.991}] * 5, *settings)[0]) == 1
     assert checked([{"loss": 9.0, "loss_contrastive": flat * 0.989}] * 5, *settings)[0] == []
     assert checked([{"loss": flat, "loss_semisupcon": flat}] * 5, *settings)[0] == []
+    both = {"loss": 9.0, "loss_contrastive": flat, "loss_clip": of_clip * 1.009}
+    ((found,), _) = checked([both] * 5, *settings, "loss.weights.clip=1")
+    assert found.message.endswith(
+        "up to 2 the contrastive loss was within 1% of 3.401 and the clip loss was within 1% of 2.773"
+    )
+    assert checked([both | {"loss_clip": of_clip * 1.011}] * 5, *settings, "loss.weights.clip=1")[0] == []
+    assert checked([both] * 5, *settings, "loss.mask_equal_texts=true")[0] == []
+    of_siglip = ("loss.weights.contrastive=0", "loss.weights.siglip=1")
+    assert checked([{"loss": flat, "loss_siglip": flat}] * 5, *settings, *of_siglip)[0] == []
 
 
 def test_only_the_first_anomalies_are_recorded() -> None:

@@ -24,6 +24,12 @@ LAYOUTS = tuple((workers, stage) for workers in (2, 4) for stage in range(4))
 
 THREE = "m_resnet50_miniature"
 """Recipe for three workers and six micro-batches, which are not powers of two and divide no tensor size."""
+LOSSES = {
+    "siglip": ["loss.weights.contrastive=0", "loss.weights.siglip=1", "loss.mask_equal_texts=true"],
+    "softmax": ["loss.weights.clip=1", "loss.weights.decoupled=0.5", "loss.mask_equal_texts=true"],
+}
+"""Further losses of pairs, with the settings by which ``demo`` is trained with them."""
+OF_LOSSES = {"siglip": (2, 3), "softmax": (4, 2)}
 IN_THREE = {"whole": (1, 0), "shards": (3, 1), "sharded weights": (3, 3)}
 
 
@@ -41,16 +47,18 @@ def runs(tiny_corpus_with_unfiltered_texts: str, narrow_bert: str, tmp_path_fact
     places = [(name, (1, 0), MICRO_BATCHES) for name in RECIPES]
     places += [(name, layout(name), MICRO_BATCHES) for name in RECIPES]
     places += [(THREE, where, 6) for where in IN_THREE.values()]
+    places += [(name, where, MICRO_BATCHES) for name, layout in OF_LOSSES.items() for where in ((1, 0), layout)]
     found: Runs = {}
     for count in (1, 2, 3, 4):
         recipes = {
             (name, (workers, stage), micro_batches): recipe(
-                name,
+                "demo_miniature" if name in LOSSES else name,
                 tiny_corpus_with_unfiltered_texts,
                 bert=narrow_bert,
                 stage=stage,
                 steps=STEPS,
                 micro_batches=micro_batches,
+                settings=LOSSES.get(name, ()),
             )
             for name, (workers, stage), micro_batches in places
             if workers == count
@@ -70,6 +78,16 @@ def test_workers_and_stages_train_the_same_model(name: str, runs: Runs) -> None:
     assert [line["step"] for line in alone(name, runs).lines] == list(range(1, STEPS + 1))
     assert len(ranks) == layout(name)[0]
     assert_same_run(ranks, alone(name, runs), where=f"{layout(name)}")
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_workers_and_stages_train_the_same_model_with_other_losses(name: str, runs: Runs) -> None:
+    ranks = runs[name, OF_LOSSES[name], MICRO_BATCHES]
+    assert len(ranks) == OF_LOSSES[name][0]
+    assert_same_run(ranks, alone(name, runs), where=f"{OF_LOSSES[name]}")
+    assert alone(name, runs).still == []
+    curves = {tuple(losses(alone(other, runs).lines)) for other in ("demo_miniature", *LOSSES)}
+    assert len(curves) == 1 + len(LOSSES)
 
 
 @pytest.mark.parametrize("where", ["shards", "sharded weights"])

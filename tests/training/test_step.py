@@ -1,13 +1,14 @@
 """Tests the step against one graph over the whole batch, and its number of forward passes and synchronisations."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from mulan.benchmarks.baselines import untiled_loss
+from mulan.config.objectives import CROSS_MODAL
 from mulan.config.recipe import Recipe
 from mulan.data.batch import Batch
 from mulan.data.randomness import torch_seed
@@ -21,18 +22,45 @@ from mulan.tasks.task import task_of
 from mulan.training.engines.torch import TorchEngine
 from mulan.training.step import queue_gradients, train_step
 from tests.model.waits import HostWaits
+from tests.objectives.pair_losses import the_formula
 from tests.processes import run_in_processes
-from tests.training.small import batches_of, small, torch_engine
+from tests.training.small import batches_of, torch_engine
+from tests.training.small import small as small_miniature
 
 PLAIN = "train.exact_sums=false"
 """An engine that leaves the gradients of micro-batches on the parameters."""
-NAMES = ["demo", "m_resnet50", "m_ast", "m_resnet50_audioset", "mulap", "semisupcon", "mulan_semi"]
+LOSSES = {
+    "siglip": [
+        "loss.weights.contrastive=0",
+        "loss.weights.siglip=0.5",
+        "loss.bias_init=-3",
+        "loss.mask_equal_texts=true",
+    ],
+    "softmax": ["loss.weights.clip=2", "loss.weights.decoupled=0.5", "loss.mask_equal_texts=true"],
+}
+"""Further losses of pairs, with the settings by which ``demo`` is trained with them."""
+NAMES = ["demo", "m_resnet50", "m_ast", "m_resnet50_audioset", "mulap", "semisupcon", "mulan_semi", *LOSSES]
 
 
-def in_one_graph(engine: TorchEngine, recipe: Recipe, step: int) -> torch.Tensor:
+def small(name: str, *settings: str) -> Recipe:
+    return small_miniature("demo", *LOSSES[name], *settings) if name in LOSSES else small_miniature(name, *settings)
+
+
+def with_equal_texts(batches: list[Batch]) -> list[Batch]:
+    """Returns the batches with one text for a pair of each micro-batch."""
+    first = batches[0]
+    changed = []
+    for batch in batches:
+        token_ids, attention_mask = batch.token_ids.copy(), batch.attention_mask.copy()
+        token_ids[2], attention_mask[2] = first.token_ids[1], first.attention_mask[1]
+        changed.append(replace(batch, token_ids=token_ids, attention_mask=attention_mask))
+    return changed
+
+
+def in_one_graph(engine: TorchEngine, recipe: Recipe, batches: list[Batch], step: int) -> torch.Tensor:
     """Computes the reference: one graph over all micro-batches, through which the loss is backpropagated at once."""
     parts = []
-    on_device = [engine.to_device(batch) for batch in batches_of(recipe, step)]
+    on_device = [engine.to_device(batch) for batch in batches]
     for number, batch in enumerate(on_device):
         torch.manual_seed(torch_seed(seed=recipe.train.seed, purpose="forward", key=(step, number)))
         parts.append(engine.forward(batch))
@@ -48,11 +76,15 @@ def whole_loss(recipe: Recipe, parts: list[Any], batches: list[DeviceBatch]) -> 
     if weights.uses_mulap:
         terms = [task_of(recipe).loss_terms(part, [batch]) for part, batch in zip(parts, batches, strict=True)]
         return sum(getattr(weights, name) * term for of_one in terms for name, term in of_one.items()) / len(terms)  # type: ignore[return-value]
-    if weights.contrastive:
-        audio, text = torch.cat([part.audio for part in parts]), torch.cat([part.text for part in parts])
+    for term in CROSS_MODAL:
+        if not getattr(weights, term):
+            continue
         # in float64, like the tiles
-        whole = untiled_loss(audio.double(), text.double(), parts[0].temperature.double())
-        loss = loss + weights.contrastive * whole
+        audio, text = (torch.cat([getattr(part, name) for part in parts]).double() for name in ("audio", "text"))
+        bias = torch.zeros(()) if parts[0].bias is None else parts[0].bias
+        texts = torch.cat([batch.texts for batch in batches]) if recipe.loss.mask_equal_texts else None
+        whole = the_formula(term)(audio, text, parts[0].temperature.double(), bias.double(), texts)
+        loss = loss + getattr(weights, term) * whole
     if weights.semisupcon:
         labels = Labels(
             torch.cat([batch.recordings for batch in batches]), torch.cat([batch.tags for batch in batches])
@@ -70,10 +102,12 @@ def gradients(engine: TorchEngine) -> dict[str, torch.Tensor]:
 def test_gradients_are_those_of_one_graph_over_the_whole_batch(name: str) -> None:
     masks = [] if name in ("mulap", "semisupcon") else ["front_end.time_mask_frames=20"]
     recipe = small(name, PLAIN, *masks)
-    twin, engine = torch_engine(recipe), torch_engine(recipe)
-    expected = in_one_graph(twin, recipe, 3)
+    twin, engine, batches = torch_engine(recipe), torch_engine(recipe), batches_of(recipe, 3)
+    if recipe.loss.mask_equal_texts:
+        batches = with_equal_texts(batches)
+    expected = in_one_graph(twin, recipe, batches, 3)
     statistics = RunningStatistics(engine.module)
-    measured = queue_gradients(engine, batches_of(recipe, 3), statistics, task_of(recipe), recipe.train)
+    measured = queue_gradients(engine, batches, statistics, task_of(recipe), recipe.train)
     assert measured["loss"].item() == pytest.approx(expected.item(), rel=1e-6)
     ours, reference = gradients(engine), gradients(twin)
     assert ours.keys() == reference.keys()
@@ -198,6 +232,8 @@ def test_measurements_of_a_step() -> None:
         "mulap": {"loss", "loss_mlm", "loss_mam", "loss_atm", "grad_norm"},
         "semisupcon": {"loss", "loss_semisupcon", "grad_norm"},
         "mulan_semi": {"loss", "loss_contrastive", "loss_semisupcon", "temperature", "grad_norm"},
+        "siglip": {"loss", "loss_siglip", "temperature", "bias", "grad_norm"},
+        "softmax": {"loss", "loss_contrastive", "loss_clip", "loss_decoupled", "temperature", "grad_norm"},
     }.items():
         recipe = small(name)
         engine = torch_engine(recipe)

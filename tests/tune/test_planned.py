@@ -98,6 +98,20 @@ def test_damaged_files_of_a_trial_are_named(recipe: Recipe, sweep: Run) -> None:
 
 
 @pytest.mark.parametrize(
+    ("settings", "fields"),
+    [
+        (["loss.weights.contrastive=0", "loss.weights.siglip=1"], set()),
+        (["loss.weights.clip=0.5", "loss.weights.decoupled=2"], {"loss.weights.clip", "loss.weights.decoupled"}),
+    ],
+)
+def test_the_weights_of_all_losses_of_pairs_can_be_swept(settings: list[str], fields: set[str]) -> None:
+    recipe = load_recipe("demo", settings)
+    space = search_space(recipe)
+    assert space.keys() == fields | {"optim.lr", "loss.temperature_init"}
+    load_recipe("demo", [*settings, *settings_of({field: domain.sample() for field, domain in space.items()})])
+
+
+@pytest.mark.parametrize(
     ("name", "fields", "score"),
     [
         ("demo", {"optim.lr", "loss.temperature_init"}, "validation_recall10"),

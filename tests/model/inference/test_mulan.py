@@ -127,6 +127,13 @@ def test_the_projection_head_of_views_is_not_exported(tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded.embed_windows(windows), expected)
 
 
+def test_the_bias_of_the_sigmoid_loss_is_not_exported(tmp_path: Path) -> None:
+    weights = LossWeightsConfig(contrastive=0, siglip=1)
+    model, folder = export_untrained(small_recipe(RESNET).replace(loss=LossConfig(weights=weights)), tmp_path)
+    assert set(model.state_dict()) - load_file(folder / "model.safetensors").keys() == {"logit_bias.bias"}
+    MuLan.from_pretrained(folder, device="cpu")
+
+
 def test_loading_does_not_need_the_pretrained_checkpoint(tmp_path: Path) -> None:
     model, folder = export_untrained(small_recipe(RESNET), tmp_path)
     tower = RESNET.replace(pretrained="/gone/by/now")
