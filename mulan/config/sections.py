@@ -155,8 +155,8 @@ class OptimConfig(Section):
     ``train.steps``, and cannot change when a run is resumed."""
     max_grad_norm: NonNegativeFloat = 1.0
     """Maximum norm of the gradient over all parameters; larger gradients are clipped. 0 switches clipping off; the norm
-    is still measured. That the recipes clip to 1 is our choice: MuLan does not mention clipping, and the published code
-    of MuLaP and SemiSupCon does not clip."""
+    is still measured. MuLan does not mention clipping, and the published code of MuLaP, SemiSupCon and PSLA does not
+    clip: that MuLan's recipes clip to 1 is our choice."""
 
     @property
     def clipping_norm(self) -> float:

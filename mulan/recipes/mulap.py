@@ -42,7 +42,9 @@ def mulap() -> Recipe:
         text_tower=TextTowerConfig(pretrained=BERT, layers=4, max_tokens=64),
         loss=LossConfig(weights=LossWeightsConfig(contrastive=0, mlm=0.1, mam=4, atm=2)),
         batch=batch,
-        optim=OptimConfig(lr=1e-4, beta2=0.98, weight_decay=0.01, warmup_steps=steps // 10, decay_factor=1),
+        optim=OptimConfig(
+            lr=1e-4, beta2=0.98, weight_decay=0.01, warmup_steps=steps // 10, decay_factor=1, max_grad_norm=0
+        ),
         train=TrainConfig(
             steps=steps,
             precision="bf16",

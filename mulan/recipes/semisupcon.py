@@ -21,7 +21,7 @@ def semisupcon() -> Recipe:
         audio_tower=SampleCnnTowerConfig(),
         loss=LossConfig(weights=LossWeightsConfig(contrastive=0, semisupcon=1)),
         batch=BatchConfig(micro_batches=2, pairs_per_micro_batch=48),
-        optim=OptimConfig(lr=1e-4, decay_factor=1),
+        optim=OptimConfig(lr=1e-4, decay_factor=1, max_grad_norm=0),
         train=TrainConfig(
             steps=200_000,
             precision="bf16",
