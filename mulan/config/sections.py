@@ -157,6 +157,11 @@ class OptimConfig(Section):
     """Maximum norm of the gradient over all parameters; larger gradients are clipped. 0 switches clipping off; the norm
     is still measured. MuLan does not mention clipping, and the published code of MuLaP, SemiSupCon and PSLA does not
     clip: that MuLan's recipes clip to 1 is our choice."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay rate, per update, of an exponential moving average of the trained weights that starts from the initial
+    ones; 0 keeps none. Validation and export use the average, with the running statistics of batch norm as they are,
+    and checkpoints contain it. It takes one more float32 copy of the weights that a worker holds: of all trained
+    weights or, at ZeRO stage 3, of its shards."""
 
     @property
     def clipping_norm(self) -> float:

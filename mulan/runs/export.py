@@ -8,7 +8,7 @@ from mulan.runs.checkpoint import read_newest
 from mulan.runs.run import Run, RunError
 from mulan.storage import filesystem
 from mulan.tasks.task import task_of
-from mulan.training.state import Checkpoint, weights
+from mulan.training.state import Checkpoint, averaged_weights
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ def export_run(run: Run) -> int:
 
     :meth:`mulan.MuLan.from_pretrained` loads a joint model, and a tagger serves as ``audio_tower.pretrained`` of other
     runs. Of any other model, only the audio encoder is exported, for :meth:`mulan.AudioBackbone.from_pretrained` and
-    other runs.
+    other runs. With ``optim.ema_decay``, the exported weights are the averaged ones.
 
     Raises:
         RunError: The run does not exist or has no checkpoint.
@@ -28,7 +28,7 @@ def export_run(run: Run) -> int:
     task = task_of(run.recipe().with_random_audio_tower())
     checkpoint = checkpoint_to_export(run)
     model = task.build_model()
-    model.load_state_dict(weights(checkpoint.state))
+    model.load_state_dict(averaged_weights(checkpoint.state))
     with tempfile.TemporaryDirectory() as folder:
         task.export(model, Path(folder))
         for file in sorted(Path(folder).rglob("*")):

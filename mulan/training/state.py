@@ -43,4 +43,17 @@ class Checkpoint:
 
 def weights(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Returns the model's state dict from the tensors of a checkpoint."""
-    return {name.removeprefix("weights."): tensor for name, tensor in state.items() if name.startswith("weights.")}
+    return _with_prefix(state, "weights.")
+
+
+def averaged_weights(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Returns the model's state dict with the averages of weights that have one in a checkpoint.
+
+    Weights that are not trained, and buffers such as the running statistics of batch norm, are as they are. If the
+    checkpoint has no averages (``optim.ema_decay`` is 0), this equals :func:`weights`.
+    """
+    return weights(state) | _with_prefix(state, "ema.")
+
+
+def _with_prefix(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}

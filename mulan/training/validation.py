@@ -13,7 +13,7 @@ from mulan.training.engines.base import Engine
 
 
 def validate(engine: Engine, batches: Iterable[Batch], task: Task) -> dict[str, float]:
-    """Returns the task's validation scores by name. Collective.
+    """Returns the task's validation scores by name, with ``optim.ema_decay`` of the averaged weights. Collective.
 
     Args:
         batches: This worker's validation micro-batches, the same number on every worker.

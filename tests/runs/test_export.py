@@ -76,17 +76,26 @@ def test_a_run_without_a_checkpoint_has_nothing_to_export(tmp_path: Path) -> Non
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("name", ["semisupcon", "mulap"])
-def test_an_exported_encoder_equals_the_trained_one(name: str, tiny_corpus: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "decay"), [("semisupcon", 0.6), ("mulap", 0)])
+def test_an_exported_encoder_equals_the_trained_or_averaged_one(
+    name: str, decay: float, tiny_corpus: str, tmp_path: Path
+) -> None:
     run = Run.at(str(tmp_path), name)
-    settings = ["train.steps=2", "train.validate_every_steps=2", "scale.workers=1"]
+    settings = ["train.steps=2", "train.validate_every_steps=2", "scale.workers=1", f"optim.ema_decay={decay}"]
     recipe = load_recipe(f"{name}_miniature", settings, data_uri=tiny_corpus)
     run.begin(recipe)
     ((lines, _),) = run_in_processes(train_inline, 1, recipe, run.uri, folder=tmp_path / "results")
     assert selection_metric(recipe.loss.weights).name in lines[-1]["validation"]
     assert export_run(run) == 2
     model = task_of(recipe).build_model()
-    model.load_state_dict(weights(checkpoint_to_export(run).state))
+    state = checkpoint_to_export(run).state
+    model.load_state_dict(weights(state))
+    averaged = {name.removeprefix("ema."): tensor for name, tensor in state.items() if name.startswith("ema.")}
+    assert bool(averaged) == bool(decay)
+    for averaged_name, tensor in averaged.items():  # running statistics are not averaged
+        parameter = model.get_parameter(averaged_name)
+        assert not torch.equal(parameter, tensor)
+        parameter.data.copy_(tensor)
     backbone = AudioBackbone.from_pretrained(run.model_uri, device="cpu")
     window = np.random.default_rng(0).normal(0, 0.1, backbone.window_samples).astype(np.float32)
     with torch.no_grad():

@@ -56,7 +56,7 @@ def _trained(recipe: Recipe, run_uri: str) -> Digests:
         "gradient norms": _digest(repr([line["grad_norm"] for line in lines])),
         "validations": _digest(repr([line.get("validation") for line in lines])),
         "weights": _of_tensors(state, {name for name in state if name.startswith("weights.")} - buffers),
-        "moments": _of_tensors(state, {name for name in state if name.startswith("exp_avg")}),
+        "moments and averages": _of_tensors(state, {name for name in state if name.startswith(("exp_avg", "ema."))}),
         "running statistics": _of_tensors(state, buffers),
     }
 

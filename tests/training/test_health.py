@@ -176,6 +176,7 @@ def skipping(tiny_corpus: str, narrow_bert: str, tmp_path_factory: pytest.TempPa
         for first in (stage for count, stage in RUNS if count == workers):
             for further, (name, steps) in enumerate(LEGS):
                 settings = [f"train.zero_stage={(first + further) % 4}", "health.non_finite=warn"]
+                settings += ["optim.ema_decay=0.5"]
                 one = recipe(tiny_corpus, narrow_bert, *settings, f"train.steps={steps}")
                 runs.append((f"{name} {workers} {first}", one, FAULTY))
         runs.append((f"stop {workers}", recipe(tiny_corpus, narrow_bert), FAULTY))

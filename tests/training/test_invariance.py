@@ -55,7 +55,8 @@ BF16 = ["train.precision=bf16", "text_tower.length_groups=2"]
 @pytest.fixture(scope="module")
 def runs(tiny_corpus: str, narrow_bert: str, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """All runs that are compared here, in few processes, since starting them takes longer than training."""
-    narrow = [f"text_tower.pretrained={narrow_bert}"]
+    narrow = [f"text_tower.pretrained={narrow_bert}", "optim.ema_decay=0.7"]
+    narrow += ["optim.schedule=cosine", "optim.decay_until_step=6"]
     folder = str(tmp_path_factory.mktemp("runs"))
     found: Runs = {}
 

@@ -33,14 +33,19 @@ class Engine(Protocol):
     def step(self) -> float:
         """Clips the gradient (``optim.max_grad_norm``), updates the weights and zeroes the gradient. Collective.
 
-        If the norm is not finite, the update is skipped on all workers; the learning rate schedule still advances.
+        The average of the weights (``optim.ema_decay``) is updated with them. If the norm is not finite, the update is
+        skipped on all workers; the learning rate schedule still advances.
 
         Returns:
             The norm of the gradient before clipping.
         """
 
     def evaluation_mode(self, on: bool) -> None:
-        """Sets evaluation mode (no dropout, no SpecAugment, running batch-norm statistics) or training mode."""
+        """Sets evaluation mode or training mode. Collective.
+
+        In evaluation mode there is no dropout and no SpecAugment, batch norm uses its running statistics, and if
+        ``optim.ema_decay`` is not 0, the model has the averaged weights.
+        """
 
 
 class CheckpointedEngine(Engine, Protocol):
@@ -54,13 +59,15 @@ class CheckpointedEngine(Engine, Protocol):
                 returns an empty dict.
 
         Returns:
-            Weights and buffers (``weights.NAME``) and Adam's moments (``exp_avg.NAME``, ``exp_avg_sq.NAME``).
+            Weights and buffers (``weights.NAME``), Adam's moments (``exp_avg.NAME``, ``exp_avg_sq.NAME``) and, if
+            ``optim.ema_decay`` is not 0, averaged weights (``ema.NAME``).
         """
 
     def restore_optimizer(self, state: Mapping[str, torch.Tensor], steps_done: int, *, updates: int) -> None:
-        """Restores the optimizer from :meth:`state`, whose weights must already be loaded into the model. Collective.
+        """Restores moments and averaged weights from :meth:`state`. Collective.
 
         Args:
+            state: The state; its weights must already be loaded into the model.
             steps_done: The number of steps, on which the learning rate depends.
             updates: The number of steps that updated the weights.
         """

@@ -23,9 +23,10 @@ from deepspeed.utils import (
 from mulan.config.recipe import Recipe
 from mulan.config.sections import BatchConfig, OptimConfig, TrainConfig
 from mulan.data.batch import Batch
-from mulan.distributed.collectives import all_reduce_sum
+from mulan.distributed.collectives import all_gather, all_reduce_sum
 from mulan.model.device_batch import DeviceBatch, to_device
 from mulan.training.optimizer import adam, set_learning_rate
+from mulan.training.weight_average import WeightAverage
 
 # DeepSpeed would compile this op on CPUs, although only inference uses it. A process that is killed during the
 # compilation leaves a lock, for which all later processes wait forever.
@@ -68,6 +69,7 @@ class DeepSpeedEngine:
             dist_init_required=False,
         )
         self._engine.train()
+        self._average = WeightAverage(self._own_weights(), decay=optim.ema_decay) if optim.ema_decay else None
 
     @classmethod
     def from_recipe(cls, model: Any, recipe: Recipe, *, device: torch.device) -> Self:
@@ -102,11 +104,19 @@ class DeepSpeedEngine:
         norm = norm if norm is not None else float(self._engine.get_global_grad_norm())
         updated = self._engine.was_step_applied()
         assert updated == math.isfinite(norm), f"updated by a gradient of norm {norm}"
-        self._has_moments = self._has_moments or updated
+        if updated:
+            self._end_update()
         return norm
 
     def evaluation_mode(self, on: bool) -> None:
         self._engine.train(not on)
+        if self._average is None:
+            return
+        if self._stage == 3:
+            self._engine.optimizer.checkpoint_event_prologue()  # releases gathered weights, which would be outdated
+        self._average.exchange(self._own_weights(), in_model=on)
+        if self._stage == 3:
+            self._engine.optimizer.checkpoint_event_epilogue()  # gathers the small tensors that are never released
 
     def state(self, *, kept: bool = True) -> dict[str, torch.Tensor]:
         whole = self._whole_tensors()
@@ -119,10 +129,13 @@ class DeepSpeedEngine:
     def restore_optimizer(self, state: Mapping[str, torch.Tensor], steps_done: int, *, updates: int) -> None:
         self._create_optimizer_state()
         self._link_moments()
-        trained = ((name, p) for name, p in self.module.named_parameters() if p.requires_grad)
-        for name, parameter in trained:
+        for name, parameter in self._named_trained():
             for moment in MOMENTS:
                 self._set_moment(parameter, moment, state[f"{moment}.{name}"])
+            if self._average is not None:
+                whole = state[f"ema.{name}"]
+                own = self._own_shard(parameter, whole) if self._stage == 3 else whole
+                self._average.tensors[name].copy_(own)
         self._set_adam_steps(updates)
         self._steps_done, self._has_moments = steps_done, True
 
@@ -151,6 +164,8 @@ class DeepSpeedEngine:
             for moment in MOMENTS if parameter.requires_grad else ():
                 full = self._full_moment(parameter, moment)
                 yield f"{moment}.{name}", torch.zeros_like(weight) if full is None else full
+            if self._average is not None and parameter.requires_grad:
+                yield f"ema.{name}", self._whole(parameter, self._average.tensors[name])
 
     def _full_weight(self, parameter: torch.nn.Parameter) -> torch.Tensor:
         if self._stage < 3:  # DeepSpeed's master weights are the same: everything is float32
@@ -175,6 +190,10 @@ class DeepSpeedEngine:
             safe_set_local_optimizer_state(parameter, self._own_shard(parameter, value), moment)
         else:
             safe_set_full_optimizer_state(parameter, value, moment)
+
+    def _whole(self, parameter: Any, own: torch.Tensor) -> torch.Tensor:
+        """Returns a whole tensor from what each worker holds of it: at stage 3 its shard, the inverse of _own_shard."""
+        return all_gather(own)[: parameter.ds_numel].view(parameter.ds_shape) if self._stage == 3 else own
 
     def _own_shard(self, parameter: Any, value: torch.Tensor) -> torch.Tensor:
         """Returns this worker's shard of a tensor at stage 3, padded as by ZeRO.
@@ -202,7 +221,19 @@ class DeepSpeedEngine:
         return [_Part(group, int(size)) for group, size in groups]
 
     def _trained(self) -> list[torch.nn.Parameter]:
-        return [parameter for parameter in self.module.parameters() if parameter.requires_grad]
+        return [parameter for _, parameter in self._named_trained()]
+
+    def _named_trained(self) -> Iterator[tuple[str, Any]]:
+        return ((name, parameter) for name, parameter in self.module.named_parameters() if parameter.requires_grad)
+
+    def _own_weights(self) -> dict[str, torch.Tensor]:
+        """Returns the trained weights that this worker holds, in the model's memory: all or, at stage 3, its shards."""
+        return {name: p.ds_tensor if self._stage == 3 else p.detach() for name, p in self._named_trained()}
+
+    def _end_update(self) -> None:
+        self._has_moments = True
+        if self._average is not None:
+            self._average.update(self._own_weights())
 
     def _update_by(self, gradients: list[torch.Tensor]) -> None:
         """Updates the weights with a summed gradient, one flat tensor for each of :meth:`_parts`. Collective."""

@@ -67,7 +67,7 @@ class ExactDeepSpeedEngine(DeepSpeedEngine):
         if math.isfinite(norm):
             self._update_by(gradients)
             assert not getattr(self._engine.optimizer, "overflow", False), "DeepSpeed skipped a finite update"
-            self._has_moments = True
+            self._end_update()
         self._begin_sums()
         self._steps_done += 1
         return norm

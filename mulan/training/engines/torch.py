@@ -14,6 +14,7 @@ from mulan.distributed.fixed_point import UNITS
 from mulan.distributed.gradient_sums import ReplicatedSums, clip_grad_norm
 from mulan.model.device_batch import DeviceBatch, to_device
 from mulan.training.optimizer import adam, set_learning_rate
+from mulan.training.weight_average import WeightAverage
 
 
 class TorchEngine:
@@ -47,6 +48,7 @@ class TorchEngine:
         self._optim, self._length_groups, self._steps_done = optim, length_groups, 0
         self._adam = adam(self.module, optim)
         self._trained = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
+        self._average = WeightAverage(self._weights(), decay=optim.ema_decay) if optim.ema_decay else None
         self._sums: ReplicatedSums | None = None
         if train.exact_sums:
             self._sums = ReplicatedSums(self._trained, micro_batches=self.micro_batches)
@@ -75,6 +77,8 @@ class TorchEngine:
         norm = self._plain_gradient() if self._sums is None else self._exact_gradient(self._sums)
         if math.isfinite(norm):
             self._adam.step()
+            if self._average is not None:
+                self._average.update(self._weights())
         self._adam.zero_grad()
         if self._sums is not None:
             self._sums.begin_step()
@@ -100,6 +104,11 @@ class TorchEngine:
 
     def evaluation_mode(self, on: bool) -> None:
         self.module.train(not on)
+        if self._average is not None:
+            self._average.exchange(self._weights(), in_model=on)
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        return {name: p.detach() for name, p in self.module.named_parameters() if p.requires_grad}
 
 
 def _sum_over_workers(gradients: list[torch.Tensor]) -> None:

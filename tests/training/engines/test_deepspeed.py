@@ -27,7 +27,7 @@ pytestmark = pytest.mark.processes
 
 STAGES = range(4)
 KINDS = {
-    "float32": [],
+    "float32": ["optim.ema_decay=0.8"],
     "bf16": ["train.precision=bf16"],
     "plain": ["train.exact_sums=false"],
 }
@@ -153,7 +153,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
 
 @pytest.mark.timeout(900)
 def test_the_restored_state_is_bitwise_equal_to_the_saved_one(runs: Runs) -> None:
-    """Checks weights, buffers and both moments, at the same and at other numbers of workers and stages."""
+    """Checks weights, buffers, averages and both moments, at the same and at other numbers of workers and stages."""
     assert [name for name, ranks in runs.items() if not all(rank.restored for rank in ranks)] == []
     restarts = [name for name in runs if len(layouts_of(name)) > 1]
     assert {layouts_of(name)[-1] for name in restarts} == {
@@ -210,6 +210,16 @@ def engine_in_empty_cache(folder: str) -> list[str]:
 
 def test_no_extension_is_compiled(tmp_path: Path) -> None:
     assert run_in_processes(engine_in_empty_cache, 1, str(tmp_path), folder=tmp_path / "out") == [["out"]]
+
+
+def test_trained_weights_have_an_average_if_the_recipe_asks_for_it(runs: Runs) -> None:
+    for kind in KINDS:
+        state = runs[f"{kind} 1x0"][0].state
+        trained = {name.removeprefix("exp_avg.") for name in state if name.startswith("exp_avg.")}
+        found = {name.removeprefix("ema.") for name in state if name.startswith("ema.")}
+        assert found == (trained if kind == "float32" else set())
+        for name in found:
+            assert not torch.equal(state[f"ema.{name}"], state[f"weights.{name}"]), name
 
 
 def test_only_the_first_worker_returns_the_state(runs: Runs) -> None:

@@ -1,5 +1,6 @@
 """Tests that the PyTorch engine and the DeepSpeed engines train the same model."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
@@ -28,6 +29,8 @@ class Trained(NamedTuple):
     lines: list[dict[str, float]]
     weights: dict[str, str]
     """Digests of weights and buffers."""
+    validated: dict[str, str]
+    """Digests of weights and buffers in evaluation mode, in which weights are averages."""
 
 
 def train(engine: TorchEngine | DeepSpeedEngine, recipe: Recipe) -> list[dict[str, float]]:
@@ -44,15 +47,34 @@ def train(engine: TorchEngine | DeepSpeedEngine, recipe: Recipe) -> list[dict[st
 def in_plain_torch(recipe: Recipe) -> Trained:
     engine = torch_engine(recipe)
     lines = train(engine, recipe)
-    return Trained(lines, digests({f"weights.{name}": t.detach() for name, t in engine.module.state_dict().items()}))
+
+    def weights() -> dict[str, str]:
+        return digests({f"weights.{name}": t.detach() for name, t in engine.module.state_dict().items()})
+
+    return Trained(lines, *before_and_in_validation(engine, weights))
 
 
 def in_deepspeed(recipe: Recipe) -> Trained:
     torch.manual_seed(recipe.train.seed)
     engine = build_engine(task_of(recipe).build_model(), recipe, device=torch.device("cpu"))
     lines = train(engine, recipe)
-    state = engine.state()
-    return Trained(lines, digests({name: tensor for name, tensor in state.items() if name.startswith("weights.")}))
+
+    def weights() -> dict[str, str]:
+        return digests({name: tensor for name, tensor in engine.state().items() if name.startswith("weights.")})
+
+    return Trained(lines, *before_and_in_validation(engine, weights))
+
+
+def before_and_in_validation(
+    engine: TorchEngine | DeepSpeedEngine, weights: Callable[[], dict[str, str]]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Returns the digests of weights in training mode, and in evaluation mode; then returns to training mode."""
+    before = weights()
+    engine.evaluation_mode(True)
+    validated = weights()
+    engine.evaluation_mode(False)
+    assert weights() == before
+    return before, validated
 
 
 def in_both(recipes: dict[str, Recipe]) -> dict[str, tuple[Trained, Trained]]:
@@ -67,7 +89,12 @@ Both = dict[str, list[list[tuple[Trained, Trained]]]]
 @pytest.fixture(scope="module")
 def both(narrow_bert: str, tmp_path_factory: pytest.TempPathFactory) -> Both:
     settings = ["text_tower.layers=2", "text_tower.frozen_layers=1", "optim.weight_decay=0.01"]
-    settings += ["optim.max_grad_norm=0.5", "optim.pretrained_lr_scale=0.3", f"text_tower.pretrained={narrow_bert}"]
+    settings += [
+        "optim.ema_decay=0.6",
+        "optim.max_grad_norm=0.5",
+        "optim.pretrained_lr_scale=0.3",
+        f"text_tower.pretrained={narrow_bert}",
+    ]
     recipes = {f"exact {stage}": small("m_ast", *settings, f"train.zero_stage={stage}") for stage in range(4)}
     recipes["exact tagging"] = small("m_resnet50_audioset", "train.zero_stage=1")
     recipes["exact mulap"] = small("mulap", *settings, "train.zero_stage=3")
@@ -89,6 +116,7 @@ def test_with_exact_sums_both_engines_are_bitwise_equal(both: Both) -> None:
             for found in (found for ranks in groups for rank in ranks for found in rank):
                 assert found.lines == reference.lines, name
                 assert differing(found.weights, reference.weights) == [], name
+                assert differing(found.validated, reference.validated) == [], name
     assert both["exact 0"][0][0][0].lines[0]["grad_norm"] > 0.5  # the gradient was clipped
 
 
