@@ -89,7 +89,7 @@ def activation_bytes(recipe: Recipe) -> dict[str, float]:
         host = synthetic_batch(part, step=0, micro_batch=0, tokens=recipe.text_tower.max_tokens)
         batch = to_device(host, torch.device("cpu"), text_groups=1)
         with FakeTensorMode(allow_non_fake_inputs=True):
-            sizes["audio"].append(saved_bytes(partial(model.audio_encoder, batch.waveform.flatten(0, 1))))
+            sizes["audio"].append(saved_bytes(partial(model.audio_encoder, batch.waveform)))
             if isinstance(model, JointModel):
                 sizes["text"].append(saved_bytes(partial(model.embed_text, batch.token_ids, batch.attention_mask)))
     return {name: float(both[1] - both[0]) for name, both in sizes.items() if both}

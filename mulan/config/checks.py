@@ -12,6 +12,7 @@ from mulan.config.audio import (
     SampleCnnTowerConfig,
     WaveformFrontEndConfig,
 )
+from mulan.config.augmentation import AugmentationConfig, pitch_ratios
 from mulan.config.objectives import CROSS_MODAL, TRAINED_TOGETHER, LossConfig, LossWeightsConfig, MulapConfig
 from mulan.config.sections import BatchConfig, DataConfig, OptimConfig, ScaleConfig, TextTowerConfig, TrainConfig
 
@@ -162,6 +163,18 @@ def audio_faults(
             )
     else:
         yield from _spectrogram_faults(front_end, tower, sample_rate_hz, window_s)
+
+
+def augmentation_faults(
+    weights: LossWeightsConfig, augmentation: AugmentationConfig, data: DataConfig
+) -> Iterator[str]:
+    """Yields an error if pitches are to be shifted and no ratio of divisors of the sample rate is small enough."""
+    shifts_pitch = weights.semisupcon and augmentation.probability and augmentation.pitch_probability
+    if shifts_pitch and not pitch_ratios(data.sample_rate_hz, augmentation.pitch_semitones):
+        yield (
+            f"semisupcon.augmentation.pitch_semitones = {augmentation.pitch_semitones:g} allows no ratio of divisors "
+            f"of data.sample_rate_hz = {data.sample_rate_hz}; raise it, or set pitch_probability = 0"
+        )
 
 
 def _spectrogram_faults(

@@ -9,7 +9,14 @@ from pydantic import model_validator
 
 from mulan.config import audio, objectives, sections
 from mulan.config.base import PositiveInt, Section
-from mulan.config.checks import audio_faults, loss_faults, schedule_faults, sharing_faults, term_faults
+from mulan.config.checks import (
+    audio_faults,
+    augmentation_faults,
+    loss_faults,
+    schedule_faults,
+    sharing_faults,
+    term_faults,
+)
 from mulan.config.errors import RecipeError
 from mulan.config.validation import validated
 
@@ -47,6 +54,7 @@ class Recipe(Section):
             *schedule_faults(self.optim, self.train),
             *sharing_faults(self.batch, self.train, self.scale),
             *audio_faults(self.front_end, self.audio_tower, sample_rate_hz=self.data.sample_rate_hz, window_s=window_s),
+            *augmentation_faults(self.loss.weights, self.semisupcon.augmentation, self.data),
         ]
         if faults:
             raise ValueError("; ".join(faults))

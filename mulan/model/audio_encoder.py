@@ -65,13 +65,21 @@ class AudioEncoder(nn.Module):
             yield from self.tower.parameters()
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """Encodes waveforms [n, window_samples], int16 or float in [-1, 1], as float32 [n, output_dim]."""
+        """Encodes waveforms.
+
+        Args:
+            waveform: int16 or float in [-1, 1], [m, views, window_samples] for several views of m recordings, or
+                [m, window_samples].
+
+        Returns:
+            float32 [m, views, output_dim] or [m, output_dim].
+        """
         if self.augmentation is not None:
             waveform = self.augmentation(waveform)
-        spectrogram = self.spec_augment(self.front_end(waveform))
+        spectrogram = self.spec_augment(self.front_end(waveform.flatten(0, -2)))
         with tower_autocast(waveform.device, self._precision):
             pooled: Tensor = self.tower(spectrogram)
-        return pooled.float()
+        return pooled.float().reshape(*waveform.shape[:-1], -1)
 
 
 class TrainedModel(nn.Module):

@@ -92,7 +92,7 @@ class JointModel(TrainedModel):
             groups: Result of :func:`mulan.model.towers.text_lengths.length_groups`, with rows on the device of the
                 token ids.
         """
-        pooled = self.audio_encoder(waveform.flatten(0, 1)).unflatten(0, waveform.shape[:2])
+        pooled = self.audio_encoder(waveform)
         audio = unit_rows(self.audio_projection(pooled[:, 0]))
         views = self.view_head(pooled) if self.view_head is not None else None
         text = self.embed_text(token_ids, attention_mask, groups)

@@ -37,5 +37,5 @@ class ViewModel(TrainedModel):
         Args:
             waveform: int16 or float in [-1, 1], [m, views, window_samples].
         """
-        pooled = self.audio_encoder(waveform.flatten(0, 1)).unflatten(0, waveform.shape[:2])
+        pooled = self.audio_encoder(waveform)
         return Embeddings(audio=None, text=None, temperature=None, views=self.view_head(pooled))

@@ -65,6 +65,18 @@ def refused(recipe: str, *settings: str) -> tuple[str, ...]:
             "loss.mask_equal_texts = true needs a weight of contrastive, clip, decoupled or siglip in loss.weights; "
             "give one, or leave it at false",
         ),
+        (
+            "semisupcon",
+            ["semisupcon.augmentation.pitch_semitones=0.3"],
+            "semisupcon.augmentation.pitch_semitones = 0.3 allows no ratio of divisors of data.sample_rate_hz = 22050; "
+            "raise it, or set pitch_probability = 0",
+        ),
+        (
+            "mulan_semi",
+            ["data.sample_rate_hz=16001"],
+            "semisupcon.augmentation.pitch_semitones = 4 allows no ratio of divisors of data.sample_rate_hz = 16001; "
+            "raise it, or set pitch_probability = 0",
+        ),
         ("mulap", ["mulap.segment_s=20.5"], "mulap.segment_s = 20.5 is longer than data.window_s = 20"),
         (
             "mulap",
@@ -225,6 +237,8 @@ def test_sections_that_do_not_fit_together_give_one_error(recipe: str, settings:
         ("demo", ["optim.schedule=cosine", "optim.decay_until_step=21", "train.steps=21"]),  # the warm-up has 20 steps
         ("semisupcon", ["data.window_s=2.678", "semisupcon.labelled_share=as_found"]),
         ("semisupcon", ["front_end.family=decibel", "audio_tower.family=musicnn"]),
+        ("semisupcon", ["semisupcon.augmentation={pitch_semitones=0.3, pitch_probability=0}"]),
+        ("mulan_semi", ["loss.weights.semisupcon=0", "semisupcon.augmentation.pitch_semitones=0.3"]),
         ("semisupcon", ["semisupcon.augmentation={gain_min_db=5, delay_min_ms=500, noise_min_decay=2}"]),
     ],
 )

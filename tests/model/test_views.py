@@ -63,6 +63,24 @@ def test_training_augments_with_random_numbers_of_the_default_generator(
     assert torch.equal(views(waveform).views, views(waveform).views)
 
 
+def test_the_views_of_a_recording_are_augmented_together() -> None:
+    always = ", ".join(f"{step}_probability=1" for step in ("gain", "polarity", "noise"))
+    recipe = small_semisupcon(
+        f"semisupcon.augmentation={{probability=0.5, {always}}}", "batch.pairs_per_micro_batch=64"
+    )
+    (waveform,) = noise(recipe).inputs
+    encoder = ViewsTask(recipe).build_model().train().audio_encoder
+    assert encoder.augmentation is not None
+    augmented: list[torch.Tensor] = []
+    encoder.augmentation.register_forward_hook(lambda module, inputs, output: augmented.append(output))
+    torch.manual_seed(0)
+    encoder(waveform)
+    is_changed = (augmented[0] != waveform / 32768).any(dim=2)
+    assert is_changed.shape == (64, 3)
+    assert torch.equal(is_changed.all(dim=1), is_changed.any(dim=1))
+    assert 16 < is_changed.all(dim=1).sum() < 48
+
+
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_every_parameter_gets_a_gradient_without_synchronising(precision: str, waveform: torch.Tensor) -> None:
     torch.manual_seed(0)

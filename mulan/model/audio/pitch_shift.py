@@ -1,87 +1,90 @@
-"""Batched pitch shift by a phase vocoder, with a ratio per example."""
+"""Pitch shift of a batch by one rational ratio: a phase vocoder whose frames are resampled by their own transforms."""
 
 import math
+from fractions import Fraction
 
 import torch
 from torch import Tensor, nn
 
-_OVERSAMPLING = 2
-"""Oversampling factor of the stretched signal, for accurate cubic interpolation between its samples."""
-_UNITS = 2**40
+_OVERLAP = 4
+"""Number of frames over each sample."""
+_UNITS = 2**24
 """Units per full turn of phase. Phases are accumulated as integers, whose sums are bitwise equal in any order."""
 
 
-def pitch_shift(waveform: Tensor, ratio: Tensor, *, max_ratio: float, window_samples: int) -> Tensor:
+def pitch_shift(waveform: Tensor, ratio: Fraction, *, window_samples: int) -> Tensor:
     """Multiplies all frequencies by ``ratio`` without changing the duration.
 
-    A phase vocoder with a hop of a quarter window (Flanagan and Golden 1966) stretches the signal by the ratio, and the
-    result is resampled to the original length. Shapes depend only on ``max_ratio``, not on the random ratios.
-    Frequencies that would exceed half the sample rate are removed.
+    A phase vocoder (Flanagan and Golden 1966) analyses frames of N samples and synthesises frames of N / ratio samples
+    around the same positions. The inverse transform thereby resamples each frame, without interpolation. N is a
+    multiple of the ratio's numerator, so that lengths and hops are whole numbers. Frequencies that would exceed half
+    the sample rate are removed.
 
     Args:
         waveform: float32 [n, samples].
-        ratio: float64 [n], above 0.
-        max_ratio: Upper bound of ``ratio``.
-        window_samples: Length of the analysis window, a multiple of 4.
+        ratio: Above 0. N is ``8 * ratio.numerator`` or more.
+        window_samples: Approximate length N of the analysis window.
 
     Returns:
         float32 [n, samples].
     """
-    samples, hop = waveform.shape[1], window_samples // 4
-    # frame k is centred at sample k * hop; the last two are silent and represent all later frames
-    framed = nn.functional.pad(waveform, (2 * hop, 6 * hop)).unfold(-1, window_samples, hop)
-    spectrum = torch.fft.rfft(framed * torch.hann_window(window_samples, device=waveform.device))
-    frames = math.ceil(samples * max_ratio / hop) + 4
-    stretched = _overlap_add(_stretch(spectrum, ratio, frames=frames), window_samples=window_samples)
-    position = torch.arange(samples, device=waveform.device, dtype=torch.float64) * ratio[:, None]
-    return _interpolate(stretched, _OVERSAMPLING * (position + hop))
+    samples, device = waveform.shape[1], waveform.device
+    scale = _even_smooth_number(window_samples / (_OVERLAP * ratio.numerator))
+    advance, hop = scale * ratio.numerator, scale * ratio.denominator
+    analysed, synthesised = _OVERLAP * advance, _OVERLAP * hop
+    # frame k is centred at sample (k - 1) * hop, and every sample is in four of the synthesised frames
+    frames = math.ceil((samples - 1) / hop) + 3
+    silence = hop + analysed // 2
+    padded = nn.functional.pad(waveform, (silence, silence + hop + advance))
+    window = torch.hann_window(analysed, device=device)
+    bins = min(analysed, synthesised) // 2 + 1
+    spectrum = torch.fft.rfft(padded.unfold(-1, analysed, hop)[:, :frames] * window)[:, :, :bins]
+    later = torch.fft.rfft(padded[:, advance:].unfold(-1, analysed, hop)[:, : frames - 1] * window)[:, :, :bins]
+    parts = torch.fft.irfft(_accumulate_phases(spectrum, later), n=synthesised)
+    # the squares of the windows over a sample sum to 3 / 8 of their number; a shorter inverse transform is louder
+    parts *= torch.hann_window(synthesised, device=device) * (synthesised / (0.375 * _OVERLAP * analysed))
+    start = hop + synthesised // 2
+    return _sum_of_overlapping(parts)[:, start : start + samples]
 
 
-def _stretch(spectrum: Tensor, ratio: Tensor, *, frames: int) -> Tensor:
-    """Stretches spectra [n, frames_in, bins] in time by ``ratio`` to [n, frames, bins].
+def _accumulate_phases(spectrum: Tensor, later: Tensor) -> Tensor:
+    """Replaces the phases of frames by sums of advances; those of the first frame are kept.
 
-    The magnitude of frame k is interpolated at input position ``k / ratio``. Input and output have the same hop,
-    so the phase of each bin advances from frame to frame as between the two input frames around that position.
+    In the synthesised frames, a quarter of a frame passes from one to the next. The phase of a bin therefore advances
+    as in the signal over a quarter of an analysed frame.
+
+    Args:
+        spectrum: complex64 [n, frames, bins].
+        later: complex64 [n, frames - 1, bins], the spectra a quarter of a frame later.
+
+    Returns:
+        complex64 [n, frames, bins], with the magnitudes of ``spectrum``.
     """
-    n, frames_in, bins = spectrum.shape
-    magnitude, phase = spectrum.abs(), spectrum.angle()
-    position = (torch.arange(frames, device=ratio.device) / ratio[:, None]).clamp_max(frames_in - 2)
-    before = position.long()
-    example = torch.arange(n, device=ratio.device)[:, None]
-    weight = (position - before).float()[:, :, None]
-    interpolated = torch.lerp(magnitude[example, before], magnitude[example, before + 1], weight)
-    advance = (phase.diff(dim=1) * (_UNITS / math.tau)).round().long()[example, before]
-    is_kept = torch.arange(bins, device=ratio.device) * ratio[:, None] < bins - 1
-    # full turns are removed before the conversion to float32, to keep its precision
-    advanced = (advance.cumsum(dim=1) - advance) % _UNITS
-    return torch.polar(interpolated * is_kept[:, None], phase[:, :1] + advanced * (math.tau / _UNITS))
-
-
-def _overlap_add(spectrum: Tensor, *, window_samples: int) -> Tensor:
-    """Computes the oversampled signal from its spectra [n, frames, bins].
-
-    The signal begins a quarter of a window before the centre of frame 0. ``torch.istft`` is not used, since it
-    synchronises with the device to check that the sum of the windows is nowhere zero.
-    """
-    wide = _OVERSAMPLING * window_samples
-    window = torch.hann_window(wide, device=spectrum.device)
-    parts = torch.fft.irfft(spectrum, n=wide) * (_OVERSAMPLING * window)
-    weights = window.square().expand(1, spectrum.shape[1], wide)
-    return _sum_of_overlapping(parts) / _sum_of_overlapping(weights)
+    phase, advance = spectrum.angle(), later.angle()
+    advance -= phase[:, :-1]
+    advance *= _UNITS / math.tau
+    # a sum that leaves the range of int32 wraps around by whole turns
+    total = advance.to(torch.int32).cumsum(dim=1, dtype=torch.int32).bitwise_and_(_UNITS - 1)
+    turned_by = phase[:, :1] - phase
+    turned_by[:, 1:].add_(total, alpha=math.tau / _UNITS)
+    turned = torch.empty_like(spectrum)
+    torch.cos(turned_by, out=turned.real)
+    torch.sin(turned_by, out=turned.imag)
+    turned *= spectrum
+    return turned
 
 
 def _sum_of_overlapping(parts: Tensor) -> Tensor:
-    """Overlap-adds frames [n, frames, wide] with a hop of a quarter, without the first, where all windows are 0."""
-    n, frames, wide = parts.shape
-    total = parts.new_zeros(n, frames + 3, wide // 4)
-    for quarter in range(4):
-        total[:, quarter : quarter + frames] += parts.reshape(n, frames, 4, wide // 4)[:, :, quarter]
-    return total[:, 1:].flatten(1)
+    """Adds frames [n, frames, 4 * hop] at distances of ``hop`` to [n, (frames + 3) * hop]."""
+    n, frames, _ = parts.shape
+    pieces = parts.view(n, frames, _OVERLAP, -1)
+    total = parts.new_zeros(n, frames + _OVERLAP - 1, pieces.shape[-1])
+    for piece in range(_OVERLAP):
+        total[:, piece : piece + frames] += pieces[:, :, piece]
+    return total.flatten(1)
 
 
-def _interpolate(signal: Tensor, position: Tensor) -> Tensor:
-    """Interpolates [n, samples] at float64 [n, positions] by Catmull-Rom cubics through the 4 surrounding samples."""
-    first = position.long()
-    x = (position - first).float()
-    a, b, c, d = (signal.gather(1, first + offset) for offset in (-1, 0, 1, 2))
-    return b + x / 2 * (c - a + x * (2 * a - 5 * b + 4 * c - d + x * (3 * (b - c) + d - a)))
+def _even_smooth_number(near: float) -> int:
+    """Returns the even number of the form m 2^k, m in (1, 3, 5), that is nearest to ``near``, for fast transforms."""
+    powers = range(1, max(2, math.ceil(math.log2(near + 1)) + 1))
+    return min((m << power for m in (1, 3, 5) for power in powers), key=lambda number: abs(number - near))

@@ -1,6 +1,7 @@
 """Tests each step of waveform augmentation, and the whole chain."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mulan.config.augmentation import AugmentationConfig
 from mulan.model.audio.augmentation import WaveformAugmentation
 from tests.model.waits import HostWaits
-from tests.model.waveforms import RATE_HZ, STEPS, augmented, chain, impulses, white
+from tests.model.waveforms import RATE_HZ, STEPS, augmented, chain, impulses, ratio_db, white
 
 
 def test_gain_is_a_factor_between_its_bounds() -> None:
@@ -32,28 +33,56 @@ def test_polarity_inverts_the_waveform() -> None:
 
 
 @pytest.mark.parametrize(
-    ("delay_ms", "volume", "repeats", "attenuation"),
-    [(100.0, 0.5, 2, 0.5), (37.3, 0.8, 4, 0.6), (120.0, 0.3, 1, 0.1), (400.0, 0.5, 2, 0.5)],
+    ("delay_ms", "volume", "echoes", "attenuation"),
+    [(100.0, 0.5, 2, 0.5), (37.3, 0.8, 4, 0.6), (120.0, 0.3, 1, 0.1), (400.0, 0.5, 2, 0.5), (100.0, 0.7, 0, 0.7)],
 )
-def test_echoes_equal_those_of_a_loop(delay_ms: float, volume: float, repeats: int, attenuation: float) -> None:
+def test_a_delay_equals_a_loop(delay_ms: float, volume: float, echoes: int, attenuation: float) -> None:
     waveform = white(2, 2000)
-    expected = waveform.double().numpy()
-    delay = round(delay_ms * RATE_HZ / 1000)
-    loudness = volume
-    for repeat in range(1, repeats + 1):
-        for sample in range(repeat * delay, 2000):
-            expected[:, sample] += loudness * waveform[:, sample - repeat * delay].double().numpy()
-        loudness *= attenuation
-    settings: dict[str, Any] = {"delay_volume": volume, "delay_repeats": repeats, "delay_attenuation": attenuation}
+    expected = waveform.double().numpy() / 2
+    delay = int(delay_ms * RATE_HZ / 1000)
+    for echo in range(echoes + 1):
+        for sample in range(echo * delay, 2000):
+            delayed = waveform[:, sample - echo * delay].double().numpy()
+            expected[:, sample] += volume * attenuation**echo * delayed / 2
+    settings: dict[str, Any] = {
+        "delay_volumes": (volume,),
+        "delay_echoes": (echoes,),
+        "delay_attenuations": (attenuation,),
+    }
     echoed = augmented(chain("delay", delay_min_ms=delay_ms, delay_max_ms=delay_ms, **settings), waveform)
     np.testing.assert_allclose(echoed, expected, atol=1e-6)
 
 
-def test_delays_are_between_their_bounds() -> None:
-    echoed = augmented(chain("delay", delay_min_ms=100.0, delay_max_ms=500.0, delay_repeats=1), impulses(300, 4100))
-    delays_ms = (echoed[:, 1:].argmax(dim=1) + 1) / RATE_HZ * 1000
-    assert 100 <= delays_ms.min() < 110
-    assert 490 < delays_ms.max() <= 500
+def test_delays_have_the_impulse_responses_of_the_authors_code() -> None:
+    """The expected levels are those of SemiSupCon's ``Delay`` with its arguments at severity 2, measured once."""
+    shares = {
+        (0.65,): 1 / 4,
+        (0.85,): 1 / 4,
+        (0.65, 0.045, 0.0135): 1 / 8,
+        (0.65, 0.105, 0.0735): 1 / 8,
+        (0.85, 0.105, 0.0315): 1 / 8,
+        (0.85, 0.245, 0.1715): 1 / 8,
+    }
+    echoed = augmented(chain("delay", sample_rate_hz=22_050), impulses(600, 22_051))
+    counts: Counter[tuple[float, ...]] = Counter()
+    delays = set()
+    for response in echoed:
+        positions = response.nonzero()[:, 0]
+        counts[tuple(round(level, 5) for level in response[positions].tolist())] += 1
+        if len(positions) == 3:
+            assert positions[2] == 2 * positions[1]
+            delays.add(int(positions[1]))
+    assert counts.keys() == shares.keys()
+    assert all(count_is_near(counts[levels], 600, share) for levels, share in shares.items())
+    assert 2205 <= min(delays) < 2300
+    assert 10_930 < max(delays) <= 11_025
+
+
+@pytest.mark.parametrize(("volume", "level_db"), [(0.3, -3.74), (0.7, -1.41)])
+def test_a_delay_without_echoes_lowers_the_volume(volume: float, level_db: float) -> None:
+    waveform = white(3, 500)
+    delayed = augmented(chain("delay", delay_volumes=(volume,), delay_echoes=(0,)), waveform)
+    np.testing.assert_allclose(ratio_db(delayed, waveform), level_db, atol=0.005)
 
 
 def test_steps_are_applied_in_order_with_the_same_random_numbers() -> None:
@@ -64,17 +93,21 @@ def test_steps_are_applied_in_order_with_the_same_random_numbers() -> None:
     assert torch.equal(augmented(chain(*STEPS), waveform, seed=5), step_by_step)
 
 
+def count_is_near(count: int, draws: int, probability: float) -> bool:
+    """Returns True if the count is within 4.5 standard deviations of a binomial distribution."""
+    deviation = math.sqrt(probability * (1 - probability) * draws)
+    return abs(count - probability * draws) < 4.5 * deviation
+
+
 def share_is_near(is_changed: Tensor, probability: float) -> bool:
-    """Returns True if the share is within 4.5 standard deviations of a binomial distribution."""
-    deviation = math.sqrt(probability * (1 - probability) * len(is_changed))
-    return abs(int(is_changed.sum()) - probability * len(is_changed)) < 4.5 * deviation
+    return count_is_near(int(is_changed.sum()), len(is_changed), probability)
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_the_share_of_changed_examples_is_the_product_of_probabilities(step: str) -> None:
     waveform = white(2000, 64)
     settings: dict[str, Any] = {"probability": 0.6, f"{step}_probability": 0.4}
-    output = augmented(chain(step, sample_rate_hz=100, **settings), waveform)
+    output = augmented(chain(step, **settings), waveform)
     assert share_is_near((output != waveform).any(dim=1), 0.24)
 
 
@@ -93,6 +126,24 @@ def test_steps_are_drawn_independently_within_the_augmented_examples() -> None:
     assert share_is_near(~is_gained & is_inverted, 0.7 * 0.5 * 0.4)
 
 
+def test_the_views_of_a_recording_are_all_augmented_or_none() -> None:
+    """The authors' chain with a step of probability 1 left 0.2 of the recordings and no view alone, when measured."""
+    waveform = white(1, 8).expand(3000, 2, 8)
+    changed = (augmented(chain("polarity", probability=0.8), waveform) != waveform).any(dim=2).sum(dim=1)
+    assert share_is_near(changed == 0, 0.2)
+    assert not (changed == 1).any()
+
+
+def test_the_views_of_a_recording_have_steps_and_strengths_of_their_own() -> None:
+    waveform = white(1, 8).expand(3000, 2, 8)
+    settings = {"gain_probability": 0.4, "gain_max_db": -1.0}
+    factor = (augmented(chain(**settings), waveform) / waveform).mean(dim=2)
+    is_gained = (factor - 1).abs() > 1e-3
+    assert share_is_near(is_gained.sum(dim=1) == 1, 2 * 0.4 * 0.6)
+    both = factor[is_gained.all(dim=1)]
+    assert (both[:, 0] != both[:, 1]).all()
+
+
 @pytest.mark.parametrize("settings", [{"probability": 0.0}, {f"{step}_probability": 0.0 for step in STEPS}])
 def test_probability_zero_keeps_all_bits(settings: dict[str, Any]) -> None:
     waveform = white(50, 500)
@@ -100,29 +151,32 @@ def test_probability_zero_keeps_all_bits(settings: dict[str, Any]) -> None:
 
 
 class Batches(TorchDispatchMode):
-    """Records the batch sizes of the inputs of each operator."""
+    """Counts the examples in the inputs of each operator, over all its calls."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.examples: dict[str, set[int]] = {}
+        self.examples: Counter[str] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if args and isinstance(args[0], Tensor) and args[0].ndim:
-            self.examples.setdefault(func.overloadpacket.__name__, set()).add(len(args[0]))
+            self.examples[func.overloadpacket.__name__] += len(args[0])
         return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("probability", [1.0, 0.3, 0.0])
 @pytest.mark.parametrize(
-    ("step", "operator"), [("noise", "_fft_r2c"), ("filter", "_fft_r2c"), ("pitch", "cumsum"), ("delay", "gather")]
+    ("step", "operator", "calls"),
+    [("noise", "_fft_r2c", 1), ("filter", "_fft_r2c", 2), ("pitch", "cumsum", 1), ("delay", "gather", 2)],
 )
-def test_a_step_is_computed_only_for_the_examples_that_need_it(step: str, operator: str, probability: float) -> None:
+def test_a_step_is_computed_only_for_the_examples_that_need_it(
+    step: str, operator: str, calls: int, probability: float
+) -> None:
     waveform = white(40, 4100)
     settings: dict[str, Any] = {f"{step}_probability": probability}
     with Batches() as batches:
         output = augmented(chain(step, **settings), waveform)
     changed = int((output != waveform).any(dim=1).sum())
-    assert batches.examples.get(operator, {0}) == {changed}
+    assert batches.examples[operator] == calls * changed
     assert (changed > 0) == (probability > 0)
     assert (changed == 40) == (probability == 1)
 
@@ -136,7 +190,8 @@ def test_the_seed_determines_the_augmentation() -> None:
 
 @pytest.mark.parametrize("step", [step for step in STEPS if step != "polarity"])
 def test_equal_examples_are_changed_differently(step: str) -> None:
-    output = augmented(chain(step), white(1, 3000).expand(3, -1))
+    settings: dict[str, Any] = {"delay_max_ms": 130.0, "delay_echoes": (2,)}
+    output = augmented(chain(step, sample_rate_hz=22_050, **settings), white(1, 3000).expand(3, -1))
     assert not torch.equal(output[0], output[1])
     assert not torch.equal(output[1], output[2])
 
@@ -158,8 +213,8 @@ def settings_of_all_kinds() -> Iterator[WaveformAugmentation]:
             chain(*STEPS),
             chain(),
             chain(*STEPS, probability=0.0),
-            chain("noise", "pitch", noise_probability=0.3, pitch_semitones=0.0),
-            chain("filter", "delay", delay_repeats=5),
+            chain("noise", "pitch", noise_probability=0.3, pitch_semitones=12.0),
+            chain("filter", "delay", delay_echoes=(5,)),
         ]
     )
 
