@@ -22,6 +22,14 @@ def test_gradients_of_the_tiled_and_untiled_forms_agree(monkeypatch: pytest.Monk
     assert relative_difference(Rows(reference[0], reference[1], reference[2] * 1.001), reference) > 1e-4
 
 
+def test_both_forms_leave_out_equal_texts() -> None:
+    audio, text, temperature = unit_rows(40, "cpu")
+    texts = torch.arange(40) // 3
+    (tiled, untiled) = (loss(audio, text, temperature, texts) for loss in (contrastive_loss, untiled_loss))
+    assert untiled.item() == pytest.approx(tiled.item(), rel=1e-5)
+    assert untiled.item() < untiled_loss(audio, text, temperature).item() - 1e-2
+
+
 def test_the_untiled_loss_equals_a_loop_over_pairs() -> None:
     """Computes MuLan's equation (1) pair by pair, with one sum over the negatives of both directions."""
     rng = np.random.default_rng(0)
