@@ -13,9 +13,8 @@ class MusicnnAudioTower(nn.Module):
     """Vertical (timbral) and horizontal (temporal) filters, followed by dense convolutions and two poolings over time.
 
     The outputs of the filters and of all dense layers, 753 channels by default, are concatenated; the features are the
-    maximum and the mean of each channel over time. As in the authors' code, a batch norm follows every ReLU: with the
-    batch norm in front, no feature would be negative, and the features of all windows would be similar. Windows may
-    have any number of frames.
+    maximum and the mean of each channel over time. As in the code of MuLaP's authors, a batch norm and a ReLU follow
+    each convolution; in that of Pons et al. the ReLU comes first. Windows may have any number of frames.
     """
 
     def __init__(self, section: MusicnnTowerConfig, *, mel_channels: int) -> None:
@@ -61,15 +60,16 @@ class _Vertical(nn.Module):
 
     def __init__(self, channels: int, height: int, length: int) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(1, channels, (height, length), padding=(0, length // 2))
-        self.activation = nn.ReLU()
+        # no bias: the batch norm would cancel it, and its gradient would be rounding noise
+        self.convolution = nn.Conv2d(1, channels, (height, length), padding=(0, length // 2), bias=False)
         self.norm = nn.BatchNorm2d(channels)
+        self.activation = nn.ReLU()
 
     def forward(self, image: Tensor) -> Tensor:
         """Maps [B, 1, mel_channels, frames] to [B, channels, frames]."""
         convolved = self.convolution(image)[..., : image.shape[-1]]  # with an even length, padding adds one frame
-        normalised: Tensor = self.norm(self.activation(convolved))
-        return normalised.amax(dim=2)  # torch's adaptive max-pooling has no deterministic backward on GPUs
+        activated: Tensor = self.activation(self.norm(convolved))
+        return activated.amax(dim=2)  # torch's adaptive max-pooling has no deterministic backward on GPUs
 
 
 class _Temporal(nn.Module):
@@ -77,12 +77,12 @@ class _Temporal(nn.Module):
 
     def __init__(self, inputs: int, channels: int, length: int) -> None:
         super().__init__()
-        self.convolution = nn.Conv1d(inputs, channels, length, padding=length // 2)
-        self.activation = nn.ReLU()
+        self.convolution = nn.Conv1d(inputs, channels, length, padding=length // 2, bias=False)  # as above
         self.norm = nn.BatchNorm1d(channels)
+        self.activation = nn.ReLU()
 
     def forward(self, sequence: Tensor) -> Tensor:
         """Maps [B, inputs, frames] to [B, channels, frames]."""
         convolved = self.convolution(sequence)[..., : sequence.shape[-1]]
-        normalised: Tensor = self.norm(self.activation(convolved))
-        return normalised
+        activated: Tensor = self.activation(self.norm(convolved))
+        return activated

@@ -47,19 +47,17 @@ def correlated(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 
 def vertical(image: np.ndarray, weights: Weights, name: str) -> np.ndarray:
     """Maps [mel_channels, frames] to [channels, frames]."""
-    kernels, biases = weights[f"{name}.convolution.weight"], weights[f"{name}.convolution.bias"]
-    planes = [correlated(image, kernel[0]) + bias for kernel, bias in zip(kernels, biases, strict=True)]
-    return normed(np.maximum(np.stack(planes), 0), weights, f"{name}.norm").max(axis=1)
+    planes = [correlated(image, kernel[0]) for kernel in weights[f"{name}.convolution.weight"]]
+    return np.maximum(normed(np.stack(planes), weights, f"{name}.norm"), 0).max(axis=1)
 
 
 def temporal(sequence: np.ndarray, weights: Weights, name: str) -> np.ndarray:
     """Maps [inputs, frames] to [channels, frames]."""
-    filters = zip(weights[f"{name}.convolution.weight"], weights[f"{name}.convolution.bias"], strict=True)
     rows = [
-        sum(correlated(row[None], kernel[None])[0] for row, kernel in zip(sequence, kernels, strict=True)) + bias
-        for kernels, bias in filters
+        sum(correlated(row[None], kernel[None])[0] for row, kernel in zip(sequence, kernels, strict=True))
+        for kernels in weights[f"{name}.convolution.weight"]
     ]
-    return normed(np.maximum(np.stack(rows), 0), weights, f"{name}.norm")
+    return np.maximum(normed(np.stack(rows), weights, f"{name}.norm"), 0)
 
 
 def reference(spectrogram: np.ndarray, weights: Weights, section: MusicnnTowerConfig) -> np.ndarray:
@@ -111,8 +109,8 @@ def test_vertical_filters_span_their_shares_of_the_mel_channels_rounded_down() -
 def test_the_default_has_1506_features_and_its_known_size() -> None:
     tower = MusicnnAudioTower(MusicnnTowerConfig(), mel_channels=96)
     assert tower.output_dim == 1506
-    channels = 2 * 204 + 3 * 51 + 3 * 64  # of convolutions, each with a bias and a norm's scale and shift
-    expected = 204 * (67 + 38) * 7 + 51 * (129 + 65 + 33) + 64 * (561 + 64 + 64) * 7 + 3 * channels
+    channels = 2 * 204 + 3 * 51 + 3 * 64  # of convolutions, each with a norm's scale and shift
+    expected = 204 * (67 + 38) * 7 + 51 * (129 + 65 + 33) + 64 * (561 + 64 + 64) * 7 + 2 * channels
     assert sum(parameter.numel() for parameter in tower.parameters()) == expected
 
 
