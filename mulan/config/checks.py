@@ -47,10 +47,15 @@ def term_faults(
                 f"text_tower.prefix = {text_tower.prefix!r} is not supported by MuLaP, which would predict its tokens "
                 "in every caption; leave it empty"
             )
-        if mulap.fusion_layers == 1 and not weights.mlm and not weights.atm:
+        if mulap.audio_layers < mulap.fusion_layers:
             yield (
-                "mulap.fusion_layers = 1 lets a masked segment attend to text only, so that loss.weights.mam alone "
-                "would not train the audio tower; set it to 2 or more"
+                f"mulap.audio_layers = {mulap.audio_layers} is less than one for each of mulap.fusion_layers = "
+                f"{mulap.fusion_layers}; set it to {mulap.fusion_layers} or more"
+            )
+        if 0 < text_tower.layers < mulap.fusion_layers:
+            yield (
+                f"text_tower.layers = {text_tower.layers} is less than one for each of mulap.fusion_layers = "
+                f"{mulap.fusion_layers}; set it to {mulap.fusion_layers} or more, or to 0 for all"
             )
 
 

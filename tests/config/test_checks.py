@@ -92,9 +92,14 @@ def refused(recipe: str, *settings: str) -> tuple[str, ...]:
         ),
         (
             "mulap",
-            ["mulap.fusion_layers=1", "loss.weights.mlm=0", "loss.weights.atm=0"],
-            "mulap.fusion_layers = 1 lets a masked segment attend to text only, so that loss.weights.mam alone would "
-            "not train the audio tower; set it to 2 or more",
+            ["mulap.fusion_layers=5", "mulap.audio_layers=4"],
+            "mulap.audio_layers = 4 is less than one for each of mulap.fusion_layers = 5; set it to 5 or more",
+        ),
+        (
+            "mulap",
+            ["text_tower.layers=1"],
+            "text_tower.layers = 1 is less than one for each of mulap.fusion_layers = 2; set it to 2 or more, or to 0 "
+            "for all",
         ),
         (
             "mulap",
@@ -225,6 +230,9 @@ def test_sections_that_do_not_fit_together_give_one_error(recipe: str, settings:
     [
         ("mulap", ["loss.weights.mlm=0", "loss.weights.mam=0"]),
         ("mulap", ["mulap.segment_s=20"]),
+        ("mulap", ["mulap.fusion_layers=6"]),
+        ("mulap", ["text_tower.layers=0"]),
+        ("mulap", ["mulap.fusion_layers=1", "loss.weights.mlm=0", "loss.weights.atm=0"]),
         ("mulap", ["audio_tower={family='ast', patch_size=96}"]),
         ("mulap", ["front_end.time_mask_frames=186", "front_end.frequency_mask_bins=96"]),
         ("mulap", ["front_end.family=waveform", "audio_tower={family='samplecnn', block_channels=[8, 8]}"]),
@@ -233,6 +241,7 @@ def test_sections_that_do_not_fit_together_give_one_error(recipe: str, settings:
         ("mulan_semi", ["loss.weights.clip=1", "loss.weights.decoupled=1", "loss.mask_equal_texts=true"]),
         ("mulan_semi", ["loss.weights.contrastive=0", "loss.weights.siglip=1", "loss.bias_init=3"]),
         ("mulan_semi", ["mulap.segment_s=99"]),  # unused without MuLaP's terms
+        ("mulan_semi", ["text_tower.layers=1", "mulap.audio_layers=1"]),
         ("mulan_semi", ["train.compile=true", "train.zero_stage=2"]),
         ("demo", ["optim.schedule=cosine", "optim.decay_until_step=21", "train.steps=21"]),  # the warm-up has 20 steps
         ("semisupcon", ["data.window_s=2.678", "semisupcon.labelled_share=as_found"]),

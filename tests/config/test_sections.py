@@ -28,6 +28,7 @@ def refused(recipe: str, *settings: str) -> tuple[str, ...]:
         ),
         ("semisupcon", "semisupcon.augmentation.delay_max_ms=99", "delay_min_ms must not be above delay_max_ms"),
         ("mulap", "mulap.fusion_heads=3", "fusion_size 1024 is not a multiple of fusion_heads 3"),
+        ("mulap", "mulap.audio_heads=3", "audio_size 256 is not a multiple of audio_heads 3"),
         ("mulap", "audio_tower={family='ast', heads=5}", "hidden_size 768 is not a multiple of heads 5"),
         (
             "mulan_semi",
@@ -60,6 +61,7 @@ def test_inconsistent_fields_of_a_section_are_rejected(recipe: str, setting: str
         ("mulap", "mulap.token_mask_probability=-0.1", "mulap.token_mask_probability = -0.1"),
         ("mulap", "mulap.mismatch_probability=1.1", "mulap.mismatch_probability = 1.1"),
         ("mulap", "mulap.fusion_layers=0", "mulap.fusion_layers = 0"),
+        ("mulap", "mulap.audio_layers=0", "mulap.audio_layers = 0"),
         ("mulap", "mulap.segment_s=0", "mulap.segment_s = 0"),
         ("mulap", "loss.weights.mam=-1", "loss.weights.mam = -1"),
         ("mulap", "loss.weights.map=1", "did you mean mam?"),

@@ -46,13 +46,25 @@ def test_unusable_text_towers_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("kind", "words"), [("distilbert", "no intermediate_size"), ("electra", "size 8 and its outputs 16")]
+    ("kind", "words"),
+    [
+        ("distilbert", "no intermediate_size"),
+        ("electra", "size 8 and its outputs 16"),
+        ("mpnet", "layers of a mpnet cannot be run one by one"),
+    ],
 )
 def test_text_towers_that_mulap_cannot_use_are_refused(kind: str, words: str, tiny_corpus: str, tmp_path: Path) -> None:
     spec = saved(drawn(kind), tmp_path)
     settings = (f"text_tower.pretrained={spec}", "text_tower.layers=0", "text_tower.max_tokens=16")
     with pytest.raises(PretrainedError, match=words):
         check_corpus(recipe_of(tiny_corpus, *settings, name="mulap_miniature"))
+
+
+def test_a_text_tower_with_fewer_layers_than_the_fusion_is_refused(tiny_corpus: str, tmp_path: Path) -> None:
+    spec = saved(drawn("bert"), tmp_path)
+    settings = (f"text_tower.pretrained={spec}", "text_tower.layers=0", "text_tower.max_tokens=16")
+    with pytest.raises(PretrainedError, match=r"it has 2 layers, fewer than mulap\.fusion_layers = 3"):
+        check_corpus(recipe_of(tiny_corpus, *settings, "mulap.fusion_layers=3", name="mulap_miniature"))
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 100_000, b"cut"], ids=["empty", "garbage", "cut"])

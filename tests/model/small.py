@@ -37,6 +37,7 @@ def small_mulap(*settings: str) -> Recipe:
         "mulap.token_mask_probability=0.5",
         "mulap.segment_mask_probability=0.6",
         "mulap.audio_size=10",
+        "mulap.audio_heads=5",
         "mulap.fusion_size=12",
         "mulap.fusion_heads=2",
         "mulap.audio_feed_forward_size=14",
@@ -49,10 +50,10 @@ def small_mulap(*settings: str) -> Recipe:
     return load_recipe("mulap_miniature", [*small, *settings])
 
 
-def tiny_text_tower() -> TextEncoder:
-    """Builds a text encoder with one layer and 8 features from torch's default generator."""
+def tiny_text_tower(layers: int = 1) -> TextEncoder:
+    """Builds a text encoder with 8 features from torch's default generator."""
     config = BertConfig(
-        vocab_size=20_000, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=18
+        vocab_size=20_000, hidden_size=8, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=18
     )
     return TextEncoder(BertModel(config, add_pooling_layer=False))
 
@@ -60,7 +61,7 @@ def tiny_text_tower() -> TextEncoder:
 def small_fusion_model(recipe: Recipe) -> FusionModel:
     """Builds a fusion model with a tiny text encoder in evaluation mode; all weights are random."""
     torch.manual_seed(0)
-    model = MulapTask(recipe).build_model(tiny_text_tower()).eval()
+    model = MulapTask(recipe).build_model(tiny_text_tower(recipe.text_tower.layers)).eval()
     for name, parameter in model.named_parameters():
         if not name.startswith(("audio_encoder", "text_tower")):
             parameter.data += 0.2 * torch.randn_like(parameter)

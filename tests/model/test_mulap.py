@@ -11,7 +11,9 @@ from transformers.models.bert.modeling_bert import BertLMPredictionHead
 from mulan.config.recipe import Recipe
 from mulan.model.mulap import FusionModel
 from mulan.model.outputs import MaskedPositions, Predictions
-from tests.model.small import noise, small_fusion_model, small_mulap
+from mulan.recipes.registry import load_recipe
+from mulan.tasks.mulap import MulapTask
+from tests.model.small import noise, small_fusion_model, small_mulap, tiny_text_tower
 from tests.model.waits import HostWaits
 
 Inputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor, MaskedPositions]
@@ -23,10 +25,26 @@ def masked_positions(segments: torch.Tensor, token_indices: torch.Tensor) -> Mas
 
 
 def streams_of(model: FusionModel) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Returns a list to which every forward pass appends the outputs of the last block."""
+    """Returns a list to which every forward pass appends the final streams: those of the last block and text layer."""
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
-    model.blocks[-1].register_forward_hook(lambda _, args, output: seen.append(output))
+    audio: list[torch.Tensor] = []
+    model.blocks[-1].register_forward_hook(lambda _, args, output: audio.append(output[0]))
+    last = model.text_tower.upper_layers[-1]
+    last.register_forward_hook(lambda _, args, output: seen.append((audio[-1], output)))
     return seen
+
+
+def bert_layer(layer: nn.Module, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Applies a layer of BERT to every text without its padding."""
+    output = torch.zeros_like(hidden)
+    for row, length in enumerate(mask.sum(dim=1).tolist()):
+        output[row, :length] = layer(hidden[row : row + 1, :length])[0]
+    return output
+
+
+def real(text: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Returns a text stream with zeros at padding."""
+    return text * mask.unsqueeze(-1)
 
 
 def total(predictions: Predictions) -> Any:
@@ -77,11 +95,55 @@ def test_streams_are_the_outputs_of_towers_and_blocks(fusion: FusionModel, input
     audio, text = fusion.segment_embedding(features, hidden.segments), fusion.text_tower.tokens(token_ids, mask)
     assert len(fusion.blocks) == 2
     blocks: Any = fusion.blocks
-    for block in blocks:
+    assert [len(block.audio_layers) for block in blocks] == [1, 2]
+    assert (len(fusion.text_tower.encoder.encoder.layer), len(fusion.text_tower.upper_layers)) == (1, 2)
+    for block, text_layer in zip(blocks, fusion.text_tower.upper_layers, strict=True):
         audio, text = block.audio(audio, text, mask.bool()), block.text(text, audio)
-    torch.testing.assert_close(last[0], (audio, text), atol=1e-5, rtol=1e-4)
+        for layer in block.audio_layers:
+            audio = layer(audio, audio)
+        text = bert_layer(text_layer, text, mask)
+    torch.testing.assert_close(last[0][0], audio, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(real(last[0][1], mask), text, atol=1e-5, rtol=1e-4)
     assert audio.shape == (5, 4, 10)
     assert text.shape == (*token_ids.shape, 8)
+
+
+def test_without_co_attention_the_text_stream_is_that_of_the_whole_encoder(recipe: Recipe, inputs: Inputs) -> None:
+    tower = tiny_text_tower(3).eval()
+    expected = tower.tokens(inputs[1], inputs[2])
+    tower.split(2)
+    text = tower.tokens(inputs[1], inputs[2])
+    assert not torch.allclose(text, expected, atol=0.01)
+    for number in range(2):
+        text = tower.upper_layer(number, text, inputs[2])
+    torch.testing.assert_close(real(text, inputs[2]), real(expected, inputs[2]))
+
+
+def test_audio_context_reaches_a_masked_segment() -> None:
+    """Without self-attention of the audio, it would only do so through the text and the global token."""
+    torch.manual_seed(0)
+    recipe = load_recipe("mulap_miniature")
+    model: Any = MulapTask(recipe).build_model().eval()
+    waveform, *texts, hidden = noise(recipe).inputs
+    hidden = masked_positions(torch.tensor([[0, 1, 0]] * 8, dtype=torch.uint8), hidden.token_indices)
+    features = torch.randn(2, 8 * 3, model.audio_encoder.output_dim)
+    heard: list[torch.Tensor] = []
+    model.audio_encoder.register_forward_hook(lambda *_: heard.pop())
+
+    def change() -> float:
+        """Returns the relative change of the predicted segments when all other audio changes."""
+        heard.extend(features)
+        with torch.no_grad():
+            one, other = (model(waveform, *texts, hidden).segments for _ in range(2))
+        return float((one - other).norm() / one.norm())
+
+    context = change()
+    for block in model.blocks:
+        block.audio_layers = nn.ModuleList()
+    through_text = change()
+    print(f"a masked segment changes by {context:.1%}, by {through_text:.1%} without self-attention")
+    assert context > 0.1
+    assert context > 3 * through_text
 
 
 def test_every_masked_segment_is_predicted_from_its_own_position(fusion: FusionModel, inputs: Inputs) -> None:
@@ -92,8 +154,7 @@ def test_every_masked_segment_is_predicted_from_its_own_position(fusion: FusionM
     for pair in range(5):
         for segment in range(3):
             if hidden[pair, segment]:
-                weight, bias = fusion.segment_head.weight, fusion.segment_head.bias
-                expected = weight @ last[0][0][pair, 1 + segment] + bias
+                expected = fusion.segment_head(last[0][0][pair, 1 + segment])
                 torch.testing.assert_close(predicted.segments[row], expected, atol=1e-5, rtol=1e-4)
                 window = inputs[0][pair, 0, 4000 * segment : 4000 * (segment + 1)]
                 heard = fusion.audio_encoder(window[None])[0]
@@ -128,8 +189,8 @@ def test_a_match_is_predicted_from_the_product_of_both_global_tokens(fusion: Fus
     weights = {name: weight.detach() for name, weight in fusion.match_head.state_dict().items()}
     for pair in range(5):
         audio, text = last[0][0][pair, 0], last[0][1][pair, 0]
-        product = weights["audio.weight"] @ audio + weights["audio.bias"]
-        product = product * (weights["text.weight"] @ text + weights["text.bias"])
+        product = torch.tanh(weights["audio.weight"] @ audio + weights["audio.bias"])
+        product = product * torch.tanh(weights["text.weight"] @ text + weights["text.bias"])
         expected = weights["score.weight"][0] @ product + weights["score.bias"][0]
         torch.testing.assert_close(predicted[pair], expected, atol=1e-5, rtol=1e-4)
 
@@ -202,8 +263,7 @@ def test_windows_of_one_segment_and_captions_of_one_token(length: int) -> None:
 
 @pytest.mark.parametrize(
     ("weights", "layers"),
-    # with a single layer, masked segments attend to text only, so mam alone would not train the encoder
-    [(weights, layers) for weights in SUBSETS for layers in (1, 2) if (weights, layers) != ((0, 2, 0), 1)],
+    [(weights, layers) for weights in SUBSETS for layers in (1, 2)],
 )
 def test_every_parameter_is_used_by_a_term(weights: tuple[int, int, int], layers: int) -> None:
     settings = [f"loss.weights.{name}={weight}" for name, weight in zip(("mlm", "mam", "atm"), weights, strict=True)]
@@ -218,6 +278,8 @@ def test_every_parameter_is_used_by_a_term(weights: tuple[int, int, int], layers
     assert len(model.blocks) == layers
     assert (last.audio is not None, last.text is not None) == (mam or atm, mlm or atm)
     assert all(block.audio is not None and block.text is not None for block in model.blocks[:-1])
+    assert len(last.audio_layers) == (3 - (layers - 1) if mam or atm else 0)
+    assert len(model.text_tower.upper_layers) == layers - (not (mlm or atm))
     total(predictions).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name

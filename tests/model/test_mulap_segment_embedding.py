@@ -9,7 +9,7 @@ from mulan.model.mulap import SegmentEmbedding
 
 def segment_embedding() -> SegmentEmbedding:
     torch.manual_seed(0)
-    embedding = SegmentEmbedding(MulapConfig(audio_size=6, fusion_size=8), features=4, segments=3).eval()
+    embedding = SegmentEmbedding(MulapConfig(audio_size=6, audio_heads=2, fusion_size=8), features=4, segments=3).eval()
     for parameter in embedding.parameters():
         parameter.data.normal_()
     return embedding

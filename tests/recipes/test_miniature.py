@@ -35,9 +35,8 @@ def size_of(recipe: Recipe) -> list[int]:
     mel = [] if isinstance(front_end, WaveformFrontEndConfig) else [front_end.mel_channels]
     semi, mulap = recipe.semisupcon, recipe.mulap
     heads = [semi.head_hidden_size, semi.head_dim] if recipe.loss.weights.semisupcon else []
-    heads += (
-        [mulap.fusion_size, mulap.audio_size, mulap.audio_feed_forward_size] if recipe.loss.weights.uses_mulap else []
-    )
+    if recipe.loss.weights.uses_mulap:
+        heads += [mulap.fusion_size, mulap.audio_size, mulap.audio_feed_forward_size, mulap.audio_layers]
     return [*widths, *mel, *heads, recipe.encoder_window_samples, recipe.batch.pairs, recipe.train.steps]
 
 
@@ -93,6 +92,8 @@ def test_the_miniature_of_mulap_has_three_segments_and_the_recipe_s_masking() ->
     probabilities = {"dropout", "token_mask_probability", "segment_mask_probability", "mismatch_probability"}
     assert twin.mulap.model_dump(include=probabilities) == recipe.mulap.model_dump(include=probabilities)
     assert twin.mulap.fusion_layers == recipe.mulap.fusion_layers
+    assert twin.text_tower.layers > twin.mulap.fusion_layers  # some layers are below the fusion, as in the recipe
+    assert twin.mulap.audio_layers > twin.mulap.fusion_layers
 
 
 def test_a_window_is_one_segment_without_mulap() -> None:

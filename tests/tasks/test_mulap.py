@@ -25,7 +25,7 @@ def recipe() -> Recipe:
 
 def test_initial_weights_depend_on_the_seed(recipe: Recipe) -> None:
     def weights(seed: int) -> dict[str, torch.Tensor]:
-        text_tower = tiny_text_tower()
+        text_tower = tiny_text_tower(3)
         torch.manual_seed(seed)
         model = MulapTask(recipe).build_model(text_tower)
         return {name: weight for name, weight in model.named_parameters() if not name.startswith("text_tower")}
@@ -41,6 +41,9 @@ def test_the_text_encoder_is_the_recipes_pretrained_one(recipe: Recipe) -> None:
     pretrained = load_file(pretrained_folder(MINILM) / "model.safetensors")
     for name, weight in model.text_tower.encoder.state_dict().items():
         assert torch.equal(weight, pretrained[name]), name
+    for name, weight in model.text_tower.upper_layers.state_dict().items():
+        number, _, rest = name.partition(".")
+        assert torch.equal(weight, pretrained[f"encoder.layer.{1 + int(number)}.{rest}"]), name
     assert model(*inputs).token_logits.shape == (len(inputs[3].token_indices), 30_522)
 
 

@@ -38,13 +38,13 @@ def test_the_loss_terms_of_a_recipe_determine_its_task(
     name: str, settings: tuple[str, ...], kind: type[TrainedModel]
 ) -> None:
     recipe = load_recipe(f"{name}_miniature", settings)
-    assert type(task_of(recipe).build_model(tiny_text_tower())) is kind
+    assert type(task_of(recipe).build_model(tiny_text_tower(3))) is kind
 
 
 @pytest.mark.parametrize("name", ["m_resnet50_miniature", "mulap_miniature"])
 def test_a_given_text_tower_replaces_the_pretrained_one(name: str) -> None:
     recipe = load_recipe(name, ["text_tower.pretrained=/no/such/folder"])
-    given = tiny_text_tower()
+    given = tiny_text_tower(3)
     model = task_of(recipe).build_model(given)
     assert isinstance(model, JointModel | FusionModel)
     assert model.text_tower is given

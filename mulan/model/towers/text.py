@@ -11,6 +11,7 @@ from mulan.config import sections
 from mulan.config.sections import Pooling
 from mulan.model.towers.pretrained_networks import drop_key_biases
 from mulan.model.towers.text_encoder import encoder_from_config, load_encoder
+from mulan.model.towers.text_layers import layers_of, run_layers, take_upper_layers
 from mulan.model.towers.text_lengths import LengthGroup
 from mulan.model.towers.text_pooling import pool
 from mulan.model.towers.text_probe import accepts_4d_mask
@@ -29,6 +30,8 @@ class TextTower(nn.Module):
             encoder.pooler = None
         drop_key_biases(encoder)
         self.encoder = encoder
+        self.upper_layers = nn.ModuleList()
+        """Layers that :meth:`split` has taken out of the encoder; empty otherwise."""
         self.output_dim: int = encoder.config.hidden_size
         self._accepts_4d_mask = accepts_4d_mask(encoder)
 
@@ -95,8 +98,17 @@ class TextTower(nn.Module):
     def _pooled(self, token_ids: Tensor, attention_mask: Tensor) -> Tensor:
         return pool(self.tokens(token_ids, attention_mask), attention_mask, self._pooling)
 
+    def split(self, layers: int) -> None:
+        """Takes the last ``layers`` layers out of :meth:`tokens`, to be run by :meth:`upper_layer`; they stay frozen or
+        trained as they were."""
+        self.upper_layers = take_upper_layers(self.encoder, layers)
+
+    def upper_layer(self, number: int, hidden: Tensor, attention_mask: Tensor) -> Tensor:
+        """Applies one of the layers that were split off, from 0, to [m, L, output_dim]; the mask is int64 [m, L]."""
+        return run_layers([self.upper_layers[number]], hidden, attention_mask)
+
     def _freeze(self, spec: str, layers: int) -> None:
-        stack = getattr(getattr(self.encoder, "encoder", None), "layer", None)
+        stack = layers_of(self.encoder)
         if stack is None or layers > len(stack):
             has = "no list of layers" if stack is None else f"{len(stack)} layers"
             raise PretrainedError(

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from mulan.config.sections import Pooling
 from mulan.model.towers.pretrained_networks import ATTENTION
+from mulan.model.towers.text_layers import layers_of, run_layers
 from mulan.model.towers.text_pooling import pool
 
 _MAX_ROUNDING = 1e-4
@@ -118,6 +119,27 @@ def ignores_padding(
             outputs = _outputs(encoder, token_ids, mask[:, None, None, :].bool() if use_4d_mask else mask)
             pooled.append(pool(outputs, mask, pooling))
     return _relative_difference(*pooled) <= _MAX_ROUNDING
+
+
+def layers_run_alone(encoder: PreTrainedModel) -> bool:
+    """Returns True if an encoder's layers, run one after another, compute what the whole encoder computes.
+
+    The layers of some encoders share a position bias, and some encoders end with another module.
+    """
+    stack, token_ids, mask = layers_of(encoder), torch.tensor([[2, 3, 1, 0]]), torch.tensor([[1, 1, 1, 0]])
+    if not stack or not accepts_4d_mask(encoder):
+        return False
+    inputs: list[Tensor] = []
+    hook = stack[0].register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
+    with _probing(encoder):
+        try:
+            whole = _outputs(encoder, token_ids, mask[:, None, None, :].bool())
+            alone = run_layers(stack, inputs[0], mask)
+            return _relative_difference(whole[:, :3], alone[:, :3]) <= _MAX_ROUNDING
+        except Exception:  # layers take inputs of many kinds
+            return False
+        finally:
+            hook.remove()
 
 
 @contextmanager

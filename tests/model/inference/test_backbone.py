@@ -66,7 +66,7 @@ class Exported(NamedTuple):
 def trained(recipe: Recipe) -> AudioEncoder:
     """Returns an encoder in training mode whose running statistics are about those of its inputs, as after a run."""
     torch.manual_seed(0)
-    model = task_of(recipe).build_model(tiny_text_tower())
+    model = task_of(recipe).build_model(tiny_text_tower(3))
     with torch.no_grad():
         noise = torch.randint(-9999, 9999, (4, recipe.encoder_window_samples), dtype=torch.int16)
         model.train()
@@ -171,7 +171,7 @@ def test_the_files_contain_only_the_audio_encoder(exported: Exported) -> None:
 
 def test_a_run_with_the_same_tower_can_be_warm_started_from_it(exported: Exported) -> None:
     recipe = exported.recipe.replace({"audio_tower.pretrained": str(exported.folder)})
-    model = task_of(recipe).build_model(tiny_text_tower())
+    model = task_of(recipe).build_model(tiny_text_tower(3))
     started = model.audio_encoder.state_dict()
     assert all(torch.equal(started[name], weight) for name, weight in exported.encoder.state_dict().items())
     warm_started = {id(parameter) for parameter in model.warm_started_parameters()}

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mulan.model.towers.text import TextTower
+from mulan.model.towers.text_probe import layers_run_alone
 from mulan.storage.hub import PretrainedError
 from tests.model.encoders import FIT, POSITIONS, drawn, saved, section_of, tokens_of
 
@@ -20,6 +21,18 @@ def test_who_makes_the_mask(kind: str) -> None:
     )
     tower(torch.tensor([[2, 7, 3, 0]]), torch.tensor([[1, 1, 1, 0]]))
     assert dimensions == [4 if FIT[kind] else 2]
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("bert", True), ("roberta", True), ("mpnet", False), ("roberta-prelayernorm", False), ("albert", False)],
+)
+def test_whose_layers_can_be_run_one_by_one(kind: str, expected: bool) -> None:
+    """MPNet's layers share a position bias, a pre-norm encoder ends with a norm, and ALBERT has one layer for all."""
+    network, state = drawn(kind), torch.get_rng_state()
+    assert layers_run_alone(network) == expected
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not any(module._forward_pre_hooks for module in network.modules())
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "clip_text_model", "modernbert-decoder"])
