@@ -8,7 +8,7 @@ from mulan.config.recipe import Recipe
 from mulan.config.sections import ScaleConfig
 from mulan.data.corpus.index import INDEX_NAME
 from mulan.data.reader import MicroBatchReader
-from mulan.launch.checks import check_corpus
+from mulan.launch.checks import check_corpus, licence_lines
 from mulan.launch.cluster import connect
 from mulan.runs.checkpoint_list import checkpoints
 from mulan.runs.run import Run
@@ -58,17 +58,17 @@ def join(recipe: Recipe, run: Run, reader: MicroBatchReader | None = None) -> li
 
 
 def join_and_report(recipe: Recipe, run: Run, reader: MicroBatchReader | None = None, *, label: str) -> None:
-    """Joins the cluster (:func:`join`), and prints each line after ``label``."""
-    for line in join(recipe, run, reader):
+    """Joins the cluster (:func:`join`), and prints licences and what it reports, each line after ``label``."""
+    for line in [*licence_lines(recipe), *join(recipe, run, reader)]:
         CONSOLE.print(f"{label}  {line}", soft_wrap=True)
 
 
 def print_dry_run(recipe: Recipe, run: Run, reader: MicroBatchReader | None = None) -> None:
-    """Prints the resolved recipe for ``--dry-run``, followed by its warnings and what :func:`join` reports.
+    """Prints the resolved recipe for ``--dry-run``, followed by its warnings, licences and what :func:`join` reports.
 
     These lines are comments of TOML. The cluster is joined only if ``RAY_ADDRESS`` names one; none is started.
     """
-    report = list(pretraining_warnings(recipe.audio_tower))
+    report = [*pretraining_warnings(recipe.audio_tower), *licence_lines(recipe)]
     if os.environ.get("RAY_ADDRESS"):
         report += join(recipe, run, reader)
     print(recipe.to_toml(), *(f"# {line}\n" for line in report), sep="", end="")

@@ -94,12 +94,23 @@ class WaveformFrontEndConfig(Section):
     family: Literal["waveform"] = "waveform"
 
 
+class PretrainedFrontEndConfig(Section):
+    """The feature extractor of the checkpoint that ``audio_tower.pretrained`` names (``preprocessor_config.json``).
+
+    It is computed on the training device, and has no fields: all of its values are those of the checkpoint. Nothing is
+    masked (no SpecAugment).
+    """
+
+    family: Literal["pretrained"] = "pretrained"
+
+
 MelFrontEndConfig = VggishFrontEndConfig | KaldiFrontEndConfig | DecibelFrontEndConfig
 FrontEndConfig = Annotated[
     Annotated[VggishFrontEndConfig, Tag("vggish")]
     | Annotated[KaldiFrontEndConfig, Tag("kaldi")]
     | Annotated[DecibelFrontEndConfig, Tag("decibel")]
-    | Annotated[WaveformFrontEndConfig, Tag("waveform")],
+    | Annotated[WaveformFrontEndConfig, Tag("waveform")]
+    | Annotated[PretrainedFrontEndConfig, Tag("pretrained")],
     family("vggish"),
 ]
 
@@ -220,15 +231,38 @@ class SampleCnnTowerConfig(Section):
     pretrained: ExportedTower = ""
 
 
+class PretrainedTowerConfig(Section):
+    """A pretrained audio encoder of ``transformers``, whose structure is that of its checkpoint.
+
+    Supported are HuBERT, MERT, Wav2Vec2, Data2VecAudio, the encoder of Whisper, the audio encoder of CLAP, and AST.
+    ``front_end.family`` must be ``pretrained``, and ``data.sample_rate_hz`` the rate of the checkpoint's feature
+    extractor. A trained network has its checkpoint's dropout, but skips no layers (LayerDrop) and masks nothing.
+    """
+
+    family: Literal["pretrained"] = "pretrained"
+    pretrained: Annotated[str, Field(min_length=1)]
+    """Folder or URI of a checkpoint in the layout of ``transformers`` (``config.json``, weights and
+    ``preprocessor_config.json``), or ``hub:OWNER/NAME``. No code in it is run."""
+    frozen: bool = False
+    """Keep the network as it is: it has no gradients and no dropout, and its batch norms keep their statistics."""
+    layers: Literal["last", "weighted"] = "last"
+    """Output of the network: that of its last layer, or the sum of the outputs of all layers and of the input of the
+    first one, with learned weights (SUPERB, Yang et al. 2021), which are trained even if the network is frozen."""
+
+
 AudioTowerConfig = Annotated[
     Annotated[ResNetTowerConfig, Tag("resnet")]
     | Annotated[AstTowerConfig, Tag("ast")]
     | Annotated[MusicnnTowerConfig, Tag("musicnn")]
-    | Annotated[SampleCnnTowerConfig, Tag("samplecnn")],
+    | Annotated[SampleCnnTowerConfig, Tag("samplecnn")]
+    | Annotated[PretrainedTowerConfig, Tag("pretrained")],
     family("resnet"),
 ]
 
 
 def without_pretrained(tower: AudioTowerConfig) -> AudioTowerConfig:
-    """Returns an audio tower without ``pretrained``, for a model whose weights come from elsewhere."""
-    return tower.replace(pretrained="")
+    """Returns an audio tower without ``pretrained``, for a model whose weights come from elsewhere.
+
+    A tower whose structure is that of its checkpoint is returned unchanged.
+    """
+    return tower if isinstance(tower, PretrainedTowerConfig) else tower.replace(pretrained="")

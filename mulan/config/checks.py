@@ -8,6 +8,8 @@ from mulan.config.audio import (
     FrontEndConfig,
     MelFrontEndConfig,
     MusicnnTowerConfig,
+    PretrainedFrontEndConfig,
+    PretrainedTowerConfig,
     ResNetTowerConfig,
     SampleCnnTowerConfig,
     WaveformFrontEndConfig,
@@ -142,6 +144,16 @@ def _format_workers(scale: ScaleConfig) -> str:
     return str(scale.workers) if isinstance(scale.workers, int) else str(list(scale.workers))
 
 
+def frozen_faults(weights: LossWeightsConfig, tower: AudioTowerConfig) -> Iterator[str]:
+    """Yields an error if a term would train nothing that is exported, since the audio tower is frozen."""
+    discarded = [f"loss.weights.{term}" for term in ("semisupcon", "mlm", "mam", "atm") if getattr(weights, term)]
+    if isinstance(tower, PretrainedTowerConfig) and tower.frozen and tower.layers == "last" and discarded:
+        yield (
+            f"with audio_tower.frozen = true, {_enumerate(discarded)} would only train modules that are not exported; "
+            "set audio_tower.frozen to false, or audio_tower.layers to weighted"
+        )
+
+
 def audio_faults(
     front_end: FrontEndConfig, tower: AudioTowerConfig, *, sample_rate_hz: int, window_s: float
 ) -> Iterator[str]:
@@ -153,7 +165,14 @@ def audio_faults(
         sample_rate_hz: Sample rate of the waveform in Hz.
         window_s: Length of the encoder's input in seconds.
     """
-    if isinstance(front_end, WaveformFrontEndConfig) != isinstance(tower, SampleCnnTowerConfig):
+    if isinstance(front_end, PretrainedFrontEndConfig) or isinstance(tower, PretrainedTowerConfig):
+        # everything else is checked where the checkpoint is read
+        if not (isinstance(front_end, PretrainedFrontEndConfig) and isinstance(tower, PretrainedTowerConfig)):
+            yield (
+                f"audio_tower.family = {tower.family} does not go with front_end.family = {front_end.family}; a "
+                "pretrained tower needs its own feature extractor, so set both to pretrained or neither"
+            )
+    elif isinstance(front_end, WaveformFrontEndConfig) != isinstance(tower, SampleCnnTowerConfig):
         yield (
             f"audio_tower.family = {tower.family} does not accept the output of front_end.family = "
             f"{front_end.family}; samplecnn needs the waveform, all others a spectrogram"

@@ -12,6 +12,7 @@ from mulan.config.base import PositiveInt, Section
 from mulan.config.checks import (
     audio_faults,
     augmentation_faults,
+    frozen_faults,
     loss_faults,
     schedule_faults,
     sharing_faults,
@@ -53,6 +54,7 @@ class Recipe(Section):
             *loss_faults(self.loss),
             *schedule_faults(self.optim, self.train),
             *sharing_faults(self.batch, self.train, self.scale),
+            *frozen_faults(self.loss.weights, self.audio_tower),
             *audio_faults(self.front_end, self.audio_tower, sample_rate_hz=self.data.sample_rate_hz, window_s=window_s),
             *augmentation_faults(self.loss.weights, self.semisupcon.augmentation, self.data),
         ]
@@ -78,7 +80,10 @@ class Recipe(Section):
         return self.data.window_samples // self.encoder_window_samples
 
     def with_random_audio_tower(self) -> "Recipe":
-        """Returns the recipe without ``audio_tower.pretrained``, for weights that are loaded from elsewhere."""
+        """Returns the recipe without ``audio_tower.pretrained``, for weights that are loaded from elsewhere.
+
+        A tower whose structure is that of its checkpoint keeps it.
+        """
         return self.replace(audio_tower=audio.without_pretrained(self.audio_tower))
 
     def to_toml(self) -> str:

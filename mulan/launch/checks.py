@@ -3,7 +3,6 @@
 They do not import Ray, and import torch only to build or load a model, so that all other errors are reported at once.
 """
 
-from mulan.config.audio import AstTowerConfig
 from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe
 from mulan.data.corpus.index import Corpus
@@ -12,7 +11,8 @@ from mulan.data.reader import MicroBatchReader
 from mulan.runs.checkpoint_list import checkpoints
 from mulan.runs.run import Run, RunError
 from mulan.storage import filesystem
-from mulan.storage.hub import AST_CHECKPOINT
+from mulan.storage.hub import audio_checkpoint_files
+from mulan.storage.licence import read_licence
 from mulan.storage.weights_cache import weights_folder
 
 
@@ -32,11 +32,22 @@ def check_corpus(recipe: Recipe) -> MicroBatchReader:
     """
     if recipe.loss.weights.uses_text:
         weights_folder(recipe.text_tower.pretrained)
-    if isinstance(recipe.audio_tower, AstTowerConfig) and recipe.audio_tower.pretrained:
-        weights_folder(recipe.audio_tower.pretrained, AST_CHECKPOINT)
+    needed = audio_checkpoint_files(recipe.audio_tower)
+    if needed is not None:
+        weights_folder(recipe.audio_tower.pretrained, needed)
     reader = MicroBatchReader.from_recipe(recipe)
     check_buildable(recipe)
     return reader
+
+
+def licence_lines(recipe: Recipe) -> list[str]:
+    """Returns a line about the licence of the audio tower's checkpoint, if the recipe names one.
+
+    Raises:
+        PretrainedError: The checkpoint is missing.
+    """
+    needed, spec = audio_checkpoint_files(recipe.audio_tower), recipe.audio_tower.pretrained
+    return [] if needed is None else [f"audio tower {spec}: {read_licence(weights_folder(spec, needed))}"]
 
 
 def check_buildable(recipe: Recipe) -> None:

@@ -8,7 +8,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
-from mulan.config.audio import AstTowerConfig
 from mulan.config.checks import worker_counts
 from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe
@@ -29,7 +28,7 @@ from mulan.launch.probing import Problem, probe_nodes
 from mulan.runs.run import Run
 from mulan.storage import filesystem
 from mulan.storage.errors import StorageError
-from mulan.storage.hub import AST_CHECKPOINT, TEXT_ENCODER, RequiredFiles
+from mulan.storage.hub import TEXT_ENCODER, RequiredFiles, audio_checkpoint_files
 
 LIMIT_S = 25.0
 """The time limit for the checks of all nodes."""
@@ -171,8 +170,9 @@ def weights(recipe: Recipe) -> Iterator[tuple[str, RequiredFiles]]:
     """Yields the pretrained weights that a recipe names, with the files that each needs."""
     if recipe.loss.weights.uses_text and recipe.text_tower.pretrained:
         yield recipe.text_tower.pretrained, TEXT_ENCODER
-    if isinstance(recipe.audio_tower, AstTowerConfig) and recipe.audio_tower.pretrained:
-        yield recipe.audio_tower.pretrained, AST_CHECKPOINT
+    needed = audio_checkpoint_files(recipe.audio_tower)
+    if needed is not None:
+        yield recipe.audio_tower.pretrained, needed
 
 
 def _lines(problems: Sequence[Problem]) -> Iterator[str]:

@@ -8,12 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from mulan.config import audio
-from mulan.config.audio import MelFrontEndConfig
+from mulan.config.audio import MelFrontEndConfig, PretrainedFrontEndConfig, PretrainedTowerConfig
 from mulan.config.augmentation import AugmentationConfig
 from mulan.model.audio.augmentation import WaveformAugmentation
+from mulan.model.audio.extractors import extractor_front_end
 from mulan.model.audio.front_end import SpecAugment
 from mulan.model.audio.front_end import front_end as build_front_end
+from mulan.model.towers.audio import AudioTower
 from mulan.model.towers.audio import audio_tower as build_audio_tower
+from mulan.model.towers.audio_checkpoint import AudioCheckpoint
+from mulan.model.towers.pretrained_audio import PretrainedAudioTower
 from mulan.model.towers.text import TextTower
 
 Precision = Literal["float32", "bf16"]
@@ -35,33 +39,50 @@ class AudioEncoder(nn.Module):
         window_samples: int,
         front_end: audio.FrontEndConfig,
         audio_tower: audio.AudioTowerConfig,
+        checkpoint: AudioCheckpoint | None = None,
         augmentation: AugmentationConfig | None = None,
         precision: Precision = "float32",
     ) -> None:
-        """Initialises all weights from torch's default generator; ``audio_tower.pretrained`` is not loaded.
+        """Initialises all weights except a checkpoint's from torch's default generator.
+
+        ``audio_tower.pretrained`` is not loaded.
 
         Args:
             sample_rate_hz: Sample rate of the waveforms.
             window_samples: Length of the waveforms in samples.
+            checkpoint: Network and feature extractor of a ``PretrainedTowerConfig``; None for other towers.
             augmentation: Waveform augmentation, applied in training only; None disables it.
             precision: ``bf16`` runs the tower under autocast.
         """
         super().__init__()
         self.augmentation = WaveformAugmentation(augmentation, sample_rate_hz=sample_rate_hz) if augmentation else None
-        self.front_end = build_front_end(front_end, sample_rate_hz=sample_rate_hz)
+        self.checkpoint = checkpoint
         self.spec_augment = SpecAugment(front_end) if isinstance(front_end, MelFrontEndConfig) else nn.Identity()
-        self.tower = build_audio_tower(
-            audio_tower,
-            mel_channels=front_end.mel_channels if isinstance(front_end, MelFrontEndConfig) else 0,
-            frames=self.front_end.frames(window_samples),
-        )
+        self.front_end: nn.Module
+        self.tower: AudioTower | PretrainedAudioTower
+        if isinstance(audio_tower, PretrainedTowerConfig):
+            assert checkpoint is not None
+            self.front_end = extractor_front_end(checkpoint.extractor)
+            self.tower = PretrainedAudioTower(
+                checkpoint.network, audio_tower, front_end=self.front_end, window_samples=window_samples
+            )
+        else:
+            assert not isinstance(front_end, PretrainedFrontEndConfig)
+            own_front_end = self.front_end = build_front_end(front_end, sample_rate_hz=sample_rate_hz)
+            self.tower = build_audio_tower(
+                audio_tower,
+                mel_channels=front_end.mel_channels if isinstance(front_end, MelFrontEndConfig) else 0,
+                frames=own_front_end.frames(window_samples),
+            )
         self.output_dim: int = self.tower.output_dim
         self._precision: Precision = precision
         self._warm_started = bool(audio_tower.pretrained)
 
     def warm_started_parameters(self) -> Iterator[nn.Parameter]:
-        """Yields the parameters of the tower if it is warm-started."""
-        if self._warm_started:
+        """Yields the pretrained parameters of the tower: those of a checkpoint's network, or all if warm-started."""
+        if isinstance(self.tower, PretrainedAudioTower):
+            yield from self.tower.network.parameters()
+        elif self._warm_started:
             yield from self.tower.parameters()
 
     def forward(self, waveform: Tensor) -> Tensor:

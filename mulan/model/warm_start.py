@@ -12,8 +12,9 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
 
-from mulan.config.audio import AstTowerConfig, AudioTowerConfig, FrontEndConfig, KaldiFrontEndConfig
+from mulan.config.audio import AstTowerConfig, AudioTowerConfig, FrontEndConfig
 from mulan.config.base import Section
+from mulan.model.audio.extractors import ast_section
 from mulan.model.inference.files import CONFIG, WEIGHTS, EncoderConfig, TaggerConfig, config_faults, weights_fault
 from mulan.model.towers.audio import AstAudioTower, AudioTower
 from mulan.model.towers.pretrained_networks import load_network
@@ -131,12 +132,7 @@ def _ast_front_end(spec: str, folder: Path, front_end: FrontEndConfig, sample_ra
         return
     with loading(spec, "preprocessor_config.json cannot be read", "Restore it, or remove it to skip this check."):
         extractor = ASTFeatureExtractor.from_pretrained(folder, local_files_only=True)
-        trained_with = KaldiFrontEndConfig(
-            mel_channels=extractor.num_mel_bins,
-            mel_max_hz=extractor.sampling_rate / 2,
-            mean=extractor.mean if extractor.do_normalize else 0.0,
-            std=2 * extractor.std if extractor.do_normalize else 1.0,
-        )
+        trained_with = ast_section(extractor)
     yield from _differences("front_end", trained_with, front_end)
     if extractor.sampling_rate != sample_rate_hz:
         yield _difference("data.sample_rate_hz", extractor.sampling_rate, sample_rate_hz)

@@ -8,6 +8,8 @@ from mulan.config.audio import (
     DecibelFrontEndConfig,
     FrontEndConfig,
     MusicnnTowerConfig,
+    PretrainedFrontEndConfig,
+    PretrainedTowerConfig,
     ResNetTowerConfig,
     SampleCnnTowerConfig,
     WaveformFrontEndConfig,
@@ -61,7 +63,7 @@ def miniature(recipe: Recipe) -> Recipe:
 
 
 def _front_end(front_end: FrontEndConfig) -> FrontEndConfig:
-    if isinstance(front_end, WaveformFrontEndConfig):
+    if isinstance(front_end, WaveformFrontEndConfig | PretrainedFrontEndConfig):
         return front_end
     smaller: dict[str, Any] = {"mel_channels": 32, "hop_ms": 10.0}
     if not isinstance(front_end, DecibelFrontEndConfig):
@@ -83,6 +85,8 @@ def _tower(tower: AudioTowerConfig) -> AudioTowerConfig:
             )
         case SampleCnnTowerConfig():
             return SampleCnnTowerConfig(stem_channels=16, block_channels=(16, 16, 32, 32, 64, 64))
+        case PretrainedTowerConfig():
+            return tower  # its structure is that of its checkpoint
         case ResNetTowerConfig():
             return ResNetTowerConfig(
                 layer=tower.layer,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import huggingface_hub
 
+from mulan.config.audio import AstTowerConfig, AudioTowerConfig, PretrainedTowerConfig
 from mulan.config.errors import MulanError
 from mulan.config.paths import absolute
 
@@ -87,7 +88,25 @@ TEXT_ENCODER = RequiredFiles(
     | {"tokenizer": ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")},
     ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt"),
 )
-AST_CHECKPOINT = RequiredFiles("audio_tower.pretrained", _CONFIGURATION_AND_WEIGHTS, ("preprocessor_config.json",))
+MODEL_CARD = "README.md"
+LICENCE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md")
+AST_CHECKPOINT = RequiredFiles(
+    "audio_tower.pretrained",
+    _CONFIGURATION_AND_WEIGHTS,
+    ("preprocessor_config.json", MODEL_CARD, *LICENCE_FILES),
+)
+AUDIO_CHECKPOINT = RequiredFiles(
+    "audio_tower.pretrained",
+    _CONFIGURATION_AND_WEIGHTS | {"feature extractor": ("preprocessor_config.json",)},
+    (MODEL_CARD, *LICENCE_FILES),
+)
+
+
+def audio_checkpoint_files(tower: AudioTowerConfig) -> RequiredFiles | None:
+    """Returns the files of the checkpoint of ``transformers`` that an audio tower names; None if it names none."""
+    if isinstance(tower, PretrainedTowerConfig):
+        return AUDIO_CHECKPOINT
+    return AST_CHECKPOINT if isinstance(tower, AstTowerConfig) and tower.pretrained else None
 
 
 def absolute_spec(spec: str) -> str:

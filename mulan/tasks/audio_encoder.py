@@ -5,10 +5,12 @@ from typing import Any
 
 from torch import nn
 
-from mulan.config.audio import without_pretrained
+from mulan.config.audio import PretrainedTowerConfig, without_pretrained
 from mulan.config.recipe import Recipe
 from mulan.model.audio_encoder import AudioEncoder
-from mulan.model.inference.files import EncoderConfig, write_model
+from mulan.model.inference.files import CheckpointConfig, EncoderConfig, write_model
+from mulan.model.towers.audio_checkpoint import AudioCheckpoint
+from mulan.model.towers.pretrained_audio import PretrainedAudioTower
 from mulan.model.warm_start import warm_start
 
 
@@ -20,31 +22,46 @@ def encoder_from_recipe(recipe: Recipe) -> AudioEncoder:
     Raises:
         PretrainedError: The tower's pretrained weights cannot be used.
     """
+    tower, checkpoint = recipe.audio_tower, None
+    if isinstance(tower, PretrainedTowerConfig):
+        checkpoint = AudioCheckpoint.load(
+            tower, sample_rate_hz=recipe.data.sample_rate_hz, window_samples=recipe.encoder_window_samples
+        )
     encoder = AudioEncoder(
         sample_rate_hz=recipe.data.sample_rate_hz,
         window_samples=recipe.encoder_window_samples,
         front_end=recipe.front_end,
-        audio_tower=recipe.audio_tower,
+        audio_tower=tower,
+        checkpoint=checkpoint,
         augmentation=recipe.semisupcon.augmentation if recipe.loss.weights.semisupcon else None,
         precision=recipe.train.precision,
     )
-    if recipe.audio_tower.pretrained:
+    if tower.pretrained and not isinstance(encoder.tower, PretrainedAudioTower):
         warm_start(
             encoder.tower,
-            recipe.audio_tower,
+            tower,
             front_end=recipe.front_end,
             sample_rate_hz=recipe.data.sample_rate_hz,
         )
     return encoder
 
 
-def exported_fields(recipe: Recipe) -> dict[str, Any]:
-    """Returns the fields of :class:`mulan.model.inference.files.ExportedConfig` for models of a recipe."""
+def exported_fields(encoder: AudioEncoder, recipe: Recipe) -> dict[str, Any]:
+    """Returns the fields of :class:`mulan.model.inference.files.ExportedConfig` for a model with this encoder."""
+    checkpoint = encoder.checkpoint
     return {
         "sample_rate_hz": recipe.data.sample_rate_hz,
         "window_samples": recipe.encoder_window_samples,
         "front_end": recipe.front_end,
         "audio_tower": without_pretrained(recipe.audio_tower),
+        "checkpoint": None
+        if checkpoint is None
+        else CheckpointConfig(
+            network=checkpoint.network_values,
+            feature_extractor=checkpoint.extractor_values,
+            licence=checkpoint.licence.name,
+            licence_text=checkpoint.licence.text,
+        ),
     }
 
 
@@ -55,5 +72,5 @@ def export_encoder(encoder: AudioEncoder, recipe: Recipe, folder: Path) -> None:
         encoder: The encoder of a model that was built from the recipe, with unsharded weights.
         folder: A local folder; created if necessary.
     """
-    config = EncoderConfig(**exported_fields(recipe))
+    config = EncoderConfig(**exported_fields(encoder, recipe))
     write_model(nn.ModuleDict({"audio_encoder": encoder}).state_dict(), config, folder)

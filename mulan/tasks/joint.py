@@ -86,7 +86,7 @@ class JointTask:
         recipe = self._recipe
         tokenizer = pretrained_tokenizer(recipe.text_tower.pretrained)
         config = ModelConfig(
-            **exported_fields(recipe),
+            **exported_fields(model.audio_encoder, recipe),
             text_encoder=model.text_tower.config,
             max_tokens=recipe.text_tower.max_tokens,
             pooling=recipe.text_tower.pooling,

@@ -74,4 +74,5 @@ def export_tagger(model: TaggingModel, recipe: Recipe, classes: Sequence[str], f
     """
     if len(classes) != model.classifier.out_features:
         raise ValueError(f"{len(classes)} tags for {model.classifier.out_features} logits")
-    write_model(model.state_dict(), TaggerConfig(**exported_fields(recipe), classes=tuple(classes)), folder)
+    config = TaggerConfig(**exported_fields(model.audio_encoder, recipe), classes=tuple(classes))
+    write_model(model.state_dict(), config, folder)

@@ -11,6 +11,8 @@ TOGETHER = (
     "mlm, mam and atm, or to tagging"
 )
 
+FROZEN = ["audio_tower.family=pretrained", "audio_tower.pretrained=hubert", "audio_tower.frozen=true"]
+
 
 def refused(recipe: str, *settings: str) -> tuple[str, ...]:
     with pytest.raises(RecipeError, match=f"recipe {recipe}") as caught:
@@ -35,6 +37,30 @@ def refused(recipe: str, *settings: str) -> tuple[str, ...]:
             "mulap",
             ["loss.weights.contrastive=1", "loss.weights.mam=0", "loss.weights.tagging=0.5"],
             "loss.weights.contrastive, loss.weights.mlm, loss.weights.atm and loss.weights.tagging " + TOGETHER,
+        ),
+        (
+            "demo",
+            ["audio_tower.family=pretrained", "audio_tower.pretrained=hubert"],
+            "audio_tower.family = pretrained does not go with front_end.family = vggish; a pretrained tower needs its "
+            "own feature extractor, so set both to pretrained or neither",
+        ),
+        (
+            "semisupcon",
+            ["front_end.family=pretrained"],
+            "audio_tower.family = samplecnn does not go with front_end.family = pretrained; a pretrained tower needs "
+            "its own feature extractor, so set both to pretrained or neither",
+        ),
+        (
+            "mulan_semi",
+            ["front_end.family=pretrained", *FROZEN],
+            "with audio_tower.frozen = true, loss.weights.semisupcon would only train modules that are not exported; "
+            "set audio_tower.frozen to false, or audio_tower.layers to weighted",
+        ),
+        (
+            "mulap",
+            ["front_end.family=pretrained", *FROZEN],
+            "with audio_tower.frozen = true, loss.weights.mlm, loss.weights.mam and loss.weights.atm would only train "
+            "modules that are not exported; set audio_tower.frozen to false, or audio_tower.layers to weighted",
         ),
         ("semisupcon", ["loss.weights.semisupcon=0"], "loss.weights are all 0; at least one term needs a weight"),
         (

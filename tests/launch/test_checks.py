@@ -8,10 +8,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mulan.config.recipe import Recipe
-from mulan.launch.checks import check_corpus
+from mulan.launch.checks import check_corpus, licence_lines
 from mulan.recipes.registry import load_recipe
 from mulan.storage.hub import PretrainedError
 from mulan.tasks.tagging import TaggingTask, export_tagger
+from tests.model.audio_checkpoints import checkpoint_recipe, save_checkpoint
 from tests.model.encoders import drawn, saved
 
 
@@ -107,3 +108,10 @@ def test_a_warm_start_of_an_audio_tower_from_a_text_encoder_is_refused(tiny_corp
     for name in ("m_resnet50_miniature", "m_ast_miniature"):
         with pytest.raises(PretrainedError, match=r"config\.json"):
             check_corpus(recipe_of(tiny_corpus, f"audio_tower.pretrained={spec}", name=name))
+
+
+def test_the_licence_of_a_checkpoint_is_reported(tmp_path: Path) -> None:
+    stated, silent = (save_checkpoint("hubert", tmp_path / f"{k}-", licence=k) for k in ("cc-by-nc-4.0", ""))
+    assert licence_lines(checkpoint_recipe("hubert", stated)) == [f"audio tower {stated}: licence cc-by-nc-4.0"]
+    assert licence_lines(checkpoint_recipe("hubert", silent)) == [f"audio tower {silent}: no licence stated"]
+    assert licence_lines(load_recipe("demo")) == []

@@ -9,7 +9,14 @@ import huggingface_hub
 import pytest
 
 from mulan.recipes.miniature import MINILM
-from mulan.storage.hub import AST_CHECKPOINT, TEXT_ENCODER, PretrainedError, RequiredFiles, pretrained_folder
+from mulan.storage.hub import (
+    AST_CHECKPOINT,
+    AUDIO_CHECKPOINT,
+    TEXT_ENCODER,
+    PretrainedError,
+    RequiredFiles,
+    pretrained_folder,
+)
 
 
 @pytest.mark.processes
@@ -46,7 +53,7 @@ def test_an_audio_checkpoint_needs_no_tokenizer(tmp_path: Path) -> None:
     assert len(caught.value.faults) == 1
 
 
-@pytest.mark.parametrize("needed", [TEXT_ENCODER, AST_CHECKPOINT])
+@pytest.mark.parametrize("needed", [TEXT_ENCODER, AST_CHECKPOINT, AUDIO_CHECKPOINT])
 @pytest.mark.parametrize("spec", ["", "/no/such/folder", "python:no_such_package/model", "hub:no/such/name"])
 def test_the_field_of_the_recipe_is_named(spec: str, needed: RequiredFiles) -> None:
     with pytest.raises(PretrainedError, match=needed.field.replace(".", r"\.")):
@@ -149,7 +156,12 @@ SHARDS = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
         (
             AST_CHECKPOINT,
             ["model.safetensors", "pytorch_model.bin", "preprocessor_config.json", "vocab.txt"],
-            ["config.json", "model.safetensors", "preprocessor_config.json"],
+            ["README.md", "config.json", "model.safetensors", "preprocessor_config.json"],
+        ),
+        (
+            AUDIO_CHECKPOINT,
+            ["model.safetensors", "preprocessor_config.json", "vocab.json", "modeling_MERT.py", "LICENSE"],
+            ["LICENSE", "README.md", "config.json", "model.safetensors", "preprocessor_config.json"],
         ),
     ],
 )

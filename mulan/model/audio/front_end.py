@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from mulan.config.audio import (
     DecibelFrontEndConfig,
-    FrontEndConfig,
     KaldiFrontEndConfig,
     MelFrontEndConfig,
     VggishFrontEndConfig,
@@ -197,8 +196,10 @@ class Waveform(nn.Module):
         return 0
 
 
-def front_end(section: FrontEndConfig, *, sample_rate_hz: int) -> LogMel | KaldiLogMel | DecibelMel | Waveform:
-    """Builds the front end of a recipe."""
+def front_end(
+    section: MelFrontEndConfig | WaveformFrontEndConfig, *, sample_rate_hz: int
+) -> LogMel | KaldiLogMel | DecibelMel | Waveform:
+    """Builds the front end of a recipe, other than a checkpoint's feature extractor."""
     if isinstance(section, WaveformFrontEndConfig):
         return Waveform()
     if isinstance(section, KaldiFrontEndConfig):

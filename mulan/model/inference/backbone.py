@@ -36,7 +36,7 @@ class AudioBackbone(ExportedModel):
         config = folder.config(EncoderConfig)
         # leaves the caller's generator unchanged; the random weights are replaced
         with torch.random.fork_rng(devices=[]):
-            encoder = build_audio_encoder(config)
+            encoder = build_audio_encoder(folder, config)
         folder.load_weights(_with_prefix(encoder))
         return cls(encoder, config, device)
 

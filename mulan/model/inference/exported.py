@@ -8,10 +8,13 @@ from typing import Literal, Self, overload
 import numpy as np
 import torch
 
+from mulan.config.audio import PretrainedTowerConfig
 from mulan.data.errors import OnError, SkippedRecording
 from mulan.model.audio_encoder import AudioEncoder
-from mulan.model.inference.files import ExportedConfig, ModelFolder, open_model_folder
+from mulan.model.inference.files import CONFIG, ExportedConfig, ModelFolder, ModelFolderError, open_model_folder
 from mulan.model.inference.inputs import AudioInput, embed_inputs, in_batches, windows_of
+from mulan.model.towers.audio_checkpoint import AudioCheckpoint
+from mulan.storage.licence import Licence
 
 WINDOWS_AT_ONCE = 16
 """Maximum number of windows in one forward pass. Another number would change the vectors by about 1e-6."""
@@ -139,11 +142,27 @@ class ExportedModel(ABC):
         """Averages the vectors of a recording's windows, float32 [windows, d], to its own, float64 [d]."""
 
 
-def build_audio_encoder(config: ExportedConfig) -> AudioEncoder:
-    """Builds the audio encoder of an exported model, whose weights are loaded afterwards."""
+def build_audio_encoder(folder: ModelFolder, config: ExportedConfig) -> AudioEncoder:
+    """Builds the audio encoder of an exported model, whose weights are loaded afterwards.
+
+    Raises:
+        ModelFolderError: ``checkpoint`` is missing in the configuration, or describes no audio encoder.
+    """
+    checkpoint = None
+    if isinstance(config.audio_tower, PretrainedTowerConfig):
+        if config.checkpoint is None:
+            raise ModelFolderError(folder.uri, [f"{CONFIG}: checkpoint: it is missing, but the audio tower needs it"])
+        licence = Licence(config.checkpoint.licence, config.checkpoint.licence_text)
+        try:
+            checkpoint = AudioCheckpoint.from_values(
+                config.checkpoint.network, config.checkpoint.feature_extractor, licence
+            )
+        except (ValueError, TypeError, KeyError) as error:
+            raise ModelFolderError(folder.uri, [f"{CONFIG}: checkpoint: {error}"]) from error
     return AudioEncoder(
         sample_rate_hz=config.sample_rate_hz,
         window_samples=config.window_samples,
         front_end=config.front_end,
         audio_tower=config.audio_tower,
+        checkpoint=checkpoint,
     )

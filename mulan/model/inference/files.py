@@ -17,10 +17,13 @@ from mulan.config import audio, base
 from mulan.config.errors import MulanError
 from mulan.config.sections import Pooling
 from mulan.storage import filesystem
+from mulan.storage.licence import Licence
 from mulan.storage.retries import with_retries
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer"
 """Names of the two files of an exported model, and of the tokenizer's folder, which only joint models have."""
+LICENCE = "LICENSE.audio_tower.txt"
+"""Name of the file with the licence of a checkpoint's network, if the audio tower is one."""
 
 
 class ModelFolderError(MulanError, ValueError):
@@ -31,6 +34,19 @@ class ModelFolderError(MulanError, ValueError):
         super().__init__(f"model {uri}: {'; '.join(faults)}. Pass a folder written by mulan's export.")
 
 
+class CheckpointConfig(base.Section):
+    """The pretrained network of a model whose audio tower is a checkpoint's, without its weights."""
+
+    network: dict[str, Any]
+    """Configuration of the network for ``transformers``."""
+    feature_extractor: dict[str, Any]
+    """Values of the feature extractor for ``transformers``."""
+    licence: str
+    """Licence that the checkpoint's model card states, such as ``cc-by-nc-4.0``; empty if it states none."""
+    licence_text: str
+    """Content of the checkpoint's file ``LICENSE``; empty if there is none."""
+
+
 class ExportedConfig(base.Section):
     """The fields of ``config.json`` that all exported models have: input format, front end and audio tower."""
 
@@ -38,7 +54,10 @@ class ExportedConfig(base.Section):
     window_samples: base.PositiveInt
     front_end: audio.FrontEndConfig
     audio_tower: audio.AudioTowerConfig
-    """Configuration of the audio tower. Its ``pretrained`` is empty, since the folder contains the weights."""
+    """Configuration of the audio tower. The folder contains the weights: ``pretrained`` is empty or, if the network is
+    a checkpoint's, only the name of its source."""
+    checkpoint: CheckpointConfig | None = None
+    """Network and feature extractor of a checkpoint of ``transformers``; None for other towers."""
 
 
 class ModelConfig(ExportedConfig):
@@ -70,7 +89,7 @@ class EncoderConfig(ExportedConfig):
 
 
 def write_model(weights: Mapping[str, Tensor], config: ExportedConfig, folder: Path) -> None:
-    """Writes ``config.json`` and ``model.safetensors``.
+    """Writes ``config.json``, ``model.safetensors`` and, for a checkpoint's network, its licence.
 
     Args:
         weights: Unsharded tensors by name, on any device.
@@ -79,6 +98,10 @@ def write_model(weights: Mapping[str, Tensor], config: ExportedConfig, folder: P
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.cpu().contiguous() for name, tensor in weights.items()}, folder / WEIGHTS)
     (folder / CONFIG).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    if config.checkpoint is not None:
+        licence = Licence(config.checkpoint.licence, config.checkpoint.licence_text)
+        source = f"The audio tower was made from the weights of {config.audio_tower.pretrained}: {licence}.\n"
+        (folder / LICENCE).write_text("\n".join(filter(None, (source, licence.text))), encoding="utf-8")
 
 
 Config = TypeVar("Config", bound=ExportedConfig)

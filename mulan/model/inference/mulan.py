@@ -125,7 +125,7 @@ def _build(folder: ModelFolder, config: ModelConfig) -> JointModel:
         except (ValueError, TypeError, KeyError) as error:
             raise ModelFolderError(folder.uri, [f"{CONFIG}: text_encoder: {error}"]) from error
         return JointModel(
-            audio_encoder=build_audio_encoder(config),
+            audio_encoder=build_audio_encoder(folder, config),
             text_tower=text_tower,
             embedding_dim=config.embedding_dim,
             temperature_init=0.5,

@@ -8,7 +8,6 @@ from transformers import ASTConfig, ASTModel, ResNetConfig, ResNetModel
 
 from mulan.config.audio import (
     AstTowerConfig,
-    AudioTowerConfig,
     MusicnnTowerConfig,
     ResNetTowerConfig,
     SampleCnnTowerConfig,
@@ -94,11 +93,12 @@ class AstAudioTower(nn.Module):
         return output[:, 0]
 
 
+TowerConfig = ResNetTowerConfig | AstTowerConfig | MusicnnTowerConfig | SampleCnnTowerConfig
 AudioTower = ResNetAudioTower | AstAudioTower | MusicnnAudioTower | SampleCnnAudioTower
 
 
-def audio_tower(section: AudioTowerConfig, *, mel_channels: int, frames: int) -> AudioTower:
-    """Builds the audio tower of a recipe with randomly initialised weights.
+def audio_tower(section: TowerConfig, *, mel_channels: int, frames: int) -> AudioTower:
+    """Builds the audio tower of a recipe, other than a checkpoint's network, with randomly initialised weights.
 
     Args:
         mel_channels, frames: Shape of the input spectrograms [B, mel_channels, frames]; ignored for SampleCNN, whose

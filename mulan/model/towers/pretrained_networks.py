@@ -1,6 +1,6 @@
 """Loading of ``transformers`` networks from a local folder, with errors that name the field of the recipe."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,14 @@ _KEY_PROJECTIONS = {
     "bert": "key",
     "bert-generation": "key",
     "camembert": "key",
+    "clap_audio_model": "key",
+    "data2vec-audio": "k_proj",
     "data2vec-text": "key",
     "distilbert": "k_lin",
     "electra": "key",
     "ernie": "key",
     "flaubert": "k_lin",
+    "hubert": "k_proj",
     "luke": "key",
     "megatron-bert": "key",
     "mobilebert": "key",
@@ -35,6 +38,7 @@ _KEY_PROJECTIONS = {
     "roberta-prelayernorm": "key",
     "roc_bert": "key",
     "splinter": "key",
+    "wav2vec2": "k_proj",
     "xlm": "k_lin",
     "xlm-roberta": "key",
     "xlm-roberta-xl": "key",
@@ -67,7 +71,13 @@ _MAX_NAMED = 20
 
 
 def load_network(
-    network_class: type[PreTrainedModel], spec: str, folder: Path, config: Any, *, remedy: str
+    network_class: type[PreTrainedModel],
+    spec: str,
+    folder: Path,
+    config: Any,
+    *,
+    remedy: str,
+    renamed: Mapping[str, str] | None = None,
 ) -> PreTrainedModel:
     """Loads a network with all of its weights in float32.
 
@@ -76,6 +86,7 @@ def load_network(
     Args:
         spec: The weights as the recipe specifies them, for messages.
         config: Configuration of ``transformers``: that of the folder, or one with fewer layers.
+        renamed: Patterns of names in the files and their replacements, for a network that is a part of the files'.
 
     Raises:
         PretrainedError: The network cannot be loaded, or weights are missing (other than a pooler's).
@@ -92,6 +103,7 @@ def load_network(
                 dtype=torch.float32,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
+                key_mapping=renamed,
             )
     missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
     mismatched = sorted(

@@ -164,6 +164,7 @@ def test_the_files_contain_only_the_audio_encoder(exported: Exported) -> None:
         "format": "mulan-encoder-2",
         "sample_rate_hz": exported.recipe.data.sample_rate_hz,
         "window_samples": exported.recipe.encoder_window_samples,
+        "checkpoint": None,
         "front_end": exported.recipe.front_end.model_dump(mode="json"),
         "audio_tower": exported.recipe.audio_tower.model_dump(mode="json"),
     }
