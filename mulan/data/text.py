@@ -25,8 +25,8 @@ TOKEN_MULTIPLE = 8
 SUPPORTED_ENCODERS = (
     "Set text_tower.pretrained to an encoder that ignores padding, network and tokenizer saved in one folder by "
     "save_pretrained. text_tower.pooling = cls needs a bidirectional one whose tokenizer begins every text with a "
-    "special token: BERT, RoBERTa, DistilBERT, MPNet, ELECTRA, ALBERT, DeBERTa, ModernBERT and their kin; last needs "
-    "one whose last token depends on all before it."
+    "special token: BERT, RoBERTa, XLM-RoBERTa, DistilBERT, MPNet, ELECTRA, ALBERT, DeBERTa, ModernBERT and their kin; "
+    "mean also fits the encoders of T5, mT5 and UMT5; last also fits causal networks such as Llama, Qwen3 and Gemma."
 )
 """Remedy for an encoder that cannot be a text tower."""
 

@@ -35,7 +35,7 @@ def test_a_buildable_model_passes_and_the_random_state_is_unchanged(tiny_corpus:
         ("bert", ("text_tower.layers=3",), r"text_tower\.layers = 3, but it has 2"),
         ("bert", ("text_tower.frozen_layers=3", "text_tower.layers=0"), r"frozen_layers = 3, but it has 2"),
         ("gpt2", (), "causal"),
-        ("t5", (), "an encoder with a decoder"),
+        ("bart", (), "an encoder with a decoder"),
     ],
 )
 def test_unusable_text_towers_are_refused(

@@ -1,7 +1,7 @@
 """Tiny, randomly initialised text encoders of many kinds, saved with a tokenizer in the format of transformers."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from tokenizers import Tokenizer
@@ -28,7 +28,16 @@ _SIZES: dict[str, Any] = {
     "bos_token_id": 2,
     "eos_token_id": 3,
 }
+_T5_SIZES = {"vocab_size": len(_WORDS), "d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_heads": 2}
 _ALL_SIZES: dict[str, dict[str, Any]] = {
+    "bart": {
+        "vocab_size": len(_WORDS),
+        "d_model": 16,
+        "encoder_layers": 1,
+        "decoder_layers": 1,
+        "encoder_ffn_dim": 24,
+        "decoder_ffn_dim": 24,
+    },
     "distilbert": {
         "vocab_size": len(_WORDS),
         "dim": 16,
@@ -37,14 +46,17 @@ _ALL_SIZES: dict[str, dict[str, Any]] = {
         "hidden_dim": 24,
         "max_position_embeddings": POSITIONS,
     },
-    "t5": {"vocab_size": len(_WORDS), "d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 1, "num_heads": 2},
+    **dict.fromkeys(("mt5", "t5", "umt5"), _T5_SIZES),
     "xlnet": {"vocab_size": len(_WORDS), "d_model": 16, "n_layer": 2, "n_head": 2, "d_inner": 24},
 }
 _OTHER_SIZES: dict[str, dict[str, Any]] = {
     "albert": {"embedding_size": 8},
     "deberta-v2": {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "share_att_key": True},
     "electra": {"embedding_size": 8},
+    "gemma3_text": {"num_key_value_heads": 1, "head_dim": 8, "sliding_window": 4},
     "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 2},
+    "llama": {"num_key_value_heads": 1},
+    "qwen3": {"num_key_value_heads": 1, "head_dim": 8},
     "modernbert": {"local_attention": 4},
 }
 
@@ -52,18 +64,31 @@ _OTHER_SIZES: dict[str, dict[str, Any]] = {
 FIT = {
     "albert": True,
     "bert": True,
+    "deberta": False,
     "deberta-v2": False,
     "distilbert": True,
     "electra": True,
     "modernbert": False,
     "mpnet": False,
+    "mt5": True,
     "rembert": False,
     "roberta": True,
     "roformer": False,
+    "t5": True,
+    "umt5": True,
     "xlm-roberta": True,
     "xlnet": False,
 }
 """Kinds of encoders, and whether a boolean 4D mask gives the same outputs as their own mask."""
+
+CAUSAL = ("gemma3_text", "gpt2", "llama", "qwen3")
+"""Kinds of causal networks, whose outputs at a position do not depend on the tokens that follow."""
+
+POOLED: list[tuple[str, Pooling]] = [
+    *((kind, pooling) for kind in FIT for pooling in get_args(Pooling)),
+    *((kind, pooling) for kind in CAUSAL for pooling in ("mean", "last")),
+]
+"""Kinds of encoders, each with every pooling that it fits."""
 
 TEXTS = ["w1 w2 w3", "w4 " * 40, ""]
 
@@ -78,6 +103,12 @@ def drawn(kind: str, **settings: Any) -> PreTrainedModel:
             if name.endswith("bias"):
                 torch.nn.init.normal_(parameter, std=0.3)
     return network
+
+
+def encoder_of(network: PreTrainedModel) -> PreTrainedModel:
+    """Returns the encoder of a network with a decoder, or the network itself."""
+    encoder: PreTrainedModel = network.get_encoder() if network.config.is_encoder_decoder else network
+    return encoder
 
 
 def saved(network: PreTrainedModel, folder: Path, **tokenizer: Any) -> str:

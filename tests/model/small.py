@@ -1,5 +1,7 @@
 """Small models: audio towers with one layer of a pretrained text encoder, or with a tiny random one."""
 
+from pathlib import Path
+
 import torch
 from transformers import BertConfig, BertModel
 
@@ -8,10 +10,12 @@ from mulan.config.audio import AstTowerConfig, ResNetTowerConfig, VggishFrontEnd
 from mulan.config.recipe import Recipe
 from mulan.config.sections import DataConfig, TextTowerConfig
 from mulan.model.device_batch import DeviceBatch, to_device
+from mulan.model.joint import JointModel
 from mulan.model.mulap import FusionModel
 from mulan.model.towers.text import TextTower as TextEncoder
 from mulan.recipes.miniature import MINILM
 from mulan.recipes.registry import load_recipe
+from mulan.tasks.joint import JointTask
 from mulan.tasks.mulap import MulapTask
 
 RESNET = ResNetTowerConfig(layer="basic", stem_channels=4, stem_stride=2, stage_channels=(4, 8), stage_depths=(1, 1))
@@ -48,6 +52,17 @@ def small_mulap(*settings: str) -> Recipe:
         "batch.pairs_per_micro_batch=5",
     )
     return load_recipe("mulap_miniature", [*small, *settings])
+
+
+def export_untrained(recipe: Recipe, folder: Path) -> tuple[JointModel, Path]:
+    """Exports a random joint model of windows of 0.5 s, and returns it with the folder."""
+    torch.manual_seed(0)
+    model = JointTask(recipe).build_model()
+    model.train()
+    with torch.no_grad():  # changes the running statistics of batch norm from their initial values
+        model.embed_audio(torch.randint(-9999, 9999, (4, 8000), dtype=torch.int16))
+    JointTask(recipe).export(model, folder)
+    return model, folder
 
 
 def tiny_text_tower(layers: int = 1) -> TextEncoder:

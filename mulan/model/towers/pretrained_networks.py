@@ -44,8 +44,9 @@ _KEY_PROJECTIONS = {
     "xlm-roberta-xl": "key",
 }
 """Names of the key projection by model type, for networks whose attention scores are the product of query and key, plus
-terms that do not depend on the content of the key. Networks that rotate keys by position (RoFormer) or compare them
-with positions (DeBERTa) are not listed, since their key bias has an effect."""
+terms that do not depend on the content of the key, as in MPNet. Not listed are networks that rotate keys by position
+(RoFormer, Qwen2) or compare them with positions (DeBERTa), so that their key bias has an effect; that have no key bias
+(T5, ModernBERT, Llama); or that have it inside the bias of one projection for queries, keys and values (GPT-2)."""
 
 
 def attention_implementation(network_class: type[PreTrainedModel]) -> str:
@@ -64,6 +65,27 @@ def drop_key_biases(encoder: PreTrainedModel) -> None:
     for name, layer in encoder.named_modules():
         if name.rpartition(".")[2] == projection and isinstance(layer, nn.Linear):
             layer.register_parameter("bias", None)
+
+
+_UNUSED = {"xlnet": {"mask_emb", "r_s_bias", "seg_embed"}}
+"""Names of parameters by model type that act only on inputs which a text tower does not have, such as segments."""
+
+
+_FIXED = {"roformer": {"embed_positions"}}
+"""Names of modules by model type whose parameters the network reads without gradient: sinusoidal positions."""
+
+
+def drop_unused(encoder: PreTrainedModel) -> None:
+    """Removes the parameters that a text tower does not use, and freezes those that are fixed: neither has a gradient.
+
+    They would be trained by weight decay alone.
+    """
+    kind = encoder.config.model_type
+    for name, module in encoder.named_modules():
+        for parameter in _UNUSED.get(kind, set()) & module._parameters.keys():
+            module.register_parameter(parameter, None)
+        if name.rpartition(".")[2] in _FIXED.get(kind, set()):
+            module.requires_grad_(False)
 
 
 _MAX_NAMED = 20

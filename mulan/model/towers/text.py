@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from mulan.config import sections
 from mulan.config.sections import Pooling
-from mulan.model.towers.pretrained_networks import drop_key_biases
+from mulan.model.towers.pretrained_networks import drop_key_biases, drop_unused
 from mulan.model.towers.text_encoder import encoder_from_config, load_encoder
 from mulan.model.towers.text_layers import layers_of, run_layers, take_upper_layers
 from mulan.model.towers.text_lengths import LengthGroup
@@ -29,6 +29,8 @@ class TextTower(nn.Module):
         if getattr(encoder, "pooler", None) is not None:
             encoder.pooler = None
         drop_key_biases(encoder)
+        drop_unused(encoder)
+        encoder.config.use_cache = False  # causal networks would keep keys and values for texts that are continued
         self.encoder = encoder
         self.upper_layers = nn.ModuleList()
         """Layers that :meth:`split` has taken out of the encoder; empty otherwise."""
@@ -114,6 +116,7 @@ class TextTower(nn.Module):
             raise PretrainedError(
                 spec, [f"text_tower.frozen_layers = {layers}, but it has {has}"], "Set it lower, or to 0 to train all."
             )
-        self._frozen = (self.encoder.embeddings, *stack[:layers])
+        embeddings = getattr(self.encoder, "embeddings", None) or self.encoder.get_input_embeddings()
+        self._frozen = (embeddings, *stack[:layers])
         for module in self._frozen:
             module.requires_grad_(False)

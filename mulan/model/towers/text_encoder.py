@@ -9,8 +9,11 @@ from transformers import (
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
     MODEL_MAPPING,
     AutoConfig,
+    MT5EncoderModel,
     PreTrainedConfig,
     PreTrainedModel,
+    T5EncoderModel,
+    UMT5EncoderModel,
 )
 
 from mulan.config import sections
@@ -28,6 +31,12 @@ from mulan.model.towers.text_probe import (
 from mulan.storage.hub import PretrainedError, loading
 from mulan.storage.weights_cache import weights_folder
 
+_WITHOUT_DECODER: dict[str, type[PreTrainedModel]] = {
+    "mt5": MT5EncoderModel,
+    "t5": T5EncoderModel,
+    "umt5": UMT5EncoderModel,
+}
+"""Networks that load the encoder of a checkpoint with a decoder, by model type."""
 _MAX_LAYERS = 1000
 """Maximum plausible number of layers; the largest encoders have about 100, a corrupt ``config.json`` may state any."""
 _MIN_TOKENS = 3
@@ -47,11 +56,10 @@ def load_encoder(section: sections.TextTowerConfig) -> PreTrainedModel:
     spec, folder = section.pretrained, weights_folder(section.pretrained)
     config = _read_config(spec, folder, section.layers)
     network_class = _network_class(config)
-    decodes = config.is_encoder_decoder or type(config) in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
-    if network_class is None or decodes:
-        what = "an encoder with a decoder" if decodes else "not a text encoder"
+    if network_class is None:
+        what = "an encoder with a decoder" if _decodes(config) else "not a text encoder"
         raise PretrainedError(spec, [f"its model type is {config.model_type!r}, {what}"], SUPPORTED_ENCODERS)
-    encoder = load_network(network_class, spec, folder, config, remedy=SUPPORTED_ENCODERS)
+    encoder = _alone(load_network(network_class, spec, folder, config, remedy=SUPPORTED_ENCODERS))
     if getattr(encoder, "pooler", None) is not None:
         encoder.pooler = None  # removed before the probes, as in the tower, since some networks do not run without it
     tokenizer = load_tokenizer(section)
@@ -72,8 +80,7 @@ def encoder_from_config(config: Mapping[str, Any]) -> PreTrainedModel:
     if network_class is None:
         raise ValueError(f"transformers has no network of type {parsed.model_type!r}")
     attention = attention_implementation(network_class)
-    encoder: PreTrainedModel = network_class._from_config(parsed, attn_implementation=attention)
-    return encoder
+    return _alone(network_class._from_config(parsed, attn_implementation=attention))
 
 
 def _read_config(spec: str, folder: Path, layers: int) -> PreTrainedConfig:
@@ -102,13 +109,30 @@ def _read_config(spec: str, folder: Path, layers: int) -> PreTrainedConfig:
     if layers:
         with loading(spec, "config.json cannot be loaded", SUPPORTED_ENCODERS):
             config.num_hidden_layers = layers
+            if getattr(config, "layer_types", None):
+                config.layer_types = config.layer_types[:layers]
     return config
 
 
 def _network_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
+    if config.model_type in _WITHOUT_DECODER:
+        return _WITHOUT_DECODER[config.model_type]
     mapped = MODEL_MAPPING.get(type(config), None)
     network_class: type[PreTrainedModel] | None = mapped[0] if isinstance(mapped, tuple) else mapped
-    return network_class
+    return None if _decodes(config) else network_class
+
+
+def _decodes(config: PreTrainedConfig) -> bool:
+    return bool(config.is_encoder_decoder) or type(config) in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
+
+
+def _alone(network: PreTrainedModel) -> PreTrainedModel:
+    """Returns the encoder inside a network that shares its token embeddings with a decoder, or the network itself.
+
+    In the encoder, the embeddings have one name, under which checkpoints and exported models hold them.
+    """
+    encoder: PreTrainedModel = network.encoder if type(network) in _WITHOUT_DECODER.values() else network
+    return encoder
 
 
 _PARTIAL: dict[Pooling, str] = {

@@ -24,11 +24,10 @@ from mulan.data.text import MAX_CHARACTERS
 from mulan.model.inference.files import ModelFolderError
 from mulan.model.inference.inputs import EmbeddingInputError
 from mulan.model.inference.mulan import MuLan
-from mulan.model.joint import JointModel
 from mulan.recipes.miniature import MINILM
 from mulan.storage.hub import pretrained_folder
 from mulan.tasks.joint import JointTask
-from tests.model.small import RESNET, small_recipe
+from tests.model.small import RESNET, export_untrained, small_recipe
 from tests.sounds import flac, tone
 
 RATE_HZ, WINDOW = 16_000, 8000
@@ -53,16 +52,6 @@ def damaged(folder: Path, tmp_path: Path) -> Path:
     return copy
 
 
-def export_untrained(recipe: Recipe, folder: Path) -> tuple[JointModel, Path]:
-    torch.manual_seed(0)
-    model = JointTask(recipe).build_model()
-    model.train()
-    with torch.no_grad():  # changes the running statistics of batch norm from their initial values
-        model.embed_audio(torch.randint(-9999, 9999, (4, WINDOW), dtype=torch.int16))
-    JointTask(recipe).export(model, folder)
-    return model, folder
-
-
 def recording(seconds: float, *, seed: int = 0) -> np.ndarray:
     """Returns a recording, int16 [samples] at RATE_HZ."""
     return np.rint(tone(300.0 + 50 * seed, seconds, seed=seed) * 32767).astype(np.int16)
@@ -81,35 +70,6 @@ def test_loaded_model_embeds_as_the_exported_one(recipe: Recipe, tmp_path: Path)
         tokens = tokenizer(text, truncation=True, max_length=12, return_tensors="pt")
         expected = model.embed_text(tokens["input_ids"], tokens["attention_mask"])
         np.testing.assert_array_equal(vector, expected[0].detach())
-
-
-@pytest.mark.parametrize("pooling", ["mean", "last"])
-def test_a_text_is_pooled_as_in_training(pooling: str, tmp_path: Path) -> None:
-    model, folder = export_untrained(small_recipe(RESNET).replace({"text_tower.pooling": pooling}), tmp_path)
-    model.eval()
-    loaded = MuLan.from_pretrained(folder, device="cpu")
-    tokenizer = AutoTokenizer.from_pretrained(pretrained_folder(MINILM), local_files_only=True)
-    for text, vector in zip(TEXTS, loaded.embed_text(TEXTS), strict=True):
-        tokens = tokenizer(text, truncation=True, max_length=12, return_tensors="pt")
-        outputs = model.text_tower.tokens(tokens["input_ids"], tokens["attention_mask"])
-        sentence = outputs.mean(dim=1) if pooling == "mean" else outputs[:, -1]
-        expected = torch.nn.functional.normalize(model.text_projection(sentence))
-        np.testing.assert_allclose(vector, expected[0].detach(), atol=1e-6)
-
-
-def test_a_prefix_precedes_every_text(loaded: MuLan, tmp_path: Path) -> None:
-    _, folder = export_untrained(small_recipe(RESNET).replace({"text_tower.prefix": "query: "}), tmp_path)
-    prefixed = MuLan.from_pretrained(folder, device="cpu").embed_text(TEXTS)
-    np.testing.assert_array_equal(prefixed, loaded.embed_text([f"query: {text}" for text in TEXTS]))
-
-
-def test_a_model_exported_without_the_fields_is_pooled_at_its_first_position_and_has_no_prefix(
-    loaded: MuLan, damaged: Path
-) -> None:
-    config = json.loads((damaged / "config.json").read_text())
-    del config["pooling"], config["prefix"]
-    (damaged / "config.json").write_text(json.dumps(config))
-    np.testing.assert_array_equal(MuLan.from_pretrained(damaged).embed_text(TEXTS), loaded.embed_text(TEXTS))
 
 
 def test_the_projection_head_of_views_is_not_exported(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from tests.model.encoders import drawn
         ("roberta", ".key.", False),
         ("roformer", ".key.", True),
         ("deberta-v2", "key_proj", True),
+        ("qwen2", "k_proj", True),
     ],
 )
 def test_a_key_s_bias_is_dropped_where_it_changes_nothing(kind: str, projection: str, kept: bool) -> None:

@@ -5,16 +5,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from mulan.config.sections import Pooling
 from mulan.model.towers.text import TextTower
 from mulan.model.towers.text_probe import layers_run_alone
 from mulan.storage.hub import PretrainedError
-from tests.model.encoders import FIT, POSITIONS, drawn, saved, section_of, tokens_of
+from tests.model.encoders import CAUSAL, FIT, POSITIONS, drawn, encoder_of, saved, section_of, tokens_of
 
 
 @pytest.mark.parametrize("kind", FIT)
 def test_who_makes_the_mask(kind: str) -> None:
     dimensions: list[int] = []
-    network = drawn(kind)
+    network = encoder_of(drawn(kind))
     tower = TextTower(network).eval()
     network.register_forward_pre_hook(
         lambda _, args, kwargs: dimensions.append(kwargs["attention_mask"].dim()), with_kwargs=True
@@ -48,10 +49,28 @@ def test_a_decoder_of_bert_s_kind(tmp_path: Path) -> None:
         TextTower.from_section(section_of(saved(drawn("bert", is_decoder=True), tmp_path)))
 
 
+@pytest.mark.parametrize("kind", CAUSAL)
+def test_causal_networks_fit_other_poolings(kind: str, tmp_path: Path) -> None:
+    spec = saved(drawn(kind), tmp_path, template="$A")
+    for pooling in ("mean", "last"):
+        TextTower.from_section(section_of(spec, pooling=pooling))
+    with pytest.raises(PretrainedError, match="no special token before a text"):
+        TextTower.from_section(section_of(spec))
+
+
+def test_a_last_position_that_sees_only_itself(tmp_path: Path) -> None:
+    network = drawn("bert")
+    for layer in network.encoder.layer:
+        torch.nn.init.zeros_(layer.attention.output.dense.weight)
+    with pytest.raises(PretrainedError, match="its last position does not depend on the tokens that precede it"):
+        TextTower.from_section(section_of(saved(network, tmp_path), pooling="last"))
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean", "last"])
 @pytest.mark.parametrize("kind", ["fnet", "convbert"])
-def test_networks_that_read_the_padding(kind: str, tmp_path: Path) -> None:
+def test_networks_that_read_the_padding(kind: str, pooling: Pooling, tmp_path: Path) -> None:
     with pytest.raises(PretrainedError, match="depends on the amount of padding"):
-        TextTower.from_section(section_of(saved(drawn(kind), tmp_path)))
+        TextTower.from_section(section_of(saved(drawn(kind), tmp_path), pooling=pooling))
 
 
 @pytest.mark.parametrize(

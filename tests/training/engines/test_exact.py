@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from transformers import XLMConfig, XLMModel
+from transformers import LlamaConfig, LlamaModel, T5Config, T5EncoderModel, XLMConfig, XLMModel
 
 from mulan.config.recipe import Recipe
 from mulan.distributed.batch_norm import RunningStatistics
@@ -30,33 +30,55 @@ def recipe(stage: int) -> Recipe:
     return small("demo", *settings, f"train.zero_stage={stage}", "optim.max_grad_norm=0.25")
 
 
-def after_one_step(one: Recipe, encoder: XLMModel | None = None) -> tuple[dict[str, float], State]:
+def after_one_step(one: Recipe, text_tower: TextTower | None = None) -> tuple[dict[str, float], State]:
     rank, workers = rank_and_world_size()
     torch.manual_seed(0)
-    model = task_of(one).build_model(TextTower(encoder) if encoder else None)
+    model = task_of(one).build_model(text_tower)
     engine = build_engine(model, one, device=torch.device("cpu"))
     share = one.batch.micro_batches // workers
     own = batches_of(one, 0)[rank * share : (rank + 1) * share]
     return train_step(engine, own, RunningStatistics(engine.module), task_of(one), one.train), engine.state()
 
 
-def xlm() -> XLMModel:
-    """Returns a text encoder with one module list for attention layers and another for feed-forward layers."""
+def xlm() -> TextTower:
+    """Returns a text tower with one module list for attention layers and another for feed-forward layers."""
     torch.manual_seed(0)
-    return XLMModel(XLMConfig(vocab_size=20_000, emb_dim=16, n_layers=2, n_heads=2, max_position_embeddings=64))
+    config = XLMConfig(vocab_size=20_000, emb_dim=16, n_layers=2, n_heads=2, max_position_embeddings=64)
+    return TextTower(XLMModel(config))
+
+
+def t5() -> TextTower:
+    """Returns a text tower whose layers share the relative position biases of the first one."""
+    torch.manual_seed(0)
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 3, "num_heads": 2}
+    return TextTower(T5EncoderModel(T5Config(vocab_size=20_000, **sizes)).encoder, pooling="mean")
+
+
+def llama() -> TextTower:
+    """Returns a text tower with a causal network."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+    return TextTower(LlamaModel(LlamaConfig(vocab_size=20_000, **sizes)), pooling="last")
+
+
+TOWERS = {"xlm": xlm, "t5": t5, "llama": llama}
 
 
 class StepResults(NamedTuple):
     """Metrics and states of a worker after a step at each stage."""
 
     by_stage: list[tuple[dict[str, float], State]]
-    of_xlm: list[tuple[dict[str, float], State]]
+    of_towers: dict[str, list[tuple[dict[str, float], State]]]
+    """By the name of the text tower, at stages 0 and 3."""
 
 
 def after_one_step_at_all_stages() -> StepResults:
     with patch("mulan.distributed.gradient_sums.BUCKET_SIZE", 2**12):  # small, so that the model fills several
         by_stage = [after_one_step(recipe(stage)) for stage in STAGES]
-        return StepResults(by_stage, [after_one_step(recipe(stage), xlm()) for stage in (0, 3)])
+        of_towers = {
+            name: [after_one_step(recipe(stage), tower()) for stage in (0, 3)] for name, tower in TOWERS.items()
+        }
+        return StepResults(by_stage, of_towers)
 
 
 class IntegerSumEngine(TorchEngine):
@@ -98,9 +120,10 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[StepResults]:
 
 
 @pytest.mark.processes
-def test_layers_in_several_module_lists_have_the_same_step_at_stage_3(ranks: list[StepResults]) -> None:
+@pytest.mark.parametrize("tower", TOWERS)
+def test_text_towers_of_other_kinds_have_the_same_step_at_stage_3(tower: str, ranks: list[StepResults]) -> None:
     for rank in ranks:
-        (measured, state), (sharded, of_shards) = rank.of_xlm
+        (measured, state), (sharded, of_shards) = rank.of_towers[tower]
         assert sharded == measured
         assert differing(of_shards, state) == []
 
