@@ -118,14 +118,25 @@ class FusionModel(TrainedModel):
                 if number < len(self.text_tower.upper_layers):
                     text = self.text_tower.upper_layer(number, text, attention_mask)
         audio, text = audio.float(), text.float()
+        tokens = text.flatten(0, 1)[masked.token_indices]
         masked_segments = audio[:, 1:].flatten(0, 1)[masked.segment_indices]
         return Predictions(
-            token_logits=self.token_head(text.flatten(0, 1)[masked.token_indices]) if self.token_head else None,
-            segments=self.segment_head(masked_segments) if self.segment_head else None,
+            token_logits=predict(self.token_head, tokens) if self.token_head else None,
+            segments=predict(self.segment_head, masked_segments) if self.segment_head else None,
             # features before masking, which replaces them by zeros
             segment_features=features.detach().flatten(0, 1)[masked.segment_indices] if self.segment_head else None,
             match_logits=self.match_head(audio[:, 0], text[:, 0]) if self.match_head else None,
         )
+
+
+def predict(head: nn.Module, rows: Tensor) -> Tensor:
+    """Applies a head to rows [n, size], and to a single row twice.
+
+    The rounding of the product of a matrix and a vector may depend on where the matrix lies in memory, and thus on the
+    ZeRO stage; that of the product of two matrices does not.
+    """
+    predicted: Tensor = head(torch.cat([rows, rows]))[:1] if len(rows) == 1 else head(rows)
+    return predicted
 
 
 class TokenHead(nn.Module):

@@ -7,7 +7,7 @@ from transformers import BertConfig
 from transformers.models.bert.modeling_bert import BertPredictionHeadTransform
 
 from mulan.config.objectives import MulapConfig
-from mulan.model.mulap import MatchHead, SegmentHead
+from mulan.model.mulap import MatchHead, SegmentHead, predict
 
 
 def test_segments_are_predicted_by_a_linear_layer_after_berts_transform() -> None:
@@ -35,3 +35,19 @@ def test_dropout_of_the_match_head_is_applied_to_the_product_in_training_only() 
     kept = products[1] != 0
     torch.testing.assert_close(products[1][kept], products[0][kept] / 0.75)
     assert float(kept.float().mean()) == pytest.approx(0.75, abs=0.02)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 3])
+def test_predictions_do_not_depend_on_where_the_weights_lie_in_memory(rows: int) -> None:
+    """On some CPUs, the product of a matrix and a vector does."""
+    torch.manual_seed(0)
+    hidden, weight, found = torch.randn(rows, 12), torch.randn(30_522, 12), set()
+    for offset in range(9):
+        head = nn.Linear(12, 30_522)
+        nn.init.zeros_(head.bias)
+        head.weight = nn.Parameter(torch.empty(weight.numel() + offset)[offset:].view_as(weight).copy_(weight))
+        predicted = predict(head, hidden)
+        assert predicted.shape == (rows, 30_522)
+        torch.testing.assert_close(predicted, hidden @ weight.T, atol=1e-5, rtol=1e-5)
+        found.add(predicted.detach().numpy().tobytes())
+    assert len(found) == 1
