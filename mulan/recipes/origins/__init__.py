@@ -1,0 +1,1 @@
+"""The origins of the values of each paper's recipes, which :mod:`mulan.recipes.table` renders beside the values."""
