@@ -185,8 +185,8 @@ class MulapConfig(Section):
     """
 
     segment_s: PositiveFloat = 3.0
-    """Length in seconds of the segments that the window is divided into; the audio tower computes one feature per
-    segment (§2.1)."""
+    """Length in seconds of the segments that the window is divided into (§3.1: 3 s); the audio tower computes one
+    feature per segment (§2.1)."""
     fusion_layers: PositiveInt = 2
     """Number of co-attention layers N, in which each modality attends to the other."""
     fusion_size: PositiveInt = 1024
