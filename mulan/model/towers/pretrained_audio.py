@@ -30,6 +30,9 @@ class PretrainedAudioTower(nn.Module):
     ) -> None:
         """Wraps a network of :class:`mulan.model.towers.audio_checkpoint.AudioCheckpoint`, which is modified in place.
 
+        Two parts of trained networks are constant: Whisper's positions, and the scale and shift of CLAP's first batch
+        norm, whose statistics are updated.
+
         Args:
             front_end: Front end whose output is the tower's input.
             window_samples: Length of the front end's input in samples.
@@ -45,6 +48,9 @@ class PretrainedAudioTower(nn.Module):
         network.requires_grad_(not section.frozen)
         if isinstance(network, WhisperEncoder):
             network.embed_positions.requires_grad_(False)  # sinusoids, which Whisper does not train
+        if isinstance(network, ClapAudioModel):
+            # its gradient would pass through a bicubic interpolation, which has no deterministic kernel on GPUs
+            network.audio_encoder.batch_norm.requires_grad_(False)
         if self.layer_sum is not None:
             for layer in _layers(network):
                 layer.register_forward_pre_hook(_separate)
