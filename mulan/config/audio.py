@@ -242,7 +242,8 @@ class PretrainedTowerConfig(Section):
     family: Literal["pretrained"] = "pretrained"
     pretrained: Annotated[str, Field(min_length=1)]
     """Folder or URI of a checkpoint in the layout of ``transformers`` (``config.json``, weights and
-    ``preprocessor_config.json``), or ``hub:OWNER/NAME``. No code in it is run."""
+    ``preprocessor_config.json``), or ``hub:OWNER/NAME``. No code in it is run. A run that is resumed or exported reads
+    it again; an exported model does not need it, and cannot be named here."""
     frozen: bool = False
     """Keep the network as it is: it has no gradients and no dropout, and its batch norms keep their statistics."""
     layers: Literal["last", "weighted"] = "last"

@@ -3,6 +3,7 @@
 They do not import Ray, and import torch only to build or load a model, so that all other errors are reported at once.
 """
 
+from mulan.config.audio import PretrainedTowerConfig
 from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe
 from mulan.data.corpus.index import Corpus
@@ -87,9 +88,10 @@ def check_model(run: Run, data_uri: str, split: str = "test") -> Corpus:
     weights = run.recipe().loss.weights
     if not weights.embeds_text:
         what = "a tagger" if weights.uses_classes else "an audio encoder"
+        start = f", and another run starts from it with --set audio_tower.pretrained={run.model_uri}"
         raise RunError(
             f"run {run.uri} trained {what}, which has no text tower to evaluate; its validation scores are in "
-            f"{run.metrics_uri}, and another run starts from it with --set audio_tower.pretrained={run.model_uri}"
+            f"{run.metrics_uri}{'' if isinstance(run.recipe().audio_tower, PretrainedTowerConfig) else start}"
         )
     if not filesystem.exists(filesystem.join(run.model_uri, "model.safetensors")):
         raise RunError(f"run {run.uri} has no exported model; export its newest checkpoint with python -m jobs.export")

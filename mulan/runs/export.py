@@ -22,9 +22,11 @@ def export_run(run: Run) -> int:
 
     Raises:
         RunError: The run does not exist or has no checkpoint.
+        PretrainedError: The text encoder, or the audio checkpoint of a tower of the family ``pretrained``, is missing.
         CorpusError, PlanError: The corpus of a tagging run, which names the classes, is missing or has changed.
     """
-    # the checkpoint replaces the audio tower's initial weights, which may no longer exist
+    # the checkpoint replaces the audio tower's initial weights, which may no longer exist; only those of the family
+    # pretrained are read again, for their structure
     task = task_of(run.recipe().with_random_audio_tower())
     checkpoint = checkpoint_to_export(run)
     model = task.build_model()
