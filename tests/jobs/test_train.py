@@ -4,10 +4,13 @@ import shutil
 from pathlib import Path
 from unittest.mock import patch
 
+import pytest
+
 from mulan.data.corpus.index import Corpus, write_index
 from mulan.recipes.registry import load_recipe
 from mulan.runs.run import Run
 from tests.jobs.called import Job, assert_refused
+from tests.model.audio_checkpoints import save_checkpoint
 
 
 def test_a_corpus_that_does_not_exist_is_refused(job: Job) -> None:
@@ -27,6 +30,21 @@ def test_a_printed_recipe_can_be_used_as_a_file(job: Job, tiny_corpus: str) -> N
     _, printed, _ = job("train", "--recipe", "demo_miniature", "--name", "x", "--data", tiny_corpus, "--dry-run")
     Path("mine.toml").write_text(printed)
     assert job("train", "--recipe", "mine.toml", "--name", "x", "--dry-run") == (0, printed, "")
+
+
+def test_the_licence_of_a_pretrained_audio_encoder_is_printed(
+    job: Job, tiny_corpus: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    spec = save_checkpoint("hubert", tmp_path_factory.mktemp("hubert"), licence="cc-by-nc-4.0")
+    arguments = ["--recipe", "demo_miniature", "--name", "x", "--data", tiny_corpus, "--dry-run"]
+    arguments += ["--set", "front_end.family=pretrained", "--set", "audio_tower.family=pretrained"]
+    code, out, _ = job("train", *arguments, "--set", f"audio_tower.pretrained={spec}")
+    assert code == 0
+    assert out.endswith(f"# audio tower {spec}: licence cc-by-nc-4.0\n")
+    assert_refused(
+        job("train", *arguments, "--set", f"audio_tower.pretrained={spec}", "--set", "data.sample_rate_hz=24000"),
+        "its feature extractor expects 16000 Hz, but data.sample_rate_hz = 24000. Set data.sample_rate_hz to 16000.",
+    )
 
 
 def test_a_dry_run_refuses_a_run_with_another_recipe(job: Job, tiny_corpus: str, tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ SMALL = {
 RATES_HZ = dict.fromkeys(SMALL, 16_000) | {"clap": 48_000, "clap_fused": 48_000}
 
 
-def save_checkpoint(kind: str, folder: Path, *, licence: str = "cc-by-nc-4.0", **sizes: int) -> str:
+def save_checkpoint(kind: str, folder: Path, *, licence: str = "cc-by-nc-4.0", **sizes: Any) -> str:
     """Saves a checkpoint with a model card, and returns its folder. All parameters are random, biases included."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -4,9 +4,13 @@ Every recipe is trained at one layout, and every layout is used by about two rec
 at all layouts in test_recipes_at_all_layouts.
 """
 
+from pathlib import Path
+from typing import Any, NamedTuple
+
 import pytest
 
 from mulan.recipes.registry import named_recipes
+from tests.model.audio_checkpoints import RATES_HZ, WINDOW_S, save_checkpoint
 from tests.training.recipe_runs import (
     MICRO_BATCHES,
     RECIPES,
@@ -35,8 +39,44 @@ LOSSES = {
 OF_LOSSES = {"siglip": (2, 3), "softmax": (4, 2)}
 
 
+class Checkpoint(NamedTuple):
+    """A recipe whose audio tower is a pretrained encoder."""
+
+    kind: str
+    sizes: dict[str, Any]
+    """Sizes with which a matrix has more than 100,000 parameters, so that DeepSpeed shards it at stage 3."""
+    settings: tuple[str, ...]
+    layout: Layout
+
+
+CHECKPOINTS = {
+    "hubert": Checkpoint("hubert", {"intermediate_size": 6400}, ("audio_tower.layers=weighted",), (2, 3)),
+    "hubert_large": Checkpoint("hubert_large", {}, (), (2, 2)),
+    "frozen whisper": Checkpoint(
+        "whisper",
+        {"encoder_ffn_dim": 6400},
+        ("audio_tower.layers=weighted", "audio_tower.frozen=true"),
+        (2, 3),
+    ),
+    "clap": Checkpoint("clap", {"mlp_ratio": 1600.0}, (), (4, 3)),
+    "frozen clap": Checkpoint("clap_fused", {}, ("audio_tower.frozen=true",), (2, 1)),
+    "ast": Checkpoint("ast", {"intermediate_size": 6400}, ("audio_tower.layers=weighted",), (4, 3)),
+}
+"""Recipes with pretrained audio encoders by name."""
+
+
+def checkpoint_settings(name: str, folder: Path) -> tuple[str, ...]:
+    """Saves the checkpoint of a recipe, and returns the recipe's settings."""
+    kind, sizes, settings, _ = CHECKPOINTS[name]
+    spec = save_checkpoint(kind, folder / name, **sizes)
+    return (
+        *("front_end.family=pretrained", "audio_tower.family=pretrained", f"audio_tower.pretrained='{spec}'"),
+        *(f"data.window_s={WINDOW_S}", f"data.sample_rate_hz={RATES_HZ[kind]}", *settings),
+    )
+
+
 def layout(name: str) -> Layout:
-    return LAYOUTS[RECIPES.index(name) % len(LAYOUTS)]
+    return CHECKPOINTS[name].layout if name in CHECKPOINTS else LAYOUTS[RECIPES.index(name) % len(LAYOUTS)]
 
 
 Runs = dict[tuple[str, Layout, int], list[Trained]]
@@ -49,18 +89,21 @@ def runs(tiny_corpus_with_unfiltered_texts: str, narrow_bert: str, tmp_path_fact
     places = [(name, (1, 0), MICRO_BATCHES) for name in RECIPES]
     places += [(name, layout(name), MICRO_BATCHES) for name in RECIPES]
     places += [(THREE, where, 6) for where in IN_THREE.values()]
-    places += [(name, where, MICRO_BATCHES) for name, layout in OF_LOSSES.items() for where in ((1, 0), layout)]
+    places += [(name, where, MICRO_BATCHES) for name in LOSSES for where in ((1, 0), OF_LOSSES[name])]
+    places += [(name, where, MICRO_BATCHES) for name in CHECKPOINTS for where in ((1, 0), layout(name))]
+    checkpoints = tmp_path_factory.mktemp("checkpoints")
+    demo = LOSSES | {name: checkpoint_settings(name, checkpoints) for name in CHECKPOINTS}
     found: Runs = {}
     for count in (1, 2, 3, 4):
         recipes = {
             (name, (workers, stage), micro_batches): recipe(
-                "demo_miniature" if name in LOSSES else name,
+                "demo_miniature" if name in demo else name,
                 tiny_corpus_with_unfiltered_texts,
                 bert=narrow_bert,
                 stage=stage,
                 steps=STEPS,
                 micro_batches=micro_batches,
-                settings=AVERAGED if micro_batches == 6 else LOSSES.get(name, ()),
+                settings=AVERAGED if micro_batches == 6 else demo.get(name, ()),
             )
             for name, (workers, stage), micro_batches in places
             if workers == count
@@ -74,7 +117,7 @@ def alone(name: str, runs: Runs) -> Trained:
     return only
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", [*RECIPES, *CHECKPOINTS])
 def test_workers_and_stages_train_the_same_model(name: str, runs: Runs) -> None:
     ranks = runs[name, layout(name), MICRO_BATCHES]
     assert [line["step"] for line in alone(name, runs).lines] == list(range(1, STEPS + 1))
@@ -103,7 +146,7 @@ def test_three_workers_train_the_same_model(where: str, runs: Runs) -> None:
     assert_same_run(ranks, whole, where=where)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", [*RECIPES, *CHECKPOINTS])
 def test_every_trained_tensor_has_a_gradient(name: str, runs: Runs) -> None:
     """Otherwise the comparison would compare models that hardly change."""
     assert len(alone(name, runs).sizes) > 5

@@ -14,6 +14,7 @@ from transformers import BertConfig, BertModel, Wav2Vec2FeatureExtractor, Whispe
 from mulan.model.towers.audio_checkpoint import AudioCheckpoint
 from mulan.storage.hub import PretrainedError
 from mulan.tasks.audio_encoder import encoder_from_recipe
+from tests.conftest import S3
 from tests.model.audio_checkpoints import RATES_HZ, SMALL, checkpoint_recipe, save_checkpoint, save_mert
 
 
@@ -87,6 +88,18 @@ def test_longest_and_shortest_windows(kind: str, window_s: float, tmp_path: Path
 def test_layers_of_different_width_are_not_weighted(tmp_path: Path) -> None:
     with pytest.raises(PretrainedError, match=r"differ in width, so that audio_tower\.layers must be last"):
         load("clap", save_checkpoint("clap", tmp_path), layers="weighted")
+
+
+def test_a_checkpoint_in_s3_equals_that_in_a_folder(s3: S3, tmp_path: Path) -> None:
+    spec = save_checkpoint("whisper", tmp_path)
+    for file in tmp_path.iterdir():
+        s3.files.put_file(str(file), f"{s3.uri}/whisper/{file.name}")
+    here, there = load("whisper", spec), load("whisper", f"{s3.uri}/whisper")
+    assert there.licence == here.licence
+    assert there.licence.name == "cc-by-nc-4.0"
+    assert there.extractor_values == here.extractor_values
+    weights = here.network.state_dict()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in there.network.state_dict().items())
 
 
 def _without_extractor(folder: Path) -> None:

@@ -155,6 +155,20 @@ def test_training_draws_only_from_torch(kind: str, folders: dict[str, str]) -> N
     assert torch.equal(encoder(waveform(kind)), vectors[0]) == (kind == "whisper")  # which has no dropout
 
 
+@pytest.mark.parametrize("kind", ["hubert", "whisper", "clap"])
+def test_bf16_is_for_the_network_only(kind: str, folders: dict[str, str]) -> None:
+    recipe = checkpoint_recipe(kind, folders[kind], layers="weighted" if kind in WEIGHTED else "last")
+    exact = encoder_from_recipe(recipe).eval()(waveform(kind))
+    encoder = encoder_from_recipe(recipe.replace({"train.precision": "bf16"})).eval()
+    inputs: list[Tensor] = []
+    encoder.tower.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
+    vectors = encoder(waveform(kind))
+    assert torch.equal(inputs[0], encoder.front_end(waveform(kind)))
+    assert vectors.dtype == torch.float32
+    assert not torch.equal(vectors, exact)
+    assert torch.cosine_similarity(vectors, exact).min() > 0.99
+
+
 @pytest.mark.parametrize("frozen", [True, False])
 def test_compiled_towers_compute_the_same(frozen: bool, folders: dict[str, str]) -> None:
     expected = encoder_of("hubert", folders, frozen=frozen, layers="weighted").eval()(waveform("hubert"))
