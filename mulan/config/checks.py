@@ -1,4 +1,4 @@
-"""Checks of the sections of a recipe against each other. Each function yields one message per error."""
+"""Checks of the sections of a recipe against each other. Each function yields one message per error or warning."""
 
 from collections.abc import Iterator, Sequence
 
@@ -21,10 +21,8 @@ from mulan.config.sections import BatchConfig, DataConfig, OptimConfig, ScaleCon
 _MIN_FRAMES = 16
 
 
-def term_faults(
-    weights: LossWeightsConfig, mulap: MulapConfig, data: DataConfig, text_tower: TextTowerConfig
-) -> Iterator[str]:
-    """Yields an error if no model has these loss terms, and for each unmet requirement of MuLaP's terms."""
+def term_faults(weights: LossWeightsConfig) -> Iterator[str]:
+    """Yields an error if no model has these loss terms."""
     groups = [[f"loss.weights.{term}" for term in group if getattr(weights, term)] for group in TRAINED_TOGETHER]
     used = [term for group in groups for term in group]
     if sum(map(bool, groups)) > 1:
@@ -34,31 +32,38 @@ def term_faults(
         )
     if not used:
         yield "loss.weights are all 0; at least one term needs a weight"
-    if weights.uses_mulap:
-        if mulap.segment_s > data.window_s:
-            yield f"mulap.segment_s = {mulap.segment_s:g} is longer than data.window_s = {data.window_s:g}"
-        if text_tower.length_groups > 1:
-            yield f"text_tower.length_groups = {text_tower.length_groups} is not supported by MuLaP; set it to 1"
-        if text_tower.pooling != "cls":
-            yield (
-                f"text_tower.pooling = {text_tower.pooling} is not supported by MuLaP, which uses the outputs at all "
-                "positions; set it to cls"
-            )
-        if text_tower.prefix:
-            yield (
-                f"text_tower.prefix = {text_tower.prefix!r} is not supported by MuLaP, which would predict its tokens "
-                "in every caption; leave it empty"
-            )
-        if mulap.audio_layers < mulap.fusion_layers:
-            yield (
-                f"mulap.audio_layers = {mulap.audio_layers} is less than one for each of mulap.fusion_layers = "
-                f"{mulap.fusion_layers}; set it to {mulap.fusion_layers} or more"
-            )
-        if 0 < text_tower.layers < mulap.fusion_layers:
-            yield (
-                f"text_tower.layers = {text_tower.layers} is less than one for each of mulap.fusion_layers = "
-                f"{mulap.fusion_layers}; set it to {mulap.fusion_layers} or more, or to 0 for all"
-            )
+
+
+def mulap_faults(
+    weights: LossWeightsConfig, mulap: MulapConfig, data: DataConfig, text_tower: TextTowerConfig
+) -> Iterator[str]:
+    """Yields an error for each unmet requirement of MuLaP's terms, if one has a weight."""
+    if not weights.uses_mulap:
+        return
+    if mulap.segment_s > data.window_s:
+        yield f"mulap.segment_s = {mulap.segment_s:g} is longer than data.window_s = {data.window_s:g}"
+    if text_tower.length_groups > 1:
+        yield f"text_tower.length_groups = {text_tower.length_groups} is not supported by MuLaP; set it to 1"
+    if text_tower.pooling != "cls":
+        yield (
+            f"text_tower.pooling = {text_tower.pooling} is not supported by MuLaP, which uses the outputs at all "
+            "positions; set it to cls"
+        )
+    if text_tower.prefix:
+        yield (
+            f"text_tower.prefix = {text_tower.prefix!r} is not supported by MuLaP, which would predict its tokens "
+            "in every caption; leave it empty"
+        )
+    if mulap.audio_layers < mulap.fusion_layers:
+        yield (
+            f"mulap.audio_layers = {mulap.audio_layers} is less than one for each of mulap.fusion_layers = "
+            f"{mulap.fusion_layers}; set it to {mulap.fusion_layers} or more"
+        )
+    if 0 < text_tower.layers < mulap.fusion_layers:
+        yield (
+            f"text_tower.layers = {text_tower.layers} is less than one for each of mulap.fusion_layers = "
+            f"{mulap.fusion_layers}; set it to {mulap.fusion_layers} or more, or to 0 for all"
+        )
 
 
 def loss_faults(loss: LossConfig) -> Iterator[str]:
@@ -189,18 +194,6 @@ def audio_faults(
         yield from _spectrogram_faults(front_end, tower, sample_rate_hz, window_s)
 
 
-def augmentation_faults(
-    weights: LossWeightsConfig, augmentation: AugmentationConfig, data: DataConfig
-) -> Iterator[str]:
-    """Yields an error if pitches are to be shifted and no ratio of divisors of the sample rate is small enough."""
-    shifts_pitch = weights.semisupcon and augmentation.probability and augmentation.pitch_probability
-    if shifts_pitch and not pitch_ratios(data.sample_rate_hz, augmentation.pitch_semitones):
-        yield (
-            f"semisupcon.augmentation.pitch_semitones = {augmentation.pitch_semitones:g} allows no ratio of divisors "
-            f"of data.sample_rate_hz = {data.sample_rate_hz}; raise it, or set pitch_probability = 0"
-        )
-
-
 def _spectrogram_faults(
     front_end: MelFrontEndConfig, tower: AudioTowerConfig, sample_rate_hz: int, window_s: float
 ) -> Iterator[str]:
@@ -238,6 +231,19 @@ def _spectrogram_faults(
         )
     if front_end.time_mask_frames > frames:
         yield f"front_end.time_mask_frames = {front_end.time_mask_frames} is above the window's {int(frames)} frames"
+
+
+def augmentation_faults(
+    weights: LossWeightsConfig, augmentation: AugmentationConfig, data: DataConfig
+) -> Iterator[str]:
+    """Yields an error if pitches are to be shifted and no ratio of divisors of the sample rate is small enough."""
+    shifts_pitch = weights.semisupcon and augmentation.probability and augmentation.pitch_probability
+    if shifts_pitch and not pitch_ratios(data.sample_rate_hz, augmentation.pitch_semitones):
+        yield (
+            f"semisupcon.augmentation.pitch_semitones = {augmentation.pitch_semitones:g} allows no ratio of divisors "
+            f"of data.sample_rate_hz = {data.sample_rate_hz}; raise it, or set "
+            "semisupcon.augmentation.pitch_probability to 0"
+        )
 
 
 def pretraining_warnings(tower: AudioTowerConfig) -> Iterator[str]:

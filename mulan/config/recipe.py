@@ -14,6 +14,7 @@ from mulan.config.checks import (
     augmentation_faults,
     frozen_faults,
     loss_faults,
+    mulap_faults,
     schedule_faults,
     sharing_faults,
     term_faults,
@@ -50,7 +51,8 @@ class Recipe(Section):
     def _check_sections(self) -> "Recipe":
         window_s = self.encoder_window_samples / self.data.sample_rate_hz
         faults = [
-            *term_faults(self.loss.weights, self.mulap, self.data, self.text_tower),
+            *term_faults(self.loss.weights),
+            *mulap_faults(self.loss.weights, self.mulap, self.data, self.text_tower),
             *loss_faults(self.loss),
             *schedule_faults(self.optim, self.train),
             *sharing_faults(self.batch, self.train, self.scale),
