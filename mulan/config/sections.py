@@ -43,9 +43,8 @@ class SourceRatioConfig(Section):
         return self
 
 
-Pooling = Literal["cls", "mean", "last"]
-"""The output of a text encoder that represents a text: at its first position, the mean over its tokens, or at its last
-token."""
+TextSampling = Literal["one", "subset", "all"]
+"""Rule by which the text of a pair is formed from a recording's texts of one source."""
 
 
 class DataConfig(Section):
@@ -61,7 +60,7 @@ class DataConfig(Section):
     min_duration_s: NonNegativeFloat = 0.5
     """Minimum duration of a recording in seconds; shorter ones are skipped. 0 accepts any duration."""
     source_ratio: SourceRatioConfig = SourceRatioConfig()
-    text_sampling: Literal["one", "subset", "all"] = "one"
+    text_sampling: TextSampling = "one"
     """Rule by which the text of a training pair is formed from the recording's texts of the pair's source: ``one`` of
     them at random (MuLan §3.1); a ``subset`` of k in random order, joined by commas, with k uniform from 1 to their
     number, as TTMR joins tags (Doh et al. 2023, arXiv:2211.14558); or ``all``, joined by commas in their stored order,
@@ -75,6 +74,11 @@ class DataConfig(Section):
     def window_samples(self) -> int:
         """Length of the audio window in samples."""
         return round(self.window_s * self.sample_rate_hz)
+
+
+Pooling = Literal["cls", "mean", "last"]
+"""The output of a text encoder that represents a text: at its first position, the mean over its tokens, or at its last
+token."""
 
 
 class TextTowerConfig(Section):

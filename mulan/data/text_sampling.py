@@ -1,17 +1,17 @@
 """Text sampling: the text of a pair, formed from the recording's texts of one source."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 
+from mulan.config.sections import TextSampling
 from mulan.data.randomness import uniforms
 
 SEPARATOR = ", "
 """Separator of joined texts."""
 
 
-def sample_text(texts: Sequence[str], sampling: Literal["one", "subset", "all"], *, draw: float) -> str:
+def sample_text(texts: Sequence[str], sampling: TextSampling, *, draw: float) -> str:
     """Returns the text of a pair by the rule ``data.text_sampling``.
 
     Args:
