@@ -164,7 +164,7 @@ def save_mert(folder: Path, **settings: Any) -> str:
     return str(folder)
 
 
-def reference(kind: str, spec: str, *, window_s: float = WINDOW_S) -> tuple[PreTrainedModel, Any]:
+def reference(kind: str, spec: str) -> tuple[PreTrainedModel, Any]:
     """Returns the encoder and the extractor that ``transformers`` loads from a folder of :func:`save_checkpoint`."""
     network = type(SMALL[kind].network()).from_pretrained(spec).eval()
     encoder = getattr(network, SMALL[kind].encoder) if SMALL[kind].encoder else network

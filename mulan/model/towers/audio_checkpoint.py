@@ -95,7 +95,7 @@ class AudioCheckpoint:
             fault = f"its feature extractor expects {rate} Hz, but data.sample_rate_hz = {sample_rate_hz}"
             raise PretrainedError(spec, [fault], f"Set data.sample_rate_hz to {rate}.")
         with loading(spec, "cannot be run on the output of its feature extractor", _SUPPORTED):
-            faults = list(_window_faults(family, config, extractor, window_samples))
+            faults = list(_window_faults(config, extractor, window_samples))
             if not faults:
                 _check_run(family, config, extractor, window_samples)
         if section.layers == "weighted" and family.network is ClapAudioModel:
@@ -180,9 +180,7 @@ def _read_extractor(family: _Family, values: Any) -> Extractor:
     return extractor
 
 
-def _window_faults(
-    family: _Family, config: PreTrainedConfig, extractor: Extractor, window_samples: int
-) -> Iterator[str]:
+def _window_faults(config: PreTrainedConfig, extractor: Extractor, window_samples: int) -> Iterator[str]:
     """Yields an error if a window is longer or shorter than the extractor and the network process."""
     rate, longest = extractor.sampling_rate, None
     if isinstance(extractor, WhisperFeatureExtractor):
