@@ -48,15 +48,7 @@ def train(
     assert progress.steps_done == schedule.first_step, f"data starts at {schedule.first_step}, weights at {progress}"
     source = BatchSource(batches, schedule)
     statistics = RunningStatistics(engine.module)
-    health = HealthWatch(
-        recipe.health,
-        recipe.batch,
-        progress,
-        observer.on_anomaly,
-        collapsed=collapsed_losses(recipe.loss, recipe.batch.pairs),
-        exact_sums=recipe.train.exact_sums,
-        warmup_steps=recipe.optim.warmup_steps,
-    )
+    health = _health_watch(recipe, progress, observer)
     skipped = SkippedShare(recipe.data.max_skipped_share, progress.skipped_recordings)
     preemption = _PreemptionWatch(observer)
     with deterministic_kernels(recipe.train.deterministic):
@@ -89,6 +81,18 @@ def train(
                 observer.on_checkpoint(_flat(metrics), progress)
             elif "validation" in metrics:  # the metrics of a checkpoint include the scores
                 observer.on_validation(_flat(metrics))
+
+
+def _health_watch(recipe: Recipe, progress: Progress, observer: TrainingObserver) -> HealthWatch:
+    return HealthWatch(
+        recipe.health,
+        recipe.batch,
+        progress,
+        observer.on_anomaly,
+        collapsed=collapsed_losses(recipe.loss, recipe.batch.pairs),
+        exact_sums=recipe.train.exact_sums,
+        warmup_steps=recipe.optim.warmup_steps,
+    )
 
 
 def _step_metrics(
