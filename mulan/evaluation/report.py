@@ -70,18 +70,24 @@ def render_page(
 
 
 def _training(steps: Sequence[Mapping[str, Any]], recipe: Recipe) -> dict[str, Any]:
-    """Returns the last values of training, and the loss of equal similarities, if the recipe determines it."""
+    """Returns the last values of training, and the loss of chance."""
     last = next(reversed(_updates(steps)), None)
-    chance = collapsed_losses(recipe.loss, recipe.batch.pairs)
     validation = next((line["validation"] for line in reversed(steps) if "validation" in line), None)
     return {
         "steps": max((line["step"] for line in steps if "loss" in line), default=0),
         "pairs_per_batch": recipe.batch.pairs,
         "loss": last["loss"] if last else None,
-        "loss_of_chance": sum(getattr(recipe.loss.weights, term) * value for term, value in chance.items()) or None,
+        "loss_of_chance": _loss_of_chance(recipe),
         "temperature": last["temperature"] if last else None,
         "validation": validation,
     }
+
+
+def _loss_of_chance(recipe: Recipe) -> float | None:
+    """Returns the loss of equal similarities; None if it depends on more than the size of the batch."""
+    values = collapsed_losses(recipe.loss, recipe.batch.pairs)
+    weights = {term: weight for term, weight in recipe.loss.weights if weight}
+    return sum(weight * values[term] for term, weight in weights.items()) if weights.keys() <= values.keys() else None
 
 
 def _updates(steps: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -94,7 +100,7 @@ def _curves(steps: Sequence[Mapping[str, Any]], recipe: Recipe) -> list[Picture]
     validated = [{"step": line["step"]} | line["validation"] for line in steps if "validation" in line]
     pictures = []
     if trained:
-        chance = _training(steps, recipe)["loss_of_chance"]
+        chance = _loss_of_chance(recipe)
         level = None if chance is None else (chance, "all similarities equal")
         pictures += [
             curve(trained, "loss", title="Training loss", unit="nats", level=level),
