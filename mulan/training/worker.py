@@ -2,16 +2,11 @@
 
 import torch
 
-from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe
 from mulan.tasks.task import Task
 from mulan.training.engines.base import CheckpointedEngine
 from mulan.training.engines.exact import build_engine
 from mulan.training.state import Checkpoint, weights
-
-
-class AverageMissing(MulanError):
-    """The recipe averages the weights, and the checkpoint holds no average."""
 
 
 def prepare_engine(
@@ -24,15 +19,7 @@ def prepare_engine(
 
     Args:
         checkpoint: The checkpoint to restore, the same on all workers. Its tensors are released afterwards.
-
-    Raises:
-        AverageMissing: The recipe averages the weights (``optim.ema_decay``), and the checkpoint holds no average.
     """
-    if checkpoint and recipe.optim.ema_decay and not any(name.startswith("ema.") for name in checkpoint.state):
-        raise AverageMissing(
-            f"{checkpoint.uri} has no averaged weights, which optim.ema_decay = {recipe.optim.ema_decay:g} continues; "
-            "set it to 0, as in the run that wrote the checkpoint, or begin a new run under another --name"
-        )
     if device.type == "cpu":
         torch.set_num_threads(recipe.scale.cpus_per_worker)  # sums depend on it, so it is set by the recipe
     torch.manual_seed(recipe.train.seed)  # equal initial weights on every worker

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 import pytest
 import torch
 
-from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe
 from mulan.tasks.task import task_of
 from mulan.training import worker
@@ -52,16 +51,6 @@ def test_the_recipe_determines_initial_weights_and_threads() -> None:
     torch.manual_seed(2)  # of the process; the recipe has its own
     assert differing(first, prepare(recipe)) == []
     assert differing(first, prepare(small("m_resnet50", "train.seed=5")))
-
-
-def test_a_checkpoint_without_averages_cannot_continue_an_average() -> None:
-    recipe = small("m_resnet50", "optim.ema_decay=0.99")
-    state = {f"weights.{name}": tensor for name, tensor in prepare(recipe).module.state_dict().items()}
-    checkpoint = Checkpoint("run/checkpoint_000000003", Progress(3), state)
-    with pytest.raises(
-        MulanError, match=r"000000003 has no averaged weights.* optim\.ema_decay = 0\.99 .*; set it to 0"
-    ):
-        prepare(recipe, checkpoint)
 
 
 def test_a_checkpoint_is_restored_and_then_released() -> None:
