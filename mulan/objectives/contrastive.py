@@ -176,7 +176,7 @@ class _Contrastive(torch.autograd.Function):
 def _without_lone_pairs(terms: _Terms, row: torch.Tensor) -> _Terms:
     """Returns the terms with loss and gradient 0 for pairs without negatives.
 
-    Texts are equal to a pair's own either all or not all: then no pair of the batch has negatives, or every pair.
+    A pair has none only if all texts of the batch are equal; then no pair has any.
     """
     alone = row == -torch.inf
     losses, attraction = (one.masked_fill(alone, 0) for one in terms[:2])

@@ -47,7 +47,9 @@ def m_resnet50() -> Recipe:
     The paper pretrains the audio tower on AudioSet (§3.2): name the model that a run of :func:`m_resnet50_audioset` has
     exported in ``audio_tower.pretrained``. Without it the tower starts from random weights, which the run's events and
     report say.
+
     SpecAugment's masks have the maximum widths of AST (§3.2), although AST has 128 mel channels and this network 64.
+
     The batch consists of 128 micro-batches of 48 pairs, so 8, 16, 32, 64 or 128 workers can share it evenly.
 
     Memory of one GPU, calculated for bf16: 133 M parameters in float32, their gradients, the exact sums of these in
@@ -91,9 +93,8 @@ def m_resnet50_audioset() -> Recipe:
     A run of ``m_resnet50`` starts from its trunk with ``--set audio_tower.pretrained=STORAGE/RUN/model``. The paper
     gives no details; the values are those of PSLA's code for the full AudioSet (Gong et al. 2021b): batches of 100, 30
     epochs, and Adam with a first decay rate of 0.95 and a learning rate of 1e-4, reached in 1,000 steps and halved
-    after epochs 10, 15, 20 and 25. Of what raises PSLA's scores there is no class-balanced sampling, no mixup, no
-    pretraining on ImageNet and no averaging of weights over epochs 16 to 30, nor its weight decay of 5e-7. Like PSLA,
-    it does not clip gradients.
+    after epochs 10, 15, 20 and 25. Like PSLA, it does not clip gradients. Of PSLA it lacks class-balanced sampling,
+    mixup, pretraining on ImageNet, the average of the weights of epochs 16 to 30, and a weight decay of 5e-7.
 
     The batch consists of 4 micro-batches of 25, so at most 4 workers can share it. Batch norm normalises each
     micro-batch by its own statistics, as on PSLA's 4 GPUs.

@@ -94,6 +94,8 @@ class AstAudioTower(nn.Module):
 
 
 TowerConfig = ResNetTowerConfig | AstTowerConfig | MusicnnTowerConfig | SampleCnnTowerConfig
+"""Sections of the towers that mulan defines itself, other than a checkpoint's network."""
+
 AudioTower = ResNetAudioTower | AstAudioTower | MusicnnAudioTower | SampleCnnAudioTower
 
 

@@ -97,17 +97,19 @@ class TextTower(nn.Module):
         output: Tensor = self.encoder(input_ids=token_ids, attention_mask=mask).last_hidden_state
         return output
 
-    def _pooled(self, token_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        return pool(self.tokens(token_ids, attention_mask), attention_mask, self._pooling)
-
     def split(self, layers: int) -> None:
-        """Takes the last ``layers`` layers out of :meth:`tokens`, to be run by :meth:`upper_layer`; they stay frozen or
-        trained as they were."""
+        """Takes the last ``layers`` layers out of the encoder and :meth:`tokens`, to be run by :meth:`upper_layer`.
+
+        They stay frozen or trained as they were.
+        """
         self.upper_layers = take_upper_layers(self.encoder, layers)
 
     def upper_layer(self, number: int, hidden: Tensor, attention_mask: Tensor) -> Tensor:
         """Applies one of the layers that were split off, from 0, to [m, L, output_dim]; the mask is int64 [m, L]."""
         return run_layers([self.upper_layers[number]], hidden, attention_mask)
+
+    def _pooled(self, token_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return pool(self.tokens(token_ids, attention_mask), attention_mask, self._pooling)
 
     def _freeze(self, spec: str, layers: int) -> None:
         stack = layers_of(self.encoder)

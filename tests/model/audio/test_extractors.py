@@ -11,7 +11,7 @@ from mulan.model.audio.extractors import Extractor, WhisperLogMel, extractor_fro
 from tests.sounds import tone
 
 ROUNDING = 3e-3
-"""Maximum difference in decibels of CLAP, whose extractor computes in float64. Others have the bits of float32."""
+"""Maximum difference in decibels of CLAP, whose extractor computes in float64 and ours in float32."""
 
 
 def signals(rate_hz: int, seconds: float) -> np.ndarray:
