@@ -13,7 +13,7 @@ from mulan.model.mulap import FusionModel
 from mulan.model.outputs import MaskedPositions, Predictions
 from mulan.recipes.registry import load_recipe
 from mulan.tasks.mulap import MulapTask
-from tests.model.small import noise, small_fusion_model, small_mulap, tiny_text_tower
+from tests.model.small import noise, small_fusion_model, small_mulap
 from tests.model.waits import HostWaits
 
 Inputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor, MaskedPositions]
@@ -106,17 +106,6 @@ def test_streams_are_the_outputs_of_towers_and_blocks(fusion: FusionModel, input
     torch.testing.assert_close(real(last[0][1], mask), text, atol=1e-5, rtol=1e-4)
     assert audio.shape == (5, 4, 10)
     assert text.shape == (*token_ids.shape, 8)
-
-
-def test_without_co_attention_the_text_stream_is_that_of_the_whole_encoder(recipe: Recipe, inputs: Inputs) -> None:
-    tower = tiny_text_tower(3).eval()
-    expected = tower.tokens(inputs[1], inputs[2])
-    tower.split(2)
-    text = tower.tokens(inputs[1], inputs[2])
-    assert not torch.allclose(text, expected, atol=0.01)
-    for number in range(2):
-        text = tower.upper_layer(number, text, inputs[2])
-    torch.testing.assert_close(real(text, inputs[2]), real(expected, inputs[2]))
 
 
 def test_audio_context_reaches_a_masked_segment() -> None:

@@ -15,8 +15,7 @@ def cross_entropy(
 ) -> torch.Tensor:
     logits = audio @ text.T / temperature + bias
     targets = torch.eye(len(audio), dtype=logits.dtype)
-    weight = targets if texts is None else torch.clamp(targets + (texts[:, None] != texts), max=1)
-    weight = torch.ones_like(targets) if texts is None else weight
+    weight = torch.ones_like(targets) if texts is None else torch.clamp(targets + (texts[:, None] != texts), max=1)
     whole = torch.nn.functional.binary_cross_entropy_with_logits(logits, targets, weight, reduction="sum")
     return whole / len(audio)
 

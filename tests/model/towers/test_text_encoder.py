@@ -46,7 +46,6 @@ def test_every_trained_parameter_has_a_true_gradient(kind: str, pooling: Pooling
         output = tower(*tokens_of(section))
         (output * torch.randn_like(output)).sum().backward()
     trained = {name: parameter for name, parameter in tower.named_parameters() if parameter.requires_grad}
-    assert tower.state_dict().keys() - {name for name, _ in tower.named_buffers()} >= trained.keys()
     for name, parameter in trained.items():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().max() > 1e-9, name
