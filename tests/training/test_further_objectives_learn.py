@@ -79,11 +79,15 @@ def tagger(corpus_uri: str) -> Recipe:
 
 
 def mulap(corpus_uri: str, pretrained: str) -> Recipe:
-    """Returns a MuLaP recipe on playlist titles, the shortest texts that name several things."""
+    """Returns a MuLaP recipe on playlist titles, the shortest texts that name several things.
+
+    It has one co-attention layer: with two, and as many steps, matching has hardly begun to be learned.
+    """
     settings = [
         "data.source_ratio={short_form=0,long_form=0,playlist=1,audioset=0}",
         *(DECIBELS, MUSICNN, f"audio_tower.pretrained={pretrained}"),
-        *("text_tower.layers=6", "text_tower.frozen_layers=4", "text_tower.max_tokens=8"),
+        *("text_tower.layers=6", "text_tower.frozen_layers=5", "text_tower.max_tokens=8"),
+        *("mulap.fusion_layers=1", "mulap.audio_layers=1"),
         *("mulap.audio_size=128", "mulap.fusion_size=256", "mulap.dropout=0"),
         *("loss.weights.mlm=0.02", "loss.weights.mam=0.05"),
         *("batch.micro_batches=2", "batch.pairs_per_micro_batch=48"),
