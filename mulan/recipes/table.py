@@ -44,10 +44,10 @@ def render() -> str:
 
 def _table(origins: RecipeOrigins, recipe: Recipe) -> Iterator[str]:
     yield f"### {origins.recipe}\n"
-    if origins.base:
-        yield f"As `{origins.base}`, except:\n"
     if origins.note:
         yield f"{origins.note}\n"
+    if origins.base:
+        yield f"As `{origins.base}`, except:\n"
     yield "| field | value | the paper states | the value is from | departs |"
     yield "|---|---|---|---|---|"
     for origin in origins.origins:
