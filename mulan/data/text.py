@@ -55,8 +55,11 @@ class TextTokenizer:
     tokenizer: Tokenizer
     """Truncates on the right to ``max_tokens``, and does not pad."""
     padding_id: int
+    """Id of the padding token."""
     max_tokens: int
+    """Maximum number of tokens of a text, including special ones and the prefix."""
     prefix: str
+    """Text before every text."""
 
     @classmethod
     def of(cls, pretrained: "PreTrainedTokenizerBase", *, max_tokens: int, prefix: str) -> "TextTokenizer":

@@ -1,4 +1,4 @@
-"""Checks before a job starts anything.
+"""Checks before a job starts anything, and the licence that it states.
 
 They do not import Ray, and import torch only to build or load a model, so that all other errors are reported at once.
 """

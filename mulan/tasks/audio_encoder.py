@@ -68,6 +68,8 @@ def exported_fields(encoder: AudioEncoder, recipe: Recipe) -> dict[str, Any]:
 def export_encoder(encoder: AudioEncoder, recipe: Recipe, folder: Path) -> None:
     """Writes an audio encoder for :class:`mulan.AudioBackbone`, and for the ``audio_tower.pretrained`` of other runs.
 
+    Other runs cannot start from one whose tower is of the family ``pretrained``.
+
     Args:
         encoder: The encoder of a model that was built from the recipe, with unsharded weights.
         folder: A local folder; created if necessary.

@@ -13,7 +13,9 @@ from mulan.training.engines.base import Engine
 
 
 def validate(engine: Engine, batches: Iterable[Batch], task: Task) -> dict[str, float]:
-    """Returns the task's validation scores by name, with ``optim.ema_decay`` of the averaged weights. Collective.
+    """Returns the task's validation scores by name. Collective.
+
+    With ``optim.ema_decay``, they are those of the averaged weights.
 
     Args:
         batches: This worker's validation micro-batches, the same number on every worker.
