@@ -100,7 +100,7 @@ def _clap(**settings: Any) -> ClapModel:
 
 def _clap_extractor(**settings: Any) -> ClapFeatureExtractor:
     return ClapFeatureExtractor(
-        feature_size=16, hop_length=4800 // 25, max_length_s=1, fft_window_size=512, frequency_max=14_000, **settings
+        feature_size=16, hop_length=192, max_length_s=1, fft_window_size=512, frequency_max=14_000, **settings
     )
 
 
