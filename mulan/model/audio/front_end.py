@@ -135,7 +135,7 @@ class LogMel(_HtkMel[VggishFrontEndConfig]):
 
 
 class DecibelMel(_HtkMel[DecibelFrontEndConfig]):
-    """The power mel spectrogram in decibels, the front end of musicnn (Pons et al. 2016; MuLaP §3.1).
+    """The power mel spectrogram in decibels, musicnn's front end in the code of MuLaP's authors (MuLaP §3.1).
 
     The decibels, ``10 log10(max(mel, 1e-10))``, are clamped to ``range_db`` below the maximum of their own waveform,
     then normalised: ``(decibels - mean) / std``. Segments of 3 s have 186 frames; the code of MuLaP's authors centers
