@@ -49,11 +49,9 @@ def _cuts(lengths: np.ndarray, groups: int) -> np.ndarray:
     changes = np.flatnonzero(np.diff(lengths)) + 1
     even = np.arange(groups + 1) * len(lengths) // groups
     ends = np.union1d(changes, even)
-    longest = lengths[ends[1:] - 1]
-    # tokens[i, j]: padded tokens of a group of the texts from ends[i] to ends[j]
-    tokens = np.full((len(ends), len(ends)), np.inf)
-    later = np.triu_indices(len(ends), k=1)
-    tokens[later] = ((ends[None, :] - ends[:, None])[:, 1:] * longest)[later[0], later[1] - 1]
+    # [i, j]: numbers of texts and of padded tokens of a group from ends[i] to ends[j]
+    texts = ends[None, :] - ends[:, None]
+    tokens = np.where(texts > 0, texts * lengths[ends - 1], np.inf)
     least, previous = tokens[0], []
     for _ in range(groups - 1):
         totals = least[:, None] + tokens
