@@ -65,10 +65,15 @@ class AugmentationConfig(Section):
 
     @model_validator(mode="after")
     def _check_ranges(self) -> "AugmentationConfig":
-        for name in ("gain_{}_db", "noise_{}_snr_db", "noise_{}_decay", "delay_{}_ms"):
-            minimum, maximum = name.format("min"), name.format("max")
-            if getattr(self, minimum) > getattr(self, maximum):
-                raise ValueError(f"{minimum} must not be above {maximum}")
+        names = ("gain_{}_db", "noise_{}_snr_db", "noise_{}_decay", "delay_{}_ms")
+        ranges = [(name.format("min"), name.format("max")) for name in names]
+        faults = [
+            f"{minimum} must not be above {maximum}"
+            for minimum, maximum in ranges
+            if getattr(self, minimum) > getattr(self, maximum)
+        ]
+        if faults:
+            raise ValueError("; ".join(faults))
         return self
 
 

@@ -134,7 +134,10 @@ def _describe(model: type[BaseModel], fault: Mapping[str, Any]) -> str:
     message = str(fault["msg"]).removeprefix("Value error, ")
     if not key:
         return message
-    return f"{key} = {fault['input']!r}: {message[:1].lower()}{message[1:]}"
+    # the fault of a whole section names its fields
+    is_of_section = fault["type"] in ("value_error", "missing") and isinstance(fault["input"], Mapping)
+    shown = key if is_of_section else f"{key} = {fault['input']!r}"
+    return f"{shown}: {message[:1].lower()}{message[1:]}"
 
 
 def _sections_of(parents: set[type[BaseModel]], field: str) -> set[type[BaseModel]]:

@@ -39,8 +39,22 @@ def refused(recipe: str, *settings: str) -> tuple[str, ...]:
 )
 def test_inconsistent_fields_of_a_section_are_rejected(recipe: str, setting: str, message: str) -> None:
     (fault,) = refused(recipe, setting)
-    assert fault.startswith(setting.replace("=", ".").partition(".")[0])
-    assert fault.endswith(f": {message}")
+    section, _, stated = fault.partition(": ")
+    assert setting.startswith(section)
+    assert stated == message
+
+
+def test_all_ranges_of_a_section_are_checked() -> None:
+    given = ("semisupcon.augmentation.gain_min_db=6", "semisupcon.augmentation.delay_min_ms=600")
+    (fault,) = refused("semisupcon", *given)
+    assert fault == (
+        "semisupcon.augmentation: gain_min_db must not be above gain_max_db; delay_min_ms must not be above "
+        "delay_max_ms"
+    )
+
+
+def test_a_field_without_a_default_is_named() -> None:
+    assert refused("demo", "audio_tower.family=pretrained") == ("audio_tower.pretrained: field required",)
 
 
 @pytest.mark.parametrize(
