@@ -6,7 +6,13 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from mulan.config.base import Fraction, NonNegativeInt, PositiveFloat, Section
+from mulan.config.base import Fraction, Section
+
+# beyond these ranges, which are far wider than any use, float32 overflows or a step takes minutes
+_Decibels = Annotated[float, Field(ge=-100, le=100)]
+_Decay = Annotated[float, Field(ge=-4, le=4)]
+_DelayMs = Annotated[float, Field(gt=0, le=60_000)]
+_Echoes = Annotated[int, Field(ge=0, le=100)]
 
 
 class AugmentationConfig(Section):
@@ -23,23 +29,23 @@ class AugmentationConfig(Section):
     """Probability that the views of a recording are augmented at all."""
     gain_probability: Fraction = 0.4
     """Probability of a change of gain."""
-    gain_min_db: float = -15.0
+    gain_min_db: _Decibels = -15.0
     """Minimum gain in dB."""
-    gain_max_db: float = 5.0
+    gain_max_db: _Decibels = 5.0
     """Maximum gain in dB."""
     polarity_probability: Fraction = 0.6
     """Probability of polarity inversion."""
     noise_probability: Fraction = 0.6
     """Probability of added coloured noise: one second, repeated."""
-    noise_min_snr_db: float = 3.0
+    noise_min_snr_db: _Decibels = 3.0
     """Minimum signal-to-noise ratio in dB."""
-    noise_max_snr_db: float = 30.0
+    noise_max_snr_db: _Decibels = 30.0
     """Maximum signal-to-noise ratio in dB."""
-    noise_min_decay: float = -2.0
+    noise_min_decay: _Decay = -2.0
     """Minimum exponent d of the noise's spectrum. Its amplitudes fall as 1 / g^d, where g rises linearly with frequency
     from 1 at 0 Hz to sqrt(f) at f, half the sample rate: 0 is white noise; 2 falls by 11.25 dB per octave from 500 Hz
     to 8 kHz at 22,050 Hz, almost twice as steeply as brown noise; -2 rises as steeply."""
-    noise_max_decay: float = 2.0
+    noise_max_decay: _Decay = 2.0
     """Maximum exponent of the noise's spectrum."""
     filter_probability: Fraction = 0.3
     """Probability of a filter, whose kind is low-pass, high-pass, band-pass or band-stop with equal probability."""
@@ -51,13 +57,13 @@ class AugmentationConfig(Section):
     delay_probability: Fraction = 0.6
     """Probability of a delay, which averages the signal with a sum of delayed copies: (x + v sum_k a^k x[t - k d]) / 2,
     where k begins at 0."""
-    delay_min_ms: PositiveFloat = 100.0
+    delay_min_ms: _DelayMs = 100.0
     """Minimum delay d between echoes in milliseconds."""
-    delay_max_ms: PositiveFloat = 500.0
+    delay_max_ms: _DelayMs = 500.0
     """Maximum delay between echoes in milliseconds."""
     delay_volumes: Annotated[tuple[Fraction, ...], Field(min_length=1)] = (0.3, 0.7)
     """Volumes v of the delayed sum, one of which is drawn."""
-    delay_echoes: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0, 2)
+    delay_echoes: Annotated[tuple[_Echoes, ...], Field(min_length=1)] = (0, 2)
     """Numbers of echoes, the maximum of k, one of which is drawn. Without echoes, a delay only lowers the volume; this
     is half of the authors' draws, whose ``repeats`` of 1 and 3 count the undelayed term."""
     delay_attenuations: Annotated[tuple[Fraction, ...], Field(min_length=1)] = (0.3, 0.7)

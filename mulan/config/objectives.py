@@ -106,7 +106,7 @@ class LossConfig(Section):
     """Initial value of the learnable temperature. MuLan states it (§4); 0.1 is the value in published summaries of the
     paper. SigLIP's is 0.1 too, CLIP's 0.07. A sigmoid keeps it between 0 and 1; it is not clipped at 0.01, as CLIP's
     is."""
-    bias_init: Annotated[float, Field(allow_inf_nan=False)] = -10.0
+    bias_init: Annotated[float, Field(ge=-1000, le=1000)] = -10.0
     """Initial value of the learnable bias that ``siglip`` adds to the similarities (Zhai et al. 2023, §3.2)."""
     mask_equal_texts: bool = False
     """Do not treat pairs with equal texts as negatives of each other: their similarities are left out of the

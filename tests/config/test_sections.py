@@ -1,9 +1,12 @@
 """Tests that a section rejects values out of range and inconsistent fields, and names the field."""
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 import pytest
 
 from mulan.config.errors import RecipeError
-from mulan.recipes.registry import load_recipe
+from mulan.recipes.registry import load_recipe, named_recipes
 
 
 def refused(recipe: str, *settings: str) -> tuple[str, ...]:
@@ -57,6 +60,23 @@ def test_a_field_without_a_default_is_named() -> None:
     assert refused("demo", "audio_tower.family=pretrained") == ("audio_tower.pretrained: field required",)
 
 
+def numbers(section: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yields the paths of all fields that are a floating-point number."""
+    for name, value in section.items():
+        if isinstance(value, Mapping):
+            yield from numbers(value, f"{prefix}{name}.")
+        elif isinstance(value, float):
+            yield f"{prefix}{name}"
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_no_number_of_a_recipe_may_be_infinite_or_nan(value: str) -> None:
+    fields = list(numbers(named_recipes()["mulan_semi"].model_dump()))
+    assert {"optim.lr", "front_end.mean", "semisupcon.augmentation.gain_min_db", "loss.bias_init"} <= set(fields)
+    faults = refused("mulan_semi", *(f"{field}={value}" for field in fields))
+    assert sorted(fault.partition(" = ")[0] for fault in faults) == sorted(fields)
+
+
 @pytest.mark.parametrize(
     ("recipe", "setting", "message"),
     [
@@ -67,6 +87,11 @@ def test_a_field_without_a_default_is_named() -> None:
         ("semisupcon", "semisupcon.weighting=cosine", "semisupcon.weighting = 'cosine': input should be 'equal' or"),
         ("semisupcon", "semisupcon.augmentation.probability=2", "semisupcon.augmentation.probability = 2"),
         ("semisupcon", "semisupcon.augmentation.delay_min_ms=0", "semisupcon.augmentation.delay_min_ms = 0"),
+        ("semisupcon", "semisupcon.augmentation.delay_max_ms=60001", "semisupcon.augmentation.delay_max_ms = 60001"),
+        ("semisupcon", "semisupcon.augmentation.gain_max_db=101", "semisupcon.augmentation.gain_max_db = 101"),
+        ("semisupcon", "semisupcon.augmentation.noise_min_snr_db=-101", "semisupcon.augmentation.noise_min_snr_db ="),
+        ("semisupcon", "semisupcon.augmentation.noise_max_decay=5", "semisupcon.augmentation.noise_max_decay = 5"),
+        ("semisupcon", "semisupcon.augmentation.delay_echoes=[0, 101]", "input should be less than"),
         ("semisupcon", "semisupcon.augmentation.delay_echoes=[]", "semisupcon.augmentation.delay_echoes = []"),
         ("semisupcon", "semisupcon.augmentation.delay_volumes=[0.3, 1.5]", "semisupcon.augmentation.delay_volumes"),
         ("semisupcon", "semisupcon.augmentation.pitch_semitones=0", "semisupcon.augmentation.pitch_semitones = 0"),
@@ -78,6 +103,7 @@ def test_a_field_without_a_default_is_named() -> None:
         ("mulap", "mulap.audio_layers=0", "mulap.audio_layers = 0"),
         ("mulap", "mulap.segment_s=0", "mulap.segment_s = 0"),
         ("mulap", "loss.weights.mam=-1", "loss.weights.mam = -1"),
+        ("demo", "loss.bias_init=1001", "loss.bias_init = 1001: input should be less than or equal to 1000"),
         ("mulap", "loss.weights.map=1", "did you mean mam?"),
     ],
 )
