@@ -141,7 +141,9 @@ def _fault(mix: StreamMixture, pairs: Mapping[Stream, int], stream: Stream, batc
     if other is None or not len(mix.rows[other]):
         if source is None:
             return f"there is no {split} recording; set data.uri to a corpus that has some"
-        return f"no {split} recording has {_texts(source)}; set data.source_ratio.{source}=0"
+        is_only_source = not any(share for stream, share in mix.shares.items() if stream.source != source)
+        instead = " and that of another source above 0" if is_only_source else ""
+        return f"no {split} recording has {_texts(source)}; set data.source_ratio.{source}=0{instead}"
     with_source = f" with {_texts(source)}" if source else ""
     lacks = "has a label that is used" if labelled else "is unlabelled"
     return f"no {split} recording{with_source} {lacks}; set {_share_remedy(labelled)}"

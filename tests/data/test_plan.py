@@ -138,6 +138,16 @@ def test_everything_that_a_corpus_lacks_is_named() -> None:
     assert "no validation recording has tags; set data.source_ratio.tags=0" in str(caught.value)
 
 
+def test_the_only_source_is_to_be_replaced() -> None:
+    only = dict.fromkeys(SOURCES, 0.0) | {"tags": 1.0}
+    rows = ROWS | {"tags": np.array([], np.int64)}
+    with pytest.raises(PlanError) as caught:
+        Plan(mixed(SourceRatioConfig(**only), rows), batch=BatchConfig(), seed=0, split="train")
+    assert str(caught.value) == (
+        "no train recording has tags; set data.source_ratio.tags=0 and that of another source above 0"
+    )
+
+
 def test_a_batch_too_small_for_a_source_is_rejected() -> None:
     with pytest.raises(PlanError, match="too small for playlist"):
         plan(BatchConfig(micro_batches=1, pairs_per_micro_batch=2))
