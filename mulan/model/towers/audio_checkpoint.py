@@ -90,12 +90,12 @@ class AudioCheckpoint:
             family, config = _read_config(json.loads((folder / "config.json").read_bytes()))
         with loading(spec, "preprocessor_config.json cannot be used", _SUPPORTED):
             extractor = _read_extractor(family, json.loads((folder / "preprocessor_config.json").read_bytes()))
-        rate = extractor.sampling_rate
+        rate, faults = extractor.sampling_rate, []
         if rate != sample_rate_hz:
-            fault = f"its feature extractor expects {rate} Hz, but data.sample_rate_hz = {sample_rate_hz}"
-            raise PretrainedError(spec, [fault], f"Set data.sample_rate_hz to {rate}.")
+            faults.append(f"its feature extractor expects {rate} Hz, but data.sample_rate_hz = {sample_rate_hz}")
+            window_samples = round(window_samples * rate / sample_rate_hz)
         with loading(spec, "cannot be run on the output of its feature extractor", _SUPPORTED):
-            faults = list(_window_faults(config, extractor, window_samples))
+            faults += _window_faults(config, extractor, window_samples)
             if not faults:
                 _check_run(family, config, extractor, window_samples)
         if section.layers == "weighted" and family.network is ClapAudioModel:

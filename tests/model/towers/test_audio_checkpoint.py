@@ -57,8 +57,17 @@ def test_mert_with_a_network_of_its_own_is_refused(setting: str, tmp_path: Path)
 
 
 def test_other_sample_rate(tmp_path: Path) -> None:
-    with pytest.raises(PretrainedError, match=r"expects 48000 Hz, but data\.sample_rate_hz = 16000.*Set .* to 48000\."):
+    with pytest.raises(PretrainedError, match=r"expects 48000 Hz, but data\.sample_rate_hz = 16000\. Change"):
         load("clap", save_checkpoint("clap", tmp_path), rate_hz=16_000)
+
+
+def test_all_fields_that_do_not_fit_the_checkpoint_are_listed(tmp_path: Path) -> None:
+    with pytest.raises(PretrainedError) as caught:
+        load("clap", save_checkpoint("clap", tmp_path), rate_hz=16_000, window_s=1.5, layers="weighted")
+    rate, window, layers = caught.value.faults
+    assert "data.sample_rate_hz = 16000" in rate
+    assert window.endswith("has 1.5 s, but it processes at most 1 s")
+    assert "audio_tower.layers must be last" in layers
 
 
 @pytest.mark.parametrize(
