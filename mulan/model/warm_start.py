@@ -87,12 +87,11 @@ def _load_ast(tower: AstAudioTower, section: AstTowerConfig, front_end: FrontEnd
     folder = weights_folder(spec, AST_CHECKPOINT)
     config = _ast_config(spec, folder)
     tower_config: ASTConfig = tower.network.config
-    faults = [
-        *_ast_structure(config, section, tower_config),
-        *_ast_front_end(spec, folder, front_end, sample_rate_hz),
-    ]
+    faults = dict.fromkeys(  # mel_channels is a field of both
+        [*_ast_structure(config, section, tower_config), *_ast_front_end(spec, folder, front_end, sample_rate_hz)]
+    )
     if faults:
-        raise PretrainedError(spec, faults, "Set these fields of the recipe to the checkpoint's values.")
+        raise PretrainedError(spec, list(faults), "Set these fields of the recipe to the checkpoint's values.")
     network = load_network(ASTModel, spec, folder, config, remedy=_AST_REMEDY)
     weights = network.state_dict()
     positions = "embeddings.position_embeddings"
@@ -171,6 +170,11 @@ def _exported_config(content: bytes) -> TaggerConfig | EncoderConfig:
     for kind in (TaggerConfig, EncoderConfig):
         if kind.model_fields["format"].default == file_format:
             return kind.model_validate(values)
+    if isinstance(values, dict) and "model_type" in values:
+        raise ValueError(
+            f"{CONFIG} is that of a checkpoint of transformers, which needs audio_tower.family and front_end.family = "
+            "pretrained or, for AST, audio_tower.family = ast and front_end.family = kaldi"
+        )
     raise ValueError(f"{CONFIG} has format {file_format!r}, which is not that of a tagger or an audio encoder")
 
 
