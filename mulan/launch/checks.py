@@ -3,7 +3,7 @@
 They do not import Ray, and import torch only to build or load a model, so that all other errors are reported at once.
 """
 
-from mulan.config.audio import PretrainedTowerConfig
+from mulan.config.audio import AstTowerConfig, PretrainedTowerConfig
 from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe
 from mulan.data.corpus.index import Corpus
@@ -85,13 +85,15 @@ def check_model(run: Run, data_uri: str, split: str = "test") -> Corpus:
         RunError: The run has no such model.
         CorpusError: The corpus is missing or damaged, or the split is empty.
     """
-    weights = run.recipe().loss.weights
-    if not weights.embeds_text:
-        what = "a tagger" if weights.uses_classes else "an audio encoder"
+    recipe = run.recipe()
+    if not recipe.loss.weights.embeds_text:
+        what = "a tagger" if recipe.loss.weights.uses_classes else "an audio encoder"
+        # these towers start from checkpoints of transformers only
+        cannot_start = isinstance(recipe.audio_tower, AstTowerConfig | PretrainedTowerConfig)
         start = f", and another run starts from it with --set audio_tower.pretrained={run.model_uri}"
         raise RunError(
             f"run {run.uri} trained {what}, which has no text tower to evaluate; its validation scores are in "
-            f"{run.metrics_uri}{'' if isinstance(run.recipe().audio_tower, PretrainedTowerConfig) else start}"
+            f"{run.metrics_uri}{'' if cannot_start else start}"
         )
     if not filesystem.exists(filesystem.join(run.model_uri, "model.safetensors")):
         raise RunError(f"run {run.uri} has no exported model; export its newest checkpoint with python -m jobs.export")

@@ -64,3 +64,12 @@ def test_a_tagger_is_refused_with_its_use(job: Job, tiny_corpus: str) -> None:
     assert (code, out) == (2, "")
     assert "trained a tagger, which has no text tower to evaluate" in err
     assert f"audio_tower.pretrained={run.model_uri}" in err
+
+
+def test_a_tower_that_cannot_start_from_an_exported_model_is_not_advised_to(job: Job, tiny_corpus: str) -> None:
+    families = ["audio_tower.family=ast", "front_end.family=kaldi", "front_end.time_mask_frames=10"]
+    run = Run.at("runs", "ast")
+    run.begin(load_recipe("m_resnet50_audioset_miniature", families, data_uri=tiny_corpus))
+    code, _, err = job("evaluate", "--name", "ast")
+    assert code == 2
+    assert err.endswith(f"its validation scores are in {run.metrics_uri}\n")

@@ -10,6 +10,7 @@ from mulan.model.audio_encoder import AudioEncoder
 from mulan.model.inference.exported import ExportedModel, build_audio_encoder
 from mulan.model.inference.files import (
     CONFIG,
+    TRUNK_USE,
     WEIGHTS,
     EncoderConfig,
     ModelConfig,
@@ -65,6 +66,6 @@ def _with_prefix(encoder: AudioEncoder) -> nn.Module:
 _JOINT, _TAGGER = (config.model_fields["format"].default for config in (ModelConfig, TaggerConfig))
 _OTHER_FORMATS = {
     _JOINT: "it is a joint model of audio and text; load it with mulan.MuLan",
-    _TAGGER: "it is a tagger; use it as the audio_tower.pretrained of a run",
+    _TAGGER: f"it is a tagger; {TRUNK_USE} of a run",
 }
 """Explanations for exported models of other formats."""

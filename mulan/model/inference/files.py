@@ -26,6 +26,10 @@ LICENCE = "LICENSE.audio_tower.txt"
 """Name of the file with the licence of a checkpoint's network, if the audio tower is one."""
 
 
+TRUNK_USE = "if its audio_tower.family is neither ast nor pretrained, use it as the audio_tower.pretrained"
+"""The use of a model without texts, for messages: towers of these families start from checkpoints of transformers."""
+
+
 class ModelFolderError(MulanError, ValueError):
     """A model folder cannot be loaded. The message lists all of its faults."""
 

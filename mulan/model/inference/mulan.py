@@ -12,6 +12,7 @@ from mulan.model.inference.exported import WINDOWS_AT_ONCE, ExportedModel, build
 from mulan.model.inference.files import (
     CONFIG,
     TOKENIZER,
+    TRUNK_USE,
     WEIGHTS,
     EncoderConfig,
     ModelConfig,
@@ -110,10 +111,9 @@ def unit_mean(rows: np.ndarray) -> np.ndarray:
 
 _TAGGER, _ENCODER = (config.model_fields["format"].default for config in (TaggerConfig, EncoderConfig))
 _OTHER_FORMATS = {
-    _TAGGER: "it is a tagger, which was trained without texts and cannot embed them; use it as the "
-    "audio_tower.pretrained of a run with texts",
-    _ENCODER: "it is an audio encoder, which cannot embed texts; load it with mulan.AudioBackbone, or use it as the "
-    "audio_tower.pretrained of a run with texts",
+    _TAGGER: f"it is a tagger, which was trained without texts and cannot embed them; {TRUNK_USE} of a run with texts",
+    _ENCODER: "it is an audio encoder, which cannot embed texts; load it with mulan.AudioBackbone, or "
+    f"{TRUNK_USE} of a run with texts",
 }
 """Explanations for exported models of other formats."""
 
