@@ -1,4 +1,4 @@
-"""Benchmark a component against peers and goals: python -m jobs.bench loss|step|sums|data|decode|checkpoint|start
+"""Measure one of KINDS: python -m jobs.bench loss|step|sums|data|decode|checkpoint|start|variants
 
 Prints progress and a table, and writes the report as JSON with --json FILE. Candidates take turns; figures are medians
 with their ranges.
@@ -191,7 +191,23 @@ def _start(args: argparse.Namespace, progress: Progress) -> "Report":
     return bench_start(rounds=args.rounds, progress=progress)
 
 
-RECIPES = {"step": _recipe_to_step, "sums": _recipe_to_step, "checkpoint": _recipe_to_save}
+def _add_variants(parser: argparse.ArgumentParser) -> None:
+    arguments.add_recipe(parser, default="demo")
+    parser.add_argument("--data", metavar="URI", required=True, help="folder of the demo's corpus")
+    parser.add_argument(
+        "--storage", metavar="URI", default="runs/variants", help="folder of the runs (default: %(default)s)"
+    )
+    parser.add_argument("--only", metavar="NAME", action="append", default=[], help="a variant; may be repeated")
+
+
+def _variants(args: argparse.Namespace, progress: Progress) -> "Report":
+    recipe = _recipe_to_step(args)
+    from mulan.benchmarks.variants import bench_variants
+
+    return bench_variants(recipe, args.storage, names=args.only, rounds=args.rounds, progress=progress)
+
+
+RECIPES = {"step": _recipe_to_step, "sums": _recipe_to_step, "checkpoint": _recipe_to_save, "variants": _recipe_to_step}
 """The functions that return the recipe of a benchmark, for the kinds that use one."""
 
 Add = Callable[[argparse.ArgumentParser], None]
@@ -204,6 +220,7 @@ KINDS: dict[str, tuple[Add, Measure]] = {
     "decode": (_add_decode, _decode),
     "checkpoint": (_add_checkpoint, _checkpoint),
     "start": (_add_start, _start),
+    "variants": (_add_variants, _variants),
 }
 """The functions that add the arguments of each kind of benchmark, and that run it, importing its libraries."""
 
