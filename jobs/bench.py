@@ -1,4 +1,4 @@
-"""Measure one of KINDS: python -m jobs.bench loss|step|sums|data|decode|checkpoint|start|variants
+"""Benchmark mulan: python -m jobs.bench loss|step|sums|data|decode|checkpoint|start|variants
 
 Prints progress and a table, and writes the report as JSON with --json FILE. Candidates take turns; figures are medians
 with their ranges.
