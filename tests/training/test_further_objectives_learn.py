@@ -92,10 +92,10 @@ def mulap(corpus_uri: str, pretrained: str) -> Recipe:
         *("loss.weights.mlm=0.02", "loss.weights.mam=0.05"),
         *("batch.micro_batches=2", "batch.pairs_per_micro_batch=48"),
         *("optim.lr=1e-3", "optim.pretrained_lr_scale=0.3", "optim.weight_decay=0.01", "optim.warmup_steps=20"),
-        *("optim.decay_every_steps=100", "optim.decay_factor=0.7", "optim.max_grad_norm=5"),
+        *("optim.decay_every_steps=150", "optim.decay_factor=0.7", "optim.max_grad_norm=5"),
         "train.validation_micro_batches=24",
     ]
-    return recipe("mulap_miniature", corpus_uri, settings, steps=480)
+    return recipe("mulap_miniature", corpus_uri, settings, steps=720)
 
 
 def best_guess(one: Recipe) -> float:
