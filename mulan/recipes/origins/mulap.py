@@ -1,6 +1,6 @@
 """Origins of the values of MuLaP's recipe. Section numbers refer to Manco et al. 2022."""
 
-from mulan.recipes.origins.origin import BATCH, OURS, Origin, RecipeOrigins
+from mulan.recipes.origins.origin import BATCH, OURS, UNBIASED, Origin, RecipeOrigins
 
 CODE = "the authors' code"
 
@@ -12,7 +12,7 @@ MULAP = RecipeOrigins(
         ),
         Origin(("data.window_s",), "the first 20 s", "§3.1", "20 s from anywhere in the track"),
         Origin(("front_end",), "a mel spectrogram (§3.1)", f"{CODE}: in decibels, neither normalised nor masked"),
-        Origin(("audio_tower",), "musicnn (§3.1)", f"{CODE}, a PyTorch port of musicnn"),
+        Origin(("audio_tower",), "musicnn (§3.1)", f"{CODE}, a PyTorch port of musicnn", UNBIASED),
         Origin(("audio_tower.pretrained",), "trained from scratch with the rest", "§3.1"),
         Origin(("mulap.segment_s",), "3 s", "§3.1"),
         Origin(("text_tower.pretrained",), "BERT-base", "§2.1"),

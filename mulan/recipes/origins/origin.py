@@ -34,3 +34,5 @@ BATCH = ("batch.micro_batches", "batch.pairs_per_micro_batch")
 """Fields of the size of the global batch."""
 OURS = "our choice"
 """Origin of values that neither a paper nor its code gives."""
+UNBIASED = "without biases of convolutions, which batch norm cancels"
+"""Departure of towers from the networks of the authors' code."""

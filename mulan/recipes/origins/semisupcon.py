@@ -1,6 +1,6 @@
 """Origins of the values of SemiSupCon's recipes: the code that its authors published (Guinot et al. 2024)."""
 
-from mulan.recipes.origins.origin import BATCH, OURS, Origin, RecipeOrigins
+from mulan.recipes.origins.origin import BATCH, OURS, UNBIASED, Origin, RecipeOrigins
 
 CODE = "the authors' code"
 
@@ -8,7 +8,7 @@ _SEMISUPCON = RecipeOrigins(
     "semisupcon",
     (
         Origin(("data.sample_rate_hz", "data.window_s"), "", CODE),
-        Origin(("front_end", "audio_tower"), "", f"{CODE}: SampleCNN on the waveform"),
+        Origin(("front_end", "audio_tower"), "", f"{CODE}: SampleCNN on the waveform", UNBIASED),
         Origin(("semisupcon.augmentation",), "", CODE, "how a pitch is shifted is our own"),
         Origin(("loss.weights.semisupcon", "loss.weights.contrastive"), "", CODE),
         Origin(("semisupcon.views", "semisupcon.temperature"), "", CODE),
