@@ -62,6 +62,8 @@ def check_writable(folder: str, name: str) -> None:
     while not os.path.isdir(parent):
         with suppress(FileNotFoundError):
             os.lstat(parent)  # raises if the name is invalid
+            if os.path.isdir(parent):  # another process has just created it
+                break
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), parent)
         parent = os.path.dirname(parent)
     for part in os.path.relpath(folder, parent).split(os.sep):

@@ -43,7 +43,7 @@ def test_the_licence_of_a_pretrained_audio_encoder_is_printed(
     assert out.endswith(f"# audio tower {spec}: licence cc-by-nc-4.0\n")
     assert_refused(
         job("train", *arguments, "--set", f"audio_tower.pretrained={spec}", "--set", "data.sample_rate_hz=24000"),
-        "its feature extractor expects 16000 Hz, but data.sample_rate_hz = 24000. Set data.sample_rate_hz to 16000.",
+        "its feature extractor expects 16000 Hz, but data.sample_rate_hz = 24000. Change these fields of the recipe.",
     )
 
 

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,19 @@ def test_a_check_does_not_change_a_run(tmp_path: Path) -> None:
         entry for entry in before if Path(entry[0]).is_file()
     ]
     assert [name for name, _ in tree(tmp_path) if ".writable" in name] == []
+
+
+def test_a_folder_that_is_created_during_the_check_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = os.path.isdir
+
+    def creates_it_afterwards(path: str) -> bool:
+        was_there = seen(path)
+        with suppress(FileExistsError):
+            os.mkdir(tmp_path / "new")
+        return was_there
+
+    monkeypatch.setattr(os.path, "isdir", creates_it_afterwards)
+    filesystem.check_writable(f"{tmp_path}/new")
 
 
 def test_paths_that_cannot_be_written_are_named(tmp_path: Path) -> None:
