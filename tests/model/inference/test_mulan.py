@@ -34,16 +34,6 @@ RATE_HZ, WINDOW = 16_000, 8000
 TEXTS = ["sad piano", "A fast and furious drum solo, recorded live in a very small room with far too much reverb.", ""]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export_untrained(small_recipe(RESNET), tmp_path_factory.mktemp("exported"))[1]
-
-
-@pytest.fixture(scope="module")
-def loaded(folder: Path) -> MuLan:
-    return MuLan.from_pretrained(folder, device="cpu")
-
-
 @pytest.fixture
 def damaged(folder: Path, tmp_path: Path) -> Path:
     """A copy of the folder that a test may damage."""

@@ -18,16 +18,6 @@ from tests.model.small import RESNET, export_untrained, small_recipe
 TEXTS = ["sad piano", "A fast and furious drum solo, recorded live in a very small room with far too much reverb.", ""]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export_untrained(small_recipe(RESNET), tmp_path_factory.mktemp("exported"))[1]
-
-
-@pytest.fixture(scope="module")
-def loaded(folder: Path) -> MuLan:
-    return MuLan.from_pretrained(folder, device="cpu")
-
-
 @pytest.mark.parametrize("pooling", ["mean", "last"])
 def test_a_text_is_pooled_as_in_training(pooling: str, tmp_path: Path) -> None:
     model, folder = export_untrained(small_recipe(RESNET).replace({"text_tower.pooling": pooling}), tmp_path)
