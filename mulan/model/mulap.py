@@ -42,8 +42,8 @@ class SegmentEmbedding(nn.Module):
         Returns:
             The audio stream [m, 1 + segments, audio size]. The global token is computed from the mean of the visible
             segments, and is zero if all are masked. The authors' code takes the mean of all segments, without gradient,
-            which reveals the masked ones: of features that are independent between segments, a miniature then predicts
-            64 % of the variance instead of none.
+            from which a masked feature can be calculated: if one segment is masked, it is the sum of all less that of
+            the visible ones.
         """
         visible = (1 - masked).unsqueeze(-1).to(features.dtype)
         kept = features * visible
