@@ -6,6 +6,8 @@ with their ranges.
 
 import argparse
 import os
+import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +44,7 @@ def main() -> None:
     report = KINDS[args.kind][1](args, lambda text: CONSOLE.print(text, style="dim"))
     report.print(CONSOLE)
     if args.json:
-        report.write(args.json)
+        report.write(args.json, command=shlex.join(["python", "-m", "jobs.bench", *sys.argv[1:]]))
 
 
 Progress = Callable[[str], None]
@@ -195,7 +197,10 @@ def _add_variants(parser: argparse.ArgumentParser) -> None:
     arguments.add_recipe(parser, default="demo")
     parser.add_argument("--data", metavar="URI", required=True, help="folder of the demo's corpus")
     parser.add_argument(
-        "--storage", metavar="URI", default="runs/variants", help="folder of the runs (default: %(default)s)"
+        "--storage",
+        metavar="URI",
+        default="runs/variants",
+        help="folder of the readings, which are kept (default: %(default)s)",
     )
     parser.add_argument("--only", metavar="NAME", action="append", default=[], help="a variant; may be repeated")
 

@@ -34,8 +34,9 @@ PACKAGES: dict[str, set[str]] = {
     "mulan.launch": _of_mulan("config data distributed evaluation model private_ray runs storage tasks training"),
     "mulan.debugging": _of_mulan("config data distributed launch model runs storage tasks training"),
     "mulan.benchmarks": _of_mulan(
-        "config data distributed launch model objectives recipes runs storage tasks training"
-    ),
+        "config data distributed evaluation launch model objectives recipes runs storage tasks training"
+    )
+    | {"mulan"},
     "mulan": _of_mulan("model"),
     "jobs": _of_mulan("benchmarks config data debugging demo launch recipes runs storage"),
     "tune": _of_mulan("config data launch private_ray recipes runs storage training") | {"jobs"},

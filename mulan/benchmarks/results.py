@@ -113,10 +113,11 @@ class Report:
         for line in [*remarks, *self.notes, *map(str, self.goals)]:
             console.print(line)
 
-    def write(self, file: Path) -> None:
-        """Writes the report as JSON, including every reading."""
+    def write(self, file: Path, *, command: str = "") -> None:
+        """Writes the report as JSON, including every reading and the command that took them."""
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(self.to_json(), indent=2) + "\n", encoding="utf-8")
+        content = {"command": command} | self.to_json()
+        file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
     def to_json(self) -> dict[str, Any]:
         rows = [

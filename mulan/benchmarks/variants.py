@@ -1,26 +1,21 @@
-"""Benchmark of variants of the demo recipe: each is trained with several seeds and evaluated on held-out recordings."""
+"""Benchmark of variants of a recipe: each is trained with several seeds and evaluated on held-out recordings."""
 
-import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from rich.console import Console
-
-from mulan.benchmarks.measure import BenchmarkRefused, Figure
+from mulan.benchmarks.measure import BenchmarkRefused, Figure, in_fresh_process
 from mulan.benchmarks.results import Report, Row
+from mulan.benchmarks.variant_process import TRAINING
+from mulan.benchmarks.worker_group import Reading
 from mulan.config.recipe import Recipe
-from mulan.data.corpus.index import Corpus
-from mulan.launch.cluster import connect
-from mulan.launch.evaluate_run import evaluate_run
-from mulan.launch.fit import fit
 from mulan.recipes.registry import with_settings
-from mulan.runs.export import export_run
-from mulan.runs.run import Run
 from mulan.storage import filesystem
 
 EMA_DECAY = 0.98
 """Decay of averaged weights, over about the last 50 steps."""
+
+_TIMEOUT_S = 24 * 3600.0
 
 
 def variants(recipe: Recipe) -> dict[str, tuple[str, ...]]:
@@ -65,62 +60,59 @@ def _batch(recipe: Recipe, size: float) -> tuple[str, ...]:
 
 
 def bench_variants(
-    recipe: Recipe, storage_uri: str, *, names: Sequence[str], rounds: int, progress: Callable[[str], None]
+    recipe: Recipe, folder_uri: str, *, names: Sequence[str], rounds: int, progress: Callable[[str], None]
 ) -> Report:
     """Trains and evaluates each variant once per round, with the number of the round as ``train.seed``.
 
-    Runs are kept, named after variant and seed: a second call trains only what is missing, and continues a run that was
-    interrupted.
+    Readings are kept, named after variant and seed: a second call takes only those that are missing.
 
     Args:
         recipe: A recipe with a corpus.
-        storage_uri: Folder of the runs.
+        folder_uri: Folder of the readings.
         names: Names among :func:`variants`; all if empty.
+        rounds: Number of seeds.
+        progress: Called with a line of text for each reading.
 
     Raises:
-        BenchmarkRefused: A name is unknown.
-        MulanError: A run failed.
+        BenchmarkRefused: A name is unknown, or a reading in the folder is of another recipe.
+        BenchmarkFailed: A variant could not be trained.
     """
     settings = variants(recipe)
     unknown = [name for name in names if name not in settings]
     if unknown:
         raise BenchmarkRefused(f"--only {', '.join(unknown)}: choose from {', '.join(settings)}")
     names = names or list(settings)
-    readings: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    filesystem.check_writable(folder_uri)
+    readings: dict[str, list[Reading]] = {name: [] for name in names}
     for seed in range(rounds):
         for name in names:
             varied = with_settings(recipe, (*settings[name], f"train.seed={seed}"), name=name)
-            run = Run.at(storage_uri, f"{_slug(name)}-{seed}")
-            readings[name].append(_scores(run, varied))
-            shown = "  ".join(f"{column} {value:.3f}" for column, value in readings[name][-1].items())
+            reading = _reading(varied.to_toml(), filesystem.join(folder_uri, f"{_slug(name)}-{seed}.json"))
+            shown = "  ".join(f"{column} {value:.3f}" for column, value in reading.items())
             progress(f"seed {seed + 1}/{rounds}  {name}: {shown}")
+            readings[name].append(reading)
     rows = [Row(name, _figures(taken), remark=" ".join(settings[name])) for name, taken in readings.items()]
     return Report("Variants", {"rounds": rounds, "steps": recipe.train.steps, "pairs": recipe.batch.pairs}, rows)
 
 
-def _scores(run: Run, recipe: Recipe) -> dict[str, float]:
-    report_uri = filesystem.join(run.uri, "report.json")
-    if filesystem.exists(report_uri):
-        run.check(recipe)
-    else:
-        connect(recipe.scale)
-        with run.timed("train"):
-            fit(recipe, run)
-        export_run(run)
-        evaluate_run(run, Console(file=io.StringIO()), corpus=Corpus.open(recipe.data.uri))
-    report: dict[str, Any] = json.loads(filesystem.read_bytes(report_uri))
-    return {
-        **{category: scores["roc_auc"] for category, scores in report["zero_shot"].items()},
-        "recall@10": report["retrieval"]["recall10"],
-        "mAP@10": report["retrieval"]["map10"],
-        "training": run.seconds()["train"],
-    }
+def _reading(recipe_toml: str, uri: str) -> Reading:
+    """Reads what an earlier call has measured, or measures and writes it."""
+    if filesystem.exists(uri):
+        kept: dict[str, Any] = json.loads(filesystem.read_bytes(uri))
+        if kept["recipe"] != recipe_toml:
+            raise BenchmarkRefused(f"{uri} is a reading of another recipe: give another --storage, or remove it")
+        return kept["reading"]
+    printed = in_fresh_process("mulan.benchmarks.variant_process", [recipe_toml], timeout_s=_TIMEOUT_S)
+    reading: Reading = json.loads(printed.splitlines()[-1])
+    content = {"recipe": recipe_toml, "reading": reading}
+    filesystem.write_atomically(uri, json.dumps(content, indent=2).encode())
+    return reading
 
 
-def _figures(taken: Sequence[Mapping[str, float]]) -> dict[str, Figure]:
+def _figures(readings: Sequence[Reading]) -> dict[str, Figure]:
     return {
-        column: Figure(tuple(reading[column] for reading in taken), "s" if column == "training" else "")
-        for column in taken[0]
+        column: Figure(tuple(reading[column] for reading in readings), "s" if column == TRAINING else "")
+        for column in readings[0]
     }
 
 

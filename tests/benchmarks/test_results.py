@@ -44,7 +44,7 @@ def test_the_table_shows_every_candidate_with_medians_ranges_and_remarks() -> No
 
 
 def test_json_contains_every_measurement(tmp_path: Path) -> None:
-    REPORT.write(tmp_path / "folder" / "report.json")
+    REPORT.write(tmp_path / "folder" / "report.json", command="python -m measure")
     written = json.loads((tmp_path / "folder" / "report.json").read_text())
     ours, theirs = written["rows"]
     assert ours["figures"]["time"] == {
@@ -52,6 +52,7 @@ def test_json_contains_every_measurement(tmp_path: Path) -> None:
     }  # fmt: skip
     assert (theirs["name"], theirs["remark"], list(theirs["figures"])) == ("theirs", "another loss", ["time"])
     assert [goal["met"] for goal in written["goals"]] == [True, False]
+    assert written["command"] == "python -m measure"
     assert written["settings"] == {"pairs": 64}
     assert written["machine"] == {"processor": "abacus"}
     assert written["notes"] == ["Memory is a peak."]
