@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from mulan import MuLan
+from mulan.benchmarks.variants import TRAINING
 from mulan.benchmarks.worker_group import Reading, read_in_workers
 from mulan.config.recipe import Recipe, recipe_from_toml
 from mulan.data.audio.windows import decode_recording
@@ -29,9 +30,6 @@ from mulan.training.observer import NullObserver
 from mulan.training.state import Progress, averaged_weights
 from mulan.training.worker import prepare_engine
 
-TRAINING = "training"
-"""Name of the time of training, in seconds, among the scores."""
-
 
 def train_and_evaluate(recipe: Recipe, device: torch.device) -> Reading:
     """Trains a recipe on its corpus, and evaluates the weights on the split ``test`` as ``jobs.evaluate`` does.
@@ -40,7 +38,7 @@ def train_and_evaluate(recipe: Recipe, device: torch.device) -> Reading:
 
     Returns:
         On the first worker, zero-shot ROC-AUC by category of tags, ``recall@10`` and ``mAP@10`` of text-to-music
-        retrieval, and :data:`TRAINING`; on the others, nothing.
+        retrieval, and ``training``, the seconds of training; on the others, nothing.
     """
     keep_freed_memory()  # as training workers do
     task, (rank, workers) = task_of(recipe), rank_and_world_size()

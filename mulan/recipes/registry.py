@@ -21,13 +21,14 @@ from mulan.recipes.semisupcon import mulan_semi, semisupcon
 
 
 def demo() -> Recipe:
-    """A small MuLan that trains in about 15 minutes on two CPU cores with two workers, on :mod:`mulan.demo`'s corpus.
+    """A small MuLan that trains in about six minutes on two CPU cores with two workers, on :mod:`mulan.demo`'s corpus.
 
-    It has MuLan's objective, sources and schedule, a window of 3 s, a small residual network and a batch of 64.
+    It has MuLan's objective and sources, a window of 3 s, a small residual network and a batch of 128. The README of
+    this package shows what variants of it do to its scores.
     """
     return Recipe(
         data=DataConfig(window_s=3.0),
-        front_end=VggishFrontEndConfig(hop_ms=16.0, frequency_mask_bins=6, time_mask_frames=12),
+        front_end=VggishFrontEndConfig(hop_ms=16.0, frequency_mask_bins=0, time_mask_frames=0),
         audio_tower=ResNetTowerConfig(
             layer="basic",
             stem_channels=32,
@@ -36,14 +37,14 @@ def demo() -> Recipe:
             stage_depths=(1, 1, 1, 1),
         ),
         # MiniLM was trained as a sentence encoder by the mean of its outputs
-        text_tower=TextTowerConfig(pretrained=MINILM, max_tokens=32, frozen_layers=4, pooling="mean", length_groups=4),
-        batch=BatchConfig(micro_batches=2, pairs_per_micro_batch=32),
-        optim=OptimConfig(lr=1.5e-3, pretrained_lr_scale=0.2, warmup_steps=20, decay_factor=0.7, decay_every_steps=130),
+        text_tower=TextTowerConfig(pretrained=MINILM, max_tokens=32, frozen_layers=5, pooling="mean", length_groups=4),
+        batch=BatchConfig(micro_batches=2, pairs_per_micro_batch=64),
+        optim=OptimConfig(lr=2e-3, pretrained_lr_scale=0.2, warmup_steps=20, schedule="linear", decay_until_step=480),
         train=TrainConfig(
-            steps=1040,
-            checkpoint_every_steps=200,
-            validate_every_steps=200,
-            validation_micro_batches=4,
+            steps=480,
+            checkpoint_every_steps=120,
+            validate_every_steps=120,
+            validation_micro_batches=2,
         ),
         scale=ScaleConfig(workers=2, data_cpus=2),
     )

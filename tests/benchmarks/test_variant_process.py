@@ -6,7 +6,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from mulan.benchmarks.variant_process import TRAINING, train_and_evaluate
+from mulan.benchmarks.variant_process import train_and_evaluate
+from mulan.benchmarks.variants import TRAINING
 from mulan.benchmarks.worker_group import Reading
 from mulan.config.recipe import Recipe
 from mulan.data.corpus.index import Corpus

@@ -7,6 +7,7 @@ import pytest
 
 from mulan.benchmarks.measure import BenchmarkRefused
 from mulan.benchmarks.variants import bench_variants, variants
+from mulan.config.errors import RecipeError
 from mulan.config.recipe import Recipe
 from mulan.recipes.registry import load_recipe, with_settings
 
@@ -31,11 +32,10 @@ def test_every_variant_is_a_valid_recipe_of_its_own() -> None:
     assert len({recipe.to_toml() for recipe in recipes}) == len(recipes)
 
 
-@pytest.mark.parametrize("name", ["half the batch", "twice the batch"])
-def test_variants_of_the_batch_see_the_same_pairs(name: str) -> None:
+def test_half_the_batch_sees_the_same_pairs() -> None:
     demo = load_recipe("demo")
-    varied = with_settings(demo, variants(demo)[name], name=name)
-    assert varied.batch.pairs != demo.batch.pairs
+    varied = with_settings(demo, variants(demo)["half the batch, twice the steps"], name="half")
+    assert varied.batch.pairs == demo.batch.pairs / 2
     assert varied.train.steps * varied.batch.pairs == demo.train.steps * demo.batch.pairs
 
 
@@ -66,6 +66,13 @@ def test_unknown_names_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkRefused, match="--only nothing: choose from "):
         bench_variants(load_recipe("demo"), str(tmp_path / "new"), names=["nothing"], rounds=1, progress=lambda _: None)
     assert not Path(tmp_path, "new").exists()
+
+
+def test_recipes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BenchmarkRefused, match="no contrastive term"):
+        bench_variants(load_recipe("semisupcon"), str(tmp_path), names=[], rounds=1, progress=lambda _: None)
+    with pytest.raises(RecipeError, match=r"text_tower\.frozen_layers = -1"):
+        bench_variants(load_recipe("m_ast"), str(tmp_path), names=[], rounds=1, progress=lambda _: None)
 
 
 @pytest.mark.long(group="whole")

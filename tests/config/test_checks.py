@@ -133,7 +133,7 @@ def refused(recipe: str, *settings: str) -> tuple[str, ...]:
             "text_tower.length_groups = 2 is not supported by MuLaP; set it to 1",
         ),
         (
-            "demo",
+            "m_resnet50",
             ["optim.schedule=cosine", "train.steps=7"],
             "optim.schedule = cosine needs the step at which the learning rate reaches 0; set optim.decay_until_step, "
             "normally to train.steps = 7",
@@ -150,7 +150,7 @@ def refused(recipe: str, *settings: str) -> tuple[str, ...]:
             "train.steps to at most 21, or optim.decay_until_step to 22 in a new run",
         ),
         (
-            "demo",
+            "m_resnet50",
             ["optim.decay_until_step=1040"],
             "optim.decay_until_step = 1040 has no effect with optim.schedule = step; set it to 0, or set "
             "optim.schedule to linear or cosine",
