@@ -102,7 +102,13 @@ def schedule_faults(optim: OptimConfig, train: TrainConfig) -> Iterator[str]:
                 f"optim.decay_until_step = {until} has no effect with optim.schedule = step; set it to 0, or set "
                 "optim.schedule to linear or cosine"
             )
-    elif not until:
+        return
+    if optim.decay_start_step:
+        yield (
+            f"optim.decay_start_step = {optim.decay_start_step} has no effect with optim.schedule = {optim.schedule}, "
+            "whose decay begins after the warm-up; set it to 0"
+        )
+    if not until:
         yield (
             f"optim.schedule = {optim.schedule} needs the step at which the learning rate reaches 0; set "
             f"optim.decay_until_step, normally to train.steps = {train.steps}"

@@ -150,6 +150,12 @@ def refused(recipe: str, *settings: str) -> tuple[str, ...]:
             "train.steps to at most 21, or optim.decay_until_step to 22 in a new run",
         ),
         (
+            "demo",
+            ["optim.decay_start_step=10"],
+            "optim.decay_start_step = 10 has no effect with optim.schedule = linear, whose decay begins after the "
+            "warm-up; set it to 0",
+        ),
+        (
             "m_resnet50",
             ["optim.decay_until_step=1040"],
             "optim.decay_until_step = 1040 has no effect with optim.schedule = step; set it to 0, or set "
