@@ -38,7 +38,8 @@ chaos: $(INSTALLED)  ## train while processes are killed at random, and for 1,00
 	@$(BIN)/python -m tests.chaos
 
 layouts: $(INSTALLED)  ## train 200 steps of the demo on 1, 2 and 4 workers at every ZeRO stage; print digests: DATA=URI
-	@$(BIN)/python -m tests.training.layouts --data "$(DATA)" --set batch.micro_batches=4 --set batch.pairs_per_micro_batch=16
+	@$(BIN)/python -m tests.training.layouts --data "$(DATA)" --set batch.micro_batches=4 --set batch.pairs_per_micro_batch=16 \
+		--set train.validation_micro_batches=4
 
 compare: $(INSTALLED)  ## compare the first 30 steps of demo and all miniatures with another checkout, bit for bit: OLD=FOLDER
 	@test -n "$(OLD)" || { echo "give a checkout: make compare OLD=../main"; exit 1; }

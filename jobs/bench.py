@@ -195,14 +195,20 @@ def _start(args: argparse.Namespace, progress: Progress) -> "Report":
 
 def _add_variants(parser: argparse.ArgumentParser) -> None:
     arguments.add_recipe(parser, default="demo")
-    parser.add_argument("--data", metavar="URI", required=True, help="folder of the demo's corpus")
+    parser.add_argument("--data", metavar="URI", required=True, help="folder of a prepared corpus with a test split")
     parser.add_argument(
         "--storage",
         metavar="URI",
         default="runs/variants",
         help="folder of the readings, which are kept (default: %(default)s)",
     )
-    parser.add_argument("--only", metavar="NAME", action="append", default=[], help="a variant; may be repeated")
+    parser.add_argument(
+        "--only",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="train only this variant, such as 'cosine decay'; may be repeated",
+    )
 
 
 def _variants(args: argparse.Namespace, progress: Progress) -> "Report":

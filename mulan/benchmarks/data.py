@@ -12,7 +12,7 @@ from mulan.benchmarks.data_process import ALONE, LOADERS, DataJob, DataReading
 from mulan.benchmarks.measure import Figure, in_fresh_process, interleaved, ratios
 from mulan.benchmarks.results import Goal, Report, Row
 from mulan.config.recipe import Recipe
-from mulan.config.sections import ScaleConfig, TrainConfig
+from mulan.config.sections import OptimConfig, ScaleConfig, TrainConfig
 from mulan.data.groups import group_size
 from mulan.data.reader import MicroBatchReader
 from mulan.recipes.registry import demo
@@ -72,7 +72,7 @@ def bench_data(
         if not data_uri:
             progress(f"generating {RECORDINGS} recordings")
             write_chords(folder, recordings=RECORDINGS)
-        recipe = _recipe(data_uri or folder, pairs, seconds)
+        recipe = recipe_to_read(data_uri or folder, pairs, seconds)
         reader = MicroBatchReader.from_recipe(recipe)  # raises here instead of in a process of the first measurement
         cycle = workers * group_size(reader.waveform_shape)  # micro-batches of one task in every process
         measured = -(-windows // (pairs * cycle)) * cycle
@@ -96,15 +96,15 @@ def bench_data(
     return Report("data", settings, rows, goals, _NOTES)
 
 
-def _recipe(uri: str, pairs: int, seconds: float) -> Recipe:
-    """Returns the demo recipe with one micro-batch per step."""
+def recipe_to_read(uri: str, pairs: int, seconds: float) -> Recipe:
+    """Returns the demo recipe with one micro-batch per step, and any number of steps."""
     changes = {
         "data.uri": uri,
         "data.window_s": seconds,
         "batch.micro_batches": 1,
         "batch.pairs_per_micro_batch": pairs,
     }
-    return demo().replace(changes, train=TrainConfig(), scale=ScaleConfig())
+    return demo().replace(changes, optim=OptimConfig(), train=TrainConfig(), scale=ScaleConfig())
 
 
 def _readings(

@@ -93,6 +93,8 @@ class Report:
     rows: Sequence[Row]
     goals: Sequence[Goal] = ()
     notes: Sequence[str] = ()
+    recipe_toml: str = ""
+    """Recipe that was measured, for JSON; empty if none or several were."""
     machine: Mapping[str, str] = field(default_factory=machine)
 
     def print(self, console: Console) -> None:
@@ -113,8 +115,13 @@ class Report:
         for line in [*remarks, *self.notes, *map(str, self.goals)]:
             console.print(line)
 
-    def write(self, file: Path, *, command: str = "") -> None:
-        """Writes the report as JSON, including every reading and the command that took them."""
+    def write(self, file: Path, *, command: str) -> None:
+        """Writes the report as JSON, including every reading and the command that took them.
+
+        Args:
+            file: File to write; its folder is created.
+            command: Command line that produced the report.
+        """
         file.parent.mkdir(parents=True, exist_ok=True)
         content = {"command": command} | self.to_json()
         file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -134,6 +141,7 @@ class Report:
         return {
             "title": self.title,
             "settings": dict(self.settings),
+            "recipe": self.recipe_toml,
             "machine": dict(self.machine),
             "rows": rows,
             "goals": [{**asdict(goal), "met": goal.met} for goal in self.goals],

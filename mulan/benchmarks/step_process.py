@@ -145,6 +145,8 @@ def _read_on_ray(job: StepJob) -> StepReading:
 
     recipe, steps = recipe_from_toml(job.recipe_toml, name="benchmark"), job.warmup_steps + job.steps
     length = {"train.steps": steps, "train.checkpoint_every_steps": steps, "train.validation_micro_batches": 0}
+    if recipe.optim.decay_until_step:
+        length["optim.decay_until_step"] = max(steps, recipe.optim.decay_until_step)
     connect(recipe.scale)
     with tempfile.TemporaryDirectory() as storage:
         run = Run.at(storage, "bench")

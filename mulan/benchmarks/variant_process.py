@@ -1,29 +1,28 @@
-"""Training and evaluation of a variant of a recipe: ``python -m mulan.benchmarks.variant_process TOML`` prints JSON.
+"""Training and evaluation of a variant of a recipe: ``python -m mulan.benchmarks.variant_process TOML SPLIT``.
 
-It trains with the recipe's workers but without Ray, and writes nothing. The weights are those of a run of the recipe.
+It trains with the recipe's workers but without Ray, keeps nothing, and prints the scores as JSON. The weights are those
+of a run of the recipe.
 """
 
 import json
+import math
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from mulan import MuLan
-from mulan.benchmarks.variants import TRAINING
 from mulan.benchmarks.worker_group import Reading, read_in_workers
 from mulan.config.recipe import Recipe, recipe_from_toml
-from mulan.data.audio.windows import decode_recording
 from mulan.data.corpus.index import Corpus
-from mulan.data.corpus.records import read_record
 from mulan.data.freed_memory import keep_freed_memory
 from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Schedule
 from mulan.distributed.collectives import rank_and_world_size
-from mulan.evaluation.zero_shot import QUERY_SOURCE, queries_and_gold, text_to_music, vocabulary, zero_shot_tagging
+from mulan.evaluation.embed import embed_split_here
+from mulan.evaluation.evaluate import evaluate_embedded
+from mulan.evaluation.zero_shot import QUERY_SOURCE
 from mulan.tasks.task import task_of
 from mulan.training.loop import train
 from mulan.training.observer import NullObserver
@@ -31,52 +30,50 @@ from mulan.training.state import Progress, averaged_weights
 from mulan.training.worker import prepare_engine
 
 
-def train_and_evaluate(recipe: Recipe, device: torch.device) -> Reading:
-    """Trains a recipe on its corpus, and evaluates the weights on the split ``test`` as ``jobs.evaluate`` does.
+def train_and_evaluate(recipe: Recipe, split: str, device: torch.device) -> Reading:
+    """Trains a recipe on its corpus, and evaluates the weights as ``jobs.evaluate`` does.
 
     Collective: every worker of the recipe calls it.
 
+    Args:
+        recipe: Recipe of a joint model, with a corpus.
+        split: Split to evaluate on, with at least one recording.
+        device: Device of this worker.
+
     Returns:
-        On the first worker, zero-shot ROC-AUC by category of tags, ``recall@10`` and ``mAP@10`` of text-to-music
-        retrieval, and ``training``, the seconds of training; on the others, nothing.
+        On the first worker, zero-shot ROC-AUC by category of tags, and ``recall@10`` and ``mAP@10`` of text-to-music
+        retrieval, without those that the split does not define; on the others, nothing.
+
+    Raises:
+        MulanError: Too many recordings were skipped, or training ended as :func:`mulan.training.loop.train` says.
     """
     keep_freed_memory()  # as training workers do
     task, (rank, workers) = task_of(recipe), rank_and_world_size()
-    begun = time.perf_counter()
     schedule = Schedule(recipe.train, recipe.batch, rank, workers, first_step=0)
     reader = MicroBatchReader.from_recipe(recipe)
     engine = prepare_engine(task, recipe, None, device)
     batches = (reader(schedule[number]) for number in range(len(schedule)))
     train(task, recipe, engine, batches, schedule, Progress(steps_done=0), NullObserver())
-    seconds, state = time.perf_counter() - begun, engine.state()
+    state = engine.state()
     if rank:
         return {}
     model = task.build_model()
     model.load_state_dict(averaged_weights(state))
     with tempfile.TemporaryDirectory() as folder:
         task.export(model, Path(folder))
-        scores = _scores(MuLan.from_pretrained(folder, device=device), Corpus.open(recipe.data.uri))
-    return scores | {TRAINING: seconds}
+        return _scores(MuLan.from_pretrained(folder, device=device), recipe, split)
 
 
-def _scores(model: MuLan, corpus: Corpus) -> Reading:
-    rows, rate_hz = corpus.rows("test"), model.sample_rate_hz
-    records = [read_record(corpus, row) for row in rows.tolist()]
-    recordings = (decode_recording(record.audio, sample_rate_hz=rate_hz) for record in records)
-    audio = np.concatenate([model.embed_audio([samples], rate_hz) for samples in recordings])
-    tags = corpus.table["tags"].take(rows).to_pylist()
-    prompts = {
-        category: dict(zip(texts, model.embed_text(texts), strict=True)) for category, texts in vocabulary(tags).items()
-    }
-    gold = queries_and_gold([record.texts(QUERY_SOURCE) for record in records])
-    retrieval = text_to_music(model.embed_text(list(gold)), audio, list(gold.values()))
-    return {
-        **{category: scores.roc_auc for category, scores in zero_shot_tagging(audio, tags, prompts).items()},
-        "recall@10": retrieval.recall10,
-        "mAP@10": retrieval.map10,
-    }
+def _scores(model: MuLan, recipe: Recipe, split: str) -> Reading:
+    corpus, share = Corpus.open(recipe.data.uri), recipe.data.max_skipped_share
+    recordings = embed_split_here(model, corpus, split, text_source=QUERY_SOURCE, max_skipped_share=share)
+    evaluation = evaluate_embedded(model, recordings, model_uri="", data_uri=corpus.uri, split=split)
+    scores = {category: tagging.roc_auc for category, tagging in evaluation.zero_shot.items()}
+    if evaluation.retrieval is not None:
+        scores |= {"recall@10": evaluation.retrieval.recall10, "mAP@10": evaluation.retrieval.map10}
+    return {name: score for name, score in scores.items() if not math.isnan(score)}
 
 
 if __name__ == "__main__":
     _recipe = recipe_from_toml(sys.argv[1], name="variant")
-    print(json.dumps(read_in_workers(train_and_evaluate, _recipe.scale, _recipe)[0]))
+    print(json.dumps(read_in_workers(train_and_evaluate, _recipe.scale, _recipe, sys.argv[2])[0]))

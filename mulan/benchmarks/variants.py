@@ -2,20 +2,25 @@
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from mulan.benchmarks.measure import BenchmarkRefused, Figure, in_fresh_process
 from mulan.benchmarks.results import Report, Row
 from mulan.benchmarks.worker_group import Reading
-from mulan.config.recipe import Recipe
+from mulan.config.recipe import Recipe, differing_fields, recipe_from_toml
+from mulan.data.corpus.index import Corpus
 from mulan.recipes.registry import with_settings
 from mulan.storage import filesystem
 
 EMA_DECAY = 0.95
 """Decay of averaged weights, over about the last 20 steps."""
 
-TRAINING = "training"
-"""Name of the time of training, in seconds, among the scores."""
+_DECAYS = 8
+"""Number of decays of the variant whose learning rate decays in steps."""
+
+_WITHOUT_EFFECT = ("data.uri", "scale.", "train.checkpoint_every_steps", "train.validat")
+"""Beginnings of fields on which no score depends."""
+
+_SPLIT = "test"
 
 _TIMEOUT_S = 24 * 3600.0
 
@@ -37,7 +42,7 @@ def variants(recipe: Recipe) -> dict[str, tuple[str, ...]]:
             "optim.schedule=step",
             "optim.decay_until_step=0",
             "optim.decay_factor=0.7",
-            f"optim.decay_every_steps={steps // 8}",
+            f"optim.decay_every_steps={steps // _DECAYS}",
         ),
         "one and a half times the peak rate": (f"optim.lr={optim.lr * 1.5}",),
         "averaged weights": (f"optim.ema_decay={EMA_DECAY}",),
@@ -72,57 +77,77 @@ def bench_variants(
     Readings are kept, named after variant and seed: a second call takes only those that are missing.
 
     Args:
-        recipe: A recipe with a corpus.
+        recipe: A recipe like ``demo``, with a corpus.
         folder_uri: Folder of the readings.
         names: Names among :func:`variants`; all if empty.
         rounds: Number of seeds.
         progress: Called with a line of text for each reading.
 
     Raises:
-        BenchmarkRefused: A name is unknown, the recipe embeds no texts, or a kept reading is of another recipe.
-        RecipeError: A variant of the recipe is invalid.
+        BenchmarkRefused: A name is unknown, the recipe is of another kind, or a kept reading is damaged or of another
+            recipe.
         BenchmarkFailed: A variant could not be trained.
     """
+    _check_kind(recipe)
     settings = variants(recipe)
     unknown = [name for name in names if name not in settings]
     if unknown:
         raise BenchmarkRefused(f"--only {', '.join(unknown)}: choose from {', '.join(settings)}")
-    if not recipe.loss.weights.embeds_text:
-        raise BenchmarkRefused("the recipe has no contrastive term, so its model cannot be evaluated by text")
     names = names or list(settings)
-    varied = {name: with_settings(recipe, settings[name], name=name) for name in names}
     filesystem.check_writable(folder_uri)
     readings: dict[str, list[Reading]] = {name: [] for name in names}
     for seed in range(rounds):
         for name in names:
-            toml = varied[name].replace({"train.seed": seed}).to_toml()
-            reading = _reading(toml, filesystem.join(folder_uri, f"{_slug(name)}-{seed}.json"))
+            varied = with_settings(recipe, (*settings[name], f"train.seed={seed}"), name=name)
+            reading = _reading(varied, filesystem.join(folder_uri, f"{_slug(name)}-{seed}.json"))
             shown = "  ".join(f"{column} {value:.3f}" for column, value in reading.items())
             progress(f"seed {seed + 1}/{rounds}  {name}: {shown}")
             readings[name].append(reading)
     rows = [Row(name, _figures(taken), remark=" ".join(settings[name])) for name, taken in readings.items()]
-    return Report("Variants", {"rounds": rounds, "steps": recipe.train.steps, "pairs": recipe.batch.pairs}, rows)
+    measured = {"rounds": rounds, "steps": recipe.train.steps, "pairs": recipe.batch.pairs}
+    return Report("Variants", measured, rows, recipe_toml=recipe.replace({"data.uri": ""}).to_toml())
 
 
-def _reading(recipe_toml: str, uri: str) -> Reading:
+def _check_kind(recipe: Recipe) -> None:
+    """Refuses recipes of which :func:`variants` would be invalid, or would differ in more than their names say."""
+    optim, steps = recipe.optim, recipe.train.steps
+    faults = []
+    if not recipe.loss.weights.contrastive:
+        faults.append("loss.weights.contrastive must be above 0")
+    if optim.schedule != "linear" or optim.decay_until_step != steps:
+        faults.append(f"optim.schedule must be linear, and optim.decay_until_step the same as train.steps = {steps}")
+    if steps < _DECAYS:
+        faults.append(f"train.steps must be at least {_DECAYS}")
+    if not recipe.text_tower.frozen_layers:
+        faults.append("text_tower.frozen_layers must be above 0")
+    if faults:
+        raise BenchmarkRefused(f"variants are those of a recipe like demo: {'; '.join(faults)}")
+
+
+def _reading(recipe: Recipe, uri: str) -> Reading:
     """Reads what an earlier call has measured, or measures and writes it."""
-    if filesystem.exists(uri):
-        kept: dict[str, Any] = json.loads(filesystem.read_bytes(uri))
-        if kept["recipe"] != recipe_toml:
-            raise BenchmarkRefused(f"{uri} is a reading of another recipe: give another --storage, or remove it")
-        return kept["reading"]
-    printed = in_fresh_process("mulan.benchmarks.variant_process", [recipe_toml], timeout_s=_TIMEOUT_S)
-    reading: Reading = json.loads(printed.splitlines()[-1])
-    content = {"recipe": recipe_toml, "reading": reading}
-    filesystem.write_atomically(uri, json.dumps(content, indent=2).encode())
-    return reading
+    if not filesystem.exists(uri):
+        if not len(Corpus.open(recipe.data.uri).rows(_SPLIT)):
+            raise BenchmarkRefused(f"corpus {recipe.data.uri} has no recordings in the split {_SPLIT!r}")
+        arguments = [recipe.to_toml(), _SPLIT]
+        printed = in_fresh_process("mulan.benchmarks.variant_process", arguments, timeout_s=_TIMEOUT_S)
+        content = {"recipe": recipe.to_toml(), "scores": json.loads(printed.splitlines()[-1])}
+        filesystem.write_atomically(uri, json.dumps(content, indent=2).encode())
+    try:
+        kept = json.loads(filesystem.read_bytes(uri))
+        measured, scores = recipe_from_toml(kept["recipe"], name=uri), dict(kept["scores"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise BenchmarkRefused(f"{uri} is damaged; remove it, and it is measured again") from error
+    differing = [field for field in differing_fields(measured, recipe) if not field.startswith(_WITHOUT_EFFECT)]
+    if differing:
+        raise BenchmarkRefused(
+            f"{uri} is of a recipe with another {', '.join(differing)}; give another --storage, or remove it"
+        )
+    return scores
 
 
 def _figures(readings: Sequence[Reading]) -> dict[str, Figure]:
-    return {
-        column: Figure(tuple(reading[column] for reading in readings), "s" if column == TRAINING else "")
-        for column in readings[0]
-    }
+    return {column: Figure(tuple(reading[column] for reading in readings), "") for column in readings[0]}
 
 
 def _slug(name: str) -> str:

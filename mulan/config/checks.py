@@ -94,7 +94,7 @@ def _enumerate(names: Sequence[str], last: str = "and") -> str:
 
 
 def schedule_faults(optim: OptimConfig, train: TrainConfig) -> Iterator[str]:
-    """Yields an error if the schedule of the learning rate has no end that fits it, the warm-up and the run."""
+    """Yields an error for each setting that the schedule of the learning rate does not use, needs, or cannot follow."""
     until = optim.decay_until_step
     if optim.schedule == "step":
         if until:
@@ -103,11 +103,13 @@ def schedule_faults(optim: OptimConfig, train: TrainConfig) -> Iterator[str]:
                 "optim.schedule to linear or cosine"
             )
         return
-    if optim.decay_start_step:
-        yield (
-            f"optim.decay_start_step = {optim.decay_start_step} has no effect with optim.schedule = {optim.schedule}, "
-            "whose decay begins after the warm-up; set it to 0"
-        )
+    for field in ("decay_factor", "decay_every_steps", "decay_start_step"):
+        value, default = getattr(optim, field), OptimConfig.model_fields[field].default
+        if value != default:
+            yield (
+                f"optim.{field} = {value} has no effect with optim.schedule = {optim.schedule}; set it to its default "
+                f"{default}, or set optim.schedule to step"
+            )
     if not until:
         yield (
             f"optim.schedule = {optim.schedule} needs the step at which the learning rate reaches 0; set "

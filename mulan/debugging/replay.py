@@ -6,17 +6,20 @@ the same kind of device, the results are bitwise equal.
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from rich.console import Console
+from torch._C._distributed_c10d import HashStore
 
 from mulan.config.recipe import Recipe
 from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Item, Phase, Schedule
-from mulan.distributed.single_process import single_process_group
 from mulan.launch.checks import ReplayError, check_replay
 from mulan.launch.devices import device_kind, reproducibility_warnings
 from mulan.runs.checkpoint import read_newest
@@ -54,7 +57,7 @@ def replay(recipe: Recipe, run: Run, step: int, console: Console, *, reader: Mic
     origin = f"the checkpoint of step {first_step}" if checkpoint else "the initial weights"
     console.print(f"replay  from {origin}; steps to run before step {step}: {step - 1 - first_step}", soft_wrap=True)
     comparison = _Comparison({line["step"]: line for line in run.metrics()})
-    with single_process_group(use_gpu=use_gpu):
+    with _single_process_group(use_gpu=use_gpu):
         # DeepSpeed chooses its accelerator when imported
         from mulan.debugging.step_diagnosis import diagnose_step, print_diagnosis
         from mulan.tasks.task import task_of
@@ -175,3 +178,15 @@ def _format(value: float | None) -> str:
 
 def _other_recordings(step: int) -> ReplayError:
     return ReplayError(f"step {step} had other recordings when the run was trained: the corpus has changed")
+
+
+@contextmanager
+def _single_process_group(*, use_gpu: bool) -> Iterator[None]:
+    if not use_gpu:
+        os.environ["DS_ACCELERATOR"] = "cpu"
+    os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
+    dist.init_process_group("nccl" if use_gpu else "gloo", store=HashStore(), rank=0, world_size=1)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()

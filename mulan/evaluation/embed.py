@@ -89,10 +89,7 @@ def embed_split(
         TooManySkippedRecordings: More recordings were skipped than allowed; names them.
         EmbeddingFailed: The process of an actor ended, and it was not restarted.
     """
-    rows = corpus.rows(split)
-    if not len(rows):
-        raise EvaluationError(f"corpus {corpus.uri} has no recordings in the split {split!r}")
-    blocks = _blocks(corpus, rows, text_source)
+    blocks = _blocks(corpus, _rows(corpus, split), text_source)
     reading = {"sample_rate_hz": sample_rate_hz, "window_samples": window_samples, "text_source": text_source}
     # one GPU per copy of the model, and no CPU, which the tasks that read need; on CPUs, actors read as well
     options: dict[str, Any] = {"num_gpus": 1, "num_cpus": 0} if use_gpu else {}
@@ -118,6 +115,43 @@ def embed_split(
                 "out of memory; repeat the command"
             ) from error
     return _collect(corpus, split, _joined(rows_of_windows), max_skipped_share)
+
+
+def embed_split_here(
+    model: MuLan, corpus: Corpus, split: str, *, text_source: str, max_skipped_share: float
+) -> EmbeddedSplit:
+    """Embeds each recording of a split like :func:`embed_split`, in this process and without Ray.
+
+    Args:
+        model: The model, on any device.
+        corpus: A prepared corpus.
+        split: ``train``, ``validation`` or ``test``.
+        text_source: Source of the texts that are returned with the recordings.
+        max_skipped_share: Maximum share of skipped recordings, in [0, 1].
+
+    Raises:
+        EvaluationError: The split has no recordings, or embeddings are not finite.
+        TooManySkippedRecordings: More recordings were skipped than allowed; names them.
+    """
+    rows_of_windows: list[dict[str, Any]] = []
+    for block in _blocks(corpus, _rows(corpus, split), text_source):
+        columns = {name: np.array(block[name].to_pylist()) for name in block.column_names}
+        for part in _read_recordings(
+            columns,
+            sample_rate_hz=model.sample_rate_hz,
+            window_samples=model.window_samples,
+            text_source=text_source,
+        ):
+            embedded = _embedded(model, part)
+            rows_of_windows.append({name: values[0] for name, values in embedded.items()})
+    return _collect(corpus, split, _joined(rows_of_windows), max_skipped_share)
+
+
+def _rows(corpus: Corpus, split: str) -> np.ndarray:
+    rows = corpus.rows(split)
+    if not len(rows):
+        raise EvaluationError(f"corpus {corpus.uri} has no recordings in the split {split!r}")
+    return rows
 
 
 def _read_recordings(
@@ -156,15 +190,20 @@ class _Embedder:
         self._model = MuLan.from_pretrained(model_uri, device=device)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
-        vectors = [
-            self._model.embed_windows(np.frombuffer(windows, np.int16).reshape(-1, self._model.window_samples))
-            for windows in batch["windows"]
-        ]
-        return {
-            **{name: batch[name] for name in ("row", "part", "texts", "reason")},
-            "count": [len(part) for part in vectors],
-            "vectors": [part.tobytes() for part in vectors],
-        }
+        return _embedded(self._model, batch)
+
+
+def _embedded(model: MuLan, batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Replaces the windows of a batch of :func:`_read_recordings` by their number and their vectors."""
+    vectors = [
+        model.embed_windows(np.frombuffer(windows, np.int16).reshape(-1, model.window_samples))
+        for windows in batch["windows"]
+    ]
+    return {
+        **{name: batch[name] for name in ("row", "part", "texts", "reason")},
+        "count": [len(part) for part in vectors],
+        "vectors": [part.tobytes() for part in vectors],
+    }
 
 
 def _blocks(corpus: Corpus, rows: np.ndarray, text_source: str) -> list[pa.Table]:

@@ -119,6 +119,33 @@ def evaluate(
         use_gpu=use_gpu,
         restart_actors=restart_actors,
     )
+    return evaluate_embedded(
+        model, recordings, model_uri=model_uri, data_uri=corpus.uri, split=split, example_queries=example_queries
+    )
+
+
+def evaluate_embedded(
+    model: MuLan,
+    recordings: EmbeddedSplit,
+    *,
+    model_uri: str,
+    data_uri: str,
+    split: str,
+    example_queries: Sequence[str] | None = None,
+) -> Evaluation:
+    """Evaluates a model on a split that it has embedded.
+
+    Args:
+        model: The model, which embeds tags and queries.
+        recordings: The recordings of the split, with their texts of :data:`QUERY_SOURCE`.
+        model_uri: Folder of the exported model, for the result.
+        data_uri: Folder of the corpus, for the result.
+        split: Name of the split, for the result.
+        example_queries: Queries whose best hits are reported; derived from the split's tags if None.
+
+    Raises:
+        EvaluationError: Text embeddings are not finite.
+    """
     gold = queries_and_gold(recordings.texts)
     if example_queries is None:
         example_queries = typical_queries(recordings.tags, recordings.texts)
@@ -133,7 +160,7 @@ def evaluate(
     prompts = {category: {text: vector[text] for text in texts} for category, texts in tag_texts.items()}
     return Evaluation(
         model_uri=model_uri,
-        data_uri=corpus.uri,
+        data_uri=data_uri,
         split=split,
         sample_rate_hz=model.sample_rate_hz,
         window_samples=model.window_samples,

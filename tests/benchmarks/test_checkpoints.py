@@ -25,5 +25,5 @@ def test_the_report_has_the_times_of_saving_and_restarting(tmp_path: Path) -> No
         assert all(figures[column].low > 0 for column in columns)
     *_, differing = report.goals
     assert (differing.measured, differing.bound) == (0, 0)
-    report.write(tmp_path / "report.json")
+    report.write(tmp_path / "report.json", command="")
     assert json.loads((tmp_path / "report.json").read_text())["title"] == "Checkpoint"

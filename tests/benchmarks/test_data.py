@@ -2,8 +2,14 @@
 
 import pytest
 
-from mulan.benchmarks.data import GOALS, bench_data
+from mulan.benchmarks.data import GOALS, bench_data, recipe_to_read
 from mulan.benchmarks.data_process import ALONE, LOADERS
+
+
+@pytest.mark.parametrize("steps", [1, 5000])
+def test_the_recipe_may_have_any_number_of_steps(steps: int) -> None:
+    recipe = recipe_to_read("", 32, 10.0).replace({"train.steps": steps})
+    assert (recipe.batch.pairs, recipe.data.window_s) == (32, 10.0)
 
 
 @pytest.mark.long(group="whole")

@@ -19,7 +19,7 @@ def test_a_report_compares_two_versions(tmp_path: Path, monkeypatch: pytest.Monk
     assert {"decode_window", "soundfile alone", "the other version", "/ the other"} < set(report.rows[0].figures)
     assert all(0.3 < row.figures["/ the other"].median < 3 for row in report.rows)
     assert len(report.goals) == 1
-    report.write(tmp_path / "report.json")
+    report.write(tmp_path / "report.json", command="")
     assert json.loads((tmp_path / "report.json").read_text())["title"] == "Decode"
     (tmp_path / "mulan").mkdir()
     (tmp_path / "mulan" / "__init__.py").write_text("raise ImportError")

@@ -36,5 +36,5 @@ def test_the_report_has_the_times_of_each_start(tmp_path: Path) -> None:
     assert len(lines) == 3
     assert [goal.bound for goal in report.goals] == [2, 2, 40]
     assert report.goals[-1].met
-    report.write(tmp_path / "report.json")
+    report.write(tmp_path / "report.json", command="")
     assert json.loads((tmp_path / "report.json").read_text())["title"] == "Start"

@@ -26,7 +26,7 @@ def test_the_report_has_every_measurement(tmp_path: Path) -> None:
     (goal,) = report.goals
     assert goal.measured == report.rows[2].figures["/ bare"].median
     assert len(lines) == 6
-    report.write(tmp_path / "step.json")
+    report.write(tmp_path / "step.json", command="")
     assert json.loads((tmp_path / "step.json").read_text())["settings"]["pairs"] == 16
 
 

@@ -152,8 +152,14 @@ def refused(recipe: str, *settings: str) -> tuple[str, ...]:
         (
             "demo",
             ["optim.decay_start_step=10"],
-            "optim.decay_start_step = 10 has no effect with optim.schedule = linear, whose decay begins after the "
-            "warm-up; set it to 0",
+            "optim.decay_start_step = 10 has no effect with optim.schedule = linear; set it to its default 0, or set "
+            "optim.schedule to step",
+        ),
+        (
+            "demo",
+            ["optim.decay_factor=0.5"],
+            "optim.decay_factor = 0.5 has no effect with optim.schedule = linear; set it to its default 0.9, or set "
+            "optim.schedule to step",
         ),
         (
             "m_resnet50",

@@ -15,7 +15,7 @@ from mulan.data.corpus.index import Corpus
 from mulan.data.corpus.records import read_record
 from mulan.data.corpus.writing import write_corpus
 from mulan.data.errors import TooManySkippedRecordings
-from mulan.evaluation.embed import EmbeddedSplit, EmbeddingFailed, EvaluationError, embed_split
+from mulan.evaluation.embed import EmbeddedSplit, EmbeddingFailed, EvaluationError, embed_split, embed_split_here
 from tests.conftest import tone_recording
 from tests.evaluation.small_model import RECIPE
 
@@ -77,6 +77,16 @@ def test_ray_data_gives_the_vectors_that_embed_audio_gives_in_the_order_of_the_i
     assert embedded.texts == tuple(
         () if number == 11 else tuple(tone_recording(number, "test").texts["long_form"]) for number in readable
     )
+
+
+def test_this_process_embeds_like_ray_data(embedded: EmbeddedSplit, damaged_corpus: str, model_uri: str) -> None:
+    model = MuLan.from_pretrained(model_uri)
+    corpus = Corpus.open(damaged_corpus)
+    here = embed_split_here(model, corpus, "test", text_source="long_form", max_skipped_share=0.1)
+    np.testing.assert_allclose(here.embeddings, embedded.embeddings, atol=1e-6)
+    assert replace(here, embeddings=embedded.embeddings) == embedded
+    with pytest.raises(EvaluationError, match="no recordings in the split 'validation'"):
+        embed_split_here(model, corpus, "validation", text_source="long_form", max_skipped_share=0.1)
 
 
 def test_skipped_recordings_are_named_with_the_reason(embedded: EmbeddedSplit) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from mulan.config.recipe import Recipe
+from mulan.data.schedule import Schedule
 from mulan.recipes.registry import load_recipe
 from tests.processes import run_in_processes
 from tests.training.inline import train_inline
@@ -29,13 +30,14 @@ def main() -> int:
     parser.add_argument("--stages", type=int, nargs="+", default=[0, 1, 2, 3])
     parser.add_argument("--set", action="append", default=[], help="as of jobs.train")
     given = parser.parse_args()
+    settings = [f"train.steps={given.steps}", f"train.checkpoint_every_steps={given.steps}", "scale.workers=1"]
+    recipe = load_recipe(given.recipe, [*settings, *given.set], data_uri=given.data)
+    for workers in given.workers:  # refuses numbers that cannot share the batch before anything is trained
+        Schedule(recipe.train, recipe.batch, 0, workers, first_step=0)
     found: list[Digests] = []
     for workers in given.workers:
         for stage in given.stages:
-            settings = [f"train.steps={given.steps}", f"train.checkpoint_every_steps={given.steps}"]
-            settings += ["scale.workers=1", f"train.zero_stage={stage}", *given.set]
-            recipe = load_recipe(given.recipe, settings, data_uri=given.data)
-            found.append(digests(recipe, workers))
+            found.append(digests(recipe.replace({"train.zero_stage": stage}), workers))
             if len(found) == 1:
                 print(" | ".join(("| workers", "ZeRO stage", *found[0])), "|\n" + "|---" * (2 + len(found[0])) + "|")
             print(" | ".join((f"| {workers}", f"{stage}", *found[-1].values())), "|", flush=True)
