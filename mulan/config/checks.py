@@ -102,15 +102,7 @@ def schedule_faults(optim: OptimConfig, train: TrainConfig) -> Iterator[str]:
                 f"optim.decay_until_step = {until} has no effect with optim.schedule = step; set it to 0, or set "
                 "optim.schedule to linear or cosine"
             )
-        return
-    for field in ("decay_factor", "decay_every_steps", "decay_start_step"):
-        value, default = getattr(optim, field), OptimConfig.model_fields[field].default
-        if value != default:
-            yield (
-                f"optim.{field} = {value} has no effect with optim.schedule = {optim.schedule}; set it to its default "
-                f"{default}, or set optim.schedule to step"
-            )
-    if not until:
+    elif not until:
         yield (
             f"optim.schedule = {optim.schedule} needs the step at which the learning rate reaches 0; set "
             f"optim.decay_until_step, normally to train.steps = {train.steps}"

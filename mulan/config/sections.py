@@ -145,7 +145,7 @@ class OptimConfig(Section):
     schedule: Literal["step", "linear", "cosine"] = "step"
     """Decay of the learning rate: ``step`` multiplies it by ``decay_factor`` at intervals (MuLan §4: 0.9 every 40K
     steps); ``linear`` and ``cosine`` (half a period) lower it from the warm-up to 0 at ``decay_until_step``, and do not
-    accept values for the fields of ``step``."""
+    use the three fields of ``step``."""
     decay_factor: Annotated[float, Field(gt=0, le=1)] = 0.9
     """With ``step``, factor by which the learning rate is multiplied every ``decay_every_steps`` steps; 1 keeps it
     constant."""

@@ -150,18 +150,6 @@ def refused(recipe: str, *settings: str) -> tuple[str, ...]:
             "train.steps to at most 21, or optim.decay_until_step to 22 in a new run",
         ),
         (
-            "demo",
-            ["optim.decay_start_step=10"],
-            "optim.decay_start_step = 10 has no effect with optim.schedule = linear; set it to its default 0, or set "
-            "optim.schedule to step",
-        ),
-        (
-            "demo",
-            ["optim.decay_factor=0.5"],
-            "optim.decay_factor = 0.5 has no effect with optim.schedule = linear; set it to its default 0.9, or set "
-            "optim.schedule to step",
-        ),
-        (
             "m_resnet50",
             ["optim.decay_until_step=1040"],
             "optim.decay_until_step = 1040 has no effect with optim.schedule = step; set it to 0, or set "
