@@ -31,13 +31,6 @@ def test_every_variant_is_a_valid_recipe_of_its_own() -> None:
     assert len({recipe.to_toml() for recipe in recipes}) == len(recipes)
 
 
-def test_half_the_batch_sees_the_same_pairs() -> None:
-    demo = load_recipe("demo")
-    varied = with_settings(demo, variants(demo)["half the batch, twice the steps"], name="half")
-    assert varied.batch.pairs == demo.batch.pairs / 2
-    assert varied.train.steps * varied.batch.pairs == demo.train.steps * demo.batch.pairs
-
-
 def test_kept_readings_are_read(tmp_path: Path) -> None:
     demo, lines = load_recipe("demo"), list[str]()
     for variant, roc_auc in ((FIRST, 0.9), (SECOND, 0.7)):
