@@ -29,13 +29,12 @@ def variants(recipe: Recipe) -> dict[str, tuple[str, ...]]:
     """Returns the settings of each variant of a recipe by name; the first is the recipe itself.
 
     Args:
-        recipe: A recipe like ``demo``, with a linear decay until its last step and frozen layers of the text encoder.
+        recipe: A recipe like ``demo``, with MuLan's loss and a linear decay until its last step.
     """
     optim, steps = recipe.optim, recipe.train.steps
     return {
         "recipe": (),
         "text at [CLS]": ("text_tower.pooling=cls",),
-        "one more text layer trained": (f"text_tower.frozen_layers={recipe.text_tower.frozen_layers - 1}",),
         "SpecAugment": ("front_end.frequency_mask_bins=6", "front_end.time_mask_frames=12"),
         "cosine decay": ("optim.schedule=cosine",),
         "decay in steps": (
@@ -108,8 +107,6 @@ def _check_kind(recipe: Recipe) -> None:
         faults.append(f"optim.schedule must be linear, and optim.decay_until_step the same as train.steps = {steps}")
     if steps < _DECAYS:
         faults.append(f"train.steps must be at least {_DECAYS}")
-    if not recipe.text_tower.frozen_layers:
-        faults.append("text_tower.frozen_layers must be above 0")
     if faults:
         raise BenchmarkRefused(f"variants are those of a recipe like demo: {'; '.join(faults)}")
 

@@ -74,7 +74,7 @@ def test_unknown_names_are_refused(tmp_path: Path) -> None:
 def test_a_recipe_of_another_kind_is_refused_with_all_reasons(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkRefused) as refused:
         bench_variants(load_recipe("semisupcon"), str(tmp_path), names=[], rounds=1, progress=lambda _: None)
-    for field in ("loss.weights.contrastive", "optim.schedule", "text_tower.frozen_layers"):
+    for field in ("loss.weights.contrastive", "optim.schedule"):
         assert field in str(refused.value)
     shorter = load_recipe("demo", ["train.steps=100"])
     with pytest.raises(BenchmarkRefused, match=r"optim\.decay_until_step the same as train\.steps = 100"):
@@ -90,7 +90,7 @@ def test_a_corpus_without_a_test_split_is_refused(tiny_corpus_with_unfiltered_te
 @pytest.mark.long(group="whole")
 @pytest.mark.processes
 def test_a_reading_is_taken_and_kept(tiny_corpus: str, tmp_path: Path) -> None:
-    settings = ["optim.schedule=linear", "optim.decay_until_step=8", "train.steps=8", "text_tower.frozen_layers=1"]
+    settings = ["optim.schedule=linear", "optim.decay_until_step=8", "train.steps=8"]
     miniature = load_recipe("demo_miniature", settings, data_uri=tiny_corpus)
     (taken,) = bench_variants(miniature, str(tmp_path), names=[FIRST], rounds=1, progress=lambda _: None).rows
     (kept,) = bench_variants(miniature, str(tmp_path), names=[FIRST], rounds=1, progress=lambda _: None).rows
