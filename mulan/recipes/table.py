@@ -57,7 +57,8 @@ Of scores that do not differ, one in ten has a mark by chance.
 VARIANTS_END = """\
 Texts joined from random subsets, and longer training, help by far the most. Such texts are longer, and a step takes 1.3
 times as long (0.82 s instead of 0.63 s, one round of `python -m jobs.bench step --recipe demo --data runs/demo/corpus
---steps 8 --rounds 1` with and without `--set data.text_sampling=subset`): `demo` draws one text per pair, as MuLan does.
+--steps 8 --rounds 1` with and without `--set data.text_sampling=subset`): `demo` draws one text per pair, as MuLan
+does.
 """
 
 
