@@ -24,6 +24,7 @@ PACKAGES: dict[str, set[str]] = {
     "mulan.distributed": set(),
     "mulan.data": _of_mulan("config private_ray storage"),
     "mulan.model": _of_mulan("config data storage"),
+    "mulan.preparation": _of_mulan("config data model private_ray storage"),
     "mulan.objectives": _of_mulan("config distributed model"),
     "mulan.evaluation": _of_mulan("config data model storage") | {"mulan"},
     "mulan.demo": _of_mulan("config data storage"),
@@ -34,17 +35,17 @@ PACKAGES: dict[str, set[str]] = {
     "mulan.launch": _of_mulan("config data distributed evaluation model private_ray runs storage tasks training"),
     "mulan.debugging": _of_mulan("config data distributed launch model runs storage tasks training"),
     "mulan.benchmarks": _of_mulan(
-        "config data distributed evaluation launch model objectives recipes runs storage tasks training"
+        "config data distributed evaluation launch model objectives preparation recipes runs storage tasks training"
     )
     | {"mulan"},
     "mulan": _of_mulan("model"),
-    "jobs": _of_mulan("benchmarks config data debugging demo launch recipes runs storage"),
+    "jobs": _of_mulan("benchmarks config data debugging demo launch preparation recipes runs storage"),
     "tune": _of_mulan("config data launch private_ray recipes runs storage training") | {"jobs"},
 }
 """The packages that each package may import from; ``mulan`` alone is its ``__init__``, which provides MuLan."""
 
 KEPT_TO: dict[str, tuple[str, ...]] = {
-    "ray.data": ("mulan/data/", "mulan/evaluation/", "mulan/private_ray/core.py"),
+    "ray.data": ("mulan/data/", "mulan/evaluation/", "mulan/preparation/", "mulan/private_ray/core.py"),
     "ray.train": ("mulan/launch/", "mulan/private_ray/train.py"),
     "ray.tune": ("tune/",),
     "deepspeed": ("mulan/training/engines/deepspeed.py", "mulan/training/engines/exact.py"),

@@ -1,0 +1,87 @@
+"""The settings of a preparation: frozen, validated sections, which ``--set section.field=value`` changes."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from mulan.config.base import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, Section
+
+
+class ClipConfig(Section):
+    """The part of a recording that is kept, and its form (MuLan §3.4: 30 s from second 30 on, at 16 kHz)."""
+
+    start_s: NonNegativeFloat = 30
+    """Start of the clip in seconds. In a shorter recording, the clip ends where the recording ends."""
+    duration_s: NonNegativeFloat = 30
+    """Maximum duration of the clip in seconds; 0 keeps the whole recording."""
+    sample_rate_hz: Annotated[int, Field(ge=1000, le=1_000_000)] = 16_000
+    """Sample rate of the clip in Hz."""
+    min_duration_s: PositiveFloat = 1.0
+    """Minimum duration of what can be decoded, in seconds; recordings with less are left out."""
+    max_silence: Fraction = 1.0
+    """Maximum share of silent seconds; recordings with more are left out. Completely silent ones always are."""
+
+
+class SplitConfig(Section):
+    """The splits of recordings whose source has none. Recordings of one artist are in one split."""
+
+    validation: Fraction = 0.05
+    """Share of the artists in ``validation``."""
+    test: Fraction = 0.05
+    """Share of the artists in ``test``."""
+
+
+class MusicConfig(Section):
+    """The music detector (MuLan §3.4: clips of which at least half is music)."""
+
+    tagger: str = ""
+    """Tagger with a class "Music": a folder or URI of a tagger that mulan exported, a folder, URI or ``hub:OWNER/NAME``
+    of an Audio Spectrogram Transformer, or ``python:MODULE:FUNCTION``; empty to keep everything."""
+    threshold: Fraction = 0.5
+    """Minimum probability of music in a window that counts as music."""
+    min_share: Fraction = 0.5
+    """Minimum share of a clip's windows that are music."""
+    use_gpu: bool = False
+    """Whether each actor of the detector reserves a GPU."""
+
+
+class TextConfig(Section):
+    """The filters of texts (MuLan §3.4)."""
+
+    off: tuple[str, ...] = ()
+    """Names of the rules that are not applied."""
+    unfiltered: bool = True
+    """Whether the texts before filtering are kept as ``short_form_unfiltered`` and ``long_form_unfiltered``."""
+    filter: str = ""
+    """Folder or URI of a classifier of long-form texts that ``jobs.train_text_filter`` trained; empty for none."""
+    filter_use_gpu: bool = False
+    """Whether each actor of the classifier reserves a GPU."""
+    languages: tuple[str, ...] = ()
+    """ISO 639-1 codes of the languages of texts with more than four words; empty to keep every language."""
+    playlists: str = ""
+    """Table (CSV, JSONL or Parquet) of playlist titles and recordings; empty for none."""
+
+
+class DuplicateConfig(Section):
+    """The removal of duplicates."""
+
+    audio: bool = True
+    """Whether recordings with the same decoded audio are kept only once."""
+    texts: bool = True
+    """Whether recordings whose texts are nearly those of another recording of the same artist are kept only once."""
+    similarity: Fraction = 0.9
+    """Minimum Jaccard similarity of nearly equal texts, of their shingles of 5 characters."""
+
+
+class PreparationConfig(Section):
+    """All settings of a preparation."""
+
+    clip: ClipConfig = ClipConfig()
+    splits: SplitConfig = SplitConfig()
+    music: MusicConfig = MusicConfig()
+    text: TextConfig = TextConfig()
+    duplicates: DuplicateConfig = DuplicateConfig()
+    recordings_per_shard: PositiveInt = 128
+    """Average number of recordings in a shard."""
+    max_left_out: Fraction = 0.5
+    """Maximum share of a source's recordings that may be left out because their audio is missing or cannot be used."""

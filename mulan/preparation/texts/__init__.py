@@ -1,0 +1,1 @@
+"""The rules, filters and joins of texts (MuLan §3.4)."""
