@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from mulan.config.base import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, Section
+from mulan.preparation.fields import FieldsConfig
 
 
 class ClipConfig(Section):
@@ -81,6 +82,7 @@ class PreparationConfig(Section):
     music: MusicConfig = MusicConfig()
     text: TextConfig = TextConfig()
     duplicates: DuplicateConfig = DuplicateConfig()
+    fields: FieldsConfig = FieldsConfig()
     recordings_per_shard: PositiveInt = 128
     """Average number of recordings in a shard."""
     max_left_out: Fraction = 0.5
