@@ -16,9 +16,10 @@ log = logging.getLogger(__name__)
 def export_run(run: Run) -> int:
     """Writes ``RUN/model/`` and returns the number of steps that the weights were trained for.
 
-    :meth:`mulan.MuLan.from_pretrained` loads a joint model, and a tagger serves as ``audio_tower.pretrained`` of other
-    runs. Of any other model, only the audio encoder is exported, for :meth:`mulan.AudioBackbone.from_pretrained` and
-    other runs. With ``optim.ema_decay``, the exported weights are the averaged ones.
+    :meth:`mulan.MuLan.from_pretrained` loads a joint model, and :meth:`mulan.Tagger.from_pretrained` a tagger, which
+    also serves as ``audio_tower.pretrained`` of other runs. Of any other model, only the audio encoder is exported, for
+    :meth:`mulan.AudioBackbone.from_pretrained` and other runs. With ``optim.ema_decay``, the exported weights are the
+    averaged ones.
 
     Raises:
         RunError: The run does not exist or has no checkpoint.

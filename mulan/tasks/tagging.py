@@ -52,7 +52,7 @@ class TaggingTask:
         }
 
     def export(self, model: TaggingModel, folder: Path) -> None:
-        """Writes encoder, classifier and class names for the ``audio_tower.pretrained`` of other runs.
+        """Writes encoder, classifier and class names, for :class:`mulan.Tagger` and the tower of other runs.
 
         Raises:
             CorpusError, PlanError: The corpus does not exist any more, or its classes have changed.
@@ -62,7 +62,7 @@ class TaggingTask:
 
 
 def export_tagger(model: TaggingModel, recipe: Recipe, classes: Sequence[str], folder: Path) -> None:
-    """Writes a tagger.
+    """Writes a tagger for :class:`mulan.Tagger`, and for the ``audio_tower.pretrained`` of other runs.
 
     Args:
         model: A model that was built from the recipe, with unsharded weights.

@@ -2,12 +2,11 @@
 
 from typing import Self
 
-import numpy as np
 import torch
 from torch import nn
 
 from mulan.model.audio_encoder import AudioEncoder
-from mulan.model.inference.exported import ExportedModel, build_audio_encoder
+from mulan.model.inference.exported import AudioEmbedder, build_audio_encoder
 from mulan.model.inference.files import (
     CONFIG,
     TRUNK_USE,
@@ -19,7 +18,7 @@ from mulan.model.inference.files import (
 )
 
 
-class AudioBackbone(ExportedModel):
+class AudioBackbone(AudioEmbedder):
     """A trained audio encoder without its head, as a feature extractor for other tasks (MuLaP §3.2, SemiSupCon).
 
     It computes in float32 and deterministically, each recording in forward passes of its own. The vectors are not
@@ -53,10 +52,6 @@ class AudioBackbone(ExportedModel):
     def _network(self, windows: torch.Tensor) -> torch.Tensor:
         return self._encoder(windows)
 
-    def _mean(self, rows: np.ndarray) -> np.ndarray:
-        mean: np.ndarray = torch.from_numpy(rows).double().mean(dim=0).numpy()
-        return mean
-
 
 def _with_prefix(encoder: AudioEncoder) -> nn.Module:
     """Wraps an encoder so that its tensors have the same names as in a whole model."""
@@ -66,6 +61,6 @@ def _with_prefix(encoder: AudioEncoder) -> nn.Module:
 _JOINT, _TAGGER = (config.model_fields["format"].default for config in (ModelConfig, TaggerConfig))
 _OTHER_FORMATS = {
     _JOINT: "it is a joint model of audio and text; load it with mulan.MuLan",
-    _TAGGER: f"it is a tagger; {TRUNK_USE} of a run",
+    _TAGGER: f"it is a tagger; load it with mulan.Tagger, or {TRUNK_USE} of a run",
 }
 """Explanations for exported models of other formats."""

@@ -1,4 +1,4 @@
-"""The base class of exported models: loading from a path or URI, and embedding of audio."""
+"""The base classes of exported models: loading from a path or URI, means over windows, and embedding of audio."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from mulan.config.audio import PretrainedTowerConfig
 from mulan.data.errors import OnError, SkippedRecording
 from mulan.model.audio_encoder import AudioEncoder
 from mulan.model.inference.files import CONFIG, ExportedConfig, ModelFolder, ModelFolderError, open_model_folder
-from mulan.model.inference.inputs import AudioInput, embed_inputs, in_batches, windows_of
+from mulan.model.inference.inputs import AudioInput, check_windows, in_batches, vectors_of_inputs, windows_of
 from mulan.model.towers.audio_checkpoint import AudioCheckpoint
 from mulan.storage.licence import Licence
 
@@ -21,10 +21,10 @@ WINDOWS_AT_ONCE = 16
 
 
 class ExportedModel(ABC):
-    """An exported model on one device. It embeds in float32 and deterministically.
+    """An exported model on one device, which computes a vector for each window of audio: an embedding, or tags.
 
-    Every recording is embedded in forward passes of its own, so its vector is bitwise independent of the other
-    recordings in the call.
+    It computes in float32 and deterministically. Every recording has forward passes of its own, so its vector is
+    bitwise independent of the other recordings in the call.
     """
 
     def __init__(self, config: ExportedConfig, device: torch.device) -> None:
@@ -60,6 +60,55 @@ class ExportedModel(ABC):
     def window_samples(self) -> int:
         """Length of the network's input window in samples."""
         return self._window_samples
+
+    def _mean_vectors(
+        self, function: str, paths_or_arrays: Iterable[AudioInput], sample_rate_hz: int | None, on_error: OnError
+    ) -> np.ndarray | tuple[np.ndarray, list[SkippedRecording]]:
+        """Computes the vector of each recording for the public function of this name; see its documentation."""
+        vectors, skipped = vectors_of_inputs(
+            paths_or_arrays, sample_rate_hz, function=function, on_error=on_error, vector_of=self._vector_of_recording
+        )
+        rows = np.array(vectors, np.float32).reshape(len(vectors), self._vector_size)
+        return rows if on_error == "raise" else (rows, skipped)
+
+    def _vector_of_recording(self, item: AudioInput, sample_rate_hz: int | None) -> np.ndarray:
+        windows = windows_of(
+            item, self.window_samples, sample_rate_hz=sample_rate_hz, model_rate_hz=self.sample_rate_hz
+        )
+        return self._mean(np.concatenate([self._vectors(batch) for batch in in_batches(windows, WINDOWS_AT_ONCE)]))
+
+    def _vectors_of_windows(self, function: str, waveform: np.ndarray) -> np.ndarray:
+        """Computes the vectors of windows, float32 [n, d], for the public function of this name.
+
+        Raises:
+            EmbeddingInputError: The argument is not an int16 array [n, window_samples].
+        """
+        check_windows(waveform, self.window_samples, function=function)
+        rows = [self._vectors(waveform[k : k + WINDOWS_AT_ONCE]) for k in range(0, len(waveform), WINDOWS_AT_ONCE)]
+        return np.concatenate([np.zeros((0, self._vector_size), np.float32), *rows])
+
+    def _vectors(self, windows: np.ndarray) -> np.ndarray:
+        """Computes the vectors of at most WINDOWS_AT_ONCE windows, int16 [n, window_samples], as float32 [n, d]."""
+        with torch.inference_mode():
+            return self._network(torch.tensor(windows, device=self._device)).cpu().numpy()
+
+    @property
+    @abstractmethod
+    def _vector_size(self) -> int:
+        """Size d of a vector."""
+
+    @abstractmethod
+    def _network(self, windows: torch.Tensor) -> torch.Tensor:
+        """Computes the vectors of windows on the model's device, int16 [n, window_samples], as float32 [n, d]."""
+
+    def _mean(self, rows: np.ndarray) -> np.ndarray:
+        """Averages the vectors of a recording's windows, float32 [windows, d], to its own, float64 [d]."""
+        mean: np.ndarray = torch.from_numpy(rows).double().mean(dim=0).numpy()
+        return mean
+
+
+class AudioEmbedder(ExportedModel):
+    """An exported model that embeds audio."""
 
     @overload
     def embed_audio(
@@ -113,33 +162,7 @@ class ExportedModel(ABC):
             DecodeError: A file does not exist or cannot be decoded, with ``"raise"`` only; the message contains its
                 path.
         """
-        vectors, skipped = embed_inputs(paths_or_arrays, sample_rate_hz, on_error=on_error, embed=self._embed_recording)
-        rows = np.array(vectors, np.float32).reshape(len(vectors), self._vector_size)
-        return rows if on_error == "raise" else (rows, skipped)
-
-    def _embed_recording(self, item: AudioInput, sample_rate_hz: int | None) -> np.ndarray:
-        windows = windows_of(
-            item, self.window_samples, sample_rate_hz=sample_rate_hz, model_rate_hz=self.sample_rate_hz
-        )
-        return self._mean(np.concatenate([self._embed_batch(batch) for batch in in_batches(windows, WINDOWS_AT_ONCE)]))
-
-    def _embed_batch(self, windows: np.ndarray) -> np.ndarray:
-        """Embeds at most WINDOWS_AT_ONCE windows, int16 [n, window_samples], as float32 [n, d]."""
-        with torch.inference_mode():
-            return self._network(torch.tensor(windows, device=self._device)).cpu().numpy()
-
-    @property
-    @abstractmethod
-    def _vector_size(self) -> int:
-        """Size d of a vector."""
-
-    @abstractmethod
-    def _network(self, windows: torch.Tensor) -> torch.Tensor:
-        """Embeds windows on the model's device, int16 [n, window_samples], as float32 [n, d]."""
-
-    @abstractmethod
-    def _mean(self, rows: np.ndarray) -> np.ndarray:
-        """Averages the vectors of a recording's windows, float32 [windows, d], to its own, float64 [d]."""
+        return self._mean_vectors("embed_audio", paths_or_arrays, sample_rate_hz, on_error)
 
 
 def build_audio_encoder(folder: ModelFolder, config: ExportedConfig) -> AudioEncoder:

@@ -108,23 +108,25 @@ _MAX_AMPLITUDE = 4.0
 as floating point exceed it by up to 90 dB."""
 
 
-def embed_inputs(
+def vectors_of_inputs(
     inputs: Iterable[AudioInput],
     sample_rate_hz: int | None,
     *,
+    function: str,
     on_error: OnError,
-    embed: Callable[[AudioInput, int | None], np.ndarray],
+    vector_of: Callable[[AudioInput, int | None], np.ndarray],
 ) -> tuple[list[np.ndarray], list[SkippedRecording]]:
-    """Checks all inputs, then embeds them one by one, in order.
+    """Checks all inputs, then computes their vectors one by one, in order.
 
     Args:
         inputs: Paths and arrays.
         sample_rate_hz: Sample rate of the arrays.
-        on_error: ``"raise"`` raises for the first input that cannot be embedded, ``"skip"`` skips such inputs.
-        embed: Computes the vector of an input from the input and its sample rate.
+        function: Name of the public function that was called, for messages.
+        on_error: ``"raise"`` raises for the first input that cannot be used, ``"skip"`` skips such inputs.
+        vector_of: Computes the vector of an input from the input and its sample rate.
 
     Returns:
-        The vectors of the embedded inputs, and the skipped ones.
+        The vectors of the inputs, and the skipped ones.
 
     Raises:
         EmbeddingInputError: The argument is not a collection of paths and arrays. With ``"raise"`` also invalid arrays
@@ -133,7 +135,7 @@ def embed_inputs(
     """
     if not isinstance(on_error, str) or on_error not in ("raise", "skip"):
         raise EmbeddingInputError([f"on_error = {on_error!r:.40} must be 'raise' or 'skip'"])
-    items = as_list(inputs, "embed_audio", "paths or numpy arrays")
+    items = as_list(inputs, function, "paths or numpy arrays")
     array_indices = [index for index, item in enumerate(items) if isinstance(item, np.ndarray)]
     faults = list(_rate_faults(sample_rate_hz, array_indices)) if array_indices else []
     invalid = {index: item_faults for index, item in enumerate(items) if (item_faults := list(_item_faults(item)))}
@@ -149,7 +151,7 @@ def embed_inputs(
             skipped.append(SkippedRecording(_path_name(item) or _label(index), "not audio", detail))
             continue
         try:
-            vectors.append(embed(item, rate_hz))
+            vectors.append(vector_of(item, rate_hz))
         except DecodeError as error:
             if on_error == "raise":
                 raise
@@ -194,8 +196,8 @@ def in_batches(windows: Iterator[np.ndarray], batch_size: int) -> Iterator[np.nd
         yield np.stack(batch)
 
 
-def check_windows(waveform: np.ndarray, window_samples: int) -> None:
-    """Checks that an argument is an array of windows.
+def check_windows(waveform: np.ndarray, window_samples: int, *, function: str) -> None:
+    """Checks that the argument of the public function of this name is an array of windows.
 
     Raises:
         EmbeddingInputError: The argument is not an int16 array [n, window_samples].
@@ -203,7 +205,7 @@ def check_windows(waveform: np.ndarray, window_samples: int) -> None:
     is_array = isinstance(waveform, np.ndarray)
     if not is_array or waveform.dtype != np.int16 or waveform.ndim != 2 or waveform.shape[1] != window_samples:
         actual = f"{waveform.dtype} {list(waveform.shape)}" if is_array else f"a {type(waveform).__name__}"
-        raise EmbeddingInputError([f"embed_windows takes an int16 array [n, {window_samples}], not {actual}"])
+        raise EmbeddingInputError([f"{function} takes an int16 array [n, {window_samples}], not {actual}"])
 
 
 def _label(index: int) -> str:

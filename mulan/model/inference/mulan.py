@@ -8,7 +8,7 @@ import torch
 from transformers import AutoTokenizer
 
 from mulan.data.text import TextTokenizer
-from mulan.model.inference.exported import WINDOWS_AT_ONCE, ExportedModel, build_audio_encoder
+from mulan.model.inference.exported import AudioEmbedder, build_audio_encoder
 from mulan.model.inference.files import (
     CONFIG,
     TOKENIZER,
@@ -20,12 +20,12 @@ from mulan.model.inference.files import (
     ModelFolderError,
     TaggerConfig,
 )
-from mulan.model.inference.inputs import check_windows, checked_texts
+from mulan.model.inference.inputs import checked_texts
 from mulan.model.joint import JointModel
 from mulan.model.towers.text import TextTower
 
 
-class MuLan(ExportedModel):
+class MuLan(AudioEmbedder):
     """A trained joint model, which embeds audio and text as unit vectors of one space.
 
     It embeds in float32 and deterministically. Every recording and every text is embedded in forward passes of its own,
@@ -80,9 +80,7 @@ class MuLan(ExportedModel):
         Raises:
             EmbeddingInputError: The argument is not an int16 array of this shape.
         """
-        check_windows(waveform, self.window_samples)
-        rows = [self._embed_batch(waveform[k : k + WINDOWS_AT_ONCE]) for k in range(0, len(waveform), WINDOWS_AT_ONCE)]
-        return np.concatenate([np.zeros((0, self.embedding_dim), np.float32), *rows])
+        return self._vectors_of_windows("embed_windows", waveform)
 
     def _embed_one_text(self, text: str) -> np.ndarray:
         token_ids = torch.tensor(self._tokenizer([text]), device=self._device)
@@ -111,7 +109,8 @@ def unit_mean(rows: np.ndarray) -> np.ndarray:
 
 _TAGGER, _ENCODER = (config.model_fields["format"].default for config in (TaggerConfig, EncoderConfig))
 _OTHER_FORMATS = {
-    _TAGGER: f"it is a tagger, which was trained without texts and cannot embed them; {TRUNK_USE} of a run with texts",
+    _TAGGER: "it is a tagger, which was trained without texts and cannot embed them; load it with mulan.Tagger, or "
+    f"{TRUNK_USE} of a run with texts",
     _ENCODER: "it is an audio encoder, which cannot embed texts; load it with mulan.AudioBackbone, or "
     f"{TRUNK_USE} of a run with texts",
 }

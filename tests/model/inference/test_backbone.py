@@ -281,7 +281,7 @@ def test_models_of_other_formats_are_rejected_with_an_explanation(tmp_path: Path
     export_tagger(tagger, tagging, ["one", "two"], tmp_path / "tagger")
     explanations = {
         "joint": r"is a joint model.*load it with mulan\.MuLan",
-        "tagger": r"is a tagger; if its audio_tower\.family is neither ast nor pretrained, use it as",
+        "tagger": r"is a tagger; load it with mulan\.Tagger, or if its audio_tower\.family is neither ast nor",
     }
     for kind, explanation in explanations.items():
         with pytest.raises(ModelFolderError, match=explanation):

@@ -8,16 +8,17 @@ import torch
 
 from mulan.config.audio import SampleCnnTowerConfig, WaveformFrontEndConfig
 from mulan.model.inference.backbone import AudioBackbone
-from mulan.model.inference.exported import ExportedModel
+from mulan.model.inference.exported import AudioEmbedder, ExportedModel
 from mulan.model.inference.files import EncoderConfig, ModelFolder, ModelFolderError
 from mulan.model.inference.mulan import MuLan
+from mulan.model.inference.tagger import Tagger
 
 CONFIG = EncoderConfig(
     sample_rate_hz=8000, window_samples=4, front_end=WaveformFrontEndConfig(), audio_tower=SampleCnnTowerConfig()
 )
 
 
-class Sums(ExportedModel):
+class Sums(AudioEmbedder):
     """A network whose vectors contain the sum of a window and the number of forward passes so far."""
 
     num_passes = 0
@@ -34,10 +35,6 @@ class Sums(ExportedModel):
         self.num_passes += 1
         return torch.stack([windows.sum(dim=1).float(), torch.full((len(windows),), float(self.num_passes))], dim=1)
 
-    def _mean(self, rows: np.ndarray) -> np.ndarray:
-        mean: np.ndarray = rows.mean(axis=0, dtype=np.float64)
-        return mean
-
 
 def test_loads_from_a_folder(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(CONFIG.model_dump_json())
@@ -53,7 +50,7 @@ def test_only_windows_of_the_same_recording_are_batched() -> None:
     assert rows.dtype == np.float32
 
 
-@pytest.mark.parametrize("kind", [MuLan, AudioBackbone])
+@pytest.mark.parametrize("kind", [MuLan, AudioBackbone, Tagger])
 @pytest.mark.parametrize("uri", ["{tmp_path}/nowhere", "memory://nowhere/model", "nosuchscheme://model"])
 def test_a_folder_that_does_not_exist_is_named(kind: type[ExportedModel], uri: str, tmp_path: Path) -> None:
     uri = uri.format(tmp_path=tmp_path)

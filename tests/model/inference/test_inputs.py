@@ -1,5 +1,6 @@
 """Tests that every form of audio becomes the same windows, and that all faults of the inputs are listed."""
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,13 @@ import pytest
 import soundfile
 import torch
 
-from mulan.data.errors import DecodeError
+from mulan.data.errors import DecodeError, SkippedRecording
 from mulan.model.inference.inputs import (
     AudioInput,
     EmbeddingInputError,
     check_windows,
-    embed_inputs,
     in_batches,
+    vectors_of_inputs,
     windows_of,
     windows_of_samples,
 )
@@ -37,7 +38,13 @@ def recording_of(item: AudioInput, *, sample_rate_hz: int | None, model_rate_hz:
 
 def check_audio(inputs: Any, sample_rate_hz: Any) -> int:
     """Returns the number of inputs that can be embedded."""
-    return len(embed_inputs(inputs, sample_rate_hz, on_error="raise", embed=lambda item, rate_hz: np.zeros(1))[0])
+    return len(vectors(inputs, sample_rate_hz, "raise", lambda item, rate_hz: np.zeros(1))[0])
+
+
+def vectors(
+    inputs: Any, sample_rate_hz: Any, on_error: Any, vector_of: Callable[[AudioInput, int | None], np.ndarray]
+) -> tuple[list[np.ndarray], list[SkippedRecording]]:
+    return vectors_of_inputs(inputs, sample_rate_hz, function="embed_audio", on_error=on_error, vector_of=vector_of)
 
 
 @pytest.mark.parametrize("samples", [8, 9, 15, 16, 17, 23, 24, 25, 100])
@@ -184,7 +191,7 @@ def test_a_local_path_may_look_like_a_uri(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_windows_must_be_int16_and_have_the_length_of_the_model() -> None:
-    check_windows(np.zeros((0, 8), np.int16), 8)
+    check_windows(np.zeros((0, 8), np.int16), 8, function="embed_windows")
     for wrong, actual in (
         (np.zeros((2, 8), np.float32), r"float32 \[2, 8\]"),
         (np.zeros((2, 9), np.int16), r"int16 \[2, 9\]"),
@@ -192,7 +199,7 @@ def test_windows_must_be_int16_and_have_the_length_of_the_model() -> None:
         ([[0] * 8], "a list"),
     ):
         with pytest.raises(EmbeddingInputError, match=rf"takes an int16 array \[n, 8\], not {actual}"):
-            check_windows(wrong, 8)  # type: ignore[arg-type]
+            check_windows(wrong, 8, function="embed_windows")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("shape", [(352_800, 2), (3, 2), (65, 100_000), (2, 1), (70, 3)])
@@ -262,8 +269,8 @@ def test_inputs_that_cannot_be_embedded_are_skipped_and_listed(tmp_path: Path, m
     def loudest(item: AudioInput, rate_hz: int | None) -> np.ndarray:
         return np.array([recording_of(item, sample_rate_hz=rate_hz, model_rate_hz=RATE_HZ).max()])
 
-    vectors, skipped = embed_inputs(items, RATE_HZ, on_error="skip", embed=loudest)
-    assert [vector.item() for vector in vectors] == [pytest.approx(10_500, abs=700), 16_384]
+    rows, skipped = vectors(items, RATE_HZ, "skip", loudest)
+    assert [row.item() for row in rows] == [pytest.approx(10_500, abs=700), 16_384]
     assert [(item.name, item.reason) for item in skipped] == [
         (str(tmp_path / "empty.mp3"), "undecodable audio"),
         ("paths_or_arrays[2]", "not audio"),
@@ -275,10 +282,10 @@ def test_inputs_that_cannot_be_embedded_are_skipped_and_listed(tmp_path: Path, m
     ]
     for index in (1, 3, 6):
         with pytest.raises(DecodeError, match=r"empty\.mp3|caf|regular file"):
-            embed_inputs([items[0], items[index]], None, on_error="raise", embed=loudest)
+            vectors([items[0], items[index]], None, "raise", loudest)
     for other in ("ignore", None, True, np.array([1, 2])):
         with pytest.raises(EmbeddingInputError, match="'raise' or 'skip'"):
-            embed_inputs([], None, on_error=other, embed=loudest)  # type: ignore[arg-type]
+            vectors([], None, other, loudest)
 
 
 def test_windows_are_stacked_in_batches() -> None:
