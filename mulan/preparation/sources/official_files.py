@@ -2,10 +2,14 @@
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from mulan.preparation.faults import SourceError, at_line
 from mulan.storage import filesystem
+
+MAX_FIELD = 2**24
+"""Maximum length in characters of a field: biographies are longer than Python's limit, but what is longer is a damaged
+file, of which a quoted field never ends."""
 
 _LFS_POINTER = "version https://git-lfs.github.com/spec/"
 
@@ -48,16 +52,25 @@ def read_official(source: str, uri: str, *, remedy: str) -> str:
 
 
 def csv_rows(
-    source: str, uri: str, text: str, *, delimiter: str = ",", skipinitialspace: bool = False, remedy: str
+    source: str,
+    uri: str,
+    text: str | Iterable[str],
+    *,
+    delimiter: str = ",",
+    skipinitialspace: bool = False,
+    remedy: str,
 ) -> Iterator[tuple[int, list[str]]]:
     """Yields the rows of a CSV or TSV file, each with the number of its first line, counted from 1; skips empty lines.
+
+    Args:
+        text: The text, or its lines.
 
     Raises:
         SourceError: A quoted field never ends, which means that the file is truncated or damaged.
     """
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=skipinitialspace, strict=True
-    )
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD))
+    lines = io.StringIO(text, newline="") if isinstance(text, str) else text
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=skipinitialspace, strict=True)
     line = 1
     try:
         for row in reader:
