@@ -1,8 +1,10 @@
 """Listing of the audio files of a source, once, so that what is missing is known before any work."""
 
 import posixpath
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from mulan.data.corpus.records import AUDIO_EXTENSIONS
 from mulan.preparation.found import AudioLocation
@@ -37,23 +39,52 @@ class AudioFiles:
     def find(self, path: str) -> AudioLocation | None:
         """Returns the file at a relative path, or with the same name and the extension of another audio format.
 
-        The exact path is preferred; of several other formats, the first in alphabetical order is returned.
+        The exact path is preferred; of several other formats, the first in alphabetical order is returned. Names that
+        differ only in the composition of accents are the same, because macOS writes them in another way than others.
         """
+        path = posixpath.normpath(path)
         if path in self.versions:
             return self.location(path)
-        others = self._by_stem().get(posixpath.splitext(path)[0])
-        return self.location(others) if others else None
+        return self._first(self._by_stem.get(_stem(path), ()), path)
+
+    def find_anywhere(self, path: str) -> AudioLocation | None:
+        """Returns the file whose path ends with a relative path, in whatever folder below, as :meth:`find` does.
+
+        Of several such files, one in the format of ``path`` is preferred, and then the first in alphabetical order.
+        """
+        path = posixpath.normpath(path)
+        depth = path.count("/") + 1
+        if depth not in self._by_ending:
+            self._by_ending[depth] = _grouped(self.versions, lambda stem: "/".join(stem.rsplit("/", depth)[-depth:]))
+        return self._first(self._by_ending[depth].get(_stem(path), ()), path)
 
     def location(self, path: str) -> AudioLocation:
         """Returns the location of a file by its relative path."""
         return AudioLocation(uri=filesystem.join(self.uri, path), version=self.versions[path])
 
-    def _by_stem(self) -> dict[str, str]:
-        stems = self.__dict__.get("_stems")
-        if stems is None:
-            stems = {posixpath.splitext(path)[0]: path for path in reversed(self.versions)}
-            object.__setattr__(self, "_stems", stems)
-        return stems
+    def _first(self, paths: Sequence[str], wanted: str) -> AudioLocation | None:
+        extension = posixpath.splitext(wanted)[1]
+        same = [path for path in paths if posixpath.splitext(path)[1] == extension]
+        return self.location((same or paths)[0]) if paths else None
+
+    @cached_property
+    def _by_stem(self) -> dict[str, list[str]]:
+        return _grouped(self.versions, lambda stem: stem)
+
+    @cached_property
+    def _by_ending(self) -> dict[int, dict[str, list[str]]]:
+        return {}
+
+
+def _stem(path: str) -> str:
+    return unicodedata.normalize("NFC", posixpath.splitext(path)[0])
+
+
+def _grouped(paths: Iterable[str], key: Callable[[str], str]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for path in paths:
+        groups.setdefault(key(_stem(path)), []).append(path)
+    return groups
 
 
 def is_audio(path: str) -> bool:

@@ -1,6 +1,7 @@
 """Listing of all files below a folder, locally or on any storage that fsspec supports."""
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +12,9 @@ from mulan.storage.retries import with_retries
 
 _CHANGED = ("ETag", "etag", "LastModified", "mtime", "created")
 """What the file systems of fsspec call the time or the identity of a file's content."""
+
+_OF_THE_SYSTEM = frozenset({"__MACOSX", "lost+found", "$RECYCLE.BIN", "System Volume Information"})
+"""Folders that archives and disks contain without a user's doing; some of them cannot be read."""
 
 
 def files_below(uri: str, wanted: Callable[[str], bool] = lambda path: True) -> dict[str, str]:
@@ -23,51 +27,70 @@ def files_below(uri: str, wanted: Callable[[str], bool] = lambda path: True) -> 
     Returns:
         A version of each file by its relative path, in the order of the paths. A version changes if the file does, as
         far as a listing shows it: it is made of the size and the time of the last change or, on S3, the ETag. Hidden
-        files, and those in hidden folders, are not listed.
+        files, and those in hidden folders and in folders of the system, are not listed, nor is what is no file, such as
+        a pipe. A link whose target is missing is listed with an empty version, so that its reader reports it.
 
     Raises:
         FileNotFoundError, NotADirectoryError: There is no such folder.
-        StorageError, StoragePermanentError: It cannot be listed.
+        StorageError, StoragePermanentError: It cannot be listed, or a folder in it cannot.
     """
     fs, path = url_to_fs(uri)
-    found = _local_files(path) if isinstance(fs, LocalFileSystem) else _remote_files(fs, path, uri)
-    visible = ((name, version) for name, version in found if not _is_hidden(name))
-    return dict(sorted((name, version) for name, version in visible if wanted(name)))
+
+    def listed(name: str) -> bool:
+        return not _is_hidden(name) and wanted(name)
+
+    is_local = isinstance(fs, LocalFileSystem)
+    return dict(sorted(_local_files(path, listed) if is_local else _remote_files(fs, path, uri, listed)))
 
 
 def _is_hidden(name: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+    return any(part.startswith(".") or part in _OF_THE_SYSTEM for part in name.split("/"))
 
 
-def _local_files(root: str) -> Iterator[tuple[str, str]]:
-    with os.scandir(root):  # raises what is wrong with the folder
-        pass
-    visited = set()
-    for folder, folders, names in os.walk(root, followlinks=True):
-        status = os.stat(folder)
-        if (status.st_dev, status.st_ino) in visited:  # a link to a parent folder
-            folders.clear()
-            continue
-        visited.add((status.st_dev, status.st_ino))
-        for name in names:
-            path = os.path.join(folder, name)
-            try:
-                status = os.stat(path)
-            except OSError:  # a dangling link
-                continue
-            yield os.path.relpath(path, root), f"{status.st_size}-{status.st_mtime_ns}"
+def _local_files(root: str, listed: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
+    """Yields the files below a folder, also those that links lead to; a link to a parent folder is not followed."""
+    folders: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
+    while folders:
+        name, parents = folders.pop()
+        path = os.path.join(root, name) if name else root
+        entries = with_retries(f"{path} cannot be listed", _entries, path)
+        status = os.stat(path)
+        here = parents | {(status.st_dev, status.st_ino)}
+        for entry in entries:
+            below = os.path.join(name, entry.name)
+            found = _followed(entry)
+            if found is None:
+                if listed(below):
+                    yield below, ""
+            elif stat.S_ISDIR(found.st_mode):
+                if not _is_hidden(entry.name) and (found.st_dev, found.st_ino) not in here:
+                    folders.append((below, here))
+            elif stat.S_ISREG(found.st_mode) and listed(below):
+                yield below, f"{found.st_size}-{found.st_mtime_ns}"
 
 
-def _remote_files(fs: Any, root: str, uri: str) -> Iterator[tuple[str, str]]:
+def _entries(path: str) -> list[os.DirEntry[str]]:
+    with os.scandir(path) as entries:
+        return list(entries)
+
+
+def _followed(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """Returns the status of a file or of the target of a link; None if there is no target."""
+    try:
+        return entry.stat()
+    except OSError:
+        return None
+
+
+def _remote_files(fs: Any, root: str, uri: str, listed: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
     entries = with_retries(f"{uri} cannot be listed", fs.find, root, detail=True)
     if not entries:
         with_retries(f"{uri} cannot be listed", fs.info, root)  # raises FileNotFoundError
     prefix = root.rstrip("/") + "/"
-    for name, info in entries.items():
-        if not name.startswith(prefix):  # the folder is a file
+    for path, info in entries.items():
+        if not path.startswith(prefix):  # the folder is a file
             raise NotADirectoryError(uri)
-        if info["type"] == "file" and not name.endswith("/"):
-            changed = next(
-                (info[key] for key in ("ETag", "etag", "LastModified", "mtime", "created") if key in info), ""
-            )
-            yield name.removeprefix(prefix), f"{info.get('size', '')}-{changed}"
+        name = path.removeprefix(prefix)
+        if info["type"] == "file" and not name.endswith("/") and listed(name):
+            changed = next((info[key] for key in _CHANGED if key in info), "")
+            yield name, f"{info.get('size', '')}-{changed}"

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from mulan.preparation.faults import SourceError, at_line
@@ -24,31 +25,39 @@ def read_official(source: str, uri: str, *, remedy: str) -> str:
 
     Raises:
         SourceError: There is no such file, or it is empty, is the pointer of a file that Git LFS has not fetched, is
-            the target of a symbolic link that was copied as text, or is not UTF-8.
+            the target of a symbolic link that was copied as text, is a web page, or is not UTF-8.
         StorageError, StoragePermanentError: The file cannot be read.
     """
     try:
         content = filesystem.read_bytes(uri)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise SourceError(source, [f"there is no file {uri}; {remedy}"]) from error
-    if not content.strip():
-        raise SourceError(source, [f"{uri} is empty; {remedy}"])
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise SourceError(
-            source, [at_line(uri, line, f"not UTF-8; it was changed by another program; {remedy}")]
-        ) from error
-    if text.startswith(_LFS_POINTER):
-        raise SourceError(
-            source, [f"{uri} is the pointer of a Git LFS file, not the file; run git lfs pull, or {remedy}"]
-        )
-    if "\n" not in text and len(text) < 200 and text.endswith((".tsv", ".csv", ".json", ".txt")):
-        raise SourceError(
-            source, [f"{uri} is a symbolic link that was copied as text: name the file {text}, or {remedy}"]
-        )
+        fault = f"not UTF-8: it is compressed, or another program changed it; {remedy}"
+        raise SourceError(source, [at_line(uri, line, fault)]) from error
+    if (other := _stands_in(text)) is not None:
+        raise SourceError(source, [f"{uri} {other}; {remedy}"])
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise SourceError(source, [at_line(uri, line, f"zeros instead of text, the file is damaged; {remedy}")])
     return text
+
+
+def _stands_in(text: str) -> str | None:
+    """Returns what is there instead of a file; None if it may be the file."""
+    beginning = text[:200].strip()
+    if not text.strip():
+        return "is empty"
+    if beginning.startswith(_LFS_POINTER):
+        return "is the pointer of a Git LFS file, not the file, which git lfs pull fetches"
+    if beginning.lower().startswith(("<!doctype html", "<html")):
+        return "is a web page, not the file"
+    if len(text) < 200 and "\n" not in beginning and beginning.endswith((".tsv", ".csv", ".json", ".txt")):
+        return f"is a symbolic link that was copied as text, not the file, which is {beginning}"
+    return None
 
 
 def csv_rows(
@@ -90,14 +99,17 @@ def dict_rows(
         columns: Columns that the header must name; it may name others.
 
     Raises:
-        SourceError: The header lacks a column, or rows have another number of fields than it.
+        SourceError: The header lacks a column or repeats one, or a row has another number of fields than it.
     """
     rows = csv_rows(source, uri, text, delimiter=delimiter, remedy=remedy)
-    _, header = next(rows)
+    line, header = next(rows, (1, []))
     header = [name.strip() for name in header]
     missing = [name for name in columns if name not in header]
     if missing:
-        raise SourceError(source, [at_line(uri, 1, f"the header lacks {', '.join(missing)}; {remedy}")])
+        raise SourceError(source, [at_line(uri, line, f"the header lacks {', '.join(missing)}; {remedy}")])
+    repeated = [name for name, count in Counter(header).items() if name and count > 1]
+    if repeated:
+        raise SourceError(source, [at_line(uri, line, f"the header repeats {', '.join(repeated)}; {remedy}")])
     for line, row in rows:
         if len(row) != len(header):
             fault = f"{len(row)} fields instead of {len(header)}: the file is truncated or damaged; {remedy}"

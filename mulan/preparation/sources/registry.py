@@ -2,12 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any
 
-from mulan.config.base import Section
 from mulan.preparation.found import Source
 
-SourceKind = Callable[[str, Section], Source]
-"""Creates a source from its path or URI, which is absolute, and its section of the settings."""
+SourceKind = Callable[[str, Any], Source]
+"""Creates a source from its path or URI, which is absolute, and its section of the settings, a class of its own."""
 
-KINDS: Mapping[str, SourceKind] = MappingProxyType({})
+KINDS: Mapping[str, SourceKind] = MappingProxyType(
+    {
+        # in alphabetical order
+    }
+)
 """The kinds of sources, by the names that ``--source KIND=PATH`` takes; each has a section of that name."""
