@@ -6,6 +6,9 @@ from pydantic import Field
 
 from mulan.config.base import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, Section
 from mulan.preparation.fields import FieldsConfig
+from mulan.preparation.sources.audioset import AudioSetConfig
+from mulan.preparation.sources.musiccaps import MusicCapsConfig
+from mulan.preparation.sources.song_describer import SongDescriberConfig
 
 
 class ClipConfig(Section):
@@ -83,6 +86,9 @@ class PreparationConfig(Section):
     text: TextConfig = TextConfig()
     duplicates: DuplicateConfig = DuplicateConfig()
     fields: FieldsConfig = FieldsConfig()
+    audioset: AudioSetConfig = AudioSetConfig()
+    musiccaps: MusicCapsConfig = MusicCapsConfig()
+    song_describer: SongDescriberConfig = SongDescriberConfig()
     recordings_per_shard: PositiveInt = 128
     """Average number of recordings in a shard."""
     max_left_out: Fraction = 0.5

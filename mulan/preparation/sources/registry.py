@@ -5,6 +5,9 @@ from types import MappingProxyType
 from typing import Any
 
 from mulan.preparation.found import Source
+from mulan.preparation.sources.audioset import AudioSet
+from mulan.preparation.sources.musiccaps import MusicCaps
+from mulan.preparation.sources.song_describer import SongDescriber
 
 SourceKind = Callable[[str, Any], Source]
 """Creates a source from its path or URI, which is absolute, and its section of the settings, a class of its own."""
@@ -12,6 +15,9 @@ SourceKind = Callable[[str, Any], Source]
 KINDS: Mapping[str, SourceKind] = MappingProxyType(
     {
         # in alphabetical order
+        "audioset": AudioSet,
+        "musiccaps": MusicCaps,
+        "song_describer": SongDescriber,
     }
 )
 """The kinds of sources, by the names that ``--source KIND=PATH`` takes; each has a section of that name."""
