@@ -9,6 +9,7 @@ from mulan.preparation.fields import FieldsConfig
 from mulan.preparation.sources.audioset import AudioSetConfig
 from mulan.preparation.sources.musiccaps import MusicCapsConfig
 from mulan.preparation.sources.song_describer import SongDescriberConfig
+from mulan.preparation.sources.table import TableConfig
 
 
 class ClipConfig(Section):
@@ -89,7 +90,18 @@ class PreparationConfig(Section):
     audioset: AudioSetConfig = AudioSetConfig()
     musiccaps: MusicCapsConfig = MusicCapsConfig()
     song_describer: SongDescriberConfig = SongDescriberConfig()
+    table: TableConfig = TableConfig()
     recordings_per_shard: PositiveInt = 128
     """Average number of recordings in a shard."""
     max_left_out: Fraction = 0.5
     """Maximum share of a source's recordings that may be left out because their audio is missing or cannot be used."""
+
+    def of_source(self, kind: str) -> Section:
+        """Returns the settings of a kind of source, with the shared names of fields if it has none of its own.
+
+        Args:
+            kind: One of :data:`mulan.preparation.sources.registry.KINDS`.
+        """
+        section: Section = getattr(self, kind)
+        has_default_fields = getattr(section, "fields", None) == FieldsConfig()
+        return section.replace(fields=self.fields) if has_default_fields else section

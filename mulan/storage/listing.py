@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
@@ -41,6 +41,23 @@ def files_below(uri: str, wanted: Callable[[str], bool] = lambda path: True) -> 
 
     is_local = isinstance(fs, LocalFileSystem)
     return dict(sorted(_local_files(path, listed) if is_local else _remote_files(fs, path, uri, listed)))
+
+
+def file_version(uri: str) -> str:
+    """Returns a version of one file, which changes if the file does, as far as the storage says without reading it.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError, IsADirectoryError: There is no such file.
+        StorageError, StoragePermanentError: The storage cannot be read.
+    """
+    fs, path = url_to_fs(uri)
+    info = with_retries(f"{uri} cannot be read", fs.info, path)
+    if info["type"] != "file":
+        raise IsADirectoryError(uri)
+    if isinstance(fs, LocalFileSystem):
+        status = os.stat(path)
+        return f"{status.st_size}-{status.st_mtime_ns}"
+    return _remote_version(info)
 
 
 def _is_hidden(name: str) -> bool:
@@ -92,5 +109,9 @@ def _remote_files(fs: Any, root: str, uri: str, listed: Callable[[str], bool]) -
             raise NotADirectoryError(uri)
         name = path.removeprefix(prefix)
         if info["type"] == "file" and not name.endswith("/") and listed(name):
-            changed = next((info[key] for key in _CHANGED if key in info), "")
-            yield name, f"{info.get('size', '')}-{changed}"
+            yield name, _remote_version(info)
+
+
+def _remote_version(info: Mapping[str, Any]) -> str:
+    changed = next((info[key] for key in _CHANGED if key in info), "")
+    return f"{info.get('size', '')}-{changed}"

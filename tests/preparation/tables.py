@@ -1,9 +1,16 @@
-"""Parquet and Arrow files that tests write."""
+"""Tables and files that tests write, and the recordings that are found in them."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from mulan.preparation.faults import Faults
+from mulan.preparation.found import FoundRecording
+from mulan.preparation.sources.table import TableConfig, TableSource
+from mulan.storage import filesystem
 
 FORMATS = ("parquet", "arrow file", "arrow stream")
 
@@ -29,3 +36,19 @@ def audio_table(contents: list[bytes | None], **columns: list[object]) -> pa.Tab
     ]
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     return pa.table({"audio": pa.array(audio, kind), **columns})
+
+
+def write_files(folder: str | Path, files: Mapping[str, str | bytes]) -> None:
+    for name, content in files.items():
+        filesystem.write_atomically(f"{folder}/{name}", content.encode() if isinstance(content, str) else content)
+
+
+def write_audio(folder: str | Path, names: Sequence[str]) -> None:
+    write_files(folder, {name: f"audio of {name}" for name in names})
+
+
+def found_in_table(uri: str | Path, **settings: Any) -> tuple[list[FoundRecording], Faults]:
+    faults, source = Faults(), TableSource(str(uri), TableConfig().replace(settings))
+    recordings = list(source.recordings(faults))
+    assert list(source.recordings(Faults())) == recordings  # it can be called again
+    return recordings, faults

@@ -8,6 +8,7 @@ from mulan.preparation.found import Source
 from mulan.preparation.sources.audioset import AudioSet
 from mulan.preparation.sources.musiccaps import MusicCaps
 from mulan.preparation.sources.song_describer import SongDescriber
+from mulan.preparation.sources.table import TableSource
 
 SourceKind = Callable[[str, Any], Source]
 """Creates a source from its path or URI, which is absolute, and its section of the settings, a class of its own."""
@@ -18,6 +19,7 @@ KINDS: Mapping[str, SourceKind] = MappingProxyType(
         "audioset": AudioSet,
         "musiccaps": MusicCaps,
         "song_describer": SongDescriber,
+        "table": TableSource,
     }
 )
 """The kinds of sources, by the names that ``--source KIND=PATH`` takes; each has a section of that name."""
