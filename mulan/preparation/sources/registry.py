@@ -6,6 +6,7 @@ from typing import Any
 
 from mulan.preparation.found import Source
 from mulan.preparation.sources.audioset import AudioSet
+from mulan.preparation.sources.hf_dataset import HuggingFaceDataset
 from mulan.preparation.sources.musiccaps import MusicCaps
 from mulan.preparation.sources.song_describer import SongDescriber
 from mulan.preparation.sources.table import TableSource
@@ -17,6 +18,7 @@ KINDS: Mapping[str, SourceKind] = MappingProxyType(
     {
         # in alphabetical order
         "audioset": AudioSet,
+        "hf": HuggingFaceDataset,
         "musiccaps": MusicCaps,
         "song_describer": SongDescriber,
         "table": TableSource,
