@@ -49,7 +49,7 @@ def text_chunks(source: str, uri: str, *, remedy: str, chunk_bytes: int = CHUNK_
             text = decoder.decode(content, final=start + chunk_bytes >= size)
         except UnicodeDecodeError as error:
             line += error.object.count(b"\n", 0, error.start)
-            fault = f"not UTF-8; it was changed by another program; {remedy}"
+            fault = f"not UTF-8: it is compressed, or another program changed it; {remedy}"
             raise SourceError(source, [at_line(uri, line, fault)]) from error
         if "\0" in text:
             line += text.count("\n", 0, text.index("\0"))

@@ -65,7 +65,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
             chunks(str(tmp_path / name), 10)
 
 
-@pytest.mark.parametrize("size", [3, 5])
+@pytest.mark.parametrize("size", [3, 5, 10_000])
 @pytest.mark.parametrize(("content", "fault"), [(b"a\nb\n\xff\n", "not UTF-8"), (b"ab\ncd\ne\0f\ng", "zeros")])
 def test_damaged_text_is_named_with_its_line(tmp_path: Path, size: int, content: bytes, fault: str) -> None:
     with pytest.raises(SourceError, match=rf"/file, line 3: {fault}.*; get it"):
@@ -121,11 +121,10 @@ def test_other_json_is_refused_with_its_line(tmp_path: Path, text: str, line: in
 
 
 def test_what_precedes_a_fault_is_yielded(tmp_path: Path) -> None:
-    found = []
-    with pytest.raises(SourceError):
-        for _, name, _ in json_entries("kind=path", written(tmp_path, '{"a": 1, "b": 2, "c'), remedy="get it"):
-            found.append(name)  # noqa: PERF401  # the loop raises
-    assert found == ["a", "b"]
+    found = json_entries("kind=path", written(tmp_path, '{"a": 1, "b": 2, "c'), remedy="get it")
+    assert [next(found), next(found)] == [(1, "a", 1), (1, "b", 2)]
+    with pytest.raises(SourceError, match="truncated"):
+        next(found)
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
