@@ -6,6 +6,7 @@ from typing import Any
 
 from mulan.preparation.found import Source
 from mulan.preparation.sources.audioset import AudioSet
+from mulan.preparation.sources.fma import FmaSource
 from mulan.preparation.sources.hf_dataset import HuggingFaceDataset
 from mulan.preparation.sources.musiccaps import MusicCaps
 from mulan.preparation.sources.song_describer import SongDescriber
@@ -18,6 +19,7 @@ KINDS: Mapping[str, SourceKind] = MappingProxyType(
     {
         # in alphabetical order
         "audioset": AudioSet,
+        "fma": FmaSource,
         "hf": HuggingFaceDataset,
         "musiccaps": MusicCaps,
         "song_describer": SongDescriber,
