@@ -10,6 +10,7 @@ from mulan.preparation.sources.audioset import AudioSetConfig
 from mulan.preparation.sources.fma import FmaConfig
 from mulan.preparation.sources.hf_dataset import HfConfig
 from mulan.preparation.sources.musiccaps import MusicCapsConfig
+from mulan.preparation.sources.nsynth import NsynthConfig
 from mulan.preparation.sources.song_describer import SongDescriberConfig
 from mulan.preparation.sources.table import TableConfig
 
@@ -93,6 +94,7 @@ class PreparationConfig(Section):
     fma: FmaConfig = FmaConfig()
     hf: HfConfig = HfConfig()
     musiccaps: MusicCapsConfig = MusicCapsConfig()
+    nsynth: NsynthConfig = NsynthConfig()
     song_describer: SongDescriberConfig = SongDescriberConfig()
     table: TableConfig = TableConfig()
     recordings_per_shard: PositiveInt = 128

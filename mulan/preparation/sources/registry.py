@@ -9,6 +9,7 @@ from mulan.preparation.sources.audioset import AudioSet
 from mulan.preparation.sources.fma import FmaSource
 from mulan.preparation.sources.hf_dataset import HuggingFaceDataset
 from mulan.preparation.sources.musiccaps import MusicCaps
+from mulan.preparation.sources.nsynth import NsynthSource
 from mulan.preparation.sources.song_describer import SongDescriber
 from mulan.preparation.sources.table import TableSource
 
@@ -22,6 +23,7 @@ KINDS: Mapping[str, SourceKind] = MappingProxyType(
         "fma": FmaSource,
         "hf": HuggingFaceDataset,
         "musiccaps": MusicCaps,
+        "nsynth": NsynthSource,
         "song_describer": SongDescriber,
         "table": TableSource,
     }
