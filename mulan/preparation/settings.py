@@ -7,6 +7,7 @@ from pydantic import Field
 from mulan.config.base import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, Section
 from mulan.preparation.fields import FieldsConfig
 from mulan.preparation.sources.audioset import AudioSetConfig
+from mulan.preparation.sources.emomusic import EmomusicConfig
 from mulan.preparation.sources.fma import FmaConfig
 from mulan.preparation.sources.hf_dataset import HfConfig
 from mulan.preparation.sources.musiccaps import MusicCapsConfig
@@ -91,6 +92,7 @@ class PreparationConfig(Section):
     duplicates: DuplicateConfig = DuplicateConfig()
     fields: FieldsConfig = FieldsConfig()
     audioset: AudioSetConfig = AudioSetConfig()
+    emomusic: EmomusicConfig = EmomusicConfig()
     fma: FmaConfig = FmaConfig()
     hf: HfConfig = HfConfig()
     musiccaps: MusicCapsConfig = MusicCapsConfig()

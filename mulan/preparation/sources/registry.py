@@ -6,6 +6,7 @@ from typing import Any
 
 from mulan.preparation.found import Source
 from mulan.preparation.sources.audioset import AudioSet
+from mulan.preparation.sources.emomusic import EmomusicSource
 from mulan.preparation.sources.fma import FmaSource
 from mulan.preparation.sources.hf_dataset import HuggingFaceDataset
 from mulan.preparation.sources.musiccaps import MusicCaps
@@ -20,6 +21,7 @@ KINDS: Mapping[str, SourceKind] = MappingProxyType(
     {
         # in alphabetical order
         "audioset": AudioSet,
+        "emomusic": EmomusicSource,
         "fma": FmaSource,
         "hf": HuggingFaceDataset,
         "musiccaps": MusicCaps,
