@@ -3,6 +3,7 @@
 Their folder is named by MULAN_PUBLIC_METADATA; they are not part of this project because of their different licences.
 """
 
+import fnmatch
 import json
 import lzma
 import os
@@ -17,12 +18,13 @@ import pytest
 VARIABLE = "MULAN_PUBLIC_METADATA"
 
 
-def unpacked(name: str, folder: Path) -> Path:
+def unpacked(name: str, folder: Path, *, pattern: str = "*") -> Path:
     """Copies a file or folder of the metadata to a folder, decompressed, and returns its path; skips without them.
 
     Args:
         name: Path of a file without ``.xz``, or of a folder, relative to the folder of the metadata.
         folder: Existing folder for the copy.
+        pattern: Of a folder that is stored as one tar, only the files of which the paths match are copied.
     """
     root = _root()
     source, target = root / name, folder / Path(name).name
@@ -32,7 +34,8 @@ def unpacked(name: str, folder: Path) -> Path:
                 _copy(path, target / path.relative_to(source))
     elif (tar := root / f"{name}.tar.xz").is_file():
         with tarfile.open(tar) as content:
-            content.extractall(folder, filter="data")
+            members = [member for member in content if fnmatch.fnmatch(member.name.removeprefix("./"), pattern)]
+            content.extractall(folder, members, filter="data")
     else:
         packed = source.with_name(f"{source.name}.xz")
         _copy(*((source, target) if source.is_file() else (packed, folder / packed.name)))
