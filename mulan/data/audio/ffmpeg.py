@@ -31,6 +31,9 @@ _FORMATS = (
 )
 """Allowed demuxers of FFmpeg: those for audio, and for video with audio."""
 
+_SKIPPED_S = 1e-3
+"""Minimum time in seconds between frames of FLAC for frames to be missing there: less than a frame has."""
+
 _SCALES = {"u8": 2.0**-7, "s16": 2.0**-15, "s32": 2.0**-31, "s64": 2.0**-63, "flt": 1.0, "dbl": 1.0}
 """Factor by sample format that scales samples to [-1, 1]."""
 
@@ -49,12 +52,13 @@ def decode_with_ffmpeg(file: AudioSource, status: DecodeStatus) -> Iterator[Bloc
 def _frames(content: BinaryIO, size: int, status: DecodeStatus) -> Iterator[av.AudioFrame]:
     """Yields all frames that can be decoded, and skips damaged packets."""
     packets, lost, lost_last = 0, 0, 0
+    decoded_s, before_last_s, start_s = 0.0, 0.0, None
     options = {"format_whitelist": _FORMATS, "protocol_whitelist": "none"}
     with av.open(content, "r", options=options, metadata_errors="ignore") as container:
         stream = next((stream for stream in container.streams.audio if stream.codec_context is not None), None)
         if stream is None:
             raise ValueError("its codec is not supported" if container.streams.audio else "it has no audio stream")
-        _check_not_truncated(stream, size)
+        status.truncated = _missing_end(stream, size)
         for packet in _packets(container, stream, status):
             packets += packet.size > 0
             try:
@@ -64,8 +68,19 @@ def _frames(content: BinaryIO, size: int, status: DecodeStatus) -> Iterator[av.A
                 status.fault = _message(error)
                 continue
             if frames:
+                if lost_last:
+                    status.intact_s = min(status.intact_s, decoded_s)
                 lost, lost_last = lost + lost_last, 0
-            yield from frames
+            for frame in frames:
+                if container.format.name == "flac" and frame.time is not None:
+                    # the demuxer skips damaged frames without an error; the others state their positions, and the
+                    # one before a gap may have been decoded to noise
+                    start_s = frame.time if start_s is None else start_s
+                    if frame.time - start_s > decoded_s + _SKIPPED_S:
+                        status.intact_s = min(status.intact_s, before_last_s)
+                yield frame
+                before_last_s = decoded_s
+                decoded_s += frame.samples / frame.sample_rate  # the consumer has checked the rate
     status.damaged = lost > _MAX_LOST * packets
 
 
@@ -90,12 +105,13 @@ def _message(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def _check_not_truncated(stream: av.AudioStream, size: int) -> None:
-    """Rejects an MP4 whose packet list exceeds the file; FFmpeg would decode only its beginning, without an error."""
+def _missing_end(stream: av.AudioStream, size: int) -> str:
+    """Returns what an MP4 lacks whose packet list exceeds the file; FFmpeg decodes its beginning without an error."""
     if stream.container.format.name.startswith("mov") and len(stream.index_entries):
         last = stream.index_entries[-1]
         if last.pos + last.size > size:
-            raise DecodeError("truncated audio", f"MP4 whose last packet ends at byte {last.pos + last.size} of {size}")
+            return f"MP4 whose last packet ends at byte {last.pos + last.size} of {size}"
+    return ""
 
 
 def _blocks(frames: Iterator[av.AudioFrame], status: DecodeStatus) -> Iterator[Block]:

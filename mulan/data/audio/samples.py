@@ -105,6 +105,10 @@ class DecodeStatus:
     """Message of the error that ended decoding; empty if the end was reached without one."""
     damaged: bool = False
     """Whether more packets in the middle of the file are damaged than tolerated."""
+    intact_s: float = math.inf
+    """Duration in seconds before the first damaged or missing packet that intact ones follow; infinite without one."""
+    truncated: str = ""
+    """What shows that the end of the file is missing, although all that is there can be decoded; empty for nothing."""
 
 
 Decoder = Callable[[AudioSource, DecodeStatus], Iterator[Block]]

@@ -5,7 +5,7 @@ by the decoder that recovers most of them, in memory that does not depend on the
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from math import gcd
@@ -126,6 +126,10 @@ class StreamedSound:
     """All samples, int16; None if they are too many to cache."""
     decode_again: Callable[[], Iterator[np.ndarray]]
     """Decodes the recording again and returns its blocks, int16."""
+    fault: str = ""
+    """What is missing or damaged, and from which second, in one line; empty if nothing is known to be."""
+    refusal: DecodeError | None = None
+    """Why the recording is not complete, in which case these are the samples before the damage; None if it is."""
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Returns all samples in order, int16, in blocks."""
@@ -179,48 +183,118 @@ def streamed_sound(file: AudioSource, rate_hz: int) -> StreamedSound:
         DecodeError: The recording is undecodable, truncated, damaged or empty, its rate is invalid, or a sample is not
             finite.
     """
-    sounds = [_best_sound(part, rate_hz) for part in split_concatenated(file)]
-    if len(sounds) == 1:
+    sound = intact_sound(file, rate_hz)
+    if sound.refusal:
+        raise sound.refusal
+    return sound
+
+
+def intact_sound(file: AudioSource, rate_hz: int) -> StreamedSound:
+    """Decodes a recording from its start to its end or, if it is truncated or damaged, to where that begins.
+
+    Raises:
+        DecodeError: The recording is undecodable or empty, its rate is invalid, or a sample is not finite.
+    """
+    sounds: list[StreamedSound] = []
+    refusal = None
+    for part in split_concatenated(file):
+        try:
+            sounds.append(_best_sound(part, rate_hz))
+            refusal = sounds[-1].refusal
+        except DecodeError as error:
+            if not sounds:
+                raise
+            refusal = error
+        if refusal:
+            break
+    if len(sounds) == 1 and sounds[0].refusal is refusal:
         return sounds[0]
+    return _joined(sounds, refusal)
+
+
+def _joined(sounds: list[StreamedSound], refusal: DecodeError | None) -> StreamedSound:
     samples = sum(sound.samples for sound in sounds)
+    seconds = sum(sound.seconds for sound in sounds)
+    faults = [_with_intact(refusal, seconds)] if refusal else [sound.fault for sound in sounds if sound.fault]
     return StreamedSound(
         samples=samples,
-        seconds=sum(sound.seconds for sound in sounds),
+        seconds=seconds,
         cached=np.concatenate([*chain.from_iterable(sound.blocks() for sound in sounds)])
         if samples <= _MAX_CACHED_SAMPLES
         else None,
         decode_again=lambda: chain.from_iterable(sound.decode_again() for sound in sounds),
+        fault="; ".join(faults),
+        refusal=refusal,
     )
 
 
 def _best_sound(file: AudioSource, rate_hz: int) -> StreamedSound:
-    """Decodes with the first decoder that reaches the end without a fault, or with the one that gets farthest."""
+    """Decodes with the first decoder that reaches the end without a fault, or with the one that gets farthest.
+
+    If none gets far enough, the sound is what the one decodes that gets farthest without a damaged packet.
+    """
     known_s = _known_s(file)
     first: list[Decoder] = [decode_with_libsndfile] if known_s else []
     if not known_s and (start := start_of_undeclared_samples(file)) is not None:
         first = [partial(decode_raw_samples, start)]
     decoders = [*first, decode_with_ffmpeg, decode_with_libsndfile]
-    best, best_status, faults = None, DecodeStatus(), []
+    best, best_status, faults, intact = None, DecodeStatus(), [], None
     for decoder in decoders:
         status = DecodeStatus()
         sound = _decode_with(decoder, file, rate_hz, status)
         if best is None or status.seconds > best_status.seconds:
             best, best_status = sound, status
+        if intact is None or min(status.seconds, status.intact_s) > intact.seconds:
+            intact = _first(sound, status.intact_s, rate_hz)
         faults.append(status.fault)
         complete = decoder is not decode_with_libsndfile or 0 < known_s <= status.seconds + _ROUNDING_S
-        if complete and status.seconds and not status.fault:
+        if status.truncated or (complete and status.seconds and not status.fault):
             break
-    assert best is not None
-    if not best.samples:
+    assert best is not None and intact is not None
+    refusal = _refusal(best.seconds, max(known_s, flac_declared_s(file)), best_status)
+    if not best.samples and not best_status.truncated:
         if all(faults):
             raise DecodeError("undecodable audio", "; ".join(dict.fromkeys(faults)))
         raise DecodeError("no samples", "a file without audio frames")
-    declared_s = max(known_s, flac_declared_s(file))
-    if best.seconds < (1 - _FRAMES_LOST_AT_END) * declared_s:
-        raise DecodeError("truncated audio", f"it ends after {best.seconds:.3g} s of {declared_s:.3g} s")
-    if best_status.damaged:
-        raise DecodeError("damaged audio", f"{best_status.fault}, in the middle of {best.seconds:.3g} s")
+    if refusal:
+        return replace(intact, fault=_with_intact(refusal, intact.seconds), refusal=refusal)
+    if best_status.intact_s < best.seconds:
+        fault = f"damaged audio: {best_status.fault or 'missing frames'}"
+        return replace(best, fault=_with_intact(fault, best_status.intact_s))
     return best
+
+
+def _with_intact(fault: DecodeError | str, seconds: float) -> str:
+    return f"{fault}; the first {seconds:.4g} s are intact"
+
+
+def _refusal(seconds: float, declared_s: float, status: DecodeStatus) -> DecodeError | None:
+    """Returns why a recording is not complete of which some seconds have been decoded; None if it is."""
+    if status.truncated:
+        return DecodeError("truncated audio", status.truncated)
+    if seconds < (1 - _FRAMES_LOST_AT_END) * declared_s:
+        return DecodeError("truncated audio", f"it ends after {seconds:.3g} s of {declared_s:.3g} s")
+    if status.damaged:
+        return DecodeError("damaged audio", f"{status.fault}, in the middle of {seconds:.3g} s")
+    return None
+
+
+def _first(sound: StreamedSound, seconds: float, rate_hz: int) -> StreamedSound:
+    """Returns the first seconds of a sound."""
+    if seconds >= sound.seconds:
+        return sound
+    samples = min(sound.samples, int(seconds * rate_hz))
+
+    def first_blocks() -> Iterator[np.ndarray]:
+        rest = samples
+        for block in sound.decode_again():
+            yield block[:rest]
+            rest -= len(block)
+            if rest <= 0:
+                return
+
+    cached = None if sound.cached is None else sound.cached[:samples]
+    return replace(sound, samples=samples, seconds=seconds, cached=cached, decode_again=first_blocks)
 
 
 def _known_s(file: AudioSource) -> float:

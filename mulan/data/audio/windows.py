@@ -93,7 +93,7 @@ def decode_recording(audio: bytes | str, *, sample_rate_hz: int) -> np.ndarray:
     Raises:
         DecodeError: As in :func:`decode_window`, and if the path cannot be read.
     """
-    with _path_in_errors(audio):
+    with path_in_errors(audio):
         sound = streamed_sound(audio_source(audio), sample_rate_hz)
         if sound.cached is not None:
             return sound.cached
@@ -117,7 +117,7 @@ def covering_windows(audio: bytes | str, window_samples: int, *, sample_rate_hz:
     Raises:
         DecodeError: As in :func:`decode_recording`, before the first window.
     """
-    with _path_in_errors(audio):
+    with path_in_errors(audio):
         sound = streamed_sound(audio_source(audio), sample_rate_hz)
     blocks, buffer, first = sound.blocks(), np.zeros(0, np.int16), 0
     for start in evenly_spaced_windows(sound.samples, window_samples).tolist():
@@ -138,13 +138,13 @@ def duration_s(audio: bytes | str) -> float:
     Raises:
         DecodeError: As in :func:`decode_recording`, except that damage inside a file may go undetected.
     """
-    with _path_in_errors(audio):
+    with path_in_errors(audio):
         file = audio_source(audio)
         return (seekable_sound(file, _ANY_RATE_HZ) or streamed_sound(file, _ANY_RATE_HZ)).seconds
 
 
 @contextmanager
-def _path_in_errors(audio: bytes | str) -> Iterator[None]:
+def path_in_errors(audio: bytes | str) -> Iterator[None]:
     """Adds the path of a file to the message of a DecodeError."""
     try:
         yield
