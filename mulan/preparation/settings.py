@@ -1,8 +1,8 @@
 """The settings of a preparation: frozen, validated sections, which ``--set section.field=value`` changes."""
 
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mulan.config.base import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, Section
 from mulan.preparation.fields import FieldsConfig
@@ -24,21 +24,32 @@ class ClipConfig(Section):
     """Start of the clip in seconds. In a shorter recording, the clip ends where the recording ends."""
     duration_s: NonNegativeFloat = 30
     """Maximum duration of the clip in seconds; 0 keeps the whole recording."""
-    sample_rate_hz: Annotated[int, Field(ge=1000, le=1_000_000)] = 16_000
-    """Sample rate of the clip in Hz."""
+    sample_rate_hz: Annotated[int, Field(ge=1000, le=655_350)] = 16_000
+    """Sample rate of the clip in Hz, at most what FLAC supports."""
     min_duration_s: PositiveFloat = 1.0
-    """Minimum duration of what can be decoded, in seconds; recordings with less are left out."""
+    """Minimum duration in seconds of what can be decoded of a recording before any damage; recordings with less are
+    left out."""
     max_silence: Fraction = 1.0
-    """Maximum share of silent seconds; recordings with more are left out. Completely silent ones always are."""
+    """Maximum share of silent seconds in a clip; recordings with more are left out. Completely silent ones always are.
+    """
 
 
 class SplitConfig(Section):
-    """The splits of recordings whose source has none. Recordings of one artist are in one split."""
+    """The splits of recordings whose source has none. Recordings of one artist are in one split.
+
+    The shares are at most 1 together; the rest is ``train``.
+    """
 
     validation: Fraction = 0.05
     """Share of the artists in ``validation``."""
     test: Fraction = 0.05
     """Share of the artists in ``test``."""
+
+    @model_validator(mode="after")
+    def _check_shares(self) -> Self:
+        if self.validation + self.test > 1:
+            raise ValueError(f"validation and test are more than 1 together: {self.validation:g} + {self.test:g}")
+        return self
 
 
 class MusicConfig(Section):
@@ -77,9 +88,11 @@ class DuplicateConfig(Section):
 
     audio: bool = True
     """Whether recordings with the same decoded audio are kept only once."""
-    texts: bool = True
-    """Whether recordings whose texts are nearly those of another recording of the same artist are kept only once."""
-    similarity: Fraction = 0.9
+    texts: Literal["titled", "all", "off"] = "titled"
+    """Which recordings are kept only once if their texts are nearly equal: with ``titled`` those that have the same
+    title and artist, since templates of captions describe many different recordings; with ``all`` any recordings whose
+    texts have at least 8 words; with ``off`` none."""
+    similarity: Annotated[float, Field(ge=0.5, le=1)] = 0.9
     """Minimum Jaccard similarity of nearly equal texts, of their shingles of 5 characters."""
 
 
