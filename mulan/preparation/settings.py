@@ -9,6 +9,7 @@ from mulan.preparation.fields import FieldsConfig
 from mulan.preparation.sources.audioset import AudioSetConfig
 from mulan.preparation.sources.emomusic import EmomusicConfig
 from mulan.preparation.sources.fma import FmaConfig
+from mulan.preparation.sources.folder import FolderConfig
 from mulan.preparation.sources.giantsteps import GiantstepsConfig
 from mulan.preparation.sources.hf_dataset import HfConfig
 from mulan.preparation.sources.musiccaps import MusicCapsConfig
@@ -108,6 +109,7 @@ class PreparationConfig(Section):
     audioset: AudioSetConfig = AudioSetConfig()
     emomusic: EmomusicConfig = EmomusicConfig()
     fma: FmaConfig = FmaConfig()
+    folder: FolderConfig = FolderConfig()
     giantsteps: GiantstepsConfig = GiantstepsConfig()
     hf: HfConfig = HfConfig()
     musiccaps: MusicCapsConfig = MusicCapsConfig()

@@ -8,6 +8,7 @@ from mulan.preparation.found import Source
 from mulan.preparation.sources.audioset import AudioSet
 from mulan.preparation.sources.emomusic import EmomusicSource
 from mulan.preparation.sources.fma import FmaSource
+from mulan.preparation.sources.folder import FolderSource
 from mulan.preparation.sources.giantsteps import GiantstepsSource
 from mulan.preparation.sources.hf_dataset import HuggingFaceDataset
 from mulan.preparation.sources.musiccaps import MusicCaps
@@ -24,6 +25,7 @@ KINDS: Mapping[str, SourceKind] = MappingProxyType(
         "audioset": AudioSet,
         "emomusic": EmomusicSource,
         "fma": FmaSource,
+        "folder": FolderSource,
         "giantsteps": GiantstepsSource,
         "hf": HuggingFaceDataset,
         "musiccaps": MusicCaps,
