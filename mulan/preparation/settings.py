@@ -11,7 +11,10 @@ from mulan.preparation.sources.emomusic import EmomusicConfig
 from mulan.preparation.sources.fma import FmaConfig
 from mulan.preparation.sources.folder import FolderConfig
 from mulan.preparation.sources.giantsteps import GiantstepsConfig
+from mulan.preparation.sources.gtzan import GtzanConfig
 from mulan.preparation.sources.hf_dataset import HfConfig
+from mulan.preparation.sources.mtat import MtatConfig
+from mulan.preparation.sources.mtg_jamendo import MtgJamendoConfig
 from mulan.preparation.sources.musiccaps import MusicCapsConfig
 from mulan.preparation.sources.nsynth import NsynthConfig
 from mulan.preparation.sources.song_describer import SongDescriberConfig
@@ -111,7 +114,10 @@ class PreparationConfig(Section):
     fma: FmaConfig = FmaConfig()
     folder: FolderConfig = FolderConfig()
     giantsteps: GiantstepsConfig = GiantstepsConfig()
+    gtzan: GtzanConfig = GtzanConfig()
     hf: HfConfig = HfConfig()
+    mtat: MtatConfig = MtatConfig()
+    mtg_jamendo: MtgJamendoConfig = MtgJamendoConfig()
     musiccaps: MusicCapsConfig = MusicCapsConfig()
     nsynth: NsynthConfig = NsynthConfig()
     song_describer: SongDescriberConfig = SongDescriberConfig()

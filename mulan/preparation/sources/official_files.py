@@ -106,7 +106,9 @@ def dict_rows(
     header = [name.strip() for name in header]
     missing = [name for name in columns if name not in header]
     if missing:
-        raise SourceError(source, [at_line(uri, line, f"the header lacks {', '.join(missing)}; {remedy}")])
+        others = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        fault = f"the header lacks {', '.join(missing[:5])}{others}; {remedy}"
+        raise SourceError(source, [at_line(uri, line, fault)])
     repeated = [name for name, count in Counter(header).items() if name and count > 1]
     if repeated:
         raise SourceError(source, [at_line(uri, line, f"the header repeats {', '.join(repeated)}; {remedy}")])

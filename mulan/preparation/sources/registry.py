@@ -10,7 +10,10 @@ from mulan.preparation.sources.emomusic import EmomusicSource
 from mulan.preparation.sources.fma import FmaSource
 from mulan.preparation.sources.folder import FolderSource
 from mulan.preparation.sources.giantsteps import GiantstepsSource
+from mulan.preparation.sources.gtzan import GtzanSource
 from mulan.preparation.sources.hf_dataset import HuggingFaceDataset
+from mulan.preparation.sources.mtat import MtatSource
+from mulan.preparation.sources.mtg_jamendo import MtgJamendoSource
 from mulan.preparation.sources.musiccaps import MusicCaps
 from mulan.preparation.sources.nsynth import NsynthSource
 from mulan.preparation.sources.song_describer import SongDescriber
@@ -27,7 +30,10 @@ KINDS: Mapping[str, SourceKind] = MappingProxyType(
         "fma": FmaSource,
         "folder": FolderSource,
         "giantsteps": GiantstepsSource,
+        "gtzan": GtzanSource,
         "hf": HuggingFaceDataset,
+        "mtat": MtatSource,
+        "mtg_jamendo": MtgJamendoSource,
         "musiccaps": MusicCaps,
         "nsynth": NsynthSource,
         "song_describer": SongDescriber,
