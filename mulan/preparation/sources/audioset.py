@@ -28,7 +28,7 @@ class AudioSetConfig(Section):
     names state a time contain only the clip."""
 
 
-class AudioSet:
+class AudioSetSource:
     """AudioSet's clips as recordings: the display names of their labels are texts of ``audioset`` and tags.
 
     The folder has at least one of ``balanced_train_segments.csv``, ``eval_segments.csv`` and

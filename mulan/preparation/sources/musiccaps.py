@@ -48,7 +48,7 @@ class CaptionedClip:
     """Whether the clip is of AudioSet's evaluation table; the others are of its balanced training table."""
 
 
-class MusicCaps:
+class MusicCapsSource:
     """The clips of MusicCaps as recordings: captions are texts of ``long_form``, aspects texts of ``short_form``.
 
     The audio is found in any folder below that of the table, by the names of :class:`ClipFiles`. Clips of AudioSet's

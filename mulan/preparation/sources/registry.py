@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 from mulan.preparation.found import Source
-from mulan.preparation.sources.audioset import AudioSet
+from mulan.preparation.sources.audioset import AudioSetSource
 from mulan.preparation.sources.emomusic import EmomusicSource
 from mulan.preparation.sources.fma import FmaSource
 from mulan.preparation.sources.folder import FolderSource
@@ -14,9 +14,9 @@ from mulan.preparation.sources.gtzan import GtzanSource
 from mulan.preparation.sources.hf_dataset import HuggingFaceDataset
 from mulan.preparation.sources.mtat import MtatSource
 from mulan.preparation.sources.mtg_jamendo import MtgJamendoSource
-from mulan.preparation.sources.musiccaps import MusicCaps
+from mulan.preparation.sources.musiccaps import MusicCapsSource
 from mulan.preparation.sources.nsynth import NsynthSource
-from mulan.preparation.sources.song_describer import SongDescriber
+from mulan.preparation.sources.song_describer import SongDescriberSource
 from mulan.preparation.sources.table import TableSource
 
 SourceKind = Callable[[str, Any], Source]
@@ -25,7 +25,7 @@ SourceKind = Callable[[str, Any], Source]
 KINDS: Mapping[str, SourceKind] = MappingProxyType(
     {
         # in alphabetical order
-        "audioset": AudioSet,
+        "audioset": AudioSetSource,
         "emomusic": EmomusicSource,
         "fma": FmaSource,
         "folder": FolderSource,
@@ -34,9 +34,9 @@ KINDS: Mapping[str, SourceKind] = MappingProxyType(
         "hf": HuggingFaceDataset,
         "mtat": MtatSource,
         "mtg_jamendo": MtgJamendoSource,
-        "musiccaps": MusicCaps,
+        "musiccaps": MusicCapsSource,
         "nsynth": NsynthSource,
-        "song_describer": SongDescriber,
+        "song_describer": SongDescriberSource,
         "table": TableSource,
     }
 )

@@ -42,7 +42,7 @@ class CaptionedTrack:
     """What annotators wrote about the track, at least one text, with ``\\n`` between lines."""
 
 
-class SongDescriber:
+class SongDescriberSource:
     """The tracks of Song Describer as recordings of the split ``test``: their captions are texts of ``long_form``.
 
     The excerpts are expected as ``34/1004034.2min.mp3`` or in another format, in ``audio`` or any other folder. All

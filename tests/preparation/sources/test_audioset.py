@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 
 from mulan.config.objectives import TaggingConfig
-from mulan.config.sections import STORED_SOURCES
+from mulan.data.corpus.metadata import check_metadata
 from mulan.preparation.faults import Faults, SourceError
 from mulan.preparation.found import FoundRecording
 from mulan.preparation.settings import PreparationConfig
-from mulan.preparation.sources.audioset import AudioSet, AudioSetConfig
+from mulan.preparation.sources.audioset import AudioSetConfig, AudioSetSource
 from mulan.preparation.sources.registry import KINDS
+from mulan.storage import filesystem
 from tests.preparation.public_metadata import unpacked
 
 CLASSES = (
@@ -44,7 +45,7 @@ def touch(folder: Path, names: Iterable[str]) -> None:
 
 
 def recordings(folder: Path, faults: Faults | None = None, **options: bool) -> dict[str, FoundRecording]:
-    source = AudioSet(str(folder), AudioSetConfig(**options))
+    source = AudioSetSource(str(folder), AudioSetConfig(**options))
     found = list(source.recordings(Faults() if faults is None else faults))
     assert list(source.recordings(Faults())) == found
     assert len({recording.recording_id for recording in found}) == len(found)
@@ -68,9 +69,20 @@ def test_clips_are_recordings_with_their_labels_as_texts_and_tags(tmp_path: Path
     assert faults.named["missing audio"][0].startswith(f"{ABSENT_ID}: there is no audio named {ABSENT_ID}.*")
 
 
-def test_texts_and_tags_are_those_that_recipes_read() -> None:
-    assert "audioset" in STORED_SOURCES
-    assert TaggingConfig().prefix == "audioset:"
+def test_texts_and_tags_are_those_that_recipes_read(tmp_path: Path) -> None:
+    found = recordings(audioset(tmp_path)).values()
+    for clip in found:
+        check_metadata({"texts": clip.texts, "tags": clip.tags, "split": clip.split, "duration_s": 10})
+    assert all(tag.startswith(TaggingConfig().prefix) for clip in found for tag in clip.tags)
+
+
+def test_any_storage_is_read(storage_uri: str) -> None:
+    files = {"class_labels_indices.csv": CLASSES, "eval_segments.csv": TABLES["eval"], AUDIO[0]: "RIFF"}
+    for name, content in files.items():
+        filesystem.write_atomically(f"{storage_uri}/{name}", content.encode())
+    (clip,) = AudioSetSource(storage_uri, AudioSetConfig()).recordings(Faults())
+    assert filesystem.read_bytes(clip.audio.uri) == b"RIFF"
+    assert clip.audio.version.startswith("4-")
 
 
 def test_the_kind_has_a_section(tmp_path: Path) -> None:
@@ -103,7 +115,7 @@ def test_any_of_the_tables_suffices(tables: tuple[str, ...], tmp_path: Path) -> 
 def refusal(folder: Path) -> str:
     faults = Faults()
     with pytest.raises(SourceError) as error:
-        next(AudioSet(str(folder), AudioSetConfig()).recordings(faults))
+        next(AudioSetSource(str(folder), AudioSetConfig()).recordings(faults))
     assert str(error.value).startswith(f"source audioset={folder}")
     assert faults == Faults()
     return str(error.value)
@@ -143,11 +155,11 @@ def test_the_genuine_evaluation_clips_have_all_classes_of_the_tagging_recipe(tmp
             classes.update(row[3].split(","))
     touch(tmp_path, (f"eval_segments/Y{name}.wav" for name in present))
     faults = Faults()
-    found = list(AudioSet(str(tmp_path), AudioSetConfig()).recordings(faults))
+    found = list(AudioSetSource(str(tmp_path), AudioSetConfig()).recordings(faults))
     assert [clip.recording_id for clip in found] == present
     assert len({tag for clip in found for tag in clip.tags}) == TaggingConfig().classes == 527
     assert {clip.split for clip in found} == {"test"}
     assert faults.left_out == 20371 - len(present)
     of_music = Faults()
-    music = list(AudioSet(str(tmp_path), AudioSetConfig(music_only=True)).recordings(of_music))
+    music = list(AudioSetSource(str(tmp_path), AudioSetConfig(music_only=True)).recordings(of_music))
     assert len(music) + of_music.left_out == 7848

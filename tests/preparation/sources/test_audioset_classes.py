@@ -1,4 +1,5 @@
 import csv
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -22,6 +23,32 @@ def test_lists_have_their_number_of_classes(name: ClassListName, count: int) -> 
     assert len(found.classes) == len(set(found.tags)) == count
     assert found.definition.endswith(".")
     assert found.classes.items() <= class_list("music").classes.items()
+
+
+GENRES = (
+    "Pop music, Hip hop music, Rock music, Rhythm and blues, Soul music, Reggae, Country, Funk, Folk music, "
+    "Middle Eastern music, Jazz, Disco, Classical music, Electronic music, Music of Latin America, Blues, "
+    "Music for children, New-age music, Vocal music, Music of Africa, Christian music, Music of Asia, Ska, "
+    "Traditional music, Independent music"
+)
+
+
+def test_the_25_genres_are_those_below_music_genre() -> None:
+    assert set(class_list("gen_25").classes.values()) == set(GENRES.split(", "))
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        ("music", "baba9714c4261891"),
+        ("gen_25", "8417a37a101b5a50"),
+        ("mu_141_without_roles", "8514193237567d6e"),
+        ("mu_141_without_moods", "bda295d49c7e5340"),
+    ],
+)
+def test_lists_do_not_change_because_scores_are_compared_over_them(name: ClassListName, digest: str) -> None:
+    lines = [f"{mid} {display_name}" for mid, display_name in class_list(name).classes.items()]
+    assert hashlib.sha256("\n".join(lines).encode()).hexdigest().startswith(digest)
 
 
 def test_tags_are_the_display_names_with_the_prefix_of_the_tagging_recipe() -> None:

@@ -7,7 +7,7 @@ import pytest
 from mulan.preparation.faults import Faults, SourceError
 from mulan.preparation.found import FoundRecording
 from mulan.preparation.settings import PreparationConfig
-from mulan.preparation.sources.musiccaps import REMEDY, CaptionedClip, MusicCaps, MusicCapsConfig, captioned_clips
+from mulan.preparation.sources.musiccaps import REMEDY, CaptionedClip, MusicCapsConfig, MusicCapsSource, captioned_clips
 from mulan.preparation.sources.registry import KINDS
 from tests.preparation.public_metadata import unpacked
 
@@ -100,7 +100,7 @@ def test_a_truncated_table_is_named_with_the_line_of_its_last_row() -> None:
 
 
 def found(folder: Path, faults: Faults | None = None, **options: bool) -> list[FoundRecording]:
-    source = MusicCaps(str(folder), MusicCapsConfig(**options))
+    source = MusicCapsSource(str(folder), MusicCapsConfig(**options))
     recordings = list(source.recordings(Faults() if faults is None else faults))
     assert list(source.recordings(Faults())) == recordings
     return recordings
@@ -160,7 +160,7 @@ def test_of_the_genuine_clips_those_with_audio_are_found(tmp_path: Path) -> None
     for name in present:
         (tmp_path / f"{name}.mp3").touch()
     faults = Faults()
-    recordings = list(MusicCaps(str(tmp_path), MusicCapsConfig()).recordings(faults))
+    recordings = list(MusicCapsSource(str(tmp_path), MusicCapsConfig()).recordings(faults))
     assert [recording.audio.uri for recording in recordings] == [f"{tmp_path}/{name}.mp3" for name in present]
     assert faults.counts == {"missing audio": 5521 - len(present)}
 

@@ -7,7 +7,7 @@ from mulan.preparation.faults import Faults, SourceError
 from mulan.preparation.found import FoundRecording
 from mulan.preparation.settings import PreparationConfig
 from mulan.preparation.sources.registry import KINDS
-from mulan.preparation.sources.song_describer import REMEDY, SongDescriber, SongDescriberConfig, captioned_tracks
+from mulan.preparation.sources.song_describer import REMEDY, SongDescriberConfig, SongDescriberSource, captioned_tracks
 from tests.preparation.public_metadata import expected_counts, unpacked
 
 HEADER = "caption_id,track_id,caption,is_valid_subset,familiarity,artist_id,album_id,path,duration\n"
@@ -33,7 +33,7 @@ def touch(folder: Path, *names: str) -> None:
 
 
 def found(folder: Path, faults: Faults | None = None, **options: bool) -> list[FoundRecording]:
-    source = SongDescriber(str(folder), SongDescriberConfig(**options))
+    source = SongDescriberSource(str(folder), SongDescriberConfig(**options))
     recordings = list(source.recordings(Faults() if faults is None else faults))
     assert list(source.recordings(Faults())) == recordings
     return recordings
