@@ -53,7 +53,7 @@ def join(recipe: Recipe, run: Run, reader: MicroBatchReader | None = None) -> li
 
     corpus_uris = [filesystem.join(recipe.data.uri, INDEX_NAME)]
     if reader is not None:
-        corpus_uris += reader.corpus.byte_ranges([0])[0]
+        corpus_uris += [location.uri for location in reader.corpus.locations([0])]
     return preflight(recipe, run, corpus_uris=tuple(corpus_uris))
 
 

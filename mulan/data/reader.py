@@ -11,7 +11,7 @@ from mulan.config.sections import BatchConfig, DataConfig, TrainConfig
 from mulan.data.audio.windows import decode_views
 from mulan.data.batch import Batch
 from mulan.data.corpus.index import Corpus
-from mulan.data.corpus.records import parse_result
+from mulan.data.corpus.records import Fragment, read_fragments
 from mulan.data.errors import BadRecording, SkippedRecording, TooManySkippedRecordings
 from mulan.data.labels import class_names, multi_hot, tag_names
 from mulan.data.masking import Masking
@@ -20,7 +20,6 @@ from mulan.data.schedule import Item, Phase
 from mulan.data.streams import StreamMixture, build_mixture, labels_used
 from mulan.data.text import TextTokenizer, load_tokenizer, tokenize
 from mulan.data.text_sampling import sample_text
-from mulan.storage import filesystem
 
 MAX_REPLACEMENTS = 16
 """Maximum number of consecutive replacements for one pair; if none can be used, the corpus is considered bad."""
@@ -93,10 +92,10 @@ class MicroBatchReader:
         pairs: dict[int, tuple[Example, str]] = {}
         skipped: list[SkippedRecording] = []
         for attempt in range(1, MAX_REPLACEMENTS + 2):
-            results = filesystem.read_ranges(*self.corpus.byte_ranges([example.row for example in missing.values()]))
-            for (position, example), result in zip(missing.items(), results, strict=True):
+            fragments = read_fragments(self.corpus.locations([example.row for example in missing.values()]))
+            for (position, example), fragment in zip(missing.items(), fragments, strict=True):
                 try:
-                    pairs[position] = example, self._decode(item.phase, example, result, waveform[position])
+                    pairs[position] = example, self._decode(item.phase, example, fragment, waveform[position])
                 except BadRecording as error:
                     name = self.corpus.recording_ids([example.row])[0]
                     skipped.append(SkippedRecording(name, error.reason, error.detail))
@@ -112,9 +111,9 @@ class MicroBatchReader:
             f"corpus {self.corpus.uri}: {MAX_REPLACEMENTS} recordings in a row cannot be used; the last: {last}"
         )
 
-    def _decode(self, phase: Phase, example: Example, result: bytes | Exception, views: np.ndarray) -> str:
+    def _decode(self, phase: Phase, example: Example, fragment: Fragment, views: np.ndarray) -> str:
         """Fills the windows of an example and returns its text."""
-        record, source = parse_result(result), example.stream.source
+        record, source = fragment.record(), example.stream.source
         texts = record.texts(source) if source else [""]
         decode_views(
             record.audio,

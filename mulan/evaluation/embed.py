@@ -19,14 +19,13 @@ from ray.util.annotations import RayDeprecationWarning
 from mulan import MuLan
 from mulan.config.errors import MulanError
 from mulan.data.audio.windows import covering_windows
-from mulan.data.corpus.index import Corpus
-from mulan.data.corpus.records import parse_result
+from mulan.data.corpus.index import Corpus, Location
+from mulan.data.corpus.records import read_fragments
 from mulan.data.errors import BadRecording, TooManySkippedRecordings
 from mulan.data.pipeline import hide_progress_bars
 from mulan.model.inference.exported import WINDOWS_AT_ONCE
 from mulan.model.inference.inputs import in_batches
 from mulan.model.inference.mulan import unit_mean
-from mulan.storage import filesystem
 
 _RECORDINGS_PER_BLOCK = 16
 _SKIPPED_SHOWN = 20
@@ -135,7 +134,7 @@ def embed_split_here(
     """
     rows_of_windows: list[dict[str, Any]] = []
     for block in _blocks(corpus, _rows(corpus, split), text_source):
-        columns = {name: np.array(block[name].to_pylist()) for name in block.column_names}
+        columns = {name: block[name].to_numpy() for name in block.column_names}
         for part in _read_recordings(
             columns,
             sample_rate_hz=model.sample_rate_hz,
@@ -170,11 +169,15 @@ def _read_recordings(
     ) -> dict[str, list[Any]]:
         return {"row": [row], "part": [part], "windows": [windows], "texts": [json.dumps(texts)], "reason": [reason]}
 
-    reads = filesystem.read_ranges(list(batch["uri"]), batch["offset"].tolist(), batch["length"].tolist())
-    for row, read, has_texts in zip(batch["row"], reads, batch["has_texts"], strict=True):
+    columns = (batch[name].tolist() for name in Location._fields)
+    locations = [
+        Location(uri, offset, length, tuple(map(int, further)), fields)
+        for uri, offset, length, further, fields in zip(*columns, strict=True)
+    ]
+    for row, fragment, has_texts in zip(batch["row"], read_fragments(locations), batch["has_texts"], strict=True):
         texts: list[str] = []
         try:
-            record = parse_result(read)
+            record = fragment.record()
             texts = record.texts(text_source) if has_texts else []
             windows = covering_windows(record.audio, window_samples, sample_rate_hz=sample_rate_hz)
             for part, chunk in enumerate(in_batches(windows, WINDOWS_AT_ONCE)):
@@ -208,14 +211,13 @@ def _embedded(model: MuLan, batch: Mapping[str, Any]) -> dict[str, Any]:
 
 def _blocks(corpus: Corpus, rows: np.ndarray, text_source: str) -> list[pa.Table]:
     """Divides rows of the index into blocks of one read task each, with the columns that the tasks need."""
-    uris, offsets, lengths = corpus.byte_ranges(rows.tolist())
+    locations = dict(zip(Location._fields, map(list, zip(*corpus.locations(rows.tolist()), strict=True)), strict=True))
     sources = corpus.table["sources"].take(pa.array(rows)).to_pylist()
     table = pa.table(
         {
             "row": rows,
-            "uri": uris,
-            "offset": offsets,
-            "length": lengths,
+            **locations,
+            "further_ranges": pa.array(locations["further_ranges"], pa.list_(pa.int64())),
             "has_texts": [text_source in recording_sources for recording_sources in sources],
         }
     )

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mulan.data.corpus.fields import Fields
 from mulan.data.corpus.index import SCHEMA
 from tests.audio_files import apev2, id3v1, id3v2, mp3
 from tests.encodings import by_ffmpeg, by_libsndfile
@@ -113,9 +114,15 @@ def records() -> list[list[tuple[str, bytes]]]:
     """Returns the members of several recordings, each with name and content."""
     audio = flac(tone(440, 0.05))
     names = ("one", "folder/two", "ünï")
+    of_others = json.dumps({"text": ["a low tone"], "tag": ["tone"], "duration": 0.05, "original_data": {}}).encode()
     return [
-        [(f"{name}.flac", audio), (f"{name}.json", json.dumps(metadata).encode())]
-        for name, metadata in zip(names, METADATA, strict=True)
+        *(
+            [(f"{name}.flac", audio), (f"{name}.json", json.dumps(metadata).encode())]
+            for name, metadata in zip(names, METADATA, strict=True)
+        ),
+        [("v1.0.flac", audio), ("v1.0.json", of_others), ("v1.1.flac", audio), ("v1.1.json", of_others)],
+        [("k.json", of_others), ("k.wav", by_libsndfile(tone(440, 0.05), RATE_HZ, "WAV")), ("k.cls", b"3")],
+        [("t.txt", b"a low tone"), ("t.mp3", mp3(tone(440, 0.1), RATE_HZ, variable=False, announced=False))],
     ]
 
 
@@ -143,6 +150,8 @@ def indices() -> list[bytes]:
                 "split": split,
                 "sources": ["long_form"],
                 "tags": ["genre:jazz"] * number,
+                "fields": Fields(tags=("mood",)).to_json() * (number // 2),
+                "further_ranges": [8192, 1024] * number,
             }
             for number, split in enumerate(("train", "validation", "test"))
         ],

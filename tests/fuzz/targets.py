@@ -14,6 +14,7 @@ import numpy as np
 from mulan.config.sections import SOURCES
 from mulan.data.audio.windows import decode_recording, decode_window, duration_s
 from mulan.data.corpus.adoption import index_shards
+from mulan.data.corpus.fields import Fields
 from mulan.data.corpus.index import INDEX_NAME, SPLITS, Corpus
 from mulan.data.corpus.records import Record, parse_record, read_record
 from mulan.data.errors import BadRecording, CorpusError, DecodeError
@@ -87,6 +88,7 @@ def records() -> Target:
 
     def read(fragment: bytes) -> None:
         _read_texts(parse_record(fragment))
+        _read_texts(parse_record(fragment, Fields().to_json()))
 
     return Target(_tars_of(seeds.records()), read, (BadRecording,))
 
@@ -104,6 +106,7 @@ def _read_texts(record: Record) -> None:
 _Members = list[tuple[str, bytes]]
 
 JSON_WORDS = [b"null", b"[]", b"{}", b"true", b"-1", b"1e999", b"NaN", b'"\\ud800"', b'""', b"9" * 5000, b"[" * 5000]
+JSON_WORDS += [b'"text":', b'"caption":', b'"duration":']
 JSON_WORDS += [b'"texts":', b'"split":', b'"duration_s":', b'"tags":', b'"train"', b'"long_form":', b",", b'"']
 
 
@@ -169,7 +172,11 @@ def tars() -> Target:
             why = error.reason if isinstance(error, BadRecording) else error.faults[0].partition("(")[0]
             raise AssertionError(f"an indexed recording cannot be read: {why}") from error
 
-    return Target(_tars_of([*alone, alone[0] + alone[1], alone[1] + alone[2] + alone[0]]), read, (CorpusError,))
+    return Target(
+        _tars_of([*alone, alone[0] + alone[1], alone[1] + alone[2] + alone[0], alone[4] + alone[5]]),
+        read,
+        (CorpusError,),
+    )
 
 
 def indices() -> Target:
@@ -189,9 +196,9 @@ def indices() -> Target:
         for split in SPLITS:
             corpus.rows_by_source(split)
         assert len(set(corpus.recording_ids(rows))) == len(rows), "duplicate recording ids"
-        _, offsets, lengths = corpus.byte_ranges(rows)
+        ranges = [each for location in corpus.locations(rows) for each in location.ranges]
         corpus.table.to_pylist()
-        assert min(offsets) >= 0 and min(lengths) > 0, "invalid byte ranges"
+        assert all(offset >= 0 and length > 0 for offset, length in ranges), "invalid byte ranges"
         assert all(0 < seconds < math.inf for seconds in corpus.table["duration_s"].to_pylist()), "no duration"
 
     return Target(make, read, (CorpusError,))

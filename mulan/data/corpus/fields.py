@@ -31,11 +31,18 @@ DEFAULT_TEXTS: Mapping[StoredSource, tuple[str, ...]] = MappingProxyType(
 )
 """Patterns of the names of the fields with texts of each source, besides mulan's own ``texts.SOURCE``."""
 
-DEFAULT_TAGS = ("tag", "tags", "genre", "genres", "mood", "moods", "instrument", "instruments")
+DEFAULT_TAGS = ("tag", "tags", "cls", "genre", "genres", "mood", "moods", "instrument", "instruments")
 """Patterns of the names of the fields with tags."""
 
-_CATEGORIES = {"tags": UNNAMED_CATEGORY, "genres": "genre", "moods": "mood", "instruments": "instrument"}
-"""Categories of tags in fields that are named in the plural; those of other fields are the names of the fields."""
+_CATEGORIES = {
+    "tags": UNNAMED_CATEGORY,
+    "genres": "genre",
+    "moods": "mood",
+    "instruments": "instrument",
+    "cls": "class",
+}
+"""Categories of tags in fields that are named in the plural, and of WebDataset's classes; those of other fields are the
+names of the fields."""
 
 _LISTS = frozenset({"keyword", "keywords", "aspect_list", "playlists", "playlist_titles"})
 """Names of fields whose string is a list of texts, with the separators of tags."""

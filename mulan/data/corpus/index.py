@@ -5,7 +5,8 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mulan.config.sections import SOURCES, STORED_SOURCES, Source
+from mulan.data.corpus.fields import Fields
 from mulan.data.corpus.metadata import SPLITS as SPLITS
 from mulan.data.errors import CorpusError
 from mulan.storage import filesystem
@@ -31,8 +33,37 @@ SCHEMA = pa.schema(
         pa.field("split", pa.string(), nullable=False),
         pa.field("sources", pa.list_(pa.string()), nullable=False),  # stored text sources with at least one text
         pa.field("tags", pa.list_(pa.string()), nullable=False),
+        # how texts are read: the JSON of mulan.data.corpus.fields.Fields, or empty for mulan's own layout
+        pa.field("fields", pa.dictionary(pa.int32(), pa.string()), nullable=False),
+        # offset, length, offset, length, ... of members that are not adjacent to the others
+        pa.field("further_ranges", pa.list_(pa.int64()), nullable=False),
     ]
 )
+
+_DEFAULTS: Mapping[str, Any] = MappingProxyType({"fields": "", "further_ranges": []})
+"""Values of columns that an index may lack: it was written before they existed, or has no others."""
+
+
+class Location(NamedTuple):
+    """Where the tar members of a recording are, and how its texts are read."""
+
+    uri: str
+    """Absolute path or URI of the shard."""
+    offset: int
+    """Offset in bytes of the first members."""
+    length: int
+    """Length in bytes of these members, including their headers."""
+    further_ranges: tuple[int, ...] = ()
+    """Offset, length, offset, length, ... of members that are not adjacent to the others."""
+    fields: str = ""
+    """JSON of the :class:`mulan.data.corpus.fields.Fields` that say which fields are texts and tags; empty for JSON as
+    mulan writes it."""
+
+    @property
+    def ranges(self) -> list[tuple[int, int]]:
+        """Offset and length of all ranges. The members of a recording are their concatenation."""
+        further = zip(self.further_ranges[::2], self.further_ranges[1::2], strict=True)
+        return [(self.offset, self.length), *further]
 
 
 @dataclass(frozen=True)
@@ -92,22 +123,29 @@ class Corpus:
         """Returns the recording ids of rows of the index."""
         return [str(name) for name in self.table["recording_id"].take(pa.array(rows, pa.int64())).to_pylist()]
 
-    def byte_ranges(self, rows: Sequence[int]) -> tuple[list[str], list[int], list[int]]:
-        """Returns the absolute shard URIs, the offsets and the lengths, both in bytes, of rows of the index."""
-        part = self.table.select(["uri", "offset", "length"]).take(pa.array(rows, pa.int64())).to_pydict()
-        return [filesystem.resolve(self.uri, uri) for uri in part["uri"]], part["offset"], part["length"]
+    def locations(self, rows: Sequence[int]) -> list[Location]:
+        """Returns where the tar members of rows of the index are. :func:`mulan.data.corpus.records.read_fragments`
+        reads them."""
+        columns = self.table.select(list(Location._fields)).take(pa.array(rows, pa.int64())).to_pydict()
+        return [
+            Location(filesystem.resolve(self.uri, uri), offset, length, tuple(further), fields)
+            for uri, offset, length, further, fields in zip(*columns.values(), strict=True)
+        ]
 
 
-def index_row(recording_id: str, uri: str, offset: int, length: int, metadata: Mapping[str, Any]) -> dict[str, Any]:
+def index_row(
+    recording_id: str, uri: str, ranges: Sequence[tuple[int, int]], metadata: Mapping[str, Any], *, fields: str = ""
+) -> dict[str, Any]:
     """Returns the row of a recording, with the fields of :data:`SCHEMA`.
 
     Args:
         recording_id: Id, unique in the corpus.
         uri: URI of the shard.
-        offset: Offset of the recording in the shard in bytes.
-        length: Length of the recording in bytes.
+        ranges: Offset and length in bytes of the ranges of the shard that contain the recording, at least one.
         metadata: Metadata that :func:`mulan.data.corpus.metadata.check_metadata` has accepted.
+        fields: How its texts are read: :attr:`Location.fields`.
     """
+    (offset, length), *further = ranges
     return {
         "recording_id": recording_id,
         "uri": uri,
@@ -117,20 +155,43 @@ def index_row(recording_id: str, uri: str, offset: int, length: int, metadata: M
         "split": metadata.get("split", "train"),
         "sources": [source for source in STORED_SOURCES if metadata["texts"].get(source)],
         "tags": list(metadata.get("tags", [])),
+        "fields": fields,
+        "further_ranges": [number for each in further for number in each],
     }
 
 
 def write_index(table: pa.Table, corpus_uri: str) -> None:
-    """Writes ``CORPUS_URI/index.parquet`` atomically, after all shards: a corpus with an index is complete."""
+    """Writes ``CORPUS_URI/index.parquet`` atomically, after all shards: a corpus with an index is complete.
+
+    Columns of which all values are the default are left out, so that an index keeps its bytes, and thereby its digest,
+    when the schema gets another one.
+    """
     buffer = io.BytesIO()
-    pq.write_table(table.cast(SCHEMA), buffer, compression="zstd")
+    table = _with_defaults(table).cast(SCHEMA)
+    table = table.drop_columns([name for name in _DEFAULTS if not pc.any(pc.greater(_sizes(table[name]), 0)).as_py()])
+    pq.write_table(table, buffer, compression="zstd")
     filesystem.write_atomically(filesystem.join(corpus_uri, INDEX_NAME), buffer.getvalue())
+
+
+def _with_defaults(table: pa.Table) -> pa.Table:
+    """Returns a table with the columns that it lacks and whose values are then the default."""
+    for name, value in _DEFAULTS.items():
+        if name not in table.column_names:
+            values = pa.array([value], SCHEMA.field(name).type).take(pa.array(np.zeros(table.num_rows, np.int64)))
+            table = table.append_column(SCHEMA.field(name), values)
+    return table
+
+
+def _sizes(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Returns the length of each list or text."""
+    return pc.list_value_length(column) if pa.types.is_list(column.type) else pc.binary_length(column.cast(pa.string()))
 
 
 def _read_table(uri: str, content: bytes) -> pa.Table:
     """Returns the columns of an index, cast to the schema and fully validated."""
     try:
         table = pq.read_table(io.BytesIO(content))
+        table = _with_defaults(table)
         missing = [name for name in SCHEMA.names if name not in table.column_names]
         if not missing:
             table = table.select(SCHEMA.names)
@@ -170,6 +231,12 @@ def _invalid_rows(table: pa.Table) -> list[str]:
     check(pc.invert(pc.greater(table["duration_s"], 0)), "have a duration that is not positive")
     check(pc.is_inf(table["duration_s"]), "have an infinite duration")
     check(pc.invert(pc.is_in(table["split"], pa.array(SPLITS))), f"have a split other than {', '.join(SPLITS)}")
+    further = table["further_ranges"].combine_chunks()
+    numbers = further.flatten().to_numpy()
+    check(pc.not_equal(pc.bit_wise_and(pc.list_value_length(table["further_ranges"]), 1), 0), "have half a range")
+    if len(numbers) and (numbers.min() < 0 or numbers.max() > _MAX_BYTES or not numbers[1::2].all()):
+        faults.append("further_ranges has negative, too large or empty ranges")
+    faults += [f"fields has {fault}" for fault in _invalid_fields(table["fields"])]
     counts = pc.value_counts(table["recording_id"])
     duplicates = counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist()
     if duplicates:
@@ -177,3 +244,14 @@ def _invalid_rows(table: pa.Table) -> list[str]:
     if table.num_rows == 0:
         faults.append("the index has no rows")
     return faults
+
+
+def _invalid_fields(column: pa.ChunkedArray) -> list[str]:
+    faults = []
+    for text in column.unique().to_pylist():
+        try:
+            if text:
+                Fields.from_json(text)
+        except (ValueError, RecursionError) as error:
+            faults.append(f"{text!r:.80}: {error}")
+    return faults[:3]

@@ -1,8 +1,7 @@
-"""The members of WebDataset tars: their keys, byte ranges, and grouping into samples.
+"""The members of WebDataset tars: their keys and byte ranges.
 
-Keys are those of WebDataset: the name of a member, with its folders, up to the first dot after the last slash. Adjacent
-members with the same key are a sample. Files that macOS adds (``._NAME``, ``__MACOSX/``), other hidden files and
-WebDataset's ``__NAME__`` are ignored.
+Keys are those of WebDataset: the name of a member, with its folders, up to the first dot after the last slash. Files
+that macOS adds (``._NAME``, ``__MACOSX/``), other hidden files and WebDataset's ``__NAME__`` are ignored.
 """
 
 import io
@@ -12,6 +11,7 @@ import tarfile
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
+from mulan.config.errors import MulanError
 from mulan.data.errors import BadRecording
 
 
@@ -23,12 +23,23 @@ class Member(NamedTuple):
     size: int
 
 
-class Sample(NamedTuple):
-    """Adjacent members with the same key, and the range of bytes that they occupy, including their headers."""
+class Entry(NamedTuple):
+    """A file in a tar that belongs to a recording, and where it is: numbers of bytes from the start of the tar."""
 
-    key: str
+    number: int
+    """Number of the file among those that are not ignored; adjacent ones have consecutive numbers."""
+    name: str
+    """Name including folders."""
+    header: int
+    """Offset of its header, or of the first of its headers if there are several."""
     start: int
+    """Offset of its content."""
+    size: int
+    """Size of its content."""
     end: int
+    """Offset of the end of its content, rounded up to whole blocks, which may be beyond the end of a truncated tar."""
+    sparse: bool = False
+    """Whether holes are left out, so that its content cannot be read by a range of bytes."""
 
 
 _KEY_AND_EXTENSION = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)")
@@ -64,35 +75,24 @@ def key_of(recording_id: str) -> str:
     return key if all(key.split("/")) else key.replace("/", "%2F")
 
 
-def iter_samples(file: BinaryIO) -> Iterator[Sample]:
-    """Yields the samples of a tar in order. The last sample of a truncated tar may be incomplete.
+def iter_entries(file: BinaryIO) -> Iterator[Entry]:
+    """Yields the files of a tar that are not ignored, in order; the last one of a truncated tar may be incomplete.
+
+    Between two items the caller may move the position of the file.
 
     Raises:
-        BadRecording: The file is compressed or not a tar, or is damaged or truncated after the samples yielded so far.
+        BadRecording: The file is compressed or not a tar, or is damaged or truncated after the files yielded so far.
+        OSError: The storage of the tar failed.
     """
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     _refuse_compressed(file.read(6))
     file.seek(0)
-    key, start, end = "", 0, 0
-    damage: BadRecording | None = None
-    after = 0
-    try:
-        for member, after in _files(file, size):
-            split = split_name(member.name)
-            if split is None:
-                continue
-            if split[0] != key:
-                if key:
-                    yield Sample(key, start, min(end, size))
-                key, start = split[0], member.offset
-            end = after
-    except BadRecording as error:
-        damage = error
-    if key:
-        yield Sample(key, start, min(end, size))
-    if damage and end <= size:  # otherwise parsing the last sample fails
-        raise damage
+    number = 0
+    for entry in _files(file, size):
+        if split_name(entry.name) is not None:
+            yield entry._replace(number=number)
+            number += 1
 
 
 def list_members(fragment: bytes) -> list[Member]:
@@ -105,40 +105,49 @@ def list_members(fragment: bytes) -> list[Member]:
 
 
 def _plain_members(fragment: bytes) -> list[Member]:
-    """Returns the members if all have plain POSIX headers, as nearly all do; none otherwise.
+    """Returns the members if all have plain POSIX headers, as nearly all do; none otherwise."""
+    members, offset = [], 0
+    while offset < len(fragment):
+        entry = _plain_entry(fragment[offset : offset + _HEADER.size], offset)
+        if entry is None:
+            return []
+        members.append(Member(entry.name, entry.start, entry.size))
+        offset = entry.end
+    return members
+
+
+def _plain_entry(header: bytes, offset: int) -> Entry | None:
+    """Returns the file with a plain POSIX header at ``offset``; None for any other header.
 
     With ``tarfile``, parsing headers takes a noticeable fraction of the time of decoding ten seconds of FLAC.
     """
-    members, offset = [], 0
-    while offset < len(fragment):
-        header = fragment[offset : offset + _HEADER.size]
-        if len(header) < _HEADER.size:
-            return []
-        name, digits, checksum, kind, magic, folders = _HEADER.unpack(header)
-        expected = sum(header) - sum(checksum) + 8 * ord(" ")  # by definition the checksum's bytes count as spaces
-        genuine = magic == b"ustar" and checksum == b"%06o\0 " % expected
-        if not (genuine and kind == tarfile.REGTYPE and _OCTAL.issuperset(digits[:11])):  # larger sizes are not octal
-            return []
-        size = int(digits[:11], 8)
-        name = name.partition(b"\0")[0]
-        if folders[0]:
-            name = folders.partition(b"\0")[0] + b"/" + name
-        members.append(Member(name.decode(errors="surrogateescape"), offset + _HEADER.size, size))
-        offset += _HEADER.size - (-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-    return members
+    if len(header) < _HEADER.size:
+        return None
+    name, digits, checksum, kind, magic, folders = _HEADER.unpack(header)
+    expected = sum(header) - sum(checksum) + 8 * ord(" ")  # by definition the checksum's bytes count as spaces
+    genuine = magic == b"ustar" and checksum == b"%06o\0 " % expected
+    if not (genuine and kind == tarfile.REGTYPE and _OCTAL.issuperset(digits[:11])):  # larger sizes are not octal
+        return None
+    size = int(digits[:11], 8)
+    name = name.partition(b"\0")[0]
+    if folders[0]:
+        name = folders.partition(b"\0")[0] + b"/" + name
+    start = offset + _HEADER.size
+    end = start - (-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+    return Entry(0, name.decode(errors="surrogateescape"), offset, start, size, end)
 
 
 def _any_members(fragment: bytes) -> list[Member]:
     members = []
-    for member, _ in _files(io.BytesIO(fragment), len(fragment), whole=False):
-        if member.issparse():
-            raise BadRecording("sparse member", f"{member.name}; create the tar again without --sparse")
-        members.append(Member(member.name, member.offset_data, member.size))
+    for entry in _files(io.BytesIO(fragment), len(fragment), whole=False):
+        if entry.sparse:
+            raise BadRecording("sparse member", f"{entry.name}; create the tar again without --sparse")
+        members.append(Member(entry.name, entry.start, entry.size))
     return members
 
 
-def _files(file: BinaryIO, size: int, *, whole: bool = True) -> Iterator[tuple[tarfile.TarInfo, int]]:
-    """Yields the files in a tar, with headers of any kind, each with the offset of the end of its content.
+def _files(file: BinaryIO, size: int, *, whole: bool = True) -> Iterator[Entry]:
+    """Yields the files in a tar, with headers of any kind.
 
     Args:
         size: Size of the tar in bytes.
@@ -151,21 +160,34 @@ def _files(file: BinaryIO, size: int, *, whole: bool = True) -> Iterator[tuple[t
     after = 0
     try:
         with tarfile.open(fileobj=file, mode="r:", encoding="utf-8") as tar:
-            for member in tar:
+            member = tar.next()  # which tarfile.open has read
+            while member is not None:
                 if member.offset < after or tar.offset <= member.offset:  # tarfile would loop forever
                     raise tarfile.ReadError("a member of negative length")
                 after = tar.offset
+                tar.members.clear()  # type: ignore[attr-defined]  # it would keep all members
                 if member.isfile():
-                    yield member, after
+                    yield Entry(
+                        0, member.name, member.offset, member.offset_data, member.size, after, member.issparse()
+                    )
+                while after <= size:
+                    file.seek(after - 1)  # where tarfile begins to read, if it has to
+                    entry = _plain_entry(file.read(1 + _HEADER.size)[1:], after)
+                    if entry is None:
+                        break
+                    after = entry.end
+                    yield entry
                 if after > size:
-                    raise tarfile.ReadError(f"{member.name} extends beyond the end")
+                    raise tarfile.ReadError("the last member extends beyond the end")
+                tar.offset = after
+                member = tar.next()
             file.seek(after)
             rest = file.read(_PADDING_BYTES) if whole else b""
             if whole and len(rest) < tarfile.BLOCKSIZE:
                 raise tarfile.ReadError("no end mark: it is truncated or damaged")
             if any(rest):
                 raise tarfile.ReadError("there are data after the end mark; if tars were concatenated, split them")
-    except (OSError, BadRecording):
+    except (OSError, MulanError):
         raise
     except Exception as error:  # tarfile trusts extended headers and raises many kinds of exceptions
         raise BadRecording("truncated shard", f"no tar members from byte {after} on: {error}") from error

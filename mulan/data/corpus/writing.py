@@ -94,7 +94,7 @@ def write_corpus(
                 metadata = _validated_metadata(recording, content, seen)
                 if not rejected.failed:  # otherwise the remaining recordings are only checked
                     name, offset, length = shards.add(recording, content, metadata)
-                    rows.append(index_row(recording.recording_id, name, offset, length, metadata))
+                    rows.append(index_row(recording.recording_id, name, [(offset, length)], metadata))
             except BadRecording as error:
                 rejected.add(str(getattr(recording, "recording_id", recording))[:200], error)
             content = b""

@@ -15,7 +15,8 @@ import s3fs
 from moto.server import ThreadedMotoServer
 
 from mulan.config.sections import SOURCES, STORED_SOURCES
-from mulan.data.corpus.index import INDEX_NAME, SCHEMA, SPLITS, Corpus, write_index
+from mulan.data.corpus.fields import Fields
+from mulan.data.corpus.index import INDEX_NAME, SCHEMA, SPLITS, Corpus, Location, write_index
 from mulan.data.corpus.records import read_record
 from mulan.data.errors import CorpusError
 from mulan.data.reader import MicroBatchReader
@@ -33,6 +34,8 @@ def row(number: int, **changes: Any) -> dict[str, Any]:
         "split": "train",
         "sources": ["short_form"],
         "tags": [],
+        "fields": "",
+        "further_ranges": [],
     } | changes
 
 
@@ -102,7 +105,14 @@ def test_all_invalid_rows_are_listed(tmp_path: Path) -> None:
     rows = [row(number) for number in range(20)]
     rows += [row(20 + number, offset=-1) for number in range(4)]
     rows += [row(30, length=0), row(31, length=-512), row(40, duration_s=0.0), row(41, duration_s=float("nan"))]
-    rows += [row(50, split="dev"), row(7), row(8)]
+    rows += [
+        row(50, split="dev"),
+        row(7),
+        row(8),
+        row(60, further_ranges=[512]),
+        row(61, further_ranges=[0, 512, -1, 9]),
+    ]
+    rows += [row(62, fields="{}"), row(63, fields='{"texts": {"lyrics": ["x"]}, "tags": []}')]
     message = faults_of(tmp_path, pa.Table.from_pylist(rows, SCHEMA))
     for fault in (
         "4 recordings have a negative offset (r20, r21, r22, ...)",
@@ -110,6 +120,10 @@ def test_all_invalid_rows_are_listed(tmp_path: Path) -> None:
         "2 recordings have a duration that is not positive (r40, r41)",
         "1 recordings have a split other than train, validation, test (r50)",
         "2 recording ids occur more than once (r7, r8)",
+        "1 recordings have half a range (r60)",
+        "further_ranges has negative, too large or empty ranges",
+        "fields has '{}': not the names of fields",
+        "unknown text sources: lyrics",
     ):
         assert fault in message
     assert "the index has no rows" in faults_of(tmp_path, pa.Table.from_pylist([], SCHEMA))
@@ -145,7 +159,7 @@ def test_other_integer_types_and_column_orders_are_accepted(tmp_path: Path) -> N
     pq.write_table(table.select([*reversed(SCHEMA.names), "comment"]), tmp_path / INDEX_NAME)
     corpus = Corpus.open(str(tmp_path))
     assert corpus.table.schema == SCHEMA
-    assert corpus.byte_ranges([1]) == ([f"{tmp_path}/shards/0.tar"], [512], [512])
+    assert corpus.locations([1]) == [Location(f"{tmp_path}/shards/0.tar", 512, 512)]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +174,31 @@ def test_other_integer_types_and_column_orders_are_accepted(tmp_path: Path) -> N
 )
 def test_uris_of_shards_are_resolved_against_the_index(corpus_uri: str, uri: str, resolved: str) -> None:
     corpus = Corpus(corpus_uri, pa.Table.from_pylist([row(0, uri="other"), row(1, uri=uri)], SCHEMA), "")
-    assert corpus.byte_ranges([1]) == ([resolved], [512], [512])
+    assert corpus.locations([1]) == [Location(resolved, 512, 512)]
+
+
+def test_columns_that_an_index_lacks_are_the_defaults_and_are_not_written(tmp_path: Path) -> None:
+    """So that an index without them keeps its bytes, by which a run recognizes its corpus."""
+    fields, old = Fields(tags=("t",)).to_json(), pa.schema(list(SCHEMA)[:8])
+    for number, (first, second, written) in enumerate(
+        (
+            (row(0), row(1), old.names),
+            (row(0), row(1, fields=fields), [*old.names, "fields"]),
+            (row(0), row(1, further_ranges=[0, 512, 4096, 512]), [*old.names, "further_ranges"]),
+        )
+    ):
+        folder = tmp_path / str(number)
+        write_index(pa.Table.from_pylist([first, second], SCHEMA), str(folder))
+        assert pq.read_schema(folder / INDEX_NAME).names == written
+        corpus = Corpus.open(str(folder))
+        assert corpus.table.schema == SCHEMA
+        assert corpus.table.to_pylist() == [first, second]
+        further = tuple(second["further_ranges"])
+        assert corpus.locations([1]) == [Location(f"{folder}/shards/0.tar", 512, 512, further, second["fields"])]
+        ranges = [(512, 512), (0, 512), (4096, 512)] if further else [(512, 512)]
+        assert corpus.locations([1])[0].ranges == ranges
+    write_index(pa.Table.from_pylist([row(0), row(1)], old), str(tmp_path / "old"))
+    assert Corpus.open(str(tmp_path / "old")).index_sha256 == Corpus.open(str(tmp_path / "0")).index_sha256
 
 
 def copy_tree(folder: str, uri: str) -> None:

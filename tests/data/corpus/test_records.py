@@ -10,9 +10,8 @@ import pytest
 
 from mulan.data.corpus.adoption import index_shards
 from mulan.data.corpus.index import Corpus
-from mulan.data.corpus.records import Record, parse_record, read_record
+from mulan.data.corpus.records import Record, parse_record, read_fragments, read_record
 from mulan.data.errors import BadRecording
-from mulan.storage import filesystem
 from tests.data.corpus.tars import FORMATS, RECORDINGS, recording_in_tar, write_tar
 from tests.sounds import flac, tone
 
@@ -23,9 +22,9 @@ APPLE_DOUBLE = b"\0\5\x16\7\0\2\0\0Mac OS X"
 
 
 def fragment(written: Path, row: int) -> bytes:
-    (part,) = filesystem.read_ranges(*Corpus.open(str(written)).byte_ranges([row]))
-    assert isinstance(part, bytes)
-    return part
+    (part,) = read_fragments(Corpus.open(str(written)).locations([row]))
+    assert isinstance(part.content, bytes)
+    return part.content
 
 
 def test_a_fragment_truncated_anywhere_is_a_bad_recording(written: Path) -> None:

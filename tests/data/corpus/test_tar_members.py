@@ -9,7 +9,7 @@ import pytest
 
 from mulan.data.corpus.adoption import index_shards
 from mulan.data.corpus.records import Record, parse_record
-from mulan.data.corpus.tar_members import iter_samples, key_of, list_members, split_name
+from mulan.data.corpus.tar_members import iter_entries, key_of, list_members, split_name
 from mulan.data.errors import BadRecording, CorpusError
 from tests.data.corpus.tars import FORMATS, ODD_IDS, PLAIN_IDS, recording_in_tar, write_tar
 
@@ -63,28 +63,44 @@ def test_members_equal_those_of_tarfile(form: int, stem: str) -> None:
     assert [tuple(member) for member in list_members(fragment)] == theirs
 
 
-def test_samples_are_adjacent_members_and_their_bytes_are_a_tar(tmp_path: Path) -> None:
-    names = ["a.flac", "a.json", "README", "set/b.json", "._b.flac", "set/b.mp3", "c.flac", "a.txt"]
-    path = Path(write_tar(tmp_path / "a.tar", [(name, name.encode() * 300) for name in names]))
+@pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
+def test_entries_are_the_files_that_tarfile_finds(form: int, tmp_path: Path) -> None:
+    """Among plain headers, some are extended: by long names, and of a directory, a link and hidden files."""
+    names = ["a.flac", "a.json", "README", "d" * 90 + "/b.json", "._b.flac", "piste-é.mp3", "t" * 95 + ".txt", "c.flac"]
+    if form != tarfile.USTAR_FORMAT:
+        names.insert(5, "e" * 150 + ".flac")
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w", format=form) as tar:
+        for number, name in enumerate(names):
+            member = tarfile.TarInfo(name)
+            member.size = 300 * number
+            tar.addfile(member, io.BytesIO(b"x" * member.size))
+            if number == 3:
+                link = tarfile.TarInfo("link.flac")
+                link.type, link.linkname = tarfile.SYMTYPE, "a.flac"
+                tar.addfile(link)
     with path.open("rb") as file:
-        samples = list(iter_samples(file))
-    assert [sample.key for sample in samples] == ["a", "set/b", "c", "a"]
-    content = path.read_bytes()
-    for sample, own in zip(samples, (names[:2], names[3:6], names[6:7], names[7:]), strict=True):
-        with tarfile.open(fileobj=io.BytesIO(content[sample.start : sample.end] + bytes(1024))) as tar:
-            assert tar.getnames() == own
-            last = tar.extractfile(own[-1])
-            assert last is not None and last.read() == own[-1].encode() * 300
+        entries = list(iter_entries(file))
+    with tarfile.open(path) as tar:
+        members = [member for member in tar if member.isfile() and member.name not in ("README", "._b.flac")]
+        expected = [(member.name, member.offset, member.offset_data, member.size) for member in members]
+    assert [(entry.name, entry.header, entry.start, entry.size) for entry in entries] == expected
+    assert [entry.number for entry in entries] == list(range(len(expected)))
+    assert [entry.end for entry in entries] == [start + -(-size // 512) * 512 for _, _, start, size in expected]
 
 
-def test_a_truncated_tar_yields_earlier_samples_and_then_raises(tmp_path: Path) -> None:
+def test_a_truncated_tar_yields_earlier_files_and_then_raises(tmp_path: Path) -> None:
     path = Path(write_tar(tmp_path / "a.tar", [(f"{name}.flac", b"x" * 700) for name in "abc"]))
     whole = io.BytesIO(path.read_bytes())
-    ends = [sample.end for sample in iter_samples(whole)]
+    ends = [entry.end for entry in iter_entries(whole)]
     assert ends == [1536, 3072, 4608]
-    yielded = []
-    with pytest.raises(BadRecording, match="no end mark"):
-        yielded += iter_samples(io.BytesIO(whole.getvalue()[: ends[-1]]))
-    for cut in (ends[0] + 512, ends[1] - 1):  # within the second sample
-        *_, last = iter_samples(io.BytesIO(whole.getvalue()[:cut]))
-        assert last == ("b", ends[0], cut)
+    for cut, count, words in (
+        (ends[-1], 3, "no end mark"),
+        (ends[0] + 512, 2, "beyond the end"),
+        (ends[1] - 1, 2, "beyond the end"),
+        (ends[1] + 100, 2, "data after the end mark|no end mark"),
+    ):
+        found = []
+        with pytest.raises(BadRecording, match=words):
+            found.extend(entry.name for entry in iter_entries(io.BytesIO(whole.getvalue()[:cut])))
+        assert found == ["a.flac", "b.flac", "c.flac"][:count]

@@ -47,10 +47,9 @@ def test_a_corpus_is_read_back_as_written(written: Path) -> None:
 
 def assert_ranges_are_those_of_the_tars(corpus: Corpus, members_per_recording: int = 2) -> None:
     """Asserts that each range begins with the header of its first member and ends where the next recording begins."""
-    uris, offsets, lengths = corpus.byte_ranges(range(corpus.table.num_rows))
     by_shard: dict[str, list[tuple[int, int]]] = {}
-    for uri, offset, length in zip(uris, offsets, lengths, strict=True):
-        by_shard.setdefault(uri, []).append((offset, length))
+    for location in corpus.locations(range(corpus.table.num_rows)):
+        by_shard.setdefault(location.uri, []).extend(location.ranges)
     for uri, ranges in by_shard.items():
         with tarfile.open(uri) as tar:
             starts = [member.offset for member in tar.getmembers()][::members_per_recording]
@@ -111,7 +110,7 @@ def test_tars_of_the_webdataset_library_are_adopted_in_place(tmp_path: Path) -> 
 def test_adopting_written_shards_gives_the_written_index(written: Path, tmp_path: Path) -> None:
     index_shards(shards_of(written), str(tmp_path))
     ours, adopted = Corpus.open(str(written)), Corpus.open(str(tmp_path))
-    assert adopted.byte_ranges(range(len(RECORDINGS))) == ours.byte_ranges(range(len(RECORDINGS)))
+    assert adopted.locations(range(len(RECORDINGS))) == ours.locations(range(len(RECORDINGS)))
     assert adopted.table.drop_columns("uri").equals(ours.table.drop_columns("uri"))
 
 
