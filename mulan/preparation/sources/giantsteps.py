@@ -31,7 +31,10 @@ _REMEDY = "clone the repository again"
 
 class GiantstepsConfig(Section):
     """How GiantSteps key is read. PATH contains ``giantsteps-mtg-key-dataset`` (train and validation),
-    ``giantsteps-key-dataset`` (test), or both, each with the folder ``audio`` that its script ``audio_dl.sh`` fills."""
+    ``giantsteps-key-dataset`` (test), or both, each with the folder ``audio`` that its script ``audio_dl.sh`` fills.
+
+    The keys are those of whole excerpts of two minutes, which ``clip.start_s=0`` and ``clip.duration_s=0`` keep.
+    """
 
 
 @dataclass(frozen=True)
