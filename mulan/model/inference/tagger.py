@@ -34,9 +34,7 @@ class Tagger(ExportedModel):
 
     @classmethod
     def _load(cls, folder: ModelFolder, device: torch.device) -> Self:
-        folder.refuse(_OTHER_FORMATS)
-        folder.require(CONFIG, WEIGHTS)
-        config = folder.config(TaggerConfig)
+        config = read_tagger_config(folder)
         with torch.random.fork_rng(devices=[]):  # leaves the caller's generator unchanged; the weights are replaced
             model = TaggingModel(build_audio_encoder(folder, config), classes=len(config.classes))
         folder.load_weights(model)
@@ -112,3 +110,14 @@ _OTHER_FORMATS = {
     _ENCODER: "it is an audio encoder, which has no classes; load it with mulan.AudioBackbone",
 }
 """Explanations for exported models of other formats."""
+
+
+def read_tagger_config(folder: ModelFolder) -> TaggerConfig:
+    """Reads the configuration of an exported tagger, without its weights.
+
+    Raises:
+        ModelFolderError: The folder is incomplete, contains another kind of model, or its configuration is invalid.
+    """
+    folder.refuse(_OTHER_FORMATS)
+    folder.require(CONFIG, WEIGHTS)
+    return folder.config(TaggerConfig)
