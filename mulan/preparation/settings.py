@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mulan.config.base import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, Section
 from mulan.preparation.fields import FieldsConfig
@@ -19,6 +19,7 @@ from mulan.preparation.sources.musiccaps import MusicCapsConfig
 from mulan.preparation.sources.nsynth import NsynthConfig
 from mulan.preparation.sources.song_describer import SongDescriberConfig
 from mulan.preparation.sources.table import TableConfig
+from mulan.preparation.texts.rules import RULE_NAMES
 
 
 class ClipConfig(Section):
@@ -74,17 +75,37 @@ class TextConfig(Section):
     """The filters of texts (MuLan §3.4)."""
 
     off: tuple[str, ...] = ()
-    """Names of the rules that are not applied."""
+    """Names of the rules that are not applied (:mod:`mulan.preparation.texts.rules`)."""
     unfiltered: bool = True
     """Whether the texts before filtering are kept as ``short_form_unfiltered`` and ``long_form_unfiltered``."""
+    short_form_max_words: PositiveInt = 24
+    """Maximum number of words of short-form texts and titles of playlists; longer ones are removed."""
+    long_form_max_words: PositiveInt = 128
+    """Maximum number of words of long-form texts. Longer ones are split into sentences, and longer sentences cut."""
+    sentences: bool = False
+    """Whether all long-form texts are split into sentences, as in MuLan, and not only those that are too long."""
+    max_channel_repeats: Annotated[int, Field(ge=1, le=254)] = 10
+    """Maximum number of recordings of one channel that may have a text; texts of more recordings are removed as
+    boilerplate, whatever their case."""
+    channel_memory_mib: PositiveInt = 64
+    """Size in MiB of the counters of texts by channel (:class:`mulan.preparation.texts.channel_texts.ChannelTexts`);
+    16 for each million distinct texts or more."""
     filter: str = ""
     """Folder or URI of a classifier of long-form texts that ``jobs.train_text_filter`` trained; empty for none."""
     filter_use_gpu: bool = False
     """Whether each actor of the classifier reserves a GPU."""
-    languages: tuple[str, ...] = ()
-    """ISO 639-1 codes of the languages of texts with more than four words; empty to keep every language."""
+    languages: tuple[Annotated[str, Field(pattern="^[a-z]{2,3}$")], ...] = ()
+    """ISO 639 codes of the languages of texts with more than four words; empty to keep every language."""
     playlists: str = ""
-    """Table (CSV, JSONL or Parquet) of playlist titles and recordings; empty for none."""
+    """Table (CSV, TSV, JSON lines or Parquet) with the columns ``playlist``, a title, and ``recording``, the id of a
+    recording or the path of its audio; empty for none."""
+
+    @field_validator("off")
+    @classmethod
+    def _check_names(cls, off: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := sorted({*off} - {*RULE_NAMES}):
+            raise ValueError(f"no rule is called {', '.join(unknown)}; the rules are {', '.join(RULE_NAMES)}")
+        return off
 
 
 class DuplicateConfig(Section):
