@@ -89,7 +89,7 @@ class TextConfig(Section):
     boilerplate, whatever their case."""
     channel_memory_mib: PositiveInt = 64
     """Size in MiB of the counters of texts by channel (:class:`mulan.preparation.texts.channel_texts.ChannelTexts`);
-    16 for each million distinct texts or more."""
+    64 serve some ten million distinct texts."""
     filter: str = ""
     """Folder or URI of a classifier of long-form texts that ``jobs.train_text_filter`` trained; empty for none."""
     filter_use_gpu: bool = False
@@ -97,8 +97,8 @@ class TextConfig(Section):
     languages: tuple[Annotated[str, Field(pattern="^[a-z]{2,3}$")], ...] = ()
     """ISO 639 codes of the languages of texts with more than four words; empty to keep every language."""
     playlists: str = ""
-    """Table (CSV, TSV, JSON lines or Parquet) with the columns ``playlist``, a title, and ``recording``, the id of a
-    recording or the path of its audio; empty for none."""
+    """Table (CSV, TSV, JSON lines, Parquet or Arrow) with the columns ``playlist``, a title, and ``recording``,
+    the id of a recording or the path of its audio; empty for none."""
 
     @field_validator("off")
     @classmethod

@@ -91,11 +91,12 @@ def csv_rows(
 
 
 def dict_rows(
-    source: str, uri: str, text: str, columns: Sequence[str], *, delimiter: str = ",", remedy: str
+    source: str, uri: str, text: str | Iterable[str], columns: Sequence[str], *, delimiter: str = ",", remedy: str
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Yields the rows of a table with a header as dictionaries, each with the number of its first line.
 
     Args:
+        text: The text, or its lines.
         columns: Columns that the header must name; it may name others.
 
     Raises:

@@ -19,7 +19,7 @@ class ChannelTexts:
     A count is therefore never too low. It is too high only if all four counters are shared: with n distinct texts of
     channels and w counters in a row, most of which are then below the limit, for a share of at most
     (1 - exp(-n / w))^4 of the texts, and for far fewer by more than a few. With the default of 64 MiB, w is 16.8
-    million: 1.4 million distinct texts give at most 4 in 100,000 that are counted too high at all.
+    million: of 1.4 million distinct texts, 4 in 100,000 are counted too high, and of 10 million, 4 in 100.
     """
 
     def __init__(self, mebibytes: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from mulan.data.errors import MAX_FAULTS
 from mulan.preparation.faults import SourceError, at_line
 from mulan.preparation.found import FoundRecording
-from mulan.preparation.texts.tables import table_rows
+from mulan.preparation.texts.tables import column_rows
 from mulan.storage import filesystem
 
 COLUMNS = ("playlist", "recording")
@@ -32,7 +32,7 @@ class PlaylistTitles:
         """Reads a table with the columns :data:`COLUMNS`, one row for each playlist and recording.
 
         Args:
-            uri: Path or URI of a CSV, TSV, JSON lines or Parquet file.
+            uri: Path or URI of a CSV, TSV, JSON lines, Parquet or Arrow file.
 
         Raises:
             SourceError: The table does not exist or is damaged, or rows lack a title or a recording; lists all faults.
@@ -44,7 +44,7 @@ class PlaylistTitles:
         incomplete = 0
         distinct: dict[str, str] = {}
         titles: dict[str, list[str]] = {}
-        for line, row in table_rows(source, uri, COLUMNS):
+        for line, row in column_rows(source, uri, COLUMNS):
             title, recording = (_as_text(row[column]) for column in COLUMNS)
             if title and recording:
                 titles.setdefault(recording, []).append(distinct.setdefault(title, title))
