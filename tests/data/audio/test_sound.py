@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mulan.data.audio.sound import intact_sound, streamed_sound
+from mulan.data.audio.source import audio_source
 from mulan.data.audio.windows import covering_windows, decode_recording, decode_window
 from mulan.data.errors import DecodeError
 from tests.data.audio.decoded import RATE_HZ, check, pitch_hz
@@ -82,6 +84,40 @@ def test_truncated_files_are_decoded_or_rejected() -> None:
     ):
         with pytest.raises(DecodeError, match="truncated audio"):
             decode_recording(audio[: len(audio) * 6 // 10], sample_rate_hz=RATE_HZ)
+
+
+@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize("holes", [True, False])
+def test_the_sound_before_damage(holes: bool, cached: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not cached:
+        monkeypatch.setattr("mulan.data.audio.sound._MAX_CACHED_SAMPLES", 2**14)
+    audio = by_libsndfile(tone(440, 20.0, rate_hz=44_100), 44_100, "FLAC")
+    whole = decode_recording(audio, sample_rate_hz=RATE_HZ)
+    half, bad = len(audio) // 2, bytearray(audio)
+    if holes:
+        for place in range(half, half + 200_000, 20_000):
+            bad[place : place + 8000] = bytes(8000)
+    else:
+        del bad[half:]
+    with pytest.raises(DecodeError, match="truncated audio") as caught:
+        streamed_sound(audio_source(bytes(bad)), RATE_HZ)
+    sound = intact_sound(audio_source(bytes(bad)), RATE_HZ)
+    assert str(sound.refusal) == str(caught.value)
+    assert sound.fault == f"{caught.value}; the first {sound.seconds:.4g} s are intact"
+    assert sound.seconds == pytest.approx(10, abs=0.4) == sound.samples / RATE_HZ
+    blocks = np.concatenate(list(sound.blocks()))
+    assert len(blocks) == sound.samples and (sound.cached is None) != cached
+    assert np.abs(blocks.astype(int) - whole[: len(blocks)])[:-400].max() <= 1
+    window = np.empty(RATE_HZ, np.int16)
+    sound.fill(window, sound.samples - len(window))
+    assert np.array_equal(window, blocks[-len(window) :])
+
+
+def test_an_intact_sound_is_that_of_training() -> None:
+    audio = audio_source(by_libsndfile(tone(440, 2.0, rate_hz=44_100), 44_100, "FLAC"))
+    one, other = intact_sound(audio, RATE_HZ), streamed_sound(audio, RATE_HZ)
+    assert (one.fault, one.refusal, one.seconds) == ("", None, 2.0)
+    assert np.array_equal(next(one.blocks()), next(other.blocks()))
 
 
 LONG: dict[str, Callable[[np.ndarray], bytes]] = {
