@@ -19,6 +19,7 @@ from mulan.preparation.sources.musiccaps import MusicCapsConfig
 from mulan.preparation.sources.nsynth import NsynthConfig
 from mulan.preparation.sources.song_describer import SongDescriberConfig
 from mulan.preparation.sources.table import TableConfig
+from mulan.preparation.sources.webdataset import WebDatasetConfig
 from mulan.preparation.texts.rules import RULE_NAMES
 
 
@@ -143,6 +144,7 @@ class PreparationConfig(Section):
     nsynth: NsynthConfig = NsynthConfig()
     song_describer: SongDescriberConfig = SongDescriberConfig()
     table: TableConfig = TableConfig()
+    webdataset: WebDatasetConfig = WebDatasetConfig()
     recordings_per_shard: PositiveInt = 128
     """Average number of recordings in a shard."""
     max_left_out: Fraction = 0.5

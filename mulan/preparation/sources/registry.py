@@ -18,6 +18,7 @@ from mulan.preparation.sources.musiccaps import MusicCapsSource
 from mulan.preparation.sources.nsynth import NsynthSource
 from mulan.preparation.sources.song_describer import SongDescriberSource
 from mulan.preparation.sources.table import TableSource
+from mulan.preparation.sources.webdataset import WebDataset
 
 SourceKind = Callable[[str, Any], Source]
 """Creates a source from its path or URI, which is absolute, and its section of the settings, a class of its own."""
@@ -38,6 +39,7 @@ KINDS: Mapping[str, SourceKind] = MappingProxyType(
         "nsynth": NsynthSource,
         "song_describer": SongDescriberSource,
         "table": TableSource,
+        "webdataset": WebDataset,
     }
 )
 """The kinds of sources, by the names that ``--source KIND=PATH`` takes; each has a section of that name."""
