@@ -326,6 +326,15 @@ def test_the_lists_of_peers_agree_but_for_six_clips(all_clips: list[MtatClip], t
     assert absent == {"29", "11268", "11269", "35644", "55753", "57881"}
 
 
+def test_the_matrix_of_peers_agrees(all_clips: list[MtatClip], tmp_path: Path) -> None:
+    root = "magnatagatune/sota-music-tagging-models/split/mtat"
+    labels, names = (
+        np.load(unpacked(f"{root}/{name}.npy", tmp_path), allow_pickle=False) for name in ("binary", "tags")
+    )
+    expected = [{str(names[column]) for column in np.flatnonzero(row)} for row in labels]
+    assert [set(clip.tags) & set(TOP_50) for clip in all_clips] == expected
+
+
 def test_recordings_of_the_genuine_tables(genuine: str, all_clips: list[MtatClip]) -> None:
     present = {clip.path: clip for clip in all_clips[::100] if clip.tags}
     for path in (*present, *(clip.path for clip in all_clips if clip.clip_id in CORRUPT)):
