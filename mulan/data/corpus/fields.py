@@ -55,9 +55,12 @@ _SCALARS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "channel": ("channel", "album"),
         "provenance": ("provenance",),
         "licence": ("licence", "license"),
+        "split": ("split",),
+        "start_s": ("start_s",),
+        "end_s": ("end_s",),
     }
 )
-"""Names of the fields with one text each; the first one that has a value is used."""
+"""Names of the fields with one text or number each; the first one that has a value is used."""
 
 _SPLITS = {name: name for name in SPLITS} | {
     **dict.fromkeys(("training",), "train"),
@@ -153,14 +156,17 @@ def map_fields(values: Mapping[str, Any], fields: Fields = Fields()) -> Recordin
         BadRecording: A field with a meaning is of another type, or the split or a source of ``texts`` is unknown.
     """
     flat = flattened(values)
-    lowered = {name.lower(): name for name in reversed(flat)}  # of names that differ only in case, the first
-    scalars = {key: _first_text(flat, lowered, names) for key, names in _SCALARS.items()}
+    roles = _roles(tuple(flat), tuple(fields.texts.items()), fields.tags)
+    if roles.unknown_source:
+        known = ", ".join(STORED_SOURCES)
+        raise BadRecording("unknown text source", f"{roles.unknown_source:.80}: the sources are {known}")
+    scalars = {role: _first_text(flat, names) for role, names in roles.scalars}
     return RecordingFields(
-        texts=_texts(flat, fields),
-        tags=_tags(flat, fields),
-        split=split_name(_first_text(flat, lowered, ("split",))),
-        start_s=_seconds(flat, lowered, "start_s"),
-        end_s=_seconds(flat, lowered, "end_s"),
+        texts=_texts(flat, roles),
+        tags=_tags(flat, roles),
+        split=split_name(scalars.pop("split", "")),
+        start_s=_seconds("start_s", scalars.pop("start_s", "")),
+        end_s=_seconds("end_s", scalars.pop("end_s", "")),
         **scalars,
     )
 
@@ -177,14 +183,16 @@ def split_name(text: str) -> str:
     return _SPLITS[name] if name else ""
 
 
-def flattened(values: Mapping[str, Any]) -> dict[str, Any]:
+def flattened(values: Mapping[str, Any]) -> Mapping[str, Any]:
     """Returns the values with the dotted names of nested ones, without recursion, as input may be deeply nested."""
+    if not any(isinstance(value, dict) for value in values.values()):
+        return values
     flat: dict[str, Any] = {}
     stack = [("", values)]
     while stack:
         prefix, mapping = stack.pop()
         for name, value in mapping.items():
-            if isinstance(value, Mapping):
+            if isinstance(value, dict):
                 stack.append((f"{prefix}{name}.", value))
             else:
                 flat.setdefault(f"{prefix}{name}", value)
@@ -202,31 +210,54 @@ def _matches(lowered_name: str, pattern: str) -> bool:
     return lowered_name == lowered or fnmatchcase(lowered_name, lowered)
 
 
+@dataclass(frozen=True)
+class _Roles:
+    """What fields with given names mean."""
+
+    texts: tuple[tuple[StoredSource, tuple[str, ...]], ...]
+    """Names of the fields with texts of each source."""
+    tags: tuple[str, ...]
+    """Names of the fields with tags."""
+    scalars: tuple[tuple[str, tuple[str, ...]], ...]
+    """Names of the fields with each single text, in the order in which they are looked at."""
+    unknown_source: str
+    """Name of a field of mulan's own with texts of an unknown source; empty if there is none."""
+
+
 @lru_cache(maxsize=4096)  # the rows of a table have the same names, and most objects do
-def _named(names: tuple[str, ...], patterns: tuple[str, ...]) -> list[str]:
+def _roles(
+    names: tuple[str, ...], texts: tuple[tuple[StoredSource, tuple[str, ...]], ...], tags: tuple[str, ...]
+) -> _Roles:
+    """Returns the roles of fields by their names; the patterns are those of :class:`Fields`."""
+    unknown = [name for name in names if name.startswith("texts.") and name[6:] not in STORED_SOURCES]
+    patterns = texts or tuple((source, (f"texts.{source}", *usual)) for source, usual in DEFAULT_TEXTS.items())
+    lowered = {name.lower(): name for name in reversed(names)}  # of names that differ only in case, the first
+    scalars = {role: tuple(lowered[name] for name in usual if name in lowered) for role, usual in _SCALARS.items()}
+    return _Roles(
+        texts=tuple((source, found) for source, group in patterns if (found := _named(names, group))),
+        tags=_named(names, tags or DEFAULT_TAGS),
+        scalars=tuple((role, found) for role, found in scalars.items() if found),
+        unknown_source=unknown[0] if unknown and not texts else "",
+    )
+
+
+def _named(names: tuple[str, ...], patterns: tuple[str, ...]) -> tuple[str, ...]:
     """Returns the names that match patterns, in the order of the patterns, then of the names."""
-    return [name for pattern in patterns for name in names if _matches(name.lower(), pattern)]
+    return tuple(name for pattern in patterns for name in names if _matches(name.lower(), pattern))
 
 
-def _texts(flat: Mapping[str, Any], fields: Fields) -> dict[StoredSource, tuple[str, ...]]:
-    groups = fields.texts or {source: (f"texts.{source}", *names) for source, names in DEFAULT_TEXTS.items()}
-    if not fields.texts:
-        unknown = [name for name in flat if name.startswith("texts.") and name[6:] not in STORED_SOURCES]
-        if unknown:
-            raise BadRecording("unknown text source", f"{unknown[0]:.80}: the sources are {', '.join(STORED_SOURCES)}")
+def _texts(flat: Mapping[str, Any], roles: _Roles) -> dict[StoredSource, tuple[str, ...]]:
     texts = {}
-    for source, patterns in groups.items():
-        found = [
-            text for name in _named(tuple(flat), patterns) for text in _items(name, flat[name], name.lower() in _LISTS)
-        ]
+    for source, names in roles.texts:
+        found = [text for name in names for text in _items(name, flat[name], name.lower() in _LISTS)]
         if found:
             texts[source] = tuple(dict.fromkeys(found))
     return texts
 
 
-def _tags(flat: Mapping[str, Any], fields: Fields) -> tuple[str, ...]:
+def _tags(flat: Mapping[str, Any], roles: _Roles) -> tuple[str, ...]:
     tags: dict[str, None] = {}
-    for name in _named(tuple(flat), fields.tags or DEFAULT_TAGS):
+    for name in roles.tags:
         last = name.rpartition(".")[2].lower()
         for text in _items(name, flat[name], separated=True):
             tag = as_tag(_CATEGORIES.get(last, last), text)
@@ -288,16 +319,15 @@ def _text(name: str, value: Any) -> str:
     raise BadRecording("field of the wrong type", f"{name:.80} is {value!r:.80}, neither a text nor a list of texts")
 
 
-def _first_text(flat: Mapping[str, Any], lowered: Mapping[str, str], names: tuple[str, ...]) -> str:
+def _first_text(flat: Mapping[str, Any], names: tuple[str, ...]) -> str:
     for name in names:
-        texts = _items(name, flat[lowered[name]], separated=False) if name in lowered else []
+        texts = _items(name, flat[name], separated=False)
         if texts:
             return ", ".join(texts).strip()
     return ""
 
 
-def _seconds(flat: Mapping[str, Any], lowered: Mapping[str, str], name: str) -> float | None:
-    text = _first_text(flat, lowered, (name,))
+def _seconds(name: str, text: str) -> float | None:
     if not text:
         return None
     try:

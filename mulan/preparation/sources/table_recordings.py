@@ -191,7 +191,8 @@ class TableRecordings:
         if not path:
             raise BadRecording("no audio path", f"the path of the audio is {stated!r:.80}")
         is_absolute = bool(scheme_of(path)) or path.startswith("/") or is_mistyped(path)
-        fault = location_fault(path if is_absolute else f"./{path}")
+        # a relative path can only be invalid by its characters
+        fault = location_fault(path) if is_absolute or not path.isprintable() else None
         if fault:
             raise BadRecording("unusable path", f"{path}: {fault}")
         if is_absolute:
