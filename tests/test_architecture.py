@@ -65,6 +65,7 @@ IMPORTED_LATE = {
     "jobs/evaluate.py": "a refused job does not wait for the libraries of models",
     "jobs/export.py": "a refused job does not wait for the libraries of models",
     "jobs/train.py": "a refused job does not wait for the libraries of models",
+    "jobs/train_text_filter.py": "a refused job does not wait for the libraries of models",
     "mulan/__init__.py": "commands that only read a recipe do not wait for torch",
     "mulan/benchmarks/checkpoint_process.py": "DeepSpeed chooses its accelerator from the environment of the worker",
     "mulan/benchmarks/step_process.py": "DeepSpeed and decoders may not be installed to measure the plain step",

@@ -40,6 +40,7 @@ COMMANDS: dict[str, list[list[str]]] = {
         ["checkpoint", "--recipe", "none"],
         ["step", "--data", "/nowhere", "--dry-run"],
     ],
+    "jobs.train_text_filter": [["--help"], ["--labels", "/nowhere.csv", "--out", "/nowhere"]],
     "tune.sweep": [
         ["--help"],
         ["--recipe", "demo", "--trials", "0", *NO_CORPUS],
