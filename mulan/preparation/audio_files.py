@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from mulan.data.corpus.records import AUDIO_EXTENSIONS
-from mulan.preparation.faults import SourceError
 from mulan.preparation.found import AudioLocation
 from mulan.storage import filesystem
 from mulan.storage.listing import files_below
@@ -30,23 +29,6 @@ class AudioFiles:
             StorageError, StoragePermanentError: The folder cannot be listed.
         """
         return cls(uri, files_below(uri, is_audio))
-
-    @classmethod
-    def of_source(cls, source: str, uri: str) -> "AudioFiles":
-        """Lists the folder of a source as :meth:`below` does.
-
-        Args:
-            source: The source, as ``KIND=PATH``, for messages.
-            uri: Path or URI of the folder.
-
-        Raises:
-            SourceError: There is no such folder.
-            StorageError, StoragePermanentError: The folder cannot be listed.
-        """
-        try:
-            return cls.below(uri)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise SourceError(source, [f"there is no folder {uri}; name the folder of the recordings"]) from error
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.versions)

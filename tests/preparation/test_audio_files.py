@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from mulan.preparation.audio_files import AudioFiles, is_audio
-from mulan.preparation.faults import SourceError
 from mulan.storage import filesystem
 
 NAMES = [
@@ -39,13 +38,6 @@ def test_the_audio_files_below_a_folder_are_listed(files: AudioFiles) -> None:
     assert filesystem.read_bytes(location.uri) == b"song.m4a"
     assert (location.offset, location.length, location.row) == (0, None, None)
     assert location.version == files.versions["song.m4a"] != ""
-
-
-def test_a_missing_folder_of_a_source_is_named(files: AudioFiles, storage_uri: str) -> None:
-    assert AudioFiles.of_source("kind=path", storage_uri) == files
-    for name in ("absent", "notes.txt"):
-        with pytest.raises(SourceError, match=f"source kind=path: there is no folder {storage_uri}/{name};"):
-            AudioFiles.of_source("kind=path", filesystem.join(storage_uri, name))
 
 
 @pytest.mark.parametrize(

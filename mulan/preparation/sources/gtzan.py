@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mulan.config.base import Section
-from mulan.preparation.audio_files import AudioFiles
 from mulan.preparation.faults import Faults, SourceError, at_line
 from mulan.preparation.found import FoundRecording
+from mulan.preparation.sources.official_audio import list_audio
 from mulan.preparation.sources.official_files import read_official
 from mulan.storage import filesystem
 
@@ -112,7 +112,7 @@ class GtzanSource:
             SourceError: There is no such folder, or a list is missing or damaged.
         """
         excerpts = self.excerpts()
-        files = AudioFiles.of_source(self._name, self._uri)
+        files = list_audio(self._name, self._uri, remedy="name the folder of the recordings")
         for excerpt in excerpts:
             audio = files.find_anywhere(f"{excerpt.name}.wav")
             if audio is None:

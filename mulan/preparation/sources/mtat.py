@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mulan.config.base import Section
-from mulan.preparation.audio_files import AudioFiles
 from mulan.preparation.faults import Faults, SourceError, at_line
 from mulan.preparation.found import FoundRecording
+from mulan.preparation.sources.official_audio import list_audio
 from mulan.preparation.sources.official_files import dict_rows, read_official
 from mulan.storage import filesystem
 
@@ -87,7 +87,7 @@ class MtatSource:
         Raises:
             SourceError: There is no such folder, or a table is missing or damaged.
         """
-        files = AudioFiles.of_source(self._name, self._uri)
+        files = list_audio(self._name, self._uri, remedy="name the folder of the recordings")
         for clip in self.clips(faults):
             if clip.clip_id in CORRUPT:
                 faults.add("known to be corrupt", f"{clip.clip_id}: {clip.path} cannot be decoded")

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from mulan.config.base import Section
-from mulan.preparation.audio_files import AudioFiles
 from mulan.preparation.faults import Faults, SourceError, at_line
 from mulan.preparation.found import FoundRecording
+from mulan.preparation.sources.official_audio import list_audio
 from mulan.preparation.sources.official_files import csv_rows, read_official
 from mulan.storage import filesystem
 
@@ -78,7 +78,7 @@ class MtgJamendoSource:
         Raises:
             SourceError: There is no such folder, or a file of the split is missing or damaged.
         """
-        files = AudioFiles.of_source(self._name, self._audio)
+        files = list_audio(self._name, self._audio, remedy="name the folder of the recordings")
         for track in self.tracks():
             low = f"{track.path.removesuffix('.mp3')}.low.mp3"
             audio = files.find_anywhere(track.path) or files.find_anywhere(low)
