@@ -4,7 +4,7 @@ import re
 
 from mulan.preparation.texts.rule import TextContext, tidied
 
-_PIECES = re.compile(r"(\n+|\s+[-|•·~]+\s+|\s*[|•]\s*|(?<=[.!?])\s+|(?<=\u3002))")
+_PIECES = re.compile(r"(\n+|(?:(?<!\s)\s+)?(?:(?<=\s)[-|•·~]+(?=\s)|[|•])\s*|(?<=[.!?])\s+|(?<=\u3002))")
 """What separates the pieces of a text that are kept or removed as a whole: lines, sentences and parts of titles."""
 
 _SITES = (
@@ -28,7 +28,7 @@ _ENGLISH = (
     r"\b(?:hit|smash|click|ring|press|tap) (?:on )?(?:the|that|like) (?:\w+ )?(?:bell|like|button|link)\b"
     r"|\bturn on (?:the )?(?:post )?notifications?|\blike,? (?:comment|share|and share|& share)\b"
     r"|\b(?:please|don't forget to) (?:like|share|comment)\b|\bthumbs up if\b"
-    r"|(?:^|[.!?\n]\s*)like (?:if|this comment)\b",
+    r"|(?:^|[.!?\n] ?)like (?:if|this comment)\b",
     r"\b(?:business|booking|management|press|promo(?:tion)?s?) (?:inquir|enquir|contact|requests?|only)\w*"
     r"|\bbookings? ?:|\b(?:merch|merchandise|webshop|official store|sponsored by|giveaway)\b"
     r"|\bcheck out my (?:channel|page|profile|music|new|song|soundcloud|youtube|playlist)|\bsub (?:4|for) sub\b"

@@ -56,7 +56,8 @@ def remove_brackets(text: str, context: TextContext) -> list[str]:
     return [text if replaced == text else tidied(replaced)]
 
 
-_SEPARATOR = re.compile(r"(\s+[-•·~/]\s+|\s*[|•]\s*|\s*//\s*)")
+_SEPARATOR = re.compile(r"((?:(?<!\s)\s+)?(?:(?<=\s)[-•·~/](?=\s)|[|•]|//)\s*)")
+"""What separates the parts of a title. It begins at the first blank only: a search stays linear in runs of blanks."""
 _ENDING = re.compile(
     r"(?<=\S)\s+(?:"
     r"(?:the )?(?:official|officiel|oficial|ufficiale)(?: (?:music|lyrics?|hd|4k|audio|live))*"
@@ -86,7 +87,7 @@ def remove_boilerplate(text: str, context: TextContext) -> list[str]:
 _FEATURED_IN_BRACKETS = re.compile(
     r"[(\[]\s*(?:feat|ft|featuring|prod|produced by|starring)\b[^()\[\]]*[)\]]", re.IGNORECASE
 )
-_UNTIL = r"[^()\[\]|\n]*?(?=\s+[-|•]\s|\s*[()\[\]|\n]|$)"
+_UNTIL = r"[^()\[\]|\n]*?(?=(?<!\s)(?:\s+[-|•]\s|\s*[()\[\]|\n])|$)"
 _NO_LENGTH = r"(?<!\d)(?<!\b\d )(?<!\b\d\d )(?<!\b\d\d\d )"
 """What precedes ``ft`` where it does not mean feet; a year may precede it."""
 _FEATURED = re.compile(rf"{_NO_LENGTH}\b(?:(?i:feat|ft)(?:\.\s*|\s+)(?=[^\W_])|featuring\s+(?=[A-Z])){_UNTIL}")
@@ -112,7 +113,7 @@ def _patterns(name: str, *, is_artist: bool) -> tuple[re.Pattern[str], ...]:
     if not parts:
         return ()
     written = r"(?<!\w)" + r"\W+".join(map(re.escape, parts)) + r"(?!\w)"
-    found = [rf"^{written}[.!?]?(?:\s*[-:|~•]\s+|\s+(?=[\"'「『]))", rf"\s+(?:[-|~•]\s+|by\s+){written}[.!?]?$"]
+    found = [rf"^{written}[.!?]?(?:\s*[-:|~•]\s+|\s+(?=[\"'「『]))", rf"(?<!\s)\s+(?:[-|~•]\s+|by\s+){written}[.!?]?$"]
     if is_artist:
         found.append(rf"^{written}[.!?]?$")
         if len(parts) > 1:
