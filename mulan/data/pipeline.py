@@ -17,6 +17,7 @@ from ray.data.block import BlockAccessor, BlockMetadata
 
 from mulan.data.freed_memory import KEEP_FREED_MEMORY
 from mulan.data.groups import Groups, make_group
+from mulan.data.ray_data_output import hide_progress_bars
 from mulan.data.reader import MicroBatchReader
 from mulan.private_ray.core import SchedulerStepCallback, add_scheduler_callback
 
@@ -40,12 +41,6 @@ class GroupServer(Protocol):
 
     def end_group(self, number: int) -> None:
         """Reports that a group has been read."""
-
-
-def hide_progress_bars(context: DataContext) -> None:
-    """Disables Ray Data's progress bars in executions of a context."""
-    context.enable_progress_bars = False
-    context.enable_operator_progress_bars = False
 
 
 def segments(groups: int, first_groups: int = SEGMENT_GROUPS) -> list[range]:

@@ -1,10 +1,7 @@
 """Embedding of a split with Ray Data: tasks read and decode recordings, and a pool of actors embeds them."""
 
 import json
-import logging
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +9,7 @@ import numpy as np
 import pyarrow as pa
 import ray
 import ray.data
-from ray.data import DataContext
 from ray.exceptions import RayActorError
-from ray.util.annotations import RayDeprecationWarning
 
 from mulan import MuLan
 from mulan.config.errors import MulanError
@@ -22,7 +17,7 @@ from mulan.data.audio.windows import covering_windows
 from mulan.data.corpus.index import Corpus, Location
 from mulan.data.corpus.records import read_fragments
 from mulan.data.errors import BadRecording, TooManySkippedRecordings
-from mulan.data.pipeline import hide_progress_bars
+from mulan.data.ray_data_output import quiet_ray_data
 from mulan.model.inference.exported import WINDOWS_AT_ONCE
 from mulan.model.inference.inputs import in_batches
 from mulan.model.inference.mulan import unit_mean
@@ -94,7 +89,7 @@ def embed_split(
     options: dict[str, Any] = {"num_gpus": 1, "num_cpus": 0} if use_gpu else {}
     if not restart_actors:
         options["max_restarts"] = 0
-    with _quiet_ray_data():
+    with quiet_ray_data():
         dataset = (
             ray.data.from_arrow(blocks)
             .map_batches(_read_recordings, fn_kwargs=reading, batch_size=None)
@@ -267,20 +262,3 @@ def _collect(
         tags=tuple(tuple(tags[item["row"]]) for item in good),
         skipped=skipped,
     )
-
-
-@contextmanager
-def _quiet_ray_data() -> Iterator[None]:
-    """Hides progress bars and log lines of the datasets that are executed in the block; errors are raised."""
-    context = DataContext.get_current().copy()
-    hide_progress_bars(context)
-    log = logging.getLogger("ray.data")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
-    try:
-        with DataContext.current(context), warnings.catch_warnings():
-            # max_restarts has no named parameter in Ray 2.60, and all others are deprecated
-            warnings.simplefilter("ignore", RayDeprecationWarning)
-            yield
-    finally:
-        log.setLevel(level)

@@ -1,12 +1,9 @@
 """The report of a run: ``report.json``, and ``report.html`` as one self-contained page."""
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from typing import Any
 
-import jinja2
 from rich.console import Console
 from rich.table import Table
 
@@ -16,6 +13,7 @@ from mulan.config.recipe import Recipe, recipe_from_toml
 from mulan.data.corpus.metadata import split_tag
 from mulan.evaluation.evaluate import Evaluation
 from mulan.evaluation.figures import Picture, caption_similarity, curve, embedding_map, tag_similarity
+from mulan.pages.rendering import Filters, data_uri, render
 from mulan.storage import filesystem
 
 JSON_NAME, HTML_NAME = "report.json", "report.html"
@@ -61,11 +59,15 @@ def render_page(
     summary: Mapping[str, Any], curves: Sequence[Picture], pictures: Mapping[str, Picture], recipe_toml: str
 ) -> str:
     """Renders the HTML page of a summary in the format of ``report.json``; figures are inlined, nothing is fetched."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters |= {"fixed": _fixed, "data_uri": _data_uri, "duration": _duration, "tag_text": _tag_text}
-    template = resources.files("mulan.evaluation").joinpath("report_template.html").read_text(encoding="utf-8")
-    return environment.from_string(template).render(
-        summary=summary, curves=curves, pictures=pictures, recipe_toml=recipe_toml
+    filters: Filters = {"fixed": _fixed, "data_uri": _data_uri, "duration": _duration, "tag_text": _tag_text}
+    return render(
+        "mulan.evaluation",
+        "report_template.html",
+        filters,
+        summary=summary,
+        curves=curves,
+        pictures=pictures,
+        recipe_toml=recipe_toml,
     )
 
 
@@ -125,7 +127,7 @@ def _pictures(evaluation: Evaluation) -> dict[str, Picture]:
 
 
 def _data_uri(picture: Picture) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(picture.svg).decode()
+    return data_uri(picture.svg, "image/svg+xml")
 
 
 def _tag_text(tag: str) -> str:

@@ -1,0 +1,32 @@
+"""Rendering of self-contained HTML pages: styles, figures and sounds are inlined, nothing is fetched."""
+
+import base64
+from collections.abc import Callable, Mapping
+from importlib import resources
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+Filters = Mapping[str, Callable[..., Any]]
+
+
+def render(package: str, template: str, filters: Filters, **values: Any) -> str:
+    """Renders a page. All values are escaped, and a value that the template names must be given.
+
+    Args:
+        package: Package that contains the template.
+        template: File name of the template, in which ``style`` is the common style sheet.
+        filters: Filters of the template by name, besides those of Jinja.
+        values: Values by name.
+    """
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.filters |= filters
+    style = resources.files("mulan.pages").joinpath("style.css").read_text(encoding="utf-8")
+    content = resources.files(package).joinpath(template).read_text(encoding="utf-8")
+    return environment.from_string(content).render(style=Markup(style), **values)
+
+
+def data_uri(content: bytes, media_type: str) -> str:
+    """Returns the address of content that a page contains itself."""
+    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
