@@ -67,6 +67,14 @@ def add_data(parser: argparse.ArgumentParser, *, default: str) -> None:
     parser.add_argument("--data", metavar="URI", help=f"folder of a prepared corpus (default: {default})")
 
 
+def positive(text: str) -> int:
+    """Parses an argument that is an integer of at least 1."""
+    value = int(text)  # argparse reports a ValueError
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return value
+
+
 def recipe_of(arguments: argparse.Namespace, *, data_uri: str | None) -> Recipe:
     """Returns the requested recipe, with absolute paths.
 

@@ -5,18 +5,13 @@ Writes everything to runs/demo. The same command resumes an interrupted demo.
 
 import argparse
 import os
-import time
-from types import TracebackType
-
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
 
 from jobs import arguments
 from jobs.arguments import CONSOLE
 from jobs.evaluate import assess
 from jobs.export import export
 from jobs.joining import join_and_report, print_dry_run
+from jobs.progress import RecordingsProgress
 from mulan.config.errors import MulanError
 from mulan.data.corpus.index import INDEX_NAME, Corpus
 from mulan.demo.corpus import build_corpus
@@ -31,7 +26,6 @@ class DemoRefused(MulanError, ValueError):
 
 TRACKS = 1200
 SEED = 2022
-PLAIN_PERIOD_S = 10.0
 
 
 def main() -> None:
@@ -59,7 +53,7 @@ def main() -> None:
     if args.dry_run:
         print_dry_run(recipe, run)
         return
-    with run.timed("corpus"), CorpusProgress(CONSOLE) as progress:
+    with run.timed("corpus"), RecordingsProgress("corpus", CONSOLE) as progress:
         build_corpus(data_uri, tracks=args.tracks, seed=SEED, workers=os.cpu_count() or 1, on_progress=progress)
     join_and_report(recipe, run, label="train")
     # imports torch and Ray Train
@@ -69,41 +63,6 @@ def main() -> None:
         fit(recipe, run)
     export(run)
     assess(run, recipe, corpus=Corpus.open(data_uri))
-
-
-class CorpusProgress:
-    """Shows the number of finished recordings live, or as a line every ten seconds if the output is not a terminal.
-
-    A context manager that is called with the numbers of finished and of all recordings.
-    """
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
-        self._begun = self._shown = time.monotonic()
-        self._last = ""
-
-    def __enter__(self) -> "CorpusProgress":
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
-        self._console.print(self._last or "corpus  already there", soft_wrap=True)
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        left = (now - self._begun) / done * (total - done)
-        self._last = f"corpus  {done}/{total} recordings  {int(left // 60)}:{int(left % 60):02d} left"
-        if self._live is not None:
-            self._live.update(Text(self._last), refresh=True)
-        elif now - self._shown >= PLAIN_PERIOD_S and done < total:
-            self._shown = now
-            self._console.print(self._last, soft_wrap=True)
 
 
 if __name__ == "__main__":

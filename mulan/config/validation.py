@@ -1,6 +1,7 @@
 """Validation of sections, with error messages that name the field and suggest fields with similar names."""
 
 import difflib
+import tomllib
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -67,6 +68,31 @@ def with_changes(
         is_in_given = any(path[:length] in given for length in range(1, len(path)))
         _set(nested, path, given[path], default_family=None if is_in_given else _default_family(model, path))
     return validated(model, nested, name=name, faults=list(listed))
+
+
+def parsed_settings(settings: Iterable[str]) -> tuple[list[tuple[str, Any]], list[str]]:
+    """Parses settings of the command line, each ``section.field=value``.
+
+    Returns:
+        The dotted paths with the values, which are parsed as TOML or, if that fails, are strings; and the faults of
+        settings without an equals sign.
+    """
+    faults: list[str] = []
+    changes: list[tuple[str, Any]] = []
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if equals:
+            changes.append((key.strip(), _parsed(text.strip())))
+        else:
+            faults.append(f"--set {setting}: must have the form section.field=value")
+    return changes, faults
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def _as_dicts(value: Any) -> Any:

@@ -13,7 +13,7 @@ from mulan.config.errors import RecipeError
 from mulan.config.paths import absolute, scheme_of
 from mulan.config.recipe import Recipe
 from mulan.config.sections import BatchConfig, DataConfig, OptimConfig, ScaleConfig, TextTowerConfig, TrainConfig
-from mulan.config.validation import with_changes
+from mulan.config.validation import parsed_settings, with_changes
 from mulan.recipes.miniature import MINILM, miniature
 from mulan.recipes.mulan import TEXT_ABLATIONS, m_ast, m_resnet50, m_resnet50_audioset, with_texts
 from mulan.recipes.mulap import mulap
@@ -107,14 +107,7 @@ def with_settings(recipe: Recipe, settings: Iterable[str], *, name: str) -> Reci
 def _with_settings(
     values: dict[str, Any], settings: Iterable[str], *, name: str, data_uri: str | None = None
 ) -> Recipe:
-    faults: list[str] = []
-    changes: list[tuple[str, Any]] = []
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals:
-            faults.append(f"--set {setting}: must have the form section.field=value")
-            continue
-        changes.append((key.strip(), _parse(text.strip())))
+    changes, faults = parsed_settings(settings)
     if data_uri is not None:
         changes.append(("data.uri", data_uri))
     return with_changes(Recipe, values, changes, name=name, faults=faults)
@@ -145,10 +138,3 @@ def _read(name_or_file: str) -> dict[str, Any]:
         raise RecipeError(name_or_file, [f"cannot be read: {error.strerror}"]) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(name_or_file, [f"is not TOML: {error}"]) from error
-
-
-def _parse(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text

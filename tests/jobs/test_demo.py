@@ -1,17 +1,12 @@
 """Tests a miniature of the demo, as a user runs it."""
 
-import io
 import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from rich.console import Console
-
-from jobs.demo import CorpusProgress
 
 FORBIDDEN_IN_OUTPUT = ("Warning", "WARNING", "Traceback", "INFO")
 
@@ -66,23 +61,3 @@ def test_a_recipe_without_a_text_tower_is_refused_before_anything_is_written(tmp
     assert done.stderr.startswith("error: --recipe semisupcon has no contrastive term")
     assert "jobs.train --data" in done.stderr
     assert list(tmp_path.iterdir()) == []
-
-
-def test_progress_is_printed_in_lines_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([0.0, 4.0, 10.0, 15.0, 20.0])
-    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-    stream = io.StringIO()
-    with CorpusProgress(Console(file=stream)) as progress:
-        for done in (4, 10, 15, 120):
-            progress(done, 120)
-    assert stream.getvalue().splitlines() == [
-        "corpus  10/120 recordings  1:50 left",  # ten seconds after the start
-        "corpus  120/120 recordings  0:00 left",  # the last one is always printed
-    ]
-
-
-def test_an_existing_corpus_has_no_progress() -> None:
-    stream = io.StringIO()
-    with CorpusProgress(Console(file=stream)):
-        pass
-    assert stream.getvalue() == "corpus  already there\n"

@@ -1,0 +1,52 @@
+"""The live progress of a job that makes a number of recordings."""
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+PLAIN_PERIOD_S = 10.0
+
+
+class RecordingsProgress:
+    """Shows the number of finished recordings live, or as a line every ten seconds if the output is not a terminal.
+
+    A context manager that is called with the numbers of finished and of all recordings.
+    """
+
+    def __init__(self, label: str, console: Console) -> None:
+        """
+        Args:
+            label: First word of the line.
+            console: Where it is shown.
+        """
+        self._label, self._console = label, console
+        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._begun = self._shown = time.monotonic()
+        self._last = ""
+
+    def __enter__(self) -> "RecordingsProgress":
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+        self._console.print(self._last or f"{self._label}  already there", soft_wrap=True)
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        elapsed = max(now - self._begun, 1e-9)
+        left = elapsed / max(done, 1) * (total - done)
+        rate, time_left = f"{done / elapsed:.1f}/s", f"{int(left // 60)}:{int(left % 60):02d} left"
+        self._last = f"{self._label}  {done}/{total} recordings  {rate}  {time_left}"
+        if self._live is not None:
+            self._live.update(Text(self._last), refresh=True)
+        elif now - self._shown >= PLAIN_PERIOD_S and done < total:
+            self._shown = now
+            self._console.print(self._last, soft_wrap=True)

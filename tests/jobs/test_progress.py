@@ -1,0 +1,29 @@
+"""Tests the progress of jobs that make recordings."""
+
+import io
+import time
+
+import pytest
+from rich.console import Console
+
+from jobs.progress import RecordingsProgress
+
+
+def test_progress_is_printed_in_lines_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 4.0, 10.0, 15.0, 20.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    stream = io.StringIO()
+    with RecordingsProgress("corpus", Console(file=stream)) as progress:
+        for done in (4, 10, 15, 120):
+            progress(done, 120)
+    assert stream.getvalue().splitlines() == [
+        "corpus  10/120 recordings  1.0/s  1:50 left",  # ten seconds after the start
+        "corpus  120/120 recordings  6.0/s  0:00 left",  # the last one is always printed
+    ]
+
+
+def test_an_existing_corpus_has_no_progress() -> None:
+    stream = io.StringIO()
+    with RecordingsProgress("corpus", Console(file=stream)):
+        pass
+    assert stream.getvalue() == "corpus  already there\n"
