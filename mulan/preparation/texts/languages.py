@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-from mulan.config.errors import RecipeError
+from mulan.preparation.faults import SettingsError
 from mulan.preparation.texts.rule import TextContext
 
 MIN_WORDS = 5
@@ -28,13 +28,13 @@ class LanguageRule:
             languages: ISO 639 codes of the wanted languages, one or more.
 
         Raises:
-            RecipeError: A language is unknown to the identifier.
+            SettingsError: A language is unknown to the identifier.
         """
         self._identifier = _identifier()
         known = sorted(self._identifier.labels)
         if unknown := sorted({*languages} - {*known}):
             fault = f"text.languages: {', '.join(unknown)} cannot be identified; the codes are {', '.join(known)}"
-            raise RecipeError("of the preparation", [fault])
+            raise SettingsError([fault])
         self._wanted = frozenset(languages)
 
     def __call__(self, text: str, context: TextContext) -> list[str]:
@@ -46,3 +46,8 @@ class LanguageRule:
     def probability(self, text: str) -> float:
         """Returns the probability that a text is in one of the wanted languages."""
         return sum(probability for code, probability in self._identifier.rank(text) if code in self._wanted)
+
+
+def language_of(text: str) -> str:
+    """Returns the ISO 639 code of a text's most probable language; empty if it has too few words."""
+    return str(_identifier().classify(text)[0]) if len(text.split()) >= MIN_WORDS else ""

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from mulan.config.errors import RecipeError
+from mulan.preparation.faults import SettingsError
 from mulan.preparation.texts.languages import LanguageRule
 from mulan.preparation.texts.rule import TextContext
 
@@ -56,7 +56,7 @@ def test_several_languages_may_be_wanted() -> None:
 
 
 def test_an_unknown_language_is_named() -> None:
-    with pytest.raises(RecipeError, match=r"text\.languages: xx, zz cannot be identified; the codes are .*, en, "):
+    with pytest.raises(SettingsError, match=r"text\.languages: xx, zz cannot be identified; the codes are .*, en, "):
         LanguageRule(["zz", "en", "xx"])
 
 
