@@ -32,6 +32,8 @@ class Exclusions:
     (``youtube/dQw4w9WgXcQ``); one with folders excludes only the recording of exactly this id."""
     digests: frozenset[bytes] = field(default=frozenset(), repr=False)
     """SHA-256 of excluded clips (:attr:`mulan.preparation.clips.Clip.sha256`), in bytes."""
+    uris: tuple[str, ...] = ()
+    """Absolute paths and URIs of the lists and corpora."""
 
     @classmethod
     def read(cls, uris: Sequence[str]) -> "Exclusions":
@@ -66,7 +68,7 @@ class Exclusions:
             digests |= more_digests
         if faults:
             raise SourceError(f"exclude={','.join(uris)}", faults, count)
-        return cls(frozenset(ids), frozenset(digests))
+        return cls(frozenset(ids), frozenset(digests), tuple(map(filesystem.absolute, uris)))
 
     def excludes_id(self, recording_id: str) -> bool:
         """Returns whether a recording is excluded by its id, or by the last component of it."""

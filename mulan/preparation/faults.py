@@ -11,6 +11,22 @@ NAMED = 20
 """Number of recordings that are named for each kind of fault; the others are only counted."""
 
 
+class SettingsError(MulanError, ValueError):
+    """Raised for settings and requests that are not valid; lists all faults."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        """
+        Args:
+            faults: Faults, each in one line with the setting that it is of.
+        """
+        self.faults = tuple(faults)
+        several = [f"{len(faults)} faults:", *(f"  - {fault}" for fault in faults)]
+        super().__init__(faults[0] if len(faults) == 1 else "\n".join(several))
+
+    def __reduce__(self) -> tuple[type["SettingsError"], tuple[tuple[str, ...]]]:
+        return type(self), (self.faults,)
+
+
 class SourceError(MulanError, ValueError):
     """Raised when a source cannot be used. The message names each fault's file, line and remedy; at most 20 of them."""
 

@@ -24,7 +24,7 @@ def write(path: Path, content: bytes | str) -> str:
 
 
 def corpus(uri: str, *ids: str) -> str:
-    rows = [index_row(each, "shards/0.tar", 0, 512, {"duration_s": 1.0, "texts": {}}) for each in ids]
+    rows = [index_row(each, "shards/0.tar", [(0, 512)], {"duration_s": 1.0, "texts": {}}) for each in ids]
     write_index(pa.Table.from_pylist(rows, SCHEMA), uri)
     return uri
 

@@ -145,11 +145,9 @@ class _ShardWriter:
         with self._storage_errors():
             if self._tar is None:
                 self._tar = self._begin()
-            offset, key = self._tar.offset, key_of(recording.recording_id)
-            _add(self._tar, f"{key}.{recording.extension}", content)
-            _add(self._tar, f"{key}.json", json.dumps(metadata, ensure_ascii=False).encode())
+            offset, length = add_members(self._tar, recording.recording_id, recording.extension, content, metadata)
         self._recordings += 1
-        return self._name, offset, self._tar.offset - offset
+        return self._name, offset, length
 
     def remove(self) -> None:
         """Removes all shards that were written."""
@@ -187,6 +185,27 @@ class _ShardWriter:
                 self._tar.close()
             filesystem.upload(self._path, filesystem.join(self._corpus_uri, self._name))
             self._tar, self._recordings, self._shards = None, 0, self._shards + 1
+
+
+def add_members(
+    tar: tarfile.TarFile, recording_id: str, extension: str, audio: bytes, metadata: Mapping[str, Any]
+) -> tuple[int, int]:
+    """Adds the members of a recording to a shard; the same arguments always add the same bytes.
+
+    Args:
+        tar: The shard, open for writing.
+        recording_id: Id of the recording.
+        extension: Extension of the audio file without the dot.
+        audio: Encoded audio.
+        metadata: Content of the recording's JSON.
+
+    Returns:
+        Offset and length in bytes of the recording in the shard.
+    """
+    offset, key = tar.offset, key_of(recording_id)
+    _add(tar, f"{key}.{extension}", audio)
+    _add(tar, f"{key}.json", json.dumps(metadata, ensure_ascii=False).encode())
+    return offset, tar.offset - offset
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:

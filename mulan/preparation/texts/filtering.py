@@ -50,7 +50,7 @@ class TextFilters:
             config: The settings. The table of playlists is read at once.
 
         Raises:
-            RecipeError: ``config.languages`` has a language that cannot be identified.
+            SettingsError: ``config.languages`` has a language that cannot be identified.
             SourceError: The table of playlists is missing or damaged.
             StorageError, StoragePermanentError: The table of playlists cannot be read.
         """

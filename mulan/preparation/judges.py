@@ -1,0 +1,87 @@
+"""The models that judge recordings after decoding: the music detector, and the classifier of long-form texts.
+
+They are loaded where they are used: once in each actor of a pool.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mulan.config.base import Section
+from mulan.preparation.music_detector import check_detector, load_detector
+from mulan.preparation.settings import MusicConfig, PreparationConfig, TextConfig
+from mulan.preparation.shards import NOT_MUSIC, DecodedRecording
+from mulan.preparation.texts.classifier import TextClassifier
+
+Judge = Callable[[DecodedRecording], DecodedRecording]
+"""Returns a recording with what a model says of it. The recording has a clip."""
+
+
+@dataclass(frozen=True)
+class JudgeSpec:
+    """A judge that is not loaded yet."""
+
+    load: Callable[[Any], Judge]
+    """Loads the model of a section of the settings."""
+    section: Section
+    use_gpu: bool
+    """Whether it needs a GPU."""
+
+
+def judges_of(config: PreparationConfig) -> Sequence[JudgeSpec]:
+    """Returns the judges that the settings ask for, in the order in which they judge."""
+    specs = []
+    if config.music.tagger:
+        specs.append(JudgeSpec(music_judge, config.music, config.music.use_gpu))
+    if config.text.filter:
+        specs.append(JudgeSpec(text_judge, config.text, config.text.filter_use_gpu))
+    return specs
+
+
+def check_judges(config: PreparationConfig) -> list[str]:
+    """Checks that the models that the settings name can be loaded, and returns lines that describe them.
+
+    Raises:
+        MulanError: One of them does not exist or is not usable.
+    """
+    lines = []
+    if config.music.tagger:
+        lines.append(check_detector(config.music))
+    if config.text.filter:
+        classifier = TextClassifier.load(config.text.filter)
+        lines.append(
+            f"text filter {config.text.filter}: keeps texts from a probability of {classifier.threshold:.2f} on"
+        )
+    return lines
+
+
+def music_judge(config: MusicConfig) -> Judge:
+    """Returns a function that leaves out recordings of which too little is music (MuLan §3.4)."""
+    detector = load_detector(config)
+
+    def judge(recording: DecodedRecording) -> DecodedRecording:
+        assert recording.clip is not None
+        share = detector.music_share(recording.clip.flac)
+        judged = replace(recording, music_share=share)
+        if share >= config.min_share:
+            return judged
+        return judged.left_out(NOT_MUSIC, f"{share:.0%} of it is music, less than {config.min_share:.0%}")
+
+    return judge
+
+
+def text_judge(config: TextConfig) -> Judge:
+    """Returns a function that removes the long-form texts that a classifier refuses (MuLan §3.4)."""
+    classifier = TextClassifier.load(config.filter)
+
+    def judge(recording: DecodedRecording) -> DecodedRecording:
+        texts = list(recording.found.texts.get("long_form", ()))
+        if not texts:
+            return recording
+        keep = classifier.keep(texts)
+        kept = [text for text, is_kept in zip(texts, keep, strict=True) if is_kept]
+        removed = tuple(text for text, is_kept in zip(texts, keep, strict=True) if not is_kept)
+        found = replace(recording.found, texts={**recording.found.texts, "long_form": kept})
+        return replace(recording, found=found, removed_texts=removed)
+
+    return judge

@@ -1,0 +1,110 @@
+"""The plan of a preparation: what its sources have, in which chunks, and which of these are still to be written."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from mulan.data.corpus.index import SCHEMA
+from mulan.preparation.chunks import Chunk, describe_chunk, in_chunks
+from mulan.preparation.exclusion import Exclusions
+from mulan.preparation.faults import Faults
+from mulan.preparation.scan import NamedSource, Scan
+from mulan.preparation.settings import PreparationConfig
+from mulan.preparation.sources.webdataset import WebDataset
+from mulan.preparation.texts.filtering import TextFilters
+from mulan.preparation.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is prepared, and where to."""
+
+    sources: Sequence[NamedSource]
+    """Sources whose recordings are copied into shards."""
+    adopted: Sequence[NamedSource]
+    """Tars that are indexed where they are."""
+    config: PreparationConfig
+    exclusions: Exclusions
+    workspace: Workspace
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The sources and settings, as JSON has them."""
+        names = [named.name for named in [*self.sources, *self.adopted]]
+        return {
+            "sources": names,
+            "exclude": list(self.exclusions.uris),
+            "settings": self.config.model_dump(mode="json"),
+        }
+
+
+@dataclass(frozen=True)
+class PreparationPlan:
+    """What a preparation has found in its sources."""
+
+    scan: Scan
+    chunks: Sequence[Chunk]
+    """All chunks, in the order of the corpus."""
+    missing: Sequence[Chunk]
+    """The chunks whose shards do not exist yet."""
+    rows: pa.Table
+    """The rows of the index of adopted tars."""
+    adoption_faults: Mapping[str, Faults] = field(default_factory=dict)
+    """What is left out of adopted tars, by the name of the source."""
+
+    @property
+    def recordings(self) -> int:
+        """Number of recordings that are copied."""
+        return sum(chunk.recordings for chunk in self.chunks)
+
+
+def plan(preparation: Preparation, *, write: bool) -> PreparationPlan:
+    """Scans the sources.
+
+    Args:
+        preparation: What is prepared.
+        write: Whether the chunks that are missing are written to the folder of the corpus, for
+            :func:`mulan.preparation.prepare.make_corpus`.
+
+    Raises:
+        SourceError: A source cannot be used.
+        StorageError, StoragePermanentError: A source or the folder of the corpus cannot be read or written.
+    """
+    workspace, config = preparation.workspace, preparation.config
+    scan = Scan(preparation.sources, config, preparation.exclusions, TextFilters(config.text))
+    finished, shards = workspace.finished(), workspace.shards()
+    chunks, missing = [], []
+    for recordings in in_chunks(scan.recordings(), config.recordings_per_shard):
+        chunk = describe_chunk(recordings, _shard_settings(config))
+        chunks.append(chunk)
+        if not workspace.is_complete(chunk, finished, shards):
+            missing.append(chunk)
+            if write:
+                workspace.write_chunk(chunk, recordings)
+    rows, faults = _adopted_rows(preparation)
+    return PreparationPlan(scan, chunks, missing, rows, faults)
+
+
+def _shard_settings(config: PreparationConfig) -> str:
+    """Returns the settings that decide the bytes of a shard, beside its recordings with their filtered texts."""
+    model = {"clip": config.clip, "music": config.music, "filter": config.text.filter}
+    return repr({name: str(value) for name, value in model.items()})
+
+
+def _adopted_rows(preparation: Preparation) -> tuple[pa.Table, dict[str, Faults]]:
+    tables, faults = [SCHEMA.empty_table()], {}
+    for named in preparation.adopted:
+        assert isinstance(named.source, WebDataset)
+        faults[named.name] = found = Faults()
+        rows = []
+        for row in named.source.rows(found):
+            recording_id = named.prefix + row["recording_id"]
+            if preparation.exclusions.excludes_id(recording_id):
+                found.add("excluded", recording_id)
+            else:
+                rows.append(row | {"recording_id": recording_id})
+        found.found = len(rows)
+        tables.append(pa.Table.from_pylist(rows, SCHEMA))
+    return pa.concat_tables(tables), faults

@@ -1,0 +1,113 @@
+"""The passes over the sources, before any audio is read: which recordings are prepared, and with which texts."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from mulan.preparation.duplicates import near_duplicates
+from mulan.preparation.exclusion import Exclusions
+from mulan.preparation.faults import Faults, SourceError
+from mulan.preparation.found import FoundRecording, Source
+from mulan.preparation.settings import PreparationConfig
+from mulan.preparation.splits import split_of
+from mulan.preparation.texts.filtering import TextFilters
+
+EXCLUDED, DUPLICATE_ID, EMPTY_FILE, NEAR_DUPLICATE = "excluded", "duplicate id", "empty file", "near duplicate"
+"""The reasons of a scan for leaving out recordings; sources have further ones."""
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class NamedSource:
+    """A source with the name by which messages and the report call it."""
+
+    name: str
+    """``KIND=PATH``."""
+    prefix: str
+    """What the ids of its recordings begin with; empty for the only source."""
+    source: Source
+
+
+@dataclass
+class Scan:
+    """A scan of sources. The counts are complete once :meth:`recordings` has been consumed."""
+
+    sources: Sequence[NamedSource]
+    config: PreparationConfig
+    exclusions: Exclusions
+    texts: TextFilters
+    faults: dict[str, Faults] = field(default_factory=dict)
+    """What is left out of each source, by its name."""
+    splits: Counter[str] = field(default_factory=Counter)
+    """Number of recordings by split."""
+    artists_in_several_splits: int = 0
+    """Number of artists with recordings in several splits, which only official splits can cause."""
+
+    def recordings(self) -> Iterator[FoundRecording]:
+        """Yields the recordings to prepare, with splits and filtered texts, in an order that only the sources decide.
+
+        Raises:
+            SourceError: A source cannot be used, or more of its recordings are missing than ``max_left_out`` allows.
+        """
+        if self.texts.needs_observation:
+            for recording in self._usable_of_all():
+                self.texts.observe(recording)
+        originals = near_duplicates(self._with_splits, self.config.duplicates)
+        ids: set[int] = set()
+        split_by_artist: dict[int, str] = {}
+        mixed: set[int] = set()
+        for named in self.sources:
+            faults = self.faults[named.name] = Faults()
+            for recording in self._usable(named, faults, ids):
+                original = originals.get(recording.recording_id)
+                if original is not None:
+                    faults.add(NEAR_DUPLICATE, f"{recording.recording_id}: of {original}")
+                    continue
+                faults.found += 1
+                self.splits[recording.split] += 1
+                artist = hash(recording.artist)
+                if recording.artist and split_by_artist.setdefault(artist, recording.split) != recording.split:
+                    mixed.add(artist)
+                yield replace(recording, texts=self.texts.filtered(recording))
+            self._check_share(named, faults)
+        self.artists_in_several_splits = len(mixed)
+
+    def _usable_of_all(self) -> Iterator[FoundRecording]:
+        ids: set[int] = set()
+        for named in self.sources:
+            yield from self._usable(named, Faults(), ids)
+
+    def _with_splits(self) -> Iterator[tuple[FoundRecording, str]]:
+        return ((recording, recording.split) for recording in self._usable_of_all())
+
+    def _usable(self, named: NamedSource, faults: Faults, ids: set[int]) -> Iterator[FoundRecording]:
+        """Yields the recordings of a source that are not excluded, with their final ids and splits.
+
+        Args:
+            ids: Hashes of the ids of all recordings so far, to which theirs are added: 60 bytes for each recording.
+        """
+        for found in named.source.recordings(faults):
+            recording_id = named.prefix + found.recording_id
+            if self.exclusions.excludes_id(found.recording_id) or self.exclusions.excludes_id(recording_id):
+                faults.add(EXCLUDED, recording_id)
+            elif hash(recording_id) in ids:
+                faults.add(DUPLICATE_ID, recording_id)
+            elif found.audio.version.startswith("0-"):
+                faults.add(EMPTY_FILE, f"{recording_id}: {found.audio.uri}")
+            else:
+                ids.add(hash(recording_id))
+                recording = replace(found, recording_id=recording_id)
+                yield replace(recording, split=split_of(recording, self.config.splits))
+
+    def _check_share(self, named: NamedSource, faults: Faults) -> None:
+        """Raises a SourceError if too many recordings of a source are left out because of faults."""
+        bad = sum(count for reason, count in faults.counts.items() if reason not in (EXCLUDED, NEAR_DUPLICATE))
+        found = faults.found + bad
+        if not found:
+            raise SourceError(named.name, ["there are no recordings; is this the folder that the kind expects?"])
+        if bad > self.config.max_left_out * found:
+            counts = ", ".join(f"{reason}: {count}" for reason, count in faults.counts.most_common())
+            examples = [detail for details in faults.named.values() for detail in details[:_SHOWN]]
+            limit = f"{bad} of {found} recordings cannot be used ({counts}); --set max_left_out=SHARE allows more"
+            raise SourceError(named.name, [limit, *examples])

@@ -1,0 +1,167 @@
+"""The files of a preparation in the folder of its corpus, so that another call continues where one has ended.
+
+| file | content |
+|---|---|
+| ``preparation/settings.json`` | the sources and settings |
+| ``preparation/chunks/`` | the recordings of each chunk that is still to be written |
+| ``preparation/results/`` | what became of the recordings of each chunk that is written |
+| ``preparation/recordings.parquet`` | the same of all recordings, also of those that were left out |
+| ``preparation/report.json`` | numbers of recordings and texts by source, filter and reason |
+| ``shards/`` | a shard for each chunk |
+| ``index.parquet`` | the index, written last |
+"""
+
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mulan.config.errors import MulanError
+from mulan.data.corpus.index import INDEX_NAME
+from mulan.preparation.chunks import Chunk, from_json, to_json
+from mulan.preparation.found import FoundRecording
+from mulan.preparation.shards import RESULT_SCHEMA
+from mulan.storage import filesystem
+
+RECORDINGS_NAME = "preparation/recordings.parquet"
+REPORT_NAME = "preparation/report.json"
+_SETTINGS_NAME = "preparation/settings.json"
+_RESULTS_AT_ONCE = 256
+_READERS = 16
+"""Number of threads that read results: a request to an object store takes longer than the reading."""
+
+
+class PreparationRefused(MulanError, ValueError):
+    """Raised when a folder contains another corpus, which would be lost, or when nothing usable is left."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folder of a corpus that is being prepared."""
+
+    uri: str
+    """Absolute path or URI of the folder."""
+
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """Checks that the folder contains no corpus, or one from the same sources and settings.
+
+        Args:
+            settings: The sources and settings, as JSON has them.
+
+        Raises:
+            PreparationRefused: It contains another corpus; names what differs.
+        """
+        if not filesystem.exists(self._in(INDEX_NAME)):
+            return
+        try:
+            before = json.loads(filesystem.read_bytes(self._in(_SETTINGS_NAME)))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise PreparationRefused(
+                f"{self.uri} contains a corpus that jobs.prepare has not made; name another folder by --out"
+            ) from error
+        except ValueError as error:
+            raise PreparationRefused(f"{self._in(_SETTINGS_NAME)} is damaged: {error}; name another folder") from error
+        differing = _differences(before, settings)
+        if differing:
+            raise PreparationRefused(
+                f"{self.uri} contains a corpus from other sources or settings ({'; '.join(differing)}); name another "
+                "folder by --out, or give --replace"
+            )
+
+    def begin(self, settings: Mapping[str, Any]) -> None:
+        """Records the sources and settings."""
+        content = json.dumps(settings, indent=2, ensure_ascii=False).encode() + b"\n"
+        filesystem.write_atomically(self._in(_SETTINGS_NAME), content)
+
+    def write_chunk(self, chunk: Chunk, recordings: Sequence[FoundRecording]) -> None:
+        """Writes the recordings of a chunk, for the process that will make its shard."""
+        filesystem.write_atomically(self._in(f"preparation/chunks/{chunk.file_name}.json"), to_json(recordings))
+
+    def read_chunk(self, chunk: Chunk) -> list[FoundRecording]:
+        """Returns the recordings of a chunk."""
+        return from_json(filesystem.read_bytes(self._in(f"preparation/chunks/{chunk.file_name}.json")))
+
+    def remove_chunks(self) -> None:
+        """Removes the descriptions of all chunks, once their shards are written."""
+        filesystem.remove_folder(self._in("preparation/chunks"))
+
+    def write_result(self, chunk: Chunk, rows: pa.Table) -> None:
+        """Writes what became of the recordings of a chunk, after its shard: a chunk with a result is done."""
+        filesystem.write_atomically(self._in(f"preparation/results/{chunk.file_name}.parquet"), _parquet(rows))
+
+    def finished(self) -> set[str]:
+        """Returns the file names of the chunks that are done, whose shards exist or were not needed."""
+        return {name.removesuffix(".parquet") for name in filesystem.names_in(self._in("preparation/results"))}
+
+    def is_complete(self, chunk: Chunk, finished: Set[str], shards: Set[str]) -> bool:
+        """Returns whether a chunk is done and its shard exists, unless all its recordings were left out.
+
+        Args:
+            chunk: A chunk.
+            finished: Result of :meth:`finished`.
+            shards: Result of :meth:`shards`.
+        """
+        if chunk.file_name not in finished:
+            return False
+        if chunk.shard_name in shards:
+            return True
+        (rows,) = self.read_results([chunk])
+        return all(rows["reason"].to_pylist())
+
+    def shards(self) -> set[str]:
+        """Returns the names of the shards that exist, relative to the folder of the corpus."""
+        return {f"shards/{name}" for name in filesystem.names_in(self._in("shards"))}
+
+    def read_results(self, chunks: Iterable[Chunk]) -> Iterator[pa.Table]:
+        """Yields what became of the recordings of each chunk, in order."""
+        uris = [self._in(f"preparation/results/{chunk.file_name}.parquet") for chunk in chunks]
+        with ThreadPoolExecutor(_READERS) as readers:
+            for first in range(0, len(uris), _RESULTS_AT_ONCE):
+                for content in readers.map(filesystem.read_bytes, uris[first : first + _RESULTS_AT_ONCE]):
+                    yield pq.read_table(io.BytesIO(content)).cast(RESULT_SCHEMA)
+
+    def write_recordings(self, rows: pa.Table) -> None:
+        """Writes the table of all recordings."""
+        filesystem.write_atomically(self._in(RECORDINGS_NAME), _parquet(rows))
+
+    def write_report(self, report: Mapping[str, Any]) -> None:
+        """Writes the report."""
+        content = json.dumps(report, indent=2, ensure_ascii=False).encode() + b"\n"
+        filesystem.write_atomically(self._in(REPORT_NAME), content)
+
+    def remove_leftovers(self, chunks: Sequence[Chunk]) -> None:
+        """Removes the results and shards of other chunks, which former sources or settings had.
+
+        Args:
+            chunks: All chunks of the corpus.
+        """
+        for name in self.finished() - {chunk.file_name for chunk in chunks}:
+            filesystem.remove(self._in(f"preparation/results/{name}.parquet"))
+        for shard in self.shards() - {chunk.shard_name for chunk in chunks}:
+            filesystem.remove(self._in(shard))
+
+    def _in(self, name: str) -> str:
+        return filesystem.join(self.uri, name)
+
+
+def _parquet(rows: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(rows, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> list[str]:
+    """Returns the dotted names of the fields whose values differ, with both values."""
+    found = []
+    for name in sorted({*before, *now}):
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += _differences(old, new, f"{path}{name}.")
+        elif old != new:
+            found.append(f"{path}{name} was {old!r:.100}, is {new!r:.100}")
+    return found

@@ -1,0 +1,78 @@
+"""Tests the models that judge recordings, and that missing ones are refused before any work."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mulan.config.errors import MulanError
+from mulan.preparation.clips import make_clip
+from mulan.preparation.judges import check_judges, judges_of, music_judge, text_judge
+from mulan.preparation.settings import ClipConfig, PreparationConfig
+from mulan.preparation.shards import DecodedRecording
+from mulan.preparation.texts import classifier
+from tests.preparation.sources_of_tests import tones
+
+
+def is_high(waveform: np.ndarray, rate_hz: int) -> float:
+    """Returns 1 for a tone above 105 Hz, as a detector of music."""
+    return float(np.abs(np.fft.rfft(waveform)).argmax() * rate_hz / len(waveform) > 105)
+
+
+class KeepsTakeTwo:
+    """A classifier that keeps the texts of take 1."""
+
+    def keep(self, texts: list[str]) -> list[bool]:
+        return ["take 1" in text for text in texts]
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> list[DecodedRecording]:
+    """Tones of 100 and 110 Hz."""
+    clips = [(found, make_clip(found.audio.uri, ClipConfig())) for found in tones(tmp_path / "tones", 2)]
+    return [DecodedRecording(found=found, clip=clip) for found, clip in clips]
+
+
+def test_no_judges_by_default() -> None:
+    assert judges_of(PreparationConfig()) == []
+    assert check_judges(PreparationConfig()) == []
+
+
+def test_judges_come_in_the_order_of_their_cost_to_the_others() -> None:
+    config = PreparationConfig.model_validate(
+        {"music": {"tagger": "a", "use_gpu": True}, "text": {"filter": "b", "filter_use_gpu": False}}
+    )
+    specs = judges_of(config)
+    assert [(spec.load, spec.section, spec.use_gpu) for spec in specs] == [
+        (music_judge, config.music, True),
+        (text_judge, config.text, False),
+    ]
+
+
+def test_what_is_not_music_is_left_out_with_its_share(recordings: list[DecodedRecording]) -> None:
+    config = PreparationConfig.model_validate({"music": {"tagger": f"python:{__name__}:is_high"}})
+    judge = music_judge(config.music)
+    low, high = map(judge, recordings)
+    assert (low.clip, low.reason, low.detail) == (None, "not music", "0% of it is music, less than 50%")
+    assert (low.music_share, high.music_share) == (0.0, 1.0)
+    assert high.clip is not None
+    assert "function" in check_judges(config)[0] or "is_high" in check_judges(config)[0]
+
+
+def test_refused_texts_are_removed_and_listed(
+    recordings: list[DecodedRecording], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(classifier.TextClassifier, "load", lambda uri: KeepsTakeTwo())
+    judge = text_judge(PreparationConfig.model_validate({"text": {"filter": "x"}}).text)
+    first, second = map(judge, recordings)
+    assert first.removed_texts == ("A steady tone, take 0.",)
+    assert list(first.found.texts["long_form"]) == []
+    assert second.removed_texts == ()
+    assert list(second.found.texts["long_form"]) == ["A steady tone, take 1."]
+    assert first.found.texts["short_form"] == recordings[0].found.texts["short_form"]
+
+
+@pytest.mark.parametrize("field", ["music.tagger", "text.filter"])
+def test_models_that_do_not_exist_are_refused(tmp_path: Path, field: str) -> None:
+    with pytest.raises(MulanError, match="nowhere"):
+        check_judges(PreparationConfig().replace({field: str(tmp_path / "nowhere")}))

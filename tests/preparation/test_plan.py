@@ -1,0 +1,73 @@
+"""Tests the plan of a preparation: which chunks there are, and which are missing."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mulan.preparation.pipeline import prepare_chunk
+from mulan.preparation.plan import Preparation, PreparationPlan, plan
+from mulan.preparation.settings import PreparationConfig
+from tests.preparation.sources_of_tests import GivenSource, preparation, tones
+
+CONFIG = PreparationConfig(recordings_per_shard=4)
+
+
+def do(prepared: Preparation, planned: PreparationPlan, count: int) -> None:
+    for chunk in planned.missing[:count]:
+        prepare_chunk(chunk, prepared.workspace, prepared.config)
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Preparation:
+    return preparation(tmp_path / "corpus", GivenSource(tones(tmp_path / "tones", 20)), config=CONFIG)
+
+
+def test_all_chunks_are_missing_at_first(prepared: Preparation) -> None:
+    planned = plan(prepared, write=True)
+    assert planned.recordings == 20
+    assert planned.missing == planned.chunks
+    assert 3 <= len(planned.chunks) <= 8
+
+
+def test_nothing_is_written_without_leave(prepared: Preparation) -> None:
+    plan(prepared, write=False)
+    assert not Path(prepared.workspace.uri).exists()
+
+
+def test_only_missing_chunks_are_planned_again(prepared: Preparation) -> None:
+    first = plan(prepared, write=True)
+    do(prepared, first, 2)
+    second = plan(prepared, write=True)
+    assert second.chunks == first.chunks
+    assert second.missing == first.missing[2:]
+    do(prepared, second, len(second.missing))
+    assert plan(prepared, write=True).missing == []
+
+
+def test_a_changed_file_is_prepared_again(prepared: Preparation, tmp_path: Path) -> None:
+    first = plan(prepared, write=True)
+    do(prepared, first, len(first.missing))
+    found = list(prepared.sources[0].source.found)
+    found[7] = replace(found[7], audio=replace(found[7].audio, version="changed"))
+    changed = preparation(tmp_path / "corpus", GivenSource(found), config=CONFIG)
+    second = plan(changed, write=True)
+    assert len(second.missing) == 1
+    assert [chunk.name for chunk in second.chunks] == [chunk.name for chunk in first.chunks]
+
+
+def test_an_added_recording_is_prepared_with_its_neighbours_only(tmp_path: Path) -> None:
+    found = tones(tmp_path / "tones", 40)
+    before = preparation(tmp_path / "corpus", GivenSource([*found[:17], *found[18:]]), config=CONFIG)
+    first = plan(before, write=True)
+    do(before, first, len(first.missing))
+    after = plan(preparation(tmp_path / "corpus", GivenSource(found), config=CONFIG), write=True)
+    assert 1 <= len(after.missing) <= 3
+    assert after.recordings == 40
+
+
+def test_other_settings_make_other_shards(prepared: Preparation, tmp_path: Path) -> None:
+    first = plan(prepared, write=True)
+    shorter = CONFIG.replace({"clip.duration_s": 1.0})
+    other = plan(replace(prepared, config=shorter), write=True)
+    assert not {chunk.name for chunk in first.chunks} & {chunk.name for chunk in other.chunks}
