@@ -1,4 +1,4 @@
-"""Benchmark mulan: python -m jobs.bench loss|step|sums|data|decode|checkpoint|start|variants
+"""Benchmark mulan: python -m jobs.bench loss|step|sums|data|decode|checkpoint|start|variants|preparation
 
 Prints progress and a table, and writes the report as JSON with --json FILE. Candidates take turns; figures are medians
 with their ranges.
@@ -218,6 +218,23 @@ def _variants(args: argparse.Namespace, progress: Progress) -> "Report":
     return bench_variants(recipe, args.storage, names=args.only, rounds=args.rounds, progress=progress)
 
 
+def _add_preparation(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--recordings",
+        type=arguments.positive,
+        default=400,
+        help="recordings of the smaller of two sizes (default: %(default)s)",
+    )
+
+
+def _preparation(args: argparse.Namespace, progress: Progress) -> "Report":
+    if os.environ.get("RAY_ADDRESS"):
+        raise BenchmarkRefused("RAY_ADDRESS is set, and memory is measured with a local Ray; unset it")
+    from mulan.benchmarks.preparation import bench_preparation
+
+    return bench_preparation(rounds=args.rounds, recordings=args.recordings, progress=progress)
+
+
 RECIPES = {"step": _recipe_to_step, "sums": _recipe_to_step, "checkpoint": _recipe_to_save, "variants": _recipe_to_step}
 """The functions that return the recipe of a benchmark, for the kinds that use one."""
 
@@ -232,6 +249,7 @@ KINDS: dict[str, tuple[Add, Measure]] = {
     "checkpoint": (_add_checkpoint, _checkpoint),
     "start": (_add_start, _start),
     "variants": (_add_variants, _variants),
+    "preparation": (_add_preparation, _preparation),
 }
 """The functions that add the arguments of each kind of benchmark, and that run it, importing its libraries."""
 

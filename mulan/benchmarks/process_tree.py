@@ -1,4 +1,4 @@
-"""CPU time of a command and all of its descendants, including daemons and short-lived processes.
+"""CPU time and memory of a command and all of its descendants, including daemons and short-lived processes.
 
 ``python -m mulan.benchmarks.process_tree TIMEOUT_S EXIT_CODE COMMAND ...`` runs a command, which must end with the
 given exit code, and prints the measurement as a line of JSON. Linux only: the process adopts orphans, and reads times
@@ -20,6 +20,9 @@ from dataclasses import asdict, dataclass, field
 PERIOD_S = 0.05
 """Polling period. CPU time after the last poll is lost for processes that no parent waits for."""
 
+MEMORY_PERIOD_S = 0.5
+"""Period at which memory is read, which takes the kernel longer than CPU times."""
+
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -36,6 +39,8 @@ class ProcessReading:
     """Number of processes that were observed."""
     exit_code: int
     """Exit code of the command."""
+    peak_memory_mb: float
+    """Maximum memory of all processes together in MB (10^6 bytes). Memory that several share is counted once."""
 
 
 def measure(command: Sequence[str], *, timeout_s: float) -> ProcessReading:
@@ -49,13 +54,15 @@ def measure(command: Sequence[str], *, timeout_s: float) -> ProcessReading:
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # orphans become children of this process
     tree, begun = _Tree(), time.monotonic()
     command_id = subprocess.Popen(command, stdout=sys.stderr).pid
-    wall_s, exit_code = 0.0, 0
+    wall_s, exit_code, peak_kb, memory_read = 0.0, 0, 0, 0.0
     with suppress(ChildProcessError):  # raised if no children are left
         while True:
             alive = tree.poll()
             while (ended := os.waitpid(-1, os.WNOHANG)) != (0, 0):
                 if ended[0] == command_id:
                     wall_s, exit_code = time.monotonic() - begun, os.waitstatus_to_exitcode(ended[1])
+            if time.monotonic() - memory_read >= MEMORY_PERIOD_S:
+                peak_kb, memory_read = max(peak_kb, sum(map(_proportional_kb, alive))), time.monotonic()
             if time.monotonic() - begun > timeout_s:
                 for process_id in alive:
                     with suppress(ProcessLookupError):
@@ -63,7 +70,16 @@ def measure(command: Sequence[str], *, timeout_s: float) -> ProcessReading:
                 raise TimeoutError(f"{' '.join(command)} was still running after {timeout_s:g} s")
             time.sleep(PERIOD_S)
     tree.poll()
-    return ProcessReading(wall_s, tree.cpu_s, tree.processes, exit_code)
+    return ProcessReading(wall_s, tree.cpu_s, tree.processes, exit_code, peak_kb * 1024 / 1e6)
+
+
+def _proportional_kb(process_id: int) -> int:
+    """Returns the memory of a process in KiB, with its part of memory that it shares; 0 if the process has ended."""
+    with suppress(OSError), open(f"/proc/{process_id}/smaps_rollup", encoding="ascii") as file:
+        for line in file:
+            if line.startswith("Pss:"):
+                return int(line.split()[1])
+    return 0
 
 
 @dataclass

@@ -53,14 +53,19 @@ def bench_start(*, rounds: int, progress: Callable[[str], None]) -> Report:
     )
 
 
-def read(command: Sequence[str], *, exit_code: int) -> ProcessReading:
+def read(command: Sequence[str], *, exit_code: int, timeout_s: float = _TIMEOUT_S) -> ProcessReading:
     """Measures a command and all of its descendants.
+
+    Args:
+        command: Command and arguments.
+        exit_code: Exit code with which the command must end.
+        timeout_s: Time in seconds within which it must end.
 
     Raises:
         BenchmarkFailed: The command ended with another exit code, or did not end.
     """
-    arguments = [str(_TIMEOUT_S), str(exit_code), *command]
-    output = in_fresh_process("mulan.benchmarks.process_tree", arguments, timeout_s=_TIMEOUT_S + 60)
+    arguments = [str(timeout_s), str(exit_code), *command]
+    output = in_fresh_process("mulan.benchmarks.process_tree", arguments, timeout_s=timeout_s + 60)
     return ProcessReading(**json.loads(output.splitlines()[-1]))
 
 

@@ -64,6 +64,16 @@ def test_orphans_that_outlive_the_command() -> None:
     assert reading.processes == 3
 
 
+def test_memory_of_all_processes_is_added_and_shared_memory_is_counted_once() -> None:
+    program = """
+shared = bytearray(os.urandom(100_000_000))
+child(lambda: time.sleep(2))
+child(lambda: (bytearray(os.urandom(50_000_000)), time.sleep(2)) if (own := bytearray(os.urandom(50_000_000))) else 0)
+time.sleep(2)
+"""
+    assert 150 < read(program).peak_memory_mb < 300
+
+
 def test_an_unexpected_exit_code_is_an_error() -> None:
     with pytest.raises(BenchmarkFailed, match=r"(?s)no such thing.*ended with 3, not with 0"):
         read("print('no such thing', file=sys.stderr)\nsys.exit(3)")

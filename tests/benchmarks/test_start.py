@@ -27,7 +27,7 @@ def test_the_report_has_the_times_of_each_start(tmp_path: Path) -> None:
         if exit_code or "--help" in command:
             return read(command, exit_code=exit_code)
         assert Path(command[-1], "index.parquet").exists()
-        return ProcessReading(wall_s=20.0, cpu_s=39.0, processes=20, exit_code=0)
+        return ProcessReading(wall_s=20.0, cpu_s=39.0, processes=20, exit_code=0, peak_memory_mb=900.0)
 
     lines: list[str] = []
     with patch.object(start, "read", without_ray):
