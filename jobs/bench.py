@@ -1,4 +1,4 @@
-"""Benchmark mulan: python -m jobs.bench loss|step|sums|data|decode|checkpoint|start|variants|preparation
+"""Benchmark mulan: python -m jobs.bench loss|step|sums|data|decode|checkpoint|start|adoption|variants|preparation
 
 Prints progress and a table, and writes the report as JSON with --json FILE. Candidates take turns; figures are medians
 with their ranges.
@@ -31,7 +31,7 @@ def main() -> None:
         kind.add_argument("--json", type=Path, metavar="FILE", help="also write the report to this file")
         add(kind)
     args = parser.parse_args()
-    for option in ("rounds", "steps"):
+    for option in ("rounds", "steps", "recordings"):
         if getattr(args, option, 1) < 1:
             raise BenchmarkRefused(f"--{option} {getattr(args, option)}: at least 1 is needed")
     if args.json:
@@ -193,6 +193,16 @@ def _start(args: argparse.Namespace, progress: Progress) -> "Report":
     return bench_start(rounds=args.rounds, progress=progress)
 
 
+def _add_adoption(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--recordings", type=int, default=100_000, help="recordings to adopt (default: %(default)s)")
+
+
+def _adoption(args: argparse.Namespace, progress: Progress) -> "Report":
+    from mulan.benchmarks.adoption import bench_adoption
+
+    return bench_adoption(recordings=args.recordings, rounds=args.rounds, progress=progress)
+
+
 def _add_variants(parser: argparse.ArgumentParser) -> None:
     arguments.add_recipe(parser, default="demo")
     parser.add_argument("--data", metavar="URI", required=True, help="folder of a prepared corpus with a test split")
@@ -248,6 +258,7 @@ KINDS: dict[str, tuple[Add, Measure]] = {
     "decode": (_add_decode, _decode),
     "checkpoint": (_add_checkpoint, _checkpoint),
     "start": (_add_start, _start),
+    "adoption": (_add_adoption, _adoption),
     "variants": (_add_variants, _variants),
     "preparation": (_add_preparation, _preparation),
 }

@@ -53,7 +53,8 @@ def examine_shards(
     prefixes = _prefixes(uris) if keys_restart else [""] * len(uris)
     calls = [partial(_examine, uri, prefix, use) for uri, prefix in zip(uris, prefixes, strict=True)]
     shard_of: dict[str, str] = {}
-    for outcomes in _in_order(calls, 1 if all(map(filesystem.is_local, uris)) else _CONCURRENT_SHARDS):
+    is_local = all(map(filesystem.is_local, uris))
+    for outcomes in (call() for call in calls) if is_local else _in_order(calls):
         for examined in outcomes:
             if isinstance(examined.outcome, BadRecording):
                 yield examined
@@ -62,14 +63,14 @@ def examine_shards(
             yield examined._replace(outcome=repetition) if repetition else examined
 
 
-def _in_order(calls: Sequence[Callable[[], list[Examined[T]]]], at_once: int) -> Iterator[list[Examined[T]]]:
+def _in_order(calls: Sequence[Callable[[], Iterator[Examined[T]]]]) -> Iterator[list[Examined[T]]]:
     """Yields the results of calls in order, and begins only few of them before their result is needed."""
     pending: deque[Future[list[Examined[T]]]] = deque()
-    with ThreadPoolExecutor(at_once) as pool:
+    with ThreadPoolExecutor(_CONCURRENT_SHARDS) as pool:
         try:
             for call in calls:
-                pending.append(pool.submit(call))
-                if len(pending) > at_once:
+                pending.append(pool.submit(_all_of, call))
+                if len(pending) > _CONCURRENT_SHARDS:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
@@ -78,27 +79,31 @@ def _in_order(calls: Sequence[Callable[[], list[Examined[T]]]], at_once: int) ->
                 future.cancel()
 
 
-def _examine(shard_uri: str, prefix: str, use: Use[T]) -> list[Examined[T]]:
-    outcomes: list[Examined[T]] = []
+def _all_of(call: Callable[[], Iterator[Examined[T]]]) -> list[Examined[T]]:
+    return list(call())
+
+
+def _examine(shard_uri: str, prefix: str, use: Use[T]) -> Iterator[Examined[T]]:
+    is_empty = True
     try:
         with RangedFile(shard_uri) as file:
             for scanned in scan(file):
+                is_empty = False
                 try:
                     recording_id, made = use(shard_uri, file, scanned)
-                    outcomes.append(Examined(shard_uri, _unicode(prefix + recording_id), made))
+                    recording_id = _unicode(prefix + recording_id)
                 except BadRecording as error:
-                    outcomes.append(Examined(shard_uri, scanned.sample.key, error))
+                    yield Examined(shard_uri, scanned.sample.key, error)
+                    continue
+                yield Examined(shard_uri, recording_id, made)
+        if is_empty:
+            raise BadRecording("no recordings", "no member has a name and an extension")
     except BadRecording as error:
-        outcomes.append(Examined(shard_uri, shard_uri, error))
+        yield Examined(shard_uri, shard_uri, error)
     except (OSError, StoragePermanentError) as error:
         if error.__cause__ is not None and affects_all_files(error.__cause__):
             raise
-        unreadable = BadRecording("unreadable shard", f"cannot be read: {error}")
-        return [Examined(shard_uri, shard_uri, unreadable)]
-    if not outcomes:
-        empty = BadRecording("no recordings", "no member has a name and an extension")
-        outcomes.append(Examined(shard_uri, shard_uri, empty))
-    return outcomes
+        yield Examined(shard_uri, shard_uri, BadRecording("unreadable shard", f"cannot be read: {error}"))
 
 
 def _unicode(recording_id: str) -> str:

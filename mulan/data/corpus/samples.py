@@ -1,5 +1,6 @@
 """The recordings in a tar: which files belong together, and the ranges of bytes in which they are."""
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
@@ -65,8 +66,9 @@ def samples(entries: Iterable[Entry]) -> Iterator[Sample]:
     for entry in entries:
         split = split_name(entry.name)
         if split is not None:
-            by_key.setdefault(split[0], []).append((split[1], entry))
-    for key, members in by_key.items():
+            by_key.setdefault(split[0], []).append((sys.intern(split[1]), entry))
+    for key in list(by_key):
+        members = by_key.pop(key)  # so that the memory of a large tar is freed meanwhile
         parts = {key: members}
         stems = [_stem(entry) for extension, entry in members if is_audio(extension)]
         if len(set(stems)) > 1:

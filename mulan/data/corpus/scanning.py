@@ -38,12 +38,24 @@ def scan(file: RangedFile) -> Iterator[ScannedSample]:
         BadRecording: The file is compressed or not a tar, or is damaged or truncated after the recordings yielded.
         StorageError, StoragePermanentError: The storage failed.
     """
-    entries: list[Entry] = []
     contents: dict[int, bytes] = {}
-    damage: BadRecording | None = None
+    damage: list[BadRecording] = []
+    for sample in samples(_entries(file, contents, damage)):
+        texts = {extension: contents.pop(entry.number, b"") for extension, entry in sample.texts()}
+        starts = [contents.pop(entry.number) for extension, entry in sample.members if is_audio(extension)]
+        yield ScannedSample(sample, texts, starts[0] if starts else b"")
+    if damage:
+        raise damage[0]
+
+
+def _entries(file: RangedFile, contents: dict[int, bytes], damage: list[BadRecording]) -> Iterator[Entry]:
+    """Yields the files of a tar, and reads texts and the start of audio, by the numbers of the files.
+
+    Damage is appended, unless it is that the last file is truncated, which is reported for its recording.
+    """
+    entry = None
     try:
         for entry in iter_entries(cast(BinaryIO, file)):
-            entries.append(entry)
             split = split_name(entry.name)
             assert split is not None
             if is_text(split[1]) and entry.size <= _MAX_TEXT_BYTES:
@@ -51,14 +63,10 @@ def scan(file: RangedFile) -> Iterator[ScannedSample]:
                 contents[entry.number] = file.read(entry.size)
             elif is_audio(split[1]):
                 contents[entry.number] = file.buffered(entry.start, min(entry.size, _START_BYTES))
+            yield entry
     except BadRecording as error:
-        damage = error
-    for sample in samples(entries):
-        texts = {extension: contents.get(entry.number, b"") for extension, entry in sample.texts()}
-        starts = [contents[entry.number] for extension, entry in sample.members if is_audio(extension)]
-        yield ScannedSample(sample, texts, starts[0] if starts else b"")
-    if damage and not (entries and _is_truncated(entries[-1], file)):  # otherwise the last recording is reported
-        raise damage
+        if entry is None or not _is_truncated(entry, file):
+            damage.append(error)
 
 
 def checked_audio(file: RangedFile, scanned: ScannedSample) -> Entry:
