@@ -54,5 +54,5 @@ def make_corpus(
     workspace.write_report(result)
     write_index(pa.concat_tables([kept(rows).select(SCHEMA.names), plan.rows]), workspace.uri)
     workspace.remove_chunks()
-    workspace.remove_leftovers(plan.chunks)
+    workspace.remove_leftovers(plan.chunks, adopted=set(plan.rows["uri"].unique().to_pylist()))
     return result

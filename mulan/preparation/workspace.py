@@ -13,6 +13,7 @@
 
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from mulan.storage import filesystem
 RECORDINGS_NAME = "preparation/recordings.parquet"
 REPORT_NAME = "preparation/report.json"
 _SETTINGS_NAME = "preparation/settings.json"
+_WRITTEN_HERE = re.compile(r"shards/[0-9a-f]{32}\.tar")
+"""Names of shards that may be removed; any other file may be the only copy of its recordings."""
 _RESULTS_AT_ONCE = 256
 _READERS = 16
 """Number of threads that read results: a request to an object store takes longer than the reading."""
@@ -134,16 +137,20 @@ class Workspace:
         content = json.dumps(report, indent=2, ensure_ascii=False).encode() + b"\n"
         filesystem.write_atomically(self._in(REPORT_NAME), content)
 
-    def remove_leftovers(self, chunks: Sequence[Chunk]) -> None:
+    def remove_leftovers(self, chunks: Sequence[Chunk], adopted: Set[str] = frozenset()) -> None:
         """Removes the results and shards of other chunks, which former sources or settings had.
+
+        Files that have other names than these shards are kept, because they are tars of somebody else.
 
         Args:
             chunks: All chunks of the corpus.
+            adopted: Absolute paths or URIs of tars that the index locates where they are; they are kept too.
         """
         for name in self.finished() - {chunk.file_name for chunk in chunks}:
             filesystem.remove(self._in(f"preparation/results/{name}.parquet"))
         for shard in self.shards() - {chunk.shard_name for chunk in chunks}:
-            filesystem.remove(self._in(shard))
+            if _WRITTEN_HERE.fullmatch(shard) and self._in(shard) not in adopted:
+                filesystem.remove(self._in(shard))
 
     def _in(self, name: str) -> str:
         return filesystem.join(self.uri, name)

@@ -15,9 +15,13 @@ from mulan.preparation.found import AudioLocation
 from mulan.preparation.pipeline import prepare_chunk
 from mulan.preparation.plan import Preparation, plan
 from mulan.preparation.prepare import make_corpus
+from mulan.preparation.scan import NamedSource
 from mulan.preparation.settings import PreparationConfig
+from mulan.preparation.sources.webdataset import WebDataset, WebDatasetConfig
 from mulan.preparation.workspace import PreparationRefused
+from tests.data.corpus.tars import write_tar
 from tests.preparation.sources_of_tests import GivenSource, preparation, tones
+from tests.sounds import flac, tone
 
 CONFIG = PreparationConfig(recordings_per_shard=4)
 
@@ -110,6 +114,20 @@ def test_a_corpus_can_be_excluded_from_another(tmp_path: Path) -> None:
     )
     assert report["left_out"]["excluded audio"]["count"] == 2
     assert Corpus.open(str(tmp_path / "corpus")).table["recording_id"].to_pylist() == ["r2", "r3", "r4", "r5"]
+
+
+def test_tars_in_the_folder_of_the_corpus_are_adopted_and_kept(tmp_path: Path) -> None:
+    shards = tmp_path / "music" / "shards"
+    shards.mkdir(parents=True)
+    names = [shards / "0.tar", shards / f"{32 * 'a'}.tar"]  # the second is called like a shard of a preparation
+    for number, path in enumerate(names):
+        audio, text = flac(tone(100 * (1 + number), 0.5)), json.dumps({"text": "a tone"}).encode()
+        write_tar(path, [(f"{number}.flac", audio), (f"{number}.json", text)])
+    before = digests(shards, "*")
+    tars = NamedSource(f"webdataset={shards}", "", WebDataset(str(shards), WebDatasetConfig()))
+    report = make(preparation(tmp_path / "music", adopted=[tars]))
+    assert report["recordings"] == report["adopted"] == 2
+    assert digests(shards, "*") == before
 
 
 def broken(folder: Path, count: int) -> list[Any]:

@@ -115,10 +115,17 @@ def test_results_are_read_in_the_order_of_the_chunks(workspace: Workspace, monke
 
 
 def test_files_of_other_chunks_are_removed(workspace: Workspace) -> None:
-    kept, old = Chunk("aa", "bb", 1), Chunk("cc", "dd", 1)
-    for chunk in (kept, old):
+    kept, old, adopted = (Chunk(32 * letter, "bb", 1) for letter in "abc")
+    for chunk in (kept, old, adopted):
         write_shard(workspace, chunk)
         finish(workspace, chunk)
-    workspace.remove_leftovers([kept])
+    workspace.remove_leftovers([kept], adopted={f"{workspace.uri}/{adopted.shard_name}"})
     assert workspace.finished() == {kept.file_name}
-    assert workspace.shards() == {kept.shard_name}
+    assert workspace.shards() == {kept.shard_name, adopted.shard_name}
+
+
+def test_tars_of_somebody_else_beside_the_shards_are_kept(workspace: Workspace) -> None:
+    other = Chunk("00000", "bb", 1)
+    write_shard(workspace, other)
+    workspace.remove_leftovers([])
+    assert workspace.shards() == {other.shard_name}
