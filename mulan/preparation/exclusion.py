@@ -32,7 +32,7 @@ class Exclusions:
     (``youtube/dQw4w9WgXcQ``); one with folders excludes only the recording of exactly this id."""
     digests: frozenset[bytes] = field(default=frozenset(), repr=False)
     """SHA-256 of excluded clips (:attr:`mulan.preparation.clips.Clip.sha256`), in bytes."""
-    uris: tuple[str, ...] = ()
+    uris: tuple[str, ...] = field(default=(), compare=False)
     """Absolute paths and URIs of the lists and corpora."""
 
     @classmethod
