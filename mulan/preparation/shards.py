@@ -23,6 +23,7 @@ from mulan.preparation.found import FoundRecording
 from mulan.preparation.locations import read_audio
 from mulan.preparation.settings import ClipConfig
 from mulan.storage import filesystem
+from mulan.storage.errors import permanent_error
 
 NOT_MUSIC = "not music"
 """Why a recording is left out that the music detector refuses."""
@@ -90,6 +91,13 @@ def write_shard(recordings: Iterable[DecodedRecording], chunk: Chunk, corpus_uri
     Raises:
         StorageError, StoragePermanentError: The shard could not be written.
     """
+    try:
+        return _write_shard(recordings, chunk, corpus_uri)
+    except OSError as error:  # of the temporary file, such as a full disk
+        raise permanent_error(f"{corpus_uri} cannot be written", error) or error from error
+
+
+def _write_shard(recordings: Iterable[DecodedRecording], chunk: Chunk, corpus_uri: str) -> pa.Table:
     rows: list[dict[str, Any]] = []
     # for a local corpus, beside the shards: TMPDIR may be in memory
     folder = filesystem.url_to_fs(corpus_uri)[1] if filesystem.is_local(corpus_uri) else None

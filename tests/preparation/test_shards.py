@@ -1,5 +1,6 @@
 """Tests that a chunk becomes one shard, whose bytes depend on the chunk alone, with a row for each recording."""
 
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from mulan.preparation.chunks import Chunk
 from mulan.preparation.found import AudioLocation, FoundRecording
 from mulan.preparation.settings import ClipConfig
 from mulan.preparation.shards import DecodedRecording, decoded, write_shard
+from mulan.storage.errors import StoragePermanentError
 from tests.preparation.sources_of_tests import tones
 
 CHUNK = Chunk("aa", "bb", 4)
@@ -100,3 +102,16 @@ def test_a_part_of_a_recording_is_written(tmp_path: Path) -> None:
     (found,) = tones(tmp_path / "tones", 1, seconds=5)
     rows = written([replace(found, start_s=1.0, end_s=2.5)], tmp_path / "corpus")
     assert rows["duration_s"].to_pylist() == [1.5]
+
+
+def test_a_shard_that_is_too_large_for_the_disk_is_an_error_with_a_remedy(
+    found: list[FoundRecording], tmp_path: Path
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, hard))
+    try:
+        with pytest.raises(StoragePermanentError, match="corpus cannot be written: File too large; allow larger files"):
+            written(found, tmp_path / "corpus")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list((tmp_path / "corpus").rglob("*")) == []
