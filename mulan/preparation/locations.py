@@ -13,6 +13,9 @@ from mulan.preparation.found import AudioLocation
 from mulan.storage import filesystem
 from mulan.storage.errors import StoragePermanentError, affects_all_files
 
+MISSING_FILE, UNREADABLE_FILE = "missing file", "unreadable file"
+"""Why audio cannot be read although its file may be as it was: it has been moved, or its disk or permissions fail."""
+
 T = TypeVar("T")
 
 _held = threading.local()
@@ -42,15 +45,15 @@ def _named_faults(uri: str, read: Callable[[], T]) -> T:
     try:
         return read()
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise BadRecording("missing file", f"there is no file {uri}") from error
+        raise BadRecording(MISSING_FILE, f"there is no file {uri}") from error
     except DamagedTable as error:
         raise BadRecording("damaged table", f"{uri}: {error}") from error
     except StoragePermanentError as error:
         if not isinstance(error.__cause__, PermissionError) or affects_all_files(error.__cause__):
             raise
-        raise BadRecording("unreadable file", str(error)) from error
+        raise BadRecording(UNREADABLE_FILE, str(error)) from error
     except OSError as error:  # of a local file, for example without permission
-        raise BadRecording("unreadable file", f"{uri}: {error.strerror or error}") from error
+        raise BadRecording(UNREADABLE_FILE, f"{uri}: {error.strerror or error}") from error
 
 
 def _check_file(path: str) -> None:

@@ -8,12 +8,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mulan.data.corpus.index import SCHEMA, write_index
+from mulan.preparation.locations import MISSING_FILE, UNREADABLE_FILE
 from mulan.preparation.pipeline import make_shards
 from mulan.preparation.plan import Preparation, PreparationPlan
 from mulan.preparation.report import check_usable, report
 from mulan.preparation.selection import kept, select
+from mulan.preparation.workspace import Workspace
 
 OnProgress = Callable[[int, int], None]
 """Called with the numbers of finished and of all recordings."""
@@ -38,6 +41,7 @@ def make_corpus(
     Raises:
         ChunkFailed: A shard could not be made; those that exist are kept.
         PreparationRefused: Too many recordings cannot be used, or none can.
+        WorkspaceChanged: A result has vanished or is damaged; the same command makes it again.
         StorageError, StoragePermanentError: The folder of the corpus cannot be read or written.
     """
     workspace = preparation.workspace
@@ -48,6 +52,7 @@ def make_corpus(
             done += progress.recordings
             on_progress(done, total)
     rows = select(workspace.read_results(plan.chunks), preparation.exclusions, preparation.config.duplicates)
+    _retry_unread(workspace, plan, rows)
     result = report(plan, rows)
     check_usable(workspace.uri, plan, rows, preparation.config.max_left_out)
     workspace.write_recordings(rows)
@@ -56,3 +61,11 @@ def make_corpus(
     workspace.remove_chunks()
     workspace.remove_leftovers(plan.chunks, adopted=set(plan.rows["uri"].unique().to_pylist()))
     return result
+
+
+def _retry_unread(workspace: Workspace, plan: PreparationPlan, rows: pa.Table) -> None:
+    """Lets the next call make those chunks again of which files could not be read, as nothing else tells that they can:
+    a disk that is mounted again, or other permissions, do not change the version of a file."""
+    unread = pc.is_in(rows["reason"], pa.array([MISSING_FILE, UNREADABLE_FILE]))
+    shards = set(rows["uri"].filter(unread).unique().to_pylist())
+    workspace.remove_results(chunk for chunk in plan.chunks if chunk.shard_name in shards)

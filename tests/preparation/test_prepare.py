@@ -151,6 +151,21 @@ def test_too_many_broken_recordings_are_an_error_and_nothing_is_lost(tmp_path: P
     assert before.items() <= corpus_of(tmp_path / "corpus").items()
 
 
+def test_files_that_could_not_be_read_are_tried_again(tmp_path: Path) -> None:
+    source = GivenSource(tones(tmp_path / "tones", 9))
+    make(preparation(tmp_path / "fresh", source, config=CONFIG))
+    (tmp_path / "tones").rename(tmp_path / "unmounted")
+    with pytest.raises(PreparationRefused, match="9 of 9 recordings cannot be used"):
+        make(preparation(tmp_path / "corpus", source, config=CONFIG))
+    (tmp_path / "unmounted" / "tone-004.flac").rename(tmp_path / "elsewhere.flac")
+    (tmp_path / "unmounted").rename(tmp_path / "tones")
+    report = make(preparation(tmp_path / "corpus", source, config=CONFIG))
+    assert report["left_out"]["missing file"]["count"] == 1
+    (tmp_path / "elsewhere.flac").rename(tmp_path / "tones" / "tone-004.flac")
+    make(preparation(tmp_path / "corpus", source, config=CONFIG))
+    assert corpus_of(tmp_path / "corpus") == corpus_of(tmp_path / "fresh")
+
+
 def test_no_usable_recording_is_an_error(tmp_path: Path) -> None:
     allowing = CONFIG.replace({"max_left_out": 1.0})
     with pytest.raises(PreparationRefused, match=r"no recording can be used \(undecodable audio: 2\)"):
