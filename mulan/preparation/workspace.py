@@ -43,6 +43,12 @@ class PreparationRefused(MulanError, ValueError):
     """Raised when a folder contains another corpus, which would be lost, or when nothing usable is left."""
 
 
+class WorkspaceChanged(MulanError):
+    """Raised when a file of a preparation has vanished or is damaged; the same command makes it again."""
+
+    exit_code = 1
+
+
 @dataclass(frozen=True)
 class Workspace:
     """The folder of a corpus that is being prepared."""
@@ -63,12 +69,16 @@ class Workspace:
             return
         try:
             before = json.loads(filesystem.read_bytes(self._in(_SETTINGS_NAME)))
+            if not isinstance(before, dict):
+                raise ValueError("it is no JSON object")
         except (FileNotFoundError, NotADirectoryError) as error:
             raise PreparationRefused(
                 f"{self.uri} contains a corpus that jobs.prepare has not made; name another folder by --out"
             ) from error
         except ValueError as error:
-            raise PreparationRefused(f"{self._in(_SETTINGS_NAME)} is damaged: {error}; name another folder") from error
+            raise PreparationRefused(
+                f"{self._in(_SETTINGS_NAME)} is damaged: {error}; name another folder by --out, or give --replace"
+            ) from error
         differing = _differences(before, settings)
         if differing:
             raise PreparationRefused(
@@ -86,8 +96,16 @@ class Workspace:
         filesystem.write_atomically(self._in(f"preparation/chunks/{chunk.file_name}.json"), to_json(recordings))
 
     def read_chunk(self, chunk: Chunk) -> list[FoundRecording]:
-        """Returns the recordings of a chunk."""
-        return from_json(filesystem.read_bytes(self._in(f"preparation/chunks/{chunk.file_name}.json")))
+        """Returns the recordings of a chunk.
+
+        Raises:
+            WorkspaceChanged: Another command has finished the corpus, and removed the descriptions of its chunks.
+        """
+        uri = self._in(f"preparation/chunks/{chunk.file_name}.json")
+        try:
+            return from_json(filesystem.read_bytes(uri))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise _vanished(uri) from error
 
     def remove_chunks(self) -> None:
         """Removes the descriptions of all chunks, once their shards are written."""
@@ -95,7 +113,7 @@ class Workspace:
 
     def write_result(self, chunk: Chunk, rows: pa.Table) -> None:
         """Writes what became of the recordings of a chunk, after its shard: a chunk with a result is done."""
-        filesystem.write_atomically(self._in(f"preparation/results/{chunk.file_name}.parquet"), _parquet(rows))
+        filesystem.write_atomically(self._result(chunk), _parquet(rows))
 
     def finished(self) -> set[str]:
         """Returns the file names of the chunks that are done, whose shards exist or were not needed."""
@@ -113,7 +131,10 @@ class Workspace:
             return False
         if chunk.shard_name in shards:
             return True
-        (rows,) = self.read_results([chunk])
+        try:
+            rows = _rows_of(filesystem.read_bytes(self._result(chunk)))
+        except (FileNotFoundError, ValueError):
+            return False
         return all(rows["reason"].to_pylist())
 
     def shards(self) -> set[str]:
@@ -121,12 +142,20 @@ class Workspace:
         return {f"shards/{name}" for name in filesystem.names_in(self._in("shards"))}
 
     def read_results(self, chunks: Iterable[Chunk]) -> Iterator[pa.Table]:
-        """Yields what became of the recordings of each chunk, in order."""
-        uris = [self._in(f"preparation/results/{chunk.file_name}.parquet") for chunk in chunks]
+        """Yields what became of the recordings of each chunk, in order.
+
+        Raises:
+            WorkspaceChanged: A result has vanished, or is damaged: then it is removed.
+        """
+        uris = [self._result(chunk) for chunk in chunks]
         with ThreadPoolExecutor(_READERS) as readers:
             for first in range(0, len(uris), _RESULTS_AT_ONCE):
-                for content in readers.map(filesystem.read_bytes, uris[first : first + _RESULTS_AT_ONCE]):
-                    yield pq.read_table(io.BytesIO(content)).cast(RESULT_SCHEMA)
+                yield from readers.map(_read_result, uris[first : first + _RESULTS_AT_ONCE])
+
+    def remove_results(self, chunks: Iterable[Chunk]) -> None:
+        """Removes the results of chunks, so that another call makes them again."""
+        for chunk in chunks:
+            filesystem.remove(self._result(chunk))
 
     def write_recordings(self, rows: pa.Table) -> None:
         """Writes the table of all recordings."""
@@ -152,6 +181,9 @@ class Workspace:
             if _WRITTEN_HERE.fullmatch(shard) and self._in(shard) not in adopted:
                 filesystem.remove(self._in(shard))
 
+    def _result(self, chunk: Chunk) -> str:
+        return self._in(f"preparation/results/{chunk.file_name}.parquet")
+
     def _in(self, name: str) -> str:
         return filesystem.join(self.uri, name)
 
@@ -160,6 +192,31 @@ def _parquet(rows: pa.Table) -> bytes:
     buffer = io.BytesIO()
     pq.write_table(rows, buffer, compression="zstd")
     return buffer.getvalue()
+
+
+def _rows_of(content: bytes) -> pa.Table:
+    """Returns the rows of a result; raises ValueError if it is damaged."""
+    try:
+        return pq.read_table(io.BytesIO(content)).cast(RESULT_SCHEMA)
+    except Exception as error:  # pyarrow raises many kinds of exceptions for damaged files
+        raise ValueError(str(error)) from error
+
+
+def _read_result(uri: str) -> pa.Table:
+    try:
+        return _rows_of(filesystem.read_bytes(uri))
+    except FileNotFoundError as error:
+        raise _vanished(uri) from error
+    except ValueError as error:
+        filesystem.remove(uri)
+        what = f"{uri} was damaged and is removed: {error}"
+        raise WorkspaceChanged(f"{what}; repeat the command, which makes it again") from error
+
+
+def _vanished(uri: str) -> WorkspaceChanged:
+    return WorkspaceChanged(
+        f"{uri} has vanished: another command may have prepared the same folder; repeat the command once it has ended"
+    )
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 from mulan.data.corpus.index import SCHEMA, write_index
 from mulan.preparation.chunks import Chunk, describe_chunk, to_json
 from mulan.preparation.shards import RESULT_SCHEMA
-from mulan.preparation.workspace import PreparationRefused, Workspace
+from mulan.preparation.workspace import PreparationRefused, Workspace, WorkspaceChanged
 from tests.preparation.results import result_row
 from tests.preparation.sources_of_tests import tones
 
@@ -55,11 +55,12 @@ def test_a_corpus_that_was_not_prepared_is_refused(workspace: Workspace) -> None
         workspace.check(SETTINGS)
 
 
-def test_a_damaged_settings_file_is_refused(workspace: Workspace) -> None:
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '"text"', "3"])
+def test_a_damaged_settings_file_is_refused(content: str, workspace: Workspace) -> None:
     workspace.begin(SETTINGS)
     corpus_of(workspace)
-    Path(workspace.uri, "preparation", "settings.json").write_text("{", encoding="utf-8")
-    with pytest.raises(PreparationRefused, match=r"settings.json is damaged"):
+    Path(workspace.uri, "preparation", "settings.json").write_text(content, encoding="utf-8")
+    with pytest.raises(PreparationRefused, match=r"settings.json is damaged: .*give --replace"):
         workspace.check(SETTINGS)
 
 
@@ -101,8 +102,9 @@ def test_recordings_of_a_chunk_are_read_back(workspace: Workspace, tmp_path: Pat
     workspace.write_chunk(chunk, found)
     assert to_json(workspace.read_chunk(chunk)) == to_json(found)
     workspace.remove_chunks()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(WorkspaceChanged, match="another command may have prepared the same folder") as changed:
         workspace.read_chunk(chunk)
+    assert changed.value.exit_code == 1
 
 
 def test_results_are_read_in_the_order_of_the_chunks(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,6 +114,31 @@ def test_results_are_read_in_the_order_of_the_chunks(workspace: Workspace, monke
         workspace.write_result(chunk, pa.Table.from_pylist([result_row(chunk.name)], RESULT_SCHEMA))
     names = [name for rows in workspace.read_results(chunks) for name in rows["recording_id"].to_pylist()]
     assert names == [chunk.name for chunk in chunks]
+
+
+@pytest.mark.parametrize("size", [0, 100, -10])
+def test_a_damaged_result_is_removed_so_that_it_is_made_again(size: int, workspace: Workspace) -> None:
+    chunk, other = Chunk("aa", "bb", 1), Chunk("cc", "dd", 1)
+    for each in (chunk, other):
+        write_shard(workspace, each)
+        finish(workspace, each)
+    result = Path(workspace.uri, "preparation", "results", f"{chunk.file_name}.parquet")
+    result.write_bytes(result.read_bytes()[:size])
+    with pytest.raises(WorkspaceChanged, match=r"was damaged and is removed: .*repeat the command"):
+        list(workspace.read_results([other, chunk]))
+    assert not is_complete(workspace, chunk)
+    assert is_complete(workspace, other)
+    with pytest.raises(WorkspaceChanged, match="has vanished"):
+        list(workspace.read_results([other, chunk]))
+
+
+def test_a_damaged_result_without_a_shard_is_not_complete(workspace: Workspace) -> None:
+    chunk = Chunk("aa", "bb", 1)
+    finish(workspace, chunk, reason="undecodable audio")
+    result = Path(workspace.uri, "preparation", "results", f"{chunk.file_name}.parquet")
+    result.write_bytes(result.read_bytes()[:-20])
+    assert not is_complete(workspace, chunk)
+    assert result.exists()  # a dry run changes nothing
 
 
 def test_files_of_other_chunks_are_removed(workspace: Workspace) -> None:
