@@ -7,7 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
 from mulan.config.base import Section
+from mulan.preparation.faults import SettingsError
 from mulan.preparation.music_detector import check_detector, load_detector
 from mulan.preparation.settings import MusicConfig, PreparationConfig, TextConfig
 from mulan.preparation.shards import NOT_MUSIC, DecodedRecording
@@ -71,8 +74,16 @@ def music_judge(config: MusicConfig) -> Judge:
 
 
 def text_judge(config: TextConfig) -> Judge:
-    """Returns a function that removes the long-form texts that a classifier refuses (MuLan §3.4)."""
-    classifier = TextClassifier.load(config.filter)
+    """Returns a function that removes the long-form texts that a classifier refuses (MuLan §3.4).
+
+    Raises:
+        SettingsError: There is no GPU here, and ``filter_use_gpu`` is set.
+        PretrainedError, StorageError: The classifier cannot be loaded.
+    """
+    if config.filter_use_gpu and not torch.cuda.is_available():
+        fault = "text.filter_use_gpu is set, but torch sees no GPU here; set it to false, or check the GPUs"
+        raise SettingsError([fault])
+    classifier = TextClassifier.load(config.filter, device="cuda" if config.filter_use_gpu else "cpu")
 
     def judge(recording: DecodedRecording) -> DecodedRecording:
         texts = list(recording.found.texts.get("long_form", ()))

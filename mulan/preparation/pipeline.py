@@ -162,7 +162,12 @@ class _Judging:
     """Judges the recordings of chunks. Each actor of a pool holds an instance, so that it loads the model once."""
 
     def __init__(self, spec: JudgeSpec) -> None:
-        self._judge = spec.load(spec.section)
+        self._judge: Judge | None = None
+        self._failure: MulanError | None = None
+        try:
+            self._judge = spec.load(spec.section)
+        except MulanError as error:  # an actor that raises it is reported as one that died
+            self._failure = error
 
     def __call__(self, batch: Batch) -> Batch:
         (content,) = batch["recordings"]
@@ -170,6 +175,8 @@ class _Judging:
             return batch
         recordings = pickle.loads(content)  # written by another process of this job
         try:
+            if self._judge is None:
+                raise self._failure or AssertionError("without a judge there is a failure")
             judged = [_judged(self._judge, recording) for recording in recordings]
         except MulanError as error:
             return {"id": batch["id"], "recordings": np.array([b""], object)} | _error(error)

@@ -8,6 +8,7 @@ from mulan.preparation.duplicates import near_duplicates
 from mulan.preparation.exclusion import Exclusions
 from mulan.preparation.faults import Faults, SourceError
 from mulan.preparation.found import FoundRecording, Source
+from mulan.preparation.names import main_artist
 from mulan.preparation.settings import PreparationConfig
 from mulan.preparation.splits import split_of
 from mulan.preparation.texts.filtering import TextFilters
@@ -66,8 +67,9 @@ class Scan:
                     continue
                 faults.found += 1
                 self.splits[recording.split] += 1
-                artist = hash(recording.artist)
-                if recording.artist and split_by_artist.setdefault(artist, recording.split) != recording.split:
+                name = main_artist(recording.artist)
+                artist = hash(name)
+                if name and split_by_artist.setdefault(artist, recording.split) != recording.split:
                     mixed.add(artist)
                 yield replace(recording, texts=self.texts.filtered(recording))
             self._check_share(named, faults)

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from mulan.config.errors import MulanError
 from mulan.preparation.clips import make_clip
+from mulan.preparation.faults import SettingsError
 from mulan.preparation.judges import check_judges, judges_of, music_judge, text_judge
 from mulan.preparation.settings import ClipConfig, PreparationConfig
 from mulan.preparation.shards import DecodedRecording
@@ -62,7 +64,7 @@ def test_what_is_not_music_is_left_out_with_its_share(recordings: list[DecodedRe
 def test_refused_texts_are_removed_and_listed(
     recordings: list[DecodedRecording], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(classifier.TextClassifier, "load", lambda uri: KeepsTakeTwo())
+    monkeypatch.setattr(classifier.TextClassifier, "load", lambda uri, device: KeepsTakeTwo())
     judge = text_judge(PreparationConfig.model_validate({"text": {"filter": "x"}}).text)
     first, second = map(judge, recordings)
     assert first.removed_texts == ("A steady tone, take 0.",)
@@ -70,6 +72,22 @@ def test_refused_texts_are_removed_and_listed(
     assert second.removed_texts == ()
     assert list(second.found.texts["long_form"]) == ["A steady tone, take 1."]
     assert first.found.texts["short_form"] == recordings[0].found.texts["short_form"]
+
+
+@pytest.mark.parametrize(("use_gpu", "expected"), [(False, "cpu"), (True, "cuda")])
+def test_the_classifier_is_on_the_device_that_its_actors_reserve(
+    monkeypatch: pytest.MonkeyPatch, use_gpu: bool, expected: str
+) -> None:
+    devices = []
+    monkeypatch.setattr(classifier.TextClassifier, "load", lambda uri, device: devices.append(device))
+    config = PreparationConfig.model_validate({"text": {"filter": "x", "filter_use_gpu": use_gpu}}).text
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    text_judge(config)
+    assert devices == [expected]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    if use_gpu:
+        with pytest.raises(SettingsError, match=r"text.filter_use_gpu is set, but torch sees no GPU here; set it"):
+            text_judge(config)
 
 
 @pytest.mark.parametrize("field", ["music.tagger", "text.filter"])

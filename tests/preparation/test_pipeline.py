@@ -38,6 +38,15 @@ def test_shards_and_results_equal_those_of_one_process(tmp_path: Path, tagger: s
     assert digests(tmp_path / "fast", *files) == digests(tmp_path / "slow", *files)
 
 
+def test_a_model_that_cannot_be_loaded_is_reported_with_its_own_error(tmp_path: Path) -> None:
+    config = PreparationConfig.model_validate({"music": {"tagger": "python:no_such_module:tagger"}})
+    prepared = preparation(tmp_path / "corpus", GivenSource(tones(tmp_path / "tones", 2)), config=config)
+    planned = plan(prepared, write=True)
+    with pytest.raises(ChunkFailed, match="the module no_such_module cannot be imported") as failed:
+        list(make_shards(planned.missing, prepared.workspace, config, restart_actors=False))
+    assert failed.value.exit_code == 2
+
+
 def test_a_failure_of_a_task_is_reported_with_its_exit_code(tmp_path: Path) -> None:
     prepared = preparation(tmp_path / "corpus", GivenSource(tones(tmp_path / "tones", 4)))
     planned = plan(prepared, write=True)

@@ -86,7 +86,8 @@ def test_an_empty_source_is_an_error() -> None:
 
 
 def test_artists_in_several_official_splits_are_counted() -> None:
-    names = [("a", "X", "train"), ("b", "X", "test"), ("c", "Y", "test"), ("d", "Y", "test"), ("e", "", "train")]
+    names = [("a", "The X", "train"), ("b", "X feat. Y", "test"), ("c", "Y", "test"), ("d", "Y", "test")]
+    names += [("e", "Unknown Artist", "train"), ("f", "Unknown Artist", "test"), ("g", "", "train"), ("h", "", "test")]
     scan = scan_of(GivenSource([found(name, artist=artist, split=split) for name, artist, split in names]))
     list(scan.recordings())
     assert scan.artists_in_several_splits == 1
