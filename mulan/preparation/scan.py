@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from mulan.data.text import is_unicode
 from mulan.preparation.duplicates import near_duplicates
 from mulan.preparation.exclusion import Exclusions
 from mulan.preparation.faults import Faults, SourceError
@@ -14,9 +15,11 @@ from mulan.preparation.splits import split_of
 from mulan.preparation.texts.filtering import TextFilters
 
 EXCLUDED, DUPLICATE_ID, EMPTY_FILE, NEAR_DUPLICATE = "excluded", "duplicate id", "empty file", "near duplicate"
+NOT_UNICODE = "not Unicode"
 """The reasons of a scan for leaving out recordings; sources have further ones."""
 
 _SHOWN = 5
+_WRITTEN = ("recording_id", "title", "artist", "channel", "provenance", "licence")
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,8 @@ class Scan:
                 faults.add(EXCLUDED, recording_id)
             elif hash(recording_id) in ids:
                 faults.add(DUPLICATE_ID, recording_id)
+            elif wrong := _not_unicode(found):
+                faults.add(NOT_UNICODE, f"{recording_id!r}: lone surrogates in {', '.join(wrong)}; write them again")
             elif found.audio.version.startswith("0-"):
                 faults.add(EMPTY_FILE, f"{recording_id}: {found.audio.uri}")
             else:
@@ -113,3 +118,13 @@ class Scan:
             examples = [detail for details in faults.named.values() for detail in details[:_SHOWN]]
             limit = f"{bad} of {found} recordings cannot be used ({counts}); --set max_left_out=SHARE allows more"
             raise SourceError(named.name, [limit, *examples])
+
+
+def _not_unicode(recording: FoundRecording) -> list[str]:
+    """Returns the fields that cannot be written, but for the texts, which are filtered one by one."""
+    fields = {
+        "the path of the audio": recording.audio.uri,
+        "the tags": "".join(recording.tags),
+        **{name: getattr(recording, name) for name in _WRITTEN},
+    }
+    return [name for name, text in fields.items() if not is_unicode(text)]

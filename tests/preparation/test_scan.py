@@ -57,6 +57,18 @@ def test_each_reason_is_counted_and_named(tmp_path: Path) -> None:
     assert faults.named["empty file"] == ["empty: /music/empty.mp3"]
 
 
+@pytest.mark.parametrize("field", ["recording_id", "title", "artist", "channel", "provenance", "licence", "tags", "uri"])
+def test_what_cannot_be_written_is_left_out_and_named(field: str) -> None:
+    broken = "br\ud800ken"
+    values = {"tags": {"tags": (f"genre:{broken}",)}, "uri": {"audio": AudioLocation(uri=broken, version="1-2")}}
+    scan = scan_of(GivenSource([found("a"), replace(found("b"), **values.get(field, {field: broken}))]))
+    (usable,) = scan.recordings()
+    assert usable.recording_id == "a"
+    (named,) = scan.faults["tones=0"].named["not Unicode"]
+    named.encode()
+    assert {"tags": "the tags", "uri": "the path"}.get(field, field) in named
+
+
 def test_a_scan_can_be_repeated() -> None:
     scan = scan_of(GivenSource([found(f"{number}") for number in range(5)]))
     assert list(scan.recordings()) == list(scan.recordings())
