@@ -5,7 +5,6 @@ public Audio Spectrogram Transformer for AudioSet, or a function of the user's o
 """
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -54,21 +53,19 @@ class WindowTagger(Protocol):
 
 
 class MusicDetector:
-    """A tagger, and the rule by which its probabilities of a clip's windows decide whether the clip is music.
+    """A tagger, and the rule by which its probabilities say how much of a clip is music.
 
     Every clip has forward passes of its own, so its share of music does not depend on the clips before it.
     """
 
-    def __init__(self, tagger: WindowTagger, music: int, *, threshold: float, min_share: float) -> None:
+    def __init__(self, tagger: WindowTagger, music: int, *, threshold: float) -> None:
         """
         Args:
             tagger: The tagger.
             music: Number of its class of music.
             threshold: Minimum probability of music in a window that counts as music.
-            min_share: Minimum share of a clip's windows that are music.
         """
-        self._tagger, self._music = tagger, music
-        self._threshold, self._min_share = threshold, min_share
+        self._tagger, self._music, self._threshold = tagger, music, threshold
 
     def music_share(self, audio: bytes) -> float:
         """Returns the share of a clip's windows that are music, from 0 to 1.
@@ -90,18 +87,6 @@ class MusicDetector:
         ]
         return float(np.concatenate(is_music).mean())
 
-    def music_shares(self, clips: Iterable[bytes]) -> list[float]:
-        """Returns the :meth:`music_share` of each clip, in order."""
-        return [self.music_share(audio) for audio in clips]
-
-    def is_music(self, audio: bytes) -> bool:
-        """Returns whether a clip is kept: whether its :meth:`music_share` is at least the minimum.
-
-        Raises:
-            DecodeError, MusicDetectorError: As in :meth:`music_share`.
-        """
-        return self.music_share(audio) >= self._min_share
-
 
 def load_detector(config: MusicConfig) -> MusicDetector:
     """Loads the detector that the settings name.
@@ -116,7 +101,7 @@ def load_detector(config: MusicConfig) -> MusicDetector:
     """
     tagger = _load_tagger(config)
     music = music_class(config.tagger, tagger.tags)
-    return MusicDetector(tagger, music, threshold=config.threshold, min_share=config.min_share)
+    return MusicDetector(tagger, music, threshold=config.threshold)
 
 
 def check_detector(config: MusicConfig) -> str:

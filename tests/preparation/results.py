@@ -2,6 +2,10 @@
 
 from typing import Any
 
+from mulan.preparation.clips import Clip
+from mulan.preparation.found import AudioLocation, FoundRecording
+from mulan.preparation.shards import DecodedRecording
+
 
 def result_row(recording_id: str, *, reason: str = "", **values: Any) -> dict[str, Any]:
     """Returns a row of :data:`mulan.preparation.shards.RESULT_SCHEMA`."""
@@ -28,3 +32,9 @@ def result_row(recording_id: str, *, reason: str = "", **values: Any) -> dict[st
         "removed_texts": [],
         **values,
     }
+
+
+def decoded_recording(audio: bytes) -> DecodedRecording:
+    """Returns a recording with a clip of encoded audio, of which nothing else is known."""
+    clip = Clip(audio, duration_s=1.0, recording_s=1.0, sha256="", silent_share=0.0, clipped_share=0.0, fault="")
+    return DecodedRecording(found=FoundRecording(recording_id="a", audio=AudioLocation(uri="/a.flac")), clip=clip)

@@ -19,6 +19,7 @@ from mulan.data.errors import DecodeError
 from mulan.model.inference.files import ModelFolderError
 from mulan.model.inference.tagger import Tagger
 from mulan.preparation.ast_tagger import AstCheckpoint, AstTagger
+from mulan.preparation.judges import music_judge
 from mulan.preparation.music_class import MusicDetectorError
 from mulan.preparation.music_detector import check_detector, load_detector
 from mulan.preparation.settings import MusicConfig
@@ -28,6 +29,7 @@ from mulan.tasks.tagging import TaggingTask, export_tagger
 from tests.model.audio_checkpoints import checkpoint_recipe, save_checkpoint
 from tests.model.small import RESNET, small_recipe
 from tests.preparation.ast_checkpoints import change, save_ast
+from tests.preparation.results import decoded_recording
 from tests.sounds import flac, tone
 
 CLASSES = ("audioset:Piano", "audioset:Music", "audioset:Speech")
@@ -90,8 +92,9 @@ def test_the_share_is_that_of_the_windows_with_at_least_the_threshold(loudness: 
 def test_a_clip_is_music_if_its_share_is_at_least_the_minimum(loudness: str) -> None:
     audio = clip(*[0.9] * 2, *[0.1] * 3)  # 40 % music
     for min_share, kept in ((0.5, False), (0.3, True), (0.4, True), (0.41, False), (0.0, True)):
-        assert load_detector(config(loudness, min_share=min_share)).is_music(audio) is kept
-    assert load_detector(config(loudness)).is_music(clip(0.9, 0.1))  # MuLan keeps half music
+        judged = music_judge(config(loudness, min_share=min_share))(decoded_recording(audio))
+        assert (judged.clip is not None) is kept
+    assert music_judge(config(loudness))(decoded_recording(clip(0.9, 0.1))).clip  # MuLan keeps half music
 
 
 def test_the_last_window_ends_where_the_clip_ends(loudness: str) -> None:
@@ -106,11 +109,10 @@ def test_the_last_window_ends_where_the_clip_ends(loudness: str) -> None:
     assert detector.music_share(flac(tone(440, 0.1) * 3)) == 1.0  # a short clip is one window
 
 
-def test_several_clips_have_the_shares_of_each(loudness: str) -> None:
+def test_the_share_of_a_clip_does_not_depend_on_those_before(loudness: str) -> None:
     detector = load_detector(config(loudness))
     clips = [clip(0.9, 0.1), clip(0.1), clip(0.6, 0.7, 0.8, 0.2)]
-    assert detector.music_shares(iter(clips)) == [0.5, 0.0, 0.75]
-    assert detector.music_shares([]) == []
+    assert [detector.music_share(audio) for audio in clips] == [0.5, 0.0, 0.75]
 
 
 def test_a_clip_that_cannot_be_decoded_is_an_error(loudness: str) -> None:

@@ -16,6 +16,7 @@ from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Schedule
 from mulan.demo.genres import GENRES
 from mulan.model.tagging import TaggingModel
+from mulan.preparation.judges import music_judge
 from mulan.preparation.music_detector import MusicDetector, check_detector, load_detector
 from mulan.preparation.settings import MusicConfig
 from mulan.recipes.registry import load_recipe
@@ -24,6 +25,7 @@ from mulan.training.loop import train
 from mulan.training.observer import NullObserver
 from mulan.training.state import Progress
 from tests.preparation.kinds_of_sound import RATE_HZ, music, noise, speech
+from tests.preparation.results import decoded_recording
 from tests.sounds import flac
 from tests.training.small import torch_engine
 
@@ -106,15 +108,16 @@ def test_the_share_is_about_that_of_the_seconds_of_music(tagger: str, detector: 
         audio = flac(np.concatenate([played[: seconds * RATE_HZ], spoken[seconds * RATE_HZ :]]))
         assert detector.music_share(audio) == pytest.approx(seconds / 10, abs=0.2)
         for min_share in (0.3, 0.5, 0.7):
-            with_minimum = load_detector(MusicConfig(tagger=tagger, min_share=min_share))
+            judged = music_judge(MusicConfig(tagger=tagger, min_share=min_share))(decoded_recording(audio))
             if abs(seconds / 10 - min_share) > 0.25:
-                assert with_minimum.is_music(audio) is (seconds / 10 > min_share)
+                assert (judged.clip is not None) is (seconds / 10 > min_share)
 
 
 def test_a_clip_with_40_percent_music_is_refused_at_a_half_and_kept_at_30_percent(tagger: str) -> None:
     audio = flac(np.concatenate([music("jazz", seed=HELD_OUT)[: 8 * RATE_HZ], speech(12, seed=HELD_OUT)]))
     for min_share, kept in ((0.5, False), (0.3, True)):
-        assert load_detector(MusicConfig(tagger=tagger, min_share=min_share)).is_music(audio) is kept
+        judged = music_judge(MusicConfig(tagger=tagger, min_share=min_share))(decoded_recording(audio))
+        assert (judged.clip is not None) is kept
 
 
 def test_a_higher_threshold_leaves_less_music(tagger: str) -> None:

@@ -57,7 +57,9 @@ def test_each_reason_is_counted_and_named(tmp_path: Path) -> None:
     assert faults.named["empty file"] == ["empty: /music/empty.mp3"]
 
 
-@pytest.mark.parametrize("field", ["recording_id", "title", "artist", "channel", "provenance", "licence", "tags", "uri"])
+@pytest.mark.parametrize(
+    "field", ["recording_id", "title", "artist", "channel", "provenance", "licence", "tags", "uri"]
+)
 def test_what_cannot_be_written_is_left_out_and_named(field: str) -> None:
     broken = "br\ud800ken"
     values = {"tags": {"tags": (f"genre:{broken}",)}, "uri": {"audio": AudioLocation(uri=broken, version="1-2")}}

@@ -1,19 +1,17 @@
 """The classifier of long-form texts (MuLan §3.4): whether a sentence describes music."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from mulan.config.sections import StoredSource
 from mulan.data.text import MAX_CHARACTERS
 from mulan.model.towers.pretrained_networks import attention_implementation, quiet_transformers
-from mulan.preparation.texts.report import FilterReport
 from mulan.storage.hub import TEXT_ENCODER, PretrainedError, RequiredFiles, loading
 from mulan.storage.weights_cache import weights_folder
 
@@ -25,16 +23,7 @@ TEXT_FILTER = RequiredFiles("text.filter", {**TEXT_ENCODER.parts, "description":
 """The files of a trained classifier."""
 REMEDY = "Set text.filter to the folder that python -m jobs.train_text_filter wrote."
 
-CLASSIFIER = "classifier"
-"""Name of the classifier in reports."""
 _TEXTS_AT_ONCE = 64
-
-
-class KeepsTexts(Protocol):
-    """Whatever decides which texts are kept."""
-
-    def keep(self, texts: Sequence[str]) -> list[bool]:
-        """Returns whether each text is kept."""
 
 
 @dataclass
@@ -91,34 +80,6 @@ class TextClassifier:
     def keep(self, texts: Sequence[str]) -> list[bool]:
         """Returns whether each text describes music: whether its probability reaches the threshold."""
         return [bool(probability >= self.threshold) for probability in self.probabilities(texts)]
-
-
-def keep_long_form(
-    recordings: Sequence[Mapping[StoredSource, Sequence[str]]], classifier: KeepsTexts, report: FilterReport
-) -> list[dict[StoredSource, list[str]]]:
-    """Returns the texts of recordings without the long-form texts that a classifier rejects.
-
-    Args:
-        recordings: Texts of each recording by source. All their long-form texts are classified together.
-        classifier: Decides which long-form texts are kept; a text that occurs several times is passed once.
-        report: Report in which the texts are counted under :data:`CLASSIFIER`.
-    """
-    distinct = list(dict.fromkeys(text for texts in recordings for text in texts.get("long_form", ())))
-    is_kept = dict(zip(distinct, classifier.keep(distinct), strict=True)) if distinct else {}
-    result: list[dict[StoredSource, list[str]]] = []
-    for texts in recordings:
-        filtered = {source: list(values) for source, values in texts.items()}
-        found = filtered.pop("long_form", [])
-        rejected = [text for text in found if not is_kept[text]]
-        counts = report.of(CLASSIFIER)
-        counts.texts += len(found)
-        counts.removed += len(rejected)
-        for text in rejected:
-            report.sample(CLASSIFIER, text, [])
-        if kept := [text for text in found if is_kept[text]]:
-            filtered["long_form"] = kept
-        result.append(filtered)
-    return result
 
 
 def load_sequence_classifier(folder: Path) -> tuple[Any, list[str]]:

@@ -40,8 +40,8 @@ class TextFilters:
     """Filters the texts of recordings by rules, and joins the titles of playlists.
 
     If :attr:`needs_observation`, every recording must first be passed to :meth:`observe`, always in the same order, so
-    that texts are counted by channel. The classifier of long-form texts is applied later, to many texts at once, by
-    :func:`mulan.preparation.texts.classifier.keep_long_form`.
+    that texts are counted by channel. The classifier of long-form texts is applied later, by
+    :func:`mulan.preparation.judges.text_judge`.
     """
 
     def __init__(self, config: TextConfig) -> None:
@@ -56,7 +56,7 @@ class TextFilters:
         """
         self.config = config
         self.report = FilterReport()
-        """What the rules did in :meth:`filtered`. The reports of several filters can be added."""
+        """What the rules did in :meth:`filtered`."""
         self._short_form = _enabled([*SHORT_FORM, *_rules_of_settings(config)], config)
         self._long_form = _enabled([*LONG_FORM, *_rules_of_settings(config)], config)
         self._playlists = PlaylistTitles.load(config.playlists) if config.playlists else None

@@ -36,9 +36,10 @@ class RuleCounts:
 
 @dataclass
 class FilterReport:
-    """Counts and samples of rules. The sum of reports does not depend on how texts were divided among them.
+    """Counts and samples of rules.
 
-    The samples are therefore not the first texts that a rule changed, but those with the smallest hashes.
+    The samples are not the first texts that a rule changed, which often resemble each other, but those with the
+    smallest hashes: they are from all parts of the sources, and do not depend on the order of the texts.
     """
 
     rules: dict[str, RuleCounts] = field(default_factory=dict)
@@ -61,18 +62,6 @@ class FilterReport:
         written = "\0".join([before, *after]).encode(errors="surrogatepass")
         key = hashlib.blake2b(written, digest_size=8).digest()
         self.of(rule).add_sample(key, before, after)
-
-    def __add__(self, other: "FilterReport") -> "FilterReport":
-        total = FilterReport()
-        for report in (self, other):
-            for name, counts in report.rules.items():
-                sums = total.of(name)
-                sums.texts += counts.texts
-                sums.changed += counts.changed
-                sums.removed += counts.removed
-                for key, (before, after) in counts.samples.items():
-                    sums.add_sample(key, before, after)
-        return total
 
     def as_json(self) -> dict[str, dict[str, Any]]:
         """Returns the report as JSON values: for each rule ``texts``, ``changed``, ``removed`` and ``samples``."""

@@ -1,7 +1,6 @@
-"""Tests the classifier of long-form texts, and what remains of the texts that it rejects."""
+"""Tests the classifier of long-form texts: its probabilities, its threshold and its files."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +8,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, BertForSequenceClassification
 
-from mulan.config.sections import StoredSource
-from mulan.preparation.texts.classifier import TextClassifier, keep_long_form
-from mulan.preparation.texts.report import FilterReport
+from mulan.preparation.texts.classifier import TextClassifier
 from mulan.storage.hub import PretrainedError
 from tests.preparation.texts.small_bert import save_small_bert
 
@@ -91,41 +88,3 @@ def test_an_encoder_without_a_classifier_is_refused(folder: Path, tmp_path: Path
     BertForSequenceClassification.from_pretrained(folder).bert.save_pretrained(tmp_path)
     with pytest.raises(PretrainedError, match=r"has no weights for classifier\.bias, classifier\.weight"):
         TextClassifier.load(str(tmp_path))
-
-
-class KeepsWaltzes:
-    """Keeps texts with the word waltz, and notes what it was asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[list[str]] = []
-
-    def keep(self, texts: Sequence[str]) -> list[bool]:
-        self.asked.append(list(texts))
-        return ["waltz" in text for text in texts]
-
-
-def test_rejected_long_form_texts_are_removed_and_counted() -> None:
-    recordings: list[dict[StoredSource, list[str]]] = [
-        {"short_form": ["hello"], "long_form": ["a waltz", "hello", "hello"]},
-        {"long_form": ["hello"], "long_form_unfiltered": ["hello"]},
-        {"short_form": ["pop"]},
-        {"long_form": ["a waltz"]},
-    ]
-    classifier, report = KeepsWaltzes(), FilterReport()
-    assert keep_long_form(recordings, classifier, report) == [
-        {"short_form": ["hello"], "long_form": ["a waltz"]},
-        {"long_form_unfiltered": ["hello"]},
-        {"short_form": ["pop"]},
-        {"long_form": ["a waltz"]},
-    ]
-    assert classifier.asked == [["a waltz", "hello"]]
-    assert report.as_json() == {
-        "classifier": {"texts": 5, "changed": 0, "removed": 3, "samples": [{"before": "hello", "after": []}]}
-    }
-    assert recordings[0]["long_form"] == ["a waltz", "hello", "hello"]
-
-
-def test_nothing_is_classified_without_long_form_texts() -> None:
-    classifier = KeepsWaltzes()
-    assert keep_long_form([{"short_form": ["pop"]}], classifier, FilterReport()) == [{"short_form": ["pop"]}]
-    assert classifier.asked == []
