@@ -26,12 +26,12 @@ from mulan.config.errors import MulanError
 from mulan.data.corpus.index import INDEX_NAME
 from mulan.preparation.chunks import Chunk, from_json, to_json
 from mulan.preparation.found import FoundRecording
+from mulan.preparation.layout import SETTINGS_NAME
 from mulan.preparation.shards import RESULT_SCHEMA
 from mulan.storage import filesystem
 
 RECORDINGS_NAME = "preparation/recordings.parquet"
 REPORT_NAME = "preparation/report.json"
-_SETTINGS_NAME = "preparation/settings.json"
 _WRITTEN_HERE = re.compile(r"shards/[0-9a-f]{32}\.tar")
 """Names of shards that may be removed; any other file may be the only copy of its recordings."""
 _RESULTS_AT_ONCE = 256
@@ -68,7 +68,7 @@ class Workspace:
         if not filesystem.exists(self._in(INDEX_NAME)):
             return
         try:
-            before = json.loads(filesystem.read_bytes(self._in(_SETTINGS_NAME)))
+            before = json.loads(filesystem.read_bytes(self._in(SETTINGS_NAME)))
             if not isinstance(before, dict):
                 raise ValueError("it is no JSON object")
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -77,7 +77,7 @@ class Workspace:
             ) from error
         except ValueError as error:
             raise PreparationRefused(
-                f"{self._in(_SETTINGS_NAME)} is damaged: {error}; name another folder by --out, or give --replace"
+                f"{self._in(SETTINGS_NAME)} is damaged: {error}; name another folder by --out, or give --replace"
             ) from error
         differing = _differences(before, settings)
         if differing:
@@ -89,7 +89,7 @@ class Workspace:
     def begin(self, settings: Mapping[str, Any]) -> None:
         """Records the sources and settings."""
         content = json.dumps(settings, indent=2, ensure_ascii=False).encode() + b"\n"
-        filesystem.write_atomically(self._in(_SETTINGS_NAME), content)
+        filesystem.write_atomically(self._in(SETTINGS_NAME), content)
 
     def write_chunk(self, chunk: Chunk, recordings: Sequence[FoundRecording]) -> None:
         """Writes the recordings of a chunk, for the process that will make its shard."""

@@ -11,6 +11,7 @@ from mulan.data.errors import BadRecording
 from mulan.preparation.columnar import ARROW_EXTENSIONS, PARQUET_EXTENSIONS
 from mulan.preparation.faults import Faults, SourceError
 from mulan.preparation.found import FoundRecording
+from mulan.preparation.layout import is_settings, without_corpora
 from mulan.preparation.sources.official_files import read_official
 from mulan.preparation.sources.table_recordings import RowsConfig, TableRecordings
 from mulan.preparation.sources.table_rows import TableFile, is_table
@@ -64,14 +65,15 @@ class HuggingFaceDataset:
     def _files(self, source: str) -> list[TableFile]:
         try:
             versions = files_below(
-                self._uri, lambda name: is_table(name) or posixpath.basename(name) in (_DICT, _STATE)
+                self._uri,
+                lambda name: is_table(name) or posixpath.basename(name) in (_DICT, _STATE) or is_settings(name),
             )
         except (FileNotFoundError, NotADirectoryError) as error:
             raise SourceError(source, [f"there is no folder {self._uri}; {_LAYOUTS}"]) from error
         if _DICT in versions or _STATE in versions:
             chosen = self._saved(source, versions)
         else:
-            tables = [name for name in versions if is_table(name)]
+            tables = [name for name in without_corpora(versions) if is_table(name)]
             metadata = [name for name in tables if posixpath.splitext(posixpath.basename(name))[0] == _METADATA]
             others = [name for name in tables if name.endswith(_COLUMNAR) and name not in metadata]
             chosen = {name: split_of(name) for name in others or metadata}

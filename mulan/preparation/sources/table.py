@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from mulan.preparation.faults import Faults, SourceError
 from mulan.preparation.found import FoundRecording
+from mulan.preparation.layout import is_settings, without_corpora
 from mulan.preparation.sources.table_recordings import RowsConfig, TableRecordings
 from mulan.preparation.sources.table_rows import EXTENSIONS, TableFile, is_table
 from mulan.storage import filesystem
@@ -20,7 +21,7 @@ class TableConfig(RowsConfig):
 
 
 class TableSource:
-    """A table, or a folder of tables with the same columns.
+    """A table, or a folder of tables with the same columns. Those of prepared corpora in the folder are not read.
 
     A row names its audio by a path, relative to the folder of the table or absolute, or by a URI; a Parquet file may
     contain the audio. A relative path stays in the folder. The other columns are described in
@@ -56,13 +57,13 @@ class TableSource:
                 folder, name = posixpath.split(self._uri)
                 return folder, [TableFile(uri=self._uri, name=name, version=version)]
         try:
-            found = files_below(self._uri, is_table)
+            found = files_below(self._uri, lambda name: is_table(name) or is_settings(name))
         except (FileNotFoundError, NotADirectoryError):
             found = {}
-        if not found:
+        names = [name for name in without_corpora(found) if is_table(name)]
+        if not names:
             kinds = ", ".join(sorted(EXTENSIONS))
             raise SourceError(source, [f"{self._uri} is no table, and no folder of tables ({kinds})"])
         return self._uri, [
-            TableFile(uri=filesystem.join(self._uri, name), name=name, version=version)
-            for name, version in found.items()
+            TableFile(uri=filesystem.join(self._uri, name), name=name, version=found[name]) for name in names
         ]

@@ -184,3 +184,12 @@ def test_other_folders_are_refused(tmp_path: Path) -> None:
 )
 def test_splits_of_names(name: str, split: str) -> None:
     assert split_of(name) == split
+
+
+def test_the_tables_of_a_corpus_in_the_folder_are_not_read(tmp_path: Path) -> None:
+    write_audio(tmp_path, ["a.wav"])
+    write_files(tmp_path, {"metadata.csv": "file_name,caption\na.wav,A harp.\n"})
+    for folder in (tmp_path, tmp_path / "corpus"):
+        write_files(folder, dict.fromkeys(["index.parquet", "preparation/settings.json"], "not read"))
+    recordings, _ = found(tmp_path)
+    assert [each.texts for each in recordings] == [{"long_form": ("A harp.",)}]

@@ -54,3 +54,14 @@ def test_a_folder_of_parquet_files_with_audio(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert [each.texts for each in recordings][:3] == [{"long_form": ("x",)}, {"long_form": ("y",)}, {}]
     assert faults.left_out == 0
+
+
+def test_the_tables_of_a_corpus_in_the_folder_are_not_read(tmp_path: Path) -> None:
+    write_audio(tmp_path, ["a.wav"])
+    names = ["index.parquet", "preparation/settings.json", "preparation/recordings.parquet"]
+    write_files(tmp_path, {"table.csv": "path,caption\na.wav,A harp.\n"})
+    for folder in (tmp_path, tmp_path / "corpus"):
+        write_files(folder, dict.fromkeys(names, "not read"))
+    recordings, faults = found_in_table(tmp_path)
+    assert [each.recording_id for each in recordings] == ["a"]
+    assert faults.left_out == 0
