@@ -14,7 +14,7 @@ from typing import Any
 from mulan.config.sections import STORED_SOURCES, StoredSource
 from mulan.data.corpus.metadata import SPLITS, UNNAMED_CATEGORY
 from mulan.data.errors import BadRecording
-from mulan.data.text import is_blank
+from mulan.data.text import is_blank, is_unicode
 
 DEFAULT_TEXTS: Mapping[StoredSource, tuple[str, ...]] = MappingProxyType(
     {
@@ -312,8 +312,8 @@ def _literal_list(text: str) -> list[str] | None:
 def _text(name: str, value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
-    if isinstance(value, str):
-        return value
+    if isinstance(value, str):  # JSON permits half of an emoji, where a program has cut a text
+        return value if is_unicode(value) else value.encode(errors="replace").decode()
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     raise BadRecording("field of the wrong type", f"{name:.80} is {value!r:.80}, neither a text nor a list of texts")

@@ -188,3 +188,16 @@ def test_patterns_that_match_nothing_are_found() -> None:
     fields = Fields({"long_form": ("note*", "Comment"), "playlist": ("list",)}, ("style",))
     assert fields.missing(["NOTE7", "comment", "path"]) == ["list", "style"]
     assert Fields().missing([]) == []
+
+
+def test_halves_of_emojis_are_replaced() -> None:
+    """Programs cut texts by UTF-16 units; a whole recording is not left out because of that."""
+    row = json.loads(
+        r'{"caption": "A harp \ud83c", "title": "\udfb5 Song \ud83c\udfb5", "genre": "\ud800folk", "id": "a\ud800"}'
+    )
+    assert map_fields(row) == RecordingFields(
+        texts={"short_form": ("? Song \N{MUSICAL NOTE}",), "long_form": ("A harp ?",)},
+        tags=("genre:?folk",),
+        title="? Song \N{MUSICAL NOTE}",
+        recording_id="a?",
+    )
