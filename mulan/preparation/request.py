@@ -78,7 +78,8 @@ def open_sources(requests: Sequence[str], config: PreparationConfig) -> tuple[li
         source = KINDS[kind](uri, config.of_source(kind))
         named = NamedSource(f"{kind}={uri}", prefix, source)
         (adopted if isinstance(source, WebDataset) and not source.copies else copied).append(named)
-    if repeated := [name for name, count in Counter(requests).items() if count > 1]:
+    names = Counter(named.name for named in [*copied, *adopted])
+    if repeated := [name for name, count in names.items() if count > 1]:
         faults.append(f"--source is given twice: {', '.join(repeated)}")
     if faults:
         raise SettingsError(faults)

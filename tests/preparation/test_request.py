@@ -82,6 +82,12 @@ def test_all_faulty_sources_are_listed(tmp_path: Path) -> None:
     assert f"given twice: folder={tmp_path}" in str(error.value)
 
 
+def test_a_source_that_is_spelled_in_two_ways_is_given_twice(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=f"given twice: folder={tmp_path}$"):
+        open_sources([f"folder={tmp_path}/", f"folder=file://{tmp_path}"], PreparationConfig())
+    open_sources([f"folder={tmp_path}", f"table={tmp_path}"], PreparationConfig())
+
+
 def test_an_unusable_folder_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"--out 'nowhere://x'"):
         workspace_of("nowhere://x")
