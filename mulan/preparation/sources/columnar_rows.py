@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from mulan.preparation.columnar import Column, ColumnarReader
+from mulan.preparation.columnar import Column, ColumnarReader, DamagedTable
 
 AUDIO_NAMES = ("path", "uri", "file", "audio", "filename", "file_name", "audio_path", "audio_file", "filepath")
 """Usual names of the column with the audio or its path, in the order in which they are looked for."""
@@ -85,11 +85,24 @@ def columnar_rows(uri: str, audio: AudioColumn) -> Iterator[tuple[int, dict[str,
     with ColumnarReader(uri, columns, batch_rows=_BATCH_ROWS) as reader:
         for first, arrays in reader.batches():
             *values, paths = arrays
-            listed = [_decoded(array.to_pylist(), labels.get(name)) for name, array in zip(names, values, strict=True)]
-            found = paths.to_pylist() if audio.path else [None] * len(paths)
+            listed = [
+                _decoded(_values(name, first, array), labels.get(name))
+                for name, array in zip(names, values, strict=True)
+            ]
+            found = _values(audio.name, first, paths) if audio.path else [None] * len(paths)
             for index, path in enumerate(found):
                 row = {name: column[index] for name, column in zip(names, listed, strict=True)}
                 yield first + index, row, path
+
+
+def _values(name: str, first: int, array: pa.Array) -> list[Any]:
+    """Returns the values of a column from row ``first`` on; raises DamagedTable if a text is not UTF-8."""
+    try:
+        values: list[Any] = array.to_pylist()
+    except UnicodeDecodeError as error:  # other programs write texts of any encoding
+        rows = f"rows {first} to {first + len(array) - 1}"
+        raise DamagedTable(f"column {name} has a text that is not UTF-8 in {rows}: {error}") from error
+    return values
 
 
 def _smallest(schema: pa.Schema, audio: AudioColumn) -> Column:

@@ -7,7 +7,7 @@ import datasets
 import pyarrow as pa
 import pytest
 
-from mulan.preparation.columnar import ColumnarReader
+from mulan.preparation.columnar import ColumnarReader, DamagedTable
 from mulan.preparation.sources.columnar_rows import AudioColumn, audio_column, audio_name, columnar_rows
 from tests.preparation.tables import FORMATS, audio_table, write_table
 
@@ -88,3 +88,16 @@ def test_types_of_hugging_face_are_understood(kind: str, tmp_path: Path) -> None
     assert column == AudioColumn("song", ("song", "path"), True)
     found = [(row, values["genre"], values["mood"], name) for row, values, name in columnar_rows(path, column)]
     assert found == [(0, "rock", ["calm", "tense"], "a.wav"), (1, None, [], "b.wav")]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_text_in_another_encoding_is_named(kind: str, tmp_path: Path) -> None:
+    latin = pa.array([b"plain", b"caf\xe9", b"plain"])
+    for name in ("path", "caption"):
+        columns = {"path": pa.array(["a.wav", "b.wav", "c.wav"]), "caption": pa.array(["x", "y", "z"])}
+        columns[name] = pa.Array.from_buffers(pa.string(), 3, latin.buffers())
+        path = write_table(pa.table(columns), tmp_path, kind, rows=2)
+        column = column_of(path)
+        assert column is not None
+        with pytest.raises(DamagedTable, match=f"column {name} has a text that is not UTF-8 in rows 0 to [12]: "):
+            list(columnar_rows(path, column))
