@@ -12,13 +12,19 @@ from jobs import arguments
 from jobs.arguments import CONSOLE
 from jobs.progress import RecordingsProgress
 from mulan.config.sections import ScaleConfig
+from mulan.data.corpus.index import Corpus
 from mulan.launch.cluster import connect, started_ray
 from mulan.preparation.exclusion import Exclusions
+from mulan.preparation.next_step import training_command
 from mulan.preparation.plan import Preparation, plan
 from mulan.preparation.report import result_lines, scan_lines, scan_report
 from mulan.preparation.request import load_settings, open_sources, workspace_of
 from mulan.preparation.sources.registry import KINDS
+from mulan.recipes.registry import named_recipes
 from mulan.storage import filesystem
+
+RECIPE = "demo"
+"""The recipe of the command that is printed at the end."""
 
 
 def parsed_arguments() -> argparse.Namespace:
@@ -92,6 +98,8 @@ def main() -> None:
         # a cluster of this machine alone does not outlive it
         report = make_corpus(preparation, planned, on_progress=progress, restart_actors=not started_ray())
     print_lines(result_lines(report, workspace.uri, seconds=time.monotonic() - begun))
+    if command := training_command(Corpus.open(workspace.uri), RECIPE, named_recipes()[RECIPE]):
+        print_lines([f"next    {command}"])
 
 
 def print_lines(lines: Iterable[str]) -> None:

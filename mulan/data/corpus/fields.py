@@ -18,9 +18,9 @@ from mulan.data.text import is_blank, is_unicode
 
 DEFAULT_TEXTS: Mapping[StoredSource, tuple[str, ...]] = MappingProxyType(
     {
-        "short_form": ("short_form", "title", "text", "keyword", "keywords", "aspect_list"),
+        "short_form": ("short_form", "title", "keyword", "keywords", "aspect_list"),
         "long_form": (
-            *("long_form", "caption", "captions", "caption[0-9]*", "caption_[0-9]*"),
+            *("long_form", "text", "caption", "captions", "caption[0-9]*", "caption_[0-9]*"),
             *("description", "descriptions", "txt"),
         ),
         "playlist": ("playlist", "playlists", "playlist_title", "playlist_titles"),
