@@ -77,6 +77,7 @@ IMPORTED_LATE = {
     "mulan/launch/cluster.py": "a refused job does not wait for Ray",
     "mulan/launch/display.py": "a refused job does not wait for Ray",
     "mulan/launch/fit.py": "DeepSpeed chooses its accelerator when imported, from the environment of the worker",
+    "mulan/preparation/pipeline.py": "without models, no process of a preparation loads their libraries",
     "mulan/debugging/replay.py": "DeepSpeed chooses its accelerator when imported; this process has chosen one",
     "tests/conftest.py": "Ray reads its environment when imported",
     "tune/sweep.py": "a refused sweep does not wait for Ray",

@@ -8,7 +8,7 @@ import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,10 +20,12 @@ from ray.exceptions import OutOfMemoryError, RayActorError, WorkerCrashedError
 from mulan.config.errors import MulanError
 from mulan.data.ray_data_output import quiet_ray_data
 from mulan.preparation.chunks import Chunk
-from mulan.preparation.judges import Judge, JudgeSpec, judges_of
 from mulan.preparation.settings import PreparationConfig
 from mulan.preparation.shards import DecodedRecording, decoded, write_shard
 from mulan.preparation.workspace import Workspace
+
+if TYPE_CHECKING:
+    from mulan.preparation.judges import Judge, JudgeSpec
 
 _CHUNKS_AT_ONCE = 1024
 """Number of chunks of an execution of Ray Data, which creates all tasks of an execution before the first one runs."""
@@ -80,12 +82,14 @@ def _execute(
     chunks: Sequence[Chunk], workspace: Workspace, config: PreparationConfig, restart_actors: bool
 ) -> Iterator[FinishedChunk]:
     work = ray.put((list(chunks), workspace, config))
-    dataset, judges = ray.data.range(len(chunks), override_num_blocks=len(chunks)), judges_of(config)
-    if not judges:
+    dataset = ray.data.range(len(chunks), override_num_blocks=len(chunks))
+    if not (config.music.tagger or config.text.filter):
         dataset = dataset.map_batches(_prepare, batch_size=None, fn_args=([work],))
     else:
+        from mulan.preparation.judges import judges_of
+
         dataset = dataset.map_batches(_decode, batch_size=None, fn_args=([work],))
-        for spec in judges:
+        for spec in judges_of(config):
             dataset = dataset.map_batches(
                 _Judging,
                 batch_size=None,
@@ -110,7 +114,7 @@ def _execute(
 
 
 def prepare_chunk(
-    chunk: Chunk, workspace: Workspace, config: PreparationConfig, judges: Sequence[Judge] = ()
+    chunk: Chunk, workspace: Workspace, config: PreparationConfig, judges: Sequence["Judge"] = ()
 ) -> pa.Table:
     """Makes the shard of a chunk in this process, and returns a row for each of its recordings.
 
@@ -129,7 +133,7 @@ def prepare_chunk(
     return _write_shard(recordings, chunk, workspace)
 
 
-def _judged(judge: Judge, recording: DecodedRecording) -> DecodedRecording:
+def _judged(judge: "Judge", recording: DecodedRecording) -> DecodedRecording:
     return judge(recording) if recording.clip else recording
 
 
@@ -161,7 +165,7 @@ def _decode(batch: Batch, work: list["ray.ObjectRef[Any]"]) -> Batch:
 class _Judging:
     """Judges the recordings of chunks. Each actor of a pool holds an instance, so that it loads the model once."""
 
-    def __init__(self, spec: JudgeSpec) -> None:
+    def __init__(self, spec: "JudgeSpec") -> None:
         self._judge: Judge | None = None
         self._failure: MulanError | None = None
         try:

@@ -89,7 +89,7 @@ def test_tars_are_adopted_where_they_are(tmp_path: Path) -> None:
     corpus = Corpus.open(str(tmp_path / "corpus"))
     for number, name in enumerate(corpus.recording_ids(range(4))):
         record = read_record(corpus, number)
-        assert (record.audio, record.texts("short_form")) == (AUDIO[int(name)], [f"tone {name}"])
+        assert (record.audio, record.texts("long_form")) == (AUDIO[int(name)], [f"tone {name}"])
 
 
 def test_recordings_of_tars_can_be_copied(tmp_path: Path, storage_uri: str) -> None:
@@ -105,11 +105,13 @@ def test_recordings_of_tars_can_be_copied(tmp_path: Path, storage_uri: str) -> N
     assert all(each.audio.version for each in recordings)
     plain, full = (replace(each, audio=recordings[0].audio) for each in recordings)
     expected = FoundRecording(
-        recording_id="0", audio=recordings[0].audio, texts={"short_form": ("tone 0",)}, tags=("tag:drone",)
+        recording_id="0", audio=recordings[0].audio, texts={"long_form": ("tone 0",)}, tags=("tag:drone",)
     )
     stated = {"title": "Evening", "artist": "Ada", "split": "validation", "start_s": 3.0, "licence": "CC0"}
     assert plain == expected
-    assert full == replace(expected, recording_id="1", texts={"short_form": ("Evening", "tone 1")}, **stated)
+    assert full == replace(
+        expected, recording_id="1", texts={"short_form": ("Evening",), "long_form": ("tone 1",)}, **stated
+    )
 
 
 def test_tars_that_mulan_has_written_keep_ids_texts_and_tags(tmp_path: Path) -> None:
