@@ -1,16 +1,16 @@
 """The plan of a preparation: what its sources have, in which chunks, and which of these are still to be written."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
-from mulan.data.corpus.index import SCHEMA
+from mulan.data.corpus.index import SCHEMA, index_table
 from mulan.preparation.chunks import Chunk, describe_chunk, in_chunks
 from mulan.preparation.exclusion import Exclusions
 from mulan.preparation.faults import Faults
-from mulan.preparation.scan import NamedSource, Scan
+from mulan.preparation.scan import EXCLUDED, NamedSource, Scan, check_left_out
 from mulan.preparation.settings import PreparationConfig
 from mulan.preparation.sources.webdataset import WebDataset
 from mulan.preparation.texts.filtering import TextFilters
@@ -94,17 +94,21 @@ def _shard_settings(config: PreparationConfig) -> str:
 
 
 def _adopted_rows(preparation: Preparation) -> tuple[pa.Table, dict[str, Faults]]:
+    """Returns the rows of the index of all adopted tars, and what is left out of each source, by its name."""
     tables, faults = [SCHEMA.empty_table()], {}
     for named in preparation.adopted:
-        assert isinstance(named.source, WebDataset)
-        faults[named.name] = found = Faults()
-        rows = []
-        for row in named.source.rows(found):
-            recording_id = named.prefix + row["recording_id"]
-            if preparation.exclusions.excludes_id(recording_id):
-                found.add("excluded", recording_id)
-            else:
-                rows.append(row | {"recording_id": recording_id})
-        found.found = len(rows)
-        tables.append(pa.Table.from_pylist(rows, SCHEMA))
+        faults[named.name] = Faults()
+        tables.append(index_table(_rows_of(named, preparation.exclusions, faults[named.name])))
+        check_left_out(named.name, faults[named.name], preparation.config.max_left_out)
     return pa.concat_tables(tables), faults
+
+
+def _rows_of(named: NamedSource, exclusions: Exclusions, faults: Faults) -> Iterator[dict[str, Any]]:
+    assert isinstance(named.source, WebDataset)
+    for row in named.source.rows(faults):
+        recording_id = named.prefix + row["recording_id"]
+        if exclusions.excludes_id(row["recording_id"]) or exclusions.excludes_id(recording_id):
+            faults.add(EXCLUDED, recording_id)
+        else:
+            faults.found += 1
+            yield row | {"recording_id": recording_id}

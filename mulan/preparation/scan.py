@@ -75,7 +75,7 @@ class Scan:
                 if name and split_by_artist.setdefault(artist, recording.split) != recording.split:
                     mixed.add(artist)
                 yield replace(recording, texts=self.texts.filtered(recording))
-            self._check_share(named, faults)
+            check_left_out(named.name, faults, self.config.max_left_out)
         self.artists_in_several_splits = len(mixed)
 
     def _usable_of_all(self) -> Iterator[FoundRecording]:
@@ -107,17 +107,27 @@ class Scan:
                 recording = replace(found, recording_id=recording_id)
                 yield replace(recording, split=split_of(recording, self.config.splits))
 
-    def _check_share(self, named: NamedSource, faults: Faults) -> None:
-        """Raises a SourceError if too many recordings of a source are left out because of faults."""
-        bad = sum(count for reason, count in faults.counts.items() if reason not in (EXCLUDED, NEAR_DUPLICATE))
-        found = faults.found + bad
-        if not found:
-            raise SourceError(named.name, ["there are no recordings; is this the folder that the kind expects?"])
-        if bad > self.config.max_left_out * found:
-            counts = ", ".join(f"{reason}: {count}" for reason, count in faults.counts.most_common())
-            examples = [detail for details in faults.named.values() for detail in details[:_SHOWN]]
-            limit = f"{bad} of {found} recordings cannot be used ({counts}); --set max_left_out=SHARE allows more"
-            raise SourceError(named.name, [limit, *examples])
+
+def check_left_out(source: str, faults: Faults, max_left_out: float) -> None:
+    """Checks that enough recordings of a source can be used.
+
+    Args:
+        source: The source, as ``KIND=PATH``, for messages.
+        faults: What was found and left out. Recordings that are excluded or near duplicates are left out on purpose.
+        max_left_out: Maximum share of the others that may be left out, in [0, 1].
+
+    Raises:
+        SourceError: More are left out, which it names, or the source has no recordings at all.
+    """
+    bad = sum(count for reason, count in faults.counts.items() if reason not in (EXCLUDED, NEAR_DUPLICATE))
+    found = faults.found + bad
+    if not found and not faults.left_out:
+        raise SourceError(source, ["there are no recordings; is this the folder that the kind expects?"])
+    if bad > max_left_out * found:
+        counts = ", ".join(f"{reason}: {count}" for reason, count in faults.counts.most_common())
+        examples = [detail for details in faults.named.values() for detail in details[:_SHOWN]]
+        limit = f"{bad} of {found} recordings cannot be used ({counts}); --set max_left_out=SHARE allows more"
+        raise SourceError(source, [limit, *examples])
 
 
 def _not_unicode(recording: FoundRecording) -> list[str]:

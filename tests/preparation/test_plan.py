@@ -1,14 +1,20 @@
 """Tests the plan of a preparation: which chunks there are, and which are missing."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from mulan.preparation.faults import SourceError
 from mulan.preparation.pipeline import prepare_chunk
 from mulan.preparation.plan import Preparation, PreparationPlan, plan
+from mulan.preparation.scan import NamedSource
 from mulan.preparation.settings import PreparationConfig
+from mulan.preparation.sources.webdataset import WebDataset, WebDatasetConfig
+from tests.data.corpus.tars import write_tar
 from tests.preparation.sources_of_tests import GivenSource, preparation, tones
+from tests.sounds import flac, tone
 
 CONFIG = PreparationConfig(recordings_per_shard=4)
 
@@ -64,6 +70,32 @@ def test_an_added_recording_is_prepared_with_its_neighbours_only(tmp_path: Path)
     after = plan(preparation(tmp_path / "corpus", GivenSource(found), config=CONFIG), write=True)
     assert 1 <= len(after.missing) <= 3
     assert after.recordings == 40
+
+
+def tars(folder: Path, usable: int, broken: int) -> NamedSource:
+    """Writes a tar with recordings, and others that have no texts."""
+    members = [(f"{number}.json", json.dumps({"text": "a tone"}).encode()) for number in range(usable)]
+    members += [(f"{number}.flac", flac(tone(100 + number, 0.5))) for number in range(usable + broken)]
+    folder.mkdir()
+    write_tar(folder / "0.tar", members)
+    return NamedSource(f"webdataset={folder}", "tars/", WebDataset(str(folder), WebDatasetConfig()))
+
+
+def test_adopted_tars_have_rows_without_those_that_are_excluded(tmp_path: Path) -> None:
+    (tmp_path / "evaluated.txt").write_text("1\ntars/2\n", encoding="utf-8")
+    adopting = preparation(
+        tmp_path / "corpus", adopted=[tars(tmp_path / "a", 4, 1)], exclude=[str(tmp_path / "evaluated.txt")]
+    )
+    planned = plan(adopting, write=False)
+    assert planned.rows["recording_id"].to_pylist() == ["tars/0", "tars/3"]
+    (faults,) = planned.adoption_faults.values()
+    assert (faults.found, faults.counts) == (2, {"excluded": 2, "no metadata": 1})
+
+
+def test_too_many_unusable_recordings_of_adopted_tars_are_an_error(tmp_path: Path) -> None:
+    adopting = preparation(tmp_path / "corpus", adopted=[tars(tmp_path / "a", 1, 2)])
+    with pytest.raises(SourceError, match=r"2 of 3 recordings cannot be used \(no metadata: 2\); --set max_left_out"):
+        plan(adopting, write=False)
 
 
 def test_other_settings_make_other_shards(prepared: Preparation, tmp_path: Path) -> None:

@@ -94,6 +94,15 @@ def test_recordings_that_are_excluded_on_purpose_are_no_fault(tmp_path: Path) ->
     assert [recording.recording_id for recording in scan.recordings()] == ["d"]
 
 
+def test_a_source_that_is_excluded_as_a_whole_is_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "evaluated.txt").write_text("a\nb\n", encoding="utf-8")
+    scan = scan_of(
+        GivenSource([found("a"), found("b")]), GivenSource([found("c")]), exclude=[str(tmp_path / "evaluated.txt")]
+    )
+    assert [recording.recording_id for recording in scan.recordings()] == ["1/c"]
+    assert scan.faults["tones=0"].counts == {"excluded": 2}
+
+
 def test_an_empty_source_is_an_error() -> None:
     with pytest.raises(SourceError, match="there are no recordings"):
         list(scan_of(GivenSource([])).recordings())

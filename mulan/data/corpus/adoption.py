@@ -7,23 +7,17 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-import pyarrow as pa
-
 from mulan.data.audio.stated_duration import is_plausible_duration
 from mulan.data.corpus import fields as fields_of_texts
 from mulan.data.corpus.examination import Examined, examine_shards
 from mulan.data.corpus.fields import Fields
-from mulan.data.corpus.index import SCHEMA, index_row, write_index
+from mulan.data.corpus.index import index_row, index_table, write_index
 from mulan.data.corpus.metadata import check_metadata
 from mulan.data.corpus.records import AUDIO_EXTENSIONS, guessed_fields, id_of, metadata_of
 from mulan.data.corpus.scanning import ScannedSample, audio_duration_s, checked_audio
 from mulan.data.errors import BadRecording, CorpusError, OnError, Rejected, SkippedRecording
 from mulan.storage import filesystem
 from mulan.storage.ranged_file import RangedFile
-
-_ROWS_AT_ONCE = 10_000
-"""Number of rows of the index that are held as dictionaries, which need more memory than a table."""
-
 
 Adopted = Examined[dict[str, Any]]
 """A recording of a tar as a row of the index, or what is wrong with it or with the whole tar."""
@@ -77,18 +71,15 @@ def index_shards(
     if wrong or not corpus_uri:
         faults = [f"a shard must be a path or URI, not a {kind}" for kind in wrong]
         raise CorpusError(corpus_uri, faults or ["the URI of the corpus is empty; name a folder"])
-    tables: list[pa.Table] = []
-    rows: list[dict[str, Any]] = []
-    for shard_uri, name, outcome in adopt(paths, fields=fields, keys_restart=keys_restart):
-        if isinstance(outcome, BadRecording):
-            rejected.add(name, outcome, shard="" if name == shard_uri else shard_uri)
-            continue
-        rows.append(outcome)
-        if len(rows) == _ROWS_AT_ONCE:
-            tables.append(pa.Table.from_pylist(rows, SCHEMA))
-            rows.clear()
-    tables.append(pa.Table.from_pylist(rows, SCHEMA))
-    table = pa.concat_tables(tables)
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for shard_uri, name, outcome in adopt(paths, fields=fields, keys_restart=keys_restart):
+            if isinstance(outcome, BadRecording):
+                rejected.add(name, outcome, shard="" if name == shard_uri else shard_uri)
+            else:
+                yield outcome
+
+    table = index_table(rows())
     rejected.finish(table.num_rows)
     write_index(table, corpus_uri)
     return rejected.skipped

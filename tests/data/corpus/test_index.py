@@ -16,7 +16,7 @@ from moto.server import ThreadedMotoServer
 
 from mulan.config.sections import SOURCES, STORED_SOURCES
 from mulan.data.corpus.fields import Fields
-from mulan.data.corpus.index import INDEX_NAME, SCHEMA, SPLITS, Corpus, Location, write_index
+from mulan.data.corpus.index import INDEX_NAME, SCHEMA, SPLITS, Corpus, Location, index_row, index_table, write_index
 from mulan.data.corpus.records import read_record
 from mulan.data.errors import CorpusError
 from mulan.data.reader import MicroBatchReader
@@ -267,3 +267,13 @@ def test_an_index_is_written_atomically(tmp_path: Path) -> None:
         write_index(pa.Table.from_pylist([row(0)], SCHEMA).set_column(2, "offset", pa.array(["x"])), str(tmp_path))
     assert (tmp_path / INDEX_NAME).read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == [INDEX_NAME]
+
+
+def test_a_table_of_many_rows_has_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mulan.data.corpus.index._ROWS_AT_ONCE", 2)
+    metadata = {"duration_s": 1.0, "texts": {"short_form": ["x"]}}
+    rows = [index_row(f"{n}", "a.tar", [(n, 1)], metadata, fields=f"{{{n % 3}}}") for n in range(5)]
+    table = index_table(iter(rows))
+    assert table.schema == SCHEMA
+    assert table.to_pylist() == rows
+    assert index_table([]).num_rows == 0
