@@ -25,7 +25,7 @@ TIMES = 10
 """How many times as many recordings the larger size has."""
 
 _FORMATS = ("mp3", "flac", "ogg", "wav")
-_DIFFERENT = 16
+_DIFFERENT = 4
 """Number of different recordings of a format; further ones are links to them."""
 _RATE_HZ = 44_100
 _TIMEOUT_S = 3600.0
