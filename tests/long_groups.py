@@ -58,6 +58,7 @@ GROUPS = {
             "mulan/launch/",
             "mulan/model/",
             "mulan/objectives/",
+            "mulan/preparation/",
             "mulan/recipes/",
             "mulan/runs/",
             "mulan/storage/",

@@ -1,6 +1,7 @@
 """The report of a run: ``report.json``, and ``report.html`` as one self-contained page."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -135,7 +136,7 @@ def _tag_text(tag: str) -> str:
 
 
 def _fixed(value: float | None, digits: int = 3) -> str:
-    return "\N{EN DASH}" if value is None else f"{value:.{digits}f}"
+    return "\N{EN DASH}" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
 def _duration(seconds: float) -> str:
@@ -171,15 +172,15 @@ def _results(evaluation: Evaluation) -> Table:
         table.add_column(name, justify="right")
     for category, scores in evaluation.zero_shot.items():
         tags = f"{scores.num_tags} tags"
-        shuffled = f"{control.per_category[category]:.3f}"
-        table.add_row(f"zero-shot {category}: ROC-AUC", f"{scores.roc_auc:.3f}", "0.500", shuffled, tags)
-        table.add_row(f"zero-shot {category}: mAP", f"{scores.map:.3f}", f"{scores.prevalence:.3f}", "", tags)
-    table.add_row("zero-shot, mean: ROC-AUC", f"{evaluation.roc_auc:.3f}", "0.500", f"{control.roc_auc:.3f}")
+        shuffled = _fixed(control.per_category[category])
+        table.add_row(f"zero-shot {category}: ROC-AUC", _fixed(scores.roc_auc), "0.500", shuffled, tags)
+        table.add_row(f"zero-shot {category}: mAP", _fixed(scores.map), _fixed(scores.prevalence), "", tags)
+    table.add_row("zero-shot, mean: ROC-AUC", _fixed(evaluation.roc_auc), "0.500", _fixed(control.roc_auc))
     retrieval = evaluation.retrieval
     if retrieval is not None:
         queries, chance = f"{retrieval.num_queries} queries", (retrieval.num_items + 1) / 2
-        table.add_row("text to music: mAP@10", f"{retrieval.map10:.3f}", "", f"{control.map10:.3f}", queries)
-        table.add_row("text to music: recall@10", f"{retrieval.recall10:.3f}", "", f"{control.recall10:.3f}", queries)
+        table.add_row("text to music: mAP@10", _fixed(retrieval.map10), "", _fixed(control.map10), queries)
+        table.add_row("text to music: recall@10", _fixed(retrieval.recall10), "", _fixed(control.recall10), queries)
         table.add_row(
             "text to music: median rank",
             f"{retrieval.median_rank:.1f}",

@@ -145,7 +145,9 @@ def test_a_split_without_tags_and_texts_still_has_a_report(tmp_path: Path, evalu
     write_report(str(tmp_path), bare, steps=[], seconds={}, recipe_toml=Recipe().to_toml())
     report = json.loads((tmp_path / "report.json").read_text())
     assert (report["zero_shot"], report["retrieval"], report["roc_auc"]) == ({}, None, None)
-    print_summary(bare, "report.html", Console(file=io.StringIO()))
+    stream = io.StringIO()
+    print_summary(bare, "report.html", Console(file=stream))
+    assert "nan" not in stream.getvalue()
 
 
 def test_the_report_goes_to_any_file_system(evaluation: Evaluation) -> None:
