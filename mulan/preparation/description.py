@@ -23,8 +23,8 @@ from mulan.data.corpus.index import Corpus
 from mulan.data.corpus.metadata import split_tag
 from mulan.data.corpus.records import Record, read_fragments
 from mulan.data.errors import BadRecording
+from mulan.preparation.layout import RECORDINGS_NAME
 from mulan.preparation.texts.languages import language_of
-from mulan.preparation.workspace import RECORDINGS_NAME
 from mulan.storage import filesystem
 
 SAMPLE = 1000

@@ -12,11 +12,9 @@ import pyarrow.parquet as pq
 from mulan.data.corpus.index import INDEX_NAME, Corpus
 from mulan.data.errors import CorpusError
 from mulan.preparation.faults import SourceError, at_line
+from mulan.preparation.layout import RECORDINGS_NAME
 from mulan.preparation.sources.official_files import read_official
 from mulan.storage import filesystem
-
-HASHES_NAME = "preparation/recordings.parquet"
-"""Table of a prepared corpus with ``recording_id`` and ``sha256`` (:attr:`mulan.preparation.clips.Clip.sha256`)."""
 
 _PREFIX = "sha256:"
 _DIGEST = re.compile(r"[0-9a-fA-F]{64}")
@@ -41,7 +39,7 @@ class Exclusions:
 
         A list is a text file in UTF-8 with an id or ``sha256:HEX`` in each line. White space around it, empty lines and
         lines that begin with ``#`` are ignored; it is no table. Of a folder with an index, all recordings are excluded,
-        and also their audio if it has the table :data:`HASHES_NAME`.
+        and also their audio if it has the table :data:`mulan.preparation.layout.RECORDINGS_NAME`.
 
         Args:
             uris: Paths or URIs of files and of folders.
@@ -117,7 +115,7 @@ def _of_corpus(uri: str) -> tuple[set[str], set[bytes]]:
         ids = set(Corpus.open(uri).table["recording_id"].to_pylist())
     except CorpusError as error:
         raise SourceError(source, [f"{uri}: {fault}" for fault in error.faults], error.count) from error
-    file = filesystem.join(uri, HASHES_NAME)
+    file = filesystem.join(uri, RECORDINGS_NAME)
     try:
         content = filesystem.read_bytes(file)
     except FileNotFoundError:  # a corpus that was adopted, or written without a preparation

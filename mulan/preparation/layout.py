@@ -1,4 +1,4 @@
-"""Names of the files of a prepared corpus, by which sources know the files that a preparation has written to them."""
+"""Names of the files of a prepared corpus, by which sources know the files that a preparation has written."""
 
 from collections.abc import Iterable
 
@@ -6,6 +6,11 @@ from mulan.data.corpus.index import INDEX_NAME
 
 SETTINGS_NAME = "preparation/settings.json"
 """The file that a preparation writes first."""
+RECORDINGS_NAME = "preparation/recordings.parquet"
+"""The table of all recordings, among others with ``recording_id`` and ``sha256`` of the clip
+(:attr:`mulan.preparation.clips.Clip.sha256`)."""
+REPORT_NAME = "preparation/report.json"
+"""The report."""
 
 
 def is_settings(path: str) -> bool:

@@ -26,12 +26,10 @@ from mulan.config.errors import MulanError
 from mulan.data.corpus.index import INDEX_NAME
 from mulan.preparation.chunks import Chunk, from_json, to_json
 from mulan.preparation.found import FoundRecording
-from mulan.preparation.layout import SETTINGS_NAME
+from mulan.preparation.layout import RECORDINGS_NAME, REPORT_NAME, SETTINGS_NAME
 from mulan.preparation.shards import RESULT_SCHEMA
 from mulan.storage import filesystem
 
-RECORDINGS_NAME = "preparation/recordings.parquet"
-REPORT_NAME = "preparation/report.json"
 _WRITTEN_HERE = re.compile(r"shards/[0-9a-f]{32}\.tar")
 """Names of shards that may be removed; any other file may be the only copy of its recordings."""
 _RESULTS_AT_ONCE = 256

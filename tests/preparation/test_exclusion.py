@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from mulan.data.corpus.index import SCHEMA, index_row, write_index
-from mulan.preparation.exclusion import HASHES_NAME, Exclusions
+from mulan.preparation.exclusion import Exclusions
 from mulan.preparation.faults import SourceError
+from mulan.preparation.layout import RECORDINGS_NAME
 
 
 def sha256(content: str) -> str:
@@ -30,7 +31,7 @@ def corpus(uri: str, *ids: str) -> str:
 
 
 def hashes(folder: Path, table: dict[str, list[str | None]]) -> None:
-    path = folder / HASHES_NAME
+    path = folder / RECORDINGS_NAME
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(table), path)
 
