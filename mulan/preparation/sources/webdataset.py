@@ -18,7 +18,7 @@ from mulan.preparation.fields import FieldsConfig
 from mulan.preparation.found import AudioLocation, FoundRecording
 from mulan.preparation.sources.tar_patterns import expand_braces, has_wildcards, is_pattern, matches, split_pattern
 from mulan.storage import filesystem
-from mulan.storage.listing import files_below
+from mulan.storage.listing import file_version, files_below
 from mulan.storage.ranged_file import RangedFile
 
 _NAME = "name a tar, a folder with tars, or a pattern such as shards-{000..099}.tar or *.tar"
@@ -114,7 +114,7 @@ class WebDataset:
         """Returns the tars with their versions: what changes if their content does."""
         if not is_pattern(self._uri) and self._uri.endswith(".tar"):
             try:
-                return {self._uri: str(filesystem.size(self._uri))}
+                return {self._uri: file_version(self._uri)}
             except (FileNotFoundError, NotADirectoryError) as error:
                 raise SourceError(self._name, [f"there is no file {self._uri}; {_NAME}"]) from error
             except IsADirectoryError:

@@ -1,6 +1,7 @@
 """Tests tars as a source, both indexed where they are and copied."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,16 @@ def test_recordings_of_tars_can_be_copied(tmp_path: Path, storage_uri: str) -> N
     assert full == replace(
         expected, recording_id="1", texts={"short_form": ("Evening",), "long_form": ("tone 1",)}, **stated
     )
+
+
+def test_a_tar_that_changes_without_its_size_has_another_version(tmp_path: Path) -> None:
+    path = Path(write_tar(tmp_path / "x.tar", members_of(0)))
+    versions = set()
+    for time_ns in (1, 2):
+        os.utime(path, ns=(time_ns, time_ns))
+        (recording,), _ = copied(source(path, copies=True))
+        versions.add(recording.audio.version)
+    assert len(versions) == 2
 
 
 def test_tars_that_mulan_has_written_keep_ids_texts_and_tags(tmp_path: Path) -> None:
