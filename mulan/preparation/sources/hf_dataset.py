@@ -106,9 +106,10 @@ class HuggingFaceDataset:
                 continue
             state = self._json(source, name)
             stated = state.get("_split")
-            listed = state.get("_data_files")
-            files = [file.get("filename") if isinstance(file, dict) else None for file in listed or ()]
-            for file in _names(files):
+            files = _file_names(state.get("_data_files"))
+            if not files:
+                faults.append(f"{filesystem.join(self._uri, name)} names no files; {_DOWNLOAD}")
+            for file in files:
                 path = posixpath.join(posixpath.dirname(name), file)
                 chosen[path] = split or (split_of(stated) if isinstance(stated, str) else "")
                 if path not in versions:  # nor is a path that leads out of the folder
@@ -144,6 +145,12 @@ def split_of(name: str) -> str:
             if split:
                 return split
     return ""
+
+
+def _file_names(files: Any) -> list[str]:
+    """Returns the names in a list of objects with ``filename``."""
+    objects = [file for file in files if isinstance(file, dict)] if isinstance(files, list) else []
+    return _names([file.get("filename") for file in objects])
 
 
 def _names(values: Any) -> list[str]:

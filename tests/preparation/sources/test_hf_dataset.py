@@ -156,6 +156,12 @@ def test_damaged_data_sets_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"there is no .*/x\.arrow, which test/state\.json names"):
         found(folder)
 
+    folder = damaged("no names")
+    for content in ({"_data_files": 5}, {"_data_files": ["x.arrow"]}, {}):
+        (folder / "test" / "state.json").write_text(json.dumps(content))
+        with pytest.raises(SourceError, match=r"test/state\.json names no files; download or save"):
+            found(folder)
+
     folder = damaged("no json")
     (folder / "dataset_dict.json").write_text('{"splits": [')
     with pytest.raises(SourceError, match=r"dataset_dict\.json is not JSON: "):
