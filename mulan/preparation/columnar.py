@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
+from mulan.preparation.faults import IS_LFS_POINTER, LFS_POINTER
 from mulan.storage import filesystem
 from mulan.storage.retries import with_retries
 
@@ -140,7 +141,7 @@ class ColumnarReader:
             except BaseException as error:
                 self.close()
                 if _is_damage(error):
-                    raise DamagedTable(str(error)) from error
+                    raise DamagedTable(_damage(self.uri, error)) from error
                 raise
 
         return with_retries(f"{self.uri} cannot be read", attempt)
@@ -232,6 +233,12 @@ def _has_values(opened: _Opened, column: Column) -> bool:
         return False
     array = _column(batch, column)
     return array.null_count < len(array)
+
+
+def _damage(uri: str, error: BaseException) -> str:
+    """Returns what is wrong with a file that pyarrow cannot read."""
+    (beginning,) = filesystem.read_ranges([uri], [0], [len(LFS_POINTER)])
+    return f"it {IS_LFS_POINTER}" if beginning == LFS_POINTER.encode() else str(error)
 
 
 def _is_damage(error: BaseException) -> bool:

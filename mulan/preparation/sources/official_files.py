@@ -5,14 +5,12 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from mulan.preparation.faults import SourceError, at_line
+from mulan.preparation.faults import IS_LFS_POINTER, LFS_POINTER, SourceError, at_line
 from mulan.storage import filesystem
 
 MAX_FIELD = 2**24
 """Maximum length in characters of a field: biographies are longer than Python's limit, but what is longer is a damaged
 file, of which a quoted field never ends."""
-
-_LFS_POINTER = "version https://git-lfs.github.com/spec/"
 
 
 def read_official(source: str, uri: str, *, remedy: str) -> str:
@@ -51,8 +49,8 @@ def _stands_in(text: str) -> str | None:
     beginning = text[:200].strip()
     if not text.strip():
         return "is empty"
-    if beginning.startswith(_LFS_POINTER):
-        return "is the pointer of a Git LFS file, not the file, which git lfs pull fetches"
+    if beginning.startswith(LFS_POINTER):
+        return IS_LFS_POINTER
     if beginning.lower().startswith(("<!doctype html", "<html")):
         return "is a web page, not the file"
     if len(text) < 200 and "\n" not in beginning and beginning.endswith((".tsv", ".csv", ".json", ".txt")):

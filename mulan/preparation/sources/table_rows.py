@@ -12,14 +12,12 @@ from mulan.preparation.faults import SourceError, at_line
 from mulan.preparation.sources.columnar_rows import audio_column, audio_name, columnar_rows
 from mulan.preparation.sources.official_files import csv_rows
 from mulan.preparation.sources.streamed_files import lines_of, text_chunks
-from mulan.storage import filesystem
 
 _DELIMITED = frozenset({"csv", "tsv"})
 _JSON_LINES = frozenset({"jsonl", "ndjson"})
 EXTENSIONS = _DELIMITED | _JSON_LINES | PARQUET_EXTENSIONS | ARROW_EXTENSIONS
 """Extensions of the files that are read as tables."""
 
-_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _SAVE_AGAIN = "save the table again, in UTF-8 if it is a text file"
 
 Report = Callable[[str, str], None]
@@ -88,7 +86,7 @@ def table_rows(source: str, file: TableFile, audio: str, report: Report) -> Iter
         except FileNotFoundError as error:
             raise SourceError(source, [f"there is no file {file.uri}"]) from error
         except DamagedTable as error:
-            raise SourceError(source, [f"{file.uri} {_damage(file.uri, error)}"]) from error
+            raise SourceError(source, [f"{file.uri} is damaged: {error}; get or write the file again"]) from error
 
 
 def no_audio_column(source: str, uri: str, names: list[str]) -> SourceError:
@@ -96,13 +94,6 @@ def no_audio_column(source: str, uri: str, names: list[str]) -> SourceError:
     shown = ", ".join(sorted(names)[:20]) or "none"
     fault = f"{uri} has no column with the path of the audio; set {source.partition('=')[0]}.audio to its name"
     return SourceError(source, [f"{fault}; the columns are {shown}"])
-
-
-def _damage(uri: str, error: DamagedTable) -> str:
-    (beginning,) = filesystem.read_ranges([uri], [0], [len(_LFS_POINTER)])
-    if beginning == _LFS_POINTER:
-        return "is the pointer of a Git LFS file, not the file; run git lfs pull"
-    return f"is damaged: {error}; get or write the file again"
 
 
 def _extension(path: str) -> str:

@@ -94,5 +94,5 @@ def test_a_damaged_parquet_file_is_named(tmp_path: Path) -> None:
 def test_a_pointer_of_git_lfs_is_named(tmp_path: Path) -> None:
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 7\n"
     write_files(tmp_path, {"table.parquet": pointer})
-    with pytest.raises(SourceError, match=r"table\.parquet is the pointer of a Git LFS file, .*; run git lfs pull"):
+    with pytest.raises(SourceError, match=r"table\.parquet is damaged: .* pointer of a Git LFS file, .*git lfs pull"):
         found_in_table(tmp_path / "table.parquet")

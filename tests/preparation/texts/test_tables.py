@@ -57,6 +57,7 @@ def test_missing_values_of_json_are_none(tmp_path: Path) -> None:
         ("a.jsonl", '{"text": "a"}\nnothing\n[1]\n', "line 2: is no JSON object"),
         ("a.jsonl", "[" * 100_000, "line 1: is no JSON object"),
         ("a.parquet", "PAR1 damaged", "is damaged or lacks a column"),
+        ("a.parquet", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "pointer of a Git LFS file"),
         ("a.xlsx", "a", "has no extension of a table: .csv, .tsv, .jsonl, .parquet or .arrow"),
     ],
 )
