@@ -7,6 +7,7 @@ WebDataset are indexed where they are. The same command resumes an interrupted p
 import argparse
 import time
 from collections.abc import Iterable
+from contextlib import nullcontext
 
 from jobs import arguments
 from jobs.arguments import CONSOLE
@@ -17,7 +18,7 @@ from mulan.launch.cluster import connect, started_ray
 from mulan.preparation.exclusion import Exclusions
 from mulan.preparation.next_step import training_command
 from mulan.preparation.plan import Preparation, plan
-from mulan.preparation.report import result_lines, scan_lines, scan_report
+from mulan.preparation.report import plan_lines, result_lines, scan_lines, scan_report
 from mulan.preparation.request import load_settings, open_sources, workspace_of
 from mulan.preparation.sources.registry import KINDS
 from mulan.recipes.registry import named_recipes
@@ -84,17 +85,16 @@ def main() -> None:
         filesystem.check_writable(workspace.uri)
         workspace.begin(preparation.settings)
     planned = plan(preparation, write=not args.dry_run)
-    print_lines(scan_lines(scan_report(planned)))
+    print_lines(scan_lines(scan_report(planned), detailed=args.dry_run))
     if args.dry_run:
-        shards = f"{len(planned.missing)} of {len(planned.chunks)} shards are missing"
-        CONSOLE.print(f"would write {planned.recordings} recordings to {workspace.uri}: {shards}", soft_wrap=True)
+        print_lines(plan_lines(planned, workspace.uri))
         return
     if planned.missing:
         connect(ScaleConfig())
     from mulan.preparation.prepare import make_corpus
 
     begun = time.monotonic()
-    with RecordingsProgress("prepare", CONSOLE) as progress:
+    with RecordingsProgress("prepare", CONSOLE) if planned.chunks else nullcontext(lambda *_: None) as progress:
         # a cluster of this machine alone does not outlive it
         report = make_corpus(preparation, planned, on_progress=progress, restart_actors=not started_ray())
     print_lines(result_lines(report, workspace.uri, seconds=time.monotonic() - begun))

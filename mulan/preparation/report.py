@@ -7,16 +7,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mulan.preparation.faults import Faults
+from mulan.preparation.faults import NAMED, Faults
 from mulan.preparation.plan import PreparationPlan
 from mulan.preparation.selection import DUPLICATE_AUDIO, EXCLUDED_AUDIO, kept
 from mulan.preparation.shards import NOT_MUSIC
 from mulan.preparation.workspace import PreparationRefused
 
-_NAMED = 20
-"""Number of recordings that the report names for each reason."""
 _SHOWN = 5
 """Number of recordings that are shown for each reason."""
+_SAMPLES = 2
+"""Number of samples that are shown for each rule of texts."""
 
 
 def scan_report(plan: PreparationPlan) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def check_usable(corpus_uri: str, plan: PreparationPlan, rows: pa.Table, max_lef
     bad = {reason: found for reason, found in left_out.items() if reason not in wanted}
     count = sum(found["count"] for found in bad.values())
     usable = kept(rows).num_rows + plan.rows.num_rows
-    examples = "".join(f"\n  - {name}" for found in bad.values() for name in found["named"][:5])
+    examples = "".join(f"\n  - {name}" for found in bad.values() for name in found["named"][:_SHOWN])
     if count > max_left_out * max(1, rows.num_rows):
         raise PreparationRefused(
             f"{corpus_uri}: {count} of {rows.num_rows} recordings cannot be used; --set max_left_out=SHARE allows "
@@ -78,11 +78,16 @@ def check_usable(corpus_uri: str, plan: PreparationPlan, rows: pa.Table, max_lef
         raise PreparationRefused(f"{corpus_uri}: no recording can be used ({why}){examples}")
 
 
-def scan_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    """Yields the lines that tell a user what a scan has found."""
+def scan_lines(report: Mapping[str, Any], *, detailed: bool = False) -> Iterator[str]:
+    """Yields the lines that tell a user what a scan has found.
+
+    Args:
+        report: Result of :func:`scan_report`.
+        detailed: Whether all recordings are named that the report names, and samples of changed texts are shown.
+    """
     for name, found in report["sources"].items():
         yield f"source  {name}: {found['found']} recordings"
-        yield from _left_out_lines(found["left_out"])
+        yield from _left_out_lines(found["left_out"], NAMED if detailed else _SHOWN)
     if report["splits"]:
         yield "splits  " + "  ".join(f"{split} {count}" for split, count in report["splits"].items())
     if count := report["artists_in_several_splits"]:
@@ -90,6 +95,16 @@ def scan_lines(report: Mapping[str, Any]) -> Iterator[str]:
     for rule, counts in report["texts"].items():
         if counts["removed"] or counts["changed"]:
             yield f"texts   {rule}: {counts['removed']} removed, {counts['changed']} changed"
+            yield from (_sample_line(sample) for sample in counts["samples"][: _SAMPLES if detailed else 0])
+
+
+def plan_lines(plan: PreparationPlan, corpus_uri: str) -> Iterator[str]:
+    """Yields the lines that tell a user what would be made."""
+    if plan.chunks or not plan.rows.num_rows:
+        shards = f"{len(plan.missing)} of {len(plan.chunks)} shards are missing"
+        yield f"would write {plan.recordings} recordings to {corpus_uri}: {shards}"
+    if plan.rows.num_rows:
+        yield f"would index {plan.rows.num_rows} recordings where they are, in {corpus_uri}"
 
 
 def result_lines(report: Mapping[str, Any], corpus_uri: str, *, seconds: float) -> Iterator[str]:
@@ -103,12 +118,17 @@ def result_lines(report: Mapping[str, Any], corpus_uri: str, *, seconds: float) 
     yield f"corpus  {report['recordings']} recordings, {report['hours']:.2f} hours, in {seconds:.0f} s: {corpus_uri}"
 
 
-def _left_out_lines(left_out: Mapping[str, Any]) -> Iterator[str]:
+def _left_out_lines(left_out: Mapping[str, Any], shown: int = _SHOWN) -> Iterator[str]:
     for reason, found in left_out.items():
         yield f"        left out, {reason}: {found['count']}"
-        yield from (f"          {name}" for name in found["named"][:_SHOWN])
-        if found["count"] > _SHOWN:
-            yield f"          and {found['count'] - _SHOWN} more"
+        yield from (f"          {name}" for name in found["named"][:shown])
+        if found["count"] > shown:
+            yield f"          and {found['count'] - shown} more"
+
+
+def _sample_line(sample: Mapping[str, Any]) -> str:
+    after = " | ".join(map(repr, sample["after"])) or "removed"
+    return f"          {sample['before']!r}: {after}"
 
 
 def _of_faults(faults: Faults) -> dict[str, Any]:
@@ -126,11 +146,11 @@ def _left_out(rows: pa.Table) -> dict[str, Any]:
 
 
 def _named(rows: pa.Table, column: str) -> Mapping[str, Any]:
-    first = rows.slice(0, _NAMED)
+    first = rows.slice(0, NAMED)
     pairs = zip(first["recording_id"].to_pylist(), first[column].to_pylist(), strict=True)
     return {"count": rows.num_rows, "named": [f"{recording_id}: {detail}" for recording_id, detail in pairs]}
 
 
 def _refused_texts(rows: pa.Table) -> dict[str, Any]:
     texts = rows["removed_texts"].combine_chunks().flatten()
-    return {"count": len(texts), "samples": texts.slice(0, _NAMED).to_pylist()}
+    return {"count": len(texts), "samples": texts.slice(0, NAMED).to_pylist()}

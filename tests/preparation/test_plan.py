@@ -9,6 +9,7 @@ import pytest
 from mulan.preparation.faults import SourceError
 from mulan.preparation.pipeline import prepare_chunk
 from mulan.preparation.plan import Preparation, PreparationPlan, plan
+from mulan.preparation.report import plan_lines
 from mulan.preparation.scan import NamedSource
 from mulan.preparation.settings import PreparationConfig
 from mulan.preparation.sources.webdataset import WebDataset, WebDatasetConfig
@@ -88,6 +89,7 @@ def test_adopted_tars_have_rows_without_those_that_are_excluded(tmp_path: Path) 
     )
     planned = plan(adopting, write=False)
     assert planned.rows["recording_id"].to_pylist() == ["tars/0", "tars/3"]
+    assert list(plan_lines(planned, "/corpus")) == ["would index 2 recordings where they are, in /corpus"]
     (faults,) = planned.adoption_faults.values()
     assert (faults.found, faults.counts) == (2, {"excluded": 2, "no metadata": 1})
 

@@ -1,12 +1,13 @@
 """Tests the report of a preparation, and the lines that a user sees of it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from mulan.preparation.plan import PreparationPlan, plan
-from mulan.preparation.report import check_usable, report, result_lines, scan_lines, scan_report
+from mulan.preparation.report import check_usable, plan_lines, report, result_lines, scan_lines, scan_report
 from mulan.preparation.shards import RESULT_SCHEMA
 from mulan.preparation.workspace import PreparationRefused
 from tests.preparation.results import result_row
@@ -37,6 +38,23 @@ def test_a_scan_is_reported_with_what_is_missing(planned: PreparationPlan) -> No
     ]
     assert "          and 2 more" in lines
     assert "splits  test 2  train 6" in lines
+
+
+def test_a_dry_run_says_what_would_be_made_and_shows_samples_of_texts(tmp_path: Path) -> None:
+    found = [replace(each, texts={"short_form": ["Tone (Official Video)"]}) for each in tones(tmp_path / "tones", 3)]
+    planned = plan(preparation(tmp_path / "corpus", GivenSource(found)), write=False)
+    assert list(plan_lines(planned, "/corpus")) == ["would write 3 recordings to /corpus: 1 of 1 shards are missing"]
+    lines = list(scan_lines(scan_report(planned), detailed=True))
+    assert "          'Tone (Official Video)': 'Tone'" in lines
+    assert "          'Tone (Official Video)': 'Tone'" not in list(scan_lines(scan_report(planned)))
+
+
+def test_all_named_recordings_are_shown_in_a_dry_run(planned: PreparationPlan) -> None:
+    lines = list(scan_lines(scan_report(planned), detailed=True))
+    assert [line for line in lines if "there is no" in line] == [
+        f"          gone {number}: there is no gone {number}.flac" for number in range(7)
+    ]
+    assert not any("more" in line for line in lines)
 
 
 def test_the_result_is_reported_by_reason(planned: PreparationPlan) -> None:
