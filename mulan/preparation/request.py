@@ -15,10 +15,11 @@ from mulan.preparation.sources.webdataset import WebDataset
 from mulan.preparation.workspace import Workspace
 from mulan.storage import filesystem
 from mulan.storage.errors import location_fault
+from mulan.storage.hub import absolute_spec
 
 
 def load_settings(settings: Iterable[str], *, texts: Iterable[str] = (), tags: Iterable[str] = ()) -> PreparationConfig:
-    """Returns the settings of a preparation.
+    """Returns the settings of a preparation, with absolute paths of models and of the table of playlists.
 
     Args:
         settings: Settings that differ from the defaults, each ``section.field=value`` with a value of TOML.
@@ -45,9 +46,13 @@ def load_settings(settings: Iterable[str], *, texts: Iterable[str] = (), tags: I
     if tags := list(tags):
         changes.append(("fields.tags", tags))
     try:
-        return with_changes(PreparationConfig, {}, changes, name="preparation", faults=faults)
+        config = with_changes(PreparationConfig, {}, changes, name="preparation", faults=faults)
     except RecipeError as error:
         raise SettingsError(error.faults) from error
+    # processes on other machines have other working folders
+    paths = {"music.tagger": config.music.tagger, "text.filter": config.text.filter}
+    paths["text.playlists"] = config.text.playlists
+    return config.replace({name: absolute_spec(path) for name, path in paths.items() if path})
 
 
 def open_sources(requests: Sequence[str], config: PreparationConfig) -> tuple[list[NamedSource], list[NamedSource]]:

@@ -35,6 +35,15 @@ def test_all_faulty_settings_are_listed() -> None:
     assert any("lyrics" in line for line in lines)
 
 
+def test_paths_of_models_are_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = load_settings(["music.tagger=tagger", "text.filter=filter", "text.playlists=s3://b/lists.csv"])
+    assert config.music.tagger == f"{tmp_path}/tagger"
+    assert (config.text.filter, config.text.playlists) == (f"{tmp_path}/filter", "s3://b/lists.csv")
+    for tagger in ("hub:MIT/ast", "python:module:function", ""):
+        assert load_settings([f"music.tagger={tagger!r}"]).music.tagger == tagger
+
+
 def test_sources_have_prefixes_if_there_are_several(tmp_path: Path) -> None:
     config = PreparationConfig()
     (one,), adopted = open_sources([f"folder={tmp_path}"], config)
