@@ -32,6 +32,8 @@ SAMPLE = 1000
 _READ_AT_ONCE = 32
 _SHOWN_TAGS = 20
 """Number of tags of each category that are listed, the most frequent first."""
+_NAMED = 20
+"""Number of examples of texts of each source, and of unreadable recordings, that are listed."""
 _QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 """What counts as a token: a word or a punctuation mark, as BERT's tokenizer splits a text before it splits words."""
@@ -86,7 +88,7 @@ class _Sample:
             found.recordings += 1
             found.texts += len(by_source[source])
             found.tokens += sum(len(_TOKEN.findall(text)) for text in by_source[source])
-            if len(found.examples) < _SHOWN_TAGS:
+            if len(found.examples) < _NAMED:
                 found.examples.append(by_source[source][0])
             if not source.endswith("_unfiltered"):
                 self.languages.update(filter(None, map(language_of, by_source[source])))
@@ -131,7 +133,7 @@ def describe(corpus: Corpus, *, sample: int = SAMPLE, examples: int = 0) -> tupl
         "tags": _tags(table),
         "languages": dict(measured.languages.most_common()),
         "audio": dict(measured.formats.most_common()),
-        "sample": {"recordings": len(rows), "unreadable": measured.unreadable[:_SHOWN_TAGS]},
+        "sample": {"recordings": len(rows), "unreadable": measured.unreadable[:_NAMED]},
     }
     return description | _of_preparation(corpus.uri), measured.examples
 
