@@ -27,7 +27,7 @@ from mulan.storage import filesystem
 from mulan.storage.errors import UnsupportedStorage, location_fault
 from mulan.storage.hub import absolute_spec
 
-CONSOLE = Console(highlight=False, markup=False)
+CONSOLE = Console(highlight=False, markup=False, emoji=False)
 """The console of the jobs; prints text verbatim, since file names and errors may look like markup."""
 
 

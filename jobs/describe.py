@@ -13,6 +13,7 @@ from rich.table import Table
 from jobs import arguments
 from jobs.arguments import CONSOLE
 from mulan.data.corpus.index import Corpus
+from mulan.data.errors import one_line
 from mulan.preparation.description import SAMPLE, describe
 from mulan.preparation.description_page import readable_size, render_page
 from mulan.storage import filesystem
@@ -21,6 +22,8 @@ _EXAMPLES = 8
 """Number of recordings to hear in the page."""
 _TEXTS_SHOWN = 3
 """Number of texts that are shown for each source."""
+_CHARACTERS_SHOWN = 200
+"""Number of characters of a text or tag that are shown."""
 
 
 def main() -> None:
@@ -50,11 +53,11 @@ def _print(description: Mapping[str, Any]) -> None:
     if description["texts"]:
         CONSOLE.print(_texts(description["texts"]))
     for source, found in description["texts"].items():
-        examples = " | ".join(found["examples"][:_TEXTS_SHOWN])
+        examples = " | ".join(one_line(text, _CHARACTERS_SHOWN) for text in found["examples"][:_TEXTS_SHOWN])
         CONSOLE.print(f"{source}: {examples}", soft_wrap=True)
     for category, found in description["tags"].items():
-        tags = ", ".join(f"{tag} {count}" for tag, count in found["most_frequent"].items())
-        CONSOLE.print(f"tags {category} ({found['different']}): {tags}", soft_wrap=True)
+        tags = ", ".join(f"{one_line(tag, _CHARACTERS_SHOWN)} {count}" for tag, count in found["most_frequent"].items())
+        CONSOLE.print(f"tags {one_line(category)} ({found['different']}): {tags}", soft_wrap=True)
 
 
 def _lines(description: Mapping[str, Any]) -> Iterator[str]:

@@ -22,7 +22,7 @@ from mulan.config.sections import STORED_SOURCES
 from mulan.data.corpus.index import Corpus
 from mulan.data.corpus.metadata import split_tag
 from mulan.data.corpus.records import Record, read_fragments
-from mulan.data.errors import BadRecording
+from mulan.data.errors import BadRecording, CorpusError
 from mulan.preparation.layout import RECORDINGS_NAME
 from mulan.preparation.texts.languages import language_of
 from mulan.storage import filesystem
@@ -109,6 +109,7 @@ def describe(corpus: Corpus, *, sample: int = SAMPLE, examples: int = 0) -> tupl
         The description, as JSON has it, and the examples.
 
     Raises:
+        CorpusError: The table of its preparation is damaged.
         StorageError, StoragePermanentError: The shards cannot be read.
     """
     rows = np.unique(np.linspace(0, corpus.table.num_rows - 1, min(sample, corpus.table.num_rows)).round().astype(int))
@@ -210,9 +211,16 @@ def _tags(table: pa.Table) -> dict[str, Any]:
 def _of_preparation(corpus_uri: str) -> dict[str, Any]:
     """Returns what ``jobs.prepare`` has measured; nothing for other corpora."""
     try:
-        rows = pq.read_table(io.BytesIO(filesystem.read_bytes(filesystem.join(corpus_uri, RECORDINGS_NAME))))
+        content = filesystem.read_bytes(filesystem.join(corpus_uri, RECORDINGS_NAME))
     except (FileNotFoundError, NotADirectoryError):
         return {}
+    try:
+        rows = pq.read_table(
+            io.BytesIO(content), columns=["reason", "fault", "silent_share", "clipped_share", "artist"]
+        )
+    except Exception as error:  # pyarrow raises many kinds of exceptions for damaged files
+        remedy = "repeat the command that prepared the corpus, or remove the file"
+        raise CorpusError(corpus_uri, [f"{RECORDINGS_NAME} is damaged: {error}; {remedy}"]) from error
     kept = rows.filter(pc.equal(rows["reason"], ""))
     left_out = Counter(rows.filter(pc.not_equal(rows["reason"], ""))["reason"].to_pylist())
     return {

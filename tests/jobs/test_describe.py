@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+from mulan.data.corpus.writing import Recording, write_corpus
 from tests.jobs.called import Job, assert_refused
+from tests.sounds import flac, tone
 
 
 def test_a_corpus_is_described_as_text(job: Job, tiny_corpus: str) -> None:
@@ -36,3 +38,23 @@ def test_an_impossible_sample_is_refused(job: Job, tiny_corpus: str) -> None:
     code, _, err = job("describe", tiny_corpus, "--sample", "0")
     assert code == 2
     assert "0 is not at least 1" in err
+
+
+def test_long_texts_and_control_characters_are_shown_in_part(job: Job, tmp_path: Path) -> None:
+    text = ":cd: [b]\x1b[31mred\x07 " + "x" * 100_000
+    recording = Recording(
+        recording_id="a",
+        audio=flac(tone(200, 1.0)),
+        extension="flac",
+        split="train",
+        texts={"long_form": [text]},
+        tags=[f"genre:{text}"],
+        provenance="",
+        licence="",
+    )
+    write_corpus([recording], tmp_path / "corpus")
+    code, out, _ = job("describe", "corpus")
+    assert code == 0
+    assert r"long_form: :cd: [b]\x1b[31mred\x07 xxx" in out
+    assert r"tags genre (1): :cd: [b]\x1b[31mred\x07 xxx" in out
+    assert max(map(len, out.splitlines())) < 300

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from mulan.data.corpus.index import Corpus
 from mulan.data.corpus.writing import Recording, write_corpus
+from mulan.data.errors import CorpusError
 from mulan.preparation.description import describe
 from tests.preparation.sources_of_tests import GivenSource, preparation, tones
 from tests.preparation.test_prepare import make
@@ -84,6 +87,18 @@ def test_unreadable_recordings_are_named(corpus: Corpus) -> None:
     description, _ = describe(corpus)
     assert description["recordings"] == 4
     assert [name.partition(":")[0] for name in description["sample"]["unreadable"]] == ["r3"]
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", None])
+def test_a_damaged_table_of_the_preparation_is_an_error(content: bytes | None, corpus: Corpus) -> None:
+    path = Path(corpus.uri, "preparation", "recordings.parquet")
+    path.parent.mkdir()
+    if content is None:
+        pq.write_table(pa.table({"recording_id": ["r0"]}), path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(CorpusError, match=r"preparation/recordings.parquet is damaged: .*remove the file"):
+        describe(corpus)
 
 
 def test_what_a_preparation_has_measured_is_shown(tmp_path: Path) -> None:
