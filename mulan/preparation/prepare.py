@@ -48,6 +48,7 @@ def make_corpus(
     total = sum(chunk.recordings for chunk in plan.missing)
     done = 0
     if plan.missing:
+        workspace.remove_index_of(plan.missing)
         for progress in make_shards(plan.missing, workspace, preparation.config, restart_actors=restart_actors):
             done += progress.recordings
             on_progress(done, total)

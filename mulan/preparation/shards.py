@@ -28,6 +28,9 @@ from mulan.storage.errors import permanent_error
 NOT_MUSIC = "not music"
 """Why a recording is left out that the music detector refuses."""
 
+TEMPORARY_PREFIX = ".being-written-"
+"""Beginning of the names of folders, in that of a local corpus, with shards that are being written."""
+
 RESULT_SCHEMA = pa.schema(
     [
         *SCHEMA,  # offset and length are 0 if the recording is left out
@@ -103,7 +106,7 @@ def _write_shard(recordings: Iterable[DecodedRecording], chunk: Chunk, corpus_ur
     folder = filesystem.url_to_fs(corpus_uri)[1] if filesystem.is_local(corpus_uri) else None
     if folder is not None:
         os.makedirs(folder, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".being-written-", dir=folder) as temporary:
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=folder) as temporary:
         path = os.path.join(temporary, "shard.tar")
         with tarfile.open(path, mode="w", encoding="utf-8") as tar:
             rows.extend(_write(tar, recording, chunk.shard_name) for recording in recordings)

@@ -8,7 +8,7 @@
 | ``preparation/recordings.parquet`` | the same of all recordings, also of those that were left out |
 | ``preparation/report.json`` | numbers of recordings and texts by source, filter and reason |
 | ``shards/`` | a shard for each chunk |
-| ``index.parquet`` | the index, written last |
+| ``index.parquet`` | the index, written last, and removed before shards that it names are replaced |
 """
 
 import io
@@ -27,7 +27,7 @@ from mulan.data.corpus.index import INDEX_NAME
 from mulan.preparation.chunks import Chunk, from_json, to_json
 from mulan.preparation.found import FoundRecording
 from mulan.preparation.layout import RECORDINGS_NAME, REPORT_NAME, SETTINGS_NAME
-from mulan.preparation.shards import RESULT_SCHEMA
+from mulan.preparation.shards import RESULT_SCHEMA, TEMPORARY_PREFIX
 from mulan.storage import filesystem
 
 _WRITTEN_HERE = re.compile(r"shards/[0-9a-f]{32}\.tar")
@@ -139,6 +139,14 @@ class Workspace:
         """Returns the names of the shards that exist, relative to the folder of the corpus."""
         return {f"shards/{name}" for name in filesystem.names_in(self._in("shards"))}
 
+    def remove_index_of(self, chunks: Iterable[Chunk]) -> None:
+        """Removes the index if some of these chunks have shards, before they are written again with other audio.
+
+        An index locates recordings by their offsets, and would be wrong if the call ended before it wrote a new one.
+        """
+        if self.shards().intersection(chunk.shard_name for chunk in chunks):
+            filesystem.remove(self._in(INDEX_NAME))
+
     def read_results(self, chunks: Iterable[Chunk]) -> Iterator[pa.Table]:
         """Yields what became of the recordings of each chunk, in order.
 
@@ -165,7 +173,7 @@ class Workspace:
         filesystem.write_atomically(self._in(REPORT_NAME), content)
 
     def remove_leftovers(self, chunks: Sequence[Chunk], adopted: Set[str] = frozenset()) -> None:
-        """Removes the results and shards of other chunks, which former sources or settings had.
+        """Removes the results and shards of other chunks, which former sources or settings had, and unfinished shards.
 
         Files that have other names than these shards are kept, because they are tars of somebody else.
 
@@ -173,6 +181,9 @@ class Workspace:
             chunks: All chunks of the corpus.
             adopted: Absolute paths or URIs of tars that the index locates where they are; they are kept too.
         """
+        for name in filesystem.names_in(self.uri):
+            if name.startswith(TEMPORARY_PREFIX):  # of processes that were killed
+                filesystem.remove_folder(self._in(name))
         for name in self.finished() - {chunk.file_name for chunk in chunks}:
             filesystem.remove(self._in(f"preparation/results/{name}.parquet"))
         for shard in self.shards() - {chunk.shard_name for chunk in chunks}:

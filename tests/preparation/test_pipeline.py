@@ -1,16 +1,20 @@
 """Tests that Ray Data makes the same shards as a single process, with and without models that judge the recordings."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mulan.data.corpus.index import Corpus
+from mulan.data.errors import CorpusError
 from mulan.preparation.judges import judges_of
 from mulan.preparation.pipeline import ChunkFailed, make_shards, prepare_chunk
 from mulan.preparation.plan import plan
+from mulan.preparation.prepare import make_corpus
 from mulan.preparation.settings import PreparationConfig
 from tests.preparation.sources_of_tests import GivenSource, preparation, tones
-from tests.preparation.test_prepare import digests
+from tests.preparation.test_prepare import CONFIG, digests, make
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -54,3 +58,18 @@ def test_a_failure_of_a_task_is_reported_with_its_exit_code(tmp_path: Path) -> N
     with pytest.raises(ChunkFailed, match="shards") as failed:
         list(make_shards(planned.missing, prepared.workspace, prepared.config, restart_actors=False))
     assert failed.value.exit_code == 2
+
+
+def test_there_is_no_index_while_shards_that_it_names_are_replaced(tmp_path: Path) -> None:
+    found = tones(tmp_path / "tones", 9)
+    make(preparation(tmp_path / "corpus", GivenSource(found), config=CONFIG))
+    changed = [replace(each, audio=replace(each.audio, version="changed")) for each in found]
+    prepared = preparation(tmp_path / "corpus", GivenSource(changed), config=CONFIG)
+    planned = plan(prepared, write=False)  # without the descriptions of chunks, which another command has removed
+    with pytest.raises(ChunkFailed, match="another command may have prepared the same folder") as failed:
+        make_corpus(prepared, planned, on_progress=lambda *_: None)
+    assert failed.value.exit_code == 1
+    with pytest.raises(CorpusError, match=r"there is no index\.parquet"):
+        Corpus.open(str(tmp_path / "corpus"))
+    make(prepared)
+    assert Corpus.open(str(tmp_path / "corpus")).table.num_rows == 9

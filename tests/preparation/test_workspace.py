@@ -141,6 +141,23 @@ def test_a_damaged_result_without_a_shard_is_not_complete(workspace: Workspace) 
     assert result.exists()  # a dry run changes nothing
 
 
+def test_an_index_ends_before_shards_that_it_names_are_replaced(workspace: Workspace) -> None:
+    corpus_of(workspace)
+    write_shard(workspace, Chunk("aa", "old", 1))
+    workspace.remove_index_of([Chunk("bb", "new", 1)])
+    assert Path(workspace.uri, "index.parquet").exists()
+    workspace.remove_index_of([Chunk("bb", "new", 1), Chunk("aa", "new", 1)])
+    assert not Path(workspace.uri, "index.parquet").exists()
+
+
+def test_unfinished_shards_of_killed_processes_are_removed(workspace: Workspace) -> None:
+    unfinished = Path(workspace.uri, ".being-written-x", "shard.tar")
+    unfinished.parent.mkdir(parents=True)
+    unfinished.touch()
+    workspace.remove_leftovers([])
+    assert not unfinished.parent.exists()
+
+
 def test_files_of_other_chunks_are_removed(workspace: Workspace) -> None:
     kept, old, adopted = (Chunk(32 * letter, "bb", 1) for letter in "abc")
     for chunk in (kept, old, adopted):
