@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from mulan.config.errors import RecipeError
 from mulan.config.validation import parsed_settings, with_changes
 from mulan.preparation.faults import SettingsError
+from mulan.preparation.fields import FieldsConfig
 from mulan.preparation.scan import NamedSource
 from mulan.preparation.settings import PreparationConfig
 from mulan.preparation.sources.registry import KINDS
@@ -83,6 +84,10 @@ def open_sources(requests: Sequence[str], config: PreparationConfig) -> tuple[li
         source = KINDS[kind](uri, config.of_source(kind))
         named = NamedSource(f"{kind}={uri}", prefix, source)
         (adopted if isinstance(source, WebDataset) and not source.copies else copied).append(named)
+    if config.fields != FieldsConfig() and kinds and not any(map(_has_fields, kinds)):
+        faults.append(
+            f"--text and --tags name fields of {', '.join(filter(_has_fields, KINDS))}, and not of {', '.join(kinds)}"
+        )
     names = Counter(named.name for named in [*copied, *adopted])
     if repeated := [name for name, count in names.items() if count > 1]:
         faults.append(f"--source is given twice: {', '.join(repeated)}")
@@ -101,6 +106,11 @@ def workspace_of(uri: str) -> Workspace:
     if fault := location_fault(where):
         raise SettingsError([f"--out {uri!r}: {fault}"])
     return Workspace(where)
+
+
+def _has_fields(kind: str) -> bool:
+    """Returns whether the fields with the texts and tags of a kind of source can be named."""
+    return hasattr(getattr(PreparationConfig(), kind), "fields")
 
 
 def _fault(kind: str, uri: str) -> str:

@@ -97,6 +97,14 @@ def test_a_source_that_is_spelled_in_two_ways_is_given_twice(tmp_path: Path) -> 
     open_sources([f"folder={tmp_path}", f"table={tmp_path}"], PreparationConfig())
 
 
+def test_fields_are_refused_for_sources_that_have_none(tmp_path: Path) -> None:
+    for settings in ({"texts": ["long_form=caption"]}, {"tags": ["style"]}):
+        config = load_settings([], **settings)
+        with pytest.raises(SettingsError, match=r"--text and --tags name fields of hf, table, webdataset, .*folder"):
+            open_sources([f"folder={tmp_path}"], config)
+        open_sources([f"folder={tmp_path}", f"table={tmp_path}"], config)
+
+
 def test_an_unusable_folder_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"--out 'nowhere://x'"):
         workspace_of("nowhere://x")
