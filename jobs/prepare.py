@@ -81,8 +81,8 @@ def main() -> None:
         from mulan.preparation.judges import check_judges
 
         print_lines(f"models  {line}" for line in check_judges(config))
+    filesystem.check_writable(workspace.uri)
     if not args.dry_run:
-        filesystem.check_writable(workspace.uri)
         workspace.begin(preparation.settings)
     planned = plan(preparation, write=not args.dry_run)
     print_lines(scan_lines(scan_report(planned), detailed=args.dry_run))

@@ -73,8 +73,10 @@ def check_usable(corpus_uri: str, plan: PreparationPlan, rows: pa.Table, max_lef
             f"more:{examples}"
         )
     if not usable:
-        counts = ", ".join(f"{reason}: {found['count']}" for reason, found in left_out.items())
-        why = counts or "the sources are empty"
+        counts = Counter({reason: found["count"] for reason, found in left_out.items()})
+        for faults in [*plan.scan.faults.values(), *plan.adoption_faults.values()]:
+            counts += faults.counts
+        why = ", ".join(f"{reason}: {count}" for reason, count in counts.most_common()) or "the sources are empty"
         raise PreparationRefused(f"{corpus_uri}: no recording can be used ({why}){examples}")
 
 

@@ -89,6 +89,9 @@ def test_faults_of_the_command_line_are_listed_at_once(job: Job) -> None:
     )
     assert_refused(job("prepare", "--source", "folder=m", "--out", "c", "--set", "clip.start=0"), "clip.start")
     assert_refused(job("prepare", "--source", "folder=nowhere", "--out", "corpus", "--dry-run"), "nowhere")
+    assert_refused(
+        job("prepare", "--source", "folder=.", "--out", "/dev/null", "--dry-run"), "/dev/null cannot be written"
+    )
 
 
 def test_a_corpus_from_other_sources_is_not_replaced_by_accident(job: Job, tmp_path: Path) -> None:

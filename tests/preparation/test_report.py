@@ -95,3 +95,11 @@ def test_only_unusable_audio_counts_towards_the_limit(planned: PreparationPlan, 
             check_usable("/corpus", planned, found, limit)
     else:
         check_usable("/corpus", planned, found, limit)
+
+
+def test_a_corpus_without_usable_recordings_names_the_reasons(tmp_path: Path) -> None:
+    (tmp_path / "all.txt").write_text("".join(f"tone-{number:03d}\n" for number in range(8)), encoding="utf-8")
+    source = GivenSource(tones(tmp_path / "tones", 8))
+    planned = plan(preparation(tmp_path / "corpus", source, exclude=[str(tmp_path / "all.txt")]), write=False)
+    with pytest.raises(PreparationRefused, match=r"/corpus: no recording can be used \(excluded: 8\)$"):
+        check_usable("/corpus", planned, rows(), 0.5)

@@ -92,6 +92,8 @@ def test_recordings_that_are_excluded_on_purpose_are_no_fault(tmp_path: Path) ->
     source = GivenSource([found(name) for name in "abcd"])
     scan = scan_of(source, exclude=[str(tmp_path / "evaluated.txt")])
     assert [recording.recording_id for recording in scan.recordings()] == ["d"]
+    scan = scan_of(GivenSource([found("a")]), source, exclude=[str(tmp_path / "evaluated.txt")])
+    assert [recording.recording_id for recording in scan.recordings()] == ["1/d"]
 
 
 def test_a_source_that_is_excluded_as_a_whole_is_no_fault(tmp_path: Path) -> None:

@@ -133,13 +133,14 @@ class TableRecordings:
 
     def _survey(self) -> _Survey:
         names: set[str] = set()
+        damaged = Faults()
         keys, ids = array("Q"), array("Q")
         has_audio = False
 
         def ignore(reason: str, detail: str) -> None:
             """Leaves faults to the second reading."""
 
-        for row in self._rows(ignore):
+        for row in self._rows(damaged.add):
             has_audio = has_audio or bool(row.column)
             names.update(flattened(row.values))
             entry = self._entry(row, ignore)
@@ -147,17 +148,16 @@ class TableRecordings:
                 keys.append(_digest(entry.key))
                 ids.extend(_digest(name) for name in entry.ids())
         if not has_audio:
-            raise no_audio_column(self.source, self.files[0].uri, sorted(names)) if names else self._no_rows()
+            raise no_audio_column(self.source, self.files[0].uri, sorted(names)) if names else self._no_rows(damaged)
         missing = self.config.fields.fields().missing(names)
         if missing:
             fault = f"no row has a column {', '.join(missing)}; the columns are {', '.join(sorted(names)[:50])}"
             raise SourceError(self.source, [f"{fault}; set fields.texts and fields.tags to names of columns"])
         return _surveyed(np.array(keys, np.uint64), np.array(ids, np.uint64).reshape(-1, 2))
 
-    def _no_rows(self) -> SourceError:
-        return SourceError(
-            self.source, [f"{file.uri} has no rows that can be read; name another table" for file in self.files]
-        )
+    def _no_rows(self, damaged: Faults) -> SourceError:
+        faults = [f"{file.uri} has no rows that can be read; name another table" for file in self.files]
+        return SourceError(self.source, [*faults, *(fault for named in damaged.named.values() for fault in named[:3])])
 
     def _rows(self, report: Report) -> Iterator[TableRow]:
         for file in self.files:

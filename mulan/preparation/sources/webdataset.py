@@ -122,11 +122,14 @@ class WebDataset:
         folder, pattern = split_pattern(self._uri)
         try:
             below = files_below(folder, lambda name: bool(pattern) or name.endswith(".tar"))
-        except (FileNotFoundError, NotADirectoryError) as error:
+        except FileNotFoundError as error:
             raise SourceError(self._name, [f"there is no folder {folder}; {_NAME}"]) from error
+        except NotADirectoryError as error:
+            fault = f"{folder} is neither a folder nor a .tar; decompress it if it is a compressed tar"
+            raise SourceError(self._name, [f"{fault}; {_NAME}"]) from error
         names = self._matching(folder, below, pattern) if pattern else list(below)
         if not names:
-            raise SourceError(self._name, [f"there are no tars in {folder}; {_NAME}"])
+            raise SourceError(self._name, [f"there are no tars in {folder}, or only compressed ones; {_NAME}"])
         return {filesystem.join(folder, name): below[name] for name in names}
 
     def _matching(self, folder: str, below: Mapping[str, str], pattern: str) -> list[str]:

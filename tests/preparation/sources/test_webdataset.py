@@ -58,9 +58,10 @@ def copied(tars: WebDataset) -> tuple[list[FoundRecording], Faults]:
         ("train/a-{07..08}.tar", ["train/a-07.tar", "train/a-08.tar"]),
         ("train/a-{07..11}.tar", "there is no file .*/train/a-09.tar, which the pattern names"),
         ("{train,.}/a-0?.tar", ["train/a-07.tar", "train/a-08.tar"]),
-        ("train/b*.tar", "there are no tars in .*/train; name a tar, a folder"),
+        ("train/b*.tar", "there are no tars in .*/train, or only compressed ones; name a tar, a folder"),
         ("nowhere/*.tar", "there is no folder .*/nowhere; name a tar, a folder"),
         ("nowhere", "there is no folder .*nowhere; name a tar, a folder"),
+        ("notes.txt", r"notes.txt is neither a folder nor a .tar; decompress it if"),
         ("2.tar", r"there is no file .*2\.tar"),
     ],
 )
