@@ -107,8 +107,13 @@ def is_local(uri: str) -> bool:
 
 
 def join(uri: str, *parts: str) -> str:
-    """Appends path components to a URI."""
-    return posixpath.join(uri, *parts)
+    """Appends path components to a URI.
+
+    A component never replaces what is before it, even if it begins with a slash, as keys of S3 may.
+    """
+    for part in parts:
+        uri = f"{uri}{part}" if not uri or uri.endswith("/") else f"{uri}/{part}"
+    return uri
 
 
 def resolve(base_uri: str, uri: str) -> str:

@@ -108,7 +108,7 @@ def _remote_files(fs: Any, root: str, uri: str, listed: Callable[[str], bool]) -
         if not path.startswith(prefix):  # the folder is a file
             raise NotADirectoryError(uri)
         name = path.removeprefix(prefix)
-        if info["type"] == "file" and not name.endswith("/") and listed(name):
+        if info["type"] == "file" and name and not name.endswith("/") and listed(name):
             yield name, _remote_version(info)
 
 
