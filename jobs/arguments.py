@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from rich.console import Console
 
 from mulan.config.errors import MulanError, RecipeError
+from mulan.config.paths import redacted
 from mulan.config.recipe import Recipe
 from mulan.recipes.registry import known_names, load_recipe, named_recipes, with_settings
 from mulan.runs.run import Run
@@ -169,7 +170,7 @@ def end(main: Callable[[], None]) -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         hint = "interrupted; the same command resumes from the newest checkpoint: "
-        print(hint + shlex.join(sys.orig_argv), file=sys.stderr)
+        print(hint + redacted(shlex.join(sys.orig_argv)), file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # the reader of the output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from mulan.config.paths import redacted
+
 USER_ERROR = 2
 """Exit code for errors that another attempt would raise again."""
 
@@ -9,11 +11,15 @@ USER_ERROR = 2
 class MulanError(Exception):
     """Base class of errors whose cause is outside the program.
 
-    The message names the cause and the remedy; commands print it without a traceback and exit.
+    The message names the cause and the remedy; commands print it without a traceback and exit. Credentials in URIs are
+    not in it.
     """
 
     exit_code = USER_ERROR
     """Exit code of the command: 2 if another attempt would fail until the cause is fixed, 1 if it may succeed."""
+
+    def __str__(self) -> str:
+        return redacted(super().__str__())
 
 
 class RecipeError(MulanError, ValueError):

@@ -7,12 +7,46 @@ from fsspec import available_protocols
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 LOCAL_SCHEMES = frozenset({"file", "local"})
+CREDENTIALS = "credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, a profile or a role)"
+"""Where S3 takes credentials from, for remedies."""
+PASSWORD_FAULT = (
+    "a URI must not contain keys or passwords, which would be written to files; remove them, and give this user "
+    + CREDENTIALS
+)
+"""What is wrong with a URI that :func:`has_password`, with the remedy."""
+
+_USER_AND_PASSWORD = re.compile(r"(?<=:/)(/*)(?!arn:|\[)[^/\s:@]*:(?!\d+(?:/|$))(?:\S*@|[^/\s]+)")
+"""In a URI, whatever may be a user's name and password: keys of S3 may contain slashes."""
+_SIGNATURE = re.compile(r"(?i)([?&](?:x-(?:amz|goog)-(?:signature|credential|security-token)|signature|sig)=)[^&\s]+")
+"""Query parameters of presigned URLs, with which anybody can read the file."""
 
 
 def scheme_of(path: str) -> str:
     """Returns the scheme of a URI in lower case; empty if ``path`` is not a URI."""
     match = _SCHEME.match(path)
     return match[1].lower() if match else ""
+
+
+def redacted(text: str) -> str:
+    """Returns a text, such as a message, in which three asterisks stand for the credentials in URIs.
+
+    Example:
+        >>> redacted("s3://KEY:SECRET@bucket/music cannot be read")
+        's3://***@bucket/music cannot be read'
+    """
+    if ":/" not in text:
+        return text
+    text = _USER_AND_PASSWORD.sub(lambda match: match[1] + "***" + "@" * match[0].endswith("@"), text)
+    return _SIGNATURE.sub(r"\1***", text)
+
+
+def has_password(uri: str) -> bool:
+    """Returns whether the server or bucket in a URI is preceded by a password or, on S3, by a key."""
+    scheme = scheme_of(uri)
+    if scheme in ("s3", "s3a") and "@" in uri[len(scheme) + len("://") :].partition("/")[0]:
+        return True
+    match = _USER_AND_PASSWORD.search(uri)
+    return bool(scheme and match and match.start() <= len(scheme) + len("://"))
 
 
 def is_mistyped(path: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from mulan.config.errors import RecipeError
+from mulan.config.paths import PASSWORD_FAULT, redacted
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -75,13 +76,15 @@ def parsed_settings(settings: Iterable[str]) -> tuple[list[tuple[str, Any]], lis
 
     Returns:
         The dotted paths with the values, which are parsed as TOML or, if that fails, are strings; and the faults of
-        settings without an equals sign.
+        settings without an equals sign or with credentials, which would be written to files.
     """
     faults: list[str] = []
     changes: list[tuple[str, Any]] = []
     for setting in settings:
         key, equals, text = setting.partition("=")
-        if equals:
+        if redacted(setting) != setting:
+            faults.append(f"--set {setting}: {PASSWORD_FAULT}")
+        elif equals:
             changes.append((key.strip(), _parsed(text.strip())))
         else:
             faults.append(f"--set {setting}: must have the form section.field=value")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mulan.config.errors import MulanError
+from mulan.config.paths import redacted
 
 MAX_FAULTS = 20
 """Maximum number of faults that a message lists, followed by the number of the others."""
@@ -59,7 +60,7 @@ class BadRecording(MulanError, ValueError):
 
     def __init__(self, reason: str, detail: str = "") -> None:
         self.reason = reason
-        self.detail = detail = one_line(detail)
+        self.detail = detail = one_line(redacted(detail))
         super().__init__(f"{reason}: {detail}" if detail else reason)
 
     def __reduce__(self) -> tuple[type["BadRecording"], tuple[str, str]]:

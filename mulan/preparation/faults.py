@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mulan.config.errors import MulanError
+from mulan.config.paths import redacted
 from mulan.data.errors import MAX_FAULTS, one_line
 
 NAMED = 20
@@ -94,7 +95,7 @@ class Faults:
         self.counts[reason] += 1
         named = self.named.setdefault(reason, [])
         if len(named) < NAMED:
-            named.append(one_line(detail))
+            named.append(one_line(redacted(detail)))
 
     @property
     def left_out(self) -> int:

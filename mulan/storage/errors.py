@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import fsspec
 
 from mulan.config.errors import MulanError
-from mulan.config.paths import LOCAL_SCHEMES, is_mistyped, scheme_of
+from mulan.config.paths import CREDENTIALS, LOCAL_SCHEMES, PASSWORD_FAULT, has_password, is_mistyped, scheme_of
 
 _PERMANENT_ERRNOS = frozenset(
     {
@@ -64,7 +64,7 @@ _CONNECTION_ERRORS = frozenset(
 """Connection errors of botocore, aiohttp, urllib3 and fsspec that do not derive from OSError; by name, because these
 packages need not be installed."""
 
-_RENEW = "renew the credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, a profile or a role)"
+_RENEW = f"renew the {CREDENTIALS}"
 
 
 SUPPORTED_URIS = "name a folder, s3://BUCKET/FOLDER, or another URI that fsspec supports"
@@ -150,10 +150,12 @@ def location_fault(path: str) -> str | None:
         return f"a path after {scheme}:// must be absolute; write {scheme}:///FOLDER"
     if scheme in _BUCKETS and not rest.partition("/")[0]:
         return f"the bucket or server is missing; write {scheme}://BUCKET/FOLDER"
+    if scheme in _BUCKETS and has_password(path):
+        return PASSWORD_FAULT
     if scheme in ("s3", "s3a") and "?versionId=" in path:
         return "object versions are not supported; remove ?versionId="
-    if "::" in path:
-        return "chained URIs are not supported, nor is :: in the name of a folder in this storage; choose another name"
+    if "://" in rest.partition("::")[2]:
+        return "chained URIs are not supported; name one file or folder"
     return None
 
 
@@ -177,7 +179,8 @@ def _remedy(error: Exception) -> str:
         return "the bucket does not exist: create it, or check the URI"
     if isinstance(error, PermissionError):
         where = "list, read, write and delete objects there" if code else "read and write there"
-        return f"access is denied: allow this user to {where}"
+        wrong = f"if the credentials are wrong, {_RENEW}; otherwise " if code == "403" else ""  # again without details
+        return f"access is denied: {wrong}allow this user to {where}"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "free some space there"
     if isinstance(error, OSError) and error.errno == errno.EFBIG:

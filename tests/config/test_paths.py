@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mulan.config.paths import absolute, is_mistyped
+from mulan.config.paths import absolute, has_password, is_mistyped, redacted
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,45 @@ def test_mistyped_uris_are_detected(path: str) -> None:
 @pytest.mark.parametrize("path", ["s3://bucket", "a:b", "a::b", "12:30 runs", "runs", "", "~/a:b"])
 def test_unusual_paths_are_not_mistyped_uris(path: str) -> None:
     assert not is_mistyped(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("s3://KEY:SECRET@bucket/a@b", "s3://***@b"),
+        ("--source folder=s3://KEY:SE/CR+ET=@bucket/x y: fault", "--source folder=s3://***@bucket/x y: fault"),
+        ("s3://KEY:SECRET/x", "s3://***/x"),
+        ("s3:/KEY:SECRET@bucket", "s3:/***@bucket"),
+        ("sftp://user:word@host/x and gs://b/x", "sftp://***@host/x and gs://b/x"),
+        ("https://b/x?a=1&X-Amz-Signature=abc&b=2", "https://b/x?a=1&X-Amz-Signature=***&b=2"),
+        ("https://b/x?sv=1&sig=abc%3D", "https://b/x?sv=1&sig=***"),
+    ],
+)
+def test_credentials_are_redacted(text: str, shown: str) -> None:
+    assert redacted(text) == shown
+    assert redacted(shown) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "s3://bucket/a:b@c",
+        "s3://bucket/a::b",
+        "http://localhost:9000/a@b",
+        "http://[::1]:80/x",
+        "s3://arn:aws:s3:eu-west-1:1:accesspoint/name/x",
+        "abfs://container@account.dfs.core.windows.net/x",
+        "sftp://user@host/x",
+        "a:b@c",
+        "/data/a:b@c",
+    ],
+)
+def test_nothing_else_is_redacted(text: str) -> None:
+    assert redacted(text) == text
+    assert not has_password(text)
+
+
+@pytest.mark.parametrize("uri", ["s3://K:S@b/x", "s3a://K:S/T@b", "s3://K@b", "s3://K:S", "https://u:p@h/x"])
+def test_passwords_in_uris_are_found(uri: str) -> None:
+    assert has_password(uri)
