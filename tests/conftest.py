@@ -142,7 +142,8 @@ def s3(faulty_s3: tuple[FaultyS3, s3fs.S3FileSystem], monkeypatch: pytest.Monkey
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     bucket = f"bucket-{uuid.uuid4().hex}"
     files.mkdir(bucket)
-    proxy.requests.clear()
+    for seen in (proxy.requests, proxy.sent, proxy.access_keys):
+        seen.clear()
     yield S3(f"s3://{bucket}", proxy, files)
     proxy.heal()
 

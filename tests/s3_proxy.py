@@ -1,10 +1,12 @@
 """A proxy on the loopback interface between S3 clients and an S3 API, which injects faults."""
 
 import http.client
+import re
 import socket
 import struct
 import threading
 import time
+from collections import Counter
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -74,6 +76,8 @@ class FaultyS3(AbstractContextManager["FaultyS3"]):
         port: Port of the proxy.
         upstream: Host and port of the S3 API.
         requests: The requests so far, each as ``METHOD path?query``.
+        sent: Size in bytes of the bodies of all responses, by request.
+        access_keys: Ids of the access keys with which requests were signed.
     """
 
     def __init__(self, upstream: tuple[str, int], *, port: int = 0) -> None:
@@ -87,6 +91,8 @@ class FaultyS3(AbstractContextManager["FaultyS3"]):
         self._lock = threading.Lock()
         self._healed = threading.Event()
         self.requests: list[str] = []
+        self.sent: Counter[str] = Counter()
+        self.access_keys: set[str] = set()
         self.connections: set[socket.socket] = set()
 
         class Handler(_Handler):
@@ -149,6 +155,8 @@ class _Handler(BaseHTTPRequestHandler):
     proxy: FaultyS3
 
     def _do(self) -> None:
+        if signed := re.search(r"Credential=([^/]*)", self.headers.get("Authorization", "")):
+            self.proxy.access_keys.add(signed[1])
         fault = self.proxy._fault_of(f"{self.command} {self.path}")
         if fault is Silence.NO_READING:
             self.proxy._healed.wait()
@@ -205,6 +213,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(size))
         self.end_headers()
         if self.command != "HEAD":
+            with self.proxy._lock:
+                self.proxy.sent[f"{self.command} {self.path}"] += len(content)
             self.wfile.write(content)
         self.wfile.flush()
 
