@@ -15,6 +15,8 @@ from mulan.recipes.registry import load_recipe
 from mulan.runs.run import Run
 from mulan.storage.hub import pretrained_folder
 from tests.conftest import S3
+from tests.preparation.prepared import make, requested
+from tests.preparation.sources_of_tests import tones
 from tests.processes import run_in_processes
 from tests.s3_proxy import INTERNAL_ERROR, SLOW_DOWN, Cut, Delay, FaultyS3
 from tests.training.inline import train_inline
@@ -84,6 +86,39 @@ def test_losses_on_s3_with_occasional_failures_equal_those_on_disk(tiny_corpus: 
     assert evaluated.returncode == 0, evaluated.stdout + evaluated.stderr
     for name in ("model/model.safetensors", "report.json", "report.html", "checkpoint_000000004/manifest.json"):
         assert s3.files.exists(f"{s3.uri}/all/first/{name}"), name
+
+
+@pytest.mark.long(group="whole")
+def test_a_corpus_prepared_on_s3_with_occasional_failures_equals_a_local_one(
+    tmp_path: Path, s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The processes of Ray, which decode and write, take the credentials from the file that the command takes them."""
+    tones(tmp_path / "music", 24)
+    s3.files.put(f"{tmp_path}/music/", f"{s3.uri}/my music/", recursive=True)
+    (tmp_path / "credentials").write_text("[music]\naws_access_key_id = KEY\naws_secret_access_key = SECRET\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_PROFILE", "music")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    s3.proxy.access_keys.clear()
+    for file in ("settings.json", "index.parquet", ".tar", "/results/", "/chunks/"):
+        s3.proxy.fail(INTERNAL_ERROR, file, times=2)
+        s3.proxy.fail(Cut.WITHIN, file, times=2)
+    small = "recordings_per_shard=4"
+    arguments = ["--source", f"folder={s3.uri}/my music/", "--out", f"{s3.uri}/corpus/", "--set", small]
+    with bursts_of_faults(s3.proxy):
+        prepared = job("prepare", *arguments)
+    assert prepared.returncode == 0, prepared.stdout + prepared.stderr
+    make(requested([f"folder={tmp_path}/music"], f"{tmp_path}/corpus", small))
+    assert s3.proxy.access_keys == {"KEY"}
+    monkeypatch.undo()
+    local = {path.relative_to(tmp_path / "corpus").as_posix(): path.read_bytes() for path in corpus_files(tmp_path)}
+    assert len(local) > 4
+    assert {name: s3.files.cat_file(f"{s3.uri}/corpus/{name}") for name in local} == local
+
+
+def corpus_files(folder: Path) -> list[Path]:
+    return [folder / "corpus/index.parquet", *(folder / "corpus/shards").iterdir()]
 
 
 @pytest.mark.usefixtures("s3")

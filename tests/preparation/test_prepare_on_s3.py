@@ -73,9 +73,9 @@ def test_a_folder_with_any_names_gives_the_same_bytes_as_a_local_one(
     corpus = Corpus.open(f"{s3.uri}/my corpus+%20/")
     assert corpus.table["recording_id"].to_pylist() == [name.removesuffix(".flac") for name in sorted(NAMES)]
     assert len([request for request in s3.proxy.requests if "continuation-token" in request]) >= 3
-    s3.proxy.requests.clear()
-    make(requested([f"folder={s3.uri}/my music+%20"], f"{s3.uri}/my corpus+%20", SMALL_SHARDS))
-    assert [request for request in s3.proxy.requests if request.startswith("PUT") and "/shards/" in request] == []
+    again = requested([f"folder={s3.uri}/my music+%20"], f"{s3.uri}/my corpus+%20", SMALL_SHARDS)
+    again.workspace.check(again.settings)
+    assert plan(again, write=False).missing == []
 
 
 def test_names_of_objects_do_not_lead_to_local_files(s3: S3, tmp_path: Path) -> None:
@@ -147,10 +147,10 @@ def test_a_shard_of_several_parts_is_written_whole_or_not_at_all(s3: S3, tmp_pat
 
 
 def test_a_preparation_continues_after_failures_with_the_same_bytes(s3: S3, tmp_path: Path) -> None:
-    tones(tmp_path / "music", 20, seconds=1.0)
+    tones(tmp_path / "music", 10, seconds=1.0)
     s3.files.put(f"{tmp_path}/music/", f"{s3.uri}/music/", recursive=True)
     uri = f"{s3.uri}/corpus"
-    prepared = requested([f"folder={s3.uri}/music"], uri, SMALL_SHARDS)
+    prepared = requested([f"folder={s3.uri}/music"], uri, "recordings_per_shard=2")
     prepared.workspace.begin(prepared.settings)
     missing = plan(prepared, write=True).missing
     assert len(missing) >= 4
@@ -164,18 +164,18 @@ def test_a_preparation_continues_after_failures_with_the_same_bytes(s3: S3, tmp_
     s3.proxy.requests.clear()
     for fault in (INTERNAL_ERROR, SLOW_DOWN, Cut.BEFORE, Cut.WITHIN, Cut.AFTER, Delay(0.05)):
         for request in ("GET", "PUT", "HEAD", "list-type"):
-            s3.proxy.fail(fault, request, times=2)
+            s3.proxy.fail(fault, request, times=1)
     make(prepared)
     assert {one.split("/shards/")[1] for one in s3.proxy.requests if one.startswith("PUT") and "/shards/" in one} == {
         f"{chunk.name}.tar" for chunk in missing[2:]
     }
-    make(requested([f"folder={tmp_path}/music"], f"{tmp_path}/corpus", SMALL_SHARDS))
+    make(requested([f"folder={tmp_path}/music"], f"{tmp_path}/corpus", "recordings_per_shard=2"))
     assert corpus_in(uri) == corpus_in(f"{tmp_path}/corpus")
     assert not any(name.startswith("preparation/chunks/") for name in contents(uri))
 
 
 def test_tars_are_adopted_by_reading_their_headers_and_texts_alone(s3: S3, tmp_path: Path) -> None:
-    sound = flac(NOISE.uniform(-1, 1, 10 * 16_000).astype(np.float32))
+    sound = flac(NOISE.uniform(-1, 1, 5 * 16_000).astype(np.float32))
     for number in range(2):
         members = []
         for key in (f"{number}{letter}" for letter in "abcdefgh"):
@@ -186,7 +186,7 @@ def test_tars_are_adopted_by_reading_their_headers_and_texts_alone(s3: S3, tmp_p
     adopted = requested([f"webdataset={s3.uri}/my tars+%/"], f"{s3.uri}/adopted")
     plan(adopted, write=False)
     size = sum((tmp_path / f"{number}.tar").stat().st_size for number in range(2))
-    assert 0 < read_bytes_of(s3, "tars") < 16 * 2304 < 0.02 * size  # for a recording, two headers and a JSON
+    assert 0 < read_bytes_of(s3, "tars") < 16 * 2304 < 0.03 * size  # for a recording, two headers and a JSON
     make(adopted)
     corpus = Corpus.open(f"{s3.uri}/adopted")
     assert set(corpus.table["uri"].to_pylist()) == {f"{s3.uri}/my tars+%/{number}.tar" for number in range(2)}

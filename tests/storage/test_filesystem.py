@@ -336,19 +336,3 @@ def test_ranges_beyond_the_end_are_as_on_a_local_disk(s3: S3, tmp_path: Path) ->
         assert reads == [content[:10], content[90:], b"", b"", content[10:]]
         (absent,) = filesystem.read_ranges([uri + "s"], [0], [1])
         assert isinstance(absent, FileNotFoundError)
-
-
-@pytest.mark.parametrize(
-    ("uri", "parts", "joined"),
-    [
-        ("s3://bucket", ["a", "b c"], "s3://bucket/a/b c"),
-        ("s3://bucket/a", ["/etc/x"], "s3://bucket/a//etc/x"),
-        ("/a", ["/etc/x"], "/a//etc/x"),
-        ("/", ["a"], "/a"),
-        ("memory://", ["a"], "memory://a"),
-        ("", ["a"], "a"),
-        ("a", ["", "b"], "a/b"),
-    ],
-)
-def test_no_part_of_a_path_replaces_what_is_before_it(uri: str, parts: list[str], joined: str) -> None:
-    assert filesystem.join(uri, *parts) == joined
