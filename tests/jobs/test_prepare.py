@@ -71,7 +71,7 @@ def test_a_mixed_folder_becomes_a_corpus(job: Job, tmp_path: Path) -> None:
     assert corpus.table.num_rows == 18
     assert "left out, undecodable audio: 1" in out
     assert "broken" in out
-    assert "18 recordings" in out.splitlines()[-1]
+    assert "\ncorpus  18 recordings, " in out
     assert "song ünïcode" in corpus.table["recording_id"].to_pylist()
     assert "genre:jazz" in [tag for tags in corpus.table["tags"].to_pylist() for tag in tags]
     report = json.loads((tmp_path / "corpus/preparation/report.json").read_text(encoding="utf-8"))
