@@ -8,10 +8,11 @@ import argparse
 import time
 from collections.abc import Iterable
 from contextlib import nullcontext
+from dataclasses import replace
 
 from jobs import arguments
 from jobs.arguments import CONSOLE
-from jobs.progress import RecordingsProgress
+from jobs.progress import FoundProgress, RecordingsProgress
 from mulan.config.sections import ScaleConfig
 from mulan.data.corpus.index import Corpus
 from mulan.launch.cluster import connect, started_ray
@@ -78,13 +79,14 @@ def main() -> None:
     if not args.replace:
         workspace.check(preparation.settings)
     if config.music.tagger or config.text.filter:
-        from mulan.preparation.judges import check_judges
+        from mulan.preparation.judges import check_judges, judges_sha256
 
         print_lines(f"models  {line}" for line in check_judges(config))
+        preparation = replace(preparation, models_sha256=judges_sha256(config))
     filesystem.check_writable(workspace.uri)
     if not args.dry_run:
         workspace.begin(preparation.settings)
-    planned = plan(preparation, write=not args.dry_run)
+    planned = plan(preparation, write=not args.dry_run, on_found=FoundProgress("source", CONSOLE))
     print_lines(scan_lines(scan_report(planned), detailed=args.dry_run))
     if args.dry_run:
         print_lines(plan_lines(planned, workspace.uri))

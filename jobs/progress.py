@@ -50,3 +50,21 @@ class RecordingsProgress:
         elif now - self._shown >= PLAIN_PERIOD_S and done < total:
             self._shown = now
             self._console.print(self._last, soft_wrap=True)
+
+
+class FoundProgress:
+    """Prints a line every ten seconds while sources are read, when it is called with what has been found so far."""
+
+    def __init__(self, label: str, console: Console) -> None:
+        """
+        Args:
+            label: First word of the line.
+            console: Where it is shown.
+        """
+        self._label, self._console, self._shown = label, console, time.monotonic()
+
+    def __call__(self, found: int, source: str) -> None:
+        now = time.monotonic()
+        if now - self._shown >= PLAIN_PERIOD_S:
+            self._shown = now
+            self._console.print(f"{self._label}  {source}: {found} recordings so far", soft_wrap=True)

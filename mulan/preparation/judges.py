@@ -3,6 +3,7 @@
 They are loaded where they are used: once in each actor of a pool.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,10 +12,11 @@ import torch
 
 from mulan.config.base import Section
 from mulan.preparation.faults import SettingsError
-from mulan.preparation.music_detector import check_detector, load_detector
+from mulan.preparation.function_tagger import names_function
+from mulan.preparation.music_detector import check_detector, load_detector, tagger_folder
 from mulan.preparation.settings import MusicConfig, PreparationConfig, TextConfig
 from mulan.preparation.shards import NOT_MUSIC, DecodedRecording
-from mulan.preparation.texts.classifier import TextClassifier
+from mulan.preparation.texts.classifier import TextClassifier, filter_folder
 
 Judge = Callable[[DecodedRecording], DecodedRecording]
 """Returns a recording with what a model says of it. The recording has a clip."""
@@ -56,6 +58,24 @@ def check_judges(config: PreparationConfig) -> list[str]:
             f"text filter {config.text.filter}: keeps texts from a probability of {classifier.threshold:.2f} on"
         )
     return lines
+
+
+def judges_sha256(config: PreparationConfig) -> str:
+    """Returns the SHA-256 of the files of all judges in hexadecimal, so that other weights make other shards.
+
+    A function is known by its name only.
+
+    Raises:
+        MulanError: As in :func:`check_judges`.
+    """
+    folders = [filter_folder(config.text.filter)] if config.text.filter else []
+    if config.music.tagger and not names_function(config.music.tagger):
+        folders.insert(0, tagger_folder(config.music.tagger))
+    digest = hashlib.sha256()
+    for path in [path for folder in folders for path in sorted(folder.iterdir()) if path.is_file()]:
+        with path.open("rb") as file:
+            digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()
 
 
 def music_judge(config: MusicConfig) -> Judge:

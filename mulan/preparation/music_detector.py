@@ -139,7 +139,7 @@ def _describe(tagger: str) -> _Description:
         function = FunctionTagger.load(tagger)
         function.check()
         return _Description(function.tags, function.sample_rate_hz, function.window_samples, None)
-    folder = _folder(tagger)
+    folder = tagger_folder(tagger)
     if _is_exported(tagger, folder):
         config = read_tagger_config(ModelFolder(tagger, folder))
         checkpoint = config.checkpoint
@@ -153,7 +153,7 @@ def _load_tagger(config: MusicConfig) -> WindowTagger:
     if names_function(config.tagger):
         return FunctionTagger.load(config.tagger)
     device = _device(config)
-    folder = _folder(config.tagger)
+    folder = tagger_folder(config.tagger)
     if _is_exported(config.tagger, folder):
         return Tagger.from_pretrained(folder, device=device)
     return AstTagger.load(AstCheckpoint.read(config.tagger, folder), device=device)
@@ -166,8 +166,13 @@ def _device(config: MusicConfig) -> torch.device:
     return torch.device("cuda" if config.use_gpu else "cpu")
 
 
-def _folder(tagger: str) -> Path:
-    """Returns the local folder of a tagger."""
+def tagger_folder(tagger: str) -> Path:
+    """Returns the local folder of a tagger that is no function.
+
+    Raises:
+        MusicDetectorError: ``tagger`` is empty.
+        PretrainedError, StorageError: As in :func:`load_detector`.
+    """
     if not tagger:
         raise MusicDetectorError(tagger, "it is empty, so that there is no music detector", _REMEDY)
     return weights_folder(tagger, _FILES)

@@ -1,6 +1,6 @@
 """The plan of a preparation: what its sources have, in which chunks, and which of these are still to be written."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,8 +26,13 @@ class Preparation:
     adopted: Sequence[NamedSource]
     """Tars that are indexed where they are."""
     config: PreparationConfig
+    """The settings."""
     exclusions: Exclusions
+    """Recordings that are left out."""
     workspace: Workspace
+    """The folder of the corpus."""
+    models_sha256: str = ""
+    """Digest of the models that judge recordings, of :func:`mulan.preparation.judges.judges_sha256`; empty if none."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -60,24 +65,27 @@ class PreparationPlan:
         return sum(chunk.recordings for chunk in self.chunks)
 
 
-def plan(preparation: Preparation, *, write: bool) -> PreparationPlan:
+def plan(
+    preparation: Preparation, *, write: bool, on_found: Callable[[int, str], None] = lambda found, source: None
+) -> PreparationPlan:
     """Scans the sources.
 
     Args:
         preparation: What is prepared.
         write: Whether the chunks that are missing are written to the folder of the corpus, for
             :func:`mulan.preparation.prepare.make_corpus`.
+        on_found: As of :class:`mulan.preparation.scan.Scan`.
 
     Raises:
         SourceError: A source cannot be used.
         StorageError, StoragePermanentError: A source or the folder of the corpus cannot be read or written.
     """
     workspace, config = preparation.workspace, preparation.config
-    scan = Scan(preparation.sources, config, preparation.exclusions, TextFilters(config.text))
-    finished, shards = workspace.finished(), workspace.shards()
+    scan = Scan(preparation.sources, config, preparation.exclusions, TextFilters(config.text), on_found)
+    finished, shards, settings = workspace.finished(), workspace.shards(), _shard_settings(preparation)
     chunks, missing = [], []
     for recordings in in_chunks(scan.recordings(), config.recordings_per_shard):
-        chunk = describe_chunk(recordings, _shard_settings(config))
+        chunk = describe_chunk(recordings, settings)
         chunks.append(chunk)
         if not workspace.is_complete(chunk, finished, shards):
             missing.append(chunk)
@@ -87,10 +95,16 @@ def plan(preparation: Preparation, *, write: bool) -> PreparationPlan:
     return PreparationPlan(scan, chunks, missing, rows, faults)
 
 
-def _shard_settings(config: PreparationConfig) -> str:
+def _shard_settings(preparation: Preparation) -> str:
     """Returns the settings that decide the bytes of a shard, beside its recordings with their filtered texts."""
-    model = {"clip": config.clip, "music": config.music, "filter": config.text.filter}
-    return repr({name: str(value) for name, value in model.items()})
+    config = preparation.config
+    settings = {
+        "clip": config.clip,
+        "music": config.music,
+        "filter": config.text.filter,
+        "models": preparation.models_sha256,
+    }
+    return repr({name: str(value) for name, value in settings.items()})
 
 
 def _adopted_rows(preparation: Preparation) -> tuple[pa.Table, dict[str, Faults]]:

@@ -1,8 +1,9 @@
 """The passes over the sources, before any audio is read: which recordings are prepared, and with which texts."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 
 from mulan.data.text import is_unicode
 from mulan.preparation.duplicates import near_duplicates
@@ -12,6 +13,7 @@ from mulan.preparation.found import FoundRecording, Source
 from mulan.preparation.names import main_artist
 from mulan.preparation.settings import PreparationConfig
 from mulan.preparation.splits import split_of
+from mulan.preparation.spool import RecordingSpool
 from mulan.preparation.texts.filtering import TextFilters
 
 EXCLUDED, DUPLICATE_ID, EMPTY_FILE, NEAR_DUPLICATE = "excluded", "duplicate id", "empty file", "near duplicate"
@@ -41,6 +43,8 @@ class Scan:
     config: PreparationConfig
     exclusions: Exclusions
     texts: TextFilters
+    on_found: Callable[[int, str], None] = lambda found, source: None
+    """Called with the number of recordings that have been found in a source so far, and its name."""
     faults: dict[str, Faults] = field(default_factory=dict)
     """What is left out of each source, by its name."""
     splits: Counter[str] = field(default_factory=Counter)
@@ -54,56 +58,56 @@ class Scan:
         Raises:
             SourceError: A source cannot be used, or more of its recordings are missing than ``max_left_out`` allows.
         """
-        if self.texts.needs_observation:
-            for recording in self._usable_of_all():
-                self.texts.observe(recording)
-        originals = near_duplicates(self._with_splits, self.config.duplicates)
-        ids: set[int] = set()
-        split_by_artist: dict[int, str] = {}
-        mixed: set[int] = set()
-        for named in self.sources:
-            faults = self.faults[named.name] = Faults()
-            for recording in self._usable(named, faults, ids):
+        with RecordingSpool() as spool:
+            self._read(spool)
+            originals = near_duplicates(lambda: ((each, each.split) for _, each in spool), self.config.duplicates)
+            split_by_artist: dict[bytes, str] = {}
+            mixed: set[bytes] = set()
+            for number, recording in spool:
                 original = originals.get(recording.recording_id)
                 if original is not None:
+                    faults = self.faults[self.sources[number].name]
+                    faults.found -= 1
                     faults.add(NEAR_DUPLICATE, f"{recording.recording_id}: of {original}")
                     continue
-                faults.found += 1
                 self.splits[recording.split] += 1
-                name = main_artist(recording.artist)
-                artist = hash(name)
-                if name and split_by_artist.setdefault(artist, recording.split) != recording.split:
-                    mixed.add(artist)
+                artist = main_artist(recording.artist)
+                if artist and split_by_artist.setdefault(_digest(artist), recording.split) != recording.split:
+                    mixed.add(_digest(artist))
                 yield replace(recording, texts=self.texts.filtered(recording))
+            self.artists_in_several_splits = len(mixed)
+
+    def _read(self, spool: RecordingSpool) -> None:
+        """Reads the sources once, counts what is left out, and adds the other recordings to a spool."""
+        ids: set[bytes] = set()
+        for number, named in enumerate(self.sources):
+            faults = self.faults[named.name] = Faults()
+            for recording in self._usable(named, faults, ids):
+                faults.found += 1
+                if self.texts.needs_observation:
+                    self.texts.observe(recording)
+                spool.add(number, recording)
+                self.on_found(faults.found, named.name)
             check_left_out(named.name, faults, self.config.max_left_out)
-        self.artists_in_several_splits = len(mixed)
 
-    def _usable_of_all(self) -> Iterator[FoundRecording]:
-        ids: set[int] = set()
-        for named in self.sources:
-            yield from self._usable(named, Faults(), ids)
-
-    def _with_splits(self) -> Iterator[tuple[FoundRecording, str]]:
-        return ((recording, recording.split) for recording in self._usable_of_all())
-
-    def _usable(self, named: NamedSource, faults: Faults, ids: set[int]) -> Iterator[FoundRecording]:
+    def _usable(self, named: NamedSource, faults: Faults, ids: set[bytes]) -> Iterator[FoundRecording]:
         """Yields the recordings of a source that are not excluded, with their final ids and splits.
 
         Args:
-            ids: Hashes of the ids of all recordings so far, to which theirs are added: 60 bytes for each recording.
+            ids: Digests of the ids of all recordings so far, to which theirs are added: 100 bytes for each recording.
         """
         for found in named.source.recordings(faults):
             recording_id = named.prefix + found.recording_id
             if self.exclusions.excludes_id(found.recording_id) or self.exclusions.excludes_id(recording_id):
                 faults.add(EXCLUDED, recording_id)
-            elif hash(recording_id) in ids:
+            elif _digest(recording_id) in ids:
                 faults.add(DUPLICATE_ID, recording_id)
             elif wrong := _not_unicode(found):
                 faults.add(NOT_UNICODE, f"{recording_id!r}: lone surrogates in {', '.join(wrong)}; write them again")
             elif found.audio.version.startswith("0-"):
                 faults.add(EMPTY_FILE, f"{recording_id}: {found.audio.uri}")
             else:
-                ids.add(hash(recording_id))
+                ids.add(_digest(recording_id))
                 recording = replace(found, recording_id=recording_id)
                 yield replace(recording, split=split_of(recording, self.config.splits))
 
@@ -128,6 +132,10 @@ def check_left_out(source: str, faults: Faults, max_left_out: float) -> None:
         examples = [detail for details in faults.named.values() for detail in details[:_SHOWN]]
         limit = f"{bad} of {found} recordings cannot be used ({counts}); --set max_left_out=SHARE allows more"
         raise SourceError(source, [limit, *examples])
+
+
+def _digest(text: str) -> bytes:
+    return blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()
 
 
 def _not_unicode(recording: FoundRecording) -> list[str]:

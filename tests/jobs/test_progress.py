@@ -6,7 +6,7 @@ import time
 import pytest
 from rich.console import Console
 
-from jobs.progress import RecordingsProgress
+from jobs.progress import FoundProgress, RecordingsProgress
 
 
 def test_progress_is_printed_in_lines_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,3 +27,16 @@ def test_an_existing_corpus_has_no_progress() -> None:
     with RecordingsProgress("corpus", Console(file=stream)):
         pass
     assert stream.getvalue() == "corpus  already there\n"
+
+
+def test_what_is_found_is_printed_every_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 4.0, 10.5, 15.0, 21.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    stream = io.StringIO()
+    progress = FoundProgress("source", Console(file=stream))
+    for found in (1, 7, 8, 20):
+        progress(found, "folder=/music")
+    assert stream.getvalue().splitlines() == [
+        "source  folder=/music: 7 recordings so far",
+        "source  folder=/music: 20 recordings so far",
+    ]

@@ -9,7 +9,7 @@ import torch
 from mulan.config.errors import MulanError
 from mulan.preparation.clips import make_clip
 from mulan.preparation.faults import SettingsError
-from mulan.preparation.judges import check_judges, judges_of, music_judge, text_judge
+from mulan.preparation.judges import check_judges, judges_of, judges_sha256, music_judge, text_judge
 from mulan.preparation.settings import ClipConfig, PreparationConfig
 from mulan.preparation.shards import DecodedRecording
 from mulan.preparation.texts import classifier
@@ -94,3 +94,24 @@ def test_the_classifier_is_on_the_device_that_its_actors_reserve(
 def test_models_that_do_not_exist_are_refused(tmp_path: Path, field: str) -> None:
     with pytest.raises(MulanError, match="nowhere"):
         check_judges(PreparationConfig().replace({field: str(tmp_path / "nowhere")}))
+
+
+def test_the_digest_of_a_model_is_that_of_its_files(tmp_path: Path) -> None:
+    config = PreparationConfig().replace({"text.filter": str(filter_in(tmp_path / "filter"))})
+    before = judges_sha256(config)
+    (tmp_path / "copy").mkdir()
+    for path in (tmp_path / "filter").iterdir():
+        (tmp_path / "copy" / path.name).write_bytes(path.read_bytes())
+    assert judges_sha256(PreparationConfig().replace({"text.filter": str(tmp_path / "copy")})) == before
+    (tmp_path / "filter" / "model.safetensors").write_bytes(b"other weights")
+    assert judges_sha256(config) != before
+    functions = [PreparationConfig().replace({"music.tagger": f"python:{name}"}) for name in ("a:b", "c:d")]
+    assert judges_sha256(functions[0]) == judges_sha256(functions[1])
+
+
+def filter_in(folder: Path) -> Path:
+    """Writes the files that a text filter has, with any content."""
+    folder.mkdir()
+    for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "text_filter.json"):
+        (folder / name).write_text("{}", encoding="utf-8")
+    return folder

@@ -105,3 +105,17 @@ def test_other_settings_make_other_shards(prepared: Preparation, tmp_path: Path)
     shorter = CONFIG.replace({"clip.duration_s": 1.0})
     other = plan(replace(prepared, config=shorter), write=True)
     assert not {chunk.name for chunk in first.chunks} & {chunk.name for chunk in other.chunks}
+
+
+def test_other_weights_of_a_model_make_other_shards(prepared: Preparation) -> None:
+    names = [
+        {chunk.name for chunk in plan(replace(prepared, models_sha256=digest), write=False).chunks}
+        for digest in ("a" * 64, "b" * 64)
+    ]
+    assert not names[0] & names[1]
+
+
+def test_what_is_found_is_reported_while_sources_are_read(prepared: Preparation) -> None:
+    found: list[tuple[int, str]] = []
+    plan(prepared, write=False, on_found=lambda *so_far: found.append(so_far))
+    assert found == [(number + 1, "tones=0") for number in range(20)]

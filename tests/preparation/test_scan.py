@@ -1,12 +1,12 @@
 """Tests the passes over the sources: what is left out, and what splits and texts the others have."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from mulan.preparation.faults import SourceError
+from mulan.preparation.faults import Faults, SourceError
 from mulan.preparation.found import AudioLocation, FoundRecording
 from mulan.preparation.scan import Scan
 from mulan.preparation.settings import PreparationConfig
@@ -128,3 +128,16 @@ def test_one_artist_without_an_official_split_is_in_one_split() -> None:
     assert all(len(found) == 1 for found in splits.values())
     assert len(set.union(*splits.values())) == 3
     assert scan.artists_in_several_splits == 0
+
+
+def test_a_source_is_read_once() -> None:
+    calls: list[str] = []
+
+    class Counted(GivenSource):
+        def recordings(self, faults: Faults) -> Iterator[FoundRecording]:
+            calls.append("read")
+            return super().recordings(faults)
+
+    titled = {"title": "One", "artist": "A", "channel": "C", "texts": {"short_form": ["One"]}}
+    list(scan_of(Counted([found("a", **titled), found("b", **titled)])).recordings())
+    assert calls == ["read"]

@@ -51,7 +51,7 @@ class TextClassifier:
             PretrainedError: The folder lacks a file, or a file is damaged or has another format version.
             StorageError: The storage does not respond.
         """
-        folder = weights_folder(uri, TEXT_FILTER)
+        folder = filter_folder(uri)
         description = _description(uri, folder)
         with loading(uri, "cannot be loaded", REMEDY):
             network, missing = load_sequence_classifier(folder)
@@ -80,6 +80,15 @@ class TextClassifier:
     def keep(self, texts: Sequence[str]) -> list[bool]:
         """Returns whether each text describes music: whether its probability reaches the threshold."""
         return [bool(probability >= self.threshold) for probability in self.probabilities(texts)]
+
+
+def filter_folder(uri: str) -> Path:
+    """Returns the local folder of a classifier that ``jobs.train_text_filter`` trained.
+
+    Raises:
+        PretrainedError, StorageError: As in :meth:`TextClassifier.load`.
+    """
+    return weights_folder(uri, TEXT_FILTER)
 
 
 def load_sequence_classifier(folder: Path) -> tuple[Any, list[str]]:
