@@ -169,7 +169,7 @@ def end(main: Callable[[], None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        hint = "interrupted; the same command continues what is done: "
+        hint = "interrupted; the same command resumes from the newest checkpoint: "
         print(hint + redacted(shlex.join(sys.orig_argv)), file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # the reader of the output has closed it

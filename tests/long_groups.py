@@ -58,6 +58,7 @@ GROUPS = {
             "mulan/launch/",
             "mulan/model/",
             "mulan/objectives/",
+            "mulan/pages/",
             "mulan/preparation/",
             "mulan/recipes/",
             "mulan/runs/",
