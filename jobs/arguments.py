@@ -158,8 +158,13 @@ class UnusableArgument(MulanError, ValueError):
     """An argument is not valid Unicode text."""
 
 
-def end(main: Callable[[], None]) -> None:
-    """Runs a job's main function and exits with its code; a :class:`MulanError` prints its message only."""
+def end(main: Callable[[], None], *, repeated: str = "resumes from the newest checkpoint") -> None:
+    """Runs a job's main function and exits with its code; a :class:`MulanError` prints its message only.
+
+    Args:
+        main: Function of the job.
+        repeated: What the same command does after an interruption, for the hint that is then printed.
+    """
     atexit.register(gc.freeze)  # a garbage collection at exit would take a second for torch and transformers
     try:
         _check_unicode(sys.argv[1:])
@@ -169,7 +174,7 @@ def end(main: Callable[[], None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        hint = "interrupted; the same command resumes from the newest checkpoint: "
+        hint = f"interrupted; the same command {repeated}: "
         print(hint + redacted(shlex.join(sys.orig_argv)), file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # the reader of the output has closed it

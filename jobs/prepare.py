@@ -111,4 +111,4 @@ def print_lines(lines: Iterable[str]) -> None:
 
 
 if __name__ == "__main__":
-    arguments.end(main)
+    arguments.end(main, repeated="makes what is missing")

@@ -255,3 +255,6 @@ def test_an_interrupted_job_prints_the_command_that_resumes_it(
     assert capsys.readouterr().err.endswith(
         "resumes from the newest checkpoint: python -m tune.sweep --name 'my sweep'\n"
     )
+    with pytest.raises(SystemExit):
+        end(main, repeated="makes what is missing")
+    assert capsys.readouterr().err.startswith("interrupted; the same command makes what is missing: python -m")
