@@ -26,7 +26,7 @@ test: $(INSTALLED)  ## run all tests except the long groups
 test-all: $(INSTALLED)  ## run all tests
 	@$(PYTEST)
 
-test-long: $(INSTALLED)  ## run groups of long tests: GROUP="learning chaos whole", or a part of these
+test-long: $(INSTALLED)  ## run groups of long tests: GROUP="learning chaos layouts jobs", or a part of these
 	@$(PYTEST) --long "$(GROUP)"
 
 test-due: $(INSTALLED)  ## run the long groups that are due by rotation or by recent changes

@@ -46,29 +46,37 @@ GROUPS = {
             "tests/nodes.py",
         ),
     ),
-    "whole": Group(
-        "whole jobs, every recipe at every number of workers and ZeRO stage, and the benchmarks",
+    "layouts": Group(
+        "every recipe at every number of workers and ZeRO stage, compiled and full steps, and the benchmarks",
         (
-            "cluster/",
-            "jobs/",
             "mulan/benchmarks/",
             "mulan/config/",
-            "mulan/debugging/",
             "mulan/distributed/",
-            "mulan/launch/",
             "mulan/model/",
             "mulan/objectives/",
-            "mulan/pages/",
-            "mulan/preparation/",
             "mulan/recipes/",
-            "mulan/runs/",
-            "mulan/storage/",
             "mulan/tasks/",
             "mulan/training/",
             "pyproject.toml",
             "requirements.lock",
             "tests/conftest.py",
             "tests/processes.py",
+        ),
+    ),
+    "jobs": Group(
+        "whole jobs and sweeps, on a cluster and on S3",
+        (
+            "cluster/",
+            "jobs/",
+            "mulan/debugging/",
+            "mulan/launch/",
+            "mulan/pages/",
+            "mulan/preparation/",
+            "mulan/runs/",
+            "mulan/storage/",
+            "pyproject.toml",
+            "requirements.lock",
+            "tests/conftest.py",
             "tune/",
         ),
     ),
@@ -79,12 +87,12 @@ def due(hour: int, changed: Iterable[str]) -> dict[str, str]:
     """Returns the groups that are due, at most two, each with the reason.
 
     Args:
-        hour: Hours since a midnight. Each group has its turn at least every five hours and, if the command is called at
-            the same hour of every day, every three days.
+        hour: Hours since a midnight. Each group has its turn at least every seven hours and, if the command is called at
+            the same hour of every day, every four days.
         changed: Paths of files that were changed recently.
     """
     names, files = list(GROUPS), list(changed)
-    first = (hour + hour // 24) % len(names)  # a day has a multiple of three hours
+    first = (hour + hour // 24) % len(names)  # a day has a multiple of four hours
     turn, *others = names[first:] + names[:first]
     groups = {turn: "its turn"}
     for name in others:

@@ -38,18 +38,18 @@ def ran(result: pytest.RunResult) -> list[str]:
 
 
 def test_groups_of_long_tests_are_chosen_by_name(run: Run) -> None:
-    files = {"test_a": PLAIN, **{f"test_{group}": LONG.format(group=group, name=group) for group in ("chaos", "whole")}}
+    files = {"test_a": PLAIN, **{f"test_{group}": LONG.format(group=group, name=group) for group in ("chaos", "jobs")}}
     assert ran(run("--long", "chaos", **files)) == ["test_chaos"]
-    assert ran(run("--long", "whole chaos")) == ["test_chaos", "test_whole"]
+    assert ran(run("--long", "jobs chaos")) == ["test_chaos", "test_jobs"]
     assert ran(run("-m", "not long")) == ["test_plain"]
-    assert ran(run()) == ["test_plain", "test_chaos", "test_whole"]
+    assert ran(run()) == ["test_plain", "test_chaos", "test_jobs"]
 
 
 @pytest.mark.parametrize("names", ["", "chaoss", "chaos,whole"])
 def test_an_unknown_group_is_refused_with_the_existing_ones(names: str, run: Run) -> None:
     result = run("--long", names, test_a=PLAIN)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(f"ERROR: --long '{names}': name one or several of learning chaos whole")
+    result.stderr.fnmatch_lines(f"ERROR: --long '{names}': name one or several of learning chaos layouts jobs")
 
 
 def test_the_plugin_works_without_xdist(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

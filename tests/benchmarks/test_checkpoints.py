@@ -9,7 +9,7 @@ from mulan.benchmarks.checkpoints import bench_checkpoint
 from mulan.recipes.registry import load_recipe
 
 
-@pytest.mark.long(group="whole")
+@pytest.mark.long(group="layouts")
 @pytest.mark.processes
 def test_the_report_has_the_times_of_saving_and_restarting(tmp_path: Path) -> None:
     recipe = load_recipe("m_resnet50_audioset_miniature", ["train.zero_stage=1"])

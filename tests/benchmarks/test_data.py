@@ -12,7 +12,7 @@ def test_the_recipe_may_have_any_number_of_steps(steps: int) -> None:
     assert (recipe.batch.pairs, recipe.data.window_s) == (32, 10.0)
 
 
-@pytest.mark.long(group="whole")
+@pytest.mark.long(group="layouts")
 @pytest.mark.processes
 def test_all_candidates_are_measured(tiny_corpus: str) -> None:
     lines: list[str] = []

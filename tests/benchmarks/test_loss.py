@@ -10,7 +10,7 @@ from mulan.benchmarks.loss import LossRequest, bench_loss, in_processes, unit_ro
 from mulan.benchmarks.measure import in_fresh_process
 
 
-@pytest.mark.long(group="whole")
+@pytest.mark.long(group="layouts")
 @pytest.mark.processes
 def test_the_report_has_every_form_in_one_and_two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "free_memory_mb", lambda *, device: 1.0)
@@ -36,7 +36,7 @@ def test_the_report_has_every_form_in_one_and_two_processes(monkeypatch: pytest.
     json.dumps(report.to_json())
 
 
-@pytest.mark.long(group="whole")
+@pytest.mark.long(group="layouts")
 @pytest.mark.processes
 def test_the_loss_of_32_768_pairs_needs_at_most_64_mb_in_addition_to_its_input() -> None:
     """Gradients account for 32 MiB of them; one similarity matrix would need 4,096 MiB."""

@@ -17,7 +17,7 @@ def miniature(name: str, *settings: str, uri: str | None = None) -> Recipe:
     return load_recipe(f"{name}_miniature", settings, data_uri=uri)
 
 
-@pytest.mark.long(group="whole")
+@pytest.mark.long(group="layouts")
 @pytest.mark.processes
 def test_all_engines_reach_the_same_loss() -> None:
     """The bare loop and mulan's step on both engines use the same batches and initial weights."""

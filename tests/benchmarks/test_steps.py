@@ -14,7 +14,7 @@ def miniature(name: str, *settings: str, uri: str | None = None) -> Recipe:
     return load_recipe(f"{name}_miniature", settings, data_uri=uri)
 
 
-@pytest.mark.long(group="whole")
+@pytest.mark.long(group="layouts")
 @pytest.mark.processes
 def test_the_report_has_every_measurement(tmp_path: Path) -> None:
     lines: list[str] = []
@@ -30,7 +30,7 @@ def test_the_report_has_every_measurement(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "step.json").read_text())["settings"]["pairs"] == 16
 
 
-@pytest.mark.long(group="whole")
+@pytest.mark.long(group="layouts")
 @pytest.mark.processes
 def test_all_engines_are_measured_up_to_ray(tiny_corpus: str) -> None:
     recipe = miniature("demo", uri=tiny_corpus)

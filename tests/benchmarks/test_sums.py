@@ -6,7 +6,7 @@ from mulan.benchmarks.sums import bench_sums, with_sums
 from mulan.recipes.registry import load_recipe
 
 
-@pytest.mark.long(group="whole")
+@pytest.mark.long(group="layouts")
 @pytest.mark.processes
 def test_the_report_has_every_measurement() -> None:
     lines: list[str] = []

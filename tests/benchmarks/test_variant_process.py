@@ -33,7 +33,7 @@ def test_a_variant_is_trained_and_evaluated(tiny_corpus: str, tmp_path: Path) ->
     assert all(0 <= score <= 1 for score in result.values())
 
 
-@pytest.mark.long(group="whole")
+@pytest.mark.long(group="layouts")
 @pytest.mark.processes
 @pytest.mark.usefixtures("ray_cluster")
 def test_the_scores_are_those_of_a_run_with_two_workers(tiny_corpus: str, tmp_path: Path) -> None:

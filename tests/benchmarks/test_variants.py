@@ -87,7 +87,7 @@ def test_a_corpus_without_a_test_split_is_refused(tiny_corpus_with_unfiltered_te
         bench_variants(demo, str(tmp_path), names=[FIRST], rounds=1, progress=lambda _: None)
 
 
-@pytest.mark.long(group="whole")
+@pytest.mark.long(group="layouts")
 @pytest.mark.processes
 def test_a_reading_is_taken_and_kept(tiny_corpus: str, tmp_path: Path) -> None:
     settings = ["optim.schedule=linear", "optim.decay_until_step=8", "train.steps=8"]

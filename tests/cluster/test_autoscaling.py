@@ -17,7 +17,7 @@ from tests.chaos.job import Watch
 from tests.nodes import ENVIRONMENT, RAY
 from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.processes, pytest.mark.long(group="whole"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.processes, pytest.mark.long(group="jobs"), pytest.mark.timeout(900)]
 
 LIMIT_S, POLL_S = 240, 0.5
 END_LIMIT_S = 500

@@ -41,7 +41,7 @@ def execute(command: Sequence[str]) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.long(group="whole")
+@pytest.mark.long(group="jobs")
 def test_a_submitted_training_job_runs_to_its_end(cluster: str, tiny_corpus: str, run_folder: str) -> None:
     done = submit(
         *(cluster, "python", "-m", "jobs.train", "--recipe", "demo_miniature", "--data", tiny_corpus),
@@ -54,7 +54,7 @@ def test_a_submitted_training_job_runs_to_its_end(cluster: str, tiny_corpus: str
     assert Path(run.model_uri, "config.json").exists()
 
 
-@pytest.mark.long(group="whole")
+@pytest.mark.long(group="jobs")
 def test_a_wrong_setting_fails_the_job_with_its_message(cluster: str, tiny_corpus: str, run_folder: str) -> None:
     failed = submit(
         *(cluster, "python", "-m", "jobs.train", "--recipe", "demo_miniature", "--data", tiny_corpus),
@@ -65,7 +65,7 @@ def test_a_wrong_setting_fails_the_job_with_its_message(cluster: str, tiny_corpu
     assert not Path(run_folder, "refused").exists()
 
 
-@pytest.mark.long(group="whole")
+@pytest.mark.long(group="jobs")
 def test_an_attempt_with_a_user_error_is_a_stopped_job(cluster: str) -> None:
     """KubeRay does not retry stopped jobs, and to Ray's client they are successful."""
     attempt = submit(cluster, "python", "-m", "jobs.attempt", "jobs.train", *REFUSED)
@@ -76,7 +76,7 @@ def test_an_attempt_with_a_user_error_is_a_stopped_job(cluster: str) -> None:
     assert status == "STOPPED"
 
 
-@pytest.mark.long(group="whole")
+@pytest.mark.long(group="jobs")
 def test_a_job_that_can_never_run_is_refused(cluster: str, tiny_corpus: str, run_folder: str) -> None:
     failed = submit(
         *(cluster, "python", "-m", "jobs.train", "--recipe", "demo_miniature", "--data", tiny_corpus),

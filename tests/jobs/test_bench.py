@@ -33,7 +33,7 @@ assert not imported, imported
 """
 
 
-@pytest.mark.long(group="whole")
+@pytest.mark.long(group="layouts")
 @pytest.mark.processes
 @pytest.mark.parametrize(
     "arguments",

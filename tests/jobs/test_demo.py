@@ -32,7 +32,7 @@ def run_demo(folder: Path) -> str:
     return output
 
 
-@pytest.mark.long(group="whole")
+@pytest.mark.long(group="jobs")
 @pytest.mark.processes
 def test_the_miniature_demo_runs_to_its_report(tmp_path: Path) -> None:
     output = run_demo(tmp_path)

@@ -103,7 +103,7 @@ def test_a_corpus_from_other_sources_is_not_replaced_by_accident(job: Job, tmp_p
     assert (tmp_path / "corpus/index.parquet").read_bytes() == b"the only copy"
 
 
-@pytest.mark.long(group="whole")
+@pytest.mark.long(group="jobs")
 @pytest.mark.processes
 def test_a_command_that_is_killed_three_times_makes_the_same_bytes(tmp_path: Path) -> None:
     tones(tmp_path / "music", 600, seconds=20)

@@ -52,7 +52,7 @@ def bursts_of_faults(proxy: FaultyS3) -> Iterator[None]:
         proxy.heal()
 
 
-@pytest.mark.long(group="whole")
+@pytest.mark.long(group="jobs")
 def test_losses_on_s3_with_occasional_failures_equal_those_on_disk(tiny_corpus: str, tmp_path: Path, s3: S3) -> None:
     s3.files.put(f"{tiny_corpus}/", f"{s3.uri}/tones/", recursive=True)
     where = ["--storage", f"{s3.uri}/all", "--name", "first"]
@@ -88,7 +88,7 @@ def test_losses_on_s3_with_occasional_failures_equal_those_on_disk(tiny_corpus: 
         assert s3.files.exists(f"{s3.uri}/all/first/{name}"), name
 
 
-@pytest.mark.long(group="whole")
+@pytest.mark.long(group="jobs")
 def test_a_corpus_prepared_on_s3_with_occasional_failures_equals_a_local_one(
     tmp_path: Path, s3: S3, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,7 +46,7 @@ from tests.training.inline import train_inline
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
-whole = pytest.mark.long(group="whole")
+whole = pytest.mark.long(group="jobs")
 
 
 def miniature(uri: str, *settings: str) -> Recipe:

@@ -32,7 +32,7 @@ def test_an_unexpected_error_is_a_problem_of_one_line(ray_cluster: None) -> None
     ]
 
 
-@pytest.mark.long(group="whole")
+@pytest.mark.long(group="jobs")
 def test_a_check_without_an_answer_is_named(ray_cluster: None) -> None:
     class Hung(NodeRequirements):
         def checks(self) -> dict[str, Callable[[], str | None]]:

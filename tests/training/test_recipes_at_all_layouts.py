@@ -16,7 +16,7 @@ from tests.training.recipe_runs import (
 )
 from tests.training.same import losses
 
-pytestmark = [pytest.mark.processes, pytest.mark.long(group="whole"), pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.processes, pytest.mark.long(group="layouts"), pytest.mark.timeout(1800)]
 STEPS = 20
 LAYOUTS = tuple((workers, stage) for workers in (1, 2, 4) for stage in range(4))
 TEXTS = tuple(name for name in RECIPES if "_aset" in name or "unfiltered" in name)

@@ -19,7 +19,7 @@ SMALLER = ["audio_tower.stage_channels=[8]", "audio_tower.stage_depths=[1]"]
 
 @needs_a_compiler
 @pytest.mark.timeout(900)
-@pytest.mark.long(group="whole")
+@pytest.mark.long(group="layouts")
 def test_steps_of_compiled_towers_are_those_of_plain_ones() -> None:
     recipe = small("m_resnet50", "batch.micro_batches=2", *SMALLER)
     plain, compiled = torch_engine(recipe), torch_engine(recipe)
@@ -39,7 +39,7 @@ def test_steps_of_compiled_towers_are_those_of_plain_ones() -> None:
 
 @needs_a_compiler
 @pytest.mark.timeout(900)
-@pytest.mark.long(group="whole")
+@pytest.mark.long(group="layouts")
 def test_both_forwards_of_a_micro_batch_have_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     # a worker with one micro-batch has a single forward, with gradient; it must equal the first ones of other workers
     recipe = small("m_resnet50", "batch.micro_batches=2", "train.compile=true", *SMALLER)

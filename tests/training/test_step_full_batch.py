@@ -49,7 +49,7 @@ def narrow(recipe: Recipe, bert: str) -> Recipe:
 
 
 @pytest.mark.parametrize(("whole", "pairs"), [(m_resnet50(), 6144), (m_ast(), 5120)], ids=["m_resnet50", "m_ast"])
-@pytest.mark.long(group="whole")
+@pytest.mark.long(group="layouts")
 def test_a_step_of_the_paper_s_batch(whole: Recipe, pairs: int, narrow_bert_base: str) -> None:
     recipe = narrow(whole, narrow_bert_base)
     assert recipe.batch == whole.batch

@@ -36,7 +36,7 @@ def table(output: str) -> str:
     return output[output.index("trials, best first") - 2 :]
 
 
-@pytest.mark.long(group="whole")
+@pytest.mark.long(group="jobs")
 @pytest.mark.processes
 def test_a_sweep_trains_compares_and_prints_the_settings_of_the_best(tiny_corpus: str, tmp_path: Path) -> None:
     where = ["--data", tiny_corpus, "--storage", str(tmp_path), "--name", "s"]
@@ -84,7 +84,7 @@ def kill_when(process: "subprocess.Popen[str]", reached: Callable[[], bool]) -> 
         process.wait()
 
 
-@pytest.mark.long(group="whole")
+@pytest.mark.long(group="jobs")
 @pytest.mark.processes
 def test_a_killed_sweep_is_resumed_by_its_name(tiny_corpus: str, tmp_path: Path) -> None:
     settings = ["train.steps=40", "train.validate_every_steps=10", "scale.workers=1", "scale.data_cpus=1"]
@@ -134,7 +134,7 @@ def kill_process(sweep: "subprocess.Popen[str]", kind: str, *, when: Callable[[]
     wait_until(killed, what=f"a {kind}", limit_s=300)
 
 
-@pytest.mark.long(group="whole")
+@pytest.mark.long(group="jobs")
 @pytest.mark.processes
 @pytest.mark.timeout(1800)
 def test_a_sweep_with_killed_processes_ends_with_the_same_results(tiny_corpus: str, tmp_path: Path) -> None:
