@@ -29,10 +29,10 @@ test-all: $(INSTALLED)  ## run all tests
 test-long: $(INSTALLED)  ## run groups of long tests: GROUP="learning chaos layouts jobs", or a part of these
 	@$(PYTEST) --long "$(GROUP)"
 
-test-due: $(INSTALLED)  ## run the long groups that are due by rotation or by recent changes
+test-due: $(INSTALLED)  ## run the long groups that are due by rotation or by recent changes, one after another
 	@groups="$$($(BIN)/python -m tests.long_groups)" && \
 		echo "to repeat: make test-long GROUP=\"$$groups\"" && \
-		$(MAKE) --no-print-directory test-long GROUP="$$groups"
+		for group in $$groups; do $(MAKE) --no-print-directory test-long GROUP="$$group" || exit 1; done
 
 chaos: $(INSTALLED)  ## train while processes are killed at random, and for 1,000 steps; print the cost of each failure
 	@$(BIN)/python -m tests.chaos
