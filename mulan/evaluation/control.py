@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mulan.evaluation.metrics import RetrievalScores, TaggingScores, mean
+from mulan.evaluation.metrics.retrieval import RetrievalScores
+from mulan.evaluation.metrics.tagging import TaggingScores, mean
 from mulan.evaluation.zero_shot import text_to_music, zero_shot_tagging
 
 PERMUTATIONS = 20

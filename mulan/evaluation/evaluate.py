@@ -13,7 +13,8 @@ from mulan.data.corpus.index import Corpus
 from mulan.evaluation.control import Control, mean_over_categories, shuffled_control
 from mulan.evaluation.embed import EmbeddedSplit, EvaluationError, embed_split
 from mulan.evaluation.example_queries import ExampleQuery, best_hits, typical_queries
-from mulan.evaluation.metrics import RetrievalScores, TaggingScores
+from mulan.evaluation.metrics.retrieval import RetrievalScores
+from mulan.evaluation.metrics.tagging import TaggingScores
 from mulan.evaluation.zero_shot import QUERY_SOURCE, queries_and_gold, text_to_music, vocabulary, zero_shot_tagging
 
 

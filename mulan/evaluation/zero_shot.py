@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from mulan.data.corpus.metadata import split_tag
-from mulan.evaluation.metrics import RetrievalScores, TaggingScores, gold_ranks, retrieval_scores, tagging_scores
+from mulan.evaluation.metrics.retrieval import RetrievalScores, retrieval_scores, search
+from mulan.evaluation.metrics.tagging import TaggingScores, tagging_scores
 
 
 def vocabulary(tags: Iterable[Sequence[str]]) -> dict[str, tuple[str, ...]]:
@@ -61,8 +62,6 @@ def multi_hot_labels(tags: Sequence[Sequence[str]], category: str, texts: Sequen
 QUERY_SOURCE = "long_form"
 """Text source of the queries: whole sentences, as in the playlist descriptions of MuLan §4.1.3."""
 
-_QUERIES_PER_CHUNK = 256
-
 
 def queries_and_gold(texts: Sequence[Sequence[str]]) -> dict[str, tuple[int, ...]]:
     """Returns every distinct text in alphabetical order, with the ascending indices of all recordings that have it.
@@ -85,9 +84,4 @@ def text_to_music(queries: np.ndarray, audio: np.ndarray, gold: Sequence[Sequenc
         audio: Unit vectors [recordings, d] of the collection, each recording once.
         gold: Indices of each query's recordings.
     """
-    collection = audio.astype(np.float64).T
-    ranks: list[np.ndarray] = []
-    for start in range(0, len(queries), _QUERIES_PER_CHUNK):  # the whole similarity matrix may not fit into memory
-        similarity = queries[start : start + _QUERIES_PER_CHUNK].astype(np.float64) @ collection
-        ranks += [gold_ranks(scores, gold[start + row]) for row, scores in enumerate(similarity)]
-    return retrieval_scores(ranks, num_items=len(audio))
+    return retrieval_scores(list(search(queries, audio, gold)))

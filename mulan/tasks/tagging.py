@@ -10,7 +10,7 @@ from mulan.config.recipe import Recipe
 from mulan.data.corpus.index import Corpus
 from mulan.data.labels import class_names
 from mulan.distributed.collectives import all_gather, all_gather_objects
-from mulan.evaluation.metrics import tagging_scores
+from mulan.evaluation.metrics.tagging import tagging_scores
 from mulan.model.device_batch import DeviceBatch
 from mulan.model.inference.files import TaggerConfig, write_model
 from mulan.model.tagging import TaggingModel

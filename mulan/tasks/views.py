@@ -10,7 +10,7 @@ import torch
 from mulan.config.objectives import SemiSupConConfig
 from mulan.config.recipe import Recipe
 from mulan.distributed.collectives import all_gather, all_gather_objects
-from mulan.evaluation.metrics import gold_ranks, retrieval_scores
+from mulan.evaluation.metrics.retrieval import gold_positions, retrieval_scores
 from mulan.model.device_batch import DeviceBatch
 from mulan.model.outputs import Embeddings
 from mulan.model.towers.text import TextTower
@@ -68,12 +68,11 @@ def window_retrieval_scores(
         recording_ids: Recording id of each row.
 
     Returns:
-        The fields of :class:`mulan.evaluation.metrics.RetrievalScores` by name, for the windows of all workers.
+        The fields of :class:`mulan.evaluation.metrics.retrieval.RetrievalScores` by name, for the windows of all
+        workers.
     """
     similarity = (all_gather(queries) @ all_gather(windows).T).cpu().numpy()
     names = np.array(list(chain.from_iterable(all_gather_objects(recording_ids))))
-    ranks = [
-        gold_ranks(row, np.flatnonzero(names == name).tolist()) for row, name in zip(similarity, names, strict=True)
-    ]
-    scores = retrieval_scores(ranks, num_items=len(names))
+    gold = [np.flatnonzero(names == name).tolist() for name in names]
+    scores = retrieval_scores([gold_positions(*each) for each in zip(similarity, gold, strict=True)])
     return {name: getattr(scores, name) for name in scores.__dataclass_fields__}

@@ -1,0 +1,1 @@
+"""Metrics of tagging and retrieval, and their distribution over resampled recordings."""

@@ -1,0 +1,141 @@
+"""The distribution of scores over resampled recordings (bootstrap, Efron and Tibshirani 1993), for intervals.
+
+Recordings of one artist are drawn together where artists are known, since they are no independent examples. Models are
+compared on the same draws, so that the interval of a difference is that of paired recordings.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+REPLICATES = 1000
+"""Default number of draws."""
+_NUMBERS_AT_ONCE = 8_000_000
+"""Maximum number of multiplicities that are held at a time."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A percentile interval that contains 95 % of the draws."""
+
+    low: float
+    """2.5th percentile; NaN if the score is undefined in every draw."""
+    high: float
+    """97.5th percentile; NaN if the score is undefined in every draw."""
+
+
+def interval_of(replicates: np.ndarray) -> Interval:
+    """Returns the 95 % interval of a score's draws, float [replicates]; undefined ones (NaN) are left out."""
+    defined = replicates[~np.isnan(replicates)]
+    if not len(defined):
+        return Interval(float("nan"), float("nan"))
+    low, high = np.percentile(defined, [2.5, 97.5])
+    return Interval(float(low), float(high))
+
+
+class Resampling:
+    """Draws of recordings with replacement, the same for every score and every model."""
+
+    def __init__(self, groups: Sequence[str] | int, *, replicates: int = REPLICATES, seed: int = 0) -> None:
+        """
+        Args:
+            groups: Group of each recording, such as its artist, of which all recordings are drawn together; empty for a
+                recording that is a group by itself. Or the number of recordings, each a group by itself.
+            replicates: Number of draws.
+            seed: Seed of the draws.
+        """
+        names = [""] * groups if isinstance(groups, int) else groups
+        # an unknown group gets a name that no other one has
+        keys = [("group", name) if name else ("recording", row) for row, name in enumerate(names)]
+        numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+        self._group = np.array([numbers[key] for key in keys], np.int64)
+        self._num_groups, self._seed = len(numbers), seed
+        self.replicates = replicates
+
+    @property
+    def num_groups(self) -> int:
+        """Number of groups, which are drawn independently."""
+        return self._num_groups
+
+    def multiplicities(self) -> Iterator[np.ndarray]:
+        """Yields how often each recording was drawn, float32 [some replicates, recordings], for all replicates."""
+        rng = np.random.default_rng(self._seed)
+        at_once = max(1, _NUMBERS_AT_ONCE // max(1, len(self._group)))
+        for start in range(0, self.replicates, at_once):
+            counts = [
+                np.bincount(rng.integers(self._num_groups, size=self._num_groups), minlength=self._num_groups)
+                for _ in range(min(at_once, self.replicates - start))
+            ]
+            yield np.array(counts, np.float32)[:, self._group]
+
+    def means(self, values: np.ndarray) -> np.ndarray:
+        """Returns the draws of the mean of a value of each recording, float64 [replicates]; NaN without recordings.
+
+        Args:
+            values: [recordings]; NaN for recordings without a value.
+        """
+        defined = ~np.isnan(values)
+        filled = np.where(defined, values, 0).astype(np.float64)
+        parts = []
+        for drawn in self.multiplicities():
+            count = drawn.astype(np.float64) @ defined
+            with np.errstate(invalid="ignore"):
+                parts.append((drawn.astype(np.float64) @ filled) / count)
+        return np.concatenate(parts)
+
+    def tagging(self, scores: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the draws of the ROC-AUC and the average precision of each tag, both float64 [replicates, tags].
+
+        They are NaN for draws in which all recordings have the tag, or none. Ties count as in
+        :func:`mulan.evaluation.metrics.tagging.tagging_scores`.
+
+        Args:
+            scores: [recordings, tags], any monotone score.
+            truth: bool [recordings, tags], True if the recording has the tag.
+        """
+        orders = [_Order.of(scores[:, tag], truth[:, tag]) for tag in range(scores.shape[1])]
+        parts = [[order.scores_of(drawn) for order in orders] for drawn in self.multiplicities()]
+        aucs, precisions = (
+            np.concatenate([np.stack([tag[kind] for tag in part], axis=1) for part in parts]) for kind in (0, 1)
+        )
+        return aucs, precisions
+
+
+@dataclass(frozen=True)
+class _Order:
+    """The recordings by descending score of one tag, and where scores change."""
+
+    rows: np.ndarray
+    """Rows of the recordings by descending score, int64 [recordings]."""
+    truth: np.ndarray
+    """Whether each of them has the tag, bool [recordings]."""
+    ends: np.ndarray
+    """Position of the last recording of each distinct score among them, int64 [distinct scores]."""
+
+    @classmethod
+    def of(cls, scores: np.ndarray, truth: np.ndarray) -> "_Order":
+        rows = np.argsort(-scores.astype(np.float64), kind="stable")
+        falling = scores[rows]
+        return cls(rows, truth[rows], np.append(np.flatnonzero(falling[1:] != falling[:-1]), len(rows) - 1))
+
+    def scores_of(self, drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns ROC-AUC and average precision of each draw.
+
+        Args:
+            drawn: Multiplicity of each recording, [replicates, recordings].
+        """
+        weights = drawn[:, self.rows]
+        # exact, since the sums are integers below 2**24
+        selected = np.cumsum(weights, axis=1)[:, self.ends].astype(np.float64)
+        hits = np.cumsum(weights * self.truth, axis=1)[:, self.ends].astype(np.float64)
+        gained = np.diff(hits, axis=1, prepend=0)
+        wrong = np.diff(selected - hits, axis=1, prepend=0)
+        positives, negatives = hits[:, -1], (selected - hits)[:, -1]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            precision = np.where(selected > 0, hits / selected, 0)
+            roc_auc = (wrong * (hits - gained / 2)).sum(axis=1) / (positives * negatives)
+            average_precision = (gained * precision).sum(axis=1) / positives
+        undefined = (positives == 0) | (negatives == 0)
+        roc_auc[undefined] = average_precision[undefined] = np.nan
+        return roc_auc, average_precision

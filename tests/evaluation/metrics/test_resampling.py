@@ -1,0 +1,73 @@
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from mulan.evaluation.metrics import resampling
+from mulan.evaluation.metrics.resampling import Resampling, interval_of
+
+
+def all_draws(resampling: Resampling) -> np.ndarray:
+    return np.concatenate(list(resampling.multiplicities()))
+
+
+def test_the_scores_of_a_draw_are_those_of_the_repeated_recordings() -> None:
+    rng = np.random.default_rng(0)
+    scores, truth = rng.integers(0, 5, size=(30, 3)) / 4, rng.random((30, 3)) < 0.3
+    draws = Resampling(30, replicates=40, seed=1)
+    aucs, precisions = draws.tagging(scores, truth)
+    assert aucs.shape == precisions.shape == (40, 3)
+    for replicate, counts in enumerate(all_draws(draws)):
+        rows = np.repeat(np.arange(30), counts.astype(int))
+        for tag in range(3):
+            assert aucs[replicate, tag] == pytest.approx(roc_auc_score(truth[rows, tag], scores[rows, tag]), abs=1e-9)
+            expected = average_precision_score(truth[rows, tag], scores[rows, tag])
+            assert precisions[replicate, tag] == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_draw_without_positives_or_negatives_is_undefined_without_a_warning() -> None:
+    truth = np.array([[True, True], [False, True], [False, True]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        aucs, precisions = Resampling(3, replicates=50).tagging(np.arange(6.0).reshape(3, 2), truth)
+    assert np.isnan(aucs[:, 1]).all()
+    undefined = np.isnan(aucs[:, 0])
+    assert 0 < undefined.sum() < 50
+    assert (np.isnan(precisions) == np.isnan(aucs)).all()
+    assert np.isnan(interval_of(aucs[:, 1]).low)
+    assert interval_of(aucs[~undefined, 0]) == interval_of(aucs[:, 0])
+
+
+def test_recordings_of_a_group_are_drawn_together_and_unknown_groups_alone() -> None:
+    draws = Resampling(["a", "", "b", "a", "", "b"], replicates=200, seed=2)
+    counts = all_draws(draws)
+    assert draws.num_groups == 4
+    assert (counts[:, 0] == counts[:, 3]).all()
+    assert (counts[:, 2] == counts[:, 5]).all()
+    assert (counts[:, 1] != counts[:, 4]).any()
+    assert (counts[:, [0, 1, 2, 4]].sum(axis=1) == 4).all()
+
+
+def test_draws_do_not_depend_on_how_many_are_held_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = all_draws(Resampling(10, replicates=30, seed=3))
+    monkeypatch.setattr(resampling, "_NUMBERS_AT_ONCE", 40)
+    assert (all_draws(Resampling(10, replicates=30, seed=3)) == expected).all()
+    assert not (all_draws(Resampling(10, replicates=30, seed=4)) == expected).all()
+
+
+def test_the_mean_of_a_draw_is_over_the_recordings_that_have_a_value() -> None:
+    values = np.array([1.0, np.nan, 3.0, 5.0])
+    draws = Resampling(4, replicates=25, seed=5)
+    for mean, counts in zip(draws.means(values), all_draws(draws), strict=True):
+        repeated = np.repeat(values, counts.astype(int))
+        assert mean == pytest.approx(np.nanmean(repeated), nan_ok=True)
+
+
+def test_the_interval_of_a_mean_covers_the_truth_as_often_as_it_claims() -> None:
+    rng = np.random.default_rng(6)
+    covered = 0
+    for trial in range(200):
+        interval = interval_of(Resampling(60, replicates=200, seed=trial).means(rng.normal(size=60)))
+        covered += interval.low <= 0 <= interval.high
+    assert 0.88 < covered / 200 < 0.99
