@@ -57,6 +57,7 @@ GROUPS = {
             "mulan/recipes/",
             "mulan/tasks/",
             "mulan/training/",
+            "mulan/vocabularies/",
             "pyproject.toml",
             "requirements.lock",
             "tests/conftest.py",

@@ -6,11 +6,11 @@ from mulan.config.base import Section
 from mulan.preparation.audio_files import AudioFiles
 from mulan.preparation.faults import Faults, SourceError
 from mulan.preparation.found import FoundRecording
-from mulan.preparation.sources.audioset_classes import class_list, tag_of
 from mulan.preparation.sources.audioset_segments import REMEDY, Segment, SegmentTable, class_names
 from mulan.preparation.sources.official_files import read_official
 from mulan.preparation.sources.youtube_names import ClipFiles
 from mulan.storage import filesystem
+from mulan.vocabularies.audioset_classes import class_list, tag_of
 
 SPLITS = {"balanced_train": "train", "eval": "test", "unbalanced_train": "train"}
 """The split of each table of segments, by its name without ``_segments.csv``. There is no validation split."""

@@ -11,17 +11,12 @@ from mulan.preparation.found import FoundRecording
 from mulan.preparation.sources.official_audio import list_audio
 from mulan.preparation.sources.official_files import dict_rows, read_official
 from mulan.storage import filesystem
+from mulan.vocabularies.vocabulary import vocabulary
 
 ANNOTATIONS = "annotations_final.csv"
 CLIPS = "clip_info_final.csv"
 
-TOP_50 = (
-    "guitar", "classical", "slow", "techno", "strings", "drums", "electronic", "rock", "fast", "piano", "ambient",
-    "beat", "violin", "vocal", "synth", "female", "indian", "opera", "male", "singing", "vocals", "no vocals",
-    "harpsichord", "loud", "quiet", "flute", "woman", "male vocal", "no vocal", "pop", "soft", "sitar", "solo", "man",
-    "classic", "choir", "voice", "new age", "dance", "male voice", "female vocal", "beats", "harp", "cello", "no voice",
-    "weird", "country", "metal", "female voice", "choral",
-)  # fmt: skip
+TOP_50 = tuple(tag.removeprefix("mtat:") for tag in vocabulary("mtat_top50").tags)
 """The 50 most frequent tags of all clips, in the order of the literature; three pairs of them are equally frequent."""
 
 CORRUPT = frozenset({"35644", "55753", "57881"})

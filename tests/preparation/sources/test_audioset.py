@@ -12,7 +12,7 @@ from mulan.preparation.settings import PreparationConfig
 from mulan.preparation.sources.audioset import AudioSetConfig, AudioSetSource
 from mulan.preparation.sources.registry import KINDS
 from mulan.storage import filesystem
-from tests.preparation.public_metadata import unpacked
+from tests.public_metadata import unpacked
 
 CLASSES = (
     "index,mid,display_name\n"

@@ -7,7 +7,7 @@ import pytest
 
 from mulan.preparation.faults import SourceError
 from mulan.preparation.sources.audioset_segments import REMEDY, Segment, SegmentTable, class_names
-from tests.preparation.public_metadata import unpacked
+from tests.public_metadata import unpacked
 
 FaultsOf = Callable[[str], list[str]]
 

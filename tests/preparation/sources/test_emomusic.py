@@ -17,7 +17,7 @@ from mulan.preparation.found import FoundRecording
 from mulan.preparation.settings import PreparationConfig
 from mulan.preparation.sources.emomusic import EmomusicConfig, EmomusicSource, calm_split, seconds_of
 from mulan.preparation.sources.registry import KINDS
-from tests.preparation.public_metadata import unpacked
+from tests.public_metadata import unpacked
 
 INFO = (
     "song_id", "file_name", "Artist", "Song title", "start of the segment (min.sec)", "end of the segment (min.sec)",

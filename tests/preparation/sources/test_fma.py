@@ -15,7 +15,7 @@ from mulan.preparation.faults import Faults, SourceError
 from mulan.preparation.settings import PreparationConfig
 from mulan.preparation.sources.fma import KNOWN_BAD_TRACKS, SUBSETS, FmaConfig, FmaSource
 from mulan.preparation.sources.registry import KINDS
-from tests.preparation.public_metadata import unpacked
+from tests.public_metadata import unpacked
 
 NAMES = {
     "album": "comments date_created date_released engineer favorites id information listens producer tags title tracks "

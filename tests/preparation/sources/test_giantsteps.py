@@ -12,7 +12,7 @@ from mulan.preparation.found import FoundRecording
 from mulan.preparation.settings import PreparationConfig
 from mulan.preparation.sources.giantsteps import TONICS, GiantstepsConfig, GiantstepsSource, key_name
 from mulan.preparation.sources.registry import KINDS
-from tests.preparation.public_metadata import unpacked
+from tests.public_metadata import unpacked
 
 ANNOTATIONS = (
     "ID\tMANUAL KEY\tC\n30\tD# minor\t2\n20\tC# major \t2\n40\tA major\t1\n50\tC minor / F minor\t2\n60\t-\t0\n"

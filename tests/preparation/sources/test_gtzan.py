@@ -16,7 +16,7 @@ from mulan.preparation.settings import PreparationConfig
 from mulan.preparation.sources.gtzan import GENRES, GtzanConfig, GtzanSource, published_excerpts
 from mulan.preparation.sources.registry import KINDS
 from mulan.storage import filesystem
-from tests.preparation.public_metadata import expected_counts, unpacked
+from tests.public_metadata import expected_counts, unpacked
 
 PEERS = {"train": peer.filtered_train, "validation": peer.filtered_valid, "test": peer.filtered_test}
 LISTS = {

@@ -18,7 +18,7 @@ from mulan.preparation.settings import PreparationConfig
 from mulan.preparation.sources.mtat import ANNOTATIONS, CLIPS, CORRUPT, TOP_50, MtatClip, MtatConfig, MtatSource
 from mulan.preparation.sources.registry import KINDS
 from mulan.storage import filesystem
-from tests.preparation.public_metadata import expected_counts, unpacked
+from tests.public_metadata import expected_counts, unpacked
 
 COLUMNS = [*sorted(TOP_50), "electro", "clasical"]
 FIELDS = [

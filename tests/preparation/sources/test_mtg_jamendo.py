@@ -15,7 +15,7 @@ from mulan.preparation.settings import PreparationConfig
 from mulan.preparation.sources.mtg_jamendo import JamendoTrack, MtgJamendoConfig, MtgJamendoSource
 from mulan.preparation.sources.registry import KINDS
 from mulan.storage import filesystem
-from tests.preparation.public_metadata import expected_counts, unpacked
+from tests.public_metadata import expected_counts, unpacked
 
 HEADER = "TRACK_ID\tARTIST_ID\tALBUM_ID\tPATH\tDURATION\tTAGS"
 TRAIN = [

@@ -9,7 +9,7 @@ from mulan.preparation.found import FoundRecording
 from mulan.preparation.settings import PreparationConfig
 from mulan.preparation.sources.musiccaps import REMEDY, CaptionedClip, MusicCapsConfig, MusicCapsSource, captioned_clips
 from mulan.preparation.sources.registry import KINDS
-from tests.preparation.public_metadata import unpacked
+from tests.public_metadata import unpacked
 
 HEADER = (
     "ytid,start_s,end_s,audioset_positive_labels,aspect_list,caption,author_id,is_balanced_subset,is_audioset_eval\r\n"

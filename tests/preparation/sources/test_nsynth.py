@@ -13,7 +13,7 @@ from mulan.preparation.found import FoundRecording
 from mulan.preparation.settings import PreparationConfig
 from mulan.preparation.sources.nsynth import NsynthConfig, NsynthSource
 from mulan.preparation.sources.registry import KINDS
-from tests.preparation.public_metadata import unpacked
+from tests.public_metadata import unpacked
 
 FAMILIES = ("bass", "brass", "flute", "guitar", "keyboard", "mallet", "organ", "reed", "string", "synth_lead", "vocal")
 QUALITIES = (

@@ -12,7 +12,7 @@ import pytest
 from mulan.preparation.faults import SourceError
 from mulan.preparation.sources.official_files import csv_rows, dict_rows, read_official
 from mulan.storage import filesystem
-from tests.preparation.public_metadata import unpacked
+from tests.public_metadata import unpacked
 
 REMEDY = "download it again"
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943\nsize 12345\n"

@@ -8,7 +8,7 @@ from mulan.preparation.found import FoundRecording
 from mulan.preparation.settings import PreparationConfig
 from mulan.preparation.sources.registry import KINDS
 from mulan.preparation.sources.song_describer import REMEDY, SongDescriberConfig, SongDescriberSource, captioned_tracks
-from tests.preparation.public_metadata import expected_counts, unpacked
+from tests.public_metadata import expected_counts, unpacked
 
 HEADER = "caption_id,track_id,caption,is_valid_subset,familiarity,artist_id,album_id,path,duration\n"
 ROWS = (

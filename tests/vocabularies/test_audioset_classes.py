@@ -8,8 +8,8 @@ from typing import Any, get_args
 
 import pytest
 
-from mulan.preparation.sources.audioset_classes import ClassListName, class_list
-from tests.preparation.public_metadata import unpacked
+from mulan.vocabularies.audioset_classes import ClassListName, class_list
+from tests.public_metadata import unpacked
 
 MUSIC, GENRE, ROLE, MOOD = "/m/04rlf", "/m/0kpv1t", "/t/dd00028", "/t/dd00030"
 INSTRUMENT, CONCEPTS = "/m/04szw", "/t/dd00027"

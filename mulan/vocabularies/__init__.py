@@ -1,0 +1,1 @@
+"""The fixed lists of tags on which public data sets are evaluated."""
