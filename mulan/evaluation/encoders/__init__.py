@@ -1,0 +1,1 @@
+"""Encoders that can be evaluated: exported models, other projects' models, stored vectors, and baselines."""

@@ -1,0 +1,67 @@
+"""The interface of a protocol, and the scores that it returns."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from mulan.evaluation.encoders.encoder import Encoder
+from mulan.evaluation.metrics.resampling import Resampling
+from mulan.evaluation.recordings import EmbeddedRecordings, LabelledRecording
+
+SECTIONS = ("zero_shot", "probes", "retrieval.captions", "retrieval.playlists", "triplets", "robustness")
+"""The sections of a report, as paths in ``report.json``."""
+
+
+@dataclass(frozen=True, eq=False)
+class SetScores:
+    """The scores of one model on one set: a category of tags, or a part of a public data set."""
+
+    section: str
+    """The section of the report, one of :data:`SECTIONS`."""
+    name: str
+    """Name of the set, unique in the section, such as ``instrument`` or ``mtat_top50_tagged``."""
+    scores: Mapping[str, float]
+    """Scores by name, such as ``roc_auc``; NaN if undefined."""
+    draws: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Draws of scores on resampled recordings, float64 [replicates] by name of the score, for intervals."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Numbers of recordings, tags, queries and the like that the scores are of."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """Whatever else a report states, as values of JSON: the vocabulary and its digest, scores of each tag, settings
+    chosen on the validation split."""
+    protocol: str = ""
+    """One sentence that says exactly how the scores were computed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """A model with the recordings of a corpus that it has embedded."""
+
+    encoder: Encoder
+    """The model, which embeds texts on demand."""
+    audio: EmbeddedRecordings | None
+    """The recordings of the splits that the protocol needs; None if it needs no audio."""
+    seed: int = 0
+    """Seed of everything that is drawn."""
+
+    def resampling(self, recordings: Sequence[LabelledRecording]) -> Resampling:
+        """Returns draws of these recordings, those of one artist together; the same for every model."""
+        return Resampling([each.artist for each in recordings], seed=self.seed)
+
+
+class EvaluationProtocol(Protocol):
+    """Computes scores of a model on a corpus."""
+
+    splits: tuple[str, ...]
+    """Splits whose audio is embedded; empty if none is."""
+    needs_text: bool
+    """Whether the model must embed texts; models that cannot are left out, and named as left out."""
+
+    def evaluate(self, model: Evaluated) -> Iterator[SetScores]:
+        """Yields the scores, one item for each set. Sets without anything to score are left out.
+
+        Raises:
+            EvaluationError: The corpus has nothing that the protocol needs.
+        """

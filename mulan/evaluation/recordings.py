@@ -1,0 +1,83 @@
+"""The recordings that a model is evaluated on: what is known about them, and the vectors of their windows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class LabelledRecording:
+    """What a corpus states about a recording."""
+
+    recording_id: str
+    """Id, unique in the corpus."""
+    split: str
+    """``train``, ``validation`` or ``test``."""
+    tags: tuple[str, ...] = ()
+    """Tags, ``category:text``."""
+    texts: Mapping[str, tuple[str, ...]] | None = None
+    """Texts by source; None if they were not read."""
+    artist: str = ""
+    """Artist; empty if unknown."""
+    title: str = ""
+    """Title; empty if unknown."""
+    targets: Mapping[str, float] | None = None
+    """Numbers that models are evaluated on, such as ``arousal``; None if there are none."""
+
+    def texts_of(self, source: str) -> tuple[str, ...]:
+        """Returns the texts of a source; empty if there are none."""
+        return (self.texts or {}).get(source, ())
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddedRecordings:
+    """Recordings with the vectors of their windows, in ascending order of the ids."""
+
+    recordings: tuple[LabelledRecording, ...]
+    """The recordings, at least one."""
+    windows: np.ndarray
+    """Vectors of the windows of all recordings, one recording after another, float32 [windows, d]."""
+    starts: np.ndarray
+    """Row in ``windows`` of the first window of each recording, and their total number, int64 [recordings + 1]."""
+    is_unit: bool
+    """Whether the mean of a recording's windows is normalised."""
+
+    @property
+    def means(self) -> np.ndarray:
+        """Vector of each recording, the mean over its windows, float32 [recordings, d]; unit rows with ``is_unit``."""
+        sums = np.add.reduceat(self.windows.astype(np.float64), self.starts[:-1], axis=0)
+        means = sums / np.diff(self.starts)[:, None]
+        if self.is_unit:
+            means /= np.linalg.norm(means, axis=1, keepdims=True)
+        return means.astype(np.float32)
+
+    def select(self, rows: Sequence[int] | np.ndarray) -> "EmbeddedRecordings":
+        """Returns the recordings of these rows, in this order."""
+        chosen = np.asarray(rows, np.int64)
+        counts = np.diff(self.starts)[chosen]
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        index = np.repeat(self.starts[:-1][chosen] - starts[:-1], counts) + np.arange(starts[-1])
+        return EmbeddedRecordings(
+            tuple(self.recordings[row] for row in chosen.tolist()), self.windows[index], starts, self.is_unit
+        )
+
+    def of_splits(self, *splits: str) -> "EmbeddedRecordings":
+        """Returns the recordings of these splits."""
+        return self.select([row for row, each in enumerate(self.recordings) if each.split in splits])
+
+
+def multi_hot(recordings: Sequence[LabelledRecording], tags: Sequence[str]) -> np.ndarray:
+    """Returns bool [recordings, tags], True if the recording has the tag.
+
+    Args:
+        recordings: The recordings.
+        tags: Distinct tags, ``category:text``.
+    """
+    columns = {tag: column for column, tag in enumerate(tags)}
+    labels = np.zeros((len(recordings), len(tags)), dtype=bool)
+    for row, recording in enumerate(recordings):
+        for tag in recording.tags:
+            if tag in columns:
+                labels[row, columns[tag]] = True
+    return labels

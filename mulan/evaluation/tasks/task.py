@@ -1,0 +1,27 @@
+"""The interface of a task: which protocols are evaluated on a corpus."""
+
+from dataclasses import dataclass
+
+from mulan.evaluation.protocols.protocol import EvaluationProtocol
+
+
+@dataclass(frozen=True)
+class EvaluationTask:
+    """What a corpus is evaluated on."""
+
+    name: str
+    """Name of the task, as in ``--task mtat=CORPUS``."""
+    title: str
+    """Name of the data set, as reports show it."""
+    description: str
+    """One sentence that says what is evaluated."""
+    prepared_by: str
+    """Arguments of ``jobs.prepare`` that make its corpus, such as ``--source mtat=FOLDER --set mtat.tags=all``; empty
+    for tasks of any corpus."""
+    protocols: tuple[EvaluationProtocol, ...]
+    """What is evaluated."""
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits whose audio is embedded."""
+        return tuple(sorted({split for protocol in self.protocols for split in protocol.splits}))
