@@ -42,7 +42,7 @@ class Resampling:
         Args:
             groups: Group of each recording, such as its artist, of which all recordings are drawn together; empty for a
                 recording that is a group by itself. Or the number of recordings, each a group by itself.
-            replicates: Number of draws.
+            replicates: Number of draws; may be 0.
             seed: Seed of the draws.
         """
         names = [""] * groups if isinstance(groups, int) else groups
@@ -77,7 +77,7 @@ class Resampling:
         """
         defined = ~np.isnan(values)
         filled = np.where(defined, values, 0).astype(np.float64)
-        parts = []
+        parts = [np.zeros(0)]
         for drawn in self.multiplicities():
             count = drawn.astype(np.float64) @ defined
             with np.errstate(invalid="ignore"):
@@ -95,11 +95,12 @@ class Resampling:
             truth: bool [recordings, tags], True if the recording has the tag.
         """
         orders = [_Order.of(scores[:, tag], truth[:, tag]) for tag in range(scores.shape[1])]
-        parts = [[order.scores_of(drawn) for order in orders] for drawn in self.multiplicities()]
-        aucs, precisions = (
-            np.concatenate([np.stack([tag[kind] for tag in part], axis=1) for part in parts]) for kind in (0, 1)
-        )
-        return aucs, precisions
+        aucs, precisions = [np.zeros((0, len(orders)))], [np.zeros((0, len(orders)))]
+        for drawn in self.multiplicities():
+            of_tags = [order.scores_of(drawn) for order in orders]
+            aucs.append(np.stack([roc_auc for roc_auc, _ in of_tags], axis=1))
+            precisions.append(np.stack([precision for _, precision in of_tags], axis=1))
+        return np.concatenate(aucs), np.concatenate(precisions)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mulan.evaluation.encoders.encoder import Encoder
-from mulan.evaluation.metrics.resampling import Resampling
+from mulan.evaluation.metrics.resampling import REPLICATES, Resampling
 from mulan.evaluation.recordings import EmbeddedRecordings, LabelledRecording
 
 SECTIONS = ("zero_shot", "probes", "retrieval.captions", "retrieval.playlists", "triplets", "robustness")
@@ -45,10 +45,12 @@ class Evaluated:
     """The recordings of the splits that the protocol needs; None if it needs no audio."""
     seed: int = 0
     """Seed of everything that is drawn."""
+    replicates: int = REPLICATES
+    """Number of draws for intervals; 0 computes none, as for the scores of a validation during training."""
 
     def resampling(self, recordings: Sequence[LabelledRecording]) -> Resampling:
         """Returns draws of these recordings, those of one artist together; the same for every model."""
-        return Resampling([each.artist for each in recordings], seed=self.seed)
+        return Resampling([each.artist for each in recordings], replicates=self.replicates, seed=self.seed)
 
 
 class EvaluationProtocol(Protocol):

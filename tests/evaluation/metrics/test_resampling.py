@@ -64,6 +64,14 @@ def test_the_mean_of_a_draw_is_over_the_recordings_that_have_a_value() -> None:
         assert mean == pytest.approx(np.nanmean(repeated), nan_ok=True)
 
 
+def test_without_draws_there_are_no_scores_and_no_interval() -> None:
+    draws = Resampling(4, replicates=0)
+    aucs, precisions = draws.tagging(np.zeros((4, 2)), np.eye(4, 2, dtype=bool))
+    assert aucs.shape == precisions.shape == (0, 2)
+    assert draws.means(np.ones(4)).shape == (0,)
+    assert np.isnan(interval_of(draws.means(np.ones(4))).high)
+
+
 def test_the_interval_of_a_mean_covers_the_truth_as_often_as_it_claims() -> None:
     rng = np.random.default_rng(6)
     covered = 0
