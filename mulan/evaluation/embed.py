@@ -12,28 +12,19 @@ import ray.data
 from ray.exceptions import RayActorError
 
 from mulan import MuLan
-from mulan.config.errors import MulanError
 from mulan.data.audio.windows import covering_windows
 from mulan.data.corpus.index import Corpus, Location
 from mulan.data.corpus.records import read_fragments
 from mulan.data.errors import BadRecording, TooManySkippedRecordings
 from mulan.data.ray_data_output import quiet_ray_data
+from mulan.evaluation.errors import EmbeddingFailed as EmbeddingFailed
+from mulan.evaluation.errors import EvaluationError as EvaluationError
 from mulan.model.inference.exported import WINDOWS_AT_ONCE
 from mulan.model.inference.inputs import in_batches
 from mulan.model.inference.mulan import unit_mean
 
 _RECORDINGS_PER_BLOCK = 16
 _SKIPPED_SHOWN = 20
-
-
-class EvaluationError(MulanError, ValueError):
-    """A split or a model cannot be evaluated."""
-
-
-class EmbeddingFailed(MulanError):
-    """The process of an actor ended while it embedded, for a reason that may be temporary."""
-
-    exit_code = 1
 
 
 @dataclass(frozen=True)
