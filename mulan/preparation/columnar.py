@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
-from mulan.preparation.faults import IS_LFS_POINTER, LFS_POINTER
 from mulan.storage import filesystem
 from mulan.storage.retries import with_retries
+from mulan.storage.text_file import IS_LFS_POINTER, LFS_POINTER
 
 PARQUET_EXTENSIONS = frozenset({"parquet", "pq"})
 ARROW_EXTENSIONS = frozenset({"arrow", "feather"})

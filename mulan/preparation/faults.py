@@ -12,12 +12,6 @@ NAMED = 20
 """Number of recordings that are named for each kind of fault; the others are only counted."""
 
 
-LFS_POINTER = "version https://git-lfs.github.com/spec/"
-"""Beginning of what is there instead of a file that Git LFS has not fetched."""
-IS_LFS_POINTER = "is the pointer of a Git LFS file, not the file, which git lfs pull fetches"
-"""What is wrong with such a file."""
-
-
 class SettingsError(MulanError, ValueError):
     """Raised for settings and requests that are not valid; lists all faults."""
 

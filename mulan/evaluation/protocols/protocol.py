@@ -43,6 +43,8 @@ class Evaluated:
     """The model, which embeds texts on demand."""
     audio: EmbeddedRecordings | None
     """The recordings of the splits that the protocol needs; None if it needs no audio."""
+    recordings: tuple[LabelledRecording, ...] = ()
+    """All recordings of the corpus in ascending order of their ids, for protocols that need only their texts."""
     seed: int = 0
     """Seed of everything that is drawn."""
     replicates: int = REPLICATES
@@ -56,10 +58,13 @@ class Evaluated:
 class EvaluationProtocol(Protocol):
     """Computes scores of a model on a corpus."""
 
-    splits: tuple[str, ...]
-    """Splits whose audio is embedded; empty if none is."""
-    needs_text: bool
-    """Whether the model must embed texts; models that cannot are left out, and named as left out."""
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Splits whose audio is embedded; empty if none is."""
+
+    @property
+    def needs_text(self) -> bool:
+        """Whether the model must embed texts; models that cannot are left out, and named as left out."""
 
     def evaluate(self, model: Evaluated) -> Iterator[SetScores]:
         """Yields the scores, one item for each set. Sets without anything to score are left out.

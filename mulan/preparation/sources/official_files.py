@@ -5,8 +5,8 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from mulan.preparation.faults import IS_LFS_POINTER, LFS_POINTER, SourceError, at_line
-from mulan.storage import filesystem
+from mulan.preparation.faults import SourceError, at_line
+from mulan.storage.text_file import UnusableTextFile, read_text_file
 
 MAX_FIELD = 2**24
 """Maximum length in characters of a field: biographies are longer than Python's limit, but what is longer is a damaged
@@ -27,35 +27,9 @@ def read_official(source: str, uri: str, *, remedy: str) -> str:
         StorageError, StoragePermanentError: The file cannot be read.
     """
     try:
-        content = filesystem.read_bytes(uri)
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise SourceError(source, [f"there is no file {uri}; {remedy}"]) from error
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        fault = f"not UTF-8: it is compressed, or another program changed it; {remedy}"
-        raise SourceError(source, [at_line(uri, line, fault)]) from error
-    if (other := _stands_in(text)) is not None:
-        raise SourceError(source, [f"{uri} {other}; {remedy}"])
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise SourceError(source, [at_line(uri, line, f"zeros instead of text, the file is damaged; {remedy}")])
-    return text
-
-
-def _stands_in(text: str) -> str | None:
-    """Returns what is there instead of a file; None if it may be the file."""
-    beginning = text[:200].strip()
-    if not text.strip():
-        return "is empty"
-    if beginning.startswith(LFS_POINTER):
-        return IS_LFS_POINTER
-    if beginning.lower().startswith(("<!doctype html", "<html")):
-        return "is a web page, not the file"
-    if len(text) < 200 and "\n" not in beginning and beginning.endswith((".tsv", ".csv", ".json", ".txt")):
-        return f"is a symbolic link that was copied as text, not the file, which is {beginning}"
-    return None
+        return read_text_file(uri, remedy=remedy)
+    except UnusableTextFile as error:
+        raise SourceError(source, [str(error)]) from error
 
 
 def csv_rows(
