@@ -1,8 +1,6 @@
 """The report's figures, each a self-contained SVG. The palette suits colour-blind readers (Okabe and Ito)."""
 
-import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
@@ -13,48 +11,15 @@ from sklearn.manifold import TSNE
 
 from mulan.data.corpus.metadata import split_tag
 from mulan.evaluation.evaluate import Evaluation
+from mulan.evaluation.report.drawing import GREY, INK, PALETTE, STYLE, Picture, new_figure, svg_of
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D1F")
 MARKERS = ("o", "s", "^", "D", "v")
-INK, GREY, FAINT = "#1f2430", "#6b7280", "#d9dde3"
 UNLABELLED = "no genre"
 
 _MAX_ROWS = 400
 """Maximum number of recordings in a similarity matrix; larger splits are thinned out evenly."""
 _MAX_POINTS = 3000
 """Maximum number of recordings on the map."""
-_STYLE: Any = {
-    "svg.fonttype": "none",  # text stays text: small, sharp, selectable
-    "svg.hashsalt": "mulan",  # the same figure gives the same bytes
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.edgecolor": GREY,
-    "axes.labelcolor": INK,
-    "axes.titlecolor": INK,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "axes.grid": True,
-    "grid.color": FAINT,
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-}
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure of the report."""
-
-    svg: bytes
-    """The figure as an SVG document."""
-    alt: str
-    """Alternative text that describes the figure."""
 
 
 def curve(
@@ -72,8 +37,8 @@ def curve(
     steps = np.array([line["step"] for line in lines])
     values = np.array([float(line[key]) for line in lines])
     smooth = _running_mean(values, max(1, len(values) // 40))
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(4.6, 2.6)
+    with mpl.rc_context(STYLE):
+        figure, axes = new_figure(4.6, 2.6)
         axes.plot(
             steps,
             values,
@@ -95,7 +60,7 @@ def curve(
         axes.set_ylabel(unit)
         axes.margins(x=0.01)
         alt = f"{title} over {int(steps[-1])} steps: {values[0]:.4g} at the first, {smooth[-1]:.4g} at the end."
-        return Picture(_svg(figure), alt)
+        return Picture(svg_of(figure), alt)
 
 
 def tag_similarity(evaluation: Evaluation) -> Picture:
@@ -104,8 +69,8 @@ def tag_similarity(evaluation: Evaluation) -> Picture:
     columns = [(category, text) for category in _ordered(evaluation.prompts) for text in evaluation.prompts[category]]
     vectors = np.stack([evaluation.prompts[category][text] for category, text in columns])
     similarity = evaluation.recordings.embeddings[order] @ vectors.T
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(9.4, 5.6)
+    with mpl.rc_context(STYLE):
+        figure, axes = new_figure(9.4, 5.6)
         _matrix(figure, axes, similarity, genres)
         axes.set_xticks(
             range(len(columns)), [text for _, text in columns], rotation=90, fontsize=_fitting(len(columns))
@@ -119,7 +84,7 @@ def tag_similarity(evaluation: Evaluation) -> Picture:
             )
         axes.set_xlabel("tag text")
         alt = f"Cosine similarity of {len(order)} recordings, ordered by genre, and {len(columns)} tag texts."
-        return Picture(_svg(figure), alt)
+        return Picture(svg_of(figure), alt)
 
 
 def caption_similarity(evaluation: Evaluation) -> Picture:
@@ -131,8 +96,8 @@ def caption_similarity(evaluation: Evaluation) -> Picture:
     order, genres = _by_genre(evaluation, among=sorted(captions))
     texts = evaluation.query_embeddings[[captions[position] for position in order]]
     similarity = evaluation.recordings.embeddings[order] @ texts.T
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(5.4, 4.9)
+    with mpl.rc_context(STYLE):
+        figure, axes = new_figure(5.4, 4.9)
         _matrix(figure, axes, similarity, genres)
         runs = _runs(genres)
         for start, _ in runs[1:]:
@@ -145,7 +110,7 @@ def caption_similarity(evaluation: Evaluation) -> Picture:
         )
         axes.set_xlabel("a caption of each recording, in the same order")
         alt = f"Cosine similarity of {len(order)} recordings and a caption of each, both ordered by genre."
-        return Picture(_svg(figure), alt)
+        return Picture(svg_of(figure), alt)
 
 
 def embedding_map(evaluation: Evaluation) -> Picture:
@@ -154,8 +119,8 @@ def embedding_map(evaluation: Evaluation) -> Picture:
     vectors = evaluation.recordings.embeddings[order].astype(np.float64)
     perplexity = min(30.0, (len(vectors) - 1) / 3)
     points = TSNE(init="pca", perplexity=perplexity, random_state=0).fit_transform(vectors)
-    with mpl.rc_context(_STYLE | {"axes.grid": False}):
-        figure, axes = _figure(5.4, 4.9)
+    with mpl.rc_context(STYLE | {"axes.grid": False}):
+        figure, axes = new_figure(5.4, 4.9)
         for number, genre in enumerate(dict.fromkeys(genres)):
             own = points[[position for position, other in enumerate(genres) if other == genre]]
             colour = GREY if genre == UNLABELLED else PALETTE[number % len(PALETTE)]
@@ -178,12 +143,7 @@ def embedding_map(evaluation: Evaluation) -> Picture:
         axes.set_xlabel("t-SNE 1 (no unit)")
         axes.set_ylabel("t-SNE 2 (no unit)")
         alt = f"Map of {len(order)} audio embeddings, coloured by genre: {', '.join(dict.fromkeys(genres))}."
-        return Picture(_svg(figure), alt)
-
-
-def _figure(width_in: float, height_in: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width_in, height_in), layout="constrained")
-    return figure, figure.subplots()
+        return Picture(svg_of(figure), alt)
 
 
 def _matrix(figure: Figure, axes: Axes, similarity: np.ndarray, genres: Sequence[str]) -> None:
@@ -240,9 +200,3 @@ def _running_mean(values: np.ndarray, width: int) -> np.ndarray:
     ends = np.arange(1, len(values) + 1)
     starts = np.maximum(0, ends - width)
     return (sums - np.where(starts > 0, sums[starts - 1], 0.0)) / (ends - starts)
-
-
-def _svg(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")), dpi=200)
-    return buffer.getvalue()

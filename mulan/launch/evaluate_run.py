@@ -7,7 +7,7 @@ from rich.console import Console
 from mulan.config.sections import ScaleConfig
 from mulan.data.corpus.index import Corpus
 from mulan.evaluation.evaluate import Evaluation, evaluate
-from mulan.evaluation.report import print_summary, write_report
+from mulan.evaluation.run_report import print_summary, write_report
 from mulan.launch.cluster import started_ray
 from mulan.launch.heartbeat import report_waiting
 from mulan.runs.run import Run

@@ -10,7 +10,8 @@ import pytest
 
 from mulan.evaluation import figures
 from mulan.evaluation.evaluate import Evaluation
-from mulan.evaluation.figures import Picture, caption_similarity, curve, embedding_map, tag_similarity
+from mulan.evaluation.figures import caption_similarity, curve, embedding_map, tag_similarity
+from mulan.evaluation.report.drawing import Picture
 from tests.evaluation.planted import VOCABULARY, planted_evaluation, training_lines
 
 EVALUATION = planted_evaluation(recordings=40, noise=2.0)

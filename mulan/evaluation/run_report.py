@@ -13,7 +13,8 @@ from mulan.config.objectives import collapsed_losses
 from mulan.config.recipe import Recipe, recipe_from_toml
 from mulan.data.corpus.metadata import split_tag
 from mulan.evaluation.evaluate import Evaluation
-from mulan.evaluation.figures import Picture, caption_similarity, curve, embedding_map, tag_similarity
+from mulan.evaluation.figures import caption_similarity, curve, embedding_map, tag_similarity
+from mulan.evaluation.report.drawing import Picture
 from mulan.pages.rendering import Filters, data_uri, render
 from mulan.storage import filesystem
 

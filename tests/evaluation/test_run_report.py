@@ -17,7 +17,7 @@ from mulan.config.errors import RecipeError
 from mulan.config.recipe import Recipe
 from mulan.evaluation.control import shuffled_control
 from mulan.evaluation.evaluate import Evaluation
-from mulan.evaluation.report import print_summary, write_report
+from mulan.evaluation.run_report import print_summary, write_report
 from mulan.recipes.registry import load_recipe
 from tests.evaluation.planted import VOCABULARY, planted_evaluation, training_lines
 

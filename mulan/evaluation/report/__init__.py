@@ -1,0 +1,1 @@
+"""Reports of evaluations: ``report.json``, a self-contained page, and a table on the console."""

@@ -1,0 +1,58 @@
+"""What all pictures of reports have in common: self-contained SVG, one style, a palette for colour-blind readers."""
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D1F")
+"""Colours of Okabe and Ito, which colour-blind readers can tell apart."""
+INK, GREY, FAINT = "#1f2430", "#6b7280", "#d9dde3"
+STYLE: Any = {
+    "svg.fonttype": "none",  # text stays text: small, sharp, selectable
+    "svg.hashsalt": "mulan",  # the same figure gives the same bytes
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "axes.grid": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+}
+"""Settings of matplotlib, within which figures are made and stored."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of a report."""
+
+    svg: bytes
+    """The figure as an SVG document."""
+    alt: str
+    """Alternative text that describes the figure."""
+
+
+def new_figure(width_in: float, height_in: float) -> tuple[Figure, Axes]:
+    """Returns an empty figure of a size in inches, with one pair of axes."""
+    figure = Figure(figsize=(width_in, height_in), layout="constrained")
+    return figure, figure.subplots()
+
+
+def svg_of(figure: Figure) -> bytes:
+    """Returns a figure as an SVG document without a date, so that equal figures are equal bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")), dpi=200)
+    return buffer.getvalue()
