@@ -12,6 +12,7 @@ from mulan.model.inference.files import (
     TRUNK_USE,
     WEIGHTS,
     EncoderConfig,
+    ExportedConfig,
     ModelConfig,
     ModelFolder,
     TaggerConfig,
@@ -25,12 +26,12 @@ class AudioBackbone(AudioEmbedder):
     normalised, since their norm carries information.
     """
 
-    def __init__(self, encoder: AudioEncoder, config: EncoderConfig, device: torch.device) -> None:
+    def __init__(self, encoder: AudioEncoder, config: ExportedConfig, device: torch.device) -> None:
         super().__init__(config, device)
         self._encoder = encoder.to(device).eval()
 
     @classmethod
-    def _load(cls, folder: ModelFolder, device: torch.device) -> Self:
+    def from_folder(cls, folder: ModelFolder, device: torch.device) -> Self:
         folder.require(CONFIG, WEIGHTS)
         folder.refuse(_OTHER_FORMATS)
         config = folder.config(EncoderConfig)

@@ -1,7 +1,8 @@
 """The base classes of exported models: loading from a path or URI, means over windows, and embedding of audio."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, Self, overload
 
@@ -12,12 +13,22 @@ from mulan.config.audio import PretrainedTowerConfig
 from mulan.data.errors import OnError, SkippedRecording
 from mulan.model.audio_encoder import AudioEncoder
 from mulan.model.inference.files import CONFIG, ExportedConfig, ModelFolder, ModelFolderError, open_model_folder
-from mulan.model.inference.inputs import AudioInput, check_windows, in_batches, vectors_of_inputs, windows_of
+from mulan.model.inference.inputs import (
+    AudioInput,
+    check_count,
+    check_windows,
+    in_batches,
+    vectors_of_inputs,
+    windows_of,
+)
 from mulan.model.towers.audio_checkpoint import AudioCheckpoint
 from mulan.storage.licence import Licence
 
 WINDOWS_AT_ONCE = 16
-"""Maximum number of windows in one forward pass. Another number would change the vectors by about 1e-6."""
+"""Maximum number of windows of a recording in one forward pass. Another number would change the vectors by about
+1e-6."""
+WINDOWS_AT_ONCE_ON_GPU = 128
+"""Maximum number of windows in one forward pass on a GPU, if they may belong to several recordings."""
 
 
 class ExportedModel(ABC):
@@ -45,11 +56,16 @@ class ExportedModel(ABC):
         """
         chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         with open_model_folder(str(path_or_uri)) as folder:
-            return cls._load(folder, chosen)
+            return cls.from_folder(folder, chosen)
 
     @classmethod
     @abstractmethod
-    def _load(cls, folder: ModelFolder, device: torch.device) -> Self: ...
+    def from_folder(cls, folder: ModelFolder, device: torch.device) -> Self:
+        """Loads an exported model from its opened folder.
+
+        Raises:
+            ModelFolderError: As in :meth:`from_pretrained`.
+        """
 
     @property
     def sample_rate_hz(self) -> int:
@@ -77,20 +93,20 @@ class ExportedModel(ABC):
         )
         return self._mean(np.concatenate([self._vectors(batch) for batch in in_batches(windows, WINDOWS_AT_ONCE)]))
 
-    def _vectors_of_windows(self, function: str, waveform: np.ndarray) -> np.ndarray:
+    def _vectors_of_windows(self, function: str, waveform: np.ndarray, at_once: int = WINDOWS_AT_ONCE) -> np.ndarray:
         """Computes the vectors of windows, float32 [n, d], for the public function of this name.
 
         Raises:
             EmbeddingInputError: The argument is not an int16 array [n, window_samples].
         """
         check_windows(waveform, self.window_samples, function=function)
-        rows = [self._vectors(waveform[k : k + WINDOWS_AT_ONCE]) for k in range(0, len(waveform), WINDOWS_AT_ONCE)]
+        rows = [self._vectors(waveform[k : k + at_once]) for k in range(0, len(waveform), at_once)]
         return np.concatenate([np.zeros((0, self._vector_size), np.float32), *rows])
 
     def _vectors(self, windows: np.ndarray) -> np.ndarray:
-        """Computes the vectors of at most WINDOWS_AT_ONCE windows, int16 [n, window_samples], as float32 [n, d]."""
-        with torch.inference_mode():
-            return self._network(torch.tensor(windows, device=self._device)).cpu().numpy()
+        """Computes the vectors of windows, int16 [n, window_samples], in one forward pass, as float32 [n, d]."""
+        with torch.inference_mode(), _float32_convolutions():
+            return self._network(torch.from_numpy(windows.copy()).to(self._device)).cpu().numpy()
 
     @property
     @abstractmethod
@@ -107,8 +123,37 @@ class ExportedModel(ABC):
         return mean
 
 
+@contextmanager
+def _float32_convolutions() -> Iterator[None]:
+    """Convolves deterministically and in float32 on GPUs, where cuDNN's default is TF32, with a precision of 1e-3."""
+    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        yield
+
+
 class AudioEmbedder(ExportedModel):
     """An exported model that embeds audio."""
+
+    def embed_windows(self, waveform: np.ndarray, *, windows_at_once: int | None = None) -> np.ndarray:
+        """Embeds windows, which may belong to several recordings.
+
+        Windows are batched, so a row can change by about 1e-6 with the other windows in its batch.
+
+        Args:
+            waveform: int16 [n, window_samples], mono.
+            windows_at_once: Maximum number of windows in one forward pass, at least 1. If None,
+                :data:`WINDOWS_AT_ONCE` on the CPU and :data:`WINDOWS_AT_ONCE_ON_GPU` elsewhere.
+
+        Returns:
+            float32 [n, d]; unit rows if the model is a :class:`mulan.MuLan`.
+
+        Raises:
+            EmbeddingInputError: The first argument is not an int16 array of this shape, or the second not a number of
+                windows.
+        """
+        if windows_at_once is None:
+            windows_at_once = WINDOWS_AT_ONCE if self._device.type == "cpu" else WINDOWS_AT_ONCE_ON_GPU
+        check_count("windows_at_once", windows_at_once)
+        return self._vectors_of_windows("embed_windows", waveform, windows_at_once)
 
     @overload
     def embed_audio(

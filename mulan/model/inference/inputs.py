@@ -208,6 +208,16 @@ def check_windows(waveform: np.ndarray, window_samples: int, *, function: str) -
         raise EmbeddingInputError([f"{function} takes an int16 array [n, {window_samples}], not {actual}"])
 
 
+def check_count(name: str, count: int) -> None:
+    """Checks that the argument of this name is a number of items.
+
+    Raises:
+        EmbeddingInputError: The argument is not a whole number of at least 1.
+    """
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise EmbeddingInputError([f"{name} = {count!r:.40} must be a whole number of at least 1"])
+
+
 def _label(index: int) -> str:
     """Returns the name of an input in messages."""
     return f"paths_or_arrays[{index}]"

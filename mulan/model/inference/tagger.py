@@ -33,7 +33,7 @@ class Tagger(ExportedModel):
         self._model, self._tags = model.to(device).eval(), config.classes
 
     @classmethod
-    def _load(cls, folder: ModelFolder, device: torch.device) -> Self:
+    def from_folder(cls, folder: ModelFolder, device: torch.device) -> Self:
         config = read_tagger_config(folder)
         with torch.random.fork_rng(devices=[]):  # leaves the caller's generator unchanged; the weights are replaced
             model = TaggingModel(build_audio_encoder(folder, config), classes=len(config.classes))

@@ -3,6 +3,7 @@
 This is a separate module so that batches can be grouped without importing a model.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +39,24 @@ def length_groups(attention_mask: np.ndarray | Tensor, groups: int) -> tuple[Len
     return tuple(
         LengthGroup(torch.from_numpy(np.sort(rows)), int(lengths[rows].max())) for rows in np.split(by_length, cuts)
     )
+
+
+def batches_of_equal_length(token_ids: Sequence[Sequence[int]], texts_at_once: int) -> Iterator[list[int]]:
+    """Yields batches of texts with equal numbers of tokens, from short to long ones, so that no text is padded.
+
+    Args:
+        token_ids: Token ids of each text.
+        texts_at_once: Maximum number of texts in a batch, at least 1.
+
+    Yields:
+        Indices of the texts in a batch, ascending; those of all batches are each index once.
+    """
+    by_length: dict[int, list[int]] = {}
+    for index, ids in enumerate(token_ids):
+        by_length.setdefault(len(ids), []).append(index)
+    for _, indices in sorted(by_length.items()):
+        for first in range(0, len(indices), texts_at_once):
+            yield indices[first : first + texts_at_once]
 
 
 def _cuts(lengths: np.ndarray, groups: int) -> np.ndarray:

@@ -133,6 +133,17 @@ def test_a_vector_has_the_same_bits_whatever_other_items_are_in_the_call(exporte
     np.testing.assert_array_equal(again.embed_audio([str(tmp_path / "sound.wav")])[0], together[1])
 
 
+def test_windows_are_embedded_whatever_other_windows_are_in_the_call(exported: Exported) -> None:
+    windows = np.stack([exported.sound(1, seed=seed) for seed in range(5)])
+    rows = exported.backbone.embed_windows(windows)
+    np.testing.assert_array_equal(rows[2], exported.encoder(torch.from_numpy(windows))[2].detach())
+    tolerance = 1e-6 * float(np.abs(rows).max())
+    for at_once in (1, 2):
+        others = exported.backbone.embed_windows(windows[::-1], windows_at_once=at_once)[::-1]
+        np.testing.assert_allclose(others, rows, rtol=0, atol=tolerance)
+    assert np.abs(rows[0] - rows[1]).max() > 100 * tolerance
+
+
 def test_any_iterable_is_embedded_and_bad_files_are_skipped_on_request(exported: Exported, tmp_path: Path) -> None:
     sounds = [exported.sound(1.2, seed=seed) for seed in range(2)]
     rows = exported.backbone.embed_audio(sounds, exported.rate_hz)

@@ -121,6 +121,18 @@ def test_a_vector_does_not_depend_on_other_items_in_the_call(loaded: MuLan) -> N
         np.testing.assert_array_equal(loaded.embed_text([sentence])[0], row)
 
 
+def test_other_texts_in_a_batch_change_a_row_only_by_rounding(loaded: MuLan) -> None:
+    texts = [*TEXTS, "sad piano", "happy piano", "slow drums", "a sad piano", "fast guitar", "piano " * 50] * 3
+    alone = loaded.embed_text(texts)
+    for at_once in (2, 64):
+        np.testing.assert_allclose(loaded.embed_text(texts, texts_at_once=at_once), alone, rtol=0, atol=1e-6)
+        backwards = loaded.embed_text(texts[::-1], texts_at_once=at_once)
+        np.testing.assert_allclose(backwards[::-1], alone, rtol=0, atol=1e-6)
+    assert loaded.embed_text([], texts_at_once=64).shape == (0, 24)
+    with pytest.raises(EmbeddingInputError, match="texts_at_once = 0 must be a whole number of at least 1"):
+        loaded.embed_text(texts, texts_at_once=0)
+
+
 def test_other_windows_in_a_batch_change_a_row_only_by_rounding(loaded: MuLan) -> None:
     windows = np.stack([recording(0.5, seed=seed) for seed in range(40)])
     together = loaded.embed_windows(windows)

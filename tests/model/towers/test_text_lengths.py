@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mulan.model.towers.text_lengths import length_groups
+from mulan.model.towers.text_lengths import batches_of_equal_length, length_groups
 
 LENGTHS = torch.tensor([3, 12, 5, 4, 12, 7])
 
@@ -42,3 +42,10 @@ def test_no_other_groups_have_fewer_padded_tokens(groups: int) -> None:
         ascending = np.sort(lengths)
         assert len(found) == groups
         assert tokens == min(padded_tokens(cuts, ascending) for cuts in combinations(range(1, 12), groups - 1))
+
+
+def test_batches_hold_every_text_once_with_those_of_its_length() -> None:
+    token_ids = [[7] * length for length in (3, 5, 3, 1, 3, 5)]
+    assert list(batches_of_equal_length(token_ids, 2)) == [[3], [0, 2], [4], [1, 5]]
+    assert list(batches_of_equal_length(token_ids, 9)) == [[3], [0, 2, 4], [1, 5]]
+    assert list(batches_of_equal_length([], 2)) == []
