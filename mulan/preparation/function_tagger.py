@@ -1,11 +1,11 @@
 """A tagger that is a function of the user's own, which returns the probability of music."""
 
-import importlib
 from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
 
+from mulan.config.functions import UserFunctionError, import_function
 from mulan.preparation.music_class import MUSIC, MusicDetectorError
 
 PREFIX = "python:"
@@ -46,19 +46,10 @@ class FunctionTagger:
         Raises:
             MusicDetectorError: The module cannot be imported, or has no such function.
         """
-        module_name, _, name = tagger.removeprefix(PREFIX).partition(":")
-        if not module_name or not name:
-            raise MusicDetectorError(tagger, "it does not name a module and a function", _REMEDY)
         try:
-            module = importlib.import_module(module_name)
-        except Exception as error:  # the code of a module may raise anything
-            fault = f"the module {module_name} cannot be imported: {type(error).__name__}: {error}"
-            remedy = "Install it on every machine, or start the command in the folder that contains it."
-            raise MusicDetectorError(tagger, fault, remedy) from error
-        function = getattr(module, name, None)
-        if not callable(function):
-            what = "nothing" if function is None else f"a {type(function).__name__}"
-            raise MusicDetectorError(tagger, f"{name} is {what} in the module {module_name}, not a function", _REMEDY)
+            _, function = import_function(tagger.removeprefix(PREFIX))
+        except UserFunctionError as error:
+            raise MusicDetectorError(tagger, error.fault, error.remedy or _REMEDY) from error
         return cls(tagger, function)
 
     def check(self) -> None:
