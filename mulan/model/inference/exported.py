@@ -105,7 +105,7 @@ class ExportedModel(ABC):
 
     def _vectors(self, windows: np.ndarray) -> np.ndarray:
         """Computes the vectors of windows, int16 [n, window_samples], in one forward pass, as float32 [n, d]."""
-        with torch.inference_mode(), _float32_convolutions():
+        with torch.inference_mode(), float32_convolutions():
             return self._network(torch.from_numpy(windows.copy()).to(self._device)).cpu().numpy()
 
     @property
@@ -124,7 +124,7 @@ class ExportedModel(ABC):
 
 
 @contextmanager
-def _float32_convolutions() -> Iterator[None]:
+def float32_convolutions() -> Iterator[None]:
     """Convolves deterministically and in float32 on GPUs, where cuDNN's default is TF32, with a precision of 1e-3."""
     with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
         yield
