@@ -84,6 +84,23 @@ class Resampling:
                 parts.append((drawn.astype(np.float64) @ filled) / count)
         return np.concatenate(parts)
 
+    def medians(self, values: np.ndarray) -> np.ndarray:
+        """Returns the draws of the median of a value of each recording, float64 [replicates].
+
+        Args:
+            values: [recordings], at least one.
+        """
+        rows = np.argsort(values, kind="stable")
+        ascending = values[rows].astype(np.float64)
+        parts = [np.zeros(0)]
+        for drawn in self.multiplicities():
+            ends = np.cumsum(drawn[:, rows].astype(np.int64), axis=1)
+            count = ends[:, -1:]
+            # the two in the middle, which are the same one if the number is odd
+            lower, upper = ((ends <= middle).sum(axis=1) for middle in ((count - 1) // 2, count // 2))
+            parts.append((ascending[lower] + ascending[upper]) / 2)
+        return np.concatenate(parts)
+
     def tagging(self, scores: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns the draws of the ROC-AUC and the average precision of each tag, both float64 [replicates, tags].
 

@@ -102,18 +102,22 @@ def gold_positions(scores: np.ndarray, gold: Sequence[int]) -> GoldPositions:
     """
     assert 0 < len(set(gold)) == len(gold), "a query needs distinct gold items"
     scores = scores.astype(np.float64, copy=False)
-    is_gold = np.zeros(len(scores), dtype=bool)
-    is_gold[np.asarray(gold)] = True
-    ascending, others = np.sort(scores[is_gold]), np.sort(scores[~is_gold])
+    ascending = np.sort(scores[np.asarray(gold)])
     of_gold = ascending[::-1]
-    not_below = len(others) - np.searchsorted(others, of_gold, side="left")
-    above = len(others) - np.searchsorted(others, of_gold, side="right")
+    all_above, all_not_below = _counts(np.sort(scores[scores >= ascending[0]]), of_gold)  # no other item matters
+    gold_above, gold_not_below = _counts(ascending, of_gold)
     return GoldPositions(
-        others_above=above,
-        others_equal=not_below - above,
-        gold_at_least=len(ascending) - np.searchsorted(ascending, of_gold, side="left"),
+        others_above=all_above - gold_above,
+        others_equal=all_not_below - gold_not_below - (all_above - gold_above),
+        gold_at_least=gold_not_below,
         num_items=len(scores),
     )
+
+
+def _counts(ascending: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns how many of the values are above each score, and how many are not below it."""
+    not_below, above = (len(ascending) - np.searchsorted(ascending, scores, side=side) for side in ("left", "right"))
+    return above, not_below
 
 
 def search(queries: np.ndarray, items: np.ndarray, gold: Sequence[Sequence[int]]) -> Iterator[GoldPositions]:

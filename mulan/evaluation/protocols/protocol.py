@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mulan.evaluation.encoders.encoder import Encoder
+from mulan.evaluation.errors import EvaluationError
 from mulan.evaluation.metrics.resampling import REPLICATES, Resampling
 from mulan.evaluation.recordings import EmbeddedRecordings, LabelledRecording
 
@@ -49,6 +50,16 @@ class Evaluated:
     """Seed of everything that is drawn."""
     replicates: int = REPLICATES
     """Number of draws for intervals; 0 computes none, as for the scores of a validation during training."""
+
+    def of_split(self, split: str) -> EmbeddedRecordings:
+        """Returns the embedded recordings of a split.
+
+        Raises:
+            EvaluationError: There are none.
+        """
+        if self.audio is None or all(each.split != split for each in self.audio.recordings):
+            raise EvaluationError(f"the corpus has no embedded recordings in the split {split!r}")
+        return self.audio.of_splits(split)
 
     def resampling(self, recordings: Sequence[LabelledRecording]) -> Resampling:
         """Returns draws of these recordings, those of one artist together; the same for every model."""

@@ -64,11 +64,19 @@ def test_the_mean_of_a_draw_is_over_the_recordings_that_have_a_value() -> None:
         assert mean == pytest.approx(np.nanmean(repeated), nan_ok=True)
 
 
+@pytest.mark.parametrize("count", [1, 4, 7])
+def test_medians_of_draws_are_those_of_repeated_recordings(count: int) -> None:
+    values = np.random.default_rng(count).integers(0, 5, size=count)
+    draws = Resampling(count, replicates=25, seed=5)
+    expected = [np.median(np.repeat(values, counts.astype(int))) for counts in all_draws(draws)]
+    assert draws.medians(values).tolist() == expected
+
+
 def test_without_draws_there_are_no_scores_and_no_interval() -> None:
     draws = Resampling(4, replicates=0)
     aucs, precisions = draws.tagging(np.zeros((4, 2)), np.eye(4, 2, dtype=bool))
     assert aucs.shape == precisions.shape == (0, 2)
-    assert draws.means(np.ones(4)).shape == (0,)
+    assert draws.means(np.ones(4)).shape == draws.medians(np.ones(4)).shape == (0,)
     assert np.isnan(interval_of(draws.means(np.ones(4))).high)
 
 

@@ -1,0 +1,63 @@
+"""Vectors of texts: of queries, and of the prompts that stand for tags."""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+
+from mulan.evaluation.encoders.encoder import Encoder
+from mulan.evaluation.errors import EvaluationError
+
+VERBATIM = ("{}",)
+"""The template of a prompt that is the text of the tag itself (MuLan §4.1.1)."""
+
+
+def embed_texts(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
+    """Returns the unit vector of each text, float32 [texts, d]. Equal texts are embedded once.
+
+    Raises:
+        EvaluationError: A vector is not finite.
+    """
+    distinct = sorted(set(texts))
+    rows = {text: row for row, text in enumerate(distinct)}
+    vectors = encoder.embed_text(distinct) if distinct else np.zeros((0, encoder.info.dim), np.float32)
+    if not np.isfinite(vectors).all():
+        raise EvaluationError(
+            f"text embeddings of the model {encoder.info.name} are not finite; did its training diverge?"
+        )
+    return vectors[[rows[text] for text in texts]]
+
+
+class PromptEnsemble:
+    """The prompts of words, and one unit vector for each word."""
+
+    def __init__(self, encoder: Encoder, words: Sequence[str], templates: Sequence[str] = VERBATIM) -> None:
+        """
+        Args:
+            encoder: The model, which embeds each prompt.
+            words: Texts of tags.
+            templates: At least one template with ``{}`` in place of the word. The vector of a word is the mean of the
+                unit vectors of its prompts, normalised.
+
+        Raises:
+            EvaluationError: A template has no ``{}``, or a vector is not finite.
+        """
+        wrong = [template for template in templates if "{}" not in template]
+        if wrong or not templates:
+            named = ", ".join(map(repr, wrong[:20])) or "there are none"
+            raise EvaluationError(f"prompt templates need {{}} in place of the tag, such as '{{}} music': {named}")
+        self._prompts = {word: [template.replace("{}", word) for template in templates] for word in words}
+        vectors = embed_texts(encoder, [prompt for word in words for prompt in self._prompts[word]])
+        sums = vectors.astype(np.float64).reshape(len(words), len(templates), -1).sum(axis=1)
+        norms = np.linalg.norm(sums, axis=1, keepdims=True)
+        self._vectors = sums / np.where(norms > 0, norms, 1)  # opposite prompts of a word cancel
+
+    @property
+    def prompts(self) -> Mapping[str, list[str]]:
+        """The prompts of each word, as they were embedded."""
+        return MappingProxyType(self._prompts)
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """The vector of each word, float64 [words, d], in the order of the words."""
+        return self._vectors

@@ -1,0 +1,241 @@
+"""Retrieval of recordings by text queries: captions of single recordings, and titles of playlists (MuLan §4.1.3)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from mulan.evaluation.errors import EvaluationError
+from mulan.evaluation.metrics.resampling import Resampling
+from mulan.evaluation.metrics.retrieval import GoldPositions, retrieval_scores, search
+from mulan.evaluation.protocols.prompts import embed_texts
+from mulan.evaluation.protocols.protocol import Evaluated, SetScores
+from mulan.evaluation.protocols.queries import recordings_by_text
+from mulan.evaluation.recordings import EmbeddedRecordings
+
+CAPTION_SCORES = ("recall1", "recall5", "recall10", "median_rank", "map10", "mrr")
+PLAYLIST_SCORES = ("roc_auc", "map", "recall10", "prevalence")
+"""The scores of a set, attributes of :class:`~mulan.evaluation.metrics.retrieval.RetrievalScores`."""
+
+EXAMPLES, HITS = 5, 3
+"""Number of queries that are shown, and of the hits of each."""
+SMALL_MIN_TRACKS, ENOUGH_QUERIES = 2, 20
+"""Minimum number of recordings of a playlist in a corpus of which fewer than that many playlists are large enough."""
+
+
+@dataclass(frozen=True)
+class CaptionRetrieval:
+    """Finds recordings by their captions: each distinct text is a query for all recordings of the split that have it.
+
+    Scores are the shares of queries of which the best recording is among the first 1, 5 and 10, the median of its rank,
+    which counts from 1, the mean average precision at 10, and the mean reciprocal rank. Recordings that are equally
+    similar are counted against the query.
+    """
+
+    name: str
+    """Name of the set."""
+    source: str = "long_form"
+    """Source of the texts."""
+    split: str = "test"
+    """Split of the recordings, all of which are searched."""
+
+    needs_text: ClassVar[bool] = True
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The split."""
+        return (self.split,)
+
+    def evaluate(self, model: Evaluated) -> Iterator[SetScores]:
+        """Yields the scores.
+
+        Raises:
+            EvaluationError: The split has no recordings, or none has a text of the source.
+        """
+        audio = model.of_split(self.split)
+        gold = recordings_by_text(audio.recordings, self.source)
+        if not gold:
+            raise EvaluationError(
+                f"no recording of the split {self.split!r} has a text of the source {self.source}, "
+                "which retrieval by captions needs"
+            )
+        found = _Search.of(model, audio, gold)
+        yield found.scores(
+            section="retrieval.captions",
+            name=self.name,
+            names=CAPTION_SCORES,
+            counts={"recordings_with_text": len({row for rows in gold.values() for row in rows})},
+            details={"source": self.source},
+            protocol=f"Each distinct text of {self.source} searches all recordings of the split {self.split} by cosine "
+            "similarity; the rank of a query is that of its best recording, ties count against it.",
+        )
+
+
+@dataclass(frozen=True)
+class PlaylistRetrieval:
+    """Finds the recordings of playlists by titles or descriptions: each text is a query for all of its recordings.
+
+    Scores are the ROC-AUC and the mean average precision over all recordings of the split, averaged over queries, and
+    the share of queries of which a recording is among the first 10.
+    """
+
+    name: str
+    """Name of the set, such as ``titles`` or ``descriptions``."""
+    source: str = "playlist"
+    """Source of the texts; descriptions of playlists are in ``long_form``, beside texts of single recordings."""
+    split: str = "test"
+    """Split of the recordings, all of which are searched."""
+    min_tracks: int = 10
+    """Minimum number of recordings of a query. If fewer than 20 texts have it, it is 2, which the result states."""
+    max_tracks: int = 100
+    """Maximum number of recordings of a query."""
+
+    needs_text: ClassVar[bool] = True
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The split."""
+        return (self.split,)
+
+    def evaluate(self, model: Evaluated) -> Iterator[SetScores]:
+        """Yields the scores.
+
+        Raises:
+            EvaluationError: The split has no recordings, or no two of them share a text of the source.
+        """
+        audio = model.of_split(self.split)
+        texts = recordings_by_text(audio.recordings, self.source)
+        min_tracks = self.min_tracks
+        gold = _of_size(texts, min_tracks, self.max_tracks)
+        if len(gold) < ENOUGH_QUERIES and min_tracks > SMALL_MIN_TRACKS:
+            min_tracks = SMALL_MIN_TRACKS
+            gold = _of_size(texts, min_tracks, self.max_tracks)
+        if not gold:
+            raise EvaluationError(
+                f"no text of the source {self.source} is of {min_tracks} to {self.max_tracks} recordings of the split "
+                f"{self.split!r}, which retrieval by playlists needs"
+            )
+        small = f" (not {self.min_tracks}, which fewer than {ENOUGH_QUERIES} texts have)"
+        yield _Search.of(model, audio, gold).scores(
+            section="retrieval.playlists",
+            name=self.name,
+            names=PLAYLIST_SCORES,
+            counts={"texts": len(texts)},
+            details={"source": self.source, "min_tracks": min_tracks, "max_tracks": self.max_tracks},
+            protocol=f"Each text of {self.source} of {min_tracks}{small if min_tracks < self.min_tracks else ''} to "
+            f"{self.max_tracks} recordings searches all recordings of the split {self.split} by cosine similarity; "
+            "mean over queries, ties count half in the ROC-AUC.",
+        )
+
+
+def _of_size(texts: Mapping[str, tuple[int, ...]], low: int, high: int) -> dict[str, tuple[int, ...]]:
+    return {text: rows for text, rows in texts.items() if low <= len(rows) <= high}
+
+
+@dataclass(frozen=True, eq=False)
+class _Search:
+    """A collection that was searched with queries."""
+
+    model: Evaluated
+    audio: EmbeddedRecordings
+    queries: tuple[str, ...]
+    gold: tuple[tuple[int, ...], ...]
+    items: np.ndarray
+    """Vector of each recording, [recordings, d]."""
+    vectors: np.ndarray
+    """Vector of each query, [queries, d]."""
+    positions: tuple[GoldPositions, ...]
+
+    @classmethod
+    def of(cls, model: Evaluated, audio: EmbeddedRecordings, gold: Mapping[str, tuple[int, ...]]) -> "_Search":
+        queries, rows = tuple(gold), tuple(gold.values())
+        items, vectors = audio.means, embed_texts(model.encoder, queries)
+        return cls(model, audio, queries, rows, items, vectors, tuple(search(vectors, items, rows)))
+
+    def scores(
+        self,
+        *,
+        section: str,
+        name: str,
+        names: Sequence[str],
+        counts: Mapping[str, int],
+        details: Mapping[str, Any],
+        protocol: str,
+    ) -> SetScores:
+        """Returns the named scores with their draws."""
+        values = asdict(retrieval_scores(self.positions))
+        sizes = [len(rows) for rows in self.gold]
+        return SetScores(
+            section=section,
+            name=name,
+            scores={each: values[each] for each in names},
+            draws={each: draws for each, draws in self._draws().items() if each in names},
+            counts={
+                "queries": len(self.queries),
+                "recordings": len(self.items),
+                "relevant": sum(sizes),
+                "most_relevant_of_a_query": max(sizes),
+                **counts,
+            },
+            details={"chance": self._chance(values["prevalence"], names), "examples": self._examples(), **details},
+            protocol=protocol,
+        )
+
+    def _draws(self) -> dict[str, np.ndarray]:
+        """Returns the draws over queries; those of the same recordings are drawn together."""
+        if not self.model.replicates:
+            return {}
+        groups = [",".join(map(str, rows)) for rows in self.gold]
+        resampling = Resampling(groups, replicates=self.model.replicates, seed=self.model.seed)
+        best = self._ranks().astype(np.float64)
+        means = {
+            "recall1": best <= 1,
+            "recall5": best <= 5,
+            "recall10": best <= 10,
+            "mrr": 1 / best,
+            "map10": np.array([each.average_precision_at_cutoff for each in self.positions]),
+            "map": np.array([each.average_precision for each in self.positions]),
+            "roc_auc": np.array([each.roc_auc for each in self.positions]),
+        }
+        draws = {name: resampling.means(values.astype(np.float64)) for name, values in means.items()}
+        return {**draws, "median_rank": resampling.medians(best)}
+
+    def _ranks(self) -> np.ndarray:
+        """Returns the rank of the best recording of each query, int64 [queries]."""
+        return np.array([each.ranks[0] for each in self.positions])
+
+    def _chance(self, prevalence: float, names: Sequence[str]) -> dict[str, float]:
+        """Returns the expected scores of random orders."""
+        chance = {f"recall{cutoff}": self._chance_of_recall(cutoff) for cutoff in (1, 5, 10)}
+        return {name: value for name, value in {"roc_auc": 0.5, "map": prevalence, **chance}.items() if name in names}
+
+    def _chance_of_recall(self, cutoff: int) -> float:
+        total, missed = len(self.items), np.ones(len(self.gold))
+        others = total - np.array([len(rows) for rows in self.gold])
+        for rank in range(min(cutoff, total)):
+            missed *= np.maximum(others - rank, 0) / (total - rank)
+        return float(1 - missed.mean())
+
+    def _examples(self) -> list[dict[str, Any]]:
+        """Returns queries from the best rank to the worst, with their best hits, as values of JSON."""
+        ranks = self._ranks()
+        order = np.argsort(ranks, kind="stable")
+        chosen = order[np.unique(np.linspace(0, len(order) - 1, EXAMPLES).round().astype(np.int64))]
+        similarity = self.vectors[chosen].astype(np.float64) @ self.items.astype(np.float64).T
+        return [
+            {
+                "query": self.queries[row],
+                "rank": int(ranks[row]),
+                "relevant": len(self.gold[row]),
+                "hits": [
+                    {
+                        "recording": self.audio.recordings[hit].recording_id,
+                        "score": float(scores[hit]),
+                        "relevant": hit in self.gold[row],
+                    }
+                    for hit in np.argsort(-scores, kind="stable")[:HITS].tolist()
+                ],
+            }
+            for row, scores in zip(chosen.tolist(), similarity, strict=True)
+        ]
