@@ -74,6 +74,7 @@ IMPORTED_LATE = {
     "mulan/benchmarks/step_process.py": "DeepSpeed and decoders may not be installed to measure the plain step",
     "mulan/data/text.py": "processes that read do not wait for transformers",
     "mulan/evaluation/metrics/tagging.py": "workers that train without tags do not wait for scikit-learn",
+    "mulan/evaluation/mteb_model.py": "mteb is an optional dependency",
     "mulan/launch/checks.py": "a refused job does not wait for the libraries of models",
     "mulan/launch/cluster.py": "a refused job does not wait for Ray",
     "mulan/launch/display.py": "a refused job does not wait for Ray",
