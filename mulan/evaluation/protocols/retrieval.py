@@ -81,7 +81,7 @@ class PlaylistRetrieval:
     """
 
     name: str
-    """Name of the set, such as ``titles`` or ``descriptions``."""
+    """Name of the set, such as ``title`` or ``description``."""
     source: str = "playlist"
     """Source of the texts; descriptions of playlists are in ``long_form``, beside texts of single recordings."""
     split: str = "test"
