@@ -1,4 +1,4 @@
-"""Benchmark mulan: python -m jobs.bench loss|step|sums|data|decode|checkpoint|start|adoption|variants|preparation
+"""Benchmark: python -m jobs.bench loss|step|sums|data|decode|checkpoint|start|adoption|variants|preparation|retrieval
 
 Prints progress and a table, and writes the report as JSON with --json FILE. Candidates take turns; figures are medians
 with their ranges.
@@ -245,6 +245,21 @@ def _preparation(args: argparse.Namespace, progress: Progress) -> "Report":
     return bench_preparation(rounds=args.rounds, recordings=args.recordings, progress=progress)
 
 
+def _add_retrieval(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--queries", type=arguments.positive, default=7000, help="queries to search with (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--recordings", type=arguments.positive, default=100_000, help="recordings to search (default: %(default)s)"
+    )
+
+
+def _retrieval(args: argparse.Namespace, progress: Progress) -> "Report":
+    from mulan.benchmarks.retrieval import bench_retrieval
+
+    return bench_retrieval(queries=args.queries, recordings=args.recordings, rounds=args.rounds, progress=progress)
+
+
 RECIPES = {"step": _recipe_to_step, "sums": _recipe_to_step, "checkpoint": _recipe_to_save, "variants": _recipe_to_step}
 """The functions that return the recipe of a benchmark, for the kinds that use one."""
 
@@ -261,6 +276,7 @@ KINDS: dict[str, tuple[Add, Measure]] = {
     "adoption": (_add_adoption, _adoption),
     "variants": (_add_variants, _variants),
     "preparation": (_add_preparation, _preparation),
+    "retrieval": (_add_retrieval, _retrieval),
 }
 """The functions that add the arguments of each kind of benchmark, and that run it, importing its libraries."""
 
