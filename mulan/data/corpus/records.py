@@ -226,8 +226,8 @@ def metadata_of(key: str, members: Mapping[str, bytes], fields: str) -> dict[str
         "provenance": found.provenance,
         "licence": found.licence,
     }
-    if found.split:
-        metadata["split"] = found.split
+    optional = {"split": found.split, "title": found.title, "artist": found.artist}
+    metadata |= {name: text for name, text in optional.items() if text}
     for name in _DURATIONS:
         if isinstance(values.get(name), int | float) and not isinstance(values[name], bool):
             metadata.setdefault("duration_s", values[name])
