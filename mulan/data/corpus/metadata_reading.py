@@ -1,6 +1,6 @@
 """Reading of the metadata of recordings alone: the headers of their tar members and the texts, but not the audio."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 from mulan.data.corpus.index import Location

@@ -33,7 +33,9 @@ def test_metadata_equal_those_that_are_read_with_the_audio(tiny_corpus: str) -> 
 def test_texts_before_and_after_the_audio_and_of_any_size(tmp_path: Path, texts_first: bool, size: int) -> None:
     members = []
     for number in range(3):
-        text = json.dumps({"caption": f"{number} ".ljust(size, "x"), "artist": "Ann", "title": f"Song {number}"}).encode()
+        text = json.dumps(
+            {"caption": f"{number} ".ljust(size, "x"), "artist": "Ann", "title": f"Song {number}"}
+        ).encode()
         pair = [(f"take{number}.flac", AUDIO), (f"take{number}.json", text), (f"take{number}.notes", b"\0" * 700)]
         members += pair[::-1] if texts_first else pair
     write_tar(tmp_path / "a.tar", members)

@@ -1,0 +1,129 @@
+"""The vectors of earlier evaluations: a file for each encoder, corpus, split and corruption, by their content."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from mulan.data.corpus.index import Corpus
+from mulan.evaluation.embedding.collected import CorpusEmbeddings, joined
+from mulan.evaluation.embedding.indexed import indexed_recordings
+from mulan.evaluation.embedding.local import described
+from mulan.evaluation.embedding.vector_file import (
+    UnusableVectorFile,
+    embeddings_of,
+    read_vector_file,
+    write_vector_file,
+)
+from mulan.evaluation.embedding.windows import CORRUPTED_S, AudioCorruption
+from mulan.evaluation.encoders.encoder import EncoderInfo
+from mulan.storage import filesystem
+
+FOLDER = "embeddings"
+"""Name of the folder of the files, in the folder of a report."""
+_VERSION = 1
+"""Increased when the same key would stand for other vectors or another layout."""
+_KEY_LENGTH = 16
+_NAME_LENGTH = 60
+
+
+def embed_cached(
+    folder_uri: str,
+    info: EncoderInfo,
+    corpus: Corpus,
+    splits: Sequence[str],
+    embed: Callable[[Sequence[str]], CorpusEmbeddings],
+    *,
+    max_skipped_share: float,
+    corruption: AudioCorruption | None = None,
+    on_message: Callable[[str], None],
+) -> CorpusEmbeddings:
+    """Returns the vectors of splits, of which only those without a file are computed, and then written.
+
+    Vectors are not kept if bytes of the corpus could not be read, as the same command may find them the next time.
+
+    Args:
+        folder_uri: Folder of the files.
+        info: The encoder, by whose digest, sample rate and window its vectors are found.
+        corpus: A prepared corpus, by whose digest its vectors are found.
+        splits: Any of ``train``, ``validation`` and ``test``; those without recordings are left out if others have
+            some.
+        embed: Computes the vectors of some of the splits, such as a partial of
+            :func:`mulan.evaluation.embedding.pipeline.embed_corpus`.
+        max_skipped_share: Maximum share of skipped recordings, in [0, 1].
+        corruption: The corruption that ``embed`` applies.
+        on_message: Called with a line about each file that is used, or that cannot be.
+
+    Raises:
+        EvaluationError: The splits have no recordings, or vectors are not finite.
+        TooManySkippedRecordings: More recordings were skipped than allowed; names them.
+        StorageError, StoragePermanentError: The files cannot be read or written.
+    """
+    split_of = {each.recording_id: each.split for each in indexed_recordings(corpus, splits)}
+    found: dict[str, CorpusEmbeddings] = {}
+    present = [split for split in dict.fromkeys(splits) if split in split_of.values()]
+    computed_from = {split: _computed_from(info, corpus, split, corruption) for split in present}
+    uris = {split: _uri(folder_uri, info, split, computed_from[split]) for split in present}
+    for split in present:
+        if filesystem.exists(uris[split]):
+            try:
+                found[split] = _read(uris[split], info, computed_from[split], split_of, split)
+                on_message(f"{uris[split]}: {len(found[split].embedded.recordings)} recordings, computed before")
+            except UnusableVectorFile as error:
+                on_message(f"{error}; it is computed again")
+    missing = [split for split in present if split not in found]
+    if missing:
+        result = embed(missing)
+        for split in missing:
+            skipped = {name: reason for name, reason in result.skipped.items() if split_of[name] == split}
+            found[split] = result.of_split(split, skipped)
+            if result.is_lasting:
+                write_vector_file(uris[split], split, found[split], computed_from[split])
+    together = joined([found[split] for split in present])
+    together.check(described(corpus, present), max_skipped_share=max_skipped_share)
+    return together
+
+
+def _computed_from(info: EncoderInfo, corpus: Corpus, split: str, corruption: AudioCorruption | None) -> dict[str, Any]:
+    """Returns what is written to a file: its key, and everything that the key stands for, with names for people."""
+    corrupted = None
+    if corruption is not None:
+        corrupted = {"name": corruption.name, "strength": corruption.strength, "first_s": CORRUPTED_S}
+    key = {
+        "version": _VERSION,
+        "encoder_sha256": info.sha256,
+        "sample_rate_hz": info.sample_rate_hz,
+        "window_samples": info.window_samples,
+        "index_sha256": corpus.index_sha256,
+        "split": split,
+        "corruption": corrupted,
+    }
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    windows = "the fewest windows that cover the recording, evenly spaced from its start to its end"
+    return {"key": digest, **key, "encoder": asdict(info), "corpus": corpus.uri, "windows": windows}
+
+
+def _uri(folder_uri: str, info: EncoderInfo, split: str, computed_from: dict[str, Any]) -> str:
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", info.name)[:_NAME_LENGTH].strip("-") or info.kind
+    return filesystem.join(folder_uri, f"{name}-{split}-{computed_from['key'][:_KEY_LENGTH]}.parquet")
+
+
+def _read(
+    uri: str, info: EncoderInfo, computed_from: dict[str, Any], split_of: dict[str, str], split: str
+) -> CorpusEmbeddings:
+    """Reads the vectors of a split.
+
+    Raises:
+        UnusableVectorFile: The file is damaged, or is not what its name says.
+    """
+    file = read_vector_file(uri)
+    expected = sorted(name for name, other in split_of.items() if other == split)
+    is_same = file.computed_from.get("key") == computed_from["key"] and list(file.recording_ids) == expected
+    if not is_same or file.windows.shape[1] != info.dim:
+        raise UnusableVectorFile(f"{uri} was computed from something else than its name says")
+    try:
+        return embeddings_of(file, is_unit=info.is_unit)
+    except UnusableVectorFile as error:
+        raise UnusableVectorFile(f"{uri} cannot be used: {error}") from error

@@ -1,0 +1,135 @@
+"""The vectors of a corpus, collected from batches that arrive in any order."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mulan.data.errors import MAX_FAULTS, BadRecording, TooManySkippedRecordings
+from mulan.evaluation.embedding.indexed import IndexedRecording
+from mulan.evaluation.embedding.windows import WindowBatch
+from mulan.evaluation.encoders.encoder import EncoderInfo
+from mulan.evaluation.errors import EvaluationError
+from mulan.evaluation.recordings import EmbeddedRecordings, LabelledRecording
+
+
+@dataclass(frozen=True, eq=False)
+class CorpusEmbeddings:
+    """The embedded recordings of splits of a corpus."""
+
+    embedded: EmbeddedRecordings
+    """The recordings, in ascending order of their ids; none if all were skipped."""
+    skipped: Mapping[str, str]
+    """Reason by id of each skipped recording."""
+    is_lasting: bool = True
+    """Whether the same recordings would be skipped again: False if the bytes of a recording could not be read."""
+
+    def check(self, what: str, *, max_skipped_share: float) -> None:
+        """Checks that enough recordings were embedded.
+
+        Args:
+            what: The splits and the corpus, for the message.
+            max_skipped_share: Maximum share of skipped recordings, in [0, 1].
+
+        Raises:
+            TooManySkippedRecordings: All recordings were skipped, or more than allowed; names them.
+        """
+        count = len(self.embedded.recordings) + len(self.skipped)
+        if self.embedded.recordings and len(self.skipped) <= max_skipped_share * count:
+            return
+        listed = "\n".join(f"  - {name}: {reason}" for name, reason in list(self.skipped.items())[:MAX_FAULTS])
+        more = len(self.skipped) - MAX_FAULTS
+        raise TooManySkippedRecordings(
+            f"{len(self.skipped)} of the {count} recordings in {what} cannot be read; a share of "
+            f"{max_skipped_share:g} is allowed:\n{listed}" + (f"\n  and {more} more" if more > 0 else "")
+        )
+
+    def of_split(self, split: str, skipped: Mapping[str, str]) -> "CorpusEmbeddings":
+        """Returns the recordings of a split.
+
+        Args:
+            split: Name of the split.
+            skipped: Those of the skipped recordings that belong to it.
+        """
+        return CorpusEmbeddings(self.embedded.of_splits(split), skipped, self.is_lasting)
+
+
+def joined(parts: Sequence[CorpusEmbeddings]) -> CorpusEmbeddings:
+    """Joins the recordings of different splits, at least one, of a corpus."""
+    embedded = [part.embedded for part in parts]
+    recordings = [recording for each in embedded for recording in each.recordings]
+    sizes = np.concatenate([np.diff(each.starts) for each in embedded])
+    together = EmbeddedRecordings(
+        tuple(recordings),
+        np.concatenate([each.windows for each in embedded]),
+        np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        embedded[0].is_unit,
+    )
+    if len(parts) > 1:
+        together = together.select(sorted(range(len(recordings)), key=lambda row: recordings[row].recording_id))
+    skipped = {name: reason for part in parts for name, reason in part.skipped.items()}
+    return CorpusEmbeddings(together, dict(sorted(skipped.items())), all(part.is_lasting for part in parts))
+
+
+class EmbeddingCollector:
+    """Collects the vectors of recordings from batches that arrive in any order."""
+
+    def __init__(self, recordings: Sequence[IndexedRecording], info: EncoderInfo) -> None:
+        """
+        Args:
+            recordings: All recordings that are embedded.
+            info: The encoder.
+        """
+        self._recordings, self._info = recordings, info
+        self._batches: list[WindowBatch] = []
+        self._finished: dict[int, LabelledRecording] = {}
+        self._skipped: dict[int, BadRecording] = {}
+
+    @property
+    def done(self) -> int:
+        """Number of the recordings of which nothing further will arrive."""
+        return len(self._finished) + len(self._skipped)
+
+    def add(self, batch: WindowBatch) -> None:
+        """Adds a batch of vectors.
+
+        Raises:
+            EvaluationError: A vector is not finite.
+        """
+        if not np.isfinite(batch.windows).all():
+            raise EvaluationError(
+                f"the audio embeddings of {self._info.name} are not finite; did its training diverge?"
+            )
+        self._finished.update(batch.finished)
+        self._skipped.update(batch.skipped)
+        self._batches.append(batch)
+
+    def finish(self) -> CorpusEmbeddings:
+        """Returns the vectors of all recordings. The collector is empty afterwards."""
+        kept = np.zeros(len(self._recordings), bool)
+        kept[list(self._finished)] = True
+        positions = np.concatenate([np.zeros(0, np.int64), *(batch.positions for batch in self._batches)])
+        numbers = np.concatenate([np.zeros(0, np.int64), *(batch.numbers for batch in self._batches)])
+        order = np.lexsort((numbers, positions))
+        order = order[kept[positions[order]]]
+        rows = np.full(len(positions), -1)
+        rows[order] = np.arange(len(order))  # -1: of a skipped recording
+        counts = np.bincount(positions[order], minlength=len(kept))[kept]
+        windows = np.empty((len(order), self._info.dim), np.float32)
+        for part in np.split(rows, np.cumsum([len(batch.positions) for batch in self._batches])[:-1]):
+            batch = self._batches.pop(0)  # so that the vectors are not in memory twice
+            windows[part[part >= 0]] = batch.windows[part >= 0]
+        return CorpusEmbeddings(
+            EmbeddedRecordings(
+                tuple(self._finished[position] for position in np.flatnonzero(kept).tolist()),
+                windows,
+                np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+                self._info.is_unit,
+            ),
+            {self._recordings[position].recording_id: str(error) for position, error in sorted(self._skipped.items())},
+            not any(error.reason in _UNREAD for error in self._skipped.values()),
+        )
+
+
+_UNREAD = ("missing shard", "unreadable shard")
+"""Reasons of :meth:`mulan.data.corpus.records.Fragment.record` for bytes that could not be read."""

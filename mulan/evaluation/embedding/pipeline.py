@@ -1,0 +1,179 @@
+"""Embedding of a corpus with Ray Data: tasks read and decode recordings, and a pool of actors embeds their windows.
+
+A block of recordings is read by one task, which batches their windows across recordings. On CPUs, Ray Data fuses the
+task into the actors, each of which reads and embeds whole blocks on one CPU; windows are not copied to another process.
+With GPUs, tasks on all CPUs decode for the actors, which hold a GPU each.
+"""
+
+import pickle
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import ray
+import ray.data
+from ray.exceptions import OutOfMemoryError, RayActorError, WorkerCrashedError
+
+from mulan.config.errors import MulanError
+from mulan.data.corpus.index import Corpus
+from mulan.data.ray_data_output import quiet_ray_data
+from mulan.evaluation.embedding.collected import CorpusEmbeddings, EmbeddingCollector
+from mulan.evaluation.embedding.indexed import IndexedRecording, in_blocks, indexed_recordings
+from mulan.evaluation.embedding.labels import OnProgress, no_progress
+from mulan.evaluation.embedding.local import WINDOWS_PER_BLOCK, described
+from mulan.evaluation.embedding.windows import WINDOWS_AT_ONCE, AudioCorruption, WindowBatch, Windowing, read_windows
+from mulan.evaluation.encoders.encoder import Encoder, EncoderInfo
+from mulan.evaluation.errors import EmbeddingFailed
+
+GPU_WINDOWS_AT_ONCE = 128
+"""Number of windows that a GPU embeds at once; 16 leave it idle between kernels."""
+_GPU_WINDOWS_PER_BLOCK = 4 * GPU_WINDOWS_AT_ONCE
+_IN_FLIGHT = 2
+"""Number of blocks that wait at or are in an actor; more would wait at one actor while others have nothing to do."""
+
+Rows = dict[str, np.ndarray]
+"""Rows with one column, ``content``: pickled objects of this module's processes."""
+
+
+class EncoderOpening(Protocol):
+    """Opens an encoder; it must be picklable, such as a partial of
+    :func:`mulan.evaluation.encoders.registry.open_encoder`."""
+
+    def __call__(self, *, device: str) -> Encoder:
+        """Opens the encoder on ``cpu`` or ``cuda``."""
+
+
+def embed_corpus(
+    open_encoder: EncoderOpening,
+    info: EncoderInfo,
+    corpus: Corpus,
+    splits: Sequence[str],
+    *,
+    max_skipped_share: float,
+    corruption: AudioCorruption | None = None,
+    use_gpu: bool = False,
+    restart_actors: bool = False,
+    on_progress: OnProgress = no_progress,
+) -> CorpusEmbeddings:
+    """Embeds the windows of all recordings of splits, on all CPUs or GPUs of the cluster.
+
+    The vectors do not depend on the order of the files, nor on the number of actors. Ray must be initialised.
+
+    Args:
+        open_encoder: Opens the encoder in each actor.
+        info: What the encoder is; it embeds audio.
+        corpus: A prepared corpus.
+        splits: Any of ``train``, ``validation`` and ``test``.
+        max_skipped_share: Maximum share of skipped recordings, in [0, 1].
+        corruption: Corruption of each recording.
+        use_gpu: Reserve one GPU for each actor.
+        restart_actors: Restart an actor on another node when its node is lost. Ray then prints a line about
+            ``max_restarts > 0`` for each pool (ray-project/ray#57733), which does not apply while this process lives.
+        on_progress: Called after each batch of windows.
+
+    Raises:
+        EvaluationError: The splits have no recordings, or vectors are not finite.
+        EncoderError: The encoder cannot be opened, or returns something else than vectors.
+        TooManySkippedRecordings: More recordings were skipped than allowed; names them.
+        EmbeddingFailed: A process ended, and it was not restarted.
+        StorageError, StoragePermanentError: The storage of the corpus failed.
+    """
+    recordings = indexed_recordings(corpus, splits)
+    per_block = _GPU_WINDOWS_PER_BLOCK if use_gpu else WINDOWS_PER_BLOCK
+    blocks = in_blocks(recordings, seconds=per_block * info.window_samples / info.sample_rate_hz)
+    windowing = Windowing(info.sample_rate_hz, info.window_samples, corruption)
+    collector = EmbeddingCollector(recordings, info)
+    with quiet_ray_data() as context:
+        context.target_max_block_size = 1  # each batch of windows is passed on at once
+        context.execution_no_progress_timeout_s = -1  # a batch may take minutes on a CPU
+        dataset = _dataset(blocks, windowing, open_encoder, use_gpu=use_gpu, restart_actors=restart_actors)
+        try:
+            for row in dataset.iter_rows():
+                batch = pickle.loads(row["content"])  # written by another process of this job
+                if isinstance(batch, MulanError):
+                    raise batch
+                collector.add(batch)
+                on_progress(collector.done, len(recordings))
+        except (OutOfMemoryError, RayActorError, WorkerCrashedError) as error:
+            raise EmbeddingFailed(
+                f"a process that embeds recordings of {corpus.uri} ended: {str(error).splitlines()[0]} It may have run "
+                "out of memory; repeat the command"
+            ) from error
+    result = collector.finish()
+    result.check(described(corpus, splits), max_skipped_share=max_skipped_share)
+    return result
+
+
+def _dataset(
+    blocks: Sequence[Sequence[IndexedRecording]],
+    windowing: Windowing,
+    open_encoder: EncoderOpening,
+    *,
+    use_gpu: bool,
+    restart_actors: bool,
+) -> ray.data.Dataset:
+    # one GPU per copy of the model, and no CPU, which the tasks that read need
+    options: dict[str, Any] = {"num_gpus": 1, "num_cpus": 0} if use_gpu else {"num_cpus": 1}
+    if not restart_actors:
+        options["max_restarts"] = 0
+    available = int(ray.cluster_resources().get("GPU" if use_gpu else "CPU", 1))
+    pool = ray.data.ActorPoolStrategy(
+        min_size=1,
+        initial_size=max(1, min(available, len(blocks))),
+        max_size=len(blocks),
+        max_tasks_in_flight_per_actor=_IN_FLIGHT,
+    )
+    return (
+        ray.data.from_arrow([pa.table({"content": [pickle.dumps(block)]}) for block in blocks])
+        .map_batches(
+            _read,
+            fn_kwargs={"windowing": windowing, "at_once": GPU_WINDOWS_AT_ONCE if use_gpu else WINDOWS_AT_ONCE},
+            batch_size=None,
+        )
+        .map_batches(
+            _Embedding,
+            fn_constructor_kwargs={"open_encoder": open_encoder, "device": "cuda" if use_gpu else "cpu"},
+            compute=pool,
+            batch_size=None,
+            **options,
+        )
+    )
+
+
+def _read(rows: Rows, windowing: Windowing, at_once: int) -> Iterator[Rows]:
+    for content in rows["content"]:
+        try:
+            for batch in read_windows(pickle.loads(content), windowing, at_once=at_once):  # written by the driver
+                yield _row(batch)
+        except MulanError as error:
+            yield _row(error)
+
+
+class _Embedding:
+    """Embeds windows. Each actor of the pool holds an instance, so that it opens the encoder once."""
+
+    def __init__(self, open_encoder: EncoderOpening, device: str) -> None:
+        self._encoder: Encoder | MulanError
+        try:
+            self._encoder = open_encoder(device=device)
+        except MulanError as error:  # an actor that raises it is reported as one that died
+            self._encoder = error
+
+    def __call__(self, rows: Rows) -> Iterator[Rows]:
+        for content in rows["content"]:
+            yield _row(self._embedded(pickle.loads(content)))  # written by the task that read it
+
+    def _embedded(self, batch: WindowBatch | MulanError) -> WindowBatch | MulanError:
+        if isinstance(batch, MulanError):
+            return batch
+        if isinstance(self._encoder, MulanError):
+            return self._encoder
+        try:
+            return batch.embedded(self._encoder)
+        except MulanError as error:
+            return error
+
+
+def _row(item: WindowBatch | MulanError) -> Rows:
+    return {"content": np.array([pickle.dumps(item)], object)}

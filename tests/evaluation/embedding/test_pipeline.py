@@ -1,0 +1,64 @@
+"""Ray Data gives the vectors that this process gives; what fails in an actor is an error without a traceback."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mulan.data.corpus.index import Corpus
+from mulan.evaluation.embedding.local import embed_here
+from mulan.evaluation.embedding.pipeline import embed_corpus
+from mulan.evaluation.encoders.encoder import EncoderError
+from mulan.evaluation.errors import EmbeddingFailed
+from tests.evaluation.embedding.stub_encoder import (
+    INFO,
+    Quieter,
+    StubEncoder,
+    open_and_end,
+    open_none,
+    open_stub,
+    open_wrong,
+)
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+def test_ray_data_gives_the_vectors_and_labels_of_one_process(damaged: Corpus) -> None:
+    seen: list[tuple[int, int]] = []
+    embed: Callable[..., Any] = partial(
+        embed_corpus, open_stub, INFO, damaged, max_skipped_share=0.1, corruption=Quieter(3)
+    )
+    found = embed(["test", "train"], on_progress=lambda *numbers: seen.append(numbers))
+    expected = embed_here(StubEncoder(), damaged, ["test", "train"], max_skipped_share=0.1, corruption=Quieter(3))
+    np.testing.assert_array_equal(found.embedded.windows, expected.embedded.windows)
+    np.testing.assert_array_equal(found.embedded.starts, expected.embedded.starts)
+    assert found.embedded.recordings == expected.embedded.recordings
+    assert found.skipped == expected.skipped and len(found.skipped) == 2
+    assert seen[-1] == (20, 20) and len(seen) > 4
+
+
+@pytest.mark.parametrize(
+    ("open_encoder", "message"),
+    [
+        (open_none, "there is no encoder for cpu"),
+        (open_wrong, r"embed_audio returned float32 \[15, 6\] for 16 windows"),
+    ],
+)
+def test_errors_of_the_encoder_are_raised_as_they_are(
+    damaged: Corpus, open_encoder: Any, message: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(EncoderError, match=message) as caught:
+        embed_corpus(open_encoder, INFO, damaged, ["test"], max_skipped_share=1)
+    assert len(str(caught.value).splitlines()) == 1
+    assert not capfd.readouterr().err
+
+
+def test_the_end_of_an_actors_process_is_an_error_that_names_the_corpus(
+    damaged: Corpus, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(EmbeddingFailed, match=damaged.uri) as caught:
+        embed_corpus(open_and_end, INFO, damaged, ["test"], max_skipped_share=1)
+    assert len(str(caught.value).splitlines()) == 1
+    assert not capfd.readouterr().err
