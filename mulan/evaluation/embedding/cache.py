@@ -13,7 +13,6 @@ from mulan.evaluation.embedding.indexed import indexed_recordings
 from mulan.evaluation.embedding.local import described
 from mulan.evaluation.embedding.vector_file import (
     UnusableVectorFile,
-    embeddings_of,
     read_vector_file,
     write_vector_file,
 )
@@ -118,12 +117,10 @@ def _read(
     Raises:
         UnusableVectorFile: The file is damaged, or is not what its name says.
     """
-    file = read_vector_file(uri)
-    expected = sorted(name for name, other in split_of.items() if other == split)
-    is_same = file.computed_from.get("key") == computed_from["key"] and list(file.recording_ids) == expected
-    if not is_same or file.windows.shape[1] != info.dim:
+    file = read_vector_file(uri, is_unit=info.is_unit)
+    embedded, skipped = file.result.embedded, file.result.skipped
+    names = sorted([*(each.recording_id for each in embedded.recordings), *skipped])
+    is_same = file.computed_from.get("key") == computed_from["key"] and embedded.windows.shape[1] == info.dim
+    if not is_same or names != sorted(name for name, other in split_of.items() if other == split):
         raise UnusableVectorFile(f"{uri} was computed from something else than its name says")
-    try:
-        return embeddings_of(file, is_unit=info.is_unit)
-    except UnusableVectorFile as error:
-        raise UnusableVectorFile(f"{uri} cannot be used: {error}") from error
+    return file.result
