@@ -25,6 +25,7 @@ from mulan.storage.hub import AUDIO_CHECKPOINT, TEXT_ENCODER, PretrainedError, R
 from mulan.storage.licence import Licence, read_licence
 from mulan.storage.weights_cache import weights_folder
 
+KIND = "clap"
 CLAP_FILES = RequiredFiles(
     "--model clap=",
     # a processor of transformers 5 writes its feature extractor to processor_config.json
@@ -81,7 +82,7 @@ class ClapEncoder:
         assert isinstance(model, ClapModel)
         info = EncoderInfo(
             name=name,
-            kind="clap",
+            kind=KIND,
             uri=uri,
             sha256=_content_sha256(folder),
             sample_rate_hz=extractor.sampling_rate,

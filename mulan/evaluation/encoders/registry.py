@@ -1,0 +1,186 @@
+"""The kinds of encoders, and opening of an encoder by its name, ``[KIND=]URI``."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from transformers import ClapConfig
+
+from mulan.config.paths import scheme_of
+from mulan.evaluation.encoders import clap, exported, functions, log_mel, sentence, stored, untrained
+from mulan.evaluation.encoders.encoder import Encoder, EncoderError
+from mulan.model.inference.files import CONFIG
+from mulan.storage import filesystem, hub
+
+
+class _Open(Protocol):
+    def __call__(self, uri: str, /, *, name: str, device: str | None) -> Encoder: ...
+
+
+@dataclass(frozen=True)
+class EncoderKind:
+    """A kind of encoders."""
+
+    description: str
+    """What the encoder is and what its URI names, as the command's help shows it."""
+    open: _Open
+    """Opens an encoder."""
+    has_uri: bool = True
+    """Whether the encoder is made of files or functions."""
+
+
+KINDS: Mapping[str, EncoderKind] = {
+    exported.KIND: EncoderKind(
+        "folder that mulan exported: a joint model, audio encoder or tagger", exported.open_exported
+    ),
+    clap.KIND: EncoderKind("ClapModel of transformers", clap.ClapEncoder.open),
+    functions.KIND: EncoderKind(
+        "model of another project, as MODULE:FUNCTION; the function returns an object with embed_audio and embed_text",
+        functions.FunctionEncoder.open,
+    ),
+    stored.KIND: EncoderKind("Parquet file or folder with vectors of recordings and texts", stored.StoredEncoder.open),
+    sentence.KIND: EncoderKind(
+        "text encoder with the pooling that its folder states, otherwise the mean", sentence.open_sentence_encoder
+    ),
+    f"{sentence.KIND}-cls": EncoderKind(
+        "text encoder at its first position, such as BERT at [CLS]",
+        partial(sentence.open_sentence_encoder, pooling="cls"),
+    ),
+    f"{sentence.KIND}-mean": EncoderKind(
+        "text encoder with the mean over the tokens", partial(sentence.open_sentence_encoder, pooling="mean")
+    ),
+    untrained.KIND: EncoderKind(
+        "baseline: the audio encoder of an exported model with random weights", untrained.open_untrained
+    ),
+    log_mel.KIND: EncoderKind(
+        "baseline: mean and standard deviation of log-mel channels", log_mel.open_log_mel, has_uri=False
+    ),
+}
+"""The kinds of encoders by name."""
+
+_NAMED_BY_KIND = frozenset(KINDS) - {exported.KIND, clap.KIND, functions.KIND, stored.KIND}
+"""Kinds that are part of an encoder's name: their URIs may also name an encoder of another kind."""
+_CONTAINERS = frozenset({"model"})
+"""Names of folders that are the same for all encoders, such as that of the exported model in the folder of a run."""
+_KIND = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)=(.*)", re.DOTALL)
+
+
+def open_encoder(spec: str, *, device: str | None = None, name: str = "") -> Encoder:
+    """Opens an encoder.
+
+    Args:
+        spec: ``KIND=URI``; or the URI of a folder, whose content determines the kind; or the name of a kind without
+            URI.
+        device: The device to compute on. If None, a CUDA device if available, otherwise the CPU.
+        name: Name of the encoder in reports; if empty, that of :func:`encoder_names`.
+
+    Raises:
+        EncoderError: There is no such kind, or it cannot be determined; or as the kind raises it.
+        ModelFolderError, PretrainedError: The folder does not exist, is incomplete, or holds another kind of model.
+        StorageError: The storage does not respond.
+    """
+    kind, uri = split_spec(spec)
+    opened = KINDS[kind or _kind_of_folder(uri)].open
+    return opened(uri, name=name or encoder_names([spec])[0], device=device)
+
+
+def split_spec(spec: str) -> tuple[str, str]:
+    """Splits ``[KIND=]URI`` into the kind, empty if there is none, and the URI.
+
+    Raises:
+        EncoderError: There is no such kind, or the URI is missing or superfluous.
+    """
+    match = _KIND.fullmatch(spec)
+    kind, uri = (match[1], match[2]) if match else ("", spec)
+    if spec in KINDS and not KINDS[spec].has_uri:
+        return spec, ""
+    if kind and kind not in KINDS:
+        raise EncoderError(
+            f"encoder {spec}: there is no kind {kind!r}; the kinds are {', '.join(KINDS)}. Write a folder whose name "
+            f"has an equals sign as ./{spec}."
+        )
+    if kind and not KINDS[kind].has_uri:
+        raise EncoderError(f"encoder {spec}: {kind} takes no path; write {kind} alone.")
+    if not uri:
+        raise EncoderError(f"encoder {spec!r}: the path or URI is missing. Write it as [KIND=]URI.")
+    return kind, uri
+
+
+def absolute_spec(spec: str) -> str:
+    """Returns the name of an encoder in a form that means the same in every working directory.
+
+    Raises:
+        EncoderError: As in :func:`split_spec`.
+    """
+    kind, uri = split_spec(spec)
+    if not uri:
+        return spec
+    uri = uri if kind == functions.KIND else hub.absolute_spec(uri)
+    return f"{kind}={uri}" if kind else uri
+
+
+def encoder_names(specs: Sequence[str]) -> list[str]:
+    """Returns short names of encoders, which differ if the encoders do: ``first`` for ``runs/first/model``.
+
+    Raises:
+        EncoderError: An encoder is named twice; or as in :func:`split_spec`.
+    """
+    repeated = [spec for spec, count in Counter(map(absolute_spec, specs)).items() if count > 1]
+    if repeated:
+        raise EncoderError(f"encoder {repeated[0]}: it is named twice. Name every encoder once.")
+    parts = [_parts(*split_spec(spec)) for spec in specs]
+    lengths = [1] * len(specs)
+    while True:
+        names = [_name(split_spec(spec)[0], each[-n:]) for spec, each, n in zip(specs, parts, lengths, strict=True)]
+        counts = Counter(names)
+        short = [k for k, name in enumerate(names) if counts[name] > 1 and lengths[k] < len(parts[k])]
+        if not short:
+            break
+        for k in short:
+            lengths[k] += 1
+    return [name if counts[name] == 1 else spec for name, spec in zip(names, specs, strict=True)]
+
+
+def _parts(kind: str, uri: str) -> list[str]:
+    """Returns the parts of a URI from which names are made, the most specific one last."""
+    scheme = scheme_of(uri)
+    path = uri[len(scheme) + len("://") :] if scheme else re.sub("^(hub|python):", "", uri)
+    if kind == functions.KIND:
+        path = re.sub(r"\.(?=[^:]*:)", "/", path)  # packages are parts, but a module and its function are one
+    parts = [part for part in path.split("/") if part not in ("", ".", "..")]
+    if kind == stored.KIND and parts:
+        parts[-1] = re.sub(r"\.(parquet|pq)$", "", parts[-1])
+    while len(parts) > 1 and parts[-1] in _CONTAINERS:
+        parts.pop()
+    return parts
+
+
+def _name(kind: str, parts: Sequence[str]) -> str:
+    return " ".join(filter(None, [kind if kind in _NAMED_BY_KIND else "", "/".join(parts)]))
+
+
+def _kind_of_folder(uri: str) -> str:
+    """Returns the kind of the model in a folder."""
+    remedy = f"Name its kind, as in {sentence.KIND}={uri}; the kinds are {', '.join(KINDS)}."
+    if uri.startswith(("hub:", "python:")):
+        raise EncoderError(f"encoder {uri}: only a folder's content is looked up. {remedy}")
+    try:
+        values = json.loads(filesystem.read_bytes(filesystem.join(uri, CONFIG)))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        fault = f"there is no {CONFIG} in it" if filesystem.exists(uri) else "there is no such folder"
+        raise EncoderError(f"encoder {uri}: {fault}. Name the folder of a model. {remedy}") from error
+    except ValueError as error:
+        raise EncoderError(f"encoder {uri}: {CONFIG} is damaged: {error}. Restore the file.") from error
+    stated = values if isinstance(values, dict) else {}
+    if str(stated.get("format", "")).startswith("mulan-"):
+        return exported.KIND
+    if stated.get("model_type") == ClapConfig.model_type:
+        return clap.KIND
+    raise EncoderError(
+        f"encoder {uri}: {CONFIG} describes neither a model that mulan exported nor a ClapModel, but one of type "
+        f"{stated.get('model_type')!r:.80}. {remedy}"
+    )
