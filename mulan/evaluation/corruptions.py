@@ -37,7 +37,7 @@ class CorruptionScale:
     quantity: str
     """Physical quantity that grows or falls with the strength."""
     unit: str
-    """Unit of the quantity; empty for ratios."""
+    """Unit of the quantity; empty for plain numbers."""
     values: tuple[float, float, float, float, float]
     """Value of the quantity at strengths 1 to 5."""
     effect: Callable[[np.ndarray, int, float, np.random.Generator], np.ndarray]
@@ -49,10 +49,10 @@ CORRUPTIONS: Mapping[str, CorruptionScale] = MappingProxyType(
         "time_stretch": CorruptionScale("time stretch", "tempo", "", (0.94, 0.88, 0.82, 0.76, 0.7), time_stretched),
         "reverb": CorruptionScale("reverberation", "decay time", "s", (0.25, 0.5, 1.0, 2.0, 4.0), reverberated),
         "noise": CorruptionScale("white noise", "signal-to-noise ratio", "dB", (20.0, 15.0, 10.0, 5.0, 0.0), noisy),
-        "compression": CorruptionScale("compression", "ratio", ": 1", (1.5, 2.0, 4.0, 8.0, 20.0), compressed),
+        "compression": CorruptionScale("compression", "ratio", "", (1.5, 2.0, 4.0, 8.0, 20.0), compressed),
         "low_pass": CorruptionScale("low-pass", "cutoff", "Hz", (4000.0, 2000.0, 1000.0, 500.0, 250.0), low_passed),
         "mp3": CorruptionScale("MP3", "bit rate", "kbit/s", (64.0, 32.0, 24.0, 16.0, 8.0), mp3_coded),
-        "bit_depth": CorruptionScale("few bits", "bits", "bit", (8.0, 7.0, 6.0, 5.0, 4.0), requantised),
+        "bit_depth": CorruptionScale("few bits", "bits per sample", "", (8.0, 7.0, 6.0, 5.0, 4.0), requantised),
     }
 )
 """The corruptions by name."""

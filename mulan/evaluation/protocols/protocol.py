@@ -1,8 +1,8 @@
 """The interface of a protocol, and the scores that it returns."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -10,6 +10,9 @@ from mulan.evaluation.encoders.encoder import Encoder
 from mulan.evaluation.errors import EvaluationError
 from mulan.evaluation.metrics.resampling import REPLICATES, Resampling
 from mulan.evaluation.recordings import EmbeddedRecordings, LabelledRecording
+
+if TYPE_CHECKING:  # protocols do not wait for the libraries of effects
+    from mulan.evaluation.corruptions import Corruption
 
 SECTIONS = ("zero_shot", "probes", "retrieval.captions", "retrieval.playlists", "triplets", "robustness")
 """The sections of a report, as paths in ``report.json``."""
@@ -50,6 +53,9 @@ class Evaluated:
     """Seed of everything that is drawn."""
     replicates: int = REPLICATES
     """Number of draws for intervals; 0 computes none, as for the scores of a validation during training."""
+    corrupted: "Callable[[Corruption], EmbeddedRecordings] | None" = None
+    """Embeds the recordings of the split ``test`` after corrupting each; strength 0 embeds as much of them uncorrupted.
+    None if the model cannot embed them, as with stored vectors."""
 
     def of_split(self, split: str) -> EmbeddedRecordings:
         """Returns the embedded recordings of a split.

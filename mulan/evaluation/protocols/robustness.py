@@ -1,0 +1,130 @@
+"""Robustness of a model: the scores of a protocol on corrupted recordings of the test split (SemiSupCon)."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from mulan.evaluation.corruptions import CORRUPTIONS, STRENGTHS, Corruption
+from mulan.evaluation.errors import EvaluationError
+from mulan.evaluation.protocols.protocol import Evaluated, EvaluationProtocol, SetScores
+from mulan.evaluation.recordings import EmbeddedRecordings
+
+FittedScores = Callable[[EmbeddedRecordings], Iterator[SetScores]]
+"""Yields the scores of a fitted model on recordings of the test split."""
+
+
+@runtime_checkable
+class FittedProtocol(EvaluationProtocol, Protocol):
+    """A protocol that fits something to the other splits, such as a probe."""
+
+    def fit(self, model: Evaluated) -> FittedScores:
+        """Fits once, to vectors of uncorrupted recordings, and returns what scores any vectors of the test split.
+
+        Raises:
+            EvaluationError: The corpus has nothing that the protocol needs.
+        """
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """Computes one score of another protocol on recordings that are corrupted at strengths 0 to 5.
+
+    Only recordings of the split ``test`` are corrupted. What the protocol fits to others is the same at all strengths:
+    a :class:`FittedProtocol` is fitted once, and any other one again each time, to the same vectors with the same seed.
+    """
+
+    base: EvaluationProtocol
+    """The protocol, which scores recordings of the split ``test``."""
+    score: str
+    """Name of the score, such as ``roc_auc``; sets without it are left out."""
+    corruptions: tuple[str, ...] = tuple(CORRUPTIONS)
+    """Names of the corruptions, at least one."""
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits of the protocol."""
+        return self.base.splits
+
+    @property
+    def needs_text(self) -> bool:
+        """Whether the protocol needs texts."""
+        return self.base.needs_text
+
+    def evaluate(self, model: Evaluated) -> Iterator[SetScores]:
+        """Yields a set for each corruption and each set of the protocol; its scores are ``strength_0`` to ``_5``.
+
+        Raises:
+            EvaluationError: The model cannot embed corrupted recordings, the protocol's sets lack the score, or the
+                corpus has nothing that the protocol needs.
+        """
+        if model.corrupted is None:
+            raise EvaluationError(
+                f"{model.encoder.info.name} cannot embed corrupted recordings, which robustness needs: it does not "
+                "compute vectors of audio"
+            )
+        scores_of = self._fit(model)
+        # not model.audio, of which whole recordings may have been embedded
+        uncorrupted = self._by_set(scores_of(model.corrupted(Corruption(self.corruptions[0], 0))))
+        if not uncorrupted:
+            raise EvaluationError(f"no set of {type(self.base).__name__} has the score {self.score}")
+        for name in self.corruptions:
+            sets = [uncorrupted]
+            corruptions = [Corruption(name, strength) for strength in STRENGTHS[1:]]
+            sets.extend(self._by_set(scores_of(model.corrupted(corruption))) for corruption in corruptions)
+            for key in uncorrupted:
+                yield self._set_scores(name, [each[key] for each in sets])
+
+    def _fit(self, model: Evaluated) -> FittedScores:
+        if isinstance(self.base, FittedProtocol):
+            return self.base.fit(model)
+        return lambda test: self.base.evaluate(replace(model, audio=_with_test_split(model.audio, test)))
+
+    def _by_set(self, sets: Iterator[SetScores]) -> Mapping[str, SetScores]:
+        return {f"{each.section}.{each.name}": each for each in sets if self.score in each.scores}
+
+    def _set_scores(self, corruption: str, sets: list[SetScores]) -> SetScores:
+        """Returns the scores of one set of the protocol under one corruption; ``sets`` are by strength."""
+        scale, first = CORRUPTIONS[corruption], sets[0]
+        values = f"{', '.join(f'{value:g}' for value in scale.values)} {scale.unit}".rstrip()
+        draws = {f"strength_{strength}": each.draws for strength, each in enumerate(sets)}
+        return SetScores(
+            section="robustness",
+            name=f"{first.section}.{first.name}.{corruption}",
+            scores={f"strength_{strength}": each.scores[self.score] for strength, each in enumerate(sets)},
+            draws={name: each[self.score] for name, each in draws.items() if self.score in each},
+            counts=first.counts,
+            details={
+                "section": first.section,
+                "set": first.name,
+                "score": self.score,
+                "corruption": scale.title,
+                "quantity": scale.quantity,
+                "unit": scale.unit,
+                "values": list(scale.values),
+                "chance": _chance(first, self.score),
+            },
+            protocol=f"{first.protocol} Recordings of the test split are corrupted by {scale.title}: {scale.quantity} "
+            f"{values} at strengths 1 to 5, and uncorrupted at strength 0.".lstrip(),
+        )
+
+
+def _with_test_split(audio: EmbeddedRecordings | None, test: EmbeddedRecordings) -> EmbeddedRecordings:
+    """Returns the recordings with those of the split ``test`` replaced, in ascending order of the ids."""
+    if audio is None or all(each.split == "test" for each in audio.recordings):
+        return test
+    others = audio.select([row for row, each in enumerate(audio.recordings) if each.split != "test"])
+    joined = EmbeddedRecordings(
+        others.recordings + test.recordings,
+        np.concatenate([others.windows, test.windows]),
+        np.concatenate([others.starts, others.starts[-1] + test.starts[1:]]),
+        test.is_unit,
+    )
+    return joined.select(sorted(range(len(joined.recordings)), key=lambda row: joined.recordings[row].recording_id))
+
+
+def _chance(found: SetScores, score: str) -> dict[str, float]:
+    """Returns what a model reaches at any strength that ignores its input; nothing if it is unknown."""
+    chance = found.details.get("chance", {}).get(score)
+    return {} if chance is None else {f"strength_{strength}": chance for strength in STRENGTHS}
