@@ -1,0 +1,200 @@
+"""Probes of classes and of keys: each recording is of exactly one."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from mulan.data.corpus.metadata import split_tag
+from mulan.evaluation.errors import EvaluationError
+from mulan.evaluation.metrics.classification import accuracy, macro_f1, macro_f1_draws
+from mulan.evaluation.metrics.keys import weighted_key_scores
+from mulan.evaluation.probes.probe import LabelledVectors, ProbeData, Quality, accuracy_of_best
+from mulan.evaluation.probes.splits import ProbeSplits
+from mulan.evaluation.protocols.probe_sets import (
+    PROBED_SPLITS,
+    ClassifierHead,
+    fit_head,
+    probe_splits,
+    probed_sets,
+    protocol_sentence,
+)
+from mulan.evaluation.protocols.protocol import Evaluated, SetScores
+from mulan.evaluation.recordings import EmbeddedRecordings, multi_hot
+from mulan.vocabularies.vocabulary import Vocabulary, vocabulary
+
+
+@dataclass(frozen=True)
+class ClassificationProbe:
+    """Predicts the class of recordings, such as their genre, their instrument or their pitch.
+
+    Scores are the accuracy, and the F1 score with equal weights of the classes that occur in the test split. Recordings
+    with none or several of the tags are left out of all splits, and counted. A recording of a class that the training
+    split lacks counts as wrong.
+    """
+
+    vocabulary: str
+    """Name of a list of :mod:`mulan.vocabularies`, or a category with a colon, such as ``genre:``."""
+    name: str = ""
+    """Name of the set; by default that of the list or category."""
+    head: ClassifierHead = "mlp"
+    """What is trained."""
+
+    splits: ClassVar[tuple[str, ...]] = PROBED_SPLITS
+    needs_text: ClassVar[bool] = False
+
+    def evaluate(self, model: Evaluated) -> Iterator[SetScores]:
+        """Yields the scores.
+
+        Raises:
+            EvaluationError: A split has no recordings with exactly one of the tags, or the training split has one class
+                only.
+        """
+        splits = probe_splits(model)
+        for tags in probed_sets(self.vocabulary, splits):
+            classified = _Classified.of(model, splits, tags, self.head, accuracy_of_best)
+            yield classified.scores(self.name or tags.name)
+
+
+@dataclass(frozen=True)
+class KeyProbe:
+    """Predicts the key of recordings, with tags such as ``key:Eb minor``.
+
+    The score is the weighted score of MIREX, by which settings are chosen too; beside it the accuracy and F1, as in
+    :class:`ClassificationProbe`.
+    """
+
+    name: str = "keys"
+    """Name of the set."""
+    head: ClassifierHead = "mlp"
+    """What is trained."""
+
+    splits: ClassVar[tuple[str, ...]] = PROBED_SPLITS
+    needs_text: ClassVar[bool] = False
+
+    def evaluate(self, model: Evaluated) -> Iterator[SetScores]:
+        """Yields the scores.
+
+        Raises:
+            EvaluationError: A split has no recordings with exactly one key, or the training split has one key only.
+        """
+        splits = probe_splits(model)
+        for tags in probed_sets("keys", splits):
+            classified = _Classified.of(model, splits, tags, self.head, _mean_weighted_score)
+            values = np.mean([_weighted_scores(classified.truth, run) for run in classified.predicted], axis=0)
+            yield classified.scores(self.name, "weighted_score", values)
+
+
+def _weighted_scores(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Returns the weighted score of each recording, given the numbers of keys, int64 [recordings]."""
+    keys = [split_tag(tag)[1] for tag in vocabulary("keys").tags]
+    return weighted_key_scores([keys[number] for number in truth], [keys[number] for number in predicted])
+
+
+def _mean_weighted_score(truth: np.ndarray, predicted: np.ndarray) -> float:
+    return float(_weighted_scores(truth, predicted.argmax(axis=1)).mean())
+
+
+@dataclass(frozen=True, eq=False)
+class _Classified:
+    """The predicted classes of the test split."""
+
+    model: Evaluated
+    splits: ProbeSplits
+    """Recordings with exactly one class."""
+    tags: Vocabulary
+    truth: np.ndarray
+    """Number of the class, int64 [recordings]."""
+    predicted: np.ndarray
+    """Number of the predicted class, int64 [runs, recordings]."""
+    counts: dict[str, int]
+    details: dict[str, Any]
+    protocol: str
+
+    @classmethod
+    def of(
+        cls, model: Evaluated, whole: ProbeSplits, tags: Vocabulary, head: ClassifierHead, quality: Quality
+    ) -> "_Classified":
+        wanted = set(tags.tags)
+        splits = whole.where(lambda recording: len(wanted.intersection(recording.tags)) == 1)
+        if not splits.are_filled:
+            raise EvaluationError(f"a split has no recordings with exactly one of the tags of {tags.name}")
+        train, validation, test = (_labelled(part, tags) for part in (splits.train, splits.validation, splits.test))
+        untrained = sorted(set(range(len(tags.tags))) - set(train.truth.tolist()))
+        if len(tags.tags) - len(untrained) < 2:
+            raise EvaluationError(f"the split train has recordings of one class of {tags.name} only")
+        probe = fit_head(head, ProbeData("class", len(tags.tags), train, validation, quality, model.seed))
+        details = {
+            "vocabulary": tags.name,
+            "vocabulary_sha256": tags.sha256,
+            "head": head,
+            "chosen": dict(probe.chosen),
+            "untrained": [tags.tags[number] for number in untrained],
+        }
+        return cls(
+            model=model,
+            splits=splits,
+            tags=tags,
+            truth=test.truth,
+            predicted=probe.predict(splits.test).argmax(axis=2),
+            counts={
+                **splits.counts,
+                "left_out": len(whole.test.recordings) - len(splits.test.recordings),
+                "classes": len(tags.tags),
+                "tested_classes": len(set(test.truth.tolist())),
+                "untrained_classes": len(untrained),
+            },
+            details=details,
+            protocol=protocol_sentence(head, "only those with exactly one of the tags", splits),
+        )
+
+    def scores(self, name: str, other: str = "", other_values: np.ndarray | None = None) -> SetScores:
+        """Returns the scores.
+
+        Args:
+            name: Name of the set.
+            other: Name of a score in addition.
+            other_values: Values of the recordings, of which it is the mean.
+        """
+        resampling = self.model.resampling(self.splits.test.recordings)
+        classes, right = len(self.tags.tags), (self.predicted == self.truth).mean(axis=0)
+        scores = {
+            "accuracy": float(np.mean([accuracy(self.truth, run) for run in self.predicted])),
+            "macro_f1": float(np.mean([macro_f1(self.truth, run, classes=classes)[0] for run in self.predicted])),
+        }
+        draws = {
+            "accuracy": resampling.means(right),
+            "macro_f1": np.mean(
+                [macro_f1_draws(self.truth, run, classes=classes, resampling=resampling) for run in self.predicted],
+                axis=0,
+            ),
+        }
+        if other_values is not None:
+            scores = {other: float(other_values.mean()), **scores}
+            draws = {other: resampling.means(other_values), **draws}
+        return SetScores(
+            section="probes",
+            name=name,
+            scores=scores,
+            draws=draws if self.model.replicates else {},
+            counts={**self.counts, "artists_or_recordings": resampling.num_groups},
+            details={**self.details, "classes": self._classes(right)},
+            protocol=self.protocol,
+        )
+
+    def _classes(self, right: np.ndarray) -> list[dict[str, Any]]:
+        """Returns the recall of each class of the test split, and the class that it is most often mistaken for."""
+        rows = []
+        for number in sorted(set(self.truth.tolist())):
+            of_class = self.truth == number
+            chosen = np.bincount(self.predicted[:, of_class].ravel(), minlength=len(self.tags.tags))
+            chosen[number] = 0
+            other = self.tags.tags[int(chosen.argmax())] if chosen.any() else None
+            recall = float(right[of_class].mean())
+            rows.append({"tag": self.tags.tags[number], "recall": recall, "mistaken_for": other})
+        return rows
+
+
+def _labelled(audio: EmbeddedRecordings, tags: Vocabulary) -> LabelledVectors:
+    return LabelledVectors(audio, multi_hot(audio.recordings, tags.tags).argmax(axis=1))

@@ -1,0 +1,90 @@
+"""What probes predict: tags, by the name of a list or of a category, and the heads that predict them."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Literal
+
+from mulan.data.corpus.metadata import split_tag
+from mulan.evaluation.errors import EvaluationError
+from mulan.evaluation.probes.linear import fit_logistic, fit_ridge
+from mulan.evaluation.probes.mlp import fit_mlp
+from mulan.evaluation.probes.probe import FittedProbe, ProbeData
+from mulan.evaluation.probes.splits import ProbeSplits
+from mulan.evaluation.protocols.protocol import Evaluated
+from mulan.vocabularies.vocabulary import Vocabulary, vocabulary
+
+ClassifierHead = Literal["logistic", "mlp"]
+"""MuLan's logistic regression on the vectors of recordings, or MuLaP's perceptron on those of windows."""
+RegressionHead = Literal["ridge", "mlp"]
+"""Ridge regression on the vectors of recordings, or MuLaP's perceptron on those of windows."""
+
+PROBED_SPLITS = ("train", "validation", "test")
+
+_HEADS: Mapping[str, Callable[[ProbeData], FittedProbe]] = {
+    "logistic": fit_logistic,
+    "ridge": fit_ridge,
+    "mlp": fit_mlp,
+}
+_SENTENCES = {
+    "logistic": "Logistic regression on the standardised vectors of recordings",
+    "ridge": "Ridge regression on the standardised vectors of recordings",
+    "mlp": "Perceptron with one hidden layer of 512 on the standardised vectors of windows, mean of the predictions "
+    "for a recording's windows, scores averaged over 3 initialisations",
+}
+
+
+def fit_head(head: str, data: ProbeData) -> FittedProbe:
+    """Trains a head of a :data:`ClassifierHead` or :data:`RegressionHead`."""
+    return _HEADS[head](data)
+
+
+def protocol_sentence(head: str, recordings: str, splits: ProbeSplits) -> str:
+    """Says how scores were computed.
+
+    Args:
+        head: The head.
+        recordings: The recordings of each split, after "of the split test, ".
+        splits: The splits.
+    """
+    return f"{_SENTENCES[head]}; recordings of the split test, {recordings}; {splits.sentence}."
+
+
+def probe_splits(model: Evaluated) -> ProbeSplits:
+    """Returns the splits of the corpus.
+
+    Raises:
+        EvaluationError: There are no recordings to train on, or none to test.
+    """
+    assert model.audio is not None, "probes need the audio of all splits"
+    return ProbeSplits.of(model.audio, seed=model.seed)
+
+
+def probed_sets(name: str | None, splits: ProbeSplits) -> Iterator[Vocabulary]:
+    """Yields the tags of each set.
+
+    Args:
+        name: Name of a list of :mod:`mulan.vocabularies`; a category with a colon, such as ``instrument:``, for all its
+            tags in the corpus; or None for the tags of all categories, each a set.
+        splits: The recordings.
+
+    Raises:
+        EvaluationError: No recording has one of the tags.
+    """
+    found = {
+        tag
+        for part in (splits.train, splits.validation, splits.test)
+        for recording in part.recordings
+        for tag in recording.tags
+    }
+    if name is not None and not name.endswith(":"):
+        tags = vocabulary(name)
+        if found.isdisjoint(tags.tags):
+            raise EvaluationError(f"no recording has a tag of {name}, such as {tags.tags[0]}, for a probe to predict")
+        yield tags
+        return
+    categories = sorted({split_tag(tag)[0] for tag in found})
+    chosen = categories if name is None else [category for category in categories if f"{category}:" == name]
+    if not chosen:
+        needed = "a tag" if name is None else f"a tag {name}…"
+        raise EvaluationError(f"no recording has {needed} for a probe to predict")
+    for category in chosen:
+        yield Vocabulary(category, tuple(sorted(tag for tag in found if split_tag(tag)[0] == category)))

@@ -1,0 +1,197 @@
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mulan.evaluation.errors import EvaluationError
+from mulan.evaluation.metrics.tagging import tagging_scores
+from mulan.evaluation.probes import mlp
+from mulan.evaluation.probes.probe import FittedProbe, ProbeData
+from mulan.evaluation.protocols import probe
+from mulan.evaluation.protocols.probe import RegressionProbe, TaggingProbe
+from mulan.evaluation.protocols.protocol import Evaluated, SetScores
+from mulan.evaluation.recordings import EmbeddedRecordings
+from tests.evaluation.probes.planted import embedded, mixed_splits
+
+RECORDINGS, DIM = 400, 8
+NAMES = ("mood:a", "mood:b", "mood:c")
+
+
+@pytest.fixture(autouse=True)
+def few_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mlp, "MAX_EPOCHS", 8)
+
+
+def evaluated(audio: EmbeddedRecordings, *, seed: int = 0, replicates: int = 50) -> Evaluated:
+    return Evaluated(encoder=None, audio=audio, seed=seed, replicates=replicates)  # type: ignore[arg-type]
+
+
+def tags_of(truth: np.ndarray, names: Sequence[str] = NAMES) -> list[list[str]]:
+    return [[name for name, has in zip(names, row, strict=True) if has] for row in truth]
+
+
+def planted(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Returns vectors and the tags that a linear map of them tells with certainty; some recordings have none."""
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(size=(RECORDINGS, DIM))
+    return vectors, vectors @ np.random.default_rng(7).normal(size=(DIM, 3)) > 2
+
+
+def only(scores: Any) -> SetScores:
+    (one,) = scores
+    return one
+
+
+@pytest.mark.parametrize("head", ["logistic", "mlp"])
+def test_a_linear_answer_is_found(head: Any) -> None:
+    vectors, truth = planted()
+    model = evaluated(embedded(vectors, splits=mixed_splits(RECORDINGS), tags=tags_of(truth)))
+    result = only(TaggingProbe(head=head).evaluate(model))
+    assert (result.section, result.name) == ("probes", "mood")
+    assert result.scores["roc_auc"] > (0.985 if head == "logistic" else 0.94)  # in eight epochs
+    assert result.scores["map"] > result.scores["prevalence"] + 0.5
+    test = truth[3::4]
+    assert result.scores["prevalence"] == pytest.approx(test.mean())
+    assert result.counts["positives"] == test.sum()
+    assert result.counts["untagged"] == (~test.any(axis=1)).sum() > 0
+    assert [row["tag"] for row in result.details["tags"]] == list(NAMES)
+    for name in ("roc_auc", "map"):
+        assert result.draws[name].shape == (50,)
+        assert result.draws[name].min() <= result.scores[name] <= result.draws[name].max()
+    json.dumps(result.details, allow_nan=False)
+
+
+@pytest.mark.parametrize("head", ["logistic", "mlp"])
+def test_a_model_that_ignores_its_input_gives_chance(head: Any) -> None:
+    _, truth = planted()
+    constant = embedded(np.ones((RECORDINGS, DIM)), splits=mixed_splits(RECORDINGS), tags=tags_of(truth))
+    assert only(TaggingProbe(head=head).evaluate(evaluated(constant))).scores["roc_auc"] == 0.5
+    noise = np.random.default_rng(1).normal(size=(RECORDINGS, DIM))
+    model = evaluated(embedded(noise, splits=mixed_splits(RECORDINGS), tags=tags_of(truth)))
+    result = only(TaggingProbe(head=head).evaluate(model))
+    assert result.scores["roc_auc"] == pytest.approx(0.5, abs=0.12)
+    assert result.draws["roc_auc"].min() < 0.5 < result.draws["roc_auc"].max()
+
+
+@pytest.mark.parametrize("head", ["logistic", "mlp"])
+def test_the_labels_of_the_test_split_influence_only_the_scores(head: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With permuted labels the scores are those of the same predictions."""
+    fitted: list[FittedProbe] = []
+    fit: Callable[[str, ProbeData], FittedProbe] = probe.fit_head
+
+    def remembering(head: str, data: ProbeData) -> FittedProbe:
+        fitted.append(fit(head, data))
+        return fitted[-1]
+
+    monkeypatch.setattr(probe, "fit_head", remembering)
+    vectors, truth = planted()
+    splits, permuted = mixed_splits(RECORDINGS), truth.copy()
+    permuted[3::4] = np.random.default_rng(2).permutation(truth[3::4])
+    corpora = [embedded(vectors, splits=splits, tags=tags_of(each)) for each in (truth, permuted)]
+    results = [only(TaggingProbe(head=head).evaluate(evaluated(corpus))) for corpus in corpora]
+    assert results[0].details["chosen"] == results[1].details["chosen"]
+    test = corpora[0].of_splits("test")
+    runs, other_runs = (each.predict(test) for each in fitted)
+    assert (runs == other_runs).all()
+    expected = [tagging_scores(run, permuted[3::4], NAMES).roc_auc for run in runs]
+    assert results[1].scores["roc_auc"] == pytest.approx(np.mean(expected)) != results[0].scores["roc_auc"]
+
+
+def test_recordings_without_tags_count_or_are_left_out_of_all_splits() -> None:
+    vectors, truth = planted(3)
+    vectors += np.random.default_rng(4).normal(size=vectors.shape)
+    model = evaluated(embedded(vectors, splits=mixed_splits(RECORDINGS), tags=tags_of(truth)))
+    every, tagged = (
+        only(TaggingProbe("mood:", name, recordings=name).evaluate(model))
+        for name in ("all", "tagged")  # type: ignore[arg-type]
+    )
+    assert (every.name, tagged.name) == ("all", "tagged")
+    has_tag, sizes = truth.any(axis=1), ("train_recordings", "validation_recordings", "recordings")
+    rows = (np.flatnonzero(np.array(mixed_splits(RECORDINGS)) == split) for split in ("train", "validation", "test"))
+    for size, of_split in zip(sizes, rows, strict=True):
+        assert every.counts[size] == len(of_split)
+        assert tagged.counts[size] == has_tag[of_split].sum() < len(of_split)
+    assert tagged.counts["untagged"] == 0
+    assert every.scores["map"] != pytest.approx(tagged.scores["map"], abs=0.02)
+    assert "also those with none of the tags" in every.protocol
+    assert "only those with one of the tags" in tagged.protocol
+
+
+def test_tags_that_the_training_split_lacks_are_counted_and_not_predicted() -> None:
+    vectors, truth = planted()
+    tags = tags_of(truth)
+    for row in range(3, RECORDINGS, 8):
+        tags[row].append("mood:only in test")
+    for row in range(RECORDINGS):
+        tags[row].append("mood:everywhere")
+    result = only(TaggingProbe().evaluate(evaluated(embedded(vectors, splits=mixed_splits(RECORDINGS), tags=tags))))
+    assert result.details["untrained"] == ["mood:everywhere", "mood:only in test"]
+    assert (result.counts["tags"], result.counts["untrained_tags"], result.counts["scored_tags"]) == (5, 2, 3)
+    assert [row["tag"] for row in result.details["tags"]] == list(NAMES)
+
+
+def test_each_category_is_a_set_and_a_fixed_list_is_named_with_its_digest() -> None:
+    vectors, truth = planted()
+    tags = tags_of(truth, ("mood:a", "genre:b", "mtat:guitar"))
+    model = evaluated(embedded(vectors, splits=mixed_splits(RECORDINGS), tags=tags), replicates=0)
+    results = list(TaggingProbe().evaluate(model))
+    assert [result.name for result in results] == ["genre", "mood", "mtat"]
+    assert all(result.draws == {} for result in results)
+    fixed = only(TaggingProbe("mtat_top50").evaluate(model))
+    assert (fixed.name, fixed.counts["tags"], fixed.counts["untrained_tags"]) == ("mtat_top50", 50, 49)
+    assert len(fixed.details["vocabulary_sha256"]) == 64
+    assert fixed.scores == results[2].scores
+
+
+def test_two_runs_give_identical_numbers_also_without_a_validation_split() -> None:
+    vectors, truth = planted()
+    splits = ["train", "train", "train", "test"] * (RECORDINGS // 4)
+    artists = [f"artist {row % 50}" for row in range(RECORDINGS)]
+    noisy = vectors + np.random.default_rng(5).normal(size=vectors.shape)
+    audio = embedded(noisy, splits=splits, tags=tags_of(truth), artists=artists)
+    one, other = (only(TaggingProbe().evaluate(evaluated(audio))) for _ in range(2))
+    assert (one.scores, one.details, one.counts) == (other.scores, other.details, other.counts)
+    assert all((one.draws[name] == other.draws[name]).all() for name in one.draws)
+    assert "has no validation split" in one.protocol
+    assert one.counts["train_recordings"] + one.counts["validation_recordings"] == 300
+    assert one.counts["artists_or_recordings"] == len({artists[row] for row in range(3, RECORDINGS, 4)})
+
+
+def rated(vectors: np.ndarray, numbers: np.ndarray) -> EmbeddedRecordings:
+    targets = [{"arousal": row[0], "valence": row[1], "other": 0.0} for row in numbers.tolist()]
+    targets[3] = {"arousal": 1.0}
+    return embedded(vectors, splits=mixed_splits(len(vectors)), targets=targets)
+
+
+def test_numbers_that_are_a_linear_map_are_found() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(RECORDINGS, DIM)).astype(np.float32)
+    numbers = 5 + vectors @ rng.normal(size=(DIM, 2)) * np.array([1, 30])
+    numbers[:, 1] += 60 * rng.normal(size=RECORDINGS)
+    result = only(RegressionProbe("emomusic", head="ridge").evaluate(evaluated(rated(vectors, numbers))))
+    assert list(result.scores) == ["r2", "r2_arousal", "r2_valence"]
+    assert result.scores["r2_arousal"] > 0.999
+    assert 0 < result.scores["r2_valence"] < 0.95
+    assert result.scores["r2"] == pytest.approx((result.scores["r2_arousal"] + result.scores["r2_valence"]) / 2)
+    known = np.delete(numbers, np.arange(3, RECORDINGS, 4), axis=0)
+    assert list(result.details["mean"].values()) == pytest.approx(known.mean(axis=0).tolist())
+    assert list(result.details["deviation"].values()) == pytest.approx(known.std(axis=0).tolist())
+    assert (result.counts["recordings"], result.counts["left_out"]) == (RECORDINGS // 4 - 1, 1)
+    for name, score in result.scores.items():
+        assert result.draws[name].min() <= score <= result.draws[name].max()
+
+
+@pytest.mark.parametrize("head", ["ridge", "mlp"])
+def test_numbers_predicted_from_nothing_have_no_positive_r2(head: Any) -> None:
+    numbers = np.random.default_rng(1).normal(size=(RECORDINGS, 2))
+    constant = rated(np.ones((RECORDINGS, DIM)), numbers)
+    scores = only(RegressionProbe("emomusic", head=head).evaluate(evaluated(constant))).scores
+    assert -0.1 < min(scores.values()) <= max(scores.values()) <= 0
+
+
+def test_absent_targets_are_named() -> None:
+    model = evaluated(rated(np.ones((8, DIM)), np.ones((8, 2))))
+    with pytest.raises(EvaluationError, match="targets arousal, dominance, which"):
+        list(RegressionProbe("other", targets=("arousal", "dominance")).evaluate(model))
