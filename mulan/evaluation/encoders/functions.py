@@ -5,12 +5,13 @@ from types import ModuleType
 from typing import Any, Self
 
 import numpy as np
+import torch
 
 from mulan.config.functions import UserFunctionError, import_function
 from mulan.data.errors import one_line
 from mulan.evaluation.encoders.digest import file_sha256, text_sha256
 from mulan.evaluation.encoders.encoder import EncoderError, EncoderInfo
-from mulan.model.inference.exported import WINDOWS_AT_ONCE
+from mulan.model.inference.exported import windows_of_a_pass
 from mulan.model.inference.inputs import check_windows, checked_texts
 
 KIND = "python"
@@ -53,13 +54,14 @@ class FunctionEncoder:
     Without it, vectors are kept as they are.
     """
 
-    def __init__(self, info: EncoderInfo, adapted: Any) -> None:
+    def __init__(self, info: EncoderInfo, adapted: Any, *, windows_at_once: int) -> None:
         """
         Args:
             info: What the encoder is.
             adapted: Object with ``embed_audio`` and, if ``info.embeds_text``, ``embed_text``.
+            windows_at_once: Maximum number of windows in one call.
         """
-        self._info, self._adapted = info, adapted
+        self._info, self._adapted, self._windows_at_once = info, adapted, windows_at_once
 
     @classmethod
     def open(cls, function: str, *, name: str, device: str | None = None) -> Self:
@@ -68,7 +70,8 @@ class FunctionEncoder:
         Args:
             function: Name of the function as ``MODULE:FUNCTION``.
             name: Name of the encoder in reports.
-            device: Not used: the function chooses the device itself.
+            device: The device on which windows are likely to be embedded, for the number of windows in one call; the
+                function itself chooses the device. If None, a CUDA device if available, otherwise the CPU.
 
         Raises:
             FunctionError: The function does not exist or raises an exception, or what it returns is no encoder.
@@ -94,7 +97,8 @@ class FunctionEncoder:
             is_unit=embeds_text,
             embeds_text=embeds_text,
         )
-        encoder = cls(info, adapted)
+        likely = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        encoder = cls(info, adapted, windows_at_once=windows_of_a_pass(likely))
         encoder._check(_sounds(rate_hz, window_samples))
         return encoder
 
@@ -111,13 +115,9 @@ class FunctionEncoder:
             FunctionError: The function raises an exception, or does not return such vectors.
         """
         check_windows(windows, self._info.window_samples, function="embed_audio")
-        starts = range(0, len(windows), WINDOWS_AT_ONCE)
-        return self._stacked(
-            [
-                self._rows("embed_audio", windows[start : start + WINDOWS_AT_ONCE].astype(np.float32) / 32768)
-                for start in starts
-            ]
-        )
+        starts = range(0, len(windows), self._windows_at_once)
+        parts = [windows[start : start + self._windows_at_once].astype(np.float32) / 32768 for start in starts]
+        return self._stacked([self._rows("embed_audio", part) for part in parts])
 
     def embed_text(self, texts: Sequence[str]) -> np.ndarray:
         """Embeds texts as unit rows, float32 [n, d].

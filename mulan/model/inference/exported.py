@@ -123,6 +123,11 @@ class ExportedModel(ABC):
         return mean
 
 
+def windows_of_a_pass(device: torch.device) -> int:
+    """Returns the maximum number of windows in one forward pass, if they may belong to several recordings."""
+    return WINDOWS_AT_ONCE if device.type == "cpu" else WINDOWS_AT_ONCE_ON_GPU
+
+
 @contextmanager
 def float32_convolutions() -> Iterator[None]:
     """Convolves deterministically and in float32 on GPUs, where cuDNN's default is TF32, with a precision of 1e-3."""
@@ -150,10 +155,9 @@ class AudioEmbedder(ExportedModel):
             EmbeddingInputError: The first argument is not an int16 array of this shape, or the second not a number of
                 windows.
         """
-        if windows_at_once is None:
-            windows_at_once = WINDOWS_AT_ONCE if self._device.type == "cpu" else WINDOWS_AT_ONCE_ON_GPU
-        check_count("windows_at_once", windows_at_once)
-        return self._vectors_of_windows("embed_windows", waveform, windows_at_once)
+        at_once = windows_of_a_pass(self._device) if windows_at_once is None else windows_at_once
+        check_count("windows_at_once", at_once)
+        return self._vectors_of_windows("embed_windows", waveform, at_once)
 
     @overload
     def embed_audio(
