@@ -3,7 +3,6 @@
 Its code is that of ``transformers``: no code in a folder is run.
 """
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, ClapConfig, ClapFeatureExtractor, ClapModel
 
 from mulan.data.text import TextTokenizer, tokenize
+from mulan.evaluation.encoders.digest import files_sha256
 from mulan.evaluation.encoders.encoder import EncoderInfo
 from mulan.model.audio.extractors import ClapLogMel
 from mulan.model.inference.exported import WINDOWS_AT_ONCE, WINDOWS_AT_ONCE_ON_GPU, float32_convolutions
@@ -190,11 +190,7 @@ def _read_tokenizer(folder: Path, config: ClapConfig) -> TextTokenizer:
 def _content_sha256(folder: Path) -> str:
     """Returns the SHA-256 of the files that determine the vectors, in hexadecimal."""
     determining = replace(CLAP_FILES, optional=TEXT_ENCODER.optional)
-    digest = hashlib.sha256()
-    for name in determining.select(path.name for path in folder.iterdir() if path.is_file()):
-        with (folder / name).open("rb") as file:
-            digest.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return digest.hexdigest()
+    return files_sha256(folder, determining.select(path.name for path in folder.iterdir() if path.is_file()))
 
 
 def _name_of(licence: Licence) -> str:
