@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from ray.tune import loguniform
 
-from mulan.config.objectives import selection_metric
 from mulan.config.recipe import Recipe
 from mulan.runs.checkpoint_list import checkpoints
 from mulan.runs.run import Run
@@ -74,12 +73,12 @@ class Trial:
     def scores(self, recipe: Recipe) -> list[tuple[int, float]]:
         """Returns the step and the score of each validation so far.
 
-        The score is that of :func:`mulan.config.objectives.selection_metric`.
+        The score is that of :attr:`mulan.config.recipe.Recipe.selection_metric`.
 
         Raises:
             DamagedFile: The trial's metrics are damaged.
         """
-        name = selection_metric(recipe.loss.weights).name
+        name = recipe.selection_metric.name
         validated = [(line["step"], line["validation"]) for line in self.run.metrics() if "validation" in line]
         return [(step, scores[name]) for step, scores in validated if name in scores]
 

@@ -7,7 +7,6 @@ from ray.tune.search.sample import Float, LogUniform
 from rich.console import Console
 from rich.table import Table
 
-from mulan.config.objectives import selection_metric
 from mulan.config.recipe import Recipe
 from mulan.config.sections import ScaleConfig
 from mulan.launch.capacity import Capacity
@@ -30,7 +29,7 @@ def print_trials(trials: Sequence[Trial], failures: Sequence[str], recipe: Recip
     fields = sorted(scored[0][0].values)
     table = Table(title=f"{len(scored)} trials, best first", title_justify="left")
     table.add_column("trial")
-    for column in (*fields, "step", selection_metric(recipe.loss.weights).label):
+    for column in (*fields, "step", recipe.selection_metric.label):
         table.add_column(column, justify="right")
     for one, (step, score) in scored:
         table.add_row(one.run.name, *(f"{one.values[field]:.4g}" for field in fields), str(step), f"{score:.3f}")

@@ -14,7 +14,6 @@ from ray.tune.schedulers import ASHAScheduler
 
 from jobs.arguments import CONSOLE
 from mulan.config.errors import USER_ERROR, MulanError
-from mulan.config.objectives import selection_metric
 from mulan.config.recipe import Recipe
 from mulan.launch.cluster import SharedReader
 from mulan.launch.fit import fit, ray_storage
@@ -66,7 +65,7 @@ ERROR = "permanent_error"
 def metric(recipe: Recipe) -> str:
     """Returns the metric that trials are compared by: a validation score, since losses at different temperatures or
     weights are not comparable."""
-    return f"validation_{selection_metric(recipe.loss.weights).name}"
+    return f"validation_{recipe.selection_metric.name}"
 
 
 def trial(config: dict[str, Any], *, base: Recipe, runs_uri: str, reader: SharedReader) -> None:
@@ -97,7 +96,7 @@ class Watch(Callback):
         """``fence``: the fence of the sweep's lease, which another driver may take over."""
         self._score, self._heading, self._losses = (
             metric(recipe),
-            selection_metric(recipe.loss.weights).label,
+            recipe.selection_metric.label,
             recipe.scale.max_failures,
         )
         self._train_steps = recipe.train.steps

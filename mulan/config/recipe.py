@@ -20,6 +20,7 @@ from mulan.config.checks import (
     term_faults,
 )
 from mulan.config.errors import RecipeError
+from mulan.config.evaluation import EvaluationConfig, evaluation_faults
 from mulan.config.validation import validated
 
 
@@ -44,6 +45,7 @@ class Recipe(Section):
     batch: sections.BatchConfig = sections.BatchConfig()
     optim: sections.OptimConfig = sections.OptimConfig()
     train: sections.TrainConfig = sections.TrainConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
     health: sections.HealthConfig = sections.HealthConfig()
     scale: sections.ScaleConfig = sections.ScaleConfig()
 
@@ -59,10 +61,17 @@ class Recipe(Section):
             *frozen_faults(self.loss.weights, self.audio_tower),
             *audio_faults(self.front_end, self.audio_tower, sample_rate_hz=self.data.sample_rate_hz, window_s=window_s),
             *augmentation_faults(self.loss.weights, self.semisupcon.augmentation, self.data),
+            *evaluation_faults(self.evaluation, self.loss.weights, self.train),
         ]
         if faults:
             raise ValueError("; ".join(faults))
         return self
+
+    @property
+    def selection_metric(self) -> objectives.SelectionMetric:
+        """The score by which checkpoints and trials are compared: ``evaluation.select``, or that of the objective."""
+        name = self.evaluation.select
+        return objectives.SelectionMetric(name, name) if name else objectives.selection_metric(self.loss.weights)
 
     @property
     def views(self) -> int:

@@ -9,7 +9,7 @@ from mulan.config.objectives import LossWeightsConfig, MulapConfig
 from mulan.config.sections import TextTowerConfig
 from mulan.data.batch import NOT_PREDICTED, Masks
 from mulan.data.plan import Plan
-from mulan.data.text import Vocabulary, load_vocabulary
+from mulan.data.text import TokenVocabulary, load_vocabulary
 
 _MASKED, _RANDOM = 0.8, 0.9
 """Cumulative probabilities that a token to be predicted becomes [MASK], or a random token (BERT §3.1)."""
@@ -25,7 +25,7 @@ class Masking:
     """Number of segments of a window."""
     max_tokens: int
     """Maximum number of tokens of a text."""
-    vocabulary: Vocabulary
+    vocabulary: TokenVocabulary
 
     @classmethod
     def from_sections(

@@ -166,7 +166,7 @@ def pretrained_tokenizer(spec: str) -> "PreTrainedTokenizerBase":
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class TokenVocabulary:
     """The properties of a vocabulary that masking needs."""
 
     size: int
@@ -177,7 +177,7 @@ class Vocabulary:
     """Ids of tokens that are not part of a text: [CLS], [SEP], padding and the like."""
 
 
-def load_vocabulary(section: TextTowerConfig) -> Vocabulary:
+def load_vocabulary(section: TextTowerConfig) -> TokenVocabulary:
     """Returns the vocabulary of the text tower's tokenizer.
 
     Raises:
@@ -192,7 +192,7 @@ def load_vocabulary(section: TextTowerConfig) -> Vocabulary:
         )
     unknown = tokenizer.unk_token_id  # stands for a word of the text
     special = tuple(sorted(token_id for token_id in tokenizer.all_special_ids if token_id != unknown))
-    return Vocabulary(len(tokenizer), tokenizer.mask_token_id, special)
+    return TokenVocabulary(len(tokenizer), tokenizer.mask_token_id, special)
 
 
 def tokenize(texts: Sequence[str], tokenizer: TextTokenizer | None) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from mulan.config.objectives import selection_metric
 from mulan.config.recipe import Recipe
 from mulan.runs.run import Run
 from mulan.storage.filesystem import is_local
@@ -125,7 +124,7 @@ def status_line(metrics: list[dict[str, Any]], recipe: Recipe, *, seconds: float
         f"{int(left // 60)}:{int(left % 60):02d} left",
     ]
     if validations:
-        name, label = selection_metric(recipe.loss.weights)
+        name, label = recipe.selection_metric
         shown.append(f"{label} {validations[-1].get(name, math.nan):.3f}")
     if skipped := newest["skipped_recordings"]:
         reasons = ", ".join(f"{reason} {count}" for reason, count in skipped.items())

@@ -104,6 +104,7 @@ def train_on_worker(config: dict[str, Any]) -> None:
     # imported objects are never freed: a garbage collection of them takes a second here, and pauses training later
     gc.disable()
     # DeepSpeed chooses its accelerator when imported, from the environment that only the worker has
+    from mulan.tasks.evaluation import ValidationEvaluation
     from mulan.tasks.task import task_of
     from mulan.training.loop import train
     from mulan.training.worker import prepare_engine
@@ -132,12 +133,13 @@ def train_on_worker(config: dict[str, Any]) -> None:
             attempt = all_gather_objects(source.begin(schedule) if rank == 0 else "")[0]
             batches = planned_batches(source, attempt, schedule)
             with ReadersWatch(source, on_change=recorder.event) if recorder else nullcontext() as readers:
+                evaluation = raise_on_all_workers(lambda: ValidationEvaluation.from_recipe(recipe, rank, workers))
                 engine = prepare_engine(task, recipe, checkpoint, device)
                 observer = RayObserver(run, engine)
                 if recorder and readers:
                     trained_on = sorted({*kinds, *progress.trained_on})
                     observer = RecordingRayObserver(run, engine, recorder, readers, trained_on=trained_on)
-                train(task, recipe, engine, batches, schedule, progress, observer)
+                train(task, recipe, engine, batches, schedule, progress, observer, evaluation)
     except MulanError as error:
         raise TrainingFailed(str(error), exit_code=error.exit_code) from error
 

@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 import torch
 
 from mulan.config.errors import MulanError
-from mulan.config.objectives import selection_metric
 from mulan.config.recipe import Recipe
 from mulan.data.errors import SkippedRecording
 from mulan.runs.checkpoint_writer import CheckpointWriter
@@ -114,7 +113,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._metrics = JsonLinesLog(run.metrics_uri, keep_steps=first_step)
         self._events = JsonLinesLog(run.events_uri)
         self._quarantine = Quarantine(run.quarantine_uri, keep_steps=first_step)
-        self._score = selection_metric(recipe.loss.weights).name
+        self._score = recipe.selection_metric.name
         self._checkpoints = CheckpointWriter(
             run.uri,
             keep_latest=recipe.train.keep_latest_checkpoints,

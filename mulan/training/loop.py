@@ -13,6 +13,7 @@ from mulan.config.recipe import Recipe
 from mulan.data.batch import Batch
 from mulan.data.schedule import Schedule
 from mulan.distributed.batch_norm import RunningStatistics
+from mulan.tasks.evaluation import ValidationEvaluation
 from mulan.tasks.task import Task
 from mulan.training.batch_source import BatchSource, StepReport
 from mulan.training.deterministic import deterministic_kernels
@@ -36,13 +37,18 @@ def train(
     schedule: Schedule,
     progress: Progress,
     observer: TrainingObserver,
+    evaluation: ValidationEvaluation | None = None,
 ) -> None:
     """Trains from ``progress`` to the recipe's last step. Collective: every worker calls it with its own batches.
+
+    Args:
+        evaluation: The evaluation in each validation (:meth:`ValidationEvaluation.from_recipe`).
 
     Raises:
         NonFiniteStep, EmbeddingsCollapsed: The recipe's ``health`` section ends the run at such a step.
         NotDeterministic: An operation has no deterministic kernel, and the recipe requires one.
         TooManySkippedRecordings: More recordings were skipped than ``data.max_skipped_share`` allows.
+        EvaluationError: The evaluation has no score ``evaluation.select``.
         MulanError: The observer of a worker reports a fatal error.
     """
     assert progress.steps_done == schedule.first_step, f"data starts at {schedule.first_step}, weights at {progress}"
@@ -67,7 +73,7 @@ def train(
             newly_skipped = report.skipped
             if schedule.validates_after(step):
                 micro_batches = source.take(schedule.validation_micro_batches_per_worker)
-                metrics["validation"] = validate(engine, micro_batches, task)
+                metrics["validation"] = validate(engine, micro_batches, task, evaluation)
                 # not counted, since every validation skips the same recordings
                 newly_skipped = newly_skipped + source.exchange_step_report().skipped
 

@@ -11,12 +11,12 @@ from mulan.data.batch import Masks
 from mulan.data.masking import Masking
 from mulan.data.plan import Plan
 from mulan.data.streams import Stream, StreamMixture
-from mulan.data.text import Vocabulary
+from mulan.data.text import TokenVocabulary
 from mulan.recipes.registry import load_recipe
 
 PAIRS, TOKENS, SEGMENTS = 16, 24, 6
 PADDING, UNKNOWN, CLS, SEP, MASK = range(5)
-VOCABULARY = Vocabulary(size=400, mask_id=MASK, special_ids=(PADDING, CLS, SEP, MASK))
+VOCABULARY = TokenVocabulary(size=400, mask_id=MASK, special_ids=(PADDING, CLS, SEP, MASK))
 
 MANY = 300
 """Number of micro-batches over which draws are counted."""

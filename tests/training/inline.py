@@ -10,6 +10,7 @@ from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Schedule
 from mulan.distributed.collectives import rank_and_world_size
 from mulan.runs.checkpoint import read_newest, write_checkpoint
+from mulan.tasks.evaluation import ValidationEvaluation
 from mulan.tasks.task import Task, task_of
 from mulan.training.engines.base import CheckpointedEngine
 from mulan.training.loop import train
@@ -59,7 +60,8 @@ def train_inline(
     make = MicroBatchReader.from_recipe(recipe)
     batches = (make(schedule[number]) for number in range(len(schedule)))
     task = task or task_of(recipe)
+    evaluation = ValidationEvaluation.from_recipe(recipe, rank, workers)
     engine = prepare_engine(task, recipe, checkpoint, torch.device("cpu"))
     observer = (new_observer or InlineObserver)(run_uri, engine, recipe.train.steps)
-    train(task, recipe, engine, batches, schedule, progress, observer)
+    train(task, recipe, engine, batches, schedule, progress, observer, evaluation)
     return observer.lines, observer.final

@@ -1,0 +1,57 @@
+"""The evaluation of a model while it trains."""
+
+from collections.abc import Iterator
+from types import MappingProxyType
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
+
+from mulan.config.base import PositiveInt, Section
+from mulan.config.objectives import LossWeightsConfig
+from mulan.config.sections import TrainConfig
+
+EvaluatedTask = Literal["tags", "captions", "playlists"]
+"""Names of the tasks of :mod:`mulan.evaluation.tasks` that need no other corpus than that of the run."""
+
+SECTION_OF_TASK = MappingProxyType({
+    "tags": "zero_shot",
+    "captions": "retrieval.captions",
+    "playlists": "retrieval.playlists",
+})  # fmt: skip
+"""Section of a report with the scores of each task."""
+
+
+def _distinct(tasks: tuple[EvaluatedTask, ...]) -> tuple[EvaluatedTask, ...]:
+    if len(set(tasks)) < len(tasks):
+        raise ValueError("names a task more than once")
+    return tasks
+
+
+class EvaluationConfig(Section):
+    """Evaluation of the model in each validation, by the functions of ``jobs.evaluate``; for models that embed text."""
+
+    tasks: Annotated[tuple[EvaluatedTask, ...], AfterValidator(_distinct)] = ()
+    """What is evaluated: zero-shot tagging by the categories of the corpus's tags, and retrieval by captions and by
+    playlist titles. Empty evaluates nothing."""
+    recordings: PositiveInt = 128
+    """Maximum number of recordings of the validation split, evenly spaced by their ids; all of their audio is embedded
+    in each validation."""
+    select: str = ""
+    """The figure by which checkpoints, and the trials of a sweep, are compared, as its path in ``report.json``:
+    ``zero_shot.genre.roc_auc`` or ``retrieval.captions.long_form.recall10``. Empty uses the selection metric of the
+    objective."""
+
+
+def evaluation_faults(evaluation: EvaluationConfig, weights: LossWeightsConfig, train: TrainConfig) -> Iterator[str]:
+    """Yields an error for each unmet requirement of evaluation during training."""
+    if evaluation.tasks and not weights.embeds_text:
+        yield (
+            "evaluation.tasks needs a model that embeds text, which none of the weights in loss.weights trains; leave "
+            "it empty, and evaluate the exported model with jobs.evaluate"
+        )
+    if evaluation.tasks and not train.validation_micro_batches:
+        yield "evaluation.tasks needs validations; set train.validation_micro_batches to a positive number"
+    sections = [SECTION_OF_TASK[task] for task in evaluation.tasks]
+    if evaluation.select and not any(evaluation.select.startswith(f"{section}.") for section in sections):
+        expected = " or ".join(f"{section}.SET.SCORE" for section in sections) or "a score of evaluation.tasks"
+        yield f"evaluation.select = {evaluation.select} is not {expected}"
