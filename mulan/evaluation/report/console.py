@@ -1,0 +1,62 @@
+"""The results of an evaluation as a table on the console."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from mulan.evaluation.report.tables import SectionTable, section_tables
+
+_MAX_SETS = 24
+"""Maximum number of sets of a section that are printed; the page has all."""
+_MAX_SKIPPED = 20
+"""Maximum number of skipped recordings that are named for a task."""
+
+
+def print_report(summary: Mapping[str, Any], report_uri: str, console: Console) -> None:
+    """Prints the results; without a terminal they are plain text. Names are folded, not cut.
+
+    Args:
+        summary: Results of :func:`mulan.evaluation.report.summary.summarize`.
+        report_uri: Path or URI of ``report.html``.
+        console: Console to print to.
+    """
+    sections = section_tables(summary)
+    first = summary["models"][0]["name"]
+    for section in sections:
+        console.print(_table(section, first))
+        if len(section.sets) > _MAX_SETS:
+            _say(console, f"{len(section.sets) - _MAX_SETS} more sets are in the report")
+    for task in summary["tasks"]:
+        _left_out(console, task)
+    _say(console, f"report: {report_uri}")
+
+
+def _table(section: SectionTable, first: str) -> Table:
+    table = Table(title=section.title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("")
+    for name in (first, "95 % interval", "chance", *section.others):
+        table.add_column(Text(name), justify="right", overflow="fold")
+    for each in section.sets[:_MAX_SETS]:
+        table.add_row(Text(each.name, style="bold", overflow="fold"))
+        for row in each.rows:
+            others = ["\n".join(filter(None, (other.value, other.difference))) for other in row.others]
+            table.add_row(*map(Text, (f"  {row.label}", row.value, row.interval, row.chance, *others)))
+    return table
+
+
+def _left_out(console: Console, task: Mapping[str, Any]) -> None:
+    for model, reason in task["left_out"].items():
+        _say(console, f"{task['name']}: {model} is left out: {reason}", style="yellow")
+    skipped = sorted(task["skipped"])
+    if skipped:
+        more = f" and {len(skipped) - _MAX_SKIPPED} more" if len(skipped) > _MAX_SKIPPED else ""
+        named = ", ".join(skipped[:_MAX_SKIPPED])
+        _say(console, f"{task['name']}: skipped recordings: {named}{more}", style="yellow")
+
+
+def _say(console: Console, line: str, *, style: str = "") -> None:
+    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,84 @@
+"""A map of recordings in two dimensions, in which groups have markers and names, so that it reads without colours."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+from sklearn.manifold import TSNE
+
+from mulan.data.corpus.metadata import split_tag
+from mulan.evaluation.recordings import EmbeddedRecordings, LabelledRecording
+from mulan.evaluation.report.drawing import GREY, INK, PALETTE, STYLE, Picture, new_figure, svg_of
+
+MIN_RECORDINGS = 5
+"""Minimum number of recordings of a map."""
+_MAX_POINTS = 2000
+"""Maximum number of recordings on the map; of more, some are drawn at random."""
+_MAX_GROUPS = 10
+"""Maximum number of named groups."""
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
+_PREFERRED = "genre"
+_MAX_CHARACTERS = 24
+"""Maximum length of the name of a group."""
+
+
+def embedding_map(audio: EmbeddedRecordings, *, seed: int = 0) -> Picture:
+    """Plots a t-SNE map of recordings, grouped by their most frequent tags of one category.
+
+    The category is ``genre`` if there is one, or else the one that most recordings have a tag of.
+
+    Args:
+        audio: The recordings, at least :data:`MIN_RECORDINGS`.
+        seed: Seed of the choice of recordings and of the map.
+    """
+    chosen = np.arange(len(audio.recordings))
+    if len(chosen) > _MAX_POINTS:
+        chosen = np.sort(np.random.default_rng(seed).choice(chosen, _MAX_POINTS, replace=False))
+    shown = audio.select(chosen)
+    category, groups = _groups(shown.recordings)
+    vectors = shown.means.astype(np.float64)
+    perplexity = min(30.0, (len(vectors) - 1) / 3)
+    points = TSNE(init="pca", perplexity=perplexity, random_state=seed).fit_transform(vectors)
+    names = [name for name, _ in Counter(filter(None, groups)).most_common()]
+    with mpl.rc_context(STYLE | {"axes.grid": False}):
+        figure, axes = new_figure(6.4, 5.4)
+        rest = points[[row for row, group in enumerate(groups) if not group]]
+        axes.scatter(rest[:, 0], rest[:, 1], s=8, color=GREY, marker=".", alpha=0.7, linewidths=0)
+        for number, name in enumerate(names):
+            own = points[[row for row, group in enumerate(groups) if group == name]]
+            colour, marker = PALETTE[number % len(PALETTE)], _MARKERS[number]
+            # dollar signs would begin a formula
+            label = name.replace("$", r"\$")
+            axes.scatter(own[:, 0], own[:, 1], s=24, color=colour, marker=marker, alpha=0.8, linewidths=0, label=label)
+            axes.annotate(
+                label, np.median(own, axis=0), ha="center", va="center", color=INK,
+                bbox={"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": colour, "alpha": 0.9},
+            )  # fmt: skip
+        if names:
+            figure.legend(loc="outside lower center", ncols=min(5, len(names)), frameon=False, fontsize=8)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.set_xlabel("t-SNE 1 (no unit)")
+        axes.set_ylabel("t-SNE 2 (no unit)")
+        grouped = f", grouped by {category}: {', '.join(names)}" if names else ""
+        of = f"{len(chosen)} of {len(audio.recordings)}" if len(chosen) < len(audio.recordings) else f"{len(chosen)}"
+        return Picture(svg_of(figure), f"Map of the vectors of {of} recordings{grouped}.")
+
+
+def _groups(recordings: Sequence[LabelledRecording]) -> tuple[str, list[str]]:
+    """Returns the category and the group of each recording; empty for recordings that have none of the groups."""
+    tags = [[split_tag(tag) for tag in recording.tags] for recording in recordings]
+    having = Counter(category for pairs in tags for category in {category for category, _ in pairs})
+    if not having:
+        return "", [""] * len(recordings)
+    category = _PREFERRED if _PREFERRED in having else max(having, key=lambda name: (having[name], name))
+    counts = Counter(text for pairs in tags for own, text in pairs if own == category)
+    # in alphabetical order within equal counts, so that the order of recordings does not matter
+    frequent = sorted(counts, key=lambda text: (-counts[text], text))[:_MAX_GROUPS]
+    groups = []
+    for pairs in tags:
+        own = {text for name, text in pairs if name == category}
+        group = next((text for text in frequent if text in own), "")
+        groups.append(group if len(group) <= _MAX_CHARACTERS else group[: _MAX_CHARACTERS - 1] + "…")
+    return category, groups

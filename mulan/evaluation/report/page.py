@@ -1,0 +1,134 @@
+"""The page of a report: one HTML file that contains its pictures and sounds, and fetches nothing."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from mulan.evaluation.recordings import LabelledRecording
+from mulan.evaluation.report.drawing import Picture
+from mulan.evaluation.report.examples import example_sets
+from mulan.evaluation.report.score_names import SECTION_TITLES, bounds, fixed, score_name
+from mulan.evaluation.report.sounds import Excerpts, HeardRecording
+from mulan.evaluation.report.summary import scores_of, section_of, to_json
+from mulan.evaluation.report.tables import SectionTable, section_tables
+from mulan.evaluation.report.tag_tables import tag_tables
+from mulan.pages.rendering import Filters, data_uri, render
+from mulan.storage import filesystem
+
+JSON_NAME, HTML_NAME = "report.json", "report.html"
+
+_OPEN_TAGS = 60
+"""Maximum number of tags of a table that is shown at once; larger ones are opened by the reader."""
+_MAX_CHARACTERS = 400
+"""Maximum number of characters of a detail; ``report.json`` has all."""
+_SHOWN = ("tags", "worst", "negations", "without_scores", "chance", "examples")
+"""Details that the page shows elsewhere."""
+
+
+@dataclass(frozen=True)
+class PageContent:
+    """What a page contains beside ``report.json``."""
+
+    excerpts: Excerpts = field(default_factory=lambda: Excerpts({}, {}))
+    """Sounds of the recordings in the examples."""
+    recordings: Mapping[HeardRecording, LabelledRecording] = field(default_factory=dict)
+    """What is known about the recordings in the examples."""
+    space: tuple[Picture, ...] = ()
+    """Maps of the recordings, or similarities of recordings and texts."""
+    robustness: tuple[Picture, ...] = ()
+    """Pictures of the section on robustness."""
+    training: tuple[Picture, ...] = ()
+    """Curves of the training of the first model."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A score at the head of the page."""
+
+    title: str
+    """The section."""
+    value: str
+    """The score."""
+    what: str
+    """Which score of which set."""
+    interval: str
+    """Its 95 % interval; empty if there is none."""
+
+
+def write_report(folder_uri: str, summary: Mapping[str, Any], content: PageContent) -> None:
+    """Writes ``report.html`` and ``report.json`` to a folder, each atomically.
+
+    Args:
+        folder_uri: The folder, a local path or any fsspec URI.
+        summary: Results of :func:`mulan.evaluation.report.summary.summarize`.
+        content: Pictures and sounds of the page.
+    """
+    page, results = render_page(summary, content), to_json(summary)
+    filesystem.write_atomically(filesystem.join(folder_uri, HTML_NAME), page.encode())
+    filesystem.write_atomically(filesystem.join(folder_uri, JSON_NAME), results.encode())
+
+
+def render_page(summary: Mapping[str, Any], content: PageContent) -> str:
+    """Renders the page of a report; all texts are escaped.
+
+    Args:
+        summary: Results of :func:`mulan.evaluation.report.summary.summarize`.
+        content: Pictures and sounds of the page.
+    """
+    sections = section_tables(summary)
+    filters: Filters = {
+        "fixed": fixed,
+        "picture": lambda picture: data_uri(picture.svg, "image/svg+xml"),
+        "duration": _duration,
+        "first": lambda values, count: list(islice(values.items(), count)),
+    }
+    return render(
+        "mulan.evaluation.report",
+        "page_template.html",
+        filters,
+        summary=summary,
+        content=content,
+        sections=sections,
+        cards=list(_cards(summary, sections)),
+        tag_tables=list(tag_tables(summary)),
+        examples=example_sets(summary, content.excerpts, content.recordings),
+        details=list(_details(summary, sections)),
+        open_tags=_OPEN_TAGS,
+    )
+
+
+def _cards(summary: Mapping[str, Any], sections: list[SectionTable]) -> Iterator[Card]:
+    """Yields the first score of the first model in each section."""
+    for table in sections:
+        for name, found in islice(section_of(summary, table.key).items(), 1):
+            score, value = next(iter(scores_of(found).items()))
+            named = score_name(score)
+            interval = bounds(found["intervals"].get(score), named.digits)
+            yield Card(SECTION_TITLES[table.key], fixed(value, named.digits), f"{named.label}, {name}", interval)
+
+
+def _details(
+    summary: Mapping[str, Any], sections: list[SectionTable]
+) -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
+    """Yields section, set, and what else is known about the set, as names and texts."""
+    for table in sections:
+        for name, found in section_of(summary, table.key).items():
+            rows = [
+                (key.replace("_", " "), _shortened(value))
+                for key, value in found["details"].items()
+                if key not in _SHOWN
+            ]
+            if rows:
+                yield table.key, name, rows
+
+
+def _shortened(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]} …"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"

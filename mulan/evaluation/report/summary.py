@@ -1,0 +1,175 @@
+"""The results of an evaluation as values of JSON, in the format of ``report.json``."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+
+from mulan.evaluation.encoders.encoder import EncoderInfo
+from mulan.evaluation.protocols.protocol import SECTIONS, SetScores
+from mulan.evaluation.published import PublishedFigure
+from mulan.evaluation.report.comparison import bounds_of, comparison
+
+FORMAT = 2
+"""Version of the format of ``report.json``."""
+RESERVED = ("intervals", "counts", "protocol", "details")
+"""Keys of a set that are no scores."""
+_PACKAGES = ("mulan", "numpy", "ray", "scikit-learn", "scipy", "torch", "transformers", "mir_eval")
+"""Packages that scores may depend on, whose versions are stated."""
+
+
+@dataclass(frozen=True)
+class TaskFacts:
+    """What a task was evaluated on."""
+
+    name: str
+    """Name of the task, as in ``--task NAME=CORPUS``."""
+    title: str
+    """Name of the data set."""
+    description: str
+    """One sentence that says what is evaluated."""
+    corpus: str
+    """Path or URI of the corpus; empty if the task needs none."""
+    index_sha256: str
+    """SHA-256 of the corpus's index in hexadecimal; empty without one."""
+    recordings: Mapping[str, int]
+    """Number of embedded recordings by split."""
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    """Why recordings were skipped, by their ids."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Why models were left out of a protocol, by their names."""
+
+
+def summarize(
+    scores: Mapping[str, Sequence[SetScores]],
+    *,
+    models: Sequence[EncoderInfo],
+    tasks: Sequence[TaskFacts],
+    published: Sequence[PublishedFigure] = (),
+    seconds: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """Returns the content of ``report.json``; numbers that are not finite are None.
+
+    The sections of the first model are at the top level, so that ``probes.instrument.roc_auc`` is its score; those of
+    the others are in ``others`` by the name of the model. A set has its scores by name, their 95 % ``intervals``, its
+    ``counts``, ``protocol`` and ``details``.
+
+    Args:
+        scores: The scores of each model by its name.
+        models: The models, at least one, of distinct names; the others are compared with the first.
+        tasks: What the models were evaluated on.
+        published: Figures of other models; those beside which there is a score are reported.
+        seconds: Duration of each part of the evaluation, by name.
+    """
+    names = [model.name for model in models]
+    assert names and len(set(names)) == len(names) and set(scores) <= set(names), (names, list(scores))
+    by_model = {name: list(scores.get(name, ())) for name in names}
+    first, *others = names
+    content = {
+        "format": FORMAT,
+        "models": [asdict(model) for model in models],
+        "tasks": [asdict(task) for task in tasks],
+        **_sections(by_model[first]),
+        "others": {name: _sections(by_model[name]) for name in others},
+        "comparison": comparison(by_model) if others else [],
+        "published": _published(published, by_model[first]),
+        "versions": _versions(),
+        "seconds": dict(seconds or {}),
+    }
+    return {name: without_nan(value) for name, value in content.items()}
+
+
+def to_json(summary: Mapping[str, Any]) -> str:
+    """Returns the content of ``report.json``; the same results give the same text."""
+    return json.dumps(summary, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def section_of(summary: Mapping[str, Any], section: str) -> dict[str, Any]:
+    """Returns the sets of a section by its path, such as ``retrieval.captions``.
+
+    Args:
+        summary: The summary, or the sections of a model in ``others``.
+        section: One of :data:`mulan.evaluation.protocols.protocol.SECTIONS`.
+    """
+    found: Any = summary
+    for key in section.split("."):
+        found = found[key]
+    return dict(found)
+
+
+def scores_of(found: Mapping[str, Any]) -> dict[str, float | None]:
+    """Returns the scores of a set by their names."""
+    return {name: value for name, value in found.items() if name not in RESERVED}
+
+
+def without_nan(value: Any) -> Any:
+    """Returns a value of JSON, in which numbers of NumPy are plain, and those that are not finite are None.
+
+    Args:
+        value: Numbers, texts, mappings and sequences of them.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [without_nan(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _sections(sets: Sequence[SetScores]) -> dict[str, Any]:
+    """Returns the sets by section and name; all sections exist."""
+    root: dict[str, Any] = {}
+    for section in SECTIONS:
+        *parents, last = section.split(".")
+        node = root
+        for key in parents:
+            node = node.setdefault(key, {})
+        names = [each.name for each in sets if each.section == section]
+        assert len(set(names)) == len(names), f"several sets of {section} have one name: {names}"
+        node[last] = {each.name: _set(each) for each in sets if each.section == section}
+    assert {each.section for each in sets} <= set(SECTIONS), {each.section for each in sets}
+    return root
+
+
+def _set(found: SetScores) -> dict[str, Any]:
+    assert not set(found.scores) & set(RESERVED), found.scores
+    return {
+        **found.scores,
+        "intervals": {score: bounds_of(draws) for score, draws in found.draws.items() if score in found.scores},
+        "counts": dict(found.counts),
+        "protocol": found.protocol,
+        "details": dict(found.details),
+    }
+
+
+def _published(figures: Sequence[PublishedFigure], sets: Sequence[SetScores]) -> list[dict[str, Any]]:
+    """Returns the figures beside which the first model has a score, with that score as ``ours``."""
+    found = {(each.section, each.name): each for each in sets}
+    rows = []
+    for figure in figures:
+        ours = found.get((figure.section, figure.set_name))
+        if ours is not None and figure.score in ours.scores:
+            row = asdict(figure)
+            rows.append(
+                {"section": row.pop("section"), "set": row.pop("set_name"), "score": row.pop("score")}
+                | {"ours": ours.scores[figure.score]}
+                | row
+                | {"is_comparable": figure.is_comparable}
+            )
+    return rows
+
+
+def _versions() -> dict[str, str]:
+    """Returns the versions of the packages that are installed."""
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions
