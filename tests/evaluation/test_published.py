@@ -73,13 +73,13 @@ def test_figures_are_those_of_mulans_tables() -> None:
     }
     for (model, section), row in rows.items():
         assert tuple(values(section, name, "roc_auc")[model] for name in columns) == row
-    assert values("retrieval.playlists", "title", "map")[ast] == 0.110
-    assert values("retrieval.playlists", "description", "roc_auc")[resnet] == 0.901
+    assert values("retrieval.playlists", "titles", "map")[ast] == 0.110
+    assert values("retrieval.playlists", "descriptions", "roc_auc")[resnet] == 0.901
     assert values("triplets", "playlists", "accuracy")[f"{resnet}, ASET"] == 0.693
 
 
 def test_figures_are_those_of_mulaps_tables() -> None:
-    assert values("probes", "mtat_top50_tagged", "map")["MuLaP"] == 0.402
+    assert values("probes", "mtat_top50_tagged_mlp", "map")["MuLaP"] == 0.402
     assert values("probes", "jamendo_top50", "roc_auc")["MuLaP"] == 0.826
     (fma,) = (figure for figure in figures_of("probes", "fma_small", "accuracy") if figure.model == "MuLaP")
     assert fma.value == 0.611 and "validation" in fma.difference

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from mulan.evaluation.protocols.protocol import EvaluationProtocol
 
+WHOLE_RECORDINGS = "--set clip.start_s=0 --set clip.duration_s=0 --set duplicates.audio=false"
+"""Arguments of ``jobs.prepare`` that keep all recordings of a public data set, and the whole of each."""
+
 
 @dataclass(frozen=True)
 class EvaluationTask:

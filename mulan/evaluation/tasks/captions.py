@@ -1,0 +1,12 @@
+"""The long-form texts of any corpus as queries for its recordings."""
+
+from mulan.evaluation.protocols.retrieval import CaptionRetrieval
+from mulan.evaluation.tasks.task import EvaluationTask
+
+CAPTIONS = EvaluationTask(
+    name="captions",
+    title="Captions of the corpus",
+    description="Retrieval of the recordings of the test split by their long-form texts.",
+    prepared_by="",
+    protocols=(CaptionRetrieval("captions"),),
+)

@@ -1,0 +1,206 @@
+"""Tests all tasks: their names, and that models of known skill get the scores that they must get."""
+
+import json
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mulan.config.errors import MulanError
+from mulan.evaluation.protocols.probe import TaggingProbe
+from mulan.evaluation.protocols.protocol import Evaluated, SetScores
+from mulan.evaluation.published import published_figures
+from mulan.evaluation.recordings import EmbeddedRecordings, LabelledRecording
+from mulan.evaluation.tasks.registry import TASKS, task_named
+from mulan.evaluation.tasks.triplets import ontology_task
+from mulan.preparation.settings import PreparationConfig
+from mulan.preparation.sources.registry import KINDS
+from mulan.vocabularies.audioset_classes import class_list
+from mulan.vocabularies.vocabulary import vocabulary
+from tests.evaluation.tasks.planted_tasks import (
+    ConstantTexts,
+    LastWords,
+    OneHotTexts,
+    captioned_recordings,
+    perfect_model,
+    tagged_recordings,
+    words,
+)
+
+TAGGED = {
+    "tags": ("jamendo_genre", "jamendo_moodtheme"),
+    "audioset": ("audioset_gen25",),
+    "fma_medium": ("fma_medium",),
+    "fma_small": ("fma_small",),
+    "giantsteps": ("keys",),
+    "gtzan": ("gtzan",),
+    "mtat": ("mtat_top50",),
+    "mtg_jamendo": ("jamendo_genre", "jamendo_instrument", "jamendo_moodtheme"),
+    "nsynth": ("nsynth_families", "nsynth_pitches"),
+}
+"""Lists from which the recordings of a planted corpus have tags, one of each list, by task."""
+CLASSES = 5
+"""Number of the first tags of a list that a planted corpus has."""
+CAPTIONED = {
+    "captions": "long_form",
+    "musiccaps": "long_form_unfiltered",
+    "song_describer": "long_form_unfiltered",
+    "song_describer_all": "long_form_unfiltered",
+}
+"""Sources of the captions, by task."""
+
+
+def test_tasks_have_the_names_that_commands_take() -> None:
+    assert all(name == task.name for name, task in TASKS.items())
+    assert set(TASKS) == {*TAGGED, *CAPTIONED, "emomusic", "playlists", "triplets"}
+    assert task_named("mtat") is TASKS["mtat"]
+    assert TASKS["mtat"].splits == ("test", "train", "validation") and TASKS["captions"].splits == ("test",)
+
+
+def test_an_unknown_name_is_an_error_that_lists_the_names() -> None:
+    with pytest.raises(MulanError, match=r"no task 'gtzam'; did you mean gtzan\? The tasks are .*giantsteps.*nsynth"):
+        task_named("gtzam")
+    with pytest.raises(MulanError, match="no task 'x'; The tasks are tags, captions,"):
+        task_named("x")
+
+
+@pytest.mark.parametrize("name", [name for name, task in TASKS.items() if task.prepared_by])
+def test_the_corpus_of_a_public_data_set_can_be_prepared_as_its_task_says(name: str) -> None:
+    flag, source, *settings = shlex.split(TASKS[name].prepared_by)
+    assert flag == "--source" and source.partition("=")[0] in KINDS
+    changes = dict(setting.split("=") for setting in settings[1::2])
+    assert settings[::2] == ["--set"] * len(changes)
+    config = PreparationConfig().replace(changes)
+    assert (config.clip.start_s, config.clip.duration_s, config.duplicates.audio) == (0, 0, False)
+
+
+def test_published_figures_stand_beside_sets_of_tasks() -> None:
+    named = {
+        (protocol_section(protocol), getattr(protocol, "name", "") or getattr(protocol, "vocabulary", ""))
+        for task in (*TASKS.values(), ontology_task("ontology.json"))
+        for protocol in task.protocols
+    }
+    published = {(figure.section, figure.set_name) for figure in published_figures()}
+    assert published <= named, published - named
+
+
+def protocol_section(protocol: object) -> str:
+    kind = type(protocol).__name__
+    sections = {"ZeroShot": "zero_shot", "Probe": "probes", "Caption": "retrieval.captions"}
+    sections |= {"Playlist": "retrieval.playlists", "Triplets": "triplets"}
+    return next(section for word, section in sections.items() if word in kind)
+
+
+def evaluated(name: str, model: Evaluated) -> dict[tuple[str, str], SetScores]:
+    found = [scores for protocol in TASKS[name].protocols for scores in protocol.evaluate(model)]
+    sets = {(scores.section, scores.name): scores for scores in found}
+    assert len(sets) == len(found) > 0, "the names of sets are unique in their section"
+    for scores in found:
+        assert scores.protocol.endswith(".") and scores.counts and set(scores.draws) <= set(scores.scores)
+        assert all(draws.shape == (model.replicates,) for draws in scores.draws.values())
+    return sets
+
+
+def model_of_tags(name: str, *, constant: bool = False) -> Evaluated:
+    """Returns a model of recordings with tags of the lists of a task, five of each list."""
+    asked = {getattr(protocol, "vocabulary", None) for protocol in TASKS[name].protocols} - {None}
+    prompts = [word for each in sorted(asked) for word in words(vocabulary(each).tags)]
+    recordings = tagged_recordings([vocabulary(each).tags[:CLASSES] for each in TAGGED[name]])
+    return perfect_model(recordings, prompts, constant=constant)
+
+
+@pytest.mark.parametrize("name", TAGGED)
+def test_a_model_that_knows_all_tags_gets_the_highest_scores(name: str) -> None:
+    for key, scores in evaluated(name, model_of_tags(name)).items():
+        best = {score: value for score, value in scores.scores.items() if score != "prevalence"}
+        assert best == dict.fromkeys(best, pytest.approx(1.0)), key
+        assert all(draws == pytest.approx(np.ones(5)) for draws in scores.draws.values()), key
+
+
+@pytest.mark.parametrize("name", TAGGED)
+def test_a_model_that_ignores_its_input_gets_the_scores_of_chance(name: str) -> None:
+    model = model_of_tags(name, constant=True)
+    # a perceptron's outputs for equal inputs differ by rounding, so that they are ranked by it
+    protocols = [each for each in TASKS[name].protocols if not (isinstance(each, TaggingProbe) and each.head == "mlp")]
+    for scores in (each for protocol in protocols for each in protocol.evaluate(model)):
+        classes = CLASSES if scores.section == "probes" else scores.counts["tags"]
+        chance = {"roc_auc": 0.5, "map": scores.scores.get("prevalence"), "accuracy": 1 / classes}
+        for score in chance.keys() & scores.scores.keys():
+            assert scores.scores[score] == pytest.approx(chance[score]), (scores.section, scores.name, score)
+
+
+@pytest.mark.parametrize("name", CAPTIONED)
+def test_captions_find_their_recordings(name: str) -> None:
+    recordings = captioned_recordings(12, source=CAPTIONED[name])
+    (perfect,) = evaluated(name, perfect_model(recordings)).values()
+    ranks = {"recall1": 1.0, "recall5": 1.0, "recall10": 1.0, "median_rank": 1.0, "map10": 1.0, "mrr": 1.0}
+    assert perfect.scores == ranks and perfect.counts["queries"] == 12
+    (ignorant,) = evaluated(name, perfect_model(recordings, constant=True)).values()
+    assert ignorant.scores == {**dict.fromkeys(ranks, 0.0), "median_rank": 12.0, "mrr": pytest.approx(1 / 12)}
+
+
+def test_playlists_find_their_recordings() -> None:
+    recordings = [
+        LabelledRecording(
+            f"{row:02}", "test", texts={"playlist": (f"list {row % 3}",), "long_form": (f"of {row % 2}",)}
+        )
+        for row in range(12)
+    ]
+    sets = evaluated("playlists", perfect_model(recordings))
+    assert [name for _, name in sets] == ["titles", "descriptions"]
+    for (_, name), queries in zip(sets, (3, 2), strict=True):
+        scores = sets["retrieval.playlists", name]
+        assert (scores.counts["queries"], scores.counts["relevant"]) == (queries, 12)
+        assert (scores.scores["roc_auc"], scores.scores["map"]) == (1.0, 1.0)
+    for scores in evaluated("playlists", perfect_model(recordings, constant=True)).values():
+        assert scores.scores["roc_auc"] == 0.5 and scores.scores["map"] == scores.scores["prevalence"]
+
+
+@pytest.mark.parametrize(("encoder", "accuracy"), [(LastWords, 1.0), (ConstantTexts, 0.5)])
+def test_texts_of_one_topic_are_more_similar_than_others(encoder: type[OneHotTexts], accuracy: float) -> None:
+    recordings = tuple(
+        LabelledRecording(
+            f"{row:02}",
+            "test",
+            texts={
+                "playlist": (f"list {row // 2}",),
+                "long_form": (f"about {row // 2}",),
+                "short_form": (f"of {row // 2}",),
+            },
+        )
+        for row in range(12)
+    )
+    model = Evaluated(encoder(map(str, range(6))), None, recordings, replicates=5)
+    sets = evaluated("triplets", model)
+    assert [name for _, name in sets] == ["playlists", "recordings"]
+    assert all(scores.scores["accuracy"] == accuracy for scores in sets.values())
+
+
+def test_the_task_of_the_ontology_reads_its_file(tmp_path: Path) -> None:
+    entries = [
+        {"id": mid, "name": name, "description": f"It is {name.split()[-1]}"}
+        for mid, name in class_list("mu_141_without_roles").classes.items()
+    ]
+    (tmp_path / "ontology.json").write_text(json.dumps(entries))
+    task = ontology_task(str(tmp_path / "ontology.json"))
+    encoder = ConstantTexts(["unused"])
+    (scores,) = (each for protocol in task.protocols for each in protocol.evaluate(Evaluated(encoder, None)))
+    assert (scores.name, scores.counts["triplets"], scores.scores["accuracy"]) == ("audioset_ontology", 141 * 5, 0.5)
+
+
+def test_ratings_are_predicted_from_vectors_that_contain_them() -> None:
+    rng = np.random.default_rng(0)
+    ratings = rng.uniform(1, 9, size=(240, 2))
+    recordings = tuple(
+        LabelledRecording(
+            f"{row:03}", ("train", "train", "validation", "test")[row % 4], targets={"arousal": a, "valence": v}
+        )
+        for row, (a, v) in enumerate(ratings.tolist())
+    )
+    for vectors, low, high in ((ratings, 0.98, 1.0), (np.ones((240, 2)), -0.1, 0.0)):
+        audio = EmbeddedRecordings(recordings, vectors.astype(np.float32), np.arange(241), is_unit=False)
+        model = Evaluated(OneHotTexts(["unused"]), audio, recordings, replicates=5)
+        (scores,) = evaluated("emomusic", model).values()
+        assert scores.counts["recordings"] == 60
+        assert all(low < scores.scores[name] <= high for name in ("r2", "r2_arousal", "r2_valence")), scores.scores
