@@ -1,12 +1,13 @@
-"""Embedding of a corpus with Ray Data: tasks read and decode recordings, and a pool of actors embeds their windows.
+"""Embedding of a corpus with Ray Data, by a pool of actors that hold the model.
 
-A block of recordings is read by one task, which batches their windows across recordings. On CPUs, Ray Data fuses the
-task into the actors, each of which reads and embeds whole blocks on one CPU; windows are not copied to another process.
-With GPUs, tasks on all CPUs decode for the actors, which hold a GPU each.
+On CPUs, each actor reads, decodes and embeds whole blocks of recordings on one CPU, so that windows are not copied to
+another process, and actors on all CPUs wait for no task that needs one too. With GPUs, tasks on all CPUs read and
+decode blocks for the actors, which hold a GPU each. Windows are batched across the recordings of a block.
 """
 
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -113,7 +114,7 @@ def _dataset(
     use_gpu: bool,
     restart_actors: bool,
 ) -> ray.data.Dataset:
-    # one GPU per copy of the model, and no CPU, which the tasks that read need
+    # with a GPU no CPU, which the tasks that read need
     options: dict[str, Any] = {"num_gpus": 1, "num_cpus": 0} if use_gpu else {"num_cpus": 1}
     if not restart_actors:
         options["max_restarts"] = 0
@@ -124,36 +125,46 @@ def _dataset(
         max_size=len(blocks),
         max_tasks_in_flight_per_actor=_IN_FLIGHT,
     )
-    return (
-        ray.data.from_arrow([pa.table({"content": [pickle.dumps(block)]}) for block in blocks])
-        .map_batches(
-            _read,
-            fn_kwargs={"windowing": windowing, "at_once": GPU_WINDOWS_AT_ONCE if use_gpu else WINDOWS_AT_ONCE},
-            batch_size=None,
-        )
-        .map_batches(
-            _Embedding,
-            fn_constructor_kwargs={"open_encoder": open_encoder, "device": "cuda" if use_gpu else "cpu"},
-            compute=pool,
-            batch_size=None,
-            **options,
-        )
-    )
+    at_once = GPU_WINDOWS_AT_ONCE if use_gpu else WINDOWS_AT_ONCE
+    read = partial(_batches, windowing=windowing, at_once=at_once)
+    dataset = ray.data.from_arrow([pa.table({"content": [pickle.dumps(block)]}) for block in blocks])
+    if use_gpu:
+        dataset = dataset.map_batches(_read, fn_kwargs={"read": read}, batch_size=None)
+    actor = {"open_encoder": open_encoder, "device": "cuda" if use_gpu else "cpu", "read": None if use_gpu else read}
+    return dataset.map_batches(_Embedding, fn_constructor_kwargs=actor, compute=pool, batch_size=None, **options)
 
 
-def _read(rows: Rows, windowing: Windowing, at_once: int) -> Iterator[Rows]:
-    for content in rows["content"]:
-        try:
-            for batch in read_windows(pickle.loads(content), windowing, at_once=at_once):  # written by the driver
-                yield _row(batch)
-        except MulanError as error:
-            yield _row(error)
+Batch = WindowBatch | MulanError
+"""A batch, or the error instead of it: Ray would report one that is raised with a traceback."""
+
+
+def _batches(block: bytes, windowing: Windowing, at_once: int) -> Iterator[Batch]:
+    """Yields the windows of a block that :func:`_dataset` has pickled."""
+    try:
+        yield from read_windows(pickle.loads(block), windowing, at_once=at_once)
+    except MulanError as error:
+        yield error
+
+
+def _read(rows: Rows, read: Callable[[bytes], Iterator[Batch]]) -> Iterator[Rows]:
+    """Reads blocks in a task, which passes the windows to actors."""
+    for block in rows["content"]:
+        yield from map(_row, read(block))
 
 
 class _Embedding:
     """Embeds windows. Each actor of the pool holds an instance, so that it opens the encoder once."""
 
-    def __init__(self, open_encoder: EncoderOpening, device: str) -> None:
+    def __init__(
+        self, open_encoder: EncoderOpening, device: str, read: Callable[[bytes], Iterator[Batch]] | None
+    ) -> None:
+        """
+        Args:
+            open_encoder: Opens the encoder.
+            device: Where it computes.
+            read: Reads a block; None if tasks have read them.
+        """
+        self._read = read
         self._encoder: Encoder | MulanError
         try:
             self._encoder = open_encoder(device=device)
@@ -161,10 +172,11 @@ class _Embedding:
             self._encoder = error
 
     def __call__(self, rows: Rows) -> Iterator[Rows]:
-        for content in rows["content"]:
-            yield _row(self._embedded(pickle.loads(content)))  # written by the task that read it
+        for content in rows["content"]:  # written by another process of this job
+            for batch in self._read(content) if self._read else [pickle.loads(content)]:
+                yield _row(self._embedded(batch))
 
-    def _embedded(self, batch: WindowBatch | MulanError) -> WindowBatch | MulanError:
+    def _embedded(self, batch: Batch) -> Batch:
         if isinstance(batch, MulanError):
             return batch
         if isinstance(self._encoder, MulanError):
@@ -175,5 +187,5 @@ class _Embedding:
             return error
 
 
-def _row(item: WindowBatch | MulanError) -> Rows:
-    return {"content": np.array([pickle.dumps(item)], object)}
+def _row(batch: Batch) -> Rows:
+    return {"content": np.array([pickle.dumps(batch)], object)}

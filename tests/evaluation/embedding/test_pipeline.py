@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mulan.data.corpus.index import Corpus
+from mulan.evaluation.embedding import local, pipeline
 from mulan.evaluation.embedding.local import embed_here
 from mulan.evaluation.embedding.pipeline import embed_corpus
 from mulan.evaluation.encoders.encoder import EncoderError
@@ -25,7 +26,9 @@ from tests.evaluation.embedding.stub_encoder import (
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
-def test_ray_data_gives_the_vectors_and_labels_of_one_process(damaged: Corpus) -> None:
+def test_ray_data_gives_the_vectors_and_labels_of_one_process(damaged: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (local, pipeline):  # more blocks than there are CPUs
+        monkeypatch.setattr(module, "WINDOWS_PER_BLOCK", 12)
     seen: list[tuple[int, int]] = []
     embed: Callable[..., Any] = partial(
         embed_corpus, open_stub, INFO, damaged, max_skipped_share=0.1, corruption=Quieter(3)
