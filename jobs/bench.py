@@ -1,5 +1,6 @@
-"""Benchmark: python -m jobs.bench loss|step|sums|data|decode|checkpoint|start|adoption|variants|preparation|retrieval
+"""Benchmark mulan: python -m jobs.bench KIND
 
+Kinds: loss, step, sums, data, decode, checkpoint, start, adoption, variants, preparation, retrieval, embedding.
 Prints progress and a table, and writes the report as JSON with --json FILE. Candidates take turns; figures are medians
 with their ranges.
 """
@@ -260,6 +261,20 @@ def _retrieval(args: argparse.Namespace, progress: Progress) -> "Report":
     return bench_retrieval(queries=args.queries, recordings=args.recordings, rounds=args.rounds, progress=progress)
 
 
+def _add_embedding(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--recordings", type=arguments.positive, default=240, help="recordings to embed (default: %(default)s)"
+    )
+
+
+def _embedding(args: argparse.Namespace, progress: Progress) -> "Report":
+    if os.environ.get("RAY_ADDRESS"):
+        raise BenchmarkRefused("RAY_ADDRESS is set, and rates are compared with a local Ray; unset it")
+    from mulan.benchmarks.embedding import bench_embedding
+
+    return bench_embedding(rounds=args.rounds, recordings=args.recordings, progress=progress)
+
+
 RECIPES = {"step": _recipe_to_step, "sums": _recipe_to_step, "checkpoint": _recipe_to_save, "variants": _recipe_to_step}
 """The functions that return the recipe of a benchmark, for the kinds that use one."""
 
@@ -277,6 +292,7 @@ KINDS: dict[str, tuple[Add, Measure]] = {
     "variants": (_add_variants, _variants),
     "preparation": (_add_preparation, _preparation),
     "retrieval": (_add_retrieval, _retrieval),
+    "embedding": (_add_embedding, _embedding),
 }
 """The functions that add the arguments of each kind of benchmark, and that run it, importing its libraries."""
 

@@ -1,0 +1,96 @@
+"""A process that embeds a corpus, and prints the recordings per second.
+
+``python -m mulan.benchmarks.embedding_process job CORPUS MODEL`` embeds it with the pipeline of evaluations, on a local
+Ray. With ``bare`` instead of ``job``, as many processes as the job has actors call the model in a loop, on windows that
+they have decoded before: an evaluation cannot do without that.
+"""
+
+import multiprocessing
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+from multiprocessing.synchronize import Barrier
+
+import numpy as np
+import torch
+
+from mulan.config.sections import ScaleConfig
+from mulan.data.corpus.index import Corpus
+from mulan.evaluation.embedding.indexed import indexed_recordings
+from mulan.evaluation.embedding.pipeline import embed_corpus
+from mulan.evaluation.embedding.windows import WINDOWS_AT_ONCE, Windowing, read_windows
+from mulan.evaluation.encoders.registry import open_encoder
+from mulan.launch.cluster import connect, local_resources
+
+SPLIT = "train"
+_WARM_SHARE = 1 / 3
+"""Share of the recordings that is embedded before the measurement begins, while actors start."""
+_OPEN_S = 600.0
+"""Maximum time in seconds until all processes have loaded the model."""
+
+
+def rate_of_job(corpus_uri: str, model_uri: str) -> float:
+    """Returns the recordings per second of the pipeline after its start."""
+    connect(ScaleConfig())
+    times: list[tuple[float, int]] = []
+    embed_corpus(
+        partial(open_encoder, model_uri),
+        open_encoder(model_uri, device="cpu").info,
+        Corpus.open(corpus_uri),
+        [SPLIT],
+        max_skipped_share=0,
+        on_progress=lambda done, total: times.append((time.monotonic(), done)),
+    )
+    return steady_rate(times)
+
+
+def steady_rate(times: Sequence[tuple[float, int]]) -> float:
+    """Returns the recordings per second after the first third.
+
+    Args:
+        times: Time in seconds and number of finished recordings, in order.
+    """
+    (last, total) = times[-1]
+    first, done = next(each for each in times if each[1] >= _WARM_SHARE * total)
+    return (total - done) / (last - first)
+
+
+def rate_of_model(corpus_uri: str, model_uri: str) -> float:
+    """Returns the recordings per second of the model alone."""
+    processes = int(local_resources(ScaleConfig())["CPU"])
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(processes)
+    with context.Pool(processes, initializer=_receive, initargs=(barrier,)) as pool:
+        of_process = partial(_embed_share, corpus_uri, model_uri, processes)
+        spans = pool.map(of_process, range(processes), chunksize=1)
+    recordings = len(Corpus.open(corpus_uri).rows(SPLIT))
+    return recordings / (max(end for _, end in spans) - min(begun for begun, _ in spans))
+
+
+_barrier: Barrier | None = None
+
+
+def _receive(barrier: Barrier) -> None:
+    global _barrier
+    _barrier = barrier
+
+
+def _embed_share(corpus_uri: str, model_uri: str, processes: int, number: int) -> tuple[float, float]:
+    """Embeds the windows of every n-th recording, and returns when it began and ended."""
+    torch.set_num_threads(1)  # as in an actor, which has one CPU
+    encoder = open_encoder(model_uri, device="cpu")
+    windowing = Windowing(encoder.info.sample_rate_hz, encoder.info.window_samples)
+    share = indexed_recordings(Corpus.open(corpus_uri), [SPLIT])[number::processes]
+    batches = [batch.windows for batch in read_windows(share, windowing, at_once=WINDOWS_AT_ONCE)]
+    encoder.embed_audio(np.zeros_like(batches[0]))
+    assert _barrier is not None
+    _barrier.wait(_OPEN_S)
+    begun = time.monotonic()
+    for windows in batches:
+        encoder.embed_audio(windows)
+    return begun, time.monotonic()
+
+
+if __name__ == "__main__":
+    print({"job": rate_of_job, "bare": rate_of_model}[sys.argv[1]](*sys.argv[2:]))
