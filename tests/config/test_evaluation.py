@@ -1,0 +1,47 @@
+import pytest
+
+from mulan.config.errors import RecipeError
+from mulan.config.objectives import SelectionMetric
+from mulan.recipes.registry import load_recipe
+
+TASKS = 'evaluation.tasks=["tags","captions"]'
+
+
+def test_without_a_choice_the_objective_determines_the_selection_metric() -> None:
+    assert load_recipe("demo", [TASKS]).selection_metric == ("recall10", "recall@10")
+
+
+@pytest.mark.parametrize("figure", ["zero_shot.genre.roc_auc", "retrieval.captions.captions.map10"])
+def test_a_figure_of_the_evaluation_may_be_the_selection_metric(figure: str) -> None:
+    recipe = load_recipe("demo", [TASKS, f"evaluation.select={figure}"])
+    assert recipe.selection_metric == SelectionMetric(figure, figure)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "fault"),
+    [
+        ("mulap", ['evaluation.tasks=["tags"]'], "evaluation.tasks needs a model that embeds text"),
+        (
+            "demo",
+            [TASKS, "train.validation_micro_batches=0"],
+            "set train.validation_micro_batches to a positive number",
+        ),
+        ("demo", ['evaluation.tasks=["tags","tags"]'], "names a task more than once"),
+        ("demo", ['evaluation.tasks=["labels"]'], "'tags', 'captions' or 'playlists'"),
+        ("demo", ["evaluation.recordings=0"], "evaluation.recordings"),
+        ("demo", ["evaluation.select=loss"], "evaluation.select = loss is not a score of evaluation.tasks"),
+        (
+            "demo",
+            [TASKS, "evaluation.select=probes.genre.map"],
+            "is not zero_shot.SET.SCORE or retrieval.captions.SET.SCORE",
+        ),
+        (
+            "demo",
+            ['evaluation.tasks=["tags"]', "evaluation.select=retrieval.captions.captions.mrr"],
+            "is not zero_shot.",
+        ),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(recipe: str, settings: list[str], fault: str) -> None:
+    with pytest.raises(RecipeError, match=fault.replace(".", r"\.")):
+        load_recipe(recipe, settings)
