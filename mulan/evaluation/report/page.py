@@ -9,6 +9,7 @@ from typing import Any
 from mulan.evaluation.recordings import LabelledRecording
 from mulan.evaluation.report.drawing import Picture
 from mulan.evaluation.report.examples import example_sets
+from mulan.evaluation.report.robustness_picture import robustness_picture
 from mulan.evaluation.report.score_names import SECTION_TITLES, bounds, fixed, score_name
 from mulan.evaluation.report.sounds import Excerpts, HeardRecording
 from mulan.evaluation.report.summary import scores_of, section_of, to_json
@@ -37,8 +38,6 @@ class PageContent:
     """What is known about the recordings in the examples."""
     space: tuple[Picture, ...] = ()
     """Maps of the recordings, or similarities of recordings and texts."""
-    robustness: tuple[Picture, ...] = ()
-    """Pictures of the section on robustness."""
     training: tuple[Picture, ...] = ()
     """Curves of the training of the first model."""
 
@@ -94,6 +93,7 @@ def render_page(summary: Mapping[str, Any], content: PageContent) -> str:
         cards=list(_cards(summary, sections)),
         tag_tables=list(tag_tables(summary)),
         examples=example_sets(summary, content.excerpts, content.recordings),
+        robustness=robustness_picture(summary),
         details=list(_details(summary, sections)),
         open_tags=_OPEN_TAGS,
     )
