@@ -1,0 +1,247 @@
+"""The evaluation of encoders by tasks: recordings are embedded once, and protocols compute scores of the vectors."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol
+
+from mulan.data.corpus.index import SPLITS, Corpus
+from mulan.evaluation.corruptions import Corruption
+from mulan.evaluation.embedding.cache import FOLDER, embed_cached
+from mulan.evaluation.embedding.collected import CorpusEmbeddings
+from mulan.evaluation.embedding.labels import OnProgress, no_progress, read_labels
+from mulan.evaluation.embedding.pipeline import embed_corpus
+from mulan.evaluation.encoders.encoder import Encoder, EncoderInfo
+from mulan.evaluation.encoders.registry import open_encoder
+from mulan.evaluation.encoders.stored import StoredEncoder
+from mulan.evaluation.errors import EvaluationError
+from mulan.evaluation.protocols.protocol import Evaluated, EvaluationProtocol, SetScores
+from mulan.evaluation.recordings import EmbeddedRecordings, LabelledRecording
+from mulan.evaluation.report.summary import TaskFacts
+from mulan.evaluation.tasks.request import TaskRequest
+from mulan.storage import filesystem
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """How recordings are embedded."""
+
+    out_uri: str
+    """Folder of the report, in which vectors are kept."""
+    max_skipped_share: float = 0.01
+    """Maximum share of skipped recordings of a corpus, in [0, 1]."""
+    use_gpu: bool = False
+    """Whether recordings are embedded on GPUs, one for each copy of an encoder."""
+    restart_actors: bool = False
+    """Whether the process of a copy of an encoder is restarted on another node when its node is lost."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The results of an evaluation, and the vectors that they were computed from."""
+
+    models: tuple[EncoderInfo, ...]
+    """The encoders, in the requested order, and then the baselines."""
+    scores: Mapping[str, Sequence[SetScores]]
+    """Scores of each encoder, by its name."""
+    tasks: tuple[TaskFacts, ...]
+    """What the encoders were evaluated on."""
+    audio: Mapping[str, EmbeddedRecordings]
+    """Recordings that the first encoder has embedded, by the name of the task."""
+    corpora: Mapping[tuple[str, str], Corpus]
+    """Corpus of each set, by section and name."""
+    seconds: Mapping[str, float]
+    """Duration of the evaluation of each encoder, by its name."""
+
+
+class EvaluationObserver(Protocol):
+    """Receives what an evaluation reports while it runs."""
+
+    def message(self, line: str) -> None:
+        """Receives a line of text."""
+
+    def progress(self, label: str) -> AbstractContextManager[OnProgress]:
+        """Returns the context in which recordings are embedded, with what is called after each batch."""
+
+
+class SilentObserver:
+    """Shows nothing."""
+
+    def message(self, line: str) -> None:
+        """Ignores the line."""
+
+    def progress(self, label: str) -> AbstractContextManager[OnProgress]:
+        """Returns a function that ignores the numbers."""
+        return nullcontext(no_progress)
+
+
+def evaluate(
+    specs: Mapping[str, str],
+    requests: Sequence[TaskRequest],
+    options: EvaluationOptions,
+    *,
+    baselines: Mapping[str, str] | None = None,
+    observer: EvaluationObserver | None = None,
+) -> Evaluation:
+    """Evaluates encoders by tasks. Ray must be initialised if recordings have to be embedded.
+
+    Args:
+        specs: Encoders as in :func:`open_encoder`, by their names in the report; at least one.
+        requests: Tasks with their corpora, at least one.
+        options: How recordings are embedded.
+        baselines: Further encoders by name, which are evaluated by the protocols that need no text.
+        observer: Receives messages and progress.
+
+    Raises:
+        EvaluationError: No protocol of a task can be evaluated; names the reasons.
+        MulanError: An encoder or a corpus cannot be used.
+    """
+    runs = [_TaskRun(request, options, observer or SilentObserver()) for request in requests]
+    scores: dict[str, list[SetScores]] = {}
+    infos, seconds = [], {}
+    everything = {**specs, **(baselines or {})}
+    for name, spec in everything.items():
+        begun = time.monotonic()
+        encoder = open_encoder(spec, name=name, device=None if options.use_gpu else "cpu")
+        infos.append(encoder.info)
+        scores[name] = [found for run in runs for found in run.scores(encoder, spec, is_baseline=name not in specs)]
+        seconds[name] = time.monotonic() - begun
+    for run in runs:
+        run.check()
+    return Evaluation(
+        tuple(infos),
+        scores,
+        tuple(run.facts() for run in runs),
+        {run.request.task.name: run.first_audio for run in runs if run.first_audio is not None},
+        {key: run.request.corpus for run in runs for key in run.sets},
+        seconds,
+    )
+
+
+@dataclass
+class _TaskRun:
+    """The evaluation of one encoder after another by one task."""
+
+    request: TaskRequest
+    options: EvaluationOptions
+    observer: EvaluationObserver
+    left_out: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    recordings: dict[str, int] = field(default_factory=dict)
+    first_audio: EmbeddedRecordings | None = None
+    sets: set[tuple[str, str]] = field(default_factory=set)
+    _labels: tuple[LabelledRecording, ...] | None = None
+
+    def scores(self, encoder: Encoder, spec: str, *, is_baseline: bool) -> Iterator[SetScores]:
+        """Yields the scores of an encoder by all protocols that it can be evaluated by."""
+        info = encoder.info
+        usable = [each for each in self.request.task.protocols if not self._obstacle(encoder, each)]
+        obstacles = {self._obstacle(encoder, each) for each in self.request.task.protocols} - {""}
+        if obstacles and not is_baseline:
+            self.left_out[info.name] = "; ".join(sorted(obstacles))
+        model = Evaluated(encoder, self._audio(encoder, spec, usable), self._all_labels(usable), corrupted=None)
+        if not isinstance(encoder, StoredEncoder):
+            model = Evaluated(encoder, model.audio, model.recordings, corrupted=partial(self._corrupted, encoder, spec))
+        for protocol in usable:
+            try:
+                for found in protocol.evaluate(model):
+                    self.sets.add((found.section, found.name))
+                    yield found
+            except EvaluationError as error:
+                self.left_out[type(protocol).__name__] = str(error)
+
+    def check(self) -> None:
+        """Checks that something was evaluated.
+
+        Raises:
+            EvaluationError: Nothing was; names the reasons.
+        """
+        if not self.sets:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in self.left_out.items())
+            raise EvaluationError(
+                f"task {self.request.task.name} on {self.request.corpus.uri}: nothing can be evaluated: {reasons}"
+            )
+
+    def facts(self) -> TaskFacts:
+        """Returns what was evaluated."""
+        task, corpus = self.request.task, self.request.corpus
+        return TaskFacts(
+            task.name,
+            task.title,
+            task.description,
+            corpus.uri,
+            corpus.index_sha256,
+            self.recordings,
+            self.skipped,
+            self.left_out,
+        )
+
+    @staticmethod
+    def _obstacle(encoder: Encoder, protocol: EvaluationProtocol) -> str:
+        """Returns why an encoder cannot be evaluated by a protocol; empty if it can."""
+        if protocol.needs_text and not encoder.info.embeds_text:
+            return "it embeds no text in the space of its audio"
+        if protocol.splits and not (encoder.info.embeds_audio or isinstance(encoder, StoredEncoder)):
+            return "it embeds no audio"
+        return ""
+
+    def _audio(self, encoder: Encoder, spec: str, protocols: Sequence[EvaluationProtocol]) -> EmbeddedRecordings | None:
+        splits = [split for split in SPLITS if any(split in protocol.splits for protocol in protocols)]
+        if not splits:
+            return None
+        if isinstance(encoder, StoredEncoder):
+            labels = read_labels(self.request.corpus, splits)
+            self.skipped |= labels.skipped
+            audio = encoder.embedded(labels.recordings)
+        else:
+            found = self._embedded(encoder, spec, splits)
+            self.skipped |= found.skipped
+            audio = found.embedded
+        self.recordings = {split: sum(each.split == split for each in audio.recordings) for split in splits}
+        if self.first_audio is None:
+            self.first_audio = audio
+        return audio
+
+    def _corrupted(self, encoder: Encoder, spec: str, corruption: Corruption) -> EmbeddedRecordings:
+        return self._embedded(encoder, spec, ["test"], corruption).embedded
+
+    def _embedded(
+        self, encoder: Encoder, spec: str, splits: Sequence[str], corruption: Corruption | None = None
+    ) -> CorpusEmbeddings:
+        info, corpus, options = encoder.info, self.request.corpus, self.options
+
+        def embed(missing: Sequence[str]) -> CorpusEmbeddings:
+            with self.observer.progress(f"{info.name} on {self.request.task.name}") as on_progress:
+                return embed_corpus(
+                    partial(open_encoder, spec, name=info.name),
+                    info,
+                    corpus,
+                    missing,
+                    max_skipped_share=options.max_skipped_share,
+                    corruption=corruption,
+                    use_gpu=options.use_gpu,
+                    restart_actors=options.restart_actors,
+                    on_progress=on_progress,
+                )
+
+        return embed_cached(
+            filesystem.join(options.out_uri, FOLDER),
+            info,
+            corpus,
+            splits,
+            embed,
+            max_skipped_share=options.max_skipped_share,
+            corruption=corruption,
+            on_message=self.observer.message,
+        )
+
+    def _all_labels(self, protocols: Sequence[EvaluationProtocol]) -> tuple[LabelledRecording, ...]:
+        """Returns all recordings of the corpus without audio, if a protocol needs no other ones."""
+        if all(protocol.splits for protocol in protocols):
+            return ()
+        if self._labels is None:
+            present = [split for split in SPLITS if len(self.request.corpus.rows(split))]
+            self._labels = read_labels(self.request.corpus, present).recordings
+        return self._labels
