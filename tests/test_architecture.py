@@ -41,7 +41,7 @@ PACKAGES: dict[str, set[str]] = {
     )
     | {"mulan"},
     "mulan": _of_mulan("model"),
-    "jobs": _of_mulan("benchmarks config data debugging demo launch preparation recipes runs storage"),
+    "jobs": _of_mulan("benchmarks config data debugging demo evaluation launch preparation recipes runs storage"),
     "tune": _of_mulan("config data launch private_ray recipes runs storage training") | {"jobs"},
 }
 """The packages that each package may import from; ``mulan`` alone is its ``__init__``, which provides MuLan."""

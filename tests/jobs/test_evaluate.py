@@ -8,7 +8,7 @@ from mulan.config.recipe import recipe_from_toml
 from mulan.recipes.registry import load_recipe
 from mulan.runs.run import Run
 from mulan.tasks.joint import JointTask
-from tests.jobs.called import Job
+from tests.jobs.called import Job, assert_refused
 
 
 @pytest.fixture
@@ -73,3 +73,20 @@ def test_a_tower_that_cannot_start_from_an_exported_model_is_not_advised_to(job:
     code, _, err = job("evaluate", "--name", "ast")
     assert code == 2
     assert err.endswith(f"its validation scores are in {run.metrics_uri}\n")
+
+
+def test_what_does_not_go_together_is_refused(job: Job, tiny_corpus: str) -> None:
+    assert_refused(job("evaluate"), "give --model, --task and --out, or --storage and --name of a run")
+    assert_refused(job("evaluate", "--model", "a", "--task", "tags"), "--out is missing")
+    assert_refused(job("evaluate", "--task", "tags"), "--model, --out is missing")
+    models = ("--model", "log_mel", "--out", "report")
+    assert_refused(job("evaluate", *models, "--task", "tag"), "there is no task 'tag'; did you mean tags?")
+    assert_refused(job("evaluate", *models, "--task", "tags"), "the task tags needs the folder of its corpus")
+    assert_refused(job("evaluate", *models, "--task", "tags", "--name", "x"), "--name is that of a run")
+    assert_refused(job("evaluate", *models[2:], "--model", "foo=x", "--task", f"tags={tiny_corpus}"), "no kind 'foo'")
+
+
+def test_a_dry_run_of_models_names_the_tasks(job: Job, tiny_corpus: str) -> None:
+    code, out, err = job("evaluate", "--model", "log_mel", "--task", f"tags={tiny_corpus}", "--out", "r", "--dry-run")
+    assert (code, err) == (0, "")
+    assert out == f"tags: Tags of the corpus, {tiny_corpus}\n"

@@ -1,0 +1,80 @@
+"""Tests the evaluation of several encoders by several tasks, with Ray."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mulan import MuLan
+from mulan.data.corpus.index import Corpus
+from mulan.evaluation.embedding.labels import read_labels
+from mulan.evaluation.encoders.registry import open_encoder
+from mulan.evaluation.errors import EvaluationError
+from mulan.evaluation.evaluation import EvaluationOptions, evaluate
+from mulan.evaluation.metrics.tagging import tagging_scores
+from mulan.evaluation.recordings import multi_hot
+from mulan.evaluation.report.assembly import report_evaluation
+from mulan.evaluation.tasks.request import task_requests
+
+WORDS = ["tags", "captions", "playlists", "triplets"]
+
+
+@pytest.fixture(scope="module")
+def stored_uri(tiny_corpus: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Vectors of the recordings that are their pitch, so that a probe finds it."""
+    folder = tmp_path_factory.mktemp("stored")
+    recordings = read_labels(Corpus.open(tiny_corpus), ["train", "validation", "test"]).recordings
+    pitches = sorted({each.tags[0] for each in recordings})
+    vectors = [np.eye(len(pitches), dtype=np.float32)[pitches.index(each.tags[0])].tolist() for each in recordings]
+    table = pa.table({"recording_id": [each.recording_id for each in recordings], "embedding": vectors})
+    pq.write_table(table, folder / "pitches.parquet")
+    return str(folder / "pitches.parquet")
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_encoders_are_evaluated_by_what_they_can_do_and_recordings_are_embedded_once(
+    model_uri: str, stored_uri: str, tiny_corpus: str, tmp_path: Path
+) -> None:
+    specs = {"small": model_uri, "stored": f"parquet={stored_uri}"}
+    requests, options = task_requests(WORDS, default_corpus=tiny_corpus), EvaluationOptions(str(tmp_path))
+    evaluation = evaluate(specs, requests, options, baselines={"log_mel": "log_mel"})
+    found = {(name, each.section, each.name): each for name, sets in evaluation.scores.items() for each in sets}
+    assert {section for name, section, _ in found if name == "small"} == {
+        *("zero_shot", "probes", "retrieval.captions", "retrieval.playlists", "triplets"),
+    }
+    assert {section for name, section, _ in found if name != "small"} == {"probes"}
+    assert found["stored", "probes", "pitch"].scores["roc_auc"] == 1
+
+    model = MuLan.from_pretrained(model_uri, device="cpu")
+    audio = evaluation.audio["tags"].of_splits("test")
+    tags = sorted({tag for each in audio.recordings for tag in each.tags if tag.startswith("pitch:")})
+    prompts = model.embed_text([tag.partition(":")[2] for tag in tags])
+    expected = tagging_scores(audio.means @ prompts.T, multi_hot(audio.recordings, tags), tags)
+    assert found["small", "zero_shot", "pitch"].scores["roc_auc"] == pytest.approx(expected.roc_auc, abs=1e-9)
+    assert "it embeds no text" in evaluation.tasks[0].left_out["stored"]
+    assert "log_mel" not in evaluation.tasks[0].left_out
+
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "embeddings").iterdir()}
+    again = evaluate(specs, requests, options, baselines={"log_mel": "log_mel"})
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "embeddings").iterdir()} == files
+    first, second = (report_evaluation(each, str(tmp_path)) for each in (evaluation, again))
+    timeless = [json.dumps({**each, "seconds": {}}) for each in (first, second)]
+    assert timeless[0] == timeless[1]
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["others"]["stored"]["probes"]["pitch"]["roc_auc"] == 1
+    assert "report.json" in {path.name for path in tmp_path.iterdir()}
+    assert "data:audio/mpeg" in (tmp_path / "report.html").read_text()
+
+
+def test_a_task_without_anything_to_evaluate_is_an_error_with_its_reasons(
+    stored_uri: str, tiny_corpus: str, tmp_path: Path
+) -> None:
+    assert open_encoder(f"parquet={stored_uri}").info.embeds_text is False
+    requests = task_requests(["captions"], default_corpus=tiny_corpus)
+    with pytest.raises(
+        EvaluationError, match=r"task captions on .*: nothing can be evaluated: stored: it embeds no text"
+    ):
+        evaluate({"stored": f"parquet={stored_uri}"}, requests, EvaluationOptions(str(tmp_path)))
