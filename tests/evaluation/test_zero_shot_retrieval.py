@@ -1,7 +1,7 @@
 import numpy as np
 
-from mulan.evaluation import zero_shot
-from mulan.evaluation.metrics import gold_ranks
+from mulan.evaluation.metrics import retrieval
+from mulan.evaluation.metrics.retrieval import gold_positions
 from mulan.evaluation.zero_shot import queries_and_gold, text_to_music
 from tests.evaluation.planted import unit
 
@@ -17,10 +17,10 @@ def test_each_query_searches_all_recordings_also_where_they_go_in_several_blocks
     gold = [(number, number + 20) for number in range(17)]
     whole = text_to_music(queries, audio, gold)
     ranks = [
-        int(gold_ranks(audio.astype(np.float64) @ q.astype(np.float64), g)[0])
+        int(gold_positions(audio.astype(np.float64) @ q.astype(np.float64), g).ranks[0])
         for q, g in zip(queries, gold, strict=True)
     ]
     assert whole.mrr == np.mean(1 / np.array(ranks, dtype=np.float64))
     assert (whole.num_queries, whole.num_items) == (17, 50)
-    monkeypatch.setattr(zero_shot, "_QUERIES_PER_CHUNK", 5)
+    monkeypatch.setattr(retrieval, "_BLOCK_BYTES", 5 * 8 * 50)  # five queries at a time
     assert text_to_music(queries, audio, gold) == whole

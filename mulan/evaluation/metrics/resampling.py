@@ -17,21 +17,32 @@ _NUMBERS_AT_ONCE = 8_000_000
 
 @dataclass(frozen=True)
 class Interval:
-    """A percentile interval that contains 95 % of the draws."""
+    """A 95 % interval of a score, which contains the score; NaN if it is undefined in every draw."""
 
     low: float
-    """2.5th percentile; NaN if the score is undefined in every draw."""
+    """Lower end."""
     high: float
-    """97.5th percentile; NaN if the score is undefined in every draw."""
+    """Upper end."""
 
 
-def interval_of(replicates: np.ndarray) -> Interval:
-    """Returns the 95 % interval of a score's draws, float [replicates]; undefined ones (NaN) are left out."""
+def interval_of(replicates: np.ndarray, score: float) -> Interval:
+    """Returns the 95 % interval of a score: the percentiles of its draws, corrected for their bias.
+
+    Draws are biased, since they contain recordings twice: average precisions of rare tags are higher in most draws than
+    in the recordings themselves. The percentiles are shifted by the difference of the score and the draws' median, but
+    not beyond what is drawn, so that they remain in the score's range.
+
+    Args:
+        replicates: Scores of the draws, float [replicates]; undefined ones (NaN) are left out.
+        score: The score of the recordings themselves.
+    """
     defined = replicates[~np.isnan(replicates)]
     if not len(defined):
         return Interval(float("nan"), float("nan"))
-    low, high = np.percentile(defined, [2.5, 97.5])
-    return Interval(float(low), float(high))
+    low, high = np.percentile(defined, [2.5, 97.5]) - np.median(defined) + score
+    return Interval(
+        max(float(low), min(float(defined.min()), score)), min(float(high), max(float(defined.max()), score))
+    )
 
 
 class Resampling:

@@ -14,6 +14,7 @@ from mulan.evaluation.metrics.tagging import mean
 CUTOFF = 10
 """Number of hits that ``map10`` and ``recall10`` consider."""
 
+_GRID = 2.0**40
 _BLOCK_BYTES = 64 * 2**20
 """Maximum size of the part of the similarity matrix that is held at a time."""
 
@@ -120,6 +121,18 @@ def _counts(ascending: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.n
     return above, not_below
 
 
+def rounded(similarity: np.ndarray) -> np.ndarray:
+    """Rounds similarities in place to multiples of 2^-40 (1e-12), and returns them.
+
+    Equal vectors then have equal similarities. The order in which a matrix product adds depends on the position in the
+    matrix, and a model that gives all recordings the same vector would not be at chance.
+    """
+    similarity *= _GRID
+    np.rint(similarity, out=similarity)
+    similarity /= _GRID
+    return similarity
+
+
 def search(queries: np.ndarray, items: np.ndarray, gold: Sequence[Sequence[int]]) -> Iterator[GoldPositions]:
     """Yields where the gold items of each query are among all items by cosine similarity, in blocks of queries.
 
@@ -133,7 +146,7 @@ def search(queries: np.ndarray, items: np.ndarray, gold: Sequence[Sequence[int]]
     collection = np.ascontiguousarray(items.astype(np.float64).T)
     at_once = max(1, _BLOCK_BYTES // (8 * len(items)))
     for start in range(0, len(queries), at_once):
-        similarity = queries[start : start + at_once].astype(np.float64) @ collection
+        similarity = rounded(queries[start : start + at_once].astype(np.float64) @ collection)
         for row, scores in enumerate(similarity):
             yield gold_positions(scores, gold[start + row])
 

@@ -61,9 +61,11 @@ class TagTable:
             {
                 "tag": score.tag,
                 "roc_auc": score.roc_auc,
-                "roc_auc_interval": _interval(self.roc_auc_draws[:, column]),
+                "roc_auc_interval": _interval(self.roc_auc_draws[:, column], score.roc_auc),
                 "average_precision": score.average_precision,
-                "average_precision_interval": _interval(self.average_precision_draws[:, column]),
+                "average_precision_interval": _interval(
+                    self.average_precision_draws[:, column], score.average_precision
+                ),
                 "positives": score.num_positives,
                 "prevalence": score.prevalence,
             }
@@ -107,6 +109,6 @@ def _row_means(draws: np.ndarray) -> np.ndarray:
         return np.where(defined, draws, 0).sum(axis=1) / defined.sum(axis=1)
 
 
-def _interval(draws: np.ndarray) -> list[float] | None:
-    interval = interval_of(draws)
+def _interval(draws: np.ndarray, score: float) -> list[float] | None:
+    interval = interval_of(draws, score)
     return None if np.isnan(interval.low) else [interval.low, interval.high]

@@ -9,6 +9,7 @@ import numpy as np
 
 from mulan.data.corpus.metadata import split_tag
 from mulan.evaluation.errors import EvaluationError
+from mulan.evaluation.metrics.retrieval import rounded
 from mulan.evaluation.protocols.prompts import VERBATIM, PromptEnsemble
 from mulan.evaluation.protocols.protocol import Evaluated, SetScores
 from mulan.evaluation.protocols.tag_table import TagTable
@@ -155,7 +156,7 @@ class _Ranking:
         templates: tuple[str, ...],
     ) -> "_Ranking":
         ensemble = PromptEnsemble(model.encoder, [split_tag(tag)[1] for tag in tags.tags], templates)
-        similarity = means.astype(np.float64) @ ensemble.vectors.T
+        similarity = rounded(means.astype(np.float64) @ ensemble.vectors.T)
         resampling = model.resampling(recordings)
         table = TagTable.of(similarity, labels, tags.tags, resampling)
         return cls(tags, ensemble, similarity, labels, table, templates, resampling.num_groups)

@@ -62,10 +62,10 @@ def _paired_interval(base: SetScores, other: SetScores, score: str) -> list[floa
     # other recordings or queries give other draws, which are no pairs
     if ours is None or theirs is None or dict(base.counts) != dict(other.counts) or ours.shape != theirs.shape:
         return None
-    return bounds_of(theirs - ours)
+    return bounds_of(theirs - ours, float(other.scores[score]) - float(base.scores[score]))
 
 
-def bounds_of(draws: np.ndarray) -> list[float] | None:
-    """Returns the 95 % interval of draws as ``[low, high]``; None if no draw is defined."""
-    interval = interval_of(draws)
+def bounds_of(draws: np.ndarray, score: float) -> list[float] | None:
+    """Returns the 95 % interval of a score as ``[low, high]``; None if it is undefined."""
+    interval = interval_of(draws, score)
     return None if math.isnan(interval.low) else [interval.low, interval.high]

@@ -140,7 +140,9 @@ def _set(found: SetScores) -> dict[str, Any]:
     assert not set(found.scores) & set(RESERVED), found.scores
     return {
         **found.scores,
-        "intervals": {score: bounds_of(draws) for score, draws in found.draws.items() if score in found.scores},
+        "intervals": {
+            score: bounds_of(found.draws[score], value) for score, value in found.scores.items() if score in found.draws
+        },
         "counts": dict(found.counts),
         "protocol": found.protocol,
         "details": dict(found.details),

@@ -35,8 +35,8 @@ def test_a_draw_without_positives_or_negatives_is_undefined_without_a_warning() 
     undefined = np.isnan(aucs[:, 0])
     assert 0 < undefined.sum() < 50
     assert (np.isnan(precisions) == np.isnan(aucs)).all()
-    assert np.isnan(interval_of(aucs[:, 1]).low)
-    assert interval_of(aucs[~undefined, 0]) == interval_of(aucs[:, 0])
+    assert np.isnan(interval_of(aucs[:, 1], 0.5).low)
+    assert interval_of(aucs[~undefined, 0], 0.5) == interval_of(aucs[:, 0], 0.5)
 
 
 def test_recordings_of_a_group_are_drawn_together_and_unknown_groups_alone() -> None:
@@ -77,13 +77,32 @@ def test_without_draws_there_are_no_scores_and_no_interval() -> None:
     aucs, precisions = draws.tagging(np.zeros((4, 2)), np.eye(4, 2, dtype=bool))
     assert aucs.shape == precisions.shape == (0, 2)
     assert draws.means(np.ones(4)).shape == draws.medians(np.ones(4)).shape == (0,)
-    assert np.isnan(interval_of(draws.means(np.ones(4))).high)
+    assert np.isnan(interval_of(draws.means(np.ones(4)), 1.0).high)
 
 
 def test_the_interval_of_a_mean_covers_the_truth_as_often_as_it_claims() -> None:
     rng = np.random.default_rng(6)
     covered = 0
     for trial in range(200):
-        interval = interval_of(Resampling(60, replicates=200, seed=trial).means(rng.normal(size=60)))
+        values = rng.normal(size=60)
+        interval = interval_of(Resampling(60, replicates=200, seed=trial).means(values), values.mean())
         covered += interval.low <= 0 <= interval.high
     assert 0.88 < covered / 200 < 0.99
+
+
+def test_an_interval_contains_its_score_although_draws_are_biased() -> None:
+    truth = np.zeros((40, 1), dtype=bool)
+    truth[:2] = True
+    scores = np.random.default_rng(7).normal(size=(40, 1))
+    draws = Resampling(40, replicates=300).tagging(scores, truth)[1][:, 0]
+    score = average_precision_score(truth[:, 0], scores[:, 0])
+    assert np.nanmedian(draws) > score
+    interval = interval_of(draws, score)
+    assert 0 <= interval.low <= score <= interval.high <= 1
+    shift = score - np.nanmedian(draws)
+    assert interval.high == pytest.approx(np.nanpercentile(draws, 97.5) + shift)
+
+
+def test_an_interval_stays_in_the_range_of_the_score() -> None:
+    assert interval_of(np.array([0.9, 0.95, 1.0]), 1.0).high == 1.0
+    assert interval_of(np.array([0.2, 0.3, 0.9]), 0.1).low == 0.1

@@ -3,7 +3,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from mulan.evaluation.metrics import retrieval
-from mulan.evaluation.metrics.retrieval import gold_positions, retrieval_scores, search
+from mulan.evaluation.metrics.retrieval import gold_positions, retrieval_scores, rounded, search
 
 
 def pessimistic_order(scores: np.ndarray, gold: set[int]) -> list[int]:
@@ -74,7 +74,18 @@ def test_a_search_in_blocks_finds_what_the_whole_matrix_has(monkeypatch: pytest.
     rng = np.random.default_rng(0)
     queries, items = rng.normal(size=(7, 5)).astype(np.float32), rng.normal(size=(40, 5)).astype(np.float32)
     gold = [sorted(rng.choice(40, size=count, replace=False).tolist()) for count in range(1, 8)]
-    similarity = queries.astype(np.float64) @ items.T.astype(np.float64)
+    similarity = rounded(queries.astype(np.float64) @ items.T.astype(np.float64))
     expected = [gold_positions(scores, each).ranks.tolist() for scores, each in zip(similarity, gold, strict=True)]
     monkeypatch.setattr(retrieval, "_BLOCK_BYTES", 8 * 40 * 3)  # three queries at a time
     assert [found.ranks.tolist() for found in search(queries, items, gold)] == expected
+
+
+def test_a_model_that_embeds_everything_alike_is_at_chance_whatever_the_order_of_addition() -> None:
+    rng = np.random.default_rng(0)
+    vector = rng.normal(size=(1, 100)).astype(np.float32)
+    items = np.repeat(vector / np.linalg.norm(vector), 999, axis=0)
+    queries = rng.normal(size=(50, 100)).astype(np.float32)
+    gold = [[int(row)] for row in rng.integers(999, size=50)]
+    found = list(search(queries, items, gold))
+    assert {each.roc_auc for each in found} == {0.5}
+    assert {each.ranks.tolist()[0] for each in found} == {999}
