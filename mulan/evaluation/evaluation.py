@@ -39,7 +39,7 @@ class EvaluationOptions:
 
 
 @dataclass(frozen=True, eq=False)
-class Evaluation:
+class TaskEvaluation:
     """The results of an evaluation, and the vectors that they were computed from."""
 
     models: tuple[EncoderInfo, ...]
@@ -84,7 +84,7 @@ def evaluate(
     *,
     baselines: Mapping[str, str] | None = None,
     observer: EvaluationObserver | None = None,
-) -> Evaluation:
+) -> TaskEvaluation:
     """Evaluates encoders by tasks. Ray must be initialised if recordings have to be embedded.
 
     Args:
@@ -110,7 +110,7 @@ def evaluate(
         seconds[name] = time.monotonic() - begun
     for run in runs:
         run.check()
-    return Evaluation(
+    return TaskEvaluation(
         tuple(infos),
         scores,
         tuple(run.facts() for run in runs),

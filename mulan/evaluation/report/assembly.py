@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 from mulan.data.corpus.records import read_record
 from mulan.data.errors import BadRecording
-from mulan.evaluation.evaluation import Evaluation
+from mulan.evaluation.evaluation import TaskEvaluation
 from mulan.evaluation.published import published_figures
 from mulan.evaluation.recordings import LabelledRecording
 from mulan.evaluation.report.embedding_map import embedding_map
@@ -22,7 +22,7 @@ _MAX_MAPS = 4
 """Maximum number of maps, one for each task."""
 
 
-def report_evaluation(evaluation: Evaluation, out_uri: str) -> Mapping[str, Any]:
+def report_evaluation(evaluation: TaskEvaluation, out_uri: str) -> Mapping[str, Any]:
     """Writes ``report.json`` and ``report.html`` to a folder, and returns the content of the former."""
     summary = summarize(
         evaluation.scores,
@@ -53,7 +53,7 @@ def _known(
     return next((found[recording.recording_id] for found in labels.values() if recording.recording_id in found), None)
 
 
-def _read(evaluation: Evaluation, recording: HeardRecording) -> bytes | None:
+def _read(evaluation: TaskEvaluation, recording: HeardRecording) -> bytes | None:
     """Returns the encoded file of a recording; None if it cannot be read any more."""
     corpus = evaluation.corpora[recording.section, recording.set_name]
     row = pc.index(corpus.table["recording_id"], recording.recording_id).as_py()
