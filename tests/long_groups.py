@@ -88,8 +88,8 @@ def due(hour: int, changed: Iterable[str]) -> dict[str, str]:
     """Returns the groups that are due, at most two, each with the reason.
 
     Args:
-        hour: Hours since a midnight. Each group has its turn at least every seven hours and, if the command is called at
-            the same hour of every day, every four days.
+        hour: Hours since a midnight. Each group has its turn at least every seven hours and, if the command is called
+            at the same hour of every day, every four days.
         changed: Paths of files that were changed recently.
     """
     names, files = list(GROUPS), list(changed)
