@@ -24,8 +24,8 @@ from mulan.data.freed_memory import keep_freed_memory
 from mulan.data.schedule import Item, Phase
 from mulan.distributed.batch_norm import RunningStatistics
 from mulan.distributed.collectives import all_reduce_sum, rank_and_world_size
+from mulan.model.deterministic import deterministic_kernels
 from mulan.tasks.task import task_of
-from mulan.training.deterministic import deterministic_kernels
 from mulan.training.engines.torch import TorchEngine
 from mulan.training.step import train_step
 

@@ -21,7 +21,7 @@ from mulan.benchmarks.steps import step_settings
 from mulan.benchmarks.worker_group import read_in_workers
 from mulan.config.recipe import Recipe, recipe_from_toml
 from mulan.data.freed_memory import keep_freed_memory
-from mulan.training.deterministic import deterministic_kernels
+from mulan.model.deterministic import deterministic_kernels
 
 GOAL_RATIO = 1.03
 """Maximum duration of a step with exact sums relative to one without."""

@@ -22,11 +22,11 @@ from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Item, Phase, Schedule
 from mulan.launch.checks import ReplayError, check_replay
 from mulan.launch.devices import device_kind, reproducibility_warnings
+from mulan.model.deterministic import deterministic_kernels
 from mulan.runs.checkpoint import read_newest
 from mulan.runs.run import Run
 from mulan.storage import filesystem
 from mulan.training.batch_source import consumed_checksum
-from mulan.training.deterministic import deterministic_kernels
 from mulan.training.loop import train
 from mulan.training.observer import NullObserver
 from mulan.training.state import Progress

@@ -13,10 +13,10 @@ from mulan.config.recipe import Recipe
 from mulan.data.batch import Batch
 from mulan.data.schedule import Schedule
 from mulan.distributed.batch_norm import RunningStatistics
+from mulan.model.deterministic import deterministic_kernels
 from mulan.tasks.evaluation import ValidationEvaluation
 from mulan.tasks.task import Task
 from mulan.training.batch_source import BatchSource, StepReport
-from mulan.training.deterministic import deterministic_kernels
 from mulan.training.engines.base import Engine
 from mulan.training.health import HealthWatch, SkippedShare
 from mulan.training.observer import TrainingObserver

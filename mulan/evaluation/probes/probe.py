@@ -67,6 +67,18 @@ class FittedProbe:
     """What was chosen on the validation split, as values of JSON."""
 
 
+@dataclass(frozen=True, eq=False)
+class ProbeTraining:
+    """What is trained to predict: a probe's head on frozen vectors, or a whole network."""
+
+    name: str
+    """Name, as reports state it."""
+    sentence: str
+    """What is trained, and how, to begin a description of the protocol."""
+    fit: Callable[[ProbeData], FittedProbe]
+    """Trains it."""
+
+
 def mean_roc_auc(truth: np.ndarray, predicted: np.ndarray) -> float:
     """Returns the ROC-AUC, averaged over the tags that some recordings have and others lack; NaN without such tags.
 

@@ -15,10 +15,10 @@ from mulan.evaluation.probes.splits import ProbeSplits
 from mulan.evaluation.protocols.probe_sets import (
     PROBED_SPLITS,
     ClassifierHead,
-    fit_head,
     probe_splits,
     probed_sets,
     protocol_sentence,
+    training_of,
 )
 from mulan.evaluation.protocols.protocol import Evaluated, SetScores
 from mulan.evaluation.recordings import EmbeddedRecordings, multi_hot
@@ -124,11 +124,12 @@ class _Classified:
         untrained = sorted(set(range(len(tags.tags))) - set(train.truth.tolist()))
         if len(tags.tags) - len(untrained) < 2:
             raise EvaluationError(f"the split train has recordings of one class of {tags.name} only")
-        probe = fit_head(head, ProbeData("class", len(tags.tags), train, validation, quality, model.seed))
+        training = training_of(head, model)
+        probe = training.fit(ProbeData("class", len(tags.tags), train, validation, quality, model.seed))
         details = {
             "vocabulary": tags.name,
             "vocabulary_sha256": tags.sha256,
-            "head": head,
+            "head": training.name,
             "chosen": dict(probe.chosen),
             "untrained": [tags.tags[number] for number in untrained],
         }
@@ -146,7 +147,7 @@ class _Classified:
                 "untrained_classes": len(untrained),
             },
             details=details,
-            protocol=protocol_sentence(head, "only those with exactly one of the tags", splits),
+            protocol=protocol_sentence(training, "only those with exactly one of the tags", splits),
         )
 
     def scores(self, name: str, other: str = "", other_values: np.ndarray | None = None) -> SetScores:

@@ -14,10 +14,10 @@ from mulan.evaluation.protocols.probe_sets import (
     PROBED_SPLITS,
     ClassifierHead,
     RegressionHead,
-    fit_head,
     probe_splits,
     probed_sets,
     protocol_sentence,
+    training_of,
 )
 from mulan.evaluation.protocols.protocol import Evaluated, SetScores
 from mulan.evaluation.protocols.tag_table import TagTable
@@ -71,7 +71,8 @@ class TaggingProbe:
             for part in (splits.train, splits.validation)
         )
         data = ProbeData("tags", len(predicted_tags), train, validation, mean_roc_auc, model.seed)
-        probe, truth = fit_head(self.head, data), multi_hot(splits.test.recordings, predicted_tags)
+        training, truth = training_of(self.head, model), multi_hot(splits.test.recordings, predicted_tags)
+        probe = training.fit(data)
         resampling = model.resampling(splits.test.recordings)
         runs = probe.predict(splits.test)
         table = _mean_table([TagTable.of(run, truth, predicted_tags, resampling) for run in runs])
@@ -96,14 +97,14 @@ class TaggingProbe:
             details={
                 "vocabulary": tags.name,
                 "vocabulary_sha256": tags.sha256,
-                "head": self.head,
+                "head": training.name,
                 "chosen": dict(probe.chosen),
                 "tags": table.rows,
                 "untrained": untrained,
                 "without_scores": list(table.tagging.skipped),
                 "worst": table.worst,
             },
-            protocol=protocol_sentence(self.head, which, splits),
+            protocol=protocol_sentence(training, which, splits),
         )
 
 
@@ -154,7 +155,8 @@ class RegressionProbe:
             mean_r2,
             model.seed,
         )
-        probe, resampling = fit_head(self.head, data), model.resampling(splits.test.recordings)
+        training, resampling = training_of(self.head, model), model.resampling(splits.test.recordings)
+        probe = training.fit(data)
         runs = probe.predict(splits.test)
         of_targets = np.mean([r2_scores(truth, run)[0] for run in runs], axis=0)
         draws = np.mean([r2_draws(truth, run, resampling) for run in runs], axis=0)
@@ -170,12 +172,12 @@ class RegressionProbe:
                 "left_out": len(whole.test.recordings) - len(splits.test.recordings),
             },
             details={
-                "head": self.head,
+                "head": training.name,
                 "chosen": dict(probe.chosen),
                 "mean": dict(zip(self.targets, known.mean(axis=0).tolist(), strict=True)),
                 "deviation": dict(zip(self.targets, deviation.tolist(), strict=True)),
             },
-            protocol=protocol_sentence(self.head, "only those with all targets", splits),
+            protocol=protocol_sentence(training, "only those with all targets", splits),
         )
 
 

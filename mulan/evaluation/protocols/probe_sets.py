@@ -1,13 +1,13 @@
 """What probes predict: tags, by the name of a list or of a category, and the heads that predict them."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from mulan.data.corpus.metadata import split_tag
 from mulan.evaluation.errors import EvaluationError
 from mulan.evaluation.probes.linear import fit_logistic, fit_ridge
 from mulan.evaluation.probes.mlp import fit_mlp
-from mulan.evaluation.probes.probe import FittedProbe, ProbeData
+from mulan.evaluation.probes.probe import ProbeTraining
 from mulan.evaluation.probes.splits import ProbeSplits
 from mulan.evaluation.protocols.protocol import Evaluated
 from mulan.vocabularies.vocabulary import Vocabulary, vocabulary
@@ -19,33 +19,35 @@ RegressionHead = Literal["ridge", "mlp"]
 
 PROBED_SPLITS = ("train", "validation", "test")
 
-_HEADS: Mapping[str, Callable[[ProbeData], FittedProbe]] = {
-    "logistic": fit_logistic,
-    "ridge": fit_ridge,
-    "mlp": fit_mlp,
+_HEADS: Mapping[str, ProbeTraining] = {
+    training.name: training
+    for training in (
+        ProbeTraining("logistic", "Logistic regression on the standardised vectors of recordings", fit_logistic),
+        ProbeTraining("ridge", "Ridge regression on the standardised vectors of recordings", fit_ridge),
+        ProbeTraining(
+            "mlp",
+            "Perceptron with one hidden layer of 512 on the standardised vectors of windows, mean of the predictions "
+            "for a recording's windows, scores averaged over 3 initialisations",
+            fit_mlp,
+        ),
+    )
 }
-_SENTENCES = {
-    "logistic": "Logistic regression on the standardised vectors of recordings",
-    "ridge": "Ridge regression on the standardised vectors of recordings",
-    "mlp": "Perceptron with one hidden layer of 512 on the standardised vectors of windows, mean of the predictions "
-    "for a recording's windows, scores averaged over 3 initialisations",
-}
 
 
-def fit_head(head: str, data: ProbeData) -> FittedProbe:
-    """Trains a head of a :data:`ClassifierHead` or :data:`RegressionHead`."""
-    return _HEADS[head](data)
+def training_of(head: ClassifierHead | RegressionHead, model: Evaluated) -> ProbeTraining:
+    """Returns what is trained: the head, or what the model is to be evaluated with in its place."""
+    return model.training or _HEADS[head]
 
 
-def protocol_sentence(head: str, recordings: str, splits: ProbeSplits) -> str:
+def protocol_sentence(training: ProbeTraining, recordings: str, splits: ProbeSplits) -> str:
     """Says how scores were computed.
 
     Args:
-        head: The head.
+        training: What was trained.
         recordings: The recordings of each split, after "of the split test, ".
         splits: The splits.
     """
-    return f"{_SENTENCES[head]}; recordings of the split test, {recordings}; {splits.sentence}."
+    return f"{training.sentence}; recordings of the split test, {recordings}; {splits.sentence}."
 
 
 def probe_splits(model: Evaluated) -> ProbeSplits:

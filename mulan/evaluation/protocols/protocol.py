@@ -9,6 +9,7 @@ import numpy as np
 from mulan.evaluation.encoders.encoder import Encoder
 from mulan.evaluation.errors import EvaluationError
 from mulan.evaluation.metrics.resampling import REPLICATES, Resampling
+from mulan.evaluation.probes.probe import ProbeTraining
 from mulan.evaluation.recordings import EmbeddedRecordings, LabelledRecording
 
 if TYPE_CHECKING:  # protocols do not wait for the libraries of effects
@@ -56,6 +57,8 @@ class Evaluated:
     corrupted: "Callable[[Corruption], EmbeddedRecordings] | None" = None
     """Embeds the recordings of the split ``test`` after corrupting each; strength 0 embeds as much of them uncorrupted.
     None if the model cannot embed them, as with stored vectors."""
+    training: ProbeTraining | None = None
+    """What is trained in place of the heads of probes, such as the whole network; None for the heads."""
 
     def of_split(self, split: str) -> EmbeddedRecordings:
         """Returns the embedded recordings of a split.

@@ -1,5 +1,6 @@
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 from mulan.evaluation.errors import EvaluationError
 from mulan.evaluation.metrics.tagging import tagging_scores
 from mulan.evaluation.probes import mlp
-from mulan.evaluation.probes.probe import FittedProbe, ProbeData
-from mulan.evaluation.protocols import probe
+from mulan.evaluation.probes.linear import fit_logistic
+from mulan.evaluation.probes.mlp import fit_mlp
+from mulan.evaluation.probes.probe import FittedProbe, ProbeData, ProbeTraining
 from mulan.evaluation.protocols.probe import RegressionProbe, TaggingProbe
 from mulan.evaluation.protocols.protocol import Evaluated, SetScores
 from mulan.evaluation.recordings import EmbeddedRecordings
@@ -76,21 +78,22 @@ def test_a_model_that_ignores_its_input_gives_chance(head: Any) -> None:
 
 
 @pytest.mark.parametrize("head", ["logistic", "mlp"])
-def test_the_labels_of_the_test_split_influence_only_the_scores(head: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_labels_of_the_test_split_influence_only_the_scores(head: Any) -> None:
     """With permuted labels the scores are those of the same predictions."""
     fitted: list[FittedProbe] = []
-    fit: Callable[[str, ProbeData], FittedProbe] = probe.fit_head
 
-    def remembering(head: str, data: ProbeData) -> FittedProbe:
-        fitted.append(fit(head, data))
+    def remembering(data: ProbeData) -> FittedProbe:
+        fitted.append({"logistic": fit_logistic, "mlp": fit_mlp}[head](data))
         return fitted[-1]
 
-    monkeypatch.setattr(probe, "fit_head", remembering)
+    training = ProbeTraining("remembering", "Remembers what was fitted", remembering)
     vectors, truth = planted()
     splits, permuted = mixed_splits(RECORDINGS), truth.copy()
     permuted[3::4] = np.random.default_rng(2).permutation(truth[3::4])
     corpora = [embedded(vectors, splits=splits, tags=tags_of(each)) for each in (truth, permuted)]
-    results = [only(TaggingProbe(head=head).evaluate(evaluated(corpus))) for corpus in corpora]
+    models = [replace(evaluated(corpus), training=training) for corpus in corpora]
+    results = [only(TaggingProbe(head=head).evaluate(model)) for model in models]
+    assert (results[0].details["head"], results[0].protocol[:27]) == ("remembering", "Remembers what was fitted; ")
     assert results[0].details["chosen"] == results[1].details["chosen"]
     test = corpora[0].of_splits("test")
     runs, other_runs = (each.predict(test) for each in fitted)

@@ -9,10 +9,10 @@ import torch
 from transformers import AutoModel
 
 from mulan.config.sections import Pooling
+from mulan.model.deterministic import deterministic_kernels
 from mulan.model.towers.text import TextTower
 from mulan.model.towers.text_lengths import length_groups
 from mulan.storage.hub import PretrainedError
-from mulan.training.deterministic import deterministic_kernels
 from tests.model.encoders import POOLED, drawn, encoder_of, saved, section_of, tokens_of
 
 

@@ -30,19 +30,25 @@ from mulan.config.errors import MulanError
 
 
 class NotDeterministic(MulanError):
-    """The model uses an operation without a deterministic kernel, and the recipe requires deterministic kernels."""
+    """The model uses an operation without a deterministic kernel, and deterministic kernels are required."""
 
+
+_TRAINING = (
+    "train.deterministic promises the same bits each time; use a model without this operation, or train under another "
+    "--name with --set train.deterministic=false, whose results differ slightly each time"
+)
 
 _ERROR_SUFFIX = " does not have a deterministic implementation"
 """The text that follows the operation's name in PyTorch's error."""
 
 
 @contextmanager
-def deterministic_kernels(on: bool) -> Iterator[None]:
+def deterministic_kernels(on: bool, *, promise: str = _TRAINING) -> Iterator[None]:
     """Uses deterministic kernels in the block, in all threads of this process, then restores torch's settings.
 
     Args:
         on: If False, the settings are not changed.
+        promise: What promises the same bits, and the remedy, for the message of an error.
 
     Raises:
         NotDeterministic: The block uses an operation without such a kernel on its device.
@@ -58,11 +64,7 @@ def deterministic_kernels(on: bool) -> Iterator[None]:
         if _ERROR_SUFFIX not in str(error):
             raise
         operation = str(error).partition(_ERROR_SUFFIX)[0].split("\n")[-1].strip()
-        raise NotDeterministic(
-            f"{operation} has no deterministic kernel on this device, and train.deterministic promises the same bits "
-            "each time; use a model without this operation, or train under another --name with "
-            "--set train.deterministic=false, whose results differ slightly each time"
-        ) from error
+        raise NotDeterministic(f"{operation} has no deterministic kernel on this device, and {promise}") from error
     finally:
         _set(before)
 

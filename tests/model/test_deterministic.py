@@ -14,10 +14,10 @@ from mulan.benchmarks.synthetic import model_to_measure, synthetic_batch
 from mulan.config.recipe import Recipe
 from mulan.data.schedule import Phase, Schedule
 from mulan.distributed.batch_norm import RunningStatistics
+from mulan.model.deterministic import NotDeterministic, deterministic_kernels
 from mulan.recipes.registry import load_recipe, named_recipes
 from mulan.tasks.task import task_of
 from mulan.training import loop
-from mulan.training.deterministic import NotDeterministic, deterministic_kernels
 from mulan.training.engines.torch import TorchEngine
 from mulan.training.observer import NullObserver
 from mulan.training.state import Progress
