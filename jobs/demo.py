@@ -9,14 +9,13 @@ import os
 from jobs import arguments
 from jobs.arguments import CONSOLE
 from jobs.evaluate import assess
-from jobs.export import export
-from jobs.joining import join_and_report, print_dry_run
+from jobs.joining import print_dry_run
 from jobs.progress import RecordingsProgress
+from jobs.train import train
 from mulan.config.errors import MulanError
 from mulan.data.corpus.index import INDEX_NAME, Corpus
 from mulan.demo.corpus import build_corpus
 from mulan.launch.checks import check_buildable
-from mulan.launch.display import show_progress
 from mulan.storage import filesystem
 
 
@@ -55,13 +54,7 @@ def main() -> None:
         return
     with run.timed("corpus"), RecordingsProgress("corpus", CONSOLE) as progress:
         build_corpus(data_uri, tracks=args.tracks, seed=SEED, workers=os.cpu_count() or 1, on_progress=progress)
-    join_and_report(recipe, run, label="train")
-    # imports torch and Ray Train
-    from mulan.launch.fit import fit
-
-    with show_progress(run, recipe, CONSOLE), run.timed("train"):
-        fit(recipe, run)
-    export(run)
+    train(recipe, run)
     assess(run, recipe, corpus=Corpus.open(data_uri))
 
 

@@ -6,8 +6,9 @@ evaluated on a held-out split of its corpus, and the report is written to the ru
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 from jobs import arguments
 from jobs.arguments import CONSOLE
@@ -20,6 +21,9 @@ from mulan.data.corpus.index import SPLITS, Corpus
 from mulan.launch.checks import check_loadable, check_model
 from mulan.runs.run import Run
 from mulan.storage import filesystem
+
+if TYPE_CHECKING:
+    from mulan.evaluation.tasks.request import TaskRequest
 
 
 class EvaluationRefused(MulanError, ValueError):
@@ -74,11 +78,7 @@ def evaluate_models(args: argparse.Namespace) -> None:
     filesystem.check_writable(out_uri)
     # imports torch
     from mulan.evaluation.encoders.registry import absolute_spec, encoder_names
-    from mulan.evaluation.evaluation import EvaluationOptions, evaluate
-    from mulan.evaluation.report.assembly import report_evaluation
-    from mulan.evaluation.report.console import print_report
     from mulan.evaluation.tasks.request import task_requests
-    from mulan.launch.cluster import started_ray
 
     specs = dict(zip(encoder_names(args.model), map(absolute_spec, args.model), strict=True))
     requests = task_requests(args.task, default_corpus=args.data)
@@ -86,13 +86,43 @@ def evaluate_models(args: argparse.Namespace) -> None:
         for request in requests:
             print(f"{request.task.name}: {request.task.title}, {request.corpus.uri}")
         return
-    join_to_evaluate(ScaleConfig(workers=1, use_gpu=args.use_gpu))
+    baselines = _baselines(args.model) if args.baselines else {}
+    evaluate_and_report(specs, requests, out_uri, use_gpu=args.use_gpu, baselines=baselines)
+
+
+def evaluate_and_report(
+    specs: Mapping[str, str],
+    requests: "Sequence[TaskRequest]",
+    out_uri: str,
+    *,
+    use_gpu: bool,
+    baselines: Mapping[str, str] | None = None,
+) -> None:
+    """Evaluates encoders by tasks on the cluster, writes the report to a folder, and prints it.
+
+    Args:
+        specs: Encoders by name, and ``baselines``, as in :func:`mulan.evaluation.evaluation.evaluate`.
+        requests: Tasks with their corpora.
+        out_uri: Folder of the report.
+        use_gpu: True to embed on GPUs.
+        baselines: Further encoders, without text.
+
+    Raises:
+        MulanError: The cluster, an encoder or a corpus cannot be used, or a task has nothing to evaluate.
+    """
+    # imports torch and Ray
+    from mulan.evaluation.evaluation import EvaluationOptions, evaluate
+    from mulan.evaluation.report.assembly import report_evaluation
+    from mulan.evaluation.report.console import print_report
+    from mulan.launch.cluster import started_ray
+
+    join_to_evaluate(ScaleConfig(workers=1, use_gpu=use_gpu))
     evaluation = evaluate(
         specs,
         requests,
         # a cluster of this machine alone does not outlive it
-        EvaluationOptions(out_uri, use_gpu=args.use_gpu, restart_actors=not started_ray()),
-        baselines=_baselines(args.model) if args.baselines else {},
+        EvaluationOptions(out_uri, use_gpu=use_gpu, restart_actors=not started_ray()),
+        baselines=baselines,
         observer=_ConsoleObserver(),
     )
     summary = report_evaluation(evaluation, out_uri)

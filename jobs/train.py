@@ -36,10 +36,19 @@ def main() -> None:
         parser.error("the following arguments are required: --recipe")
     run = arguments.run_of(args)
     recipe = arguments.recipe_to_train(args)
-    reader = check_training(recipe, run)
     if args.dry_run:
-        print_dry_run(recipe, run, reader)
+        print_dry_run(recipe, run, check_training(recipe, run))
         return
+    train(recipe, run)
+
+
+def train(recipe: Recipe, run: Run) -> None:
+    """Trains a run to its last step, from its newest checkpoint if it has one, and exports its model.
+
+    Raises:
+        MulanError: A check failed, the cluster cannot train the recipe, or the run stopped.
+    """
+    reader = check_training(recipe, run)
     join_and_report(recipe, run, reader, label="train")
     # imports torch and Ray Train
     from mulan.launch.fit import fit

@@ -63,7 +63,6 @@ USING_RAYS_OWN_CHECKS = {
 IMPORTED_LATE = {
     "jobs/joining.py": "a refused job does not wait for Ray",
     "jobs/bench.py": "the libraries of a benchmark are loaded only for it",
-    "jobs/demo.py": "a refused job does not wait for the libraries of models",
     "jobs/evaluate.py": "a refused job does not wait for the libraries of models",
     "jobs/export.py": "a refused job does not wait for the libraries of models",
     "jobs/prepare.py": "a refused job does not wait for Ray and the libraries of models",
