@@ -45,11 +45,16 @@ class EmbeddedRecordings:
 
     @property
     def means(self) -> np.ndarray:
-        """Vector of each recording, the mean over its windows, float32 [recordings, d]; unit rows with ``is_unit``."""
+        """Vector of each recording, the mean over its windows, float32 [recordings, d].
+
+        With ``is_unit`` rows are unit vectors, or 0 if the windows cancel: such a recording is equally similar to all
+        texts.
+        """
         sums = np.add.reduceat(self.windows.astype(np.float64), self.starts[:-1], axis=0)
         means = sums / np.diff(self.starts)[:, None]
         if self.is_unit:
-            means /= np.linalg.norm(means, axis=1, keepdims=True)
+            norms = np.linalg.norm(means, axis=1, keepdims=True)
+            means /= np.where(norms > 0, norms, 1)
         return means.astype(np.float32)
 
     def select(self, rows: Sequence[int] | np.ndarray) -> "EmbeddedRecordings":

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 
 from mulan.evaluation.recordings import EmbeddedRecordings, LabelledRecording, multi_hot
@@ -31,3 +33,8 @@ def test_a_selection_has_the_windows_of_its_recordings_in_its_order() -> None:
 def test_labels_are_true_where_a_recording_has_the_tag() -> None:
     recordings = [LabelledRecording("a", "test", ("genre:rock", "mood:sad")), LabelledRecording("b", "test")]
     assert multi_hot(recordings, ["mood:sad", "genre:jazz"]).tolist() == [[True, False], [False, False]]
+
+
+def test_a_recording_whose_windows_cancel_is_equally_similar_to_all_texts() -> None:
+    audio = replace(embedded([2, 1]), windows=np.array([[1, 0, 0], [-1, 0, 0], [0, 3, 4]], np.float32))
+    np.testing.assert_allclose(audio.means, [[0, 0, 0], [0, 0.6, 0.8]], atol=1e-7)

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import matplotlib as mpl
 import numpy as np
-from sklearn.manifold import TSNE
 
 from mulan.data.corpus.metadata import split_tag
 from mulan.evaluation.recordings import EmbeddedRecordings, LabelledRecording
 from mulan.evaluation.report.drawing import GREY, INK, PALETTE, STYLE, Picture, new_figure, svg_of
+from mulan.evaluation.report.plane import on_plane
 
 MIN_RECORDINGS = 5
 """Minimum number of recordings of a map."""
@@ -37,9 +37,7 @@ def embedding_map(audio: EmbeddedRecordings, *, seed: int = 0) -> Picture:
         chosen = np.sort(np.random.default_rng(seed).choice(chosen, _MAX_POINTS, replace=False))
     shown = audio.select(chosen)
     category, groups = _groups(shown.recordings)
-    vectors = shown.means.astype(np.float64)
-    perplexity = min(30.0, (len(vectors) - 1) / 3)
-    points = TSNE(init="pca", perplexity=perplexity, random_state=seed).fit_transform(vectors)
+    points = on_plane(shown.means, seed=seed)
     names = [name for name, _ in Counter(filter(None, groups)).most_common()]
     with mpl.rc_context(STYLE | {"axes.grid": False}):
         figure, axes = new_figure(6.4, 5.4)
