@@ -51,7 +51,8 @@ def main() -> None:
     parser.add_argument(
         "--baselines",
         action="store_true",
-        help="also evaluate probes on the first model with random weights, and on log-mel statistics",
+        help="also evaluate probes on the first model of mulan, or ClapModel, with random weights instead of its own, "
+        "and on log-mel statistics",
     )
     parser.add_argument("--use-gpu", action="store_true", help="embed on GPUs, with --model")
     arguments.add_recipe(parser, of_run=True)
@@ -77,7 +78,7 @@ def evaluate_models(args: argparse.Namespace) -> None:
     out_uri = filesystem.absolute(args.out)
     filesystem.check_writable(out_uri)
     # imports torch
-    from mulan.evaluation.encoders.registry import absolute_spec, encoder_names
+    from mulan.evaluation.encoders.registry import absolute_spec, baseline_specs, encoder_names
     from mulan.evaluation.tasks.request import task_requests
 
     specs = dict(zip(encoder_names(args.model), map(absolute_spec, args.model), strict=True))
@@ -86,7 +87,7 @@ def evaluate_models(args: argparse.Namespace) -> None:
         for request in requests:
             print(f"{request.task.name}: {request.task.title}, {request.corpus.uri}")
         return
-    baselines = _baselines(args.model) if args.baselines else {}
+    baselines = baseline_specs(list(specs.values())) if args.baselines else {}
     evaluate_and_report(specs, requests, out_uri, use_gpu=args.use_gpu, baselines=baselines)
 
 
@@ -127,12 +128,6 @@ def evaluate_and_report(
     )
     summary = report_evaluation(evaluation, out_uri)
     print_report(summary, filesystem.join(out_uri, "report.html"), CONSOLE)
-
-
-def _baselines(models: Sequence[str]) -> dict[str, str]:
-    """Returns the baselines of probes by name: the first exported model without training, and log-mel statistics."""
-    exported = next((model for model in models if "=" not in model), None)
-    return ({"untrained": f"untrained={exported}"} if exported else {}) | {"log_mel": "log_mel"}
 
 
 class _ConsoleObserver:

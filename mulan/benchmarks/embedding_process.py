@@ -19,9 +19,10 @@ from mulan.config.sections import ScaleConfig
 from mulan.data.corpus.index import Corpus
 from mulan.evaluation.embedding.indexed import indexed_recordings
 from mulan.evaluation.embedding.pipeline import embed_corpus
-from mulan.evaluation.embedding.windows import WINDOWS_AT_ONCE, Windowing, read_windows
+from mulan.evaluation.embedding.windows import Windowing, read_windows
 from mulan.evaluation.encoders.registry import open_encoder
 from mulan.launch.cluster import connect, local_resources
+from mulan.model.inference.passes import WINDOWS_AT_ONCE
 
 SPLIT = "train"
 _WARM_SHARE = 1 / 3

@@ -19,9 +19,9 @@ from mulan.data.errors import BadRecording, TooManySkippedRecordings
 from mulan.data.ray_data_output import quiet_ray_data
 from mulan.evaluation.errors import EmbeddingFailed as EmbeddingFailed
 from mulan.evaluation.errors import EvaluationError as EvaluationError
-from mulan.model.inference.exported import WINDOWS_AT_ONCE
 from mulan.model.inference.inputs import in_batches
 from mulan.model.inference.mulan import unit_mean
+from mulan.model.inference.passes import WINDOWS_AT_ONCE
 
 _RECORDINGS_PER_BLOCK = 16
 _SKIPPED_SHOWN = 20

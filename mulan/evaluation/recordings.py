@@ -2,8 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
+
+_WINDOWS_AT_ONCE = 16_384
+"""Number of windows that are averaged at once in float64, about: recordings are not divided."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,17 @@ class EmbeddedRecordings:
         With ``is_unit`` rows are unit vectors, or 0 if the windows cancel: such a recording is equally similar to all
         texts.
         """
-        sums = np.add.reduceat(self.windows.astype(np.float64), self.starts[:-1], axis=0)
-        means = sums / np.diff(self.starts)[:, None]
-        if self.is_unit:
-            norms = np.linalg.norm(means, axis=1, keepdims=True)
-            means /= np.where(norms > 0, norms, 1)
-        return means.astype(np.float32)
+        means = np.empty((len(self.recordings), self.windows.shape[1]), np.float32)
+        blocks = np.searchsorted(self.starts, np.arange(0, self.starts[-1] + _WINDOWS_AT_ONCE, _WINDOWS_AT_ONCE))
+        for first, last in pairwise(np.unique(np.minimum(blocks, len(means))).tolist()):
+            starts = self.starts[first : last + 1]
+            windows = self.windows[starts[0] : starts[-1]].astype(np.float64)
+            rows = np.add.reduceat(windows, starts[:-1] - starts[0], axis=0) / np.diff(starts)[:, None]
+            if self.is_unit:
+                norms = np.linalg.norm(rows, axis=1, keepdims=True)
+                rows /= np.where(norms > 0, norms, 1)
+            means[first:last] = rows
+        return means
 
     def select(self, rows: Sequence[int] | np.ndarray) -> "EmbeddedRecordings":
         """Returns the recordings of these rows, in this order."""

@@ -13,7 +13,7 @@ import torch
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
 
 from mulan.model.audio.extractors import AstLogMel
-from mulan.model.inference.exported import WINDOWS_AT_ONCE
+from mulan.model.inference.passes import WINDOWS_AT_ONCE
 from mulan.model.towers.pretrained_networks import load_network
 from mulan.storage.hub import PretrainedError, loading
 from mulan.storage.licence import Licence, read_licence

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from mulan.data.audio.windows import covering_windows
-from mulan.model.inference.exported import WINDOWS_AT_ONCE
 from mulan.model.inference.files import CONFIG, ModelFolder
 from mulan.model.inference.inputs import in_batches
+from mulan.model.inference.passes import WINDOWS_AT_ONCE
 from mulan.model.inference.tagger import Tagger, read_tagger_config
 from mulan.preparation.ast_tagger import AstCheckpoint, AstTagger
 from mulan.preparation.function_tagger import FunctionTagger, names_function

@@ -1,15 +1,18 @@
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
+from mulan.evaluation import recordings
 from mulan.evaluation.recordings import EmbeddedRecordings, LabelledRecording, multi_hot
 
 
 def embedded(counts: list[int], *, is_unit: bool = True) -> EmbeddedRecordings:
     rng = np.random.default_rng(0)
-    recordings = tuple(LabelledRecording(f"r{k}", ("train", "test")[k % 2]) for k in range(len(counts)))
+    labelled = tuple(LabelledRecording(f"r{k}", ("train", "test")[k % 2]) for k in range(len(counts)))
     starts = np.concatenate([[0], np.cumsum(counts)])
-    return EmbeddedRecordings(recordings, rng.normal(size=(starts[-1], 3)).astype(np.float32), starts, is_unit)
+    return EmbeddedRecordings(labelled, rng.normal(size=(starts[-1], 3)).astype(np.float32), starts, is_unit)
 
 
 def test_means_are_those_of_each_recording_s_windows() -> None:
@@ -18,6 +21,23 @@ def test_means_are_those_of_each_recording_s_windows() -> None:
         mean = raw.windows[start:end].astype(np.float64).mean(axis=0)
         np.testing.assert_allclose(raw.means[row], mean, atol=1e-7)
         np.testing.assert_allclose(unit.means[row], mean / np.linalg.norm(mean), atol=1e-7)
+
+
+def test_means_in_blocks_are_those_of_all_at_once_in_less_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = np.random.default_rng(1).integers(1, 40, size=3000).tolist()
+    for is_unit in (False, True):
+        several, whole = embedded(counts, is_unit=is_unit), embedded(counts, is_unit=is_unit)
+        monkeypatch.setattr(recordings, "_WINDOWS_AT_ONCE", len(whole.windows))
+        at_once = whole.means
+        for windows in (1, 7, 1000, len(whole.windows) - 1):
+            monkeypatch.setattr(recordings, "_WINDOWS_AT_ONCE", windows)
+            np.testing.assert_array_equal(several.means, at_once)
+    monkeypatch.setattr(recordings, "_WINDOWS_AT_ONCE", 1000)
+    tracemalloc.start()
+    assert several.means.nbytes < several.windows.nbytes / 10
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < several.windows.nbytes / 2
 
 
 def test_a_selection_has_the_windows_of_its_recordings_in_its_order() -> None:
@@ -31,8 +51,8 @@ def test_a_selection_has_the_windows_of_its_recordings_in_its_order() -> None:
 
 
 def test_labels_are_true_where_a_recording_has_the_tag() -> None:
-    recordings = [LabelledRecording("a", "test", ("genre:rock", "mood:sad")), LabelledRecording("b", "test")]
-    assert multi_hot(recordings, ["mood:sad", "genre:jazz"]).tolist() == [[True, False], [False, False]]
+    labelled = [LabelledRecording("a", "test", ("genre:rock", "mood:sad")), LabelledRecording("b", "test")]
+    assert multi_hot(labelled, ["mood:sad", "genre:jazz"]).tolist() == [[True, False], [False, False]]
 
 
 def test_a_recording_whose_windows_cancel_is_equally_similar_to_all_texts() -> None:

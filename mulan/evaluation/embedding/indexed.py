@@ -1,5 +1,6 @@
-"""The recordings of a corpus that are embedded, as its index states them, in blocks of about the same duration."""
+"""The recordings of a corpus that are embedded, as its index states them, in blocks of about as many windows."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,18 +51,19 @@ def indexed_recordings(corpus: Corpus, splits: Sequence[str]) -> list[IndexedRec
     ]
 
 
-def in_blocks(recordings: Sequence[IndexedRecording], *, seconds: float) -> list[list[IndexedRecording]]:
-    """Divides recordings, in their order, into blocks of at most this duration, or of one recording.
+def in_blocks(recordings: Sequence[IndexedRecording], *, windows: int, window_s: float) -> list[list[IndexedRecording]]:
+    """Divides recordings, in their order, into blocks of at most this number of windows, or of one recording.
 
     The division depends on the recordings alone, so that the same windows are embedded together by any number of
     processes.
     """
     blocks: list[list[IndexedRecording]] = []
-    total = 0.0
+    total = 0
     for recording in recordings:
-        total += recording.duration_s
-        if not blocks or total > seconds:
+        count = max(1, math.ceil(recording.duration_s / window_s))
+        total += count
+        if not blocks or total > windows:
             blocks.append([])
-            total = recording.duration_s
+            total = count
         blocks[-1].append(recording)
     return blocks

@@ -6,11 +6,12 @@ from mulan.data.corpus.index import Corpus
 from mulan.evaluation.embedding.collected import CorpusEmbeddings, EmbeddingCollector
 from mulan.evaluation.embedding.indexed import in_blocks, indexed_recordings
 from mulan.evaluation.embedding.labels import OnProgress, no_progress
-from mulan.evaluation.embedding.windows import WINDOWS_AT_ONCE, AudioCorruption, Windowing, read_windows
+from mulan.evaluation.embedding.windows import AudioCorruption, Windowing, read_windows
 from mulan.evaluation.encoders.encoder import Encoder
+from mulan.model.inference.passes import windows_of_a_pass
 
-WINDOWS_PER_BLOCK = 4 * WINDOWS_AT_ONCE
-"""Number of windows that are read by one task: several batches, as the last one of a block is smaller."""
+BATCHES_PER_BLOCK = 4
+"""Number of batches of windows that are read by one task: several, as the last one of a block may be smaller."""
 
 
 def embed_here(
@@ -27,7 +28,7 @@ def embed_here(
     The vectors are those of the pipeline on CPUs, bit by bit.
 
     Args:
-        encoder: An encoder that embeds audio, on any device.
+        encoder: An encoder that embeds audio.
         corpus: A prepared corpus.
         splits: Any of ``train``, ``validation`` and ``test``.
         max_skipped_share: Maximum share of skipped recordings, in [0, 1].
@@ -43,8 +44,9 @@ def embed_here(
     info, recordings = encoder.info, indexed_recordings(corpus, splits)
     windowing = Windowing(info.sample_rate_hz, info.window_samples, corruption)
     collector = EmbeddingCollector(recordings, info)
-    for block in in_blocks(recordings, seconds=WINDOWS_PER_BLOCK * info.window_samples / info.sample_rate_hz):
-        for batch in read_windows(block, windowing, at_once=WINDOWS_AT_ONCE):
+    at_once = windows_of_a_pass("cpu", info.window_samples)
+    for block in in_blocks(recordings, windows=BATCHES_PER_BLOCK * at_once, window_s=windowing.window_s):
+        for batch in read_windows(block, windowing, at_once=at_once):
             collector.add(batch.embedded(encoder))
             on_progress(collector.done, len(recordings))
     result = collector.finish()

@@ -22,16 +22,17 @@ from mulan.data.ray_data_output import quiet_ray_data
 from mulan.evaluation.embedding.collected import CorpusEmbeddings, EmbeddingCollector
 from mulan.evaluation.embedding.indexed import IndexedRecording, in_blocks, indexed_recordings
 from mulan.evaluation.embedding.labels import OnProgress, no_progress
-from mulan.evaluation.embedding.local import WINDOWS_PER_BLOCK, described
-from mulan.evaluation.embedding.windows import WINDOWS_AT_ONCE, AudioCorruption, WindowBatch, Windowing, read_windows
+from mulan.evaluation.embedding.local import BATCHES_PER_BLOCK, described
+from mulan.evaluation.embedding.windows import AudioCorruption, WindowBatch, Windowing, read_windows
 from mulan.evaluation.encoders.encoder import Encoder, EncoderInfo
 from mulan.evaluation.errors import EmbeddingFailed
+from mulan.model.inference.passes import windows_of_a_pass
 
-GPU_WINDOWS_AT_ONCE = 128
-"""Number of windows that a GPU embeds at once; 16 leave it idle between kernels."""
-_GPU_WINDOWS_PER_BLOCK = 4 * GPU_WINDOWS_AT_ONCE
 _IN_FLIGHT = 2
 """Number of blocks that wait at or are in an actor; more would wait at one actor while others have nothing to do."""
+
+Batch = WindowBatch | MulanError
+"""A batch, or the error instead of it: Ray would report one that is raised with a traceback."""
 
 Rows = dict[str, np.ndarray]
 """Rows with one column, ``content``: pickled objects of this module's processes."""
@@ -81,14 +82,15 @@ def embed_corpus(
         StorageError, StoragePermanentError: The storage of the corpus failed.
     """
     recordings = indexed_recordings(corpus, splits)
-    per_block = _GPU_WINDOWS_PER_BLOCK if use_gpu else WINDOWS_PER_BLOCK
-    blocks = in_blocks(recordings, seconds=per_block * info.window_samples / info.sample_rate_hz)
     windowing = Windowing(info.sample_rate_hz, info.window_samples, corruption)
+    at_once = windows_of_a_pass("cuda" if use_gpu else "cpu", info.window_samples)
+    blocks = in_blocks(recordings, windows=BATCHES_PER_BLOCK * at_once, window_s=windowing.window_s)
+    read = partial(_batches, windowing=windowing, at_once=at_once)
     collector = EmbeddingCollector(recordings, info)
     with quiet_ray_data() as context:
         context.target_max_block_size = 1  # each batch of windows is passed on at once
         context.execution_no_progress_timeout_s = -1  # a batch may take minutes on a CPU
-        dataset = _dataset(blocks, windowing, open_encoder, use_gpu=use_gpu, restart_actors=restart_actors)
+        dataset = _dataset(blocks, read, open_encoder, use_gpu=use_gpu, restart_actors=restart_actors)
         try:
             for row in dataset.iter_rows():
                 batch = pickle.loads(row["content"])  # written by another process of this job
@@ -108,7 +110,7 @@ def embed_corpus(
 
 def _dataset(
     blocks: Sequence[Sequence[IndexedRecording]],
-    windowing: Windowing,
+    read: Callable[[bytes], Iterator[Batch]],
     open_encoder: EncoderOpening,
     *,
     use_gpu: bool,
@@ -125,17 +127,11 @@ def _dataset(
         max_size=len(blocks),
         max_tasks_in_flight_per_actor=_IN_FLIGHT,
     )
-    at_once = GPU_WINDOWS_AT_ONCE if use_gpu else WINDOWS_AT_ONCE
-    read = partial(_batches, windowing=windowing, at_once=at_once)
     dataset = ray.data.from_arrow([pa.table({"content": [pickle.dumps(block)]}) for block in blocks])
     if use_gpu:
         dataset = dataset.map_batches(_read, fn_kwargs={"read": read}, batch_size=None)
     actor = {"open_encoder": open_encoder, "device": "cuda" if use_gpu else "cpu", "read": None if use_gpu else read}
     return dataset.map_batches(_Embedding, fn_constructor_kwargs=actor, compute=pool, batch_size=None, **options)
-
-
-Batch = WindowBatch | MulanError
-"""A batch, or the error instead of it: Ray would report one that is raised with a traceback."""
 
 
 def _batches(block: bytes, windowing: Windowing, at_once: int) -> Iterator[Batch]:

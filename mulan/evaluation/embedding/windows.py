@@ -15,8 +15,6 @@ from mulan.evaluation.encoders.encoder import Encoder, EncoderError
 from mulan.evaluation.recordings import LabelledRecording
 from mulan.model.inference.inputs import windows_of_samples
 
-WINDOWS_AT_ONCE = 16
-"""Number of windows that are embedded at once on a CPU, which more would not make faster."""
 CORRUPTED_S = 60.0
 """Duration in seconds of what is evaluated of a corrupted recording, its beginning: corruptions need a recording as a
 whole, which would not fit into memory if it has hours."""
@@ -47,6 +45,11 @@ class Windowing:
     """Length of a window in samples."""
     corruption: AudioCorruption | None = None
     """Corruption of each recording, or rather of its first :data:`CORRUPTED_S` seconds."""
+
+    @property
+    def window_s(self) -> float:
+        """Length of a window in seconds."""
+        return self.window_samples / self.sample_rate_hz
 
     def windows(self, audio: bytes) -> Iterator[np.ndarray]:
         """Yields the fewest windows that cover an encoded recording, int16 [window_samples].

@@ -18,8 +18,9 @@ from mulan.data.text import TextTokenizer, tokenize
 from mulan.evaluation.encoders.digest import files_sha256
 from mulan.evaluation.encoders.encoder import EncoderInfo
 from mulan.model.audio.extractors import ClapLogMel
-from mulan.model.inference.exported import WINDOWS_AT_ONCE, WINDOWS_AT_ONCE_ON_GPU, float32_convolutions
+from mulan.model.inference.exported import float32_convolutions
 from mulan.model.inference.inputs import check_windows, checked_texts
+from mulan.model.inference.passes import in_passes, windows_of_a_pass
 from mulan.model.towers.pretrained_networks import load_network
 from mulan.storage.hub import AUDIO_CHECKPOINT, TEXT_ENCODER, PretrainedError, RequiredFiles, loading
 from mulan.storage.licence import Licence, read_licence
@@ -55,7 +56,7 @@ class ClapEncoder:
     ) -> None:
         self._info, self._tokenizer, self._device = info, tokenizer, device
         self._model, self._front_end = model.to(device).eval(), front_end.to(device)
-        self._windows_at_once = WINDOWS_AT_ONCE if device.type == "cpu" else WINDOWS_AT_ONCE_ON_GPU
+        self._windows_at_once = windows_of_a_pass(device.type, info.window_samples)
 
     @classmethod
     def open(cls, uri: str, *, name: str, device: str | torch.device | None = None) -> Self:
@@ -72,10 +73,7 @@ class ClapEncoder:
             StorageError: The storage does not respond.
         """
         folder = weights_folder(uri, CLAP_FILES)
-        with loading(uri, "config.json cannot be used", _REMEDY):
-            config = _read_config(json.loads((folder / "config.json").read_bytes()))
-        with loading(uri, "its feature extractor cannot be used", _REMEDY):
-            extractor = _read_extractor(folder)
+        config, extractor = read_clap(uri, folder)
         with loading(uri, "its tokenizer cannot be used", _REMEDY):
             tokenizer = _read_tokenizer(folder, config)
         model = load_network(ClapModel, uri, folder, config, remedy=_REMEDY)
@@ -113,8 +111,7 @@ class ClapEncoder:
             EmbeddingInputError: The argument is not an int16 array of this shape.
         """
         check_windows(windows, self._info.window_samples, function="embed_audio")
-        count = self._windows_at_once
-        return self._stacked([self._audio_rows(windows[k : k + count]) for k in range(0, len(windows), count)])
+        return in_passes(self._audio_rows, windows, at_once=self._windows_at_once, dim=self._info.dim)
 
     def embed_text(self, texts: Sequence[str]) -> np.ndarray:
         """Embeds texts as unit rows, float32 [n, d].
@@ -123,10 +120,7 @@ class ClapEncoder:
             EmbeddingInputError: The argument is not a sequence of strings of valid Unicode; lists all other items.
         """
         items = checked_texts(texts)
-        batches = [items[k : k + _TEXTS_AT_ONCE] for k in range(0, len(items), _TEXTS_AT_ONCE)]
-        return self._stacked([self._text_rows(batch) for batch in batches])
-
-    def _stacked(self, rows: list[np.ndarray]) -> np.ndarray:
+        rows = [self._text_rows(items[k : k + _TEXTS_AT_ONCE]) for k in range(0, len(items), _TEXTS_AT_ONCE)]
         return np.concatenate([np.zeros((0, self._info.dim), np.float32), *rows])
 
     def _audio_rows(self, windows: np.ndarray) -> np.ndarray:
@@ -142,6 +136,22 @@ class ClapEncoder:
                 torch.from_numpy(token_ids).to(self._device), torch.from_numpy(mask).to(self._device)
             ).pooler_output
             return rows.cpu().numpy()
+
+
+def read_clap(uri: str, folder: Path) -> tuple[ClapConfig, ClapFeatureExtractor]:
+    """Reads the configuration of a model, and its feature extractor.
+
+    Args:
+        uri: Name of the folder, for messages.
+        folder: Local folder of a ``ClapModel``.
+
+    Raises:
+        PretrainedError: The folder holds no ``ClapModel`` that can be used.
+    """
+    with loading(uri, "config.json cannot be used", _REMEDY):
+        config = _read_config(json.loads((folder / "config.json").read_bytes()))
+    with loading(uri, "its feature extractor cannot be used", _REMEDY):
+        return config, _read_extractor(folder)
 
 
 def _read_config(values: object) -> ClapConfig:

@@ -11,8 +11,8 @@ from mulan.config.functions import UserFunctionError, import_function
 from mulan.data.errors import one_line
 from mulan.evaluation.encoders.digest import file_sha256, text_sha256
 from mulan.evaluation.encoders.encoder import EncoderError, EncoderInfo
-from mulan.model.inference.exported import windows_of_a_pass
 from mulan.model.inference.inputs import check_windows, checked_texts
+from mulan.model.inference.passes import in_passes, windows_of_a_pass
 
 KIND = "python"
 _TEXTS_AT_ONCE = 64
@@ -98,7 +98,7 @@ class FunctionEncoder:
             embeds_text=embeds_text,
         )
         likely = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        encoder = cls(info, adapted, windows_at_once=windows_of_a_pass(likely))
+        encoder = cls(info, adapted, windows_at_once=windows_of_a_pass(likely.type, window_samples))
         encoder._check(_sounds(rate_hz, window_samples))
         return encoder
 
@@ -115,9 +115,7 @@ class FunctionEncoder:
             FunctionError: The function raises an exception, or does not return such vectors.
         """
         check_windows(windows, self._info.window_samples, function="embed_audio")
-        starts = range(0, len(windows), self._windows_at_once)
-        parts = [windows[start : start + self._windows_at_once].astype(np.float32) / 32768 for start in starts]
-        return self._stacked([self._rows("embed_audio", part) for part in parts])
+        return in_passes(self._audio_rows, windows, at_once=self._windows_at_once, dim=self._info.dim)
 
     def embed_text(self, texts: Sequence[str]) -> np.ndarray:
         """Embeds texts as unit rows, float32 [n, d].
@@ -130,10 +128,11 @@ class FunctionEncoder:
             raise FunctionError(self._info.uri, "the object that it returns has no function embed_text")
         items = checked_texts(texts)
         starts = range(0, len(items), _TEXTS_AT_ONCE)
-        return self._stacked([self._rows("embed_text", items[start : start + _TEXTS_AT_ONCE]) for start in starts])
-
-    def _stacked(self, rows: list[np.ndarray]) -> np.ndarray:
+        rows = [self._rows("embed_text", items[start : start + _TEXTS_AT_ONCE]) for start in starts]
         return np.concatenate([np.zeros((0, self._info.dim), np.float32), *rows])
+
+    def _audio_rows(self, windows: np.ndarray) -> np.ndarray:
+        return self._rows("embed_audio", windows.astype(np.float32) / 32768)
 
     def _rows(self, method: str, items: Any) -> np.ndarray:
         """Calls a function with windows or texts, and checks and normalises what it returns."""

@@ -8,8 +8,8 @@ from mulan.evaluation.encoders.audio_only import AudioOnlyEncoder
 from mulan.evaluation.encoders.digest import text_sha256
 from mulan.evaluation.encoders.encoder import EncoderInfo
 from mulan.model.audio.front_end import LogMel
-from mulan.model.inference.exported import WINDOWS_AT_ONCE
 from mulan.model.inference.inputs import check_windows
+from mulan.model.inference.passes import in_passes, windows_of_a_pass
 
 KIND = "log_mel"
 RATE_HZ = 16_000
@@ -40,8 +40,7 @@ def open_log_mel(uri: str = "", *, name: str = KIND, device: str | None = None) 
 
     def embed_windows(windows: np.ndarray) -> np.ndarray:
         check_windows(windows, window_samples, function="embed_audio")
-        parts = [rows(windows[start : start + WINDOWS_AT_ONCE]) for start in range(0, len(windows), WINDOWS_AT_ONCE)]
-        return np.concatenate([np.zeros((0, info.dim), np.float32), *parts])
+        return in_passes(rows, windows, at_once=windows_of_a_pass(chosen.type, window_samples), dim=info.dim)
 
     info = EncoderInfo(
         name=name,

@@ -11,7 +11,7 @@ from typing import Protocol
 from transformers import ClapConfig
 
 from mulan.config.paths import scheme_of
-from mulan.evaluation.encoders import clap, exported, functions, log_mel, sentence, stored, untrained
+from mulan.evaluation.encoders import clap, exported, functions, log_mel, sentence, stored, untrained, untrained_clap
 from mulan.evaluation.encoders.encoder import Encoder, EncoderError
 from mulan.model.inference.files import CONFIG
 from mulan.storage import filesystem, hub
@@ -32,6 +32,21 @@ class EncoderKind:
     has_uri: bool = True
     """Whether the encoder is made of files or functions."""
 
+
+def _open_untrained(uri: str, *, name: str, device: str | None) -> Encoder:
+    """Opens the baseline of a folder whose content determines its kind."""
+    # models of mulan are not opened from these places
+    kind = clap.KIND if uri.startswith(_PACKAGED) else _kind_of_folder(uri)
+    return _UNTRAINED[kind](uri, name=name, device=device)
+
+
+_UNTRAINED: Mapping[str, _Open] = {
+    exported.KIND: untrained.open_untrained,
+    clap.KIND: untrained_clap.open_untrained_clap,
+}
+"""Functions that open a model with random weights, by the model's kind."""
+_PACKAGED = ("hub:", "python:")
+"""Beginnings of the names of folders whose content is not looked up to determine their kind."""
 
 KINDS: Mapping[str, EncoderKind] = {
     exported.KIND: EncoderKind(
@@ -54,7 +69,7 @@ KINDS: Mapping[str, EncoderKind] = {
         "text encoder with the mean over the tokens", partial(sentence.open_sentence_encoder, pooling="mean")
     ),
     untrained.KIND: EncoderKind(
-        "baseline: the audio encoder of an exported model with random weights", untrained.open_untrained
+        "baseline: the audio encoder of an exported model or ClapModel with random weights", _open_untrained
     ),
     log_mel.KIND: EncoderKind(
         "baseline: mean and standard deviation of log-mel channels", log_mel.open_log_mel, has_uri=False
@@ -86,6 +101,25 @@ def open_encoder(spec: str, *, device: str | None = None, name: str = "") -> Enc
     kind, uri = split_spec(spec)
     opened = KINDS[kind or _kind_of_folder(uri)].open
     return opened(uri, name=name or encoder_names([spec])[0], device=device)
+
+
+def baseline_specs(specs: Sequence[str]) -> dict[str, str]:
+    """Returns the baselines of probes by name: the first encoder of those that have one, with random weights instead of
+    its own, and log-mel statistics.
+
+    Args:
+        specs: Encoders as in :func:`open_encoder`.
+
+    Raises:
+        EncoderError: As in :func:`open_encoder`, of a kind that cannot be determined.
+    """
+    baselines = {}
+    for spec in specs:
+        kind, uri = split_spec(spec)
+        if (kind or _kind_of_folder(uri)) in _UNTRAINED:
+            baselines[untrained.KIND] = f"{untrained.KIND}={uri}"
+            break
+    return {**baselines, log_mel.KIND: log_mel.KIND}
 
 
 def split_spec(spec: str) -> tuple[str, str]:
@@ -166,7 +200,7 @@ def _name(kind: str, parts: Sequence[str]) -> str:
 def _kind_of_folder(uri: str) -> str:
     """Returns the kind of the model in a folder."""
     remedy = f"Name its kind, as in {sentence.KIND}={uri}; the kinds are {', '.join(KINDS)}."
-    if uri.startswith(("hub:", "python:")):
+    if uri.startswith(_PACKAGED):
         raise EncoderError(f"encoder {uri}: only a folder's content is looked up. {remedy}")
     try:
         values = json.loads(filesystem.read_bytes(filesystem.join(uri, CONFIG)))

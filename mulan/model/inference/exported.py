@@ -21,14 +21,9 @@ from mulan.model.inference.inputs import (
     vectors_of_inputs,
     windows_of,
 )
+from mulan.model.inference.passes import WINDOWS_AT_ONCE, in_passes, windows_of_a_pass
 from mulan.model.towers.audio_checkpoint import AudioCheckpoint
 from mulan.storage.licence import Licence
-
-WINDOWS_AT_ONCE = 16
-"""Maximum number of windows of a recording in one forward pass. Another number would change the vectors by about
-1e-6."""
-WINDOWS_AT_ONCE_ON_GPU = 128
-"""Maximum number of windows in one forward pass on a GPU, if they may belong to several recordings."""
 
 
 class ExportedModel(ABC):
@@ -100,8 +95,7 @@ class ExportedModel(ABC):
             EmbeddingInputError: The argument is not an int16 array [n, window_samples].
         """
         check_windows(waveform, self.window_samples, function=function)
-        rows = [self._vectors(waveform[k : k + at_once]) for k in range(0, len(waveform), at_once)]
-        return np.concatenate([np.zeros((0, self._vector_size), np.float32), *rows])
+        return in_passes(self._vectors, waveform, at_once=at_once, dim=self._vector_size)
 
     def _vectors(self, windows: np.ndarray) -> np.ndarray:
         """Computes the vectors of windows, int16 [n, window_samples], in one forward pass, as float32 [n, d]."""
@@ -123,11 +117,6 @@ class ExportedModel(ABC):
         return mean
 
 
-def windows_of_a_pass(device: torch.device) -> int:
-    """Returns the maximum number of windows in one forward pass, if they may belong to several recordings."""
-    return WINDOWS_AT_ONCE if device.type == "cpu" else WINDOWS_AT_ONCE_ON_GPU
-
-
 @contextmanager
 def float32_convolutions() -> Iterator[None]:
     """Convolves deterministically and in float32 on GPUs, where cuDNN's default is TF32, with a precision of 1e-3."""
@@ -145,8 +134,8 @@ class AudioEmbedder(ExportedModel):
 
         Args:
             waveform: int16 [n, window_samples], mono.
-            windows_at_once: Maximum number of windows in one forward pass, at least 1. If None,
-                :data:`WINDOWS_AT_ONCE` on the CPU and :data:`WINDOWS_AT_ONCE_ON_GPU` elsewhere.
+            windows_at_once: Maximum number of windows in one forward pass, at least 1. If None, 16 on the CPU and 128
+                elsewhere, or less if windows are long.
 
         Returns:
             float32 [n, d]; unit rows if the model is a :class:`mulan.MuLan`.
@@ -155,7 +144,8 @@ class AudioEmbedder(ExportedModel):
             EmbeddingInputError: The first argument is not an int16 array of this shape, or the second not a number of
                 windows.
         """
-        at_once = windows_of_a_pass(self._device) if windows_at_once is None else windows_at_once
+        chosen = windows_of_a_pass(self._device.type, self.window_samples)
+        at_once = chosen if windows_at_once is None else windows_at_once
         check_count("windows_at_once", at_once)
         return self._vectors_of_windows("embed_windows", waveform, at_once)
 

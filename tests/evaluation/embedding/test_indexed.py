@@ -1,4 +1,4 @@
-"""Recordings are ordered by their ids, and divided into blocks by their durations alone."""
+"""Recordings are ordered by their ids, and divided into blocks by their numbers of windows alone."""
 
 import pytest
 
@@ -19,11 +19,13 @@ def test_recordings_of_several_splits_are_ordered_by_their_ids(damaged: Corpus) 
 
 def test_blocks_are_full_but_not_fuller(damaged: Corpus) -> None:
     recordings = indexed_recordings(damaged, ["train", "test"])  # of 2, 3, 4, 2, 3, 4, ... s
-    blocks = in_blocks(recordings, seconds=9)
+    blocks = in_blocks(recordings, windows=9, window_s=1)
     assert [each for block in blocks for each in block] == recordings
     assert [len(block) for block in blocks] == [3] * 6 + [2]
-    assert [len(block) for block in in_blocks(recordings, seconds=1)] == [1] * 20
-    assert [len(block) for block in in_blocks(recordings, seconds=1000)] == [20]
+    # of 1, 2, 2, 1, 2, 2, ... windows
+    assert [len(block) for block in in_blocks(recordings, windows=3, window_s=2)] == [2] + [2, 1] * 6
+    assert [len(block) for block in in_blocks(recordings, windows=1, window_s=1)] == [1] * 20
+    assert [len(block) for block in in_blocks(recordings, windows=20, window_s=100)] == [20]
 
 
 def test_no_recordings_are_an_error_that_names_the_splits(damaged: Corpus) -> None:

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 def test_ray_data_gives_the_vectors_and_labels_of_one_process(damaged: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (local, pipeline):  # more blocks than there are CPUs
-        monkeypatch.setattr(module, "WINDOWS_PER_BLOCK", 12)
+        monkeypatch.setattr(module, "BATCHES_PER_BLOCK", 0.75)
     seen: list[tuple[int, int]] = []
     embed: Callable[..., Any] = partial(
         embed_corpus, open_stub, INFO, damaged, max_skipped_share=0.1, corruption=Quieter(3)

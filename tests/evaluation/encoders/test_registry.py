@@ -10,7 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from mulan.evaluation.encoders.encoder import EncoderError
-from mulan.evaluation.encoders.registry import KINDS, absolute_spec, encoder_names, open_encoder, split_spec
+from mulan.evaluation.encoders.registry import (
+    KINDS,
+    absolute_spec,
+    baseline_specs,
+    encoder_names,
+    open_encoder,
+    split_spec,
+)
 from mulan.model.inference.files import ModelFolderError
 from mulan.recipes.miniature import MINILM
 from mulan.storage.hub import PretrainedError
@@ -56,6 +63,19 @@ def test_the_kind_of_a_folder_is_determined_by_its_content(model_uri: str, tmp_p
     np.testing.assert_array_equal(again.embed_audio(windows), encoder.embed_audio(windows))
     assert again.info.name == "a=b"
     assert open_encoder(str(save_clap(tmp_path / "laion")), device="cpu").info.kind == "clap"
+
+
+def test_the_untrained_baseline_is_that_of_the_first_model_that_has_one(model_uri: str, tmp_path: Path) -> None:
+    clap, others = str(save_clap(tmp_path / "laion")), ["parquet=v.parquet", "log_mel", "untrained=x", "python=a:b"]
+    assert baseline_specs([*others, clap, model_uri]) == {"untrained": f"untrained={clap}", "log_mel": "log_mel"}
+    for spec in (model_uri, f"exported={model_uri}"):
+        assert baseline_specs([spec, clap])["untrained"] == f"untrained={model_uri}"
+    assert baseline_specs(["clap=hub:owner/name"])["untrained"] == "untrained=hub:owner/name"
+    assert baseline_specs(others) == {"log_mel": "log_mel"}
+    with pytest.raises(EncoderError, match="there is no such folder"):
+        baseline_specs([f"{tmp_path}/nowhere"])
+    kinds = [open_encoder(baseline_specs([spec])["untrained"], device="cpu").info.kind for spec in (clap, model_uri)]
+    assert kinds == ["untrained", "untrained"]
 
 
 def test_other_folders_are_rejected_with_the_kinds(tmp_path: Path) -> None:
