@@ -58,7 +58,12 @@ def main() -> None:
     arguments.add_recipe(parser, of_run=True)
     arguments.add_run(parser, name="")
     arguments.add_data(parser, default="the training corpus of the run")
-    parser.add_argument("--split", choices=SPLITS, default="test", help="split of a run's corpus; default: %(default)s")
+    parser.add_argument(
+        "--split",
+        choices=SPLITS,
+        default="test",
+        help="split that is scored: of a run's corpus, or by tasks of any corpus; default: %(default)s",
+    )
     args = parser.parse_args()
     if args.model or args.task or args.out:
         evaluate_models(args)
@@ -82,7 +87,7 @@ def evaluate_models(args: argparse.Namespace) -> None:
     from mulan.evaluation.tasks.request import task_requests
 
     specs = dict(zip(encoder_names(args.model), map(absolute_spec, args.model), strict=True))
-    requests = task_requests(args.task, default_corpus=args.data)
+    requests = task_requests(args.task, default_corpus=args.data, split=args.split)
     if args.dry_run:
         for request in requests:
             print(f"{request.task.name}: {request.task.title}, {request.corpus.uri}")

@@ -204,8 +204,8 @@ class _TaskRun:
             self.first_audio = audio
         return audio
 
-    def _corrupted(self, encoder: Encoder, spec: str, corruption: Corruption) -> EmbeddedRecordings:
-        return self._embedded(encoder, spec, ["test"], corruption).embedded
+    def _corrupted(self, encoder: Encoder, spec: str, corruption: Corruption, split: str) -> EmbeddedRecordings:
+        return self._embedded(encoder, spec, [split], corruption).embedded
 
     def _embedded(
         self, encoder: Encoder, spec: str, splits: Sequence[str], corruption: Corruption | None = None

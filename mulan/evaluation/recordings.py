@@ -1,6 +1,6 @@
 """The recordings that a model is evaluated on: what is known about them, and the vectors of their windows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -78,7 +78,11 @@ class EmbeddedRecordings:
 
     def of_splits(self, *splits: str) -> "EmbeddedRecordings":
         """Returns the recordings of these splits."""
-        return self.select([row for row, each in enumerate(self.recordings) if each.split in splits])
+        return self.where(lambda recording: recording.split in splits)
+
+    def where(self, keep: Callable[[LabelledRecording], bool]) -> "EmbeddedRecordings":
+        """Returns the recordings for which ``keep`` is True; there may be none."""
+        return self.select([row for row, each in enumerate(self.recordings) if keep(each)])
 
 
 def multi_hot(recordings: Sequence[LabelledRecording], tags: Sequence[str]) -> np.ndarray:

@@ -22,51 +22,58 @@ class ProbeSplits:
     """The recordings by which everything is chosen."""
     test: EmbeddedRecordings
     """The recordings that are scored."""
+    scored: str
+    """Name of the split that is scored."""
     sentence: str
-    """How the validation split came about, to end a description of the protocol."""
+    """How the recordings of :attr:`validation` were chosen, to end a description of the protocol."""
 
     @classmethod
-    def of(cls, audio: EmbeddedRecordings, *, seed: int) -> "ProbeSplits":
+    def of(cls, audio: EmbeddedRecordings, *, seed: int, scored: str = "test") -> "ProbeSplits":
         """Takes the splits of a corpus.
 
-        Without a validation split, random artists of the training split, with at least a tenth of its recordings, take
-        its place; recordings of unknown artists count as artists of their own, and all do if there is one artist.
+        Without a validation split, or if it is the one that is scored, random artists of the training split, with at
+        least a tenth of its recordings, take its place; recordings of unknown artists count as artists of their own,
+        and all do if there is one artist.
 
         Args:
             audio: All recordings.
             seed: Seed of the choice of artists.
+            scored: Name of the split that is scored.
 
         Raises:
-            EvaluationError: There are no recordings to train on, or none to test.
+            EvaluationError: There are no recordings to train on, or none to test; or those to train on are scored.
         """
+        if scored == "train":
+            raise EvaluationError("probes are trained on the split train, so that they cannot be scored on it")
         train, validation, test = (
             [row for row, each in enumerate(audio.recordings) if each.split == split]
-            for split in ("train", "validation", "test")
+            for split in ("train", "validation", scored)
         )
-        absent = [split for split, rows in (("train", train), ("test", test)) if not rows]
+        absent = [split for split, rows in (("train", train), (scored, test)) if not rows]
         if absent or len(train) < 2:
             missing = " and ".join(absent) or "train (more than one recording)"
             raise EvaluationError(
-                f"probes are trained on the split train and tested on the split test: the corpus lacks {missing}; "
+                f"probes are trained on the split train and tested on the split {scored}: the corpus lacks {missing}; "
                 "prepare it with these splits, or choose a task without probes"
             )
+        is_scored = scored == "validation"
         sentence = "the settings were chosen on the validation split"
-        if not validation:
+        if is_scored or not validation:
             train, validation = _held_out(train, [audio.recordings[row] for row in train], seed)
             artists = "artists" if any(audio.recordings[row].artist for row in validation) else "recordings"
+            why = (
+                "the validation split is the one that is scored" if is_scored else "the corpus has no validation split"
+            )
             sentence = (
-                f"the corpus has no validation split, so the settings were chosen on {len(validation)} recordings "
+                f"{why}, so the settings were chosen on {len(validation)} recordings "
                 f"of the training split, which random {artists} of it are held out for"
             )
-        return cls(audio.select(train), audio.select(validation), audio.select(test), sentence)
+        return cls(audio.select(train), audio.select(validation), audio.select(test), scored, sentence)
 
     def where(self, keep: Callable[[LabelledRecording], bool]) -> "ProbeSplits":
         """Returns the splits with only the recordings for which ``keep`` is True; they may become empty."""
-        train, validation, test = (
-            part.select([row for row, each in enumerate(part.recordings) if keep(each)])
-            for part in (self.train, self.validation, self.test)
-        )
-        return ProbeSplits(train, validation, test, self.sentence)
+        train, validation, test = (part.where(keep) for part in (self.train, self.validation, self.test))
+        return ProbeSplits(train, validation, test, self.scored, self.sentence)
 
     @property
     def are_filled(self) -> bool:

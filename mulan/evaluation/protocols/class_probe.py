@@ -1,8 +1,9 @@
 """Probes of classes and of keys: each recording is of exactly one."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -10,23 +11,29 @@ from mulan.data.corpus.metadata import split_tag
 from mulan.evaluation.errors import EvaluationError
 from mulan.evaluation.metrics.classification import accuracy, macro_f1, macro_f1_draws
 from mulan.evaluation.metrics.keys import weighted_key_scores
-from mulan.evaluation.probes.probe import LabelledVectors, ProbeData, Quality, accuracy_of_best
+from mulan.evaluation.probes.probe import (
+    FittedProbe,
+    LabelledVectors,
+    ProbeData,
+    ProbeTraining,
+    Quality,
+    accuracy_of_best,
+)
 from mulan.evaluation.probes.splits import ProbeSplits
+from mulan.evaluation.protocols.probe_protocol import ProbeProtocol
 from mulan.evaluation.protocols.probe_sets import (
-    PROBED_SPLITS,
     ClassifierHead,
-    probe_splits,
     probed_sets,
     protocol_sentence,
     training_of,
 )
-from mulan.evaluation.protocols.protocol import Evaluated, SetScores
-from mulan.evaluation.recordings import EmbeddedRecordings, multi_hot
+from mulan.evaluation.protocols.protocol import Evaluated, FittedScores, SetScores
+from mulan.evaluation.recordings import EmbeddedRecordings, LabelledRecording, multi_hot
 from mulan.vocabularies.vocabulary import Vocabulary, vocabulary
 
 
 @dataclass(frozen=True)
-class ClassificationProbe:
+class ClassificationProbe(ProbeProtocol):
     """Predicts the class of recordings, such as their genre, their instrument or their pitch.
 
     Scores are the accuracy, and the F1 score with equal weights of the classes that occur in the test split. Recordings
@@ -41,24 +48,28 @@ class ClassificationProbe:
     head: ClassifierHead = "mlp"
     """What is trained."""
 
-    splits: ClassVar[tuple[str, ...]] = PROBED_SPLITS
-    needs_text: ClassVar[bool] = False
-
-    def evaluate(self, model: Evaluated) -> Iterator[SetScores]:
-        """Yields the scores.
+    def fit(self, model: Evaluated) -> FittedScores:
+        """Trains a probe of each set, and returns what scores recordings with them.
 
         Raises:
             EvaluationError: A split has no recordings with exactly one of the tags, or the training split has one class
                 only.
         """
-        splits = probe_splits(model)
-        for tags in probed_sets(self.vocabulary, splits):
-            classified = _Classified.of(model, splits, tags, self.head, accuracy_of_best)
-            yield classified.scores(self.name or tags.name)
+        splits = ProbeSplits.of(model.all_audio, seed=model.seed, scored=self.split)
+        fitted = [
+            _FittedClasses.of(model, splits, tags, self.head, accuracy_of_best)
+            for tags in probed_sets(self.vocabulary, splits)
+        ]
+
+        def scores_of(test: EmbeddedRecordings) -> Iterator[SetScores]:
+            for each in fitted:
+                yield each.classified(test).scores(self.name or each.tags.name)
+
+        return scores_of
 
 
 @dataclass(frozen=True)
-class KeyProbe:
+class KeyProbe(ProbeProtocol):
     """Predicts the key of recordings, with tags such as ``key:Eb minor``.
 
     The score is the weighted score of MIREX, by which settings are chosen too; beside it the accuracy and F1, as in
@@ -70,20 +81,22 @@ class KeyProbe:
     head: ClassifierHead = "mlp"
     """What is trained."""
 
-    splits: ClassVar[tuple[str, ...]] = PROBED_SPLITS
-    needs_text: ClassVar[bool] = False
-
-    def evaluate(self, model: Evaluated) -> Iterator[SetScores]:
-        """Yields the scores.
+    def fit(self, model: Evaluated) -> FittedScores:
+        """Trains a probe, and returns what scores recordings with it.
 
         Raises:
             EvaluationError: A split has no recordings with exactly one key, or the training split has one key only.
         """
-        splits = probe_splits(model)
-        for tags in probed_sets("keys", splits):
-            classified = _Classified.of(model, splits, tags, self.head, _mean_weighted_score)
+        splits = ProbeSplits.of(model.all_audio, seed=model.seed, scored=self.split)
+        (tags,) = probed_sets("keys", splits)
+        fitted = _FittedClasses.of(model, splits, tags, self.head, _mean_weighted_score)
+
+        def scores_of(test: EmbeddedRecordings) -> Iterator[SetScores]:
+            classified = fitted.classified(test)
             values = np.mean([_weighted_scores(classified.truth, run) for run in classified.predicted], axis=0)
             yield classified.scores(self.name, "weighted_score", values)
+
+        return scores_of
 
 
 def _weighted_scores(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
@@ -97,11 +110,68 @@ def _mean_weighted_score(truth: np.ndarray, predicted: np.ndarray) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class _Classified:
-    """The predicted classes of the test split."""
+class _FittedClasses:
+    """The trained probe of a set of classes."""
 
     model: Evaluated
     splits: ProbeSplits
+    """Recordings with exactly one class."""
+    tags: Vocabulary
+    untrained: tuple[str, ...]
+    """Classes without recordings to train on."""
+    training: ProbeTraining
+    probe: FittedProbe
+
+    @classmethod
+    def of(
+        cls, model: Evaluated, whole: ProbeSplits, tags: Vocabulary, head: ClassifierHead, quality: Quality
+    ) -> "_FittedClasses":
+        splits = whole.where(partial(_has_exactly_one_of, frozenset(tags.tags)))
+        if not splits.are_filled:
+            raise EvaluationError(f"a split has no recordings with exactly one of the tags of {tags.name}")
+        train, validation = (_labelled(part, tags) for part in (splits.train, splits.validation))
+        trained = set(train.truth.tolist())
+        if len(trained) < 2:
+            raise EvaluationError(f"the split train has recordings of one class of {tags.name} only")
+        training = training_of(head, model)
+        probe = training.fit(ProbeData("class", len(tags.tags), train, validation, quality, model.seed))
+        untrained = tuple(tag for number, tag in enumerate(tags.tags) if number not in trained)
+        return cls(model, splits, tags, untrained, training, probe)
+
+    def classified(self, test: EmbeddedRecordings) -> "_Classified":
+        """Predicts the classes of those recordings that are of exactly one."""
+        kept = test.where(partial(_has_exactly_one_of, frozenset(self.tags.tags)))
+        splits, labelled = replace(self.splits, test=kept), _labelled(kept, self.tags)
+        return _Classified(
+            model=self.model,
+            recordings=kept.recordings,
+            tags=self.tags,
+            truth=labelled.truth,
+            predicted=self.probe.predict(kept).argmax(axis=2),
+            counts={
+                **splits.counts,
+                "left_out": len(test.recordings) - len(kept.recordings),
+                "classes": len(self.tags.tags),
+                "tested_classes": len(set(labelled.truth.tolist())),
+                "untrained_classes": len(self.untrained),
+            },
+            details={
+                "vocabulary": self.tags.name,
+                "vocabulary_sha256": self.tags.sha256,
+                "head": self.training.name,
+                "chosen": dict(self.probe.chosen),
+                "untrained": list(self.untrained),
+            },
+            protocol=protocol_sentence(self.training, "only those with exactly one of the tags", splits),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Classified:
+    """The predicted classes of the split that is scored."""
+
+    model: Evaluated
+    recordings: tuple[LabelledRecording, ...]
     """Recordings with exactly one class."""
     tags: Vocabulary
     truth: np.ndarray
@@ -112,44 +182,6 @@ class _Classified:
     details: dict[str, Any]
     protocol: str
 
-    @classmethod
-    def of(
-        cls, model: Evaluated, whole: ProbeSplits, tags: Vocabulary, head: ClassifierHead, quality: Quality
-    ) -> "_Classified":
-        wanted = set(tags.tags)
-        splits = whole.where(lambda recording: len(wanted.intersection(recording.tags)) == 1)
-        if not splits.are_filled:
-            raise EvaluationError(f"a split has no recordings with exactly one of the tags of {tags.name}")
-        train, validation, test = (_labelled(part, tags) for part in (splits.train, splits.validation, splits.test))
-        untrained = sorted(set(range(len(tags.tags))) - set(train.truth.tolist()))
-        if len(tags.tags) - len(untrained) < 2:
-            raise EvaluationError(f"the split train has recordings of one class of {tags.name} only")
-        training = training_of(head, model)
-        probe = training.fit(ProbeData("class", len(tags.tags), train, validation, quality, model.seed))
-        details = {
-            "vocabulary": tags.name,
-            "vocabulary_sha256": tags.sha256,
-            "head": training.name,
-            "chosen": dict(probe.chosen),
-            "untrained": [tags.tags[number] for number in untrained],
-        }
-        return cls(
-            model=model,
-            splits=splits,
-            tags=tags,
-            truth=test.truth,
-            predicted=probe.predict(splits.test).argmax(axis=2),
-            counts={
-                **splits.counts,
-                "left_out": len(whole.test.recordings) - len(splits.test.recordings),
-                "classes": len(tags.tags),
-                "tested_classes": len(set(test.truth.tolist())),
-                "untrained_classes": len(untrained),
-            },
-            details=details,
-            protocol=protocol_sentence(training, "only those with exactly one of the tags", splits),
-        )
-
     def scores(self, name: str, other: str = "", other_values: np.ndarray | None = None) -> SetScores:
         """Returns the scores.
 
@@ -158,7 +190,7 @@ class _Classified:
             other: Name of a score in addition.
             other_values: Values of the recordings, of which it is the mean.
         """
-        resampling = self.model.resampling(self.splits.test.recordings)
+        resampling = self.model.resampling(self.recordings)
         classes, right = len(self.tags.tags), (self.predicted == self.truth).mean(axis=0)
         scores = {
             "accuracy": float(np.mean([accuracy(self.truth, run) for run in self.predicted])),
@@ -185,7 +217,7 @@ class _Classified:
         )
 
     def _classes(self, right: np.ndarray) -> list[dict[str, Any]]:
-        """Returns the recall of each class of the test split, and the class that it is most often mistaken for."""
+        """Returns the recall of each class that occurs, and the class that it is most often mistaken for."""
         rows = []
         for number in sorted(set(self.truth.tolist())):
             of_class = self.truth == number
@@ -195,6 +227,10 @@ class _Classified:
             recall = float(right[of_class].mean())
             rows.append({"tag": self.tags.tags[number], "recall": recall, "mistaken_for": other})
         return rows
+
+
+def _has_exactly_one_of(tags: frozenset[str], recording: LabelledRecording) -> bool:
+    return len(tags.intersection(recording.tags)) == 1
 
 
 def _labelled(audio: EmbeddedRecordings, tags: Vocabulary) -> LabelledVectors:

@@ -1,32 +1,32 @@
 """Probes of tags and of numbers: what the frozen vectors of a model contain, beyond what its text tower can ask for."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from functools import partial
+from typing import Literal
 
 import numpy as np
 
 from mulan.evaluation.errors import EvaluationError
 from mulan.evaluation.metrics.regression import r2_draws, r2_scores
-from mulan.evaluation.probes.probe import LabelledVectors, ProbeData, mean_r2, mean_roc_auc
+from mulan.evaluation.probes.probe import FittedProbe, LabelledVectors, ProbeData, ProbeTraining, mean_r2, mean_roc_auc
 from mulan.evaluation.probes.splits import ProbeSplits
+from mulan.evaluation.protocols.probe_protocol import ProbeProtocol
 from mulan.evaluation.protocols.probe_sets import (
-    PROBED_SPLITS,
     ClassifierHead,
     RegressionHead,
-    probe_splits,
     probed_sets,
     protocol_sentence,
     training_of,
 )
-from mulan.evaluation.protocols.protocol import Evaluated, SetScores
+from mulan.evaluation.protocols.protocol import Evaluated, FittedScores, SetScores
 from mulan.evaluation.protocols.tag_table import TagTable
-from mulan.evaluation.recordings import LabelledRecording, multi_hot
+from mulan.evaluation.recordings import EmbeddedRecordings, LabelledRecording, multi_hot
 from mulan.vocabularies.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
-class TaggingProbe:
+class TaggingProbe(ProbeProtocol):
     """Predicts tags, of which a recording may have any number.
 
     Scores are the ROC-AUC with equal weights of the tags, the mean average precision, and the prevalence. Tags that no
@@ -44,45 +44,71 @@ class TaggingProbe:
     """Which recordings of the three splits are used: ``all``, also those without any of the tags, or only the
     ``tagged`` ones."""
 
-    splits: ClassVar[tuple[str, ...]] = PROBED_SPLITS
-    needs_text: ClassVar[bool] = False
-
-    def evaluate(self, model: Evaluated) -> Iterator[SetScores]:
-        """Yields the scores of each set.
+    def fit(self, model: Evaluated) -> FittedScores:
+        """Trains a probe of each set, and returns what scores recordings with them.
 
         Raises:
             EvaluationError: There are no recordings to train on or to test, or none has one of the tags.
         """
-        splits = probe_splits(model)
-        for tags in probed_sets(self.vocabulary, splits):
-            scores = self._scores(model, splits, tags)
-            if scores is not None:
-                yield scores
+        splits = ProbeSplits.of(model.all_audio, seed=model.seed, scored=self.split)
+        fitted = [self._fitted(model, splits, tags) for tags in probed_sets(self.vocabulary, splits)]
 
-    def _scores(self, model: Evaluated, splits: ProbeSplits, tags: Vocabulary) -> SetScores | None:
-        wanted = set(tags.tags)
-        if self.recordings == "tagged":
-            splits = splits.where(lambda recording: not wanted.isdisjoint(recording.tags))
-        predicted_tags = _trainable(splits.train.recordings, tags.tags)
-        if not splits.are_filled or not predicted_tags:
+        def scores_of(test: EmbeddedRecordings) -> Iterator[SetScores]:
+            for each in fitted:
+                scores = each.scores(test) if each is not None else None
+                if scores is not None:
+                    yield scores
+
+        return scores_of
+
+    def _fitted(self, model: Evaluated, splits: ProbeSplits, tags: Vocabulary) -> "_FittedTags | None":
+        """Trains the probe of a set; None if there is nothing to train on or to test."""
+        keep = partial(_has_one_of, frozenset(tags.tags)) if self.recordings == "tagged" else _has_anything
+        splits = splits.where(keep)
+        predicted = _trainable(splits.train.recordings, tags.tags)
+        if not splits.are_filled or not predicted:
             return None
         train, validation = (
-            LabelledVectors(part, multi_hot(part.recordings, predicted_tags))
-            for part in (splits.train, splits.validation)
+            LabelledVectors(part, multi_hot(part.recordings, predicted)) for part in (splits.train, splits.validation)
         )
-        data = ProbeData("tags", len(predicted_tags), train, validation, mean_roc_auc, model.seed)
-        training, truth = training_of(self.head, model), multi_hot(splits.test.recordings, predicted_tags)
-        probe = training.fit(data)
-        resampling = model.resampling(splits.test.recordings)
-        runs = probe.predict(splits.test)
-        table = _mean_table([TagTable.of(run, truth, predicted_tags, resampling) for run in runs])
+        data = ProbeData("tags", len(predicted), train, validation, mean_roc_auc, model.seed)
+        training = training_of(self.head, model)
+        return _FittedTags(self, model, splits, keep, tags, predicted, training, training.fit(data))
+
+
+@dataclass(frozen=True, eq=False)
+class _FittedTags:
+    """The trained probe of a set of tags."""
+
+    protocol: TaggingProbe
+    model: Evaluated
+    splits: ProbeSplits
+    """The recordings that are used."""
+    keep: Callable[[LabelledRecording], bool]
+    """Whether a recording is used."""
+    tags: Vocabulary
+    predicted: tuple[str, ...]
+    """The tags that the probe predicts."""
+    training: ProbeTraining
+    probe: FittedProbe
+
+    def scores(self, test: EmbeddedRecordings) -> SetScores | None:
+        """Returns the scores of recordings; None if no tag can be scored."""
+        splits = replace(self.splits, test=test.where(self.keep))
+        if not splits.are_filled:
+            return None
+        truth = multi_hot(splits.test.recordings, self.predicted)
+        resampling = self.model.resampling(splits.test.recordings)
+        runs = self.probe.predict(splits.test)
+        table = _mean_table([TagTable.of(run, truth, self.predicted, resampling) for run in runs])
         if not table.tagging.num_tags:
             return None
-        untrained = [tag for tag in tags.tags if tag not in predicted_tags]
-        which = "only those with one of the tags" if self.recordings == "tagged" else "also those with none of the tags"
+        tags, is_tagged = self.tags, self.protocol.recordings == "tagged"
+        untrained = [tag for tag in tags.tags if tag not in self.predicted]
+        which = "only those with one of the tags" if is_tagged else "also those with none of the tags"
         return SetScores(
             section="probes",
-            name=self.name or tags.name,
+            name=self.protocol.name or tags.name,
             scores=table.scores,
             draws=table.draws,
             counts={
@@ -97,19 +123,19 @@ class TaggingProbe:
             details={
                 "vocabulary": tags.name,
                 "vocabulary_sha256": tags.sha256,
-                "head": training.name,
-                "chosen": dict(probe.chosen),
+                "head": self.training.name,
+                "chosen": dict(self.probe.chosen),
                 "tags": table.rows,
                 "untrained": untrained,
                 "without_scores": list(table.tagging.skipped),
                 "worst": table.worst,
             },
-            protocol=protocol_sentence(training, which, splits),
+            protocol=protocol_sentence(self.training, which, splits),
         )
 
 
 @dataclass(frozen=True)
-class RegressionProbe:
+class RegressionProbe(ProbeProtocol):
     """Predicts numbers, such as the arousal and valence of Emomusic.
 
     Scores are R² of each target, and ``r2``, their mean. Targets are standardised with the mean and the population
@@ -123,62 +149,95 @@ class RegressionProbe:
     head: RegressionHead = "mlp"
     """What is trained."""
 
-    splits: ClassVar[tuple[str, ...]] = PROBED_SPLITS
-    needs_text: ClassVar[bool] = False
-
-    def evaluate(self, model: Evaluated) -> Iterator[SetScores]:
-        """Yields the scores.
+    def fit(self, model: Evaluated) -> FittedScores:
+        """Trains a probe, and returns what scores recordings with it.
 
         Raises:
             EvaluationError: A split has no recordings with all targets.
         """
-        whole = probe_splits(model)
-        splits = whole.where(lambda recording: set(self.targets) <= set(recording.targets or {}))
+        whole = ProbeSplits.of(model.all_audio, seed=model.seed, scored=self.split)
+        splits = whole.where(self._has_targets)
         if not splits.are_filled:
             raise EvaluationError(
                 f"a split has no recordings with the targets {', '.join(self.targets)}, which a probe is to predict"
             )
-        parts = [
-            np.array([[(each.targets or {})[name] for name in self.targets] for each in part.recordings])
-            for part in (splits.train, splits.validation, splits.test)
-        ]
-        known = np.concatenate(parts[:2])
-        deviation = known.std(axis=0)
-        train, validation, truth = (
-            (part - known.mean(axis=0)) / np.where(deviation > 0, deviation, 1) for part in parts
-        )
+        train, validation = map(self._numbers, (splits.train, splits.validation))
+        known = np.concatenate([train, validation])
+        scale = _TargetScale(known.mean(axis=0), known.std(axis=0))
         data = ProbeData(
             "numbers",
             len(self.targets),
-            LabelledVectors(splits.train, train),
-            LabelledVectors(splits.validation, validation),
+            LabelledVectors(splits.train, scale.standardised(train)),
+            LabelledVectors(splits.validation, scale.standardised(validation)),
             mean_r2,
             model.seed,
         )
-        training, resampling = training_of(self.head, model), model.resampling(splits.test.recordings)
+        training = training_of(self.head, model)
         probe = training.fit(data)
+
+        def scores_of(test: EmbeddedRecordings) -> Iterator[SetScores]:
+            kept = test.where(self._has_targets)
+            left_out = len(test.recordings) - len(kept.recordings)
+            yield self._scores(model, replace(splits, test=kept), scale, training, probe, left_out)
+
+        return scores_of
+
+    def _has_targets(self, recording: LabelledRecording) -> bool:
+        return set(self.targets) <= set(recording.targets or {})
+
+    def _numbers(self, audio: EmbeddedRecordings) -> np.ndarray:
+        """Returns the targets of recordings, float64 [recordings, targets]."""
+        return np.array([[(each.targets or {})[name] for name in self.targets] for each in audio.recordings])
+
+    def _scores(
+        self,
+        model: Evaluated,
+        splits: ProbeSplits,
+        scale: "_TargetScale",
+        training: ProbeTraining,
+        probe: FittedProbe,
+        left_out: int,
+    ) -> SetScores:
+        truth, resampling = scale.standardised(self._numbers(splits.test)), model.resampling(splits.test.recordings)
         runs = probe.predict(splits.test)
         of_targets = np.mean([r2_scores(truth, run)[0] for run in runs], axis=0)
         draws = np.mean([r2_draws(truth, run, resampling) for run in runs], axis=0)
         names = [f"r2_{target}" for target in self.targets]
-        yield SetScores(
+        return SetScores(
             section="probes",
             name=self.name,
             scores={"r2": float(of_targets.mean()), **dict(zip(names, of_targets.tolist(), strict=True))},
             draws={"r2": draws.mean(axis=1), **dict(zip(names, draws.T, strict=True))} if model.replicates else {},
-            counts={
-                **splits.counts,
-                "artists_or_recordings": resampling.num_groups,
-                "left_out": len(whole.test.recordings) - len(splits.test.recordings),
-            },
+            counts={**splits.counts, "artists_or_recordings": resampling.num_groups, "left_out": left_out},
             details={
                 "head": training.name,
                 "chosen": dict(probe.chosen),
-                "mean": dict(zip(self.targets, known.mean(axis=0).tolist(), strict=True)),
-                "deviation": dict(zip(self.targets, deviation.tolist(), strict=True)),
+                "mean": dict(zip(self.targets, scale.mean.tolist(), strict=True)),
+                "deviation": dict(zip(self.targets, scale.deviation.tolist(), strict=True)),
             },
             protocol=protocol_sentence(training, "only those with all targets", splits),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class _TargetScale:
+    """How targets are standardised."""
+
+    mean: np.ndarray
+    """float64 [targets]."""
+    deviation: np.ndarray
+    """float64 [targets]; 0 of targets that do not vary, which are only centred."""
+
+    def standardised(self, values: np.ndarray) -> np.ndarray:
+        return (values - self.mean) / np.where(self.deviation > 0, self.deviation, 1)
+
+
+def _has_one_of(tags: frozenset[str], recording: LabelledRecording) -> bool:
+    return not tags.isdisjoint(recording.tags)
+
+
+def _has_anything(recording: LabelledRecording) -> bool:
+    return True
 
 
 def _trainable(recordings: Sequence[LabelledRecording], tags: Sequence[str]) -> tuple[str, ...]:

@@ -17,8 +17,6 @@ ClassifierHead = Literal["logistic", "mlp"]
 RegressionHead = Literal["ridge", "mlp"]
 """Ridge regression on the vectors of recordings, or MuLaP's perceptron on those of windows."""
 
-PROBED_SPLITS = ("train", "validation", "test")
-
 _HEADS: Mapping[str, ProbeTraining] = {
     training.name: training
     for training in (
@@ -47,17 +45,7 @@ def protocol_sentence(training: ProbeTraining, recordings: str, splits: ProbeSpl
         recordings: The recordings of each split, after "of the split test, ".
         splits: The splits.
     """
-    return f"{training.sentence}; recordings of the split test, {recordings}; {splits.sentence}."
-
-
-def probe_splits(model: Evaluated) -> ProbeSplits:
-    """Returns the splits of the corpus.
-
-    Raises:
-        EvaluationError: There are no recordings to train on, or none to test.
-    """
-    assert model.audio is not None, "probes need the audio of all splits"
-    return ProbeSplits.of(model.audio, seed=model.seed)
+    return f"{training.sentence}; recordings of the split {splits.scored}, {recordings}; {splits.sentence}."
 
 
 def probed_sets(name: str | None, splits: ProbeSplits) -> Iterator[Vocabulary]:

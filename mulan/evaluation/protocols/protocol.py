@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -54,11 +54,17 @@ class Evaluated:
     """Seed of everything that is drawn."""
     replicates: int = REPLICATES
     """Number of draws for intervals; 0 computes none, as for the scores of a validation during training."""
-    corrupted: "Callable[[Corruption], EmbeddedRecordings] | None" = None
-    """Embeds the recordings of the split ``test`` after corrupting each; strength 0 embeds as much of them uncorrupted.
-    None if the model cannot embed them, as with stored vectors."""
+    corrupted: "Callable[[Corruption, str], EmbeddedRecordings] | None" = None
+    """Embeds the recordings of a split after corrupting each; strength 0 embeds as much of them uncorrupted. None if
+    the model cannot embed them, as with stored vectors."""
     training: ProbeTraining | None = None
     """What is trained in place of the heads of probes, such as the whole network; None for the heads."""
+
+    @property
+    def all_audio(self) -> EmbeddedRecordings:
+        """The recordings of all splits that the protocol needs, of a protocol that needs some."""
+        assert self.audio is not None, "a protocol that needs audio is not evaluated without it"
+        return self.audio
 
     def of_split(self, split: str) -> EmbeddedRecordings:
         """Returns the embedded recordings of a split.
@@ -78,6 +84,9 @@ class Evaluated:
 class EvaluationProtocol(Protocol):
     """Computes scores of a model on a corpus."""
 
+    def on_split(self, split: str) -> "EvaluationProtocol":
+        """Returns the protocol that scores the recordings of another split, ``train``, ``validation`` or ``test``."""
+
     @property
     def splits(self) -> tuple[str, ...]:
         """Splits whose audio is embedded; empty if none is."""
@@ -88,6 +97,33 @@ class EvaluationProtocol(Protocol):
 
     def evaluate(self, model: Evaluated) -> Iterator[SetScores]:
         """Yields the scores, one item for each set. Sets without anything to score are left out.
+
+        Raises:
+            EvaluationError: The corpus has nothing that the protocol needs.
+        """
+
+
+FittedScores = Callable[[EmbeddedRecordings], Iterator[SetScores]]
+"""Yields the scores of a fitted model on recordings of the split that is scored."""
+
+
+class RecordingProtocol(EvaluationProtocol, Protocol):
+    """A protocol that scores the recordings of one split."""
+
+    @property
+    def split(self) -> str:
+        """The split."""
+
+    def on_split(self, split: str) -> "RecordingProtocol":
+        """Returns the protocol that scores the recordings of another split."""
+
+
+@runtime_checkable
+class FittedProtocol(RecordingProtocol, Protocol):
+    """A protocol that fits something to other recordings than those that it scores, such as a probe."""
+
+    def fit(self, model: Evaluated) -> FittedScores:
+        """Fits once, to vectors of uncorrupted recordings, and returns what scores any vectors of the split.
 
         Raises:
             EvaluationError: The corpus has nothing that the protocol needs.

@@ -12,6 +12,7 @@ from mulan.evaluation.metrics.retrieval import GoldPositions, retrieval_scores, 
 from mulan.evaluation.protocols.prompts import embed_texts
 from mulan.evaluation.protocols.protocol import Evaluated, SetScores
 from mulan.evaluation.protocols.queries import recordings_by_text
+from mulan.evaluation.protocols.scored_split import ScoredSplit
 from mulan.evaluation.recordings import EmbeddedRecordings
 
 CAPTION_SCORES = ("recall1", "recall5", "recall10", "median_rank", "map10", "mrr")
@@ -25,7 +26,7 @@ SMALL_MIN_TRACKS, ENOUGH_QUERIES = 2, 20
 
 
 @dataclass(frozen=True)
-class CaptionRetrieval:
+class CaptionRetrieval(ScoredSplit):
     """Finds recordings by their captions: each distinct text is a query for all recordings of the split that have it.
 
     Scores are the shares of queries of which the best recording is among the first 1, 5 and 10, the median of its rank,
@@ -37,15 +38,8 @@ class CaptionRetrieval:
     """Name of the set."""
     source: str = "long_form"
     """Source of the texts."""
-    split: str = "test"
-    """Split of the recordings, all of which are searched."""
 
     needs_text: ClassVar[bool] = True
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """The split."""
-        return (self.split,)
 
     def evaluate(self, model: Evaluated) -> Iterator[SetScores]:
         """Yields the scores.
@@ -73,7 +67,7 @@ class CaptionRetrieval:
 
 
 @dataclass(frozen=True)
-class PlaylistRetrieval:
+class PlaylistRetrieval(ScoredSplit):
     """Finds the recordings of playlists by titles or descriptions: each text is a query for all of its recordings.
 
     Scores are the ROC-AUC and the mean average precision over all recordings of the split, averaged over queries, and
@@ -84,19 +78,12 @@ class PlaylistRetrieval:
     """Name of the set, such as ``title`` or ``description``."""
     source: str = "playlist"
     """Source of the texts; descriptions of playlists are in ``long_form``, beside texts of single recordings."""
-    split: str = "test"
-    """Split of the recordings, all of which are searched."""
     min_tracks: int = 10
     """Minimum number of recordings of a query. If fewer than 20 texts have it, it is 2, which the result states."""
     max_tracks: int = 100
     """Maximum number of recordings of a query."""
 
     needs_text: ClassVar[bool] = True
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """The split."""
-        return (self.split,)
 
     def evaluate(self, model: Evaluated) -> Iterator[SetScores]:
         """Yields the scores.

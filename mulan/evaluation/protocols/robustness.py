@@ -1,42 +1,27 @@
-"""Robustness of a model: the scores of a protocol on corrupted recordings of the test split (SemiSupCon)."""
+"""Robustness of a model: the scores of a protocol on corrupted recordings (SemiSupCon)."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from mulan.evaluation.corruptions import CORRUPTIONS, STRENGTHS, Corruption
 from mulan.evaluation.errors import EvaluationError
-from mulan.evaluation.protocols.protocol import Evaluated, EvaluationProtocol, SetScores
+from mulan.evaluation.protocols.protocol import Evaluated, FittedProtocol, FittedScores, RecordingProtocol, SetScores
 from mulan.evaluation.recordings import EmbeddedRecordings
-
-FittedScores = Callable[[EmbeddedRecordings], Iterator[SetScores]]
-"""Yields the scores of a fitted model on recordings of the test split."""
-
-
-@runtime_checkable
-class FittedProtocol(EvaluationProtocol, Protocol):
-    """A protocol that fits something to the other splits, such as a probe."""
-
-    def fit(self, model: Evaluated) -> FittedScores:
-        """Fits once, to vectors of uncorrupted recordings, and returns what scores any vectors of the test split.
-
-        Raises:
-            EvaluationError: The corpus has nothing that the protocol needs.
-        """
 
 
 @dataclass(frozen=True)
 class Robustness:
     """Computes one score of another protocol on recordings that are corrupted at strengths 0 to 5.
 
-    Only recordings of the split ``test`` are corrupted. What the protocol fits to others is the same at all strengths:
-    a :class:`FittedProtocol` is fitted once, and any other one again each time, to the same vectors with the same seed.
+    Only recordings of the split that the protocol scores are corrupted. What it fits to others is the same at all
+    strengths: a :class:`FittedProtocol` is fitted once, and any other one again each time, to the same vectors with the
+    same seed.
     """
 
-    base: EvaluationProtocol
-    """The protocol, which scores recordings of the split ``test``."""
+    base: RecordingProtocol
+    """The protocol."""
     score: str
     """Name of the score, such as ``roc_auc``; sets without it are left out."""
     corruptions: tuple[str, ...] = tuple(CORRUPTIONS)
@@ -52,6 +37,10 @@ class Robustness:
         """Whether the protocol needs texts."""
         return self.base.needs_text
 
+    def on_split(self, split: str) -> "Robustness":
+        """Returns the protocol for corrupted recordings of another split."""
+        return replace(self, base=self.base.on_split(split))
+
     def evaluate(self, model: Evaluated) -> Iterator[SetScores]:
         """Yields a set for each corruption and each set of the protocol; its scores are ``strength_0`` to ``_5``.
 
@@ -64,22 +53,22 @@ class Robustness:
                 f"{model.encoder.info.name} cannot embed corrupted recordings, which robustness needs: it does not "
                 "compute vectors of audio"
             )
-        scores_of = self._fit(model)
+        scores_of, split = self._fit(model), self.base.split
         # not model.audio, of which whole recordings may have been embedded
-        uncorrupted = self._by_set(scores_of(model.corrupted(Corruption(self.corruptions[0], 0))))
+        uncorrupted = self._by_set(scores_of(model.corrupted(Corruption(self.corruptions[0], 0), split)))
         if not uncorrupted:
             raise EvaluationError(f"no set of {type(self.base).__name__} has the score {self.score}")
         for name in self.corruptions:
             sets = [uncorrupted]
             corruptions = [Corruption(name, strength) for strength in STRENGTHS[1:]]
-            sets.extend(self._by_set(scores_of(model.corrupted(corruption))) for corruption in corruptions)
+            sets.extend(self._by_set(scores_of(model.corrupted(corruption, split))) for corruption in corruptions)
             for key in uncorrupted:
                 yield self._set_scores(name, [each[key] for each in sets])
 
     def _fit(self, model: Evaluated) -> FittedScores:
         if isinstance(self.base, FittedProtocol):
             return self.base.fit(model)
-        return lambda test: self.base.evaluate(replace(model, audio=_with_test_split(model.audio, test)))
+        return lambda test: self.base.evaluate(replace(model, audio=_with_split(model.audio, test, self.base.split)))
 
     def _by_set(self, sets: Iterator[SetScores]) -> Mapping[str, SetScores]:
         return {f"{each.section}.{each.name}": each for each in sets if self.score in each.scores}
@@ -105,16 +94,16 @@ class Robustness:
                 "values": list(scale.values),
                 "chance": _chance(first, self.score),
             },
-            protocol=f"{first.protocol} Recordings of the test split are corrupted by {scale.title}: {scale.quantity} "
-            f"{values} at strengths 1 to 5, and uncorrupted at strength 0.".lstrip(),
+            protocol=f"{first.protocol} Recordings of the split {self.base.split} are corrupted by {scale.title}: "
+            f"{scale.quantity} {values} at strengths 1 to 5, and uncorrupted at strength 0.".lstrip(),
         )
 
 
-def _with_test_split(audio: EmbeddedRecordings | None, test: EmbeddedRecordings) -> EmbeddedRecordings:
-    """Returns the recordings with those of the split ``test`` replaced, in ascending order of the ids."""
-    if audio is None or all(each.split == "test" for each in audio.recordings):
+def _with_split(audio: EmbeddedRecordings | None, test: EmbeddedRecordings, split: str) -> EmbeddedRecordings:
+    """Returns the recordings with those of a split replaced, in ascending order of the ids."""
+    if audio is None or all(each.split == split for each in audio.recordings):
         return test
-    others = audio.select([row for row, each in enumerate(audio.recordings) if each.split != "test"])
+    others = audio.where(lambda recording: recording.split != split)
     joined = EmbeddedRecordings(
         others.recordings + test.recordings,
         np.concatenate([others.windows, test.windows]),

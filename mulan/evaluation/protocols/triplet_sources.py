@@ -9,6 +9,7 @@ import numpy as np
 from mulan.evaluation.errors import EvaluationError
 from mulan.evaluation.protocols.ontology import described_classes
 from mulan.evaluation.protocols.queries import recordings_by_text
+from mulan.evaluation.protocols.scored_split import ScoredSplit
 from mulan.evaluation.recordings import LabelledRecording
 from mulan.vocabularies.audioset_classes import ClassListName
 
@@ -43,6 +44,9 @@ class DrawnTriplets:
 class TripletSource(Protocol):
     """Draws triplets of texts."""
 
+    def on_split(self, split: str) -> "TripletSource":
+        """Returns the source for the texts of the recordings of another split."""
+
     def draw(self, recordings: Sequence[LabelledRecording], seed: int) -> DrawnTriplets:
         """Returns the triplets, the same for the same seed. Equal texts are never negatives of each other.
 
@@ -66,6 +70,10 @@ class OntologyTriplets:
     negatives: int = NEGATIVES
     """Number of triplets of each class."""
 
+    def on_split(self, split: str) -> "OntologyTriplets":
+        """Returns the same triplets: they are of no recordings."""
+        return self
+
     def draw(self, recordings: Sequence[LabelledRecording], seed: int) -> DrawnTriplets:
         """Returns the triplets of all classes; recordings are not used.
 
@@ -83,7 +91,7 @@ class OntologyTriplets:
 
 
 @dataclass(frozen=True)
-class PlaylistTriplets:
+class PlaylistTriplets(ScoredSplit):
     """The title of a playlist, its description, and the description of another playlist.
 
     A corpus has texts of recordings. A description belongs to the title of which it shares all recordings, and no
@@ -94,8 +102,6 @@ class PlaylistTriplets:
     """Source of the titles."""
     descriptions: str = "long_form"
     """Source of the descriptions, which may have texts of single recordings as well."""
-    split: str = "test"
-    """Split of the recordings."""
     min_tracks: int = 2
     """Minimum number of recordings of a playlist."""
     count: int = 1000
@@ -131,15 +137,13 @@ class PlaylistTriplets:
 
 
 @dataclass(frozen=True)
-class RecordingTriplets:
+class RecordingTriplets(ScoredSplit):
     """A short text of a recording, a long one, and the long one of another recording, which has not the short one."""
 
     anchors: str = "short_form"
     """Source of the short texts."""
     positives: str = "long_form"
     """Source of the long texts."""
-    split: str = "test"
-    """Split of the recordings."""
     count: int = 1000
     """Maximum number of triplets, and of recordings, which are drawn."""
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -32,6 +32,10 @@ class TextTriplets:
 
     splits: ClassVar[tuple[str, ...]] = ()
     needs_text: ClassVar[bool] = True
+
+    def on_split(self, split: str) -> "TextTriplets":
+        """Returns the protocol for the texts of the recordings of another split."""
+        return replace(self, source=self.source.on_split(split))
 
     def evaluate(self, model: Evaluated) -> Iterator[SetScores]:
         """Yields the scores.

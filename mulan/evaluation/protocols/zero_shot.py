@@ -12,6 +12,7 @@ from mulan.evaluation.errors import EvaluationError
 from mulan.evaluation.metrics.retrieval import rounded
 from mulan.evaluation.protocols.prompts import VERBATIM, PromptEnsemble
 from mulan.evaluation.protocols.protocol import Evaluated, SetScores
+from mulan.evaluation.protocols.scored_split import ScoredSplit
 from mulan.evaluation.protocols.tag_table import TagTable
 from mulan.evaluation.recordings import LabelledRecording, multi_hot
 from mulan.vocabularies.vocabulary import Vocabulary, vocabulary
@@ -20,7 +21,7 @@ WhichRecordings = Literal["all", "tagged"]
 
 
 @dataclass(frozen=True)
-class ZeroShotTagging:
+class ZeroShotTagging(ScoredSplit):
     """Ranks the recordings of a split for each tag, by the cosine similarity of their vectors and the tag's prompt.
 
     Scores are the ROC-AUC with equal weights of the tags, the mean average precision, and the prevalence, which is the
@@ -35,17 +36,10 @@ class ZeroShotTagging:
     """Name of the set; sets without a vocabulary are named by their categories."""
     vocabulary: str | None = None
     """Name of a list of :mod:`mulan.vocabularies`; None for all tags of the split, each category a set."""
-    split: str = "test"
-    """Split of the recordings."""
     templates: tuple[str, ...] = VERBATIM
     """Templates of the prompts, see :class:`~mulan.evaluation.protocols.prompts.PromptEnsemble`."""
 
     needs_text: ClassVar[bool] = True
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """The split."""
-        return (self.split,)
 
     def evaluate(self, model: Evaluated) -> Iterator[SetScores]:
         """Yields the scores of each set.
@@ -78,7 +72,7 @@ class ZeroShotTagging:
 
 
 @dataclass(frozen=True)
-class ZeroShotClassification:
+class ZeroShotClassification(ScoredSplit):
     """Classifies the recordings of a split by the most similar prompt, where each recording is of one class.
 
     Only recordings with exactly one of the tags are classified. If several prompts are equally similar, a recording
@@ -90,17 +84,10 @@ class ZeroShotClassification:
     """Name of the set."""
     vocabulary: str
     """Name of a list of :mod:`mulan.vocabularies`, the classes."""
-    split: str = "test"
-    """Split of the recordings."""
     templates: tuple[str, ...] = VERBATIM
     """Templates of the prompts, see :class:`~mulan.evaluation.protocols.prompts.PromptEnsemble`."""
 
     needs_text: ClassVar[bool] = True
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """The split."""
-        return (self.split,)
 
     def evaluate(self, model: Evaluated) -> Iterator[SetScores]:
         """Yields the scores.

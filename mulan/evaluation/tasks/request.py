@@ -19,15 +19,17 @@ class TaskRequest:
     """The corpus."""
 
 
-def task_requests(words: Sequence[str], *, default_corpus: str | None = None) -> list[TaskRequest]:
+def task_requests(words: Sequence[str], *, default_corpus: str | None = None, split: str = "test") -> list[TaskRequest]:
     """Returns the tasks that were named, with their corpora; each corpus is opened once.
 
     Args:
         words: Tasks as ``NAME=CORPUS``, or as ``NAME`` for the default corpus.
         default_corpus: Path or URI of the corpus of tasks that name none; None if there is none.
+        split: Split whose recordings the tasks of any corpus score; those of public data sets score ``test``.
 
     Raises:
-        EvaluationError: A task does not exist, is named twice, or has no corpus; lists all faults.
+        EvaluationError: A task does not exist, is named twice, has no corpus, or does not score the split;
+            lists all faults.
         CorpusError: A corpus does not exist or is damaged.
     """
     faults: list[str] = []
@@ -44,7 +46,13 @@ def task_requests(words: Sequence[str], *, default_corpus: str | None = None) ->
         if not uri and not default_corpus:
             prepared = f", which jobs.prepare makes with {task.prepared_by}" if task.prepared_by else ""
             faults.append(f"the task {name} needs the folder of its corpus{prepared}: --task {name}=CORPUS")
-        named.append((task, uri or default_corpus or ""))
+        if task.prepared_by and split != "test":
+            faults.append(
+                f"the task {name} scores the official test split of a public data set, not {split}; evaluate it by a "
+                "command of its own without --split"
+            )
+            continue
+        named.append((task.on_split(split), uri or default_corpus or ""))
     if faults:
         raise EvaluationError("; ".join(faults))
     corpora = {uri: Corpus.open(uri) for uri in dict.fromkeys(uri for _, uri in named)}

@@ -1,6 +1,6 @@
 """The interface of a task: which protocols are evaluated on a corpus."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mulan.evaluation.protocols.protocol import EvaluationProtocol
 
@@ -23,6 +23,15 @@ class EvaluationTask:
     for tasks of any corpus."""
     protocols: tuple[EvaluationProtocol, ...]
     """What is evaluated."""
+
+    def on_split(self, split: str) -> "EvaluationTask":
+        """Returns the task for the recordings of another split; those of public data sets have splits of their own.
+
+        Args:
+            split: ``train``, ``validation`` or ``test``.
+        """
+        assert split == "test" or not self.prepared_by, f"{self.name} scores the official test split"
+        return replace(self, protocols=tuple(protocol.on_split(split) for protocol in self.protocols))
 
     @property
     def splits(self) -> tuple[str, ...]:

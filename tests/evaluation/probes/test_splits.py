@@ -19,6 +19,19 @@ def test_the_splits_are_those_of_the_corpus() -> None:
     assert splits.sentence == "the settings were chosen on the validation split"
 
 
+def test_a_validation_split_that_is_scored_chooses_nothing() -> None:
+    audio = embedded(np.arange(80)[:, None], splits=mixed_splits(80))
+    splits = ProbeSplits.of(audio, seed=0, scored="validation")
+    assert numbers(splits.test) == list(range(1, 80, 4))
+    assert sorted(numbers(splits.train) + numbers(splits.validation)) == list(range(0, 80, 2))
+    assert splits.sentence.startswith("the validation split is the one that is scored, so the settings were chosen on")
+
+
+def test_the_recordings_that_a_probe_is_trained_on_cannot_be_scored() -> None:
+    with pytest.raises(EvaluationError, match="trained on the split train, so that they cannot be scored on it"):
+        ProbeSplits.of(embedded(np.zeros((8, 1)), splits=mixed_splits(8)), seed=0, scored="train")
+
+
 def without_validation(artists: list[str]) -> EmbeddedRecordings:
     names = [*artists, "of the test split"]
     splits = ["train"] * len(artists) + ["test"]

@@ -9,8 +9,9 @@ import pytest
 from mulan.evaluation.corruptions import CORRUPTIONS, Corruption
 from mulan.evaluation.encoders.encoder import EncoderInfo
 from mulan.evaluation.errors import EvaluationError
-from mulan.evaluation.protocols.protocol import Evaluated, EvaluationProtocol, SetScores
-from mulan.evaluation.protocols.robustness import FittedScores, Robustness
+from mulan.evaluation.protocols.protocol import Evaluated, FittedScores, RecordingProtocol, SetScores
+from mulan.evaluation.protocols.robustness import Robustness
+from mulan.evaluation.protocols.scored_split import ScoredSplit
 from mulan.evaluation.recordings import EmbeddedRecordings, LabelledRecording
 from tests.evaluation.melody import sine
 
@@ -62,10 +63,9 @@ def classes(audio: EmbeddedRecordings) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class LoudestBand:
+class LoudestBand(ScoredSplit):
     """Takes the loudest band as the class; it fits nothing."""
 
-    splits: ClassVar[tuple[str, ...]] = ("test",)
     needs_text: ClassVar[bool] = False
 
     def evaluate(self, model: Evaluated) -> Iterator[SetScores]:
@@ -77,12 +77,15 @@ class LoudestBand:
 
 
 @dataclass(frozen=True)
-class Centroids:
+class Centroids(ScoredSplit):
     """Fits the mean spectrum of each class."""
 
     fits: list[int] = field(default_factory=list)
-    splits: ClassVar[tuple[str, ...]] = ("test", "train")
     needs_text: ClassVar[bool] = True
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return ("test", "train")
 
     def fit(self, model: Evaluated) -> FittedScores:
         assert model.audio is not None
@@ -108,19 +111,20 @@ class Centroids:
         yield from self.fit(model)(model.audio.of_splits("test"))
 
 
-def evaluated(base: EvaluationProtocol) -> Evaluated:
-    return Evaluated(
-        BandEnergies(), embedded(None, *base.splits), corrupted=lambda corruption: embedded(corruption, "test")
-    )
+def evaluated(base: RecordingProtocol) -> Evaluated:
+    return Evaluated(BandEnergies(), embedded(None, *base.splits), corrupted=embedded)
 
 
 @dataclass(frozen=True)
-class RefittedCentroids:
+class RefittedCentroids(ScoredSplit):
     """Fits the same whenever it is evaluated."""
 
     centroids: Centroids = field(default_factory=Centroids)
-    splits: ClassVar[tuple[str, ...]] = Centroids.splits
     needs_text: ClassVar[bool] = False
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return self.centroids.splits
 
     def evaluate(self, model: Evaluated) -> Iterator[SetScores]:
         assert model.audio is not None
@@ -176,9 +180,9 @@ def test_a_probe_is_fitted_once_and_to_uncorrupted_recordings() -> None:
 def test_only_the_chosen_corruptions_are_embedded_each_strength_once() -> None:
     asked: list[Corruption] = []
 
-    def corrupted(corruption: Corruption) -> EmbeddedRecordings:
+    def corrupted(corruption: Corruption, split: str) -> EmbeddedRecordings:
         asked.append(corruption)
-        return embedded(corruption, "test")
+        return embedded(corruption, split)
 
     model = replace(evaluated(LoudestBand()), corrupted=corrupted)
     list(Robustness(LoudestBand(), "accuracy", ("noise", "bit_depth")).evaluate(model))
@@ -203,6 +207,18 @@ def test_sets_state_values_units_chance_and_draws() -> None:
 def test_what_the_protocol_needs_is_what_its_robustness_needs() -> None:
     robustness = Robustness(Centroids(), "accuracy")
     assert (robustness.splits, robustness.needs_text) == (("test", "train"), True)
+
+
+def test_the_recordings_of_the_split_that_the_protocol_scores_are_corrupted() -> None:
+    robustness, asked = Robustness(LoudestBand(), "accuracy", ("noise",)).on_split("train"), []
+
+    def corrupted(corruption: Corruption, split: str) -> EmbeddedRecordings:
+        asked.append(split)
+        return embedded(corruption, split)
+
+    (scores,) = robustness.evaluate(replace(evaluated(LoudestBand()), corrupted=corrupted))
+    assert robustness.splits == ("train",) and set(asked) == {"train"}
+    assert "Recordings of the split train are corrupted by white noise" in scores.protocol
 
 
 def test_models_without_audio_and_missing_scores_are_refused() -> None:

@@ -21,6 +21,26 @@ def test_all_faults_are_listed_with_their_remedies() -> None:
     assert "the task captions is named twice" in message
 
 
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_tasks_of_any_corpus_score_the_named_split(split: str, tiny_corpus: str) -> None:
+    names = ["tags", "captions", "playlists", "triplets"]
+    tags, *others, triplets = task_requests(names, default_corpus=tiny_corpus, split=split)
+    assert all(each.task.splits == (split,) for each in others) and triplets.task.splits == ()
+    zero_shot, probe = tags.task.protocols
+    trained_on = set() if split == "train" else {"train", "validation"}
+    assert zero_shot.splits == (split,) and set(probe.splits) == {split, *trained_on}
+    sources = [vars(protocol)["source"] for protocol in triplets.task.protocols]
+    assert [source.split for source in sources] == [split] * 2
+
+
+def test_tasks_of_public_data_sets_refuse_another_split_than_theirs(tiny_corpus: str) -> None:
+    message = "the task gtzan scores the official test split of a public data set, not validation"
+    with pytest.raises(EvaluationError, match=message):
+        task_requests([f"gtzan={tiny_corpus}", f"tags={tiny_corpus}"], split="validation")
+    (request,) = task_requests([f"gtzan={tiny_corpus}"], split="test")
+    assert request.task.splits == ("test", "train", "validation")
+
+
 def test_a_corpus_that_does_not_exist_is_named() -> None:
     with pytest.raises(CorpusError, match="/nowhere"):
         task_requests(["tags=/nowhere"])
