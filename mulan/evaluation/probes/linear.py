@@ -106,7 +106,7 @@ def _logistic_classes(vectors: np.ndarray, truth: np.ndarray, classes: int) -> I
 def _ridge(vectors: np.ndarray, truth: np.ndarray, targets: int) -> Iterator[tuple[float, LinearLayer]]:
     for strength in PENALTIES:
         model = Ridge(alpha=strength, solver="cholesky").fit(vectors, truth.reshape(-1, targets))
-        yield strength, LinearLayer(model.coef_, model.intercept_)
+        yield strength, LinearLayer(model.coef_.reshape(targets, -1), model.intercept_)  # [d] of a single target
 
 
 def _by_text(qualities: Mapping[float, float]) -> dict[str, float | None]:
