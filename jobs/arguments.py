@@ -83,7 +83,7 @@ def recipe_of(arguments: argparse.Namespace, *, data_uri: str | None) -> Recipe:
         RecipeError: The recipe does not exist or is not valid.
         UnsupportedStorage: ``--data`` is not a usable location.
     """
-    recipe = load_recipe(arguments.recipe, arguments.settings, data_uri=_checked(data_uri))
+    recipe = load_recipe(arguments.recipe, arguments.settings, data_uri=checked("--data", data_uri))
     return _with_absolute_paths(recipe)
 
 
@@ -115,20 +115,26 @@ def recipe_of_run(arguments: argparse.Namespace, run: Run) -> Recipe:
     return recipe
 
 
+def checked(flag: str, uri: str | None) -> str | None:
+    """Returns the URI of an argument; None if it was not given.
+
+    Raises:
+        UnsupportedStorage: It is not a usable location.
+    """
+    fault = None if uri is None else location_fault(filesystem.absolute(uri))
+    if fault:
+        raise UnsupportedStorage(f"{flag} {uri!r}: {fault}")
+    return uri
+
+
 def data_of(arguments: argparse.Namespace, recipe: Recipe) -> str:
     """Returns the URI of the corpus: ``--data`` or, if omitted, the recipe's.
 
     Raises:
         UnsupportedStorage: ``--data`` is not a usable location.
     """
-    return recipe.data.uri if arguments.data is None else filesystem.absolute(_checked(arguments.data) or "")
-
-
-def _checked(data_uri: str | None) -> str | None:
-    fault = None if data_uri is None else location_fault(filesystem.absolute(data_uri))
-    if fault:
-        raise UnsupportedStorage(f"--data {data_uri!r}: {fault}")
-    return data_uri
+    given = checked("--data", arguments.data)
+    return recipe.data.uri if given is None else filesystem.absolute(given)
 
 
 def _with_absolute_paths(recipe: Recipe) -> Recipe:
@@ -148,9 +154,7 @@ def run_of(arguments: argparse.Namespace) -> Run:
         RunError: ``--name`` is not a valid name.
         UnsupportedStorage: ``--storage`` is not a usable location.
     """
-    fault = location_fault(filesystem.absolute(arguments.storage))
-    if fault:
-        raise UnsupportedStorage(f"--storage {arguments.storage!r}: {fault}")
+    checked("--storage", arguments.storage)
     return Run.at(arguments.storage, arguments.name)
 
 

@@ -8,12 +8,12 @@ import os
 
 from jobs import arguments
 from jobs.arguments import CONSOLE
-from jobs.evaluate import assess
+from jobs.evaluate import assess, request
 from jobs.joining import print_dry_run
 from jobs.progress import RecordingsProgress
 from jobs.train import train
 from mulan.config.errors import MulanError
-from mulan.data.corpus.index import INDEX_NAME, Corpus
+from mulan.data.corpus.index import INDEX_NAME
 from mulan.demo.corpus import build_corpus
 from mulan.launch.checks import check_buildable
 from mulan.storage import filesystem
@@ -39,10 +39,10 @@ def main() -> None:
         raise DemoRefused(f"--tracks {args.tracks}: at least 1 is needed")
     recipe = arguments.recipe_of(args, data_uri=filesystem.join(run.uri, "corpus") if args.data is None else args.data)
     data_uri = recipe.data.uri
-    if not recipe.loss.weights.embeds_text:
+    if recipe.loss.weights.uses_classes:
         raise DemoRefused(
-            f"--recipe {args.recipe} has no contrastive term, so its model cannot be evaluated by text; build the "
-            f"corpus with the demo of another recipe, and train this one on it with jobs.train --data {data_uri}"
+            f"--recipe {args.recipe} is trained on classes of AudioSet, which the demo's corpus does not have; prepare "
+            "one that has them with jobs.prepare --source audioset=FOLDER, and train on it with jobs.train"
         )
     run.check(recipe)
     run.check_writable()
@@ -55,7 +55,7 @@ def main() -> None:
     with run.timed("corpus"), RecordingsProgress("corpus", CONSOLE) as progress:
         build_corpus(data_uri, tracks=args.tracks, seed=SEED, workers=os.cpu_count() or 1, on_progress=progress)
     train(recipe, run)
-    assess(run, recipe, corpus=Corpus.open(data_uri))
+    assess(request(run=run, data_uri=data_uri))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
 """Evaluate models: python -m jobs.evaluate --model URI --task NAME=CORPUS --out URI
 
-Writes report.json, report.html and the embeddings. With --storage URI --name RUN instead, the model of a run is
-evaluated on a held-out split of its corpus, and the report is written to the run's folder.
+Writes report.json, report.html and the embeddings. With --storage URI --name RUN, the model of a run is the first one,
+its corpus is the default of tasks, and its folder that of the report.
 """
 
 import argparse
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -15,15 +14,19 @@ from jobs.arguments import CONSOLE
 from jobs.joining import join_to_evaluate
 from jobs.progress import RecordingsProgress
 from mulan.config.errors import MulanError
-from mulan.config.recipe import Recipe
 from mulan.config.sections import ScaleConfig
-from mulan.data.corpus.index import SPLITS, Corpus
-from mulan.launch.checks import check_loadable, check_model
+from mulan.data.corpus.index import SPLITS
+from mulan.data.errors import CorpusError
+from mulan.launch.checks import check_exported
 from mulan.runs.run import Run
 from mulan.storage import filesystem
 
 if TYPE_CHECKING:
     from mulan.evaluation.tasks.request import TaskRequest
+    from mulan.launch.evaluation import EvaluationRequest
+
+TASKS_OF_ANY_CORPUS = ("tags", "captions", "playlists", "triplets")
+"""What is evaluated if no task is named."""
 
 
 class EvaluationRefused(MulanError, ValueError):
@@ -32,6 +35,21 @@ class EvaluationRefused(MulanError, ValueError):
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="jobs.evaluate", description=__doc__.split("\n")[0])
+    _add_arguments(parser)
+    args = parser.parse_args()
+    request = _requested(args)
+    if not args.dry_run:
+        assess(request)
+        return
+    for name, uri in request.models.items():
+        print(f"model {name}: {uri}")
+    for name, uri in request.baselines.items():
+        print(f"baseline {name}: {uri}")
+    for task in request.tasks:
+        print(f"task {task.task.name}: {task.task.title}, {task.corpus.uri}")
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="[KIND=]URI",
@@ -45,94 +63,123 @@ def main() -> None:
         metavar="NAME[=CORPUS]",
         action="append",
         default=[],
-        help="a task, and the folder of its corpus (default: --data); may be repeated; an unknown name lists all",
+        help="a task, and the folder of its corpus (default: --data); may be repeated; an unknown name lists all "
+        f"(default: {', '.join(TASKS_OF_ANY_CORPUS)})",
     )
-    parser.add_argument("--out", metavar="URI", help="folder of the report, with --model")
+    parser.add_argument("--out", metavar="URI", help="folder of the report (default: that of the run)")
     parser.add_argument(
         "--baselines",
         action="store_true",
         help="also evaluate probes on the first model of mulan, or ClapModel, with random weights instead of its own, "
         "and on log-mel statistics",
     )
-    parser.add_argument("--use-gpu", action="store_true", help="embed on GPUs, with --model")
-    arguments.add_recipe(parser, of_run=True)
+    parser.add_argument("--use-gpu", action="store_true", help="embed on GPUs (default: as the run was trained)")
     arguments.add_run(parser, name="")
     arguments.add_data(parser, default="the training corpus of the run")
     parser.add_argument(
-        "--split",
-        choices=SPLITS,
-        default="test",
-        help="split that is scored: of a run's corpus, or by tasks of any corpus; default: %(default)s",
+        "--split", choices=SPLITS, default="test", help="split that tasks of any corpus score (default: %(default)s)"
     )
-    args = parser.parse_args()
-    if args.model or args.task or args.out:
-        evaluate_models(args)
-    elif args.name:
-        evaluate_run_of(args)
-    else:
-        raise EvaluationRefused("nothing is named: give --model, --task and --out, or --storage and --name of a run")
+    parser.add_argument(
+        "--max-skipped-share",
+        metavar="SHARE",
+        type=_share,
+        help="maximum share of skipped recordings, from 0 to 1 (default: that of the run, or 0.01)",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check everything, print what would be evaluated, and stop"
+    )
 
 
-def evaluate_models(args: argparse.Namespace) -> None:
-    """Evaluates ``--model`` by ``--task``, and writes the report to ``--out``."""
-    missing = [name for name in ("model", "task", "out") if not getattr(args, name)]
-    if missing:
-        raise EvaluationRefused(f"--{', --'.join(missing)} is missing: --model, --task and --out belong together")
-    if args.name:
-        raise EvaluationRefused("--name is that of a run; leave it out, or --model, --task and --out")
-    out_uri = filesystem.absolute(args.out)
+def _share(text: str) -> float:
+    value = float(text)  # argparse reports a ValueError
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{value} is not from 0 to 1")
+    return value
+
+
+def _requested(args: argparse.Namespace) -> "EvaluationRequest":
+    """Returns what the arguments ask for, after all checks that need no cluster."""
+    run = arguments.run_of(args) if args.name else None
+    if run is None and not (args.model and args.out and (args.task or args.data)):
+        raise EvaluationRefused(
+            "nothing to evaluate: give --model, --task NAME=CORPUS and --out, or --storage and --name of a run"
+        )
+    if run is not None:
+        check_exported(run)
+    return request(
+        args.model,
+        args.task,
+        data_uri=arguments.checked("--data", args.data),
+        split=args.split,
+        out_uri=arguments.checked("--out", args.out),
+        run=run,
+        baselines=args.baselines,
+        use_gpu=args.use_gpu,
+        max_skipped_share=args.max_skipped_share,
+    )
+
+
+def request(
+    models: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    *,
+    data_uri: str | None = None,
+    split: str = "test",
+    out_uri: str | None = None,
+    run: Run | None = None,
+    baselines: bool = False,
+    use_gpu: bool = False,
+    max_skipped_share: float | None = None,
+) -> "EvaluationRequest":
+    """Checks what is to be evaluated, before any cluster is joined. The arguments are those of the command.
+
+    Raises:
+        MulanError: A model, a task, a corpus or the folder of the report cannot be used.
+    """
+    recipe = None if run is None else run.recipe()
+    out_uri = filesystem.absolute(out_uri or (run.uri if run else ""))
     filesystem.check_writable(out_uri)
     # imports torch
     from mulan.evaluation.encoders.registry import absolute_spec, baseline_specs, encoder_names
+    from mulan.evaluation.evaluation import EvaluationOptions
     from mulan.evaluation.tasks.request import task_requests
+    from mulan.launch.evaluation import EvaluationRequest, check_request
 
-    specs = dict(zip(encoder_names(args.model), map(absolute_spec, args.model), strict=True))
-    requests = task_requests(args.task, default_corpus=args.data, split=args.split)
-    if args.dry_run:
-        for request in requests:
-            print(f"{request.task.name}: {request.task.title}, {request.corpus.uri}")
-        return
-    baselines = baseline_specs(list(specs.values())) if args.baselines else {}
-    evaluate_and_report(specs, requests, out_uri, use_gpu=args.use_gpu, baselines=baselines)
-
-
-def evaluate_and_report(
-    specs: Mapping[str, str],
-    requests: "Sequence[TaskRequest]",
-    out_uri: str,
-    *,
-    use_gpu: bool,
-    baselines: Mapping[str, str] | None = None,
-) -> None:
-    """Evaluates encoders by tasks on the cluster, writes the report to a folder, and prints it.
-
-    Args:
-        specs: Encoders by name, and ``baselines``, as in :func:`mulan.evaluation.evaluation.evaluate`.
-        requests: Tasks with their corpora.
-        out_uri: Folder of the report.
-        use_gpu: True to embed on GPUs.
-        baselines: Further encoders, without text.
-
-    Raises:
-        MulanError: The cluster, an encoder or a corpus cannot be used, or a task has nothing to evaluate.
-    """
-    # imports torch and Ray
-    from mulan.evaluation.evaluation import EvaluationOptions, evaluate
-    from mulan.evaluation.report.assembly import report_evaluation
-    from mulan.evaluation.report.console import print_report
-    from mulan.launch.cluster import started_ray
-
-    join_to_evaluate(ScaleConfig(workers=1, use_gpu=use_gpu))
-    evaluation = evaluate(
-        specs,
+    specs = [*([f"exported={run.model_uri}"] if run else []), *models]
+    corpus = data_uri or (recipe.data.uri if recipe else None)
+    if max_skipped_share is None:
+        max_skipped_share = recipe.data.max_skipped_share if recipe else 0.01
+    requests = task_requests(tasks or TASKS_OF_ANY_CORPUS, default_corpus=corpus, split=split)
+    _check_splits(requests, split)
+    named = dict(zip(encoder_names(specs), map(absolute_spec, specs), strict=True))
+    requested = EvaluationRequest(
+        named,
         requests,
-        # a cluster of this machine alone does not outlive it
-        EvaluationOptions(out_uri, use_gpu=use_gpu, restart_actors=not started_ray()),
-        baselines=baselines,
-        observer=_ConsoleObserver(),
+        EvaluationOptions(
+            out_uri,
+            max_skipped_share=max_skipped_share,
+            use_gpu=use_gpu or (recipe is not None and recipe.scale.use_gpu),
+        ),
+        baselines=baseline_specs(list(named.values())) if baselines else {},
+        run=run,
     )
-    summary = report_evaluation(evaluation, out_uri)
-    print_report(summary, filesystem.join(out_uri, "report.html"), CONSOLE)
+    check_request(requested)
+    return requested
+
+
+def _check_splits(requests: "Sequence[TaskRequest]", split: str) -> None:
+    for uri, corpus in {each.corpus.uri: each.corpus for each in requests if each.task.splits}.items():
+        if not len(corpus.rows(split)):
+            others = " or ".join(f"--split {name}" for name in SPLITS if len(corpus.rows(name)))
+            raise CorpusError(uri, [f"it has no recordings in the split {split!r}; {others} scores those that it has"])
+
+
+def assess(requested: "EvaluationRequest") -> None:
+    """Joins the cluster, or starts one on this machine, evaluates, and writes and prints the report."""
+    from mulan.launch.evaluation import evaluate_and_report
+
+    join_to_evaluate(ScaleConfig(workers=1, use_gpu=requested.options.use_gpu))
+    evaluate_and_report(requested, CONSOLE, _ConsoleObserver())
 
 
 class _ConsoleObserver:
@@ -143,30 +190,6 @@ class _ConsoleObserver:
 
     def progress(self, label: str) -> AbstractContextManager[RecordingsProgress]:
         return RecordingsProgress(f"embed  {label}", CONSOLE)
-
-
-def evaluate_run_of(args: argparse.Namespace) -> None:
-    """Evaluates the model of a run, and writes the report to the run's folder."""
-    run = arguments.run_of(args)
-    recipe = arguments.recipe_of_run(args, run)
-    data_uri = arguments.data_of(args, recipe)
-    corpus = check_model(run, data_uri, args.split)
-    run.metrics()  # the report needs them: if they are damaged, raises before the model runs
-    run.check_writable()
-    check_loadable(run)
-    if not args.dry_run or os.environ.get("RAY_ADDRESS"):
-        join_to_evaluate(recipe.scale)
-    if args.dry_run:
-        print(recipe.to_toml(), end="")
-        return
-    assess(run, recipe, corpus=corpus, split=args.split)
-
-
-def assess(run: Run, recipe: Recipe, *, corpus: Corpus, split: str = "test") -> None:
-    """Evaluates a run's model, writes the results to its folder, and prints them."""
-    from mulan.launch.evaluate_run import evaluate_run
-
-    evaluate_run(run, CONSOLE, corpus=corpus, split=split, use_gpu=recipe.scale.use_gpu)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,11 @@ import json
 import math
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
-from mulan import MuLan
 from mulan.benchmarks.worker_group import Reading, read_in_workers
 from mulan.config.recipe import Recipe, recipe_from_toml
 from mulan.data.corpus.index import Corpus
@@ -20,9 +20,12 @@ from mulan.data.freed_memory import keep_freed_memory
 from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Schedule
 from mulan.distributed.collectives import rank_and_world_size
-from mulan.evaluation.embed import embed_split_here
-from mulan.evaluation.evaluate import evaluate_embedded
-from mulan.evaluation.zero_shot import QUERY_SOURCE
+from mulan.evaluation.embedding.local import embed_here
+from mulan.evaluation.encoders.exported import open_exported
+from mulan.evaluation.errors import EvaluationError
+from mulan.evaluation.protocols.protocol import Evaluated
+from mulan.evaluation.protocols.retrieval import CaptionRetrieval
+from mulan.evaluation.protocols.zero_shot import ZeroShotTagging
 from mulan.tasks.task import task_of
 from mulan.training.loop import train
 from mulan.training.observer import NullObserver
@@ -61,16 +64,21 @@ def train_and_evaluate(recipe: Recipe, split: str, device: torch.device) -> Read
     model.load_state_dict(averaged_weights(state))
     with tempfile.TemporaryDirectory() as folder:
         task.export(model, Path(folder))
-        return _scores(MuLan.from_pretrained(folder, device=device), recipe, split)
+        return _scores(folder, recipe, split, device)
 
 
-def _scores(model: MuLan, recipe: Recipe, split: str) -> Reading:
+def _scores(model_uri: str, recipe: Recipe, split: str, device: torch.device) -> Reading:
+    encoder = open_exported(model_uri, name="variant", device=str(device))
     corpus, share = Corpus.open(recipe.data.uri), recipe.data.max_skipped_share
-    recordings = embed_split_here(model, corpus, split, text_source=QUERY_SOURCE, max_skipped_share=share)
-    evaluation = evaluate_embedded(model, recordings, model_uri="", data_uri=corpus.uri, split=split)
-    scores = {category: tagging.roc_auc for category, tagging in evaluation.zero_shot.items()}
-    if evaluation.retrieval is not None:
-        scores |= {"recall@10": evaluation.retrieval.recall10, "mAP@10": evaluation.retrieval.map10}
+    found = embed_here(encoder, corpus, [split], max_skipped_share=share)
+    model = Evaluated(encoder, found.embedded, replicates=0)
+    scores = {}
+    with suppress(EvaluationError):  # no recording has a tag
+        for tagging in ZeroShotTagging("tagged", split=split).evaluate(model):
+            scores[tagging.name] = tagging.scores["roc_auc"]
+    with suppress(EvaluationError):  # no recording has a caption
+        (captions,) = CaptionRetrieval("captions", split=split).evaluate(model)
+        scores |= {"recall@10": captions.scores["recall10"], "mAP@10": captions.scores["map10"]}
     return {name: score for name, score in scores.items() if not math.isnan(score)}
 
 

@@ -95,7 +95,7 @@ def evaluate(
         observer: Receives messages and progress.
 
     Raises:
-        EvaluationError: No protocol of a task can be evaluated; names the reasons.
+        EvaluationError: No protocol of any task can be evaluated; names the reasons.
         MulanError: An encoder or a corpus cannot be used.
     """
     runs = [_TaskRun(request, options, observer or SilentObserver()) for request in requests]
@@ -108,8 +108,8 @@ def evaluate(
         infos.append(encoder.info)
         scores[name] = [found for run in runs for found in run.scores(encoder, spec, is_baseline=name not in specs)]
         seconds[name] = time.monotonic() - begun
-    for run in runs:
-        run.check()
+    if not any(run.sets for run in runs):
+        raise EvaluationError("; ".join(run.nothing_evaluated() for run in runs))
     return TaskEvaluation(
         tuple(infos),
         scores,
@@ -152,17 +152,10 @@ class _TaskRun:
             except EvaluationError as error:
                 self.left_out[type(protocol).__name__] = str(error)
 
-    def check(self) -> None:
-        """Checks that something was evaluated.
-
-        Raises:
-            EvaluationError: Nothing was; names the reasons.
-        """
-        if not self.sets:
-            reasons = "; ".join(f"{name}: {reason}" for name, reason in self.left_out.items())
-            raise EvaluationError(
-                f"task {self.request.task.name} on {self.request.corpus.uri}: nothing can be evaluated: {reasons}"
-            )
+    def nothing_evaluated(self) -> str:
+        """Says why nothing was evaluated."""
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in self.left_out.items())
+        return f"task {self.request.task.name} on {self.request.corpus.uri}: nothing can be evaluated: {reasons}"
 
     def facts(self) -> TaskFacts:
         """Returns what was evaluated."""

@@ -3,11 +3,8 @@
 They do not import Ray, and import torch only to build or load a model, so that all other errors are reported at once.
 """
 
-from mulan.config.audio import AstTowerConfig, PretrainedTowerConfig
 from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe
-from mulan.data.corpus.index import Corpus
-from mulan.data.errors import CorpusError
 from mulan.data.reader import MicroBatchReader
 from mulan.runs.checkpoint_list import checkpoints
 from mulan.runs.run import Run, RunError
@@ -75,43 +72,15 @@ def check_checkpoint(run: Run) -> None:
         raise RunError(f"run {run.uri} has no checkpoint yet; nothing to export")
 
 
-def check_model(run: Run, data_uri: str, split: str = "test") -> Corpus:
-    """Checks that a run has an exported joint model, and that the split has recordings to evaluate it on.
-
-    Returns:
-        The corpus.
+def check_exported(run: Run) -> None:
+    """Checks that a run has an exported model.
 
     Raises:
-        RunError: The run has no such model.
-        CorpusError: The corpus is missing or damaged, or the split is empty.
+        RunError: The run does not exist, or has no such model.
     """
-    recipe = run.recipe()
-    if not recipe.loss.weights.embeds_text:
-        what = "a tagger" if recipe.loss.weights.uses_classes else "an audio encoder"
-        # these towers start from checkpoints of transformers only
-        cannot_start = isinstance(recipe.audio_tower, AstTowerConfig | PretrainedTowerConfig)
-        start = f", and another run starts from it with --set audio_tower.pretrained={run.model_uri}"
-        raise RunError(
-            f"run {run.uri} trained {what}, which has no text tower to evaluate; its validation scores are in "
-            f"{run.metrics_uri}{'' if cannot_start else start}"
-        )
+    run.recipe()
     if not filesystem.exists(filesystem.join(run.model_uri, "model.safetensors")):
         raise RunError(f"run {run.uri} has no exported model; export its newest checkpoint with python -m jobs.export")
-    corpus = Corpus.open(data_uri)
-    if not len(corpus.rows(split)):
-        raise CorpusError(data_uri, [f"it has no recordings in the split {split!r}"])
-    return corpus
-
-
-def check_loadable(run: Run) -> None:
-    """Loads the exported model of a run, and discards it.
-
-    Raises:
-        ModelFolderError: The model cannot be loaded.
-    """
-    from mulan.model.inference.mulan import MuLan
-
-    MuLan.from_pretrained(run.model_uri, device="cpu")
 
 
 def check_replay(run: Run, step: int) -> None:

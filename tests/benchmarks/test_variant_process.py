@@ -4,13 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 
 from mulan.benchmarks.variant_process import train_and_evaluate
 from mulan.benchmarks.worker_group import Reading
 from mulan.config.recipe import Recipe
-from mulan.data.corpus.index import Corpus
-from mulan.launch.evaluate_run import evaluate_run
+from mulan.evaluation.evaluation import EvaluationOptions, evaluate
+from mulan.evaluation.tasks.request import task_requests
 from mulan.launch.fit import fit
 from mulan.recipes.registry import load_recipe
 from mulan.runs.export import export_run
@@ -41,8 +40,10 @@ def test_the_scores_are_those_of_a_run_with_two_workers(tiny_corpus: str, tmp_pa
     run = Run.at(str(tmp_path), "run")
     fit(recipe, run)
     export_run(run)
-    evaluation = evaluate_run(run, Console(quiet=True), corpus=Corpus.open(tiny_corpus))
-    expected = {category: scores.roc_auc for category, scores in evaluation.zero_shot.items()}
-    assert evaluation.retrieval is not None
-    expected |= {"recall@10": evaluation.retrieval.recall10, "mAP@10": evaluation.retrieval.map10}
+    options = EvaluationOptions(str(tmp_path / "report"), max_skipped_share=recipe.data.max_skipped_share)
+    requests = task_requests(["tags", "captions"], default_corpus=tiny_corpus)
+    found = evaluate({"run": run.model_uri}, requests, options).scores["run"]
+    expected = {each.name: each.scores["roc_auc"] for each in found if each.section == "zero_shot"}
+    (captions,) = (each for each in found if each.section == "retrieval.captions")
+    expected |= {"recall@10": captions.scores["recall10"], "mAP@10": captions.scores["map10"]}
     assert reading(recipe, tmp_path) == expected

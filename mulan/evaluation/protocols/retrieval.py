@@ -216,13 +216,19 @@ class _Search:
                 "rank": int(ranks[row]),
                 "relevant": len(self.gold[row]),
                 "hits": [
-                    {
-                        "recording": self.audio.recordings[hit].recording_id,
-                        "score": float(scores[hit]),
-                        "relevant": hit in self.gold[row],
-                    }
+                    self._hit(hit, float(scores[hit]), hit in self.gold[row])
                     for hit in np.argsort(-scores, kind="stable")[:HITS].tolist()
                 ],
             }
             for row, scores in zip(chosen.tolist(), similarity, strict=True)
         ]
+
+    def _hit(self, row: int, score: float, is_relevant: bool) -> dict[str, Any]:
+        recording = self.audio.recordings[row]
+        return {
+            "recording": recording.recording_id,
+            "title": recording.title,
+            "tags": list(recording.tags),
+            "score": score,
+            "relevant": is_relevant,
+        }

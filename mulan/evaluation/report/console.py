@@ -8,10 +8,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mulan.evaluation.report.examples import example_sets
+from mulan.evaluation.report.sounds import Excerpts
 from mulan.evaluation.report.tables import SectionTable, section_tables
 
 _MAX_SETS = 24
 """Maximum number of sets of a section that are printed; the page has all."""
+_QUERIES, _MAX_CHARACTERS = 3, 200
+"""Number of queries that are printed with what they found, and of the characters of each."""
 _MAX_SKIPPED = 20
 """Maximum number of skipped recordings that are named for a task."""
 
@@ -30,6 +34,7 @@ def print_report(summary: Mapping[str, Any], report_uri: str, console: Console) 
         console.print(_table(section, first))
         if len(section.sets) > _MAX_SETS:
             _say(console, f"{len(section.sets) - _MAX_SETS} more sets are in the report")
+    _print_examples(summary, console)
     for task in summary["tasks"]:
         _left_out(console, task)
     _say(console, f"report: {report_uri}")
@@ -46,6 +51,16 @@ def _table(section: SectionTable, first: str) -> Table:
             others = ["\n".join(filter(None, (other.value, other.difference))) for other in row.others]
             table.add_row(*map(Text, (f"  {row.label}", row.value, row.interval, row.chance, *others)))
     return table
+
+
+def _print_examples(summary: Mapping[str, Any], console: Console) -> None:
+    """Prints queries of the first set that has some, with what the first model found."""
+    for query in [query for each in example_sets(summary, Excerpts())[:1] for query in each.queries][:_QUERIES]:
+        console.print(f'"{query.text:.{_MAX_CHARACTERS}}"', style="bold", markup=False, highlight=False, soft_wrap=True)
+        for place, hit in enumerate(query.hits, 1):
+            mark = "\N{CHECK MARK}" if hit.is_relevant else " "
+            name = " ".join(filter(None, [hit.recording_id, hit.title]))
+            _say(console, f"  {place}. {mark} {hit.similarity:+.3f}  {name}  {hit.tags}".rstrip())
 
 
 def _left_out(console: Console, task: Mapping[str, Any]) -> None:

@@ -1,13 +1,13 @@
 """Queries with the recordings that the first model found, to read and to hear."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
+from mulan.data.corpus.metadata import split_tag
 from mulan.evaluation.protocols.protocol import SECTIONS
-from mulan.evaluation.recordings import LabelledRecording
 from mulan.evaluation.report.score_names import SECTION_TITLES
 from mulan.evaluation.report.sounds import MEDIA_TYPE, Excerpts, HeardRecording
 from mulan.evaluation.report.summary import section_of
@@ -79,21 +79,18 @@ def heard_recordings(summary: Mapping[str, Any]) -> list[HeardRecording]:
     return list(dict.fromkeys(each for same_place in zip_longest(*found) for each in same_place if each is not None))
 
 
-def example_sets(
-    summary: Mapping[str, Any], excerpts: Excerpts, recordings: Mapping[HeardRecording, LabelledRecording]
-) -> list[ExampleSet]:
+def example_sets(summary: Mapping[str, Any], excerpts: Excerpts) -> list[ExampleSet]:
     """Returns the queries of each set of the first model whose details have ``examples``.
 
     Args:
         summary: Content of ``report.json``.
         excerpts: Sounds of :func:`heard_recordings`; equal ones are in the page once.
-        recordings: What is known about these recordings.
     """
     numbers: dict[str, int] = {}
 
     def view(section: str, name: str, hit: Mapping[str, Any]) -> HitView:
         heard = HeardRecording(section, name, hit["recording"])
-        known, mp3 = recordings.get(heard), excerpts.mp3.get(heard)
+        mp3 = excerpts.mp3.get(heard)
         sound, uri = 0, ""
         if mp3 is not None:
             digest = hashlib.sha256(mp3).hexdigest()
@@ -101,10 +98,10 @@ def example_sets(
             sound = numbers.setdefault(digest, len(numbers) + 1)
         return HitView(
             recording_id=heard.recording_id,
-            title=known.title if known else "",
+            title=hit["title"],
             similarity=hit["score"],
             is_relevant=hit["relevant"],
-            tags=_tags(known),
+            tags=shown_tags(hit["tags"]),
             sound=sound,
             uri=uri,
             missing=excerpts.missing.get(heard, ""),
@@ -135,7 +132,7 @@ def _sets(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, A
                 yield section, name, found["details"], found["counts"]
 
 
-def _tags(recording: LabelledRecording | None) -> str:
-    tags = recording.tags if recording else ()
+def shown_tags(tags: Sequence[str]) -> str:
+    """Returns tags in words, ``category:text`` without the category; of many, the first ones."""
     more = f" and {len(tags) - _MAX_TAGS} more" if len(tags) > _MAX_TAGS else ""
-    return ", ".join(tags[:_MAX_TAGS]) + more
+    return ", ".join(split_tag(tag)[1] for tag in tags[:_MAX_TAGS]) + more

@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from mulan.evaluation.recordings import LabelledRecording
 from mulan.evaluation.report.drawing import Picture
 from mulan.evaluation.report.examples import example_sets
 from mulan.evaluation.report.robustness_picture import robustness_picture
 from mulan.evaluation.report.score_names import SECTION_TITLES, bounds, fixed, score_name
-from mulan.evaluation.report.sounds import Excerpts, HeardRecording
+from mulan.evaluation.report.sounds import Excerpts
 from mulan.evaluation.report.summary import scores_of, section_of, to_json
 from mulan.evaluation.report.tables import SectionTable, section_tables
 from mulan.evaluation.report.tag_tables import tag_tables
+from mulan.evaluation.report.training import TrainingReport
 from mulan.pages.rendering import Filters, data_uri, render
 from mulan.storage import filesystem
 
@@ -32,14 +32,12 @@ _SHOWN = ("tags", "worst", "negations", "without_scores", "chance", "examples")
 class PageContent:
     """What a page contains beside ``report.json``."""
 
-    excerpts: Excerpts = field(default_factory=lambda: Excerpts({}, {}))
+    excerpts: Excerpts = field(default_factory=Excerpts)
     """Sounds of the recordings in the examples."""
-    recordings: Mapping[HeardRecording, LabelledRecording] = field(default_factory=dict)
-    """What is known about the recordings in the examples."""
     space: tuple[Picture, ...] = ()
-    """Maps of the recordings, or similarities of recordings and texts."""
-    training: tuple[Picture, ...] = ()
-    """Curves of the training of the first model."""
+    """Maps of the recordings."""
+    training: TrainingReport | None = None
+    """How the first model was trained; None if it is not known."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def render_page(summary: Mapping[str, Any], content: PageContent) -> str:
         sections=sections,
         cards=list(_cards(summary, sections)),
         tag_tables=list(tag_tables(summary)),
-        examples=example_sets(summary, content.excerpts, content.recordings),
+        examples=example_sets(summary, content.excerpts),
         robustness=robustness_picture(summary),
         details=list(_details(summary, sections)),
         open_tags=_OPEN_TAGS,

@@ -6,7 +6,7 @@ serial numbers.
 
 import io
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import soundfile
@@ -40,9 +40,9 @@ class HeardRecording:
 class Excerpts:
     """The excerpts of a page."""
 
-    mp3: dict[HeardRecording, bytes]
+    mp3: dict[HeardRecording, bytes] = field(default_factory=dict)
     """MP3 files of recordings."""
-    missing: dict[HeardRecording, str]
+    missing: dict[HeardRecording, str] = field(default_factory=dict)
     """Why recordings have none."""
 
 

@@ -34,7 +34,13 @@ def planted_sets(skill: float, *, seed: int, tags: Sequence[str] = TAGS, replica
 
     def example(number: int) -> dict[str, object]:
         hits = [
-            {"recording": f"rec-{(number + hit) % 60:03d}", "score": 0.8 - 0.1 * hit, "relevant": hit == number % 3}
+            {
+                "recording": f"rec-{(number + hit) % 60:03d}",
+                "title": "" if number + hit else "A song",
+                "tags": [] if number + hit else [f"genre:tag {tag}" for tag in range(14)],
+                "score": 0.8 - 0.1 * hit,
+                "relevant": hit == number % 3,
+            }
             for hit in range(3)
         ]
         return {"query": f"query {number} {ODD}", "rank": number + 1, "relevant": 1 + number % 2, "hits": hits}

@@ -3,12 +3,14 @@ from pathlib import Path
 
 import numpy as np
 
+from mulan.config.recipe import Recipe
 from mulan.data.corpus.index import Corpus
 from mulan.evaluation.embedding.labels import read_labels
 from mulan.evaluation.evaluation import TaskEvaluation
 from mulan.evaluation.protocols.protocol import SetScores
 from mulan.evaluation.recordings import EmbeddedRecordings
 from mulan.evaluation.report.assembly import report_evaluation
+from mulan.evaluation.report.training import training_report
 from tests.evaluation.report.planted_report import encoder_info, planted_tasks
 
 
@@ -17,7 +19,10 @@ def test_a_report_has_the_recordings_of_its_examples_their_sounds_and_a_map(tiny
     recordings = read_labels(corpus, ["test"]).recordings
     vectors = np.eye(len(recordings), dtype=np.float32)
     audio = EmbeddedRecordings(recordings, vectors, np.arange(len(recordings) + 1), is_unit=True)
-    hits = [{"recording": each.recording_id, "score": 0.5, "relevant": True} for each in recordings[:2]]
+    hits = [
+        {"recording": each.recording_id, "title": "", "tags": list(each.tags), "score": 0.5, "relevant": True}
+        for each in recordings[:2]
+    ]
     example = {"query": "a low tone", "rank": 1, "relevant": 2, "hits": hits}
     found = SetScores(
         "retrieval.captions", "captions", {"recall10": 0.5}, counts={"recordings": 8}, details={"examples": [example]}
@@ -30,11 +35,14 @@ def test_a_report_has_the_recordings_of_its_examples_their_sounds_and_a_map(tiny
         corpora={("retrieval.captions", "captions"): corpus},
         seconds={"small": 1.0},
     )
-    summary = report_evaluation(evaluation, str(tmp_path))
+    training = training_report([{"step": 3, "loss": 1.5}], Recipe(), {"train": 9.0})
+    summary = report_evaluation(evaluation, str(tmp_path), training)
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert report == summary
     assert report["retrieval"]["captions"]["captions"]["recall10"] == 0.5
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.count("data:audio/mpeg") == 2
     assert recordings[0].recording_id in page
-    assert page.count("data:image/svg+xml") == 1
+    assert page.count("data:image/svg+xml") == 2  # a map and a curve
+    assert report["training"]["loss"] == 1.5
+    assert "text_tower" in page, "the recipe"

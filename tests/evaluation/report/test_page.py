@@ -23,6 +23,7 @@ from mulan.evaluation.report.examples import heard_recordings
 from mulan.evaluation.report.page import PageContent, render_page, write_report
 from mulan.evaluation.report.sounds import excerpts
 from mulan.evaluation.report.summary import summarize
+from mulan.evaluation.report.training import TrainingReport
 from tests.evaluation.protocols.planted_model import evaluated, random_text_vector, unit
 from tests.evaluation.report.planted_report import (
     MODELS,
@@ -36,6 +37,17 @@ from tests.evaluation.report.planted_report import (
 
 VOID = ("img", "meta", "br", "link")
 PICTURE = Picture(b'<svg xmlns="http://www.w3.org/2000/svg"/>', "A picture of something.")
+
+TRAINING = {
+    "steps": 4800,
+    "pairs_per_batch": 128,
+    "loss": 1.5,
+    "loss_of_chance": 5.5,
+    "temperature": None,
+    "validation": None,
+    "warnings": ["the tower starts from random weights <b>"],
+    "seconds": {"train": 75.0},
+}
 
 
 class Page(HTMLParser):
@@ -82,7 +94,8 @@ def summary() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def text(summary: dict[str, Any]) -> str:
     sounds = excerpts(heard_recordings(summary)[:3], lambda each: planted_audio(each.recording_id))
-    content = PageContent(sounds, {}, space=(PICTURE,), training=(PICTURE,))
+    training = TrainingReport(TRAINING, (PICTURE,), "[train]\nsteps = 480 # <b>\n")
+    content = PageContent(sounds, space=(PICTURE,), training=training)
     return render_page(summary, content)
 
 
@@ -124,6 +137,9 @@ def test_every_score_interval_and_name_is_on_the_page(page: Page, summary: dict[
     for figure in summary["published"]:
         assert {figure["model"], f"{figure['value']:.3f}"} <= words
     joined = " ".join(page.words)
+    assert "4,800 steps of 128 pairs. Time: train 1 min 15 s." in " ".join(joined.split())
+    assert "the tower starts from random weights <b>." in joined
+    assert "steps = 480 # <b>" in joined
     assert "Not comparable: " in joined
     assert "the cosine similarity of their prompts is 0.970" in joined
     assert "it embeds no text, which zero-shot tagging needs" in joined
@@ -174,7 +190,7 @@ def test_sounds_decode_and_are_labelled(page: Page) -> None:
         samples, rate = soundfile.read(io.BytesIO(base64.b64decode(source.partition(",")[2])))
         assert 6 < len(samples) / rate < 8
         assert np.abs(samples).max() > 0.2
-        assert (sound["aria-label"] or "").startswith("excerpt of rec-")
+        assert (sound["aria-label"] or "").startswith(("excerpt of rec-", "excerpt of A song"))
 
 
 def test_greys_and_links_have_enough_contrast(text: str) -> None:

@@ -1,0 +1,76 @@
+"""The evaluation of models on the cluster, from the embedding of recordings to the written and printed report."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from rich.console import Console
+
+from mulan.config.sections import ScaleConfig
+from mulan.evaluation.encoders.registry import open_encoder
+from mulan.evaluation.evaluation import EvaluationObserver, EvaluationOptions, evaluate
+from mulan.evaluation.report.assembly import report_evaluation
+from mulan.evaluation.report.console import print_report
+from mulan.evaluation.report.page import HTML_NAME
+from mulan.evaluation.report.training import training_report
+from mulan.evaluation.tasks.request import TaskRequest
+from mulan.launch.cluster import started_ray
+from mulan.launch.heartbeat import report_waiting
+from mulan.runs.run import Run
+from mulan.storage import filesystem
+
+
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """What is evaluated, and how."""
+
+    models: Mapping[str, str]
+    """Encoders as in :func:`mulan.evaluation.encoders.registry.open_encoder`, by their names in the report; at least
+    one."""
+    tasks: Sequence[TaskRequest]
+    """Tasks with their corpora, at least one."""
+    options: EvaluationOptions
+    """How recordings are embedded, and where the report is written."""
+    baselines: Mapping[str, str] = field(default_factory=dict)
+    """Further encoders by name, which are evaluated by the protocols that need no text."""
+    run: Run | None = None
+    """The run that trained the first model, whose training the report describes; None if it is not known."""
+
+
+def check_request(request: EvaluationRequest) -> None:
+    """Loads every model and discards it, and reads the metrics of the run, so that nothing is embedded in vain.
+
+    Raises:
+        MulanError: A model cannot be loaded, or the metrics are damaged.
+    """
+    if request.run is not None:
+        request.run.metrics()
+    for name, spec in (*request.models.items(), *request.baselines.items()):
+        open_encoder(spec, name=name, device="cpu")
+
+
+def evaluate_and_report(
+    request: EvaluationRequest, console: Console, observer: EvaluationObserver
+) -> Mapping[str, Any]:
+    """Evaluates models, writes ``report.json`` and ``report.html``, and prints the results. Ray must be initialised.
+
+    Args:
+        request: What is evaluated.
+        console: Console to print to.
+        observer: Receives messages and progress.
+
+    Returns:
+        The content of ``report.json``.
+
+    Raises:
+        MulanError: A model, a corpus or a task cannot be used, or too many recordings were skipped.
+    """
+    run = request.run
+    # a cluster of this machine alone does not outlive it
+    options = replace(request.options, restart_actors=not started_ray())
+    with report_waiting("evaluate", ScaleConfig(workers=1, use_gpu=options.use_gpu), console):
+        evaluation = evaluate(request.models, request.tasks, options, baselines=request.baselines, observer=observer)
+    training = None if run is None else training_report(run.metrics(), run.recipe(), run.seconds())
+    summary = report_evaluation(evaluation, options.out_uri, training)
+    print_report(summary, filesystem.join(options.out_uri, HTML_NAME), console)
+    return summary
