@@ -2,13 +2,14 @@
 
 ``python -m mulan.benchmarks.embedding_process job CORPUS MODEL`` embeds it with the pipeline of evaluations, on a local
 Ray. With ``bare`` instead of ``job``, as many processes as the job has actors call the model in a loop, on windows that
-they have decoded before: an evaluation cannot do without that.
+they have decoded before. With ``loop`` they read and decode the recordings in that loop, which an evaluation cannot do
+without.
 """
 
 import multiprocessing
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from multiprocessing.synchronize import Barrier
 
@@ -19,7 +20,7 @@ from mulan.config.sections import ScaleConfig
 from mulan.data.corpus.index import Corpus
 from mulan.evaluation.embedding.indexed import indexed_recordings
 from mulan.evaluation.embedding.pipeline import embed_corpus
-from mulan.evaluation.embedding.windows import Windowing, read_windows
+from mulan.evaluation.embedding.windows import WindowBatch, Windowing, read_windows
 from mulan.evaluation.encoders.registry import open_encoder
 from mulan.launch.cluster import connect, local_resources
 from mulan.model.inference.passes import WINDOWS_AT_ONCE
@@ -57,13 +58,19 @@ def steady_rate(times: Sequence[tuple[float, int]]) -> float:
     return (total - done) / (last - first)
 
 
-def rate_of_model(corpus_uri: str, model_uri: str) -> float:
-    """Returns the recordings per second of the model alone."""
+def rate_of_model(corpus_uri: str, model_uri: str, *, decodes: bool) -> float:
+    """Returns the recordings per second of a loop without Ray.
+
+    Args:
+        corpus_uri: Folder of the corpus.
+        model_uri: Folder of the exported model.
+        decodes: Whether the loop reads and decodes the recordings; if not, they were decoded before it.
+    """
     processes = int(local_resources(ScaleConfig())["CPU"])
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(processes)
     with context.Pool(processes, initializer=_receive, initargs=(barrier,)) as pool:
-        of_process = partial(_embed_share, corpus_uri, model_uri, processes)
+        of_process = partial(_embed_share, corpus_uri, model_uri, processes, decodes)
         spans = pool.map(of_process, range(processes), chunksize=1)
     recordings = len(Corpus.open(corpus_uri).rows(SPLIT))
     return recordings / (max(end for _, end in spans) - min(begun for begun, _ in spans))
@@ -77,21 +84,28 @@ def _receive(barrier: Barrier) -> None:
     _barrier = barrier
 
 
-def _embed_share(corpus_uri: str, model_uri: str, processes: int, number: int) -> tuple[float, float]:
+def _embed_share(corpus_uri: str, model_uri: str, processes: int, decodes: bool, number: int) -> tuple[float, float]:
     """Embeds the windows of every n-th recording, and returns when it began and ended."""
     torch.set_num_threads(1)  # as in an actor, which has one CPU
     encoder = open_encoder(model_uri, device="cpu")
     windowing = Windowing(encoder.info.sample_rate_hz, encoder.info.window_samples)
     share = indexed_recordings(Corpus.open(corpus_uri), [SPLIT])[number::processes]
-    batches = [batch.windows for batch in read_windows(share, windowing, at_once=WINDOWS_AT_ONCE)]
-    encoder.embed_audio(np.zeros_like(batches[0]))
+    batches: Iterable[WindowBatch] = read_windows(share, windowing, at_once=WINDOWS_AT_ONCE)
+    if not decodes:
+        batches = list(batches)
+    encoder.embed_audio(np.zeros((WINDOWS_AT_ONCE, encoder.info.window_samples), np.int16))
     assert _barrier is not None
     _barrier.wait(_OPEN_S)
     begun = time.monotonic()
-    for windows in batches:
-        encoder.embed_audio(windows)
+    for batch in batches:
+        encoder.embed_audio(batch.windows)
     return begun, time.monotonic()
 
 
 if __name__ == "__main__":
-    print({"job": rate_of_job, "bare": rate_of_model}[sys.argv[1]](*sys.argv[2:]))
+    ways: dict[str, Callable[[str, str], float]] = {
+        "job": rate_of_job,
+        "bare": partial(rate_of_model, decodes=False),
+        "loop": partial(rate_of_model, decodes=True),
+    }
+    print(ways[sys.argv[1]](*sys.argv[2:]))

@@ -26,4 +26,5 @@ def test_the_rate_of_the_pipeline_is_compared_with_that_of_the_model(rate: float
         report = bench_embedding(rounds=2, recordings=2, progress=lines.append)
     assert report.rows[0].figures["/ model"].median == pytest.approx(rate / 10)
     assert [goal.met for goal in report.goals] == [met]
-    assert len(lines) == 4
+    assert [row.figures["rate"].median for row in report.rows] == [rate, 10, 10]
+    assert len(lines) == 6

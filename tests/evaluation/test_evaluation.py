@@ -63,6 +63,19 @@ def test_encoders_are_evaluated_by_what_they_can_do_and_recordings_are_embedded_
     first, second = (report_evaluation(each, str(tmp_path)) for each in (evaluation, again))
     timeless = [json.dumps({**each, "seconds": {}}) for each in (first, second)]
     assert timeless[0] == timeless[1]
+    fresh = evaluate(
+        {"small": model_uri},
+        task_requests(["tags"], default_corpus=tiny_corpus),
+        EvaluationOptions(f"{tmp_path}/fresh"),
+    )
+    np.testing.assert_array_equal(fresh.audio["tags"].windows, evaluation.audio["tags"].windows)
+    assert {"zero_shot", "probes"} == {each.section for each in fresh.scores["small"]}
+    for each in fresh.scores["small"]:
+        before = found["small", each.section, each.name]
+        assert each.scores == before.scores
+        assert {name: draws.tobytes() for name, draws in each.draws.items()} == {
+            name: draws.tobytes() for name, draws in before.draws.items()
+        }
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["others"]["stored"]["probes"]["pitch"]["roc_auc"] == 1
     assert "report.json" in {path.name for path in tmp_path.iterdir()}

@@ -36,6 +36,13 @@ def test_louder_audio_has_larger_means_and_silence_does_not_vary() -> None:
     np.testing.assert_allclose(silent[64:], 0, atol=1e-7)
 
 
+def test_rows_do_not_depend_on_the_others() -> None:
+    encoder, windows = open_log_mel(device="cpu"), noise(20, 160_000)
+    together = encoder.embed_audio(windows)
+    alone = np.concatenate([encoder.embed_audio(windows[row : row + 1]) for row in range(20)])
+    np.testing.assert_allclose(together, alone, rtol=0, atol=1e-6)
+
+
 def test_other_arrays_are_rejected() -> None:
     encoder = open_log_mel(device="cpu")
     assert encoder.embed_audio(np.zeros((0, 160_000), np.int16)).shape == (0, 128)

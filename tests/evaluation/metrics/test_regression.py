@@ -2,7 +2,9 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import r2_score
+from torchmetrics.functional import r2_score as r2_score_of_torchmetrics
 
 from mulan.evaluation.metrics.regression import r2_draws, r2_scores
 from mulan.evaluation.metrics.resampling import Resampling
@@ -15,6 +17,12 @@ def test_r2_is_that_of_scikit_learn_with_and_without_weights() -> None:
     assert r2_scores(truth, predicted)[0] == pytest.approx(
         r2_score(truth, predicted, multioutput="raw_values"), abs=1e-9
     )
+    of_torchmetrics = r2_score_of_torchmetrics(
+        torch.from_numpy(predicted), torch.from_numpy(truth), multioutput="raw_values"
+    )
+    # torchmetrics subtracts the square of the mean, which loses digits for the target around 10,000
+    assert r2_scores(truth, predicted)[0] == pytest.approx(of_torchmetrics.tolist(), abs=1e-6)
+    assert r2_scores(truth, predicted)[0, :2] == pytest.approx(of_torchmetrics[:2].tolist(), abs=1e-9)
     for replicate, each in enumerate(r2_scores(truth, predicted, weights)):
         expected = r2_score(truth, predicted, sample_weight=weights[replicate], multioutput="raw_values")
         assert each == pytest.approx(expected, abs=1e-9)

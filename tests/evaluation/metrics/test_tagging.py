@@ -2,6 +2,8 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
+from torchmetrics.functional.classification import multilabel_auroc, multilabel_average_precision
 
 from mulan.evaluation.metrics.tagging import tagging_scores
 
@@ -34,6 +36,37 @@ def test_tagging_scores_are_the_means_of_naive_scores_a_tag() -> None:
     assert scores.map == pytest.approx(np.mean(precisions), abs=1e-12)
     assert scores.prevalence == pytest.approx(borne.mean(), abs=1e-12)
     assert (scores.num_tags, scores.num_recordings, scores.skipped) == (5, 40, ())
+
+
+def precision_by_thresholds(scores: np.ndarray, truth: np.ndarray) -> float:
+    """Sum over distinct thresholds, descending, of the precision times the recall gained."""
+    total, recall = 0.0, 0.0
+    for threshold in sorted(set(scores.tolist()), reverse=True):
+        found = scores >= threshold
+        gained = truth[found].sum() / truth.sum() - recall
+        total, recall = total + gained * truth[found].mean(), recall + gained
+    return total
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_scores_with_ties_and_empty_tags_are_those_of_loops_and_of_torchmetrics(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    similarity = rng.integers(0, 8, size=(50, 7)) / 8  # exact in float32, which torchmetrics computes in
+    borne = rng.random((50, 7)) < 0.2
+    borne[:, 2], borne[:, 4] = False, True
+    scores = tagging_scores(similarity, borne, list("abcdefg"))
+    assert scores.skipped == ("c", "e")
+    scored = [0, 1, 3, 5, 6]
+    aucs = [naive_roc_auc(similarity[:, tag], borne[:, tag]) for tag in scored]
+    precisions = [precision_by_thresholds(similarity[:, tag], borne[:, tag]) for tag in scored]
+    assert [score.roc_auc for score in scores.per_tag] == pytest.approx(aucs, abs=1e-9)
+    assert [score.average_precision for score in scores.per_tag] == pytest.approx(precisions, abs=1e-9)
+    assert (scores.roc_auc, scores.map) == pytest.approx((np.mean(aucs), np.mean(precisions)), abs=1e-9)
+    predicted, truth = torch.from_numpy(similarity[:, scored]).float(), torch.from_numpy(borne[:, scored]).long()
+    of_torchmetrics = multilabel_auroc(predicted, truth, num_labels=5, average=None)
+    assert aucs == pytest.approx(of_torchmetrics.tolist(), abs=1e-6)
+    of_torchmetrics = multilabel_average_precision(predicted, truth, num_labels=5, average=None)
+    assert precisions == pytest.approx(of_torchmetrics.tolist(), abs=1e-6)
 
 
 def test_tied_scores_count_half_in_the_roc_auc() -> None:
