@@ -183,10 +183,15 @@ def assess(requested: "EvaluationRequest") -> None:
 
 
 class _ConsoleObserver:
-    """Shows messages and the progress of embedding on the console."""
+    """Shows messages, each once, and the progress of embedding on the console."""
+
+    def __init__(self) -> None:
+        self._shown: set[str] = set()
 
     def message(self, line: str) -> None:
-        CONSOLE.print(f"embed  {line}", soft_wrap=True)
+        if line not in self._shown:  # tasks of one corpus read the same vectors
+            self._shown.add(line)
+            CONSOLE.print(f"embed  {line}", soft_wrap=True)
 
     def progress(self, label: str) -> AbstractContextManager[RecordingsProgress]:
         return RecordingsProgress(f"embed  {label}", CONSOLE)

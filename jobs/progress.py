@@ -42,9 +42,10 @@ class RecordingsProgress:
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
         elapsed = max(now - self._begun, 1e-9)
-        left = elapsed / max(done, 1) * (total - done)
-        rate, time_left = f"{done / elapsed:.1f}/s", f"{int(left // 60)}:{int(left % 60):02d} left"
-        self._last = f"{self._label}  {done}/{total} recordings  {rate}  {time_left}"
+        self._last = f"{self._label}  {done}/{total} recordings"
+        if done:
+            left = elapsed / done * (total - done)
+            self._last += f"  {done / elapsed:.1f}/s  {int(left // 60)}:{int(left % 60):02d} left"
         if self._live is not None:
             self._live.update(Text(self._last), refresh=True)
         elif now - self._shown >= PLAIN_PERIOD_S and done < total:

@@ -22,6 +22,16 @@ def test_progress_is_printed_in_lines_without_a_terminal(monkeypatch: pytest.Mon
     ]
 
 
+def test_without_a_finished_recording_no_time_is_foretold(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 12.0, 13.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    stream = io.StringIO()
+    with RecordingsProgress("corpus", Console(file=stream)) as progress:
+        progress(0, 120)
+        progress(120, 120)
+    assert stream.getvalue().splitlines()[0] == "corpus  0/120 recordings"
+
+
 def test_an_existing_corpus_has_no_progress() -> None:
     stream = io.StringIO()
     with RecordingsProgress("corpus", Console(file=stream)):

@@ -69,7 +69,7 @@ def embed_cached(
         if filesystem.exists(uris[split]):
             try:
                 found[split] = _read(uris[split], info, computed_from[split], split_of, split)
-                on_message(f"{uris[split]}: {len(found[split].embedded.recordings)} recordings, computed before")
+                on_message(f"{uris[split]} has the vectors of {len(found[split].embedded.recordings)} recordings")
             except UnusableVectorFile as error:
                 on_message(f"{error}; it is computed again")
     missing = [split for split in present if split not in found]

@@ -72,9 +72,9 @@ def test_vectors_are_computed_once(cached: Computing) -> None:
     assert (cached.computed, cached.messages) == ([("test", "train")], [])
     again = cached("test", "train")
     assert cached.computed == []
-    assert [message.partition(".parquet: ")[2] for message in cached.messages] == [
-        "12 recordings, computed before",
-        "6 recordings, computed before",
+    assert [message.partition(".parquet ")[2] for message in cached.messages] == [
+        "has the vectors of 12 recordings",
+        "has the vectors of 6 recordings",
     ]
     assert same(first, again)
     assert same(first, embed_here(StubEncoder(), cached.corpus, ["train", "test"], max_skipped_share=1))
