@@ -42,6 +42,8 @@ def import_function(name: str) -> tuple[ModuleType, Callable[..., Any]]:
         raise UserFunctionError(name, fault, remedy) from error
     function = getattr(module, function_name, None)
     if not callable(function):
-        what = "nothing" if function is None else f"a {type(function).__name__}"
-        raise UserFunctionError(name, f"{function_name} is {what} in the module {module_name}, not a function", "")
+        fault = f"{function_name} is a {type(function).__name__} in the module {module_name}, not a function"
+        if function is None:
+            fault = f"the module {module_name} has no function {function_name}"
+        raise UserFunctionError(name, fault, "")
     return module, function

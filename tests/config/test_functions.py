@@ -23,7 +23,7 @@ def test_incomplete_names(name: str) -> None:
     ("name", "fault"),
     [
         ("no_such_module:function", "the module no_such_module cannot be imported: ModuleNotFoundError"),
-        ("statistics:no_such_function", "no_such_function is nothing in the module statistics, not a function"),
+        ("statistics:no_such_function", "the module statistics has no function no_such_function"),
         ("statistics:__doc__", "__doc__ is a str in the module statistics, not a function"),
     ],
 )

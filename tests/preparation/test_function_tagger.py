@@ -99,7 +99,7 @@ def test_the_check_also_calls_the_function_with_sound(module: Path) -> None:
     [
         ("import nothing_of_this_name", "detect", "cannot be imported: ModuleNotFoundError: No module named 'nothing"),
         ("def detect(:", "detect", "cannot be imported: SyntaxError"),
-        ("", "detect", "detect is nothing in the module"),
+        ("", "detect", "has no function detect"),
         ("detect = 3", "detect", "detect is a int in the module"),
     ],
 )

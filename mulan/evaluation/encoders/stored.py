@@ -2,6 +2,7 @@
 
 import posixpath
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Self
 
@@ -173,6 +174,12 @@ def _files(uri: str) -> Iterator[tuple[str, str]]:
 def _joined(tables: Sequence[StoredTable], faults: list[str]) -> StoredTable | None:
     """Joins the tables of several files; adds the faults of vectors and ids. None if there are none, or faults."""
     if not tables:
+        return None
+    files = Counter(key for table in tables for key in {*table.keys} - {""})
+    repeated = [key for key, count in files.items() if count > 1]
+    if repeated:
+        what = f"the same {'recordings' if tables[0].key == RECORDING else 'texts'}, such as {min(repeated)!r:.80}"
+        faults.append(f"several files have {what}: name one of them, or a folder with the files of one encoder alone")
         return None
     joined = StoredTable.joined(tables)
     found = list(joined.faults())

@@ -65,7 +65,7 @@ def _print_examples(summary: Mapping[str, Any], console: Console) -> None:
 
 def _left_out(console: Console, task: Mapping[str, Any]) -> None:
     for model, reason in task["left_out"].items():
-        _say(console, f"{task['name']}: {model} is left out: {reason}", style="yellow")
+        _say(console, f"{task['name']}: {model} is left out of some scores: {reason}", style="yellow")
     skipped = sorted(task["skipped"])
     if skipped:
         more = f" and {len(skipped) - _MAX_SKIPPED} more" if len(skipped) > _MAX_SKIPPED else ""

@@ -151,6 +151,18 @@ def test_what_is_wrong_with_vectors_is_reported_at_once(
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
+def test_a_folder_with_the_files_of_several_encoders_is_named_as_such(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        write(tmp_path / f"{name}-test.parquet", "recording_id", ["b", "a"], [[1.0] * D] * 2)
+        write(tmp_path / f"{name}-train.parquet", "recording_id", [name], [[1.0] * D])
+    message = (
+        r"several files have the same recordings, such as 'a': name one of them, or a folder with the files of one"
+    )
+    with pytest.raises(StoredVectorsError, match=message) as caught:
+        opened(tmp_path)
+    assert len(caught.value.faults) == 1
+
+
 def test_what_is_wrong_with_files_is_reported_at_once(tmp_path: Path) -> None:
     write(tmp_path / "good.parquet", "recording_id", ["a"], [[1.0] * D])
     write(tmp_path / "texts.parquet", "text", ["piano"], [[1.0] * 5])
