@@ -9,9 +9,11 @@ from mulan.data.audio.windows import decode_recording
 from mulan.data.corpus.index import Corpus
 from mulan.data.corpus.records import read_record
 from mulan.data.errors import TooManySkippedRecordings
+from mulan.evaluation.embedding import local
 from mulan.evaluation.embedding.collected import CorpusEmbeddings
 from mulan.evaluation.embedding.local import embed_here
 from mulan.evaluation.encoders.encoder import EncoderError
+from mulan.evaluation.encoders.exported import open_exported
 from mulan.evaluation.errors import EvaluationError
 from tests.conftest import tone_recording
 from tests.evaluation.embedding.damaged_recordings import recordings, write
@@ -71,6 +73,19 @@ def test_the_order_of_files_changes_no_vector(damaged: Corpus, embedded: CorpusE
     again = embed_here(StubEncoder(), other, ["train", "test"], max_skipped_share=0.1)
     np.testing.assert_array_equal(again.embedded.windows, embedded.embedded.windows)
     assert again.embedded.recordings == embedded.embedded.recordings
+
+
+def test_batches_of_another_size_change_no_vector_of_a_network(
+    damaged: Corpus, model_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = open_exported(model_uri, name="network", device="cpu")
+    expected = embed_here(encoder, damaged, ["test", "train"], max_skipped_share=0.1).embedded
+    for windows in (1, 5):
+        monkeypatch.setattr(local, "windows_of_a_pass", lambda *_, count=windows: count)
+        found = embed_here(encoder, damaged, ["test", "train"], max_skipped_share=0.1).embedded
+        np.testing.assert_allclose(found.windows, expected.windows, rtol=0, atol=1e-6)
+        np.testing.assert_array_equal(found.starts, expected.starts)
+    assert np.abs(expected.windows[1:] - expected.windows[:-1]).max() > 1e-3
 
 
 def test_progress_counts_skipped_recordings_too(damaged: Corpus) -> None:
