@@ -198,4 +198,4 @@ class _ConsoleObserver:
 
 
 if __name__ == "__main__":
-    arguments.end(main)
+    arguments.end(main, repeated="embeds only what is missing")

@@ -36,7 +36,7 @@ def import_function(name: str) -> tuple[ModuleType, Callable[..., Any]]:
         raise UserFunctionError(name, "it does not name a module and a function", "")
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # the code of a module may raise anything
+    except (Exception, SystemExit) as error:  # the code of a module may raise anything
         fault = f"the module {module_name} cannot be imported: {type(error).__name__}: {error}"
         remedy = "Install it on every machine, or start the command in the folder that contains it."
         raise UserFunctionError(name, fault, remedy) from error

@@ -1,10 +1,11 @@
 """The evaluation of encoders by tasks: recordings are embedded once, and protocols compute scores of the vectors."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain, count
 from typing import Protocol
 
 from mulan.data.corpus.index import SPLITS, Corpus
@@ -12,6 +13,7 @@ from mulan.evaluation.corruptions import Corruption
 from mulan.evaluation.embedding.cache import FOLDER, embed_cached
 from mulan.evaluation.embedding.collected import CorpusEmbeddings
 from mulan.evaluation.embedding.labels import OnProgress, no_progress, read_labels
+from mulan.evaluation.embedding.local import described
 from mulan.evaluation.embedding.pipeline import embed_corpus
 from mulan.evaluation.encoders.encoder import Encoder, EncoderInfo
 from mulan.evaluation.encoders.registry import open_encoder
@@ -96,17 +98,21 @@ def evaluate(
 
     Raises:
         EvaluationError: No protocol of any task can be evaluated; names the reasons.
-        MulanError: An encoder or a corpus cannot be used.
+        MulanError: An encoder or a corpus cannot be used. All encoders are opened before the first one is evaluated.
     """
     runs = [_TaskRun(request, options, observer or SilentObserver()) for request in requests]
     scores: dict[str, list[SetScores]] = {}
     infos, seconds = [], {}
-    everything = {**specs, **(baselines or {})}
+    further = {_free_name(name, specs): spec for name, spec in (baselines or {}).items() if spec not in specs.values()}
+    everything = {**specs, **further}
+    opened = partial(open_encoder, device=None if options.use_gpu else "cpu")
+    for name, spec in list(everything.items())[1:]:
+        opened(spec, name=name)  # what is wrong with it is said before hours of the others
     for name, spec in everything.items():
         begun = time.monotonic()
-        encoder = open_encoder(spec, name=name, device=None if options.use_gpu else "cpu")
+        encoder = opened(spec, name=name)
         infos.append(encoder.info)
-        scores[name] = [found for run in runs for found in run.scores(encoder, spec, is_baseline=name not in specs)]
+        scores[name] = [found for run in runs for found in run.scores(encoder, spec, is_baseline=name in further)]
         seconds[name] = time.monotonic() - begun
     if not any(run.sets for run in runs):
         raise EvaluationError("; ".join(run.nothing_evaluated() for run in runs))
@@ -118,6 +124,11 @@ def evaluate(
         {key: run.request.corpus for run in runs for key in run.sets},
         seconds,
     )
+
+
+def _free_name(name: str, taken: Container[str]) -> str:
+    """Returns the name of a baseline, with a number if a model has that name."""
+    return next(free for free in chain([name], (f"{name} {number}" for number in count(2))) if free not in taken)
 
 
 @dataclass
@@ -140,17 +151,30 @@ class _TaskRun:
         usable = [each for each in self.request.task.protocols if not self._obstacle(encoder, each)]
         obstacles = {self._obstacle(encoder, each) for each in self.request.task.protocols} - {""}
         if obstacles and not is_baseline:
-            self.left_out[info.name] = "; ".join(sorted(obstacles))
+            self._leave_out(info.name, "; ".join(sorted(obstacles)), info.name)
         model = Evaluated(encoder, self._audio(encoder, spec, usable), self._all_labels(usable), corrupted=None)
         if not isinstance(encoder, StoredEncoder):
             model = Evaluated(encoder, model.audio, model.recordings, corrupted=partial(self._corrupted, encoder, spec))
         for protocol in usable:
-            try:
-                for found in protocol.evaluate(model):
-                    self.sets.add((found.section, found.name))
-                    yield found
-            except EvaluationError as error:
-                self.left_out[type(protocol).__name__] = str(error)
+            yield from self._scores_by(protocol, model)
+
+    def _scores_by(self, protocol: EvaluationProtocol, model: Evaluated) -> Iterator[SetScores]:
+        reason = "no tag can be scored, since all recordings of a split have it, or none"
+        try:
+            for found in protocol.evaluate(model):
+                self.sets.add((found.section, found.name))
+                reason = ""
+                yield found
+        except EvaluationError as error:
+            reason = str(error)
+        if reason:
+            what = f"{type(protocol).__name__} {getattr(protocol, 'name', '')}".strip()
+            self._leave_out(what, reason, model.encoder.info.name)
+
+    def _leave_out(self, what: str, reason: str, model: str) -> None:
+        """Notes why a model or a protocol is left out, which is usually the same for all models."""
+        if self.left_out.setdefault(what, reason) != reason:
+            self.left_out[f"{what} of {model}"] = reason
 
     def nothing_evaluated(self) -> str:
         """Says why nothing was evaluated."""
@@ -171,27 +195,30 @@ class _TaskRun:
             self.left_out,
         )
 
-    @staticmethod
-    def _obstacle(encoder: Encoder, protocol: EvaluationProtocol) -> str:
-        """Returns why an encoder cannot be evaluated by a protocol; empty if it can."""
+    def _obstacle(self, encoder: Encoder, protocol: EvaluationProtocol) -> str:
+        """Returns why an encoder cannot be evaluated by a protocol on the corpus; empty if it can."""
         if protocol.needs_text and not encoder.info.embeds_text:
             return "it embeds no text in the space of its audio"
         if protocol.splits and not (encoder.info.embeds_audio or isinstance(encoder, StoredEncoder)):
             return "it embeds no audio"
+        if protocol.splits and not any(len(self.request.corpus.rows(split)) for split in protocol.splits):
+            return f"the corpus has no recordings in the split {' or '.join(protocol.splits)}"
         return ""
 
     def _audio(self, encoder: Encoder, spec: str, protocols: Sequence[EvaluationProtocol]) -> EmbeddedRecordings | None:
-        splits = [split for split in SPLITS if any(split in protocol.splits for protocol in protocols)]
+        corpus = self.request.corpus
+        wanted = [split for split in SPLITS if any(split in protocol.splits for protocol in protocols)]
+        splits = [split for split in wanted if len(corpus.rows(split))]
         if not splits:
             return None
         if isinstance(encoder, StoredEncoder):
-            labels = read_labels(self.request.corpus, splits)
-            self.skipped |= labels.skipped
-            audio = encoder.embedded(labels.recordings)
+            labels = read_labels(corpus, splits)
+            found = CorpusEmbeddings(encoder.embedded(labels.recordings), labels.skipped)
+            found.check(described(corpus, splits), max_skipped_share=self.options.max_skipped_share)
         else:
             found = self._embedded(encoder, spec, splits)
-            self.skipped |= found.skipped
-            audio = found.embedded
+        self.skipped |= found.skipped
+        audio = found.embedded
         self.recordings = {split: sum(each.split == split for each in audio.recordings) for split in splits}
         if self.first_audio is None:
             self.first_audio = audio

@@ -1,6 +1,7 @@
 """Tests the evaluation of several encoders by several tasks, with Ray."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mulan import MuLan
+from mulan.config.errors import MulanError
 from mulan.data.corpus.index import Corpus
 from mulan.evaluation.embedding.labels import read_labels
 from mulan.evaluation.encoders.registry import open_encoder
@@ -82,9 +84,38 @@ def test_encoders_are_evaluated_by_what_they_can_do_and_recordings_are_embedded_
     assert "data:audio/mpeg" in (tmp_path / "report.html").read_text()
 
 
-def test_a_task_without_anything_to_evaluate_is_an_error_with_its_reasons(
+def test_what_cannot_be_evaluated_is_left_out_with_its_reasons_and_the_rest_is_reported(
     stored_uri: str, tiny_corpus: str, tmp_path: Path
 ) -> None:
+    requests = task_requests(["tags", "captions", "gtzan"], default_corpus=tiny_corpus)
+    specs, options = {"log_mel": f"parquet={stored_uri}"}, EvaluationOptions(str(tmp_path))
+    evaluation = evaluate(specs, requests, options, baselines={"log_mel": f"parquet={Path(stored_uri).parent}"})
+    # a baseline does not take the place of a model of its name
+    assert [each.name for each in evaluation.models] == ["log_mel", "log_mel 2"]
+    assert [(each.section, each.name) for each in evaluation.scores["log_mel"]] == [
+        ("probes", "genre"),
+        ("probes", "pitch"),
+    ]
+    tags, captions, gtzan = (each.left_out for each in evaluation.tasks)
+    assert tags == captions == {"log_mel": "it embeds no text in the space of its audio"}
+    assert "no recording has a tag of gtzan" in gtzan["ClassificationProbe"]
+    with pytest.raises(MulanError, match="there is no such file"):
+        evaluate({**specs, "second": "parquet=/nowhere.parquet"}, requests, options)
+
+
+def test_stored_vectors_are_not_scored_on_what_is_left_of_a_damaged_corpus(
+    stored_uri: str, tiny_corpus: str, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_corpus, tmp_path / "corpus")
+    next((tmp_path / "corpus").rglob("*.tar")).unlink()
+    requests = task_requests(["tags"], default_corpus=str(tmp_path / "corpus"))
+    with pytest.raises(
+        MulanError, match=r"of the 48 recordings in the splits 'train', 'validation', 'test' of .* cannot"
+    ):
+        evaluate({"stored": f"parquet={stored_uri}"}, requests, EvaluationOptions(str(tmp_path)))
+
+
+def test_nothing_to_evaluate_is_an_error_with_its_reasons(stored_uri: str, tiny_corpus: str, tmp_path: Path) -> None:
     assert open_encoder(f"parquet={stored_uri}").info.embeds_text is False
     requests = task_requests(["captions"], default_corpus=tiny_corpus)
     with pytest.raises(

@@ -75,10 +75,17 @@ def with_labels(recording: IndexedRecording, metadata: Mapping[str, Any]) -> Lab
         recording.split,
         recording.tags,
         {source: tuple(texts_of(metadata, source)) for source in sources},
-        str(metadata.get("artist", "")),
-        str(metadata.get("title", "")),
+        _name(metadata, "artist"),
+        _name(metadata, "title"),
         _targets(metadata.get("targets")),
     )
+
+
+def _name(metadata: Mapping[str, Any], field: str) -> str:
+    """Returns a name; empty if it is unknown, also as null, so that unknown artists are not taken for one."""
+    value = metadata.get(field)
+    # reports are UTF-8
+    return "" if value is None else str(value).encode(errors="replace").decode()
 
 
 def _targets(values: Any) -> dict[str, float] | None:

@@ -82,18 +82,19 @@ class FunctionEncoder:
             raise FunctionError(function, error.fault, error.remedy or _REMEDY) from error
         try:
             adapted = factory()
-        except Exception as error:  # a user's function may raise anything
+        except (Exception, SystemExit) as error:  # a user's function may raise anything
             raise FunctionError(function, f"the function raised {_shown(error)}") from error
         rate_hz, window_samples = _window_of(function, adapted)
+        answers = _called(function, adapted, "embed_audio", _sounds(rate_hz, window_samples).astype(np.float32) / 32768)
         embeds_text = callable(getattr(adapted, "embed_text", None))
         info = EncoderInfo(
             name=name,
             kind=KIND,
             uri=function,
-            sha256=text_sha256(KIND, function, _version(function, module, adapted)),
+            sha256=text_sha256(KIND, function, _version(function, module, adapted, answers)),
             sample_rate_hz=rate_hz,
             window_samples=window_samples,
-            dim=_dim(function, adapted, _sounds(rate_hz, window_samples)),
+            dim=answers.shape[1],
             is_unit=embeds_text,
             embeds_text=embeds_text,
         )
@@ -175,8 +176,16 @@ def _window_of(function: str, adapted: Any) -> tuple[int, int]:
     return numbers[0], numbers[1]
 
 
-def _version(function: str, module: ModuleType, adapted: Any) -> str:
-    """Returns what changes if the encoder does: the version that the object states, or the module's source."""
+def _version(function: str, module: ModuleType, adapted: Any, answers: np.ndarray) -> str:
+    """Returns what changes if the encoder does: the version that the object states, or the module's source and what it
+    answers, which other weights change.
+
+    Args:
+        function: Name of the function.
+        module: Its module.
+        adapted: What it returned.
+        answers: Vectors of :func:`_sounds`.
+    """
     stated = getattr(adapted, "version", None)
     if isinstance(stated, str) and stated:
         return stated
@@ -184,7 +193,15 @@ def _version(function: str, module: ModuleType, adapted: Any) -> str:
     if source is None or not source.endswith(".py"):
         fault = f"the module {module.__name__} has no source file, by which its vectors could be told from others"
         raise FunctionError(function, fault, "Give the object an attribute version, a text.")
-    return file_sha256(source)
+    return f"{file_sha256(source)} {_summary(answers)}"
+
+
+def _summary(vectors: np.ndarray) -> list[int]:
+    """Returns a few numbers that change with vectors, but hardly ever with the order of additions on a GPU."""
+    unit = vectors.ravel().astype(np.float64) / max(float(np.linalg.norm(vectors.astype(np.float64))), 1e-300)
+    directions = np.random.default_rng(0).normal(size=(8, unit.size))
+    summary: list[int] = np.rint(1000 * directions @ unit).astype(int).tolist()
+    return summary
 
 
 def _sounds(rate_hz: int, window_samples: int) -> np.ndarray:
@@ -194,18 +211,13 @@ def _sounds(rate_hz: int, window_samples: int) -> np.ndarray:
     return np.stack([tone, noise]).astype(np.int16)
 
 
-def _dim(function: str, adapted: Any, windows: np.ndarray) -> int:
-    """Returns the size of an object's vectors."""
-    return _called(function, adapted, "embed_audio", windows.astype(np.float32) / 32768).shape[1]
-
-
 def _called(function: str, adapted: Any, method: str, items: Any) -> np.ndarray:
     """Calls a function of an object with n items, and checks that it returns n finite vectors, float32 [n, d]."""
     try:
         result = getattr(adapted, method)(items)
         # tensors of torch, on any device and with a gradient
         result = result.detach().cpu().float().numpy() if hasattr(result, "detach") else np.asarray(result)
-    except Exception as error:  # a user's function may raise anything
+    except (Exception, SystemExit) as error:  # a user's function may raise anything
         raise FunctionError(function, f"{method} raised {_shown(error)}") from error
     if not np.issubdtype(result.dtype, np.floating) or result.ndim != 2 or len(result) != len(items):
         fault = f"{method} returned {result.dtype} {list(result.shape)} for {len(items)} items"
@@ -220,5 +232,5 @@ def _called(function: str, adapted: Any, method: str, items: Any) -> np.ndarray:
     return rows
 
 
-def _shown(error: Exception) -> str:
+def _shown(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"

@@ -53,7 +53,8 @@ class Resampling:
         Args:
             groups: Group of each recording, such as its artist, of which all recordings are drawn together; empty for a
                 recording that is a group by itself. Or the number of recordings, each a group by itself.
-            replicates: Number of draws; may be 0.
+            replicates: Number of draws; may be 0. There are none of a single group, since all would be the same: an
+                interval without width would claim certainty.
             seed: Seed of the draws.
         """
         names = [""] * groups if isinstance(groups, int) else groups
@@ -62,7 +63,7 @@ class Resampling:
         numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
         self._group = np.array([numbers[key] for key in keys], np.int64)
         self._num_groups, self._seed = len(numbers), seed
-        self.replicates = replicates
+        self.replicates = replicates if self._num_groups > 1 else 0
 
     @property
     def num_groups(self) -> int:

@@ -69,7 +69,7 @@ class RetrievalScores:
     roc_auc: float
     """Area under the ROC curve (MuLan §4.1.3), in [0, 1]; chance is 0.5. NaN if every item is gold for every query."""
     map: float
-    """Mean average precision over all items (MuLan §4.1.3), in [0, 1]; chance is about ``prevalence``."""
+    """Mean average precision over all items (MuLan §4.1.3), in [0, 1]; of equal similarities it is ``prevalence``."""
     map10: float
     """Mean average precision at 10, in [0, 1]; see :attr:`GoldPositions.average_precision_at_cutoff`."""
     recall1: float

@@ -18,7 +18,8 @@ class TagScore:
     roc_auc: float
     """Area under the ROC curve, in [0, 1]; chance is 0.5."""
     average_precision: float
-    """Average precision, in [0, 1]; chance is ``prevalence``."""
+    """Average precision, in [0, 1]; of equal similarities it is ``prevalence``, of random ones
+    :func:`random_average_precision`."""
     prevalence: float
     """Share of recordings that have the tag."""
     num_positives: int
@@ -32,7 +33,7 @@ class TaggingScores:
     roc_auc: float
     """Class-balanced area under the ROC curve (MuLan §4.1.1), in [0, 1]; chance is 0.5."""
     map: float
-    """Mean average precision, in [0, 1]; chance is ``prevalence``."""
+    """Mean average precision, in [0, 1]; of equal similarities it is ``prevalence``."""
     prevalence: float
     """Share of recordings that have a tag, averaged over tags."""
     num_tags: int
@@ -88,3 +89,23 @@ def tagging_scores(similarity: np.ndarray, labels: np.ndarray, tags: Sequence[st
 def mean(values: Sequence[float]) -> float:
     """Returns the mean; NaN, without a warning, if there are no values."""
     return float(np.mean(values)) if len(values) else float("nan")
+
+
+def random_average_precision(positives: int, total: int) -> float:
+    """Returns the mean average precision of all orders of recordings, some of which are positive.
+
+    It is above the share of positives, which it approaches for many positives: of one among ten it is 0.29.
+
+    Args:
+        positives: Number of positive recordings, at least 1.
+        total: Number of recordings.
+
+    Example:
+        >>> random_average_precision(1, 2)
+        0.75
+    """
+    harmonic = float((1 / np.arange(1, total + 1)).sum())
+    # the recording at a rank k is positive with the share of positives, and so are, then, k - 1 others with that of the
+    # remaining ones
+    share_of_others = (positives - 1) / (total - 1) if total > 1 else 0.0
+    return (harmonic + share_of_others * (total - harmonic)) / total

@@ -125,6 +125,7 @@ class _FittedTags:
                 "vocabulary_sha256": tags.sha256,
                 "head": self.training.name,
                 "chosen": dict(self.probe.chosen),
+                "chance": table.chance,
                 "tags": table.rows,
                 "untrained": untrained,
                 "without_scores": list(table.tagging.skipped),

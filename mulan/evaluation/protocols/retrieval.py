@@ -9,6 +9,7 @@ import numpy as np
 from mulan.evaluation.errors import EvaluationError
 from mulan.evaluation.metrics.resampling import Resampling
 from mulan.evaluation.metrics.retrieval import GoldPositions, retrieval_scores, search
+from mulan.evaluation.metrics.tagging import mean, random_average_precision
 from mulan.evaluation.protocols.prompts import embed_texts
 from mulan.evaluation.protocols.protocol import Evaluated, SetScores
 from mulan.evaluation.protocols.queries import recordings_by_text
@@ -165,7 +166,7 @@ class _Search:
                 "most_relevant_of_a_query": max(sizes),
                 **counts,
             },
-            details={"chance": self._chance(values["prevalence"], names), "examples": self._examples(), **details},
+            details={"chance": self._chance(names), "examples": self._examples(), **details},
             protocol=protocol,
         )
 
@@ -192,10 +193,11 @@ class _Search:
         """Returns the rank of the best recording of each query, int64 [queries]."""
         return np.array([each.ranks[0] for each in self.positions])
 
-    def _chance(self, prevalence: float, names: Sequence[str]) -> dict[str, float]:
+    def _chance(self, names: Sequence[str]) -> dict[str, float]:
         """Returns the expected scores of random orders."""
         chance = {f"recall{cutoff}": self._chance_of_recall(cutoff) for cutoff in (1, 5, 10)}
-        return {name: value for name, value in {"roc_auc": 0.5, "map": prevalence, **chance}.items() if name in names}
+        precision = mean([random_average_precision(len(rows), len(self.items)) for rows in self.gold])
+        return {name: value for name, value in {"roc_auc": 0.5, "map": precision, **chance}.items() if name in names}
 
     def _chance_of_recall(self, cutoff: int) -> float:
         total, missed = len(self.items), np.ones(len(self.gold))

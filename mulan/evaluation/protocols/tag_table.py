@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mulan.evaluation.metrics.resampling import Resampling, interval_of
-from mulan.evaluation.metrics.tagging import TaggingScores, tagging_scores
+from mulan.evaluation.metrics.tagging import TaggingScores, mean, random_average_precision, tagging_scores
 from mulan.evaluation.protocols.negations import negation_pairs
 
 WORST = 10
@@ -46,6 +46,13 @@ class TagTable:
     def scores(self) -> dict[str, float]:
         """Averages over the scored tags with equal weights."""
         return {"roc_auc": self.tagging.roc_auc, "map": self.tagging.map, "prevalence": self.tagging.prevalence}
+
+    @property
+    def chance(self) -> dict[str, float]:
+        """Scores of random orders, averaged over the scored tags."""
+        total = self.tagging.num_recordings
+        of_tags = [random_average_precision(score.num_positives, total) for score in self.tagging.per_tag]
+        return {"roc_auc": 0.5, "map": mean(of_tags)}
 
     @property
     def draws(self) -> dict[str, np.ndarray]:

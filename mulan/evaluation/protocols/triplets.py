@@ -63,7 +63,6 @@ class TextTriplets:
                 "triplets": len(triplets),
                 "anchors": resampling.num_groups,
                 "texts": len(texts),
-                "ties": int((right == wrong).sum()),
             },
             details={
                 "chance": {"accuracy": 0.5},

@@ -25,7 +25,7 @@ class ZeroShotTagging(ScoredSplit):
     """Ranks the recordings of a split for each tag, by the cosine similarity of their vectors and the tag's prompt.
 
     Scores are the ROC-AUC with equal weights of the tags, the mean average precision, and the prevalence, which is the
-    average precision of chance.
+    average precision of equal similarities.
     """
 
     recordings: WhichRecordings
@@ -177,7 +177,7 @@ class _Ranking:
             details={
                 "vocabulary": self.tags.name,
                 "vocabulary_sha256": self.tags.sha256,
-                "chance": {**(chance or {}), "roc_auc": 0.5, "map": self.table.tagging.prevalence},
+                "chance": {**(chance or {}), **self.table.chance},
                 "templates": list(self.templates),
                 "prompts": dict(self.ensemble.prompts),
                 "tags": self.table.rows,

@@ -27,7 +27,7 @@ SECTION_TITLES: Mapping[str, str] = {
 }
 """Titles of the sections of a report."""
 HIDDEN_SCORES = ("prevalence",)
-"""Scores that tables leave out: the prevalence is the mAP by chance, which has a column."""
+"""Scores that tables leave out: the prevalence is close to the mAP by chance, which has a column."""
 _NAMES = {
     "roc_auc": ScoreName("ROC-AUC"),
     "map": ScoreName("mAP"),

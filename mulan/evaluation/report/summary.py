@@ -41,7 +41,7 @@ class TaskFacts:
     skipped: Mapping[str, str] = field(default_factory=dict)
     """Why recordings were skipped, by their ids."""
     left_out: Mapping[str, str] = field(default_factory=dict)
-    """Why models were left out of a protocol, by their names."""
+    """Why models, or protocols and their sets, were left out, by their names."""
 
 
 def summarize(

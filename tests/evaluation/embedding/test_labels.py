@@ -55,6 +55,11 @@ def test_labels_survive_json() -> None:
     assert labels_from_json("Ünïcode", "test", labels_to_json(bare)) == bare
 
 
+def test_unknown_names_are_empty_and_all_names_can_be_written() -> None:
+    found = with_labels(INDEXED, {"texts": {}, "artist": None, "title": "a\ud800b"})
+    assert (found.artist, found.title) == ("", "a?b")
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -149,16 +149,38 @@ def test_what_is_wrong_with_the_object_is_reported_at_once(
             opened(module, GOOD, change)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("return Adapted()", "raise SystemExit"),
+        (RETURNED, "raise SystemExit(0)"),
+        ("import numpy", "raise SystemExit\nimport numpy"),
+    ],
+)
+def test_a_function_that_ends_the_process_is_reported(module: Path, change: tuple[str, str]) -> None:
+    with pytest.raises(FunctionError, match="SystemExit"):
+        opened(module, GOOD, change)
+
+
 def test_incomplete_names() -> None:
     with pytest.raises(FunctionError, match=r"does not name a module and a function\. .*python=MODULE:FUNCTION"):
         FunctionEncoder.open("package.module", name="a")
 
 
-def test_the_digest_is_that_of_the_source_or_of_the_stated_version(module: Path, tmp_path: Path) -> None:
+def test_the_digest_is_that_of_the_source_and_the_weights_or_of_the_stated_version(
+    module: Path, tmp_path: Path
+) -> None:
     sha256 = opened(module).info.sha256
     assert FunctionEncoder.open(f"{module.stem}:Adapted", name="a").info.sha256 != sha256
     changed = tmp_path / f"module_{uuid.uuid4().hex}.py"
     assert opened(changed, GOOD + "# changed\n").info.sha256 != sha256
+    (tmp_path / "weights.txt").write_text("1.0")
+    weights = f"float(open({str(tmp_path / 'weights.txt')!r}).read())"
+    loading = tmp_path / f"module_{uuid.uuid4().hex}.py"
+    first = opened(loading, GOOD, ("windows[:, 0],", f"windows[:, 0] * {weights},")).info
+    assert FunctionEncoder.open(first.uri, name="a").info.sha256 == first.sha256
+    (tmp_path / "weights.txt").write_text("1.1")
+    assert FunctionEncoder.open(first.uri, name="a").info.sha256 != first.sha256
     stated = ("sample_rate_hz,", "version = '3'; sample_rate_hz,")
     versioned = opened(tmp_path / f"module_{uuid.uuid4().hex}.py", GOOD, stated)
     file = tmp_path / f"{versioned.info.uri.partition(':')[0]}.py"

@@ -64,7 +64,7 @@ def test_the_mean_of_a_draw_is_over_the_recordings_that_have_a_value() -> None:
         assert mean == pytest.approx(np.nanmean(repeated), nan_ok=True)
 
 
-@pytest.mark.parametrize("count", [1, 4, 7])
+@pytest.mark.parametrize("count", [2, 4, 7])
 def test_medians_of_draws_are_those_of_repeated_recordings(count: int) -> None:
     values = np.random.default_rng(count).integers(0, 5, size=count)
     draws = Resampling(count, replicates=25, seed=5)
@@ -106,3 +106,10 @@ def test_an_interval_contains_its_score_although_draws_are_biased() -> None:
 def test_an_interval_stays_in_the_range_of_the_score() -> None:
     assert interval_of(np.array([0.9, 0.95, 1.0]), 1.0).high == 1.0
     assert interval_of(np.array([0.2, 0.3, 0.9]), 0.1).low == 0.1
+
+
+def test_a_single_group_has_no_draws_and_no_interval() -> None:
+    draws = Resampling(["a", "a", "a"], replicates=10)
+    assert (draws.num_groups, draws.replicates, len(draws.means(np.arange(3.0)))) == (1, 0, 0)
+    assert np.isnan(interval_of(draws.means(np.arange(3.0)), 1.0).low)
+    assert Resampling(["", ""], replicates=10).replicates == 10

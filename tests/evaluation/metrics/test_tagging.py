@@ -3,9 +3,10 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import average_precision_score
 from torchmetrics.functional.classification import multilabel_auroc, multilabel_average_precision
 
-from mulan.evaluation.metrics.tagging import tagging_scores
+from mulan.evaluation.metrics.tagging import random_average_precision, tagging_scores
 
 
 def naive_roc_auc(scores: np.ndarray, truth: np.ndarray) -> float:
@@ -89,3 +90,10 @@ def test_without_a_tag_to_score_the_means_are_undefined_rather_than_zero() -> No
     assert np.isnan(scores.roc_auc)
     assert np.isnan(scores.map)
     assert scores.num_tags == 0
+
+
+@pytest.mark.parametrize(("positives", "total"), [(1, 1), (1, 5), (2, 6), (5, 6), (6, 6)])
+def test_the_average_precision_of_random_orders_is_the_mean_over_all_orders(positives: int, total: int) -> None:
+    orders = [np.isin(np.arange(total), rows) for rows in itertools.combinations(range(total), positives)]
+    expected = np.mean([average_precision_score(order, -np.arange(total)) for order in orders])
+    assert random_average_precision(positives, total) == pytest.approx(expected, abs=1e-12)

@@ -103,6 +103,7 @@ def test_the_stated_chance_is_the_mean_of_models_without_skill() -> None:
     assert chance["recall10"] == pytest.approx(1 - 27405 / 91390)  # C(30, 4) / C(40, 4)
     assert np.mean([each.scores["recall10"] for each in results]) == pytest.approx(chance["recall10"], abs=0.05)
     assert np.mean([each.scores["roc_auc"] for each in results]) == pytest.approx(chance["roc_auc"], abs=0.02)
+    assert np.mean([each.scores["map"] for each in results]) == pytest.approx(chance["map"], abs=0.02)
 
 
 def test_caption_scores_are_those_of_a_walk_down_each_list_and_of_torchmetrics() -> None:

@@ -39,7 +39,7 @@ def test_the_share_of_right_triplets_is_the_accuracy_and_ties_count_half() -> No
     scores = scored(NUMBERED, angles)
     assert scores.section == "triplets"
     assert scores.scores == {"accuracy": 0.75, "ties": 0.1}
-    assert (scores.counts["triplets"], scores.counts["anchors"], scores.counts["ties"]) == (10, 10, 1)
+    assert (scores.counts["triplets"], scores.counts["anchors"]) == (10, 10)
     assert scores.counts["texts"] == 30
     assert [each["anchor"] for each in scores.details["most_wrong"]] == ["a7", "a8"]
     assert scores.details["most_wrong"][0]["negative_similarity"] == pytest.approx(np.cos(0.1), abs=1e-6)
