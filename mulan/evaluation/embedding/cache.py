@@ -65,11 +65,13 @@ def embed_cached(
     present = [split for split in dict.fromkeys(splits) if split in split_of.values()]
     computed_from = {split: _computed_from(info, corpus, split, corruption) for split in present}
     uris = {split: _uri(folder_uri, info, split, computed_from[split]) for split in present}
+    existing = filesystem.names_in(folder_uri)
     for split in present:
-        if filesystem.exists(uris[split]):
+        uri = _existing(uris[split], existing)
+        if uri:
             try:
-                found[split] = _read(uris[split], info, computed_from[split], split_of, split)
-                on_message(f"{uris[split]} has the vectors of {len(found[split].embedded.recordings)} recordings")
+                found[split] = _read(uri, info, computed_from[split], split_of, split)
+                on_message(f"{uri} has the vectors of {len(found[split].embedded.recordings)} recordings")
             except UnusableVectorFile as error:
                 on_message(f"{error}; it is computed again")
     missing = [split for split in present if split not in found]
@@ -107,6 +109,20 @@ def _computed_from(info: EncoderInfo, corpus: Corpus, split: str, corruption: Au
 def _uri(folder_uri: str, info: EncoderInfo, split: str, computed_from: dict[str, Any]) -> str:
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", info.name)[:_NAME_LENGTH].strip("-") or info.kind
     return filesystem.join(folder_uri, f"{name}-{split}-{computed_from['key'][:_KEY_LENGTH]}.parquet")
+
+
+def _existing(uri: str, names: Sequence[str]) -> str:
+    """Returns the URI of an existing file with the same key, also of an encoder that had another name then, since names
+    depend on which encoders are evaluated together; empty if there is none.
+
+    Args:
+        uri: The URI of :func:`_uri`.
+        names: Names of the files in the folder.
+    """
+    folder, _, name = uri.rpartition("/")
+    ending = "-".join(name.rsplit("-", 2)[1:])
+    same = [other for other in sorted(names) if other.endswith(f"-{ending}")]
+    return uri if name in same else filesystem.join(folder, same[0]) if same else ""
 
 
 def _read(

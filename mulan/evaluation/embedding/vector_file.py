@@ -35,6 +35,7 @@ from mulan.evaluation.embedding.collected import CorpusEmbeddings
 from mulan.evaluation.embedding.labels import labels_from_json, labels_to_json
 from mulan.evaluation.recordings import EmbeddedRecordings
 from mulan.storage import filesystem
+from mulan.storage.errors import permanent_error
 
 _METADATA = b"mulan"
 _ROWS_PER_GROUP = 1024
@@ -113,9 +114,12 @@ def write_vector_file(uri: str, split: str, result: CorpusEmbeddings, computed_f
     )
     with tempfile.TemporaryDirectory(prefix="mulan-vectors-") as folder:
         path = os.path.join(folder, "vectors.parquet")
-        with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
-            for table in _tables(split, result.embedded, schema):
-                writer.write_table(table)
+        try:
+            with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
+                for table in _tables(split, result.embedded, schema):
+                    writer.write_table(table)
+        except OSError as error:  # the disk of temporary files is full
+            raise permanent_error(f"{path} cannot be written", error) or error from error
         filesystem.upload(path, uri)
 
 

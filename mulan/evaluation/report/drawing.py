@@ -1,6 +1,7 @@
 """What all pictures of reports have in common: self-contained SVG, one style, a palette for colour-blind readers."""
 
 import io
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,5 +55,8 @@ def new_figure(width_in: float, height_in: float) -> tuple[Figure, Axes]:
 def svg_of(figure: Figure) -> bytes:
     """Returns a figure as an SVG document without a date, so that equal figures are equal bytes."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")), dpi=200)
+    with warnings.catch_warnings():
+        # text stays text, for which the reader's browser has fonts
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")), dpi=200)
     return buffer.getvalue()

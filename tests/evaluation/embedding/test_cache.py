@@ -101,8 +101,9 @@ def test_other_content_is_computed_and_other_names_are_not(cached: Computing) ->
         assert cached.computed == [("train",)], changed
         cached("train", **changed)  # type: ignore[arg-type]
         assert cached.computed == [], changed
-    cached("train", info=replace(INFO, uri="elsewhere", licence="MIT"))
-    assert cached.computed == []
+    for renamed in (replace(INFO, uri="elsewhere", licence="MIT"), replace(INFO, name="runs/another/name")):
+        cached("train", info=renamed)
+        assert cached.computed == []
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "empty", "another"])

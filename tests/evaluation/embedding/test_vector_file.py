@@ -1,6 +1,7 @@
 """Files of vectors are read by others too, and damage is named."""
 
 import json
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from mulan.evaluation.embedding.vector_file import (
     write_vector_file,
 )
 from mulan.evaluation.recordings import EmbeddedRecordings, LabelledRecording
+from mulan.storage.errors import StorageError
 from tests.evaluation.embedding.parquet_places import vectors_start
 from tests.evaluation.embedding.stub_encoder import StubEncoder
 
@@ -42,6 +44,17 @@ def test_what_is_written_is_read_again(uri: str, embedded: CorpusEmbeddings) -> 
     np.testing.assert_array_equal(again.embedded.starts, embedded.embedded.starts)
     assert again.embedded.recordings == embedded.embedded.recordings
     assert again.skipped == embedded.skipped and len(again.skipped) == 2
+
+
+def test_a_full_disk_of_temporary_files_is_named(tmp_path: Path, embedded: CorpusEmbeddings) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))  # a write beyond it fails, as on a full disk
+    try:
+        with pytest.raises(StorageError, match=r"mulan-vectors-.* cannot be written: "):
+            write_vector_file(str(tmp_path / "vectors.parquet"), "test", embedded, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_of_many_recordings_has_the_vectors_of_each(tmp_path: Path) -> None:
