@@ -32,8 +32,17 @@ CONSOLE = Console(highlight=False, markup=False, emoji=False)
 """The console of the jobs; prints text verbatim, since file names and errors may look like markup."""
 
 
-def add_recipe(parser: argparse.ArgumentParser, *, default: str | None = None, of_run: bool = False) -> None:
-    """Adds ``--recipe``, ``--set`` and ``--dry-run``; with ``of_run``, the recipe defaults to that of the run."""
+def add_recipe(
+    parser: argparse.ArgumentParser,
+    *,
+    default: str | None = None,
+    of_run: bool = False,
+    printed: str = "the resolved recipe",
+) -> None:
+    """Adds ``--recipe``, ``--set`` and ``--dry-run``, which prints what ``printed`` says.
+
+    With ``of_run``, the recipe defaults to that of the run.
+    """
     known = f"{known_names(named_recipes())}; or a TOML file"
     parser.add_argument(
         "--recipe",
@@ -50,7 +59,7 @@ def add_recipe(parser: argparse.ArgumentParser, *, default: str | None = None, o
         dest="settings",
         help="override a field of the recipe; may be repeated",
     )
-    parser.add_argument("--dry-run", action="store_true", help="check everything, print the resolved recipe, and stop")
+    parser.add_argument("--dry-run", action="store_true", help=f"check everything, print {printed}, and stop")
 
 
 def add_run(parser: argparse.ArgumentParser, *, storage: str | None = None, name: str | None = None) -> None:
@@ -76,24 +85,33 @@ def positive(text: str) -> int:
     return value
 
 
-def recipe_of(arguments: argparse.Namespace, *, data_uri: str | None) -> Recipe:
+def recipe_of(arguments: argparse.Namespace, *, data_uri: str | None, name: str | None = None) -> Recipe:
     """Returns the requested recipe, with absolute paths.
+
+    Args:
+        arguments: The arguments of :func:`add_recipe`.
+        data_uri: Value of ``data.uri``; None keeps that of the recipe.
+        name: Name of the recipe if it is not ``--recipe``, such as a variant of it.
 
     Raises:
         RecipeError: The recipe does not exist or is not valid.
         UnsupportedStorage: ``--data`` is not a usable location.
     """
-    recipe = load_recipe(arguments.recipe, arguments.settings, data_uri=checked("--data", data_uri))
+    recipe = load_recipe(name or arguments.recipe, arguments.settings, data_uri=checked("--data", data_uri))
     return _with_absolute_paths(recipe)
 
 
-def recipe_to_train(arguments: argparse.Namespace) -> Recipe:
+def recipe_to_train(arguments: argparse.Namespace, *, name: str | None = None) -> Recipe:
     """Returns the requested recipe, which must name a corpus.
+
+    Args:
+        arguments: The arguments of :func:`add_recipe` and :func:`add_data`.
+        name: As in :func:`recipe_of`.
 
     Raises:
         RecipeError, UnsupportedStorage: See :func:`recipe_of`; also raised if the recipe names no corpus.
     """
-    recipe = recipe_of(arguments, data_uri=arguments.data)
+    recipe = recipe_of(arguments, data_uri=arguments.data, name=name)
     if not recipe.data.uri:
         raise RecipeError(arguments.recipe, ["names no corpus (data.uri is empty): give the folder of one by --data"])
     return recipe

@@ -62,6 +62,7 @@ USING_RAYS_OWN_CHECKS = {
 
 IMPORTED_LATE = {
     "jobs/joining.py": "a refused job does not wait for Ray",
+    "jobs/ablate.py": "a refused job does not wait for the libraries of models",
     "jobs/bench.py": "the libraries of a benchmark are loaded only for it",
     "jobs/evaluate.py": "a refused job does not wait for the libraries of models",
     "jobs/export.py": "a refused job does not wait for the libraries of models",

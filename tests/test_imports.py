@@ -32,6 +32,11 @@ COMMANDS: dict[str, list[list[str]]] = {
         ["--replay-step", "1", *NO_RUN],
     ],
     "jobs.demo": [["--help"], ["--recipe", "none"], ["--recipe", "m_resnet50_audioset", "--storage", "/nowhere"]],
+    "jobs.ablate": [
+        ["--help"],
+        ["--recipe", "demo", "--task", "tags", *NO_CORPUS],
+        ["--recipe", "m_ast", "--task", "tags", *NO_CORPUS],
+    ],
     "jobs.evaluate": [["--help"], NO_RUN],
     "jobs.export": [["--help"], NO_RUN],
     "jobs.bench": [

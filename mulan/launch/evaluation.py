@@ -9,6 +9,7 @@ from rich.console import Console
 from mulan.config.sections import ScaleConfig
 from mulan.evaluation.encoders.registry import open_encoder
 from mulan.evaluation.evaluation import EvaluationObserver, EvaluationOptions, evaluate
+from mulan.evaluation.report.ablation_table import Ablation
 from mulan.evaluation.report.assembly import report_evaluation
 from mulan.evaluation.report.console import print_report
 from mulan.evaluation.report.page import HTML_NAME
@@ -35,6 +36,8 @@ class EvaluationRequest:
     """Further encoders by name, which are evaluated by the protocols that need no text."""
     run: Run | None = None
     """The run that trained the first model, whose training the report describes; None if it is not known."""
+    ablation: Ablation | None = None
+    """What the models are variants of, if the report is to have the tables of a text ablation."""
 
 
 def check_request(request: EvaluationRequest) -> None:
@@ -71,6 +74,6 @@ def evaluate_and_report(
     with report_waiting("evaluate", ScaleConfig(workers=1, use_gpu=options.use_gpu), console):
         evaluation = evaluate(request.models, request.tasks, options, baselines=request.baselines, observer=observer)
     training = None if run is None else training_report(run.metrics(), run.recipe(), run.seconds())
-    summary = report_evaluation(evaluation, options.out_uri, training)
+    summary = report_evaluation(evaluation, options.out_uri, training, request.ablation)
     print_report(summary, filesystem.join(options.out_uri, HTML_NAME), console)
     return summary

@@ -50,6 +50,10 @@ def demo() -> Recipe:
     )
 
 
+ABLATED = ("m_resnet50", "m_ast")
+"""Names of the recipes with text ablations, which are named ``m_resnet50_aset`` and so on."""
+
+
 @functools.cache
 def named_recipes() -> Mapping[str, Recipe]:
     """Returns all recipes by name, each with its miniature as ``NAME_miniature``; they are built once per process."""
@@ -59,7 +63,7 @@ def named_recipes() -> Mapping[str, Recipe]:
     }
     recipes |= {
         f"{name}_{texts}": with_texts(recipes[name], ratio)
-        for name in ("m_resnet50", "m_ast")
+        for name in ABLATED
         for texts, ratio in TEXT_ABLATIONS.items()
     }
     recipes |= {f"{name}{MINIATURE}": miniature(recipe) for name, recipe in recipes.items()}

@@ -1,5 +1,6 @@
 """Export of a run's newest checkpoint to a model folder, which :meth:`mulan.MuLan.from_pretrained` loads."""
 
+import json
 import logging
 import tempfile
 from pathlib import Path
@@ -38,7 +39,10 @@ def export_run(run: Run) -> int:
             if file.is_file():
                 target = filesystem.join(run.model_uri, file.relative_to(folder).as_posix())
                 filesystem.write_atomically(target, file.read_bytes())
-    return checkpoint.progress.steps_done
+    steps_done = checkpoint.progress.steps_done
+    # last, so that a model that is not written in full counts as the earlier one
+    filesystem.write_atomically(run.exported_uri, json.dumps({"steps_done": steps_done}).encode())
+    return steps_done
 
 
 def checkpoint_to_export(run: Run) -> Checkpoint:

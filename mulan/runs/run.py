@@ -94,6 +94,11 @@ class Run:
     def model_uri(self) -> str:
         return filesystem.join(self.uri, "model")
 
+    @property
+    def exported_uri(self) -> str:
+        """URI of the file with the step of the exported model."""
+        return filesystem.join(self.uri, "exported.json")
+
     @classmethod
     def at(cls, storage_uri: str | os.PathLike[str], name: str) -> "Run":
         """Returns a run by its name.
@@ -211,6 +216,18 @@ class Run:
         stated = tomllib.loads(text).get("train", {})
         without = {f"train.{name}": False for name in NOT_IN_EARLIER_RECIPES if name not in stated}
         return recipe.replace(without)
+
+    def exported_steps(self) -> int | None:
+        """Returns the number of steps that the exported model was trained for; None if there is none, or it is unknown.
+
+        It is unknown for models that an earlier version has exported, and without an intact file.
+        """
+        if not filesystem.exists(self.exported_uri):
+            return None
+        try:
+            return int(json.loads(filesystem.read_bytes(self.exported_uri))["steps_done"])
+        except (ValueError, TypeError, KeyError):
+            return None
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

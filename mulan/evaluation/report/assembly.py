@@ -9,6 +9,7 @@ from mulan.data.corpus.records import read_record
 from mulan.data.errors import BadRecording
 from mulan.evaluation.evaluation import TaskEvaluation
 from mulan.evaluation.published import published_figures
+from mulan.evaluation.report.ablation_table import Ablation, ablation_tables
 from mulan.evaluation.report.embedding_map import embedding_map
 from mulan.evaluation.report.examples import heard_recordings
 from mulan.evaluation.report.page import PageContent, write_report
@@ -23,7 +24,10 @@ _MAX_MAPS = 4
 
 
 def report_evaluation(
-    evaluation: TaskEvaluation, out_uri: str, training: TrainingReport | None = None
+    evaluation: TaskEvaluation,
+    out_uri: str,
+    training: TrainingReport | None = None,
+    ablation: Ablation | None = None,
 ) -> Mapping[str, Any]:
     """Writes ``report.json`` and ``report.html`` to a folder, and returns the content of the former.
 
@@ -31,6 +35,7 @@ def report_evaluation(
         evaluation: The results.
         out_uri: The folder, a local path or any fsspec URI.
         training: How the first model was trained; None if it is not known.
+        ablation: What the models are variants of, if the report is to have the tables of a text ablation.
     """
     summary = summarize(
         evaluation.scores,
@@ -41,6 +46,8 @@ def report_evaluation(
     )
     if training is not None:
         summary["training"] = training.facts
+    if ablation is not None:
+        summary["ablation"] = ablation_tables(summary, ablation, published_figures())
     content = PageContent(
         excerpts=excerpts(heard_recordings(summary), lambda recording: _read(evaluation, recording)),
         space=tuple(

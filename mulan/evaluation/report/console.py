@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mulan.evaluation.report.examples import example_sets
+from mulan.evaluation.report.score_names import fixed
 from mulan.evaluation.report.sounds import Excerpts
 from mulan.evaluation.report.tables import SectionTable, section_tables
 
@@ -37,6 +38,8 @@ def print_report(summary: Mapping[str, Any], report_uri: str, console: Console) 
     _print_examples(summary, console)
     for task in summary["tasks"]:
         _left_out(console, task)
+    if "ablation" in summary:
+        _print_ablation(summary["ablation"], console)
     _say(console, f"report: {report_uri}")
 
 
@@ -61,6 +64,40 @@ def _print_examples(summary: Mapping[str, Any], console: Console) -> None:
             mark = "\N{CHECK MARK}" if hit.is_relevant else " "
             name = " ".join(filter(None, [hit.recording_id, hit.title]))
             _say(console, f"  {place}. {mark} {hit.similarity:+.3f}  {name}  {hit.tags}".rstrip())
+
+
+def _print_ablation(ablation: Mapping[str, Any], console: Console) -> None:
+    """Prints the tables of a text ablation that have a score, and says what is missing and why."""
+    texts = {variant["name"]: variant["texts"] for variant in ablation["variants"]}
+    for table in ablation["tables"]:
+        title = f"Table {table['paper']}: {table['title']}" if table["paper"] else table["title"]
+        if not all(column["empty"] for column in table["columns"]):
+            console.print(_ablation_table(title, table, texts))
+        for note in table["empty"]:
+            _say(console, f"{title}: {note}")
+    for variant in ablation["variants"]:
+        if variant["missing"]:
+            _say(console, f"{variant['name']} ({variant['texts']}) is missing: {variant['missing']}", style="yellow")
+
+
+def _ablation_table(title: str, table: Mapping[str, Any], texts: Mapping[str, str]) -> Table:
+    columns = table["columns"]
+    has_published = any(column["published"] for column in columns)
+    shown = Table(
+        title=f"{title}, ours (published)" if has_published else title, title_justify="left", box=box.SIMPLE_HEAD
+    )
+    shown.add_column("")
+    for column in columns:
+        name = column["set"] if column["set"] != column["label"] and not column["empty"] else ""
+        heading = "\n".join(filter(None, (column["label"], column["score_label"], name)))
+        shown.add_column(Text(heading), justify="right", overflow="fold")
+    for row in table["rows"]:
+        cells = [
+            fixed(cell["ours"]) + (f" ({fixed(cell['published'])})" if column["published"] else "")
+            for cell, column in zip(row["cells"], columns, strict=True)
+        ]
+        shown.add_row(*map(Text, (texts[row["variant"]], *cells)))
+    return shown
 
 
 def _left_out(console: Console, task: Mapping[str, Any]) -> None:
