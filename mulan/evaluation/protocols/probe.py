@@ -44,6 +44,24 @@ class TaggingProbe(ProbeProtocol):
     """Which recordings of the three splits are used: ``all``, also those without any of the tags, or only the
     ``tagged`` ones."""
 
+    def evaluate(self, model: Evaluated) -> Iterator[SetScores]:
+        """Yields the scores of each set.
+
+        Raises:
+            EvaluationError: As in :meth:`fit`; or, after the others were yielded, sets have no tag to score.
+        """
+        found = set()
+        for scores in super().evaluate(model):
+            found.add(scores.details["vocabulary"])
+            yield scores
+        splits = ProbeSplits.of(model.all_audio, seed=model.seed, scored=self.split)
+        empty = [tags.name for tags in probed_sets(self.vocabulary, splits) if tags.name not in found]
+        if empty:
+            raise EvaluationError(
+                f"no tag of {', '.join(empty)} can be scored: a probe needs recordings with and without the tag in the "
+                f"splits train and {self.split}"
+            )
+
     def fit(self, model: Evaluated) -> FittedScores:
         """Trains a probe of each set, and returns what scores recordings with them.
 

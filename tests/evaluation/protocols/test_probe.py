@@ -135,6 +135,17 @@ def test_tags_that_the_training_split_lacks_are_counted_and_not_predicted() -> N
     assert [row["tag"] for row in result.details["tags"]] == list(NAMES)
 
 
+def test_sets_without_a_tag_to_score_are_named_after_the_others() -> None:
+    vectors, truth = planted()
+    tags = tags_of(truth)
+    for row in range(RECORDINGS):
+        tags[row] += [f"split:{mixed_splits(RECORDINGS)[row]}", "all:everywhere"]
+    found = TaggingProbe().evaluate(evaluated(embedded(vectors, splits=mixed_splits(RECORDINGS), tags=tags)))
+    assert next(iter(found)).name == "mood"
+    with pytest.raises(EvaluationError, match="no tag of all, split can be scored: a probe needs recordings with and"):
+        list(found)
+
+
 def test_each_category_is_a_set_and_a_fixed_list_is_named_with_its_digest() -> None:
     vectors, truth = planted()
     tags = tags_of(truth, ("mood:a", "genre:b", "mtat:guitar"))
