@@ -40,12 +40,41 @@ class EmbeddedRecordings:
 
     recordings: tuple[LabelledRecording, ...]
     """The recordings, at least one."""
-    windows: np.ndarray
-    """Vectors of the windows of all recordings, one recording after another, float32 [windows, d]."""
+    vectors: np.ndarray
+    """Vectors of windows, float32 [rows, d], which parts of a corpus share: there may be those of other recordings."""
     starts: np.ndarray
-    """Row in ``windows`` of the first window of each recording, and their total number, int64 [recordings + 1]."""
+    """Number among the windows of the first one of each recording, and their total number, int64 [recordings + 1]."""
     is_unit: bool
     """Whether the mean of a recording's windows is normalised."""
+    rows: np.ndarray | None = None
+    """Row in ``vectors`` of each window, one recording after another, int64 [windows]; None if they are all rows, in
+    their order."""
+
+    @property
+    def num_windows(self) -> int:
+        """Number of windows of all recordings."""
+        return int(self.starts[-1])
+
+    @property
+    def dim(self) -> int:
+        """Size d of the vectors."""
+        return self.vectors.shape[1]
+
+    @property
+    def windows(self) -> np.ndarray:
+        """Vectors of the windows of all recordings, one recording after another, float32 [windows, d].
+
+        Of a part of a corpus they are copied, which :meth:`windows_at` avoids.
+        """
+        return self.windows_at(slice(None))
+
+    def windows_at(self, numbers: slice | np.ndarray) -> np.ndarray:
+        """Returns the vectors of windows, float32 [number of them, d].
+
+        Args:
+            numbers: Their numbers among the windows of all recordings, int64 [number of them], or a slice of them.
+        """
+        return self.vectors[numbers if self.rows is None else self.rows[numbers]]
 
     @property
     def means(self) -> np.ndarray:
@@ -54,11 +83,11 @@ class EmbeddedRecordings:
         With ``is_unit`` rows are unit vectors, or 0 if the windows cancel: such a recording is equally similar to all
         texts.
         """
-        means = np.empty((len(self.recordings), self.windows.shape[1]), np.float32)
-        blocks = np.searchsorted(self.starts, np.arange(0, self.starts[-1] + _WINDOWS_AT_ONCE, _WINDOWS_AT_ONCE))
+        means = np.empty((len(self.recordings), self.dim), np.float32)
+        blocks = np.searchsorted(self.starts, np.arange(0, self.num_windows + _WINDOWS_AT_ONCE, _WINDOWS_AT_ONCE))
         for first, last in pairwise(np.unique(np.minimum(blocks, len(means))).tolist()):
             starts = self.starts[first : last + 1]
-            windows = self.windows[starts[0] : starts[-1]].astype(np.float64)
+            windows = self.windows_at(slice(starts[0], starts[-1])).astype(np.float64)
             rows = np.add.reduceat(windows, starts[:-1] - starts[0], axis=0) / np.diff(starts)[:, None]
             if self.is_unit:
                 norms = np.linalg.norm(rows, axis=1, keepdims=True)
@@ -67,13 +96,14 @@ class EmbeddedRecordings:
         return means
 
     def select(self, rows: Sequence[int] | np.ndarray) -> "EmbeddedRecordings":
-        """Returns the recordings of these rows, in this order."""
+        """Returns the recordings of these rows, in this order. Their vectors are not copied."""
         chosen = np.asarray(rows, np.int64)
         counts = np.diff(self.starts)[chosen]
         starts = np.concatenate([[0], np.cumsum(counts)])
         index = np.repeat(self.starts[:-1][chosen] - starts[:-1], counts) + np.arange(starts[-1])
+        recordings = tuple(self.recordings[row] for row in chosen.tolist())
         return EmbeddedRecordings(
-            tuple(self.recordings[row] for row in chosen.tolist()), self.windows[index], starts, self.is_unit
+            recordings, self.vectors, starts, self.is_unit, index if self.rows is None else self.rows[index]
         )
 
     def of_splits(self, *splits: str) -> "EmbeddedRecordings":

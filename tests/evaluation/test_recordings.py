@@ -48,6 +48,16 @@ def test_a_selection_has_the_windows_of_its_recordings_in_its_order() -> None:
     np.testing.assert_array_equal(chosen.means, everything.means[[3, 0]])
     assert [each.recording_id for each in everything.of_splits("test").recordings] == ["r1", "r3"]
     assert len(everything.select([]).recordings) == 0
+    again = chosen.select([1])
+    np.testing.assert_array_equal(again.windows, everything.windows[:2])
+    np.testing.assert_array_equal(chosen.windows_at(np.array([5, 0])), everything.windows[[1, 6]])
+    assert (chosen.num_windows, chosen.dim) == (6, 3)
+
+
+def test_parts_share_the_vectors_of_the_whole() -> None:
+    everything = embedded([2, 1, 3, 4])
+    part = everything.where(lambda recording: recording.recording_id != "r1").of_splits("test")
+    assert part.vectors is everything.vectors and len(part.windows) == 4
 
 
 def test_labels_are_true_where_a_recording_has_the_tag() -> None:
@@ -56,5 +66,5 @@ def test_labels_are_true_where_a_recording_has_the_tag() -> None:
 
 
 def test_a_recording_whose_windows_cancel_is_equally_similar_to_all_texts() -> None:
-    audio = replace(embedded([2, 1]), windows=np.array([[1, 0, 0], [-1, 0, 0], [0, 3, 4]], np.float32))
+    audio = replace(embedded([2, 1]), vectors=np.array([[1, 0, 0], [-1, 0, 0], [0, 3, 4]], np.float32))
     np.testing.assert_allclose(audio.means, [[0, 0, 0], [0, 0.6, 0.8]], atol=1e-7)

@@ -136,7 +136,7 @@ def _read(
     file = read_vector_file(uri, is_unit=info.is_unit)
     embedded, skipped = file.result.embedded, file.result.skipped
     names = sorted([*(each.recording_id for each in embedded.recordings), *skipped])
-    is_same = file.computed_from.get("key") == computed_from["key"] and embedded.windows.shape[1] == info.dim
+    is_same = file.computed_from.get("key") == computed_from["key"] and embedded.dim == info.dim
     if not is_same or names != sorted(name for name, other in split_of.items() if other == split):
         raise UnusableVectorFile(f"{uri} was computed from something else than its name says")
     return file.result

@@ -59,12 +59,13 @@ def joined(parts: Sequence[CorpusEmbeddings]) -> CorpusEmbeddings:
     embedded = [part.embedded for part in parts]
     recordings = [recording for each in embedded for recording in each.recordings]
     sizes = np.concatenate([np.diff(each.starts) for each in embedded])
-    together = EmbeddedRecordings(
-        tuple(recordings),
-        np.concatenate([each.windows for each in embedded]),
-        np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-        embedded[0].is_unit,
-    )
+    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    vectors, rows = embedded[0].vectors, None
+    if all(each.vectors is vectors and each.rows is not None for each in embedded):  # parts of one corpus
+        rows = np.concatenate([each.rows for each in embedded if each.rows is not None])
+    else:
+        vectors = np.concatenate([each.windows for each in embedded]) if len(embedded) > 1 else embedded[0].windows
+    together = EmbeddedRecordings(tuple(recordings), vectors, starts, embedded[0].is_unit, rows)
     if len(parts) > 1:
         together = together.select(sorted(range(len(recordings)), key=lambda row: recordings[row].recording_id))
     skipped = {name: reason for part in parts for name, reason in part.skipped.items()}

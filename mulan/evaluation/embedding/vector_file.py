@@ -101,7 +101,7 @@ def write_vector_file(uri: str, split: str, result: CorpusEmbeddings, computed_f
     Raises:
         StorageError, StoragePermanentError: The file could not be written.
     """
-    dim = result.embedded.windows.shape[1]
+    dim = result.embedded.dim
     stated = {"computed_from": dict(computed_from), "skipped": dict(result.skipped)}
     schema = pa.schema(
         [
@@ -128,7 +128,7 @@ def _tables(split: str, embedded: EmbeddedRecordings, schema: pa.Schema) -> Iter
     for first in range(0, len(embedded.recordings), _ROWS_PER_GROUP):
         recordings = embedded.recordings[first : first + _ROWS_PER_GROUP]
         starts = embedded.starts[first : first + len(recordings) + 1]
-        values = pa.array(embedded.windows[starts[0] : starts[-1]].reshape(-1))
+        values = pa.array(embedded.windows_at(slice(starts[0], starts[-1])).reshape(-1))
         vectors = pa.FixedSizeListArray.from_arrays(values, type=kind.value_type)
         columns = [
             pa.array([each.recording_id for each in recordings]),

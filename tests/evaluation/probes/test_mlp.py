@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,8 @@ from mulan.evaluation.probes.probe import (
     mean_r2,
     mean_roc_auc,
 )
-from tests.evaluation.probes.planted import embedded
+from mulan.evaluation.probes.splits import ProbeSplits
+from tests.evaluation.probes.planted import embedded, mixed_splits
 
 QUALITIES: dict[TargetKind, Quality] = {"tags": mean_roc_auc, "class": accuracy_of_best, "numbers": mean_r2}
 
@@ -83,7 +86,7 @@ def test_calls_give_identical_numbers_and_leave_the_random_state_alone() -> None
 def test_an_epoch_sees_each_recording_once_and_several_epochs_all_its_windows() -> None:
     starts, rng, seen = np.array([0, 3, 4, 70, 72]), np.random.default_rng(0), set()
     for _ in range(400):
-        recordings, rows = (torch.cat(parts).numpy() for parts in zip(*mlp._batches(starts, rng), strict=True))
+        recordings, rows = (np.concatenate(parts) for parts in zip(*mlp._batches(starts, rng), strict=True))
         assert sorted(recordings.tolist()) == [0, 1, 2, 3]
         assert ((starts[recordings] <= rows) & (rows < starts[recordings + 1])).all()
         seen |= set(rows.tolist())
@@ -125,6 +128,49 @@ def test_a_dimension_without_variation_does_no_harm() -> None:
     constant = embedded(np.concatenate([train.audio.windows, np.full((128, 1), 3.5)], axis=1))
     labelled = LabelledVectors(constant, train.truth)
     assert np.isfinite(fit_mlp(ProbeData("numbers", 1, labelled, labelled, mean_r2, seed=0)).predict(constant)).all()
+
+
+@pytest.mark.usefixtures("few_epochs")
+@pytest.mark.parametrize(("kind", "outputs"), [("tags", 3), ("class", 3)])
+def test_equal_windows_get_equal_predictions_however_many_a_recording_has(
+    kind: TargetKind, outputs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mlp, "_WINDOWS_AT_ONCE", 128)
+    rng = np.random.default_rng(6)
+    # 7 dimensions, since products of matrices with few rows round them differently
+    audio = embedded([np.tile(rng.normal(size=7), (count, 1)) * 0 + 0.1 for count in rng.integers(1, 9, size=60)])
+    truth = {"tags": rng.random((60, 3)) < 0.4, "class": rng.integers(3, size=60)}[kind]
+    labelled = LabelledVectors(audio, truth)
+    predicted = fit_mlp(ProbeData(kind, outputs, labelled, labelled, QUALITIES[kind], seed=0)).predict(audio)
+    assert (predicted == predicted[:, :1]).all()
+
+
+@pytest.mark.usefixtures("few_epochs")
+def test_blocks_of_any_size_give_the_same_predictions(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(7)
+    audio = embedded([rng.normal(size=(count, 3)) for count in rng.integers(1, 200, size=30)])
+    labelled = LabelledVectors(audio, rng.random((30, 2)) < 0.5)
+    data = ProbeData("tags", 2, labelled, labelled, mean_roc_auc, seed=0)
+    whole = fit_mlp(data).predict(audio)
+    for size in (64, 192, audio.num_windows - 1):
+        monkeypatch.setattr(mlp, "_WINDOWS_AT_ONCE", size)
+        assert fit_mlp(data).predict(audio) == pytest.approx(whole, abs=1e-6)
+
+
+def test_it_needs_less_memory_than_the_windows_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mlp, "MAX_EPOCHS", 1)
+    rng = np.random.default_rng(8)
+    splits = mixed_splits(400)
+    audio = embedded([rng.normal(size=(200, 64)).astype(np.float32) for _ in splits], splits=splits)
+    tracemalloc.start()
+    parts = ProbeSplits.of(audio, seed=0).where(lambda recording: True)
+    train, validation = (
+        LabelledVectors(part, rng.random((len(part.recordings), 2)) < 0.5) for part in (parts.train, parts.validation)
+    )
+    fit_mlp(ProbeData("tags", 2, train, validation, mean_roc_auc, seed=0)).predict(parts.test)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < audio.vectors.nbytes / 2
 
 
 @pytest.mark.gpu
