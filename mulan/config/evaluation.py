@@ -1,6 +1,6 @@
 """The evaluation of a model while it trains."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Annotated, Literal
 
@@ -20,6 +20,15 @@ SECTION_OF_TASK = MappingProxyType({
 })  # fmt: skip
 """Section of a report with the scores of each task."""
 
+SCORES_OF_TASK: Mapping[str, tuple[str, ...]] = MappingProxyType({
+    "tags": ("roc_auc", "map", "prevalence"),
+    "captions": ("recall1", "recall5", "recall10", "median_rank", "map10", "mrr"),
+    "playlists": ("roc_auc", "map", "recall10", "prevalence"),
+})  # fmt: skip
+"""Names of the scores of each task."""
+SET_OF_TASK = MappingProxyType({"captions": "captions", "playlists": "titles"})
+"""Name of the only set of each task, other than ``tags``, whose sets are the categories of the corpus."""
+
 
 def _distinct(tasks: tuple[EvaluatedTask, ...]) -> tuple[EvaluatedTask, ...]:
     if len(set(tasks)) < len(tasks):
@@ -38,7 +47,7 @@ class EvaluationConfig(Section):
     in each validation."""
     select: str = ""
     """The figure by which checkpoints, and the trials of a sweep, are compared, as its path in ``report.json``:
-    ``zero_shot.genre.roc_auc`` or ``retrieval.captions.long_form.recall10``. Empty uses the selection metric of the
+    ``zero_shot.genre.roc_auc`` or ``retrieval.captions.captions.recall10``. Empty uses the selection metric of the
     objective."""
 
 
@@ -51,7 +60,17 @@ def evaluation_faults(evaluation: EvaluationConfig, weights: LossWeightsConfig, 
         )
     if evaluation.tasks and not train.validation_micro_batches:
         yield "evaluation.tasks needs validations; set train.validation_micro_batches to a positive number"
-    sections = [SECTION_OF_TASK[task] for task in evaluation.tasks]
-    if evaluation.select and not any(evaluation.select.startswith(f"{section}.") for section in sections):
-        expected = " or ".join(f"{section}.SET.SCORE" for section in sections) or "a score of evaluation.tasks"
-        yield f"evaluation.select = {evaluation.select} is not {expected}"
+    if evaluation.select and not any(_is_figure(evaluation.select, task) for task in evaluation.tasks):
+        figures = [
+            f"{SECTION_OF_TASK[task]}.{SET_OF_TASK.get(task, 'CATEGORY')}.SCORE with a SCORE of "
+            f"{', '.join(SCORES_OF_TASK[task])}"
+            for task in evaluation.tasks
+        ]
+        yield f"evaluation.select = {evaluation.select} is not {' or '.join(figures) or 'a score of evaluation.tasks'}"
+
+
+def _is_figure(path: str, task: EvaluatedTask) -> bool:
+    """Returns whether a path in ``report.json`` is that of a score of a task; categories are known to the corpus."""
+    section, _, rest = path.partition(f"{SECTION_OF_TASK[task]}.")
+    name, _, score = rest.rpartition(".")
+    return not section and bool(name) and name == SET_OF_TASK.get(task, name) and score in SCORES_OF_TASK[task]

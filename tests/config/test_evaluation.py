@@ -33,8 +33,13 @@ def test_a_figure_of_the_evaluation_may_be_the_selection_metric(figure: str) -> 
         (
             "demo",
             [TASKS, "evaluation.select=probes.genre.map"],
-            "is not zero_shot.SET.SCORE or retrieval.captions.SET.SCORE",
+            "is not zero_shot.CATEGORY.SCORE with a SCORE of roc_auc, map, prevalence or "
+            "retrieval.captions.captions.SCORE",
         ),
+        ("demo", [TASKS, "evaluation.select=zero_shot.genre.recall10"], "is not zero_shot.CATEGORY.SCORE"),
+        ("demo", [TASKS, "evaluation.select=zero_shot.roc_auc"], "is not zero_shot.CATEGORY.SCORE"),
+        ("demo", [TASKS, "evaluation.select=retrieval.captions.titles.mrr"], "is not zero_shot."),
+        ("demo", [TASKS, "evaluation.select=retrieval.captions.captions.roc_auc"], "is not zero_shot."),
         (
             "demo",
             ['evaluation.tasks=["tags"]', "evaluation.select=retrieval.captions.captions.mrr"],

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mulan import MuLan
+from mulan.config.evaluation import SCORES_OF_TASK, SET_OF_TASK
 from mulan.config.recipe import Recipe
 from mulan.data.audio.windows import decode_recording
 from mulan.data.corpus.index import Corpus
@@ -16,11 +17,12 @@ from mulan.evaluation.errors import EvaluationError
 from mulan.evaluation.metrics.retrieval import retrieval_scores, search
 from mulan.evaluation.metrics.tagging import tagging_scores
 from mulan.evaluation.protocols.queries import recordings_by_text
+from mulan.evaluation.protocols.retrieval import CAPTION_SCORES, PLAYLIST_SCORES, CaptionRetrieval, PlaylistRetrieval
 from mulan.evaluation.recordings import LabelledRecording, multi_hot
 from mulan.recipes.registry import load_recipe
 from mulan.runs.export import export_run
 from mulan.runs.run import Run
-from mulan.tasks.evaluation import ValidationEvaluation
+from mulan.tasks.evaluation import ValidationEvaluation, _protocol
 from mulan.tasks.joint import JointTask
 from tests.processes import run_in_processes
 from tests.training.inline import train_inline
@@ -123,6 +125,13 @@ def test_an_unknown_figure_is_refused_with_those_that_there_are(tiny_corpus: str
         pytest.raises(EvaluationError, match=r"zero_shot\.mood\.roc_auc is not among .*zero_shot\.genre"),
     ):
         evaluation.scores(model, torch.device("cpu"))
+
+
+def test_recipes_accept_the_figures_that_the_protocols_have() -> None:
+    assert SCORES_OF_TASK["captions"] == CAPTION_SCORES and SCORES_OF_TASK["playlists"] == PLAYLIST_SCORES
+    for task, name in SET_OF_TASK.items():
+        protocol = _protocol(task)
+        assert isinstance(protocol, CaptionRetrieval | PlaylistRetrieval) and (protocol.name or protocol.source) == name
 
 
 def test_without_tasks_nothing_is_read(tiny_corpus: str, narrow_bert: str) -> None:

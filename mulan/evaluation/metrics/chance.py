@@ -6,9 +6,12 @@ import numpy as np
 
 from mulan.evaluation.metrics.retrieval import CUTOFF
 
+_ROUNDING = 1e-9
+"""Difference of probabilities that counts as rounding."""
+
 
 def chance_of_retrieval(gold_counts: Sequence[int], num_items: int) -> dict[str, float]:
-    """Returns the scores of random orders, by their names in :class:`mulan.evaluation.metrics.retrieval.RetrievalScores`.
+    """Returns the scores of random orders, by their names in :class:`.RetrievalScores`.
 
     All are expected values, except for the median rank, which is the median of the rank of a random query in a random
     order: with one gold item (N + 1) / 2 of N items. The mean reciprocal rank is then (1 + 1/2 + ... + 1/N) / N.
@@ -38,7 +41,3 @@ def chance_of_retrieval(gold_counts: Sequence[int], num_items: int) -> dict[str,
     recalls = {f"recall{cutoff}": float(found[min(cutoff, num_items) - 1]) for cutoff in (1, 5, 10)}
     lower, upper = (int(np.searchsorted(found, 0.5 + error)) + 1 for error in (-_ROUNDING, _ROUNDING))
     return {**scores, **recalls, "median_rank": (lower + upper) / 2}
-
-
-_ROUNDING = 1e-9
-"""Difference of probabilities that counts as rounding."""

@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
+from mulan.evaluation.metrics.retrieval import rounded
 from mulan.evaluation.probes.probe import FittedProbe, ProbeData
 from mulan.evaluation.recordings import EmbeddedRecordings
 
@@ -35,9 +36,9 @@ class LinearLayer:
         """Returns float64 [recordings, outputs].
 
         Args:
-            vectors: Standardised vectors of the recordings, float64 [recordings, d].
+            vectors: Standardised vectors of the recordings, float64 [recordings, d]. Equal ones get equal outputs.
         """
-        return vectors @ self.weight.T + self.bias
+        return rounded(vectors @ self.weight.T + self.bias)
 
 
 def fit_logistic(data: ProbeData) -> FittedProbe:

@@ -1,15 +1,15 @@
 """MuLaP's probe (§3.2-3.3): a multilayer perceptron on the vectors of windows.
 
-Where the paper speaks, it is followed: a hidden layer of 512, 200 epochs, Adam with a learning rate of 0.001, minibatches
-of 64, a weight decay of 0.01, early stopping, three initialisations, mean predictions. The rest is a choice:
+Where the paper speaks it is followed: hidden layer of 512, 200 epochs, Adam with a learning rate of 0.001,
+minibatches of 64, weight decay of 0.01, early stopping, three initialisations, mean predictions. The rest is chosen:
 
 * The learning rate is "reduced linearly when the validation metric stops improving", the paper says, but neither by how
-  much nor after how long. It is halved after ten epochs, as in the authors' code, and early stopping waits 50 epochs, as
-  there. (Their configurations have other weight decays, 0.001, and a hidden layer of 1,024 for Emomusic.)
-* An epoch of the paper has a random crop of 3 s of each recording. Here it has one random window of the grid that covers
-  the recording, since vectors are computed once; of the length of the encoder, which is 10 s for MuLan.
-* Vectors are standardised, which the paper does not mention: learning rate and weight decay would mean something else for
-  the vectors of every encoder, such as unit vectors.
+  much nor after how long. It is halved after ten epochs, and early stopping waits 50, both as in the authors' code.
+  (Their settings have another weight decay, 0.001, except for Emomusic, and there a hidden layer of 1,024.)
+* An epoch of the paper has a random crop of 3 s of each recording. Here it has one random window of the grid that
+  covers the recording, since vectors are computed once; of the length of the encoder's, which is 10 s for MuLan.
+* Vectors are standardised, which the paper does not mention: learning rate and weight decay would otherwise mean
+  something else for every encoder, such as one with unit vectors.
 """
 
 import copy
@@ -36,19 +36,21 @@ PLATEAU_EPOCHS = 10
 """The learning rate is halved when the quality has not risen for more epochs than this."""
 PATIENCE_EPOCHS = 50
 """Training ends when the quality has not risen for so many epochs."""
-_WINDOWS_AT_ONCE = 4096
+_WINDOWS_AT_ONCE = 1024
 _FEW_WINDOWS = 64
 
-_LOSSES: dict[TargetKind, Callable[[Tensor, Tensor], Tensor]] = {
+LOSSES: dict[TargetKind, Callable[[Tensor, Tensor], Tensor]] = {
     "tags": functional.binary_cross_entropy_with_logits,
     "class": functional.cross_entropy,
     "numbers": functional.mse_loss,
 }
-_ACTIVATIONS: dict[TargetKind, Callable[[Tensor], Tensor]] = {
+"""The loss of outputs and truth."""
+ACTIVATIONS: dict[TargetKind, Callable[[Tensor], Tensor]] = {
     "tags": torch.sigmoid,
     "class": lambda logits: functional.log_softmax(logits, dim=1),
     "numbers": lambda outputs: outputs,
 }
+"""The function of a window's outputs, float64 [windows, outputs], of which the mean over a recording is predicted."""
 
 
 def fit_mlp(data: ProbeData) -> FittedProbe:
@@ -117,14 +119,14 @@ def _train(data: ProbeData, scaling: _Scaling, run: int) -> _Run:
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimizer, mode="max", factor=0.5, patience=PLATEAU_EPOCHS, threshold=0, threshold_mode="abs"
     )
-    truth = _as_tensor(data.train, data.kind).to(device)
+    truth = truth_tensor(data.train, data.kind).to(device)
     rng = np.random.default_rng([data.seed, run])
     best = _Run(network, 0, LEARNING_RATE, float("-inf"))
     for epoch in range(1, MAX_EPOCHS + 1):
         learning_rate = optimizer.param_groups[0]["lr"]
         for recordings, numbers in _batches(audio.starts, rng):
             optimizer.zero_grad()
-            torch.autograd.backward(_LOSSES[data.kind](network(scaling(audio, numbers)), truth[recordings]))
+            torch.autograd.backward(LOSSES[data.kind](network(scaling(audio, numbers)), truth[recordings]))
             optimizer.step()
         quality = data.quality_of(_predict(network, scaling, data.validation.audio, data))
         plateau.step(quality)
@@ -141,7 +143,8 @@ def _network(dim: int, outputs: int, *, seed: int) -> nn.Module:
         return nn.Sequential(nn.Linear(dim, HIDDEN_SIZE), nn.ReLU(), nn.Linear(HIDDEN_SIZE, outputs))
 
 
-def _as_tensor(labelled: LabelledVectors, kind: TargetKind) -> Tensor:
+def truth_tensor(labelled: LabelledVectors, kind: TargetKind) -> Tensor:
+    """Returns the truth as the losses need it: float32 [recordings, outputs], or int64 [recordings] for classes."""
     return torch.from_numpy(labelled.truth.astype(np.int64 if kind == "class" else np.float32))
 
 
@@ -162,7 +165,7 @@ def _predict(network: nn.Module, scaling: _Scaling, audio: EmbeddedRecordings, d
     starts, sums = audio.starts, np.zeros((len(audio.recordings), data.outputs))
     for first, last, numbers in _equal_blocks(audio.num_windows):
         # probabilities close to 1 would be equal in float32
-        outputs = _ACTIVATIONS[data.kind](network(scaling(audio, numbers)).double())[: last - first].cpu().numpy()
+        outputs = ACTIVATIONS[data.kind](network(scaling(audio, numbers)).double())[: last - first].cpu().numpy()
         some = slice(np.searchsorted(starts, first, side="right") - 1, np.searchsorted(starts, last))
         sums[some] += np.add.reduceat(outputs, np.maximum(starts[some] - first, 0), axis=0)
     return rounded(sums / np.diff(starts)[:, None])

@@ -81,6 +81,12 @@ class ProbeSplits:
         return all(len(part.recordings) for part in (self.train, self.validation, self.test))
 
     @property
+    def empty(self) -> str:
+        """Names of the splits without recordings."""
+        parts = {"train": self.train, "validation": self.validation, self.scored: self.test}
+        return " and ".join(name for name, part in parts.items() if not part.recordings)
+
+    @property
     def counts(self) -> dict[str, int]:
         """Number of recordings of each split, for the counts of a report."""
         return {

@@ -1,6 +1,6 @@
 """Probes of classes and of keys: each recording is of exactly one."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -30,6 +30,9 @@ from mulan.evaluation.protocols.probe_sets import (
 from mulan.evaluation.protocols.protocol import Evaluated, FittedScores, SetScores
 from mulan.evaluation.recordings import EmbeddedRecordings, LabelledRecording, multi_hot
 from mulan.vocabularies.vocabulary import Vocabulary, vocabulary
+
+_Values = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Values of recordings, float64 [recordings], given their classes and the predicted ones, both int64 [recordings]."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,7 @@ class KeyProbe(ProbeProtocol):
 
         def scores_of(test: EmbeddedRecordings) -> Iterator[SetScores]:
             classified = fitted.classified(test)
-            values = np.mean([_weighted_scores(classified.truth, run) for run in classified.predicted], axis=0)
-            yield classified.scores(self.name, "weighted_score", values)
+            yield classified.scores(self.name, "weighted_score", _weighted_scores)
 
         return scores_of
 
@@ -119,6 +121,8 @@ class _FittedClasses:
     tags: Vocabulary
     untrained: tuple[str, ...]
     """Classes without recordings to train on."""
+    constant: int
+    """Number of the class that is the best prediction for all recordings of the training split."""
     training: ProbeTraining
     probe: FittedProbe
 
@@ -136,7 +140,8 @@ class _FittedClasses:
         training = training_of(head, model)
         probe = training.fit(ProbeData("class", len(tags.tags), train, validation, quality, model.seed))
         untrained = tuple(tag for number, tag in enumerate(tags.tags) if number not in trained)
-        return cls(model, splits, tags, untrained, training, probe)
+        constant = _best_constant(train.truth, len(tags.tags), quality)
+        return cls(model, splits, tags, untrained, constant, training, probe)
 
     def classified(self, test: EmbeddedRecordings) -> "_Classified":
         """Predicts the classes of those recordings that are of exactly one."""
@@ -148,6 +153,7 @@ class _FittedClasses:
             tags=self.tags,
             truth=labelled.truth,
             predicted=self.probe.predict(kept).argmax(axis=2),
+            constant=np.full_like(labelled.truth, self.constant),
             counts={
                 **splits.counts,
                 "left_out": len(test.recordings) - len(kept.recordings),
@@ -162,7 +168,7 @@ class _FittedClasses:
                 "chosen": dict(self.probe.chosen),
                 "untrained": list(self.untrained),
             },
-            protocol=protocol_sentence(self.training, "only those with exactly one of the tags", splits),
+            protocol=protocol_sentence(self.training, "only those with exactly one of the tags", splits, self.model),
         )
 
 
@@ -178,24 +184,22 @@ class _Classified:
     """Number of the class, int64 [recordings]."""
     predicted: np.ndarray
     """Number of the predicted class, int64 [runs, recordings]."""
+    constant: np.ndarray
+    """What the best probe predicts that ignores its input, int64 [recordings]."""
     counts: dict[str, int]
     details: dict[str, Any]
     protocol: str
 
-    def scores(self, name: str, other: str = "", other_values: np.ndarray | None = None) -> SetScores:
+    def scores(self, name: str, other: str = "", values_of: _Values | None = None) -> SetScores:
         """Returns the scores.
 
         Args:
             name: Name of the set.
             other: Name of a score in addition.
-            other_values: Values of the recordings, of which it is the mean.
+            values_of: Values of the recordings, of which it is the mean, given their classes and the predicted ones.
         """
         resampling = self.model.resampling(self.recordings)
         classes, right = len(self.tags.tags), (self.predicted == self.truth).mean(axis=0)
-        scores = {
-            "accuracy": float(np.mean([accuracy(self.truth, run) for run in self.predicted])),
-            "macro_f1": float(np.mean([macro_f1(self.truth, run, classes=classes)[0] for run in self.predicted])),
-        }
         draws = {
             "accuracy": resampling.means(right),
             "macro_f1": np.mean(
@@ -203,18 +207,32 @@ class _Classified:
                 axis=0,
             ),
         }
-        if other_values is not None:
-            scores = {other: float(other_values.mean()), **scores}
-            draws = {other: resampling.means(other_values), **draws}
+        if values_of is not None:
+            values = np.mean([values_of(self.truth, run) for run in self.predicted], axis=0)
+            draws = {other: resampling.means(values), **draws}
+        runs = [self._scores_of(run, other, values_of) for run in self.predicted]
         return SetScores(
             section="probes",
             name=name,
-            scores=scores,
+            scores={score: float(np.mean([run[score] for run in runs])) for score in draws},
             draws=draws if self.model.replicates else {},
             counts={**self.counts, "artists_or_recordings": resampling.num_groups},
-            details={**self.details, "classes": self._classes(right)},
+            details={
+                **self.details,
+                "chance": self._scores_of(self.constant, other, values_of),
+                "runs": runs,
+                "classes": self._classes(right),
+            },
             protocol=self.protocol,
         )
+
+    def _scores_of(self, predicted: np.ndarray, other: str, values_of: _Values | None) -> dict[str, float]:
+        """Returns the scores of predictions, int64 [recordings]."""
+        return {
+            **({other: float(values_of(self.truth, predicted).mean())} if values_of is not None else {}),
+            "accuracy": accuracy(self.truth, predicted),
+            "macro_f1": float(macro_f1(self.truth, predicted, classes=len(self.tags.tags))[0]),
+        }
 
     def _classes(self, right: np.ndarray) -> list[dict[str, Any]]:
         """Returns the recall of each class that occurs, and the class that it is most often mistaken for."""
@@ -227,6 +245,18 @@ class _Classified:
             recall = float(right[of_class].mean())
             rows.append({"tag": self.tags.tags[number], "recall": recall, "mistaken_for": other})
         return rows
+
+
+def _best_constant(truth: np.ndarray, classes: int, quality: Quality) -> int:
+    """Returns the class that has the highest quality as the prediction for all recordings, a mean over these."""
+    occurring, counts = np.unique(truth, return_counts=True)
+    alone = np.eye(classes)[:, None]
+
+    def quality_of(predicted: int) -> float:
+        each = [quality(occurring[[row]], alone[predicted]) for row in range(len(occurring))]
+        return float(counts @ np.array(each))
+
+    return max(range(classes), key=quality_of)
 
 
 def _has_exactly_one_of(tags: frozenset[str], recording: LabelledRecording) -> bool:

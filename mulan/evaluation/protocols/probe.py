@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from mulan.data.errors import MAX_FAULTS
 from mulan.evaluation.errors import EvaluationError
 from mulan.evaluation.metrics.regression import r2_draws, r2_scores
 from mulan.evaluation.probes.probe import FittedProbe, LabelledVectors, ProbeData, ProbeTraining, mean_r2, mean_roc_auc
@@ -65,27 +66,51 @@ class TaggingProbe(ProbeProtocol):
     def fit(self, model: Evaluated) -> FittedScores:
         """Trains a probe of each set, and returns what scores recordings with them.
 
+        Categories of which nothing can be trained or scored are left out, if there are others.
+
         Raises:
-            EvaluationError: There are no recordings to train on or to test, or none has one of the tags.
+            EvaluationError: There are no recordings to train on or to test, or there is no set of which a tag can be
+                trained and scored; names the reason of each.
         """
         splits = ProbeSplits.of(model.all_audio, seed=model.seed, scored=self.split)
-        fitted = [self._fitted(model, splits, tags) for tags in probed_sets(self.vocabulary, splits)]
+        fitted, reasons = [], []
+        for tags in probed_sets(self.vocabulary, splits):
+            try:
+                fitted.append(self._fitted(model, splits, tags))
+            except EvaluationError as error:
+                reasons.append(str(error))
+        if not fitted:
+            raise EvaluationError(_joined(reasons))
 
         def scores_of(test: EmbeddedRecordings) -> Iterator[SetScores]:
+            found, unscored = [], list(reasons)
             for each in fitted:
-                scores = each.scores(test) if each is not None else None
-                if scores is not None:
-                    yield scores
+                try:
+                    found.append(each.scores(test))
+                except EvaluationError as error:
+                    unscored.append(str(error))
+            if not found:
+                raise EvaluationError(_joined(unscored))
+            yield from found
 
         return scores_of
 
-    def _fitted(self, model: Evaluated, splits: ProbeSplits, tags: Vocabulary) -> "_FittedTags | None":
-        """Trains the probe of a set; None if there is nothing to train on or to test."""
+    def _fitted(self, model: Evaluated, splits: ProbeSplits, tags: Vocabulary) -> "_FittedTags":
+        """Trains the probe of a set.
+
+        Raises:
+            EvaluationError: There is nothing to train on or to test.
+        """
         keep = partial(_has_one_of, frozenset(tags.tags)) if self.recordings == "tagged" else _has_anything
         splits = splits.where(keep)
+        if not splits.are_filled:
+            raise EvaluationError(f"{tags.name}: no recording of the split {splits.empty} has one of the tags to probe")
         predicted = _trainable(splits.train.recordings, tags.tags)
-        if not splits.are_filled or not predicted:
-            return None
+        if not predicted:
+            raise EvaluationError(
+                f"{tags.name}: no tag can be probed, since none is of some recordings of the training split, but not "
+                "of all"
+            )
         train, validation = (
             LabelledVectors(part, multi_hot(part.recordings, predicted)) for part in (splits.train, splits.validation)
         )
@@ -110,17 +135,23 @@ class _FittedTags:
     training: ProbeTraining
     probe: FittedProbe
 
-    def scores(self, test: EmbeddedRecordings) -> SetScores | None:
-        """Returns the scores of recordings; None if no tag can be scored."""
+    def scores(self, test: EmbeddedRecordings) -> SetScores:
+        """Returns the scores of recordings.
+
+        Raises:
+            EvaluationError: No tag can be scored.
+        """
         splits = replace(self.splits, test=test.where(self.keep))
-        if not splits.are_filled:
-            return None
         truth = multi_hot(splits.test.recordings, self.predicted)
         resampling = self.model.resampling(splits.test.recordings)
         runs = self.probe.predict(splits.test)
-        table = _mean_table([TagTable.of(run, truth, self.predicted, resampling) for run in runs])
+        tables = [TagTable.of(run, truth, self.predicted, resampling) for run in runs]
+        table = _mean_table(tables)
         if not table.tagging.num_tags:
-            return None
+            raise EvaluationError(
+                f"{self.tags.name}: no tag can be scored, since none that a probe predicts is of some recordings of "
+                f"the split {splits.scored}, but not of all"
+            )
         tags, is_tagged = self.tags, self.protocol.recordings == "tagged"
         untrained = [tag for tag in tags.tags if tag not in self.predicted]
         which = "only those with one of the tags" if is_tagged else "also those with none of the tags"
@@ -144,12 +175,13 @@ class _FittedTags:
                 "head": self.training.name,
                 "chosen": dict(self.probe.chosen),
                 "chance": table.chance,
+                "runs": [{name: each.scores[name] for name in ("roc_auc", "map")} for each in tables],
                 "tags": table.rows,
                 "untrained": untrained,
                 "without_scores": list(table.tagging.skipped),
                 "worst": table.worst,
             },
-            protocol=protocol_sentence(self.training, which, splits),
+            protocol=protocol_sentence(self.training, which, splits, self.model),
         )
 
 
@@ -219,7 +251,8 @@ class RegressionProbe(ProbeProtocol):
     ) -> SetScores:
         truth, resampling = scale.standardised(self._numbers(splits.test)), model.resampling(splits.test.recordings)
         runs = probe.predict(splits.test)
-        of_targets = np.mean([r2_scores(truth, run)[0] for run in runs], axis=0)
+        of_runs = np.stack([r2_scores(truth, run)[0] for run in runs])
+        of_targets = of_runs.mean(axis=0)
         draws = np.mean([r2_draws(truth, run, resampling) for run in runs], axis=0)
         names = [f"r2_{target}" for target in self.targets]
         return SetScores(
@@ -231,10 +264,12 @@ class RegressionProbe(ProbeProtocol):
             details={
                 "head": training.name,
                 "chosen": dict(probe.chosen),
+                "chance": dict.fromkeys(["r2", *names], 0.0),
+                "runs": [{"r2": float(run.mean()), **dict(zip(names, run.tolist(), strict=True))} for run in of_runs],
                 "mean": dict(zip(self.targets, scale.mean.tolist(), strict=True)),
                 "deviation": dict(zip(self.targets, scale.deviation.tolist(), strict=True)),
             },
-            protocol=protocol_sentence(training, "only those with all targets", splits),
+            protocol=protocol_sentence(training, "only those with all targets", splits, model),
         )
 
 
@@ -249,6 +284,12 @@ class _TargetScale:
 
     def standardised(self, values: np.ndarray) -> np.ndarray:
         return (values - self.mean) / np.where(self.deviation > 0, self.deviation, 1)
+
+
+def _joined(reasons: Sequence[str]) -> str:
+    """Returns the reasons in one line, up to twenty of them."""
+    more = f"; and {len(reasons) - MAX_FAULTS} more" if len(reasons) > MAX_FAULTS else ""
+    return "; ".join(reasons[:MAX_FAULTS]) + more
 
 
 def _has_one_of(tags: frozenset[str], recording: LabelledRecording) -> bool:

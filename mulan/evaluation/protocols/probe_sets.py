@@ -24,8 +24,9 @@ _HEADS: Mapping[str, ProbeTraining] = {
         ProbeTraining("ridge", "Ridge regression on the standardised vectors of recordings", fit_ridge),
         ProbeTraining(
             "mlp",
-            "Perceptron with one hidden layer of 512 on the standardised vectors of windows, mean of the predictions "
-            "for a recording's windows, scores averaged over 3 initialisations",
+            "Perceptron with one hidden layer of 512 on the standardised vectors of the encoder's windows, of which an "
+            "epoch has a random one of each recording's grid, not a random crop; mean of the predictions for a "
+            "recording's windows, scores averaged over 3 initialisations",
             fit_mlp,
         ),
     )
@@ -37,15 +38,18 @@ def training_of(head: ClassifierHead | RegressionHead, model: Evaluated) -> Prob
     return model.training or _HEADS[head]
 
 
-def protocol_sentence(training: ProbeTraining, recordings: str, splits: ProbeSplits) -> str:
+def protocol_sentence(training: ProbeTraining, recordings: str, splits: ProbeSplits, model: Evaluated) -> str:
     """Says how scores were computed.
 
     Args:
         training: What was trained.
         recordings: The recordings of each split, after "of the split test, ".
         splits: The splits.
+        model: The model, whose windows may have another length than those of a paper.
     """
-    return f"{training.sentence}; recordings of the split {splits.scored}, {recordings}; {splits.sentence}."
+    info = model.encoder.info
+    windows = f" windows of {info.window_samples / info.sample_rate_hz:g} s;" if info.embeds_audio else ""
+    return f"{training.sentence};{windows} recordings of the split {splits.scored}, {recordings}; {splits.sentence}."
 
 
 def probed_sets(name: str | None, splits: ProbeSplits) -> Iterator[Vocabulary]:

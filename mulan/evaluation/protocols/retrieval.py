@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mulan.evaluation.errors import EvaluationError
+from mulan.evaluation.metrics.chance import chance_of_retrieval
 from mulan.evaluation.metrics.resampling import Resampling
 from mulan.evaluation.metrics.retrieval import GoldPositions, retrieval_scores, search
-from mulan.evaluation.metrics.tagging import mean, random_average_precision
 from mulan.evaluation.protocols.prompts import embed_texts
 from mulan.evaluation.protocols.protocol import Evaluated, SetScores
 from mulan.evaluation.protocols.queries import recordings_by_text
@@ -22,8 +22,8 @@ PLAYLIST_SCORES = ("roc_auc", "map", "recall10", "prevalence")
 
 EXAMPLES, HITS = 5, 3
 """Number of queries that are shown, and of the hits of each."""
-SMALL_MIN_TRACKS, ENOUGH_QUERIES = 2, 20
-"""Minimum number of recordings of a playlist in a corpus of which fewer than that many playlists are large enough."""
+SMALL_MIN_TRACKS = 2
+"""Minimum number of recordings of a playlist in a corpus without one that is large enough."""
 
 
 @dataclass(frozen=True)
@@ -72,15 +72,19 @@ class PlaylistRetrieval(ScoredSplit):
     """Finds the recordings of playlists by titles or descriptions: each text is a query for all of its recordings.
 
     Scores are the ROC-AUC and the mean average precision over all recordings of the split, averaged over queries, and
-    the share of queries of which a recording is among the first 10.
+    the share of queries of which a recording is among the first 10. A corpus has texts of recordings: playlists with
+    the same title are one query, and a playlist has those of its recordings that are in the split.
     """
 
     name: str
-    """Name of the set, such as ``title`` or ``description``."""
+    """Name of the set, such as ``titles`` or ``descriptions``."""
     source: str = "playlist"
     """Source of the texts; descriptions of playlists are in ``long_form``, beside texts of single recordings."""
+    titles: str = ""
+    """Source of titles, if the texts are descriptions: a text counts only if its recordings are those of a title, and
+    no others, which comments that many recordings have are not. Empty if the texts are titles."""
     min_tracks: int = 10
-    """Minimum number of recordings of a query. If fewer than 20 texts have it, it is 2, which the result states."""
+    """Minimum number of recordings of a query. If no text has it, it is 2, which the result states."""
     max_tracks: int = 100
     """Maximum number of recordings of a query."""
 
@@ -94,26 +98,31 @@ class PlaylistRetrieval(ScoredSplit):
         """
         audio = model.of_split(self.split)
         texts = recordings_by_text(audio.recordings, self.source)
+        if self.titles:
+            of_titles = set(recordings_by_text(audio.recordings, self.titles).values())
+            texts = {text: rows for text, rows in texts.items() if rows in of_titles}
         min_tracks = self.min_tracks
         gold = _of_size(texts, min_tracks, self.max_tracks)
-        if len(gold) < ENOUGH_QUERIES and min_tracks > SMALL_MIN_TRACKS:
+        if not gold and min_tracks > SMALL_MIN_TRACKS:
             min_tracks = SMALL_MIN_TRACKS
             gold = _of_size(texts, min_tracks, self.max_tracks)
+        shared = f", and of the same ones as a text of {self.titles}" if self.titles else ""
         if not gold:
             raise EvaluationError(
                 f"no text of the source {self.source} is of {min_tracks} to {self.max_tracks} recordings of the split "
-                f"{self.split!r}, which retrieval by playlists needs"
+                f"{self.split!r}{shared}, which retrieval by playlists needs"
             )
-        small = f" (not {self.min_tracks}, which fewer than {ENOUGH_QUERIES} texts have)"
+        small = f" (not {self.min_tracks}, which no text has)" if min_tracks < self.min_tracks else ""
+        what = f", which are also those of a title, a text of {self.titles}," if self.titles else ""
         yield _Search.of(model, audio, gold).scores(
             section="retrieval.playlists",
             name=self.name,
             names=PLAYLIST_SCORES,
             counts={"texts": len(texts)},
             details={"source": self.source, "min_tracks": min_tracks, "max_tracks": self.max_tracks},
-            protocol=f"Each text of {self.source} of {min_tracks}{small if min_tracks < self.min_tracks else ''} to "
-            f"{self.max_tracks} recordings searches all recordings of the split {self.split} by cosine similarity; "
-            "mean over queries, ties count half in the ROC-AUC.",
+            protocol=f"Each text of {self.source} of {min_tracks}{small} to {self.max_tracks} recordings of the split "
+            f"{self.split}{what} searches all recordings of the split by cosine similarity; playlists with the same "
+            "title are one query; mean over queries, ties count half in the ROC-AUC.",
         )
 
 
@@ -194,17 +203,9 @@ class _Search:
         return np.array([each.ranks[0] for each in self.positions])
 
     def _chance(self, names: Sequence[str]) -> dict[str, float]:
-        """Returns the expected scores of random orders."""
-        chance = {f"recall{cutoff}": self._chance_of_recall(cutoff) for cutoff in (1, 5, 10)}
-        precision = mean([random_average_precision(len(rows), len(self.items)) for rows in self.gold])
-        return {name: value for name, value in {"roc_auc": 0.5, "map": precision, **chance}.items() if name in names}
-
-    def _chance_of_recall(self, cutoff: int) -> float:
-        total, missed = len(self.items), np.ones(len(self.gold))
-        others = total - np.array([len(rows) for rows in self.gold])
-        for rank in range(min(cutoff, total)):
-            missed *= np.maximum(others - rank, 0) / (total - rank)
-        return float(1 - missed.mean())
+        """Returns the scores of random orders."""
+        chance = chance_of_retrieval([len(rows) for rows in self.gold], len(self.items))
+        return {name: value for name, value in chance.items() if name in names}
 
     def _examples(self) -> list[dict[str, Any]]:
         """Returns queries from the best rank to the worst, with their best hits, as values of JSON."""

@@ -8,5 +8,8 @@ PLAYLISTS = EvaluationTask(
     title="Playlists of the corpus",
     description="Retrieval of the recordings of the test split by the titles and descriptions of their playlists.",
     prepared_by="",
-    protocols=(PlaylistRetrieval("titles"), PlaylistRetrieval("descriptions", source="long_form")),
+    protocols=(
+        PlaylistRetrieval("titles"),
+        PlaylistRetrieval("descriptions", source="long_form", titles="playlist"),
+    ),
 )

@@ -16,6 +16,7 @@ from mulan.evaluation.protocols.probe import RegressionProbe, TaggingProbe
 from mulan.evaluation.protocols.protocol import Evaluated, SetScores
 from mulan.evaluation.recordings import EmbeddedRecordings
 from tests.evaluation.probes.planted import embedded, mixed_splits
+from tests.evaluation.protocols.planted_model import PlantedEncoder, random_text_vector
 
 RECORDINGS, DIM = 400, 8
 NAMES = ("mood:a", "mood:b", "mood:c")
@@ -27,7 +28,7 @@ def few_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def evaluated(audio: EmbeddedRecordings, *, seed: int = 0, replicates: int = 50) -> Evaluated:
-    return Evaluated(encoder=None, audio=audio, seed=seed, replicates=replicates)  # type: ignore[arg-type]
+    return Evaluated(PlantedEncoder(random_text_vector, audio.dim), audio, seed=seed, replicates=replicates)
 
 
 def tags_of(truth: np.ndarray, names: Sequence[str] = NAMES) -> list[list[str]]:
@@ -59,17 +60,31 @@ def test_a_linear_answer_is_found(head: Any) -> None:
     assert result.counts["positives"] == test.sum()
     assert result.counts["untagged"] == (~test.any(axis=1)).sum() > 0
     assert [row["tag"] for row in result.details["tags"]] == list(NAMES)
+    assert len(result.details["runs"]) == (1 if head == "logistic" else 3)
+    assert "windows of 1 s;" in result.protocol
     for name in ("roc_auc", "map"):
+        runs = [run[name] for run in result.details["runs"]]
+        assert np.mean(runs) == pytest.approx(result.scores[name]) and len(set(runs)) == len(runs)
         assert result.draws[name].shape == (50,)
         assert result.draws[name].min() <= result.scores[name] <= result.draws[name].max()
     json.dumps(result.details, allow_nan=False)
 
 
+def several_windows(vectors: np.ndarray) -> list[np.ndarray]:
+    """Returns windows of recordings, one to seven equal ones of each."""
+    counts = np.random.default_rng(8).integers(1, 8, size=len(vectors))
+    return [np.tile(vector, (count, 1)) for vector, count in zip(vectors, counts, strict=True)]
+
+
 @pytest.mark.parametrize("head", ["logistic", "mlp"])
 def test_a_model_that_ignores_its_input_gives_chance(head: Any) -> None:
     _, truth = planted()
-    constant = embedded(np.ones((RECORDINGS, DIM)), splits=mixed_splits(RECORDINGS), tags=tags_of(truth))
-    assert only(TaggingProbe(head=head).evaluate(evaluated(constant))).scores["roc_auc"] == 0.5
+    windows = several_windows(np.full((RECORDINGS, DIM), 0.1))
+    constant = embedded(windows, splits=mixed_splits(RECORDINGS), tags=tags_of(truth))
+    blind = only(TaggingProbe(head=head).evaluate(evaluated(constant)))
+    chance = blind.details["chance"]
+    assert blind.scores["roc_auc"] == chance["roc_auc"] == 0.5
+    assert chance["map"] == pytest.approx(blind.scores["prevalence"], abs=0.05)
     noise = np.random.default_rng(1).normal(size=(RECORDINGS, DIM))
     model = evaluated(embedded(noise, splits=mixed_splits(RECORDINGS), tags=tags_of(truth)))
     result = only(TaggingProbe(head=head).evaluate(model))
@@ -201,8 +216,35 @@ def test_numbers_that_are_a_linear_map_are_found() -> None:
 def test_numbers_predicted_from_nothing_have_no_positive_r2(head: Any) -> None:
     numbers = np.random.default_rng(1).normal(size=(RECORDINGS, 2))
     constant = rated(np.ones((RECORDINGS, DIM)), numbers)
-    scores = only(RegressionProbe("emomusic", head=head).evaluate(evaluated(constant))).scores
-    assert -0.1 < min(scores.values()) <= max(scores.values()) <= 0
+    result = only(RegressionProbe("emomusic", head=head).evaluate(evaluated(constant)))
+    assert -0.1 < min(result.scores.values()) <= max(result.scores.values()) <= 0
+    assert result.details["chance"] == dict.fromkeys(result.scores, 0)
+    for name, score in result.scores.items():
+        assert np.mean([run[name] for run in result.details["runs"]]) == pytest.approx(score)
+    assert len(result.details["runs"]) == (1 if head == "ridge" else 3)
+
+
+def test_a_list_that_cannot_be_probed_is_an_error_with_the_reason() -> None:
+    vectors = np.random.default_rng(6).normal(size=(80, DIM))
+    splits = np.array(mixed_splits(80))
+    everywhere = [["mood:always", *(["mood:some"] if split == "test" else [])] for split in splits]
+    nowhere = [["genre:b"] if split == "train" else [] for split in splits]
+    alike = [["genre:b"] if split == "test" or row % 3 else [] for row, split in enumerate(splits)]
+    for tags, name, reason in (
+        (everywhere, "mood:", "mood: no tag can be probed"),
+        (nowhere, "genre:", "genre: no recording of the split validation and test has one of the tags"),
+        (alike, "genre:", "genre: no tag can be scored, since none .* of the split test"),
+    ):
+        model = evaluated(embedded(vectors, splits=mixed_splits(80), tags=tags))
+        recordings: Any = "tagged" if tags is nowhere else "all"
+        for named in (name, None):
+            with pytest.raises(EvaluationError, match=reason):
+                list(TaggingProbe(named, recordings=recordings).evaluate(model))
+    both = [[*one, *(["genre:c"] if row % 3 else [])] for row, one in enumerate(everywhere)]
+    model = evaluated(embedded(vectors, splits=mixed_splits(80), tags=both))
+    assert [each.name for each in TaggingProbe().fit(model)(model.of_split("test"))] == ["genre"]
+    with pytest.raises(EvaluationError, match="no tag of mood can be scored"):
+        list(TaggingProbe().evaluate(model))
 
 
 def test_absent_targets_are_named() -> None:

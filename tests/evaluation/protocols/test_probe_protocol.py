@@ -9,6 +9,7 @@ from mulan.evaluation.protocols.probe import RegressionProbe, TaggingProbe
 from mulan.evaluation.protocols.probe_protocol import ProbeProtocol
 from mulan.evaluation.protocols.protocol import Evaluated, FittedProtocol, SetScores
 from mulan.evaluation.recordings import EmbeddedRecordings, LabelledRecording
+from tests.evaluation.protocols.planted_model import PlantedEncoder, random_text_vector
 
 PROBES: list[ProbeProtocol] = [
     TaggingProbe("mood:"),
@@ -37,7 +38,7 @@ def model() -> Evaluated:
     seen = np.where(np.array(splits) == "validation", 1 - classes, classes)
     vectors = (np.stack([seen, 1 - seen], axis=1) + rng.normal(0, 0.01, (160, 2))).astype(np.float32)
     audio = EmbeddedRecordings(recordings, vectors, np.arange(161), is_unit=False)
-    return Evaluated(encoder=None, audio=audio, replicates=5)  # type: ignore[arg-type]
+    return Evaluated(PlantedEncoder(random_text_vector, 2), audio, replicates=5)
 
 
 def only(protocol: ProbeProtocol, model: Evaluated, test: EmbeddedRecordings) -> SetScores:

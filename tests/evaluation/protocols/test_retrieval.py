@@ -88,8 +88,10 @@ def test_a_model_that_ignores_its_input_has_the_worst_ranks_and_the_area_of_chan
     scores = only(deaf, PlaylistRetrieval("titles")).scores
     assert scores == {"roc_auc": 0.5, "map": 0.25, "recall10": 0, "prevalence": 0.25}
     captions = [recording(n, f"caption {n}") for n in range(40)]
-    scores = only(evaluated(captions, np.ones((40, 4)) / 2, lambda _: np.full(4, 0.5)), CaptionRetrieval("x")).scores
-    assert (scores["recall10"], scores["median_rank"]) == (0, 40)
+    found = only(evaluated(captions, np.ones((40, 4)) / 2, lambda _: np.full(4, 0.5)), CaptionRetrieval("x"))
+    assert (found.scores["recall10"], found.scores["median_rank"]) == (0, 40)
+    assert set(found.details["chance"]) == set(found.scores)  # of random orders, which have no ties
+    assert found.details["chance"]["median_rank"] == 20.5
 
 
 def test_the_stated_chance_is_the_mean_of_models_without_skill() -> None:
@@ -161,9 +163,42 @@ def test_queries_have_the_number_of_recordings_of_the_paper() -> None:
     assert (scores.counts["queries"], scores.counts["texts"]) == (24, 26)
     assert scores.counts["relevant"] == sum(range(10, 33)) + 100
     assert "of 10 to 100 recordings" in scores.protocol
-    few = only(model, PlaylistRetrieval("titles", max_tracks=28))  # 19 of at least 10
-    assert few.counts["queries"] == 20 and few.details["min_tracks"] == 2
-    assert "of 2 (not 10, which fewer than 20 texts have) to 28 recordings" in few.protocol
+    few = only(model, PlaylistRetrieval("titles", max_tracks=28))
+    assert few.counts["queries"] == 19 and few.details["min_tracks"] == 10
+    smaller = only(model, PlaylistRetrieval("titles", max_tracks=9))
+    assert smaller.counts["queries"] == 1 and smaller.details["min_tracks"] == 2
+    assert "of 2 (not 10, which no text has) to 9 recordings" in smaller.protocol
+
+
+def test_descriptions_are_of_the_recordings_of_a_title_and_comments_are_none() -> None:
+    """Ten playlists of twelve recordings each, and comments that as many recordings have."""
+    recordings = [
+        LabelledRecording(
+            f"r{row:03}",
+            "test",
+            texts={
+                "playlist": (f"title {row // 12}",),
+                "long_form": (f"description {row // 12}", *(["nice song!"] if row % 7 == 0 else []), f"own {row}"),
+            },
+        )
+        for row in range(120)
+    ]
+    model = evaluated(recordings, unit(RNG.normal(size=(120, 16))), random_text_vector)
+    scores = only(model, PlaylistRetrieval("descriptions", source="long_form", titles="playlist"))
+    assert (scores.counts["queries"], scores.counts["texts"], scores.counts["relevant"]) == (10, 10, 120)
+    assert scores.details["min_tracks"] == 10
+    assert "those of a title, a text of playlist, searches" in scores.protocol
+    assert only(model, PlaylistRetrieval("texts", source="long_form")).counts["queries"] == 11
+    with pytest.raises(EvaluationError, match="of the same ones as a text of short_form"):
+        only(model, PlaylistRetrieval("descriptions", source="long_form", titles="short_form"))
+
+
+def test_playlists_with_the_same_title_are_one_query() -> None:
+    recordings = [recording(row, "Chill" if row < 24 else "Focus", source="playlist") for row in range(36)]
+    model = evaluated(recordings, unit(RNG.normal(size=(36, 16))), random_text_vector)
+    scores = only(model, PlaylistRetrieval("titles"))
+    assert (scores.counts["queries"], scores.counts["most_relevant_of_a_query"]) == (2, 24)
+    assert "playlists with the same title are one query" in scores.protocol
 
 
 def test_all_recordings_of_the_split_are_searched_and_no_others() -> None:

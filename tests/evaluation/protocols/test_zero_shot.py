@@ -152,6 +152,7 @@ def test_equally_near_prompts_share_a_recording_and_several_labels_are_left_out(
     scores = only(model, ZeroShotClassification("gtzan", "gtzan"))
     assert scores.scores["accuracy"] == 0.25
     assert (scores.counts["recordings"], scores.counts["left_out"]) == (2, 2)
+    assert scores.details["chance"]["accuracy"] == 0.1  # of ten classes, of which two occur
     assert scores.details["classes"] == [
         {"tag": "genre:blues", "recall": 0.5, "mistaken_for": "genre:classical"},
         {"tag": "genre:rock", "recall": 0, "mistaken_for": "genre:blues"},

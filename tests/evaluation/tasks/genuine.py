@@ -17,6 +17,7 @@ from mulan.evaluation.protocols.zero_shot import ZeroShotClassification, ZeroSho
 from mulan.evaluation.recordings import EmbeddedRecordings, LabelledRecording
 from mulan.evaluation.tasks.task import EvaluationTask
 from mulan.preparation.faults import Faults
+from mulan.preparation.found import FoundRecording
 from mulan.preparation.sources.audioset import SPLITS as AUDIOSET_SPLITS
 from mulan.preparation.sources.audioset_segments import SegmentTable, class_names
 from mulan.preparation.sources.giantsteps import GiantstepsConfig, GiantstepsSource
@@ -62,6 +63,11 @@ def random_model(recordings: Iterable[LabelledRecording], *, dim: int = DIM, rep
     vectors = unit(np.random.default_rng(0).normal(size=(len(ordered), dim)))
     audio = EmbeddedRecordings(ordered, vectors, np.arange(len(ordered) + 1), is_unit=True)
     return Evaluated(encoder=RandomTexts(), audio=audio, recordings=ordered, replicates=replicates)
+
+
+def labelled(found: Iterable[FoundRecording]) -> list[LabelledRecording]:
+    """Returns what a corpus states about recordings that an importer found."""
+    return [LabelledRecording(each.recording_id, each.split or "train", tuple(each.tags)) for each in found]
 
 
 def magnatagatune(folder: Path) -> list[LabelledRecording]:

@@ -100,6 +100,8 @@ def perfect_model(
 def model_of(
     recordings: Sequence[LabelledRecording], vectors: np.ndarray, encoder: OneHotTexts, *, replicates: int = 5
 ) -> Evaluated:
-    """Returns a model with one window of each recording, whose vectors are normalised."""
-    audio = EmbeddedRecordings(tuple(recordings), unit(vectors), np.arange(len(recordings) + 1), is_unit=True)
+    """Returns a model with one to three equal windows of each recording, whose vectors are normalised."""
+    counts = 1 + np.arange(len(recordings)) % 3
+    windows = np.repeat(unit(vectors), counts, axis=0)
+    audio = EmbeddedRecordings(tuple(recordings), windows, np.cumsum([0, *counts]), is_unit=True)
     return Evaluated(encoder=encoder, audio=audio, recordings=tuple(recordings), replicates=replicates)

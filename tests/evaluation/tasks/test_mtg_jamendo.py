@@ -55,11 +55,15 @@ def test_each_subset_has_the_counts_of_its_official_list(
     assert_chance(scores)
 
 
+def test_all_protocols_are_of_the_tracks_with_one_of_their_tags() -> None:
+    assert [getattr(each, "recordings", "") for each in MTG_JAMENDO.protocols] == ["tagged"] * 10
+
+
 @pytest.mark.parametrize(("subset", "tags"), [("instrument", 40), ("moodtheme", 56)])
 def test_probes_have_the_tracks_of_the_official_parts(genuine: Evaluated, subset: str, tags: int) -> None:
     expected = expected_counts()["mtg_jamendo"][f"split-0/{subset}"]
     probe = protocols_by_set(MTG_JAMENDO, "probes")[f"jamendo_{subset}"]
-    assert isinstance(probe, TaggingProbe) and probe.head == "mlp"
+    assert isinstance(probe, TaggingProbe) and (probe.head, probe.recordings) == ("mlp", "tagged")
     (scores,) = replace(probe, head="logistic").evaluate(random_model(genuine.recordings, dim=2))  # which is faster
     assert counts_of(scores, "train_recordings", "validation_recordings", "recordings") == tuple(
         expected[part]["tracks"] for part in ("train", "validation", "test")
