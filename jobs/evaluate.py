@@ -46,7 +46,7 @@ def main() -> None:
     for name, uri in request.baselines.items():
         print(f"baseline {name}: {uri}")
     for task in request.tasks:
-        print(f"task {task.task.name}: {task.task.title}, {task.corpus.uri}")
+        print(f"task {task.task.name}: {task.task.title}, {task.uri}")
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +60,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--task",
-        metavar="NAME[=CORPUS]",
+        metavar="NAME[=CORPUS|FILE]",
         action="append",
         default=[],
         help="a task, and the folder of its corpus (default: --data); may be repeated; an unknown name lists all "
@@ -168,7 +168,9 @@ def request(
 
 
 def _check_splits(requests: "Sequence[TaskRequest]", split: str) -> None:
-    for uri, corpus in {each.corpus.uri: each.corpus for each in requests if each.task.splits}.items():
+    for uri, corpus in {
+        each.uri: each.corpus for each in requests if each.corpus is not None and each.task.splits
+    }.items():
         if not len(corpus.rows(split)):
             others = " or ".join(f"--split {name}" for name in SPLITS if len(corpus.rows(name)))
             raise CorpusError(uri, [f"it has no recordings in the split {split!r}; {others} scores those that it has"])

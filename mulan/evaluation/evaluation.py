@@ -10,11 +10,11 @@ from typing import Protocol
 
 from mulan.data.corpus.index import SPLITS, Corpus
 from mulan.evaluation.corruptions import Corruption
-from mulan.evaluation.embedding.cache import FOLDER, embed_cached
+from mulan.evaluation.embedding.cache import FOLDER, embed_cached, embed_corruptions_cached
 from mulan.evaluation.embedding.collected import CorpusEmbeddings
 from mulan.evaluation.embedding.labels import OnProgress, no_progress, read_labels
 from mulan.evaluation.embedding.local import described
-from mulan.evaluation.embedding.pipeline import embed_corpus
+from mulan.evaluation.embedding.pipeline import embed_corruptions
 from mulan.evaluation.encoders.encoder import Encoder, EncoderInfo
 from mulan.evaluation.encoders.registry import open_encoder
 from mulan.evaluation.encoders.stored import StoredEncoder
@@ -53,7 +53,7 @@ class TaskEvaluation:
     audio: Mapping[str, EmbeddedRecordings]
     """Recordings that the first encoder has embedded, by the name of the task."""
     corpora: Mapping[tuple[str, str], Corpus]
-    """Corpus of each set, by section and name."""
+    """Corpus of each set that is of recordings, by section and name."""
     seconds: Mapping[str, float]
     """Duration of the evaluation of each encoder, by its name."""
 
@@ -121,7 +121,7 @@ def evaluate(
         scores,
         tuple(run.facts() for run in runs),
         {run.request.task.name: run.first_audio for run in runs if run.first_audio is not None},
-        {key: run.request.corpus for run in runs for key in run.sets},
+        {key: run.request.corpus for run in runs if run.request.corpus is not None for key in run.sets},
         seconds,
     )
 
@@ -179,7 +179,7 @@ class _TaskRun:
     def nothing_evaluated(self) -> str:
         """Says why nothing was evaluated."""
         reasons = "; ".join(f"{name}: {reason}" for name, reason in self.left_out.items())
-        return f"task {self.request.task.name} on {self.request.corpus.uri}: nothing can be evaluated: {reasons}"
+        return f"task {self.request.task.name} on {self.request.uri}: nothing can be evaluated: {reasons}"
 
     def facts(self) -> TaskFacts:
         """Returns what was evaluated."""
@@ -188,12 +188,17 @@ class _TaskRun:
             task.name,
             task.title,
             task.description,
-            corpus.uri,
-            corpus.index_sha256,
+            self.request.uri,
+            corpus.index_sha256 if corpus is not None else "",
             self.recordings,
             self.skipped,
             self.left_out,
         )
+
+    @property
+    def _corpus(self) -> Corpus:
+        assert self.request.corpus is not None, f"{self.request.task.name} has recordings, so it has a corpus"
+        return self.request.corpus
 
     def _obstacle(self, encoder: Encoder, protocol: EvaluationProtocol) -> str:
         """Returns why an encoder cannot be evaluated by a protocol on the corpus; empty if it can."""
@@ -201,20 +206,19 @@ class _TaskRun:
             return "it embeds no text in the space of its audio"
         if protocol.splits and not (encoder.info.embeds_audio or isinstance(encoder, StoredEncoder)):
             return "it embeds no audio"
-        if protocol.splits and not any(len(self.request.corpus.rows(split)) for split in protocol.splits):
+        if protocol.splits and not any(len(self._corpus.rows(split)) for split in protocol.splits):
             return f"the corpus has no recordings in the split {' or '.join(protocol.splits)}"
         return ""
 
     def _audio(self, encoder: Encoder, spec: str, protocols: Sequence[EvaluationProtocol]) -> EmbeddedRecordings | None:
-        corpus = self.request.corpus
         wanted = [split for split in SPLITS if any(split in protocol.splits for protocol in protocols)]
-        splits = [split for split in wanted if len(corpus.rows(split))]
+        splits = [split for split in wanted if len(self._corpus.rows(split))]
         if not splits:
             return None
         if isinstance(encoder, StoredEncoder):
-            labels = read_labels(corpus, splits)
+            labels = read_labels(self._corpus, splits)
             found = CorpusEmbeddings(encoder.embedded(labels.recordings), labels.skipped)
-            found.check(described(corpus, splits), max_skipped_share=self.options.max_skipped_share)
+            found.check(described(self._corpus, splits), max_skipped_share=self.options.max_skipped_share)
         else:
             found = self._embedded(encoder, spec, splits)
         self.skipped |= found.skipped
@@ -224,44 +228,60 @@ class _TaskRun:
             self.first_audio = audio
         return audio
 
-    def _corrupted(self, encoder: Encoder, spec: str, corruption: Corruption, split: str) -> EmbeddedRecordings:
-        return self._embedded(encoder, spec, [split], corruption).embedded
+    def _corrupted(
+        self, encoder: Encoder, spec: str, corruptions: Sequence[Corruption], split: str
+    ) -> Iterator[EmbeddedRecordings]:
+        def embed(missing: Sequence[Corruption]) -> Sequence[CorpusEmbeddings]:
+            return self._computed(encoder.info, spec, [split], missing)
 
-    def _embedded(
-        self, encoder: Encoder, spec: str, splits: Sequence[str], corruption: Corruption | None = None
-    ) -> CorpusEmbeddings:
-        info, corpus, options = encoder.info, self.request.corpus, self.options
+        found = embed_corruptions_cached(
+            filesystem.join(self.options.out_uri, FOLDER),
+            encoder.info,
+            self._corpus,
+            split,
+            corruptions,
+            embed,
+            max_skipped_share=self.options.max_skipped_share,
+            on_message=self.observer.message,
+        )
+        return (each.embedded for each in found)
 
+    def _embedded(self, encoder: Encoder, spec: str, splits: Sequence[str]) -> CorpusEmbeddings:
         def embed(missing: Sequence[str]) -> CorpusEmbeddings:
-            with self.observer.progress(f"{info.name} on {self.request.task.name}") as on_progress:
-                return embed_corpus(
-                    partial(open_encoder, spec, name=info.name),
-                    info,
-                    corpus,
-                    missing,
-                    max_skipped_share=options.max_skipped_share,
-                    corruption=corruption,
-                    use_gpu=options.use_gpu,
-                    restart_actors=options.restart_actors,
-                    on_progress=on_progress,
-                )
+            return self._computed(encoder.info, spec, missing, [None])[0]
 
         return embed_cached(
-            filesystem.join(options.out_uri, FOLDER),
-            info,
-            corpus,
+            filesystem.join(self.options.out_uri, FOLDER),
+            encoder.info,
+            self._corpus,
             splits,
             embed,
-            max_skipped_share=options.max_skipped_share,
-            corruption=corruption,
+            max_skipped_share=self.options.max_skipped_share,
             on_message=self.observer.message,
         )
 
+    def _computed(
+        self, info: EncoderInfo, spec: str, splits: Sequence[str], corruptions: Sequence[Corruption | None]
+    ) -> Sequence[CorpusEmbeddings]:
+        kinds = ", ".join(dict.fromkeys(each.name for each in corruptions if each is not None))
+        with self.observer.progress(f"{info.name} on {self.request.task.name} {kinds}".rstrip()) as on_progress:
+            return embed_corruptions(
+                partial(open_encoder, spec, name=info.name),
+                info,
+                self._corpus,
+                splits,
+                corruptions,
+                max_skipped_share=self.options.max_skipped_share,
+                use_gpu=self.options.use_gpu,
+                restart_actors=self.options.restart_actors,
+                on_progress=on_progress,
+            )
+
     def _all_labels(self, protocols: Sequence[EvaluationProtocol]) -> tuple[LabelledRecording, ...]:
         """Returns all recordings of the corpus without audio, if a protocol needs no other ones."""
-        if all(protocol.splits for protocol in protocols):
+        if self.request.corpus is None or all(protocol.splits for protocol in protocols):
             return ()
         if self._labels is None:
-            present = [split for split in SPLITS if len(self.request.corpus.rows(split))]
-            self._labels = read_labels(self.request.corpus, present).recordings
+            present = [split for split in SPLITS if len(self._corpus.rows(split))]
+            self._labels = read_labels(self._corpus, present).recordings
         return self._labels

@@ -11,7 +11,7 @@ def test_without_a_choice_the_objective_determines_the_selection_metric() -> Non
     assert load_recipe("demo", [TASKS]).selection_metric == ("recall10", "recall@10")
 
 
-@pytest.mark.parametrize("figure", ["zero_shot.genre.roc_auc", "retrieval.captions.captions.map10"])
+@pytest.mark.parametrize("figure", ["zero_shot.genre.roc_auc", "retrieval.captions.long_form.map10"])
 def test_a_figure_of_the_evaluation_may_be_the_selection_metric(figure: str) -> None:
     recipe = load_recipe("demo", [TASKS, f"evaluation.select={figure}"])
     assert recipe.selection_metric == SelectionMetric(figure, figure)
@@ -42,7 +42,7 @@ def test_a_figure_of_the_evaluation_may_be_the_selection_metric(figure: str) -> 
         ("demo", [TASKS, "evaluation.select=retrieval.captions.captions.roc_auc"], "is not zero_shot."),
         (
             "demo",
-            ['evaluation.tasks=["tags"]', "evaluation.select=retrieval.captions.captions.mrr"],
+            ['evaluation.tasks=["tags"]', "evaluation.select=retrieval.captions.long_form.mrr"],
             "is not zero_shot.",
         ),
     ],

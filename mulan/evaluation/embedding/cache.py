@@ -3,9 +3,10 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
+from itertools import groupby
+from typing import Any, TypeVar
 
 from mulan.data.corpus.index import Corpus
 from mulan.evaluation.embedding.collected import CorpusEmbeddings, joined
@@ -24,6 +25,8 @@ FOLDER = "embeddings"
 """Name of the folder of the files, in the folder of a report."""
 _VERSION = 1
 """Increased when the same key would stand for other vectors or another layout."""
+CorruptionT = TypeVar("CorruptionT", bound=AudioCorruption)
+
 _KEY_LENGTH = 16
 _NAME_LENGTH = 60
 
@@ -36,7 +39,6 @@ def embed_cached(
     embed: Callable[[Sequence[str]], CorpusEmbeddings],
     *,
     max_skipped_share: float,
-    corruption: AudioCorruption | None = None,
     on_message: Callable[[str], None],
 ) -> CorpusEmbeddings:
     """Returns the vectors of splits, of which only those without a file are computed, and then written.
@@ -52,7 +54,6 @@ def embed_cached(
         embed: Computes the vectors of some of the splits, such as a partial of
             :func:`mulan.evaluation.embedding.pipeline.embed_corpus`.
         max_skipped_share: Maximum share of skipped recordings, in [0, 1].
-        corruption: The corruption that ``embed`` applies.
         on_message: Called with a line about each file that is used, or that cannot be.
 
     Raises:
@@ -63,17 +64,15 @@ def embed_cached(
     split_of = {each.recording_id: each.split for each in indexed_recordings(corpus, splits)}
     found: dict[str, CorpusEmbeddings] = {}
     present = [split for split in dict.fromkeys(splits) if split in split_of.values()]
-    computed_from = {split: _computed_from(info, corpus, split, corruption) for split in present}
+    computed_from = {split: _computed_from(info, corpus, split, None) for split in present}
     uris = {split: _uri(folder_uri, info, split, computed_from[split]) for split in present}
     existing = filesystem.names_in(folder_uri)
     for split in present:
         uri = _existing(uris[split], existing)
-        if uri:
-            try:
-                found[split] = _read(uri, info, computed_from[split], split_of, split)
-                on_message(f"{uri} has the vectors of {len(found[split].embedded.recordings)} recordings")
-            except UnusableVectorFile as error:
-                on_message(f"{error}; it is computed again")
+        stored = _stored(uri, info, computed_from[split], split_of, split, on_message) if uri else None
+        if stored is not None:
+            found[split] = stored
+            on_message(f"{uri} has the vectors of {len(stored.embedded.recordings)} recordings")
     missing = [split for split in present if split not in found]
     if missing:
         result = embed(missing)
@@ -87,11 +86,86 @@ def embed_cached(
     return together
 
 
+def embed_corruptions_cached(
+    folder_uri: str,
+    info: EncoderInfo,
+    corpus: Corpus,
+    split: str,
+    corruptions: Sequence[CorruptionT],
+    embed: Callable[[Sequence[CorruptionT]], Sequence[CorpusEmbeddings]],
+    *,
+    max_skipped_share: float,
+    on_message: Callable[[str], None],
+) -> Iterator[CorpusEmbeddings]:
+    """Yields the vectors of a split under each of several corruptions, in their order, like :func:`embed_cached`.
+
+    Corruptions of one name that follow one another are computed, and held in memory, together.
+
+    Args:
+        folder_uri: Folder of the files.
+        info: The encoder.
+        corpus: A prepared corpus.
+        split: The split.
+        corruptions: The corruptions.
+        embed: Computes the vectors under some of them.
+        max_skipped_share: Maximum share of skipped recordings, in [0, 1].
+        on_message: Called with a line about each file that cannot be used.
+
+    Raises:
+        EvaluationError: The split has no recordings, or vectors are not finite.
+        TooManySkippedRecordings: More recordings were skipped than allowed; names them.
+        StorageError, StoragePermanentError: The files cannot be read or written.
+    """
+    split_of = {each.recording_id: split for each in indexed_recordings(corpus, [split])}
+    for _, group in groupby(corruptions, key=lambda corruption: corruption.name):
+        some = list(group)
+        found: list[CorpusEmbeddings | None] = []
+        missing: list[int] = []
+        existing = filesystem.names_in(folder_uri)
+        for number, corruption in enumerate(some):
+            key = _computed_from(info, corpus, split, corruption)
+            uri = _existing(_uri(folder_uri, info, split, key), existing)
+            found.append(_stored(uri, info, key, split_of, split, on_message) if uri else None)
+            if found[-1] is None:
+                missing.append(number)
+        results = embed([some[number] for number in missing]) if missing else []
+        for number, result in zip(missing, results, strict=True):
+            found[number] = result
+            if result.is_lasting:
+                key = _computed_from(info, corpus, split, some[number])
+                write_vector_file(_uri(folder_uri, info, split, key), split, result, key)
+        for each in found:
+            assert each is not None
+            each.check(described(corpus, [split]), max_skipped_share=max_skipped_share)
+            yield each
+
+
+def _stored(
+    uri: str,
+    info: EncoderInfo,
+    computed_from: dict[str, Any],
+    split_of: dict[str, str],
+    split: str,
+    on_message: Callable[[str], None],
+) -> CorpusEmbeddings | None:
+    """Returns the vectors of an existing file; None if they cannot be used."""
+    try:
+        return _read(uri, info, computed_from, split_of, split)
+    except UnusableVectorFile as error:
+        on_message(f"{error}; it is computed again")
+        return None
+
+
 def _computed_from(info: EncoderInfo, corpus: Corpus, split: str, corruption: AudioCorruption | None) -> dict[str, Any]:
     """Returns what is written to a file: its key, and everything that the key stands for, with names for people."""
     corrupted = None
     if corruption is not None:
-        corrupted = {"name": corruption.name, "strength": corruption.strength, "first_s": CORRUPTED_S}
+        corrupted = {
+            "name": corruption.name,
+            "strength": corruption.strength,
+            "description": corruption.description,
+            "first_s": CORRUPTED_S,
+        }
     key = {
         "version": _VERSION,
         "encoder_sha256": info.sha256,

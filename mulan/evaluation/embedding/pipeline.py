@@ -7,6 +7,7 @@ decode blocks for the actors, which hold a GPU each. Windows are batched across 
 
 import pickle
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -31,8 +32,9 @@ from mulan.model.inference.passes import windows_of_a_pass
 _IN_FLIGHT = 2
 """Number of blocks that wait at or are in an actor; more would wait at one actor while others have nothing to do."""
 
-Batch = WindowBatch | MulanError
-"""A batch, or the error instead of it: Ray would report one that is raised with a traceback."""
+Batch = tuple[int, WindowBatch | MulanError]
+"""A batch with the number of its corruption, or the error instead of it: Ray would report one that is raised with a
+traceback."""
 
 Rows = dict[str, np.ndarray]
 """Rows with one column, ``content``: pickled objects of this module's processes."""
@@ -53,7 +55,6 @@ def embed_corpus(
     splits: Sequence[str],
     *,
     max_skipped_share: float,
-    corruption: AudioCorruption | None = None,
     use_gpu: bool = False,
     restart_actors: bool = False,
     on_progress: OnProgress = no_progress,
@@ -68,7 +69,6 @@ def embed_corpus(
         corpus: A prepared corpus.
         splits: Any of ``train``, ``validation`` and ``test``.
         max_skipped_share: Maximum share of skipped recordings, in [0, 1].
-        corruption: Corruption of each recording.
         use_gpu: Reserve one GPU for each actor.
         restart_actors: Restart an actor on another node when its node is lost. Ray then prints a line about
             ``max_restarts > 0`` for each pool (ray-project/ray#57733), which does not apply while this process lives.
@@ -81,35 +81,81 @@ def embed_corpus(
         EmbeddingFailed: A process ended, and it was not restarted.
         StorageError, StoragePermanentError: The storage of the corpus failed.
     """
+    (result,) = embed_corruptions(
+        open_encoder,
+        info,
+        corpus,
+        splits,
+        [None],
+        max_skipped_share=max_skipped_share,
+        use_gpu=use_gpu,
+        restart_actors=restart_actors,
+        on_progress=on_progress,
+    )
+    return result
+
+
+def embed_corruptions(
+    open_encoder: EncoderOpening,
+    info: EncoderInfo,
+    corpus: Corpus,
+    splits: Sequence[str],
+    corruptions: Sequence[AudioCorruption | None],
+    *,
+    max_skipped_share: float,
+    use_gpu: bool = False,
+    restart_actors: bool = False,
+    on_progress: OnProgress = no_progress,
+) -> list[CorpusEmbeddings]:
+    """Embeds all recordings of splits under each of several corruptions, like :func:`embed_corpus`.
+
+    Each actor opens the encoder once for all corruptions. All vectors are held in memory, in the order of
+    ``corruptions``; ``on_progress`` counts recordings under each.
+    """
     recordings = indexed_recordings(corpus, splits)
-    windowing = Windowing(info.sample_rate_hz, info.window_samples, corruption)
+    windowings = [Windowing(info.sample_rate_hz, info.window_samples, corruption) for corruption in corruptions]
     at_once = windows_of_a_pass("cuda" if use_gpu else "cpu", info.window_samples)
-    blocks = in_blocks(recordings, windows=BATCHES_PER_BLOCK * at_once, window_s=windowing.window_s)
-    read = partial(_batches, windowing=windowing, at_once=at_once)
-    collector = EmbeddingCollector(recordings, info)
+    window_s = info.window_samples / info.sample_rate_hz
+    blocks = in_blocks(recordings, windows=BATCHES_PER_BLOCK * at_once, window_s=window_s)
+    work = [_Work(number, windowing, block) for number, windowing in enumerate(windowings) for block in blocks]
+    read = partial(_batches, at_once=at_once)
+    collectors = [EmbeddingCollector(recordings, info) for _ in corruptions]
     with quiet_ray_data() as context:
         context.target_max_block_size = 1  # each batch of windows is passed on at once
         context.execution_no_progress_timeout_s = -1  # a batch may take minutes on a CPU
-        dataset = _dataset(blocks, read, open_encoder, use_gpu=use_gpu, restart_actors=restart_actors)
+        dataset = _dataset(work, read, open_encoder, use_gpu=use_gpu, restart_actors=restart_actors)
         try:
             for row in dataset.iter_rows():
-                batch = pickle.loads(row["content"])  # written by another process of this job
+                number, batch = pickle.loads(row["content"])  # written by another process of this job
                 if isinstance(batch, MulanError):
                     raise batch
-                collector.add(batch)
-                on_progress(collector.done, len(recordings))
+                collectors[number].add(batch)
+                on_progress(sum(each.done for each in collectors), len(corruptions) * len(recordings))
         except (OutOfMemoryError, RayActorError, WorkerCrashedError) as error:
             raise EmbeddingFailed(
                 f"a process that embeds recordings of {corpus.uri} ended: {str(error).splitlines()[0]} It may have run "
                 "out of memory; repeat the command"
             ) from error
-    result = collector.finish()
-    result.check(described(corpus, splits), max_skipped_share=max_skipped_share)
-    return result
+    results = [collector.finish() for collector in collectors]
+    for result in results:
+        result.check(described(corpus, splits), max_skipped_share=max_skipped_share)
+    return results
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What an actor embeds at once."""
+
+    number: int
+    """Number of the corruption."""
+    windowing: Windowing
+    """How recordings become windows."""
+    block: Sequence[IndexedRecording]
+    """The recordings."""
 
 
 def _dataset(
-    blocks: Sequence[Sequence[IndexedRecording]],
+    work: Sequence[_Work],
     read: Callable[[bytes], Iterator[Batch]],
     open_encoder: EncoderOpening,
     *,
@@ -123,29 +169,31 @@ def _dataset(
     available = int(ray.cluster_resources().get("GPU" if use_gpu else "CPU", 1))
     pool = ray.data.ActorPoolStrategy(
         min_size=1,
-        initial_size=max(1, min(available, len(blocks))),
-        max_size=len(blocks),
+        initial_size=max(1, min(available, len(work))),
+        max_size=len(work),
         max_tasks_in_flight_per_actor=_IN_FLIGHT,
     )
-    dataset = ray.data.from_arrow([pa.table({"content": [pickle.dumps(block)]}) for block in blocks])
+    dataset = ray.data.from_arrow([pa.table({"content": [pickle.dumps(each)]}) for each in work])
     if use_gpu:
         dataset = dataset.map_batches(_read, fn_kwargs={"read": read}, batch_size=None)
     actor = {"open_encoder": open_encoder, "device": "cuda" if use_gpu else "cpu", "read": None if use_gpu else read}
     return dataset.map_batches(_Embedding, fn_constructor_kwargs=actor, compute=pool, batch_size=None, **options)
 
 
-def _batches(block: bytes, windowing: Windowing, at_once: int) -> Iterator[Batch]:
-    """Yields the windows of a block that :func:`_dataset` has pickled."""
+def _batches(content: bytes, at_once: int) -> Iterator[Batch]:
+    """Yields the windows of what :func:`_dataset` has pickled."""
+    work: _Work = pickle.loads(content)
     try:
-        yield from read_windows(pickle.loads(block), windowing, at_once=at_once)
+        for batch in read_windows(work.block, work.windowing, at_once=at_once):
+            yield work.number, batch
     except MulanError as error:
-        yield error
+        yield work.number, error
 
 
 def _read(rows: Rows, read: Callable[[bytes], Iterator[Batch]]) -> Iterator[Rows]:
-    """Reads blocks in a task, which passes the windows to actors."""
-    for block in rows["content"]:
-        yield from map(_row, read(block))
+    """Reads recordings in a task, which passes the windows to actors."""
+    for content in rows["content"]:
+        yield from map(_row, read(content))
 
 
 class _Embedding:
@@ -158,7 +206,7 @@ class _Embedding:
         Args:
             open_encoder: Opens the encoder.
             device: Where it computes.
-            read: Reads a block; None if tasks have read them.
+            read: Reads recordings; None if tasks have read them.
         """
         self._read = read
         self._encoder: Encoder | MulanError
@@ -173,14 +221,15 @@ class _Embedding:
                 yield _row(self._embedded(batch))
 
     def _embedded(self, batch: Batch) -> Batch:
-        if isinstance(batch, MulanError):
+        number, windows = batch
+        if isinstance(windows, MulanError):
             return batch
         if isinstance(self._encoder, MulanError):
-            return self._encoder
+            return number, self._encoder
         try:
-            return batch.embedded(self._encoder)
+            return number, windows.embedded(self._encoder)
         except MulanError as error:
-            return error
+            return number, error
 
 
 def _row(batch: Batch) -> Rows:

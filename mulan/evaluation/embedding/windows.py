@@ -31,6 +31,10 @@ class AudioCorruption(Protocol):
     def strength(self) -> int:
         """How strong it is."""
 
+    @property
+    def description(self) -> str:
+        """What it does, with its parameters: recordings are embedded again if it changes."""
+
     def __call__(self, samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
         """Corrupts a recording, int16 [samples], of which another number may be returned."""
 

@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from mulan.evaluation.encoders.encoder import Encoder
+from mulan.evaluation.encoders.encoder import Encoder, EncoderInfo
 from mulan.evaluation.errors import EvaluationError
 
 VERBATIM = ("{}",)
@@ -26,6 +26,30 @@ def embed_texts(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
             f"text embeddings of the model {encoder.info.name} are not finite; did its training diverge?"
         )
     return vectors[[rows[text] for text in texts]]
+
+
+class RememberedTexts:
+    """An encoder that embeds each text once, however often it is asked for."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self._vectors: dict[str, np.ndarray] = {}
+
+    @property
+    def info(self) -> EncoderInfo:
+        """What the encoder is."""
+        return self._encoder.info
+
+    def embed_audio(self, windows: np.ndarray) -> np.ndarray:
+        """Embeds windows as the encoder does."""
+        return self._encoder.embed_audio(windows)
+
+    def embed_text(self, texts: Sequence[str]) -> np.ndarray:
+        """Embeds texts as unit rows, float32 [n, d], of which those are computed that are asked for the first time."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._vectors]
+        if new:
+            self._vectors |= zip(new, self._encoder.embed_text(new), strict=True)
+        return np.stack([self._vectors[text] for text in texts])
 
 
 class PromptEnsemble:

@@ -54,9 +54,9 @@ class Evaluated:
     """Seed of everything that is drawn."""
     replicates: int = REPLICATES
     """Number of draws for intervals; 0 computes none, as for the scores of a validation during training."""
-    corrupted: "Callable[[Corruption, str], EmbeddedRecordings] | None" = None
-    """Embeds the recordings of a split after corrupting each; strength 0 embeds as much of them uncorrupted. None if
-    the model cannot embed them, as with stored vectors."""
+    corrupted: "Callable[[Sequence[Corruption], str], Iterator[EmbeddedRecordings]] | None" = None
+    """Yields the embedded recordings of a split under each of several corruptions; strength 0 embeds as much of them
+    uncorrupted. None if the model cannot embed them, as with stored vectors."""
     training: ProbeTraining | None = None
     """What is trained in place of the heads of probes, such as the whole network; None for the heads."""
 

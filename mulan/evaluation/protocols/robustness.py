@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
 from mulan.evaluation.corruptions import CORRUPTIONS, STRENGTHS, Corruption
+from mulan.evaluation.embedding.windows import CORRUPTED_S
 from mulan.evaluation.errors import EvaluationError
+from mulan.evaluation.protocols.prompts import RememberedTexts
 from mulan.evaluation.protocols.protocol import Evaluated, FittedProtocol, FittedScores, RecordingProtocol, SetScores
 from mulan.evaluation.recordings import EmbeddedRecordings
 
@@ -53,21 +56,26 @@ class Robustness:
                 f"{model.encoder.info.name} cannot embed corrupted recordings, which robustness needs: it does not "
                 "compute vectors of audio"
             )
-        scores_of, split = self._fit(model), self.base.split
+        embed = model.corrupted
+        scores_of = self._fit(replace(model, encoder=RememberedTexts(model.encoder)))
+        strengths = {name: [Corruption(name, strength) for strength in STRENGTHS[1:]] for name in self.corruptions}
         # not model.audio, of which whole recordings may have been embedded
-        uncorrupted = self._by_set(scores_of(model.corrupted(Corruption(self.corruptions[0], 0), split)))
+        corruptions = [Corruption(self.corruptions[0], 0), *(each for some in strengths.values() for each in some)]
+        scored = (self._by_set(scores_of(audio)) for audio in embed(corruptions, self.base.split))
+        uncorrupted = next(scored)
         if not uncorrupted:
             raise EvaluationError(f"no set of {type(self.base).__name__} has the score {self.score}")
         for name in self.corruptions:
-            sets = [uncorrupted]
-            corruptions = [Corruption(name, strength) for strength in STRENGTHS[1:]]
-            sets.extend(self._by_set(scores_of(model.corrupted(corruption, split))) for corruption in corruptions)
+            sets = [uncorrupted, *islice(scored, len(STRENGTHS) - 1)]
             for key in uncorrupted:
                 yield self._set_scores(name, [each[key] for each in sets])
 
     def _fit(self, model: Evaluated) -> FittedScores:
         if isinstance(self.base, FittedProtocol):
             return self.base.fit(model)
+        # whatever the corpus lacks is an error before recordings are corrupted
+        for _ in self.base.evaluate(model):
+            break
         return lambda test: self.base.evaluate(replace(model, audio=_with_split(model.audio, test, self.base.split)))
 
     def _by_set(self, sets: Iterator[SetScores]) -> Mapping[str, SetScores]:
@@ -95,7 +103,8 @@ class Robustness:
                 "chance": _chance(first, self.score),
             },
             protocol=f"{first.protocol} Recordings of the split {self.base.split} are corrupted by {scale.title}: "
-            f"{scale.quantity} {values} at strengths 1 to 5, and uncorrupted at strength 0.".lstrip(),
+            f"{scale.quantity} {values} at strengths 1 to 5, and uncorrupted at strength 0; of each, the first "
+            f"{CORRUPTED_S:g} s are embedded.".lstrip(),
         )
 
 

@@ -33,7 +33,7 @@ class TaskFacts:
     description: str
     """One sentence that says what is evaluated."""
     corpus: str
-    """Path or URI of the corpus; empty if the task needs none."""
+    """Path or URI of the corpus, or of the file that the task needs instead."""
     index_sha256: str
     """SHA-256 of the corpus's index in hexadecimal; empty without one."""
     recordings: Mapping[str, int]

@@ -1,7 +1,7 @@
 """The tasks by name."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from mulan.evaluation.errors import EvaluationError
@@ -16,10 +16,14 @@ from mulan.evaluation.tasks.mtg_jamendo import MTG_JAMENDO
 from mulan.evaluation.tasks.musiccaps import MUSICCAPS
 from mulan.evaluation.tasks.nsynth import NSYNTH
 from mulan.evaluation.tasks.playlists import PLAYLISTS
+from mulan.evaluation.tasks.robustness import MTAT_ROBUSTNESS, ROBUSTNESS
 from mulan.evaluation.tasks.song_describer import SONG_DESCRIBER, SONG_DESCRIBER_ALL
 from mulan.evaluation.tasks.tags import TAGS
 from mulan.evaluation.tasks.task import EvaluationTask
-from mulan.evaluation.tasks.triplets import TRIPLETS
+from mulan.evaluation.tasks.triplets import TRIPLETS, ontology_task
+
+TASKS_OF_FILES: Mapping[str, Callable[[str], EvaluationTask]] = MappingProxyType({"ontology": ontology_task})
+"""Tasks that need a file in place of a corpus, ``--task ontology=FILE``, given its path or URI."""
 
 TASKS: Mapping[str, EvaluationTask] = MappingProxyType(
     {
@@ -30,6 +34,7 @@ TASKS: Mapping[str, EvaluationTask] = MappingProxyType(
             CAPTIONS,
             PLAYLISTS,
             TRIPLETS,
+            ROBUSTNESS,
             # of public data sets, in alphabetical order
             AUDIOSET,
             EMOMUSIC,
@@ -38,6 +43,7 @@ TASKS: Mapping[str, EvaluationTask] = MappingProxyType(
             GIANTSTEPS,
             GTZAN,
             MTAT,
+            MTAT_ROBUSTNESS,
             MTG_JAMENDO,
             MUSICCAPS,
             NSYNTH,
@@ -50,7 +56,7 @@ TASKS: Mapping[str, EvaluationTask] = MappingProxyType(
 
 
 def task_named(name: str) -> EvaluationTask:
-    """Returns a task by its name.
+    """Returns a task of a corpus by its name.
 
     Raises:
         EvaluationError: There is no such task.
@@ -60,7 +66,8 @@ def task_named(name: str) -> EvaluationTask:
         ('test',)
     """
     if name not in TASKS:
-        near = difflib.get_close_matches(name, TASKS, n=1)
+        names = [*TASKS, *TASKS_OF_FILES]
+        near = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise EvaluationError(f"there is no task {name!r:.80}; {hint}The tasks are {', '.join(TASKS)}")
+        raise EvaluationError(f"there is no task {name!r:.80}; {hint}The tasks are {', '.join(names)}")
     return TASKS[name]

@@ -5,25 +5,27 @@ from dataclasses import dataclass
 
 from mulan.data.corpus.index import Corpus
 from mulan.evaluation.errors import EvaluationError
-from mulan.evaluation.tasks.registry import task_named
+from mulan.evaluation.tasks.registry import TASKS_OF_FILES, task_named
 from mulan.evaluation.tasks.task import EvaluationTask
 
 
 @dataclass(frozen=True)
 class TaskRequest:
-    """A task and the corpus that it is evaluated on."""
+    """A task and what it is evaluated on."""
 
     task: EvaluationTask
     """The task."""
-    corpus: Corpus
-    """The corpus."""
+    uri: str
+    """Path or URI of the corpus, or of the file that the task needs instead."""
+    corpus: Corpus | None
+    """The corpus; None for a task of a file."""
 
 
 def task_requests(words: Sequence[str], *, default_corpus: str | None = None, split: str = "test") -> list[TaskRequest]:
     """Returns the tasks that were named, with their corpora; each corpus is opened once.
 
     Args:
-        words: Tasks as ``NAME=CORPUS``, or as ``NAME`` for the default corpus.
+        words: Tasks as ``NAME=CORPUS``, or as ``NAME`` for the default corpus; or as ``NAME=FILE`` if they need a file.
         default_corpus: Path or URI of the corpus of tasks that name none; None if there is none.
         split: Split whose recordings the tasks of any corpus score; those of public data sets score ``test``.
 
@@ -31,29 +33,42 @@ def task_requests(words: Sequence[str], *, default_corpus: str | None = None, sp
         EvaluationError: A task does not exist, is named twice, has no corpus, or does not score the split;
             lists all faults.
         CorpusError: A corpus does not exist or is damaged.
+        UnusableTextFile, StorageError: A file cannot be read.
     """
     faults: list[str] = []
     named: list[tuple[EvaluationTask, str]] = []
-    for word in words:
-        name, _, uri = word.partition("=")
+    for name, _, uri in (word.partition("=") for word in words):
+        if name in {task.name for task, _ in named}:
+            faults.append(f"the task {name} is named twice; evaluate it on each corpus by a command of its own")
+            continue
         try:
-            task = task_named(name)
+            if name in TASKS_OF_FILES:
+                named.append((_of_file(name, uri), uri))
+            else:
+                named.append((_of_corpus(name, uri or default_corpus, split), uri or default_corpus or ""))
         except EvaluationError as error:
             faults.append(str(error))
-            continue
-        if task.name in {other.name for other, _ in named}:
-            faults.append(f"the task {name} is named twice; evaluate it on each corpus by a command of its own")
-        if not uri and not default_corpus:
-            prepared = f", which jobs.prepare makes with {task.prepared_by}" if task.prepared_by else ""
-            faults.append(f"the task {name} needs the folder of its corpus{prepared}: --task {name}=CORPUS")
-        if task.prepared_by and split != "test":
-            faults.append(
-                f"the task {name} scores the official test split of a public data set, not {split}; evaluate it by a "
-                "command of its own without --split"
-            )
-            continue
-        named.append((task.on_split(split), uri or default_corpus or ""))
     if faults:
         raise EvaluationError("; ".join(faults))
-    corpora = {uri: Corpus.open(uri) for uri in dict.fromkeys(uri for _, uri in named)}
-    return [TaskRequest(task, corpora[uri]) for task, uri in named]
+    uris = dict.fromkeys(uri for task, uri in named if task.name not in TASKS_OF_FILES)
+    corpora = {uri: Corpus.open(uri) for uri in uris}
+    return [TaskRequest(task, uri, None if task.name in TASKS_OF_FILES else corpora[uri]) for task, uri in named]
+
+
+def _of_file(name: str, uri: str) -> EvaluationTask:
+    if not uri:
+        raise EvaluationError(f"the task {name} needs a file: --task {name}=FILE")
+    return TASKS_OF_FILES[name](uri)
+
+
+def _of_corpus(name: str, uri: str | None, split: str) -> EvaluationTask:
+    task = task_named(name)
+    if not uri:
+        prepared = f", which jobs.prepare makes with {task.prepared_by}" if task.prepared_by else ""
+        raise EvaluationError(f"the task {name} needs the folder of its corpus{prepared}: --task {name}=CORPUS")
+    if task.prepared_by and split != "test":
+        raise EvaluationError(
+            f"the task {name} scores the official test split of a public data set, not {split}; evaluate it by a "
+            "command of its own without --split"
+        )
+    return task.on_split(split)

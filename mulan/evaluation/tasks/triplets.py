@@ -1,5 +1,6 @@
 """Triplets of texts, without audio (MuLan §4.1.4): of the playlists and recordings of any corpus, and of AudioSet."""
 
+from mulan.evaluation.protocols.ontology import described_classes
 from mulan.evaluation.protocols.triplet_sources import OntologyTriplets, PlaylistTriplets, RecordingTriplets
 from mulan.evaluation.protocols.triplets import TextTriplets
 from mulan.evaluation.tasks.task import EvaluationTask
@@ -18,11 +19,17 @@ def ontology_task(uri: str) -> EvaluationTask:
 
     Args:
         uri: Path or URI of ``ontology.json`` of github.com/audioset/ontology.
+
+    Raises:
+        EvaluationError, UnusableTextFile: The file cannot be read, or is damaged; lists all faults.
+        StorageError: The storage does not respond.
     """
+    source = OntologyTriplets(uri)
+    described_classes(uri, source.classes)  # so that a damaged file is an error before anything is computed
     return EvaluationTask(
         name="ontology",
         title="Text triplets of AudioSet's ontology",
         description="Labels of 141 classes of music against their descriptions.",
         prepared_by="",
-        protocols=(TextTriplets("audioset_ontology", OntologyTriplets(uri)),),
+        protocols=(TextTriplets("audioset_ontology", source),),
     )

@@ -59,6 +59,7 @@ class Quieter:
 
     strength: int
     name: str = "quieter"
+    description: str = "division of samples"
 
     def __call__(self, samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
         assert samples.dtype == np.int16 and len(samples) <= 60 * sample_rate_hz

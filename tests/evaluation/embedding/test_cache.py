@@ -10,7 +10,7 @@ import pytest
 
 from mulan.data.corpus.index import Corpus
 from mulan.data.errors import TooManySkippedRecordings
-from mulan.evaluation.embedding.cache import embed_cached
+from mulan.evaluation.embedding.cache import embed_cached, embed_corruptions_cached
 from mulan.evaluation.embedding.collected import CorpusEmbeddings
 from mulan.evaluation.embedding.local import embed_here
 from mulan.evaluation.encoders.encoder import EncoderInfo
@@ -28,15 +28,13 @@ class Computing:
     messages: list[str] = field(default_factory=list)
     is_lasting: bool = True
 
-    def __call__(
-        self, *splits: str, info: EncoderInfo = INFO, corruption: Quieter | None = None, share: float = 0.2, **of: Any
-    ) -> CorpusEmbeddings:
+    def __call__(self, *splits: str, info: EncoderInfo = INFO, share: float = 0.2, **of: Any) -> CorpusEmbeddings:
         corpus = replace(self.corpus, **of)
 
         def embed(splits: Sequence[str]) -> CorpusEmbeddings:
             self.computed.append(tuple(splits))
             encoder = StubEncoder(info)
-            result = embed_here(encoder, corpus, splits, max_skipped_share=1, corruption=corruption)
+            result = embed_here(encoder, corpus, splits, max_skipped_share=1)
             return replace(result, is_lasting=self.is_lasting)
 
         self.computed.clear()
@@ -48,7 +46,6 @@ class Computing:
             splits,
             embed,
             max_skipped_share=share,
-            corruption=corruption,
             on_message=self.messages.append,
         )
 
@@ -94,8 +91,6 @@ def test_other_content_is_computed_and_other_names_are_not(cached: Computing) ->
         {"info": replace(INFO, window_samples=4_000)},
         {"info": replace(INFO, sample_rate_hz=8_000)},
         {"index_sha256": "ef" * 32},
-        {"corruption": Quieter(1)},
-        {"corruption": Quieter(2)},
     ):
         cached("train", **changed)  # type: ignore[arg-type]
         assert cached.computed == [("train",)], changed
@@ -143,3 +138,31 @@ def test_the_allowed_share_is_checked_for_stored_vectors_too(cached: Computing) 
     with pytest.raises(TooManySkippedRecordings, match=r"(?s)2 of the 14 recordings in the split 'test'.*tone-003"):
         cached("test", share=0.1)
     assert cached.computed == []
+
+
+def test_corruptions_of_one_name_are_computed_together_and_once(damaged: Corpus, storage_uri: str) -> None:
+    computed: list[list[Quieter]] = []
+
+    def embed(missing: Sequence[Quieter]) -> list[CorpusEmbeddings]:
+        computed.append(list(missing))
+        return [embed_here(StubEncoder(), damaged, ["train"], max_skipped_share=1, corruption=each) for each in missing]
+
+    def cached(*corruptions: Quieter) -> list[CorpusEmbeddings]:
+        computed.clear()
+        folder = f"{storage_uri}/embeddings"
+        share = {"max_skipped_share": 0.2}
+        return list(
+            embed_corruptions_cached(folder, INFO, damaged, "train", corruptions, embed, on_message=print, **share)
+        )
+
+    one, two, other, same_strength = Quieter(1), Quieter(2), Quieter(1, "other"), Quieter(1, description="changed")
+    cached(two)
+    found = cached(one, two, other)
+    assert computed == [[one], [other]]
+    for corruption, embeddings in zip((one, two, other), found, strict=True):
+        assert same(
+            embeddings, embed_here(StubEncoder(), damaged, ["train"], max_skipped_share=1, corruption=corruption)
+        )
+    assert all(same(*pair) for pair in zip(cached(one, two, other), found, strict=True)) and not computed
+    cached(same_strength)
+    assert computed == [[same_strength]]

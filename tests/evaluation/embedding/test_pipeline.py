@@ -10,7 +10,7 @@ import pytest
 from mulan.data.corpus.index import Corpus
 from mulan.evaluation.embedding import local, pipeline
 from mulan.evaluation.embedding.local import embed_here
-from mulan.evaluation.embedding.pipeline import embed_corpus
+from mulan.evaluation.embedding.pipeline import embed_corpus, embed_corruptions
 from mulan.evaluation.encoders.encoder import EncoderError
 from mulan.evaluation.errors import EmbeddingFailed
 from tests.evaluation.embedding.stub_encoder import (
@@ -30,16 +30,16 @@ def test_ray_data_gives_the_vectors_and_labels_of_one_process(damaged: Corpus, m
     for module in (local, pipeline):  # more blocks than there are CPUs
         monkeypatch.setattr(module, "BATCHES_PER_BLOCK", 0.75)
     seen: list[tuple[int, int]] = []
-    embed: Callable[..., Any] = partial(
-        embed_corpus, open_stub, INFO, damaged, max_skipped_share=0.1, corruption=Quieter(3)
-    )
-    found = embed(["test", "train"], on_progress=lambda *numbers: seen.append(numbers))
-    expected = embed_here(StubEncoder(), damaged, ["test", "train"], max_skipped_share=0.1, corruption=Quieter(3))
-    np.testing.assert_array_equal(found.embedded.windows, expected.embedded.windows)
-    np.testing.assert_array_equal(found.embedded.starts, expected.embedded.starts)
-    assert found.embedded.recordings == expected.embedded.recordings
-    assert found.skipped == expected.skipped and len(found.skipped) == 2
-    assert seen[-1] == (20, 20) and len(seen) > 4
+    embed: Callable[..., Any] = partial(embed_corruptions, open_stub, INFO, damaged, max_skipped_share=0.1)
+    corruptions, splits = [Quieter(3), None], ["test", "train"]
+    results = embed(splits, corruptions, on_progress=lambda *numbers: seen.append(numbers))
+    for found, corruption in zip(results, corruptions, strict=True):
+        expected = embed_here(StubEncoder(), damaged, splits, max_skipped_share=0.1, corruption=corruption)
+        np.testing.assert_array_equal(found.embedded.windows, expected.embedded.windows)
+        np.testing.assert_array_equal(found.embedded.starts, expected.embedded.starts)
+        assert found.embedded.recordings == expected.embedded.recordings
+        assert found.skipped == expected.skipped and len(found.skipped) == 2
+    assert seen[-1] == (40, 40) and len(seen) > 4
 
 
 @pytest.mark.parametrize(

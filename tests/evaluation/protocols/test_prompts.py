@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mulan.evaluation.errors import EvaluationError
-from mulan.evaluation.protocols.prompts import PromptEnsemble, embed_texts
+from mulan.evaluation.protocols.prompts import PromptEnsemble, RememberedTexts, embed_texts
 from tests.evaluation.protocols.planted_model import PlantedEncoder, random_text_vector
 
 
@@ -37,3 +37,16 @@ def test_templates_without_a_place_for_the_tag_are_named() -> None:
 def test_vectors_that_are_not_finite_are_named() -> None:
     with pytest.raises(EvaluationError, match="text embeddings of the model planted are not finite"):
         embed_texts(PlantedEncoder(lambda text: np.array([np.nan]), 1), ["a"])
+
+
+def test_texts_that_were_asked_for_before_are_not_embedded_again() -> None:
+    encoder = PlantedEncoder(random_text_vector, 16)
+    remembered = RememberedTexts(encoder)
+    texts = ["b", "a", "b"]
+    np.testing.assert_array_equal(remembered.embed_text(texts), encoder.embed_text(texts))
+    encoder.embedded.clear()
+    np.testing.assert_array_equal(
+        remembered.embed_text(["a", "c"]), np.stack([random_text_vector("a"), random_text_vector("c")])
+    )
+    assert encoder.embedded == ["c"]
+    assert remembered.info is encoder.info

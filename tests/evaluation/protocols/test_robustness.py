@@ -10,10 +10,12 @@ from mulan.evaluation.corruptions import CORRUPTIONS, Corruption
 from mulan.evaluation.encoders.encoder import EncoderInfo
 from mulan.evaluation.errors import EvaluationError
 from mulan.evaluation.protocols.protocol import Evaluated, FittedScores, RecordingProtocol, SetScores
+from mulan.evaluation.protocols.retrieval import CaptionRetrieval
 from mulan.evaluation.protocols.robustness import Robustness
 from mulan.evaluation.protocols.scored_split import ScoredSplit
 from mulan.evaluation.recordings import EmbeddedRecordings, LabelledRecording
 from tests.evaluation.melody import sine
+from tests.evaluation.protocols.planted_model import PlantedEncoder, random_text_vector
 
 RATE_HZ = 16_000
 CHEAP = ("noise", "low_pass", "bit_depth")
@@ -56,6 +58,10 @@ def embedded(corruption: Corruption | None = None, *splits: str) -> EmbeddedReco
     starts = np.cumsum([0, *map(len, windows)])
     vectors = BandEnergies().embed_audio(np.concatenate(windows))
     return EmbeddedRecordings(tuple(label for label, _ in chosen), vectors, starts, is_unit=False)
+
+
+def corrupted(corruptions: Sequence[Corruption], split: str) -> Iterator[EmbeddedRecordings]:
+    return (embedded(corruption, split) for corruption in corruptions)
 
 
 def classes(audio: EmbeddedRecordings) -> np.ndarray:
@@ -112,7 +118,7 @@ class Centroids(ScoredSplit):
 
 
 def evaluated(base: RecordingProtocol) -> Evaluated:
-    return Evaluated(BandEnergies(), embedded(None, *base.splits), corrupted=embedded)
+    return Evaluated(BandEnergies(), embedded(None, *base.splits), corrupted=corrupted)
 
 
 @dataclass(frozen=True)
@@ -157,7 +163,7 @@ def test_a_protocol_without_fit_is_fitted_to_the_same_recordings_each_time() -> 
     expected = [each.scores for each in Robustness(Centroids(), "accuracy", CHEAP).evaluate(evaluated(Centroids()))]
     found = [each.scores for each in Robustness(base, "accuracy", CHEAP).evaluate(evaluated(base))]
     assert found == expected
-    assert base.centroids.fits == [6] * 16
+    assert base.centroids.fits == [6] * 17  # and once, whether the corpus has what it needs
 
 
 def test_a_low_pass_takes_what_is_above_it_from_a_model_and_few_bits_do_not() -> None:
@@ -180,11 +186,11 @@ def test_a_probe_is_fitted_once_and_to_uncorrupted_recordings() -> None:
 def test_only_the_chosen_corruptions_are_embedded_each_strength_once() -> None:
     asked: list[Corruption] = []
 
-    def corrupted(corruption: Corruption, split: str) -> EmbeddedRecordings:
-        asked.append(corruption)
-        return embedded(corruption, split)
+    def noting(corruptions: Sequence[Corruption], split: str) -> Iterator[EmbeddedRecordings]:
+        asked.extend(corruptions)
+        return corrupted(corruptions, split)
 
-    model = replace(evaluated(LoudestBand()), corrupted=corrupted)
+    model = replace(evaluated(LoudestBand()), corrupted=noting)
     list(Robustness(LoudestBand(), "accuracy", ("noise", "bit_depth")).evaluate(model))
     assert sorted((each.name, each.strength) for each in asked) == [
         *(("bit_depth", strength) for strength in range(1, 6)),
@@ -212,13 +218,37 @@ def test_what_the_protocol_needs_is_what_its_robustness_needs() -> None:
 def test_the_recordings_of_the_split_that_the_protocol_scores_are_corrupted() -> None:
     robustness, asked = Robustness(LoudestBand(), "accuracy", ("noise",)).on_split("train"), []
 
-    def corrupted(corruption: Corruption, split: str) -> EmbeddedRecordings:
+    def noting(corruptions: Sequence[Corruption], split: str) -> Iterator[EmbeddedRecordings]:
         asked.append(split)
-        return embedded(corruption, split)
+        return corrupted(corruptions, split)
 
-    (scores,) = robustness.evaluate(replace(evaluated(LoudestBand()), corrupted=corrupted))
+    (scores,) = robustness.evaluate(replace(evaluated(LoudestBand()), corrupted=noting))
     assert robustness.splits == ("train",) and set(asked) == {"train"}
     assert "Recordings of the split train are corrupted by white noise" in scores.protocol
+
+
+def test_nothing_is_corrupted_if_the_corpus_lacks_what_the_protocol_needs() -> None:
+    asked: list[str] = []
+
+    def noting(corruptions: Sequence[Corruption], split: str) -> Iterator[EmbeddedRecordings]:
+        asked.append(split)
+        return corrupted(corruptions, split)
+
+    model = replace(evaluated(LoudestBand()), corrupted=noting)
+    with pytest.raises(EvaluationError, match="has a text of the source long_form"):
+        list(Robustness(CaptionRetrieval(), "recall10").evaluate(model))
+    assert not asked
+
+
+def test_texts_are_embedded_once() -> None:
+    encoder = PlantedEncoder(random_text_vector, 16)
+    labels = [LabelledRecording(f"{row}", "test", texts={"long_form": (f"text {row}",)}) for row in range(6)]
+    vectors = np.stack([random_text_vector(f"text {row}") for row in range(6)])
+    audio = EmbeddedRecordings(tuple(labels), vectors, np.arange(7), is_unit=True)
+    model = Evaluated(encoder, audio, replicates=5, corrupted=lambda corruptions, _: iter([audio] * len(corruptions)))
+    results = list(Robustness(CaptionRetrieval(), "recall1").evaluate(model))
+    assert [set(each.scores.values()) for each in results] == [{1.0}] * len(CORRUPTIONS)
+    assert encoder.embedded == [f"text {row}" for row in range(6)]
 
 
 def test_models_without_audio_and_missing_scores_are_refused() -> None:

@@ -1,12 +1,15 @@
 """Corpora for tasks, and models of known skill: one that knows all tags, and one that ignores its input."""
 
+import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from mulan.evaluation.encoders.encoder import EncoderInfo
 from mulan.evaluation.protocols.protocol import Evaluated
 from mulan.evaluation.recordings import EmbeddedRecordings, LabelledRecording
+from mulan.vocabularies.audioset_classes import class_list
 
 
 class OneHotTexts:
@@ -105,3 +108,13 @@ def model_of(
     windows = np.repeat(unit(vectors), counts, axis=0)
     audio = EmbeddedRecordings(tuple(recordings), windows, np.cumsum([0, *counts]), is_unit=True)
     return Evaluated(encoder=encoder, audio=audio, recordings=tuple(recordings), replicates=replicates)
+
+
+def ontology_file(folder: Path) -> str:
+    """Writes an ontology whose descriptions are made of the names of its classes."""
+    entries = [
+        {"id": mid, "name": name, "description": f"It is {name.split()[-1]}"}
+        for mid, name in class_list("mu_141_without_roles").classes.items()
+    ]
+    (folder / "ontology.json").write_text(json.dumps(entries))
+    return str(folder / "ontology.json")

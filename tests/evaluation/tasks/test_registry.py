@@ -1,27 +1,29 @@
 """Tests all tasks: their names, and that models of known skill get the scores that they must get."""
 
-import json
 import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mulan.config.errors import MulanError
+from mulan.evaluation.corruptions import CORRUPTIONS, Corruption
 from mulan.evaluation.protocols.protocol import Evaluated, SetScores
 from mulan.evaluation.published import published_figures
 from mulan.evaluation.recordings import EmbeddedRecordings, LabelledRecording
-from mulan.evaluation.tasks.registry import TASKS, task_named
+from mulan.evaluation.tasks.registry import TASKS, TASKS_OF_FILES, task_named
 from mulan.evaluation.tasks.triplets import ontology_task
 from mulan.preparation.settings import PreparationConfig
 from mulan.preparation.sources.registry import KINDS
-from mulan.vocabularies.audioset_classes import class_list
 from mulan.vocabularies.vocabulary import vocabulary
 from tests.evaluation.tasks.planted_tasks import (
     ConstantTexts,
     LastWords,
     OneHotTexts,
     captioned_recordings,
+    ontology_file,
     perfect_model,
     tagged_recordings,
     words,
@@ -42,7 +44,6 @@ TAGGED = {
 CLASSES = 5
 """Number of the first tags of a list that a planted corpus has."""
 CAPTIONED = {
-    "captions": "long_form",
     "musiccaps": "long_form_unfiltered",
     "song_describer": "long_form_unfiltered",
     "song_describer_all": "long_form_unfiltered",
@@ -52,7 +53,8 @@ CAPTIONED = {
 
 def test_tasks_have_the_names_that_commands_take() -> None:
     assert all(name == task.name for name, task in TASKS.items())
-    assert set(TASKS) == {*TAGGED, *CAPTIONED, "emomusic", "playlists", "triplets"}
+    others = {"captions", "emomusic", "mtat_robustness", "playlists", "robustness", "triplets"}
+    assert set(TASKS) == {*TAGGED, *CAPTIONED, *others} and set(TASKS_OF_FILES) == {"ontology"}
     assert task_named("mtat") is TASKS["mtat"]
     assert TASKS["mtat"].splits == ("test", "train", "validation") and TASKS["captions"].splits == ("test",)
 
@@ -74,10 +76,10 @@ def test_the_corpus_of_a_public_data_set_can_be_prepared_as_its_task_says(name: 
     assert (config.clip.start_s, config.clip.duration_s, config.duplicates.audio) == (0, 0, False)
 
 
-def test_published_figures_stand_beside_sets_of_tasks() -> None:
+def test_published_figures_stand_beside_sets_of_tasks(tmp_path: Path) -> None:
     named = {
         (protocol_section(protocol), getattr(protocol, "name", "") or getattr(protocol, "vocabulary", ""))
-        for task in (*TASKS.values(), ontology_task("ontology.json"))
+        for task in (*TASKS.values(), ontology_task(ontology_file(tmp_path)))
         for protocol in task.protocols
     }
     published = {(figure.section, figure.set_name) for figure in published_figures()}
@@ -86,7 +88,7 @@ def test_published_figures_stand_beside_sets_of_tasks() -> None:
 
 def protocol_section(protocol: object) -> str:
     kind = type(protocol).__name__
-    sections = {"ZeroShot": "zero_shot", "Probe": "probes", "Caption": "retrieval.captions"}
+    sections = {"Robustness": "robustness", "ZeroShot": "zero_shot", "Probe": "probes", "Caption": "retrieval.captions"}
     sections |= {"Playlist": "retrieval.playlists", "Triplets": "triplets"}
     return next(section for word, section in sections.items() if word in kind)
 
@@ -137,6 +139,16 @@ def test_captions_find_their_recordings(name: str) -> None:
     assert ignorant.scores == {**dict.fromkeys(ranks, 0.0), "median_rank": 12.0, "mrr": pytest.approx(1 / 12)}
 
 
+def test_long_and_short_captions_are_sets_of_their_own() -> None:
+    recordings = [
+        LabelledRecording(f"{row:02}", "test", texts={"long_form": (f"long {row}",), "short_form": (f"of {row % 2}",)})
+        for row in range(12)
+    ]
+    sets = evaluated("captions", perfect_model(recordings))
+    assert {name: scores.counts["queries"] for (_, name), scores in sets.items()} == {"long_form": 12, "short_form": 2}
+    assert all(scores.scores["recall1"] == 1 for scores in sets.values())
+
+
 def test_playlists_find_their_recordings() -> None:
     recordings = [
         LabelledRecording(
@@ -173,18 +185,6 @@ def test_texts_of_one_topic_are_more_similar_than_others(encoder: type[OneHotTex
     assert all(scores.scores["accuracy"] == accuracy for scores in sets.values())
 
 
-def test_the_task_of_the_ontology_reads_its_file(tmp_path: Path) -> None:
-    entries = [
-        {"id": mid, "name": name, "description": f"It is {name.split()[-1]}"}
-        for mid, name in class_list("mu_141_without_roles").classes.items()
-    ]
-    (tmp_path / "ontology.json").write_text(json.dumps(entries))
-    task = ontology_task(str(tmp_path / "ontology.json"))
-    encoder = ConstantTexts(["unused"])
-    (scores,) = (each for protocol in task.protocols for each in protocol.evaluate(Evaluated(encoder, None)))
-    assert (scores.name, scores.counts["triplets"], scores.scores["accuracy"]) == ("audioset_ontology", 141 * 5, 0.5)
-
-
 def test_ratings_are_predicted_from_vectors_that_contain_them() -> None:
     rng = np.random.default_rng(0)
     ratings = rng.uniform(1, 9, size=(240, 2))
@@ -200,3 +200,33 @@ def test_ratings_are_predicted_from_vectors_that_contain_them() -> None:
         (scores,) = evaluated("emomusic", model).values()
         assert scores.counts["recordings"] == 60
         assert all(low < scores.scores[name] <= high for name in ("r2", "r2_arousal", "r2_valence")), scores.scores
+
+
+@pytest.mark.parametrize(("name", "sets"), [("robustness", 3), ("mtat_robustness", 1)])
+def test_tags_and_captions_of_corrupted_recordings_are_scored(name: str, sets: int) -> None:
+    tags = vocabulary("mtat_top50").tags[:CLASSES]
+    recordings = [
+        replace(each, texts={"long_form": (f"about {each.recording_id}",)}) for each in tagged_recordings([tags])
+    ]
+    model = perfect_model(recordings, words(tags))
+    uncorrupted = model.of_split("test")
+    # from strength 3 on, all recordings sound alike
+    alike = replace(uncorrupted, windows=np.ones_like(uncorrupted.windows))
+    asked: list[Corruption] = []
+
+    def corrupted(corruptions: Sequence[Corruption], split: str) -> Iterator[EmbeddedRecordings]:
+        asked.extend(corruptions)
+        assert split == "test"
+        return (alike if corruption.strength >= 3 else uncorrupted for corruption in corruptions)
+
+    found = evaluated(name, replace(model, corrupted=corrupted))
+    assert len(found) == sets * len(CORRUPTIONS) and len(asked) == sets * 36
+    for (section, _), scores in found.items():
+        assert section == "robustness"
+        details = scores.details
+        assert details["section"] in ("probes", "zero_shot", "retrieval.captions") and details["set"]
+        values = [scores.scores[f"strength_{strength}"] for strength in range(6)]
+        assert values[:3] == [1.0] * 3
+        assert (
+            values[3:] == [{"roc_auc": 0.5, "map": pytest.approx(1 / CLASSES), "recall10": 0.0}[details["score"]]] * 3
+        )

@@ -1,14 +1,18 @@
+from pathlib import Path
+
 import pytest
 
+from mulan.config.errors import MulanError
 from mulan.data.errors import CorpusError
 from mulan.evaluation.errors import EvaluationError
 from mulan.evaluation.tasks.request import task_requests
+from tests.evaluation.tasks.planted_tasks import ontology_file
 
 
 def test_tasks_have_their_own_corpus_or_the_default_one_which_is_opened_once(tiny_corpus: str) -> None:
     requests = task_requests(["tags", f"captions={tiny_corpus}", "playlists"], default_corpus=tiny_corpus)
     assert [each.task.name for each in requests] == ["tags", "captions", "playlists"]
-    assert {each.corpus.uri for each in requests} == {tiny_corpus}
+    assert {each.corpus.uri for each in requests if each.corpus} == {each.uri for each in requests} == {tiny_corpus}
     assert requests[0].corpus is requests[2].corpus
 
 
@@ -39,6 +43,23 @@ def test_tasks_of_public_data_sets_refuse_another_split_than_theirs(tiny_corpus:
         task_requests([f"gtzan={tiny_corpus}", f"tags={tiny_corpus}"], split="validation")
     (request,) = task_requests([f"gtzan={tiny_corpus}"], split="test")
     assert request.task.splits == ("test", "train", "validation")
+
+
+def test_the_task_of_a_file_has_no_corpus(tmp_path: Path, tiny_corpus: str) -> None:
+    uri = ontology_file(tmp_path)
+    ontology, tags = task_requests([f"ontology={uri}", "tags"], default_corpus=tiny_corpus, split="validation")
+    assert (ontology.corpus, ontology.uri, ontology.task.splits) == (None, uri, ())
+    assert tags.corpus is not None and tags.uri == tiny_corpus
+    with pytest.raises(EvaluationError, match="the task ontology needs a file: --task ontology=FILE"):
+        task_requests(["ontology"], default_corpus=tiny_corpus)
+
+
+def test_a_file_that_cannot_be_used_is_an_error_before_anything_is_computed(tmp_path: Path) -> None:
+    (tmp_path / "ontology.json").write_text("[]")
+    with pytest.raises(EvaluationError, match="is not AudioSet's ontology"):
+        task_requests([f"ontology={tmp_path / 'ontology.json'}"])
+    with pytest.raises(MulanError, match="/nowhere"):
+        task_requests(["ontology=/nowhere/ontology.json"])
 
 
 def test_a_corpus_that_does_not_exist_is_named() -> None:
