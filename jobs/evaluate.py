@@ -63,8 +63,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME[=CORPUS|FILE]",
         action="append",
         default=[],
-        help="a task, and the folder of its corpus (default: --data); may be repeated; an unknown name lists all "
-        f"(default: {', '.join(TASKS_OF_ANY_CORPUS)})",
+        help="a task, and the folder of its corpus (default: --data) or the file that it needs; may be repeated; an "
+        f"unknown name lists all (default: {', '.join(TASKS_OF_ANY_CORPUS)})",
     )
     parser.add_argument("--out", metavar="URI", help="folder of the report (default: that of the run)")
     parser.add_argument(
