@@ -80,6 +80,14 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--split", choices=SPLITS, default="test", help="split that tasks of any corpus score (default: %(default)s)"
     )
     parser.add_argument(
+        "--template",
+        metavar="[CATEGORY=]TEMPLATE",
+        action="append",
+        default=[],
+        help="template of the prompts of tags, such as '{} music', for all tags or those of a category; may be "
+        "repeated: the mean of the prompts' vectors is taken (default: '{}', the tag itself)",
+    )
+    parser.add_argument(
         "--max-skipped-share",
         metavar="SHARE",
         type=_share,
@@ -111,6 +119,7 @@ def _requested(args: argparse.Namespace) -> "EvaluationRequest":
         args.task,
         data_uri=arguments.checked("--data", args.data),
         split=args.split,
+        templates=args.template,
         out_uri=arguments.checked("--out", args.out),
         run=run,
         baselines=args.baselines,
@@ -125,6 +134,7 @@ def request(
     *,
     data_uri: str | None = None,
     split: str = "test",
+    templates: Sequence[str] = (),
     out_uri: str | None = None,
     run: Run | None = None,
     baselines: bool = False,
@@ -142,6 +152,7 @@ def request(
     # imports torch
     from mulan.evaluation.encoders.registry import absolute_spec, baseline_specs, encoder_names
     from mulan.evaluation.evaluation import EvaluationOptions
+    from mulan.evaluation.protocols.templates import PromptTemplates
     from mulan.evaluation.tasks.request import task_requests
     from mulan.launch.evaluation import EvaluationRequest, check_request
 
@@ -149,7 +160,8 @@ def request(
     corpus = data_uri or (recipe.data.uri if recipe else None)
     if max_skipped_share is None:
         max_skipped_share = recipe.data.max_skipped_share if recipe else 0.01
-    requests = task_requests(tasks or TASKS_OF_ANY_CORPUS, default_corpus=corpus, split=split)
+    prompts = PromptTemplates.parsed(templates)
+    requests = task_requests(tasks or TASKS_OF_ANY_CORPUS, default_corpus=corpus, split=split, templates=prompts)
     _check_splits(requests, split)
     named = dict(zip(encoder_names(specs), map(absolute_spec, specs), strict=True))
     requested = EvaluationRequest(

@@ -7,9 +7,7 @@ import numpy as np
 
 from mulan.evaluation.encoders.encoder import Encoder, EncoderInfo
 from mulan.evaluation.errors import EvaluationError
-
-VERBATIM = ("{}",)
-"""The template of a prompt that is the text of the tag itself (MuLan §4.1.1)."""
+from mulan.evaluation.protocols.templates import TAGS_ALONE, PromptTemplates
 
 
 def embed_texts(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
@@ -53,35 +51,32 @@ class RememberedTexts:
 
 
 class PromptEnsemble:
-    """The prompts of words, and one unit vector for each word."""
+    """The prompts of tags, and one unit vector for each tag."""
 
-    def __init__(self, encoder: Encoder, words: Sequence[str], templates: Sequence[str] = VERBATIM) -> None:
+    def __init__(self, encoder: Encoder, tags: Sequence[str], templates: PromptTemplates = TAGS_ALONE) -> None:
         """
         Args:
             encoder: The model, which embeds each prompt.
-            words: Texts of tags.
-            templates: At least one template with ``{}`` in place of the word. The vector of a word is the mean of the
-                unit vectors of its prompts, normalised.
+            tags: Tags, ``category:text``.
+            templates: Templates of their prompts. The vector of a tag is the mean of the unit vectors of its prompts,
+                normalised.
 
         Raises:
-            EvaluationError: A template has no ``{}``, or a vector is not finite.
+            EvaluationError: A vector is not finite.
         """
-        wrong = [template for template in templates if "{}" not in template]
-        if wrong or not templates:
-            named = ", ".join(map(repr, wrong[:20])) or "there are none"
-            raise EvaluationError(f"prompt templates need {{}} in place of the tag, such as '{{}} music': {named}")
-        self._prompts = {word: [template.replace("{}", word) for template in templates] for word in words}
-        vectors = embed_texts(encoder, [prompt for word in words for prompt in self._prompts[word]])
-        sums = vectors.astype(np.float64).reshape(len(words), len(templates), -1).sum(axis=1)
+        self._prompts = {tag: templates.prompts_of(tag) for tag in tags}
+        vectors = embed_texts(encoder, [prompt for tag in tags for prompt in self._prompts[tag]])
+        ends = np.cumsum([len(self._prompts[tag]) for tag in tags])
+        sums = np.add.reduceat(vectors.astype(np.float64), np.concatenate([[0], ends[:-1]]), axis=0)
         norms = np.linalg.norm(sums, axis=1, keepdims=True)
-        self._vectors = sums / np.where(norms > 0, norms, 1)  # opposite prompts of a word cancel
+        self._vectors = sums / np.where(norms > 0, norms, 1)  # opposite prompts of a tag cancel
 
     @property
     def prompts(self) -> Mapping[str, list[str]]:
-        """The prompts of each word, as they were embedded."""
+        """The prompts of each tag, as they were embedded."""
         return MappingProxyType(self._prompts)
 
     @property
     def vectors(self) -> np.ndarray:
-        """The vector of each word, float64 [words, d], in the order of the words."""
+        """The vector of each tag, float64 [tags, d], in the order of the tags."""
         return self._vectors

@@ -11,6 +11,7 @@ from mulan.evaluation.embedding.windows import CORRUPTED_S
 from mulan.evaluation.errors import EvaluationError
 from mulan.evaluation.protocols.prompts import RememberedTexts
 from mulan.evaluation.protocols.protocol import Evaluated, FittedProtocol, FittedScores, RecordingProtocol, SetScores
+from mulan.evaluation.protocols.templates import PromptedProtocol, PromptTemplates
 from mulan.evaluation.recordings import EmbeddedRecordings
 
 
@@ -43,6 +44,10 @@ class Robustness:
     def on_split(self, split: str) -> "Robustness":
         """Returns the protocol for corrupted recordings of another split."""
         return replace(self, base=self.base.on_split(split))
+
+    def prompted(self, templates: PromptTemplates) -> "Robustness":
+        """Returns the protocol with these templates, if it has prompts."""
+        return replace(self, base=self.base.prompted(templates)) if isinstance(self.base, PromptedProtocol) else self
 
     def evaluate(self, model: Evaluated) -> Iterator[SetScores]:
         """Yields a set for each corruption and each set of the protocol; its scores are ``strength_0`` to ``_5``.

@@ -1,19 +1,20 @@
 """Zero-shot tagging and classification: tags are found by the similarity of recordings and prompts (MuLan §4.1.1)."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
 from mulan.data.corpus.metadata import split_tag
 from mulan.evaluation.errors import EvaluationError
 from mulan.evaluation.metrics.retrieval import rounded
-from mulan.evaluation.protocols.prompts import VERBATIM, PromptEnsemble
+from mulan.evaluation.protocols.prompts import PromptEnsemble
 from mulan.evaluation.protocols.protocol import Evaluated, SetScores
 from mulan.evaluation.protocols.scored_split import ScoredSplit
 from mulan.evaluation.protocols.tag_table import TagTable
+from mulan.evaluation.protocols.templates import TAGS_ALONE, VERBATIM, PromptTemplates
 from mulan.evaluation.recordings import LabelledRecording, multi_hot
 from mulan.vocabularies.vocabulary import Vocabulary, vocabulary
 
@@ -21,7 +22,21 @@ WhichRecordings = Literal["all", "tagged"]
 
 
 @dataclass(frozen=True)
-class ZeroShotTagging(ScoredSplit):
+class _ZeroShot(ScoredSplit):
+    """What protocols have in common that compare recordings with prompts."""
+
+    templates: PromptTemplates = field(default=TAGS_ALONE, kw_only=True)
+    """Templates of the prompts."""
+
+    needs_text: ClassVar[bool] = True
+
+    def prompted(self, templates: PromptTemplates) -> Self:
+        """Returns the protocol with other templates."""
+        return replace(self, templates=templates)
+
+
+@dataclass(frozen=True)
+class ZeroShotTagging(_ZeroShot):
     """Ranks the recordings of a split for each tag, by the cosine similarity of their vectors and the tag's prompt.
 
     Scores are the ROC-AUC with equal weights of the tags, the mean average precision, and the prevalence, which is the
@@ -36,10 +51,6 @@ class ZeroShotTagging(ScoredSplit):
     """Name of the set; sets without a vocabulary are named by their categories."""
     vocabulary: str | None = None
     """Name of a list of :mod:`mulan.vocabularies`; None for all tags of the split, each category a set."""
-    templates: tuple[str, ...] = VERBATIM
-    """Templates of the prompts, see :class:`~mulan.evaluation.protocols.prompts.PromptEnsemble`."""
-
-    needs_text: ClassVar[bool] = True
 
     def evaluate(self, model: Evaluated) -> Iterator[SetScores]:
         """Yields the scores of each set.
@@ -72,7 +83,7 @@ class ZeroShotTagging(ScoredSplit):
 
 
 @dataclass(frozen=True)
-class ZeroShotClassification(ScoredSplit):
+class ZeroShotClassification(_ZeroShot):
     """Classifies the recordings of a split by the most similar prompt, where each recording is of one class.
 
     Only recordings with exactly one of the tags are classified. If several prompts are equally similar, a recording
@@ -84,10 +95,6 @@ class ZeroShotClassification(ScoredSplit):
     """Name of the set."""
     vocabulary: str
     """Name of a list of :mod:`mulan.vocabularies`, the classes."""
-    templates: tuple[str, ...] = VERBATIM
-    """Templates of the prompts, see :class:`~mulan.evaluation.protocols.prompts.PromptEnsemble`."""
-
-    needs_text: ClassVar[bool] = True
 
     def evaluate(self, model: Evaluated) -> Iterator[SetScores]:
         """Yields the scores.
@@ -128,7 +135,7 @@ class _Ranking:
     labels: np.ndarray
     """Whether a recording has a tag, bool [recordings, tags]."""
     table: TagTable
-    templates: tuple[str, ...]
+    templates: PromptTemplates
     num_groups: int
     """Number of artists, recordings of an unknown one counting each."""
 
@@ -140,9 +147,9 @@ class _Ranking:
         labels: np.ndarray,
         recordings: Sequence[LabelledRecording],
         tags: Vocabulary,
-        templates: tuple[str, ...],
+        templates: PromptTemplates,
     ) -> "_Ranking":
-        ensemble = PromptEnsemble(model.encoder, [split_tag(tag)[1] for tag in tags.tags], templates)
+        ensemble = PromptEnsemble(model.encoder, tags.tags, templates)
         similarity = rounded(means.astype(np.float64) @ ensemble.vectors.T)
         resampling = model.resampling(recordings)
         table = TagTable.of(similarity, labels, tags.tags, resampling)
@@ -160,6 +167,8 @@ class _Ranking:
         details: dict[str, Any] | None = None,
     ) -> SetScores:
         """Returns the scores of all tags, and others in addition."""
+        categories = sorted({split_tag(tag)[0] for tag in self.tags.tags})
+        used = {category: list(self.templates.of(category)) for category in categories}
         return SetScores(
             section="zero_shot",
             name=name,
@@ -178,7 +187,7 @@ class _Ranking:
                 "vocabulary": self.tags.name,
                 "vocabulary_sha256": self.tags.sha256,
                 "chance": {**(chance or {}), **self.table.chance},
-                "templates": list(self.templates),
+                "templates": used,
                 "prompts": dict(self.ensemble.prompts),
                 "tags": self.table.rows,
                 "without_scores": list(self.table.tagging.skipped),
@@ -186,8 +195,15 @@ class _Ranking:
                 "negations": self.table.negations(self.tags.tags, self.ensemble.vectors),
                 **(details or {}),
             },
-            protocol=protocol,
+            protocol=f"{protocol}{_described(used)}",
         )
+
+
+def _described(templates: Mapping[str, list[str]]) -> str:
+    """Says which templates prompts have, verbatim; nothing if they are the texts of the tags."""
+    others = {category: used for category, used in templates.items() if tuple(used) != VERBATIM}
+    listed = "; ".join(f"of {category} {', '.join(map(repr, used))}" for category, used in others.items())
+    return f" Prompts have the templates, of which the mean is taken: {listed}." if others else ""
 
 
 def _labels(recordings: Sequence[LabelledRecording], tags: Vocabulary, split: str) -> np.ndarray:

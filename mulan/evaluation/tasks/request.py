@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from mulan.data.corpus.index import Corpus
 from mulan.evaluation.errors import EvaluationError
+from mulan.evaluation.protocols.templates import TAGS_ALONE, PromptTemplates
 from mulan.evaluation.tasks.registry import TASKS_OF_FILES, task_named
 from mulan.evaluation.tasks.task import EvaluationTask
 
@@ -21,13 +22,20 @@ class TaskRequest:
     """The corpus; None for a task of a file."""
 
 
-def task_requests(words: Sequence[str], *, default_corpus: str | None = None, split: str = "test") -> list[TaskRequest]:
+def task_requests(
+    words: Sequence[str],
+    *,
+    default_corpus: str | None = None,
+    split: str = "test",
+    templates: PromptTemplates = TAGS_ALONE,
+) -> list[TaskRequest]:
     """Returns the tasks that were named, with their corpora; each corpus is opened once.
 
     Args:
         words: Tasks as ``NAME=CORPUS``, or as ``NAME`` for the default corpus; or as ``NAME=FILE`` if they need a file.
         default_corpus: Path or URI of the corpus of tasks that name none; None if there is none.
         split: Split whose recordings the tasks of any corpus score; those of public data sets score ``test``.
+        templates: Templates of the prompts of tags.
 
     Raises:
         EvaluationError: A task does not exist, is named twice, has no corpus, or does not score the split;
@@ -52,7 +60,10 @@ def task_requests(words: Sequence[str], *, default_corpus: str | None = None, sp
         raise EvaluationError("; ".join(faults))
     uris = dict.fromkeys(uri for task, uri in named if task.name not in TASKS_OF_FILES)
     corpora = {uri: Corpus.open(uri) for uri in uris}
-    return [TaskRequest(task, uri, None if task.name in TASKS_OF_FILES else corpora[uri]) for task, uri in named]
+    return [
+        TaskRequest(task.prompted(templates), uri, None if task.name in TASKS_OF_FILES else corpora[uri])
+        for task, uri in named
+    ]
 
 
 def _of_file(name: str, uri: str) -> EvaluationTask:

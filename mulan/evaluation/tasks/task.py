@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from mulan.evaluation.protocols.protocol import EvaluationProtocol
+from mulan.evaluation.protocols.templates import PromptedProtocol, PromptTemplates
 
 WHOLE_RECORDINGS = "--set clip.start_s=0 --set clip.duration_s=0 --set duplicates.audio=false"
 """Arguments of ``jobs.prepare`` that keep all recordings of a public data set, and the whole of each."""
@@ -32,6 +33,13 @@ class EvaluationTask:
         """
         assert split == "test" or not self.prepared_by, f"{self.name} scores the official test split"
         return replace(self, protocols=tuple(protocol.on_split(split) for protocol in self.protocols))
+
+    def prompted(self, templates: PromptTemplates) -> "EvaluationTask":
+        """Returns the task with templates of the prompts of its tags, if it has prompts."""
+        protocols = (
+            each.prompted(templates) if isinstance(each, PromptedProtocol) else each for each in self.protocols
+        )
+        return replace(self, protocols=tuple(protocols))
 
     @property
     def splits(self) -> tuple[str, ...]:

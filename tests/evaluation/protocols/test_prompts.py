@@ -3,6 +3,7 @@ import pytest
 
 from mulan.evaluation.errors import EvaluationError
 from mulan.evaluation.protocols.prompts import PromptEnsemble, RememberedTexts, embed_texts
+from mulan.evaluation.protocols.templates import PromptTemplates
 from tests.evaluation.protocols.planted_model import PlantedEncoder, random_text_vector
 
 
@@ -14,24 +15,22 @@ def test_equal_texts_are_embedded_once_and_rows_are_in_the_order_of_the_texts() 
     assert embed_texts(encoder, []).shape == (0, 16)
 
 
-def test_a_word_that_two_tags_have_has_its_vector_twice() -> None:
-    ensemble = PromptEnsemble(PlantedEncoder(random_text_vector, 16), ["jazz", "pop", "jazz"], ["{}", "{} music"])
-    assert ensemble.prompts == {"jazz": ["jazz", "jazz music"], "pop": ["pop", "pop music"]}
-    np.testing.assert_array_equal(ensemble.vectors[0], ensemble.vectors[2])
-    assert np.linalg.norm(ensemble.vectors, axis=1) == pytest.approx(1)
+def test_the_vector_of_a_tag_is_the_normalised_mean_of_its_prompts() -> None:
+    templates = PromptTemplates(("{}", "{} music"), {"mood": ("it is {}",)})
+    tags = ["genre:jazz", "mood:jazz", "style:jazz"]
+    ensemble = PromptEnsemble(PlantedEncoder(random_text_vector, 16), tags, templates)
+    both, one = ["jazz", "jazz music"], ["it is jazz"]
+    assert ensemble.prompts == {"genre:jazz": both, "mood:jazz": one, "style:jazz": both}
+    for vector, prompts in zip(ensemble.vectors, (both, one, both), strict=True):
+        mean = np.mean([random_text_vector(prompt).astype(np.float64) for prompt in prompts], axis=0)
+        assert vector == pytest.approx(mean / np.linalg.norm(mean), abs=1e-12)
 
 
 def test_opposite_prompts_have_no_direction() -> None:
     encoder = PlantedEncoder(lambda text: np.array([-1.0 if text.startswith("no") else 1.0, 0]), 2)
-    np.testing.assert_array_equal(PromptEnsemble(encoder, ["x"], ["{}", "no {}"]).vectors, [[0, 0]])
-
-
-def test_templates_without_a_place_for_the_tag_are_named() -> None:
-    encoder = PlantedEncoder(random_text_vector, 16)
-    with pytest.raises(EvaluationError, match=r"'music', '{x}'$"):
-        PromptEnsemble(encoder, ["jazz"], ["{}", "music", "{x}"])
-    with pytest.raises(EvaluationError, match="there are none"):
-        PromptEnsemble(encoder, ["jazz"], [])
+    np.testing.assert_array_equal(
+        PromptEnsemble(encoder, ["mood:x"], PromptTemplates(("{}", "no {}"))).vectors, [[0, 0]]
+    )
 
 
 def test_vectors_that_are_not_finite_are_named() -> None:

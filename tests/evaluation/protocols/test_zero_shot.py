@@ -10,6 +10,7 @@ from torchmetrics.functional.classification import multilabel_auroc, multilabel_
 
 from mulan.evaluation.errors import EvaluationError
 from mulan.evaluation.protocols.protocol import Evaluated, SetScores
+from mulan.evaluation.protocols.templates import PromptTemplates
 from mulan.evaluation.protocols.zero_shot import ZeroShotClassification, ZeroShotTagging
 from mulan.evaluation.recordings import LabelledRecording
 from mulan.vocabularies.vocabulary import vocabulary
@@ -58,7 +59,7 @@ def test_a_perfect_model_scores_one() -> None:
     assert (tagging.draws["roc_auc"] == 1).all() and (tagging.draws["map"] == 1).all()
     assert tagging.counts["recordings"] == tagging.counts["positives"] == 30
     assert tagging.details["vocabulary_sha256"] == vocabulary("gtzan").sha256
-    assert tagging.details["prompts"]["hiphop"] == ["hiphop"]
+    assert tagging.details["prompts"]["genre:hiphop"] == ["hiphop"]
     classes = only(model, ZeroShotClassification("gtzan", "gtzan"))
     assert classes.scores == {"accuracy": 1, **tagging.scores}
     assert all(each == {"tag": each["tag"], "recall": 1, "mistaken_for": None} for each in classes.details["classes"])
@@ -134,13 +135,15 @@ def test_prompts_are_verbatim_and_an_ensemble_is_the_normalised_mean() -> None:
     recordings = [recording(number, f"genre:{GENRES[number % 10]}") for number in range(20)]
     vectors = unit(np.random.default_rng(0).normal(size=(20, 16)))
     model = evaluated(recordings, vectors, random_text_vector)
-    protocol = ZeroShotTagging("all", name="gtzan", vocabulary="gtzan", templates=("{}", "a {} song, {}"))
+    protocol = ZeroShotTagging("all", name="gtzan", vocabulary="gtzan", templates=PromptTemplates(("{}", "a {} song")))
     scores = only(model, protocol)
-    both = np.stack([random_text_vector("blues"), random_text_vector("a blues song, blues")]).astype(np.float64).sum(0)
+    both = np.stack([random_text_vector("blues"), random_text_vector("a blues song")]).astype(np.float64).sum(0)
     truth = np.arange(20) % 10 == 0
     expected = roc_auc_score(truth, vectors.astype(np.float64) @ (both / np.linalg.norm(both)))
     assert scores.details["tags"][0]["roc_auc"] == pytest.approx(expected, abs=1e-12)
-    assert scores.details["prompts"]["blues"] == ["blues", "a blues song, blues"]
+    assert scores.details["prompts"]["genre:blues"] == ["blues", "a blues song"]
+    assert scores.details["templates"] == {"genre": ["{}", "a {} song"]}
+    assert scores.protocol.endswith("templates, of which the mean is taken: of genre '{}', 'a {} song'.")
     verbatim = only(model, ZeroShotTagging("all", name="gtzan", vocabulary="gtzan"))
     assert verbatim.scores != scores.scores
 
