@@ -189,7 +189,7 @@ def _read(recording: IndexedRecording, windowing: Windowing) -> tuple[LabelledRe
 def _protocol(task: EvaluatedTask) -> EvaluationProtocol:
     protocols: dict[EvaluatedTask, EvaluationProtocol] = {
         "tags": ZeroShotTagging("tagged", split=_SPLIT),
-        "captions": CaptionRetrieval(split=_SPLIT),
+        "captions": CaptionRetrieval("long_form", split=_SPLIT),
         "playlists": PlaylistRetrieval("titles", split=_SPLIT),
     }
     return protocols[task]

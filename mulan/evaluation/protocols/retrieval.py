@@ -35,8 +35,8 @@ class CaptionRetrieval(ScoredSplit):
     similar are counted against the query.
     """
 
-    name: str = ""
-    """Name of the set; by default that of the source."""
+    name: str
+    """Name of the set, such as that of the source."""
     source: str = "long_form"
     """Source of the texts."""
 
@@ -58,7 +58,7 @@ class CaptionRetrieval(ScoredSplit):
         found = _Search.of(model, audio, gold)
         yield found.scores(
             section="retrieval.captions",
-            name=self.name or self.source,
+            name=self.name,
             names=CAPTION_SCORES,
             counts={"recordings_with_text": len({row for rows in gold.values() for row in rows})},
             details={"source": self.source},

@@ -32,6 +32,11 @@ class Robustness:
     """Names of the corruptions, at least one."""
 
     @property
+    def name(self) -> str:
+        """Which protocol it is of, as messages say it."""
+        return f"of {type(self.base).__name__}"
+
+    @property
     def splits(self) -> tuple[str, ...]:
         """The splits of the protocol."""
         return self.base.splits

@@ -8,5 +8,5 @@ CAPTIONS = EvaluationTask(
     title="Captions of the corpus",
     description="Retrieval of the recordings of the test split by their long texts, and by their short ones.",
     prepared_by="",
-    protocols=(CaptionRetrieval(), CaptionRetrieval(source="short_form")),
+    protocols=(CaptionRetrieval("long_form"), CaptionRetrieval("short_form", source="short_form")),
 )

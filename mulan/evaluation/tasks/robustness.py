@@ -19,7 +19,7 @@ ROBUSTNESS = EvaluationTask(
     protocols=(
         Robustness(TaggingProbe(recordings="tagged"), "roc_auc"),
         Robustness(ZeroShotTagging("tagged"), "roc_auc"),
-        Robustness(CaptionRetrieval(), "recall10"),
+        Robustness(CaptionRetrieval("long_form"), "recall10"),
     ),
 )
 

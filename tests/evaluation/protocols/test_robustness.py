@@ -236,7 +236,7 @@ def test_nothing_is_corrupted_if_the_corpus_lacks_what_the_protocol_needs() -> N
 
     model = replace(evaluated(LoudestBand()), corrupted=noting)
     with pytest.raises(EvaluationError, match="has a text of the source long_form"):
-        list(Robustness(CaptionRetrieval(), "recall10").evaluate(model))
+        list(Robustness(CaptionRetrieval("long_form"), "recall10").evaluate(model))
     assert not asked
 
 
@@ -246,7 +246,7 @@ def test_texts_are_embedded_once() -> None:
     vectors = np.stack([random_text_vector(f"text {row}") for row in range(6)])
     audio = EmbeddedRecordings(tuple(labels), vectors, np.arange(7), is_unit=True)
     model = Evaluated(encoder, audio, replicates=5, corrupted=lambda corruptions, _: iter([audio] * len(corruptions)))
-    results = list(Robustness(CaptionRetrieval(), "recall1").evaluate(model))
+    results = list(Robustness(CaptionRetrieval("long_form"), "recall1").evaluate(model))
     assert [set(each.scores.values()) for each in results] == [{1.0}] * len(CORRUPTIONS)
     assert encoder.embedded == [f"text {row}" for row in range(6)]
 
