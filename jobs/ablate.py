@@ -144,7 +144,7 @@ def _print_plan(
     steps = sum(one.recipe.train.steps - one.steps_saved for one in to_train)
     _say(f"train  {steps} steps of {len(to_train)} variants")
     for request in requests:
-        _say(f"evaluate  {request.task.name}: {request.task.title}, {request.corpus.uri}")
+        _say(f"evaluate  {request.task.name}: {request.task.title}, {request.uri}")
     _say(f"report  {out_uri}")
     if to_train and os.environ.get("RAY_ADDRESS"):
         for line in join(to_train[0].recipe, to_train[0].run):
