@@ -211,7 +211,7 @@ def test_tags_and_captions_of_corrupted_recordings_are_scored(name: str, sets: i
     model = perfect_model(recordings, words(tags))
     uncorrupted = model.of_split("test")
     # from strength 3 on, all recordings sound alike
-    alike = replace(uncorrupted, windows=np.ones_like(uncorrupted.windows))
+    alike = replace(uncorrupted, vectors=np.ones_like(uncorrupted.vectors))
     asked: list[Corruption] = []
 
     def corrupted(corruptions: Sequence[Corruption], split: str) -> Iterator[EmbeddedRecordings]:
