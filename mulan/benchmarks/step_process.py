@@ -61,6 +61,8 @@ class StepReading:
     """Peak of allocated memory on GPUs, of the process's memory on CPUs; 0 for Ray, where it is not measured."""
     loss: float
     """Loss of the last step."""
+    tokens: float = 0.0
+    """Mean length of this worker's texts; 0 for Ray, where it is not measured."""
 
 
 def read(job: StepJob) -> StepReading:
@@ -89,7 +91,7 @@ def _measure(job: StepJob, device: torch.device) -> dict[str, float]:
         synchronize(device)
         seconds = time.perf_counter() - begun
     peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else _process_peak_bytes()
-    return asdict(StepReading(seconds / job.steps, peak, loss))
+    return asdict(StepReading(seconds / job.steps, peak, loss, _mean_tokens(batches)))
 
 
 def step_on(recipe: Recipe, job: StepJob, device: torch.device) -> Callable[[list[Batch]], float]:
@@ -128,6 +130,10 @@ def preloaded(recipe: Recipe, job: StepJob) -> list[list[Batch]]:
             synthetic_batch(recipe, step=step, micro_batch=number, tokens=job.tokens) for step, number in indices
         ]
     return [batches[start : start + share] for start in range(0, len(batches), share)]
+
+
+def _mean_tokens(steps: list[list[Batch]]) -> float:
+    return statistics.mean(float(batch.attention_mask.sum(axis=1).mean()) for step in steps for batch in step)
 
 
 def synchronize(device: torch.device) -> None:

@@ -48,6 +48,7 @@ def bench_step(
     """
     job = StepJob(recipe.to_toml(), "", steps, max(3, steps // 5), tokens, corpus=bool(recipe.data.uri))
     peaks: dict[str, list[float]] = {}
+    text_lengths: list[float] = []
 
     def candidate(name: str) -> Callable[[], float]:
         def take() -> float:
@@ -57,6 +58,8 @@ def bench_step(
             )
             if reading["peak_bytes"]:
                 peaks.setdefault(name, []).append(reading["peak_bytes"] / 2**30)
+            if name == "bare":
+                text_lengths.append(reading["tokens"])
             return float(reading["step_s"])
 
         return take
@@ -68,7 +71,9 @@ def bench_step(
         unit="s",
         on_reading=lambda name, number, seconds: progress(f"round {number}/{rounds}  {name}: {seconds:.3f} s per step"),
     )
-    rows = [_row(name, times, peaks, recipe) for name in names]
+    # the same batches in every measurement
+    flops = flops_of_a_pair(recipe, tokens=round(text_lengths[0])) if recipe.scale.use_gpu else 0.0
+    rows = [_row(name, times, peaks, recipe, flops) for name in names]
     goals = [
         Goal(
             f"{engine} / bare, median of rounds", ratios(times[engine], times["bare"]).median, GOAL_RATIO, at_most=True
@@ -104,7 +109,7 @@ _REMARK_ON_SHARE = (
 )
 
 
-def _row(name: str, times: dict[str, Figure], peaks: dict[str, list[float]], recipe: Recipe) -> Row:
+def _row(name: str, times: dict[str, Figure], peaks: dict[str, list[float]], recipe: Recipe, flops: float) -> Row:
     pairs = recipe.batch.pairs
     figures = {
         "step": times[name],
@@ -116,18 +121,23 @@ def _row(name: str, times: dict[str, Figure], peaks: dict[str, list[float]], rec
     if recipe.scale.use_gpu:
         peak = _peak_flops() * recipe.scale.max_workers
         # a backward pass costs two forward passes; the second forward pass of the exact step is not counted as work
-        work = 3 * flops_of_a_pair(recipe) * pairs
+        work = 3 * flops * pairs
         figures["share of peak arithmetic"] = Figure(tuple(work / seconds / peak for seconds in times[name].values), "")
     return Row(name, figures, _REMARKS[name])
 
 
-def flops_of_a_pair(recipe: Recipe) -> float:
-    """Returns the floating-point operations of the forward pass of one pair, with texts of full length."""
+def flops_of_a_pair(recipe: Recipe, *, tokens: int) -> float:
+    """Returns the floating-point operations of the forward pass of one pair.
+
+    Args:
+        tokens: Length of the text. For texts of several lengths, their mean gives slightly too few operations, as those
+            of attention grow with the square of the length.
+    """
     two = recipe.replace({"batch.pairs_per_micro_batch": 2})
     device = torch.device("cuda" if recipe.scale.use_gpu else "cpu")
     model = model_to_measure(two).to(device)
-    tokens = recipe.text_tower.max_tokens
-    batch = to_device(synthetic_batch(two, step=0, micro_batch=0, tokens=tokens), device, text_groups=1)
+    # of length 0, texts would have random lengths
+    batch = to_device(synthetic_batch(two, step=0, micro_batch=0, tokens=max(1, tokens)), device, text_groups=1)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(*batch.inputs)
     return counter.get_total_flops() / 2

@@ -65,7 +65,7 @@ def calculate_sums(recipe: Recipe) -> Report:
         )
     on_cpu = recipe.replace({"scale.use_gpu": False, "train.precision": "float32"})
     num_parameters = sum(p.numel() for p in model_to_measure(on_cpu).parameters() if p.requires_grad)
-    flops = flops_of_a_pair(on_cpu)
+    flops = flops_of_a_pair(on_cpu, tokens=on_cpu.text_tower.max_tokens)
     rows = [_row(recipe, each, num_parameters, flops) for each in clusters]
     settings = {
         "trainable parameters": f"{num_parameters / 1e6:.1f} M",

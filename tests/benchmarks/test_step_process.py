@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mulan.benchmarks.step_process import PRELOADED_STEPS, StepJob, preloaded, read, step_on
+from mulan.benchmarks.step_process import PRELOADED_STEPS, StepJob, _measure, preloaded, read, step_on
 from mulan.benchmarks.steps import ENGINES
 from mulan.benchmarks.synthetic import synthetic_batch
 from mulan.config.recipe import Recipe
@@ -63,3 +63,12 @@ def test_the_loss_decreases_with_the_bare_loop_and_with_the_step() -> None:
         step, batches = step_on(recipe, job, torch.device("cpu")), preloaded(recipe, job)[0]
         losses = [step(batches) for _ in range(12)]
         assert losses[-1] < 0.9 * losses[0]
+
+
+def test_the_mean_length_of_the_texts_is_measured() -> None:
+    recipe = miniature("demo", "scale.workers=1")
+    for tokens in (7, 0):
+        job = StepJob(recipe.to_toml(), "bare", steps=1, warmup_steps=0, tokens=tokens, corpus=False)
+        masks = [batch.attention_mask for step in preloaded(recipe, job) for batch in step]
+        lengths = np.concatenate([mask.sum(axis=1) for mask in masks])
+        assert _measure(job, torch.device("cpu"))["tokens"] == pytest.approx(lengths.mean())

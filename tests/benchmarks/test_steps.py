@@ -42,4 +42,10 @@ def test_all_engines_are_measured_up_to_ray(tiny_corpus: str) -> None:
 def test_operations_of_a_pair_are_proportional_to_the_window() -> None:
     short = miniature("m_resnet50_audioset")
     long = short.replace({"data.window_s": 2.0})
-    assert flops_of_a_pair(long) / flops_of_a_pair(short) == pytest.approx(2, rel=0.15)
+    assert flops_of_a_pair(long, tokens=0) / flops_of_a_pair(short, tokens=0) == pytest.approx(2, rel=0.15)
+
+
+def test_operations_of_a_pair_are_those_of_a_text_of_this_length() -> None:
+    recipe = miniature("demo")
+    none, half, full = (flops_of_a_pair(recipe, tokens=tokens) for tokens in (1, 8, 16))
+    assert (full - half) / (half - none) == pytest.approx(8 / 7, rel=0.02)
