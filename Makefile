@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 DATA ?= runs/demo/corpus
 
 .DEFAULT_GOAL := help
-.PHONY: FORCE help demo check test test-all test-long test-due chaos layouts compare fuzz test-ray lint format lock clean
+.PHONY: FORCE help demo check test test-all test-long test-gpu test-due chaos layouts compare fuzz test-ray lint format lock clean
 
 help:  ## list all targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test-all: $(INSTALLED)  ## run all tests
 
 test-long: $(INSTALLED)  ## run groups of long tests: GROUP="learning chaos layouts jobs", or a part of these
 	@$(PYTEST) --long "$(GROUP)"
+
+test-gpu: $(INSTALLED)  ## run the tests that need a GPU; all others are run without one
+	@$(BIN)/python -m pytest --gpu
 
 test-due: $(INSTALLED)  ## run the long groups that are due by rotation or by recent changes, one after another
 	@groups="$$($(BIN)/python -m tests.long_groups)" && \

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-# before DeepSpeed is imported or a worker starts
+# before DeepSpeed is imported or a worker starts; --gpu removes it
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
 # before torch is imported, for all processes of tests: on busy cores, the threads of a process would spin while they
 # wait for another thread that is not running
@@ -39,8 +39,8 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in items:
-            if "gpu" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+            if item.get_closest_marker("gpu") is not None:
+                item.add_marker(pytest.mark.skip(reason="needs a GPU, and --gpu"))
 
 
 PITCHES = {"low": 110.0, "middle": 440.0, "high": 1760.0, "very high": 3520.0}

@@ -23,16 +23,19 @@ _SLOW_TO_IMPORT = ["mulan.training.worker", "deepspeed.runtime.zero.muon.muon_op
 an engine starts."""
 
 
-def run_in_processes(function: Callable[..., Any], workers: int, *arguments: Any, folder: Path) -> list[Any]:
-    """Calls ``function(*arguments)`` in each process of a gloo group, and returns the results in rank order.
+def run_in_processes(
+    function: Callable[..., Any], workers: int, *arguments: Any, folder: Path, use_gpu: bool = False
+) -> list[Any]:
+    """Calls ``function(*arguments)`` in each process of a group, and returns the results in rank order.
 
-    ``function`` must be importable and its results picklable.
+    ``function`` must be importable and its results picklable. The group uses gloo, or NCCL with one GPU for each
+    process.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     folder.mkdir(parents=True, exist_ok=True)
-    _start(_process, (function, workers, port, arguments, str(folder)), workers)
+    _start(_process, (function, workers, port, arguments, str(folder), use_gpu), workers)
     return [_load_and_remove(folder / f"{rank}.pickle") for rank in range(workers)]
 
 
@@ -73,10 +76,16 @@ def _load_and_remove(file: Path) -> Any:
 
 
 def _process(
-    rank: int, function: Callable[..., Any], workers: int, port: int, arguments: tuple[Any, ...], folder: str
+    rank: int,
+    function: Callable[..., Any],
+    workers: int,
+    port: int,
+    arguments: tuple[Any, ...],
+    folder: str,
+    use_gpu: bool,
 ) -> None:
     os.environ |= {
-        "DS_ACCELERATOR": "cpu",
+        "DS_ACCELERATOR": "cuda" if use_gpu else "cpu",
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         "RANK": str(rank),
@@ -85,7 +94,9 @@ def _process(
     }
     torch.set_num_threads(1)
     keep_freed_memory()  # otherwise concurrent processes keep the kernel busy with clearing pages
-    dist.init_process_group("gloo", rank=rank, world_size=workers)
+    if use_gpu:
+        torch.cuda.set_device(rank)
+    dist.init_process_group("nccl" if use_gpu else "gloo", rank=rank, world_size=workers)
     try:
         Path(folder, f"{rank}.pickle").write_bytes(pickle.dumps(function(*arguments)))
     finally:

@@ -5,6 +5,7 @@ files that take longest.
 """
 
 import functools
+import os
 import resource
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from xdist.scheduler import LoadFileScheduling
 
 from tests.long_groups import GROUPS
 
-IN_PROCESS, LONG = "--in-process", "--long"
+IN_PROCESS, LONG, GPU = "--in-process", "--long", "--gpu"
 CLUSTER = "ray_cluster"
 """The fixture of tests that need Ray."""
 
@@ -40,6 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="leave out tests that start Ray or a process, and fail tests that start one without the mark",
     )
+    parser.addoption(GPU, action="store_true", help="run only tests that need a GPU; all others are run without one")
     parser.addoption(LONG, metavar="GROUPS", help=f"run only these groups of long tests, of {' '.join(GROUPS)}")
 
 
@@ -47,6 +49,10 @@ def pytest_configure(config: pytest.Config) -> None:
     names = config.getoption(LONG)
     if names is not None and not set() < set(names.split()) <= set(GROUPS):
         raise pytest.UsageError(f"{LONG} {names!r}: name one or several of {' '.join(GROUPS)}")
+    if config.getoption(GPU):
+        os.environ.pop("DS_ACCELERATOR", None)
+    else:  # before CUDA is initialised: many functions choose a GPU if there is one, and the results would be others
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -56,6 +62,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     def runs(item: pytest.Item) -> bool:
         chosen = names is None or groups[item] in names.split()
+        chosen &= item.get_closest_marker("gpu") is not None or not config.getoption(GPU)
         return chosen and not (config.getoption(IN_PROCESS) and _starts_processes(item))
 
     config.hook.pytest_deselected(items=[item for item in items if not runs(item)])

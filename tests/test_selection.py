@@ -17,7 +17,7 @@ NEEDING_RAY = f"import pytest\n@pytest.fixture\ndef {CLUSTER}(): pass\ndef test_
 @pytest.fixture
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> "Run":
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    pytester.makeini("[pytest]\nmarkers =\n  long(group): l\n  processes: p")
+    pytester.makeini("[pytest]\nmarkers =\n  gpu: g\n  long(group): l\n  processes: p")
     return Run(pytester)
 
 
@@ -43,6 +43,19 @@ def test_groups_of_long_tests_are_chosen_by_name(run: Run) -> None:
     assert ran(run("--long", "jobs chaos")) == ["test_chaos", "test_jobs"]
     assert ran(run("-m", "not long")) == ["test_plain"]
     assert ran(run()) == ["test_plain", "test_chaos", "test_jobs"]
+
+
+def test_a_gpu_is_visible_only_to_tests_that_need_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("CUDA_VISIBLE_DEVICES", "0"), ("DS_ACCELERATOR", "cpu")):
+        monkeypatch.setenv(name, value)
+    environment = "(os.environ.get('CUDA_VISIBLE_DEVICES'), os.environ.get('DS_ACCELERATOR'))"
+    files = {
+        "test_gpu": f"import os, pytest\n@pytest.mark.gpu\ndef test_on_it(): assert {environment} == ('0', None)\n",
+        "test_cpu": f"import os\ndef test_without(): assert {environment} == ('', 'cpu')\n",
+    }
+    assert ran(run("--gpu", **files)) == ["test_on_it"]
+    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+    assert ran(run()) == ["test_without"]
 
 
 @pytest.mark.parametrize("names", ["", "chaoss", "chaos,whole"])

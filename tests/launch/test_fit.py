@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import psutil
 import pytest
 import ray.train
 import torch
@@ -39,11 +37,11 @@ from mulan.runs.recorder import read_quarantine
 from mulan.runs.run import Run, RunError
 from mulan.storage import filesystem
 from mulan.storage.jsonl import JsonLinesLog, read_lines
-from tests.chaos.job import KINDS, Watch
+from tests.chaos.job import Watch
 from tests.conftest import tone_recording
+from tests.launch.killing import kill_a_worker_of
 from tests.processes import run_in_processes
 from tests.training.inline import train_inline
-from tests.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 whole = pytest.mark.long(group="jobs")
@@ -83,24 +81,6 @@ def test_checkpoints_and_export_of_a_run(undisturbed: Run) -> None:
     assert export_run(undisturbed) == 6
     embedded = mulan.MuLan.from_pretrained(undisturbed.model_uri).embed_text(["a low tone", "a high tone"])
     assert embedded.shape == (2, 32)
-
-
-KILLED_AFTER_STEPS = 8
-
-
-def kill_a_worker_of(run: Run) -> float:
-    """Kills a training worker after :data:`KILLED_AFTER_STEPS` steps and a checkpoint; returns the time of the kill."""
-
-    def is_due() -> bool:
-        return len(run.metrics()) >= KILLED_AFTER_STEPS and bool(checkpoints(run.uri))
-
-    wait_until(
-        is_due, limit_s=300, what=lambda: f"step {KILLED_AFTER_STEPS} and a checkpoint: {len(run.metrics())} steps"
-    )
-    descendants = psutil.Process().children(recursive=True)
-    (victim, *_) = [process for process in descendants if KINDS["training worker"] in " ".join(process.cmdline())]
-    victim.kill()
-    return time.time()
 
 
 def test_a_run_with_a_killed_worker_trains_like_one_process(tiny_corpus: str, tmp_path: Path) -> None:

@@ -61,7 +61,8 @@ def train_inline(
     batches = (make(schedule[number]) for number in range(len(schedule)))
     task = task or task_of(recipe)
     evaluation = ValidationEvaluation.from_recipe(recipe, rank, workers)
-    engine = prepare_engine(task, recipe, checkpoint, torch.device("cpu"))
+    device = torch.device("cuda", torch.cuda.current_device()) if recipe.scale.use_gpu else torch.device("cpu")
+    engine = prepare_engine(task, recipe, checkpoint, device)
     observer = (new_observer or InlineObserver)(run_uri, engine, recipe.train.steps)
     train(task, recipe, engine, batches, schedule, progress, observer, evaluation)
     return observer.lines, observer.final

@@ -59,9 +59,13 @@ def trained(one: Recipe, run_uri: str) -> Trained:
     return Trained(measured(lines), digests(state), sizes, still)
 
 
-def train_in_processes(workers: int, recipes: dict[Hashable, Recipe], folder: Path) -> dict[Hashable, list[Trained]]:
+def train_in_processes(
+    workers: int, recipes: dict[Hashable, Recipe], folder: Path, *, use_gpu: bool = False
+) -> dict[Hashable, list[Trained]]:
     """Trains the recipes one after another in one process group; returns the results of all processes by recipe."""
-    ranks = run_in_processes(_train_all, workers, recipes, str(folder / "runs"), folder=folder / "results")
+    ranks = run_in_processes(
+        _train_all, workers, recipes, str(folder / "runs"), folder=folder / "results", use_gpu=use_gpu
+    )
     return {key: [rank[key] for rank in ranks] for key in recipes}
 
 
