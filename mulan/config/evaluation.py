@@ -26,7 +26,7 @@ SCORES_OF_TASK: Mapping[str, tuple[str, ...]] = MappingProxyType({
     "playlists": ("roc_auc", "map", "recall10", "prevalence"),
 })  # fmt: skip
 """Names of the scores of each task."""
-SET_OF_TASK = MappingProxyType({"captions": "captions", "playlists": "titles"})
+SET_OF_TASK = MappingProxyType({"captions": "long_form", "playlists": "titles"})
 """Name of the only set of each task, other than ``tags``, whose sets are the categories of the corpus."""
 
 
@@ -47,7 +47,7 @@ class EvaluationConfig(Section):
     in each validation."""
     select: str = ""
     """The figure by which checkpoints, and the trials of a sweep, are compared, as its path in ``report.json``:
-    ``zero_shot.genre.roc_auc`` or ``retrieval.captions.captions.recall10``. Empty uses the selection metric of the
+    ``zero_shot.genre.roc_auc`` or ``retrieval.captions.long_form.recall10``. Empty uses the selection metric of the
     objective."""
 
 

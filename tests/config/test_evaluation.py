@@ -34,12 +34,12 @@ def test_a_figure_of_the_evaluation_may_be_the_selection_metric(figure: str) -> 
             "demo",
             [TASKS, "evaluation.select=probes.genre.map"],
             "is not zero_shot.CATEGORY.SCORE with a SCORE of roc_auc, map, prevalence or "
-            "retrieval.captions.captions.SCORE",
+            "retrieval.captions.long_form.SCORE",
         ),
         ("demo", [TASKS, "evaluation.select=zero_shot.genre.recall10"], "is not zero_shot.CATEGORY.SCORE"),
         ("demo", [TASKS, "evaluation.select=zero_shot.roc_auc"], "is not zero_shot.CATEGORY.SCORE"),
         ("demo", [TASKS, "evaluation.select=retrieval.captions.titles.mrr"], "is not zero_shot."),
-        ("demo", [TASKS, "evaluation.select=retrieval.captions.captions.roc_auc"], "is not zero_shot."),
+        ("demo", [TASKS, "evaluation.select=retrieval.captions.long_form.roc_auc"], "is not zero_shot."),
         (
             "demo",
             ['evaluation.tasks=["tags"]', "evaluation.select=retrieval.captions.long_form.mrr"],
