@@ -73,7 +73,15 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also evaluate probes on the first model of mulan, or ClapModel, with random weights instead of its own, "
         "and on log-mel statistics",
     )
-    parser.add_argument("--use-gpu", action="store_true", help="embed on GPUs (default: as the run was trained)")
+    parser.add_argument(
+        "--finetune",
+        action="store_true",
+        help="also train the audio network of each model of mulan end to end for the sets of probes, and that of the "
+        "first one from scratch, too",
+    )
+    parser.add_argument(
+        "--use-gpu", action="store_true", help="embed and train on GPUs (default: as the run was trained)"
+    )
     arguments.add_run(parser, name="")
     arguments.add_data(parser, default="the training corpus of the run")
     parser.add_argument(
@@ -123,6 +131,7 @@ def _requested(args: argparse.Namespace) -> "EvaluationRequest":
         out_uri=arguments.checked("--out", args.out),
         run=run,
         baselines=args.baselines,
+        finetune=args.finetune,
         use_gpu=args.use_gpu,
         max_skipped_share=args.max_skipped_share,
     )
@@ -138,6 +147,7 @@ def request(
     out_uri: str | None = None,
     run: Run | None = None,
     baselines: bool = False,
+    finetune: bool = False,
     use_gpu: bool = False,
     max_skipped_share: float | None = None,
 ) -> "EvaluationRequest":
@@ -152,6 +162,7 @@ def request(
     # imports torch
     from mulan.evaluation.encoders.registry import absolute_spec, baseline_specs, encoder_names
     from mulan.evaluation.evaluation import EvaluationOptions
+    from mulan.evaluation.finetuning.training import EndToEndSettings
     from mulan.evaluation.protocols.templates import PromptTemplates
     from mulan.evaluation.tasks.request import task_requests
     from mulan.launch.evaluation import EvaluationRequest, check_request
@@ -171,6 +182,7 @@ def request(
             out_uri,
             max_skipped_share=max_skipped_share,
             use_gpu=use_gpu or (recipe is not None and recipe.scale.use_gpu),
+            finetune=EndToEndSettings() if finetune else None,
         ),
         baselines=baseline_specs(list(named.values())) if baselines else {},
         run=run,

@@ -19,6 +19,11 @@ from mulan.evaluation.encoders.encoder import Encoder, EncoderInfo
 from mulan.evaluation.encoders.registry import open_encoder
 from mulan.evaluation.encoders.stored import StoredEncoder
 from mulan.evaluation.errors import EvaluationError
+from mulan.evaluation.finetuning.end_to_end import FOLDER as PREDICTIONS
+from mulan.evaluation.finetuning.end_to_end import EndToEnd, StartingNetwork, starting_networks
+from mulan.evaluation.finetuning.on_ray import train_on_ray
+from mulan.evaluation.finetuning.training import EndToEndSettings
+from mulan.evaluation.protocols.probe_protocol import ProbeProtocol
 from mulan.evaluation.protocols.protocol import Evaluated, EvaluationProtocol, SetScores
 from mulan.evaluation.recordings import EmbeddedRecordings, LabelledRecording
 from mulan.evaluation.report.summary import TaskFacts
@@ -28,7 +33,7 @@ from mulan.storage import filesystem
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """How recordings are embedded."""
+    """How models are evaluated."""
 
     out_uri: str
     """Folder of the report, in which vectors are kept."""
@@ -38,6 +43,9 @@ class EvaluationOptions:
     """Whether recordings are embedded on GPUs, one for each copy of an encoder."""
     restart_actors: bool = False
     """Whether the process of a copy of an encoder is restarted on another node when its node is lost."""
+    finetune: EndToEndSettings | None = None
+    """How the audio networks of exported models are also trained end to end, in place of the heads of probes: from
+    their weights and, that of the first one, from scratch. None if they are not."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +53,7 @@ class TaskEvaluation:
     """The results of an evaluation, and the vectors that they were computed from."""
 
     models: tuple[EncoderInfo, ...]
-    """The encoders, in the requested order, and then the baselines."""
+    """The encoders, in the requested order, then the baselines, and then the networks that were trained end to end."""
     scores: Mapping[str, Sequence[SetScores]]
     """Scores of each encoder, by its name."""
     tasks: tuple[TaskFacts, ...]
@@ -87,7 +95,7 @@ def evaluate(
     baselines: Mapping[str, str] | None = None,
     observer: EvaluationObserver | None = None,
 ) -> TaskEvaluation:
-    """Evaluates encoders by tasks. Ray must be initialised if recordings have to be embedded.
+    """Evaluates encoders by tasks. Ray must be initialised if recordings have to be embedded or networks trained.
 
     Args:
         specs: Encoders as in :func:`open_encoder`, by their names in the report; at least one.
@@ -114,6 +122,11 @@ def evaluate(
         infos.append(encoder.info)
         scores[name] = [found for run in runs for found in run.scores(encoder, spec, is_baseline=name in further)]
         seconds[name] = time.monotonic() - begun
+    for start in _starting_networks([info for info in infos if info.name in specs], runs) if options.finetune else ():
+        begun = time.monotonic()
+        infos.append(start.encoder().info)
+        scores[start.name] = [found for run in runs for found in run.end_to_end_scores(start)]
+        seconds[start.name] = time.monotonic() - begun
     if not any(run.sets for run in runs):
         raise EvaluationError("; ".join(run.nothing_evaluated() for run in runs))
     return TaskEvaluation(
@@ -129,6 +142,19 @@ def evaluate(
 def _free_name(name: str, taken: Container[str]) -> str:
     """Returns the name of a baseline, with a number if a model has that name."""
     return next(free for free in chain([name], (f"{name} {number}" for number in count(2))) if free not in taken)
+
+
+def _starting_networks(models: Sequence[EncoderInfo], runs: "Sequence[_TaskRun]") -> list[StartingNetwork]:
+    """Returns the networks to train end to end; models that cannot be are named as left out of tasks with probes."""
+    starts: list[StartingNetwork] = []
+    for model in models:
+        try:
+            starts += starting_networks(model, with_scratch=not starts)
+        except EvaluationError as error:
+            for run in runs:
+                if run.probes:
+                    run.left_out[f"fine-tuned {model.name}"] = str(error)
+    return starts
 
 
 @dataclass
@@ -176,6 +202,35 @@ class _TaskRun:
         if self.left_out.setdefault(what, reason) != reason:
             self.left_out[f"{what} of {model}"] = reason
 
+    @property
+    def probes(self) -> list[ProbeProtocol]:
+        """The protocols that train the head of a probe, in place of which a whole network can be trained."""
+        return [each for each in self.request.task.protocols if isinstance(each, ProbeProtocol)]
+
+    def end_to_end_scores(self, start: StartingNetwork) -> Iterator[SetScores]:
+        """Yields the scores of a network that is trained end to end, by the probes; other protocols have no use."""
+        name, options, say = f"{start.name} on {self.request.task.name}", self.options, self.observer.message
+        assert options.finetune is not None
+        for protocol in self.probes:
+            splits = [split for split in protocol.splits if len(self._corpus.rows(split))]
+            audio = self._embedded(start.model, start.model.uri, splits).embedded
+            network = EndToEnd(
+                start,
+                self._corpus,
+                audio.of_splits(protocol.split),
+                filesystem.join(options.out_uri, PREDICTIONS),
+                partial(train_on_ray, use_gpu=options.use_gpu, on_epoch=lambda epoch: say(f"{name}: {epoch}")),
+                "cuda" if options.use_gpu else "cpu",
+                options.finetune,
+                say,
+            )
+            try:
+                for found in protocol.evaluate(Evaluated(start.encoder(), audio, training=network.training())):
+                    self.sets.add((found.section, found.name))
+                    yield found
+            except EvaluationError as error:
+                self._leave_out(f"{type(protocol).__name__} of {start.name}", str(error), start.name)
+
     def nothing_evaluated(self) -> str:
         """Says why nothing was evaluated."""
         reasons = "; ".join(f"{name}: {reason}" for name, reason in self.left_out.items())
@@ -220,7 +275,7 @@ class _TaskRun:
             found = CorpusEmbeddings(encoder.embedded(labels.recordings), labels.skipped)
             found.check(described(self._corpus, splits), max_skipped_share=self.options.max_skipped_share)
         else:
-            found = self._embedded(encoder, spec, splits)
+            found = self._embedded(encoder.info, spec, splits)
         self.skipped |= found.skipped
         audio = found.embedded
         self.recordings = {split: sum(each.split == split for each in audio.recordings) for split in splits}
@@ -246,13 +301,13 @@ class _TaskRun:
         )
         return (each.embedded for each in found)
 
-    def _embedded(self, encoder: Encoder, spec: str, splits: Sequence[str]) -> CorpusEmbeddings:
+    def _embedded(self, info: EncoderInfo, spec: str, splits: Sequence[str]) -> CorpusEmbeddings:
         def embed(missing: Sequence[str]) -> CorpusEmbeddings:
-            return self._computed(encoder.info, spec, missing, [None])[0]
+            return self._computed(info, spec, missing, [None])[0]
 
         return embed_cached(
             filesystem.join(self.options.out_uri, FOLDER),
-            encoder.info,
+            info,
             self._corpus,
             splits,
             embed,

@@ -16,6 +16,7 @@ from mulan.evaluation.embedding.labels import read_labels
 from mulan.evaluation.encoders.registry import open_encoder
 from mulan.evaluation.errors import EvaluationError
 from mulan.evaluation.evaluation import EvaluationOptions, evaluate
+from mulan.evaluation.finetuning.training import EndToEndSettings
 from mulan.evaluation.metrics.tagging import tagging_scores
 from mulan.evaluation.recordings import multi_hot
 from mulan.evaluation.report.assembly import report_evaluation
@@ -41,7 +42,8 @@ def test_encoders_are_evaluated_by_what_they_can_do_and_recordings_are_embedded_
     model_uri: str, stored_uri: str, tiny_corpus: str, tmp_path: Path
 ) -> None:
     specs = {"small": model_uri, "stored": f"parquet={stored_uri}"}
-    requests, options = task_requests(WORDS, default_corpus=tiny_corpus), EvaluationOptions(str(tmp_path))
+    requests = task_requests(WORDS, default_corpus=tiny_corpus)
+    options = EvaluationOptions(str(tmp_path), finetune=EndToEndSettings((1e-3,), min_batches=1, max_epochs=1))
     evaluation = evaluate(specs, requests, options, baselines={"log_mel": "log_mel"})
     found = {(name, each.section, each.name): each for name, sets in evaluation.scores.items() for each in sets}
     assert {section for name, section, _ in found if name == "small"} == {
@@ -58,10 +60,17 @@ def test_encoders_are_evaluated_by_what_they_can_do_and_recordings_are_embedded_
     assert found["small", "zero_shot", "pitch"].scores["roc_auc"] == pytest.approx(expected.roc_auc, abs=1e-9)
     assert "it embeds no text" in evaluation.tasks[0].left_out["stored"]
     assert "log_mel" not in evaluation.tasks[0].left_out
+    trained = ("fine-tuned small", "small from scratch")
+    assert tuple(each.name for each in evaluation.models) == (*specs, "log_mel", *trained)
+    for name in trained:
+        assert found[name, "probes", "pitch"].counts == found["small", "probes", "pitch"].counts
+    assert "a model of kind parquet cannot be fine-tuned" in evaluation.tasks[0].left_out["fine-tuned stored"]
+    assert "fine-tuned stored" not in evaluation.tasks[1].left_out  # the task has no probes
 
-    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "embeddings").iterdir()}
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*.parquet")}
+    assert {path.parent.name for path in files} == {"embeddings", "predictions"}
     again = evaluate(specs, requests, options, baselines={"log_mel": "log_mel"})
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "embeddings").iterdir()} == files
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*.parquet")} == files
     first, second = (report_evaluation(each, str(tmp_path)) for each in (evaluation, again))
     timeless = [json.dumps({**each, "seconds": {}}) for each in (first, second)]
     assert timeless[0] == timeless[1]

@@ -34,8 +34,11 @@ class ModelFolderError(MulanError, ValueError):
     """A model folder cannot be loaded. The message lists all of its faults."""
 
     def __init__(self, uri: str, faults: Sequence[str]) -> None:
-        self.faults = tuple(faults)
+        self.uri, self.faults = uri, tuple(faults)
         super().__init__(f"model {uri}: {'; '.join(faults)}. Pass a folder written by mulan's export.")
+
+    def __reduce__(self) -> tuple[type["ModelFolderError"], tuple[str, tuple[str, ...]]]:
+        return type(self), (self.uri, self.faults)  # processes that load models send it to others
 
 
 class CheckpointConfig(base.Section):
@@ -158,14 +161,20 @@ class ModelFolder:
         except ValidationError as error:
             raise ModelFolderError(self.uri, config_faults(error)) from error
 
-    def load_weights(self, model: nn.Module) -> None:
+    def load_weights(self, model: nn.Module, *, prefix: str = "") -> None:
         """Loads ``model.safetensors`` into a model.
+
+        Args:
+            model: The model, or a part of it.
+            prefix: Beginning of the names of the part's tensors, such as ``audio_encoder.``; others are not loaded.
 
         Raises:
             ModelFolderError: The file is corrupt, or its names or shapes differ from those of the model.
         """
         try:
-            model.load_state_dict(load_file(self.path / WEIGHTS))
+            weights = load_file(self.path / WEIGHTS)
+            part = {name.removeprefix(prefix): weights[name] for name in weights if name.startswith(prefix)}
+            model.load_state_dict(part)
         except SafetensorError as error:
             raise ModelFolderError(self.uri, [f"{WEIGHTS} cannot be read: {error}"]) from error
         except RuntimeError as error:
