@@ -1,4 +1,4 @@
-"""Published figures of other models, with their sources, and whether they were measured as a report measures.
+"""Published figures of other models, with their sources, what they were measured on, and how that differs from ours.
 
 They are in ``published.toml``, one table for each protocol. Only figures that were read in the named table or file are
 listed.
@@ -6,10 +6,11 @@ listed.
 
 import tomllib
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter, with_config
 
@@ -39,13 +40,33 @@ class PublishedFigure:
     """Paper and table, or repository and file."""
     protocol: str
     """How it was measured, in a few words."""
-    difference: str
-    """Why it is not comparable with our report; empty if it is."""
+    difference: str = ""
+    """How its protocol differs from that of our report; empty if it is the same, as far as it is published."""
+    recordings: int | None = None
+    """Number of recordings that it was measured on; None if it is unknown."""
+    templates: tuple[str, ...] | None = None
+    """Templates of its prompts; None if they are unknown, or if there are no prompts."""
+    split: str = "test"
+    """Split of the recordings that it was measured on."""
 
-    @property
-    def is_comparable(self) -> bool:
-        """Whether its protocol is that of our report, as far as it is published."""
-        return not self.difference
+    def differences_from(self, counts: Mapping[str, int], details: Mapping[str, Any]) -> tuple[str, ...]:
+        """Returns what is different about a set of our report, as reasons in words; nothing if it is comparable.
+
+        Args:
+            counts: The set's numbers of ``recordings``, ``tags`` and ``scored_tags``, as far as it has them.
+            details: The set's ``templates`` and ``split``, as far as it has them.
+        """
+        reasons = [self.difference] if self.difference else []
+        recordings, tags, scored = (counts.get(name) for name in ("recordings", "tags", "scored_tags"))
+        if None not in (self.recordings, recordings) and recordings != self.recordings:
+            reasons.append(f"ours is of {recordings:,} recordings, not {self.recordings:,}")
+        if None not in (scored, tags) and scored != tags:
+            reasons.append(f"ours is of {scored} of {tags} tags")
+        if self.templates is not None and tuple(details.get("templates", self.templates)) != self.templates:
+            reasons.append(f"our prompts are {_quoted(details['templates'])}, not {_quoted(self.templates)}")
+        if details.get("split", self.split) != self.split:
+            reasons.append(f"ours is of the split {details['split']}")
+        return tuple(reasons)
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -59,6 +80,11 @@ class _Table:
     protocol: _Text
     values: Annotated[dict[_Text, _Scores], Field(min_length=1)]
     difference: str = ""
+    shared_difference: str = ""
+    """Name of a text of ``[differences]``, which several tables have in common."""
+    recordings: Annotated[int, Field(gt=0)] | None = None
+    templates: Annotated[tuple[_Text, ...], Field(min_length=1)] | None = None
+    split: _Text = "test"
 
 
 @cache
@@ -68,16 +94,15 @@ def published_figures() -> tuple[PublishedFigure, ...]:
 
 
 def figures_of(section: str, set_name: str, score: str) -> tuple[PublishedFigure, ...]:
-    """Returns the published figures that stand beside a score of a set, comparable ones first, each by falling value.
+    """Returns the published figures that stand beside a score of a set, those of our protocol first, by falling value.
 
     Example:
         >>> [(figure.model, figure.value) for figure in figures_of("probes", "giantsteps", "weighted_score")][:2]
         [('MERT-330M', 0.656), ('MuQ-iter', 0.65)]
     """
-    found = [
-        each for each in published_figures() if (each.section, each.set_name, each.score) == (section, set_name, score)
-    ]
-    return tuple(sorted(found, key=lambda each: (not each.is_comparable, -each.value)))
+    key = (section, set_name, score)
+    beside = [figure for figure in published_figures() if (figure.section, figure.set_name, figure.score) == key]
+    return tuple(sorted(beside, key=lambda figure: (bool(figure.difference), -figure.value)))
 
 
 def parse(text: str) -> tuple[PublishedFigure, ...]:
@@ -88,18 +113,31 @@ def parse(text: str) -> tuple[PublishedFigure, ...]:
 
     Raises:
         ValueError: The file is not valid: a field is missing, unknown or empty, a section does not exist, a value is
-            not in [0, 1], or a figure of a model is listed twice.
+            not in [0, 1], a shared difference does not exist, or a figure of a model is listed twice.
     """
+    content = tomllib.loads(text)
+    tables = TypeAdapter(list[_Table]).validate_python(content["table"])
+    shared = TypeAdapter(dict[str, _Text]).validate_python(content.get("differences", {})) | {"": ""}
     figures = tuple(
-        PublishedFigure(table.section, name, score, model, value, table.source, table.protocol, table.difference)
-        for table in TypeAdapter(list[_Table]).validate_python(tomllib.loads(text)["table"])
+        PublishedFigure(
+            table.section, name, score, model, value, table.source, table.protocol,
+            "; ".join(filter(None, (table.difference, shared.get(table.shared_difference)))),
+            table.recordings, table.templates, table.split,
+        )
+        for table in tables
         for name in table.sets
         for model, scores in table.values.items()
         for score, value in scores.items()
-    )
+    )  # fmt: skip
     faults = [f"there is no section {name}" for name in sorted({each.section for each in figures} - set(SECTIONS))]
+    absent = {table.shared_difference for table in tables} - set(shared)
+    faults += [f"there is no shared difference {name}" for name in sorted(absent)]
     counts = Counter((each.section, each.set_name, each.score, each.model) for each in figures)
     faults += [f"{' '.join(key)} is listed {count} times" for key, count in counts.items() if count > 1]
     if faults:
         raise ValueError("; ".join(faults))
     return figures
+
+
+def _quoted(templates: Sequence[str]) -> str:
+    return ", ".join(f"“{template}”" for template in templates)

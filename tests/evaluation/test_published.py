@@ -1,5 +1,8 @@
 """Tests the published figures: that they are those of the papers' tables, and that a wrong file is refused."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from mulan.evaluation.protocols.protocol import SECTIONS
@@ -24,10 +27,43 @@ def values(section: str, name: str, score: str) -> dict[str, float]:
 def test_a_table_is_read_for_each_of_its_sets() -> None:
     figures = parse(TABLE)
     assert len(figures) == 6
-    assert figures[1] == PublishedFigure("probes", "one", "map", "A", 0.5, "Paper, table 1", "as here", "")
+    assert figures[1] == PublishedFigure("probes", "one", "map", "A", 0.5, "Paper, table 1", "as here")
     assert {figure.set_name for figure in figures} == {"one", "two"}
-    assert all(figure.is_comparable for figure in figures)
-    assert not any(figure.is_comparable for figure in parse(TABLE.replace("[table.v", 'difference = "no"\n[table.v')))
+    assert {figure.difference for figure in figures} == {""}
+
+
+def test_differences_may_be_of_one_table_or_of_several() -> None:
+    own = TABLE.replace("[table.v", 'difference = "no"\n[table.v')
+    both = '[differences]\nmulap = "another head"' + own.replace("[table.v", 'shared_difference = "mulap"\n[table.v')
+    assert {figure.difference for figure in parse(own)} == {"no"}
+    assert {figure.difference for figure in parse(both)} == {"no; another head"}
+
+
+MEASURED = PublishedFigure(
+    "zero_shot", "mtat_top50_annotated", "roc_auc", "A", 0.8, "Paper", "cosine", recordings=5329, templates=("{}",)
+)
+SAME = {"recordings": 5329, "tags": 50, "scored_tags": 50}
+
+
+@pytest.mark.parametrize(
+    ("counts", "details", "reasons"),
+    [
+        (SAME, {"templates": ["{}"], "split": "test"}, ()),
+        ({}, {}, ()),
+        (SAME | {"recordings": 15}, {}, ("ours is of 15 recordings, not 5,329",)),
+        (SAME | {"scored_tags": 4}, {}, ("ours is of 4 of 50 tags",)),
+        (SAME, {"templates": ["This is a sound of {}."]}, ("our prompts are “This is a sound of {}.”, not “{}”",)),
+        (SAME, {"split": "validation"}, ("ours is of the split validation",)),
+    ],
+)
+def test_a_figure_says_what_it_was_not_measured_on(
+    counts: dict[str, int], details: dict[str, Any], reasons: tuple[str, ...]
+) -> None:
+    assert MEASURED.differences_from(counts, details) == reasons
+    of_others = replace(MEASURED, difference="other clips")
+    assert of_others.differences_from(counts, details) == ("other clips", *reasons)
+    unknown = replace(MEASURED, recordings=None, templates=None)
+    assert all("tags" in each or "split" in each for each in unknown.differences_from(counts, details))
 
 
 @pytest.mark.parametrize(
@@ -39,6 +75,8 @@ def test_a_table_is_read_for_each_of_its_sets() -> None:
         ('protocol = "as here"', "", "protocol"),
         ('"Paper, table 1"', '""', "source"),
         ('"as here"', '"as here"\nprompt = "this is"', "prompt"),
+        ('"as here"', '"as here"\nshared_difference = "mulap"', "there is no shared difference mulap"),
+        ('"as here"', '"as here"\nrecordings = 0', "recordings"),
         ('["one", "two"]', "[]", "sets"),
         ('["one", "two"]', '["one", "one"]', "probes one roc_auc B is listed 2 times"),
         ("{ roc_auc = 0.75 }", "{ }", "values.B"),
@@ -56,7 +94,17 @@ def test_every_figure_states_where_it_is_from_and_how_it_was_measured() -> None:
         assert figure.section in SECTIONS and figure.source and figure.protocol, figure
         # figures of sets that nobody else can have, or that were quoted, are never comparable
         if figure.section in ("retrieval.playlists", "triplets") or "quoted" in figure.source:
-            assert not figure.is_comparable, figure
+            assert figure.difference, figure
+
+
+def test_figures_of_our_protocol_state_the_numbers_of_recordings_and_the_prompts() -> None:
+    """The sizes are those of the test sets in the literature."""
+    sizes = {"mtat_top50_annotated": 5329, "mtat_top50_tagged": 4332, "gtzan": 290}
+    same = [figure for figure in published_figures() if not figure.difference]
+    assert len(same) > 10
+    for figure in same:
+        assert (figure.section, figure.templates) == ("zero_shot", ("{}",))
+        assert figure.recordings == sizes[figure.set_name]
 
 
 def test_figures_are_those_of_mulans_tables() -> None:
@@ -83,6 +131,16 @@ def test_figures_are_those_of_mulaps_tables() -> None:
     assert values("probes", "jamendo_top50", "roc_auc")["MuLaP"] == 0.826
     (fma,) = (figure for figure in figures_of("probes", "fma_small", "accuracy") if figure.model == "MuLaP")
     assert fma.value == 0.611 and "validation" in fma.difference
+    ours = [figure for figure in published_figures() if figure.model == "MuLaP"]
+    assert len(ours) > 8
+    for figure in ours:
+        assert all(known in figure.difference for known in ("crops of 3 s", "standardised", "decays"))
+        assert ("logistic" in figure.difference) == (figure.set_name in ("mtat_top50_tagged", "mtat_top50_annotated"))
+
+
+def test_mulaps_figure_is_beside_the_logistic_probes_as_in_mulans_table() -> None:
+    for name in ("mtat_top50_annotated", "mtat_top50_tagged"):
+        assert values("probes", name, "roc_auc")["MuLaP"] == 0.893
 
 
 def test_the_two_test_sets_of_magnatagatune_are_not_mixed() -> None:
@@ -94,6 +152,6 @@ def test_the_two_test_sets_of_magnatagatune_are_not_mixed() -> None:
 
 def test_comparable_figures_are_first_and_then_the_highest() -> None:
     found = figures_of("zero_shot", "mtat_top50_annotated", "roc_auc")
-    keys = [(not figure.is_comparable, -figure.value) for figure in found]
-    assert keys == sorted(keys) and found[0].is_comparable and not found[-1].is_comparable
+    keys = [(bool(figure.difference), -figure.value) for figure in found]
+    assert keys == sorted(keys) and not found[0].difference and found[-1].difference
     assert figures_of("zero_shot", "unknown", "roc_auc") == ()

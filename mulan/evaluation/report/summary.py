@@ -14,7 +14,7 @@ from mulan.evaluation.protocols.protocol import SECTIONS, SetScores
 from mulan.evaluation.published import PublishedFigure
 from mulan.evaluation.report.comparison import bounds_of, comparison
 
-FORMAT = 2
+FORMAT = 3
 """Version of the format of ``report.json``."""
 RESERVED = ("intervals", "counts", "protocol", "details")
 """Keys of a set that are no scores."""
@@ -76,7 +76,7 @@ def summarize(
         **_sections(by_model[first]),
         "others": {name: _sections(by_model[name]) for name in others},
         "comparison": comparison(by_model) if others else [],
-        "published": _published(published, by_model[first]),
+        "published": _published(published, by_model),
         "versions": _versions(),
         "seconds": dict(seconds or {}),
     }
@@ -149,21 +149,45 @@ def _set(found: SetScores) -> dict[str, Any]:
     }
 
 
-def _published(figures: Sequence[PublishedFigure], sets: Sequence[SetScores]) -> list[dict[str, Any]]:
-    """Returns the figures beside which the first model has a score, with that score as ``ours``."""
-    found = {(each.section, each.name): each for each in sets}
+def _published(figures: Sequence[PublishedFigure], scores: Mapping[str, Sequence[SetScores]]) -> list[dict[str, Any]]:
+    """Returns the figures beside which a model has a score, with the scores as ``ours`` by model.
+
+    ``difference`` says how the figure was measured, and what it was measured on, differs from any of ours.
+    """
+    sets = {name: {(each.section, each.name): each for each in of_model} for name, of_model in scores.items()}
     rows = []
     for figure in figures:
-        ours = found.get((figure.section, figure.set_name))
-        if ours is not None and figure.score in ours.scores:
-            row = asdict(figure)
+        key = (figure.section, figure.set_name)
+        ours = {model: named[key] for model, named in sets.items() if key in named}
+        ours = {model: scored for model, scored in ours.items() if figure.score in scored.scores}
+        if ours:
+            difference = _difference(figure, ours)
             rows.append(
-                {"section": row.pop("section"), "set": row.pop("set_name"), "score": row.pop("score")}
-                | {"ours": ours.scores[figure.score]}
-                | row
-                | {"is_comparable": figure.is_comparable}
+                {
+                    "section": figure.section,
+                    "set": figure.set_name,
+                    "score": figure.score,
+                    "ours": {model: scored.scores[figure.score] for model, scored in ours.items()},
+                    "model": figure.model,
+                    "value": figure.value,
+                    "source": figure.source,
+                    "protocol": figure.protocol,
+                    "difference": difference,
+                    "is_comparable": not difference,
+                }
             )
     return rows
+
+
+def _difference(figure: PublishedFigure, ours: Mapping[str, SetScores]) -> str:
+    """Returns how a figure differs from the sets of all models, naming the models where they differ from each other."""
+    models: dict[str, list[str]] = {}
+    for model, scored in ours.items():
+        for reason in figure.differences_from(scored.counts, scored.details):
+            models.setdefault(reason, []).append(model)
+    return "; ".join(
+        reason if len(having) == len(ours) else f"{reason} ({', '.join(having)})" for reason, having in models.items()
+    )
 
 
 def _versions() -> dict[str, str]:

@@ -69,7 +69,7 @@ class PublishedRow:
     value: str
     """The figure."""
     is_comparable: bool
-    """Whether it was measured as ours."""
+    """Whether it was measured as ours, and on the same."""
     model: str
     """The model that it is of."""
     note: int
@@ -85,7 +85,7 @@ class PublishedGroup:
     label: str
     """Name of the score."""
     ours: str
-    """Score of the first model."""
+    """Scores of our models, each with its name."""
     rows: tuple[PublishedRow, ...]
     """The figures."""
 
@@ -231,7 +231,7 @@ def _published(figures: Sequence[Mapping[str, Any]]) -> tuple[tuple[PublishedGro
     notes: dict[str, int] = {}
 
     def row(figure: Mapping[str, Any], digits: int) -> PublishedRow:
-        reason = f" Not comparable: {figure['difference']}." if figure["difference"] else ""
+        reason = f" Not measured as ours: {figure['difference']}." if figure["difference"] else ""
         note = notes.setdefault(f"{figure['source']}: {figure['protocol']}.{reason}", len(notes) + 1)
         return PublishedRow(fixed(figure["value"], digits), figure["is_comparable"], figure["model"], note)
 
@@ -239,5 +239,6 @@ def _published(figures: Sequence[Mapping[str, Any]]) -> tuple[tuple[PublishedGro
     for (name, score), group in groups.items():
         named, ordered = score_name(score), _best_first(group)
         rows = tuple(row(figure, named.digits) for figure in ordered)
-        result.append(PublishedGroup(name, named.label, fixed(group[0]["ours"], named.digits), rows))
+        ours = ", ".join(f"{fixed(value, named.digits)} of {model}" for model, value in group[0]["ours"].items())
+        result.append(PublishedGroup(name, named.label, ours, rows))
     return tuple(result), tuple(notes)

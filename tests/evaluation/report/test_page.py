@@ -140,7 +140,7 @@ def test_every_score_interval_and_name_is_on_the_page(page: Page, summary: dict[
     assert "4,800 steps of 128 pairs. Time: train 1 min 15 s." in " ".join(joined.split())
     assert "the tower starts from random weights <b>." in joined
     assert "steps = 480 # <b>" in joined
-    assert "Not comparable: " in joined
+    assert "Not measured as ours: " in joined
     assert "the cosine similarity of their prompts is 0.970" in joined
     assert "it embeds no text, which zero-shot tagging needs" in joined
     assert "and 11 more, in report.json" in joined

@@ -17,7 +17,7 @@ FIGURE = PublishedFigure("probes", "instrument", "roc_auc", "Other", 0.9, "Paper
 
 @pytest.fixture(scope="module")
 def report() -> dict:
-    figures = (FIGURE, PublishedFigure("probes", "genre", "roc_auc", "Other", 0.9, "Paper", "a probe", ""))
+    figures = (FIGURE, PublishedFigure("probes", "genre", "roc_auc", "Other", 0.9, "Paper", "a probe"))
     models = [encoder_info(name) for name in MODELS]
     return json.loads(
         to_json(summarize(SCORES, models=models, tasks=planted_tasks(), published=figures, seconds={"embed": 1.5}))
@@ -64,10 +64,28 @@ def test_other_models_have_the_same_sections_by_name(report: dict) -> None:
 def test_published_figures_are_beside_ours_where_we_have_a_score(report: dict) -> None:
     (row,) = report["published"]
     assert row == {
-        "section": "probes", "set": "instrument", "score": "roc_auc", "ours": pytest.approx(0.82), "model": "Other",
+        "section": "probes", "set": "instrument", "score": "roc_auc",
+        "ours": {MODELS[0]: pytest.approx(0.82), MODELS[1]: pytest.approx(0.7)}, "model": "Other",
         "value": 0.9, "source": "Paper, table 1", "protocol": "a probe", "difference": "other split",
         "is_comparable": False,
     }  # fmt: skip
+
+
+def test_figures_say_what_ours_was_not_measured_on_and_stand_beside_any_model() -> None:
+    figure = PublishedFigure("probes", "set", "accuracy", "Other", 0.9, "Paper", "a probe", recordings=40)
+
+    def row(**recordings: int) -> dict:
+        scores = {name: [SetScores("probes", "set", {"accuracy": 0.5}, {}, {"recordings": count})]
+                  for name, count in recordings.items()}  # fmt: skip
+        models = [encoder_info(name) for name in ("first", "second")]
+        (found,) = summarize(scores, models=models, tasks=[], published=[figure])["published"]
+        return found
+
+    assert (row(second=40)["ours"], row(second=40)["is_comparable"]) == ({"second": 0.5}, True)
+    assert row(first=40, second=40)["difference"] == ""
+    assert row(first=39, second=39)["difference"] == "ours is of 39 recordings, not 40"
+    few = row(first=40, second=39)
+    assert (few["difference"], few["is_comparable"]) == ("ours is of 39 recordings, not 40 (second)", False)
 
 
 def test_tasks_state_corpora_and_what_was_left_out(report: dict) -> None:
