@@ -15,6 +15,12 @@ from mulan.evaluation.encoders.encoder import Encoder, EncoderError
 from mulan.evaluation.recordings import LabelledRecording
 from mulan.model.inference.inputs import windows_of_samples
 
+WINDOW_RULE = (
+    "the mean of the vectors of the fewest evenly spaced windows that cover it, each as long as the model's window; "
+    "the mean is normalised if vectors are compared by cosine similarity, and a shorter recording is padded with "
+    "silence"
+)
+"""How a recording gets its vector, in words."""
 CORRUPTED_S = 60.0
 """Duration in seconds of what is evaluated of a corrupted recording, its beginning: corruptions need a recording as a
 whole, which would not fit into memory if it has hours."""

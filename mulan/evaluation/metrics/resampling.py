@@ -4,6 +4,7 @@ Recordings of one artist are drawn together where artists are known, since they 
 compared on the same draws, so that the interval of a difference is that of paired recordings.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -26,11 +27,11 @@ class Interval:
 
 
 def interval_of(replicates: np.ndarray, score: float) -> Interval:
-    """Returns the 95 % interval of a score: the percentiles of its draws, corrected for their bias.
+    """Returns the 95 % interval of a score: the percentiles of its draws, centred on the score.
 
-    Draws are biased, since they contain recordings twice: average precisions of rare tags are higher in most draws than
-    in the recordings themselves. The percentiles are shifted by the difference of the score and the draws' median, but
-    not beyond what is drawn, so that they remain in the score's range.
+    Draws contain recordings twice, so that average precisions of rare tags are higher in most draws than in the
+    recordings themselves. The percentiles are therefore shifted by the difference of the score and the draws' median,
+    but not beyond what is drawn, so that they remain in the score's range.
 
     Args:
         replicates: Scores of the draws, float [replicates]; undefined ones (NaN) are left out.
@@ -43,6 +44,12 @@ def interval_of(replicates: np.ndarray, score: float) -> Interval:
     return Interval(
         max(float(low), min(float(defined.min()), score)), min(float(high), max(float(defined.max()), score))
     )
+
+
+def bounds_of(replicates: np.ndarray, score: float) -> list[float] | None:
+    """Returns the 95 % interval of a score as a value of JSON, ``[low, high]``; None if it is undefined."""
+    interval = interval_of(replicates, score)
+    return None if math.isnan(interval.low) else [interval.low, interval.high]
 
 
 class Resampling:
@@ -82,14 +89,17 @@ class Resampling:
             yield np.array(counts, np.float32)[:, self._group]
 
     def means(self, values: np.ndarray) -> np.ndarray:
-        """Returns the draws of the mean of a value of each recording, float64 [replicates]; NaN without recordings.
+        """Returns the draws of the mean of a value of each recording; NaN without recordings.
 
         Args:
-            values: [recordings]; NaN for recordings without a value.
+            values: [recordings], or [recordings, n] for n values of each; NaN for recordings without a value.
+
+        Returns:
+            float64 [replicates] or [replicates, n].
         """
         defined = ~np.isnan(values)
         filled = np.where(defined, values, 0).astype(np.float64)
-        parts = [np.zeros(0)]
+        parts = [np.zeros((0, *values.shape[1:]))]
         for drawn in self.multiplicities():
             count = drawn.astype(np.float64) @ defined
             with np.errstate(invalid="ignore"):

@@ -20,6 +20,7 @@ from mulan.evaluation.probes.probe import (
     accuracy_of_best,
 )
 from mulan.evaluation.probes.splits import ProbeSplits
+from mulan.evaluation.protocols.class_table import class_rows
 from mulan.evaluation.protocols.probe_protocol import ProbeProtocol
 from mulan.evaluation.protocols.probe_sets import (
     ClassifierHead,
@@ -27,7 +28,7 @@ from mulan.evaluation.protocols.probe_sets import (
     protocol_sentence,
     training_of,
 )
-from mulan.evaluation.protocols.protocol import Evaluated, FittedScores, SetScores
+from mulan.evaluation.protocols.protocol import Evaluated, FittedScores, SetScores, recordings_digest
 from mulan.evaluation.recordings import EmbeddedRecordings, LabelledRecording, multi_hot
 from mulan.vocabularies.vocabulary import Vocabulary, vocabulary
 
@@ -162,6 +163,7 @@ class _FittedClasses:
                 "untrained_classes": len(self.untrained),
             },
             details={
+                "split": splits.scored,
                 "vocabulary": self.tags.name,
                 "vocabulary_sha256": self.tags.sha256,
                 "head": self.training.name,
@@ -200,6 +202,7 @@ class _Classified:
         """
         resampling = self.model.resampling(self.recordings)
         classes, right = len(self.tags.tags), (self.predicted == self.truth).mean(axis=0)
+        votes = np.stack([(self.predicted == number).sum(axis=0) for number in range(classes)], axis=1)
         draws = {
             "accuracy": resampling.means(right),
             "macro_f1": np.mean(
@@ -221,9 +224,10 @@ class _Classified:
                 **self.details,
                 "chance": self._scores_of(self.constant, other, values_of),
                 "runs": runs,
-                "classes": self._classes(right),
+                "classes": class_rows(self.truth, right, votes, self.tags.tags, resampling),
             },
             protocol=self.protocol,
+            sample_sha256=recordings_digest(self.recordings),
         )
 
     def _scores_of(self, predicted: np.ndarray, other: str, values_of: _Values | None) -> dict[str, float]:
@@ -233,18 +237,6 @@ class _Classified:
             "accuracy": accuracy(self.truth, predicted),
             "macro_f1": float(macro_f1(self.truth, predicted, classes=len(self.tags.tags))[0]),
         }
-
-    def _classes(self, right: np.ndarray) -> list[dict[str, Any]]:
-        """Returns the recall of each class that occurs, and the class that it is most often mistaken for."""
-        rows = []
-        for number in sorted(set(self.truth.tolist())):
-            of_class = self.truth == number
-            chosen = np.bincount(self.predicted[:, of_class].ravel(), minlength=len(self.tags.tags))
-            chosen[number] = 0
-            other = self.tags.tags[int(chosen.argmax())] if chosen.any() else None
-            recall = float(right[of_class].mean())
-            rows.append({"tag": self.tags.tags[number], "recall": recall, "mistaken_for": other})
-        return rows
 
 
 def _best_constant(truth: np.ndarray, classes: int, quality: Quality) -> int:

@@ -20,7 +20,7 @@ from mulan.evaluation.protocols.probe_sets import (
     protocol_sentence,
     training_of,
 )
-from mulan.evaluation.protocols.protocol import Evaluated, FittedScores, SetScores
+from mulan.evaluation.protocols.protocol import Evaluated, FittedScores, SetScores, recordings_digest
 from mulan.evaluation.protocols.tag_table import TagTable
 from mulan.evaluation.recordings import EmbeddedRecordings, LabelledRecording, multi_hot
 from mulan.vocabularies.vocabulary import Vocabulary
@@ -170,6 +170,7 @@ class _FittedTags:
                 "positives": int(truth.sum()),
             },
             details={
+                "split": splits.scored,
                 "vocabulary": tags.name,
                 "vocabulary_sha256": tags.sha256,
                 "head": self.training.name,
@@ -182,6 +183,7 @@ class _FittedTags:
                 "worst": table.worst,
             },
             protocol=protocol_sentence(self.training, which, splits, self.model),
+            sample_sha256=recordings_digest(splits.test.recordings),
         )
 
 
@@ -262,6 +264,7 @@ class RegressionProbe(ProbeProtocol):
             draws={"r2": draws.mean(axis=1), **dict(zip(names, draws.T, strict=True))} if model.replicates else {},
             counts={**splits.counts, "artists_or_recordings": resampling.num_groups, "left_out": left_out},
             details={
+                "split": splits.scored,
                 "head": training.name,
                 "chosen": dict(probe.chosen),
                 "chance": dict.fromkeys(["r2", *names], 0.0),
@@ -270,6 +273,7 @@ class RegressionProbe(ProbeProtocol):
                 "deviation": dict(zip(self.targets, scale.deviation.tolist(), strict=True)),
             },
             protocol=protocol_sentence(training, "only those with all targets", splits, model),
+            sample_sha256=recordings_digest(splits.test.recordings),
         )
 
 

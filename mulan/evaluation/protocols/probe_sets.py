@@ -9,7 +9,7 @@ from mulan.evaluation.probes.linear import fit_logistic, fit_ridge
 from mulan.evaluation.probes.mlp import fit_mlp
 from mulan.evaluation.probes.probe import ProbeTraining
 from mulan.evaluation.probes.splits import ProbeSplits
-from mulan.evaluation.protocols.protocol import Evaluated
+from mulan.evaluation.protocols.protocol import RESAMPLED_RECORDINGS, Evaluated
 from mulan.vocabularies.vocabulary import Vocabulary, vocabulary
 
 ClassifierHead = Literal["logistic", "mlp"]
@@ -49,7 +49,10 @@ def protocol_sentence(training: ProbeTraining, recordings: str, splits: ProbeSpl
     """
     info = model.encoder.info
     windows = f" windows of {info.window_samples / info.sample_rate_hz:g} s;" if info.embeds_audio else ""
-    return f"{training.sentence};{windows} recordings of the split {splits.scored}, {recordings}; {splits.sentence}."
+    return (
+        f"{training.sentence};{windows} recordings of the split {splits.scored}, {recordings}; {splits.sentence}; "
+        f"{RESAMPLED_RECORDINGS}."
+    )
 
 
 def probed_sets(name: str | None, splits: ProbeSplits) -> Iterator[Vocabulary]:

@@ -1,6 +1,8 @@
 """The interface of a protocol, and the scores that it returns."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -17,6 +19,9 @@ if TYPE_CHECKING:  # protocols do not wait for the libraries of effects
 
 SECTIONS = ("zero_shot", "probes", "retrieval.captions", "retrieval.playlists", "triplets", "robustness")
 """The sections of a report, as paths in ``report.json``."""
+
+RESAMPLED_RECORDINGS = "for intervals, recordings are resampled, those of a known artist together"
+"""End of the description of a protocol whose draws are those of :meth:`Evaluated.resampling`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +42,10 @@ class SetScores:
     """Whatever else a report states, as values of JSON: the vocabulary and its digest, scores of each tag, settings
     chosen on the validation split."""
     protocol: str = ""
-    """One sentence that says exactly how the scores were computed."""
+    """One sentence that says exactly how the scores were computed, and what is resampled for the intervals."""
+    sample_sha256: str = ""
+    """Digest of the recordings, queries or triplets that were scored; draws of equal ones are pairs. Empty if it is
+    unknown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +87,21 @@ class Evaluated:
     def resampling(self, recordings: Sequence[LabelledRecording]) -> Resampling:
         """Returns draws of these recordings, those of one artist together; the same for every model."""
         return Resampling([each.artist for each in recordings], replicates=self.replicates, seed=self.seed)
+
+
+def sample_digest(sample: Iterable[Sequence[str]]) -> str:
+    """Returns the digest of what was scored, in its order, for :attr:`SetScores.sample_sha256`.
+
+    Args:
+        sample: Ids or texts of each part of it.
+    """
+    lines = "".join(json.dumps(list(part)) + "\n" for part in sample)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def recordings_digest(recordings: Sequence[LabelledRecording]) -> str:
+    """Returns the digest of recordings by their ids, in their order."""
+    return sample_digest([each.recording_id] for each in recordings)
 
 
 class EvaluationProtocol(Protocol):

@@ -1,5 +1,6 @@
 """Retrieval of recordings by text queries: captions of single recordings, and titles of playlists (MuLan §4.1.3)."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
@@ -11,7 +12,7 @@ from mulan.evaluation.metrics.chance import chance_of_retrieval
 from mulan.evaluation.metrics.resampling import Resampling
 from mulan.evaluation.metrics.retrieval import GoldPositions, retrieval_scores, search
 from mulan.evaluation.protocols.prompts import embed_texts
-from mulan.evaluation.protocols.protocol import Evaluated, SetScores
+from mulan.evaluation.protocols.protocol import Evaluated, SetScores, sample_digest
 from mulan.evaluation.protocols.queries import recordings_by_text
 from mulan.evaluation.protocols.scored_split import ScoredSplit
 from mulan.evaluation.recordings import EmbeddedRecordings
@@ -19,6 +20,8 @@ from mulan.evaluation.recordings import EmbeddedRecordings
 CAPTION_SCORES = ("recall1", "recall5", "recall10", "median_rank", "map10", "mrr")
 PLAYLIST_SCORES = ("roc_auc", "map", "recall10", "prevalence")
 """The scores of a set, attributes of :class:`~mulan.evaluation.metrics.retrieval.RetrievalScores`."""
+
+_RESAMPLED = "for intervals, queries are resampled, those for recordings of the same known artists together"
 
 EXAMPLES, HITS = 5, 3
 """Number of queries that are shown, and of the hits of each."""
@@ -63,7 +66,7 @@ class CaptionRetrieval(ScoredSplit):
             counts={"recordings_with_text": len({row for rows in gold.values() for row in rows})},
             details={"source": self.source},
             protocol=f"Each distinct text of {self.source} searches all recordings of the split {self.split} by cosine "
-            "similarity; the rank of a query is that of its best recording, ties count against it.",
+            f"similarity; the rank of a query is that of its best recording, ties count against it; {_RESAMPLED}.",
         )
 
 
@@ -122,7 +125,7 @@ class PlaylistRetrieval(ScoredSplit):
             details={"source": self.source, "min_tracks": min_tracks, "max_tracks": self.max_tracks},
             protocol=f"Each text of {self.source} of {min_tracks}{small} to {self.max_tracks} recordings of the split "
             f"{self.split}{what} searches all recordings of the split by cosine similarity; playlists with the same "
-            "title are one query; mean over queries, ties count half in the ROC-AUC.",
+            f"title are one query; mean over queries, ties count half in the ROC-AUC; {_RESAMPLED}.",
         )
 
 
@@ -175,16 +178,21 @@ class _Search:
                 "most_relevant_of_a_query": max(sizes),
                 **counts,
             },
-            details={"chance": self._chance(names), "examples": self._examples(), **details},
+            details={
+                "split": self.audio.recordings[0].split,
+                "chance": self._chance(names),
+                "examples": self._examples(),
+                **details,
+            },
             protocol=protocol,
+            sample_sha256=sample_digest(self._sample()),
         )
 
     def _draws(self) -> dict[str, np.ndarray]:
-        """Returns the draws over queries; those of the same recordings are drawn together."""
+        """Returns the draws over queries; those for recordings of the same artists are drawn together."""
         if not self.model.replicates:
             return {}
-        groups = [",".join(map(str, rows)) for rows in self.gold]
-        resampling = Resampling(groups, replicates=self.model.replicates, seed=self.model.seed)
+        resampling = Resampling(self._groups(), replicates=self.model.replicates, seed=self.model.seed)
         best = self._ranks().astype(np.float64)
         means = {
             "recall1": best <= 1,
@@ -197,6 +205,18 @@ class _Search:
         }
         draws = {name: resampling.means(values.astype(np.float64)) for name, values in means.items()}
         return {**draws, "median_rank": resampling.medians(best)}
+
+    def _groups(self) -> list[str]:
+        """Returns the artists of the recordings of each query, a recording of an unknown one being its own."""
+        artist = [each.artist for each in self.audio.recordings]
+        return [json.dumps(sorted({(artist[row], "" if artist[row] else row) for row in rows})) for rows in self.gold]
+
+    def _sample(self) -> Iterator[list[str]]:
+        """Yields the recordings that are searched, and each query with those that belong to it."""
+        ids = [each.recording_id for each in self.audio.recordings]
+        yield ids
+        for query, rows in zip(self.queries, self.gold, strict=True):
+            yield [query, *(ids[row] for row in rows)]
 
     def _ranks(self) -> np.ndarray:
         """Returns the rank of the best recording of each query, int64 [queries]."""

@@ -102,6 +102,7 @@ class Robustness:
             scores={f"strength_{strength}": each.scores[self.score] for strength, each in enumerate(sets)},
             draws={name: each[self.score] for name, each in draws.items() if self.score in each},
             counts=first.counts,
+            sample_sha256=first.sample_sha256,
             details={
                 "section": first.section,
                 "set": first.name,

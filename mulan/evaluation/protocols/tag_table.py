@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mulan.evaluation.metrics.resampling import Resampling, interval_of
+from mulan.evaluation.metrics.resampling import Resampling, bounds_of
 from mulan.evaluation.metrics.tagging import TaggingScores, mean, random_average_precision, tagging_scores
 from mulan.evaluation.protocols.negations import negation_pairs
 
@@ -68,9 +68,9 @@ class TagTable:
             {
                 "tag": score.tag,
                 "roc_auc": score.roc_auc,
-                "roc_auc_interval": _interval(self.roc_auc_draws[:, column], score.roc_auc),
+                "roc_auc_interval": bounds_of(self.roc_auc_draws[:, column], score.roc_auc),
                 "average_precision": score.average_precision,
-                "average_precision_interval": _interval(
+                "average_precision_interval": bounds_of(
                     self.average_precision_draws[:, column], score.average_precision
                 ),
                 "positives": score.num_positives,
@@ -114,8 +114,3 @@ def _row_means(draws: np.ndarray) -> np.ndarray:
     defined = ~np.isnan(draws)
     with np.errstate(invalid="ignore"):
         return np.where(defined, draws, 0).sum(axis=1) / defined.sum(axis=1)
-
-
-def _interval(draws: np.ndarray, score: float) -> list[float] | None:
-    interval = interval_of(draws, score)
-    return None if np.isnan(interval.low) else [interval.low, interval.high]

@@ -1,7 +1,5 @@
 """Text triplets: whether a text is more similar to one that belongs to it than to another one (MuLan §4.1.4)."""
 
-import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
@@ -10,7 +8,7 @@ import numpy as np
 
 from mulan.evaluation.metrics.resampling import Resampling
 from mulan.evaluation.protocols.prompts import embed_texts
-from mulan.evaluation.protocols.protocol import Evaluated, SetScores
+from mulan.evaluation.protocols.protocol import Evaluated, SetScores, sample_digest
 from mulan.evaluation.protocols.triplet_sources import Triplet, TripletSource
 
 EXAMPLES = 5
@@ -54,6 +52,7 @@ class TextTriplets:
         right, wrong = (anchors * positives).sum(axis=1), (anchors * negatives).sum(axis=1)
         credit = np.where(right == wrong, 0.5, right > wrong)
         resampling = Resampling([each.anchor for each in triplets], replicates=model.replicates, seed=model.seed)
+        sample_sha256 = sample_digest([each.anchor, each.positive, each.negative] for each in triplets)
         yield SetScores(
             section="triplets",
             name=self.name,
@@ -67,17 +66,14 @@ class TextTriplets:
             details={
                 "chance": {"accuracy": 0.5},
                 "seed": model.seed,
-                "triplets_sha256": _digest(triplets),
+                "triplets_sha256": sample_sha256,
                 "most_wrong": _most_wrong(triplets, right, wrong),
                 **drawn.details,
             },
-            protocol=f"{drawn.protocol}; the more cosine-similar text is chosen, ties count half.",
+            protocol=f"{drawn.protocol}; the more cosine-similar text is chosen, ties count half; for intervals, "
+            "anchors are resampled with their triplets.",
+            sample_sha256=sample_sha256,
         )
-
-
-def _digest(triplets: tuple[Triplet, ...]) -> str:
-    lines = "".join(json.dumps([each.anchor, each.positive, each.negative]) + "\n" for each in triplets)
-    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _most_wrong(triplets: tuple[Triplet, ...], right: np.ndarray, wrong: np.ndarray) -> list[dict[str, Any]]:

@@ -9,9 +9,11 @@ import numpy as np
 
 from mulan.data.corpus.metadata import split_tag
 from mulan.evaluation.errors import EvaluationError
+from mulan.evaluation.metrics.resampling import Resampling
 from mulan.evaluation.metrics.retrieval import rounded
+from mulan.evaluation.protocols.class_table import class_rows
 from mulan.evaluation.protocols.prompts import PromptEnsemble
-from mulan.evaluation.protocols.protocol import Evaluated, SetScores
+from mulan.evaluation.protocols.protocol import RESAMPLED_RECORDINGS, Evaluated, SetScores, recordings_digest
 from mulan.evaluation.protocols.scored_split import ScoredSplit
 from mulan.evaluation.protocols.tag_table import TagTable
 from mulan.evaluation.protocols.templates import TAGS_ALONE, VERBATIM, PromptTemplates
@@ -68,7 +70,7 @@ class ZeroShotTagging(_ZeroShot):
             yield _Ranking.of(model, means[rows], labels[rows], chosen, tags, self.templates).scores(
                 name=self.name or tags.name,
                 protocol=f"Cosine similarity of recording and prompt; recordings of the split {self.split}, {which}; "
-                "mean over tags, ties count half.",
+                f"mean over tags, ties count half; {RESAMPLED_RECORDINGS}.",
             )
 
     def _sets(self, recordings: Sequence[LabelledRecording]) -> Iterator[Vocabulary]:
@@ -111,16 +113,20 @@ class ZeroShotClassification(_ZeroShot):
         ranking = _Ranking.of(model, audio.means[rows], labels[rows], chosen, tags, self.templates)
         nearest = ranking.similarity == ranking.similarity.max(axis=1, keepdims=True)
         credit = (nearest & ranking.labels).sum(axis=1) / nearest.sum(axis=1)
-        draws = {"accuracy": model.resampling(chosen).means(credit)} if model.replicates else {}
+        draws = {"accuracy": ranking.resampling.means(credit)} if model.replicates else {}
         yield ranking.scores(
             name=self.name,
             protocol=f"Most similar of {len(tags.tags)} prompts by cosine similarity, n equal ones count 1/n; "
-            f"recordings of the split {self.split} with exactly one of the tags.",
+            f"recordings of the split {self.split} with exactly one of the tags; {RESAMPLED_RECORDINGS}.",
             scores={"accuracy": float(credit.mean())},
             chance={"accuracy": 1 / len(tags.tags)},
             draws=draws,
             counts={"left_out": len(labels) - len(rows)},
-            details={"classes": _classes(tags, ranking.labels, nearest, credit)},
+            details={
+                "classes": class_rows(
+                    ranking.labels.argmax(axis=1), credit, nearest.astype(np.int64), tags.tags, ranking.resampling
+                )
+            },
         )
 
 
@@ -136,8 +142,9 @@ class _Ranking:
     """Whether a recording has a tag, bool [recordings, tags]."""
     table: TagTable
     templates: PromptTemplates
-    num_groups: int
-    """Number of artists, recordings of an unknown one counting each."""
+    recordings: Sequence[LabelledRecording]
+    resampling: Resampling
+    """Draws of the recordings."""
 
     @classmethod
     def of(
@@ -153,7 +160,7 @@ class _Ranking:
         similarity = rounded(means.astype(np.float64) @ ensemble.vectors.T)
         resampling = model.resampling(recordings)
         table = TagTable.of(similarity, labels, tags.tags, resampling)
-        return cls(tags, ensemble, similarity, labels, table, templates, resampling.num_groups)
+        return cls(tags, ensemble, similarity, labels, table, templates, recordings, resampling)
 
     def scores(
         self,
@@ -176,7 +183,7 @@ class _Ranking:
             draws={**(draws or {}), **self.table.draws},
             counts={
                 "recordings": len(self.labels),
-                "artists_or_recordings": self.num_groups,
+                "artists_or_recordings": self.resampling.num_groups,
                 "untagged": int((~self.labels.any(axis=1)).sum()),
                 "tags": len(self.tags.tags),
                 "scored_tags": self.table.tagging.num_tags,
@@ -184,6 +191,7 @@ class _Ranking:
                 **(counts or {}),
             },
             details={
+                "split": self.recordings[0].split,
                 "vocabulary": self.tags.name,
                 "vocabulary_sha256": self.tags.sha256,
                 "chance": {**(chance or {}), **self.table.chance},
@@ -196,6 +204,7 @@ class _Ranking:
                 **(details or {}),
             },
             protocol=f"{protocol}{_described(used)}",
+            sample_sha256=recordings_digest(self.recordings),
         )
 
 
@@ -220,16 +229,3 @@ def _labels(recordings: Sequence[LabelledRecording], tags: Vocabulary, split: st
             f"no recording of the split {split!r} has a tag of {tags.name}, such as {tags.tags[0]}; {named}"
         )
     return labels
-
-
-def _classes(tags: Vocabulary, labels: np.ndarray, nearest: np.ndarray, credit: np.ndarray) -> list[dict[str, Any]]:
-    """Returns the recall of each class that occurs and the class that its recordings are most often mistaken for."""
-    rows = []
-    for column, tag in enumerate(tags.tags):
-        of_class = labels[:, column]
-        if of_class.any():
-            chosen = nearest[of_class].sum(axis=0)
-            chosen[column] = 0
-            other = tags.tags[int(chosen.argmax())] if chosen.any() else None
-            rows.append({"tag": tag, "recall": float(credit[of_class].mean()), "mistaken_for": other})
-    return rows

@@ -1,12 +1,9 @@
 """The differences between models, with intervals of paired draws."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from mulan.evaluation.metrics.resampling import interval_of
+from mulan.evaluation.metrics.resampling import bounds_of
 from mulan.evaluation.protocols.protocol import SetScores
 
 
@@ -15,7 +12,7 @@ def comparison(scores: Mapping[str, Sequence[SetScores]]) -> list[dict[str, Any]
 
     A row has ``section``, ``set``, ``score``, ``values`` by model, and ``differences`` by further model, each with
     ``difference`` and its 95 % ``interval``. The interval is that of the draws' differences, since models are scored on
-    the same draws; it is None if they were not scored on the same number of recordings, or without draws.
+    the same draws; it is None if they were not scored on the same recordings or queries, or without draws.
 
     Args:
         scores: The scores of each model by its name, the first being the one that others are compared with.
@@ -59,13 +56,8 @@ def _difference(base: SetScores, other: SetScores, score: str) -> dict[str, Any]
 
 def _paired_interval(base: SetScores, other: SetScores, score: str) -> list[float] | None:
     ours, theirs = base.draws.get(score), other.draws.get(score)
-    # other recordings or queries give other draws, which are no pairs
-    if ours is None or theirs is None or dict(base.counts) != dict(other.counts) or ours.shape != theirs.shape:
+    # draws of other recordings or queries are no pairs
+    is_same = base.sample_sha256 == other.sample_sha256 != ""
+    if ours is None or theirs is None or not is_same or ours.shape != theirs.shape:
         return None
     return bounds_of(theirs - ours, float(other.scores[score]) - float(base.scores[score]))
-
-
-def bounds_of(draws: np.ndarray, score: float) -> list[float] | None:
-    """Returns the 95 % interval of a score as ``[low, high]``; None if it is undefined."""
-    interval = interval_of(draws, score)
-    return None if math.isnan(interval.low) else [interval.low, interval.high]

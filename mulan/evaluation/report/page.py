@@ -1,11 +1,15 @@
 """The page of a report: one HTML file that contains its pictures and sounds, and fetches nothing."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+from markupsafe import Markup, escape
+
+from mulan.evaluation.report.class_tables import class_tables
 from mulan.evaluation.report.drawing import Picture
 from mulan.evaluation.report.examples import example_sets
 from mulan.evaluation.report.robustness_picture import robustness_picture
@@ -24,7 +28,7 @@ _OPEN_TAGS = 60
 """Maximum number of tags of a table that is shown at once; larger ones are opened by the reader."""
 _MAX_CHARACTERS = 400
 """Maximum number of characters of a detail; ``report.json`` has all."""
-_SHOWN = ("tags", "worst", "negations", "without_scores", "chance", "examples")
+_SHOWN = ("tags", "classes", "worst", "negations", "without_scores", "chance", "examples")
 """Details that the page shows elsewhere."""
 
 
@@ -77,6 +81,7 @@ def render_page(summary: Mapping[str, Any], content: PageContent) -> str:
     sections = section_tables(summary)
     filters: Filters = {
         "fixed": fixed,
+        "breakable": _breakable,
         "picture": lambda picture: data_uri(picture.svg, "image/svg+xml"),
         "duration": _duration,
         "first": lambda values, count: list(islice(values.items(), count)),
@@ -90,6 +95,7 @@ def render_page(summary: Mapping[str, Any], content: PageContent) -> str:
         sections=sections,
         cards=list(_cards(summary, sections)),
         tag_tables=list(tag_tables(summary)),
+        class_tables=list(class_tables(summary)),
         examples=example_sets(summary, content.excerpts),
         robustness=robustness_picture(summary),
         details=list(_details(summary, sections)),
@@ -98,13 +104,36 @@ def render_page(summary: Mapping[str, Any], content: PageContent) -> str:
 
 
 def _cards(summary: Mapping[str, Any], sections: list[SectionTable]) -> Iterator[Card]:
-    """Yields the first score of the first model in each section."""
+    """Yields the first score of the first model in each section; of robustness, what is left of it at strength 5."""
     for table in sections:
-        for name, found in islice(section_of(summary, table.key).items(), 1):
-            score, value = next(iter(scores_of(found).items()))
+        sets = section_of(summary, table.key)
+        if table.key == "robustness" and sets:
+            yield _robustness_card(sets)
+            continue
+        for name, scored in islice(sets.items(), 1):
+            score, value = next(iter(scores_of(scored).items()))
             named = score_name(score)
-            interval = bounds(found["intervals"].get(score), named.digits)
+            interval = bounds(scored["intervals"].get(score), named.digits)
             yield Card(SECTION_TITLES[table.key], fixed(value, named.digits), f"{named.label}, {name}", interval)
+
+
+def _robustness_card(sets: Mapping[str, Any]) -> Card:
+    """Returns the mean score at strength 5 over the corruptions of the first set."""
+    first = next(iter(sets.values()))
+    keys = ("section", "set", "score")
+    same = [each for each in sets.values() if all(each["details"][key] == first["details"][key] for key in keys)]
+    values = [each["strength_5"] for each in same if each["strength_5"] is not None]
+    named = score_name(first["details"]["score"])
+    mean = fixed(sum(values) / len(values) if values else None, named.digits)
+    kinds = f"{len(values)} corruption{'s' if len(values) != 1 else ''}"
+    uncorrupted = fixed(first["strength_0"], named.digits)
+    what = f"mean {named.label} at strength 5 of {kinds}, {uncorrupted} without; {first['details']['set']}"
+    return Card(SECTION_TITLES["robustness"], mean, what, "")
+
+
+def _breakable(text: str) -> Markup:
+    """Returns a name as HTML that may be broken after an underscore, a slash or a dot between letters."""
+    return Markup(re.sub(r"(?<=\w)([_/]|\.(?=[a-z]))(?=\w)", r"\1<wbr>", str(escape(text))))
 
 
 def _details(

@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from mulan.evaluation.embedding.windows import WINDOW_RULE
 from mulan.evaluation.encoders.encoder import EncoderInfo
+from mulan.evaluation.metrics.resampling import bounds_of
 from mulan.evaluation.protocols.protocol import SECTIONS, SetScores
 from mulan.evaluation.published import PublishedFigure
-from mulan.evaluation.report.comparison import bounds_of, comparison
+from mulan.evaluation.report.comparison import comparison
 
 FORMAT = 3
 """Version of the format of ``report.json``."""
-RESERVED = ("intervals", "counts", "protocol", "details")
+RESERVED = ("intervals", "counts", "protocol", "details", "sample_sha256")
 """Keys of a set that are no scores."""
 _PACKAGES = ("mulan", "numpy", "ray", "scikit-learn", "scipy", "torch", "transformers", "mir_eval")
 """Packages that scores may depend on, whose versions are stated."""
@@ -56,7 +58,7 @@ def summarize(
 
     The sections of the first model are at the top level, so that ``probes.instrument.roc_auc`` is its score; those of
     the others are in ``others`` by the name of the model. A set has its scores by name, their 95 % ``intervals``, its
-    ``counts``, ``protocol`` and ``details``.
+    ``counts``, ``protocol``, ``details``, and the digest of what was scored.
 
     Args:
         scores: The scores of each model by its name.
@@ -72,6 +74,12 @@ def summarize(
     content = {
         "format": FORMAT,
         "models": [asdict(model) for model in models],
+        "windows": {
+            "rule": WINDOW_RULE,
+            "seconds": {
+                model.name: model.window_samples / model.sample_rate_hz for model in models if model.window_samples
+            },
+        },
         "tasks": [asdict(task) for task in tasks],
         **_sections(by_model[first]),
         "others": {name: _sections(by_model[name]) for name in others},
@@ -146,6 +154,7 @@ def _set(found: SetScores) -> dict[str, Any]:
         "counts": dict(found.counts),
         "protocol": found.protocol,
         "details": dict(found.details),
+        "sample_sha256": found.sample_sha256,
     }
 
 

@@ -72,6 +72,14 @@ def test_medians_of_draws_are_those_of_repeated_recordings(count: int) -> None:
     assert draws.medians(values).tolist() == expected
 
 
+def test_several_values_of_each_recording_have_the_means_of_each() -> None:
+    draws = Resampling(7, replicates=30)
+    values = np.random.default_rng(0).normal(size=(7, 3))
+    values[2, 1] = np.nan
+    expected = np.stack([draws.means(each) for each in values.T], axis=1)
+    np.testing.assert_allclose(draws.means(values), expected, rtol=1e-12, atol=1e-15)
+
+
 def test_without_draws_there_are_no_scores_and_no_interval() -> None:
     draws = Resampling(4, replicates=0)
     aucs, precisions = draws.tagging(np.zeros((4, 2)), np.eye(4, 2, dtype=bool))

@@ -10,9 +10,9 @@ from mulan.evaluation.protocols.protocol import SetScores
 from mulan.evaluation.report.comparison import comparison
 
 
-def scored(value: float, draws: np.ndarray | None, *, name: str = "set", recordings: int = 9) -> SetScores:
+def scored(value: float, draws: np.ndarray | None, *, name: str = "set", sample: str = "ab" * 32) -> SetScores:
     return SetScores(
-        "probes", name, {"map": value}, {} if draws is None else {"map": draws}, {"recordings": recordings}
+        "probes", name, {"map": value}, {} if draws is None else {"map": draws}, {"recordings": 9}, sample_sha256=sample
     )
 
 
@@ -37,9 +37,12 @@ def test_a_difference_has_the_interval_of_the_differences_of_each_draw() -> None
 def test_draws_of_other_recordings_are_no_pairs() -> None:
     draws = np.linspace(0, 1, 50)
     base = scored(0.5, draws)
-    for other in (scored(0.6, draws, recordings=8), scored(0.6, draws[:40]), scored(0.6, None)):
+    for other in (scored(0.6, draws, sample="cd" * 32), scored(0.6, draws[:40]), scored(0.6, None)):
         (row,) = comparison({"a": [base], "b": [other]})
         assert row["differences"]["b"] == {"difference": pytest.approx(0.1), "interval": None}
+    unknown = [scored(value, draws, sample="") for value in (0.5, 0.6)]
+    (row,) = comparison({"a": unknown[:1], "b": unknown[1:]})
+    assert row["differences"]["b"]["interval"] is None, "what is unknown may differ"
 
 
 def test_scores_of_one_model_are_not_compared_and_those_the_first_lacks_have_no_difference() -> None:

@@ -35,7 +35,7 @@ from tests.evaluation.report.planted_report import (
     planted_tasks,
 )
 
-VOID = ("img", "meta", "br", "link")
+VOID = ("img", "meta", "br", "link", "wbr")
 PICTURE = Picture(b'<svg xmlns="http://www.w3.org/2000/svg"/>', "A picture of something.")
 
 TRAINING = {
@@ -59,6 +59,7 @@ class Page(HTMLParser):
         self.references: list[str] = []
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.open: list[str] = []
+        self.is_continued = False
         self.feed(text)
         self.close()
         assert self.open == []
@@ -66,6 +67,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
         self.references += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "action", "data")]
+        self.is_continued = tag == "wbr"
         if tag not in VOID:
             self.open.append(tag)
 
@@ -76,7 +78,12 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        self.words.append(data.strip())
+        """A word may be broken, which it is not if it fits."""
+        if self.is_continued:
+            self.words[-1] += data.rstrip()
+        else:
+            self.words.append(data.strip())
+        self.is_continued = False
 
 
 def planted_summary(**given: Any) -> dict[str, Any]:
@@ -158,7 +165,7 @@ def test_names_are_escaped_everywhere(page: Page, text: str) -> None:
 def test_pictures_are_described_and_icons_have_labels(page: Page) -> None:
     images = [given for tag, given in page.elements if tag == "img"]
     robustness, *others = [image["alt"] or "" for image in images]
-    assert robustness.startswith("Scores over the strength of corruption")
+    assert robustness.startswith(f"Scores of {MODELS[0]}, {MODELS[1]} over the strength of corruption")
     assert others == [PICTURE.alt] * 2
     assert all(given.get("aria-label") for _, given in page.elements if given.get("role") == "img")
     assert all(given.get("aria-hidden") for tag, given in page.elements if tag == "svg")
@@ -173,12 +180,47 @@ def test_every_table_scrolls_in_its_box(text: str) -> None:
 
 def test_bars_lie_where_the_scores_are(text: str, summary: dict[str, Any]) -> None:
     bars = re.findall(r'<rect x="([\d.]+)" y="3" width="([\d.]+)"', text)
-    details = summary["zero_shot"]["mtat_top50_annotated"]["details"]["tags"]
-    aucs = sorted((row["roc_auc"] for row in details), reverse=True)
-    for (x, width), auc in zip(bars, aucs, strict=False):
-        ends = {float(x), float(x) + float(width)}
-        assert min(abs(end - 110) for end in ends) < 0.11
-        assert min(abs(end - 220 * auc) for end in ends) < 0.11
+    whiskers = re.findall(r'<path class="whisker" d="M([\d.]+) 7H([\d.]+)M', text)
+    sets = summary["zero_shot"]
+    rows = [
+        (110, row["roc_auc"], row["roc_auc_interval"])
+        for name in ("mtat_top50_annotated", "mtat_top50_tagged")
+        for row in sorted(sets[name]["details"]["tags"], key=lambda row: -row["roc_auc"])
+    ]
+    classes = sorted(sets["gtzan"]["details"]["classes"], key=lambda row: -row["recall"])
+    rows += [(0, row["recall"], row["recall_interval"]) for row in classes]
+    assert len(rows) == 2 * len(TAGS) + 3
+    for (x, width), line, (origin, score, interval) in zip(bars, whiskers, rows, strict=True):
+        assert sorted([float(x), float(x) + float(width)]) == pytest.approx(sorted([origin, 220 * score]), abs=0.11)
+        assert [float(end) for end in line] == pytest.approx([220 * end for end in interval], abs=0.06)
+
+
+def test_classes_are_a_table_and_not_json(page: Page, text: str) -> None:
+    assert {"blues", "jazz", "metal", "most mistaken for"} <= set(page.words)
+    assert "mistaken_for" not in text
+
+
+def test_the_card_of_robustness_is_of_corrupted_recordings(page: Page) -> None:
+    # (0.82 - 5 * 0.05 + 0.82 - 5 * 0.02) / 2
+    card = page.words.index("0.645")
+    assert (
+        "mean ROC-AUC at strength 5 of 2 corruptions, 0.820 without; mtat_top50_tagged" in page.words[card : card + 4]
+    )
+
+
+def test_names_break_after_their_parts(text: str) -> None:
+    assert "audioset_<wbr>ontology" in text
+    assert "zero_<wbr>shot.<wbr>mtat_<wbr>top50_<wbr>tagged.<wbr>noise" in text
+    assert "encoder/<wbr>laion-clap" in text
+    assert "<wbr>" not in text.partition("</title>")[0]
+
+
+def test_how_recordings_get_their_vectors_is_stated(page: Page, summary: dict[str, Any]) -> None:
+    assert summary["windows"]["seconds"] == dict.fromkeys(MODELS, 10.0)
+    joined = " ".join(page.words)
+    assert "the fewest evenly spaced windows that cover it" in summary["windows"]["rule"]
+    assert summary["windows"]["rule"] in joined
+    assert "windows of 10.0 s" in joined
 
 
 def test_sounds_decode_and_are_labelled(page: Page) -> None:
