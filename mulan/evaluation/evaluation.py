@@ -23,10 +23,11 @@ from mulan.evaluation.finetuning.end_to_end import FOLDER as PREDICTIONS
 from mulan.evaluation.finetuning.end_to_end import EndToEnd, StartingNetwork, starting_networks
 from mulan.evaluation.finetuning.on_ray import train_on_ray
 from mulan.evaluation.finetuning.training import EndToEndSettings
+from mulan.evaluation.left_out import LeftOutNotes
 from mulan.evaluation.protocols.probe_protocol import ProbeProtocol
-from mulan.evaluation.protocols.protocol import Evaluated, EvaluationProtocol, SetScores
+from mulan.evaluation.protocols.protocol import Evaluated, EvaluationProtocol, RecordingProtocol, SetScores
 from mulan.evaluation.recordings import EmbeddedRecordings, LabelledRecording
-from mulan.evaluation.report.summary import TaskFacts
+from mulan.evaluation.report.summary import TaskFacts, distinct_sets
 from mulan.evaluation.tasks.request import TaskRequest
 from mulan.storage import filesystem
 
@@ -49,6 +50,18 @@ class EvaluationOptions:
 
 
 @dataclass(frozen=True, eq=False)
+class TaskAudio:
+    """The recordings of a task that an encoder has embedded."""
+
+    model: str
+    """Name of the encoder."""
+    embedded: EmbeddedRecordings
+    """Recordings of all splits that the task needs."""
+    scored: tuple[str, ...]
+    """The splits whose recordings are scored."""
+
+
+@dataclass(frozen=True, eq=False)
 class TaskEvaluation:
     """The results of an evaluation, and the vectors that they were computed from."""
 
@@ -58,8 +71,8 @@ class TaskEvaluation:
     """Scores of each encoder, by its name."""
     tasks: tuple[TaskFacts, ...]
     """What the encoders were evaluated on."""
-    audio: Mapping[str, EmbeddedRecordings]
-    """Recordings that the first encoder has embedded, by the name of the task."""
+    audio: Mapping[str, "TaskAudio"]
+    """Recordings that the first encoder with audio has embedded, by the name of the task."""
     corpora: Mapping[tuple[str, str], Corpus]
     """Corpus of each set that is of recordings, by section and name."""
     seconds: Mapping[str, float]
@@ -105,7 +118,8 @@ def evaluate(
         observer: Receives messages and progress.
 
     Raises:
-        EvaluationError: No protocol of any task can be evaluated; names the reasons.
+        EvaluationError: No protocol of any task can be evaluated; names the reasons. Or several tasks have a set of the
+            same name.
         MulanError: An encoder or a corpus cannot be used. All encoders are opened before the first one is evaluated.
     """
     runs = [_TaskRun(request, options, observer or SilentObserver()) for request in requests]
@@ -120,12 +134,14 @@ def evaluate(
         begun = time.monotonic()
         encoder = opened(spec, name=name)
         infos.append(encoder.info)
-        scores[name] = [found for run in runs for found in run.scores(encoder, spec, is_baseline=name in further)]
+        scores[name] = distinct_sets(
+            (run.request.task.name, run.scores(encoder, spec, is_baseline=name in further)) for run in runs
+        )
         seconds[name] = time.monotonic() - begun
     for start in _starting_networks([info for info in infos if info.name in specs], runs) if options.finetune else ():
         begun = time.monotonic()
         infos.append(start.encoder().info)
-        scores[start.name] = [found for run in runs for found in run.end_to_end_scores(start)]
+        scores[start.name] = distinct_sets((run.request.task.name, run.end_to_end_scores(start)) for run in runs)
         seconds[start.name] = time.monotonic() - begun
     if not any(run.sets for run in runs):
         raise EvaluationError("; ".join(run.nothing_evaluated() for run in runs))
@@ -152,8 +168,8 @@ def _starting_networks(models: Sequence[EncoderInfo], runs: "Sequence[_TaskRun]"
             starts += starting_networks(model, with_scratch=not starts)
         except EvaluationError as error:
             for run in runs:
-                if run.probes:
-                    run.left_out[f"fine-tuned {model.name}"] = str(error)
+                for protocol in run.probes:
+                    run.left_out.add(f"fine-tuned {model.name}", protocol, str(error))
     return starts
 
 
@@ -164,20 +180,21 @@ class _TaskRun:
     request: TaskRequest
     options: EvaluationOptions
     observer: EvaluationObserver
-    left_out: dict[str, str] = field(default_factory=dict)
-    skipped: dict[str, str] = field(default_factory=dict)
-    recordings: dict[str, int] = field(default_factory=dict)
-    first_audio: EmbeddedRecordings | None = None
+    left_out: LeftOutNotes = field(default_factory=LeftOutNotes)
+    skipped: dict[str, dict[str, str]] = field(default_factory=dict)
+    recordings: dict[str, dict[str, int]] = field(default_factory=dict)
+    first_audio: TaskAudio | None = None
     sets: set[tuple[str, str]] = field(default_factory=set)
     _labels: tuple[LabelledRecording, ...] | None = None
 
     def scores(self, encoder: Encoder, spec: str, *, is_baseline: bool) -> Iterator[SetScores]:
         """Yields the scores of an encoder by all protocols that it can be evaluated by."""
         info = encoder.info
-        usable = [each for each in self.request.task.protocols if not self._obstacle(encoder, each)]
-        obstacles = {self._obstacle(encoder, each) for each in self.request.task.protocols} - {""}
-        if obstacles and not is_baseline:
-            self._leave_out(info.name, "; ".join(sorted(obstacles)), info.name)
+        obstacles = [(protocol, self._obstacle(encoder, protocol)) for protocol in self.request.task.protocols]
+        usable = [protocol for protocol, obstacle in obstacles if not obstacle]
+        for protocol, obstacle in obstacles:
+            if obstacle and not is_baseline:
+                self.left_out.add(info.name, protocol, obstacle)
         model = Evaluated(encoder, self._audio(encoder, spec, usable), self._all_labels(usable), corrupted=None)
         if not isinstance(encoder, StoredEncoder):
             model = Evaluated(encoder, model.audio, model.recordings, corrupted=partial(self._corrupted, encoder, spec))
@@ -194,13 +211,7 @@ class _TaskRun:
         except EvaluationError as error:
             reason = str(error)
         if reason:
-            what = f"{type(protocol).__name__} {getattr(protocol, 'name', '')}".strip()
-            self._leave_out(what, reason, model.encoder.info.name)
-
-    def _leave_out(self, what: str, reason: str, model: str) -> None:
-        """Notes why a model or a protocol is left out, which is usually the same for all models."""
-        if self.left_out.setdefault(what, reason) != reason:
-            self.left_out[f"{what} of {model}"] = reason
+            self.left_out.add(model.encoder.info.name, protocol, reason)
 
     @property
     def probes(self) -> list[ProbeProtocol]:
@@ -229,12 +240,12 @@ class _TaskRun:
                     self.sets.add((found.section, found.name))
                     yield found
             except EvaluationError as error:
-                self._leave_out(f"{type(protocol).__name__} of {start.name}", str(error), start.name)
+                self.left_out.add(start.name, protocol, str(error))
 
     def nothing_evaluated(self) -> str:
         """Says why nothing was evaluated."""
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in self.left_out.items())
-        return f"task {self.request.task.name} on {self.request.uri}: nothing can be evaluated: {reasons}"
+        name, uri, reasons = self.request.task.name, self.request.uri, self.left_out.reasons
+        return f"task {name} on {uri}: nothing can be evaluated: {reasons}"
 
     def facts(self) -> TaskFacts:
         """Returns what was evaluated."""
@@ -246,8 +257,8 @@ class _TaskRun:
             self.request.uri,
             corpus.index_sha256 if corpus is not None else "",
             self.recordings,
-            self.skipped,
-            self.left_out,
+            {model: skipped for model, skipped in self.skipped.items() if skipped},
+            self.left_out.entries,
         )
 
     @property
@@ -276,11 +287,12 @@ class _TaskRun:
             found.check(described(self._corpus, splits), max_skipped_share=self.options.max_skipped_share)
         else:
             found = self._embedded(encoder.info, spec, splits)
-        self.skipped |= found.skipped
-        audio = found.embedded
-        self.recordings = {split: sum(each.split == split for each in audio.recordings) for split in splits}
+        audio, name = found.embedded, encoder.info.name
+        self.skipped[name] = dict(found.skipped)
+        self.recordings[name] = {split: sum(each.split == split for each in audio.recordings) for split in splits}
         if self.first_audio is None:
-            self.first_audio = audio
+            scored = {protocol.split for protocol in protocols if isinstance(protocol, RecordingProtocol)}
+            self.first_audio = TaskAudio(name, audio, tuple(split for split in SPLITS if split in scored))
         return audio
 
     def _corrupted(

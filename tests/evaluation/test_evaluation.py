@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from mulan.evaluation.finetuning.training import EndToEndSettings
 from mulan.evaluation.metrics.tagging import tagging_scores
 from mulan.evaluation.recordings import multi_hot
 from mulan.evaluation.report.assembly import report_evaluation
+from mulan.evaluation.report.summary import LeftOut
 from mulan.evaluation.tasks.request import task_requests
 
 WORDS = ["tags", "captions", "playlists", "triplets"]
@@ -53,19 +55,27 @@ def test_encoders_are_evaluated_by_what_they_can_do_and_recordings_are_embedded_
     assert found["stored", "probes", "pitch"].scores["roc_auc"] == 1
 
     model = MuLan.from_pretrained(model_uri, device="cpu")
-    audio = evaluation.audio["tags"].of_splits("test")
+    audio = evaluation.audio["tags"].embedded.of_splits("test")
     tags = sorted({tag for each in audio.recordings for tag in each.tags if tag.startswith("pitch:")})
     prompts = model.embed_text([tag.partition(":")[2] for tag in tags])
     expected = tagging_scores(audio.means @ prompts.T, multi_hot(audio.recordings, tags), tags)
     assert found["small", "zero_shot", "pitch"].scores["roc_auc"] == pytest.approx(expected.roc_auc, abs=1e-9)
-    assert "it embeds no text" in evaluation.tasks[0].left_out["stored"]
-    assert "log_mel" not in evaluation.tasks[0].left_out
+    assert evaluation.tasks[0].left_out == (
+        LeftOut("stored", "zero shot tagging", "it embeds no text in the space of its audio"),
+        LeftOut(
+            "fine-tuned stored",
+            "tagging probe",
+            "a model of kind parquet cannot be fine-tuned, only one that mulan exported",
+        ),
+    )
+    counts = evaluation.tasks[0].recordings
+    assert counts == dict.fromkeys(("small", "stored", "log_mel"), counts["small"])
+    assert evaluation.audio["tags"].model == "small"
+    assert evaluation.audio["tags"].scored == ("test",)
     trained = ("fine-tuned small", "small from scratch")
     assert tuple(each.name for each in evaluation.models) == (*specs, "log_mel", *trained)
     for name in trained:
         assert found[name, "probes", "pitch"].counts == found["small", "probes", "pitch"].counts
-    assert "a model of kind parquet cannot be fine-tuned" in evaluation.tasks[0].left_out["fine-tuned stored"]
-    assert "fine-tuned stored" not in evaluation.tasks[1].left_out  # the task has no probes
 
     files = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*.parquet")}
     assert {path.parent.name for path in files} == {"embeddings", "predictions"}
@@ -79,7 +89,8 @@ def test_encoders_are_evaluated_by_what_they_can_do_and_recordings_are_embedded_
         task_requests(["tags"], default_corpus=tiny_corpus),
         EvaluationOptions(f"{tmp_path}/fresh"),
     )
-    np.testing.assert_array_equal(fresh.audio["tags"].windows, evaluation.audio["tags"].windows)
+    windows = [each.audio["tags"].embedded.windows for each in (fresh, evaluation)]
+    np.testing.assert_array_equal(*windows)
     assert {"zero_shot", "probes"} == {each.section for each in fresh.scores["small"]}
     for each in fresh.scores["small"]:
         before = found["small", each.section, each.name]
@@ -106,10 +117,30 @@ def test_what_cannot_be_evaluated_is_left_out_with_its_reasons_and_the_rest_is_r
         ("probes", "pitch"),
     ]
     tags, captions, gtzan = (each.left_out for each in evaluation.tasks)
-    assert tags == captions == {"log_mel": "it embeds no text in the space of its audio"}
-    assert "no recording has a tag of gtzan" in gtzan["ClassificationProbe"]
+    no_text = "it embeds no text in the space of its audio"
+    assert tags == (LeftOut("log_mel", "zero shot tagging", no_text),)
+    assert captions == (LeftOut("log_mel", "caption retrieval captions", no_text),)
+    assert [(entry.model, entry.what) for entry in gtzan] == [
+        ("log_mel", "zero shot classification gtzan"),
+        ("log_mel", "classification probe gtzan"),
+        ("log_mel 2", "classification probe gtzan"),
+    ]
+    assert "no recording has a tag of gtzan" in gtzan[1].reason
     with pytest.raises(MulanError, match="there is no such file"):
         evaluate({**specs, "second": "parquet=/nowhere.parquet"}, requests, options)
+
+
+def test_sets_of_one_name_are_an_error_that_names_their_tasks(
+    stored_uri: str, tiny_corpus: str, tmp_path: Path
+) -> None:
+    (request,) = task_requests(["tags"], default_corpus=tiny_corpus)
+    twice = [request, replace(request, task=replace(request.task, name="again"))]
+    specs, options = {"stored": f"parquet={stored_uri}"}, EvaluationOptions(str(tmp_path))
+    with pytest.raises(EvaluationError, match=r"the tasks tags and again both have the set probes\.genre"):
+        evaluate(specs, twice, options)
+    doubled = replace(request, task=replace(request.task, protocols=request.task.protocols * 2))
+    with pytest.raises(EvaluationError, match=r"tags has two of the set probes\.genre"):
+        evaluate(specs, [doubled], options)
 
 
 def test_stored_vectors_are_not_scored_on_what_is_left_of_a_damaged_corpus(

@@ -130,6 +130,7 @@ FittedScores = Callable[[EmbeddedRecordings], Iterator[SetScores]]
 """Yields the scores of a fitted model on recordings of the split that is scored."""
 
 
+@runtime_checkable
 class RecordingProtocol(EvaluationProtocol, Protocol):
     """A protocol that scores the recordings of one split."""
 

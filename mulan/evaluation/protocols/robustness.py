@@ -32,9 +32,9 @@ class Robustness:
     """Names of the corruptions, at least one."""
 
     @property
-    def name(self) -> str:
-        """Which protocol it is of, as messages say it."""
-        return f"of {type(self.base).__name__}"
+    def split(self) -> str:
+        """The split whose recordings are corrupted and scored."""
+        return self.base.split
 
     @property
     def splits(self) -> tuple[str, ...]:

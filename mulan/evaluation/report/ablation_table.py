@@ -140,8 +140,8 @@ class _Found:
             return "no task of the command evaluates it, only mulan.evaluation.tasks.triplets.ontology_task from Python"
         if task not in self._tasks:
             return f"not requested: --task {task}=CORPUS evaluates it"
-        left_out = self._tasks[task]["left_out"]
-        return "; ".join(f"{name}: {reason}" for name, reason in left_out.items()) or "the corpus has nothing of it"
+        reasons = (f"{entry['what']}: {entry['reason']}" for entry in self._tasks[task]["left_out"])
+        return "; ".join(dict.fromkeys(reasons)) or "the corpus has nothing of it"
 
 
 def _notes(columns: Sequence[_Column], texts: Sequence[str]) -> list[str]:

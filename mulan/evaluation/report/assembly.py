@@ -1,6 +1,7 @@
 """The report of an evaluation: its summary, with pictures and sounds of the recordings that it names."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import pyarrow.compute as pc
@@ -10,15 +11,14 @@ from mulan.data.errors import BadRecording
 from mulan.evaluation.evaluation import TaskEvaluation
 from mulan.evaluation.published import published_figures
 from mulan.evaluation.report.ablation_table import Ablation, ablation_tables
-from mulan.evaluation.report.embedding_map import embedding_map
+from mulan.evaluation.report.drawing import Picture
+from mulan.evaluation.report.embedding_map import MIN_RECORDINGS, embedding_map
 from mulan.evaluation.report.examples import heard_recordings
 from mulan.evaluation.report.page import PageContent, write_report
 from mulan.evaluation.report.sounds import HeardRecording, excerpts
 from mulan.evaluation.report.summary import summarize
 from mulan.evaluation.report.training import TrainingReport
 
-_MIN_ON_MAP = 5
-"""Minimum number of recordings of a map."""
 _MAX_MAPS = 4
 """Maximum number of maps, one for each task."""
 
@@ -50,15 +50,20 @@ def report_evaluation(
         summary["ablation"] = ablation_tables(summary, ablation, published_figures())
     content = PageContent(
         excerpts=excerpts(heard_recordings(summary), lambda recording: _read(evaluation, recording)),
-        space=tuple(
-            embedding_map(audio)
-            for audio in list(evaluation.audio.values())[:_MAX_MAPS]
-            if len(audio.recordings) >= _MIN_ON_MAP
-        ),
+        space=tuple(islice(_maps(evaluation), _MAX_MAPS)),
         training=training,
     )
     write_report(out_uri, summary, content)
     return summary
+
+
+def _maps(evaluation: TaskEvaluation) -> Iterator[Picture]:
+    """Yields a map of the recordings that each task scores."""
+    titles = {task.name: task.title or task.name for task in evaluation.tasks}
+    for task, audio in evaluation.audio.items():
+        scored = audio.embedded.of_splits(*audio.scored)
+        if len(scored.recordings) >= MIN_RECORDINGS:
+            yield embedding_map(scored, title=f"{titles[task]}, {audio.model}")
 
 
 def _read(evaluation: TaskEvaluation, recording: HeardRecording) -> bytes | None:

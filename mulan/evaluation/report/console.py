@@ -101,9 +101,10 @@ def _ablation_table(title: str, table: Mapping[str, Any], texts: Mapping[str, st
 
 
 def _left_out(console: Console, task: Mapping[str, Any]) -> None:
-    for model, reason in task["left_out"].items():
-        _say(console, f"{task['name']}: {model} is left out of some scores: {reason}", style="yellow")
-    skipped = sorted(task["skipped"])
+    for entry in task["left_out"]:
+        line = f"{task['name']}: {entry['model']} has no {entry['what']}: {entry['reason']}"
+        _say(console, line, style="yellow")
+    skipped = sorted({recording for of_model in task["skipped"].values() for recording in of_model})
     if skipped:
         more = f" and {len(skipped) - _MAX_SKIPPED} more" if len(skipped) > _MAX_SKIPPED else ""
         named = ", ".join(skipped[:_MAX_SKIPPED])

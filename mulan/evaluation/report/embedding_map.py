@@ -23,13 +23,14 @@ _MAX_CHARACTERS = 24
 """Maximum length of the name of a group."""
 
 
-def embedding_map(audio: EmbeddedRecordings, *, seed: int = 0) -> Picture:
+def embedding_map(audio: EmbeddedRecordings, *, title: str, seed: int = 0) -> Picture:
     """Plots a t-SNE map of recordings, grouped by their most frequent tags of one category.
 
     The category is ``genre`` if there is one, or else the one that most recordings have a tag of.
 
     Args:
         audio: The recordings, at least :data:`MIN_RECORDINGS`.
+        title: What the map is of, such as the task and the model.
         seed: Seed of the choice of recordings and of the map.
     """
     chosen = np.arange(len(audio.recordings))
@@ -55,13 +56,14 @@ def embedding_map(audio: EmbeddedRecordings, *, seed: int = 0) -> Picture:
             )  # fmt: skip
         if names:
             figure.legend(loc="outside lower center", ncols=min(5, len(names)), frameon=False, fontsize=8)
+        axes.set_title(title.replace("$", r"\$"))
         axes.set_xticks([])
         axes.set_yticks([])
         axes.set_xlabel("t-SNE 1 (no unit)")
         axes.set_ylabel("t-SNE 2 (no unit)")
         grouped = f", grouped by {category}: {', '.join(names)}" if names else ""
         of = f"{len(chosen)} of {len(audio.recordings)}" if len(chosen) < len(audio.recordings) else f"{len(chosen)}"
-        return Picture(svg_of(figure), f"Map of the vectors of {of} recordings{grouped}.")
+        return Picture(svg_of(figure), f"{title}: map of the vectors of {of} recordings{grouped}.")
 
 
 def _groups(recordings: Sequence[LabelledRecording]) -> tuple[str, list[str]]:

@@ -82,6 +82,7 @@ def render_page(summary: Mapping[str, Any], content: PageContent) -> str:
     filters: Filters = {
         "fixed": fixed,
         "breakable": _breakable,
+        "by_equal": _by_equal,
         "picture": lambda picture: data_uri(picture.svg, "image/svg+xml"),
         "duration": _duration,
         "first": lambda values, count: list(islice(values.items(), count)),
@@ -129,6 +130,18 @@ def _robustness_card(sets: Mapping[str, Any]) -> Card:
     uncorrupted = fixed(first["strength_0"], named.digits)
     what = f"mean {named.label} at strength 5 of {kinds}, {uncorrupted} without; {first['details']['set']}"
     return Card(SECTION_TITLES["robustness"], mean, what, "")
+
+
+def _by_equal(by_model: Mapping[str, Any]) -> list[tuple[Any, list[str]]]:
+    """Returns the distinct values of models, each with the names of the models that have it."""
+    values: list[tuple[Any, list[str]]] = []
+    for model, value in by_model.items():
+        names = next((names for known, names in values if known == value), None)
+        if names is None:
+            values.append((value, [model]))
+        else:
+            names.append(model)
+    return values
 
 
 def _breakable(text: str) -> Markup:

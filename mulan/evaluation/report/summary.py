@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 
 from mulan.evaluation.embedding.windows import WINDOW_RULE
 from mulan.evaluation.encoders.encoder import EncoderInfo
+from mulan.evaluation.errors import EvaluationError
 from mulan.evaluation.metrics.resampling import bounds_of
 from mulan.evaluation.protocols.protocol import SECTIONS, SetScores
 from mulan.evaluation.published import PublishedFigure
@@ -22,6 +23,18 @@ RESERVED = ("intervals", "counts", "protocol", "details", "sample_sha256")
 """Keys of a set that are no scores."""
 _PACKAGES = ("mulan", "numpy", "ray", "scikit-learn", "scipy", "torch", "transformers", "mir_eval")
 """Packages that scores may depend on, whose versions are stated."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Scores that a model does not have."""
+
+    model: str
+    """Name of the model."""
+    what: str
+    """The protocols and their sets in words."""
+    reason: str
+    """Why it was not evaluated by them."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +51,12 @@ class TaskFacts:
     """Path or URI of the corpus, or of the file that the task needs instead."""
     index_sha256: str
     """SHA-256 of the corpus's index in hexadecimal; empty without one."""
-    recordings: Mapping[str, int]
-    """Number of embedded recordings by split."""
-    skipped: Mapping[str, str] = field(default_factory=dict)
-    """Why recordings were skipped, by their ids."""
-    left_out: Mapping[str, str] = field(default_factory=dict)
-    """Why models, or protocols and their sets, were left out, by their names."""
+    recordings: Mapping[str, Mapping[str, int]]
+    """Number of embedded recordings by model and split."""
+    skipped: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Why recordings were skipped, by model and id."""
+    left_out: Sequence[LeftOut] = ()
+    """What was not evaluated."""
 
 
 def summarize(
@@ -89,6 +102,30 @@ def summarize(
         "seconds": dict(seconds or {}),
     }
     return {name: without_nan(value) for name, value in content.items()}
+
+
+def distinct_sets(scores: Iterable[tuple[str, Iterable[SetScores]]]) -> list[SetScores]:
+    """Returns the scores of one encoder by all tasks.
+
+    Args:
+        scores: Name of each task, and its scores.
+
+    Raises:
+        EvaluationError: Two sets of a section have the same name, so that a report could not tell them apart.
+    """
+    sets: dict[tuple[str, str], tuple[str, SetScores]] = {}
+    for task, of_task in scores:
+        for scored in of_task:
+            key = (scored.section, scored.name)
+            if key in sets:
+                both = (
+                    f"the tasks {sets[key][0]} and {task} both have" if sets[key][0] != task else f"{task} has two of"
+                )
+                raise EvaluationError(
+                    f"{both} the set {scored.section}.{scored.name}; evaluate them by commands of their own"
+                )
+            sets[key] = (task, scored)
+    return [scored for _, scored in sets.values()]
 
 
 def to_json(summary: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from mulan.evaluation.published import published_figures
 from mulan.evaluation.report.ablation_table import Ablation, AblationVariant, ablation_tables
 from mulan.evaluation.report.console import print_report
 from mulan.evaluation.report.page import PageContent, render_page
-from mulan.evaluation.report.summary import TaskFacts, summarize
+from mulan.evaluation.report.summary import LeftOut, TaskFacts, summarize
 from tests.evaluation.report.planted_report import encoder_info
 
 ROBUSTNESS = {"section": "zero_shot", "set": "genre", "score": "roc_auc", "corruption": "noise"}
@@ -91,7 +91,15 @@ def summary() -> Any:
     }
     tasks = [
         TaskFacts("mtat", "MagnaTagATune", "", "mtat", "", {}),
-        TaskFacts("playlists", "Playlists", "", "corpus", "", {}, left_out={"PlaylistRetrieval": "all are too short"}),
+        TaskFacts(
+            "playlists",
+            "Playlists",
+            "",
+            "corpus",
+            "",
+            {},
+            left_out=(LeftOut("full", "playlist retrieval", "all are too short"),),
+        ),
         TaskFacts("triplets", "Triplets", "", "corpus", "", {}),
     ]
     reasons = {name: "it is not trained" for name in NAMES if name not in ("full", "aset")}
@@ -154,8 +162,8 @@ def test_sets_that_the_paper_has_not_are_in_tables_of_their_own(summary: Any) ->
 def test_an_empty_column_says_why(summary: Any) -> None:
     assert "--task audioset=CORPUS" in table(summary, "4b")["columns"][0]["empty"]
     assert table(summary, "4b")["columns"][3]["empty"] == "the corpus has nothing of it"
-    assert {each["empty"] for each in table(summary, "5")["columns"]} == {"PlaylistRetrieval: all are too short"}
-    assert table(summary, "5")["empty"] == ["Title, Description: PlaylistRetrieval: all are too short"]
+    assert {each["empty"] for each in table(summary, "5")["columns"]} == {"playlist retrieval: all are too short"}
+    assert table(summary, "5")["empty"] == ["Title, Description: playlist retrieval: all are too short"]
     assert len(table(summary, "4b")["published"]) == 3, "both columns of MTAT have one source"
     assert table(summary, "6")["columns"][0]["empty"] == ""
     assert table(summary, "6")["columns"][1]["empty"].startswith("no task of the command evaluates it")
@@ -207,6 +215,6 @@ def test_the_console_has_the_tables_with_a_score_and_the_reasons_of_the_others(s
     text = stream.getvalue()
     assert "Table 4b: zero-shot tagging, ours (published)" in text
     assert "0.710 (0.753)" in text and "\N{EN DASH} (0.774)" in text
-    assert "Table 5: music retrieval by playlists: Title, Description: PlaylistRetrieval: all are too short\n" in text
+    assert "Table 5: music retrieval by playlists: Title, Description: playlist retrieval: all are too short\n" in text
     assert "Table 5: music retrieval by playlists, ours" not in text
     assert text.count("is missing: it is not trained") == 3

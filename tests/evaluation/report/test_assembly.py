@@ -6,7 +6,7 @@ import numpy as np
 from mulan.config.recipe import Recipe
 from mulan.data.corpus.index import Corpus
 from mulan.evaluation.embedding.labels import read_labels
-from mulan.evaluation.evaluation import TaskEvaluation
+from mulan.evaluation.evaluation import TaskAudio, TaskEvaluation
 from mulan.evaluation.protocols.protocol import SetScores
 from mulan.evaluation.recordings import EmbeddedRecordings
 from mulan.evaluation.report.assembly import report_evaluation
@@ -16,7 +16,7 @@ from tests.evaluation.report.planted_report import encoder_info, planted_tasks
 
 def test_a_report_has_the_recordings_of_its_examples_their_sounds_and_a_map(tiny_corpus: str, tmp_path: Path) -> None:
     corpus = Corpus.open(tiny_corpus)
-    recordings = read_labels(corpus, ["test"]).recordings
+    recordings = read_labels(corpus, ["train", "test"]).recordings
     vectors = np.eye(len(recordings), dtype=np.float32)
     audio = EmbeddedRecordings(recordings, vectors, np.arange(len(recordings) + 1), is_unit=True)
     hits = [
@@ -31,7 +31,7 @@ def test_a_report_has_the_recordings_of_its_examples_their_sounds_and_a_map(tiny
         models=(encoder_info("small"),),
         scores={"small": [found]},
         tasks=tuple(planted_tasks()[:1]),
-        audio={"captions": audio},
+        audio={"mtat": TaskAudio("small", audio, ("test",))},
         corpora={("retrieval.captions", "captions"): corpus},
         seconds={"small": 1.0},
     )
@@ -44,5 +44,8 @@ def test_a_report_has_the_recordings_of_its_examples_their_sounds_and_a_map(tiny
     assert page.count("data:audio/mpeg") == 2
     assert recordings[0].recording_id in page
     assert page.count("data:image/svg+xml") == 2  # a map and a curve
+    tested = sum(each.split == "test" for each in recordings)
+    assert tested < len(recordings)
+    assert f"MagnaTagATune, small: map of the vectors of {tested} recordings" in page
     assert report["training"]["loss"] == 1.5
     assert "text_tower" in page, "the recipe"

@@ -38,7 +38,9 @@ def test_every_score_is_printed_as_plain_text(summary: dict[str, Any]) -> None:
 def test_what_was_left_out_and_skipped_is_named_in_whole_lines(summary: dict[str, Any]) -> None:
     text = printed(summary, "runs/" + "x" * 100 + "/report.html", width=60)
     lines = text.splitlines()
-    assert "mtat: log_mel is left out of some scores: it embeds no text, which zero-shot tagging needs" in lines
+    assert (
+        "mtat: log_mel has no zero shot tagging mtat_top50: it embeds no text, which zero-shot tagging needs" in lines
+    )
     assert f"report: runs/{'x' * 100}/report.html" in lines
     skipped = next(line for line in lines if line.startswith("mtat: skipped recordings: "))
     assert skipped.endswith(" and 11 more")

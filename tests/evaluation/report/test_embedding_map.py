@@ -19,13 +19,14 @@ def words_of(picture: Picture) -> list[str]:
 
 
 def test_genres_are_named_on_the_map_and_in_the_legend() -> None:
-    picture = embedding_map(planted_recordings(30))
+    picture = embedding_map(planted_recordings(30), title="GTZAN, small")
     words = words_of(picture)
     for genre in ("ambient", "jazz", "rock", "hip hop $5", "classical"):
         assert words.count(genre) == 2
         assert genre in picture.alt
-    assert picture.alt.startswith("Map of the vectors of 30 recordings, grouped by genre: ")
-    assert embedding_map(planted_recordings(30)).svg == picture.svg
+    assert "GTZAN, small" in words
+    assert picture.alt.startswith("GTZAN, small: map of the vectors of 30 recordings, grouped by genre: ")
+    assert embedding_map(planted_recordings(30), title="GTZAN, small").svg == picture.svg
 
 
 def test_without_genres_the_category_of_most_recordings_groups_them_and_without_tags_none() -> None:
@@ -33,10 +34,10 @@ def test_without_genres_the_category_of_most_recordings_groups_them_and_without_
 
     def tagged(*tags: str) -> Picture:
         recordings = tuple(replace(each, tags=tags if number else ()) for number, each in enumerate(audio.recordings))
-        return embedding_map(replace(audio, recordings=recordings))
+        return embedding_map(replace(audio, recordings=recordings), title="GTZAN, small")
 
     assert tagged("mood:" + "very " * 9 + "calm").alt.endswith("grouped by mood: very very very very ver….")
-    assert tagged().alt == "Map of the vectors of 12 recordings."
+    assert tagged().alt == "GTZAN, small: map of the vectors of 12 recordings."
 
 
 def test_only_the_most_frequent_groups_are_named() -> None:
@@ -44,10 +45,12 @@ def test_only_the_most_frequent_groups_are_named() -> None:
     recordings = tuple(
         replace(each, tags=(f"genre:g{number % 15:02d}",)) for number, each in enumerate(audio.recordings)
     )
-    words = words_of(embedding_map(replace(audio, recordings=recordings)))
+    words = words_of(embedding_map(replace(audio, recordings=recordings), title="GTZAN, small"))
     assert {word for word in words if word.startswith("g")} == {f"g{number:02d}" for number in range(10)}
 
 
 def test_large_corpora_are_thinned_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MAX_POINTS", 20)
-    assert embedding_map(planted_recordings(30)).alt.startswith("Map of the vectors of 20 of 30 recordings")
+    assert embedding_map(planted_recordings(30), title="GTZAN, small").alt.startswith(
+        "GTZAN, small: map of the vectors of 20 of 30 recordings"
+    )

@@ -150,6 +150,7 @@ def test_every_score_interval_and_name_is_on_the_page(page: Page, summary: dict[
     assert "Not measured as ours: " in joined
     assert "the cosine similarity of their prompts is 0.970" in joined
     assert "it embeds no text, which zero-shot tagging needs" in joined
+    assert "test 5,329, train 18,706; test 17" in " ".join(joined.split()), "those that differ"
     assert "and 11 more, in report.json" in joined
     assert summary["models"][0]["sha256"][:16] in joined
     assert "nan" not in joined.lower().split()
