@@ -119,16 +119,17 @@ def _cards(summary: Mapping[str, Any], sections: list[SectionTable]) -> Iterator
 
 
 def _robustness_card(sets: Mapping[str, Any]) -> Card:
-    """Returns the mean score at strength 5 over the corruptions of the first set."""
+    """Returns the mean score at the highest strength over the corruptions of the first set."""
     first = next(iter(sets.values()))
+    strongest = max(scores_of(first))
     keys = ("section", "set", "score")
     same = [each for each in sets.values() if all(each["details"][key] == first["details"][key] for key in keys)]
-    values = [each["strength_5"] for each in same if each["strength_5"] is not None]
+    values = [value for each in same if (value := each.get(strongest)) is not None]
     named = score_name(first["details"]["score"])
     mean = fixed(sum(values) / len(values) if values else None, named.digits)
     kinds = f"{len(values)} corruption{'s' if len(values) != 1 else ''}"
     uncorrupted = fixed(first["strength_0"], named.digits)
-    what = f"mean {named.label} at strength 5 of {kinds}, {uncorrupted} without; {first['details']['set']}"
+    what = f"mean {named.label} at {strongest.replace('_', ' ')} of {kinds}, {uncorrupted} without; {first['details']['set']}"
     return Card(SECTION_TITLES["robustness"], mean, what, "")
 
 
