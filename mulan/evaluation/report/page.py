@@ -28,6 +28,8 @@ _OPEN_TAGS = 60
 """Maximum number of tags of a table that is shown at once; larger ones are opened by the reader."""
 _MAX_CHARACTERS = 400
 """Maximum number of characters of a detail; ``report.json`` has all."""
+_MAX_UNBROKEN = 14
+"""Maximum number of characters of a name that is never broken."""
 _SHOWN = ("tags", "classes", "worst", "negations", "without_scores", "chance", "examples")
 """Details that the page shows elsewhere."""
 
@@ -129,7 +131,8 @@ def _robustness_card(sets: Mapping[str, Any]) -> Card:
     mean = fixed(sum(values) / len(values) if values else None, named.digits)
     kinds = f"{len(values)} corruption{'s' if len(values) != 1 else ''}"
     uncorrupted = fixed(first["strength_0"], named.digits)
-    what = f"mean {named.label} at {strongest.replace('_', ' ')} of {kinds}, {uncorrupted} without; {first['details']['set']}"
+    at = strongest.replace("_", " ")
+    what = f"mean {named.label} at {at} of {kinds}, {uncorrupted} without; {first['details']['set']}"
     return Card(SECTION_TITLES["robustness"], mean, what, "")
 
 
@@ -146,7 +149,9 @@ def _by_equal(by_model: Mapping[str, Any]) -> list[tuple[Any, list[str]]]:
 
 
 def _breakable(text: str) -> Markup:
-    """Returns a name as HTML that may be broken after an underscore, a slash or a dot between letters."""
+    """Returns a text as HTML in which long names may be broken after an underscore, a slash or a dot."""
+    if len(text) <= _MAX_UNBROKEN:
+        return escape(text)
     return Markup(re.sub(r"(?<=\w)([_/]|\.(?=[a-z]))(?=\w)", r"\1<wbr>", str(escape(text))))
 
 
