@@ -56,9 +56,11 @@ def robustness_picture(summary: Mapping[str, Any]) -> Picture | None:
             panel.set_ylabel(score_name(score).label)
         figure.legend(handles.values(), handles, loc="outside lower center", ncols=4, frameon=False)
         models = ", ".join(dict.fromkeys(model for model, *_ in shown))
+        has_intervals = any(each["intervals"].get(f"{_PREFIX}{_LAST}") for sets in shown.values() for each in sets)
+        within = f", with 95 % intervals at strength {_LAST}" if has_intervals else ""
         alt = (
-            f"Scores of {models} over the strength of corruption, from 0 to 5, with 95 % intervals at strength 5: "
-            f"{', '.join(handles)}; grey: chance."
+            f"Scores of {models} over the strength of corruption, from 0 to 5{within}: {', '.join(handles)}; "
+            "grey: chance."
         )
         return Picture(svg_of(figure), alt)
 

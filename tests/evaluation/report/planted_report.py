@@ -102,7 +102,8 @@ def planted_sets(skill: float, *, seed: int, tags: Sequence[str] = TAGS, replica
         SetScores("triplets", "audioset_ontology", {"accuracy": 0.5 + skill / 2}, {"accuracy": draws(0.5 + skill / 2)},
                   {"triplets": 705}, {"chance": {"accuracy": 0.5}}, "Right if the description is closer."),
         *(SetScores("robustness", f"zero_shot.mtat_top50_tagged.{name}",
-                    {f"strength_{strength}": auc - slope * strength for strength in range(6)}, {}, {},
+                    {f"strength_{strength}": auc - slope * strength for strength in range(6)},
+                    {f"strength_{strength}": draws(auc - slope * strength) for strength in range(6)}, {},
                     {"section": "zero_shot", "set": "mtat_top50_tagged", "score": "roc_auc", "corruption": name,
                      "chance": {f"strength_{strength}": 0.5 for strength in range(6)}}, "Corrupted recordings.")
           for name, slope in (("low-pass", 0.05), ("noise", 0.02))),
