@@ -134,14 +134,12 @@ def evaluate(
         begun = time.monotonic()
         encoder = opened(spec, name=name)
         infos.append(encoder.info)
-        scores[name] = distinct_sets(
-            (run.request.task.name, run.scores(encoder, spec, is_baseline=name in further)) for run in runs
-        )
+        scores[name] = distinct_sets((run.name, run.scores(encoder, spec, is_baseline=name in further)) for run in runs)
         seconds[name] = time.monotonic() - begun
     for start in _starting_networks([info for info in infos if info.name in specs], runs) if options.finetune else ():
         begun = time.monotonic()
         infos.append(start.encoder().info)
-        scores[start.name] = distinct_sets((run.request.task.name, run.end_to_end_scores(start)) for run in runs)
+        scores[start.name] = distinct_sets((run.name, run.end_to_end_scores(start)) for run in runs)
         seconds[start.name] = time.monotonic() - begun
     if not any(run.sets for run in runs):
         raise EvaluationError("; ".join(run.nothing_evaluated() for run in runs))
@@ -149,7 +147,7 @@ def evaluate(
         tuple(infos),
         scores,
         tuple(run.facts() for run in runs),
-        {run.request.task.name: run.first_audio for run in runs if run.first_audio is not None},
+        {run.name: run.first_audio for run in runs if run.first_audio is not None},
         {key: run.request.corpus for run in runs if run.request.corpus is not None for key in run.sets},
         seconds,
     )
@@ -220,7 +218,7 @@ class _TaskRun:
 
     def end_to_end_scores(self, start: StartingNetwork) -> Iterator[SetScores]:
         """Yields the scores of a network that is trained end to end, by the probes; other protocols have no use."""
-        name, options, say = f"{start.name} on {self.request.task.name}", self.options, self.observer.message
+        name, options, say = f"{start.name} on {self.name}", self.options, self.observer.message
         assert options.finetune is not None
         for protocol in self.probes:
             splits = [split for split in protocol.splits if len(self._corpus.rows(split))]
@@ -242,10 +240,14 @@ class _TaskRun:
             except EvaluationError as error:
                 self.left_out.add(start.name, protocol, str(error))
 
+    @property
+    def name(self) -> str:
+        """Name of the task."""
+        return self.request.task.name
+
     def nothing_evaluated(self) -> str:
         """Says why nothing was evaluated."""
-        name, uri, reasons = self.request.task.name, self.request.uri, self.left_out.reasons
-        return f"task {name} on {uri}: nothing can be evaluated: {reasons}"
+        return f"task {self.name} on {self.request.uri}: nothing can be evaluated: {self.left_out.reasons}"
 
     def facts(self) -> TaskFacts:
         """Returns what was evaluated."""
@@ -263,7 +265,7 @@ class _TaskRun:
 
     @property
     def _corpus(self) -> Corpus:
-        assert self.request.corpus is not None, f"{self.request.task.name} has recordings, so it has a corpus"
+        assert self.request.corpus is not None, f"{self.name} has recordings, so it has a corpus"
         return self.request.corpus
 
     def _obstacle(self, encoder: Encoder, protocol: EvaluationProtocol) -> str:
@@ -331,7 +333,7 @@ class _TaskRun:
         self, info: EncoderInfo, spec: str, splits: Sequence[str], corruptions: Sequence[Corruption | None]
     ) -> Sequence[CorpusEmbeddings]:
         kinds = ", ".join(dict.fromkeys(each.name for each in corruptions if each is not None))
-        with self.observer.progress(f"{info.name} on {self.request.task.name} {kinds}".rstrip()) as on_progress:
+        with self.observer.progress(f"{info.name} on {self.name} {kinds}".rstrip()) as on_progress:
             return embed_corruptions(
                 partial(open_encoder, spec, name=info.name),
                 info,

@@ -35,5 +35,5 @@ def _in_words(protocol: EvaluationProtocol) -> str:
     if isinstance(protocol, Robustness):
         return f"robustness of {_in_words(protocol.base)}"
     kind = re.sub("(?<=[a-z])(?=[A-Z])", " ", type(protocol).__name__).lower()
-    name = getattr(protocol, "name", "") or getattr(protocol, "vocabulary", "")
-    return f"{kind} {name or ''}".strip()
+    names = (getattr(protocol, key, "") for key in ("name", "vocabulary", "source"))
+    return f"{kind} {next(filter(None, names), '')}".strip()

@@ -54,7 +54,7 @@ class PublishedFigure:
 
         Args:
             counts: The set's numbers of ``recordings``, ``tags`` and ``scored_tags``, as far as it has them.
-            details: The set's ``templates`` and ``split``, as far as it has them.
+            details: The set's ``templates`` by category, and its ``split``, as far as it has them.
         """
         reasons = [self.difference] if self.difference else []
         recordings, tags, scored = (counts.get(name) for name in ("recordings", "tags", "scored_tags"))
@@ -62,8 +62,10 @@ class PublishedFigure:
             reasons.append(f"ours is of {recordings:,} recordings, not {self.recordings:,}")
         if None not in (scored, tags) and scored != tags:
             reasons.append(f"ours is of {scored} of {tags} tags")
-        if self.templates is not None and tuple(details.get("templates", self.templates)) != self.templates:
-            reasons.append(f"our prompts are {_quoted(details['templates'])}, not {_quoted(self.templates)}")
+        ours = {tuple(templates) for templates in details.get("templates", {}).values()}
+        if self.templates is not None and ours - {self.templates}:
+            quoted = " and ".join(_quoted(templates) for templates in sorted(ours))
+            reasons.append(f"our prompts are {quoted}, not {_quoted(self.templates)}")
         if details.get("split", self.split) != self.split:
             reasons.append(f"ours is of the split {details['split']}")
         return tuple(reasons)

@@ -48,11 +48,15 @@ SAME = {"recordings": 5329, "tags": 50, "scored_tags": 50}
 @pytest.mark.parametrize(
     ("counts", "details", "reasons"),
     [
-        (SAME, {"templates": ["{}"], "split": "test"}, ()),
+        (SAME, {"templates": {"mtat": ["{}"]}, "split": "test"}, ()),
         ({}, {}, ()),
         (SAME | {"recordings": 15}, {}, ("ours is of 15 recordings, not 5,329",)),
         (SAME | {"scored_tags": 4}, {}, ("ours is of 4 of 50 tags",)),
-        (SAME, {"templates": ["This is a sound of {}."]}, ("our prompts are “This is a sound of {}.”, not “{}”",)),
+        (
+            SAME,
+            {"templates": {"mtat": ["This is a sound of {}."]}},
+            ("our prompts are “This is a sound of {}.”, not “{}”",),
+        ),
         (SAME, {"split": "validation"}, ("ours is of the split validation",)),
     ],
 )

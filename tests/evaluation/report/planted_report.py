@@ -56,7 +56,7 @@ def planted_sets(skill: float, *, seed: int, tags: Sequence[str] = TAGS, replica
             {"recordings": 5329, "tags": len(names), "positives": 14_150},
             {
                 "chance": {"roc_auc": 0.5, "map": 0.053},
-                "vocabulary": "mtat_top50", "vocabulary_sha256": "ab" * 32, "templates": ["{}"],
+                "vocabulary": "mtat_top50", "vocabulary_sha256": "ab" * 32, "templates": {"mtat": ["{}"]},
                 "prompts": {tag: [tag.partition(":")[2]] for tag in names},
                 "tags": [
                     {
