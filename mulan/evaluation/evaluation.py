@@ -26,7 +26,7 @@ from mulan.evaluation.finetuning.training import EndToEndSettings
 from mulan.evaluation.left_out import LeftOutNotes
 from mulan.evaluation.protocols.probe_protocol import ProbeProtocol
 from mulan.evaluation.protocols.protocol import Evaluated, EvaluationProtocol, RecordingProtocol, SetScores
-from mulan.evaluation.recordings import EmbeddedRecordings, LabelledRecording
+from mulan.evaluation.recordings import EmbeddedRecordings, LabelledRecording, TaskAudio
 from mulan.evaluation.report.summary import TaskFacts, distinct_sets
 from mulan.evaluation.tasks.request import TaskRequest
 from mulan.storage import filesystem
@@ -50,18 +50,6 @@ class EvaluationOptions:
 
 
 @dataclass(frozen=True, eq=False)
-class TaskAudio:
-    """The recordings of a task that an encoder has embedded."""
-
-    model: str
-    """Name of the encoder."""
-    embedded: EmbeddedRecordings
-    """Recordings of all splits that the task needs."""
-    scored: tuple[str, ...]
-    """The splits whose recordings are scored."""
-
-
-@dataclass(frozen=True, eq=False)
 class TaskEvaluation:
     """The results of an evaluation, and the vectors that they were computed from."""
 
@@ -71,7 +59,7 @@ class TaskEvaluation:
     """Scores of each encoder, by its name."""
     tasks: tuple[TaskFacts, ...]
     """What the encoders were evaluated on."""
-    audio: Mapping[str, "TaskAudio"]
+    audio: Mapping[str, TaskAudio]
     """Recordings that the first encoder with audio has embedded, by the name of the task."""
     corpora: Mapping[tuple[str, str], Corpus]
     """Corpus of each set that is of recordings, by section and name."""

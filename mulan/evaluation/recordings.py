@@ -115,6 +115,18 @@ class EmbeddedRecordings:
         return self.select([row for row, each in enumerate(self.recordings) if keep(each)])
 
 
+@dataclass(frozen=True, eq=False)
+class TaskAudio:
+    """The recordings of a task that an encoder has embedded."""
+
+    model: str
+    """Name of the encoder."""
+    embedded: EmbeddedRecordings
+    """Recordings of all splits that the task needs."""
+    scored: tuple[str, ...]
+    """The splits whose recordings are scored."""
+
+
 def multi_hot(recordings: Sequence[LabelledRecording], tags: Sequence[str]) -> np.ndarray:
     """Returns bool [recordings, tags], True if the recording has the tag.
 

@@ -6,9 +6,9 @@ import numpy as np
 from mulan.config.recipe import Recipe
 from mulan.data.corpus.index import Corpus
 from mulan.evaluation.embedding.labels import read_labels
-from mulan.evaluation.evaluation import TaskAudio, TaskEvaluation
+from mulan.evaluation.evaluation import TaskEvaluation
 from mulan.evaluation.protocols.protocol import SetScores
-from mulan.evaluation.recordings import EmbeddedRecordings
+from mulan.evaluation.recordings import EmbeddedRecordings, TaskAudio
 from mulan.evaluation.report.assembly import report_evaluation
 from mulan.evaluation.report.training import training_report
 from tests.evaluation.report.planted_report import encoder_info, planted_tasks
