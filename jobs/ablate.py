@@ -177,7 +177,7 @@ def _report(
         MulanError: A corpus or the cluster cannot be used.
     """
     from mulan.evaluation.encoders.registry import open_encoder
-    from mulan.evaluation.evaluation import EvaluationOptions
+    from mulan.evaluation.options import EvaluationOptions
     from mulan.evaluation.report.ablation_table import Ablation, AblationVariant
     from mulan.launch.evaluation import EvaluationRequest
 

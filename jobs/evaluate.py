@@ -161,8 +161,8 @@ def request(
     filesystem.check_writable(out_uri)
     # imports torch
     from mulan.evaluation.encoders.registry import absolute_spec, baseline_specs, encoder_names
-    from mulan.evaluation.evaluation import EvaluationOptions
     from mulan.evaluation.finetuning.training import EndToEndSettings
+    from mulan.evaluation.options import EvaluationOptions
     from mulan.evaluation.protocols.templates import PromptTemplates
     from mulan.evaluation.tasks.request import task_requests
     from mulan.launch.evaluation import EvaluationRequest, check_request

@@ -8,7 +8,8 @@ from rich.console import Console
 
 from mulan.config.sections import ScaleConfig
 from mulan.evaluation.encoders.registry import open_encoder
-from mulan.evaluation.evaluation import EvaluationObserver, EvaluationOptions, evaluate
+from mulan.evaluation.evaluation import evaluate
+from mulan.evaluation.options import EvaluationObserver, EvaluationOptions
 from mulan.evaluation.report.ablation_table import Ablation
 from mulan.evaluation.report.assembly import report_evaluation
 from mulan.evaluation.report.console import print_report

@@ -8,7 +8,8 @@ import torch
 from mulan.benchmarks.variant_process import train_and_evaluate
 from mulan.benchmarks.worker_group import Reading
 from mulan.config.recipe import Recipe
-from mulan.evaluation.evaluation import EvaluationOptions, evaluate
+from mulan.evaluation.evaluation import evaluate
+from mulan.evaluation.options import EvaluationOptions
 from mulan.evaluation.tasks.request import task_requests
 from mulan.launch.fit import fit
 from mulan.recipes.registry import load_recipe

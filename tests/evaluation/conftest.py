@@ -1,8 +1,13 @@
-"""An exported model of no skill."""
+"""An exported model of no skill, and stored vectors of full skill."""
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
+from mulan.data.corpus.index import Corpus
+from mulan.evaluation.embedding.labels import read_labels
 from mulan.tasks.joint import JointTask
 from tests.evaluation.small_model import RECIPE
 
@@ -13,3 +18,15 @@ def model_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("model")
     JointTask(RECIPE).export(JointTask(RECIPE).build_model(), folder)
     return str(folder)
+
+
+@pytest.fixture(scope="session")
+def stored_uri(tiny_corpus: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Vectors of the recordings that are their pitch, so that a probe finds it."""
+    folder = tmp_path_factory.mktemp("stored")
+    recordings = read_labels(Corpus.open(tiny_corpus), ["train", "validation", "test"]).recordings
+    pitches = sorted({each.tags[0] for each in recordings})
+    vectors = [np.eye(len(pitches), dtype=np.float32)[pitches.index(each.tags[0])].tolist() for each in recordings]
+    table = pa.table({"recording_id": [each.recording_id for each in recordings], "embedding": vectors})
+    pq.write_table(table, folder / "pitches.parquet")
+    return str(folder / "pitches.parquet")

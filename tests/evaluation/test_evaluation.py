@@ -1,42 +1,26 @@
 """Tests the evaluation of several encoders by several tasks, with Ray."""
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from mulan import MuLan
 from mulan.config.errors import MulanError
-from mulan.data.corpus.index import Corpus
-from mulan.evaluation.embedding.labels import read_labels
 from mulan.evaluation.encoders.registry import open_encoder
 from mulan.evaluation.errors import EvaluationError
-from mulan.evaluation.evaluation import EvaluationOptions, evaluate
+from mulan.evaluation.evaluation import evaluate
 from mulan.evaluation.finetuning.training import EndToEndSettings
 from mulan.evaluation.metrics.tagging import tagging_scores
+from mulan.evaluation.options import EvaluationOptions
 from mulan.evaluation.recordings import multi_hot
 from mulan.evaluation.report.assembly import report_evaluation
 from mulan.evaluation.report.summary import LeftOut
 from mulan.evaluation.tasks.request import task_requests
 
 WORDS = ["tags", "captions", "playlists", "triplets"]
-
-
-@pytest.fixture(scope="module")
-def stored_uri(tiny_corpus: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Vectors of the recordings that are their pitch, so that a probe finds it."""
-    folder = tmp_path_factory.mktemp("stored")
-    recordings = read_labels(Corpus.open(tiny_corpus), ["train", "validation", "test"]).recordings
-    pitches = sorted({each.tags[0] for each in recordings})
-    vectors = [np.eye(len(pitches), dtype=np.float32)[pitches.index(each.tags[0])].tolist() for each in recordings]
-    table = pa.table({"recording_id": [each.recording_id for each in recordings], "embedding": vectors})
-    pq.write_table(table, folder / "pitches.parquet")
-    return str(folder / "pitches.parquet")
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -141,18 +125,6 @@ def test_sets_of_one_name_are_an_error_that_names_their_tasks(
     doubled = replace(request, task=replace(request.task, protocols=request.task.protocols * 2))
     with pytest.raises(EvaluationError, match=r"tags has two of the set probes\.genre"):
         evaluate(specs, [doubled], options)
-
-
-def test_stored_vectors_are_not_scored_on_what_is_left_of_a_damaged_corpus(
-    stored_uri: str, tiny_corpus: str, tmp_path: Path
-) -> None:
-    shutil.copytree(tiny_corpus, tmp_path / "corpus")
-    next((tmp_path / "corpus").rglob("*.tar")).unlink()
-    requests = task_requests(["tags"], default_corpus=str(tmp_path / "corpus"))
-    with pytest.raises(
-        MulanError, match=r"of the 48 recordings in the splits 'train', 'validation', 'test' of .* cannot"
-    ):
-        evaluate({"stored": f"parquet={stored_uri}"}, requests, EvaluationOptions(str(tmp_path)))
 
 
 def test_nothing_to_evaluate_is_an_error_with_its_reasons(stored_uri: str, tiny_corpus: str, tmp_path: Path) -> None:

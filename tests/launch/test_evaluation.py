@@ -8,7 +8,7 @@ import pytest
 from ray.util.annotations import RayDeprecationWarning
 from rich.console import Console
 
-from mulan.evaluation.evaluation import EvaluationOptions, SilentObserver
+from mulan.evaluation.options import EvaluationOptions, SilentObserver
 from mulan.evaluation.tasks.request import task_requests
 from mulan.launch.evaluation import EvaluationRequest, check_request, evaluate_and_report
 from mulan.model.inference.files import ModelFolderError

@@ -1,0 +1,50 @@
+"""A task scores each encoder by what it can do, on what the corpus has, and notes the rest."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mulan.data.errors import TooManySkippedRecordings
+from mulan.evaluation.encoders.registry import open_encoder
+from mulan.evaluation.options import EvaluationOptions, SilentObserver
+from mulan.evaluation.task_run import TaskRun
+from mulan.evaluation.tasks.request import task_requests
+
+
+def run_of(task: str, corpus_uri: str, folder: Path) -> TaskRun:
+    (request,) = task_requests([task], default_corpus=corpus_uri)
+    return TaskRun(request, EvaluationOptions(str(folder)), SilentObserver())
+
+
+def test_an_encoder_is_scored_by_what_it_can_do(stored_uri: str, tiny_corpus: str, tmp_path: Path) -> None:
+    run, spec = run_of("tags", tiny_corpus, tmp_path), f"parquet={stored_uri}"
+    scores = list(run.scores(open_encoder(spec, name="stored"), spec, is_baseline=False))
+    assert {(each.section, each.name) for each in scores} == run.sets == {("probes", "genre"), ("probes", "pitch")}
+    facts = run.facts()
+    assert facts.recordings == {"stored": {"train": 32, "validation": 8, "test": 8}}
+    assert [entry.model for entry in facts.left_out] == ["stored"]
+    assert run.first_audio is not None
+    assert (run.first_audio.model, run.first_audio.scored) == ("stored", ("test",))
+
+
+def test_what_a_baseline_cannot_do_is_not_noted(stored_uri: str, tiny_corpus: str, tmp_path: Path) -> None:
+    run, spec = run_of("captions", tiny_corpus, tmp_path), f"parquet={stored_uri}"
+    encoder = open_encoder(spec, name="stored")
+    assert list(run.scores(encoder, spec, is_baseline=True)) == []
+    assert run.facts().left_out == ()
+    assert list(run.scores(encoder, spec, is_baseline=False)) == []
+    assert "task captions on" in run.nothing_evaluated()
+    assert "it embeds no text" in run.nothing_evaluated()
+
+
+def test_stored_vectors_are_not_scored_on_what_is_left_of_a_damaged_corpus(
+    stored_uri: str, tiny_corpus: str, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_corpus, tmp_path / "corpus")
+    next((tmp_path / "corpus").rglob("*.tar")).unlink()
+    run, spec = run_of("tags", str(tmp_path / "corpus"), tmp_path), f"parquet={stored_uri}"
+    with pytest.raises(
+        TooManySkippedRecordings, match=r"of the 48 recordings in the splits 'train', 'validation', 'test' of .* cannot"
+    ):
+        list(run.scores(open_encoder(spec, name="stored"), spec, is_baseline=False))
