@@ -40,8 +40,9 @@ class CorpusEmbeddings:
         listed = "\n".join(f"  - {name}: {reason}" for name, reason in list(self.skipped.items())[:MAX_FAULTS])
         more = len(self.skipped) - MAX_FAULTS
         raise TooManySkippedRecordings(
-            f"{len(self.skipped)} of the {count} recordings in {what} cannot be read; a share of "
-            f"{max_skipped_share:g} is allowed:\n{listed}" + (f"\n  and {more} more" if more > 0 else "")
+            f"{len(self.skipped)} of the {count} recordings in {what} cannot be read; repair or remove them, or allow "
+            f"a share of more than {max_skipped_share:g}: --max-skipped-share of jobs.evaluate, or the setting "
+            f"data.max_skipped_share\n{listed}" + (f"\n  and {more} more" if more > 0 else "")
         )
 
     def of_split(self, split: str, skipped: Mapping[str, str]) -> "CorpusEmbeddings":

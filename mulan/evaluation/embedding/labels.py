@@ -91,12 +91,18 @@ def _name(metadata: Mapping[str, Any], field: str) -> str:
 def _targets(values: Any) -> dict[str, float] | None:
     if not values:
         return None
-    if not isinstance(values, Mapping) or not all(
-        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        for value in values.values()
-    ):
+    if not isinstance(values, Mapping) or not all(map(_is_number, values.values())):
         raise BadRecording("unusable metadata", f"targets is {values!r:.80}, not finite numbers by name")
     return {name: float(value) for name, value in values.items()}
+
+
+def _is_number(value: Any) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a JSON integer may have hundreds of digits
+        return False
 
 
 def labels_to_json(recording: LabelledRecording) -> str:

@@ -119,7 +119,7 @@ def read_table(path: str, name: str, faults: list[str]) -> StoredTable | None:
     ids, vectors = table.column(keys[0]), table.column(_VECTORS)
     of_ids = ids.type.value_type if pa.types.is_dictionary(ids.type) else ids.type
     wrong = []
-    if not (pa.types.is_string(of_ids) or pa.types.is_large_string(of_ids)):
+    if not (pa.types.is_string(of_ids) or pa.types.is_large_string(of_ids) or pa.types.is_string_view(of_ids)):
         wrong.append(f"{name}: the column {keys[0]} has the type {ids.type}, not string")
     if not _is_list(vectors.type) or not pa.types.is_floating(_innermost(vectors.type)):
         wrong.append(f"{name}: the column {_VECTORS} has the type {vectors.type}, not lists of floating-point numbers")

@@ -3,9 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pyarrow.compute as pc
+
 from mulan.data.corpus.index import Corpus
+from mulan.data.corpus.metadata import split_tag
+from mulan.data.errors import MAX_FAULTS
 from mulan.evaluation.errors import EvaluationError
-from mulan.evaluation.protocols.templates import TAGS_ALONE, PromptTemplates
+from mulan.evaluation.protocols.templates import TAGS_ALONE, PromptedProtocol, PromptTemplates
 from mulan.evaluation.tasks.registry import TASKS_OF_FILES, task_named
 from mulan.evaluation.tasks.task import EvaluationTask
 
@@ -38,8 +42,8 @@ def task_requests(
         templates: Templates of the prompts of tags.
 
     Raises:
-        EvaluationError: A task does not exist, is named twice, has no corpus, or does not score the split;
-            lists all faults.
+        EvaluationError: A task does not exist, is named twice, has no corpus, or does not score the split, or no task
+            has prompts that a template is for; lists all faults.
         CorpusError: A corpus does not exist or is damaged.
         UnusableTextFile, StorageError: A file cannot be read.
     """
@@ -60,10 +64,38 @@ def task_requests(
         raise EvaluationError("; ".join(faults))
     uris = dict.fromkeys(uri for task, uri in named if task.name not in TASKS_OF_FILES)
     corpora = {uri: Corpus.open(uri) for uri in uris}
+    if templates != TAGS_ALONE:
+        _check_templates(templates, [corpora[uri] for task, uri in named if _has_prompts(task)])
     return [
         TaskRequest(task.prompted(templates), uri, None if task.name in TASKS_OF_FILES else corpora[uri])
         for task, uri in named
     ]
+
+
+def _has_prompts(task: EvaluationTask) -> bool:
+    return any(isinstance(protocol, PromptedProtocol) for protocol in task.protocols)
+
+
+def _check_templates(templates: PromptTemplates, corpora: Sequence[Corpus]) -> None:
+    """Checks that templates are used.
+
+    Args:
+        templates: The templates.
+        corpora: The corpora of the tasks that have prompts.
+
+    Raises:
+        EvaluationError: There are no such tasks, or no tags of a category; names all of them.
+    """
+    if not corpora:
+        raise EvaluationError("--template: none of the tasks has prompts of tags; leave it out, or add --task tags")
+    tags = [tag for corpus in corpora for tag in pc.unique(pc.list_flatten(corpus.table["tags"])).to_pylist()]
+    categories = sorted({split_tag(tag)[0] for tag in tags})
+    unknown = [name for name in templates.by_category if name not in categories]
+    if unknown:
+        listed = ", ".join(categories[:MAX_FAULTS]) or "none"
+        more = f" and {len(categories) - MAX_FAULTS} more" if len(categories) > MAX_FAULTS else ""
+        named = ", ".join(f"{name!r:.80}" for name in unknown[:MAX_FAULTS])
+        raise EvaluationError(f"--template: the corpora have no tags of the category {named}; they have {listed}{more}")
 
 
 def _of_file(name: str, uri: str) -> EvaluationTask:

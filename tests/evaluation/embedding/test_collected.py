@@ -82,5 +82,7 @@ def test_bytes_that_could_not_be_read_are_not_lasting() -> None:
 def test_the_allowed_share_is_allowed() -> None:
     result = collected(window_batches())
     result.check("it", max_skipped_share=0.2)
-    with pytest.raises(TooManySkippedRecordings, match=r"(?s)1 of the 5 .* 0\.19 .*r2: truncated audio"):
+    with pytest.raises(
+        TooManySkippedRecordings, match=r"(?s)1 of the 5 .* 0\.19: --max-skipped-share .*r2: truncated audio"
+    ):
         result.check("it", max_skipped_share=0.19)

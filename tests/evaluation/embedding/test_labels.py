@@ -67,6 +67,8 @@ def test_unknown_names_are_empty_and_all_names_can_be_written() -> None:
         {"texts": {"short_form": [" "]}},
         {"texts": {}, "targets": {"key": "C"}},
         {"texts": {}, "targets": {"arousal": float("nan")}},
+        {"texts": {}, "targets": {"arousal": 10**400}},
+        {"texts": {}, "targets": {"arousal": True}},
         {"texts": {}, "targets": [1.0]},
     ],
 )

@@ -61,7 +61,7 @@ def test_skipped_recordings_are_named_with_the_reason(damaged: Corpus, embedded:
     assert embedded.skipped["tone-007"].startswith("truncated audio")
     assert embedded.is_lasting
     with pytest.raises(
-        TooManySkippedRecordings, match=r"(?s)2 of the 14 .*'test' of .* 0\.14 .*tone-003: .*tone-007: "
+        TooManySkippedRecordings, match=r"(?s)2 of the 14 .*'test' of .* 0\.14: .*tone-003: .*tone-007: "
     ):
         embed_here(StubEncoder(), damaged, ["test"], max_skipped_share=0.14)
 

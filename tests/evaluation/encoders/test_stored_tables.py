@@ -24,7 +24,9 @@ def stored(path: Path) -> StoredTable:
     return table
 
 
-@pytest.mark.parametrize("ids", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+@pytest.mark.parametrize(
+    "ids", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())]
+)
 @pytest.mark.parametrize("rows_of_group", [1, 2, 3])
 def test_rows_are_selected_in_the_order_that_is_asked_for(ids: pa.DataType, rows_of_group: int, tmp_path: Path) -> None:
     columns = {"recording_id": pa.array([key for key, _ in ROWS]).cast(ids), "embedding": [row for _, row in ROWS]}

@@ -5,6 +5,7 @@ import pytest
 from mulan.config.errors import MulanError
 from mulan.data.errors import CorpusError
 from mulan.evaluation.errors import EvaluationError
+from mulan.evaluation.protocols.templates import PromptTemplates
 from mulan.evaluation.tasks.request import task_requests
 from tests.evaluation.tasks.planted_tasks import ontology_file
 
@@ -65,3 +66,14 @@ def test_a_file_that_cannot_be_used_is_an_error_before_anything_is_computed(tmp_
 def test_a_corpus_that_does_not_exist_is_named() -> None:
     with pytest.raises(CorpusError, match="/nowhere"):
         task_requests(["tags=/nowhere"])
+
+
+def test_templates_that_no_prompt_would_have_are_refused(tiny_corpus: str) -> None:
+    def requested(task: str, *words: str) -> None:
+        task_requests([task], default_corpus=tiny_corpus, templates=PromptTemplates.parsed(words))
+
+    requested("tags", "{} music", "genre={} song", "pitch=the note {}")
+    with pytest.raises(EvaluationError, match=r"no tags of the category 'gnere', 'mood'; they have genre, pitch$"):
+        requested("tags", "gnere={} song", "genre={} song", "mood={}")
+    with pytest.raises(EvaluationError, match="none of the tasks has prompts of tags"):
+        requested("captions", "{} music")
