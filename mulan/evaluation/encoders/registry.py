@@ -207,7 +207,7 @@ def _kind_of_folder(uri: str) -> str:
     except (FileNotFoundError, NotADirectoryError) as error:
         fault = f"there is no {CONFIG} in it" if filesystem.exists(uri) else "there is no such folder"
         raise EncoderError(f"encoder {uri}: {fault}. Name the folder of a model. {remedy}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # RecursionError: deeply nested lists
         raise EncoderError(f"encoder {uri}: {CONFIG} is damaged: {error}. Restore the file.") from error
     stated = values if isinstance(values, dict) else {}
     if str(stated.get("format", "")).startswith("mulan-"):

@@ -144,7 +144,7 @@ class ModelFolder:
         """
         try:
             values = json.loads((self.path / CONFIG).read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return  # reported by require and config
         explanation = formats.get(str(values.get("format"))) if isinstance(values, dict) else None
         if explanation:
@@ -175,7 +175,7 @@ class ModelFolder:
             weights = load_file(self.path / WEIGHTS)
             part = {name.removeprefix(prefix): weights[name] for name in weights if name.startswith(prefix)}
             model.load_state_dict(part)
-        except SafetensorError as error:
+        except (SafetensorError, OSError) as error:
             raise ModelFolderError(self.uri, [f"{WEIGHTS} cannot be read: {error}"]) from error
         except RuntimeError as error:
             raise ModelFolderError(self.uri, [weights_fault(error)]) from error

@@ -41,6 +41,7 @@ class MuLan(AudioEmbedder):
     def from_folder(cls, folder: ModelFolder, device: torch.device) -> Self:
         folder.refuse(_OTHER_FORMATS)
         folder.require(CONFIG, WEIGHTS, TOKENIZER)
+        folder.require(*_TOKENIZER_FILES)
         config = folder.config(ModelConfig)
         model = _build(folder, config)
         folder.load_weights(model)
@@ -104,6 +105,8 @@ def unit_mean(rows: np.ndarray) -> np.ndarray:
     return unit
 
 
+_TOKENIZER_FILES = tuple(f"{TOKENIZER}/{name}" for name in ("tokenizer.json", "tokenizer_config.json"))
+"""Files without which transformers makes a tokenizer that has no words, and reports nothing."""
 _TAGGER, _ENCODER = (config.model_fields["format"].default for config in (TaggerConfig, EncoderConfig))
 _OTHER_FORMATS = {
     _TAGGER: "it is a tagger, which was trained without texts and cannot embed them; load it with mulan.Tagger, or "

@@ -243,16 +243,24 @@ def test_weights_of_another_model_or_corrupt_files_are_rejected(damaged: Path) -
     (damaged / "model.safetensors").write_bytes((damaged / "model.safetensors").read_bytes()[:1000])
     with pytest.raises(ModelFolderError, match=r"model\.safetensors cannot be read"):
         MuLan.from_pretrained(damaged)
+    (damaged / "model.safetensors").unlink()
+    (damaged / "model.safetensors").mkdir()
+    with pytest.raises(ModelFolderError, match=r"model\.safetensors cannot be read"):
+        MuLan.from_pretrained(damaged)
     (damaged / "config.json").write_text("{")
     with pytest.raises(ModelFolderError, match=r"config\.json"):
         MuLan.from_pretrained(damaged)
 
 
-def test_a_tokenizer_without_files_is_rejected(damaged: Path) -> None:
-    for file in (damaged / "tokenizer").iterdir():
+def test_a_tokenizer_that_lacks_any_of_its_files_is_rejected(damaged: Path) -> None:
+    files = sorted((damaged / "tokenizer").iterdir())
+    assert len(files) == 2
+    for file in files:
+        content = file.read_bytes()
         file.unlink()
-    with pytest.raises(ModelFolderError, match="tokenizer"):
-        MuLan.from_pretrained(damaged)
+        with pytest.raises(ModelFolderError, match=f"tokenizer/{file.name} is missing"):
+            MuLan.from_pretrained(damaged)
+        file.write_bytes(content)
 
 
 def test_any_iterable_is_embedded_and_bad_files_are_skipped_on_request(loaded: MuLan, tmp_path: Path) -> None:
