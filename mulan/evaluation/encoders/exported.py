@@ -105,7 +105,7 @@ def read_exported_config(folder: ModelFolder) -> ExportedConfig:
     folder.require(CONFIG, WEIGHTS)
     try:
         values = json.loads((folder.path / CONFIG).read_bytes())
-    except ValueError:
+    except (ValueError, RecursionError):  # RecursionError: deeply nested lists
         values = None
     kind = values.get("format") if isinstance(values, dict) else None
     # a damaged file, or one of another version, is reported as that of a joint model

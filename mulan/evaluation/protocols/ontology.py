@@ -39,7 +39,7 @@ def described_classes(uri: str, name: ClassListName) -> DescribedClasses:
     text = read_text_file(uri, remedy=REMEDY)
     try:
         entries = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # RecursionError: deeply nested lists
         line = getattr(error, "lineno", 1)
         fault = f"{uri}, line {line}: not JSON, the file is truncated or damaged; {REMEDY}"
         raise EvaluationError(fault) from error
