@@ -10,6 +10,7 @@ from mulan.data.corpus.records import read_record
 from mulan.data.errors import BadRecording
 from mulan.evaluation.evaluation import TaskEvaluation
 from mulan.evaluation.published import published_figures
+from mulan.evaluation.recordings import EmbeddedRecordings
 from mulan.evaluation.report.ablation_table import Ablation, ablation_tables
 from mulan.evaluation.report.drawing import Picture
 from mulan.evaluation.report.embedding_map import MIN_RECORDINGS, embedding_map
@@ -58,12 +59,17 @@ def report_evaluation(
 
 
 def _maps(evaluation: TaskEvaluation) -> Iterator[Picture]:
-    """Yields a map of the recordings that each task scores."""
+    """Yields a map of the recordings that each task scores; tasks that score the same ones have one map."""
     titles = {task.name: task.title or task.name for task in evaluation.tasks}
+    found: dict[tuple[str, ...], tuple[EmbeddedRecordings, list[str], str]] = {}
     for task, audio in evaluation.audio.items():
         scored = audio.embedded.of_splits(*audio.scored)
+        key = (audio.model, *(each.recording_id for each in scored.recordings))
+        found.setdefault(key, (scored, [], audio.model))[1].append(titles[task])
+    for scored, of_tasks, model in found.values():
         if len(scored.recordings) >= MIN_RECORDINGS:
-            yield embedding_map(scored, title=f"{titles[task]}, {audio.model}")
+            others = f" and {len(of_tasks) - 1} more" if len(of_tasks) > 1 else ""
+            yield embedding_map(scored, title=f"{of_tasks[0]}{others}, {model}")
 
 
 def _read(evaluation: TaskEvaluation, recording: HeardRecording) -> bytes | None:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +28,12 @@ def test_a_report_has_the_recordings_of_its_examples_their_sounds_and_a_map(tiny
     found = SetScores(
         "retrieval.captions", "captions", {"recall10": 0.5}, counts={"recordings": 8}, details={"examples": [example]}
     )
+    mtat = planted_tasks()[0]
     evaluation = TaskEvaluation(
         models=(encoder_info("small"),),
         scores={"small": [found]},
-        tasks=tuple(planted_tasks()[:1]),
-        audio={"mtat": TaskAudio("small", audio, ("test",))},
+        tasks=(mtat, replace(mtat, name="again")),
+        audio=dict.fromkeys(("mtat", "again"), TaskAudio("small", audio, ("test",))),
         corpora={("retrieval.captions", "captions"): corpus},
         seconds={"small": 1.0},
     )
@@ -43,9 +45,9 @@ def test_a_report_has_the_recordings_of_its_examples_their_sounds_and_a_map(tiny
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.count("data:audio/mpeg") == 2
     assert recordings[0].recording_id in page
-    assert page.count("data:image/svg+xml") == 2  # a map and a curve
+    assert page.count("data:image/svg+xml") == 2  # a curve, and one map of the recordings of both tasks
     tested = sum(each.split == "test" for each in recordings)
     assert tested < len(recordings)
-    assert f"MagnaTagATune, small: map of the vectors of {tested} recordings" in page
+    assert f"MagnaTagATune and 1 more, small: map of the vectors of {tested} recordings" in page
     assert report["training"]["loss"] == 1.5
     assert "text_tower" in page, "the recipe"
