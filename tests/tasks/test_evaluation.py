@@ -109,7 +109,7 @@ def test_the_scores_are_those_of_the_exported_model(
             if section == "captions" or len(rows) > 1
         }
         found_text = retrieval_scores(list(search(model.embed_text(list(gold)), audio, list(gold.values()))))
-        name = {"captions": "captions", "playlists": "titles"}[section]
+        name = {"captions": "long_form", "playlists": "titles"}[section]
         expected[f"retrieval.{section}.{name}.recall10"] = found_text.recall10
     assert {name: last[name] for name in expected} == pytest.approx(expected, abs=1e-6)
 
