@@ -1,6 +1,6 @@
 """The results of an evaluation as a table on the console."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -8,7 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mulan.evaluation.corruptions import STRENGTHS
 from mulan.evaluation.report.examples import example_sets
+from mulan.evaluation.report.robustness_table import RobustnessTable, robustness_tables
 from mulan.evaluation.report.score_names import fixed
 from mulan.evaluation.report.sounds import Excerpts
 from mulan.evaluation.report.tables import SectionTable, section_tables
@@ -32,6 +34,9 @@ def print_report(summary: Mapping[str, Any], report_uri: str, console: Console) 
     sections = section_tables(summary)
     first = summary["models"][0]["name"]
     for section in sections:
+        if section.key == "robustness":
+            console.print(_robustness_table(section.title, robustness_tables(summary)))
+            continue
         console.print(_table(section, first))
         if len(section.sets) > _MAX_SETS:
             _say(console, f"{len(section.sets) - _MAX_SETS} more sets are in the report")
@@ -54,6 +59,18 @@ def _table(section: SectionTable, first: str) -> Table:
             others = ["\n".join(filter(None, (other.value, other.difference))) for other in row.others]
             table.add_row(*map(Text, (f"  {row.label}", row.value, row.interval, row.chance, *others)))
     return table
+
+
+def _robustness_table(title: str, tables: Sequence[RobustnessTable]) -> Table:
+    shown = Table(title=f"{title}, by strength of the corruption", title_justify="left", box=box.SIMPLE_HEAD)
+    shown.add_column("")
+    for strength in STRENGTHS:
+        shown.add_column(str(strength) if strength else "none", justify="right")
+    for table in tables[:_MAX_SETS]:
+        shown.add_row(Text(table.title, style="bold", overflow="fold"))
+        for row in table.rows:
+            shown.add_row(*map(Text, (f"  {row.corruption} {row.model}".rstrip(), *row.scores)))
+    return shown
 
 
 def _print_examples(summary: Mapping[str, Any], console: Console) -> None:

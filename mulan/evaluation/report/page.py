@@ -13,6 +13,7 @@ from mulan.evaluation.report.class_tables import class_tables
 from mulan.evaluation.report.drawing import Picture
 from mulan.evaluation.report.examples import example_sets
 from mulan.evaluation.report.robustness_picture import robustness_picture
+from mulan.evaluation.report.robustness_table import robustness_tables
 from mulan.evaluation.report.score_names import SECTION_TITLES, bounds, fixed, score_name
 from mulan.evaluation.report.sounds import Excerpts
 from mulan.evaluation.report.summary import scores_of, section_of, to_json
@@ -101,6 +102,7 @@ def render_page(summary: Mapping[str, Any], content: PageContent) -> str:
         class_tables=list(class_tables(summary)),
         examples=example_sets(summary, content.excerpts),
         robustness=robustness_picture(summary),
+        robustness_tables=robustness_tables(summary),
         details=list(_details(summary, sections)),
         open_tags=_OPEN_TAGS,
     )
