@@ -1,7 +1,7 @@
 """Train and compare a model's text ablations: python -m jobs.ablate --recipe m_resnet50 --data URI --task NAME=CORPUS
 
 Trains each variant that is not trained yet, one after another, in a run of its own, STORAGE/NAME/VARIANT, and writes
-one report of all with the tables 4b, 5 and 6 of MuLan (Huang et al. 2022). The same command again trains and embeds
+one report of all with the tables 4b, 4c, 5 and 6 of MuLan (Huang et al. 2022). The same command again trains and embeds
 only what is missing. What is wrong with one variant does not stop the others: the report names it, and the exit code
 is 2.
 """
@@ -47,13 +47,18 @@ def main() -> None:
     arguments.add_run(parser, name="ablation")
     parser.add_argument(
         "--task",
-        metavar="NAME[=CORPUS]",
+        metavar="NAME[=CORPUS|FILE]",
         action="append",
         required=True,
-        help="a task, and the folder of its corpus (default: --data); may be repeated; an unknown name lists all",
+        help="a task, and the folder of its corpus (default: --data) or the file that it needs; may be repeated; an "
+        "unknown name lists all",
     )
     parser.add_argument("--out", metavar="URI", help="folder of the report (default: STORAGE/NAME/report)")
-    parser.add_argument("--use-gpu", action="store_true", help="embed on GPUs (default: as the runs are trained)")
+    parser.add_argument(
+        "--use-gpu",
+        action=argparse.BooleanOptionalAction,
+        help="embed on GPUs, or not (default: as the runs are trained)",
+    )
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "--only",
@@ -206,7 +211,7 @@ def _report(
     options = EvaluationOptions(
         out_uri,
         max_skipped_share=first.recipe.data.max_skipped_share,
-        use_gpu=args.use_gpu or first.recipe.scale.use_gpu,
+        use_gpu=first.recipe.scale.use_gpu if args.use_gpu is None else args.use_gpu,
     )
     models = {name: f"exported={one.run.model_uri}" for name, one in usable.items()}
     assess(EvaluationRequest(models, requests, options, run=first.run, ablation=Ablation(args.recipe, rows)))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mulan.evaluation.tasks.request import TaskRequest
     from mulan.launch.evaluation import EvaluationRequest
 
-TASKS_OF_ANY_CORPUS = ("tags", "captions", "playlists", "triplets")
+DEFAULT_TASKS = ("tags", "captions", "playlists", "triplets")
 """What is evaluated if no task is named."""
 
 
@@ -64,7 +64,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="a task, and the folder of its corpus (default: --data) or the file that it needs; may be repeated; an "
-        f"unknown name lists all (default: {', '.join(TASKS_OF_ANY_CORPUS)})",
+        f"unknown name lists all (default: {', '.join(DEFAULT_TASKS)})",
     )
     parser.add_argument("--out", metavar="URI", help="folder of the report (default: that of the run)")
     parser.add_argument(
@@ -80,7 +80,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "first one from scratch, too",
     )
     parser.add_argument(
-        "--use-gpu", action="store_true", help="embed and train on GPUs (default: as the run was trained)"
+        "--use-gpu",
+        action=argparse.BooleanOptionalAction,
+        help="embed and train on GPUs, or not (default: as the run was trained, or not)",
     )
     arguments.add_run(parser, name="")
     arguments.add_data(parser, default="the training corpus of the run")
@@ -148,7 +150,7 @@ def request(
     run: Run | None = None,
     baselines: bool = False,
     finetune: bool = False,
-    use_gpu: bool = False,
+    use_gpu: bool | None = None,
     max_skipped_share: float | None = None,
 ) -> "EvaluationRequest":
     """Checks what is to be evaluated, before any cluster is joined. The arguments are those of the command.
@@ -172,8 +174,9 @@ def request(
     if max_skipped_share is None:
         max_skipped_share = recipe.data.max_skipped_share if recipe else 0.01
     prompts = PromptTemplates.parsed(templates)
-    requests = task_requests(tasks or TASKS_OF_ANY_CORPUS, default_corpus=corpus, split=split, templates=prompts)
+    requests = task_requests(tasks or DEFAULT_TASKS, default_corpus=corpus, split=split, templates=prompts)
     _check_splits(requests, split)
+    _check_probes(requests, baselines=baselines, finetune=finetune)
     named = dict(zip(encoder_names(specs), map(absolute_spec, specs), strict=True))
     requested = EvaluationRequest(
         named,
@@ -181,7 +184,7 @@ def request(
         EvaluationOptions(
             out_uri,
             max_skipped_share=max_skipped_share,
-            use_gpu=use_gpu or (recipe is not None and recipe.scale.use_gpu),
+            use_gpu=recipe is not None and recipe.scale.use_gpu if use_gpu is None else use_gpu,
             finetune=EndToEndSettings() if finetune else None,
         ),
         baselines=baseline_specs(list(named.values())) if baselines else {},
@@ -200,6 +203,16 @@ def _check_splits(requests: "Sequence[TaskRequest]", split: str) -> None:
             raise CorpusError(uri, [f"it has no recordings in the split {split!r}; {others} scores those that it has"])
 
 
+def _check_probes(requests: "Sequence[TaskRequest]", *, baselines: bool, finetune: bool) -> None:
+    from mulan.evaluation.protocols.probe_protocol import ProbeProtocol
+
+    protocols = [protocol for each in requests for protocol in each.task.protocols]
+    if baselines and all(protocol.needs_text for protocol in protocols):
+        raise EvaluationRefused("--baselines: none of the tasks has a probe; leave it out, or add --task tags")
+    if finetune and not any(isinstance(protocol, ProbeProtocol) for protocol in protocols):
+        raise EvaluationRefused("--finetune: none of the tasks has a probe; leave it out, or add --task tags")
+
+
 def assess(requested: "EvaluationRequest") -> None:
     """Joins the cluster, or starts one on this machine, evaluates, and writes and prints the report."""
     from mulan.launch.evaluation import evaluate_and_report
@@ -209,15 +222,16 @@ def assess(requested: "EvaluationRequest") -> None:
 
 
 class _ConsoleObserver:
-    """Shows messages, each once, and the progress of embedding on the console."""
+    """Shows messages, and the progress of embedding on the console."""
 
     def __init__(self) -> None:
         self._shown: set[str] = set()
 
     def message(self, line: str) -> None:
         if line not in self._shown:  # tasks of one corpus read the same vectors
+            CONSOLE.print(line, soft_wrap=True)
+        if line.startswith("embed"):
             self._shown.add(line)
-            CONSOLE.print(f"embed  {line}", soft_wrap=True)
 
     def progress(self, label: str) -> AbstractContextManager[RecordingsProgress]:
         return RecordingsProgress(f"embed  {label}", CONSOLE)

@@ -6,11 +6,11 @@ from functools import partial
 
 from mulan.data.corpus.index import SPLITS, Corpus
 from mulan.evaluation.corruptions import Corruption
-from mulan.evaluation.embedding.collected import CorpusEmbeddings
+from mulan.evaluation.embedding.collected import CorpusEmbeddings, check_skipped
 from mulan.evaluation.embedding.labels import read_labels
 from mulan.evaluation.embedding.local import described
 from mulan.evaluation.encoders.encoder import Encoder
-from mulan.evaluation.encoders.stored import StoredEncoder
+from mulan.evaluation.encoders.stored import StoredEncoder, StoredVectorsError
 from mulan.evaluation.errors import EvaluationError
 from mulan.evaluation.finetuning.end_to_end import FOLDER as PREDICTIONS
 from mulan.evaluation.finetuning.end_to_end import EndToEnd, StartingNetwork
@@ -19,6 +19,7 @@ from mulan.evaluation.left_out import LeftOutNotes
 from mulan.evaluation.options import EvaluationObserver, EvaluationOptions
 from mulan.evaluation.protocols.probe_protocol import ProbeProtocol
 from mulan.evaluation.protocols.protocol import Evaluated, EvaluationProtocol, RecordingProtocol, SetScores
+from mulan.evaluation.protocols.triplets import TextTriplets
 from mulan.evaluation.recordings import EmbeddedRecordings, LabelledRecording, TaskAudio
 from mulan.evaluation.report.summary import TaskFacts
 from mulan.evaluation.task_vectors import TaskVectors
@@ -76,7 +77,7 @@ class TaskRun:
                 self.sets.add((found.section, found.name))
                 reason = ""
                 yield found
-        except EvaluationError as error:
+        except (EvaluationError, StoredVectorsError) as error:
             reason = str(error)
         if reason:
             self.left_out.add(model.encoder.info.name, protocol, reason)
@@ -88,7 +89,7 @@ class TaskRun:
 
     def end_to_end_scores(self, start: StartingNetwork) -> Iterator[SetScores]:
         """Yields the scores of a network that is trained end to end, by the probes; other protocols have no use."""
-        name, options, say = f"{start.name} on {self.name}", self.options, self.observer.message
+        name, options, say = f"train  {start.name} on {self.name}", self.options, self.observer.message
         assert options.finetune is not None
         for protocol in self.probes:
             splits = [split for split in protocol.splits if len(self._corpus.rows(split))]
@@ -172,10 +173,16 @@ class TaskRun:
         return audio
 
     def _all_labels(self, protocols: Sequence[EvaluationProtocol]) -> tuple[LabelledRecording, ...]:
-        """Returns all recordings of the corpus without audio, if a protocol needs no other ones."""
+        """Returns the recordings of the corpus without audio whose texts a protocol needs."""
         if self.request.corpus is None or all(protocol.splits for protocol in protocols):
             return ()
         if self._labels is None:
-            present = [split for split in SPLITS if len(self._corpus.rows(split))]
-            self._labels = read_labels(self._corpus, present).recordings
+            wanted = {split for each in protocols if isinstance(each, TextTriplets) for split in each.source.splits}
+            present = [split for split in SPLITS if split in wanted and len(self._corpus.rows(split))]
+            if not present:
+                return ()
+            labels = read_labels(self._corpus, present)
+            what, share = described(self._corpus, present), self.options.max_skipped_share
+            check_skipped(labels.skipped, len(labels.recordings), what, max_skipped_share=share)
+            self._labels = labels.recordings
         return self._labels

@@ -55,7 +55,7 @@ class TaskVectors:
             corruptions,
             embed,
             max_skipped_share=self.options.max_skipped_share,
-            on_message=self.observer.message,
+            on_message=lambda line: self.observer.message(f"embed  {line}"),
         )
         return (each.embedded for each in found)
 
@@ -81,7 +81,7 @@ class TaskVectors:
             splits,
             embed,
             max_skipped_share=self.options.max_skipped_share,
-            on_message=self.observer.message,
+            on_message=lambda line: self.observer.message(f"embed  {line}"),
         )
 
     def _computed(

@@ -109,7 +109,7 @@ def check_room_to_evaluate(scale: ScaleConfig, cluster: Capacity | None = None) 
         Problem(
             "",
             f"an evaluation needs a {name}, which this cluster can never have ({cluster.describe()}); "
-            + ("set scale.use_gpu=false, or " if name == "GPU" else "")
+            + ("add --no-use-gpu, or " if name == "GPU" else "")
             + "use another cluster",
         )
         for name in (["CPU", "GPU"] if scale.use_gpu else ["CPU"])

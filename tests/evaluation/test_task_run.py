@@ -3,6 +3,8 @@
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from mulan.data.errors import TooManySkippedRecordings
@@ -38,13 +40,29 @@ def test_what_a_baseline_cannot_do_is_not_noted(stored_uri: str, tiny_corpus: st
     assert "it embeds no text" in run.nothing_evaluated()
 
 
-def test_stored_vectors_are_not_scored_on_what_is_left_of_a_damaged_corpus(
+def test_texts_without_a_stored_vector_leave_out_only_what_needs_them(
     stored_uri: str, tiny_corpus: str, tmp_path: Path
 ) -> None:
+    folder = tmp_path / "stored"
+    folder.mkdir()
+    shutil.copy(stored_uri, folder)
+    pq.write_table(pa.table({"text": ["low"], "embedding": [[1.0, 0.0, 0.0, 0.0]]}), folder / "texts.parquet")
+    run, spec = run_of("tags", tiny_corpus, tmp_path), f"parquet={folder}"
+    scores = list(run.scores(open_encoder(spec, name="stored"), spec, is_baseline=False))
+    assert {each.section for each in scores} == {"probes"}
+    (entry,) = run.facts().left_out
+    assert entry.what == "zero shot tagging"
+    assert "very high" in entry.reason or "drone" in entry.reason
+
+
+@pytest.mark.parametrize("task", ["tags", "triplets"])
+def test_stored_vectors_are_not_scored_on_what_is_left_of_a_damaged_corpus(
+    task: str, model_uri: str, stored_uri: str, tiny_corpus: str, tmp_path: Path
+) -> None:
     shutil.copytree(tiny_corpus, tmp_path / "corpus")
-    next((tmp_path / "corpus").rglob("*.tar")).unlink()
-    run, spec = run_of("tags", str(tmp_path / "corpus"), tmp_path), f"parquet={stored_uri}"
-    with pytest.raises(
-        TooManySkippedRecordings, match=r"of the 48 recordings in the splits 'train', 'validation', 'test' of .* cannot"
-    ):
+    for shard in (tmp_path / "corpus").rglob("*.tar"):
+        shard.unlink()
+    spec = f"parquet={stored_uri}" if task == "tags" else f"exported={model_uri}"
+    run = run_of(task, str(tmp_path / "corpus"), tmp_path)
+    with pytest.raises(TooManySkippedRecordings, match=r"recordings in the split.* cannot be read; repair"):
         list(run.scores(open_encoder(spec, name="stored"), spec, is_baseline=False))

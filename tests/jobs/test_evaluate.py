@@ -80,6 +80,9 @@ def test_what_does_not_go_together_is_refused(job: Job, tiny_corpus: str) -> Non
     assert_refused(job("evaluate", *models, "--task", "tags"), "the task tags needs the folder of its corpus")
     assert_refused(job("evaluate", *models, "--task", "tags", "--out", "s3:/x"), "--out 's3:/x'")
     assert_refused(job("evaluate", *models[2:], "--model", "foo=x", "--task", f"tags={tiny_corpus}"), "no kind 'foo'")
+    captions = (*models, "--task", f"captions={tiny_corpus}")
+    for option in ("--baselines", "--finetune"):
+        assert_refused(job("evaluate", *captions, option), f"{option}: none of the tasks has a probe")
     code, _, err = job("evaluate", *models, "--max-skipped-share", "2")
     assert code == 2
     assert "2.0 is not from 0 to 1" in err

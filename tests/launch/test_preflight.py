@@ -68,7 +68,7 @@ def test_a_request_that_may_be_met_is_not_a_problem(settings: tuple[str, ...], c
 
 def test_an_evaluation_that_can_never_run_is_refused() -> None:
     on_gpu = ScaleConfig(use_gpu=True)
-    with pytest.raises(ClusterUnfit, match=r"a GPU, .* 1 with 4 CPU; .*; set scale\.use_gpu=false, or") as unfit:
+    with pytest.raises(ClusterUnfit, match=r"a GPU, .* 1 with 4 CPU; .*; add --no-use-gpu, or") as unfit:
         check_room_to_evaluate(on_gpu, Capacity((HEAD, CPU)))
     assert unfit.value.exit_code == 2
     with pytest.raises(ClusterUnfit, match="needs a CPU"):

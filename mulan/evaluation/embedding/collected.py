@@ -13,6 +13,30 @@ from mulan.evaluation.errors import EvaluationError
 from mulan.evaluation.recordings import EmbeddedRecordings, LabelledRecording
 
 
+def check_skipped(skipped: Mapping[str, str], read: int, what: str, *, max_skipped_share: float) -> None:
+    """Checks that enough recordings were read.
+
+    Args:
+        skipped: Why recordings were skipped, by their ids.
+        read: Number of the others.
+        what: The splits and the corpus, for the message.
+        max_skipped_share: Maximum share of skipped recordings, in [0, 1].
+
+    Raises:
+        TooManySkippedRecordings: All recordings were skipped, or more than allowed; names them.
+    """
+    count = read + len(skipped)
+    if read and len(skipped) <= max_skipped_share * count:
+        return
+    listed = "\n".join(f"  - {name}: {reason}" for name, reason in list(skipped.items())[:MAX_FAULTS])
+    more = len(skipped) - MAX_FAULTS
+    raise TooManySkippedRecordings(
+        f"{len(skipped)} of the {count} recordings in {what} cannot be read; repair or remove them, or allow "
+        f"a share of more than {max_skipped_share:g}: --max-skipped-share of jobs.evaluate, or the setting "
+        f"data.max_skipped_share\n{listed}" + (f"\n  and {more} more" if more > 0 else "")
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class CorpusEmbeddings:
     """The embedded recordings of splits of a corpus."""
@@ -34,16 +58,7 @@ class CorpusEmbeddings:
         Raises:
             TooManySkippedRecordings: All recordings were skipped, or more than allowed; names them.
         """
-        count = len(self.embedded.recordings) + len(self.skipped)
-        if self.embedded.recordings and len(self.skipped) <= max_skipped_share * count:
-            return
-        listed = "\n".join(f"  - {name}: {reason}" for name, reason in list(self.skipped.items())[:MAX_FAULTS])
-        more = len(self.skipped) - MAX_FAULTS
-        raise TooManySkippedRecordings(
-            f"{len(self.skipped)} of the {count} recordings in {what} cannot be read; repair or remove them, or allow "
-            f"a share of more than {max_skipped_share:g}: --max-skipped-share of jobs.evaluate, or the setting "
-            f"data.max_skipped_share\n{listed}" + (f"\n  and {more} more" if more > 0 else "")
-        )
+        check_skipped(self.skipped, len(self.embedded.recordings), what, max_skipped_share=max_skipped_share)
 
     def of_split(self, split: str, skipped: Mapping[str, str]) -> "CorpusEmbeddings":
         """Returns the recordings of a split.

@@ -214,7 +214,7 @@ def _labels_sha256(labelled: LabelledVectors) -> str:
 def _without_vectors(labelled: LabelledVectors) -> LabelledVectors:
     """Returns recordings with only their ids, splits and truth, since vectors need not be sent to other processes."""
     recordings = tuple(LabelledRecording(each.recording_id, each.split) for each in labelled.audio.recordings)
-    windows = np.zeros((len(labelled.audio.windows), 0), np.float32)
+    windows = np.zeros((labelled.audio.num_windows, 0), np.float32)
     return LabelledVectors(EmbeddedRecordings(recordings, windows, labelled.audio.starts, False), labelled.truth)
 
 

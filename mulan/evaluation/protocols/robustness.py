@@ -78,7 +78,8 @@ class Robustness:
         for name in self.corruptions:
             sets = [uncorrupted, *islice(scored, len(STRENGTHS) - 1)]
             for key in uncorrupted:
-                yield self._set_scores(name, [each[key] for each in sets])
+                if all(key in each for each in sets):  # recordings may be unreadable under a corruption
+                    yield self._set_scores(name, [each[key] for each in sets])
 
     def _fit(self, model: Evaluated) -> FittedScores:
         if isinstance(self.base, FittedProtocol):

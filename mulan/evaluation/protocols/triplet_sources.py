@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -44,6 +44,10 @@ class DrawnTriplets:
 class TripletSource(Protocol):
     """Draws triplets of texts."""
 
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Splits whose recordings have the texts; empty if they are of no recordings."""
+
     def on_split(self, split: str) -> "TripletSource":
         """Returns the source for the texts of the recordings of another split."""
 
@@ -51,7 +55,7 @@ class TripletSource(Protocol):
         """Returns the triplets, the same for the same seed. Equal texts are never negatives of each other.
 
         Args:
-            recordings: All recordings of a corpus with their texts.
+            recordings: Recordings of a corpus with their texts, those of the splits among them.
             seed: Seed of the choice.
 
         Raises:
@@ -69,6 +73,8 @@ class OntologyTriplets:
     """Name of the list of classes."""
     negatives: int = NEGATIVES
     """Number of triplets of each class."""
+
+    splits: ClassVar[tuple[str, ...]] = ()
 
     def on_split(self, split: str) -> "OntologyTriplets":
         """Returns the same triplets: they are of no recordings."""

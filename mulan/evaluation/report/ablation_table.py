@@ -12,6 +12,7 @@ from mulan.evaluation.protocols.protocol import SECTIONS
 from mulan.evaluation.published import PublishedFigure
 from mulan.evaluation.report.score_names import SECTION_TITLES, score_name
 from mulan.evaluation.report.summary import scores_of, section_of
+from mulan.evaluation.tasks.registry import TASKS_OF_FILES
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,6 @@ class _PaperTable:
     columns: tuple[_PaperColumn, ...]
 
 
-_ONTOLOGY = "ontology"
-"""Name of the task of AudioSet's ontology, which needs a file instead of a corpus."""
 _TAGGING = (
     ("AudioSet Gen-25", ("audioset_gen25",), "audioset"),
     ("AudioSet Mu-141", ("audioset_mu141_without_roles", "audioset_mu141_without_moods"), "audioset"),
@@ -94,7 +93,7 @@ _PAPER_TABLES = (
         "text triplets",
         (
             _PaperColumn("Playlist", "triplets", ("playlists",), "accuracy", "triplets"),
-            _PaperColumn("AudioSet", "triplets", ("audioset_ontology",), "accuracy", _ONTOLOGY),
+            _PaperColumn("AudioSet", "triplets", ("audioset_ontology",), "accuracy", "ontology"),
         ),
     ),
 )
@@ -136,10 +135,8 @@ class _Found:
 
     def reason(self, task: str) -> str:
         """Returns why a task has no score of a column."""
-        if task not in self._tasks and task == _ONTOLOGY:
-            return "no task of the command evaluates it, only mulan.evaluation.tasks.triplets.ontology_task from Python"
         if task not in self._tasks:
-            return f"not requested: --task {task}=CORPUS evaluates it"
+            return f"not requested: --task {task}={'FILE' if task in TASKS_OF_FILES else 'CORPUS'} evaluates it"
         reasons = (f"{entry['what']}: {entry['reason']}" for entry in self._tasks[task]["left_out"])
         return "; ".join(dict.fromkeys(reasons)) or "the corpus has nothing of it"
 
