@@ -43,7 +43,7 @@ class RecordingsProgress:
         now = time.monotonic()
         elapsed = max(now - self._begun, 1e-9)
         self._last = f"{self._label}  {done}/{total} recordings"
-        if done:
+        if done >= max(1, total // 100):  # the first ones include the start of their processes
             left = elapsed / done * (total - done)
             self._last += f"  {done / elapsed:.1f}/s  {int(left // 60)}:{int(left % 60):02d} left"
         if self._live is not None:

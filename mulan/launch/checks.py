@@ -79,7 +79,7 @@ def check_exported(run: Run) -> None:
         RunError: The run does not exist, or has no such model.
     """
     run.recipe()
-    if not filesystem.exists(filesystem.join(run.model_uri, "model.safetensors")):
+    if not run.has_model:
         raise RunError(f"run {run.uri} has no exported model; export its newest checkpoint with python -m jobs.export")
 
 

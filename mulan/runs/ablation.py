@@ -6,10 +6,8 @@ from dataclasses import dataclass, field
 
 from mulan.config.errors import USER_ERROR, MulanError
 from mulan.config.recipe import Recipe
-from mulan.model.inference.files import WEIGHTS
 from mulan.runs.checkpoint_list import checkpoints
 from mulan.runs.run import Run
-from mulan.storage import filesystem
 
 
 @dataclass(frozen=True)
@@ -35,15 +33,10 @@ class AblationRun:
         return cls(name, recipe, Run(ablation.uri, name))
 
     @property
-    def has_model(self) -> bool:
-        """Whether a model has been exported, perhaps before the last step."""
-        return filesystem.exists(filesystem.join(self.run.model_uri, WEIGHTS))
-
-    @property
     def is_finished(self) -> bool:
         """Whether the model of the last step has been exported, so that nothing is left to train."""
         exported = self.run.exported_steps()
-        return self.has_model and exported is not None and exported >= self.recipe.train.steps
+        return self.run.has_model and exported is not None and exported >= self.recipe.train.steps
 
     @property
     def steps_saved(self) -> int:
@@ -107,7 +100,7 @@ def existing_runs(runs: Sequence[AblationRun], missing: MissingVariants) -> list
     """Returns the runs that have a model, as they are (:meth:`AblationRun.as_it_is`), and notes the others."""
     found = []
     for one in runs:
-        if one.has_model:
+        if one.run.has_model:
             with missing.noting(one):
                 found.append(one.as_it_is())
         else:

@@ -95,6 +95,11 @@ class Run:
         return filesystem.join(self.uri, "model")
 
     @property
+    def has_model(self) -> bool:
+        """Whether a model has been exported, perhaps before the last step."""
+        return filesystem.exists(filesystem.join(self.model_uri, "model.safetensors"))
+
+    @property
     def exported_uri(self) -> str:
         """URI of the file with the step of the exported model."""
         return filesystem.join(self.uri, "exported.json")
