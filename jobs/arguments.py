@@ -68,7 +68,11 @@ def add_run(parser: argparse.ArgumentParser, *, storage: str | None = None, name
         "--storage", metavar="URI", default=storage or "runs", help="folder of runs (default: %(default)s)"
     )
     parser.add_argument(
-        "--name", metavar="RUN", required=name is None, default=name, help="name of the run; training resumes the run of that name"
+        "--name",
+        metavar="RUN",
+        required=name is None,
+        default=name,
+        help="name of the run; training resumes the run of that name",
     )
 
 
