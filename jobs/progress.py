@@ -37,7 +37,8 @@ class RecordingsProgress:
     ) -> None:
         if self._live is not None:
             self._live.stop()
-        self._console.print(self._last or f"{self._label}  already there", soft_wrap=True)
+        if self._last or kind is None:
+            self._console.print(self._last or f"{self._label}  already there", soft_wrap=True)
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
