@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mulan.evaluation.corruptions import STRENGTHS
-from mulan.evaluation.report.score_names import SECTION_TITLES, bounds, fixed, score_name
+from mulan.evaluation.report.score_names import SECTION_TITLES, bounds, counts_in_words, fixed, score_name
 from mulan.evaluation.report.summary import section_of
 
 
@@ -68,6 +68,6 @@ def _table(
         for corruption, of_models in corruptions.items()
         for model, corrupted in of_models
     )
-    counts = ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in first["counts"].items())
+    counts = counts_in_words(first["counts"])
     shown = "" if chance is None else fixed(chance, named.digits)
     return RobustnessTable(f"{SECTION_TITLES[section]}: {name}, {named.label}", counts, shown, tuple(rows))

@@ -104,3 +104,13 @@ def bounds(interval: list[float] | None, digits: int = 3, *, is_difference: bool
     write = signed if is_difference else fixed
     dash = " to " if is_difference or interval[0] < 0 else "\N{EN DASH}"
     return dash.join(write(bound, digits) for bound in interval)
+
+
+def counts_in_words(counts: Mapping[str, int]) -> str:
+    """Returns what scores are of.
+
+    Example:
+        >>> counts_in_words({"recordings": 5329, "scored_tags": 50})
+        '5,329 recordings, 50 scored tags'
+    """
+    return ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in counts.items())

@@ -10,6 +10,7 @@ from mulan.evaluation.report.score_names import (
     SECTION_TITLES,
     bounds,
     chance_of,
+    counts_in_words,
     fixed,
     score_name,
     signed,
@@ -195,9 +196,7 @@ def _set_rows(
             )
         )
     counts = next(iter(by_model.values()))["counts"]
-    return SetRows(
-        name, ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in counts.items()), tuple(rows)
-    )
+    return SetRows(name, counts_in_words(counts), tuple(rows))
 
 
 def _other(score: str, found: Mapping[str, Any] | None, row: Mapping[str, Any] | None) -> OtherScore:
