@@ -20,3 +20,9 @@ def flac(samples: np.ndarray, *, rate_hz: int = 16_000) -> bytes:
     buffer = io.BytesIO()
     soundfile.write(buffer, samples, rate_hz, format="FLAC", subtype="PCM_16")
     return buffer.getvalue()
+
+
+def wav(samples: np.ndarray, *, rate_hz: int = 16_000) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, rate_hz, format="WAV", subtype="PCM_16")
+    return buffer.getvalue()

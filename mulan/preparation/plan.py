@@ -1,11 +1,13 @@
 """The plan of a preparation: what its sources have, in which chunks, and which of these are still to be written."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
+from mulan.data.corpus.adoption import AdoptedRow
 from mulan.data.corpus.index import SCHEMA, index_table
 from mulan.preparation.chunks import Chunk, describe_chunk, in_chunks
 from mulan.preparation.exclusion import Exclusions
@@ -56,6 +58,8 @@ class PreparationPlan:
     """The chunks whose shards do not exist yet."""
     rows: pa.Table
     """The rows of the index of adopted tars."""
+    adopted_sha256: str = ""
+    """Digest of the headers and texts of these rows' recordings; empty if there are none."""
     adoption_faults: Mapping[str, Faults] = field(default_factory=dict)
     """What is left out of adopted tars, by the name of the source."""
 
@@ -91,8 +95,8 @@ def plan(
             missing.append(chunk)
             if write:
                 workspace.write_chunk(chunk, recordings)
-    rows, faults = _adopted_rows(preparation)
-    return PreparationPlan(scan, chunks, missing, rows, faults)
+    rows, digest, faults = _adopted_rows(preparation)
+    return PreparationPlan(scan, chunks, missing, rows, digest, faults)
 
 
 def _shard_settings(preparation: Preparation) -> str:
@@ -107,22 +111,31 @@ def _shard_settings(preparation: Preparation) -> str:
     return repr({name: str(value) for name, value in settings.items()})
 
 
-def _adopted_rows(preparation: Preparation) -> tuple[pa.Table, dict[str, Faults]]:
-    """Returns the rows of the index of all adopted tars, and what is left out of each source, by its name."""
-    tables, faults = [SCHEMA.empty_table()], {}
+def _adopted_rows(preparation: Preparation) -> tuple[pa.Table, str, dict[str, Faults]]:
+    """Returns the rows of the index of all adopted tars, the digest of their recordings' headers and texts, and what is
+    left out of each source, by its name."""
+    tables, digest = [SCHEMA.empty_table()], hashlib.sha256()
+    faults: dict[str, Faults] = {}
+
+    def rows_of(named: NamedSource) -> Iterator[dict[str, Any]]:
+        for each in _adopted_from(named, preparation.exclusions, faults[named.name]):
+            digest.update(each.digest)
+            yield each.row
+
     for named in preparation.adopted:
         faults[named.name] = Faults()
-        tables.append(index_table(_rows_of(named, preparation.exclusions, faults[named.name])))
+        tables.append(index_table(rows_of(named)))
         check_left_out(named.name, faults[named.name], preparation.config.max_left_out)
-    return pa.concat_tables(tables), faults
+    table = pa.concat_tables(tables)
+    return table, digest.hexdigest() if table.num_rows else "", faults
 
 
-def _rows_of(named: NamedSource, exclusions: Exclusions, faults: Faults) -> Iterator[dict[str, Any]]:
+def _adopted_from(named: NamedSource, exclusions: Exclusions, faults: Faults) -> Iterator[AdoptedRow]:
     assert isinstance(named.source, WebDataset)
-    for row in named.source.rows(faults):
+    for row, digest in named.source.rows(faults):
         recording_id = named.prefix + row["recording_id"]
         if exclusions.excludes_id(row["recording_id"]) or exclusions.excludes_id(recording_id):
             faults.add(EXCLUDED, recording_id)
         else:
             faults.found += 1
-            yield row | {"recording_id": recording_id}
+            yield AdoptedRow(row | {"recording_id": recording_id}, digest)

@@ -58,7 +58,9 @@ def make_corpus(
     check_usable(workspace.uri, plan, rows, preparation.config.max_left_out)
     workspace.write_recordings(rows)
     workspace.write_report(result)
-    write_index(pa.concat_tables([kept(rows).select(SCHEMA.names), plan.rows]), workspace.uri)
+    table = pa.concat_tables([kept(rows).select(SCHEMA.names), plan.rows])
+    # the names of shards that are made here have the digest of their recordings
+    write_index(table, workspace.uri, content_sha256=plan.adopted_sha256)
     workspace.remove_chunks()
     workspace.remove_leftovers(plan.chunks, adopted=set(plan.rows["uri"].unique().to_pylist()))
     return result

@@ -128,6 +128,10 @@ def test_tars_in_the_folder_of_the_corpus_are_adopted_and_kept(tmp_path: Path) -
     report = make(preparation(tmp_path / "music", adopted=[tars]))
     assert report["recordings"] == report["adopted"] == 2
     assert digests(shards, "*") == before
+    index = digests(tmp_path / "music", "index.parquet")
+    write_tar(names[0], [("0.flac", flac(tone(100, 0.5))), ("0.json", json.dumps({"text": "a horn"}).encode())])
+    make(preparation(tmp_path / "music", adopted=[tars]))
+    assert digests(tmp_path / "music", "index.parquet") != index, "a text of the same size has changed"
 
 
 def broken(folder: Path, count: int) -> list[Any]:

@@ -1,11 +1,12 @@
 """Adoption of existing WebDataset tars as a corpus: only an index of them is written, and no audio is read."""
 
+import hashlib
 import os
 import posixpath
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from mulan.data.audio.stated_duration import is_plausible_duration
 from mulan.data.corpus import fields as fields_of_texts
@@ -19,8 +20,18 @@ from mulan.data.errors import BadRecording, CorpusError, OnError, Rejected, Skip
 from mulan.storage import filesystem
 from mulan.storage.ranged_file import RangedFile
 
-Adopted = Examined[dict[str, Any]]
-"""A recording of a tar as a row of the index, or what is wrong with it or with the whole tar."""
+
+class AdoptedRow(NamedTuple):
+    """A recording of a tar as a row of the index."""
+
+    row: dict[str, Any]
+    """The row, with the fields of :data:`mulan.data.corpus.index.SCHEMA`."""
+    digest: bytes
+    """Digest of its headers and texts, which may change without the row."""
+
+
+Adopted = Examined[AdoptedRow]
+"""A recording of a tar, or what is wrong with it or with the whole tar."""
 
 
 def index_shards(
@@ -65,7 +76,7 @@ def index_shards(
     corpus_uri = filesystem.absolute(corpus_uri)
     if isinstance(shard_uris, str | bytes | os.PathLike):
         raise CorpusError(corpus_uri, ["index_shards takes a list of tars; pass a single tar as a list"])
-    rejected = Rejected(corpus_uri, on_error)
+    rejected, digest = Rejected(corpus_uri, on_error), hashlib.sha256()
     paths = list(shard_uris)
     wrong = sorted({type(uri).__name__ for uri in paths if not isinstance(uri, str | os.PathLike)})
     if wrong or not corpus_uri:
@@ -77,11 +88,12 @@ def index_shards(
             if isinstance(outcome, BadRecording):
                 rejected.add(name, outcome, shard="" if name == shard_uri else shard_uri)
             else:
-                yield outcome
+                digest.update(outcome.digest)
+                yield outcome.row
 
     table = index_table(rows())
     rejected.finish(table.num_rows)
-    write_index(table, corpus_uri)
+    write_index(table, corpus_uri, content_sha256=digest.hexdigest())
     return rejected.skipped
 
 
@@ -101,11 +113,11 @@ def adopt(
     stated = None if fields is None else fields.to_json()
     for adopted in examine_shards(shard_uris, partial(_row, fields=stated), keys_restart=keys_restart):
         if not isinstance(adopted.outcome, BadRecording):
-            adopted.outcome["recording_id"] = adopted.name
+            adopted.outcome.row["recording_id"] = adopted.name
         yield adopted
 
 
-def _row(shard_uri: str, file: RangedFile, scanned: ScannedSample, *, fields: str | None) -> tuple[str, dict[str, Any]]:
+def _row(shard_uri: str, file: RangedFile, scanned: ScannedSample, *, fields: str | None) -> tuple[str, AdoptedRow]:
     key, audio = scanned.sample.key, checked_audio(file, scanned)
     extension = audio.name.rpartition(".")[2].lower()
     layout = guessed_fields(key, scanned.texts) if fields is None else fields
@@ -119,7 +131,8 @@ def _row(shard_uri: str, file: RangedFile, scanned: ScannedSample, *, fields: st
         audio_duration_s(file, audio, scanned.audio_start)  # check that it is audio
     check_metadata(metadata)
     recording_id = id_of(key, metadata)
-    return recording_id, index_row(recording_id, shard_uri, scanned.sample.ranges(audio), metadata, fields=layout)
+    row = index_row(recording_id, shard_uri, scanned.sample.ranges(audio), metadata, fields=layout)
+    return recording_id, AdoptedRow(row, scanned.digest)
 
 
 def folder_split(shard_uri: str) -> str:

@@ -76,8 +76,9 @@ class Corpus:
     uri: str
     table: pa.Table
     index_sha256: str
-    """SHA-256 of ``index.parquet`` in hexadecimal, which is the same for copies of the corpus. It covers absolute URIs
-    of shards, which do not depend on the location of the index: rewriting them changes the digest."""
+    """SHA-256 of ``index.parquet`` in hexadecimal, which is the same for copies of the corpus. It covers the content of
+    shards that mulan has written, and the headers and texts of adopted ones. It also covers absolute URIs of shards,
+    which do not depend on the location of the index: rewriting them changes the digest."""
 
     @classmethod
     def open(cls, uri: str) -> "Corpus":
@@ -121,6 +122,22 @@ class Corpus:
             masks[source][parents[pc.equal(names, source).to_numpy(zero_copy_only=False)]] = True
         masks["tags"] = pc.greater(pc.list_value_length(self.table["tags"]), 0).to_numpy()
         return masks
+
+    def with_at_most(self, count: int, split: str) -> "Corpus":
+        """Returns the corpus with at most this number of recordings of a split, and a digest of its own.
+
+        Those with the smallest digests of their ids are taken, as if they were drawn at random, whatever the order of
+        the index; of a larger number all that a smaller one takes.
+        """
+        rows = self.rows(split)
+        if len(rows) <= count:
+            return self
+        digests = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in self.recording_ids(rows.tolist())]
+        order = np.argsort(np.frombuffer(b"".join(digests), ">u8"), kind="stable")
+        others = np.flatnonzero(pc.not_equal(self.table["split"], split).to_numpy())
+        kept = np.sort(np.concatenate([others, rows[order[:count]]]))
+        digest = hashlib.sha256(f"{self.index_sha256} {split} {count}".encode()).hexdigest()
+        return Corpus(self.uri, self.table.take(pa.array(kept)), digest)
 
     def recording_ids(self, rows: Sequence[int]) -> list[str]:
         """Returns the recording ids of rows of the index."""
@@ -171,14 +188,21 @@ def index_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     return pa.concat_tables(tables)
 
 
-def write_index(table: pa.Table, corpus_uri: str) -> None:
+def write_index(table: pa.Table, corpus_uri: str, *, content_sha256: str = "") -> None:
     """Writes ``CORPUS_URI/index.parquet`` atomically, after all shards: a corpus with an index is complete.
 
     Columns of which all values are the default are left out, so that an index keeps its bytes, and thereby its digest,
     when the schema gets another one.
+
+    Args:
+        table: The rows.
+        corpus_uri: Folder of the corpus.
+        content_sha256: Digest of the shards, for shards whose content could change without any of their names and
+            sizes. It is written to the metadata of the file, so that the digest of the index changes with the content.
     """
     buffer = io.BytesIO()
-    table = _with_defaults(table).cast(SCHEMA)
+    schema = SCHEMA.with_metadata({"content_sha256": content_sha256}) if content_sha256 else SCHEMA
+    table = _with_defaults(table).cast(schema)
     table = table.drop_columns([name for name in _DEFAULTS if not pc.any(pc.greater(_sizes(table[name]), 0)).as_py()])
     pq.write_table(table, buffer, compression="zstd")
     filesystem.write_atomically(filesystem.join(corpus_uri, INDEX_NAME), buffer.getvalue())

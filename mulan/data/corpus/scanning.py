@@ -1,6 +1,8 @@
 """Scanning of a tar: its recordings and their texts, from the headers and the small members alone."""
 
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from tarfile import BLOCKSIZE
 from typing import BinaryIO, NamedTuple, cast
 
 from mulan.data.audio import windows
@@ -26,6 +28,8 @@ class ScannedSample(NamedTuple):
     """Contents of the files with texts and tags, by extension."""
     audio_start: bytes
     """First bytes of its audio, as far as they were read ahead; empty if it has none."""
+    digest: bytes
+    """Digest of its headers, which have the time when each file was last modified, and of its texts."""
 
 
 def scan(file: RangedFile) -> Iterator[ScannedSample]:
@@ -39,17 +43,21 @@ def scan(file: RangedFile) -> Iterator[ScannedSample]:
         StorageError, StoragePermanentError: The storage failed.
     """
     contents: dict[int, bytes] = {}
+    digests: dict[int, bytes] = {}
     damage: list[BadRecording] = []
-    for sample in samples(_entries(file, contents, damage)):
+    for sample in samples(_entries(file, contents, digests, damage)):
         texts = {extension: contents.pop(entry.number, b"") for extension, entry in sample.texts()}
         starts = [contents.pop(entry.number) for extension, entry in sample.members if is_audio(extension)]
-        yield ScannedSample(sample, texts, starts[0] if starts else b"")
+        digest = sha256(b"".join(digests.pop(entry.number) for _, entry in sample.members)).digest()
+        yield ScannedSample(sample, texts, starts[0] if starts else b"", digest)
     if damage:
         raise damage[0]
 
 
-def _entries(file: RangedFile, contents: dict[int, bytes], damage: list[BadRecording]) -> Iterator[Entry]:
-    """Yields the files of a tar, and reads texts and the start of audio, by the numbers of the files.
+def _entries(
+    file: RangedFile, contents: dict[int, bytes], digests: dict[int, bytes], damage: list[BadRecording]
+) -> Iterator[Entry]:
+    """Yields the files of a tar, and reads texts and the start of audio, by the numbers of the files, and digests.
 
     Damage is appended, unless it is that the last file is truncated, which is reported for its recording.
     """
@@ -58,11 +66,14 @@ def _entries(file: RangedFile, contents: dict[int, bytes], damage: list[BadRecor
         for entry in iter_entries(cast(BinaryIO, file)):
             split = split_name(entry.name)
             assert split is not None
+            header = file.buffered(entry.start - BLOCKSIZE, BLOCKSIZE)  # it has just been read
+            text = b""
             if is_text(split[1]) and entry.size <= _MAX_TEXT_BYTES:
                 file.seek(entry.start)
-                contents[entry.number] = file.read(entry.size)
+                text = contents[entry.number] = file.read(entry.size)
             elif is_audio(split[1]):
                 contents[entry.number] = file.buffered(entry.start, min(entry.size, _START_BYTES))
+            digests[entry.number] = sha256(header + text).digest()
             yield entry
     except BadRecording as error:
         if entry is None or not _is_truncated(entry, file):

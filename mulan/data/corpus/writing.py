@@ -1,5 +1,6 @@
 """Writing of recordings as a corpus: tar shards and then, when all are complete, their index."""
 
+import hashlib
 import io
 import json
 import os
@@ -105,7 +106,7 @@ def write_corpus(
         with suppress(StorageError):
             shards.remove()
         raise
-    _replace_index(rows, uri)
+    _replace_index(rows, uri, shards.sha256)
     return rejected.skipped
 
 
@@ -123,6 +124,12 @@ class _ShardWriter:
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._tar: tarfile.TarFile | None = None
         self._shards = self._recordings = 0
+        self._digest = hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the digests of the finished shards, in hexadecimal."""
+        return self._digest.hexdigest()
 
     def __enter__(self) -> "_ShardWriter":
         return self
@@ -183,6 +190,8 @@ class _ShardWriter:
         if self._tar is not None:
             with self._storage_errors():
                 self._tar.close()
+                with open(self._path, "rb") as shard:
+                    self._digest.update(hashlib.file_digest(shard, "sha256").digest())
             filesystem.upload(self._path, filesystem.join(self._corpus_uri, self._name))
             self._tar, self._recordings, self._shards = None, 0, self._shards + 1
 
@@ -222,12 +231,12 @@ def _free_folder(corpus_uri: str) -> str:
     return f"shards-{number}" if "shards" in names else "shards"
 
 
-def _replace_index(rows: list[dict[str, Any]], uri: str) -> None:
+def _replace_index(rows: list[dict[str, Any]], uri: str, content_sha256: str) -> None:
     """Writes the index, and removes the shards of the previous index that this module has written."""
     old_shards: set[str] = set()
     with suppress(CorpusError):  # there is none, or it is unreadable
         old_shards = set(Corpus.open(uri).table["uri"].unique().to_pylist())
-    write_index(pa.Table.from_pylist(rows, SCHEMA), uri)
+    write_index(pa.Table.from_pylist(rows, SCHEMA), uri, content_sha256=content_sha256)
     for shard in old_shards - {row["uri"] for row in rows}:
         if _WRITTEN_HERE.fullmatch(shard):
             filesystem.remove(filesystem.join(uri, shard))

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from mulan.config.base import Section
 from mulan.config.sections import STORED_SOURCES
-from mulan.data.corpus.adoption import adopt, folder_split
+from mulan.data.corpus.adoption import AdoptedRow, adopt, folder_split
 from mulan.data.corpus.examination import Examined, examine_shards
 from mulan.data.corpus.fields import Fields, map_fields
 from mulan.data.corpus.records import field_values, guessed_fields, id_of
@@ -67,7 +67,7 @@ class WebDataset:
         """
         return list(self._versions())
 
-    def rows(self, faults: Faults) -> Iterator[dict[str, Any]]:
+    def rows(self, faults: Faults) -> Iterator[AdoptedRow]:
         """Yields the rows of an index of the tars, with absolute URIs.
 
         Args:

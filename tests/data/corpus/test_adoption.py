@@ -1,4 +1,6 @@
+import io
 import json
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,6 +43,20 @@ def test_equal_names_in_different_folders_are_different_recordings(tmp_path: Pat
         ("rock/01", AUDIO, ["rock"]),
         ("jazz/01", other, ["jazz"]),
     ]
+
+
+def test_other_texts_or_newer_files_of_the_same_size_have_another_digest(tmp_path: Path) -> None:
+    def digest(word: str, modified_s: int) -> str:
+        with tarfile.open(tmp_path / "a.tar", "w") as tar:
+            for name, content in {"a.flac": AUDIO, "a.json": text(word)}.items():
+                member = tarfile.TarInfo(name)
+                member.size, member.mtime = len(content), modified_s
+                tar.addfile(member, io.BytesIO(content))
+        index_shards([tmp_path / "a.tar"], tmp_path)
+        return Corpus.open(str(tmp_path)).index_sha256
+
+    assert digest("calm", 0) == digest("calm", 0)
+    assert len({digest("calm", 0), digest("loud", 0), digest("calm", 1)}) == 3
 
 
 def test_several_audio_members_are_rejected(tmp_path: Path) -> None:

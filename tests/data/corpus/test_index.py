@@ -201,6 +201,22 @@ def test_columns_that_an_index_lacks_are_the_defaults_and_are_not_written(tmp_pa
     assert Corpus.open(str(tmp_path / "old")).index_sha256 == Corpus.open(str(tmp_path / "0")).index_sha256
 
 
+def test_a_part_of_a_split_does_not_depend_on_the_order_of_the_index() -> None:
+    rows = [row(number, split="test" if number % 5 == 0 else "train") for number in range(100)]
+    whole, reversed_ = (
+        Corpus("c", pa.Table.from_pylist(some, SCHEMA), digest) for some, digest in ((rows, "a"), (rows[::-1], "b"))
+    )
+    names = [set(corpus.with_at_most(30, "train").table["recording_id"].to_pylist()) for corpus in (whole, reversed_)]
+    assert names[0] == names[1] and len(names[0]) == 30 + 20
+    fewer = whole.with_at_most(10, "train")
+    assert set(fewer.table["recording_id"].to_pylist()) < names[0]
+    assert fewer.table["recording_id"].to_pylist() == sorted(
+        fewer.table["recording_id"].to_pylist(), key=whole.table["recording_id"].to_pylist().index
+    )
+    assert len({whole.index_sha256, fewer.index_sha256, whole.with_at_most(30, "train").index_sha256}) == 3
+    assert whole.with_at_most(80, "train") is whole
+
+
 def copy_tree(folder: str, uri: str) -> None:
     fs, target = fsspec.core.url_to_fs(uri)
     for file in Path(folder).rglob("*"):

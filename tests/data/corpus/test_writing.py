@@ -15,7 +15,7 @@ from mulan.data.corpus.records import read_record
 from mulan.data.corpus.writing import Recording, write_corpus
 from mulan.data.errors import CorpusError
 from tests.data.corpus.tars import ODD_IDS, PLAIN_IDS, RECORDINGS, write_tar
-from tests.sounds import flac, tone
+from tests.sounds import flac, tone, wav
 
 METADATA = {"texts": {"short_form": ["a tone"]}, "split": "test", "tags": ["genre:drone"], "licence": "CC0-1.0"}
 
@@ -105,6 +105,23 @@ def test_tars_of_the_webdataset_library_are_adopted_in_place(tmp_path: Path) -> 
         assert (record.recording_id, record.audio) == (key, content)
         assert record.texts("short_form") == ["a tone"]
     assert_ranges_are_those_of_the_tars(corpus)
+
+
+@pytest.mark.parametrize("changed", ["audio", "texts"])
+def test_other_content_of_the_same_size_has_another_digest(changed: str, tmp_path: Path) -> None:
+    first = replace(RECORDINGS[0], extension="wav", audio=wav(tone(440, 1.0)), texts={"playlist": ["calm"]})
+    other = (
+        replace(first, audio=wav(tone(880, 1.0)))
+        if changed == "audio"
+        else replace(first, texts={"playlist": ["loud"]})
+    )
+    corpora = []
+    for name, recording in {"one": first, "again": first, "other": other}.items():
+        write_corpus([recording], tmp_path / name)
+        corpora.append(Corpus.open(str(tmp_path / name)))
+    one, again, with_other_content = corpora
+    assert with_other_content.table.equals(one.table)
+    assert one.index_sha256 == again.index_sha256 != with_other_content.index_sha256
 
 
 def test_adopting_written_shards_gives_the_written_index(written: Path, tmp_path: Path) -> None:
