@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from jobs import arguments
 from jobs.arguments import CONSOLE
-from jobs.evaluate import assess
+from jobs.evaluate import MAX_TRAIN_RECORDINGS, assess
 from jobs.joining import check_training, join
 from jobs.train import train
 from mulan.config.errors import MulanError
@@ -129,7 +129,8 @@ def _requests(tasks: Sequence[str], corpora: Sequence[str]) -> "list[TaskRequest
     # imports torch
     from mulan.evaluation.tasks.request import task_requests
 
-    return task_requests(tasks, default_corpus=next(filter(None, corpora), None))
+    corpus = next(filter(None, corpora), None)
+    return task_requests(tasks, default_corpus=corpus, max_train_recordings=MAX_TRAIN_RECORDINGS)
 
 
 def _print_plan(

@@ -13,10 +13,9 @@ from jobs import arguments
 from jobs.arguments import CONSOLE
 from jobs.joining import join_to_evaluate
 from jobs.progress import RecordingsProgress
-from mulan.config.errors import MulanError
+from mulan.config.errors import ErrorCollection, MulanError
 from mulan.config.sections import ScaleConfig
 from mulan.data.corpus.index import SPLITS
-from mulan.data.errors import CorpusError
 from mulan.launch.checks import check_exported
 from mulan.runs.run import Run
 from mulan.storage import filesystem
@@ -27,6 +26,9 @@ if TYPE_CHECKING:
 
 DEFAULT_TASKS = ("tags", "captions", "playlists", "triplets")
 """What is evaluated if no task is named."""
+MAX_TRAIN_RECORDINGS = 10_000
+"""Number of recordings that tasks of any corpus train probes on, unless another one is given: of a corpus for training,
+all recordings would take days to embed."""
 
 
 class EvaluationRefused(MulanError, ValueError):
@@ -47,6 +49,8 @@ def main() -> None:
         print(f"baseline {name}: {uri}")
     for task in request.tasks:
         print(f"task {task.task.name}: {task.task.title}, {task.uri}")
+        if task.part:
+            print(f"  {task.part}")
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,9 +89,24 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="embed and train on GPUs, or not (default: as the run was trained, or not)",
     )
     arguments.add_run(parser, name="")
+    _add_corpus_arguments(parser)
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check everything, print what would be evaluated, and stop"
+    )
+
+
+def _add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_data(parser, default="the training corpus of the run")
     parser.add_argument(
         "--split", choices=SPLITS, default="test", help="split that tasks of any corpus score (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--max-train-recordings",
+        metavar="N",
+        type=_count,
+        default=MAX_TRAIN_RECORDINGS,
+        help="maximum number of recordings of the split train that tasks of any corpus train probes on (default: "
+        "%(default)s)",
     )
     parser.add_argument(
         "--template",
@@ -103,15 +122,19 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_share,
         help="maximum share of skipped recordings, from 0 to 1 (default: that of the run, or 0.01)",
     )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="check everything, print what would be evaluated, and stop"
-    )
 
 
 def _share(text: str) -> float:
     value = float(text)  # argparse reports a ValueError
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{value} is not from 0 to 1")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)  # argparse reports a ValueError
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
     return value
 
 
@@ -129,6 +152,7 @@ def _requested(args: argparse.Namespace) -> "EvaluationRequest":
         args.task,
         data_uri=arguments.checked("--data", args.data),
         split=args.split,
+        max_train_recordings=args.max_train_recordings,
         templates=args.template,
         out_uri=arguments.checked("--out", args.out),
         run=run,
@@ -145,6 +169,7 @@ def request(
     *,
     data_uri: str | None = None,
     split: str = "test",
+    max_train_recordings: int = MAX_TRAIN_RECORDINGS,
     templates: Sequence[str] = (),
     out_uri: str | None = None,
     run: Run | None = None,
@@ -165,19 +190,21 @@ def request(
     from mulan.evaluation.encoders.registry import absolute_spec, baseline_specs, encoder_names
     from mulan.evaluation.finetuning.training import EndToEndSettings
     from mulan.evaluation.options import EvaluationOptions
-    from mulan.evaluation.protocols.templates import PromptTemplates
-    from mulan.evaluation.tasks.request import task_requests
     from mulan.launch.evaluation import EvaluationRequest, check_request
 
     specs = [*([f"exported={run.model_uri}"] if run else []), *models]
     corpus = data_uri or (recipe.data.uri if recipe else None)
     if max_skipped_share is None:
         max_skipped_share = recipe.data.max_skipped_share if recipe else 0.01
-    prompts = PromptTemplates.parsed(templates)
-    requests = task_requests(tasks or DEFAULT_TASKS, default_corpus=corpus, split=split, templates=prompts)
-    _check_splits(requests, split)
-    _check_probes(requests, baselines=baselines, finetune=finetune)
-    named = dict(zip(encoder_names(specs), map(absolute_spec, specs), strict=True))
+    errors = ErrorCollection()
+    requests: list[TaskRequest] = []
+    named: dict[str, str] = {}
+    with errors.collecting():
+        requests = _task_requests(tasks or DEFAULT_TASKS, corpus, split, max_train_recordings, templates)
+        _check_probes(requests, baselines=baselines, finetune=finetune)
+    with errors.collecting():
+        named = dict(zip(encoder_names(specs), map(absolute_spec, specs), strict=True))
+    errors.raise_any()
     requested = EvaluationRequest(
         named,
         requests,
@@ -194,13 +221,22 @@ def request(
     return requested
 
 
-def _check_splits(requests: "Sequence[TaskRequest]", split: str) -> None:
-    for uri, corpus in {
-        each.uri: each.corpus for each in requests if each.corpus is not None and each.task.splits
-    }.items():
-        if not len(corpus.rows(split)):
-            others = " or ".join(f"--split {name}" for name in SPLITS if len(corpus.rows(name)))
-            raise CorpusError(uri, [f"it has no recordings in the split {split!r}; {others} scores those that it has"])
+def _task_requests(
+    tasks: Sequence[str], corpus: str | None, split: str, max_train_recordings: int, templates: Sequence[str]
+) -> "list[TaskRequest]":
+    from mulan.evaluation.protocols.templates import PromptTemplates
+    from mulan.evaluation.tasks.request import task_requests
+
+    errors, prompts = ErrorCollection(), PromptTemplates()
+    requests: list[TaskRequest] = []
+    with errors.collecting():
+        prompts = PromptTemplates.parsed(templates)
+    with errors.collecting():
+        requests = task_requests(
+            tasks, default_corpus=corpus, split=split, templates=prompts, max_train_recordings=max_train_recordings
+        )
+    errors.raise_any()
+    return requests
 
 
 def _check_probes(requests: "Sequence[TaskRequest]", *, baselines: bool, finetune: bool) -> None:

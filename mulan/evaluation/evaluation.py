@@ -59,7 +59,11 @@ def evaluate(
             same name.
         MulanError: An encoder or a corpus cannot be used. All encoders are opened before the first one is evaluated.
     """
-    runs = [TaskRun(request, options, observer or SilentObserver()) for request in requests]
+    observer = observer or SilentObserver()
+    for request in requests:
+        if request.part:
+            observer.message(f"{request.task.name}: {request.part}")
+    runs = [TaskRun(request, options, observer) for request in requests]
     scores: dict[str, list[SetScores]] = {}
     infos, seconds = [], {}
     further = {_free_name(name, specs): spec for name, spec in (baselines or {}).items() if spec not in specs.values()}

@@ -18,8 +18,8 @@ class EvaluationOptions:
     """Maximum share of skipped recordings of a corpus, in [0, 1]."""
     use_gpu: bool = False
     """Whether recordings are embedded on GPUs, one for each copy of an encoder."""
-    restart_actors: bool = False
-    """Whether the process of a copy of an encoder is restarted on another node when its node is lost."""
+    on_this_machine: bool = True
+    """Whether the cluster is this machine alone, see :func:`mulan.evaluation.embedding.pipeline.embed_corpus`."""
     finetune: EndToEndSettings | None = None
     """How the audio networks of exported models are also trained end to end, in place of the heads of probes: from
     their weights and, that of the first one, from scratch. None if they are not."""

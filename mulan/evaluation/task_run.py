@@ -122,13 +122,13 @@ class TaskRun:
 
     def facts(self) -> TaskFacts:
         """Returns what was evaluated."""
-        task, corpus = self.request.task, self.request.corpus
+        task = self.request.task
         return TaskFacts(
             task.name,
             task.title,
-            task.description,
+            f"{task.description} {self.request.part}".rstrip(),
             self.request.uri,
-            corpus.index_sha256 if corpus is not None else "",
+            self.request.index_sha256,
             self.recordings,
             {model: skipped for model, skipped in self.skipped.items() if skipped},
             self.left_out.entries,

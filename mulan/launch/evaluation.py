@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
+from mulan.config.errors import ErrorCollection
 from mulan.config.sections import ScaleConfig
 from mulan.evaluation.encoders.registry import open_encoder
 from mulan.evaluation.evaluation import evaluate
@@ -45,12 +46,16 @@ def check_request(request: EvaluationRequest) -> None:
     """Loads every model and discards it, and reads the metrics of the run, so that nothing is embedded in vain.
 
     Raises:
-        MulanError: A model cannot be loaded, or the metrics are damaged.
+        MulanError: A model cannot be loaded, or the metrics are damaged; lists all errors.
     """
+    errors = ErrorCollection()
     if request.run is not None:
-        request.run.metrics()
+        with errors.collecting():
+            request.run.metrics()
     for name, spec in (*request.models.items(), *request.baselines.items()):
-        open_encoder(spec, name=name, device="cpu")
+        with errors.collecting():
+            open_encoder(spec, name=name, device="cpu")
+    errors.raise_any()
 
 
 def evaluate_and_report(
@@ -70,8 +75,7 @@ def evaluate_and_report(
         MulanError: A model, a corpus or a task cannot be used, or too many recordings were skipped.
     """
     run = request.run
-    # a cluster of this machine alone does not outlive it
-    options = replace(request.options, restart_actors=not started_ray())
+    options = replace(request.options, on_this_machine=started_ray())
     with report_waiting("evaluate", ScaleConfig(workers=1, use_gpu=options.use_gpu), console):
         evaluation = evaluate(request.models, request.tasks, options, baselines=request.baselines, observer=observer)
     training = None if run is None else training_report(run.metrics(), run.recipe(), run.seconds())

@@ -206,11 +206,8 @@ def test_damaged_files_of_a_run_are_named_by_every_job(job: Job, tiny_corpus: st
     Path(run.metrics_uri).write_bytes(b'{"step": 1}\n\x00\n')
     for arguments in (["evaluate"], ["evaluate", "--dry-run"], ["train", "--replay-step", "1"]):
         code, out, err = job(*arguments, "--name", "x")
-        assert (code, out, err) == (
-            2,
-            "",
-            f"error: line 2 of {run.metrics_uri} is damaged; restore that file, or remove the line\n",
-        )
+        assert (code, out) == (2, "") and err.startswith("error: ")
+        assert f"line 2 of {run.metrics_uri} is damaged; restore that file, or remove the line\n" in err
     Path(run.recipe_uri).write_bytes(b"\xff")
     for arguments in (
         ["evaluate"],

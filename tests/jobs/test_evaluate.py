@@ -39,6 +39,9 @@ def test_a_dry_run_names_the_models_and_tasks_and_writes_nothing(
     code, out, err = job("evaluate", "--model", "log_mel", "--task", f"tags={tiny_corpus}", "--out", "r", "--dry-run")
     assert (code, err) == (0, "")
     assert out == f"model log_mel: log_mel\ntask tags: Tags of the corpus, {tiny_corpus}\n"
+    code, out, err = job("evaluate", "--name", "x", "--task", "tags", "--max-train-recordings", "2", "--dry-run")
+    assert (code, err) == (0, "")
+    assert "  Probes are trained on 2 of the " in out
     assert sorted(Path.cwd().rglob("*")) == before
 
 
@@ -86,3 +89,6 @@ def test_what_does_not_go_together_is_refused(job: Job, tiny_corpus: str) -> Non
     code, _, err = job("evaluate", *models, "--max-skipped-share", "2")
     assert code == 2
     assert "2.0 is not from 0 to 1" in err
+    code, _, err = job("evaluate", *models, "--max-train-recordings", "0")
+    assert code == 2
+    assert "0 is not at least 1" in err

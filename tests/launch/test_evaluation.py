@@ -8,13 +8,14 @@ import pytest
 from ray.util.annotations import RayDeprecationWarning
 from rich.console import Console
 
+from mulan.config.errors import SeveralErrors
 from mulan.evaluation.options import EvaluationOptions, SilentObserver
 from mulan.evaluation.tasks.request import task_requests
 from mulan.launch.evaluation import EvaluationRequest, check_request, evaluate_and_report
 from mulan.model.inference.files import ModelFolderError
 from mulan.recipes.registry import load_recipe
 from mulan.runs.run import Run
-from mulan.storage.jsonl import DamagedFile, JsonLinesLog
+from mulan.storage.jsonl import JsonLinesLog
 from mulan.tasks.joint import JointTask
 from tests.evaluation.report.training_lines import training_lines
 
@@ -65,5 +66,5 @@ def test_damaged_models_and_metrics_are_found_before_anything_is_embedded(reques
     with pytest.raises(ModelFolderError, match=r"config\.json"):
         check_request(request_of_run)
     Path(run.metrics_uri).write_bytes(b'{"step": 1}\n\x00\n')
-    with pytest.raises(DamagedFile, match=r"line 2 of .*metrics\.jsonl is damaged"):
+    with pytest.raises(SeveralErrors, match=r"(?s)line 2 of [^\n]*metrics\.jsonl is damaged.*config\.json"):
         check_request(request_of_run)

@@ -44,7 +44,7 @@ def test_a_trained_model_embeds_a_corpus_on_a_gpu_like_on_the_cpu(tiny_corpus: s
     fit(load_recipe("demo_miniature", SETTINGS, data_uri=tiny_corpus), run)
     export_run(run)
     encoder, corpus = open_encoder(run.model_uri, device="cpu"), Corpus.open(tiny_corpus)
-    found = embed_corpus(
+    (found,) = embed_corpus(
         partial(open_encoder, run.model_uri), encoder.info, corpus, ["test"], max_skipped_share=0, use_gpu=True
     )
     expected = embed_here(encoder, corpus, ["test"], max_skipped_share=0)

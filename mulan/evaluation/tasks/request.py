@@ -1,13 +1,14 @@
 """Tasks as users name them on the command line, with their corpora."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow.compute as pc
 
-from mulan.data.corpus.index import Corpus
+from mulan.config.errors import ErrorCollection
+from mulan.data.corpus.index import SPLITS, Corpus
 from mulan.data.corpus.metadata import split_tag
-from mulan.data.errors import MAX_FAULTS
+from mulan.data.errors import MAX_FAULTS, CorpusError
 from mulan.evaluation.errors import EvaluationError
 from mulan.evaluation.protocols.templates import TAGS_ALONE, PromptedProtocol, PromptTemplates
 from mulan.evaluation.tasks.registry import TASKS_OF_FILES, task_named
@@ -23,7 +24,11 @@ class TaskRequest:
     uri: str
     """Path or URI of the corpus, or of the file that the task needs instead."""
     corpus: Corpus | None
-    """The corpus; None for a task of a file."""
+    """The corpus, or the part of it that is evaluated; None for a task of a file."""
+    index_sha256: str = ""
+    """SHA-256 of the index of the whole corpus in hexadecimal; empty without one."""
+    part: str = ""
+    """A sentence that says which part of the corpus is evaluated; empty for all of it."""
 
 
 def task_requests(
@@ -32,6 +37,7 @@ def task_requests(
     default_corpus: str | None = None,
     split: str = "test",
     templates: PromptTemplates = TAGS_ALONE,
+    max_train_recordings: int | None = None,
 ) -> list[TaskRequest]:
     """Returns the tasks that were named, with their corpora; each corpus is opened once.
 
@@ -40,55 +46,87 @@ def task_requests(
         default_corpus: Path or URI of the corpus of tasks that name none; None if there is none.
         split: Split whose recordings the tasks of any corpus score; those of public data sets score ``test``.
         templates: Templates of the prompts of tags.
+        max_train_recordings: Maximum number of recordings of the split ``train``, which probes are trained on, that
+            tasks of any corpus take; None for all. Those of public data sets take all.
 
     Raises:
         EvaluationError: A task does not exist, is named twice, has no corpus, or does not score the split, or no task
-            has prompts that a template is for; lists all faults.
-        CorpusError: A corpus does not exist or is damaged.
+            has prompts that a template is for.
+        CorpusError: A corpus does not exist, is damaged, or has no recordings in the split.
         UnusableTextFile, StorageError: A file cannot be read.
+        SeveralErrors: There are several of these errors; lists all of them.
     """
-    faults: list[str] = []
+    errors = ErrorCollection()
     named: list[tuple[EvaluationTask, str]] = []
     for name, _, uri in (word.partition("=") for word in words):
-        if name in {task.name for task, _ in named}:
-            faults.append(f"the task {name} is named twice; evaluate it on each corpus by a command of its own")
-            continue
-        try:
+        with errors.collecting():
+            if name in {task.name for task, _ in named}:
+                raise EvaluationError(
+                    f"the task {name} is named twice; evaluate it on each corpus by a command of its own"
+                )
             if name in TASKS_OF_FILES:
                 named.append((_of_file(name, uri), uri))
             else:
                 named.append((_of_corpus(name, uri or default_corpus, split), uri or default_corpus or ""))
-        except EvaluationError as error:
-            faults.append(str(error))
-    if faults:
-        raise EvaluationError("; ".join(faults))
-    uris = dict.fromkeys(uri for task, uri in named if task.name not in TASKS_OF_FILES)
-    corpora = {uri: Corpus.open(uri) for uri in uris}
+    corpora: dict[str, Corpus] = {}
+    for uri in dict.fromkeys(uri for task, uri in named if task.name not in TASKS_OF_FILES):
+        with errors.collecting():
+            corpora[uri] = Corpus.open(uri)
+            if any(task.splits for task, needed in named if needed == uri):
+                _check_split(corpora[uri], split)
     if templates != TAGS_ALONE:
-        _check_templates(templates, [corpora[uri] for task, uri in named if _has_prompts(task)])
-    return [
-        TaskRequest(task.prompted(templates), uri, None if task.name in TASKS_OF_FILES else corpora[uri])
-        for task, uri in named
-    ]
+        with errors.collecting():
+            _check_templates(templates, [corpora.get(uri) for task, uri in named if _has_prompts(task)])
+    errors.raise_any()
+    limit = None if split == "train" else max_train_recordings
+    parts = {uri: corpus if limit is None else corpus.with_at_most(limit, "train") for uri, corpus in corpora.items()}
+    requests = []
+    for task, uri in named:
+        request = TaskRequest(task.prompted(templates), uri, None)
+        if task.name not in TASKS_OF_FILES:
+            whole, part = corpora[uri], corpora[uri] if task.prepared_by else parts[uri]
+            request = replace(request, corpus=part, index_sha256=whole.index_sha256, part=_part(task, whole, part))
+        requests.append(request)
+    return requests
+
+
+def _part(task: EvaluationTask, whole: Corpus, part: Corpus) -> str:
+    recordings, taken = (len(corpus.rows("train")) for corpus in (whole, part))
+    if recordings == taken or "train" not in task.splits:
+        return ""
+    return (
+        f"Probes are trained on {taken:,} of the {recordings:,} recordings of the split train, chosen by a digest of "
+        "their ids."
+    )
 
 
 def _has_prompts(task: EvaluationTask) -> bool:
     return any(isinstance(protocol, PromptedProtocol) for protocol in task.protocols)
 
 
-def _check_templates(templates: PromptTemplates, corpora: Sequence[Corpus]) -> None:
+def _check_split(corpus: Corpus, split: str) -> None:
+    if not len(corpus.rows(split)):
+        others = " or ".join(f"--split {name}" for name in SPLITS if len(corpus.rows(name)))
+        fault = f"it has no recordings in the split {split!r}; {others} scores those that it has"
+        raise CorpusError(corpus.uri, [fault])
+
+
+def _check_templates(templates: PromptTemplates, corpora: Sequence[Corpus | None]) -> None:
     """Checks that templates are used.
 
     Args:
         templates: The templates.
-        corpora: The corpora of the tasks that have prompts.
+        corpora: The corpora of the tasks that have prompts; None for those that cannot be opened.
 
     Raises:
         EvaluationError: There are no such tasks, or no tags of a category; names all of them.
     """
     if not corpora:
         raise EvaluationError("--template: none of the tasks has prompts of tags; leave it out, or add --task tags")
-    tags = [tag for corpus in corpora for tag in pc.unique(pc.list_flatten(corpus.table["tags"])).to_pylist()]
+    opened = [corpus for corpus in corpora if corpus is not None]
+    if len(opened) < len(corpora):
+        return
+    tags = [tag for corpus in opened for tag in pc.unique(pc.list_flatten(corpus.table["tags"])).to_pylist()]
     categories = sorted({split_tag(tag)[0] for tag in tags})
     unknown = [name for name in templates.by_category if name not in categories]
     if unknown:

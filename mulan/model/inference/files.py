@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -169,7 +170,8 @@ class ModelFolder:
             prefix: Beginning of the names of the part's tensors, such as ``audio_encoder.``; others are not loaded.
 
         Raises:
-            ModelFolderError: The file is corrupt, or its names or shapes differ from those of the model.
+            ModelFolderError: The file is corrupt, its names or shapes differ from those of the model, or it has numbers
+                that are not finite.
         """
         try:
             weights = load_file(self.path / WEIGHTS)
@@ -179,6 +181,12 @@ class ModelFolder:
             raise ModelFolderError(self.uri, [f"{WEIGHTS} cannot be read: {error}"]) from error
         except RuntimeError as error:
             raise ModelFolderError(self.uri, [weights_fault(error)]) from error
+        wrong = [name for name, weight in part.items() if not torch.isfinite(weight).all()]
+        if wrong:
+            named = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
+            raise ModelFolderError(
+                self.uri, [f"{WEIGHTS} has numbers that are not finite, in {named}; did its training diverge?"]
+            )
 
 
 @contextmanager

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from mulan.config.errors import MulanError
+from mulan.config.errors import MulanError, SeveralErrors
+from mulan.data.corpus.index import Corpus
 from mulan.data.errors import CorpusError
 from mulan.evaluation.errors import EvaluationError
 from mulan.evaluation.protocols.templates import PromptTemplates
@@ -18,12 +19,14 @@ def test_tasks_have_their_own_corpus_or_the_default_one_which_is_opened_once(tin
 
 
 def test_all_faults_are_listed_with_their_remedies() -> None:
-    with pytest.raises(EvaluationError) as raised:
-        task_requests(["tag", "mtat", "captions=/a", "captions=/b"])
+    with pytest.raises(SeveralErrors) as raised:
+        task_requests(["tag", "mtat", "captions=/a", "captions=/b"], templates=PromptTemplates.parsed(["a {}"]))
     message = str(raised.value)
     assert "there is no task 'tag'; did you mean tags?" in message
     assert "the task mtat needs the folder of its corpus, which jobs.prepare makes with --source mtat=FOLDER" in message
     assert "the task captions is named twice" in message
+    assert "corpus /a: there is no index.parquet" in message
+    assert "--template: none of the tasks has prompts of tags" in message
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
@@ -77,3 +80,24 @@ def test_templates_that_no_prompt_would_have_are_refused(tiny_corpus: str) -> No
         requested("tags", "gnere={} song", "genre={} song", "mood={}")
     with pytest.raises(EvaluationError, match="none of the tasks has prompts of tags"):
         requested("captions", "{} music")
+
+
+def test_probes_of_any_corpus_are_trained_on_a_part_of_a_large_one(tiny_corpus: str) -> None:
+    whole = Corpus.open(tiny_corpus)
+    count = len(whole.rows("train")) - 2
+    names = ["tags", "captions", f"gtzan={tiny_corpus}"]
+    tags, captions, gtzan = task_requests(names, default_corpus=tiny_corpus, max_train_recordings=count)
+    assert tags.corpus is captions.corpus, "their vectors are computed once"
+    assert tags.corpus is not None and len(tags.corpus.rows("train")) == count
+    assert tags.part.startswith(f"Probes are trained on {count} of the {count + 2} recordings of the split train")
+    assert captions.part == gtzan.part == ""
+    assert gtzan.corpus is not None and gtzan.corpus.table.equals(whole.table)
+    assert {each.index_sha256 for each in (tags, captions, gtzan)} == {whole.index_sha256}
+    (scored,) = task_requests(["captions"], default_corpus=tiny_corpus, split="train", max_train_recordings=count)
+    assert scored.corpus is not None and scored.corpus.table.equals(whole.table)
+
+
+def test_a_corpus_without_the_split_is_named_with_those_that_it_has(tiny_corpus_with_unfiltered_texts: str) -> None:
+    with pytest.raises(CorpusError, match="no recordings in the split 'test'; --split train scores"):
+        task_requests(["captions"], default_corpus=tiny_corpus_with_unfiltered_texts)
+    task_requests(["triplets"], default_corpus=tiny_corpus_with_unfiltered_texts)
