@@ -36,7 +36,7 @@ def rate_of_job(corpus_uri: str, model_uri: str) -> float:
     """Returns the recordings per second of the pipeline after its start."""
     connect(ScaleConfig())
     times: list[tuple[float, int]] = []
-    embed_corpus(
+    (_,) = embed_corpus(
         partial(open_encoder, model_uri),
         open_encoder(model_uri, device="cpu").info,
         Corpus.open(corpus_uri),

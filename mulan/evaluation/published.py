@@ -95,18 +95,6 @@ def published_figures() -> tuple[PublishedFigure, ...]:
     return parse(_FILE.read_text(encoding="utf-8"))
 
 
-def figures_of(section: str, set_name: str, score: str) -> tuple[PublishedFigure, ...]:
-    """Returns the published figures that stand beside a score of a set, those of our protocol first, by falling value.
-
-    Example:
-        >>> [(figure.model, figure.value) for figure in figures_of("probes", "giantsteps", "weighted_score")][:2]
-        [('MERT-330M', 0.656), ('MuQ-iter', 0.65)]
-    """
-    key = (section, set_name, score)
-    beside = [figure for figure in published_figures() if (figure.section, figure.set_name, figure.score) == key]
-    return tuple(sorted(beside, key=lambda figure: (bool(figure.difference), -figure.value)))
-
-
 def parse(text: str) -> tuple[PublishedFigure, ...]:
     """Returns the figures of a file.
 

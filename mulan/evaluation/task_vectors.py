@@ -8,7 +8,7 @@ from mulan.data.corpus.index import Corpus
 from mulan.evaluation.corruptions import Corruption
 from mulan.evaluation.embedding.cache import FOLDER, embed_cached, embed_corruptions_cached
 from mulan.evaluation.embedding.collected import CorpusEmbeddings
-from mulan.evaluation.embedding.pipeline import embed_corruptions
+from mulan.evaluation.embedding.pipeline import embed_corpus
 from mulan.evaluation.encoders.encoder import EncoderInfo
 from mulan.evaluation.encoders.registry import open_encoder
 from mulan.evaluation.options import EvaluationObserver, EvaluationOptions
@@ -44,7 +44,7 @@ class TaskVectors:
             MulanError: The recordings cannot be embedded, or too many were skipped.
         """
 
-        def embed(missing: Sequence[Corruption]) -> Sequence[CorpusEmbeddings]:
+        def embed(missing: Sequence[Corruption]) -> Iterator[CorpusEmbeddings]:
             return self._computed(info, spec, [split], missing)
 
         found = embed_corruptions_cached(
@@ -72,7 +72,8 @@ class TaskVectors:
         """
 
         def embed(missing: Sequence[str]) -> CorpusEmbeddings:
-            return self._computed(info, spec, missing, [None])[0]
+            (found,) = self._computed(info, spec, missing, [None])
+            return found
 
         return embed_cached(
             filesystem.join(self.options.out_uri, FOLDER),
@@ -86,10 +87,10 @@ class TaskVectors:
 
     def _computed(
         self, info: EncoderInfo, spec: str, splits: Sequence[str], corruptions: Sequence[Corruption | None]
-    ) -> Sequence[CorpusEmbeddings]:
-        kinds = ", ".join(dict.fromkeys(each.name for each in corruptions if each is not None))
-        with self.observer.progress(f"{info.name} on {self.task} {kinds}".rstrip()) as on_progress:
-            return embed_corruptions(
+    ) -> Iterator[CorpusEmbeddings]:
+        how = f", {len(corruptions)} times" if len(corruptions) > 1 else ""
+        with self.observer.progress(f"{info.name} on {self.task}{how}") as on_progress:
+            yield from embed_corpus(
                 partial(open_encoder, spec, name=info.name),
                 info,
                 self.corpus,
@@ -97,6 +98,6 @@ class TaskVectors:
                 corruptions,
                 max_skipped_share=self.options.max_skipped_share,
                 use_gpu=self.options.use_gpu,
-                restart_actors=self.options.restart_actors,
+                on_this_machine=self.options.on_this_machine,
                 on_progress=on_progress,
             )

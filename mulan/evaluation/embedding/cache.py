@@ -3,9 +3,8 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
-from itertools import groupby
 from typing import Any, TypeVar
 
 from mulan.data.corpus.index import Corpus
@@ -92,14 +91,14 @@ def embed_corruptions_cached(
     corpus: Corpus,
     split: str,
     corruptions: Sequence[CorruptionT],
-    embed: Callable[[Sequence[CorruptionT]], Sequence[CorpusEmbeddings]],
+    embed: Callable[[Sequence[CorruptionT]], Iterable[CorpusEmbeddings]],
     *,
     max_skipped_share: float,
     on_message: Callable[[str], None],
 ) -> Iterator[CorpusEmbeddings]:
     """Yields the vectors of a split under each of several corruptions, in their order, like :func:`embed_cached`.
 
-    Corruptions of one name that follow one another are computed, and held in memory, together.
+    One call computes all that are missing, and each is written before the next one is needed.
 
     Args:
         folder_uri: Folder of the files.
@@ -107,7 +106,7 @@ def embed_corruptions_cached(
         corpus: A prepared corpus.
         split: The split.
         corruptions: The corruptions.
-        embed: Computes the vectors under some of them.
+        embed: Computes the vectors under some of them, in their order.
         max_skipped_share: Maximum share of skipped recordings, in [0, 1].
         on_message: Called with a line about each file that cannot be used.
 
@@ -117,27 +116,25 @@ def embed_corruptions_cached(
         StorageError, StoragePermanentError: The files cannot be read or written.
     """
     split_of = {each.recording_id: split for each in indexed_recordings(corpus, [split])}
-    for _, group in groupby(corruptions, key=lambda corruption: corruption.name):
-        some = list(group)
-        found: list[CorpusEmbeddings | None] = []
-        missing: list[int] = []
-        existing = filesystem.names_in(folder_uri)
-        for number, corruption in enumerate(some):
-            key = _computed_from(info, corpus, split, corruption)
-            uri = _existing(_uri(folder_uri, info, split, key), existing)
-            found.append(_stored(uri, info, key, split_of, split, on_message) if uri else None)
-            if found[-1] is None:
-                missing.append(number)
-        results = embed([some[number] for number in missing]) if missing else []
-        for number, result in zip(missing, results, strict=True):
-            found[number] = result
-            if result.is_lasting:
-                key = _computed_from(info, corpus, split, some[number])
-                write_vector_file(_uri(folder_uri, info, split, key), split, result, key)
-        for each in found:
-            assert each is not None
-            each.check(described(corpus, [split]), max_skipped_share=max_skipped_share)
-            yield each
+    keys = [_computed_from(info, corpus, split, corruption) for corruption in corruptions]
+    existing = filesystem.names_in(folder_uri)
+    uris = [_existing(_uri(folder_uri, info, split, key), existing) for key in keys]
+    # all files are checked first, so that one pass computes everything that is missing
+    kept = [
+        bool(uri) and _stored(uri, info, key, split_of, split, on_message) is not None
+        for uri, key in zip(uris, keys, strict=True)
+    ]
+    missing = [corruption for corruption, is_kept in zip(corruptions, kept, strict=True) if not is_kept]
+    computed = iter(embed(missing) if missing else ())
+    for uri, key, is_kept in zip(uris, keys, kept, strict=True):
+        if is_kept:
+            found = _read(uri, info, key, split_of, split)
+        else:
+            found = next(computed)
+            if found.is_lasting:
+                write_vector_file(_uri(folder_uri, info, split, key), split, found, key)
+        found.check(described(corpus, [split]), max_skipped_share=max_skipped_share)
+        yield found
 
 
 def _stored(

@@ -101,11 +101,18 @@ class EmbeddingCollector:
         self._batches: list[WindowBatch] = []
         self._finished: dict[int, LabelledRecording] = {}
         self._skipped: dict[int, BadRecording] = {}
+        self._missing = np.zeros(len(recordings), np.int64)
+        """Number of windows that are still to arrive, of finished recordings; below 0 for others."""
 
     @property
     def done(self) -> int:
-        """Number of the recordings of which nothing further will arrive."""
+        """Number of the recordings that were read to their end, or skipped."""
         return len(self._finished) + len(self._skipped)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all vectors of all recordings have arrived; of skipped ones, further batches may."""
+        return self.done == len(self._recordings) and not self._missing[list(self._finished)].any()
 
     def add(self, batch: WindowBatch) -> None:
         """Adds a batch of vectors.
@@ -117,7 +124,10 @@ class EmbeddingCollector:
             raise EvaluationError(
                 f"the audio embeddings of {self._info.name} are not finite; did its training diverge?"
             )
-        self._finished.update(batch.finished)
+        np.subtract.at(self._missing, batch.positions, 1)
+        for position, labels, windows in batch.finished:
+            self._finished[position] = labels
+            self._missing[position] += windows
         self._skipped.update(batch.skipped)
         self._batches.append(batch)
 

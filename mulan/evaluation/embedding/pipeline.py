@@ -5,14 +5,16 @@ another process, and actors on all CPUs wait for no task that needs one too. Wit
 decode blocks for the actors, which hold a GPU each. Windows are batched across the recordings of a block.
 """
 
+import os
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
-import pyarrow as pa
 import ray
 import ray.data
 from ray.exceptions import OutOfMemoryError, RayActorError, WorkerCrashedError
@@ -53,26 +55,34 @@ def embed_corpus(
     info: EncoderInfo,
     corpus: Corpus,
     splits: Sequence[str],
+    corruptions: Sequence[AudioCorruption | None] = (None,),
     *,
     max_skipped_share: float,
     use_gpu: bool = False,
-    restart_actors: bool = False,
+    on_this_machine: bool = True,
     on_progress: OnProgress = no_progress,
-) -> CorpusEmbeddings:
-    """Embeds the windows of all recordings of splits, on all CPUs or GPUs of the cluster.
+) -> Iterator[CorpusEmbeddings]:
+    """Yields the vectors of all recordings of splits under each of several corruptions, in their order.
 
-    The vectors do not depend on the order of the files, nor on the number of actors. Ray must be initialised.
+    Windows are embedded on all CPUs or GPUs of the cluster; vectors do not depend on the order of the files, nor on the
+    number of actors. Each actor opens the encoder once for all corruptions, and keeps its CPU or GPU until the iterator
+    ends or is closed. Vectors are yielded while those under the next corruptions are computed, of which few are in
+    memory at once. Ray must be initialised.
 
     Args:
         open_encoder: Opens the encoder in each actor.
         info: What the encoder is; it embeds audio.
         corpus: A prepared corpus.
         splits: Any of ``train``, ``validation`` and ``test``.
+        corruptions: The corruptions; None for uncorrupted recordings.
         max_skipped_share: Maximum share of skipped recordings, in [0, 1].
         use_gpu: Reserve one GPU for each actor.
-        restart_actors: Restart an actor on another node when its node is lost. Ray then prints a line about
-            ``max_restarts > 0`` for each pool (ray-project/ray#57733), which does not apply while this process lives.
-        on_progress: Called after each batch of windows.
+        on_this_machine: Whether the cluster is this machine alone. If so, there are no more actors than cores, of which
+            Ray may offer more. Otherwise an actor is restarted on another node when its node is lost; Ray then prints
+            a line about ``max_restarts > 0`` for each pool (ray-project/ray#57733), which does not apply while this
+            process lives.
+        on_progress: Called after each batch of windows with the numbers of finished recordings and of all, each counted
+            once for each corruption.
 
     Raises:
         EvaluationError: The splits have no recordings, or vectors are not finite.
@@ -81,37 +91,6 @@ def embed_corpus(
         EmbeddingFailed: A process ended, and it was not restarted.
         StorageError, StoragePermanentError: The storage of the corpus failed.
     """
-    (result,) = embed_corruptions(
-        open_encoder,
-        info,
-        corpus,
-        splits,
-        [None],
-        max_skipped_share=max_skipped_share,
-        use_gpu=use_gpu,
-        restart_actors=restart_actors,
-        on_progress=on_progress,
-    )
-    return result
-
-
-def embed_corruptions(
-    open_encoder: EncoderOpening,
-    info: EncoderInfo,
-    corpus: Corpus,
-    splits: Sequence[str],
-    corruptions: Sequence[AudioCorruption | None],
-    *,
-    max_skipped_share: float,
-    use_gpu: bool = False,
-    restart_actors: bool = False,
-    on_progress: OnProgress = no_progress,
-) -> list[CorpusEmbeddings]:
-    """Embeds all recordings of splits under each of several corruptions, like :func:`embed_corpus`.
-
-    Each actor opens the encoder once for all corruptions. All vectors are held in memory, in the order of
-    ``corruptions``; ``on_progress`` counts recordings under each.
-    """
     recordings = indexed_recordings(corpus, splits)
     windowings = [Windowing(info.sample_rate_hz, info.window_samples, corruption) for corruption in corruptions]
     at_once = windows_of_a_pass("cuda" if use_gpu else "cpu", info.window_samples)
@@ -119,27 +98,48 @@ def embed_corruptions(
     blocks = in_blocks(recordings, windows=BATCHES_PER_BLOCK * at_once, window_s=window_s)
     work = [_Work(number, windowing, block) for number, windowing in enumerate(windowings) for block in blocks]
     read = partial(_batches, at_once=at_once)
-    collectors = [EmbeddingCollector(recordings, info) for _ in corruptions]
-    with quiet_ray_data() as context:
-        context.target_max_block_size = 1  # each batch of windows is passed on at once
+    waiting = deque((number, EmbeddingCollector(recordings, info)) for number in range(len(corruptions)))
+    collectors, total = dict(waiting), len(corruptions) * len(recordings)
+
+    def next_result() -> CorpusEmbeddings:
+        number, collector = waiting.popleft()
+        result = collector.finish()
+        del collectors[number]
+        result.check(described(corpus, splits), max_skipped_share=max_skipped_share)
+        return result
+
+    with quiet_ray_data() as context, ExitStack() as stack:
+        context.target_max_block_size = 1  # each row is passed on at once
         context.execution_no_progress_timeout_s = -1  # a batch may take minutes on a CPU
-        dataset = _dataset(work, read, open_encoder, use_gpu=use_gpu, restart_actors=restart_actors)
-        try:
-            for row in dataset.iter_rows():
-                number, batch = pickle.loads(row["content"])  # written by another process of this job
+        dataset = _dataset(work, read, open_encoder, use_gpu=use_gpu, on_this_machine=on_this_machine)
+        for number, batch in stack.enter_context(closing(_arriving(dataset, corpus))):
+            if number in collectors:  # otherwise it is the rest of a recording that was skipped
+                collectors[number].add(batch)
+            on_progress(total - sum(len(recordings) - each.done for each in collectors.values()), total)
+            while len(waiting) > 1 and waiting[0][1].is_complete:
+                yield next_result()
+    # the last one after the actors have ended
+    yield from (next_result() for _ in range(len(waiting)))
+
+
+def _arriving(dataset: ray.data.Dataset, corpus: Corpus) -> Generator[tuple[int, WindowBatch], None, None]:
+    """Yields batches of vectors with the numbers of their corruptions.
+
+    Raises:
+        EmbeddingFailed: A process ended.
+        MulanError: What was sent instead of a batch.
+    """
+    try:
+        for row in dataset.iter_rows():
+            for number, batch in pickle.loads(row["content"]):  # written by another process of this job
                 if isinstance(batch, MulanError):
                     raise batch
-                collectors[number].add(batch)
-                on_progress(sum(each.done for each in collectors), len(corruptions) * len(recordings))
-        except (OutOfMemoryError, RayActorError, WorkerCrashedError) as error:
-            raise EmbeddingFailed(
-                f"a process that embeds recordings of {corpus.uri} ended: {str(error).splitlines()[0]} It may have run "
-                "out of memory; repeat the command"
-            ) from error
-    results = [collector.finish() for collector in collectors]
-    for result in results:
-        result.check(described(corpus, splits), max_skipped_share=max_skipped_share)
-    return results
+                yield number, batch
+    except (OutOfMemoryError, RayActorError, WorkerCrashedError) as error:
+        raise EmbeddingFailed(
+            f"a process that embeds recordings of {corpus.uri} ended: {str(error).splitlines()[0]} It may have run "
+            "out of memory; repeat the command"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -160,20 +160,22 @@ def _dataset(
     open_encoder: EncoderOpening,
     *,
     use_gpu: bool,
-    restart_actors: bool,
+    on_this_machine: bool,
 ) -> ray.data.Dataset:
     # with a GPU no CPU, which the tasks that read need
     options: dict[str, Any] = {"num_gpus": 1, "num_cpus": 0} if use_gpu else {"num_cpus": 1}
-    if not restart_actors:
+    available, limit = int(ray.cluster_resources().get("GPU" if use_gpu else "CPU", 1)), len(work)
+    if on_this_machine:
         options["max_restarts"] = 0
-    available = int(ray.cluster_resources().get("GPU" if use_gpu else "CPU", 1))
+        limit = min(limit, os.cpu_count() or 1)
     pool = ray.data.ActorPoolStrategy(
         min_size=1,
-        initial_size=max(1, min(available, len(work))),
-        max_size=len(work),
+        initial_size=max(1, min(available, limit)),
+        max_size=limit,
         max_tasks_in_flight_per_actor=_IN_FLIGHT,
     )
-    dataset = ray.data.from_arrow([pa.table({"content": [pickle.dumps(each)]}) for each in work])
+    # not from_arrow, which starts processes to look at the tables
+    dataset = ray.data.from_items([{"content": pickle.dumps(each)} for each in work], override_num_blocks=len(work))
     if use_gpu:
         dataset = dataset.map_batches(_read, fn_kwargs={"read": read}, batch_size=None)
     actor = {"open_encoder": open_encoder, "device": "cuda" if use_gpu else "cpu", "read": None if use_gpu else read}
@@ -193,7 +195,7 @@ def _batches(content: bytes, at_once: int) -> Iterator[Batch]:
 def _read(rows: Rows, read: Callable[[bytes], Iterator[Batch]]) -> Iterator[Rows]:
     """Reads recordings in a task, which passes the windows to actors."""
     for content in rows["content"]:
-        yield from map(_row, read(content))
+        yield from (_row([batch]) for batch in read(content))
 
 
 class _Embedding:
@@ -217,8 +219,9 @@ class _Embedding:
 
     def __call__(self, rows: Rows) -> Iterator[Rows]:
         for content in rows["content"]:  # written by another process of this job
-            for batch in self._read(content) if self._read else [pickle.loads(content)]:
-                yield _row(self._embedded(batch))
+            batches = self._read(content) if self._read else pickle.loads(content)
+            # at once, since an actor may wait after each row until it is taken
+            yield _row([self._embedded(batch) for batch in batches])
 
     def _embedded(self, batch: Batch) -> Batch:
         number, windows = batch
@@ -232,5 +235,5 @@ class _Embedding:
             return number, error
 
 
-def _row(batch: Batch) -> Rows:
-    return {"content": np.array([pickle.dumps(batch)], object)}
+def _row(batches: Sequence[Batch]) -> Rows:
+    return {"content": np.array([pickle.dumps(batches)], object)}

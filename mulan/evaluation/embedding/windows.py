@@ -86,8 +86,9 @@ class WindowBatch:
     """:attr:`IndexedRecording.position` of the recording of each window, int64 [n]."""
     numbers: np.ndarray
     """Number of each window among those of its recording, from 0, int64 [n]."""
-    finished: tuple[tuple[int, LabelledRecording], ...] = ()
-    """Position and labels of the recordings that have no further windows."""
+    finished: tuple[tuple[int, LabelledRecording, int], ...] = ()
+    """Position, labels and number of windows of the recordings of which this batch, or an earlier one, has the last
+    window."""
     skipped: tuple[tuple[int, BadRecording], ...] = ()
     """Position and error of the recordings that cannot be used, although some of their windows may have been read."""
 
@@ -117,7 +118,7 @@ class _Pending:
 
     windows: list[np.ndarray] = field(default_factory=list)
     places: list[tuple[int, int]] = field(default_factory=list)
-    finished: list[tuple[int, LabelledRecording]] = field(default_factory=list)
+    finished: list[tuple[int, LabelledRecording, int]] = field(default_factory=list)
     skipped: list[tuple[int, BadRecording]] = field(default_factory=list)
 
     def take(self, window_samples: int) -> WindowBatch:
@@ -147,12 +148,14 @@ def read_windows(
         try:
             record = fragment.record()
             labels = with_labels(recording, record.metadata)
-            for number, window in enumerate(windowing.windows(record.audio)):
+            count = 0
+            for window in windowing.windows(record.audio):
                 pending.windows.append(window)
-                pending.places.append((recording.position, number))
+                pending.places.append((recording.position, count))
+                count += 1
                 if len(pending.windows) == at_once:
                     yield pending.take(windowing.window_samples)
-            pending.finished.append((recording.position, labels))
+            pending.finished.append((recording.position, labels, count))
         except BadRecording as error:
             pending.skipped.append((recording.position, error))
     if pending.windows or pending.finished or pending.skipped:

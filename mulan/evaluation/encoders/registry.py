@@ -25,8 +25,6 @@ class _Open(Protocol):
 class EncoderKind:
     """A kind of encoders."""
 
-    description: str
-    """What the encoder is and what its URI names, as the command's help shows it."""
     open: _Open
     """Opens an encoder."""
     has_uri: bool = True
@@ -49,33 +47,18 @@ _PACKAGED = ("hub:", "python:")
 """Beginnings of the names of folders whose content is not looked up to determine their kind."""
 
 KINDS: Mapping[str, EncoderKind] = {
-    exported.KIND: EncoderKind(
-        "folder that mulan exported: a joint model, audio encoder or tagger", exported.open_exported
-    ),
-    clap.KIND: EncoderKind("ClapModel of transformers", clap.ClapEncoder.open),
-    functions.KIND: EncoderKind(
-        "model of another project, as MODULE:FUNCTION; the function returns an object with embed_audio and embed_text",
-        functions.FunctionEncoder.open,
-    ),
-    stored.KIND: EncoderKind("Parquet file or folder with vectors of recordings and texts", stored.StoredEncoder.open),
-    sentence.KIND: EncoderKind(
-        "text encoder with the pooling that its folder states, otherwise the mean", sentence.open_sentence_encoder
-    ),
-    f"{sentence.KIND}-cls": EncoderKind(
-        "text encoder at its first position, such as BERT at [CLS]",
-        partial(sentence.open_sentence_encoder, pooling="cls"),
-    ),
-    f"{sentence.KIND}-mean": EncoderKind(
-        "text encoder with the mean over the tokens", partial(sentence.open_sentence_encoder, pooling="mean")
-    ),
-    untrained.KIND: EncoderKind(
-        "baseline: the audio encoder of an exported model or ClapModel with random weights", _open_untrained
-    ),
-    log_mel.KIND: EncoderKind(
-        "baseline: mean and standard deviation of log-mel channels", log_mel.open_log_mel, has_uri=False
-    ),
+    exported.KIND: EncoderKind(exported.open_exported),
+    clap.KIND: EncoderKind(clap.ClapEncoder.open),
+    functions.KIND: EncoderKind(functions.FunctionEncoder.open),
+    stored.KIND: EncoderKind(stored.StoredEncoder.open),
+    sentence.KIND: EncoderKind(sentence.open_sentence_encoder),
+    f"{sentence.KIND}-cls": EncoderKind(partial(sentence.open_sentence_encoder, pooling="cls")),
+    f"{sentence.KIND}-mean": EncoderKind(partial(sentence.open_sentence_encoder, pooling="mean")),
+    untrained.KIND: EncoderKind(_open_untrained),
+    log_mel.KIND: EncoderKind(log_mel.open_log_mel, has_uri=False),
 }
-"""The kinds of encoders by name."""
+"""The kinds of encoders by name: a folder that mulan exported, or a ClapModel; an object of another project; stored
+vectors; text encoders with the pooling that their folder states, or that of the name; and the baselines of probes."""
 
 _NAMED_BY_KIND = frozenset(KINDS) - {exported.KIND, clap.KIND, functions.KIND, stored.KIND}
 """Kinds that are part of an encoder's name: their URIs may also name an encoder of another kind."""

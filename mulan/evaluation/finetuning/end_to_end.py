@@ -132,10 +132,13 @@ class EndToEnd:
         """
         names = tuple(each.recording_id for each in self.scored.recordings)
         computed_from = self._computed_from(data, names)
+        ending = f"-{computed_from['key'][:_KEY_LENGTH]}.parquet"
         label = re.sub(r"[^A-Za-z0-9_-]+", "-", self.start.name)[:_NAME_LENGTH].strip("-")
-        uri = filesystem.join(self.folder_uri, f"{label}-{computed_from['key'][:_KEY_LENGTH]}.parquet")
+        # the name of a model depends on which models are evaluated together
+        kept = next((name for name in filesystem.names_in(self.folder_uri) if name.endswith(ending)), "")
+        uri = filesystem.join(self.folder_uri, kept or f"{label}{ending}")
         predictions = None
-        if filesystem.exists(uri):
+        if kept:
             try:
                 predictions = read_predictions(uri, computed_from=computed_from, recording_ids=names)
                 self.on_message(f"{uri}: {len(names)} recordings, predicted before")

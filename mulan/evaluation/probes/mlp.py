@@ -58,11 +58,10 @@ def fit_mlp(data: ProbeData) -> FittedProbe:
 
     Each epoch sees one random window of each recording, like the random crops of the paper. The prediction for a
     recording is the mean over its windows of the probability of a tag, the logarithm of that of a class, or a number.
-    The weights of the epoch with the highest quality on the validation split are kept. It runs on a GPU if there is
-    one, to which batches of windows are moved one by one; its numbers are the same in every call on the same kind of
-    device.
+    The weights of the epoch with the highest quality on the validation split are kept. It runs on the CPU, which such
+    small batches keep as busy as a GPU, so that its numbers do not depend on whether there is one.
     """
-    scaling = _Scaling.of(data.train.audio, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    scaling = _Scaling.of(data.train.audio)
     runs = [_train(data, scaling, run) for run in range(RUNS)]
 
     def predict(audio: EmbeddedRecordings) -> np.ndarray:
@@ -86,7 +85,7 @@ class _Scaling:
     """float64 [d]; 1 where windows do not vary."""
 
     @classmethod
-    def of(cls, audio: EmbeddedRecordings, device: torch.device) -> "_Scaling":
+    def of(cls, audio: EmbeddedRecordings) -> "_Scaling":
         mean, squares = np.zeros(audio.dim), np.zeros(audio.dim)
         for first in range(0, audio.num_windows, _WINDOWS_AT_ONCE):
             mean += audio.windows_at(slice(first, first + _WINDOWS_AT_ONCE)).sum(axis=0, dtype=np.float64)
@@ -94,11 +93,11 @@ class _Scaling:
         for first in range(0, audio.num_windows, _WINDOWS_AT_ONCE):
             squares += ((audio.windows_at(slice(first, first + _WINDOWS_AT_ONCE)) - mean) ** 2).sum(axis=0)
         deviation = np.where(squares > 0, np.sqrt(squares / audio.num_windows), 1)
-        return cls(torch.from_numpy(mean).to(device), torch.from_numpy(deviation).to(device))
+        return cls(torch.from_numpy(mean), torch.from_numpy(deviation))
 
     def __call__(self, audio: EmbeddedRecordings, numbers: np.ndarray) -> Tensor:
-        """Returns windows by their numbers, float32 [number of them, d], on the device."""
-        windows = torch.from_numpy(audio.windows_at(numbers)).to(self.mean.device)
+        """Returns windows by their numbers, float32 [number of them, d]."""
+        windows = torch.from_numpy(audio.windows_at(numbers))
         return ((windows.double() - self.mean) / self.deviation).float()
 
 
@@ -113,13 +112,13 @@ class _Run:
 
 
 def _train(data: ProbeData, scaling: _Scaling, run: int) -> _Run:
-    audio, device = data.train.audio, scaling.mean.device
-    network = _network(audio.dim, data.outputs, seed=data.seed * RUNS + run).to(device)
+    audio = data.train.audio
+    network = _network(audio.dim, data.outputs, seed=data.seed * RUNS + run)
     optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimizer, mode="max", factor=0.5, patience=PLATEAU_EPOCHS, threshold=0, threshold_mode="abs"
     )
-    truth = truth_tensor(data.train, data.kind).to(device)
+    truth = truth_tensor(data.train, data.kind)
     rng = np.random.default_rng([data.seed, run])
     best = _Run(network, 0, LEARNING_RATE, float("-inf"))
     for epoch in range(1, MAX_EPOCHS + 1):
@@ -165,7 +164,7 @@ def _predict(network: nn.Module, scaling: _Scaling, audio: EmbeddedRecordings, d
     starts, sums = audio.starts, np.zeros((len(audio.recordings), data.outputs))
     for first, last, numbers in _equal_blocks(audio.num_windows):
         # probabilities close to 1 would be equal in float32
-        outputs = ACTIVATIONS[data.kind](network(scaling(audio, numbers)).double())[: last - first].cpu().numpy()
+        outputs = ACTIVATIONS[data.kind](network(scaling(audio, numbers)).double())[: last - first].numpy()
         some = slice(np.searchsorted(starts, first, side="right") - 1, np.searchsorted(starts, last))
         sums[some] += np.add.reduceat(outputs, np.maximum(starts[some] - first, 0), axis=0)
     return rounded(sums / np.diff(starts)[:, None])

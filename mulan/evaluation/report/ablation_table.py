@@ -119,6 +119,10 @@ class _Found:
         first = summary["models"][0]["name"]
         self._models: dict[str, Mapping[str, Any]] = {first: summary, **summary["others"]}
         self._tasks = {task["name"]: task for task in summary["tasks"]}
+        self._differences = {
+            (each["section"], each["set"], each["score"], each["model"]): each["difference"]
+            for each in summary["published"]
+        }
 
     def sets(self, section: str) -> dict[str, Mapping[str, Any]]:
         """Returns the sets of a section that any variant has, by name."""
@@ -132,6 +136,11 @@ class _Found:
         sets = section_of(self._models[model], column.section) if model in self._models else {}
         each = sets.get(column.set_name, {})
         return each.get(column.score), each.get("intervals", {}).get(column.score)
+
+    def difference_from(self, figure: PublishedFigure) -> str:
+        """Returns how a figure differs from what was measured, or, where nothing was, from our protocol."""
+        key = (figure.section, figure.set_name, figure.score, figure.model)
+        return str(self._differences.get(key, figure.difference))
 
     def reason(self, task: str) -> str:
         """Returns why a task has no score of a column."""
@@ -161,7 +170,7 @@ def ablation_tables(
     columns. Tables with scores of ours come first.
 
     Args:
-        summary: Content of ``report.json``; its models are named as the variants.
+        summary: Content of ``report.json`` with published figures; its models are named as the variants.
         ablation: The variants.
         published: Published figures.
     """
@@ -228,7 +237,8 @@ def _table(
         figure = next((each for each in named if each), None)
         if figure is None:
             return ""
-        reason = f" Not comparable: {figure.difference}." if figure.difference else ""
+        difference = found.difference_from(figure)
+        reason = f" Not comparable: {difference}." if difference else ""
         return f"{figure.source}: {figure.protocol}.{reason}"
 
     sources = [note(column) for column in columns]

@@ -33,15 +33,20 @@ def window_batches() -> list[WindowBatch]:
         last = [position for position, number in some.tolist() if number == SIZES[position] - 1]
         labels = [LabelledRecording(RECORDINGS[k].recording_id, RECORDINGS[k].split) for k in last]
         skipped = ((2, BadRecording("truncated audio", "it ends")),) if (2, 1) in map(tuple, some.tolist()) else ()
-        batches.append(WindowBatch(vectors, some[:, 0], some[:, 1], tuple(zip(last, labels, strict=True)), skipped))
+        finished = tuple(zip(last, labels, [SIZES[position] for position in last], strict=True))
+        batches.append(WindowBatch(vectors, some[:, 0], some[:, 1], finished, skipped))
     return batches
 
 
 def collected(batches: Sequence[WindowBatch]) -> CorpusEmbeddings:
     collector = EmbeddingCollector(RECORDINGS, INFO)
+    arrived: list[tuple[int, int]] = []
     for batch in batches:
         collector.add(batch)
-    assert collector.done == 5
+        arrived += zip(batch.positions.tolist(), batch.numbers.tolist(), strict=True)
+        missing = {(k, number) for k in (0, 1, 3, 4) for number in range(SIZES[k])} - set(arrived)
+        assert collector.is_complete == (not missing and collector.done == 5)
+    assert collector.is_complete
     return collector.finish()
 
 

@@ -10,7 +10,7 @@ import pytest
 from mulan.data.corpus.index import Corpus
 from mulan.evaluation.embedding import local, pipeline
 from mulan.evaluation.embedding.local import embed_here
-from mulan.evaluation.embedding.pipeline import embed_corpus, embed_corruptions
+from mulan.evaluation.embedding.pipeline import embed_corpus
 from mulan.evaluation.encoders.encoder import EncoderError
 from mulan.evaluation.errors import EmbeddingFailed
 from tests.evaluation.embedding.stub_encoder import (
@@ -30,7 +30,7 @@ def test_ray_data_gives_the_vectors_and_labels_of_one_process(damaged: Corpus, m
     for module in (local, pipeline):  # more blocks than there are CPUs
         monkeypatch.setattr(module, "BATCHES_PER_BLOCK", 0.75)
     seen: list[tuple[int, int]] = []
-    embed: Callable[..., Any] = partial(embed_corruptions, open_stub, INFO, damaged, max_skipped_share=0.1)
+    embed: Callable[..., Any] = partial(embed_corpus, open_stub, INFO, damaged, max_skipped_share=0.1)
     corruptions, splits = [Quieter(3), None], ["test", "train"]
     results = embed(splits, corruptions, on_progress=lambda *numbers: seen.append(numbers))
     for found, corruption in zip(results, corruptions, strict=True):
@@ -53,7 +53,7 @@ def test_errors_of_the_encoder_are_raised_as_they_are(
     damaged: Corpus, open_encoder: Any, message: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(EncoderError, match=message) as caught:
-        embed_corpus(open_encoder, INFO, damaged, ["test"], max_skipped_share=1)
+        list(embed_corpus(open_encoder, INFO, damaged, ["test"], max_skipped_share=1))
     assert len(str(caught.value).splitlines()) == 1
     assert not capfd.readouterr().err
 
@@ -62,6 +62,6 @@ def test_the_end_of_an_actors_process_is_an_error_that_names_the_corpus(
     damaged: Corpus, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(EmbeddingFailed, match=damaged.uri) as caught:
-        embed_corpus(open_and_end, INFO, damaged, ["test"], max_skipped_share=1)
+        list(embed_corpus(open_and_end, INFO, damaged, ["test"], max_skipped_share=1))
     assert len(str(caught.value).splitlines()) == 1
     assert not capfd.readouterr().err

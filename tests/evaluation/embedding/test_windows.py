@@ -43,7 +43,7 @@ def test_all_batches_but_the_last_are_full_and_cross_recordings(damaged: Corpus)
     singly = np.concatenate([batch.windows for batch in read_windows(recordings, WINDOWING, at_once=1)])
     np.testing.assert_array_equal(whole, singly)
     assert [position for batch in batches for position, _ in batch.skipped] == [3, 7]
-    finished = [position for batch in batches for position, _ in batch.finished]
+    finished = [position for batch in batches for position, _, _ in batch.finished]
     assert finished == [number for number in range(14) if number not in (3, 7)]
 
 

@@ -171,12 +171,3 @@ def test_it_needs_less_memory_than_the_windows_have(monkeypatch: pytest.MonkeyPa
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < audio.vectors.nbytes / 2
-
-
-@pytest.mark.gpu
-@pytest.mark.usefixtures("few_epochs")
-def test_it_runs_on_the_gpu_with_identical_numbers() -> None:
-    test = corners(5, "tags").audio
-    one, other = (fit_mlp(data_of("tags", 2)) for _ in range(2))
-    assert torch.cuda.memory_allocated() > 0
-    assert (one.predict(test) == other.predict(test)).all()

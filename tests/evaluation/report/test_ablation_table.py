@@ -70,7 +70,8 @@ def score(section: str, name: str, **scores: float) -> SetScores:
 
 
 def reported(scores: dict[str, list[SetScores]], *tasks: TaskFacts, missing: dict[str, str] | None = None) -> Any:
-    summary = summarize(scores, models=[encoder_info(name) for name in scores], tasks=tasks)
+    models = [encoder_info(name) for name in scores]
+    summary = summarize(scores, models=models, tasks=tasks, published=published_figures())
     summary["ablation"] = ablation_tables(summary, ablation_of(missing=missing), published_figures())
     return summary
 
@@ -157,6 +158,12 @@ def test_sets_that_the_paper_has_not_are_in_tables_of_their_own(summary: Any) ->
     cells = [row["cells"][0] for row in own["Captions to music, other sets"]["rows"]]
     assert [cell["ours"] for cell in cells] == [0.31, None, None, 0.31, None]
     assert {cell["published"] for cell in cells} == {None}
+
+
+def test_a_figure_of_other_recordings_than_ours_is_not_comparable() -> None:
+    sets = [SetScores("zero_shot", "mtat_top50_annotated", {"roc_auc": 0.7}, details={"split": "validation"})]
+    (note,) = (each for each in table(reported({"full": sets}), "4b")["published"] if each.startswith("MTAT Top-50"))
+    assert "Not comparable: " in note and "ours is of the split validation" in note
 
 
 def test_an_empty_column_says_why(summary: Any) -> None:
