@@ -95,6 +95,10 @@ class EmbeddedRecordings:
             means[first:last] = rows
         return means
 
+    def averaged(self) -> "EmbeddedRecordings":
+        """Returns the recordings with one vector each, their mean, so that those of the windows can be freed."""
+        return EmbeddedRecordings(self.recordings, self.means, np.arange(len(self.recordings) + 1), self.is_unit)
+
     def select(self, rows: Sequence[int] | np.ndarray) -> "EmbeddedRecordings":
         """Returns the recordings of these rows, in this order. Their vectors are not copied."""
         chosen = np.asarray(rows, np.int64)
@@ -121,10 +125,8 @@ class TaskAudio:
 
     model: str
     """Name of the encoder."""
-    embedded: EmbeddedRecordings
-    """Recordings of all splits that the task needs."""
-    scored: tuple[str, ...]
-    """The splits whose recordings are scored."""
+    scored: EmbeddedRecordings
+    """The recordings of the splits that are scored, with one vector each."""
 
 
 def multi_hot(recordings: Sequence[LabelledRecording], tags: Sequence[str]) -> np.ndarray:

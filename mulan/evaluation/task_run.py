@@ -169,7 +169,7 @@ class TaskRun:
         self.recordings[name] = {split: sum(each.split == split for each in audio.recordings) for split in splits}
         if self.first_audio is None:
             scored = {protocol.split for protocol in protocols if isinstance(protocol, RecordingProtocol)}
-            self.first_audio = TaskAudio(name, audio, tuple(split for split in SPLITS if split in scored))
+            self.first_audio = TaskAudio(name, audio.of_splits(*scored).averaged())
         return audio
 
     def _all_labels(self, protocols: Sequence[EvaluationProtocol]) -> tuple[LabelledRecording, ...]:

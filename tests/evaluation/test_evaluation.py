@@ -39,7 +39,7 @@ def test_encoders_are_evaluated_by_what_they_can_do_and_recordings_are_embedded_
     assert found["stored", "probes", "pitch"].scores["roc_auc"] == 1
 
     model = MuLan.from_pretrained(model_uri, device="cpu")
-    audio = evaluation.audio["tags"].embedded.of_splits("test")
+    audio = evaluation.audio["tags"].scored
     tags = sorted({tag for each in audio.recordings for tag in each.tags if tag.startswith("pitch:")})
     prompts = model.embed_text([tag.partition(":")[2] for tag in tags])
     expected = tagging_scores(audio.means @ prompts.T, multi_hot(audio.recordings, tags), tags)
@@ -55,7 +55,7 @@ def test_encoders_are_evaluated_by_what_they_can_do_and_recordings_are_embedded_
     counts = evaluation.tasks[0].recordings
     assert counts == dict.fromkeys(("small", "stored", "log_mel"), counts["small"])
     assert evaluation.audio["tags"].model == "small"
-    assert evaluation.audio["tags"].scored == ("test",)
+    assert {each.split for each in audio.recordings} == {"test"}
     trained = ("fine-tuned small", "small from scratch")
     assert tuple(each.name for each in evaluation.models) == (*specs, "log_mel", *trained)
     for name in trained:

@@ -60,6 +60,18 @@ def test_parts_share_the_vectors_of_the_whole() -> None:
     assert part.vectors is everything.vectors and len(part.windows) == 4
 
 
+@pytest.mark.parametrize("is_unit", [True, False])
+def test_the_means_of_averaged_recordings_are_those_of_the_windows(is_unit: bool) -> None:
+    vectors = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
+    audio = EmbeddedRecordings(
+        tuple(LabelledRecording(name, "test") for name in "abc"), vectors, np.array([0, 1, 5, 7]), is_unit
+    )
+    part = audio.select([2, 1])
+    averaged = part.averaged()
+    np.testing.assert_allclose(averaged.means, part.means, atol=1e-7)
+    assert (averaged.recordings, averaged.num_windows, len(averaged.vectors)) == (part.recordings, 2, 2)
+
+
 def test_labels_are_true_where_a_recording_has_the_tag() -> None:
     labelled = [LabelledRecording("a", "test", ("genre:rock", "mood:sad")), LabelledRecording("b", "test")]
     assert multi_hot(labelled, ["mood:sad", "genre:jazz"]).tolist() == [[True, False], [False, False]]

@@ -63,9 +63,8 @@ def _maps(evaluation: TaskEvaluation) -> Iterator[Picture]:
     titles = {task.name: task.title or task.name for task in evaluation.tasks}
     found: dict[tuple[str, ...], tuple[EmbeddedRecordings, list[str], str]] = {}
     for task, audio in evaluation.audio.items():
-        scored = audio.embedded.of_splits(*audio.scored)
-        key = (audio.model, *(each.recording_id for each in scored.recordings))
-        found.setdefault(key, (scored, [], audio.model))[1].append(titles[task])
+        key = (audio.model, *(each.recording_id for each in audio.scored.recordings))
+        found.setdefault(key, (audio.scored, [], audio.model))[1].append(titles[task])
     for scored, of_tasks, model in found.values():
         if len(scored.recordings) >= MIN_RECORDINGS:
             others = f" and {len(of_tasks) - 1} more" if len(of_tasks) > 1 else ""

@@ -33,7 +33,7 @@ def test_a_report_has_the_recordings_of_its_examples_their_sounds_and_a_map(tiny
         models=(encoder_info("small"),),
         scores={"small": [found]},
         tasks=(mtat, replace(mtat, name="again")),
-        audio=dict.fromkeys(("mtat", "again"), TaskAudio("small", audio, ("test",))),
+        audio=dict.fromkeys(("mtat", "again"), TaskAudio("small", audio.of_splits("test").averaged())),
         corpora={("retrieval.captions", "captions"): corpus},
         seconds={"small": 1.0},
     )
