@@ -188,8 +188,9 @@ def _kind_of_folder(uri: str) -> str:
     try:
         values = json.loads(filesystem.read_bytes(filesystem.join(uri, CONFIG)))
     except (FileNotFoundError, NotADirectoryError) as error:
-        fault = f"there is no {CONFIG} in it" if filesystem.exists(uri) else "there is no such folder"
-        raise EncoderError(f"encoder {uri}: {fault}. Name the folder of a model. {remedy}") from error
+        if filesystem.exists(uri):
+            raise EncoderError(f"encoder {uri}: there is no {CONFIG} in it. {remedy}") from error
+        raise EncoderError(f"encoder {uri}: there is no such folder. Name the folder of a model.") from error
     except (ValueError, RecursionError) as error:  # RecursionError: deeply nested lists
         raise EncoderError(f"encoder {uri}: {CONFIG} is damaged: {error}. Restore the file.") from error
     stated = values if isinstance(values, dict) else {}

@@ -33,8 +33,9 @@ _MAX_TOKENS = 512
 """Maximum number of tokens of a text (MuLan §3.3)."""
 _MODULES, _LENGTH = "modules.json", "sentence_bert_config.json"
 """Files of sentence-transformers: the modules that compute a vector one after another, and the length of texts."""
+_FILES = replace(TEXT_ENCODER, field="--model text=")
 _HUB_FILES = replace(
-    TEXT_ENCODER, optional=(*TEXT_ENCODER.optional, _MODULES, _LENGTH, "*_Pooling/config.json", "README.md", "LICENSE*")
+    _FILES, optional=(*_FILES.optional, _MODULES, _LENGTH, "*_Pooling/config.json", "README.md", "LICENSE*")
 )
 _POOLINGS: dict[str, Pooling] = {"cls": "cls", "mean": "mean", "lasttoken": "last"}
 """Poolings by their names in sentence-transformers."""
@@ -102,7 +103,7 @@ def open_sentence_encoder(
         StorageError: The storage does not respond.
     """
     # the tower's files are copied or downloaded once
-    folder = weights_folder(uri, _HUB_FILES if is_hub_model(uri) else TEXT_ENCODER)
+    folder = weights_folder(uri, _HUB_FILES if is_hub_model(uri) else _FILES)
     stated = _stated(uri, folder, reads_modules=pooling is None)
     section = TextTowerConfig(
         pretrained=uri, pooling=pooling or stated.pooling, max_tokens=_max_tokens(uri, folder, stated.max_tokens)

@@ -106,11 +106,16 @@ def bounds(interval: list[float] | None, digits: int = 3, *, is_difference: bool
     return dash.join(write(bound, digits) for bound in interval)
 
 
+_PART_OF = {"artists_or_recordings": "recordings", "scored_tags": "tags"}
+"""Counts that are at most another one."""
+
+
 def counts_in_words(counts: Mapping[str, int]) -> str:
-    """Returns what scores are of.
+    """Returns what scores are of, without counts of 0 and those that are equal to the count of which they are a part.
 
     Example:
-        >>> counts_in_words({"recordings": 5329, "scored_tags": 50})
-        '5,329 recordings, 50 scored tags'
+        >>> counts_in_words({"recordings": 5329, "artists_or_recordings": 230, "tags": 50, "scored_tags": 50})
+        '5,329 recordings, 230 artists or recordings, 50 tags'
     """
-    return ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in counts.items())
+    shown = {what: count for what, count in counts.items() if count and count != counts.get(_PART_OF.get(what, ""))}
+    return ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in shown.items())
