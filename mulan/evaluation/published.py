@@ -103,7 +103,8 @@ def parse(text: str) -> tuple[PublishedFigure, ...]:
 
     Raises:
         ValueError: The file is not valid: a field is missing, unknown or empty, a section does not exist, a value is
-            not in [0, 1], a shared difference does not exist, or a figure of a model is listed twice.
+            not in [0, 1], a shared difference does not exist, a figure of a model is listed twice, or a table without a
+            difference does not state what our figures must have been measured on to be comparable.
     """
     content = tomllib.loads(text)
     tables = TypeAdapter(list[_Table]).validate_python(content["table"])
@@ -122,6 +123,16 @@ def parse(text: str) -> tuple[PublishedFigure, ...]:
     faults = [f"there is no section {name}" for name in sorted({each.section for each in figures} - set(SECTIONS))]
     absent = {table.shared_difference for table in tables} - set(shared)
     faults += [f"there is no shared difference {name}" for name in sorted(absent)]
+    faults += [
+        f"{table.source} needs {what}, since it states no difference"
+        for table in tables
+        if not (table.difference or table.shared_difference)
+        for what, is_missing in {
+            "recordings": table.recordings is None,
+            "templates": table.section == "zero_shot" and table.templates is None,
+        }.items()
+        if is_missing
+    ]
     counts = Counter((each.section, each.set_name, each.score, each.model) for each in figures)
     faults += [f"{' '.join(key)} is listed {count} times" for key, count in counts.items() if count > 1]
     if faults:

@@ -14,6 +14,7 @@ section = "probes"
 sets = ["one", "two"]
 source = "Paper, table 1"
 protocol = "as here"
+recordings = 10
 [table.values]
 "A" = { roc_auc = 0.25, map = 0.5 }
 "B" = { roc_auc = 0.75 }
@@ -32,7 +33,7 @@ def values(section: str, name: str, score: str) -> dict[str, float]:
 def test_a_table_is_read_for_each_of_its_sets() -> None:
     figures = parse(TABLE)
     assert len(figures) == 6
-    assert figures[1] == PublishedFigure("probes", "one", "map", "A", 0.5, "Paper, table 1", "as here")
+    assert figures[1] == PublishedFigure("probes", "one", "map", "A", 0.5, "Paper, table 1", "as here", recordings=10)
     assert {figure.set_name for figure in figures} == {"one", "two"}
     assert {figure.difference for figure in figures} == {""}
 
@@ -85,7 +86,9 @@ def test_a_figure_says_what_it_was_not_measured_on(
         ('"Paper, table 1"', '""', "source"),
         ('"as here"', '"as here"\nprompt = "this is"', "prompt"),
         ('"as here"', '"as here"\nshared_difference = "mulap"', "there is no shared difference mulap"),
-        ('"as here"', '"as here"\nrecordings = 0', "recordings"),
+        ("recordings = 10", "recordings = 0", "recordings"),
+        ("recordings = 10", "", "Paper, table 1 needs recordings, since it states no difference"),
+        ('"probes"', '"zero_shot"', "Paper, table 1 needs templates"),
         ('["one", "two"]', "[]", "sets"),
         ('["one", "two"]', '["one", "one"]', "probes one roc_auc B is listed 2 times"),
         ("{ roc_auc = 0.75 }", "{ }", "values.B"),
