@@ -73,8 +73,8 @@ def test_encoders_are_evaluated_by_what_they_can_do_and_recordings_are_embedded_
         task_requests(["tags"], default_corpus=tiny_corpus),
         EvaluationOptions(f"{tmp_path}/fresh"),
     )
-    windows = [each.audio["tags"].embedded.windows for each in (fresh, evaluation)]
-    np.testing.assert_array_equal(*windows)
+    vectors = [each.audio["tags"].scored.vectors for each in (fresh, evaluation)]
+    np.testing.assert_array_equal(*vectors)
     assert {"zero_shot", "probes"} == {each.section for each in fresh.scores["small"]}
     for each in fresh.scores["small"]:
         before = found["small", each.section, each.name]
