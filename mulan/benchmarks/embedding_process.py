@@ -20,7 +20,7 @@ from mulan.config.sections import ScaleConfig
 from mulan.data.corpus.index import Corpus
 from mulan.evaluation.embedding.indexed import indexed_recordings
 from mulan.evaluation.embedding.pipeline import embed_corpus
-from mulan.evaluation.embedding.windows import WindowBatch, Windowing, read_windows
+from mulan.evaluation.embedding.windows import CorpusPart, WindowBatch, Windowing, read_windows
 from mulan.evaluation.encoders.registry import open_encoder
 from mulan.launch.cluster import connect, local_resources
 from mulan.model.inference.passes import WINDOWS_AT_ONCE
@@ -40,8 +40,7 @@ def rate_of_job(corpus_uri: str, model_uri: str) -> float:
         partial(open_encoder, model_uri),
         open_encoder(model_uri, device="cpu").info,
         Corpus.open(corpus_uri),
-        [SPLIT],
-        max_skipped_share=0,
+        [CorpusPart(SPLIT)],
         on_progress=lambda done, total: times.append((time.monotonic(), done)),
     )
     return steady_rate(times)

@@ -128,7 +128,7 @@ class TaskRun:
             task.title,
             f"{task.description} {self.request.part}".rstrip(),
             self.request.uri,
-            self.request.index_sha256,
+            self.request.corpus.index_sha256 if self.request.corpus is not None else "",
             self.recordings,
             {model: skipped for model, skipped in self.skipped.items() if skipped},
             self.left_out.entries,

@@ -1,5 +1,6 @@
 """Vectors that are kept are used again, those of other corruptions are not; nothing here starts Ray."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -8,8 +9,10 @@ import pytest
 
 from mulan.data.corpus.index import Corpus
 from mulan.evaluation.corruptions import Corruption
-from mulan.evaluation.embedding.cache import FOLDER, embed_cached, embed_corruptions_cached
+from mulan.evaluation.embedding.cache import FOLDER, embed_cached
+from mulan.evaluation.embedding.collected import CorpusEmbeddings
 from mulan.evaluation.embedding.local import embed_here
+from mulan.evaluation.embedding.windows import CorpusPart
 from mulan.evaluation.encoders.registry import open_encoder
 from mulan.evaluation.options import EvaluationOptions, SilentObserver
 from mulan.evaluation.task_vectors import TaskVectors
@@ -31,28 +34,18 @@ def vectors(tiny_corpus: str, tmp_path: Path) -> TaskVectors:
 
 def test_kept_vectors_are_used_again(vectors: TaskVectors, tmp_path: Path) -> None:
     encoder = open_encoder("log_mel", name="log_mel")
-    kept = {"max_skipped_share": 0.0, "on_message": lambda line: None}
-    first = embed_cached(
-        str(tmp_path / FOLDER),
-        encoder.info,
-        vectors.corpus,
-        ["test"],
-        lambda splits: embed_here(encoder, vectors.corpus, splits, max_skipped_share=0),
-        **kept,
-    )
-    (noisy,) = embed_corruptions_cached(
-        str(tmp_path / FOLDER),
-        encoder.info,
-        vectors.corpus,
-        "test",
-        [NOISE],
-        lambda some: [embed_here(encoder, vectors.corpus, ["test"], max_skipped_share=0, corruption=some[0])],
-        **kept,
-    )
+    parts = [CorpusPart("test"), CorpusPart("test", NOISE)]
+
+    def embed(missing: Sequence[CorpusPart]) -> Iterator[CorpusEmbeddings]:
+        for part in missing:
+            yield embed_here(encoder, vectors.corpus, ["test"], max_skipped_share=0, corruption=part.corruption)
+
+    folder = str(tmp_path / FOLDER)
+    first, noisy = embed_cached(folder, encoder.info, vectors.corpus, parts, embed, on_message=print)
     again = vectors.of_splits(encoder.info, "log_mel", ["test"])
     (noisy_again,) = vectors.corrupted(encoder.info, "log_mel", [NOISE], "test")
     assert np.array_equal(again.embedded.windows, first.embedded.windows)
     assert np.array_equal(noisy_again.windows, noisy.embedded.windows)
     assert not np.array_equal(noisy_again.windows, again.embedded.windows)
-    with pytest.raises(AssertionError, match="log_mel on tags is computed again"):
+    with pytest.raises(AssertionError, match="log_mel on tags, 1 corruptions is computed again"):
         list(vectors.corrupted(encoder.info, "log_mel", [Corruption("noise", 3)], "test"))

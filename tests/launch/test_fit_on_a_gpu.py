@@ -10,6 +10,7 @@ import pytest
 from mulan.data.corpus.index import Corpus
 from mulan.evaluation.embedding.local import embed_here
 from mulan.evaluation.embedding.pipeline import embed_corpus
+from mulan.evaluation.embedding.windows import CorpusPart
 from mulan.evaluation.encoders.registry import open_encoder
 from mulan.launch.fit import fit
 from mulan.recipes.registry import load_recipe
@@ -45,7 +46,7 @@ def test_a_trained_model_embeds_a_corpus_on_a_gpu_like_on_the_cpu(tiny_corpus: s
     export_run(run)
     encoder, corpus = open_encoder(run.model_uri, device="cpu"), Corpus.open(tiny_corpus)
     (found,) = embed_corpus(
-        partial(open_encoder, run.model_uri), encoder.info, corpus, ["test"], max_skipped_share=0, use_gpu=True
+        partial(open_encoder, run.model_uri), encoder.info, corpus, [CorpusPart("test")], use_gpu=True
     )
     expected = embed_here(encoder, corpus, ["test"], max_skipped_share=0)
     assert found.embedded.recordings == expected.embedded.recordings

@@ -3,7 +3,7 @@
 import hashlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from types import MappingProxyType
@@ -79,6 +79,8 @@ class Corpus:
     """SHA-256 of ``index.parquet`` in hexadecimal, which is the same for copies of the corpus. It covers the content of
     shards that mulan has written, and the headers and texts of adopted ones. It also covers absolute URIs of shards,
     which do not depend on the location of the index: rewriting them changes the digest."""
+    at_most: Mapping[str, int] = field(default_factory=dict)
+    """Number of recordings to which :meth:`with_at_most` has reduced splits."""
 
     @classmethod
     def open(cls, uri: str) -> "Corpus":
@@ -124,7 +126,7 @@ class Corpus:
         return masks
 
     def with_at_most(self, count: int, split: str) -> "Corpus":
-        """Returns the corpus with at most this number of recordings of a split, and a digest of its own.
+        """Returns the corpus with at most this number of recordings of a split.
 
         Those with the smallest digests of their ids are taken, as if they were drawn at random, whatever the order of
         the index; of a larger number all that a smaller one takes.
@@ -136,8 +138,7 @@ class Corpus:
         order = np.argsort(np.frombuffer(b"".join(digests), ">u8"), kind="stable")
         others = np.flatnonzero(pc.not_equal(self.table["split"], split).to_numpy())
         kept = np.sort(np.concatenate([others, rows[order[:count]]]))
-        digest = hashlib.sha256(f"{self.index_sha256} {split} {count}".encode()).hexdigest()
-        return Corpus(self.uri, self.table.take(pa.array(kept)), digest)
+        return Corpus(self.uri, self.table.take(pa.array(kept)), self.index_sha256, {**self.at_most, split: count})
 
     def recording_ids(self, rows: Sequence[int]) -> list[str]:
         """Returns the recording ids of rows of the index."""

@@ -7,7 +7,6 @@ decode blocks for the actors, which hold a GPU each. Windows are batched across 
 
 import os
 import pickle
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -25,8 +24,8 @@ from mulan.data.ray_data_output import quiet_ray_data
 from mulan.evaluation.embedding.collected import CorpusEmbeddings, EmbeddingCollector
 from mulan.evaluation.embedding.indexed import IndexedRecording, in_blocks, indexed_recordings
 from mulan.evaluation.embedding.labels import OnProgress, no_progress
-from mulan.evaluation.embedding.local import BATCHES_PER_BLOCK, described
-from mulan.evaluation.embedding.windows import AudioCorruption, WindowBatch, Windowing, read_windows
+from mulan.evaluation.embedding.local import BATCHES_PER_BLOCK
+from mulan.evaluation.embedding.windows import CorpusPart, WindowBatch, Windowing, read_windows
 from mulan.evaluation.encoders.encoder import Encoder, EncoderInfo
 from mulan.evaluation.errors import EmbeddingFailed
 from mulan.model.inference.passes import windows_of_a_pass
@@ -35,7 +34,7 @@ _IN_FLIGHT = 2
 """Number of blocks that wait at or are in an actor; more would wait at one actor while others have nothing to do."""
 
 Batch = tuple[int, WindowBatch | MulanError]
-"""A batch with the number of its corruption, or the error instead of it: Ray would report one that is raised with a
+"""A batch with the number of its part, or the error instead of it: Ray would report one that is raised with a
 traceback."""
 
 Rows = dict[str, np.ndarray]
@@ -54,76 +53,69 @@ def embed_corpus(
     open_encoder: EncoderOpening,
     info: EncoderInfo,
     corpus: Corpus,
-    splits: Sequence[str],
-    corruptions: Sequence[AudioCorruption | None] = (None,),
+    parts: Sequence[CorpusPart],
     *,
-    max_skipped_share: float,
     use_gpu: bool = False,
     on_this_machine: bool = True,
     on_progress: OnProgress = no_progress,
 ) -> Iterator[CorpusEmbeddings]:
-    """Yields the vectors of all recordings of splits under each of several corruptions, in their order.
+    """Yields the vectors of all recordings of parts of a corpus, in the order of the parts.
 
     Windows are embedded on all CPUs or GPUs of the cluster; vectors do not depend on the order of the files, nor on the
-    number of actors. Each actor opens the encoder once for all corruptions, and keeps its CPU or GPU until the iterator
-    ends or is closed. Vectors are yielded while those under the next corruptions are computed, of which few are in
+    number of actors. Each actor opens the encoder once for all parts, and keeps its CPU or GPU until the iterator ends
+    or is closed. The vectors of a part are yielded while those of the next ones are computed, of which few are in
     memory at once. Ray must be initialised.
 
     Args:
         open_encoder: Opens the encoder in each actor.
         info: What the encoder is; it embeds audio.
         corpus: A prepared corpus.
-        splits: Any of ``train``, ``validation`` and ``test``.
-        corruptions: The corruptions; None for uncorrupted recordings.
-        max_skipped_share: Maximum share of skipped recordings, in [0, 1].
+        parts: The parts.
         use_gpu: Reserve one GPU for each actor.
         on_this_machine: Whether the cluster is this machine alone. If so, there are no more actors than cores, of which
             Ray may offer more. Otherwise an actor is restarted on another node when its node is lost; Ray then prints
             a line about ``max_restarts > 0`` for each pool (ray-project/ray#57733), which does not apply while this
             process lives.
         on_progress: Called after each batch of windows with the numbers of finished recordings and of all, each counted
-            once for each corruption.
+            once for each part.
 
     Raises:
-        EvaluationError: The splits have no recordings, or vectors are not finite.
+        EvaluationError: A split has no recordings, or vectors are not finite.
         EncoderError: The encoder cannot be opened, or returns something else than vectors.
-        TooManySkippedRecordings: More recordings were skipped than allowed; names them.
         EmbeddingFailed: A process ended, and it was not restarted.
         StorageError, StoragePermanentError: The storage of the corpus failed.
     """
-    recordings = indexed_recordings(corpus, splits)
-    windowings = [Windowing(info.sample_rate_hz, info.window_samples, corruption) for corruption in corruptions]
+    recordings = {split: indexed_recordings(corpus, [split]) for split in {part.split for part in parts}}
     at_once = windows_of_a_pass("cuda" if use_gpu else "cpu", info.window_samples)
-    window_s = info.window_samples / info.sample_rate_hz
-    blocks = in_blocks(recordings, windows=BATCHES_PER_BLOCK * at_once, window_s=window_s)
-    work = [_Work(number, windowing, block) for number, windowing in enumerate(windowings) for block in blocks]
-    read = partial(_batches, at_once=at_once)
-    waiting = deque((number, EmbeddingCollector(recordings, info)) for number in range(len(corruptions)))
-    collectors, total = dict(waiting), len(corruptions) * len(recordings)
-
-    def next_result() -> CorpusEmbeddings:
-        number, collector = waiting.popleft()
-        result = collector.finish()
-        del collectors[number]
-        result.check(described(corpus, splits), max_skipped_share=max_skipped_share)
-        return result
-
+    work = [
+        _Work(number, Windowing(info.sample_rate_hz, info.window_samples, part.corruption), block)
+        for number, part in enumerate(parts)
+        for block in in_blocks(
+            recordings[part.split],
+            windows=BATCHES_PER_BLOCK * at_once,
+            window_s=info.window_samples / info.sample_rate_hz,
+        )
+    ]
+    collectors = {number: EmbeddingCollector(recordings[part.split], info) for number, part in enumerate(parts)}
+    total, finished = sum(len(recordings[part.split]) for part in parts), 0
     with quiet_ray_data() as context, ExitStack() as stack:
         context.target_max_block_size = 1  # each row is passed on at once
         context.execution_no_progress_timeout_s = -1  # a batch may take minutes on a CPU
+        read = partial(_batches, at_once=at_once)
         dataset = _dataset(work, read, open_encoder, use_gpu=use_gpu, on_this_machine=on_this_machine)
         for number, batch in stack.enter_context(closing(_arriving(dataset, corpus))):
             if number in collectors:  # otherwise it is the rest of a recording that was skipped
                 collectors[number].add(batch)
-            on_progress(total - sum(len(recordings) - each.done for each in collectors.values()), total)
-            while len(waiting) > 1 and waiting[0][1].is_complete:
-                yield next_result()
+            on_progress(finished + sum(each.done for each in collectors.values()), total)
+            while len(collectors) > 1 and collectors[first := min(collectors)].is_complete:
+                finished += collectors[first].done
+                yield collectors.pop(first).finish()
     # the last one after the actors have ended
-    yield from (next_result() for _ in range(len(waiting)))
+    yield from (collectors.pop(number).finish() for number in sorted(collectors))
 
 
 def _arriving(dataset: ray.data.Dataset, corpus: Corpus) -> Generator[tuple[int, WindowBatch], None, None]:
-    """Yields batches of vectors with the numbers of their corruptions.
+    """Yields batches of vectors with the numbers of their parts.
 
     Raises:
         EmbeddingFailed: A process ended.
@@ -138,7 +130,7 @@ def _arriving(dataset: ray.data.Dataset, corpus: Corpus) -> Generator[tuple[int,
     except (OutOfMemoryError, RayActorError, WorkerCrashedError) as error:
         raise EmbeddingFailed(
             f"a process that embeds recordings of {corpus.uri} ended: {str(error).splitlines()[0]} It may have run "
-            "out of memory; repeat the command"
+            "out of memory, or the code of the encoder has ended it; repeat the command"
         ) from error
 
 
@@ -147,7 +139,7 @@ class _Work:
     """What an actor embeds at once."""
 
     number: int
-    """Number of the corruption."""
+    """Number of the part."""
     windowing: Windowing
     """How recordings become windows."""
     block: Sequence[IndexedRecording]

@@ -46,6 +46,16 @@ class AudioCorruption(Protocol):
 
 
 @dataclass(frozen=True)
+class CorpusPart:
+    """What vectors are computed of together, and kept in a file: a split of a corpus, under one corruption or none."""
+
+    split: str
+    """``train``, ``validation`` or ``test``."""
+    corruption: AudioCorruption | None = None
+    """The corruption; None if recordings are embedded as they are."""
+
+
+@dataclass(frozen=True)
 class Windowing:
     """How a recording becomes windows."""
 

@@ -25,8 +25,6 @@ class TaskRequest:
     """Path or URI of the corpus, or of the file that the task needs instead."""
     corpus: Corpus | None
     """The corpus, or the part of it that is evaluated; None for a task of a file."""
-    index_sha256: str = ""
-    """SHA-256 of the index of the whole corpus in hexadecimal; empty without one."""
     part: str = ""
     """A sentence that says which part of the corpus is evaluated; empty for all of it."""
 
@@ -85,7 +83,7 @@ def task_requests(
         request = TaskRequest(task.prompted(templates), uri, None)
         if task.name not in TASKS_OF_FILES:
             whole, part = corpora[uri], corpora[uri] if task.prepared_by else parts[uri]
-            request = replace(request, corpus=part, index_sha256=whole.index_sha256, part=_part(task, whole, part))
+            request = replace(request, corpus=part, part=_part(task, whole, part))
         requests.append(request)
     return requests
 

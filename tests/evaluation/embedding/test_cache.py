@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from mulan.data.corpus.index import Corpus
-from mulan.data.errors import TooManySkippedRecordings
-from mulan.evaluation.embedding.cache import embed_cached, embed_corruptions_cached
-from mulan.evaluation.embedding.collected import CorpusEmbeddings
+from mulan.evaluation.embedding.cache import embed_cached
+from mulan.evaluation.embedding.collected import CorpusEmbeddings, joined
 from mulan.evaluation.embedding.local import embed_here
+from mulan.evaluation.embedding.windows import CorpusPart
 from mulan.evaluation.encoders.encoder import EncoderInfo
+from mulan.evaluation.errors import EmbeddingFailed
 from tests.evaluation.embedding.parquet_places import vectors_start
 from tests.evaluation.embedding.stub_encoder import INFO, Quieter, StubEncoder
 
@@ -28,26 +29,23 @@ class Computing:
     messages: list[str] = field(default_factory=list)
     is_lasting: bool = True
 
-    def __call__(self, *splits: str, info: EncoderInfo = INFO, share: float = 0.2, **of: Any) -> CorpusEmbeddings:
+    def __call__(self, *splits: str, info: EncoderInfo = INFO, **of: Any) -> CorpusEmbeddings:
+        return joined(self.parts(*map(CorpusPart, splits), info=info, **of))
+
+    def parts(self, *parts: CorpusPart, info: EncoderInfo = INFO, **of: Any) -> list[CorpusEmbeddings]:
         corpus = replace(self.corpus, **of)
 
-        def embed(splits: Sequence[str]) -> CorpusEmbeddings:
-            self.computed.append(tuple(splits))
-            encoder = StubEncoder(info)
-            result = embed_here(encoder, corpus, splits, max_skipped_share=1)
-            return replace(result, is_lasting=self.is_lasting)
+        def embed(missing: Sequence[CorpusPart]) -> Iterator[CorpusEmbeddings]:
+            self.computed.append(tuple(part.split for part in missing))
+            for part in missing:
+                result = embed_here(
+                    StubEncoder(info), corpus, [part.split], max_skipped_share=1, corruption=part.corruption
+                )
+                yield replace(result, is_lasting=self.is_lasting)
 
         self.computed.clear()
         self.messages.clear()
-        return embed_cached(
-            self.folder,
-            info,
-            corpus,
-            splits,
-            embed,
-            max_skipped_share=share,
-            on_message=self.messages.append,
-        )
+        return list(embed_cached(self.folder, info, corpus, parts, embed, on_message=self.messages.append))
 
 
 @pytest.fixture
@@ -79,7 +77,7 @@ def test_vectors_are_computed_once(cached: Computing) -> None:
 
 def test_a_split_is_reused_by_another_task(cached: Computing) -> None:
     cached("train")
-    both = cached("train", "test", "validation")
+    both = cached("train", "test")
     assert cached.computed == [("test",)]
     assert len(both.embedded.recordings) == 18 and list(both.skipped) == ["tone-003", "tone-007"]
 
@@ -133,37 +131,39 @@ def test_vectors_are_not_kept_if_bytes_could_not_be_read(cached: Computing) -> N
     assert cached.computed == [("train",)]
 
 
-def test_the_allowed_share_is_checked_for_stored_vectors_too(cached: Computing) -> None:
-    cached("test", share=0.2)
-    with pytest.raises(TooManySkippedRecordings, match=r"(?s)2 of the 14 recordings in the split 'test'.*tone-003"):
-        cached("test", share=0.1)
+def test_what_was_computed_before_an_error_is_kept(cached: Computing) -> None:
+    def embed(missing: Sequence[CorpusPart]) -> Iterator[CorpusEmbeddings]:
+        yield embed_here(StubEncoder(), cached.corpus, ["test"], max_skipped_share=1)
+        raise EmbeddingFailed("a process ended")
+
+    parts = [CorpusPart("test"), CorpusPart("train")]
+    with pytest.raises(EmbeddingFailed):
+        list(embed_cached(cached.folder, INFO, cached.corpus, parts, embed, on_message=print))
+    cached("test", "train")
+    assert cached.computed == [("train",)]
+
+
+def test_a_part_of_a_split_has_a_file_of_its_own_and_other_splits_have_not(cached: Computing) -> None:
+    cached("test", "train")
+    cached.corpus = cached.corpus.with_at_most(3, "train")
+    part = cached("test", "train")
+    assert cached.computed == [("train",)]
+    assert sum(each.split == "train" for each in part.embedded.recordings) == 3
+    cached("test", "train")
     assert cached.computed == []
 
 
-def test_corruptions_are_computed_together_and_once(damaged: Corpus, storage_uri: str) -> None:
-    computed: list[list[Quieter]] = []
-
-    def embed(missing: Sequence[Quieter]) -> Iterator[CorpusEmbeddings]:
-        computed.append(list(missing))
-        for each in missing:
-            yield embed_here(StubEncoder(), damaged, ["train"], max_skipped_share=1, corruption=each)
-
-    def cached(*corruptions: Quieter) -> list[CorpusEmbeddings]:
-        computed.clear()
-        folder = f"{storage_uri}/embeddings"
-        share = {"max_skipped_share": 0.2}
-        return list(
-            embed_corruptions_cached(folder, INFO, damaged, "train", corruptions, embed, on_message=print, **share)
-        )
+def test_corruptions_are_computed_together_and_once(cached: Computing) -> None:
+    def corrupted(*corruptions: Quieter) -> list[CorpusEmbeddings]:
+        return cached.parts(*(CorpusPart("train", each) for each in corruptions))
 
     one, two, other, same_strength = Quieter(1), Quieter(2), Quieter(1, "other"), Quieter(1, description="changed")
-    cached(two)
-    found = cached(one, two, other)
-    assert computed == [[one, other]]
+    corrupted(two)
+    found = corrupted(one, two, other)
+    assert cached.computed == [("train", "train")]
     for corruption, embeddings in zip((one, two, other), found, strict=True):
-        assert same(
-            embeddings, embed_here(StubEncoder(), damaged, ["train"], max_skipped_share=1, corruption=corruption)
-        )
-    assert all(same(*pair) for pair in zip(cached(one, two, other), found, strict=True)) and not computed
-    cached(same_strength)
-    assert computed == [[same_strength]]
+        expected = embed_here(StubEncoder(), cached.corpus, ["train"], max_skipped_share=1, corruption=corruption)
+        assert same(embeddings, expected)
+    assert all(same(*pair) for pair in zip(corrupted(one, two, other), found, strict=True)) and not cached.computed
+    corrupted(same_strength)
+    assert cached.computed == [("train",)]

@@ -1,7 +1,5 @@
 """Ray Data gives the vectors that this process gives; what fails in an actor is an error without a traceback."""
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +9,7 @@ from mulan.data.corpus.index import Corpus
 from mulan.evaluation.embedding import local, pipeline
 from mulan.evaluation.embedding.local import embed_here
 from mulan.evaluation.embedding.pipeline import embed_corpus
+from mulan.evaluation.embedding.windows import CorpusPart
 from mulan.evaluation.encoders.encoder import EncoderError
 from mulan.evaluation.errors import EmbeddingFailed
 from tests.evaluation.embedding.stub_encoder import (
@@ -30,15 +29,14 @@ def test_ray_data_gives_the_vectors_and_labels_of_one_process(damaged: Corpus, m
     for module in (local, pipeline):  # more blocks than there are CPUs
         monkeypatch.setattr(module, "BATCHES_PER_BLOCK", 0.75)
     seen: list[tuple[int, int]] = []
-    embed: Callable[..., Any] = partial(embed_corpus, open_stub, INFO, damaged, max_skipped_share=0.1)
-    corruptions, splits = [Quieter(3), None], ["test", "train"]
-    results = embed(splits, corruptions, on_progress=lambda *numbers: seen.append(numbers))
-    for found, corruption in zip(results, corruptions, strict=True):
-        expected = embed_here(StubEncoder(), damaged, splits, max_skipped_share=0.1, corruption=corruption)
+    parts = [CorpusPart(split, corruption) for corruption in (Quieter(3), None) for split in ("test", "train")]
+    results = embed_corpus(open_stub, INFO, damaged, parts, on_progress=lambda *numbers: seen.append(numbers))
+    for part, found in zip(parts, results, strict=True):
+        expected = embed_here(StubEncoder(), damaged, [part.split], max_skipped_share=1, corruption=part.corruption)
         np.testing.assert_array_equal(found.embedded.windows, expected.embedded.windows)
         np.testing.assert_array_equal(found.embedded.starts, expected.embedded.starts)
         assert found.embedded.recordings == expected.embedded.recordings
-        assert found.skipped == expected.skipped and len(found.skipped) == 2
+        assert found.skipped == expected.skipped and bool(found.skipped) == (part.split == "test")
     assert seen[-1] == (40, 40) and len(seen) > 4
 
 
@@ -53,7 +51,7 @@ def test_errors_of_the_encoder_are_raised_as_they_are(
     damaged: Corpus, open_encoder: Any, message: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(EncoderError, match=message) as caught:
-        list(embed_corpus(open_encoder, INFO, damaged, ["test"], max_skipped_share=1))
+        list(embed_corpus(open_encoder, INFO, damaged, [CorpusPart("test")]))
     assert len(str(caught.value).splitlines()) == 1
     assert not capfd.readouterr().err
 
@@ -62,6 +60,6 @@ def test_the_end_of_an_actors_process_is_an_error_that_names_the_corpus(
     damaged: Corpus, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(EmbeddingFailed, match=damaged.uri) as caught:
-        list(embed_corpus(open_and_end, INFO, damaged, ["test"], max_skipped_share=1))
+        list(embed_corpus(open_and_end, INFO, damaged, [CorpusPart("test")]))
     assert len(str(caught.value).splitlines()) == 1
     assert not capfd.readouterr().err

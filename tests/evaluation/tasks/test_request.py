@@ -92,7 +92,6 @@ def test_probes_of_any_corpus_are_trained_on_a_part_of_a_large_one(tiny_corpus: 
     assert tags.part.startswith(f"Probes are trained on {count} of the {count + 2} recordings of the split train")
     assert captions.part == gtzan.part == ""
     assert gtzan.corpus is not None and gtzan.corpus.table.equals(whole.table)
-    assert {each.index_sha256 for each in (tags, captions, gtzan)} == {whole.index_sha256}
     (scored,) = task_requests(["captions"], default_corpus=tiny_corpus, split="train", max_train_recordings=count)
     assert scored.corpus is not None and scored.corpus.table.equals(whole.table)
 
