@@ -115,7 +115,10 @@ def _runs(args: argparse.Namespace, ablation: Run, variants: Sequence[TextAblati
         else:
             recipe = arguments.recipe_to_train(args, name=variant.recipe)
         if recipe.data.source_ratio != named_recipes()[variant.recipe].data.source_ratio:
-            raise AblationRefused("--set data.source_ratio: the variants differ by it; leave it as it is")
+            raise AblationRefused(
+                "--set data.source_ratio: the variants differ by it; leave it as it is, and leave out variants whose "
+                "texts the corpus lacks by --only VARIANT"
+            )
         runs.append(AblationRun.of(ablation, variant.name, recipe))
     return runs
 
@@ -127,10 +130,12 @@ def _requests(tasks: Sequence[str], corpora: Sequence[str]) -> "list[TaskRequest
         EvaluationError, CorpusError: See :func:`mulan.evaluation.tasks.request.task_requests`.
     """
     # imports torch
-    from mulan.evaluation.tasks.request import task_requests
+    from mulan.evaluation.tasks.request import check_corpora, task_requests
 
     corpus = next(filter(None, corpora), None)
-    return task_requests(tasks, default_corpus=corpus, max_train_recordings=MAX_TRAIN_RECORDINGS)
+    requests = task_requests(tasks, default_corpus=corpus, max_train_recordings=MAX_TRAIN_RECORDINGS)
+    check_corpora(requests)
+    return requests
 
 
 def _print_plan(

@@ -28,8 +28,14 @@ from mulan.storage import filesystem
 from mulan.storage.errors import UnsupportedStorage, location_fault
 from mulan.storage.hub import absolute_spec
 
-CONSOLE = Console(highlight=False, markup=False, emoji=False)
-"""The console of the jobs; prints text verbatim, since file names and errors may look like markup."""
+CONSOLE = Console(
+    highlight=False,
+    markup=False,
+    emoji=False,
+    width=None if sys.stdout.isatty() or os.environ.get("COLUMNS") else 160,
+)
+"""The console of the jobs; prints text verbatim, since file names and errors may look like markup. In files and logs of
+jobs, tables are as wide as they need, up to 160 characters."""
 
 
 def add_recipe(
@@ -62,8 +68,14 @@ def add_recipe(
     parser.add_argument("--dry-run", action="store_true", help=f"check everything, print {printed}, and stop")
 
 
-def add_run(parser: argparse.ArgumentParser, *, storage: str | None = None, name: str | None = None) -> None:
-    """Adds ``--storage`` and ``--name``; without a default ``name``, the latter is required."""
+def add_run(
+    parser: argparse.ArgumentParser,
+    *,
+    storage: str | None = None,
+    name: str | None = None,
+    of_name: str = "name of the run; training resumes the run of that name",
+) -> None:
+    """Adds ``--storage`` and ``--name``, whose help is ``of_name``; without a default ``name``, it is required."""
     parser.add_argument(
         "--storage", metavar="URI", default=storage or "runs", help="folder of runs (default: %(default)s)"
     )
@@ -72,7 +84,7 @@ def add_run(parser: argparse.ArgumentParser, *, storage: str | None = None, name
         metavar="RUN",
         required=name is None,
         default=name,
-        help="name of the run; training resumes the run of that name",
+        help=of_name,
     )
 
 

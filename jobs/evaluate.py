@@ -49,8 +49,8 @@ def main() -> None:
         print(f"baseline {name}: {uri}")
     for task in request.tasks:
         print(f"task {task.task.name}: {task.task.title}, {task.uri}")
-        if task.part:
-            print(f"  {task.part}")
+        if task.note:
+            print(f"  {task.note}")
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,7 +88,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="embed and train on GPUs, or not (default: as the run was trained, or not)",
     )
-    arguments.add_run(parser, name="")
+    arguments.add_run(parser, name="", of_name="name of a run, whose model is the first one")
     _add_corpus_arguments(parser)
     parser.add_argument(
         "--dry-run", action="store_true", help="check everything, print what would be evaluated, and stop"
@@ -133,8 +133,8 @@ def _share(text: str) -> float:
 
 def _count(text: str) -> int:
     value = int(text)  # argparse reports a ValueError
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    if value < 2:
+        raise argparse.ArgumentTypeError(f"{value} is not at least 2")
     return value
 
 
@@ -190,7 +190,7 @@ def request(
     from mulan.evaluation.encoders.registry import absolute_spec, baseline_specs, encoder_names
     from mulan.evaluation.finetuning.training import EndToEndSettings
     from mulan.evaluation.options import EvaluationOptions
-    from mulan.launch.evaluation import EvaluationRequest, check_request
+    from mulan.launch.evaluation import EvaluationRequest, check_models
 
     specs = [*([f"exported={run.model_uri}"] if run else []), *models]
     corpus = data_uri or (recipe.data.uri if recipe else None)
@@ -203,9 +203,16 @@ def request(
         requests = _task_requests(tasks or DEFAULT_TASKS, corpus, split, max_train_recordings, templates)
         _check_probes(requests, baselines=baselines, finetune=finetune)
     with errors.collecting():
+        check_models(specs)
+    with errors.collecting():
         named = dict(zip(encoder_names(specs), map(absolute_spec, specs), strict=True))
+    if run is not None:
+        with errors.collecting():
+            run.metrics()
     errors.raise_any()
-    requested = EvaluationRequest(
+    further = baseline_specs(list(named.values())) if baselines else {}
+    check_models(further.values())
+    return EvaluationRequest(
         named,
         requests,
         EvaluationOptions(
@@ -214,18 +221,16 @@ def request(
             use_gpu=recipe is not None and recipe.scale.use_gpu if use_gpu is None else use_gpu,
             finetune=EndToEndSettings() if finetune else None,
         ),
-        baselines=baseline_specs(list(named.values())) if baselines else {},
+        baselines=further,
         run=run,
     )
-    check_request(requested)
-    return requested
 
 
 def _task_requests(
     tasks: Sequence[str], corpus: str | None, split: str, max_train_recordings: int, templates: Sequence[str]
 ) -> "list[TaskRequest]":
     from mulan.evaluation.protocols.templates import PromptTemplates
-    from mulan.evaluation.tasks.request import task_requests
+    from mulan.evaluation.tasks.request import check_corpora, task_requests
 
     errors, prompts = ErrorCollection(), PromptTemplates()
     requests: list[TaskRequest] = []
@@ -235,6 +240,7 @@ def _task_requests(
         requests = task_requests(
             tasks, default_corpus=corpus, split=split, templates=prompts, max_train_recordings=max_train_recordings
         )
+        check_corpora(requests)
     errors.raise_any()
     return requests
 
@@ -253,7 +259,8 @@ def assess(requested: "EvaluationRequest") -> None:
     """Joins the cluster, or starts one on this machine, evaluates, and writes and prints the report."""
     from mulan.launch.evaluation import evaluate_and_report
 
-    join_to_evaluate(ScaleConfig(workers=1, use_gpu=requested.options.use_gpu))
+    if any(task.task.splits for task in requested.tasks):  # otherwise no recording is embedded
+        join_to_evaluate(ScaleConfig(workers=1, use_gpu=requested.options.use_gpu))
     evaluate_and_report(requested, CONSOLE, _ConsoleObserver())
 
 

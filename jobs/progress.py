@@ -8,6 +8,8 @@ from rich.live import Live
 from rich.text import Text
 
 PLAIN_PERIOD_S = 10.0
+_MIN_MEASURED_S = 5.0
+"""Time after the first recordings from which on the rate is shown."""
 
 
 class RecordingsProgress:
@@ -24,7 +26,9 @@ class RecordingsProgress:
         """
         self._label, self._console = label, console
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
-        self._begun = self._shown = time.monotonic()
+        self._shown = time.monotonic()
+        self._first: tuple[float, int] | None = None
+        """When the first recordings were finished, which includes the start of processes, and their number."""
         self._last = ""
 
     def __enter__(self) -> "RecordingsProgress":
@@ -42,11 +46,14 @@ class RecordingsProgress:
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
-        elapsed = max(now - self._begun, 1e-9)
         self._last = f"{self._label}  {done}/{total} recordings"
-        if done >= max(1, total // 100):  # the first ones include the start of their processes
-            left = elapsed / done * (total - done)
-            self._last += f"  {done / elapsed:.1f}/s  {int(left // 60)}:{int(left % 60):02d} left"
+        if self._first is None and done:
+            self._first = (now, done)
+        begun, before = self._first or (now, 0)
+        if done > before and (now - begun >= _MIN_MEASURED_S or done == total):
+            rate = (done - before) / max(now - begun, 1e-9)
+            left = (total - done) / rate
+            self._last += f"  {rate:.1f}/s  {int(left // 60)}:{int(left % 60):02d} left"
         if self._live is not None:
             self._live.update(Text(self._last), refresh=True)
         elif now - self._shown >= PLAIN_PERIOD_S and done < total:

@@ -61,8 +61,8 @@ def evaluate(
     """
     observer = observer or SilentObserver()
     for request in requests:
-        if request.part:
-            observer.message(f"{request.task.name}: {request.part}")
+        if request.note:
+            observer.message(f"{request.task.name}: {request.note}")
     runs = [TaskRun(request, options, observer) for request in requests]
     scores: dict[str, list[SetScores]] = {}
     infos, seconds = [], {}

@@ -126,7 +126,7 @@ class TaskRun:
         return TaskFacts(
             task.name,
             task.title,
-            f"{task.description} {self.request.part}".rstrip(),
+            f"{task.description} {self.request.note}".rstrip(),
             self.request.uri,
             self.request.corpus.index_sha256 if self.request.corpus is not None else "",
             self.recordings,

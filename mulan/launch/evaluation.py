@@ -1,6 +1,6 @@
 """The evaluation of models on the cluster, from the embedding of recordings to the written and printed report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -42,19 +42,19 @@ class EvaluationRequest:
     """What the models are variants of, if the report is to have the tables of a text ablation."""
 
 
-def check_request(request: EvaluationRequest) -> None:
-    """Loads every model and discards it, and reads the metrics of the run, so that nothing is embedded in vain.
+def check_models(specs: Iterable[str]) -> None:
+    """Loads every model and discards it, so that nothing is embedded in vain.
+
+    Args:
+        specs: Encoders as in :func:`mulan.evaluation.encoders.registry.open_encoder`.
 
     Raises:
-        MulanError: A model cannot be loaded, or the metrics are damaged; lists all errors.
+        MulanError: A model cannot be loaded; lists the errors of all models.
     """
     errors = ErrorCollection()
-    if request.run is not None:
+    for spec in specs:
         with errors.collecting():
-            request.run.metrics()
-    for name, spec in (*request.models.items(), *request.baselines.items()):
-        with errors.collecting():
-            open_encoder(spec, name=name, device="cpu")
+            open_encoder(spec, device="cpu")
     errors.raise_any()
 
 

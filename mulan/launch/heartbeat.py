@@ -66,11 +66,11 @@ def report_waiting(job: str, scale: ScaleConfig, console: Console) -> Iterator[N
 def missing_resources(scale: ScaleConfig) -> str | None:
     """Queries the cluster for the resources that the workers of a run wait for, and describes them.
 
-    Ray must be initialised.
-
     Returns:
-        The description; None if nothing is missing, or if the cluster does not answer.
+        The description; None if nothing is missing, if the cluster does not answer, or if there is none.
     """
+    if not ray.is_initialized():  # a question would start it
+        return None
     try:
         return describe_missing(scale, capacity(), demand(ray.get_runtime_context().gcs_address))
     except Exception:  # a mere report must not end the thread; it is tried again soon

@@ -19,6 +19,8 @@ from mulan.evaluation.recordings import multi_hot
 from mulan.evaluation.report.assembly import report_evaluation
 from mulan.evaluation.report.summary import LeftOut
 from mulan.evaluation.tasks.request import task_requests
+from mulan.recipes.miniature import MINILM
+from tests.evaluation.tasks.planted_tasks import ontology_file
 
 WORDS = ["tags", "captions", "playlists", "triplets"]
 
@@ -86,6 +88,18 @@ def test_encoders_are_evaluated_by_what_they_can_do_and_recordings_are_embedded_
     assert report["others"]["stored"]["probes"]["pitch"]["roc_auc"] == 1
     assert "report.json" in {path.name for path in tmp_path.iterdir()}
     assert "data:audio/mpeg" in (tmp_path / "report.html").read_text()
+
+
+def test_text_encoders_are_evaluated_and_reported_without_ray(model_uri: str, tmp_path: Path) -> None:
+    specs = {"joint": model_uri, "text": f"text={MINILM}", "cls": f"text-cls={MINILM}"}
+    requests = task_requests([f"ontology={ontology_file(tmp_path)}"])
+    evaluation = evaluate(specs, requests, EvaluationOptions(str(tmp_path)))
+    report_evaluation(evaluation, str(tmp_path))
+    report = json.loads((tmp_path / "report.json").read_text())
+    scores = [report["triplets"], *(report["others"][name]["triplets"] for name in ("text", "cls"))]
+    assert len({each["audioset_ontology"]["accuracy"] for each in scores}) > 1
+    assert "audioset_ontology" in (tmp_path / "report.html").read_text().replace("<wbr>", "")
+    assert evaluation.audio == {}
 
 
 def test_what_cannot_be_evaluated_is_left_out_with_its_reasons_and_the_rest_is_reported(

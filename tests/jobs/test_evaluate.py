@@ -89,6 +89,6 @@ def test_what_does_not_go_together_is_refused(job: Job, tiny_corpus: str) -> Non
     code, _, err = job("evaluate", *models, "--max-skipped-share", "2")
     assert code == 2
     assert "2.0 is not from 0 to 1" in err
-    code, _, err = job("evaluate", *models, "--max-train-recordings", "0")
+    code, _, err = job("evaluate", *models, "--max-train-recordings", "1")
     assert code == 2
-    assert "0 is not at least 1" in err
+    assert "1 is not at least 2" in err

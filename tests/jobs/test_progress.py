@@ -17,8 +17,8 @@ def test_progress_is_printed_in_lines_without_a_terminal(monkeypatch: pytest.Mon
         for done in (4, 10, 15, 120):
             progress(done, 120)
     assert stream.getvalue().splitlines() == [
-        "corpus  10/120 recordings  1.0/s  1:50 left",  # ten seconds after the start
-        "corpus  120/120 recordings  6.0/s  0:00 left",  # the last one is always printed
+        "corpus  10/120 recordings  1.0/s  1:50 left",  # ten seconds after the start, six after the first ones
+        "corpus  120/120 recordings  7.2/s  0:00 left",  # the last one is always printed
     ]
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from mulan.config.errors import SeveralErrors
 from mulan.evaluation.options import EvaluationOptions, SilentObserver
 from mulan.evaluation.tasks.request import task_requests
-from mulan.launch.evaluation import EvaluationRequest, check_request, evaluate_and_report
+from mulan.launch.evaluation import EvaluationRequest, check_models, evaluate_and_report
 from mulan.model.inference.files import ModelFolderError
 from mulan.recipes.registry import load_recipe
 from mulan.runs.run import Run
@@ -39,7 +39,7 @@ def test_the_report_has_scores_and_the_training(
 ) -> None:
     run, console = request_of_run.run, Console(record=True, width=120)
     assert run is not None
-    check_request(request_of_run)
+    check_models(request_of_run)
     capfd.readouterr()
     with warnings.catch_warnings():
         warnings.simplefilter("error", RayDeprecationWarning)
@@ -59,12 +59,11 @@ def test_the_report_has_scores_and_the_training(
     assert '"A steady' in printed, "an example of a query"
 
 
-def test_damaged_models_and_metrics_are_found_before_anything_is_embedded(request_of_run: EvaluationRequest) -> None:
-    run = request_of_run.run
-    assert run is not None
-    Path(run.model_uri, "config.json").write_text("{}")
+def test_all_damaged_models_are_found_before_anything_is_embedded(request_of_run: EvaluationRequest) -> None:
+    check_models(request_of_run.models.values())
+    assert request_of_run.run is not None
+    Path(request_of_run.run.model_uri, "config.json").write_text("{}")
     with pytest.raises(ModelFolderError, match=r"config\.json"):
-        check_request(request_of_run)
-    Path(run.metrics_uri).write_bytes(b'{"step": 1}\n\x00\n')
-    with pytest.raises(SeveralErrors, match=r"(?s)line 2 of [^\n]*metrics\.jsonl is damaged.*config\.json"):
-        check_request(request_of_run)
+        check_models(request_of_run.models.values())
+    with pytest.raises(SeveralErrors, match=r"(?s)config\.json.*there is no such folder"):
+        check_models([*request_of_run.models.values(), "/nowhere/model"])

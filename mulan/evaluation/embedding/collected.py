@@ -30,10 +30,17 @@ def check_skipped(skipped: Mapping[str, str], read: int, what: str, *, max_skipp
         return
     listed = "\n".join(f"  - {name}: {reason}" for name, reason in list(skipped.items())[:MAX_FAULTS])
     more = len(skipped) - MAX_FAULTS
+    remedy = "repair or remove them" + (
+        f", or allow a share of more than {max_skipped_share:g}: --max-skipped-share of jobs.evaluate, or the setting "
+        "data.max_skipped_share"
+        if read
+        else ""
+    )
+    if all(reason.startswith("missing shard") for reason in skipped.values()):
+        remedy = "restore the tars, or make the index again where they are now"
     raise TooManySkippedRecordings(
-        f"{len(skipped)} of the {count} recordings in {what} cannot be read; repair or remove them, or allow "
-        f"a share of more than {max_skipped_share:g}: --max-skipped-share of jobs.evaluate, or the setting "
-        f"data.max_skipped_share\n{listed}" + (f"\n  and {more} more" if more > 0 else "")
+        f"{len(skipped)} of the {count} recordings in {what} cannot be read; {remedy}\n{listed}"
+        + (f"\n  and {more} more" if more > 0 else "")
     )
 
 

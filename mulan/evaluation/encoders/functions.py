@@ -139,7 +139,8 @@ class FunctionEncoder:
         """Calls a function with windows or texts, and checks and normalises what it returns."""
         rows = _called(self._info.uri, self._adapted, method, items)
         if rows.shape[1] != self._info.dim:
-            fault = f"{method} returned vectors of size {rows.shape[1]}, but embed_audio of size {self._info.dim}"
+            other = "of size {} before" if method == "embed_audio" else "embed_audio of size {}"
+            fault = f"{method} returned vectors of size {rows.shape[1]}, but {other.format(self._info.dim)}"
             raise FunctionError(self._info.uri, fault)
         if self._info.is_unit:
             norms = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)

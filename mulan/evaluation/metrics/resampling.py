@@ -27,11 +27,11 @@ class Interval:
 
 
 def interval_of(replicates: np.ndarray, score: float) -> Interval:
-    """Returns the 95 % interval of a score: the percentiles of its draws, centred on the score.
+    """Returns the 95 % interval of a score: the percentiles of its draws, without their bias.
 
     Draws contain recordings twice, so that average precisions of rare tags are higher in most draws than in the
-    recordings themselves. The percentiles are therefore shifted by the difference of the score and the draws' median,
-    but not beyond what is drawn, so that they remain in the score's range.
+    recordings themselves. The percentiles are therefore shifted by the difference of the score and the draws' mean, and
+    the ends are the drawn scores that are closest to that, so that they remain values that the score can have.
 
     Args:
         replicates: Scores of the draws, float [replicates]; undefined ones (NaN) are left out.
@@ -40,10 +40,11 @@ def interval_of(replicates: np.ndarray, score: float) -> Interval:
     defined = replicates[~np.isnan(replicates)]
     if not len(defined):
         return Interval(float("nan"), float("nan"))
-    low, high = np.percentile(defined, [2.5, 97.5]) - np.median(defined) + score
-    return Interval(
-        max(float(low), min(float(defined.min()), score)), min(float(high), max(float(defined.max()), score))
+    low, high = (
+        float(defined[np.abs(defined - end).argmin()])
+        for end in np.percentile(defined, [2.5, 97.5]) - defined.mean() + score
     )
+    return Interval(min(low, score), max(high, score))
 
 
 def bounds_of(replicates: np.ndarray, score: float) -> list[float] | None:

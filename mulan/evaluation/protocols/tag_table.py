@@ -11,7 +11,7 @@ from mulan.evaluation.metrics.tagging import TaggingScores, mean, random_average
 from mulan.evaluation.protocols.negations import negation_pairs
 
 WORST = 10
-"""Number of tags that are named as the worst."""
+"""Maximum number of tags that are named as the worst."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,9 +81,9 @@ class TagTable:
 
     @property
     def worst(self) -> list[str]:
-        """The tags with the lowest ROC-AUC, beginning with the lowest."""
+        """The tags with the lowest ROC-AUC, beginning with the lowest: at most half of all."""
         ascending = sorted(self.tagging.per_tag, key=lambda score: (score.roc_auc, score.tag))
-        return [score.tag for score in ascending[:WORST]]
+        return [score.tag for score in ascending[: min(WORST, len(ascending) // 2)]]
 
     def negations(self, tags: Sequence[str], prompts: np.ndarray) -> list[dict[str, Any]]:
         """Returns the pairs of a tag and its negation as values of JSON (MuLan §4.2.1).

@@ -92,7 +92,7 @@ class OntologyTriplets:
             tuple(_with_negatives(pairs, self.negatives, np.random.default_rng(seed))),
             f"Labels of {len(pairs)} classes of AudioSet against their descriptions, each with the descriptions of "
             f"{self.negatives} other classes",
-            {"classes": self.classes, "ontology_sha256": described.sha256},
+            {"which": self.classes, "ontology_sha256": described.sha256},
         )
 
 

@@ -176,6 +176,7 @@ class _Ranking:
         """Returns the scores of all tags, and others in addition."""
         categories = sorted({split_tag(tag)[0] for tag in self.tags.tags})
         used = {category: list(self.templates.of(category)) for category in categories}
+        unscored = "" if self.table.tagging.num_tags else " No tag can be scored: all recordings have it, or none."
         return SetScores(
             section="zero_shot",
             name=name,
@@ -203,7 +204,7 @@ class _Ranking:
                 "negations": self.table.negations(self.tags.tags, self.ensemble.vectors),
                 **(details or {}),
             },
-            protocol=f"{protocol}{_described(used)}",
+            protocol=f"{protocol}{_described(used)}{unscored}",
             sample_sha256=recordings_digest(self.recordings),
         )
 

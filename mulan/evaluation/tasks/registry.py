@@ -68,6 +68,6 @@ def task_named(name: str) -> EvaluationTask:
     if name not in TASKS:
         names = [*TASKS, *TASKS_OF_FILES]
         near = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise EvaluationError(f"there is no task {name!r:.80}; {hint}The tasks are {', '.join(names)}")
+        hint = f"; did you mean {near[0]}?" if near else "."
+        raise EvaluationError(f"there is no task {name!r:.80}{hint} The tasks are {', '.join(names)}.")
     return TASKS[name]

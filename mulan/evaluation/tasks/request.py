@@ -13,6 +13,7 @@ from mulan.evaluation.errors import EvaluationError
 from mulan.evaluation.protocols.templates import TAGS_ALONE, PromptedProtocol, PromptTemplates
 from mulan.evaluation.tasks.registry import TASKS_OF_FILES, task_named
 from mulan.evaluation.tasks.task import EvaluationTask
+from mulan.vocabularies.vocabulary import vocabulary
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class TaskRequest:
     """Path or URI of the corpus, or of the file that the task needs instead."""
     corpus: Corpus | None
     """The corpus, or the part of it that is evaluated; None for a task of a file."""
-    part: str = ""
-    """A sentence that says which part of the corpus is evaluated; empty for all of it."""
+    note: str = ""
+    """Sentences that say which part of the corpus is evaluated, and what it lacks; empty if there is nothing to say."""
 
 
 def task_requests(
@@ -83,7 +84,8 @@ def task_requests(
         request = TaskRequest(task.prompted(templates), uri, None)
         if task.name not in TASKS_OF_FILES:
             whole, part = corpora[uri], corpora[uri] if task.prepared_by else parts[uri]
-            request = replace(request, corpus=part, part=_part(task, whole, part))
+            notes = (_part(task, whole, part), _lacks(task, whole))
+            request = replace(request, corpus=part, note=" ".join(filter(None, notes)))
         requests.append(request)
     return requests
 
@@ -96,6 +98,36 @@ def _part(task: EvaluationTask, whole: Corpus, part: Corpus) -> str:
         f"Probes are trained on {taken:,} of the {recordings:,} recordings of the split train, chosen by a digest of "
         "their ids."
     )
+
+
+def _lacks(task: EvaluationTask, corpus: Corpus) -> str:
+    tags = {tag for name in task.tag_lists for tag in vocabulary(name).tags}
+    having = tags & set(_tags(corpus))
+    if len(having) == len(tags):
+        return ""
+    return f"The corpus has {len(having)} of the {len(tags)} tags of {', '.join(task.tag_lists)}."
+
+
+def check_corpora(requests: Sequence[TaskRequest]) -> None:
+    """Checks that the corpora of public data sets have anything that their tasks need, as far as the index tells.
+
+    Raises:
+        CorpusError, SeveralErrors: A corpus has no tag of a task; says how the task's corpus is made.
+    """
+    errors = ErrorCollection()
+    for request in requests:
+        lists = request.task.tag_lists
+        if request.corpus is not None and lists:
+            tags = [tag for name in lists for tag in vocabulary(name).tags]
+            if set(tags).isdisjoint(_tags(request.corpus)):
+                with errors.collecting():
+                    fault = f"it has no tag of the task {request.task.name}, such as {tags[0]}; jobs.prepare "
+                    raise CorpusError(request.uri, [f"{fault}{request.task.prepared_by} makes the task's corpus"])
+    errors.raise_any()
+
+
+def _tags(corpus: Corpus) -> list[str]:
+    return [str(tag) for tag in pc.unique(pc.list_flatten(corpus.table["tags"])).to_pylist()]
 
 
 def _has_prompts(task: EvaluationTask) -> bool:
@@ -124,8 +156,7 @@ def _check_templates(templates: PromptTemplates, corpora: Sequence[Corpus | None
     opened = [corpus for corpus in corpora if corpus is not None]
     if len(opened) < len(corpora):
         return
-    tags = [tag for corpus in opened for tag in pc.unique(pc.list_flatten(corpus.table["tags"])).to_pylist()]
-    categories = sorted({split_tag(tag)[0] for tag in tags})
+    categories = sorted({split_tag(tag)[0] for corpus in opened for tag in _tags(corpus)})
     unknown = [name for name in templates.by_category if name not in categories]
     if unknown:
         listed = ", ".join(categories[:MAX_FAULTS]) or "none"

@@ -42,6 +42,13 @@ class EvaluationTask:
         return replace(self, protocols=tuple(protocols))
 
     @property
+    def tag_lists(self) -> tuple[str, ...]:
+        """Names of the lists of :mod:`mulan.vocabularies` whose tags the corpus is to have."""
+        bases = (getattr(protocol, "base", protocol) for protocol in self.protocols)
+        named = dict.fromkeys(getattr(base, "vocabulary", None) or "" for base in bases)
+        return tuple(name for name in named if name and not name.endswith(":"))  # with a colon it is a category
+
+    @property
     def splits(self) -> tuple[str, ...]:
         """The splits whose audio is embedded."""
         return tuple(sorted({split for protocol in self.protocols for split in protocol.splits}))

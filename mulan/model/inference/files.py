@@ -36,7 +36,8 @@ class ModelFolderError(MulanError, ValueError):
 
     def __init__(self, uri: str, faults: Sequence[str]) -> None:
         self.uri, self.faults = uri, tuple(faults)
-        super().__init__(f"model {uri}: {'; '.join(faults)}. Pass a folder written by mulan's export.")
+        end = "" if faults[-1].endswith("?") else "."
+        super().__init__(f"model {uri}: {'; '.join(faults)}{end} Pass a folder written by mulan's export.")
 
     def __reduce__(self) -> tuple[type["ModelFolderError"], tuple[str, tuple[str, ...]]]:
         return type(self), (self.uri, self.faults)  # processes that load models send it to others

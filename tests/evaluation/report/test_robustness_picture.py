@@ -52,8 +52,8 @@ def test_lines_differ_without_colours() -> None:
 
 def test_intervals_are_drawn_at_the_last_strength() -> None:
     without = [replace(each, draws={}) for each in corrupted_sets()]
-    draws = {"strength_5": np.linspace(0.2, 0.4, 100)}
-    having = [replace(each, draws=draws) for each in without]
+    around = np.linspace(-0.02, 0.02, 100)
+    having = [replace(each, draws={"strength_5": each.scores["strength_5"] + around}) for each in without]
     plain, whiskers = picture_of({"one": without}), picture_of({"one": having})
     assert plain is not None and whiskers is not None
     # one line for each corruption is added

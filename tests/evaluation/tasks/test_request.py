@@ -7,7 +7,7 @@ from mulan.data.corpus.index import Corpus
 from mulan.data.errors import CorpusError
 from mulan.evaluation.errors import EvaluationError
 from mulan.evaluation.protocols.templates import PromptTemplates
-from mulan.evaluation.tasks.request import task_requests
+from mulan.evaluation.tasks.request import check_corpora, task_requests
 from tests.evaluation.tasks.planted_tasks import ontology_file
 
 
@@ -89,8 +89,9 @@ def test_probes_of_any_corpus_are_trained_on_a_part_of_a_large_one(tiny_corpus: 
     tags, captions, gtzan = task_requests(names, default_corpus=tiny_corpus, max_train_recordings=count)
     assert tags.corpus is captions.corpus, "their vectors are computed once"
     assert tags.corpus is not None and len(tags.corpus.rows("train")) == count
-    assert tags.part.startswith(f"Probes are trained on {count} of the {count + 2} recordings of the split train")
-    assert captions.part == gtzan.part == ""
+    assert tags.note.startswith(f"Probes are trained on {count} of the {count + 2} recordings of the split train")
+    assert captions.note == ""
+    assert gtzan.note == "The corpus has 0 of the 10 tags of gtzan."
     assert gtzan.corpus is not None and gtzan.corpus.table.equals(whole.table)
     (scored,) = task_requests(["captions"], default_corpus=tiny_corpus, split="train", max_train_recordings=count)
     assert scored.corpus is not None and scored.corpus.table.equals(whole.table)
@@ -100,3 +101,14 @@ def test_a_corpus_without_the_split_is_named_with_those_that_it_has(tiny_corpus_
     with pytest.raises(CorpusError, match="no recordings in the split 'test'; --split train scores"):
         task_requests(["captions"], default_corpus=tiny_corpus_with_unfiltered_texts)
     task_requests(["triplets"], default_corpus=tiny_corpus_with_unfiltered_texts)
+
+
+def test_a_corpus_without_any_tag_of_a_public_data_set_is_refused_with_what_makes_the_right_one(
+    tiny_corpus: str,
+) -> None:
+    requests = task_requests(["tags", "mtat", "gtzan"], default_corpus=tiny_corpus)
+    with pytest.raises(SeveralErrors) as raised:
+        check_corpora(requests)
+    assert "no tag of the task mtat, such as mtat:guitar; jobs.prepare --source mtat=FOLDER" in str(raised.value)
+    assert "no tag of the task gtzan, such as genre:" in str(raised.value)
+    check_corpora(requests[:1])
