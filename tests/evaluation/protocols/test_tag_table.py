@@ -23,7 +23,7 @@ def test_the_worst_tags_come_first() -> None:
     tags = [f"a:{number:02}" for number in range(count)]
     similarity = np.eye(count) * np.where(np.arange(count) == 7, -1, 1)
     table = TagTable.of(similarity, labels, tags, Resampling(count, replicates=0))
-    assert table.worst[:2] == ["a:07", "a:00"] and len(table.worst) == WORST
+    assert table.worst[:2] == ["a:07", "a:00"] and len(table.worst) == count // 2 < WORST
     assert table.draws == {}
 
 
