@@ -15,6 +15,7 @@ from mulan.evaluation.errors import EvaluationError
 from mulan.evaluation.finetuning.end_to_end import FOLDER as PREDICTIONS
 from mulan.evaluation.finetuning.end_to_end import EndToEnd, StartingNetwork
 from mulan.evaluation.finetuning.on_ray import train_on_ray
+from mulan.evaluation.finetuning.training import FinishedEpoch
 from mulan.evaluation.left_out import LeftOutNotes
 from mulan.evaluation.options import EvaluationObserver, EvaluationOptions
 from mulan.evaluation.protocols.probe_protocol import ProbeProtocol
@@ -89,7 +90,12 @@ class TaskRun:
 
     def end_to_end_scores(self, start: StartingNetwork) -> Iterator[SetScores]:
         """Yields the scores of a network that is trained end to end, by the probes; other protocols have no use."""
-        name, options, say = f"train  {start.name} on {self.name}", self.options, self.observer.message
+        options, say = self.options, self.observer.message
+
+        def on_epoch(epoch: FinishedEpoch) -> None:
+            if epoch.epoch == epoch.best_epoch:  # the others would be hundreds of lines
+                say(f"train  {start.name} on {self.name}: {epoch}")
+
         assert options.finetune is not None
         for protocol in self.probes:
             splits = [split for split in protocol.splits if len(self._corpus.rows(split))]
@@ -99,7 +105,7 @@ class TaskRun:
                 self._corpus,
                 audio.of_splits(protocol.split),
                 filesystem.join(options.out_uri, PREDICTIONS),
-                partial(train_on_ray, use_gpu=options.use_gpu, on_epoch=lambda epoch: say(f"{name}: {epoch}")),
+                partial(train_on_ray, use_gpu=options.use_gpu, on_epoch=on_epoch),
                 "cuda" if options.use_gpu else "cpu",
                 options.finetune,
                 say,

@@ -97,10 +97,8 @@ class FinishedEpoch:
 
     def __str__(self) -> str:
         """Returns it in words, for progress."""
-        return (
-            f"learning rate {self.learning_rate:g}, epoch {self.epoch}: {self.quality:.4f} on the validation split; "
-            f"the best epoch is {self.best_epoch}"
-        )
+        best = ", the best so far" if self.epoch == self.best_epoch else ""
+        return f"learning rate {self.learning_rate:g}, epoch {self.epoch}: {self.quality:.4f} on the validation split{best}"
 
 
 @dataclass(frozen=True, eq=False)
