@@ -65,5 +65,5 @@ def test_stored_vectors_are_not_scored_on_what_is_left_of_a_damaged_corpus(
         shard.unlink()
     spec = f"parquet={stored_uri}" if task == "tags" else f"exported={model_uri}"
     run = run_of(task, str(tmp_path / "corpus"), tmp_path)
-    with pytest.raises(TooManySkippedRecordings, match=r"recordings in the split.* cannot be read; repair"):
+    with pytest.raises(TooManySkippedRecordings, match=r"recordings in the split.* cannot be read; restore the tars"):
         list(run.scores(open_encoder(spec, name="stored"), spec, is_baseline=False))

@@ -97,8 +97,9 @@ class FinishedEpoch:
 
     def __str__(self) -> str:
         """Returns it in words, for progress."""
+        place = f"learning rate {self.learning_rate:g}, epoch {self.epoch}"
         best = ", the best so far" if self.epoch == self.best_epoch else ""
-        return f"learning rate {self.learning_rate:g}, epoch {self.epoch}: {self.quality:.4f} on the validation split{best}"
+        return f"{place}: {self.quality:.4f} on the validation split{best}"
 
 
 @dataclass(frozen=True, eq=False)

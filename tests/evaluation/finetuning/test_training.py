@@ -50,7 +50,8 @@ def test_the_best_epoch_is_kept_and_training_stops_after_the_patience(
     ]
     assert (last.epoch, last.quality, last.learning_rate) == (2, 0.9, 1e-3)
     np.testing.assert_allclose(last.predictions, asked[1], atol=1e-12)  # running statistics are restored, too
-    assert "epoch 3: 0.7000 on the validation split; the best epoch is 2" in str(epochs[2])
+    assert str(epochs[2]).endswith("epoch 3: 0.7000 on the validation split")
+    assert str(epochs[1]).endswith("epoch 2: 0.9000 on the validation split, the best so far")
 
 
 def test_predictions_depend_on_no_other_recording(job: EndToEndJob) -> None:
