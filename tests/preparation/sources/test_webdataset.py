@@ -81,7 +81,7 @@ def test_tars_are_adopted_where_they_are(tmp_path: Path) -> None:
     write_tar(tmp_path / "tars" / "c.tar", [*members_of(3)[:1], *members_of(4)])
     (tmp_path / "tars" / "d.tar").write_bytes(b"no tar" * 999)
     faults = Faults()
-    rows = list(source(tmp_path / "tars").rows(faults))
+    rows = [each.row for each in source(tmp_path / "tars").rows(faults)]
     assert [(row["recording_id"], row["split"]) for row in rows] == [
         ("1", "train"), ("2", "train"), ("4", "train"), ("0", "validation")
     ]  # fmt: skip
@@ -144,7 +144,7 @@ def test_settings_name_fields_and_restarting_keys(tmp_path: Path) -> None:
     fields = FieldsConfig(texts={"playlist": ("remark",)}, tags=("style",))
     for restart, names, left_out in ((True, ["a/0", "b/0"], {}), (False, ["0"], {"duplicate id": 1})):
         tars, faults = source(tmp_path, fields=fields, keys_restart=restart), Faults()
-        rows = list(tars.rows(faults))
+        rows = [each.row for each in tars.rows(faults)]
         assert ([row["recording_id"] for row in rows], faults.counts) == (names, left_out)
         assert {(*row["sources"], *row["tags"]) for row in rows} == {("playlist", "style:slow")}
         recordings, faults = copied(tars)
