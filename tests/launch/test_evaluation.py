@@ -39,7 +39,7 @@ def test_the_report_has_scores_and_the_training(
 ) -> None:
     run, console = request_of_run.run, Console(record=True, width=120)
     assert run is not None
-    check_models(request_of_run)
+    check_models(request_of_run.models.values())
     capfd.readouterr()
     with warnings.catch_warnings():
         warnings.simplefilter("error", RayDeprecationWarning)
