@@ -3,7 +3,6 @@
 import time
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain, count
 
 from mulan.data.corpus.index import Corpus
@@ -57,7 +56,7 @@ def evaluate(
     Raises:
         EvaluationError: No protocol of any task can be evaluated; names the reasons. Or several tasks have a set of the
             same name.
-        MulanError: An encoder or a corpus cannot be used. All encoders are opened before the first one is evaluated.
+        MulanError: An encoder or a corpus cannot be used.
     """
     observer = observer or SilentObserver()
     for request in requests:
@@ -68,12 +67,9 @@ def evaluate(
     infos, seconds = [], {}
     further = {_free_name(name, specs): spec for name, spec in (baselines or {}).items() if spec not in specs.values()}
     everything = {**specs, **further}
-    opened = partial(open_encoder, device=None if options.use_gpu else "cpu")
-    for name, spec in list(everything.items())[1:]:
-        opened(spec, name=name)  # what is wrong with it is said before hours of the others
     for name, spec in everything.items():
         begun = time.monotonic()
-        encoder = opened(spec, name=name)
+        encoder = open_encoder(spec, name=name, device=None if options.use_gpu else "cpu")
         infos.append(encoder.info)
         scores[name] = distinct_sets((run.name, run.scores(encoder, spec, is_baseline=name in further)) for run in runs)
         seconds[name] = time.monotonic() - begun
