@@ -72,8 +72,8 @@ COMPILE = uv pip compile --quiet pyproject.toml --universal --python-version 3.1
 	--no-emit-index-url --no-header --no-annotate
 
 lock:  ## resolve requirements.lock and requirements-runtime.lock again (needs uv)
-	$(COMPILE) --extra cluster --extra demo --extra dev --output-file requirements.lock
-	$(COMPILE) --extra cluster --constraint requirements.lock --output-file requirements-runtime.lock
+	$(COMPILE) --extra cluster --extra demo --extra dev --extra kubernetes --extra trackers --output-file requirements.lock
+	$(COMPILE) --extra cluster --extra trackers --constraint requirements.lock --output-file requirements-runtime.lock
 
 clean:  ## remove .venv; runs are kept
 	rm -rf .venv

@@ -43,6 +43,17 @@ class Section(BaseModel):
         return with_changes(type(self), self.model_dump(), changed.items(), name=f"with other {', '.join(changed)}")
 
 
+def distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the values, which must not repeat.
+
+    Raises:
+        ValueError: A value occurs more than once.
+    """
+    if repeated := sorted({value for value in values if values.count(value) > 1}):
+        raise ValueError(f"names {' and '.join(repeated)} more than once")
+    return values
+
+
 def family(default: str) -> Discriminator:
     """Returns a discriminator on the field ``family``, whose value is ``default`` if the section does not set it."""
     return Discriminator(

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator
 
-from mulan.config.base import PositiveInt, Section
+from mulan.config.base import PositiveInt, Section, distinct
 from mulan.config.objectives import LossWeightsConfig
 from mulan.config.sections import TrainConfig
 
@@ -30,16 +30,10 @@ SET_OF_TASK = MappingProxyType({"captions": "long_form", "playlists": "titles"})
 """Name of the only set of each task, other than ``tags``, whose sets are the categories of the corpus."""
 
 
-def _distinct(tasks: tuple[EvaluatedTask, ...]) -> tuple[EvaluatedTask, ...]:
-    if len(set(tasks)) < len(tasks):
-        raise ValueError("names a task more than once")
-    return tasks
-
-
 class EvaluationConfig(Section):
     """Evaluation of the model in each validation, by the functions of ``jobs.evaluate``; for models that embed text."""
 
-    tasks: Annotated[tuple[EvaluatedTask, ...], AfterValidator(_distinct)] = ()
+    tasks: Annotated[tuple[EvaluatedTask, ...], AfterValidator(distinct)] = ()
     """What is evaluated: zero-shot tagging by the categories of the corpus's tags, and retrieval by captions and by
     playlist titles. Empty evaluates nothing."""
     recordings: PositiveInt = 128

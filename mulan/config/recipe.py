@@ -21,15 +21,16 @@ from mulan.config.checks import (
 )
 from mulan.config.errors import RecipeError
 from mulan.config.evaluation import EvaluationConfig, evaluation_faults
+from mulan.config.tracking import LoggingConfig
 from mulan.config.validation import validated
 
 
 class Recipe(Section):
     """The configuration of a run: everything that determines its result, apart from the code and the corpus.
 
-    Two sections do not determine the result: ``scale`` determines the speed of a run, and ``health`` whether it stops
-    at non-finite values or collapse. When a run is resumed, only the fields on which no step depends may change
-    (:data:`mulan.runs.run.MAY_CHANGE`).
+    Three sections do not determine the result: ``scale`` determines the speed of a run, ``health`` whether it stops at
+    non-finite values or collapse, and ``logging`` where it is logged. When a run is resumed, only the fields on which
+    no step depends may change (:data:`mulan.runs.run.MAY_CHANGE`).
     """
 
     data: sections.DataConfig = sections.DataConfig()
@@ -47,6 +48,7 @@ class Recipe(Section):
     train: sections.TrainConfig = sections.TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     health: sections.HealthConfig = sections.HealthConfig()
+    logging: LoggingConfig = LoggingConfig()
     scale: sections.ScaleConfig = sections.ScaleConfig()
 
     @model_validator(mode="after")

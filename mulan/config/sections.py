@@ -241,6 +241,9 @@ class ScaleConfig(Section):
     only numbers that do are used."""
     use_gpu: bool = False
     """Use one GPU per worker (NCCL) instead of CPU workers (gloo)."""
+    gpus_per_worker: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """GPUs of each worker with ``use_gpu``: 1, or a fraction, so that several trials of a sweep share a GPU. Workers of
+    one run never share a GPU, which NCCL does not allow: with a fraction, ``workers`` must be 1."""
     cpus_per_worker: PositiveInt = 1
     """Number of CPUs of each worker. A CPU worker computes in this many threads, regardless of ``OMP_NUM_THREADS``:
     kernels divide sums among threads, so that a different number changes the last bits. The events of a run record the
@@ -275,7 +278,12 @@ class ScaleConfig(Section):
         return self.workers if isinstance(self.workers, int) else self.workers[0]
 
     @model_validator(mode="after")
-    def _check_range(self) -> "ScaleConfig":
+    def _check_workers(self) -> "ScaleConfig":
         if self.min_workers > self.max_workers:
             raise ValueError(f"workers = [{self.min_workers}, {self.max_workers}]: the minimum must come first")
+        if self.gpus_per_worker < 1 and self.max_workers > 1:
+            raise ValueError(
+                f"gpus_per_worker = {self.gpus_per_worker:g} with up to {self.max_workers} workers: workers of one run "
+                "cannot share a GPU; set workers to 1"
+            )
         return self

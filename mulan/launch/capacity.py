@@ -169,7 +169,7 @@ def reader_labels(scale: ScaleConfig, cluster: Capacity | None = None) -> dict[s
 
 def worker_resources(scale: ScaleConfig) -> dict[str, float]:
     """Returns the resources of one training worker, all of them on one node, by Ray's names."""
-    return {"CPU": float(scale.cpus_per_worker)} | ({"GPU": 1.0} if scale.use_gpu else {})
+    return {"CPU": float(scale.cpus_per_worker)} | ({"GPU": scale.gpus_per_worker} if scale.use_gpu else {})
 
 
 def max_workers(scale: ScaleConfig, cluster: Capacity | None = None) -> int | None:

@@ -31,6 +31,7 @@ MAY_CHANGE = (
     "audio_tower.expects_pretrained",
     "data.uri",
     "health.",
+    "logging.",
     "scale.",
     "train.checkpoint_every_steps",
     "train.keep_best_checkpoints",

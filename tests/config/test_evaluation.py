@@ -26,7 +26,7 @@ def test_a_figure_of_the_evaluation_may_be_the_selection_metric(figure: str) -> 
             [TASKS, "train.validation_micro_batches=0"],
             "set train.validation_micro_batches to a positive number",
         ),
-        ("demo", ['evaluation.tasks=["tags","tags"]'], "names a task more than once"),
+        ("demo", ['evaluation.tasks=["tags","tags"]'], "names tags more than once"),
         ("demo", ['evaluation.tasks=["labels"]'], "'tags', 'captions' or 'playlists'"),
         ("demo", ["evaluation.recordings=0"], "evaluation.recordings"),
         ("demo", ["evaluation.select=loss"], "evaluation.select = loss is not a score of evaluation.tasks"),
