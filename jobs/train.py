@@ -3,7 +3,9 @@
 Submit it to a cluster with ``ray job submit``, or run it anywhere: without a cluster it starts one on this machine.
 The run's folder, STORAGE/RUN, holds the recipe, metrics, checkpoints and, at the end, the exported model.
 
-With ``--replay-step S``, a step of a run is repeated in this process and diagnosed, and nothing is written.
+With ``--profile-steps A:B``, these steps are profiled; with ``--watch-hangs``, the stacks of all workers are written
+when a step takes far longer than the others. Both write into the run's folder, and change no result. With
+``--replay-step S``, a step of a run is repeated in this process and diagnosed, and nothing is written.
 """
 
 import argparse
@@ -14,7 +16,8 @@ from jobs.export import export
 from jobs.joining import check_training, join_and_report, print_dry_run
 from mulan.config.recipe import Recipe
 from mulan.data.reader import MicroBatchReader
-from mulan.launch.checks import check_corpus, check_replay
+from mulan.instrumentation.settings import MAX_PROFILED_STEPS, TIMES_THE_MEDIAN, InstrumentSettings, StepRange
+from mulan.launch.checks import check_corpus, check_instruments, check_replay
 from mulan.launch.cluster import share_reader
 from mulan.launch.display import show_progress
 from mulan.runs.run import Run
@@ -28,6 +31,7 @@ def main() -> None:
     parser.add_argument(
         "--replay-step", metavar="S", type=int, help="repeat a step of this run, print its diagnosis, and stop"
     )
+    add_instruments(parser)
     args = parser.parse_args()
     if args.replay_step is not None:
         run_replay(args)
@@ -36,14 +40,43 @@ def main() -> None:
         parser.error("the following arguments are required: --recipe")
     run = arguments.run_of(args)
     recipe = arguments.recipe_to_train(args)
+    instruments = InstrumentSettings(profile_steps=args.profile_steps, watch_hangs=args.watch_hangs)
+    check_instruments(instruments, recipe, run)
     if args.dry_run:
         print_dry_run(recipe, run, check_training(recipe, run))
         return
-    train(recipe, run)
+    train(recipe, run, instruments)
 
 
-def train(recipe: Recipe, run: Run) -> None:
+def add_instruments(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--profile-steps`` and ``--watch-hangs``."""
+    parser.add_argument(
+        "--profile-steps",
+        metavar="A:B",
+        type=_step_range,
+        help=f"write a trace of each worker and a summary of steps A to B, at most {MAX_PROFILED_STEPS}",
+    )
+    parser.add_argument(
+        "--watch-hangs",
+        action="store_true",
+        help=f"write the stacks of all workers when a step takes {TIMES_THE_MEDIAN:.0f} times the median",
+    )
+
+
+def _step_range(text: str) -> StepRange:
+    try:
+        return StepRange.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def train(recipe: Recipe, run: Run, instruments: InstrumentSettings | None = None) -> None:
     """Trains a run to its last step, from its newest checkpoint if it has one, and exports its model.
+
+    Args:
+        recipe: The recipe to begin or resume with.
+        run: The run.
+        instruments: What the workers measure or watch around each step.
 
     Raises:
         MulanError: A check failed, the cluster cannot train the recipe, or the run stopped.
@@ -56,7 +89,7 @@ def train(recipe: Recipe, run: Run) -> None:
     shared = share_reader(reader)
     del reader  # frees the index, which may take gigabytes, for the duration of training
     with show_progress(run, recipe, CONSOLE), run.timed("train"):
-        fit(recipe, run, reader=shared)
+        fit(recipe, run, reader=shared, instruments=instruments)
     export(run)
 
 

@@ -34,14 +34,19 @@ PACKAGES: dict[str, set[str]] = {
     # the algorithm alone: it knows neither storage nor launcher
     "mulan.training": _of_mulan("config data distributed model tasks"),
     "mulan.runs": _of_mulan("config data model storage tasks training"),
-    "mulan.launch": _of_mulan("config data distributed evaluation model private_ray runs storage tasks training"),
+    "mulan.instrumentation": _of_mulan("config distributed storage training"),
+    "mulan.launch": _of_mulan(
+        "config data distributed evaluation instrumentation model private_ray runs storage tasks training"
+    ),
     "mulan.debugging": _of_mulan("config data distributed launch model runs storage tasks training"),
     "mulan.benchmarks": _of_mulan(
         "config data distributed evaluation launch model objectives preparation recipes runs storage tasks training"
     )
     | {"mulan"},
     "mulan": _of_mulan("model"),
-    "jobs": _of_mulan("benchmarks config data debugging demo evaluation launch preparation recipes runs storage"),
+    "jobs": _of_mulan(
+        "benchmarks config data debugging demo evaluation instrumentation launch preparation recipes runs storage"
+    ),
     "tune": _of_mulan("config data launch private_ray recipes runs storage training") | {"jobs"},
 }
 """The packages that each package may import from; ``mulan`` alone is its ``__init__``, which provides MuLan."""

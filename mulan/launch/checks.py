@@ -6,6 +6,7 @@ They do not import Ray, and import torch only to build or load a model, so that 
 from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe
 from mulan.data.reader import MicroBatchReader
+from mulan.instrumentation.settings import InstrumentSettings
 from mulan.runs.checkpoint_list import checkpoints
 from mulan.runs.run import Run, RunError
 from mulan.storage import filesystem
@@ -60,6 +61,18 @@ def check_buildable(recipe: Recipe) -> None:
 
     with torch.random.fork_rng(devices=[]):  # leaves the caller's random state unchanged
         task_of(recipe).build_model()
+
+
+def check_instruments(settings: InstrumentSettings, recipe: Recipe, run: Run) -> None:
+    """Checks that a run will train the steps that are to be profiled.
+
+    Raises:
+        ProfileRefused: It will not.
+    """
+    if settings.profile_steps is not None:
+        newest = checkpoints(run.uri)[:1]
+        steps_done = newest[0].steps_done if newest else 0
+        settings.profile_steps.check(run_uri=run.uri, steps=recipe.train.steps, steps_done=steps_done)
 
 
 def check_checkpoint(run: Run) -> None:

@@ -64,7 +64,7 @@ class RunEvents:
                 self._heartbeat.on_workers_lost()
             else:
                 self._heartbeat.on_workers_started()
-        return [f"train  {line['event']}" for line in lines]
+        return [text for line in lines for text in (f"train  {line['event']}", *line.get("detail", "").splitlines())]
 
     def waiting_line(self) -> str | None:
         """Returns a line about what the workers wait for if one is due, else None."""

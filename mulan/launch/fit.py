@@ -26,6 +26,9 @@ from mulan.data.planned_batches import BatchService, planned_batches, start_batc
 from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Schedule
 from mulan.distributed.collectives import all_gather_objects
+from mulan.instrumentation.on_worker import instruments_on_worker
+from mulan.instrumentation.on_worker import worker_environment as instruments_environment
+from mulan.instrumentation.settings import InstrumentSettings
 from mulan.launch.capacity import max_readers, max_workers, reader_labels, worker_resources
 from mulan.launch.checks import check_corpus
 from mulan.launch.cluster import SharedReader, share_reader
@@ -62,6 +65,7 @@ def fit(
     *,
     reader: SharedReader | None = None,
     callbacks: list[UserCallback] | None = None,
+    instruments: InstrumentSettings | None = None,
 ) -> None:
     """Trains a run to its last step, from its newest checkpoint if it has one.
 
@@ -70,6 +74,7 @@ def fit(
 
     Args:
         reader: The shared reader of the recipe's corpus; the corpus is opened here if not given.
+        instruments: What the workers measure or watch around each step, and write into the run's folder.
 
     Raises:
         CorpusError, PlanError, RunError, RunHeld, StorageError: A check failed; nothing was started.
@@ -87,7 +92,7 @@ def fit(
         source = _source(recipe, reader.reference)
         try:
             with _training_errors(run, fence):
-                _trainer(recipe, run, fence, source, callbacks or []).fit()
+                _trainer(recipe, run, fence, source, callbacks or [], instruments or InstrumentSettings()).fit()
         finally:
             source.end()
 
@@ -96,7 +101,7 @@ def train_on_worker(config: dict[str, Any]) -> None:
     """Trains on one of the workers of an attempt: the ``train_loop_per_worker`` of Ray Train.
 
     Args:
-        config: ``recipe``, ``run``, ``fence`` (of the run's lease) and ``source`` (of the batches).
+        config: ``recipe``, ``run``, ``fence`` (of the run's lease), ``source`` (of the batches) and ``instruments``.
 
     Raises:
         TrainingFailed: Training failed for a reason that another attempt would meet again.
@@ -139,7 +144,16 @@ def train_on_worker(config: dict[str, Any]) -> None:
                 if recorder and readers:
                     trained_on = sorted({*kinds, *progress.trained_on})
                     observer = RecordingRayObserver(run, engine, recorder, readers, trained_on=trained_on)
-                train(task, recipe, engine, batches, schedule, progress, observer, evaluation)
+                with instruments_on_worker(
+                    config["instruments"],
+                    batches,
+                    run_uri=run.uri,
+                    steps_done=progress.steps_done,
+                    collective_timeout_s=recipe.scale.collective_timeout_s,
+                    device=device,
+                    report=recorder.event if recorder else None,
+                ) as (instruments, observed):
+                    train(task, recipe, engine, observed, schedule, progress, observer, evaluation, instruments)
     except MulanError as error:
         raise TrainingFailed(str(error), exit_code=error.exit_code) from error
 
@@ -158,16 +172,29 @@ def _record_start(
         recorder.event(text)
 
 
-def _trainer(recipe: Recipe, run: Run, fence: Fence, source: BatchService, callbacks: list[UserCallback]) -> Trainer:
+def _trainer(
+    recipe: Recipe,
+    run: Run,
+    fence: Fence,
+    source: BatchService,
+    callbacks: list[UserCallback],
+    instruments: InstrumentSettings,
+) -> Trainer:
     return Trainer(
         train_on_worker,
         worker_counts=worker_counts(recipe.batch, recipe.train, recipe.scale),
         worker_limit=partial(max_workers, recipe.scale),
         saved_steps=partial(_saved_steps, run),
         on_failure=partial(_record_failure, run, fence),
-        train_loop_config={"recipe": recipe, "run": run, "fence": fence, "source": source},
+        train_loop_config={
+            "recipe": recipe,
+            "run": run,
+            "fence": fence,
+            "source": source,
+            "instruments": instruments,
+        },
         scaling_config=_scaling(recipe),
-        run_config=_run_config(recipe, run, callbacks),
+        run_config=_run_config(recipe, run, callbacks, instruments_environment(instruments)),
         torch_config=TorchConfig(timeout_s=math.ceil(recipe.scale.collective_timeout_s)),
     )
 
@@ -244,7 +271,7 @@ def worker_environment(scale: ScaleConfig) -> dict[str, str]:
     return KEEP_FREED_MEMORY | scale.env | own  # on CPUs every step allocates all of its activations again
 
 
-def _run_config(recipe: Recipe, run: Run, callbacks: list[UserCallback]) -> RunConfig:
+def _run_config(recipe: Recipe, run: Run, callbacks: list[UserCallback], environment: dict[str, str]) -> RunConfig:
     path, filesystem = ray_storage(run.storage_uri)
     return RunConfig(
         name=run.name,
@@ -252,7 +279,7 @@ def _run_config(recipe: Recipe, run: Run, callbacks: list[UserCallback]) -> RunC
         storage_filesystem=filesystem,
         failure_config=FailureConfig(max_failures=recipe.scale.max_failures),
         callbacks=callbacks,
-        worker_runtime_env={"env_vars": worker_environment(recipe.scale)},
+        worker_runtime_env={"env_vars": environment | worker_environment(recipe.scale)},
     )
 
 

@@ -151,9 +151,15 @@ class Recorder(AbstractContextManager["Recorder"]):
         """Records the recordings that were skipped in a step."""
         self._quarantine.add(step, recordings)
 
-    def event(self, text: str) -> None:
-        """Records an event, which is written immediately because the next step may take long."""
-        self._append(self._events, [{"time": time.time(), "step": self._step, "event": text}])
+    def event(self, text: str, detail: str = "") -> None:
+        """Records an event, which is written immediately because the next step may take long.
+
+        Args:
+            text: One line.
+            detail: Further lines, such as a table; they may be none.
+        """
+        line = {"time": time.time(), "step": self._step, "event": text}
+        self._append(self._events, [line | ({"detail": detail} if detail else {})])
         if not self._is_local:
             self.flush()
 
