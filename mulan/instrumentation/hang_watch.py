@@ -77,7 +77,7 @@ class HangWatch:
         self._armed: _Armed | None = None
         self._ended_late: tuple[_Armed, float] | None = None
         self._reports = 0
-        prefix = f"mulan_stacks_rank_{self._rank}_"
+        prefix = f"mulan_stacks_rank_{self._rank}_of_{os.getpid()}_"
         # appending, so that truncating it also moves the place of the next stacks
         self._file = tempfile.NamedTemporaryFile("ab", prefix=prefix, suffix=".txt", buffering=0)  # noqa: SIM115
         self._stop = threading.Event()

@@ -68,7 +68,7 @@ class StepProfiler:
         if step == self._steps.first:
             on_gpu = self._device.type == "cuda"
             activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
-            self._profile = profile(activities=activities)
+            self._profile = profile(activities=activities, acc_events=True)
             self._profile.start()
         if self._profile is not None:
             self._annotation = record_function(f"{STEP}{step}")

@@ -92,7 +92,7 @@ def profile_of(events: Iterable[Mapping[str, Any]]) -> WorkerProfile:
     for event, time in own:
         if id(event) in inside and not _is_communication(event):
             times[event["name"]].seconds += time.own_us / 1e6
-            times[event["name"]].calls += 1
+            times[event["name"]].calls += time.is_call
     return WorkerProfile(steps, dict(times))
 
 
@@ -167,6 +167,8 @@ class _OwnTime:
     own_us: float
     own_communication_us: float
     is_leaf: bool = True
+    is_call: bool = True
+    """Whether it is called by no operator of the same name, by which other forms of an operator are counted once."""
 
 
 def _own_times(
@@ -177,19 +179,19 @@ def _own_times(
     An operator that calls none keeps its whole time: a collective that is in progress meanwhile runs beside it.
     """
     result: list[tuple[Mapping[str, Any], _OwnTime]] = []
-    open_: list[tuple[float, Any, _OwnTime]] = []
+    open_: list[tuple[float, Mapping[str, Any], _OwnTime]] = []
     for event in sorted(operators, key=lambda event: (event["tid"], event["ts"], -event["dur"])):
-        begin, duration, thread = event["ts"], event["dur"], event["tid"]
+        begin, duration = event["ts"], event["dur"]
         time = _OwnTime(duration, communication.within(begin, begin + duration))
-        while open_ and (open_[-1][1] != thread or open_[-1][0] <= begin):
+        while open_ and (open_[-1][1]["tid"] != event["tid"] or open_[-1][0] <= begin):
             open_.pop()
         if open_:
-            caller = open_[-1][2]
-            caller.is_leaf = False
+            _, caller_event, caller = open_[-1]
+            caller.is_leaf, time.is_call = False, caller_event["name"] != event["name"]
             caller.own_us -= duration
             caller.own_communication_us -= time.own_communication_us
         result.append((event, time))
-        open_.append((begin + duration, thread, time))
+        open_.append((begin + duration, event, time))
     for _, time in result:
         if not time.is_leaf:
             time.own_us = max(0.0, time.own_us - max(0.0, time.own_communication_us))
