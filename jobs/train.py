@@ -33,14 +33,16 @@ def main() -> None:
     )
     add_instruments(parser)
     args = parser.parse_args()
+    instruments = InstrumentSettings(profile_steps=args.profile_steps, watch_hangs=args.watch_hangs)
     if args.replay_step is not None:
+        if instruments != InstrumentSettings():
+            parser.error("--replay-step trains nothing, so that there is nothing to profile or to watch")
         run_replay(args)
         return
     if args.recipe is None:
         parser.error("the following arguments are required: --recipe")
     run = arguments.run_of(args)
     recipe = arguments.recipe_to_train(args)
-    instruments = InstrumentSettings(profile_steps=args.profile_steps, watch_hangs=args.watch_hangs)
     check_instruments(instruments, recipe, run)
     if args.dry_run:
         print_dry_run(recipe, run, check_training(recipe, run))

@@ -15,13 +15,15 @@ from mulan.distributed.collectives import all_gather_objects
 from mulan.instrumentation import profiler as profiler_module
 from mulan.instrumentation.profiler import StepProfiler
 from mulan.instrumentation.settings import StepRange
+from mulan.storage import filesystem
 from tests.processes import run_in_processes
+from tests.waiting import wait_until
 
 CPU = torch.device("cpu")
 Reports = list[tuple[str, str]]
 
 
-def profiled_steps(folder: Path, reports: Reports, *, batch_s: float = 0.0, fails: bool = False) -> float:
+def profiled_steps(folder: str | Path, reports: Reports, *, batch_s: float = 0.0, fails: bool = False) -> float:
     """Runs five steps of two products each, of which steps 3 and 4 are profiled.
 
     Returns:
@@ -64,13 +66,20 @@ def test_the_steps_are_in_the_trace_and_the_summary(tmp_path: Path) -> None:
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["steps"] == [3, 4]
     mean = summary["mean_step"]
-    assert mean["total"] == pytest.approx(seconds / 2, rel=0.1)
-    assert 0.1 <= mean["data"] <= mean["total"]  # two batches in each step
+    assert mean["total"] >= seconds / 2
+    assert mean["data"] >= 0.1  # two batches in each step
+    assert sum(mean[part] for part in ("compute", "collectives", "data", "host")) == pytest.approx(mean["total"])
     assert mean["collectives"] == 0
     assert {one["name"]: one["calls"] for one in summary["operators"]}["aten::mm"] == 2
     ((line, table),) = reports
     assert line.startswith("profile of steps 3 to 4: ") and line.endswith(f"; traces: {tmp_path}")
     assert "aten::mm" in table and table in (tmp_path / "summary.txt").read_text()
+
+
+def test_a_profile_is_written_to_any_storage(storage_uri: str) -> None:
+    profiled_steps(storage_uri, [])
+    assert sorted(filesystem.names_in(storage_uri)) == ["rank_0.json.gz", "summary.json", "summary.txt"]
+    assert gzip.decompress(filesystem.read_bytes(f"{storage_uri}/rank_0.json.gz")).startswith(b"{")
 
 
 def test_a_profile_that_training_leaves_is_dropped(tmp_path: Path) -> None:
@@ -101,30 +110,36 @@ def test_storage_that_fails_ends_no_training(tmp_path: Path) -> None:
     assert reports[-1][0].startswith(f"the profile cannot be written to {tmp_path}/file: ")
 
 
-def wait_for_a_worker(folder: str) -> dict[str, Any]:
-    """Profiles two steps on one of two workers, of which the second one begins each collective 0.4 s later."""
-    profiler = StepProfiler(StepRange(1, 2), folder, CPU, report=None if dist.get_rank() else lambda *texts: None)
+def wait_for_a_worker(folder: str, begun: str) -> None:
+    """Profiles two steps on one of two workers, of which the second one joins each collective 0.2 s later."""
+    rank = dist.get_rank()
+    profiler = StepProfiler(StepRange(1, 2), folder, CPU, report=None if rank else lambda *texts: None)
+
+    def meet(number: int) -> None:
+        file = Path(begun, str(number))
+        if rank == 0:
+            file.touch()
+        else:
+            wait_until(file.exists, what="the first worker")
+            time.sleep(0.2)
+
+    Path(begun).mkdir(exist_ok=True)
     for step in (1, 2):
         profiler.begin_step(step)
         torch.mm(torch.ones(64, 64), torch.ones(64, 64))
-        time.sleep(0.2 * dist.get_rank())
+        meet(2 * step)
         dist.all_reduce(torch.ones(3))
-        time.sleep(0.2 * dist.get_rank())
+        meet(2 * step + 1)
         all_gather_objects(step)
         profiler.end_step(step)
     profiler.close()
-    return {}
 
 
 @pytest.mark.processes  # one process cannot wait for another one in a collective
 def test_the_wait_for_another_worker_is_time_in_collectives(tmp_path: Path) -> None:
-    run_in_processes(wait_for_a_worker, 2, str(tmp_path / "profile"), folder=tmp_path / "out")
+    run_in_processes(wait_for_a_worker, 2, str(tmp_path / "profile"), str(tmp_path / "begun"), folder=tmp_path / "out")
     waiting, late = json.loads((tmp_path / "profile" / "summary.json").read_text())["workers"]
-    assert all(step["collectives"] > 0.35 for step in waiting["steps"])  # also in those that gather objects
-    assert all(step["host"] > 0.35 for step in late["steps"])
-    assert all(
-        ours["collectives"] > theirs["collectives"] + 0.2
-        for ours, theirs in zip(waiting["steps"], late["steps"], strict=True)
-    )
+    assert all(step["collectives"] > 0.3 for step in waiting["steps"])  # also in the one that gathers objects
+    assert all(step["host"] >= 0.4 for step in late["steps"])
     for rank in range(2):
         assert any(event["name"] == "gloo:all_gather" for event in trace_of(tmp_path / "profile", rank))

@@ -99,3 +99,14 @@ def test_a_replay_needs_an_existing_step_of_a_run_but_no_recipe(job: Job, tiny_c
     code, out, err = job("train", "--name", "x", "--replay-step", "3")
     assert (code, out) == (2, "")
     assert err == f"error: --replay-step 3: run {run.uri} has no steps yet\n"
+
+
+def test_steps_that_cannot_be_profiled_are_refused(job: Job) -> None:
+    arguments = ("--recipe", "demo_miniature", "--name", "x", "--data", "/nowhere")
+    assert_refused(job("train", *arguments, "--profile-steps", "6:7"), "--profile-steps 6:7: the last step is 6")
+    code, out, err = job("train", *arguments, "--profile-steps", "9:8")
+    assert (code, out) == (2, "")
+    assert "argument --profile-steps: 9:8 is no range of steps: 1 <= A <= B is needed" in err
+    code, out, err = job("train", "--name", "x", "--replay-step", "3", "--watch-hangs")
+    assert (code, out) == (2, "")
+    assert "--replay-step trains nothing, so that there is nothing to profile or to watch" in err

@@ -8,10 +8,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mulan.config.recipe import Recipe
-from mulan.launch.checks import check_corpus, licence_lines
+from mulan.instrumentation.settings import InstrumentSettings, ProfileRefused, StepRange
+from mulan.launch.checks import check_corpus, check_instruments, licence_lines
 from mulan.recipes.registry import load_recipe
+from mulan.runs.checkpoint import write_checkpoint
+from mulan.runs.run import Run
 from mulan.storage.hub import PretrainedError
 from mulan.tasks.tagging import TaggingTask, export_tagger
+from mulan.training.state import Progress
 from tests.model.audio_checkpoints import checkpoint_recipe, save_checkpoint
 from tests.model.encoders import drawn, saved
 
@@ -108,6 +112,17 @@ def test_a_warm_start_of_an_audio_tower_from_a_text_encoder_is_refused(tiny_corp
     for name in ("m_resnet50_miniature", "m_ast_miniature"):
         with pytest.raises(PretrainedError, match=r"config\.json"):
             check_corpus(recipe_of(tiny_corpus, f"audio_tower.pretrained={spec}", name=name))
+
+
+def test_steps_that_a_run_has_passed_cannot_be_profiled(tmp_path: Path) -> None:
+    run, settings = Run(str(tmp_path), "run"), InstrumentSettings(StepRange(5, 6))
+    check_instruments(InstrumentSettings(), recipe_of("/nowhere", "train.steps=4"), run)
+    with pytest.raises(ProfileRefused, match=r"the last step is 4 \(train.steps\)"):
+        check_instruments(settings, recipe_of("/nowhere", "train.steps=4"), run)
+    check_instruments(settings, recipe_of("/nowhere"), run)
+    write_checkpoint(run.uri, {"weights.a": torch.ones(1)}, Progress(6))
+    with pytest.raises(ProfileRefused, match=f"run {run.uri} continues from its checkpoint of step 6; give later"):
+        check_instruments(settings, recipe_of("/nowhere"), run)
 
 
 def test_the_licence_of_a_checkpoint_is_reported(tmp_path: Path) -> None:

@@ -85,6 +85,13 @@ def test_events_are_printed_verbatim(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "train  worker 1: [/gloo/transport/tcp/pair.cc:547] [bold]closed\n" in capsys.readouterr().out
 
 
+def test_the_details_of_an_event_follow_it(tmp_path: Path) -> None:
+    run, heartbeat = Run(str(tmp_path), "run"), create_autospec(Heartbeat)
+    events, log = RunEvents(run, heartbeat), JsonLinesLog(run.events_uri)
+    log.append([{"event": "profile", "detail": "worker  s a step\n0          0.400"}, {"event": "next"}])
+    assert events.new_lines() == ["train  profile", "worker  s a step", "0          0.400", "train  next"]
+
+
 def test_workers_are_waited_for_from_a_failure_until_the_next_event_of_a_worker(tmp_path: Path) -> None:
     run = Run.at(str(tmp_path), "demo")
     failures, events = JsonLinesLog(run.failures_uri), JsonLinesLog(run.events_uri)

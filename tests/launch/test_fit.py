@@ -20,6 +20,7 @@ import mulan
 from mulan.config.recipe import Recipe
 from mulan.data.corpus.writing import Recording, write_corpus
 from mulan.data.freed_memory import KEEP_FREED_MEMORY
+from mulan.instrumentation.settings import InstrumentSettings, StepRange
 from mulan.launch import fit as fit_module
 from mulan.launch.checks import check_corpus
 from mulan.launch.cluster import share_reader
@@ -60,7 +61,8 @@ def undisturbed(tiny_corpus: str, tmp_path_factory: pytest.TempPathFactory, ray_
     run, recipe = Run(str(tmp_path_factory.mktemp("runs")), "undisturbed"), miniature(tiny_corpus)
     reader = share_reader(check_corpus(recipe))
     with patch("mulan.data.corpus.index.Corpus.open", side_effect=AssertionError("the index is loaded once")):
-        fit(recipe, run, reader=reader)
+        # instruments change no result, which the tests compare with that of a process without them
+        fit(recipe, run, reader=reader, instruments=InstrumentSettings(StepRange(4, 5), watch_hangs=True))
     return run
 
 
@@ -81,6 +83,28 @@ def test_checkpoints_and_export_of_a_run(undisturbed: Run) -> None:
     assert export_run(undisturbed) == 6
     embedded = mulan.MuLan.from_pretrained(undisturbed.model_uri).embed_text(["a low tone", "a high tone"])
     assert embedded.shape == (2, 32)
+
+
+def test_the_profile_of_a_run(undisturbed: Run) -> None:
+    folder = Path(undisturbed.uri, "profile", "steps_4-5")
+    assert {path.name for path in folder.iterdir()} == {
+        "rank_0.json.gz",
+        "rank_1.json.gz",
+        "summary.json",
+        "summary.txt",
+    }
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["steps"] == [4, 5]
+    durations = {line["step"]: line["step_s"] for line in undisturbed.metrics()}
+    for worker in summary["workers"]:
+        assert min(one["compute"] for one in worker["steps"]) > 0
+        assert min(one["collectives"] for one in worker["steps"]) > 0
+    for step in summary["workers"][0]["steps"]:
+        assert step["total"] == pytest.approx(durations[step["step"]], rel=0.05)
+    (event,) = [line for line in read_lines(undisturbed.events_uri) if "detail" in line]
+    assert event["event"].startswith("profile of steps 4 to 5: ")
+    assert "aten::_fused_adamw_" in {one["name"] for one in summary["operators"]}
+    assert not Path(undisturbed.uri, "hangs").exists()
 
 
 def test_a_run_with_a_killed_worker_trains_like_one_process(tiny_corpus: str, tmp_path: Path) -> None:
