@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch.distributed as dist
-from torch._C._distributed_c10d import _dump_fr_trace, _dump_nccl_trace
+from torch._C._distributed_c10d import _dump_fr_trace, _dump_nccl_trace  # type: ignore[attr-defined]
 
 FLIGHT_RECORDER = {"TORCH_FR_BUFFER_SIZE": "2000"}
 """Environment of a worker that makes it record its newest 2,000 collectives."""

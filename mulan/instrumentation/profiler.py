@@ -72,7 +72,7 @@ class StepProfiler:
             self._profile.start()
         if self._profile is not None:
             self._annotation = record_function(f"{STEP}{step}")
-            self._annotation.__enter__()
+            self._annotation.__enter__()  # type: ignore[no-untyped-call]
 
     def end_step(self, step: int) -> None:
         if self._profile is None or self._annotation is None:
