@@ -16,6 +16,7 @@ from jobs.export import export
 from jobs.joining import check_training, join_and_report, print_dry_run
 from mulan.config.recipe import Recipe
 from mulan.data.reader import MicroBatchReader
+from mulan.instrumentation.hang_reports import HangReports
 from mulan.instrumentation.settings import MAX_PROFILED_STEPS, TIMES_THE_MEDIAN, InstrumentSettings, StepRange
 from mulan.launch.checks import check_corpus, check_instruments, check_replay
 from mulan.launch.cluster import share_reader
@@ -90,7 +91,8 @@ def train(recipe: Recipe, run: Run, instruments: InstrumentSettings | None = Non
 
     shared = share_reader(reader)
     del reader  # frees the index, which may take gigabytes, for the duration of training
-    with show_progress(run, recipe, CONSOLE), run.timed("train"):
+    hangs = HangReports(run.uri) if instruments and instruments.watch_hangs else None
+    with show_progress(run, recipe, CONSOLE, hangs), run.timed("train"):
         fit(recipe, run, reader=shared, instruments=instruments)
     export(run)
 

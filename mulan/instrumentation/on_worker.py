@@ -1,12 +1,15 @@
 """The instruments of one worker, as the settings of the run require."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
 import torch
 
+from mulan.distributed.collectives import all_gather_objects
 from mulan.instrumentation.flight_recorder import FLIGHT_RECORDER
+from mulan.instrumentation.hang_reports import hangs_uri
 from mulan.instrumentation.hang_watch import HangLimits, HangWatch
 from mulan.instrumentation.profiler import StepProfiler
 from mulan.instrumentation.settings import InstrumentSettings
@@ -30,7 +33,7 @@ def instruments_on_worker(
     device: torch.device,
     report: Callable[[str, str], None] | None,
 ) -> Iterator[tuple[list[Instrument], Iterator[T]]]:
-    """Yields the instruments of this worker, and its batches as they observe them; ends them afterwards.
+    """Yields the instruments of this worker, and its batches as they observe them; ends them afterwards. Collective.
 
     Args:
         settings: Settings of the run's instruments.
@@ -56,7 +59,9 @@ def instruments_on_worker(
         if settings.watch_hangs:
             limits = HangLimits(at_most=_HANG_SHARE * collective_timeout_s)
             report_line = None if report is None else lambda text: report(text, "")
-            watch = HangWatch(filesystem.join(run_uri, "hangs"), report=report_line, limits=limits)
+            # an attempt may hang in the same step as the one before it; all workers use the first one's clock
+            begun = all_gather_objects(time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime()))[0]
+            watch = HangWatch(filesystem.join(hangs_uri(run_uri), begun), report=report_line, limits=limits)
             stack.callback(watch.close)
             instruments.append(watch)  # innermost: starting and ending a profile is no part of a step
         yield instruments, batches

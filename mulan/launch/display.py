@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from mulan.config.recipe import Recipe
+from mulan.instrumentation.hang_reports import HangReports
 from mulan.runs.run import Run
 from mulan.storage.filesystem import is_local
 from mulan.storage.jsonl import JsonLinesTail
@@ -27,14 +28,20 @@ _PLAIN_PERIOD_S = 10.0
 
 
 @contextmanager
-def show_progress(run: Run, recipe: Recipe, console: Console) -> Iterator[None]:
+def show_progress(run: Run, recipe: Recipe, console: Console, hangs: HangReports | None = None) -> Iterator[None]:
     """Shows step, loss, pairs/s and time left of a run during the block, and what its workers wait for.
 
     Ray must be initialised.
+
+    Args:
+        run: The run, of which only what it writes during the block is shown.
+        recipe: Its recipe.
+        console: Where the lines are printed.
+        hangs: The reports of hanging steps, if they are watched.
     """
     from mulan.launch.heartbeat import Heartbeat
 
-    events = RunEvents(run, Heartbeat(recipe.scale))
+    events = RunEvents(run, Heartbeat(recipe.scale), hangs)
     stop = threading.Event()
     watcher = threading.Thread(target=_watch, args=(run, recipe, console, events, stop), daemon=True)
     watcher.start()
@@ -48,11 +55,11 @@ def show_progress(run: Run, recipe: Recipe, console: Console) -> Iterator[None]:
 class RunEvents:
     """Collects the printed lines of a run other than its steps: events, failures, and what its workers wait for."""
 
-    def __init__(self, run: Run, heartbeat: "Heartbeat") -> None:
+    def __init__(self, run: Run, heartbeat: "Heartbeat", hangs: HangReports | None = None) -> None:
         self._failures, self._events = JsonLinesTail(run.failures_uri), JsonLinesTail(run.events_uri)
         for each in (self._failures, self._events):
             each.new_lines()  # skips the lines of earlier attempts
-        self._heartbeat = heartbeat
+        self._heartbeat, self._hangs = heartbeat, hangs
 
     def new_lines(self) -> list[str]:
         """Returns the lines written since the last call, in chronological order."""
@@ -64,7 +71,9 @@ class RunEvents:
                 self._heartbeat.on_workers_lost()
             else:
                 self._heartbeat.on_workers_started()
-        return [text for line in lines for text in (f"train  {line['event']}", *line.get("detail", "").splitlines())]
+        hanging = [f"train  {text}" for text in self._hangs.new_lines()] if self._hangs else []
+        events_and_details = ((f"train  {line['event']}", *line.get("detail", "").splitlines()) for line in lines)
+        return [text for texts in events_and_details for text in texts] + hanging
 
     def waiting_line(self) -> str | None:
         """Returns a line about what the workers wait for if one is due, else None."""

@@ -9,6 +9,7 @@ import pytest
 
 from jobs.arguments import CONSOLE
 from mulan.config.recipe import Recipe
+from mulan.instrumentation.hang_reports import HangReports
 from mulan.launch.display import RunEvents, show_progress, status_line
 from mulan.launch.heartbeat import Heartbeat
 from mulan.recipes.registry import load_recipe
@@ -90,6 +91,14 @@ def test_the_details_of_an_event_follow_it(tmp_path: Path) -> None:
     events, log = RunEvents(run, heartbeat), JsonLinesLog(run.events_uri)
     log.append([{"event": "profile", "detail": "worker  s a step\n0          0.400"}, {"event": "next"}])
     assert events.new_lines() == ["train  profile", "worker  s a step", "0          0.400", "train  next"]
+
+
+def test_hanging_steps_follow_the_events(tmp_path: Path) -> None:
+    run, hangs = Run(str(tmp_path), "run"), create_autospec(HangReports)
+    hangs.new_lines.return_value = ["a step hangs"]
+    events = RunEvents(run, create_autospec(Heartbeat), hangs)
+    JsonLinesLog(run.events_uri).append([{"event": "first"}])
+    assert events.new_lines() == ["train  first", "train  a step hangs"]
 
 
 def test_workers_are_waited_for_from_a_failure_until_the_next_event_of_a_worker(tmp_path: Path) -> None:
