@@ -14,7 +14,7 @@ from mulan.instrumentation.hang_watch import HangLimits, HangWatch
 from mulan.instrumentation.profiler import StepProfiler
 from mulan.instrumentation.settings import InstrumentSettings
 from mulan.storage import filesystem
-from mulan.training.instrument import Instrument
+from mulan.training.instrument import StepInstrument
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ def instruments_on_worker(
     collective_timeout_s: float,
     device: torch.device,
     report: Callable[[str, str], None] | None,
-) -> Iterator[tuple[list[Instrument], Iterator[T]]]:
+) -> Iterator[tuple[list[StepInstrument], Iterator[T]]]:
     """Yields the instruments of this worker, and its batches as they observe them; ends them afterwards. Collective.
 
     Args:
@@ -44,7 +44,7 @@ def instruments_on_worker(
         device: Device of this worker.
         report: Called on the first worker with an event and its details, which may be empty; None on the others.
     """
-    instruments: list[Instrument] = []
+    instruments: list[StepInstrument] = []
     with ExitStack() as stack:
         wanted = settings.profile_steps
         left = wanted.after(steps_done) if wanted else None

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 
-class Instrument(Protocol):
+class StepInstrument(Protocol):
     """Measures or watches training steps without changing them. Every worker has its own.
 
     All workers call the same methods in the same order, so a method may be collective. A validation or a checkpoint

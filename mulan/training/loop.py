@@ -19,7 +19,7 @@ from mulan.tasks.task import Task
 from mulan.training.batch_source import BatchSource, StepReport
 from mulan.training.engines.base import Engine
 from mulan.training.health import HealthWatch, SkippedShare
-from mulan.training.instrument import Instrument
+from mulan.training.instrument import StepInstrument
 from mulan.training.observer import TrainingObserver
 from mulan.training.optimizer import learning_rate
 from mulan.training.state import Progress
@@ -39,7 +39,7 @@ def train(
     progress: Progress,
     observer: TrainingObserver,
     evaluation: ValidationEvaluation | None = None,
-    instruments: Sequence[Instrument] = (),
+    instruments: Sequence[StepInstrument] = (),
 ) -> None:
     """Trains from ``progress`` to the recipe's last step. Collective: every worker calls it with its own batches.
 

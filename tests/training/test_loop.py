@@ -20,7 +20,7 @@ from mulan.recipes.registry import load_recipe
 from mulan.tasks.task import task_of
 from mulan.training import loop
 from mulan.training.health import Anomaly, NonFiniteStep
-from mulan.training.instrument import Instrument
+from mulan.training.instrument import StepInstrument
 from mulan.training.loop import train
 from mulan.training.observer import NullObserver
 from mulan.training.state import Progress
@@ -113,7 +113,7 @@ def trained(
     engine: MatrixEngine | None = None,
     progress: Progress = BEGINNING,
     skip: str = "",
-    instruments: Sequence[Instrument] = (),
+    instruments: Sequence[StepInstrument] = (),
 ) -> RecordingObserver:
     """Trains; ``skip`` is the name of a recording that is skipped in each training micro-batch."""
     schedule = Schedule(one.train, one.batch, rank=0, workers=1, first_step=progress.steps_done)
@@ -153,7 +153,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one() -> None:
     assert [line["loss"] for line in first.metrics + rest.metrics] == [line["loss"] for line in whole.metrics]
 
 
-class RecordingInstrument(Instrument):
+class RecordingInstrument(StepInstrument):
     """Records its calls among the lines of an observer."""
 
     def __init__(self, name: str, lines: list[str]) -> None:
