@@ -56,7 +56,7 @@ class _Armed:
 
 
 class HangWatch:
-    """An :class:`~mulan.training.instrument.StepInstrument` that reports each step that takes far longer than the others.
+    """A :class:`~mulan.training.instrument.StepInstrument` that reports steps that take far longer than the others.
 
     The report of a worker, ``step_N/rank_R.txt``, has the stacks of its threads and its newest collectives; beside it
     is the record of PyTorch's flight recorder. What lies between two steps, such as a checkpoint, is not watched.

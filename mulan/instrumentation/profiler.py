@@ -30,7 +30,7 @@ _COMPRESSION = 3
 
 
 class StepProfiler:
-    """An :class:`~mulan.training.instrument.StepInstrument` that profiles some steps and then does nothing more.
+    """A :class:`~mulan.training.instrument.StepInstrument` that profiles some steps and then does nothing more.
 
     After the last one, training waits while each worker reads its trace; traces are written to storage in a thread. A
     failure to profile never ends training.
