@@ -126,37 +126,43 @@ class HangWatch:
                 return
             armed = late[0]
         self._reports += 1
-        folder_uri = filesystem.join(self._folder_uri, f"step_{armed.step}")
-        sentence = _sentence(armed)
+        folder_uri, sentence = filesystem.join(self._folder_uri, f"step_{armed.step}"), _sentence(armed)
+        uri = filesystem.join(folder_uri, f"rank_{self._rank}.txt")
+        text, fault = self._text(sentence, stacks), ""
         try:
-            self._write(folder_uri, sentence, stacks)
+            filesystem.write_atomically(uri, text.encode())
         except (OSError, MulanError) as error:
-            log.warning("the stacks of step %d cannot be written: %s", armed.step, error)
-            if self._report is not None:
-                self._report(f"{sentence}; its stacks cannot be written: {error}")
-            return
+            fault = f"its stacks cannot be written: {error}"
         if self._report is not None:
             self._stop.wait(self._limits.settling)
-            self._report(f"{sentence}; stacks: {folder_uri}{self._missing(folder_uri)}")
+            self._report(f"{sentence}; {fault or f'stacks: {folder_uri}{self._missing(folder_uri)}'}")
+        # the last, since the flight recorder may wait for a lock that a hanging collective holds
+        try:
+            self._write_collectives(folder_uri, uri, text)
+        except (OSError, MulanError, RuntimeError) as error:
+            log.warning("%s; its collectives cannot be written: %s", sentence, error)
+        if self._report is not None:
             self._report_end(armed, self._report)
 
-    def _write(self, folder_uri: str, sentence: str, stacks: str) -> None:
-        names = {thread.ident: thread.name for thread in threading.enumerate()}
+    def _text(self, sentence: str, stacks: str) -> str:
         place = f"rank {self._rank} of {self._world_size}, process {os.getpid()} on {socket.gethostname()}"
-        threads = [f"  0x{ident:016x}  {name}" for ident, name in names.items() if ident is not None]
-        text = "\n".join([f"{sentence}: {place}", "", "threads:", *threads, "", stacks])
-        uri = filesystem.join(folder_uri, f"rank_{self._rank}.txt")
-        # the flight recorder may wait for a lock that a hanging collective holds, so the stacks are written before
-        filesystem.write_atomically(uri, text.encode())
+        named = [(thread.ident, thread.name) for thread in threading.enumerate()]
+        threads = [f"  0x{ident:016x}  {name}" for ident, name in named if ident is not None]
+        return "\n".join([f"{sentence}: {place}", "", "threads:", *threads, "", stacks])
+
+    def _write_collectives(self, folder_uri: str, uri: str, text: str) -> None:
         record = flight_record()
         filesystem.write_atomically(filesystem.join(folder_uri, f"flight_recorder_rank_{self._rank}"), record)
         collectives = [f"  {line}" for line in describe_collectives(record) or ["none is recorded"]]
-        text = "\n".join([text, "newest collectives of this worker:", *collectives, ""])
-        filesystem.write_atomically(uri, text.encode())
+        lines = [text, "newest collectives of this worker:", *collectives, ""]
+        filesystem.write_atomically(uri, "\n".join(lines).encode())
 
     def _missing(self, folder_uri: str) -> str:
         """Returns which workers have written no stacks, as the end of a sentence; empty if all have."""
-        there = set(filesystem.names_in(folder_uri))
+        try:
+            there = set(filesystem.names_in(folder_uri))
+        except (OSError, MulanError):
+            return ""
         missing = [str(rank) for rank in range(self._world_size) if f"rank_{rank}.txt" not in there]
         if not missing:
             return ""
