@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from mulan.config.recipe import Recipe
 from mulan.data.batch import Batch
 from mulan.data.errors import SkippedRecording, TooManySkippedRecordings
 from mulan.data.schedule import Item, Phase, Schedule
+from mulan.instrumentation.on_worker import instruments_on_worker
+from mulan.instrumentation.settings import InstrumentSettings, StepRange
 from mulan.model.device_batch import DeviceBatch, to_device
 from mulan.model.outputs import Embeddings, unit_rows
 from mulan.recipes.registry import load_recipe
@@ -173,6 +176,26 @@ def test_instruments_are_called_around_each_step_but_not_around_its_validation()
     calls = ["outer begins", "inner begins", "inner ends", "outer ends"]
     first, second = ([f"{call} {step}" for call in calls] for step in (1, 2))
     assert observer.lines == [*first, "step 1", *second, "step 2", "checkpoint 2"]
+
+
+def test_profiled_and_watched_steps_compute_the_same_numbers(tmp_path: Path) -> None:
+    plain, plain_engine, engine = RecordingObserver(), MatrixEngine(), MatrixEngine()
+    trained(recipe(), plain, plain_engine)
+    settings, observed = InstrumentSettings(StepRange(2, 3), watch_hangs=True), RecordingObserver()
+    with instruments_on_worker(
+        settings,
+        iter(()),
+        run_uri=str(tmp_path),
+        steps_done=0,
+        collective_timeout_s=600.0,
+        device=torch.device("cpu"),
+        report=None,
+    ) as (instruments, _):
+        trained(recipe(), observed, engine, instruments=instruments)
+    assert (tmp_path / "profile" / "steps_2-3" / "rank_0.json.gz").exists()
+    for name in ("loss", "grad_norm", "temperature"):
+        assert [line[name] for line in observed.metrics] == [line[name] for line in plain.metrics]
+    assert torch.equal(engine.module.weight, plain_engine.module.weight)
 
 
 @pytest.mark.parametrize("schedule", ["step", "linear", "cosine"])
