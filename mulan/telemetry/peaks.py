@@ -1,8 +1,7 @@
 """Peak arithmetic of GPUs, to which the model FLOPs of a run are related (MFU: Chowdhery et al. 2022, PaLM, §4.1).
 
-The numbers are those of dense matrices in NVIDIA's data sheets: V100 (2020), T4 (2019), A10 (2021), A100 (2021), L4
-(2023), L40S (2023), H100 (SXM and NVL, 2024; PCIe, 2022), H200 (2024) and HGX B200 (2025). Where a data sheet states
-them with sparsity only, they are half of it.
+The numbers are those of NVIDIA's data sheets for dense matrices. Where a data sheet states them with sparsity only,
+they are half of it.
 """
 
 import re
@@ -28,7 +27,7 @@ _PEAKS: dict[str, Peak] = {
     r"Tesla V100S-PCIE-32GB": Peak(None, None, 16.4e12),
     r"Tesla T4": Peak(None, None, 8.1e12),
     r"NVIDIA A10": Peak(125e12, 62.5e12, 31.2e12),
-    r"(NVIDIA )?A100[- ](SXM4|PCIE?|SXM)-\d+GB|NVIDIA A100 80GB PCIe": Peak(312e12, 156e12, 19.5e12),
+    r"(NVIDIA )?A100-(SXM4|PCIE)-\d+GB|NVIDIA A100 80GB PCIe": Peak(312e12, 156e12, 19.5e12),
     r"NVIDIA L4": Peak(121e12, 60e12, 30.3e12),
     r"NVIDIA L40S": Peak(362e12, 183e12, 91.6e12),
     r"NVIDIA H100 80GB HBM3": Peak(989e12, 494e12, 67e12),
