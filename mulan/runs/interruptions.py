@@ -25,7 +25,7 @@ class Interruptions:
     """The start of the driver of the attempt."""
 
     @classmethod
-    def of(cls, run: Run, *, first_step: int, driver_began: float) -> "Interruptions":
+    def of(cls, run: Run, first_step: int, *, driver_began: float) -> "Interruptions":
         """Reads the interruptions of a run, at the beginning of an attempt.
 
         Args:
@@ -35,15 +35,15 @@ class Interruptions:
         Raises:
             DamagedFile: A line of the run's records is damaged.
         """
-        failures = [float(line["time"]) for line in read_lines(run.failures_uri)]
+        failures = [float(line.get("time", 0)) for line in read_lines(run.failures_uri)]
         if not failures:  # the first attempt, or one that no failure preceded
             return cls(failures)
         events = read_lines(run.events_uri)
-        lost = [(float(line["time"]), float(line[LOST])) for line in events if LOST in line]
+        lost = [(float(line.get("time", 0)), float(line[LOST])) for line in events if LOST in line]
         if first_step:
             ends = [line.get("time") for line in run.metrics() if line["step"] == first_step]
         else:
-            starts = (line["time"] for line in events if line.get(STARTED) == 0)
+            starts = (float(line.get("time", 0)) for line in events if line.get(STARTED) == 0)
             ends = [next((start for start in starts if start >= driver_began), None)]
         return cls(failures, lost, ends[-1] if ends else None, driver_began)
 
