@@ -11,6 +11,8 @@ again in its backward pass.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -59,19 +61,31 @@ class ModelFlops:
             return round(self.of_length(width)) + int(tokens * self.of_token + segments * self.of_segment)
         if not width:
             return round(self.of_length(0))
+        if self.length_groups == 1:  # the common case, without the search for the best groups
+            return round(self.of_length(int(batch.attention_mask.sum(axis=1).max())))
         groups = length_groups(batch.attention_mask, self.length_groups)
         return round(sum(len(group.rows) * self.of_length(group.max_length) for group in groups) / self.pairs)
 
     def of_length(self, tokens: int) -> Fraction:
-        """Returns the FLOPs of a micro-batch whose texts have this length, by Lagrange's formula."""
+        """Returns the FLOPs of a micro-batch whose texts have this length, by Newton's interpolation."""
         total = Fraction()
-        for length, flops in self.by_length.items():
-            term = Fraction(flops)
-            for other in self.by_length:
-                if other != length:
-                    term *= Fraction(tokens - other, length - other)
-            total += term
+        for length, difference in reversed(self._differences):
+            total = total * (tokens - length) + difference
         return total
+
+    @cached_property
+    def _differences(self) -> list[tuple[int, Fraction]]:
+        """The lengths, each with the divided difference of its order."""
+        lengths, column = list(self.by_length), [Fraction(flops) for flops in self.by_length.values()]
+        found = []
+        for order, length in enumerate(lengths):
+            found.append((length, column[0]))
+            spans = zip(lengths, lengths[order + 1 :], strict=False)
+            column = [
+                (upper - lower) / (end - start)
+                for (lower, upper), (start, end) in zip(pairwise(column), spans, strict=True)
+            ]
+        return found
 
 
 def count_flops(model: TrainedModel, recipe: Recipe) -> ModelFlops:
