@@ -9,7 +9,7 @@ again in its backward pass.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
@@ -120,8 +120,8 @@ def _count(model: TrainedModel, recipe: Recipe) -> ModelFlops:
     if not weights.uses_mulap:
         return ModelFlops(pairs, counts, groups)
     of_token, of_segment = (
-        _operations(model, replace(_Inputs(recipe, longest), **one_more)) - counts[longest]
-        for one_more in ({"tokens": _MASKED + 1}, {"segments": _MASKED + 1})
+        _operations(model, one_more) - counts[longest]
+        for one_more in (_Inputs(recipe, longest, tokens=_MASKED + 1), _Inputs(recipe, longest, segments=_MASKED + 1))
     )
     of_masks = _MASKED * (of_token + of_segment)
     return ModelFlops(pairs, {n: count - of_masks for n, count in counts.items()}, groups, of_token, of_segment)
@@ -162,7 +162,7 @@ def _operations(model: TrainedModel, inputs: _Inputs) -> int:
     """Returns the operations of a forward and backward pass."""
     with FakeTensorMode() as fake:
         tensors = [*model.named_parameters(), *model.named_buffers()]
-        shapes = {name: fake.from_tensor(tensor) for name, tensor in tensors}
+        shapes: dict[str, torch.Tensor] = {name: fake.from_tensor(tensor) for name, tensor in tensors}
         # of all kernels of attention, this one is counted on every device, and computes nothing twice
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             outputs = torch.func.functional_call(model, shapes, inputs.tensors())

@@ -5,6 +5,7 @@ they are half of it.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -66,7 +67,7 @@ def named_peak(name: str, precision: Literal["float32", "bf16"], *, tf32: bool) 
     return peak.bf16 if precision == "bf16" else (tf32 and peak.tf32) or peak.float32
 
 
-def utilization(flops_per_s: float, peaks: list[float | None]) -> float | None:
+def utilization(flops_per_s: float, peaks: Sequence[float | None]) -> float | None:
     """Returns the share of the workers' peak arithmetic (MFU, 0 to 1); None if the peak of a worker is unknown.
 
     Args:
