@@ -1,6 +1,7 @@
 """Benchmark mulan: python -m jobs.bench KIND
 
-Kinds: loss, step, sums, data, decode, checkpoint, start, adoption, variants, preparation, retrieval, embedding.
+Kinds: loss, step, sums, metrics, data, decode, checkpoint, start, adoption, variants, preparation, retrieval,
+embedding.
 Prints progress and a table, and writes the report as JSON with --json FILE. Candidates take turns; figures are medians
 with their ranges.
 """
@@ -126,6 +127,26 @@ def _sums(args: argparse.Namespace, progress: Progress) -> "Report":
     from mulan.benchmarks.sums import bench_sums
 
     return bench_sums(recipe, rounds=args.rounds, steps=args.steps, tokens=args.tokens, progress=progress)
+
+
+def _add_metrics(parser: argparse.ArgumentParser) -> None:
+    arguments.add_recipe(parser, default="demo_miniature")
+    parser.add_argument(
+        "--steps", type=int, default=200, help="timed steps of each kind per measurement (default: %(default)s)"
+    )
+
+
+def _metrics(args: argparse.Namespace, progress: Progress) -> "Report":
+    recipe = _recipe_to_publish(args)
+    if os.environ.get("RAY_ADDRESS"):
+        raise BenchmarkRefused("RAY_ADDRESS is set, and metrics are measured with a local Ray; unset it")
+    from mulan.benchmarks.metrics import bench_metrics
+
+    return bench_metrics(recipe, rounds=args.rounds, steps=args.steps, progress=progress)
+
+
+def _recipe_to_publish(args: argparse.Namespace) -> Recipe:
+    return arguments.recipe_of(args, data_uri=None).replace({"scale.workers": 1})
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
@@ -275,7 +296,13 @@ def _embedding(args: argparse.Namespace, progress: Progress) -> "Report":
     return bench_embedding(rounds=args.rounds, recordings=args.recordings, progress=progress)
 
 
-RECIPES = {"step": _recipe_to_step, "sums": _recipe_to_step, "checkpoint": _recipe_to_save, "variants": _recipe_to_step}
+RECIPES = {
+    "step": _recipe_to_step,
+    "sums": _recipe_to_step,
+    "metrics": _recipe_to_publish,
+    "checkpoint": _recipe_to_save,
+    "variants": _recipe_to_step,
+}
 """The functions that return the recipe of a benchmark, for the kinds that use one."""
 
 Add = Callable[[argparse.ArgumentParser], None]
@@ -284,6 +311,7 @@ KINDS: dict[str, tuple[Add, Measure]] = {
     "loss": (_add_loss, _loss),
     "step": (_add_step, _step),
     "sums": (_add_sums, _sums),
+    "metrics": (_add_metrics, _metrics),
     "data": (_add_data, _data),
     "decode": (_add_decode, _decode),
     "checkpoint": (_add_checkpoint, _checkpoint),

@@ -33,14 +33,16 @@ PACKAGES: dict[str, set[str]] = {
     "mulan.tasks": _of_mulan("config data distributed evaluation model objectives"),
     # the algorithm alone: it knows neither storage nor launcher
     "mulan.training": _of_mulan("config data distributed model tasks"),
+    "mulan.telemetry": _of_mulan("config data model"),
     "mulan.runs": _of_mulan("config data model storage tasks training"),
     "mulan.instrumentation": _of_mulan("config distributed storage training"),
     "mulan.launch": _of_mulan(
-        "config data distributed evaluation instrumentation model private_ray runs storage tasks training"
+        "config data distributed evaluation instrumentation model private_ray runs storage tasks telemetry training"
     ),
     "mulan.debugging": _of_mulan("config data distributed launch model runs storage tasks training"),
     "mulan.benchmarks": _of_mulan(
-        "config data distributed evaluation launch model objectives preparation recipes runs storage tasks training"
+        "config data distributed evaluation launch model objectives preparation recipes runs storage tasks telemetry "
+        "training"
     )
     | {"mulan"},
     "mulan": _of_mulan("model"),
@@ -53,6 +55,7 @@ PACKAGES: dict[str, set[str]] = {
 
 KEPT_TO: dict[str, tuple[str, ...]] = {
     "ray.data": ("mulan/data/", "mulan/evaluation/", "mulan/preparation/", "mulan/private_ray/core.py"),
+    "ray.util.metrics": ("mulan/telemetry/publisher.py",),
     "ray.train": ("mulan/launch/", "mulan/private_ray/train.py"),
     "ray.tune": ("tune/",),
     "deepspeed": ("mulan/training/engines/deepspeed.py", "mulan/training/engines/exact.py"),

@@ -1,6 +1,7 @@
 """Benchmark of the step with each engine, up to Ray Train with Ray Data, against a minimal PyTorch loop."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -14,6 +15,7 @@ from mulan.benchmarks.step_process import StepJob
 from mulan.benchmarks.synthetic import model_to_measure, synthetic_batch
 from mulan.config.recipe import Recipe
 from mulan.model.device_batch import to_device
+from mulan.telemetry.peaks import peak_flops
 
 ENGINES = ("bare", "bare_kept", "torch", "deepspeed", "ray")
 """The candidates, each of which adds a component to the one before."""
@@ -28,9 +30,6 @@ _REMARKS = {
     "deepspeed": "mulan's step, DeepSpeed engine, preloaded batches",
     "ray": "the full path: Ray Train, DeepSpeed, Ray Data",
 }
-
-_PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "B200": 2250e12, "L40S": 362e12}
-"""Peak dense bf16 FLOP/s by GPU name, from the vendor's data sheets."""
 
 
 def bench_step(
@@ -119,7 +118,7 @@ def _row(name: str, times: dict[str, Figure], peaks: dict[str, list[float]], rec
     if name in peaks:
         figures["peak memory of a worker"] = Figure(tuple(peaks[name]), "GiB")
     if recipe.scale.use_gpu:
-        peak = _peak_flops() * recipe.scale.max_workers
+        peak = (peak_flops(torch.device("cuda"), recipe.train.precision) or math.nan) * recipe.scale.max_workers
         # a backward pass costs two forward passes; the second forward pass of the exact step is not counted as work
         work = 3 * flops * pairs
         figures["share of peak arithmetic"] = Figure(tuple(work / seconds / peak for seconds in times[name].values), "")
@@ -141,8 +140,3 @@ def flops_of_a_pair(recipe: Recipe, *, tokens: int) -> float:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(*batch.inputs)
     return counter.get_total_flops() / 2
-
-
-def _peak_flops() -> float:
-    name = torch.cuda.get_device_name()
-    return next((flops for chip, flops in _PEAK_FLOPS.items() if chip in name), float("nan"))

@@ -129,6 +129,7 @@ def status_line(metrics: list[dict[str, Any]], recipe: Recipe, *, seconds: float
         f"loss {_fixed(newest['loss'], 3)}",
         *([f"temperature {_fixed(newest['temperature'], 4)}"] if "temperature" in newest else []),
         f"{recipe.batch.pairs / seconds_a_step:.1f} pairs/s",
+        *([f"MFU {newest['mfu']:.0%}"] if "mfu" in newest else []),
         f"waiting for data {sum(line['data_wait_s'] for line in recent) / sum(line['step_s'] for line in recent):.0%}",
         f"{int(left // 60)}:{int(left % 60):02d} left",
     ]

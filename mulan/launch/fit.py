@@ -41,6 +41,7 @@ from mulan.private_ray.core import remove_orphaned_placement_groups
 from mulan.private_ray.train import set_health_check_timeout
 from mulan.runs.checkpoint import read_newest
 from mulan.runs.checkpoint_list import checkpoints
+from mulan.runs.interruptions import STARTED, Interruptions
 from mulan.runs.lease import Fence, hold_lease
 from mulan.runs.recorder import Recorder
 from mulan.runs.run import Run
@@ -48,6 +49,9 @@ from mulan.storage import filesystem
 from mulan.storage.errors import StorageError
 from mulan.storage.jsonl import JsonLinesLog
 from mulan.storage.trees import LiteralHandler
+from mulan.telemetry.peaks import peak_flops
+from mulan.telemetry.publisher import Publisher, RayGauges
+from mulan.telemetry.run_telemetry import RunTelemetry
 from mulan.training.state import Progress
 
 _DATA_TIMEOUT_SHARE = 0.8
@@ -109,6 +113,7 @@ def train_on_worker(config: dict[str, Any]) -> None:
     # imported objects are never freed: a garbage collection of them takes a second here, and pauses training later
     gc.disable()
     # DeepSpeed chooses its accelerator when imported, from the environment that only the worker has
+    from mulan.launch.model_flops import SharedFlops
     from mulan.tasks.evaluation import ValidationEvaluation
     from mulan.tasks.task import task_of
     from mulan.training.loop import train
@@ -129,9 +134,13 @@ def train_on_worker(config: dict[str, Any]) -> None:
         recorder = raise_on_all_workers(
             lambda: Recorder(run, recipe, first_step=progress.steps_done, fence=config["fence"]) if rank == 0 else None
         )
+        interruptions = raise_on_all_workers(
+            lambda: Interruptions.of(run, progress.steps_done, driver_began=config["began"]) if rank == 0 else None
+        )
         device = ray.train.torch.get_device()
-        kinds = all_gather_objects(device_kind(device, threads=recipe.scale.cpus_per_worker))
-        with recorder or nullcontext():
+        own = device_kind(device, threads=recipe.scale.cpus_per_worker), peak_flops(device, recipe.train.precision)
+        kinds, peaks = zip(*all_gather_objects(own), strict=True)
+        with recorder or nullcontext(), Publisher(RayGauges(run.name)) as publisher:
             if recorder is not None:
                 _record_start(recorder, recipe, on_corrupt, kinds, progress)
             # the first worker begins it, and the others receive its id
@@ -139,11 +148,23 @@ def train_on_worker(config: dict[str, Any]) -> None:
             batches = planned_batches(source, attempt, schedule)
             with ReadersWatch(source, on_change=recorder.event) if recorder else nullcontext() as readers:
                 evaluation = raise_on_all_workers(lambda: ValidationEvaluation.from_recipe(recipe, rank, workers))
-                engine = prepare_engine(task, recipe, checkpoint, device)
-                observer = RayObserver(run, engine)
-                if recorder and readers:
-                    trained_on = sorted({*kinds, *progress.trained_on})
-                    observer = RecordingRayObserver(run, engine, recorder, readers, trained_on=trained_on)
+                flops, telemetry = SharedFlops(recipe, rank), RunTelemetry(publisher, rank=rank, device=device)
+                engine = prepare_engine(task, recipe, checkpoint, device, inspect=flops.count)
+                observer = RayObserver(run, engine, telemetry)
+                if recorder and readers and interruptions:
+                    observer = RecordingRayObserver(
+                        run,
+                        engine,
+                        telemetry,
+                        recorder,
+                        readers,
+                        trained_on=sorted({*kinds, *progress.trained_on}),
+                        pairs=recipe.batch.pairs,
+                        peaks=peaks,
+                        interruptions=interruptions,
+                    )
+                    telemetry.attempt(recipe, workers, interruptions.restarts, checkpoint_step=progress.steps_done)
+                counted = flops.share(recorder.event if recorder else None)
                 with instruments_on_worker(
                     config["instruments"],
                     batches,
@@ -153,7 +174,10 @@ def train_on_worker(config: dict[str, Any]) -> None:
                     device=device,
                     report=recorder.event if recorder else None,
                 ) as (instruments, observed):
-                    train(task, recipe, engine, observed, schedule, progress, observer, evaluation, instruments)
+                    train(
+                        task, recipe, engine, observed, schedule, progress, observer, evaluation, instruments,
+                        flops=counted,
+                    )
     except MulanError as error:
         raise TrainingFailed(str(error), exit_code=error.exit_code) from error
 
@@ -161,11 +185,11 @@ def train_on_worker(config: dict[str, Any]) -> None:
 def _record_start(
     recorder: Recorder, recipe: Recipe, on_corrupt: Sequence[str], kinds: Sequence[str], progress: Progress
 ) -> None:
-    for text in (
-        *on_corrupt,
-        f"{len(kinds)} workers continue from step {progress.steps_done} on {describe_devices(kinds)}",
-        *pretraining_warnings(recipe.audio_tower),
-    ):
+    for text in on_corrupt:
+        recorder.event(text)
+    start = f"{len(kinds)} workers continue from step {progress.steps_done} on {describe_devices(kinds)}"
+    recorder.event(start, **{STARTED: progress.steps_done})
+    for text in pretraining_warnings(recipe.audio_tower):
         recorder.event(text)
     for text in reproducibility_warnings(kinds, progress):
         log.warning("%s", text)
@@ -192,6 +216,7 @@ def _trainer(
             "fence": fence,
             "source": source,
             "instruments": instruments,
+            "began": time.time(),
         },
         scaling_config=_scaling(recipe),
         run_config=_run_config(recipe, run, callbacks, instruments_environment(instruments)),

@@ -1,5 +1,6 @@
 """The training observers of Ray Train's workers: the first one records to the run's folder, and all report to Ray."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,8 +10,11 @@ import ray.train
 from mulan.config.errors import MulanError
 from mulan.data.errors import SkippedRecording
 from mulan.launch.readers_watch import ReadersWatch
+from mulan.runs.interruptions import LOST, Interruptions
 from mulan.runs.recorder import Recorder
 from mulan.runs.run import Run
+from mulan.telemetry.peaks import utilization
+from mulan.telemetry.run_telemetry import RunTelemetry
 from mulan.training.engines.base import CheckpointedEngine
 from mulan.training.health import Anomaly
 from mulan.training.observer import NullObserver
@@ -20,8 +24,11 @@ from mulan.training.state import Progress
 class RayObserver(NullObserver):
     """The observer of every worker: gathers the checkpoint and reports to Ray Train, which all workers must do."""
 
-    def __init__(self, run: Run, engine: CheckpointedEngine) -> None:
-        self._run, self._engine = run, engine
+    def __init__(self, run: Run, engine: CheckpointedEngine, telemetry: RunTelemetry) -> None:
+        self._run, self._engine, self._telemetry = run, engine, telemetry
+
+    def on_step(self, metrics: dict[str, Any]) -> None:
+        self._telemetry.device_memory()
 
     def on_anomaly(self, anomaly: Anomaly) -> str:
         return f"Its recordings: {self._run.anomaly_uri(anomaly.step)}. See: {self._run.replay_command(anomaly.step)}. "
@@ -45,18 +52,48 @@ class RecordingRayObserver(RayObserver):
         self,
         run: Run,
         engine: CheckpointedEngine,
+        telemetry: RunTelemetry,
         recorder: Recorder,
         readers: ReadersWatch,
         *,
         trained_on: Sequence[str],
+        pairs: int,
+        peaks: Sequence[float | None],
+        interruptions: Interruptions,
     ) -> None:
-        """``trained_on``: the kinds of device on which the run has been trained, including those of this attempt."""
-        super().__init__(run, engine)
+        """
+        Args:
+            trained_on: The kinds of device on which the run has been trained, including those of this attempt.
+            pairs: The number of pairs of the global batch.
+            peaks: The peak FLOP/s of each worker's device; None where it is unknown.
+            interruptions: The failures of the run before this attempt.
+        """
+        super().__init__(run, engine, telemetry)
         self._recorder, self._readers, self._trained_on = recorder, readers, trained_on
+        self._pairs, self._peaks, self._interruptions = pairs, peaks, interruptions
         self._preempted: set[str] = set()
+        self._has_step = False
 
     def on_step(self, metrics: dict[str, Any]) -> None:
-        self._recorder.step(metrics | {"data_cpus": self._readers.cpus()})
+        line = metrics | {"time": time.time(), "data_cpus": self._readers.cpus()}
+        if "model_flops" in line:
+            share = utilization(line["model_flops"] / line["step_s"], self._peaks)
+            line |= {} if share is None else {"mfu": share}
+        if not self._has_step:
+            self._report_lost_time(line["time"] - line["step_s"])
+            self._has_step = True
+        self._recorder.step(line)
+        super().on_step(line)
+        self._telemetry.step(line, pairs=self._pairs)
+        if (written := self._recorder.written_checkpoint()) is not None:
+            self._telemetry.checkpoint(written.steps_done, written.seconds)
+
+    def _report_lost_time(self, first_step_began: float) -> None:
+        lost_s = self._interruptions.newly_lost_s(first_step_began)
+        if lost_s > 0:
+            text = f"{lost_s:.0f} s were lost to failures: until the restart, and by the steps to repeat"
+            self._recorder.event(text, **{LOST: lost_s})
+        self._telemetry.lost(self._interruptions.lost_s + lost_s)
 
     def on_skipped_recordings(self, step: int, recordings: Sequence[SkippedRecording]) -> None:
         self._recorder.skipped(step, recordings)

@@ -1,8 +1,10 @@
 """Writes checkpoints in the background, one at a time, and removes older ones when a newer one is complete."""
 
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from types import TracebackType
 
 import torch
@@ -21,6 +23,16 @@ class CheckpointFailed(StorageError):
 
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WrittenCheckpoint:
+    """A checkpoint that has been written completely."""
+
+    steps_done: int
+    """The step of the checkpoint."""
+    seconds: float
+    """The time from the request to the complete checkpoint, in seconds; training continues meanwhile."""
 
 
 class CheckpointWriter:
@@ -42,6 +54,8 @@ class CheckpointWriter:
         self._run_uri, self._keep_latest, self._keep_best = run_uri, keep_latest, keep_best
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
+        self.written: WrittenCheckpoint | None = None
+        """The latest checkpoint that has been written completely; None before the first one."""
 
     def __enter__(self) -> "CheckpointWriter":
         return self
@@ -73,7 +87,7 @@ class CheckpointWriter:
         """
         if self._writing is not None and self._writing.exception() is not None:  # waits
             return
-        self._writing = self._thread.submit(self._write, state, progress, score, after)
+        self._writing = self._thread.submit(self._write, state, progress, score, after, time.monotonic())
 
     def wait(self) -> None:
         """Waits until the latest checkpoint is written.
@@ -90,7 +104,12 @@ class CheckpointWriter:
         return None if error is None else str(error)
 
     def _write(
-        self, state: dict[str, torch.Tensor], progress: Progress, score: float | None, after: Callable[[], None]
+        self,
+        state: dict[str, torch.Tensor],
+        progress: Progress,
+        score: float | None,
+        after: Callable[[], None],
+        requested_s: float,
     ) -> None:
         try:
             after()
@@ -99,6 +118,7 @@ class CheckpointWriter:
             raise CheckpointFailed(
                 f"the checkpoint of step {progress.steps_done} could not be written; the one before it is kept: {error}"
             ) from error
+        self.written = WrittenCheckpoint(progress.steps_done, time.monotonic() - requested_s)
         try:
             self._remove_older(progress.steps_done)
         except (OSError, MulanError) as error:

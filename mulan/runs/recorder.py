@@ -17,7 +17,7 @@ import torch
 from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe
 from mulan.data.errors import SkippedRecording
-from mulan.runs.checkpoint_writer import CheckpointWriter
+from mulan.runs.checkpoint_writer import CheckpointWriter, WrittenCheckpoint
 from mulan.runs.lease import Fence, RunTakenOver
 from mulan.runs.run import Run
 from mulan.storage import filesystem
@@ -151,14 +151,15 @@ class Recorder(AbstractContextManager["Recorder"]):
         """Records the recordings that were skipped in a step."""
         self._quarantine.add(step, recordings)
 
-    def event(self, text: str, detail: str = "") -> None:
+    def event(self, text: str, detail: str = "", **fields: float) -> None:
         """Records an event, which is written immediately because the next step may take long.
 
         Args:
             text: One line.
             detail: Further lines, such as a table; they may be none.
+            fields: Numbers for programs (:class:`mulan.runs.interruptions.Interruptions`).
         """
-        line = {"time": time.time(), "step": self._step, "event": text}
+        line = {"time": time.time(), "step": self._step, "event": text, **fields}
         self._append(self._events, [line | ({"detail": detail} if detail else {})])
         if not self._is_local:
             self.flush()
@@ -182,6 +183,10 @@ class Recorder(AbstractContextManager["Recorder"]):
         """Starts writing a checkpoint, after the records of all steps up to it, so that a resumed run has them."""
         score, records = metrics.get(f"validation_{self._score}"), self.flush()
         self._checkpoints.write(state, progress, score=score, after=records.result)
+
+    def written_checkpoint(self) -> WrittenCheckpoint | None:
+        """Returns the latest checkpoint that has been written completely; None before the first one."""
+        return self._checkpoints.written
 
     def storage_error(self) -> StorageError | None:
         """Returns why the records or the latest checkpoint could not be written; None if nothing has failed."""

@@ -2,13 +2,13 @@
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from mulan.config.errors import MulanError
 from mulan.data.batch import Batch
 from mulan.data.errors import SkippedRecording
-from mulan.data.schedule import Schedule
+from mulan.data.schedule import Phase, Schedule
 from mulan.distributed.collectives import all_gather_objects
 
 
@@ -26,6 +26,8 @@ class StepReport:
     """A 64-bit checksum, in hex, of the recordings by position in the global batch, for any number of workers."""
     fatal_error: MulanError | None
     """The error of the first worker that cannot continue; None if all can."""
+    model_flops: int | None
+    """The model FLOPs of the training micro-batches of all workers; None if they are not counted."""
     clock_s: float
     """The first worker's monotonic clock in seconds, so that all workers do periodic work in the same step."""
 
@@ -36,10 +38,13 @@ class BatchSource:
 
     batches: Iterator[Batch]
     schedule: Schedule
+    flops: Callable[[Batch], int] | None = None
+    """Returns the model FLOPs of a micro-batch; None if they are not counted."""
     _num_taken: int = 0
     _data_wait_s: float = 0.0
     _skipped: list[SkippedRecording] = field(default_factory=list)
     _checksum: int = 0
+    _model_flops: int = 0
     _recordings: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
     def take(self, count: int) -> Iterator[Batch]:
@@ -58,6 +63,8 @@ class BatchSource:
             self._checksum ^= consumed_checksum(batch.item.micro_batch, batch.recording_id)
             self._recordings[batch.item.micro_batch] = batch.recording_id
             self._data_wait_s += time.perf_counter() - begun
+            if self.flops is not None and batch.item.phase is Phase.TRAIN:
+                self._model_flops += self.flops(batch)
             yield batch
 
     def recordings(self) -> list[tuple[str, ...]]:
@@ -80,9 +87,17 @@ class BatchSource:
             measured: This worker's measurements of the step.
             fatal_error: Error because of which this worker cannot continue.
         """
-        own = (measured or {}, self._data_wait_s, self._skipped, self._checksum, fatal_error, time.monotonic())
-        self._data_wait_s, self._skipped, self._checksum = 0.0, [], 0
-        by_worker, waits, skipped, checksums, errors, clocks = zip(*all_gather_objects(own), strict=True)
+        own = (
+            measured or {},
+            self._data_wait_s,
+            self._skipped,
+            self._checksum,
+            self._model_flops,
+            fatal_error,
+            time.monotonic(),
+        )
+        self._data_wait_s, self._skipped, self._checksum, self._model_flops = 0.0, [], 0, 0
+        by_worker, waits, skipped, checksums, flops, errors, clocks = zip(*all_gather_objects(own), strict=True)
         checksum = 0
         for worker_checksum in checksums:
             checksum ^= worker_checksum
@@ -92,6 +107,7 @@ class BatchSource:
             skipped=[recording for worker_skipped in skipped for recording in worker_skipped],
             recordings_checksum=f"{checksum:016x}",
             fatal_error=next((error for error in errors if error is not None), None),
+            model_flops=None if self.flops is None else sum(flops),
             clock_s=clocks[0],
         )
 

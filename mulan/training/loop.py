@@ -5,7 +5,7 @@ Each step: take, step, exchange, check, validate, log, checkpoint.
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from mulan.config.objectives import collapsed_losses
@@ -40,12 +40,15 @@ def train(
     observer: TrainingObserver,
     evaluation: ValidationEvaluation | None = None,
     instruments: Sequence[StepInstrument] = (),
+    *,
+    flops: Callable[[Batch], int] | None = None,
 ) -> None:
     """Trains from ``progress`` to the recipe's last step. Collective: every worker calls it with its own batches.
 
     Args:
         evaluation: The evaluation in each validation (:meth:`ValidationEvaluation.from_recipe`).
         instruments: Called around each step, the first one outermost.
+        flops: Function that returns the model FLOPs of a micro-batch, for the metrics; None to leave them out.
 
     Raises:
         NonFiniteStep, EmbeddingsCollapsed: The recipe's ``health`` section ends the run at such a step.
@@ -55,7 +58,7 @@ def train(
         MulanError: The observer of a worker reports a fatal error.
     """
     assert progress.steps_done == schedule.first_step, f"data starts at {schedule.first_step}, weights at {progress}"
-    source = BatchSource(batches, schedule)
+    source = BatchSource(batches, schedule, flops)
     statistics = RunningStatistics(engine.module)
     health = _health_watch(recipe, progress, observer)
     skipped = SkippedShare(recipe.data.max_skipped_share, progress.skipped_recordings)
@@ -76,7 +79,7 @@ def train(
                 raise report.fatal_error
             health.check(step, report.measured, source.recordings)
             skipped.add(report.skipped)
-            metrics = _step_metrics(recipe, step, report, skipped, seconds=seconds)
+            metrics = _step_metrics(recipe, step, report, skipped, health, seconds=seconds)
 
             newly_skipped = report.skipped
             if schedule.validates_after(step):
@@ -110,7 +113,7 @@ def _health_watch(recipe: Recipe, progress: Progress, observer: TrainingObserver
 
 
 def _step_metrics(
-    recipe: Recipe, step: int, report: StepReport, skipped: SkippedShare, *, seconds: float
+    recipe: Recipe, step: int, report: StepReport, skipped: SkippedShare, health: HealthWatch, *, seconds: float
 ) -> dict[str, Any]:
     """Returns the line of a step in ``metrics.jsonl``; None represents nonfinite numbers, which JSON does not have."""
     return {
@@ -120,8 +123,10 @@ def _step_metrics(
         "pairs_per_s": recipe.batch.pairs / seconds,
         "step_s": seconds,
         "data_wait_s": report.data_wait_s,
+        **({} if report.model_flops is None else {"model_flops": report.model_flops}),
         "recordings_checksum": report.recordings_checksum,
         "skipped_recordings": skipped.counts(),
+        "collapsed_steps": health.counts()["collapsed_steps"],
     }
 
 

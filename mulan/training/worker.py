@@ -1,8 +1,11 @@
 """The setup of a training process before the loop, with any launcher: the engine and its restored state."""
 
+from collections.abc import Callable
+
 import torch
 
 from mulan.config.recipe import Recipe
+from mulan.model.audio_encoder import TrainedModel
 from mulan.tasks.task import Task
 from mulan.training.engines.base import CheckpointedEngine
 from mulan.training.engines.exact import build_engine
@@ -10,7 +13,12 @@ from mulan.training.state import Checkpoint, weights
 
 
 def prepare_engine(
-    task: Task, recipe: Recipe, checkpoint: Checkpoint | None, device: torch.device
+    task: Task,
+    recipe: Recipe,
+    checkpoint: Checkpoint | None,
+    device: torch.device,
+    *,
+    inspect: Callable[[TrainedModel], None] = lambda model: None,
 ) -> CheckpointedEngine:
     """Builds the task's model and its engine, and restores a checkpoint if there is one.
 
@@ -19,6 +27,7 @@ def prepare_engine(
 
     Args:
         checkpoint: The checkpoint to restore, the same on all workers. Its tensors are released afterwards.
+        inspect: Receives the whole model, before it is compiled and its weights are sharded; must not change it.
     """
     if device.type == "cpu":
         torch.set_num_threads(recipe.scale.cpus_per_worker)  # sums depend on it, so it is set by the recipe
@@ -26,6 +35,7 @@ def prepare_engine(
     model = task.build_model()
     if checkpoint:
         model.load_state_dict(weights(checkpoint.state))
+    inspect(model)
     if recipe.train.compile:
         model.compile_towers()
     engine = build_engine(model, recipe, device=device)

@@ -51,6 +51,11 @@ def test_the_line_shows_the_progress_of_the_run() -> None:
     ]
 
 
+def test_the_line_shows_the_utilization_of_known_devices() -> None:
+    status = status_line([line(1) | {"mfu": 0.384}], recipe(), seconds=10)
+    assert "8.0 pairs/s  MFU 38%  waiting for data 25%" in status
+
+
 def test_a_loss_that_is_not_finite_is_shown_in_words() -> None:
     status = status_line([line(1), line(2) | {"loss": None, "temperature": None}], recipe(), seconds=100)
     assert "step 2/400  loss not finite  temperature not finite  8.0 pairs/s" in status

@@ -21,6 +21,8 @@ from mulan.config.recipe import Recipe
 from mulan.data.corpus.writing import Recording, write_corpus
 from mulan.data.freed_memory import KEEP_FREED_MEMORY
 from mulan.instrumentation.settings import InstrumentSettings, StepRange
+from mulan.data.reader import MicroBatchReader
+from mulan.data.schedule import Item, Phase
 from mulan.launch import fit as fit_module
 from mulan.launch.checks import check_corpus
 from mulan.launch.cluster import share_reader
@@ -38,6 +40,8 @@ from mulan.runs.recorder import read_quarantine
 from mulan.runs.run import Run, RunError
 from mulan.storage import filesystem
 from mulan.storage.jsonl import JsonLinesLog, read_lines
+from mulan.tasks.task import task_of
+from mulan.telemetry.flops import count_flops
 from tests.chaos.job import Watch
 from tests.conftest import tone_recording
 from tests.launch.killing import kill_a_worker_of
@@ -74,8 +78,12 @@ def test_two_ray_workers_train_like_one_process(undisturbed: Run, tiny_corpus: s
     assert losses(lines) == losses(alone)
     assert [line.get("validation") for line in lines] == [line.get("validation") for line in alone]
     assert [line["step"] for line in lines if "validation" in line] == [3, 6]
-    expected = {"step", "loss", "temperature", "learning_rate", "pairs_per_s", "data_wait_s", "grad_norm"}
+    expected = {"step", "loss", "temperature", "learning_rate", "pairs_per_s", "data_wait_s", "grad_norm", "time"}
     assert all(expected <= line.keys() for line in lines)
+    flops, reader = count_flops(task_of(recipe).build_model(), recipe), MicroBatchReader.from_recipe(recipe)
+    assert [line["model_flops"] for line in lines] == [
+        sum(flops(reader(Item(Phase.TRAIN, step, number))) for number in range(2)) for step in range(6)
+    ]
 
 
 def test_checkpoints_and_export_of_a_run(undisturbed: Run) -> None:
@@ -130,6 +138,9 @@ def test_a_run_with_a_killed_worker_trains_like_one_process(tiny_corpus: str, tm
     assert 5 <= step < steps and step % 5 == 0
     (failure,) = read_lines(run.failures_uri)
     assert "worker" in failure["event"]
+    (lost_s,) = (line["lost_s"] for line in read_lines(run.events_uri) if "lost_s" in line)
+    last, first = lines[step - 1]["time"], lines[step]["time"] - lines[step]["step_s"]
+    assert lost_s == pytest.approx(first - last)
     alone = run_in_processes(train_inline, 1, recipe, str(tmp_path / "run"), folder=tmp_path / "out")[0][0]
     assert losses(lines) == losses(alone)
 

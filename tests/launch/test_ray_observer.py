@@ -1,5 +1,6 @@
 """Tests the observers of Ray Train's workers: all of them report, and the first one records."""
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,13 +12,17 @@ from mulan.data.errors import SkippedRecording
 from mulan.launch.ray_observer import RayObserver, RecordingRayObserver
 from mulan.recipes.registry import load_recipe
 from mulan.runs.checkpoint import read_newest
+from mulan.runs.interruptions import Interruptions
 from mulan.runs.recorder import Recorder, read_quarantine
 from mulan.runs.run import Run
 from mulan.storage.jsonl import read_lines
+from mulan.telemetry.gauges import Reading
+from mulan.telemetry.run_telemetry import RunTelemetry
 from mulan.training.health import Anomaly
 from mulan.training.state import Progress
+from tests.waiting import wait_until
 
-METRICS = {"step": 3, "loss": 2.0}
+METRICS = {"step": 3, "loss": 2.0, "step_s": 0.5, "data_wait_s": 0.1, "model_flops": 100}
 ANOMALY = Anomaly(3, "the loss of step 3 is nan", {}, [("a",)])
 
 
@@ -55,16 +60,34 @@ def observe(observer: RayObserver) -> str:
 
 def test_the_first_worker_writes_and_every_worker_reports(tmp_path: Path, reported: list[dict[str, Any]]) -> None:
     run, engine = Run(str(tmp_path), "run"), Engine()
-    hint = observe(RayObserver(run, engine))  # type: ignore[arg-type]
+    published: list[Reading] = []
+    publisher = SimpleNamespace(update=published.extend)
+    telemetry = RunTelemetry(publisher, rank=0, device=torch.device("cpu"))  # type: ignore[arg-type]
+    hint = observe(RayObserver(run, engine, telemetry))  # type: ignore[arg-type]
+    assert published == []
     assert not (tmp_path / "run").exists()
     assert engine.gathered == [False]
     recipe, readers = load_recipe("demo_miniature", []), SimpleNamespace(cpus=lambda: 4)
     with Recorder(run, recipe, first_step=0) as recorder:
-        observer = RecordingRayObserver(run, engine, recorder, readers, trained_on=["cpu"])  # type: ignore[arg-type]
+        observer = RecordingRayObserver(
+            run,
+            engine,  # type: ignore[arg-type]
+            telemetry,
+            recorder,
+            readers,  # type: ignore[arg-type]
+            trained_on=["cpu"],
+            pairs=16,
+            peaks=[500.0, 500.0],
+            interruptions=Interruptions([], lost=[(7.0, 30.0)]),
+        )
+        begun = time.time()
         assert observe(observer) == hint  # all workers end with the same message
     assert engine.gathered == [False, True]
     assert reported == 2 * [METRICS | {"validation_recall10": 0.5}, METRICS]
-    assert run.metrics() == [METRICS | {"data_cpus": 4}]
+    (line,) = run.metrics()
+    assert begun <= line["time"] <= time.time()
+    assert line == METRICS | {"time": line["time"], "data_cpus": 4, "mfu": 0.2}  # 200 FLOP/s of 1000
+    assert {Reading("mulan_mfu", 0.2), Reading("mulan_pairs", 48), Reading("mulan_lost_seconds", 30)} < {*published}
     assert [row["recording_id"] for row in read_quarantine(run.quarantine_uri)] == ["b"]
     events = [line["event"] for line in read_lines(run.events_uri)]
     events.remove("nodes about to be preempted: node-2")  # in any order: an anomaly is written in a thread
@@ -73,3 +96,32 @@ def test_the_first_worker_writes_and_every_worker_reports(tmp_path: Path, report
     checkpoint = read_newest(run.uri, on_corrupt=pytest.fail)
     assert checkpoint is not None
     assert checkpoint.progress == Progress(3, {"silent": 1}, trained_on=["cpu"])
+
+
+def test_the_first_step_after_a_failure_reports_what_it_has_cost(tmp_path: Path) -> None:
+    run, published = Run(str(tmp_path), "run"), list[Reading]()
+    publisher = SimpleNamespace(update=published.extend)
+    recipe, began = load_recipe("demo_miniature", []), time.time()
+    with Recorder(run, recipe, first_step=0) as recorder:
+        observer = RecordingRayObserver(
+            run,
+            Engine(),  # type: ignore[arg-type]
+            RunTelemetry(publisher, rank=0, device=torch.device("cpu")),  # type: ignore[arg-type]
+            recorder,
+            SimpleNamespace(cpus=lambda: 4),  # type: ignore[arg-type]
+            trained_on=[],
+            pairs=16,
+            peaks=[None],
+            interruptions=Interruptions([began - 50], [(began - 900, 30.0)], progress_until=began - 100),
+        )
+        observer.on_step(METRICS)
+        observer.on_step(METRICS | {"step": 4})
+        recorder.checkpoint({"weights.a": torch.ones(1)}, {}, Progress(4))
+        wait_until(lambda: recorder.written_checkpoint() is not None, what="the checkpoint")
+        observer.on_step(METRICS | {"step": 5})
+    (event,) = read_lines(run.events_uri)
+    assert event["lost_s"] == pytest.approx(100 - 0.5, abs=5)  # until the first step began, half a second ago
+    assert event["event"].endswith(" s were lost to failures: until the restart, and by the steps to repeat")
+    assert [reading.value for reading in published if reading.gauge == "mulan_lost_seconds"] == [30 + event["lost_s"]]
+    assert Reading("mulan_checkpoint_step", 4) in published
+    assert "mfu" not in run.metrics()[0]

@@ -58,7 +58,7 @@ def test_training_continues_and_the_next_checkpoint_waits(run_uri: str) -> None:
         CheckpointWriter(run_uri, keep_latest=1, keep_best=0) as writer,
     ):
         writer.write(STATE, Progress(1), score=None)
-        assert not order
+        assert not order and writer.written is None
         second = threading.Thread(target=writer.write, args=(STATE, Progress(2)), kwargs={"score": None})
         second.start()
         second.join(timeout=0.2)
@@ -67,6 +67,8 @@ def test_training_continues_and_the_next_checkpoint_waits(run_uri: str) -> None:
         second.join()
     assert order == [1, 2]
     assert steps(run_uri) == [2]
+    assert writer.written is not None and writer.written.steps_done == 2
+    assert 0 < writer.written.seconds < 60
 
 
 def test_a_full_disk_is_reported_and_the_previous_checkpoint_kept(run_uri: str) -> None:

@@ -99,6 +99,19 @@ def test_batches_out_of_order_are_rejected(wrong: Item) -> None:
         next(source.take(1))
 
 
+def test_the_model_flops_of_a_step_are_those_of_its_training_micro_batches() -> None:
+    schedule = Schedule(TRAIN, SECTION, rank=0, workers=1)
+    items = [schedule[number] for number in range(len(schedule))]
+    batches = [batch_of(item, NAMES[item.micro_batch % 4]) for item in items]
+    source = BatchSource(iter(batches), schedule, flops=lambda batch: 10 ** (1 + batch.item.micro_batch))
+    sums = []
+    for _ in range(2):
+        assert list(source.take(schedule.train_micro_batches_per_worker))
+        sums.append(source.exchange_step_report().model_flops)
+    assert sums == [11_110, 11_110]
+    assert reports_of_steps(NAMES)[0].model_flops is None  # if they are not counted
+
+
 def test_a_batch_is_asked_for_only_when_it_is_taken() -> None:
     schedule = Schedule(TRAIN, SECTION, rank=0, workers=1)
     made: list[Item] = []

@@ -1,11 +1,13 @@
 """Tests the setup of a training process. Engines with sharded states are tested where they are defined."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pytest
 import torch
 
 from mulan.config.recipe import Recipe
+from mulan.model.audio_encoder import TrainedModel
 from mulan.tasks.task import task_of
 from mulan.training import worker
 from mulan.training.engines.torch import TorchEngine
@@ -51,6 +53,17 @@ def test_the_recipe_determines_initial_weights_and_threads() -> None:
     torch.manual_seed(2)  # of the process; the recipe has its own
     assert differing(first, prepare(recipe)) == []
     assert differing(first, prepare(small("m_resnet50", "train.seed=5")))
+
+
+def test_the_model_is_inspected_before_its_engine_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe, seen = small("m_resnet50"), list[torch.nn.Module]()
+
+    def build(model: TrainedModel, *_: Any, **__: Any) -> None:
+        assert seen == [model]
+
+    monkeypatch.setattr(worker, "build_engine", build)
+    worker.prepare_engine(task_of(recipe), recipe, None, torch.device("cpu"), inspect=seen.append)
+    assert len(seen) == 1
 
 
 def test_a_checkpoint_is_restored_and_then_released() -> None:

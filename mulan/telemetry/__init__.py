@@ -1,0 +1,1 @@
+"""Measures of a run for monitoring: what its steps compute, and gauges for Prometheus."""
