@@ -175,7 +175,15 @@ def train_on_worker(config: dict[str, Any]) -> None:
                     report=recorder.event if recorder else None,
                 ) as (instruments, observed):
                     train(
-                        task, recipe, engine, observed, schedule, progress, observer, evaluation, instruments,
+                        task,
+                        recipe,
+                        engine,
+                        observed,
+                        schedule,
+                        progress,
+                        observer,
+                        evaluation,
+                        instruments,
                         flops=counted,
                     )
     except MulanError as error:

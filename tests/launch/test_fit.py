@@ -20,9 +20,9 @@ import mulan
 from mulan.config.recipe import Recipe
 from mulan.data.corpus.writing import Recording, write_corpus
 from mulan.data.freed_memory import KEEP_FREED_MEMORY
-from mulan.instrumentation.settings import InstrumentSettings, StepRange
 from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Item, Phase
+from mulan.instrumentation.settings import InstrumentSettings, StepRange
 from mulan.launch import fit as fit_module
 from mulan.launch.checks import check_corpus
 from mulan.launch.cluster import share_reader
