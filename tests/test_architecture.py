@@ -122,7 +122,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
 }
 """Modules with logic but without a test file of their name, and the tests that cover them."""
 
-LONGER_THAN_A_MODULE = {"mulan/demo/genres.py": "a table of music"}
+LONGER_THAN_A_MODULE = {"mulan/demo/genres.py": "a table of music", "tests/test_architecture.py": "tables of rules"}
 MAX_LINES = 350
 MAX_FUNCTION_LINES = 60  # without the docstring
 

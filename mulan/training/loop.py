@@ -5,7 +5,7 @@ Each step: take, step, exchange, check, validate, log, checkpoint.
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mulan.config.objectives import collapsed_losses
@@ -19,6 +19,7 @@ from mulan.tasks.task import Task
 from mulan.training.batch_source import BatchSource, StepReport
 from mulan.training.engines.base import Engine
 from mulan.training.health import HealthWatch, SkippedShare
+from mulan.training.instrument import StepInstrument
 from mulan.training.observer import TrainingObserver
 from mulan.training.optimizer import learning_rate
 from mulan.training.state import Progress
@@ -38,11 +39,13 @@ def train(
     progress: Progress,
     observer: TrainingObserver,
     evaluation: ValidationEvaluation | None = None,
+    instruments: Sequence[StepInstrument] = (),
 ) -> None:
     """Trains from ``progress`` to the recipe's last step. Collective: every worker calls it with its own batches.
 
     Args:
         evaluation: The evaluation in each validation (:meth:`ValidationEvaluation.from_recipe`).
+        instruments: Called around each step, the first one outermost.
 
     Raises:
         NonFiniteStep, EmbeddingsCollapsed: The recipe's ``health`` section ends the run at such a step.
@@ -59,16 +62,21 @@ def train(
     preemption = _PreemptionWatch(observer)
     with deterministic_kernels(recipe.train.deterministic):
         for step in range(progress.steps_done + 1, recipe.train.steps + 1):
+            for instrument in instruments:
+                instrument.begin_step(step)
             begun = time.perf_counter()
             micro_batches = source.take(schedule.train_micro_batches_per_worker)
             measured = train_step(engine, micro_batches, statistics, task, recipe.train)
             report = source.exchange_step_report(measured, observer.fatal_error())
+            seconds = time.perf_counter() - begun
+            for instrument in reversed(instruments):
+                instrument.end_step(step)
             # raised on all workers in the same step, so that none waits in a collective
             if report.fatal_error is not None:
                 raise report.fatal_error
             health.check(step, report.measured, source.recordings)
             skipped.add(report.skipped)
-            metrics = _step_metrics(recipe, step, report, skipped, seconds=time.perf_counter() - begun)
+            metrics = _step_metrics(recipe, step, report, skipped, seconds=seconds)
 
             newly_skipped = report.skipped
             if schedule.validates_after(step):

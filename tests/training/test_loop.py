@@ -20,6 +20,7 @@ from mulan.recipes.registry import load_recipe
 from mulan.tasks.task import task_of
 from mulan.training import loop
 from mulan.training.health import Anomaly, NonFiniteStep
+from mulan.training.instrument import StepInstrument
 from mulan.training.loop import train
 from mulan.training.observer import NullObserver
 from mulan.training.state import Progress
@@ -112,6 +113,7 @@ def trained(
     engine: MatrixEngine | None = None,
     progress: Progress = BEGINNING,
     skip: str = "",
+    instruments: Sequence[StepInstrument] = (),
 ) -> RecordingObserver:
     """Trains; ``skip`` is the name of a recording that is skipped in each training micro-batch."""
     schedule = Schedule(one.train, one.batch, rank=0, workers=1, first_step=progress.steps_done)
@@ -122,7 +124,7 @@ def trained(
             item = schedule[number]
             yield replace(batch_of(item), skipped=bad if item.phase is Phase.TRAIN else ())
 
-    train(task_of(one), one, engine or MatrixEngine(), batches(), schedule, progress, observer)
+    train(task_of(one), one, engine or MatrixEngine(), batches(), schedule, progress, observer, instruments=instruments)
     return observer
 
 
@@ -149,6 +151,28 @@ def test_a_resumed_run_equals_an_uninterrupted_one() -> None:
     first = trained(recipe("train.steps=3"), RecordingObserver(), engine)
     rest = trained(recipe(), RecordingObserver(), engine, first.progress[-1])
     assert [line["loss"] for line in first.metrics + rest.metrics] == [line["loss"] for line in whole.metrics]
+
+
+class RecordingInstrument(StepInstrument):
+    """Records its calls among the lines of an observer."""
+
+    def __init__(self, name: str, lines: list[str]) -> None:
+        self._name, self._lines = name, lines
+
+    def begin_step(self, step: int) -> None:
+        self._lines.append(f"{self._name} begins {step}")
+
+    def end_step(self, step: int) -> None:
+        self._lines.append(f"{self._name} ends {step}")
+
+
+def test_instruments_are_called_around_each_step_but_not_around_its_validation() -> None:
+    observer = RecordingObserver()
+    instruments = [RecordingInstrument(name, observer.lines) for name in ("outer", "inner")]
+    trained(recipe("train.steps=2"), observer, instruments=instruments)
+    calls = ["outer begins", "inner begins", "inner ends", "outer ends"]
+    first, second = ([f"{call} {step}" for call in calls] for step in (1, 2))
+    assert observer.lines == [*first, "step 1", *second, "step 2", "checkpoint 2"]
 
 
 @pytest.mark.parametrize("schedule", ["step", "linear", "cosine"])
