@@ -112,6 +112,7 @@ TESTS_OF_SEVERAL_MODULES = {
     "tests/cluster/test_autoscaling.py": "tests jobs.train on an autoscaled cluster",
     "tests/cluster/test_image.py": "tests cluster/Dockerfile",
     "tests/cluster/test_manifests.py": "tests the manifests in cluster/",
+    "tests/cluster/test_monitoring.py": "tests the alerts and the dashboard in cluster/",
     "tests/test_imports.py": "tests the imports of whole commands and processes",
     "tests/cluster/test_submit.py": "tests jobs.train on a cluster like that of cluster/",
     "tests/fuzz/test_fuzz.py": "tests fuzzing, which is not in the package",

@@ -33,6 +33,7 @@ from mulan.launch.capacity import max_readers, max_workers, reader_labels, worke
 from mulan.launch.checks import check_corpus
 from mulan.launch.cluster import SharedReader, share_reader
 from mulan.launch.devices import describe_devices, device_kind, reproducibility_warnings
+from mulan.launch.logs import driver_log, label_worker_records
 from mulan.launch.policies import ControllerLost, Trainer, TrainingFailed, describe_error, final_cause
 from mulan.launch.ray_observer import RayObserver, RecordingRayObserver
 from mulan.launch.ray_worker import raise_on_all_workers, read_newest_on_all_workers
@@ -88,7 +89,7 @@ def fit(
     if reader is None:
         reader = share_reader(check_corpus(recipe))
     run.check(recipe, reader.index_sha256)
-    with hold_lease(run.uri, progress=partial(_last_step, run)) as fence:
+    with driver_log(run.name), hold_lease(run.uri, progress=partial(_last_step, run)) as fence:
         run.begin(recipe, reader.index_sha256)
         if is_finished(recipe, run):
             return
@@ -125,6 +126,7 @@ def train_on_worker(config: dict[str, Any]) -> None:
     task = task_of(recipe)
     context = ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
+    record_fields = label_worker_records(run.name, rank)
     on_corrupt: list[str] = []
     try:
         node = ray.get_runtime_context().get_node_id()
@@ -183,7 +185,7 @@ def train_on_worker(config: dict[str, Any]) -> None:
                         progress,
                         observer,
                         evaluation,
-                        instruments,
+                        [record_fields, *instruments],
                         flops=counted,
                     )
     except MulanError as error:

@@ -1,6 +1,12 @@
-"""JSON-lines files: written line by line, read whole, and followed like ``tail -f``."""
+"""JSON-lines files: written line by line, read whole, and followed like ``tail -f``.
+
+A file in an object store consists of parts, since objects cannot be appended to: ``metrics.jsonl``, then
+``metrics.0001.jsonl`` and so on, which together are one file. Only the newest part is ever rewritten.
+"""
 
 import json
+import re
+from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
@@ -8,23 +14,61 @@ from mulan.config.errors import MulanError
 from mulan.storage import filesystem
 from mulan.storage.errors import StorageError
 
+PART_BYTES = 2**20
+"""Size in bytes from which a part is complete: the next line begins a new one."""
+
+_EXTENSION = ".jsonl"
+
 
 class DamagedFile(MulanError):
     """Raised for a file of a run whose content has been damaged."""
 
 
 def read_lines(uri: str, *, require_step: bool = False) -> list[dict[str, Any]]:
-    """Returns the complete lines of a JSON-lines file; none if the file does not exist.
+    """Returns the complete lines of a JSON-lines file with all of its parts; none if the file does not exist.
 
     Args:
-        uri: URI of the file.
+        uri: URI of the file, which is that of its first part.
         require_step: Whether every line must have an integer ``step``.
 
     Raises:
         DamagedFile: A line is not a JSON object, or lacks a required ``step``.
     """
-    if not filesystem.exists(uri):
-        return []
+    lines = []
+    for part in part_uris(uri):
+        try:
+            lines += _read_part(part, require_step)
+        except FileNotFoundError:  # removed meanwhile by a run that resumes at an earlier step
+            break
+    return lines
+
+
+def part_uris(uri: str) -> list[str]:
+    """Returns the URIs of the parts of a JSON-lines file in order; none if the file does not exist.
+
+    A part that is missing ends the file: those after it were left by a removal that was interrupted.
+    """
+    numbers = set(_part_numbers(uri))
+    parts: list[str] = []
+    while len(parts) in numbers:
+        parts.append(part_uri(uri, len(parts)))
+    return parts
+
+
+def part_uri(uri: str, number: int) -> str:
+    """Returns the URI of a part: number 0 has the name of the file, ``metrics.jsonl``, and 1 ``metrics.0001.jsonl``."""
+    return f"{uri.removesuffix(_EXTENSION)}.{number:04d}{_EXTENSION}" if number else uri
+
+
+def _part_numbers(uri: str) -> list[int]:
+    """Returns the numbers of all parts that exist, including those after a missing one."""
+    folder, _, name = uri.rpartition("/")
+    named = re.compile(re.escape(name.removesuffix(_EXTENSION)) + r"(?:\.(\d{4,}))?" + re.escape(_EXTENSION))
+    matches = [named.fullmatch(each) for each in filesystem.names_in(folder)]
+    return sorted(int(match[1] or 0) for match in matches if match)
+
+
+def _read_part(uri: str, require_step: bool) -> list[dict[str, Any]]:
     lines = filesystem.read_bytes(uri).split(b"\n")[:-1]  # after the last newline a line is still being written
     return [_parsed(line, f"line {number} of {uri}", require_step) for number, line in enumerate(lines, 1)]
 
@@ -40,26 +84,40 @@ def _parsed(line: bytes, name: str, require_step: bool) -> dict[str, Any]:
 
 
 class JsonLinesTail:
-    """Follows a growing JSON-lines file."""
+    """Follows a growing JSON-lines file over its parts."""
 
     def __init__(self, uri: str) -> None:
-        self._uri, self._offset = uri, 0
+        self._uri, self._part, self._offset = uri, 0, 0
 
     def new_lines(self) -> list[dict[str, Any]]:
         """Returns the complete lines added since the last call, or all lines if the file has been truncated since."""
+        lines = []
         try:
-            content, size = filesystem.read_new(self._uri, self._offset)
-            if size < self._offset:
-                self._offset = 0
-                content, size = filesystem.read_new(self._uri, 0)
+            while new := self._new_lines_of_part():
+                lines += new
         except (OSError, StorageError):  # the caller polls
-            return []
-        whole = content[: content.rfind(b"\n") + 1]
-        try:
-            lines = [json.loads(line) for line in whole.splitlines()]
+            pass
         except ValueError:  # truncated and grown again: the offset is in the middle of a line
-            self._offset = 0
-            return []
+            self._part = self._offset = 0
+        return lines
+
+    def _new_lines_of_part(self) -> list[dict[str, Any]]:
+        """Returns new lines of the current part, or of the next one if that has begun; none if there are none."""
+        lines = self._read()
+        if lines or self._offset < PART_BYTES or not filesystem.read_new(part_uri(self._uri, self._part + 1), 0)[1]:
+            return lines
+        if lines := self._read():  # added to this part after it was read, and before the next one began
+            return lines
+        self._part, self._offset = self._part + 1, 0
+        return self._read()
+
+    def _read(self) -> list[dict[str, Any]]:
+        content, size = filesystem.read_new(part_uri(self._uri, self._part), self._offset)
+        if size < self._offset:
+            self._part = self._offset = 0
+            content, size = filesystem.read_new(self._uri, 0)
+        whole = content[: content.rfind(b"\n") + 1]
+        lines = [json.loads(line) for line in whole.splitlines()]
         self._offset += len(whole)
         return lines
 
@@ -68,16 +126,32 @@ class JsonLinesLog:
     """A JSON-lines file that is appended to during a run and truncated to the step from which the run resumes.
 
     A local file is written line by line. Object stores cannot append, so there :meth:`flush`, which may be called from
-    another thread, writes the whole file.
+    another thread, writes the newest part, and the lines of complete parts are not kept in memory.
     """
 
     def __init__(self, uri: str, *, keep_steps: int | None = None) -> None:
-        """Continues an existing file without its lines whose ``step`` is above ``keep_steps``."""
+        """Continues an existing file without its lines whose ``step``, which never decreases, is above ``keep_steps``.
+
+        If the process ends meanwhile, the file lacks at most lines that were to be removed.
+        """
         self._uri = uri
-        lines = read_lines(uri, require_step=keep_steps is not None)
-        self._lines = [_line(line) for line in lines if keep_steps is None or line["step"] <= keep_steps]
-        filesystem.write_atomically(uri, "".join(self._lines).encode())
-        self._path = filesystem.url_to_fs(uri)[1] if filesystem.is_local(uri) else None
+        parts = part_uris(uri)
+        for number in reversed(_part_numbers(uri)):  # the last one first, so that no part follows a missing one
+            if number >= len(parts):
+                filesystem.remove(part_uri(uri, number))
+        kept: list[str] = []
+        while parts:
+            lines = _read_part(parts[-1], require_step=keep_steps is not None)
+            kept = [_line(line) for line in lines if keep_steps is None or line["step"] <= keep_steps]
+            if kept or len(parts) == 1:
+                break
+            filesystem.remove(parts.pop())
+        self._part, self._content, self._is_written = max(0, len(parts) - 1), "".join(kept).encode(), False
+        self._write()
+        self._new: deque[str] = deque()
+        self._path: str | None = None
+        if filesystem.is_local(uri):
+            self._path, self._content = filesystem.url_to_fs(part_uri(uri, self._part))[1], b""
 
     def append(self, lines: Iterable[dict[str, Any]]) -> None:
         """Appends lines.
@@ -87,19 +161,29 @@ class JsonLinesLog:
         """
         new = [_line(line) for line in lines]
         if self._path is None:
-            self._lines += new
+            self._new.extend(new)
         elif new:
             with open(self._path, "a", encoding="utf-8") as file:
                 file.write("".join(new))
 
     def flush(self) -> None:
-        """Writes the whole file if it is in an object store.
+        """Writes the lines that an object store does not have yet: the newest part, and those that follow it.
 
         Raises:
-            StorageError: The file could not be written; the old content is kept.
+            StorageError: A part could not be written; its old content is kept.
         """
-        if self._path is None:
-            filesystem.write_atomically(self._uri, "".join(self._lines).encode())
+        while self._new or not self._is_written:
+            if self._is_written and len(self._content) >= PART_BYTES:
+                self._part, self._content = self._part + 1, b""
+            added = bytearray(self._content)
+            while self._new and len(added) < PART_BYTES:
+                added += self._new.popleft().encode()
+            self._content, self._is_written = bytes(added), False
+            self._write()
+
+    def _write(self) -> None:
+        filesystem.write_atomically(part_uri(self._uri, self._part), self._content)
+        self._is_written = True
 
 
 def _line(values: dict[str, Any]) -> str:

@@ -115,6 +115,15 @@ def test_the_profile_of_a_run(undisturbed: Run) -> None:
     assert not Path(undisturbed.uri, "hangs").exists()
 
 
+def test_log_lines_of_workers_state_the_step(undisturbed: Run) -> None:
+    context = ray.get_runtime_context()
+    files = Path(context.get_temp_dir(), context.get_session_name(), "logs", "train").glob("ray-train-app-worker-*.log")
+    lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    reports = [line for line in lines if line.get("run") == "undisturbed" and "TrainingReport" in line["message"]]
+    assert sorted((line["step"], line["rank"]) for line in reports) == [(3, 0), (3, 1), (6, 0), (6, 1)]
+    assert all(f"'step': {line['step']}," in line["message"] for line in reports)  # Ray Train's text
+
+
 def test_a_run_with_a_killed_worker_trains_like_one_process(tiny_corpus: str, tmp_path: Path) -> None:
     """Also prints the cost of the kill: the time until the first step that had not been trained before."""
     steps = 40
