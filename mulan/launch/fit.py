@@ -41,6 +41,7 @@ from mulan.runs.checkpoint_list import checkpoints
 from mulan.runs.lease import Fence, hold_lease
 from mulan.runs.recorder import Recorder
 from mulan.runs.run import Run
+from mulan.runs.stop import RunStopped, StopRequest, StopWatch, stop_request_to
 from mulan.storage import filesystem
 from mulan.storage.errors import StorageError
 from mulan.storage.jsonl import JsonLinesLog
@@ -62,6 +63,7 @@ def fit(
     *,
     reader: SharedReader | None = None,
     callbacks: list[UserCallback] | None = None,
+    sweep: Fence | None = None,
 ) -> None:
     """Trains a run to its last step, from its newest checkpoint if it has one.
 
@@ -70,10 +72,12 @@ def fit(
 
     Args:
         reader: The shared reader of the recipe's corpus; the corpus is opened here if not given.
+        sweep: The fence of the sweep that the run is a trial of, whose request to stop is this run's too.
 
     Raises:
         CorpusError, PlanError, RunError, RunHeld, StorageError: A check failed; nothing was started.
         ControllerLost, TrainingFailed: The run stopped; it can be resumed.
+        RunStopped: The run was asked to stop, and has saved a checkpoint if it had workers.
         RunTakenOver: Another driver has taken over the run.
     """
     if reader is None:
@@ -85,18 +89,22 @@ def fit(
             return
         set_health_check_timeout(recipe.scale.collective_timeout_s)
         source = _source(recipe, reader.reference)
+        fences = (fence, sweep) if sweep else (fence,)
         try:
-            with _training_errors(run, fence):
-                _trainer(recipe, run, fence, source, callbacks or []).fit()
+            with _training_errors(run, fences):
+                _trainer(recipe, run, fences, source, callbacks or []).fit()
         finally:
             source.end()
+        if _saved_steps(run) < recipe.train.steps:  # the workers have ended in order
+            raise _stopped(run, stop_request_to(fences))
 
 
 def train_on_worker(config: dict[str, Any]) -> None:
     """Trains on one of the workers of an attempt: the ``train_loop_per_worker`` of Ray Train.
 
     Args:
-        config: ``recipe``, ``run``, ``fence`` (of the run's lease) and ``source`` (of the batches).
+        config: ``recipe``, ``run``, ``fences`` (of the run's lease and that of its sweep) and ``source`` (of the
+            batches).
 
     Raises:
         TrainingFailed: Training failed for a reason that another attempt would meet again.
@@ -122,7 +130,9 @@ def train_on_worker(config: dict[str, Any]) -> None:
         progress = checkpoint.progress if checkpoint else Progress(steps_done=0)
         schedule = Schedule(recipe.train, recipe.batch, rank, workers, first_step=progress.steps_done)
         recorder = raise_on_all_workers(
-            lambda: Recorder(run, recipe, first_step=progress.steps_done, fence=config["fence"]) if rank == 0 else None
+            lambda: (
+                Recorder(run, recipe, first_step=progress.steps_done, fence=config["fences"][0]) if rank == 0 else None
+            )
         )
         device = ray.train.torch.get_device()
         kinds = all_gather_objects(device_kind(device, threads=recipe.scale.cpus_per_worker))
@@ -132,16 +142,23 @@ def train_on_worker(config: dict[str, Any]) -> None:
             # the first worker begins it, and the others receive its id
             attempt = all_gather_objects(source.begin(schedule) if rank == 0 else "")[0]
             batches = planned_batches(source, attempt, schedule)
-            with ReadersWatch(source, on_change=recorder.event) if recorder else nullcontext() as readers:
+            with (
+                ReadersWatch(source, on_change=recorder.event) if recorder else nullcontext() as readers,
+                _stop_watch(config["fences"], recorder) if recorder else nullcontext() as stop,
+            ):
                 evaluation = raise_on_all_workers(lambda: ValidationEvaluation.from_recipe(recipe, rank, workers))
                 engine = prepare_engine(task, recipe, checkpoint, device)
                 observer = RayObserver(run, engine)
-                if recorder and readers:
+                if recorder and readers and stop:
                     trained_on = sorted({*kinds, *progress.trained_on})
-                    observer = RecordingRayObserver(run, engine, recorder, readers, trained_on=trained_on)
+                    observer = RecordingRayObserver(run, engine, recorder, readers, stop, trained_on=trained_on)
                 train(task, recipe, engine, batches, schedule, progress, observer, evaluation)
     except MulanError as error:
         raise TrainingFailed(str(error), exit_code=error.exit_code) from error
+
+
+def _stop_watch(fences: Sequence[Fence], recorder: Recorder) -> StopWatch:
+    return StopWatch(fences, on_request=lambda request: recorder.event(f"stop {request}; a checkpoint follows"))
 
 
 def _record_start(
@@ -158,14 +175,17 @@ def _record_start(
         recorder.event(text)
 
 
-def _trainer(recipe: Recipe, run: Run, fence: Fence, source: BatchService, callbacks: list[UserCallback]) -> Trainer:
+def _trainer(
+    recipe: Recipe, run: Run, fences: Sequence[Fence], source: BatchService, callbacks: list[UserCallback]
+) -> Trainer:
     return Trainer(
         train_on_worker,
         worker_counts=worker_counts(recipe.batch, recipe.train, recipe.scale),
         worker_limit=partial(max_workers, recipe.scale),
         saved_steps=partial(_saved_steps, run),
-        on_failure=partial(_record_failure, run, fence),
-        train_loop_config={"recipe": recipe, "run": run, "fence": fence, "source": source},
+        on_failure=partial(_record_failure, run, fences[0]),
+        stop_requested=partial(_is_asked_to_stop, fences),
+        train_loop_config={"recipe": recipe, "run": run, "fences": fences, "source": source},
         scaling_config=_scaling(recipe),
         run_config=_run_config(recipe, run, callbacks),
         torch_config=TorchConfig(timeout_s=math.ceil(recipe.scale.collective_timeout_s)),
@@ -173,19 +193,33 @@ def _trainer(recipe: Recipe, run: Run, fence: Fence, source: BatchService, callb
 
 
 @contextmanager
-def _training_errors(run: Run, fence: Fence) -> Iterator[None]:
-    """Converts errors of Ray Train to :class:`TrainingFailed`, with their final cause."""
+def _training_errors(run: Run, fences: Sequence[Fence]) -> Iterator[None]:
+    """Converts errors of Ray Train to :class:`TrainingFailed`, with their final cause, or to :class:`RunStopped`."""
     try:
         yield
     except ray.train.TrainingFailedError as error:
+        final, request = final_cause(error), None
         with suppress(StorageError):  # must not hide what ended the run
-            fence.check()
-        final = final_cause(error)
+            fences[0].check()
+            request = stop_request_to(fences)
+        if final is None and request is not None:  # without workers, or because of an error that is not final
+            raise _stopped(run, request) from error
         stopped = f"run {run.uri} stopped: {describe_error(error)}"
         raise TrainingFailed(stopped, exit_code=final.exit_code if final else 1) from error
     except RayActorError as error:
         remove_orphaned_placement_groups()
         raise ControllerLost(f"run {run.uri} stopped with Ray Train's controller: {describe_error(error)}") from error
+
+
+def _stopped(run: Run, request: StopRequest | None) -> RunStopped:
+    """Returns the error of a run whose training ended before its last step, by this request."""
+    steps = _saved_steps(run)
+    saved = f"at step {steps}, whose checkpoint is saved" if steps else "before its first step"
+    return RunStopped(f"run {run.uri} stopped {saved}: {request or 'its workers ended'}")
+
+
+def _is_asked_to_stop(fences: Sequence[Fence]) -> bool:
+    return stop_request_to(fences) is not None
 
 
 def is_finished(recipe: Recipe, run: Run) -> bool:

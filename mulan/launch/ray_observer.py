@@ -11,6 +11,7 @@ from mulan.data.errors import SkippedRecording
 from mulan.launch.readers_watch import ReadersWatch
 from mulan.runs.recorder import Recorder
 from mulan.runs.run import Run
+from mulan.runs.stop import StopWatch
 from mulan.training.engines.base import CheckpointedEngine
 from mulan.training.health import Anomaly
 from mulan.training.observer import NullObserver
@@ -47,12 +48,13 @@ class RecordingRayObserver(RayObserver):
         engine: CheckpointedEngine,
         recorder: Recorder,
         readers: ReadersWatch,
+        stop: StopWatch,
         *,
         trained_on: Sequence[str],
     ) -> None:
         """``trained_on``: the kinds of device on which the run has been trained, including those of this attempt."""
         super().__init__(run, engine)
-        self._recorder, self._readers, self._trained_on = recorder, readers, trained_on
+        self._recorder, self._readers, self._stop, self._trained_on = recorder, readers, stop, trained_on
         self._preempted: set[str] = set()
 
     def on_step(self, metrics: dict[str, Any]) -> None:
@@ -75,6 +77,9 @@ class RecordingRayObserver(RayObserver):
 
     def fatal_error(self) -> MulanError | None:
         return self._recorder.storage_error()
+
+    def stop_requested(self) -> bool:
+        return self._stop.is_requested
 
     def preempted_nodes(self) -> frozenset[str]:
         nodes = super().preempted_nodes()

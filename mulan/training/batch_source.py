@@ -26,6 +26,8 @@ class StepReport:
     """A 64-bit checksum, in hex, of the recordings by position in the global batch, for any number of workers."""
     fatal_error: MulanError | None
     """The error of the first worker that cannot continue; None if all can."""
+    stops: bool
+    """Whether any worker knows of a request to stop, so that all of them stop after the same step."""
     clock_s: float
     """The first worker's monotonic clock in seconds, so that all workers do periodic work in the same step."""
 
@@ -72,17 +74,18 @@ class BatchSource:
         return [recordings[number] for number in sorted(recordings)]
 
     def exchange_step_report(
-        self, measured: dict[str, float] | None = None, fatal_error: MulanError | None = None
+        self, measured: dict[str, float] | None = None, fatal_error: MulanError | None = None, *, stops: bool = False
     ) -> StepReport:
         """Combines the reports of all workers since the last exchange. Collective.
 
         Args:
             measured: This worker's measurements of the step.
             fatal_error: Error because of which this worker cannot continue.
+            stops: Whether this worker knows of a request to stop.
         """
-        own = (measured or {}, self._data_wait_s, self._skipped, self._checksum, fatal_error, time.monotonic())
+        own = (measured or {}, self._data_wait_s, self._skipped, self._checksum, fatal_error, stops, time.monotonic())
         self._data_wait_s, self._skipped, self._checksum = 0.0, [], 0
-        by_worker, waits, skipped, checksums, errors, clocks = zip(*all_gather_objects(own), strict=True)
+        by_worker, waits, skipped, checksums, errors, stopping, clocks = zip(*all_gather_objects(own), strict=True)
         checksum = 0
         for worker_checksum in checksums:
             checksum ^= worker_checksum
@@ -92,6 +95,7 @@ class BatchSource:
             skipped=[recording for worker_skipped in skipped for recording in worker_skipped],
             recordings_checksum=f"{checksum:016x}",
             fatal_error=next((error for error in errors if error is not None), None),
+            stops=any(stopping),
             clock_s=clocks[0],
         )
 

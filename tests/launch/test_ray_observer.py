@@ -59,9 +59,11 @@ def test_the_first_worker_writes_and_every_worker_reports(tmp_path: Path, report
     assert not (tmp_path / "run").exists()
     assert engine.gathered == [False]
     recipe, readers = load_recipe("demo_miniature", []), SimpleNamespace(cpus=lambda: 4)
+    stop = SimpleNamespace(is_requested=True)
     with Recorder(run, recipe, first_step=0) as recorder:
-        observer = RecordingRayObserver(run, engine, recorder, readers, trained_on=["cpu"])  # type: ignore[arg-type]
+        observer = RecordingRayObserver(run, engine, recorder, readers, stop, trained_on=["cpu"])  # type: ignore[arg-type]
         assert observe(observer) == hint  # all workers end with the same message
+        assert observer.stop_requested() and not RayObserver(run, engine).stop_requested()  # type: ignore[arg-type]
     assert engine.gathered == [False, True]
     assert reported == 2 * [METRICS | {"validation_recall10": 0.5}, METRICS]
     assert run.metrics() == [METRICS | {"data_cpus": 4}]

@@ -20,12 +20,16 @@ class PowersOfTwo:
     def __init__(self) -> None:
         self.offers: list[int | None] = []
         self.resizes = False
+        self.waits = 0
 
     def workers_to_request(self) -> int:
         return 4
 
     def usable_workers(self, room: int) -> int:
         return 2 ** (room.bit_length() - 1) if room else 0
+
+    def while_waiting(self) -> None:
+        self.waits += 1
 
     def should_resize(self, offer: int | None) -> bool:
         self.offers.append(offer)
