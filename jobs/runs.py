@@ -18,7 +18,7 @@ from rich.live import Live
 
 from jobs import arguments
 from jobs.arguments import CONSOLE
-from mulan.config.errors import STOPPED, USER_ERROR, MulanError
+from mulan.config.errors import STOPPED, USER_ERROR, ErrorCollection, MulanError
 from mulan.monitoring.driver import Driver, LeaseWatch
 from mulan.monitoring.run_list import ABLATION, SWEEP, Listed, RunGroup, find, list_runs
 from mulan.monitoring.status import RunState, RunStatus, run_status
@@ -143,7 +143,20 @@ def watch(args: argparse.Namespace) -> None:
 
 def compare(args: argparse.Namespace) -> None:
     """Writes a page that compares runs."""
-    raise NotImplementedError
+    out_uri = filesystem.absolute(arguments.checked("--out", args.out) or "")
+    names = list(dict.fromkeys(args.runs))
+    statuses, errors = list[RunStatus](), ErrorCollection()
+    for name in names:
+        with errors.collecting():
+            statuses.append(_single(find(args.storage, name)))
+    errors.raise_any()
+    # imports matplotlib
+    from mulan.monitoring.comparison import read_runs
+    from mulan.monitoring.comparison_page import comparison_page
+
+    page = comparison_page(read_runs(statuses), now=time.time())
+    filesystem.write_atomically(out_uri, page.encode())
+    CONSOLE.print(f"comparison: {out_uri}", soft_wrap=True)
 
 
 def stop(args: argparse.Namespace) -> None:

@@ -34,14 +34,19 @@ PACKAGES: dict[str, set[str]] = {
     # the algorithm alone: it knows neither storage nor launcher
     "mulan.training": _of_mulan("config data distributed model tasks"),
     "mulan.runs": _of_mulan("config data model storage tasks training"),
-    "mulan.launch": _of_mulan("config data distributed evaluation model private_ray runs storage tasks training"),
+    "mulan.monitoring": _of_mulan("config evaluation pages runs storage"),
+    "mulan.launch": _of_mulan(
+        "config data distributed evaluation model monitoring private_ray runs storage tasks training"
+    ),
     "mulan.debugging": _of_mulan("config data distributed launch model runs storage tasks training"),
     "mulan.benchmarks": _of_mulan(
         "config data distributed evaluation launch model objectives preparation recipes runs storage tasks training"
     )
     | {"mulan"},
     "mulan": _of_mulan("model"),
-    "jobs": _of_mulan("benchmarks config data debugging demo evaluation launch preparation recipes runs storage"),
+    "jobs": _of_mulan(
+        "benchmarks config data debugging demo evaluation launch monitoring preparation recipes runs storage"
+    ),
     "tune": _of_mulan("config data launch private_ray recipes runs storage training") | {"jobs"},
 }
 """The packages that each package may import from; ``mulan`` alone is its ``__init__``, which provides MuLan."""
@@ -67,6 +72,7 @@ IMPORTED_LATE = {
     "jobs/evaluate.py": "a refused job does not wait for the libraries of models",
     "jobs/export.py": "a refused job does not wait for the libraries of models",
     "jobs/prepare.py": "a refused job does not wait for Ray and the libraries of models",
+    "jobs/runs.py": "only a comparison needs matplotlib",
     "jobs/train.py": "a refused job does not wait for the libraries of models",
     "jobs/train_text_filter.py": "a refused job does not wait for the libraries of models",
     "mulan/__init__.py": "commands that only read a recipe do not wait for torch",
@@ -79,6 +85,7 @@ IMPORTED_LATE = {
     "mulan/launch/cluster.py": "a refused job does not wait for Ray",
     "mulan/launch/display.py": "a refused job does not wait for Ray",
     "mulan/launch/fit.py": "DeepSpeed chooses its accelerator when imported, from the environment of the worker",
+    "mulan/monitoring/live_report.py": "the driver of a run does not wait for matplotlib",
     "mulan/preparation/pipeline.py": "without models, no process of a preparation loads their libraries",
     "mulan/debugging/replay.py": "DeepSpeed chooses its accelerator when imported; this process has chosen one",
     "tests/conftest.py": "Ray reads its environment when imported",

@@ -34,6 +34,7 @@ from mulan.launch.policies import ControllerLost, Trainer, TrainingFailed, descr
 from mulan.launch.ray_observer import RayObserver, RecordingRayObserver
 from mulan.launch.ray_worker import raise_on_all_workers, read_newest_on_all_workers
 from mulan.launch.readers_watch import ReadersWatch
+from mulan.monitoring.live_report import live_report
 from mulan.private_ray.core import remove_orphaned_placement_groups
 from mulan.private_ray.train import set_health_check_timeout
 from mulan.runs.checkpoint import read_newest
@@ -90,13 +91,14 @@ def fit(
         set_health_check_timeout(recipe.scale.collective_timeout_s)
         source = _source(recipe, reader.reference)
         fences = (fence, sweep) if sweep else (fence,)
-        try:
-            with _training_errors(run, fences):
-                _trainer(recipe, run, fences, source, callbacks or []).fit()
-        finally:
-            source.end()
-        if _saved_steps(run) < recipe.train.steps:  # the workers have ended in order
-            raise _stopped(run, stop_request_to(fences))
+        with live_report(run, fence) if sweep is None else nullcontext():  # a sweep has a page of its own
+            try:
+                with _training_errors(run, fences):
+                    _trainer(recipe, run, fences, source, callbacks or []).fit()
+            finally:
+                source.end()
+            if _saved_steps(run) < recipe.train.steps:  # the workers have ended in order
+                raise _stopped(run, stop_request_to(fences))
 
 
 def train_on_worker(config: dict[str, Any]) -> None:

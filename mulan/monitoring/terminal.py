@@ -118,7 +118,7 @@ def status_view(
     for name, text in {"run": status.uri, **status_facts(status, now=now)}.items():
         facts.add_row(Text(name), Text(text))
     curves = [
-        Text("\n".join(["", title, *drawn]))
+        Text("\n".join(["", f"{title}, steps {points[0][0]:g} to {points[-1][0]:g}", *drawn]))
         for title, points in _curves(lines, status.score_name, score).items()
         if (drawn := curve_lines(points, width=CURVE_WIDTH, height=CURVE_HEIGHT))
     ]

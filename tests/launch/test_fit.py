@@ -113,7 +113,7 @@ def test_a_run_with_a_killed_worker_trains_like_one_process(tiny_corpus: str, tm
 
 
 def ask_to_stop(run: Run, *, when: Callable[[], object]) -> None:
-    wait_until(when, what="the time to stop")
+    wait_until(when, what="the time to stop", limit_s=300.0)
     lease_file = newest(f"{run.uri}/lease")
     assert lease_file is not None
     request_stop(run.uri, lease_file)
