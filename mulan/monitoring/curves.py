@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 
 from mulan.evaluation.report.drawing import PALETTE, STYLE, Picture, new_figure, svg_of
+from mulan.evaluation.report.score_names import HIDDEN_SCORES, score_name
 from mulan.monitoring.status import number
 
 _MAX_POINTS = 400
@@ -59,13 +60,14 @@ def curve_groups(lines: Mapping[str, Lines], score: str) -> list[CurveGroup]:
 
 
 def _scores(lines: Mapping[str, Lines], score: str) -> list[str]:
-    """Returns the names of validation scores, the selection metric first."""
+    """Returns the names of validation scores, the selection metric first, without the numbers of what is scored."""
     names = {
         name
         for each in lines.values()
         for line in each
         if isinstance(line.get("validation"), Mapping)
         for name in line["validation"]
+        if name not in HIDDEN_SCORES and not name.startswith("num_")
     }
     return sorted(names, key=lambda name: (name != score, name))[:_MAX_SCORES]
 
@@ -73,7 +75,7 @@ def _scores(lines: Mapping[str, Lines], score: str) -> list[str]:
 def _picture(lines: Mapping[str, Lines], quantity: tuple[str, ...], x_label: str) -> Picture | None:
     """Returns the picture of a quantity: a key, a title and a unit, or ``validation`` and the name of a score."""
     is_score = quantity[0] == "validation"
-    key, title, unit = (quantity[1], f"Validation {quantity[1]}", "score") if is_score else quantity
+    key, title, unit = (quantity[1], f"Validation {score_name(quantity[1]).label}", "score") if is_score else quantity
     series = {
         name: points
         for name, each in lines.items()

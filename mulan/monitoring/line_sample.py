@@ -34,5 +34,5 @@ class LineSample:
     def _thin(self) -> None:
         self._every *= 2
         kept = [line for line in self._lines if line["step"] % self._every == 0 or "validation" in line]
-        # of many validations, every second one
-        self._lines = kept if len(kept) <= self._max_lines // 2 else kept[:: 1 + (len(kept) * 2 > self._max_lines)]
+        is_short = 4 * len(kept) <= 3 * self._max_lines
+        self._lines = kept if is_short else kept[::2]  # almost all are validations
