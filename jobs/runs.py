@@ -28,6 +28,8 @@ from mulan.runs.run import RunError
 from mulan.storage import filesystem
 from mulan.storage.jsonl import JsonLinesTail, read_lines
 
+LOCAL_PERIOD_S, REMOTE_PERIOD_S = 2.0, 10.0
+"""Times between two looks of ``watch``, on a disk and in other storage."""
 _LINE_PERIOD_S = 10.0
 """Minimum time between two lines about steps where the output is not a terminal."""
 STOP_TIMEOUT_S = 300.0
@@ -116,7 +118,7 @@ def watch(args: argparse.Namespace) -> None:
     if status.state is RunState.DAMAGED:
         raise RunError(f"run {status.uri} is damaged: {status.reason}")
     run, lease = status.run, LeaseWatch()
-    period_s = 2.0 if filesystem.is_local(run.uri) else 10.0
+    period_s = LOCAL_PERIOD_S if filesystem.is_local(run.uri) else REMOTE_PERIOD_S
     metrics, further = JsonLinesTail(run.metrics_uri), JsonLinesTail(run.events_uri)
     lines, events = list[dict[str, Any]](), list[str]()
     score = run.recipe().selection_metric.name

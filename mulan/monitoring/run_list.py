@@ -105,9 +105,9 @@ def find(storage_uri: str, name: str) -> RunStatus | RunGroup:
     if member:
         runs = [run for run in folder.runs if run.name == member and folder.kind != _RUN]
         folder = replace(folder, runs=tuple(runs))
-    if not folder.runs and folder.kind != SWEEP:
+    if not folder.runs and (member or folder.kind != SWEEP):
         what = filesystem.printable(f"{parent.uri}/{member}" if member else parent.uri)
-        raise RunError(f"there is no run {what}; python -m jobs.runs list --storage URI names all")
+        raise RunError(f"there is no run {what}; python -m jobs.runs list --storage {storage_uri} names all")
     with ThreadPoolExecutor(_CONCURRENCY) as pool:
         (found,) = _read([folder], pool)
     if isinstance(found, RunGroup) and member:
