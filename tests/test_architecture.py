@@ -102,6 +102,7 @@ LOADED_WITHOUT = {
 TESTS_OF_SEVERAL_MODULES = {
     "tests/test_architecture.py": "tests all modules",
     "tests/test_architecture_classes.py": "tests all modules",
+    "tests/test_architecture_sizes.py": "tests all modules",
     "tests/test_docs.py": "tests the documents",
     "tests/test_examples.py": "runs the examples in docstrings",
     "tests/test_long_groups.py": "tests the groups of long tests, which are not in the package",
@@ -127,10 +128,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "mulan/__init__.py": "tests/test_imports.py tests what it loads, and all tests of MuLan use it",
 }
 """Modules with logic but without a test file of their name, and the tests that cover them."""
-
-LONGER_THAN_A_MODULE = {"mulan/demo/genres.py": "a table of music"}
-MAX_LINES = 350
-MAX_FUNCTION_LINES = 60  # without the docstring
 
 
 def python_files(*folders: str) -> list[str]:
@@ -330,28 +327,3 @@ def test_every_test_file_tests_a_module() -> None:
 def test_every_module_with_logic_has_a_test_file() -> None:
     tested = {module_tested(file) for file in TEST_FILES}
     assert {file for file in CODE if has_logic(file) and file not in tested} == set(TESTED_ELSEWHERE)
-
-
-def test_no_file_is_long() -> None:
-    lengths = {file: len((ROOT / file).read_text().splitlines()) for file in [*CODE, *python_files("tests")]}
-    assert {file for file, length in lengths.items() if length > MAX_LINES} == set(LONGER_THAN_A_MODULE)
-
-
-def length_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """Returns the number of lines of a function without its docstring."""
-    first, *_ = function.body
-    has_docstring = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
-    assert function.end_lineno is not None and first.end_lineno is not None
-    docstring = first.end_lineno - first.lineno + 1 if has_docstring else 0
-    return function.end_lineno - function.lineno + 1 - docstring
-
-
-def test_every_function_fits_a_screen() -> None:
-    functions = {
-        f"{file}:{node.name}": length_of(node)
-        for file in CODE
-        for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"), file))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    }
-    assert max(functions.values()) > MAX_FUNCTION_LINES / 2
-    assert {name for name, length in functions.items() if length > MAX_FUNCTION_LINES} == set()

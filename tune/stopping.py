@@ -54,7 +54,7 @@ def ends_when_asked_to(fence: Fence, runs_uri: str) -> Iterator[None]:
 
 
 def wait_for_the_end() -> None:
-    """Keeps a trial that has stopped until the sweep ends its process; if it ended by itself, it would count as trained."""
+    """Keeps a trial that has stopped until the sweep ends its process; one that returned would count as trained."""
     threading.Event().wait()
 
 

@@ -134,7 +134,9 @@ def _status(
     saved: Mapping[int, float | None],
     watch: LeaseWatch | None,
 ) -> RunStatus:
-    steps = [line for line in lines["metrics"] if isinstance(line.get("step"), int)]
+    steps = [
+        line for line in lines["metrics"] if isinstance(line.get("step"), int) and number(line, "step") is not None
+    ]
     last = steps[-1] if steps else {}
     newest_part = next(reversed(parts_of("metrics", entries)), None)
     of_file = entries[newest_part].modified if newest_part and steps else None
@@ -229,8 +231,12 @@ def _saved(manifests: Mapping[str, bytes]) -> dict[int, float | None]:
 def number(values: Mapping[str, Any], key: str) -> float | None:
     """Returns a finite number of a line; None if there is none."""
     value = values.get(key)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and math.isfinite(value) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # an integer of hundreds of digits
+        return None
 
 
 def mean(values: Sequence[float]) -> float | None:

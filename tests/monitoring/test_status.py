@@ -173,7 +173,7 @@ def test_without_a_time_the_last_step_is_as_old_as_the_file(tmp_path: Path) -> N
     [
         b"",
         b"{}\n[]\nnull\n3\n",
-        b'{"step": "x"}\n{"step": 2.5}\n',
+        b'{"step": "x"}\n{"step": 2.5}\n{"step": 1' + 400 * b"0" + b"}\n",
         b'{"step": 4, "loss": "x", "step_s": null, "validation": 3, "skipped_recordings": [1], "time": "y"}\n',
         b'{"step": 4, "loss": NaN, "step_s": -Infinity, "validation": {"recall10": true}, "time": 1e999}\n',
     ],
