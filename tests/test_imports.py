@@ -47,7 +47,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     ],
     "jobs.runs": [
         ["--help"],
-        ["list"],
+        ["list", "--storage", "nowhere://runs"],
         ["show", "none", "--storage", "/nowhere"],
         ["watch", "none", "--storage", "/nowhere"],
         ["stop", "none", "--storage", "/nowhere"],
