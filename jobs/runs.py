@@ -20,6 +20,7 @@ from jobs import arguments
 from jobs.arguments import CONSOLE
 from mulan.config.errors import STOPPED, USER_ERROR, ErrorCollection, MulanError
 from mulan.monitoring.driver import Driver, LeaseWatch
+from mulan.monitoring.line_sample import LineSample
 from mulan.monitoring.run_list import ABLATION, SWEEP, Listed, RunGroup, find, list_runs
 from mulan.monitoring.status import RunState, RunStatus, run_status
 from mulan.monitoring.stopping import NoDriver, stop_and_wait
@@ -120,16 +121,17 @@ def watch(args: argparse.Namespace) -> None:
     run, lease = status.run, LeaseWatch()
     period_s = LOCAL_PERIOD_S if filesystem.is_local(run.uri) else REMOTE_PERIOD_S
     metrics, further = JsonLinesTail(run.metrics_uri), JsonLinesTail(run.events_uri)
-    lines, events = list[dict[str, Any]](), list[str]()
+    lines, events = LineSample(), list[str]()
     score = run.recipe().selection_metric.name
     with _view(CONSOLE) as view:
         printed_s, printed_step = -_LINE_PERIOD_S, -1
         while True:
-            lines, new = _continued(lines, metrics.new_lines()), _texts(further.new_lines())
+            lines.add(metrics.new_lines())
+            new = _texts(further.new_lines())
             events = [*events, *new][-100:]
             is_last = status.state.is_over
             if view is not None:
-                view.update(status_view(status, lines, events, score=score, now=time.time()), refresh=True)
+                view.update(status_view(status, lines.lines, events, score=score, now=time.time()), refresh=True)
             else:
                 for event in new if printed_step >= 0 else new[-3:]:
                     CONSOLE.print(f"{status.name}  {event}", soft_wrap=True)
@@ -199,12 +201,6 @@ def _read_or_note(uri: str, faults: list[MulanError]) -> list[dict[str, Any]]:
     except MulanError as error:  # a damaged line
         faults.append(error)
         return []
-
-
-def _continued(lines: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Appends lines to others; a run that resumes repeats steps, whose earlier lines are dropped."""
-    first = new[0].get("step", 0) if new else 0
-    return [*(line for line in lines if line.get("step", 0) < first), *new] if new else lines
 
 
 def _texts(events: Sequence[dict[str, Any]]) -> list[str]:

@@ -78,7 +78,19 @@ def test_a_lease_is_observed_without_clocks(tmp_path: Path) -> None:
     assert not is_alive()
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"process": 3}'])
+_PROCESS = '"process": {"host": "h", "pid": 7, "machine": "", "started": 0}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b'{"process": 3}',
+        *(f'{{{_PROCESS}, "since": {since}}}'.encode() for since in ('"x"', "null", "NaN", "1e300")),
+        f"{{{_PROCESS}}}".replace("7", '"7"').encode(),
+    ],
+)
 def test_a_damaged_lease_has_an_unknown_driver(tmp_path: Path, content: bytes) -> None:
     folder = tmp_path / "run" / "lease"
     folder.mkdir(parents=True)
