@@ -15,6 +15,8 @@ _MAX_POINTS = 400
 """Maximum number of points of a line; more are averaged, so that a page stays small however long a run is."""
 _SMOOTHED_FROM = 60
 """Number of points from which a line is drawn light, below a dark one of its running mean."""
+_NOISELESS = ("temperature", "learning_rate")
+"""Quantities that are drawn as they are."""
 _MAX_SCORES = 8
 """Maximum number of validation scores that are drawn."""
 
@@ -87,7 +89,7 @@ def _picture(lines: Mapping[str, Lines], quantity: tuple[str, ...], x_label: str
         figure, axes = new_figure(4.6, 2.8)
         for place, name in enumerate(lines):
             if name in series:
-                _draw(axes, series[name], PALETTE[place % len(PALETTE)], name)
+                _draw(axes, series[name], PALETTE[place % len(PALETTE)], name, is_noisy=key not in _NOISELESS)
         axes.set_title(title)
         axes.set_xlabel(x_label)
         axes.set_ylabel(unit)
@@ -114,10 +116,13 @@ def _points(lines: Lines, key: str, *, is_score: bool, over_hours: bool) -> np.n
     return np.array([group.mean(axis=0) for group in groups]).reshape(-1, 2)
 
 
-def _draw(axes: Any, points: np.ndarray, colour: str, name: str) -> None:
+def _draw(axes: Any, points: np.ndarray, colour: str, name: str, *, is_noisy: bool) -> None:
     x, y = points.T
     if len(points) < _SMOOTHED_FROM:
         axes.plot(x, y, color=colour, linewidth=1.3, marker="o", markersize=2.5, label=_label(name))
+        return
+    if not is_noisy:
+        axes.plot(x, y, color=colour, linewidth=1.5, label=_label(name))
         return
     width = len(points) // 30
     sums = np.cumsum(np.concatenate([[0.0], y]))
