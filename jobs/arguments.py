@@ -5,6 +5,7 @@
   may succeed, and resumes from the newest checkpoint.
 * 2: the same command would fail again: a setting, a corpus, credentials, resources that the cluster can never have, a
   run with another driver, a nonfinite loss. The message says what to fix first; do not retry.
+* 3: the run was asked to stop (``jobs.runs stop``), and has saved a checkpoint. The same command resumes; do not retry.
 * 130, 143: interrupted (SIGINT, or SIGTERM once Ray is running) or terminated (SIGTERM). The same command resumes.
 * 141: the reader of the output has closed it.
 """
@@ -24,6 +25,7 @@ from mulan.config.paths import redacted
 from mulan.config.recipe import Recipe
 from mulan.recipes.registry import known_names, load_recipe, named_recipes, with_settings
 from mulan.runs.run import Run
+from mulan.runs.stop import RunStopped
 from mulan.storage import filesystem
 from mulan.storage.errors import UnsupportedStorage, location_fault
 from mulan.storage.hub import absolute_spec
@@ -208,6 +210,9 @@ def end(main: Callable[[], None], *, repeated: str = "resumes from the newest ch
         _check_unicode(sys.argv[1:])
         main()
         sys.stdout.flush()
+    except RunStopped as stopped:
+        print(f"{stopped}; the same command {repeated}: {redacted(shlex.join(sys.orig_argv))}", file=sys.stderr)
+        sys.exit(stopped.exit_code)
     except MulanError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

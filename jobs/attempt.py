@@ -2,8 +2,9 @@
 
     python -m jobs.attempt jobs.train --recipe demo --data ... --storage ... --name run1
 
-Exit code 2 means that no attempt can succeed. KubeRay does not see exit codes and would start ``backoffLimit`` more
-clusters, but it treats a stopped job as complete, so after a 2 the attempt has Ray stop its own job.
+Exit code 2 means that no attempt can succeed, and 3 that somebody asked the run to stop. KubeRay does not see exit
+codes and would start ``backoffLimit`` more clusters, but it treats a stopped job as complete, so after a 2 or 3 the
+attempt has Ray stop its own job.
 """
 
 import json
@@ -13,9 +14,11 @@ import subprocess
 import sys
 import time
 
-from mulan.config.errors import USER_ERROR
+from mulan.config.errors import STOPPED, USER_ERROR
 
 _STOP_LIMIT_S = 60
+_FINAL = {USER_ERROR: "another attempt would fail in the same way", STOPPED: "the run was asked to stop"}
+"""Exit codes after which there is no other attempt, and the reasons."""
 
 
 def main() -> None:
@@ -24,10 +27,9 @@ def main() -> None:
         signal.signal(number, _leave_it_to_the_job)
     code = subprocess.call([sys.executable, "-m", *sys.argv[1:]])
     submission = _submission()
-    if code == USER_ERROR and submission:
+    if code in _FINAL and submission:
         print(
-            f"exit code {USER_ERROR}: another attempt would fail in the same way. Stopping this job, so that it is not "
-            "retried.",
+            f"exit code {code}: {_FINAL[code]}. Stopping this job, so that it is not retried.",
             flush=True,
         )
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -36,8 +36,10 @@ PACKAGES: dict[str, set[str]] = {
     "mulan.telemetry": _of_mulan("config data model"),
     "mulan.runs": _of_mulan("config data model storage tasks training"),
     "mulan.instrumentation": _of_mulan("config distributed storage training"),
+    "mulan.monitoring": _of_mulan("config evaluation pages runs storage"),
     "mulan.launch": _of_mulan(
-        "config data distributed evaluation instrumentation model private_ray runs storage tasks telemetry training"
+        "config data distributed evaluation instrumentation model monitoring private_ray runs storage tasks telemetry "
+        "training"
     ),
     "mulan.debugging": _of_mulan("config data distributed launch model runs storage tasks training"),
     "mulan.benchmarks": _of_mulan(
@@ -47,7 +49,8 @@ PACKAGES: dict[str, set[str]] = {
     | {"mulan"},
     "mulan": _of_mulan("model"),
     "jobs": _of_mulan(
-        "benchmarks config data debugging demo evaluation instrumentation launch preparation recipes runs storage"
+        "benchmarks config data debugging demo evaluation instrumentation launch monitoring preparation recipes runs "
+        "storage"
     ),
     "tune": _of_mulan("config data launch private_ray recipes runs storage training") | {"jobs"},
 }
@@ -75,6 +78,7 @@ IMPORTED_LATE = {
     "jobs/evaluate.py": "a refused job does not wait for the libraries of models",
     "jobs/export.py": "a refused job does not wait for the libraries of models",
     "jobs/prepare.py": "a refused job does not wait for Ray and the libraries of models",
+    "jobs/runs.py": "only a comparison needs matplotlib",
     "jobs/train.py": "a refused job does not wait for the libraries of models",
     "jobs/train_text_filter.py": "a refused job does not wait for the libraries of models",
     "mulan/__init__.py": "commands that only read a recipe do not wait for torch",
@@ -86,7 +90,8 @@ IMPORTED_LATE = {
     "mulan/launch/checks.py": "a refused job does not wait for the libraries of models",
     "mulan/launch/cluster.py": "a refused job does not wait for Ray",
     "mulan/launch/display.py": "a refused job does not wait for Ray",
-    "mulan/launch/fit.py": "DeepSpeed chooses its accelerator when imported, from the environment of the worker",
+    "mulan/launch/worker.py": "DeepSpeed chooses its accelerator when imported, from the environment of the worker",
+    "mulan/monitoring/live_report.py": "the driver of a run does not wait for matplotlib",
     "mulan/preparation/pipeline.py": "without models, no process of a preparation loads their libraries",
     "mulan/debugging/replay.py": "DeepSpeed chooses its accelerator when imported; this process has chosen one",
     "tests/conftest.py": "Ray reads its environment when imported",
@@ -103,6 +108,7 @@ LOADED_WITHOUT = {
 TESTS_OF_SEVERAL_MODULES = {
     "tests/test_architecture.py": "tests all modules",
     "tests/test_architecture_classes.py": "tests all modules",
+    "tests/test_architecture_sizes.py": "tests all modules",
     "tests/test_docs.py": "tests the documents",
     "tests/test_examples.py": "runs the examples in docstrings",
     "tests/test_long_groups.py": "tests the groups of long tests, which are not in the package",
@@ -129,10 +135,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "mulan/__init__.py": "tests/test_imports.py tests what it loads, and all tests of MuLan use it",
 }
 """Modules with logic but without a test file of their name, and the tests that cover them."""
-
-LONGER_THAN_A_MODULE = {"mulan/demo/genres.py": "a table of music", "tests/test_architecture.py": "tables of rules"}
-MAX_LINES = 350
-MAX_FUNCTION_LINES = 60  # without the docstring
 
 
 def python_files(*folders: str) -> list[str]:
@@ -332,28 +334,3 @@ def test_every_test_file_tests_a_module() -> None:
 def test_every_module_with_logic_has_a_test_file() -> None:
     tested = {module_tested(file) for file in TEST_FILES}
     assert {file for file in CODE if has_logic(file) and file not in tested} == set(TESTED_ELSEWHERE)
-
-
-def test_no_file_is_long() -> None:
-    lengths = {file: len((ROOT / file).read_text().splitlines()) for file in [*CODE, *python_files("tests")]}
-    assert {file for file, length in lengths.items() if length > MAX_LINES} == set(LONGER_THAN_A_MODULE)
-
-
-def length_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """Returns the number of lines of a function without its docstring."""
-    first, *_ = function.body
-    has_docstring = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
-    assert function.end_lineno is not None and first.end_lineno is not None
-    docstring = first.end_lineno - first.lineno + 1 if has_docstring else 0
-    return function.end_lineno - function.lineno + 1 - docstring
-
-
-def test_every_function_fits_a_screen() -> None:
-    functions = {
-        f"{file}:{node.name}": length_of(node)
-        for file in CODE
-        for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"), file))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    }
-    assert max(functions.values()) > MAX_FUNCTION_LINES / 2
-    assert {name for name, length in functions.items() if length > MAX_FUNCTION_LINES} == set()

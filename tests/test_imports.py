@@ -45,6 +45,14 @@ COMMANDS: dict[str, list[list[str]]] = {
         ["checkpoint", "--recipe", "none"],
         ["step", "--data", "/nowhere", "--dry-run"],
     ],
+    "jobs.runs": [
+        ["--help"],
+        ["list", "--storage", "nowhere://runs"],
+        ["show", "none", "--storage", "/nowhere"],
+        ["watch", "none", "--storage", "/nowhere"],
+        ["stop", "none", "--storage", "/nowhere"],
+        ["compare", "none", "--out", "/nowhere.html"],
+    ],
     "jobs.train_text_filter": [["--help"], ["--labels", "/nowhere.csv", "--out", "/nowhere"]],
     "tune.sweep": [
         ["--help"],

@@ -22,9 +22,11 @@ from mulan.launch.policies import describe_error
 from mulan.recipes.registry import with_settings
 from mulan.runs.lease import Fence
 from mulan.runs.run import Run
+from mulan.runs.stop import RunStopped, stop_request_to
 from mulan.storage.errors import StorageError
 from tune.planned import Trial, runs_uri, settings
 from tune.room import driver_resources, release_reservations
+from tune.stopping import ends_when_asked_to, wait_for_the_end
 
 Scores = list[tuple[int, float]]
 """The (step, score) pairs of a trial's validations."""
@@ -68,19 +70,25 @@ def metric(recipe: Recipe) -> str:
     return f"validation_{recipe.selection_metric.name}"
 
 
-def trial(config: dict[str, Any], *, base: Recipe, runs_uri: str, reader: SharedReader) -> None:
+def trial(config: dict[str, Any], *, base: Recipe, runs_uri: str, reader: SharedReader, sweep: Fence) -> None:
     """Trains the recipe with the values of ``config["trial"]``, in the trial's own run, from its newest checkpoint if
     there is one.
 
     Args:
         reader: The reader of all trials; they read the same, since no value of the space changes what is read.
+        sweep: The fence of the sweep's lease, whose request to stop is that of the trial.
 
     Raises:
         MulanError: Another attempt, which Tune makes, may succeed. Permanent errors are reported instead.
     """
     recipe = with_settings(base, settings(config["trial"]["values"]), name="sweep")
+    if stop_request_to([sweep]) is not None:
+        wait_for_the_end()
+    run = Run(runs_uri, config["trial"]["name"])
     try:
-        fit(recipe, Run(runs_uri, config["trial"]["name"]), reader=reader, callbacks=[TuneReportCallback()])
+        fit(recipe, run, reader=reader, callbacks=[TuneReportCallback()], sweep=sweep)
+    except RunStopped:
+        wait_for_the_end()
     except MulanError as error:
         if error.exit_code != USER_ERROR:
             raise
@@ -157,6 +165,7 @@ def run_trials(
         fence: The fence of the sweep's lease.
 
     Raises:
+        RunStopped: The sweep was asked to stop.
         RunTakenOver: Another driver has taken over the sweep.
 
     Returns:
@@ -166,7 +175,7 @@ def run_trials(
     over = [one for one in trials if one not in left]
     path, filesystem = ray_storage(run.storage_uri)
     trainable = with_resources(
-        with_parameters(trial, base=recipe, runs_uri=runs_uri(run), reader=reader), driver_resources()
+        with_parameters(trial, base=recipe, runs_uri=runs_uri(run), reader=reader, sweep=fence), driver_resources()
     )
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "0"  # would print them with stack traces
@@ -195,6 +204,10 @@ def run_trials(
             failure_config=FailureConfig(max_failures=recipe.scale.max_failures),
         ),
     )
-    with release_reservations(), report_waiting("tune", recipe.scale, CONSOLE):
+    with (
+        release_reservations(),
+        report_waiting("tune", recipe.scale, CONSOLE),
+        ends_when_asked_to(fence, runs_uri(run)),
+    ):
         lost = [describe_error(getattr(error, "cause", None) or error) for error in tuner.fit().errors]
     return watch.errors, lost

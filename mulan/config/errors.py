@@ -7,6 +7,8 @@ from mulan.config.paths import redacted
 
 USER_ERROR = 2
 """Exit code for errors that another attempt would raise again."""
+STOPPED = 3
+"""Exit code of a run or sweep that was asked to stop; the same command resumes it."""
 
 
 class MulanError(Exception):

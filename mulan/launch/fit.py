@@ -1,59 +1,45 @@
-"""Training of a recipe by Ray Train: the driver (:func:`fit`) and the workers (:func:`train_on_worker`)."""
+"""Training of a recipe by Ray Train: the driver, which starts the workers (:mod:`mulan.launch.worker`)."""
 
-import gc
 import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
-from typing import Any
 
 import ray
 import ray.train
-import ray.train.torch
 from pyarrow.fs import FileSystem, PyFileSystem
 from ray.exceptions import RayActorError
 from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig
 
-from mulan.config.checks import pretraining_warnings, worker_counts
-from mulan.config.errors import MulanError
+from mulan.config.checks import worker_counts
 from mulan.config.recipe import Recipe
 from mulan.config.sections import ScaleConfig
 from mulan.data.freed_memory import KEEP_FREED_MEMORY
-from mulan.data.planned_batches import BatchService, planned_batches, start_batch_service
+from mulan.data.planned_batches import BatchService, start_batch_service
 from mulan.data.reader import MicroBatchReader
-from mulan.data.schedule import Schedule
-from mulan.distributed.collectives import all_gather_objects
-from mulan.instrumentation.on_worker import instruments_on_worker
 from mulan.instrumentation.on_worker import worker_environment as instruments_environment
 from mulan.instrumentation.settings import InstrumentSettings
 from mulan.launch.capacity import max_readers, max_workers, reader_labels, worker_resources
 from mulan.launch.checks import check_corpus
 from mulan.launch.cluster import SharedReader, share_reader
-from mulan.launch.devices import describe_devices, device_kind, reproducibility_warnings
-from mulan.launch.logs import driver_log, label_worker_records
+from mulan.launch.logs import driver_log
 from mulan.launch.policies import ControllerLost, Trainer, TrainingFailed, describe_error, final_cause
-from mulan.launch.ray_observer import RayObserver, RecordingRayObserver
-from mulan.launch.ray_worker import raise_on_all_workers, read_newest_on_all_workers
-from mulan.launch.readers_watch import ReadersWatch
+from mulan.launch.worker import WorkerJob, train_on_worker
+from mulan.monitoring.live_report import live_report
 from mulan.private_ray.core import remove_orphaned_placement_groups
 from mulan.private_ray.train import set_health_check_timeout
 from mulan.runs.checkpoint import read_newest
 from mulan.runs.checkpoint_list import checkpoints
-from mulan.runs.interruptions import STARTED, Interruptions
 from mulan.runs.lease import Fence, hold_lease
-from mulan.runs.recorder import Recorder
 from mulan.runs.run import Run
+from mulan.runs.stop import RunStopped, StopRequest, stop_request_to
 from mulan.storage import filesystem
 from mulan.storage.errors import StorageError
 from mulan.storage.jsonl import JsonLinesLog
 from mulan.storage.trees import LiteralHandler
-from mulan.telemetry.peaks import peak_flops
-from mulan.telemetry.publisher import Publisher, RayGauges
-from mulan.telemetry.run_telemetry import RunTelemetry
-from mulan.training.state import Progress
 
 _DATA_TIMEOUT_SHARE = 0.8
 """The time that workers wait for data, as a fraction of ``scale.collective_timeout_s``."""
@@ -70,6 +56,7 @@ def fit(
     *,
     reader: SharedReader | None = None,
     callbacks: list[UserCallback] | None = None,
+    sweep: Fence | None = None,
     instruments: InstrumentSettings | None = None,
 ) -> None:
     """Trains a run to its last step, from its newest checkpoint if it has one.
@@ -79,11 +66,13 @@ def fit(
 
     Args:
         reader: The shared reader of the recipe's corpus; the corpus is opened here if not given.
+        sweep: The fence of the sweep that the run is a trial of, whose request to stop is this run's too.
         instruments: What the workers measure or watch around each step, and write into the run's folder.
 
     Raises:
         CorpusError, PlanError, RunError, RunHeld, StorageError: A check failed; nothing was started.
         ControllerLost, TrainingFailed: The run stopped; it can be resumed.
+        RunStopped: The run was asked to stop, and has saved a checkpoint if it had workers.
         RunTakenOver: Another driver has taken over the run.
     """
     if reader is None:
@@ -94,160 +83,68 @@ def fit(
         if is_finished(recipe, run):
             return
         set_health_check_timeout(recipe.scale.collective_timeout_s)
-        source = _source(recipe, reader.reference)
-        try:
-            with _training_errors(run, fence):
-                _trainer(recipe, run, fence, source, callbacks or [], instruments or InstrumentSettings()).fit()
-        finally:
-            source.end()
-
-
-def train_on_worker(config: dict[str, Any]) -> None:
-    """Trains on one of the workers of an attempt: the ``train_loop_per_worker`` of Ray Train.
-
-    Args:
-        config: ``recipe``, ``run``, ``fence`` (of the run's lease), ``source`` (of the batches) and ``instruments``.
-
-    Raises:
-        TrainingFailed: Training failed for a reason that another attempt would meet again.
-    """
-    # imported objects are never freed: a garbage collection of them takes a second here, and pauses training later
-    gc.disable()
-    # DeepSpeed chooses its accelerator when imported, from the environment that only the worker has
-    from mulan.launch.model_flops import SharedFlops
-    from mulan.tasks.evaluation import ValidationEvaluation
-    from mulan.tasks.task import task_of
-    from mulan.training.loop import train
-    from mulan.training.worker import prepare_engine
-
-    gc.freeze()
-    gc.enable()
-    recipe, run, source = config["recipe"], config["run"], config["source"]
-    task = task_of(recipe)
-    context = ray.train.get_context()
-    rank, workers = context.get_world_rank(), context.get_world_size()
-    record_fields = label_worker_records(run.name, rank)
-    on_corrupt: list[str] = []
-    try:
-        node = ray.get_runtime_context().get_node_id()
-        checkpoint = read_newest_on_all_workers(run.uri, place=node, on_corrupt=on_corrupt.append)
-        progress = checkpoint.progress if checkpoint else Progress(steps_done=0)
-        schedule = Schedule(recipe.train, recipe.batch, rank, workers, first_step=progress.steps_done)
-        recorder = raise_on_all_workers(
-            lambda: Recorder(run, recipe, first_step=progress.steps_done, fence=config["fence"]) if rank == 0 else None
+        job = WorkerJob(
+            recipe=recipe,
+            run=run,
+            fences=(fence, sweep) if sweep else (fence,),
+            source=_source(recipe, reader.reference),
+            instruments=instruments or InstrumentSettings(),
+            driver_began=time.time(),
         )
-        interruptions = raise_on_all_workers(
-            lambda: Interruptions.of(run, progress.steps_done, driver_began=config["began"]) if rank == 0 else None
-        )
-        device = ray.train.torch.get_device()
-        own = device_kind(device, threads=recipe.scale.cpus_per_worker), peak_flops(device, recipe.train.precision)
-        kinds, peaks = zip(*all_gather_objects(own), strict=True)
-        with recorder or nullcontext(), Publisher(RayGauges(run.name)) as publisher:
-            if recorder is not None:
-                _record_start(recorder, recipe, on_corrupt, kinds, progress)
-            # the first worker begins it, and the others receive its id
-            attempt = all_gather_objects(source.begin(schedule) if rank == 0 else "")[0]
-            batches = planned_batches(source, attempt, schedule)
-            with ReadersWatch(source, on_change=recorder.event) if recorder else nullcontext() as readers:
-                evaluation = raise_on_all_workers(lambda: ValidationEvaluation.from_recipe(recipe, rank, workers))
-                flops, telemetry = SharedFlops(recipe, rank), RunTelemetry(publisher, rank=rank, device=device)
-                engine = prepare_engine(task, recipe, checkpoint, device, inspect=flops.count)
-                observer = RayObserver(run, engine, telemetry)
-                if recorder and readers and interruptions:
-                    observer = RecordingRayObserver(
-                        run,
-                        engine,
-                        telemetry,
-                        recorder,
-                        readers,
-                        trained_on=sorted({*kinds, *progress.trained_on}),
-                        pairs=recipe.batch.pairs,
-                        peaks=peaks,
-                        interruptions=interruptions,
-                    )
-                    telemetry.attempt(recipe, workers, interruptions.restarts, checkpoint_step=progress.steps_done)
-                counted = flops.share(recorder.event if recorder else None)
-                with instruments_on_worker(
-                    config["instruments"],
-                    batches,
-                    run_uri=run.uri,
-                    steps_done=progress.steps_done,
-                    collective_timeout_s=recipe.scale.collective_timeout_s,
-                    device=device,
-                    report=recorder.event if recorder else None,
-                ) as (instruments, observed):
-                    train(
-                        task,
-                        recipe,
-                        engine,
-                        observed,
-                        schedule,
-                        progress,
-                        observer,
-                        evaluation,
-                        [record_fields, *instruments],
-                        flops=counted,
-                    )
-    except MulanError as error:
-        raise TrainingFailed(str(error), exit_code=error.exit_code) from error
+        with live_report(run, fence) if sweep is None else nullcontext():  # a sweep has a page of its own
+            try:
+                with _training_errors(run, job.fences):
+                    _trainer(job, callbacks or []).fit()
+            finally:
+                job.source.end()
+            if _saved_steps(run) < recipe.train.steps:  # the workers have ended in order
+                raise _stopped(run, stop_request_to(job.fences))
 
 
-def _record_start(
-    recorder: Recorder, recipe: Recipe, on_corrupt: Sequence[str], kinds: Sequence[str], progress: Progress
-) -> None:
-    for text in on_corrupt:
-        recorder.event(text)
-    start = f"{len(kinds)} workers continue from step {progress.steps_done} on {describe_devices(kinds)}"
-    recorder.event(start, **{STARTED: progress.steps_done})
-    for text in pretraining_warnings(recipe.audio_tower):
-        recorder.event(text)
-    for text in reproducibility_warnings(kinds, progress):
-        log.warning("%s", text)
-        recorder.event(text)
-
-
-def _trainer(
-    recipe: Recipe,
-    run: Run,
-    fence: Fence,
-    source: BatchService,
-    callbacks: list[UserCallback],
-    instruments: InstrumentSettings,
-) -> Trainer:
+def _trainer(job: WorkerJob, callbacks: list[UserCallback]) -> Trainer:
+    recipe, run = job.recipe, job.run
     return Trainer(
         train_on_worker,
         worker_counts=worker_counts(recipe.batch, recipe.train, recipe.scale),
         worker_limit=partial(max_workers, recipe.scale),
         saved_steps=partial(_saved_steps, run),
-        on_failure=partial(_record_failure, run, fence),
-        train_loop_config={
-            "recipe": recipe,
-            "run": run,
-            "fence": fence,
-            "source": source,
-            "instruments": instruments,
-            "began": time.time(),
-        },
+        on_failure=partial(_record_failure, run, job.fences[0]),
+        stop_requested=partial(_is_asked_to_stop, job.fences),
+        train_loop_config={"job": job},
         scaling_config=_scaling(recipe),
-        run_config=_run_config(recipe, run, callbacks, instruments_environment(instruments)),
+        run_config=_run_config(job, callbacks),
         torch_config=TorchConfig(timeout_s=math.ceil(recipe.scale.collective_timeout_s)),
     )
 
 
 @contextmanager
-def _training_errors(run: Run, fence: Fence) -> Iterator[None]:
-    """Converts errors of Ray Train to :class:`TrainingFailed`, with their final cause."""
+def _training_errors(run: Run, fences: Sequence[Fence]) -> Iterator[None]:
+    """Converts errors of Ray Train to :class:`TrainingFailed`, with their final cause, or to :class:`RunStopped`."""
     try:
         yield
     except ray.train.TrainingFailedError as error:
+        final, request = final_cause(error), None
         with suppress(StorageError):  # must not hide what ended the run
-            fence.check()
-        final = final_cause(error)
+            fences[0].check()
+            request = stop_request_to(fences)
+        if final is None and request is not None:  # without workers, or because of an error that is not final
+            raise _stopped(run, request) from error
         stopped = f"run {run.uri} stopped: {describe_error(error)}"
         raise TrainingFailed(stopped, exit_code=final.exit_code if final else 1) from error
     except RayActorError as error:
         remove_orphaned_placement_groups()
         raise ControllerLost(f"run {run.uri} stopped with Ray Train's controller: {describe_error(error)}") from error
+
+
+def _stopped(run: Run, request: StopRequest | None) -> RunStopped:
+    """Returns the error of a run whose training ended before its last step, by this request."""
+    steps = _saved_steps(run)
+    saved = f"at step {steps}, whose checkpoint is saved" if steps else "before its first step"
+    return RunStopped(f"run {run.uri} stopped {saved}: {request or 'its workers ended'}")
+
+
+def _is_asked_to_stop(fences: Sequence[Fence]) -> bool:
+    return stop_request_to(fences) is not None
 
 
 def is_finished(recipe: Recipe, run: Run) -> bool:
@@ -306,15 +203,17 @@ def worker_environment(scale: ScaleConfig) -> dict[str, str]:
     return KEEP_FREED_MEMORY | scale.env | own  # on CPUs every step allocates all of its activations again
 
 
-def _run_config(recipe: Recipe, run: Run, callbacks: list[UserCallback], environment: dict[str, str]) -> RunConfig:
-    path, filesystem = ray_storage(run.storage_uri)
+def _run_config(job: WorkerJob, callbacks: list[UserCallback]) -> RunConfig:
+    path, filesystem = ray_storage(job.run.storage_uri)
     return RunConfig(
-        name=run.name,
+        name=job.run.name,
         storage_path=path,
         storage_filesystem=filesystem,
-        failure_config=FailureConfig(max_failures=recipe.scale.max_failures),
+        failure_config=FailureConfig(max_failures=job.recipe.scale.max_failures),
         callbacks=callbacks,
-        worker_runtime_env={"env_vars": environment | worker_environment(recipe.scale)},
+        worker_runtime_env={
+            "env_vars": instruments_environment(job.instruments) | worker_environment(job.recipe.scale)
+        },
     )
 
 

@@ -34,6 +34,7 @@ class Trainer(DelegatingTrainer):
         worker_limit: Callable[[], int | None],
         saved_steps: Callable[[], int],
         on_failure: Callable[[str], None],
+        stop_requested: Callable[[], bool],
         **named: Any,
     ) -> None:
         """
@@ -43,13 +44,19 @@ class Trainer(DelegatingTrainer):
                 is known. Like the other functions, it is called in Ray Train's controller.
             saved_steps: Function that returns the step of the newest checkpoint.
             on_failure: Function that is called with a description of each failure of the workers.
+            stop_requested: Function that returns whether the run is asked to stop. While there are workers, they look
+                themselves.
         """
         super().__init__(
             *arguments,
-            count_policy=EvenShares(worker_counts, saved_steps, worker_limit),
-            verdict=FailuresInARow(saved_steps, on_failure),
+            count_policy=EvenShares(worker_counts, saved_steps, worker_limit, stop_requested),
+            verdict=FailuresInARow(saved_steps, on_failure, stop_requested),
             **named,
         )
+
+
+class StoppedWaiting(MulanError):
+    """Raised in Ray Train's controller when the run is asked to stop while it has no workers."""
 
 
 class EvenShares:
@@ -57,18 +64,29 @@ class EvenShares:
     almost no step is repeated."""
 
     POLL_PERIOD_S = 10.0
-    """The time after which the limit is queried again: it may have been raised."""
+    """The time after which the limit is queried again, since it may have been raised, and a request to stop."""
 
     def __init__(
-        self, worker_counts: list[int], saved_steps: Callable[[], int], worker_limit: Callable[[], int | None]
+        self,
+        worker_counts: list[int],
+        saved_steps: Callable[[], int],
+        worker_limit: Callable[[], int | None],
+        stop_requested: Callable[[], bool],
     ) -> None:
         self._worker_counts, self._saved_steps, self._worker_limit = worker_counts, saved_steps, worker_limit
-        self._requested, self._polled_s = 0, -math.inf
+        self._stop_requested = stop_requested
+        self._requested, self._polled_s, self._looked_s = 0, -math.inf, -math.inf
         self._steps_before: int | None = None
         """The step of the newest checkpoint when a larger number of workers was offered."""
 
     def usable_workers(self, room: int) -> int:
         return max((count for count in self._worker_counts if count <= room), default=0)
+
+    def while_waiting(self) -> None:
+        if time.monotonic() - self._looked_s >= self.POLL_PERIOD_S:
+            self._looked_s = time.monotonic()
+            if _is_asked(self._stop_requested):
+                raise StoppedWaiting("the run was asked to stop while it waited for workers")
 
     def workers_to_request(self) -> int:
         if time.monotonic() - self._polled_s >= self.POLL_PERIOD_S:
@@ -98,21 +116,31 @@ class FailuresInARow:
     """Counts failures only until there is progress: otherwise a run on preemptible machines would end by the failures
     of several weeks."""
 
-    def __init__(self, saved_steps: Callable[[], int], on_failure: Callable[[str], None]) -> None:
-        self._saved_steps, self._on_failure = saved_steps, on_failure
+    def __init__(
+        self, saved_steps: Callable[[], int], on_failure: Callable[[str], None], stop_requested: Callable[[], bool]
+    ) -> None:
+        self._saved_steps, self._on_failure, self._stop_requested = saved_steps, on_failure, stop_requested
         self._steps_before = 0
 
     def __call__(self, error: Exception) -> Verdict:
         if is_startup_timeout(error):  # every minute while there is no room; the driver reports it
-            return Verdict.COUNT
+            return Verdict.GIVE_UP if _is_asked(self._stop_requested) else Verdict.COUNT
+        if isinstance(controller_error(error), StoppedWaiting):
+            return Verdict.GIVE_UP
         progress = False
         with suppress(OSError, MulanError):  # a storage failure must not keep the workers from restarting
             self._on_failure(describe_error(error))
             steps = self._saved_steps()
             progress, self._steps_before = steps > self._steps_before, max(steps, self._steps_before)
-        if final_cause(error) is not None:
+        if final_cause(error) is not None or _is_asked(self._stop_requested):
             return Verdict.GIVE_UP
         return Verdict.RESET_COUNT if progress else Verdict.COUNT
+
+
+def _is_asked(stop_requested: Callable[[], bool]) -> bool:
+    with suppress(OSError, MulanError):  # a storage failure must not end the run
+        return stop_requested()
+    return False
 
 
 def final_cause(error: Exception) -> TrainingFailed | None:

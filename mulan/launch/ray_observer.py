@@ -13,6 +13,7 @@ from mulan.launch.readers_watch import ReadersWatch
 from mulan.runs.interruptions import LOST, Interruptions
 from mulan.runs.recorder import Recorder
 from mulan.runs.run import Run
+from mulan.runs.stop import StopWatch
 from mulan.telemetry.peaks import utilization
 from mulan.telemetry.run_telemetry import RunTelemetry
 from mulan.training.engines.base import CheckpointedEngine
@@ -55,6 +56,7 @@ class RecordingRayObserver(RayObserver):
         telemetry: RunTelemetry,
         recorder: Recorder,
         readers: ReadersWatch,
+        stop: StopWatch,
         *,
         trained_on: Sequence[str],
         pairs: int,
@@ -69,7 +71,7 @@ class RecordingRayObserver(RayObserver):
             interruptions: The failures of the run before this attempt.
         """
         super().__init__(run, engine, telemetry)
-        self._recorder, self._readers, self._trained_on = recorder, readers, trained_on
+        self._recorder, self._readers, self._stop, self._trained_on = recorder, readers, stop, trained_on
         self._pairs, self._peaks, self._interruptions = pairs, peaks, interruptions
         self._preempted: set[str] = set()
         self._has_step = False
@@ -112,6 +114,9 @@ class RecordingRayObserver(RayObserver):
 
     def fatal_error(self) -> MulanError | None:
         return self._recorder.storage_error()
+
+    def stop_requested(self) -> bool:
+        return self._stop.is_requested
 
     def preempted_nodes(self) -> frozenset[str]:
         nodes = super().preempted_nodes()

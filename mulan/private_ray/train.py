@@ -22,6 +22,9 @@ class WorkerCountPolicy(Protocol):
     def usable_workers(self, room: int) -> int:
         """Returns the number of workers to start if there are resources for ``room`` workers; 0 for none."""
 
+    def while_waiting(self) -> None:
+        """Called at every poll while there are no workers. An exception ends the run."""
+
     def workers_to_request(self) -> int:
         """Returns the number of workers to request resources for from the autoscaler; called at every poll.
 
@@ -70,6 +73,7 @@ class DelegatingScalingPolicy(ElasticScalingPolicy):
     def make_decision_for_non_running_worker_group(self) -> Any:
         self._offer = None
         self._count_policy.should_resize(None)
+        self._count_policy.while_waiting()
         decision = super().make_decision_for_non_running_worker_group()
         # Ray polls again without a pause, which would keep a CPU of the head busy for hours
         if isinstance(decision, NoopDecision):

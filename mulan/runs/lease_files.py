@@ -153,11 +153,14 @@ class LeaseFile:
 
     @property
     def holder(self) -> Holder | None:
-        """Holder of the lease; None if the file is incomplete, for example while it is being written."""
+        """Holder of the lease; None if the file is damaged or incomplete, for example while it is being written."""
         try:
             values = json.loads(self.content)
-            return Holder(**(values | {"process": ProcessIdentity(**values["process"])}))
-        except (ValueError, TypeError, KeyError):
+            holder = Holder(**(values | {"process": ProcessIdentity(**values["process"])}))
+            for moment in (holder.since, holder.renewed):
+                time.gmtime(float(moment))  # a time that can be shown
+            return holder if isinstance(holder.process.pid, int) else None
+        except (ValueError, TypeError, KeyError, OverflowError, OSError):
             return None
 
     def describe(self) -> str:

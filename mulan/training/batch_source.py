@@ -28,6 +28,8 @@ class StepReport:
     """The error of the first worker that cannot continue; None if all can."""
     model_flops: int | None
     """The model FLOPs of the training micro-batches of all workers; None if they are not counted."""
+    stops: bool
+    """Whether any worker knows of a request to stop, so that all of them stop after the same step."""
     clock_s: float
     """The first worker's monotonic clock in seconds, so that all workers do periodic work in the same step."""
 
@@ -79,13 +81,14 @@ class BatchSource:
         return [recordings[number] for number in sorted(recordings)]
 
     def exchange_step_report(
-        self, measured: dict[str, float] | None = None, fatal_error: MulanError | None = None
+        self, measured: dict[str, float] | None = None, fatal_error: MulanError | None = None, *, stops: bool = False
     ) -> StepReport:
         """Combines the reports of all workers since the last exchange. Collective.
 
         Args:
             measured: This worker's measurements of the step.
             fatal_error: Error because of which this worker cannot continue.
+            stops: Whether this worker knows of a request to stop.
         """
         own = (
             measured or {},
@@ -94,10 +97,12 @@ class BatchSource:
             self._checksum,
             self._model_flops,
             fatal_error,
+            stops,
             time.monotonic(),
         )
         self._data_wait_s, self._skipped, self._checksum, self._model_flops = 0.0, [], 0, 0
-        by_worker, waits, skipped, checksums, flops, errors, clocks = zip(*all_gather_objects(own), strict=True)
+        gathered = all_gather_objects(own)
+        by_worker, waits, skipped, checksums, flops, errors, stopping, clocks = zip(*gathered, strict=True)
         checksum = 0
         for worker_checksum in checksums:
             checksum ^= worker_checksum
@@ -108,6 +113,7 @@ class BatchSource:
             recordings_checksum=f"{checksum:016x}",
             fatal_error=next((error for error in errors if error is not None), None),
             model_flops=None if self.flops is None else sum(flops),
+            stops=any(stopping),
             clock_s=clocks[0],
         )
 

@@ -45,6 +45,8 @@ def train(
 ) -> None:
     """Trains from ``progress`` to the recipe's last step. Collective: every worker calls it with its own batches.
 
+    It returns earlier, after a checkpoint, if the observer of a worker knows of a request to stop.
+
     Args:
         evaluation: The evaluation in each validation (:meth:`ValidationEvaluation.from_recipe`).
         instruments: Called around each step, the first one outermost.
@@ -70,7 +72,7 @@ def train(
             begun = time.perf_counter()
             micro_batches = source.take(schedule.train_micro_batches_per_worker)
             measured = train_step(engine, micro_batches, statistics, task, recipe.train)
-            report = source.exchange_step_report(measured, observer.fatal_error())
+            report = source.exchange_step_report(measured, observer.fatal_error(), stops=observer.stop_requested())
             seconds = time.perf_counter() - begun
             for instrument in reversed(instruments):
                 instrument.end_step(step)
@@ -93,11 +95,18 @@ def train(
             skipped.check(step * recipe.batch.pairs)
 
             preempted = preemption.has_new_nodes(report.clock_s)
-            if preempted or step % recipe.train.checkpoint_every_steps == 0 or step == recipe.train.steps:
+            if (
+                report.stops
+                or preempted
+                or step % recipe.train.checkpoint_every_steps == 0
+                or step == recipe.train.steps
+            ):
                 progress = Progress(step, skipped.counts(), **health.counts())
                 observer.on_checkpoint(_flat(metrics), progress)
             elif "validation" in metrics:  # the metrics of a checkpoint include the scores
                 observer.on_validation(_flat(metrics))
+            if report.stops:
+                return
 
 
 def _health_watch(recipe: Recipe, progress: Progress, observer: TrainingObserver) -> HealthWatch:

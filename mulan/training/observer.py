@@ -10,7 +10,7 @@ from mulan.training.state import Progress
 
 
 class TrainingObserver(Protocol):
-    """Receives the results of the training loop, and reports fatal errors and preemptions to it. Every worker has one.
+    """Receives the results of the training loop, and reports errors, preemptions and stops to it. Every worker has one.
 
     All workers call the same methods in the same order, so a method may be collective. Arguments are the same on all
     of them, except for the duration of a step.
@@ -38,12 +38,15 @@ class TrainingObserver(Protocol):
     def fatal_error(self) -> MulanError | None:
         """Returns the error because of which this worker cannot continue, or None; all workers raise the first one."""
 
+    def stop_requested(self) -> bool:
+        """Returns whether this worker knows of a request to stop; if one does, all save a checkpoint and end."""
+
     def preempted_nodes(self) -> frozenset[str]:
         """Returns the ids of the nodes that are about to be preempted; called every few seconds."""
 
 
 class NullObserver(TrainingObserver):
-    """An observer that ignores all results and reports neither errors nor preemptions."""
+    """An observer that ignores all results and reports neither errors, preemptions nor stops."""
 
     def on_step(self, metrics: dict[str, Any]) -> None:
         pass
@@ -62,6 +65,9 @@ class NullObserver(TrainingObserver):
 
     def fatal_error(self) -> MulanError | None:
         return None
+
+    def stop_requested(self) -> bool:
+        return False
 
     def preempted_nodes(self) -> frozenset[str]:
         return frozenset()

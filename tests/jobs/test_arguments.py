@@ -12,6 +12,7 @@ from mulan.config.audio import AstTowerConfig
 from mulan.config.recipe import recipe_from_toml
 from mulan.recipes.registry import load_recipe
 from mulan.runs.run import Run
+from mulan.runs.stop import RunStopped
 from tests.jobs.called import Job, assert_refused
 
 ROOT = Path(__file__).parents[2]
@@ -255,3 +256,20 @@ def test_an_interrupted_job_prints_the_command_that_resumes_it(
     with pytest.raises(SystemExit):
         end(main, repeated="makes what is missing")
     assert capsys.readouterr().err.startswith("interrupted; the same command makes what is missing: python -m")
+
+
+def test_a_job_that_was_asked_to_stop_says_how_it_is_resumed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main() -> None:
+        raise RunStopped("run /runs/a stopped at step 7: requested by me")
+
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "jobs.train", "--name", "a"])
+    with pytest.raises(SystemExit) as exited:
+        end(main)
+    assert exited.value.code == 3
+    assert capsys.readouterr().err == (
+        "run /runs/a stopped at step 7: requested by me; the same command resumes from the newest checkpoint: "
+        "python -m jobs.train --name a\n"
+    )

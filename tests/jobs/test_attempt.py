@@ -1,4 +1,4 @@
-"""Tests that an attempt ends with its job's code, except for code 2, after which Ray stops the job."""
+"""Tests that an attempt ends with its job's code, except for codes 2 and 3, after which Ray stops the job."""
 
 import json
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from jobs.attempt import USER_ERROR
+from mulan.config.errors import STOPPED as ASKED_TO_STOP
 from tests.nodes import ROOT
 
 pytestmark = pytest.mark.processes
@@ -52,14 +53,15 @@ def submitted(environment: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("code", [0, 1, 130])
-def test_other_codes_than_2_are_passed_on(environment: dict[str, str], code: int) -> None:
+def test_other_codes_are_passed_on(environment: dict[str, str], code: int) -> None:
     process = attempt(submitted(environment), str(code))
     printed, _ = process.communicate(timeout=60)
     assert (process.returncode, printed) == (code, "")
 
 
-def test_a_job_with_a_user_error_is_stopped_by_ray(environment: dict[str, str]) -> None:
-    process = attempt(submitted(environment), str(USER_ERROR))
+@pytest.mark.parametrize("code", [USER_ERROR, ASKED_TO_STOP])
+def test_a_job_that_is_not_to_be_retried_is_stopped_by_ray(environment: dict[str, str], code: int) -> None:
+    process = attempt(submitted(environment), str(code))
     printed, _ = process.communicate(timeout=60)
     assert "called: job stop --no-wait run1-abc" in printed
     assert process.returncode < 0  # killed by a signal: to Ray, every nonzero exit is a failure

@@ -38,6 +38,7 @@ from mulan.runs.lease import RunHeld, RunTakenOver, hold_lease
 from mulan.runs.lease_files import Holder, ProcessIdentity, file_uri, newest
 from mulan.runs.recorder import read_quarantine
 from mulan.runs.run import Run, RunError
+from mulan.runs.stop import RunStopped, request_stop
 from mulan.storage import filesystem
 from mulan.storage.jsonl import JsonLinesLog, read_lines
 from mulan.tasks.task import task_of
@@ -47,6 +48,7 @@ from tests.conftest import tone_recording
 from tests.launch.killing import kill_a_worker_of
 from tests.processes import run_in_processes
 from tests.training.inline import train_inline
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 whole = pytest.mark.long(group="jobs")
@@ -152,6 +154,43 @@ def test_a_run_with_a_killed_worker_trains_like_one_process(tiny_corpus: str, tm
     assert lost_s == pytest.approx(first - last)
     alone = run_in_processes(train_inline, 1, recipe, str(tmp_path / "run"), folder=tmp_path / "out")[0][0]
     assert losses(lines) == losses(alone)
+
+
+def ask_to_stop(run: Run, *, when: Callable[[], object]) -> None:
+    wait_until(when, what="the time to stop", limit_s=300.0)
+    lease_file = newest(f"{run.uri}/lease")
+    assert lease_file is not None
+    request_stop(run.uri, lease_file)
+
+
+def test_a_stopped_run_continues_like_an_undisturbed_one(tiny_corpus: str, tmp_path: Path) -> None:
+    """Ray Train ends a run in order whose workers return early, which no test in one process shows."""
+    settings = ["train.steps=200", "train.checkpoint_every_steps=200", "train.validation_micro_batches=0"]
+    run = Run(str(tmp_path), "stopped")
+    with ThreadPoolExecutor() as pool:
+        asking = pool.submit(ask_to_stop, run, when=lambda: filesystem.exists(run.metrics_uri) and run.metrics())
+        with pytest.raises(RunStopped, match=r"at step \d+, whose checkpoint is saved: requested by .* on ") as stopped:
+            fit(miniature(tiny_corpus, *settings), run)
+        asking.result()
+    assert stopped.value.exit_code == 3
+    (saved,) = checkpoints(run.uri)
+    assert saved.steps_done == run.metrics()[-1]["step"] < 200
+    assert not filesystem.exists(run.failures_uri)
+    longer = miniature(tiny_corpus, *settings, f"train.steps={saved.steps_done + 2}")
+    fit(longer, run)
+    alone = run_in_processes(train_inline, 1, longer, str(tmp_path / "run"), folder=tmp_path / "out")[0][0]
+    assert losses(run.metrics()) == losses(alone)
+
+
+def test_a_run_that_waits_for_workers_stops(tiny_corpus: str, tmp_path: Path) -> None:
+    """Only Ray Train's controller acts while there are no workers, and an error in it must end the run at once."""
+    run = Run(str(tmp_path), "waiting")
+    with ThreadPoolExecutor() as pool:
+        asking = pool.submit(ask_to_stop, run, when=lambda: newest(f"{run.uri}/lease"))
+        with pytest.raises(RunStopped, match="before its first step: requested by "):
+            fit(miniature(tiny_corpus, "scale.workers=[1, 2]", "scale.cpus_per_worker=1000"), run)
+        asking.result()
+    assert not filesystem.exists(run.failures_uri)
 
 
 def test_the_driver_releases_its_lease_and_checkpoints_contain_its_generation(undisturbed: Run) -> None:

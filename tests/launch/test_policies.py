@@ -6,7 +6,14 @@ import pytest
 from ray.train import ControllerError, WorkerGroupError
 
 from mulan.launch import policies
-from mulan.launch.policies import EvenShares, FailuresInARow, TrainingFailed, describe_error, final_cause
+from mulan.launch.policies import (
+    EvenShares,
+    FailuresInARow,
+    StoppedWaiting,
+    TrainingFailed,
+    describe_error,
+    final_cause,
+)
 from mulan.private_ray.train import Verdict
 
 
@@ -14,19 +21,23 @@ def no_limit() -> int | None:
     return None
 
 
+def never() -> bool:
+    return False
+
+
 @pytest.mark.parametrize(("room", "workers"), [(16, 8), (8, 8), (7, 4), (4, 4), (3, 2), (1, 1), (0, 0)])
 def test_the_largest_number_of_workers_that_share_the_batch_evenly_is_used(room: int, workers: int) -> None:
-    assert EvenShares([1, 2, 4, 8], lambda: 0, no_limit).usable_workers(room) == workers
+    assert EvenShares([1, 2, 4, 8], lambda: 0, no_limit, never).usable_workers(room) == workers
 
 
 @pytest.mark.parametrize(("worker_limit", "requested"), [(None, 8), (16, 8), (7, 4), (1, 2), (0, 2)])
 def test_only_workers_that_the_cluster_can_ever_hold_are_requested(worker_limit: int | None, requested: int) -> None:
-    assert EvenShares([2, 4, 8], lambda: 0, lambda: worker_limit).workers_to_request() == requested
+    assert EvenShares([2, 4, 8], lambda: 0, lambda: worker_limit, never).workers_to_request() == requested
 
 
 def test_a_raised_limit_is_noticed_after_the_poll_period(monkeypatch: pytest.MonkeyPatch) -> None:
     room = [1]
-    shares = EvenShares([1, 2], lambda: 0, lambda: room[0])
+    shares = EvenShares([1, 2], lambda: 0, lambda: room[0], never)
     assert shares.workers_to_request() == 1
     room[0] = 2
     assert shares.workers_to_request() == 1  # not queried again within the period
@@ -36,7 +47,7 @@ def test_a_raised_limit_is_noticed_after_the_poll_period(monkeypatch: pytest.Mon
 
 def test_running_workers_are_resized_only_right_after_a_checkpoint() -> None:
     saved = [10]
-    shares = EvenShares([1, 2, 4, 8], lambda: saved[0], no_limit)
+    shares = EvenShares([1, 2, 4, 8], lambda: saved[0], no_limit, never)
     assert not shares.should_resize(None)
     saved[0] = 20
     assert not shares.should_resize(None)  # a checkpoint without an offer
@@ -57,7 +68,7 @@ def unreadable() -> int:
 
 
 def test_a_storage_failure_does_not_stop_workers() -> None:
-    shares = EvenShares([1, 2], unreadable, no_limit)
+    shares = EvenShares([1, 2], unreadable, no_limit, never)
     assert not shares.should_resize(None)
     assert not shares.should_resize(2)
 
@@ -68,7 +79,7 @@ def lost(*messages: str) -> WorkerGroupError:
 
 def test_failures_are_counted_until_the_next_checkpoint() -> None:
     saved, descriptions = [0], []
-    verdict = FailuresInARow(lambda: saved[0], descriptions.append)
+    verdict = FailuresInARow(lambda: saved[0], descriptions.append, never)
     assert [verdict(lost("gone")) for _ in range(2)] == [Verdict.COUNT] * 2
     saved[0] = 100
     assert [verdict(lost("gone")) for _ in range(2)] == [Verdict.RESET_COUNT, Verdict.COUNT]
@@ -76,7 +87,7 @@ def test_failures_are_counted_until_the_next_checkpoint() -> None:
 
 
 def test_an_error_that_another_attempt_would_meet_again_ends_the_run() -> None:
-    verdict = FailuresInARow(lambda: 0, lambda _: None)
+    verdict = FailuresInARow(lambda: 0, lambda _: None, never)
     assert verdict(lost("gone")) is Verdict.COUNT
     final = WorkerGroupError(
         "failed", {0: RuntimeError("Connection closed by peer"), 1: TrainingFailed("no such shard")}
@@ -88,7 +99,7 @@ def test_an_error_that_another_attempt_would_meet_again_ends_the_run() -> None:
 
 def test_a_startup_timeout_is_not_recorded_as_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     descriptions: list[str] = []
-    verdict = FailuresInARow(lambda: 0, descriptions.append)
+    verdict = FailuresInARow(lambda: 0, descriptions.append, never)
     monkeypatch.setattr(policies, "is_startup_timeout", lambda error: True)
     assert verdict(ControllerError(TimeoutError("no workers within a minute"))) is Verdict.COUNT
     assert not descriptions
@@ -101,7 +112,7 @@ def test_the_exit_code_is_that_of_the_error_that_ended_training() -> None:
 
 
 def test_a_failure_counts_if_the_progress_cannot_be_read() -> None:
-    assert FailuresInARow(unreadable, lambda _: None)(lost("gone")) is Verdict.COUNT
+    assert FailuresInARow(unreadable, lambda _: None, never)(lost("gone")) is Verdict.COUNT
 
 
 def test_descriptions_of_failures() -> None:
@@ -112,3 +123,28 @@ def test_descriptions_of_failures() -> None:
         == "no such shard\nlook for it"
     )
     assert describe_error(ControllerError(TimeoutError("no workers\nwithin a minute"))) == "TimeoutError: no workers"
+
+
+def test_a_request_to_stop_ends_a_run_that_waits_for_workers_or_has_lost_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recorded: list[str] = []
+    verdict = FailuresInARow(lambda: 0, recorded.append, lambda: True)
+    with pytest.raises(StoppedWaiting) as stopped:
+        EvenShares([1, 2], lambda: 0, no_limit, lambda: True).while_waiting()
+    assert verdict(ControllerError(stopped.value)) is Verdict.GIVE_UP
+    assert not recorded
+    assert verdict(lost("gone")) is Verdict.GIVE_UP
+    assert len(recorded) == 1
+    monkeypatch.setattr(policies, "is_startup_timeout", lambda error: True)
+    assert verdict(ControllerError(TimeoutError("no workers within a minute"))) is Verdict.GIVE_UP
+    assert len(recorded) == 1
+
+
+def test_storage_that_does_not_answer_is_no_request_to_stop() -> None:
+    EvenShares([1, 2], lambda: 0, no_limit, unanswered).while_waiting()
+    assert FailuresInARow(lambda: 0, lambda _: None, unanswered)(lost("gone")) is Verdict.COUNT
+
+
+def unanswered() -> bool:
+    raise OSError("timed out")

@@ -68,6 +68,7 @@ def test_the_first_worker_writes_and_every_worker_reports(tmp_path: Path, report
     assert not (tmp_path / "run").exists()
     assert engine.gathered == [False]
     recipe, readers = load_recipe("demo_miniature", []), SimpleNamespace(cpus=lambda: 4)
+    stop = SimpleNamespace(is_requested=True)
     with Recorder(run, recipe, first_step=0) as recorder:
         observer = RecordingRayObserver(
             run,
@@ -75,6 +76,7 @@ def test_the_first_worker_writes_and_every_worker_reports(tmp_path: Path, report
             telemetry,
             recorder,
             readers,  # type: ignore[arg-type]
+            stop,  # type: ignore[arg-type]
             trained_on=["cpu"],
             pairs=16,
             peaks=[500.0, 500.0],
@@ -82,6 +84,7 @@ def test_the_first_worker_writes_and_every_worker_reports(tmp_path: Path, report
         )
         begun = time.time()
         assert observe(observer) == hint  # all workers end with the same message
+        assert observer.stop_requested() and not RayObserver(run, engine, telemetry).stop_requested()  # type: ignore[arg-type]
     assert engine.gathered == [False, True]
     assert reported == 2 * [METRICS | {"validation_recall10": 0.5}, METRICS]
     (line,) = run.metrics()

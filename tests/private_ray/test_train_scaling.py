@@ -20,12 +20,16 @@ class PowersOfTwo:
     def __init__(self) -> None:
         self.offers: list[int | None] = []
         self.resizes = False
+        self.waits = 0
 
     def workers_to_request(self) -> int:
         return 4
 
     def usable_workers(self, room: int) -> int:
         return 2 ** (room.bit_length() - 1) if room else 0
+
+    def while_waiting(self) -> None:
+        self.waits += 1
 
     def should_resize(self, offer: int | None) -> bool:
         self.offers.append(offer)
@@ -68,12 +72,16 @@ def test_the_requested_number_of_workers_is_that_of_the_policy() -> None:
 
 
 def test_no_worker_is_started_below_the_minimum(monkeypatch: pytest.MonkeyPatch) -> None:
-    policy = WithFakeNodes(PowersOfTwo(), min_workers=4)
+    counts = PowersOfTwo()
+    policy = WithFakeNodes(counts, min_workers=4)
     policy.cpus = [6]
     pauses: list[float] = []
     monkeypatch.setattr(train.time, "sleep", pauses.append)
     assert isinstance(policy.make_decision_for_non_running_worker_group(), NoopDecision)
     assert pauses == [train.PAUSE_S]  # Ray polls again at once
+    assert counts.waits == 1
+    policy.decision(2)  # of running workers
+    assert counts.waits == 1
 
 
 def test_running_workers_are_resized_when_the_policy_decides() -> None:

@@ -49,7 +49,7 @@ def reports_of_steps(names: list[list[str]]) -> list[StepReport]:
         taken = [batch.item for batch in source.take(schedule.train_micro_batches_per_worker)]
         assert taken == items[step * len(taken) : (step + 1) * len(taken)]
         error = StorageError("worker 1 has no disk") if step and rank == 1 else None
-        reports.append(source.exchange_step_report({"loss": float(rank)}, error))
+        reports.append(source.exchange_step_report({"loss": float(rank)}, error, stops=step == rank == 1))
     return reports
 
 
@@ -67,6 +67,7 @@ def test_two_workers_have_the_same_reports_as_one(tmp_path: Path) -> None:
         assert two.skipped == one.skipped == [SkippedRecording(f"bad-{step}-{k}", "silent", "why") for k in (1, 3)]
     assert [repr(report.fatal_error) for report in first] == ["None", "StorageError('worker 1 has no disk')"]
     assert [report.fatal_error for report in alone] == [None, None]
+    assert [report.stops for report in first] == [False, True]  # the first worker does not know of the request
     assert alone[0].recordings_checksum == alone[1].recordings_checksum  # independent of the previous step
 
 

@@ -69,11 +69,11 @@ class MatrixEngine:
 class RecordingObserver(NullObserver):
     """Records what it receives, and reports the given preempted nodes and error."""
 
-    def __init__(self, preempted: Sequence[str] = (), error: MulanError | None = None) -> None:
+    def __init__(self, preempted: Sequence[str] = (), error: MulanError | None = None, stop_in_step: int = 0) -> None:
         self.lines: list[str] = []
         self.metrics: list[dict[str, Any]] = []
         self.progress: list[Progress] = []
-        self._preempted, self._error = list(preempted), error
+        self._preempted, self._error, self._stop_in_step = list(preempted), error, stop_in_step
 
     def on_step(self, metrics: dict[str, Any]) -> None:
         self.metrics.append(metrics)
@@ -95,6 +95,9 @@ class RecordingObserver(NullObserver):
 
     def fatal_error(self) -> MulanError | None:
         return self._error if len(self.metrics) == 1 else None  # in the second step
+
+    def stop_requested(self) -> bool:
+        return len(self.metrics) + 1 == self._stop_in_step
 
     def preempted_nodes(self) -> frozenset[str]:
         return frozenset(self._preempted[: len(self.metrics)])  # one more in every step
@@ -196,6 +199,18 @@ def test_profiled_and_watched_steps_compute_the_same_numbers(tmp_path: Path) -> 
     for name in ("loss", "grad_norm", "temperature"):
         assert [line[name] for line in observed.metrics] == [line[name] for line in plain.metrics]
     assert torch.equal(engine.module.weight, plain_engine.module.weight)
+@pytest.mark.parametrize("step", [1, 2, 3, 6])  # without a validation, with one, with a checkpoint, the last step
+def test_a_stopped_run_saves_its_step_and_continues_like_an_undisturbed_one(step: int) -> None:
+    whole, engine, undisturbed = trained(recipe(), RecordingObserver()), MatrixEngine(), MatrixEngine()
+    trained(recipe(), RecordingObserver(), undisturbed)
+    first = trained(recipe(), RecordingObserver(stop_in_step=step), engine)
+    assert first.lines[-1] == f"checkpoint {step}"
+    assert [line["step"] for line in first.metrics] == list(range(1, step + 1))
+    rest = trained(recipe(), RecordingObserver(), engine, first.progress[-1])
+    both = first.metrics + rest.metrics
+    assert [line["loss"] for line in both] == [line["loss"] for line in whole.metrics]
+    assert [line.get("validation") for line in both] == [line.get("validation") for line in whole.metrics]
+    assert torch.equal(engine.module.weight, undisturbed.module.weight)
 
 
 @pytest.mark.parametrize("schedule", ["step", "linear", "cosine"])

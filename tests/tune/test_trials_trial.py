@@ -7,11 +7,14 @@ import ray.tune
 
 from mulan.launch.policies import ControllerLost, TrainingFailed
 from mulan.recipes.registry import load_recipe
+from mulan.runs.lease import Fence
 from mulan.runs.run import Run
+from mulan.runs.stop import RunStopped, StopRequest
 from mulan.storage.errors import StorageError
 from tune import trials as module
 from tune.trials import ERROR, metric, trial
 
+SWEEP = Fence("/nowhere", 1, "driver")
 CONFIG = {"trial": {"name": "trial_0003", "values": {"optim.lr": 0.004}}}
 
 
@@ -33,14 +36,14 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def begin(reader: Any = "reference") -> None:
     base = load_recipe("demo_miniature", [])
-    trial(CONFIG, base=base, runs_uri="/runs/s/trials", reader=reader)
+    trial(CONFIG, base=base, runs_uri="/runs/s/trials", reader=reader, sweep=SWEEP)
 
 
 def test_a_trial_trains_its_point_in_its_own_run_with_the_shared_reader(ran: dict[str, Any]) -> None:
     begin()
     assert ran["recipe"].optim.lr == 0.004
     assert ran["run"] == Run("/runs/s/trials", "trial_0003")
-    assert (ran["reader"], ran["callbacks"]) == ("reference", ["callback"])
+    assert (ran["reader"], ran["callbacks"], ran["sweep"]) == ("reference", ["callback"], SWEEP)
     assert "reported" not in ran
 
 
@@ -59,3 +62,22 @@ def test_an_error_that_another_attempt_may_not_meet_is_raised(ran: dict[str, Any
     with pytest.raises(type(error)):
         begin()
     assert "reported" not in ran
+
+
+class Waiting(Exception):
+    """Raised in place of waiting until the sweep ends the process."""
+
+
+def test_a_stopped_trial_neither_ends_nor_begins(ran: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def wait() -> None:
+        raise Waiting
+
+    monkeypatch.setattr(module, "wait_for_the_end", wait)
+    ran["error"] = RunStopped("stopped at step 3")
+    with pytest.raises(Waiting):
+        begin()
+    assert "reported" not in ran and ran.pop("run")
+    monkeypatch.setattr(module, "stop_request_to", lambda fences: StopRequest("me", 0.0) if fences == [SWEEP] else None)
+    with pytest.raises(Waiting):
+        begin()
+    assert "run" not in ran

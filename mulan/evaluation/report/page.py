@@ -70,8 +70,9 @@ def write_report(folder_uri: str, summary: Mapping[str, Any], content: PageConte
         content: Pictures and sounds of the page.
     """
     page, results = render_page(summary, content), to_json(summary)
-    filesystem.write_atomically(filesystem.join(folder_uri, HTML_NAME), page.encode())
+    # in this order: where there are results, training no longer writes its own page
     filesystem.write_atomically(filesystem.join(folder_uri, JSON_NAME), results.encode())
+    filesystem.write_atomically(filesystem.join(folder_uri, HTML_NAME), page.encode())
 
 
 def render_page(summary: Mapping[str, Any], content: PageContent) -> str:

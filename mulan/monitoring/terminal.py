@@ -1,0 +1,171 @@
+"""The runs of a storage, and one of them with its curves, as text for a terminal."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from mulan.monitoring.run_list import Listed, RunGroup
+from mulan.monitoring.status import RunState, RunStatus, number
+from mulan.monitoring.terminal_curve import curve_lines
+
+CURVE_WIDTH, CURVE_HEIGHT = 60, 5
+"""Size of a curve in characters."""
+_STYLES = {
+    RunState.RUNNING: "green",
+    RunState.WAITING: "yellow",
+    RunState.FINISHED: "bold",
+    RunState.FAILED: "red",
+    RunState.DAMAGED: "red",
+}
+_HEADINGS = ("run", "state", "step", "loss", "score", "best", "pairs/s", "left", "last step", "failures", "driver")
+
+
+def runs_table(listed: Sequence[Listed], *, now: float) -> RenderableType:
+    """Returns a table with a line for each run, group or other folder, and below it why some stand where they do.
+
+    Args:
+        listed: What is in a folder of runs.
+        now: Present time as a Unix time in seconds.
+    """
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in _HEADINGS:
+        is_text = heading in ("run", "state", "best", "driver")
+        table.add_column(heading, justify="left" if is_text else "right", overflow="fold")
+    notes = []
+    for each in listed:
+        if isinstance(each, RunStatus):
+            table.add_row(*_row(each, now))
+            if each.reason and each.state not in (RunState.RUNNING, RunState.INTERRUPTED):
+                notes.append(f"{each.name}: {each.reason}")
+        elif isinstance(each, RunGroup):
+            best = each.best
+            of_best = f"{best.best_score:.3f} of {best.name.rpartition('/')[2]}" if best and best.best_score else ""
+            counts = ", ".join(f"{count} {state}" for state, count in each.counts.items()) or "no runs"
+            name = f"{each.name}/ ({each.kind})"
+            driver = "alive" if each.is_driven else ""
+            table.add_row(*map(Text, (name, counts, "", "", "", of_best, "", "", "", "", driver)))
+        else:
+            notes.append(f"{each.name}: not a run ({each.reason})")
+    return Group(table, *(Text(note, overflow="fold") for note in notes))
+
+
+def _row(status: RunStatus, now: float) -> list[Text]:
+    score = f"{status.score:.3f}" if status.score is not None else ""
+    best = f"{status.best_score:.3f} at {status.best_step}" if status.best_score is not None else ""
+    return [
+        Text(status.name),
+        Text(status.state, style=_STYLES.get(status.state, "")),
+        Text(f"{status.step}/{status.steps}" if status.steps else ""),
+        Text(f"{status.loss:.3f}" if status.loss is not None else ""),
+        Text(score),
+        Text(best),
+        Text(f"{status.pairs_per_s:.1f}" if status.pairs_per_s and not status.state.is_over else ""),
+        Text(duration(status.left_s) if status.left_s is not None else ""),
+        Text(f"{duration(now - status.last_step_time)} ago" if status.last_step_time else ""),
+        Text(str(status.failures) if status.failures else ""),
+        Text("" if status.state.is_over else status.driver.partition(",")[0]),
+    ]
+
+
+def status_facts(status: RunStatus, *, now: float) -> dict[str, str]:
+    """Returns what is known about a run as texts by name, without what is unknown.
+
+    Args:
+        status: Status of the run.
+        now: Present time as a Unix time in seconds.
+    """
+    score = f"{status.score_name} {status.score:.3f}" if status.score is not None else ""
+    if status.best_score is not None:
+        score += f", best {status.best_score:.3f} at step {status.best_step}"
+    speed = f"{status.pairs_per_s:.1f} pairs/s" if status.pairs_per_s else ""
+    left = f", {duration(status.left_s)} left" if status.left_s is not None else ""
+    failures = f"{status.failures}, the last: {status.last_failure}" if status.failures else ""
+    facts = {
+        "state": f"{status.state}{': ' if status.reason else ''}{status.reason}",
+        "step": f"{status.step} of {status.steps}" if status.steps else "",
+        "last step": f"{duration(now - status.last_step_time)} ago" if status.last_step_time else "",
+        "loss": f"{status.loss:.4f}" if status.loss is not None else "",
+        "score": score,
+        "speed": f"{speed}{left}" if not status.state.is_over else speed,
+        "checkpoint": f"of step {status.saved_step}" if status.saved_step else "none",
+        "driver": status.driver,
+        "failures": failures,
+        "skipped": ", ".join(f"{reason} {count}" for reason, count in status.skipped_recordings.items()),
+    }
+    return {name: text for name, text in facts.items() if text}
+
+
+def status_view(
+    status: RunStatus, lines: Sequence[Mapping[str, Any]], events: Sequence[str], *, score: str, now: float
+) -> RenderableType:
+    """Returns the status of a run, its curves, and its last events.
+
+    Args:
+        status: Status of the run.
+        lines: Lines of its ``metrics.jsonl``.
+        events: Texts of its events, the last ones of which are shown.
+        score: Name of its selection metric among the scores of a validation.
+        now: Present time as a Unix time in seconds.
+    """
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="bold")
+    facts.add_column(overflow="fold")
+    for name, text in {"run": status.uri, **status_facts(status, now=now)}.items():
+        facts.add_row(Text(name), Text(text))
+    curves = [
+        Text("\n".join(["", f"{title}, steps {points[0][0]:g} to {points[-1][0]:g}", *drawn]))
+        for title, points in _curves(lines, status.score_name, score).items()
+        if (drawn := curve_lines(points, width=CURVE_WIDTH, height=CURVE_HEIGHT))
+    ]
+    last = [Text(""), *(Text(each, overflow="fold") for each in events[-5:])] if events else []
+    return Group(facts, *curves, *last)
+
+
+def _curves(lines: Sequence[Mapping[str, Any]], label: str, score: str) -> dict[str, list[tuple[float, float]]]:
+    steps = [line for line in lines if isinstance(line.get("step"), int)]
+    validated = [line for line in steps if isinstance(line.get("validation"), dict)]
+
+    def points(
+        values: Sequence[Mapping[str, Any]], of: Sequence[Mapping[str, Any]], key: str
+    ) -> list[tuple[float, float]]:
+        return [
+            (line["step"], value)
+            for line, each in zip(of, values, strict=True)
+            if (value := number(each, key)) is not None
+        ]
+
+    return {
+        "loss": points(steps, steps, "loss"),
+        label: points([line["validation"] for line in validated], validated, score),
+        "pairs/s": points(steps, steps, "pairs_per_s"),
+    }
+
+
+def status_line(status: RunStatus) -> str:
+    """Returns the status of a run in one line, for logs."""
+    facts = status_facts(status, now=time.time())
+    shown = [facts["state"], f"step {facts['step']}" if status.step else ""]
+    shown += [f"loss {facts['loss']}" if "loss" in facts else "", facts.get("score", ""), facts.get("speed", "")]
+    return "  ".join(filter(None, [status.name, *shown]))
+
+
+def duration(seconds: float) -> str:
+    """Returns a duration in its two largest units.
+
+    Example:
+        >>> [duration(each) for each in (-3, 42, 130, 7300, 200_000)]
+        ['0 s', '42 s', '2 min 10 s', '2 h 1 min', '2 d 7 h']
+    """
+    left = max(0, round(seconds))
+    units = [("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)]
+    parts = []
+    for name, size in units:
+        count, left = divmod(left, size)
+        parts.append((count, name))
+    first = next((place for place, (count, _) in enumerate(parts) if count), len(parts) - 1)
+    return " ".join(f"{count} {name}" for count, name in parts[first : first + 2] if count or first == 3)

@@ -1,0 +1,61 @@
+"""Tests that a sweep ends when it is asked to, once its trials have."""
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from mulan.runs.lease import Fence, hold_lease
+from mulan.runs.lease_files import newest
+from mulan.runs.stop import RunStopped, request_stop
+from mulan.storage import filesystem
+from tests.waiting import wait_until
+from tune import stopping
+from tune.stopping import ends_when_asked_to
+
+
+def ask(uri: str) -> None:
+    lease = newest(f"{uri}/lease")
+    assert lease is not None
+    request_stop(uri, lease)
+
+
+def wait_in_sweep(fence: Fence, runs_uri: str) -> None:
+    with ends_when_asked_to(fence, runs_uri):
+        ask(fence.uri)
+        time.sleep(60.0)  # the interrupt ends it
+
+
+def test_a_sweep_ends_after_its_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopping, "PERIOD_S", 0.01)
+    sweep, runs = str(tmp_path / "sweep"), str(tmp_path / "sweep" / "trials")
+    filesystem.write_atomically(f"{runs}/trial_0001/recipe.toml", b"")  # never had a driver
+    order = []
+
+    def train() -> None:
+        with hold_lease(f"{runs}/trial_0000"):
+            begun.set()
+            wait_until(lambda: filesystem.exists(f"{sweep}/lease/000000001.stop.json"), what="the request")
+            time.sleep(0.1)
+            order.append("trial")
+
+    begun = threading.Event()
+    trial = threading.Thread(target=train)
+    with hold_lease(sweep) as fence:
+        trial.start()
+        begun.wait()
+        with pytest.raises(RunStopped, match=r"sweep .*sweep stopped: requested by ") as stopped:
+            wait_in_sweep(fence, runs)
+        order.append("sweep")
+    trial.join()
+    assert order == ["trial", "sweep"] and stopped.value.exit_code == 3
+
+
+def test_a_sweep_that_ends_by_itself_or_by_an_interrupt_is_not_stopped(tmp_path: Path) -> None:
+    sweep = str(tmp_path / "sweep")
+    with hold_lease(sweep) as fence:
+        with ends_when_asked_to(fence, f"{sweep}/trials"):
+            pass
+        with pytest.raises(KeyboardInterrupt), ends_when_asked_to(fence, f"{sweep}/trials"):
+            raise KeyboardInterrupt
