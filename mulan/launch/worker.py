@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-
 from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe
 from mulan.data.planned_batches import BatchService

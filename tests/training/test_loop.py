@@ -199,6 +199,8 @@ def test_profiled_and_watched_steps_compute_the_same_numbers(tmp_path: Path) -> 
     for name in ("loss", "grad_norm", "temperature"):
         assert [line[name] for line in observed.metrics] == [line[name] for line in plain.metrics]
     assert torch.equal(engine.module.weight, plain_engine.module.weight)
+
+
 @pytest.mark.parametrize("step", [1, 2, 3, 6])  # without a validation, with one, with a checkpoint, the last step
 def test_a_stopped_run_saves_its_step_and_continues_like_an_undisturbed_one(step: int) -> None:
     whole, engine, undisturbed = trained(recipe(), RecordingObserver()), MatrixEngine(), MatrixEngine()
