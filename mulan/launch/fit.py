@@ -45,6 +45,7 @@ from mulan.storage import filesystem
 from mulan.storage.errors import StorageError
 from mulan.storage.jsonl import JsonLinesLog
 from mulan.storage.trees import LiteralHandler
+from mulan.tracking.follower import follow_run
 from mulan.training.state import Progress
 
 _DATA_TIMEOUT_SHARE = 0.8
@@ -86,7 +87,7 @@ def fit(
         set_health_check_timeout(recipe.scale.collective_timeout_s)
         source = _source(recipe, reader.reference)
         try:
-            with _training_errors(run, fence):
+            with follow_run(run, recipe, fence), _training_errors(run, fence):
                 _trainer(recipe, run, fence, source, callbacks or []).fit()
         finally:
             source.end()
