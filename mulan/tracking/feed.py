@@ -37,8 +37,8 @@ class TrackerFeed:
 
     ``metrics.jsonl`` is the queue: nothing more is read from it before the tracker has what was read, so a tracker that
     is slow, or away for hours, costs no memory and misses nothing. The tracker is opened at the first step that it does
-    not have. A step is sent once: of steps that are repeated after a restart, the tracker keeps the first values, which
-    the repeated ones equal except for times.
+    not have. Of steps that are repeated after a restart, the tracker keeps the first values, which the repeated ones
+    equal except for times.
     """
 
     def __init__(
@@ -62,6 +62,10 @@ class TrackerFeed:
         self._steps: list[StepScalars] = []
         self._events: deque[tuple[int, float, str]] = deque(maxlen=_MAX_EVENTS)
         self._identity: TrackedRun | None = None
+        self._sent = 0
+        """The last step that was sent; that of the identity is the last one that is surely stored."""
+        self._unsure: deque[tuple[float, int]] = deque()
+        """When steps were sent, in seconds of the monotonic clock, and the last one of each part."""
         self._tracker: Tracker | None = None
         self._outcome: Outcome = "finished"
         self._stop = threading.Event()
@@ -89,8 +93,8 @@ class TrackerFeed:
         return 0.0 if since is None else time.monotonic() - since
 
     def last_step(self) -> int:
-        """Returns the last step that the tracker has."""
-        return self._identity.step if self._identity else 0
+        """Returns the last step that was sent."""
+        return self._sent
 
     def _send_all(self) -> None:
         period_s = _PERIOD_S if is_local(self._run.uri) else _REMOTE_PERIOD_S
@@ -103,6 +107,7 @@ class TrackerFeed:
                 if stopping and self._tracker is not None:
                     self._check_lease()
                     self._tracker.close(self._outcome)
+                    self._note(TrackedRun(self._tracker.run_id, self._sent))
                 self._report_recovery()
                 pause_s = period_s
             except RunTakenOver:  # the other driver sends the rest
@@ -118,6 +123,7 @@ class TrackerFeed:
     def _send_new(self) -> None:
         if self._identity is None:
             self._identity = read_identity(self._run, self.name)
+            self._sent = self._identity.step if self._identity else 0
         while True:
             self._read()
             if not self._steps and not (self._tracker and self._events):
@@ -129,15 +135,16 @@ class TrackerFeed:
             if self._steps:
                 part = self._steps[:_STEPS_AT_ONCE]
                 tracker.scalars(part)
-                self._note(TrackedRun(tracker.run_id, part[-1].step))
+                self._sent = part[-1].step
                 del self._steps[:_STEPS_AT_ONCE]
+                self._note_stored(tracker)
             self._busy_since = time.monotonic()
 
     def _read(self) -> None:
         """Reads the lines since the last call, if all earlier steps have been sent."""
         if self._steps:
             return
-        newest = self.last_step()
+        newest = self._sent
         for line in self._metrics.new_lines():
             scalars = step_scalars(line)
             if scalars is not None and scalars.step > newest:
@@ -155,12 +162,23 @@ class TrackerFeed:
         tracker = self._open(self.name, self._run, run_id=run_id, next_step=next_step)
         if run_id is not None and tracker.run_id != run_id:  # the tracker no longer has the run: all steps are new
             self._steps, self._metrics, identity = [], JsonLinesTail(self._run.metrics_uri), None
+            self._sent = 0
+            self._unsure.clear()
         self._note(identity or TrackedRun(tracker.run_id))
         if identity is None:
             self._read()
         tracker.begin(self._recipe)
         self._tracker = tracker
         return tracker
+
+    def _note_stored(self, tracker: Tracker) -> None:
+        """Notes the last step that is surely stored."""
+        now, stored = time.monotonic(), None
+        self._unsure.append((now, self._sent))
+        while self._unsure and now - self._unsure[0][0] >= tracker.stored_after_s:
+            _, stored = self._unsure.popleft()
+        if stored is not None:
+            self._note(TrackedRun(tracker.run_id, stored))
 
     def _note(self, identity: TrackedRun) -> None:
         self._check_lease()

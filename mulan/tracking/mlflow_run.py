@@ -36,6 +36,8 @@ _STATUS = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 class MlflowTracker:
     """A run of MLflow, of the experiment ``MLFLOW_EXPERIMENT_NAME`` (default: ``mulan``)."""
 
+    stored_after_s = 0.0
+
     def __init__(self, run: Run, *, run_id: str | None = None) -> None:
         """
         Args:

@@ -4,7 +4,7 @@ import math
 import re
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from mulan.tracking.tracker import StepScalars
 
@@ -56,5 +56,5 @@ def _named(line: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         yield "speed/data_wait_ratio", waited_s / step_s
 
 
-def _is_finite(value: Any) -> bool:
+def _is_finite(value: Any) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

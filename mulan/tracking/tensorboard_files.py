@@ -28,6 +28,8 @@ def event_files_uri(run: Run) -> str:
 class TensorBoardTracker:
     """The event files of a run. TensorBoard stores no artifacts: the model and the report are in the run's folder."""
 
+    stored_after_s = 0.0
+
     def __init__(self, run: Run, *, next_step: int | None = None) -> None:
         """
         Args:

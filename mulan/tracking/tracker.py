@@ -55,12 +55,15 @@ class Tracker(Protocol):
 
     run_id: str
     """Id of the run in the tracker, under which another process continues it."""
+    stored_after_s: float
+    """Time after which scalars are stored even if this process is killed. Younger ones are sent again by the next
+    process, and every tracker ignores those that it has."""
 
     def begin(self, recipe: Recipe) -> None:
         """Marks the run as running, and stores its recipe."""
 
     def scalars(self, steps: Sequence[StepScalars]) -> None:
-        """Stores the scalars of further steps, in ascending order; none of them has been sent before."""
+        """Stores the scalars of further steps, in ascending order."""
 
     def scores(self, values: Mapping[str, float], step: int) -> None:
         """Stores scores of the model of a step by name, at any time, and again if the model is evaluated again."""

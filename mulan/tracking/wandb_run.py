@@ -33,6 +33,8 @@ class WandbTracker:
     them when they are uploaded.
     """
 
+    stored_after_s = 60.0  # the library's process writes its buffer to the disk every 15 s
+
     def __init__(self, run: Run, *, run_id: str | None = None) -> None:
         """
         Args:
@@ -74,7 +76,8 @@ class WandbTracker:
         if self._mode == "offline":
             folder = self._run.settings.sync_dir
             log.warning("W&B is offline: the run is in %s; upload it with: wandb sync %s", folder, folder)
-        self._run.config.update({key: _plain(value) for key, value in recipe.flat().items()}, allow_val_change=True)
+        config: Any = self._run.config  # without types
+        config.update({key: _plain(value) for key, value in recipe.flat().items()}, allow_val_change=True)
 
     def scalars(self, steps: Sequence[StepScalars]) -> None:
         """Stores scalars, at the step and the time at which they were measured."""
