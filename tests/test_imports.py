@@ -57,6 +57,7 @@ COMMANDS: dict[str, list[list[str]]] = {
 
 MODULES: dict[str, tuple[str, ...]] = {
     "mulan": HEAVY,
+    "mulan.tracking.follower": HEAVY,
     "mulan.launch.fit": (
         "transformers",
         "deepspeed",
