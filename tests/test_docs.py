@@ -18,7 +18,9 @@ FOLDERS = (".ci", ".github", ".make", "cluster", "jobs", "mulan", "tests", "tune
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md"))])
 CHANGELOG = ".github/CHANGELOG.md"
 
-CREATED_BY_RUNS = re.compile(r"runs(/(demo|first|fuzz|music)(/.*)?)?/?|lease/|anomalies/|preparation/results/")
+CREATED_BY_RUNS = re.compile(
+    r"runs(/(demo|first|fuzz|music)(/.*)?)?/?|lease/|anomalies/|trackers/|tensorboard/|wandb/|preparation/results/"
+)
 """Paths that the documents name and that commands create."""
 OF_OTHERS = {"config/prometheus/podMonitor.yaml": "a file of KubeRay's repository"}
 """Paths that the documents name and that belong to other projects."""

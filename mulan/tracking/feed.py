@@ -16,7 +16,7 @@ from mulan.storage.jsonl import JsonLinesTail
 from mulan.tracking.identity import TrackedRun, read_identity, write_identity
 from mulan.tracking.registry import open_tracker
 from mulan.tracking.scalars import step_scalars
-from mulan.tracking.tracker import Outcome, StepScalars, Tracker
+from mulan.tracking.tracker import Outcome, StepScalars, Tracker, describe_failure
 
 OpenTracker = Callable[..., Tracker]
 """A function with the arguments of :func:`mulan.tracking.registry.open_tracker`."""
@@ -197,8 +197,7 @@ class TrackerFeed:
                 tracker.close(None)
 
     def _report_failure(self, error: Exception, *, stopping: bool) -> None:
-        lines = str(error).strip().splitlines() or [""]
-        reason = redacted(f"{type(error).__name__}: {lines[0]}"[:500])
+        reason = describe_failure(error)
         if stopping:
             log.warning("tracker %s has no steps after %d: %s", self.name, self.last_step(), reason)
         elif not self._failing:

@@ -8,13 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mulan.config.paths import redacted
 from mulan.runs.run import Run
 from mulan.storage import filesystem
 from mulan.tracking.feed import OpenTracker
 from mulan.tracking.identity import TrackedRun, read_identity, write_identity
 from mulan.tracking.registry import open_tracker
-from mulan.tracking.tracker import PngPicture, Table, Tracker
+from mulan.tracking.tracker import PngPicture, Table, Tracker, describe_failure
 
 TIMEOUT_S = 300.0
 """Time that a command waits for all trackers to receive a model or an evaluation."""
@@ -103,9 +102,7 @@ def _send(
             send(tracker)
             tracker.close(None)
         except Exception as error:  # a tracker's library raises anything
-            lines = str(error).strip().splitlines() or [""]
-            reason = redacted(f"{type(error).__name__}: {lines[0]}"[:500])
-            log.warning("tracker %s did not receive %s: %s", name, what, reason)
+            log.warning("tracker %s did not receive %s: %s", name, what, describe_failure(error))
 
     names = [name for name in run.recipe().logging.trackers if name not in but]
     threads = [threading.Thread(target=deliver, args=(name,), name=f"tracker {name}", daemon=True) for name in names]

@@ -6,16 +6,27 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from mulan.config.errors import MulanError
+from mulan.config.paths import redacted
 from mulan.config.recipe import Recipe
+from mulan.storage.filesystem import printable
 
 Outcome = Literal["finished", "failed", "killed"]
 """How a driver ended: all steps are done, an error stopped it, or it was interrupted."""
+
+_MAX_CHARACTERS = 500
+"""Maximum length of the description of an error."""
 
 Cell = str | float | None
 
 
 class TrackerError(MulanError):
     """An experiment tracker is missing, not configured, or not usable."""
+
+
+def describe_failure(error: Exception) -> str:
+    """Returns the first line of an error of a tracker's library, without credentials and control characters."""
+    first = next(iter(str(error).strip().splitlines()), "no message")
+    return printable(redacted(f"{type(error).__name__}: {first}"))[:_MAX_CHARACTERS]
 
 
 @dataclass(frozen=True)

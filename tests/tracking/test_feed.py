@@ -144,7 +144,7 @@ def test_a_tracker_that_fails_to_the_end_is_reported_with_its_last_step(
         wait_for(lambda: tracker.steps() == [1, 2])
         tracker.error = RuntimeError("")
         append_steps(run, [3])
-    assert caplog.records[-1].getMessage() == "tracker wandb has no steps after 2: RuntimeError: "
+    assert caplog.records[-1].getMessage() == "tracker wandb has no steps after 2: RuntimeError: no message"
 
 
 def test_events_of_this_attempt_are_sent(tmp_path: Path) -> None:
