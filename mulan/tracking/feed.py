@@ -159,7 +159,7 @@ class TrackerFeed:
         identity = self._identity
         next_step = self._steps[0].step if self._steps else None
         run_id = identity.run_id if identity else None
-        tracker = self._open(self.name, self._run, run_id=run_id, next_step=next_step)
+        self._tracker = tracker = self._open(self.name, self._run, run_id=run_id, next_step=next_step)
         if run_id is not None and tracker.run_id != run_id:  # the tracker no longer has the run: all steps are new
             self._steps, self._metrics, identity = [], JsonLinesTail(self._run.metrics_uri), None
             self._sent = 0
@@ -168,7 +168,6 @@ class TrackerFeed:
         if identity is None:
             self._read()
         tracker.begin(self._recipe)
-        self._tracker = tracker
         return tracker
 
     def _note_stored(self, tracker: Tracker) -> None:
