@@ -74,8 +74,9 @@ class WandbTracker:
     def begin(self, recipe: Recipe) -> None:
         """Stores the fields of the recipe as the configuration of the run."""
         if self._mode == "offline":
-            folder = self._run.settings.sync_dir
-            log.warning("W&B is offline: the run is in %s; upload it with: wandb sync %s", folder, folder)
+            # a resumption, the model and an evaluation have folders of their own, of the same id
+            folders = str(Path(self._run.settings.sync_dir).with_name(f"offline-run-*-{self.run_id}"))
+            log.warning("W&B is offline: the run is in %s; upload it with wandb sync", folders)
         config: Any = self._run.config  # without types
         config.update({key: _plain(value) for key, value in recipe.flat().items()}, allow_val_change=True)
 
