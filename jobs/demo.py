@@ -17,6 +17,7 @@ from mulan.data.corpus.index import INDEX_NAME
 from mulan.demo.corpus import build_corpus
 from mulan.launch.checks import check_buildable
 from mulan.storage import filesystem
+from mulan.tracking.registry import check_trackers
 
 
 class DemoRefused(MulanError, ValueError):
@@ -46,6 +47,7 @@ def main() -> None:
         )
     run.check(recipe)
     run.check_writable()
+    check_trackers(recipe.logging.trackers)
     check_buildable(recipe)
     if not filesystem.exists(filesystem.join(data_uri, INDEX_NAME)):
         filesystem.check_writable(data_uri)

@@ -24,12 +24,15 @@ def main() -> None:
 def export(run: Run, *, dry_run: bool = False) -> None:
     """Exports a run's newest checkpoint and prints the folder; with ``dry_run``, only reads the checkpoint."""
     from mulan.runs.export import checkpoint_to_export, export_run
+    from mulan.tracking.results import send_model
 
     if dry_run:
         checkpoint_to_export(run)
         return
     steps_done = export_run(run)
-    print(f"export  model of step {steps_done}: {run.model_uri}")
+    print(f"export  model of step {steps_done}: {run.model_uri}", flush=True)
+    if run.recipe().logging.trackers:
+        send_model(run, steps_done)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from mulan.launch.cluster import connect
 from mulan.runs.checkpoint_list import checkpoints
 from mulan.runs.run import Run
 from mulan.storage import filesystem
+from mulan.tracking.registry import check_trackers
 
 
 def check_training(recipe: Recipe, run: Run) -> MicroBatchReader:
@@ -25,6 +26,7 @@ def check_training(recipe: Recipe, run: Run) -> MicroBatchReader:
         MulanError: A check failed; the error of the first one is raised.
     """
     run.check(recipe)
+    check_trackers(recipe.logging.trackers)
     reader = check_corpus(recipe)
     run.check(recipe, reader.corpus.index_sha256)
     run.check_writable()

@@ -22,6 +22,7 @@ from mulan.launch.checks import check_corpus, check_instruments, check_replay
 from mulan.launch.cluster import share_reader
 from mulan.launch.display import show_progress
 from mulan.runs.run import Run
+from mulan.tracking.registry import tracker_lines
 
 
 def main() -> None:
@@ -86,6 +87,8 @@ def train(recipe: Recipe, run: Run, instruments: InstrumentSettings | None = Non
     """
     reader = check_training(recipe, run)
     join_and_report(recipe, run, reader, label="train")
+    for line in tracker_lines(recipe.logging.trackers, run):
+        CONSOLE.print(f"train  {line}", soft_wrap=True)
     # imports torch and Ray Train
     from mulan.launch.fit import fit
 

@@ -36,21 +36,22 @@ PACKAGES: dict[str, set[str]] = {
     "mulan.telemetry": _of_mulan("config data model"),
     "mulan.runs": _of_mulan("config data model storage tasks training"),
     "mulan.instrumentation": _of_mulan("config distributed storage training"),
+    "mulan.tracking": _of_mulan("config runs storage"),
     "mulan.monitoring": _of_mulan("config evaluation pages runs storage"),
     "mulan.launch": _of_mulan(
         "config data distributed evaluation instrumentation model monitoring private_ray runs storage tasks telemetry "
-        "training"
+        "tracking training"
     ),
     "mulan.debugging": _of_mulan("config data distributed launch model runs storage tasks training"),
     "mulan.benchmarks": _of_mulan(
         "config data distributed evaluation launch model objectives preparation recipes runs storage tasks telemetry "
-        "training"
+        "tracking training"
     )
     | {"mulan"},
     "mulan": _of_mulan("model"),
     "jobs": _of_mulan(
         "benchmarks config data debugging demo evaluation instrumentation launch monitoring preparation recipes runs "
-        "storage"
+        "storage tracking"
     ),
     "tune": _of_mulan("config data launch private_ray recipes runs storage training") | {"jobs"},
 }
@@ -61,6 +62,9 @@ KEPT_TO: dict[str, tuple[str, ...]] = {
     "ray.util.metrics": ("mulan/telemetry/publisher.py",),
     "ray.train": ("mulan/launch/", "mulan/private_ray/train.py"),
     "ray.tune": ("tune/",),
+    "mlflow": ("mulan/tracking/mlflow_run.py",),
+    "torch.utils.tensorboard": ("mulan/tracking/tensorboard_files.py",),
+    "wandb": ("mulan/tracking/wandb_run.py",),
     "deepspeed": ("mulan/training/engines/deepspeed.py", "mulan/training/engines/exact.py"),
 }
 """Libraries, with the only files that may import them."""
@@ -94,6 +98,7 @@ IMPORTED_LATE = {
     "mulan/monitoring/live_report.py": "the driver of a run does not wait for matplotlib",
     "mulan/preparation/pipeline.py": "without models, no process of a preparation loads their libraries",
     "mulan/debugging/replay.py": "DeepSpeed chooses its accelerator when imported; this process has chosen one",
+    "mulan/tracking/registry.py": "trackers are optional dependencies, and take seconds to import",
     "tests/conftest.py": "Ray reads its environment when imported",
     "tune/sweep.py": "a refused sweep does not wait for Ray",
 }
@@ -135,6 +140,13 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "mulan/__init__.py": "tests/test_imports.py tests what it loads, and all tests of MuLan use it",
 }
 """Modules with logic but without a test file of their name, and the tests that cover them."""
+
+LONGER_THAN_A_MODULE = {
+    "mulan/demo/genres.py": "a table of music",
+    "tests/test_architecture.py": "the tables of the architecture, with their tests",
+}
+MAX_LINES = 350
+MAX_FUNCTION_LINES = 60  # without the docstring
 
 
 def python_files(*folders: str) -> list[str]:

@@ -19,7 +19,8 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in
 CHANGELOG = ".github/CHANGELOG.md"
 
 CREATED_BY_RUNS = re.compile(
-    r"runs(/(demo|first|fuzz|music)(/.*)?)?/?|(lease|anomalies|profile|hangs)/|preparation/results/"
+    r"runs(/(demo|first|fuzz|music)(/.*)?)?/?|(lease|anomalies|profile|hangs|trackers|tensorboard|wandb)/"
+    r"|preparation/results/"
 )
 """Paths that the documents name and that commands create."""
 OF_OTHERS = {"config/prometheus/podMonitor.yaml": "a file of KubeRay's repository"}

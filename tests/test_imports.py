@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[1]
 
 EVALUATION_LIBRARIES = ("sklearn", "scipy.stats", "matplotlib")
 MODEL_LIBRARIES = ("torch", "transformers", "deepspeed", "scipy", *EVALUATION_LIBRARIES)
-HEAVY = ("ray", "pandas", *MODEL_LIBRARIES)
+TRACKERS = ("mlflow", "tensorboard", "wandb")
+HEAVY = ("ray", "pandas", *TRACKERS, *MODEL_LIBRARIES)
 
 NO_CORPUS = ["--data", "/nowhere", "--storage", "/nowhere", "--name", "run"]
 NO_RUN = ["--storage", "/nowhere", "--name", "run"]
@@ -64,10 +65,12 @@ COMMANDS: dict[str, list[list[str]]] = {
 
 MODULES: dict[str, tuple[str, ...]] = {
     "mulan": HEAVY,
+    "mulan.tracking.follower": HEAVY,
     "mulan.launch.fit": (
         "transformers",
         "deepspeed",
         "scipy",
+        *TRACKERS,
         *EVALUATION_LIBRARIES,
     ),  # imported by the driver and Ray Train's controller
     "mulan.training.worker": ("ray", *EVALUATION_LIBRARIES),  # the models of transformers import scipy

@@ -99,6 +99,10 @@ class Recipe(Section):
         """
         return self.replace(audio_tower=audio.without_pretrained(self.audio_tower))
 
+    def flat(self) -> dict[str, Any]:
+        """Returns the values of all fields by their dotted paths, ``section.field``, as values of JSON."""
+        return _flatten(self.model_dump(mode="json"))
+
     def to_toml(self) -> str:
         """Returns the recipe with all fields as TOML."""
         return tomli_w.dumps(self.model_dump(mode="json"))
@@ -126,7 +130,7 @@ def differing_fields(first: Recipe, second: Recipe) -> dict[str, tuple[Any, Any]
     Returns:
         Both values of each field by its dotted path, ``section.field``; None if a recipe does not have the field.
     """
-    old, new = _flatten(first.model_dump(mode="json")), _flatten(second.model_dump(mode="json"))
+    old, new = first.flat(), second.flat()
     return {
         key: (old.get(key), new.get(key)) for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)
     }

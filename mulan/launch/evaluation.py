@@ -19,8 +19,10 @@ from mulan.evaluation.report.training import training_report
 from mulan.evaluation.tasks.request import TaskRequest
 from mulan.launch.cluster import started_ray
 from mulan.launch.heartbeat import report_waiting
+from mulan.launch.tracked_evaluation import evaluation_results
 from mulan.runs.run import Run
 from mulan.storage import filesystem
+from mulan.tracking.results import send_evaluation
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ def evaluate_and_report(
     with report_waiting("evaluate", ScaleConfig(workers=1, use_gpu=options.use_gpu), console):
         evaluation = evaluate(request.models, request.tasks, options, baselines=request.baselines, observer=observer)
     training = None if run is None else training_report(run.metrics(), run.recipe(), run.seconds())
-    summary = report_evaluation(evaluation, options.out_uri, training, request.ablation)
-    print_report(summary, filesystem.join(options.out_uri, HTML_NAME), console)
-    return summary
+    report = report_evaluation(evaluation, options.out_uri, training, request.ablation)
+    print_report(report.summary, filesystem.join(options.out_uri, HTML_NAME), console)
+    if run is not None and run.recipe().logging.trackers:
+        send_evaluation(run, run.exported_steps() or 0, evaluation_results(report, options.out_uri))
+    return report.summary

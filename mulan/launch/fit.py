@@ -40,6 +40,7 @@ from mulan.storage import filesystem
 from mulan.storage.errors import StorageError
 from mulan.storage.jsonl import JsonLinesLog
 from mulan.storage.trees import LiteralHandler
+from mulan.tracking.follower import follow_run
 
 _DATA_TIMEOUT_SHARE = 0.8
 """The time that workers wait for data, as a fraction of ``scale.collective_timeout_s``."""
@@ -91,7 +92,8 @@ def fit(
             instruments=instruments or InstrumentSettings(),
             driver_began=time.time(),
         )
-        with live_report(run, fence) if sweep is None else nullcontext():  # a sweep has a page of its own
+        page = live_report(run, fence) if sweep is None else nullcontext()  # a sweep has a page of its own
+        with follow_run(run, recipe, fence), page:
             try:
                 with _training_errors(run, job.fences):
                     _trainer(job, callbacks or []).fit()

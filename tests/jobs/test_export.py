@@ -38,6 +38,16 @@ def test_the_newest_checkpoint_is_exported(job: Job, run: Run) -> None:
     assert all((tensor == 6).all() for tensor in weights.values())
 
 
+def test_a_tracker_that_does_not_receive_the_model_is_a_line_and_no_failure(
+    job: Job, run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    run.begin(run.recipe().replace({"logging.trackers": ["tensorboard", "mlflow"]}))
+    assert job("export", "--name", "x")[0] == 0
+    (line,) = [record.getMessage() for record in caplog.records if record.name.startswith("mulan.tracking")]
+    assert line.startswith("tracker mlflow did not receive the model of step 6: TrackerError: MLFLOW_TRACKING_URI is")
+
+
 def test_a_dry_run_prints_the_recipe_and_writes_nothing(job: Job, run: Run) -> None:
     before = sorted(Path.cwd().rglob("*"))
     code, out, err = job("export", "--name", "x", "--dry-run")

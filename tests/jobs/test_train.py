@@ -26,6 +26,15 @@ def test_a_corpus_and_weights_that_do_not_meet_the_recipe_are_refused(job: Job, 
     assert_refused(job("train", *arguments, "--set", "batch.micro_batches=1", "--set", "scale.workers=1"), "playlist")
 
 
+def test_trackers_that_cannot_be_used_are_refused_before_the_corpus_is_opened(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    arguments = ("--recipe", "demo_miniature", "--name", "x", "--data", "/nowhere/tones")
+    tracked = job("train", *arguments, "--set", 'logging.trackers=["mlflow"]')
+    assert_refused(tracked, "logging.trackers names mlflow, but MLFLOW_TRACKING_URI is not set; set it to the address")
+
+
 def test_a_printed_recipe_can_be_used_as_a_file(job: Job, tiny_corpus: str) -> None:
     _, printed, _ = job("train", "--recipe", "demo_miniature", "--name", "x", "--data", tiny_corpus, "--dry-run")
     Path("mine.toml").write_text(printed)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from ray.util.annotations import RayDeprecationWarning
 from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mulan.config.errors import SeveralErrors
 from mulan.evaluation.options import EvaluationOptions, SilentObserver
@@ -22,7 +23,7 @@ from tests.evaluation.report.training_lines import training_lines
 
 @pytest.fixture
 def request_of_run(tiny_corpus: str, tmp_path: Path) -> EvaluationRequest:
-    recipe = load_recipe("demo_miniature", data_uri=tiny_corpus)
+    recipe = load_recipe("demo_miniature", ['logging.trackers=["tensorboard"]'], data_uri=tiny_corpus)
     run = Run(str(tmp_path), "run")
     run.begin(recipe)
     JointTask(recipe).export(JointTask(recipe).build_model(), Path(run.model_uri))
@@ -57,6 +58,11 @@ def test_the_report_has_scores_and_the_training(
     printed = console.export_text()
     assert "report.html" in printed
     assert '"A steady' in printed, "an example of a query"
+    tracked = EventAccumulator(f"{run.uri}/tensorboard").Reload()
+    (score,) = tracked.Scalars("evaluation/zero_shot/pitch/roc_auc")
+    assert (score.step, score.value) == (0, pytest.approx(report["zero_shot"]["pitch"]["roc_auc"], abs=1e-6))
+    assert tracked.Tags()["images"] == ["evaluation/map_1"]
+    assert "evaluation/scores/text_summary" in tracked.Tags()["tensors"]
 
 
 def test_all_damaged_models_are_found_before_anything_is_embedded(request_of_run: EvaluationRequest) -> None:

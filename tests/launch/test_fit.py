@@ -14,6 +14,7 @@ from unittest.mock import patch
 import pytest
 import ray.train
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.multiprocessing import ProcessRaisedException
 
 import mulan
@@ -64,7 +65,8 @@ def losses(lines: list[dict[str, Any]]) -> list[float]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tiny_corpus: str, tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Run:
-    run, recipe = Run(str(tmp_path_factory.mktemp("runs")), "undisturbed"), miniature(tiny_corpus)
+    run = Run(str(tmp_path_factory.mktemp("runs")), "undisturbed")
+    recipe = miniature(tiny_corpus, 'logging.trackers=["tensorboard"]')
     reader = share_reader(check_corpus(recipe))
     with patch("mulan.data.corpus.index.Corpus.open", side_effect=AssertionError("the index is loaded once")):
         # instruments change no result, which the tests compare with that of a process without them
@@ -86,6 +88,16 @@ def test_two_ray_workers_train_like_one_process(undisturbed: Run, tiny_corpus: s
     assert [line["model_flops"] for line in lines] == [
         sum(flops(reader(Item(Phase.TRAIN, step, number))) for number in range(2)) for step in range(6)
     ]
+
+
+def test_trackers_have_all_steps_of_a_run_and_its_events(undisturbed: Run) -> None:
+    tracked, lines = EventAccumulator(f"{undisturbed.uri}/tensorboard").Reload(), undisturbed.metrics()
+    sent = {name: [(each.step, each.value) for each in tracked.Scalars(name)] for name in tracked.Tags()["scalars"]}
+    assert sent["train/loss"] == [(line["step"], pytest.approx(line["loss"], rel=1e-6)) for line in lines]
+    assert [step for step, _ in sent["validation/recall10"]] == [3, 6]
+    assert {"speed/pairs_per_s", "speed/data_wait_ratio", "train/grad_norm", "train/temperature"} <= sent.keys()
+    texts = [each.tensor_proto.string_val[0].decode() for each in tracked.Tensors("events/text_summary")]
+    assert any("2 workers continue from step 0" in text for text in texts)
 
 
 def test_checkpoints_and_export_of_a_run(undisturbed: Run) -> None:

@@ -1,6 +1,7 @@
 """The report of an evaluation: its summary, with pictures and sounds of the recordings that it names."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -24,13 +25,23 @@ _MAX_MAPS = 4
 """Maximum number of maps, one for each task."""
 
 
+@dataclass(frozen=True)
+class WrittenReport:
+    """A report that has been written."""
+
+    summary: Mapping[str, Any]
+    """Content of ``report.json``."""
+    maps: tuple[Picture, ...]
+    """Maps of the recordings."""
+
+
 def report_evaluation(
     evaluation: TaskEvaluation,
     out_uri: str,
     training: TrainingReport | None = None,
     ablation: Ablation | None = None,
-) -> Mapping[str, Any]:
-    """Writes ``report.json`` and ``report.html`` to a folder, and returns the content of the former.
+) -> WrittenReport:
+    """Writes ``report.json`` and ``report.html`` to a folder.
 
     Args:
         evaluation: The results.
@@ -55,7 +66,7 @@ def report_evaluation(
         training=training,
     )
     write_report(out_uri, summary, content)
-    return summary
+    return WrittenReport(summary, content.space)
 
 
 def _maps(evaluation: TaskEvaluation) -> Iterator[Picture]:

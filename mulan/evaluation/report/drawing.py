@@ -2,15 +2,19 @@
 
 import io
 import warnings
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
+import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D1F")
 """Colours of Okabe and Ito, which colour-blind readers can tell apart."""
 INK, GREY, FAINT = "#1f2430", "#6b7280", "#d9dde3"
+_PNG_DPI = 150
 STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: small, sharp, selectable
     "svg.hashsalt": "mulan",  # the same figure gives the same bytes
@@ -44,6 +48,21 @@ class Picture:
     """The figure as an SVG document."""
     alt: str
     """Alternative text that describes the figure."""
+    figure: Figure | None = field(default=None, repr=False, compare=False)
+    """The figure that was drawn, for other formats."""
+
+    def png(self) -> bytes:
+        """Returns the figure as a PNG image, for programs that show no SVG."""
+        assert self.figure is not None, "the picture was not drawn here"
+        buffer = io.BytesIO()
+        with mpl.rc_context(STYLE), _without_glyph_warnings():
+            self.figure.savefig(buffer, format="png", dpi=_PNG_DPI)
+        return buffer.getvalue()
+
+
+def picture_of(figure: Figure, alt: str) -> Picture:
+    """Returns a figure as a picture with its alternative text."""
+    return Picture(svg_of(figure), alt, figure)
 
 
 def new_figure(width_in: float, height_in: float) -> tuple[Figure, Axes]:
@@ -55,8 +74,14 @@ def new_figure(width_in: float, height_in: float) -> tuple[Figure, Axes]:
 def svg_of(figure: Figure) -> bytes:
     """Returns a figure as an SVG document without a date, so that equal figures are equal bytes."""
     buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        # text stays text, for which the reader's browser has fonts
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+    with _without_glyph_warnings():
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")), dpi=200)
     return buffer.getvalue()
+
+
+@contextmanager
+def _without_glyph_warnings() -> Iterator[None]:
+    """Silences warnings about characters without a glyph: in SVG, text stays text, and browsers have fonts for it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield

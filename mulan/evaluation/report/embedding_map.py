@@ -8,7 +8,7 @@ import numpy as np
 
 from mulan.data.corpus.metadata import split_tag
 from mulan.evaluation.recordings import EmbeddedRecordings, LabelledRecording
-from mulan.evaluation.report.drawing import GREY, INK, PALETTE, STYLE, Picture, new_figure, svg_of
+from mulan.evaluation.report.drawing import GREY, INK, PALETTE, STYLE, Picture, new_figure, picture_of
 from mulan.evaluation.report.plane import on_plane
 
 MIN_RECORDINGS = 5
@@ -63,7 +63,7 @@ def embedding_map(audio: EmbeddedRecordings, *, title: str, seed: int = 0) -> Pi
         axes.set_ylabel("t-SNE 2 (no unit)")
         grouped = f", grouped by {category}: {', '.join(names)}" if names else ""
         of = f"{len(chosen)} of {len(audio.recordings)}" if len(chosen) < len(audio.recordings) else f"{len(chosen)}"
-        return Picture(svg_of(figure), f"{title}: map of the vectors of {of} recordings{grouped}.")
+        return picture_of(figure, f"{title}: map of the vectors of {of} recordings{grouped}.")
 
 
 def _groups(recordings: Sequence[LabelledRecording]) -> tuple[str, list[str]]:

@@ -8,7 +8,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mulan.evaluation.report.drawing import GREY, PALETTE, STYLE, Picture, svg_of
+from mulan.evaluation.report.drawing import GREY, PALETTE, STYLE, Picture, picture_of
 from mulan.evaluation.report.score_names import SECTION_TITLES, score_name
 from mulan.evaluation.report.summary import section_of
 
@@ -62,7 +62,7 @@ def robustness_picture(summary: Mapping[str, Any]) -> Picture | None:
             f"Scores of {models} over the strength of corruption, from 0 to 5{within}: {', '.join(handles)}; "
             "grey: chance."
         )
-        return Picture(svg_of(figure), alt)
+        return picture_of(figure, alt)
 
 
 def _draw(panel: Axes, sets: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

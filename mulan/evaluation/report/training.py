@@ -10,7 +10,7 @@ import numpy as np
 from mulan.config.checks import pretraining_warnings
 from mulan.config.objectives import collapsed_losses
 from mulan.config.recipe import Recipe
-from mulan.evaluation.report.drawing import GREY, PALETTE, STYLE, Picture, new_figure, svg_of
+from mulan.evaluation.report.drawing import GREY, PALETTE, STYLE, Picture, new_figure, picture_of
 
 _FEW_STEPS = 40
 """Maximum number of steps that are drawn as points."""
@@ -116,7 +116,7 @@ def _curve(
         axes.set_ylabel(unit)
         axes.margins(x=0.01)
         alt = f"{title} over {int(steps[-1])} steps: {values[0]:.4g} at the first, {smooth[-1]:.4g} at the end."
-        return Picture(svg_of(figure), alt)
+        return picture_of(figure, alt)
 
 
 def _running_mean(values: np.ndarray, width: int) -> np.ndarray:

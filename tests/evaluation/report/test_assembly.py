@@ -38,7 +38,10 @@ def test_a_report_has_the_recordings_of_its_examples_their_sounds_and_a_map(tiny
         seconds={"small": 1.0},
     )
     training = training_report([{"step": 3, "loss": 1.5}], Recipe(), {"train": 9.0})
-    summary = report_evaluation(evaluation, str(tmp_path), training)
+    written = report_evaluation(evaluation, str(tmp_path), training)
+    summary = written.summary
+    assert [each.alt.split(",")[0] for each in written.maps] == ["MagnaTagATune and 1 more"]
+    assert written.maps[0].png().startswith(b"\x89PNG")
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert report == summary
     assert report["retrieval"]["captions"]["captions"]["recall10"] == 0.5
