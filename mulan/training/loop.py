@@ -6,6 +6,7 @@ Each step: take, step, exchange, check, validate, log, checkpoint.
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from mulan.config.objectives import collapsed_losses
@@ -67,15 +68,12 @@ def train(
     preemption = _PreemptionWatch(observer)
     with deterministic_kernels(recipe.train.deterministic):
         for step in range(progress.steps_done + 1, recipe.train.steps + 1):
-            for instrument in instruments:
-                instrument.begin_step(step)
-            begun = time.perf_counter()
-            micro_batches = source.take(schedule.train_micro_batches_per_worker)
-            measured = train_step(engine, micro_batches, statistics, task, recipe.train)
-            report = source.exchange_step_report(measured, observer.fatal_error(), stops=observer.stop_requested())
-            seconds = time.perf_counter() - begun
-            for instrument in reversed(instruments):
-                instrument.end_step(step)
+            with _observed(step, instruments):
+                begun = time.perf_counter()
+                micro_batches = source.take(schedule.train_micro_batches_per_worker)
+                measured = train_step(engine, micro_batches, statistics, task, recipe.train)
+                report = source.exchange_step_report(measured, observer.fatal_error(), stops=observer.stop_requested())
+                seconds = time.perf_counter() - begun
             # raised on all workers in the same step, so that none waits in a collective
             if report.fatal_error is not None:
                 raise report.fatal_error
@@ -94,19 +92,23 @@ def train(
             observer.on_skipped_recordings(step, newly_skipped)
             skipped.check(step * recipe.batch.pairs)
 
-            preempted = preemption.has_new_nodes(report.clock_s)
-            if (
-                report.stops
-                or preempted
-                or step % recipe.train.checkpoint_every_steps == 0
-                or step == recipe.train.steps
-            ):
+            is_due = step % recipe.train.checkpoint_every_steps == 0 or step == recipe.train.steps
+            if preemption.has_new_nodes(report.clock_s) or report.stops or is_due:
                 progress = Progress(step, skipped.counts(), **health.counts())
                 observer.on_checkpoint(_flat(metrics), progress)
             elif "validation" in metrics:  # the metrics of a checkpoint include the scores
                 observer.on_validation(_flat(metrics))
             if report.stops:
                 return
+
+
+@contextmanager
+def _observed(step: int, instruments: Sequence[StepInstrument]) -> Iterator[None]:
+    for instrument in instruments:
+        instrument.begin_step(step)
+    yield
+    for instrument in reversed(instruments):
+        instrument.end_step(step)
 
 
 def _health_watch(recipe: Recipe, progress: Progress, observer: TrainingObserver) -> HealthWatch:
