@@ -12,13 +12,14 @@ from typing import Any
 import ray
 import ray.train
 import ray.train.torch
+import torch
 from pyarrow.fs import FileSystem, PyFileSystem
 from ray.exceptions import RayActorError
 from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig
 
 from mulan.config.checks import pretraining_warnings, worker_counts
-from mulan.config.errors import MulanError
+from mulan.config.errors import USER_ERROR, MulanError
 from mulan.config.recipe import Recipe
 from mulan.config.sections import ScaleConfig
 from mulan.data.freed_memory import KEEP_FREED_MEMORY
@@ -141,7 +142,10 @@ def train_on_worker(config: dict[str, Any]) -> None:
                     observer = RecordingRayObserver(run, engine, recorder, readers, trained_on=trained_on)
                 train(task, recipe, engine, batches, schedule, progress, observer, evaluation)
     except MulanError as error:
-        raise TrainingFailed(str(error), exit_code=error.exit_code) from error
+        raise TrainingFailed(str(error), exit_code=error.exit_code, cause=type(error).__name__) from error
+    except torch.OutOfMemoryError as error:  # another attempt would need as much
+        remedy = "set a smaller batch.pairs_per_micro_batch, or a higher scale.gpus_per_worker if GPUs are shared"
+        raise TrainingFailed(f"{error}; {remedy}", exit_code=USER_ERROR, cause=type(error).__name__) from error
 
 
 def _record_start(
@@ -182,7 +186,8 @@ def _training_errors(run: Run, fence: Fence) -> Iterator[None]:
             fence.check()
         final = final_cause(error)
         stopped = f"run {run.uri} stopped: {describe_error(error)}"
-        raise TrainingFailed(stopped, exit_code=final.exit_code if final else 1) from error
+        exit_code, cause = (final.exit_code, final.cause) if final else (1, "")
+        raise TrainingFailed(stopped, exit_code=exit_code, cause=cause) from error
     except RayActorError as error:
         remove_orphaned_placement_groups()
         raise ControllerLost(f"run {run.uri} stopped with Ray Train's controller: {describe_error(error)}") from error
