@@ -64,6 +64,15 @@ def _state(trial: Trial, plan: SweepPlan, metrics: Sequence[Mapping[str, Any]], 
 
 
 def ranked(outcomes: Sequence[Outcome], objective: Objective) -> list[Outcome]:
-    """Returns the outcomes with a figure, best first; those of equal figures in the order of their trials."""
+    """Returns the outcomes with a figure, best first; those of equal figures in the order of their trials.
+
+    Trials that were trained to the last step come before all others, whose figures are of earlier steps.
+    """
     scored = [(one, score) for one in outcomes if (score := one.last(objective)) is not None]
-    return [one for one, score in sorted(scored, key=lambda pair: (-objective.sign * pair[1], pair[0].trial.number))]
+    return [
+        one
+        for one, _ in sorted(
+            scored,
+            key=lambda pair: (pair[0].state != "completed", -objective.sign * pair[1], pair[0].trial.number),
+        )
+    ]
