@@ -55,7 +55,7 @@ def render_page(result: SweepResult, importance: Importance | None) -> str:
         method=plan.method,
         fields=[(field, str(domain)) for field, domain in plan.space.domains.items()],
         train_steps=plan.recipe.train.steps,
-        early_stopping=result.early_stopping,
+        early_stopping=result.options.early_stopping,
         counts=counts,
         compute=compute_of(plan, result.outcomes),
         best=None if best is None else _row(result, best),

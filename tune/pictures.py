@@ -1,10 +1,10 @@
 """The pictures of a sweep's page: curves, a plot for each field, importances, and the front of several objectives."""
 
 import math
-from collections.abc import Sequence
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from mulan.evaluation.report.drawing import GREY, INK, PALETTE, STYLE, Picture, new_figure, svg_of
 from tune.domains import Domain, Interval, Value, as_text
@@ -16,6 +16,7 @@ from tune.summary import SweepResult, pareto_front
 BLUE, ORANGE = PALETTE[0], PALETTE[1]
 _LIGHT = "#9aa1ab"
 _MAX_NAME = 24
+_FEW_DECADES = 1.7
 
 
 def curves_picture(result: SweepResult) -> Picture:
@@ -64,8 +65,12 @@ def _legend(axes: Axes, result: SweepResult) -> None:
 
 
 def field_pictures(result: SweepResult) -> list[tuple[str, Picture]]:
-    """Draws the last figure of every trial over the value of each field; logarithmic for log-uniform intervals."""
-    return [(field, _field_picture(result, field, domain)) for field, domain in result.plan.space.domains.items()]
+    """Draws the last figure of every trial over the value of each field, on a logarithmic axis if it is log-uniform.
+
+    Returns:
+        The description of each field's domain, and the picture.
+    """
+    return [(str(domain), _field_picture(result, field, domain)) for field, domain in result.plan.space.domains.items()]
 
 
 def _field_picture(result: SweepResult, field: str, domain: Domain) -> Picture:
@@ -79,17 +84,11 @@ def _field_picture(result: SweepResult, field: str, domain: Domain) -> Picture:
                 continue
             color, _ = _line(result, one)
             filled = color if one.state == "completed" else "none"
-            axes.plot(
-                [place],
-                [score],
-                "o",
-                markersize=6,
-                color=color,
-                markerfacecolor=filled,
-                zorder=2 + _is_marked(result, one),
-            )
+            above = 2 + _is_marked(result, one)
+            axes.plot([place], [score], "o", markersize=6, color=color, markerfacecolor=filled, zorder=above)
         if isinstance(domain, Interval):
-            axes.set_xscale("log" if domain.kind == "loguniform" else "linear")
+            if domain.kind == "loguniform":
+                _scale_logarithmically(axes, decades=math.log10(domain.high / domain.low))
         else:
             axes.set_xticks(range(len(domain.values)), [_name(value) for value in domain.values])
             axes.set_xlim(-0.5, len(domain.values) - 0.5)
@@ -97,6 +96,13 @@ def _field_picture(result: SweepResult, field: str, domain: Domain) -> Picture:
         axes.set_ylabel(objective.label)
         alt = f"{objective.label} of every trial over {field}; open circles were not trained to the end."
         return Picture(svg_of(figure), alt)
+
+
+def _scale_logarithmically(axes: Axes, *, decades: float) -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1,) if decades > _FEW_DECADES else (1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _place(domain: Domain, value: Value) -> float | None:
@@ -193,7 +199,5 @@ def front_picture(result: SweepResult) -> Picture:
                     axes.annotate(one.trial.run.name, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=8)
         axes.set_xlabel(second.label)
         axes.set_ylabel(first.label)
-        names: Sequence[str] = [one.trial.run.name for one in front]
-        return Picture(
-            svg_of(figure), f"{first.label} over {second.label}; in front: {', '.join(names) or 'none yet'}."
-        )
+        names = ", ".join(one.trial.run.name for one in front) or "none yet"
+        return Picture(svg_of(figure), f"{first.label} over {second.label}; not surpassed: {names}.")

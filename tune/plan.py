@@ -9,11 +9,26 @@ from mulan.config.recipe import Recipe
 from mulan.runs.run import Run
 from mulan.storage import filesystem
 from mulan.storage.jsonl import DamagedFile
+from tune.early_stopping import EarlyStopping
 from tune.errors import SweepError
 from tune.objective import Objective
 from tune.space import Space
 
 Method = Literal["random", "grid", "optuna"]
+
+
+@dataclass(frozen=True)
+class SweepOptions:
+    """What may differ between the calls of a sweep."""
+
+    trials: int
+    """The number of trials to complete, including those of earlier calls."""
+    concurrent: int | None
+    """The number of concurrent trials; None for as many as the cluster can ever hold."""
+    early_stopping: EarlyStopping | None
+    """When ASHA stops trials; None trains all of them to the end."""
+    train_command: tuple[str, ...]
+    """The command that trains the recipe, to which the settings of a trial are added."""
 
 
 @dataclass(frozen=True)

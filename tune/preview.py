@@ -6,31 +6,21 @@ from collections.abc import Iterator, Sequence
 from mulan.config.sections import ScaleConfig
 from mulan.launch.capacity import Capacity, format_resources, worker_resources
 from tune.early_stopping import EarlyStopping
-from tune.plan import SweepPlan
+from tune.plan import SweepOptions, SweepPlan
 from tune.room import trials_at_once
 from tune.trial import Trial
 
 FIRST_POINTS = 5
 
 
-def preview(
-    plan: SweepPlan,
-    trials: Sequence[Trial],
-    *,
-    num_trials: int,
-    concurrent: int | None,
-    cluster: Capacity,
-    early_stopping: EarlyStopping | None,
-) -> Iterator[str]:
+def preview(plan: SweepPlan, options: SweepOptions, trials: Sequence[Trial], cluster: Capacity) -> Iterator[str]:
     """Yields lines about the search space, the next points, the number of concurrent trials, and the maximum cost.
 
     Args:
         plan: The sweep.
-        trials: All trials of the sweep, of which the first ``num_trials`` would be completed.
-        num_trials: The number of trials to complete.
-        concurrent: The requested number of concurrent trials; None for as many as the cluster can hold.
+        options: The number of trials, and how they would be run.
+        trials: All trials of the sweep, of which the first ``options.trials`` would be completed.
         cluster: The cluster on which the trials would run.
-        early_stopping: When trials are stopped; None if they are not.
 
     Raises:
         DamagedFile: A file of a trial is damaged.
@@ -38,12 +28,12 @@ def preview(
     yield f"search space {plan.space.name}, by {_METHODS[plan.method]}"
     for field, domain in plan.space.domains.items():
         yield f"  {field}  {domain}"
-    yield from _comparison(plan, early_stopping)
-    left = [one for one in trials[:num_trials] if not one.is_over(plan.recipe)]
-    yield f"{num_trials} trials, {num_trials - len(left)} of them completed; the next"
+    yield from _comparison(plan, options.early_stopping)
+    left = [one for one in trials[: options.trials] if not one.is_over(plan.recipe)]
+    yield f"{options.trials} trials, {options.trials - len(left)} of them completed; the next"
     for one in left[:FIRST_POINTS]:
         yield f"  {one.run.name}  {_described_point(one)}"
-    at_once = concurrent or trials_at_once(plan.recipe.scale, cluster)
+    at_once = options.concurrent or trials_at_once(plan.recipe.scale, cluster)
     yield describe_concurrency(plan.recipe.scale, at_once, cluster)
     yield from _cost(plan, trials, left, at_once)
 

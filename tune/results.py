@@ -5,7 +5,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 import pyarrow as pa
@@ -16,11 +16,10 @@ from rich.live import Live
 from mulan.config.errors import MulanError
 from mulan.storage import filesystem
 from tune.domains import Interval, Value, as_text
-from tune.early_stopping import EarlyStopping
 from tune.importance import importance_of
 from tune.outcome import Outcome, outcome_of
 from tune.page import render_page
-from tune.plan import SweepPlan
+from tune.plan import SweepOptions, SweepPlan
 from tune.points import own_values
 from tune.summary import SweepResult, to_json
 from tune.table import trials_table
@@ -28,8 +27,8 @@ from tune.trial import planned_trials
 
 JSON_NAME, PARQUET_NAME, HTML_NAME = "sweep.json", "sweep.parquet", "sweep.html"
 
-FILES_PERIOD_S = 30.0
-"""The minimum time between two writes of the files while trials run: drawing takes a second or two."""
+FILES_PERIOD_S = 60.0
+"""The minimum time between two writes of the files while trials run: drawing takes seconds."""
 
 log = logging.getLogger(__name__)
 
@@ -37,17 +36,8 @@ log = logging.getLogger(__name__)
 class SweepResults:
     """Reads the trials of a sweep, and writes what they have shown so far."""
 
-    def __init__(
-        self, plan: SweepPlan, *, num_trials: int, early_stopping: EarlyStopping | None, train_command: Sequence[str]
-    ) -> None:
-        """
-        Args:
-            num_trials: The requested number of trials.
-            early_stopping: When trials are stopped; None if they are not.
-            train_command: The command that trains the recipe, to which the settings of a trial are added.
-        """
-        self._plan, self._num_trials = plan, num_trials
-        self._early_stopping, self._train_command = early_stopping, train_command
+    def __init__(self, plan: SweepPlan, options: SweepOptions) -> None:
+        self._plan, self._options = plan, options
         self._ended: dict[int, Outcome] = {}
         """The outcomes of trials to which nothing will be added, which are not read again."""
 
@@ -57,10 +47,10 @@ class SweepResults:
         Raises:
             DamagedFile: A file of a trial is damaged.
         """
-        trials = planned_trials(self._plan, self._num_trials)
+        trials = planned_trials(self._plan, self._options.trials)
         outcomes = [self._ended.get(one.number) or outcome_of(one, self._plan) for one in trials]
         self._ended = {one.trial.number: one for one in outcomes if one.state in ("completed", "stopped")}
-        return SweepResult(self._plan, outcomes, self._early_stopping, self._train_command)
+        return SweepResult(self._plan, self._options, outcomes)
 
     def write(self, result: SweepResult) -> None:
         """Writes the three files, each atomically.
@@ -82,7 +72,7 @@ class SweepResults:
 def to_parquet(result: SweepResult) -> bytes:
     """Returns ``sweep.parquet``: a row for each trial, with its settings, state, figures and cost.
 
-    The columns of fields have their names; values that are not all numbers are text as in ``--set``.
+    The columns of fields have their names; values of lists (``choice``, ``grid``) are text as in ``--set``.
     """
     plan, own = result.plan, own_values(result.plan)
     points = [None if one.trial.point is None else own | dict(one.trial.point) for one in result.outcomes]
@@ -96,10 +86,10 @@ def to_parquet(result: SweepResult) -> bytes:
     table = pa.table(columns)
     for field, domain in plan.space.domains.items():
         values = [None if point is None else point[field] for point in points]
-        is_interval = isinstance(domain, Interval)
-        column = (
-            pa.array(map(_number, values), pa.float64()) if is_interval else pa.array(map(_text, values), pa.string())
-        )
+        if isinstance(domain, Interval):
+            column = pa.array([_number(value) for value in values], pa.float64())
+        else:
+            column = pa.array([_text(value) for value in values], pa.string())
         table = table.append_column(field, column)
     for objective in plan.objectives:
         figures = [one.last(objective) for one in result.outcomes]

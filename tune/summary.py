@@ -6,9 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mulan.config.paths import redacted
-from tune.early_stopping import EarlyStopping
 from tune.outcome import Outcome, ranked
-from tune.plan import SweepPlan
+from tune.plan import SweepOptions, SweepPlan
 from tune.points import own_values
 
 
@@ -39,9 +38,9 @@ class Compute:
     def describe(self) -> str:
         """Describes the compute in one line."""
         return (
-            f"{self.steps} of {self.steps_to_the_end} steps ({self.share_of_steps:.0%}), and {self.worker_seconds:.0f} of "
-            f"{self.worker_seconds_to_the_end:.0f} worker-seconds ({self.share_of_seconds:.0%}), that all trials to the "
-            "end would take"
+            f"{self.steps} of {self.steps_to_the_end} steps ({self.share_of_steps:.0%}), and "
+            f"{self.worker_seconds:.0f} of {self.worker_seconds_to_the_end:.0f} worker-seconds "
+            f"({self.share_of_seconds:.0%}), that all trials to the end would take"
         )
 
 
@@ -79,10 +78,8 @@ class SweepResult:
     """What is known of a sweep so far."""
 
     plan: SweepPlan
+    options: SweepOptions
     outcomes: Sequence[Outcome]
-    early_stopping: EarlyStopping | None
-    train_command: Sequence[str]
-    """The command that trains the recipe of the sweep, to which the settings of a trial are added."""
 
     @property
     def ranking(self) -> list[Outcome]:
@@ -102,7 +99,7 @@ class SweepResult:
     def command(self, outcome: Outcome) -> str:
         """Returns the command that trains a trial's settings at full length, quoted for a shell."""
         words = [word for setting in outcome.trial.settings for word in ("--set", setting)]
-        return redacted(shlex.join([*self.train_command, *words]))
+        return redacted(shlex.join([*self.options.train_command, *words]))
 
 
 def to_json(result: SweepResult, importance: Mapping[str, float] | None) -> dict[str, Any]:
@@ -113,7 +110,7 @@ def to_json(result: SweepResult, importance: Mapping[str, float] | None) -> dict
         importance: The importance of each field (:func:`tune.importance.importance_of`); None if it is not known.
     """
     plan, best, compute = result.plan, result.best, compute_of(result.plan, result.outcomes)
-    stopping = result.early_stopping
+    stopping = result.options.early_stopping
     return {
         "name": plan.run.name,
         **plan.to_json(),

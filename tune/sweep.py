@@ -7,36 +7,22 @@ them, and with more train.steps those that ASHA did not stop continue.
 
 import argparse
 import os
-from dataclasses import dataclass
 from typing import get_args
 
 from jobs import arguments
-from jobs.arguments import CONSOLE
-from jobs.joining import check_training, join_and_report, print_dry_run
+from jobs.joining import check_training, print_dry_run
 from mulan.config.recipe import Recipe
 from mulan.data.reader import MicroBatchReader
-from mulan.launch.cluster import local_resources, share_reader
+from mulan.launch.cluster import local_resources
 from mulan.runs.lease import Fence, hold_lease
-from tune.early_stopping import EarlyStopping, early_stopping_of
-from tune.errors import SweepError, SweepUnfinished
+from tune.early_stopping import early_stopping_of
+from tune.errors import SweepError
 from tune.objective import objectives_of
-from tune.plan import Method, SweepPlan
+from tune.plan import Method, SweepOptions, SweepPlan
 from tune.points import check_method, grid_size
 from tune.space import load_space
 from tune.space_check import check_space
 from tune.spaces import NAMED_SPACES
-
-
-@dataclass(frozen=True)
-class Options:
-    """What may differ between the calls of a sweep."""
-
-    trials: int
-    """The number of trials to complete, including those of earlier calls."""
-    concurrent: int | None
-    """The number of concurrent trials; None for as many as the cluster can ever hold."""
-    early_stopping: EarlyStopping | None
-    """When ASHA stops trials; None trains all of them to the end."""
 
 
 def main() -> None:
@@ -90,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def plan_of(args: argparse.Namespace) -> tuple[SweepPlan, Options]:
+def plan_of(args: argparse.Namespace) -> tuple[SweepPlan, SweepOptions]:
     """Returns what the arguments request, checked as far as it can be without the corpus.
 
     Raises:
@@ -105,7 +91,16 @@ def plan_of(args: argparse.Namespace) -> tuple[SweepPlan, Options]:
         recipe, grace_steps=args.grace_steps, reduction_factor=args.reduction_factor, is_off=args.no_early_stopping
     )
     plan.check()
-    return plan, Options(_num_trials(plan, args.trials), args.concurrent, early_stopping)
+    options = SweepOptions(
+        _num_trials(plan, args.trials), args.concurrent, early_stopping, tuple(_train_command(args, plan))
+    )
+    return plan, options
+
+
+def _train_command(args: argparse.Namespace, plan: SweepPlan) -> list[str]:
+    where = ["--data", plan.recipe.data.uri, "--storage", plan.run.storage_uri, "--name", f"{plan.run.name}_best"]
+    settings = [word for setting in args.settings for word in ("--set", setting)]
+    return ["python", "-m", "jobs.train", "--recipe", args.recipe, *where, *settings]
 
 
 def _num_trials(plan: SweepPlan, given: int | None) -> int:
@@ -119,59 +114,14 @@ def _num_trials(plan: SweepPlan, given: int | None) -> int:
     return given or whole
 
 
-def sweep(plan: SweepPlan, options: Options, reader: MicroBatchReader, fence: Fence) -> None:
-    """Runs the remaining trials, and prints all trials, best first.
+def sweep(plan: SweepPlan, options: SweepOptions, reader: MicroBatchReader, fence: Fence) -> None:
+    """Joins the cluster and runs the sweep (:func:`tune.execution.execute`)."""
+    from tune.execution import execute
 
-    Args:
-        plan: The sweep.
-        options: The number of trials, and how they are run.
-        reader: The reader of the recipe's corpus.
-        fence: The fence of the sweep's lease.
-
-    Raises:
-        DamagedFile: A file of a trial is damaged.
-        SweepError: No trial reached a validation.
-        SweepUnfinished: Trials were given up that another call may complete.
-    """
-    from tune.outcome import outcome_of, ranked
-    from tune.preview import describe_concurrency
-    from tune.room import trials_at_once
-    from tune.table import trials_table
-    from tune.trial import planned_trials
-    from tune.trials import run_trials
-
-    trials = planned_trials(plan, options.trials)
-    errors: list[str] = []
-    lost: list[str] = []
-    if not all(one.is_over(plan.recipe) for one in trials[: options.trials]):
-        from mulan.launch.capacity import capacity
-
-        join_and_report(plan.recipe, plan.run, reader, label="sweep")
-        cluster = capacity()
-        room = options.concurrent or trials_at_once(plan.recipe.scale, cluster)
-        print(f"tune  {describe_concurrency(plan.recipe.scale, room, cluster)}", flush=True)
-        errors, lost = run_trials(
-            plan,
-            trials,
-            num_trials=options.trials,
-            concurrent=room,
-            early_stopping=options.early_stopping,
-            reader=share_reader(reader),
-            fence=fence,
-        )
-    outcomes = [outcome_of(one, plan) for one in planned_trials(plan, options.trials)]
-    best = next(iter(ranked(outcomes, plan.objective)), None)
-    if best is None:
-        reasons = "; ".join(sorted({*errors, *lost})) or "no error was reported"
-        raise SweepError(f"no trial reached a validation: {reasons}")
-    CONSOLE.print(trials_table(plan, outcomes))
-    words = " ".join(f"--set {setting}" for setting in best.trial.settings)
-    CONSOLE.print(f"best: {words}", soft_wrap=True)
-    if lost:
-        raise SweepUnfinished(f"{len(lost)} trials were given up; the same command resumes them: {lost[0]}")
+    execute(plan, options, reader, fence)
 
 
-def describe(plan: SweepPlan, options: Options) -> None:
+def describe(plan: SweepPlan, options: SweepOptions) -> None:
     """Prints the preview of the sweep as TOML comments, so that the output remains a recipe.
 
     If ``RAY_ADDRESS`` names a cluster, it must have been joined.
@@ -183,14 +133,7 @@ def describe(plan: SweepPlan, options: Options) -> None:
     local = Capacity((Node("this machine", local_resources(plan.recipe.scale), {}),))
     cluster = capacity() if os.environ.get("RAY_ADDRESS") else local
     trials = planned_trials(plan, options.trials)
-    for line in preview(
-        plan,
-        trials,
-        num_trials=options.trials,
-        concurrent=options.concurrent,
-        cluster=cluster,
-        early_stopping=options.early_stopping,
-    ):
+    for line in preview(plan, options, trials, cluster):
         print(f"# {line}")
 
 

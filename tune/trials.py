@@ -23,7 +23,7 @@ from tune.asha import ResumedAsha
 from tune.early_stopping import EarlyStopping
 from tune.optuna_points import choose_point
 from tune.outcome import outcome_of
-from tune.plan import SweepPlan
+from tune.plan import SweepOptions, SweepPlan
 from tune.points import Point
 from tune.proposals import Proposals
 from tune.reading import is_read_alike
@@ -66,11 +66,10 @@ def trial(config: dict[str, Any], *, base: Recipe, runs_uri: str, reader: Shared
 
 def run_trials(
     plan: SweepPlan,
+    options: SweepOptions,
     trials: Sequence[Trial],
     *,
-    num_trials: int,
-    concurrent: int,
-    early_stopping: EarlyStopping | None,
+    room: int,
     reader: SharedReader,
     fence: Fence,
     on_change: Callable[[], None] = lambda: None,
@@ -78,10 +77,11 @@ def run_trials(
     """Runs the remaining trials of a sweep; each is a run in the sweep's folder.
 
     Args:
-        trials: All trials, of which the first ``num_trials`` are to be completed.
-        concurrent: The number of concurrent trials, at most as many as the cluster can ever hold: drivers need almost
-            no resources, so more of them would start and wait for each other's workers forever.
-        early_stopping: When ASHA stops trials; None trains all of them to the end.
+        plan: The sweep.
+        options: The number of trials, and when they are stopped.
+        trials: All trials, of which the first ``options.trials`` are to be completed.
+        room: The number of concurrent trials, at most as many as the cluster can ever hold: drivers need almost no
+            resources, so more of them would start and wait for each other's workers forever.
         reader: The reader of the recipe.
         fence: The fence of the sweep's lease.
         on_change: Called after every validation and every end of a trial.
@@ -92,12 +92,12 @@ def run_trials(
     Returns:
         The errors of trials that another attempt would meet again, and the errors for which others were given up.
     """
-    left = [one for one in trials[:num_trials] if not one.is_over(plan.recipe)]
+    left = [one for one in trials[: options.trials] if not one.is_over(plan.recipe)]
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "0"  # would print them with stack traces
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # an interrupted sweep must not end like a completed one
     watch = Watch(plan, left, fence, CONSOLE, on_change)
-    tuner = _tuner(plan, trials, left, concurrent, early_stopping, reader, watch)
+    tuner = _tuner(plan, options, trials, left, room, reader, watch)
     with release_reservations(), report_waiting("tune", plan.recipe.scale, CONSOLE):
         tuner.fit()
     return watch.errors, watch.lost
@@ -105,10 +105,10 @@ def run_trials(
 
 def _tuner(
     plan: SweepPlan,
+    options: SweepOptions,
     trials: Sequence[Trial],
     left: Sequence[Trial],
-    concurrent: int,
-    early_stopping: EarlyStopping | None,
+    room: int,
     reader: SharedReader,
     watch: Watch,
 ) -> Tuner:
@@ -129,9 +129,9 @@ def _tuner(
             metric=objective.reported,
             mode=objective.goal,
             num_samples=len(left),
-            max_concurrent_trials=concurrent,
+            max_concurrent_trials=room,
             search_alg=Proposals(left, choose, begin),
-            scheduler=_scheduler(plan, trials, left, early_stopping),
+            scheduler=_scheduler(plan, trials, left, options.early_stopping),
             trial_dirname_creator=_folder_name,
         ),
         run_config=RunConfig(
