@@ -42,7 +42,7 @@ PACKAGES: dict[str, set[str]] = {
     | {"mulan"},
     "mulan": _of_mulan("model"),
     "jobs": _of_mulan("benchmarks config data debugging demo evaluation launch preparation recipes runs storage"),
-    "tune": _of_mulan("config data launch private_ray recipes runs storage training") | {"jobs"},
+    "tune": _of_mulan("config data evaluation launch pages private_ray recipes runs storage") | {"jobs"},
 }
 """The packages that each package may import from; ``mulan`` alone is its ``__init__``, which provides MuLan."""
 
@@ -50,6 +50,7 @@ KEPT_TO: dict[str, tuple[str, ...]] = {
     "ray.data": ("mulan/data/", "mulan/evaluation/", "mulan/preparation/", "mulan/private_ray/core.py"),
     "ray.train": ("mulan/launch/", "mulan/private_ray/train.py"),
     "ray.tune": ("tune/",),
+    "optuna": ("tune/optuna_points.py", "tune/importance.py"),
     "deepspeed": ("mulan/training/engines/deepspeed.py", "mulan/training/engines/exact.py"),
 }
 """Libraries, with the only files that may import them."""

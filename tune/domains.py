@@ -19,7 +19,7 @@ KINDS: tuple[str, ...] = (*get_args(IntervalKind), *get_args(ValuesKind))
 
 
 @dataclass(frozen=True)
-class Interval:
+class NumberInterval:
     """All numbers between two bounds, which belong to it."""
 
     kind: IntervalKind
@@ -89,7 +89,7 @@ class Values:
         return f"{named} {', '.join(as_text(value) for value in self.values)}"
 
 
-Domain: TypeAlias = Interval | Values
+Domain: TypeAlias = NumberInterval | Values
 
 
 def parse_domain(field: str, table: Mapping[str, Any]) -> tuple[Domain | None, str]:
@@ -106,10 +106,10 @@ def parse_domain(field: str, table: Mapping[str, Any]) -> tuple[Domain | None, s
     fault = _values_fault(values) if kind in get_args(ValuesKind) else _interval_fault(kind, values)
     if fault:
         return None, f"{field}: {kind} = {json.dumps(values, default=str)} {fault}"
-    if kind in ("choice", "grid"):
+    if kind == "choice" or kind == "grid":
         return Values(kind, tuple(values)), ""
-    assert kind in ("uniform", "loguniform", "randint")
-    return Interval(kind, *values), ""
+    assert kind == "uniform" or kind == "loguniform" or kind == "randint"
+    return NumberInterval(kind, *values), ""
 
 
 def _enumerated(table: Mapping[str, Any]) -> str:

@@ -41,7 +41,7 @@ def execute(plan: SweepPlan, options: SweepOptions, reader: MicroBatchReader, fe
     errors: list[str] = []
     lost: list[str] = []
     if not all(one.is_over(plan.recipe) for one in trials[: options.trials]):
-        with _written_whatever_happens(results, fence):
+        with written_whatever_happens(results, fence):
             errors, lost = _run(plan, options, trials, results, reader, fence)
     result = results.read()
     results.write(result)
@@ -71,7 +71,7 @@ def _run(
 
 
 @contextmanager
-def _written_whatever_happens(results: SweepResults, fence: Fence) -> Iterator[None]:
+def written_whatever_happens(results: SweepResults, fence: Fence) -> Iterator[None]:
     """Writes the results if the block raises, as it does when the sweep is interrupted."""
     try:
         yield
@@ -86,5 +86,9 @@ def _print(result: SweepResult) -> None:
     assert result.best is not None
     CONSOLE.print(trials_table(result.plan, result.outcomes))
     CONSOLE.print(compute_of(result.plan, result.outcomes).describe(), soft_wrap=True)
+    for one in result.outcomes:
+        if one.failure is not None:
+            reason = f"{one.state} at step {one.failure.step}: {one.failure.reason}"
+            CONSOLE.print(f"{one.trial.run.name} {reason}", soft_wrap=True)
     words = shlex.join(word for setting in result.best.trial.settings for word in ("--set", setting))
     CONSOLE.print(f"best: {words or 'the recipe as it is'}", soft_wrap=True)

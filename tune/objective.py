@@ -69,7 +69,8 @@ def objectives_of(given: Sequence[str], recipe: Recipe) -> tuple[Objective, ...]
     own = recipe.selection_metric
     if not given:
         return (Objective(own.name, "max", own.label),)
-    faults, found = [], []
+    faults: list[str] = []
+    found: list[Objective] = []
     for number, text in enumerate(given):
         name, _, goal = text.partition("=")
         fault = _fault(name, goal, recipe, is_first=number == 0)

@@ -12,7 +12,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from tune.domains import Domain, Interval, Value
+from tune.domains import Domain, NumberInterval, Value
 from tune.outcome import Outcome
 from tune.plan import SweepPlan
 from tune.points import Point, own_values, seed_of
@@ -73,7 +73,7 @@ def _distributions(plan: SweepPlan) -> dict[str, BaseDistribution]:
 
 
 def _distribution(domain: Domain) -> BaseDistribution:
-    if not isinstance(domain, Interval):
+    if not isinstance(domain, NumberInterval):
         return CategoricalDistribution(range(len(domain.values)))  # values may be lists, which Optuna does not allow
     if domain.kind == "randint":
         return IntDistribution(int(domain.low), int(domain.high))
@@ -81,10 +81,10 @@ def _distribution(domain: Domain) -> BaseDistribution:
 
 
 def _to_optuna(domain: Domain, value: Value) -> Any:
-    return value if isinstance(domain, Interval) else domain.values.index(value)
+    return value if isinstance(domain, NumberInterval) else domain.values.index(value)
 
 
 def _from_optuna(domain: Domain, value: Any) -> Value:
-    if not isinstance(domain, Interval):
+    if not isinstance(domain, NumberInterval):
         return domain.values[value]
     return value if domain.kind == "randint" else domain.rounded(value)

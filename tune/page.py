@@ -17,7 +17,7 @@ _BEST = 5
 
 
 @dataclass(frozen=True)
-class Row:
+class TrialRow:
     """A row of the table of trials."""
 
     name: str
@@ -88,11 +88,11 @@ def _in_order(result: SweepResult) -> Iterator[Outcome]:
     yield from (one for one in result.outcomes if one not in result.ranking and one.state != "waiting")
 
 
-def _row(result: SweepResult, outcome: Outcome) -> Row:
+def _row(result: SweepResult, outcome: Outcome) -> TrialRow:
     plan, own = result.plan, own_values(result.plan)
     point = own | dict(outcome.trial.point or {})
     figures = [outcome.last(objective) for objective in plan.objectives]
-    return Row(
+    return TrialRow(
         outcome.trial.run.name,
         outcome.state,
         tuple("" if value is None else as_text(value) for value in point.values()),

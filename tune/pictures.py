@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from mulan.evaluation.report.drawing import GREY, INK, PALETTE, STYLE, Picture, new_figure, svg_of
-from tune.domains import Domain, Interval, Value, as_text
+from tune.domains import Domain, NumberInterval, Value, as_text
 from tune.importance import Importance
 from tune.outcome import Outcome
 from tune.points import own_values
@@ -86,7 +86,7 @@ def _field_picture(result: SweepResult, field: str, domain: Domain) -> Picture:
             filled = color if one.state == "completed" else "none"
             above = 2 + _is_marked(result, one)
             axes.plot([place], [score], "o", markersize=6, color=color, markerfacecolor=filled, zorder=above)
-        if isinstance(domain, Interval):
+        if isinstance(domain, NumberInterval):
             if domain.kind == "loguniform":
                 _scale_logarithmically(axes, decades=math.log10(domain.high / domain.low))
         else:
@@ -107,7 +107,7 @@ def _scale_logarithmically(axes: Axes, *, decades: float) -> None:
 
 def _place(domain: Domain, value: Value) -> float | None:
     """Returns where a value is on the axis of its field; None if it is outside of it, as the recipe's own may be."""
-    if isinstance(domain, Interval):
+    if isinstance(domain, NumberInterval):
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         return float(value) if is_number and (domain.kind != "loguniform" or value > 0) else None
     return float(domain.values.index(value)) if domain.contains(value) else None
@@ -154,7 +154,7 @@ def _height(domain: Domain, value: Value) -> float:
     place = _place(domain, value)
     if place is None:
         return math.nan
-    if not isinstance(domain, Interval):
+    if not isinstance(domain, NumberInterval):
         return place / (len(domain.values) - 1) if len(domain.values) > 1 else 0.5
     low, high = domain.low, domain.high
     if domain.kind == "loguniform":
@@ -164,7 +164,7 @@ def _height(domain: Domain, value: Value) -> float:
 
 
 def _ends(domain: Domain) -> tuple[str, str]:
-    if isinstance(domain, Interval):
+    if isinstance(domain, NumberInterval):
         return f"{domain.low:.3g}", f"{domain.high:.3g}"
     return _name(domain.values[0]), _name(domain.values[-1])
 

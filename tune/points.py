@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tune.domains import Interval, Value
+from tune.domains import NumberInterval, Value
 from tune.errors import SweepError
 from tune.plan import SweepPlan
 from tune.space import Space, SpaceError
@@ -79,13 +79,13 @@ def check_method(plan: SweepPlan) -> None:
         faults = [
             f"{field} is an interval ({domain}), of which --search grid cannot try every value; list them with grid"
             for field, domain in plan.space.domains.items()
-            if isinstance(domain, Interval)
+            if isinstance(domain, NumberInterval)
         ]
     else:
         faults = [
             f"{field} is a grid, which --search {plan.method} does not try completely; give choice, or --search grid"
             for field, domain in plan.space.domains.items()
-            if not isinstance(domain, Interval) and domain.kind == "grid"
+            if not isinstance(domain, NumberInterval) and domain.kind == "grid"
         ]
     if faults:
         raise SpaceError(plan.space.name, faults)

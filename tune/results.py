@@ -15,7 +15,7 @@ from rich.live import Live
 
 from mulan.config.errors import MulanError
 from mulan.storage import filesystem
-from tune.domains import Interval, Value, as_text
+from tune.domains import NumberInterval, Value, as_text
 from tune.importance import importance_of
 from tune.outcome import Outcome, outcome_of
 from tune.page import render_page
@@ -29,6 +29,8 @@ JSON_NAME, PARQUET_NAME, HTML_NAME = "sweep.json", "sweep.parquet", "sweep.html"
 
 FILES_PERIOD_S = 60.0
 """The minimum time between two writes of the files while trials run: drawing takes seconds."""
+
+_POLL_S = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +88,7 @@ def to_parquet(result: SweepResult) -> bytes:
     table = pa.table(columns)
     for field, domain in plan.space.domains.items():
         values = [None if point is None else point[field] for point in points]
-        if isinstance(domain, Interval):
+        if isinstance(domain, NumberInterval):
             column = pa.array([_number(value) for value in values], pa.float64())
         else:
             column = pa.array([_text(value) for value in values], pa.string())
@@ -130,23 +132,28 @@ class LiveResults:
             self._stop.set()
             thread.join()
 
+    @property
+    def is_pending(self) -> bool:
+        """Whether a change has not been seen yet."""
+        return self._changed.is_set()
+
     def _watch(self) -> None:
         is_terminal = self._console.is_terminal
         with Live(console=self._console, auto_refresh=False, transient=True) if is_terminal else nullcontext() as live:
-            pending = False
-            while not self._stop.wait(1.0):
-                is_new = self._changed.is_set()
-                self._changed.clear()
-                pending = pending or is_new
-                due = pending and time.monotonic() - self._written_s >= FILES_PERIOD_S
+            is_unwritten = False
+            while not self._stop.wait(_POLL_S):
+                is_new = self.is_pending
+                is_unwritten = is_unwritten or is_new
+                due = is_unwritten and time.monotonic() - self._written_s >= FILES_PERIOD_S
                 if not (due or (is_new and live is not None)):
                     continue
+                self._changed.clear()
                 try:
                     result = self._results.read()
                     if live is not None:
                         live.update(trials_table(result.plan, result.outcomes), refresh=True)
                     if due:
                         self._results.write(result)
-                        self._written_s, pending = time.monotonic(), False
+                        self._written_s, is_unwritten = time.monotonic(), False
                 except MulanError as error:  # storage may fail for a while; the last write reports it
                     log.warning("the results of the sweep cannot be written: %s", error)

@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from mulan.config.recipe import Recipe
-from tune.domains import Domain, Interval
+from tune.domains import Domain, NumberInterval
 
 Domains = Mapping[str, Domain]
 """The domain of each varied field, by its path as in ``--set``."""
 
-_TEMPERATURES = Interval("loguniform", 0.02, 0.5)
+_TEMPERATURES = NumberInterval("loguniform", 0.02, 0.5)
 """The range that contrastive models are trained at."""
 _MAX_LR = 0.1
 
@@ -26,7 +26,7 @@ def default(recipe: Recipe) -> Domains:
         space["loss.temperature_init"] = _TEMPERATURES
     if weights.semisupcon:
         space["semisupcon.temperature"] = _TEMPERATURES
-    return space | loss_weights(recipe)
+    return {**space, **loss_weights(recipe)}
 
 
 def temperature_lr_text(recipe: Recipe) -> Domains:
@@ -34,7 +34,7 @@ def temperature_lr_text(recipe: Recipe) -> Domains:
     return {
         "loss.temperature_init": _TEMPERATURES,
         "optim.lr": _tenfold(recipe.optim.lr, highest=_MAX_LR),
-        "optim.pretrained_lr_scale": Interval("loguniform", 0.01, 2.0),
+        "optim.pretrained_lr_scale": NumberInterval("loguniform", 0.01, 2.0),
     }
 
 
@@ -44,9 +44,9 @@ def loss_weights(recipe: Recipe) -> Domains:
     return {f"loss.weights.{name}": _tenfold(weight) for name, weight in terms[1:]}
 
 
-def _tenfold(value: float, *, highest: float | None = None) -> Interval:
+def _tenfold(value: float, *, highest: float | None = None) -> NumberInterval:
     low, high = value / 10, value * 10 if highest is None else max(value, min(value * 10, highest))
-    return Interval("loguniform", float(f"{low:.6g}"), float(f"{high:.6g}"))
+    return NumberInterval("loguniform", float(f"{low:.6g}"), float(f"{high:.6g}"))
 
 
 NAMED_SPACES: Mapping[str, Callable[[Recipe], Domains]] = MappingProxyType(
