@@ -23,12 +23,14 @@ from tune.points import check_method, grid_size
 from tune.space import load_space
 from tune.space_check import check_space
 from tune.spaces import NAMED_SPACES
+from tune.value_check import check_values
 
 
 def main() -> None:
     args = _parser().parse_args()
     plan, options = plan_of(args)
     reader = check_training(plan.recipe, plan.run)
+    check_values(plan)
     if args.dry_run:
         print_dry_run(plan.recipe, plan.run, reader)
         describe(plan, options)
