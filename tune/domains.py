@@ -14,7 +14,9 @@ Value: TypeAlias = Any
 
 IntervalKind = Literal["uniform", "loguniform", "randint"]
 ValuesKind = Literal["choice", "grid"]
-KINDS: tuple[str, ...] = (*get_args(IntervalKind), *get_args(ValuesKind))
+_INTERVALS: Mapping[str, IntervalKind] = {kind: kind for kind in get_args(IntervalKind)}
+_LISTS: Mapping[str, ValuesKind] = {kind: kind for kind in get_args(ValuesKind)}
+KINDS: tuple[str, ...] = (*_INTERVALS, *_LISTS)
 """Names of the domains in the file of a space."""
 
 
@@ -103,13 +105,11 @@ def parse_domain(field: str, table: Mapping[str, Any]) -> tuple[Domain | None, s
     values = table[kind]
     if not isinstance(values, list):
         return None, f"{field}: {kind} = {values!r} is not a list"
-    fault = _values_fault(values) if kind in get_args(ValuesKind) else _interval_fault(kind, values)
+    is_list = kind in _LISTS
+    fault = _values_fault(values) if is_list else _interval_fault(kind, values)
     if fault:
         return None, f"{field}: {kind} = {json.dumps(values, default=str)} {fault}"
-    if kind == "choice" or kind == "grid":
-        return Values(kind, tuple(values)), ""
-    assert kind == "uniform" or kind == "loguniform" or kind == "randint"
-    return NumberInterval(kind, *values), ""
+    return (Values(_LISTS[kind], tuple(values)) if is_list else NumberInterval(_INTERVALS[kind], *values)), ""
 
 
 def _enumerated(table: Mapping[str, Any]) -> str:

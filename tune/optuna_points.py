@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tune.domains import Domain, NumberInterval, Value
@@ -39,7 +40,8 @@ def rebuilt_study(
     values is left out unless all of them are in the space.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    directions = ["maximize" if objective.goal == "max" else "minimize" for objective in plan.objectives]
+    goals = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
+    directions = [goals[objective.goal] for objective in plan.objectives]
     study = optuna.create_study(directions=directions, sampler=sampler)
     for outcome in sorted(outcomes, key=lambda one: one.trial.number):
         told = _told(plan, outcome)
