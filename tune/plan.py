@@ -28,7 +28,7 @@ class SweepOptions:
     early_stopping: EarlyStopping | None
     """When ASHA stops trials; None trains all of them to the end."""
     train_command: tuple[str, ...]
-    """The command that trains the recipe, to which the settings of a trial are added."""
+    """The command that trains the recipe, to which a name and the settings of a trial are added."""
 
 
 @dataclass(frozen=True)

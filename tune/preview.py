@@ -46,13 +46,13 @@ _METHODS = {
 
 
 def _comparison(plan: SweepPlan, early_stopping: EarlyStopping | None) -> Iterator[str]:
-    highest = {"max": "the highest", "min": "the lowest"}
-    goals = " and ".join(f"{highest[objective.goal]} {objective.name}" for objective in plan.objectives)
+    better = {"max": "higher", "min": "lower"}
+    goals = " and ".join(f"{one.name} ({better[one.goal]} is better)" for one in plan.objectives)
     if early_stopping is None:
-        yield f"compared by {goals} of the validation split; no trial is stopped early"
+        yield f"compared by {goals}; no trial is stopped early"
         return
     yield (
-        f"compared by {goals} of the validation split; from step {early_stopping.grace_steps} on, ASHA stops trials "
+        f"compared by {goals}; from step {early_stopping.grace_steps} on, ASHA stops trials "
         f"that are not in the best 1/{early_stopping.reduction_factor:g}"
     )
 

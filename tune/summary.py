@@ -99,7 +99,8 @@ class SweepResult:
     def command(self, outcome: Outcome) -> str:
         """Returns the command that trains a trial's settings at full length, quoted for a shell."""
         words = [word for setting in outcome.trial.settings for word in ("--set", setting)]
-        return redacted(shlex.join([*self.options.train_command, *words]))
+        name = f"{self.plan.run.name}_{outcome.trial.run.name}"
+        return redacted(shlex.join([*self.options.train_command, "--name", name, *words]))
 
 
 def to_json(result: SweepResult, importance: Mapping[str, float] | None) -> dict[str, Any]:

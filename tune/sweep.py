@@ -100,7 +100,7 @@ def plan_of(args: argparse.Namespace) -> tuple[SweepPlan, SweepOptions]:
 
 
 def _train_command(args: argparse.Namespace, plan: SweepPlan) -> list[str]:
-    where = ["--data", plan.recipe.data.uri, "--storage", plan.run.storage_uri, "--name", f"{plan.run.name}_best"]
+    where = ["--data", plan.recipe.data.uri, "--storage", plan.run.storage_uri]
     settings = [word for setting in args.settings for word in ("--set", setting)]
     return ["python", "-m", "jobs.train", "--recipe", args.recipe, *where, *settings]
 

@@ -37,7 +37,7 @@ def plan_in(
 
 def options(trials: int, *, concurrent: int | None = None, asha: EarlyStopping | None = None) -> SweepOptions:
     """Returns options with a short command."""
-    return SweepOptions(trials, concurrent, asha, ("python", "-m", "jobs.train", "--name", "s best"))
+    return SweepOptions(trials, concurrent, asha, ("python", "-m", "jobs.train", "--data", "my music"))
 
 
 def trained(trial: Trial, *scores: float, every: int = 2, step_s: float = 1.0) -> None:

@@ -34,8 +34,7 @@ def test_the_preview_of_a_new_sweep(plan: SweepPlan) -> None:
         "search space default, by random search",
         "  loss.temperature_init  0.02 to 0.5, log-uniform",
         f"  optim.lr  {lr / 10:g} to {lr * 10:g}, log-uniform",
-        "compared by the highest recall10 of the validation split; "
-        "from step 5 on, ASHA stops trials that are not in the best 1/3",
+        "compared by recall10 (higher is better); from step 5 on, ASHA stops trials that are not in the best 1/3",
         "3 trials, 0 of them completed; the next",
     ]
     assert printed[5] == "  trial_0000  the recipe's own values"
@@ -68,8 +67,7 @@ def test_points_of_optuna_are_not_known_before(run_folder: str) -> None:
     plan = plan_in(run_folder, method="optuna", objectives=["recall10=max", "step_seconds=min"])
     printed = list(preview(plan, options(2), planned_trials(plan, 2), CLUSTER))
     assert printed[3:7] == [
-        "compared by the highest recall10 and the lowest step_seconds of the validation split; "
-        "no trial is stopped early",
+        "compared by recall10 (higher is better) and step_seconds (lower is better); no trial is stopped early",
         "2 trials, 0 of them completed; the next",
         "  trial_0000  the recipe's own values",
         "  trial_0001  chosen when it begins",

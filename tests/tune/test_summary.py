@@ -43,12 +43,12 @@ def test_the_best_trial_was_trained_to_the_end_and_its_command_trains_it(run_fol
     assert result.best is not None
     assert (result.best.trial.number, result.own.trial.number) == (1, 0)
     words = shlex.split(result.command(result.best))
-    assert words[:5] == ["python", "-m", "jobs.train", "--name", "s best"]
-    recipe = load_recipe("demo_miniature", words[6::2])
+    assert words[:7] == ["python", "-m", "jobs.train", "--data", "my music", "--name", "s_trial_0001"]
+    recipe = load_recipe("demo_miniature", words[8::2])
     point = result.best.trial.point
     assert point is not None
     assert (recipe.optim.lr, recipe.optim.warmup_steps) == (point["optim.lr"], point["optim.warmup_steps"])
-    assert result.command(result.own) == "python -m jobs.train --name 's best'"
+    assert result.command(result.own) == "python -m jobs.train --data 'my music' --name s_trial_0000"
 
 
 def test_the_json_has_everything(run_folder: str) -> None:
