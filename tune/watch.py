@@ -3,8 +3,10 @@
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+from ray import cloudpickle
 from ray.tune import Callback
 from rich.console import Console
 
@@ -80,8 +82,7 @@ class Watch(Callback):
         self._on_change()
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        error = trial.get_pickled_error() or trial.get_error()
-        described = describe_error(getattr(error, "cause", None) or error) if error else "its process was lost"
+        described = _describe_last_error(trial)
         self.lost.append(described)
         self._fence.check()
         self._fail(_name(trial), described, "out of memory" if _OUT_OF_MEMORY.search(described) else "failed")
@@ -96,6 +97,15 @@ class Watch(Callback):
 
     def _print(self, text: str) -> None:
         self._console.print(f"tune  {text}", soft_wrap=True)
+
+
+def _describe_last_error(trial: Any) -> str:
+    # Tune copies the file to the storage later, from where its own function would read it
+    path = trial.pickled_error_file
+    if path is None or not Path(path).is_file():
+        return "its process was lost"
+    error = cloudpickle.loads(Path(path).read_bytes())
+    return describe_error(getattr(error, "cause", None) or error)
 
 
 def _name(trial: Any) -> str:

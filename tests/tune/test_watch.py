@@ -1,6 +1,7 @@
 """Tests the record of how trials end, and the number of failures in a row that a trial survives."""
 
 import pickle
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -107,12 +108,13 @@ def test_only_failures_since_the_last_progress_count(plan: SweepPlan, trials: li
     ],
 )
 def test_a_trial_that_was_given_up_is_recorded_and_may_be_tried_again(
-    plan: SweepPlan, trials: list[Trial], error: Exception | None, kind: str
+    plan: SweepPlan, trials: list[Trial], tmp_path: Path, error: Exception | None, kind: str
 ) -> None:
     changes: list[None] = []
     watch = Watch(plan, trials, Unchallenged(), CONSOLE, lambda: changes.append(None))
     one = tune_trial(trials[1])
-    one.get_pickled_error = one.get_error = lambda: error
+    one.pickled_error_file = str(tmp_path / "error.pkl") if error else None
+    (tmp_path / "error.pkl").write_bytes(pickle.dumps(error))
     watch.on_trial_error(1, [], one)
     failure = trials[1].failure()
     assert failure is not None
