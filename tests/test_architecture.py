@@ -53,7 +53,7 @@ PACKAGES: dict[str, set[str]] = {
         "benchmarks config data debugging demo evaluation instrumentation launch monitoring preparation recipes runs "
         "storage tracking"
     ),
-    "tune": _of_mulan("config data launch private_ray recipes runs storage training") | {"jobs"},
+    "tune": _of_mulan("config data evaluation launch pages private_ray recipes runs storage") | {"jobs"},
 }
 """The packages that each package may import from; ``mulan`` alone is its ``__init__``, which provides MuLan."""
 
@@ -65,6 +65,7 @@ KEPT_TO: dict[str, tuple[str, ...]] = {
     "mlflow": ("mulan/tracking/mlflow_run.py",),
     "torch.utils.tensorboard": ("mulan/tracking/tensorboard_files.py",),
     "wandb": ("mulan/tracking/wandb_run.py",),
+    "optuna": ("tune/optuna_points.py", "tune/importance.py"),
     "deepspeed": ("mulan/training/engines/deepspeed.py", "mulan/training/engines/exact.py"),
 }
 """Libraries, with the only files that may import them."""

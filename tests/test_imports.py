@@ -59,6 +59,8 @@ COMMANDS: dict[str, list[list[str]]] = {
         ["--help"],
         ["--recipe", "demo", "--trials", "0", *NO_CORPUS],
         ["--recipe", "demo", "--trials", "1", *NO_CORPUS],
+        ["--recipe", "demo", "--trials", "1", "--space", "none", *NO_CORPUS],
+        ["--recipe", "demo", "--trials", "1", "--search", "optuna", *NO_CORPUS],
     ],
 }
 """Calls that end before anything is started: help, and invalid requests."""

@@ -1,4 +1,4 @@
-"""Sweep temperatures, learning rate and loss weights: python -m tune.sweep --recipe demo --data URI --trials N
+"""Sweep any fields of a recipe: python -m tune.sweep --recipe demo --data URI --space default --trials N
 
 ASHA stops the trials that lag behind, by a score of the validation split (retrieval, if there are texts). The same name
 resumes: completed trials stay as they are, others continue from their newest checkpoints. A larger --trials adds to
@@ -7,106 +7,149 @@ them, and with more train.steps those that ASHA did not stop continue.
 
 import argparse
 import os
+from typing import get_args
 
 from jobs import arguments
-from jobs.arguments import CONSOLE
-from jobs.joining import check_training, join_and_report, print_dry_run
+from jobs.joining import check_training, print_dry_run
 from mulan.config.recipe import Recipe
 from mulan.data.reader import MicroBatchReader
-from mulan.launch.cluster import local_resources, share_reader
+from mulan.launch.cluster import local_resources
 from mulan.runs.lease import Fence, hold_lease
-from mulan.runs.run import Run
-from tune.errors import SweepError, SweepUnfinished
+from tune.early_stopping import early_stopping_of
+from tune.errors import SweepError
+from tune.objective import objectives_of
+from tune.plan import Method, SweepOptions, SweepPlan
+from tune.points import check_method, grid_size
+from tune.space import load_space
+from tune.space_check import check_space
+from tune.spaces import NAMED_SPACES
+from tune.value_check import check_values
 
 
 def main() -> None:
+    args = _parser().parse_args()
+    plan, options = plan_of(args)
+    reader = check_training(plan.recipe, plan.run)
+    check_values(plan)
+    if args.dry_run:
+        print_dry_run(plan.recipe, plan.run, reader)
+        describe(plan, options)
+        return
+    with hold_lease(plan.run.uri) as fence:
+        plan.run.begin(plan.recipe, reader.corpus.index_sha256)
+        plan.write()
+        sweep(plan, options, reader, fence)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tune.sweep", description=__doc__.split("\n")[0])
     arguments.add_recipe(parser)
     arguments.add_data(parser, default="the recipe's data.uri")
     arguments.add_run(parser, name="sweep")
     parser.add_argument(
-        "--trials", type=int, required=True, help="points of the search space to try, including those of earlier calls"
+        "--space",
+        metavar="NAME|FILE.toml",
+        default="default",
+        help=f"the varied fields: {', '.join(NAMED_SPACES)}; or a TOML file (default: %(default)s)",
+    )
+    parser.add_argument("--search", choices=get_args(Method), default="random", help="(default: %(default)s)")
+    parser.add_argument(
+        "--objective",
+        metavar="NAME=max|min",
+        action="append",
+        default=[],
+        help="a score of the validation, or step_seconds; may be repeated (default: the recipe's selection metric)",
+    )
+    parser.add_argument(
+        "--trials",
+        type=int,
+        help="trials, including those of earlier calls; the first is the recipe itself (default: all of the grid)",
     )
     parser.add_argument(
         "--concurrent", type=int, help="trials at a time (default: as many as the cluster can ever hold)"
     )
-    args = parser.parse_args()
-    if args.concurrent is not None and args.concurrent < 1:
-        raise SweepError(f"--concurrent {args.concurrent}: at least 1 is needed")
-    run = arguments.run_of(args)
-    recipe = for_sweep(arguments.recipe_to_train(args), args.trials)
-    reader = check_training(recipe, run)
-    if args.dry_run:
-        print_dry_run(recipe, run, reader)
-        describe(recipe, run, trials=args.trials, concurrent=args.concurrent)
-        return
-    with hold_lease(run.uri) as fence:
-        run.begin(recipe, reader.corpus.index_sha256)
-        sweep(recipe, run, reader, fence, trials=args.trials, concurrent=args.concurrent)
+    parser.add_argument(
+        "--grace-steps", type=int, metavar="S", help="steps before a trial may be stopped (default: one validation)"
+    )
+    parser.add_argument(
+        "--reduction-factor", type=float, metavar="R", help="the best 1/R of the trials go on (default: 3)"
+    )
+    parser.add_argument("--no-early-stopping", action="store_true", help="train all trials to the end")
+    return parser
 
 
-def sweep(
-    recipe: Recipe, run: Run, reader: MicroBatchReader, fence: Fence, *, trials: int, concurrent: int | None
-) -> None:
-    """Runs the remaining trials, and prints all trials, best first.
-
-    Args:
-        reader: The reader of the recipe's corpus.
-        fence: The fence of the sweep's lease.
+def plan_of(args: argparse.Namespace) -> tuple[SweepPlan, SweepOptions]:
+    """Returns what the arguments request, checked as far as it can be without the corpus.
 
     Raises:
-        DamagedFile: A file of a trial is damaged.
-        SweepError: No trial reached a validation.
-        SweepUnfinished: Trials were given up that another call may complete.
+        MulanError: An argument is not valid, or contradicts what a sweep of this name has searched so far.
     """
-    from mulan.launch.capacity import capacity
-    from tune.planned import planned_trials
-    from tune.preview import describe_concurrency, print_trials
-    from tune.room import trials_at_once
-    from tune.trials import run_trials
-
-    all_trials = planned_trials(recipe, run, trials)
-    errors: list[str] = []
-    lost: list[str] = []
-    if not all(one.is_over(recipe) for one in all_trials[:trials]):
-        join_and_report(recipe, run, reader, label="sweep")
-        cluster = capacity()
-        room = concurrent or trials_at_once(recipe.scale, cluster)
-        print(f"tune  {describe_concurrency(recipe.scale, room, cluster)}", flush=True)
-        errors, lost = run_trials(
-            recipe, run, all_trials, num_trials=trials, concurrent=room, reader=share_reader(reader), fence=fence
-        )
-    print_trials(all_trials, [*errors, *lost], recipe, CONSOLE)
-    if lost:
-        raise SweepUnfinished(f"{len(lost)} trials were given up; the same command resumes them: {lost[0]}")
+    run = arguments.run_of(args)
+    recipe = for_sweep(arguments.recipe_to_train(args), trials=args.trials, concurrent=args.concurrent)
+    plan = SweepPlan(recipe, run, load_space(args.space, recipe), args.search, objectives_of(args.objective, recipe))
+    check_method(plan)
+    check_space(plan.space, recipe)
+    early_stopping = early_stopping_of(
+        recipe, grace_steps=args.grace_steps, reduction_factor=args.reduction_factor, is_off=args.no_early_stopping
+    )
+    plan.check()
+    options = SweepOptions(
+        _num_trials(plan, args.trials), args.concurrent, early_stopping, tuple(_train_command(args, plan))
+    )
+    return plan, options
 
 
-def describe(recipe: Recipe, run: Run, *, trials: int, concurrent: int | None) -> None:
+def _train_command(args: argparse.Namespace, plan: SweepPlan) -> list[str]:
+    where = ["--data", plan.recipe.data.uri, "--storage", plan.run.storage_uri]
+    settings = [word for setting in args.settings for word in ("--set", setting)]
+    return ["python", "-m", "jobs.train", "--recipe", args.recipe, *where, *settings]
+
+
+def _num_trials(plan: SweepPlan, given: int | None) -> int:
+    if plan.method != "grid":
+        if given is None:
+            raise SweepError(f"--search {plan.method} needs a number of trials; give --trials")
+        return given
+    whole = 1 + grid_size(plan.space)
+    if given is not None and given > whole:
+        raise SweepError(f"--trials {given}: the grid has {whole - 1} points, so give at most {whole}")
+    return given or whole
+
+
+def sweep(plan: SweepPlan, options: SweepOptions, reader: MicroBatchReader, fence: Fence) -> None:
+    """Joins the cluster and runs the sweep (:func:`tune.execution.execute`)."""
+    from tune.execution import execute
+
+    execute(plan, options, reader, fence)
+
+
+def describe(plan: SweepPlan, options: SweepOptions) -> None:
     """Prints the preview of the sweep as TOML comments, so that the output remains a recipe.
 
     If ``RAY_ADDRESS`` names a cluster, it must have been joined.
     """
     from mulan.launch.capacity import Capacity, Node, capacity
-    from tune.planned import planned_trials
     from tune.preview import preview
+    from tune.trial import planned_trials
 
-    local = Capacity((Node("this machine", local_resources(recipe.scale), {}),))
+    local = Capacity((Node("this machine", local_resources(plan.recipe.scale), {}),))
     cluster = capacity() if os.environ.get("RAY_ADDRESS") else local
-    for line in preview(
-        recipe, planned_trials(recipe, run, trials), num_trials=trials, concurrent=concurrent, cluster=cluster
-    ):
+    trials = planned_trials(plan, options.trials)
+    for line in preview(plan, options, trials, cluster):
         print(f"# {line}")
 
 
-def for_sweep(recipe: Recipe, trials: int) -> Recipe:
+def for_sweep(recipe: Recipe, *, trials: int | None, concurrent: int | None = None) -> Recipe:
     """Returns the recipe with a checkpoint at every validation, where trials are compared.
 
     Raises:
-        SweepError: There are no trials, or no validation to compare them by.
+        SweepError: There are no trials, or no validation to compare them by; lists all errors.
     """
     errors = []
-    if trials < 1:
+    if trials is not None and trials < 1:
         errors.append(f"--trials {trials}: at least 1 is needed")
+    if concurrent is not None and concurrent < 1:
+        errors.append(f"--concurrent {concurrent}: at least 1 is needed")
     if not recipe.train.validation_micro_batches:
         errors.append("train.validation_micro_batches = 0: trials are compared by validation; set it above 0")
     if errors:

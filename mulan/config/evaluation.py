@@ -54,13 +54,23 @@ def evaluation_faults(evaluation: EvaluationConfig, weights: LossWeightsConfig, 
         )
     if evaluation.tasks and not train.validation_micro_batches:
         yield "evaluation.tasks needs validations; set train.validation_micro_batches to a positive number"
-    if evaluation.select and not any(_is_figure(evaluation.select, task) for task in evaluation.tasks):
-        figures = [
-            f"{SECTION_OF_TASK[task]}.{SET_OF_TASK.get(task, 'CATEGORY')}.SCORE with a SCORE of "
-            f"{', '.join(SCORES_OF_TASK[task])}"
-            for task in evaluation.tasks
-        ]
-        yield f"evaluation.select = {evaluation.select} is not {' or '.join(figures) or 'a score of evaluation.tasks'}"
+    if evaluation.select and not is_evaluated(evaluation.select, evaluation):
+        yield f"evaluation.select = {evaluation.select} is not {describe_figures(evaluation)}"
+
+
+def is_evaluated(path: str, evaluation: EvaluationConfig) -> bool:
+    """Returns whether a path in ``report.json`` is that of a score of ``evaluation.tasks``."""
+    return any(_is_figure(path, task) for task in evaluation.tasks)
+
+
+def describe_figures(evaluation: EvaluationConfig) -> str:
+    """Describes the paths of the scores of ``evaluation.tasks``, for messages."""
+    figures = [
+        f"{SECTION_OF_TASK[task]}.{SET_OF_TASK.get(task, 'CATEGORY')}.SCORE with a SCORE of "
+        f"{', '.join(SCORES_OF_TASK[task])}"
+        for task in evaluation.tasks
+    ]
+    return " or ".join(figures) or "a score of evaluation.tasks"
 
 
 def _is_figure(path: str, task: EvaluatedTask) -> bool:

@@ -126,8 +126,14 @@ def has_labels(wanted: Labels | None, labels: Labels) -> bool:
 
 def num_fitting(bundle: Resources, resources: Resources) -> int:
     """Returns the number of bundles that fit on one node."""
+    return min(_num_fitting(needed, resources.get(name, 0.0), name) for name, needed in bundle.items() if needed)
+
+
+def _num_fitting(needed: float, available: float, name: str) -> int:
     # Ray counts resources in ten-thousandths
-    return min(int(resources.get(name, 0.0) / needed + 1e-4) for name, needed in bundle.items() if needed)
+    if name == "GPU" and needed < 1:  # a fraction is one of a single GPU
+        return int(available + 1e-4) * int(1 / needed + 1e-4)
+    return int(available / needed + 1e-4)
 
 
 def format_resources(resources: Resources) -> str:

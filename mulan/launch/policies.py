@@ -14,10 +14,14 @@ from mulan.private_ray.train import DelegatingTrainer, Verdict, controller_error
 class TrainingFailed(MulanError):
     """Training ended before its last step; once the cause is fixed, the same name resumes the run."""
 
-    def __init__(self, message: str, *, exit_code: int = 1) -> None:
-        """``exit_code``: the exit code of the error that ended training, which may be another error of a worker."""
+    def __init__(self, message: str, *, exit_code: int = 1, cause: str = "") -> None:
+        """
+        Args:
+            exit_code: The exit code of the error that ended training, which may be another error of a worker.
+            cause: The name of that error's class, if it is known.
+        """
         super().__init__(message)
-        self.exit_code = exit_code
+        self.exit_code, self.cause = exit_code, cause
 
 
 class ControllerLost(TrainingFailed):

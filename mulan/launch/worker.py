@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mulan.config.errors import MulanError
+import torch
+
+from mulan.config.errors import USER_ERROR, MulanError
 from mulan.config.recipe import Recipe
 from mulan.data.planned_batches import BatchService
 from mulan.instrumentation.settings import InstrumentSettings
@@ -51,4 +53,7 @@ def train_on_worker(config: dict[str, Any]) -> None:
     try:
         train_attempt(config["job"])
     except MulanError as error:
-        raise TrainingFailed(str(error), exit_code=error.exit_code) from error
+        raise TrainingFailed(str(error), exit_code=error.exit_code, cause=type(error).__name__) from error
+    except torch.OutOfMemoryError as error:  # another attempt would need as much
+        remedy = "set a smaller batch.pairs_per_micro_batch, or a higher scale.gpus_per_worker if GPUs are shared"
+        raise TrainingFailed(f"{error}; {remedy}", exit_code=USER_ERROR, cause=type(error).__name__) from error

@@ -24,6 +24,9 @@ def node(kind: NodeType) -> Node:
         (WORKER, {"CPU": 3.0, "GPU": 2.0}, 0),
         (WORKER, {"CPU": 64.0}, 0),
         ({"CPU": 0.1}, {"CPU": 0.3}, 3),
+        ({"CPU": 1.0, "GPU": 0.25}, {"CPU": 64.0, "GPU": 2.0}, 8),
+        ({"CPU": 1.0, "GPU": 0.4}, {"CPU": 64.0, "GPU": 2.0}, 4),  # no worker has parts of two GPUs
+        ({"CPU": 1.0, "GPU": 0.25}, {"CPU": 3.0, "GPU": 2.0}, 3),
         ({"CPU": 4.0, "GPU": 0.0}, {"CPU": 8.0}, 2),
     ],
 )

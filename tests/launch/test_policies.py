@@ -107,8 +107,8 @@ def test_a_startup_timeout_is_not_recorded_as_a_failure(monkeypatch: pytest.Monk
 
 def test_the_exit_code_is_that_of_the_error_that_ended_training() -> None:
     assert TrainingFailed("two workers were lost too often").exit_code == 1
-    refused = pickle.loads(pickle.dumps(TrainingFailed("credentials", exit_code=2)))
-    assert (str(refused), refused.exit_code) == ("credentials", 2)
+    refused = pickle.loads(pickle.dumps(TrainingFailed("credentials", exit_code=2, cause="StorageError")))
+    assert (str(refused), refused.exit_code, refused.cause) == ("credentials", 2, "StorageError")
 
 
 def test_a_failure_counts_if_the_progress_cannot_be_read() -> None:

@@ -38,6 +38,12 @@ ON_GPUS: dict[str, Any] = {"use_gpu": True, "workers": 4}
         ({"workers": 2, "data_cpus": 2}, cluster({"CPU": 8.0}, autoscaler=UNKNOWN_NODE_TYPES), 2),
         (ON_GPUS | {"cpus_per_worker": 4}, cluster(autoscaler=one_pool(4, CPU=96.0, GPU=8.0)), 8),
         (ON_GPUS | {"cpus_per_worker": 8}, cluster(autoscaler=one_pool(4, CPU=32.0, GPU=8.0)), 4),
+        (
+            {"use_gpu": True, "workers": 1, "gpus_per_worker": 0.25},
+            cluster(autoscaler=one_pool(2, CPU=96.0, GPU=8.0)),
+            64,
+        ),
+        ({"use_gpu": True, "workers": 1, "gpus_per_worker": 0.3}, cluster({"CPU": 16.0, "GPU": 2.0}), 6),
         (ON_GPUS, cluster({"CPU": 64.0}, *[{"CPU": 16.0, "GPU": 1.0}] * 9), 2),
     ],
 )

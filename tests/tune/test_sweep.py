@@ -1,5 +1,6 @@
 """Tests sweeps on this machine, some of whose processes are killed."""
 
+import json
 import re
 import shlex
 import signal
@@ -21,9 +22,11 @@ from mulan.runs.run import Run
 from mulan.storage.jsonl import read_lines
 from tests.waiting import wait_until
 from tune.errors import SweepError
-from tune.planned import planned_trials
-from tune.planned import settings as settings_of
+from tune.objective import objectives_of
+from tune.plan import SweepPlan
+from tune.space import load_space
 from tune.sweep import for_sweep, main
+from tune.trial import planned_trials
 
 COMMAND = [sys.executable, "-m", "tune.sweep", "--recipe", "demo_miniature"]
 
@@ -36,29 +39,37 @@ def table(output: str) -> str:
     return output[output.index("trials, best first") - 2 :]
 
 
+GRID = '[space]\n"optim.lr" = { grid = [0.01, 1e30] }\n"text_tower.max_tokens" = { choice = [12] }\n'
+
+
 @pytest.mark.long(group="jobs")
 @pytest.mark.processes
-def test_a_sweep_trains_compares_and_prints_the_settings_of_the_best(tiny_corpus: str, tmp_path: Path) -> None:
+def test_a_sweep_of_a_grid_records_what_diverged_and_prints_the_settings_of_the_best(
+    tiny_corpus: str, tmp_path: Path
+) -> None:
+    (tmp_path / "space.toml").write_text(GRID)
     where = ["--data", tiny_corpus, "--storage", str(tmp_path), "--name", "s"]
-    done = sweep("--trials", "2", *where, "--set", "train.steps=4", "--set", "train.validate_every_steps=2")
+    searched = ["--search", "grid", "--space", str(tmp_path / "space.toml")]
+    done = sweep(*where, *searched, "--set", "train.steps=4", "--set", "train.validate_every_steps=2")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 trials, best first" in done.stdout
+    assert "Traceback" not in done.stderr + done.stdout
+    result = json.loads((tmp_path / "s" / "sweep.json").read_text())
+    own, better, diverged = result["trials"]
+    assert (own["settings"], own["state"]) == ([], "completed")
+    assert better["settings"] == ["optim.lr=0.01", "text_tower.max_tokens=12"]
+    assert diverged["state"] == "diverged"
+    assert diverged["failure"]["step"] < 4
+    assert re.search(r"^trial_0002 diverged at step \d: .*(loss|gradient norm) of step", done.stdout, re.MULTILINE)
+    assert result["best"]["recall10"] == max(
+        one["figures"]["recall10"] for one in (own, better) if one["state"] == "completed"
+    )
     best = re.search(r"^best: (.*)$", done.stdout, re.MULTILINE)
     assert best
     words = shlex.split(best[1])
-    assert words[::2] == ["--set", "--set"]
-    recipe = load_recipe("demo_miniature", words[1::2])
-    trials = {
-        path.name: Run(str(tmp_path / "s" / "trials"), path.name) for path in (tmp_path / "s" / "trials").iterdir()
-    }
-    assert len(trials) == 2
-    trained = {run.recipe().optim.lr: run for run in trials.values()}
-    assert len(trained) == 2
-    # a trial that was stopped early may have trained a step after its last validation
-    scores = {lr: [line["validation"] for line in run.metrics() if "validation" in line] for lr, run in trained.items()}
-    recalls = {lr: validations[-1]["recall10"] for lr, validations in scores.items()}
-    assert recalls[recipe.optim.lr] == max(recalls.values())
-    assert "Traceback" not in done.stderr + done.stdout
+    assert words[1::2] == result["best"]["settings"]
+    run = Run(str(tmp_path / "s" / "trials"), "trial_0001")
+    assert (run.recipe().optim.lr, run.recipe().text_tower.max_tokens) == (0.01, 12)
+    assert {path.name for path in (tmp_path / "s").iterdir()} >= {"sweep.html", "sweep.parquet", "search.json"}
 
 
 def test_a_second_driver_of_a_sweep_is_refused(
@@ -89,7 +100,7 @@ def kill_when(process: "subprocess.Popen[str]", reached: Callable[[], bool]) -> 
 def test_a_killed_sweep_is_resumed_by_its_name(tiny_corpus: str, tmp_path: Path) -> None:
     settings = ["train.steps=40", "train.validate_every_steps=10", "scale.workers=1", "scale.data_cpus=1"]
     call = ["--data", tiny_corpus, "--storage", str(tmp_path), "--name", "s", "--concurrent", "1", "--trials", "2"]
-    call += [word for setting in settings for word in ("--set", setting)]
+    call += ["--search", "optuna", *(word for setting in settings for word in ("--set", setting))]
     first, second = (Run(str(tmp_path / "s" / "trials"), f"trial_000{number}") for number in (0, 1))
     begun = subprocess.Popen([*COMMAND, *call], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     kill_when(begun, lambda: any(one.steps_done >= 10 for one in checkpoints(first.uri)))
@@ -142,8 +153,9 @@ def test_a_sweep_with_killed_processes_ends_with_the_same_results(tiny_corpus: s
     common = ["--data", tiny_corpus, "--storage", str(tmp_path)]
     common += [word for setting in settings for word in ("--set", setting)]
     call = [*common, "--name", "s", "--trials", "9"]
-    recipe = for_sweep(load_recipe("demo_miniature", settings, data_uri=tiny_corpus), 9)
-    trials = planned_trials(recipe, Run(str(tmp_path), "s"), 9)
+    recipe = for_sweep(load_recipe("demo_miniature", settings, data_uri=tiny_corpus), trials=9)
+    run, space = Run(str(tmp_path), "s"), load_space("default", recipe)
+    trials = planned_trials(SweepPlan(recipe, run, space, "random", objectives_of([], recipe)), 9)
 
     def is_training(number: int) -> bool:
         return bool(checkpoints(trials[number].run.uri)) and not trials[number].is_over(recipe)
@@ -175,17 +187,19 @@ def test_a_sweep_with_killed_processes_ends_with_the_same_results(tiny_corpus: s
     done = sweep(*call)
     assert done.returncode == 0, done.stdout + done.stderr
     assert {path.name for path in (tmp_path / "s" / "trials").iterdir()} == {trial.run.name for trial in trials}
-    assert [trial.run.recipe().optim.lr for trial in trials] == [trial.values["optim.lr"] for trial in trials]
+    points = [trial.point or {} for trial in trials]
+    rates = [point.get("optim.lr", recipe.optim.lr) for point in points]
+    assert [trial.run.recipe().optim.lr for trial in trials] == rates
     assert all(trial.is_over(recipe) for trial in trials)
     assert any(checkpoints(trial.run.uri)[0].steps_done < 12 for trial in trials), "ASHA has not stopped a trial"
     words = shlex.split(done.stdout.partition("best: ")[2].partition("\n")[0])
-    best = next(trial for trial in trials if list(settings_of(trial.values)) == words[1::2])
+    best = next(trial for trial in trials if trial.settings == words[1::2])
     again = [sys.executable, "-m", "jobs.train", "--recipe", "demo_miniature", *common, "--name", "again", *words]
     subprocess.run(again, check=True, timeout=500, stdout=subprocess.DEVNULL)
     scores = {
         line["step"]: line["validation"] for line in Run(str(tmp_path), "again").metrics() if "validation" in line
     }
-    for step, score in best.scores(recipe):
+    for step, score in objectives_of([], recipe)[0].scores(best.run.metrics()):
         assert scores[step]["recall10"] == pytest.approx(score, rel=1e-6)
 
 
@@ -198,9 +212,9 @@ def test_a_dry_run_prints_the_recipe_and_the_preview(
     main()
     printed = capsys.readouterr().out
     recipe = recipe_from_toml(printed, name="printed")
-    assert recipe == for_sweep(load_recipe("demo_miniature", [], data_uri=tiny_corpus), 2)
+    assert recipe == for_sweep(load_recipe("demo_miniature", [], data_uri=tiny_corpus), trials=2)
     comments = [line for line in printed.splitlines() if line.startswith("#")]
-    assert comments[0] == "# search space"
+    assert comments[0] == "# search space default, by random search"
     assert sum("  trial_000" in line for line in comments) == 2
     assert not (tmp_path / "runs").exists()
 
@@ -208,11 +222,38 @@ def test_a_dry_run_prints_the_recipe_and_the_preview(
 @pytest.mark.processes
 def test_invalid_sweeps_are_refused(tmp_path: Path) -> None:
     recipe = load_recipe("demo_miniature", ["train.validation_micro_batches=0"])
-    with pytest.raises(SweepError, match=r"--trials 0: at least 1 is needed; train.validation_micro_batches = 0"):
-        for_sweep(recipe, 0)
+    with pytest.raises(
+        SweepError, match=r"--trials 0: at least 1 is needed; --concurrent 0: at least 1 is needed; train\.val"
+    ):
+        for_sweep(recipe, trials=0, concurrent=0)
     done = sweep("--trials", "1", "--data", str(tmp_path / "nothing"))
     assert done.returncode == 2
     assert done.stderr.startswith("error: corpus")
     assert "Traceback" not in done.stderr
-    done = sweep("--trials", "1", "--concurrent", "0")
-    assert (done.returncode, done.stderr) == (2, "error: --concurrent 0: at least 1 is needed\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (["--trials", "1", "--concurrent", "0"], "--concurrent 0: at least 1 is needed"),
+        ([], "--search random needs a number of trials; give --trials"),
+        (["--trials", "1", "--space", "none"], "space none: no such space"),
+        (["--trials", "1", "--objective", "loss=min"], "losses at different temperatures"),
+        (["--trials", "1", "--grace-steps", "0"], "--grace-steps 0: must be between"),
+        (
+            ["--trials", "9", "--search", "grid", "--space", "GRID"],
+            "the grid has 2 points, so give at most 3",
+        ),
+        (["--search", "grid"], "is an interval"),
+    ],
+)
+def test_invalid_arguments_are_refused_before_the_corpus_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], fault: str
+) -> None:
+    (tmp_path / "grid.toml").write_text(GRID)
+    words = [str(tmp_path / "grid.toml") if word == "GRID" else word for word in words]
+    where = ["--recipe", "demo_miniature", "--data", "/nowhere", "--storage", str(tmp_path / "runs")]
+    monkeypatch.setattr(sys, "argv", ["tune.sweep", *where, *words])
+    with pytest.raises(SweepError, match=re.escape(fault)):
+        main()
+    assert not (tmp_path / "runs").exists()

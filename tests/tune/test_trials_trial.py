@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import ray.tune
+import torch
 
 from mulan.launch.policies import ControllerLost, TrainingFailed
 from mulan.recipes.registry import load_recipe
@@ -11,11 +12,12 @@ from mulan.runs.lease import Fence
 from mulan.runs.run import Run
 from mulan.runs.stop import RunStopped, StopRequest
 from mulan.storage.errors import StorageError
+from mulan.training.health import EmbeddingsCollapsed, NonFiniteStep
 from tune import trials as module
-from tune.trials import ERROR, metric, trial
+from tune.trials import trial
+from tune.watch import ERROR, ERROR_KIND
 
 SWEEP = Fence("/nowhere", 1, "driver")
-CONFIG = {"trial": {"name": "trial_0003", "values": {"optim.lr": 0.004}}}
 
 
 @pytest.fixture
@@ -34,9 +36,11 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return ran
 
 
-def begin(reader: Any = "reference") -> None:
+def begin(*settings: str) -> None:
+    config = {"trial": {"name": "trial_0003", "settings": ["optim.lr=0.004", *settings]}}
     base = load_recipe("demo_miniature", [])
-    trial(CONFIG, base=base, runs_uri="/runs/s/trials", reader=reader, sweep=SWEEP)
+    shared: Any = "reference"
+    trial(config, base=base, runs_uri="/runs/s/trials", reader=shared, sweep=SWEEP, score="validation_recall10")
 
 
 def test_a_trial_trains_its_point_in_its_own_run_with_the_shared_reader(ran: dict[str, Any]) -> None:
@@ -47,10 +51,30 @@ def test_a_trial_trains_its_point_in_its_own_run_with_the_shared_reader(ran: dic
     assert "reported" not in ran
 
 
-def test_an_error_that_another_attempt_would_meet_again_is_reported(ran: dict[str, Any]) -> None:
-    ran["error"] = TrainingFailed("run trial_0003 stopped: step 3: the loss is not finite", exit_code=2)
+def test_a_trial_that_reads_something_else_opens_the_corpus_itself(ran: dict[str, Any]) -> None:
+    begin("data.text_sampling=all")
+    assert ran["recipe"].data.text_sampling == "all"
+    assert ran["reader"] is None
+
+
+@pytest.mark.parametrize(
+    ("cause", "kind"),
+    [
+        (NonFiniteStep.__name__, "diverged"),
+        (EmbeddingsCollapsed.__name__, "collapsed"),
+        (torch.OutOfMemoryError.__name__, "out of memory"),
+        ("TooManySkippedRecordings", "failed"),
+    ],
+)
+def test_an_error_that_another_attempt_would_meet_again_is_reported(ran: dict[str, Any], cause: str, kind: str) -> None:
+    ran["error"] = TrainingFailed("run trial_0003 stopped", exit_code=2, cause=cause)
     begin()
-    assert ran["reported"] == {"step": 0, metric(ran["recipe"]): 0.0, ERROR: str(ran["error"])}
+    assert ran["reported"] == {
+        "step": 0,
+        "validation_recall10": 0.0,
+        ERROR: "run trial_0003 stopped",
+        ERROR_KIND: kind,
+    }
 
 
 @pytest.mark.parametrize(

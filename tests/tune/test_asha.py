@@ -5,12 +5,22 @@ from typing import Any
 
 from ray.tune.schedulers import TrialScheduler
 
-from tune.trials import ResumedAsha, Scores
+from tune.asha import ResumedAsha, Scores
 
 
-def asha(over: dict[str, Scores], begun: dict[str, Scores]) -> ResumedAsha:
-    scheduler = ResumedAsha(score="recall", over=over, begun=begun, max_t=10, grace_period=2, reduction_factor=3)
-    scheduler.set_search_properties("recall", "max")
+def asha(
+    over: dict[str, Scores], begun: dict[str, Scores], *, mode: str = "max", never_stopped: tuple[str, ...] = ()
+) -> ResumedAsha:
+    scheduler = ResumedAsha(
+        score="recall",
+        over=over,
+        begun=begun,
+        never_stopped=never_stopped,
+        max_t=10,
+        grace_period=2,
+        reduction_factor=3,
+    )
+    scheduler.set_search_properties("recall", mode)
     return scheduler
 
 
@@ -57,3 +67,22 @@ def test_a_restarted_trial_is_not_compared_twice_at_one_step() -> None:
     scheduler.on_trial_add(None, lost)
     assert decision(scheduler, lost, 2, 0.1) == TrialScheduler.CONTINUE
     assert decision(scheduler, lost, 6, 0.1) == TrialScheduler.STOP
+
+
+def test_an_exempt_trial_is_compared_with_but_not_stopped() -> None:
+    scheduler = asha({"a": [(2, 0.5)], "b": [(2, 0.6)]}, {}, never_stopped=("own",))
+    own, worse = trial("own"), trial("c")
+    for one in (own, worse):
+        scheduler.on_trial_add(None, one)
+    assert decision(scheduler, own, 2, 0.1) == TrialScheduler.CONTINUE
+    assert decision(scheduler, own, 6, 0.9) == TrialScheduler.CONTINUE
+    assert decision(scheduler, worse, 6, 0.8) == TrialScheduler.STOP
+
+
+def test_lower_may_be_better() -> None:
+    scheduler = asha({"a": [(2, 5.0)], "b": [(2, 7.0)]}, {}, mode="min")
+    good, bad = trial("c"), trial("d")
+    for one in (good, bad):
+        scheduler.on_trial_add(None, one)
+    assert decision(scheduler, good, 2, 1.0) == TrialScheduler.CONTINUE
+    assert decision(scheduler, bad, 2, 9.0) == TrialScheduler.STOP

@@ -1,0 +1,44 @@
+"""Tests the page of a sweep: what it states, that it fetches nothing, and that it escapes texts."""
+
+import re
+
+from tests.tune.sweeps import SPACE, options, plan_in
+from tests.tune.test_summary import swept
+from tune.importance import Importance
+from tune.outcome import outcome_of
+from tune.page import render_page
+from tune.summary import SweepResult
+from tune.trial import Failure, planned_trials
+
+
+def test_the_page_states_the_best_trials_and_what_failed(run_folder: str) -> None:
+    plan = plan_in(run_folder, space=SPACE, objectives=["recall10=max", "step_seconds=min"])
+    result = swept(plan)
+    page = render_page(result, Importance({"optim.lr": 1.0}, 2, 5))
+    assert result.best is not None
+    assert result.command(result.best).replace("'", "&#39;") in page
+    assert "2 completed, 1 stopped, 1 diverged, 1 unfinished, 1 waiting" in re.sub(r"\s+", " ", page)
+    assert "the loss of step 3 is nan" in page
+    assert "over the 5 trials that have a figure at step 2" in page
+    assert "16 of the 20 that all trials to the end would take" in page
+    assert page.count("<img") == 1 + 3 + 1 + 1 + 1
+    assert not re.search(r"(?:src|href)=.(?!data:)", page)
+
+
+def test_a_sweep_that_has_just_begun_has_a_page(run_folder: str) -> None:
+    plan = plan_in(run_folder, space=SPACE)
+    result = SweepResult(plan, options(2), [outcome_of(trial, plan) for trial in planned_trials(plan, 2)])
+    page = render_page(result, None)
+    assert "No trial has reached a validation yet." in page
+    assert "No trial is stopped early." in page
+    assert "Failed trials" not in page
+
+
+def test_texts_are_escaped(run_folder: str) -> None:
+    script = "<script>alert(1)</script>"
+    plan = plan_in(run_folder, space=f'[space]\n"text_tower.prefix" = {{ choice = ["{script}", "{script}2"] }}')
+    trials = planned_trials(plan, 2)
+    trials[1].fail(Failure("failed", 0, script))
+    page = render_page(SweepResult(plan, options(2), [outcome_of(trial, plan) for trial in trials]), None)
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page

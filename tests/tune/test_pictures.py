@@ -1,0 +1,51 @@
+"""Tests that the pictures of a sweep can be drawn in every state of it, and what they describe."""
+
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.tune.sweeps import SPACE, options, plan_in
+from tests.tune.test_summary import swept
+from tune.importance import Importance
+from tune.outcome import outcome_of
+from tune.pictures import curves_picture, field_pictures, front_picture, importance_picture, parallel_picture
+from tune.summary import SweepResult
+from tune.trial import planned_trials
+
+OUTSIDE = """
+[space]
+"optim.lr" = { loguniform = [0.05, 0.5] }
+"audio_tower.hidden_size" = { choice = [1] }
+"text_tower.prefix" = { choice = ["a very long prefix that would not fit below an axis", "b"] }
+"""
+
+
+def texts(svg: bytes) -> str:
+    return " ".join(ElementTree.fromstring(svg).itertext())
+
+
+@pytest.mark.parametrize("space", [SPACE, OUTSIDE])
+def test_every_picture_of_a_sweep(run_folder: str, space: str) -> None:
+    result = swept(plan_in(run_folder, space=space, objectives=["recall10=max", "step_seconds=min"]))
+    assert "5 trials" in curves_picture(result).alt
+    domains, pictures = zip(*field_pictures(result), strict=True)
+    assert domains == tuple(str(domain) for domain in result.plan.space.domains.values())
+    for field, picture in zip(result.plan.space.domains, pictures, strict=True):
+        assert field in texts(picture.svg)
+    assert "recall@10" in texts(parallel_picture(result).svg)
+    assert front_picture(result).alt == "recall@10 over s per step; not surpassed: trial_0001."
+
+
+def test_a_sweep_without_validations_can_be_drawn(run_folder: str) -> None:
+    plan = plan_in(run_folder, space=SPACE, objectives=["recall10=max", "step_seconds=min"])
+    result = SweepResult(plan, options(2), [outcome_of(trial, plan) for trial in planned_trials(plan, 2)])
+    assert "0 trials" in curves_picture(result).alt
+    assert len(field_pictures(result)) == 3
+    assert parallel_picture(result).svg
+    assert "none yet" in front_picture(result).alt
+
+
+def test_importances_are_drawn_with_their_numbers() -> None:
+    picture = importance_picture(Importance({"optim.lr": 0.75, "loss.temperature_init": 0.25}, 4, 20))
+    assert "0.75" in texts(picture.svg)
+    assert picture.alt == "Share of the variance that each field explains: optim.lr 0.75, loss.temperature_init 0.25."

@@ -1,0 +1,172 @@
+"""The domains of a search space: intervals and lists of values, from which the values of a field are drawn."""
+
+import json
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+
+Value: TypeAlias = Any
+"""A value of a recipe's field: a number, a boolean, a string, or a list of them."""
+
+IntervalKind = Literal["uniform", "loguniform", "randint"]
+ValuesKind = Literal["choice", "grid"]
+_INTERVALS: Mapping[str, IntervalKind] = {kind: kind for kind in get_args(IntervalKind)}
+_LISTS: Mapping[str, ValuesKind] = {kind: kind for kind in get_args(ValuesKind)}
+KINDS: tuple[str, ...] = (*_INTERVALS, *_LISTS)
+"""Names of the domains in the file of a space."""
+
+
+@dataclass(frozen=True)
+class NumberInterval:
+    """All numbers between two bounds, which belong to it."""
+
+    kind: IntervalKind
+    """Distribution of the values: uniform, uniform in their logarithm, or uniform over integers."""
+    low: float
+    high: float
+
+    @property
+    def edges(self) -> tuple[Value, ...]:
+        """The bounds."""
+        return self.low, self.high
+
+    def sample(self, draws: np.random.Generator) -> Value:
+        """Draws a value; one that is not an integer is rounded to six digits, as it is shown."""
+        if self.kind == "randint":
+            return int(draws.integers(int(self.low), int(self.high), endpoint=True))
+        if self.kind == "uniform":
+            value = draws.uniform(self.low, self.high)
+        else:
+            value = math.exp(draws.uniform(math.log(self.low), math.log(self.high)))
+        return self.rounded(value)
+
+    def contains(self, value: Value) -> bool:
+        """Returns whether a value is in the interval."""
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number and self.low <= value <= self.high and (self.kind != "randint" or value == int(value))
+
+    def rounded(self, value: float) -> float:
+        """Returns a value rounded to six digits, within the bounds."""
+        return min(max(float(f"{value:.6g}"), self.low), self.high)
+
+    def to_json(self) -> dict[str, list[Value]]:
+        """Returns the domain as in the file of a space."""
+        return {self.kind: [self.low, self.high]}
+
+    def __str__(self) -> str:
+        scale = {"uniform": "uniform", "loguniform": "log-uniform", "randint": "integers"}[self.kind]
+        return f"{self.low:.6g} to {self.high:.6g}, {scale}"
+
+
+@dataclass(frozen=True)
+class Values:
+    """A list of values: ``choice`` draws from it, ``grid`` tries all of them."""
+
+    kind: ValuesKind
+    values: tuple[Value, ...]
+
+    @property
+    def edges(self) -> tuple[Value, ...]:
+        """All values."""
+        return self.values
+
+    def sample(self, draws: np.random.Generator) -> Value:
+        """Draws a value; all have the same probability."""
+        return self.values[int(draws.integers(len(self.values)))]
+
+    def contains(self, value: Value) -> bool:
+        """Returns whether a value is one of the list."""
+        return value in self.values
+
+    def to_json(self) -> dict[str, list[Value]]:
+        """Returns the domain as in the file of a space."""
+        return {self.kind: list(self.values)}
+
+    def __str__(self) -> str:
+        named = {"choice": "one of", "grid": "each of"}[self.kind]
+        return f"{named} {', '.join(as_text(value) for value in self.values)}"
+
+
+Domain: TypeAlias = NumberInterval | Values
+
+
+def parse_domain(field: str, table: Mapping[str, Any]) -> tuple[Domain | None, str]:
+    """Parses a domain such as ``{loguniform = [1e-4, 1e-2]}``.
+
+    Returns:
+        The domain and an empty string, or None and what is wrong.
+    """
+    if len(table) != 1 or (kind := next(iter(table))) not in KINDS:
+        return None, f"{field} has {_enumerated(table)}; give one of {', '.join(KINDS)}"
+    values = table[kind]
+    if not isinstance(values, list):
+        return None, f"{field}: {kind} = {values!r} is not a list"
+    is_list = kind in _LISTS
+    fault = _values_fault(values) if is_list else _interval_fault(kind, values)
+    if fault:
+        return None, f"{field}: {kind} = {json.dumps(values, default=str)} {fault}"
+    return (Values(_LISTS[kind], tuple(values)) if is_list else NumberInterval(_INTERVALS[kind], *values)), ""
+
+
+def _enumerated(table: Mapping[str, Any]) -> str:
+    return " and ".join(repr(name) for name in list(table)[:5]) or "no domain"
+
+
+def _interval_fault(kind: str, values: Sequence[Any]) -> str:
+    """Returns what is wrong with the bounds of an interval; empty if nothing is."""
+    number = int if kind == "randint" else int | float
+    named = "integers" if kind == "randint" else "numbers"
+    if len(values) != 2 or not all(isinstance(value, number) and not isinstance(value, bool) for value in values):
+        return f"must be two {named}, the bounds"
+    low, high = values
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "must be finite"
+    if kind == "loguniform" and low <= 0:
+        return "must be above 0"
+    return "" if low < high else "is empty; the first bound must be below the second"
+
+
+def _values_fault(values: Sequence[Any]) -> str:
+    """Returns what is wrong with a list of values; empty if nothing is."""
+    if not values:
+        return "is empty; list the values"
+    if any(isinstance(value, Mapping) for value in values):
+        return "contains a whole section; vary its fields instead"
+    texts = [as_text(value) for value in values]
+    repeated = sorted({text for text in texts if texts.count(text) > 1})
+    return f"repeats {' and '.join(repeated)}" if repeated else ""
+
+
+def as_text(value: Value) -> str:
+    """Returns a value as ``--set`` parses it: TOML, without the quotes of strings that need none."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_quoted(item) for item in value)}]"
+    if isinstance(value, str):
+        return _quoted(value) if _needs_quotes(value) else value
+    return repr(value)
+
+
+def _quoted(value: Value) -> str:
+    # a JSON string without escapes beyond those of TOML is one of TOML
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else as_text(value)
+
+
+def _needs_quotes(text: str) -> bool:
+    """Returns whether ``--set`` would not parse a string as itself."""
+    if text != text.strip():
+        return True
+    try:
+        return tomllib.loads(f"value = {text}") != {"value": text}
+    except tomllib.TOMLDecodeError:
+        return False
+
+
+def settings(values: Mapping[str, Value]) -> list[str]:
+    """Returns the ``--set`` arguments of a point of the search space."""
+    return [f"{field}={as_text(value)}" for field, value in sorted(values.items())]
