@@ -125,9 +125,9 @@ class JobServerClient:
             time.sleep(0.5)
         return True
 
-    def _call(self, call: Callable[[], _Result], *, limit_s: float = ANSWER_LIMIT_S) -> _Result:
+    def _call(self, call: Callable[[], _Result], *, limit_s: float | None = None) -> _Result:
         try:
-            return within(limit_s, call, what=f"the job server {self.url}")
+            return within(limit_s or ANSWER_LIMIT_S, call, what=f"the job server {self.url}")
         except AuthenticationError as error:
             reason = str(error).strip().splitlines()[0]
             raise SubmissionError(

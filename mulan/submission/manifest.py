@@ -63,7 +63,7 @@ def job_name(name: str) -> str:
     """
     valid = re.sub(r"[^a-z0-9-]+", "-", name.lower()).strip("-")
     full = f"mulan-{valid}"
-    if valid == name and len(full) <= _MAX_NAME:
+    if valid and valid == name and len(full) <= _MAX_NAME:
         return full
     digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:8]
     return f"{full[: _MAX_NAME - 9].rstrip('-')}-{digest}"

@@ -71,8 +71,10 @@ class RayJob:
         while not self._interrupted.stop_requested:
             try:
                 self._print(self._server.log(self.job_id))
+                if self._interrupted.stop_requested:
+                    return None
                 details = self._look()
-                if details.status.is_terminal() and not self._interrupted.stop_requested:
+                if details.status.is_terminal():
                     self._print_rest()
                     return outcome_of(details)
             except NoSuchJob:
