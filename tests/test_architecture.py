@@ -34,6 +34,7 @@ PACKAGES: dict[str, set[str]] = {
     # the algorithm alone: it knows neither storage nor launcher
     "mulan.training": _of_mulan("config data distributed model tasks"),
     "mulan.runs": _of_mulan("config data model storage tasks training"),
+    "mulan.submission": _of_mulan("config storage"),
     "mulan.launch": _of_mulan("config data distributed evaluation model private_ray runs storage tasks training"),
     "mulan.debugging": _of_mulan("config data distributed launch model runs storage tasks training"),
     "mulan.benchmarks": _of_mulan(
@@ -41,7 +42,9 @@ PACKAGES: dict[str, set[str]] = {
     )
     | {"mulan"},
     "mulan": _of_mulan("model"),
-    "jobs": _of_mulan("benchmarks config data debugging demo evaluation launch preparation recipes runs storage"),
+    "jobs": _of_mulan(
+        "benchmarks config data debugging demo evaluation launch preparation recipes runs storage submission"
+    ),
     "tune": _of_mulan("config data launch private_ray recipes runs storage training") | {"jobs"},
 }
 """The packages that each package may import from; ``mulan`` alone is its ``__init__``, which provides MuLan."""
@@ -50,6 +53,10 @@ KEPT_TO: dict[str, tuple[str, ...]] = {
     "ray.data": ("mulan/data/", "mulan/evaluation/", "mulan/preparation/", "mulan/private_ray/core.py"),
     "ray.train": ("mulan/launch/", "mulan/private_ray/train.py"),
     "ray.tune": ("tune/",),
+    "kubernetes": ("mulan/submission/kubernetes_api.py",),
+    "pathspec": ("mulan/submission/selection.py",),
+    "ray.autoscaler": ("mulan/submission/launcher.py", "mulan/private_ray/"),
+    "ray.job_submission": ("mulan/submission/",),
     "deepspeed": ("mulan/training/engines/deepspeed.py", "mulan/training/engines/exact.py"),
 }
 """Libraries, with the only files that may import them."""
@@ -67,6 +74,7 @@ IMPORTED_LATE = {
     "jobs/evaluate.py": "a refused job does not wait for the libraries of models",
     "jobs/export.py": "a refused job does not wait for the libraries of models",
     "jobs/prepare.py": "a refused job does not wait for Ray and the libraries of models",
+    "jobs/submit.py": "a refused submission does not wait for Ray, or need the client of Kubernetes",
     "jobs/train.py": "a refused job does not wait for the libraries of models",
     "jobs/train_text_filter.py": "a refused job does not wait for the libraries of models",
     "mulan/__init__.py": "commands that only read a recipe do not wait for torch",
@@ -105,7 +113,7 @@ TESTS_OF_SEVERAL_MODULES = {
     "tests/cluster/test_image.py": "tests cluster/Dockerfile",
     "tests/cluster/test_manifests.py": "tests the manifests in cluster/",
     "tests/test_imports.py": "tests the imports of whole commands and processes",
-    "tests/cluster/test_submit.py": "tests jobs.train on a cluster like that of cluster/",
+    "tests/cluster/test_submit.py": "tests submitted jobs on a cluster like that of cluster/",
     "tests/fuzz/test_fuzz.py": "tests fuzzing, which is not in the package",
     "tests/private_ray/test_contract.py": "tests Ray",
     "tests/jobs/test_s3.py": "tests several jobs on S3",

@@ -45,6 +45,7 @@ COMMANDS: dict[str, list[list[str]]] = {
         ["checkpoint", "--recipe", "none"],
         ["step", "--data", "/nowhere", "--dry-run"],
     ],
+    "jobs.submit": [["--help"], ["--to", "head"], ["--to", "kuberay:music", "--manifest", "/nowhere", "--", "true"]],
     "jobs.train_text_filter": [["--help"], ["--labels", "/nowhere.csv", "--out", "/nowhere"]],
     "tune.sweep": [
         ["--help"],

@@ -21,10 +21,10 @@ except ImportError as error:
     ) from error
 
 _GROUP, _VERSION, _PLURAL = "ray.io", "v1", "rayjobs"
-_LIMIT = (10, 30)
-"""Limits in seconds for connecting, and for an answer."""
-_QUIET_LIMIT = (10, 300)
-"""The same for a log, which is requested again after 300 s without a line."""
+_LIMITED = {"_request_timeout": (10, 30)}
+"""The argument of each call with the limits in seconds for connecting, and for an answer."""
+_STREAMED = {"_request_timeout": (10, 300), "_preload_content": False}
+"""The arguments for a log, which is requested again after 300 s without a line."""
 
 _Result = TypeVar("_Result")
 
@@ -61,7 +61,7 @@ class KubernetesApi:
             lambda: self._objects.create_namespaced_custom_object(
                 *(_GROUP, _VERSION, self.namespace, _PLURAL, manifest),
                 field_validation="Strict",
-                _request_timeout=_LIMIT,
+                **_LIMITED,
             ),
             missing=f"namespace {self.namespace} does not exist, or KubeRay is not installed in the cluster",
         )
@@ -70,7 +70,7 @@ class KubernetesApi:
         """Returns a RayJob with its status."""
         return self._call(
             lambda: self._objects.get_namespaced_custom_object(
-                _GROUP, _VERSION, self.namespace, _PLURAL, name, _request_timeout=_LIMIT
+                _GROUP, _VERSION, self.namespace, _PLURAL, name, **_LIMITED
             )
         )
 
@@ -80,7 +80,7 @@ class KubernetesApi:
             lambda: self._objects.delete_namespaced_custom_object(
                 *(_GROUP, _VERSION, self.namespace, _PLURAL, name),
                 propagation_policy="Background",
-                _request_timeout=_LIMIT,
+                **_LIMITED,
             )
         )
 
@@ -106,7 +106,7 @@ class KubernetesApi:
             (secrets, self._core.patch_namespaced_secret),
         ):
             for name in names:
-                self._call(lambda patch=patch, name=name: patch(name, self.namespace, body, _request_timeout=_LIMIT))
+                self._call(lambda patch=patch, name=name: patch(name, self.namespace, body, **_LIMITED))
 
     def delete_objects(self, *, config_maps: list[str], secrets: list[str]) -> None:
         """Deletes objects that have no owner, if they exist."""
@@ -120,9 +120,7 @@ class KubernetesApi:
     def submitter_pods(self, rayjob: str) -> list[Manifest]:
         """Returns the pods that submit the job and print its log, the oldest first, with name, uid and phase."""
         pods = self._call(
-            lambda: self._core.list_namespaced_pod(
-                self.namespace, label_selector=f"job-name={rayjob}", _request_timeout=_LIMIT
-            )
+            lambda: self._core.list_namespaced_pod(self.namespace, label_selector=f"job-name={rayjob}", **_LIMITED)
         )
         ordered = sorted(pods.items, key=lambda pod: str(pod.metadata.creation_timestamp))
         return [
@@ -138,8 +136,7 @@ class KubernetesApi:
                 *(pod, self.namespace),
                 follow=True,
                 timestamps=True,
-                _preload_content=False,
-                _request_timeout=_QUIET_LIMIT,
+                **_STREAMED,
             )
             with response:
                 for line in response:
@@ -150,13 +147,13 @@ class KubernetesApi:
     def _replace(self, create: Callable[..., Any], delete: Callable[..., Any], body: dict[str, Any]) -> None:
         self._delete(delete, body["metadata"]["name"])
         self._call(
-            lambda: create(self.namespace, body, _request_timeout=_LIMIT),
+            lambda: create(self.namespace, body, **_LIMITED),
             missing=f"namespace {self.namespace} does not exist",
         )
 
     def _delete(self, delete: Callable[..., Any], name: str) -> None:
         with suppress(NoSuchJob):
-            self._call(lambda: delete(name, self.namespace, _request_timeout=_LIMIT))
+            self._call(lambda: delete(name, self.namespace, **_LIMITED))
 
     def _call(self, call: Callable[[], _Result], *, missing: str = "") -> _Result:
         try:

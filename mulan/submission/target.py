@@ -9,7 +9,10 @@ from mulan.submission.errors import SubmissionError
 
 JOB_SERVER_PORT = 8265
 _CLIENT_PORT = 10001
-FORMS = "ray://HOST (with a port, if it is not 8265), https://HOST, a launcher file such as cluster/launcher.yaml, or kuberay:NAMESPACE"
+FORMS = (
+    "ray://HOST (with a port, if it is not 8265), https://HOST, a launcher file such as cluster/launcher.yaml, or "
+    "kuberay:NAMESPACE"
+)
 
 
 @dataclass(frozen=True)
