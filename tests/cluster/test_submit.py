@@ -192,9 +192,10 @@ def words_of_rayjob() -> list[str]:
 
 def words_of_readme() -> list[str]:
     readme = (ROOT / "cluster" / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
-    submitted, *others = re.findall(r"(?m)^python -m jobs\.submit .* -- +(python -m jobs\.train .*)$", readme)
-    assert all(other == submitted for other in others)
-    return submitted.split()
+    commands = re.findall(r"(?m)^python -m jobs\.submit .* -- +(python -m jobs\.train +--recipe .*)$", readme)
+    to_launcher, to_kuberay = (command.split() for command in commands)
+    assert to_launcher == to_kuberay
+    return to_launcher
 
 
 def test_readme_and_rayjob_have_the_same_command() -> None:

@@ -1,5 +1,6 @@
 """Tests the values of KubeRay jobs: their files, and that every field is documented."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from pydantic import BaseModel
 
 from mulan.submission.errors import SubmissionError
 from mulan.submission.values import CpuValues, GpuValues, KubeRayValues, PodValues, load_values
+from tests.test_architecture import ROOT
 
 TOML = """
 image = "registry.example.com/mulan:1"
@@ -52,6 +54,13 @@ def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "values.yaml").write_text(text)
     with pytest.raises(SubmissionError, match="--values "):
         load_values(tmp_path / "values.yaml")
+
+
+def test_the_documented_values_are_valid(tmp_path: Path) -> None:
+    readme = (ROOT / "cluster" / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```toml\n(# values\.toml\n.*?)```", readme, re.DOTALL)
+    (tmp_path / "values.toml").write_text(example)
+    assert load_values(tmp_path / "values.toml").gpu.max_pods_on_demand == 0
 
 
 @pytest.mark.parametrize("section", [KubeRayValues, PodValues, CpuValues, GpuValues])
