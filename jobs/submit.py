@@ -61,7 +61,11 @@ def parsed_arguments(words: Sequence[str]) -> tuple[argparse.Namespace, list[str
         "--retries", metavar="N", type=int, default=3, help="further attempts after exit code 1 (default: %(default)s)"
     )
     parser.add_argument(
-        "--pause-s", metavar="S", type=float, default=30.0, help="pause before each in seconds (default: %(default)g)"
+        "--pause-s",
+        metavar="S",
+        type=float,
+        default=30.0,
+        help="pause before each in seconds, except on KubeRay (default: %(default)g)",
     )
     parser.add_argument("--no-preflight", action="store_true", help="do not run the command with --dry-run first")
     parser.add_argument("--detach", action="store_true", help="return once the job is submitted")

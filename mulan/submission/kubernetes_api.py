@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from urllib3.exceptions import HTTPError
@@ -21,9 +22,9 @@ except ImportError as error:
     ) from error
 
 _GROUP, _VERSION, _PLURAL = "ray.io", "v1", "rayjobs"
-_LIMITED = {"_request_timeout": (10, 30)}
+_LIMITED: dict[str, Any] = {"_request_timeout": (10, 30)}
 """The argument of each call with the limits in seconds for connecting, and for an answer."""
-_STREAMED = {"_request_timeout": (10, 300), "_preload_content": False}
+_STREAMED: dict[str, Any] = {"_request_timeout": (10, 300), "_preload_content": False}
 """The arguments for a log, which is requested again after 300 s without a line."""
 
 _Result = TypeVar("_Result")
@@ -53,7 +54,9 @@ class KubernetesApi:
             raise SubmissionError(
                 [f"Kubernetes is not configured here (KUBECONFIG): {' '.join(str(error).split())}"]
             ) from error
-        self._core, self._objects = client.CoreV1Api(api), client.CustomObjectsApi(api)
+        # generated types: they make every field optional, and do not know streamed logs
+        self._core: Any = client.CoreV1Api(api)
+        self._objects: Any = client.CustomObjectsApi(api)
 
     def create_rayjob(self, manifest: Manifest) -> Manifest:
         """Creates a RayJob, of which the API refuses fields that KubeRay does not know, and returns it."""
@@ -101,21 +104,17 @@ class KubernetesApi:
             **{name: rayjob["metadata"][name] for name in ("name", "uid")},
         }
         body = {"metadata": {"ownerReferences": [owner]}}
-        for names, patch in (
-            (config_maps, self._core.patch_namespaced_config_map),
-            (secrets, self._core.patch_namespaced_secret),
-        ):
-            for name in names:
-                self._call(lambda patch=patch, name=name: patch(name, self.namespace, body, **_LIMITED))
+        for name in config_maps:
+            self._call(partial(self._core.patch_namespaced_config_map, name, self.namespace, body, **_LIMITED))
+        for name in secrets:
+            self._call(partial(self._core.patch_namespaced_secret, name, self.namespace, body, **_LIMITED))
 
     def delete_objects(self, *, config_maps: list[str], secrets: list[str]) -> None:
         """Deletes objects that have no owner, if they exist."""
-        for names, delete in (
-            (config_maps, self._core.delete_namespaced_config_map),
-            (secrets, self._core.delete_namespaced_secret),
-        ):
-            for name in names:
-                self._delete(delete, name)
+        for name in config_maps:
+            self._delete(self._core.delete_namespaced_config_map, name)
+        for name in secrets:
+            self._delete(self._core.delete_namespaced_secret, name)
 
     def submitter_pods(self, rayjob: str) -> list[Manifest]:
         """Returns the pods that submit the job and print its log, the oldest first, with name, uid and phase."""
@@ -172,11 +171,12 @@ class KubernetesApi:
 
 def _configuration(context: str) -> "client.Configuration":
     configuration = client.Configuration()
+    loading: Any = config  # its functions have no types
     file = os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
     if "KUBERNETES_SERVICE_HOST" in os.environ and not os.path.exists(file):  # in a pod
-        config.load_incluster_config(client_configuration=configuration)
+        loading.load_incluster_config(client_configuration=configuration)
     else:
-        config.load_kube_config(file, context=context or None, client_configuration=configuration)
+        loading.load_kube_config(file, context=context or None, client_configuration=configuration)
     return configuration
 
 
