@@ -138,21 +138,25 @@ class KubeRaySubmission:
 
     def _follow(self) -> Outcome | None:
         """Prints the logs until the RayJob has ended; returns None after an interruption."""
-        answered, failed = time.monotonic(), 0
+        failing_since, failed, state = None, 0, ""
         while not self._interrupted.stop_requested:
             try:
                 status = self._api.rayjob(self.name).get("status", {})
-                answered = time.monotonic()
+                failing_since = None
                 if status.get("failed", 0) > failed:
                     failed = status["failed"]
                     self._say(f"attempt {failed} failed{_because(status)}")
+                if status.get("jobDeploymentStatus", "") != state:
+                    state = status["jobDeploymentStatus"]
+                    self._say(f"rayjob {self.name} is {state}")
                 self._print_newest()
-                if status.get("jobDeploymentStatus") in _ENDED:
+                if state in _ENDED:
                     return self._outcome(status)
             except NoSuchJob:
                 return Outcome(STOPPED, f"rayjob {self.name} was deleted")
             except ClusterUnreachable as error:
-                if time.monotonic() - answered > UNREACHABLE_LIMIT_S:
+                failing_since = failing_since or time.monotonic()
+                if time.monotonic() - failing_since > UNREACHABLE_LIMIT_S:
                     raise ClusterUnreachable(f"{error}; the same command follows rayjob {self.name} again") from error
             self._interrupted.wait(_LOOK_PERIOD_S)
         return None

@@ -32,6 +32,10 @@ class Attempt:
     status: dict[str, Any]
     breaks_after: int | None = None
     """Number of lines after which the first connection to the log is cut off."""
+    breaks_after_s: float = 0.0
+    """Time in seconds before it is cut off."""
+    fails_then: list[int] = field(default_factory=list)
+    """Statuses of the answers about the RayJob that follow."""
     waits: bool = False
     """Whether the log does not end."""
 
@@ -123,6 +127,8 @@ class KubernetesServer:
         for count, line in enumerate(attempt.log):
             if count == attempt.breaks_after:
                 attempt.breaks_after = None
+                await asyncio.sleep(attempt.breaks_after_s)
+                self.failures += attempt.fails_then
                 assert request.transport is not None
                 request.transport.abort()
                 return answer

@@ -125,6 +125,25 @@ def test_failures_of_the_api_are_waited_for(serve: Serve) -> None:
     assert submitted.submission._follow() is not None
 
 
+def test_an_api_that_stays_away_is_given_up(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kuberay, "UNREACHABLE_LIMIT_S", 0.1)
+    server = serve(Attempt(LOG, SUCCEEDED))
+    submitted = Submitted()
+    submitted.submission.detach()
+    server.failures += [500] * 1000
+    with pytest.raises(ClusterUnreachable, match="the same command follows rayjob mulan-run1 again"):
+        submitted.submission._follow()
+
+
+def test_a_failure_after_a_long_log_is_waited_for(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time of silence begins with the failure, and not with the log before it."""
+    monkeypatch.setattr(kuberay, "UNREACHABLE_LIMIT_S", 0.1)
+    serve(Attempt(LOG, SUCCEEDED, breaks_after=1, breaks_after_s=0.3, fails_then=[503]))
+    submitted = Submitted()
+    assert submitted.submission.run() == 0
+    assert submitted.printed == [f"{line}\n" for line in LOG]
+
+
 def test_an_interruption_deletes_what_was_created_and_says_so(serve: Serve) -> None:
     server = serve(Attempt(["interrupt"], {}, waits=True))
     submitted = Submitted(package=Package(b"zip", ()), variables={"TOKEN": "hunter2"})
