@@ -20,7 +20,10 @@ from mulan.submission.values import KubeRayValues
 
 Schema = dict[str, Any]
 
-MANIFEST = Path(__file__).parents[2] / "cluster" / "rayjob.yaml"
+ROOT = Path(__file__).parents[2]
+MANIFEST = ROOT / "cluster" / "rayjob.yaml"
+SCHEMA = ROOT / "tests" / "golden" / "rayjob_schema.json"
+"""The extracted part."""
 _CHECKED = ("type", "enum", "required", "pattern", "minimum", "maximum", "minItems", "maxLength", "format", "anyOf")
 
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from mulan.submission import kuberay, launcher, ray_job
-from tests.cluster.test_manifests import SCHEMA
+from tests.cluster.kuberay import SCHEMA
 from tests.jobs.called import Job, assert_refused
 from tests.submission.job_api import job_api
 from tests.submission.kubernetes_server import NAMESPACE, Attempt, kubernetes_server

@@ -15,7 +15,7 @@ import jsonschema
 import yaml
 from aiohttp import web
 
-from tests.cluster.test_manifests import SCHEMA
+from tests.cluster.kuberay import SCHEMA
 from tests.submission.loopback import served
 
 NAMESPACE = "music"

@@ -26,7 +26,7 @@ from mulan.submission.manifest import (
 from mulan.submission.package import Package
 from mulan.submission.request import Submission
 from mulan.submission.values import CpuValues, GpuValues, KubeRayValues, PodValues
-from tests.cluster.test_manifests import SCHEMA
+from tests.cluster.kuberay import SCHEMA
 
 COMMAND = Command(("python", "-m", "jobs.train", "--recipe", "demo", "--name", "run1", "--set", "a.b='c d'"))
 PACKAGE = Package(b"zip", ())
