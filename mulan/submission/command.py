@@ -1,5 +1,6 @@
 """The submitted command: the name of its run, its check without training, and the local files that it names."""
 
+import hashlib
 import os
 import re
 import shlex
@@ -38,13 +39,17 @@ class Command:
 
     @property
     def name(self) -> str:
-        """What the job is named after: the run of ``--name``, or else the module or program."""
+        """What the job is named after: the run of ``--name``, or else the module or program with a digest of its words.
+
+        It is the same whenever the same command is submitted.
+        """
         for flag, value in zip(self.words, [*self.words[1:], ""], strict=True):
             if flag == "--name" and value:
                 return value
             if flag.startswith("--name="):
                 return flag.removeprefix("--name=")
-        return (self.module or Path(self.words[0]).name).rpartition(".")[2]
+        digest = hashlib.sha256("\0".join(self.words).encode(errors="surrogateescape")).hexdigest()
+        return f"{(self.module or Path(self.words[0]).name).rpartition('.')[2]}-{digest[:8]}"
 
     @property
     def can_be_checked(self) -> bool:

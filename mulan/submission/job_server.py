@@ -83,13 +83,15 @@ class JobServerClient:
                     limit_s=UPLOAD_LIMIT_S,
                 )
             except (ClusterUnreachable, SubmissionError):
-                try:
-                    self.details(job_id)
-                except NoSuchJob:
-                    pass
-                else:
-                    return
-                raise
+                if not self._has(job_id, request):
+                    raise
+
+    def _has(self, job_id: str, request: JobRequest) -> bool:
+        try:
+            metadata = self.details(job_id).metadata or {}
+        except NoSuchJob:
+            return False
+        return request.metadata.items() <= metadata.items()  # and is not somebody else's job of that id
 
     def details(self, job_id: str) -> JobDetails:
         """Returns the state of a job."""

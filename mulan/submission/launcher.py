@@ -69,12 +69,12 @@ def head_of(file: Path) -> str | None:
 
 
 def start(file: Path) -> None:
-    """Starts a cluster, which prints its progress; a running one keeps its processes.
+    """Starts a cluster, and prints its progress to standard error; a running one keeps its processes.
 
     Raises:
         ClusterUnreachable: ``ray up`` failed.
     """
-    code = subprocess.call([ray_command(), "up", "--yes", "--no-restart", str(file)])
+    code = subprocess.call([ray_command(), "up", "--yes", "--no-restart", str(file)], stdout=sys.stderr)
     if code != 0:
         raise ClusterUnreachable(f"ray up {file} ended with exit code {code}; see what it printed")
 

@@ -1,5 +1,6 @@
 """Tests the submitted command: its words in a shell, its name, its check, its files and its variables."""
 
+import re
 import shlex
 from pathlib import Path
 
@@ -27,16 +28,21 @@ def test_the_check_runs_first_and_ends_the_job_if_it_fails() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "name"),
-    [
-        (TRAIN, "run1"),
-        (("python", "-m", "jobs.train", "--name=run=2"), "run=2"),
-        (("python3.12", "-m", "jobs.prepare", "--name"), "prepare"),
-        (("/bin/echo", "--named", "x"), "echo"),
-    ],
+    ("words", "name"), [(TRAIN, "run1"), (("python", "-m", "jobs.train", "--name=run=2", "--name", "x"), "run=2")]
 )
 def test_jobs_are_named_after_their_run(words: tuple[str, ...], name: str) -> None:
     assert Command(words).name == name
+
+
+@pytest.mark.parametrize(
+    ("words", "beginning"),
+    [(("python3.12", "-m", "jobs.prepare", "--name"), "prepare-"), (("/bin/echo", "--named", "x"), "echo-")],
+)
+def test_jobs_without_a_run_are_named_after_their_command(words: tuple[str, ...], beginning: str) -> None:
+    name = Command(words).name
+    assert re.fullmatch(rf"{beginning}[0-9a-f]{{8}}", name)
+    assert Command(words).name == name
+    assert Command((*words, "")).name != name
 
 
 def test_only_jobs_that_can_check_their_request_are_checked() -> None:

@@ -56,6 +56,15 @@ def test_a_lost_answer_does_not_submit_twice() -> None:
         assert [job.submission_id for job in client.jobs()] == ["run1-1"]
 
 
+def test_an_id_that_somebody_else_has_just_used_is_refused() -> None:
+    with job_api() as api:
+        client = JobServerClient(api.url)
+        client.submit("run1-1", request())
+        other = JobRequest("exec false", {}, None, {"run": "run1", "command": "false"})
+        with pytest.raises(SubmissionError, match="already exists"):
+            client.submit("run1-1", other)
+
+
 def test_errors_say_whether_another_attempt_may_succeed() -> None:
     with job_api(failures=[503, 401, 400]) as api:
         client = JobServerClient(api.url)

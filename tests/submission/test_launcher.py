@@ -11,7 +11,7 @@ from moto import mock_aws
 
 from mulan.submission import launcher
 from mulan.submission.errors import ClusterUnreachable, SubmissionError
-from mulan.submission.launcher import cluster_name, forwarding, forwarding_command, free_port, head_of
+from mulan.submission.launcher import cluster_name, forwarding, forwarding_command, free_port, head_of, start
 from tests.test_architecture import ROOT
 
 ANSWERS_ONCE = """
@@ -51,6 +51,15 @@ def test_the_forwarding_command_is_one_of_ray() -> None:
     program, *words = forwarding_command(Path("my cluster.yaml"), 7000)
     assert Path(program).name == "ray"
     assert words == ["dashboard", "--port", "7000", "--remote-port", "8265", "my cluster.yaml"]
+
+
+@pytest.mark.processes  # ``ray up`` is a process
+def test_a_cluster_that_cannot_be_started_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "cluster.yaml"
+    file.write_text("cluster_name: music\nprovider: {type: nowhere}\n")
+    with pytest.raises(ClusterUnreachable, match=r"ray up .*cluster\.yaml ended with exit code"):
+        start(file)
+    assert capfd.readouterr().out == ""  # standard output is for the log of the job
 
 
 @pytest.mark.processes  # the forward is a process, which has to be started again when it ends, and ended
