@@ -58,7 +58,7 @@ def parsed_arguments(words: Sequence[str]) -> tuple[argparse.Namespace, list[str
         help="environment variable of the job, by default with the value that it has here; may be repeated",
     )
     parser.add_argument(
-        "--retries", metavar="N", type=int, default=3, help="further attempts after exit code 1 (default: %(default)s)"
+        "--retries", metavar="N", type=int, default=10, help="further attempts after exit code 1 (default: %(default)s)"
     )
     parser.add_argument(
         "--pause-s",
@@ -119,7 +119,7 @@ def submit(args: argparse.Namespace, words: Sequence[str]) -> int:
     if args.prints:
         manifest, *further = rayjob_of(submission, base, values)
         for name in filter(None, further):
-            say(f"{name}, which holds a package or variables, is created beside it and not printed")
+            say(f"{name}, which the RayJob uses, would be created too")
         print(text_of(manifest), end="")
         return 0
     from mulan.submission.kuberay import KubeRaySubmission

@@ -66,7 +66,7 @@ def test_the_rayjob_is_printed_and_nothing_is_submitted(job: Job, monkeypatch: p
     assert rayjob["spec"]["backoffLimit"] == 7
     assert "registry.example.com/other:2" in out
     assert "hunter2" not in out + err
-    assert "mulan-run1-variables, which holds a package or variables, is created beside it" in err
+    assert err == "submit  mulan-run1-variables, which the RayJob uses, would be created too\n"
 
 
 def test_the_log_goes_to_standard_output_and_the_exit_code_is_returned(job: Job) -> None:
