@@ -2,6 +2,8 @@
 
     python -m jobs.attempt jobs.train --recipe demo --data ... --storage ... --name run1
 
+With ``--check-first`` before the job, it first runs with ``--dry-run``, and ends there if that fails.
+
 Exit code 2 means that no attempt can succeed, and 3 that somebody asked the run to stop. KubeRay does not see exit
 codes and would start ``backoffLimit`` more clusters, but it treats a stopped job as complete, so after a 2 or 3 the
 attempt has Ray stop its own job.
@@ -14,29 +16,29 @@ import subprocess
 import sys
 import time
 
-from mulan.config.errors import STOPPED, USER_ERROR
+from mulan.submission.attempts import FINAL, exit_code
+from mulan.submission.command import DRY_RUN
 
+CHECK_FIRST = "--check-first"
 _STOP_LIMIT_S = 60
-_FINAL = {USER_ERROR: "another attempt would fail in the same way", STOPPED: "the run was asked to stop"}
-"""Exit codes after which there is no other attempt, and the reasons."""
 
 
 def main() -> None:
     # Ray's stop signals all processes of the job; this one ends after the job, which prints how to resume
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave_it_to_the_job)
-    code = subprocess.call([sys.executable, "-m", *sys.argv[1:]])
+    check_first = sys.argv[1:2] == [CHECK_FIRST]
+    job = [sys.executable, "-m", *sys.argv[2 if check_first else 1 :]]
+    code = subprocess.call([*job, DRY_RUN], stdout=subprocess.DEVNULL) if check_first else 0
+    code = code or subprocess.call(job)
     submission = _submission()
-    if code in _FINAL and submission:
-        print(
-            f"exit code {code}: {_FINAL[code]}. Stopping this job, so that it is not retried.",
-            flush=True,
-        )
+    if code in FINAL and submission:
+        print(f"{FINAL[code]} Stopping this job, so that it is not retried.", flush=True)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         subprocess.call(["ray", "job", "stop", "--no-wait", submission])
         time.sleep(_STOP_LIMIT_S)  # if the job ended by itself first, it would count as failed
-    sys.exit(code if code >= 0 else 128 - code)
+    sys.exit(exit_code(code))
 
 
 def _leave_it_to_the_job(number: int, frame: object) -> None:

@@ -1,6 +1,6 @@
 """Train a recipe on a prepared corpus: python -m jobs.train --recipe demo --data URI --storage URI --name RUN
 
-Submit it to a cluster with ``ray job submit``, or run it anywhere: without a cluster it starts one on this machine.
+Submit it to a cluster with ``jobs.submit``, or run it anywhere: without a cluster it starts one on this machine.
 The run's folder, STORAGE/RUN, holds the recipe, metrics, checkpoints and, at the end, the exported model.
 
 With ``--profile-steps A:B``, these steps are profiled; with ``--watch-hangs``, the stacks of all workers are written

@@ -75,6 +75,7 @@ GROUPS = {
             "mulan/preparation/",
             "mulan/runs/",
             "mulan/storage/",
+            "mulan/submission/",
             "pyproject.toml",
             "requirements.lock",
             "tests/conftest.py",

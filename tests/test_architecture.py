@@ -36,6 +36,7 @@ PACKAGES: dict[str, set[str]] = {
     "mulan.telemetry": _of_mulan("config data model"),
     "mulan.runs": _of_mulan("config data model storage tasks training"),
     "mulan.instrumentation": _of_mulan("config distributed storage training"),
+    "mulan.submission": _of_mulan("config storage"),
     "mulan.tracking": _of_mulan("config runs storage"),
     "mulan.monitoring": _of_mulan("config evaluation pages runs storage"),
     "mulan.launch": _of_mulan(
@@ -51,7 +52,7 @@ PACKAGES: dict[str, set[str]] = {
     "mulan": _of_mulan("model"),
     "jobs": _of_mulan(
         "benchmarks config data debugging demo evaluation instrumentation launch monitoring preparation recipes runs "
-        "storage tracking"
+        "storage submission tracking"
     ),
     "tune": _of_mulan("config data evaluation launch pages private_ray recipes runs storage") | {"jobs"},
 }
@@ -66,6 +67,10 @@ KEPT_TO: dict[str, tuple[str, ...]] = {
     "torch.utils.tensorboard": ("mulan/tracking/tensorboard_files.py",),
     "wandb": ("mulan/tracking/wandb_run.py",),
     "optuna": ("tune/optuna_points.py", "tune/importance.py"),
+    "kubernetes": ("mulan/submission/kubernetes_api.py",),
+    "pathspec": ("mulan/submission/selection.py",),
+    "ray.autoscaler": ("mulan/submission/launcher.py", "mulan/private_ray/"),
+    "ray.job_submission": ("mulan/submission/",),
     "deepspeed": ("mulan/training/engines/deepspeed.py", "mulan/training/engines/exact.py"),
 }
 """Libraries, with the only files that may import them."""
@@ -84,6 +89,7 @@ IMPORTED_LATE = {
     "jobs/export.py": "a refused job does not wait for the libraries of models",
     "jobs/prepare.py": "a refused job does not wait for Ray and the libraries of models",
     "jobs/runs.py": "only a comparison needs matplotlib",
+    "jobs/submit.py": "a refused submission does not wait for Ray, or need the client of Kubernetes",
     "jobs/train.py": "a refused job does not wait for the libraries of models",
     "jobs/train_text_filter.py": "a refused job does not wait for the libraries of models",
     "mulan/__init__.py": "commands that only read a recipe do not wait for torch",
@@ -126,7 +132,7 @@ TESTS_OF_SEVERAL_MODULES = {
     "tests/cluster/test_manifests.py": "tests the manifests in cluster/",
     "tests/cluster/test_monitoring.py": "tests the alerts and the dashboard in cluster/",
     "tests/test_imports.py": "tests the imports of whole commands and processes",
-    "tests/cluster/test_submit.py": "tests jobs.train on a cluster like that of cluster/",
+    "tests/cluster/test_submit.py": "tests submitted jobs on a cluster like that of cluster/",
     "tests/fuzz/test_fuzz.py": "tests fuzzing, which is not in the package",
     "tests/private_ray/test_contract.py": "tests Ray",
     "tests/jobs/test_s3.py": "tests several jobs on S3",

@@ -54,6 +54,7 @@ COMMANDS: dict[str, list[list[str]]] = {
         ["stop", "none", "--storage", "/nowhere"],
         ["compare", "none", "--out", "/nowhere.html"],
     ],
+    "jobs.submit": [["--help"], ["--to", "head"], ["--to", "kuberay:music", "--manifest", "/nowhere", "--", "true"]],
     "jobs.train_text_filter": [["--help"], ["--labels", "/nowhere.csv", "--out", "/nowhere"]],
     "tune.sweep": [
         ["--help"],

@@ -1,6 +1,6 @@
-"""Extracts the part of KubeRay's definition of a RayJob that cluster/rayjob.yaml uses; the whole definition has 1.4 MB.
+"""Extracts the part of KubeRay's definition of a RayJob that cluster/rayjob.yaml and jobs.submit use, of 1.4 MB in all.
 
-Run it again for another version of KubeRay, or when the manifest uses further fields:
+Run it again for another version of KubeRay, or when they use further fields:
 
     git clone --depth 1 --branch v1.7.0 https://github.com/ray-project/kuberay /tmp/kuberay
     .venv/bin/python -m tests.cluster.kuberay \\
@@ -14,9 +14,16 @@ from typing import Any
 
 import yaml
 
+from mulan.submission.command import Command
+from mulan.submission.manifest import made_manifest, with_package, with_variables
+from mulan.submission.values import KubeRayValues
+
 Schema = dict[str, Any]
 
-MANIFEST = Path(__file__).parents[2] / "cluster" / "rayjob.yaml"
+ROOT = Path(__file__).parents[2]
+MANIFEST = ROOT / "cluster" / "rayjob.yaml"
+SCHEMA = ROOT / "tests" / "golden" / "rayjob_schema.json"
+"""The extracted part."""
 _CHECKED = ("type", "enum", "required", "pattern", "minimum", "maximum", "minItems", "maxLength", "format", "anyOf")
 
 
@@ -51,12 +58,20 @@ def _together(values: list[Any]) -> Any:
     return values[0]
 
 
+def with_everything(manifest: Schema) -> Schema:
+    """Returns a manifest with every field that a submission may set."""
+    command = Command(("python", "-m", "jobs.train"))
+    values = KubeRayValues(image_pull_secrets=("registry",))
+    made = made_manifest(manifest, values, command, retries=0, check_first=True)
+    return with_variables(with_package(made, "package"), "variables")
+
+
 def main() -> None:
     definition = yaml.load(Path(sys.argv[1]).read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
     (schema,) = [v["schema"]["openAPIV3Schema"] for v in definition["spec"]["versions"] if v["name"] == "v1"]
     schema["properties"]["metadata"] = {"type": "object", "additionalProperties": {"type": "string"}}
     manifest = yaml.safe_load(MANIFEST.read_text(encoding="utf-8"))
-    print(json.dumps(pruned(schema, manifest), indent=1))
+    print(json.dumps(pruned(schema, _together([manifest, with_everything(manifest)])), indent=1))
 
 
 if __name__ == "__main__":

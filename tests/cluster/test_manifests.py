@@ -23,11 +23,11 @@ from ray.autoscaler.v2.instance_manager.config import InstanceReconcileConfig
 from jobs.attempt import USER_ERROR
 from mulan.config.errors import MulanError
 from mulan.recipes.registry import load_recipe
+from tests.cluster.kuberay import SCHEMA
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "cluster"
 DOCKERFILE = CLUSTER / "Dockerfile"
-SCHEMA = ROOT / "tests" / "golden" / "rayjob_schema.json"
 LAUNCHERS = ("launcher.yaml", "launcher-gcp.yaml")
 POOLS = ("cpu", "gpu")
 TYPES = {"cpu": "cpu", "gpu": "gpu", "gpu-on-demand": "gpu"}

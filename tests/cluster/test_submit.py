@@ -1,7 +1,9 @@
-"""Tests ``ray job submit`` of ``jobs.train`` to a cluster like that of cluster/: a head without CPUs, and a node."""
+"""Tests jobs that are submitted to a cluster like that of cluster/, a head without CPUs and a node: by ``jobs.submit``,
+and by ``ray job submit``, as KubeRay does."""
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import tomllib
@@ -14,6 +16,8 @@ import yaml
 
 from mulan.recipes.miniature import MINILM
 from mulan.runs.run import Run
+from mulan.submission.command import Command
+from mulan.submission.package import packed
 from tests import nodes
 from tests.nodes import ENVIRONMENT, RAY, ROOT
 
@@ -89,6 +93,98 @@ def test_a_job_that_can_never_run_is_refused(cluster: str, tiny_corpus: str, run
     assert not Path(run_folder).exists()
 
 
+PROGRAM = """
+import os, pathlib, signal, sys, time
+text, marker, *words = sys.argv[1:]
+print(pathlib.Path(text).read_text(), os.environ["GREETING"], *words, sep="|", flush=True)
+if marker == "wait":
+    def stopped(number, frame):
+        print("saved a checkpoint", flush=True)
+        sys.exit(143)
+    signal.signal(signal.SIGTERM, stopped)
+    print("waiting", flush=True)
+    time.sleep(300)
+if not os.path.exists(marker):
+    pathlib.Path(marker).touch()
+    sys.exit(1)
+"""
+"""Prints a packed file, a variable and its words; fails at its first attempt, or waits until it is stopped."""
+AWKWARD = ["it's", '$HOME "q"', "a  b", "*", "\\", ""]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Returns a folder with the program and a file in a folder."""
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "packed.txt").write_text("packed")
+    (tmp_path / "program.py").write_text(PROGRAM)
+    return tmp_path
+
+
+def follow(cluster: str, folder: Path, *command: str) -> subprocess.Popen:
+    """Runs jobs.submit in an environment that names another cluster, which must not matter."""
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "jobs.submit", "--to", cluster.replace("http://", "ray://"), "--pause-s", "0"),
+            *("--working-dir", str(folder), "--env", "GREETING=hello", "--", *command),
+        ],
+        env=ENVIRONMENT | {"RAY_ADDRESS": "http://127.0.0.1:1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.long(group="jobs")
+def test_a_failed_attempt_is_submitted_again_and_its_log_followed(cluster: str, project: Path) -> None:
+    command = ["python", "program.py", "texts/packed.txt", str(project / "marker"), *AWKWARD]
+    process = follow(cluster, project, *command)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    printed = [line for line in out.splitlines() if line.startswith("packed|")]
+    assert printed == ["|".join(["packed", "hello", *AWKWARD])] * 2
+    assert "the job ended with exit code 1; submitting the same command again" in err
+    assert "hello" not in err
+
+
+@pytest.mark.long(group="jobs")
+def test_the_exit_code_of_a_refused_job_is_returned(cluster: str, project: Path) -> None:
+    process = follow(cluster, project, "python", "-m", "jobs.train", *REFUSED)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 2, err
+    assert out.count("no such recipe") == 1  # it was refused by the check, and not run
+
+
+@pytest.mark.long(group="jobs")
+def test_an_interruption_lets_the_job_end_cleanly(cluster: str, project: Path) -> None:
+    process = follow(cluster, project, "python", "program.py", "texts/packed.txt", "wait")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line == "waiting\n":
+            break
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 130, err
+    assert "saved a checkpoint\n" in out
+    assert "the same command resumes: python program.py texts/packed.txt wait" in err
+
+
+@pytest.mark.long(group="jobs")
+def test_ray_unpacks_a_package_from_a_file_as_it_was_packed(
+    cluster: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Kubernetes the package is a file in every pod, and may have a single folder, which Ray would not keep."""
+    monkeypatch.chdir(project)
+    package, _ = packed(Command(("cat", "texts/packed.txt")), folder=None, max_mib=1)
+    assert package is not None
+    (project / "package.zip").write_bytes(package.content)
+    environment = json.dumps({"working_dir": f"file://{project}/package.zip"})
+    words = ["--runtime-env-json", environment, "--", "cat", "texts/packed.txt"]
+    done = execute([RAY, "job", "submit", "--address", cluster, *words])
+    assert done.returncode == 0, done.stdout
+    assert "packed" in done.stdout
+
+
 def words_of_rayjob() -> list[str]:
     rayjob = yaml.safe_load((ROOT / "cluster" / "rayjob.yaml").read_text(encoding="utf-8"))
     return rayjob["spec"]["entrypoint"].replace("-m jobs.attempt ", "-m ").replace("RUN", "run1").split()
@@ -96,8 +192,10 @@ def words_of_rayjob() -> list[str]:
 
 def words_of_readme() -> list[str]:
     readme = (ROOT / "cluster" / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
-    (submitted,) = re.findall(r"(?m)^ray job submit .* -- (python -m jobs\.train .*)$", readme)
-    return submitted.split()
+    commands = re.findall(r"(?m)^python -m jobs\.submit .* -- +(python -m jobs\.train +--recipe .*)$", readme)
+    to_launcher, to_kuberay = (command.split() for command in commands)
+    assert to_launcher == to_kuberay
+    return to_launcher
 
 
 def test_readme_and_rayjob_have_the_same_command() -> None:

@@ -82,6 +82,7 @@ def test_credentials_are_redacted(text: str, shown: str) -> None:
         "s3://bucket/a::b",
         "http://localhost:9000/a@b",
         "http://[::1]:80/x",
+        "http://head:8265 does not answer; http://head:8265: refused, see ray://head:8265.",
         "s3://arn:aws:s3:eu-west-1:1:accesspoint/name/x",
         "abfs://container@account.dfs.core.windows.net/x",
         "sftp://user@host/x",

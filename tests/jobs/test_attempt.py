@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.attempt import USER_ERROR
 from mulan.config.errors import STOPPED as ASKED_TO_STOP
+from mulan.config.errors import USER_ERROR
 from tests.nodes import ROOT
 
 pytestmark = pytest.mark.processes
@@ -21,7 +21,11 @@ if sys.argv[1] == "wait":
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
     print("waiting", flush=True)
     time.sleep(60)
-sys.exit(int(sys.argv[1]))
+checks, runs = (sys.argv[1].split("-") * 2)[:2]
+print("checks" if "--dry-run" in sys.argv else "runs", file=sys.stderr, flush=True)
+if "--dry-run" in sys.argv:
+    print("a recipe")
+sys.exit(int(checks if "--dry-run" in sys.argv else runs))
 """
 RAY_CLIENT = f"""#!{sys.executable}
 import os, signal, sys
@@ -82,3 +86,31 @@ def test_a_stopped_attempt_waits_for_its_job(environment: dict[str, str]) -> Non
     (job,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     os.kill(int(job), 15)
     assert process.wait(timeout=60) == STOPPED
+
+
+@pytest.mark.parametrize(
+    ("codes", "code", "ran"), [("0-0", 0, ["checks", "runs"]), ("0-3", 3, ["checks", "runs"]), ("1-0", 1, ["checks"])]
+)
+def test_a_checked_job_runs_only_if_the_check_passes(
+    environment: dict[str, str], codes: str, code: int, ran: list[str]
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs.attempt", "--check-first", "ends", codes],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr.split()) == (code, "", ran)
+
+
+def test_a_refused_check_is_a_user_error(environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs.attempt", "--check-first", "ends", f"{USER_ERROR}-0"],
+        env=submitted(environment),
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode < 0
+    assert done.stdout.startswith("exit code 2: another attempt would fail in the same way.")

@@ -1,0 +1,189 @@
+"""The few calls of Kubernetes' API that a submission needs, by the official client, with time limits."""
+
+import base64
+import json
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
+
+from urllib3.exceptions import HTTPError
+
+from mulan.submission.errors import ClusterUnreachable, NoSuchJob, SubmissionError
+from mulan.submission.manifest import PACKAGE_FILE, Manifest
+from mulan.submission.streams import TextStream
+
+try:
+    from kubernetes import client, config
+except ImportError as error:
+    raise SubmissionError(
+        ["--to kuberay:NAMESPACE needs the package kubernetes: pip install 'mulan[kubernetes]'"]
+    ) from error
+
+_GROUP, _VERSION, _PLURAL = "ray.io", "v1", "rayjobs"
+_LIMITED: dict[str, Any] = {"_request_timeout": (10, 30)}
+"""The argument of each call with the limits in seconds for connecting, and for an answer."""
+_STREAMED: dict[str, Any] = {"_request_timeout": (10, 300), "_preload_content": False}
+"""The arguments for a log, which is requested again after 300 s without a line."""
+
+_Result = TypeVar("_Result")
+
+
+class KubernetesApi:
+    """A namespace of a Kubernetes cluster.
+
+    Its methods raise NoSuchJob for objects that do not exist, SubmissionError for what the API refuses, and
+    ClusterUnreachable if it does not answer or fails.
+    """
+
+    def __init__(self, namespace: str, *, context: str = "") -> None:
+        """
+        Args:
+            namespace: The namespace.
+            context: A context of the Kubernetes configuration (``KUBECONFIG``, or ``~/.kube/config``); empty for the
+                current one, or for the account of the pod that this process runs in.
+
+        Raises:
+            SubmissionError: There is no configuration, or no such context.
+        """
+        self.namespace = namespace
+        try:
+            api = client.ApiClient(_configuration(context))
+        except Exception as error:  # the client raises errors of its own, of YAML and of plug-ins
+            raise SubmissionError(
+                [f"Kubernetes is not configured here (KUBECONFIG): {' '.join(str(error).split())}"]
+            ) from error
+        # generated types: they make every field optional, and do not know streamed logs
+        self._core: Any = client.CoreV1Api(api)
+        self._objects: Any = client.CustomObjectsApi(api)
+
+    def create_rayjob(self, manifest: Manifest) -> Manifest:
+        """Creates a RayJob, of which the API refuses fields that KubeRay does not know, and returns it."""
+        return self._call(
+            lambda: self._objects.create_namespaced_custom_object(
+                *(_GROUP, _VERSION, self.namespace, _PLURAL, manifest),
+                field_validation="Strict",
+                **_LIMITED,
+            ),
+            missing=f"namespace {self.namespace} does not exist, or KubeRay is not installed in the cluster",
+        )
+
+    def rayjob(self, name: str) -> Manifest:
+        """Returns a RayJob with its status."""
+        return self._call(
+            lambda: self._objects.get_namespaced_custom_object(
+                _GROUP, _VERSION, self.namespace, _PLURAL, name, **_LIMITED
+            )
+        )
+
+    def delete_rayjob(self, name: str) -> None:
+        """Asks for the deletion of a RayJob, before which KubeRay stops its job; its cluster is deleted with it."""
+        self._call(
+            lambda: self._objects.delete_namespaced_custom_object(
+                *(_GROUP, _VERSION, self.namespace, _PLURAL, name),
+                propagation_policy="Background",
+                **_LIMITED,
+            )
+        )
+
+    def put_package(self, name: str, content: bytes) -> None:
+        """Creates a ConfigMap with a package, in place of an older one."""
+        body = {"metadata": {"name": name}, "binaryData": {PACKAGE_FILE: base64.b64encode(content).decode()}}
+        self._replace(self._core.create_namespaced_config_map, self._core.delete_namespaced_config_map, body)
+
+    def put_variables(self, name: str, variables: Mapping[str, str]) -> None:
+        """Creates a secret with environment variables, in place of an older one."""
+        body = {"metadata": {"name": name}, "type": "Opaque", "stringData": dict(variables)}
+        self._replace(self._core.create_namespaced_secret, self._core.delete_namespaced_secret, body)
+
+    def give_to(self, rayjob: Manifest, *, config_maps: list[str], secrets: list[str]) -> None:
+        """Makes objects those of a RayJob, with which Kubernetes deletes them."""
+        owner = {
+            **{name: rayjob[name] for name in ("apiVersion", "kind")},
+            **{name: rayjob["metadata"][name] for name in ("name", "uid")},
+        }
+        body = {"metadata": {"ownerReferences": [owner]}}
+        for name in config_maps:
+            self._call(partial(self._core.patch_namespaced_config_map, name, self.namespace, body, **_LIMITED))
+        for name in secrets:
+            self._call(partial(self._core.patch_namespaced_secret, name, self.namespace, body, **_LIMITED))
+
+    def delete_objects(self, *, config_maps: list[str], secrets: list[str]) -> None:
+        """Deletes objects that have no owner, if they exist."""
+        for name in config_maps:
+            self._delete(self._core.delete_namespaced_config_map, name)
+        for name in secrets:
+            self._delete(self._core.delete_namespaced_secret, name)
+
+    def submitter_pods(self, rayjob: str) -> list[Manifest]:
+        """Returns the pods that submit the job and print its log, the oldest first, with name, uid and phase."""
+        pods = self._call(
+            lambda: self._core.list_namespaced_pod(self.namespace, label_selector=f"job-name={rayjob}", **_LIMITED)
+        )
+        ordered = sorted(pods.items, key=lambda pod: str(pod.metadata.creation_timestamp))
+        return [
+            {"name": pod.metadata.name, "uid": pod.metadata.uid, "phase": pod.status.phase or "Pending"}
+            for pod in ordered
+        ]
+
+    def log(self, pod: str) -> TextStream:
+        """Returns the log of a pod from its beginning, each line with its time before it."""
+
+        def read(put: Callable[[str], None]) -> None:
+            response = self._core.read_namespaced_pod_log(
+                *(pod, self.namespace),
+                follow=True,
+                timestamps=True,
+                **_STREAMED,
+            )
+            with response:
+                for line in response:
+                    put(line.decode(errors="replace"))
+
+        return TextStream(read)
+
+    def _replace(self, create: Callable[..., Any], delete: Callable[..., Any], body: dict[str, Any]) -> None:
+        self._delete(delete, body["metadata"]["name"])
+        self._call(
+            lambda: create(self.namespace, body, **_LIMITED),
+            missing=f"namespace {self.namespace} does not exist",
+        )
+
+    def _delete(self, delete: Callable[..., Any], name: str) -> None:
+        with suppress(NoSuchJob):
+            self._call(lambda: delete(name, self.namespace, **_LIMITED))
+
+    def _call(self, call: Callable[[], _Result], *, missing: str = "") -> _Result:
+        try:
+            return call()
+        except client.ApiException as error:
+            reason = _reason(error)
+            if error.status == 404:
+                raise (SubmissionError([f"{missing}: {reason}"]) if missing else NoSuchJob(reason)) from error
+            if error.status in (408, 429) or error.status is None or error.status >= 500:
+                raise ClusterUnreachable(f"the API of Kubernetes failed: {reason}") from error
+            raise SubmissionError([f"the API of Kubernetes refuses the request: {reason}"]) from error
+        except (HTTPError, OSError) as error:
+            reason = " ".join(str(error).split())
+            raise ClusterUnreachable(f"the API of Kubernetes cannot be reached: {reason}") from error
+
+
+def _configuration(context: str) -> "client.Configuration":
+    configuration = client.Configuration()
+    loading: Any = config  # its functions have no types
+    file = os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
+    if "KUBERNETES_SERVICE_HOST" in os.environ and not os.path.exists(file):  # in a pod
+        loading.load_incluster_config(client_configuration=configuration)
+    else:
+        loading.load_kube_config(file, context=context or None, client_configuration=configuration)
+    return configuration
+
+
+def _reason(error: "client.ApiException") -> str:
+    """Returns the message in an answer of the API, or its status."""
+    try:
+        message = json.loads(error.body or "")["message"]
+    except (ValueError, KeyError, TypeError):
+        message = error.reason or "no reason is given"
+    return f"{' '.join(str(message).split())} (status {error.status})"

@@ -1,0 +1,226 @@
+"""The RayJob of a submission to KubeRay: cluster/rayjob.yaml with the values of an installation."""
+
+import copy
+import hashlib
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mulan.submission.attempts import MAY_SUCCEED, exit_code
+from mulan.submission.command import Command
+from mulan.submission.errors import SubmissionError
+from mulan.submission.request import Submission
+from mulan.submission.values import GpuValues, KubeRayValues, PodValues
+
+Manifest = dict[str, Any]
+
+MANIFEST = Path(__file__).parents[2] / "cluster" / "rayjob.yaml"
+"""The manifest of a checkout."""
+PACKAGE_FOLDER, PACKAGE_FILE = "/etc/mulan-package", "package.zip"
+MAX_PACKAGE_BYTES = 1_000_000
+"""Limit of a package: Kubernetes stores a ConfigMap of at most 1 MiB."""
+_MAX_NAME = 47  # of KubeRay, which appends to it
+_GROUPS = ("cpu", "gpu", "gpu-on-demand")
+
+
+def load_manifest(file: Path) -> Manifest:
+    """Returns the RayJob of a file.
+
+    Raises:
+        SubmissionError: The file does not exist, or is not a RayJob with the pools that values can change.
+    """
+    try:
+        manifest = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SubmissionError(
+            [f"{file} does not exist: give the manifest to start from, such as cluster/rayjob.yaml, by --manifest"]
+        ) from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SubmissionError([f"--manifest {file}: cannot be read: {' '.join(str(error).split())}"]) from error
+    try:
+        names = [group["groupName"] for group in manifest["spec"]["rayClusterSpec"]["workerGroupSpecs"]]
+        pods = list(_pod_specs(manifest))
+        complete = manifest["kind"] == "RayJob" and all(len(pod["containers"]) > 0 for pod in pods)
+    except (KeyError, TypeError) as error:
+        raise SubmissionError([f"--manifest {file}: is not a RayJob like cluster/rayjob.yaml: no {error}"]) from error
+    if not complete or sorted(names) != sorted(_GROUPS):
+        raise SubmissionError([f"--manifest {file}: must be a RayJob with the worker groups {', '.join(_GROUPS)}"])
+    return manifest
+
+
+def job_name(name: str) -> str:
+    """Returns the name of the RayJob of a run, which Kubernetes and KubeRay accept.
+
+    Names that need a change end with a part of their digest, so that different runs have different names.
+
+    Example:
+        >>> job_name("run1"), job_name("Run_1")
+        ('mulan-run1', 'mulan-run-1-f3a089d7')
+    """
+    valid = re.sub(r"[^a-z0-9-]+", "-", name.lower()).strip("-")
+    full = f"mulan-{valid}"
+    if valid and valid == name and len(full) <= _MAX_NAME:
+        return full
+    digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:8]
+    return f"{full[: _MAX_NAME - 9].rstrip('-')}-{digest}"
+
+
+def entrypoint(command: Command, *, check_first: bool) -> str:
+    """Returns the entrypoint of a RayJob, which the pod that submits it gives to a shell.
+
+    Jobs of mulan run by ``jobs.attempt``, since KubeRay does not see exit codes.
+    """
+    words = command.words
+    if (command.module or "").startswith(("jobs.", "tune.")):
+        check = ["--check-first"] if check_first else []
+        words = (words[0], "-m", "jobs.attempt", *check, *words[2:])
+    return shlex.join(words)
+
+
+def made_manifest(
+    base: Manifest, values: KubeRayValues, command: Command, *, retries: int, check_first: bool
+) -> Manifest:
+    """Returns the RayJob of a command.
+
+    Args:
+        base: The manifest to start from (:func:`load_manifest`).
+        values: What differs from it.
+        command: The command of the job.
+        retries: Maximum number of further attempts, each on a new cluster.
+        check_first: Whether the command first runs with ``--dry-run``.
+    """
+    manifest = _without_aliases(base)
+    manifest["metadata"]["name"] = job_name(command.name)
+    spec = manifest["spec"]
+    spec["entrypoint"] = entrypoint(command, check_first=check_first)
+    spec["backoffLimit"] = retries
+    for pod in _pod_specs(manifest):
+        if values.image:
+            pod["containers"][0]["image"] = values.image
+        if values.image_pull_secrets:
+            pod["imagePullSecrets"] = [{"name": secret} for secret in values.image_pull_secrets]
+    for pod in _ray_pod_specs(manifest):
+        if values.service_account:
+            pod["serviceAccountName"] = values.service_account
+        if values.storage_secret:
+            pod["containers"][0]["envFrom"] = [{"secretRef": {"name": values.storage_secret}}]
+    _set_pod(spec["rayClusterSpec"]["headGroupSpec"]["template"]["spec"], values.head)
+    if values.head.node_selector is not None:
+        spec["submitterPodTemplate"]["spec"]["nodeSelector"] = dict(values.head.node_selector)
+    groups = {group["groupName"]: group for group in spec["rayClusterSpec"]["workerGroupSpecs"]}
+    _set_group(groups["cpu"], values.cpu, values.cpu.max_pods)
+    on_demand = values.gpu.model_dump() | {"node_selector": values.gpu.node_selector_on_demand}
+    for name, pool, pods in (
+        ("gpu", values.gpu, values.gpu.max_pods),
+        ("gpu-on-demand", GpuValues(**on_demand), values.gpu.max_pods_on_demand),
+    ):
+        _set_group(groups[name], pool, pods)
+        _set_gpus(groups[name]["template"]["spec"], values.gpu)
+    return manifest
+
+
+def with_package(manifest: Manifest, config_map: str) -> Manifest:
+    """Returns the RayJob with a package as its working folder, which a ConfigMap provides to every Ray pod."""
+    packed = _without_aliases(manifest)
+    for pod in _ray_pod_specs(packed):
+        pod.setdefault("volumes", []).append({"name": "package", "configMap": {"name": config_map}})
+        mount = {"name": "package", "mountPath": PACKAGE_FOLDER, "readOnly": True}
+        pod["containers"][0].setdefault("volumeMounts", []).append(mount)
+    environment = {"working_dir": f"file://{PACKAGE_FOLDER}/{PACKAGE_FILE}"}
+    packed["spec"]["runtimeEnvYAML"] = yaml.safe_dump(environment)
+    return packed
+
+
+def with_variables(manifest: Manifest, secret: str) -> Manifest:
+    """Returns the RayJob with the entries of a further secret as environment variables of every Ray pod."""
+    changed = _without_aliases(manifest)
+    for pod in _ray_pod_specs(changed):
+        pod["containers"][0].setdefault("envFrom", []).append({"secretRef": {"name": secret}})
+    return changed
+
+
+def rayjob_of(submission: Submission, base: Manifest, values: KubeRayValues) -> tuple[Manifest, str, str]:
+    """Returns the RayJob of a submission, and the names of its ConfigMap and secret, empty for none.
+
+    Raises:
+        SubmissionError: The package does not fit into a ConfigMap.
+    """
+    name = job_name(submission.command.name)
+    manifest = made_manifest(
+        base, values, submission.command, retries=submission.retries, check_first=submission.check_first
+    )
+    package = f"{name}-package" if submission.package else ""
+    if submission.package:
+        size = len(submission.package.content)
+        if size > MAX_PACKAGE_BYTES:
+            raise SubmissionError(
+                [
+                    f"the package has {size} bytes, and Kubernetes stores at most {MAX_PACKAGE_BYTES}: put code into "
+                    "the image, and data into the storage that the cluster reads"
+                ]
+            )
+        manifest = with_package(manifest, package)
+    secret = f"{name}-variables" if submission.variables else ""
+    return (with_variables(manifest, secret) if secret else manifest), package, secret
+
+
+def text_of(manifest: Mapping[str, Any]) -> str:
+    """Returns a manifest as YAML, without anchors, its fields in their order."""
+    return yaml.safe_dump(_without_aliases(manifest), sort_keys=False, width=120)
+
+
+def _without_aliases(value: Any) -> Any:
+    """Returns a deep copy in which no part is shared; parts of a manifest with YAML's aliases would change together."""
+    if isinstance(value, Mapping):
+        return {key: _without_aliases(item) for key, item in value.items()}
+    return [_without_aliases(item) for item in value] if isinstance(value, list) else copy.copy(value)
+
+
+def _ray_pod_specs(manifest: Manifest) -> Iterator[Manifest]:
+    cluster = manifest["spec"]["rayClusterSpec"]
+    for group in [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]:
+        yield group["template"]["spec"]
+
+
+def _pod_specs(manifest: Manifest) -> Iterator[Manifest]:
+    yield manifest["spec"]["submitterPodTemplate"]["spec"]
+    yield from _ray_pod_specs(manifest)
+
+
+def _set_pod(pod: Manifest, values: PodValues) -> None:
+    if values.node_selector is not None:
+        pod["nodeSelector"] = dict(values.node_selector)
+    size = {
+        "cpu": None if values.cpus is None else str(values.cpus),
+        "memory": None if values.memory_gib is None else f"{values.memory_gib}Gi",
+        "ephemeral-storage": None if values.disk_gib is None else f"{values.disk_gib}Gi",
+    }
+    resources = pod["containers"][0]["resources"]
+    for kind in ("requests", "limits"):
+        resources[kind] |= {name: amount for name, amount in size.items() if amount is not None}
+
+
+def _set_group(group: Manifest, values: PodValues, max_pods: int | None) -> None:
+    _set_pod(group["template"]["spec"], values)
+    if max_pods is not None:
+        group["maxReplicas"] = max_pods
+
+
+def _set_gpus(pod: Manifest, values: GpuValues) -> None:
+    default = GpuValues().resource
+    for sizes in pod["containers"][0]["resources"].values():
+        count = sizes.pop(default, "1")
+        sizes[values.resource] = count if values.gpus is None else str(values.gpus)
+    for toleration in pod.get("tolerations", []):
+        if toleration.get("key") == default:
+            toleration["key"] = values.resource
+
+
+def exit_code_in(message: str) -> int:
+    """Returns the exit code of a job that the message of a RayJob's status states; 1 if it states none."""
+    match = re.search(r"failed with exit code (-?\d+)", message)
+    return exit_code(int(match[1])) if match else MAY_SUCCEED

@@ -1,0 +1,183 @@
+"""Which files of a folder are packed for a job, and which are left out and why."""
+
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
+
+from pathspec import GitIgnoreSpec
+
+from mulan.submission.errors import SubmissionError
+
+JUNK = frozenset(
+    {
+        *(".git", ".hg", ".svn", ".venv", "venv", ".tox", ".nox", "node_modules", ".idea", ".vscode", ".DS_Store"),
+        *("__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".cache", ".ipynb_checkpoints", ".hypothesis"),
+    }
+)
+"""Names of files and folders that no job needs: histories, environments and caches."""
+RESULTS = frozenset({"runs", "wandb", "mlruns"})
+"""Names of folders of results, at the top only: packages of Python have such names too."""
+JUNK_PATTERNS = ("*.pyc", "*.pyo", "*.egg-info", "*~", "*.swp")
+SECRETS = (
+    *(".env", ".env.*", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*"),
+    *(".netrc", ".pgpass", ".npmrc", ".pypirc", ".aws", ".ssh", ".gnupg", ".kube", ".docker", "kubeconfig"),
+    *("credentials", "*credentials*.json", "*service-account*.json", "*service_account*.json"),
+    *(".git-credentials", ".boto", ".s3cfg"),
+    *(f"{name}.{kind}" for name in ("credentials", "secrets") for kind in ("csv", "ini", "toml", "txt", "yaml", "yml")),
+    "secrets.json",
+)
+"""Patterns of names, whatever their case, of files and folders that hold secrets."""
+IGNORE_FILE = ".gitignore"
+
+
+@dataclass
+class Selection:
+    """The files that are packed, and what was left out for reasons that a user may not expect."""
+
+    folder: Path
+    sizes: dict[PurePosixPath, int] = field(default_factory=dict)
+    """Sizes in bytes by path relative to the folder, in the order of the paths."""
+    secrets: list[PurePosixPath] = field(default_factory=list)
+    links: list[PurePosixPath] = field(default_factory=list)
+    """Links that lead out of the folder, to folders, or to nothing."""
+    special: list[PurePosixPath] = field(default_factory=list)
+    """Sockets, pipes and devices."""
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(self.sizes.values())
+
+    def largest(self, count: int) -> list[tuple[PurePosixPath, int]]:
+        """Returns the paths and sizes of the largest files, the largest first."""
+        return sorted(self.sizes.items(), key=lambda item: (-item[1], item[0]))[:count]
+
+
+def select_named(folder: Path, files: Iterable[Path]) -> Selection:
+    """Returns the selection of single files that a command names, relative to a folder.
+
+    Raises:
+        SubmissionError: A file is a link that leads out of the folder, or cannot be read.
+    """
+    selection, faults = Selection(folder), []
+    for file in sorted(files):
+        path = PurePosixPath(file.as_posix())
+        if fault := _name_fault(path):
+            faults.append(f"{folder / file}: {fault}")
+        elif not _is_within(folder / file, folder):
+            faults.append(f"{folder / file}: is a link to a file outside of {folder}; copy the file into the folder")
+        elif not os.access(folder / file, os.R_OK):
+            faults.append(f"{folder / file}: cannot be read by this user")
+        else:
+            selection.sizes[path] = (folder / file).stat().st_size
+    if faults:
+        raise SubmissionError(faults)
+    return selection
+
+
+def select_folder(folder: Path, *, named: Sequence[Path] = ()) -> Selection:
+    """Returns the selection of a whole folder, without junk, secrets, what its ``.gitignore`` files ignore, and links
+    that leave it.
+
+    The ``.gitignore`` files of the folders above it count up to the root of the repository that it is in.
+
+    Args:
+        folder: The folder.
+        named: Files, relative to the folder, that are packed in any case because the command names them.
+
+    Raises:
+        SubmissionError: The folder does not exist, or files or folders cannot be read; lists them.
+    """
+    if not folder.is_dir():
+        raise SubmissionError([f"--working-dir {folder}: is not a folder"])
+    selection, faults = Selection(folder), []
+    sizes = dict(select_named(folder, named).sizes)
+    walk = os.walk(folder, onerror=lambda error: faults.append(f"{error.filename}: {error.strerror}"))
+    ignored = _Ignored(folder)
+    for place, folders, files in walk:
+        here = PurePosixPath(Path(place).relative_to(folder).as_posix())
+        for name in files:
+            if _is_selected(selection, ignored, here / name, is_folder=False):
+                if fault := _name_fault(here / name):
+                    faults.append(f"{folder / here / name}: {fault}")
+                elif not os.access(folder / here / name, os.R_OK):
+                    faults.append(f"{folder / here / name}: cannot be read by this user")
+                else:
+                    sizes[here / name] = (folder / here / name).stat().st_size
+        folders[:] = [name for name in folders if _is_selected(selection, ignored, here / name, is_folder=True)]
+    if faults:
+        raise SubmissionError(faults)
+    selection.sizes = dict(sorted(sizes.items()))
+    for paths in (selection.secrets, selection.links, selection.special):
+        paths[:] = sorted(set(paths) - set(sizes))
+    return selection
+
+
+def _is_selected(selection: Selection, ignored: "_Ignored", path: PurePosixPath, *, is_folder: bool) -> bool:
+    """Returns whether a file is packed or a folder entered; keeps the path if its absence could surprise."""
+    where = selection.folder / path
+    if _is_junk(path, is_folder) or ignored(path, is_folder):
+        return False
+    # a link to a secret is packed as a file with its content
+    if _is_secret(path.name) or (where.is_symlink() and any(map(_is_secret, where.resolve().parts[1:]))):
+        selection.secrets.append(path)
+        return False
+    if where.is_symlink() and (is_folder or not where.exists() or not _is_within(where, selection.folder)):
+        selection.links.append(path)
+        return False
+    if not is_folder and not stat.S_ISREG(where.stat().st_mode):
+        selection.special.append(path)
+        return False
+    return True
+
+
+def _is_junk(path: PurePosixPath, is_folder: bool) -> bool:
+    if path.name in JUNK or (is_folder and len(path.parts) == 1 and path.name in RESULTS):
+        return True
+    return any(fnmatch(path.name.lower(), pattern) for pattern in JUNK_PATTERNS)
+
+
+def _is_secret(name: str) -> bool:
+    return any(fnmatch(name.lower(), pattern) for pattern in SECRETS)
+
+
+def _name_fault(path: PurePosixPath) -> str:
+    """Returns why a file of this name cannot be packed; empty if it can."""
+    if any("\ud800" <= letter <= "\udfff" for letter in str(path)):
+        return "its name is not UTF-8; rename it"
+    return "its name contains a backslash, which Ray does not unpack; rename it" if "\\" in str(path) else ""
+
+
+def _is_within(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())
+
+
+class _Ignored:
+    """Whether git ignores a path, by the ``.gitignore`` files of its folders, of which the innermost decides."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.resolve()
+        self._specs: dict[Path, GitIgnoreSpec | None] = {}
+        above = [self._folder, *self._folder.parents]
+        roots = [count for count, each in enumerate(above) if (each / ".git").exists()]
+        self._above = above[1 : roots[0] + 1] if roots else []
+
+    def __call__(self, path: PurePosixPath, is_folder: bool) -> bool:
+        where = self._folder / path
+        inside = [self._folder / parent for parent in path.parents]
+        for place in [*inside, *self._above]:
+            if spec := self._spec(place):
+                text = where.relative_to(place).as_posix() + "/" * is_folder
+                decision = spec.check_file(text).include
+                if decision is not None:
+                    return decision
+        return False
+
+    def _spec(self, place: Path) -> GitIgnoreSpec | None:
+        if place not in self._specs:
+            file = place / IGNORE_FILE
+            lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
+            self._specs[place] = GitIgnoreSpec.from_lines(lines) if lines else None
+        return self._specs[place]

@@ -1,0 +1,88 @@
+"""Where a job is submitted to: the value of ``--to``."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mulan.submission.errors import SubmissionError
+
+JOB_SERVER_PORT = 8265
+_CLIENT_PORT = 10001
+FORMS = (
+    "ray://HOST (with a port, if it is not 8265), https://HOST, a launcher file such as cluster/launcher.yaml, or "
+    "kuberay:NAMESPACE"
+)
+
+
+@dataclass(frozen=True)
+class JobServer:
+    """Ray's job server, which is part of the dashboard of a cluster's head."""
+
+    url: str
+    """Its address, ``http://HOST:PORT`` or ``https://HOST[:PORT]``."""
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """A cluster that Ray's cluster launcher starts."""
+
+    file: Path
+
+
+@dataclass(frozen=True)
+class KubeRay:
+    """A namespace of a Kubernetes cluster with KubeRay."""
+
+    namespace: str
+
+
+Target = JobServer | Launcher | KubeRay
+
+
+def parsed_target(text: str) -> Target:
+    """Returns the target that ``--to`` names.
+
+    Raises:
+        SubmissionError: The text is of no known form, or the launcher file does not exist.
+
+    Example:
+        >>> parsed_target("ray://head")
+        JobServer(url='http://head:8265')
+        >>> parsed_target("kuberay:music")
+        KubeRay(namespace='music')
+    """
+    if text.startswith("kuberay:"):
+        namespace = text.removeprefix("kuberay:")
+        if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", namespace):
+            raise SubmissionError(
+                [f"--to {text}: {namespace!r} is not the name of a namespace; write kuberay:NAMESPACE"]
+            )
+        return KubeRay(namespace)
+    if "://" in text:
+        return JobServer(_url(text))
+    if text.endswith((".yaml", ".yml")):
+        if not Path(text).is_file():
+            raise SubmissionError([f"--to {text}: the file does not exist"])
+        return Launcher(Path(text))
+    raise SubmissionError([f"--to {text}: must be {FORMS}"])
+
+
+def _url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise SubmissionError([f"--to {text}: {error}"]) from error
+    if parts.username is not None:
+        raise SubmissionError(["--to: an address must not contain a user or password; see RAY_AUTH_TOKEN of Ray"])
+    if parts.scheme not in ("ray", "http", "https") or not host or parts.query or parts.path.strip("/"):
+        raise SubmissionError([f"--to {text}: must be {FORMS}"])
+    if parts.scheme == "ray" and port == _CLIENT_PORT:
+        raise SubmissionError(
+            [f"--to {text}: {_CLIENT_PORT} is the port of Ray Client; that of the job server is {JOB_SERVER_PORT}"]
+        )
+    shown = f"[{host}]" if ":" in host else host
+    if parts.scheme == "ray":
+        return f"http://{shown}:{port or JOB_SERVER_PORT}"
+    return f"{parts.scheme}://{shown}" + (f":{port}" if port else "")

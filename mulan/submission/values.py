@@ -1,0 +1,98 @@
+"""The values of a KubeRay job that differ between installations: what ``--values FILE`` may set."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field
+
+from mulan.config.base import NonNegativeInt, PositiveInt, Section
+from mulan.config.errors import RecipeError
+from mulan.config.validation import validated
+from mulan.submission.errors import SubmissionError
+
+Labels = dict[str, str]
+
+
+class PodValues(Section):
+    """The size of a pod, and the nodes that it may run on. What is not given is that of the manifest."""
+
+    cpus: PositiveInt | None = None
+    """CPUs of a pod."""
+    memory_gib: PositiveInt | None = None
+    """Memory of a pod in GiB."""
+    disk_gib: PositiveInt | None = None
+    """Disk space of a pod in GiB (``ephemeral-storage``)."""
+    node_selector: Labels | None = None
+    """Labels of the nodes that a pod may run on; replaces those of the manifest."""
+
+
+class CpuValues(PodValues):
+    """The pods that read, decode and tokenize."""
+
+    max_pods: PositiveInt | None = None
+    """Maximum number of pods."""
+
+
+class GpuValues(PodValues):
+    """The pods of training workers."""
+
+    max_pods: PositiveInt | None = None
+    """Maximum number of pods on spot nodes."""
+    max_pods_on_demand: NonNegativeInt | None = None
+    """Maximum number of pods on demand, which replace spot pods that do not start; 0 for none."""
+    gpus: PositiveInt | None = None
+    """GPUs of a pod."""
+    resource: Annotated[str, Field(pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$")] = "nvidia.com/gpu"
+    """The resource by which Kubernetes counts the GPUs, which is also the key of the taint that the pods tolerate."""
+    node_selector_on_demand: Labels | None = None
+    """Labels of the nodes of pods on demand; replaces those of the manifest."""
+
+
+class KubeRayValues(Section):
+    """The values of a KubeRay job. What is not given is that of the manifest, cluster/rayjob.yaml."""
+
+    image: Annotated[str, Field(min_length=1, pattern=r"^\S+$")] | None = None
+    """The image of all pods."""
+    image_pull_secrets: tuple[str, ...] = ()
+    """Secrets with the credentials of the image's registry."""
+    service_account: Annotated[str, Field(min_length=1)] | None = None
+    """The service account of the Ray pods, which may read and write the bucket."""
+    storage_secret: Annotated[str, Field(min_length=1)] | None = None
+    """The secret whose entries become environment variables of the Ray pods, such as ``AWS_REGION``."""
+    context: str = ""
+    """The context of the Kubernetes configuration; empty for the current one."""
+    head: PodValues = PodValues()
+    """The head, which runs the driver. Its node selector is also that of the pod that submits the job."""
+    cpu: CpuValues = CpuValues()
+    """The pool of CPU pods."""
+    gpu: GpuValues = GpuValues()
+    """The pool of GPU pods."""
+
+
+def load_values(file: Path | None) -> KubeRayValues:
+    """Returns the values of a TOML or YAML file; the defaults without one.
+
+    Raises:
+        SubmissionError: The file cannot be read, a field is unknown, or a value is invalid; lists all faults.
+    """
+    if file is None:
+        return KubeRayValues()
+    try:
+        return validated(KubeRayValues, _parsed(file), name=str(file))
+    except RecipeError as error:
+        raise SubmissionError([f"--values {file}: {fault}" for fault in error.faults]) from error
+
+
+def _parsed(file: Path) -> dict[str, Any]:
+    try:
+        text = file.read_text(encoding="utf-8")
+        values = tomllib.loads(text) if file.suffix == ".toml" else yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, yaml.YAMLError) as error:
+        raise SubmissionError([f"--values {file}: cannot be read: {' '.join(str(error).split())}"]) from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise SubmissionError([f"--values {file}: must have fields at its top"])
+    return values

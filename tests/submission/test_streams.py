@@ -1,0 +1,48 @@
+"""Tests texts and calls of sources that block."""
+
+import threading
+
+import pytest
+
+from mulan.submission.errors import ClusterUnreachable
+from mulan.submission.streams import TextStream, within
+
+
+def test_texts_arrive_in_their_order_and_then_the_end() -> None:
+    stream = TextStream(lambda put: [put(text) for text in "abc"] and None)
+    texts = []
+    while not stream.ended:
+        texts.append(stream.read(30))
+    assert "".join(texts) == "abc"
+    assert stream.error is None
+    assert stream.read(0) == ""
+
+
+def test_a_silent_source_does_not_block_its_reader() -> None:
+    release = threading.Event()
+    stream = TextStream(lambda put: release.wait() and None)
+    assert stream.read(0.01) == ""
+    assert not stream.ended
+    release.set()
+    stream.read(30)
+    assert stream.ended
+
+
+def test_what_ends_a_source_is_kept() -> None:
+    def fail(put: object) -> None:
+        raise ValueError("broken")
+
+    stream = TextStream(fail)
+    stream.read(30)
+    assert stream.ended
+    assert str(stream.error) == "broken"
+
+
+def test_a_call_returns_or_raises_within_its_time() -> None:
+    assert within(30, lambda: 7, what="it") == 7
+    with pytest.raises(ZeroDivisionError):
+        within(30, lambda: 1 // 0, what="it")
+    release = threading.Event()
+    with pytest.raises(ClusterUnreachable, match=r"head did not answer within 0\.01 s"):
+        within(0.01, release.wait, what="head")
+    release.set()

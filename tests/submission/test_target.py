@@ -1,0 +1,60 @@
+"""Tests the forms of ``--to``."""
+
+from pathlib import Path
+
+import pytest
+
+from mulan.submission.errors import SubmissionError
+from mulan.submission.target import JobServer, KubeRay, Launcher, parsed_target
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("ray://head", "http://head:8265"),
+        ("ray://10.0.0.1:9000", "http://10.0.0.1:9000"),
+        ("ray://[::1]", "http://[::1]:8265"),
+        ("http://127.0.0.1:8265/", "http://127.0.0.1:8265"),
+        ("https://ray.example.com", "https://ray.example.com"),
+    ],
+)
+def test_addresses_of_job_servers(text: str, url: str) -> None:
+    assert parsed_target(text) == JobServer(url)
+
+
+def test_a_launcher_file_and_a_namespace(tmp_path: Path) -> None:
+    file = tmp_path / "cluster.yaml"
+    file.write_text("cluster_name: x")
+    assert parsed_target(str(file)) == Launcher(file)
+    assert parsed_target("kuberay:team-a") == KubeRay("team-a")
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("ray://head:10001", "10001 is the port of Ray Client; that of the job server is 8265"),
+        ("ray://", "must be ray://HOST"),
+        ("http://head/api?x=1", "must be ray://HOST"),
+        ("ftp://head", "must be ray://HOST"),
+        ("kuberay:", "write kuberay:NAMESPACE"),
+        ("kuberay:Team/../x", "write kuberay:NAMESPACE"),
+        ("nowhere.yaml", "the file does not exist"),
+        ("head", "must be ray://HOST"),
+    ],
+)
+def test_other_texts_are_refused(text: str, named: str) -> None:
+    with pytest.raises(SubmissionError) as refused:
+        parsed_target(text)
+    assert f"--to {text}" in str(refused.value)
+    assert named in str(refused.value)
+
+
+def test_a_port_that_is_no_number_is_refused() -> None:
+    with pytest.raises(SubmissionError, match="could not be cast to integer"):
+        parsed_target("ray://head:port")
+
+
+def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
+    with pytest.raises(SubmissionError) as refused:
+        parsed_target("https://me:hunter2@head")
+    assert "hunter2" not in str(refused.value)
