@@ -110,7 +110,7 @@ class _FirstWorkersRecords:
         for text in on_corrupt:
             self.recorder.event(text)
         start = f"{len(kinds)} workers continue from step {steps_done} on {describe_devices(kinds)}"
-        self.recorder.event(start, **{STARTED: steps_done})
+        self.recorder.event(start, fields={STARTED: steps_done})
         for text in pretraining_warnings(recipe.audio_tower):
             self.recorder.event(text)
         for text in reproducibility_warnings(kinds, self._progress):

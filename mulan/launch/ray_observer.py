@@ -94,7 +94,7 @@ class RecordingRayObserver(RayObserver):
         lost_s = self._interruptions.newly_lost_s(first_step_began)
         if lost_s > 0:
             text = f"{lost_s:.0f} s were lost to failures: until the restart, and by the steps to repeat"
-            self._recorder.event(text, **{LOST: lost_s})
+            self._recorder.event(text, fields={LOST: lost_s})
         self._telemetry.lost(self._interruptions.lost_s + lost_s)
 
     def on_skipped_recordings(self, step: int, recordings: Sequence[SkippedRecording]) -> None:

@@ -4,10 +4,10 @@ import io
 import logging
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 import pyarrow as pa
@@ -151,7 +151,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         """Records the recordings that were skipped in a step."""
         self._quarantine.add(step, recordings)
 
-    def event(self, text: str, detail: str = "", **fields: float) -> None:
+    def event(self, text: str, detail: str = "", fields: Mapping[str, float] = MappingProxyType({})) -> None:
         """Records an event, which is written immediately because the next step may take long.
 
         Args:
@@ -159,7 +159,7 @@ class Recorder(AbstractContextManager["Recorder"]):
             detail: Further lines, such as a table; they may be none.
             fields: Numbers for programs (:class:`mulan.runs.interruptions.Interruptions`).
         """
-        line = {"time": time.time(), "step": self._step, "event": text, **fields}
+        line = {"time": time.time(), "step": self._step, "event": text} | dict(fields)
         self._append(self._events, [line | ({"detail": detail} if detail else {})])
         if not self._is_local:
             self.flush()
