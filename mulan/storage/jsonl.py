@@ -44,27 +44,36 @@ def read_lines(uri: str, *, require_step: bool = False) -> list[dict[str, Any]]:
 
 
 def part_uris(uri: str) -> list[str]:
-    """Returns the URIs of the parts of a JSON-lines file in order; none if the file does not exist.
+    """Returns the URIs of the parts of a JSON-lines file in order; none if the file does not exist."""
+    folder, _, name = uri.rpartition("/")
+    return [f"{folder}/{part}" for part in parts_among(filesystem.names_in(folder), name)]
+
+
+def parts_among(names: Iterable[str], name: str) -> list[str]:
+    """Returns the names of the parts of a file in order.
 
     A part that is missing ends the file: those after it were left by a removal that was interrupted.
+
+    Args:
+        names: Names of the files in its folder.
+        name: Name of the file, such as ``metrics.jsonl``.
     """
-    numbers = set(_part_numbers(uri))
+    numbers = set(_part_numbers(names, name))
     parts: list[str] = []
     while len(parts) in numbers:
-        parts.append(part_uri(uri, len(parts)))
+        parts.append(part_name(name, len(parts)))
     return parts
 
 
-def part_uri(uri: str, number: int) -> str:
-    """Returns the URI of a part: number 0 has the name of the file, ``metrics.jsonl``, and 1 ``metrics.0001.jsonl``."""
-    return f"{uri.removesuffix(_EXTENSION)}.{number:04d}{_EXTENSION}" if number else uri
+def part_name(name: str, number: int) -> str:
+    """Returns the name or URI of a part: that of the file for number 0, and ``metrics.0001.jsonl`` for 1."""
+    return f"{name.removesuffix(_EXTENSION)}.{number:04d}{_EXTENSION}" if number else name
 
 
-def _part_numbers(uri: str) -> list[int]:
+def _part_numbers(names: Iterable[str], name: str) -> list[int]:
     """Returns the numbers of all parts that exist, including those after a missing one."""
-    folder, _, name = uri.rpartition("/")
     named = re.compile(re.escape(name.removesuffix(_EXTENSION)) + r"(?:\.(\d{4,}))?" + re.escape(_EXTENSION))
-    matches = [named.fullmatch(each) for each in filesystem.names_in(folder)]
+    matches = [named.fullmatch(each) for each in names]
     return sorted(int(match[1] or 0) for match in matches if match)
 
 
@@ -104,7 +113,7 @@ class JsonLinesTail:
     def _new_lines_of_part(self) -> list[dict[str, Any]]:
         """Returns new lines of the current part, or of the next one if that has begun; none if there are none."""
         lines = self._read()
-        if lines or self._offset < PART_BYTES or not filesystem.read_new(part_uri(self._uri, self._part + 1), 0)[1]:
+        if lines or self._offset < PART_BYTES or not filesystem.read_new(part_name(self._uri, self._part + 1), 0)[1]:
             return lines
         if lines := self._read():  # added to this part after it was read, and before the next one began
             return lines
@@ -112,7 +121,7 @@ class JsonLinesTail:
         return self._read()
 
     def _read(self) -> list[dict[str, Any]]:
-        content, size = filesystem.read_new(part_uri(self._uri, self._part), self._offset)
+        content, size = filesystem.read_new(part_name(self._uri, self._part), self._offset)
         if size < self._offset:
             self._part = self._offset = 0
             content, size = filesystem.read_new(self._uri, 0)
@@ -135,10 +144,12 @@ class JsonLinesLog:
         If the process ends meanwhile, the file lacks at most lines that were to be removed.
         """
         self._uri = uri
-        parts = part_uris(uri)
-        for number in reversed(_part_numbers(uri)):  # the last one first, so that no part follows a missing one
-            if number >= len(parts):
-                filesystem.remove(part_uri(uri, number))
+        folder, _, name = uri.rpartition("/")
+        names = filesystem.names_in(folder)
+        parts = [f"{folder}/{part}" for part in parts_among(names, name)]
+        for number in _part_numbers(names, name):
+            if number >= len(parts):  # after a missing one
+                filesystem.remove(part_name(uri, number))
         kept: list[str] = []
         while parts:
             lines = _read_part(parts[-1], require_step=keep_steps is not None)
@@ -151,7 +162,7 @@ class JsonLinesLog:
         self._new: deque[str] = deque()
         self._path: str | None = None
         if filesystem.is_local(uri):
-            self._path, self._content = filesystem.url_to_fs(part_uri(uri, self._part))[1], b""
+            self._path, self._content = filesystem.url_to_fs(part_name(uri, self._part))[1], b""
 
     def append(self, lines: Iterable[dict[str, Any]]) -> None:
         """Appends lines.
@@ -182,7 +193,7 @@ class JsonLinesLog:
             self._write()
 
     def _write(self) -> None:
-        filesystem.write_atomically(part_uri(self._uri, self._part), self._content)
+        filesystem.write_atomically(part_name(self._uri, self._part), self._content)
         self._is_written = True
 
 
