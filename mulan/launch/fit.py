@@ -82,7 +82,8 @@ def fit(
     with driver_log(run.name), hold_lease(run.uri, progress=partial(_last_step, run)) as fence:
         run.begin(recipe, reader.index_sha256)
         if is_finished(recipe, run):
-            return
+            with follow_run(run, recipe, fence):  # trackers receive what they lack
+                return
         set_health_check_timeout(recipe.scale.collective_timeout_s)
         job = WorkerJob(
             recipe=recipe,

@@ -113,6 +113,7 @@ class TrackerFeed:
             except RunTakenOver:  # the other driver sends the rest
                 return
             except Exception as error:  # a tracker's library raises anything, and none of it may end training
+                stopping = stopping or self._stop.is_set()
                 self._report_failure(error, stopping=stopping)
                 self._abandon()
                 pause_s = RETRY_PERIOD_S
