@@ -15,6 +15,7 @@ from mulan.storage.errors import StorageError
 from mulan.training.health import NonFiniteStep
 
 
+@pytest.mark.processes  # a worker imports DeepSpeed, which runs a compiler
 @pytest.mark.parametrize(
     ("error", "exit_code", "message"),
     [
