@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mulan.evaluation.report.drawing import Picture
 from mulan.pages.rendering import Filters, data_uri, render
 from tune.domains import as_text
 from tune.importance import Importance
@@ -43,7 +42,6 @@ def render_page(result: SweepResult, importance: Importance | None) -> str:
     plan = result.plan
     filters: Filters = {"picture": lambda picture: data_uri(picture.svg, "image/svg+xml")}
     counts = {state: sum(one.state == state for one in result.outcomes) for state in _states(result)}
-    several = len(plan.objectives) > 1
     best = result.best
     return render(
         "tune",
@@ -68,13 +66,9 @@ def render_page(result: SweepResult, importance: Importance | None) -> str:
         parallel=parallel_picture(result),
         importance=importance,
         importance_picture=None if importance is None else importance_picture(importance),
-        front=_front(result) if several else None,
+        front=front_picture(result) if len(plan.objectives) > 1 else None,
         front_names=[one.trial.run.name for one in pareto_front(plan, result.outcomes)],
     )
-
-
-def _front(result: SweepResult) -> Picture:
-    return front_picture(result)
 
 
 def _states(result: SweepResult) -> list[str]:

@@ -14,8 +14,8 @@ FINAL: Mapping[int, str] = MappingProxyType({
     USER_ERROR: f"exit code {USER_ERROR}: another attempt would fail in the same way.",
     STOPPED: f"exit code {STOPPED}: the run was asked to stop.",
 })  # fmt: skip
-"""Exit codes after which ``jobs.attempt`` has its own job stopped, which KubeRay would otherwise retry, and what it says
-before."""
+"""Exit codes after which ``jobs.attempt`` has its own job stopped, which KubeRay would otherwise retry, and what it
+says before."""
 
 
 @dataclass(frozen=True)
