@@ -24,7 +24,7 @@ from mulan.monitoring.line_sample import LineSample
 from mulan.monitoring.run_list import ABLATION, SWEEP, Listed, RunGroup, find, list_runs
 from mulan.monitoring.status import RunState, RunStatus, run_status
 from mulan.monitoring.stopping import NoDriver, stop_and_wait
-from mulan.monitoring.terminal import runs_table, status_line, status_view
+from mulan.monitoring.terminal import RunsTable, status_line, status_view
 from mulan.runs.run import RunError
 from mulan.storage import filesystem
 from mulan.storage.jsonl import JsonLinesTail, read_lines
@@ -88,7 +88,7 @@ def show_list(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps([_as_json(each) for each in listed], indent=2))
     elif listed:
-        CONSOLE.print(runs_table(listed, now=time.time()))
+        CONSOLE.print(RunsTable(listed, now=time.time()))
     else:
         CONSOLE.print(f"no runs in {filesystem.absolute(args.storage)}", soft_wrap=True)
 
@@ -99,7 +99,7 @@ def show(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(_as_json(found), indent=2))
     elif isinstance(found, RunGroup):
-        CONSOLE.print(runs_table(found.runs, now=time.time()))
+        CONSOLE.print(RunsTable(found.runs, now=time.time()))
     elif found.state is RunState.DAMAGED:
         raise RunError(f"run {found.uri} is damaged: {found.reason}")
     else:

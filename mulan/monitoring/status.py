@@ -10,10 +10,11 @@ from typing import Any
 from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe
 from mulan.monitoring.driver import Driver, LeaseWatch, newest_driver
-from mulan.monitoring.tail import Lines, parts_of, read_tails
+from mulan.monitoring.tail import Lines, read_tails
 from mulan.runs.checkpoint_list import MANIFEST
 from mulan.runs.run import Run
 from mulan.storage import filesystem
+from mulan.storage.jsonl import parts_among
 from mulan.storage.listing import FolderEntry, entries_in
 
 RECENT_STEPS = 20
@@ -138,7 +139,7 @@ def _status(
         line for line in lines["metrics"] if isinstance(line.get("step"), int) and number(line, "step") is not None
     ]
     last = steps[-1] if steps else {}
-    newest_part = next(reversed(parts_of("metrics", entries)), None)
+    newest_part = next(reversed(parts_among(entries, "metrics.jsonl")), None)
     of_file = entries[newest_part].modified if newest_part and steps else None
     is_alive = driver is not None and (watch.is_alive(driver) if watch else driver.is_alive)
     saved_step = max(saved, default=0)

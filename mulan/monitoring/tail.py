@@ -1,11 +1,11 @@
 """The last lines of JSON-lines files of a run, read by ranges, however long the files are."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mulan.storage import filesystem
+from mulan.storage.jsonl import parts_among
 from mulan.storage.listing import FolderEntry
 
 _BYTES = 32 * 1024
@@ -31,7 +31,7 @@ def read_tails(
     Raises:
         StorageError, StoragePermanentError: The storage does not respond, or nothing can be read.
     """
-    parts = {stem: parts_of(stem, entries)[-2:] for stem in stems}  # the newest part may have just begun
+    parts = {stem: parts_among(entries, f"{stem}.jsonl")[-2:] for stem in stems}  # the newest part may have just begun
     names = [name for of_stem in parts.values() for name in of_stem]
     starts = [max(0, entries[name].size - _BYTES) for name in names]
     uris = [filesystem.join(run_uri, name) for name in [*names, *further]]
@@ -44,13 +44,6 @@ def read_tails(
         for stem, of_stem in parts.items()
     }
     return lines, {name: each for name in further if isinstance(each := found[name], bytes)}
-
-
-def parts_of(stem: str, entries: Mapping[str, FolderEntry]) -> list[str]:
-    """Returns the names of the files of a JSON-lines log in a listing, in the order of their lines."""
-    pattern = rf"{re.escape(stem)}(?:\.(\d{{4,9}}))?\.jsonl"
-    numbered = [(int(found[1] or 0), name) for name in entries if (found := re.fullmatch(pattern, name))]
-    return [name for _, name in sorted(numbered)]
 
 
 def _whole_lines(content: bytes | Exception, start: int) -> Lines:

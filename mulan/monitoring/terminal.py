@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -13,6 +13,8 @@ from mulan.monitoring.run_list import Listed, RunGroup
 from mulan.monitoring.status import RunState, RunStatus, number
 from mulan.monitoring.terminal_curve import curve_lines
 
+_ANY = 10_000
+"""A width into which every table fits."""
 CURVE_WIDTH, CURVE_HEIGHT = 60, 5
 """Size of a curve in characters."""
 _STYLES = {
@@ -23,53 +25,78 @@ _STYLES = {
     RunState.DAMAGED: "red",
 }
 _HEADINGS = ("run", "state", "step", "loss", "score", "best", "pairs/s", "left", "last step", "failures", "driver")
+_LEFT_OUT_FIRST = ("pairs/s", "loss", "best", "driver", "failures", "score", "left", "last step")
+"""Columns that a terminal too narrow for all of them lacks, in this order."""
 
 
-def runs_table(listed: Sequence[Listed], *, now: float) -> RenderableType:
-    """Returns a table with a line for each run, group or other folder, and below it why some stand where they do.
+class RunsTable:
+    """A table with a line for each run, group or other folder, and below it why some stand where they do."""
 
-    Args:
-        listed: What is in a folder of runs.
-        now: Present time as a Unix time in seconds.
-    """
-    table = Table(box=box.SIMPLE_HEAD)
-    for heading in _HEADINGS:
-        is_text = heading in ("run", "state", "best", "driver")
-        table.add_column(heading, justify="left" if is_text else "right", overflow="fold")
-    notes = []
-    for each in listed:
-        if isinstance(each, RunStatus):
-            table.add_row(*_row(each, now))
-            if each.reason and each.state not in (RunState.RUNNING, RunState.INTERRUPTED):
-                notes.append(f"{each.name}: {each.reason}")
-        elif isinstance(each, RunGroup):
-            best = each.best
-            of_best = f"{best.best_score:.3f} of {best.name.rpartition('/')[2]}" if best and best.best_score else ""
-            counts = ", ".join(f"{count} {state}" for state, count in each.counts.items()) or "no runs"
-            name = f"{each.name}/ ({each.kind})"
-            driver = "alive" if each.is_driven else ""
-            table.add_row(*map(Text, (name, counts, "", "", "", of_best, "", "", "", "", driver)))
-        else:
-            notes.append(f"{each.name}: not a run ({each.reason})")
-    return Group(table, *(Text(note, overflow="fold") for note in notes))
+    def __init__(self, listed: Sequence[Listed], *, now: float) -> None:
+        """
+        Args:
+            listed: What is in a folder of runs.
+            now: Present time as a Unix time in seconds.
+        """
+        self._rows: list[dict[str, Text]] = []
+        self._notes: list[Text] = []
+        for each in listed:
+            if isinstance(each, RunStatus):
+                self._rows.append(_row(each, now))
+                if each.reason and each.state not in (RunState.RUNNING, RunState.INTERRUPTED):
+                    self._notes.append(Text(f"{each.name}: {each.reason}", overflow="fold"))
+            elif isinstance(each, RunGroup):
+                self._rows.append(_group_row(each))
+            else:
+                self._notes.append(Text(f"{each.name}: not a run ({each.reason})", overflow="fold"))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        headings = [heading for heading in _HEADINGS if heading == "run" or any(row.get(heading) for row in self._rows)]
+        for unneeded in _LEFT_OUT_FIRST:
+            if self._table(headings).__rich_measure__(console, options.update(width=_ANY)).maximum <= options.max_width:
+                break
+            headings = [heading for heading in headings if heading != unneeded]
+        yield self._table(headings)
+        yield from self._notes
+
+    def _table(self, headings: Sequence[str]) -> Table:
+        table = Table(box=box.SIMPLE_HEAD)
+        for heading in headings:
+            is_text = heading in ("run", "state", "best", "driver")
+            table.add_column(heading, justify="left" if is_text else "right", overflow="fold")
+        for row in self._rows:
+            table.add_row(*(row.get(heading, Text()) for heading in headings))
+        return table
 
 
-def _row(status: RunStatus, now: float) -> list[Text]:
-    score = f"{status.score:.3f}" if status.score is not None else ""
+def _group_row(group: RunGroup) -> dict[str, Text]:
+    best = group.best
+    of_best = f"{best.best_score:.3f} of {best.name.rpartition('/')[2]}" if best and best.best_score else ""
+    return {
+        "run": Text(f"{group.name}/ ({group.kind})"),
+        "state": Text(", ".join(f"{count} {state}" for state, count in group.counts.items()) or "no runs"),
+        "best": Text(of_best),
+        "driver": Text("alive" if group.is_driven else ""),
+    }
+
+
+def _row(status: RunStatus, now: float) -> dict[str, Text]:
     best = f"{status.best_score:.3f} at {status.best_step}" if status.best_score is not None else ""
-    return [
-        Text(status.name),
-        Text(status.state, style=_STYLES.get(status.state, "")),
-        Text(f"{status.step}/{status.steps}" if status.steps else ""),
-        Text(f"{status.loss:.3f}" if status.loss is not None else ""),
-        Text(score),
-        Text(best),
-        Text(f"{status.pairs_per_s:.1f}" if status.pairs_per_s and not status.state.is_over else ""),
-        Text(duration(status.left_s) if status.left_s is not None else ""),
-        Text(f"{duration(now - status.last_step_time)} ago" if status.last_step_time else ""),
-        Text(str(status.failures) if status.failures else ""),
-        Text("" if status.state.is_over else status.driver.partition(",")[0]),
-    ]
+    texts = {
+        "run": status.name,
+        "step": f"{status.step}/{status.steps}" if status.steps else "",
+        "loss": f"{status.loss:.3f}" if status.loss is not None else "",
+        "score": f"{status.score:.3f}" if status.score is not None else "",
+        "best": best,
+        "pairs/s": f"{status.pairs_per_s:.1f}" if status.pairs_per_s and not status.state.is_over else "",
+        "left": duration(status.left_s) if status.left_s is not None else "",
+        "last step": f"{duration(now - status.last_step_time)} ago" if status.last_step_time else "",
+        "failures": str(status.failures) if status.failures else "",
+        "driver": "" if status.state.is_over else status.driver.partition(",")[0],
+    }
+    return {name: Text(text) for name, text in texts.items()} | {
+        "state": Text(status.state, style=_STYLES.get(status.state, ""))
+    }
 
 
 def status_facts(status: RunStatus, *, now: float) -> dict[str, str]:

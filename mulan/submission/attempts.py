@@ -19,7 +19,7 @@ says before."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class AttemptOutcome:
     """How an attempt ended."""
 
     code: int
@@ -51,7 +51,7 @@ def exit_code(returned: int) -> int:
 
 
 def run_attempts(
-    attempt: Callable[[int], Outcome], *, retries: int, pause: Callable[[], bool], say: Callable[[str], None]
+    attempt: Callable[[int], AttemptOutcome], *, retries: int, pause: Callable[[], bool], say: Callable[[str], None]
 ) -> int:
     """Submits a job until it succeeds, until another attempt would not help, or until no retry is left.
 

@@ -15,7 +15,7 @@ import requests
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
-from mulan.submission.attempts import MAY_SUCCEED, TERMINATED, Outcome, exit_code
+from mulan.submission.attempts import MAY_SUCCEED, TERMINATED, AttemptOutcome, exit_code
 from mulan.submission.errors import ClusterUnreachable, NoSuchJob, SubmissionError
 from mulan.submission.package import Package
 from mulan.submission.streams import TextStream, within
@@ -147,16 +147,18 @@ class JobServerClient:
             raise SubmissionError([f"the job server {self.url} refuses the job: {_last_line(error)}"]) from error
 
 
-def outcome_of(details: JobDetails) -> Outcome:
+def outcome_of(details: JobDetails) -> AttemptOutcome:
     """Returns how a job that has ended did so."""
     if details.status == JobStatus.SUCCEEDED:
-        return Outcome(0)
+        return AttemptOutcome(0)
     if details.status == JobStatus.STOPPED:
-        return Outcome(TERMINATED, "the job was stopped")
+        return AttemptOutcome(TERMINATED, "the job was stopped")
     if details.driver_exit_code is not None:
-        return Outcome(exit_code(details.driver_exit_code))
+        return AttemptOutcome(exit_code(details.driver_exit_code))
     # the job's process left no code: its node is gone, or its working folder could not be set up
-    return Outcome(MAY_SUCCEED, f"the job was lost: {details.message or details.error_type or 'no reason is known'}")
+    return AttemptOutcome(
+        MAY_SUCCEED, f"the job was lost: {details.message or details.error_type or 'no reason is known'}"
+    )
 
 
 def _first_line(error: Exception) -> str:

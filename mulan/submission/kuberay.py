@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mulan.config.errors import USER_ERROR
-from mulan.submission.attempts import FINAL, MAY_SUCCEED, TERMINATED, Outcome
+from mulan.submission.attempts import FINAL, MAY_SUCCEED, TERMINATED, AttemptOutcome
 from mulan.submission.errors import ClusterUnreachable, NoSuchJob, SubmissionError
 from mulan.submission.interrupts import Interrupts
 from mulan.submission.kubernetes_api import KubernetesApi
@@ -136,7 +136,7 @@ class KubeRaySubmission:
         self._api.give_to(created, config_maps=maps, secrets=secrets)
         self._say(f"created rayjob {self.name} in namespace {self._api.namespace}; its cluster takes minutes to start")
 
-    def _follow(self) -> Outcome | None:
+    def _follow(self) -> AttemptOutcome | None:
         """Prints the logs until the RayJob has ended; returns None after an interruption."""
         failing_since, failed, state = None, 0, ""
         while not self._interrupted.stop_requested:
@@ -153,7 +153,7 @@ class KubeRaySubmission:
                 if state in _ENDED:
                     return self._outcome(status)
             except NoSuchJob:
-                return Outcome(TERMINATED, f"rayjob {self.name} was deleted")
+                return AttemptOutcome(TERMINATED, f"rayjob {self.name} was deleted")
             except ClusterUnreachable as error:
                 failing_since = failing_since or time.monotonic()
                 if time.monotonic() - failing_since > UNREACHABLE_LIMIT_S:
@@ -175,17 +175,17 @@ class KubeRaySubmission:
         if log.ended and log.error is None and newest["phase"] != "Running":
             self._read.add(newest["uid"])
 
-    def _outcome(self, status: dict[str, Any]) -> Outcome:
+    def _outcome(self, status: dict[str, Any]) -> AttemptOutcome:
         state, job = status["jobDeploymentStatus"], status.get("jobStatus", "")
         if state == "ValidationFailed":
-            return Outcome(USER_ERROR, f"KubeRay refuses rayjob {self.name}{_because(status)}")
+            return AttemptOutcome(USER_ERROR, f"KubeRay refuses rayjob {self.name}{_because(status)}")
         if job == "SUCCEEDED":
-            return Outcome(0)
+            return AttemptOutcome(0)
         if job == "STOPPED":
             code = self._log.final_code
-            return Outcome(TERMINATED, "the job was stopped") if code is None else Outcome(code)
+            return AttemptOutcome(TERMINATED, "the job was stopped") if code is None else AttemptOutcome(code)
         code = exit_code_in(status.get("message", "")) if job == "FAILED" else MAY_SUCCEED
-        return Outcome(code, f"rayjob {self.name} has failed{_because(status)}")
+        return AttemptOutcome(code, f"rayjob {self.name} has failed{_because(status)}")
 
     def _delete(self) -> None:
         self._say(f"interrupted: deleting rayjob {self.name}; interrupt again to leave it")

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from ray.job_submission import JobDetails
 
-from mulan.submission.attempts import MAY_SUCCEED, Outcome
+from mulan.submission.attempts import MAY_SUCCEED, AttemptOutcome
 from mulan.submission.errors import ClusterUnreachable, NoSuchJob, SubmissionError
 from mulan.submission.interrupts import Interrupts
 from mulan.submission.job_server import STOP_WAIT_S, JobRequest, JobServerClient, outcome_of
@@ -58,7 +58,7 @@ class RayJob:
         self._printer = LogPrinter(write)
         self._answered = 0.0
 
-    def follow(self) -> Outcome | None:
+    def follow(self) -> AttemptOutcome | None:
         """Prints the log until the job has ended.
 
         Returns:
@@ -78,7 +78,7 @@ class RayJob:
                     self._print_rest()
                     return outcome_of(details)
             except NoSuchJob:
-                return Outcome(MAY_SUCCEED, "the cluster's head was replaced, and has lost the job")
+                return AttemptOutcome(MAY_SUCCEED, "the cluster's head was replaced, and has lost the job")
             except ClusterUnreachable as error:
                 if time.monotonic() - self._answered > UNREACHABLE_LIMIT_S:
                     raise ClusterUnreachable(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from mulan.submission.attempts import MAY_SUCCEED, Outcome, run_attempts
+from mulan.submission.attempts import MAY_SUCCEED, AttemptOutcome, run_attempts
 from mulan.submission.errors import ClusterUnreachable, NoSuchJob
 from mulan.submission.interrupts import Interrupts
 from mulan.submission.job_server import JobRequest, JobServerClient
@@ -55,7 +55,7 @@ class RaySubmission:
         self._say(f"follow: ray job logs --address {self._later_url} --follow {job.job_id}")
         self._say(f"stop: ray job stop --address {self._later_url} {job.job_id}")
 
-    def _attempt(self, number: int) -> Outcome:
+    def _attempt(self, number: int) -> AttemptOutcome:
         try:
             job = self._started(is_first=number == 0)
             outcome = job.follow()
@@ -63,7 +63,7 @@ class RaySubmission:
                 return self._stop(job)
             return outcome
         except ClusterUnreachable as error:
-            return Outcome(MAY_SUCCEED, str(error))
+            return AttemptOutcome(MAY_SUCCEED, str(error))
 
     def _started(self, *, is_first: bool) -> RayJob:
         """Returns the job of an attempt: a running one with the same command, or a new one."""
@@ -83,7 +83,7 @@ class RaySubmission:
             self._say(f"submitted {job_id} to {self._server.url}")
         return RayJob(self._server, job_id, write=self._write, interrupted=self._interrupted)
 
-    def _stop(self, job: RayJob) -> Outcome:
+    def _stop(self, job: RayJob) -> AttemptOutcome:
         self._say(f"interrupted: stopping {job.job_id}; interrupt again to leave it running")
         try:
             has_ended = job.stop()
@@ -94,4 +94,4 @@ class RaySubmission:
                 self._say(f"stopped {job.job_id}; the same command resumes: {self._submission.command}")
             else:
                 self._say(f"{job.job_id} has not ended yet: ray job status --address {self._later_url} {job.job_id}")
-        return Outcome(self._interrupted.code)
+        return AttemptOutcome(self._interrupted.code)

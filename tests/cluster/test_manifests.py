@@ -20,8 +20,7 @@ from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.autoscaler.v2.instance_manager.config import InstanceReconcileConfig
 
-from jobs.attempt import USER_ERROR
-from mulan.config.errors import MulanError
+from mulan.config.errors import USER_ERROR, MulanError
 from mulan.recipes.registry import load_recipe
 from tests.cluster.kuberay import SCHEMA
 

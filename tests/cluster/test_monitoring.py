@@ -17,38 +17,12 @@ from typing import Any
 import pytest
 import yaml
 
+from mulan.telemetry.gauges import GAUGES
+
 ROOT = Path(__file__).parents[2]
 ALERTS = ROOT / "cluster" / "prometheus-alerts.yaml"
 DASHBOARD = ROOT / "cluster" / "grafana-dashboard.json"
 README = ROOT / "cluster" / "README.md"
-
-GAUGES: dict[str, tuple[str, ...]] = {
-    "mulan_step": (),
-    "mulan_steps_planned": (),
-    "mulan_last_step_time_seconds": (),
-    "mulan_pairs": (),
-    "mulan_pairs_per_second": (),
-    "mulan_step_seconds": (),
-    "mulan_data_wait_ratio": (),
-    "mulan_loss": (),
-    "mulan_loss_term": ("term",),
-    "mulan_temperature": (),
-    "mulan_gradient_norm": (),
-    "mulan_learning_rate": (),
-    "mulan_validation_score": ("score",),
-    "mulan_skipped_recordings": ("reason",),
-    "mulan_checkpoint_step": (),
-    "mulan_checkpoint_seconds": (),
-    "mulan_restarts": (),
-    "mulan_lost_seconds": (),
-    "mulan_workers": (),
-    "mulan_data_cpus": (),
-    "mulan_model_flops_per_second": (),
-    "mulan_mfu": (),
-    "mulan_gpu_memory_bytes": ("rank",),
-    "mulan_collapsed_steps": (),
-}
-"""The gauges that training publishes, and their labels other than ``run``. Ray adds ``ray_`` to their names."""
 
 Panel = dict[str, Any]
 
@@ -177,15 +151,15 @@ def test_each_alert_fires_when_it_should_and_in_no_other_case(rules: list[dict[s
 def test_every_expression_of_the_dashboard_has_a_value_for_each_legend(panels: list[Panel], tmp_path: Path) -> None:
     """Every gauge has two series of the run, as after a restart, and one of a run that is not chosen."""
     series = []
-    for name, labels in GAUGES.items():
+    for name, gauge in GAUGES.items():
         for run, worker in (("a", "1"), ("a", "2"), ("other", "3")):
-            own = {"run": run, "WorkerId": worker, "Component": "core_worker"} | {
-                label: f"any-{label}" for label in labels
-            }
+            own = {"run": run, "WorkerId": worker, "Component": "core_worker"} | (
+                {gauge.label: f"any-{gauge.label}"} if gauge.label else {}
+            )
             value = 200 if name == "mulan_collapsed_steps" else 0.25  # one alert fires
             series.append({"series": f"ray_{name}{selector(own)}", "values": f"{value}x20"})
     legends = {"alertname": "MulanCollapsed", "run": "a"} | {
-        label: f"any-{label}" for labels in GAUGES.values() for label in labels
+        gauge.label: f"any-{gauge.label}" for gauge in GAUGES.values() if gauge.label
     }
     expected = []
     for _, target in targets(panels):

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -17,6 +18,7 @@ class _IndexAlone:
     index_sha256: Any = None
 
 
+@pytest.mark.processes  # TensorBoard's reader starts one
 def test_trackers_receive_what_they_lack(tmp_path: Path) -> None:
     recipe = recipe_with("tensorboard")
     run = planted_run(tmp_path, recipe, steps=recipe.train.steps)

@@ -112,6 +112,7 @@ def test_the_first_step_after_a_failure_reports_what_it_has_cost(tmp_path: Path)
             RunTelemetry(publisher, rank=0, device=torch.device("cpu")),  # type: ignore[arg-type]
             recorder,
             SimpleNamespace(cpus=lambda: 4),  # type: ignore[arg-type]
+            SimpleNamespace(is_requested=False),  # type: ignore[arg-type]
             trained_on=[],
             pairs=16,
             peaks=[None],

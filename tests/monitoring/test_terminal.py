@@ -4,11 +4,12 @@ import io
 import time
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from mulan.monitoring.run_list import list_runs
 from mulan.monitoring.status import RunState, RunStatus, run_status
-from mulan.monitoring.terminal import runs_table, status_facts, status_line, status_view
+from mulan.monitoring.terminal import RunsTable, status_facts, status_line, status_view
 from tests.monitoring.planted import append, lease, planted
 from tests.monitoring.test_run_list import write_all
 
@@ -30,7 +31,7 @@ def printed(renderable: object, width: int = 160) -> str:
 
 def test_a_row_of_each_kind(tmp_path: Path) -> None:
     write_all(str(tmp_path))
-    table = printed(runs_table(list_runs(str(tmp_path)), now=time.time()))
+    table = printed(RunsTable(list_runs(str(tmp_path)), now=time.time()))
     rows = {line.split()[0]: line for line in table.splitlines() if line.strip()}
     assert "finished" in rows["alone"] and "20/20" in rows["alone"] and "0.400 at 20" in rows["alone"]
     assert "(sweep)" in rows["sweep/"] and "2 ended by its sweep, 1 running" in rows["sweep/"]
@@ -38,6 +39,18 @@ def test_a_row_of_each_kind(tmp_path: Path) -> None:
     assert "2 never started" in rows["ablation/"]
     assert "corpus: not a run (no recipe.toml)" in table
     assert "broken: " in table and "\x1b" not in table
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_a_narrow_terminal_lacks_columns_but_folds_none(tmp_path: Path, width: int) -> None:
+    write_all(str(tmp_path))
+    table = printed(RunsTable(list_runs(str(tmp_path)), now=time.time()), width).splitlines()
+    assert max(len(line.rstrip()) for line in table) <= width
+    headings, _, *rows = [line for line in table if line.strip()]
+    assert headings.split()[:2] == ["run", "state"]
+    if width >= 80:
+        assert any("alone" in row and "20/20" in row for row in rows)
+    assert ("pairs/s" in headings) <= (width >= 120)
 
 
 def test_the_facts_of_a_run() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mulan.submission.attempts import Outcome, exit_code, run_attempts
+from mulan.submission.attempts import AttemptOutcome, exit_code, run_attempts
 
 
 def run(*codes: int, retries: int = 3, interrupted: bool = False) -> tuple[int, int, list[str]]:
@@ -10,9 +10,9 @@ def run(*codes: int, retries: int = 3, interrupted: bool = False) -> tuple[int, 
     attempts: list[int] = []
     said: list[str] = []
 
-    def attempt(number: int) -> Outcome:
+    def attempt(number: int) -> AttemptOutcome:
         attempts.append(number)
-        return Outcome(codes[number])
+        return AttemptOutcome(codes[number])
 
     code = run_attempts(attempt, retries=retries, pause=lambda: not interrupted, say=said.append)
     assert attempts == list(range(len(attempts)))

@@ -9,7 +9,7 @@ import pytest
 from ray.job_submission import JobDetails, JobStatus
 
 from mulan.submission import job_server
-from mulan.submission.attempts import TERMINATED, Outcome
+from mulan.submission.attempts import TERMINATED, AttemptOutcome
 from mulan.submission.errors import ClusterUnreachable, NoSuchJob, SubmissionError
 from mulan.submission.job_server import JobRequest, JobServerClient, outcome_of
 from mulan.submission.package import Package
@@ -102,12 +102,12 @@ def details(status: JobStatus, code: int | None = None, message: str | None = No
 @pytest.mark.parametrize(
     ("ended", "outcome"),
     [
-        (details(JobStatus.SUCCEEDED, 0), Outcome(0)),
-        (details(JobStatus.FAILED, 2), Outcome(2)),
-        (details(JobStatus.FAILED, -9), Outcome(137)),
-        (details(JobStatus.STOPPED), Outcome(TERMINATED, "the job was stopped")),
-        (details(JobStatus.FAILED, None, "node died"), Outcome(1, "the job was lost: node died")),
+        (details(JobStatus.SUCCEEDED, 0), AttemptOutcome(0)),
+        (details(JobStatus.FAILED, 2), AttemptOutcome(2)),
+        (details(JobStatus.FAILED, -9), AttemptOutcome(137)),
+        (details(JobStatus.STOPPED), AttemptOutcome(TERMINATED, "the job was stopped")),
+        (details(JobStatus.FAILED, None, "node died"), AttemptOutcome(1, "the job was lost: node died")),
     ],
 )
-def test_outcomes(ended: JobDetails, outcome: Outcome) -> None:
+def test_outcomes(ended: JobDetails, outcome: AttemptOutcome) -> None:
     assert outcome_of(ended) == outcome

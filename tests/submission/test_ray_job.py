@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mulan.submission import ray_job
-from mulan.submission.attempts import Outcome
+from mulan.submission.attempts import AttemptOutcome
 from mulan.submission.errors import ClusterUnreachable, SubmissionError
 from mulan.submission.interrupts import Interrupts
 from mulan.submission.job_server import JobRequest, JobServerClient
@@ -27,7 +27,7 @@ def request(command: str = "train") -> JobRequest:
     return JobRequest("exec train", {}, None, {"run": "run1", "command": command})
 
 
-def follow(api: JobApi, interrupted: Interrupts | None = None) -> tuple[Outcome | None, str]:
+def follow(api: JobApi, interrupted: Interrupts | None = None) -> tuple[AttemptOutcome | None, str]:
     """Submits and follows a job; returns how it ended, and what was printed."""
     printed: list[str] = []
     server = JobServerClient(api.url)
@@ -38,24 +38,24 @@ def follow(api: JobApi, interrupted: Interrupts | None = None) -> tuple[Outcome 
 
 def test_the_log_is_printed_and_the_exit_code_returned() -> None:
     with job_api(scripts=[{"log": LOG, "end": ("FAILED", 3)}]) as api:
-        assert follow(api) == (Outcome(3), "".join(LOG))
+        assert follow(api) == (AttemptOutcome(3), "".join(LOG))
 
 
 @pytest.mark.parametrize("pieces", [0, 1, 3])
 def test_a_broken_connection_repeats_and_loses_no_text(pieces: int) -> None:
     with job_api(scripts=[{"log": LOG, "breaks_after": pieces}]) as api:
-        assert follow(api) == (Outcome(0), "".join(LOG))
+        assert follow(api) == (AttemptOutcome(0), "".join(LOG))
 
 
 def test_text_that_a_broken_connection_left_out_is_printed_at_the_end() -> None:
     """The job ends while nobody is connected to its log."""
     with job_api(scripts=[{"log": LOG, "breaks_after": 1, "status": "SUCCEEDED"}]) as api:
-        assert follow(api) == (Outcome(0), "".join(LOG))
+        assert follow(api) == (AttemptOutcome(0), "".join(LOG))
 
 
 def test_failures_of_the_server_are_waited_for() -> None:
     with job_api(scripts=[{"log": LOG}], failures=[500, 503]) as api:
-        assert follow(api) == (Outcome(0), "".join(LOG))
+        assert follow(api) == (AttemptOutcome(0), "".join(LOG))
 
 
 def test_a_job_that_the_server_has_lost_may_be_submitted_again() -> None:
