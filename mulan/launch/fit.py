@@ -142,10 +142,10 @@ def train_on_worker(config: dict[str, Any]) -> None:
                     observer = RecordingRayObserver(run, engine, recorder, readers, trained_on=trained_on)
                 train(task, recipe, engine, batches, schedule, progress, observer, evaluation)
     except MulanError as error:
-        raise TrainingFailed(str(error), exit_code=error.exit_code, cause=type(error).__name__) from error
+        raise TrainingFailed(str(error), exit_code=error.exit_code, cause_name=type(error).__name__) from error
     except torch.OutOfMemoryError as error:  # another attempt would need as much
         remedy = "set a smaller batch.pairs_per_micro_batch, or a higher scale.gpus_per_worker if GPUs are shared"
-        raise TrainingFailed(f"{error}; {remedy}", exit_code=USER_ERROR, cause=type(error).__name__) from error
+        raise TrainingFailed(f"{error}; {remedy}", exit_code=USER_ERROR, cause_name=type(error).__name__) from error
 
 
 def _record_start(
@@ -186,8 +186,8 @@ def _training_errors(run: Run, fence: Fence) -> Iterator[None]:
             fence.check()
         final = final_cause(error)
         stopped = f"run {run.uri} stopped: {describe_error(error)}"
-        exit_code, cause = (final.exit_code, final.cause) if final else (1, "")
-        raise TrainingFailed(stopped, exit_code=exit_code, cause=cause) from error
+        exit_code, cause_name = (final.exit_code, final.cause_name) if final else (1, "")
+        raise TrainingFailed(stopped, exit_code=exit_code, cause_name=cause_name) from error
     except RayActorError as error:
         remove_orphaned_placement_groups()
         raise ControllerLost(f"run {run.uri} stopped with Ray Train's controller: {describe_error(error)}") from error

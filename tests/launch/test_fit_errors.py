@@ -38,4 +38,4 @@ def test_final_errors_have_their_cause(
     with pytest.raises(TrainingFailed) as raised:
         fit.train_on_worker(config)
     assert str(raised.value).startswith(message)
-    assert (raised.value.exit_code, raised.value.cause) == (exit_code, type(error).__name__)
+    assert (raised.value.exit_code, raised.value.cause_name) == (exit_code, type(error).__name__)
