@@ -97,6 +97,8 @@ def test_nothing_else_is_redacted(text: str) -> None:
     assert not has_password(text)
 
 
-@pytest.mark.parametrize("uri", ["s3://K:S@b/x", "s3a://K:S/T@b", "s3://K@b", "s3://K:S", "https://u:p@h/x", "https://u:1;p@h/x"])
+@pytest.mark.parametrize(
+    "uri", ["s3://K:S@b/x", "s3a://K:S/T@b", "s3://K@b", "s3://K:S", "https://u:p@h/x", "https://u:1;p@h/x"]
+)
 def test_passwords_in_uris_are_found(uri: str) -> None:
     assert has_password(uri)
