@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 
 from mulan.config.errors import USER_ERROR, MulanError
@@ -177,12 +177,12 @@ class KubeRaySubmission:
             return
         newest = pods[-1]
         self._log.begin(newest["uid"])
-        log = self._api.log(newest["name"])
-        while not log.ended and not self._interrupted.stop_requested:
-            if line := log.read(_READ_S):
-                self._log.receive(line)
-        if log.ended and log.error is None and newest["phase"] != "Running":
-            self._read.add(newest["uid"])
+        with closing(self._api.log(newest["name"])) as log:
+            while not log.ended and not self._interrupted.stop_requested:
+                if line := log.read(_READ_S):
+                    self._log.receive(line)
+            if log.ended and log.error is None and newest["phase"] != "Running":
+                self._read.add(newest["uid"])
 
     def _outcome(self, status: dict[str, Any]) -> AttemptOutcome:
         state, job = status["jobDeploymentStatus"], status.get("jobStatus", "")

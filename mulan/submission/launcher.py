@@ -106,7 +106,7 @@ def forwarding(command: Sequence[str], port: int) -> Iterator[str]:
         ClusterUnreachable: The job server did not answer in time; quotes what the command printed last.
     """
     url = f"http://127.0.0.1:{port}"
-    with tempfile.TemporaryFile("w+") as log:
+    with tempfile.TemporaryFile("w+", errors="replace") as log:
         forward = _Forward(command, log.fileno())
         try:
             if not _answers(url, FORWARD_LIMIT_S):

@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 
 from ray.job_submission import JobDetails
 
@@ -72,7 +72,8 @@ class RayJob:
         self._answered = time.monotonic()
         while not self._interrupted.stop_requested:
             try:
-                self._print(self._server.log(self.job_id))
+                with closing(self._server.log(self.job_id)) as log:
+                    self._print(log)
                 if self._interrupted.stop_requested:
                     return None
                 details = self._look()
@@ -98,9 +99,10 @@ class RayJob:
         """
         self._server.stop(self.job_id)
         self._printer.begin()
-        log, deadline = self._server.log(self.job_id), time.monotonic() + STOP_WAIT_S + 2 * LOOK_PERIOD_S
-        while not log.ended and time.monotonic() < deadline:
-            self._printer.receive(log.read(_READ_S))
+        deadline = time.monotonic() + STOP_WAIT_S + 2 * LOOK_PERIOD_S
+        with closing(self._server.log(self.job_id)) as log:
+            while not log.ended and time.monotonic() < deadline:
+                self._printer.receive(log.read(_READ_S))
         return self._server.wait_for_end(self.job_id, max(LOOK_PERIOD_S, deadline - time.monotonic()))
 
     def _print(self, log: TextStream) -> None:
