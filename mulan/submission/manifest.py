@@ -24,6 +24,7 @@ PACKAGE_FOLDER, PACKAGE_FILE = "/etc/mulan-package", "package.zip"
 MAX_PACKAGE_BYTES = 1_000_000
 """Limit of a package: Kubernetes stores a ConfigMap of at most 1 MiB."""
 _MAX_NAME = 47  # of KubeRay, which appends to it
+_GPU_RESOURCE = "nvidia.com/gpu"  # of the manifest of a checkout
 _GROUPS = ("cpu", "gpu", "gpu-on-demand")
 
 
@@ -211,13 +212,15 @@ def _set_group(group: Manifest, values: PodValues, max_pods: int | None) -> None
 
 
 def _set_gpus(pod: Manifest, values: GpuValues) -> None:
-    default = GpuValues().resource
+    if values.gpus is None and values.resource is None:
+        return
+    resource = values.resource or _GPU_RESOURCE
     for sizes in pod["containers"][0]["resources"].values():
-        count = sizes.pop(default, "1")
-        sizes[values.resource] = count if values.gpus is None else str(values.gpus)
+        count = sizes.pop(_GPU_RESOURCE, None) or sizes.get(resource, "1")
+        sizes[resource] = count if values.gpus is None else str(values.gpus)
     for toleration in pod.get("tolerations", []):
-        if toleration.get("key") == default:
-            toleration["key"] = values.resource
+        if toleration.get("key") == _GPU_RESOURCE:
+            toleration["key"] = resource
 
 
 def exit_code_in(message: str) -> int:

@@ -73,6 +73,18 @@ def containers(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: pod["containers"][0] for name, pod in pods(manifest).items()}
 
 
+def test_gpus_of_another_manifest_are_left_as_they_are() -> None:
+    other = load_manifest(MANIFEST)
+    for pod in pods(other).values():
+        for sizes in pod["containers"][0]["resources"].values():
+            if sizes.pop("nvidia.com/gpu", None):
+                sizes["amd.com/gpu"] = "4"
+    for values in (KubeRayValues(), KubeRayValues(gpu=GpuValues(resource="amd.com/gpu"))):
+        made = made_manifest(other, values, COMMAND, retries=0, check_first=False)
+        limits = pods(made)["gpu"]["containers"][0]["resources"]["limits"]
+        assert {name: count for name, count in limits.items() if name.endswith("/gpu")} == {"amd.com/gpu": "4"}
+
+
 def test_without_values_only_name_command_and_retries_differ_from_the_manifest() -> None:
     base, manifest = load_manifest(MANIFEST), made()
     for changed, keys in ((base["spec"], ("entrypoint", "backoffLimit")), (base["metadata"], ("name",))):
