@@ -42,13 +42,20 @@ def load_manifest(file: Path) -> Manifest:
         ) from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SubmissionError([f"--manifest {file}: cannot be read: {' '.join(str(error).split())}"]) from error
+    unlike = f"--manifest {file}: is not a RayJob like cluster/rayjob.yaml"
     try:
-        names = [group["groupName"] for group in manifest["spec"]["rayClusterSpec"]["workerGroupSpecs"]]
-        pods = list(_pod_specs(manifest))
-        complete = manifest["kind"] == "RayJob" and all(len(pod["containers"]) > 0 for pod in pods)
-    except (KeyError, TypeError) as error:
-        raise SubmissionError([f"--manifest {file}: is not a RayJob like cluster/rayjob.yaml: no {error}"]) from error
-    if not complete or sorted(names) != sorted(_GROUPS):
+        names = [str(group["groupName"]) for group in manifest["spec"]["rayClusterSpec"]["workerGroupSpecs"]]
+        settable = [manifest["metadata"], *(pod["containers"][0] for pod in _pod_specs(manifest))]
+        for pod in _ray_pod_specs(manifest):
+            settable += [pod["containers"][0]["resources"][kind] for kind in ("requests", "limits")]
+        kind = manifest["kind"]
+    except KeyError as error:
+        raise SubmissionError([f"{unlike}: no {error}"]) from error
+    except (IndexError, TypeError) as error:
+        raise SubmissionError([f"{unlike}: a field has another type"]) from error
+    if kind != "RayJob" or not all(isinstance(each, dict) for each in settable):
+        raise SubmissionError([unlike])
+    if sorted(names) != sorted(_GROUPS):
         raise SubmissionError([f"--manifest {file}: must be a RayJob with the worker groups {', '.join(_GROUPS)}"])
     return manifest
 

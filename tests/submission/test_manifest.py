@@ -207,6 +207,15 @@ def test_other_manifests_are_refused(tmp_path: Path, text: str, named: str) -> N
         load_manifest(tmp_path / "job.yaml")
 
 
+@pytest.mark.parametrize("lacks", ["metadata:\n  name: mulan-RUN\n", "limits: *head_size\n", "  name: mulan-RUN"])
+def test_a_manifest_without_a_field_that_is_set_is_refused(tmp_path: Path, lacks: str) -> None:
+    text = MANIFEST.read_text()
+    assert lacks in text
+    (tmp_path / "job.yaml").write_text(text.replace(lacks, ""))
+    with pytest.raises(SubmissionError, match="is not a RayJob like"):
+        load_manifest(tmp_path / "job.yaml")
+
+
 def test_a_manifest_without_the_pools_is_refused(tmp_path: Path) -> None:
     manifest = load_manifest(MANIFEST)
     manifest["spec"]["rayClusterSpec"]["workerGroupSpecs"].pop()
