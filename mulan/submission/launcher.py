@@ -144,7 +144,8 @@ class _Forward:
     def _keep(self) -> None:
         while not self._ending.wait(_RESTART_PAUSE_S / 10):
             if self._process.poll() is not None and not self._ending.wait(_RESTART_PAUSE_S):
-                self._process = self._started()
+                with suppress(OSError):  # is tried again
+                    self._process = self._started()
         for number in (signal.SIGTERM, signal.SIGKILL):
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
