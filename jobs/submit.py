@@ -6,6 +6,7 @@ machine was lost, it is submitted again. An interruption stops the job.
 """
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -68,7 +69,9 @@ def parsed_arguments(words: Sequence[str]) -> tuple[argparse.Namespace, list[str
         help="pause before each in seconds, except on KubeRay (default: %(default)g)",
     )
     parser.add_argument("--no-preflight", action="store_true", help="do not run the command with --dry-run first")
-    parser.add_argument("--detach", action="store_true", help="return once the job is submitted")
+    parser.add_argument(
+        "--detach", action="store_true", help="return once the job is submitted; only KubeRay retries it then"
+    )
     parser.add_argument("--start", action="store_true", help="start the launcher's cluster if it is not up")
     parser.add_argument("--values", metavar="FILE", type=Path, help="TOML or YAML file with the values of KubeRay jobs")
     parser.add_argument(
@@ -184,9 +187,9 @@ def check_options(args: argparse.Namespace, target: Target) -> None:
     if args.prints and args.detach:
         faults.append("--print submits nothing, so that --detach has no meaning")
     faults += [
-        f"{flag} {value:g}: must not be negative"
+        f"{flag} {value:g}: must be a finite number that is not negative"
         for flag, value in {"--retries": args.retries, "--pause-s": args.pause_s}.items()
-        if value < 0
+        if not 0 <= value < math.inf
     ]
     if not 0 < args.max_package_mib <= MAX_PACKAGE_MIB_OF_RAY:
         faults.append(f"--max-package-mib {args.max_package_mib:g}: must be between 0 and {MAX_PACKAGE_MIB_OF_RAY:g}")

@@ -15,8 +15,8 @@ PASSWORD_FAULT = (
 )
 """What is wrong with a URI that :func:`has_password`, with the remedy."""
 
-_PORT = r"\d+(?:/|$)|\d{1,5}(?:[\s;,)]|[.:](?:\s|$))"
-"""A port with what follows it, in a URI or in a sentence."""
+_PORT = r"\d+(?:/|$)|\d{1,5}[.,:;)\]'\"]*(?:\s|$)"
+"""A port with what follows it, in a URI or in a sentence. What goes on after a punctuation mark may be a password."""
 _USER_AND_PASSWORD = re.compile(rf"(?<=:/)(/*)(?!arn:|\[)[^/\s:@]*:(?!{_PORT})(?:\S*@|[^/\s]+)")
 """In a URI, whatever may be a user's name and password: keys of S3 may contain slashes."""
 _SIGNATURE = re.compile(r"(?i)([?&](?:x-(?:amz|goog)-(?:signature|credential|security-token)|signature|sig)=)[^&\s]+")

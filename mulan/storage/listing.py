@@ -48,12 +48,13 @@ def entries_in(uri: str) -> dict[str, FolderEntry]:
         found = with_retries(f"{uri} cannot be listed", fs.ls, path, detail=True)
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    entries = {info["name"].rstrip("/").rpartition("/")[2]: info for info in found}
-    own = path.rstrip("/").rpartition("/")[2] if len(found) == 1 and found[0]["name"].rstrip("/") == path else None
+    # object stores list a file as its own entry, and some the folder's marker
+    below = [info for info in found if info["name"].rstrip("/") != path.rstrip("/")]
+    entries = {info["name"].rstrip("/").rpartition("/")[2]: info for info in below}
     return {
         name: FolderEntry(info["type"] == "directory", int(info.get("size") or 0), _modified(info))
         for name, info in sorted(entries.items())
-        if name and name != own
+        if name
     }
 
 

@@ -43,13 +43,24 @@ class Command:
 
         It is the same whenever the same command is submitted.
         """
-        for flag, value in zip(self.words, [*self.words[1:], ""], strict=True):
-            if flag == "--name" and value:
-                return value
-            if flag.startswith("--name="):
-                return flag.removeprefix("--name=")
+        if name := self._value_of("--name"):
+            return name
         digest = hashlib.sha256("\0".join(self.words).encode(errors="surrogateescape")).hexdigest()
         return f"{(self.module or Path(self.words[0]).name).rpartition('.')[2]}-{digest[:8]}"
+
+    @property
+    def subject(self) -> dict[str, str]:
+        """What the command works on: its module, the storage of ``--storage``, and the name of the run."""
+        return {"module": self.module or "", "storage": self._value_of("--storage"), "run": self.name}
+
+    def _value_of(self, flag: str) -> str:
+        """Returns the value of an option; empty if it is not given."""
+        for word, following in zip(self.words, [*self.words[1:], ""], strict=True):
+            if word == flag and following:
+                return following
+            if word.startswith(f"{flag}="):
+                return word.removeprefix(f"{flag}=")
+        return ""
 
     @property
     def can_be_checked(self) -> bool:

@@ -23,6 +23,10 @@ class SubmissionError(MulanError, ValueError):
         super().__init__(self.faults[0] if len(faults) == 1 else "\n".join([f"{len(faults)} faults:", *listed]))
 
 
+class AlreadyExists(SubmissionError):
+    """Raised when an object of the requested name exists."""
+
+
 class ClusterUnreachable(MulanError):
     """Raised when a cluster does not answer, or answers that it failed; another attempt may succeed."""
 

@@ -142,7 +142,7 @@ class JobServerClient:
             code = int(match[1]) if match else 400
             if code == 404:
                 raise NoSuchJob(_first_line(error)) from error
-            if code >= 500:
+            if code >= 500 or code in (408, 429):
                 raise ClusterUnreachable(f"the job server {self.url} failed: {_last_line(error)}") from error
             raise SubmissionError([f"the job server {self.url} refuses the job: {_last_line(error)}"]) from error
 

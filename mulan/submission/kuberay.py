@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Callable
+from contextlib import closing, suppress
 from typing import Any
 
-from mulan.config.errors import USER_ERROR
+from mulan.config.errors import USER_ERROR, MulanError
 from mulan.submission.attempts import FINAL, MAY_SUCCEED, TERMINATED, AttemptOutcome
 from mulan.submission.errors import ClusterUnreachable, NoSuchJob, SubmissionError
 from mulan.submission.interrupts import Interrupts
@@ -111,30 +112,38 @@ class KubeRaySubmission:
         except NoSuchJob:
             return False
         where = f"rayjob {self.name} in namespace {self._api.namespace}"
-        if existing.get("status", {}).get("jobDeploymentStatus") in _ENDED:
-            self._say(f"deleting {where}, which has ended; the run is kept")
-            self._api.delete_rayjob(self.name)
+        is_leaving = "deletionTimestamp" in existing["metadata"]
+        if is_leaving or existing.get("status", {}).get("jobDeploymentStatus") in _ENDED:
+            if is_leaving:
+                self._say(f"waiting for the deletion of {where}, which has been asked for")
+            else:
+                self._say(f"deleting {where}, which has ended; the run is kept")
+                self._api.delete_rayjob(self.name)
             if not self._wait_until_gone():
                 raise ClusterUnreachable(f"{where} was not deleted within {DELETION_LIMIT_S:g} s")
             return False
         if existing["spec"].get("entrypoint") != self._manifest["spec"]["entrypoint"]:
             raise SubmissionError([f"{where} is already running another command: {existing['spec'].get('entrypoint')}"])
+        self._put_objects(existing, replace=False)  # a command that was killed may have created the RayJob alone
         self._say(f"{where} already runs this command")
         return True
 
     def _create(self) -> None:
-        maps, secrets = ([self.package] if self.package else []), ([self.secret] if self.secret else [])
-        if self.package and self._submission.package:
-            self._api.put_package(self.package, self._submission.package.content)
-        if self.secret:
-            self._api.put_variables(self.secret, self._submission.variables)
+        """Creates the RayJob, which only one command can do, and then the objects that its pods wait for."""
+        created = self._api.create_rayjob(self._manifest)
         try:
-            created = self._api.create_rayjob(self._manifest)
+            self._put_objects(created, replace=True)
         except Exception:
-            self._api.delete_objects(config_maps=maps, secrets=secrets)
+            with suppress(MulanError):
+                self._api.delete_rayjob(self.name)
             raise
-        self._api.give_to(created, config_maps=maps, secrets=secrets)
         self._say(f"created rayjob {self.name} in namespace {self._api.namespace}; its cluster takes minutes to start")
+
+    def _put_objects(self, rayjob: Manifest, *, replace: bool) -> None:
+        if self._submission.package is not None:
+            self._api.put_package(self.package, self._submission.package.content, rayjob, replace=replace)
+        if self._submission.variables:
+            self._api.put_variables(self.secret, self._submission.variables, rayjob, replace=replace)
 
     def _follow(self) -> AttemptOutcome | None:
         """Prints the logs until the RayJob has ended; returns None after an interruption."""
@@ -146,7 +155,7 @@ class KubeRaySubmission:
                 if status.get("failed", 0) > failed:
                     failed = status["failed"]
                     self._say(f"attempt {failed} failed{_because(status)}")
-                if status.get("jobDeploymentStatus", "") != state:
+                if status.get("jobDeploymentStatus", state) != state:
                     state = status["jobDeploymentStatus"]
                     self._say(f"rayjob {self.name} is {state}")
                 self._print_newest()
@@ -168,12 +177,12 @@ class KubeRaySubmission:
             return
         newest = pods[-1]
         self._log.begin(newest["uid"])
-        log = self._api.log(newest["name"])
-        while not log.ended and not self._interrupted.stop_requested:
-            if line := log.read(_READ_S):
-                self._log.receive(line)
-        if log.ended and log.error is None and newest["phase"] != "Running":
-            self._read.add(newest["uid"])
+        with closing(self._api.log(newest["name"])) as log:
+            while not log.ended and not self._interrupted.stop_requested:
+                if line := log.read(_READ_S):
+                    self._log.receive(line)
+            if log.ended and log.error is None and newest["phase"] != "Running":
+                self._read.add(newest["uid"])
 
     def _outcome(self, status: dict[str, Any]) -> AttemptOutcome:
         state, job = status["jobDeploymentStatus"], status.get("jobStatus", "")

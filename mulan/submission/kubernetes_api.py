@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from urllib3.exceptions import HTTPError
 
-from mulan.submission.errors import ClusterUnreachable, NoSuchJob, SubmissionError
+from mulan.submission.errors import AlreadyExists, ClusterUnreachable, NoSuchJob, SubmissionError
 from mulan.submission.manifest import PACKAGE_FILE, Manifest
 from mulan.submission.streams import TextStream
 
@@ -87,34 +87,24 @@ class KubernetesApi:
             )
         )
 
-    def put_package(self, name: str, content: bytes) -> None:
-        """Creates a ConfigMap with a package, in place of an older one."""
-        body = {"metadata": {"name": name}, "binaryData": {PACKAGE_FILE: base64.b64encode(content).decode()}}
-        self._replace(self._core.create_namespaced_config_map, self._core.delete_namespaced_config_map, body)
+    def put_package(self, name: str, content: bytes, rayjob: Manifest, *, replace: bool) -> None:
+        """Creates a ConfigMap with a package, which Kubernetes deletes with a RayJob.
 
-    def put_variables(self, name: str, variables: Mapping[str, str]) -> None:
-        """Creates a secret with environment variables, in place of an older one."""
-        body = {"metadata": {"name": name}, "type": "Opaque", "stringData": dict(variables)}
-        self._replace(self._core.create_namespaced_secret, self._core.delete_namespaced_secret, body)
+        Args:
+            name: Name of the ConfigMap.
+            content: The package.
+            rayjob: The RayJob, as the API returns it.
+            replace: Whether an existing ConfigMap is replaced; otherwise it is left as it is.
+        """
+        body = {"binaryData": {PACKAGE_FILE: base64.b64encode(content).decode()}}
+        api = self._core
+        self._put(api.create_namespaced_config_map, api.delete_namespaced_config_map, name, body, rayjob, replace)
 
-    def give_to(self, rayjob: Manifest, *, config_maps: list[str], secrets: list[str]) -> None:
-        """Makes objects those of a RayJob, with which Kubernetes deletes them."""
-        owner = {
-            **{name: rayjob[name] for name in ("apiVersion", "kind")},
-            **{name: rayjob["metadata"][name] for name in ("name", "uid")},
-        }
-        body = {"metadata": {"ownerReferences": [owner]}}
-        for name in config_maps:
-            self._call(partial(self._core.patch_namespaced_config_map, name, self.namespace, body, **_LIMITED))
-        for name in secrets:
-            self._call(partial(self._core.patch_namespaced_secret, name, self.namespace, body, **_LIMITED))
-
-    def delete_objects(self, *, config_maps: list[str], secrets: list[str]) -> None:
-        """Deletes objects that have no owner, if they exist."""
-        for name in config_maps:
-            self._delete(self._core.delete_namespaced_config_map, name)
-        for name in secrets:
-            self._delete(self._core.delete_namespaced_secret, name)
+    def put_variables(self, name: str, variables: Mapping[str, str], rayjob: Manifest, *, replace: bool) -> None:
+        """Creates a secret with environment variables, as :meth:`put_package` does."""
+        body = {"type": "Opaque", "stringData": dict(variables)}
+        api = self._core
+        self._put(api.create_namespaced_secret, api.delete_namespaced_secret, name, body, rayjob, replace)
 
     def submitter_pods(self, rayjob: str) -> list[Manifest]:
         """Returns the pods that submit the job and print its log, the oldest first, with name, uid and phase."""
@@ -143,16 +133,27 @@ class KubernetesApi:
 
         return TextStream(read)
 
-    def _replace(self, create: Callable[..., Any], delete: Callable[..., Any], body: dict[str, Any]) -> None:
-        self._delete(delete, body["metadata"]["name"])
-        self._call(
-            lambda: create(self.namespace, body, **_LIMITED),
-            missing=f"namespace {self.namespace} does not exist",
-        )
-
-    def _delete(self, delete: Callable[..., Any], name: str) -> None:
-        with suppress(NoSuchJob):
-            self._call(lambda: delete(name, self.namespace, **_LIMITED))
+    def _put(
+        self,
+        create: Callable[..., Any],
+        delete: Callable[..., Any],
+        name: str,
+        body: dict[str, Any],
+        rayjob: Manifest,
+        replace: bool,
+    ) -> None:
+        owner = {
+            **{field: rayjob[field] for field in ("apiVersion", "kind")},
+            **{field: rayjob["metadata"][field] for field in ("name", "uid")},
+        }
+        body = body | {"metadata": {"name": name, "ownerReferences": [owner]}}
+        try:
+            self._call(partial(create, self.namespace, body, **_LIMITED))
+        except AlreadyExists:
+            if replace:
+                with suppress(NoSuchJob):
+                    self._call(partial(delete, name, self.namespace, **_LIMITED))
+                self._call(partial(create, self.namespace, body, **_LIMITED))
 
     def _call(self, call: Callable[[], _Result], *, missing: str = "") -> _Result:
         try:
@@ -161,6 +162,8 @@ class KubernetesApi:
             reason = _reason(error)
             if error.status == 404:
                 raise (SubmissionError([f"{missing}: {reason}"]) if missing else NoSuchJob(reason)) from error
+            if error.status == 409:
+                raise AlreadyExists([f"the API of Kubernetes refuses the request: {reason}"]) from error
             if error.status in (408, 429) or error.status is None or error.status >= 500:
                 raise ClusterUnreachable(f"the API of Kubernetes failed: {reason}") from error
             raise SubmissionError([f"the API of Kubernetes refuses the request: {reason}"]) from error

@@ -106,7 +106,7 @@ def forwarding(command: Sequence[str], port: int) -> Iterator[str]:
         ClusterUnreachable: The job server did not answer in time; quotes what the command printed last.
     """
     url = f"http://127.0.0.1:{port}"
-    with tempfile.TemporaryFile("w+") as log:
+    with tempfile.TemporaryFile("w+", errors="replace") as log:
         forward = _Forward(command, log.fileno())
         try:
             if not _answers(url, FORWARD_LIMIT_S):
@@ -144,7 +144,8 @@ class _Forward:
     def _keep(self) -> None:
         while not self._ending.wait(_RESTART_PAUSE_S / 10):
             if self._process.poll() is not None and not self._ending.wait(_RESTART_PAUSE_S):
-                self._process = self._started()
+                with suppress(OSError):  # is tried again
+                    self._process = self._started()
         for number in (signal.SIGTERM, signal.SIGKILL):
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)

@@ -24,6 +24,7 @@ PACKAGE_FOLDER, PACKAGE_FILE = "/etc/mulan-package", "package.zip"
 MAX_PACKAGE_BYTES = 1_000_000
 """Limit of a package: Kubernetes stores a ConfigMap of at most 1 MiB."""
 _MAX_NAME = 47  # of KubeRay, which appends to it
+_GPU_RESOURCE = "nvidia.com/gpu"  # of the manifest of a checkout
 _GROUPS = ("cpu", "gpu", "gpu-on-demand")
 
 
@@ -41,13 +42,20 @@ def load_manifest(file: Path) -> Manifest:
         ) from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SubmissionError([f"--manifest {file}: cannot be read: {' '.join(str(error).split())}"]) from error
+    unlike = f"--manifest {file}: is not a RayJob like cluster/rayjob.yaml"
     try:
-        names = [group["groupName"] for group in manifest["spec"]["rayClusterSpec"]["workerGroupSpecs"]]
-        pods = list(_pod_specs(manifest))
-        complete = manifest["kind"] == "RayJob" and all(len(pod["containers"]) > 0 for pod in pods)
-    except (KeyError, TypeError) as error:
-        raise SubmissionError([f"--manifest {file}: is not a RayJob like cluster/rayjob.yaml: no {error}"]) from error
-    if not complete or sorted(names) != sorted(_GROUPS):
+        names = [str(group["groupName"]) for group in manifest["spec"]["rayClusterSpec"]["workerGroupSpecs"]]
+        settable = [manifest["metadata"], *(pod["containers"][0] for pod in _pod_specs(manifest))]
+        for pod in _ray_pod_specs(manifest):
+            settable += [pod["containers"][0]["resources"][kind] for kind in ("requests", "limits")]
+        kind = manifest["kind"]
+    except KeyError as error:
+        raise SubmissionError([f"{unlike}: no {error}"]) from error
+    except (IndexError, TypeError) as error:
+        raise SubmissionError([f"{unlike}: a field has another type"]) from error
+    if kind != "RayJob" or not all(isinstance(each, dict) for each in settable):
+        raise SubmissionError([unlike])
+    if sorted(names) != sorted(_GROUPS):
         raise SubmissionError([f"--manifest {file}: must be a RayJob with the worker groups {', '.join(_GROUPS)}"])
     return manifest
 
@@ -211,13 +219,15 @@ def _set_group(group: Manifest, values: PodValues, max_pods: int | None) -> None
 
 
 def _set_gpus(pod: Manifest, values: GpuValues) -> None:
-    default = GpuValues().resource
+    if values.gpus is None and values.resource is None:
+        return
+    resource = values.resource or _GPU_RESOURCE
     for sizes in pod["containers"][0]["resources"].values():
-        count = sizes.pop(default, "1")
-        sizes[values.resource] = count if values.gpus is None else str(values.gpus)
+        count = sizes.pop(_GPU_RESOURCE, None) or sizes.get(resource, "1")
+        sizes[resource] = count if values.gpus is None else str(values.gpus)
     for toleration in pod.get("tolerations", []):
-        if toleration.get("key") == default:
-            toleration["key"] = values.resource
+        if toleration.get("key") == _GPU_RESOURCE:
+            toleration["key"] = resource
 
 
 def exit_code_in(message: str) -> int:

@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 
 from ray.job_submission import JobDetails
 
@@ -20,6 +20,8 @@ QUIET_LIMIT_S = 300.0
 """Time without text after which the log is requested again, since a dead connection looks like a quiet job."""
 _READ_S = 0.5
 _RETRY_S = 2.0
+_SAME_RUN = ("module", "storage", "run")
+"""Metadata of jobs of which only one can run at a time."""
 
 
 class LogPrinter:
@@ -70,7 +72,8 @@ class RayJob:
         self._answered = time.monotonic()
         while not self._interrupted.stop_requested:
             try:
-                self._print(self._server.log(self.job_id))
+                with closing(self._server.log(self.job_id)) as log:
+                    self._print(log)
                 if self._interrupted.stop_requested:
                     return None
                 details = self._look()
@@ -96,9 +99,10 @@ class RayJob:
         """
         self._server.stop(self.job_id)
         self._printer.begin()
-        log, deadline = self._server.log(self.job_id), time.monotonic() + STOP_WAIT_S + 2 * LOOK_PERIOD_S
-        while not log.ended and time.monotonic() < deadline:
-            self._printer.receive(log.read(_READ_S))
+        deadline = time.monotonic() + STOP_WAIT_S + 2 * LOOK_PERIOD_S
+        with closing(self._server.log(self.job_id)) as log:
+            while not log.ended and time.monotonic() < deadline:
+                self._printer.receive(log.read(_READ_S))
         return self._server.wait_for_end(self.job_id, max(LOOK_PERIOD_S, deadline - time.monotonic()))
 
     def _print(self, log: TextStream) -> None:
@@ -147,25 +151,23 @@ def job_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.=-]", "-", name) or "job"
 
 
-def running_job(server: JobServerClient, name: str, request: JobRequest) -> str | None:
+def running_job(server: JobServerClient, request: JobRequest) -> str | None:
     """Returns the id of the job with this request that is already running, which is followed instead of repeated.
 
     Raises:
-        SubmissionError: A job of the same run with another command is running; names it.
+        SubmissionError: The same module is running for the same run with another command; names the job.
     """
     for job in server.jobs():
-        if job.status.is_terminal() or (job.metadata or {}).get("run") != name:
+        metadata = job.metadata or {}
+        if job.status.is_terminal() or any(metadata.get(key) != request.metadata[key] for key in _SAME_RUN):
             continue
-        if _command_of(job) == request.metadata["command"]:
+        if metadata.get("command") == request.metadata["command"]:
             return str(job.submission_id)
         raise SubmissionError(
             [
-                f"{job.submission_id} is already running here, as another command of {name}: {_command_of(job)}. "
+                f"{job.submission_id} is already running here, as another command of {metadata['run']}: "
+                f"{metadata.get('command', job.entrypoint)}. "
                 f"Stop it first: ray job stop --address {server.url} {job.submission_id}"
             ]
         )
     return None
-
-
-def _command_of(job: JobDetails) -> str:
-    return (job.metadata or {}).get("command", job.entrypoint)

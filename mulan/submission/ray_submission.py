@@ -72,9 +72,9 @@ class RaySubmission:
             submission.command.entrypoint(check_first=submission.check_first and is_first),
             submission.variables,
             submission.package,
-            {"run": name, "command": str(submission.command)},
+            {**submission.command.subject, "command": str(submission.command)},
         )
-        job_id = running_job(self._server, name, request)
+        job_id = running_job(self._server, request)
         if job_id:
             self._say(f"{job_id} already runs this command on {self._server.url}")
         else:

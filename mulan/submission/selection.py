@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
@@ -64,12 +65,10 @@ def select_named(folder: Path, files: Iterable[Path]) -> Selection:
     selection, faults = Selection(folder), []
     for file in sorted(files):
         path = PurePosixPath(file.as_posix())
-        if fault := _name_fault(path):
-            faults.append(f"{folder / file}: {fault}")
-        elif not _is_within(folder / file, folder):
+        if not _is_within(folder / file, folder):
             faults.append(f"{folder / file}: is a link to a file outside of {folder}; copy the file into the folder")
-        elif not os.access(folder / file, os.R_OK):
-            faults.append(f"{folder / file}: cannot be read by this user")
+        elif fault := _fault(folder, path):
+            faults.append(f"{folder / file}: {fault}")
         else:
             selection.sizes[path] = (folder / file).stat().st_size
     if faults:
@@ -99,13 +98,12 @@ def select_folder(folder: Path, *, named: Sequence[Path] = ()) -> Selection:
     for place, folders, files in walk:
         here = PurePosixPath(Path(place).relative_to(folder).as_posix())
         for name in files:
-            if _is_selected(selection, ignored, here / name, is_folder=False):
-                if fault := _name_fault(here / name):
-                    faults.append(f"{folder / here / name}: {fault}")
-                elif not os.access(folder / here / name, os.R_OK):
-                    faults.append(f"{folder / here / name}: cannot be read by this user")
-                else:
-                    sizes[here / name] = (folder / here / name).stat().st_size
+            with suppress(FileNotFoundError):  # removed meanwhile
+                if _is_selected(selection, ignored, here / name, is_folder=False):
+                    if fault := _fault(folder, here / name):
+                        faults.append(f"{folder / here / name}: {fault}")
+                    else:
+                        sizes[here / name] = (folder / here / name).stat().st_size
         folders[:] = [name for name in folders if _is_selected(selection, ignored, here / name, is_folder=True)]
     if faults:
         raise SubmissionError(faults)
@@ -120,11 +118,13 @@ def _is_selected(selection: Selection, ignored: "_Ignored", path: PurePosixPath,
     where = selection.folder / path
     if _is_junk(path, is_folder) or ignored(path, is_folder):
         return False
+    is_link = where.is_symlink()
+    has_target = where.exists()  # not that of a link to itself
     # a link to a secret is packed as a file with its content
-    if _is_secret(path.name) or (where.is_symlink() and any(map(_is_secret, where.resolve().parts[1:]))):
+    if _is_secret(path.name) or (is_link and has_target and any(map(_is_secret, where.resolve().parts[1:]))):
         selection.secrets.append(path)
         return False
-    if where.is_symlink() and (is_folder or not where.exists() or not _is_within(where, selection.folder)):
+    if is_link and (is_folder or not has_target or not _is_within(where, selection.folder)):
         selection.links.append(path)
         return False
     if not is_folder and not stat.S_ISREG(where.stat().st_mode):
@@ -143,11 +143,13 @@ def _is_secret(name: str) -> bool:
     return any(fnmatch(name.lower(), pattern) for pattern in SECRETS)
 
 
-def _name_fault(path: PurePosixPath) -> str:
-    """Returns why a file of this name cannot be packed; empty if it can."""
+def _fault(folder: Path, path: PurePosixPath) -> str:
+    """Returns why a file cannot be packed; empty if it can."""
     if any("\ud800" <= letter <= "\udfff" for letter in str(path)):
         return "its name is not UTF-8; rename it"
-    return "its name contains a backslash, which Ray does not unpack; rename it" if "\\" in str(path) else ""
+    if "\\" in str(path):
+        return "its name contains a backslash, which Ray does not unpack; rename it"
+    return "" if os.access(folder / path, os.R_OK) else "cannot be read by this user"
 
 
 def _is_within(path: Path, folder: Path) -> bool:

@@ -10,8 +10,12 @@ from mulan.submission.errors import ClusterUnreachable
 _Result = TypeVar("_Result")
 
 
+class _Closed(Exception):
+    """Ends a function whose texts nobody reads any more."""
+
+
 class TextStream:
-    """The texts of a function that runs in its own thread, which is abandoned if nobody reads on."""
+    """The texts of a function that runs in its own thread."""
 
     def __init__(self, produce: Callable[[Callable[[str], None]], None]) -> None:
         """
@@ -20,7 +24,7 @@ class TextStream:
         """
         self._texts: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._produce = produce
-        self.ended = False
+        self.ended = self._is_closed = False
         """Whether all texts have been read."""
         self.error: Exception | None = None
         """What ended the function, if it did not return."""
@@ -38,9 +42,18 @@ class TextStream:
         self.ended = text is None
         return text or ""
 
+    def close(self) -> None:
+        """Has the function end at its next text; none is read any more."""
+        self.ended = self._is_closed = True
+
+    def _put(self, text: str) -> None:
+        if self._is_closed:
+            raise _Closed
+        self._texts.put(text)
+
     def _run(self) -> None:
         try:
-            self._produce(self._texts.put)
+            self._produce(self._put)
         except Exception as error:
             self.error = error
         self._texts.put(None)

@@ -44,8 +44,9 @@ class GpuValues(PodValues):
     """Maximum number of pods on demand, which replace spot pods that do not start; 0 for none."""
     gpus: PositiveInt | None = None
     """GPUs of a pod."""
-    resource: Annotated[str, Field(pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$")] = "nvidia.com/gpu"
-    """The resource by which Kubernetes counts the GPUs, which is also the key of the taint that the pods tolerate."""
+    resource: Annotated[str, Field(pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$")] | None = None
+    """The resource by which Kubernetes counts the GPUs, which is also the key of the taint that the pods tolerate;
+    replaces ``nvidia.com/gpu``."""
     node_selector_on_demand: Labels | None = None
     """Labels of the nodes of pods on demand; replaces those of the manifest."""
 

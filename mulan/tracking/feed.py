@@ -111,7 +111,7 @@ class TrackerFeed:
                 self._report_recovery()
                 pause_s = period_s
             except RunTakenOver:  # the other driver sends the rest
-                return
+                stopping = True
             except Exception as error:  # a tracker's library raises anything, and none of it may end training
                 stopping = stopping or self._stop.is_set()
                 self._report_failure(error, stopping=stopping)

@@ -29,7 +29,8 @@ _DEFAULTS = {
 """Environment variables that are set unless they have a value."""
 _MAX_METRICS, _MAX_PARAMS = 1000, 100
 """Maximum numbers of metrics and parameters in a request."""
-_MAX_TAG_CHARACTERS = 5000
+_MAX_TAG_CHARACTERS, _MAX_PARAM_CHARACTERS = 5000, 6000
+"""Maximum lengths of values."""
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 
 
@@ -61,7 +62,8 @@ class MlflowTracker:
         """Stores the recipe as a file and its fields as parameters, of which MLflow keeps the first values."""
         self._client.update_run(self.run_id, status="RUNNING")
         stored = self._client.get_run(self.run_id).data.params
-        new = [Param(key, redacted(str(value))) for key, value in recipe.flat().items() if key not in stored]
+        fields = {key: redacted(str(value))[:_MAX_PARAM_CHARACTERS] for key, value in recipe.flat().items()}
+        new = [Param(key, value) for key, value in fields.items() if key not in stored]
         for part in _parts(new, _MAX_PARAMS):
             self._client.log_batch(self.run_id, params=part, synchronous=True)
         self._client.log_text(self.run_id, recipe.to_toml(), "recipe.toml")

@@ -24,7 +24,8 @@ def check_trackers(names: Sequence[str]) -> None:
     errors = ErrorCollection()
     for name in names:
         with errors.collecting():
-            if find_spec(name) is None:
+            package = find_spec(name)
+            if package is None or package.origin is None:  # a folder wandb/ of the library's files is no package
                 raise TrackerError(
                     f"logging.trackers names {name}, which is not installed; pip install 'mulan[trackers]'"
                 )

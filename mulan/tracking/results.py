@@ -67,12 +67,12 @@ def send_evaluation(
         open_tracker: Opens a tracker.
     """
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary, "report")
-        folder.mkdir()
-        for uri in results.file_uris:
-            (folder / uri.rpartition("/")[2]).write_bytes(filesystem.read_bytes(uri))
 
         def send(tracker: Tracker) -> None:
+            folder = Path(temporary, tracker.run_id)
+            folder.mkdir()
+            for uri in results.file_uris:
+                (folder / uri.rpartition("/")[2]).write_bytes(filesystem.read_bytes(uri))
             tracker.scores(results.scores, step)
             for name, table in results.tables.items():
                 tracker.table(name, table, step)

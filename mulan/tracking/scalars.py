@@ -1,7 +1,7 @@
 """The scalars of a run: the same names in all trackers, in groups, from the lines of ``metrics.jsonl``."""
 
-import math
 import re
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
@@ -57,4 +57,5 @@ def _named(line: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _is_finite(value: Any) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # a comparison, since math.isfinite raises for integers that are no floats
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

@@ -1,5 +1,6 @@
 """TensorBoard: event files in the folder ``tensorboard/`` of a run."""
 
+import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -80,25 +81,30 @@ class TensorBoardTracker:
 
     def close(self, outcome: Outcome | None) -> None:
         """Closes the event file."""
-        self._writer.close()
-        self._upload()
+        try:
+            self._writer.close()
+            self._upload()
+        finally:
+            if not self._is_local:
+                shutil.rmtree(self._folder, ignore_errors=True)
 
     def _flush(self) -> None:
         self._writer.flush()
         self._upload()
 
     def _upload(self) -> None:
-        """Copies event files that have grown to the object store; a file that is large enough does not grow again."""
+        """Copies event files that have grown to the object store; one that is large enough ends there."""
         if self._is_local:
             return
         for file in sorted(self._folder.iterdir()):
-            content = file.read_bytes()
-            if self._sizes.get(file.name) == len(content):
+            size = file.stat().st_size
+            if self._sizes.get(file.name) == size:
                 continue
-            filesystem.write_atomically(filesystem.join(self._uri, file.name), content)
-            self._sizes[file.name] = len(content)
-            if len(content) >= _MAX_FILE_BYTES:
+            filesystem.write_atomically(filesystem.join(self._uri, file.name), file.read_bytes())
+            self._sizes[file.name] = size
+            if size >= _MAX_FILE_BYTES:
                 self._writer.close()  # the next value begins another file
+                file.unlink()
 
 
 def _as_code(text: str) -> str:

@@ -65,6 +65,7 @@ def test_unusual_paths_are_not_mistyped_uris(path: str) -> None:
         ("s3://KEY:SECRET/x", "s3://***/x"),
         ("s3:/KEY:SECRET@bucket", "s3:/***@bucket"),
         ("sftp://user:word@host/x and gs://b/x", "sftp://***@host/x and gs://b/x"),
+        ("https://user:123,word@host/x; https://user:123)word@host", "https://***@host/x; https://***@host"),
         ("https://b/x?a=1&X-Amz-Signature=abc&b=2", "https://b/x?a=1&X-Amz-Signature=***&b=2"),
         ("https://b/x?sv=1&sig=abc%3D", "https://b/x?sv=1&sig=***"),
     ],
@@ -83,6 +84,7 @@ def test_credentials_are_redacted(text: str, shown: str) -> None:
         "http://localhost:9000/a@b",
         "http://[::1]:80/x",
         "http://head:8265 does not answer; http://head:8265: refused, see ray://head:8265.",
+        "'http://head:8265': refused (http://head:8265), http://head:1",
         "s3://arn:aws:s3:eu-west-1:1:accesspoint/name/x",
         "abfs://container@account.dfs.core.windows.net/x",
         "sftp://user@host/x",
@@ -95,6 +97,8 @@ def test_nothing_else_is_redacted(text: str) -> None:
     assert not has_password(text)
 
 
-@pytest.mark.parametrize("uri", ["s3://K:S@b/x", "s3a://K:S/T@b", "s3://K@b", "s3://K:S", "https://u:p@h/x"])
+@pytest.mark.parametrize(
+    "uri", ["s3://K:S@b/x", "s3a://K:S/T@b", "s3://K@b", "s3://K:S", "https://u:p@h/x", "https://u:1;p@h/x"]
+)
 def test_passwords_in_uris_are_found(uri: str) -> None:
     assert has_password(uri)

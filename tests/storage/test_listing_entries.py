@@ -34,6 +34,13 @@ def test_files_and_folders_have_names_sizes_and_times(uri: str) -> None:
     assert entries_in(f"{uri}/b") == {}  # a file
 
 
+def test_the_marker_of_a_folder_is_no_entry(s3: S3) -> None:
+    fs, path = filesystem.url_to_fs(f"{s3.uri}/marked")
+    filesystem.write_atomically(f"{s3.uri}/marked/marked", b"1")
+    fs.pipe_file(f"{path}/", b"")
+    assert {name: entry.size for name, entry in entries_in(f"{s3.uri}/marked").items()} == {"marked": 1}
+
+
 def test_a_time_of_a_local_file_is_that_of_the_disk(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"1")
     os.utime(tmp_path / "file", (5.0, 7.5))

@@ -5,7 +5,7 @@ The RayJobs that it receives must satisfy KubeRay's schema (tests/golden/rayjob_
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,13 +52,15 @@ class KubernetesServer:
     failures: list[int] = field(default_factory=list)
     """Statuses of the next answers about a RayJob."""
     refuses: bool = False
+    refuses_objects: bool = False
+    """Whether ConfigMaps and secrets are refused."""
     current: int = 0
     """Number of the attempt that is running."""
 
     def app(self) -> web.Application:
         app = web.Application()
         for plural, objects in (("configmaps", self.config_maps), ("secrets", self.secrets)):
-            app.add_routes(_plain_objects(f"{_CORE}/{plural}", objects, self.deleted))
+            app.add_routes(_plain_objects(f"{_CORE}/{plural}", objects, self.deleted, lambda: self.refuses_objects))
         app.add_routes(
             [
                 web.post(_RAYJOBS, self._create),
@@ -76,6 +78,8 @@ class KubernetesServer:
         jsonschema.validate(rayjob, json.loads(SCHEMA.read_text(encoding="utf-8")))
         if self.refuses:
             return _status(403, "rayjobs.ray.io is forbidden: no permission")
+        if rayjob["metadata"]["name"] in self.rayjobs:
+            return _status(409, f'rayjobs.ray.io "{rayjob["metadata"]["name"]}" already exists')
         rayjob["metadata"]["uid"] = f"uid-{len(self.rayjobs)}"
         self.rayjobs[rayjob["metadata"]["name"]] = rayjob | {"status": {}}
         self.current = 0
@@ -143,15 +147,17 @@ class KubernetesServer:
         return answer
 
 
-def _plain_objects(path: str, objects: dict[str, dict[str, Any]], deleted: list[str]) -> list[web.RouteDef]:
+def _plain_objects(
+    path: str, objects: dict[str, dict[str, Any]], deleted: list[str], refused: Callable[[], bool]
+) -> list[web.RouteDef]:
     async def create(request: web.Request) -> web.Response:
         body = await request.json()
+        if refused():
+            return _status(403, f"{path.rpartition('/')[2]} is forbidden: no permission")
+        if body["metadata"]["name"] in objects:
+            return _status(409, f'"{body["metadata"]["name"]}" already exists')
         objects[body["metadata"]["name"]] = body
         return web.json_response(body, status=201)
-
-    async def patch(request: web.Request) -> web.Response:
-        objects[request.match_info["name"]]["metadata"] |= (await request.json())["metadata"]
-        return web.json_response(objects[request.match_info["name"]])
 
     async def delete(request: web.Request) -> web.Response:
         if objects.pop(request.match_info["name"], None) is None:
@@ -161,7 +167,6 @@ def _plain_objects(path: str, objects: dict[str, dict[str, Any]], deleted: list[
 
     return [
         web.post(path, create),
-        web.patch(f"{path}/{{name}}", patch),
         web.delete(f"{path}/{{name}}", delete),
     ]
 

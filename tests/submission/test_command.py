@@ -34,6 +34,13 @@ def test_jobs_are_named_after_their_run(words: tuple[str, ...], name: str) -> No
     assert Command(words).name == name
 
 
+def test_the_subject_tells_runs_of_one_name_apart() -> None:
+    words = ("python", "-m", "jobs.train", "--name", "run1", "--storage=s3://a")
+    assert Command(words).subject == {"module": "jobs.train", "storage": "s3://a", "run": "run1"}
+    other = Command(("./train", "--storage"))
+    assert other.subject == {"module": "", "storage": "", "run": other.name}
+
+
 @pytest.mark.parametrize(
     ("words", "beginning"),
     [(("python3.12", "-m", "jobs.prepare", "--name"), "prepare-"), (("/bin/echo", "--named", "x"), "echo-")],

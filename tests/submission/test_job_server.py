@@ -66,10 +66,11 @@ def test_an_id_that_somebody_else_has_just_used_is_refused() -> None:
 
 
 def test_errors_say_whether_another_attempt_may_succeed() -> None:
-    with job_api(failures=[503, 401, 400]) as api:
+    with job_api(failures=[503, 429, 401, 400]) as api:
         client = JobServerClient(api.url)
-        with pytest.raises(ClusterUnreachable, match="failed on purpose"):
-            client.details("run1-1")
+        for _ in range(2):
+            with pytest.raises(ClusterUnreachable, match="failed on purpose"):
+                client.details("run1-1")
         with pytest.raises(SubmissionError, match="RAY_AUTH_TOKEN"):
             client.details("run1-1")
         with pytest.raises(SubmissionError, match="failed on purpose"):

@@ -1,6 +1,8 @@
 """Tests submissions to KubeRay against a server in this process, by the official client."""
 
+import copy
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -157,11 +159,47 @@ def test_an_interruption_deletes_what_was_created_and_says_so(serve: Serve) -> N
     assert "hunter2" not in "".join(submitted.said)
 
 
-def test_what_is_refused_leaves_nothing_behind(serve: Serve) -> None:
-    server = serve(refuses=True)
+PACKED = {"package": Package(b"zip", ()), "variables": {"A": "1"}}
+
+
+@pytest.mark.parametrize("what", ["refuses", "refuses_objects"])
+def test_what_is_refused_leaves_nothing_behind(serve: Serve, what: str) -> None:
+    server = serve(**{what: True})
     with pytest.raises(SubmissionError, match="no permission"):
-        Submitted(package=Package(b"zip", ()), variables={"A": "1"}).submission.run()
-    assert (server.config_maps, server.secrets) == ({}, {})
+        Submitted(**PACKED).submission.run()
+    assert (server.rayjobs, server.config_maps, server.secrets) == ({}, {}, {})
+
+
+def test_a_second_command_takes_nothing_from_the_first(serve: Serve) -> None:
+    """Both have found that there is no RayJob yet."""
+    server = serve(Attempt(LOG, SUCCEEDED))
+    first, second = Submitted(**PACKED), Submitted("other", package=Package(b"other", ()))
+    first.submission._create()
+    before = copy.deepcopy((server.rayjobs, server.config_maps, server.secrets))
+    with pytest.raises(SubmissionError, match="already exists"):
+        second.submission._create()
+    assert (server.rayjobs, server.config_maps, server.secrets) == before
+
+
+def test_objects_of_a_job_whose_command_was_killed_are_created_later(serve: Serve) -> None:
+    server = serve(Attempt(LOG, SUCCEEDED))
+    killed = Submitted(**PACKED)
+    killed.submission._api.create_rayjob(killed.submission._manifest)
+    assert Submitted(**PACKED).submission.run() == 0
+    assert ([*server.config_maps], [*server.secrets]) == (["mulan-run1-package"], ["mulan-run1-variables"])
+
+
+def test_a_job_that_is_being_deleted_is_waited_for(serve: Serve) -> None:
+    server = serve(Attempt(LOG, SUCCEEDED))
+    Submitted().submission.detach()
+    server.rayjobs["mulan-run1"]["metadata"]["deletionTimestamp"] = "2026-01-02T03:04:05Z"
+    submitted = Submitted()
+    threading.Timer(0.3, server.rayjobs.clear).start()
+    assert submitted.submission.run() == 0
+    assert submitted.said[0] == (
+        "waiting for the deletion of rayjob mulan-run1 in namespace music, which has been asked for"
+    )
+    assert submitted.printed == [f"{line}\n" for line in LOG]
 
 
 def test_the_same_command_follows_the_job_that_is_running(serve: Serve) -> None:

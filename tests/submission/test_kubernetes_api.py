@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mulan.submission.errors import ClusterUnreachable, NoSuchJob, SubmissionError
+from mulan.submission.errors import AlreadyExists, ClusterUnreachable, NoSuchJob, SubmissionError
 from mulan.submission.kubernetes_api import KubernetesApi
 from mulan.submission.manifest import MANIFEST, job_name, load_manifest
 from tests.submission.kubernetes_server import NAMESPACE, Attempt, kubernetes_server
@@ -19,33 +19,26 @@ def rayjob() -> dict:
     return manifest
 
 
-def test_objects_become_those_of_the_rayjob_and_go_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_objects_are_those_of_the_rayjob_and_go_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with kubernetes_server(tmp_path) as (server, config):
         monkeypatch.setenv("KUBECONFIG", config)
         api = KubernetesApi(NAMESPACE)
-        api.put_package("package", b"old")
-        api.put_package("package", b"new")
-        api.put_variables("variables", {"TOKEN": "x"})
+        created = api.create_rayjob(rayjob())
+        for content, replace in ((b"old", True), (b"new", True), (b"left out", False)):
+            api.put_package("package", content, created, replace=replace)
+        api.put_variables("variables", {"TOKEN": "x"}, created, replace=False)
         assert base64.b64decode(server.config_maps["package"]["binaryData"]["package.zip"]) == b"new"
         assert server.secrets["variables"]["stringData"] == {"TOKEN": "x"}
-        created = api.create_rayjob(rayjob())
-        api.give_to(created, config_maps=["package"], secrets=["variables"])
-        (owner,) = server.secrets["variables"]["metadata"]["ownerReferences"]
-        assert owner == {"apiVersion": "ray.io/v1", "kind": "RayJob", "name": "mulan-run1", "uid": "uid-0"}
+        for each in (server.config_maps["package"], server.secrets["variables"]):
+            (owner,) = each["metadata"]["ownerReferences"]
+            assert owner == {"apiVersion": "ray.io/v1", "kind": "RayJob", "name": "mulan-run1", "uid": "uid-0"}
         assert api.rayjob("mulan-run1")["spec"] == rayjob()["spec"]
+        with pytest.raises(AlreadyExists, match="already exists"):
+            api.create_rayjob(rayjob())
         api.delete_rayjob("mulan-run1")
         assert (server.rayjobs, server.config_maps, server.secrets) == ({}, {}, {})
         with pytest.raises(NoSuchJob):
             api.delete_rayjob("mulan-run1")
-
-
-def test_objects_without_an_owner_are_deleted_if_they_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with kubernetes_server(tmp_path) as (server, config):
-        monkeypatch.setenv("KUBECONFIG", config)
-        api = KubernetesApi(NAMESPACE)
-        api.put_package("package", b"zip")
-        api.delete_objects(config_maps=["package", "never"], secrets=["never"])
-        assert server.deleted == ["package"]
 
 
 def test_errors_say_whether_another_attempt_may_succeed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

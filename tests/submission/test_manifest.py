@@ -73,6 +73,18 @@ def containers(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: pod["containers"][0] for name, pod in pods(manifest).items()}
 
 
+def test_gpus_of_another_manifest_are_left_as_they_are() -> None:
+    other = load_manifest(MANIFEST)
+    for pod in pods(other).values():
+        for sizes in pod["containers"][0]["resources"].values():
+            if sizes.pop("nvidia.com/gpu", None):
+                sizes["amd.com/gpu"] = "4"
+    for values in (KubeRayValues(), KubeRayValues(gpu=GpuValues(resource="amd.com/gpu"))):
+        made = made_manifest(other, values, COMMAND, retries=0, check_first=False)
+        limits = pods(made)["gpu"]["containers"][0]["resources"]["limits"]
+        assert {name: count for name, count in limits.items() if name.endswith("/gpu")} == {"amd.com/gpu": "4"}
+
+
 def test_without_values_only_name_command_and_retries_differ_from_the_manifest() -> None:
     base, manifest = load_manifest(MANIFEST), made()
     for changed, keys in ((base["spec"], ("entrypoint", "backoffLimit")), (base["metadata"], ("name",))):
@@ -192,6 +204,15 @@ def test_the_exit_code_is_that_of_the_message() -> None:
 def test_other_manifests_are_refused(tmp_path: Path, text: str, named: str) -> None:
     (tmp_path / "job.yaml").write_text(text)
     with pytest.raises(SubmissionError, match=named):
+        load_manifest(tmp_path / "job.yaml")
+
+
+@pytest.mark.parametrize("lacks", ["metadata:\n  name: mulan-RUN\n", "limits: *head_size\n", "  name: mulan-RUN"])
+def test_a_manifest_without_a_field_that_is_set_is_refused(tmp_path: Path, lacks: str) -> None:
+    text = MANIFEST.read_text()
+    assert lacks in text
+    (tmp_path / "job.yaml").write_text(text.replace(lacks, ""))
+    with pytest.raises(SubmissionError, match="is not a RayJob like"):
         load_manifest(tmp_path / "job.yaml")
 
 

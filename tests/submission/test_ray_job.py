@@ -23,8 +23,9 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(ray_job, name, 0.02)
 
 
-def request(command: str = "train") -> JobRequest:
-    return JobRequest("exec train", {}, None, {"run": "run1", "command": command})
+def request(command: str = "train", **subject: str) -> JobRequest:
+    metadata = {"module": "jobs.train", "storage": "s3://a", "run": "run1", "command": command}
+    return JobRequest("exec train", {}, None, metadata | subject)
 
 
 def follow(api: JobApi, interrupted: Interrupts | None = None) -> tuple[AttemptOutcome | None, str]:
@@ -68,8 +69,12 @@ def test_a_job_that_the_server_has_lost_may_be_submitted_again() -> None:
 
 def test_a_server_that_stays_away_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_job, "UNREACHABLE_LIMIT_S", 0.1)
-    with job_api(failures=[500] * 1000) as api, pytest.raises(ClusterUnreachable, match="may still run"):
-        follow(api)
+    with job_api() as api:
+        server = JobServerClient(api.url)
+        server.submit("run1-1", request())
+    job = RayJob(server, "run1-1", write=str, interrupted=Interrupts())
+    with pytest.raises(ClusterUnreachable, match="may still run"):
+        job.follow()
 
 
 def test_an_interruption_ends_following_and_stop_prints_the_rest() -> None:
@@ -122,9 +127,10 @@ def test_a_running_job_is_found_by_its_command(script: dict[str, Any]) -> None:
         server = JobServerClient(api.url)
         server.submit("run1-1", request())
         if script.get("status"):
-            assert running_job(server, "run1", request("other")) is None
+            assert running_job(server, request("other")) is None
             return
-        assert running_job(server, "run1", request()) == "run1-1"
-        assert running_job(server, "run2", request("other")) is None
+        assert running_job(server, request()) == "run1-1"
+        for other in ({"run": "run2"}, {"storage": "s3://b"}, {"module": "jobs.evaluate"}):
+            assert running_job(server, request("other", **other)) is None
         with pytest.raises(SubmissionError, match="run1-1 is already running here, as another command of run1: train"):
-            running_job(server, "run1", request("other"))
+            running_job(server, request("other"))

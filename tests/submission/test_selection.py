@@ -57,6 +57,14 @@ def test_links_never_leave_the_folder(tmp_path: Path) -> None:
     assert list(map(str, selection.secrets)) == [".env", "config.txt"]
 
 
+def test_links_that_end_nowhere_are_left_out_and_named(tmp_path: Path) -> None:
+    for name, target in (("loop", "loop"), ("missing", "nowhere"), ("a", "b"), ("b", "a"), (".env", "nowhere")):
+        (tmp_path / name).symlink_to(target)
+    selection = select_folder(tmp_path)
+    assert [str(path) for path in selection.links] == ["a", "b", "loop", "missing"]
+    assert selection.secrets == [PurePosixPath(".env")]
+
+
 def test_pipes_are_left_out_and_named(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert select_folder(tmp_path).special == [PurePosixPath("pipe")]

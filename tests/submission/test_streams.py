@@ -1,6 +1,8 @@
 """Tests texts and calls of sources that block."""
 
 import threading
+from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 
@@ -26,6 +28,24 @@ def test_a_silent_source_does_not_block_its_reader() -> None:
     release.set()
     stream.read(30)
     assert stream.ended
+
+
+def test_a_closed_stream_ends_its_source() -> None:
+    release, ended = threading.Event(), threading.Event()
+
+    def produce(put: Callable[[str], None]) -> None:
+        try:
+            put("a")
+            release.wait()
+            put("b")
+        finally:
+            ended.set()
+
+    with closing(TextStream(produce)) as stream:
+        assert stream.read(30) == "a"
+    release.set()
+    assert ended.wait(30)
+    assert (stream.ended, stream.read(0)) == (True, "")
 
 
 def test_what_ends_a_source_is_kept() -> None:

@@ -170,5 +170,6 @@ def test_a_driver_that_lost_its_lease_writes_and_closes_nothing(tmp_path: Path) 
         filesystem.write_atomically(file_uri(f"{run.uri}/lease", fence.generation + 1), other.content())
         append_steps(run, [2])
         assert one.join(20)
+        assert one.busy_s() == 0
     assert json.loads(Path(run.uri, "trackers", "wandb.json").read_text())["step"] == 1
     assert all(call[0] != "close" for call in tracker.calls)

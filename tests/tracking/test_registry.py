@@ -1,7 +1,8 @@
 """Tests the checks of trackers before a job starts, and where each one says that it stores a run."""
 
 import importlib.util
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
 
 import pytest
 
@@ -29,9 +30,22 @@ def test_a_missing_package_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPa
     assert (str(refused.value), refused.value.exit_code) == (expected, 2)
 
 
+def test_a_folder_of_results_is_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def find(name: str) -> ModuleSpec | None:
+        return PathFinder.find_spec(name, [str(tmp_path)])
+
+    (tmp_path / "wandb").mkdir()
+    assert find("wandb") is not None
+    monkeypatch.setattr(registry, "find_spec", find)
+    with pytest.raises(TrackerError, match="wandb, which is not installed"):
+        check_trackers(("wandb",))
+
+
 def test_all_faults_are_named_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr(registry, "find_spec", lambda name: None if name == "wandb" else object())
+    monkeypatch.setattr(
+        registry, "find_spec", lambda name: ModuleSpec(name, None, origin=None if name == "wandb" else "x")
+    )
     with pytest.raises(SeveralErrors, match=r"(?s)MLFLOW_TRACKING_URI is not set; set it.*names wandb, which"):
         check_trackers(("mlflow", "wandb"))
 

@@ -47,6 +47,14 @@ def test_an_evaluation_is_sent_with_its_report(storage_uri: str) -> None:
     assert read_identity(run, "wandb") == TrackedRun("planted")
 
 
+def test_a_report_that_cannot_be_read_ends_no_command(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run, tracker = planted_run(tmp_path, recipe_with("wandb")), PlantedTracker()
+    sent = evaluation(run)
+    Path(run.uri, "report.html").unlink()
+    send_evaluation(run, 12, sent, open_tracker=tracker.open)
+    assert caplog.records[-1].getMessage().startswith("tracker wandb did not receive the evaluation: FileNotFoundError")
+
+
 def test_trackers_that_fail_or_hang_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

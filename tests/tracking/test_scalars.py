@@ -52,6 +52,11 @@ def test_a_line_in_groups() -> None:
     )
 
 
+def test_numbers_that_are_no_floats_have_no_scalar() -> None:
+    scalars = step_scalars({"step": 1, "time": 2.0, "huge": 10**400, "inf": float("inf"), "nan": float("nan"), "x": 1})
+    assert scalars == StepScalars(1, 2.0, {"train/x": 1})
+
+
 def test_a_line_without_its_time_has_the_present_one() -> None:
     before = time.time()
     scalars = step_scalars({"step": 1, "loss": 2.0})

@@ -1,5 +1,6 @@
 """Tests TensorBoard's event files: what TensorBoard itself reads from them."""
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -98,11 +99,16 @@ def test_in_an_object_store_a_large_event_file_is_not_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Reader
 ) -> None:
     monkeypatch.setattr(tensorboard_files, "_MAX_FILE_BYTES", 2000)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "local"))
+    (tmp_path / "local").mkdir()
     run = planted_run(f"memory://{tmp_path.name}", RECIPE)
     tracker = TensorBoardTracker(run, next_step=1)
     for number in range(1, 201):
         tracker.scalars(steps(number))
+    (local,) = (tmp_path / "local").iterdir()
+    assert len(list(local.iterdir())) == 1
     tracker.close("finished")
+    assert list((tmp_path / "local").iterdir()) == []
     names = filesystem.names_in(event_files_uri(run))
     assert len(names) > 3
     assert all(filesystem.size(f"{event_files_uri(run)}/{name}") < 2200 for name in names)
