@@ -52,6 +52,8 @@ def train_on_worker(config: dict[str, Any]) -> None:
     gc.enable()
     try:
         train_attempt(config["job"])
+    except TrainingFailed:  # of another worker, with its cause
+        raise
     except MulanError as error:
         raise TrainingFailed(str(error), exit_code=error.exit_code, cause=type(error).__name__) from error
     except torch.OutOfMemoryError as error:  # another attempt would need as much

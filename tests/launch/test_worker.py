@@ -1,0 +1,52 @@
+"""Tests how the errors of a worker end a run: by those that another attempt would meet again, with their cause."""
+
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from mulan.launch.policies import TrainingFailed
+from mulan.launch.worker import train_on_worker
+from mulan.storage.errors import StorageError
+from mulan.training.health import NonFiniteStep
+
+
+def fail_with(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replaces the attempt, whose imports start a compiler, by one that fails."""
+
+    def fail(job: Any) -> None:
+        raise error
+
+    monkeypatch.setitem(sys.modules, "mulan.launch.attempt", SimpleNamespace(train_attempt=fail))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "message"),
+    [
+        (NonFiniteStep("the loss of step 3 is nan"), 2, "the loss of step 3 is nan"),
+        (StorageError("it does not answer"), StorageError.exit_code, "it does not answer"),
+        (torch.OutOfMemoryError("CUDA out of memory"), 2, "CUDA out of memory; set a smaller batch.pairs_per_micro_"),
+    ],
+)
+def test_final_errors_have_their_cause(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, exit_code: int, message: str
+) -> None:
+    fail_with(error, monkeypatch)
+    with pytest.raises(TrainingFailed) as raised:
+        train_on_worker({"job": None})
+    assert str(raised.value).startswith(message)
+    assert (raised.value.exit_code, raised.value.cause) == (exit_code, type(error).__name__)
+
+
+def test_an_error_of_several_workers_keeps_its_cause_and_others_are_left_to_ray(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fail_with(TrainingFailed("no such shard", exit_code=2, cause="CorpusError"), monkeypatch)
+    with pytest.raises(TrainingFailed) as raised:
+        train_on_worker({"job": None})
+    assert (str(raised.value), raised.value.exit_code, raised.value.cause) == ("no such shard", 2, "CorpusError")
+    fail_with(RuntimeError("Connection closed by peer"), monkeypatch)
+    with pytest.raises(RuntimeError, match="closed by peer"):
+        train_on_worker({"job": None})
