@@ -101,7 +101,7 @@ def fit(
             finally:
                 job.source.end()
             if _saved_steps(run) < recipe.train.steps:  # the workers have ended in order
-                raise _stopped(run, stop_request_to(job.fences))
+                raise _stopped(run, _stop_request(job.fences))
 
 
 def _trainer(job: WorkerJob, callbacks: list[UserCallback]) -> Trainer:
@@ -126,10 +126,10 @@ def _training_errors(run: Run, fences: Sequence[Fence]) -> Iterator[None]:
     try:
         yield
     except ray.train.TrainingFailedError as error:
-        final, request = final_cause(error), None
+        final = final_cause(error)
         with suppress(StorageError):  # must not hide what ended the run
             fences[0].check()
-            request = stop_request_to(fences)
+        request = _stop_request(fences)
         if final is None and request is not None:  # without workers, or because of an error that is not final
             raise _stopped(run, request) from error
         stopped = f"run {run.uri} stopped: {describe_error(error)}"
@@ -145,6 +145,13 @@ def _stopped(run: Run, request: StopRequest | None) -> RunStopped:
     steps = _saved_steps(run)
     saved = f"at step {steps}, whose checkpoint is saved" if steps else "before its first step"
     return RunStopped(f"run {run.uri} stopped {saved}: {request or 'its workers ended'}")
+
+
+def _stop_request(fences: Sequence[Fence]) -> StopRequest | None:
+    """Returns the request because of which training may have ended; None if there is none, or storage does not say."""
+    with suppress(StorageError):  # must not hide how training ended
+        return stop_request_to(fences)
+    return None
 
 
 def _is_asked_to_stop(fences: Sequence[Fence]) -> bool:
