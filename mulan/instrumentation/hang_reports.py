@@ -48,5 +48,5 @@ class HangReports:
         ranks = sorted(int(name[5:-4]) for name in names if name.startswith("rank_") and name[5:-4].isdecimal())
         return (
             "a step hangs, and rank 0 reports nothing: it is stopped, lost, or in code that holds Python's lock; "
-            f"stacks of rank {', '.join(map(str, ranks[:20]))}{', …' if len(ranks) > 20 else ''}: {uri}"
+            f"stacks of rank {', '.join(map(str, ranks[:20]))}{', …' if len(ranks) > 20 else ''}: {filesystem.printable(uri)}"
         )
