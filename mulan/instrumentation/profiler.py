@@ -111,7 +111,11 @@ class StepProfiler:
             except Exception as error:  # no space, or an event of an unknown form: the other workers wait below
                 failure = f"its trace cannot be read: {type(error).__name__}: {error}"
         failure = filesystem.printable(failure)[:_FAILURE_CHARACTERS]
-        ranks = all_gather_objects(RankProfile(rank, socket.gethostname(), measured, failure))
+        try:
+            ranks = all_gather_objects(RankProfile(rank, socket.gethostname(), measured, failure))
+        except BaseException:  # another worker was lost
+            _remove(trace)
+            raise
         summary = ProfileSummary(ranks, device=self._device.type)
         self._writer = threading.Thread(target=self._write, args=(trace, rank, summary), name="profile")
         self._writer.start()
@@ -128,9 +132,8 @@ class StepProfiler:
             if self._report is not None:
                 self._report(f"the profile cannot be written to {self._folder_uri}: {error}", "")
         finally:
-            for path in (trace, f"{trace}.gz"):
-                with suppress(OSError):
-                    os.remove(path)
+            _remove(trace)
+            _remove(f"{trace}.gz")
 
     def _write_summary(self, summary: ProfileSummary, report: Callable[[str, str], None]) -> None:
         steps, table = f"steps {self._steps.first} to {self._steps.last}", summary.table()
@@ -149,8 +152,13 @@ def _export(finished: profile) -> tuple[str, WorkerProfile]:
         finished.export_chrome_trace(path)
         return path, read_trace(path)
     except BaseException:
-        os.remove(path)
+        _remove(path)
         raise
+
+
+def _remove(path: str) -> None:
+    with suppress(OSError):
+        os.remove(path)
 
 
 def _compress(path: str) -> None:

@@ -27,7 +27,7 @@ from mulan.launch.checks import check_corpus
 from mulan.launch.cluster import SharedReader, share_reader
 from mulan.launch.logs import driver_log
 from mulan.launch.policies import ControllerLost, Trainer, TrainingFailed, describe_error, final_cause
-from mulan.launch.worker import WorkerJob, train_on_worker
+from mulan.launch.worker import WorkerJob, label_of, train_on_worker
 from mulan.monitoring.live_report import live_report
 from mulan.private_ray.core import remove_orphaned_placement_groups
 from mulan.private_ray.train import set_health_check_timeout
@@ -79,7 +79,8 @@ def fit(
     if reader is None:
         reader = share_reader(check_corpus(recipe))
     run.check(recipe, reader.index_sha256)
-    with driver_log(run.name), hold_lease(run.uri, progress=partial(_last_step, run)) as fence:
+    label = label_of(run, sweep)
+    with driver_log(label), hold_lease(run.uri, progress=partial(_last_step, run)) as fence:
         run.begin(recipe, reader.index_sha256)
         if is_finished(recipe, run):
             with follow_run(run, recipe, fence):  # trackers receive what they lack
@@ -88,6 +89,7 @@ def fit(
         job = WorkerJob(
             recipe=recipe,
             run=run,
+            label=label,
             fences=(fence, sweep) if sweep else (fence,),
             source=_source(recipe, reader.reference),
             instruments=instruments or InstrumentSettings(),

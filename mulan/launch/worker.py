@@ -26,6 +26,8 @@ class WorkerJob:
 
     recipe: Recipe
     run: Run
+    label: str
+    """What names the run in metrics and logs (:func:`label_of`)."""
     fences: Sequence[Fence]
     """The fence of the run's lease and, in a sweep, that of the sweep's."""
     source: BatchService
@@ -33,6 +35,14 @@ class WorkerJob:
     instruments: InstrumentSettings
     driver_began: float
     """Unix time of the driver's start."""
+
+
+def label_of(run: Run, sweep: Fence | None) -> str:
+    """Returns what names a run in metrics and logs: its name, which in a trial of a sweep follows the sweep's name.
+
+    A name contains no slash, so ``sweep1/trial_0000`` names no other run.
+    """
+    return run.name if sweep is None else f"{sweep.uri.rpartition('/')[2]}/{run.name}"
 
 
 def train_on_worker(config: dict[str, Any]) -> None:

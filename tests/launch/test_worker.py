@@ -1,4 +1,4 @@
-"""Tests how the errors of a worker end a run: by those that another attempt would meet again, with their cause."""
+"""Tests how the errors of a worker end a run, and how runs are named in metrics and logs."""
 
 import sys
 from types import SimpleNamespace
@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from mulan.launch.policies import TrainingFailed
-from mulan.launch.worker import train_on_worker
+from mulan.launch.worker import label_of, train_on_worker
+from mulan.runs.lease import Fence
+from mulan.runs.run import Run
 from mulan.storage.errors import StorageError
 from mulan.training.health import NonFiniteStep
 
@@ -50,3 +52,10 @@ def test_an_error_of_several_workers_keeps_its_cause_and_others_are_left_to_ray(
     fail_with(RuntimeError("Connection closed by peer"), monkeypatch)
     with pytest.raises(RuntimeError, match="closed by peer"):
         train_on_worker({"job": None})
+
+
+def test_trials_of_different_sweeps_have_different_labels() -> None:
+    assert label_of(Run("s3://bucket/runs", "run1"), None) == "run1"
+    for name in ("sweep1", "sweep2"):
+        run = Run(f"s3://bucket/runs/{name}/trials", "trial_0000")
+        assert label_of(run, Fence(f"s3://bucket/runs/{name}", 1, "driver")) == f"{name}/trial_0000"
