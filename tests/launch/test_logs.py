@@ -102,10 +102,10 @@ def test_an_error_is_one_line_with_its_traceback(worker_log: io.StringIO) -> Non
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_driver_writes_its_warnings_to_a_file_and_as_before_to_the_console(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(logging.getLogger(), "handlers", [])  # as in a process that does not set up logging
-    monkeypatch.setattr(log, "level", logging.INFO)  # as set by a user
+    caplog.set_level(logging.INFO, logger=log.name)  # as set by a user
     log.warning("before")
     with driver_log("sweep1/run-of-this-test"):
         log.warning("the lease could not be renewed")
