@@ -108,7 +108,11 @@ def test_neither_a_removed_temporary_file_nor_an_unknown_record_ends_the_watch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Machines remove old files from their temporary folders, and the form of the record is PyTorch's own."""
-    monkeypatch.setattr(hang_watch, "describe_collectives", lambda record: {}["entries"])
+
+    def unknown(record: bytes) -> list[str]:
+        raise KeyError("entries")
+
+    monkeypatch.setattr(hang_watch, "describe_collectives", unknown)
     watch = HangWatch(str(tmp_path), report=None, limits=SOON)
     (file,) = Path(tempfile.gettempdir()).glob(f"mulan_stacks_rank_0_of_{os.getpid()}_*.txt")
     file.unlink()
