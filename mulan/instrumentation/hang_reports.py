@@ -46,7 +46,8 @@ class HangReports:
         if "rank_0.txt" in names:
             return None
         ranks = sorted(int(name[5:-4]) for name in names if name.startswith("rank_") and name[5:-4].isdecimal())
+        named = ", ".join(map(str, ranks[:20])) + (", …" if len(ranks) > 20 else "")
         return (
             "a step hangs, and rank 0 reports nothing: it is stopped, lost, or in code that holds Python's lock; "
-            f"stacks of rank {', '.join(map(str, ranks[:20]))}{', …' if len(ranks) > 20 else ''}: {uri}"
+            f"stacks of rank {named}: {filesystem.printable(uri)}"
         )

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from mulan.config.errors import MulanError
@@ -78,8 +79,11 @@ class HangWatch:
         self._ended_late: tuple[_Armed, float] | None = None
         self._reports = 0
         prefix = f"mulan_stacks_rank_{self._rank}_of_{os.getpid()}_"
-        # appending, so that truncating it also moves the place of the next stacks
-        self._file = tempfile.NamedTemporaryFile("ab", prefix=prefix, suffix=".txt", buffering=0)  # noqa: SIM115
+        # appending, so that truncating it also moves the place of the next stacks; removed by close, which must not
+        # fail if the machine has removed an old file before
+        descriptor, self._path = tempfile.mkstemp(prefix=prefix, suffix=".txt")
+        os.close(descriptor)
+        self._file = open(self._path, "a+b", buffering=0)  # noqa: SIM115
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="hang watch", daemon=True)
         self._thread.start()
@@ -107,8 +111,11 @@ class HangWatch:
         """Ends the watch."""
         faulthandler.cancel_dump_traceback_later()
         self._stop.set()
+        with suppress(OSError):
+            os.remove(self._path)
         self._thread.join(timeout=30.0)  # a report may be waiting for storage
-        self._file.close()
+        if not self._thread.is_alive():
+            self._file.close()
 
     def _watch(self) -> None:
         while not self._stop.wait(self._limits.period):
@@ -118,9 +125,9 @@ class HangWatch:
     def _on_stacks(self) -> None:
         self._stop.wait(self._limits.period)  # until they are written completely
         armed, late = self._armed, self._ended_late
-        with open(self._file.name, encoding="utf-8", errors="replace") as file:
-            stacks = file.read()
-        os.ftruncate(self._file.fileno(), 0)
+        self._file.seek(0)
+        stacks = self._file.read().decode(errors="replace")
+        self._file.truncate(0)
         if armed is None or time.monotonic() - armed.begun_s < armed.limit_s:  # the step has ended since
             if late is None:
                 return
@@ -139,7 +146,7 @@ class HangWatch:
         # the last, since the flight recorder may wait for a lock that a hanging collective holds
         try:
             self._write_collectives(folder_uri, uri, text)
-        except (OSError, MulanError, RuntimeError) as error:
+        except Exception as error:  # of any kind, as for a record of an unknown form: later steps are still watched
             log.warning("%s; its collectives cannot be written: %s", sentence, error)
         if self._report is not None:
             self._report_end(armed, self._report)

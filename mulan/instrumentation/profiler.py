@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 _COMPRESSION = 3
 """Level of gzip: traces are repetitive, and the thread that compresses takes time from training."""
+_FAILURE_CHARACTERS = 300
+"""The length of an error in the table of the summary."""
 
 
 class StepProfiler:
@@ -48,6 +50,7 @@ class StepProfiler:
         """
         self._steps, self._folder_uri, self._device, self._report = steps, folder_uri, device, report
         self._profile: profile | None = None
+        self._failure = ""
         self._annotation: record_function | None = None
         self._writer: threading.Thread | None = None
 
@@ -68,17 +71,20 @@ class StepProfiler:
         if step == self._steps.first:
             on_gpu = self._device.type == "cuda"
             activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
-            self._profile = profile(activities=activities, acc_events=True)
-            self._profile.start()
+            starting = profile(activities=activities, acc_events=True)
+            try:
+                starting.start()
+                self._profile = starting
+            except Exception as error:  # of any kind, as if another profiler runs: the step is trained nevertheless
+                self._failure = f"its profiler cannot be started: {error}"
         if self._profile is not None:
             self._annotation = record_function(f"{STEP}{step}")
             self._annotation.__enter__()  # type: ignore[no-untyped-call]
 
     def end_step(self, step: int) -> None:
-        if self._profile is None or self._annotation is None:
-            return
-        self._annotation.__exit__(None, None, None)
-        self._annotation = None
+        if self._annotation is not None:
+            self._annotation.__exit__(None, None, None)
+            self._annotation = None
         if step == self._steps.last:
             finished, self._profile = self._profile, None
             self._finish(finished)
@@ -92,18 +98,24 @@ class StepProfiler:
         if self._writer is not None:
             self._writer.join()
 
-    def _finish(self, finished: profile) -> None:
-        """Summarises the profile. Collective."""
+    def _finish(self, finished: profile | None) -> None:
+        """Summarises the profile; None on a worker without one. Collective."""
         rank, _ = rank_and_world_size()
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)  # the kernels of the last step belong to the profile
-        finished.stop()
-        trace, measured, failure = "", None, ""
+        trace, measured, failure = "", None, self._failure
+        if finished is not None:
+            try:
+                finished.stop()
+                trace, measured = _export(finished)
+            except Exception as error:  # no space, or an event of an unknown form: the other workers wait below
+                failure = f"its trace cannot be read: {type(error).__name__}: {error}"
+        failure = filesystem.printable(failure)[:_FAILURE_CHARACTERS]
         try:
-            trace, measured = _export(finished)
-        except (OSError, ValueError, RuntimeError) as error:  # no space, or events that the profiler cannot write
-            failure = f"its trace cannot be read: {error}"
-        ranks = all_gather_objects(RankProfile(rank, socket.gethostname(), measured, failure))
+            ranks = all_gather_objects(RankProfile(rank, socket.gethostname(), measured, failure))
+        except BaseException:  # another worker was lost
+            _remove(trace)
+            raise
         summary = ProfileSummary(ranks, device=self._device.type)
         self._writer = threading.Thread(target=self._write, args=(trace, rank, summary), name="profile")
         self._writer.start()
@@ -120,9 +132,8 @@ class StepProfiler:
             if self._report is not None:
                 self._report(f"the profile cannot be written to {self._folder_uri}: {error}", "")
         finally:
-            for path in (trace, f"{trace}.gz"):
-                with suppress(OSError):
-                    os.remove(path)
+            _remove(trace)
+            _remove(f"{trace}.gz")
 
     def _write_summary(self, summary: ProfileSummary, report: Callable[[str, str], None]) -> None:
         steps, table = f"steps {self._steps.first} to {self._steps.last}", summary.table()
@@ -141,8 +152,13 @@ def _export(finished: profile) -> tuple[str, WorkerProfile]:
         finished.export_chrome_trace(path)
         return path, read_trace(path)
     except BaseException:
-        os.remove(path)
+        _remove(path)
         raise
+
+
+def _remove(path: str) -> None:
+    with suppress(OSError):
+        os.remove(path)
 
 
 def _compress(path: str) -> None:

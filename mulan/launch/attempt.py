@@ -47,7 +47,7 @@ def train_attempt(job: WorkerJob) -> None:
     task = task_of(recipe)
     context = ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
-    record_fields = label_worker_records(run.name, rank)
+    record_fields = label_worker_records(job.label, rank)
     on_corrupt: list[str] = []
     node = ray.get_runtime_context().get_node_id()
     checkpoint = read_newest_on_all_workers(run.uri, place=node, on_corrupt=on_corrupt.append)
@@ -61,7 +61,7 @@ def train_attempt(job: WorkerJob) -> None:
         if records is not None:
             stack.enter_context(records.recorder)
             records.begin(recipe, on_corrupt, kinds)
-        telemetry = RunTelemetry(stack.enter_context(Publisher(RayGauges(run.name))), rank=rank, device=device)
+        telemetry = RunTelemetry(stack.enter_context(Publisher(RayGauges(job.label))), rank=rank, device=device)
         # the first worker begins it, and the others receive its id
         attempt = all_gather_objects(job.source.begin(schedule) if rank == 0 else "")[0]
         batches = planned_batches(job.source, attempt, schedule)

@@ -27,7 +27,7 @@ from mulan.launch.checks import check_corpus
 from mulan.launch.cluster import SharedReader, share_reader
 from mulan.launch.logs import driver_log
 from mulan.launch.policies import ControllerLost, Trainer, TrainingFailed, describe_error, final_cause
-from mulan.launch.worker import WorkerJob, train_on_worker
+from mulan.launch.worker import WorkerJob, label_of, train_on_worker
 from mulan.monitoring.live_report import live_report
 from mulan.private_ray.core import remove_orphaned_placement_groups
 from mulan.private_ray.train import set_health_check_timeout
@@ -79,7 +79,8 @@ def fit(
     if reader is None:
         reader = share_reader(check_corpus(recipe))
     run.check(recipe, reader.index_sha256)
-    with driver_log(run.name), hold_lease(run.uri, progress=partial(_last_step, run)) as fence:
+    label = label_of(run, sweep)
+    with driver_log(label), hold_lease(run.uri, progress=partial(_last_step, run)) as fence:
         run.begin(recipe, reader.index_sha256)
         if is_finished(recipe, run):
             with follow_run(run, recipe, fence):  # trackers receive what they lack
@@ -88,6 +89,7 @@ def fit(
         job = WorkerJob(
             recipe=recipe,
             run=run,
+            label=label,
             fences=(fence, sweep) if sweep else (fence,),
             source=_source(recipe, reader.reference),
             instruments=instruments or InstrumentSettings(),
@@ -101,7 +103,7 @@ def fit(
             finally:
                 job.source.end()
             if _saved_steps(run) < recipe.train.steps:  # the workers have ended in order
-                raise _stopped(run, stop_request_to(job.fences))
+                raise _stopped(run, _stop_request(job.fences))
 
 
 def _trainer(job: WorkerJob, callbacks: list[UserCallback]) -> Trainer:
@@ -126,10 +128,10 @@ def _training_errors(run: Run, fences: Sequence[Fence]) -> Iterator[None]:
     try:
         yield
     except ray.train.TrainingFailedError as error:
-        final, request = final_cause(error), None
+        final = final_cause(error)
         with suppress(StorageError):  # must not hide what ended the run
             fences[0].check()
-            request = stop_request_to(fences)
+        request = _stop_request(fences)
         if final is None and request is not None:  # without workers, or because of an error that is not final
             raise _stopped(run, request) from error
         stopped = f"run {run.uri} stopped: {describe_error(error)}"
@@ -145,6 +147,13 @@ def _stopped(run: Run, request: StopRequest | None) -> RunStopped:
     steps = _saved_steps(run)
     saved = f"at step {steps}, whose checkpoint is saved" if steps else "before its first step"
     return RunStopped(f"run {run.uri} stopped {saved}: {request or 'its workers ended'}")
+
+
+def _stop_request(fences: Sequence[Fence]) -> StopRequest | None:
+    """Returns the request because of which training may have ended; None if there is none, or storage does not say."""
+    with suppress(StorageError):  # must not hide how training ended
+        return stop_request_to(fences)
+    return None
 
 
 def _is_asked_to_stop(fences: Sequence[Fence]) -> bool:

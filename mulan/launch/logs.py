@@ -31,7 +31,7 @@ class RecordFields(logging.Filter):
     def __init__(self, *, run: str, rank: int | None, node: str) -> None:
         """
         Args:
-            run: Name of the run.
+            run: Label of the run (:func:`mulan.launch.worker.label_of`).
             rank: Rank of the worker; None for the driver.
             node: IP address of the node.
         """
@@ -81,10 +81,13 @@ def driver_log(run: str) -> Iterator[None]:
     folder = Path(context.get_temp_dir(), context.get_session_name(), "logs", "train")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(folder / f"mulan-driver-{run}-{os.getpid()}.log", encoding="utf-8")
+        handler = logging.FileHandler(
+            folder / f"mulan-driver-{run.replace('/', '-')}-{os.getpid()}.log", encoding="utf-8"
+        )
     except OSError:  # the cluster was started by another user
         yield
         return
+    handler.setLevel(logging.WARNING)
     handler.setFormatter(JsonFormatter())
     handler.addFilter(RecordFields(run=run, rank=None, node=ray.util.get_node_ip_address()))
     root = logging.getLogger()
@@ -114,4 +117,5 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             shown["exc_text"] = self.formatException(record.exc_info)
-        return json.dumps(shown | {name: getattr(record, name) for name in ("run", "step", "rank", "node")})
+        fields = {name: getattr(record, name) for name in ("run", "step", "rank", "node")}
+        return json.dumps(shown | fields, default=str)  # a library's own field of that name may be of any type

@@ -17,18 +17,18 @@ def raise_on_all_workers(function: Callable[[], T]) -> T:
     """Returns the result of a function; an error on one worker is raised on all of them. Collective.
 
     Raises:
-        TrainingFailed: The function raised a :class:`MulanError` on a worker; has its message and exit code.
+        TrainingFailed: The function raised a :class:`MulanError` on a worker; has its message, exit code and cause.
     """
     result: T | None = None
-    own_error: tuple[str, int] | None = None
+    own_error: tuple[str, int, str] | None = None
     try:
         result = function()
     except MulanError as error:
-        own_error = str(error), error.exit_code
+        own_error = str(error), error.exit_code, type(error).__name__
     for worker_error in all_gather_objects(own_error):
         if worker_error is not None:
-            text, exit_code = worker_error
-            raise TrainingFailed(text, exit_code=exit_code)
+            text, exit_code, cause_name = worker_error
+            raise TrainingFailed(text, exit_code=exit_code, cause_name=cause_name)
     return cast(T, result)
 
 

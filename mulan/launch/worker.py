@@ -26,6 +26,8 @@ class WorkerJob:
 
     recipe: Recipe
     run: Run
+    label: str
+    """What names the run in metrics and logs (:func:`label_of`)."""
     fences: Sequence[Fence]
     """The fence of the run's lease and, in a sweep, that of the sweep's."""
     source: BatchService
@@ -33,6 +35,14 @@ class WorkerJob:
     instruments: InstrumentSettings
     driver_began: float
     """Unix time of the driver's start."""
+
+
+def label_of(run: Run, sweep: Fence | None) -> str:
+    """Returns what names a run in metrics and logs: its name, which in a trial of a sweep follows the sweep's name.
+
+    A name contains no slash, so ``sweep1/trial_0000`` names no other run.
+    """
+    return run.name if sweep is None else f"{sweep.uri.rpartition('/')[2]}/{run.name}"
 
 
 def train_on_worker(config: dict[str, Any]) -> None:
@@ -52,6 +62,8 @@ def train_on_worker(config: dict[str, Any]) -> None:
     gc.enable()
     try:
         train_attempt(config["job"])
+    except TrainingFailed:  # of another worker, with its cause
+        raise
     except MulanError as error:
         raise TrainingFailed(str(error), exit_code=error.exit_code, cause_name=type(error).__name__) from error
     except torch.OutOfMemoryError as error:  # another attempt would need as much

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mulan.runs.run import Run
-from mulan.storage.jsonl import read_lines
+from mulan.storage.jsonl import part_uris, read_lines
 
 LOST, STARTED = "lost_s", "from_step"
 """Fields of events: the time that was lost before an attempt's first step, and the step from which it continues."""
@@ -41,11 +41,9 @@ class Interruptions:
         events = read_lines(run.events_uri)
         lost = [(float(line.get("time", 0)), float(line[LOST])) for line in events if LOST in line]
         if first_step:
-            ends = [line.get("time") for line in run.metrics() if line["step"] == first_step]
-        else:
-            starts = (float(line.get("time", 0)) for line in events if line.get(STARTED) == 0)
-            ends = [next((start for start in starts if start >= driver_began), None)]
-        return cls(failures, lost, ends[-1] if ends else None, driver_began)
+            return cls(failures, lost, _end_of_step(run, first_step), driver_began)
+        starts = (float(line.get("time", 0)) for line in events if line.get(STARTED) == 0)
+        return cls(failures, lost, next((start for start in starts if start >= driver_began), None), driver_began)
 
     @property
     def restarts(self) -> int:
@@ -79,3 +77,13 @@ class Interruptions:
             seconds -= self.driver_began - max(before_driver)
         seconds -= sum(reported for when, reported in self.lost if when > self.progress_until)
         return max(0.0, seconds)
+
+
+def _end_of_step(run: Run, step: int) -> float | None:
+    """Returns the time of a step in ``metrics.jsonl``, of whose parts only the newest are read, since restarts wait."""
+    for part in reversed(part_uris(run.metrics_uri)):
+        lines = read_lines(part, require_step=True)
+        ends = [line.get("time") for line in lines if line["step"] == step]
+        if ends or (lines and lines[0]["step"] < step):
+            return ends[-1] if ends else None
+    return None

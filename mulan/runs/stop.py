@@ -85,9 +85,11 @@ def stop_request(uri: str, generation: int, driver: str) -> StopRequest | None:
         if content["driver"] != driver:
             return None
         by = filesystem.printable(str(content["by"]))[:_MAX_CHARACTERS]
-        moment = min(max(float(content["time"]), 0.0), 1e11)  # a year of at most four digits
+        moment = float(content["time"])
+        time.gmtime(moment)  # a time that can be shown
         return StopRequest(by, moment)
-    except (ValueError, TypeError, KeyError, FileNotFoundError):  # not one of ours, or still being written
+    # not one of ours, or still being written
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, FileNotFoundError):
         return None
 
 
@@ -130,12 +132,16 @@ class StopWatch(AbstractContextManager["StopWatch"]):
         return self._requested.is_set()
 
     def _watch(self) -> None:
+        answers = True
         while True:
+            request = None
             try:
                 request = stop_request_to(self._fences)
+                answers = True
             except (OSError, MulanError) as error:  # a mere look must not end the run
-                log.warning("cannot see whether %s is asked to stop: %s", self._fences[0].uri, error)
-                request = None
+                if answers:  # once for each time that the storage fails
+                    log.warning("cannot see whether %s is asked to stop: %s", self._fences[0].uri, error)
+                answers = False
             if request is not None:
                 self._on_request(request)
                 self._requested.set()

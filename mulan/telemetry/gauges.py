@@ -1,6 +1,6 @@
 """The gauges of a run for Prometheus: their names, and their values from a line of ``metrics.jsonl``.
 
-Ray adds ``ray_`` to each name, and labels of its own (node, worker) to ``run``, the name of the run, and to the label
+Ray adds ``ray_`` to each name, and labels of its own (node, worker) to ``run``, which names the run, and to the label
 of :data:`GAUGES`. A value that is not finite (the loss of a diverged step) is left out, because Ray drops it: the gauge
 keeps its last finite value, and the run's events tell of the step.
 """
@@ -42,7 +42,7 @@ GAUGES: Mapping[str, Gauge] = {
     "mulan_data_cpus": Gauge("Number of CPUs that read data."),
     "mulan_model_flops_per_second": Gauge("Model FLOP/s of all workers in the last step."),
     "mulan_mfu": Gauge("Model FLOPs utilization of the last step: share of the devices' peak, 0 to 1."),
-    "mulan_gpu_memory_bytes": Gauge("Peak memory allocated by PyTorch in the last step.", "rank"),
+    "mulan_gpu_memory_bytes": Gauge("Peak memory allocated by PyTorch since the step before.", "rank"),
     "mulan_collapsed_steps": Gauge("Number of consecutive steps whose embeddings seem to be identical."),
 }
 """Every gauge of a run, by name."""

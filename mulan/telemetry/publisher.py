@@ -29,7 +29,7 @@ class RayGauges(Sink):
     """
 
     def __init__(self, run: str) -> None:
-        """``run``: the name of the run, the label ``run`` of every gauge."""
+        """``run``: the label ``run`` of every gauge, which names the run."""
         self._run = run
         self._gauges: dict[str, metrics.Gauge] = {}
 

@@ -1,5 +1,7 @@
 """Tests what the driver says of reports that the first worker has no part in."""
 
+from pathlib import Path
+
 from mulan.instrumentation.hang_reports import HangReports, hangs_uri
 from mulan.storage import filesystem
 
@@ -29,3 +31,10 @@ def test_the_first_worker_has_time_to_report(storage_uri: str) -> None:
     reports = HangReports(storage_uri, patience_s=60.0)
     write(storage_uri, "2026-01-02", 7, 1)
     assert reports.new_lines() == []
+
+
+def test_a_name_in_the_folder_cannot_change_the_terminal(tmp_path: Path) -> None:
+    reports = HangReports(str(tmp_path), patience_s=0.0)
+    write(str(tmp_path), "2026-01-02\x1b[31m", 7, 1)
+    (line,) = reports.new_lines()
+    assert line.isprintable() and r"2026-01-02\x1b[31m" in line

@@ -104,6 +104,26 @@ def test_storage_that_fails_ends_no_training(tmp_path: Path) -> None:
     assert "its stacks cannot be written" in events[0]
 
 
+def test_neither_a_removed_temporary_file_nor_an_unknown_record_ends_the_watch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Machines remove old files from their temporary folders, and the form of the record is PyTorch's own."""
+
+    def unknown(record: bytes) -> list[str]:
+        raise KeyError("entries")
+
+    monkeypatch.setattr(hang_watch, "describe_collectives", unknown)
+    watch = HangWatch(str(tmp_path), report=None, limits=SOON)
+    (file,) = Path(tempfile.gettempdir()).glob(f"mulan_stacks_rank_0_of_{os.getpid()}_*.txt")
+    file.unlink()
+    for step in (1, 2):
+        watch.begin_step(step)
+        planted_wait((tmp_path / f"step_{step}" / "rank_0.txt").exists)
+        watch.end_step(step)
+        assert "planted_wait" in (tmp_path / f"step_{step}" / "rank_0.txt").read_text()
+    watch.close()
+
+
 def hang(folder: str) -> list[str]:
     """Trains on one of two workers, of which the second one keeps the first one waiting in the sixth step."""
     rank, events = dist.get_rank(), list[str]()

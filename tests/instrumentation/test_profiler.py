@@ -90,18 +90,37 @@ def test_a_profile_that_training_leaves_is_dropped(tmp_path: Path) -> None:
     assert not torch.autograd._profiler_enabled()
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(28, "No space left on device"), "OSError: [Errno 28] No space left on device"),
+        (KeyError("dur"), "KeyError: 'dur'"),
+        (RuntimeError("two\nlines"), r"RuntimeError: two\nlines"),
+    ],
+)
 def test_a_trace_that_cannot_be_exported_is_named_and_ends_no_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
 ) -> None:
     def full(path: str) -> None:
-        raise OSError(28, "No space left on device")
+        raise error
 
     monkeypatch.setattr(profiler_module, "read_trace", full)
     reports: Reports = []
     profiled_steps(tmp_path, reports)
     assert reports[0][0].startswith("profile of steps 3 to 4: no step was profiled")
-    assert "its trace cannot be read: [Errno 28] No space left on device" in reports[0][1]
+    assert f"0       its trace cannot be read: {message}  " in reports[0][1]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["summary.json", "summary.txt"]
+
+
+def test_a_profiler_that_cannot_be_started_ends_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: torch.profiler.profile) -> None:
+        raise RuntimeError("another one is running")
+
+    monkeypatch.setattr(torch.profiler.profile, "start", fail)
+    reports: Reports = []
+    profiled_steps(tmp_path, reports)
+    assert reports[0][0].startswith("profile of steps 3 to 4: no step was profiled")
+    assert "0       its profiler cannot be started: another one is running  " in reports[0][1]
 
 
 def test_storage_that_fails_ends_no_training(tmp_path: Path) -> None:

@@ -81,8 +81,12 @@ def test_libraries_and_warnings_are_logged_like_the_rest(worker_log: io.StringIO
 
 def test_a_record_keeps_its_own_fields(worker_log: io.StringIO) -> None:
     label_worker_records("run1", rank=0).begin_step(7)
-    log.error("of a library", extra={"step": "epoch 2"})
-    assert [(line["step"], line["run"]) for line in lines(worker_log.getvalue())] == [("epoch 2", "run1")]
+    for step in ("epoch 2", {8}):
+        log.error("of a library", extra={"step": step})
+    assert [(line["step"], line["run"]) for line in lines(worker_log.getvalue())] == [
+        ("epoch 2", "run1"),
+        ("{8}", "run1"),
+    ]
 
 
 def test_an_error_is_one_line_with_its_traceback(worker_log: io.StringIO) -> None:
@@ -98,11 +102,12 @@ def test_an_error_is_one_line_with_its_traceback(worker_log: io.StringIO) -> Non
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_driver_writes_its_warnings_to_a_file_and_as_before_to_the_console(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(logging.getLogger(), "handlers", [])  # as in a process that does not set up logging
+    caplog.set_level(logging.INFO, logger=log.name)  # as set by a user
     log.warning("before")
-    with driver_log("run-of-this-test"):
+    with driver_log("sweep1/run-of-this-test"):
         log.warning("the lease could not be renewed")
         log.info("nothing")
     log.warning("after")
@@ -110,14 +115,14 @@ def test_a_driver_writes_its_warnings_to_a_file_and_as_before_to_the_console(
     assert capsys.readouterr().err == "before\nthe lease could not be renewed\nafter\n"
     context = ray.get_runtime_context()
     folder = Path(context.get_temp_dir(), context.get_session_name(), "logs", "train")
-    (file,) = folder.glob("mulan-driver-run-of-this-test-*.log")
+    (file,) = folder.glob("mulan-driver-sweep1-run-of-this-test-*.log")
     (line,) = lines(file.read_text(encoding="utf-8"))
     assert (line["message"], line["levelname"], line["filename"]) == (
         "the lease could not be renewed",
         "WARNING",
         "test_logs.py",
     )
-    assert (line["run"], line["step"], line["rank"]) == ("run-of-this-test", None, None)
+    assert (line["run"], line["step"], line["rank"]) == ("sweep1/run-of-this-test", None, None)
 
 
 @pytest.mark.usefixtures("ray_cluster")

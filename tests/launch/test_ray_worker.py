@@ -71,6 +71,7 @@ def disagree(uris: list[str]) -> tuple[str, int, str, int, str]:
         raise_on_all_workers(fail_on_second_worker)
     with pytest.raises(TrainingFailed) as refused:
         raise_on_all_workers(fail_on_first_worker)
+    assert (failed.value.cause_name, refused.value.cause_name) == ("StorageError", "StoragePermanentError")
     assert raise_on_all_workers(lambda: rank) == rank
     with pytest.raises(RuntimeError) as differ:
         read_newest_on_all_workers(uris[rank], place=f"node-{rank}", on_corrupt=pytest.fail)

@@ -7,6 +7,7 @@ import pytest
 
 from mulan.runs.interruptions import Interruptions
 from mulan.runs.run import Run
+from mulan.storage import filesystem, jsonl
 from mulan.storage.jsonl import JsonLinesLog
 
 
@@ -69,6 +70,23 @@ def test_before_the_first_checkpoint_the_time_counts_from_the_first_attempt(tmp_
     run = run_with(tmp_path, steps={}, failures=[30], started={-900: 0, 5: 0, 40: 0})
     interrupted = Interruptions.of(run, 0, driver_began=1)
     assert interrupted.newly_lost_s(42) == 42 - 5
+
+
+def test_the_step_is_found_in_the_newest_parts_of_the_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On an object store; older parts, of which a long run has many, are not read again at every restart."""
+    monkeypatch.setattr(jsonl, "PART_BYTES", 50)
+    run = Run(f"memory://{tmp_path.name}", "run")
+    metrics = JsonLinesLog(run.metrics_uri)
+    metrics.append({"step": step, "time": 10.0 * step} for step in range(1, 9))
+    metrics.flush()
+    first, *_, last = jsonl.part_uris(run.metrics_uri)
+    assert last != first
+    failures = JsonLinesLog(run.failures_uri)
+    failures.append([{"time": 85.0, "event": "worker 1 died"}])
+    failures.flush()
+    filesystem.write_atomically(first, b"damaged\n")
+    for step in (5, 8):
+        assert Interruptions.of(run, step, driver_began=-1).newly_lost_s(100) == 100 - 10 * step
 
 
 @pytest.mark.parametrize("line", [{"step": 2}, {"step": 1, "time": 10.0}])

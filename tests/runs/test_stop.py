@@ -45,7 +45,17 @@ def test_a_request_to_a_sweep_reaches_its_trials(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b"null", b'{"driver": "me"}', b'{"driver": "me", "by": "x", "time": "y"}', b"\xff"]
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff",
+        b"[" * 100_000,
+        b'{"driver": "me"}',
+        *(b'{"driver": "me", "by": "x", "time": %s}' % moment for moment in (b'"y"', b"NaN", b"1e300", b"9" * 400)),
+    ],
 )
 def test_a_damaged_request_is_none(tmp_path: Path, content: bytes) -> None:
     filesystem.write_atomically(str(tmp_path / "lease" / "000000003.stop.json"), content)
@@ -53,14 +63,14 @@ def test_a_damaged_request_is_none(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_request_is_shown_without_control_characters(tmp_path: Path) -> None:
-    content = {"driver": "me", "by": "\x1b[31mroot\n" + 200 * "x", "time": 1e300}
+    content = {"driver": "me", "by": "\x1b[31mroot\n" + 200 * "x", "time": 1.0}
     filesystem.write_atomically(str(tmp_path / "lease" / "000000003.stop.json"), json.dumps(content).encode())
     shown = str(stop_request_to([Fence(str(tmp_path), 3, "me")]))
     assert shown.isprintable() and shown.startswith(r"requested by \x1b[31mroot\nxxx") and len(shown) < 200
 
 
 def test_a_watch_finds_a_request_once_and_survives_storage_that_fails(
-    storage_uri: str, monkeypatch: pytest.MonkeyPatch
+    storage_uri: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(stop, "LOCAL_PERIOD_S", 0.01)
     monkeypatch.setattr(stop, "REMOTE_PERIOD_S", 0.01)
@@ -81,3 +91,5 @@ def test_a_watch_finds_a_request_once_and_survives_storage_that_fails(
             ask(uri)
             wait_until(lambda: watch.is_requested, what="the request is found")
     assert len(found) == 1
+    warnings = [one.getMessage() for one in caplog.records if one.name == stop.__name__]
+    assert warnings == [f"cannot see whether {uri} is asked to stop: no answer"]  # not with every look

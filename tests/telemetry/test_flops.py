@@ -17,7 +17,7 @@ from mulan.model.device_batch import to_device
 from mulan.model.towers.text import TextTower
 from mulan.recipes.registry import load_recipe
 from mulan.tasks.task import task_of
-from mulan.telemetry.flops import NotCounted, count_flops
+from mulan.telemetry.flops import ModelFlops, NotCounted, count_flops
 from tests.model.audio_checkpoints import checkpoint_recipe, save_checkpoint
 from tests.model.encoders import drawn, encoder_of
 from tests.training.small import batches_of, small
@@ -51,6 +51,13 @@ def test_flops_are_those_of_real_micro_batches(name: str) -> None:
             twice += flops.of_token * ((batch.masks.token_targets != NOT_PREDICTED).sum() == 1)
             twice += flops.of_segment * (batch.masks.segment_hidden.sum() == 1)
         assert flops(batch) + twice == on_real_tensors(model, recipe, batch)
+
+
+def test_texts_in_one_group_are_padded_to_the_longest() -> None:
+    """Between and beyond the lengths that were counted, a polynomial of degree 2 is interpolated exactly."""
+    flops = ModelFlops(6, {2: 3 * 4 + 5, 5: 3 * 25 + 5, 7: 3 * 49 + 5}, length_groups=1)
+    for batch in batches_of(small("demo"), 0):
+        assert flops(batch) == 3 * int(batch.attention_mask.sum(axis=1).max()) ** 2 + 5
 
 
 def linear(rows: int, inputs: int, outputs: int) -> int:
