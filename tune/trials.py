@@ -69,7 +69,7 @@ def trial(
     except MulanError as error:
         if error.exit_code != USER_ERROR:
             raise
-        kind = _KINDS.get(getattr(error, "cause", ""), "failed")
+        kind = _KINDS.get(getattr(error, "cause_name", ""), "failed")
         # at a step below all those at which trials are compared
         ray.tune.report({"step": 0, score: 0.0, ERROR: str(error), ERROR_KIND: kind})
 

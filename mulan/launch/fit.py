@@ -133,8 +133,8 @@ def _training_errors(run: Run, fences: Sequence[Fence]) -> Iterator[None]:
         if final is None and request is not None:  # without workers, or because of an error that is not final
             raise _stopped(run, request) from error
         stopped = f"run {run.uri} stopped: {describe_error(error)}"
-        exit_code, cause = (final.exit_code, final.cause) if final else (1, "")
-        raise TrainingFailed(stopped, exit_code=exit_code, cause=cause) from error
+        exit_code, cause_name = (final.exit_code, final.cause_name) if final else (1, "")
+        raise TrainingFailed(stopped, exit_code=exit_code, cause_name=cause_name) from error
     except RayActorError as error:
         remove_orphaned_placement_groups()
         raise ControllerLost(f"run {run.uri} stopped with Ray Train's controller: {describe_error(error)}") from error

@@ -14,14 +14,14 @@ from mulan.private_ray.train import DelegatingTrainer, Verdict, controller_error
 class TrainingFailed(MulanError):
     """Training ended before its last step; once the cause is fixed, the same name resumes the run."""
 
-    def __init__(self, message: str, *, exit_code: int = 1, cause: str = "") -> None:
+    def __init__(self, message: str, *, exit_code: int = 1, cause_name: str = "") -> None:
         """
         Args:
             exit_code: The exit code of the error that ended training, which may be another error of a worker.
-            cause: The name of that error's class, if it is known.
+            cause_name: The name of that error's class, if it is known.
         """
         super().__init__(message)
-        self.exit_code, self.cause = exit_code, cause
+        self.exit_code, self.cause_name = exit_code, cause_name
 
 
 class ControllerLost(TrainingFailed):

@@ -53,7 +53,7 @@ def train_on_worker(config: dict[str, Any]) -> None:
     try:
         train_attempt(config["job"])
     except MulanError as error:
-        raise TrainingFailed(str(error), exit_code=error.exit_code, cause=type(error).__name__) from error
+        raise TrainingFailed(str(error), exit_code=error.exit_code, cause_name=type(error).__name__) from error
     except torch.OutOfMemoryError as error:  # another attempt would need as much
         remedy = "set a smaller batch.pairs_per_micro_batch, or a higher scale.gpus_per_worker if GPUs are shared"
-        raise TrainingFailed(f"{error}; {remedy}", exit_code=USER_ERROR, cause=type(error).__name__) from error
+        raise TrainingFailed(f"{error}; {remedy}", exit_code=USER_ERROR, cause_name=type(error).__name__) from error

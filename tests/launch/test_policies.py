@@ -94,6 +94,8 @@ def test_an_error_that_another_attempt_would_meet_again_ends_the_run() -> None:
     )
     assert verdict(final) is Verdict.GIVE_UP
     assert final_cause(final) is final.worker_failures[1]
+    named = WorkerGroupError("failed", {0: TrainingFailed("nan", exit_code=2, cause_name="NonFiniteStep")})
+    assert final_cause(named) is named.worker_failures[0]
     assert final_cause(lost("gone")) is None
 
 
@@ -107,8 +109,8 @@ def test_a_startup_timeout_is_not_recorded_as_a_failure(monkeypatch: pytest.Monk
 
 def test_the_exit_code_is_that_of_the_error_that_ended_training() -> None:
     assert TrainingFailed("two workers were lost too often").exit_code == 1
-    refused = pickle.loads(pickle.dumps(TrainingFailed("credentials", exit_code=2, cause="StorageError")))
-    assert (str(refused), refused.exit_code, refused.cause) == ("credentials", 2, "StorageError")
+    refused = pickle.loads(pickle.dumps(TrainingFailed("credentials", exit_code=2, cause_name="StorageError")))
+    assert (str(refused), refused.exit_code, refused.cause_name) == ("credentials", 2, "StorageError")
 
 
 def test_a_failure_counts_if_the_progress_cannot_be_read() -> None:

@@ -65,8 +65,8 @@ def test_a_sweep_of_a_grid_records_what_diverged_and_prints_the_settings_of_the_
     )
     best = re.search(r"^best: (.*)$", done.stdout, re.MULTILINE)
     assert best
-    words = shlex.split(best[1])
-    assert words[1::2] == result["best"]["settings"]
+    words = [word for setting in result["best"]["settings"] for word in ("--set", setting)]
+    assert best[1] == (shlex.join(words) or "the recipe as it is")
     run = Run(str(tmp_path / "s" / "trials"), "trial_0001")
     assert (run.recipe().optim.lr, run.recipe().text_tower.max_tokens) == (0.01, 12)
     assert {path.name for path in (tmp_path / "s").iterdir()} >= {"sweep.html", "sweep.parquet", "search.json"}

@@ -67,7 +67,7 @@ def test_a_trial_that_reads_something_else_opens_the_corpus_itself(ran: dict[str
     ],
 )
 def test_an_error_that_another_attempt_would_meet_again_is_reported(ran: dict[str, Any], cause: str, kind: str) -> None:
-    ran["error"] = TrainingFailed("run trial_0003 stopped", exit_code=2, cause=cause)
+    ran["error"] = TrainingFailed("run trial_0003 stopped", exit_code=2, cause_name=cause)
     begin()
     assert ran["reported"] == {
         "step": 0,
