@@ -9,7 +9,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -27,6 +27,7 @@ from mulan.monitoring.stopping import NoDriver, stop_and_wait
 from mulan.monitoring.terminal import RunsTable, status_line, status_view
 from mulan.runs.run import RunError
 from mulan.storage import filesystem
+from mulan.storage.errors import StorageError
 from mulan.storage.jsonl import JsonLinesTail, read_lines
 
 LOCAL_PERIOD_S, REMOTE_PERIOD_S = 2.0, 10.0
@@ -141,7 +142,8 @@ def watch(args: argparse.Namespace) -> None:
             if is_last:
                 break
             time.sleep(period_s)
-            status = run_status(run, name=status.name, watch=lease)
+            with suppress(StorageError):  # it is looked at again, and the exit code is that of the run
+                status = run_status(run, name=status.name, watch=lease)
     raise SystemExit(_CODES.get(status.state, 1))
 
 

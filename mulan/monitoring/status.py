@@ -223,7 +223,7 @@ def _saved(manifests: Mapping[str, bytes]) -> dict[int, float | None]:
     for name, content in manifests.items():
         try:
             score, step = json.loads(content)["score"], int(name.partition("/")[0].rpartition("_")[2])
-        except (ValueError, TypeError, KeyError):  # damaged, so that training uses the one before it
+        except (ValueError, TypeError, KeyError, RecursionError):  # damaged, so that training uses the one before it
             continue
         found[step] = number({"score": score}, "score")
     return found

@@ -87,7 +87,13 @@ def stop_request(uri: str, generation: int, driver: str) -> StopRequest | None:
         by = filesystem.printable(str(content["by"]))[:_MAX_CHARACTERS]
         moment = min(max(float(content["time"]), 0.0), 1e11)  # a year of at most four digits
         return StopRequest(by, moment)
-    except (ValueError, TypeError, KeyError, FileNotFoundError):  # not one of ours, or still being written
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        RecursionError,
+        FileNotFoundError,
+    ):  # not one of ours, or still being written
         return None
 
 
