@@ -48,11 +48,11 @@ def execute(plan: SweepPlan, options: SweepOptions, reader: MicroBatchReader, fe
         with written_whatever_happens(results, fence):
             errors, lost = _run(plan, options, trials, results, reader, fence)
     result = results.read()
+    _print(result)
     results.write(result)
     if result.best is None and not lost:
         reasons = "; ".join(sorted(set(errors))) or "no error was reported"
         raise SweepError(f"no trial reached a validation: {reasons}")
-    _print(result)
     if lost:
         raise SweepUnfinished(f"{len(lost)} trials were given up; the same command resumes them: {lost[0]}")
 
