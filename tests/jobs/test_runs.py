@@ -4,6 +4,7 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,9 @@ def test_storage_that_fails_for_a_while_does_not_end_watch(tmp_path: Path, monke
     monkeypatch.setattr(command, "LOCAL_PERIOD_S", 0.0)
     run = planted(str(tmp_path), "run", steps=2)
     lease(run)
-    looks = iter([StorageError("it does not answer"), replace(run_status(run), state=RunState.FINISHED)])
+    looks: Iterator[StorageError | RunStatus] = iter(
+        [StorageError("it does not answer"), replace(run_status(run), state=RunState.FINISHED)]
+    )
 
     def look(*arguments: Any, **named: Any) -> RunStatus:
         found = next(looks)
