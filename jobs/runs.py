@@ -8,12 +8,11 @@ watched: 0 finished, 1 failed or interrupted, 3 stopped.
 import argparse
 import json
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from typing import Any
 
-from rich.console import Console
 from rich.live import Live
 
 from jobs import arguments
@@ -27,6 +26,7 @@ from mulan.monitoring.stopping import NoDriver, stop_and_wait
 from mulan.monitoring.terminal import RunsTable, status_line, status_view
 from mulan.runs.run import RunError
 from mulan.storage import filesystem
+from mulan.storage.errors import StorageError
 from mulan.storage.jsonl import JsonLinesTail, read_lines
 
 LOCAL_PERIOD_S, REMOTE_PERIOD_S = 2.0, 10.0
@@ -123,7 +123,7 @@ def watch(args: argparse.Namespace) -> None:
     metrics, further = JsonLinesTail(run.metrics_uri), JsonLinesTail(run.events_uri)
     lines, events = LineSample(), list[str]()
     score = run.recipe().selection_metric.name
-    with _view(CONSOLE) as view:
+    with Live(console=CONSOLE, auto_refresh=False) if CONSOLE.is_terminal else nullcontext() as view:
         printed_s, printed_step = -_LINE_PERIOD_S, -1
         while True:
             lines.add(metrics.new_lines())
@@ -141,7 +141,8 @@ def watch(args: argparse.Namespace) -> None:
             if is_last:
                 break
             time.sleep(period_s)
-            status = run_status(run, name=status.name, watch=lease)
+            with suppress(StorageError):  # it is looked at again, and the exit code is that of the run
+                status = run_status(run, name=status.name, watch=lease)
     raise SystemExit(_CODES.get(status.state, 1))
 
 
@@ -210,15 +211,6 @@ def _texts(events: Sequence[dict[str, Any]]) -> list[str]:
 def _as_json(each: Listed) -> dict[str, Any]:
     kind = "run" if isinstance(each, RunStatus) else each.kind if isinstance(each, RunGroup) else "other"
     return {"kind": kind, **asdict(each)}
-
-
-@contextmanager
-def _view(console: Console) -> Iterator[Live | None]:
-    if not console.is_terminal:
-        yield None
-        return
-    with Live(console=console, auto_refresh=False) as live:
-        yield live
 
 
 if __name__ == "__main__":

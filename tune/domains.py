@@ -19,6 +19,13 @@ _LISTS: Mapping[str, ValuesKind] = {kind: kind for kind in get_args(ValuesKind)}
 KINDS: tuple[str, ...] = (*_INTERVALS, *_LISTS)
 """Names of the domains in the file of a space."""
 
+_FEW = 64
+"""The number of integers up to which all of an interval are examples."""
+_INSIDE = 0.381966
+"""The place of an example in an interval of numbers, which is no simple fraction of it."""
+_MAX_INTEGER = 2**53
+"""The largest integer up to which a float has all of them."""
+
 
 @dataclass(frozen=True)
 class NumberInterval:
@@ -33,6 +40,16 @@ class NumberInterval:
     def edges(self) -> tuple[Value, ...]:
         """The bounds."""
         return self.low, self.high
+
+    @property
+    def examples(self) -> tuple[Value, ...]:
+        """The bounds and values between them: all integers if they are few, or else one that shows whether a field
+        takes more than whole numbers."""
+        if self.kind != "randint":
+            return self.low, self.high, self.rounded(self.low + (self.high - self.low) * _INSIDE)
+        if self.high - self.low < _FEW:
+            return tuple(range(int(self.low), int(self.high) + 1))
+        return self.edges
 
     def sample(self, draws: np.random.Generator) -> Value:
         """Draws a value; one that is not an integer is rounded to six digits, as it is shown."""
@@ -71,6 +88,11 @@ class Values:
 
     @property
     def edges(self) -> tuple[Value, ...]:
+        """All values."""
+        return self.values
+
+    @property
+    def examples(self) -> tuple[Value, ...]:
         """All values."""
         return self.values
 
@@ -123,8 +145,10 @@ def _interval_fault(kind: str, values: Sequence[Any]) -> str:
     if len(values) != 2 or not all(isinstance(value, number) and not isinstance(value, bool) for value in values):
         return f"must be two {named}, the bounds"
     low, high = values
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return "must be finite"
+    if any(isinstance(value, int) and abs(value) > _MAX_INTEGER for value in values):
+        return f"must be at most {_MAX_INTEGER} in magnitude"
+    if not math.isfinite(float(high) - float(low)):
+        return "must be finite, and so must their difference"
     if kind == "loguniform" and low <= 0:
         return "must be above 0"
     return "" if low < high else "is empty; the first bound must be below the second"
@@ -136,9 +160,17 @@ def _values_fault(values: Sequence[Any]) -> str:
         return "is empty; list the values"
     if any(isinstance(value, Mapping) for value in values):
         return "contains a whole section; vary its fields instead"
+    if not all(_is_value(value) for value in values):
+        return "may only have numbers, booleans, strings, and lists of them"
     texts = [as_text(value) for value in values]
     repeated = sorted({text for text in texts if texts.count(text) > 1})
     return f"repeats {' and '.join(repeated)}" if repeated else ""
+
+
+def _is_value(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(_is_value(item) for item in value)
+    return isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
 
 
 def as_text(value: Value) -> str:

@@ -1,5 +1,6 @@
 """The objectives of a sweep: the figures by which its trials are compared, and whether higher or lower is better."""
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,11 +38,15 @@ class Objective:
         return 1.0 if self.goal == "max" else -1.0
 
     def scores(self, metrics: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
-        """Returns the step and the figure of each validation, from the lines of ``metrics.jsonl``."""
+        """Returns the step and the figure of each validation, from the lines of ``metrics.jsonl``.
+
+        A figure that is not finite, as that of diverged weights may be, is none.
+        """
         if self.name == STEP_SECONDS:
             return _median_seconds(metrics)
         validated = [(int(line["step"]), line["validation"]) for line in metrics if "validation" in line]
-        return [(step, float(found[self.name])) for step, found in validated if found.get(self.name) is not None]
+        figures = [(step, found[self.name]) for step, found in validated if found.get(self.name) is not None]
+        return [(step, float(figure)) for step, figure in figures if math.isfinite(figure)]
 
 
 def _median_seconds(metrics: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:

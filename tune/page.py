@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mulan.pages.rendering import Filters, data_uri, render
+from mulan.evaluation.report.drawing import PICTURE_FILTERS
+from mulan.pages.rendering import render
 from tune.domains import as_text
 from tune.importance import Importance
 from tune.outcome import Outcome
@@ -40,13 +41,12 @@ def render_page(result: SweepResult, importance: Importance | None) -> str:
         importance: The importance of its fields; None if it is not known.
     """
     plan = result.plan
-    filters: Filters = {"picture": lambda picture: data_uri(picture.svg, "image/svg+xml")}
     counts = {state: sum(one.state == state for one in result.outcomes) for state in _states(result)}
     best = result.best
     return render(
         "tune",
         "page_template.html",
-        filters,
+        PICTURE_FILTERS,
         name=plan.run.name,
         objective=plan.objective,
         objectives=plan.objectives,
@@ -78,8 +78,10 @@ def _states(result: SweepResult) -> list[str]:
 
 
 def _in_order(result: SweepResult) -> Iterator[Outcome]:
-    yield from result.ranking
-    yield from (one for one in result.outcomes if one not in result.ranking and one.state != "waiting")
+    ranking = result.ranking
+    scored = {one.trial.number for one in ranking}
+    yield from ranking
+    yield from (one for one in result.outcomes if one.trial.number not in scored and one.state != "waiting")
 
 
 def _row(result: SweepResult, outcome: Outcome) -> TrialRow:

@@ -6,7 +6,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from mulan.evaluation.report.drawing import GREY, INK, PALETTE, STYLE, Picture, new_figure, svg_of
+from mulan.evaluation.report.drawing import GREY, INK, PALETTE, STYLE, Picture, literal, new_figure, svg_of
 from tune.domains import Domain, NumberInterval, Value, as_text
 from tune.importance import Importance
 from tune.outcome import Outcome
@@ -115,7 +115,7 @@ def _place(domain: Domain, value: Value) -> float | None:
 
 def _name(value: Value) -> str:
     text = as_text(value)
-    return text if len(text) <= _MAX_NAME else f"{text[: _MAX_NAME - 1]}…"
+    return literal(text if len(text) <= _MAX_NAME else f"{text[: _MAX_NAME - 1]}…")
 
 
 def parallel_picture(result: SweepResult) -> Picture:

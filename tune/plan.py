@@ -16,6 +16,9 @@ from tune.space import Space
 
 Method = Literal["random", "grid", "optuna"]
 
+MAX_TRIALS = 10_000
+"""The maximum number of trials: the numbers in their names have four digits."""
+
 
 @dataclass(frozen=True)
 class SweepOptions:

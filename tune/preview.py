@@ -75,7 +75,7 @@ def _cost(plan: SweepPlan, trials: Sequence[Trial], left: Sequence[Trial], at_on
     scale, steps = plan.recipe.scale, sum(plan.recipe.train.steps - one.steps_saved() for one in left)
     device = "GPU" if scale.use_gpu else "CPU"
     yield f"at most {steps} steps in total, {steps * scale.max_workers} worker-steps"
-    seconds = [line["step_s"] for one in trials for line in one.run.metrics()]
+    seconds = [line["step_s"] for one in trials for line in one.run.metrics() if "step_s" in line]
     if not seconds:
         yield f"{device}-hours are not known before a trial of this sweep has run"
         return

@@ -18,15 +18,14 @@ class Proposals(Searcher):  # type: ignore[misc]  # Ray's has no types
     Tune's own record of them is not used: the state of a sweep is that of its trials.
     """
 
-    def __init__(self, trials: Sequence[Trial], choose_point: ChoosePoint, on_begin: Callable[[Trial], None]) -> None:
+    def __init__(self, trials: Sequence[Trial], choose_point: ChoosePoint) -> None:
         """
         Args:
             trials: The remaining trials.
             choose_point: Called for a trial without a point.
-            on_begin: Called with each trial and its point before it is started.
         """
         super().__init__()
-        self._left, self._choose_point, self._on_begin = list(trials), choose_point, on_begin
+        self._left, self._choose_point = list(trials), choose_point
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune stores it, see the class
@@ -37,7 +36,6 @@ class Proposals(Searcher):  # type: ignore[misc]  # Ray's has no types
         trial = self._left.pop(0)
         is_known = trial.point is not None
         begun = trial.begin(self._choose_point(trial) if trial.point is None else trial.point, is_known=is_known)
-        self._on_begin(begun)
         return {"trial": {"name": begun.run.name, "settings": begun.settings}}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:

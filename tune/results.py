@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.live import Live
 
-from mulan.config.errors import MulanError
 from mulan.storage import filesystem
 from tune.domains import NumberInterval, Value, as_text
 from tune.importance import importance_of
@@ -115,7 +114,7 @@ class LiveResults:
     def __init__(self, results: SweepResults, console: Console) -> None:
         self._results, self._console = results, console
         self._changed, self._stop = threading.Event(), threading.Event()
-        self._written_s = -FILES_PERIOD_S
+        self._tried_s, self._is_unwritten = -FILES_PERIOD_S, False
 
     def on_change(self) -> None:
         """Tells that a trial has been validated, or has ended."""
@@ -140,20 +139,23 @@ class LiveResults:
     def _watch(self) -> None:
         is_terminal = self._console.is_terminal
         with Live(console=self._console, auto_refresh=False, transient=True) if is_terminal else nullcontext() as live:
-            is_unwritten = False
             while not self._stop.wait(_POLL_S):
-                is_new = self.is_pending
-                is_unwritten = is_unwritten or is_new
-                due = is_unwritten and time.monotonic() - self._written_s >= FILES_PERIOD_S
-                if not (due or (is_new and live is not None)):
-                    continue
-                self._changed.clear()
                 try:
-                    result = self._results.read()
-                    if live is not None:
-                        live.update(trials_table(result.plan, result.outcomes), refresh=True)
-                    if due:
-                        self._results.write(result)
-                        self._written_s, is_unwritten = time.monotonic(), False
-                except MulanError as error:  # storage may fail for a while; the last write reports it
-                    log.warning("the results of the sweep cannot be written: %s", error)
+                    self._update(live)
+                except Exception as error:  # storage may fail for a while; the last write reports what remains
+                    self._tried_s = time.monotonic()
+                    log.warning("the results of the sweep cannot be shown or written: %s", error)
+
+    def _update(self, live: Live | None) -> None:
+        is_new = self.is_pending
+        self._is_unwritten = self._is_unwritten or is_new
+        due = self._is_unwritten and time.monotonic() - self._tried_s >= FILES_PERIOD_S
+        if not (due or (is_new and live is not None)):
+            return
+        self._changed.clear()
+        result = self._results.read()
+        if live is not None:
+            live.update(trials_table(result.plan, result.outcomes), refresh=True)
+        if due:
+            self._results.write(result)
+            self._tried_s, self._is_unwritten = time.monotonic(), False

@@ -41,6 +41,8 @@ and the trial of an impossible combination fails."""
 def check_space(space: Space, recipe: Recipe) -> None:
     """Checks that a recipe is valid with every bound and value of a space, alone and together.
 
+    Of an interval, values between the bounds are tried too, since a field may not take all of them.
+
     Raises:
         SpaceError: A field is unknown or cannot be varied, or the recipe is not valid with a value; lists all errors.
     """
@@ -56,7 +58,7 @@ def _field_faults(space: Space, field: str, recipe: Recipe) -> Iterator[str]:
     if reason is not None:
         yield f"{field} cannot be varied: {reason}"
         return
-    for value in space.domains[field].edges:
+    for value in space.domains[field].examples:
         varied = _faults_or_recipe({field: value}, recipe)
         if not isinstance(varied, Recipe):
             yield from varied

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from mulan.config.errors import MulanError
 from mulan.runs.lease import Fence
-from mulan.runs.lease_files import newest
+from mulan.runs.lease_files import ProcessIdentity, newest
 from mulan.runs.stop import RunStopped, StopRequest, StopWatch
 from mulan.storage import filesystem
 
@@ -59,10 +59,20 @@ def wait_for_the_end() -> None:
 
 
 def _trained(runs_uri: str) -> bool:
-    """Returns whether a trial has a driver; all of them run on the machine of the sweep's own."""
+    """Returns whether a trial has a driver.
+
+    All of them run on the machine of the sweep's own: a lease of another one is that of an earlier call, whose machine
+    or container is gone.
+    """
+    here = ProcessIdentity.current()
     try:
         leases = [newest(filesystem.join(runs_uri, name, "lease")) for name in filesystem.names_in(runs_uri)]
     except (OSError, MulanError):  # looked at again soon
         return True
     holders = [lease.holder for lease in leases if lease is not None]
-    return any(holder is not None and not (holder.released or holder.process.has_ended()) for holder in holders)
+    return any(
+        (holder.process.host, holder.process.machine) == (here.host, here.machine)
+        and not (holder.released or holder.process.has_ended())
+        for holder in holders
+        if holder is not None
+    )

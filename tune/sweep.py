@@ -18,7 +18,7 @@ from mulan.runs.lease import Fence, hold_lease
 from tune.early_stopping import early_stopping_of
 from tune.errors import SweepError
 from tune.objective import objectives_of
-from tune.plan import Method, SweepOptions, SweepPlan
+from tune.plan import MAX_TRIALS, Method, SweepOptions, SweepPlan
 from tune.points import check_method, grid_size
 from tune.space import load_space
 from tune.space_check import check_space
@@ -36,6 +36,7 @@ def main() -> None:
         describe(plan, options)
         return
     with hold_lease(plan.run.uri) as fence:
+        plan.check()  # again: another process may have begun a sweep of this name meanwhile
         plan.run.begin(plan.recipe, reader.corpus.index_sha256)
         plan.write()
         sweep(plan, options, reader, fence)
@@ -113,6 +114,8 @@ def _num_trials(plan: SweepPlan, given: int | None) -> int:
     whole = 1 + grid_size(plan.space)
     if given is not None and given > whole:
         raise SweepError(f"--trials {given}: the grid has {whole - 1} points, so give at most {whole}")
+    if given is None and whole > MAX_TRIALS:
+        raise SweepError(f"the grid has {whole - 1} points; a sweep has at most {MAX_TRIALS} trials, so give --trials")
     return given or whole
 
 
@@ -130,11 +133,12 @@ def describe(plan: SweepPlan, options: SweepOptions) -> None:
     """
     from mulan.launch.capacity import Capacity, Node, capacity
     from tune.preview import preview
-    from tune.trial import planned_trials
+    from tune.trial import check_steps, planned_trials
 
     local = Capacity((Node("this machine", local_resources(plan.recipe.scale), {}),))
     cluster = capacity() if os.environ.get("RAY_ADDRESS") else local
     trials = planned_trials(plan, options.trials)
+    check_steps(trials, plan.recipe.train.steps)
     for line in preview(plan, options, trials, cluster):
         print(f"# {line}")
 
@@ -146,8 +150,8 @@ def for_sweep(recipe: Recipe, *, trials: int | None, concurrent: int | None = No
         SweepError: There are no trials, or no validation to compare them by; lists all errors.
     """
     errors = []
-    if trials is not None and trials < 1:
-        errors.append(f"--trials {trials}: at least 1 is needed")
+    if trials is not None and not 1 <= trials <= MAX_TRIALS:
+        errors.append(f"--trials {trials}: must be between 1 and {MAX_TRIALS}")
     if concurrent is not None and concurrent < 1:
         errors.append(f"--concurrent {concurrent}: at least 1 is needed")
     if not recipe.train.validation_micro_batches:

@@ -21,7 +21,8 @@ def trials_table(plan: SweepPlan, outcomes: Sequence[Outcome]) -> Table:
         outcomes: The outcomes of its trials.
     """
     scored = ranked(outcomes, plan.objective)
-    others = [one for one in outcomes if one not in scored and one.state != "waiting"]
+    numbers = {one.trial.number for one in scored}
+    others = [one for one in outcomes if one.trial.number not in numbers and one.state != "waiting"]
     table = Table(title=f"{len(scored)} trials, best first", title_justify="left")
     table.add_column("trial")
     own, fields = own_values(plan), list(plan.space.domains)

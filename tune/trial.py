@@ -6,6 +6,7 @@ runs.
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -133,12 +134,12 @@ class Trial:
 
     def _record(self, name: str, **types: type) -> dict[str, Any] | None:
         uri = self._uri_of(name)
-        if not filesystem.exists(uri):
-            return None
         try:
             record = json.loads(filesystem.read_bytes(uri))
             return {key: of_type(record[key]) for key, of_type in types.items()}
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (FileNotFoundError, NotADirectoryError):  # perhaps removed just now, by a trial that begins again
+            return None
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
             raise DamagedFile(f"{uri} is damaged; remove it to continue the trial") from error
 
 
@@ -147,20 +148,25 @@ def planned_trials(plan: SweepPlan, trials: int) -> list[Trial]:
 
     Raises:
         DamagedFile: The stored point of a trial is damaged.
-        SweepError: A trial has been trained for more steps than the recipe's, or the grid has fewer points.
+        SweepError: The grid has fewer points.
     """
-    uri, steps = plan.runs_uri, plan.recipe.train.steps
-    existing = [
-        int(name[1]) + 1 for entry in filesystem.names_in(uri) if (name := re.fullmatch(r"trial_(\d{4,9})", entry))
-    ]
-    planned = [_trial(plan, number) for number in range(max([trials, *existing]))]
-    longest = max(planned, key=Trial.steps_saved)
+    names = [re.fullmatch(r"trial_(\d{4})", entry) for entry in filesystem.names_in(plan.runs_uri)]
+    existing = [int(name[1]) + 1 for name in names if name]
+    return [_trial(plan, number) for number in range(max([trials, *existing]))]
+
+
+def check_steps(trials: Sequence[Trial], steps: int) -> None:
+    """Checks that no trial has been trained for more steps than those of the sweep.
+
+    Raises:
+        SweepError: One has.
+    """
+    longest = max(trials, key=Trial.steps_saved)
     if (saved := longest.steps_saved()) > steps:
         raise SweepError(
             f"{longest.run.uri} has a checkpoint of step {saved}, so train.steps = {steps} cannot be "
             f"reached any more; set it to {saved} or more, or give another --name"
         )
-    return planned
 
 
 def _trial(plan: SweepPlan, number: int) -> Trial:
@@ -171,10 +177,10 @@ def _trial(plan: SweepPlan, number: int) -> Trial:
 
 def _stored_point(run: Run, plan: SweepPlan) -> Point | None:
     uri = filesystem.join(run.uri, "point.json")
-    if not filesystem.exists(uri):
-        return None
     try:
         point = json.loads(filesystem.read_bytes(uri))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except ValueError:
         point = None
     if not isinstance(point, dict) or point.keys() != plan.space.domains.keys():

@@ -23,9 +23,8 @@ from mulan.runs.stop import RunStopped, stop_request_to
 from tune.asha import ResumedAsha
 from tune.early_stopping import EarlyStopping
 from tune.optuna_points import choose_point
-from tune.outcome import outcome_of
+from tune.outcome import Outcome
 from tune.plan import SweepOptions, SweepPlan
-from tune.points import Point
 from tune.proposals import Proposals
 from tune.reading import is_read_alike
 from tune.room import driver_resources, release_reservations
@@ -57,12 +56,12 @@ def trial(
     Raises:
         MulanError: Another attempt, which Tune makes, may succeed. Permanent errors are reported instead.
     """
-    recipe = with_settings(base, config["trial"]["settings"], name="sweep")
-    shared = reader if is_read_alike(recipe, base) else None
     if stop_request_to([sweep]) is not None:
         wait_for_the_end()
     run = Run(runs_uri, config["trial"]["name"])
     try:
+        recipe = with_settings(base, config["trial"]["settings"], name="sweep")
+        shared = reader if is_read_alike(recipe, base) else None
         fit(recipe, run, reader=shared, callbacks=[TuneReportCallback()], sweep=sweep)
     except RunStopped:
         wait_for_the_end()
@@ -82,6 +81,7 @@ def run_trials(
     room: int,
     reader: SharedReader,
     fence: Fence,
+    outcomes: Callable[[], Sequence[Outcome]],
     on_change: Callable[[], None] = lambda: None,
 ) -> tuple[list[str], list[str]]:
     """Runs the remaining trials of a sweep; each is a run in the sweep's folder.
@@ -94,6 +94,7 @@ def run_trials(
             resources, so more of them would start and wait for each other's workers forever.
         reader: The reader of the recipe.
         fence: The fence of the sweep's lease.
+        outcomes: Reads the outcomes of all trials so far, from which Optuna chooses points.
         on_change: Called after every validation and every end of a trial.
 
     Raises:
@@ -110,7 +111,8 @@ def run_trials(
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # an interrupted sweep must not end like a completed one
     watch = Watch(plan, left, fence, CONSOLE, on_change)
-    tuner = _tuner(plan, options, trials, left, room, reader, watch, fence)
+    search = Proposals(left, lambda one: choose_point(plan, one.number, outcomes()))
+    tuner = _tuner(plan, options, trials, left, room, reader, watch, search, fence)
     with (
         release_reservations(),
         report_waiting("tune", plan.recipe.scale, CONSOLE),
@@ -128,6 +130,7 @@ def _tuner(
     room: int,
     reader: SharedReader,
     watch: Watch,
+    search: Proposals,
     fence: Fence,
 ) -> Tuner:
     recipe, objective = plan.recipe, plan.objective
@@ -135,14 +138,6 @@ def _tuner(
     trainable = with_parameters(
         trial, base=recipe, runs_uri=plan.runs_uri, reader=reader, sweep=fence, score=objective.reported
     )
-    known = {one.number: one for one in trials}
-
-    def choose(one: Trial) -> Point:
-        return choose_point(plan, one.number, [outcome_of(other, plan) for other in known.values()])
-
-    def begin(one: Trial) -> None:
-        known[one.number] = one
-
     return Tuner(
         with_resources(trainable, driver_resources()),
         tune_config=TuneConfig(
@@ -150,7 +145,7 @@ def _tuner(
             mode=objective.goal,
             num_samples=len(left),
             max_concurrent_trials=room,
-            search_alg=Proposals(left, choose, begin),
+            search_alg=search,
             scheduler=_scheduler(plan, trials, left, options.early_stopping),
             trial_dirname_creator=_folder_name,
         ),

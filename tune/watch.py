@@ -10,8 +10,10 @@ from ray import cloudpickle
 from ray.tune import Callback
 from rich.console import Console
 
+from mulan.config.errors import MulanError
 from mulan.launch.policies import describe_error
 from mulan.runs.lease import Fence
+from mulan.storage import filesystem
 from mulan.storage.errors import StorageError
 from tune.plan import SweepPlan
 from tune.trial import Failure, FailureKind, Trial
@@ -78,7 +80,9 @@ class Watch(Callback):
             self._fail(name, last[ERROR], last[ERROR_KIND])
             return
         with suppress(StorageError):  # the next call then runs the trial again
-            self._trials[name].end(last.get("step", 0), train_steps=self._train_steps)
+            one = self._trials[name]
+            # a trial whose process was lost after its last checkpoint does not report that validation again
+            one.end(max(last.get("step", 0), one.steps_saved()), train_steps=self._train_steps)
         self._on_change()
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -88,10 +92,12 @@ class Watch(Callback):
         self._fail(_name(trial), described, "out of memory" if _OUT_OF_MEMORY.search(described) else "failed")
 
     def _fail(self, name: str, reason: str, kind: FailureKind) -> None:
-        self._print(f"{name}  {kind}: {reason}" if kind != "failed" else f"{name}  failed: {reason}")
-        with suppress(StorageError):  # the next call then runs the trial again
-            trial = self._trials[name]
+        reason = filesystem.printable(reason)
+        self._print(f"{name}  {kind}: {reason}")
+        trial, steps = self._trials[name], 0
+        with suppress(MulanError):  # also damaged ones
             steps = max((line["step"] for line in trial.run.metrics()), default=0)
+        with suppress(StorageError):  # the next call then runs the trial again
             trial.fail(Failure(kind, steps, reason))
         self._on_change()
 
@@ -104,7 +110,10 @@ def _describe_last_error(trial: Any) -> str:
     path = trial.pickled_error_file
     if path is None or not Path(path).is_file():
         return "its process was lost"
-    error = cloudpickle.loads(Path(path).read_bytes())
+    try:
+        error = cloudpickle.loads(Path(path).read_bytes())
+    except Exception as unreadable:  # pickled code may raise anything, and one trial must not end the sweep
+        return f"its error cannot be read: {unreadable}"
     return describe_error(getattr(error, "cause", None) or error)
 
 

@@ -3,10 +3,10 @@
 import time
 from collections.abc import Sequence
 
-from mulan.evaluation.report.drawing import PALETTE
+from mulan.evaluation.report.drawing import PALETTE, PICTURE_FILTERS
 from mulan.monitoring.comparison import ComparedRun, differing_rows, evaluation_tables, fact_rows
 from mulan.monitoring.curves import curve_groups
-from mulan.pages.rendering import data_uri, render
+from mulan.pages.rendering import render
 
 
 def comparison_page(runs: Sequence[ComparedRun], *, now: float) -> str:
@@ -20,7 +20,7 @@ def comparison_page(runs: Sequence[ComparedRun], *, now: float) -> str:
     return render(
         "mulan.monitoring",
         "comparison_template.html",
-        {"picture": lambda picture: data_uri(picture.svg, "image/svg+xml")},
+        PICTURE_FILTERS,
         names=names,
         colours=[PALETTE[place % len(PALETTE)] for place in range(len(names))],
         differing=differing_rows(runs),

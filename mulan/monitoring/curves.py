@@ -7,7 +7,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
-from mulan.evaluation.report.drawing import PALETTE, STYLE, Picture, new_figure, svg_of
+from mulan.evaluation.report.drawing import PALETTE, STYLE, Picture, literal, new_figure, svg_of
 from mulan.evaluation.report.score_names import HIDDEN_SCORES, score_name
 from mulan.monitoring.status import number
 
@@ -134,4 +134,4 @@ def _draw(axes: Any, points: np.ndarray, colour: str, name: str, *, is_noisy: bo
 
 def _label(name: str) -> str:
     """Returns a name for a legend, in which matplotlib neither hides it nor reads it as mathematics."""
-    return f"\N{ZERO WIDTH SPACE}{name}".replace("$", r"\$")
+    return literal(f"\N{ZERO WIDTH SPACE}{name}")

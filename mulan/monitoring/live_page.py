@@ -3,11 +3,12 @@
 import shlex
 import time
 
+from mulan.evaluation.report.drawing import PICTURE_FILTERS
 from mulan.monitoring.curves import curve_groups
 from mulan.monitoring.live_report import LiveContent
 from mulan.monitoring.status import RunState
 from mulan.monitoring.terminal import duration, status_facts
-from mulan.pages.rendering import data_uri, render
+from mulan.pages.rendering import render
 
 _NONE = "\N{EN DASH}"
 REFRESH_S = 30
@@ -28,7 +29,7 @@ def render_live(content: LiveContent, *, now: float) -> str:
         "mulan.monitoring",
         "live_template.html",
         {
-            "picture": lambda picture: data_uri(picture.svg, "image/svg+xml"),
+            **PICTURE_FILTERS,
             "moment": lambda moment: time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(min(max(moment, 0.0), 1e11))),
         },
         status=status,

@@ -195,7 +195,9 @@ def _state(
 
     Workers write events and metrics, and Ray Train's controller writes failures: what is newer decides.
     """
-    since = (driver.since or 0.0) if driver else 0.0
+    since = 0.0
+    if driver is not None:  # one that is just starting has done nothing yet
+        since = math.inf if driver.since is None else driver.since
     worked = max([_time(line) for line in lines["events"][-1:]] + [_time(last_step)])
     failed = max((_time(line) for line in lines["failures"][-1:]), default=0.0)
     failure = str(lines["failures"][-1].get("event", "")) if lines["failures"] else ""
@@ -223,7 +225,7 @@ def _saved(manifests: Mapping[str, bytes]) -> dict[int, float | None]:
     for name, content in manifests.items():
         try:
             score, step = json.loads(content)["score"], int(name.partition("/")[0].rpartition("_")[2])
-        except (ValueError, TypeError, KeyError):  # damaged, so that training uses the one before it
+        except (ValueError, TypeError, KeyError, RecursionError):  # damaged, so that training uses the one before it
             continue
         found[step] = number({"score": score}, "score")
     return found

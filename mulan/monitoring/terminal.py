@@ -188,7 +188,7 @@ def duration(seconds: float) -> str:
         >>> [duration(each) for each in (-3, 42, 130, 7300, 200_000)]
         ['0 s', '42 s', '2 min 10 s', '2 h 1 min', '2 d 7 h']
     """
-    left = max(0, round(seconds))
+    left = max(0, round(min(seconds, 1e12)))  # a time that a clock has, whatever a file says
     units = [("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)]
     parts = []
     for name, size in units:

@@ -160,7 +160,7 @@ class LeaseFile:
             for moment in (holder.since, holder.renewed):
                 time.gmtime(float(moment))  # a time that can be shown
             return holder if isinstance(holder.process.pid, int) else None
-        except (ValueError, TypeError, KeyError, OverflowError, OSError):
+        except (ValueError, TypeError, KeyError, OverflowError, OSError, RecursionError):
             return None
 
     def describe(self) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from mulan.storage.filesystem import url_to_fs
@@ -51,11 +52,12 @@ def entries_in(uri: str) -> dict[str, FolderEntry]:
     # object stores list a file as its own entry, and some the folder's marker
     below = [info for info in found if info["name"].rstrip("/") != path.rstrip("/")]
     entries = {info["name"].rstrip("/").rpartition("/")[2]: info for info in below}
-    return {
-        name: FolderEntry(info["type"] == "directory", int(info.get("size") or 0), _modified(info))
-        for name, info in sorted(entries.items())
-        if name
-    }
+    return {name: _entry(fs, info) for name, info in sorted(entries.items()) if name}
+
+
+def _entry(fs: AbstractFileSystem, info: Mapping[str, Any]) -> FolderEntry:
+    is_folder = info["type"] == "directory" or bool(info.get("islink") and fs.isdir(info["name"]))
+    return FolderEntry(is_folder, 0 if is_folder else int(info.get("size") or 0), _modified(info))
 
 
 def _modified(info: Mapping[str, Any]) -> float | None:

@@ -4,12 +4,16 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jobs import runs as command
 from mulan.config.errors import MulanError, SeveralErrors
+from mulan.monitoring.status import RunState, RunStatus, run_status
 from mulan.monitoring.stopping import NoDriver
 from mulan.runs import lease as lease_module
 from mulan.runs.lease import hold_lease
@@ -17,6 +21,7 @@ from mulan.runs.lease_files import ProcessIdentity
 from mulan.runs.run import Run, RunError
 from mulan.runs.stop import stop_request_to
 from mulan.storage import filesystem
+from mulan.storage.errors import StorageError
 from tests.monitoring.planted import STEPS, append, lease, metrics_line, planted
 from tests.monitoring.test_run_list import write_all
 from tests.waiting import wait_until
@@ -101,6 +106,26 @@ def test_watch_follows_a_run_and_exits_with_its_code(
         with pytest.raises((SystemExit, MulanError)) as ended:
             call(monkeypatch, "watch", name, "--storage", str(tmp_path))
         assert getattr(ended.value, "code", getattr(ended.value, "exit_code", None)) == code
+
+
+def test_storage_that_fails_for_a_while_does_not_end_watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "LOCAL_PERIOD_S", 0.0)
+    run = planted(str(tmp_path), "run", steps=2)
+    lease(run)
+    looks: Iterator[StorageError | RunStatus] = iter(
+        [StorageError("it does not answer"), replace(run_status(run), state=RunState.FINISHED)]
+    )
+
+    def look(*arguments: Any, **named: Any) -> RunStatus:
+        found = next(looks)
+        if isinstance(found, StorageError):
+            raise found
+        return found
+
+    monkeypatch.setattr(command, "run_status", look)
+    with pytest.raises(SystemExit) as ended:
+        call(monkeypatch, "watch", "run", "--storage", str(tmp_path))
+    assert ended.value.code == 0
 
 
 def test_compare(storage: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

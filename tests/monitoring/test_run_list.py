@@ -52,6 +52,17 @@ def check_all(storage_uri: str) -> None:
     assert isinstance(found[r"odd\x1bname"], OtherFolder)
 
 
+@pytest.mark.parametrize(
+    "name", ["checkpoint_000000005/manifest.json", "lease/000000001.json", "lease/000000001.stop.json", "metrics.jsonl"]
+)
+def test_no_content_of_a_file_hides_the_other_runs(tmp_path: Path, name: str) -> None:
+    planted(str(tmp_path), "good", steps=3)
+    odd = planted(str(tmp_path), "odd", steps=3, saved=[5])
+    lease(odd)
+    filesystem.write_atomically(f"{odd.uri}/{name}", b"[" * 30_000 + b"\n")
+    assert [each.name for each in list_runs(str(tmp_path))] == ["good", "odd"]
+
+
 def test_everything_in_a_folder_is_listed(storage_uri: str) -> None:
     assert list_runs(storage_uri) == []
     write_all(storage_uri)

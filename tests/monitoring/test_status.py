@@ -81,9 +81,16 @@ def interrupted(run: Run) -> None:
     event(run, NOW - 90)
 
 
+def starting(run: Run) -> None:
+    """Is about to write its lease."""
+    event(run, NOW - 90)
+    filesystem.write_atomically(f"{run.uri}/lease/000000002.json", b"")
+
+
 @pytest.mark.parametrize(
     ("write", "state", "reason"),
     [
+        (starting, RunState.WAITING, ""),
         (lambda run: None, RunState.INTERRUPTED, "it has no lease"),
         (running, RunState.RUNNING, ""),
         (waiting, RunState.WAITING, ""),

@@ -2,6 +2,7 @@
 
 import io
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,8 @@ def test_a_view_has_curves_and_the_last_events(tmp_path: Path) -> None:
     lines = shown.splitlines()
     loss = lines.index("loss, steps 1 to 12")
     assert lines[loss + 1].startswith("3.99 ") and lines[loss + 5].startswith("3.88 ")
+
+
+def test_absurd_times_can_be_shown() -> None:
+    facts = status_facts(replace(STATUS, left_s=float("inf"), last_step_time=-1e300), now=NOW)
+    assert facts["speed"].endswith(" left") and facts["last step"].endswith(" ago")

@@ -45,3 +45,15 @@ def test_a_time_of_a_local_file_is_that_of_the_disk(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"1")
     os.utime(tmp_path / "file", (5.0, 7.5))
     assert entries_in(str(tmp_path)) == {"file": FolderEntry(is_folder=False, size=1, modified=7.5)}
+
+
+def test_links_to_folders_are_folders(tmp_path: Path) -> None:
+    (tmp_path / "there" / "run").mkdir(parents=True)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "link").symlink_to(tmp_path / "there" / "run")
+    (tmp_path / "here" / "broken").symlink_to(tmp_path / "nowhere")
+    found = entries_in(str(tmp_path / "here"))
+    assert [(name, each.is_folder, each.size) for name, each in found.items()] == [
+        ("broken", False, 0),
+        ("link", True, 0),
+    ]

@@ -1,9 +1,12 @@
 """Sweeps for tests: plans, and trials that look as if they had been trained."""
 
+import json
 from collections.abc import Sequence
 
 from mulan.recipes.registry import load_recipe
+from mulan.runs.checkpoint_list import checkpoint_name
 from mulan.runs.run import Run
+from mulan.storage import filesystem
 from mulan.storage.jsonl import JsonLinesLog
 from tune.early_stopping import EarlyStopping
 from tune.objective import objectives_of
@@ -46,3 +49,9 @@ def trained(trial: Trial, *scores: float, every: int = 2, step_s: float = 1.0) -
     for number, score in enumerate(scores, 1):
         lines[every * number - 1]["validation"] = {"recall10": score}  # type: ignore[assignment]
     JsonLinesLog(trial.run.metrics_uri).append(lines)
+
+
+def saved(trial: Trial, steps_done: int) -> None:
+    """Writes the manifest of a checkpoint without files."""
+    manifest = json.dumps({"files": {}, "score": 0.5}).encode()
+    filesystem.write_atomically(f"{trial.run.uri}/{checkpoint_name(steps_done)}/manifest.json", manifest)

@@ -1,5 +1,6 @@
 """Tests the domains of search spaces: what is drawn from them, their checks, and values as settings."""
 
+import datetime
 import math
 from typing import Any
 
@@ -44,6 +45,12 @@ def test_values_are_recognized() -> None:
         ({"loguniform": [1e-2, 1e-4]}, "is empty"),
         ({"loguniform": [0, 1]}, "must be above 0"),
         ({"uniform": [0, math.inf]}, "must be finite"),
+        ({"uniform": [-1e308, 1e308]}, "must be finite"),
+        ({"uniform": [0, 10**400]}, "must be at most"),
+        ({"randint": [0, 10**20]}, "must be at most"),
+        ({"choice": [datetime.date(1979, 5, 27)]}, "may only have numbers"),
+        ({"choice": [[1, {"a": 1}]]}, "may only have numbers"),
+        ({"grid": [1.0, math.nan]}, "may only have numbers"),
         ({"uniform": [0, 1, 2]}, "must be two numbers, the bounds"),
         ({"uniform": [False, True]}, "must be two numbers"),
         ({"randint": [0, 1.5]}, "must be two integers"),

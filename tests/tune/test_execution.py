@@ -5,10 +5,12 @@ import json
 import pytest
 
 from mulan.runs.lease import RunTakenOver
+from mulan.runs.stop import RunStopped
 from mulan.storage import filesystem
 from tests.tune.sweeps import options, plan_in, trained
 from tests.tune.test_watch import TakenOver, Unchallenged
-from tune.errors import SweepError
+from tune import execution as module
+from tune.errors import SweepError, SweepUnfinished
 from tune.execution import execute, written_whatever_happens
 from tune.results import SweepResults
 from tune.trial import Failure, planned_trials
@@ -53,3 +55,21 @@ def test_a_sweep_without_scores_is_an_error_and_has_a_page(run_folder: str) -> N
     with pytest.raises(SweepError, match="no trial reached a validation"):
         execute(plan, options(1), None, Unchallenged())  # type: ignore[arg-type]
     assert b"the loss of step 1 is nan" in filesystem.read_bytes(f"{plan.run.uri}/sweep.html")
+
+
+def test_a_sweep_whose_trials_were_all_given_up_may_be_repeated(
+    run_folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_run", lambda *arguments: ([], ["its process was lost"]))
+    with pytest.raises(SweepUnfinished, match=r"1 trials were given up; .*: its process was lost") as raised:
+        execute(plan_in(run_folder), options(1), None, Unchallenged())  # type: ignore[arg-type]
+    assert raised.value.exit_code == 1
+
+
+def test_whatever_prevents_the_results_does_not_hide_what_ended_the_sweep(
+    run_folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = SweepResults(plan_in(run_folder), options(2))
+    monkeypatch.setattr(results, "write", lambda result: 1 / 0)
+    with pytest.raises(RunStopped), written_whatever_happens(results, Unchallenged()):
+        raise RunStopped("stopped")

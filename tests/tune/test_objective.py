@@ -1,5 +1,7 @@
 """Tests which objectives a sweep may have, and their figures."""
 
+import math
+
 import pytest
 
 from mulan.config.recipe import Recipe
@@ -70,7 +72,8 @@ def test_figures_are_those_of_validations() -> None:
         {"step": 2, "step_s": 1.0, "validation": {"recall10": 0.25}},
         {"step": 3, "step_s": 1.5},
         {"step": 4, "step_s": 9.0, "validation": {"recall10": None, "map": 1.0}},
+        {"step": 5, "validation": {"recall10": math.nan}},
     ]
     assert Objective("recall10", "max", "").scores(lines) == [(2, 0.25)]
     assert Objective("map", "max", "").scores(lines) == [(4, 1.0)]
-    assert Objective("step_seconds", "min", "").scores(lines) == [(2, 2.0), (4, 2.25)]
+    assert Objective("step_seconds", "min", "").scores(lines) == [(2, 2.0), (4, 2.25), (5, 2.25)]

@@ -16,7 +16,7 @@ OUTSIDE = """
 [space]
 "optim.lr" = { loguniform = [0.05, 0.5] }
 "audio_tower.hidden_size" = { choice = [1] }
-"text_tower.prefix" = { choice = ["a very long prefix that would not fit below an axis", "b"] }
+"text_tower.prefix" = { choice = ["a very long prefix that would not fit below an axis", "$a_{$ b"] }
 """
 
 

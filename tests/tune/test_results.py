@@ -2,6 +2,7 @@
 
 import io
 import json
+import threading
 
 import pyarrow.parquet as pq
 import pytest
@@ -56,7 +57,9 @@ def test_files_are_written_and_ended_trials_read_once(run_folder: str) -> None:
 def test_files_and_table_are_kept_up_to_date(run_folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FILES_PERIOD_S", 0.0)
     monkeypatch.setattr(module, "_POLL_S", 0.01)
-    monkeypatch.setattr(module, "render_page", lambda *arguments: "")  # takes seconds, and is tested above
+    failing = threading.Event()
+    # drawing takes seconds, and is tested above
+    monkeypatch.setattr(module, "render_page", lambda *arguments: str(1 / 0) if failing.is_set() else "")
     plan = plan_in(run_folder)
     output = io.StringIO()
     live = LiveResults(SweepResults(plan, options(2)), Console(file=output, force_terminal=True, width=120))
@@ -67,7 +70,11 @@ def test_files_and_table_are_kept_up_to_date(run_folder: str, monkeypatch: pytes
         live.on_change()
         wait_until(lambda: filesystem.exists(uri), what="the file")
         assert "0.500" in output.getvalue()
-        # a damaged file of a trial does not end the thread
+        # neither an error of the page nor a damaged file of a trial ends the thread
+        failing.set()
+        live.on_change()
+        wait_until(lambda: not live.is_pending, what="an attempt")
+        failing.clear()
         filesystem.write_atomically(f"{plan.runs_uri}/trial_0001/metrics.jsonl", b"damaged\n")
         live.on_change()
         filesystem.remove(uri)

@@ -66,3 +66,14 @@ def test_fields_of_every_kind_may_be_varied() -> None:
     "data.text_sampling" = { choice = ["one", "subset"] }
     """
     check_space(space_from_toml(f"[space]\n{varied}", name="s"), load_recipe("demo"))
+
+
+@pytest.mark.parametrize("kind", ["uniform", "loguniform"])
+def test_a_field_of_integers_has_no_interval_of_numbers(kind: str) -> None:
+    (fault,) = faults_of(f'"optim.warmup_steps" = {{ {kind} = [1, 8] }}')
+    assert "input should be a valid integer" in fault
+
+
+def test_every_integer_of_a_short_interval_is_tried() -> None:
+    faults = faults_of('"audio_tower.stem_stride" = { randint = [1, 4] }')
+    assert any("audio_tower.stem_stride = 3" in fault for fault in faults)

@@ -8,17 +8,19 @@ import pytest
 
 from mulan.runs.lease import Fence, hold_lease
 from mulan.runs.lease_files import newest
+from mulan.runs.run import Run
 from mulan.runs.stop import RunStopped, request_stop
 from mulan.storage import filesystem
+from tests.monitoring.planted import lease
 from tests.waiting import wait_until
 from tune import stopping
 from tune.stopping import ends_when_asked_to
 
 
 def ask(uri: str) -> None:
-    lease = newest(f"{uri}/lease")
-    assert lease is not None
-    request_stop(uri, lease)
+    held = newest(f"{uri}/lease")
+    assert held is not None
+    request_stop(uri, held)
 
 
 def wait_in_sweep(fence: Fence, runs_uri: str) -> None:
@@ -31,6 +33,7 @@ def test_a_sweep_ends_after_its_trials(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(stopping, "PERIOD_S", 0.01)
     sweep, runs = str(tmp_path / "sweep"), str(tmp_path / "sweep" / "trials")
     filesystem.write_atomically(f"{runs}/trial_0001/recipe.toml", b"")  # never had a driver
+    lease(Run(runs, "trial_0002"))  # of an earlier call, whose machine is gone
     order = []
 
     def train() -> None:

@@ -223,7 +223,7 @@ def test_a_dry_run_prints_the_recipe_and_the_preview(
 def test_invalid_sweeps_are_refused(tmp_path: Path) -> None:
     recipe = load_recipe("demo_miniature", ["train.validation_micro_batches=0"])
     with pytest.raises(
-        SweepError, match=r"--trials 0: at least 1 is needed; --concurrent 0: at least 1 is needed; train\.val"
+        SweepError, match=r"--trials 0: must be between 1 and 10000; --concurrent 0: at least 1 is needed; train\.val"
     ):
         for_sweep(recipe, trials=0, concurrent=0)
     done = sweep("--trials", "1", "--data", str(tmp_path / "nothing"))

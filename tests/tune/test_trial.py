@@ -1,17 +1,14 @@
 """Tests the state of trials as read from the sweep's folder."""
 
-import json
-
 import pytest
 
-from mulan.runs.checkpoint import checkpoint_name
 from mulan.runs.run import Run
 from mulan.storage import filesystem
 from mulan.storage.jsonl import DamagedFile
-from tests.tune.sweeps import plan_in
+from tests.tune.sweeps import plan_in, saved
 from tune.errors import SweepError
 from tune.plan import SweepPlan
-from tune.trial import Failure, Trial, planned_trials
+from tune.trial import Failure, check_steps, planned_trials
 
 
 @pytest.fixture
@@ -24,17 +21,18 @@ def longer(plan: SweepPlan, steps: int) -> SweepPlan:
     return plan_in(plan.run.storage_uri, settings=[f"train.steps={steps}"])
 
 
-def saved(trial: Trial, steps_done: int) -> None:
-    manifest = json.dumps({"files": {}, "score": 0.5}).encode()
-    filesystem.write_atomically(f"{trial.run.uri}/{checkpoint_name(steps_done)}/manifest.json", manifest)
-
-
 def test_existing_trials_belong_to_the_sweep(plan: SweepPlan) -> None:
     for trial in planned_trials(plan, 3):
         saved(trial, 2)
     trials = planned_trials(plan, 1)
     assert [trial.run.name for trial in trials] == ["trial_0000", "trial_0001", "trial_0002"]
     assert [trial.run.uri for trial in trials] == [f"{plan.run.uri}/trials/trial_000{number}" for number in range(3)]
+
+
+def test_other_folders_are_no_trials(plan: SweepPlan) -> None:
+    for name in ("trial_20261130", "trial_1", "trial_0001.old"):
+        filesystem.write_atomically(f"{plan.runs_uri}/{name}/notes.txt", b"")
+    assert len(planned_trials(plan, 1)) == 1
 
 
 def test_the_state_of_trials(plan: SweepPlan) -> None:
@@ -57,9 +55,11 @@ def test_a_longer_sweep_continues_trials_that_were_not_stopped(plan: SweepPlan) 
 
 
 def test_fewer_steps_than_those_of_a_trial_are_refused(plan: SweepPlan) -> None:
-    saved(planned_trials(plan, 2)[1], 6)
+    trials = planned_trials(plan, 2)
+    saved(trials[1], 6)
+    check_steps(trials, 6)
     with pytest.raises(SweepError, match=r"trial_0001 has a checkpoint of step 6, so train\.steps = 5 cannot be"):
-        planned_trials(longer(plan, 5), 2)
+        check_steps(trials, 5)
 
 
 @pytest.mark.parametrize(

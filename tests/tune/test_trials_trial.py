@@ -77,6 +77,13 @@ def test_an_error_that_another_attempt_would_meet_again_is_reported(ran: dict[st
     }
 
 
+def test_a_point_that_is_no_valid_recipe_fails_its_trial_alone(ran: dict[str, Any]) -> None:
+    begin("optim.warmup_steps=2.5")
+    assert "optim.warmup_steps = 2.5" in ran["reported"][ERROR]
+    assert ran["reported"][ERROR_KIND] == "failed"
+    assert "run" not in ran
+
+
 @pytest.mark.parametrize(
     "error",
     [ControllerLost("it died"), StorageError("it does not answer"), ConnectionError("the head does not answer")],

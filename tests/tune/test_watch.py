@@ -10,7 +10,8 @@ from ray.exceptions import OutOfMemoryError
 
 from jobs.arguments import CONSOLE
 from mulan.runs.lease import Fence, RunTakenOver
-from tests.tune.sweeps import plan_in, trained
+from mulan.storage import filesystem
+from tests.tune.sweeps import plan_in, saved, trained
 from tune.plan import SweepPlan
 from tune.trial import Failure, Trial, planned_trials
 from tune.watch import ERROR, ERROR_KIND, Watch
@@ -59,6 +60,17 @@ def test_a_stopped_trial_is_completed(plan: SweepPlan, trials: list[Trial]) -> N
     watch.on_trial_complete(1, [], one)
     assert [trial.is_over(plan.recipe) for trial in trials] == [True, False]
     assert not watch.errors
+
+
+def test_a_trial_whose_process_was_lost_after_its_last_checkpoint_is_not_a_stopped_one(
+    plan: SweepPlan, trials: list[Trial]
+) -> None:
+    watch, one = Watch(plan, trials, Unchallenged(), CONSOLE), tune_trial(trials[0])
+    result(watch, one, step=4, validation_recall10=0.5)
+    saved(trials[0], 6)
+    watch.on_trial_complete(1, [], one)  # its next process found nothing to train
+    assert not trials[0].was_stopped()
+    assert trials[0].is_over(plan.recipe)
 
 
 def test_a_sweep_that_was_taken_over_records_nothing(plan: SweepPlan, trials: list[Trial]) -> None:
@@ -121,6 +133,28 @@ def test_a_trial_that_was_given_up_is_recorded_and_may_be_tried_again(
     assert (failure.kind, failure.step, failure.reason) == (kind, 0, watch.lost[0])
     assert not trials[1].is_over(plan.recipe)
     assert len(changes) == 1
+
+
+def test_what_cannot_be_read_of_a_trial_does_not_end_the_sweep(
+    plan: SweepPlan, trials: list[Trial], tmp_path: Path
+) -> None:
+    watch, one = Watch(plan, trials, Unchallenged(), CONSOLE), tune_trial(trials[1])
+    filesystem.write_atomically(trials[1].run.metrics_uri, b"damaged\n")
+    (tmp_path / "error.pkl").write_bytes(b"no pickle")
+    one.pickled_error_file = str(tmp_path / "error.pkl")
+    watch.on_trial_error(1, [], one)
+    failure = trials[1].failure()
+    assert failure is not None
+    assert failure.reason.startswith("its error cannot be read: ")
+
+
+def test_what_an_error_says_cannot_control_the_terminal(
+    plan: SweepPlan, trials: list[Trial], capsys: pytest.CaptureFixture[str]
+) -> None:
+    watch, one = Watch(plan, trials, Unchallenged(), CONSOLE), tune_trial(trials[1])
+    one.last_result = {"step": 0, ERROR: "cannot decode a\x1b[2J.wav", ERROR_KIND: "failed"}
+    watch.on_trial_complete(1, [], one)
+    assert "cannot decode a\\x1b[2J.wav" in capsys.readouterr().out
 
 
 def test_tune_can_store_it(plan: SweepPlan, trials: list[Trial]) -> None:

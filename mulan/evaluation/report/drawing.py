@@ -11,6 +11,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mulan.pages.rendering import Filters, data_uri
+
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D1F")
 """Colours of Okabe and Ito, which colour-blind readers can tell apart."""
 INK, GREY, FAINT = "#1f2430", "#6b7280", "#d9dde3"
@@ -60,6 +62,10 @@ class Picture:
         return buffer.getvalue()
 
 
+PICTURE_FILTERS: Filters = {"picture": lambda picture: data_uri(picture.svg, "image/svg+xml")}
+"""Filters of a page's template: ``picture`` is the address of a picture that the page contains."""
+
+
 def picture_of(figure: Figure, alt: str) -> Picture:
     """Returns a figure as a picture with its alternative text."""
     return Picture(svg_of(figure), alt, figure)
@@ -77,6 +83,11 @@ def svg_of(figure: Figure) -> bytes:
     with _without_glyph_warnings():
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")), dpi=200)
     return buffer.getvalue()
+
+
+def literal(text: str) -> str:
+    """Returns a text that matplotlib shows as it is: dollar signs would begin a formula."""
+    return text.replace("$", r"\$")
 
 
 @contextmanager

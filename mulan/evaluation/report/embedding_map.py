@@ -8,7 +8,7 @@ import numpy as np
 
 from mulan.data.corpus.metadata import split_tag
 from mulan.evaluation.recordings import EmbeddedRecordings, LabelledRecording
-from mulan.evaluation.report.drawing import GREY, INK, PALETTE, STYLE, Picture, new_figure, picture_of
+from mulan.evaluation.report.drawing import GREY, INK, PALETTE, STYLE, Picture, literal, new_figure, picture_of
 from mulan.evaluation.report.plane import on_plane
 
 MIN_RECORDINGS = 5
@@ -47,8 +47,7 @@ def embedding_map(audio: EmbeddedRecordings, *, title: str, seed: int = 0) -> Pi
         for number, name in enumerate(names):
             own = points[[row for row, group in enumerate(groups) if group == name]]
             colour, marker = PALETTE[number % len(PALETTE)], _MARKERS[number]
-            # dollar signs would begin a formula
-            label = name.replace("$", r"\$")
+            label = literal(name)
             axes.scatter(own[:, 0], own[:, 1], s=24, color=colour, marker=marker, alpha=0.8, linewidths=0, label=label)
             axes.annotate(
                 label, np.median(own, axis=0), ha="center", va="center", color=INK,
@@ -56,7 +55,7 @@ def embedding_map(audio: EmbeddedRecordings, *, title: str, seed: int = 0) -> Pi
             )  # fmt: skip
         if names:
             figure.legend(loc="outside lower center", ncols=min(5, len(names)), frameon=False, fontsize=8)
-        axes.set_title(title.replace("$", r"\$"))
+        axes.set_title(literal(title))
         axes.set_xticks([])
         axes.set_yticks([])
         axes.set_xlabel("t-SNE 1 (no unit)")

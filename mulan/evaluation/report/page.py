@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from mulan.evaluation.report.class_tables import class_tables
-from mulan.evaluation.report.drawing import Picture
+from mulan.evaluation.report.drawing import PICTURE_FILTERS, Picture
 from mulan.evaluation.report.examples import example_sets
 from mulan.evaluation.report.robustness_picture import robustness_picture
 from mulan.evaluation.report.robustness_table import robustness_tables
@@ -20,7 +20,7 @@ from mulan.evaluation.report.summary import scores_of, section_of, to_json
 from mulan.evaluation.report.tables import SectionTable, section_tables
 from mulan.evaluation.report.tag_tables import tag_tables
 from mulan.evaluation.report.training import TrainingReport
-from mulan.pages.rendering import Filters, data_uri, render
+from mulan.pages.rendering import Filters, render
 from mulan.storage import filesystem
 
 JSON_NAME, HTML_NAME = "report.json", "report.html"
@@ -87,7 +87,7 @@ def render_page(summary: Mapping[str, Any], content: PageContent) -> str:
         "fixed": fixed,
         "breakable": _breakable,
         "by_equal": _by_equal,
-        "picture": lambda picture: data_uri(picture.svg, "image/svg+xml"),
+        **PICTURE_FILTERS,
         "duration": _duration,
         "first": lambda values, count: list(islice(values.items(), count)),
     }

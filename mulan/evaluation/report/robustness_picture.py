@@ -8,7 +8,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mulan.evaluation.report.drawing import GREY, PALETTE, STYLE, Picture, picture_of
+from mulan.evaluation.report.drawing import GREY, PALETTE, STYLE, Picture, literal, picture_of
 from mulan.evaluation.report.score_names import SECTION_TITLES, score_name
 from mulan.evaluation.report.summary import section_of
 
@@ -51,7 +51,7 @@ def robustness_picture(summary: Mapping[str, Any]) -> Picture | None:
         handles: dict[str, Any] = {}
         for panel, ((model, section, name, score), sets) in zip(axes, shown.items(), strict=False):
             handles |= _draw(panel, sets)
-            panel.set_title(f"{_short(model)}\n{SECTION_TITLES[section]}: {name}".replace("$", r"\$"))
+            panel.set_title(literal(f"{_short(model)}\n{SECTION_TITLES[section]}: {name}"))
             panel.set_xlabel("strength of the corruption")
             panel.set_ylabel(score_name(score).label)
         figure.legend(handles.values(), handles, loc="outside lower center", ncols=4, frameon=False)
