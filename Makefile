@@ -27,7 +27,7 @@ test-all: $(INSTALLED)  ## run all tests
 	@$(PYTEST)
 
 test-long: $(INSTALLED)  ## run groups of long tests: GROUP="learning chaos layouts jobs", or a part of these
-	@$(PYTEST) --long "$(GROUP)"
+	@$(PYTEST) --long="$(GROUP)"  # one word: pytest would take "jobs" for the folder of that name
 
 test-gpu: $(INSTALLED)  ## run the tests that need a GPU; all others are run without one
 	@$(BIN)/python -m pytest --gpu

@@ -128,3 +128,9 @@ def test_without_a_long_history_all_files_are_recent_and_without_any_none(
     git(tmp_path, "init", "-q")
     commit(tmp_path, "only.py", hours_ago=0.0)
     assert recently_changed(tmp_path) == ["only.py"]
+
+
+def test_make_gives_groups_in_one_word() -> None:
+    """In two words, pytest takes "jobs" for the folder of that name, and does not load the plugin with the option."""
+    given = [word for word in (ROOT / "Makefile").read_text().split() if word.startswith("--long")]
+    assert given == ['--long="$(GROUP)"']
