@@ -73,7 +73,9 @@ def autoscaled(types: Mapping[str, NodeType], *, idle_s: float = 15.0) -> Iterat
         idle_s: Seconds after which an idle node is removed.
     """
     port, metrics = free_ports(2)
-    environment = ENVIRONMENT | {
+    # where no device is visible, Ray starts no node that is said to have GPUs
+    visible = {name: value for name, value in ENVIRONMENT.items() if name != "CUDA_VISIBLE_DEVICES"}
+    environment = visible | {
         "RAY_FAKE_CLUSTER": "1",
         "RAY_enable_autoscaler_v2": "1",
         "RAY_CLOUD_INSTANCE_ID": HEAD_ID,
