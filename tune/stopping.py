@@ -15,6 +15,9 @@ from mulan.storage import filesystem
 
 PERIOD_S = 1.0
 """Time between two looks whether trials are still trained."""
+_SIGNAL = signal.SIGUSR2
+"""The signal that ends the block: a process that a script has put into the background ignores SIGINT, and SIGUSR1 is
+Tune's own."""
 
 
 @contextmanager
@@ -38,9 +41,10 @@ def ends_when_asked_to(fence: Fence, runs_uri: str) -> Iterator[None]:
             time.sleep(PERIOD_S)
         if not ended.is_set():
             found.append(request)
-            os.kill(os.getpid(), signal.SIGINT)  # as an interrupt from outside, also while Ray waits
+            os.kill(os.getpid(), _SIGNAL)  # interrupts the main thread, also while it waits for Ray
 
     ended = threading.Event()
+    handler = signal.signal(_SIGNAL, signal.default_int_handler)
     try:
         with StopWatch([fence], on_request=end):
             try:
@@ -51,6 +55,8 @@ def ends_when_asked_to(fence: Fence, runs_uri: str) -> Iterator[None]:
         if found:
             raise RunStopped(f"sweep {fence.uri} stopped: {found[0]}") from None
         raise
+    finally:
+        signal.signal(_SIGNAL, handler)
 
 
 def wait_for_the_end() -> None:

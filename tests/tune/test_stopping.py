@@ -1,7 +1,10 @@
 """Tests that a sweep ends when it is asked to, once its trials have."""
 
+import signal
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -26,10 +29,23 @@ def ask(uri: str) -> None:
 def wait_in_sweep(fence: Fence, runs_uri: str) -> None:
     with ends_when_asked_to(fence, runs_uri):
         ask(fence.uri)
-        time.sleep(60.0)  # the interrupt ends it
+        time.sleep(60.0)  # the request ends it
 
 
-def test_a_sweep_ends_after_its_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@contextmanager
+def ignored_interrupts() -> Iterator[None]:
+    """What a shell script does to the processes that it puts into the background."""
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+@pytest.mark.parametrize("place", [nullcontext, ignored_interrupts])
+def test_a_sweep_ends_after_its_trials(
+    place: Callable[[], AbstractContextManager[None]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(stopping, "PERIOD_S", 0.01)
     sweep, runs = str(tmp_path / "sweep"), str(tmp_path / "sweep" / "trials")
     filesystem.write_atomically(f"{runs}/trial_0001/recipe.toml", b"")  # never had a driver
@@ -45,7 +61,7 @@ def test_a_sweep_ends_after_its_trials(tmp_path: Path, monkeypatch: pytest.Monke
 
     begun = threading.Event()
     trial = threading.Thread(target=train)
-    with hold_lease(sweep) as fence:
+    with place(), hold_lease(sweep) as fence:
         trial.start()
         begun.wait()
         with pytest.raises(RunStopped, match=r"sweep .*sweep stopped: requested by ") as stopped:
