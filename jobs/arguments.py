@@ -214,7 +214,8 @@ def end(main: Callable[[], None], *, repeated: str = "resumes from the newest ch
         print(f"{stopped}; the same command {repeated}: {redacted(shlex.join(sys.orig_argv))}", file=sys.stderr)
         sys.exit(stopped.exit_code)
     except MulanError as error:
-        print(f"error: {error}", file=sys.stderr)
+        # its lines may have names from outside
+        print("error:", "\n".join(map(filesystem.printable, str(error).split("\n"))), file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         hint = f"interrupted; the same command {repeated}: "

@@ -2,12 +2,14 @@
 
 import json
 import math
-import tomllib
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
+
+from mulan.config.parsing import parse_toml
 
 Value: TypeAlias = Any
 """A value of a recipe's field: a number, a boolean, a string, or a list of them."""
@@ -25,6 +27,8 @@ _INSIDE = 0.381966
 """The place of an example in an interval of numbers, which is no simple fraction of it."""
 _MAX_INTEGER = 2**53
 """The largest integer up to which a float has all of them."""
+_MAX_DEPTH = 4
+"""The depth to which lists may be nested; fields of recipes are lists of lists at most."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,8 @@ class NumberInterval:
 
     def contains(self, value: Value) -> bool:
         """Returns whether a value is in the interval."""
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return is_number and self.low <= value <= self.high and (self.kind != "randint" or value == int(value))
+        is_number = isinstance(value, int if self.kind == "randint" else int | float) and not isinstance(value, bool)
+        return is_number and self.low <= value <= self.high
 
     def rounded(self, value: float) -> float:
         """Returns a value rounded to six digits, within the bounds."""
@@ -102,7 +106,7 @@ class Values:
 
     def contains(self, value: Value) -> bool:
         """Returns whether a value is one of the list."""
-        return value in self.values
+        return _is_value(value) and as_text(value) in {as_text(one) for one in self.values}
 
     def to_json(self) -> dict[str, list[Value]]:
         """Returns the domain as in the file of a space."""
@@ -162,14 +166,20 @@ def _values_fault(values: Sequence[Any]) -> str:
         return "contains a whole section; vary its fields instead"
     if not all(_is_value(value) for value in values):
         return "may only have numbers, booleans, strings, and lists of them"
-    texts = [as_text(value) for value in values]
-    repeated = sorted({text for text in texts if texts.count(text) > 1})
+    texts = [as_text(_number_as_float(value)) for value in values]
+    repeated = sorted({as_text(value) for value, text in zip(values, texts, strict=True) if texts.count(text) > 1})
     return f"repeats {' and '.join(repeated)}" if repeated else ""
 
 
-def _is_value(value: Any) -> bool:
+def _number_as_float(value: Any) -> Any:
+    """Returns numbers such that equal ones have the same text."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value + 0.0 if is_number and abs(value) <= _MAX_INTEGER else value  # -0.0 becomes 0.0
+
+
+def _is_value(value: Any, depth: int = 0) -> bool:
     if isinstance(value, list):
-        return all(_is_value(item) for item in value)
+        return depth < _MAX_DEPTH and all(_is_value(item, depth + 1) for item in value)
     return isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
 
 
@@ -185,17 +195,19 @@ def as_text(value: Value) -> str:
 
 
 def _quoted(value: Value) -> str:
-    # a JSON string without escapes beyond those of TOML is one of TOML
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else as_text(value)
+    if not isinstance(value, str):
+        return as_text(value)
+    # a JSON string without escapes beyond those of TOML is one of TOML, which also has no bare DEL
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _needs_quotes(text: str) -> bool:
-    """Returns whether ``--set`` would not parse a string as itself."""
-    if text != text.strip():
+    """Returns whether ``--set`` would not parse a string as itself, or it has control characters."""
+    if text != text.strip() or any(unicodedata.category(one) == "Cc" for one in text):
         return True
     try:
-        return tomllib.loads(f"value = {text}") != {"value": text}
-    except tomllib.TOMLDecodeError:
+        return parse_toml(f"value = {text}") != {"value": text}
+    except ValueError:
         return False
 
 

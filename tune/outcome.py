@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mulan.storage.jsonl import DamagedFile
 from tune.objective import Objective
 from tune.plan import SweepPlan
 from tune.trial import Failure, FailureKind, Trial
@@ -41,16 +42,23 @@ def outcome_of(trial: Trial, plan: SweepPlan) -> Outcome:
     """
     metrics = trial.run.metrics()
     failure = trial.failure()
-    return Outcome(
-        trial,
-        _state(trial, plan, metrics, failure),
-        failure,
-        {objective.name: objective.scores(metrics) for objective in plan.objectives},
-        steps=max((int(line["step"]) for line in metrics), default=0),
-        worker_seconds=sum(
-            float(line.get("step_s", 0)) * line.get("workers", plan.recipe.scale.max_workers) for line in metrics
-        ),
-    )
+    try:
+        return Outcome(
+            trial,
+            _state(trial, plan, metrics, failure),
+            failure,
+            {objective.name: objective.scores(metrics) for objective in plan.objectives},
+            steps=max((int(line["step"]) for line in metrics), default=0),
+            worker_seconds=sum(_worker_seconds(line, plan.recipe.scale.max_workers) for line in metrics),
+        )
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:  # values of other types
+        raise DamagedFile(
+            f"{trial.run.metrics_uri} is damaged; restore it, or remove the folder of the trial to train it again"
+        ) from error
+
+
+def _worker_seconds(line: Mapping[str, Any], max_workers: int) -> float:
+    return float(line.get("step_s", 0)) * float(line.get("workers", max_workers))
 
 
 def _state(trial: Trial, plan: SweepPlan, metrics: Sequence[Mapping[str, Any]], failure: Failure | None) -> State:

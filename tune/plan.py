@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mulan.config.parsing import parse_json
 from mulan.config.recipe import Recipe
 from mulan.runs.run import Run
 from mulan.storage import filesystem
@@ -78,7 +79,7 @@ class SweepPlan:
                 raise SweepError(f"sweep {self.run.uri} is of an earlier version of mulan; give another --name")
             return
         try:
-            there = json.loads(filesystem.read_bytes(self._uri))
+            there = parse_json(filesystem.read_bytes(self._uri))
             differing = list(_differing(there, json.loads(json.dumps(self.to_json()))))
         except (ValueError, TypeError, AttributeError) as error:
             raise DamagedFile(f"{self._uri} is damaged; restore it, or give another --name") from error

@@ -10,19 +10,25 @@ A file gives the domain of each field in a table ``[space]``::
 """
 
 import difflib
-import tomllib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mulan.config.parsing import parse_toml
 from mulan.config.paths import absolute, scheme_of
 from mulan.config.recipe import Recipe
+from mulan.storage.filesystem import printable
 from tune.domains import KINDS, Domain, parse_domain
 from tune.errors import SweepError
 from tune.spaces import NAMED_SPACES, Domains
 
 _MAX_FAULTS = 20
+_PATH = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
+_MAX_DEPTH = 8
+"""Number of tables in each other in which a path is looked for; fields of recipes are in fewer."""
+_MAX_SHOWN = 100
 
 
 class SpaceError(SweepError):
@@ -100,8 +106,8 @@ def space_from_toml(text: str, *, name: str) -> Space:
         SpaceError: It is not valid; lists all errors.
     """
     try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        content = parse_toml(text)
+    except ValueError as error:
         raise SpaceError(name, [f"is not TOML: {error}"]) from error
     faults = [f"{key} is not a table of a space; give [space]" for key in content if key != "space"]
     tables = content.get("space", {})
@@ -109,9 +115,7 @@ def space_from_toml(text: str, *, name: str) -> Space:
         raise SpaceError(name, [*faults, "has no table [space] with the domains of fields"])
     domains: dict[str, Domain] = {}
     for field, table in _fields(tables):
-        domain, fault = (
-            parse_domain(field, table) if isinstance(table, Mapping) else (None, f"{field} = {table!r} is not a domain")
-        )
+        domain, fault = _domain(field, table)
         if domain is None:
             faults.append(fault)
         elif field in domains:
@@ -123,10 +127,21 @@ def space_from_toml(text: str, *, name: str) -> Space:
     return Space(name, dict(sorted(domains.items())))
 
 
+def _domain(field: str, table: Any) -> tuple[Domain | None, str]:
+    if not _PATH.fullmatch(field):  # "train.steps=9#" would set another field than it names
+        return None, f"{printable(field)[:_MAX_SHOWN]!r} is not the path of a field, such as optim.lr"
+    if not isinstance(table, Mapping):
+        return None, f"{field} = {table!r} is not a domain"
+    return parse_domain(field, table)
+
+
 def _fields(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yields the path and the domain of each field; unquoted paths are nested tables of TOML."""
     for key, table in tables.items():
         is_nested = isinstance(table, Mapping) and table and not table.keys() & set(KINDS)
+        if is_nested and prefix.count(".") > _MAX_DEPTH:
+            yield f"{prefix}{key}", "..."
+            continue
         if is_nested and all(isinstance(value, Mapping) for value in table.values()):
             yield from _fields(table, f"{prefix}{key}.")
         else:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
+from mulan.config.parsing import parse_json
 from mulan.config.recipe import Recipe
 from mulan.runs.checkpoint_list import checkpoints
 from mulan.runs.run import Run
@@ -135,7 +136,7 @@ class Trial:
     def _record(self, name: str, **types: type) -> dict[str, Any] | None:
         uri = self._uri_of(name)
         try:
-            record = json.loads(filesystem.read_bytes(uri))
+            record = parse_json(filesystem.read_bytes(uri))
             return {key: of_type(record[key]) for key, of_type in types.items()}
         except (FileNotFoundError, NotADirectoryError):  # perhaps removed just now, by a trial that begins again
             return None
@@ -178,11 +179,16 @@ def _trial(plan: SweepPlan, number: int) -> Trial:
 def _stored_point(run: Run, plan: SweepPlan) -> Point | None:
     uri = filesystem.join(run.uri, "point.json")
     try:
-        point = json.loads(filesystem.read_bytes(uri))
+        point = parse_json(filesystem.read_bytes(uri))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError:
         point = None
-    if not isinstance(point, dict) or point.keys() != plan.space.domains.keys():
+    domains = plan.space.domains
+    if (
+        not isinstance(point, dict)
+        or point.keys() != domains.keys()
+        or not all(domain.contains(point[field]) for field, domain in domains.items())
+    ):
         raise DamagedFile(f"{uri} is damaged; remove the folder of the trial to choose another point")
     return point

@@ -1,6 +1,5 @@
 """The recipe: all sections of the configuration of a run, written to TOML and read from it."""
 
-import tomllib
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +20,7 @@ from mulan.config.checks import (
 )
 from mulan.config.errors import RecipeError
 from mulan.config.evaluation import EvaluationConfig, evaluation_faults
+from mulan.config.parsing import parse_toml
 from mulan.config.tracking import LoggingConfig
 from mulan.config.validation import validated
 
@@ -119,8 +119,8 @@ def recipe_from_toml(text: str, *, name: str) -> Recipe:
         RecipeError: The text is not TOML, or the recipe is invalid; lists all errors.
     """
     try:
-        return validated(Recipe, tomllib.loads(text), name=name)
-    except tomllib.TOMLDecodeError as error:
+        return validated(Recipe, parse_toml(text), name=name)
+    except ValueError as error:
         raise RecipeError(name, [f"is not TOML: {error}"]) from error
 
 

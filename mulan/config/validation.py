@@ -1,7 +1,6 @@
 """Validation of sections, with error messages that name the field and suggest fields with similar names."""
 
 import difflib
-import tomllib
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -9,6 +8,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from mulan.config.errors import RecipeError
+from mulan.config.parsing import parse_toml
 from mulan.config.paths import PASSWORD_FAULT, redacted
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -93,9 +93,10 @@ def parsed_settings(settings: Iterable[str]) -> tuple[list[tuple[str, Any]], lis
 
 def _parsed(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        values = parse_toml(f"value = {text}")
+    except ValueError:
         return text
+    return values["value"] if values.keys() == {"value"} else text  # a text of several lines
 
 
 def _as_dicts(value: Any) -> Any:

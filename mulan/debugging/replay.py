@@ -4,7 +4,6 @@ The plan gives the same micro-batches as in the run, regardless of its number of
 the same kind of device, the results are bitwise equal.
 """
 
-import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ import torch.distributed as dist
 from rich.console import Console
 from torch._C._distributed_c10d import HashStore
 
+from mulan.config.parsing import parse_json
 from mulan.config.recipe import Recipe
 from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Item, Phase, Schedule
@@ -109,7 +109,7 @@ def _stored_recordings(run: Run, step: int) -> Sequence[Sequence[str]] | None:
     if not filesystem.exists(uri):
         return None
     try:
-        return [[str(name) for name in names] for names in json.loads(filesystem.read_bytes(uri))["recordings"]]
+        return [[str(name) for name in names] for names in parse_json(filesystem.read_bytes(uri))["recordings"]]
     except (ValueError, TypeError, KeyError) as error:
         raise ReplayError(f"{uri} is damaged; restore it, or remove it to replay without it") from error
 

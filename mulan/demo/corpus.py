@@ -13,6 +13,7 @@ import numpy as np
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
 from mulan.config.errors import MulanError
+from mulan.config.parsing import parse_json
 from mulan.data.corpus.index import INDEX_NAME
 from mulan.data.corpus.writing import Recording, write_corpus
 from mulan.data.freed_memory import keep_freed_memory
@@ -220,7 +221,7 @@ def _is_complete(uri: str, parameters: dict[str, int]) -> bool:
             raise DemoCorpusError(f"{uri} contains a corpus that is not a demo corpus; choose another folder")
         return False
     try:
-        manifest = json.loads(filesystem.read_bytes(manifest_uri))
+        manifest = parse_json(filesystem.read_bytes(manifest_uri))
         existing = manifest["parameters"]
     except (ValueError, KeyError, TypeError) as error:
         raise DemoCorpusError(f"{manifest_uri} is damaged; delete {uri} or choose another folder") from error

@@ -1,6 +1,5 @@
 """Initial weights of an audio tower from a pretrained network (MuLan §3.2)."""
 
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
 
 from mulan.config.audio import AstTowerConfig, AudioTowerConfig, FrontEndConfig
 from mulan.config.base import Section
+from mulan.config.parsing import parse_json
 from mulan.model.audio.extractors import ast_section
 from mulan.model.inference.files import CONFIG, WEIGHTS, EncoderConfig, TaggerConfig, config_faults, weights_fault
 from mulan.model.towers.audio import AstAudioTower, AudioTower
@@ -103,7 +103,7 @@ def _load_ast(tower: AstAudioTower, section: AstTowerConfig, front_end: FrontEnd
 
 def _ast_config(spec: str, folder: Path) -> ASTConfig:
     with loading(spec, "cannot be loaded", _AST_REMEDY):
-        values = json.loads((folder / CONFIG).read_bytes())
+        values = parse_json((folder / CONFIG).read_bytes())
         kind = values.get("model_type") if isinstance(values, dict) else None
         if kind != ASTConfig.model_type:
             raise ValueError(f"{CONFIG} describes {kind or 'no model of transformers'}, not {ASTConfig.model_type}")
@@ -165,7 +165,7 @@ def _load_trunk(tower: AudioTower, section: AudioTowerConfig, front_end: FrontEn
 
 
 def _exported_config(content: bytes) -> TaggerConfig | EncoderConfig:
-    values = json.loads(content)
+    values = parse_json(content)
     file_format = values.get("format") if isinstance(values, dict) else None
     for kind in (TaggerConfig, EncoderConfig):
         if kind.model_fields["format"].default == file_format:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mulan.config.errors import ErrorCollection, MulanError
+from mulan.config.parsing import parse_json
 from mulan.config.recipe import Recipe, differing_fields
 from mulan.evaluation.protocols.protocol import SECTIONS
 from mulan.evaluation.report.score_names import HIDDEN_SCORES, SECTION_TITLES, bounds, chance_of, fixed, score_name
@@ -108,7 +109,7 @@ def _read(status: RunStatus) -> ComparedRun:
 def _report(uri: str) -> tuple[Mapping[str, Any] | None, str]:
     """Returns the content of a report, and why it is left out."""
     try:
-        report = json.loads(filesystem.read_bytes(uri))
+        report = parse_json(filesystem.read_bytes(uri))
         _check_scores(report)
     except FileNotFoundError:
         return None, "not evaluated"

@@ -3,7 +3,6 @@
 Their code is that of ``transformers``: no code in a checkpoint is run.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
 
+from mulan.config.parsing import parse_json
 from mulan.model.audio.extractors import AstLogMel
 from mulan.model.inference.passes import WINDOWS_AT_ONCE
 from mulan.model.towers.pretrained_networks import load_network
@@ -48,9 +48,9 @@ class AstCheckpoint:
                 other.
         """
         with loading(spec, "config.json cannot be used", _REMEDY):
-            config = _read_config(json.loads((folder / "config.json").read_bytes()))
+            config = _read_config(parse_json((folder / "config.json").read_bytes()))
         with loading(spec, "preprocessor_config.json cannot be used", _REMEDY):
-            extractor = _read_extractor(json.loads((folder / "preprocessor_config.json").read_bytes()))
+            extractor = _read_extractor(parse_json((folder / "preprocessor_config.json").read_bytes()))
         expected = {"num_mel_bins": config.num_mel_bins, "max_length": config.max_length}
         faults = [
             f"{name} is {getattr(extractor, name)} in preprocessor_config.json, but {value} in config.json"

@@ -4,7 +4,6 @@ MuLan's detector is not public. Here it is any tagger with a class of music: one
 public Audio Spectrogram Transformer for AudioSet, or a function of the user's own.
 """
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +11,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from mulan.config.parsing import parse_json
 from mulan.data.audio.windows import covering_windows
 from mulan.model.inference.files import CONFIG, ModelFolder
 from mulan.model.inference.inputs import in_batches
@@ -181,5 +181,5 @@ def tagger_folder(tagger: str) -> Path:
 def _is_exported(tagger: str, folder: Path) -> bool:
     """Returns whether a folder holds a model that mulan exported."""
     with loading(tagger, f"{CONFIG} cannot be read", _REMEDY):
-        values = json.loads((folder / CONFIG).read_bytes())
+        values = parse_json((folder / CONFIG).read_bytes())
     return isinstance(values, dict) and "format" in values

@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mulan.config.errors import MulanError
+from mulan.config.parsing import parse_json
 from mulan.data.corpus.index import INDEX_NAME
 from mulan.preparation.chunks import Chunk, from_json, to_json
 from mulan.preparation.found import FoundRecording
@@ -66,7 +67,7 @@ class Workspace:
         if not filesystem.exists(self._in(INDEX_NAME)):
             return
         try:
-            before = json.loads(filesystem.read_bytes(self._in(SETTINGS_NAME)))
+            before = parse_json(filesystem.read_bytes(self._in(SETTINGS_NAME)))
             if not isinstance(before, dict):
                 raise ValueError("it is no JSON object")
         except (FileNotFoundError, NotADirectoryError) as error:

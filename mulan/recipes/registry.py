@@ -2,7 +2,6 @@
 
 import difflib
 import functools
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -10,6 +9,7 @@ from typing import Any
 
 from mulan.config.audio import ResNetTowerConfig, VggishFrontEndConfig
 from mulan.config.errors import RecipeError
+from mulan.config.parsing import parse_toml
 from mulan.config.paths import absolute, scheme_of
 from mulan.config.recipe import Recipe
 from mulan.config.sections import BatchConfig, DataConfig, OptimConfig, ScaleConfig, TextTowerConfig, TrainConfig
@@ -137,8 +137,8 @@ def _read(name_or_file: str) -> dict[str, Any]:
     if scheme_of(path):
         raise RecipeError(name_or_file, ["is not a local file; copy it to this machine"])
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
+        return parse_toml(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise RecipeError(name_or_file, [f"cannot be read: {error.strerror}"]) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise RecipeError(name_or_file, [f"is not TOML: {error}"]) from error

@@ -3,12 +3,12 @@
 A checkpoint's ``manifest.json``, which is written last, holds the size and SHA-256 of every other file, and the score.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mulan.config.parsing import parse_json
 from mulan.storage import filesystem
 
 MANIFEST = "manifest.json"
@@ -51,7 +51,7 @@ def remove_checkpoint(uri: str) -> None:
 def _info(run_uri: str, name: str) -> CheckpointInfo | None:
     uri = filesystem.join(run_uri, name)
     try:
-        manifest = json.loads(filesystem.read_bytes(filesystem.join(uri, MANIFEST)))
+        manifest = parse_json(filesystem.read_bytes(filesystem.join(uri, MANIFEST)))
         files, score = manifest["files"], manifest["score"]
         complete = all(filesystem.size(filesystem.join(uri, file)) == info["bytes"] for file, info in files.items())
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):

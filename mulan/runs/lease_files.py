@@ -18,6 +18,7 @@ from pathlib import Path
 
 from fsspec.implementations.local import LocalFileSystem
 
+from mulan.config.parsing import parse_json
 from mulan.storage import filesystem, local
 from mulan.storage.errors import s3_code
 
@@ -155,12 +156,12 @@ class LeaseFile:
     def holder(self) -> Holder | None:
         """Holder of the lease; None if the file is damaged or incomplete, for example while it is being written."""
         try:
-            values = json.loads(self.content)
+            values = parse_json(self.content)
             holder = Holder(**(values | {"process": ProcessIdentity(**values["process"])}))
             for moment in (holder.since, holder.renewed):
                 time.gmtime(float(moment))  # a time that can be shown
             return holder if isinstance(holder.process.pid, int) else None
-        except (ValueError, TypeError, KeyError, OverflowError, OSError, RecursionError):
+        except (ValueError, TypeError, KeyError, OverflowError, OSError):
             return None
 
     def describe(self) -> str:

@@ -5,13 +5,13 @@ import os
 import re
 import shlex
 import time
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from mulan.config.errors import MulanError, RecipeError
+from mulan.config.parsing import parse_json, parse_toml
 from mulan.config.recipe import Recipe, differing_fields, recipe_from_toml
 from mulan.runs.checkpoint_list import checkpoints
 from mulan.runs.lease import RunHeld, RunTakenOver
@@ -197,7 +197,7 @@ class Run:
         if not filesystem.exists(self.corpus_uri):
             return None
         try:
-            return str(json.loads(filesystem.read_bytes(self.corpus_uri))["index_sha256"])
+            return str(parse_json(filesystem.read_bytes(self.corpus_uri))["index_sha256"])
         except (ValueError, TypeError, KeyError) as error:
             raise RunError(
                 f"{self.corpus_uri} is damaged; restore it, or remove it to resume at the same URI"
@@ -219,7 +219,7 @@ class Run:
         except UnicodeDecodeError as error:
             raise RecipeError(self.recipe_uri, [f"is not TOML: {error}"]) from error
         recipe = recipe_from_toml(text, name=self.recipe_uri)
-        stated = tomllib.loads(text).get("train", {})
+        stated = parse_toml(text).get("train", {})
         without = {f"train.{name}": False for name in NOT_IN_EARLIER_RECIPES if name not in stated}
         return recipe.replace(without)
 
@@ -231,7 +231,7 @@ class Run:
         if not filesystem.exists(self.exported_uri):
             return None
         try:
-            return int(json.loads(filesystem.read_bytes(self.exported_uri))["steps_done"])
+            return int(parse_json(filesystem.read_bytes(self.exported_uri))["steps_done"])
         except (ValueError, TypeError, KeyError):
             return None
 
@@ -260,7 +260,7 @@ class Run:
         if not filesystem.exists(self._seconds_uri):
             return {}
         try:
-            values = json.loads(filesystem.read_bytes(self._seconds_uri))
+            values = parse_json(filesystem.read_bytes(self._seconds_uri))
             return {str(stage): float(seconds) for stage, seconds in values.items()}
         except (ValueError, TypeError, AttributeError):
             return {}

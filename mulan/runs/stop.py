@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from mulan.config.errors import STOPPED, MulanError
+from mulan.config.parsing import parse_json
 from mulan.runs.lease import Fence
 from mulan.runs.lease_files import LeaseFile
 from mulan.storage import filesystem
@@ -81,7 +82,7 @@ def stop_request(uri: str, generation: int, driver: str) -> StopRequest | None:
     if name not in filesystem.names_in(folder):
         return None
     try:
-        content = json.loads(filesystem.read_bytes(where))
+        content = parse_json(filesystem.read_bytes(where))
         if content["driver"] != driver:
             return None
         by = filesystem.printable(str(content["by"]))[:_MAX_CHARACTERS]
@@ -89,7 +90,7 @@ def stop_request(uri: str, generation: int, driver: str) -> StopRequest | None:
         time.gmtime(moment)  # a time that can be shown
         return StopRequest(by, moment)
     # not one of ours, or still being written
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, FileNotFoundError):
+    except (ValueError, TypeError, KeyError, OverflowError, FileNotFoundError):
         return None
 
 

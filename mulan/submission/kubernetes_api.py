@@ -1,7 +1,6 @@
 """The few calls of Kubernetes' API that a submission needs, by the official client, with time limits."""
 
 import base64
-import json
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 
 from urllib3.exceptions import HTTPError
 
+from mulan.config.parsing import parse_json
 from mulan.submission.errors import AlreadyExists, ClusterUnreachable, NoSuchJob, SubmissionError
 from mulan.submission.manifest import PACKAGE_FILE, Manifest
 from mulan.submission.streams import TextStream
@@ -186,7 +186,7 @@ def _configuration(context: str) -> "client.Configuration":
 def _reason(error: "client.ApiException") -> str:
     """Returns the message in an answer of the API, or its status."""
     try:
-        message = json.loads(error.body or "")["message"]
+        message = parse_json(error.body or "")["message"]
     except (ValueError, KeyError, TypeError):
         message = error.reason or "no reason is given"
     return f"{' '.join(str(message).split())} (status {error.status})"

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import yaml
 from ray.autoscaler.sdk import get_head_node_ip
 
+from mulan.config.parsing import parse_yaml
 from mulan.submission.errors import ClusterUnreachable, SubmissionError
 from mulan.submission.target import JOB_SERVER_PORT
 
@@ -40,8 +40,8 @@ def cluster_name(file: Path) -> str:
         SubmissionError: The file is not that of a launcher.
     """
     try:
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        config = parse_yaml(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise SubmissionError([f"--to {file}: cannot be read: {' '.join(str(error).split())}"]) from error
     if not isinstance(config, dict) or not isinstance(config.get("cluster_name"), str) or "provider" not in config:
         raise SubmissionError(

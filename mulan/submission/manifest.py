@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from mulan.config.parsing import parse_yaml
 from mulan.submission.attempts import MAY_SUCCEED, exit_code
 from mulan.submission.command import Command
 from mulan.submission.errors import SubmissionError
@@ -35,12 +36,12 @@ def load_manifest(file: Path) -> Manifest:
         SubmissionError: The file does not exist, or is not a RayJob with the pools that values can change.
     """
     try:
-        manifest = yaml.safe_load(file.read_text(encoding="utf-8"))
+        manifest = parse_yaml(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise SubmissionError(
             [f"{file} does not exist: give the manifest to start from, such as cluster/rayjob.yaml, by --manifest"]
         ) from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError) as error:
         raise SubmissionError([f"--manifest {file}: cannot be read: {' '.join(str(error).split())}"]) from error
     unlike = f"--manifest {file}: is not a RayJob like cluster/rayjob.yaml"
     try:

@@ -1,14 +1,13 @@
 """The values of a KubeRay job that differ between installations: what ``--values FILE`` may set."""
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field
 
 from mulan.config.base import NonNegativeInt, PositiveInt, Section
 from mulan.config.errors import RecipeError
+from mulan.config.parsing import parse_toml, parse_yaml
 from mulan.config.validation import validated
 from mulan.submission.errors import SubmissionError
 
@@ -89,8 +88,8 @@ def load_values(file: Path | None) -> KubeRayValues:
 def _parsed(file: Path) -> dict[str, Any]:
     try:
         text = file.read_text(encoding="utf-8")
-        values = tomllib.loads(text) if file.suffix == ".toml" else yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, yaml.YAMLError) as error:
+        values = parse_toml(text) if file.suffix == ".toml" else parse_yaml(text)
+    except (OSError, ValueError) as error:
         raise SubmissionError([f"--values {file}: cannot be read: {' '.join(str(error).split())}"]) from error
     if values is None:
         return {}

@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import asdict, dataclass
 
+from mulan.config.parsing import parse_json
 from mulan.runs.run import Run
 from mulan.storage import filesystem
 from mulan.tracking.tracker import TrackerError
@@ -35,7 +36,7 @@ def read_identity(run: Run, tracker: str) -> TrackedRun | None:
     """
     uri = identity_uri(run, tracker)
     try:
-        values = json.loads(filesystem.read_bytes(uri))
+        values = parse_json(filesystem.read_bytes(uri))
         found = TrackedRun(str(values["run_id"]), int(values["step"]))
     except (FileNotFoundError, NotADirectoryError):
         return None

@@ -30,8 +30,9 @@ def test_integers_and_lists_are_drawn_whole_with_both_ends() -> None:
 def test_values_are_recognized() -> None:
     assert all(NumberInterval("uniform", 0, 1).contains(value) for value in (0, 0.5, 1))
     assert not any(NumberInterval("uniform", 0, 1).contains(value) for value in (-0.1, 1.1, "0.5", True, None))
-    assert not NumberInterval("randint", 0, 3).contains(1.5)
+    assert not any(NumberInterval("randint", 0, 3).contains(value) for value in (1.5, 1.0, True))
     assert Values("choice", ([1, 2], "a")).contains([1, 2])
+    assert not any(Values("choice", (1, "a")).contains(value) for value in (True, 1.0, None, math.nan, {"a": 1}))
 
 
 @pytest.mark.parametrize(
@@ -56,6 +57,9 @@ def test_values_are_recognized() -> None:
         ({"randint": [0, 1.5]}, "must be two integers"),
         ({"choice": []}, "is empty; list the values"),
         ({"grid": [1, 2, 1]}, "repeats 1"),
+        ({"choice": [1, 2, 1.0]}, "repeats 1 and 1.0"),
+        ({"choice": [0.0, -0.0]}, "repeats -0.0 and 0.0"),
+        ({"choice": [[[[[[1]]]]]]}, "may only have numbers"),
         ({"choice": [{"family": "ast"}]}, "contains a whole section; vary its fields instead"),
     ],
 )
@@ -75,7 +79,25 @@ def test_a_domain_equals_that_of_its_file() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [1, 1.0, 1e-7, 0.123456789, True, "last", "1", "true", "a: ", r'a "b" \ c', "", "[1]", [1, 2], ["a", "b c"]],
+    [
+        1,
+        1.0,
+        1e-7,
+        0.123456789,
+        True,
+        "last",
+        "1",
+        "true",
+        "a: ",
+        r'a "b" \ c',
+        "",
+        "[1]",
+        [1, 2],
+        ["a", "b c"],
+        "1\nd = 2",
+        "c\nd = 1",
+        "\x1b[3\x7f",
+    ],
 )
 def test_settings_are_parsed_as_their_values(value: Any) -> None:
     changes, faults = parsed_settings(settings({"section.field": value}))

@@ -1,5 +1,11 @@
 """Tests the outcomes of trials, and their order."""
 
+from typing import Any
+
+import pytest
+
+from mulan.storage.jsonl import DamagedFile
+from tests.monitoring.planted import append
 from tests.tune.sweeps import plan_in, trained
 from tune.outcome import outcome_of, ranked
 from tune.trial import Failure, planned_trials
@@ -23,6 +29,24 @@ def test_the_outcome_of_trials_in_every_state(run_folder: str) -> None:
     assert outcomes[3].scores == {"recall10": [(2, 0.1), (4, 0.2), (6, 0.5)], "step_seconds": [(2, 1), (4, 1), (6, 1)]}
     assert [one.last(plan.objective) for one in outcomes] == [None, 0.25, 0.1, 0.5, None]
     assert outcomes[4].failure == failed.failure()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"validation": 3},
+        {"validation": {"recall10": "x"}},
+        {"step_s": "x"},
+        {"step_s": 1, "workers": None},
+        {"step_s": 10**400},
+    ],
+)
+def test_metrics_of_other_types_are_named(run_folder: str, line: dict[str, Any]) -> None:
+    plan = plan_in(run_folder)
+    trial = planned_trials(plan, 1)[0]
+    append(trial.run.metrics_uri, [{"step": 1} | line])
+    with pytest.raises(DamagedFile, match=r"trial_0000/metrics\.jsonl is damaged"):
+        outcome_of(trial, plan)
 
 
 def test_trials_to_the_end_come_first_and_then_the_best(run_folder: str) -> None:

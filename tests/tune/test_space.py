@@ -32,6 +32,11 @@ def test_a_file_gives_domains_by_quoted_or_nested_paths(tmp_path: Path) -> None:
         ("[space", "is not TOML"),
         ('[space]\n"optim.lr" = 0.1', r"optim.lr = 0.1 is not a domain"),
         ('[space]\n"a.b" = { grid = [1] }\na.b = { grid = [2] }', "a.b is given twice"),
+        ('[space]\n"train.steps=9#" = { grid = [1] }', "'train.steps=9#' is not the path of a field"),
+        ('[space]\n"optim.lr " = { grid = [1] }', "'optim.lr ' is not the path of a field"),
+        ('[space]\n"a\\u001b[31m" = { grid = [1] }', "is not the path of a field"),
+        (f"[space]\n{'.'.join('a' * 5000)} = {{ grid = [1] }}", "is not a domain"),
+        (f"[space]\na = {{ grid = [{'9' * 5000}] }}", "is not TOML"),
         ('[trials]\n[space]\n"a" = { grid = [1] }', r"trials is not a table of a space; give \[space\]"),
     ],
 )

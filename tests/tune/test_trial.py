@@ -1,5 +1,8 @@
 """Tests the state of trials as read from the sweep's folder."""
 
+import json
+import math
+
 import pytest
 
 from mulan.runs.run import Run
@@ -88,9 +91,9 @@ def test_a_chosen_point_is_stored_and_known_to_later_calls(run_folder: str) -> N
     plan = plan_in(run_folder, method="optuna")
     own, trial = planned_trials(plan, 2)
     assert (own.point, trial.point) == ({}, None)
-    point = {"optim.lr": 0.5, "loss.temperature_init": 0.1}
+    point = {"optim.lr": 0.005, "loss.temperature_init": 0.1}
     begun = trial.begin(point, is_known=False)
-    assert begun.settings == ["loss.temperature_init=0.1", "optim.lr=0.5"]
+    assert begun.settings == ["loss.temperature_init=0.1", "optim.lr=0.005"]
     assert planned_trials(plan, 2)[1] == begun
 
 
@@ -102,7 +105,8 @@ def test_damaged_files_of_a_trial_are_named(run_folder: str) -> None:
         with pytest.raises(DamagedFile, match=rf"trial_0001/{name} is damaged"):
             trial.is_over(plan.recipe)
         filesystem.remove(f"{trial.run.uri}/{name}")
-    for content in ("{", "[]", '{"optim.lr": 1}'):
+    odd = [json.dumps(dict.fromkeys(plan.space.domains, value)) for value in (None, math.nan, "x", {}, True, -1.0)]
+    for content in ("{", "[" * 9999, "[]", '{"optim.lr": 1}', *odd):
         filesystem.write_atomically(f"{trial.run.uri}/point.json", content.encode())
         with pytest.raises(DamagedFile, match=r"trial_0001/point\.json is damaged"):
             planned_trials(plan, 2)

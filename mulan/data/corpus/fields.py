@@ -11,6 +11,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
+from mulan.config.parsing import parse_json
 from mulan.config.sections import STORED_SOURCES, StoredSource
 from mulan.data.corpus.metadata import SPLITS, UNNAMED_CATEGORY
 from mulan.data.errors import BadRecording
@@ -99,7 +100,7 @@ class Fields:
         Raises:
             ValueError: The text is not such an object, or names an unknown text source.
         """
-        stored = json.loads(text)
+        stored = parse_json(text)
         try:
             texts = {source: _patterns(patterns) for source, patterns in stored["texts"].items()}
             fields = cls(texts, _patterns(stored["tags"]))

@@ -1,11 +1,11 @@
 """Reading and parsing of recordings from their tar members, which are at the byte ranges of the index."""
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+from mulan.config.parsing import parse_json
 from mulan.data.corpus.fields import Fields, map_fields
 from mulan.data.corpus.index import Corpus, Location
 from mulan.data.corpus.metadata import texts_of
@@ -250,8 +250,8 @@ def _json(key: str, members: Mapping[str, bytes]) -> dict[str, Any]:
     if len(names) != 1:
         raise BadRecording("no metadata", f"{key} has {'several .json members' if names else 'no .json member'}")
     try:
-        metadata = json.loads(members[names[0]])
-    except (ValueError, RecursionError) as error:  # RecursionError: deeply nested lists
+        metadata = parse_json(members[names[0]])
+    except ValueError as error:
         raise BadRecording("unreadable metadata", f"{key}.json: {error}") from error
     if not isinstance(metadata, dict):
         raise BadRecording("no metadata", f"{key}.json is a {type(metadata).__name__}, not an object")

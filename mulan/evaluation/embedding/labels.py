@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mulan.config.parsing import parse_json
 from mulan.data.corpus.index import Corpus
 from mulan.data.corpus.metadata import texts_of
 from mulan.data.corpus.metadata_reading import read_metadata
@@ -123,7 +124,7 @@ def labels_from_json(recording_id: str, split: str, labels: str) -> LabelledReco
     Raises:
         ValueError, TypeError, KeyError, AttributeError: It is no such object.
     """
-    values = json.loads(labels)
+    values = parse_json(labels)
     texts = {source: tuple(texts) for source, texts in values["texts"].items()}
     return LabelledRecording(
         recording_id, split, tuple(values["tags"]), texts, values["artist"], values["title"], values["targets"] or None

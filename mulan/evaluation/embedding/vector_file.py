@@ -31,6 +31,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mulan.config.errors import MulanError
+from mulan.config.parsing import parse_json
 from mulan.evaluation.embedding.collected import CorpusEmbeddings
 from mulan.evaluation.embedding.labels import labels_from_json, labels_to_json
 from mulan.evaluation.recordings import EmbeddedRecordings
@@ -74,7 +75,7 @@ def read_vector_file(uri: str, *, is_unit: bool) -> VectorFile:
     try:
         table = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
         table.validate(full=True)
-        stated = json.loads(table.schema.metadata[_METADATA])
+        stated = parse_json(table.schema.metadata[_METADATA])
         windows, starts = _vectors(table["embedding"])
         names = (table[name].to_pylist() for name in ("recording_id", "split", "labels"))
         recordings = tuple(labels_from_json(*columns) for columns in zip(*names, strict=True))

@@ -3,7 +3,6 @@
 Its code is that of ``transformers``: no code in a folder is run.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, ClapConfig, ClapFeatureExtractor, ClapModel
 
+from mulan.config.parsing import parse_json
 from mulan.data.text import TextTokenizer, tokenize
 from mulan.evaluation.encoders.digest import files_sha256
 from mulan.evaluation.encoders.encoder import EncoderInfo
@@ -149,7 +149,7 @@ def read_clap(uri: str, folder: Path) -> tuple[ClapConfig, ClapFeatureExtractor]
         PretrainedError: The folder holds no ``ClapModel`` that can be used.
     """
     with loading(uri, "config.json cannot be used", _REMEDY):
-        config = _read_config(json.loads((folder / "config.json").read_bytes()))
+        config = _read_config(parse_json((folder / "config.json").read_bytes()))
     with loading(uri, "its feature extractor cannot be used", _REMEDY):
         return config, _read_extractor(folder)
 

@@ -1,12 +1,12 @@
 """Encoder for exported models of mulan: joint models, audio encoders, and the audio encoders of taggers."""
 
-import json
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
 from mulan import AudioBackbone, MuLan
+from mulan.config.parsing import parse_json
 from mulan.evaluation.encoders.audio_only import AudioOnlyEncoder
 from mulan.evaluation.encoders.digest import folder_sha256
 from mulan.evaluation.encoders.encoder import EncoderInfo
@@ -104,8 +104,8 @@ def read_exported_config(folder: ModelFolder) -> ExportedConfig:
     """
     folder.require(CONFIG, WEIGHTS)
     try:
-        values = json.loads((folder.path / CONFIG).read_bytes())
-    except (ValueError, RecursionError):  # RecursionError: deeply nested lists
+        values = parse_json((folder.path / CONFIG).read_bytes())
+    except ValueError:
         values = None
     kind = values.get("format") if isinstance(values, dict) else None
     # a damaged file, or one of another version, is reported as that of a joint model

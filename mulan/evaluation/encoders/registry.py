@@ -1,6 +1,5 @@
 """The kinds of encoders, and opening of an encoder by its name, ``[KIND=]URI``."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import Protocol
 
 from transformers import ClapConfig
 
+from mulan.config.parsing import parse_json
 from mulan.config.paths import scheme_of
 from mulan.evaluation.encoders import clap, exported, functions, log_mel, sentence, stored, untrained, untrained_clap
 from mulan.evaluation.encoders.encoder import Encoder, EncoderError
@@ -186,12 +186,12 @@ def _kind_of_folder(uri: str) -> str:
     if uri.startswith(_PACKAGED):
         raise EncoderError(f"encoder {uri}: only a folder's content is looked up. {remedy}")
     try:
-        values = json.loads(filesystem.read_bytes(filesystem.join(uri, CONFIG)))
+        values = parse_json(filesystem.read_bytes(filesystem.join(uri, CONFIG)))
     except (FileNotFoundError, NotADirectoryError) as error:
         if filesystem.exists(uri):
             raise EncoderError(f"encoder {uri}: there is no {CONFIG} in it. {remedy}") from error
         raise EncoderError(f"encoder {uri}: there is no such folder. Name the folder of a model.") from error
-    except (ValueError, RecursionError) as error:  # RecursionError: deeply nested lists
+    except ValueError as error:
         raise EncoderError(f"encoder {uri}: {CONFIG} is damaged: {error}. Restore the file.") from error
     stated = values if isinstance(values, dict) else {}
     if str(stated.get("format", "")).startswith("mulan-"):

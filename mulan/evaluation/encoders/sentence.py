@@ -3,7 +3,6 @@
 They are compared with joint models on text triplets (MuLan §4.2.3).
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from transformers import AutoConfig
 
+from mulan.config.parsing import parse_json
 from mulan.config.paths import LOCAL_SCHEMES, scheme_of
 from mulan.config.sections import Pooling, TextTowerConfig
 from mulan.data.text import TextTokenizer, load_tokenizer, pretrained_tokenizer
@@ -177,7 +177,7 @@ def _values(uri: str, folder: Path, name: str) -> Any:
     is_remote = scheme_of(uri) not in ("", *LOCAL_SCHEMES)
     where = filesystem.join(uri if is_remote else str(folder), name)
     try:
-        return json.loads(filesystem.read_bytes(where))
+        return parse_json(filesystem.read_bytes(where))
     except (FileNotFoundError, NotADirectoryError):
         return None
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mulan.config.errors import MulanError
+from mulan.config.parsing import parse_json
 from mulan.storage import filesystem
 
 _METADATA = b"mulan"
@@ -68,7 +69,7 @@ def read_predictions(uri: str, *, computed_from: Mapping[str, Any], recording_id
     try:
         table = pq.read_table(io.BytesIO(content))
         table.validate(full=True)
-        stated = json.loads(table.schema.metadata[_METADATA])
+        stated = parse_json(table.schema.metadata[_METADATA])
         column = table["prediction"].combine_chunks()
         values = column.flatten().to_numpy().reshape(-1, column.type.list_size)
         names = tuple(table["recording_id"].to_pylist())

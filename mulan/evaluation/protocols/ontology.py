@@ -1,11 +1,11 @@
 """AudioSet's ontology (Gemmeke et al. 2017): the descriptions of its classes."""
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mulan.config.parsing import parse_json
 from mulan.data.errors import MAX_FAULTS
 from mulan.evaluation.errors import EvaluationError
 from mulan.storage.text_file import read_text_file
@@ -38,8 +38,8 @@ def described_classes(uri: str, name: ClassListName) -> DescribedClasses:
     """
     text = read_text_file(uri, remedy=REMEDY)
     try:
-        entries = json.loads(text)
-    except (ValueError, RecursionError) as error:  # RecursionError: deeply nested lists
+        entries = parse_json(text)
+    except ValueError as error:
         line = getattr(error, "lineno", 1)
         fault = f"{uri}, line {line}: not JSON, the file is truncated or damaged; {REMEDY}"
         raise EvaluationError(fault) from error

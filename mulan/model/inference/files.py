@@ -1,6 +1,5 @@
 """The file format of exported models: reading and writing the folders of joint models, taggers and audio encoders."""
 
-import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from mulan.config import audio, base
 from mulan.config.errors import MulanError
+from mulan.config.parsing import parse_json
 from mulan.config.sections import Pooling
 from mulan.storage import filesystem
 from mulan.storage.licence import Licence
@@ -145,8 +145,8 @@ class ModelFolder:
             ModelFolderError: ``config.json`` has one of the formats.
         """
         try:
-            values = json.loads((self.path / CONFIG).read_bytes())
-        except (OSError, ValueError, RecursionError):
+            values = parse_json((self.path / CONFIG).read_bytes())
+        except (OSError, ValueError):
             return  # reported by require and config
         explanation = formats.get(str(values.get("format"))) if isinstance(values, dict) else None
         if explanation:

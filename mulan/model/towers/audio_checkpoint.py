@@ -3,7 +3,6 @@
 Their code is that of ``transformers``: no code in a checkpoint is run.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -32,6 +31,7 @@ from transformers import (
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from mulan.config.audio import PretrainedTowerConfig
+from mulan.config.parsing import parse_json
 from mulan.model.audio.extractors import Extractor, ast_section, extractor_front_end
 from mulan.model.audio.front_end import KaldiLogMel
 from mulan.model.towers.pretrained_networks import attention_implementation, load_network
@@ -87,9 +87,9 @@ class AudioCheckpoint:
         """
         spec, folder = section.pretrained, weights_folder(section.pretrained, AUDIO_CHECKPOINT)
         with loading(spec, "config.json cannot be used", _SUPPORTED):
-            family, config = _read_config(json.loads((folder / "config.json").read_bytes()))
+            family, config = _read_config(parse_json((folder / "config.json").read_bytes()))
         with loading(spec, "preprocessor_config.json cannot be used", _SUPPORTED):
-            extractor = _read_extractor(family, json.loads((folder / "preprocessor_config.json").read_bytes()))
+            extractor = _read_extractor(family, parse_json((folder / "preprocessor_config.json").read_bytes()))
         rate, faults = extractor.sampling_rate, []
         if rate != sample_rate_hz:
             faults.append(f"its feature extractor expects {rate} Hz, but data.sample_rate_hz = {sample_rate_hz}")

@@ -1,6 +1,5 @@
 """Loading of a recipe's text encoder, which is rejected if its pooled output does not represent the text."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from transformers import (
 )
 
 from mulan.config import sections
+from mulan.config.parsing import parse_json
 from mulan.config.sections import Pooling
 from mulan.data.text import SUPPORTED_ENCODERS, TextTokenizer, load_tokenizer
 from mulan.model.towers.pretrained_networks import attention_implementation, load_network, quiet_transformers
@@ -85,7 +85,7 @@ def encoder_from_config(config: Mapping[str, Any]) -> PreTrainedModel:
 
 def _read_config(spec: str, folder: Path, layers: int) -> PreTrainedConfig:
     with loading(spec, "config.json cannot be loaded", SUPPORTED_ENCODERS):
-        values = json.loads((folder / "config.json").read_bytes())
+        values = parse_json((folder / "config.json").read_bytes())
         if not isinstance(values, dict):
             raise TypeError(f"it contains a {type(values).__name__}, not an object")
         for name, value in values.items():

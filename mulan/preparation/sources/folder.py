@@ -1,6 +1,5 @@
 """A folder of audio files, whose tags and names are the texts."""
 
-import json
 import posixpath
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 from mulan.config.base import Section
+from mulan.config.parsing import parse_json
 from mulan.config.sections import StoredSource
 from mulan.data.corpus.fields import RecordingFields, as_tag, map_fields
 from mulan.data.errors import BadRecording
@@ -130,8 +130,8 @@ class FolderSource:
 
     def _json(self, path: str) -> dict[str, Any]:
         try:
-            content = json.loads(self._sidecar(path))
-        except (ValueError, RecursionError) as error:  # RecursionError: deeply nested lists
+            content = parse_json(self._sidecar(path))
+        except ValueError as error:
             if isinstance(error, BadRecording):
                 raise
             raise BadRecording("damaged sidecar", f"{path} is not JSON: {error}") from error

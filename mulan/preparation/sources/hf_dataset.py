@@ -1,11 +1,11 @@
 """A data set of Hugging Face on disk: saved by ``datasets``, downloaded from the hub, or an audio folder."""
 
-import json
 import posixpath
 import re
 from collections.abc import Iterator
 from typing import Any
 
+from mulan.config.parsing import parse_json
 from mulan.data.corpus.fields import split_name
 from mulan.data.errors import BadRecording
 from mulan.preparation.columnar import ARROW_EXTENSIONS, PARQUET_EXTENSIONS
@@ -121,8 +121,8 @@ class HuggingFaceDataset:
     def _json(self, source: str, name: str) -> dict[str, Any]:
         uri = filesystem.join(self._uri, name)
         try:
-            content = json.loads(read_official(source, uri, remedy=_DOWNLOAD))
-        except (ValueError, RecursionError) as error:
+            content = parse_json(read_official(source, uri, remedy=_DOWNLOAD))
+        except ValueError as error:
             if isinstance(error, SourceError):
                 raise
             raise SourceError(source, [f"{uri} is not JSON: {error}; {_DOWNLOAD}"]) from error

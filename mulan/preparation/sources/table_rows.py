@@ -1,12 +1,12 @@
 """The rows of tables: CSV, TSV, JSON lines, Parquet and Arrow files."""
 
 import itertools
-import json
 import posixpath
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from mulan.config.parsing import parse_json
 from mulan.preparation.columnar import ARROW_EXTENSIONS, PARQUET_EXTENSIONS, ColumnarReader, DamagedTable
 from mulan.preparation.faults import SourceError, at_line
 from mulan.preparation.sources.columnar_rows import audio_column, audio_name, columnar_rows
@@ -130,8 +130,8 @@ def _json_rows(source: str, file: TableFile, audio: str, report: Report) -> Iter
         if not text.strip():
             continue
         try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as error:  # RecursionError: deeply nested lists
+            values = parse_json(text)
+        except ValueError as error:
             report("damaged row", at_line(file.name, line, f"not JSON: {error}"))
             continue
         if isinstance(values, dict):

@@ -1,6 +1,5 @@
 """The classifier of long-form texts (MuLan §3.4): whether a sentence describes music."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
+from mulan.config.parsing import parse_json
 from mulan.data.text import MAX_CHARACTERS
 from mulan.model.towers.pretrained_networks import attention_implementation, quiet_transformers
 from mulan.storage.hub import TEXT_ENCODER, PretrainedError, RequiredFiles, loading
@@ -126,7 +126,7 @@ def encoded(tokenizer: Any, texts: Sequence[str], max_tokens: int) -> dict[str, 
 
 def _description(uri: str, folder: Path) -> dict[str, Any]:
     try:
-        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        description = parse_json((folder / DESCRIPTION).read_text(encoding="utf-8"))
         version = description["format_version"]
         is_valid = 0 <= description["threshold"] <= 1 and description["max_tokens"] >= 3
     except (ValueError, KeyError, TypeError) as error:

@@ -1,10 +1,10 @@
 """Columns of tables that users write by hand or program: CSV, TSV, JSON lines, Parquet or Arrow files."""
 
-import json
 import posixpath
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from mulan.config.parsing import parse_json
 from mulan.data.errors import MAX_FAULTS
 from mulan.preparation.columnar import ARROW_EXTENSIONS, PARQUET_EXTENSIONS, ColumnarReader, DamagedTable
 from mulan.preparation.faults import SourceError, at_line
@@ -57,8 +57,8 @@ def _json_rows(source: str, uri: str, columns: Sequence[str], remedy: str) -> It
         if not written.strip():
             continue
         try:
-            row = json.loads(written)
-        except (ValueError, RecursionError):  # RecursionError: deeply nested lists
+            row = parse_json(written)
+        except ValueError:
             row = None
         if isinstance(row, dict):
             yield line, {column: row.get(column) for column in columns}
