@@ -13,6 +13,7 @@ from mulan.config.recipe import recipe_from_toml
 from mulan.recipes.registry import load_recipe
 from mulan.runs.run import Run
 from mulan.runs.stop import RunStopped
+from mulan.storage.errors import UnsupportedStorage
 from tests.jobs.called import Job, assert_refused
 
 ROOT = Path(__file__).parents[2]
@@ -273,3 +274,16 @@ def test_a_job_that_was_asked_to_stop_says_how_it_is_resumed(
         "run /runs/a stopped at step 7: requested by me; the same command resumes from the newest checkpoint: "
         "python -m jobs.train --name a\n"
     )
+
+
+def test_an_error_keeps_its_lines_and_shows_no_control_characters(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused() -> None:
+        raise UnsupportedStorage("2 errors:\n  - \x1b[31mred\n  - naïve")
+
+    monkeypatch.setattr(sys, "argv", ["job"])
+    with pytest.raises(SystemExit) as ended:
+        end(refused)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "error: 2 errors:\n  - \\x1b[31mred\n  - naïve\n"
