@@ -3,7 +3,6 @@
 import os
 import stat
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
@@ -89,7 +88,7 @@ def select_folder(folder: Path, *, named: Sequence[Path] = ()) -> Selection:
     Raises:
         SubmissionError: The folder does not exist, or files or folders cannot be read; lists them.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # Path's method raises for names that are too long
         raise SubmissionError([f"--working-dir {folder}: is not a folder"])
     selection, faults = Selection(folder), []
     sizes = dict(select_named(folder, named).sizes)
@@ -98,12 +97,16 @@ def select_folder(folder: Path, *, named: Sequence[Path] = ()) -> Selection:
     for place, folders, files in walk:
         here = PurePosixPath(Path(place).relative_to(folder).as_posix())
         for name in files:
-            with suppress(FileNotFoundError):  # removed meanwhile
+            try:
                 if _is_selected(selection, ignored, here / name, is_folder=False):
                     if fault := _fault(folder, here / name):
                         faults.append(f"{folder / here / name}: {fault}")
                     else:
                         sizes[here / name] = (folder / here / name).stat().st_size
+            except FileNotFoundError:
+                pass  # removed meanwhile
+            except OSError as error:
+                faults.append(f"{folder / here / name}: {error.strerror}")
         folders[:] = [name for name in folders if _is_selected(selection, ignored, here / name, is_folder=True)]
     if faults:
         raise SubmissionError(faults)
@@ -118,8 +121,9 @@ def _is_selected(selection: Selection, ignored: "_Ignored", path: PurePosixPath,
     where = selection.folder / path
     if _is_junk(path, is_folder) or ignored(path, is_folder):
         return False
-    is_link = where.is_symlink()
-    has_target = where.exists()  # not that of a link to itself
+    is_link = os.path.islink(where)
+    # not that of a link to itself, or to a name that is too long, for which Path's method raises
+    has_target = os.path.exists(where)
     # a link to a secret is packed as a file with its content
     if _is_secret(path.name) or (is_link and has_target and any(map(_is_secret, where.resolve().parts[1:]))):
         selection.secrets.append(path)

@@ -1,5 +1,6 @@
 """Where a job is submitted to: the value of ``--to``."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,7 @@ def parsed_target(text: str) -> Target:
     if "://" in text:
         return JobServer(_url(text))
     if text.endswith((".yaml", ".yml")):
-        if not Path(text).is_file():
+        if not os.path.isfile(text):  # Path's method raises for names that are too long
             raise SubmissionError([f"--to {text}: the file does not exist"])
         return Launcher(Path(text))
     raise SubmissionError([f"--to {text}: must be {FORMS}"])

@@ -58,10 +58,11 @@ def test_links_never_leave_the_folder(tmp_path: Path) -> None:
 
 
 def test_links_that_end_nowhere_are_left_out_and_named(tmp_path: Path) -> None:
-    for name, target in (("loop", "loop"), ("missing", "nowhere"), ("a", "b"), ("b", "a"), (".env", "nowhere")):
+    targets = {"loop": "loop", "missing": "nowhere", "a": "b", "b": "a", ".env": "nowhere", "long": "x" * 300}
+    for name, target in targets.items():
         (tmp_path / name).symlink_to(target)
     selection = select_folder(tmp_path)
-    assert [str(path) for path in selection.links] == ["a", "b", "loop", "missing"]
+    assert [str(path) for path in selection.links] == ["a", "b", "long", "loop", "missing"]
     assert selection.secrets == [PurePosixPath(".env")]
 
 
@@ -124,5 +125,6 @@ def test_names_that_cannot_be_packed_are_listed_together(tmp_path: Path) -> None
 
 
 def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SubmissionError, match="is not a folder"):
-        select_folder(tmp_path / "nowhere")
+    for name in ("nowhere", "x" * 300):
+        with pytest.raises(SubmissionError, match="is not a folder"):
+            select_folder(tmp_path / name)
