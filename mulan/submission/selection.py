@@ -1,11 +1,16 @@
 """Which files of a folder are packed for a job, and which are left out and why."""
 
+import codecs
 import os
+import re
 import stat
+import warnings
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from pathspec import GitIgnoreSpec
 
@@ -167,7 +172,7 @@ class _Ignored:
         self._folder = folder.resolve()
         self._specs: dict[Path, GitIgnoreSpec | None] = {}
         above = [self._folder, *self._folder.parents]
-        roots = [count for count, each in enumerate(above) if (each / ".git").exists()]
+        roots = [count for count, each in enumerate(above) if os.path.exists(each / ".git")]
         self._above = above[1 : roots[0] + 1] if roots else []
 
     def __call__(self, path: PurePosixPath, is_folder: bool) -> bool:
@@ -183,7 +188,28 @@ class _Ignored:
 
     def _spec(self, place: Path) -> GitIgnoreSpec | None:
         if place not in self._specs:
-            file = place / IGNORE_FILE
-            lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
-            self._specs[place] = GitIgnoreSpec.from_lines(lines) if lines else None
+            self._specs[place] = _spec_of(place / IGNORE_FILE)
         return self._specs[place]
+
+
+def _spec_of(file: Path) -> GitIgnoreSpec | None:
+    """Returns what a ``.gitignore`` file ignores, read as git reads it; None if it does not exist.
+
+    Raises:
+        SubmissionError: The file cannot be read: what it ignores would be packed.
+    """
+    if not os.path.isfile(file):
+        return None
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise SubmissionError([f"{file}: cannot be read: {error.strerror}"]) from error
+    patterns: list[Any] = []
+    for line in content.removeprefix(codecs.BOM_UTF8).split(b"\n"):
+        # to git, a line ends where a string of C does; bytes that are not UTF-8 match those of names
+        text = os.fsdecode(line.removesuffix(b"\r").partition(b"\0")[0])
+        # to git, a pattern that means nothing, such as "!", matches nothing
+        with suppress(ValueError, re.error), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of expressions made from patterns such as [[
+            patterns += GitIgnoreSpec.from_lines([text]).patterns
+    return GitIgnoreSpec(patterns)

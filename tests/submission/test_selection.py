@@ -82,23 +82,55 @@ FILES = [
 ]
 
 
+def kept_by_git(repository: Path, folder: str) -> list[str]:
+    """Returns the files of a folder of a new repository that git does not ignore."""
+    subprocess.run(["git", "init", "--quiet"], cwd=repository, check=True)
+    command = ["git", "ls-files", "-z", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=repository / folder, check=True, capture_output=True, text=True)
+    return sorted(listed.stdout.split("\0")[:-1], key=PurePosixPath)
+
+
 @pytest.mark.processes  # git is the reference; a copy of its rules would prove nothing
 @pytest.mark.parametrize("folder", [".", "a"])
 def test_gitignore_means_what_it_means_to_git(tmp_path: Path, folder: str) -> None:
     write(tmp_path, *FILES)
     for path, content in IGNORED.items():
         (tmp_path / path).write_text(content)
-    for words in (["init", "--quiet"], []):
-        if words:
-            subprocess.run(["git", *words], cwd=tmp_path, check=True)
-    listed = subprocess.run(
-        ["git", "ls-files", "--others", "--exclude-standard"],
-        cwd=tmp_path / folder,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert names(select_folder(tmp_path / folder)) == sorted(listed.stdout.split(), key=PurePosixPath)
+    expected = kept_by_git(tmp_path, folder)
+    assert names(select_folder(tmp_path / folder)) == expected
+
+
+@pytest.mark.processes  # as above
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b"!", b"\\", b"a.txt\\", b"[b-a]", b"[", b"[[", b"", b"#a.txt\xc2\x85top.txt", b"top.txt\xe2\x80\xa8a.txt"),
+        *(b"top.txt\0more", b"top.txt\r", b"\xef\xbb\xbftop.txt", b"\xff*", b"\xc3\xa9*", b"a.txt\x0btop.txt"),
+    ],
+)
+@pytest.mark.parametrize("folder", [".", "a"])
+def test_unusual_lines_mean_what_they_mean_to_git(tmp_path: Path, folder: str, line: bytes) -> None:
+    write(tmp_path, "a.txt", "a/a.txt", "a/x.log", "a/é", "top.txt", "é.txt")
+    (tmp_path / ".gitignore").write_bytes(line + b"\n*.log\n")
+    expected = kept_by_git(tmp_path, folder)
+    assert names(select_folder(tmp_path / folder)) == expected
+
+
+def test_names_that_are_not_utf_8_can_be_ignored(tmp_path: Path) -> None:
+    write(tmp_path, "good")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff")).touch()
+    (tmp_path / ".gitignore").write_bytes(b"\xff\n")
+    assert names(select_folder(tmp_path)) == [".gitignore", "good"]
+
+
+def test_an_ignore_file_that_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(file: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(file))
+
+    write(tmp_path, ".gitignore")
+    monkeypatch.setattr(Path, "read_bytes", refused)  # tests may run as root, whom no permission stops
+    with pytest.raises(SubmissionError, match=r"\.gitignore: cannot be read: Permission denied"):
+        select_folder(tmp_path)
 
 
 def test_what_a_command_names_is_packed_in_any_case(tmp_path: Path) -> None:
