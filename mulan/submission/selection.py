@@ -27,14 +27,33 @@ RESULTS = frozenset({"runs", "wandb", "mlruns"})
 """Names of folders of results, at the top only: packages of Python have such names too."""
 JUNK_PATTERNS = ("*.pyc", "*.pyo", "*.egg-info", "*~", "*.swp")
 SECRETS = (
-    *(".env", ".env.*", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*"),
-    *(".netrc", ".pgpass", ".npmrc", ".pypirc", ".aws", ".ssh", ".gnupg", ".kube", ".docker", "kubeconfig"),
-    *("credentials", "*credentials*.json", "*service-account*.json", "*service_account*.json"),
-    *(".git-credentials", ".boto", ".s3cfg"),
-    *(f"{name}.{kind}" for name in ("credentials", "secrets") for kind in ("csv", "ini", "toml", "txt", "yaml", "yml")),
-    "secrets.json",
+    *(
+        "*.env",
+        "*.env.*",
+        "*.pem",
+        "*.key",
+        "*.p12",
+        "*.pfx",
+        "*.jks",
+        "id_rsa*",
+        "id_dsa*",
+        "id_ecdsa*",
+        "id_ed25519*",
+    ),
+    *(".netrc", ".pgpass", ".npmrc", ".pypirc", ".aws", ".ssh", ".gnupg", ".kube", ".docker", "kubeconfig*"),
+    *("credentials", "*service-account*.json", "*service_account*.json", "*-key.json"),
+    *(".git-credentials", ".boto", ".s3cfg", ".htpasswd", ".vault-token"),
+    *(f"*credentials*.{kind}" for kind in ("csv", "ini", "json", "toml", "txt", "yaml", "yml")),
+    *("secrets.csv", "secrets.ini", "secrets.toml", "secrets.txt", "*secret*.json", "*secret*.yaml", "*secret*.yml"),
 )
 """Patterns of names, whatever their case, of files and folders that hold secrets."""
+SECRET_FILES = ("token",)
+"""Further patterns, of files only: a folder of such a name is more likely code."""
+NO_SECRETS = (
+    *("*.example", "*.sample", "*.template", "*.dist"),
+    *("*.py", "*.pyi", "*.js", "*.ts", "*.go", "*.rs", "*.md", "*.rst"),
+)
+"""Patterns of names that hold no secret even if a pattern of secrets matches: templates of secrets, code and texts."""
 IGNORE_FILE = ".gitignore"
 
 
@@ -130,7 +149,7 @@ def _is_selected(selection: Selection, ignored: "_Ignored", path: PurePosixPath,
     # not that of a link to itself, or to a name that is too long, for which Path's method raises
     has_target = os.path.exists(where)
     # a link to a secret is packed as a file with its content
-    if _is_secret(path.name) or (is_link and has_target and any(map(_is_secret, where.resolve().parts[1:]))):
+    if _is_secret(path.name, is_folder) or (is_link and has_target and _leads_to_secret(where, is_folder)):
         selection.secrets.append(path)
         return False
     if is_link and (is_folder or not has_target or not _is_within(where, selection.folder)):
@@ -148,8 +167,15 @@ def _is_junk(path: PurePosixPath, is_folder: bool) -> bool:
     return any(fnmatch(path.name.lower(), pattern) for pattern in JUNK_PATTERNS)
 
 
-def _is_secret(name: str) -> bool:
-    return any(fnmatch(name.lower(), pattern) for pattern in SECRETS)
+def _is_secret(name: str, is_folder: bool) -> bool:
+    if any(fnmatch(name.lower(), pattern) for pattern in NO_SECRETS):
+        return False
+    return any(fnmatch(name.lower(), pattern) for pattern in (*SECRETS, *(() if is_folder else SECRET_FILES)))
+
+
+def _leads_to_secret(link: Path, is_folder: bool) -> bool:
+    target = link.resolve()
+    return _is_secret(target.name, is_folder) or any(_is_secret(each.name, True) for each in target.parents)
 
 
 def _fault(folder: Path, path: PurePosixPath) -> str:

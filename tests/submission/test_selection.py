@@ -31,10 +31,34 @@ def test_junk_and_results_are_left_out(tmp_path: Path) -> None:
 
 
 def test_secrets_are_left_out_and_named(tmp_path: Path) -> None:
-    secrets = [".aws/credentials", ".env", "Key.PEM", "a/id_rsa", "gcp/my-service-account-7.json", "secrets.yaml"]
-    write(tmp_path, *secrets, "credentials.py", "environment.py")
+    secrets = [
+        *(".aws/credentials", ".env", "Key.PEM", "a/id_rsa", "gcp/my-service-account-7.json", "secrets.yaml"),
+        *("prod.env", "config.env.local", ".env.local", "aws_credentials.csv", "credentials.yml", "Kubeconfig.yaml"),
+        *(
+            ".vault-token",
+            ".htpasswd",
+            "gcp-key.json",
+            "my-secret.yaml",
+            "a/token",
+            "client_secret_7.json",
+            "id_rsa.bak",
+        ),
+    ]
+    code = [
+        *(
+            "credentials.py",
+            "environment.py",
+            "kubeconfig.py",
+            "a.env.py",
+            "secretary.txt",
+            "token/code.py",
+            "keys.json",
+        ),
+        *(".env.example", "prod.env.template", "tokenizer.json", "credentials.md"),
+    ]
+    write(tmp_path, *secrets, *code)
     selection = select_folder(tmp_path)
-    assert names(selection) == ["credentials.py", "environment.py"]
+    assert names(selection) == sorted(code)
     named = [PurePosixPath(path) for path in secrets]
     named[0] = named[0].parent
     assert selection.secrets == sorted(named)
@@ -49,11 +73,12 @@ def test_links_never_leave_the_folder(tmp_path: Path) -> None:
     (inside / "up.txt").symlink_to("../outside/secret.txt")
     (inside / "folder").symlink_to(outside)
     (inside / "loop").symlink_to(".")
+    (inside / "root").symlink_to("/")
     (inside / "dangling").symlink_to("nowhere")
     (inside / "config.txt").symlink_to(".env")
     selection = select_folder(inside)
     assert names(selection) == ["deep/real.txt", "good.txt", "real.txt"]
-    assert list(map(str, selection.links)) == ["dangling", "folder", "leaves.txt", "loop", "up.txt"]
+    assert list(map(str, selection.links)) == ["dangling", "folder", "leaves.txt", "loop", "root", "up.txt"]
     assert list(map(str, selection.secrets)) == [".env", "config.txt"]
 
 
