@@ -64,7 +64,7 @@ def load_manifest(file: Path) -> Manifest:
         manifest = _without_aliases(manifest)
     except RecursionError as error:
         raise SubmissionError([f"--manifest {file}: a part contains itself, by an alias of YAML"]) from error
-    faults = []
+    faults: list[str] = []
     for path, part, name in _lists(manifest):
         if part.get(name, ...) is None:
             del part[name]  # to Kubernetes, null is absent
