@@ -38,7 +38,11 @@ def main() -> None:
             raise BenchmarkRefused(f"--{option} {getattr(args, option)}: at least 1 is needed")
     if args.json:
         filesystem.check_writable(args.json.parent)
-        if args.json.is_dir():
+        try:
+            is_folder = args.json.is_dir()
+        except OSError as error:  # such as a name that is too long, which would lose the report at the end
+            raise BenchmarkRefused(f"--json {args.json}: cannot be written: {error.strerror}") from error
+        if is_folder:
             raise BenchmarkRefused(f"--json {args.json}: is a folder; give a file")
     if getattr(args, "dry_run", False):
         print(RECIPES[args.kind](args).to_toml(), end="")
@@ -180,7 +184,7 @@ def _add_decode(parser: argparse.ArgumentParser) -> None:
 
 
 def _decode(args: argparse.Namespace, progress: Progress) -> "Report":
-    if args.against and not (args.against / "mulan" / "data").is_dir():
+    if args.against and not os.path.isdir(args.against / "mulan" / "data"):
         raise BenchmarkRefused(f"--against {args.against}: there is no mulan; name a folder that git checked out")
     from mulan.benchmarks.decode import bench_decode
 

@@ -18,6 +18,7 @@ from mulan.storage.filesystem import printable
 from mulan.submission.command import parsed_command, parsed_variables
 from mulan.submission.errors import SubmissionError
 from mulan.submission.interrupts import interrupts
+from mulan.submission.kubernetes_names import MAX_INT
 from mulan.submission.manifest import MANIFEST, load_manifest, rayjob_of, text_of
 from mulan.submission.package import Package, packed
 from mulan.submission.request import Submission
@@ -186,11 +187,10 @@ def check_options(args: argparse.Namespace, target: Target) -> None:
         faults.append("--start is an option of --to with a launcher file")
     if args.prints and args.detach:
         faults.append("--print submits nothing, so that --detach has no meaning")
-    faults += [
-        f"{flag} {value:g}: must be a finite number that is not negative"
-        for flag, value in {"--retries": args.retries, "--pause-s": args.pause_s}.items()
-        if not 0 <= value < math.inf
-    ]
+    if not 0 <= args.retries <= MAX_INT:  # for every target, so that they are exchangeable
+        faults.append(f"--retries {args.retries}: must be between 0 and {MAX_INT}")
+    if not 0 <= args.pause_s < math.inf:
+        faults.append(f"--pause-s {args.pause_s:g}: must be a finite number that is not negative")
     if not 0 < args.max_package_mib <= MAX_PACKAGE_MIB_OF_RAY:
         faults.append(f"--max-package-mib {args.max_package_mib:g}: must be between 0 and {MAX_PACKAGE_MIB_OF_RAY:g}")
     if faults:

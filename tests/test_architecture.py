@@ -36,7 +36,7 @@ PACKAGES: dict[str, set[str]] = {
     "mulan.telemetry": _of_mulan("config data model"),
     "mulan.runs": _of_mulan("config data model storage tasks training"),
     "mulan.instrumentation": _of_mulan("config distributed storage training"),
-    "mulan.submission": _of_mulan("config storage"),
+    "mulan.submission": _of_mulan("config private_ray storage"),
     "mulan.tracking": _of_mulan("config runs storage"),
     "mulan.monitoring": _of_mulan("config evaluation pages runs storage"),
     "mulan.launch": _of_mulan(

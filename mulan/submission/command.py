@@ -99,9 +99,10 @@ class Command:
                 path = Path(os.path.normpath(text))
                 if ".." in path.parts or path == Path():
                     continue
-                if (folder / path).is_file():
+                # Path's methods raise for a word that is longer than a name may be
+                if os.path.isfile(folder / path):
                     files[path] = None
-                elif (folder / path).is_dir():
+                elif os.path.isdir(folder / path):
                     folders[path] = None
         return list(files), list(folders)
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from ray.autoscaler.sdk import get_head_node_ip
 
 from mulan.config.parsing import parse_yaml
+from mulan.private_ray.launcher import CLOUDS
 from mulan.submission.errors import ClusterUnreachable, SubmissionError
 from mulan.submission.target import JOB_SERVER_PORT
 
@@ -47,7 +48,21 @@ def cluster_name(file: Path) -> str:
         raise SubmissionError(
             [f"--to {file}: is not a file of Ray's cluster launcher, which has cluster_name and provider"]
         )
+    if fault := _fault_of_provider(config["provider"]):
+        raise SubmissionError([f"--to {file}: {fault}"])
     return str(config["cluster_name"])
+
+
+def _fault_of_provider(provider: object) -> str:
+    """Returns what is wrong with the provider of a launcher file; empty if Ray takes it."""
+    kind = provider.get("type") if isinstance(provider, dict) else None
+    if not isinstance(provider, dict) or not isinstance(kind, str):
+        return "provider must have the field type, such as provider: {type: aws, region: us-west-2}"
+    if kind not in CLOUDS:
+        return f"provider.type {kind}: is unknown to Ray, which has {', '.join(CLOUDS)}"
+    if kind == "external" and not isinstance(provider.get("module"), str):
+        return "provider.module must name the class of an external provider"
+    return ""
 
 
 def head_of(file: Path) -> str | None:
@@ -55,6 +70,8 @@ def head_of(file: Path) -> str | None:
 
     Raises:
         ClusterUnreachable: The cloud cannot be asked, for example for lack of credentials.
+        SubmissionError: The file is not that of a launcher, it lacks a field, or the package of its cloud is not
+            installed.
     """
     name = cluster_name(file)
     try:
@@ -63,6 +80,12 @@ def head_of(file: Path) -> str | None:
         if "not found" in str(error):
             return None
         raise ClusterUnreachable(f"the head of cluster {name} cannot be found: {error}") from error
+    except ImportError as error:
+        raise SubmissionError(
+            [f"--to {file}: its provider needs a package that is not installed here: {error}; install it"]
+        ) from error
+    except KeyError as error:  # Ray checks the fields of its providers by reading them
+        raise SubmissionError([f"--to {file}: has no {error}, which Ray needs for this provider"]) from error
     except Exception as error:  # the packages of clouds raise errors of their own
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ClusterUnreachable(f"the head of cluster {name} cannot be found: {reason}") from error

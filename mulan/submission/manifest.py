@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import itertools
 import re
 import shlex
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,8 @@ MAX_PACKAGE_BYTES = 1_000_000
 _MAX_NAME = 47  # of KubeRay, which appends to it
 _GPU_RESOURCE = "nvidia.com/gpu"  # of the manifest of a checkout
 _GROUPS = ("cpu", "gpu", "gpu-on-demand")
+_LISTS_OF_PODS, _LISTS_OF_CONTAINERS = ("volumes", "tolerations"), ("envFrom", "volumeMounts")
+"""Optional lists of mappings that values, packages and variables change."""
 
 
 def load_manifest(file: Path) -> Manifest:
@@ -58,7 +61,35 @@ def load_manifest(file: Path) -> Manifest:
         raise SubmissionError([unlike])
     if sorted(names) != sorted(_GROUPS):
         raise SubmissionError([f"--manifest {file}: must be a RayJob with the worker groups {', '.join(_GROUPS)}"])
+    try:
+        manifest = _without_aliases(manifest)
+    except RecursionError as error:
+        raise SubmissionError([f"--manifest {file}: a part contains itself, by an alias of YAML"]) from error
+    faults: list[str] = []
+    for path, part, name in _lists(manifest):
+        if part.get(name, ...) is None:
+            del part[name]  # to Kubernetes, null is absent
+        faults += _faults_of_list(path, part.get(name, []))
+    if faults:
+        raise SubmissionError([f"--manifest {file}: {fault}" for fault in faults])
     return manifest
+
+
+def _lists(manifest: Manifest) -> Iterator[tuple[str, Manifest, str]]:
+    """Yields the lists that are changed later: the path, and the part of the manifest that may have it by what name."""
+    for path, pod in _located_pods(manifest):
+        yield from ((f"{path}.{name}", pod, name) for name in _LISTS_OF_PODS)
+        container = pod["containers"][0]
+        yield from ((f"{path}.containers[0].{name}", container, name) for name in _LISTS_OF_CONTAINERS)
+
+
+def _faults_of_list(path: str, value: Any) -> Iterator[str]:
+    if not isinstance(value, list):
+        yield f"{path} must be a list"
+        return
+    for place, each in enumerate(value):
+        if not isinstance(each, dict):
+            yield f"{path}[{place}] must have fields"
 
 
 def job_name(name: str) -> str:
@@ -189,15 +220,21 @@ def _without_aliases(value: Any) -> Any:
     return [_without_aliases(item) for item in value] if isinstance(value, list) else copy.copy(value)
 
 
-def _ray_pod_specs(manifest: Manifest) -> Iterator[Manifest]:
+def _located_pods(manifest: Manifest) -> Iterator[tuple[str, Manifest]]:
+    """Yields all pods, with the paths of their fields; the first one submits the job, and the others run Ray."""
+    yield "spec.submitterPodTemplate.spec", manifest["spec"]["submitterPodTemplate"]["spec"]
     cluster = manifest["spec"]["rayClusterSpec"]
-    for group in [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]:
-        yield group["template"]["spec"]
+    yield "spec.rayClusterSpec.headGroupSpec.template.spec", cluster["headGroupSpec"]["template"]["spec"]
+    for place, group in enumerate(cluster["workerGroupSpecs"]):
+        yield f"spec.rayClusterSpec.workerGroupSpecs[{place}].template.spec", group["template"]["spec"]
 
 
 def _pod_specs(manifest: Manifest) -> Iterator[Manifest]:
-    yield manifest["spec"]["submitterPodTemplate"]["spec"]
-    yield from _ray_pod_specs(manifest)
+    return (pod for _, pod in _located_pods(manifest))
+
+
+def _ray_pod_specs(manifest: Manifest) -> Iterator[Manifest]:
+    return itertools.islice(_pod_specs(manifest), 1, None)
 
 
 def _set_pod(pod: Manifest, values: PodValues) -> None:

@@ -1,12 +1,16 @@
 """Which files of a folder are packed for a job, and which are left out and why."""
 
+import codecs
 import os
+import re
 import stat
+import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from pathspec import GitIgnoreSpec
 
@@ -23,14 +27,33 @@ RESULTS = frozenset({"runs", "wandb", "mlruns"})
 """Names of folders of results, at the top only: packages of Python have such names too."""
 JUNK_PATTERNS = ("*.pyc", "*.pyo", "*.egg-info", "*~", "*.swp")
 SECRETS = (
-    *(".env", ".env.*", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*"),
-    *(".netrc", ".pgpass", ".npmrc", ".pypirc", ".aws", ".ssh", ".gnupg", ".kube", ".docker", "kubeconfig"),
-    *("credentials", "*credentials*.json", "*service-account*.json", "*service_account*.json"),
-    *(".git-credentials", ".boto", ".s3cfg"),
-    *(f"{name}.{kind}" for name in ("credentials", "secrets") for kind in ("csv", "ini", "toml", "txt", "yaml", "yml")),
-    "secrets.json",
+    *(
+        "*.env",
+        "*.env.*",
+        "*.pem",
+        "*.key",
+        "*.p12",
+        "*.pfx",
+        "*.jks",
+        "id_rsa*",
+        "id_dsa*",
+        "id_ecdsa*",
+        "id_ed25519*",
+    ),
+    *(".netrc", ".pgpass", ".npmrc", ".pypirc", ".aws", ".ssh", ".gnupg", ".kube", ".docker", "kubeconfig*"),
+    *("credentials", "*service-account*.json", "*service_account*.json", "*-key.json"),
+    *(".git-credentials", ".boto", ".s3cfg", ".htpasswd", ".vault-token"),
+    *(f"*credentials*.{kind}" for kind in ("csv", "ini", "json", "toml", "txt", "yaml", "yml")),
+    *("secrets.csv", "secrets.ini", "secrets.toml", "secrets.txt", "*secret*.json", "*secret*.yaml", "*secret*.yml"),
 )
 """Patterns of names, whatever their case, of files and folders that hold secrets."""
+SECRET_FILES = ("token",)
+"""Further patterns, of files only: a folder of such a name is more likely code."""
+NO_SECRETS = (
+    *("*.example", "*.sample", "*.template", "*.dist"),
+    *("*.py", "*.pyi", "*.js", "*.ts", "*.go", "*.rs", "*.md", "*.rst"),
+)
+"""Patterns of names that hold no secret even if a pattern of secrets matches: templates of secrets, code and texts."""
 IGNORE_FILE = ".gitignore"
 
 
@@ -89,7 +112,7 @@ def select_folder(folder: Path, *, named: Sequence[Path] = ()) -> Selection:
     Raises:
         SubmissionError: The folder does not exist, or files or folders cannot be read; lists them.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # Path's method raises for names that are too long
         raise SubmissionError([f"--working-dir {folder}: is not a folder"])
     selection, faults = Selection(folder), []
     sizes = dict(select_named(folder, named).sizes)
@@ -98,12 +121,16 @@ def select_folder(folder: Path, *, named: Sequence[Path] = ()) -> Selection:
     for place, folders, files in walk:
         here = PurePosixPath(Path(place).relative_to(folder).as_posix())
         for name in files:
-            with suppress(FileNotFoundError):  # removed meanwhile
+            try:
                 if _is_selected(selection, ignored, here / name, is_folder=False):
                     if fault := _fault(folder, here / name):
                         faults.append(f"{folder / here / name}: {fault}")
                     else:
                         sizes[here / name] = (folder / here / name).stat().st_size
+            except FileNotFoundError:
+                pass  # removed meanwhile
+            except OSError as error:
+                faults.append(f"{folder / here / name}: {error.strerror}")
         folders[:] = [name for name in folders if _is_selected(selection, ignored, here / name, is_folder=True)]
     if faults:
         raise SubmissionError(faults)
@@ -118,10 +145,11 @@ def _is_selected(selection: Selection, ignored: "_Ignored", path: PurePosixPath,
     where = selection.folder / path
     if _is_junk(path, is_folder) or ignored(path, is_folder):
         return False
-    is_link = where.is_symlink()
-    has_target = where.exists()  # not that of a link to itself
+    is_link = os.path.islink(where)
+    # not that of a link to itself, or to a name that is too long, for which Path's method raises
+    has_target = os.path.exists(where)
     # a link to a secret is packed as a file with its content
-    if _is_secret(path.name) or (is_link and has_target and any(map(_is_secret, where.resolve().parts[1:]))):
+    if _is_secret(path.name, is_folder) or (is_link and has_target and _leads_to_secret(where, is_folder)):
         selection.secrets.append(path)
         return False
     if is_link and (is_folder or not has_target or not _is_within(where, selection.folder)):
@@ -139,8 +167,15 @@ def _is_junk(path: PurePosixPath, is_folder: bool) -> bool:
     return any(fnmatch(path.name.lower(), pattern) for pattern in JUNK_PATTERNS)
 
 
-def _is_secret(name: str) -> bool:
-    return any(fnmatch(name.lower(), pattern) for pattern in SECRETS)
+def _is_secret(name: str, is_folder: bool) -> bool:
+    if any(fnmatch(name.lower(), pattern) for pattern in NO_SECRETS):
+        return False
+    return any(fnmatch(name.lower(), pattern) for pattern in (*SECRETS, *(() if is_folder else SECRET_FILES)))
+
+
+def _leads_to_secret(link: Path, is_folder: bool) -> bool:
+    target = link.resolve()
+    return _is_secret(target.name, is_folder) or any(_is_secret(each.name, True) for each in target.parents)
 
 
 def _fault(folder: Path, path: PurePosixPath) -> str:
@@ -163,7 +198,7 @@ class _Ignored:
         self._folder = folder.resolve()
         self._specs: dict[Path, GitIgnoreSpec | None] = {}
         above = [self._folder, *self._folder.parents]
-        roots = [count for count, each in enumerate(above) if (each / ".git").exists()]
+        roots = [count for count, each in enumerate(above) if os.path.exists(each / ".git")]
         self._above = above[1 : roots[0] + 1] if roots else []
 
     def __call__(self, path: PurePosixPath, is_folder: bool) -> bool:
@@ -179,7 +214,28 @@ class _Ignored:
 
     def _spec(self, place: Path) -> GitIgnoreSpec | None:
         if place not in self._specs:
-            file = place / IGNORE_FILE
-            lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
-            self._specs[place] = GitIgnoreSpec.from_lines(lines) if lines else None
+            self._specs[place] = _spec_of(place / IGNORE_FILE)
         return self._specs[place]
+
+
+def _spec_of(file: Path) -> GitIgnoreSpec | None:
+    """Returns what a ``.gitignore`` file ignores, read as git reads it; None if it does not exist.
+
+    Raises:
+        SubmissionError: The file cannot be read: what it ignores would be packed.
+    """
+    if not os.path.isfile(file):
+        return None
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise SubmissionError([f"{file}: cannot be read: {error.strerror}"]) from error
+    patterns: list[Any] = []
+    for line in content.removeprefix(codecs.BOM_UTF8).split(b"\n"):
+        # to git, a line ends where a string of C does; bytes that are not UTF-8 match those of names
+        text = os.fsdecode(line.removesuffix(b"\r").partition(b"\0")[0])
+        # to git, a pattern that means nothing, such as "!", matches nothing
+        with suppress(ValueError, re.error), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of expressions made from patterns such as [[
+            patterns += GitIgnoreSpec.from_lines([text]).patterns
+    return GitIgnoreSpec(patterns)

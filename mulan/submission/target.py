@@ -1,11 +1,12 @@
 """Where a job is submitted to: the value of ``--to``."""
 
-import re
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from mulan.submission.errors import SubmissionError
+from mulan.submission.kubernetes_names import checked_namespace
 
 JOB_SERVER_PORT = 8265
 _CLIENT_PORT = 10001
@@ -54,15 +55,14 @@ def parsed_target(text: str) -> Target:
     """
     if text.startswith("kuberay:"):
         namespace = text.removeprefix("kuberay:")
-        if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", namespace):
-            raise SubmissionError(
-                [f"--to {text}: {namespace!r} is not the name of a namespace; write kuberay:NAMESPACE"]
-            )
-        return KubeRay(namespace)
+        try:
+            return KubeRay(checked_namespace(namespace))
+        except ValueError as error:
+            raise SubmissionError([f"--to {text}: write kuberay:NAMESPACE; {error}"]) from error
     if "://" in text:
         return JobServer(_url(text))
     if text.endswith((".yaml", ".yml")):
-        if not Path(text).is_file():
+        if not os.path.isfile(text):  # Path's method raises for names that are too long
             raise SubmissionError([f"--to {text}: the file does not exist"])
         return Launcher(Path(text))
     raise SubmissionError([f"--to {text}: must be {FORMS}"])

@@ -3,25 +3,32 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from mulan.config.base import NonNegativeInt, PositiveInt, Section
+from mulan.config.base import Section
 from mulan.config.errors import RecipeError
 from mulan.config.parsing import parse_toml, parse_yaml
 from mulan.config.validation import validated
 from mulan.submission.errors import SubmissionError
+from mulan.submission.kubernetes_names import MAX_INT, checked_image, checked_labels, checked_name, checked_resource
 
-Labels = dict[str, str]
+# strict: "16" and true are no numbers
+Count = Annotated[int, Field(strict=True, ge=0, le=MAX_INT)]
+PositiveCount = Annotated[int, Field(strict=True, ge=1, le=MAX_INT)]
+Image = Annotated[str, AfterValidator(checked_image)]
+Name = Annotated[str, AfterValidator(checked_name)]
+Resource = Annotated[str, AfterValidator(checked_resource)]
+Labels = Annotated[dict[str, str], AfterValidator(checked_labels)]
 
 
 class PodValues(Section):
     """The size of a pod, and the nodes that it may run on. What is not given is that of the manifest."""
 
-    cpus: PositiveInt | None = None
+    cpus: PositiveCount | None = None
     """CPUs of a pod."""
-    memory_gib: PositiveInt | None = None
+    memory_gib: PositiveCount | None = None
     """Memory of a pod in GiB."""
-    disk_gib: PositiveInt | None = None
+    disk_gib: PositiveCount | None = None
     """Disk space of a pod in GiB (``ephemeral-storage``)."""
     node_selector: Labels | None = None
     """Labels of the nodes that a pod may run on; replaces those of the manifest."""
@@ -30,20 +37,20 @@ class PodValues(Section):
 class CpuValues(PodValues):
     """The pods that read, decode and tokenize."""
 
-    max_pods: PositiveInt | None = None
+    max_pods: PositiveCount | None = None
     """Maximum number of pods."""
 
 
 class GpuValues(PodValues):
     """The pods of training workers."""
 
-    max_pods: PositiveInt | None = None
+    max_pods: PositiveCount | None = None
     """Maximum number of pods on spot nodes."""
-    max_pods_on_demand: NonNegativeInt | None = None
+    max_pods_on_demand: Count | None = None
     """Maximum number of pods on demand, which replace spot pods that do not start; 0 for none."""
-    gpus: PositiveInt | None = None
+    gpus: PositiveCount | None = None
     """GPUs of a pod."""
-    resource: Annotated[str, Field(pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$")] | None = None
+    resource: Resource | None = None
     """The resource by which Kubernetes counts the GPUs, which is also the key of the taint that the pods tolerate;
     replaces ``nvidia.com/gpu``."""
     node_selector_on_demand: Labels | None = None
@@ -53,13 +60,13 @@ class GpuValues(PodValues):
 class KubeRayValues(Section):
     """The values of a KubeRay job. What is not given is that of the manifest, cluster/rayjob.yaml."""
 
-    image: Annotated[str, Field(min_length=1, pattern=r"^\S+$")] | None = None
+    image: Image | None = None
     """The image of all pods."""
-    image_pull_secrets: tuple[str, ...] = ()
+    image_pull_secrets: tuple[Name, ...] = ()
     """Secrets with the credentials of the image's registry."""
-    service_account: Annotated[str, Field(min_length=1)] | None = None
+    service_account: Name | None = None
     """The service account of the Ray pods, which may read and write the bucket."""
-    storage_secret: Annotated[str, Field(min_length=1)] | None = None
+    storage_secret: Name | None = None
     """The secret whose entries become environment variables of the Ray pods, such as ``AWS_REGION``."""
     context: str = ""
     """The context of the Kubernetes configuration; empty for the current one."""

@@ -16,9 +16,10 @@ from mlflow.exceptions import MlflowException
 from mulan.config.paths import redacted
 from mulan.config.recipe import Recipe
 from mulan.runs.run import Run
+from mulan.tracking.environment import URI_VARIABLE, fault_of_mlflow
 from mulan.tracking.tracker import Outcome, PngPicture, StepScalars, Table, TrackerError
 
-URI_VARIABLE, EXPERIMENT_VARIABLE = "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"
+EXPERIMENT_VARIABLE = "MLFLOW_EXPERIMENT_NAME"
 DEFAULT_EXPERIMENT = "mulan"
 _DEFAULTS = {
     # requests are repeated by the feed, and must not keep the process from ending
@@ -46,15 +47,14 @@ class MlflowTracker:
             run_id: Its id in MLflow; without one, or if the server does not know it, a new run is created there.
 
         Raises:
-            TrackerError: ``MLFLOW_TRACKING_URI`` is not set.
+            TrackerError: ``MLFLOW_TRACKING_URI`` is not set, or is no address.
             MlflowException: The server refuses, or does not answer.
         """
-        uri = os.environ.get(URI_VARIABLE)
-        if not uri:
-            raise TrackerError(f"{URI_VARIABLE} is not set in the environment of this process")
+        if fault := fault_of_mlflow(os.environ):
+            raise TrackerError(fault)
         for name, value in _DEFAULTS.items():
             os.environ.setdefault(name, value)
-        self._client = MlflowClient(tracking_uri=uri)
+        self._client = MlflowClient(tracking_uri=os.environ[URI_VARIABLE])
         known = run_id is not None and self._is_active(run_id)
         self.run_id: str = run_id if run_id is not None and known else self._create(run)
 

@@ -9,17 +9,23 @@ from mulan.config.errors import ErrorCollection
 from mulan.config.paths import redacted
 from mulan.runs.run import Run
 from mulan.storage import filesystem
+from mulan.tracking.environment import URI_VARIABLE, fault_of_mlflow, fault_of_wandb
 from mulan.tracking.tracker import TrackerError
 
 if TYPE_CHECKING:
     from mulan.tracking.tracker import Tracker
 
 
+# MLflow's default, a database in the working directory, would be lost with a pod
+_FAULTS = {"mlflow": fault_of_mlflow, "wandb": fault_of_wandb}
+
+
 def check_trackers(names: Sequence[str]) -> None:
     """Checks that the packages and settings of trackers are there, without importing them or asking a server.
 
     Raises:
-        TrackerError, SeveralErrors: A package is missing, or MLflow's server is not named; lists all faults.
+        TrackerError, SeveralErrors: A package is missing, or an environment variable is missing or not of the form that
+            its library takes; lists all faults.
     """
     errors = ErrorCollection()
     for name in names:
@@ -29,12 +35,8 @@ def check_trackers(names: Sequence[str]) -> None:
                 raise TrackerError(
                     f"logging.trackers names {name}, which is not installed; pip install 'mulan[trackers]'"
                 )
-            # the library's default, a database in the working directory, would be lost with a pod
-            if name == "mlflow" and not os.environ.get("MLFLOW_TRACKING_URI"):
-                raise TrackerError(
-                    "logging.trackers names mlflow, but MLFLOW_TRACKING_URI is not set; set it to the address of the "
-                    "tracking server, such as http://mlflow:5000, in the environment of this command"
-                )
+            if fault := _FAULTS[name](os.environ) if name in _FAULTS else "":
+                raise TrackerError(f"logging.trackers names {name}, but {fault}")
     errors.raise_any()
 
 
@@ -42,7 +44,7 @@ def tracker_lines(names: Sequence[str], run: Run) -> list[str]:
     """Returns a line for each tracker that says where it stores a run."""
     places = {
         "tensorboard": f"tensorboard --logdir {filesystem.join(run.uri, 'tensorboard')}",
-        "mlflow": f"{redacted(os.environ.get('MLFLOW_TRACKING_URI', ''))}, run {run.name}",
+        "mlflow": f"{redacted(os.environ.get(URI_VARIABLE, ''))}, run {run.name}",
         "wandb": f"run {run.name}; offline unless an API key is configured",
     }
     return [f"tracker {name}: {places[name]}" for name in names]

@@ -80,6 +80,8 @@ def test_files_and_folders_in_arguments_are_checked_first(
     assert_refused(job("bench", "decode", "--against", str(tmp_path)), f"--against {tmp_path}: there is no mulan")
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     assert_refused(job("bench", "start"), "RAY_ADDRESS is set")
+    assert_refused(job("bench", "start", "--json", "x" * 300), "cannot be written: File name too long")
+    assert_refused(job("bench", "decode", "--against", "x" * 300), "there is no mulan")
     (tmp_path / "folder").mkdir()
     code, out, err = job("bench", "start", "--json", "folder")
     assert (code, out, err) == (2, "", "error: --json folder: is a folder; give a file\n")

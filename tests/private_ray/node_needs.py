@@ -44,6 +44,11 @@ def queries_kubernetes(client: Any) -> None:
     takes(client.get, "self", "path", exactly=True)
 
 
+def names_clouds(providers: Any) -> None:
+    if missing := {"aws", "azure", "gcp"} - set(providers):
+        raise Differs(f"lacks {', '.join(sorted(missing))}")
+
+
 def has_groups(get: Any) -> None:
     takes(get, exactly=True)
     fields = {field.name for field in autoscaler_pb2.NodeGroupConfig.DESCRIPTOR.fields}
@@ -111,5 +116,11 @@ NODE_NEEDS = [
         "core",
         "alive nodes are counted again as nodes that may be started",
         is_the_label_of_the_type,
+    ),
+    Need(
+        "ray.autoscaler._private.providers:_NODE_PROVIDERS",
+        "launcher",
+        "a launcher file with an unknown provider is refused by a traceback",
+        names_clouds,
     ),
 ]

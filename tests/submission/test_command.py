@@ -74,6 +74,7 @@ def test_named_files_are_those_below_the_folder(tmp_path: Path) -> None:
     (tmp_path / "recipes" / "corpus").mkdir()
     words = [
         *("python", "-m", "jobs.train", "--recipe", "my recipe.toml", "--space=./space.toml", "--data", "corpus"),
+        *("--long", "x" * 300, "--many=" + "x/" * 3000),
         *("--other", "../outside.toml", "--absolute", str(tmp_path / "outside.toml"), "s3://space.toml", ".", "demo"),
     ]
     files, folders = Command(tuple(words)).named_files(tmp_path / "recipes")

@@ -33,11 +33,34 @@ def test_a_cluster_that_is_not_up_has_no_head(monkeypatch: pytest.MonkeyPatch, t
         assert head_of(ROOT / "cluster" / "launcher.yaml") is None
 
 
-def test_a_cloud_that_cannot_be_asked_is_unreachable(tmp_path: Path) -> None:
+def test_a_cloud_that_cannot_be_asked_is_unreachable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refused(file: str) -> str:
+        raise PermissionError("no credentials")
+
+    monkeypatch.setattr(launcher, "get_head_node_ip", refused)
     file = tmp_path / "cluster.yaml"
-    file.write_text("cluster_name: music\nprovider: {type: nowhere}\n")
+    file.write_text("cluster_name: music\nprovider: {type: aws, region: us-west-2}\n")
     with pytest.raises(ClusterUnreachable, match="head of cluster music cannot be found"):
         head_of(file)
+
+
+@pytest.mark.parametrize(
+    ("provider", "fault"),
+    [
+        ("3", "provider must have the field type"),
+        ("null", "provider must have the field type"),
+        ("{type: [aws]}", "provider must have the field type"),
+        ("{region: us-west-2}", "provider must have the field type"),
+        ("{type: nope}", r"provider\.type nope: is unknown to Ray, which has .*aws.*gcp"),
+        ("{type: aws}", "has no 'region', which Ray needs"),
+        ("{type: external}", r"provider\.module must name"),
+        ("{type: external, module: nowhere.Provider}", "not installed here: No module named 'nowhere'; install it"),
+    ],
+)
+def test_faults_of_the_provider_are_those_of_the_user(tmp_path: Path, provider: str, fault: str) -> None:
+    (tmp_path / "x.yaml").write_text(f"cluster_name: x\nprovider: {provider}")
+    with pytest.raises(SubmissionError, match=fault):
+        head_of(tmp_path / "x.yaml")
 
 
 @pytest.mark.parametrize("text", ["[", "kind: RayJob", "cluster_name: 7\nprovider: {}"])

@@ -207,6 +207,44 @@ def test_other_manifests_are_refused(tmp_path: Path, text: str, named: str) -> N
         load_manifest(tmp_path / "job.yaml")
 
 
+OPTIONAL_LISTS = ["tolerations", "volumes", "containers[0].envFrom", "containers[0].volumeMounts"]
+
+
+def pod_with(field: str, value: Any, folder: Path) -> Path:
+    """Returns a file with a manifest, in whose first GPU pods a field has another value."""
+    manifest = load_manifest(MANIFEST)
+    pod = pods(manifest)["gpu"]
+    owner = pod["containers"][0] if field.startswith("containers") else pod
+    owner[field.rpartition(".")[2]] = value
+    (folder / "job.yaml").write_text(text_of(manifest))
+    return folder / "job.yaml"
+
+
+@pytest.mark.parametrize("field", OPTIONAL_LISTS)
+def test_a_list_that_is_null_is_absent(tmp_path: Path, field: str) -> None:
+    base = load_manifest(pod_with(field, None, tmp_path))
+    submission = Submission(COMMAND, PACKAGE, {"TOKEN": "x"}, check_first=False, retries=0, pause_s=0.0)
+    manifest, *_ = rayjob_of(submission, base, KubeRayValues(gpu=GpuValues(gpus=2, resource="amd.com/gpu")))
+    jsonschema.validate(manifest, json.loads(SCHEMA.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("field", OPTIONAL_LISTS)
+@pytest.mark.parametrize(
+    ("value", "fault"), [({"a": 1}, " must be a list"), ("x", " must be a list"), ([{}, 1], "[1]")]
+)
+def test_a_list_of_another_type_is_refused_by_its_path(tmp_path: Path, field: str, value: Any, fault: str) -> None:
+    named = f"job.yaml: spec.rayClusterSpec.workerGroupSpecs[1].template.spec.{field}{fault}"
+    with pytest.raises(SubmissionError, match=re.escape(named)):
+        load_manifest(pod_with(field, value, tmp_path))
+
+
+def test_a_manifest_that_contains_itself_is_refused(tmp_path: Path) -> None:
+    text = MANIFEST.read_text().replace("metadata:\n  name: mulan-RUN", "metadata: &own\n  name: x\n  own: *own", 1)
+    (tmp_path / "job.yaml").write_text(text)
+    with pytest.raises(SubmissionError, match="a part contains itself"):
+        load_manifest(tmp_path / "job.yaml")
+
+
 @pytest.mark.parametrize("lacks", ["metadata:\n  name: mulan-RUN\n", "limits: *head_size\n", "  name: mulan-RUN"])
 def test_a_manifest_without_a_field_that_is_set_is_refused(tmp_path: Path, lacks: str) -> None:
     text = MANIFEST.read_text()

@@ -39,6 +39,7 @@ def test_a_launcher_file_and_a_namespace(tmp_path: Path) -> None:
         ("kuberay:", "write kuberay:NAMESPACE"),
         ("kuberay:Team/../x", "write kuberay:NAMESPACE"),
         ("nowhere.yaml", "the file does not exist"),
+        (f"{'x' * 300}.yaml", "the file does not exist"),
         ("head", "must be ray://HOST"),
     ],
 )

@@ -49,6 +49,30 @@ def test_all_faults_are_listed_at_once(tmp_path: Path) -> None:
     assert all(fault.startswith(f"--values {file}: ") for fault in refused.value.faults)
 
 
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("cpu: {cpus: true}", "cpu.cpus = True: input should be a valid integer"),
+        ('head: {memory_gib: "16"}', "head.memory_gib = '16': input should be a valid integer"),
+        ("gpu: {max_pods: 2.0}", "gpu.max_pods = 2.0: input should be a valid integer"),
+        ("gpu: {max_pods_on_demand: false}", "gpu.max_pods_on_demand = False: input should be a valid integer"),
+        ("cpu: {max_pods: 2147483648}", "cpu.max_pods = 2147483648: input should be less than or equal to 2147483647"),
+        ("service_account: A B", "service_account = 'A B': a name in Kubernetes has"),
+        ("storage_secret: ../x", "storage_secret = '../x': a name in Kubernetes has"),
+        ('image_pull_secrets: [good, ""]', "image_pull_secrets.1 = '': a name in Kubernetes has"),
+        ("gpu: {node_selector: {a b: c}}", "'a b' is not the key of a label"),
+        ("gpu: {node_selector_on_demand: {a: c d}}", "'c d' is not the value of a label"),
+        ("head: {node_selector: {a: true}}", "head.node_selector.a = True: input should be a valid string"),
+        ("gpu: {resource: -x-/gpu}", "'-x-/gpu' is not the key of a label"),
+    ],
+)
+def test_what_kubernetes_refuses_is_refused_by_its_field(tmp_path: Path, text: str, fault: str) -> None:
+    (tmp_path / "values.yaml").write_text(text)
+    with pytest.raises(SubmissionError, match=re.escape(fault)) as refused:
+        load_values(tmp_path / "values.yaml")
+    assert len(refused.value.faults) == 1
+
+
 @pytest.mark.parametrize("text", ["a: [", "- a\n- b", "1: x", "\0"])
 def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "values.yaml").write_text(text)

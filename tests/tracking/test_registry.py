@@ -50,6 +50,14 @@ def test_all_faults_are_named_together(monkeypatch: pytest.MonkeyPatch) -> None:
         check_trackers(("mlflow", "wandb"))
 
 
+def test_variables_without_a_meaning_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://x")
+    monkeypatch.setenv("WANDB_MODE", "bogus")
+    with pytest.raises(SeveralErrors, match=r"(?s)mlflow, but MLFLOW_TRACKING_URI is 'nonsense.*wandb, but WANDB_MODE"):
+        check_trackers(("mlflow", "wandb"))
+    check_trackers(("tensorboard",))
+
+
 def test_lines_say_where_a_run_is_and_show_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://user:secret@mlflow.example")
     assert tracker_lines(("tensorboard", "mlflow", "wandb"), Run("/runs", "first")) == [
