@@ -3,10 +3,13 @@
 import math
 import re
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
+import pytest
 
 from mulan.monitoring.curves import CurveGroup, curve_groups
+from mulan.storage.line_values import MAX_NUMBER, MAX_STEP
 from tests.monitoring.planted import metrics_line
 
 
@@ -65,6 +68,38 @@ def test_terms_have_pictures_if_there_are_several_and_odd_lines_are_left_out() -
     assert curve_groups({"run": []}, "recall10") == []
     one = [{"step": 1, "loss": 1.0, "loss_a": 1.0}]
     assert titles(curve_groups({"run": one}, "recall10")[0]) == ["Training loss"]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [{"step": 1, "loss": 1.7e308}, {"step": 2, "loss": -1.7e308}, {"step": 3, "loss": 2.5}],
+        [
+            {"step": 10**400, "loss": 1.0},
+            {"step": -7, "loss": 1.0},
+            {"step": True, "loss": 1},
+            {"step": 3, "loss": 2.5},
+        ],
+        [{"step": 3, "loss": 2.5}, {"step": 1, "loss": MAX_NUMBER}, {"step": 2, "loss": -MAX_NUMBER}],
+        [{"step": 1, "loss": 5e-324}, {"step": 2, "loss": 1e-323}, {"step": MAX_STEP, "loss": 2.5}],
+    ],
+)
+def test_numbers_of_any_size_are_drawn_or_left_out(lines: list[dict[str, Any]]) -> None:
+    timed = [line | {"time": line["loss"] * 3600} for line in lines]
+    groups = curve_groups({"run": timed}, "recall10")
+    assert groups[0].pictures[0].alt == "Training loss by step; at the end: run 2.5."
+
+
+@pytest.mark.parametrize(
+    "name", [r"$\frac$", "\ud800", "<script>alert(1)</script>&", "a\0\x1b[31m", "x" * 2000, "$", "_"]
+)
+def test_any_name_of_a_score_or_a_term_is_drawn_as_it_is(name: str) -> None:
+    line = {"step": 1, "loss": 1.0, f"loss_{name}": 1.0, "loss_other": 1.0, "validation": {name: 0.5}}
+    (group,) = curve_groups({name: [line], "b": [line]}, "recall10")
+    for picture in group.pictures:
+        texts = "".join(ElementTree.fromstring(picture.svg).itertext())
+        assert ("Loss" not in texts) or name[-1] in texts or not name.isprintable()
+        assert b"<script" not in picture.svg
 
 
 def test_names_are_neither_mathematics_nor_hidden() -> None:
