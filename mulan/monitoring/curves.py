@@ -19,6 +19,8 @@ _NOISELESS = ("temperature", "learning_rate")
 """Quantities that are drawn as they are."""
 _MAX_SCORES = 8
 """Maximum number of validation scores that are drawn."""
+_MAX_CHARACTERS = 60
+"""Maximum number of characters of a title or a name in a picture."""
 
 Lines = Sequence[Mapping[str, Any]]
 
@@ -95,7 +97,7 @@ def _picture(lines: Mapping[str, Lines], quantity: tuple[str, ...], x_label: str
         for place, name in enumerate(lines):
             if name in series:
                 _draw(axes, series[name], PALETTE[place % len(PALETTE)], name, is_noisy=key not in _NOISELESS)
-        axes.set_title(literal(title))
+        axes.set_title(literal(_shortened(title)))
         axes.set_xlabel(x_label)
         axes.set_ylabel(unit)
         axes.margins(x=0.01)
@@ -138,6 +140,11 @@ def _draw(axes: Any, points: np.ndarray, colour: str, name: str, *, is_noisy: bo
     axes.plot(x, smooth, color=colour, linewidth=1.5, label=_label(name))
 
 
+def _shortened(name: str) -> str:
+    """Returns a name that leaves room for the curves."""
+    return name if len(name) <= _MAX_CHARACTERS else f"{name[: _MAX_CHARACTERS - 2]} …"
+
+
 def _label(name: str) -> str:
     """Returns a name for a legend, in which matplotlib neither hides it nor reads it as mathematics."""
-    return f"\N{ZERO WIDTH SPACE}{literal(name)}"
+    return f"\N{ZERO WIDTH SPACE}{literal(_shortened(name))}"

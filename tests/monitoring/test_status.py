@@ -203,7 +203,7 @@ def test_only_checkpoints_are_saved_steps(tmp_path: Path, name: str) -> None:
     run = planted(str(tmp_path), "run", steps=7, saved=[5])
     filesystem.write_atomically(f"{run.uri}/{name}/manifest.json", b'{"files": {}, "score": 0.9}')
     status = run_status(run)
-    assert (status.saved_step, status.best_score, status.state) == (5, 0.05, RunState.INTERRUPTED)
+    assert (status.saved_step, status.best_score, status.state) == (5, 0.1, RunState.INTERRUPTED)
 
 
 @pytest.mark.parametrize("content", [None, b"\xff", b"[train]\nsteps = 'many'", b"x = ["])
