@@ -198,7 +198,15 @@ def test_odd_lines_are_no_errors(tmp_path: Path, lines: bytes) -> None:
     json.dumps(asdict(status), allow_nan=False)
 
 
-@pytest.mark.parametrize("name", ["checkpoint_-5", f"checkpoint_{200 * '9'}", "checkpoint_٠٠٠٠٠٠٠٢٥", "checkpoint_25"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "checkpoint_-5",
+        f"checkpoint_{200 * '9'}",
+        "checkpoint_\u0660\u0660\u0660\u0660\u0660\u0660\u0660\u0662\u0665",
+        "checkpoint_25",
+    ],
+)
 def test_only_checkpoints_are_saved_steps(tmp_path: Path, name: str) -> None:
     run = planted(str(tmp_path), "run", steps=7, saved=[5])
     filesystem.write_atomically(f"{run.uri}/{name}/manifest.json", b'{"files": {}, "score": 0.9}')

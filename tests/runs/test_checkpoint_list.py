@@ -104,7 +104,14 @@ def test_a_partly_removed_checkpoint_is_not_listed(run_uri: str, monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    "name", ["checkpoint_-5", "checkpoint_5", f"checkpoint_{200 * '9'}", "checkpoint_٠٠٠٠٠٠٠٠٥", "x"]
+    "name",
+    [
+        "checkpoint_-5",
+        "checkpoint_5",
+        f"checkpoint_{200 * '9'}",
+        "checkpoint_\u0660\u0660\u0660\u0660\u0660\u0660\u0660\u0660\u0665",
+        "x",
+    ],
 )
 def test_a_folder_of_another_name_is_no_checkpoint(tmp_path: Path, name: str) -> None:
     assert steps_of_checkpoint(name) is None and steps_of_checkpoint(checkpoint_name(5)) == 5

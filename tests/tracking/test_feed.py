@@ -166,8 +166,7 @@ def test_odd_lines_hide_neither_events_nor_steps(tmp_path: Path) -> None:
         with open(run.events_uri, "a") as file:
             file.write('{\n[1]\n{"time": "x", "step": "y", "event": 3}\n')
         with open(run.metrics_uri, "a") as file:
-            file.write('{\n3\n{"step": 1%s}\n' % ("0" * 400))
-        append_steps(run, [1])
+            file.write('{\n3\n{"step": 1%s}\n{"step": 1, "loss": 1.0}\n' % ("0" * 400))
         wait_for(lambda: tracker.steps() == [1])
     assert [call[2] for call in tracker.calls if call[0] == "event"] == ["3"]
 
